@@ -1,0 +1,125 @@
+//! One access to memory, as an instruction makes it.
+
+use crate::address::VirtAddr;
+
+/// What the access does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AccessKind {
+    /// A load.
+    Read,
+    /// A store.
+    Write,
+    /// A load and a store in one instruction, locked or not: a write to the walk (CODE-10).
+    ReadModifyWrite,
+    /// An instruction fetch.
+    Fetch,
+    /// CLFLUSH: a load to the walk (RIGHT-8).
+    Clflush,
+}
+
+impl AccessKind {
+    /// Every kind.
+    pub const ALL: [Self; 5] =
+        [Self::Read, Self::Write, Self::ReadModifyWrite, Self::Fetch, Self::Clflush];
+
+    /// Whether the rights judge it as a write.
+    pub const fn writes(self) -> bool {
+        matches!(self, Self::Write | Self::ReadModifyWrite)
+    }
+
+    /// The name used in reports and cases.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::ReadModifyWrite => "rmw",
+            Self::Fetch => "fetch",
+            Self::Clflush => "clflush",
+        }
+    }
+}
+
+/// The privilege level of the code that makes the access (CPL).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Ring {
+    /// Supervisor. Rings 1 and 2 count as supervisor too (SDM "Access Rights").
+    Zero,
+    /// User.
+    Three,
+}
+
+/// Which segment the access goes through: it decides the vector for a bad address (CANON-1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Segment {
+    /// DS, ES, or CS for a fetch.
+    Data,
+    /// SS: the base register is RSP or RBP.
+    Stack,
+}
+
+/// One access: kind, place, size and who makes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Access {
+    /// What it does.
+    pub kind: AccessKind,
+    /// The linear address of its first byte.
+    pub address: VirtAddr,
+    /// Bytes touched, at least 1 and at most 4096: an access meets two pages at most.
+    pub size: u16,
+    /// CPL of the code.
+    pub ring: Ring,
+    /// The segment.
+    pub segment: Segment,
+    /// Made by the processor for itself (descriptor tables and the like): judged as a supervisor's
+    /// whatever the CPL (CODE-9), and EFLAGS.AC does not help it (RIGHT-4).
+    pub implicit: bool,
+}
+
+impl Access {
+    /// An explicit access through a data segment.
+    pub const fn new(kind: AccessKind, address: VirtAddr, size: u16, ring: Ring) -> Self {
+        Self { kind, address, size, ring, segment: Segment::Data, implicit: false }
+    }
+
+    /// A load of `size` bytes.
+    pub const fn read(address: VirtAddr, size: u16, ring: Ring) -> Self {
+        Self::new(AccessKind::Read, address, size, ring)
+    }
+
+    /// A store of `size` bytes.
+    pub const fn write(address: VirtAddr, size: u16, ring: Ring) -> Self {
+        Self::new(AccessKind::Write, address, size, ring)
+    }
+
+    /// A fetch of `size` bytes of code.
+    pub const fn fetch(address: VirtAddr, size: u16, ring: Ring) -> Self {
+        Self::new(AccessKind::Fetch, address, size, ring)
+    }
+
+    /// Whether it is judged as a user-mode access (CODE-9).
+    pub const fn is_user(&self) -> bool {
+        matches!(self.ring, Ring::Three) && !self.implicit
+    }
+
+    /// The linear address of its last byte.
+    pub const fn last_byte(&self) -> VirtAddr {
+        self.address.wrapping_add(self.size as u64 - 1)
+    }
+
+    /// How many of its bytes lie in the 4 KiB page of its first byte.
+    pub const fn bytes_in_first_page(&self) -> u16 {
+        let room = 0x1000 - self.address.offset(12) as u16;
+        if self.size < room { self.size } else { room }
+    }
+
+    /// Whether it touches two 4 KiB pages.
+    ///
+    /// ```
+    /// use mmu_core::{Access, Ring, VirtAddr};
+    /// assert!(Access::read(VirtAddr::new(0x1ffd), 4, Ring::Three).crosses_page());
+    /// assert!(!Access::read(VirtAddr::new(0x1ffc), 4, Ring::Three).crosses_page());
+    /// ```
+    pub const fn crosses_page(&self) -> bool {
+        self.bytes_in_first_page() < self.size
+    }
+}

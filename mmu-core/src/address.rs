@@ -1,0 +1,160 @@
+//! Addresses and page sizes.
+
+use core::fmt;
+
+/// Number of low address bits inside the smallest page.
+pub const PAGE_SHIFT: u8 = 12;
+
+/// A linear address as an instruction forms it: any 64-bit value, canonical or not.
+///
+/// ```
+/// use mmu_core::VirtAddr;
+/// let edge = VirtAddr::new(0x7fff_ffff_fffc);
+/// assert!(edge.is_canonical(48));
+/// assert!(!edge.wrapping_add(4).is_canonical(48));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct VirtAddr(u64);
+
+impl VirtAddr {
+    /// Any 64-bit value is a linear address; whether it is canonical is the walk's question.
+    pub const fn new(value: u64) -> Self {
+        Self(value)
+    }
+
+    /// The address as a number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// Whether bits 63 down to `bits - 1` are all equal: `bits` is 48 for 4-level paging
+    /// (SDM "Canonical Addressing").
+    pub const fn is_canonical(self, bits: u8) -> bool {
+        let unused = 64 - bits as u32;
+        ((self.0 << unused) as i64 >> unused) as u64 == self.0
+    }
+
+    /// The address `bytes` further on; addresses wrap at 2^64 (CODE-12).
+    #[must_use]
+    pub const fn wrapping_add(self, bytes: u64) -> Self {
+        Self(self.0.wrapping_add(bytes))
+    }
+
+    /// The `bits` bits from `shift` up: the index into a table.
+    pub const fn index(self, shift: u8, bits: u8) -> u64 {
+        (self.0 >> shift) & ((1 << bits) - 1)
+    }
+
+    /// The lowest `bits` bits: the offset into a page of 2^`bits` bytes.
+    pub const fn offset(self, bits: u8) -> u64 {
+        self.0 & ((1 << bits) - 1)
+    }
+}
+
+/// A physical address: the guest's own, when a guest is meant (GPA).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct PhysAddr(u64);
+
+impl PhysAddr {
+    /// Wraps a number that is a physical address.
+    pub const fn new(value: u64) -> Self {
+        Self(value)
+    }
+
+    /// The address as a number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// Whether the address is a multiple of `size`'s bytes.
+    pub const fn is_aligned(self, size: PageSize) -> bool {
+        self.0 & (size.bytes() - 1) == 0
+    }
+
+    /// The start of the 4 KiB frame that holds this address.
+    #[must_use]
+    pub const fn frame(self) -> Self {
+        Self(self.0 & !0xfff)
+    }
+}
+
+impl core::ops::Add<u64> for PhysAddr {
+    type Output = Self;
+    fn add(self, bytes: u64) -> Self {
+        Self(self.0.wrapping_add(bytes))
+    }
+}
+
+/// The page sizes of long mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PageSize {
+    /// 4 KiB, mapped by a PTE.
+    Size4KiB,
+    /// 2 MiB, mapped by a PDE with PS set.
+    Size2MiB,
+    /// 1 GiB, mapped by a PDPTE with PS set.
+    Size1GiB,
+}
+
+impl PageSize {
+    /// Bits of the offset into the page.
+    pub const fn shift(self) -> u8 {
+        match self {
+            Self::Size4KiB => 12,
+            Self::Size2MiB => 21,
+            Self::Size1GiB => 30,
+        }
+    }
+
+    /// Bytes in the page.
+    pub const fn bytes(self) -> u64 {
+        1 << self.shift()
+    }
+}
+
+macro_rules! format_as_hex {
+    ($($name:ident),*) => {$(
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({:#x})"), self.0)
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:#x}", self.0)
+            }
+        }
+        impl fmt::LowerHex for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::LowerHex::fmt(&self.0, f)
+            }
+        }
+    )*};
+}
+format_as_hex!(VirtAddr, PhysAddr);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn canonical_edges_of_48_bits() {
+        // SDM "Canonical Addressing": 0 to 00007FFF_FFFFFFFF and FFFF8000_00000000 to the top.
+        for good in [0, 0x7fff_ffff_ffff, 0xffff_8000_0000_0000, u64::MAX] {
+            assert!(VirtAddr::new(good).is_canonical(48), "{good:#x}");
+        }
+        for bad in [0x8000_0000_0000, 0xffff_7fff_ffff_ffff, 1 << 63, 0x0100_0000_0000_0000] {
+            assert!(!VirtAddr::new(bad).is_canonical(48), "{bad:#x}");
+        }
+    }
+
+    #[test]
+    fn index_takes_bits_from_the_shift_up() {
+        let address = VirtAddr::new(0x0000_1234_5678_9abc);
+        assert_eq!(address.index(39, 9), 0x24);
+        assert_eq!(address.index(30, 9), 0xd1);
+        assert_eq!(address.index(21, 9), 0xb3);
+        assert_eq!(address.index(12, 9), 0x189);
+        assert_eq!(address.offset(12), 0xabc);
+    }
+}

@@ -1,0 +1,201 @@
+//! Maps and unmaps pages in tables of any format.
+
+use super::FrameAllocator;
+use crate::address::{PageSize, PhysAddr, VirtAddr};
+use crate::format::{EntryBits, EntryKind, Format, Level};
+use crate::memory::{OutsideMemory, TableMemoryMut};
+use crate::walk::Regime;
+use core::fmt;
+
+/// The translation of this address may be cached and must be forgotten, by INVLPG or more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a processor may still use the old translation until it is invalidated"]
+pub struct Flush(pub VirtAddr);
+
+/// Why an edit was not made. Nothing visible has changed then, though tables may have been added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapError {
+    /// The frame allocator has no frame for a new table.
+    OutOfFrames,
+    /// The address is not a multiple of the page size.
+    Misaligned(u64, PageSize),
+    /// The linear address is not canonical.
+    NotCanonical(VirtAddr),
+    /// The format has no pages of this size, or the processor lacks them.
+    NoSuchPageSize(PageSize),
+    /// The physical address is above MAXPHYADDR.
+    AboveMaxPhysical(PhysAddr),
+    /// Something is mapped there already, possibly by a page of another size.
+    Overlap(VirtAddr),
+    /// Nothing is mapped there.
+    NotMapped(VirtAddr),
+    /// A table lies outside memory.
+    Outside(OutsideMemory),
+}
+
+impl fmt::Display for MapError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutOfFrames => f.write_str("no frame is left for a new table"),
+            Self::Misaligned(address, size) => {
+                write!(f, "{address:#x} is not a multiple of the page size {:#x}", size.bytes())
+            }
+            Self::NotCanonical(address) => write!(f, "{address} is not canonical"),
+            Self::NoSuchPageSize(size) => {
+                write!(f, "pages of {:#x} bytes do not exist here", size.bytes())
+            }
+            Self::AboveMaxPhysical(address) => write!(f, "{address} is above MAXPHYADDR"),
+            Self::Overlap(address) => write!(f, "{address} is mapped already"),
+            Self::NotMapped(address) => write!(f, "{address} is not mapped"),
+            Self::Outside(outside) => outside.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for MapError {}
+
+impl From<OutsideMemory> for MapError {
+    fn from(outside: OutsideMemory) -> Self {
+        Self::Outside(outside)
+    }
+}
+
+/// Edits the tables that a control state points to.
+///
+/// ```
+/// use mmu_core::build::{FrameRange, Mapper};
+/// use mmu_core::format::{EntryBits, FourLevel};
+/// use mmu_core::memory::SparseTables;
+/// use mmu_core::{Access, ControlState, Mmu, PageSize, PhysAddr, Profile, Ring, VirtAddr};
+///
+/// let mut memory = SparseTables::default().with_memory_below(0x10_0000);
+/// let state = ControlState::long_mode(0x1000);
+/// let frames = FrameRange::new(PhysAddr::new(0x2000), 16);
+/// let mut mapper =
+///     Mapper::<FourLevel, _, _>::new(state, Profile::default(), &mut memory, frames);
+/// let page = VirtAddr::new(0x40_0000);
+/// mapper.map(page, PhysAddr::new(0x8000), PageSize::Size4KiB, EntryBits::RW)?;
+///
+/// let mmu = Mmu::<FourLevel>::new(state, Profile::default());
+/// let read = Access::read(VirtAddr::new(0x40_0123), 1, Ring::Zero);
+/// let outcome = &mmu.predict(&memory, &read).alternatives[0].outcome;
+/// assert_eq!(outcome.physical_address(), Some(PhysAddr::new(0x8123)));
+/// # Ok::<(), mmu_core::build::MapError>(())
+/// ```
+#[derive(Debug)]
+pub struct Mapper<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> {
+    regime: Regime,
+    root: PhysAddr,
+    memory: &'m mut M,
+    frames: A,
+    format: core::marker::PhantomData<F>,
+}
+
+impl<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'m, F, M, A> {
+    /// A mapper for the tables at the state's CR3. The root table must exist (zeroed, if new).
+    pub fn new(
+        state: crate::ControlState,
+        profile: crate::Profile,
+        memory: &'m mut M,
+        frames: A,
+    ) -> Self {
+        let regime = *crate::Mmu::<F>::new(state, profile).regime();
+        Self { regime, root: F::root(&regime), memory, frames, format: core::marker::PhantomData }
+    }
+
+    /// Maps one page. `flags` are the leaf's; P and, for a large page, PS are added. Tables on the
+    /// way allow everything, so that the leaf alone decides. Nothing need be invalidated: an entry
+    /// with P=0 is never cached (TLB-1).
+    ///
+    /// # Errors
+    /// When the page cannot be mapped; see [`MapError`].
+    pub fn map(
+        &mut self,
+        page: VirtAddr,
+        frame: PhysAddr,
+        size: PageSize,
+        flags: EntryBits,
+    ) -> Result<(), MapError> {
+        self.check(page, size)?;
+        if !frame.is_aligned(size) {
+            return Err(MapError::Misaligned(frame.get(), size));
+        }
+        if frame.get() & !(F::ADDRESS_FIELD & !self.regime.profile.bits_above_physical()) != 0 {
+            return Err(MapError::AboveMaxPhysical(frame));
+        }
+        let mut table = self.root;
+        for level in F::LEVELS {
+            let at = table + page.index(level.shift, level.index_bits) * 8;
+            let entry = self.memory.read_entry(at)?;
+            let present = entry & EntryBits::P.bits() != 0;
+            if level.shift == size.shift() {
+                if present {
+                    return Err(MapError::Overlap(page));
+                }
+                let large = if level.number > 1 { EntryBits::PS } else { EntryBits::empty() };
+                let leaf = frame.get() | (flags | EntryBits::P | large).bits();
+                return Ok(self.memory.write_entry(at, leaf)?);
+            }
+            table = if !present {
+                self.add_table(at)?
+            } else if F::is_leaf(level, entry, &self.regime) {
+                return Err(MapError::Overlap(page));
+            } else {
+                F::address(level, EntryKind::Table, entry)
+            };
+        }
+        Err(MapError::NoSuchPageSize(size))
+    }
+
+    /// Unmaps the page of this size that starts here, and returns its frame. The tables stay.
+    ///
+    /// # Errors
+    /// When no page of this size is mapped there; see [`MapError`].
+    pub fn unmap(&mut self, page: VirtAddr, size: PageSize) -> Result<(PhysAddr, Flush), MapError> {
+        self.check(page, size)?;
+        let mut table = self.root;
+        for level in F::LEVELS {
+            let at = table + page.index(level.shift, level.index_bits) * 8;
+            let entry = self.memory.read_entry(at)?;
+            if entry & EntryBits::P.bits() == 0 {
+                return Err(MapError::NotMapped(page));
+            }
+            if F::is_leaf(level, entry, &self.regime) {
+                if level.shift != size.shift() {
+                    return Err(MapError::NotMapped(page));
+                }
+                self.memory.write_entry(at, 0)?;
+                return Ok((F::address(level, EntryKind::Leaf, entry), Flush(page)));
+            }
+            table = F::address(level, EntryKind::Table, entry);
+        }
+        Err(MapError::NotMapped(page))
+    }
+
+    /// The page must be aligned, canonical, and of a size that this processor has.
+    fn check(&self, page: VirtAddr, size: PageSize) -> Result<(), MapError> {
+        if page.offset(size.shift()) != 0 {
+            return Err(MapError::Misaligned(page.get(), size));
+        }
+        if !page.is_canonical(F::ADDRESS_BITS) {
+            return Err(MapError::NotCanonical(page));
+        }
+        let maps = |level: &&Level| level.shift == size.shift();
+        let large = EntryBits::PS.bits();
+        match F::LEVELS.iter().find(maps) {
+            Some(level) if F::is_leaf(level, large, &self.regime) => Ok(()),
+            _ => Err(MapError::NoSuchPageSize(size)),
+        }
+    }
+
+    /// Adds an empty table and the entry at `at` that points to it.
+    fn add_table(&mut self, at: PhysAddr) -> Result<PhysAddr, MapError> {
+        let table = self.frames.allocate().ok_or(MapError::OutOfFrames)?;
+        for slot in 0..512 {
+            self.memory.write_entry(table + slot * 8, 0)?;
+        }
+        let flags = EntryBits::P | EntryBits::RW | EntryBits::US;
+        self.memory.write_entry(at, table.get() | flags.bits())?;
+        Ok(table)
+    }
+}

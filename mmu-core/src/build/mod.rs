@@ -1,0 +1,7 @@
+//! Writing page tables: a mapper over any format, fed by a frame allocator.
+
+mod frames;
+mod mapper;
+
+pub use frames::{FrameAllocator, FrameRange};
+pub use mapper::{Flush, MapError, Mapper};

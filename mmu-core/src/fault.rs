@@ -1,0 +1,102 @@
+//! The exceptions a translation can end in.
+
+use crate::address::VirtAddr;
+use bitflags::bitflags;
+use core::fmt;
+
+/// The vector of an exception that an address can cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Vector {
+    /// #SS: a non-canonical stack reference (CANON-1).
+    StackFault = 12,
+    /// #GP: any other non-canonical reference (CANON-1).
+    GeneralProtection = 13,
+    /// #PF.
+    PageFault = 14,
+}
+
+impl Vector {
+    /// The vector with this number, if it is one of these.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            12 => Some(Self::StackFault),
+            13 => Some(Self::GeneralProtection),
+            14 => Some(Self::PageFault),
+            _ => None,
+        }
+    }
+
+    /// The mnemonic of the manuals.
+    pub const fn mnemonic(self) -> &'static str {
+        match self {
+            Self::StackFault => "#SS",
+            Self::GeneralProtection => "#GP",
+            Self::PageFault => "#PF",
+        }
+    }
+}
+
+bitflags! {
+    /// The error code of a page fault (SDM "Page-Fault Exceptions").
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub struct PageFaultCode: u32 {
+        /// The translation exists; otherwise an entry was not present.
+        const P = 1 << 0;
+        /// The access was a write (CODE-10).
+        const W = 1 << 1;
+        /// The access was a user's (CODE-9).
+        const U = 1 << 2;
+        /// A reserved bit was set in an entry.
+        const RSVD = 1 << 3;
+        /// The access was a fetch (CODE-8).
+        const I = 1 << 4;
+        /// A protection key denied it (CODE-11).
+        const PK = 1 << 5;
+        /// A shadow-stack access (RIGHT-7).
+        const SS = 1 << 6;
+    }
+}
+
+/// An exception, with all that the processor says about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fault {
+    /// Which exception.
+    pub vector: Vector,
+    /// The error code as pushed: [`PageFaultCode`] for a page fault, 0 for the others.
+    pub error_code: u32,
+    /// What CR2 is set to; `None` means that it keeps its value (CANON-1).
+    pub cr2: Option<VirtAddr>,
+}
+
+impl Fault {
+    /// A page fault at a linear address.
+    pub const fn page_fault(code: PageFaultCode, address: VirtAddr) -> Self {
+        Self { vector: Vector::PageFault, error_code: code.bits(), cr2: Some(address) }
+    }
+}
+
+/// `#PF(P|W|U) at 0x1234`, `#GP(0)`.
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.vector.mnemonic())?;
+        let code = PageFaultCode::from_bits_retain(self.error_code);
+        if self.vector != Vector::PageFault || code.is_empty() {
+            write!(f, "({})", self.error_code)?;
+        } else {
+            f.write_str("(")?;
+            for (i, (name, _)) in code.iter_names().enumerate() {
+                write!(f, "{}{name}", if i == 0 { "" } else { "|" })?;
+            }
+            let unknown = code.difference(PageFaultCode::all()).bits();
+            if unknown != 0 {
+                write!(f, "|{unknown:#x}")?;
+            }
+            f.write_str(")")?;
+        }
+        match self.cr2 {
+            Some(address) => write!(f, " at {address}"),
+            None => Ok(()),
+        }
+    }
+}

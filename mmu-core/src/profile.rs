@@ -1,0 +1,96 @@
+//! Which processor is meant: vendor, address width, features, and the choices it is known to make.
+
+use bitflags::bitflags;
+
+/// Whose rules apply where the two manuals differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Vendor {
+    /// Intel, and processors that follow the SDM.
+    Intel,
+    /// AMD (and Hygon), which follow the APM.
+    Amd,
+    /// Not known: where the manuals differ, either is allowed.
+    #[default]
+    Unknown,
+}
+
+bitflags! {
+    /// Features that change how an address is translated. All come from CPUID.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub struct Features: u32 {
+        /// Execute-disable, CPUID 80000001h EDX\[20\].
+        const NX = 1 << 0;
+        /// 1 GiB pages, CPUID 80000001h EDX\[26\] (MODE-10).
+        const PAGE_1GB = 1 << 1;
+        /// Global pages, CPUID 1 EDX\[13\].
+        const PGE = 1 << 2;
+        /// Supervisor-mode execution prevention, CPUID 7 EBX\[7\].
+        const SMEP = 1 << 3;
+        /// Supervisor-mode access prevention, CPUID 7 EBX\[20\].
+        const SMAP = 1 << 4;
+        /// Protection keys for user pages, CPUID 7 ECX\[3\].
+        const PKU = 1 << 5;
+        /// Protection keys for supervisor pages, CPUID 7 ECX\[31\].
+        const PKS = 1 << 6;
+    }
+}
+
+/// A processor, as far as translation goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Profile {
+    /// Decides the rules on which the manuals differ (CODE-7, CODE-8).
+    pub vendor: Vendor,
+    /// MAXPHYADDR: physical addresses have this many bits, 32 to 52 (CPUID 80000008h EAX\[7:0\]).
+    pub physical_address_bits: u8,
+    /// What the processor has.
+    pub features: Features,
+}
+
+impl Profile {
+    /// The bits of an entry's address field, 51:0, that lie above MAXPHYADDR (CODE-4).
+    ///
+    /// ```
+    /// let profile = mmu_core::Profile { physical_address_bits: 48, ..Default::default() };
+    /// assert_eq!(profile.bits_above_physical(), 0x000f_0000_0000_0000);
+    /// ```
+    pub const fn bits_above_physical(&self) -> u64 {
+        let all = (1 << 52) - 1;
+        all & !((1 << self.physical_address_bits) - 1)
+    }
+}
+
+impl Default for Profile {
+    /// An unknown vendor's processor with every feature and 48 physical address bits.
+    fn default() -> Self {
+        Self { vendor: Vendor::Unknown, physical_address_bits: 48, features: Features::all() }
+    }
+}
+
+/// A point on which processors legally differ ("choice" in the rules), with what is known of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Pin {
+    No,
+    Yes,
+    Open,
+}
+
+impl Profile {
+    /// CODE-7: is G in a PML4E reserved? Ignored by the SDM ("Formats of CR3 and Paging-Structure
+    /// Entries"), must be zero by the APM ("Page-Translation Table Entry Fields").
+    pub(crate) const fn global_in_pml4e_is_reserved(&self) -> Pin {
+        match self.vendor {
+            Vendor::Intel => Pin::No,
+            Vendor::Amd => Pin::Yes,
+            Vendor::Unknown => Pin::Open,
+        }
+    }
+
+    /// CODE-8: does a fetch set I/D when SMEP is on and NXE is off? Yes by the SDM
+    /// ("Page-Fault Exceptions"); the APM defines I/D for NXE with PAE only.
+    pub(crate) const fn smep_alone_reports_fetch(&self) -> Pin {
+        match self.vendor {
+            Vendor::Intel => Pin::Yes,
+            Vendor::Amd | Vendor::Unknown => Pin::Open,
+        }
+    }
+}

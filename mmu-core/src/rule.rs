@@ -1,0 +1,135 @@
+//! The ids of the rules of paging, and sets of them.
+
+use core::fmt;
+
+macro_rules! rules {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $id:literal,)+) => {
+        /// A rule of x86 paging. The code that implements a rule cites it, the walk reports which
+        /// rules decided, and tests are named after them.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u8)]
+        pub enum Rule {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl Rule {
+            /// Every rule this crate implements, in the order of the specification.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The id, such as `CODE-4`.
+            pub const fn id(self) -> &'static str {
+                match self { $(Self::$variant => $id,)+ }
+            }
+
+            /// What the rule says, in a sentence or two.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),+).trim_ascii(),)+ }
+            }
+        }
+    };
+}
+
+rules! {
+    /// EFER.LMA decides long-mode paging, not CS.L.
+    Mode1 = "MODE-1",
+    /// In long mode the base of CR3 is bits MAXPHYADDR-1:12; the flags below never enter it.
+    Mode8 = "MODE-8",
+    /// 1 GiB pages need the CPUID bit; without it PS in a PDPTE is reserved.
+    Mode10 = "MODE-10",
+    /// PAT is bit 7 in a 4 KiB PTE and bit 12 in a large leaf; neither is part of the address.
+    Mode11 = "MODE-11",
+    /// An entry with P=0 ends the walk; its other bits are not checked.
+    Code1 = "CODE-1",
+    /// The first bad entry from the top ends the walk; rights are judged on a whole translation.
+    Code2 = "CODE-2",
+    /// XD is reserved at every level while EFER.NXE=0.
+    Code3 = "CODE-3",
+    /// Bits 51:MAXPHYADDR are reserved.
+    Code4 = "CODE-4",
+    /// PS is reserved in a PML4E and a PML5E.
+    Code5 = "CODE-5",
+    /// The alignment bits of a large leaf are reserved.
+    Code6 = "CODE-6",
+    /// G in a PML4E: ignored on Intel, must be zero on AMD (choice).
+    Code7 = "CODE-7",
+    /// I/D is set only for a fetch, and only with SMEP, or with PAE and NXE.
+    Code8 = "CODE-8",
+    /// U/S tells a user-mode access; an implicit supervisor access reports 0.
+    Code9 = "CODE-9",
+    /// W/R is 1 for the whole of a read-modify-write.
+    Code10 = "CODE-10",
+    /// PK is set when a key denies a data access, also when ordinary rights deny it too.
+    Code11 = "CODE-11",
+    /// CR2 is the first byte that lies in the faulting page; of two the lower page (choice).
+    Code12 = "CODE-12",
+    /// R/W and U/S are ANDed over the levels; XD is ORed.
+    Right1 = "RIGHT-1",
+    /// CR0.WP=0 lets the supervisor write read-only pages, and D is still set.
+    Right2 = "RIGHT-2",
+    /// SMEP: no supervisor fetch from a page that is a user page at every level.
+    Right3 = "RIGHT-3",
+    /// SMAP: no supervisor data access to a user page, but EFLAGS.AC excuses an explicit one.
+    Right4 = "RIGHT-4",
+    /// PKRU governs user pages at any CPL, PKRS supervisor pages; data accesses only.
+    Right5 = "RIGHT-5",
+    /// Keys come from the leaf only; WD spares the supervisor while CR0.WP=0.
+    Right6 = "RIGHT-6",
+    /// CLFLUSH counts as a load.
+    Right8 = "RIGHT-8",
+    /// A is set in every entry used by a completed translation; D in the leaf, on a write only.
+    Ad1 = "AD-1",
+    /// When the walk faults, entries above the fault may have A set or not (choice).
+    Ad2 = "AD-2",
+    /// A leaf whose rights deny the access keeps its D; A may be set (choice).
+    Ad3 = "AD-3",
+    /// Speculation may set A without an access (choice).
+    Ad5 = "AD-5",
+    /// A write that faults on its second page stores nothing; A and D of the first may be set.
+    Ad7 = "AD-7",
+    /// A non-canonical address is #SS(0) on the stack and #GP(0) elsewhere, without a walk.
+    Canon1 = "CANON-1",
+    /// Every byte of an access must be canonical, and is tested before the walk.
+    Canon2 = "CANON-2",
+    /// A table where there is no memory is the machine's own work (choice).
+    Out1 = "OUT-1",
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.id())
+    }
+}
+
+/// A set of rules.
+///
+/// ```
+/// use mmu_core::{Rule, RuleSet};
+/// let mut hit = RuleSet::default();
+/// hit.insert(Rule::Code1);
+/// assert!(hit.contains(Rule::Code1));
+/// assert_eq!(hit.iter().map(Rule::id).collect::<Vec<_>>(), ["CODE-1"]);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct RuleSet(u128);
+
+impl RuleSet {
+    /// Adds a rule.
+    pub fn insert(&mut self, rule: Rule) {
+        self.0 |= 1 << rule as u8;
+    }
+
+    /// Adds every rule of another set.
+    pub fn extend(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    /// Whether the rule is in the set.
+    pub fn contains(self, rule: Rule) -> bool {
+        self.0 & (1 << rule as u8) != 0
+    }
+
+    /// The rules of the set, in the order of the specification.
+    pub fn iter(self) -> impl Iterator<Item = Rule> {
+        Rule::ALL.iter().copied().filter(move |rule| self.contains(*rule))
+    }
+}

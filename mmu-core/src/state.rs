@@ -1,0 +1,151 @@
+//! The control state: the registers that decide how an address is translated.
+
+use bitflags::bitflags;
+use core::fmt;
+
+bitflags! {
+    /// CR0, the bits that matter to paging. Other bits are kept.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub struct Cr0: u64 {
+        /// Protected mode.
+        const PE = 1 << 0;
+        /// Extension type: always 1.
+        const ET = 1 << 4;
+        /// The supervisor obeys R/W too (RIGHT-2).
+        const WP = 1 << 16;
+        /// Paging.
+        const PG = 1 << 31;
+        const _ = !0;
+    }
+
+    /// CR4, the bits that matter to paging. Other bits are kept.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub struct Cr4: u64 {
+        /// Physical-address extension: entries of 64 bits.
+        const PAE = 1 << 5;
+        /// Global pages.
+        const PGE = 1 << 7;
+        /// FXSAVE and SSE: compiled guest code needs it.
+        const OSFXSR = 1 << 9;
+        /// SIMD exceptions: compiled guest code needs it.
+        const OSXMMEXCPT = 1 << 10;
+        /// 57-bit linear addresses.
+        const LA57 = 1 << 12;
+        /// No supervisor fetches from user pages (RIGHT-3).
+        const SMEP = 1 << 20;
+        /// No supervisor data accesses to user pages (RIGHT-4).
+        const SMAP = 1 << 21;
+        /// Protection keys for user pages (RIGHT-5).
+        const PKE = 1 << 22;
+        /// Protection keys for supervisor pages (RIGHT-5).
+        const PKS = 1 << 24;
+        const _ = !0;
+    }
+
+    /// EFER, the bits that matter to paging. Other bits are kept.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub struct Efer: u64 {
+        /// Long mode wanted.
+        const LME = 1 << 8;
+        /// Long mode active: decides the paging mode, not CS.L (MODE-1).
+        const LMA = 1 << 10;
+        /// XD bits mean something (CODE-3).
+        const NXE = 1 << 11;
+        const _ = !0;
+    }
+}
+
+/// The paging mode that the control state selects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PagingMode {
+    /// CR0.PG is 0.
+    Unpaged,
+    /// Two levels of 32-bit entries.
+    Bits32,
+    /// Three levels of 64-bit entries, 32-bit linear addresses.
+    Pae,
+    /// Four levels, 48-bit linear addresses.
+    FourLevel,
+    /// Five levels, 57-bit linear addresses.
+    FiveLevel,
+}
+
+impl PagingMode {
+    /// Every mode, simplest first.
+    pub const ALL: [Self; 5] =
+        [Self::Unpaged, Self::Bits32, Self::Pae, Self::FourLevel, Self::FiveLevel];
+
+    /// The name used in reports and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unpaged => "unpaged",
+            Self::Bits32 => "32bit",
+            Self::Pae => "pae",
+            Self::FourLevel => "4level",
+            Self::FiveLevel => "5level",
+        }
+    }
+}
+
+impl fmt::Display for PagingMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The registers that decide, besides the tables, how an address is translated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ControlState {
+    /// CR0.
+    pub cr0: Cr0,
+    /// CR3, whole: base, PCID and flags.
+    pub cr3: u64,
+    /// CR4.
+    pub cr4: Cr4,
+    /// EFER.
+    pub efer: Efer,
+    /// PKRU: two bits per key, access-disable and write-disable, for user pages.
+    pub pkru: u32,
+    /// IA32_PKRS: the same for supervisor pages.
+    pub pkrs: u32,
+    /// EFLAGS.AC, which lets an explicit supervisor access pass SMAP.
+    pub ac: bool,
+}
+
+impl ControlState {
+    /// Long mode with 4-level paging, write protection and execute-disable on, the rest off.
+    pub fn long_mode(cr3: u64) -> Self {
+        Self {
+            cr0: Cr0::PE | Cr0::ET | Cr0::WP | Cr0::PG,
+            cr3,
+            cr4: Cr4::PAE | Cr4::OSFXSR | Cr4::OSXMMEXCPT,
+            efer: Efer::LME | Efer::LMA | Efer::NXE,
+            pkru: 0,
+            pkrs: 0,
+            ac: false,
+        }
+    }
+
+    /// The paging mode (SDM "Paging Modes and Control Bits"; MODE-1, MODE-12).
+    ///
+    /// ```
+    /// use mmu_core::{ControlState, Cr4, PagingMode};
+    /// let mut state = ControlState::long_mode(0x1000);
+    /// assert_eq!(state.mode(), PagingMode::FourLevel);
+    /// state.cr4 |= Cr4::LA57;
+    /// assert_eq!(state.mode(), PagingMode::FiveLevel);
+    /// ```
+    pub fn mode(&self) -> PagingMode {
+        if !self.cr0.contains(Cr0::PG) {
+            PagingMode::Unpaged
+        } else if !self.cr4.contains(Cr4::PAE) {
+            PagingMode::Bits32
+        } else if !self.efer.contains(Efer::LMA) {
+            PagingMode::Pae
+        } else if self.cr4.contains(Cr4::LA57) {
+            PagingMode::FiveLevel
+        } else {
+            PagingMode::FourLevel
+        }
+    }
+}

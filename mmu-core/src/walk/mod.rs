@@ -1,0 +1,242 @@
+//! The walk: from a linear address down the tables to a page, or to the reason why not.
+//!
+//! [`Mmu::walk`] is the only walk in this crate. What it reports on the way goes to a [`Trace`];
+//! with the trace `()` it reports nothing and the compiler leaves the reporting out.
+
+mod predict;
+mod trace;
+
+pub use trace::{Path, Step, Trace};
+
+use crate::access::Access;
+use crate::address::{PhysAddr, VirtAddr};
+use crate::format::{EntryKind, Format, Level};
+use crate::memory::{OutsideMemory, TableMemory};
+use crate::profile::{Pin, Profile};
+use crate::rule::Rule;
+use crate::rules::{Cause, Denial, EntryError, Reference, Rights, Rules};
+use crate::state::{ControlState, Cr0, Cr4};
+use core::marker::PhantomData;
+
+/// The deepest format has five levels.
+const MAX_LEVELS: usize = 5;
+
+/// The members that a walk takes where processors legally differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Choices {
+    /// CODE-7: G in a PML4E is reserved.
+    pub global_in_pml4e_is_reserved: bool,
+    /// CODE-8: a fetch is reported with SMEP even while NXE=0.
+    pub smep_alone_reports_fetch: bool,
+}
+
+/// All that decides a walk apart from the tables and the access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Regime {
+    /// The control registers.
+    pub state: ControlState,
+    /// The processor.
+    pub profile: Profile,
+    /// Its choices: pinned by the profile, or one of several to be tried.
+    pub choices: Choices,
+}
+
+/// A completed walk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Translation {
+    /// The physical address of the byte asked for.
+    pub address: PhysAddr,
+    /// What the whole path allows.
+    pub rights: Rights,
+    /// The entry that maps the page.
+    pub leaf: u64,
+}
+
+/// Why a walk ended without a translation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WalkError {
+    /// A page fault, and its cause.
+    Fault(Cause),
+    /// A table lies where there is no memory (OUT-1): what happens then is the machine's own work.
+    Outside(OutsideMemory),
+}
+
+/// The memory-management unit of one processor in one control state, for one table format.
+///
+/// Making one works out the reserved bits of every level, so that a walk has only to mask.
+#[derive(Clone, Copy, Debug)]
+pub struct Mmu<F: Format, R: Rules = Reference> {
+    rules: R,
+    regime: Regime,
+    root: PhysAddr,
+    reserved: [LevelMasks; MAX_LEVELS],
+    format: PhantomData<F>,
+}
+
+/// The reserved bits of a level's entries.
+#[derive(Clone, Copy, Debug, Default)]
+struct LevelMasks {
+    table: u64,
+    leaf: u64,
+}
+
+impl<F: Format> Mmu<F> {
+    /// The reference for a control state and a processor.
+    pub fn new(state: ControlState, profile: Profile) -> Self {
+        Self::with_rules(Reference, state, profile)
+    }
+}
+
+impl<F: Format, R: Rules> Mmu<F, R> {
+    /// An MMU that follows the given rules.
+    pub fn with_rules(rules: R, state: ControlState, profile: Profile) -> Self {
+        let choices = Choices {
+            global_in_pml4e_is_reserved: profile.global_in_pml4e_is_reserved() == Pin::Yes,
+            smep_alone_reports_fetch: profile.smep_alone_reports_fetch() != Pin::No,
+        };
+        Self::with_regime(rules, Regime { state, profile, choices })
+    }
+
+    fn with_regime(rules: R, regime: Regime) -> Self {
+        let mut reserved = [LevelMasks::default(); MAX_LEVELS];
+        for (masks, level) in reserved.iter_mut().zip(F::LEVELS) {
+            masks.table = rules.reserved_bits::<F>(level, EntryKind::Table, &regime);
+            masks.leaf = rules.reserved_bits::<F>(level, EntryKind::Leaf, &regime);
+        }
+        Self { rules, regime, root: F::root(&regime), reserved, format: PhantomData }
+    }
+
+    /// The control state, processor and choices it was made for.
+    pub fn regime(&self) -> &Regime {
+        &self.regime
+    }
+
+    /// Walks the tables for the page that holds `address`, judging the rights of `access`.
+    ///
+    /// The address must be canonical; only the page is looked at, not the size of the access.
+    ///
+    /// # Errors
+    /// The cause of the page fault, or that a table lies outside memory.
+    pub fn walk<M: TableMemory, T: Trace>(
+        &self,
+        memory: &M,
+        address: VirtAddr,
+        access: &Access,
+        trace: &mut T,
+    ) -> Result<Translation, WalkError> {
+        if self.root.get() != self.regime.state.cr3 {
+            trace.rule(Rule::Mode8);
+        }
+        let mut table = self.root;
+        let mut rights = Rights::all();
+        for (level, masks) in F::LEVELS.iter().zip(&self.reserved) {
+            let at = table + self.rules.index(level, address) * 8;
+            let entry = memory.read_entry(at).map_err(|outside| {
+                trace.rule(Rule::Out1);
+                WalkError::Outside(outside)
+            })?;
+            let is_leaf = self.rules.is_leaf::<F>(level, entry, &self.regime);
+            let (kind, reserved) = if is_leaf {
+                (EntryKind::Leaf, masks.leaf)
+            } else {
+                (EntryKind::Table, masks.table)
+            };
+            if let Some(error) = self.rules.entry_error(entry, reserved) {
+                trace.step(Step { level, kind, at, entry, rights, error: Some(error) });
+                self.trace_entry_error(level, kind, error, rights, access, trace);
+                return Err(WalkError::Fault(Cause::Entry(error)));
+            }
+            rights = self.rules.combine(rights, entry);
+            trace.step(Step { level, kind, at, entry, rights, error: None });
+            let next = self.rules.address::<F>(level, kind, entry);
+            if !is_leaf {
+                table = next;
+                continue;
+            }
+            let denial = self.rules.denial(rights, entry, access, &self.regime);
+            self.trace_leaf(level, entry, rights, denial, access, trace);
+            if !denial.is_empty() {
+                return Err(WalkError::Fault(Cause::Denied(denial)));
+            }
+            let address = next + address.offset(level.shift);
+            return Ok(Translation { address, rights, leaf: entry });
+        }
+        unreachable!("the last level of every format is a leaf")
+    }
+
+    /// Which rules a bad entry brought into play.
+    #[inline]
+    fn trace_entry_error<T: Trace>(
+        &self,
+        level: &Level,
+        kind: EntryKind,
+        error: EntryError,
+        rights: Rights,
+        access: &Access,
+        trace: &mut T,
+    ) {
+        if !T::WANTED {
+            return;
+        }
+        match error {
+            EntryError::NotPresent => trace.rule(Rule::Code1),
+            EntryError::Reserved(bits) => {
+                for (group, rule) in F::reserved_bits(level, kind, &self.regime) {
+                    if group & bits != 0 {
+                        trace.rule(rule);
+                    }
+                }
+            }
+        }
+        // The rights so far would have denied the access, had rights been judged on the way.
+        if !self.rules.denial(rights, 0, access, &self.regime).is_empty() {
+            trace.rule(Rule::Code2);
+        }
+    }
+
+    /// Which rules the leaf and the rights brought into play.
+    #[inline]
+    fn trace_leaf<T: Trace>(
+        &self,
+        level: &Level,
+        leaf: u64,
+        rights: Rights,
+        denial: Denial,
+        access: &Access,
+        trace: &mut T,
+    ) {
+        if !T::WANTED {
+            return;
+        }
+        let state = &self.regime.state;
+        let own = self.rules.combine(Rights::all(), leaf);
+        let denied_by_leaf = self.rules.denial(own, leaf, access, &self.regime);
+        let pat = if level.number == 1 { 1 << 7 } else { 1 << 12 };
+        let kept_by_wp = self.rules.is_write(access)
+            && !rights.contains(Rights::WRITE)
+            && !state.cr0.contains(Cr0::WP)
+            && denial.is_empty();
+        let excused_by_ac = state.ac
+            && state.cr4.contains(Cr4::SMAP)
+            && rights.contains(Rights::USER)
+            && !access.is_user()
+            && !access.implicit
+            && access.kind != crate::AccessKind::Fetch;
+        let keys = (state.cr4.contains(Cr4::PKE) && state.pkru != 0)
+            || (state.cr4.contains(Cr4::PKS) && state.pkrs != 0);
+        for (decided, rule) in [
+            (leaf & pat != 0, Rule::Mode11),
+            (denial != denied_by_leaf, Rule::Right1),
+            (kept_by_wp, Rule::Right2),
+            (denial.contains(Denial::SMEP), Rule::Right3),
+            (denial.contains(Denial::SMAP) || excused_by_ac, Rule::Right4),
+            (keys, Rule::Right5),
+            (denial.contains(Denial::KEY), Rule::Right6),
+            (access.kind == crate::AccessKind::Clflush, Rule::Right8),
+        ] {
+            if decided {
+                trace.rule(rule);
+            }
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! From walks to a prediction: all that the manuals allow for one access.
+//!
+//! An access meets one page or two. Each page is walked; what the walks found decides the outcome
+//! and, for every entry on the way, which of A and D are set, and which may be (AD-1 to AD-7).
+//! Where processors legally differ, the walk is made once for each member of the choice.
+
+use super::{Choices, Mmu, Path, Regime, Translation, WalkError};
+use crate::access::{Access, AccessKind};
+use crate::address::{PhysAddr, VirtAddr};
+use crate::fault::Fault;
+use crate::format::{EntryBits, EntryKind, Format};
+use crate::memory::{OutsideMemory, TableMemory};
+use crate::outcome::{
+    Alternative, EntryUpdate, MAX_ALTERNATIVES, MAX_ENTRIES, Outcome, Prediction, Span,
+};
+use crate::profile::Pin;
+use crate::rule::{Rule, RuleSet};
+use crate::rules::{Cause, Denial, Rules};
+use crate::state::{Cr4, Efer};
+use arrayvec::ArrayVec;
+
+const ACCESSED: u64 = EntryBits::A.bits();
+const DIRTY: u64 = EntryBits::D.bits();
+
+impl<F: Format, R: Rules> Mmu<F, R> {
+    /// Every way in which the access may go, and what it does to the entries it meets.
+    ///
+    /// Memory is only read: the prediction says what the tables are to look like afterwards.
+    pub fn predict<M: TableMemory>(&self, memory: &M, access: &Access) -> Prediction {
+        let mut found = Prediction { alternatives: ArrayVec::new(), rules: RuleSet::default() };
+        if !self.rules.is_canonical(access, F::ADDRESS_BITS) {
+            found.rules.insert(Rule::Canon1);
+            if access.crosses_page() {
+                found.rules.insert(Rule::Canon2);
+            }
+            let outcome = Outcome::Fault(self.rules.non_canonical_fault(access));
+            found.add(Alternative { outcome, updates: ArrayVec::new(), choice: None });
+            return found;
+        }
+        self.predict_with(memory, access, None, &mut found);
+        if let Some((choices, rule, member)) = self.other_choices(access) {
+            let other = Self::with_regime(self.rules, Regime { choices, ..self.regime });
+            found.rules.insert(rule);
+            other.predict_with(memory, access, Some((rule, member)), &mut found);
+        }
+        found
+    }
+
+    /// The members of an open choice that the regime does not take, if they could matter here.
+    fn other_choices(&self, access: &Access) -> Option<(Choices, Rule, &'static str)> {
+        let Regime { state, profile, choices } = self.regime;
+        let fetch_bit_open = access.kind == AccessKind::Fetch
+            && state.cr4.contains(Cr4::SMEP)
+            && !state.efer.contains(Efer::NXE)
+            && profile.smep_alone_reports_fetch() == Pin::Open;
+        if profile.global_in_pml4e_is_reserved() == Pin::Open {
+            let other = !choices.global_in_pml4e_is_reserved;
+            let choices = Choices { global_in_pml4e_is_reserved: other, ..choices };
+            return Some((choices, Rule::Code7, "G in a PML4E is reserved"));
+        }
+        if fetch_bit_open {
+            let other = !choices.smep_alone_reports_fetch;
+            let choices = Choices { smep_alone_reports_fetch: other, ..choices };
+            return Some((choices, Rule::Code8, "I/D is 0 with SMEP alone"));
+        }
+        None
+    }
+
+    /// Predicts with the regime's choices; a table outside memory is tried with both contents that
+    /// machines give it.
+    fn predict_with<M: TableMemory>(
+        &self,
+        memory: &M,
+        access: &Access,
+        choice: Option<(Rule, &'static str)>,
+        found: &mut Prediction,
+    ) {
+        if self.predict_in(memory, access, choice, found).is_ok() {
+            return;
+        }
+        for (value, member) in [(0, "reads as zeros"), (u64::MAX, "reads as ones")] {
+            let filled = OutsideReads { memory, value };
+            let choice = Some((Rule::Out1, member));
+            // Reading cannot fail once outside memory is filled.
+            let _ = self.predict_in(&filled, access, choice, found);
+        }
+    }
+
+    fn predict_in<M: TableMemory>(
+        &self,
+        memory: &M,
+        access: &Access,
+        choice: Option<(Rule, &'static str)>,
+        found: &mut Prediction,
+    ) -> Result<(), OutsideMemory> {
+        let first_len = access.bytes_in_first_page();
+        let first = self.walk_page(memory, access.address, first_len, access, found)?;
+        if first_len == access.size {
+            let outcome = first.outcome();
+            let updates = self.updates(&[first], access, found);
+            found.add(Alternative { outcome, updates, choice });
+            return Ok(());
+        }
+        let next_page = access.address.wrapping_add(first_len as u64);
+        let second = self.walk_page(memory, next_page, access.size - first_len, access, found)?;
+        let outcome = match (&first.end, &second.end) {
+            (End::Page(..), End::Page(..)) => first.outcome().followed_by(&second.outcome()),
+            (End::Page(..), End::Fault(..)) => second.outcome(),
+            (End::Fault(..), _) => first.outcome(),
+        };
+        let both_fault = matches!((&first.end, &second.end), (End::Fault(..), End::Fault(..)));
+        let upper = both_fault.then(|| second.outcome());
+        if outcome.fault().is_some() {
+            found.rules.insert(Rule::Code12);
+        }
+        let updates = self.updates(&[first, second], access, found);
+        found.add(Alternative { outcome, updates: updates.clone(), choice });
+        if let Some(outcome) = upper {
+            let choice = Some((Rule::Code12, "the upper page is reported"));
+            found.add(Alternative { outcome, updates, choice });
+        }
+        Ok(())
+    }
+
+    /// Walks for one of the access's pages.
+    fn walk_page<M: TableMemory>(
+        &self,
+        memory: &M,
+        address: VirtAddr,
+        len: u16,
+        access: &Access,
+        found: &mut Prediction,
+    ) -> Result<Page, OutsideMemory> {
+        let mut path = Path::default();
+        let end = match self.walk(memory, address, access, &mut path) {
+            Ok(translation) => End::Page(translation, len),
+            Err(WalkError::Outside(outside)) => {
+                found.rules.extend(path.rules);
+                return Err(outside);
+            }
+            Err(WalkError::Fault(cause)) => {
+                let code = self.rules.page_fault_code(cause, access, &self.regime);
+                found.rules.insert(Rule::Code9);
+                for (applies, rule) in [
+                    (access.kind == AccessKind::Fetch, Rule::Code8),
+                    (access.kind == AccessKind::ReadModifyWrite, Rule::Code10),
+                    (
+                        matches!(cause, Cause::Denied(denial) if denial.contains(Denial::KEY)),
+                        Rule::Code11,
+                    ),
+                ] {
+                    if applies {
+                        found.rules.insert(rule);
+                    }
+                }
+                End::Fault(cause, Fault::page_fault(code, address))
+            }
+        };
+        found.rules.extend(path.rules);
+        Ok(Page { path, end })
+    }
+
+    /// What the access does to the entries of its pages.
+    fn updates(
+        &self,
+        pages: &[Page],
+        access: &Access,
+        found: &mut Prediction,
+    ) -> ArrayVec<EntryUpdate, MAX_ENTRIES> {
+        let completes = pages.iter().all(|page| matches!(page.end, End::Page(..)));
+        let first_completes = matches!(pages[0].end, End::Page(..));
+        let mut updates: ArrayVec<EntryUpdate, MAX_ENTRIES> = ArrayVec::new();
+        for (number, page) in pages.iter().enumerate() {
+            // The rule that leaves A and D open on this page, and whether D is open at all.
+            let (open_by, dirty_open) = match &page.end {
+                _ if completes => (Rule::Ad1, false),
+                End::Page(..) if number == 0 => (Rule::Ad7, true),
+                End::Page(..) => (Rule::Ad5, false),
+                End::Fault(Cause::Denied(_), _) => (Rule::Ad3, false),
+                End::Fault(Cause::Entry(_), _) => (Rule::Ad2, false),
+            };
+            // A page after the one that faulted is reached by speculation only.
+            let open_by = if number > 0 && !first_completes { Rule::Ad5 } else { open_by };
+            found.rules.insert(open_by);
+            for step in page.path.steps.iter().filter(|step| step.error.is_none()) {
+                let is_leaf = step.kind == EntryKind::Leaf;
+                let mut bits = 0;
+                if self.rules.sets_accessed(step.level) {
+                    bits |= ACCESSED;
+                }
+                let dirties = is_leaf && self.rules.sets_dirty(step.rights, access);
+                if dirties && (completes || dirty_open) {
+                    bits |= DIRTY;
+                }
+                let (must_set, may_set) = if completes { (bits, 0) } else { (0, bits) };
+                let open_by = if open_by == Rule::Ad3 && !is_leaf { Rule::Ad2 } else { open_by };
+                let (at, level, before) = (step.at, step.level, step.entry);
+                merge(&mut updates, EntryUpdate { at, level, before, must_set, may_set, open_by });
+            }
+        }
+        updates
+    }
+}
+
+/// Adds an update; an entry met before gets the bits of both.
+fn merge(updates: &mut ArrayVec<EntryUpdate, MAX_ENTRIES>, update: EntryUpdate) {
+    match updates.iter_mut().find(|known| known.at == update.at) {
+        Some(known) => {
+            known.must_set |= update.must_set;
+            known.may_set |= update.may_set;
+        }
+        None => updates.push(update),
+    }
+}
+
+impl Prediction {
+    /// Adds an alternative unless it is there already.
+    fn add(&mut self, alternative: Alternative) {
+        let known = self.alternatives.iter().any(|known| {
+            known.outcome == alternative.outcome && known.updates == alternative.updates
+        });
+        if !known && self.alternatives.len() < MAX_ALTERNATIVES {
+            self.alternatives.push(alternative);
+        }
+    }
+}
+
+impl Outcome {
+    /// The outcome of an access that completes on two pages.
+    fn followed_by(mut self, second: &Self) -> Self {
+        if let (Self::Translated(spans), Self::Translated(more)) = (&mut self, second) {
+            spans.extend(more.iter().copied());
+        }
+        self
+    }
+}
+
+/// The walk for one page of an access.
+struct Page {
+    path: Path,
+    end: End,
+}
+
+enum End {
+    Page(Translation, u16),
+    Fault(Cause, Fault),
+}
+
+impl Page {
+    fn outcome(&self) -> Outcome {
+        match &self.end {
+            End::Page(translation, len) => {
+                let mut spans = ArrayVec::new();
+                spans.push(Span { address: translation.address, len: *len });
+                Outcome::Translated(spans)
+            }
+            End::Fault(_, fault) => Outcome::Fault(*fault),
+        }
+    }
+}
+
+/// Memory in which what lies outside reads as one value.
+struct OutsideReads<'a, M> {
+    memory: &'a M,
+    value: u64,
+}
+
+impl<M: TableMemory> TableMemory for OutsideReads<'_, M> {
+    fn read_entry(&self, at: PhysAddr) -> Result<u64, OutsideMemory> {
+        Ok(self.memory.read_entry(at).unwrap_or(self.value))
+    }
+}
