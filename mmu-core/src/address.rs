@@ -31,7 +31,7 @@ impl VirtAddr {
     /// (SDM "Canonical Addressing").
     pub const fn is_canonical(self, bits: u8) -> bool {
         let unused = 64 - bits as u32;
-        ((self.0 << unused) as i64 >> unused) as u64 == self.0
+        ((self.0 << unused).cast_signed() >> unused).cast_unsigned() == self.0
     }
 
     /// The address `bytes` further on; addresses wrap at 2^64 (CODE-12).

@@ -41,7 +41,7 @@
 //! };
 //! assert_eq!(fault.to_string(), "#PF(P|W|U) at 0x1234");
 //! ```
-#![no_std]
+#![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
 extern crate alloc;

@@ -63,7 +63,8 @@ pub struct EntryUpdate {
 impl EntryUpdate {
     /// Whether this value is a legal one after the access.
     pub const fn allows(&self, after: u64) -> bool {
-        (after ^ (self.before | self.must_set)) & !self.may_set == 0
+        // Not merely `may_set`: a processor never clears A or D (SDM "Accessed and Dirty Flags").
+        (after ^ (self.before | self.must_set)) & !self.open_bits() == 0
     }
 
     /// The bits whose setting was open: not yet set before, and free to be set or not.
@@ -72,9 +73,9 @@ impl EntryUpdate {
     }
 }
 
-/// The most ways an access can go: two outcomes of a crossing access, for each of two members of two
-/// open choices.
-pub const MAX_ALTERNATIVES: usize = 8;
+/// The most ways an access can go: two outcomes of a crossing access, for each of two members of three
+/// open choices (CODE-7, CODE-8, OUT-1).
+pub const MAX_ALTERNATIVES: usize = 16;
 
 /// The most entries an access meets: five levels for each of two pages.
 pub const MAX_ENTRIES: usize = 10;

@@ -77,7 +77,7 @@ pub(crate) enum Pin {
 impl Profile {
     /// CODE-7: is G in a PML4E reserved? Ignored by the SDM ("Formats of CR3 and Paging-Structure
     /// Entries"), must be zero by the APM ("Page-Translation Table Entry Fields").
-    pub(crate) const fn global_in_pml4e_is_reserved(&self) -> Pin {
+    pub(crate) const fn global_in_pml4e_is_reserved(self) -> Pin {
         match self.vendor {
             Vendor::Intel => Pin::No,
             Vendor::Amd => Pin::Yes,
@@ -87,7 +87,7 @@ impl Profile {
 
     /// CODE-8: does a fetch set I/D when SMEP is on and NXE is off? Yes by the SDM
     /// ("Page-Fault Exceptions"); the APM defines I/D for NXE with PAE only.
-    pub(crate) const fn smep_alone_reports_fetch(&self) -> Pin {
+    pub(crate) const fn smep_alone_reports_fetch(self) -> Pin {
         match self.vendor {
             Vendor::Intel => Pin::Yes,
             Vendor::Amd | Vendor::Unknown => Pin::Open,

@@ -62,7 +62,7 @@ rules! {
     Code11 = "CODE-11",
     /// CR2 is the first byte that lies in the faulting page; of two the lower page (choice).
     Code12 = "CODE-12",
-    /// R/W and U/S are ANDed over the levels; XD is ORed.
+    /// R/W and U/S count when set at every level; XD counts when set at any.
     Right1 = "RIGHT-1",
     /// CR0.WP=0 lets the supervisor write read-only pages, and D is still set.
     Right2 = "RIGHT-2",

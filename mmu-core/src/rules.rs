@@ -111,7 +111,8 @@ pub trait Rules: Copy {
         F::address(level, kind, entry)
     }
 
-    /// The rights of a path one entry longer (RIGHT-1): R/W and U/S are ANDed, XD is ORed.
+    /// The rights of a path one entry longer (RIGHT-1): R/W and U/S count when set at every level,
+    /// XD when set at any.
     fn combine(&self, above: Rights, entry: u64) -> Rights {
         let entry = EntryBits::from_bits_retain(entry);
         let mut own = Rights::empty();
@@ -161,7 +162,7 @@ pub trait Rules: Copy {
             && !access.is_user()
             && rights.contains(Rights::USER)
             && regime.state.cr4.contains(Cr4::SMAP)
-            && !(regime.state.ac && !access.implicit)
+            && (access.implicit || !regime.state.ac)
     }
 
     /// Protection keys: PKRU for user pages, PKRS for supervisor pages, chosen by the page and not

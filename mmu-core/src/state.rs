@@ -106,7 +106,7 @@ pub struct ControlState {
     pub efer: Efer,
     /// PKRU: two bits per key, access-disable and write-disable, for user pages.
     pub pkru: u32,
-    /// IA32_PKRS: the same for supervisor pages.
+    /// `IA32_PKRS`: the same for supervisor pages.
     pub pkrs: u32,
     /// EFLAGS.AC, which lets an explicit supervisor access pass SMAP.
     pub ac: bool,

@@ -2,6 +2,8 @@
 
 mod frames;
 mod mapper;
+#[cfg(test)]
+mod tests;
 
 pub use frames::{FrameAllocator, FrameRange};
 pub use mapper::{Flush, MapError, Mapper};

@@ -3,7 +3,7 @@
 
 use super::{EntryBits, EntryKind, Format, Leaf, Level};
 use crate::address::PhysAddr;
-use crate::profile::{Features, Pin};
+use crate::profile::Features;
 use crate::rule::Rule;
 use crate::state::{Efer, PagingMode};
 use crate::walk::Regime;
@@ -51,7 +51,7 @@ impl Format for FourLevel {
             (when(large_leaf, ((1 << level.shift) - 1) & !0x1fff), Rule::Code6),
             (
                 when(
-                    level.number == 4 && regime.profile.global_in_pml4e_is_reserved() == Pin::Yes,
+                    level.number == 4 && regime.choices.global_in_pml4e_is_reserved,
                     EntryBits::G.bits(),
                 ),
                 Rule::Code7,

@@ -4,6 +4,10 @@
 //! with the trace `()` it reports nothing and the compiler leaves the reporting out.
 
 mod predict;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
 mod trace;
 
 pub use trace::{Path, Step, Trace};
@@ -188,8 +192,10 @@ impl<F: Format, R: Rules> Mmu<F, R> {
                 }
             }
         }
-        // The rights so far would have denied the access, had rights been judged on the way.
-        if !self.rules.denial(rights, 0, access, &self.regime).is_empty() {
+        // The rights so far would have denied the access, had rights been judged on the way. Only
+        // these count: SMEP, SMAP and the key wait for the entries below.
+        let final_already = Denial::SUPERVISOR_PAGE | Denial::READ_ONLY | Denial::EXECUTE_DISABLED;
+        if self.rules.denial(rights, 0, access, &self.regime).intersects(final_already) {
             trace.rule(Rule::Code2);
         }
     }

@@ -38,32 +38,35 @@ impl<F: Format, R: Rules> Mmu<F, R> {
             return found;
         }
         self.predict_with(memory, access, None, &mut found);
-        if let Some((choices, rule, member)) = self.other_choices(access) {
+        for (choices, rule, member) in self.other_choices(access) {
             let other = Self::with_regime(self.rules, Regime { choices, ..self.regime });
-            found.rules.insert(rule);
             other.predict_with(memory, access, Some((rule, member)), &mut found);
         }
         found
     }
 
-    /// The members of an open choice that the regime does not take, if they could matter here.
-    fn other_choices(&self, access: &Access) -> Option<(Choices, Rule, &'static str)> {
+    /// The combinations of open choices that the regime does not take and that could matter here.
+    fn other_choices(&self, access: &Access) -> ArrayVec<(Choices, Rule, &'static str), 3> {
         let Regime { state, profile, choices } = self.regime;
+        let global_open = profile.global_in_pml4e_is_reserved() == Pin::Open;
         let fetch_bit_open = access.kind == AccessKind::Fetch
             && state.cr4.contains(Cr4::SMEP)
             && !state.efer.contains(Efer::NXE)
             && profile.smep_alone_reports_fetch() == Pin::Open;
-        if profile.global_in_pml4e_is_reserved() == Pin::Open {
-            let other = !choices.global_in_pml4e_is_reserved;
-            let choices = Choices { global_in_pml4e_is_reserved: other, ..choices };
-            return Some((choices, Rule::Code7, "G in a PML4E is reserved"));
+        let reserved = Choices { global_in_pml4e_is_reserved: true, ..choices };
+        let silent = |choices| Choices { smep_alone_reports_fetch: false, ..choices };
+        let mut others = ArrayVec::new();
+        if global_open {
+            others.push((reserved, Rule::Code7, "G in a PML4E is reserved"));
         }
         if fetch_bit_open {
-            let other = !choices.smep_alone_reports_fetch;
-            let choices = Choices { smep_alone_reports_fetch: other, ..choices };
-            return Some((choices, Rule::Code8, "I/D is 0 with SMEP alone"));
+            others.push((silent(choices), Rule::Code8, "I/D is 0 with SMEP alone"));
         }
-        None
+        if global_open && fetch_bit_open {
+            let both = "G in a PML4E is reserved and I/D is 0 with SMEP alone";
+            others.push((silent(reserved), Rule::Code7, both));
+        }
+        others
     }
 
     /// Predicts with the regime's choices; a table outside memory is tried with both contents that
@@ -174,7 +177,8 @@ impl<F: Format, R: Rules> Mmu<F, R> {
             // The rule that leaves A and D open on this page, and whether D is open at all.
             let (open_by, dirty_open) = match &page.end {
                 _ if completes => (Rule::Ad1, false),
-                End::Page(..) if number == 0 => (Rule::Ad7, true),
+                End::Page(..) if number == 0 && self.rules.is_write(access) => (Rule::Ad7, true),
+                End::Page(..) if number == 0 => (Rule::Ad2, false),
                 End::Page(..) => (Rule::Ad5, false),
                 End::Fault(Cause::Denied(_), _) => (Rule::Ad3, false),
                 End::Fault(Cause::Entry(_), _) => (Rule::Ad2, false),

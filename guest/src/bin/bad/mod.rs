@@ -1,0 +1,38 @@
+//! What the misbehaving images share: a valid header, and a start that answers the first doorbell
+//! like a good image, so that the host sends a batch before things go wrong.
+
+/// Defines an image that takes a batch and then runs these lines, in ring 0, with the address of
+/// the batch's arena in `rbx` and that of the control page in `rax`.
+macro_rules! image {
+    ($($line:literal),+ $(,)?) => {
+        core::arch::global_asm!(
+            ".section .image_header, \"a\"",
+            ".quad {MAGIC}",
+            ".quad boot",
+            ".fill {STUBS}, 8, 0x100000",
+            ".text",
+            ".global boot",
+            "boot:",
+            "mov eax, {CONTROL}",
+            "mov qword ptr [rax + 16], 0", // Control.completed
+            "mov al, {COMPLETED}",
+            "out {DOORBELL_PORT}, al",
+            "mov eax, {CONTROL}",
+            "mov rbx, [rax + 8]", // Control.arena
+            "add rbx, {WINDOW}",
+            $($line,)+
+            MAGIC = const guest::stub::IMAGE_MAGIC,
+            STUBS = const guest::stub::STUBS,
+            CONTROL = const guest::layout::CONTROL + guest::layout::SUPERVISOR_WINDOW,
+            WINDOW = const guest::layout::SUPERVISOR_WINDOW,
+            DOORBELL_PORT = const guest::mailbox::DOORBELL_PORT,
+            COMPLETED = const guest::mailbox::Doorbell::Completed as u8,
+        );
+
+        #[panic_handler]
+        fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+            loop {}
+        }
+    };
+}
+pub(crate) use image;

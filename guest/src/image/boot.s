@@ -1,0 +1,133 @@
+# From the first instruction to the ring-3 kernel, and the way of a batch through both rings.
+#
+# Symbols are user addresses. Code that runs in ring 0 runs at symbol + WINDOW, and reaches its own
+# data RIP-relative, so also through the supervisor window.
+
+.equ PLAIN_RFLAGS, 0x2                  # nothing but the bit that is always 1
+
+.section .image_header, "a"
+    .quad {MAGIC}
+    .quad boot
+    # The table of stubs follows (stubs.s).
+
+.text
+# Entered by the host in ring 0, in long mode, on the guest's own page tables.
+.global boot
+boot:
+    lgdt [rip + GDT_POINTER]
+    lidt [rip + IDT_POINTER]
+    mov ax, {TASK_STATE}
+    ltr ax
+    mov rsp, {FAULT_STACK}
+    push {USER_DATA}
+    push {USER_STACK_TOP} - 8           # as after a call: RSP + 8 is a multiple of 16
+    push PLAIN_RFLAGS
+    push {USER_CODE}
+    push offset kernel
+    iretq
+
+# run_batch(rdi = header): called by the kernel in ring 3.
+.global run_batch
+run_batch:
+    push rbx
+    push rbp
+    push r12
+    push r13
+    push r14
+    push r15
+    mov [rip + saved_rsp], rsp
+    mov [rip + saved_header], rdi
+    lea r8, [rip + begin + {WINDOW}]
+    jmp enter_supervisor
+
+# ring_doorbell(edi = message): called by the kernel in ring 3. The port is reached in ring 0, since
+# not every hypervisor without hardware support grants ring 3 I/O privilege.
+.global ring_doorbell
+ring_doorbell:
+    lea r8, [rip + ring + {WINDOW}]
+# The way into ring 0: the handler of #UD jumps to r8 when the fault is at this place.
+.global enter_supervisor
+enter_supervisor:
+    ud2
+    ret
+
+# In ring 0, on the frame of the #UD: tell the host, then return past the ud2.
+ring:
+    mov eax, edi
+    out {DOORBELL_PORT}, al
+    add qword ptr [rsp], 2
+    iretq
+
+# Back in ring 3 after both lists.
+batch_done:
+    mov rsp, [rip + saved_rsp]
+    pop r15
+    pop r14
+    pop r13
+    pop r12
+    pop rbp
+    pop rbx
+    ret
+
+# In ring 0: load the batch's control state, then run the ring-3 list.
+begin:
+    mov rbx, [rip + saved_header]
+    add rbx, {WINDOW}
+    mov rax, [rbx + 8]                  # Header.cr2
+    mov cr2, rax
+    cmp qword ptr [rbx + 40], 0         # Header.keep_control
+    jne 2f
+    mov eax, [rbx + 32]                 # Header.efer
+    xor edx, edx
+    mov ecx, 0xc0000080
+    wrmsr
+    mov rax, [rbx]                      # Header.cr0
+    mov cr0, rax
+    mov rax, [rbx + 24]                 # Header.cr4, without PGE first: forgets global entries
+    and rax, -129
+    mov cr4, rax
+    mov rcx, [rbx + 16]                 # Header.cr3: forgets the others
+    mov cr3, rcx
+    mov rax, [rbx + 24]
+    mov cr4, rax
+    jmp 3f
+2:
+    mov rax, [rbx + 16]
+    mov cr3, rax
+3:
+    lea r13, [rip + fetch_done - {WINDOW}]
+    mov r14, {WINDOW}                   # from a ring-3 record to the address the handlers use
+    lea r15, [rip + next - {WINDOW}]
+    mov rsp, {FAULT_STACK}
+    push {USER_DATA}
+    push [rbx + 48]                     # Header.user_records
+    push PLAIN_RFLAGS
+    push {USER_CODE}
+    push r15
+    iretq
+
+# In ring 0 again, after the ring-3 list: run the ring-0 list.
+.global begin_supervisor
+begin_supervisor:
+    mov rbx, [rip + saved_header]
+    add rbx, {WINDOW}
+    lea r13, [rip + fetch_done]
+    xor r14d, r14d                      # ring-0 records are supervisor addresses already
+    lea r15, [rip + next]
+    mov rsp, [rbx + 56]                 # Header.supervisor_records
+    ret
+
+# In ring 0, after the ring-0 list: back to ring 3.
+.global end_supervisor
+end_supervisor:
+    mov rsp, {FAULT_STACK}
+    push {USER_DATA}
+    push {USER_STACK_TOP} - 8           # batch_done loads the right one
+    push PLAIN_RFLAGS
+    push {USER_CODE}
+    push offset batch_done
+    iretq
+
+.data
+saved_rsp: .quad 0
+saved_header: .quad 0

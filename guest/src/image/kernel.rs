@@ -1,0 +1,70 @@
+//! The ring-3 kernel: takes a batch, writes its page tables, has its accesses made, says so.
+
+use crate::descriptors::USER_DATA;
+use core::arch::asm;
+use guest::layout::{Arena, CONTROL};
+use guest::mailbox::{Control, Doorbell};
+
+unsafe extern "C" {
+    /// Runs both lists of the batch whose header is at this address (boot.s).
+    fn run_batch(header: u64);
+    /// Tells the host something; it may change memory before this returns (boot.s).
+    fn ring_doorbell(message: u64);
+}
+
+/// The first compiled code: entered once, from `boot`, in ring 3.
+#[unsafe(no_mangle)]
+extern "C" fn kernel() -> ! {
+    let control = CONTROL as *mut Control;
+    let mut completed = 0;
+    // SAFETY: as in the loop below.
+    unsafe { (&raw mut (*control).descriptor_limit).write_volatile(own_descriptor_limit()) };
+    loop {
+        // SAFETY: the control page is mapped, writable, aligned, and all its values are valid; the
+        // host changes it only between the doorbell and its answer, and volatile sees that.
+        let arena = unsafe {
+            (&raw mut (*control).completed).write_volatile(completed);
+            ring_doorbell(Doorbell::Completed as u64);
+            while (&raw const (*control).command).read_volatile() == completed {
+                core::hint::spin_loop();
+            }
+            completed = (&raw const (*control).command).read_volatile();
+            (&raw const (*control).arena).read_volatile()
+        };
+        let arena = if arena == Arena::ALL[0].base() { Arena::ALL[0] } else { Arena::ALL[1] };
+        write_tables(arena);
+        // SAFETY: the host has filled the arena; run_batch keeps the C calling convention.
+        unsafe { run_batch(arena.base()) };
+    }
+}
+
+/// Writes every page table of the arena from the host's copy. The guest must do this itself: a
+/// hypervisor that shadows the tables sees the guest's writes, but not the host's.
+fn write_tables(arena: Arena) {
+    for table in 0..Arena::TABLES {
+        let from = arena.table_image(table) as *const u64;
+        let to = arena.table(table) as *mut u64;
+        for slot in 0..512 {
+            // SAFETY: both pages lie in the arena, which is mapped, writable and nobody else's.
+            unsafe { to.add(slot).write_volatile(from.add(slot).read_volatile()) };
+        }
+    }
+}
+
+/// What the processor finds when ring 3 asks for the limit of the guest's own data descriptor: an
+/// implicit supervisor read of the descriptor table. `u64::MAX` when it finds no such descriptor.
+fn own_descriptor_limit() -> u64 {
+    let mut limit = u64::MAX;
+    // SAFETY: LSL only reads a descriptor; without a fitting one it leaves its register alone.
+    unsafe { asm!("lsl {0}, {1}", inout(reg) limit, in(reg) u64::from(USER_DATA)) };
+    limit
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // SAFETY: keeps the C calling convention and has no precondition.
+    unsafe { ring_doorbell(Doorbell::Panic as u64) };
+    loop {
+        core::hint::spin_loop();
+    }
+}

@@ -1,0 +1,151 @@
+# The stubs, in the order of Stub::index (stub.rs). RSP walks a list of records: `ret` enters the
+# stub of the next record, which pops its address and value, makes its access, and returns into the
+# stub after it. When the access is made RSP is already past the record. In both rings the same.
+#
+# r12: PKRU of keyed accesses. r13: where fetched code returns to. r15: where a fault goes on.
+
+.macro table_entry
+777:
+    .pushsection .stub_table, "a"
+    .quad 777b
+    .popsection
+.endm
+
+# PKRU is 0 except during a keyed access: the list itself lies in user pages.
+.macro write_pkru_zero
+    xor eax, eax
+    xor ecx, ecx
+    xor edx, edx
+    wrpkru
+.endm
+
+.macro stub_start base, keyed
+    table_entry
+    pop \base
+    pop rbx
+    .if \keyed
+        mov eax, r12d
+        xor ecx, ecx
+        xor edx, edx
+        wrpkru
+    .endif
+.endm
+
+.macro stub_end keyed, has_result
+    .if \keyed
+        write_pkru_zero
+    .endif
+    .if \has_result
+        mov [rsp - 8], rbx              # Record.value
+    .endif
+    ret
+.endm
+
+.macro load base, value, other, keyed
+    stub_start \base, \keyed
+    mov \value, [\base]
+    stub_end \keyed, 1
+.endm
+
+.macro store base, value, other, keyed
+    stub_start \base, \keyed
+    mov [\base], \value
+    stub_end \keyed, 0
+.endm
+
+.macro exchange base, value, other, keyed
+    stub_start \base, \keyed
+    xadd [\base], \value
+    stub_end \keyed, 1
+.endm
+
+.macro locked_exchange base, value, other, keyed
+    stub_start \base, \keyed
+    lock xadd [\base], \value
+    stub_end \keyed, 1
+.endm
+
+# The value differs from what memory holds, so that the comparison fails and the old value comes
+# back in rax.
+.macro failing_compare base, value, other, keyed
+    stub_start \base, \keyed
+    mov rax, rbx
+    lock cmpxchg [\base], \other
+    mov rbx, rax
+    stub_end \keyed, 1
+.endm
+
+.macro four_sizes form, base, keyed
+    \form \base, bl, dl, \keyed
+    \form \base, bx, dx, \keyed
+    \form \base, ebx, edx, \keyed
+    \form \base, rbx, rdx, \keyed
+.endm
+
+.macro all_accesses keyed
+    .irp form, load, store, exchange, locked_exchange, failing_compare
+        four_sizes \form, rsi, \keyed
+        four_sizes \form, rbp, \keyed
+    .endr
+    stub_start rsi, \keyed
+    clflush [rsi]
+    stub_end \keyed, 0
+    stub_start rbp, \keyed
+    clflush [rbp]
+    stub_end \keyed, 0
+    stub_start rsi, \keyed
+    jmp rsi
+.endm
+
+.text
+    all_accesses 0
+    all_accesses 1
+
+# SetFlags: RFLAGS from the address field.
+    table_entry
+    popfq
+    pop rax
+    ret
+
+# SetPkru: later stubs are the keyed ones.
+    table_entry
+    pop r12
+    pop rax
+    lea r13, [rip + fetch_done_keyed]
+    lea r15, [rip + next_keyed]
+    ret
+
+# ClearPkru
+    table_entry
+    pop rax
+    pop rax
+    lea r13, [rip + fetch_done]
+    lea r15, [rip + next]
+    ret
+
+# UserEnd
+    table_entry
+    lea r8, [rip + begin_supervisor + {WINDOW}]
+    jmp enter_supervisor
+
+# SupervisorEnd
+    table_entry
+    jmp end_supervisor
+
+# Fetched code has put its constant into rcx.
+.global fetch_done
+fetch_done:
+    mov [rsp - 8], rcx
+.global next
+next:
+    ret
+
+fetch_done_keyed:
+    mov rbx, rcx
+    write_pkru_zero
+    mov [rsp - 8], rbx
+    ret
+
+next_keyed:
+    write_pkru_zero
+    ret

@@ -1,0 +1,42 @@
+# Exception handlers, one every 64 bytes (descriptors.rs). They are short because a ring-0
+# instruction can cost a microsecond.
+
+# Records a fault of a case: RSP as saved by the processor lies just past the case's record. Writes
+# the tag, vector and error code over Record.stub, and CR2 over Record.address.
+.macro record_fault vector
+    mov rdi, [rsp + 32]                 # the saved RSP
+    mov dword ptr [rsp + 4], {FAULT_TAG} + \vector
+    pop [rdi + r14 - 24]
+    mov rax, cr2
+    mov [rdi + r14 - 16], rax
+    mov [rsp], r15                      # go on with the next record
+    iretq
+.endm
+
+.macro vector_handler vector
+    .balign 64
+    .if \vector == 6
+        cmp qword ptr [rsp], offset enter_supervisor
+        jne 2f
+        jmp r8
+    2:
+        push 0                          # #UD has no error code
+        record_fault \vector
+    .elseif \vector >= 12 && \vector <= 14
+        record_fault \vector
+    .else
+        mov eax, {CONTROL}
+        mov qword ptr [rax + 24], \vector  # Control.panic_vector
+        mov al, {PANIC}
+        out {DOORBELL_PORT}, al
+    3:
+        hlt
+        jmp 3b
+    .endif
+.endm
+
+.section .vectors, "ax"
+.irp vector, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31
+    vector_handler \vector
+.endr
+.text

@@ -1,0 +1,163 @@
+//! Where things lie: the guest's physical memory, and its own linear addresses.
+//!
+//! ```text
+//! physical                        what                              linear (user / supervisor)
+//! 0x0010_0000                     the image, then its stacks        same / +0x4000_0000
+//! 0x0020_0000                     the guest's own page tables       same / +0x4000_0000
+//! 0x0030_0000                     the control page                  same / +0x4000_0000
+//! 0x0040_0000, 0x0060_0000        arena 0, arena 1                  same / +0x4000_0000
+//! 0x4000_0000 .. 0x8000_0000      data frames, few of them in use   by the cases under test only
+//! from 0x1_0000_0000              holes: no memory, accesses exit   by the cases under test only
+//! ```
+//!
+//! The guest's own memory is mapped twice, in slot 0 of every PML4: as user pages and, 1 GiB
+//! higher, as supervisor pages. So ring 3 reaches everything it needs, and ring 0 never touches a
+//! user page on its own account, whatever SMEP and SMAP say.
+
+/// Where the image is loaded, and its user address.
+pub const IMAGE_BASE: u64 = 0x0010_0000;
+/// The end of the image with its stacks.
+pub const IMAGE_END: u64 = 0x0018_0000;
+/// The top of the stack of ring 3.
+pub const USER_STACK_TOP: u64 = 0x0016_0000;
+/// The top of the stack for exceptions (IST 1).
+pub const FAULT_STACK_TOP: u64 = 0x0017_0000;
+/// The top of the stack for double faults (IST 2).
+pub const DOUBLE_FAULT_STACK_TOP: u64 = 0x0017_8000;
+
+/// The page tables that map the guest itself: the root, then the others. Built by the host before
+/// the first instruction.
+pub const OWN_TABLES: u64 = 0x0020_0000;
+/// How many frames there are for them.
+pub const OWN_TABLE_FRAMES: usize = 64;
+/// The page through which host and guest talk: [`Control`](crate::mailbox::Control).
+pub const CONTROL: u64 = 0x0030_0000;
+/// The end of the memory that the guest uses itself, and that holds page tables.
+pub const LOW_MEMORY_END: u64 = 0x0080_0000;
+
+/// Added to a user address of the guest, gives the supervisor address of the same memory.
+pub const SUPERVISOR_WINDOW: u64 = 0x4000_0000;
+
+/// The start of the memory that holds data frames.
+pub const DATA_BASE: u64 = 0x4000_0000;
+/// Its size: one naturally aligned 1 GiB page.
+pub const DATA_SIZE: u64 = 0x4000_0000;
+/// Each lane owns one area of this size, a naturally aligned 2 MiB page.
+pub const AREA_SIZE: u64 = 0x0020_0000;
+/// The first physical address that certainly has no memory and no device.
+pub const HOLE_BASE: u64 = 0x1_0000_0000;
+
+/// The most cases in a batch, one lane each; lane `i` owns data area `i`.
+pub const MAX_LANES: usize = 480;
+/// Contiguous data frames that a lane has in each arena.
+pub const FRAMES_PER_LANE: u64 = 2;
+
+/// The memory of one batch. There are two, so that the host can judge one batch while the guest
+/// runs another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arena(u8);
+
+impl Arena {
+    /// Both arenas.
+    pub const ALL: [Self; 2] = [Self(0), Self(1)];
+    /// Page tables in an arena.
+    pub const TABLES: usize = 8;
+
+    /// The arena for a batch with this number: batches alternate.
+    pub const fn for_batch(number: u64) -> Self {
+        Self((number & 1) as u8)
+    }
+
+    /// 0 or 1.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// The arena's first byte: its [`Header`](crate::mailbox::Header).
+    pub const fn base(self) -> u64 {
+        0x0040_0000 + self.0 as u64 * 0x0020_0000
+    }
+
+    /// The records of the ring-3 list.
+    pub const fn user_records(self) -> u64 {
+        self.base() + 0x1000
+    }
+
+    /// The records of the ring-0 list.
+    pub const fn supervisor_records(self) -> u64 {
+        self.base() + 0x1_0000
+    }
+
+    /// The host's copy of table `index`, which the guest writes into the table itself.
+    pub const fn table_image(self, index: usize) -> u64 {
+        self.base() + 0x2_0000 + index as u64 * 0x1000
+    }
+
+    /// The page table `index`, below [`Self::TABLES`]. Table 0 is the PML4.
+    pub const fn table(self, index: usize) -> u64 {
+        self.base() + 0x4_0000 + index as u64 * 0x1000
+    }
+
+    /// Which table of this arena an address lies in.
+    ///
+    /// ```
+    /// use guest::layout::Arena;
+    /// let arena = Arena::ALL[1];
+    /// assert_eq!(arena.table_at(arena.table(3) + 8), Some(3));
+    /// assert_eq!(arena.table_at(0), None);
+    /// ```
+    pub const fn table_at(self, address: u64) -> Option<usize> {
+        let first = self.table(0);
+        let end = first + Self::TABLES as u64 * 0x1000;
+        if address >= first && address < end {
+            Some(((address - first) / 0x1000) as usize)
+        } else {
+            None
+        }
+    }
+
+    /// The first of the two contiguous data frames of a lane. Their place within the area varies
+    /// from lane to lane, so that every address bit from 12 to 29 takes both values.
+    pub const fn data_frames(self, lane: usize) -> u64 {
+        let spread = (lane as u64 * 89 + 17) % 127;
+        let frame = spread * 4 + self.0 as u64 * FRAMES_PER_LANE;
+        DATA_BASE + lane as u64 * AREA_SIZE + frame * 0x1000
+    }
+}
+
+/// The lane that owns a data address.
+pub const fn lane_of_data(address: u64) -> Option<usize> {
+    if address >= DATA_BASE && address < DATA_BASE + DATA_SIZE {
+        Some(((address - DATA_BASE) / AREA_SIZE) as usize)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arenas_do_not_overlap_and_end_in_low_memory() {
+        let [first, second] = Arena::ALL;
+        assert!(first.table(Arena::TABLES) <= second.base());
+        assert!(second.table(Arena::TABLES) <= LOW_MEMORY_END);
+    }
+
+    #[test]
+    fn data_frames_are_disjoint_within_their_area() {
+        for lane in 0..MAX_LANES {
+            let [a, b] = Arena::ALL.map(|arena| arena.data_frames(lane));
+            assert_eq!((lane_of_data(a), lane_of_data(b + 0x1fff)), (Some(lane), Some(lane)));
+            assert!(a + 0x2000 <= b || b + 0x2000 <= a);
+        }
+    }
+
+    #[test]
+    fn every_frame_bit_varies() {
+        let frames = || (0..MAX_LANES).map(|lane| Arena::ALL[0].data_frames(lane));
+        let (all, any) = frames().fold((!0, 0), |(all, any), frame| (all & frame, any | frame));
+        assert_eq!((any & !all) & 0x3fff_c000, 0x3fff_c000);
+    }
+}

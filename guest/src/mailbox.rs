@@ -1,0 +1,96 @@
+//! The structures through which a batch passes. All fields are little-endian 64-bit words.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// The port of the doorbell. The guest writes a [`Doorbell`] to it.
+pub const DOORBELL_PORT: u16 = 0xf8;
+
+/// What the guest says with the doorbell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Doorbell {
+    /// The command in [`Control::completed`] is done (0: booted); waiting for the next.
+    Completed = 1,
+    /// An exception that no case can cause: see [`Control::panic_vector`].
+    Panic = 2,
+}
+
+/// The page at [`CONTROL`](crate::layout::CONTROL).
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Control {
+    /// From the host: the number of the batch to run. The guest runs it when it changes.
+    pub command: u64,
+    /// From the host: the address of the batch's arena.
+    pub arena: u64,
+    /// From the guest: the last batch completed.
+    pub completed: u64,
+    /// From the guest: the vector of an unexpected exception.
+    pub panic_vector: u64,
+    /// From the guest, once: what `lsl` in ring 3 said of the descriptor whose limit is
+    /// [`PROBE_LIMIT`], or [`u64::MAX`] if it found none. Anything else than the limit means that
+    /// the processor read another descriptor table than the guest's.
+    pub descriptor_limit: u64,
+}
+
+/// The limit in the guest's descriptor of ring-3 data: no other system has this one.
+pub const PROBE_LIMIT: u32 = 0x5_c0de;
+
+/// The start of an arena: the control state of the batch.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Header {
+    /// CR0, loaded unless [`Self::keep_control`].
+    pub cr0: u64,
+    /// What CR2 is set to before the first case.
+    pub cr2: u64,
+    /// CR3, always loaded: it makes the processor forget old translations.
+    pub cr3: u64,
+    /// CR4, loaded unless [`Self::keep_control`]; first without PGE, which forgets global ones.
+    pub cr4: u64,
+    /// EFER, loaded unless [`Self::keep_control`].
+    pub efer: u64,
+    /// 1 when the host has set CR0, CR4 and EFER itself (a feature that is not in CPUID).
+    pub keep_control: u64,
+    /// The first record of the ring-3 list, as a user address.
+    pub user_records: u64,
+    /// The first record of the ring-0 list, as a supervisor address.
+    pub supervisor_records: u64,
+}
+
+/// One case, or a step between cases, in a list that the guest runs with RSP as its instruction
+/// pointer: each stub returns into the next record's stub.
+///
+/// Before: the stub, the linear address, and the value to store. When the access is made RSP
+/// already points to the next record, so that a fault needs no bookkeeping. Afterwards: a record
+/// that faulted holds the vector and error code, and CR2; one that read holds the value.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Record {
+    /// The address of the stub; after a fault [`FAULT_TAG`] with the vector, and the error code.
+    pub stub: u64,
+    /// The linear address of the access; after a fault, CR2.
+    pub address: u64,
+    /// The value to store; afterwards, the value read.
+    pub value: u64,
+}
+
+/// The high half of [`Record::stub`] after a fault, less the vector.
+pub const FAULT_TAG: u32 = 0xfa17_0000;
+
+impl Record {
+    /// The vector and the error code, if the case faulted.
+    ///
+    /// ```
+    /// use guest::mailbox::Record;
+    /// let record = Record { stub: 0xfa17_000e_0000_0007, address: 0x1000, value: 0 };
+    /// assert_eq!(record.fault(), Some((14, 7)));
+    /// assert_eq!(Record { stub: 0x10_2000, ..record }.fault(), None);
+    /// ```
+    pub const fn fault(&self) -> Option<(u8, u32)> {
+        let high = (self.stub >> 32) as u32;
+        if high & 0xffff_ff00 == FAULT_TAG { Some((high as u8, self.stub as u32)) } else { None }
+    }
+}

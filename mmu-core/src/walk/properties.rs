@@ -1,0 +1,409 @@
+//! Properties of every prediction, whatever the tables and registers hold.
+
+use crate::access::{Access, AccessKind, Ring};
+use crate::address::{PhysAddr, VirtAddr};
+use crate::fault::Vector;
+use crate::format::{EntryKind, FourLevel};
+use crate::memory::{OutsideMemory, TableMemory};
+use crate::outcome::{Outcome, Prediction};
+use crate::profile::{Features, Profile, Vendor};
+use crate::state::{ControlState, Cr0, Cr4, Efer};
+use crate::walk::{Mmu, Path};
+use proptest::prelude::*;
+
+const P: u64 = 1 << 0;
+const RW: u64 = 1 << 1;
+const US: u64 = 1 << 2;
+const A: u64 = 1 << 5;
+const D: u64 = 1 << 6;
+const PS: u64 = 1 << 7;
+const XD: u64 = 1 << 63;
+/// Bits 62:59 of a leaf.
+const KEY: u64 = 0xf << 59;
+
+/// Entry 1 of the PML4, 2 of the PDPT, 3 of the directory, 4 of the table.
+const PAGE: u64 = 0x80_8060_4000;
+
+/// Memory in which every frame holds these entries from slot 1 up. Each level has its own slot, so
+/// any value of an entry leads on, and none outside memory. Slot 5 is the PTE of the next page.
+#[derive(Clone, Copy, Debug)]
+struct Slots([u64; 5]);
+
+impl TableMemory for Slots {
+    fn read_entry(&self, at: PhysAddr) -> Result<u64, OutsideMemory> {
+        let slot = (at.get() & 0xfff) / 8;
+        Ok(self.0[slot as usize - 1])
+    }
+}
+
+/// Registers and a processor.
+#[derive(Clone, Copy, Debug)]
+struct Machine {
+    state: ControlState,
+    profile: Profile,
+}
+
+impl Machine {
+    fn predict(self, slots: &Slots, access: &Access) -> Prediction {
+        Mmu::<FourLevel>::new(self.state, self.profile).predict(slots, access)
+    }
+
+    /// Whether the likeliest outcome is a translation.
+    fn allows(self, slots: &Slots, access: &Access) -> bool {
+        self.predict(slots, access).alternatives[0].outcome.fault().is_none()
+    }
+
+    /// The same without SMEP and SMAP.
+    fn without_prevention(mut self) -> Self {
+        self.state.cr4 -= Cr4::SMEP | Cr4::SMAP;
+        self
+    }
+
+    /// The same without protection keys.
+    fn without_keys(mut self) -> Self {
+        self.state.cr4 -= Cr4::PKE | Cr4::PKS;
+        self
+    }
+}
+
+/// Any entry, though most often one that the walk gets past.
+fn entry() -> impl Strategy<Value = u64> {
+    let flags = prop_oneof![1 => Just(0), 19 => Just(P | RW | US)];
+    let large = prop::bool::weighted(0.1).prop_map(|large| if large { PS } else { 0 });
+    let frame = prop_oneof![
+        6 => any::<u64>().prop_map(|frame| frame & 0xf_c000_0000),
+        3 => any::<u64>().prop_map(|frame| frame & 0xf_ffff_f000),
+        1 => any::<u64>().prop_map(|frame| frame & 0x000f_ffff_ffff_f000),
+    ];
+    // Each of the other bits is flipped one time in eight.
+    let noise =
+        any::<[u64; 3]>().prop_map(|[a, b, c]| a & b & c & !(0x000f_ffff_ffff_f000 | PS | P));
+    (flags, large, frame, noise)
+        .prop_map(|(flags, large, frame, noise)| (flags ^ noise) | large | frame)
+}
+
+fn slots() -> impl Strategy<Value = Slots> {
+    prop::array::uniform5(entry()).prop_map(Slots)
+}
+
+/// Entries that translate: present, small, nothing reserved; R/W, U/S, XD and key are any.
+fn good_slots() -> impl Strategy<Value = Slots> {
+    prop::array::uniform5(
+        any::<u64>().prop_map(|any| any & (RW | US | XD | KEY | 0xf_ffff_f000) | P),
+    )
+    .prop_map(Slots)
+}
+
+fn vendor() -> impl Strategy<Value = Vendor> {
+    prop_oneof![Just(Vendor::Intel), Just(Vendor::Amd), Just(Vendor::Unknown)]
+}
+
+prop_compose! {
+    fn machine()(
+        [wp, nxe, ac] in any::<[bool; 3]>(),
+        [smep, smap, pke, pks] in any::<[bool; 4]>(),
+        (pkru, pkrs) in any::<(u32, u32)>(),
+        vendor in vendor(),
+        physical_address_bits in prop::sample::select(vec![36_u8, 40, 48, 52]),
+        large in any::<bool>(),
+    ) -> Machine {
+        let mut state = ControlState::long_mode(0x10_000);
+        state.cr0.set(Cr0::WP, wp);
+        state.efer.set(Efer::NXE, nxe);
+        for (on, bit) in [(smep, Cr4::SMEP), (smap, Cr4::SMAP), (pke, Cr4::PKE), (pks, Cr4::PKS)] {
+            state.cr4.set(bit, on);
+        }
+        let state = ControlState { pkru, pkrs, ac, ..state };
+        let features = if large { Features::all() } else { Features::empty() };
+        Machine { state, profile: Profile { vendor, physical_address_bits, features } }
+    }
+}
+
+prop_compose! {
+    /// An access that begins in the page, and may end in the next.
+    fn access()(
+        kind in prop::sample::select(AccessKind::ALL.to_vec()),
+        user in any::<bool>(),
+        implicit in any::<bool>(),
+        offset in prop_oneof![0..0x1000_u64, 0xff8..0x1000_u64],
+        size in 1..=8_u16,
+    ) -> Access {
+        let ring = if user { Ring::Three } else { Ring::Zero };
+        let implicit = implicit && kind != AccessKind::Fetch;
+        Access { implicit, ..Access::new(kind, VirtAddr::new(PAGE + offset), size, ring) }
+    }
+}
+
+/// An access that does not cross into the next page.
+fn access_to_one_page() -> impl Strategy<Value = Access> {
+    access().prop_map(|access| {
+        let size = access.bytes_in_first_page();
+        Access { size, ..access }
+    })
+}
+
+/// What SDM "Determination of Access Rights" and "Protection Keys" permit, sentence by sentence,
+/// for a 4 KiB page whose entries are the first four.
+#[expect(clippy::match_same_arms, reason = "each arm is a sentence of the manual")]
+fn manual_permits(entries: &[u64], state: &ControlState, access: &Access) -> bool {
+    let user_address = entries.iter().all(|entry| entry & US != 0);
+    let writable = entries.iter().all(|entry| entry & RW != 0);
+    let no_code = entries.iter().any(|entry| entry & XD != 0);
+    let wp = state.cr0.bits() >> 16 & 1 == 1;
+    let guarded_fetch = state.cr4.bits() >> 20 & 1 == 1;
+    let excused = state.ac && !access.implicit;
+    let guarded_data = state.cr4.bits() >> 21 & 1 == 1 && !excused;
+    let user_mode = access.ring == Ring::Three && !access.implicit;
+    let (read, write, fetch) = match access.kind {
+        AccessKind::Read | AccessKind::Clflush => (true, false, false),
+        AccessKind::Write => (false, true, false),
+        AccessKind::ReadModifyWrite => (true, true, false),
+        AccessKind::Fetch => (false, false, true),
+    };
+    let may_read = match (user_mode, user_address) {
+        (false, false) => true,
+        (false, true) => !guarded_data,
+        (true, true) => true,
+        (true, false) => false,
+    };
+    let may_write = match (user_mode, user_address, wp) {
+        (false, false, false) => true,
+        (false, false, true) => writable,
+        (false, true, false) => !guarded_data,
+        (false, true, true) => !guarded_data && writable,
+        (true, true, _) => writable,
+        (true, false, _) => false,
+    };
+    let may_fetch = match (user_mode, user_address) {
+        (false, false) => !no_code,
+        (false, true) => !guarded_fetch && !no_code,
+        (true, true) => !no_code,
+        (true, false) => false,
+    };
+    let key = entries[3] << 1 >> 60;
+    let (keys_on, register) = if user_address {
+        (state.cr4.bits() >> 22 & 1 == 1, state.pkru)
+    } else {
+        (state.cr4.bits() >> 24 & 1 == 1, state.pkrs)
+    };
+    let access_disable = keys_on && register >> (2 * key) & 1 == 1;
+    let write_disable = keys_on && register >> (2 * key + 1) & 1 == 1;
+    let key_permits_write = !write_disable || (!user_mode && !wp);
+    (!read || may_read && !access_disable)
+        && (!write || may_write && !access_disable && key_permits_write)
+        && (!fetch || may_fetch)
+}
+
+/// An entry's address, the bits that are set in it, and those that may be.
+type VisibleUpdate = (PhysAddr, u64, u64);
+
+/// What can be seen of a prediction: the outcomes, and the bits that are or may be set.
+fn visible(prediction: &Prediction) -> Vec<(Outcome, Vec<VisibleUpdate>)> {
+    let updates = |known: &crate::Alternative| {
+        known.updates.iter().map(|u| (u.at, u.must_set, u.may_set)).collect()
+    };
+    prediction.alternatives.iter().map(|known| (known.outcome.clone(), updates(known))).collect()
+}
+
+/// The size, in bits, of the page that the four entries map.
+fn page_bits(slots: &Slots, machine: Machine) -> u8 {
+    let large = |entry: u64| entry & PS != 0;
+    let huge_pages = machine.profile.features.contains(Features::PAGE_1GB);
+    match slots.0 {
+        [_, pdpte, ..] if large(pdpte) && huge_pages => 30,
+        [_, _, pde, ..] if large(pde) => 21,
+        _ => 12,
+    }
+}
+
+proptest! {
+    // About one random access in six is translated: enough cases to see many of each outcome.
+    #![proptest_config(ProptestConfig::with_cases(1024))]
+
+    #[test]
+    fn rights_agree_with_the_prose_of_the_manual(
+        slots in good_slots(), mut machine in machine(), access in access_to_one_page(),
+    ) {
+        // XD would be reserved otherwise, and that is another rule.
+        machine.state.efer |= Efer::NXE;
+        let permitted = manual_permits(&slots.0[..4], &machine.state, &access);
+        prop_assert_eq!(machine.allows(&slots, &access), permitted);
+    }
+
+    #[test]
+    fn a_denied_access_tells_what_it_was(
+        slots in good_slots(), mut machine in machine(), access in access_to_one_page(),
+    ) {
+        machine.state.efer |= Efer::NXE;
+        let prediction = machine.predict(&slots, &access);
+        if let Some(fault) = prediction.alternatives[0].outcome.fault() {
+            prop_assert_eq!(fault.vector, Vector::PageFault);
+            prop_assert_eq!(fault.cr2, Some(access.address));
+            let writes = matches!(access.kind, AccessKind::Write | AccessKind::ReadModifyWrite);
+            let user = access.ring == Ring::Three && !access.implicit;
+            let fetch = access.kind == AccessKind::Fetch;
+            // All but PK: P, W, U, no RSVD, I.
+            let expected = 1 | u32::from(writes) << 1 | u32::from(user) << 2 | u32::from(fetch) << 4;
+            prop_assert_eq!(fault.error_code & !0x20, expected);
+        }
+    }
+
+    #[test]
+    fn an_absent_root_entry_faults_whatever_its_other_bits(
+        mut slots in slots(), root in any::<u64>(), machine in machine(), access in access_to_one_page(),
+    ) {
+        slots.0[0] = root & !P;
+        for known in machine.predict(&slots, &access).alternatives {
+            let fault = known.outcome.fault().copied();
+            prop_assert!(fault.is_some());
+            // Neither P nor RSVD nor PK.
+            prop_assert_eq!(fault.map(|fault| fault.error_code & 0b10_1001), Some(0));
+            prop_assert!(known.updates.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_translation_keeps_the_offset_into_its_page(
+        slots in slots(), machine in machine(), access in access_to_one_page(),
+    ) {
+        for known in machine.predict(&slots, &access).alternatives {
+            if let Some(physical) = known.outcome.physical_address() {
+                let mask = (1 << page_bits(&slots, machine)) - 1;
+                prop_assert_eq!(physical.get() & mask, access.address.get() & mask);
+                prop_assert_eq!(physical.get() & machine.profile.bits_above_physical(), 0);
+            }
+        }
+    }
+
+    #[test]
+    fn an_access_is_translated_whole_or_not_at_all(
+        slots in slots(), machine in machine(), access in access(),
+    ) {
+        for known in machine.predict(&slots, &access).alternatives {
+            if let Outcome::Translated(spans) = known.outcome {
+                prop_assert_eq!(spans.iter().map(|span| span.len).sum::<u16>(), access.size);
+                prop_assert_eq!(spans.len(), if access.crosses_page() { 2 } else { 1 });
+            }
+        }
+    }
+
+    #[test]
+    fn ignored_bits_decide_nothing(
+        slots in slots(), noise in any::<[u64; 5]>(), machine in machine(), access in access(),
+    ) {
+        let machine = machine.without_keys();
+        // Bits 11:9 and 62:52 of every entry, PWT and PCD, and A.
+        let ignored: u64 = 0x7ff0_0000_0000_0e38;
+        let mut other = slots;
+        for (entry, noise) in other.0.iter_mut().zip(noise) {
+            *entry ^= noise & ignored;
+        }
+        let (one, two) = (machine.predict(&slots, &access), machine.predict(&other, &access));
+        prop_assert_eq!(visible(&one), visible(&two));
+    }
+
+    #[test]
+    fn with_keys_bits_58_to_52_and_those_of_tables_still_decide_nothing(
+        slots in good_slots(), noise in any::<[u64; 5]>(), machine in machine(), access in access(),
+    ) {
+        let mut other = slots;
+        for (level, (entry, noise)) in other.0.iter_mut().zip(noise).enumerate() {
+            let key_is_ignored = if level < 3 { KEY } else { 0 };
+            *entry ^= noise & (0x07f0_0000_0000_0e00 | key_is_ignored);
+        }
+        let (one, two) = (machine.predict(&slots, &access), machine.predict(&other, &access));
+        prop_assert_eq!(visible(&one), visible(&two));
+    }
+
+    #[test]
+    fn there_is_always_an_outcome_and_never_the_same_twice(
+        slots in slots(), machine in machine(), access in access(),
+    ) {
+        let prediction = machine.predict(&slots, &access);
+        prop_assert!(!prediction.alternatives.is_empty());
+        prop_assert!(prediction.rules.iter().next().is_some());
+        let visible = visible(&prediction);
+        for (i, known) in visible.iter().enumerate() {
+            prop_assert!(!visible[..i].contains(known));
+        }
+    }
+
+    #[test]
+    fn updates_touch_accessed_and_dirty_only(
+        slots in slots(), machine in machine(), access in access(),
+    ) {
+        for known in machine.predict(&slots, &access).alternatives {
+            let completes = known.outcome.fault().is_none();
+            for update in &known.updates {
+                let touched = update.must_set | update.may_set;
+                prop_assert_eq!(touched & !(A | D), 0);
+                prop_assert_eq!(update.must_set & update.may_set, 0);
+                // D: on a write, in a leaf.
+                let writes = matches!(access.kind, AccessKind::Write | AccessKind::ReadModifyWrite);
+                let leaf = update.level.number == 1 || update.before & PS != 0;
+                prop_assert!(touched & D == 0 || writes && leaf);
+                // Present entries only; nothing is certain after a fault, nor open after success.
+                prop_assert_eq!(update.before & P, P);
+                prop_assert_eq!(if completes { update.may_set } else { update.must_set }, 0);
+            }
+        }
+    }
+
+    #[test]
+    fn more_rights_never_deny(
+        slots in slots(), level in 0..5_usize, machine in machine(), access in access(),
+        [rw, us, xd] in any::<[bool; 3]>(),
+    ) {
+        // With SMEP, SMAP or keys, U/S=1 takes rights away from the supervisor.
+        let machine = machine.without_prevention().without_keys();
+        let mut wider = slots;
+        wider.0[level] |= if rw { RW } else { 0 } | if us { US } else { 0 };
+        wider.0[level] &= !if xd { XD } else { 0 };
+        prop_assert!(!machine.allows(&slots, &access) || machine.allows(&wider, &access));
+    }
+
+    #[test]
+    fn fewer_physical_address_bits_never_allow(
+        slots in slots(), mut machine in machine(), access in access(),
+        (low, high) in (32..=52_u8, 32..=52_u8),
+    ) {
+        machine.profile.physical_address_bits = low.max(high);
+        let wide = machine.allows(&slots, &access);
+        machine.profile.physical_address_bits = low.min(high);
+        prop_assert!(wide || !machine.allows(&slots, &access));
+    }
+
+    #[test]
+    fn the_supervisor_may_what_users_may(
+        slots in slots(), machine in machine(), access in access(),
+    ) {
+        let machine = machine.without_prevention();
+        let user = Access { ring: Ring::Three, implicit: false, ..access };
+        let supervisor = Access { ring: Ring::Zero, ..user };
+        prop_assert!(!machine.allows(&slots, &user) || machine.allows(&slots, &supervisor));
+    }
+
+    #[test]
+    fn without_wp_the_supervisor_is_denied_no_more(
+        slots in slots(), mut machine in machine(), access in access(),
+    ) {
+        machine.state.cr0 |= Cr0::WP;
+        let with_wp = machine.allows(&slots, &access);
+        machine.state.cr0 -= Cr0::WP;
+        prop_assert!(!with_wp || machine.allows(&slots, &access));
+    }
+
+    #[test]
+    fn a_walk_says_the_same_with_and_without_a_trace(
+        slots in slots(), machine in machine(), access in access_to_one_page(),
+    ) {
+        let mmu = Mmu::<FourLevel>::new(machine.state, machine.profile);
+        let mut path = Path::default();
+        let traced = mmu.walk(&slots, access.address, &access, &mut path);
+        prop_assert_eq!(traced, mmu.walk(&slots, access.address, &access, &mut ()));
+        // The path ends in a leaf or in the entry that stopped it.
+        let last = path.steps.last().expect("the root entry at least");
+        prop_assert!(last.kind == EntryKind::Leaf || last.error.is_some());
+        prop_assert!(traced.is_err() || last.kind == EntryKind::Leaf);
+    }
+}

@@ -1,0 +1,279 @@
+//! One test per rule, with every expected value taken from the manuals by hand.
+//!
+//! A test maps one page, changes what its rule speaks of, and checks the whole outcome:
+//! vector, error code and CR2, or the physical address, and what happens to A and D.
+
+mod choices;
+mod crossing;
+mod entries;
+mod faults;
+mod keys;
+mod rights;
+mod updates;
+
+use crate::access::{Access, AccessKind, Ring};
+use crate::address::VirtAddr;
+use crate::fault::Vector;
+use crate::format::FourLevel;
+use crate::memory::SparseTables;
+use crate::outcome::{EntryUpdate, Outcome, Prediction};
+use crate::profile::{Features, Profile, Vendor};
+use crate::rule::Rule;
+use crate::state::{ControlState, Cr0, Cr4, Efer};
+use crate::walk::Mmu;
+use alloc::vec::Vec;
+
+/// The bits of an entry (SDM "Formats of CR3 and Paging-Structure Entries"), spelled out again so
+/// that a wrong constant in the crate cannot hide.
+mod bit {
+    pub(super) const P: u64 = 1 << 0;
+    pub(super) const RW: u64 = 1 << 1;
+    pub(super) const US: u64 = 1 << 2;
+    pub(super) const A: u64 = 1 << 5;
+    pub(super) const D: u64 = 1 << 6;
+    pub(super) const PS: u64 = 1 << 7;
+    pub(super) const G: u64 = 1 << 8;
+    pub(super) const XD: u64 = 1 << 63;
+}
+
+/// The bits of a page fault's error code (SDM "Page-Fault Exceptions").
+mod code {
+    pub(super) const P: u32 = 1 << 0;
+    pub(super) const W: u32 = 1 << 1;
+    pub(super) const U: u32 = 1 << 2;
+    pub(super) const RSVD: u32 = 1 << 3;
+    pub(super) const I: u32 = 1 << 4;
+    pub(super) const PK: u32 = 1 << 5;
+}
+
+/// The mapped page: entry 1 of the PML4, 2 of the PDPT, 3 of the directory, 4 of the table.
+const PAGE: u64 = 0x80_8060_4000;
+/// A byte in it.
+const BYTE: u64 = 0x80_8060_4234;
+/// Where its frame starts: 5 GiB, which suits pages of every size.
+const FRAME: u64 = 0x1_4000_0000;
+
+/// Where the entries of its path lie.
+const PML4E: u64 = 0x10_008;
+const PDPTE: u64 = 0x11_010;
+const PDE: u64 = 0x12_018;
+const PTE: u64 = 0x13_020;
+/// The PTE of the page that follows.
+const NEXT_PTE: u64 = 0x13_028;
+
+/// Tables, registers and a processor.
+#[derive(Clone)]
+struct Machine {
+    state: ControlState,
+    profile: Profile,
+    entries: Vec<(u64, u64)>,
+}
+
+impl Machine {
+    /// An Intel processor with 48 physical address bits in plain long mode, and these entries.
+    fn with_entries(entries: &[(u64, u64)]) -> Self {
+        let profile =
+            Profile { vendor: Vendor::Intel, physical_address_bits: 48, features: Features::all() };
+        let state = ControlState::long_mode(0x10_000);
+        Self { state, profile, entries: entries.to_vec() }
+    }
+
+    /// A 4 KiB page: present, writable, user and executable at every level.
+    fn page_4k() -> Self {
+        let leaf = (PTE, FRAME | 7);
+        Self::with_entries(&[(PML4E, 0x11_007), (PDPTE, 0x12_007), (PDE, 0x13_007), leaf])
+    }
+
+    /// The same for a 2 MiB page.
+    fn page_2m() -> Self {
+        Self::with_entries(&[(PML4E, 0x11_007), (PDPTE, 0x12_007), (PDE, FRAME | 0x87)])
+    }
+
+    /// The same for a 1 GiB page.
+    fn page_1g() -> Self {
+        Self::with_entries(&[(PML4E, 0x11_007), (PDPTE, FRAME | 0x87)])
+    }
+
+    /// Sets bits of the entry at an address; an entry not there yet starts from zero.
+    fn set(mut self, at: u64, bits: u64) -> Self {
+        match self.entries.iter_mut().find(|(address, _)| *address == at) {
+            Some((_, value)) => *value |= bits,
+            None => self.entries.push((at, bits)),
+        }
+        self
+    }
+
+    /// Clears bits of the entry at an address.
+    fn clear(mut self, at: u64, bits: u64) -> Self {
+        for (_, value) in self.entries.iter_mut().filter(|(address, _)| *address == at) {
+            *value &= !bits;
+        }
+        self
+    }
+
+    fn vendor(mut self, vendor: Vendor) -> Self {
+        self.profile.vendor = vendor;
+        self
+    }
+
+    fn physical_address_bits(mut self, bits: u8) -> Self {
+        self.profile.physical_address_bits = bits;
+        self
+    }
+
+    fn cr3(mut self, cr3: u64) -> Self {
+        self.state.cr3 = cr3;
+        self
+    }
+
+    fn cr4(mut self, bits: Cr4) -> Self {
+        self.state.cr4 |= bits;
+        self
+    }
+
+    fn without_nxe(mut self) -> Self {
+        self.state.efer -= Efer::NXE;
+        self
+    }
+
+    fn without_wp(mut self) -> Self {
+        self.state.cr0 -= Cr0::WP;
+        self
+    }
+
+    fn ac(mut self) -> Self {
+        self.state.ac = true;
+        self
+    }
+
+    #[track_caller]
+    fn does(&self, access: Access) -> Checked {
+        let memory = SparseTables::new(self.entries.clone());
+        Checked(Mmu::<FourLevel>::new(self.state, self.profile).predict(&memory, &access))
+    }
+
+    fn reads(&self, address: u64, ring: Ring) -> Checked {
+        self.does(access(AccessKind::Read, address, ring))
+    }
+
+    fn writes(&self, address: u64, ring: Ring) -> Checked {
+        self.does(access(AccessKind::Write, address, ring))
+    }
+
+    fn fetches(&self, address: u64, ring: Ring) -> Checked {
+        self.does(access(AccessKind::Fetch, address, ring))
+    }
+}
+
+/// An access of 8 bytes.
+fn access(kind: AccessKind, address: u64, ring: Ring) -> Access {
+    Access::new(kind, VirtAddr::new(address), 8, ring)
+}
+
+/// A prediction under test.
+struct Checked(Prediction);
+
+#[track_caller]
+fn assert_fault(outcome: &Outcome, code: u32, cr2: u64) {
+    let fault = outcome.fault().unwrap_or_else(|| panic!("not a fault: {outcome:?}"));
+    assert_eq!(fault.vector, Vector::PageFault);
+    assert_eq!(fault.error_code, code, "the error code of {fault}");
+    assert_eq!(fault.cr2.map(VirtAddr::get), Some(cr2), "CR2 of {fault}");
+}
+
+impl Checked {
+    #[track_caller]
+    fn only_outcome(&self) -> &Outcome {
+        let [only] = self.0.alternatives.as_slice() else {
+            panic!("not exactly one alternative: {:#?}", self.0.alternatives)
+        };
+        &only.outcome
+    }
+
+    /// The access reaches these runs of bytes, each an address and a length, and nothing else.
+    #[track_caller]
+    fn reaches_spans(&self, expected: &[(u64, u16)]) -> &Self {
+        let Outcome::Translated(spans) = self.only_outcome() else {
+            panic!("faults: {:?}", self.only_outcome())
+        };
+        let spans: Vec<_> = spans.iter().map(|span| (span.address.get(), span.len)).collect();
+        assert_eq!(spans, expected);
+        self
+    }
+
+    /// All 8 bytes of the access lie from this physical address up.
+    #[track_caller]
+    fn reaches(&self, address: u64) -> &Self {
+        self.reaches_spans(&[(address, 8)])
+    }
+
+    /// The access ends in this page fault and nothing else.
+    #[track_caller]
+    fn faults(&self, code: u32, cr2: u64) -> &Self {
+        assert_fault(self.only_outcome(), code, cr2);
+        self
+    }
+
+    /// The access ends in this exception without an address.
+    #[track_caller]
+    fn raises(&self, vector: Vector) -> &Self {
+        let fault = self.only_outcome().fault().expect("a fault");
+        assert_eq!((fault.vector, fault.error_code, fault.cr2), (vector, 0, None));
+        self
+    }
+
+    /// The access ends in one of these page faults, each a code and CR2, in this order.
+    #[track_caller]
+    fn faults_in_one_of(&self, expected: &[(u32, u64)]) -> &Self {
+        assert_eq!(self.0.alternatives.len(), expected.len(), "{:#?}", self.0.alternatives);
+        for (alternative, (code, cr2)) in self.0.alternatives.iter().zip(expected) {
+            assert_fault(&alternative.outcome, *code, *cr2);
+        }
+        self
+    }
+
+    /// The rules that told the alternatives apart, in their order.
+    #[track_caller]
+    fn chosen_by(&self, expected: &[Option<Rule>]) -> &Self {
+        let rules = self.0.alternatives.iter().map(|known| known.choice.map(|(rule, _)| rule));
+        assert_eq!(rules.collect::<Vec<_>>(), expected);
+        self
+    }
+
+    /// Every entry that is updated in every alternative, each with the bits that are set and those
+    /// that may be.
+    #[track_caller]
+    fn updates(&self, expected: &[(u64, u64, u64)]) -> &Self {
+        for alternative in &self.0.alternatives {
+            let updates = alternative.updates.iter();
+            let updates: Vec<_> = updates.map(|u| (u.at.get(), u.must_set, u.may_set)).collect();
+            assert_eq!(updates, expected);
+        }
+        self
+    }
+
+    /// What the likeliest alternative does to one entry.
+    #[track_caller]
+    fn update_of(&self, at: u64) -> &EntryUpdate {
+        let updates = &self.0.alternatives[0].updates;
+        updates.iter().find(|update| update.at.get() == at).expect("an update of the entry")
+    }
+
+    /// The rule is among those that decided.
+    #[track_caller]
+    fn by(&self, rule: Rule) -> &Self {
+        assert!(self.0.rules.contains(rule), "{rule} is not in {:?}", self.rules());
+        self
+    }
+
+    /// The rule is not among those that decided.
+    #[track_caller]
+    fn not_by(&self, rule: Rule) -> &Self {
+        assert!(!self.0.rules.contains(rule), "{rule} is in {:?}", self.rules());
+        self
+    }
+
+    fn rules(&self) -> Vec<Rule> {
+        self.0.rules.iter().collect()
+    }
+}

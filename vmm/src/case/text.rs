@@ -1,0 +1,340 @@
+//! The text form of a case: JSON, with addresses and register values as hex strings. What is
+//! written reads back as the same case.
+
+use super::{Case, TableEntry};
+use guest::stub::Form;
+use mmu_core::{
+    Access, AccessKind, ControlState, Cr0, Cr4, Efer, Features, PagingMode, Profile, Ring, Segment,
+    Vendor, VirtAddr,
+};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+
+/// Why a text is not a case.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}: {problem}")]
+pub struct CaseError {
+    /// The field, such as `entries[2].value`.
+    pub place: String,
+    /// What is wrong with it, and what is expected.
+    pub problem: String,
+}
+
+impl CaseError {
+    fn new(place: impl fmt::Display, problem: impl fmt::Display) -> Self {
+        Self { place: place.to_string(), problem: problem.to_string() }
+    }
+}
+
+/// A number written as a hex string.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Hex(u64);
+
+impl Serialize for Hex {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:#x}", self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Hex {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        const EXPECTED: &str = "expected a hex string such as \"0x1000\"";
+        let value = serde_json::Value::deserialize(deserializer)?;
+        let text =
+            value.as_str().ok_or_else(|| D::Error::custom(format!("{EXPECTED}, found {value}")))?;
+        text.strip_prefix("0x")
+            .and_then(|digits| u64::from_str_radix(&digits.replace('_', ""), 16).ok())
+            .map(Self)
+            .ok_or_else(|| {
+                D::Error::custom(format!("{EXPECTED} of at most 64 bits, found {value}"))
+            })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CaseText {
+    mode: String,
+    state: StateText,
+    entries: Vec<EntryText>,
+    access: AccessText,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<ProfileText>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StateText {
+    cr0: Hex,
+    cr3: Hex,
+    cr4: Hex,
+    efer: Hex,
+    #[serde(default = "zero")]
+    pkru: Hex,
+    #[serde(default = "zero")]
+    pkrs: Hex,
+    #[serde(default)]
+    ac: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EntryText {
+    address: Hex,
+    value: Hex,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AccessText {
+    kind: String,
+    address: Hex,
+    size: u16,
+    ring: u8,
+    #[serde(default = "data_segment")]
+    segment: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    implicit: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instruction: Option<String>,
+    #[serde(default = "zero")]
+    value: Hex,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProfileText {
+    vendor: String,
+    max_physical_address: u8,
+    features: Vec<String>,
+}
+
+fn zero() -> Hex {
+    Hex(0)
+}
+
+fn data_segment() -> String {
+    "data".into()
+}
+
+const VENDORS: [(&str, Vendor); 3] =
+    [("intel", Vendor::Intel), ("amd", Vendor::Amd), ("unknown", Vendor::Unknown)];
+const SEGMENTS: [(&str, Segment); 2] = [("data", Segment::Data), ("stack", Segment::Stack)];
+const RINGS: [(&str, Ring); 2] = [("0", Ring::Zero), ("3", Ring::Three)];
+const INSTRUCTIONS: [(&str, Form, AccessKind); 7] = [
+    ("mov from memory", Form::Load, AccessKind::Read),
+    ("mov to memory", Form::Store, AccessKind::Write),
+    ("xadd", Form::Exchange, AccessKind::ReadModifyWrite),
+    ("lock xadd", Form::LockedExchange, AccessKind::ReadModifyWrite),
+    ("lock cmpxchg", Form::FailingCompare, AccessKind::ReadModifyWrite),
+    ("clflush", Form::Clflush, AccessKind::Clflush),
+    ("jmp", Form::Jump, AccessKind::Fetch),
+];
+
+/// The value with this name, or an error that lists the names.
+fn named<T: Copy>(place: &str, name: &str, known: &[(&str, T)]) -> Result<T, CaseError> {
+    known.iter().find(|(known, _)| *known == name).map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<_> = known.iter().map(|(name, _)| format!("{name:?}")).collect();
+        CaseError::new(place, format!("expected one of {}, found {name:?}", names.join(", ")))
+    })
+}
+
+fn name_of<T: Copy + PartialEq>(value: T, known: &[(&'static str, T)]) -> &'static str {
+    known.iter().find(|(_, known)| *known == value).map_or("unknown", |(name, _)| name)
+}
+
+impl Case {
+    /// Reads a case from its text form.
+    ///
+    /// # Errors
+    /// When the text is not JSON or not a case; the error names the field and the expectation.
+    pub fn from_json(text: &str) -> Result<Self, CaseError> {
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let read: CaseText =
+            serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+                let path = error.path().to_string();
+                let place = if path == "." { "the case".to_owned() } else { path };
+                CaseError::new(place, error.inner())
+            })?;
+        deserializer.end().map_err(|error| CaseError::new("after the case", error))?;
+        read.try_into()
+    }
+
+    /// The text form, on one line.
+    ///
+    /// # Panics
+    /// Never: a case has nothing that JSON cannot hold.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(&CaseText::from(self)).expect("a case is plain data")
+    }
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_json())
+    }
+}
+
+impl Serialize for Case {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        CaseText::from(self).serialize(serializer)
+    }
+}
+
+impl From<&Case> for CaseText {
+    fn from(case: &Case) -> Self {
+        let (state, access) = (&case.state, &case.access);
+        let features = case.profile.features.iter_names();
+        let instructions = INSTRUCTIONS.map(|(name, form, _)| (name, form));
+        Self {
+            mode: case.mode().name().into(),
+            state: StateText {
+                cr0: Hex(state.cr0.bits()),
+                cr3: Hex(state.cr3),
+                cr4: Hex(state.cr4.bits()),
+                efer: Hex(state.efer.bits()),
+                pkru: Hex(state.pkru.into()),
+                pkrs: Hex(state.pkrs.into()),
+                ac: state.ac,
+            },
+            entries: case
+                .entries
+                .iter()
+                .map(|entry| EntryText { address: Hex(entry.at), value: Hex(entry.value) })
+                .collect(),
+            access: AccessText {
+                kind: access.kind.name().into(),
+                address: Hex(access.address.get()),
+                size: access.size,
+                ring: if access.ring == Ring::Zero { 0 } else { 3 },
+                segment: name_of(access.segment, &SEGMENTS).into(),
+                implicit: access.implicit,
+                instruction: Some(name_of(case.form, &instructions).into()),
+                value: Hex(case.value),
+            },
+            profile: Some(ProfileText {
+                vendor: name_of(case.profile.vendor, &VENDORS).into(),
+                max_physical_address: case.profile.physical_address_bits,
+                features: features.map(|(name, _)| name.to_lowercase()).collect(),
+            }),
+        }
+    }
+}
+
+impl TryFrom<CaseText> for Case {
+    type Error = CaseError;
+
+    fn try_from(text: CaseText) -> Result<Self, CaseError> {
+        let state = text.state.read()?;
+        let mode = PagingMode::ALL.map(|mode| (mode.name(), mode));
+        let mode = named("mode", &text.mode, &mode)?;
+        if state.mode() != mode {
+            let problem = format!(
+                "expected {:?}, the mode that state selects, found {:?}",
+                state.mode().name(),
+                text.mode
+            );
+            return Err(CaseError::new("mode", problem));
+        }
+        if mode != PagingMode::FourLevel {
+            return Err(CaseError::new(
+                "mode",
+                "expected \"4level\", the only mode that is modelled yet",
+            ));
+        }
+        let mut entries: Vec<TableEntry> = Vec::new();
+        for (i, EntryText { address: Hex(at), value: Hex(value) }) in
+            text.entries.iter().enumerate()
+        {
+            let place = format!("entries[{i}].address");
+            if at % 8 != 0 {
+                return Err(CaseError::new(
+                    place,
+                    format!("expected a multiple of 8, found {at:#x}"),
+                ));
+            }
+            if entries.iter().any(|entry| entry.at == *at) {
+                return Err(CaseError::new(
+                    place,
+                    format!("expected each address once, found {at:#x} again"),
+                ));
+            }
+            entries.push(TableEntry { at: *at, value: *value });
+        }
+        let (access, form) = text.access.read()?;
+        let profile = text.profile.map_or_else(|| Ok(Profile::default()), ProfileText::read)?;
+        Ok(Self { profile, state, entries, access, form, value: text.access.value.0 })
+    }
+}
+
+impl StateText {
+    fn read(&self) -> Result<ControlState, CaseError> {
+        let key_rights = |place: &str, value: Hex| {
+            u32::try_from(value.0).map_err(|_| {
+                CaseError::new(place, format!("expected at most 32 bits, found {:#x}", value.0))
+            })
+        };
+        Ok(ControlState {
+            cr0: Cr0::from_bits_retain(self.cr0.0),
+            cr3: self.cr3.0,
+            cr4: Cr4::from_bits_retain(self.cr4.0),
+            efer: Efer::from_bits_retain(self.efer.0),
+            pkru: key_rights("state.pkru", self.pkru)?,
+            pkrs: key_rights("state.pkrs", self.pkrs)?,
+            ac: self.ac,
+        })
+    }
+}
+
+impl AccessText {
+    fn read(&self) -> Result<(Access, Form), CaseError> {
+        let kinds = AccessKind::ALL.map(|kind| (kind.name(), kind));
+        let kind = named("access.kind", &self.kind, &kinds)?;
+        let limit = if kind == AccessKind::Fetch { 15 } else { 8 };
+        if self.size == 0 || self.size > limit {
+            let problem =
+                format!("expected 1 to {limit} bytes for a {}, found {}", self.kind, self.size);
+            return Err(CaseError::new("access.size", problem));
+        }
+        let form = match &self.instruction {
+            None => Case::default_form(kind),
+            Some(name) => {
+                let fitting: Vec<_> = INSTRUCTIONS
+                    .iter()
+                    .filter(|(_, _, makes)| *makes == kind)
+                    .map(|(name, form, _)| (*name, *form))
+                    .collect();
+                named("access.instruction", name, &fitting)?
+            }
+        };
+        let access = Access {
+            kind,
+            address: VirtAddr::new(self.address.0),
+            size: self.size,
+            ring: named("access.ring", &self.ring.to_string(), &RINGS)?,
+            segment: named("access.segment", &self.segment, &SEGMENTS)?,
+            implicit: self.implicit,
+        };
+        Ok((access, form))
+    }
+}
+
+impl ProfileText {
+    fn read(self) -> Result<Profile, CaseError> {
+        let bits = self.max_physical_address;
+        if !(32..=52).contains(&bits) {
+            let problem = format!("expected 32 to 52 bits, found {bits}");
+            return Err(CaseError::new("profile.max_physical_address", problem));
+        }
+        let all: Vec<_> =
+            Features::all().iter_names().map(|(name, flag)| (name.to_lowercase(), flag)).collect();
+        let known: Vec<_> = all.iter().map(|(name, flag)| (name.as_str(), *flag)).collect();
+        let mut features = Features::empty();
+        for (i, name) in self.features.iter().enumerate() {
+            features |= named(&format!("profile.features[{i}]"), name, &known)?;
+        }
+        let vendor = named("profile.vendor", &self.vendor, &VENDORS)?;
+        Ok(Profile { vendor, physical_address_bits: bits, features })
+    }
+}

@@ -1,0 +1,169 @@
+//! The KVM of this host. What it can do comes from its CPUID and from probes, never from a guess
+//! about its kind.
+
+mod probe;
+mod stats;
+mod vm;
+mod watchdog;
+
+use super::host::{self, Flavour};
+use super::image::Image;
+use super::memory::GuestMemory;
+use super::{Capabilities, Command, Identity, Machine, MachineError, ProvenanceMap, RunLog};
+use guest::layout::CONTROL;
+use guest::mailbox::Control;
+use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES};
+use kvm_ioctls::Kvm;
+use mmu_core::{Features, Profile, Vendor};
+use vm::Vm;
+
+/// KVM, with one virtual machine.
+#[derive(Debug)]
+pub struct KvmMachine {
+    kvm: Kvm,
+    vm: Vm,
+    memory: GuestMemory,
+    image: Image,
+    cpuid: CpuId,
+    identity: Identity,
+    capabilities: Capabilities,
+    provenance: ProvenanceMap,
+}
+
+impl KvmMachine {
+    /// Opens KVM, boots the guest, and probes what it can do and who decides.
+    ///
+    /// # Errors
+    /// [`MachineError::Unavailable`] when there is no KVM or it may not be opened; others when it
+    /// or the image does not work.
+    pub fn open(image: Image) -> Result<Self, MachineError> {
+        let kvm = Kvm::new().map_err(unavailable)?;
+        let cpuid = kvm
+            .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
+            .map_err(vm::host("KVM_GET_SUPPORTED_CPUID"))?;
+        let profile = profile_of(&cpuid);
+        let flavour = Flavour::detect();
+        let identity = Identity {
+            kind: "kvm",
+            flavour: flavour.name(),
+            beneath: host::beneath(),
+            cpu: host::cpu_name(),
+            host_kernel: host::kernel(),
+        };
+        let memory = GuestMemory::new()
+            .map_err(|source| MachineError::Host { doing: "mapping guest memory", source })?;
+        let vm = Vm::start(&kvm, &memory, &image, &cpuid, profile)?;
+        let mut machine = Self {
+            kvm,
+            vm,
+            memory,
+            image,
+            cpuid,
+            identity,
+            capabilities: probe::unprobed_capabilities(profile),
+            provenance: probe::unprobed_provenance(),
+        };
+        probe::probe(&mut machine, flavour)?;
+        Ok(machine)
+    }
+
+    /// A new virtual machine on the same memory, after the old one became useless.
+    fn start_anew(&mut self) -> Result<(), MachineError> {
+        let profile = self.capabilities.profile;
+        self.vm = Vm::start(&self.kvm, &self.memory, &self.image, &self.cpuid, profile)?;
+        Ok(())
+    }
+}
+
+impl Machine for KvmMachine {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    fn provenance(&self) -> &ProvenanceMap {
+        &self.provenance
+    }
+
+    fn memory(&self) -> &GuestMemory {
+        &self.memory
+    }
+
+    fn image(&self) -> &Image {
+        &self.image
+    }
+
+    fn run(&mut self, command: Command) -> Result<RunLog, MachineError> {
+        if let Some(state) = &command.control {
+            self.vm.force_control(state)?;
+        }
+        let mut control: Control = self.memory.read_value(CONTROL);
+        control.arena = command.arena.base();
+        control.command = command.number;
+        self.memory.write_value(CONTROL, &control);
+        let log = self.vm.run_to_doorbell(&self.memory, Some(command.arena))?;
+        if log.gave_up.is_some() {
+            self.start_anew()?;
+            return Ok(log);
+        }
+        let completed = self.memory.read_value::<Control>(CONTROL).completed;
+        if completed != command.number {
+            let what = format!(
+                "wrote nonsense into the mailbox: it says that batch {completed} is done, and \
+                 batch {} was asked for",
+                command.number
+            );
+            return Err(MachineError::GuestFailed { what, at: None });
+        }
+        Ok(log)
+    }
+}
+
+/// What is missing, and what to do about it.
+fn unavailable(error: kvm_ioctls::Error) -> MachineError {
+    MachineError::Unavailable(match error.errno() {
+        libc::ENOENT | libc::ENODEV | libc::ENXIO => {
+            "there is no /dev/kvm on this host: load the module kvm_intel or kvm_amd, or switch on \
+             virtualization in the firmware or nested virtualization in the hypervisor"
+                .into()
+        }
+        libc::EACCES | libc::EPERM => {
+            "/dev/kvm may not be opened by this user: join the group kvm, or run as root".into()
+        }
+        _ => format!("/dev/kvm cannot be opened: {error}"),
+    })
+}
+
+/// The processor that the guest sees, from the CPUID that KVM supports (SDM and APM, "CPUID").
+fn profile_of(cpuid: &CpuId) -> Profile {
+    let leaf = |function, index| {
+        cpuid.as_slice().iter().find(|entry| entry.function == function && entry.index == index)
+    };
+    let vendor = match leaf(0, 0).map(|entry| (entry.ebx, entry.edx, entry.ecx)) {
+        // "GenuineIntel"
+        Some((0x756e_6547, 0x4965_6e69, 0x6c65_746e)) => Vendor::Intel,
+        // "AuthenticAMD", "HygonGenuine"
+        Some((0x6874_7541, 0x6974_6e65, 0x444d_4163) | (0x6f67_7948, 0x6e65_476e, 0x656e_6975)) => {
+            Vendor::Amd
+        }
+        _ => Vendor::Unknown,
+    };
+    let mut features = Features::empty();
+    for (feature, register, bit) in [
+        (Features::PGE, leaf(1, 0).map(|entry| entry.edx), 13),
+        (Features::SMEP, leaf(7, 0).map(|entry| entry.ebx), 7),
+        (Features::SMAP, leaf(7, 0).map(|entry| entry.ebx), 20),
+        (Features::PKU, leaf(7, 0).map(|entry| entry.ecx), 3),
+        (Features::PKS, leaf(7, 0).map(|entry| entry.ecx), 31),
+        (Features::NX, leaf(0x8000_0001, 0).map(|entry| entry.edx), 20),
+        (Features::PAGE_1GB, leaf(0x8000_0001, 0).map(|entry| entry.edx), 26),
+    ] {
+        features.set(feature, register.is_some_and(|register| register >> bit & 1 != 0));
+    }
+    // Without the leaf, processors with long mode have 36 bits.
+    let bits = leaf(0x8000_0008, 0).map_or(36, |entry| entry.eax as u8);
+    Profile { vendor, physical_address_bits: bits.clamp(32, 52), features }
+}

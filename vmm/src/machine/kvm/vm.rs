@@ -1,0 +1,261 @@
+//! One virtual machine with one vCPU: made, started in long mode on its own tables, run to the next
+//! doorbell.
+
+use super::watchdog::Watchdog;
+use crate::machine::image::Image;
+use crate::machine::memory::GuestMemory;
+use crate::machine::{MachineError, Position, RunLog};
+use crate::observation::OutsideAccess;
+use guest::contents;
+use guest::layout::{
+    Arena, CONTROL, IMAGE_BASE, LOW_MEMORY_END, OWN_TABLE_FRAMES, OWN_TABLES, SUPERVISOR_WINDOW,
+};
+use guest::mailbox::{Control, DOORBELL_PORT, Doorbell, Record};
+use kvm_bindings::{CpuId, kvm_segment, kvm_userspace_memory_region};
+use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
+use mmu_core::build::{FrameRange, Mapper};
+use mmu_core::format::{EntryBits, FourLevel};
+use mmu_core::{
+    Access, ControlState, Efer, Features, Mmu, PageSize, PhysAddr, Profile, Ring, VirtAddr,
+};
+use std::time::{Duration, Instant};
+
+/// How long a guest may take from one doorbell to the next. A full batch takes some 20 ms.
+const DEADLINE: Duration = Duration::from_secs(4);
+/// More accesses outside memory in one batch than any batch of ours has.
+const MOST_OUTSIDE: usize = 100_000;
+
+/// A virtual machine and its vCPU.
+#[derive(Debug)]
+pub(super) struct Vm {
+    pub(super) vcpu: VcpuFd,
+    // Declared after the vCPU, closed after it.
+    _vm: VmFd,
+}
+
+/// Turns an ioctl's error into ours.
+pub(super) fn host(doing: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> MachineError {
+    move |error| MachineError::Host { doing, source: error.into() }
+}
+
+impl Vm {
+    /// Makes a machine on this memory and lets the guest boot.
+    pub(super) fn start(
+        kvm: &Kvm,
+        memory: &GuestMemory,
+        image: &Image,
+        cpuid: &CpuId,
+        profile: Profile,
+    ) -> Result<Self, MachineError> {
+        const TSS_ADDRESS: usize = 0xfffb_d000;
+        let vm = kvm.create_vm().map_err(host("KVM_CREATE_VM"))?;
+        // VMX keeps a page there for a guest in real mode; below 4 GiB and away from our memory.
+        vm.set_tss_address(TSS_ADDRESS).map_err(host("KVM_SET_TSS_ADDR"))?;
+        for (slot, (guest_phys_addr, userspace_addr, memory_size)) in (0..).zip(memory.regions()) {
+            let region = kvm_userspace_memory_region {
+                slot,
+                flags: 0,
+                guest_phys_addr,
+                memory_size,
+                userspace_addr,
+            };
+            // SAFETY: the range is mapped by `memory`, which every owner of a `Vm` keeps alive for
+            // longer, and the host reads and writes it only with vm-memory's volatile accesses.
+            unsafe { vm.set_user_memory_region(region) }
+                .map_err(host("KVM_SET_USER_MEMORY_REGION"))?;
+        }
+        image.load(memory);
+        let state = own_state(profile);
+        build_own_tables(memory, state, profile)?;
+        memory.write_value(CONTROL, &Control::default());
+
+        let vcpu = vm.create_vcpu(0).map_err(host("KVM_CREATE_VCPU"))?;
+        vcpu.set_cpuid2(cpuid).map_err(host("KVM_SET_CPUID2"))?;
+        let mut machine = Self { vcpu, _vm: vm };
+        machine.enter_long_mode(state, image.entry() + SUPERVISOR_WINDOW)?;
+        let log = machine.run_to_doorbell(memory, None)?;
+        if let Some((_, why)) = log.gave_up {
+            let what = format!("did not boot: {why}");
+            return Err(MachineError::GuestFailed { what, at: None });
+        }
+        Ok(machine)
+    }
+
+    fn enter_long_mode(&mut self, state: ControlState, entry: u64) -> Result<(), MachineError> {
+        let mut sregs = self.vcpu.get_sregs().map_err(host("KVM_GET_SREGS"))?;
+        let data = kvm_segment {
+            limit: 0xffff_ffff,
+            selector: 0x10,
+            type_: 3,
+            present: 1,
+            s: 1,
+            db: 1,
+            g: 1,
+            ..Default::default()
+        };
+        sregs.cs = kvm_segment { selector: 0x08, type_: 11, db: 0, l: 1, ..data };
+        (sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss) = (data, data, data, data, data);
+        // A busy task state, as after reset: VMX wants one.
+        sregs.tr = kvm_segment { limit: 0x67, type_: 11, present: 1, ..Default::default() };
+        sregs.cr0 = state.cr0.bits();
+        sregs.cr3 = state.cr3;
+        sregs.cr4 = state.cr4.bits();
+        sregs.efer = state.efer.bits();
+        self.vcpu.set_sregs(&sregs).map_err(host("KVM_SET_SREGS"))?;
+        let mut regs = self.vcpu.get_regs().map_err(host("KVM_GET_REGS"))?;
+        regs.rip = entry;
+        regs.rflags = 2;
+        self.vcpu.set_regs(&regs).map_err(host("KVM_SET_REGS"))
+    }
+
+    /// Sets the control registers from outside, past the checks that the guest would meet.
+    pub(super) fn force_control(&mut self, state: &ControlState) -> Result<(), MachineError> {
+        let mut sregs = self.vcpu.get_sregs().map_err(host("KVM_GET_SREGS"))?;
+        sregs.cr0 = state.cr0.bits();
+        sregs.cr4 = state.cr4.bits();
+        sregs.efer = state.efer.bits();
+        self.vcpu.set_sregs(&sregs).map_err(host("KVM_SET_SREGS with bits that CPUID lacks"))
+    }
+
+    /// Runs until the guest rings its doorbell, serving accesses outside memory on the way.
+    pub(super) fn run_to_doorbell(
+        &mut self,
+        memory: &GuestMemory,
+        arena: Option<Arena>,
+    ) -> Result<RunLog, MachineError> {
+        let _watchdog = Watchdog::start()
+            .map_err(|source| MachineError::Host { doing: "starting the watchdog", source })?;
+        let deadline = Instant::now() + DEADLINE;
+        let mut log = RunLog::default();
+        loop {
+            let exit = match self.vcpu.run() {
+                Ok(exit) => exit,
+                Err(error) if error.errno() == libc::EINTR || error.errno() == libc::EAGAIN => {
+                    if Instant::now() > deadline {
+                        return Err(self.failed(arena, "did not come back: it hangs or loops"));
+                    }
+                    continue;
+                }
+                Err(error) => return Err(host("KVM_RUN")(error)),
+            };
+            let outside = match exit {
+                VcpuExit::IoOut(DOORBELL_PORT, &[message]) => {
+                    return match message {
+                        _ if message == Doorbell::Completed as u8 => Ok(log),
+                        _ if message == Doorbell::Panic as u8 => {
+                            let Control { panic_vector, .. } = memory.read_value(CONTROL);
+                            let what =
+                                format!("met exception {panic_vector}, which no case causes");
+                            Err(self.failed(arena, &what))
+                        }
+                        _ => {
+                            Err(self.failed(arena, &format!("rang the doorbell with {message:#x}")))
+                        }
+                    };
+                }
+                VcpuExit::MmioRead(address, data) => {
+                    let mut bytes = [0; 8];
+                    for (byte, at) in bytes.iter_mut().zip(address..).take(data.len()) {
+                        *byte = contents::byte(at);
+                    }
+                    data.copy_from_slice(&bytes[..data.len()]);
+                    let (len, data) = (data.len() as u8, u64::from_le_bytes(bytes));
+                    OutsideAccess { address, len, is_write: false, data }
+                }
+                VcpuExit::MmioWrite(address, data) => {
+                    let mut bytes = [0; 8];
+                    bytes[..data.len()].copy_from_slice(data);
+                    let (len, data) = (data.len() as u8, u64::from_le_bytes(bytes));
+                    OutsideAccess { address, len, is_write: true, data }
+                }
+                VcpuExit::InternalError => {
+                    let why = "KVM_EXIT_INTERNAL_ERROR: this KVM cannot run the access".to_owned();
+                    let Some(position) = self.position(arena) else {
+                        return Err(
+                            self.failed(arena, "ran an instruction that KVM cannot emulate")
+                        );
+                    };
+                    log.gave_up = Some((position, why));
+                    return Ok(log);
+                }
+                VcpuExit::Shutdown => return Err(self.failed(arena, "triple-faulted")),
+                other => {
+                    let what = format!("left in an unexpected way: {other:?}");
+                    return Err(self.failed(arena, &what));
+                }
+            };
+            let Some(position) = self.position(arena) else {
+                let what = format!("reached {:#x}, where there is no memory", outside.address);
+                return Err(self.failed(arena, &what));
+            };
+            log.outside.push((position, outside));
+            if log.outside.len() > MOST_OUTSIDE || Instant::now() > deadline {
+                return Err(self.failed(arena, "does not stop reaching outside memory"));
+            }
+        }
+    }
+
+    fn failed(&self, arena: Option<Arena>, what: &str) -> MachineError {
+        MachineError::GuestFailed { what: what.to_owned(), at: self.position(arena) }
+    }
+
+    /// The record that the guest works on: RSP lies just past it.
+    fn position(&self, arena: Option<Arena>) -> Option<Position> {
+        let arena = arena?;
+        let rsp = self.vcpu.get_regs().ok()?.rsp;
+        let size = size_of::<Record>() as u64;
+        let user = arena.user_records();
+        let supervisor = arena.supervisor_records() + SUPERVISOR_WINDOW;
+        let within = |ring: Ring, start: u64, end: u64| {
+            let record = rsp.checked_sub(start + size)? / size;
+            (rsp < end).then_some(Position { ring, record: record as usize })
+        };
+        within(Ring::Three, user, arena.supervisor_records())
+            .or_else(|| within(Ring::Zero, supervisor, arena.table_image(0) + SUPERVISOR_WINDOW))
+    }
+}
+
+/// The control state in which the guest boots.
+fn own_state(profile: Profile) -> ControlState {
+    let mut state = ControlState::long_mode(OWN_TABLES);
+    state.efer.set(Efer::NXE, profile.features.contains(Features::NX));
+    state
+}
+
+/// Maps the guest's own memory twice, as user and as supervisor pages, then walks the tables from
+/// the host's side to see that they say so.
+fn build_own_tables(
+    memory: &GuestMemory,
+    state: ControlState,
+    profile: Profile,
+) -> Result<(), MachineError> {
+    let mut tables = memory.clone();
+    memory.write(OWN_TABLES, &[0; 0x1000]);
+    let frames = FrameRange::new(PhysAddr::new(OWN_TABLES + 0x1000), OWN_TABLE_FRAMES - 1);
+    let mut mapper = Mapper::<FourLevel, _, _>::new(state, profile, &mut tables, frames);
+    let windows = [(0, EntryBits::US), (SUPERVISOR_WINDOW, EntryBits::empty())];
+    let pages = || (IMAGE_BASE..LOW_MEMORY_END).step_by(0x1000);
+    let failed = |error: &dyn std::fmt::Display| MachineError::Host {
+        doing: "building the guest's own page tables",
+        source: std::io::Error::other(error.to_string()),
+    };
+    for (offset, flags) in windows {
+        for page in pages() {
+            let (address, frame) = (VirtAddr::new(page + offset), PhysAddr::new(page));
+            mapper
+                .map(address, frame, PageSize::Size4KiB, flags | EntryBits::RW)
+                .map_err(|error| failed(&error))?;
+        }
+    }
+    let mmu = Mmu::<FourLevel>::new(state, profile);
+    for ((offset, _), ring) in windows.into_iter().zip([Ring::Three, Ring::Zero]) {
+        for page in pages() {
+            let access = Access::write(VirtAddr::new(page + offset), 8, ring);
+            let walked = mmu.walk(memory, access.address, &access, &mut ());
+            if !walked.is_ok_and(|translation| translation.address.get() == page) {
+                return Err(failed(&format_args!("{page:#x} is not mapped as it should be")));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,36 @@
+//! A timer that interrupts the vCPU now and then, so that a guest that never leaves by itself can
+//! be left. The signal does nothing; `KVM_RUN` returns with EINTR and the deadline is looked at.
+
+use nix::sys::signal::{SaFlags, SigAction, SigEvent, SigHandler, SigSet, SigevNotify, Signal};
+use nix::sys::time::TimeSpec;
+use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
+use nix::time::ClockId;
+use std::io;
+use std::time::Duration;
+
+const SIGNAL: Signal = Signal::SIGUSR1;
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Interrupts the thread that made it, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Watchdog {
+    _timer: Timer,
+}
+
+impl Watchdog {
+    /// Starts to interrupt the calling thread.
+    pub(super) fn start() -> io::Result<Self> {
+        extern "C" fn nothing(_: libc::c_int) {}
+        // Without SA_RESTART, so that the interrupted call returns.
+        let action =
+            SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
+        // SAFETY: the handler does nothing, so it is safe at any moment in any thread.
+        unsafe { nix::sys::signal::sigaction(SIGNAL, &action) }?;
+        let thread_id = nix::unistd::gettid().as_raw();
+        let notify = SigevNotify::SigevThreadId { signal: SIGNAL, thread_id, si_value: 0 };
+        let mut timer = Timer::new(ClockId::CLOCK_MONOTONIC, SigEvent::new(notify))?;
+        let expiration = Expiration::Interval(TimeSpec::from_duration(INTERVAL));
+        timer.set(expiration, TimerSetTimeFlags::empty())?;
+        Ok(Self { _timer: timer })
+    }
+}

@@ -1,0 +1,96 @@
+//! The guest's memory, on vm-memory: low memory for image, mailbox and tables, and 1 GiB of
+//! address space for data frames, of which few are ever touched.
+
+use guest::contents;
+use guest::layout::{Arena, DATA_BASE, DATA_SIZE, FRAMES_PER_LANE, LOW_MEMORY_END, MAX_LANES};
+use mmu_core::PhysAddr;
+use mmu_core::memory::{OutsideMemory, TableMemory, TableMemoryMut};
+use std::sync::Arc;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// Bytes of data frames that one lane has in one arena.
+pub const LANE_BYTES: usize = FRAMES_PER_LANE as usize * 0x1000;
+
+/// The guest's physical memory. Clones share it.
+#[derive(Clone, Debug)]
+pub struct GuestMemory(Arc<GuestMemoryMmap>);
+
+impl GuestMemory {
+    /// Maps fresh memory with every data frame filled.
+    ///
+    /// # Errors
+    /// When the host gives no memory.
+    pub fn new() -> Result<Self, std::io::Error> {
+        let ranges = [
+            (GuestAddress(0), LOW_MEMORY_END as usize),
+            (GuestAddress(DATA_BASE), DATA_SIZE as usize),
+        ];
+        let memory = GuestMemoryMmap::from_ranges(&ranges).map_err(std::io::Error::other)?;
+        let memory = Self(Arc::new(memory));
+        for arena in Arena::ALL {
+            for lane in 0..MAX_LANES {
+                memory.restore(arena.data_frames(lane));
+            }
+        }
+        Ok(memory)
+    }
+
+    /// Fills a lane's data frames, which start here, with what they should hold.
+    pub fn restore(&self, first: u64) {
+        let mut frames = [0; LANE_BYTES];
+        contents::fill(first, &mut frames);
+        self.write(first, &frames);
+    }
+
+    /// The regions: guest-physical start, host address, bytes.
+    pub(crate) fn regions(&self) -> impl Iterator<Item = (u64, u64, u64)> {
+        self.0.iter().map(|region| {
+            let start = region.start_addr();
+            let host = self.0.get_host_address(start).expect("a region has a host address");
+            (start.0, host as u64, region.len())
+        })
+    }
+
+    /// Writes bytes at a place of the fixed layout.
+    ///
+    /// # Panics
+    /// When the place is outside memory, which no caller asks for.
+    pub fn write(&self, at: u64, bytes: &[u8]) {
+        self.0.write_slice(bytes, GuestAddress(at)).expect("the layout lies in memory");
+    }
+
+    /// Reads bytes from a place of the fixed layout.
+    ///
+    /// # Panics
+    /// When the place is outside memory, which no caller asks for.
+    pub fn read(&self, at: u64, bytes: &mut [u8]) {
+        self.0.read_slice(bytes, GuestAddress(at)).expect("the layout lies in memory");
+    }
+
+    /// Writes one of the protocol's structures.
+    pub fn write_value<T: IntoBytes + Immutable + ?Sized>(&self, at: u64, value: &T) {
+        self.write(at, value.as_bytes());
+    }
+
+    /// Reads one of the protocol's structures.
+    pub fn read_value<T: FromBytes + IntoBytes>(&self, at: u64) -> T {
+        let mut value = T::new_zeroed();
+        self.read(at, value.as_mut_bytes());
+        value
+    }
+}
+
+/// Tables in guest memory, walked from the host's side.
+impl TableMemory for GuestMemory {
+    fn read_entry(&self, at: PhysAddr) -> Result<u64, OutsideMemory> {
+        self.0.read_obj(GuestAddress(at.get())).map_err(|_| OutsideMemory(at))
+    }
+}
+
+/// Tables in guest memory, built from the host's side before the guest runs.
+impl TableMemoryMut for GuestMemory {
+    fn write_entry(&mut self, at: PhysAddr, entry: u64) -> Result<(), OutsideMemory> {
+        self.0.write_obj(entry, GuestAddress(at.get())).map_err(|_| OutsideMemory(at))
+    }
+}

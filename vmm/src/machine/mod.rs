@@ -1,0 +1,153 @@
+//! Machines: what runs cases. Each runs the guest image in a memory of the same layout, and takes
+//! batches from it; encoding and reading batches is shared ([`batch`]).
+
+pub mod batch;
+pub mod host;
+pub mod image;
+pub mod kvm;
+pub mod memory;
+
+use crate::observation::{OutsideAccess, Provenance};
+use guest::layout::Arena;
+use image::Image;
+use memory::GuestMemory;
+use mmu_core::{ControlState, Cr4, PagingMode, Profile, Ring};
+
+/// What a machine is, and on what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// `kvm`, and later others.
+    pub kind: &'static str,
+    /// How it translates: `pvm`, `svm-npt`, ... ([`host::Flavour`]).
+    pub flavour: &'static str,
+    /// What lies beneath: `bare`, or the name of the hypervisor that this host's CPUID gives.
+    pub beneath: String,
+    /// The processor's name.
+    pub cpu: String,
+    /// The kernel of this host.
+    pub host_kernel: String,
+}
+
+/// Which results a provenance is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ResultClass {
+    /// The access completed.
+    Translation,
+    /// A page fault.
+    PageFault,
+    /// A fault of the address itself: #GP or #SS.
+    AddressFault,
+}
+
+/// Who decides which results, as found by a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProvenanceMap {
+    /// For ring 3: translations, page faults, address faults.
+    pub user: [Provenance; 3],
+    /// The same for ring 0.
+    pub supervisor: [Provenance; 3],
+    /// For accesses that reached an address without memory.
+    pub outside: Provenance,
+}
+
+impl ProvenanceMap {
+    /// Who decided a result in this ring.
+    pub const fn of(&self, ring: Ring, class: ResultClass) -> Provenance {
+        match ring {
+            Ring::Three => self.user[class as usize],
+            Ring::Zero => self.supervisor[class as usize],
+        }
+    }
+}
+
+/// What a machine offers.
+#[derive(Clone, Debug)]
+pub struct Capabilities {
+    /// The processor that the guest sees, from its CPUID.
+    pub profile: Profile,
+    /// Control bits that the machine accepts and obeys although its CPUID lacks the feature.
+    pub not_in_cpuid: Cr4,
+    /// Modes, each with the reason why not.
+    pub modes: Vec<(PagingMode, Result<(), String>)>,
+    /// Whether a descriptor read at CPL 3 uses the guest's own descriptor table.
+    pub implicit_accesses: Result<(), String>,
+    /// Whether PKRU can be loaded in ring 3 although CPUID lacks PKU.
+    pub pkru_without_pku: bool,
+}
+
+/// A batch that lies encoded in an arena, ready to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Command {
+    /// A number that no earlier command had; not 0.
+    pub number: u64,
+    /// Where it lies.
+    pub arena: Arena,
+    /// The control state for the machine to set itself, when the guest may not.
+    pub control: Option<ControlState>,
+}
+
+/// The place in a list of records where the guest was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Whose list.
+    pub ring: Ring,
+    /// The record's index.
+    pub record: usize,
+}
+
+/// What a machine says of a batch besides what it left in memory.
+#[derive(Clone, Debug, Default)]
+pub struct RunLog {
+    /// Accesses that left the machine, each with the record that made it.
+    pub outside: Vec<(Position, OutsideAccess)>,
+    /// The record at which the machine had to give up, and why. The batch must be run again
+    /// without it; the machine is ready for that.
+    pub gave_up: Option<(Position, String)>,
+}
+
+/// Why a machine is of no use, or no longer.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    /// It cannot be had on this host.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The guest died or misbehaved; with the place where it was, if known.
+    #[error("the guest {what}")]
+    GuestFailed {
+        /// What happened.
+        what: String,
+        /// Where in the lists it was.
+        at: Option<Position>,
+    },
+    /// The host's own interface failed.
+    #[error("{doing}: {source}")]
+    Host {
+        /// What was being done.
+        doing: &'static str,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The image is not one of ours.
+    #[error(transparent)]
+    Image(#[from] image::ImageError),
+}
+
+/// Something that runs batches.
+pub trait Machine: Send {
+    /// What it is.
+    fn identity(&self) -> &Identity;
+    /// What it offers.
+    fn capabilities(&self) -> &Capabilities;
+    /// Who decides which results.
+    fn provenance(&self) -> &ProvenanceMap;
+    /// The guest's memory, shared with whoever encodes and judges.
+    fn memory(&self) -> &GuestMemory;
+    /// The image that runs in the guest.
+    fn image(&self) -> &Image;
+    /// Runs one batch to its end.
+    ///
+    /// # Errors
+    /// When the guest or the machine is dead. A case that the machine cannot run is no error:
+    /// [`RunLog::gave_up`].
+    fn run(&mut self, command: Command) -> Result<RunLog, MachineError>;
+}
