@@ -7,3 +7,5 @@
 pub mod case;
 pub mod machine;
 pub mod observation;
+pub mod verdict;
+pub mod walker;

@@ -42,6 +42,7 @@ impl<F: Format, R: Rules> Mmu<F, R> {
             let other = Self::with_regime(self.rules, Regime { choices, ..self.regime });
             other.predict_with(memory, access, Some((rule, member)), &mut found);
         }
+        found.name_first_member();
         found
     }
 
@@ -225,6 +226,20 @@ impl Prediction {
         });
         if !known && self.alternatives.len() < MAX_ALTERNATIVES {
             self.alternatives.push(alternative);
+        }
+    }
+}
+
+impl Prediction {
+    /// When there are several alternatives, the first is the member of a choice too.
+    fn name_first_member(&mut self) {
+        let [first, second, ..] = self.alternatives.as_mut_slice() else { return };
+        if let (None, Some((rule, _))) = (first.choice, second.choice) {
+            first.choice = Some(match rule {
+                Rule::Code7 => (rule, "G in a PML4E is ignored"),
+                Rule::Code8 => (rule, "I/D is 1 with SMEP alone"),
+                _ => (rule, "the lower page is reported"),
+            });
         }
     }
 }

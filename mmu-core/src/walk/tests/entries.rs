@@ -1,7 +1,7 @@
 //! Control registers and the entries themselves: MODE-1 to MODE-11, CODE-1 to CODE-7.
 
 use super::{
-    BYTE, FRAME, Features, FourLevel, Machine, PDE, PDPTE, PML4E, PTE, Rule, Vendor, bit, code,
+    BYTE, Cr4, FRAME, Features, FourLevel, Machine, PDE, PDPTE, PML4E, PTE, Rule, Vendor, bit, code,
 };
 use crate::access::Ring::{Three, Zero};
 use crate::format::Format;
@@ -105,6 +105,8 @@ fn code_2_rights_are_judged_on_a_whole_translation() {
     let no_code = absent.clone().set(PML4E, bit::XD);
     no_code.fetches(BYTE, Zero).faults(code::I, BYTE).by(Rule::Code2);
     absent.reads(BYTE, Three).not_by(Rule::Code2).updates(&open_above(3));
+    // An entry further down could still have made this a supervisor page.
+    absent.cr4(Cr4::SMAP).reads(BYTE, Zero).faults(0, BYTE).not_by(Rule::Code2);
 }
 
 #[test]

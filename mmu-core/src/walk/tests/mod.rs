@@ -146,7 +146,6 @@ impl Machine {
         self
     }
 
-    #[track_caller]
     fn does(&self, access: Access) -> Checked {
         let memory = SparseTables::new(self.entries.clone());
         Checked(Mmu::<FourLevel>::new(self.state, self.profile).predict(&memory, &access))

@@ -123,7 +123,6 @@ impl Prober<'_> {
             let (_, reads) = self.run(ring, |_| {})?;
             let (_, faults) = self.run(ring, |case| case.entries[3].value = 0)?;
             let (_, bad_addresses) = self.run(ring, make_non_canonical)?;
-            eprintln!("{ring:?} {reads:?} {faults:?} {bad_addresses:?}"); // DEBUG
             // A list of 64 reads is some 300 instructions. Natively run, none is emulated but the
             // batch's own overhead; more than one for each case is no overhead.
             let runs_in_kvm = reads.instructions_emulated > 3 * CASES as u64;

@@ -1,0 +1,433 @@
+//! The verdict: a prediction held against an observation, field by field.
+
+use crate::case::Case;
+use crate::observation::{Observation, OutsideAccess, Provenance, Run};
+use arrayvec::ArrayVec;
+use guest::contents;
+use guest::layout::HOLE_BASE;
+use guest::stub::Form;
+use mmu_core::format::EntryBits;
+use mmu_core::outcome::Span;
+use mmu_core::{
+    AccessKind, Alternative, EntryUpdate, Fault, Outcome, PageFaultCode, PagingMode, Prediction,
+    Ring, Rule, Vector,
+};
+use std::fmt;
+
+/// What can differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Field {
+    /// Whether there was an exception, and which.
+    Vector,
+    /// Its error code.
+    ErrorCode,
+    /// CR2: the address of a page fault, or a value that should have stayed.
+    Cr2,
+    /// What was read, which proves from where.
+    Value,
+    /// The bytes that changed in data memory.
+    Stored,
+    /// The accesses that reached an address without memory.
+    Outside,
+    /// A table entry after the run.
+    Entry,
+}
+
+impl Field {
+    /// The name used in reports and in files of known findings.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Vector => "vector",
+            Self::ErrorCode => "error_code",
+            Self::Cr2 => "cr2",
+            Self::Value => "value",
+            Self::Stored => "stored",
+            Self::Outside => "outside",
+            Self::Entry => "entry",
+        }
+    }
+}
+
+/// One field that differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Which.
+    pub field: Field,
+    /// What the prediction has.
+    pub expected: String,
+    /// What the machine did.
+    pub observed: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { field, expected, observed } = self;
+        write!(f, "{}: expected {expected}, observed {observed}", field.name())
+    }
+}
+
+/// A point on which the rules leave a choice, and the member that a machine took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChoiceTaken {
+    /// The rule that leaves it open.
+    pub rule: Rule,
+    /// The paging mode.
+    pub mode: PagingMode,
+    /// Who chose.
+    pub provenance: Provenance,
+    /// The ring of the access.
+    pub ring: Ring,
+    /// The kind of the access.
+    pub access: AccessKind,
+    /// How the access ended.
+    pub end: End,
+    /// The entry that it is about, by the name of its level; empty when about the whole outcome.
+    pub level: &'static str,
+    /// What was chosen.
+    pub member: &'static str,
+}
+
+/// How an access ended, coarsely.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum End {
+    /// It completed.
+    Completed,
+    /// An entry was not present.
+    NotPresent,
+    /// A reserved bit was set.
+    Reserved,
+    /// The rights denied it.
+    Denied,
+    /// The address was not canonical.
+    BadAddress,
+}
+
+impl End {
+    fn of(outcome: &Outcome) -> Self {
+        match outcome.fault() {
+            None => Self::Completed,
+            Some(fault) if fault.vector != Vector::PageFault => Self::BadAddress,
+            Some(fault) => {
+                let code = PageFaultCode::from_bits_retain(fault.error_code);
+                if code.contains(PageFaultCode::RSVD) {
+                    Self::Reserved
+                } else if code.contains(PageFaultCode::P) {
+                    Self::Denied
+                } else {
+                    Self::NotPresent
+                }
+            }
+        }
+    }
+
+    /// In words.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::NotPresent => "not present",
+            Self::Reserved => "reserved bit",
+            Self::Denied => "denied",
+            Self::BadAddress => "bad address",
+        }
+    }
+}
+
+/// What comes of comparing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The machine did one of the things that are allowed.
+    Agree {
+        /// Nothing that was seen proves the physical address.
+        unproved: bool,
+        /// The choices it made.
+        choices: Vec<ChoiceTaken>,
+    },
+    /// It did something else: every field that differs from the nearest allowed outcome.
+    Diverge {
+        /// The outcome compared with.
+        expected: Alternative,
+        /// At least one.
+        differences: Vec<Difference>,
+    },
+    /// The machine could not run the case.
+    Unsupported(String),
+}
+
+/// Judges one case.
+pub fn judge(case: &Case, prediction: &Prediction, run: &Run) -> Verdict {
+    let observation = match run {
+        Run::Observed(observation) => observation,
+        Run::Unsupported(why) => return Verdict::Unsupported(why.clone()),
+    };
+    let mut nearest: Option<(&Alternative, Vec<Difference>)> = None;
+    for alternative in &prediction.alternatives {
+        let differences = compare(case, alternative, observation);
+        if differences.is_empty() {
+            return Verdict::Agree {
+                unproved: is_unproved(case, alternative),
+                choices: choices_taken(case, alternative, observation),
+            };
+        }
+        if nearest.as_ref().is_none_or(|(_, fewest)| differences.len() < fewest.len()) {
+            nearest = Some((alternative, differences));
+        }
+    }
+    let (expected, differences) = nearest.expect("a prediction has an alternative");
+    Verdict::Diverge { expected: expected.clone(), differences }
+}
+
+/// Every field in which an observation differs from one allowed outcome.
+fn compare(case: &Case, expected: &Alternative, seen: &Observation) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    let mut differ = |field, expected: String, observed: String| {
+        differences.push(Difference { field, expected, observed });
+    };
+    match &expected.outcome {
+        Outcome::Fault(fault) => compare_fault(fault, seen, &mut differ),
+        Outcome::Translated(spans) => {
+            if let Some(fault) = seen.fault {
+                differ(Field::Vector, "no exception".into(), describe_fault(fault));
+            } else {
+                compare_value(case, spans, seen, &mut differ);
+            }
+        }
+    }
+    let Effects { stored, outside } = Effects::of(case, &expected.outcome);
+    if seen.stored != stored {
+        differ(Field::Stored, describe_bytes(&stored), describe_bytes(&seen.stored));
+    }
+    let reached: Vec<_> = seen.outside.iter().map(|access| place(*access)).collect();
+    if case.access.kind != AccessKind::Clflush && reached != outside {
+        differ(Field::Outside, describe_places(&outside), describe_places(&reached));
+    }
+    for entry in &seen.entries {
+        let update = expected.updates.iter().find(|update| update.at.get() == entry.at);
+        let allowed = update.map_or(entry.after == entry.before, |update| update.allows(entry.after))
+            || is_speculation(entry.before, entry.after, seen.provenance);
+        if !allowed {
+            let wanted = update.map_or(entry.before, |update| update.before | update.must_set);
+            let free = update.map_or(0, EntryUpdate::open_bits);
+            let free = if free == 0 { String::new() } else { format!(" (bits {free:#x} free)") };
+            let expected = format!("{wanted:#x} at {:#x}{free}", entry.at);
+            differ(Field::Entry, expected, format!("{:#x}", entry.after));
+        }
+    }
+    differences
+}
+
+fn compare_fault(
+    fault: &Fault,
+    seen: &Observation,
+    differ: &mut impl FnMut(Field, String, String),
+) {
+    let Some(observed) = seen.fault else {
+        differ(Field::Vector, fault.to_string(), "no exception".into());
+        return;
+    };
+    if observed.vector != fault.vector as u8 {
+        differ(Field::Vector, fault.to_string(), describe_fault(observed));
+    }
+    if observed.error_code != fault.error_code {
+        let (expected, observed) = (fault.error_code, observed.error_code);
+        differ(Field::ErrorCode, format!("{expected:#x}"), format!("{observed:#x}"));
+    }
+    // CANON-1: a fault without a walk leaves CR2 as it was.
+    let cr2 = fault.cr2.map_or(observed.cr2_before, mmu_core::VirtAddr::get);
+    if observed.cr2 != cr2 {
+        differ(Field::Cr2, format!("{cr2:#x}"), format!("{:#x}", observed.cr2));
+    }
+}
+
+fn compare_value(
+    case: &Case,
+    spans: &[Span],
+    seen: &Observation,
+    differ: &mut impl FnMut(Field, String, String),
+) {
+    let Some(expected) = expected_value(case, spans) else { return };
+    let width = if case.access.kind == AccessKind::Fetch { 8 } else { case.access.size };
+    let observed = seen.value & mask(width);
+    if observed != expected {
+        let from = spans[0].address;
+        differ(Field::Value, format!("{expected:#x}, which {from} holds"), format!("{observed:#x}"));
+    }
+}
+
+/// What the instruction leaves in its register, when that depends on where it read.
+fn expected_value(case: &Case, spans: &[Span]) -> Option<u64> {
+    match case.access.kind {
+        AccessKind::Read | AccessKind::ReadModifyWrite => Some(word(&bytes_at(spans))),
+        AccessKind::Fetch => {
+            let second = spans.get(1).map(|span| span.address.get());
+            contents::fetched(spans[0].address.get(), second)
+        }
+        AccessKind::Write | AccessKind::Clflush => None,
+    }
+}
+
+/// What a completed access does to memory.
+#[derive(Default)]
+struct Effects {
+    /// Bytes of data memory with a new value.
+    stored: Vec<(u64, u8)>,
+    /// Accesses to places without memory: address, bytes, whether a store, the bytes stored.
+    outside: Vec<(u64, u16, Option<u64>)>,
+}
+
+impl Effects {
+    fn of(case: &Case, outcome: &Outcome) -> Self {
+        let mut effects = Self::default();
+        let Outcome::Translated(spans) = outcome else { return effects };
+        let old = word(&bytes_at(spans));
+        let new = match case.form {
+            Form::Store => Some(case.value),
+            Form::Exchange | Form::LockedExchange => Some(old.wrapping_add(case.value)),
+            Form::FailingCompare | Form::Load | Form::Clflush | Form::Jump => None,
+        };
+        let reads = matches!(case.access.kind, AccessKind::Read | AccessKind::ReadModifyWrite);
+        let is_outside = |span: &&Span| span.address.get() >= HOLE_BASE;
+        if reads {
+            let loads = spans.iter().filter(is_outside);
+            effects.outside.extend(loads.map(|span| (span.address.get(), span.len, None)));
+        }
+        let Some(new) = new else { return effects };
+        let mut shift = 0;
+        for span in spans {
+            let part = (new >> shift) & mask(span.len);
+            shift += 8 * u32::from(span.len);
+            if is_outside(&span) {
+                effects.outside.push((span.address.get(), span.len, Some(part)));
+                continue;
+            }
+            let bytes = (span.address.get()..).zip(part.to_le_bytes()).take(span.len.into());
+            effects.stored.extend(bytes.filter(|(at, byte)| contents::byte(*at) != *byte));
+        }
+        effects.stored.sort_unstable();
+        effects
+    }
+}
+
+fn place(access: OutsideAccess) -> (u64, u16, Option<u64>) {
+    (access.address, access.len.into(), access.is_write.then_some(access.data))
+}
+
+/// The bytes that memory holds at the spans, first byte first; at most 16.
+fn bytes_at(spans: &[Span]) -> ArrayVec<u8, 16> {
+    let places = spans.iter().flat_map(|span| (span.address.get()..).take(span.len.into()));
+    places.map(contents::byte).take(16).collect()
+}
+
+/// The first eight bytes as a number, low byte first.
+fn word(bytes: &[u8]) -> u64 {
+    bytes.iter().take(8).rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
+}
+
+const fn mask(bytes: u16) -> u64 {
+    if bytes >= 8 { u64::MAX } else { (1 << (8 * bytes)) - 1 }
+}
+
+/// AD-5: a processor that walks by itself may set A without an access; software does not speculate.
+fn is_speculation(before: u64, after: u64, provenance: Provenance) -> bool {
+    let present = before & EntryBits::P.bits() != 0;
+    present && after == before | EntryBits::A.bits() && provenance == Provenance::Processor
+}
+
+/// Whether an agreement says nothing about the physical address.
+fn is_unproved(case: &Case, agreed: &Alternative) -> bool {
+    let Outcome::Translated(spans) = &agreed.outcome else { return false };
+    let effects = Effects::of(case, &agreed.outcome);
+    expected_value(case, spans).is_none()
+        && effects.stored.is_empty()
+        && effects.outside.is_empty()
+}
+
+/// The members that the machine took of what the rules leave open.
+fn choices_taken(case: &Case, agreed: &Alternative, seen: &Observation) -> Vec<ChoiceTaken> {
+    let taken = |rule, level, member| ChoiceTaken {
+        rule,
+        mode: case.mode(),
+        provenance: seen.provenance,
+        ring: case.access.ring,
+        access: case.access.kind,
+        end: End::of(&agreed.outcome),
+        level,
+        member,
+    };
+    let mut choices = Vec::new();
+    choices.extend(agreed.choice.map(|(rule, member)| taken(rule, "", member)));
+    for entry in &seen.entries {
+        let Some(update) = agreed.updates.iter().find(|update| update.at.get() == entry.at) else {
+            if entry.after != entry.before {
+                choices.push(taken(Rule::Ad5, "", "A set without an access"));
+            }
+            continue;
+        };
+        let open = EntryBits::from_bits_retain(update.open_bits());
+        let after = EntryBits::from_bits_retain(entry.after);
+        for (bit, set, clear) in [
+            (EntryBits::A, "A set", "A left clear"),
+            (EntryBits::D, "D set", "D left clear"),
+        ] {
+            if open.contains(bit) {
+                let member = if after.contains(bit) { set } else { clear };
+                choices.push(taken(update.open_by, update.level.entry_name, member));
+            }
+        }
+    }
+    choices
+}
+
+fn describe_fault(fault: crate::observation::ObservedFault) -> String {
+    match Vector::from_number(fault.vector) {
+        Some(Vector::PageFault) => {
+            let code = PageFaultCode::from_bits_retain(fault.error_code);
+            Fault::page_fault(code, mmu_core::VirtAddr::new(fault.cr2)).to_string()
+        }
+        Some(vector) => format!("{}({})", vector.mnemonic(), fault.error_code),
+        None => format!("exception {}", fault.vector),
+    }
+}
+
+fn describe_bytes(bytes: &[(u64, u8)]) -> String {
+    const MOST: usize = 10;
+    if bytes.is_empty() {
+        return "nothing".into();
+    }
+    let shown = bytes.iter().take(MOST).map(|(at, byte)| format!("{at:#x}={byte:02x}"));
+    let shown: Vec<_> = shown.collect();
+    let more = bytes.len().saturating_sub(MOST);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more bytes") };
+    format!("{}{more}", shown.join(" "))
+}
+
+fn describe_places(places: &[(u64, u16, Option<u64>)]) -> String {
+    if places.is_empty() {
+        return "none".into();
+    }
+    let shown = places.iter().map(|(address, len, stored)| match stored {
+        None => format!("load of {len} at {address:#x}"),
+        Some(data) => format!("store of {len} at {address:#x} of {data:#x}"),
+    });
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+/// An observation's end in a few words, as [`Outcome`] would have it.
+pub fn describe_observation(case: &Case, seen: &Observation) -> String {
+    if let Some(fault) = seen.fault {
+        return describe_fault(fault);
+    }
+    let mut parts = Vec::new();
+    if matches!(case.access.kind, AccessKind::Read | AccessKind::ReadModifyWrite | AccessKind::Fetch)
+    {
+        let width = if case.access.kind == AccessKind::Fetch { 8 } else { case.access.size };
+        parts.push(format!("value {:#x}", seen.value & mask(width)));
+    }
+    if !seen.stored.is_empty() {
+        parts.push(format!("stored {}", describe_bytes(&seen.stored)));
+    }
+    if !seen.outside.is_empty() {
+        let places: Vec<_> = seen.outside.iter().map(|access| place(*access)).collect();
+        parts.push(describe_places(&places));
+    }
+    if parts.is_empty() { "completed".into() } else { parts.join(", ") }
+}

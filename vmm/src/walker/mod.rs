@@ -1,0 +1,90 @@
+//! Walkers: what predicts. The reference, and mutants of it with one known mistake each.
+
+mod mutant;
+
+pub use mutant::{MUTANTS, Mutant};
+
+use crate::case::Case;
+use mmu_core::format::FourLevel;
+use mmu_core::walk::{Path, Translation, WalkError};
+use mmu_core::{Mmu, Prediction, Reference, Rules, VirtAddr};
+
+/// Something that predicts what a machine does with a case.
+pub trait Walker: Send + Sync {
+    /// All outcomes that it allows.
+    fn predict(&self, case: &Case) -> Prediction;
+
+    /// Its walk for one page of the case's access, entry by entry.
+    fn walk(&self, case: &Case, address: VirtAddr) -> (Path, Result<Translation, WalkError>);
+}
+
+/// A set of rules is a walker.
+impl<R: Rules + Send + Sync> Walker for R {
+    fn predict(&self, case: &Case) -> Prediction {
+        self.mmu(case).predict(&case.tables(), &case.access)
+    }
+
+    fn walk(&self, case: &Case, address: VirtAddr) -> (Path, Result<Translation, WalkError>) {
+        let mut path = Path::default();
+        let end = self.mmu(case).walk(&case.tables(), address, &case.access, &mut path);
+        (path, end)
+    }
+}
+
+/// The MMU that a case describes, following some rules. A case's mode is always 4-level so far;
+/// its text form sees to that.
+trait MmuOf: Rules {
+    fn mmu(&self, case: &Case) -> Mmu<FourLevel, Self> {
+        Mmu::with_rules(*self, case.state, case.profile)
+    }
+}
+
+impl<R: Rules> MmuOf for R {}
+
+/// Which walker is meant, as the command line names it.
+#[derive(Clone, Copy)]
+pub enum Choice {
+    /// `reference`
+    Reference,
+    /// `mutant:ID`
+    Mutant(&'static Mutant),
+}
+
+impl Choice {
+    /// The walker itself.
+    pub fn walker(self) -> &'static dyn Walker {
+        match self {
+            Self::Reference => &Reference,
+            Self::Mutant(mutant) => mutant.walker,
+        }
+    }
+
+    /// Whether it is the reference.
+    pub const fn is_reference(self) -> bool {
+        matches!(self, Self::Reference)
+    }
+}
+
+impl std::str::FromStr for Choice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "reference" {
+            return Ok(Self::Reference);
+        }
+        let known = |mutant: &&Mutant| text.strip_prefix("mutant:") == Some(mutant.id);
+        MUTANTS.iter().find(known).map(Self::Mutant).ok_or_else(|| {
+            let ids: Vec<_> = MUTANTS.iter().map(|mutant| mutant.id).collect();
+            format!("expected reference or mutant:ID, where ID is one of {}", ids.join(", "))
+        })
+    }
+}
+
+impl std::fmt::Display for Choice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Reference => f.write_str("reference"),
+            Self::Mutant(mutant) => write!(f, "mutant:{}", mutant.id),
+        }
+    }
+}

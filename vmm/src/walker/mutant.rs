@@ -1,0 +1,197 @@
+//! Mutants: walkers with one mistake that a shipped walker really had. Each is the reference with
+//! one method overridden.
+
+use super::Walker;
+use mmu_core::format::{EntryBits, EntryKind, Format, Level};
+use mmu_core::rules::{Cause, Denial, EntryError, Rights};
+use mmu_core::walk::Regime;
+use mmu_core::{
+    Access, AccessKind, Efer, Fault, PageFaultCode, PhysAddr, Reference, Ring, Rules,
+    VirtAddr,
+};
+
+/// A mistake, where it was made, and a walker that makes it.
+pub struct Mutant {
+    /// Its id in the list of historical bugs.
+    pub id: &'static str,
+    /// The mistake.
+    pub mistake: &'static str,
+    /// Where it happened.
+    pub origin: &'static str,
+    /// The walker.
+    pub walker: &'static dyn Walker,
+}
+
+/// Defines mutants: id, where it happened, the mistake, and the one method that makes it.
+macro_rules! mutants {
+    ($($id:ident, $origin:literal, $mistake:literal, { $($method:item)+ })+) => {
+        $(
+            #[derive(Clone, Copy)]
+            struct $id;
+
+            impl Rules for $id {
+                $($method)+
+            }
+        )+
+
+        /// Every mutant, by id.
+        pub static MUTANTS: &[Mutant] = &[$(
+            Mutant { id: stringify!($id), mistake: $mistake, origin: $origin, walker: &$id },
+        )+];
+    };
+}
+
+const PS: u64 = EntryBits::PS.bits();
+
+mutants! {
+    M03, "Xen 4c5d78a10d", "SMEP enforced only if NXE=1", {
+        fn smep_denied(&self, rights: Rights, access: &Access, regime: &Regime) -> bool {
+            regime.state.efer.contains(Efer::NXE) && Reference.smep_denied(rights, access, regime)
+        }
+    }
+    M04, "Xen 4c5d78a10d", "a WP=0 supervisor write to a read-only page leaves D clear", {
+        fn sets_dirty(&self, rights: Rights, access: &Access) -> bool {
+            self.is_write(access) && rights.contains(Rights::WRITE)
+        }
+    }
+    M05, "Xen 4c5d78a10d", "G in a PML4E never treated as reserved", {
+        fn reserved_bits<F: Format>(&self, level: &Level, kind: EntryKind, regime: &Regime) -> u64 {
+            let own = if level.number == 4 { EntryBits::G.bits() } else { 0 };
+            Reference.reserved_bits::<F>(level, kind, regime) & !own
+        }
+    }
+    M07, "Xen a0b40c3e08", "a fetch treated as a read when I/D cannot be reported", {
+        fn smap_denied(&self, rights: Rights, access: &Access, regime: &Regime) -> bool {
+            let mut judged = *access;
+            if access.kind == AccessKind::Fetch && !self.reports_fetch(regime) {
+                judged.kind = AccessKind::Read;
+            }
+            Reference.smap_denied(rights, &judged, regime)
+        }
+    }
+    M08, "Xen 8f2e3d8913", "the protection key of a large page taken as 0", {
+        fn key_denied(&self, rights: Rights, leaf: u64, access: &Access, regime: &Regime) -> bool {
+            let key = if leaf & PS != 0 { EntryBits::with_key(15) } else { 0 };
+            Reference.key_denied(rights, leaf & !key, access, regime)
+        }
+    }
+    M09, "Xen 8f2e3d8913", "PK left out when ordinary rights fail too", {
+        fn page_fault_code(&self, cause: Cause, access: &Access, regime: &Regime) -> PageFaultCode {
+            let code = Reference.page_fault_code(cause, access, regime);
+            match cause {
+                Cause::Denied(denial) if denial != Denial::KEY => code - PageFaultCode::PK,
+                _ => code,
+            }
+        }
+    }
+    M10, "Xen c558361467", "an implicit supervisor access treated as a user access", {
+        fn denial(&self, rights: Rights, leaf: u64, access: &Access, regime: &Regime) -> Denial {
+            Reference.denial(rights, leaf, &Access { implicit: false, ..*access }, regime)
+        }
+    }
+    M11a, "Xen XSA-176", "PS accepted in a PML4E", {
+        fn reserved_bits<F: Format>(&self, level: &Level, kind: EntryKind, regime: &Regime) -> u64 {
+            let own = if level.number == 4 { PS } else { 0 };
+            Reference.reserved_bits::<F>(level, kind, regime) & !own
+        }
+    }
+    M11b, "Xen XSA-176", "PS accepted in a PDPTE without support for 1 GiB pages", {
+        fn is_leaf<F: Format>(&self, level: &Level, entry: u64, regime: &Regime) -> bool {
+            (level.number == 3 && entry & PS != 0) || Reference.is_leaf::<F>(level, entry, regime)
+        }
+    }
+    M12, "Xen 5dbd60e16a", "a physical address above MAXPHYADDR accepted", {
+        fn reserved_bits<F: Format>(&self, level: &Level, kind: EntryKind, regime: &Regime) -> u64 {
+            let above = regime.profile.bits_above_physical();
+            Reference.reserved_bits::<F>(level, kind, regime) & !above
+        }
+    }
+    M13a, "Xen b38c115140", "reserved bits of a non-present entry checked", {
+        fn entry_error(&self, entry: u64, reserved: u64) -> Option<EntryError> {
+            if entry & reserved != 0 {
+                return Some(EntryError::Reserved(entry & reserved));
+            }
+            Reference.entry_error(entry, reserved)
+        }
+    }
+    M13b, "QEMU, October 2022", "RSVD reported without P", {
+        fn page_fault_code(&self, cause: Cause, access: &Access, regime: &Regime) -> PageFaultCode {
+            let code = Reference.page_fault_code(cause, access, regime);
+            let reserved = code.contains(PageFaultCode::RSVD);
+            if reserved { code - PageFaultCode::P } else { code }
+        }
+    }
+    M14, "Xen 6d972a6195", "the alignment bits of a large leaf not checked", {
+        fn reserved_bits<F: Format>(&self, level: &Level, kind: EntryKind, regime: &Regime) -> u64 {
+            let alignment = match kind {
+                EntryKind::Leaf => ((1 << level.shift) - 1) & !0x1fff,
+                EntryKind::Table => 0,
+            };
+            Reference.reserved_bits::<F>(level, kind, regime) & !alignment
+        }
+    }
+    M15, "QEMU #676", "a non-canonical address reported as #PF", {
+        fn non_canonical_fault(&self, access: &Access) -> Fault {
+            let mut code = PageFaultCode::empty();
+            code.set(PageFaultCode::W, self.is_write(access));
+            code.set(PageFaultCode::U, access.is_user());
+            Fault::page_fault(code, access.address)
+        }
+    }
+    M16, "Bochs 72d55ca09", "PKRU or PKRS chosen by CPL instead of by the page's U/S", {
+        fn key_denied(&self, rights: Rights, leaf: u64, access: &Access, regime: &Regime) -> bool {
+            let chosen = if access.ring == Ring::Three { Rights::USER } else { Rights::empty() };
+            Reference.key_denied((rights - Rights::USER) | chosen, leaf, access, regime)
+        }
+    }
+    M21, "Bochs 8674659f9", "only the first byte of an access tested for canonical form", {
+        fn is_canonical(&self, access: &Access, address_bits: u8) -> bool {
+            access.address.is_canonical(address_bits)
+        }
+    }
+    M34, "gem5 a746d8d619", "the index of the upper level used again", {
+        fn index(&self, level: &Level, address: VirtAddr) -> u64 {
+            let shift = if level.number == 4 { level.shift } else { level.shift + 9 };
+            address.index(shift, level.index_bits)
+        }
+    }
+    M36, "gem5 #226", "CLFLUSH treated as a write", {
+        fn is_write(&self, access: &Access) -> bool {
+            access.kind.writes() || access.kind == AccessKind::Clflush
+        }
+    }
+    M37, "volatility3 #580, x86_64 #612", "PAT, bit 12 of a large leaf, left in the address", {
+        fn address<F: Format>(&self, level: &Level, kind: EntryKind, entry: u64) -> PhysAddr {
+            let large = kind == EntryKind::Leaf && level.number > 1;
+            let pat = if large { entry & EntryBits::LARGE_PAT.bits() } else { 0 };
+            F::address(level, kind, entry) + pat
+        }
+    }
+    M38, "baresifter #4", "I/D always reported for a fetch", {
+        fn reports_fetch(&self, _regime: &Regime) -> bool {
+            true
+        }
+    }
+    M39, "sail-riscv 9c3fd5b8", "every reserved bit ignored in leaves", {
+        fn reserved_bits<F: Format>(&self, level: &Level, kind: EntryKind, regime: &Regime) -> u64 {
+            match kind {
+                EntryKind::Table => Reference.reserved_bits::<F>(level, kind, regime),
+                EntryKind::Leaf => 0,
+            }
+        }
+    }
+    M41, "memflow 0.2.4", "R/W ORed over the levels", {
+        fn combine(&self, above: Rights, entry: u64) -> Rights {
+            let any_writes = above.contains(Rights::WRITE) || entry & EntryBits::RW.bits() != 0;
+            let mut rights = Reference.combine(above, entry);
+            rights.set(Rights::WRITE, any_writes);
+            rights
+        }
+    }
+    M42, "x86_64 0.15.5", "an entry with P=0 and other bits set reported as mapped", {
+        fn entry_error(&self, entry: u64, reserved: u64) -> Option<EntryError> {
+            let seen = if entry == 0 { 0 } else { entry | EntryBits::P.bits() };
+            Reference.entry_error(seen, reserved)
+        }
+    }
+}
