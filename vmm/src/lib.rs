@@ -1,11 +1,23 @@
 //! crosswalk cross-checks address translation: a guest runs on real page tables, the host walks the
 //! same tables in software, and every outcome is compared.
 //!
-//! From the ground up: a [`case`] is what is tried and an [`observation`] what a machine did with
-//! it. [`machine`]s act.
+//! From the ground up:
+//!
+//! - a [`case`] is what is tried, an [`observation`] is what a machine did with it;
+//! - two pillars stand on these: [`walker`]s predict, [`machine`]s act;
+//! - they meet in the [`verdict`];
+//! - [`tally`] counts verdicts, [`finding`] groups divergences, names and shrinks them;
+//! - [`generate`] makes cases, [`campaign`] drives a run, [`report`] shows it;
+//! - [`cli`] is the command line.
 
+pub mod campaign;
 pub mod case;
+pub mod cli;
+pub mod finding;
+pub mod generate;
 pub mod machine;
 pub mod observation;
+pub mod report;
+pub mod tally;
 pub mod verdict;
 pub mod walker;

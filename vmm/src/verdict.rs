@@ -103,7 +103,8 @@ pub enum End {
 }
 
 impl End {
-    fn of(outcome: &Outcome) -> Self {
+    /// The end of an outcome.
+    pub fn of(outcome: &Outcome) -> Self {
         match outcome.fault() {
             None => Self::Completed,
             Some(fault) if fault.vector != Vector::PageFault => Self::BadAddress,

@@ -88,3 +88,9 @@ impl std::fmt::Display for Choice {
         }
     }
 }
+
+impl std::fmt::Debug for Choice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}

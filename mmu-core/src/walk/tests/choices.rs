@@ -10,7 +10,7 @@ use crate::address::PhysAddr;
 fn code_7_global_in_a_pml4e_of_an_unknown_vendor_is_either() {
     let page = Machine::page_4k().vendor(Vendor::Unknown).set(PML4E, bit::G);
     let read = page.reads(BYTE, Three);
-    read.chosen_by(&[None, Some(Rule::Code7)]).by(Rule::Code7);
+    read.chosen_by(&[Some(Rule::Code7), Some(Rule::Code7)]).by(Rule::Code7);
     let [ignored, reserved] = read.0.alternatives.as_slice() else { panic!("not two") };
     assert_eq!(ignored.outcome.physical_address().map(PhysAddr::get), Some(0x1_4000_0234));
     assert_eq!(ignored.updates.len(), 4);
@@ -32,7 +32,7 @@ fn code_8_smep_alone_may_report_a_fetch_on_amd() {
     let page = Machine::page_4k().vendor(Vendor::Amd).cr4(Cr4::SMEP).without_nxe();
     let fault = page.fetches(BYTE, Zero);
     fault.faults_in_one_of(&[(code::P | code::I, BYTE), (code::P, BYTE)]);
-    fault.chosen_by(&[None, Some(Rule::Code8)]).by(Rule::Code8);
+    fault.chosen_by(&[Some(Rule::Code8), Some(Rule::Code8)]).by(Rule::Code8);
     fault.updates(&[PML4E, PDPTE, PDE, PTE].map(|at| (at, 0, bit::A)));
 }
 

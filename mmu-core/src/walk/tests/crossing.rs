@@ -104,7 +104,7 @@ fn code_12_either_page_may_be_reported_when_both_fault() {
     let fault = lower_absent.writes(EDGE, Three);
     let (absent, read_only) = (code::W | code::U, code::P | code::W | code::U);
     fault.faults_in_one_of(&[(absent, EDGE), (read_only, NEXT)]);
-    fault.chosen_by(&[None, Some(Rule::Code12)]).by(Rule::Code12);
+    fault.chosen_by(&[Some(Rule::Code12), Some(Rule::Code12)]).by(Rule::Code12);
 }
 
 #[test]

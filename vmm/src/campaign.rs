@@ -1,0 +1,323 @@
+//! A run: batches from a generator through a machine to verdicts. While the guest runs one batch
+//! in one arena, the host judges the batch before it in the other and writes the next.
+
+use crate::case::Case;
+use crate::finding::known::{Kind, Known};
+use crate::finding::{Example, Finding, Findings, shrink};
+use crate::generate::RandomBatches;
+use crate::machine::batch::{Batch, DataFrames, Encoded, arena_of};
+use crate::machine::image::Image;
+use crate::machine::memory::GuestMemory;
+use crate::machine::{Capabilities, Command, Machine, MachineError, ProvenanceMap, RunLog};
+use crate::observation::Run;
+use crate::tally::Tally;
+use crate::verdict::{Difference, Verdict, judge};
+use crate::walker::Choice;
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// When a run ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// After so many cases.
+    Cases(u64),
+    /// After so much time.
+    Time(Duration),
+}
+
+/// What to run.
+pub struct Plan {
+    /// Where the cases come from.
+    pub source: RandomBatches,
+    /// When to stop.
+    pub limit: Limit,
+    /// Who predicts.
+    pub walker: Choice,
+    /// Known findings of the machine.
+    pub known: Vec<Known>,
+    /// Whether those are forgiven.
+    pub forgives: bool,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Summary {
+    /// All counts.
+    pub tally: Tally,
+    /// All findings, known ones first.
+    pub findings: Vec<Finding>,
+    /// From the first batch to the last verdict.
+    pub duration: Duration,
+}
+
+impl Summary {
+    /// Whether something diverged that is not known.
+    pub fn has_unknown_divergence(&self) -> bool {
+        self.findings.iter().any(|finding| {
+            finding.kind == Kind::Divergence && !finding.known && finding.count > 0
+        })
+    }
+}
+
+/// Why a run ended early, with the cases at hand.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct CampaignError {
+    /// What happened.
+    #[source]
+    pub error: MachineError,
+    /// The case that the guest was at, or all cases of its batch when that cannot be told.
+    pub cases: Vec<Case>,
+}
+
+impl From<MachineError> for CampaignError {
+    fn from(error: MachineError) -> Self {
+        Self { error, cases: Vec::new() }
+    }
+}
+
+/// Runs a plan to its end. `progress` is called after every batch with the tally so far.
+///
+/// # Errors
+/// When the guest or the machine dies.
+pub fn run(
+    machine: &mut dyn Machine,
+    plan: &Plan,
+    mut progress: impl FnMut(&Tally),
+) -> Result<Summary, CampaignError> {
+    let start = Instant::now();
+    let mut tally = Tally::default();
+    let mut findings =
+        Findings::new(plan.walker, plan.known.clone(), plan.forgives, machine.capabilities());
+    let mut desk = Desk::new(machine);
+    let mut batches = Batches { plan, number: 0, cases: 0, start };
+    thread::scope(|scope| {
+        let (commands, to_run) = sync_channel(ARENAS);
+        let (done, answers) = sync_channel(ARENAS);
+        let machine = &mut *machine;
+        scope.spawn(move || serve(machine, &to_run, &done));
+        let mut line = Line { commands, answers, early: VecDeque::new() };
+        let mut waiting: VecDeque<Encoded> = VecDeque::new();
+        loop {
+            while waiting.len() < ARENAS
+                && let Some(batch) = batches.next()
+            {
+                let encoded = desk.encode(batch);
+                line.send(desk.write(&encoded));
+                waiting.push_back(encoded);
+            }
+            let Some(mut encoded) = waiting.pop_front() else { return Ok(()) };
+            let log = desk.see_through(&mut encoded, &mut line, waiting.len())?;
+            for (index, run) in desk.read_back(&encoded, &log)?.iter().enumerate() {
+                let case = &encoded.batch.cases[index];
+                let prediction = plan.walker.walker().predict(case);
+                let verdict = judge(case, &prediction, run);
+                tally.add(case, &prediction, run, &verdict);
+                findings.add(case, run, &verdict);
+            }
+            progress(&tally);
+        }
+    })
+    .map_err(|error: CampaignError| error)?;
+    let mut findings = findings.finish();
+    for finding in findings.iter_mut().filter(|finding| finding.kind == Kind::Divergence) {
+        desk.shrink(machine, plan.walker, finding)?;
+    }
+    Ok(Summary { tally, findings, duration: start.elapsed() })
+}
+
+/// Runs one case and returns what was seen, with the arena it fits.
+///
+/// # Errors
+/// When the guest or the machine dies. A case that does not fit the guest is
+/// [`Run::Unsupported`].
+pub fn run_one(machine: &mut dyn Machine, case: &Case) -> Result<Run, CampaignError> {
+    Desk::new(machine).run_one(machine, case)
+}
+
+/// Batches in flight: one for each arena.
+const ARENAS: usize = 2;
+
+/// The generator's batches, until the limit is reached.
+struct Batches<'p> {
+    plan: &'p Plan,
+    number: u64,
+    cases: u64,
+    start: Instant,
+}
+
+impl Batches<'_> {
+    fn next(&mut self) -> Option<Batch> {
+        let most = match self.plan.limit {
+            Limit::Cases(wanted) => wanted - self.cases,
+            Limit::Time(duration) if self.start.elapsed() < duration => u64::MAX,
+            Limit::Time(_) => 0,
+        };
+        if most == 0 {
+            return None;
+        }
+        let batch = self.plan.source.batch(self.number, most.try_into().unwrap_or(usize::MAX));
+        self.number += 1;
+        self.cases += batch.cases.len() as u64;
+        Some(batch)
+    }
+}
+
+type Answer = Result<RunLog, MachineError>;
+
+/// The machine's thread: runs what comes, in order.
+fn serve(machine: &mut dyn Machine, to_run: &Receiver<Command>, done: &SyncSender<Answer>) {
+    for command in to_run {
+        if done.send(machine.run(command)).is_err() {
+            return;
+        }
+    }
+}
+
+/// The line to the machine's thread. Answers come in the order of the commands.
+struct Line {
+    commands: SyncSender<Command>,
+    answers: Receiver<Answer>,
+    /// Answers to later commands, taken while an earlier one had to be given again.
+    early: VecDeque<Answer>,
+}
+
+impl Line {
+    fn send(&self, command: Command) {
+        self.commands.send(command).expect("the machine's thread outlives the line");
+    }
+
+    fn answer(&mut self) -> Answer {
+        let receive = || self.answers.recv().expect("every command is answered");
+        self.early.pop_front().unwrap_or_else(receive)
+    }
+}
+
+/// Where batches are written and read: the host's side of the guest's memory.
+struct Desk {
+    memory: GuestMemory,
+    image: Image,
+    capabilities: Capabilities,
+    provenance: ProvenanceMap,
+    frames: DataFrames,
+    commands: u64,
+}
+
+impl Desk {
+    fn new(machine: &dyn Machine) -> Self {
+        Self {
+            memory: machine.memory().clone(),
+            image: machine.image().clone(),
+            capabilities: machine.capabilities().clone(),
+            provenance: *machine.provenance(),
+            frames: DataFrames::default(),
+            commands: 0,
+        }
+    }
+
+    fn encode(&self, batch: Batch) -> Encoded {
+        Encoded::new(batch, &self.image, &self.capabilities)
+    }
+
+    fn write(&mut self, encoded: &Encoded) -> Command {
+        self.commands += 1;
+        encoded.write(self.commands, &self.memory)
+    }
+
+    fn read_back(&mut self, encoded: &Encoded, log: &RunLog) -> Result<Vec<Run>, CampaignError> {
+        encoded
+            .read_back(log, &self.memory, &mut self.frames, &self.provenance)
+            .map_err(|error| blame(error, encoded))
+    }
+
+    /// Waits for a batch, and has it run again without the case the machine gave up on, until it
+    /// gives up on none. `behind` batches were sent after it.
+    fn see_through(
+        &mut self,
+        encoded: &mut Encoded,
+        line: &mut Line,
+        behind: usize,
+    ) -> Result<RunLog, CampaignError> {
+        let mut log = line.answer().map_err(|error| blame(error, encoded))?;
+        while let Some((position, why)) = log.gave_up {
+            let Some(case) = encoded.case_at(position) else {
+                let what = format!("could not go on between two cases: {why}");
+                let error = MachineError::GuestFailed { what, at: Some(position) };
+                return Err(blame(error, encoded));
+            };
+            encoded.leave_out(case, why, &self.image);
+            while line.early.len() < behind {
+                let answer = line.answers.recv().expect("every command is answered");
+                line.early.push_back(answer);
+            }
+            let later = std::mem::take(&mut line.early);
+            line.send(self.write(encoded));
+            log = line.answer().map_err(|error| blame(error, encoded))?;
+            line.early = later;
+        }
+        Ok(log)
+    }
+
+    fn run_one(&mut self, machine: &mut dyn Machine, case: &Case) -> Result<Run, CampaignError> {
+        let arena = match arena_of(case) {
+            Ok(arena) => arena,
+            Err(why) => return Ok(Run::Unsupported(format!("the case does not fit the guest: {why}"))),
+        };
+        let encoded = self.encode(Batch { arena, cases: vec![case.clone()] });
+        let command = self.write(&encoded);
+        let log = machine.run(command).map_err(|error| blame(error, &encoded))?;
+        if let Some((_, why)) = log.gave_up {
+            return Ok(Run::Unsupported(why));
+        }
+        Ok(self.read_back(&encoded, &log)?.swap_remove(0))
+    }
+
+    /// Replaces a finding's example by the smallest case that differs in the same fields.
+    fn shrink(
+        &mut self,
+        machine: &mut dyn Machine,
+        walker: Choice,
+        finding: &mut Finding,
+    ) -> Result<(), CampaignError> {
+        let Some(example) = &finding.example else { return Ok(()) };
+        let fields = |differences: &[Difference]| {
+            let mut fields: Vec<_> = differences.iter().map(|found| found.field).collect();
+            fields.sort_unstable();
+            fields.dedup();
+            fields
+        };
+        let wanted = fields(&example.differences);
+        let mut last = None;
+        let smallest = shrink(example.case.clone(), |case| {
+            let run = self.run_one(machine, case)?;
+            let prediction = walker.walker().predict(case);
+            let Verdict::Diverge { expected, differences } = judge(case, &prediction, &run) else {
+                return Ok::<_, CampaignError>(false);
+            };
+            let same = fields(&differences) == wanted;
+            if same {
+                last = Some(Example::of(case, &expected, &run, &differences));
+            }
+            Ok(same)
+        })?;
+        if let Some(example) = last.filter(|example| example.case == smallest) {
+            finding.example = Some(example);
+        }
+        Ok(())
+    }
+}
+
+/// Adds the case that the guest was at to an error, or all that it may have been at.
+fn blame(error: MachineError, encoded: &Encoded) -> CampaignError {
+    let at = match &error {
+        MachineError::GuestFailed { at: Some(position), .. } => encoded.case_at(*position),
+        _ => None,
+    };
+    let cases = match at {
+        Some(case) => vec![encoded.batch.cases[case].clone()],
+        None => encoded.batch.cases.clone(),
+    };
+    CampaignError { error, cases }
+}

@@ -1,0 +1,69 @@
+//! `crosswalk explain`: one case, drawn.
+
+use super::{Failure, MachineKind, open, print};
+use crate::campaign;
+use crate::case::Case;
+use crate::report::walk;
+use crate::walker::Choice;
+use std::process::ExitCode;
+
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// A case in its JSON form, or a file that holds one (or an array of them)
+    #[arg(value_name = "CASE|FILE")]
+    case: String,
+    /// Whose walk: reference, or mutant:ID
+    #[arg(long, default_value = "reference")]
+    walker: Choice,
+    /// Run the case on this machine, too
+    #[arg(long, value_enum)]
+    machine: Option<MachineKind>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let cases = read(&arguments.case)?;
+    let mut machine = match arguments.machine {
+        Some(kind) => Some(open(kind, None)?),
+        None => None,
+    };
+    let count = cases.len();
+    for (number, case) in cases.iter().enumerate() {
+        if count > 1 {
+            print(&format!("case {} of {count}\n\n", number + 1));
+        }
+        print(&walk::explain(case, arguments.walker));
+        if let Some(machine) = &mut machine {
+            let run = campaign::run_one(machine, case)?;
+            print(&walk::beside(case, arguments.walker, &run));
+        }
+        if number + 1 < count {
+            print("\n");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The cases that an argument names: a text that starts like JSON is a case, anything else a file.
+fn read(argument: &str) -> Result<Vec<Case>, Failure> {
+    let input = |name: &str, problem: String| Failure::Input(format!("{name}: {problem}"));
+    if argument.trim_start().starts_with('{') {
+        let case = Case::from_json(argument);
+        return Ok(vec![case.map_err(|error| input("the case", error.to_string()))?]);
+    }
+    let text = std::fs::read_to_string(argument)
+        .map_err(|error| input(argument, format!("cannot be read: {error}")))?;
+    if !text.trim_start().starts_with('[') {
+        let case = Case::from_json(&text);
+        return Ok(vec![case.map_err(|error| input(argument, error.to_string()))?]);
+    }
+    let values: Vec<Box<serde_json::value::RawValue>> =
+        serde_json::from_str(&text).map_err(|error| input(argument, error.to_string()))?;
+    if values.is_empty() {
+        return Err(input(argument, "expected at least one case, found an empty array".into()));
+    }
+    let cases = values.iter().enumerate().map(|(i, value)| {
+        let error = |error| input(argument, format!("case {}: {error}", i + 1));
+        Case::from_json(value.get()).map_err(error)
+    });
+    cases.collect()
+}

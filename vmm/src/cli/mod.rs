@@ -1,0 +1,127 @@
+//! The command line: one file per subcommand, and what they share.
+
+mod check;
+mod explain;
+mod machines;
+
+use crate::campaign::CampaignError;
+use crate::case::Case;
+use crate::machine::MachineError;
+use crate::machine::image::Image;
+use crate::machine::kvm::KvmMachine;
+use clap::{Parser, Subcommand, ValueEnum};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Cross-checks address translation: runs a guest on real page tables, walks the same tables in
+/// software, and compares every outcome.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    check: check::Arguments,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run cases on a machine and compare (the default)
+    Check(check::Arguments),
+    /// Say what this host offers, and why not
+    Machines(machines::Arguments),
+    /// Draw the walk of one case, step by step
+    Explain(explain::Arguments),
+}
+
+/// Which machine to run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum MachineKind {
+    /// The first of the others that works here
+    Auto,
+    /// The KVM of this host
+    Kvm,
+}
+
+/// Why a command failed, as the exit codes of the contract tell it.
+#[derive(Debug)]
+enum Failure {
+    /// Bad usage or input: exit 2.
+    Input(String),
+    /// No machine, or it died: exit 3.
+    Machine(String),
+}
+
+impl From<MachineError> for Failure {
+    fn from(error: MachineError) -> Self {
+        match error {
+            MachineError::Image(error) => Self::Input(error.to_string()),
+            other => Self::Machine(other.to_string()),
+        }
+    }
+}
+
+impl From<CampaignError> for Failure {
+    fn from(error: CampaignError) -> Self {
+        let saved = match save(&error.cases) {
+            Ok(None) => String::new(),
+            Ok(Some(name)) => format!("; the case at hand is in {name}"),
+            Err(problem) => format!("; the case at hand could not be saved: {problem}"),
+        };
+        Self::Machine(format!("{}{saved}", error.error))
+    }
+}
+
+/// Saves the cases that a guest died on: one as it is, several as an array.
+fn save(cases: &[Case]) -> std::io::Result<Option<String>> {
+    let text = match cases {
+        [] => return Ok(None),
+        [case] => serde_json::to_string_pretty(case),
+        many => serde_json::to_string_pretty(many),
+    };
+    let name = format!("crosswalk-case-{}.json", std::process::id());
+    std::fs::write(&name, text? + "\n")?;
+    Ok(Some(name))
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.command {
+        None => check::run(&arguments.check),
+        Some(Command::Check(arguments)) => check::run(&arguments),
+        Some(Command::Machines(arguments)) => machines::run(&arguments),
+        Some(Command::Explain(arguments)) => explain::run(&arguments),
+    };
+    match result {
+        Ok(code) => code,
+        Err(Failure::Input(problem)) => {
+            eprintln!("crosswalk: {problem}");
+            ExitCode::from(2)
+        }
+        Err(Failure::Machine(problem)) => {
+            eprintln!("crosswalk: {problem}");
+            ExitCode::from(3)
+        }
+    }
+}
+
+/// Opens a machine, with the built-in image or another.
+fn open(kind: MachineKind, image: Option<&Path>) -> Result<KvmMachine, Failure> {
+    let image = match image {
+        None => Image::built_in(),
+        Some(path) => Image::from_file(path),
+    };
+    let image = image.map_err(MachineError::from)?;
+    match kind {
+        MachineKind::Auto | MachineKind::Kvm => Ok(KvmMachine::open(image)?),
+    }
+}
+
+/// Prints to standard output; a closed pipe ends the program quietly.
+fn print(text: &str) {
+    use std::io::Write;
+    if std::io::stdout().write_all(text.as_bytes()).is_err() {
+        std::process::exit(0);
+    }
+}

@@ -1,0 +1,245 @@
+//! Known findings: faults and limits of a machine that have been examined and written down, so that
+//! they are shown without failing every run. They are data: a file per flavour of machine comes
+//! with the program, and `--known FILE` takes another.
+
+use crate::case::Case;
+use crate::observation::Observation;
+use crate::verdict::{ChoiceTaken, Difference, End};
+use guest::layout::LOW_MEMORY_END;
+use mmu_core::{Alternative, Cr4, PageFaultCode, Ring};
+use serde::Deserialize;
+use std::path::Path;
+
+/// What a known finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// The machine does what no manual allows.
+    Divergence,
+    /// The rules leave a choice, and this is the member the machine takes.
+    Choice,
+    /// The machine cannot run such cases.
+    Unsupported,
+    /// Found by a probe when the machine is opened.
+    Probe,
+}
+
+/// One known finding.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Known {
+    /// Its id.
+    pub id: String,
+    /// What it is, in a line.
+    pub title: String,
+    /// What kind of finding.
+    pub kind: Kind,
+    /// The rule that it is about.
+    pub rule: String,
+    /// What a manual says.
+    pub manual: String,
+    /// Since when it has been known, and where it was measured.
+    pub since: String,
+    /// The mutant that makes the same mistake.
+    pub explained_by: Option<String>,
+    /// A case that shows it, in its text form.
+    pub case: Option<String>,
+    /// Which cases can show it.
+    #[serde(default)]
+    pub when: When,
+    /// What must have been seen.
+    #[serde(default)]
+    pub seen: Seen,
+}
+
+/// Conditions on a case. All that are given must hold.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct When {
+    ring: Option<u8>,
+    access: Option<Vec<String>>,
+    pml4_slot: Option<u64>,
+    crosses_page: Option<bool>,
+    /// Some bytes are canonical and some are not.
+    straddles_canonical: Option<bool>,
+    /// PKRU is not 0 while CR4.PKE is.
+    pkru_without_pke: Option<bool>,
+    /// A table entry points to where there is no memory.
+    table_outside_memory: Option<bool>,
+}
+
+/// Conditions on what was seen. All that are given must hold.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seen {
+    /// How the access was to end: the names of [`End`].
+    expected: Option<Vec<String>>,
+    /// The vector that was observed; 0 for none.
+    vector: Option<Vec<u8>>,
+    /// Bits of the error code that must be set.
+    error_code: Option<u32>,
+    /// Only these fields may differ.
+    fields: Option<Vec<String>>,
+    /// The member that was chosen.
+    member: Option<String>,
+    /// A part of the reason why the case could not be run.
+    reason: Option<String>,
+}
+
+/// Why a file of known findings cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{name}: {problem}")]
+pub struct KnownError {
+    name: String,
+    problem: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    finding: Vec<Known>,
+}
+
+/// The files that come with the program, by flavour.
+const SHIPPED: &[(&str, &str)] = &[("pvm", include_str!("../../known/pvm.toml"))];
+
+/// The known findings of a flavour.
+///
+/// # Errors
+/// None in a program that was built as it should be: a test reads every file.
+pub fn shipped(flavour: &str) -> Result<Vec<Known>, KnownError> {
+    match SHIPPED.iter().find(|(known, _)| *known == flavour) {
+        Some((name, text)) => parse(&format!("known/{name}.toml"), text),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The known findings in a file.
+///
+/// # Errors
+/// When it cannot be read or is not such a file; the error names the place.
+pub fn from_file(path: &Path) -> Result<Vec<Known>, KnownError> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| KnownError { name: name.clone(), problem: error.to_string() })?;
+    parse(&name, &text)
+}
+
+fn parse(name: &str, text: &str) -> Result<Vec<Known>, KnownError> {
+    let error = |problem: String| KnownError { name: name.to_owned(), problem };
+    let file: File = toml::from_str(text).map_err(|e| error(e.to_string()))?;
+    for known in &file.finding {
+        if let Some(case) = &known.case {
+            Case::from_json(case).map_err(|e| error(format!("case of {}: {e}", known.id)))?;
+        }
+    }
+    Ok(file.finding)
+}
+
+impl Known {
+    /// Whether it is this divergence.
+    pub fn covers(
+        &self,
+        case: &Case,
+        expected: &Alternative,
+        seen: &Observation,
+        differences: &[Difference],
+    ) -> bool {
+        let fault = seen.fault;
+        let field_is_named = |difference: &Difference| {
+            let name = difference.field.name();
+            self.seen.fields.as_ref().is_none_or(|fields| fields.iter().any(|field| field == name))
+        };
+        self.kind == Kind::Divergence
+            && self.when.holds(case)
+            && holds(self.seen.expected.as_ref(), |ends| {
+                ends.iter().any(|end| end == End::of(&expected.outcome).name())
+            })
+            && holds(self.seen.vector.as_ref(), |vectors| {
+                vectors.contains(&fault.map_or(0, |fault| fault.vector))
+            })
+            && holds(self.seen.error_code.as_ref(), |bits| {
+                fault.is_some_and(|fault| fault.error_code & **bits == **bits)
+            })
+            && differences.iter().all(field_is_named)
+    }
+
+    /// Whether it is this choice.
+    pub fn covers_choice(&self, case: &Case, choice: &ChoiceTaken) -> bool {
+        self.kind == Kind::Choice
+            && self.rule == choice.rule.id()
+            && self.when.holds(case)
+            && holds(self.seen.expected.as_ref(), |ends| {
+                ends.iter().any(|end| end == choice.end.name())
+            })
+            && holds(self.seen.member.as_ref(), |member| *member == choice.member)
+    }
+
+    /// Whether it is the reason why this case could not be run.
+    pub fn covers_unsupported(&self, case: &Case, why: &str) -> bool {
+        self.kind == Kind::Unsupported
+            && self.when.holds(case)
+            && holds(self.seen.reason.as_ref(), |reason| why.contains(reason.as_str()))
+    }
+}
+
+/// Whether a condition holds; one that is not given does.
+fn holds<T>(condition: Option<&T>, test: impl Fn(&&T) -> bool) -> bool {
+    condition.as_ref().is_none_or(test)
+}
+
+impl When {
+    fn holds(&self, case: &Case) -> bool {
+        let access = &case.access;
+        let ring = if access.ring == Ring::Zero { 0 } else { 3 };
+        let canonical = [access.address, access.last_byte()].map(|byte| byte.is_canonical(48));
+        let pkru_without_pke = case.state.pkru != 0 && !case.state.cr4.contains(Cr4::PKE);
+        holds(self.ring.as_ref(), |wanted| **wanted == ring)
+            && holds(self.access.as_ref(), |kinds| {
+                kinds.iter().any(|kind| kind == access.kind.name())
+            })
+            && holds(self.pml4_slot.as_ref(), |slot| access.address.index(39, 9) == **slot)
+            && holds(self.crosses_page.as_ref(), |wanted| **wanted == access.crosses_page())
+            && holds(self.straddles_canonical.as_ref(), |wanted| {
+                **wanted == (canonical[0] != canonical[1])
+            })
+            && holds(self.pkru_without_pke.as_ref(), |wanted| **wanted == pkru_without_pke)
+            && holds(self.table_outside_memory.as_ref(), |wanted| {
+                **wanted == has_table_outside_memory(case)
+            })
+    }
+}
+
+/// Whether the case's walk meets a table where there is no memory.
+fn has_table_outside_memory(case: &Case) -> bool {
+    let leaf_or_table = |value: u64| value & 0x000f_ffff_ffff_f000;
+    let is_last = |at: u64| case.entries.iter().all(|entry| entry.at >> 12 <= at >> 12);
+    case.entries.iter().any(|entry| {
+        !is_last(entry.at)
+            && entry.value & u64::from(PageFaultCode::P.bits()) != 0
+            && entry.value & 0x80 == 0
+            && leaf_or_table(entry.value) >= LOW_MEMORY_END
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shipped_file_can_be_read() {
+        for (flavour, _) in SHIPPED {
+            let known = shipped(flavour).unwrap_or_else(|error| panic!("{error}"));
+            assert!(!known.is_empty());
+        }
+    }
+
+    #[test]
+    fn an_unknown_condition_is_refused_by_name() {
+        let text = "[[finding]]\nid='X'\ntitle='t'\nkind='choice'\nrule='r'\nmanual='m'\n\
+                    since='s'\nwhen.colour=1";
+        let error = parse("x.toml", text).unwrap_err().to_string();
+        assert!(error.contains("x.toml") && error.contains("colour"), "{error}");
+    }
+}

@@ -1,0 +1,71 @@
+//! Reducing a case that shows a finding: simpler cases are run on the machine, and the simplest that
+//! still shows the same finding stays.
+
+use super::size_of_case;
+use crate::case::Case;
+use mmu_core::format::EntryBits;
+use mmu_core::{AccessKind, Cr4};
+
+/// Makes a case as small as it gets while `still_shows` says that it shows the finding. Each round
+/// tries every single simplification and keeps the first that works.
+///
+/// # Errors
+/// What `still_shows` fails with: the machine died.
+pub fn shrink<E>(
+    case: Case,
+    mut still_shows: impl FnMut(&Case) -> Result<bool, E>,
+) -> Result<Case, E> {
+    let mut smallest = case;
+    'rounds: loop {
+        for simpler in simplifications(&smallest) {
+            if size_of_case(&simpler) < size_of_case(&smallest) && still_shows(&simpler)? {
+                smallest = simpler;
+                continue 'rounds;
+            }
+        }
+        return Ok(smallest);
+    }
+}
+
+/// Every case that is simpler in one respect.
+fn simplifications(case: &Case) -> Vec<Case> {
+    let plain = (EntryBits::P | EntryBits::RW | EntryBits::US).bits();
+    let mut simpler = Vec::new();
+    let mut add = |change: &dyn Fn(&mut Case)| {
+        let mut changed = case.clone();
+        change(&mut changed);
+        simpler.push(changed);
+    };
+    for (i, entry) in case.entries.iter().enumerate() {
+        let odd = (entry.value ^ plain) & !0x000f_ffff_ffff_f0e0;
+        for bit in (0..64).map(|bit| 1 << bit).filter(|bit| odd & bit != 0) {
+            add(&|case| case.entries[i].value ^= bit);
+        }
+        add(&|case| case.entries[i].value &= !(EntryBits::A | EntryBits::D).bits());
+    }
+    for bit in [Cr4::SMEP, Cr4::SMAP, Cr4::PKE, Cr4::PGE] {
+        if case.state.cr4.contains(bit) {
+            add(&|case| case.state.cr4.remove(bit));
+        }
+    }
+    add(&|case| case.state.pkru = 0);
+    add(&|case| case.state.ac = false);
+    add(&|case| {
+        if case.access.kind != AccessKind::Fetch {
+            case.access.kind = AccessKind::Read;
+            case.form = Case::default_form(AccessKind::Read);
+        }
+    });
+    add(&|case| {
+        if case.access.kind == AccessKind::ReadModifyWrite {
+            case.access.kind = AccessKind::Write;
+            case.form = Case::default_form(AccessKind::Write);
+        }
+    });
+    if !matches!(case.access.kind, AccessKind::Fetch | AccessKind::Clflush) {
+        for size in [1, 2, 4] {
+            add(&|case| case.access.size = size.min(case.access.size));
+        }
+    }
+    simpler
+}

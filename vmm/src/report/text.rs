@@ -1,0 +1,290 @@
+//! Reports for people, 80 columns wide.
+
+use super::RunFacts;
+use crate::campaign::Summary;
+use crate::finding::Finding;
+use crate::finding::known::Kind;
+use crate::machine::{Capabilities, Identity, Machine, ResultClass};
+use crate::tally::ModeCounts;
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{CellAlignment, ContentArrangement, Table};
+use mmu_core::{PagingMode, Ring, Rule};
+use std::fmt::Write;
+
+const WIDTH: u16 = 80;
+
+/// What is going to run, before it does, and why on this machine.
+pub fn heading(
+    identity: &Identity,
+    capabilities: &Capabilities,
+    why: &str,
+    seed: u64,
+) -> String {
+    let mut text = String::new();
+    describe_identity(&mut text, identity, capabilities, why);
+    line(&mut text, &format!("seed      {seed}"));
+    text.push('\n');
+    text
+}
+
+fn describe_identity(
+    text: &mut String,
+    identity: &Identity,
+    capabilities: &Capabilities,
+    note: &str,
+) {
+    let Identity { kind, flavour, beneath, cpu, host_kernel } = identity;
+    let profile = capabilities.profile;
+    line(text, &format!("machine   {kind} ({note}): flavour {flavour}, beneath it {beneath}"));
+    line(text, &format!("host      {cpu}, Linux {host_kernel}"));
+    let extra: Vec<_> = capabilities.not_in_cpuid.iter_names().map(|(name, _)| name).collect();
+    let extra = if extra.is_empty() {
+        String::new()
+    } else {
+        format!("; obeyed, but not in CPUID: {}", extra.join(" "))
+    };
+    let features: Vec<_> = profile.features.iter_names().map(|(name, _)| name).collect();
+    let bits = profile.physical_address_bits;
+    let features = features.join(" ");
+    line(text, &format!("guest     MAXPHYADDR {bits}, features {features}{extra}"));
+}
+
+/// What came of a run.
+pub fn summary(facts: &RunFacts<'_>, summary: &Summary) -> String {
+    let tally = &summary.tally;
+    let mut table = new_table(&[
+        "mode", "cases", "translated", "faulted", "agreed", "diverged", "unsupp.", "unproved",
+    ]);
+    let mut notes = String::new();
+    for (mode, offered) in facts.modes {
+        let counts = tally.modes.get(mode).cloned().unwrap_or_default();
+        match offered {
+            Ok(()) => {
+                let ModeCounts { cases, translations, faults, agreed, .. } = counts;
+                let ModeCounts { diverged, unsupported, unproved, .. } = counts;
+                let numbers =
+                    [cases, translations, faults, agreed, diverged, unsupported, unproved];
+                let numbers = numbers.map(with_commas);
+                table.add_row([vec![mode.name().to_owned()], numbers.to_vec()].concat());
+                describe_mode(&mut notes, *mode, &counts);
+            }
+            Err(why) => line(&mut notes, &format!("{mode} was not run: {why}")),
+        }
+    }
+    let mut text = format!("{}\n\n{notes}\n", trimmed(&table));
+    describe_choices(&mut text, summary);
+    describe_rules(&mut text, summary);
+    describe_findings(&mut text, facts, summary);
+    let seconds = summary.duration.as_secs_f64();
+    let (cases, cpu) = (tally.cases(), facts.cpu_seconds);
+    let rate = with_commas((cases as f64 / seconds) as u64);
+    let verdict = if summary.has_unknown_divergence() {
+        "The machine and the model disagree: see the findings that are not known."
+    } else {
+        "The machine and the model agree, known findings aside."
+    };
+    let cases = with_commas(cases);
+    line(&mut text, &format!("{cases} cases in {seconds:.1} s, {rate} a second, {cpu:.1} s of CPU time."));
+    line(&mut text, verdict);
+    text
+}
+
+fn describe_mode(text: &mut String, mode: PagingMode, counts: &ModeCounts) {
+    let accesses: Vec<_> = counts
+        .accesses
+        .iter()
+        .map(|(kind, count)| format!("{} {}", with_commas(*count), kind.name()))
+        .collect();
+    line(text, &format!("{mode}: {}", accesses.join(", ")));
+    line(
+        text,
+        &format!(
+            "  {} in ring 0, {} across a page, {} with two or more unusual bits",
+            with_commas(counts.ring0),
+            with_commas(counts.page_crossing),
+            with_commas(counts.two_unusual_bits)
+        ),
+    );
+    let provenance = counts.provenance.iter();
+    let provenance: Vec<_> =
+        provenance.map(|(who, count)| format!("{who} {}", with_commas(*count))).collect();
+    line(text, &format!("  decided by: {}", provenance.join(", ")));
+}
+
+fn describe_choices(text: &mut String, summary: &Summary) {
+    let rules: std::collections::BTreeSet<_> =
+        summary.tally.choices.keys().map(|choice| choice.rule.id()).collect();
+    if !rules.is_empty() {
+        let names: Vec<_> = rules.into_iter().collect();
+        let members = summary.tally.choices.len();
+        let names = names.join(", ");
+        line(text, &format!("choices   {members} kinds, under {names}; --json lists them"));
+    }
+}
+
+fn describe_rules(text: &mut String, summary: &Summary) {
+    let missed = Rule::ALL.iter().filter(|rule| !summary.tally.rules.contains(**rule));
+    let missed: Vec<_> = missed.map(|rule| rule.id()).collect();
+    let (hit, all) = (Rule::ALL.len() - missed.len(), Rule::ALL.len());
+    let missed =
+        if missed.is_empty() { String::new() } else { format!("; not: {}", missed.join(", ")) };
+    line(text, &format!("rules     {hit} of {all} decided something{missed}"));
+    text.push('\n');
+}
+
+fn describe_findings(text: &mut String, facts: &RunFacts<'_>, summary: &Summary) {
+    if summary.findings.is_empty() {
+        return line(text, "No findings.\n");
+    }
+    let mut table = new_table(&["finding", "kind", "cases", "what"]);
+    for finding in &summary.findings {
+        let kind = match (finding.kind, finding.known) {
+            (Kind::Divergence, true) => "known",
+            (Kind::Divergence, false) => "DIVERGES",
+            (Kind::Choice, _) => "choice",
+            (Kind::Unsupported, _) => "unsupported",
+            (Kind::Probe, _) => "probe",
+        };
+        let count = if finding.count == 0 { "not met".into() } else { with_commas(finding.count) };
+        table.add_row([finding.id.clone(), kind.into(), count, finding.title.clone()]);
+    }
+    let _ = writeln!(text, "{}\n", trimmed(&table));
+    for finding in summary.findings.iter().filter(|finding| !finding.known && finding.count > 0) {
+        if finding.kind == Kind::Divergence {
+            describe_example(text, facts, finding);
+        }
+    }
+}
+
+fn describe_example(text: &mut String, facts: &RunFacts<'_>, finding: &Finding) {
+    let Some(example) = &finding.example else { return };
+    line(text, &format!("{}: expected {}", finding.id, example.expected));
+    line(text, &format!("{}: observed {}", finding.id, example.observed));
+    for difference in &example.differences {
+        line(text, &format!("  {difference}"));
+    }
+    let walker = if facts.walker == "reference" {
+        String::new()
+    } else {
+        format!(" --walker {}", facts.walker)
+    };
+    // One line, however long: it is to be copied into a shell.
+    let _ = writeln!(text, "  crosswalk explain{walker} '{}'\n", example.case);
+}
+
+/// What this host offers: each machine, or why not.
+pub fn machines(offers: &[(&str, Result<&dyn Machine, &str>)]) -> String {
+    let mut text = String::new();
+    for (kind, offer) in offers {
+        match offer {
+            Err(why) => line(&mut text, &format!("{kind}: not available: {why}")),
+            Ok(machine) => describe_machine(&mut text, *machine),
+        }
+    }
+    text
+}
+
+fn describe_machine(text: &mut String, machine: &dyn Machine) {
+    let capabilities = machine.capabilities();
+    describe_identity(text, machine.identity(), capabilities, "available");
+    text.push('\n');
+    let mut table = new_table(&["who decides", "translations", "page faults", "address faults"]);
+    for (name, ring) in [("ring 0", Ring::Zero), ("ring 3", Ring::Three)] {
+        let who = |class| machine.provenance().of(ring, class).name().to_owned();
+        table.add_row([
+            name.to_owned(),
+            who(ResultClass::Translation),
+            who(ResultClass::PageFault),
+            who(ResultClass::AddressFault),
+        ]);
+    }
+    let _ = writeln!(text, "{}\n", trimmed(&table));
+    let mut table = new_table(&["mode", "offered", "why not"]);
+    for (mode, offered) in &capabilities.modes {
+        let (offered, why) = match offered {
+            Ok(()) => ("yes", ""),
+            Err(why) => ("no", why.as_str()),
+        };
+        table.add_row([mode.name(), offered, why]);
+    }
+    let _ = writeln!(text, "{}\n", trimmed(&table));
+    if let Err(why) = &capabilities.implicit_accesses {
+        line(text, &format!("Implicit supervisor accesses cannot be tested: {why}."));
+    }
+}
+
+fn new_table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(UTF8_HORIZONTAL_ONLY)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(WIDTH)
+        .set_header(header);
+    for (column, name) in table.column_iter_mut().zip(header) {
+        let is_number = ["cases", "translated", "faulted", "agreed", "diverged", "count"];
+        if is_number.contains(name) || name.starts_with("un") {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+/// A table without the blanks that end its lines.
+fn trimmed(table: &Table) -> String {
+    let lines: Vec<_> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    lines.join("\n")
+}
+
+/// Adds a line, broken at blanks so that it fits; what follows the first is indented.
+pub(super) fn line(text: &mut String, words: &str) {
+    let indent = words.len() - words.trim_start().len();
+    let mut column = 0;
+    for word in words.trim_start().split_inclusive(' ') {
+        let length = word.trim_end().chars().count();
+        if column == 0 {
+            text.push_str(&" ".repeat(indent));
+            column = indent;
+        } else if column + length > usize::from(WIDTH) - 1 {
+            while text.ends_with(' ') {
+                text.pop();
+            }
+            let hanging = indent + 2;
+            let _ = write!(text, "\n{}", " ".repeat(hanging));
+            column = hanging;
+        }
+        text.push_str(word);
+        column += word.chars().count();
+    }
+    text.push('\n');
+}
+
+/// 1234567 as 1,234,567.
+fn with_commas(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_three() {
+        let numbers = [0, 999, 1000, 123_456, 1_234_567];
+        assert_eq!(numbers.map(with_commas), ["0", "999", "1,000", "123,456", "1,234,567"]);
+    }
+
+    #[test]
+    fn long_lines_are_broken_before_column_80() {
+        let mut text = String::new();
+        line(&mut text, &"word ".repeat(40));
+        assert!(text.lines().count() > 1 && text.lines().all(|line| line.len() < 80), "{text}");
+    }
+}

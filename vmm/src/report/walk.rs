@@ -1,0 +1,289 @@
+//! The annotated walk: an access drawn as a person would on paper.
+
+use super::text::line;
+use crate::case::Case;
+use crate::finding::describe_expectation;
+use crate::verdict::{Verdict, describe_observation, judge};
+use crate::observation::Run;
+use crate::walker::Choice;
+use mmu_core::format::{EntryBits, EntryKind, FourLevel, Format};
+use mmu_core::rules::{Cause, Denial, EntryError, Rights};
+use mmu_core::walk::{Path, Step, WalkError};
+use mmu_core::{AccessKind, Cr0, Cr4, Efer, Prediction, Ring, Segment, VirtAddr};
+use std::fmt::Write;
+
+/// The whole explanation of a case by a walker.
+pub fn explain(case: &Case, walker: Choice) -> String {
+    let mut text = String::new();
+    describe_access(&mut text, case);
+    let prediction = walker.walker().predict(case);
+    let pages = pages(case);
+    let walks = pages.iter().map(|address| walker.walker().walk(case, *address));
+    let is_walked = prediction
+        .alternatives
+        .iter()
+        .all(|alternative| {
+            alternative.outcome.fault().is_none_or(|fault| fault.cr2.is_some())
+        });
+    for (address, (path, end)) in pages.iter().zip(walks) {
+        draw_address(&mut text, *address, is_walked.then_some(&path));
+        if is_walked {
+            draw_path(&mut text, case, &path, &end);
+        } else {
+            line(&mut text, "not canonical: bits 63 to 47 are not all equal, so there is no walk");
+            text.push('\n');
+            break;
+        }
+    }
+    describe_prediction(&mut text, &prediction, walker);
+    text
+}
+
+/// What a machine did with the case, beside what the walker says.
+pub fn beside(case: &Case, walker: Choice, run: &Run) -> String {
+    let mut text = String::new();
+    match run {
+        Run::Unsupported(why) => line(&mut text, &format!("machine   cannot run it: {why}")),
+        Run::Observed(seen) => {
+            let observed = describe_observation(case, seen);
+            line(&mut text, &format!("machine   {observed} (decided by {})", seen.provenance));
+            for entry in seen.entries.iter().filter(|entry| entry.before != entry.after) {
+                let (at, before, after) = (entry.at, entry.before, entry.after);
+                let words = format!("          entry {at:#x}: {before:#x} became {after:#x}");
+                line(&mut text, &words);
+            }
+        }
+    }
+    match judge(case, &walker.walker().predict(case), run) {
+        Verdict::Agree { unproved, .. } => {
+            let note = if unproved { ", though nothing proves the physical address" } else { "" };
+            line(&mut text, &format!("verdict   agree{note}"));
+        }
+        Verdict::Unsupported(_) => line(&mut text, "verdict   unsupported"),
+        Verdict::Diverge { differences, .. } => {
+            line(&mut text, "verdict   DIVERGE");
+            for difference in differences {
+                line(&mut text, &format!("          {difference}"));
+            }
+        }
+    }
+    text
+}
+
+/// The address of the first byte in each page the access touches.
+fn pages(case: &Case) -> Vec<VirtAddr> {
+    let access = &case.access;
+    let mut pages = vec![access.address];
+    if access.crosses_page() {
+        pages.push(access.address.wrapping_add(access.bytes_in_first_page().into()));
+    }
+    pages
+}
+
+fn describe_access(text: &mut String, case: &Case) {
+    let (access, state) = (&case.access, &case.state);
+    let kind = match access.kind {
+        AccessKind::ReadModifyWrite => "read-modify-write",
+        other => other.name(),
+    };
+    let ring = if access.ring == Ring::Zero { 0 } else { 3 };
+    let segment = if access.segment == Segment::Stack { ", stack segment" } else { "" };
+    let implicit = if access.implicit { ", implicit" } else { "" };
+    let crossing = if access.crosses_page() { ", across a page boundary" } else { "" };
+    line(
+        text,
+        &format!(
+            "{kind} of {} bytes at {}, ring {ring}{segment}{implicit}{crossing}",
+            access.size, access.address
+        ),
+    );
+    let bit = |name: &str, set: bool| format!("{name}={}", u8::from(set));
+    let mut bits = vec![
+        bit("CR0.WP", state.cr0.contains(Cr0::WP)),
+        bit("EFER.NXE", state.efer.contains(Efer::NXE)),
+        bit("CR4.SMEP", state.cr4.contains(Cr4::SMEP)),
+        bit("CR4.SMAP", state.cr4.contains(Cr4::SMAP)),
+        bit("AC", state.ac),
+        bit("CR4.PKE", state.cr4.contains(Cr4::PKE)),
+    ];
+    if state.pkru != 0 {
+        bits.push(format!("PKRU={:#x}", state.pkru));
+    }
+    line(text, &format!("{} paging, CR3={:#x}, {}", case.mode(), state.cr3, bits.join(", ")));
+    let profile = case.profile;
+    let vendor = format!("{:?}", profile.vendor);
+    line(text, &format!("processor: {vendor}, MAXPHYADDR {}", profile.physical_address_bits));
+    text.push('\n');
+}
+
+/// The address split into the bits that index each level, as far as the walk went.
+fn draw_address(text: &mut String, address: VirtAddr, path: Option<&Path>) {
+    line(text, &format!("{:#018x}", address.get()));
+    let mut top = String::new();
+    let mut middle = String::new();
+    let mut bottom = String::new();
+    let mut field = |bits: String, value: String, name: &str| {
+        let width = bits.len().max(value.len()).max(name.len()) + 2;
+        let _ = write!(top, "{bits:^width$}|");
+        let _ = write!(middle, "{value:^width$}|");
+        let _ = write!(bottom, "{name:^width$}|");
+    };
+    let translated = FourLevel::ADDRESS_BITS;
+    field(
+        format!("63:{translated}"),
+        format!("{:#06x}", address.get() >> translated),
+        "sign",
+    );
+    let mut shift = translated;
+    let levels = path.map_or(4, |path| path.steps.len());
+    for level in FourLevel::LEVELS.iter().take(levels) {
+        let index = address.index(level.shift, level.index_bits);
+        let name = level.entry_name.trim_end_matches('E');
+        shift = level.shift;
+        field(format!("{}:{}", level.shift + level.index_bits - 1, level.shift), index.to_string(), name);
+    }
+    if path.is_none_or(|path| path.steps.iter().any(|step| step.kind == EntryKind::Leaf)) {
+        field(format!("{}:0", shift - 1), format!("{:#x}", address.offset(shift)), "offset");
+    }
+    for row in [top, middle, bottom] {
+        let _ = writeln!(text, "  {}", row.trim_end_matches('|').trim_end());
+    }
+    text.push('\n');
+}
+
+fn draw_path(
+    text: &mut String,
+    case: &Case,
+    path: &Path,
+    end: &Result<mmu_core::walk::Translation, WalkError>,
+) {
+    for step in &path.steps {
+        draw_step(text, case, step);
+    }
+    let words = match end {
+        Ok(translation) => format!("reaches {}", translation.address),
+        Err(WalkError::Outside(outside)) => format!("stops: {outside} (OUT-1)"),
+        Err(WalkError::Fault(Cause::Entry(EntryError::NotPresent))) => {
+            "stops: the entry is not present".into()
+        }
+        Err(WalkError::Fault(Cause::Entry(EntryError::Reserved(bits)))) => {
+            format!("stops: reserved bits {bits:#x} are set")
+        }
+        Err(WalkError::Fault(Cause::Denied(denial))) => format!("denied: {}", reasons(*denial)),
+    };
+    line(text, &words);
+    text.push('\n');
+}
+
+fn draw_step(text: &mut String, case: &Case, step: &Step) {
+    let table = step.at.get() & !0xfff;
+    let index = (step.at.get() & 0xfff) / 8;
+    let name = step.level.entry_name;
+    let _ = writeln!(text, "{name:<6} at {} = {table:#x} + 8 * {index}", step.at);
+    let target = match (step.error, step.kind) {
+        (Some(_), _) => String::new(),
+        (None, EntryKind::Table) => {
+            let next = FourLevel::address(step.level, step.kind, step.entry);
+            format!("-> table {next}")
+        }
+        (None, EntryKind::Leaf) => {
+            let page = FourLevel::address(step.level, step.kind, step.entry);
+            format!("-> page {page}")
+        }
+    };
+    let flags = flags(case, step);
+    let _ = writeln!(text, "       {:#018x}  {flags:<22} {target}", step.entry);
+    if step.error.is_none() {
+        let _ = writeln!(text, "       so far: {}", rights(step.rights));
+    }
+}
+
+/// The flags of an entry that mean something where it stands.
+fn flags(case: &Case, step: &Step) -> String {
+    let mut names = Vec::new();
+    let bits = EntryBits::from_bits_retain(step.entry);
+    for (flag, name) in [
+        (EntryBits::P, "P"),
+        (EntryBits::RW, "RW"),
+        (EntryBits::US, "US"),
+        (EntryBits::PWT, "PWT"),
+        (EntryBits::PCD, "PCD"),
+        (EntryBits::A, "A"),
+        (EntryBits::D, if step.kind == EntryKind::Leaf { "D" } else { "" }),
+        (EntryBits::PS, if step.level.number == 1 { "PAT" } else { "PS" }),
+        (EntryBits::G, "G"),
+        (EntryBits::XD, "XD"),
+    ] {
+        if bits.contains(flag) && !name.is_empty() {
+            names.push(name.to_owned());
+        }
+    }
+    let large = step.kind == EntryKind::Leaf && step.level.number > 1;
+    if large && bits.contains(EntryBits::LARGE_PAT) {
+        names.push("PAT".into());
+    }
+    let key = EntryBits::key_of(step.entry);
+    let keys_on = case.state.cr4.intersects(Cr4::PKE | Cr4::PKS);
+    if step.kind == EntryKind::Leaf && keys_on {
+        names.push(format!("key {key}"));
+    }
+    if names.is_empty() { "(no flags)".into() } else { names.join(" ") }
+}
+
+fn rights(rights: Rights) -> String {
+    let has = |right, yes, no| if rights.contains(right) { yes } else { no };
+    [
+        has(Rights::USER, "user", "supervisor"),
+        has(Rights::WRITE, "writable", "read-only"),
+        has(Rights::EXECUTE, "executable", "not executable"),
+    ]
+    .join(", ")
+}
+
+fn reasons(denial: Denial) -> String {
+    let reasons = [
+        (Denial::SUPERVISOR_PAGE, "a user access to a supervisor page (RIGHT-1)"),
+        (Denial::READ_ONLY, "a write to a read-only page (RIGHT-1, RIGHT-2)"),
+        (Denial::EXECUTE_DISABLED, "a fetch from an execute-disabled page (RIGHT-1)"),
+        (Denial::SMEP, "SMEP forbids a supervisor fetch from a user page (RIGHT-3)"),
+        (Denial::SMAP, "SMAP forbids a supervisor access to a user page (RIGHT-4)"),
+        (Denial::KEY, "the protection key forbids it (RIGHT-5)"),
+    ];
+    let reasons = reasons.into_iter().filter(|(reason, _)| denial.contains(*reason));
+    reasons.map(|(_, words)| words).collect::<Vec<_>>().join("; ")
+}
+
+fn describe_prediction(text: &mut String, prediction: &Prediction, walker: Choice) {
+    for (i, alternative) in prediction.alternatives.iter().enumerate() {
+        let label = if i == 0 { "outcome " } else { "or      " };
+        let choice = match alternative.choice {
+            Some((rule, member)) => format!(" (if {member}, {rule})"),
+            None => String::new(),
+        };
+        let outcome = describe_expectation(alternative);
+        line(text, &format!("{label}  {outcome}{choice}"));
+        for update in &alternative.updates {
+            let name = update.level.entry_name;
+            let set = bit_names(update.must_set & !update.before);
+            let open = bit_names(update.open_bits());
+            if !set.is_empty() {
+                line(text, &format!("          sets {set} in the {name} at {}", update.at));
+            }
+            if !open.is_empty() {
+                let (at, rule) = (update.at, update.open_by);
+                line(text, &format!("          may set {open} in the {name} at {at} ({rule})"));
+            }
+        }
+    }
+    let rules: Vec<_> = prediction.rules.iter().map(|rule| rule.id()).collect();
+    line(text, &format!("rules     {}", rules.join(", ")));
+    if let Choice::Mutant(mutant) = walker {
+        let (id, mistake, origin) = (mutant.id, mutant.mistake, mutant.origin);
+        line(text, &format!("walker    mutant {id}: {mistake} ({origin})"));
+    }
+}
+
+fn bit_names(bits: u64) -> String {
+    let names = EntryBits::from_bits_retain(bits).iter_names().map(|(name, _)| name);
+    names.collect::<Vec<_>>().join(" and ")
+}
