@@ -78,6 +78,8 @@ pub struct Seen {
     vector: Option<Vec<u8>>,
     /// Bits of the error code that must be set.
     error_code: Option<u32>,
+    /// Bits of the error code that must be clear.
+    error_code_clear: Option<u32>,
     /// Only these fields may differ.
     fields: Option<Vec<String>>,
     /// The member that was chosen.
@@ -161,6 +163,9 @@ impl Known {
             })
             && holds(self.seen.error_code.as_ref(), |bits| {
                 fault.is_some_and(|fault| fault.error_code & **bits == **bits)
+            })
+            && holds(self.seen.error_code_clear.as_ref(), |bits| {
+                fault.is_some_and(|fault| fault.error_code & **bits == 0)
             })
             && differences.iter().all(field_is_named)
     }

@@ -32,11 +32,7 @@ pub(super) fn together(
     for lane in 0..lanes {
         let mut draft = Draft::new(rng, arena, lane, capabilities, state);
         // The lanes of special shape come first, while their slots are free.
-        let placed = match lane {
-            0 => draft.straddle_canonical(rng, &mut slots),
-            1..=3 => draft.cross_tables(rng, &mut slots),
-            _ => None,
-        };
+        let placed = if lane < 3 { draft.cross_tables(rng, &mut slots) } else { None };
         if placed.is_none() {
             draft.place_anywhere(rng, &mut slots);
         }
@@ -45,28 +41,18 @@ pub(super) fn together(
     cases
 }
 
-/// A case that runs in a batch of its own: a table outside memory, or a fetch from there.
+/// A case that runs in a batch of its own, because a machine may handle it in a way that involves
+/// other lanes, or give up on it.
 pub(super) fn alone(rng: &mut impl Rng, arena: Arena, capabilities: &Capabilities) -> Case {
     let state = random_state(rng, arena, capabilities);
     let mut draft = Draft::new(rng, arena, 0, capabilities, state);
-    draft.unusual = 0;
     let mut slots = Slots::new();
-    if rng.random_bool(0.5) {
-        draft.set_kind(rng, AccessKind::Fetch);
-        draft.target = Target::Outside;
-        draft.crosses = false;
-        draft.place_anywhere(rng, &mut slots);
-        return draft.finish(rng);
+    match rng.random_range(0..4) {
+        0 => draft.fetch_outside(rng, &mut slots),
+        1 => return draft.table_outside(rng, &mut slots),
+        _ => draft.straddle_canonical(rng, &mut slots),
     }
-    draft.crosses = false;
-    draft.place_anywhere(rng, &mut slots);
-    let mut case = draft.finish(rng);
-    let tables = case.entries.len() - 1;
-    if let Some(entry) = case.entries[..tables.max(1)].choose_mut(rng) {
-        let flags = entry.value & 0xfff;
-        entry.value = outside_page(rng, capabilities.profile, 12) | flags & !EntryBits::PS.bits();
-    }
-    case
+    draft.finish(rng)
 }
 
 /// The control state of a batch.
@@ -254,23 +240,51 @@ impl<'c> Draft<'c> {
         Some(())
     }
 
-    /// An access to the last bytes of the lower half that ends beyond it (CANON-2).
-    fn straddle_canonical(&mut self, rng: &mut impl Rng, slots: &mut Slots) -> Option<()> {
-        if self.size < 2 || self.kind == AccessKind::Fetch {
-            return None;
+    /// A fetch from where there is no memory.
+    fn fetch_outside(&mut self, rng: &mut impl Rng, slots: &mut Slots) {
+        self.set_kind(rng, AccessKind::Fetch);
+        self.target = Target::Outside;
+        self.crosses = false;
+        self.unusual = 0;
+        self.place_anywhere(rng, slots);
+    }
+
+    /// A plain mapping, one of whose tables lies where there is no memory (OUT-1).
+    fn table_outside(mut self, rng: &mut impl Rng, slots: &mut Slots) -> Case {
+        self.crosses = false;
+        self.unusual = 0;
+        self.place_anywhere(rng, slots);
+        let profile = self.capabilities.profile;
+        let tables = self.entries.len() - 1;
+        if let Some((_, _, value)) = self.entries[..tables].choose_mut(rng) {
+            *value = outside_page(rng, profile, 12) | (*value & 0xfff);
         }
+        self.finish(rng)
+    }
+
+    /// An access with bytes on both sides of an edge of the canonical addresses (CANON-2): from the
+    /// last bytes of the lower half, or from the last below the upper half.
+    fn straddle_canonical(&mut self, rng: &mut impl Rng, slots: &mut Slots) {
+        if matches!(self.kind, AccessKind::Fetch | AccessKind::Clflush) {
+            let kinds = [AccessKind::Read, AccessKind::Write, AccessKind::ReadModifyWrite];
+            let kind = kinds[rng.random_range(0..3)];
+            self.set_kind(rng, kind);
+        }
+        self.size = 1 << rng.random_range(1..4);
         self.target = Target::Data;
         self.leaf_level = LAST;
         self.crosses = true;
         self.unusual = self.unusual.min(1);
-        let path = [
-            slots.take_in(0, 255)?,
-            slots.take(1, 511)?,
-            slots.take(2, 511)?,
-            slots.take(3, 511)?,
-        ];
+        let lower = rng.random_bool(0.5);
+        let indices = if lower { [255, 511, 511, 511] } else { [256, 0, 0, 0] };
+        let path: Vec<Slot> = (0..4)
+            .filter_map(|level| slots.take(level, indices[level]))
+            .collect();
         self.map(rng, &path, None);
-        Some(())
+        if !lower {
+            // The mapped page is the one above the edge; the access starts below it.
+            self.address = self.address.wrapping_sub(0x1000);
+        }
     }
 
     /// Writes the path of the first page and the second page's own entries, and forms the address.
@@ -339,7 +353,7 @@ impl<'c> Draft<'c> {
         for _ in 0..self.unusual {
             self.add_unusual_bit(rng);
         }
-        if rng.random_bool(0.02) {
+        if VirtAddr::new(self.address).is_canonical(48) && rng.random_bool(0.02) {
             // One of the bits that must repeat the highest translated one (CANON-1).
             self.address ^= 1 << rng.random_range(48..64);
         }

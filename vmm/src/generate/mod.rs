@@ -10,9 +10,9 @@ use guest::layout::{Arena, MAX_LANES};
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-/// One batch in so many holds a single case of a kind that machines handle on their own terms, or
-/// give up on: a table outside memory, a fetch from outside memory.
-const ALONE_EVERY: u64 = 16;
+/// One batch in so many holds a single case of a kind that a machine may get wrong in a way that
+/// involves other lanes, or give up on: tables or code outside memory, canonical edges.
+const ALONE_EVERY: u64 = 8;
 
 /// Random batches. The same seed, machine and number give the same batch.
 #[derive(Clone, Debug)]

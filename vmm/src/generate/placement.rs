@@ -68,15 +68,6 @@ impl Slots {
         Some(Slot { table, index: index as u64 })
     }
 
-    /// The same index in this very table, if it is free.
-    pub(super) fn take_in(&mut self, table: usize, index: usize) -> Option<Slot> {
-        if !self.is_free(table, index) {
-            return None;
-        }
-        self.taken[table][index] = true;
-        Some(Slot { table, index: index as u64 })
-    }
-
     fn is_free(&self, table: usize, index: usize) -> bool {
         self.taken[table].get(index) == Some(&false)
     }
