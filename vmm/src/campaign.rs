@@ -11,9 +11,9 @@ use crate::machine::memory::GuestMemory;
 use crate::machine::{Capabilities, Command, Machine, MachineError, ProvenanceMap, RunLog};
 use crate::observation::Run;
 use crate::tally::Tally;
-use crate::verdict::{Difference, Verdict, judge};
+use crate::verdict::{Difference, Field, Verdict, judge};
 use crate::walker::Choice;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -55,9 +55,9 @@ pub struct Summary {
 impl Summary {
     /// Whether something diverged that is not known.
     pub fn has_unknown_divergence(&self) -> bool {
-        self.findings.iter().any(|finding| {
-            finding.kind == Kind::Divergence && !finding.known && finding.count > 0
-        })
+        self.findings
+            .iter()
+            .any(|finding| finding.kind == Kind::Divergence && !finding.known && finding.count > 0)
     }
 }
 
@@ -108,7 +108,7 @@ pub fn run(
                 line.send(desk.write(&encoded));
                 waiting.push_back(encoded);
             }
-            let Some(mut encoded) = waiting.pop_front() else { return Ok(()) };
+            let Some(mut encoded) = waiting.pop_front() else { break };
             let log = desk.see_through(&mut encoded, &mut line, waiting.len())?;
             for (index, run) in desk.read_back(&encoded, &log)?.iter().enumerate() {
                 let case = &encoded.batch.cases[index];
@@ -119,8 +119,8 @@ pub fn run(
             }
             progress(&tally);
         }
-    })
-    .map_err(|error: CampaignError| error)?;
+        Ok::<(), CampaignError>(())
+    })?;
     let mut findings = findings.finish();
     for finding in findings.iter_mut().filter(|finding| finding.kind == Kind::Divergence) {
         desk.shrink(machine, plan.walker, finding)?;
@@ -263,7 +263,9 @@ impl Desk {
     fn run_one(&mut self, machine: &mut dyn Machine, case: &Case) -> Result<Run, CampaignError> {
         let arena = match arena_of(case) {
             Ok(arena) => arena,
-            Err(why) => return Ok(Run::Unsupported(format!("the case does not fit the guest: {why}"))),
+            Err(why) => {
+                return Ok(Run::Unsupported(format!("the case does not fit the guest: {why}")));
+            }
         };
         let encoded = self.encode(Batch { arena, cases: vec![case.clone()] });
         let command = self.write(&encoded);
@@ -281,30 +283,24 @@ impl Desk {
         walker: Choice,
         finding: &mut Finding,
     ) -> Result<(), CampaignError> {
-        let Some(example) = &finding.example else { return Ok(()) };
-        let fields = |differences: &[Difference]| {
-            let mut fields: Vec<_> = differences.iter().map(|found| found.field).collect();
-            fields.sort_unstable();
-            fields.dedup();
-            fields
+        let Some(example) = finding.example.take() else { return Ok(()) };
+        // A finding about the machine is held against the reference, whoever else predicted.
+        let judged_by = if finding.catches_walker { walker } else { Choice::Reference };
+        let fields = |differences: &[Difference]| -> BTreeSet<Field> {
+            differences.iter().map(|difference| difference.field).collect()
         };
         let wanted = fields(&example.differences);
-        let mut last = None;
-        let smallest = shrink(example.case.clone(), |case| {
+        let smallest = shrink(example, |case| {
             let run = self.run_one(machine, case)?;
-            let prediction = walker.walker().predict(case);
-            let Verdict::Diverge { expected, differences } = judge(case, &prediction, &run) else {
-                return Ok::<_, CampaignError>(false);
+            let verdict = |walker: Choice| judge(case, &walker.walker().predict(case), &run);
+            let Verdict::Diverge { expected, differences } = verdict(judged_by) else {
+                return Ok(None);
             };
-            let same = fields(&differences) == wanted;
-            if same {
-                last = Some(Example::of(case, &expected, &run, &differences));
-            }
-            Ok(same)
+            let machine_is_right = matches!(verdict(Choice::Reference), Verdict::Agree { .. });
+            let same = fields(&differences) == wanted && machine_is_right == finding.catches_walker;
+            Ok::<_, CampaignError>(same.then(|| Example::of(case, &expected, &run, &differences)))
         })?;
-        if let Some(example) = last.filter(|example| example.case == smallest) {
-            finding.example = Some(example);
-        }
+        finding.example = Some(smallest);
         Ok(())
     }
 }

@@ -203,7 +203,8 @@ fn compare(case: &Case, expected: &Alternative, seen: &Observation) -> Vec<Diffe
     }
     for entry in &seen.entries {
         let update = expected.updates.iter().find(|update| update.at.get() == entry.at);
-        let allowed = update.map_or(entry.after == entry.before, |update| update.allows(entry.after))
+        let allowed = update
+            .map_or(entry.after == entry.before, |update| update.allows(entry.after))
             || is_speculation(entry.before, entry.after, seen.provenance);
         if !allowed {
             let wanted = update.map_or(entry.before, |update| update.before | update.must_set);
@@ -250,7 +251,11 @@ fn compare_value(
     let observed = seen.value & mask(width);
     if observed != expected {
         let from = spans[0].address;
-        differ(Field::Value, format!("{expected:#x}, which {from} holds"), format!("{observed:#x}"));
+        differ(
+            Field::Value,
+            format!("{expected:#x}, which {from} holds"),
+            format!("{observed:#x}"),
+        );
     }
 }
 
@@ -337,9 +342,7 @@ fn is_speculation(before: u64, after: u64, provenance: Provenance) -> bool {
 fn is_unproved(case: &Case, agreed: &Alternative) -> bool {
     let Outcome::Translated(spans) = &agreed.outcome else { return false };
     let effects = Effects::of(case, &agreed.outcome);
-    expected_value(case, spans).is_none()
-        && effects.stored.is_empty()
-        && effects.outside.is_empty()
+    expected_value(case, spans).is_none() && effects.stored.is_empty() && effects.outside.is_empty()
 }
 
 /// The members that the machine took of what the rules leave open.
@@ -365,10 +368,9 @@ fn choices_taken(case: &Case, agreed: &Alternative, seen: &Observation) -> Vec<C
         };
         let open = EntryBits::from_bits_retain(update.open_bits());
         let after = EntryBits::from_bits_retain(entry.after);
-        for (bit, set, clear) in [
-            (EntryBits::A, "A set", "A left clear"),
-            (EntryBits::D, "D set", "D left clear"),
-        ] {
+        for (bit, set, clear) in
+            [(EntryBits::A, "A set", "A left clear"), (EntryBits::D, "D set", "D left clear")]
+        {
             if open.contains(bit) {
                 let member = if after.contains(bit) { set } else { clear };
                 choices.push(taken(update.open_by, update.level.entry_name, member));
@@ -418,8 +420,10 @@ pub fn describe_observation(case: &Case, seen: &Observation) -> String {
         return describe_fault(fault);
     }
     let mut parts = Vec::new();
-    if matches!(case.access.kind, AccessKind::Read | AccessKind::ReadModifyWrite | AccessKind::Fetch)
-    {
+    if matches!(
+        case.access.kind,
+        AccessKind::Read | AccessKind::ReadModifyWrite | AccessKind::Fetch
+    ) {
         let width = if case.access.kind == AccessKind::Fetch { 8 } else { case.access.size };
         parts.push(format!("value {:#x}", seen.value & mask(width)));
     }

@@ -49,7 +49,6 @@ pub(super) struct Arguments {
     guest_image: Option<PathBuf>,
 }
 
-
 fn parse_mode(text: &str) -> Result<PagingMode, String> {
     PagingMode::ALL.into_iter().find(|mode| mode.name() == text).ok_or_else(|| {
         let names: Vec<_> = PagingMode::ALL.iter().map(|mode| mode.name()).collect();
@@ -137,15 +136,9 @@ fn modes(
     arguments: &Arguments,
     machine: &dyn Machine,
 ) -> Result<Vec<(PagingMode, Result<(), String>)>, Failure> {
-    let asked =
-        |mode: &PagingMode| arguments.mode.is_empty() || arguments.mode.contains(mode);
-    let modes: Vec<_> = machine
-        .capabilities()
-        .modes
-        .iter()
-        .filter(|(mode, _)| asked(mode))
-        .cloned()
-        .collect();
+    let asked = |mode: &PagingMode| arguments.mode.is_empty() || arguments.mode.contains(mode);
+    let modes: Vec<_> =
+        machine.capabilities().modes.iter().filter(|(mode, _)| asked(mode)).cloned().collect();
     if modes.iter().any(|(_, offered)| offered.is_ok()) {
         return Ok(modes);
     }

@@ -9,7 +9,7 @@ use crate::case::Case;
 use crate::machine::Capabilities;
 use crate::observation::{Observation, Run};
 use crate::verdict::{ChoiceTaken, Difference, End, Field, Verdict, describe_observation, judge};
-use crate::walker::{Choice, MUTANTS, Walker};
+use crate::walker::{Choice, MUTANTS, Mutant, Walker};
 use known::{Kind, Known};
 use mmu_core::{Alternative, Outcome, Reference, Ring};
 use std::collections::BTreeMap;
@@ -29,6 +29,9 @@ pub struct Finding {
     pub kind: Kind,
     /// Whether it is known, and this run forgives what is known.
     pub known: bool,
+    /// Whether it is about the walker, a mutant: the machine agrees with the reference. All other
+    /// findings are about the machine, and held against the reference.
+    pub catches_walker: bool,
     /// The smallest case met, and what was seen.
     pub example: Option<Example>,
 }
@@ -48,12 +51,7 @@ pub struct Example {
 
 impl Example {
     /// Puts a divergence into words.
-    pub fn of(
-        case: &Case,
-        expected: &Alternative,
-        run: &Run,
-        differences: &[Difference],
-    ) -> Self {
+    pub fn of(case: &Case, expected: &Alternative, run: &Run, differences: &[Difference]) -> Self {
         let observed = match run {
             Run::Observed(observation) => describe_observation(case, observation),
             Run::Unsupported(why) => why.clone(),
@@ -72,8 +70,10 @@ pub fn describe_expectation(expected: &Alternative) -> String {
     match &expected.outcome {
         Outcome::Fault(fault) => fault.to_string(),
         Outcome::Translated(spans) => {
-            let spans: Vec<_> =
-                spans.iter().map(|span| format!("{} bytes at {}", span.len, span.address)).collect();
+            let spans: Vec<_> = spans
+                .iter()
+                .map(|span| format!("{} bytes at {}", span.len, span.address))
+                .collect();
             format!("completed: {}", spans.join(", then "))
         }
     }
@@ -107,144 +107,136 @@ impl Signature {
 }
 
 /// Divergences that look alike.
-#[derive(Debug)]
 struct Group {
-    count: u64,
-    /// Indices into `Findings::explanations` of those that explain every sample so far.
-    explained_by: Vec<usize>,
-    samples: u32,
-    smallest: Example,
+    met: (u64, Option<Example>),
+    /// The mutants that predict every one of them.
+    explained_by: Vec<&'static Mutant>,
 }
 
 /// So many divergences of a group are held against every mutant; after that the answer stands.
-const MOST_SAMPLES: u32 = 200;
+const MOST_SAMPLES: u64 = 200;
 
 /// Collects findings while a run goes on.
 pub struct Findings {
+    walker: Choice,
     known: Vec<Known>,
     /// Whether known findings are forgiven.
     forgives: bool,
     /// Counts and smallest example of each known finding that was met.
     met: BTreeMap<usize, (u64, Option<Example>)>,
+    /// The same of the cases on which a mutant is wrong and the reference right.
+    caught: (u64, Option<Example>),
     groups: BTreeMap<Signature, Group>,
-    /// Walkers that may explain a divergence, by name.
-    explanations: Vec<(String, &'static dyn Walker)>,
 }
 
 impl Findings {
     /// For a run of one walker on a machine with these known findings.
     pub fn new(walker: Choice, known: Vec<Known>, forgives: bool, machine: &Capabilities) -> Self {
-        let mut explanations: Vec<(String, &'static dyn Walker)> = Vec::new();
-        if !walker.is_reference() {
-            explanations.push(("reference".into(), &Reference));
-        }
-        explanations.extend(
-            MUTANTS.iter().map(|mutant| (format!("mutant:{}", mutant.id), mutant.walker)),
-        );
-        // Known findings are about the reference; a mutant's divergences are its own.
-        let known = if walker.is_reference() { known } else { Vec::new() };
-        let mut findings = Self {
-            known,
-            forgives,
-            met: BTreeMap::new(),
-            groups: BTreeMap::new(),
-            explanations,
-        };
+        let mut met = BTreeMap::new();
         if machine.implicit_accesses.is_err() {
-            findings.meet_where(|known| known.kind == Kind::Probe, 1);
+            let probes = known.iter().enumerate().filter(|(_, known)| known.kind == Kind::Probe);
+            met.extend(probes.map(|(index, _)| (index, (1, None))));
         }
-        findings
+        Self { walker, known, forgives, met, caught: (0, None), groups: BTreeMap::new() }
     }
 
     /// Takes note of one verdict.
     pub fn add(&mut self, case: &Case, run: &Run, verdict: &Verdict) {
         match verdict {
-            Verdict::Agree { choices, .. } => {
-                if !choices.is_empty() {
-                    self.add_choices(case, choices);
-                }
-            }
-            Verdict::Unsupported(why) => {
-                let known = self.known.iter().position(|known| known.covers_unsupported(case, why));
-                if let Some(index) = known {
-                    let example = Example {
-                        case: case.clone(),
-                        expected: "the case runs".into(),
-                        observed: why.clone(),
-                        differences: Vec::new(),
-                    };
-                    self.meet(index, example);
-                }
+            Verdict::Agree { choices, .. } => self.add_choices(case, choices),
+            Verdict::Unsupported(why) => self.add_unsupported(case, why),
+            Verdict::Diverge { expected, differences } if self.walker.is_reference() => {
+                self.add_machine_fault(case, run, expected, differences);
             }
             Verdict::Diverge { expected, differences } => {
-                let Run::Observed(observation) = run else { return };
-                let covers = |known: &Known| known.covers(case, expected, observation, differences);
-                let example = Example::of(case, expected, run, differences);
-                if let Some(index) = self.known.iter().position(covers) {
-                    self.meet(index, example);
-                    return;
-                }
-                let signature = Signature::of(case, expected, observation, differences);
-                let smaller = |old: &Example| size_of_case(case) < size_of_case(&old.case);
-                let group = self.groups.entry(signature).or_insert_with(|| Group {
-                    count: 0,
-                    explained_by: (0..self.explanations.len()).collect(),
-                    samples: 0,
-                    smallest: example.clone(),
-                });
-                group.count += 1;
-                if smaller(&group.smallest) {
-                    group.smallest = example;
-                }
-                if group.samples < MOST_SAMPLES {
-                    group.samples += 1;
-                    let explanations = &self.explanations;
-                    group.explained_by.retain(|index| {
-                        let prediction = explanations[*index].1.predict(case);
-                        matches!(judge(case, &prediction, run), Verdict::Agree { .. })
-                    });
+                // Who is wrong, the mutant or the machine?
+                match judge(case, &Reference.predict(case), run) {
+                    Verdict::Diverge { expected, differences } => {
+                        self.add_machine_fault(case, run, &expected, &differences);
+                    }
+                    _ => {
+                        let example = Example::of(case, expected, run, differences);
+                        count(&mut self.caught, example);
+                    }
                 }
             }
         }
+    }
+
+    /// A case on which the machine differs from the reference: a known finding, or one of a group.
+    fn add_machine_fault(
+        &mut self,
+        case: &Case,
+        run: &Run,
+        expected: &Alternative,
+        differences: &[Difference],
+    ) {
+        let Run::Observed(observation) = run else { return };
+        let example = Example::of(case, expected, run, differences);
+        let covers = |known: &Known| known.covers(case, expected, observation, differences);
+        if let Some(index) = self.known.iter().position(covers) {
+            count(self.met.entry(index).or_default(), example);
+            return;
+        }
+        let signature = Signature::of(case, expected, observation, differences);
+        let group = self
+            .groups
+            .entry(signature)
+            .or_insert_with(|| Group { met: (0, None), explained_by: MUTANTS.iter().collect() });
+        count(&mut group.met, example);
+        if group.met.0 <= MOST_SAMPLES {
+            group.explained_by.retain(|mutant| {
+                let prediction = mutant.walker.predict(case);
+                matches!(judge(case, &prediction, run), Verdict::Agree { .. })
+            });
+        }
+    }
+
+    fn add_unsupported(&mut self, case: &Case, why: &str) {
+        let covers = |known: &Known| known.covers_unsupported(case, why);
+        let Some(index) = self.known.iter().position(covers) else { return };
+        let example = Example {
+            case: case.clone(),
+            expected: "the case runs".into(),
+            observed: why.to_owned(),
+            differences: Vec::new(),
+        };
+        count(self.met.entry(index).or_default(), example);
     }
 
     fn add_choices(&mut self, case: &Case, choices: &[ChoiceTaken]) {
-        for index in 0..self.known.len() {
-            if !choices.iter().any(|choice| self.known[index].covers_choice(case, choice)) {
+        for (index, known) in self.known.iter().enumerate() {
+            let Some(choice) = choices.iter().find(|choice| known.covers_choice(case, choice))
+            else {
                 continue;
-            }
+            };
             let example = Example {
                 case: case.clone(),
-                expected: "a choice".into(),
-                observed: self.known[index].title.clone(),
+                expected: format!("any member of {}", choice.rule),
+                observed: choice.member.to_owned(),
                 differences: Vec::new(),
             };
-            self.meet(index, example);
+            count(self.met.entry(index).or_default(), example);
         }
     }
 
-    /// Counts a known finding and keeps its smallest example.
-    fn meet(&mut self, index: usize, example: Example) {
-        let (count, smallest) = self.met.entry(index).or_default();
-        *count += 1;
-        if smallest.as_ref().is_none_or(|old| size_of_case(&example.case) < size_of_case(&old.case))
-        {
-            *smallest = Some(example);
-        }
-    }
-
-    fn meet_where(&mut self, is_met: impl Fn(&Known) -> bool, count: u64) {
-        for (index, known) in self.known.iter().enumerate() {
-            if is_met(known) {
-                self.met.insert(index, (count, None));
-            }
-        }
-    }
-
-    /// The findings of the run: the known ones, met or not, then the others, each group with the
-    /// walker that explains it; groups that one walker explains are one finding.
+    /// The findings of the run: what catches the walker, the known ones, met or not, then the
+    /// others. Groups that one mutant explains are one finding.
     pub fn finish(self) -> Vec<Finding> {
         let mut findings = Vec::new();
+        if let (Choice::Mutant(mutant), (count @ 1.., example)) = (self.walker, self.caught) {
+            let mistake = mutant.mistake;
+            findings.push(Finding {
+                id: mutant.id.into(),
+                title: format!("caught: {mistake}; the machine agrees with the reference"),
+                explained_by: Some("reference".into()),
+                count,
+                kind: Kind::Divergence,
+                known: false,
+                catches_walker: true,
+                example,
+            });
+        }
         for (index, known) in self.known.iter().enumerate() {
             let (count, example) = self.met.get(&index).cloned().unwrap_or_default();
             findings.push(Finding {
@@ -254,43 +246,54 @@ impl Findings {
                 count,
                 kind: known.kind,
                 known: self.forgives,
+                catches_walker: false,
                 example,
             });
         }
         let mut others: Vec<Finding> = Vec::new();
         for (signature, group) in self.groups {
-            let explanation = group.explained_by.first().map(|index| &self.explanations[*index].0);
-            let merged = others
-                .iter_mut()
-                .find(|other| explanation.is_some() && other.explained_by.as_ref() == explanation);
-            if let Some(other) = merged {
-                other.count += group.count;
-                let old = other.example.as_ref().expect("every group has an example");
-                if size_of_case(&group.smallest.case) < size_of_case(&old.case) {
-                    other.example = Some(group.smallest);
-                }
+            let explained_by =
+                group.explained_by.first().map(|mutant| format!("mutant:{}", mutant.id));
+            let same_cause =
+                |other: &&mut Finding| explained_by.is_some() && other.explained_by == explained_by;
+            let (cases, example) = group.met;
+            if let Some(other) = others.iter_mut().find(same_cause) {
+                other.count += cases;
+                other.example = smaller(other.example.take(), example);
                 continue;
             }
-            let id = match explanation {
-                Some(name) => name.clone(),
-                None => format!("F{}", others.len() + 1),
-            };
-            let title = match explanation {
-                Some(name) => format!("the machine does what {name} predicts"),
-                None => signature.title(),
-            };
             others.push(Finding {
-                id,
-                title,
-                explained_by: explanation.cloned(),
-                count: group.count,
+                id: explained_by.clone().unwrap_or_else(|| format!("F{}", others.len() + 1)),
+                title: match group.explained_by.first() {
+                    Some(mutant) => format!("as in {}: {}", mutant.origin, mutant.mistake),
+                    None => signature.title(),
+                },
+                explained_by,
+                count: cases,
                 kind: Kind::Divergence,
                 known: false,
-                example: Some(group.smallest),
+                catches_walker: false,
+                example,
             });
         }
         findings.extend(others);
         findings
+    }
+}
+
+/// Counts an example and keeps the smallest.
+fn count((count, smallest): &mut (u64, Option<Example>), example: Example) {
+    *count += 1;
+    *smallest = smaller(smallest.take(), Some(example));
+}
+
+/// The smaller of two examples; the first of equals.
+fn smaller(first: Option<Example>, second: Option<Example>) -> Option<Example> {
+    match (first, second) {
+        (Some(first), Some(second)) if size_of_case(&second.case) < size_of_case(&first.case) => {
+            Some(second)
+        }
+        (first, second) => first.or(second),
     }
 }
 

@@ -1,25 +1,27 @@
 //! Reducing a case that shows a finding: simpler cases are run on the machine, and the simplest that
 //! still shows the same finding stays.
 
-use super::size_of_case;
+use super::{Example, size_of_case};
 use crate::case::Case;
 use mmu_core::format::EntryBits;
 use mmu_core::{AccessKind, Cr4};
 
-/// Makes a case as small as it gets while `still_shows` says that it shows the finding. Each round
-/// tries every single simplification and keeps the first that works.
+/// Makes an example as small as it gets: each round tries every single simplification of its case
+/// and goes on with the first for which `show` returns an example.
 ///
 /// # Errors
-/// What `still_shows` fails with: the machine died.
+/// What `show` fails with: the machine died.
 pub fn shrink<E>(
-    case: Case,
-    mut still_shows: impl FnMut(&Case) -> Result<bool, E>,
-) -> Result<Case, E> {
-    let mut smallest = case;
+    example: Example,
+    mut show: impl FnMut(&Case) -> Result<Option<Example>, E>,
+) -> Result<Example, E> {
+    let mut smallest = example;
     'rounds: loop {
-        for simpler in simplifications(&smallest) {
-            if size_of_case(&simpler) < size_of_case(&smallest) && still_shows(&simpler)? {
-                smallest = simpler;
+        for simpler in simplifications(&smallest.case) {
+            if size_of_case(&simpler) < size_of_case(&smallest.case)
+                && let Some(example) = show(&simpler)?
+            {
+                smallest = example;
                 continue 'rounds;
             }
         }

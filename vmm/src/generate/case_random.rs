@@ -277,9 +277,8 @@ impl<'c> Draft<'c> {
         self.unusual = self.unusual.min(1);
         let lower = rng.random_bool(0.5);
         let indices = if lower { [255, 511, 511, 511] } else { [256, 0, 0, 0] };
-        let path: Vec<Slot> = (0..4)
-            .filter_map(|level| slots.take(level, indices[level]))
-            .collect();
+        let path: Vec<Slot> =
+            (0..4).filter_map(|level| slots.take(level, indices[level])).collect();
         self.map(rng, &path, None);
         if !lower {
             // The mapped page is the one above the edge; the access starts below it.
@@ -332,7 +331,8 @@ impl<'c> Draft<'c> {
             }
             (AccessKind::Fetch, false) => {
                 self.size = contents::CODE_SIZE;
-                CODE_OFFSETS.start + 8 * rng.random_range(0..(CODE_OFFSETS.end - CODE_OFFSETS.start) / 8)
+                CODE_OFFSETS.start
+                    + 8 * rng.random_range(0..(CODE_OFFSETS.end - CODE_OFFSETS.start) / 8)
             }
             (_, true) => 0x1000 - rng.random_range(1..size),
             (_, false) => match rng.random_range(0..8) {
@@ -409,7 +409,8 @@ impl<'c> Draft<'c> {
         let Some((_, level, value)) = self.entries.choose_mut(rng) else { return };
         let is_large_leaf = *level == leaf_level && leaf_level < LAST;
         let is_leaf = *level == leaf_level;
-        let one_of = |rng: &mut dyn FnMut(u32) -> u32, low: u32, high: u32| 1 << (low + rng(high - low));
+        let one_of =
+            |rng: &mut dyn FnMut(u32) -> u32, low: u32, high: u32| 1 << (low + rng(high - low));
         let mut below = |n: u32| rng.random_range(0..n);
         match below(16) {
             0 | 1 => *value &= !EntryBits::P.bits(),

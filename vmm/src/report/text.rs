@@ -7,19 +7,14 @@ use crate::finding::known::Kind;
 use crate::machine::{Capabilities, Identity, Machine, ResultClass};
 use crate::tally::ModeCounts;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{CellAlignment, ContentArrangement, Table};
+use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table};
 use mmu_core::{PagingMode, Ring, Rule};
 use std::fmt::Write;
 
 const WIDTH: u16 = 80;
 
 /// What is going to run, before it does, and why on this machine.
-pub fn heading(
-    identity: &Identity,
-    capabilities: &Capabilities,
-    why: &str,
-    seed: u64,
-) -> String {
+pub fn heading(identity: &Identity, capabilities: &Capabilities, why: &str, seed: u64) -> String {
     let mut text = String::new();
     describe_identity(&mut text, identity, capabilities, why);
     line(&mut text, &format!("seed      {seed}"));
@@ -53,9 +48,17 @@ fn describe_identity(
 pub fn summary(facts: &RunFacts<'_>, summary: &Summary) -> String {
     let tally = &summary.tally;
     let mut table = new_table(&[
-        "mode", "cases", "translated", "faulted", "agreed", "diverged", "unsupp.", "unproved",
+        "mode",
+        "cases",
+        "completed",
+        "faulted",
+        "agreed",
+        "diverged",
+        "unrun",
+        "unproved",
     ]);
     let mut notes = String::new();
+    let mut not_run = String::new();
     for (mode, offered) in facts.modes {
         let counts = tally.modes.get(mode).cloned().unwrap_or_default();
         match offered {
@@ -68,23 +71,31 @@ pub fn summary(facts: &RunFacts<'_>, summary: &Summary) -> String {
                 table.add_row([vec![mode.name().to_owned()], numbers.to_vec()].concat());
                 describe_mode(&mut notes, *mode, &counts);
             }
-            Err(why) => line(&mut notes, &format!("{mode} was not run: {why}")),
+            Err(why) => line(&mut not_run, &format!("{mode} was not run: {why}")),
         }
     }
-    let mut text = format!("{}\n\n{notes}\n", trimmed(&table));
+    let mut text = format!("{}\n\n{notes}{not_run}\n", trimmed(&table));
     describe_choices(&mut text, summary);
     describe_rules(&mut text, summary);
     describe_findings(&mut text, facts, summary);
     let seconds = summary.duration.as_secs_f64();
     let (cases, cpu) = (tally.cases(), facts.cpu_seconds);
     let rate = with_commas((cases as f64 / seconds) as u64);
-    let verdict = if summary.has_unknown_divergence() {
-        "The machine and the model disagree: see the findings that are not known."
-    } else {
-        "The machine and the model agree, known findings aside."
+    let caught = summary.findings.iter().any(|finding| finding.catches_walker);
+    let verdict = match (facts.walker, summary.has_unknown_divergence()) {
+        ("reference", false) => "The machine and the model agree, known findings aside.".into(),
+        ("reference", true) => {
+            "The machine and the model disagree: see the findings that are not known.".into()
+        }
+        (walker, _) if caught => format!("{walker} is caught: the machine proves it wrong."),
+        (walker, _) => format!("{walker} is not caught: no case here tells it from the reference."),
     };
+    let verdict = verdict.as_str();
     let cases = with_commas(cases);
-    line(&mut text, &format!("{cases} cases in {seconds:.1} s, {rate} a second, {cpu:.1} s of CPU time."));
+    line(
+        &mut text,
+        &format!("{cases} cases in {seconds:.1} s, {rate} a second, {cpu:.1} s of CPU time."),
+    );
     line(&mut text, verdict);
     text
 }
@@ -149,8 +160,10 @@ fn describe_findings(text: &mut String, facts: &RunFacts<'_>, summary: &Summary)
         table.add_row([finding.id.clone(), kind.into(), count, finding.title.clone()]);
     }
     let _ = writeln!(text, "{}\n", trimmed(&table));
-    for finding in summary.findings.iter().filter(|finding| !finding.known && finding.count > 0) {
-        if finding.kind == Kind::Divergence {
+    for finding in &summary.findings {
+        // In a mutant's run the machine's own faults are listed, not told again.
+        let wanted = finding.catches_walker || facts.walker == "reference";
+        if finding.kind == Kind::Divergence && !finding.known && finding.count > 0 && wanted {
             describe_example(text, facts, finding);
         }
     }
@@ -163,11 +176,8 @@ fn describe_example(text: &mut String, facts: &RunFacts<'_>, finding: &Finding) 
     for difference in &example.differences {
         line(text, &format!("  {difference}"));
     }
-    let walker = if facts.walker == "reference" {
-        String::new()
-    } else {
-        format!(" --walker {}", facts.walker)
-    };
+    let walker =
+        if finding.catches_walker { format!(" --walker {}", facts.walker) } else { String::new() };
     // One line, however long: it is to be copied into a shell.
     let _ = writeln!(text, "  crosswalk explain{walker} '{}'\n", example.case);
 }
@@ -216,12 +226,12 @@ fn describe_machine(text: &mut String, machine: &dyn Machine) {
 fn new_table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table
-        .load_style(UTF8_HORIZONTAL_ONLY)
+        .load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()))
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_width(WIDTH)
         .set_header(header);
     for (column, name) in table.column_iter_mut().zip(header) {
-        let is_number = ["cases", "translated", "faulted", "agreed", "diverged", "count"];
+        let is_number = ["cases", "completed", "faulted", "agreed", "diverged"];
         if is_number.contains(name) || name.starts_with("un") {
             column.set_cell_alignment(CellAlignment::Right);
         }

@@ -3,10 +3,10 @@
 use super::text::line;
 use crate::case::Case;
 use crate::finding::describe_expectation;
-use crate::verdict::{Verdict, describe_observation, judge};
 use crate::observation::Run;
+use crate::verdict::{Verdict, describe_observation, judge};
 use crate::walker::Choice;
-use mmu_core::format::{EntryBits, EntryKind, FourLevel, Format};
+use mmu_core::format::{EntryBits, EntryKind, Format, FourLevel};
 use mmu_core::rules::{Cause, Denial, EntryError, Rights};
 use mmu_core::walk::{Path, Step, WalkError};
 use mmu_core::{AccessKind, Cr0, Cr4, Efer, Prediction, Ring, Segment, VirtAddr};
@@ -22,9 +22,7 @@ pub fn explain(case: &Case, walker: Choice) -> String {
     let is_walked = prediction
         .alternatives
         .iter()
-        .all(|alternative| {
-            alternative.outcome.fault().is_none_or(|fault| fault.cr2.is_some())
-        });
+        .all(|alternative| alternative.outcome.fault().is_none_or(|fault| fault.cr2.is_some()));
     for (address, (path, end)) in pages.iter().zip(walks) {
         draw_address(&mut text, *address, is_walked.then_some(&path));
         if is_walked {
@@ -129,18 +127,18 @@ fn draw_address(text: &mut String, address: VirtAddr, path: Option<&Path>) {
         let _ = write!(bottom, "{name:^width$}|");
     };
     let translated = FourLevel::ADDRESS_BITS;
-    field(
-        format!("63:{translated}"),
-        format!("{:#06x}", address.get() >> translated),
-        "sign",
-    );
+    field(format!("63:{translated}"), format!("{:#06x}", address.get() >> translated), "sign");
     let mut shift = translated;
     let levels = path.map_or(4, |path| path.steps.len());
     for level in FourLevel::LEVELS.iter().take(levels) {
         let index = address.index(level.shift, level.index_bits);
         let name = level.entry_name.trim_end_matches('E');
         shift = level.shift;
-        field(format!("{}:{}", level.shift + level.index_bits - 1, level.shift), index.to_string(), name);
+        field(
+            format!("{}:{}", level.shift + level.index_bits - 1, level.shift),
+            index.to_string(),
+            name,
+        );
     }
     if path.is_none_or(|path| path.steps.iter().any(|step| step.kind == EntryKind::Leaf)) {
         field(format!("{}:0", shift - 1), format!("{:#x}", address.offset(shift)), "offset");

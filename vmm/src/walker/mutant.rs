@@ -6,8 +6,7 @@ use mmu_core::format::{EntryBits, EntryKind, Format, Level};
 use mmu_core::rules::{Cause, Denial, EntryError, Rights};
 use mmu_core::walk::Regime;
 use mmu_core::{
-    Access, AccessKind, Efer, Fault, PageFaultCode, PhysAddr, Reference, Ring, Rules,
-    VirtAddr,
+    Access, AccessKind, Efer, Fault, PageFaultCode, PhysAddr, Reference, Ring, Rules, VirtAddr,
 };
 
 /// A mistake, where it was made, and a walker that makes it.
