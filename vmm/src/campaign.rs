@@ -61,23 +61,6 @@ impl Summary {
     }
 }
 
-/// Why a run ended early, with the cases at hand.
-#[derive(Debug, thiserror::Error)]
-#[error("{error}")]
-pub struct CampaignError {
-    /// What happened.
-    #[source]
-    pub error: MachineError,
-    /// The case that the guest was at, or all cases of its batch when that cannot be told.
-    pub cases: Vec<Case>,
-}
-
-impl From<MachineError> for CampaignError {
-    fn from(error: MachineError) -> Self {
-        Self { error, cases: Vec::new() }
-    }
-}
-
 /// Runs a plan to its end. `progress` is called after every batch with the tally so far.
 ///
 /// # Errors
@@ -86,7 +69,7 @@ pub fn run(
     machine: &mut dyn Machine,
     plan: &Plan,
     mut progress: impl FnMut(&Tally),
-) -> Result<Summary, CampaignError> {
+) -> Result<Summary, MachineError> {
     let start = Instant::now();
     let mut tally = Tally::default();
     let mut findings =
@@ -119,7 +102,7 @@ pub fn run(
             }
             progress(&tally);
         }
-        Ok::<(), CampaignError>(())
+        Ok::<(), MachineError>(())
     })?;
     let mut findings = findings.finish();
     for finding in findings.iter_mut().filter(|finding| finding.kind == Kind::Divergence) {
@@ -133,7 +116,7 @@ pub fn run(
 /// # Errors
 /// When the guest or the machine dies. A case that does not fit the guest is
 /// [`Run::Unsupported`].
-pub fn run_one(machine: &mut dyn Machine, case: &Case) -> Result<Run, CampaignError> {
+pub fn run_one(machine: &mut dyn Machine, case: &Case) -> Result<Run, MachineError> {
     Desk::new(machine).run_one(machine, case)
 }
 
@@ -226,10 +209,8 @@ impl Desk {
         encoded.write(self.commands, &self.memory)
     }
 
-    fn read_back(&mut self, encoded: &Encoded, log: &RunLog) -> Result<Vec<Run>, CampaignError> {
-        encoded
-            .read_back(log, &self.memory, &mut self.frames, &self.provenance)
-            .map_err(|error| blame(error, encoded))
+    fn read_back(&mut self, encoded: &Encoded, log: &RunLog) -> Result<Vec<Run>, MachineError> {
+        encoded.read_back(log, &self.memory, &mut self.frames, &self.provenance)
     }
 
     /// Waits for a batch, and has it run again without the case the machine gave up on, until it
@@ -239,13 +220,12 @@ impl Desk {
         encoded: &mut Encoded,
         line: &mut Line,
         behind: usize,
-    ) -> Result<RunLog, CampaignError> {
-        let mut log = line.answer().map_err(|error| blame(error, encoded))?;
+    ) -> Result<RunLog, MachineError> {
+        let mut log = line.answer().map_err(|error| encoded.blame(error))?;
         while let Some((position, why)) = log.gave_up {
             let Some(case) = encoded.case_at(position) else {
                 let what = format!("could not go on between two cases: {why}");
-                let error = MachineError::GuestFailed { what, at: Some(position) };
-                return Err(blame(error, encoded));
+                return Err(encoded.blame(MachineError::guest(what, Some(position))));
             };
             encoded.leave_out(case, why, &self.image);
             while line.early.len() < behind {
@@ -254,13 +234,13 @@ impl Desk {
             }
             let later = std::mem::take(&mut line.early);
             line.send(self.write(encoded));
-            log = line.answer().map_err(|error| blame(error, encoded))?;
+            log = line.answer().map_err(|error| encoded.blame(error))?;
             line.early = later;
         }
         Ok(log)
     }
 
-    fn run_one(&mut self, machine: &mut dyn Machine, case: &Case) -> Result<Run, CampaignError> {
+    fn run_one(&mut self, machine: &mut dyn Machine, case: &Case) -> Result<Run, MachineError> {
         let arena = match arena_of(case) {
             Ok(arena) => arena,
             Err(why) => {
@@ -269,7 +249,7 @@ impl Desk {
         };
         let encoded = self.encode(Batch { arena, cases: vec![case.clone()] });
         let command = self.write(&encoded);
-        let log = machine.run(command).map_err(|error| blame(error, &encoded))?;
+        let log = machine.run(command).map_err(|error| encoded.blame(error))?;
         if let Some((_, why)) = log.gave_up {
             return Ok(Run::Unsupported(why));
         }
@@ -282,7 +262,7 @@ impl Desk {
         machine: &mut dyn Machine,
         walker: Choice,
         finding: &mut Finding,
-    ) -> Result<(), CampaignError> {
+    ) -> Result<(), MachineError> {
         let Some(example) = finding.example.take() else { return Ok(()) };
         // A finding about the machine is held against the reference, whoever else predicted.
         let judged_by = if finding.catches_walker { walker } else { Choice::Reference };
@@ -298,22 +278,9 @@ impl Desk {
             };
             let machine_is_right = matches!(verdict(Choice::Reference), Verdict::Agree { .. });
             let same = fields(&differences) == wanted && machine_is_right == finding.catches_walker;
-            Ok::<_, CampaignError>(same.then(|| Example::of(case, &expected, &run, &differences)))
+            Ok::<_, MachineError>(same.then(|| Example::of(case, &expected, &run, &differences)))
         })?;
         finding.example = Some(smallest);
         Ok(())
     }
-}
-
-/// Adds the case that the guest was at to an error, or all that it may have been at.
-fn blame(error: MachineError, encoded: &Encoded) -> CampaignError {
-    let at = match &error {
-        MachineError::GuestFailed { at: Some(position), .. } => encoded.case_at(*position),
-        _ => None,
-    };
-    let cases = match at {
-        Some(case) => vec![encoded.batch.cases[case].clone()],
-        None => encoded.batch.cases.clone(),
-    };
-    CampaignError { error, cases }
 }

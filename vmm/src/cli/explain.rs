@@ -48,7 +48,7 @@ fn read(argument: &str) -> Result<Vec<Case>, Failure> {
     let input = |name: &str, problem: String| Failure::Input(format!("{name}: {problem}"));
     if argument.trim_start().starts_with('{') {
         let case = Case::from_json(argument);
-        return Ok(vec![case.map_err(|error| input("the case", error.to_string()))?]);
+        return Ok(vec![case.map_err(|error| Failure::Input(error.to_string()))?]);
     }
     let text = std::fs::read_to_string(argument)
         .map_err(|error| input(argument, format!("cannot be read: {error}")))?;

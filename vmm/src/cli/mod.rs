@@ -4,7 +4,6 @@ mod check;
 mod explain;
 mod machines;
 
-use crate::campaign::CampaignError;
 use crate::case::Case;
 use crate::machine::MachineError;
 use crate::machine::image::Image;
@@ -54,21 +53,16 @@ enum Failure {
 
 impl From<MachineError> for Failure {
     fn from(error: MachineError) -> Self {
+        let problem = error.to_string();
         match error {
-            MachineError::Image(error) => Self::Input(error.to_string()),
-            other => Self::Machine(other.to_string()),
+            MachineError::Image(_) => Self::Input(problem),
+            MachineError::GuestFailed { cases, .. } => Self::Machine(match save(&cases) {
+                Ok(None) => problem,
+                Ok(Some(name)) => format!("{problem}; the case at hand is in {name}"),
+                Err(error) => format!("{problem}; the case at hand could not be saved: {error}"),
+            }),
+            _ => Self::Machine(problem),
         }
-    }
-}
-
-impl From<CampaignError> for Failure {
-    fn from(error: CampaignError) -> Self {
-        let saved = match save(&error.cases) {
-            Ok(None) => String::new(),
-            Ok(Some(name)) => format!("; the case at hand is in {name}"),
-            Err(problem) => format!("; the case at hand could not be saved: {problem}"),
-        };
-        Self::Machine(format!("{}{saved}", error.error))
     }
 }
 

@@ -7,6 +7,7 @@ pub mod image;
 pub mod kvm;
 pub mod memory;
 
+use crate::case::Case;
 use crate::observation::{OutsideAccess, Provenance};
 use guest::layout::Arena;
 use image::Image;
@@ -111,13 +112,15 @@ pub enum MachineError {
     /// It cannot be had on this host.
     #[error("{0}")]
     Unavailable(String),
-    /// The guest died or misbehaved; with the place where it was, if known.
+    /// The guest died or misbehaved.
     #[error("the guest {what}")]
     GuestFailed {
         /// What happened.
         what: String,
-        /// Where in the lists it was.
+        /// Where in the lists it was, if that can be told.
         at: Option<Position>,
+        /// The case that it was at, or all of its batch when that cannot be told.
+        cases: Vec<Case>,
     },
     /// The host's own interface failed.
     #[error("{doing}: {source}")]
@@ -130,6 +133,13 @@ pub enum MachineError {
     /// The image is not one of ours.
     #[error(transparent)]
     Image(#[from] image::ImageError),
+}
+
+impl MachineError {
+    /// A guest that did something wrong at a place in its lists.
+    pub(crate) fn guest(what: impl Into<String>, at: Option<Position>) -> Self {
+        Self::GuestFailed { what: what.into(), at, cases: Vec::new() }
+    }
 }
 
 /// Something that runs batches.

@@ -4,7 +4,7 @@ use super::{Batch, CR2_AT_START};
 use crate::case::Case;
 use crate::machine::image::Image;
 use crate::machine::memory::GuestMemory;
-use crate::machine::{Capabilities, Command, Position};
+use crate::machine::{Capabilities, Command, MachineError, Position};
 use guest::layout::{Arena, OWN_TABLES, SUPERVISOR_WINDOW};
 use guest::mailbox::{Header, Record};
 use guest::stub::Stub;
@@ -76,6 +76,21 @@ impl Encoded {
             Ring::Zero => &self.supervisor,
         };
         list.cases.get(position.record).copied().flatten()
+    }
+
+    /// Adds the case that the guest was at to an error, or all that it may have been at.
+    pub fn blame(&self, error: MachineError) -> MachineError {
+        match error {
+            MachineError::GuestFailed { what, at, .. } => {
+                let case = at.and_then(|position| self.case_at(position));
+                let cases = match case {
+                    Some(case) => vec![self.batch.cases[case].clone()],
+                    None => self.batch.cases.clone(),
+                };
+                MachineError::GuestFailed { what, at, cases }
+            }
+            other => other,
+        }
     }
 
     /// Writes everything into the arena and says how to run it.

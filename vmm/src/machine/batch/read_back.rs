@@ -81,7 +81,8 @@ impl Encoded {
             (Ring::Three, &self.user, arena.user_records()),
             (Ring::Zero, &self.supervisor, arena.supervisor_records()),
         ] {
-            read_records(ring, list, at, memory, provenance, &mut cr2, &mut runs)?;
+            read_records(ring, list, at, memory, provenance, &mut cr2, &mut runs)
+                .map_err(|error| self.blame(error))?;
         }
         self.read_tables(memory, &mut runs);
         for (lane, at, found) in frames.take_changes(arena, memory) {
@@ -182,7 +183,7 @@ fn read_records(
                 after.stub
             );
             let at = Some(Position { ring, record: number });
-            return Err(MachineError::GuestFailed { what, at });
+            return Err(MachineError::guest(what, at));
         }
         let Some(case) = case else { continue };
         let class = match fault {

@@ -116,7 +116,7 @@ impl Machine for KvmMachine {
                  batch {} was asked for",
                 command.number
             );
-            return Err(MachineError::GuestFailed { what, at: None });
+            return Err(MachineError::guest(what, None));
         }
         Ok(log)
     }

@@ -108,7 +108,7 @@ impl Prober<'_> {
                 .map_err(|source| MachineError::Host { doing: "reading KVM's counters", source })
         };
         let before = read()?;
-        let log = self.machine.run(command)?;
+        let log = self.machine.run(command).map_err(|error| encoded.blame(error))?;
         let counters = read()?.since(before);
         let (memory, provenance) = (&self.machine.memory, &self.machine.provenance);
         let runs = encoded.read_back(&log, memory, &mut self.frames, provenance)?;

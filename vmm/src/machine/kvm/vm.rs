@@ -76,7 +76,7 @@ impl Vm {
         let log = machine.run_to_doorbell(memory, None)?;
         if let Some((_, why)) = log.gave_up {
             let what = format!("did not boot: {why}");
-            return Err(MachineError::GuestFailed { what, at: None });
+            return Err(MachineError::guest(what, None));
         }
         Ok(machine)
     }
@@ -196,7 +196,7 @@ impl Vm {
     }
 
     fn failed(&self, arena: Option<Arena>, what: &str) -> MachineError {
-        MachineError::GuestFailed { what: what.to_owned(), at: self.position(arena) }
+        MachineError::guest(what, self.position(arena))
     }
 
     /// The record that the guest works on: RSP lies just past it.
