@@ -22,7 +22,7 @@ const MOV_ECX: u8 = 0xb9;
 const MOVABS_RCX: [u8; 2] = [0x48, 0xb9];
 const NOP: u8 = 0x90;
 
-/// A one-to-one scramble of 64 bits (the finalizer of SplitMix64).
+/// A one-to-one scramble of 64 bits (the finalizer of `SplitMix64`).
 const fn scramble(value: u64) -> u64 {
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -69,10 +69,13 @@ pub fn fill(at: u64, buffer: &mut [u8]) {
 pub const fn fetched(first: u64, second: Option<u64>) -> Option<u64> {
     let offset = first & 0xfff;
     match second {
-        None if offset >= CODE_OFFSETS.start && offset < CODE_OFFSETS.end && offset & 7 == 0 => {
+        None if offset >= CODE_OFFSETS.start
+            && offset < CODE_OFFSETS.end
+            && offset.is_multiple_of(8) =>
+        {
             Some(scramble(first) & 0xffff_ffff)
         }
-        Some(second) if offset == CROSSING_CODE_OFFSET && second & 0xfff == 0 => {
+        Some(second) if offset == CROSSING_CODE_OFFSET && second.is_multiple_of(0x1000) => {
             let low = scramble(first & !7) & 0xffff_ffff;
             let high = scramble(second) & 0xffff_ffff;
             Some(low | high << 32)

@@ -146,7 +146,7 @@ pub enum Verdict {
     /// It did something else: every field that differs from the nearest allowed outcome.
     Diverge {
         /// The outcome compared with.
-        expected: Alternative,
+        expected: Box<Alternative>,
         /// At least one.
         differences: Vec<Difference>,
     },
@@ -155,6 +155,9 @@ pub enum Verdict {
 }
 
 /// Judges one case.
+///
+/// # Panics
+/// When the prediction is empty, which no walker's is.
 pub fn judge(case: &Case, prediction: &Prediction, run: &Run) -> Verdict {
     let observation = match run {
         Run::Observed(observation) => observation,
@@ -174,7 +177,7 @@ pub fn judge(case: &Case, prediction: &Prediction, run: &Run) -> Verdict {
         }
     }
     let (expected, differences) = nearest.expect("a prediction has an alternative");
-    Verdict::Diverge { expected: expected.clone(), differences }
+    Verdict::Diverge { expected: Box::new(expected.clone()), differences }
 }
 
 /// Every field in which an observation differs from one allowed outcome.

@@ -4,7 +4,7 @@ use super::{Failure, MachineKind, open, print};
 use crate::campaign::{self, Limit, Plan};
 use crate::finding::known::{self, Known};
 use crate::generate::RandomBatches;
-use crate::machine::Machine;
+use crate::machine::{Machine, ModeOffer};
 use crate::report::{self, RunFacts};
 use crate::tally::Tally;
 use crate::walker::Choice;
@@ -132,10 +132,7 @@ fn known_findings(arguments: &Arguments, flavour: &str) -> Result<(Vec<Known>, b
 }
 
 /// Every mode asked for with the reason why it is not run, if it is not.
-fn modes(
-    arguments: &Arguments,
-    machine: &dyn Machine,
-) -> Result<Vec<(PagingMode, Result<(), String>)>, Failure> {
+fn modes(arguments: &Arguments, machine: &dyn Machine) -> Result<Vec<ModeOffer>, Failure> {
     let asked = |mode: &PagingMode| arguments.mode.is_empty() || arguments.mode.contains(mode);
     let modes: Vec<_> =
         machine.capabilities().modes.iter().filter(|(mode, _)| asked(mode)).cloned().collect();
@@ -155,7 +152,7 @@ fn modes(
 fn cpu_seconds() -> f64 {
     let seconds = |usage: Usage| {
         let times = [usage.user_time(), usage.system_time()];
-        times.iter().map(|time| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6).sum::<f64>()
+        times.map(|time| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6).iter().sum::<f64>()
     };
     [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN]
         .into_iter()

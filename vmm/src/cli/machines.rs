@@ -11,7 +11,7 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let opened = open(MachineKind::Kvm, None);
     let offer = match &opened {
         Ok(machine) => Ok(machine as &dyn crate::machine::Machine),
@@ -22,5 +22,5 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     } else {
         report::text::machines(&[("kvm", offer)])
     });
-    Ok(ExitCode::from(if opened.is_ok() { 0 } else { 3 }))
+    ExitCode::from(if opened.is_ok() { 0 } else { 3 })
 }

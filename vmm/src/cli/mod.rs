@@ -84,7 +84,7 @@ pub fn main() -> ExitCode {
     let result = match arguments.command {
         None => check::run(&arguments.check),
         Some(Command::Check(arguments)) => check::run(&arguments),
-        Some(Command::Machines(arguments)) => machines::run(&arguments),
+        Some(Command::Machines(arguments)) => Ok(machines::run(&arguments)),
         Some(Command::Explain(arguments)) => explain::run(&arguments),
     };
     match result {

@@ -5,8 +5,9 @@
 use crate::case::Case;
 use crate::observation::Observation;
 use crate::verdict::{ChoiceTaken, Difference, End};
-use guest::layout::LOW_MEMORY_END;
-use mmu_core::{Alternative, Cr4, PageFaultCode, Ring};
+use guest::layout::{HOLE_BASE, LOW_MEMORY_END};
+use mmu_core::format::EntryBits;
+use mmu_core::{Alternative, Cr4, Outcome, Ring};
 use serde::Deserialize;
 use std::path::Path;
 
@@ -74,6 +75,8 @@ pub struct When {
 pub struct Seen {
     /// How the access was to end: the names of [`End`].
     expected: Option<Vec<String>>,
+    /// Whether the access was to reach an address without memory.
+    reaches_outside: Option<bool>,
     /// The vector that was observed; 0 for none.
     vector: Option<Vec<u8>>,
     /// Bits of the error code that must be set.
@@ -158,6 +161,9 @@ impl Known {
             && holds(self.seen.expected.as_ref(), |ends| {
                 ends.iter().any(|end| end == End::of(&expected.outcome).name())
             })
+            && holds(self.seen.reaches_outside.as_ref(), |wanted| {
+                **wanted == reaches_outside(expected)
+            })
             && holds(self.seen.vector.as_ref(), |vectors| {
                 vectors.contains(&fault.map_or(0, |fault| fault.vector))
             })
@@ -216,14 +222,22 @@ impl When {
     }
 }
 
+/// Whether an access was to reach an address without memory.
+fn reaches_outside(expected: &Alternative) -> bool {
+    match &expected.outcome {
+        Outcome::Translated(spans) => spans.iter().any(|span| span.address.get() >= HOLE_BASE),
+        Outcome::Fault(_) => false,
+    }
+}
+
 /// Whether the case's walk meets a table where there is no memory.
 fn has_table_outside_memory(case: &Case) -> bool {
     let leaf_or_table = |value: u64| value & 0x000f_ffff_ffff_f000;
     let is_last = |at: u64| case.entries.iter().all(|entry| entry.at >> 12 <= at >> 12);
     case.entries.iter().any(|entry| {
         !is_last(entry.at)
-            && entry.value & u64::from(PageFaultCode::P.bits()) != 0
-            && entry.value & 0x80 == 0
+            && entry.value & EntryBits::P.bits() != 0
+            && entry.value & EntryBits::PS.bits() == 0
             && leaf_or_table(entry.value) >= LOW_MEMORY_END
     })
 }

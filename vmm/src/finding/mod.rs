@@ -150,14 +150,11 @@ impl Findings {
             }
             Verdict::Diverge { expected, differences } => {
                 // Who is wrong, the mutant or the machine?
-                match judge(case, &Reference.predict(case), run) {
-                    Verdict::Diverge { expected, differences } => {
-                        self.add_machine_fault(case, run, &expected, &differences);
-                    }
-                    _ => {
-                        let example = Example::of(case, expected, run, differences);
-                        count(&mut self.caught, example);
-                    }
+                let by_reference = judge(case, &Reference.predict(case), run);
+                if let Verdict::Diverge { expected, differences } = by_reference {
+                    self.add_machine_fault(case, run, &expected, &differences);
+                } else {
+                    count(&mut self.caught, Example::of(case, expected, run, differences));
                 }
             }
         }

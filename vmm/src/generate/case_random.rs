@@ -92,7 +92,7 @@ enum Target {
 struct Draft<'c> {
     arena: Arena,
     lane: usize,
-    capabilities: &'c Capabilities,
+    machine: &'c Capabilities,
     state: ControlState,
     kind: AccessKind,
     form: Form,
@@ -115,18 +115,18 @@ impl<'c> Draft<'c> {
         rng: &mut impl Rng,
         arena: Arena,
         lane: usize,
-        capabilities: &'c Capabilities,
+        machine: &'c Capabilities,
         mut state: ControlState,
     ) -> Self {
-        let ring = if rng.random_bool(0.2) { Ring::Zero } else { Ring::Three };
-        if ring == Ring::Zero && state.cr4.contains(Cr4::SMAP) {
+        let cpl = if rng.random_bool(0.2) { Ring::Zero } else { Ring::Three };
+        if cpl == Ring::Zero && state.cr4.contains(Cr4::SMAP) {
             state.ac = rng.random_bool(0.4);
         }
         let has_keys = state.cr4.contains(Cr4::PKE);
-        if ring == Ring::Three {
+        if cpl == Ring::Three {
             if has_keys && rng.random_bool(0.5) {
                 state.pkru = rng.random();
-            } else if !has_keys && capabilities.pkru_without_pku && rng.random_bool(0.01) {
+            } else if !has_keys && machine.pkru_without_pku && rng.random_bool(0.01) {
                 // CR4.PKE is 0: PKRU must not matter (RIGHT-5).
                 state.pkru = rng.random_range(1..4);
             }
@@ -134,12 +134,12 @@ impl<'c> Draft<'c> {
         let mut draft = Self {
             arena,
             lane,
-            capabilities,
+            machine,
             state,
             kind: AccessKind::Read,
             form: Form::Load,
             size: 1,
-            ring,
+            ring: cpl,
             segment: if rng.random_bool(0.25) { Segment::Stack } else { Segment::Data },
             leaf_level: [3, 3, 3, 2, 2, 1][rng.random_range(0..6)],
             target: if rng.random_bool(0.04) { Target::Outside } else { Target::Data },
@@ -254,7 +254,7 @@ impl<'c> Draft<'c> {
         self.crosses = false;
         self.unusual = 0;
         self.place_anywhere(rng, slots);
-        let profile = self.capabilities.profile;
+        let profile = self.machine.profile;
         let tables = self.entries.len() - 1;
         if let Some((_, _, value)) = self.entries[..tables].choose_mut(rng) {
             *value = outside_page(rng, profile, 12) | (*value & 0xfff);
@@ -296,7 +296,7 @@ impl<'c> Draft<'c> {
             if swapped { [frames + 0x1000, frames] } else { [frames, frames + 0x1000] };
         let base = match self.target {
             Target::Data => first_frame & !((1 << shift) - 1),
-            Target::Outside => outside_page(rng, self.capabilities.profile, shift),
+            Target::Outside => outside_page(rng, self.machine.profile, shift),
         };
         self.link(path.iter().copied().zip(0..), base);
         if let Some(second) = second {
@@ -372,7 +372,7 @@ impl<'c> Draft<'c> {
             implicit: false,
         };
         let value = self.observable_value(rng.random());
-        let profile = self.capabilities.profile;
+        let profile = self.machine.profile;
         Case { profile, state: self.state, entries, access, form: self.form, value }
     }
 
@@ -404,7 +404,7 @@ impl<'c> Draft<'c> {
     }
 
     fn add_unusual_bit(&mut self, rng: &mut impl Rng) {
-        let profile = self.capabilities.profile;
+        let profile = self.machine.profile;
         let leaf_level = self.leaf_level;
         let Some((_, level, value)) = self.entries.choose_mut(rng) else { return };
         let is_large_leaf = *level == leaf_level && leaf_level < LAST;

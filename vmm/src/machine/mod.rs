@@ -61,6 +61,9 @@ impl ProvenanceMap {
     }
 }
 
+/// A paging mode, and the reason why a machine does not offer it.
+pub type ModeOffer = (PagingMode, Result<(), String>);
+
 /// What a machine offers.
 #[derive(Clone, Debug)]
 pub struct Capabilities {
@@ -69,7 +72,7 @@ pub struct Capabilities {
     /// Control bits that the machine accepts and obeys although its CPUID lacks the feature.
     pub not_in_cpuid: Cr4,
     /// Modes, each with the reason why not.
-    pub modes: Vec<(PagingMode, Result<(), String>)>,
+    pub modes: Vec<ModeOffer>,
     /// Whether a descriptor read at CPL 3 uses the guest's own descriptor table.
     pub implicit_accesses: Result<(), String>,
     /// Whether PKRU can be loaded in ring 3 although CPUID lacks PKU.

@@ -4,9 +4,9 @@ pub mod json;
 pub mod text;
 pub mod walk;
 
-use crate::machine::{Capabilities, Identity};
+use crate::machine::{Capabilities, Identity, ModeOffer};
 use crate::verdict::ChoiceTaken;
-use mmu_core::{PagingMode, Ring};
+use mmu_core::Ring;
 
 /// What a report says about a run besides its results.
 #[derive(Clone, Copy, Debug)]
@@ -16,7 +16,7 @@ pub struct RunFacts<'r> {
     /// What it offers.
     pub capabilities: &'r Capabilities,
     /// The modes asked for, each with the reason why it was not run.
-    pub modes: &'r [(PagingMode, Result<(), String>)],
+    pub modes: &'r [ModeOffer],
     /// Repeats the run.
     pub seed: u64,
     /// Who predicted.

@@ -9,7 +9,7 @@ use crate::walker::Choice;
 use mmu_core::format::{EntryBits, EntryKind, Format, FourLevel};
 use mmu_core::rules::{Cause, Denial, EntryError, Rights};
 use mmu_core::walk::{Path, Step, WalkError};
-use mmu_core::{AccessKind, Cr0, Cr4, Efer, Prediction, Ring, Segment, VirtAddr};
+use mmu_core::{AccessKind, Cr0, Cr4, Efer, Prediction, Ring, Rule, Segment, VirtAddr};
 use std::fmt::Write;
 
 /// The whole explanation of a case by a walker.
@@ -273,7 +273,7 @@ fn describe_prediction(text: &mut String, prediction: &Prediction, walker: Choic
             }
         }
     }
-    let rules: Vec<_> = prediction.rules.iter().map(|rule| rule.id()).collect();
+    let rules: Vec<_> = prediction.rules.iter().map(Rule::id).collect();
     line(text, &format!("rules     {}", rules.join(", ")));
     if let Choice::Mutant(mutant) = walker {
         let (id, mistake, origin) = (mutant.id, mutant.mistake, mutant.origin);

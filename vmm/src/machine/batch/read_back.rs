@@ -81,12 +81,12 @@ impl Encoded {
             (Ring::Three, &self.user, arena.user_records()),
             (Ring::Zero, &self.supervisor, arena.supervisor_records()),
         ] {
-            read_records(ring, list, at, memory, provenance, &mut cr2, &mut runs)
+            read_records(ring, list, at, memory, *provenance, &mut cr2, &mut runs)
                 .map_err(|error| self.blame(error))?;
         }
         self.read_tables(memory, &mut runs);
         for (lane, at, found) in frames.take_changes(arena, memory) {
-            if let Some(observation) = self.observation_of(lane, &mut runs) {
+            if let Some(observation) = observation_of(lane, &mut runs) {
                 observation.stored.push((at, found));
             }
         }
@@ -99,21 +99,6 @@ impl Encoded {
             }
         }
         Ok(runs)
-    }
-
-    /// The observation that answers for a lane's frames: the lane's own; the only one, when the
-    /// batch has one case; any, when the lane is nobody's.
-    fn observation_of<'r>(&self, lane: usize, runs: &'r mut [Run]) -> Option<&'r mut Observation> {
-        let owner = if runs.len() == 1 { 0 } else { lane };
-        let owner = if matches!(runs.get(owner), Some(Run::Observed(_))) {
-            owner
-        } else {
-            runs.iter().position(|run| matches!(run, Run::Observed(_)))?
-        };
-        match &mut runs[owner] {
-            Run::Observed(observation) => Some(observation),
-            Run::Unsupported(_) => None,
-        }
     }
 
     /// Notes every entry of every case, and each slot of no case that is not what it was.
@@ -136,11 +121,11 @@ impl Encoded {
             }
         }
         for (index, table) in after.iter().enumerate() {
-            for slot in 0..512 {
+            for (slot, after) in table.iter().enumerate() {
                 let before = self.tables[index][slot];
-                let owned = self.owners[index][slot].is_some();
+                let in_use = self.owners[index][slot].is_some();
                 let is_own_mapping = (index, slot) == (0, 0);
-                if table[slot] == before || owned || is_own_mapping {
+                if *after == before || in_use || is_own_mapping {
                     continue;
                 }
                 let neighbours = [slot.checked_sub(1), Some(slot + 1).filter(|slot| *slot < 512)];
@@ -149,12 +134,27 @@ impl Encoded {
                     .flatten()
                     .find_map(|slot| self.owners[index][slot])
                     .unwrap_or(0);
-                if let Some(observation) = self.observation_of(owner.into(), runs) {
+                if let Some(observation) = observation_of(owner.into(), runs) {
                     let at = arena.table(index) + slot as u64 * 8;
-                    observation.entries.push(EntryAfter { at, before, after: table[slot] });
+                    observation.entries.push(EntryAfter { at, before, after: *after });
                 }
             }
         }
+    }
+}
+
+/// The observation that answers for a lane's frames: the lane's own; the only one, when the batch
+/// has one case; any, when the lane is nobody's.
+fn observation_of(lane: usize, runs: &mut [Run]) -> Option<&mut Observation> {
+    let is_observed = |run: &Run| matches!(run, Run::Observed(_));
+    let owner = if runs.get(lane).is_some_and(is_observed) {
+        lane
+    } else {
+        runs.iter().position(is_observed)?
+    };
+    match &mut runs[owner] {
+        Run::Observed(observation) => Some(observation),
+        Run::Unsupported(_) => None,
     }
 }
 
@@ -164,7 +164,7 @@ fn read_records(
     list: &List,
     at: u64,
     memory: &GuestMemory,
-    provenance: &ProvenanceMap,
+    provenance: ProvenanceMap,
     cr2: &mut u64,
     runs: &mut [Run],
 ) -> Result<(), MachineError> {

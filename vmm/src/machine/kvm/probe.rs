@@ -8,7 +8,7 @@ use super::stats::{Counters, Stats};
 use crate::case::Case;
 use crate::machine::batch::{Batch, DataFrames, Encoded};
 use crate::machine::host::Flavour;
-use crate::machine::{Capabilities, Machine, MachineError, ProvenanceMap, ResultClass};
+use crate::machine::{Capabilities, Machine, MachineError, ModeOffer, ProvenanceMap, ResultClass};
 use crate::observation::{Observation, Provenance, Run};
 use guest::layout::{Arena, CONTROL};
 use guest::mailbox::{Control, PROBE_LIMIT};
@@ -48,7 +48,7 @@ pub(super) fn probe(machine: &mut KvmMachine, flavour: Flavour) -> Result<(), Ma
 }
 
 /// The modes that the guest can run in so far.
-fn modes() -> Vec<(PagingMode, Result<(), String>)> {
+fn modes() -> Vec<ModeOffer> {
     PagingMode::ALL
         .into_iter()
         .map(|mode| {
