@@ -19,7 +19,7 @@ use crate::memory::{OutsideMemory, TableMemory};
 use crate::profile::{Pin, Profile};
 use crate::rule::Rule;
 use crate::rules::{Cause, Denial, EntryError, Reference, Rights, Rules};
-use crate::state::{ControlState, Cr0, Cr4};
+use crate::state::{ControlState, Cr4};
 use core::marker::PhantomData;
 
 /// The deepest format has five levels.
@@ -215,13 +215,11 @@ impl<F: Format, R: Rules> Mmu<F, R> {
             return;
         }
         let state = &self.regime.state;
-        let own = self.rules.combine(Rights::all(), leaf);
-        let denied_by_leaf = self.rules.denial(own, leaf, access, &self.regime);
         let pat = if level.number == 1 { 1 << 7 } else { 1 << 12 };
-        let kept_by_wp = self.rules.is_write(access)
-            && !rights.contains(Rights::WRITE)
-            && !state.cr0.contains(Cr0::WP)
-            && denial.is_empty();
+        let ordinary = Denial::SUPERVISOR_PAGE | Denial::READ_ONLY | Denial::EXECUTE_DISABLED;
+        // CR0.WP decides, one way or the other.
+        let up_to_wp =
+            self.rules.is_write(access) && !rights.contains(Rights::WRITE) && !access.is_user();
         let excused_by_ac = state.ac
             && state.cr4.contains(Cr4::SMAP)
             && rights.contains(Rights::USER)
@@ -232,8 +230,8 @@ impl<F: Format, R: Rules> Mmu<F, R> {
             || (state.cr4.contains(Cr4::PKS) && state.pkrs != 0);
         for (decided, rule) in [
             (leaf & pat != 0, Rule::Mode11),
-            (denial != denied_by_leaf, Rule::Right1),
-            (kept_by_wp, Rule::Right2),
+            (denial.intersects(ordinary), Rule::Right1),
+            (up_to_wp, Rule::Right2),
             (denial.contains(Denial::SMEP), Rule::Right3),
             (denial.contains(Denial::SMAP) || excused_by_ac, Rule::Right4),
             (keys, Rule::Right5),

@@ -186,7 +186,6 @@ impl<F: Format, R: Rules> Mmu<F, R> {
             };
             // A page after the one that faulted is reached by speculation only.
             let open_by = if number > 0 && !first_completes { Rule::Ad5 } else { open_by };
-            found.rules.insert(open_by);
             for step in page.path.steps.iter().filter(|step| step.error.is_none()) {
                 let is_leaf = step.kind == EntryKind::Leaf;
                 let mut bits = 0;
@@ -199,6 +198,7 @@ impl<F: Format, R: Rules> Mmu<F, R> {
                 }
                 let (must_set, may_set) = if completes { (bits, 0) } else { (0, bits) };
                 let open_by = if open_by == Rule::Ad3 && !is_leaf { Rule::Ad2 } else { open_by };
+                found.rules.insert(open_by);
                 let (at, level, before) = (step.at, step.level, step.entry);
                 merge(&mut updates, EntryUpdate { at, level, before, must_set, may_set, open_by });
             }

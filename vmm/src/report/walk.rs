@@ -129,7 +129,11 @@ fn draw_address(text: &mut String, address: VirtAddr, path: Option<&Path>) {
     let translated = FourLevel::ADDRESS_BITS;
     field(format!("63:{translated}"), format!("{:#06x}", address.get() >> translated), "sign");
     let mut shift = translated;
-    let levels = path.map_or(4, |path| path.steps.len());
+    // A large page ends the split early; a walk that stops says nothing about the bits below.
+    let is_leaf =
+        |step: &Step| step.kind == EntryKind::Leaf && step.error != Some(EntryError::NotPresent);
+    let large_at = path.and_then(|path| path.steps.iter().position(is_leaf));
+    let levels = large_at.map_or(FourLevel::LEVELS.len(), |index| index + 1);
     for level in FourLevel::LEVELS.iter().take(levels) {
         let index = address.index(level.shift, level.index_bits);
         let name = level.entry_name.trim_end_matches('E');
@@ -140,9 +144,7 @@ fn draw_address(text: &mut String, address: VirtAddr, path: Option<&Path>) {
             name,
         );
     }
-    if path.is_none_or(|path| path.steps.iter().any(|step| step.kind == EntryKind::Leaf)) {
-        field(format!("{}:0", shift - 1), format!("{:#x}", address.offset(shift)), "offset");
-    }
+    field(format!("{}:0", shift - 1), format!("{:#x}", address.offset(shift)), "offset");
     for row in [top, middle, bottom] {
         let _ = writeln!(text, "  {}", row.trim_end_matches('|').trim_end());
     }
@@ -190,7 +192,8 @@ fn draw_step(text: &mut String, case: &Case, step: &Step) {
         }
     };
     let flags = flags(case, step);
-    let _ = writeln!(text, "       {:#018x}  {flags:<22} {target}", step.entry);
+    let decoded = format!("       {:#018x}  {flags:<22} {target}", step.entry);
+    let _ = writeln!(text, "{}", decoded.trim_end());
     if step.error.is_none() {
         let _ = writeln!(text, "       so far: {}", rights(step.rights));
     }
