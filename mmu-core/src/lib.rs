@@ -5,7 +5,7 @@
 //!
 //! 1. [`address`], [`profile`]: the numbers, and which processor is meant;
 //! 2. [`state`], [`access`], [`fault`], [`memory`]: what a walk is given and what it may end in;
-//! 3. [`format`](mod@format): the table formats, as data;
+//! 3. [`regime`], [`format`](mod@format): what decides a walk, and the table formats, as data;
 //! 4. [`rules`]: every decision of a walk, one method each, so that a *mutant* (a walker with one
 //!    known mistake) is the reference with one method overridden;
 //! 5. [`walk`]: the one walk over all formats, and [`Mmu::predict`], which turns it into the set of
@@ -54,6 +54,7 @@ pub mod format;
 pub mod memory;
 pub mod outcome;
 pub mod profile;
+pub mod regime;
 pub mod rule;
 pub mod rules;
 pub mod state;
@@ -64,6 +65,7 @@ pub use address::{PageSize, PhysAddr, VirtAddr};
 pub use fault::{Fault, PageFaultCode, Vector};
 pub use outcome::{Alternative, EntryUpdate, Outcome, Prediction};
 pub use profile::{Features, Profile, Vendor};
+pub use regime::Regime;
 pub use rule::{Rule, RuleSet};
 pub use rules::{Reference, Rules};
 pub use state::{ControlState, Cr0, Cr4, Efer, PagingMode};

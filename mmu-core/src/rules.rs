@@ -8,8 +8,8 @@ use crate::access::{Access, AccessKind, Segment};
 use crate::address::{PhysAddr, VirtAddr};
 use crate::fault::{Fault, PageFaultCode, Vector};
 use crate::format::{EntryBits, EntryKind, Format, Level};
+use crate::regime::Regime;
 use crate::state::{Cr0, Cr4, Efer};
-use crate::walk::Regime;
 use bitflags::bitflags;
 
 bitflags! {

@@ -4,7 +4,7 @@ use super::FrameAllocator;
 use crate::address::{PageSize, PhysAddr, VirtAddr};
 use crate::format::{EntryBits, EntryKind, Format, Level};
 use crate::memory::{OutsideMemory, TableMemoryMut};
-use crate::walk::Regime;
+use crate::regime::Regime;
 use core::fmt;
 
 /// The translation of this address may be cached and must be forgotten, by INVLPG or more.
@@ -99,7 +99,7 @@ impl<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'m, F, M, A> {
         memory: &'m mut M,
         frames: A,
     ) -> Self {
-        let regime = *crate::Mmu::<F>::new(state, profile).regime();
+        let regime = Regime::new(state, profile);
         Self { regime, root: F::root(&regime), memory, frames, format: core::marker::PhantomData }
     }
 

@@ -4,9 +4,9 @@
 use super::{EntryBits, EntryKind, Format, Leaf, Level};
 use crate::address::PhysAddr;
 use crate::profile::Features;
+use crate::regime::Regime;
 use crate::rule::Rule;
 use crate::state::{Efer, PagingMode};
-use crate::walk::Regime;
 
 /// The format of 4-level paging.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,9 +9,9 @@ pub use four_level::FourLevel;
 
 use crate::address::{PageSize, PhysAddr};
 use crate::profile::Features;
+use crate::regime::Regime;
 use crate::rule::Rule;
 use crate::state::PagingMode;
-use crate::walk::Regime;
 
 /// Whether an entry of a level can map a page rather than point to a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

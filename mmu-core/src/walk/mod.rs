@@ -16,7 +16,8 @@ use crate::access::Access;
 use crate::address::{PhysAddr, VirtAddr};
 use crate::format::{EntryKind, Format, Level};
 use crate::memory::{OutsideMemory, TableMemory};
-use crate::profile::{Pin, Profile};
+use crate::profile::Profile;
+use crate::regime::Regime;
 use crate::rule::Rule;
 use crate::rules::{Cause, Denial, EntryError, Reference, Rights, Rules};
 use crate::state::{ControlState, Cr4};
@@ -24,26 +25,6 @@ use core::marker::PhantomData;
 
 /// The deepest format has five levels.
 const MAX_LEVELS: usize = 5;
-
-/// The members that a walk takes where processors legally differ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Choices {
-    /// CODE-7: G in a PML4E is reserved.
-    pub global_in_pml4e_is_reserved: bool,
-    /// CODE-8: a fetch is reported with SMEP even while NXE=0.
-    pub smep_alone_reports_fetch: bool,
-}
-
-/// All that decides a walk apart from the tables and the access.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Regime {
-    /// The control registers.
-    pub state: ControlState,
-    /// The processor.
-    pub profile: Profile,
-    /// Its choices: pinned by the profile, or one of several to be tried.
-    pub choices: Choices,
-}
 
 /// A completed walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,11 +75,7 @@ impl<F: Format> Mmu<F> {
 impl<F: Format, R: Rules> Mmu<F, R> {
     /// An MMU that follows the given rules.
     pub fn with_rules(rules: R, state: ControlState, profile: Profile) -> Self {
-        let choices = Choices {
-            global_in_pml4e_is_reserved: profile.global_in_pml4e_is_reserved() == Pin::Yes,
-            smep_alone_reports_fetch: profile.smep_alone_reports_fetch() != Pin::No,
-        };
-        Self::with_regime(rules, Regime { state, profile, choices })
+        Self::with_regime(rules, Regime::new(state, profile))
     }
 
     fn with_regime(rules: R, regime: Regime) -> Self {

@@ -4,7 +4,7 @@
 //! and, for every entry on the way, which of A and D are set, and which may be (AD-1 to AD-7).
 //! Where processors legally differ, the walk is made once for each member of the choice.
 
-use super::{Choices, Mmu, Path, Regime, Translation, WalkError};
+use super::{Mmu, Path, Translation, WalkError};
 use crate::access::{Access, AccessKind};
 use crate::address::{PhysAddr, VirtAddr};
 use crate::fault::Fault;
@@ -14,6 +14,7 @@ use crate::outcome::{
     Alternative, EntryUpdate, MAX_ALTERNATIVES, MAX_ENTRIES, Outcome, Prediction, Span,
 };
 use crate::profile::Pin;
+use crate::regime::{Choices, Regime};
 use crate::rule::{Rule, RuleSet};
 use crate::rules::{Cause, Denial, Rules};
 use crate::state::{Cr4, Efer};

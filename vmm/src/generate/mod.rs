@@ -1,7 +1,7 @@
 //! Where cases come from.
 
-mod case_random;
 mod placement;
+mod random;
 
 use crate::case::Case;
 use crate::machine::Capabilities;
@@ -35,9 +35,9 @@ impl RandomBatches {
         let arena = Arena::for_batch(number);
         let lanes = most.min(MAX_LANES);
         let cases: Vec<Case> = if number % ALONE_EVERY == ALONE_EVERY - 1 {
-            vec![case_random::alone(&mut rng, arena, &self.capabilities)]
+            vec![random::alone(&mut rng, arena, &self.capabilities)]
         } else {
-            case_random::together(&mut rng, arena, &self.capabilities, lanes)
+            random::together(&mut rng, arena, &self.capabilities, lanes)
         };
         Batch { arena, cases }
     }

@@ -4,9 +4,9 @@
 use super::Walker;
 use mmu_core::format::{EntryBits, EntryKind, Format, Level};
 use mmu_core::rules::{Cause, Denial, EntryError, Rights};
-use mmu_core::walk::Regime;
 use mmu_core::{
-    Access, AccessKind, Efer, Fault, PageFaultCode, PhysAddr, Reference, Ring, Rules, VirtAddr,
+    Access, AccessKind, Efer, Fault, PageFaultCode, PhysAddr, Reference, Regime, Ring, Rules,
+    VirtAddr,
 };
 
 /// A mistake, where it was made, and a walker that makes it.
