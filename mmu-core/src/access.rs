@@ -73,12 +73,22 @@ pub struct Access {
     /// Made by the processor for itself (descriptor tables and the like): judged as a supervisor's
     /// whatever the CPL (CODE-9), and EFLAGS.AC does not help it (RIGHT-4).
     pub implicit: bool,
+    /// Made to a shadow stack, by CALL, RET and the like under CET (RIGHT-7).
+    pub shadow_stack: bool,
 }
 
 impl Access {
     /// An explicit access through a data segment.
     pub const fn new(kind: AccessKind, address: VirtAddr, size: u16, ring: Ring) -> Self {
-        Self { kind, address, size, ring, segment: Segment::Data, implicit: false }
+        Self {
+            kind,
+            address,
+            size,
+            ring,
+            segment: Segment::Data,
+            implicit: false,
+            shadow_stack: false,
+        }
     }
 
     /// A load of `size` bytes.

@@ -30,8 +30,20 @@ impl VirtAddr {
     /// Whether bits 63 down to `bits - 1` are all equal: `bits` is 48 for 4-level paging
     /// (SDM "Canonical Addressing").
     pub const fn is_canonical(self, bits: u8) -> bool {
+        self.sign_extended(bits).0 == self.0
+    }
+
+    /// The lowest `bits` bits: all that a linear address has outside long mode.
+    #[must_use]
+    pub const fn truncated(self, bits: u8) -> Self {
+        Self(self.0 & (u64::MAX >> (64 - bits)))
+    }
+
+    /// Bits 63:`bits` set to bit `bits - 1`.
+    #[must_use]
+    pub const fn sign_extended(self, bits: u8) -> Self {
         let unused = 64 - bits as u32;
-        ((self.0 << unused).cast_signed() >> unused).cast_unsigned() == self.0
+        Self(((self.0 << unused) as i64 >> unused) as u64)
     }
 
     /// The address `bytes` further on; addresses wrap at 2^64 (CODE-12).
@@ -85,13 +97,15 @@ impl core::ops::Add<u64> for PhysAddr {
     }
 }
 
-/// The page sizes of long mode.
+/// The page sizes of x86.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PageSize {
     /// 4 KiB, mapped by a PTE.
     Size4KiB,
-    /// 2 MiB, mapped by a PDE with PS set.
+    /// 2 MiB, mapped by a PDE with PS set, in PAE and long mode.
     Size2MiB,
+    /// 4 MiB, mapped by a PDE with PS set, in 32-bit paging.
+    Size4MiB,
     /// 1 GiB, mapped by a PDPTE with PS set.
     Size1GiB,
 }
@@ -102,6 +116,7 @@ impl PageSize {
         match self {
             Self::Size4KiB => 12,
             Self::Size2MiB => 21,
+            Self::Size4MiB => 22,
             Self::Size1GiB => 30,
         }
     }

@@ -22,7 +22,7 @@
 //! use mmu_core::memory::SparseTables;
 //!
 //! // One page, mapped at 0x1000 through four tables of one entry each.
-//! let tables = SparseTables::new(vec![
+//! let tables = SparseTables::new(&[
 //!     (0x10_000, 0x11_007), // PML4E: present, writable, user
 //!     (0x11_000, 0x12_007), // PDPTE
 //!     (0x12_000, 0x13_007), // PDE
@@ -41,10 +41,12 @@
 //! };
 //! assert_eq!(fault.to_string(), "#PF(P|W|U) at 0x1234");
 //! ```
-#![cfg_attr(not(test), no_std)]
+#![no_std]
 #![forbid(unsafe_code)]
 
-extern crate alloc;
+#[cfg(test)]
+#[macro_use]
+extern crate std;
 
 pub mod access;
 pub mod address;

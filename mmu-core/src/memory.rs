@@ -1,7 +1,6 @@
 //! The memory that holds page tables, as far as a walk needs it.
 
 use crate::address::PhysAddr;
-use alloc::vec::Vec;
 use core::fmt;
 
 /// There is no memory at this physical address (OUT-1).
@@ -18,55 +17,56 @@ impl core::error::Error for OutsideMemory {}
 
 /// Memory from which a walk reads table entries.
 pub trait TableMemory {
-    /// The 64-bit entry at `at`, which is 8-byte aligned.
+    /// The entry of `bytes` bytes (1, 2, 4 or 8) at `at`, a multiple of `bytes`; low byte first.
     ///
     /// # Errors
     /// When no memory answers there.
-    fn read_entry(&self, at: PhysAddr) -> Result<u64, OutsideMemory>;
+    fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory>;
 }
 
 /// Memory into which a mapper writes table entries.
 pub trait TableMemoryMut: TableMemory {
-    /// Stores a 64-bit entry at `at`, which is 8-byte aligned.
+    /// Stores an entry of `bytes` bytes at `at`, a multiple of `bytes`; its neighbours stay.
     ///
     /// # Errors
     /// When no memory answers there.
-    fn write_entry(&mut self, at: PhysAddr, entry: u64) -> Result<(), OutsideMemory>;
+    fn write_entry(&mut self, at: PhysAddr, bytes: u8, entry: u64) -> Result<(), OutsideMemory>;
 }
 
 /// Memory given by the few entries that matter; the rest of their frames reads 0, and so does
-/// everything below `zero_below`. Anywhere else is outside memory.
+/// everything below a limit. Anywhere else is outside memory.
 ///
 /// ```
 /// use mmu_core::memory::{SparseTables, TableMemory};
 /// use mmu_core::PhysAddr;
-/// let tables = SparseTables::new(vec![(0x1008, 0x2007)]);
-/// assert_eq!(tables.read_entry(PhysAddr::new(0x1008)), Ok(0x2007));
-/// assert_eq!(tables.read_entry(PhysAddr::new(0x1010)), Ok(0));
-/// assert!(tables.read_entry(PhysAddr::new(0x2000)).is_err());
+/// let entries = [(0x1008, 0x2007)];
+/// let tables = SparseTables::new(&entries);
+/// assert_eq!(tables.read_entry(PhysAddr::new(0x1008), 8), Ok(0x2007));
+/// assert_eq!(tables.read_entry(PhysAddr::new(0x1010), 8), Ok(0));
+/// assert!(tables.read_entry(PhysAddr::new(0x2000), 8).is_err());
 /// ```
-#[derive(Clone, Debug, Default)]
-pub struct SparseTables {
-    entries: Vec<(u64, u64)>,
+#[derive(Clone, Copy, Debug)]
+pub struct SparseTables<'e> {
+    entries: &'e [(u64, u64)],
     zero_below: u64,
 }
 
-impl SparseTables {
+impl<'e> SparseTables<'e> {
     /// Memory that holds these entries, each a physical address and a value. Of two entries at one
     /// address the first counts.
-    pub fn new(entries: Vec<(u64, u64)>) -> Self {
+    pub const fn new(entries: &'e [(u64, u64)]) -> Self {
         Self { entries, zero_below: 0 }
     }
 
     /// The same, with memory everywhere below `limit`.
     #[must_use]
-    pub fn with_memory_below(self, limit: u64) -> Self {
+    pub const fn with_memory_below(self, limit: u64) -> Self {
         Self { zero_below: limit, ..self }
     }
 }
 
-impl TableMemory for SparseTables {
-    fn read_entry(&self, at: PhysAddr) -> Result<u64, OutsideMemory> {
+impl TableMemory for SparseTables<'_> {
+    fn read_entry(&self, at: PhysAddr, _bytes: u8) -> Result<u64, OutsideMemory> {
         let wanted = at.get();
         if let Some(&(_, value)) = self.entries.iter().find(|(address, _)| *address == wanted) {
             return Ok(value);
@@ -78,12 +78,53 @@ impl TableMemory for SparseTables {
     }
 }
 
-impl TableMemoryMut for SparseTables {
-    fn write_entry(&mut self, at: PhysAddr, entry: u64) -> Result<(), OutsideMemory> {
-        match self.entries.iter_mut().find(|(address, _)| *address == at.get()) {
-            Some((_, value)) => *value = entry,
-            None => self.entries.push((at.get(), entry)),
+/// A run of bytes as memory, from a physical address on.
+///
+/// ```
+/// use mmu_core::memory::{Bytes, TableMemory, TableMemoryMut};
+/// use mmu_core::PhysAddr;
+/// let mut memory = Bytes::new(PhysAddr::new(0x1000), [0; 0x2000]);
+/// memory.write_entry(PhysAddr::new(0x1004), 4, 0x2007)?;
+/// assert_eq!(memory.read_entry(PhysAddr::new(0x1000), 8), Ok(0x2007_0000_0000));
+/// # Ok::<(), mmu_core::memory::OutsideMemory>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Bytes<B> {
+    start: PhysAddr,
+    bytes: B,
+}
+
+impl<B: AsRef<[u8]>> Bytes<B> {
+    /// These bytes, from this physical address on.
+    pub const fn new(start: PhysAddr, bytes: B) -> Self {
+        Self { start, bytes }
+    }
+
+    fn place(&self, at: PhysAddr, bytes: u8) -> Result<core::ops::Range<usize>, OutsideMemory> {
+        let outside = OutsideMemory(at);
+        let from = at.get().checked_sub(self.start.get()).ok_or(outside)?;
+        let end = from.checked_add(bytes.into()).ok_or(outside)?;
+        if end > self.bytes.as_ref().len() as u64 {
+            return Err(outside);
         }
+        Ok(from as usize..end as usize)
+    }
+}
+
+impl<B: AsRef<[u8]>> TableMemory for Bytes<B> {
+    fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
+        let place = self.place(at, bytes)?;
+        let mut entry = [0; 8];
+        entry[..place.len()].copy_from_slice(&self.bytes.as_ref()[place]);
+        Ok(u64::from_le_bytes(entry))
+    }
+}
+
+impl<B: AsRef<[u8]> + AsMut<[u8]>> TableMemoryMut for Bytes<B> {
+    fn write_entry(&mut self, at: PhysAddr, bytes: u8, entry: u64) -> Result<(), OutsideMemory> {
+        let place = self.place(at, bytes)?;
+        let len = place.len();
+        self.bytes.as_mut()[place].copy_from_slice(&entry.to_le_bytes()[..len]);
         Ok(())
     }
 }

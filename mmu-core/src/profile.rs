@@ -32,6 +32,10 @@ bitflags! {
         const PKU = 1 << 5;
         /// Protection keys for supervisor pages, CPUID 7 ECX\[31\].
         const PKS = 1 << 6;
+        /// 4 MiB pages above 4 GiB, CPUID 1 EDX\[17\] (MODE-5).
+        const PSE36 = 1 << 7;
+        /// The page attribute table, CPUID 1 EDX\[16\]: without it its bits are reserved (MODE-7).
+        const PAT = 1 << 8;
     }
 }
 
@@ -82,6 +86,15 @@ impl Profile {
             Vendor::Intel => Pin::No,
             Vendor::Amd => Pin::Yes,
             Vendor::Unknown => Pin::Open,
+        }
+    }
+
+    /// PDPTE-4: are PDPTEs read during the walk rather than held in registers? No by the SDM; the
+    /// APM leaves it open.
+    pub(crate) const fn pdptes_are_walked(self) -> Pin {
+        match self.vendor {
+            Vendor::Intel => Pin::No,
+            Vendor::Amd | Vendor::Unknown => Pin::Open,
         }
     }
 

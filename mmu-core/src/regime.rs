@@ -8,6 +8,8 @@ use crate::state::ControlState;
 pub struct Choices {
     /// CODE-7: G in a PML4E is reserved.
     pub global_in_pml4e_is_reserved: bool,
+    /// PDPTE-4: PDPTEs are read during the walk.
+    pub pdptes_are_walked: bool,
     /// CODE-8: a fetch is reported with SMEP even while NXE=0.
     pub smep_alone_reports_fetch: bool,
 }
@@ -28,6 +30,7 @@ impl Regime {
     pub fn new(state: ControlState, profile: Profile) -> Self {
         let choices = Choices {
             global_in_pml4e_is_reserved: profile.global_in_pml4e_is_reserved() == Pin::Yes,
+            pdptes_are_walked: profile.pdptes_are_walked() == Pin::Yes,
             smep_alone_reports_fetch: profile.smep_alone_reports_fetch() != Pin::No,
         };
         Self { state, profile, choices }

@@ -32,12 +32,32 @@ macro_rules! rules {
 rules! {
     /// EFER.LMA decides long-mode paging, not CS.L.
     Mode1 = "MODE-1",
+    /// CR4.PSE matters in 32-bit paging only.
+    Mode3 = "MODE-3",
+    /// With CR4.PSE=0 PDE.PS is ignored, and the entry points to a table.
+    Mode4 = "MODE-4",
+    /// PSE-36: PDE bits 20:13 are address bits 39:32; those above MAXPHYADDR and bit 21 are reserved.
+    Mode5 = "MODE-5",
+    /// 4 MiB pages without PSE-36: PDE bits 21:13 are reserved.
+    Mode6 = "MODE-6",
+    /// Without PAT and with CR4.PSE=1 the PAT bits of 32-bit leaves are reserved.
+    Mode7 = "MODE-7",
     /// In long mode the base of CR3 is bits MAXPHYADDR-1:12; the flags below never enter it.
     Mode8 = "MODE-8",
     /// 1 GiB pages need the CPUID bit; without it PS in a PDPTE is reserved.
     Mode10 = "MODE-10",
     /// PAT is bit 7 in a 4 KiB PTE and bit 12 in a large leaf; neither is part of the address.
     Mode11 = "MODE-11",
+    /// With CR0.PG=0 the linear address, cut to 32 bits, is the physical address.
+    Mode12 = "MODE-12",
+    /// A walk uses the PDPTE registers; a later edit in memory is not seen.
+    Pdpte1 = "PDPTE-1",
+    /// Reserved bits of a PDPTE: #GP(0) on the load, and nothing is loaded.
+    Pdpte2 = "PDPTE-2",
+    /// PDPTEs have no rights and no A, and restrict nothing.
+    Pdpte3 = "PDPTE-3",
+    /// Some processors read PDPTEs during the walk; a bad one is then a page fault (choice).
+    Pdpte4 = "PDPTE-4",
     /// An entry with P=0 ends the walk; its other bits are not checked.
     Code1 = "CODE-1",
     /// The first bad entry from the top ends the walk; rights are judged on a whole translation.
@@ -74,6 +94,9 @@ rules! {
     Right5 = "RIGHT-5",
     /// Keys come from the leaf only; WD spares the supervisor while CR0.WP=0.
     Right6 = "RIGHT-6",
+    /// A shadow-stack page is read-only and dirty in the leaf and writable above; user and supervisor
+    /// must match.
+    Right7 = "RIGHT-7",
     /// CLFLUSH counts as a load.
     Right8 = "RIGHT-8",
     /// A is set in every entry used by a completed translation; D in the leaf, on a write only.
@@ -84,12 +107,16 @@ rules! {
     Ad3 = "AD-3",
     /// Speculation may set A without an access (choice).
     Ad5 = "AD-5",
+    /// One entry used at two levels gets both updates.
+    Ad6 = "AD-6",
     /// A write that faults on its second page stores nothing; A and D of the first may be set.
     Ad7 = "AD-7",
     /// A non-canonical address is #SS(0) on the stack and #GP(0) elsewhere, without a walk.
     Canon1 = "CANON-1",
     /// Every byte of an access must be canonical, and is tested before the walk.
     Canon2 = "CANON-2",
+    /// LAM and UAI strip bits of data addresses before the check, not of fetches.
+    Canon4 = "CANON-4",
     /// A table where there is no memory is the machine's own work (choice).
     Out1 = "OUT-1",
 }

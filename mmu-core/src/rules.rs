@@ -9,7 +9,7 @@ use crate::address::{PhysAddr, VirtAddr};
 use crate::fault::{Fault, PageFaultCode, Vector};
 use crate::format::{EntryBits, EntryKind, Format, Level};
 use crate::regime::Regime;
-use crate::state::{Cr0, Cr4, Efer};
+use crate::state::{CR3_LAM_U48, CR3_LAM_U57, Cr0, Cr4, Efer};
 use bitflags::bitflags;
 
 bitflags! {
@@ -50,6 +50,8 @@ bitflags! {
         const SMAP = 1 << 4;
         /// A protection key (RIGHT-5).
         const KEY = 1 << 5;
+        /// A shadow-stack access to a page that is no shadow stack of its kind (RIGHT-7).
+        const SHADOW_STACK = 1 << 6;
     }
 }
 
@@ -64,6 +66,30 @@ pub enum Cause {
 
 /// The decisions of a walk. The defaults are the reference.
 pub trait Rules: Copy {
+    /// The linear address that is translated: LAM and UAI strip bits of data addresses (CANON-4;
+    /// SDM "Linear-Address Masking", APM "Upper Address Ignore"). `None` when LAM's bit differs from
+    /// bit 63.
+    fn masked_address(&self, access: &Access, regime: &Regime) -> Option<VirtAddr> {
+        let state = &regime.state;
+        let address = access.address.get();
+        if access.kind == AccessKind::Fetch || access.implicit {
+            return Some(access.address);
+        }
+        if state.efer.contains(Efer::UAIE) {
+            // Bits 63:57 are ignored: as if they repeated bit 56.
+            return Some(VirtAddr::new(((address << 7) as i64 >> 7) as u64));
+        }
+        let five_levels = state.cr4.contains(Cr4::LA57);
+        let kept = match address >> 63 {
+            0 if state.cr3 & CR3_LAM_U57 != 0 => 57,
+            0 if state.cr3 & CR3_LAM_U48 != 0 => 48,
+            1 if state.cr4.contains(Cr4::LAM_SUP) => 48 + 9 * u8::from(five_levels),
+            _ => return Some(access.address),
+        };
+        let extended = VirtAddr::new(address).sign_extended(kept);
+        (extended.get() >> 63 == address >> 63).then_some(extended)
+    }
+
     /// Whether every byte of the access has a canonical address (CANON-2).
     fn is_canonical(&self, access: &Access, address_bits: u8) -> bool {
         access.address.is_canonical(address_bits) && access.last_byte().is_canonical(address_bits)
@@ -128,13 +154,23 @@ pub trait Rules: Copy {
     }
 
     /// Why a whole translation with these rights denies the access; empty when it is allowed.
-    fn denial(&self, rights: Rights, leaf: u64, access: &Access, regime: &Regime) -> Denial {
+    ///
+    /// `above` are the rights without the leaf's.
+    fn denial(
+        &self,
+        above: Rights,
+        rights: Rights,
+        leaf: u64,
+        access: &Access,
+        regime: &Regime,
+    ) -> Denial {
         let mut denial = Denial::empty();
         let user = access.is_user();
         let fetch = access.kind == AccessKind::Fetch;
         denial.set(Denial::SUPERVISOR_PAGE, user && !rights.contains(Rights::USER));
         denial.set(Denial::READ_ONLY, self.write_denied(rights, access, regime));
         denial.set(Denial::EXECUTE_DISABLED, fetch && !rights.contains(Rights::EXECUTE));
+        denial.set(Denial::SHADOW_STACK, self.shadow_stack_denied(above, rights, leaf, access));
         denial.set(Denial::SMEP, self.smep_denied(rights, access, regime));
         denial.set(Denial::SMAP, self.smap_denied(rights, access, regime));
         denial.set(Denial::KEY, self.key_denied(rights, leaf, access, regime));
@@ -144,8 +180,26 @@ pub trait Rules: Copy {
     /// R/W: obeyed by the user always, by the supervisor while CR0.WP=1 (RIGHT-2).
     fn write_denied(&self, rights: Rights, access: &Access, regime: &Regime) -> bool {
         self.is_write(access)
+            && !access.shadow_stack
             && !rights.contains(Rights::WRITE)
             && (access.is_user() || regime.state.cr0.contains(Cr0::WP))
+    }
+
+    /// A shadow-stack page is read-only and dirty in its leaf and writable above; a user's belongs
+    /// to the user, a supervisor's to the supervisor (RIGHT-7; SDM "Shadow-Stack Accesses").
+    fn shadow_stack_denied(
+        &self,
+        above: Rights,
+        rights: Rights,
+        leaf: u64,
+        access: &Access,
+    ) -> bool {
+        let leaf = EntryBits::from_bits_retain(leaf);
+        let is_shadow_stack = above.contains(Rights::WRITE)
+            && !leaf.contains(EntryBits::RW)
+            && leaf.contains(EntryBits::D);
+        let is_users = rights.contains(Rights::USER);
+        access.shadow_stack && !(is_shadow_stack && is_users == access.is_user())
     }
 
     /// SMEP, which does not depend on NXE (RIGHT-3).
@@ -202,6 +256,7 @@ pub trait Rules: Copy {
         code.set(PageFaultCode::RSVD, matches!(cause, Cause::Entry(EntryError::Reserved(_))));
         let fetch = access.kind == AccessKind::Fetch;
         code.set(PageFaultCode::I, fetch && self.reports_fetch(regime));
+        code.set(PageFaultCode::SS, access.shadow_stack);
         let key = matches!(cause, Cause::Denied(denial) if denial.contains(Denial::KEY));
         code.set(PageFaultCode::PK, key);
         code

@@ -21,6 +21,8 @@ bitflags! {
     /// CR4, the bits that matter to paging. Other bits are kept.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct Cr4: u64 {
+        /// 4 MiB pages in 32-bit paging (MODE-3).
+        const PSE = 1 << 4;
         /// Physical-address extension: entries of 64 bits.
         const PAE = 1 << 5;
         /// Global pages.
@@ -37,8 +39,14 @@ bitflags! {
         const SMAP = 1 << 21;
         /// Protection keys for user pages (RIGHT-5).
         const PKE = 1 << 22;
+        /// PCIDs: CR3\[11:0\] names an address space (MODE-8).
+        const PCIDE = 1 << 17;
+        /// Control-flow enforcement: shadow stacks exist (RIGHT-7).
+        const CET = 1 << 23;
         /// Protection keys for supervisor pages (RIGHT-5).
         const PKS = 1 << 24;
+        /// Linear-address masking of supervisor addresses (CANON-4).
+        const LAM_SUP = 1 << 28;
         const _ = !0;
     }
 
@@ -51,9 +59,16 @@ bitflags! {
         const LMA = 1 << 10;
         /// XD bits mean something (CODE-3).
         const NXE = 1 << 11;
+        /// AMD's upper-address ignore (CANON-4).
+        const UAIE = 1 << 20;
         const _ = !0;
     }
 }
+
+/// CR3: linear-address masking of user addresses leaves 57 bits (CANON-4).
+pub const CR3_LAM_U57: u64 = 1 << 61;
+/// CR3: linear-address masking of user addresses leaves 48 bits (CANON-4).
+pub const CR3_LAM_U48: u64 = 1 << 62;
 
 /// The paging mode that the control state selects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,10 +83,12 @@ pub enum PagingMode {
     FourLevel,
     /// Five levels, 57-bit linear addresses.
     FiveLevel,
+    /// The textbook's flat table: software only.
+    Linear,
 }
 
 impl PagingMode {
-    /// Every mode, simplest first.
+    /// Every mode that a processor has, simplest first.
     pub const ALL: [Self; 5] =
         [Self::Unpaged, Self::Bits32, Self::Pae, Self::FourLevel, Self::FiveLevel];
 
@@ -83,6 +100,7 @@ impl PagingMode {
             Self::Pae => "pae",
             Self::FourLevel => "4level",
             Self::FiveLevel => "5level",
+            Self::Linear => "linear",
         }
     }
 }
@@ -108,6 +126,8 @@ pub struct ControlState {
     pub pkru: u32,
     /// `IA32_PKRS`: the same for supervisor pages.
     pub pkrs: u32,
+    /// The PDPTE registers of PAE paging, as loaded by the last MOV that loads them (PDPTE-1).
+    pub pdptes: [u64; 4],
     /// EFLAGS.AC, which lets an explicit supervisor access pass SMAP.
     pub ac: bool,
 }
@@ -122,6 +142,7 @@ impl ControlState {
             efer: Efer::LME | Efer::LMA | Efer::NXE,
             pkru: 0,
             pkrs: 0,
+            pdptes: [0; 4],
             ac: false,
         }
     }

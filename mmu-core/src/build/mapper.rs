@@ -65,10 +65,10 @@ impl From<OutsideMemory> for MapError {
 /// ```
 /// use mmu_core::build::{FrameRange, Mapper};
 /// use mmu_core::format::{EntryBits, FourLevel};
-/// use mmu_core::memory::SparseTables;
+/// use mmu_core::memory::Bytes;
 /// use mmu_core::{Access, ControlState, Mmu, PageSize, PhysAddr, Profile, Ring, VirtAddr};
 ///
-/// let mut memory = SparseTables::default().with_memory_below(0x10_0000);
+/// let mut memory = Bytes::new(PhysAddr::new(0), [0; 0x10000]);
 /// let state = ControlState::long_mode(0x1000);
 /// let frames = FrameRange::new(PhysAddr::new(0x2000), 16);
 /// let mut mapper =
@@ -120,24 +120,23 @@ impl<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'m, F, M, A> {
         if !frame.is_aligned(size) {
             return Err(MapError::Misaligned(frame.get(), size));
         }
-        if frame.get() & !(F::ADDRESS_FIELD & !self.regime.profile.bits_above_physical()) != 0 {
+        if frame.get() >> self.regime.profile.physical_address_bits != 0 {
             return Err(MapError::AboveMaxPhysical(frame));
         }
         let mut table = self.root;
         for level in F::LEVELS {
-            let at = table + page.index(level.shift, level.index_bits) * 8;
-            let entry = self.memory.read_entry(at)?;
+            let at = table + page.index(level.shift, level.index_bits) * u64::from(F::ENTRY_BYTES);
+            let entry = self.memory.read_entry(at, F::ENTRY_BYTES)?;
             let present = entry & EntryBits::P.bits() != 0;
             if level.shift == size.shift() {
                 if present {
                     return Err(MapError::Overlap(page));
                 }
-                let large = if level.number > 1 { EntryBits::PS } else { EntryBits::empty() };
-                let leaf = frame.get() | (flags | EntryBits::P | large).bits();
-                return Ok(self.memory.write_entry(at, leaf)?);
+                let leaf = F::entry(level, EntryKind::Leaf, frame, flags | EntryBits::P);
+                return Ok(self.memory.write_entry(at, F::ENTRY_BYTES, leaf)?);
             }
             table = if !present {
-                self.add_table(at)?
+                self.add_table(level, at)?
             } else if F::is_leaf(level, entry, &self.regime) {
                 return Err(MapError::Overlap(page));
             } else {
@@ -155,8 +154,8 @@ impl<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'m, F, M, A> {
         self.check(page, size)?;
         let mut table = self.root;
         for level in F::LEVELS {
-            let at = table + page.index(level.shift, level.index_bits) * 8;
-            let entry = self.memory.read_entry(at)?;
+            let at = table + page.index(level.shift, level.index_bits) * u64::from(F::ENTRY_BYTES);
+            let entry = self.memory.read_entry(at, F::ENTRY_BYTES)?;
             if entry & EntryBits::P.bits() == 0 {
                 return Err(MapError::NotMapped(page));
             }
@@ -164,7 +163,7 @@ impl<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'m, F, M, A> {
                 if level.shift != size.shift() {
                     return Err(MapError::NotMapped(page));
                 }
-                self.memory.write_entry(at, 0)?;
+                self.memory.write_entry(at, F::ENTRY_BYTES, 0)?;
                 return Ok((F::address(level, EntryKind::Leaf, entry), Flush(page)));
             }
             table = F::address(level, EntryKind::Table, entry);
@@ -177,7 +176,12 @@ impl<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'m, F, M, A> {
         if page.offset(size.shift()) != 0 {
             return Err(MapError::Misaligned(page.get(), size));
         }
-        if !page.is_canonical(F::ADDRESS_BITS) {
+        let exists = if F::IS_LONG_MODE {
+            page.is_canonical(F::ADDRESS_BITS)
+        } else {
+            page.truncated(F::ADDRESS_BITS) == page
+        };
+        if !exists {
             return Err(MapError::NotCanonical(page));
         }
         let maps = |level: &&Level| level.shift == size.shift();
@@ -189,13 +193,14 @@ impl<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'m, F, M, A> {
     }
 
     /// Adds an empty table and the entry at `at` that points to it.
-    fn add_table(&mut self, at: PhysAddr) -> Result<PhysAddr, MapError> {
+    fn add_table(&mut self, level: &Level, at: PhysAddr) -> Result<PhysAddr, MapError> {
         let table = self.frames.allocate().ok_or(MapError::OutOfFrames)?;
         for slot in 0..512 {
-            self.memory.write_entry(table + slot * 8, 0)?;
+            self.memory.write_entry(table + slot * 8, 8, 0)?;
         }
         let flags = EntryBits::P | EntryBits::RW | EntryBits::US;
-        self.memory.write_entry(at, table.get() | flags.bits())?;
+        let entry = F::entry(level, EntryKind::Table, table, flags);
+        self.memory.write_entry(at, F::ENTRY_BYTES, entry)?;
         Ok(table)
     }
 }

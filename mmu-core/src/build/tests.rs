@@ -4,12 +4,14 @@ use super::{Flush, FrameRange, MapError, Mapper};
 use crate::access::{Access, Ring};
 use crate::address::{PageSize, PhysAddr, VirtAddr};
 use crate::format::{EntryBits, FourLevel};
-use crate::memory::{OutsideMemory, SparseTables, TableMemory, TableMemoryMut};
+use crate::memory::{Bytes, OutsideMemory, TableMemory, TableMemoryMut};
 use crate::profile::{Features, Profile, Vendor};
 use crate::state::ControlState;
 use crate::walk::Mmu;
 use PageSize::{Size1GiB, Size2MiB, Size4KiB};
 use proptest::prelude::*;
+use std::string::ToString;
+use std::vec::Vec;
 
 const SIZES: [PageSize; 3] = [Size4KiB, Size2MiB, Size1GiB];
 
@@ -33,13 +35,13 @@ impl Ram {
 }
 
 impl TableMemory for Ram {
-    fn read_entry(&self, at: PhysAddr) -> Result<u64, OutsideMemory> {
+    fn read_entry(&self, at: PhysAddr, _bytes: u8) -> Result<u64, OutsideMemory> {
         self.0.get(Self::slot(at)).copied().ok_or(OutsideMemory(at))
     }
 }
 
 impl TableMemoryMut for Ram {
-    fn write_entry(&mut self, at: PhysAddr, entry: u64) -> Result<(), OutsideMemory> {
+    fn write_entry(&mut self, at: PhysAddr, _bytes: u8, entry: u64) -> Result<(), OutsideMemory> {
         *self.0.get_mut(Self::slot(at)).ok_or(OutsideMemory(at))? = entry;
         Ok(())
     }
@@ -81,7 +83,7 @@ fn map_writes_the_entries_of_the_path() {
     // Present, writable and user on the way; what was asked for in the leaf.
     let path = [(0x1008, 0x2007), (0x2010, 0x3007), (0x3018, 0x4007)];
     for (at, entry) in path.into_iter().chain([(0x4020, 0x8000_0001_4000_0003)]) {
-        assert_eq!(ram.read_entry(PhysAddr::new(at)), Ok(entry), "at {at:#x}");
+        assert_eq!(ram.read_entry(PhysAddr::new(at), 8), Ok(entry), "at {at:#x}");
     }
     assert_eq!(ram.0.iter().filter(|entry| **entry != 0).count(), 4);
 }
@@ -95,7 +97,7 @@ fn map_sets_the_page_size_bit_of_large_pages_only() {
     ] {
         let mut ram = Ram::new();
         mapper(&mut ram).map(PAGE, FRAME, size, EntryBits::US).unwrap();
-        assert_eq!(ram.read_entry(PhysAddr::new(at)), Ok(entry), "{size:?}");
+        assert_eq!(ram.read_entry(PhysAddr::new(at), 8), Ok(entry), "{size:?}");
     }
 }
 
@@ -230,7 +232,7 @@ fn not_mapped() {
 
 #[test]
 fn outside() {
-    let mut nothing = SparseTables::default();
+    let mut nothing = Bytes::new(PhysAddr::new(0), [0_u8; 0]);
     let frames = FrameRange::new(PhysAddr::new(0x2000), FRAMES);
     let mut mapper = Mapper::<FourLevel, _, _>::new(state(), profile(), &mut nothing, frames);
     let refused = Err(MapError::Outside(OutsideMemory(PhysAddr::new(0x1008))));

@@ -105,17 +105,28 @@ impl<F: Format, R: Rules> Mmu<F, R> {
         access: &Access,
         trace: &mut T,
     ) -> Result<Translation, WalkError> {
+        if F::LEVELS.is_empty() {
+            trace.rule(Rule::Mode12);
+            let address = PhysAddr::new(address.get());
+            return Ok(Translation { address, rights: Rights::all(), leaf: 0 });
+        }
         if self.root.get() != self.regime.state.cr3 {
             trace.rule(Rule::Mode8);
         }
         let mut table = self.root;
         let mut rights = Rights::all();
         for (level, masks) in F::LEVELS.iter().zip(&self.reserved) {
-            let at = table + self.rules.index(level, address) * 8;
-            let entry = memory.read_entry(at).map_err(|outside| {
-                trace.rule(Rule::Out1);
-                WalkError::Outside(outside)
-            })?;
+            let index = self.rules.index(level, address);
+            let at = table + index * u64::from(F::ENTRY_BYTES);
+            let entry = if let Some(entry) = F::register(level, index, &self.regime) {
+                trace.rule(Rule::Pdpte1);
+                entry
+            } else {
+                memory.read_entry(at, F::ENTRY_BYTES).map_err(|outside| {
+                    trace.rule(Rule::Out1);
+                    WalkError::Outside(outside)
+                })?
+            };
             let is_leaf = self.rules.is_leaf::<F>(level, entry, &self.regime);
             let (kind, reserved) = if is_leaf {
                 (EntryKind::Leaf, masks.leaf)
@@ -127,14 +138,22 @@ impl<F: Format, R: Rules> Mmu<F, R> {
                 self.trace_entry_error(level, kind, error, rights, access, trace);
                 return Err(WalkError::Fault(Cause::Entry(error)));
             }
-            rights = self.rules.combine(rights, entry);
+            let above = rights;
+            if level.has_flags {
+                rights = self.rules.combine(above, entry);
+            }
             trace.step(Step { level, kind, at, entry, rights, error: None });
+            if T::WANTED
+                && let Some(rule) = F::rule_at_work(level, kind, entry, &self.regime)
+            {
+                trace.rule(rule);
+            }
             let next = self.rules.address::<F>(level, kind, entry);
             if !is_leaf {
                 table = next;
                 continue;
             }
-            let denial = self.rules.denial(rights, entry, access, &self.regime);
+            let denial = self.rules.denial(above, rights, entry, access, &self.regime);
             self.trace_leaf(level, entry, rights, denial, access, trace);
             if !denial.is_empty() {
                 return Err(WalkError::Fault(Cause::Denied(denial)));
@@ -172,7 +191,7 @@ impl<F: Format, R: Rules> Mmu<F, R> {
         // The rights so far would have denied the access, had rights been judged on the way. Only
         // these count: SMEP, SMAP and the key wait for the entries below.
         let final_already = Denial::SUPERVISOR_PAGE | Denial::READ_ONLY | Denial::EXECUTE_DISABLED;
-        if self.rules.denial(rights, 0, access, &self.regime).intersects(final_already) {
+        if self.rules.denial(rights, rights, 0, access, &self.regime).intersects(final_already) {
             trace.rule(Rule::Code2);
         }
     }
@@ -206,13 +225,14 @@ impl<F: Format, R: Rules> Mmu<F, R> {
         let keys = (state.cr4.contains(Cr4::PKE) && state.pkru != 0)
             || (state.cr4.contains(Cr4::PKS) && state.pkrs != 0);
         for (decided, rule) in [
-            (leaf & pat != 0, Rule::Mode11),
+            (level.has_flags && leaf & pat != 0, Rule::Mode11),
             (denial.intersects(ordinary), Rule::Right1),
             (up_to_wp, Rule::Right2),
             (denial.contains(Denial::SMEP), Rule::Right3),
             (denial.contains(Denial::SMAP) || excused_by_ac, Rule::Right4),
             (keys, Rule::Right5),
             (denial.contains(Denial::KEY), Rule::Right6),
+            (access.shadow_stack, Rule::Right7),
             (access.kind == crate::AccessKind::Clflush, Rule::Right8),
         ] {
             if decided {

@@ -17,7 +17,7 @@ use crate::profile::Pin;
 use crate::regime::{Choices, Regime};
 use crate::rule::{Rule, RuleSet};
 use crate::rules::{Cause, Denial, Rules};
-use crate::state::{Cr4, Efer};
+use crate::state::{Cr4, Efer, PagingMode};
 use arrayvec::ArrayVec;
 
 const ACCESSED: u64 = EntryBits::A.bits();
@@ -29,44 +29,68 @@ impl<F: Format, R: Rules> Mmu<F, R> {
     /// Memory is only read: the prediction says what the tables are to look like afterwards.
     pub fn predict<M: TableMemory>(&self, memory: &M, access: &Access) -> Prediction {
         let mut found = Prediction { alternatives: ArrayVec::new(), rules: RuleSet::default() };
-        if !self.rules.is_canonical(access, F::ADDRESS_BITS) {
-            found.rules.insert(Rule::Canon1);
-            if access.crosses_page() {
-                found.rules.insert(Rule::Canon2);
-            }
+        let Some(masked) = self.canonical_access(access, &mut found.rules) else {
             let outcome = Outcome::Fault(self.rules.non_canonical_fault(access));
             found.add(Alternative { outcome, updates: ArrayVec::new(), choice: None });
             return found;
-        }
-        self.predict_with(memory, access, None, &mut found);
-        for (choices, rule, member) in self.other_choices(access) {
+        };
+        self.predict_with(memory, &masked, None, &mut found);
+        for (choices, rule, member) in self.other_choices(&masked) {
             let other = Self::with_regime(self.rules, Regime { choices, ..self.regime });
-            other.predict_with(memory, access, Some((rule, member)), &mut found);
+            other.predict_with(memory, &masked, Some((rule, member)), &mut found);
         }
         found.name_first_member();
         found
     }
 
+    /// The access with the linear address that is translated: masked in long mode, cut to 32 bits
+    /// elsewhere. `None` when it is not canonical.
+    fn canonical_access(&self, access: &Access, rules: &mut RuleSet) -> Option<Access> {
+        if !F::IS_LONG_MODE {
+            let address = access.address.truncated(F::ADDRESS_BITS);
+            return Some(Access { address, ..*access });
+        }
+        let masked = self.rules.masked_address(access, &self.regime);
+        if masked != Some(access.address) {
+            rules.insert(Rule::Canon4);
+        }
+        let access = masked.map_or(*access, |address| Access { address, ..*access });
+        if masked.is_some() && self.rules.is_canonical(&access, F::ADDRESS_BITS) {
+            return Some(access);
+        }
+        rules.insert(Rule::Canon1);
+        if access.crosses_page() {
+            rules.insert(Rule::Canon2);
+        }
+        None
+    }
+
     /// The combinations of open choices that the regime does not take and that could matter here.
     fn other_choices(&self, access: &Access) -> ArrayVec<(Choices, Rule, &'static str), 3> {
         let Regime { state, profile, choices } = self.regime;
-        let global_open = profile.global_in_pml4e_is_reserved() == Pin::Open;
+        let global_open = F::IS_LONG_MODE && profile.global_in_pml4e_is_reserved() == Pin::Open;
+        let registers_open = F::MODE == PagingMode::Pae && profile.pdptes_are_walked() == Pin::Open;
         let fetch_bit_open = access.kind == AccessKind::Fetch
             && state.cr4.contains(Cr4::SMEP)
             && !state.efer.contains(Efer::NXE)
             && profile.smep_alone_reports_fetch() == Pin::Open;
-        let reserved = Choices { global_in_pml4e_is_reserved: true, ..choices };
         let silent = |choices| Choices { smep_alone_reports_fetch: false, ..choices };
         let mut others = ArrayVec::new();
+        // At most one of these two: they belong to different modes.
         if global_open {
+            let reserved = Choices { global_in_pml4e_is_reserved: true, ..choices };
             others.push((reserved, Rule::Code7, "G in a PML4E is reserved"));
         }
-        if fetch_bit_open {
-            others.push((silent(choices), Rule::Code8, "I/D is 0 with SMEP alone"));
+        if registers_open {
+            let walked = Choices { pdptes_are_walked: true, ..choices };
+            others.push((walked, Rule::Pdpte4, "PDPTEs are read during the walk"));
         }
-        if global_open && fetch_bit_open {
-            let both = "G in a PML4E is reserved and I/D is 0 with SMEP alone";
-            others.push((silent(reserved), Rule::Code7, both));
+        if fetch_bit_open {
+            let both = others.last().copied();
+            others.push((silent(choices), Rule::Code8, "I/D is 0 with SMEP alone"));
+            if let Some((choices, rule, member)) = both {
+                others.push((silent(choices), rule, member));
+            }
         }
         others
     }
@@ -107,6 +131,8 @@ impl<F: Format, R: Rules> Mmu<F, R> {
             return Ok(());
         }
         let next_page = access.address.wrapping_add(first_len as u64);
+        let next_page =
+            if F::IS_LONG_MODE { next_page } else { next_page.truncated(F::ADDRESS_BITS) };
         let second = self.walk_page(memory, next_page, access.size - first_len, access, found)?;
         let outcome = match (&first.end, &second.end) {
             (End::Page(..), End::Page(..)) => first.outcome().followed_by(&second.outcome()),
@@ -187,7 +213,9 @@ impl<F: Format, R: Rules> Mmu<F, R> {
             };
             // A page after the one that faulted is reached by speculation only.
             let open_by = if number > 0 && !first_completes { Rule::Ad5 } else { open_by };
-            for step in page.path.steps.iter().filter(|step| step.error.is_none()) {
+            for step in
+                page.path.steps.iter().filter(|step| step.error.is_none() && step.level.has_flags)
+            {
                 let is_leaf = step.kind == EntryKind::Leaf;
                 let mut bits = 0;
                 if self.rules.sets_accessed(step.level) {
@@ -201,17 +229,25 @@ impl<F: Format, R: Rules> Mmu<F, R> {
                 let open_by = if open_by == Rule::Ad3 && !is_leaf { Rule::Ad2 } else { open_by };
                 found.rules.insert(open_by);
                 let (at, level, before) = (step.at, step.level, step.entry);
-                merge(&mut updates, EntryUpdate { at, level, before, must_set, may_set, open_by });
+                let update = EntryUpdate { at, level, before, must_set, may_set, open_by };
+                merge(&mut updates, update, &mut found.rules);
             }
         }
         updates
     }
 }
 
-/// Adds an update; an entry met before gets the bits of both.
-fn merge(updates: &mut ArrayVec<EntryUpdate, MAX_ENTRIES>, update: EntryUpdate) {
+/// Adds an update; an entry met before gets the bits of both (AD-6, when at another level).
+fn merge(
+    updates: &mut ArrayVec<EntryUpdate, MAX_ENTRIES>,
+    update: EntryUpdate,
+    rules: &mut RuleSet,
+) {
     match updates.iter_mut().find(|known| known.at == update.at) {
         Some(known) => {
+            if known.level != update.level {
+                rules.insert(Rule::Ad6);
+            }
             known.must_set |= update.must_set;
             known.may_set |= update.may_set;
         }
@@ -239,6 +275,7 @@ impl Prediction {
             first.choice = Some(match rule {
                 Rule::Code7 => (rule, "G in a PML4E is ignored"),
                 Rule::Code8 => (rule, "I/D is 1 with SMEP alone"),
+                Rule::Pdpte4 => (rule, "PDPTEs are in registers"),
                 _ => (rule, "the lower page is reported"),
             });
         }
@@ -286,7 +323,7 @@ struct OutsideReads<'a, M> {
 }
 
 impl<M: TableMemory> TableMemory for OutsideReads<'_, M> {
-    fn read_entry(&self, at: PhysAddr) -> Result<u64, OutsideMemory> {
-        Ok(self.memory.read_entry(at).unwrap_or(self.value))
+    fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
+        Ok(self.memory.read_entry(at, bytes).unwrap_or(self.value & (u64::MAX >> (64 - 8 * bytes))))
     }
 }

@@ -10,6 +10,7 @@ use crate::profile::{Features, Profile, Vendor};
 use crate::state::{ControlState, Cr0, Cr4, Efer};
 use crate::walk::{Mmu, Path};
 use proptest::prelude::*;
+use std::vec::Vec;
 
 const P: u64 = 1 << 0;
 const RW: u64 = 1 << 1;
@@ -30,7 +31,7 @@ const PAGE: u64 = 0x80_8060_4000;
 struct Slots([u64; 5]);
 
 impl TableMemory for Slots {
-    fn read_entry(&self, at: PhysAddr) -> Result<u64, OutsideMemory> {
+    fn read_entry(&self, at: PhysAddr, _bytes: u8) -> Result<u64, OutsideMemory> {
         let slot = (at.get() & 0xfff) / 8;
         Ok(self.0[slot as usize - 1])
     }

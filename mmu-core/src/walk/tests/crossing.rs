@@ -7,6 +7,7 @@ use super::{
 use crate::access::Ring::{Three, Zero};
 use crate::access::{AccessKind, Segment};
 use crate::fault::Vector;
+use std::vec::Vec;
 
 /// Four bytes of eight lie in the mapped page, four in the next.
 const EDGE: u64 = 0x80_8060_4ffc;

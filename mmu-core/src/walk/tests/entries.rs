@@ -6,6 +6,7 @@ use super::{
 use crate::access::Ring::{Three, Zero};
 use crate::format::Format;
 use crate::state::{ControlState, Efer, PagingMode};
+use std::vec::Vec;
 
 /// The entries of the 4 KiB page's path, root first.
 const PATH: [u64; 4] = [PML4E, PDPTE, PDE, PTE];

@@ -21,7 +21,7 @@ use crate::profile::{Features, Profile, Vendor};
 use crate::rule::Rule;
 use crate::state::{ControlState, Cr0, Cr4, Efer};
 use crate::walk::Mmu;
-use alloc::vec::Vec;
+use std::vec::Vec;
 
 /// The bits of an entry (SDM "Formats of CR3 and Paging-Structure Entries"), spelled out again so
 /// that a wrong constant in the crate cannot hide.
@@ -147,7 +147,7 @@ impl Machine {
     }
 
     fn does(&self, access: Access) -> Checked {
-        let memory = SparseTables::new(self.entries.clone());
+        let memory = SparseTables::new(&self.entries);
         Checked(Mmu::<FourLevel>::new(self.state, self.profile).predict(&memory, &access))
     }
 
