@@ -31,6 +31,9 @@ pub struct Control {
     /// [`PROBE_LIMIT`], or [`u64::MAX`] if it found none. Anything else than the limit means that
     /// the processor read another descriptor table than the guest's.
     pub descriptor_limit: u64,
+    /// From the guest, once: in how many of the five modes the reference walk, run in the guest,
+    /// ends where it must.
+    pub modes_walked: u64,
 }
 
 /// The limit in the guest's descriptor of ring-3 data: no other system has this one.

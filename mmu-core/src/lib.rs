@@ -51,6 +51,7 @@ extern crate std;
 pub mod access;
 pub mod address;
 pub mod build;
+pub mod control;
 pub mod fault;
 pub mod format;
 pub mod memory;

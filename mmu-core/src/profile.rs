@@ -36,6 +36,12 @@ bitflags! {
         const PSE36 = 1 << 7;
         /// The page attribute table, CPUID 1 EDX\[16\]: without it its bits are reserved (MODE-7).
         const PAT = 1 << 8;
+        /// 57-bit linear addresses, CPUID 7 ECX\[16\].
+        const LA57 = 1 << 9;
+        /// Process-context identifiers, CPUID 1 ECX\[17\].
+        const PCID = 1 << 10;
+        /// Linear-address masking, CPUID 7.1 EAX\[26\] (CANON-4).
+        const LAM = 1 << 11;
     }
 }
 

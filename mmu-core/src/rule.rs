@@ -32,6 +32,8 @@ macro_rules! rules {
 rules! {
     /// EFER.LMA decides long-mode paging, not CS.L.
     Mode1 = "MODE-1",
+    /// CR4.LA57 cannot change while paging in long mode: #GP.
+    Mode2 = "MODE-2",
     /// CR4.PSE matters in 32-bit paging only.
     Mode3 = "MODE-3",
     /// With CR4.PSE=0 PDE.PS is ignored, and the entry points to a table.
@@ -44,6 +46,8 @@ rules! {
     Mode7 = "MODE-7",
     /// In long mode the base of CR3 is bits MAXPHYADDR-1:12; the flags below never enter it.
     Mode8 = "MODE-8",
+    /// CR3 bit 63 with PCIDE=1 asks for no flush and is not stored.
+    Mode9 = "MODE-9",
     /// 1 GiB pages need the CPUID bit; without it PS in a PDPTE is reserved.
     Mode10 = "MODE-10",
     /// PAT is bit 7 in a 4 KiB PTE and bit 12 in a large leaf; neither is part of the address.

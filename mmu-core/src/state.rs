@@ -13,6 +13,10 @@ bitflags! {
         const ET = 1 << 4;
         /// The supervisor obeys R/W too (RIGHT-2).
         const WP = 1 << 16;
+        /// Not write-through: its change loads PDPTEs (PDPTE-1).
+        const NW = 1 << 29;
+        /// Cache disable: its change loads PDPTEs (PDPTE-1).
+        const CD = 1 << 30;
         /// Paging.
         const PG = 1 << 31;
         const _ = !0;

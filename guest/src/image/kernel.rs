@@ -1,6 +1,7 @@
 //! The ring-3 kernel: takes a batch, writes its page tables, has its accesses made, says so.
 
 use crate::descriptors::USER_DATA;
+use crate::self_test;
 use core::arch::asm;
 use guest::layout::{Arena, CONTROL};
 use guest::mailbox::{Control, Doorbell};
@@ -18,7 +19,10 @@ extern "C" fn kernel() -> ! {
     let control = CONTROL as *mut Control;
     let mut completed = 0;
     // SAFETY: as in the loop below.
-    unsafe { (&raw mut (*control).descriptor_limit).write_volatile(own_descriptor_limit()) };
+    unsafe {
+        (&raw mut (*control).descriptor_limit).write_volatile(own_descriptor_limit());
+        (&raw mut (*control).modes_walked).write_volatile(self_test::modes_walked());
+    }
     loop {
         // SAFETY: the control page is mapped, writable, aligned, and all its values are valid; the
         // host changes it only between the doorbell and its answer, and volatile sees that.

@@ -14,6 +14,8 @@ mod descriptors;
 mod kernel;
 #[cfg(bare_metal)]
 mod memory;
+#[cfg(bare_metal)]
+mod self_test;
 
 #[cfg(bare_metal)]
 core::arch::global_asm!(

@@ -14,5 +14,19 @@ macro_rules! function {
     };
 }
 
+// Compares forwards; the difference of the first bytes that differ, or 0.
+function!(
+    memcmp,
+    "xor eax, eax",
+    "mov rcx, rdx",
+    "cmp rcx, rcx",
+    "repe cmpsb",
+    "je 2f",
+    "movzx eax, byte ptr [rdi - 1]",
+    "movzx ecx, byte ptr [rsi - 1]",
+    "sub eax, ecx",
+    "2: ret"
+);
+function!(bcmp, "jmp memcmp");
 function!(memcpy, "mov rax, rdi", "mov rcx, rdx", "rep movsb", "ret");
 function!(memset, "mov r8, rdi", "mov eax, esi", "mov rcx, rdx", "rep stosb", "mov rax, r8", "ret");

@@ -10,7 +10,8 @@ use crate::state::PagingMode;
 /// of `ENTRY` bytes (1, 2, 4 or 8). CR3 is the address of the table.
 ///
 /// Bit 0 of an entry says that the page is present; the bits above are the frame number. There are
-/// no rights and no accessed or dirty bits: the MMU translates, or it interrupts.
+/// no rights and no accessed or dirty bits: the MMU translates, or it interrupts. An access meets two
+/// pages at most: with pages of less than 4 KiB it must not be larger than a page.
 ///
 /// ```
 /// use mmu_core::format::Linear;

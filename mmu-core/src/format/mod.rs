@@ -62,6 +62,17 @@ impl Level {
     }
 }
 
+/// The levels of a mode's format, root first; for the flat table, which has parameters, none.
+pub const fn levels(mode: PagingMode) -> &'static [Level] {
+    match mode {
+        PagingMode::Unpaged | PagingMode::Linear => &[],
+        PagingMode::Bits32 => Bits32::LEVELS,
+        PagingMode::Pae => Pae::LEVELS,
+        PagingMode::FourLevel => FourLevel::LEVELS,
+        PagingMode::FiveLevel => FiveLevel::LEVELS,
+    }
+}
+
 /// What an entry is for: the reserved bits differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntryKind {

@@ -3,6 +3,7 @@
 //! [`Mmu::walk`] is the only walk in this crate. What it reports on the way goes to a [`Trace`];
 //! with the trace `()` it reports nothing and the compiler leaves the reporting out.
 
+mod any_mode;
 mod predict;
 #[cfg(test)]
 mod properties;
@@ -10,6 +11,7 @@ mod properties;
 mod tests;
 mod trace;
 
+pub use any_mode::{predict_in_mode, walk_in_mode};
 pub use trace::{Path, Step, Trace};
 
 use crate::access::Access;
@@ -107,7 +109,7 @@ impl<F: Format, R: Rules> Mmu<F, R> {
     ) -> Result<Translation, WalkError> {
         if F::LEVELS.is_empty() {
             trace.rule(Rule::Mode12);
-            let address = PhysAddr::new(address.get());
+            let address = PhysAddr::new(address.truncated(F::ADDRESS_BITS).get());
             return Ok(Translation { address, rights: Rights::all(), leaf: 0 });
         }
         if self.root.get() != self.regime.state.cr3 {
@@ -133,8 +135,9 @@ impl<F: Format, R: Rules> Mmu<F, R> {
             } else {
                 (EntryKind::Table, masks.table)
             };
+            let target = self.rules.address::<F>(level, kind, entry);
             if let Some(error) = self.rules.entry_error(entry, reserved) {
-                trace.step(Step { level, kind, at, entry, rights, error: Some(error) });
+                trace.step(Step { level, kind, at, entry, target, rights, error: Some(error) });
                 self.trace_entry_error(level, kind, error, rights, access, trace);
                 return Err(WalkError::Fault(Cause::Entry(error)));
             }
@@ -142,23 +145,27 @@ impl<F: Format, R: Rules> Mmu<F, R> {
             if level.has_flags {
                 rights = self.rules.combine(above, entry);
             }
-            trace.step(Step { level, kind, at, entry, rights, error: None });
+            trace.step(Step { level, kind, at, entry, target, rights, error: None });
             if T::WANTED
                 && let Some(rule) = F::rule_at_work(level, kind, entry, &self.regime)
             {
                 trace.rule(rule);
             }
-            let next = self.rules.address::<F>(level, kind, entry);
             if !is_leaf {
-                table = next;
+                table = target;
                 continue;
             }
-            let denial = self.rules.denial(above, rights, entry, access, &self.regime);
+            // A flat table has no rights to judge.
+            let denial = if level.has_flags {
+                self.rules.denial(above, rights, entry, access, &self.regime)
+            } else {
+                Denial::empty()
+            };
             self.trace_leaf(level, entry, rights, denial, access, trace);
             if !denial.is_empty() {
                 return Err(WalkError::Fault(Cause::Denied(denial)));
             }
-            let address = next + address.offset(level.shift);
+            let address = target + address.offset(level.shift);
             return Ok(Translation { address, rights, leaf: entry });
         }
         unreachable!("the last level of every format is a leaf")
@@ -224,6 +231,7 @@ impl<F: Format, R: Rules> Mmu<F, R> {
             && access.kind != crate::AccessKind::Fetch;
         let keys = (state.cr4.contains(Cr4::PKE) && state.pkru != 0)
             || (state.cr4.contains(Cr4::PKS) && state.pkrs != 0);
+        let keys = keys && F::IS_LONG_MODE;
         for (decided, rule) in [
             (level.has_flags && leaf & pat != 0, Rule::Mode11),
             (denial.intersects(ordinary), Rule::Right1),

@@ -18,6 +18,8 @@ pub struct Step {
     pub at: PhysAddr,
     /// Its value when it was read.
     pub entry: u64,
+    /// The physical address in it: of the next table, or of the page.
+    pub target: PhysAddr,
     /// The rights of the path down to it; without it, if it is bad.
     pub rights: Rights,
     /// What is wrong with it.

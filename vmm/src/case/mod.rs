@@ -7,10 +7,12 @@ pub use plain::sign_extend;
 pub use text::CaseError;
 
 use guest::stub::Form;
-use mmu_core::format::{EntryBits, FourLevel};
-use mmu_core::memory::SparseTables;
-use mmu_core::walk::Path;
-use mmu_core::{Access, AccessKind, ControlState, Mmu, PagingMode, Profile, VirtAddr};
+use mmu_core::format::{EntryBits, EntryKind};
+use mmu_core::memory::{OutsideMemory, TableMemory};
+use mmu_core::walk::{Path, walk_in_mode};
+use mmu_core::{
+    Access, AccessKind, ControlState, PagingMode, PhysAddr, Profile, Reference, VirtAddr,
+};
 
 /// One table entry of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,6 +40,20 @@ pub struct Case {
     pub value: u64,
 }
 
+/// The case's tables as memory to walk: the case's own copy, which no machine touches.
+impl TableMemory for Case {
+    fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
+        let frame = |address: u64| address >> 12;
+        let listed = self.entries.iter().find(|entry| entry.at == at.get());
+        if let Some(entry) = listed {
+            return Ok(entry.value & (u64::MAX >> (64 - 8 * bytes)));
+        }
+        let known = at.get() < TABLE_MEMORY_END
+            || self.entries.iter().any(|entry| frame(entry.at) == frame(at.get()));
+        if known { Ok(0) } else { Err(OutsideMemory(at)) }
+    }
+}
+
 /// The last physical address below which unlisted entries read 0; above, there is no memory for
 /// tables (OUT-1).
 const TABLE_MEMORY_END: u64 = guest::layout::LOW_MEMORY_END;
@@ -48,12 +64,6 @@ impl Case {
         self.state.mode()
     }
 
-    /// The tables as memory to walk: the case's own copy, which no machine touches.
-    pub fn tables(&self) -> SparseTables {
-        let entries = self.entries.iter().map(|entry| (entry.at, entry.value)).collect();
-        SparseTables::new(entries).with_memory_below(TABLE_MEMORY_END)
-    }
-
     /// How many bits of the entries on its path differ from a plain mapping, which is present,
     /// writable and a user's at every level, with every other flag 0. A, D, and the address do not
     /// count; PS does where no page of that size can be, and so does an address that is not
@@ -61,8 +71,11 @@ impl Case {
     pub fn unusual_bits(&self) -> u32 {
         let plain = EntryBits::P | EntryBits::RW | EntryBits::US;
         let counted = !(EntryBits::A | EntryBits::D).bits();
-        let canonical =
-            self.access.address.is_canonical(48) && self.access.last_byte().is_canonical(48);
+        let canonical = match self.mode() {
+            PagingMode::FourLevel => self.access_is_canonical(48),
+            PagingMode::FiveLevel => self.access_is_canonical(57),
+            _ => true,
+        };
         let mut met: Vec<u64> = Vec::new();
         let mut bits = u32::from(!canonical);
         for address in [self.access.address, self.access.last_byte()] {
@@ -76,18 +89,25 @@ impl Case {
         bits
     }
 
+    fn access_is_canonical(&self, bits: u8) -> bool {
+        [self.access.address, self.access.last_byte()].iter().all(|byte| byte.is_canonical(bits))
+    }
+
     /// The entries that a walk for `address` meets: place, value, and the bits that are address
     /// (with PS, where it makes the entry a large leaf).
     fn path(&self, address: VirtAddr) -> Vec<(u64, u64, u64)> {
         let mut path = Path::default();
-        let mmu = Mmu::<FourLevel>::new(self.state, self.profile);
-        let _ = mmu.walk(&self.tables(), address, &self.access, &mut path);
+        let at = (address, &self.access);
+        let _ = walk_in_mode(Reference, self.state, self.profile, self, at, &mut path);
         let describe = |step: &mmu_core::walk::Step| {
-            let above = self.profile.bits_above_physical();
-            let mut field = 0x000f_ffff_ffff_f000 & !above;
-            if step.kind == mmu_core::format::EntryKind::Leaf && step.level.number > 1 {
+            // The target's bits, as far as the entry has them in place.
+            let mut field = 0x000f_ffff_ffff_f000 & !self.profile.bits_above_physical();
+            if step.kind == EntryKind::Leaf && step.level.number > 1 {
                 field &= !((1 << step.level.shift) - 1);
                 field |= EntryBits::PS.bits();
+            }
+            if !step.level.has_flags {
+                field |= (EntryBits::RW | EntryBits::US).bits();
             }
             (step.at.get(), step.entry, field)
         };

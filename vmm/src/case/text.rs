@@ -74,6 +74,9 @@ struct StateText {
     pkru: Hex,
     #[serde(default = "zero")]
     pkrs: Hex,
+    /// PAE only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pdptes: Option<[Hex; 4]>,
     #[serde(default)]
     ac: bool,
 }
@@ -96,6 +99,8 @@ struct AccessText {
     segment: String,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     implicit: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    shadow_stack: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     instruction: Option<String>,
     #[serde(default = "zero")]
@@ -196,6 +201,7 @@ impl From<&Case> for CaseText {
                 efer: Hex(state.efer.bits()),
                 pkru: Hex(state.pkru.into()),
                 pkrs: Hex(state.pkrs.into()),
+                pdptes: (case.mode() == PagingMode::Pae).then(|| state.pdptes.map(Hex)),
                 ac: state.ac,
             },
             entries: case
@@ -210,6 +216,7 @@ impl From<&Case> for CaseText {
                 ring: if access.ring == Ring::Zero { 0 } else { 3 },
                 segment: name_of(access.segment, &SEGMENTS).into(),
                 implicit: access.implicit,
+                shadow_stack: access.shadow_stack,
                 instruction: Some(name_of(case.form, &instructions).into()),
                 value: Hex(case.value),
             },
@@ -237,22 +244,15 @@ impl TryFrom<CaseText> for Case {
             );
             return Err(CaseError::new("mode", problem));
         }
-        if mode != PagingMode::FourLevel {
-            return Err(CaseError::new(
-                "mode",
-                "expected \"4level\", the only mode that is modelled yet",
-            ));
-        }
         let mut entries: Vec<TableEntry> = Vec::new();
         for (i, EntryText { address: Hex(at), value: Hex(value) }) in
             text.entries.iter().enumerate()
         {
             let place = format!("entries[{i}].address");
-            if at % 8 != 0 {
-                return Err(CaseError::new(
-                    place,
-                    format!("expected a multiple of 8, found {at:#x}"),
-                ));
+            let bytes = if mode == PagingMode::Bits32 { 4 } else { 8 };
+            if at % bytes != 0 {
+                let problem = format!("expected a multiple of {bytes}, found {at:#x}");
+                return Err(CaseError::new(place, problem));
             }
             if entries.iter().any(|entry| entry.at == *at) {
                 return Err(CaseError::new(
@@ -282,6 +282,7 @@ impl StateText {
             efer: Efer::from_bits_retain(self.efer.0),
             pkru: key_rights("state.pkru", self.pkru)?,
             pkrs: key_rights("state.pkrs", self.pkrs)?,
+            pdptes: self.pdptes.map_or([0; 4], |pdptes| pdptes.map(|Hex(entry)| entry)),
             ac: self.ac,
         })
     }
@@ -315,6 +316,7 @@ impl AccessText {
             ring: named("access.ring", &self.ring.to_string(), &RINGS)?,
             segment: named("access.segment", &self.segment, &SEGMENTS)?,
             implicit: self.implicit,
+            shadow_stack: self.shadow_stack,
         };
         Ok((access, form))
     }

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 /// software, and compares every outcome.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
-struct Arguments {
+struct CommandLine {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
@@ -80,7 +80,7 @@ fn save(cases: &[Case]) -> std::io::Result<Option<String>> {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = CommandLine::parse();
     let result = match arguments.command {
         None => check::run(&arguments.check),
         Some(Command::Check(arguments)) => check::run(&arguments),

@@ -370,6 +370,7 @@ impl<'c> Draft<'c> {
             ring: self.ring,
             segment: self.segment,
             implicit: false,
+            shadow_stack: false,
         };
         let value = self.observable_value(rng.random());
         let profile = self.machine.profile;

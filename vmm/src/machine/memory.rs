@@ -83,14 +83,19 @@ impl GuestMemory {
 
 /// Tables in guest memory, walked from the host's side.
 impl TableMemory for GuestMemory {
-    fn read_entry(&self, at: PhysAddr) -> Result<u64, OutsideMemory> {
-        self.0.read_obj(GuestAddress(at.get())).map_err(|_| OutsideMemory(at))
+    fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
+        let mut entry = [0; 8];
+        self.0
+            .read_slice(&mut entry[..bytes.into()], GuestAddress(at.get()))
+            .map_err(|_| OutsideMemory(at))?;
+        Ok(u64::from_le_bytes(entry))
     }
 }
 
 /// Tables in guest memory, built from the host's side before the guest runs.
 impl TableMemoryMut for GuestMemory {
-    fn write_entry(&mut self, at: PhysAddr, entry: u64) -> Result<(), OutsideMemory> {
-        self.0.write_obj(entry, GuestAddress(at.get())).map_err(|_| OutsideMemory(at))
+    fn write_entry(&mut self, at: PhysAddr, bytes: u8, entry: u64) -> Result<(), OutsideMemory> {
+        let entry = &entry.to_le_bytes()[..bytes.into()];
+        self.0.write_slice(entry, GuestAddress(at.get())).map_err(|_| OutsideMemory(at))
     }
 }

@@ -6,10 +6,10 @@ use crate::finding::describe_expectation;
 use crate::observation::Run;
 use crate::verdict::{Verdict, describe_observation, judge};
 use crate::walker::Choice;
-use mmu_core::format::{EntryBits, EntryKind, Format, FourLevel};
+use mmu_core::format::{EntryBits, EntryKind, levels};
 use mmu_core::rules::{Cause, Denial, EntryError, Rights};
 use mmu_core::walk::{Path, Step, WalkError};
-use mmu_core::{AccessKind, Cr0, Cr4, Efer, Prediction, Ring, Rule, Segment, VirtAddr};
+use mmu_core::{AccessKind, Cr0, Cr4, Efer, PagingMode, Prediction, Ring, Rule, Segment, VirtAddr};
 use std::fmt::Write;
 
 /// The whole explanation of a case by a walker.
@@ -24,7 +24,7 @@ pub fn explain(case: &Case, walker: Choice) -> String {
         .iter()
         .all(|alternative| alternative.outcome.fault().is_none_or(|fault| fault.cr2.is_some()));
     for (address, (path, end)) in pages.iter().zip(walks) {
-        draw_address(&mut text, *address, is_walked.then_some(&path));
+        draw_address(&mut text, case.mode(), *address, is_walked.then_some(&path));
         if is_walked {
             draw_path(&mut text, case, &path, &end);
         } else {
@@ -115,8 +115,11 @@ fn describe_access(text: &mut String, case: &Case) {
 }
 
 /// The address split into the bits that index each level, as far as the walk went.
-fn draw_address(text: &mut String, address: VirtAddr, path: Option<&Path>) {
-    line(text, &format!("{:#018x}", address.get()));
+fn draw_address(text: &mut String, mode: PagingMode, address: VirtAddr, path: Option<&Path>) {
+    let is_long_mode = matches!(mode, PagingMode::FourLevel | PagingMode::FiveLevel);
+    let address = if is_long_mode { address } else { address.truncated(32) };
+    let digits = if is_long_mode { 18 } else { 10 };
+    let _ = writeln!(text, "{:#0digits$x}", address.get());
     let mut top = String::new();
     let mut middle = String::new();
     let mut bottom = String::new();
@@ -126,15 +129,17 @@ fn draw_address(text: &mut String, address: VirtAddr, path: Option<&Path>) {
         let _ = write!(middle, "{value:^width$}|");
         let _ = write!(bottom, "{name:^width$}|");
     };
-    let translated = FourLevel::ADDRESS_BITS;
-    field(format!("63:{translated}"), format!("{:#06x}", address.get() >> translated), "sign");
-    let mut shift = translated;
+    let levels = levels(mode);
+    let mut shift = levels.first().map_or(32, |level| level.shift + level.index_bits);
+    if is_long_mode {
+        field(format!("63:{shift}"), format!("{:#x}", address.get() >> shift), "sign");
+    }
     // A large page ends the split early; a walk that stops says nothing about the bits below.
     let is_leaf =
         |step: &Step| step.kind == EntryKind::Leaf && step.error != Some(EntryError::NotPresent);
     let large_at = path.and_then(|path| path.steps.iter().position(is_leaf));
-    let levels = large_at.map_or(FourLevel::LEVELS.len(), |index| index + 1);
-    for level in FourLevel::LEVELS.iter().take(levels) {
+    let met = large_at.map_or(levels.len(), |index| index + 1);
+    for level in &levels[..met] {
         let index = address.index(level.shift, level.index_bits);
         let name = level.entry_name.trim_end_matches('E');
         shift = level.shift;
@@ -176,25 +181,23 @@ fn draw_path(
 }
 
 fn draw_step(text: &mut String, case: &Case, step: &Step) {
-    let table = step.at.get() & !0xfff;
-    let index = (step.at.get() & 0xfff) / 8;
+    let bytes = if case.mode() == PagingMode::Bits32 { 4 } else { 8 };
+    let table_size = bytes << step.level.index_bits;
+    let table = step.at.get() & !(table_size - 1);
+    let index = (step.at.get() - table) / bytes;
     let name = step.level.entry_name;
-    let _ = writeln!(text, "{name:<6} at {} = {table:#x} + 8 * {index}", step.at);
+    let held = if step.level.has_flags { "" } else { ", held in a register" };
+    let _ = writeln!(text, "{name:<6} at {} = {table:#x} + {bytes} * {index}{held}", step.at);
     let target = match (step.error, step.kind) {
         (Some(_), _) => String::new(),
-        (None, EntryKind::Table) => {
-            let next = FourLevel::address(step.level, step.kind, step.entry);
-            format!("-> table {next}")
-        }
-        (None, EntryKind::Leaf) => {
-            let page = FourLevel::address(step.level, step.kind, step.entry);
-            format!("-> page {page}")
-        }
+        (None, EntryKind::Table) => format!("-> table {}", step.target),
+        (None, EntryKind::Leaf) => format!("-> page {}", step.target),
     };
     let flags = flags(case, step);
-    let decoded = format!("       {:#018x}  {flags:<22} {target}", step.entry);
+    let digits = 2 + 2 * bytes as usize;
+    let decoded = format!("       {:#0digits$x}  {flags:<22} {target}", step.entry);
     let _ = writeln!(text, "{}", decoded.trim_end());
-    if step.error.is_none() {
+    if step.error.is_none() && step.level.has_flags {
         let _ = writeln!(text, "       so far: {}", rights(step.rights));
     }
 }
@@ -249,6 +252,7 @@ fn reasons(denial: Denial) -> String {
         (Denial::SMEP, "SMEP forbids a supervisor fetch from a user page (RIGHT-3)"),
         (Denial::SMAP, "SMAP forbids a supervisor access to a user page (RIGHT-4)"),
         (Denial::KEY, "the protection key forbids it (RIGHT-5)"),
+        (Denial::SHADOW_STACK, "the page is no shadow stack of this kind (RIGHT-7)"),
     ];
     let reasons = reasons.into_iter().filter(|(reason, _)| denial.contains(*reason));
     reasons.map(|(_, words)| words).collect::<Vec<_>>().join("; ")

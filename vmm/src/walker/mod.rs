@@ -5,9 +5,8 @@ mod mutant;
 pub use mutant::{MUTANTS, Mutant};
 
 use crate::case::Case;
-use mmu_core::format::FourLevel;
-use mmu_core::walk::{Path, Translation, WalkError};
-use mmu_core::{Mmu, Prediction, Reference, Rules, VirtAddr};
+use mmu_core::walk::{Path, Translation, WalkError, predict_in_mode, walk_in_mode};
+use mmu_core::{Prediction, Reference, Rules, VirtAddr};
 
 /// Something that predicts what a machine does with a case.
 pub trait Walker: Send + Sync {
@@ -18,28 +17,19 @@ pub trait Walker: Send + Sync {
     fn walk(&self, case: &Case, address: VirtAddr) -> (Path, Result<Translation, WalkError>);
 }
 
-/// A set of rules is a walker.
+/// A set of rules is a walker, in the mode that the case's control state selects.
 impl<R: Rules + Send + Sync> Walker for R {
     fn predict(&self, case: &Case) -> Prediction {
-        self.mmu(case).predict(&case.tables(), &case.access)
+        predict_in_mode(*self, case.state, case.profile, case, &case.access)
     }
 
     fn walk(&self, case: &Case, address: VirtAddr) -> (Path, Result<Translation, WalkError>) {
         let mut path = Path::default();
-        let end = self.mmu(case).walk(&case.tables(), address, &case.access, &mut path);
+        let at = (address, &case.access);
+        let end = walk_in_mode(*self, case.state, case.profile, case, at, &mut path);
         (path, end)
     }
 }
-
-/// The MMU that a case describes, following some rules. A case's mode is always 4-level so far;
-/// its text form sees to that.
-trait MmuOf: Rules {
-    fn mmu(&self, case: &Case) -> Mmu<FourLevel, Self> {
-        Mmu::with_rules(*self, case.state, case.profile)
-    }
-}
-
-impl<R: Rules> MmuOf for R {}
 
 /// Which walker is meant, as the command line names it.
 #[derive(Clone, Copy)]

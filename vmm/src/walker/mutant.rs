@@ -84,8 +84,15 @@ mutants! {
         }
     }
     M10, "Xen c558361467", "an implicit supervisor access treated as a user access", {
-        fn denial(&self, rights: Rights, leaf: u64, access: &Access, regime: &Regime) -> Denial {
-            Reference.denial(rights, leaf, &Access { implicit: false, ..*access }, regime)
+        fn denial(
+            &self,
+            above: Rights,
+            rights: Rights,
+            leaf: u64,
+            access: &Access,
+            regime: &Regime,
+        ) -> Denial {
+            Reference.denial(above, rights, leaf, &Access { implicit: false, ..*access }, regime)
         }
     }
     M11a, "Xen XSA-176", "PS accepted in a PML4E", {

@@ -100,7 +100,7 @@ impl Encoded {
     pub fn write(&self, number: u64, memory: &GuestMemory) -> Command {
         let arena = self.batch.arena;
         let state = self.batch.cases[0].state;
-        let own = memory.read_entry(PhysAddr::new(OWN_TABLES)).expect("the own tables exist");
+        let own = memory.read_entry(PhysAddr::new(OWN_TABLES), 8).expect("the own tables exist");
         let mut root = self.tables[0];
         root[0] = own;
         memory.write_value(arena.table_image(0), &root);

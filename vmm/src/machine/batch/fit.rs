@@ -3,14 +3,18 @@
 
 use crate::case::Case;
 use guest::layout::{Arena, DATA_BASE, DATA_SIZE, HOLE_BASE};
-use mmu_core::format::{EntryBits, FourLevel};
-use mmu_core::{AccessKind, Cr0, Cr4, Efer, Mmu, Outcome, Ring};
+use mmu_core::format::EntryBits;
+use mmu_core::walk::predict_in_mode;
+use mmu_core::{AccessKind, Cr0, Cr4, Efer, Outcome, PagingMode, Reference, Ring};
 
 /// The arena whose tables the case uses.
 ///
 /// # Errors
 /// The reason why the case cannot be run, for people.
 pub fn arena_of(case: &Case) -> Result<Arena, String> {
+    if case.mode() != PagingMode::FourLevel {
+        return Err(format!("the guest runs 4level paging only, not {}", case.mode()));
+    }
     let base = case.state.cr3 & 0x000f_ffff_ffff_f000;
     let arena = Arena::ALL.into_iter().find(|arena| arena.table(0) == base).ok_or_else(|| {
         let [first, second] = Arena::ALL.map(|arena| arena.table(0));
@@ -86,8 +90,7 @@ fn check_access(case: &Case) -> Result<(), String> {
     if !has_stub {
         return Err(format!("the guest has no instruction for {} bytes", access.size));
     }
-    let prediction =
-        Mmu::<FourLevel>::new(case.state, case.profile).predict(&case.tables(), access);
+    let prediction = predict_in_mode(Reference, case.state, case.profile, case, access);
     for alternative in &prediction.alternatives {
         let Outcome::Translated(spans) = &alternative.outcome else { continue };
         for span in spans {

@@ -16,7 +16,8 @@ use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 use mmu_core::build::{FrameRange, Mapper};
 use mmu_core::format::{EntryBits, FourLevel};
 use mmu_core::{
-    Access, ControlState, Efer, Features, Mmu, PageSize, PhysAddr, Profile, Ring, VirtAddr,
+    Access, ControlState, Efer, Features, Mmu, PageSize, PagingMode, PhysAddr, Profile, Ring,
+    VirtAddr,
 };
 use std::time::{Duration, Instant};
 
@@ -76,6 +77,12 @@ impl Vm {
         let log = machine.run_to_doorbell(memory, None)?;
         if let Some((_, why)) = log.gave_up {
             let what = format!("did not boot: {why}");
+            return Err(MachineError::guest(what, None));
+        }
+        let walked = memory.read_value::<Control>(CONTROL).modes_walked;
+        if walked != PagingMode::ALL.len() as u64 {
+            let what =
+                format!("failed its self-test: its reference walks {walked} modes of 5 right");
             return Err(MachineError::guest(what, None));
         }
         Ok(machine)
