@@ -88,7 +88,7 @@ pub fn run(
                 && let Some(batch) = batches.next()
             {
                 let encoded = desk.encode(batch);
-                line.send(desk.write(&encoded));
+                line.send(encoded.write(&desk.memory));
                 waiting.push_back(encoded);
             }
             let Some(mut encoded) = waiting.pop_front() else { break };
@@ -185,7 +185,6 @@ struct Desk {
     capabilities: Capabilities,
     provenance: ProvenanceMap,
     frames: DataFrames,
-    commands: u64,
 }
 
 impl Desk {
@@ -196,17 +195,11 @@ impl Desk {
             capabilities: machine.capabilities().clone(),
             provenance: *machine.provenance(),
             frames: DataFrames::default(),
-            commands: 0,
         }
     }
 
     fn encode(&self, batch: Batch) -> Encoded {
         Encoded::new(batch, &self.image, &self.capabilities)
-    }
-
-    fn write(&mut self, encoded: &Encoded) -> Command {
-        self.commands += 1;
-        encoded.write(self.commands, &self.memory)
     }
 
     fn read_back(&mut self, encoded: &Encoded, log: &RunLog) -> Result<Vec<Run>, MachineError> {
@@ -233,7 +226,7 @@ impl Desk {
                 line.early.push_back(answer);
             }
             let later = std::mem::take(&mut line.early);
-            line.send(self.write(encoded));
+            line.send(encoded.write(&self.memory));
             log = line.answer().map_err(|error| encoded.blame(error))?;
             line.early = later;
         }
@@ -248,7 +241,7 @@ impl Desk {
             }
         };
         let encoded = self.encode(Batch { arena, cases: vec![case.clone()] });
-        let command = self.write(&encoded);
+        let command = encoded.write(&self.memory);
         let log = machine.run(command).map_err(|error| encoded.blame(error))?;
         if let Some((_, why)) = log.gave_up {
             return Ok(Run::Unsupported(why));

@@ -23,7 +23,9 @@ pub struct CaseError {
 
 impl CaseError {
     fn new(place: impl fmt::Display, problem: impl fmt::Display) -> Self {
-        Self { place: place.to_string(), problem: problem.to_string() }
+        // What somebody wrote is shown, but a terminal must not obey it.
+        let plain = |text: String| text.replace(char::is_control, "\u{fffd}");
+        Self { place: plain(place.to_string()), problem: plain(problem.to_string()) }
     }
 }
 

@@ -15,7 +15,8 @@ use std::process::ExitCode;
 /// Cross-checks address translation: runs a guest on real page tables, walks the same tables in
 /// software, and compares every outcome.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(name = "crosswalk", version, max_term_width = 80)]
+#[command(args_conflicts_with_subcommands = true)]
 struct CommandLine {
     #[command(subcommand)]
     command: Option<Command>,
@@ -117,5 +118,16 @@ fn print(text: &str) {
     use std::io::Write;
     if std::io::stdout().write_all(text.as_bytes()).is_err() {
         std::process::exit(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        CommandLine::command().debug_assert();
     }
 }

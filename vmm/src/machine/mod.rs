@@ -82,8 +82,6 @@ pub struct Capabilities {
 /// A batch that lies encoded in an arena, ready to run.
 #[derive(Clone, Copy, Debug)]
 pub struct Command {
-    /// A number that no earlier command had; not 0.
-    pub number: u64,
     /// Where it lies.
     pub arena: Arena,
     /// The control state for the machine to set itself, when the guest may not.

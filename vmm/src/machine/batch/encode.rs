@@ -97,7 +97,7 @@ impl Encoded {
     ///
     /// # Panics
     /// When the guest's own tables have not been built.
-    pub fn write(&self, number: u64, memory: &GuestMemory) -> Command {
+    pub fn write(&self, memory: &GuestMemory) -> Command {
         let arena = self.batch.arena;
         let state = self.batch.cases[0].state;
         let own = memory.read_entry(PhysAddr::new(OWN_TABLES), 8).expect("the own tables exist");
@@ -120,7 +120,7 @@ impl Encoded {
             supervisor_records: arena.supervisor_records() + SUPERVISOR_WINDOW,
         };
         memory.write_value(arena.base(), &header);
-        Command { number, arena, control: self.keep_control.then_some(state) }
+        Command { arena, control: self.keep_control.then_some(state) }
     }
 
     fn place_entries(&mut self) {

@@ -12,7 +12,7 @@ use super::memory::GuestMemory;
 use super::{Capabilities, Command, Identity, Machine, MachineError, ProvenanceMap, RunLog};
 use guest::layout::CONTROL;
 use guest::mailbox::Control;
-use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES};
+use kvm_bindings::{CpuId, KVM_API_VERSION, KVM_MAX_CPUID_ENTRIES};
 use kvm_ioctls::Kvm;
 use mmu_core::{Features, Profile, Vendor};
 use vm::Vm;
@@ -28,6 +28,8 @@ pub struct KvmMachine {
     identity: Identity,
     capabilities: Capabilities,
     provenance: ProvenanceMap,
+    /// Batches run so far: the guest starts on one when its number changes.
+    batches: u64,
 }
 
 impl KvmMachine {
@@ -38,6 +40,11 @@ impl KvmMachine {
     /// or the image does not work.
     pub fn open(image: Image) -> Result<Self, MachineError> {
         let kvm = Kvm::new().map_err(unavailable)?;
+        if kvm.get_api_version() != KVM_API_VERSION as i32 {
+            let why =
+                "/dev/kvm is no KVM that this program knows: a Linux of 2007 or later has one";
+            return Err(MachineError::Unavailable(why.into()));
+        }
         let cpuid = kvm
             .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
             .map_err(vm::host("KVM_GET_SUPPORTED_CPUID"))?;
@@ -62,6 +69,7 @@ impl KvmMachine {
             identity,
             capabilities: probe::unprobed_capabilities(profile),
             provenance: probe::unprobed_provenance(),
+            batches: 0,
         };
         probe::probe(&mut machine, flavour)?;
         Ok(machine)
@@ -100,9 +108,10 @@ impl Machine for KvmMachine {
         if let Some(state) = &command.control {
             self.vm.force_control(state)?;
         }
+        self.batches += 1;
         let mut control: Control = self.memory.read_value(CONTROL);
         control.arena = command.arena.base();
-        control.command = command.number;
+        control.command = self.batches;
         self.memory.write_value(CONTROL, &control);
         let log = self.vm.run_to_doorbell(&self.memory, Some(command.arena))?;
         if log.gave_up.is_some() {
@@ -110,11 +119,11 @@ impl Machine for KvmMachine {
             return Ok(log);
         }
         let completed = self.memory.read_value::<Control>(CONTROL).completed;
-        if completed != command.number {
+        if completed != self.batches {
             let what = format!(
                 "wrote nonsense into the mailbox: it says that batch {completed} is done, and \
                  batch {} was asked for",
-                command.number
+                self.batches
             );
             return Err(MachineError::guest(what, None));
         }

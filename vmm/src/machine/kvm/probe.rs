@@ -16,8 +16,6 @@ use mmu_core::{Cr4, Features, PagingMode, Profile, Ring, VirtAddr};
 
 /// Cases in a probe batch: enough for the counters to stand out from the batch's own costs.
 const CASES: usize = 64;
-/// The command numbers of probes count from here; those of a run from 1.
-const FIRST_COMMAND: u64 = 1 << 63;
 
 /// Before the probes: what CPUID says and no more.
 pub(super) fn unprobed_capabilities(profile: Profile) -> Capabilities {
@@ -38,7 +36,7 @@ pub(super) fn unprobed_provenance() -> ProvenanceMap {
 
 /// Runs all probes and notes what they found.
 pub(super) fn probe(machine: &mut KvmMachine, flavour: Flavour) -> Result<(), MachineError> {
-    let mut prober = Prober { machine, frames: DataFrames::default(), commands: FIRST_COMMAND };
+    let mut prober = Prober { machine, frames: DataFrames::default(), batches: 0 };
     prober.probe_provenance(flavour)?;
     prober.probe_control_bits()?;
     prober.probe_pkru()?;
@@ -79,7 +77,7 @@ fn implicit_accesses(machine: &KvmMachine) -> Result<(), String> {
 struct Prober<'m> {
     machine: &'m mut KvmMachine,
     frames: DataFrames,
-    commands: u64,
+    batches: u64,
 }
 
 impl Prober<'_> {
@@ -89,7 +87,7 @@ impl Prober<'_> {
         ring: Ring,
         change: impl Fn(&mut Case),
     ) -> Result<(Vec<Run>, Counters), MachineError> {
-        let arena = Arena::for_batch(self.commands);
+        let arena = Arena::for_batch(self.batches);
         let profile = self.machine.capabilities.profile;
         let cases = (0..CASES).map(|lane| {
             let mut case = Case::plain(arena, lane, ring, profile);
@@ -98,8 +96,8 @@ impl Prober<'_> {
         });
         let batch = Batch { arena, cases: cases.collect() };
         let encoded = Encoded::new(batch, &self.machine.image, &self.machine.capabilities);
-        self.commands += 1;
-        let command = encoded.write(self.commands, &self.machine.memory);
+        self.batches += 1;
+        let command = encoded.write(&self.machine.memory);
         let stats = Stats::open(&self.machine.vm.vcpu)
             .map_err(|source| MachineError::Host { doing: "KVM_GET_STATS_FD", source })?;
         let read = || {

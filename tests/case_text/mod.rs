@@ -1,0 +1,39 @@
+//! A case in its text form, to be changed.
+
+use serde_json::{Value, json};
+
+/// A user's read of 8 bytes from a 4 KiB page that allows everything. The linear address is
+/// 0x8080604128: index 1, 2, 3 and 4 from the top, offset 0x128.
+pub(crate) fn plain() -> Value {
+    json!({
+        "mode": "4level",
+        "state": {"cr0": "0x80010011", "cr3": "0x440000", "cr4": "0x620", "efer": "0xd00"},
+        "entries": [
+            {"address": "0x440008", "value": "0x441007"},
+            {"address": "0x441010", "value": "0x442007"},
+            {"address": "0x442018", "value": "0x443007"},
+            {"address": "0x443020", "value": "0x40044007"},
+        ],
+        "access": {"kind": "read", "address": "0x8080604128", "size": 8, "ring": 3},
+        "profile": {
+            "vendor": "intel",
+            "max_physical_address": 48,
+            "features": ["nx", "page_1gb", "pge", "smep", "smap", "pku"],
+        },
+    })
+}
+
+/// The plain case with some places, given as JSON pointers, set to other values.
+pub(crate) fn with<const N: usize>(changes: [(&str, Value); N]) -> Value {
+    let mut case = plain();
+    for (pointer, value) in changes {
+        let (parent, name) = pointer.rsplit_once('/').expect("a JSON pointer");
+        let parent = case.pointer_mut(parent).unwrap_or_else(|| panic!("no {parent} in a case"));
+        match parent {
+            Value::Array(list) if name == "-" => list.push(value),
+            Value::Array(list) => list[name.parse::<usize>().expect("an index")] = value,
+            parent => parent[name] = value,
+        }
+    }
+    case
+}

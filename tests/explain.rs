@@ -1,0 +1,109 @@
+//! What `crosswalk explain` draws. The snapshots were read line by line against the manuals; a
+//! change to one is a change to what users see.
+
+mod case_text;
+mod common;
+
+use case_text::{plain, with};
+use common::{Sandbox, run};
+use serde_json::{Value, json};
+
+/// The drawing of a case, which fits a terminal.
+fn explain(case: &Value) -> String {
+    let text = run(&["explain", &case.to_string()]).expect_code(0).stdout;
+    assert_eq!(text.lines().find(|line| line.chars().count() > 80), None, "too wide:\n{text}");
+    text
+}
+
+#[test]
+fn a_plain_read_of_a_4_kib_page() {
+    insta::assert_snapshot!(explain(&plain()));
+}
+
+#[test]
+fn a_supervisor_write_to_a_read_only_2_mib_page_without_wp() {
+    insta::assert_snapshot!(explain(&with([
+        ("/state/cr0", json!("0x80000011")),
+        ("/entries/2/value", json!("0x40001085")),
+        ("/access/kind", json!("write")),
+        ("/access/ring", json!(0)),
+    ])));
+}
+
+#[test]
+fn a_reserved_bit_above_maxphyaddr() {
+    insta::assert_snapshot!(explain(&with([("/entries/1/value", json!("0x1000000442007"))])));
+}
+
+#[test]
+fn a_stack_access_to_an_address_that_is_not_canonical() {
+    insta::assert_snapshot!(explain(&with([
+        ("/access/address", json!("0x1000008080604128")),
+        ("/access/segment", json!("stack")),
+    ])));
+}
+
+#[test]
+fn a_write_across_pages_that_faults_on_the_second() {
+    insta::assert_snapshot!(explain(&with([
+        ("/access/kind", json!("write")),
+        ("/access/address", json!("0x8080604ffd")),
+        ("/entries/-", json!({"address": "0x443028", "value": "0x40045005"})),
+    ])));
+}
+
+#[test]
+fn a_protection_key_that_denies_writes() {
+    insta::assert_snapshot!(explain(&with([
+        ("/state/cr4", json!("0x400620")),
+        // Key 5: write-disable is bit 11.
+        ("/state/pkru", json!("0x800")),
+        ("/entries/3/value", json!("0x2800000040044007")),
+        ("/access/kind", json!("write")),
+    ])));
+}
+
+#[test]
+fn a_table_where_there_is_no_memory() {
+    insta::assert_snapshot!(explain(&with([("/entries/1/value", json!("0x123456000007"))])));
+}
+
+#[test]
+fn a_mutant_walks_wrongly_and_says_so() {
+    let case = with([("/entries/2/value", json!("0x400010e7"))]).to_string();
+    let reference = run(&["explain", &case]).expect_code(0).stdout;
+    let mutant = run(&["explain", "--walker", "mutant:M37", &case]).expect_code(0).stdout;
+    // Bit 12 of a 2 MiB leaf is PAT; the mutant leaves it in the address.
+    assert!(reference.contains("completed: 8 bytes at 0x40004128"), "{reference}");
+    assert!(mutant.contains("completed: 8 bytes at 0x40005128"), "{mutant}");
+    assert!(mutant.contains("walker    mutant M37: "), "{mutant}");
+}
+
+#[test]
+fn a_case_may_come_from_a_file_alone_or_among_others() {
+    let sandbox = Sandbox::new();
+    let (first, second) = (plain(), with([("/access/ring", json!(0))]));
+    let one = sandbox.file("one.json", format!("\n{first:#}\n"));
+    let two = sandbox.file("two.json", json!([first, second]).to_string());
+    let drawn = explain(&first);
+    assert_eq!(sandbox.run(&["explain", &one]).expect_code(0).stdout, drawn);
+    let both = sandbox.run(&["explain", &two]).expect_code(0).stdout;
+    let expected = format!("case 1 of 2\n\n{drawn}\ncase 2 of 2\n\n{}", explain(&second));
+    assert_eq!(both, expected);
+}
+
+/// What may be left out, and numbers with underscores.
+#[test]
+fn the_text_form_is_lenient_where_nothing_is_ambiguous() {
+    let full = with([
+        ("/state/pkru", json!("0x0")),
+        ("/state/pkrs", json!("0x0")),
+        ("/state/ac", json!(false)),
+        ("/access/segment", json!("data")),
+        ("/access/implicit", json!(false)),
+        ("/access/instruction", json!("mov from memory")),
+        ("/access/value", json!("0x0")),
+        ("/access/address", json!("0x80_8060_4128")),
+    ]);
+    assert_eq!(explain(&full), explain(&plain()));
+}

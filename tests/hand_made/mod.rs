@@ -1,0 +1,198 @@
+//! Predictions and observations written by hand, for the tests of the verdict.
+
+use arrayvec::ArrayVec;
+use guest::contents;
+use guest::layout::{Arena, HOLE_BASE};
+use mmu_core::format::{Format, FourLevel, Level};
+use mmu_core::outcome::Span;
+use mmu_core::{
+    AccessKind, Alternative, EntryUpdate, Fault, Outcome, PhysAddr, Prediction, Profile, Ring,
+    Rule, RuleSet, Vector, VirtAddr,
+};
+use vmm::case::Case;
+use vmm::observation::{EntryAfter, Observation, ObservedFault, OutsideAccess, Provenance, Run};
+use vmm::verdict::{Field, Verdict, judge};
+
+/// Bits of an entry.
+pub(crate) const P: u64 = 1;
+/// Accessed.
+pub(crate) const A: u64 = 1 << 5;
+/// Dirty.
+pub(crate) const D: u64 = 1 << 6;
+
+/// The frame of the page in all these cases: lane 0 of arena 0, whose first data frame is frame 68
+/// of its area (17 * 4).
+pub(crate) const PAGE: u64 = 0x4004_4000;
+/// A place without memory.
+pub(crate) const HOLE: u64 = HOLE_BASE + 0x7000_0000;
+/// What CR2 held before the case.
+const CR2_BEFORE: u64 = 0x1122_3344_5566;
+
+/// A case with what it is to do.
+pub(crate) type Expected = (Case, Prediction);
+
+/// A plain 8-byte access of some kind at offset 0x108 of the page (of the stubs, for a fetch).
+pub(crate) fn of_kind(kind: AccessKind) -> Expected {
+    let mut case = Case::plain(Arena::ALL[0], 0, Ring::Three, Profile::default());
+    assert_eq!(case.entries[3].value, PAGE | 0x7);
+    case.access.kind = kind;
+    case.form = Case::default_form(kind);
+    let mut offset = 0x108;
+    if kind == AccessKind::Fetch {
+        offset = 0x810;
+        case.access.address = VirtAddr::new((case.access.address.get() & !0xfff) | offset);
+    }
+    case.value = not_in_memory(PAGE + offset);
+    let prediction = completes(&case, &[(PAGE + offset, 8)]);
+    (case, prediction)
+}
+
+/// An 8-byte access of which three bytes lie on one page and five on the next, whose frame lies
+/// elsewhere.
+pub(crate) fn crossing(kind: AccessKind) -> Expected {
+    let (mut case, _) = of_kind(kind);
+    case.access.address = VirtAddr::new((case.access.address.get() & !0xfff) | 0xffd);
+    let prediction = completes(&case, &[(PAGE + 0xffd, 3), (PAGE + 0x3000, 5)]);
+    // First-page bytes differ from memory by their choice, the others by this one's.
+    let low = not_in_memory(PAGE + 0xffd) & 0x00ff_ffff;
+    case.value = low | not_in_memory(PAGE + 0x3000) << 24;
+    (case, prediction)
+}
+
+/// A read that faults, and touches no entry.
+pub(crate) fn faulting(vector: Vector, error_code: u32) -> Expected {
+    let (case, mut prediction) = of_kind(AccessKind::Read);
+    let cr2 = (vector == Vector::PageFault).then_some(case.access.address);
+    let alternative = &mut prediction.alternatives[0];
+    alternative.outcome = Outcome::Fault(Fault { vector, error_code, cr2 });
+    for update in &mut alternative.updates {
+        update.must_set = 0;
+    }
+    (case, prediction)
+}
+
+/// The same access, reaching another physical address.
+pub(crate) fn moved_to((case, mut prediction): Expected, address: u64) -> Expected {
+    let span = Span { address: PhysAddr::new(address), len: case.access.size };
+    prediction.alternatives[0].outcome = Outcome::Translated([span].into_iter().collect());
+    (case, prediction)
+}
+
+/// Makes the one span of a prediction this long.
+pub(crate) fn resize(prediction: &mut Prediction, len: u16) {
+    if let Outcome::Translated(spans) = &mut prediction.alternatives[0].outcome {
+        spans[0].len = len;
+    }
+}
+
+/// AD-1: A in every entry, D in the leaf of a write.
+fn completes(case: &Case, spans: &[(u64, u16)]) -> Prediction {
+    let writes = matches!(case.access.kind, AccessKind::Write | AccessKind::ReadModifyWrite);
+    let update = |(index, level): (usize, &'static Level)| {
+        let entry = case.entries[index];
+        EntryUpdate {
+            at: PhysAddr::new(entry.at),
+            level,
+            before: entry.value,
+            must_set: if index == 3 && writes { A | D } else { A },
+            may_set: 0,
+            open_by: Rule::Ad1,
+        }
+    };
+    let span = |(address, len): &(u64, u16)| Span { address: PhysAddr::new(*address), len: *len };
+    let alternative = Alternative {
+        outcome: Outcome::Translated(spans.iter().map(span).collect()),
+        updates: FourLevel::LEVELS.iter().enumerate().map(update).collect(),
+        choice: None,
+    };
+    let mut alternatives = ArrayVec::new();
+    alternatives.push(alternative);
+    Prediction { alternatives, rules: RuleSet::default() }
+}
+
+/// What a machine that does the first alternative leaves behind.
+pub(crate) fn seen(case: &Case, prediction: &Prediction) -> Observation {
+    let alternative = &prediction.alternatives[0];
+    let mut observation = Observation {
+        fault: None,
+        value: 0,
+        stored: Vec::new(),
+        entries: Vec::new(),
+        outside: Vec::new(),
+        provenance: Provenance::KvmWalker,
+    };
+    for (entry, update) in case.entries.iter().zip(&alternative.updates) {
+        let after = entry.value | update.must_set;
+        observation.entries.push(EntryAfter { at: entry.at, before: entry.value, after });
+    }
+    let spans = match &alternative.outcome {
+        Outcome::Translated(spans) => spans,
+        Outcome::Fault(fault) => {
+            observation.fault = Some(ObservedFault {
+                vector: fault.vector as u8,
+                error_code: fault.error_code,
+                cr2: fault.cr2.map_or(CR2_BEFORE, VirtAddr::get),
+                cr2_before: CR2_BEFORE,
+            });
+            return observation;
+        }
+    };
+    let places: Vec<u64> =
+        spans.iter().flat_map(|span| (span.address.get()..).take(span.len.into())).collect();
+    let old = places.iter().rev().fold(0, |old, at| old << 8 | u64::from(contents::byte(*at)));
+    observation.value = match case.access.kind {
+        // The stub: `mov ecx, imm32`, then `jmp r13`.
+        AccessKind::Fetch => int_from(places[0] + 1, 4),
+        _ => old,
+    };
+    let new = match case.access.kind {
+        AccessKind::Write => case.value,
+        AccessKind::ReadModifyWrite => old.wrapping_add(case.value),
+        _ => return observation,
+    };
+    observation.stored = places.into_iter().zip(new.to_le_bytes()).collect();
+    observation
+}
+
+/// The fields that differ once what is seen has been changed; none when it still agrees.
+pub(crate) fn fields_of(
+    (case, prediction): &Expected,
+    change: impl FnOnce(&mut Observation),
+) -> Vec<Field> {
+    let mut observation = seen(case, prediction);
+    change(&mut observation);
+    match judge(case, prediction, &Run::Observed(observation)) {
+        Verdict::Agree { .. } => Vec::new(),
+        Verdict::Diverge { differences, .. } => {
+            differences.iter().map(|difference| difference.field).collect()
+        }
+        Verdict::Unsupported(why) => panic!("{why}"),
+    }
+}
+
+/// A page fault that nobody expected.
+pub(crate) fn page_fault(error_code: u32) -> ObservedFault {
+    ObservedFault { vector: 14, error_code, cr2: 0x1000, cr2_before: CR2_BEFORE }
+}
+
+/// A load that left the machine.
+pub(crate) fn load_outside(address: u64) -> OutsideAccess {
+    OutsideAccess { address, len: 8, is_write: false, data: int_from(address, 8) }
+}
+
+/// The `len` bytes that memory holds from `at` on, as a number.
+pub(crate) fn int_from(at: u64, len: u64) -> u64 {
+    (at..at + len).rev().fold(0, |number, at| number << 8 | u64::from(contents::byte(at)))
+}
+
+/// Eight bytes, each other than what memory holds at its place, as are those of the sum of both: so
+/// that every byte of a store and of an exchange shows.
+fn not_in_memory(at: u64) -> u64 {
+    let old = int_from(at, 8);
+    let fits = |value: &u64| {
+        let (sum, value) = (old.wrapping_add(*value).to_le_bytes(), value.to_le_bytes());
+        let old = old.to_le_bytes();
+        (0..8).all(|i| value[i] != old[i] && sum[i] != old[i])
+    };
+    (1..=0xff_u64).map(|byte| byte * 0x0101_0101_0101_0101).find(fits).expect("one of these fits")
+}

@@ -1,0 +1,234 @@
+//! Malformed cases: one clear line that names the place and the expectation, exit 2, no panic.
+
+mod case_text;
+mod common;
+
+use case_text::{plain, with};
+use common::{Sandbox, run};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use vmm::case::Case;
+
+/// Asserts that this argument is refused in one line with all these words.
+#[track_caller]
+fn assert_refused(argument: &str, words: &[&str]) {
+    assert_words(&run(&["explain", argument]), words);
+}
+
+#[track_caller]
+fn assert_words(ran: &common::Ran, words: &[&str]) {
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{}", ran.stderr);
+    let line = ran.only_line_of_stderr();
+    assert!(line.starts_with("crosswalk: "), "{line}");
+    for word in words {
+        assert!(line.contains(word), "no {word:?} in {line:?}");
+    }
+}
+
+#[test]
+fn a_wrong_value_is_refused_with_its_place_and_what_fits() {
+    let hex = "expected a hex string such as \"0x1000\"";
+    for (pointer, value, words) in [
+        ("/mode", json!("6level"), ["mode", "expected one of \"unpaged\", \"32bit\", \"pae\""]),
+        ("/mode", json!(4), ["mode", "expected a string"]),
+        // What the control registers select counts.
+        ("/mode", json!("pae"), ["mode", "expected \"4level\", the mode that state selects"]),
+        ("/state/cr4", json!("0x1620"), ["mode", "\"5level\""]),
+        ("/state/cr0", json!(0x8001_0011_u32), ["state.cr0", hex]),
+        ("/state/cr3", json!("440000"), ["state.cr3", hex]),
+        ("/state/cr3", json!("0xgg"), ["state.cr3", hex]),
+        ("/state/efer", json!("0x"), ["state.efer", hex]),
+        ("/state/efer", json!("0x10000000000000000"), ["state.efer", "64 bits"]),
+        ("/state/pkru", json!("0x100000000"), ["state.pkru", "32 bits"]),
+        ("/state/ac", json!("yes"), ["state.ac", "expected a boolean"]),
+        ("/state/cr2", json!("0x0"), ["state", "unknown field `cr2`"]),
+        ("/entries", json!({}), ["entries", "expected a sequence"]),
+        ("/entries/1", json!(7), ["entries[1]", "struct EntryText"]),
+        ("/entries/1/value", json!(7), ["entries[1].value", hex]),
+        ("/entries/2/address", json!("0x442019"), ["entries[2].address", "multiple of 8"]),
+        ("/entries/2/address", json!("0x441010"), ["entries[2].address", "each address once"]),
+        ("/access/size", json!(0), ["access.size", "expected 1 to 8 bytes"]),
+        ("/access/size", json!(9), ["access.size", "expected 1 to 8 bytes"]),
+        ("/access/size", json!(65536), ["access.size", "expected u16"]),
+        ("/access/size", json!(-1), ["access.size", "expected u16"]),
+        ("/access/ring", json!(1), ["access.ring", "expected one of \"0\", \"3\""]),
+        ("/access/segment", json!("extra"), ["access.segment", "\"data\", \"stack\""]),
+        ("/access/kind", json!("peek"), ["access.kind", "\"read\", \"write\", \"rmw\""]),
+        ("/access/instruction", json!("xadd"), ["access.instruction", "\"mov from memory\""]),
+        ("/access/instruction", json!("nop"), ["access.instruction", "\"mov from memory\""]),
+        ("/access/colour", json!("red"), ["access", "unknown field `colour`"]),
+        ("/profile/vendor", json!("via"), ["profile.vendor", "\"intel\", \"amd\""]),
+        ("/profile/features/1", json!("3dnow"), ["profile.features[1]", "\"nx\""]),
+        ("/profile/max_physical_address", json!(53), ["max_physical_address", "32 to 52"]),
+        ("/profile/max_physical_address", json!(31), ["max_physical_address", "32 to 52"]),
+    ] {
+        assert_refused(&with([(pointer, value)]).to_string(), &words);
+    }
+}
+
+#[test]
+fn a_missing_field_is_named() {
+    for (parent, name) in [
+        ("", "mode"),
+        ("", "state"),
+        ("", "entries"),
+        ("", "access"),
+        ("/state", "cr3"),
+        ("/entries/3", "value"),
+        ("/access", "size"),
+        ("/profile", "features"),
+    ] {
+        let mut case = plain();
+        let parent = case.pointer_mut(parent).and_then(Value::as_object_mut);
+        parent.expect("the plain case has it").remove(name);
+        assert_refused(&case.to_string(), &[&format!("missing field `{name}`")]);
+    }
+}
+
+#[test]
+fn what_is_not_one_json_text_is_refused() {
+    let case = plain().to_string();
+    assert_refused(&format!("{case} x"), &["after the case", "trailing"]);
+    assert_refused(&format!("{case}{case}"), &["after the case", "trailing"]);
+    assert_refused(&case[..case.len() - 1], &["EOF"]);
+    assert_refused("{", &["EOF"]);
+    assert_refused("{}", &["missing field"]);
+    let twice = case.replacen("\"mode\"", "\"mode\":\"4level\",\"mode\"", 1);
+    assert_refused(&twice, &["duplicate field `mode`"]);
+    // Deeper than any case: the parser must give up before the stack does.
+    assert_refused(&format!("{{\"mode\":{}", "[".repeat(100_000)), &["mode"]);
+}
+
+#[test]
+fn a_file_is_named_and_so_is_the_case_in_it() {
+    let sandbox = Sandbox::new();
+    let bad = with([("/access/ring", json!(2))]);
+    std::fs::create_dir(sandbox.path().join("folder")).expect("a directory can be made");
+    for (name, contents, words) in [
+        ("empty.json", Vec::new(), ["EOF", ""]),
+        ("blank.json", b" \n\n".to_vec(), ["EOF", ""]),
+        ("none.json", b"[]".to_vec(), ["at least one case", "an empty array"]),
+        ("null.json", b"null".to_vec(), ["null", "expected"]),
+        ("number.json", b"17".to_vec(), ["17", "expected"]),
+        ("binary.json", vec![0x7f, b'E', b'L', b'F', 0xff, 0xfe, 0], ["cannot be read", "UTF-8"]),
+        ("bad.json", bad.to_string().into_bytes(), ["access.ring", "expected one of"]),
+        ("list.json", json!([plain(), bad]).to_string().into_bytes(), ["case 2", "access.ring"]),
+        ("open.json", format!("[{}", plain()).into_bytes(), ["EOF", ""]),
+        ("two.json", format!("{}\n{}", plain(), plain()).into_bytes(), ["after the case", ""]),
+    ] {
+        let name = sandbox.file(name, contents);
+        let ran = sandbox.run(&["explain", &name]);
+        assert_words(&ran, &[&format!("crosswalk: {name}: "), words[0], words[1]]);
+    }
+    for name in ["folder", "missing.json", ""] {
+        let ran = sandbox.run(&["explain", name]);
+        assert_words(&ran, &[&format!("crosswalk: {name}: cannot be read: ")]);
+    }
+}
+
+/// Reads a text as `explain` would; what comes of it, all of it, must not panic.
+fn use_text(text: &str) {
+    use vmm::report::walk;
+    use vmm::walker::Choice;
+    match Case::from_json(text) {
+        Ok(case) => {
+            assert_eq!(Case::from_json(&case.to_json()).expect("what is written reads"), case);
+            assert!(!walk::explain(&case, Choice::Reference).is_empty());
+            let _ = vmm::machine::batch::arena_of(&case);
+        }
+        Err(error) => {
+            let error = error.to_string();
+            assert!(!error.is_empty() && !error.contains('\n'), "{error:?}");
+        }
+    }
+}
+
+/// Something that a field of a case could hold, rightly or wrongly.
+fn any_value() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        any::<u64>().prop_map(|number| json!(format!("{number:#x}"))),
+        (0..64_u32).prop_map(|bit| json!(format!("{:#x}", 1_u64 << bit))),
+        Just(json!("0xffffffffffffffff")),
+        any::<i64>().prop_map(|number| json!(number)),
+        any::<f64>().prop_map(|number| json!(number)),
+        "[a-z0-9]{0,8}".prop_map(|text: String| json!(text)),
+        any::<bool>().prop_map(|flag| json!(flag)),
+        Just(Value::Null),
+        Just(json!([])),
+        Just(json!({})),
+        prop_oneof!["read", "write", "rmw", "fetch", "clflush", "stack"].prop_map(|s| json!(s)),
+    ]
+}
+
+/// Every place in a case.
+fn places(value: &Value, at: &str, found: &mut Vec<String>) {
+    found.push(at.to_owned());
+    match value {
+        Value::Object(fields) => {
+            fields.iter().for_each(|(name, value)| places(value, &format!("{at}/{name}"), found));
+        }
+        Value::Array(list) => {
+            let list = list.iter().enumerate();
+            list.for_each(|(i, value)| places(value, &format!("{at}/{i}"), found));
+        }
+        _ => {}
+    }
+}
+
+/// So many cases of a property. A failing one is printed, and not kept in a file of the tree.
+fn tries(count: u32) -> ProptestConfig {
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(count) }
+}
+
+proptest! {
+    #![proptest_config(tries(3000))]
+
+    #[test]
+    fn any_text_is_read_or_refused(text in ".{0,200}") {
+        use_text(&text);
+    }
+
+    #[test]
+    fn a_case_with_other_values_is_read_or_refused(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any_value()), 1..4),
+    ) {
+        let mut case = plain();
+        for (place, value) in changes {
+            let mut found = Vec::new();
+            places(&case, "", &mut found);
+            let place: &String = place.get(&found);
+            *case.pointer_mut(place).expect("it was found") = value;
+        }
+        use_text(&case.to_string());
+    }
+
+    #[test]
+    fn a_case_with_other_characters_is_read_or_refused(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), "[ -~]"), 1..6),
+        cut in any::<prop::sample::Index>(),
+        is_cut in any::<bool>(),
+    ) {
+        let mut text = plain().to_string();
+        for (place, character) in changes {
+            let at = place.index(text.len());
+            text.replace_range(at..=at, &character);
+        }
+        if is_cut {
+            text.truncate(cut.index(text.len()));
+        }
+        use_text(&text);
+    }
+}
+
+proptest! {
+    #![proptest_config(tries(60))]
+
+    /// Whatever a file holds, the program ends as the contract says.
+    #[test]
+    fn a_file_of_any_bytes_ends_with_0_or_2(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let sandbox = Sandbox::new();
+        let name = sandbox.file("bytes", bytes);
+        let ran = sandbox.run(&["explain", &name]);
+        prop_assert!(matches!(ran.code, Some(0 | 2)), "{:?}", ran);
+    }
+}
