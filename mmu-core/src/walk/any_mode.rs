@@ -3,11 +3,12 @@
 
 use super::{Mmu, Trace, Translation, WalkError};
 use crate::access::Access;
-use crate::address::VirtAddr;
-use crate::format::{Bits32, FiveLevel, FourLevel, Pae, Unpaged};
+use crate::address::{PhysAddr, VirtAddr};
+use crate::format::{Bits32, EntryKind, FiveLevel, Format, FourLevel, Level, Pae, Unpaged};
 use crate::memory::TableMemory;
 use crate::outcome::Prediction;
 use crate::profile::Profile;
+use crate::regime::Regime;
 use crate::rules::Rules;
 use crate::state::{ControlState, PagingMode};
 
@@ -70,4 +71,31 @@ pub fn walk_in_mode<R: Rules, M: TableMemory, T: Trace>(
     trace: &mut T,
 ) -> Result<Translation, WalkError> {
     in_mode!(state, profile, rules, walk(memory, address, access, trace))
+}
+
+/// What an entry of a level is for, and the physical address in it, in the mode of the regime.
+pub fn decode_in_mode(regime: &Regime, level: &Level, entry: u64) -> (EntryKind, PhysAddr) {
+    fn decode<F: Format>(regime: &Regime, level: &Level, entry: u64) -> (EntryKind, PhysAddr) {
+        let is_leaf = F::is_leaf(level, entry, regime);
+        let kind = if is_leaf { EntryKind::Leaf } else { EntryKind::Table };
+        (kind, F::address(level, kind, entry))
+    }
+    match regime.state.mode() {
+        PagingMode::Unpaged | PagingMode::Linear => decode::<Unpaged>(regime, level, entry),
+        PagingMode::Bits32 => decode::<Bits32>(regime, level, entry),
+        PagingMode::Pae => decode::<Pae>(regime, level, entry),
+        PagingMode::FourLevel => decode::<FourLevel>(regime, level, entry),
+        PagingMode::FiveLevel => decode::<FiveLevel>(regime, level, entry),
+    }
+}
+
+/// The root table's address, in the mode of the regime.
+pub fn root_in_mode(regime: &Regime) -> PhysAddr {
+    match regime.state.mode() {
+        PagingMode::Unpaged | PagingMode::Linear => Unpaged::root(regime),
+        PagingMode::Bits32 => Bits32::root(regime),
+        PagingMode::Pae => Pae::root(regime),
+        PagingMode::FourLevel => FourLevel::root(regime),
+        PagingMode::FiveLevel => FiveLevel::root(regime),
+    }
 }

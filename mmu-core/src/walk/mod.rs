@@ -11,7 +11,7 @@ mod properties;
 mod tests;
 mod trace;
 
-pub use any_mode::{predict_in_mode, walk_in_mode};
+pub use any_mode::{decode_in_mode, predict_in_mode, root_in_mode, walk_in_mode};
 pub use trace::{Path, Step, Trace};
 
 use crate::access::Access;
@@ -26,7 +26,7 @@ use crate::state::{ControlState, Cr4};
 use core::marker::PhantomData;
 
 /// The deepest format has five levels.
-const MAX_LEVELS: usize = 5;
+pub(crate) const MAX_LEVELS: usize = 5;
 
 /// A completed walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,17 @@ pub enum WalkError {
     Fault(Cause),
     /// A table lies where there is no memory (OUT-1): what happens then is the machine's own work.
     Outside(OutsideMemory),
+}
+
+/// Where a walk begins: at the root, or below it with what a paging-structure cache knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Start {
+    /// How many levels are skipped.
+    pub(crate) depth: usize,
+    /// The table of the first level that is not.
+    pub(crate) table: PhysAddr,
+    /// What the skipped entries allow.
+    pub(crate) rights: Rights,
 }
 
 /// The memory-management unit of one processor in one control state, for one table format.
@@ -94,6 +105,16 @@ impl<F: Format, R: Rules> Mmu<F, R> {
         &self.regime
     }
 
+    /// The decisions it follows.
+    pub(crate) fn rules(&self) -> &R {
+        &self.rules
+    }
+
+    /// The start of a walk that no cache shortens.
+    pub(crate) fn root(&self) -> Start {
+        Start { depth: 0, table: self.root, rights: Rights::all() }
+    }
+
     /// Walks the tables for the page that holds `address`, judging the rights of `access`.
     ///
     /// The address must be canonical; only the page is looked at, not the size of the access.
@@ -107,6 +128,18 @@ impl<F: Format, R: Rules> Mmu<F, R> {
         access: &Access,
         trace: &mut T,
     ) -> Result<Translation, WalkError> {
+        self.walk_from(self.root(), memory, address, access, trace)
+    }
+
+    /// The same from any level on.
+    pub(crate) fn walk_from<M: TableMemory, T: Trace>(
+        &self,
+        start: Start,
+        memory: &M,
+        address: VirtAddr,
+        access: &Access,
+        trace: &mut T,
+    ) -> Result<Translation, WalkError> {
         if F::LEVELS.is_empty() {
             trace.rule(Rule::Mode12);
             let address = PhysAddr::new(address.truncated(F::ADDRESS_BITS).get());
@@ -115,9 +148,8 @@ impl<F: Format, R: Rules> Mmu<F, R> {
         if self.root.get() != self.regime.state.cr3 {
             trace.rule(Rule::Mode8);
         }
-        let mut table = self.root;
-        let mut rights = Rights::all();
-        for (level, masks) in F::LEVELS.iter().zip(&self.reserved) {
+        let Start { depth, mut table, mut rights } = start;
+        for (level, masks) in F::LEVELS.iter().zip(&self.reserved).skip(depth) {
             let index = self.rules.index(level, address);
             let at = table + index * u64::from(F::ENTRY_BYTES);
             let entry = if let Some(entry) = F::register(level, index, &self.regime) {

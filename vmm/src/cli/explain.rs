@@ -3,7 +3,7 @@
 use super::{Failure, MachineKind, open, print};
 use crate::campaign;
 use crate::case::Case;
-use crate::report::walk;
+use crate::report::{tree, walk};
 use crate::walker::Choice;
 use std::process::ExitCode;
 
@@ -15,6 +15,9 @@ pub(super) struct Arguments {
     /// Whose walk: reference, or mutant:ID
     #[arg(long, default_value = "reference")]
     walker: Choice,
+    /// Draw the tree of the case's tables, too
+    #[arg(long)]
+    tree: bool,
     /// Run the case on this machine, too
     #[arg(long, value_enum)]
     machine: Option<MachineKind>,
@@ -32,6 +35,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
             print(&format!("case {} of {count}\n\n", number + 1));
         }
         print(&walk::explain(case, arguments.walker));
+        if arguments.tree {
+            print(&format!("\n{}", tree::draw(case)));
+        }
         if let Some(machine) = &mut machine {
             let run = campaign::run_one(machine, case)?;
             print(&walk::beside(case, arguments.walker, &run));

@@ -2,6 +2,7 @@
 
 pub mod json;
 pub mod text;
+pub mod tree;
 pub mod walk;
 
 use crate::machine::{Capabilities, Identity, ModeOffer};
