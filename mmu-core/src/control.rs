@@ -80,7 +80,7 @@ impl ControlState {
         let long_mode = self.efer.contains(Efer::LMA);
         require(!(long_mode && changed.intersects(Cr4::LA57 | Cr4::PAE)))?;
         let sets_pcide = changed.contains(Cr4::PCIDE) && value.contains(Cr4::PCIDE);
-        require(!sets_pcide || (long_mode && self.cr3 & 0xfff == 0))?;
+        require(!sets_pcide || (long_mode && self.cr3.is_multiple_of(0x1000)))?;
         let reloads = Cr4::PAE | Cr4::PGE | Cr4::PSE | Cr4::SMEP;
         let loads = new.mode() == PagingMode::Pae && changed.intersects(reloads);
         new.with_pdptes_if(loads, profile, memory)

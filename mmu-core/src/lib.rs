@@ -10,7 +10,8 @@
 //!    known mistake) is the reference with one method overridden;
 //! 5. [`walk`]: the one walk over all formats, and [`Mmu::predict`], which turns it into the set of
 //!    outcomes that the manuals allow;
-//! 6. [`build`]: writing page tables.
+//! 6. [`build`]: writing page tables;
+//! 7. [`cache`]: remembering translations, as a TLB does. A first reading can skip it.
 //!
 //! Comments cite rules by id (`CODE-4`); [`rule::Rule`] lists them with their meaning. SDM is
 //! Intel's Software Developer's Manual volume 3A, APM is AMD's Architecture Programmer's Manual
@@ -51,6 +52,7 @@ extern crate std;
 pub mod access;
 pub mod address;
 pub mod build;
+pub mod cache;
 pub mod control;
 pub mod fault;
 pub mod format;
@@ -67,7 +69,7 @@ pub use access::{Access, AccessKind, Ring, Segment};
 pub use address::{PageSize, PhysAddr, VirtAddr};
 pub use fault::{Fault, PageFaultCode, Vector};
 pub use outcome::{Alternative, EntryUpdate, Outcome, Prediction};
-pub use profile::{Features, Profile, Vendor};
+pub use profile::{Features, Pins, Profile, Vendor};
 pub use regime::Regime;
 pub use rule::{Rule, RuleSet};
 pub use rules::{Reference, Rules};

@@ -109,6 +109,8 @@ rules! {
     Ad2 = "AD-2",
     /// A leaf whose rights deny the access keeps its D; A may be set (choice).
     Ad3 = "AD-3",
+    /// A and D are set by locked read-modify-writes; after a lost race the entry is read again.
+    Ad4 = "AD-4",
     /// Speculation may set A without an access (choice).
     Ad5 = "AD-5",
     /// One entry used at two levels gets both updates.
@@ -119,8 +121,16 @@ rules! {
     Canon1 = "CANON-1",
     /// Every byte of an access must be canonical, and is tested before the walk.
     Canon2 = "CANON-2",
+    /// INVLPG of a non-canonical address does nothing; INVPCID of one raises #GP.
+    Canon3 = "CANON-3",
     /// LAM and UAI strip bits of data addresses before the check, not of fetches.
     Canon4 = "CANON-4",
+    /// Nothing is cached from an entry with P=0 or a reserved bit, or before its A is set.
+    Tlb1 = "TLB-1",
+    /// A page fault drops what is cached for its address.
+    Tlb3 = "TLB-3",
+    /// Instructions and register changes that invalidate drop what the manuals say, and no more.
+    Tlb4 = "TLB-4",
     /// A table where there is no memory is the machine's own work (choice).
     Out1 = "OUT-1",
 }

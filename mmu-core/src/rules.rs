@@ -220,7 +220,8 @@ pub trait Rules: Copy {
     }
 
     /// Protection keys: PKRU for user pages, PKRS for supervisor pages, chosen by the page and not
-    /// by the CPL; the key is the leaf's (RIGHT-5, RIGHT-6; SDM "Protection Keys").
+    /// by the CPL; the key is the leaf's, and needs long mode (RIGHT-5, RIGHT-6; SDM "Protection
+    /// Keys").
     fn key_denied(&self, rights: Rights, leaf: u64, access: &Access, regime: &Regime) -> bool {
         let state = &regime.state;
         let (enabled, register) = if rights.contains(Rights::USER) {
@@ -228,7 +229,7 @@ pub trait Rules: Copy {
         } else {
             (state.cr4.contains(Cr4::PKS), state.pkrs)
         };
-        if !enabled || access.kind == AccessKind::Fetch {
+        if !enabled || !state.efer.contains(Efer::LMA) || access.kind == AccessKind::Fetch {
             return false;
         }
         let key_rights = register >> (2 * EntryBits::key_of(leaf));

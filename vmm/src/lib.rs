@@ -8,6 +8,7 @@
 //! - they meet in the [`verdict`];
 //! - [`tally`] counts verdicts, [`finding`] groups divergences, names and shrinks them;
 //! - [`generate`] makes cases, [`campaign`] drives a run, [`report`] shows it;
+//! - [`geometry`] stands alone: the textbook's arithmetic of page tables;
 //! - [`cli`] is the command line.
 
 pub mod campaign;
@@ -15,9 +16,11 @@ pub mod case;
 pub mod cli;
 pub mod finding;
 pub mod generate;
+pub mod geometry;
 pub mod machine;
 pub mod observation;
 pub mod report;
 pub mod tally;
 pub mod verdict;
+pub mod virtual_memory;
 pub mod walker;

@@ -23,7 +23,7 @@ pub enum MapError {
     NotCanonical(VirtAddr),
     /// The format has no pages of this size, or the processor lacks them.
     NoSuchPageSize(PageSize),
-    /// The physical address is above MAXPHYADDR.
+    /// The physical address is above MAXPHYADDR, or above what an entry of this level can hold.
     AboveMaxPhysical(PhysAddr),
     /// Something is mapped there already, possibly by a page of another size.
     Overlap(VirtAddr),
@@ -44,7 +44,9 @@ impl fmt::Display for MapError {
             Self::NoSuchPageSize(size) => {
                 write!(f, "pages of {:#x} bytes do not exist here", size.bytes())
             }
-            Self::AboveMaxPhysical(address) => write!(f, "{address} is above MAXPHYADDR"),
+            Self::AboveMaxPhysical(address) => {
+                write!(f, "{address} is above the physical addresses that an entry can hold")
+            }
             Self::Overlap(address) => write!(f, "{address} is mapped already"),
             Self::NotMapped(address) => write!(f, "{address} is not mapped"),
             Self::Outside(outside) => outside.fmt(f),
@@ -84,9 +86,9 @@ impl From<OutsideMemory> for MapError {
 /// ```
 #[derive(Debug)]
 pub struct Mapper<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> {
-    regime: Regime,
-    root: PhysAddr,
-    memory: &'m mut M,
+    pub(super) regime: Regime,
+    pub(super) root: PhysAddr,
+    pub(super) memory: &'m mut M,
     frames: A,
     format: core::marker::PhantomData<F>,
 }
@@ -105,7 +107,8 @@ impl<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'m, F, M, A> {
 
     /// Maps one page. `flags` are the leaf's; P and, for a large page, PS are added. Tables on the
     /// way allow everything, so that the leaf alone decides. Nothing need be invalidated: an entry
-    /// with P=0 is never cached (TLB-1).
+    /// with P=0 is never cached (TLB-1). But a new PDPTE of PAE paging is not seen until the
+    /// registers are loaded again (PDPTE-1).
     ///
     /// # Errors
     /// When the page cannot be mapped; see [`MapError`].
@@ -116,13 +119,11 @@ impl<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'m, F, M, A> {
         size: PageSize,
         flags: EntryBits,
     ) -> Result<(), MapError> {
-        self.check(page, size)?;
+        let leaf_level = self.check(page, size)?;
         if !frame.is_aligned(size) {
             return Err(MapError::Misaligned(frame.get(), size));
         }
-        if frame.get() >> self.regime.profile.physical_address_bits != 0 {
-            return Err(MapError::AboveMaxPhysical(frame));
-        }
+        self.check_fits(leaf_level, EntryKind::Leaf, frame)?;
         let mut table = self.root;
         for level in F::LEVELS {
             let at = table + page.index(level.shift, level.index_bits) * u64::from(F::ENTRY_BYTES);
@@ -171,8 +172,9 @@ impl<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'m, F, M, A> {
         Err(MapError::NotMapped(page))
     }
 
-    /// The page must be aligned, canonical, and of a size that this processor has.
-    fn check(&self, page: VirtAddr, size: PageSize) -> Result<(), MapError> {
+    /// The page must be aligned, canonical, and of a size that this processor has; the level that
+    /// maps it.
+    pub(super) fn check(&self, page: VirtAddr, size: PageSize) -> Result<&'static Level, MapError> {
         if page.offset(size.shift()) != 0 {
             return Err(MapError::Misaligned(page.get(), size));
         }
@@ -187,14 +189,32 @@ impl<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'m, F, M, A> {
         let maps = |level: &&Level| level.shift == size.shift();
         let large = EntryBits::PS.bits();
         match F::LEVELS.iter().find(maps) {
-            Some(level) if F::is_leaf(level, large, &self.regime) => Ok(()),
+            Some(level) if F::is_leaf(level, large, &self.regime) => Ok(level),
             _ => Err(MapError::NoSuchPageSize(size)),
         }
+    }
+
+    /// An entry must give this address back, and set no reserved bit for it: 32-bit entries hold
+    /// less than MAXPHYADDR may allow (MODE-5).
+    pub(super) fn check_fits(
+        &self,
+        level: &Level,
+        kind: EntryKind,
+        address: PhysAddr,
+    ) -> Result<(), MapError> {
+        let entry = F::entry(level, kind, address, EntryBits::P);
+        let stored = entry & (u64::MAX >> (64 - 8 * F::ENTRY_BYTES));
+        let mut reserved = F::reserved_bits(level, kind, &self.regime).into_iter();
+        let fits = address.get() >> self.regime.profile.physical_address_bits == 0
+            && F::address(level, kind, stored) == address
+            && reserved.all(|(bits, _)| stored & bits == 0);
+        if fits { Ok(()) } else { Err(MapError::AboveMaxPhysical(address)) }
     }
 
     /// Adds an empty table and the entry at `at` that points to it.
     fn add_table(&mut self, level: &Level, at: PhysAddr) -> Result<PhysAddr, MapError> {
         let table = self.frames.allocate().ok_or(MapError::OutOfFrames)?;
+        self.check_fits(level, EntryKind::Table, table)?;
         for slot in 0..512 {
             self.memory.write_entry(table + slot * 8, 8, 0)?;
         }

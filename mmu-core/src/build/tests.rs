@@ -1,4 +1,7 @@
-//! What the mapper writes, what it refuses, and that a walk finds what was mapped.
+//! What the mapper writes, what it refuses, and that a walk finds what was mapped. Here with
+//! 4-level paging; `formats` has the rest.
+
+mod formats;
 
 use super::{Flush, FrameRange, MapError, Mapper};
 use crate::access::{Access, Ring};

@@ -61,11 +61,15 @@ impl Format for Pae {
             return [(bits, Rule::Pdpte2), NONE, NONE, NONE, NONE];
         }
         let large_leaf = kind == EntryKind::Leaf && level.number == 2;
+        // MODE-7 again: without PAT its bits are reserved, here whatever CR4.PSE is.
+        let pat = if large_leaf { EntryBits::LARGE_PAT } else { EntryBits::PS };
+        let is_leaf = kind == EntryKind::Leaf;
+        let pat_reserved = is_leaf && !regime.profile.features.contains(Features::PAT);
         [
             (when(!regime.state.efer.contains(Efer::NXE), EntryBits::XD.bits()), Rule::Code3),
             (above, Rule::Code4),
             (when(large_leaf, 0x001f_e000), Rule::Code6),
-            NONE,
+            (when(pat_reserved, pat.bits()), Rule::Mode7),
             NONE,
         ]
     }

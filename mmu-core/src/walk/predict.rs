@@ -6,7 +6,7 @@
 
 use super::{Mmu, Path, Translation, WalkError};
 use crate::access::{Access, AccessKind};
-use crate::address::{PhysAddr, VirtAddr};
+use crate::address::{PAGE_SHIFT, PhysAddr, VirtAddr};
 use crate::fault::Fault;
 use crate::format::{EntryBits, EntryKind, Format};
 use crate::memory::{OutsideMemory, TableMemory};
@@ -45,7 +45,7 @@ impl<F: Format, R: Rules> Mmu<F, R> {
 
     /// The access with the linear address that is translated: masked in long mode, cut to 32 bits
     /// elsewhere. `None` when it is not canonical.
-    fn canonical_access(&self, access: &Access, rules: &mut RuleSet) -> Option<Access> {
+    pub(crate) fn canonical_access(&self, access: &Access, rules: &mut RuleSet) -> Option<Access> {
         if !F::IS_LONG_MODE {
             let address = access.address.truncated(F::ADDRESS_BITS);
             return Some(Access { address, ..*access });
@@ -72,7 +72,7 @@ impl<F: Format, R: Rules> Mmu<F, R> {
         let registers_open = F::MODE == PagingMode::Pae && profile.pdptes_are_walked() == Pin::Open;
         let fetch_bit_open = access.kind == AccessKind::Fetch
             && state.cr4.contains(Cr4::SMEP)
-            && !state.efer.contains(Efer::NXE)
+            && !(state.cr4.contains(Cr4::PAE) && state.efer.contains(Efer::NXE))
             && profile.smep_alone_reports_fetch() == Pin::Open;
         let silent = |choices| Choices { smep_alone_reports_fetch: false, ..choices };
         let mut others = ArrayVec::new();
@@ -115,6 +115,14 @@ impl<F: Format, R: Rules> Mmu<F, R> {
         }
     }
 
+    /// How many bytes of an access lie in the smallest page of its first byte, or in the 4 KiB of
+    /// it that one walk answers for.
+    fn bytes_in_first_page(access: &Access) -> u16 {
+        let shift = F::LEVELS.last().map_or(PAGE_SHIFT, |level| level.shift.min(PAGE_SHIFT));
+        let room = (1 << shift) - access.address.offset(shift) as u16;
+        access.size.min(room)
+    }
+
     fn predict_in<M: TableMemory>(
         &self,
         memory: &M,
@@ -122,7 +130,7 @@ impl<F: Format, R: Rules> Mmu<F, R> {
         choice: Option<(Rule, &'static str)>,
         found: &mut Prediction,
     ) -> Result<(), OutsideMemory> {
-        let first_len = access.bytes_in_first_page();
+        let first_len = Self::bytes_in_first_page(access);
         let first = self.walk_page(memory, access.address, first_len, access, found)?;
         if first_len == access.size {
             let outcome = first.outcome();
@@ -256,12 +264,15 @@ fn merge(
 }
 
 impl Prediction {
-    /// Adds an alternative unless it is there already.
+    /// Adds an alternative unless it is there already; the rule that leaves the choice decided then.
     fn add(&mut self, alternative: Alternative) {
         let known = self.alternatives.iter().any(|known| {
             known.outcome == alternative.outcome && known.updates == alternative.updates
         });
         if !known && self.alternatives.len() < MAX_ALTERNATIVES {
+            if let Some((rule, _)) = alternative.choice {
+                self.rules.insert(rule);
+            }
             self.alternatives.push(alternative);
         }
     }

@@ -1,4 +1,8 @@
-//! Properties of every prediction, whatever the tables and registers hold.
+//! Properties of every prediction, whatever the tables and registers hold. Here for 4-level paging;
+//! `garbage` has those of every format, `oracle` an independent reading of 32-bit and PAE paging.
+
+mod garbage;
+mod oracle;
 
 use crate::access::{Access, AccessKind, Ring};
 use crate::address::{PhysAddr, VirtAddr};
@@ -118,7 +122,7 @@ prop_compose! {
         }
         let state = ControlState { pkru, pkrs, ac, ..state };
         let features = if large { Features::all() } else { Features::empty() };
-        Machine { state, profile: Profile { vendor, physical_address_bits, features } }
+        Machine { state, profile: Profile { vendor, physical_address_bits, features, ..Profile::default() } }
     }
 }
 

@@ -4,8 +4,8 @@
 use super::{Case, TableEntry};
 use guest::stub::Form;
 use mmu_core::{
-    Access, AccessKind, ControlState, Cr0, Cr4, Efer, Features, PagingMode, Profile, Ring, Segment,
-    Vendor, VirtAddr,
+    Access, AccessKind, ControlState, Cr0, Cr4, Efer, Features, PagingMode, Pins, Profile, Ring,
+    Segment, Vendor, VirtAddr,
 };
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -115,6 +115,26 @@ struct ProfileText {
     vendor: String,
     max_physical_address: u8,
     features: Vec<String>,
+    #[serde(default, skip_serializing_if = "PinsText::is_empty")]
+    pins: PinsText,
+}
+
+/// Choices that the processor is known to make.
+#[derive(Serialize, Deserialize, Default, PartialEq)]
+#[serde(deny_unknown_fields)]
+struct PinsText {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    global_in_pml4e_is_reserved: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pdptes_are_walked: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    smep_alone_reports_fetch: Option<bool>,
+}
+
+impl PinsText {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 fn zero() -> Hex {
@@ -226,6 +246,11 @@ impl From<&Case> for CaseText {
                 vendor: name_of(case.profile.vendor, &VENDORS).into(),
                 max_physical_address: case.profile.physical_address_bits,
                 features: features.map(|(name, _)| name.to_lowercase()).collect(),
+                pins: PinsText {
+                    global_in_pml4e_is_reserved: case.profile.pins.global_in_pml4e_is_reserved,
+                    pdptes_are_walked: case.profile.pins.pdptes_are_walked,
+                    smep_alone_reports_fetch: case.profile.pins.smep_alone_reports_fetch,
+                },
             }),
         }
     }
@@ -339,6 +364,11 @@ impl ProfileText {
             features |= named(&format!("profile.features[{i}]"), name, &known)?;
         }
         let vendor = named("profile.vendor", &self.vendor, &VENDORS)?;
-        Ok(Profile { vendor, physical_address_bits: bits, features })
+        let pins = Pins {
+            global_in_pml4e_is_reserved: self.pins.global_in_pml4e_is_reserved,
+            pdptes_are_walked: self.pins.pdptes_are_walked,
+            smep_alone_reports_fetch: self.pins.smep_alone_reports_fetch,
+        };
+        Ok(Profile { vendor, physical_address_bits: bits, features, pins })
     }
 }

@@ -2,6 +2,7 @@
 
 mod check;
 mod explain;
+mod geometry;
 mod machines;
 
 use crate::case::Case;
@@ -32,6 +33,8 @@ enum Command {
     Machines(machines::Arguments),
     /// Draw the walk of one case, step by step
     Explain(explain::Arguments),
+    /// Compute what page tables cost, for any address width
+    Geometry(geometry::Arguments),
 }
 
 /// Which machine to run on.
@@ -87,6 +90,7 @@ pub fn main() -> ExitCode {
         Some(Command::Check(arguments)) => check::run(&arguments),
         Some(Command::Machines(arguments)) => Ok(machines::run(&arguments)),
         Some(Command::Explain(arguments)) => explain::run(&arguments),
+        Some(Command::Geometry(arguments)) => geometry::run(&arguments),
     };
     match result {
         Ok(code) => code,

@@ -170,7 +170,7 @@ pub fn machines(offers: &[(&str, Result<&dyn Machine, &str>)]) -> String {
     to_text(&offers)
 }
 
-fn to_text(document: &impl Serialize) -> String {
+pub(super) fn to_text(document: &impl Serialize) -> String {
     serde_json::to_string_pretty(document).expect("a report is plain data") + "\n"
 }
 

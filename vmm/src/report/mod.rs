@@ -1,5 +1,7 @@
-//! What a run looks like to people ([`text`], [`walk`]) and to scripts ([`json`]).
+//! What a run looks like to people ([`text`], [`walk`]) and to scripts ([`json`]); [`geometry`] has
+//! both forms of its own.
 
+pub mod geometry;
 pub mod json;
 pub mod text;
 pub mod tree;

@@ -223,7 +223,7 @@ fn describe_machine(text: &mut String, machine: &dyn Machine) {
     }
 }
 
-fn new_table(header: &[&str]) -> Table {
+pub(super) fn new_table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table
         .load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()))
@@ -240,7 +240,7 @@ fn new_table(header: &[&str]) -> Table {
 }
 
 /// A table without the blanks that end its lines.
-fn trimmed(table: &Table) -> String {
+pub(super) fn trimmed(table: &Table) -> String {
     let lines: Vec<_> = table.lines().map(|line| line.trim_end().to_owned()).collect();
     lines.join("\n")
 }
@@ -269,7 +269,7 @@ pub(super) fn line(text: &mut String, words: &str) {
 }
 
 /// 1234567 as 1,234,567.
-fn with_commas(number: u64) -> String {
+pub(super) fn with_commas(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {

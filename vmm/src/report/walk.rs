@@ -132,7 +132,8 @@ fn draw_address(text: &mut String, mode: PagingMode, address: VirtAddr, path: Op
     let levels = levels(mode);
     let mut shift = levels.first().map_or(32, |level| level.shift + level.index_bits);
     if is_long_mode {
-        field(format!("63:{shift}"), format!("{:#x}", address.get() >> shift), "sign");
+        let digits = 2 + usize::from(64 - shift).div_ceil(4);
+        field(format!("63:{shift}"), format!("{:#0digits$x}", address.get() >> shift), "sign");
     }
     // A large page ends the split early; a walk that stops says nothing about the bits below.
     let is_leaf =

@@ -2,10 +2,10 @@
 //! CANON-2.
 
 use super::{
-    Access, FRAME, Machine, NEXT_PTE, PAGE, PDE, PDPTE, PML4E, PTE, Rule, access, bit, code,
+    FRAME, Machine, NEXT_PTE, PAGE, PDE, PDPTE, PML4E, PTE, Rule, access, bit, code, on_stack,
 };
+use crate::access::AccessKind;
 use crate::access::Ring::{Three, Zero};
-use crate::access::{AccessKind, Segment};
 use crate::fault::Vector;
 use std::vec::Vec;
 
@@ -146,11 +146,6 @@ fn ad_7_the_denying_second_page_stays_clean() {
     let tables = [PML4E, PDPTE, PDE].map(|at| (at, 0, bit::A));
     let leaves = [(PTE, 0, AD), (NEXT_PTE, 0, bit::A)];
     fault.updates(&[tables[0], tables[1], tables[2], leaves[0], leaves[1]]);
-}
-
-/// The same access through the stack segment.
-fn on_stack(access: Access) -> Access {
-    Access { segment: Segment::Stack, ..access }
 }
 
 #[test]

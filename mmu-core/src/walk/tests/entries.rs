@@ -1,10 +1,8 @@
 //! Control registers and the entries themselves: MODE-1 to MODE-11, CODE-1 to CODE-7.
 
-use super::{
-    BYTE, Cr4, FRAME, Features, FourLevel, Machine, PDE, PDPTE, PML4E, PTE, Rule, Vendor, bit, code,
-};
+use super::{BYTE, Cr4, FRAME, Features, Machine, PDE, PDPTE, PML4E, PTE, Rule, Vendor, bit, code};
 use crate::access::Ring::{Three, Zero};
-use crate::format::Format;
+use crate::format::{Format, FourLevel};
 use crate::state::{ControlState, Efer, PagingMode};
 use std::vec::Vec;
 

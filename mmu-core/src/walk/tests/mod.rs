@@ -3,24 +3,32 @@
 //! A test maps one page, changes what its rule speaks of, and checks the whole outcome:
 //! vector, error code and CR2, or the physical address, and what happens to A and D.
 
+mod bits32;
 mod choices;
 mod crossing;
 mod entries;
 mod faults;
+mod five_level;
 mod keys;
+mod linear;
+mod masking;
+mod modes;
+mod pae;
+mod pdptes;
 mod rights;
+mod shadow_stacks;
 mod updates;
 
-use crate::access::{Access, AccessKind, Ring};
-use crate::address::VirtAddr;
+use crate::access::{Access, AccessKind, Ring, Segment};
+use crate::address::{PhysAddr, VirtAddr};
 use crate::fault::Vector;
-use crate::format::FourLevel;
 use crate::memory::SparseTables;
 use crate::outcome::{EntryUpdate, Outcome, Prediction};
 use crate::profile::{Features, Profile, Vendor};
 use crate::rule::Rule;
-use crate::state::{ControlState, Cr0, Cr4, Efer};
-use crate::walk::Mmu;
+use crate::rules::Reference;
+use crate::state::{ControlState, Cr0, Cr4, Efer, PagingMode};
+use crate::walk::predict_in_mode;
 use std::vec::Vec;
 
 /// The bits of an entry (SDM "Formats of CR3 and Paging-Structure Entries"), spelled out again so
@@ -44,6 +52,7 @@ mod code {
     pub(super) const RSVD: u32 = 1 << 3;
     pub(super) const I: u32 = 1 << 4;
     pub(super) const PK: u32 = 1 << 5;
+    pub(super) const SS: u32 = 1 << 6;
 }
 
 /// The mapped page: entry 1 of the PML4, 2 of the PDPT, 3 of the directory, 4 of the table.
@@ -61,6 +70,26 @@ const PTE: u64 = 0x13_020;
 /// The PTE of the page that follows.
 const NEXT_PTE: u64 = 0x13_028;
 
+/// The same page under entry 5 of a PML5, whose other tables are the same.
+const BYTE_5: u64 = 0x5_0080_8060_4234;
+/// Where the PML5E lies.
+const PML5E: u64 = 0xf_028;
+
+/// A control state in a mode, with write protection and NXE on, the rest off.
+pub(super) fn state_of(mode: PagingMode, cr3: u64) -> ControlState {
+    let mut state = ControlState::long_mode(cr3);
+    match mode {
+        PagingMode::Unpaged => state.cr0 -= Cr0::PG,
+        PagingMode::Bits32 => state.cr4 -= Cr4::PAE,
+        PagingMode::FiveLevel => state.cr4 |= Cr4::LA57,
+        PagingMode::Pae | PagingMode::FourLevel | PagingMode::Linear => {}
+    }
+    if matches!(mode, PagingMode::Unpaged | PagingMode::Bits32 | PagingMode::Pae) {
+        state.efer -= Efer::LME | Efer::LMA;
+    }
+    state
+}
+
 /// Tables, registers and a processor.
 #[derive(Clone)]
 struct Machine {
@@ -72,8 +101,12 @@ struct Machine {
 impl Machine {
     /// An Intel processor with 48 physical address bits in plain long mode, and these entries.
     fn with_entries(entries: &[(u64, u64)]) -> Self {
-        let profile =
-            Profile { vendor: Vendor::Intel, physical_address_bits: 48, features: Features::all() };
+        let profile = Profile {
+            vendor: Vendor::Intel,
+            physical_address_bits: 48,
+            features: Features::all(),
+            ..Profile::default()
+        };
         let state = ControlState::long_mode(0x10_000);
         Self { state, profile, entries: entries.to_vec() }
     }
@@ -92,6 +125,18 @@ impl Machine {
     /// The same for a 1 GiB page.
     fn page_1g() -> Self {
         Self::with_entries(&[(PML4E, 0x11_007), (PDPTE, FRAME | 0x87)])
+    }
+
+    /// The same processor in another mode.
+    fn in_mode(mode: PagingMode, cr3: u64, entries: &[(u64, u64)]) -> Self {
+        Self { state: state_of(mode, cr3), ..Self::with_entries(entries) }
+    }
+
+    /// The same page behind five levels: at `BYTE_5`.
+    fn five_levels(self) -> Self {
+        let Self { profile, entries, .. } = self;
+        let state = state_of(PagingMode::FiveLevel, 0xf_000);
+        Self { state, profile, entries }.set(PML5E, 0x10_007)
     }
 
     /// Sets bits of the entry at an address; an entry not there yet starts from zero.
@@ -136,6 +181,11 @@ impl Machine {
         self
     }
 
+    fn without(mut self, features: Features) -> Self {
+        self.profile.features -= features;
+        self
+    }
+
     fn without_wp(mut self) -> Self {
         self.state.cr0 -= Cr0::WP;
         self
@@ -148,7 +198,7 @@ impl Machine {
 
     fn does(&self, access: Access) -> Checked {
         let memory = SparseTables::new(&self.entries);
-        Checked(Mmu::<FourLevel>::new(self.state, self.profile).predict(&memory, &access))
+        Checked(predict_in_mode(Reference, self.state, self.profile, &memory, &access))
     }
 
     fn reads(&self, address: u64, ring: Ring) -> Checked {
@@ -167,6 +217,11 @@ impl Machine {
 /// An access of 8 bytes.
 fn access(kind: AccessKind, address: u64, ring: Ring) -> Access {
     Access::new(kind, VirtAddr::new(address), 8, ring)
+}
+
+/// The same access through the stack segment.
+fn on_stack(access: Access) -> Access {
+    Access { segment: Segment::Stack, ..access }
 }
 
 /// A prediction under test.
@@ -228,6 +283,17 @@ impl Checked {
         for (alternative, (code, cr2)) in self.0.alternatives.iter().zip(expected) {
             assert_fault(&alternative.outcome, *code, *cr2);
         }
+        self
+    }
+
+    /// Of two alternatives the first reaches this address and the second ends in this page fault.
+    #[track_caller]
+    fn reaches_or_faults(&self, address: u64, code: u32, cr2: u64) -> &Self {
+        let [reached, faulted] = self.0.alternatives.as_slice() else {
+            panic!("not two alternatives: {:#?}", self.0.alternatives)
+        };
+        assert_eq!(reached.outcome.physical_address().map(PhysAddr::get), Some(address));
+        assert_fault(&faulted.outcome, code, cr2);
         self
     }
 

@@ -14,7 +14,7 @@ use guest::layout::CONTROL;
 use guest::mailbox::Control;
 use kvm_bindings::{CpuId, KVM_API_VERSION, KVM_MAX_CPUID_ENTRIES};
 use kvm_ioctls::Kvm;
-use mmu_core::{Features, Profile, Vendor};
+use mmu_core::Profile;
 use vm::Vm;
 
 /// KVM, with one virtual machine.
@@ -146,33 +146,11 @@ fn unavailable(error: kvm_ioctls::Error) -> MachineError {
     })
 }
 
-/// The processor that the guest sees, from the CPUID that KVM supports (SDM and APM, "CPUID").
+/// The processor that the guest sees, from the CPUID that KVM supports.
 fn profile_of(cpuid: &CpuId) -> Profile {
-    let leaf = |function, index| {
-        cpuid.as_slice().iter().find(|entry| entry.function == function && entry.index == index)
-    };
-    let vendor = match leaf(0, 0).map(|entry| (entry.ebx, entry.edx, entry.ecx)) {
-        // "GenuineIntel"
-        Some((0x756e_6547, 0x4965_6e69, 0x6c65_746e)) => Vendor::Intel,
-        // "AuthenticAMD", "HygonGenuine"
-        Some((0x6874_7541, 0x6974_6e65, 0x444d_4163) | (0x6f67_7948, 0x6e65_476e, 0x656e_6975)) => {
-            Vendor::Amd
-        }
-        _ => Vendor::Unknown,
-    };
-    let mut features = Features::empty();
-    for (feature, register, bit) in [
-        (Features::PGE, leaf(1, 0).map(|entry| entry.edx), 13),
-        (Features::SMEP, leaf(7, 0).map(|entry| entry.ebx), 7),
-        (Features::SMAP, leaf(7, 0).map(|entry| entry.ebx), 20),
-        (Features::PKU, leaf(7, 0).map(|entry| entry.ecx), 3),
-        (Features::PKS, leaf(7, 0).map(|entry| entry.ecx), 31),
-        (Features::NX, leaf(0x8000_0001, 0).map(|entry| entry.edx), 20),
-        (Features::PAGE_1GB, leaf(0x8000_0001, 0).map(|entry| entry.edx), 26),
-    ] {
-        features.set(feature, register.is_some_and(|register| register >> bit & 1 != 0));
-    }
-    // Without the leaf, processors with long mode have 36 bits.
-    let bits = leaf(0x8000_0008, 0).map_or(36, |entry| entry.eax as u8);
-    Profile { vendor, physical_address_bits: bits.clamp(32, 52), features }
+    Profile::from_cpuid(|leaf, subleaf| {
+        let mut entries = cpuid.as_slice().iter();
+        let found = entries.find(|entry| entry.function == leaf && entry.index == subleaf)?;
+        Some([found.eax, found.ebx, found.ecx, found.edx])
+    })
 }

@@ -1,5 +1,10 @@
 //! Which processor is meant: vendor, address width, features, and the choices it is known to make.
 
+mod cpuid;
+mod generations;
+
+pub use generations::{GENERATIONS, Generation};
+
 use bitflags::bitflags;
 
 /// Whose rules apply where the two manuals differ.
@@ -54,6 +59,20 @@ pub struct Profile {
     pub physical_address_bits: u8,
     /// What the processor has.
     pub features: Features,
+    /// What is known of the choices that the rules leave to it, beyond what the vendor decides.
+    pub pins: Pins,
+}
+
+/// Choices that a processor is known to make: `None` where its vendor's manual decides or where it
+/// is not known, and then every allowed outcome is predicted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Pins {
+    /// CODE-7: G in a PML4E or PML5E is reserved.
+    pub global_in_pml4e_is_reserved: Option<bool>,
+    /// PDPTE-4: PDPTEs are read during the walk, not held in registers.
+    pub pdptes_are_walked: Option<bool>,
+    /// CODE-8: a fetch is reported with SMEP even while NXE=0.
+    pub smep_alone_reports_fetch: Option<bool>,
 }
 
 impl Profile {
@@ -72,7 +91,12 @@ impl Profile {
 impl Default for Profile {
     /// An unknown vendor's processor with every feature and 48 physical address bits.
     fn default() -> Self {
-        Self { vendor: Vendor::Unknown, physical_address_bits: 48, features: Features::all() }
+        Self {
+            vendor: Vendor::Unknown,
+            physical_address_bits: 48,
+            features: Features::all(),
+            pins: Pins::default(),
+        }
     }
 }
 
@@ -84,32 +108,46 @@ pub(crate) enum Pin {
     Open,
 }
 
+impl Pin {
+    /// What is known, or else what the vendor's manual says.
+    const fn known_or(known: Option<bool>, by_manual: Self) -> Self {
+        match known {
+            Some(true) => Self::Yes,
+            Some(false) => Self::No,
+            None => by_manual,
+        }
+    }
+}
+
 impl Profile {
     /// CODE-7: is G in a PML4E reserved? Ignored by the SDM ("Formats of CR3 and Paging-Structure
     /// Entries"), must be zero by the APM ("Page-Translation Table Entry Fields").
     pub(crate) const fn global_in_pml4e_is_reserved(self) -> Pin {
-        match self.vendor {
+        let by_manual = match self.vendor {
             Vendor::Intel => Pin::No,
             Vendor::Amd => Pin::Yes,
             Vendor::Unknown => Pin::Open,
-        }
+        };
+        Pin::known_or(self.pins.global_in_pml4e_is_reserved, by_manual)
     }
 
     /// PDPTE-4: are PDPTEs read during the walk rather than held in registers? No by the SDM; the
     /// APM leaves it open.
     pub(crate) const fn pdptes_are_walked(self) -> Pin {
-        match self.vendor {
+        let by_manual = match self.vendor {
             Vendor::Intel => Pin::No,
             Vendor::Amd | Vendor::Unknown => Pin::Open,
-        }
+        };
+        Pin::known_or(self.pins.pdptes_are_walked, by_manual)
     }
 
     /// CODE-8: does a fetch set I/D when SMEP is on and NXE is off? Yes by the SDM
     /// ("Page-Fault Exceptions"); the APM defines I/D for NXE with PAE only.
     pub(crate) const fn smep_alone_reports_fetch(self) -> Pin {
-        match self.vendor {
+        let by_manual = match self.vendor {
             Vendor::Intel => Pin::Yes,
             Vendor::Amd | Vendor::Unknown => Pin::Open,
-        }
+        };
+        Pin::known_or(self.pins.smep_alone_reports_fetch, by_manual)
     }
 }

@@ -1,0 +1,56 @@
+//! Software caches of translations, for any format (SDM "Caching Translation Information"). They sit
+//! beside the walk, which knows nothing of them: a first reading can skip this folder.
+//!
+//! 1. [`TableMemoryUpdate`]: the locked read-modify-write that sets A and D;
+//! 2. [`Invalidation`]: what an instruction or a register change drops;
+//! 3. [`Tlb`] and [`StructureCaches`]: what is remembered of a leaf, and of the entries above it;
+//! 4. [`CachedMmu`]: an access through them.
+//!
+//! What is cached are facts: where an address leads and what its entries allow. The verdict on an
+//! access is formed anew every time, from these facts and the registers of that moment.
+//!
+//! The caches drop exactly what the manuals require and keep the rest as long as there is room, so
+//! that software which forgets an invalidation notices. There are three exceptions, each on the safe
+//! side, where a processor is "always free to invalidate additional entries": a fault is always
+//! the verdict of the tables as they are (no spurious fault after rights were relaxed, TLB-2),
+//! AMD's EFER.TCE does not narrow INVLPG (TLB-4), and [`invalidated_by`] takes a few changes that
+//! only one manual lists, or none.
+//!
+//! ```
+//! use mmu_core::cache::CachedMmu;
+//! use mmu_core::format::Bits32;
+//! use mmu_core::memory::{Bytes, TableMemoryMut};
+//! use mmu_core::{Access, ControlState, Cr4, Efer, PhysAddr, Profile, Ring, VirtAddr};
+//!
+//! let mut memory = Bytes::new(PhysAddr::new(0), [0; 0x2000]);
+//! memory.write_entry(PhysAddr::new(0), 4, 0x1007)?; // PDE 0
+//! memory.write_entry(PhysAddr::new(0x1004), 4, 0x5007)?; // PTE 1
+//! let mut state = ControlState::long_mode(0);
+//! (state.cr4, state.efer) = (Cr4::empty(), Efer::empty());
+//! let mut mmu = CachedMmu::<Bits32>::new(state, Profile::default());
+//!
+//! let read = Access::read(VirtAddr::new(0x1234), 4, Ring::Three);
+//! let reached = |outcome: mmu_core::Outcome| outcome.physical_address().map(PhysAddr::get);
+//! assert_eq!(reached(mmu.access(&mut memory, &read).unwrap()), Some(0x5234));
+//! memory.write_entry(PhysAddr::new(0x1004), 4, 0x6007)?;
+//! assert_eq!(reached(mmu.access(&mut memory, &read).unwrap()), Some(0x5234)); // still cached
+//! mmu.invlpg(read.address);
+//! assert_eq!(reached(mmu.access(&mut memory, &read).unwrap()), Some(0x6234));
+//! # Ok::<(), mmu_core::memory::OutsideMemory>(())
+//! ```
+
+mod invalidation;
+mod mmu;
+#[cfg(test)]
+mod properties;
+mod structures;
+#[cfg(test)]
+mod tests;
+mod tlb;
+mod update;
+
+pub use invalidation::{Invalidation, RegisterWrite, invalidated_by, pcid};
+pub use mmu::{CachedMmu, NoOutcome};
+pub use structures::{StructureCaches, StructureEntry};
+pub use tlb::{Tlb, TlbEntry};
+pub use update::TableMemoryUpdate;

@@ -1,0 +1,427 @@
+//! Properties of the caches over random sequences of edits, accesses and invalidations, in every
+//! format.
+//!
+//! Memory is four tables of two entries each, and every table address leads to one of them: entries
+//! serve several levels, tables contain themselves, and one edit touches many paths.
+
+use super::{CachedMmu, Invalidation, RegisterWrite, TableMemoryUpdate, pcid};
+use crate::access::{Access, AccessKind, Ring};
+use crate::address::{PhysAddr, VirtAddr};
+use crate::format::{Bits32, FiveLevel, Format, FourLevel, Linear, Pae, Unpaged};
+use crate::memory::{OutsideMemory, TableMemory};
+use crate::outcome::Outcome;
+use crate::profile::{Features, Profile, Vendor};
+use crate::rules::Reference;
+use crate::state::{ControlState, Cr0, Cr4, Efer, PagingMode};
+use crate::walk::Mmu;
+use proptest::prelude::*;
+use std::vec::Vec;
+
+const P: u64 = 1 << 0;
+const US: u64 = 1 << 2;
+const PS: u64 = 1 << 7;
+const FRAME: u64 = 0xf_ffff_f000;
+/// The textbook's table, with sizes unlike those of x86.
+type Textbook = Linear<20, 12, 4>;
+
+/// Eight entries: two in each of the tables at 0x1000, 0x2000, 0x3000 and 0x4000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Tables([u64; 8]);
+
+fn slot(at: PhysAddr, bytes: u8) -> usize {
+    let table = ((at.get() >> 12) + 3) & 3;
+    let index = (at.get() & 0xfff) / u64::from(bytes) & 1;
+    (table * 2 + index) as usize
+}
+
+const fn cut(entry: u64, bytes: u8) -> u64 {
+    entry & (u64::MAX >> (64 - 8 * bytes as u32))
+}
+
+impl TableMemory for Tables {
+    fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
+        Ok(cut(self.0[slot(at, bytes)], bytes))
+    }
+}
+
+impl TableMemoryUpdate for Tables {
+    fn update_entry(
+        &mut self,
+        at: PhysAddr,
+        bytes: u8,
+        old: u64,
+        new: u64,
+    ) -> Result<bool, OutsideMemory> {
+        let entry = &mut self.0[slot(at, bytes)];
+        let unchanged = cut(*entry, bytes) == old;
+        if unchanged {
+            *entry = *entry & !cut(u64::MAX, bytes) | new;
+        }
+        Ok(unchanged)
+    }
+}
+
+/// Something that happens.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    /// Bits of an entry flip. How software then invalidates is one of four ways.
+    Edit { slot: usize, flip: u64, way: u8 },
+    /// Bit n of `path` is the index into the n-th level.
+    Access { path: u64, access: Access },
+    /// MOV to CR3, where there are PCIDs with one of four and with any bit 63.
+    Cr3 { number: u64, no_flush: bool },
+    /// Registers that rights depend on.
+    Registers { bits: u8, pkru: u32 },
+}
+
+fn entry() -> impl Strategy<Value = u64> {
+    let present = prop::bool::weighted(0.95).prop_map(u64::from);
+    let large = prop::bool::weighted(0.12).prop_map(|large| if large { PS } else { 0 });
+    (present, large, any::<[u64; 4]>()).prop_map(|(present, large, [a, b, c, d])| {
+        // R/W and U/S are mostly set, XD and the reserved bit 51 rarely.
+        let rights = 6 & !(a & b & c);
+        let rare = a & b & c & d & (1 << 63 | 1 << 51);
+        let other = a & (0xf << 59 | 0x1f60);
+        let frame = if large == 0 { b & 0xf_c000_7000 } else { b & 0xf_c000_0000 };
+        present | large | rights | rare | (other & !FRAME) | frame
+    })
+}
+
+fn flip() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        prop::sample::select(vec![P, 2, US, 0x20, 0x40, 0x60, 0x100, PS, 1 << 59, 1 << 63]),
+        any::<u64>().prop_map(|bits| bits & 0xf_c000_7000),
+    ]
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let access = (
+        prop::sample::select(AccessKind::ALL.to_vec()),
+        any::<[bool; 2]>(),
+        0..0x2000_u64,
+        1..=8_u16,
+    );
+    let access = access.prop_map(|(kind, [user, implicit], low, size)| {
+        let ring = if user { Ring::Three } else { Ring::Zero };
+        let implicit = implicit && kind != AccessKind::Fetch;
+        // Half of them near the end of the page.
+        let offset = if low < 0x1000 { low } else { low % 8 + 0xff8 };
+        Access { implicit, ..Access::new(kind, VirtAddr::new(offset), size, ring) }
+    });
+    prop_oneof![
+        3 => (0..8_usize, flip(), 0..4_u8)
+            .prop_map(|(slot, flip, way)| Event::Edit { slot, flip, way }),
+        6 => (0..32_u64, access).prop_map(|(path, access)| Event::Access { path, access }),
+        2 => (0..4_u64, any::<bool>())
+            .prop_map(|(number, no_flush)| Event::Cr3 { number, no_flush }),
+        1 => (any::<u8>(), any::<u32>())
+            .prop_map(|(bits, pkru)| Event::Registers { bits, pkru: pkru & pkru >> 16 }),
+    ]
+}
+
+/// The start of an address: its offset is the access's, its indices are given.
+fn address<F: Format>(path: u64) -> u64 {
+    F::LEVELS
+        .iter()
+        .zip(0..)
+        .fold(0, |address, (level, n)| address | (path >> n & 1) << level.shift)
+}
+
+/// Tables, registers and an MMU with caches of `N` structure entries per level.
+struct Bench<F: Format, const N: usize> {
+    tables: Tables,
+    mmu: CachedMmu<F, Reference, 2, 2, N>,
+    /// With global pages there is one root for all PCIDs, otherwise each has its own.
+    global: bool,
+}
+
+impl<F: Format, const N: usize> Bench<F, N> {
+    fn new(tables: Tables, global: bool) -> Self {
+        let mut state = ControlState::long_mode(0x1000);
+        match F::MODE {
+            PagingMode::Unpaged => state.cr0 -= Cr0::PG,
+            PagingMode::Bits32 => state.cr4 = Cr4::PSE,
+            PagingMode::FiveLevel => state.cr4 |= Cr4::LA57,
+            _ => {}
+        }
+        if F::IS_LONG_MODE {
+            state.cr4 |= Cr4::PCIDE | Cr4::PKE;
+        } else if F::MODE != PagingMode::Linear {
+            state.efer = Efer::NXE;
+        }
+        state.cr4.set(Cr4::PGE, global);
+        state.pdptes = [0x1001, 0x2001, 0x3001, 0x4001];
+        let features = Features::all();
+        let profile = Profile {
+            vendor: Vendor::Intel,
+            physical_address_bits: 48,
+            features,
+            ..Profile::default()
+        };
+        Self { tables, mmu: CachedMmu::with_rules(Reference, state, profile), global }
+    }
+
+    fn state(&self) -> ControlState {
+        self.mmu.mmu().regime().state
+    }
+
+    fn mov_to_cr3(&mut self, number: u64, no_flush: bool) -> u64 {
+        let mut new = self.state();
+        let root = if self.global { 0x1000 } else { 0x1000 * (number + 1) };
+        new.cr3 = if F::IS_LONG_MODE { root | number } else { root };
+        if !self.global {
+            new.pdptes.rotate_left(number as usize);
+        }
+        let no_flush = no_flush && F::IS_LONG_MODE;
+        let value = new.cr3 | u64::from(no_flush) << 63;
+        self.mmu.set_state(RegisterWrite::Cr3(value), new);
+        value
+    }
+
+    fn change_registers(&mut self, bits: u8, pkru: u32) {
+        let mut new = self.state();
+        let bit = |n: u8| bits >> n & 1 != 0;
+        (new.pkru, new.ac) = (pkru, bit(0));
+        new.cr0.set(Cr0::WP, bit(1));
+        new.cr4.set(Cr4::SMEP, bit(2) && bit(3));
+        new.cr4.set(Cr4::SMAP, bit(4) && bit(5));
+        if F::MODE == PagingMode::Bits32 {
+            new.cr4.set(Cr4::PSE, bit(6));
+        } else {
+            new.efer.set(Efer::NXE, bit(7) || bit(6));
+        }
+        self.mmu.set_state(RegisterWrite::Other, new);
+    }
+
+    /// Every way to invalidate all that an edit anywhere can have changed.
+    fn invalidate(&mut self, way: u8) {
+        let pcids = if F::IS_LONG_MODE { 0..4 } else { 0..1 };
+        // A crossing access may reach the page after each.
+        let pages = (0..1 << F::LEVELS.len()).map(address::<F>);
+        let pages = pages.flat_map(|page| [page, page + 0x1000]);
+        match way {
+            0 => self.mmu.invpcid(2, [0, 0]).unwrap(),
+            1 => {
+                for pcid in pcids {
+                    self.mmu.invpcid(1, [pcid, 0]).unwrap();
+                }
+                pages.for_each(|page| self.mmu.invlpg(VirtAddr::new(page)));
+            }
+            2 if !self.global => self.mmu.invpcid(3, [0, 0]).unwrap(),
+            2 => {
+                for pge in [false, true] {
+                    let mut new = self.state();
+                    new.cr4.set(Cr4::PGE, pge);
+                    self.mmu.set_state(RegisterWrite::Other, new);
+                }
+            }
+            _ => {
+                for page in pages {
+                    for pcid in pcids.clone() {
+                        self.mmu.invpcid(0, [pcid, page]).unwrap();
+                    }
+                    self.mmu.invlpg(VirtAddr::new(page));
+                }
+            }
+        }
+    }
+
+    fn access(&mut self, access: &Access) -> Outcome {
+        self.mmu.access(&mut self.tables, access).expect("an outcome")
+    }
+}
+
+fn placed<F: Format>(path: u64, access: &Access) -> Access {
+    Access { address: VirtAddr::new(address::<F>(path) | access.address.get()), ..*access }
+}
+
+/// With an invalidation after every edit the caches are not to be seen: every outcome, and all that
+/// happens to A and D, is what the manuals allow without caches. MOV to CR3 drops what it must and
+/// spares the rest.
+fn invisible<F: Format>(
+    tables: Tables,
+    global: bool,
+    events: &[Event],
+) -> Result<(), TestCaseError> {
+    let mut bench = Bench::<F, 2>::new(tables, global);
+    for event in events {
+        match *event {
+            Event::Edit { slot, flip, way } => {
+                bench.tables.0[slot] ^= flip;
+                bench.invalidate(way);
+            }
+            Event::Cr3 { number, no_flush } => {
+                let before: Vec<_> = bench.mmu.tlb().iter().copied().collect();
+                let value = bench.mov_to_cr3(number, no_flush);
+                let (current, kept) = (pcid(&bench.state()), value >> 63 != 0);
+                let after: Vec<_> = bench.mmu.tlb().iter().copied().collect();
+                let spared = before.into_iter();
+                let spared: Vec<_> =
+                    spared.filter(|e| kept || e.global || e.pcid != current).collect();
+                prop_assert_eq!(after, spared);
+            }
+            Event::Registers { bits, pkru } => bench.change_registers(bits, pkru),
+            Event::Access { path, access } => {
+                let access = placed::<F>(path, &access);
+                let before = bench.tables;
+                let prediction = bench.mmu.mmu().predict(&before, &access);
+                let outcome = bench.access(&access);
+                let mut matching = prediction.alternatives.iter();
+                let Some(found) = matching.find(|known| known.outcome == outcome) else {
+                    let message = format!("{outcome:?}, without caches {prediction:?}");
+                    return Err(TestCaseError::fail(message));
+                };
+                let (mut must, mut may) = ([0; 8], [0; 8]);
+                for update in &found.updates {
+                    must[slot(update.at, F::ENTRY_BYTES)] |= update.must_set;
+                    may[slot(update.at, F::ENTRY_BYTES)] |= update.must_set | update.may_set;
+                }
+                for n in 0..8 {
+                    let (before, after) = (before.0[n], bench.tables.0[n]);
+                    prop_assert_eq!(before & !after, 0, "a bit of entry {} is cleared", n);
+                    prop_assert_eq!(must[n] & !after, 0, "a bit of entry {} is not set", n);
+                    prop_assert_eq!(after & !before & !may[n], 0, "entry {} is changed", n);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Each read of a walk sees a moment of its own.
+struct Moments<'a> {
+    history: &'a [Tables],
+    when: &'a [usize],
+    reads: core::cell::Cell<usize>,
+}
+
+impl TableMemory for Moments<'_> {
+    fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
+        let read = self.reads.replace(self.reads.get() + 1);
+        self.history[self.when[read]].read_entry(at, bytes)
+    }
+}
+
+/// Whether a walk gives this address if each level may be older than the next: `when` is filled
+/// from the root down with moments that do not decrease, or, without structure caches, one moment
+/// serves all levels.
+fn explained<F: Format>(
+    mmu: &Mmu<F>,
+    history: &[Tables],
+    mixtures: bool,
+    when: &mut Vec<usize>,
+    access: &Access,
+    expected: PhysAddr,
+) -> bool {
+    if when.len() == 5 {
+        let memory = Moments { history, when, reads: 0.into() };
+        let walked = mmu.walk(&memory, access.address, access, &mut ());
+        return walked.is_ok_and(|translation| translation.address == expected);
+    }
+    let earliest = when.last().copied().unwrap_or(0);
+    let latest = if mixtures || when.is_empty() { history.len() - 1 } else { earliest };
+    (earliest..=latest).rev().any(|moment| {
+        when.push(moment);
+        let found = explained(mmu, history, mixtures, when, access, expected);
+        when.pop();
+        found
+    })
+}
+
+/// Without invalidation a translation is one that the tables gave at some moment since the last one
+/// (TLB-2); with structure caches the moment may be later for lower levels. A fault is always that of
+/// the tables as they are. A completed write is cached as dirty.
+fn explicable<F: Format, const N: usize>(
+    tables: Tables,
+    events: &[Event],
+) -> Result<(), TestCaseError> {
+    let mut bench = Bench::<F, N>::new(tables, true);
+    let mut history = vec![tables];
+    for event in events {
+        match *event {
+            Event::Edit { slot, flip, way } => {
+                bench.tables.0[slot] ^= flip;
+                // Seldom: way 0 of 4, and only for half of the slots.
+                if way == 0 && slot < 4 {
+                    bench.mmu.invalidate(Invalidation::Everything);
+                    history.clear();
+                }
+            }
+            // The root is the same for all: only the PCID changes, as in a kernel's global half.
+            Event::Cr3 { number, .. } => {
+                bench.mov_to_cr3(number, true);
+            }
+            // Not NXE nor PSE: the walk that explains uses the registers as they are.
+            Event::Registers { bits, pkru } => bench.change_registers(bits | 0xc0, pkru),
+            Event::Access { path, access } => {
+                let access = Access { size: 1, ..placed::<F>(path, &access) };
+                let now = bench.tables;
+                let current =
+                    bench.mmu.mmu().predict(&now, &access).alternatives[0].outcome.clone();
+                let outcome = bench.access(&access);
+                if let Some(address) = outcome.physical_address() {
+                    let mmu = *bench.mmu.mmu();
+                    let found =
+                        explained(&mmu, &history, N != 0, &mut Vec::new(), &access, address);
+                    prop_assert!(found, "{address} was never mapped; now {current:?}");
+                    let entry = bench.mmu.tlb().lookup(access.address, pcid(&bench.state()));
+                    let dirty = entry.is_none_or(|entry| entry.dirty);
+                    prop_assert!(dirty || !access.kind.writes(), "a write to {entry:?}");
+                } else {
+                    prop_assert_eq!(&outcome, &current, "a fault that the tables do not explain");
+                }
+            }
+        }
+        if history.last() != Some(&bench.tables) {
+            history.push(bench.tables);
+        }
+    }
+    Ok(())
+}
+
+fn tables() -> impl Strategy<Value = Tables> {
+    prop::array::uniform8(entry()).prop_map(Tables)
+}
+
+macro_rules! in_every_format {
+    ($($name:ident: $format:ty,)+) => {$(
+        mod $name {
+            use super::*;
+
+            proptest! {
+                #[test]
+                fn with_invalidation_caches_are_invisible(
+                    tables in tables(),
+                    global in any::<bool>(),
+                    events in prop::collection::vec(event(), 1..40),
+                ) {
+                    invisible::<$format>(tables, global, &events)?;
+                }
+
+                #[test]
+                fn tlb_2_a_stale_translation_is_one_that_was(
+                    tables in tables(),
+                    events in prop::collection::vec(event(), 1..30),
+                ) {
+                    explicable::<$format, 0>(tables, &events)?;
+                }
+
+                #[test]
+                fn tlb_2_through_structure_caches_it_is_a_mixture(
+                    tables in tables(),
+                    events in prop::collection::vec(event(), 1..14),
+                ) {
+                    explicable::<$format, 2>(tables, &events)?;
+                }
+            }
+        }
+    )+};
+}
+in_every_format! {
+    unpaged: Unpaged,
+    bits32: Bits32,
+    pae: Pae,
+    four_level: FourLevel,
+    five_level: FiveLevel,
+    textbook: Textbook,
+}

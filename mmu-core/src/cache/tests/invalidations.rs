@@ -1,0 +1,269 @@
+//! TLB-4 and CANON-3: what each instruction and register change drops, and what it spares.
+
+use super::{
+    AccessKind::Read, BYTE, Bench, Cached, ControlState, Cr0, Cr4, Invalidation, NEIGHBOUR,
+    NEXT_PTE, PDE, PML4E, PTE, RegisterWrite, Ring, Rule, Vector, VirtAddr, bit,
+};
+use crate::cache::invalidated_by;
+use crate::format::{Bits32, FiveLevel, FourLevel, Pae};
+use crate::state::Efer;
+
+const NO_FLUSH: u64 = 1 << 63;
+
+/// The page is private, its neighbour global; both are cached under PCID 0, and under PCID 5 if
+/// there are PCIDs. The root is the same. Afterwards memory maps neither.
+fn cached(cr4: Cr4) -> Bench {
+    let mut bench = Bench::with_cr4(cr4 | Cr4::PGE);
+    bench.set(NEXT_PTE, 0x6007 | bit::G);
+    for pcid in [0, 5] {
+        if cr4.contains(Cr4::PCIDE) {
+            bench.mov_to_cr3(0x10_000 | pcid | NO_FLUSH);
+        }
+        bench.reads(BYTE, 0x5234);
+        bench.reads(NEIGHBOUR, 0x6000);
+    }
+    bench.set(PTE, 0);
+    bench.set(NEXT_PTE, 0);
+    bench
+}
+
+/// Which translations are left: of the page in PCIDs 0 and 5, and the global one; and of how many
+/// PCIDs there are paging-structure entries.
+fn left(mmu: &Cached) -> ([bool; 3], usize) {
+    let holds = |page: u64, pcid| {
+        mmu.tlb().iter().any(|entry| entry.page == page >> 12 && entry.pcid == pcid)
+    };
+    let structures = [0, 5].map(|pcid| mmu.structures().iter().any(|entry| entry.pcid == pcid));
+    let kept = [holds(BYTE, 0), holds(BYTE, 5), holds(NEIGHBOUR, 0)];
+    (kept, structures.into_iter().filter(|any| *any).count())
+}
+
+#[test]
+fn pcids_are_separate_and_global_pages_are_not() {
+    let mut bench = cached(Cr4::PCIDE);
+    // One entry of the neighbour serves both.
+    assert_eq!(left(&bench.mmu), ([true, true, true], 2));
+    bench.reads(BYTE, 0x5234);
+    bench.mov_to_cr3(0x10_009 | NO_FLUSH);
+    bench.reads(NEIGHBOUR, 0x6000);
+    bench.faults(Read, BYTE, Ring::Three, 4);
+    bench.mov_to_cr3(0x10_000 | NO_FLUSH);
+    bench.reads(BYTE, 0x5234);
+}
+
+#[test]
+fn tlb_4_invlpg_drops_the_address_and_all_structure_entries_of_the_pcid() {
+    let mut bench = cached(Cr4::PCIDE);
+    bench.mmu.invlpg(VirtAddr::new(BYTE));
+    assert_eq!(left(&bench.mmu), ([true, false, true], 1));
+    // Of any address.
+    let mut bench = cached(Cr4::PCIDE);
+    bench.mmu.invlpg(VirtAddr::new(0));
+    assert_eq!(left(&bench.mmu), ([true, true, true], 1));
+    // Global pages too, whatever PCID made the entry.
+    bench.mmu.invlpg(VirtAddr::new(NEIGHBOUR));
+    assert_eq!(left(&bench.mmu), ([true, true, false], 1));
+    assert!(bench.mmu.rules().contains(Rule::Tlb4));
+    // The structure entries of another PCID stay.
+    let mut bench = cached(Cr4::PCIDE);
+    bench.mov_to_cr3(0x10_000 | NO_FLUSH);
+    bench.mmu.invlpg(VirtAddr::new(BYTE));
+    assert_eq!(left(&bench.mmu), ([false, true, true], 1));
+}
+
+#[test]
+fn canon_3_invlpg_of_a_non_canonical_address_does_nothing() {
+    let mut bench = cached(Cr4::empty());
+    assert!(!bench.mmu.rules().contains(Rule::Canon3));
+    // The same low 48 bits.
+    bench.mmu.invlpg(VirtAddr::new(BYTE | 1 << 60));
+    assert_eq!(left(&bench.mmu), ([true, false, true], 1));
+    assert!(bench.mmu.rules().contains(Rule::Canon3));
+    // Nor does LAM make it canonical.
+    let state = bench.state();
+    let lam = ControlState { cr3: state.cr3 | 1 << 62, ..state };
+    let masked = Invalidation::invlpg::<FourLevel>(&lam, VirtAddr::new(BYTE | 1 << 60));
+    assert_eq!(masked, Invalidation::Nothing);
+}
+
+#[test]
+fn canon_3_what_is_canonical_depends_on_the_mode() {
+    let state = ControlState::long_mode(0x1000);
+    let address = VirtAddr::new(1 << 50 | 0x5000);
+    let page = |address| Invalidation::Page { address, pcid: 0 };
+    assert_eq!(Invalidation::invlpg::<FourLevel>(&state, address), Invalidation::Nothing);
+    assert_eq!(Invalidation::invlpg::<FiveLevel>(&state, address), page(address));
+    let cut = page(VirtAddr::new(0x5000));
+    assert_eq!(Invalidation::invlpg::<Bits32>(&state, address), cut);
+    assert_eq!(Invalidation::invlpg::<Pae>(&state, address), cut);
+}
+
+#[test]
+fn tlb_4_invpcid_type_0_drops_one_address_of_one_pcid() {
+    let mut bench = cached(Cr4::PCIDE);
+    bench.mmu.invpcid(0, [0, BYTE]).unwrap();
+    assert_eq!(left(&bench.mmu), ([false, true, true], 1));
+    // Global translations stay.
+    bench.mmu.invpcid(0, [0, NEIGHBOUR]).unwrap();
+    assert_eq!(left(&bench.mmu), ([false, true, true], 1));
+    // The structure entries that lead there go too.
+    bench.mmu.invpcid(0, [5, BYTE]).unwrap();
+    assert_eq!(left(&bench.mmu), ([false, false, true], 0));
+}
+
+#[test]
+fn tlb_4_invpcid_types_1_to_3() {
+    for (kind, pcid, expected) in [
+        (1, 5, ([true, false, true], 1)),
+        (1, 0, ([false, true, true], 1)),
+        (2, 0, ([false, false, false], 0)),
+        (3, 0, ([false, false, true], 0)),
+    ] {
+        let mut bench = cached(Cr4::PCIDE);
+        bench.mmu.invpcid(kind, [pcid, 0]).unwrap();
+        assert_eq!(left(&bench.mmu), expected, "type {kind} of PCID {pcid}");
+    }
+}
+
+#[test]
+fn tlb_4_invpcid_raises_gp() {
+    let none = cached(Cr4::empty());
+    let pcids = cached(Cr4::PCIDE);
+    for (bench, kind, descriptor) in [
+        // CANON-3.
+        (&pcids, 0, [5, 1 << 47]),
+        (&none, 0, [0, 1 << 60]),
+        // A type above 3, and a reserved bit of the descriptor.
+        (&pcids, 4, [0, 0]),
+        (&pcids, 1 << 32, [0, 0]),
+        (&pcids, 2, [0x1000, 0]),
+        // A PCID without PCIDs.
+        (&none, 0, [5, 0]),
+        (&none, 1, [5, 0]),
+    ] {
+        let mut mmu = bench.mmu.clone();
+        let fault = mmu.invpcid(kind, descriptor).unwrap_err();
+        let expected = (Vector::GeneralProtection, 0, None);
+        assert_eq!((fault.vector, fault.error_code, fault.cr2), expected);
+        assert_eq!(left(&mmu), left(&bench.mmu), "nothing is dropped");
+    }
+    // Types 2 and 3 look at neither the PCID nor the address; type 1 not at the address.
+    for (kind, descriptor) in [(1, [0, 1 << 60]), (2, [5, 1 << 60]), (3, [5, 1 << 60])] {
+        assert!(none.mmu.clone().invpcid(kind, descriptor).is_ok(), "type {kind}");
+    }
+}
+
+#[test]
+fn tlb_4_mov_to_cr3_spares_global_pages() {
+    let mut bench = cached(Cr4::empty());
+    bench.mov_to_cr3(0x10_000);
+    assert_eq!(left(&bench.mmu), ([false, false, true], 0));
+    bench.faults(Read, BYTE, Ring::Three, 4);
+    bench.reads(NEIGHBOUR, 0x6000);
+}
+
+#[test]
+fn tlb_4_g_means_nothing_without_pge() {
+    let mut bench = Bench::new();
+    bench.set(PTE, 0x5007 | bit::G);
+    bench.reads(BYTE, 0x5234);
+    bench.set(PTE, 0x7007);
+    bench.mov_to_cr3(0x10_000);
+    bench.reads(BYTE, 0x7234);
+}
+
+#[test]
+fn tlb_4_g_counts_in_the_leaf_only() {
+    let mut bench = Bench::with_cr4(Cr4::PGE);
+    for at in [PML4E, PDE] {
+        let entry = bench.get(at);
+        bench.set(at, entry | bit::G);
+    }
+    bench.reads(BYTE, 0x5234);
+    bench.mov_to_cr3(0x10_000);
+    assert_eq!(bench.cached(), (0, 0));
+}
+
+#[test]
+fn tlb_4_mov_to_cr3_with_pcids_touches_only_the_new_pcid() {
+    let mut bench = cached(Cr4::PCIDE);
+    bench.mov_to_cr3(0x10_000);
+    assert_eq!(left(&bench.mmu), ([false, true, true], 1));
+    let mut bench = cached(Cr4::PCIDE);
+    bench.mov_to_cr3(0x10_005);
+    assert_eq!(left(&bench.mmu), ([true, false, true], 1));
+    let mut bench = cached(Cr4::PCIDE);
+    for pcid in [0, 5, 9] {
+        bench.mov_to_cr3(0x10_000 | pcid | NO_FLUSH);
+    }
+    assert_eq!(left(&bench.mmu), ([true, true, true], 2));
+}
+
+/// A way to change the registers.
+type Change = fn(&mut ControlState);
+
+#[test]
+fn tlb_4_changes_of_control_bits() {
+    let everything = Invalidation::Everything;
+    let whole = Invalidation::WholeContext { pcid: 0 };
+    let rows: &[(Change, Change, Invalidation, Invalidation)] = &[
+        // Each row: off, on, what switching on drops, what switching off drops.
+        (|s| s.cr0 -= Cr0::PG, |s| s.cr0 |= Cr0::PG, Invalidation::Nothing, everything),
+        (|s| s.cr4 -= Cr4::PGE, |s| s.cr4 |= Cr4::PGE, everything, everything),
+        (|s| s.cr4 -= Cr4::PCIDE, |s| s.cr4 |= Cr4::PCIDE, Invalidation::Nothing, everything),
+        (|s| s.cr4 -= Cr4::SMEP, |s| s.cr4 |= Cr4::SMEP, whole, Invalidation::Nothing),
+        (|s| s.cr4 -= Cr4::PSE, |s| s.cr4 |= Cr4::PSE, everything, everything),
+        (|s| s.cr4 -= Cr4::PKE, |s| s.cr4 |= Cr4::PKE, everything, Invalidation::Nothing),
+        (|s| s.cr4 -= Cr4::LA57, |s| s.cr4 |= Cr4::LA57, everything, everything),
+        (|s| s.efer -= Efer::NXE, |s| s.efer |= Efer::NXE, everything, everything),
+        (|s| s.cr4 -= Cr4::PAE, |s| s.cr4 |= Cr4::PAE, whole, whole),
+        (
+            |s| s.cr4 -= Cr4::SMAP,
+            |s| s.cr4 |= Cr4::SMAP,
+            Invalidation::Nothing,
+            Invalidation::Nothing,
+        ),
+        (|s| s.cr0 -= Cr0::WP, |s| s.cr0 |= Cr0::WP, Invalidation::Nothing, Invalidation::Nothing),
+        (|s| s.pkru = 0, |s| s.pkru = 7, Invalidation::Nothing, Invalidation::Nothing),
+        (|s| s.ac = false, |s| s.ac = true, Invalidation::Nothing, Invalidation::Nothing),
+    ];
+    for (row, (off, on, switched_on, switched_off)) in rows.iter().enumerate() {
+        let (mut without, mut with) =
+            (ControlState::long_mode(0x1000), ControlState::long_mode(0x1000));
+        off(&mut without);
+        on(&mut with);
+        let dropped = |old, new| invalidated_by(RegisterWrite::Other, old, new);
+        assert_eq!(dropped(&without, &with), *switched_on, "row {row}, on");
+        assert_eq!(dropped(&with, &without), *switched_off, "row {row}, off");
+    }
+}
+
+#[test]
+fn tlb_4_smep_drops_the_current_pcid_and_pge_all() {
+    let mut bench = cached(Cr4::PCIDE);
+    bench.change(|state| state.cr4 |= Cr4::SMEP);
+    // The global entry was made under PCID 0.
+    assert_eq!(left(&bench.mmu), ([true, false, true], 1));
+    let mut bench = cached(Cr4::PCIDE);
+    bench.mov_to_cr3(0x10_000 | NO_FLUSH);
+    bench.change(|state| state.cr4 |= Cr4::SMEP);
+    assert_eq!(left(&bench.mmu), ([false, true, false], 1));
+    let mut bench = cached(Cr4::PCIDE);
+    bench.change(|state| state.cr4 -= Cr4::PGE);
+    assert_eq!(left(&bench.mmu), ([false, false, false], 0));
+}
+
+#[test]
+fn tlb_4_a_change_of_cr3_by_the_way_is_a_mov_to_cr3() {
+    let old = ControlState::long_mode(0x1000);
+    let dropped = |write, old| invalidated_by(write, &old, &old);
+    let all_but_global = Invalidation::Context { pcid: 0 };
+    assert_eq!(dropped(RegisterWrite::Cr3(0x1000), old), all_but_global, "the same value counts");
+    assert_eq!(dropped(RegisterWrite::Other, old), Invalidation::Nothing);
+    // Bit 63 asks for nothing unless there are PCIDs.
+    assert_eq!(dropped(RegisterWrite::Cr3(0x1000 | NO_FLUSH), old), all_but_global);
+    let pcids = ControlState { cr4: old.cr4 | Cr4::PCIDE, cr3: 0x1005, ..old };
+    assert_eq!(dropped(RegisterWrite::Cr3(0x1005 | NO_FLUSH), pcids), Invalidation::Nothing);
+    let five = Invalidation::Context { pcid: 5 };
+    assert_eq!(dropped(RegisterWrite::Cr3(0x1005), pcids), five);
+}

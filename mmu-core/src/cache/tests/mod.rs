@@ -1,0 +1,146 @@
+//! One test per rule of caching, with every expected value taken from the manuals by hand, and tests
+//! of the caches as such.
+
+mod invalidations;
+mod races;
+mod sizes;
+mod verdicts;
+
+use super::{CachedMmu, Invalidation, RegisterWrite, TableMemoryUpdate};
+use crate::access::{Access, AccessKind, Ring};
+use crate::address::{PhysAddr, VirtAddr};
+use crate::fault::Vector;
+use crate::format::FourLevel;
+use crate::memory::{Bytes, OutsideMemory, TableMemory, TableMemoryMut};
+use crate::outcome::Outcome;
+use crate::profile::{Features, Profile, Vendor};
+use crate::rule::Rule;
+use crate::rules::Reference;
+use crate::state::{ControlState, Cr0, Cr4};
+use std::vec::Vec;
+
+/// The bits of an entry, spelled out so that a wrong constant in the crate cannot hide.
+mod bit {
+    pub(super) const P: u64 = 1 << 0;
+    pub(super) const RW: u64 = 1 << 1;
+    pub(super) const A: u64 = 1 << 5;
+    pub(super) const D: u64 = 1 << 6;
+    pub(super) const G: u64 = 1 << 8;
+    /// Address bit 51, reserved with 48 physical address bits.
+    pub(super) const RESERVED: u64 = 1 << 51;
+}
+
+/// The mapped page: entry 1 of the PML4, 2 of the PDPT, 3 of the directory, 4 of the table.
+const PAGE: u64 = 0x80_8060_4000;
+/// A byte in it.
+const BYTE: u64 = PAGE + 0x234;
+/// The page that follows, through the same table.
+const NEIGHBOUR: u64 = PAGE + 0x1000;
+
+/// Where the entries of its path lie, and the neighbour's PTE.
+const PML4E: u64 = 0x10_008;
+const PDPTE: u64 = 0x11_010;
+const PDE: u64 = 0x12_018;
+const PTE: u64 = 0x13_020;
+const NEXT_PTE: u64 = 0x13_028;
+const PATH: [u64; 4] = [PML4E, PDPTE, PDE, PTE];
+
+/// The default sizes, named so that inference has nothing to do.
+type Cached = CachedMmu<FourLevel, Reference, 64, 4, 16>;
+
+/// Tables in memory, and an MMU with empty caches.
+struct Bench {
+    memory: Bytes<Vec<u8>>,
+    mmu: Cached,
+}
+
+impl Bench {
+    /// The page and its neighbour at 0x5000 and 0x6000: present, writable, user, neither accessed
+    /// nor dirty. An Intel processor with 48 physical address bits.
+    fn new() -> Self {
+        Self::with_state(ControlState::long_mode(0x10_000))
+    }
+
+    fn with_cr4(cr4: Cr4) -> Self {
+        let mut state = ControlState::long_mode(0x10_000);
+        state.cr4 |= cr4;
+        Self::with_state(state)
+    }
+
+    fn with_state(state: ControlState) -> Self {
+        let profile = Profile {
+            vendor: Vendor::Intel,
+            physical_address_bits: 48,
+            features: Features::all(),
+            ..Profile::default()
+        };
+        let memory = Bytes::new(PhysAddr::new(0x10_000), vec![0; 0x8000]);
+        let mut bench = Self { memory, mmu: Cached::with_rules(Reference, state, profile) };
+        let path = [(PML4E, 0x11_007), (PDPTE, 0x12_007), (PDE, 0x13_007)];
+        for (at, entry) in path.into_iter().chain([(PTE, 0x5007), (NEXT_PTE, 0x6007)]) {
+            bench.set(at, entry);
+        }
+        bench
+    }
+
+    fn set(&mut self, at: u64, entry: u64) {
+        self.memory.write_entry(PhysAddr::new(at), 8, entry).unwrap();
+    }
+
+    fn get(&self, at: u64) -> u64 {
+        self.memory.read_entry(PhysAddr::new(at), 8).unwrap()
+    }
+
+    fn state(&self) -> ControlState {
+        self.mmu.mmu().regime().state
+    }
+
+    /// Changes registers other than CR3.
+    fn change(&mut self, change: impl Fn(&mut ControlState)) {
+        let mut new = self.state();
+        change(&mut new);
+        self.mmu.set_state(RegisterWrite::Other, new);
+    }
+
+    fn mov_to_cr3(&mut self, value: u64) {
+        let new = ControlState { cr3: value & !(1 << 63), ..self.state() };
+        self.mmu.set_state(RegisterWrite::Cr3(value), new);
+    }
+
+    #[track_caller]
+    fn does(&mut self, kind: AccessKind, address: u64, ring: Ring) -> Outcome {
+        let access = Access::new(kind, VirtAddr::new(address), 1, ring);
+        self.mmu.access(&mut self.memory, &access).expect("an outcome")
+    }
+
+    /// A user's access reaches this physical address.
+    #[track_caller]
+    fn reaches(&mut self, kind: AccessKind, address: u64, expected: u64) {
+        let outcome = self.does(kind, address, Ring::Three);
+        assert_eq!(outcome.physical_address(), Some(PhysAddr::new(expected)), "{outcome:?}");
+    }
+
+    #[track_caller]
+    fn reads(&mut self, address: u64, expected: u64) {
+        self.reaches(AccessKind::Read, address, expected);
+    }
+
+    #[track_caller]
+    fn writes(&mut self, address: u64, expected: u64) {
+        self.reaches(AccessKind::Write, address, expected);
+    }
+
+    /// An access ends in this page fault.
+    #[track_caller]
+    fn faults(&mut self, kind: AccessKind, address: u64, ring: Ring, code: u32) {
+        let outcome = self.does(kind, address, ring);
+        let fault = outcome.fault().unwrap_or_else(|| panic!("not a fault: {outcome:?}"));
+        assert_eq!((fault.vector, fault.error_code), (Vector::PageFault, code), "{fault}");
+        assert_eq!(fault.cr2, Some(VirtAddr::new(address)));
+    }
+
+    /// How many translations and how many paging-structure entries are cached.
+    fn cached(&self) -> (usize, usize) {
+        (self.mmu.tlb().iter().count(), self.mmu.structures().iter().count())
+    }
+}

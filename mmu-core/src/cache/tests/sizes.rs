@@ -1,0 +1,104 @@
+//! The caches as such: sizes, sets, replacement, page sizes.
+
+use super::{AccessKind::Read, BYTE, Bench, PAGE, PDE, PDPTE, Ring, VirtAddr};
+use crate::address::PhysAddr;
+use crate::cache::{CachedMmu, Invalidation, Tlb, TlbEntry};
+use crate::format::FourLevel;
+use crate::rules::{Reference, Rights};
+
+fn entry(page: u64) -> TlbEntry {
+    TlbEntry {
+        page,
+        shift: 12,
+        pcid: 0,
+        global: false,
+        frame: PhysAddr::new(page << 16),
+        above: Rights::all(),
+        rights: Rights::all(),
+        leaf: 0,
+        dirty: false,
+    }
+}
+
+fn holds<const S: usize, const W: usize>(tlb: &Tlb<S, W>, page: u64, pcid: u16) -> bool {
+    tlb.lookup(VirtAddr::new(page << 12), pcid).is_some_and(|entry| entry.page == page)
+}
+
+#[test]
+fn a_full_set_gives_up_its_places_in_turn() {
+    let mut tlb = Tlb::<4, 2>::new();
+    // Pages 1, 5, 9 and 13 share set 1; page 2 has another.
+    for page in [1, 5, 2, 9] {
+        tlb.insert(entry(page));
+    }
+    assert_eq!([1, 5, 9, 2].map(|page| holds(&tlb, page, 0)), [false, true, true, true]);
+    tlb.insert(entry(13));
+    assert_eq!([1, 5, 9, 13].map(|page| holds(&tlb, page, 0)), [false, false, true, true]);
+    // A free place comes first.
+    tlb.invalidate(Invalidation::Address { address: VirtAddr::new(13 << 12), pcid: 0 });
+    tlb.insert(entry(1));
+    assert_eq!([1, 9, 13].map(|page| holds(&tlb, page, 0)), [true, true, false]);
+}
+
+#[test]
+fn a_page_has_one_entry_per_pcid() {
+    let mut tlb = Tlb::<4, 2>::new();
+    tlb.insert(entry(1));
+    tlb.insert(TlbEntry { dirty: true, ..entry(1) });
+    assert_eq!(tlb.iter().count(), 1);
+    assert!(tlb.lookup(VirtAddr::new(0x1000), 0).unwrap().dirty);
+    tlb.insert(TlbEntry { pcid: 7, ..entry(1) });
+    assert_eq!(tlb.iter().count(), 2);
+    assert!(holds(&tlb, 1, 7) && !holds(&tlb, 1, 8));
+}
+
+#[test]
+fn a_global_entry_serves_every_pcid() {
+    let mut tlb = Tlb::<4, 2>::new();
+    tlb.insert(TlbEntry { global: true, pcid: 3, ..entry(1) });
+    assert!(holds(&tlb, 1, 3) && holds(&tlb, 1, 8));
+    // What another PCID finds for the page takes its place.
+    tlb.insert(TlbEntry { pcid: 8, ..entry(1) });
+    assert!(!holds(&tlb, 1, 3) && holds(&tlb, 1, 8));
+}
+
+#[test]
+fn large_pages_are_one_entry() {
+    for (at, bytes, frame, above) in
+        [(PDE, 2 << 20, 0x4000_0000_u64, 2), (PDPTE, 1 << 30, 0x8000_0000, 1)]
+    {
+        let mut bench = Bench::new();
+        bench.set(at, frame | 0x87);
+        let base = PAGE & !(bytes - 1);
+        bench.reads(BYTE, frame + (BYTE & (bytes - 1)));
+        assert_eq!(bench.cached(), (1, above));
+        bench.set(at, 0);
+        for offset in [0, bytes - 1] {
+            bench.reads(base + offset, frame + offset);
+        }
+        // INVLPG of any address in it.
+        bench.mmu.invlpg(VirtAddr::new(base + bytes - 1));
+        bench.faults(Read, BYTE, Ring::Three, 4);
+    }
+}
+
+#[test]
+fn caches_of_size_0_remember_nothing() {
+    let mut bench = Bench::new();
+    let regime = *bench.mmu.mmu().regime();
+    let (state, profile) = (regime.state, regime.profile);
+    let mut off = CachedMmu::<FourLevel, Reference, 1, 0, 0>::with_rules(Reference, state, profile);
+    let read = crate::Access::read(VirtAddr::new(BYTE), 1, Ring::Three);
+    for frame in [0x5000, 0x7000] {
+        bench.set(super::PTE, frame | 7);
+        let outcome = off.access(&mut bench.memory, &read).unwrap();
+        assert_eq!(outcome.physical_address(), Some(PhysAddr::new(frame + 0x234)));
+    }
+    assert_eq!((off.tlb().iter().count(), off.structures().iter().count()), (0, 0));
+    off.invalidate(Invalidation::Everything);
+}
+
+#[test]
+fn an_entry_is_as_small_as_documented() {
+    assert!(size_of::<Option<TlbEntry>>() <= 40);
+}

@@ -1,0 +1,145 @@
+//! The translation lookaside buffer: what is remembered of a whole translation (SDM "Translation
+//! Lookaside Buffers").
+
+use super::Invalidation;
+use crate::address::{PhysAddr, VirtAddr};
+use crate::rules::Rights;
+
+/// One cached translation: where a page leads and what its entries allow, not what was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlbEntry {
+    /// The page number: the linear address shifted right by `shift`.
+    pub page: u64,
+    /// The size of the page, as the number of bits of an offset into it.
+    pub shift: u8,
+    /// The PCID that was current when it was made; with `global` set any PCID may use it.
+    pub pcid: u16,
+    /// G of the leaf, with CR4.PGE set when it was cached (SDM "Global Pages").
+    pub global: bool,
+    /// The physical address of the page.
+    pub frame: PhysAddr,
+    /// The rights of the entries above the leaf: shadow stacks need them apart (RIGHT-7).
+    pub above: Rights,
+    /// The rights of the whole path.
+    pub rights: Rights,
+    /// The leaf as it then was in memory, with its key and its D.
+    pub leaf: u64,
+    /// Whether a write may use this entry: D is set, or the format has no D.
+    pub dirty: bool,
+}
+
+impl TlbEntry {
+    /// Whether it translates this address for this PCID.
+    pub const fn translates(&self, address: VirtAddr, pcid: u16) -> bool {
+        self.page == address.get() >> self.shift && (self.global || self.pcid == pcid)
+    }
+
+    /// The physical address of a byte in the page.
+    pub fn physical_address(&self, address: VirtAddr) -> PhysAddr {
+        self.frame + address.offset(self.shift)
+    }
+}
+
+/// A set-associative TLB of `SETS` sets (a power of two) of `WAYS` entries (0 to 255; 0 switches it
+/// off), for pages of every size. It takes about 40 bytes per entry, without an allocator.
+///
+/// The set is the low bits of the page number. A new entry takes the place of one for the same page,
+/// else a free place, else the places of its set in turn.
+#[derive(Clone, Debug)]
+pub struct Tlb<const SETS: usize, const WAYS: usize> {
+    entries: [[Option<TlbEntry>; WAYS]; SETS],
+    /// The place in each set that is given up next.
+    next: [u8; SETS],
+    /// Bit n is set if there may be an entry with shift n: sizes not in use cost nothing.
+    shifts: u64,
+}
+
+impl<const SETS: usize, const WAYS: usize> Tlb<SETS, WAYS> {
+    /// An empty TLB.
+    pub const fn new() -> Self {
+        const { assert!(SETS.is_power_of_two() && WAYS <= u8::MAX as usize) };
+        Self { entries: [[None; WAYS]; SETS], next: [0; SETS], shifts: 0 }
+    }
+
+    /// The entry that translates an address for a PCID. Of several, for pages of different sizes
+    /// (TLB-5), the smallest page counts.
+    #[inline]
+    pub fn lookup(&self, address: VirtAddr, pcid: u16) -> Option<&TlbEntry> {
+        for shift in bits(self.shifts) {
+            let set = &self.entries[Self::set(address.get() >> shift)];
+            let serves =
+                |entry: &&TlbEntry| entry.shift == shift && entry.translates(address, pcid);
+            if let Some(entry) = set.iter().flatten().find(serves) {
+                return Some(entry);
+            }
+        }
+        None
+    }
+
+    /// Adds an entry, which its PCID may have only one of for a page.
+    pub fn insert(&mut self, entry: TlbEntry) {
+        if WAYS == 0 {
+            return;
+        }
+        self.shifts |= 1 << entry.shift;
+        let number = Self::set(entry.page);
+        let set = &mut self.entries[number];
+        let same = |known: &TlbEntry| {
+            (known.page, known.shift) == (entry.page, entry.shift)
+                && (known.global || known.pcid == entry.pcid)
+        };
+        let way = set.iter().position(|known| known.as_ref().is_some_and(same));
+        let way = way.or_else(|| set.iter().position(Option::is_none)).unwrap_or_else(|| {
+            let next = &mut self.next[number];
+            let way = usize::from(*next);
+            *next = if way + 1 == WAYS { 0 } else { *next + 1 };
+            way
+        });
+        set[way] = Some(entry);
+    }
+
+    /// Drops what an invalidation covers: for one address a few entries are looked at, otherwise
+    /// all.
+    pub fn invalidate(&mut self, invalidation: Invalidation) {
+        let drop_from = |set: &mut [Option<TlbEntry>; WAYS]| {
+            for place in set {
+                if place.as_ref().is_some_and(|entry| invalidation.drops(entry)) {
+                    *place = None;
+                }
+            }
+        };
+        if let Some(address) = invalidation.address() {
+            for shift in bits(self.shifts) {
+                drop_from(&mut self.entries[Self::set(address.get() >> shift)]);
+            }
+        } else if invalidation != Invalidation::Nothing {
+            self.entries.iter_mut().for_each(drop_from);
+            self.shifts = self.iter().fold(0, |shifts, entry| shifts | 1 << entry.shift);
+        }
+    }
+
+    /// All entries, in no order that means anything.
+    pub fn iter(&self) -> impl Iterator<Item = &TlbEntry> {
+        self.entries.iter().flatten().flatten()
+    }
+
+    const fn set(page: u64) -> usize {
+        page as usize & (SETS - 1)
+    }
+}
+
+impl<const SETS: usize, const WAYS: usize> Default for Tlb<SETS, WAYS> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The numbers of the bits that are set, lowest first.
+#[inline]
+fn bits(mut mask: u64) -> impl Iterator<Item = u8> {
+    core::iter::from_fn(move || {
+        let lowest = (mask != 0).then(|| mask.trailing_zeros() as u8);
+        mask &= mask.wrapping_sub(1);
+        lowest
+    })
+}

@@ -1,0 +1,70 @@
+//! A profile from CPUID.
+
+use super::{Features, Pins, Profile, Vendor};
+
+/// The registers that CPUID returns.
+const EAX: usize = 0;
+const EBX: usize = 1;
+const ECX: usize = 2;
+const EDX: usize = 3;
+
+/// Where CPUID tells of a feature: leaf, subleaf, register, bit (SDM and APM, "CPUID").
+const BITS: [(Features, u32, u32, usize, u32); 12] = [
+    (Features::PGE, 1, 0, EDX, 13),
+    (Features::PAT, 1, 0, EDX, 16),
+    (Features::PSE36, 1, 0, EDX, 17),
+    (Features::PCID, 1, 0, ECX, 17),
+    (Features::SMEP, 7, 0, EBX, 7),
+    (Features::SMAP, 7, 0, EBX, 20),
+    (Features::PKU, 7, 0, ECX, 3),
+    (Features::LA57, 7, 0, ECX, 16),
+    (Features::PKS, 7, 0, ECX, 31),
+    (Features::LAM, 7, 1, EAX, 26),
+    (Features::NX, 0x8000_0001, 0, EDX, 20),
+    (Features::PAGE_1GB, 0x8000_0001, 0, EDX, 26),
+];
+
+/// The vendor strings, as EBX, EDX, ECX of leaf 0 hold them.
+const VENDORS: [(&[u8; 12], Vendor); 3] = [
+    (b"GenuineIntel", Vendor::Intel),
+    (b"AuthenticAMD", Vendor::Amd),
+    (b"HygonGenuine", Vendor::Amd),
+];
+
+impl Profile {
+    /// The processor that CPUID describes. `leaf` gives EAX, EBX, ECX and EDX for a leaf and
+    /// subleaf, or `None` where there is no such leaf.
+    ///
+    /// ```
+    /// use mmu_core::{Features, Profile, Vendor};
+    /// let profile = Profile::from_cpuid(|leaf, _| match leaf {
+    ///     0 => Some([13, 0x756e_6547, 0x6c65_746e, 0x4965_6e69]), // "GenuineIntel"
+    ///     0x8000_0001 => Some([0, 0, 0, 1 << 20]),
+    ///     0x8000_0008 => Some([0x3027, 0, 0, 0]),
+    ///     _ => None,
+    /// });
+    /// assert_eq!(profile.vendor, Vendor::Intel);
+    /// assert_eq!(profile.physical_address_bits, 39);
+    /// assert_eq!(profile.features, Features::NX);
+    /// ```
+    pub fn from_cpuid(leaf: impl Fn(u32, u32) -> Option<[u32; 4]>) -> Self {
+        let mut name = [0; 12];
+        for (part, register) in name.chunks_mut(4).zip([EBX, EDX, ECX]) {
+            part.copy_from_slice(&leaf(0, 0).map_or(0, |found| found[register]).to_le_bytes());
+        }
+        let vendor = VENDORS.iter().find(|(known, _)| **known == name);
+        let mut features = Features::empty();
+        for (feature, number, subleaf, register, bit) in BITS {
+            let found = leaf(number, subleaf).is_some_and(|found| found[register] >> bit & 1 != 0);
+            features.set(feature, found);
+        }
+        // Processors without the leaf have 36 bits, or 32 before PAE (SDM "CPUID").
+        let bits = leaf(0x8000_0008, 0).map_or(36, |found| found[EAX] as u8);
+        Self {
+            vendor: vendor.map_or(Vendor::Unknown, |(_, vendor)| *vendor),
+            physical_address_bits: bits.clamp(32, 52),
+            features,
+            pins: Pins::default(),
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! Every format, on tables that no one wrote on purpose: a walk ends, after a bounded number of
+//! reads, in an outcome, and speaks of A and D only.
+
+use super::super::tests::state_of;
+use super::{A, D, P, PS, RW, US, XD, access, vendor};
+use crate::access::{Access, AccessKind};
+use crate::address::{PhysAddr, VirtAddr};
+use crate::format::{
+    Bits32, EntryBits, EntryKind, FiveLevel, Format, FourLevel, Linear, Pae, Unpaged,
+};
+use crate::memory::{Bytes, OutsideMemory, SparseTables, TableMemory};
+use crate::profile::{Features, Profile, Vendor};
+use crate::regime::Regime;
+use crate::state::{Cr4, Efer};
+use crate::walk::{Mmu, Path, WalkError};
+use core::cell::Cell;
+use proptest::prelude::*;
+use std::vec::Vec;
+
+/// The flat table whose entries lie in one 4 KiB frame.
+type Flat = Linear<20, 12, 4>;
+
+/// Counts the reads, each of which must be of one whole entry.
+struct Counting<'m, M> {
+    memory: &'m M,
+    entry_bytes: u8,
+    reads: Cell<usize>,
+}
+
+impl<'m, M> Counting<'m, M> {
+    fn new<F: Format>(memory: &'m M) -> Self {
+        Self { memory, entry_bytes: F::ENTRY_BYTES, reads: Cell::new(0) }
+    }
+}
+
+impl<M: TableMemory> TableMemory for Counting<'_, M> {
+    fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
+        assert_eq!(bytes, self.entry_bytes);
+        assert_eq!(at.get() % u64::from(bytes), 0, "{at} is not aligned");
+        self.reads.set(self.reads.get() + 1);
+        self.memory.read_entry(at, bytes)
+    }
+}
+
+/// Random memory, registers and a processor.
+#[derive(Clone, Debug)]
+struct Garbage {
+    seed: u64,
+    /// Whether entries are present and lead into the garbage again, so that walks go deep.
+    tame: bool,
+    cr3: u64,
+    state: [u64; 2],
+    pdptes: [u64; 4],
+    vendor: Vendor,
+    physical_address_bits: u8,
+    features: u32,
+}
+
+/// Frames of garbage.
+const FRAMES: u64 = 4;
+
+prop_compose! {
+    fn garbage()(
+        seed in any::<u64>(), tame in any::<bool>(), cr3 in 0..FRAMES * 0x1000,
+        state in any::<[u64; 2]>(), vendor in vendor(), physical_address_bits in 32..=52_u8,
+        features in any::<u32>(),
+        pdptes in prop_oneof![
+            any::<[u64; 4]>(),
+            prop::array::uniform4((0..FRAMES).prop_map(|frame| frame << 12 | P)),
+        ],
+    ) -> Garbage {
+        Garbage { seed, tame, cr3, state, pdptes, vendor, physical_address_bits, features }
+    }
+}
+
+/// Any access of at most 8 bytes anywhere.
+fn any_access() -> impl Strategy<Value = Access> {
+    let address = prop_oneof![
+        any::<u64>(),
+        any::<u64>().prop_map(|address| address & 0xffff_ffff),
+        any::<u64>().prop_map(|address| ((address << 16) as i64 >> 16) as u64),
+        any::<u64>().prop_map(|address| address | 0xfff),
+    ];
+    (access(), address, any::<bool>()).prop_map(|(access, address, shadow_stack)| {
+        let shadow_stack = shadow_stack && access.kind != AccessKind::Fetch;
+        Access { address: VirtAddr::new(address), shadow_stack, ..access }
+    })
+}
+
+impl Garbage {
+    /// The memory (the generator is `SplitMix64`).
+    fn memory<F: Format>(&self) -> Bytes<Vec<u8>> {
+        let mut seed = self.seed;
+        let words = (0..FRAMES * 0x1000 / 8).flat_map(|_| {
+            seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let z = (seed ^ seed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+            (z ^ z >> 31).to_le_bytes()
+        });
+        let mut bytes: Vec<u8> = words.collect();
+        if self.tame {
+            for entry in bytes.chunks_exact_mut(F::ENTRY_BYTES.into()) {
+                // Bits 13:0, present.
+                entry[0] |= 1;
+                entry[1] &= 0x3f;
+                entry[2..].fill(0);
+            }
+        }
+        Bytes::new(PhysAddr::new(0), bytes)
+    }
+
+    fn mmu<F: Format>(&self) -> Mmu<F> {
+        // CR4.PAE, LA57 and EFER.LMA belong to the format, CR0.PG too.
+        let fixed = (Cr4::PAE | Cr4::LA57, Efer::LME | Efer::LMA);
+        // Keep CR3 aligned for the flat table.
+        let mut state = state_of(F::MODE, self.cr3 & !3);
+        state.cr4 |= Cr4::from_bits_retain(self.state[0]) - fixed.0;
+        state.efer |= Efer::from_bits_retain(self.state[1]) - fixed.1;
+        state.efer.set(Efer::NXE, self.state[1] & 1 != 0);
+        state.pdptes = self.pdptes;
+        let features = Features::from_bits_truncate(self.features);
+        let (vendor, physical_address_bits) = (self.vendor, self.physical_address_bits);
+        Mmu::new(state, Profile { vendor, physical_address_bits, features, ..Profile::default() })
+    }
+}
+
+/// A walk over garbage ends after as many reads as there are levels, or fewer.
+fn walk_ends<F: Format>(garbage: &Garbage, access: &Access) -> Result<(), TestCaseError> {
+    let memory = garbage.memory::<F>();
+    let counting = Counting::new::<F>(&memory);
+    let mut path = Path::default();
+    let end = garbage.mmu::<F>().walk(&counting, access.address, access, &mut path);
+    prop_assert!(counting.reads.get() <= F::LEVELS.len());
+    let met = path.steps.len();
+    prop_assert!(met <= F::LEVELS.len());
+    match end {
+        Ok(translation) => {
+            prop_assert_eq!(path.steps.last().map_or(0, |step| step.entry), translation.leaf);
+        }
+        Err(WalkError::Fault(_)) => prop_assert!(met > 0),
+        Err(WalkError::Outside(outside)) => {
+            prop_assert!(outside.0.get() >= FRAMES * 0x1000);
+            prop_assert!(met < F::LEVELS.len());
+        }
+    }
+    Ok(())
+}
+
+/// The walks of a prediction: one for each of two pages, three times over when a table lies outside
+/// memory (once to find out, then with zeros and with ones), for each of two members of two choices.
+const WALKS_PER_PREDICTION: usize = 2 * 3 * 4;
+
+/// A prediction over garbage has an outcome, a bounded number of reads, and touches A and D only.
+fn prediction_ends<F: Format>(garbage: &Garbage, access: &Access) -> Result<(), TestCaseError> {
+    let memory = garbage.memory::<F>();
+    let counting = Counting::new::<F>(&memory);
+    let prediction = garbage.mmu::<F>().predict(&counting, access);
+    let walks = if garbage.vendor == Vendor::Intel { 2 * 3 } else { WALKS_PER_PREDICTION };
+    prop_assert!(counting.reads.get() <= walks * F::LEVELS.len());
+    prop_assert!(!prediction.alternatives.is_empty());
+    for known in &prediction.alternatives {
+        for update in &known.updates {
+            prop_assert!(update.level.has_flags);
+            prop_assert_eq!((update.must_set | update.may_set) & !(A | D), 0);
+            prop_assert_eq!(update.must_set & update.may_set, 0);
+            // What is changed is the low byte of this entry, hence no neighbour.
+            prop_assert_eq!(update.at.get() % u64::from(F::ENTRY_BYTES), 0);
+            prop_assert_eq!(update.before >> 1 >> (8 * F::ENTRY_BYTES - 1), 0);
+        }
+    }
+    Ok(())
+}
+
+/// A path of one entry per level, in memory where every frame is the same: the entry of level `n` is
+/// in slot `n`, and any value of an entry leads on.
+#[derive(Clone, Copy, Debug)]
+struct Slots6([u64; 6]);
+
+impl TableMemory for Slots6 {
+    fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
+        let slot = (at.get() & 0xfff) / u64::from(bytes);
+        Ok(self.0.get(slot as usize).map_or(0, |entry| entry & u64::MAX >> (64 - 8 * bytes)))
+    }
+}
+
+/// The page whose path uses entry `n` at level `n`.
+fn page_of_path<F: Format>() -> u64 {
+    F::LEVELS.iter().map(|level| u64::from(level.number) << level.shift).sum()
+}
+
+/// An entry that grants more allows all that was allowed before.
+fn rights_are_monotonic<F: Format>(
+    (entries, level, wider): (Slots6, usize, [bool; 3]),
+    profile: Profile,
+    access: &Access,
+) -> Result<(), TestCaseError> {
+    let Some(level) = F::LEVELS.get(level).filter(|level| level.has_flags) else { return Ok(()) };
+    let mut state = state_of(F::MODE, 0);
+    state.pdptes[3] = P;
+    let mmu = Mmu::<F>::new(state, profile);
+    let address = VirtAddr::new(page_of_path::<F>() + access.address.offset(12));
+    let access = Access { address, size: access.bytes_in_first_page(), ..*access };
+    let allows =
+        |entries: &Slots6| mmu.predict(entries, &access).alternatives[0].outcome.fault().is_none();
+    let mut more = entries;
+    let entry = &mut more.0[usize::from(level.number)];
+    let [write, user, execute] = wider;
+    *entry |= if write { RW } else { 0 } | if user { US } else { 0 };
+    *entry &= !if execute { XD } else { 0 };
+    prop_assert!(!allows(&entries) || allows(&more));
+    Ok(())
+}
+
+/// Entries that translate but for their rights.
+fn path() -> impl Strategy<Value = Slots6> {
+    let entry = any::<[u64; 4]>().prop_map(|[a, b, c, d]| {
+        // Each right is missing one time in eight.
+        P | ((RW | US) ^ (a & b & c & (RW | US | XD))) | d & (A | D | 0x7fff_f000)
+    });
+    prop::array::uniform6(entry).prop_map(Slots6)
+}
+
+/// Memory in which every entry is the same one.
+struct Everywhere(u64);
+
+impl TableMemory for Everywhere {
+    fn read_entry(&self, _at: PhysAddr, _bytes: u8) -> Result<u64, OutsideMemory> {
+        Ok(self.0)
+    }
+}
+
+/// Tables that point to themselves end in the page that the last level makes of them.
+fn loops_end<F: Format>() {
+    let mut state = state_of(F::MODE, 0x3000);
+    state.pdptes = [0x3001; 4];
+    let mmu = Mmu::<F>::new(state, Profile { vendor: Vendor::Intel, ..Profile::default() });
+    // Frame 3, which allows everything; the flat table shifts by one, into the flag.
+    let entry = if F::MODE == Flat::MODE { 3 << 1 | P } else { 0x3000 | P | RW | US };
+    for address in [0, 0x1234, 0x7fff_f010, 0xffff_f010, page_of_path::<F>()] {
+        let access = Access::write(VirtAddr::new(address), 8, crate::Ring::Three);
+        let memory = Everywhere(entry);
+        let counting = Counting::new::<F>(&memory);
+        let prediction = mmu.predict(&counting, &access);
+        let reached = prediction.alternatives[0].outcome.physical_address().map(PhysAddr::get);
+        assert_eq!(reached, Some(0x3000 + address % 0x1000), "{:?} {address:#x}", F::MODE);
+        assert!(counting.reads.get() <= F::LEVELS.len());
+        // With large pages everywhere the first level that has them ends the walk.
+        let memory = Everywhere(P | RW | US | PS);
+        let counting = Counting::new::<F>(&memory);
+        assert_eq!(mmu.predict(&counting, &access).alternatives.len(), 1);
+        assert!(counting.reads.get() <= F::LEVELS.len());
+    }
+}
+
+/// Each level's table in turn lies where there is no memory: the outcome is one of OUT-1's.
+fn outside_is_an_outcome<F: Format>() {
+    let mut state = state_of(F::MODE, 0x1000);
+    state.pdptes = [0x2001; 4];
+    let profile = Profile { vendor: Vendor::Intel, ..Profile::default() };
+    let mmu = Mmu::<F>::new(state, profile);
+    let regime = Regime::new(state, profile);
+    let page = page_of_path::<F>();
+    let access = Access::read(VirtAddr::new(page), 8, crate::Ring::Three);
+    let mut entries: Vec<(u64, u64)> = Vec::new();
+    let mut table = F::root(&regime);
+    for (depth, level) in F::LEVELS.iter().enumerate() {
+        let in_register = F::register(level, 0, &regime).is_some();
+        let memory = SparseTables::new(&entries);
+        let prediction = mmu.predict(&memory, &access);
+        if !in_register {
+            assert!(prediction.rules.contains(crate::Rule::Out1), "{:?} {depth}", F::MODE);
+            assert!((1..=2).contains(&prediction.alternatives.len()));
+        }
+        let at =
+            table + access.address.index(level.shift, level.index_bits) * u64::from(F::ENTRY_BYTES);
+        table = PhysAddr::new(0x2000 + 0x1000 * depth as u64);
+        let flags = EntryBits::P | EntryBits::RW | EntryBits::US;
+        entries.push((at.get(), F::entry(level, EntryKind::Table, table, flags)));
+    }
+}
+
+macro_rules! for_every_format {
+    ($($name:ident: $format:ty,)+) => {$(
+        mod $name {
+            use super::*;
+
+            proptest! {
+                #[test]
+                fn a_walk_over_garbage_ends(garbage in garbage(), access in any_access()) {
+                    walk_ends::<$format>(&garbage, &access)?;
+                }
+
+                #[test]
+                fn a_prediction_over_garbage_ends(garbage in garbage(), access in any_access()) {
+                    prediction_ends::<$format>(&garbage, &access)?;
+                }
+            }
+
+            proptest! {
+                #![proptest_config(ProptestConfig::with_cases(1024))]
+
+                #[test]
+                fn rights_are_monotonic(
+                    entries in path(), level in 0..5_usize, wider in any::<[bool; 3]>(),
+                    vendor in vendor(), access in access(),
+                ) {
+                    let profile = Profile { vendor, ..Profile::default() };
+                    super::rights_are_monotonic::<$format>((entries, level, wider), profile, &access)?;
+                }
+            }
+
+            #[test]
+            fn loops_and_self_maps_end() {
+                loops_end::<$format>();
+            }
+
+            #[test]
+            fn tables_outside_memory_are_an_outcome() {
+                outside_is_an_outcome::<$format>();
+            }
+        }
+    )+};
+}
+
+for_every_format! {
+    bits32: Bits32,
+    pae: Pae,
+    four_level: FourLevel,
+    five_level: FiveLevel,
+    flat: Flat,
+}
+
+proptest! {
+    #[test]
+    fn without_paging_nothing_is_read(garbage in garbage(), access in any_access()) {
+        walk_ends::<Unpaged>(&garbage, &access)?;
+        prediction_ends::<Unpaged>(&garbage, &access)?;
+        let memory = garbage.memory::<Unpaged>();
+        let prediction = garbage.mmu::<Unpaged>().predict(&memory, &access);
+        let reached = prediction.alternatives[0].outcome.physical_address();
+        prop_assert_eq!(reached, Some(PhysAddr::new(access.address.get() & 0xffff_ffff)));
+    }
+}

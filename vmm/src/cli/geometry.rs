@@ -1,0 +1,228 @@
+//! `crosswalk geometry`: the textbook's arithmetic of page tables.
+
+use super::{Failure, print};
+use crate::geometry::{Geometry, GeometryError, Levels, Parameters};
+use crate::report::geometry::{self, Configuration};
+use std::process::ExitCode;
+use std::str::FromStr;
+
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Without options: the textbook's examples, addresses of 32 and of 64 bits.")]
+pub(super) struct Arguments {
+    /// Bits of a virtual address, 1 to 64 [default: 32]
+    #[arg(long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
+    bits: Option<u32>,
+    /// Size of a page, a power of two: 4KiB, 4096, 2MiB, 1 [default: 4KiB]
+    #[arg(long, value_name = "SIZE", value_parser = size, allow_negative_numbers = true)]
+    page: Option<u128>,
+    /// Bytes of an entry [default: those of a frame number, rounded up to a power of two]
+    #[arg(long, value_name = "BYTES", value_parser = number, allow_negative_numbers = true)]
+    entry: Option<u32>,
+    /// Bits of a physical address [default: as many as a virtual address has]
+    #[arg(long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
+    physical: Option<u32>,
+    /// How many levels, or the index bits of each from the root down, such as 9,9,9,9
+    /// [default: two, three, four and five levels]
+    #[arg(long, value_name = "COUNT|LIST", allow_negative_numbers = true)]
+    levels: Option<Split>,
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// How `--levels` splits the page number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Split {
+    Evenly(u32),
+    IndexBits(Vec<u32>),
+}
+
+impl FromStr for Split {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let expected = "expected a number of levels, or the index bits of each, such as 10,10";
+        let numbers: Result<Vec<_>, _> = text.split(',').map(number).collect();
+        match numbers.map_err(|_| expected)?[..] {
+            [count] => Ok(Self::Evenly(count)),
+            ref bits => Ok(Self::IndexBits(bits.to_vec())),
+        }
+    }
+}
+
+fn number(text: &str) -> Result<u32, &'static str> {
+    text.trim().parse().map_err(|_| "expected a whole number below 2^32")
+}
+
+/// Reads 4096 or 4KiB, in either case of letters.
+fn size(text: &str) -> Result<u128, &'static str> {
+    let text = text.trim();
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = match text[digits.len()..].trim_start().to_ascii_lowercase().as_str() {
+        "" => 0,
+        "kib" => 10,
+        "mib" => 20,
+        "gib" => 30,
+        "tib" => 40,
+        "pib" => 50,
+        "eib" => 60,
+        _ => return Err(EXPECTED_SIZE),
+    };
+    let number: u64 = digits.parse().map_err(|_| EXPECTED_SIZE)?;
+    Ok(u128::from(number) << unit)
+}
+
+const EXPECTED_SIZE: &str = "expected a size such as 1, 4096, 4KiB or 2MiB";
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    print(&output(arguments).map_err(|error| Failure::Input(sentence(&error)))?);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn output(arguments: &Arguments) -> Result<String, GeometryError> {
+    let Arguments { bits, page, entry, physical, levels, json } = arguments;
+    let geometries = if (bits, page, entry, physical, levels) == (&None, &None, &None, &None, &None)
+    {
+        vec![Geometry::TEXTBOOK_32, Geometry::TEXTBOOK_64]
+    } else {
+        let default = Parameters::default();
+        vec![Geometry::new(&Parameters {
+            address_bits: bits.unwrap_or(default.address_bits),
+            page_bytes: page.unwrap_or(default.page_bytes),
+            physical_bits: *physical,
+            entry_bytes: *entry,
+        })?]
+    };
+    let configurations = geometries.into_iter().map(|geometry| {
+        let levels = match levels {
+            // Those that are possible: a small space may have too few bits for five.
+            None => (2..=5).filter_map(|count| geometry.even_levels(count).ok()).collect(),
+            Some(split) => vec![split.of(&geometry)?],
+        };
+        Ok(Configuration { geometry, levels })
+    });
+    let configurations = configurations.collect::<Result<Vec<_>, _>>()?;
+    Ok(if *json { geometry::json(&configurations) } else { geometry::text(&configurations) })
+}
+
+impl Split {
+    fn of(&self, geometry: &Geometry) -> Result<Levels, GeometryError> {
+        match self {
+            Self::Evenly(count) => geometry.even_levels(*count),
+            Self::IndexBits(bits) => geometry.levels(bits),
+        }
+    }
+}
+
+/// An error, after the option that it is about.
+fn sentence(error: &GeometryError) -> String {
+    let option = match error {
+        GeometryError::AddressBits(_) => "--bits",
+        GeometryError::PageNotPowerOfTwo(_) | GeometryError::PageTooLarge { .. } => "--page",
+        GeometryError::PhysicalBits { .. } => "--physical",
+        GeometryError::EntryBytes { .. } => "--entry",
+        GeometryError::LevelCount { .. }
+        | GeometryError::OnePage
+        | GeometryError::NoIndexBits
+        | GeometryError::LevelSum { .. } => "--levels",
+    };
+    format!("{option}: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct CommandLine {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    /// What is printed, or the error: clap's, or the sentence after `crosswalk: `.
+    fn geometry(options: &str) -> Result<String, String> {
+        let words = ["geometry"].into_iter().chain(options.split_whitespace());
+        let parsed = CommandLine::try_parse_from(words).map_err(|error| {
+            assert_eq!(error.exit_code(), 2);
+            error.to_string()
+        });
+        output(&parsed?.arguments).map_err(|error| sentence(&error))
+    }
+
+    fn headings(options: &str) -> Vec<String> {
+        let text = geometry(options).unwrap();
+        let headings = text.lines().filter(|line| line.starts_with("Addresses of"));
+        headings.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn without_options_the_textbook_s_examples() {
+        let both = ["Addresses of 32 bits, pages of 4 KiB", "Addresses of 64 bits, pages of 4 KiB"];
+        assert_eq!(headings(""), both);
+        assert_eq!(headings("--bits 32"), both[..1]);
+        assert_eq!(headings("--bits 64"), both[1..]);
+        let json: serde_json::Value = serde_json::from_str(&geometry("--json").unwrap()).unwrap();
+        assert_eq!(json["configurations"].as_array().map(Vec::len), Some(2));
+    }
+
+    #[test]
+    fn a_page_size_may_have_a_unit() {
+        for option in ["--page 4096", "--page 4KiB", "--page 4kib", "--entry 4", "--physical 32"] {
+            assert_eq!(headings(option), ["Addresses of 32 bits, pages of 4 KiB"], "{option}");
+        }
+        assert_eq!(headings("--page 2MiB"), ["Addresses of 32 bits, pages of 2 MiB"]);
+        assert_eq!(headings("--page 1"), ["Addresses of 32 bits, pages of 1 byte"]);
+        assert_eq!(headings("--page 16EiB --bits 64"), ["Addresses of 64 bits, pages of 16 EiB"]);
+    }
+
+    #[test]
+    fn levels_are_a_count_or_index_bits() {
+        assert_eq!("3".parse(), Ok(Split::Evenly(3)));
+        assert_eq!("9,9, 9,9".parse(), Ok(Split::IndexBits(vec![9; 4])));
+        let three = geometry("--levels 3").unwrap();
+        assert_eq!(three, geometry("--levels 6,7,7").unwrap());
+        assert_ne!(three, geometry("--levels 7,7,6").unwrap());
+        assert!(geometry("--bits 48 --levels 9,9,9,9").unwrap().contains("1+512+2^18+2^27"));
+        assert!(geometry("--levels 1").unwrap().contains("4 MiB"));
+    }
+
+    #[test]
+    fn an_error_names_the_option_and_what_was_expected() {
+        for (options, error) in [
+            ("--bits 0", "--bits: expected 1 to 64 bits, not 0"),
+            ("--bits 65", "--bits: expected 1 to 64 bits, not 65"),
+            ("--page 3000", "--page: expected a power of two, not 3000"),
+            ("--page 8GiB", "--page: expected at most 2^32 bytes, the whole space, not 8589934592"),
+            ("--entry 2", "--entry: expected 3 to 4096 bytes for a frame number of 20 bits, not 2"),
+            ("--physical 5", "--physical: expected 12 to 64 bits, enough for one page, not 5"),
+            (
+                "--levels 10,11",
+                "--levels: expected index bits that sum to 20, the 32 bits of an address less 12 \
+                 of offset, not to 21",
+            ),
+            (
+                "--levels 21",
+                "--levels: expected 1 to 20 levels, at most one for each bit of the page number, \
+                 not 21",
+            ),
+            ("--levels 20,0", "--levels: expected at least one index bit at each level"),
+            (
+                "--page 4GiB --levels 2",
+                "--levels: expected a page smaller than the space: there is no page number to split",
+            ),
+        ] {
+            assert_eq!(geometry(options), Err(error.into()));
+        }
+        for (options, expectation) in [
+            ("--bits x", "'--bits <N>': expected a whole number"),
+            ("--bits -1", "'--bits <N>': expected a whole number"),
+            ("--page 4KB", "'--page <SIZE>': expected a size such as"),
+            ("--page 99999999999999999999", "'--page <SIZE>': expected a size such as"),
+            ("--levels 10,,10", "'--levels <COUNT|LIST>': expected a number of levels"),
+        ] {
+            let error = geometry(options).unwrap_err();
+            assert!(error.contains(expectation), "{options}: {error}");
+        }
+    }
+}
