@@ -42,7 +42,8 @@ rules! {
     Mode5 = "MODE-5",
     /// 4 MiB pages without PSE-36: PDE bits 21:13 are reserved.
     Mode6 = "MODE-6",
-    /// Without PAT and with CR4.PSE=1 the PAT bits of 32-bit leaves are reserved.
+    /// Without PAT the PAT bits of leaves are reserved: in 32-bit paging while CR4.PSE=1, in PAE
+    /// paging always.
     Mode7 = "MODE-7",
     /// In long mode the base of CR3 is bits MAXPHYADDR-1:12; the flags below never enter it.
     Mode8 = "MODE-8",

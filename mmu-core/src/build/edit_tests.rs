@@ -70,6 +70,19 @@ fn edits_of_what_is_not_mapped_are_refused_with_the_address() {
 }
 
 #[test]
+fn tlb_5_a_live_mapping_does_not_change_its_page_size() {
+    let mut memory = ram();
+    let mut mapper = four_level(&mut memory);
+    let page = VirtAddr::new(0x20_0000);
+    mapper.map(page, PhysAddr::new(0x20_0000), PageSize::Size2MiB, FLAGS).unwrap();
+    let small = mapper.map(page, PhysAddr::new(0x5000), PageSize::Size4KiB, FLAGS);
+    assert_eq!(small, Err(MapError::Overlap(page)));
+    // Unmapping names what to invalidate first.
+    let (_, flush) = mapper.unmap(page, PageSize::Size2MiB).unwrap();
+    assert_eq!(flush.0, page);
+}
+
+#[test]
 fn a_range_takes_the_largest_pages_that_fit() {
     let mut memory = ram();
     let mut mapper = four_level(&mut memory);

@@ -110,6 +110,9 @@ impl<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'m, F, M, A> {
     /// with P=0 is never cached (TLB-1). But a new PDPTE of PAE paging is not seen until the
     /// registers are loaded again (PDPTE-1).
     ///
+    /// A page of another size in the same place is an overlap: a live mapping does not change its
+    /// size, which some processors do not survive without an invalidation in between (TLB-5).
+    ///
     /// # Errors
     /// When the page cannot be mapped; see [`MapError`].
     pub fn map(

@@ -1,4 +1,7 @@
 //! Where cases come from.
+//!
+//! No case changes the page size of a live mapping: every batch starts with all translations
+//! forgotten (TLB-5).
 
 mod placement;
 mod random;
