@@ -30,7 +30,7 @@ struct Tables([u64; 8]);
 
 fn slot(at: PhysAddr, bytes: u8) -> usize {
     let table = ((at.get() >> 12) + 3) & 3;
-    let index = (at.get() & 0xfff) / u64::from(bytes) & 1;
+    let index = ((at.get() & 0xfff) / u64::from(bytes)) & 1;
     (table * 2 + index) as usize
 }
 
