@@ -202,7 +202,9 @@ impl<F: Format, const N: usize> Bench<F, N> {
         match way {
             0 => self.mmu.invpcid(2, [0, 0]).unwrap(),
             1 => {
-                for pcid in pcids {
+                // The current PCID is left to INVLPG.
+                let current = u64::from(pcid(&self.state()));
+                for pcid in pcids.filter(|pcid| *pcid != current) {
                     self.mmu.invpcid(1, [pcid, 0]).unwrap();
                 }
                 pages.for_each(|page| self.mmu.invlpg(VirtAddr::new(page)));

@@ -83,6 +83,18 @@ fn large_pages_are_one_entry() {
 }
 
 #[test]
+fn tlb_5_of_two_sizes_the_smaller_page_counts() {
+    let mut tlb = Tlb::<1, 2>::new();
+    tlb.insert(TlbEntry { shift: 21, ..entry(0) });
+    tlb.insert(entry(1));
+    assert_eq!(tlb.lookup(VirtAddr::new(0x1000), 0).unwrap().shift, 12);
+    assert_eq!(tlb.lookup(VirtAddr::new(0x2000), 0).unwrap().shift, 21);
+    // INVLPG drops both.
+    tlb.invalidate(Invalidation::Page { address: VirtAddr::new(0x1000), pcid: 0 });
+    assert_eq!(tlb.iter().count(), 0);
+}
+
+#[test]
 fn caches_of_size_0_remember_nothing() {
     let mut bench = Bench::new();
     let regime = *bench.mmu.mmu().regime();
