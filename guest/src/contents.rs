@@ -1,26 +1,46 @@
 //! What the data frames contain: at every place something that names the place.
 //!
 //! Data words are a one-to-one scramble of their own address, so that even a single byte tells
-//! places apart and a whole word tells which place was really read. Code is found at three places
-//! of a frame: in the middle, stubs that load a constant naming them and jump back; at the end,
-//! the first six bytes of an instruction whose last four bytes start the next page.
+//! places apart and a whole word tells which place was really read. At fixed offsets a frame holds
+//! what else an access can use, each naming its place too: stubs to fetch, segment descriptors to
+//! look up, and across its edges an instruction that starts in one frame and ends in the next. All
+//! addresses here are those of data memory itself, not of the places where it appears again.
 
-/// Where the code for fetches lies in a frame: aligned stubs of 8 bytes.
+use crate::layout::{AREA_SIZE, DATA_BASE};
+use crate::stub::Code;
+
+/// Where the code for fetches lies in a frame: aligned stubs of 8 bytes, good in 64-bit and in
+/// 32-bit code.
 pub const CODE_OFFSETS: core::ops::Range<u64> = 0x800..0xa00;
 /// Bytes of a stub.
 pub const CODE_SIZE: u16 = 8;
-/// Where the instruction that crosses into the next page starts.
-pub const CROSSING_CODE_OFFSET: u64 = 0xffa;
-/// Its size: `movabs rcx, imm64`.
-pub const CROSSING_CODE_SIZE: u16 = 10;
 
-/// `jmp r13`: back to the list of records.
-const JMP_R13: [u8; 3] = [0x41, 0xff, 0xe5];
+/// Where the code that crosses into the next page starts, and its bytes up to the end of the
+/// immediate in the next page.
+pub const fn crossing_code(code: Code) -> (u64, u16) {
+    match code {
+        Code::Bits64 => (CROSSING, 10),
+        Code::Bits32 => (CROSSING + 2, 8),
+    }
+}
+
+/// The last word of a frame, which the crossing code begins in.
+const CROSSING: u64 = 0xff8;
+
+/// Where segment descriptors lie in a frame, aligned to 8 bytes.
+pub const DESCRIPTOR_OFFSETS: core::ops::Range<u64> = 0xa00..0xc00;
+
+/// `jmp r13` in 64-bit code; `inc ecx` and `jmp ebp` in 32-bit code: back to the list of records.
+const BACK: [u8; 3] = [0x41, 0xff, 0xe5];
 /// `mov ecx, imm32`
 const MOV_ECX: u8 = 0xb9;
-/// `movabs rcx, imm64`
+/// The start of `movabs rcx, imm64`, whose last two bytes lie in the next page. To 32-bit code the
+/// six bytes of the immediate before the edge are `mov cx, imm16` and the start of `mov ax, imm16`.
 const MOVABS_RCX: [u8; 2] = [0x48, 0xb9];
-const NOP: u8 = 0x90;
+const MOV_CX: [u8; 2] = [0x66, 0xb9];
+const MOV_AX: [u8; 2] = [0x66, 0xb8];
+/// Type and attributes of a descriptor: data, writable, accessed, present, DPL 3, limit in bytes.
+const DESCRIPTOR: u64 = 0xf3 << 40;
 
 /// A one-to-one scramble of 64 bits (the finalizer of `SplitMix64`).
 const fn scramble(value: u64) -> u64 {
@@ -29,18 +49,46 @@ const fn scramble(value: u64) -> u64 {
     value ^ (value >> 31)
 }
 
+/// A name of 11 bits for the frame of an address: no two frames in use share it.
+const fn short_name(at: u64) -> u64 {
+    let lane = at.wrapping_sub(DATA_BASE) / AREA_SIZE & 0x1ff;
+    lane << 2 | at >> 12 & 3
+}
+
+/// The same spread over 16 bits, one-to-one.
+const fn name_of_16_bits(at: u64) -> [u8; 2] {
+    (short_name(at) as u16).wrapping_mul(0x9e35).to_le_bytes()
+}
+
+/// The limit in the descriptor at a place: 20 bits that name it.
+const fn limit_at(at: u64) -> u64 {
+    short_name(at) << 9 | (at & 0xfff) / 8
+}
+
+/// A descriptor of a data segment with the limit that names its place.
+const fn descriptor(at: u64) -> u64 {
+    let limit = limit_at(at);
+    let base = scramble(at) & 0xff_ffff;
+    limit & 0xffff | base << 16 | DESCRIPTOR | (limit >> 16) << 48
+}
+
 /// The 8 bytes at an 8-byte aligned physical address, in memory order.
 const fn word(at: u64) -> [u8; 8] {
-    let [a, b, c, d, ..] = scramble(at).to_le_bytes();
-    let [j0, j1, j2] = JMP_R13;
-    let [m0, m1] = MOVABS_RCX;
-    match at & 0xfff {
-        0 => [a, b, c, d, j0, j1, j2, NOP],
-        0xff8 => [NOP, NOP, m0, m1, a, b, c, d],
-        offset if offset >= CODE_OFFSETS.start && offset < CODE_OFFSETS.end => {
-            [MOV_ECX, a, b, c, d, j0, j1, j2]
-        }
-        _ => scramble(at).to_le_bytes(),
+    let scrambled = scramble(at).to_le_bytes();
+    let [a, b, c, d, ..] = scrambled;
+    let [x, y] = name_of_16_bits(at);
+    let [b0, b1, b2] = BACK;
+    let offset = at & 0xfff;
+    if offset == 0 {
+        [x, y, b0, b1, b2, d, c, b]
+    } else if offset == CROSSING {
+        [MOVABS_RCX[0], MOVABS_RCX[1], MOV_CX[0], MOV_CX[1], x, y, MOV_AX[0], MOV_AX[1]]
+    } else if offset >= CODE_OFFSETS.start && offset < CODE_OFFSETS.end {
+        [MOV_ECX, a, b, c, d, b0, b1, b2]
+    } else if offset >= DESCRIPTOR_OFFSETS.start && offset < DESCRIPTOR_OFFSETS.end {
+        descriptor(at).to_le_bytes()
+    } else {
+        scrambled
     }
 }
 
@@ -56,17 +104,18 @@ pub fn fill(at: u64, buffer: &mut [u8]) {
     }
 }
 
-/// The constant that a fetch loads: from the stub at `first`; or, when the fetch crosses a page,
-/// its low half from `first`'s frame and its high half from the frame that starts at `second`.
+/// What a fetch leaves in the record: the constant of the stub at `first`; or, when the code crosses
+/// a page, what its instructions load from the frames of `first` and of `second`.
 ///
 /// ```
 /// use guest::contents::fetched;
+/// use guest::stub::Code;
 /// let place = 0x4000_0808;
-/// assert_ne!(fetched(place, None), fetched(place + 8, None));
-/// assert!(fetched(place, None).unwrap() < 1 << 32);
-/// assert_eq!(fetched(0x4000_0123, None), None); // there is no code at that place
+/// assert_ne!(fetched(place, None, Code::Bits64), fetched(place + 8, None, Code::Bits64));
+/// assert!(fetched(place, None, Code::Bits64).unwrap() < 1 << 32);
+/// assert_eq!(fetched(0x4000_0123, None, Code::Bits64), None); // no code at that place
 /// ```
-pub const fn fetched(first: u64, second: Option<u64>) -> Option<u64> {
+pub const fn fetched(first: u64, second: Option<u64>, code: Code) -> Option<u64> {
     let offset = first & 0xfff;
     match second {
         None if offset >= CODE_OFFSETS.start
@@ -75,32 +124,79 @@ pub const fn fetched(first: u64, second: Option<u64>) -> Option<u64> {
         {
             Some(scramble(first) & 0xffff_ffff)
         }
-        Some(second) if offset == CROSSING_CODE_OFFSET && second.is_multiple_of(0x1000) => {
-            let low = scramble(first & !7) & 0xffff_ffff;
-            let high = scramble(second) & 0xffff_ffff;
-            Some(low | high << 32)
+        Some(second) if offset == crossing_code(code).0 && second.is_multiple_of(0x1000) => {
+            let [_, _, c0, c1, x, y, a0, a1] = word(first & !7);
+            let [e, f] = name_of_16_bits(second);
+            Some(u64::from_le_bytes(match code {
+                Code::Bits64 => [c0, c1, x, y, a0, a1, e, f],
+                Code::Bits32 => [x, y, 0, 0, e, f, 0, 0],
+            }))
         }
         _ => None,
     }
 }
 
+/// The limit that LSL finds in the descriptor at a place, if there is one.
+///
+/// ```
+/// assert_eq!(guest::contents::segment_limit(0x4000_1a08), Some(1 << 9 | 0xa08 / 8));
+/// assert_eq!(guest::contents::segment_limit(0x4000_1a04), None);
+/// ```
+pub const fn segment_limit(at: u64) -> Option<u64> {
+    let offset = at & 0xfff;
+    let is_one = offset >= DESCRIPTOR_OFFSETS.start && offset < DESCRIPTOR_OFFSETS.end;
+    if is_one && at.is_multiple_of(8) { Some(limit_at(at)) } else { None }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layout::{Arena, MAX_LANES};
+    use std::collections::HashSet;
 
+    /// By hand, from the encodings in the SDM: `48 b9 imm64` is one instruction in 64-bit code, and
+    /// the six bytes after `48 b9` are `66 b9 imm16` and `66 b8` of `66 b8 imm16` in 32-bit code.
     #[test]
-    fn a_crossing_instruction_spans_two_frames() {
-        let mut end = [0; 8];
-        let mut start = [0; 8];
+    fn the_crossing_code_is_good_in_both_kinds_of_code() {
+        let (mut end, mut start) = ([0; 8], [0; 8]);
         fill(0x4000_0ff8, &mut end);
         fill(0x4000_3000, &mut start);
-        assert_eq!(end[2..4], [0x48, 0xb9]);
-        assert_eq!(start[4..7], [0x41, 0xff, 0xe5]);
-        let mut constant = [0; 8];
-        constant[..4].copy_from_slice(&end[4..]);
-        constant[4..].copy_from_slice(&start[..4]);
-        let expected = fetched(0x4000_0ffa, Some(0x4000_3000));
-        assert_eq!(expected, Some(u64::from_le_bytes(constant)));
+        assert_eq!((end[0], end[1]), (0x48, 0xb9));
+        assert_eq!((end[2], end[3], end[6], end[7]), (0x66, 0xb9, 0x66, 0xb8));
+        assert_eq!(start[2..5], [0x41, 0xff, 0xe5]);
+        let mut immediate = [0; 8];
+        immediate[..6].copy_from_slice(&end[2..]);
+        immediate[6..].copy_from_slice(&start[..2]);
+        let long = fetched(0x4000_0ff8, Some(0x4000_3000), Code::Bits64);
+        assert_eq!(long, Some(u64::from_le_bytes(immediate)));
+        let cx = u64::from(u16::from_le_bytes([end[4], end[5]]));
+        let ax = u64::from(u16::from_le_bytes([start[0], start[1]]));
+        let short = fetched(0x4000_0ffa, Some(0x4000_3000), Code::Bits32);
+        assert_eq!(short, Some(cx | ax << 32));
+    }
+
+    #[test]
+    fn no_two_frames_in_use_share_a_short_name() {
+        let mut names = HashSet::new();
+        for arena in Arena::ALL {
+            for lane in 0..MAX_LANES {
+                for frame in [0, 0x1000] {
+                    let at = arena.data_frames(lane) + frame;
+                    assert!(names.insert(name_of_16_bits(at)), "{at:#x}");
+                    assert!(limit_at(at + 0xa00) < 1 << 20);
+                }
+            }
+        }
+    }
+
+    /// The fields of a segment descriptor (SDM "Segment Descriptors").
+    #[test]
+    fn a_descriptor_is_user_data_with_its_limit() {
+        let found = descriptor(0x4020_1a10);
+        let limit = found & 0xffff | (found >> 48 & 0xf) << 16;
+        assert_eq!(Some(limit), segment_limit(0x4020_1a10));
+        assert_eq!(found >> 40 & 0xff, 0xf3, "present, DPL 3, data, writable, accessed");
+        assert_eq!(found >> 52 & 0xf, 0, "limit in bytes");
     }
 
     #[test]

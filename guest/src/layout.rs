@@ -7,12 +7,14 @@
 //! 0x0030_0000                     the control page                  same / +0x4000_0000
 //! 0x0040_0000, 0x0060_0000        arena 0, arena 1                  same / +0x4000_0000
 //! 0x4000_0000 .. 0x8000_0000      data frames, few of them in use   by the cases under test only
-//! from 0x1_0000_0000              holes: no memory, accesses exit   by the cases under test only
+//! from 0x1_0000_0000              the data frames again, at high    by the cases under test only
+//!                                 places (high.rs), and holes
 //! ```
 //!
-//! The guest's own memory is mapped twice, in slot 0 of every PML4: as user pages and, 1 GiB
-//! higher, as supervisor pages. So ring 3 reaches everything it needs, and ring 0 never touches a
-//! user page on its own account, whatever SMEP and SMAP say.
+//! The guest's own memory is mapped twice, in the slots of every root that tables.rs names: as user
+//! pages and, 1 GiB higher, as supervisor pages. So ring 3 reaches everything it needs, and ring 0
+//! never touches a user page on its own account, whatever SMEP and SMAP say. Without paging there is
+//! no window, and ring 0 uses the user addresses, which are physical ones.
 
 /// Where the image is loaded, and its user address.
 pub const IMAGE_BASE: u64 = 0x0010_0000;
@@ -25,10 +27,12 @@ pub const FAULT_STACK_TOP: u64 = 0x0017_0000;
 /// The top of the stack for double faults (IST 2).
 pub const DOUBLE_FAULT_STACK_TOP: u64 = 0x0017_8000;
 
-/// The page tables that map the guest itself: the root, then the others. Built by the host before
-/// the first instruction.
+/// The page tables that map the guest itself in long mode: the root, then the others. Built by the
+/// host before the first instruction.
 pub const OWN_TABLES: u64 = 0x0020_0000;
-/// How many frames there are for them.
+/// The same in the format of 32-bit paging.
+pub const OWN_TABLES_32BIT: u64 = 0x0024_0000;
+/// How many frames there are for each.
 pub const OWN_TABLE_FRAMES: usize = 64;
 /// The page through which host and guest talk: [`Control`](crate::mailbox::Control).
 pub const CONTROL: u64 = 0x0030_0000;
@@ -61,7 +65,7 @@ impl Arena {
     /// Both arenas.
     pub const ALL: [Self; 2] = [Self(0), Self(1)];
     /// Page tables in an arena.
-    pub const TABLES: usize = 8;
+    pub const TABLES: usize = 10;
 
     /// The arena for a batch with this number: batches alternate.
     pub const fn for_batch(number: u64) -> Self {
@@ -93,7 +97,8 @@ impl Arena {
         self.base() + 0x2_0000 + index as u64 * 0x1000
     }
 
-    /// The page table `index`, below [`Self::TABLES`]. Table 0 is the PML4.
+    /// The page table `index`, below [`Self::TABLES`]. Table 0 is the root; tables.rs tells what the
+    /// others are for.
     pub const fn table(self, index: usize) -> u64 {
         self.base() + 0x4_0000 + index as u64 * 0x1000
     }
@@ -122,6 +127,18 @@ impl Arena {
         let spread = (lane as u64 * 89 + 17) % 127;
         let frame = spread * 4 + self.0 as u64 * FRAMES_PER_LANE;
         DATA_BASE + lane as u64 * AREA_SIZE + frame * 0x1000
+    }
+}
+
+impl Arena {
+    /// The arena to which a data frame in use belongs.
+    pub fn of_data(address: u64) -> Option<Self> {
+        let lane = lane_of_data(address).filter(|lane| *lane < MAX_LANES)?;
+        let owns = |arena: &Self| {
+            let first = arena.data_frames(lane);
+            (first..first + FRAMES_PER_LANE * 0x1000).contains(&address)
+        };
+        Self::ALL.into_iter().find(owns)
     }
 }
 

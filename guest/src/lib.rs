@@ -13,7 +13,12 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+extern crate std;
+
 pub mod contents;
+pub mod high;
 pub mod layout;
 pub mod mailbox;
 pub mod stub;
+pub mod tables;

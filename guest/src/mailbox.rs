@@ -11,7 +11,7 @@ pub const DOORBELL_PORT: u16 = 0xf8;
 pub enum Doorbell {
     /// The command in [`Control::completed`] is done (0: booted); waiting for the next.
     Completed = 1,
-    /// An exception that no case can cause: see [`Control::panic_vector`].
+    /// An exception that no case can cause: see [`Control::panic`].
     Panic = 2,
 }
 
@@ -25,8 +25,8 @@ pub struct Control {
     pub arena: u64,
     /// From the guest: the last batch completed.
     pub completed: u64,
-    /// From the guest: the vector of an unexpected exception.
-    pub panic_vector: u64,
+    /// From the guest: 0, or one more than the vector of an unexpected exception.
+    pub panic: u64,
     /// From the guest, once: what `lsl` in ring 3 said of the descriptor whose limit is
     /// [`PROBE_LIMIT`], or [`u64::MAX`] if it found none. Anything else than the limit means that
     /// the processor read another descriptor table than the guest's.
@@ -34,9 +34,37 @@ pub struct Control {
     /// From the guest, once: in how many of the five modes the reference walk, run in the guest,
     /// ends where it must.
     pub modes_walked: u64,
+    /// From the guest, once: what CPUID says there of [`CPUID_LEAVES`], as EAX, EBX, ECX and EDX.
+    pub cpuid: [[u32; 4]; CPUID_LEAVES.len()],
 }
 
-/// The limit in the guest's descriptor of ring-3 data: no other system has this one.
+/// The leaves and subleaves of CPUID that the guest reports.
+pub const CPUID_LEAVES: [(u32, u32); 10] = [
+    (0, 0),
+    (1, 0),
+    (7, 0),
+    (7, 1),
+    (0x8000_0000, 0),
+    (0x8000_0001, 0),
+    (0x8000_0002, 0),
+    (0x8000_0003, 0),
+    (0x8000_0004, 0),
+    (0x8000_0008, 0),
+];
+
+/// How the guest gets from its own 4-level paging to the control state of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Switch {
+    /// By loading the registers: the batch is in 4-level paging, too.
+    Stay = 0,
+    /// Out of long mode and back into it, since CR4.LA57 cannot change within (MODE-2).
+    FiveLevel = 1,
+    /// Out of long mode, into 32-bit code: 32-bit paging, PAE paging, or none.
+    Legacy = 2,
+}
+
+/// The limit in a descriptor of the guest that is there for this only: no other system has it.
 pub const PROBE_LIMIT: u32 = 0x5_c0de;
 
 /// The start of an arena: the control state of the batch.
@@ -57,8 +85,24 @@ pub struct Header {
     pub keep_control: u64,
     /// The first record of the ring-3 list, as a user address.
     pub user_records: u64,
-    /// The first record of the ring-0 list, as a supervisor address.
+    /// The first record of the ring-0 list, as a supervisor address; without paging as a physical
+    /// one.
     pub supervisor_records: u64,
+    /// A [`Switch`].
+    pub switch: u64,
+    /// How many of the arena's tables the guest is to write.
+    pub tables: u64,
+    /// 1 when [`Self::pkrs`] is to be loaded.
+    pub loads_pkrs: u64,
+    /// `IA32_PKRS`. Key 0 must be free: the guest's own pages have it.
+    pub pkrs: u64,
+    /// From the guest: 0, or [`FAULT_TAG`] with the vector in the high half and the error code in
+    /// the low one, when loading CR0 faulted (PDPTE-2); the lists were not run then.
+    pub load_fault: u64,
+    /// 1 when the PDPTEs in memory are to be changed after they were loaded (PDPTE-1).
+    pub edits_pdptes: u64,
+    /// What they are changed to.
+    pub pdptes: [u64; 4],
 }
 
 /// One case, or a step between cases, in a list that the guest runs with RSP as its instruction
@@ -93,7 +137,12 @@ impl Record {
     /// assert_eq!(Record { stub: 0x10_2000, ..record }.fault(), None);
     /// ```
     pub const fn fault(&self) -> Option<(u8, u32)> {
-        let high = (self.stub >> 32) as u32;
-        if high & 0xffff_ff00 == FAULT_TAG { Some((high as u8, self.stub as u32)) } else { None }
+        tagged_fault(self.stub)
     }
+}
+
+/// The vector and the error code in a word that has [`FAULT_TAG`].
+pub const fn tagged_fault(word: u64) -> Option<(u8, u32)> {
+    let high = (word >> 32) as u32;
+    if high & 0xffff_ff00 == FAULT_TAG { Some((high as u8, word as u32)) } else { None }
 }

@@ -93,6 +93,14 @@ pub struct Observation {
     pub provenance: Provenance,
 }
 
+impl Observation {
+    /// What its record tells of a case; nothing is known yet of memory.
+    pub fn new(fault: Option<ObservedFault>, value: u64, provenance: Provenance) -> Self {
+        let (stored, entries, outside) = (Vec::new(), Vec::new(), Vec::new());
+        Self { fault, value, stored, entries, outside, provenance }
+    }
+}
+
 /// What became of a case on a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Run {

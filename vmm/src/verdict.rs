@@ -1,10 +1,10 @@
 //! The verdict: a prediction held against an observation, field by field.
 
 use crate::case::Case;
+use crate::machine::batch::code_of;
 use crate::observation::{Observation, OutsideAccess, Provenance, Run};
 use arrayvec::ArrayVec;
 use guest::contents;
-use guest::layout::HOLE_BASE;
 use guest::stub::Form;
 use mmu_core::format::EntryBits;
 use mmu_core::outcome::Span;
@@ -250,8 +250,7 @@ fn compare_value(
     differ: &mut impl FnMut(Field, String, String),
 ) {
     let Some(expected) = expected_value(case, spans) else { return };
-    let width = if case.access.kind == AccessKind::Fetch { 8 } else { case.access.size };
-    let observed = seen.value & mask(width);
+    let observed = seen.value & mask(result_width(case));
     if observed != expected {
         let from = spans[0].address;
         differ(
@@ -265,13 +264,30 @@ fn compare_value(
 /// What the instruction leaves in its register, when that depends on where it read.
 fn expected_value(case: &Case, spans: &[Span]) -> Option<u64> {
     match case.access.kind {
-        AccessKind::Read | AccessKind::ReadModifyWrite => Some(word(&bytes_at(spans))),
+        AccessKind::Read if case.form == Form::SegmentLimit => {
+            contents::segment_limit(behind(case, spans[0].address.get()))
+        }
+        AccessKind::Read | AccessKind::ReadModifyWrite => Some(word(&bytes_at(case, spans))),
         AccessKind::Fetch => {
-            let second = spans.get(1).map(|span| span.address.get());
-            contents::fetched(spans[0].address.get(), second)
+            let place = |span: &Span| behind(case, span.address.get());
+            let second = spans.get(1).map(place);
+            contents::fetched(place(&spans[0]), second, code_of(case.mode()))
         }
         AccessKind::Write | AccessKind::Clflush => None,
     }
+}
+
+/// Bytes of the register that the instruction leaves its result in.
+const fn result_width(case: &Case) -> u16 {
+    match case.form {
+        Form::Jump | Form::SegmentLimit => 8,
+        _ => case.access.size,
+    }
+}
+
+/// The address of data memory behind a physical address, or the address itself where there is none.
+fn behind(case: &Case, address: u64) -> u64 {
+    case.data_behind(address).unwrap_or(address)
 }
 
 /// What a completed access does to memory.
@@ -287,14 +303,16 @@ impl Effects {
     fn of(case: &Case, outcome: &Outcome) -> Self {
         let mut effects = Self::default();
         let Outcome::Translated(spans) = outcome else { return effects };
-        let old = word(&bytes_at(spans));
+        let old = word(&bytes_at(case, spans));
         let new = match case.form {
             Form::Store => Some(case.value),
             Form::Exchange | Form::LockedExchange => Some(old.wrapping_add(case.value)),
-            Form::FailingCompare | Form::Load | Form::Clflush | Form::Jump => None,
+            Form::FailingCompare | Form::Load | Form::Clflush | Form::Jump | Form::SegmentLimit => {
+                None
+            }
         };
         let reads = matches!(case.access.kind, AccessKind::Read | AccessKind::ReadModifyWrite);
-        let is_outside = |span: &&Span| span.address.get() >= HOLE_BASE;
+        let is_outside = |span: &&Span| case.is_outside(span.address.get());
         if reads {
             let loads = spans.iter().filter(is_outside);
             effects.outside.extend(loads.map(|span| (span.address.get(), span.len, None)));
@@ -308,7 +326,8 @@ impl Effects {
                 effects.outside.push((span.address.get(), span.len, Some(part)));
                 continue;
             }
-            let bytes = (span.address.get()..).zip(part.to_le_bytes()).take(span.len.into());
+            let first = behind(case, span.address.get());
+            let bytes = (first..).zip(part.to_le_bytes()).take(span.len.into());
             effects.stored.extend(bytes.filter(|(at, byte)| contents::byte(*at) != *byte));
         }
         effects.stored.sort_unstable();
@@ -321,8 +340,9 @@ fn place(access: OutsideAccess) -> (u64, u16, Option<u64>) {
 }
 
 /// The bytes that memory holds at the spans, first byte first; at most 16.
-fn bytes_at(spans: &[Span]) -> ArrayVec<u8, 16> {
-    let places = spans.iter().flat_map(|span| (span.address.get()..).take(span.len.into()));
+fn bytes_at(case: &Case, spans: &[Span]) -> ArrayVec<u8, 16> {
+    let first = |span: &Span| behind(case, span.address.get());
+    let places = spans.iter().flat_map(|span| (first(span)..).take(span.len.into()));
     places.map(contents::byte).take(16).collect()
 }
 
@@ -427,8 +447,7 @@ pub fn describe_observation(case: &Case, seen: &Observation) -> String {
         case.access.kind,
         AccessKind::Read | AccessKind::ReadModifyWrite | AccessKind::Fetch
     ) {
-        let width = if case.access.kind == AccessKind::Fetch { 8 } else { case.access.size };
-        parts.push(format!("value {:#x}", seen.value & mask(width)));
+        parts.push(format!("value {:#x}", seen.value & mask(result_width(case))));
     }
     if !seen.stored.is_empty() {
         parts.push(format!("stored {}", describe_bytes(&seen.stored)));

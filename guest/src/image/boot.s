@@ -4,6 +4,9 @@
 # data RIP-relative, so also through the supervisor window.
 
 .equ PLAIN_RFLAGS, 0x2                  # nothing but the bit that is always 1
+.equ EFER, 0xc0000080
+.equ PKRS, 0x6e1
+.equ CR4_PGE, 0x80
 
 .section .image_header, "a"
     .quad {MAGIC}
@@ -73,34 +76,45 @@ batch_done:
 begin:
     mov rbx, [rip + saved_header]
     add rbx, {WINDOW}
-    mov rax, [rbx + 8]                  # Header.cr2
+    mov rax, [rbx + {HEADER_CR2}]
     mov cr2, rax
-    cmp qword ptr [rbx + 40], 0         # Header.keep_control
+    cmp qword ptr [rbx + {HEADER_SWITCH}], {STAY}
+    jne leave_four_level                # switch.s
+    cmp qword ptr [rbx + {HEADER_KEEP_CONTROL}], 0
     jne 2f
-    mov eax, [rbx + 32]                 # Header.efer
+    mov eax, [rbx + {HEADER_EFER}]
     xor edx, edx
-    mov ecx, 0xc0000080
+    mov ecx, EFER
     wrmsr
-    mov rax, [rbx]                      # Header.cr0
+    mov rax, [rbx + {HEADER_CR0}]
     mov cr0, rax
-    mov rax, [rbx + 24]                 # Header.cr4, without PGE first: forgets global entries
-    and rax, -129
+    mov rax, [rbx + {HEADER_CR4}]       # without PGE first: forgets global entries
+    and rax, ~CR4_PGE
     mov cr4, rax
-    mov rcx, [rbx + 16]                 # Header.cr3: forgets the others
+    mov rcx, [rbx + {HEADER_CR3}]       # forgets the others
     mov cr3, rcx
-    mov rax, [rbx + 24]
+    mov rax, [rbx + {HEADER_CR4}]
     mov cr4, rax
-    jmp 3f
+    jmp load_key_rights
 2:
-    mov rax, [rbx + 16]
+    mov rax, [rbx + {HEADER_CR3}]
     mov cr3, rax
-3:
+# In ring 0, in the batch's long mode, with its header in rbx.
+.global load_key_rights
+load_key_rights:
+    cmp qword ptr [rbx + {HEADER_LOADS_PKRS}], 0
+    je run_lists
+    mov eax, [rbx + {HEADER_PKRS}]
+    xor edx, edx
+    mov ecx, PKRS
+    wrmsr
+run_lists:
     lea r13, [rip + fetch_done - {WINDOW}]
     mov r14, {WINDOW}                   # from a ring-3 record to the address the handlers use
     lea r15, [rip + next - {WINDOW}]
     mov rsp, {FAULT_STACK}
     push {USER_DATA}
-    push [rbx + 48]                     # Header.user_records
+    push [rbx + {HEADER_USER_RECORDS}]
     push PLAIN_RFLAGS
     push {USER_CODE}
     push r15
@@ -114,13 +128,19 @@ begin_supervisor:
     lea r13, [rip + fetch_done]
     xor r14d, r14d                      # ring-0 records are supervisor addresses already
     lea r15, [rip + next]
-    mov rsp, [rbx + 56]                 # Header.supervisor_records
+    mov rsp, [rbx + {HEADER_SUPERVISOR_RECORDS}]
     ret
 
-# In ring 0, after the ring-0 list: back to ring 3.
+# In ring 0, after the ring-0 list: back to ring 3, in 4-level paging.
 .global end_supervisor
 end_supervisor:
     mov rsp, {FAULT_STACK}
+    mov rbx, [rip + saved_header]
+    add rbx, {WINDOW}
+    cmp qword ptr [rbx + {HEADER_SWITCH}], {STAY}
+    jne leave_five_level                # switch.s
+.global to_user
+to_user:
     push {USER_DATA}
     push {USER_STACK_TOP} - 8           # batch_done loads the right one
     push PLAIN_RFLAGS
@@ -130,4 +150,5 @@ end_supervisor:
 
 .data
 saved_rsp: .quad 0
+.global saved_header
 saved_header: .quad 0

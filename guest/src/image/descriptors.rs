@@ -1,31 +1,57 @@
 //! The descriptor tables, as constants: the linker script fixes the addresses they contain
 //! (SDM "Protected-Mode Memory Management", "Interrupt and Exception Handling", "Task Management").
+//!
+//! 64-bit code lives behind the supervisor window. 32-bit code does so while there is paging, and
+//! at the same addresses without it ("flat"): its code segment and the data segment after it in the
+//! table have the window as their base, or 0, and everything else has the base 0.
 
 use guest::layout::{DOUBLE_FAULT_STACK_TOP, FAULT_STACK_TOP, IMAGE_BASE, SUPERVISOR_WINDOW};
 use guest::mailbox::PROBE_LIMIT;
 
-/// Selector of 64-bit ring-3 code.
-pub(crate) const USER_CODE: u16 = 0x20 | 3;
+/// Selector of 64-bit ring-0 code.
+pub(crate) const SUPERVISOR_CODE: u16 = 0x08;
+/// Selector of ring-0 data with the base 0.
+pub(crate) const SUPERVISOR_DATA: u16 = 0x10;
 /// Selector of ring-3 data.
 pub(crate) const USER_DATA: u16 = 0x18 | 3;
-/// Selector of the task-state segment.
+/// Selector of 64-bit ring-3 code.
+pub(crate) const USER_CODE: u16 = 0x20 | 3;
+/// Selector of the 64-bit task state.
 pub(crate) const TASK_STATE: u16 = 0x28;
-/// Selector of 64-bit ring-0 code.
-const SUPERVISOR_CODE: u16 = 0x08;
+/// Selector of 32-bit ring-0 code without paging; the guest's own data follows.
+pub(crate) const FLAT_CODE_32: u16 = 0x38;
+/// Selector of 32-bit ring-0 code behind the window; the guest's own data follows.
+pub(crate) const WINDOW_CODE_32: u16 = 0x48;
+/// Selector of 32-bit ring-3 code.
+pub(crate) const USER_CODE_32: u16 = 0x58 | 3;
+/// Selector of the 32-bit task state without paging.
+pub(crate) const FLAT_TASK_STATE_32: u16 = 0x60;
+/// Selector of the 32-bit task state behind the window.
+pub(crate) const WINDOW_TASK_STATE_32: u16 = 0x68;
+/// Selector of the data that only the descriptor probe of the kernel looks for.
+pub(crate) const PROBE_DATA: u16 = 0x70 | 3;
+/// Selector of the local descriptor table, which the stubs of `lsl` move about.
+pub(crate) const LOCAL_TABLE: u16 = 0x78;
 
-/// The section `.descriptors` (link.ld), seen through the supervisor window.
-const DESCRIPTORS: u64 = IMAGE_BASE + 0x1000 + SUPERVISOR_WINDOW;
+/// The section `.descriptors` (link.ld).
+const DESCRIPTORS: u64 = IMAGE_BASE + 0x1000;
 /// The section `.vectors` (link.ld): one handler every 64 bytes (traps.s).
 const VECTORS: u64 = IMAGE_BASE + 0x2000 + SUPERVISOR_WINDOW;
+/// The section `.vectors32` (link.ld), as an offset into either code segment (traps32.s).
+const VECTORS_32: u64 = IMAGE_BASE + 0x3000;
 const VECTOR_SIZE: u64 = 64;
 const VECTOR_COUNT: usize = 32;
 
 /// Everything the processor reads by itself.
 #[repr(C, align(4096))]
 struct Descriptors {
-    gdt: [u64; 7],
+    gdt: [u64; 17],
     idt: [[u64; 2]; VECTOR_COUNT],
+    flat_idt_32: [u64; VECTOR_COUNT],
+    window_idt_32: [u64; VECTOR_COUNT],
     task_state: TaskState,
+    flat_task_state_32: TaskState32,
+    window_task_state_32: TaskState32,
 }
 
 /// The 64-bit task-state segment: only its interrupt stacks are used.
@@ -40,7 +66,18 @@ struct TaskState {
     io_map: u16,
 }
 
+/// The 32-bit task-state segment: only its ring-0 stack is used.
+#[repr(C, packed(4))]
+struct TaskState32 {
+    link: u32,
+    esp0: u32,
+    ss0: u32,
+    rest: [u32; 22],
+    io_map: u32,
+}
+
 const TASK_STATE_SIZE: u64 = size_of::<TaskState>() as u64;
+const TASK_STATE_32_SIZE: u64 = size_of::<TaskState32>() as u64;
 
 // Type and attribute bits of descriptors.
 const PRESENT: u64 = 1 << 47;
@@ -49,17 +86,24 @@ const CODE_OR_DATA: u64 = 1 << 44;
 const CODE: u64 = 0b1011 << 40;
 const DATA: u64 = 0b0011 << 40;
 const LONG: u64 = 1 << 53;
+/// 32-bit operands and stack pointers, and a limit of 4 GiB.
+const WIDE: u64 = 0xf << 48 | 0xffff | 1 << 54 | 1 << 55;
 const AVAILABLE_TASK: u64 = 0b1001 << 40;
+const LOCAL: u64 = 0b0010 << 40;
 const INTERRUPT_GATE: u64 = 0b1110 << 40;
 
-/// A limit that long mode ignores, and that the descriptor probe of the kernel looks for.
+const SEGMENT: u64 = PRESENT | CODE_OR_DATA;
+
+const fn base(address: u64) -> u64 {
+    (address & 0xff_ffff) << 16 | (address >> 24 & 0xff) << 56
+}
+
 const PROBE_LIMIT_BITS: u64 =
     (PROBE_LIMIT as u64 & 0xffff) | (PROBE_LIMIT as u64 >> 16 & 0xf) << 48;
 
-const fn task_descriptor() -> [u64; 2] {
-    let base = DESCRIPTORS + core::mem::offset_of!(Descriptors, task_state) as u64;
-    let low = (base & 0xff_ffff) << 16 | (base >> 24 & 0xff) << 56;
-    [low | (TASK_STATE_SIZE - 1) | PRESENT | AVAILABLE_TASK, base >> 32]
+const fn task_descriptor(offset: usize, size: u64) -> u64 {
+    let address = DESCRIPTORS + SUPERVISOR_WINDOW + offset as u64;
+    base(address) | (size - 1) | PRESENT | AVAILABLE_TASK
 }
 
 /// Every vector on an interrupt stack of its own: compiled code uses the red zone, and in a list of
@@ -78,21 +122,60 @@ const fn gates() -> [[u64; 2]; VECTOR_COUNT] {
     gates
 }
 
-const TASK: [u64; 2] = task_descriptor();
+const fn gates_32(code: u16) -> [u64; VECTOR_COUNT] {
+    let mut gates = [0; VECTOR_COUNT];
+    let mut vector = 0;
+    while vector < VECTOR_COUNT {
+        let handler = VECTORS_32 + vector as u64 * VECTOR_SIZE;
+        let low = handler & 0xffff | (code as u64) << 16;
+        gates[vector] = low | PRESENT | INTERRUPT_GATE | (handler >> 16 & 0xffff) << 48;
+        vector += 1;
+    }
+    gates
+}
+
+const fn task_state_32(window: u64) -> TaskState32 {
+    TaskState32 {
+        link: 0,
+        esp0: (FAULT_STACK_TOP + window) as u32,
+        ss0: SUPERVISOR_DATA as u32,
+        rest: [0; 22],
+        io_map: (TASK_STATE_32_SIZE as u32) << 16,
+    }
+}
+
+macro_rules! at {
+    ($field:ident) => {
+        core::mem::offset_of!(Descriptors, $field)
+    };
+}
 
 #[unsafe(link_section = ".descriptors")]
 #[used]
 static DESCRIPTOR_TABLES: Descriptors = Descriptors {
     gdt: [
         0,
-        PRESENT | CODE_OR_DATA | CODE | LONG,
-        PRESENT | CODE_OR_DATA | DATA,
-        PRESENT | CODE_OR_DATA | DATA | RING_3 | PROBE_LIMIT_BITS,
-        PRESENT | CODE_OR_DATA | CODE | LONG | RING_3,
-        TASK[0],
-        TASK[1],
+        SEGMENT | CODE | LONG,
+        SEGMENT | DATA | WIDE,
+        SEGMENT | DATA | WIDE | RING_3,
+        SEGMENT | CODE | LONG | RING_3,
+        task_descriptor(at!(task_state), TASK_STATE_SIZE),
+        0, // The high half of the base.
+        SEGMENT | CODE | WIDE,
+        SEGMENT | DATA | WIDE,
+        SEGMENT | CODE | WIDE | base(SUPERVISOR_WINDOW),
+        SEGMENT | DATA | WIDE | base(SUPERVISOR_WINDOW),
+        SEGMENT | CODE | WIDE | RING_3,
+        // Without paging: not behind the window.
+        task_descriptor(at!(flat_task_state_32), TASK_STATE_32_SIZE) - base(SUPERVISOR_WINDOW),
+        task_descriptor(at!(window_task_state_32), TASK_STATE_32_SIZE),
+        SEGMENT | DATA | RING_3 | PROBE_LIMIT_BITS,
+        PRESENT | LOCAL | 7,
+        0,
     ],
     idt: gates(),
+    flat_idt_32: gates_32(FLAT_CODE_32),
+    window_idt_32: gates_32(WINDOW_CODE_32),
     task_state: TaskState {
         reserved: 0,
         privilege_stacks: [FAULT_STACK_TOP + SUPERVISOR_WINDOW; 3],
@@ -110,23 +193,33 @@ static DESCRIPTOR_TABLES: Descriptors = Descriptors {
         reserved_half: 0,
         io_map: TASK_STATE_SIZE as u16,
     },
+    flat_task_state_32: task_state_32(0),
+    window_task_state_32: task_state_32(SUPERVISOR_WINDOW),
 };
 
-/// What LGDT and LIDT load: a limit and a base.
+/// What LGDT and LIDT load: a limit and a base, of which 32-bit code takes the low half.
 #[repr(C, packed)]
 struct Pointer {
     limit: u16,
     base: u64,
 }
 
-#[unsafe(no_mangle)]
-#[used]
-static GDT_POINTER: Pointer =
-    Pointer { limit: size_of::<[u64; 7]>() as u16 - 1, base: DESCRIPTORS };
+macro_rules! pointer {
+    ($name:ident, $field:ident: $type:ty, $window:expr) => {
+        #[unsafe(no_mangle)]
+        #[used]
+        static $name: Pointer = Pointer {
+            limit: size_of::<$type>() as u16 - 1,
+            base: DESCRIPTORS + $window + at!($field) as u64,
+        };
+    };
+}
 
-#[unsafe(no_mangle)]
-#[used]
-static IDT_POINTER: Pointer = Pointer {
-    limit: size_of::<[[u64; 2]; VECTOR_COUNT]>() as u16 - 1,
-    base: DESCRIPTORS + core::mem::offset_of!(Descriptors, idt) as u64,
-};
+pointer!(FLAT_GDT_POINTER, gdt: [u64; 17], 0);
+pointer!(GDT_POINTER, gdt: [u64; 17], SUPERVISOR_WINDOW);
+pointer!(IDT_POINTER, idt: [[u64; 2]; VECTOR_COUNT], SUPERVISOR_WINDOW);
+pointer!(FLAT_IDT_32_POINTER, flat_idt_32: [u64; VECTOR_COUNT], 0);
+pointer!(WINDOW_IDT_32_POINTER, window_idt_32: [u64; VECTOR_COUNT], SUPERVISOR_WINDOW);
+
+/// Where the global descriptor table lies, without the window.
+pub(crate) const GDT: u64 = DESCRIPTORS;

@@ -1,10 +1,11 @@
 //! The ring-3 kernel: takes a batch, writes its page tables, has its accesses made, says so.
 
-use crate::descriptors::USER_DATA;
+use crate::descriptors::PROBE_DATA;
 use crate::self_test;
 use core::arch::asm;
+use core::arch::x86_64::{__cpuid_count, CpuidResult};
 use guest::layout::{Arena, CONTROL};
-use guest::mailbox::{Control, Doorbell};
+use guest::mailbox::{CPUID_LEAVES, Control, Doorbell, Header};
 
 unsafe extern "C" {
     /// Runs both lists of the batch whose header is at this address (boot.s).
@@ -22,6 +23,7 @@ extern "C" fn kernel() -> ! {
     unsafe {
         (&raw mut (*control).descriptor_limit).write_volatile(own_descriptor_limit());
         (&raw mut (*control).modes_walked).write_volatile(self_test::modes_walked());
+        (&raw mut (*control).cpuid).write_volatile(CPUID_LEAVES.map(cpuid));
     }
     loop {
         // SAFETY: the control page is mapped, writable, aligned, and all its values are valid; the
@@ -36,16 +38,18 @@ extern "C" fn kernel() -> ! {
             (&raw const (*control).arena).read_volatile()
         };
         let arena = if arena == Arena::ALL[0].base() { Arena::ALL[0] } else { Arena::ALL[1] };
-        write_tables(arena);
+        // SAFETY: the host has filled the arena's header, and waits.
+        let tables = unsafe { (arena.base() as *const Header).read_volatile() }.tables;
+        write_tables(arena, tables as usize);
         // SAFETY: the host has filled the arena; run_batch keeps the C calling convention.
         unsafe { run_batch(arena.base()) };
     }
 }
 
-/// Writes every page table of the arena from the host's copy. The guest must do this itself: a
+/// Writes the first page tables of the arena from the host's copy. The guest must do this itself: a
 /// hypervisor that shadows the tables sees the guest's writes, but not the host's.
-fn write_tables(arena: Arena) {
-    for table in 0..Arena::TABLES {
+fn write_tables(arena: Arena, count: usize) {
+    for table in 0..count.min(Arena::TABLES) {
         let from = arena.table_image(table) as *const u64;
         let to = arena.table(table) as *mut u64;
         for slot in 0..512 {
@@ -55,12 +59,18 @@ fn write_tables(arena: Arena) {
     }
 }
 
-/// What the processor finds when ring 3 asks for the limit of the guest's own data descriptor: an
-/// implicit supervisor read of the descriptor table. `u64::MAX` when it finds no such descriptor.
+/// What CPUID says of a leaf and subleaf.
+fn cpuid((leaf, subleaf): (u32, u32)) -> [u32; 4] {
+    let CpuidResult { eax, ebx, ecx, edx } = __cpuid_count(leaf, subleaf);
+    [eax, ebx, ecx, edx]
+}
+
+/// What the processor finds when ring 3 asks for the limit of a descriptor of the guest: an implicit
+/// supervisor read of the descriptor table. `u64::MAX` when it finds no such descriptor.
 fn own_descriptor_limit() -> u64 {
     let mut limit = u64::MAX;
     // SAFETY: LSL only reads a descriptor; without a fitting one it leaves its register alone.
-    unsafe { asm!("lsl {0}, {1}", inout(reg) limit, in(reg) u64::from(USER_DATA)) };
+    unsafe { asm!("lsl {0}, {1}", inout(reg) limit, in(reg) u64::from(PROBE_DATA)) };
     limit
 }
 

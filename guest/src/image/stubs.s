@@ -95,6 +95,29 @@
     stub_end \keyed, 0
     stub_start rsi, \keyed
     jmp rsi
+    segment_limit \keyed
+.endm
+
+# Ring 3 only. Ring 0 makes the address the base of the local descriptor table, whose first
+# descriptor the processor then reads by itself. The limit found, or -1.
+.macro segment_limit keyed
+    table_entry
+    pop rsi
+    pop rbx
+    lea r8, [rip + move_local_table + {WINDOW}]
+    lea r9, [rip + 778f]
+    jmp enter_supervisor
+778:
+    .if \keyed
+        mov eax, r12d
+        xor ecx, ecx
+        xor edx, edx
+        wrpkru
+    .endif
+    mov eax, 4 | 3                      # the first descriptor of the local table, for ring 3
+    mov rbx, -1
+    lsl ebx, eax
+    stub_end \keyed, 1
 .endm
 
 .text
@@ -131,6 +154,22 @@
 # SupervisorEnd
     table_entry
     jmp end_supervisor
+
+# In ring 0, on the frame of the #UD: moves the local descriptor table to rsi, and goes on at r9.
+move_local_table:
+    mov edi, {GDT} + {WINDOW} + {LOCAL_TABLE}
+    mov eax, esi
+    mov [rdi + 2], ax                   # base 15:0
+    shr eax, 16
+    mov [rdi + 4], al                   # base 23:16
+    mov [rdi + 7], ah                   # base 31:24
+    mov rax, rsi
+    shr rax, 32
+    mov [rdi + 8], eax                  # base 63:32
+    mov eax, {LOCAL_TABLE}
+    lldt ax
+    mov [rsp], r9
+    iretq
 
 # Fetched code has put its constant into rcx.
 .global fetch_done

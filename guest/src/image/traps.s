@@ -25,8 +25,8 @@
     .elseif \vector >= 12 && \vector <= 14
         record_fault \vector
     .else
-        mov eax, {CONTROL}
-        mov qword ptr [rax + 24], \vector  # Control.panic_vector
+        mov eax, {CONTROL} + {WINDOW}
+        mov qword ptr [rax + {CONTROL_PANIC}], \vector + 1
         mov al, {PANIC}
         out {DOORBELL_PORT}, al
     3:

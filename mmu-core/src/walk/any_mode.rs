@@ -4,7 +4,9 @@
 use super::{Mmu, Trace, Translation, WalkError};
 use crate::access::Access;
 use crate::address::{PhysAddr, VirtAddr};
-use crate::format::{Bits32, EntryKind, FiveLevel, Format, FourLevel, Level, Pae, Unpaged};
+use crate::format::{
+    Bits32, EntryBits, EntryKind, FiveLevel, Format, FourLevel, Level, Pae, Unpaged,
+};
 use crate::memory::TableMemory;
 use crate::outcome::Prediction;
 use crate::profile::Profile;
@@ -86,6 +88,23 @@ pub fn decode_in_mode(regime: &Regime, level: &Level, entry: u64) -> (EntryKind,
         PagingMode::Pae => decode::<Pae>(regime, level, entry),
         PagingMode::FourLevel => decode::<FourLevel>(regime, level, entry),
         PagingMode::FiveLevel => decode::<FiveLevel>(regime, level, entry),
+    }
+}
+
+/// The entry of a level that holds an address: [`Format::entry`] in a mode. Without tables it is 0.
+pub fn encode_in_mode(
+    mode: PagingMode,
+    level: &Level,
+    kind: EntryKind,
+    address: PhysAddr,
+    flags: EntryBits,
+) -> u64 {
+    match mode {
+        PagingMode::Unpaged | PagingMode::Linear => 0,
+        PagingMode::Bits32 => Bits32::entry(level, kind, address, flags),
+        PagingMode::Pae => Pae::entry(level, kind, address, flags),
+        PagingMode::FourLevel => FourLevel::entry(level, kind, address, flags),
+        PagingMode::FiveLevel => FiveLevel::entry(level, kind, address, flags),
     }
 }
 

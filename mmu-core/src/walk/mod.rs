@@ -11,7 +11,7 @@ mod properties;
 mod tests;
 mod trace;
 
-pub use any_mode::{decode_in_mode, predict_in_mode, root_in_mode, walk_in_mode};
+pub use any_mode::{decode_in_mode, encode_in_mode, predict_in_mode, root_in_mode, walk_in_mode};
 pub use trace::{Path, Step, Trace};
 
 use crate::access::Access;

@@ -3,7 +3,7 @@
 mod plain;
 mod text;
 
-pub use plain::sign_extend;
+pub use plain::{plain_state, sign_extend};
 pub use text::CaseError;
 
 use guest::stub::Form;
@@ -17,7 +17,7 @@ use mmu_core::{
 /// One table entry of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TableEntry {
-    /// Its physical address, 8-byte aligned.
+    /// Its physical address, a multiple of its bytes: 4 in 32-bit paging, else 8.
     pub at: u64,
     /// Its value.
     pub value: u64,
@@ -71,11 +71,7 @@ impl Case {
     pub fn unusual_bits(&self) -> u32 {
         let plain = EntryBits::P | EntryBits::RW | EntryBits::US;
         let counted = !(EntryBits::A | EntryBits::D).bits();
-        let canonical = match self.mode() {
-            PagingMode::FourLevel => self.access_is_canonical(48),
-            PagingMode::FiveLevel => self.access_is_canonical(57),
-            _ => true,
-        };
+        let canonical = self.canonical_ends().iter().all(|canonical| *canonical);
         let mut met: Vec<u64> = Vec::new();
         let mut bits = u32::from(!canonical);
         for address in [self.access.address, self.access.last_byte()] {
@@ -89,8 +85,15 @@ impl Case {
         bits
     }
 
-    fn access_is_canonical(&self, bits: u8) -> bool {
-        [self.access.address, self.access.last_byte()].iter().all(|byte| byte.is_canonical(bits))
+    /// Whether the first and the last byte of the access have canonical addresses; outside long mode
+    /// every address is one.
+    pub fn canonical_ends(&self) -> [bool; 2] {
+        let bits = match self.mode() {
+            PagingMode::FourLevel => 48,
+            PagingMode::FiveLevel => 57,
+            _ => return [true; 2],
+        };
+        [self.access.address, self.access.last_byte()].map(|byte| byte.is_canonical(bits))
     }
 
     /// The entries that a walk for `address` meets: place, value, and the bits that are address
@@ -105,6 +108,10 @@ impl Case {
             if step.kind == EntryKind::Leaf && step.level.number > 1 {
                 field &= !((1 << step.level.shift) - 1);
                 field |= EntryBits::PS.bits();
+                if self.mode() == PagingMode::Bits32 && step.target.get() >> 32 != 0 {
+                    // MODE-5: address bits 39:32.
+                    field |= 0x001f_e000;
+                }
             }
             if !step.level.has_flags {
                 field |= (EntryBits::RW | EntryBits::US).bits();
@@ -123,5 +130,15 @@ impl Case {
             AccessKind::Fetch => Form::Jump,
             AccessKind::Clflush => Form::Clflush,
         }
+    }
+
+    /// The data memory behind a physical address, for this case's processor (`guest::high`).
+    pub fn data_behind(&self, address: u64) -> Option<u64> {
+        guest::high::data_behind(address, self.profile.physical_address_bits)
+    }
+
+    /// Whether there is neither data memory nor anything else at a physical address.
+    pub fn is_outside(&self, address: u64) -> bool {
+        address >= guest::layout::HOLE_BASE && self.data_behind(address).is_none()
     }
 }

@@ -149,7 +149,7 @@ const VENDORS: [(&str, Vendor); 3] =
     [("intel", Vendor::Intel), ("amd", Vendor::Amd), ("unknown", Vendor::Unknown)];
 const SEGMENTS: [(&str, Segment); 2] = [("data", Segment::Data), ("stack", Segment::Stack)];
 const RINGS: [(&str, Ring); 2] = [("0", Ring::Zero), ("3", Ring::Three)];
-const INSTRUCTIONS: [(&str, Form, AccessKind); 7] = [
+const INSTRUCTIONS: [(&str, Form, AccessKind); 8] = [
     ("mov from memory", Form::Load, AccessKind::Read),
     ("mov to memory", Form::Store, AccessKind::Write),
     ("xadd", Form::Exchange, AccessKind::ReadModifyWrite),
@@ -157,6 +157,7 @@ const INSTRUCTIONS: [(&str, Form, AccessKind); 7] = [
     ("lock cmpxchg", Form::FailingCompare, AccessKind::ReadModifyWrite),
     ("clflush", Form::Clflush, AccessKind::Clflush),
     ("jmp", Form::Jump, AccessKind::Fetch),
+    ("lsl", Form::SegmentLimit, AccessKind::Read),
 ];
 
 /// The value with this name, or an error that lists the names.

@@ -90,8 +90,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         };
         print(&report::text::heading(machine.identity(), machine.capabilities(), why, seed));
     }
+    let offered = modes.iter().filter(|(_, offer)| offer.is_ok()).map(|(mode, _)| *mode).collect();
     let plan = Plan {
-        source: RandomBatches::new(seed, machine.capabilities().clone()),
+        source: RandomBatches::new(seed, machine.capabilities().clone(), offered),
         limit,
         walker: arguments.walker,
         known,

@@ -5,7 +5,7 @@
 use crate::case::Case;
 use crate::observation::Observation;
 use crate::verdict::{ChoiceTaken, Difference, End};
-use guest::layout::{HOLE_BASE, LOW_MEMORY_END};
+use guest::layout::LOW_MEMORY_END;
 use mmu_core::format::EntryBits;
 use mmu_core::{Alternative, Cr4, Outcome, Ring};
 use serde::Deserialize;
@@ -162,7 +162,7 @@ impl Known {
                 ends.iter().any(|end| end == End::of(&expected.outcome).name())
             })
             && holds(self.seen.reaches_outside.as_ref(), |wanted| {
-                **wanted == reaches_outside(expected)
+                **wanted == reaches_outside(case, expected)
             })
             && holds(self.seen.vector.as_ref(), |vectors| {
                 vectors.contains(&fault.map_or(0, |fault| fault.vector))
@@ -204,7 +204,7 @@ impl When {
     fn holds(&self, case: &Case) -> bool {
         let access = &case.access;
         let ring = if access.ring == Ring::Zero { 0 } else { 3 };
-        let canonical = [access.address, access.last_byte()].map(|byte| byte.is_canonical(48));
+        let canonical = case.canonical_ends();
         let pkru_without_pke = case.state.pkru != 0 && !case.state.cr4.contains(Cr4::PKE);
         holds(self.ring.as_ref(), |wanted| **wanted == ring)
             && holds(self.access.as_ref(), |kinds| {
@@ -223,9 +223,9 @@ impl When {
 }
 
 /// Whether an access was to reach an address without memory.
-fn reaches_outside(expected: &Alternative) -> bool {
+fn reaches_outside(case: &Case, expected: &Alternative) -> bool {
     match &expected.outcome {
-        Outcome::Translated(spans) => spans.iter().any(|span| span.address.get() >= HOLE_BASE),
+        Outcome::Translated(spans) => spans.iter().any(|span| case.is_outside(span.address.get())),
         Outcome::Fault(_) => false,
     }
 }

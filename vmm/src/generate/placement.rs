@@ -3,10 +3,9 @@
 //! wrong level's, reads somebody else's entry.
 
 use guest::layout::Arena;
+use guest::tables;
+use mmu_core::PagingMode;
 use rand::{Rng, RngExt};
-
-/// Which of the arena's tables serve which level: one PML4, then two, two and three.
-const TABLES_OF_LEVEL: [std::ops::Range<usize>; 4] = [0..1, 1..3, 3..5, 5..8];
 
 /// A slot of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,36 +17,72 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// The physical address of the slot.
-    pub(super) const fn address(self, arena: Arena) -> u64 {
-        arena.table(self.table) + self.index * 8
+    /// The slot after it.
+    pub(super) const fn next(self) -> Self {
+        Self { index: self.index + 1, ..self }
     }
 }
 
 /// The slots still free.
 #[derive(Clone, Debug)]
 pub(super) struct Slots {
-    taken: [[bool; 512]; Arena::TABLES],
+    mode: PagingMode,
+    taken: Vec<Vec<bool>>,
 }
 
 impl Slots {
-    /// All slots, less the one that maps the guest itself.
-    pub(super) fn new() -> Self {
-        let mut taken = [[false; 512]; Arena::TABLES];
-        taken[0][0] = true;
-        Self { taken }
+    /// All slots of a mode's tables, less those that map the guest itself.
+    pub(super) fn new(mode: PagingMode) -> Self {
+        let mut taken = vec![vec![false; tables::slots(mode)]; tables::count(mode)];
+        for (table, slots) in tables::own_slots(mode) {
+            taken[*table][slots.clone()].fill(true);
+        }
+        debug_assert!(taken.len() <= Arena::TABLES);
+        Self { mode, taken }
     }
 
-    /// A free slot at a level (0 is the root) with, if asked for, the slot after it.
+    /// A path of free slots from the root down to a level (0 is the root); at the last with the slot
+    /// after it, if asked for. `None` when a level is full.
+    pub(super) fn draw_path(
+        &mut self,
+        rng: &mut impl Rng,
+        leaf_level: usize,
+        pair: bool,
+    ) -> Option<Vec<Slot>> {
+        let mut path = Vec::with_capacity(leaf_level + 1);
+        for level in 0..=leaf_level {
+            if !self.is_shared(level) {
+                path.push(self.draw(rng, level, pair && level == leaf_level)?);
+            }
+        }
+        self.add_shared(&mut path);
+        Some(path)
+    }
+
+    /// Puts the shared slot that leads to a path before it, in PAE paging.
+    pub(super) fn add_shared(&self, path: &mut Vec<Slot>) {
+        if let Some(first) = path.first().filter(|_| self.is_shared(0)) {
+            path.insert(0, Slot { table: 0, index: first.table as u64 - 1 });
+        }
+    }
+
+    /// Whether the lanes share the slots of a level: PAE's PDPTEs.
+    pub(super) fn is_shared(&self, level: usize) -> bool {
+        let level = &tables::of_levels(self.mode)[level];
+        tables::is_shared(self.mode, level.start)
+    }
+
+    /// A free slot at a level with, if asked for, the slot after it.
     pub(super) fn draw(&mut self, rng: &mut impl Rng, level: usize, pair: bool) -> Option<Slot> {
-        let tables = TABLES_OF_LEVEL[level].clone();
+        let tables = tables::of_levels(self.mode)[level].clone();
+        let slots = tables::slots(self.mode);
         let first_table = rng.random_range(tables.clone());
-        let start = rng.random_range(0..512);
+        let start = rng.random_range(0..slots);
         let count = tables.len();
         for step in 0..count {
             let table = tables.start + (first_table - tables.start + step) % count;
-            for offset in 0..512 {
-                let index = (start + offset) % 512;
+            for offset in 0..slots {
+                let index = (start + offset) % slots;
                 if !self.is_free(table, index) || (pair && !self.is_free(table, index + 1)) {
                     continue;
                 }
@@ -63,9 +98,16 @@ impl Slots {
 
     /// This very slot of some table of the level, if one has it free.
     pub(super) fn take(&mut self, level: usize, index: usize) -> Option<Slot> {
-        let table = TABLES_OF_LEVEL[level].clone().find(|table| self.is_free(*table, index))?;
-        self.taken[table][index] = true;
-        Some(Slot { table, index: index as u64 })
+        let mut tables = tables::of_levels(self.mode)[level].clone();
+        tables.find_map(|table| self.take_in(table, index))
+    }
+
+    /// This very slot of a table, if it is free.
+    pub(super) fn take_in(&mut self, table: usize, index: usize) -> Option<Slot> {
+        self.is_free(table, index).then(|| {
+            self.taken[table][index] = true;
+            Slot { table, index: index as u64 }
+        })
     }
 
     fn is_free(&self, table: usize, index: usize) -> bool {

@@ -2,7 +2,7 @@
 
 use super::memory::GuestMemory;
 use guest::layout::{IMAGE_BASE, IMAGE_END};
-use guest::stub::{IMAGE_MAGIC, ImageHeader, Stub};
+use guest::stub::{Code, IMAGE_MAGIC, ImageHeader, Stub};
 use object::{Object, ObjectSegment};
 use std::path::Path;
 use zerocopy::FromBytes;
@@ -81,9 +81,9 @@ impl Image {
         self.header.entry
     }
 
-    /// The address of a stub, a user address.
-    pub fn stub(&self, stub: Stub) -> u64 {
-        self.header.stubs[stub.index()]
+    /// The address of a stub, a user address; `None` where that code has no such stub.
+    pub fn stub(&self, stub: Stub, code: Code) -> Option<u64> {
+        stub.index(code).map(|index| self.header.stubs[index])
     }
 
     /// Copies the image to its place.

@@ -52,6 +52,12 @@ impl GuestMemory {
         })
     }
 
+    /// Where the host has the byte at a place of the fixed layout.
+    pub(crate) fn host_address(&self, at: u64) -> u64 {
+        let address = self.0.get_host_address(GuestAddress(at));
+        address.expect("the layout lies in memory") as u64
+    }
+
     /// Writes bytes at a place of the fixed layout.
     ///
     /// # Panics

@@ -6,6 +6,7 @@ pub mod host;
 pub mod image;
 pub mod kvm;
 pub mod memory;
+mod own_tables;
 
 use crate::case::Case;
 use crate::observation::{OutsideAccess, Provenance};
@@ -77,6 +78,12 @@ pub struct Capabilities {
     pub implicit_accesses: Result<(), String>,
     /// Whether PKRU can be loaded in ring 3 although CPUID lacks PKU.
     pub pkru_without_pku: bool,
+    /// Whether PKRU can be loaded in ring 0, too.
+    pub pkru_in_ring_0: bool,
+    /// Whether the data memory appears again at high addresses (`guest::high`).
+    pub high_memory: bool,
+    /// Whether accesses to addresses without memory leave the machine, so that they can be seen.
+    pub sees_outside: bool,
 }
 
 /// A batch that lies encoded in an arena, ready to run.

@@ -1,5 +1,6 @@
 //! Walkers: what predicts. The reference, and mutants of it with one known mistake each.
 
+mod load;
 mod mutant;
 
 pub use mutant::{MUTANTS, Mutant};
@@ -20,7 +21,8 @@ pub trait Walker: Send + Sync {
 /// A set of rules is a walker, in the mode that the case's control state selects.
 impl<R: Rules + Send + Sync> Walker for R {
     fn predict(&self, case: &Case) -> Prediction {
-        predict_in_mode(*self, case.state, case.profile, case, &case.access)
+        let walked = predict_in_mode(*self, case.state, case.profile, case, &case.access);
+        load::before(case, walked)
     }
 
     fn walk(&self, case: &Case, address: VirtAddr) -> (Path, Result<Translation, WalkError>) {

@@ -1,18 +1,16 @@
 //! Writing a batch into its arena.
 
-use super::{Batch, CR2_AT_START};
+use super::tables::Tables;
+use super::{Batch, CR2_AT_START, cannot_run, code_of};
 use crate::case::Case;
 use crate::machine::image::Image;
 use crate::machine::memory::GuestMemory;
-use crate::machine::{Capabilities, Command, MachineError, Position};
-use guest::layout::{Arena, OWN_TABLES, SUPERVISOR_WINDOW};
-use guest::mailbox::{Header, Record};
-use guest::stub::Stub;
-use mmu_core::memory::TableMemory;
-use mmu_core::{Cr4, PhysAddr, Ring, Segment};
-
-/// The slots of one page table.
-pub(super) type Table = [u64; 512];
+use crate::machine::{Capabilities, Command, MachineError, Position, own_tables};
+use guest::layout::SUPERVISOR_WINDOW;
+use guest::mailbox::{Header, Record, Switch};
+use guest::stub::{Code, Stub};
+use guest::tables;
+use mmu_core::{AccessKind, Cr0, PagingMode, Ring, Segment};
 
 /// A batch as it was written: what the host remembers of it, to compare with afterwards.
 #[derive(Clone, Debug)]
@@ -21,9 +19,10 @@ pub struct Encoded {
     pub batch: Batch,
     /// For each case the reason why it was left out.
     pub left_out: Vec<Option<String>>,
-    pub(super) tables: Vec<Table>,
-    /// Which case owns a slot of a table.
-    pub(super) owners: Vec<[Option<u16>; 512]>,
+    /// The tables as they are when the accesses are made.
+    pub(super) tables: Tables,
+    /// PAE's PDPTEs as memory holds them when they are loaded, if that differs (PDPTE-1).
+    pdptes_at_load: Option<[u64; 4]>,
     pub(super) user: List,
     pub(super) supervisor: List,
     keep_control: bool,
@@ -48,11 +47,12 @@ impl Encoded {
     /// Encodes a batch. Cases that the machine cannot run are left out, with the reason.
     pub fn new(batch: Batch, image: &Image, capabilities: &Capabilities) -> Self {
         let left_out = batch.cases.iter().map(|case| cannot_run(case, capabilities)).collect();
-        let forced = batch.cases[0].state.cr4 & capabilities.not_in_cpuid;
+        let state = &batch.cases[0].state;
+        let forced = state.cr4 & capabilities.not_in_cpuid;
         let mut encoded = Self {
             left_out,
-            tables: vec![[0; 512]; Arena::TABLES],
-            owners: vec![[None; 512]; Arena::TABLES],
+            tables: Tables::new(state.mode(), batch.arena),
+            pdptes_at_load: None,
             user: List::default(),
             supervisor: List::default(),
             keep_control: !forced.is_empty(),
@@ -98,13 +98,21 @@ impl Encoded {
     /// # Panics
     /// When the guest's own tables have not been built.
     pub fn write(&self, memory: &GuestMemory) -> Command {
-        let arena = self.batch.arena;
-        let state = self.batch.cases[0].state;
-        let own = memory.read_entry(PhysAddr::new(OWN_TABLES), 8).expect("the own tables exist");
-        let mut root = self.tables[0];
-        root[0] = own;
-        memory.write_value(arena.table_image(0), &root);
-        for (index, table) in self.tables.iter().enumerate().skip(1) {
+        let Batch { arena, cases } = &self.batch;
+        let (arena, state, mode) = (*arena, cases[0].state, self.tables.mode);
+        let after_load = self.pdptes();
+        let mut at_load = self.tables.clone();
+        for link in own_tables::links(memory, mode, arena) {
+            let slot = at_load.slot_at(link.at).expect("own slots lie in the arena's tables");
+            at_load.set(slot, link.value);
+        }
+        for (address, pdpte) in
+            self.pdpte_addresses().zip(self.pdptes_at_load.unwrap_or(after_load))
+        {
+            let slot = at_load.slot_at(address).expect("the root lies in the arena");
+            at_load.set(slot, pdpte);
+        }
+        for (index, table) in at_load.contents().iter().enumerate() {
             memory.write_value(arena.table_image(index), table);
         }
         memory.write_value(arena.user_records(), self.user.records.as_slice());
@@ -117,23 +125,54 @@ impl Encoded {
             efer: state.efer.bits(),
             keep_control: self.keep_control.into(),
             user_records: arena.user_records(),
-            supervisor_records: arena.supervisor_records() + SUPERVISOR_WINDOW,
+            supervisor_records: arena.supervisor_records() + window(state.cr0),
+            switch: switch_to(mode) as u64,
+            tables: tables::count(mode) as u64,
+            loads_pkrs: state.cr4.contains(mmu_core::Cr4::PKS).into(),
+            pkrs: state.pkrs.into(),
+            load_fault: 0,
+            edits_pdptes: self.pdptes_at_load.is_some().into(),
+            pdptes: after_load,
         };
         memory.write_value(arena.base(), &header);
         Command { arena, control: self.keep_control.then_some(state) }
     }
 
     fn place_entries(&mut self) {
-        let arena = self.batch.arena;
         for (index, case) in self.batch.cases.iter().enumerate() {
             for entry in &case.entries {
-                let Some(table) = arena.table_at(entry.at) else { continue };
-                let slot = (entry.at & 0xfff) as usize / 8;
-                debug_assert!(self.owners[table][slot].is_none(), "lanes share {:#x}", entry.at);
-                self.tables[table][slot] = entry.value;
-                self.owners[table][slot] = Some(index as u16);
+                let Some(slot) = self.tables.slot_at(entry.at) else { continue };
+                self.tables.claim(slot, index);
+                self.tables.set(slot, entry.value);
             }
         }
+        // A PDPTE that no case lists is in memory what it is in its register.
+        let in_registers = self.batch.cases[0].state.pdptes;
+        for (address, pdpte) in self.pdpte_addresses().zip(in_registers) {
+            if let Some(slot) = self.tables.slot_at(address)
+                && self.tables.owner(slot).is_none()
+            {
+                self.tables.set(slot, pdpte);
+            }
+        }
+        let edited = self.tables.mode == PagingMode::Pae && in_registers != self.pdptes();
+        self.pdptes_at_load = edited.then_some(in_registers);
+    }
+
+    /// Where PAE's four PDPTEs lie; in other modes there are none.
+    fn pdpte_addresses(&self) -> impl Iterator<Item = u64> + use<> {
+        let root = self.batch.cases[0].state.cr3 & 0xffff_ffe0;
+        let count = if self.tables.mode == PagingMode::Pae { 4 } else { 0 };
+        (0..count).map(move |i| root + 8 * i)
+    }
+
+    /// PAE's PDPTEs in memory when the accesses are made.
+    fn pdptes(&self) -> [u64; 4] {
+        let mut pdptes = [0; 4];
+        for (pdpte, address) in pdptes.iter_mut().zip(self.pdpte_addresses()) {
+            *pdpte = self.tables.slot_at(address).map_or(0, |slot| self.tables.get(slot));
+        }
+        pdptes
     }
 
     /// Writes both lists, with the steps between cases that change EFLAGS.AC and PKRU.
@@ -144,11 +183,14 @@ impl Encoded {
 
     fn list(&self, ring: Ring, image: &Image) -> List {
         const RFLAGS_AC: u64 = 1 << 18;
-        let (window, end) = match ring {
-            Ring::Three => (0, Stub::UserEnd),
-            Ring::Zero => (SUPERVISOR_WINDOW, Stub::SupervisorEnd),
+        let code = code_of(self.tables.mode);
+        let window = match ring {
+            Ring::Three => 0,
+            Ring::Zero => window(self.batch.cases[0].state.cr0),
         };
-        let at = |stub| image.stub(stub) + window;
+        // 32-bit code segments have the window as their base.
+        let window_of_code = if code == Code::Bits64 { window } else { 0 };
+        let at = |stub| image.stub(stub, code).expect("cannot_run asks first") + window_of_code;
         let flags = |ac: bool| 0x2 | if ac { RFLAGS_AC } else { 0 };
         let mut list = List::default();
         let (mut ac, mut pkru) = (false, 0);
@@ -165,13 +207,15 @@ impl Encoded {
                 ac = case.state.ac;
                 list.push(at(Stub::SetFlags), flags(ac), 0, None);
             }
-            let stub = Stub::Access {
-                form: case.form,
-                stack: case.access.segment == Segment::Stack,
-                log_size: (case.access.size.min(8) as u8).ilog2() as u8,
-                keyed: pkru != 0,
-            };
-            list.push(at(stub), case.access.address.get(), case.value, Some(index));
+            let mut address = case.access.address.get();
+            let mut value = case.value;
+            if code == Code::Bits32 {
+                value &= 0xffff_ffff;
+                if case.access.kind == AccessKind::Fetch {
+                    address = address.wrapping_sub(window) & 0xffff_ffff;
+                }
+            }
+            list.push(at(stub_of(case, pkru != 0)), address, value, Some(index));
         }
         if pkru != 0 {
             list.push(at(Stub::ClearPkru), 0, 0, None);
@@ -179,28 +223,31 @@ impl Encoded {
         if ac {
             list.push(at(Stub::SetFlags), flags(false), 0, None);
         }
+        let end = if ring == Ring::Three { Stub::UserEnd } else { Stub::SupervisorEnd };
         list.push(at(end), 0, 0, None);
         list
     }
 }
 
-/// Why this machine cannot run a case, if it cannot.
-fn cannot_run(case: &Case, capabilities: &Capabilities) -> Option<String> {
-    let features = capabilities.profile.features;
-    for (bit, feature, name) in [
-        (Cr4::SMEP, mmu_core::Features::SMEP, "SMEP"),
-        (Cr4::SMAP, mmu_core::Features::SMAP, "SMAP"),
-        (Cr4::PKE, mmu_core::Features::PKU, "PKU"),
-        (Cr4::PGE, mmu_core::Features::PGE, "PGE"),
-    ] {
-        let has_it = features.contains(feature) || capabilities.not_in_cpuid.contains(bit);
-        if case.state.cr4.contains(bit) && !has_it {
-            return Some(format!("this machine has no {name}"));
-        }
+/// The stub that makes a case's access.
+pub(super) fn stub_of(case: &Case, keyed: bool) -> Stub {
+    Stub::Access {
+        form: case.form,
+        stack: case.access.segment == Segment::Stack,
+        log_size: (case.access.size.clamp(1, 8) as u8).ilog2() as u8,
+        keyed,
     }
-    if case.state.pkru != 0 && !case.state.cr4.contains(Cr4::PKE) && !capabilities.pkru_without_pku
-    {
-        return Some("PKRU cannot be loaded while CR4.PKE is 0".into());
+}
+
+/// How far above its user addresses ring 0 finds the guest's memory.
+fn window(cr0: Cr0) -> u64 {
+    if cr0.contains(Cr0::PG) { SUPERVISOR_WINDOW } else { 0 }
+}
+
+const fn switch_to(mode: PagingMode) -> Switch {
+    match mode {
+        PagingMode::FourLevel => Switch::Stay,
+        PagingMode::FiveLevel => Switch::FiveLevel,
+        _ => Switch::Legacy,
     }
-    None
 }

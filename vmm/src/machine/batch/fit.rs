@@ -1,74 +1,140 @@
-//! Whether a case can be run at all in the fixed layout of the guest's memory. Generated cases fit
-//! by construction; a case that somebody wrote may not, and must not be able to hurt the guest.
+//! Whether a case can be run at all in the fixed layout of the guest's memory, and on a machine.
+//! Generated cases fit by construction; a case that somebody wrote may not, and must not be able to
+//! hurt the guest.
 
+use super::code_of;
+use super::encode::stub_of;
 use crate::case::Case;
+use crate::machine::Capabilities;
+use guest::high::data_behind;
 use guest::layout::{Arena, DATA_BASE, DATA_SIZE, HOLE_BASE};
+use guest::stub::{Code, Form};
+use guest::tables;
 use mmu_core::format::EntryBits;
-use mmu_core::walk::predict_in_mode;
-use mmu_core::{AccessKind, Cr0, Cr4, Efer, Outcome, PagingMode, Reference, Ring};
+use mmu_core::walk::{predict_in_mode, root_in_mode};
+use mmu_core::{Cr0, Cr4, Efer, Features, Outcome, PagingMode, Reference, Regime, Ring};
 
-/// The arena whose tables the case uses.
+/// The arena whose tables the case uses; any when it uses none.
 ///
 /// # Errors
 /// The reason why the case cannot be run, for people.
 pub fn arena_of(case: &Case) -> Result<Arena, String> {
-    if case.mode() != PagingMode::FourLevel {
-        return Err(format!("the guest runs 4level paging only, not {}", case.mode()));
-    }
-    let base = case.state.cr3 & 0x000f_ffff_ffff_f000;
-    let arena = Arena::ALL.into_iter().find(|arena| arena.table(0) == base).ok_or_else(|| {
-        let [first, second] = Arena::ALL.map(|arena| arena.table(0));
-        format!("its CR3 points to {base:#x}; a root table lies at {first:#x} or {second:#x}")
-    })?;
-    check_state(case)?;
+    let arena = if case.mode() == PagingMode::Unpaged {
+        let lane = data_behind(case.access.address.get(), 0);
+        let first = Arena::ALL[0];
+        lane.and_then(Arena::of_data).unwrap_or(first)
+    } else {
+        let base = root_in_mode(&Regime::new(case.state, case.profile)).get() & !0xfff;
+        Arena::ALL.into_iter().find(|arena| arena.table(0) == base).ok_or_else(|| {
+            let [first, second] = Arena::ALL.map(|arena| arena.table(0));
+            format!("its CR3 points to {base:#x}; a root table lies at {first:#x} or {second:#x}")
+        })?
+    };
+    check_state(case, arena)?;
     check_entries(case, arena)?;
     check_access(case)?;
     Ok(arena)
 }
 
-fn check_state(case: &Case) -> Result<(), String> {
-    let state = &case.state;
-    let cr0 = Cr0::PE | Cr0::ET | Cr0::PG;
-    let cr4 = Cr4::PAE | Cr4::OSFXSR | Cr4::OSXMMEXCPT;
-    let efer = Efer::LME | Efer::LMA;
-    let free_cr4 = Cr4::PGE | Cr4::SMEP | Cr4::SMAP | Cr4::PKE;
+/// What a mode asks of the registers, and what it leaves free.
+struct Registers {
+    cr4: (Cr4, Cr4),
+    efer: Efer,
+    cr3_free: u64,
+}
+
+fn registers(mode: PagingMode) -> Registers {
+    let sse = Cr4::OSFXSR | Cr4::OSXMMEXCPT;
+    let checks = Cr4::PGE | Cr4::SMEP | Cr4::SMAP | Cr4::PSE;
+    let long = |own: Cr4| Registers {
+        cr4: (sse | Cr4::PAE | own, checks | Cr4::PKE | Cr4::PKS),
+        efer: Efer::LME | Efer::LMA,
+        cr3_free: 0x18,
+    };
+    let legacy = |own: Cr4, free: Cr4, cr3_free| Registers {
+        cr4: (sse | own, checks | free),
+        efer: Efer::empty(),
+        cr3_free,
+    };
+    match mode {
+        PagingMode::FiveLevel => long(Cr4::LA57),
+        PagingMode::FourLevel | PagingMode::Linear => long(Cr4::empty()),
+        PagingMode::Pae => legacy(Cr4::PAE, Cr4::empty(), 0xfff),
+        PagingMode::Bits32 => legacy(Cr4::empty(), Cr4::empty(), 0x18),
+        PagingMode::Unpaged => legacy(Cr4::empty(), Cr4::PAE, u64::MAX),
+    }
+}
+
+fn check_state(case: &Case, arena: Arena) -> Result<(), String> {
+    let (state, mode) = (&case.state, case.mode());
+    let Registers { cr4: (cr4, free_cr4), efer, cr3_free } = registers(mode);
+    let pg = if mode == PagingMode::Unpaged { Cr0::empty() } else { Cr0::PG };
+    let cr0 = Cr0::PE | Cr0::ET | pg;
     for (register, value, wanted, free) in [
         ("CR0", state.cr0.bits(), cr0.bits(), Cr0::WP.bits()),
         ("CR4", state.cr4.bits(), cr4.bits(), free_cr4.bits()),
         ("EFER", state.efer.bits(), efer.bits(), Efer::NXE.bits()),
-        ("CR3", state.cr3 & 0xfff, 0, 0x18),
+        ("CR3", state.cr3, arena.table(0) & !cr3_free, cr3_free),
     ] {
         if value & !free != wanted {
             return Err(format!(
-                "its {register} is {value:#x}; the guest runs with {wanted:#x}, and with or \
-                 without {free:#x}"
+                "its {register} is {value:#x}; in {mode} the guest runs with {wanted:#x}, and with \
+                 or without {free:#x}"
             ));
         }
     }
-    if state.pkrs != 0 {
-        return Err("the guest does not load PKRS".into());
+    if state.pkrs & 3 != 0 {
+        return Err("the guest's own pages have key 0, which PKRS must leave free".into());
     }
-    if state.pkru != 0 && case.access.ring == Ring::Zero {
-        return Err("the guest loads PKRU for ring-3 accesses only".into());
+    if mode == PagingMode::Pae {
+        check_pdptes(case, arena)?;
     }
     Ok(())
 }
 
-fn check_entries(case: &Case, arena: Arena) -> Result<(), String> {
-    for entry in &case.entries {
-        if arena.table_at(entry.at).is_none() {
-            let (from, to) = (arena.table(0), arena.table(Arena::TABLES));
-            let at = entry.at;
+/// The guest itself lives below the first two PDPTEs.
+fn check_pdptes(case: &Case, arena: Arena) -> Result<(), String> {
+    for i in 0..2 {
+        let (pdpte, table) = (case.state.pdptes[i], arena.table(1 + i));
+        let listed = case.entries.iter().find(|entry| entry.at == pdpte_address(case, i));
+        let free = 0xe18;
+        let is_good = |entry: u64| entry & !free == table | EntryBits::P.bits();
+        if !is_good(pdpte) || !listed.is_none_or(|entry| is_good(entry.value)) {
             return Err(format!(
-                "its entry at {at:#x} lies outside the tables, {from:#x} to {to:#x}"
+                "its PDPTE {i} is {pdpte:#x}; the guest itself lives there and needs {:#x}, in the \
+                 register and in memory",
+                table | EntryBits::P.bits()
             ));
         }
-        if entry.at == arena.table(0) {
-            return Err("slot 0 of the PML4 maps the guest itself".into());
+    }
+    Ok(())
+}
+
+/// Where a PDPTE lies in memory.
+fn pdpte_address(case: &Case, index: usize) -> u64 {
+    (case.state.cr3 & 0xffff_ffe0) + 8 * index as u64
+}
+
+fn check_entries(case: &Case, arena: Arena) -> Result<(), String> {
+    let mode = case.mode();
+    let bytes = tables::entry_bytes(mode);
+    for entry in &case.entries {
+        let table = arena.table_at(entry.at).filter(|table| *table < tables::count(mode));
+        let Some(table) = table else {
+            let (from, to) = (arena.table(0), arena.table(tables::count(mode)));
+            let at = entry.at;
+            return Err(format!(
+                "its entry at {at:#x} lies outside the tables of {mode}, {from:#x} to {to:#x}"
+            ));
+        };
+        let slot = (entry.at & 0xfff) / bytes;
+        if tables::is_own(mode, table, slot as usize) {
+            return Err(format!("slot {slot} of table {table} maps the guest itself"));
         }
         let target = entry.value & 0x000f_ffff_ffff_f000;
         let is_own = target < DATA_BASE && arena.table_at(target).is_none();
-        let is_large = entry.value & EntryBits::PS.bits() != 0;
+        let ignores_ps = mode == PagingMode::Bits32 && !case.state.cr4.contains(Cr4::PSE);
+        let is_large = entry.value & EntryBits::PS.bits() != 0 && !ignores_ps;
         if entry.value & EntryBits::P.bits() != 0 && is_own && !is_large {
             let (at, value) = (entry.at, entry.value);
             return Err(format!(
@@ -82,28 +148,96 @@ fn check_entries(case: &Case, arena: Arena) -> Result<(), String> {
 
 fn check_access(case: &Case) -> Result<(), String> {
     let access = &case.access;
-    if access.implicit {
-        return Err("the guest makes explicit accesses only".into());
+    if access.shadow_stack {
+        return Err("the guest makes no shadow-stack accesses".into());
     }
-    let has_stub = access.size.is_power_of_two()
-        || matches!(access.kind, AccessKind::Fetch | AccessKind::Clflush);
-    if !has_stub {
-        return Err(format!("the guest has no instruction for {} bytes", access.size));
+    if access.implicit != (case.form == Form::SegmentLimit) {
+        return Err("an implicit access is what lsl does, and lsl makes no other".into());
     }
+    if case.form == Form::SegmentLimit && (access.ring == Ring::Zero || access.size != 8) {
+        return Err("lsl reads 8 bytes, in ring 3".into());
+    }
+    let sized = !matches!(case.form, Form::Jump | Form::Clflush);
+    let keyed = case.state.pkru != 0;
+    let code = code_of(case.mode());
+    let has_stub = stub_of(case, keyed).index(code).is_some();
+    if (sized && !access.size.is_power_of_two()) || !has_stub {
+        let bits = if code == Code::Bits64 { 64 } else { 32 };
+        return Err(format!(
+            "the guest has no {bits}-bit instruction for a {} of {} bytes{}",
+            access.kind.name(),
+            access.size,
+            if keyed { " with PKRU" } else { "" }
+        ));
+    }
+    let bits = case.profile.physical_address_bits;
     let prediction = predict_in_mode(Reference, case.state, case.profile, case, access);
     for alternative in &prediction.alternatives {
         let Outcome::Translated(spans) = &alternative.outcome else { continue };
         for span in spans {
             let (first, last) = (span.address.get(), span.address.get() + span.len as u64 - 1);
-            let in_data = first >= DATA_BASE && last < DATA_BASE + DATA_SIZE;
+            let in_data = [first, last].iter().all(|at| data_behind(*at, bits).is_some());
             if !in_data && first < HOLE_BASE {
                 return Err(format!(
                     "it would reach physical address {first:#x}; data lies at {DATA_BASE:#x} to \
-                     {:#x}, and there is certainly nothing from {HOLE_BASE:#x} on",
+                     {:#x}, and again from {HOLE_BASE:#x} on, where nothing else is",
                     DATA_BASE + DATA_SIZE
                 ));
             }
         }
     }
     Ok(())
+}
+
+/// Why this machine cannot run a case, if it cannot.
+pub fn cannot_run(case: &Case, machine: &Capabilities) -> Option<String> {
+    let features = machine.profile.features;
+    let mode = case.mode();
+    if let Some((_, Err(why))) = machine.modes.iter().find(|(offered, _)| *offered == mode) {
+        return Some(format!("this machine does not run {mode}: {why}"));
+    }
+    for (bit, feature, name) in [
+        (Cr4::SMEP, Features::SMEP, "SMEP"),
+        (Cr4::SMAP, Features::SMAP, "SMAP"),
+        (Cr4::PKE, Features::PKU, "PKU"),
+        (Cr4::PKS, Features::PKS, "PKS"),
+        (Cr4::PGE, Features::PGE, "PGE"),
+    ] {
+        let has_it = features.contains(feature) || machine.not_in_cpuid.contains(bit);
+        if case.state.cr4.contains(bit) && !has_it {
+            return Some(format!("this machine has no {name}"));
+        }
+    }
+    if case.state.efer.contains(Efer::NXE) && !features.contains(Features::NX) {
+        return Some("this machine has no NX".into());
+    }
+    if case.state.pkru != 0 && !case.state.cr4.contains(Cr4::PKE) && !machine.pkru_without_pku {
+        return Some("PKRU cannot be loaded while CR4.PKE is 0".into());
+    }
+    if case.state.pkru != 0 && case.access.ring == Ring::Zero && !machine.pkru_in_ring_0 {
+        return Some("this machine loads PKRU in ring 3 only".into());
+    }
+    if case.access.implicit
+        && let Err(why) = &machine.implicit_accesses
+    {
+        return Some(format!("implicit accesses cannot be tested: {why}"));
+    }
+    if machine.sees_outside && machine.high_memory {
+        return None;
+    }
+    let prediction = predict_in_mode(Reference, case.state, case.profile, case, &case.access);
+    let spans =
+        prediction.alternatives.iter().filter_map(|alternative| match &alternative.outcome {
+            Outcome::Translated(spans) => Some(spans),
+            Outcome::Fault(_) => None,
+        });
+    let reached: Vec<u64> = spans.flatten().map(|span| span.address.get()).collect();
+    if !machine.sees_outside && reached.iter().any(|at| case.is_outside(*at)) {
+        return Some("accesses outside memory do not leave this machine".into());
+    }
+    let is_high = |at: &u64| *at >= HOLE_BASE && !case.is_outside(*at);
+    if !machine.high_memory && reached.iter().any(is_high) {
+        return Some("this machine has no memory at high addresses".into());
+    }
+    None
 }

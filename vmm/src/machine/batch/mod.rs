@@ -8,21 +8,33 @@
 mod encode;
 mod fit;
 mod read_back;
+mod tables;
 
 pub use encode::Encoded;
-pub use fit::arena_of;
+pub use fit::{arena_of, cannot_run};
 pub use read_back::DataFrames;
 
 use crate::case::Case;
 use guest::layout::Arena;
+use guest::stub::Code;
+use mmu_core::PagingMode;
 
-/// Cases to be run together. They have one control state, PKRU and EFLAGS.AC aside.
+/// Cases to be run together. They have one control state, PKRU and EFLAGS.AC aside, and in PAE
+/// paging the same PDPTEs.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// Where it runs.
     pub arena: Arena,
     /// At most [`guest::layout::MAX_LANES`].
     pub cases: Vec<Case>,
+}
+
+/// The code that makes the accesses of a mode.
+pub const fn code_of(mode: PagingMode) -> Code {
+    match mode {
+        PagingMode::FourLevel | PagingMode::FiveLevel => Code::Bits64,
+        _ => Code::Bits32,
+    }
 }
 
 /// What CR2 holds before the first case of a batch.

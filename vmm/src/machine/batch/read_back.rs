@@ -1,13 +1,14 @@
 //! Reading a batch back after its run: records, tables and data frames, into observations.
 
-use super::CR2_AT_START;
-use super::encode::{Encoded, List, Table};
+use super::encode::{Encoded, List};
+use super::{CR2_AT_START, code_of};
 use crate::machine::memory::{GuestMemory, LANE_BYTES};
 use crate::machine::{MachineError, Position, ProvenanceMap, ResultClass, RunLog};
 use crate::observation::{EntryAfter, Observation, ObservedFault, Run};
 use guest::contents;
 use guest::layout::{Arena, MAX_LANES};
-use guest::mailbox::Record;
+use guest::mailbox::{Header, Record, tagged_fault};
+use guest::stub::Code;
 use mmu_core::Ring;
 use zerocopy::FromZeros;
 
@@ -76,7 +77,15 @@ impl Encoded {
             .iter()
             .map(|why| Run::Unsupported(why.clone().unwrap_or_default()))
             .collect();
-        let mut cr2 = CR2_AT_START;
+        // 32-bit code sees the lower half of CR2.
+        let is_wide = code_of(self.tables.mode) == Code::Bits64;
+        let mut cr2 = if is_wide { CR2_AT_START } else { CR2_AT_START & 0xffff_ffff };
+        let header: Header = memory.read_value(arena.base());
+        if let Some((vector, error_code)) = tagged_fault(header.load_fault) {
+            let fault = ObservedFault { vector, error_code, cr2: header.cr2, cr2_before: cr2 };
+            self.all_faulted(fault, memory, provenance, &mut runs);
+            return Ok(runs);
+        }
         for (ring, list, at) in [
             (Ring::Three, &self.user, arena.user_records()),
             (Ring::Zero, &self.supervisor, arena.supervisor_records()),
@@ -101,43 +110,42 @@ impl Encoded {
         Ok(runs)
     }
 
+    /// The control state could not be loaded, so no access was made: every case ends in this fault.
+    fn all_faulted(
+        &self,
+        fault: ObservedFault,
+        memory: &GuestMemory,
+        provenance: &ProvenanceMap,
+        runs: &mut [Run],
+    ) {
+        let who = provenance.of(Ring::Zero, ResultClass::AddressFault);
+        for (run, left_out) in runs.iter_mut().zip(&self.left_out) {
+            if left_out.is_none() {
+                *run = Run::Observed(Observation::new(Some(fault), 0, who));
+            }
+        }
+        self.read_tables(memory, runs);
+    }
+
     /// Notes every entry of every case, and each slot of no case that is not what it was.
     fn read_tables(&self, memory: &GuestMemory, runs: &mut [Run]) {
         let arena = self.batch.arena;
-        let mut after: Vec<Table> = vec![[0; 512]; Arena::TABLES];
-        for (index, table) in after.iter_mut().enumerate() {
-            *table = memory.read_value(arena.table(index));
-        }
-        for (case, run) in self.batch.cases.iter().zip(&mut *runs) {
+        let tables = (0..self.tables.contents().len()).map(|i| memory.read_value(arena.table(i)));
+        let after = self.tables.with_contents(tables.collect());
+        for (index, (case, run)) in self.batch.cases.iter().zip(&mut *runs).enumerate() {
             let Run::Observed(observation) = run else { continue };
             for entry in &case.entries {
-                let Some(table) = arena.table_at(entry.at) else { continue };
-                let slot = (entry.at & 0xfff) as usize / 8;
-                observation.entries.push(EntryAfter {
-                    at: entry.at,
-                    before: entry.value,
-                    after: after[table][slot],
-                });
+                let Some(slot) = self.tables.slot_at(entry.at) else { continue };
+                // What lanes share is looked at once.
+                if self.tables.owner(slot) == Some(index) {
+                    let (before, after) = (entry.value, after.get(slot));
+                    observation.entries.push(EntryAfter { at: entry.at, before, after });
+                }
             }
         }
-        for (index, table) in after.iter().enumerate() {
-            for (slot, after) in table.iter().enumerate() {
-                let before = self.tables[index][slot];
-                let in_use = self.owners[index][slot].is_some();
-                let is_own_mapping = (index, slot) == (0, 0);
-                if *after == before || in_use || is_own_mapping {
-                    continue;
-                }
-                let neighbours = [slot.checked_sub(1), Some(slot + 1).filter(|slot| *slot < 512)];
-                let owner = neighbours
-                    .into_iter()
-                    .flatten()
-                    .find_map(|slot| self.owners[index][slot])
-                    .unwrap_or(0);
-                if let Some(observation) = observation_of(owner.into(), runs) {
-                    let at = arena.table(index) + slot as u64 * 8;
-                    observation.entries.push(EntryAfter { at, before, after: *after });
-                }
+        for (at, before, after, owner) in after.strays(&self.tables) {
+            if let Some(observation) = observation_of(owner.unwrap_or(0), runs) {
+                observation.entries.push(EntryAfter { at, before, after });
             }
         }
     }
@@ -199,14 +207,8 @@ fn read_records(
             runs[case] = Run::Unsupported("#UD: the machine lacks the instruction".into());
             continue;
         }
-        runs[case] = Run::Observed(Observation {
-            fault,
-            value: after.value,
-            stored: Vec::new(),
-            entries: Vec::new(),
-            outside: Vec::new(),
-            provenance: provenance.of(ring, class),
-        });
+        let who = provenance.of(ring, class);
+        runs[case] = Run::Observed(Observation::new(fault, after.value, who));
     }
     Ok(())
 }

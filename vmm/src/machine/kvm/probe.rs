@@ -8,7 +8,7 @@ use super::stats::{Counters, Stats};
 use crate::case::Case;
 use crate::machine::batch::{Batch, DataFrames, Encoded};
 use crate::machine::host::Flavour;
-use crate::machine::{Capabilities, Machine, MachineError, ModeOffer, ProvenanceMap, ResultClass};
+use crate::machine::{Capabilities, Machine, MachineError, ProvenanceMap, ResultClass};
 use crate::observation::{Observation, Provenance, Run};
 use guest::layout::{Arena, CONTROL};
 use guest::mailbox::{Control, PROBE_LIMIT};
@@ -25,6 +25,9 @@ pub(super) fn unprobed_capabilities(profile: Profile) -> Capabilities {
         modes: Vec::new(),
         implicit_accesses: Ok(()),
         pkru_without_pku: false,
+        pkru_in_ring_0: false,
+        high_memory: true,
+        sees_outside: true,
     }
 }
 
@@ -40,21 +43,12 @@ pub(super) fn probe(machine: &mut KvmMachine, flavour: Flavour) -> Result<(), Ma
     prober.probe_provenance(flavour)?;
     prober.probe_control_bits()?;
     prober.probe_pkru()?;
-    prober.machine.capabilities.modes = modes();
+    for mode in PagingMode::ALL {
+        let offer = prober.probe_mode(mode)?;
+        prober.machine.capabilities.modes.push((mode, offer));
+    }
     prober.machine.capabilities.implicit_accesses = implicit_accesses(prober.machine);
     Ok(())
-}
-
-/// The modes that the guest can run in so far.
-fn modes() -> Vec<ModeOffer> {
-    PagingMode::ALL
-        .into_iter()
-        .map(|mode| {
-            let why_not = "the guest has no probe loop for this mode yet";
-            let offered = mode == PagingMode::FourLevel;
-            (mode, if offered { Ok(()) } else { Err(why_not.to_owned()) })
-        })
-        .collect()
 }
 
 /// Whether the guest's descriptor probe found the guest's own descriptor.
@@ -87,10 +81,19 @@ impl Prober<'_> {
         ring: Ring,
         change: impl Fn(&mut Case),
     ) -> Result<(Vec<Run>, Counters), MachineError> {
+        self.run_in(PagingMode::FourLevel, ring, change)
+    }
+
+    fn run_in(
+        &mut self,
+        mode: PagingMode,
+        ring: Ring,
+        change: impl Fn(&mut Case),
+    ) -> Result<(Vec<Run>, Counters), MachineError> {
         let arena = Arena::for_batch(self.batches);
         let profile = self.machine.capabilities.profile;
         let cases = (0..CASES).map(|lane| {
-            let mut case = Case::plain(arena, lane, ring, profile);
+            let mut case = Case::plain_in(mode, arena, lane, ring, profile);
             change(&mut case);
             case
         });
@@ -194,9 +197,48 @@ impl Prober<'_> {
         Ok(())
     }
 
-    /// Whether ring 3 can load PKRU though CPUID lacks PKU.
+    /// Why a mode is not offered: CPUID lacks it, or plain accesses do not complete in it. A guest that
+    /// died of it is started anew.
+    fn probe_mode(&mut self, mode: PagingMode) -> Result<Result<(), String>, MachineError> {
+        let features = self.machine.capabilities.profile.features;
+        if mode == PagingMode::FiveLevel && !features.contains(Features::LA57) {
+            return Ok(Err("CPUID 7 ECX[16] says that there is no LA57".into()));
+        }
+        for ring in [Ring::Zero, Ring::Three] {
+            match self.run_in(mode, ring, |_| {}) {
+                Ok((runs, _)) => {
+                    let completed =
+                        |run: &Run| observed(run).is_some_and(|seen| seen.fault.is_none());
+                    if !runs.iter().all(completed) {
+                        let ring = if ring == Ring::Zero { 0 } else { 3 };
+                        return Ok(Err(format!("a plain read in ring {ring} does not complete")));
+                    }
+                }
+                Err(MachineError::GuestFailed { what, .. }) => {
+                    self.machine.start_anew()?;
+                    return Ok(Err(format!("entering it, the guest {what}")));
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Whether ring 3 can load PKRU though CPUID lacks PKU; where CPUID has it, whether ring 0 can.
     fn probe_pkru(&mut self) -> Result<(), MachineError> {
         if self.machine.capabilities.profile.features.contains(Features::PKU) {
+            self.machine.capabilities.pkru_in_ring_0 = true;
+            let keyed = |case: &mut Case| {
+                case.state.cr4 |= Cr4::PKE;
+                case.state.pkru = 0xc000_0000;
+            };
+            let loaded = self.run(Ring::Zero, keyed);
+            let loaded =
+                loaded.is_ok_and(|(runs, _)| runs.iter().all(|run| observed(run).is_some()));
+            if !loaded {
+                self.machine.start_anew()?;
+            }
+            self.machine.capabilities.pkru_in_ring_0 = loaded;
             return Ok(());
         }
         self.machine.capabilities.pkru_without_pku = true;

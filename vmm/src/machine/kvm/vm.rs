@@ -4,21 +4,16 @@
 use super::watchdog::Watchdog;
 use crate::machine::image::Image;
 use crate::machine::memory::GuestMemory;
+use crate::machine::own_tables;
 use crate::machine::{MachineError, Position, RunLog};
 use crate::observation::OutsideAccess;
 use guest::contents;
-use guest::layout::{
-    Arena, CONTROL, IMAGE_BASE, LOW_MEMORY_END, OWN_TABLE_FRAMES, OWN_TABLES, SUPERVISOR_WINDOW,
-};
+use guest::high;
+use guest::layout::{Arena, CONTROL, SUPERVISOR_WINDOW};
 use guest::mailbox::{Control, DOORBELL_PORT, Doorbell, Record};
 use kvm_bindings::{CpuId, kvm_segment, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
-use mmu_core::build::{FrameRange, Mapper};
-use mmu_core::format::{EntryBits, FourLevel};
-use mmu_core::{
-    Access, ControlState, Efer, Features, Mmu, PageSize, PagingMode, PhysAddr, Profile, Ring,
-    VirtAddr,
-};
+use mmu_core::{ControlState, PagingMode, Profile, Ring};
 use std::time::{Duration, Instant};
 
 /// How long a guest may take from one doorbell to the next. A full batch takes some 20 ms.
@@ -52,7 +47,11 @@ impl Vm {
         let vm = kvm.create_vm().map_err(host("KVM_CREATE_VM"))?;
         // VMX keeps a page there for a guest in real mode; below 4 GiB and away from our memory.
         vm.set_tss_address(TSS_ADDRESS).map_err(host("KVM_SET_TSS_ADDR"))?;
-        for (slot, (guest_phys_addr, userspace_addr, memory_size)) in (0..).zip(memory.regions()) {
+        // The data memory again at high places, as other slots of the same host memory.
+        let high = high::places(profile.physical_address_bits).flat_map(high::parts);
+        let high = high.map(|(at, data)| (at, memory.host_address(data), high::PART_SIZE));
+        let slots = (0..).zip(memory.regions().chain(high));
+        for (slot, (guest_phys_addr, userspace_addr, memory_size)) in slots {
             let region = kvm_userspace_memory_region {
                 slot,
                 flags: 0,
@@ -66,8 +65,8 @@ impl Vm {
                 .map_err(host("KVM_SET_USER_MEMORY_REGION"))?;
         }
         image.load(memory);
-        let state = own_state(profile);
-        build_own_tables(memory, state, profile)?;
+        let state = own_tables::own_state(profile);
+        own_tables::build(memory, profile)?;
         memory.write_value(CONTROL, &Control::default());
 
         let vcpu = vm.create_vcpu(0).map_err(host("KVM_CREATE_VCPU"))?;
@@ -150,9 +149,9 @@ impl Vm {
                     return match message {
                         _ if message == Doorbell::Completed as u8 => Ok(log),
                         _ if message == Doorbell::Panic as u8 => {
-                            let Control { panic_vector, .. } = memory.read_value(CONTROL);
-                            let what =
-                                format!("met exception {panic_vector}, which no case causes");
+                            let Control { panic, .. } = memory.read_value(CONTROL);
+                            let vector = panic.wrapping_sub(1);
+                            let what = format!("met exception {vector}, which no case causes");
                             Err(self.failed(arena, &what))
                         }
                         _ => {
@@ -211,58 +210,15 @@ impl Vm {
         let arena = arena?;
         let rsp = self.vcpu.get_regs().ok()?.rsp;
         let size = size_of::<Record>() as u64;
-        let user = arena.user_records();
-        let supervisor = arena.supervisor_records() + SUPERVISOR_WINDOW;
-        let within = |ring: Ring, start: u64, end: u64| {
-            let record = rsp.checked_sub(start + size)? / size;
-            (rsp < end).then_some(Position { ring, record: record as usize })
+        let (user, supervisor) = (arena.user_records(), arena.supervisor_records());
+        let within = |ring: Ring, start: u64, end: u64, window: u64| {
+            let record = rsp.checked_sub(start + window + size)? / size;
+            (rsp < end + window).then_some(Position { ring, record: record as usize })
         };
-        within(Ring::Three, user, arena.supervisor_records())
-            .or_else(|| within(Ring::Zero, supervisor, arena.table_image(0) + SUPERVISOR_WINDOW))
+        let end = arena.table_image(0);
+        within(Ring::Three, user, supervisor, 0)
+            // Without paging there is no window.
+            .or_else(|| within(Ring::Zero, supervisor, end, 0))
+            .or_else(|| within(Ring::Zero, supervisor, end, SUPERVISOR_WINDOW))
     }
-}
-
-/// The control state in which the guest boots.
-fn own_state(profile: Profile) -> ControlState {
-    let mut state = ControlState::long_mode(OWN_TABLES);
-    state.efer.set(Efer::NXE, profile.features.contains(Features::NX));
-    state
-}
-
-/// Maps the guest's own memory twice, as user and as supervisor pages, then walks the tables from
-/// the host's side to see that they say so.
-fn build_own_tables(
-    memory: &GuestMemory,
-    state: ControlState,
-    profile: Profile,
-) -> Result<(), MachineError> {
-    let mut tables = memory.clone();
-    memory.write(OWN_TABLES, &[0; 0x1000]);
-    let frames = FrameRange::new(PhysAddr::new(OWN_TABLES + 0x1000), OWN_TABLE_FRAMES - 1);
-    let mut mapper = Mapper::<FourLevel, _, _>::new(state, profile, &mut tables, frames);
-    let windows = [(0, EntryBits::US), (SUPERVISOR_WINDOW, EntryBits::empty())];
-    let pages = || (IMAGE_BASE..LOW_MEMORY_END).step_by(0x1000);
-    let failed = |error: &dyn std::fmt::Display| MachineError::Host {
-        doing: "building the guest's own page tables",
-        source: std::io::Error::other(error.to_string()),
-    };
-    for (offset, flags) in windows {
-        for page in pages() {
-            let (address, frame) = (VirtAddr::new(page + offset), PhysAddr::new(page));
-            mapper
-                .map(address, frame, PageSize::Size4KiB, flags | EntryBits::RW)
-                .map_err(|error| failed(&error))?;
-        }
-    }
-    let mmu = Mmu::<FourLevel>::new(state, profile);
-    for ((offset, _), ring) in windows.into_iter().zip([Ring::Three, Ring::Zero]) {
-        for page in pages() {
-            let access = Access::write(VirtAddr::new(page + offset), 8, ring);
-            let walked = mmu.walk(memory, access.address, &access, &mut ());
-            if !walked.is_ok_and(|translation| translation.address.get() == page) {
-                return Err(failed(&format_args!("{page:#x} is not mapped as it should be")));
-            }
-        }
-    }
-    Ok(())
 }

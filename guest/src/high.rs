@@ -1,0 +1,102 @@
+//! The data memory as it appears a second time at high physical addresses, so that the address bits
+//! above 4 GiB take part: the same frames, with the two halves of the region swapped. A walker that
+//! drops a high bit lands in another lane's area, not in the same frame.
+
+use crate::layout::{DATA_BASE, DATA_SIZE};
+
+const HALF: u64 = DATA_SIZE / 2;
+
+/// Address bits from 30 up, in two patterns that are each other's opposite.
+const PATTERNS: [u64; 2] = [0x000a_aaaa_8000_0000, 0x0005_5555_4000_0000];
+
+/// The places for a MAXPHYADDR: every address bit from 32 up takes both values over the places, and
+/// so does every bit below 40, which is as far as PSE-36 reaches. None where there is no room.
+///
+/// ```
+/// let places: Vec<u64> = guest::high::places(36).collect();
+/// assert_eq!(places, [0xa_8000_0000, 0x5_4000_0000]);
+/// assert_eq!(guest::high::places(48).count(), 4);
+/// assert_eq!(guest::high::places(32).count(), 0);
+/// ```
+pub fn places(physical_address_bits: u8) -> impl Iterator<Item = u64> {
+    let bits = physical_address_bits;
+    let narrow = (bits >= 36).then_some((bits.min(40), 0));
+    // Elsewhere than the narrow ones, whatever the bits above 40 are.
+    let wide = (bits > 40).then_some((bits, DATA_SIZE));
+    let widths = narrow.into_iter().chain(wide);
+    widths.flat_map(|(bits, shift)| PATTERNS.map(|all| (all ^ shift) & ((1 << bits) - 1)))
+}
+
+/// Where a data address appears at a place.
+pub const fn appears_at(place: u64, data: u64) -> u64 {
+    place + (data - DATA_BASE + HALF) % DATA_SIZE
+}
+
+/// The parts of a place, each contiguous: where it appears, and the data address behind it.
+pub const fn parts(place: u64) -> [(u64, u64); 2] {
+    [(place, DATA_BASE + HALF), (place + HALF, DATA_BASE)]
+}
+
+/// Bytes of a part.
+pub const PART_SIZE: u64 = HALF;
+
+/// The data address that a physical address leads to, itself or at a place; `None` where there is
+/// no data memory.
+///
+/// ```
+/// use guest::high::data_behind;
+/// assert_eq!(data_behind(0x4000_1234, 40), Some(0x4000_1234));
+/// assert_eq!(data_behind(0xaa_a000_1234, 40), Some(0x4000_1234));
+/// assert_eq!(data_behind(0xaa_a000_1234, 36), None);
+/// ```
+pub fn data_behind(address: u64, physical_address_bits: u8) -> Option<u64> {
+    let within = |start: u64| address.checked_sub(start).filter(|offset| *offset < DATA_SIZE);
+    if within(DATA_BASE).is_some() {
+        return Some(address);
+    }
+    let offset = places(physical_address_bits).find_map(within)?;
+    Some(DATA_BASE + (offset + HALF) % DATA_SIZE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_disjoint_and_lie_in_reach() {
+        for bits in 32..=52 {
+            let all: std::vec::Vec<u64> = places(bits).collect();
+            for (i, place) in all.iter().enumerate() {
+                assert!(place.is_multiple_of(DATA_SIZE) && place + DATA_SIZE <= 1 << bits);
+                assert!(*place >= 1 << 32, "{bits}: {place:#x}");
+                assert!(!all[..i].contains(place), "{bits}: {place:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_high_bit_takes_both_values() {
+        for bits in [36_u8, 40, 48, 52] {
+            let (and, or) =
+                places(bits).fold((!0, 0), |(and, or), place| (and & place, or | place));
+            assert_eq!(and >> 32, 0, "{bits}");
+            assert_eq!(or >> 32, (1 << (bits - 32)) - 1, "{bits}");
+        }
+    }
+
+    #[test]
+    fn what_appears_is_what_lies_behind() {
+        for bits in [36, 40, 48] {
+            for place in places(bits) {
+                for data in [DATA_BASE, DATA_BASE + HALF - 1, DATA_BASE + HALF, 0x7fff_ffff] {
+                    let high = appears_at(place, data);
+                    assert_eq!(data_behind(high, bits), Some(data));
+                    assert_ne!(high & 0xffff_ffff, data, "dropping high bits must show");
+                }
+                let [(first, behind_first), (second, behind_second)] = parts(place);
+                assert_eq!(data_behind(first, bits), Some(behind_first));
+                assert_eq!(data_behind(second, bits), Some(behind_second));
+            }
+        }
+    }
+}

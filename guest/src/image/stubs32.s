@@ -1,0 +1,99 @@
+# The stubs again as 32-bit code, in the order of Stub::index (stub.rs). A record's fields have eight
+# bytes, of which `ret` and `pop` take four. SS is flat like DS: a prefix makes it the segment.
+#
+# ebp: where fetched code returns to.
+
+.macro stub_start_32
+    table_entry
+    add esp, 4
+    pop esi
+    add esp, 4
+    pop ebx
+    add esp, 4
+.endm
+
+.macro load_32 segment, value, other
+    stub_start_32
+    mov \value, \segment:[esi]
+    mov [esp - 8], ebx                  # Record.value
+    ret
+.endm
+
+.macro store_32 segment, value, other
+    stub_start_32
+    mov \segment:[esi], \value
+    ret
+.endm
+
+.macro exchange_32 segment, value, other
+    stub_start_32
+    xadd \segment:[esi], \value
+    mov [esp - 8], ebx
+    ret
+.endm
+
+.macro locked_exchange_32 segment, value, other
+    stub_start_32
+    lock xadd \segment:[esi], \value
+    mov [esp - 8], ebx
+    ret
+.endm
+
+.macro failing_compare_32 segment, value, other
+    stub_start_32
+    mov eax, ebx
+    lock cmpxchg \segment:[esi], \other
+    mov [esp - 8], eax
+    ret
+.endm
+
+.macro three_sizes form, segment
+    \form \segment, bl, dl
+    \form \segment, bx, dx
+    \form \segment, ebx, edx
+.endm
+
+.code32
+.irp form, load_32, store_32, exchange_32, locked_exchange_32, failing_compare_32
+    three_sizes \form, ds
+    three_sizes \form, ss
+.endr
+    stub_start_32
+    clflush ds:[esi]
+    ret
+    stub_start_32
+    clflush ss:[esi]
+    ret
+# In ring 0 the host has taken the base of the code segment off the address.
+    stub_start_32
+    xor eax, eax
+    xor ecx, ecx
+    jmp esi
+
+# SetFlags
+    table_entry
+    add esp, 4
+    popfd
+    add esp, 12
+    ret
+
+# UserEnd: the handler of #UD goes on with begin_supervisor_32.
+    table_entry
+.global enter_supervisor_32
+enter_supervisor_32:
+    ud2
+
+# SupervisorEnd
+    table_entry
+    jmp end_supervisor_32
+
+# Fetched code has put its constants into ecx and eax, and has added 1 to ecx (contents.rs).
+.global fetch_done_32
+fetch_done_32:
+    dec ecx
+    mov [esp - 8], ecx
+    mov [esp - 4], eax
+.global next_32
+next_32:
+    ret
+.code64

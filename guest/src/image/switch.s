@@ -1,0 +1,207 @@
+# Out of 4-level paging and back. CR4.LA57 cannot change in long mode (MODE-2), and 32-bit and PAE
+# paging are not long mode: either way leads through 32-bit code without paging, which runs where it
+# lies in physical memory ("flat"). Registers on the way: ebx, the header's user address.
+
+.equ CR0_PG, 0x80000000
+.equ ALL_BUT_PG, 0x7fffffff
+.equ EFER_LME, 1 << 8
+.equ EFER_LMA, 1 << 10
+.equ OWN_CR0, 0x80010011                # PG WP ET PE
+.equ OWN_CR4, 0x620                     # OSXMMEXCPT OSFXSR PAE
+.equ CR4_LA57, 1 << 12
+# What may be set while ring 0 runs in user pages or paging changes: PSE PAE OSFXSR OSXMMEXCPT LA57.
+.equ SAFE_CR4, 0x1630
+
+# Clears the busy bit of a task state and loads it; LTR refuses a busy one.
+.macro load_task_state selector, segment
+    and byte ptr \segment:[{GDT} + \selector + 5], 0xfd
+    mov ax, \selector
+    ltr ax
+.endm
+
+.macro flat_data
+    mov ax, {SUPERVISOR_DATA}
+    mov ds, ax
+    mov es, ax
+    mov ss, ax
+.endm
+
+# The guest's own data, through the segment that follows the code segment in use.
+.macro own_data
+    mov eax, cs
+    add eax, 8
+    mov gs, ax
+.endm
+
+# In 32-bit code: goes on at a label, in another code segment.
+.macro far_jump selector, label
+    .byte 0xea
+    .long \label
+    .word \selector
+.endm
+
+# In 64-bit code: goes on at a label in flat 32-bit code. SMEP must be off: the label lies in a user
+# page.
+.macro to_flat_code label
+    flat_data
+    push {FLAT_CODE_32}
+    push offset \label
+    retfq
+.endm
+
+# From `begin` (boot.s): ring 0, rbx the header behind the window.
+.global leave_four_level
+leave_four_level:
+    mov eax, OWN_CR4
+    mov cr4, rax
+    sub rbx, {WINDOW}
+    to_flat_code enter_other_mode
+
+.code32
+enter_other_mode:
+    mov eax, cr0
+    and eax, ALL_BUT_PG
+    mov cr0, eax
+    mov esp, {FAULT_STACK} - {WINDOW}
+    lgdt [FLAT_GDT_POINTER]
+    lidt [FLAT_IDT_32_POINTER]
+    own_data
+    load_task_state {FLAT_TASK_STATE_32}, gs
+    mov eax, [ebx + {HEADER_EFER}]
+    and eax, ~EFER_LMA                  # the processor's to set
+    xor edx, edx
+    mov ecx, EFER
+    wrmsr
+    mov eax, [ebx + {HEADER_CR4}]
+    and eax, SAFE_CR4
+    mov cr4, eax
+    mov eax, [ebx + {HEADER_CR3}]
+    mov cr3, eax
+    mov eax, [ebx + {HEADER_CR0}]
+# PAE's PDPTEs are loaded here; the handler of #GP knows this place (PDPTE-2).
+.global load_paging
+load_paging:
+    mov cr0, eax
+    cmp dword ptr [ebx + {HEADER_SWITCH}], {FIVE_LEVEL}
+    je enter_five_level
+    test eax, CR0_PG
+    jz lists_32
+    lgdt [GDT_POINTER]
+    lidt [WINDOW_IDT_32_POINTER]
+    far_jump {WINDOW_CODE_32}, behind_window
+behind_window:
+    own_data
+    mov esp, {FAULT_STACK}
+    load_task_state {WINDOW_TASK_STATE_32}, gs
+
+# In ring 0, 32-bit code, behind the window if there is paging: run the ring-3 list.
+lists_32:
+    mov eax, gs:[ebx + {HEADER_CR4}]
+    mov cr4, eax
+    cmp dword ptr gs:[ebx + {HEADER_EDITS_PDPTES}], 0
+    je 3f
+    mov edi, cr3
+    and edi, ~31
+    xor ecx, ecx
+2:
+    mov eax, gs:[ebx + ecx * 4 + {HEADER_PDPTES}]
+    mov gs:[edi + ecx * 4], eax
+    inc ecx
+    cmp ecx, 8
+    jb 2b
+3:
+    mov ebp, offset fetch_done_32
+    mov eax, {USER_DATA}
+    mov ds, ax
+    mov es, ax
+    push eax
+    push dword ptr gs:[ebx + {HEADER_USER_RECORDS}]
+    push PLAIN_RFLAGS
+    push {USER_CODE_32}
+    mov eax, offset next_32
+    push eax
+    iretd
+
+# In ring 0 again, after the ring-3 list, on the frame of its last #UD: run the ring-0 list.
+.global begin_supervisor_32
+begin_supervisor_32:
+    own_data
+    mov ebx, gs:[saved_header]
+    mov esp, gs:[ebx + {HEADER_SUPERVISOR_RECORDS}]
+    mov ebp, offset fetch_done_32
+    ret
+
+# From the handler of #GP: CR0 was not loaded. On its frame: the error code.
+.global load_failed
+load_failed:
+    pop eax
+    mov [ebx + {HEADER_LOAD_FAULT}], eax
+    mov dword ptr [ebx + {HEADER_LOAD_FAULT} + 4], {FAULT_TAG} + 13
+    jmp back_to_four_level
+
+# After the ring-0 list.
+.global end_supervisor_32
+end_supervisor_32:
+    mov eax, cr4
+    and eax, SAFE_CR4
+    mov cr4, eax
+    far_jump {FLAT_CODE_32}, back_to_four_level
+
+back_to_four_level:
+    mov eax, cr0
+    and eax, ALL_BUT_PG
+    mov cr0, eax
+    mov eax, EFER_LME
+    xor edx, edx
+    mov ecx, EFER
+    wrmsr
+    mov eax, OWN_CR4
+    mov cr4, eax
+    mov eax, {OWN_TABLES}
+    mov cr3, eax
+    mov eax, OWN_CR0
+    mov cr0, eax
+    far_jump {SUPERVISOR_CODE}, in_four_level
+
+.code64
+in_four_level:
+    lea rax, [rip + 2f + {WINDOW}]
+    jmp rax
+2:
+    mov esp, {FAULT_STACK}
+    call own_tables_64
+    jmp to_user
+
+# With 5-level paging on, still in compatibility mode in a user page.
+.code32
+enter_five_level:
+    far_jump {SUPERVISOR_CODE}, in_five_level
+
+.code64
+in_five_level:
+    lea rax, [rip + 2f + {WINDOW}]
+    jmp rax
+2:
+    mov esp, {FAULT_STACK}
+    mov ebx, ebx                        # the upper half is undefined after 32-bit code
+    add rbx, {WINDOW}
+    call own_tables_64
+    mov rax, [rbx + {HEADER_CR4}]
+    mov cr4, rax
+    jmp load_key_rights
+
+# From `end_supervisor` (boot.s): ring 0, 5-level paging.
+.global leave_five_level
+leave_five_level:
+    mov eax, OWN_CR4 | CR4_LA57
+    mov cr4, rax
+    to_flat_code back_to_four_level
+
+# The descriptor tables and the task state of 64-bit code.
+own_tables_64:
+    lgdt [rip + GDT_POINTER]
+    lidt [rip + IDT_POINTER]
+    and byte ptr [{GDT} + {WINDOW} + {TASK_STATE} + 5], 0xfd
+    mov ax, {TASK_STATE}
+    ltr ax
+    ret
