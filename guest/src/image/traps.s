@@ -20,6 +20,8 @@
         jne 2f
         jmp r8
     2:
+        lea r15, [rip + next]           # next_keyed would meet the same missing WRPKRU for ever
+        sub r15, r14
         push 0                          # #UD has no error code
         record_fault \vector
     .elseif \vector >= 12 && \vector <= 14
