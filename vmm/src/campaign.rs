@@ -221,6 +221,7 @@ impl Desk {
                 return Err(encoded.blame(MachineError::guest(what, Some(position))));
             };
             encoded.leave_out(case, why, &self.image);
+            self.frames.restore(encoded.batch.arena, &self.memory);
             while line.early.len() < behind {
                 let answer = line.answers.recv().expect("every command is answered");
                 line.early.push_back(answer);
@@ -244,6 +245,7 @@ impl Desk {
         let command = encoded.write(&self.memory);
         let log = machine.run(command).map_err(|error| encoded.blame(error))?;
         if let Some((_, why)) = log.gave_up {
+            self.frames.restore(arena, &self.memory);
             return Ok(Run::Unsupported(why));
         }
         Ok(self.read_back(&encoded, &log)?.swap_remove(0))

@@ -17,11 +17,8 @@
     .balign 64
     .if \vector == 6
         cmp qword ptr [rsp], offset enter_supervisor
-        jne 2f
+        jne invalid_opcode
         jmp r8
-    2:
-        push 0                          # #UD has no error code
-        record_fault \vector
     .elseif \vector >= 12 && \vector <= 14
         record_fault \vector
     .else
@@ -40,3 +37,15 @@
     vector_handler \vector
 .endr
 .text
+
+# An instruction of a stub that this processor lacks, or whatever a case fetched.
+invalid_opcode:
+    mov rdi, [rsp]
+    sub rdi, r15
+    cmp rdi, 16
+    jae 2f
+    lea r15, [rip + next]               # next_keyed's own WRPKRU is missing: it would be for ever
+    sub r15, r14
+2:
+    push 0                              # #UD has no error code
+    record_fault 6

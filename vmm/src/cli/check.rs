@@ -4,7 +4,7 @@ use super::{Failure, MachineKind, open, print};
 use crate::campaign::{self, Limit, Plan};
 use crate::finding::known::{self, Known};
 use crate::generate::RandomBatches;
-use crate::machine::{Machine, ModeOffer};
+use crate::machine::{Identity, Machine, ModeOffer};
 use crate::report::{self, RunFacts};
 use crate::tally::Tally;
 use crate::walker::Choice;
@@ -81,7 +81,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     };
     let seed = arguments.seed.unwrap_or_else(rand::random);
     let mut machine = open(arguments.machine, arguments.guest_image.as_deref())?;
-    let (known, forgives) = known_findings(arguments, machine.identity().flavour)?;
+    let (known, forgives) = known_findings(arguments, machine.identity())?;
     let modes = modes(arguments, &machine)?;
     if !arguments.json {
         let why = match arguments.machine {
@@ -119,7 +119,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 
 /// The known findings, and whether they are forgiven. With `none`, and for walkers that are wrong
 /// on purpose, they only lend their names.
-fn known_findings(arguments: &Arguments, flavour: &str) -> Result<(Vec<Known>, bool), Failure> {
+fn known_findings(
+    arguments: &Arguments,
+    machine: &Identity,
+) -> Result<(Vec<Known>, bool), Failure> {
     let input = |error: known::KnownError| Failure::Input(error.to_string());
     match &arguments.known {
         Some(path) if path.as_os_str() != "none" => {
@@ -127,7 +130,7 @@ fn known_findings(arguments: &Arguments, flavour: &str) -> Result<(Vec<Known>, b
         }
         asked => {
             let forgives = asked.is_none() && arguments.walker.is_reference();
-            Ok((known::shipped(flavour).map_err(input)?, forgives))
+            Ok((known::shipped(machine.flavour, &machine.beneath).map_err(input)?, forgives))
         }
     }
 }

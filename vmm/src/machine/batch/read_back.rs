@@ -37,6 +37,11 @@ impl Default for DataFrames {
 }
 
 impl DataFrames {
+    /// Undoes what a batch did that is to be run again.
+    pub fn restore(&mut self, arena: Arena, memory: &GuestMemory) {
+        let _ = self.take_changes(arena, memory);
+    }
+
     /// Every changed byte with its lane; the frames are as before afterwards.
     fn take_changes(&mut self, arena: Arena, memory: &GuestMemory) -> Vec<(usize, u64, u8)> {
         let mut changes = Vec::new();

@@ -18,6 +18,10 @@ use std::time::{Duration, Instant};
 
 /// How long a guest may take from one doorbell to the next. A full batch takes some 20 ms.
 const DEADLINE: Duration = Duration::from_secs(4);
+/// What a guest does that misses the deadline.
+pub(super) const HANGS: &str = "did not come back: it hangs or loops";
+/// So many interruptions in one access, and it never ends. The longest takes microseconds.
+const MOST_INTERRUPTIONS: u32 = 10;
 /// More accesses outside memory in one batch than any batch of ours has.
 const MOST_OUTSIDE: usize = 100_000;
 
@@ -133,12 +137,17 @@ impl Vm {
             .map_err(|source| MachineError::Host { doing: "starting the watchdog", source })?;
         let deadline = Instant::now() + DEADLINE;
         let mut log = RunLog::default();
+        let (mut at, mut interruptions) = (None, 0);
         loop {
             let exit = match self.vcpu.run() {
                 Ok(exit) => exit,
                 Err(error) if error.errno() == libc::EINTR || error.errno() == libc::EAGAIN => {
-                    if Instant::now() > deadline {
-                        return Err(self.failed(arena, "did not come back: it hangs or loops"));
+                    let position = self.position(arena);
+                    interruptions =
+                        if position.is_some() && position == at { interruptions + 1 } else { 0 };
+                    at = position;
+                    if Instant::now() > deadline || interruptions > MOST_INTERRUPTIONS {
+                        return Err(self.failed(arena, HANGS));
                     }
                     continue;
                 }
