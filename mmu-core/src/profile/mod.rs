@@ -150,4 +150,11 @@ impl Profile {
         };
         Pin::known_or(self.pins.smep_alone_reports_fetch, by_manual)
     }
+
+    /// TLB-2: may a fault be the verdict of cached entries that memory does not confirm? Yes by the
+    /// SDM ("Optional Invalidation" calls it spurious); no by the APM ("Use of Cached Entries When
+    /// Reporting a Page Fault Exception").
+    pub(crate) const fn faults_may_be_stale(self) -> bool {
+        !matches!(self.vendor, Vendor::Amd)
+    }
 }
