@@ -128,6 +128,8 @@ struct PinsText {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pdptes_are_walked: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    absent_pdptes_are_checked: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     smep_alone_reports_fetch: Option<bool>,
 }
 
@@ -249,6 +251,7 @@ impl From<&Case> for CaseText {
                 pins: PinsText {
                     global_in_pml4e_is_reserved: case.profile.pins.global_in_pml4e_is_reserved,
                     pdptes_are_walked: case.profile.pins.pdptes_are_walked,
+                    absent_pdptes_are_checked: case.profile.pins.absent_pdptes_are_checked,
                     smep_alone_reports_fetch: case.profile.pins.smep_alone_reports_fetch,
                 },
             }),
@@ -367,6 +370,7 @@ impl ProfileText {
         let pins = Pins {
             global_in_pml4e_is_reserved: self.pins.global_in_pml4e_is_reserved,
             pdptes_are_walked: self.pins.pdptes_are_walked,
+            absent_pdptes_are_checked: self.pins.absent_pdptes_are_checked,
             smep_alone_reports_fetch: self.pins.smep_alone_reports_fetch,
         };
         Ok(Profile { vendor, physical_address_bits: bits, features, pins })
