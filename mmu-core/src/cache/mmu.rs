@@ -164,7 +164,7 @@ impl<F: Format, R: Rules, const SETS: usize, const WAYS: usize, const STRUCTURES
             let (rights, leaf) = (entry.rights, entry.leaf);
             return Ok(Ok(Translation { address: entry.physical_address(address), rights, leaf }));
         }
-        let forgotten = Invalidation::Fault { address, pcid: self.pcid };
+        let forgotten = Invalidation::Path { address, pcid: self.pcid };
         if denial.is_empty() {
             // D has to be set in memory, where the entry may be another by now.
             self.tlb.invalidate(forgotten);
@@ -186,7 +186,7 @@ impl<F: Format, R: Rules, const SETS: usize, const WAYS: usize, const STRUCTURES
         if let Some(start) = self.structures.start::<F>(address, self.pcid) {
             match self.walk_from(start, memory, address, access) {
                 Ok(Err(_)) | Err(NoOutcome::Outside(_)) => {
-                    self.fault_drops(Invalidation::Fault { address, pcid: self.pcid });
+                    self.fault_drops(Invalidation::Path { address, pcid: self.pcid });
                 }
                 done => return done,
             }
@@ -313,9 +313,12 @@ impl<F: Format, R: Rules, const SETS: usize, const WAYS: usize, const STRUCTURES
         }
     }
 
-    /// INVLPG.
+    /// INVLPG; with AMD's EFER.TCE it drops as little as it may.
     pub fn invlpg(&mut self, address: VirtAddr) {
-        let invalidation = Invalidation::invlpg::<F>(&self.mmu.regime().state, address);
+        let [invalidation, ..] = Invalidation::invlpg::<F>(&self.mmu.regime().state, address)[..]
+        else {
+            return;
+        };
         if invalidation == Invalidation::Nothing {
             self.decided.insert(Rule::Canon3);
         }

@@ -12,11 +12,11 @@
 //! access is formed anew every time, from these facts and the registers of that moment.
 //!
 //! The caches drop exactly what the manuals require and keep the rest as long as there is room, so
-//! that software which forgets an invalidation notices. There are three exceptions, each on the safe
+//! that software which forgets an invalidation notices. There are two exceptions, both on the safe
 //! side, where a processor is "always free to invalidate additional entries": a fault is always
 //! the verdict of the tables as they are (no spurious fault after rights were relaxed, which TLB-2
-//! allows but does not ask for), AMD's EFER.TCE does not narrow INVLPG (TLB-4), and
-//! [`invalidated_by`] takes a few changes that only one manual lists, or none.
+//! allows but does not ask for), and [`invalidated_by`] takes a few changes that only one manual
+//! lists, or none.
 //!
 //! ```
 //! use mmu_core::cache::CachedMmu;
