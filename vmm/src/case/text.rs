@@ -3,11 +3,13 @@
 
 use super::{Case, TableEntry};
 use guest::stub::Form;
+use mmu_core::profile::GENERATIONS;
 use mmu_core::{
     Access, AccessKind, ControlState, Cr0, Cr4, Efer, Features, PagingMode, Pins, Profile, Ring,
     Segment, Vendor, VirtAddr,
 };
-use serde::de::Error as _;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
@@ -109,9 +111,41 @@ struct AccessText {
     value: Hex,
 }
 
+/// A processor: the name of a generation, or everything about it.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ProfileText {
+    Named(String),
+    Full(FullProfile),
+}
+
+/// By hand, since a derived one would not say what is wrong with which field.
+impl<'de> Deserialize<'de> for ProfileText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = ProfileText;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a processor generation, or an object")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<ProfileText, E> {
+                Ok(ProfileText::Named(name.into()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ProfileText, A::Error> {
+                let fields = MapAccessDeserializer::new(map);
+                FullProfile::deserialize(fields).map(ProfileText::Full)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ProfileText {
+struct FullProfile {
     vendor: String,
     max_physical_address: u8,
     features: Vec<String>,
@@ -244,7 +278,7 @@ impl From<&Case> for CaseText {
                 instruction: Some(name_of(case.form, &instructions).into()),
                 value: Hex(case.value),
             },
-            profile: Some(ProfileText {
+            profile: Some(ProfileText::Full(FullProfile {
                 vendor: name_of(case.profile.vendor, &VENDORS).into(),
                 max_physical_address: case.profile.physical_address_bits,
                 features: features.map(|(name, _)| name.to_lowercase()).collect(),
@@ -254,7 +288,7 @@ impl From<&Case> for CaseText {
                     absent_pdptes_are_checked: case.profile.pins.absent_pdptes_are_checked,
                     smep_alone_reports_fetch: case.profile.pins.smep_alone_reports_fetch,
                 },
-            }),
+            })),
         }
     }
 }
@@ -353,6 +387,18 @@ impl AccessText {
 }
 
 impl ProfileText {
+    fn read(self) -> Result<Profile, CaseError> {
+        match self {
+            Self::Full(profile) => profile.read(),
+            Self::Named(name) => {
+                let known = GENERATIONS.iter().map(|known| (known.name, known.profile));
+                named("profile", &name, &known.collect::<Vec<_>>())
+            }
+        }
+    }
+}
+
+impl FullProfile {
     fn read(self) -> Result<Profile, CaseError> {
         let bits = self.max_physical_address;
         if !(32..=52).contains(&bits) {
