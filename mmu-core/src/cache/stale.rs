@@ -292,7 +292,8 @@ impl<F: Format, R: Rules> Mmu<F, R> {
     /// everywhere.
     ///
     /// Their number is bounded by the edits: a walk of L levels over E of them has at most
-    /// (E + L)! / (E! L!) mixtures. The registers are those of the MMU.
+    /// (E + L)! / (E! L!) mixtures, and an access to two pages the product. The registers are those
+    /// of the MMU; after a fault and INVLPG the history must be told ([`History::forget`]).
     pub fn predict_stale<M: TableMemory, const N: usize>(
         &self,
         history: &History<M, N>,
