@@ -80,6 +80,23 @@ fn a_mutant_walks_wrongly_and_says_so() {
 }
 
 #[test]
+fn a_profile_may_be_named_in_the_case_and_on_the_command_line() {
+    // G in a PML4E: ignored by the SDM, must be zero by the APM (CODE-7).
+    let case = |profile| with([("/entries/0/value", json!("0x441107")), ("/profile", profile)]);
+    let (intel, amd) = (case(json!("skylake")), case(json!("zen-3")));
+    let (completed, denied) = ("completed: 8 bytes", "#PF(P|U|RSVD)");
+    assert!(explain(&intel).contains(completed), "{}", explain(&intel));
+    assert!(explain(&amd).contains(denied), "{}", explain(&amd));
+    let named = |name, case: &Value| {
+        run(&["explain", "--profile", name, &case.to_string()]).expect_code(0).stdout
+    };
+    assert_eq!(named("zen-3", &intel), explain(&amd));
+    assert_eq!(named("skylake", &amd), explain(&intel));
+    let unknown = run(&["explain", "--profile", "z80", &amd.to_string()]).expect_code(2);
+    assert!(unknown.stderr.contains("zen-3"), "{}", unknown.stderr);
+}
+
+#[test]
 fn a_case_may_come_from_a_file_alone_or_among_others() {
     let sandbox = Sandbox::new();
     let (first, second) = (plain(), with([("/access/ring", json!(0))]));

@@ -128,10 +128,15 @@ rules! {
     Canon4 = "CANON-4",
     /// Nothing is cached from an entry with P=0 or a reserved bit, or before its A is set.
     Tlb1 = "TLB-1",
+    /// After an edit without invalidation the old and the new translation are allowed, and mixtures of
+    /// old upper with new lower entries (choice).
+    Tlb2 = "TLB-2",
     /// A page fault drops what is cached for its address.
     Tlb3 = "TLB-3",
     /// Instructions and register changes that invalidate drop what the manuals say, and no more.
     Tlb4 = "TLB-4",
+    /// To change the page size of a live mapping without invalidation is unsafe on some processors.
+    Tlb5 = "TLB-5",
     /// A table where there is no memory is the machine's own work (choice).
     Out1 = "OUT-1",
 }

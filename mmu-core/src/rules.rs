@@ -224,7 +224,8 @@ pub trait Rules: Copy {
     /// Keys").
     fn key_denied(&self, rights: Rights, leaf: u64, access: &Access, regime: &Regime) -> bool {
         let state = &regime.state;
-        let (enabled, register) = if rights.contains(Rights::USER) {
+        let user_page = rights.contains(Rights::USER);
+        let (enabled, register) = if user_page {
             (state.cr4.contains(Cr4::PKE), state.pkru)
         } else {
             (state.cr4.contains(Cr4::PKS), state.pkrs)
@@ -235,8 +236,10 @@ pub trait Rules: Copy {
         let key_rights = register >> (2 * EntryBits::key_of(leaf));
         let access_disabled = key_rights & 1 != 0;
         let write_disabled = key_rights & 2 != 0;
-        // WD spares the supervisor while CR0.WP=0.
-        let obeys_write_disable = access.is_user() || state.cr0.contains(Cr0::WP);
+        // WD of PKRU spares the supervisor while CR0.WP=0, and WD of PKRS spares every access then:
+        // "If CR0.WP = 0, IA32_PKRS.WDi does not affect write accesses to supervisor-mode
+        // addresses". A user's is denied anyway; it shows in PK (CODE-11).
+        let obeys_write_disable = state.cr0.contains(Cr0::WP) || (user_page && access.is_user());
         access_disabled || (write_disabled && self.is_write(access) && obeys_write_disable)
     }
 

@@ -63,6 +63,8 @@ bitflags! {
         const LMA = 1 << 10;
         /// XD bits mean something (CODE-3).
         const NXE = 1 << 11;
+        /// AMD's translation cache extension: INVLPG may spare upper entries (TLB-4).
+        const TCE = 1 << 15;
         /// AMD's upper-address ignore (CANON-4).
         const UAIE = 1 << 20;
         const _ = !0;

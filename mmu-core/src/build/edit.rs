@@ -67,7 +67,7 @@ impl<F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'_, F, M, A> {
     /// the new flags have them.
     ///
     /// # Errors
-    /// When no page of this size is mapped there; see [`MapError`].
+    /// When no page of this size is mapped there, or the flags do not fit; see [`MapError`].
     pub fn protect(
         &mut self,
         page: VirtAddr,
@@ -75,6 +75,7 @@ impl<F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'_, F, M, A> {
         flags: EntryBits,
     ) -> Result<Flush, MapError> {
         let Found { level, at, entry } = self.find_page(page, size)?;
+        Self::check_flags(level, size, flags)?;
         let frame = F::address(level, EntryKind::Leaf, entry);
         self.write_leaf(level, at, frame, flags)?;
         Ok(Flush(page))

@@ -4,6 +4,7 @@ use super::{FrameRange, MapError, MappedPages, Mapper, Mapping};
 use crate::format::{Bits32, EntryBits, FourLevel, Pae};
 use crate::memory::{Bytes, TableMemoryMut};
 use crate::{ControlState, Cr4, Efer, PageSize, PhysAddr, Profile, VirtAddr};
+use std::string::ToString;
 use std::vec::Vec;
 
 type Ram = Bytes<Vec<u8>>;
@@ -51,6 +52,34 @@ fn remap_keeps_the_flags_and_gives_the_old_frame_back() {
     let mapping = mapper.translate(page).unwrap();
     assert_eq!(mapping.frame.get(), 0x60_0000);
     assert_eq!(mapping.flags, flags | EntryBits::P | EntryBits::PS);
+}
+
+#[test]
+fn large_pat_in_a_4_kib_page_moved_the_frame_by_4_kib() {
+    let mut memory = ram();
+    let mut mapper = four_level(&mut memory);
+    let (page, size) = (VirtAddr::new(0x4000_5000), PageSize::Size4KiB);
+    let refused = MapError::FlagsInAddress(FLAGS | EntryBits::LARGE_PAT, size);
+    // Where bit 12 of the address is 0, and where it is 1 and hides the mistake.
+    for frame in [0x9_2000, 0x9_3000].map(PhysAddr::new) {
+        let result = mapper.map(page, frame, size, FLAGS | EntryBits::LARGE_PAT);
+        assert_eq!(result, Err(refused));
+    }
+    mapper.map(page, PhysAddr::new(0x9_2000), size, FLAGS).unwrap();
+    let protected = mapper.protect(page, size, FLAGS | EntryBits::LARGE_PAT);
+    assert_eq!(protected, Err(refused));
+    assert_eq!(mapper.translate(page).unwrap().frame.get(), 0x9_2000);
+    assert_eq!(refused.to_string(), "the flags 0x1002 are address bits of a page of 0x1000 bytes");
+    // In such a page PAT is bit 7, where a large page has PS.
+    mapper.protect(page, size, FLAGS | EntryBits::PS).map(|_| ()).unwrap();
+    assert_eq!(mapper.translate(page).unwrap().flags, FLAGS | EntryBits::P | EntryBits::PS);
+    assert_eq!(mapper.translate(page).unwrap().frame.get(), 0x9_2000);
+    let mut state = ControlState::long_mode(0x1000);
+    (state.cr4, state.efer) = (Cr4::PSE, Efer::empty());
+    let mut memory = ram();
+    let mut mapper = Mapper::<Bits32, _, _>::new(state, Profile::default(), &mut memory, frames());
+    let result = mapper.map(page, PhysAddr::new(0), size, FLAGS | EntryBits::LARGE_PAT);
+    assert_eq!(result, Err(refused));
 }
 
 #[test]

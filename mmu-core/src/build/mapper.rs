@@ -25,6 +25,9 @@ pub enum MapError {
     NoSuchPageSize(PageSize),
     /// The physical address is above MAXPHYADDR, or above what an entry of this level can hold.
     AboveMaxPhysical(PhysAddr),
+    /// These flags would change the address of a page of this size: [`EntryBits::LARGE_PAT`] is an
+    /// address bit of a 4 KiB page, whose PAT bit is [`EntryBits::PS`] (MODE-11).
+    FlagsInAddress(EntryBits, PageSize),
     /// Something is mapped there already, possibly by a page of another size.
     Overlap(VirtAddr),
     /// Nothing is mapped there.
@@ -46,6 +49,10 @@ impl fmt::Display for MapError {
             }
             Self::AboveMaxPhysical(address) => {
                 write!(f, "{address} is above the physical addresses that an entry can hold")
+            }
+            Self::FlagsInAddress(flags, size) => {
+                let (flags, size) = (flags.bits(), size.bytes());
+                write!(f, "the flags {flags:#x} are address bits of a page of {size:#x} bytes")
             }
             Self::Overlap(address) => write!(f, "{address} is mapped already"),
             Self::NotMapped(address) => write!(f, "{address} is not mapped"),
@@ -127,6 +134,7 @@ impl<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'m, F, M, A> {
             return Err(MapError::Misaligned(frame.get(), size));
         }
         self.check_fits(leaf_level, EntryKind::Leaf, frame)?;
+        Self::check_flags(leaf_level, size, flags)?;
         let mut table = self.root;
         for level in F::LEVELS {
             let at = table + page.index(level.shift, level.index_bits) * u64::from(F::ENTRY_BYTES);
@@ -212,6 +220,18 @@ impl<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'m, F, M, A> {
             && F::address(level, kind, stored) == address
             && reserved.all(|(bits, _)| stored & bits == 0);
         if fits { Ok(()) } else { Err(MapError::AboveMaxPhysical(address)) }
+    }
+
+    /// Flags must leave the address alone.
+    pub(super) fn check_flags(
+        level: &Level,
+        size: PageSize,
+        flags: EntryBits,
+    ) -> Result<(), MapError> {
+        let nowhere = PhysAddr::new(0);
+        let entry = F::entry(level, EntryKind::Leaf, nowhere, flags);
+        let fits = F::address(level, EntryKind::Leaf, entry) == nowhere;
+        if fits { Ok(()) } else { Err(MapError::FlagsInAddress(flags, size)) }
     }
 
     /// Adds an empty table and the entry at `at` that points to it.

@@ -7,6 +7,7 @@ use crate::control::CR3_NO_FLUSH;
 use crate::fault::{Fault, Vector};
 use crate::format::Format;
 use crate::state::{ControlState, Cr0, Cr4, Efer};
+use arrayvec::ArrayVec;
 
 /// A part of the caches that is to be dropped. Addresses are those that a walk translates: canonical
 /// in long mode, cut to 32 bits elsewhere.
@@ -14,10 +15,10 @@ use crate::state::{ControlState, Cr0, Cr4, Efer};
 pub enum Invalidation {
     /// Nothing at all.
     Nothing,
-    /// What a page fault at an address drops: its translation, and the entries above that lead there
-    /// (TLB-3).
-    Fault {
-        /// The address that faulted.
+    /// What a page fault at an address drops (TLB-3), and at least what INVLPG drops with AMD's
+    /// EFER.TCE: its translation, global ones too, and the entries above that lead there.
+    Path {
+        /// The address that faulted, or the operand.
         address: VirtAddr,
         /// The current PCID.
         pcid: u16,
@@ -55,21 +56,38 @@ pub enum Invalidation {
 }
 
 impl Invalidation {
-    /// What INVLPG of an address drops. AMD's EFER.TCE may spare paging-structure entries that lead
-    /// elsewhere (APM "Translation Cache Extension"): a choice that is not taken here.
+    /// What INVLPG of an address drops, the least first. There are two members only with AMD's
+    /// EFER.TCE: it spares paging-structure entries that lead elsewhere, which a processor may drop
+    /// nevertheless (TLB-4; APM "Invalidation of Cached Upper-level Entries by INVLPG").
     ///
     /// CANON-3: a non-canonical address does nothing. It is not masked first: INVLPG is no access
     /// (SDM "Linear-Address Pre-Processing").
-    pub fn invlpg<F: Format>(state: &ControlState, address: VirtAddr) -> Self {
+    ///
+    /// ```
+    /// use mmu_core::cache::Invalidation;
+    /// use mmu_core::format::FourLevel;
+    /// use mmu_core::{ControlState, Efer, VirtAddr};
+    /// let mut state = ControlState::long_mode(0x1000);
+    /// let address = VirtAddr::new(0x5000);
+    /// let page = Invalidation::Page { address, pcid: 0 };
+    /// assert_eq!(Invalidation::invlpg::<FourLevel>(&state, address)[..], [page]);
+    /// state.efer |= Efer::TCE;
+    /// let path = Invalidation::Path { address, pcid: 0 };
+    /// assert_eq!(Invalidation::invlpg::<FourLevel>(&state, address)[..], [path, page]);
+    /// ```
+    pub fn invlpg<F: Format>(state: &ControlState, address: VirtAddr) -> ArrayVec<Self, 2> {
+        let mut members = ArrayVec::new();
         let pcid = pcid(state);
-        if !F::IS_LONG_MODE {
-            return Self::Page { address: address.truncated(F::ADDRESS_BITS), pcid };
+        let translated = if F::IS_LONG_MODE { address } else { address.truncated(F::ADDRESS_BITS) };
+        if F::IS_LONG_MODE && !address.is_canonical(F::ADDRESS_BITS) {
+            members.push(Self::Nothing);
+            return members;
         }
-        if address.is_canonical(F::ADDRESS_BITS) {
-            Self::Page { address, pcid }
-        } else {
-            Self::Nothing
+        if state.efer.contains(Efer::TCE) {
+            members.push(Self::Path { address: translated, pcid });
         }
+        members.push(Self::Page { address: translated, pcid });
+        members
     }
 
     /// What INVPCID of a type drops; the descriptor is given as its low and its high 64 bits (SDM
@@ -109,7 +127,7 @@ impl Invalidation {
     pub const fn drops(self, entry: &TlbEntry) -> bool {
         match self {
             Self::Nothing => false,
-            Self::Fault { address, pcid } | Self::Page { address, pcid } => {
+            Self::Path { address, pcid } | Self::Page { address, pcid } => {
                 entry.translates(address, pcid)
             }
             Self::Address { address, pcid } => entry.translates(address, pcid) && !entry.global,
@@ -124,7 +142,7 @@ impl Invalidation {
     pub const fn drops_structure(self, entry: &StructureEntry) -> bool {
         match self {
             Self::Nothing => false,
-            Self::Fault { address, pcid } | Self::Address { address, pcid } => {
+            Self::Path { address, pcid } | Self::Address { address, pcid } => {
                 entry.serves(address, pcid)
             }
             Self::Page { pcid, .. } | Self::Context { pcid } | Self::WholeContext { pcid } => {
@@ -137,7 +155,7 @@ impl Invalidation {
     /// The address, where translations of one address only are dropped.
     pub(super) const fn address(self) -> Option<VirtAddr> {
         match self {
-            Self::Fault { address, .. }
+            Self::Path { address, .. }
             | Self::Page { address, .. }
             | Self::Address { address, .. } => Some(address),
             _ => None,

@@ -52,9 +52,8 @@ impl From<OutsideMemory> for NoOutcome {
 /// paging-structure caches of `STRUCTURES` entries each.
 ///
 /// Unlike [`Mmu::predict`] it acts: it sets A and D in memory, and of the outcomes that the manuals
-/// leave open it takes the likeliest. What it answers is always what an uncached walk found at some
-/// moment since the last invalidation, or, through the paging-structure caches, a mixture of older
-/// upper with newer lower entries (TLB-2).
+/// leave open it takes the likeliest. What it answers is always among what [`Mmu::predict_stale`]
+/// allows for the edits since the last invalidation (TLB-2).
 ///
 /// A change of the paging mode drops everything, so the other mode starts with a new one.
 #[derive(Clone, Debug)]
@@ -128,13 +127,8 @@ impl<F: Format, R: Rules, const SETS: usize, const WAYS: usize, const STRUCTURES
         let Some(access) = self.mmu.canonical_access(access, &mut self.decided) else {
             return Ok(Outcome::Fault(self.mmu.rules().non_canonical_fault(access)));
         };
-        let first_len = access.bytes_in_first_page();
-        let next_page = access.address.wrapping_add(first_len.into());
-        let next_page =
-            if F::IS_LONG_MODE { next_page } else { next_page.truncated(F::ADDRESS_BITS) };
-        let pages = [(access.address, first_len), (next_page, access.size - first_len)];
         let mut spans = ArrayVec::new();
-        for (address, len) in pages.into_iter().take_while(|(_, len)| *len != 0) {
+        for (address, len) in Mmu::<F, R>::pages(&access) {
             match self.translate(memory, address, &access)? {
                 Ok(translation) => spans.push(Span { address: translation.address, len }),
                 Err(cause) => {
@@ -170,7 +164,7 @@ impl<F: Format, R: Rules, const SETS: usize, const WAYS: usize, const STRUCTURES
             let (rights, leaf) = (entry.rights, entry.leaf);
             return Ok(Ok(Translation { address: entry.physical_address(address), rights, leaf }));
         }
-        let forgotten = Invalidation::Fault { address, pcid: self.pcid };
+        let forgotten = Invalidation::Path { address, pcid: self.pcid };
         if denial.is_empty() {
             // D has to be set in memory, where the entry may be another by now.
             self.tlb.invalidate(forgotten);
@@ -192,7 +186,7 @@ impl<F: Format, R: Rules, const SETS: usize, const WAYS: usize, const STRUCTURES
         if let Some(start) = self.structures.start::<F>(address, self.pcid) {
             match self.walk_from(start, memory, address, access) {
                 Ok(Err(_)) | Err(NoOutcome::Outside(_)) => {
-                    self.fault_drops(Invalidation::Fault { address, pcid: self.pcid });
+                    self.fault_drops(Invalidation::Path { address, pcid: self.pcid });
                 }
                 done => return done,
             }
@@ -319,9 +313,12 @@ impl<F: Format, R: Rules, const SETS: usize, const WAYS: usize, const STRUCTURES
         }
     }
 
-    /// INVLPG.
+    /// INVLPG; with AMD's EFER.TCE it drops as little as it may.
     pub fn invlpg(&mut self, address: VirtAddr) {
-        let invalidation = Invalidation::invlpg::<F>(&self.mmu.regime().state, address);
+        let [invalidation, ..] = Invalidation::invlpg::<F>(&self.mmu.regime().state, address)[..]
+        else {
+            return;
+        };
         if invalidation == Invalidation::Nothing {
             self.decided.insert(Rule::Canon3);
         }

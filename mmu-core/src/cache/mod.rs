@@ -4,17 +4,19 @@
 //! 1. [`TableMemoryUpdate`]: the locked read-modify-write that sets A and D;
 //! 2. [`Invalidation`]: what an instruction or a register change drops;
 //! 3. [`Tlb`] and [`StructureCaches`]: what is remembered of a leaf, and of the entries above it;
-//! 4. [`CachedMmu`]: an access through them.
+//! 4. [`CachedMmu`]: an access through them;
+//! 5. [`History`] and [`Mmu::predict_stale`](crate::Mmu::predict_stale): everything that the manuals
+//!    allow caches to do after edits without invalidation, of which [`CachedMmu`] does one thing.
 //!
 //! What is cached are facts: where an address leads and what its entries allow. The verdict on an
 //! access is formed anew every time, from these facts and the registers of that moment.
 //!
 //! The caches drop exactly what the manuals require and keep the rest as long as there is room, so
-//! that software which forgets an invalidation notices. There are three exceptions, each on the safe
+//! that software which forgets an invalidation notices. There are two exceptions, both on the safe
 //! side, where a processor is "always free to invalidate additional entries": a fault is always
-//! the verdict of the tables as they are (no spurious fault after rights were relaxed, TLB-2),
-//! AMD's EFER.TCE does not narrow INVLPG (TLB-4), and [`invalidated_by`] takes a few changes that
-//! only one manual lists, or none.
+//! the verdict of the tables as they are (no spurious fault after rights were relaxed, which TLB-2
+//! allows but does not ask for), and [`invalidated_by`] takes a few changes that only one manual
+//! lists, or none.
 //!
 //! ```
 //! use mmu_core::cache::CachedMmu;
@@ -43,6 +45,7 @@ mod invalidation;
 mod mmu;
 #[cfg(test)]
 mod properties;
+mod stale;
 mod structures;
 #[cfg(test)]
 mod tests;
@@ -51,6 +54,7 @@ mod update;
 
 pub use invalidation::{Invalidation, RegisterWrite, invalidated_by, pcid};
 pub use mmu::{CachedMmu, NoOutcome};
+pub use stale::{EditError, History};
 pub use structures::{StructureCaches, StructureEntry};
 pub use tlb::{Tlb, TlbEntry};
 pub use update::TableMemoryUpdate;

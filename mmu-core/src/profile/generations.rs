@@ -21,6 +21,7 @@ const fn generation(
     let pins = Pins {
         global_in_pml4e_is_reserved: None,
         pdptes_are_walked: None,
+        absent_pdptes_are_checked: None,
         smep_alone_reports_fetch: None,
     };
     Generation { name, profile: Profile { vendor, physical_address_bits, features, pins } }
@@ -90,10 +91,12 @@ impl Profile {
     }
 
     /// This processor, stood in for by KVM's shadow MMU: PDPTEs are cached when they are loaded
-    /// (PDPTE-1), and with SMEP alone a fetch is reported (CODE-8), as this program measured.
+    /// (PDPTE-1), those with P=0 unchecked (PDPTE-2, by reading Linux 6.18), and with SMEP alone a
+    /// fetch is reported (CODE-8), as this program measured.
     #[must_use]
     pub const fn shadowed_by_kvm(mut self) -> Self {
         self.pins.pdptes_are_walked = Some(false);
+        self.pins.absent_pdptes_are_checked = Some(false);
         self.pins.smep_alone_reports_fetch = Some(true);
         self
     }

@@ -71,6 +71,8 @@ pub struct Pins {
     pub global_in_pml4e_is_reserved: Option<bool>,
     /// PDPTE-4: PDPTEs are read during the walk, not held in registers.
     pub pdptes_are_walked: Option<bool>,
+    /// PDPTE-2: reserved bits are checked when a PDPTE is loaded even where P is 0.
+    pub absent_pdptes_are_checked: Option<bool>,
     /// CODE-8: a fetch is reported with SMEP even while NXE=0.
     pub smep_alone_reports_fetch: Option<bool>,
 }
@@ -141,6 +143,12 @@ impl Profile {
         Pin::known_or(self.pins.pdptes_are_walked, by_manual)
     }
 
+    /// PDPTE-2: are reserved bits checked on a load even where P is 0? "On some processors" (SDM
+    /// "PDPTE Registers"); the APM does not say.
+    pub(crate) const fn absent_pdptes_are_checked(self) -> Pin {
+        Pin::known_or(self.pins.absent_pdptes_are_checked, Pin::Open)
+    }
+
     /// CODE-8: does a fetch set I/D when SMEP is on and NXE is off? Yes by the SDM
     /// ("Page-Fault Exceptions"); the APM defines I/D for NXE with PAE only.
     pub(crate) const fn smep_alone_reports_fetch(self) -> Pin {
@@ -149,5 +157,12 @@ impl Profile {
             Vendor::Amd | Vendor::Unknown => Pin::Open,
         };
         Pin::known_or(self.pins.smep_alone_reports_fetch, by_manual)
+    }
+
+    /// TLB-2: may a fault be the verdict of cached entries that memory does not confirm? Yes by the
+    /// SDM ("Optional Invalidation" calls it spurious); no by the APM ("Use of Cached Entries When
+    /// Reporting a Page Fault Exception").
+    pub(crate) const fn faults_may_be_stale(self) -> bool {
+        !matches!(self.vendor, Vendor::Amd)
     }
 }

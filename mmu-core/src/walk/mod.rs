@@ -11,6 +11,8 @@ mod properties;
 mod tests;
 mod trace;
 
+pub(crate) use predict::Page;
+
 pub use any_mode::{decode_in_mode, encode_in_mode, predict_in_mode, root_in_mode, walk_in_mode};
 pub use trace::{Path, Step, Trace};
 
@@ -91,7 +93,7 @@ impl<F: Format, R: Rules> Mmu<F, R> {
         Self::with_regime(rules, Regime::new(state, profile))
     }
 
-    fn with_regime(rules: R, regime: Regime) -> Self {
+    pub(crate) fn with_regime(rules: R, regime: Regime) -> Self {
         let mut reserved = [LevelMasks::default(); MAX_LEVELS];
         for (masks, level) in reserved.iter_mut().zip(F::LEVELS) {
             masks.table = rules.reserved_bits::<F>(level, EntryKind::Table, &regime);

@@ -66,7 +66,10 @@ impl<F: Format, R: Rules> Mmu<F, R> {
     }
 
     /// The combinations of open choices that the regime does not take and that could matter here.
-    fn other_choices(&self, access: &Access) -> ArrayVec<(Choices, Rule, &'static str), 3> {
+    pub(crate) fn other_choices(
+        &self,
+        access: &Access,
+    ) -> ArrayVec<(Choices, Rule, &'static str), 3> {
         let Regime { state, profile, choices } = self.regime;
         let global_open = F::IS_LONG_MODE && profile.global_in_pml4e_is_reserved() == Pin::Open;
         let registers_open = F::MODE == PagingMode::Pae && profile.pdptes_are_walked() == Pin::Open;
@@ -130,39 +133,53 @@ impl<F: Format, R: Rules> Mmu<F, R> {
         choice: Option<(Rule, &'static str)>,
         found: &mut Prediction,
     ) -> Result<(), OutsideMemory> {
-        let first_len = Self::bytes_in_first_page(access);
-        let first = self.walk_page(memory, access.address, first_len, access, found)?;
-        if first_len == access.size {
-            let outcome = first.outcome();
-            let updates = self.updates(&[first], access, found);
-            found.add(Alternative { outcome, updates, choice });
-            return Ok(());
+        let mut pages = ArrayVec::<Page, 2>::new();
+        for (address, len) in Self::pages(access) {
+            pages.push(self.walk_page(memory, address, len, access, found)?);
         }
-        let next_page = access.address.wrapping_add(first_len as u64);
-        let next_page =
-            if F::IS_LONG_MODE { next_page } else { next_page.truncated(F::ADDRESS_BITS) };
-        let second = self.walk_page(memory, next_page, access.size - first_len, access, found)?;
-        let outcome = match (&first.end, &second.end) {
-            (End::Page(..), End::Page(..)) => first.outcome().followed_by(&second.outcome()),
-            (End::Page(..), End::Fault(..)) => second.outcome(),
-            (End::Fault(..), _) => first.outcome(),
-        };
-        let both_fault = matches!((&first.end, &second.end), (End::Fault(..), End::Fault(..)));
-        let upper = both_fault.then(|| second.outcome());
-        if outcome.fault().is_some() {
-            found.rules.insert(Rule::Code12);
-        }
-        let updates = self.updates(&[first, second], access, found);
-        found.add(Alternative { outcome, updates: updates.clone(), choice });
-        if let Some(outcome) = upper {
-            let choice = Some((Rule::Code12, "the upper page is reported"));
-            found.add(Alternative { outcome, updates, choice });
-        }
+        self.conclude(&pages, access, choice, found);
         Ok(())
     }
 
+    /// The pages of an access, one or two: where it enters each, and its bytes there.
+    pub(crate) fn pages(access: &Access) -> ArrayVec<(VirtAddr, u16), 2> {
+        let first_len = Self::bytes_in_first_page(access);
+        let next = access.address.wrapping_add(first_len.into());
+        let next = if F::IS_LONG_MODE { next } else { next.truncated(F::ADDRESS_BITS) };
+        let both = [(access.address, first_len), (next, access.size - first_len)];
+        both.into_iter().filter(|(_, len)| *len != 0).collect()
+    }
+
+    /// Adds what follows from the walks for the access's pages.
+    pub(crate) fn conclude(
+        &self,
+        pages: &[Page],
+        access: &Access,
+        choice: Option<(Rule, &'static str)>,
+        found: &mut Prediction,
+    ) {
+        let faulting = pages.iter().find(|page| page.faults());
+        let outcome = match (faulting, pages) {
+            (Some(page), _) => page.outcome(),
+            (None, [first, second]) => first.outcome().followed_by(&second.outcome()),
+            (None, _) => pages[0].outcome(),
+        };
+        if outcome.fault().is_some() && pages.len() > 1 {
+            found.rules.insert(Rule::Code12);
+        }
+        let updates = self.updates(pages, access, found);
+        found.add(Alternative { outcome, updates: updates.clone(), choice });
+        if let [first, second] = pages
+            && first.faults()
+            && second.faults()
+        {
+            let choice = Some((Rule::Code12, "the upper page is reported"));
+            found.add(Alternative { outcome: second.outcome(), updates, choice });
+        }
+    }
+
     /// Walks for one of the access's pages.
-    fn walk_page<M: TableMemory>(
+    pub(crate) fn walk_page<M: TableMemory>(
         &self,
         memory: &M,
         address: VirtAddr,
@@ -304,8 +321,8 @@ impl Outcome {
 }
 
 /// The walk for one page of an access.
-struct Page {
-    path: Path,
+pub(crate) struct Page {
+    pub(crate) path: Path,
     end: End,
 }
 
@@ -315,6 +332,10 @@ enum End {
 }
 
 impl Page {
+    pub(crate) const fn faults(&self) -> bool {
+        matches!(self.end, End::Fault(..))
+    }
+
     fn outcome(&self) -> Outcome {
         match &self.end {
             End::Page(translation, len) => {

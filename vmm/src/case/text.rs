@@ -3,11 +3,13 @@
 
 use super::{Case, TableEntry};
 use guest::stub::Form;
+use mmu_core::profile::GENERATIONS;
 use mmu_core::{
     Access, AccessKind, ControlState, Cr0, Cr4, Efer, Features, PagingMode, Pins, Profile, Ring,
     Segment, Vendor, VirtAddr,
 };
-use serde::de::Error as _;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
@@ -109,9 +111,41 @@ struct AccessText {
     value: Hex,
 }
 
+/// A processor: the name of a generation, or everything about it.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ProfileText {
+    Named(String),
+    Full(FullProfile),
+}
+
+/// By hand, since a derived one would not say what is wrong with which field.
+impl<'de> Deserialize<'de> for ProfileText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = ProfileText;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a processor generation, or an object")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<ProfileText, E> {
+                Ok(ProfileText::Named(name.into()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ProfileText, A::Error> {
+                let fields = MapAccessDeserializer::new(map);
+                FullProfile::deserialize(fields).map(ProfileText::Full)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ProfileText {
+struct FullProfile {
     vendor: String,
     max_physical_address: u8,
     features: Vec<String>,
@@ -127,6 +161,8 @@ struct PinsText {
     global_in_pml4e_is_reserved: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pdptes_are_walked: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    absent_pdptes_are_checked: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     smep_alone_reports_fetch: Option<bool>,
 }
@@ -243,16 +279,17 @@ impl From<&Case> for CaseText {
                 instruction: Some(name_of(case.form, &instructions).into()),
                 value: Hex(case.value),
             },
-            profile: Some(ProfileText {
+            profile: Some(ProfileText::Full(FullProfile {
                 vendor: name_of(case.profile.vendor, &VENDORS).into(),
                 max_physical_address: case.profile.physical_address_bits,
                 features: features.map(|(name, _)| name.to_lowercase()).collect(),
                 pins: PinsText {
                     global_in_pml4e_is_reserved: case.profile.pins.global_in_pml4e_is_reserved,
                     pdptes_are_walked: case.profile.pins.pdptes_are_walked,
+                    absent_pdptes_are_checked: case.profile.pins.absent_pdptes_are_checked,
                     smep_alone_reports_fetch: case.profile.pins.smep_alone_reports_fetch,
                 },
-            }),
+            })),
         }
     }
 }
@@ -352,6 +389,18 @@ impl AccessText {
 
 impl ProfileText {
     fn read(self) -> Result<Profile, CaseError> {
+        match self {
+            Self::Full(profile) => profile.read(),
+            Self::Named(name) => {
+                let known = GENERATIONS.iter().map(|known| (known.name, known.profile));
+                named("profile", &name, &known.collect::<Vec<_>>())
+            }
+        }
+    }
+}
+
+impl FullProfile {
+    fn read(self) -> Result<Profile, CaseError> {
         let bits = self.max_physical_address;
         if !(32..=52).contains(&bits) {
             let problem = format!("expected 32 to 52 bits, found {bits}");
@@ -368,6 +417,7 @@ impl ProfileText {
         let pins = Pins {
             global_in_pml4e_is_reserved: self.pins.global_in_pml4e_is_reserved,
             pdptes_are_walked: self.pins.pdptes_are_walked,
+            absent_pdptes_are_checked: self.pins.absent_pdptes_are_checked,
             smep_alone_reports_fetch: self.pins.smep_alone_reports_fetch,
         };
         Ok(Profile { vendor, physical_address_bits: bits, features, pins })

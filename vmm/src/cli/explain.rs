@@ -5,6 +5,9 @@ use crate::campaign;
 use crate::case::Case;
 use crate::report::{tree, walk};
 use crate::walker::Choice;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use mmu_core::Profile;
+use mmu_core::profile::GENERATIONS;
 use std::process::ExitCode;
 
 #[derive(Clone, Debug, clap::Args)]
@@ -15,6 +18,9 @@ pub(super) struct Arguments {
     /// Whose walk: reference, or mutant:ID
     #[arg(long, default_value = "reference")]
     walker: Choice,
+    /// The processor, by the name of its generation; else the case's
+    #[arg(long, value_name = "NAME", value_parser = generations())]
+    profile: Option<Profile>,
     /// Draw the tree of the case's tables, too
     #[arg(long)]
     tree: bool,
@@ -24,7 +30,12 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let cases = read(&arguments.case)?;
+    let mut cases = read(&arguments.case)?;
+    if let Some(profile) = arguments.profile {
+        for case in &mut cases {
+            case.profile = profile;
+        }
+    }
     let mut machine = match arguments.machine {
         Some(kind) => Some(open(kind, None)?),
         None => None,
@@ -47,6 +58,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Accepts the names of generations, and lists them otherwise.
+fn generations() -> impl TypedValueParser<Value = Profile> {
+    let names = GENERATIONS.iter().map(|generation| generation.name);
+    PossibleValuesParser::new(names)
+        .try_map(|name| Profile::generation(&name).ok_or("no such generation"))
 }
 
 /// The cases that an argument names: a text that starts like JSON is a case, anything else a file.

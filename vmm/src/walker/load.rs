@@ -2,40 +2,49 @@
 
 use crate::case::Case;
 use arrayvec::ArrayVec;
-use mmu_core::control::LoadError;
+use mmu_core::control::{LoadError, Mov};
 use mmu_core::memory::SparseTables;
 use mmu_core::{Alternative, Outcome, PagingMode, Prediction, Rule};
 
-/// The prediction for a case, given that for its access: when a PDPTE is bad as it is loaded, the
-/// load faults and the access is never made; unless the processor reads PDPTEs during the walk
-/// (PDPTE-4), whose alternatives stay.
+/// The prediction for a case, given that for its access: where a PDPTE is bad as it is loaded, the
+/// load may fault, and then the access is never made.
 pub(super) fn before(case: &Case, mut walked: Prediction) -> Prediction {
     if case.mode() != PagingMode::Pae {
         return walked;
     }
     let root = case.state.cr3 & 0xffff_ffe0;
-    let mut loaded = [(0, 0); 4];
-    for (i, (entry, pdpte)) in (0..).zip(loaded.iter_mut().zip(case.state.pdptes)) {
-        *entry = (root + 8 * i, pdpte);
-    }
-    let load = case.state.load_cr3(case.state.cr3, case.profile, &SparseTables::new(&loaded));
-    let Err(LoadError::Fault(fault)) = load else { return walked };
-    walked.rules.insert(Rule::Pdpte2);
-    let choice = (Rule::Pdpte4, "PDPTEs are checked when they are loaded");
-    let faults =
-        Alternative { outcome: Outcome::Fault(fault), updates: ArrayVec::new(), choice: None };
-    let is_walk = |alternative: &Alternative| {
-        case.profile.pins.pdptes_are_walked == Some(true)
-            || matches!(alternative.choice, Some((Rule::Pdpte4, member)) if member != REGISTERS)
-    };
-    walked.alternatives.retain(|alternative| is_walk(alternative));
-    if case.profile.pins.pdptes_are_walked == Some(true) {
+    let at_load: ArrayVec<_, 4> = (0..4).map(|i| root + 8 * i).zip(case.state.pdptes).collect();
+    let memory = SparseTables::new(&at_load);
+    let loads = case.state.loads(Mov::Cr3(case.state.cr3), case.profile, &memory);
+    let loads_registers = loads.iter().any(|load| {
+        load.result.is_ok() && !matches!(load.choice, Some((Rule::Pdpte4, _)))
+    });
+    let faults = loads.into_iter().filter_map(|load| match load.result {
+        Err(LoadError::Fault(fault)) => {
+            let (outcome, updates) = (Outcome::Fault(fault), ArrayVec::new());
+            Some(Alternative { outcome, updates, choice: load.choice })
+        }
+        _ => None,
+    });
+    let faults: ArrayVec<Alternative, 3> = faults.collect();
+    if faults.is_empty() {
         return walked;
     }
-    let choice = (!walked.alternatives.is_empty()).then_some(choice);
-    walked.alternatives.insert(0, Alternative { choice, ..faults });
+    walked.rules.insert(Rule::Pdpte2);
+    if !loads_registers {
+        // Only a processor that reads PDPTEs during the walk gets as far as the access.
+        let pinned = case.profile.pins.pdptes_are_walked == Some(true);
+        walked.alternatives.retain(|alternative| {
+            pinned || alternative.choice.is_some_and(|(rule, member)| {
+                rule == Rule::Pdpte4 && member.contains("during the walk")
+            })
+        });
+    }
+    let place = if loads_registers { walked.alternatives.len() } else { 0 };
+    for fault in faults.into_iter().rev() {
+        if !walked.alternatives.is_full() {
+            walked.alternatives.insert(place, fault);
+        }
+    }
     walked
 }
-
-/// The member of PDPTE-4 that has registers.
-const REGISTERS: &str = "PDPTEs are in registers";

@@ -2,7 +2,7 @@
 
 use super::{
     AccessKind::Read, BYTE, Bench, Cached, ControlState, Cr0, Cr4, Invalidation, NEIGHBOUR,
-    NEXT_PTE, PDE, PML4E, PTE, RegisterWrite, Ring, Rule, Vector, VirtAddr, bit,
+    NEXT_PTE, PDE, PDPTE, PML4E, PTE, RegisterWrite, Ring, Rule, Vector, VirtAddr, bit,
 };
 use crate::cache::invalidated_by;
 use crate::format::{Bits32, FiveLevel, FourLevel, Pae};
@@ -72,6 +72,40 @@ fn tlb_4_invlpg_drops_the_address_and_all_structure_entries_of_the_pcid() {
 }
 
 #[test]
+fn tlb_4_invlpg_with_tce_spares_upper_entries_that_lead_elsewhere() {
+    // The same table by other entries above it.
+    let far = 2 << 39 | 3 << 30 | 4 << 21 | 4 << 12 | 0x234;
+    let with = |efer| {
+        let mut bench = Bench::new();
+        bench.change(|state| state.efer |= efer);
+        for (at, entry) in [(PML4E, 0x11_007), (PDPTE, 0x12_007), (PDE, 0x13_007)] {
+            bench.set(at + 8, entry);
+        }
+        bench.reads(BYTE, 0x5234);
+        bench.reads(far, 0x5234);
+        assert_eq!(bench.cached(), (2, 6));
+        bench
+    };
+    let mut bench = with(Efer::empty());
+    bench.mmu.invlpg(VirtAddr::new(BYTE));
+    assert_eq!(bench.cached(), (1, 0));
+    let mut bench = with(Efer::TCE);
+    bench.mmu.invlpg(VirtAddr::new(BYTE));
+    assert_eq!(bench.cached(), (1, 3));
+    // Those that lead to the address are gone, those that lead elsewhere are used.
+    bench.set(PDE, 0);
+    bench.faults(Read, BYTE, Ring::Three, 4);
+    bench.reads(far + 0x1000, 0x6234);
+    // A processor may drop them all the same, and a bad address is still none.
+    let (state, address) = (bench.state(), VirtAddr::new(BYTE));
+    let (path, page) =
+        (Invalidation::Path { address, pcid: 0 }, Invalidation::Page { address, pcid: 0 });
+    assert_eq!(Invalidation::invlpg::<FourLevel>(&state, address)[..], [path, page]);
+    let bad = Invalidation::invlpg::<FourLevel>(&state, VirtAddr::new(1 << 47));
+    assert_eq!(bad[..], [Invalidation::Nothing]);
+}
+
+#[test]
 fn canon_3_invlpg_of_a_non_canonical_address_does_nothing() {
     let mut bench = cached(Cr4::empty());
     assert!(!bench.mmu.rules().contains(Rule::Canon3));
@@ -83,7 +117,7 @@ fn canon_3_invlpg_of_a_non_canonical_address_does_nothing() {
     let state = bench.state();
     let lam = ControlState { cr3: state.cr3 | 1 << 62, ..state };
     let masked = Invalidation::invlpg::<FourLevel>(&lam, VirtAddr::new(BYTE | 1 << 60));
-    assert_eq!(masked, Invalidation::Nothing);
+    assert_eq!(masked[..], [Invalidation::Nothing]);
 }
 
 #[test]
@@ -91,11 +125,11 @@ fn canon_3_what_is_canonical_depends_on_the_mode() {
     let state = ControlState::long_mode(0x1000);
     let address = VirtAddr::new(1 << 50 | 0x5000);
     let page = |address| Invalidation::Page { address, pcid: 0 };
-    assert_eq!(Invalidation::invlpg::<FourLevel>(&state, address), Invalidation::Nothing);
-    assert_eq!(Invalidation::invlpg::<FiveLevel>(&state, address), page(address));
+    assert_eq!(Invalidation::invlpg::<FourLevel>(&state, address)[..], [Invalidation::Nothing]);
+    assert_eq!(Invalidation::invlpg::<FiveLevel>(&state, address)[..], [page(address)]);
     let cut = page(VirtAddr::new(0x5000));
-    assert_eq!(Invalidation::invlpg::<Bits32>(&state, address), cut);
-    assert_eq!(Invalidation::invlpg::<Pae>(&state, address), cut);
+    assert_eq!(Invalidation::invlpg::<Bits32>(&state, address)[..], [cut]);
+    assert_eq!(Invalidation::invlpg::<Pae>(&state, address)[..], [cut]);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod invalidations;
 mod races;
 mod sizes;
+mod stale;
 mod verdicts;
 
 use super::{CachedMmu, Invalidation, RegisterWrite, TableMemoryUpdate};

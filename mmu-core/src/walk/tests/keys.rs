@@ -108,6 +108,20 @@ fn right_6_without_wp_write_disable_spares_the_supervisor() {
 }
 
 #[test]
+fn right_6_without_wp_write_disable_of_pkrs_spares_users_too() {
+    // "If WDi = 1, write accesses are not permitted if CR0.WP = 1. (If CR0.WP = 0, IA32_PKRS.WDi
+    // does not affect write accesses to supervisor-mode addresses with protection key i.)" Unlike
+    // for PKRU, nothing is said of user-mode accesses: CR0.WP alone counts.
+    let page = pkrs(keyed().clear(PTE, bit::US), NO_WRITE);
+    let denied = code::P | code::W | code::U;
+    page.writes(BYTE, Three).faults(denied | code::PK, BYTE);
+    page.clone().without_wp().writes(BYTE, Three).faults(denied, BYTE).not_by(Rule::Code11);
+    // Access-disable needs no CR0.WP.
+    let page = pkrs(page, NO_ACCESS).without_wp();
+    page.writes(BYTE, Three).faults(denied | code::PK, BYTE).by(Rule::Code11);
+}
+
+#[test]
 fn right_6_without_wp_access_disable_still_denies() {
     let page = pkru(keyed(), NO_ACCESS).without_wp();
     page.writes(BYTE, Zero).faults(code::P | code::W | code::PK, BYTE).by(Rule::Right6);
