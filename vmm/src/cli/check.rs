@@ -1,6 +1,6 @@
 //! `crosswalk check`: the main job.
 
-use super::{Failure, MachineKind, open, print};
+use super::{Failure, MachineArguments, MachineKind, print};
 use crate::campaign::{self, Limit, Plan};
 use crate::finding::known::{self, Known};
 use crate::generate::RandomBatches;
@@ -44,9 +44,8 @@ pub(super) struct Arguments {
     /// Print one JSON document instead of text
     #[arg(long)]
     json: bool,
-    /// Run another guest image (for tests and research)
-    #[arg(long, value_name = "FILE")]
-    guest_image: Option<PathBuf>,
+    #[command(flatten)]
+    options: MachineArguments,
 }
 
 fn parse_mode(text: &str) -> Result<PagingMode, String> {
@@ -80,15 +79,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         (None, time) => Limit::Time(time.unwrap_or(DEFAULT_TIME)),
     };
     let seed = arguments.seed.unwrap_or_else(rand::random);
-    let mut machine = open(arguments.machine, arguments.guest_image.as_deref())?;
+    let opened = arguments.options.open(arguments.machine)?;
+    let (mut machine, why) = (opened.machine, opened.why);
     let (known, forgives) = known_findings(arguments, machine.identity())?;
-    let modes = modes(arguments, &machine)?;
+    let modes = modes(arguments, machine.as_ref())?;
     if !arguments.json {
-        let why = match arguments.machine {
-            MachineKind::Auto => "it can be opened here",
-            MachineKind::Kvm => "as asked",
-        };
-        print(&report::text::heading(machine.identity(), machine.capabilities(), why, seed));
+        print(&report::text::heading(machine.identity(), machine.capabilities(), &why, seed));
     }
     let offered = modes.iter().filter(|(_, offer)| offer.is_ok()).map(|(mode, _)| *mode).collect();
     let plan = Plan {
@@ -99,7 +95,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         forgives,
     };
     let progress = Progress::start(limit);
-    let summary = campaign::run(&mut machine, &plan, |tally| progress.show(tally))?;
+    let summary = campaign::run(machine.as_mut(), &plan, |tally| progress.show(tally))?;
     progress.bar.finish_and_clear();
     let facts = RunFacts {
         identity: machine.identity(),

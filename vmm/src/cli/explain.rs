@@ -1,6 +1,6 @@
 //! `crosswalk explain`: one case, drawn.
 
-use super::{Failure, MachineKind, open, print};
+use super::{Failure, MachineArguments, MachineKind, print};
 use crate::campaign;
 use crate::case::Case;
 use crate::report::{tree, walk};
@@ -27,6 +27,8 @@ pub(super) struct Arguments {
     /// Run the case on this machine, too
     #[arg(long, value_enum)]
     machine: Option<MachineKind>,
+    #[command(flatten)]
+    options: MachineArguments,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
@@ -37,7 +39,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         }
     }
     let mut machine = match arguments.machine {
-        Some(kind) => Some(open(kind, None)?),
+        Some(kind) => Some(arguments.options.open(kind)?.machine),
         None => None,
     };
     let count = cases.len();
@@ -50,7 +52,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
             print(&format!("\n{}", tree::draw(case)));
         }
         if let Some(machine) = &mut machine {
-            let run = campaign::run_one(machine, case)?;
+            let run = campaign::run_one(machine.as_mut(), case)?;
             print(&walk::beside(case, arguments.walker, &run));
         }
         if number + 1 < count {

@@ -1,6 +1,7 @@
 //! `crosswalk machines`: what this host offers.
 
-use super::{Failure, MachineKind, open, print};
+use super::{Failure, MachineArguments, MachineKind, print};
+use crate::machine::Machine;
 use crate::report;
 use std::process::ExitCode;
 
@@ -9,18 +10,25 @@ pub(super) struct Arguments {
     /// Print one JSON document instead of text
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    options: MachineArguments,
 }
 
+/// Opens every kind of machine; 3 when there is none.
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    let opened = open(MachineKind::Kvm, None);
-    let offer = match &opened {
-        Ok(machine) => Ok(machine as &dyn crate::machine::Machine),
-        Err(Failure::Input(why) | Failure::Machine(why)) => Err(why.as_str()),
-    };
-    print(&if arguments.json {
-        report::json::machines(&[("kvm", offer)])
-    } else {
-        report::text::machines(&[("kvm", offer)])
+    let kinds = [("kvm", MachineKind::Kvm), ("qemu", MachineKind::Qemu)];
+    let opened = kinds.map(|(name, kind)| (name, arguments.options.open(kind)));
+    let offers = opened.each_ref().map(|(name, opened)| {
+        let offer: Result<&dyn Machine, &str> = match opened {
+            Ok(opened) => Ok(opened.machine.as_ref()),
+            Err(Failure::Input(why) | Failure::Machine(why)) => Err(why.as_str()),
+        };
+        (*name, offer)
     });
-    ExitCode::from(if opened.is_ok() { 0 } else { 3 })
+    print(&if arguments.json {
+        report::json::machines(&offers)
+    } else {
+        report::text::machines(&offers)
+    });
+    ExitCode::from(if opened.iter().any(|(_, opened)| opened.is_ok()) { 0 } else { 3 })
 }

@@ -8,9 +8,11 @@ mod machines;
 use crate::case::Case;
 use crate::machine::MachineError;
 use crate::machine::image::Image;
+use crate::machine::Machine;
 use crate::machine::kvm::KvmMachine;
+use crate::machine::qemu::{Processor, QemuMachine};
 use clap::{Parser, Subcommand, ValueEnum};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Cross-checks address translation: runs a guest on real page tables, walks the same tables in
@@ -44,6 +46,28 @@ enum MachineKind {
     Auto,
     /// The KVM of this host
     Kvm,
+    /// QEMU's emulation of a processor
+    Qemu,
+}
+
+/// The machine to run on, as every subcommand that runs one takes it.
+#[derive(Clone, Debug, clap::Args)]
+struct MachineArguments {
+    /// MAXPHYADDR of the processor that QEMU emulates, 36 to 52 [default: 40]
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u8).range(36..=52))]
+    phys_bits: Option<u8>,
+    /// Features that QEMU's processor is to have or lack, such as `-nx`; separated by commas
+    #[arg(long, value_name = "FEATURES", value_delimiter = ',', allow_hyphen_values = true)]
+    qemu_cpu: Vec<String>,
+    /// Run another guest image (for tests and research)
+    #[arg(long, value_name = "FILE")]
+    guest_image: Option<PathBuf>,
+}
+
+/// A machine that works, and why it was chosen.
+struct Opened {
+    machine: Box<dyn Machine>,
+    why: String,
 }
 
 /// Why a command failed, as the exit codes of the contract tell it.
@@ -105,15 +129,47 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Opens a machine, with the built-in image or another.
-fn open(kind: MachineKind, image: Option<&Path>) -> Result<KvmMachine, Failure> {
-    let image = match image {
-        None => Image::built_in(),
-        Some(path) => Image::from_file(path),
-    };
-    let image = image.map_err(MachineError::from)?;
-    match kind {
-        MachineKind::Auto | MachineKind::Kvm => Ok(KvmMachine::open(image)?),
+impl MachineArguments {
+    /// Opens a machine, with the built-in image or another.
+    fn open(&self, kind: MachineKind) -> Result<Opened, Failure> {
+        let image = match &self.guest_image {
+            None => Image::built_in(),
+            Some(path) => Image::from_file(path),
+        };
+        let image = image.map_err(MachineError::from)?;
+        let processor = Processor {
+            physical_address_bits: self.phys_bits,
+            features: self.qemu_cpu.clone(),
+        };
+        let asked = || "as asked".to_owned();
+        match kind {
+            MachineKind::Kvm => {
+                let machine = Box::new(KvmMachine::open(image)?);
+                Ok(Opened { machine, why: asked() })
+            }
+            MachineKind::Qemu => {
+                let machine = Box::new(QemuMachine::open(image, &processor)?);
+                Ok(Opened { machine, why: asked() })
+            }
+            MachineKind::Auto => match KvmMachine::open(image.clone()) {
+                Ok(machine) => {
+                    Ok(Opened { machine: Box::new(machine), why: "it can be opened here".into() })
+                }
+                Err(MachineError::Unavailable(no_kvm)) => {
+                    match QemuMachine::open(image, &processor) {
+                        Ok(machine) => {
+                            let why = format!("no KVM: {no_kvm}");
+                            Ok(Opened { machine: Box::new(machine), why })
+                        }
+                        Err(MachineError::Unavailable(no_qemu)) => {
+                            Err(Failure::Machine(format!("no machine: {no_kvm}; {no_qemu}")))
+                        }
+                        Err(other) => Err(other.into()),
+                    }
+                }
+                Err(other) => Err(other.into()),
+            },
+        }
     }
 }
 

@@ -96,7 +96,7 @@ pub fn kernel() -> String {
 }
 
 /// The text in CPUID registers.
-fn text_of(words: &[u32]) -> String {
+pub(super) fn text_of(words: &[u32]) -> String {
     let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     String::from_utf8_lossy(&bytes).trim_matches(['\0', ' ']).into()
 }

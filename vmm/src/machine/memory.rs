@@ -2,15 +2,30 @@
 //! address space for data frames, of which few are ever touched.
 
 use guest::contents;
+use guest::high::PART_SIZE;
 use guest::layout::{Arena, DATA_BASE, DATA_SIZE, FRAMES_PER_LANE, LOW_MEMORY_END, MAX_LANES};
 use mmu_core::PhysAddr;
 use mmu_core::memory::{OutsideMemory, TableMemory, TableMemoryMut};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use std::fs::File;
 use std::sync::Arc;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
+use std::sync::atomic::Ordering;
+use vm_memory::{
+    Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
+};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Bytes of data frames that one lane has in one arena.
 pub const LANE_BYTES: usize = FRAMES_PER_LANE as usize * 0x1000;
+
+/// The files behind memory that is shared.
+#[derive(Debug)]
+pub struct SharedFiles {
+    /// From 0 on.
+    pub low: File,
+    /// The halves of the data memory.
+    pub halves: [File; 2],
+}
 
 /// The guest's physical memory. Clones share it.
 #[derive(Clone, Debug)]
@@ -27,13 +42,51 @@ impl GuestMemory {
             (GuestAddress(DATA_BASE), DATA_SIZE as usize),
         ];
         let memory = GuestMemoryMmap::from_ranges(&ranges).map_err(std::io::Error::other)?;
+        Ok(Self::filled(memory))
+    }
+
+    /// The same in files without a name, which another process can map.
+    ///
+    /// # Errors
+    /// When the host gives no memory.
+    pub fn shared() -> Result<(Self, SharedFiles), std::io::Error> {
+        let file = |name: &str, len: u64| {
+            let file = File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC)?);
+            file.set_len(len)?;
+            Ok::<_, std::io::Error>(file)
+        };
+        let low = file("low memory", DATA_BASE)?;
+        let halves = [file("data memory", PART_SIZE)?, file("data memory", PART_SIZE)?];
+        let whole = |file: &File| Ok::<_, std::io::Error>(Some(FileOffset::new(file.try_clone()?, 0)));
+        let ranges = [
+            (GuestAddress(0), LOW_MEMORY_END as usize, whole(&low)?),
+            (GuestAddress(DATA_BASE), PART_SIZE as usize, whole(&halves[0])?),
+            (GuestAddress(DATA_BASE + PART_SIZE), PART_SIZE as usize, whole(&halves[1])?),
+        ];
+        let memory =
+            GuestMemoryMmap::from_ranges_with_files(&ranges).map_err(std::io::Error::other)?;
+        Ok((Self::filled(memory), SharedFiles { low, halves }))
+    }
+
+    fn filled(memory: GuestMemoryMmap) -> Self {
         let memory = Self(Arc::new(memory));
         for arena in Arena::ALL {
             for lane in 0..MAX_LANES {
                 memory.restore(arena.data_frames(lane));
             }
         }
-        Ok(memory)
+        memory
+    }
+
+    /// Reads a word that another thread or process may be writing.
+    pub(crate) fn load(&self, at: u64) -> u64 {
+        self.0.load(GuestAddress(at), Ordering::Acquire).expect("the layout lies in memory")
+    }
+
+    /// Writes a word after everything that was written before.
+    pub(crate) fn store(&self, at: u64, word: u64) {
+        let stored = self.0.store(word, GuestAddress(at), Ordering::Release);
+        stored.expect("the layout lies in memory");
     }
 
     /// Fills a lane's data frames, which start here, with what they should hold.

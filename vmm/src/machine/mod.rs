@@ -7,6 +7,8 @@ pub mod image;
 pub mod kvm;
 pub mod memory;
 mod own_tables;
+mod probe;
+pub mod qemu;
 
 use crate::case::Case;
 use crate::observation::{OutsideAccess, Provenance};
@@ -28,7 +30,12 @@ pub struct Identity {
     pub cpu: String,
     /// The kernel of this host.
     pub host_kernel: String,
+    /// The name and version of the program that emulates, if it is one.
+    pub version: Option<String>,
 }
+
+/// What a guest does that misses its deadline.
+const HANGS: &str = "did not come back: it hangs or loops";
 
 /// Which results a provenance is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -28,9 +28,11 @@ fn describe_identity(
     capabilities: &Capabilities,
     note: &str,
 ) {
-    let Identity { kind, flavour, beneath, cpu, host_kernel } = identity;
+    let Identity { kind, flavour, beneath, cpu, host_kernel, version } = identity;
     let profile = capabilities.profile;
-    line(text, &format!("machine   {kind} ({note}): flavour {flavour}, beneath it {beneath}"));
+    let version = version.as_ref().map_or_else(String::new, |version| format!("{version}, "));
+    let what = format!("{kind} ({note}): {version}flavour {flavour}, beneath it {beneath}");
+    line(text, &format!("machine   {what}"));
     line(text, &format!("host      {cpu}, Linux {host_kernel}"));
     let extra: Vec<_> = capabilities.not_in_cpuid.iter_names().map(|(name, _)| name).collect();
     let extra = if extra.is_empty() {

@@ -58,6 +58,7 @@ impl KvmMachine {
             beneath: host::beneath(),
             cpu: host::cpu_name(),
             host_kernel: host::kernel(),
+            version: None,
         };
         let memory = GuestMemory::new()
             .map_err(|source| MachineError::Host { doing: "mapping guest memory", source })?;
@@ -84,7 +85,7 @@ impl KvmMachine {
         let result = self.vm.run_to_doorbell(&self.memory, Some(arena));
         match result {
             Err(MachineError::GuestFailed { what, at: Some(at), .. })
-                if what == vm::HANGS && self.hangs < 2 + self.batches / 50 =>
+                if what == super::HANGS && self.hangs < 2 + self.batches / 50 =>
             {
                 self.hangs += 1;
                 Ok(RunLog { gave_up: Some((at, format!("the guest {what}"))), ..RunLog::default() })

@@ -6,16 +6,12 @@
 use super::KvmMachine;
 use super::stats::{Counters, Stats};
 use crate::case::Case;
-use crate::machine::batch::{Batch, DataFrames, Encoded};
 use crate::machine::host::Flavour;
-use crate::machine::{Capabilities, Machine, MachineError, ProvenanceMap, ResultClass};
-use crate::observation::{Observation, Provenance, Run};
-use guest::layout::{Arena, CONTROL};
-use guest::mailbox::{Control, PROBE_LIMIT};
+use crate::machine::probe::{CASES, Prober, implicit_accesses, observed};
+use crate::machine::{Capabilities, MachineError, ProvenanceMap, ResultClass};
+use crate::observation::{Provenance, Run};
+use guest::layout::Arena;
 use mmu_core::{Cr4, Features, PagingMode, Profile, Ring, VirtAddr};
-
-/// Cases in a probe batch: enough for the counters to stand out from the batch's own costs.
-const CASES: usize = 64;
 
 /// Before the probes: what CPUID says and no more.
 pub(super) fn unprobed_capabilities(profile: Profile) -> Capabilities {
@@ -39,7 +35,7 @@ pub(super) fn unprobed_provenance() -> ProvenanceMap {
 
 /// Runs all probes and notes what they found.
 pub(super) fn probe(machine: &mut KvmMachine, flavour: Flavour) -> Result<(), MachineError> {
-    let mut prober = Prober { machine, frames: DataFrames::default(), batches: 0 };
+    let mut prober = KvmProber { machine, prober: Prober::default() };
     prober.probe_provenance(flavour)?;
     prober.probe_control_bits()?;
     prober.probe_pkru()?;
@@ -47,60 +43,22 @@ pub(super) fn probe(machine: &mut KvmMachine, flavour: Flavour) -> Result<(), Ma
         let offer = prober.probe_mode(mode)?;
         prober.machine.capabilities.modes.push((mode, offer));
     }
-    prober.machine.capabilities.implicit_accesses = implicit_accesses(prober.machine);
+    prober.machine.capabilities.implicit_accesses = implicit_accesses(&prober.machine.memory);
     Ok(())
 }
 
-/// Whether the guest's descriptor probe found the guest's own descriptor.
-fn implicit_accesses(machine: &KvmMachine) -> Result<(), String> {
-    let Control { descriptor_limit, .. } = machine.memory.read_value(CONTROL);
-    if descriptor_limit == u64::from(PROBE_LIMIT) {
-        return Ok(());
-    }
-    let found = if descriptor_limit == u64::MAX {
-        "no such descriptor".to_owned()
-    } else {
-        format!("the limit {descriptor_limit:#x}")
-    };
-    Err(format!(
-        "a descriptor read in ring 3 does not use the guest's own table: LSL found {found}, and \
-         {PROBE_LIMIT:#x} was to be found"
-    ))
-}
-
-struct Prober<'m> {
+struct KvmProber<'m> {
     machine: &'m mut KvmMachine,
-    frames: DataFrames,
-    batches: u64,
+    prober: Prober,
 }
 
-impl Prober<'_> {
-    /// Runs plain cases in one ring, all changed in the same way.
+impl KvmProber<'_> {
+    /// Runs plain 4-level cases in one ring, all changed in the same way, and says what KVM did.
     fn run(
         &mut self,
         ring: Ring,
         change: impl Fn(&mut Case),
     ) -> Result<(Vec<Run>, Counters), MachineError> {
-        self.run_in(PagingMode::FourLevel, ring, change)
-    }
-
-    fn run_in(
-        &mut self,
-        mode: PagingMode,
-        ring: Ring,
-        change: impl Fn(&mut Case),
-    ) -> Result<(Vec<Run>, Counters), MachineError> {
-        let arena = Arena::for_batch(self.batches);
-        let profile = self.machine.capabilities.profile;
-        let cases = (0..CASES).map(|lane| {
-            let mut case = Case::plain_in(mode, arena, lane, ring, profile);
-            change(&mut case);
-            case
-        });
-        let batch = Batch { arena, cases: cases.collect() };
-        let encoded = Encoded::new(batch, &self.machine.image, &self.machine.capabilities);
-        self.batches += 1;
-        let command = encoded.write(&self.machine.memory);
         let stats = Stats::open(&self.machine.vm.vcpu)
             .map_err(|source| MachineError::Host { doing: "KVM_GET_STATS_FD", source })?;
         let read = || {
@@ -109,11 +67,8 @@ impl Prober<'_> {
                 .map_err(|source| MachineError::Host { doing: "reading KVM's counters", source })
         };
         let before = read()?;
-        let log = self.machine.run(command).map_err(|error| encoded.blame(error))?;
-        let counters = read()?.since(before);
-        let (memory, provenance) = (&self.machine.memory, &self.machine.provenance);
-        let runs = encoded.read_back(&log, memory, &mut self.frames, provenance)?;
-        Ok((runs, counters))
+        let runs = self.prober.run(self.machine, PagingMode::FourLevel, ring, change)?;
+        Ok((runs, read()?.since(before)))
     }
 
     fn probe_provenance(&mut self, flavour: Flavour) -> Result<(), MachineError> {
@@ -197,47 +152,27 @@ impl Prober<'_> {
         Ok(())
     }
 
-    /// Why a mode is not offered: CPUID lacks it, or plain accesses do not complete in it. A guest that
-    /// died of it is started anew.
+    /// Why a mode is not offered. A guest that died of it is started anew.
     fn probe_mode(&mut self, mode: PagingMode) -> Result<Result<(), String>, MachineError> {
-        let features = self.machine.capabilities.profile.features;
-        if mode == PagingMode::FiveLevel && !features.contains(Features::LA57) {
-            return Ok(Err("CPUID 7 ECX[16] says that there is no LA57".into()));
-        }
-        for ring in [Ring::Zero, Ring::Three] {
-            match self.run_in(mode, ring, |_| {}) {
-                Ok((runs, _)) => {
-                    let completed =
-                        |run: &Run| observed(run).is_some_and(|seen| seen.fault.is_none());
-                    if !runs.iter().all(completed) {
-                        let ring = if ring == Ring::Zero { 0 } else { 3 };
-                        return Ok(Err(format!("a plain read in ring {ring} does not complete")));
-                    }
-                }
-                Err(MachineError::GuestFailed { what, .. }) => {
-                    self.machine.start_anew()?;
-                    return Ok(Err(format!("entering it, the guest {what}")));
-                }
-                Err(other) => return Err(other),
+        match self.prober.mode(self.machine, mode) {
+            Err(MachineError::GuestFailed { what, .. }) => {
+                self.machine.start_anew()?;
+                Ok(Err(format!("entering it, the guest {what}")))
             }
+            offer => offer,
         }
-        Ok(Ok(()))
     }
 
     /// Whether ring 3 can load PKRU though CPUID lacks PKU; where CPUID has it, whether ring 0 can.
     fn probe_pkru(&mut self) -> Result<(), MachineError> {
         if self.machine.capabilities.profile.features.contains(Features::PKU) {
-            self.machine.capabilities.pkru_in_ring_0 = true;
-            let keyed = |case: &mut Case| {
-                case.state.cr4 |= Cr4::PKE;
-                case.state.pkru = 0xc000_0000;
+            let loaded = match self.prober.pkru_in_ring_0(self.machine) {
+                Err(MachineError::GuestFailed { .. }) => {
+                    self.machine.start_anew()?;
+                    false
+                }
+                loaded => loaded?,
             };
-            let loaded = self.run(Ring::Zero, keyed);
-            let loaded =
-                loaded.is_ok_and(|(runs, _)| runs.iter().all(|run| observed(run).is_some()));
-            if !loaded {
-                self.machine.start_anew()?;
-            }
             self.machine.capabilities.pkru_in_ring_0 = loaded;
             return Ok(());
         }
@@ -247,13 +182,6 @@ impl Prober<'_> {
         let loaded = runs.iter().all(|run| observed(run).is_some());
         self.machine.capabilities.pkru_without_pku = loaded;
         Ok(())
-    }
-}
-
-fn observed(run: &Run) -> Option<&Observation> {
-    match run {
-        Run::Observed(observation) => Some(observation),
-        Run::Unsupported(_) => None,
     }
 }
 

@@ -5,7 +5,8 @@ use super::watchdog::Watchdog;
 use crate::machine::image::Image;
 use crate::machine::memory::GuestMemory;
 use crate::machine::own_tables;
-use crate::machine::{MachineError, Position, RunLog};
+use crate::machine::probe::check_self_test;
+use crate::machine::{HANGS, MachineError, Position, RunLog};
 use crate::observation::OutsideAccess;
 use guest::contents;
 use guest::high;
@@ -13,13 +14,11 @@ use guest::layout::{Arena, CONTROL, SUPERVISOR_WINDOW};
 use guest::mailbox::{Control, DOORBELL_PORT, Doorbell, Record};
 use kvm_bindings::{CpuId, kvm_segment, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
-use mmu_core::{ControlState, PagingMode, Profile, Ring};
+use mmu_core::{ControlState, Profile, Ring};
 use std::time::{Duration, Instant};
 
 /// How long a guest may take from one doorbell to the next. A full batch takes some 20 ms.
 const DEADLINE: Duration = Duration::from_secs(4);
-/// What a guest does that misses the deadline.
-pub(super) const HANGS: &str = "did not come back: it hangs or loops";
 /// So many interruptions in one access, and it never ends. The longest takes microseconds.
 const MOST_INTERRUPTIONS: u32 = 10;
 /// More accesses outside memory in one batch than any batch of ours has.
@@ -82,12 +81,7 @@ impl Vm {
             let what = format!("did not boot: {why}");
             return Err(MachineError::guest(what, None));
         }
-        let walked = memory.read_value::<Control>(CONTROL).modes_walked;
-        if walked != PagingMode::ALL.len() as u64 {
-            let what =
-                format!("failed its self-test: its reference walks {walked} modes of 5 right");
-            return Err(MachineError::guest(what, None));
-        }
+        check_self_test(memory)?;
         Ok(machine)
     }
 

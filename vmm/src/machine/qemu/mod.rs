@@ -1,0 +1,213 @@
+//! QEMU's TCG: a processor emulated in software, in a process of its own, on memory that it shares
+//! with this one. Batches go through that memory alone: the guest spins until a command comes, the
+//! host until it is done.
+
+mod arguments;
+pub mod process;
+mod program;
+pub mod rom;
+
+use super::host;
+use super::image::Image;
+use super::memory::{GuestMemory, SharedFiles};
+use super::probe::{self, Prober};
+use super::{
+    Capabilities, Command, Identity, Machine, MachineError, ProvenanceMap, RunLog, own_tables,
+};
+use crate::observation::Provenance;
+use guest::high;
+use guest::layout::{CONTROL, DATA_BASE};
+use guest::mailbox::{CPUID_LEAVES, Control};
+use mmu_core::{Cr4, Features, PagingMode, Profile};
+use process::{Options, Process, Region};
+use std::mem::offset_of;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+/// How long a guest may take to boot or to run a batch. A full batch takes some milliseconds.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Which processor QEMU is to emulate, beyond its best one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Processor {
+    /// MAXPHYADDR; 40 if not given.
+    pub physical_address_bits: Option<u8>,
+    /// Features to add or take away, in QEMU's words, such as `-nx`.
+    pub features: Vec<String>,
+}
+
+/// What QEMU chooses.
+const DEFAULT_BITS: u8 = 40;
+
+/// QEMU, with one virtual machine.
+#[derive(Debug)]
+pub struct QemuMachine {
+    process: Process,
+    memory: GuestMemory,
+    image: Image,
+    identity: Identity,
+    capabilities: Capabilities,
+    provenance: ProvenanceMap,
+    /// Batches run so far.
+    batches: u64,
+}
+
+impl QemuMachine {
+    /// Starts QEMU, boots the guest, and finds out what it can do.
+    ///
+    /// # Errors
+    /// [`MachineError::Unavailable`] when there is no QEMU or it refuses; others when it or the image
+    /// does not work.
+    pub fn open(image: Image, processor: &Processor) -> Result<Self, MachineError> {
+        let bits = processor.physical_address_bits.unwrap_or(DEFAULT_BITS);
+        let shared = GuestMemory::shared();
+        let (memory, files) = shared
+            .map_err(|source| MachineError::Host { doing: "mapping guest memory", source })?;
+        image.load(&memory);
+        let plain = Profile { physical_address_bits: bits, ..Profile::default() };
+        own_tables::build(&memory, plain)?;
+        let unbooted = Control { completed: u64::MAX, ..Control::default() };
+        memory.write_value(CONTROL, &unbooted);
+        let features: Vec<&str> = processor.features.iter().map(String::as_str).collect();
+        let process = Process::start(&Options {
+            phys_bits: Some(bits),
+            cpu_flags: &features,
+            memory: &regions(&files, bits),
+        })?;
+        let mut machine = Self {
+            identity: Identity {
+                kind: "qemu",
+                flavour: "tcg",
+                beneath: host::beneath(),
+                cpu: String::new(),
+                host_kernel: host::kernel(),
+                version: Some(format!("QEMU {}", process.version())),
+            },
+            process,
+            memory,
+            image,
+            capabilities: Capabilities {
+                profile: plain,
+                not_in_cpuid: Cr4::empty(),
+                modes: Vec::new(),
+                implicit_accesses: Ok(()),
+                pkru_without_pku: false,
+                pkru_in_ring_0: false,
+                high_memory: true,
+                sees_outside: false,
+            },
+            provenance: ProvenanceMap {
+                user: [Provenance::Tcg; 3],
+                supervisor: [Provenance::Tcg; 3],
+                outside: Provenance::Tcg,
+            },
+            batches: 0,
+        };
+        machine.wait_for(0)?;
+        probe::check_self_test(&machine.memory)?;
+        machine.learn()?;
+        Ok(machine)
+    }
+
+    /// What the guest's CPUID and a few plain accesses say.
+    fn learn(&mut self) -> Result<(), MachineError> {
+        let control: Control = self.memory.read_value(CONTROL);
+        let leaf = |leaf, subleaf| {
+            let place = CPUID_LEAVES.iter().position(|known| *known == (leaf, subleaf))?;
+            // Above the highest leaf CPUID answers with that of another.
+            let highest = control.cpuid[if leaf < 0x8000_0000 { 0 } else { 4 }][0];
+            (leaf <= highest).then(|| control.cpuid[place])
+        };
+        self.capabilities.profile = Profile::from_cpuid(leaf).emulated_by_tcg();
+        let brand = (0x8000_0002..=0x8000_0004).filter_map(|number| leaf(number, 0)).flatten();
+        self.identity.cpu = host::text_of(&brand.collect::<Vec<u32>>());
+        self.capabilities.implicit_accesses = probe::implicit_accesses(&self.memory);
+        let mut prober = Prober::default();
+        if self.capabilities.profile.features.contains(Features::PKU) {
+            self.capabilities.pkru_in_ring_0 = prober.pkru_in_ring_0(self)?;
+        }
+        for mode in PagingMode::ALL {
+            let offer = prober.mode(self, mode)?;
+            self.capabilities.modes.push((mode, offer));
+        }
+        Ok(())
+    }
+
+    /// Waits until the guest says that it has completed this batch.
+    fn wait_for(&mut self, batch: u64) -> Result<(), MachineError> {
+        const SPINS: u32 = 2000;
+        const PAUSE: Duration = Duration::from_micros(20);
+        let completed = CONTROL + offset_of!(Control, completed) as u64;
+        let panic = CONTROL + offset_of!(Control, panic) as u64;
+        let deadline = Instant::now() + DEADLINE;
+        let mut polls = 0;
+        while self.memory.load(completed) != batch {
+            polls += 1;
+            if polls < SPINS {
+                std::hint::spin_loop();
+                continue;
+            }
+            std::thread::sleep(PAUSE);
+            if polls % 100 != 0 {
+                continue;
+            }
+            self.process.check_alive()?;
+            if let Some(vector) = self.memory.load(panic).checked_sub(1) {
+                let what = format!("met exception {vector}, which no case causes");
+                return Err(MachineError::guest(what, None));
+            }
+            if Instant::now() > deadline {
+                return Err(MachineError::guest(super::HANGS, None));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The guest's memory for QEMU: low memory, the data memory in two halves, and these again at every
+/// high place.
+fn regions(files: &SharedFiles, physical_address_bits: u8) -> Vec<Region<'_>> {
+    let [low, first, second] = [&files.low, &files.halves[0], &files.halves[1]].map(AsFd::as_fd);
+    let half = high::PART_SIZE;
+    let mut regions = vec![
+        Region { guest_physical: 0, len: DATA_BASE, file: low },
+        Region { guest_physical: DATA_BASE, len: half, file: first },
+        Region { guest_physical: DATA_BASE + half, len: half, file: second },
+    ];
+    let parts = high::places(physical_address_bits).flat_map(high::parts);
+    regions.extend(parts.map(|(guest_physical, data)| {
+        let file = if data == DATA_BASE { first } else { second };
+        Region { guest_physical, len: half, file }
+    }));
+    regions
+}
+
+impl Machine for QemuMachine {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    fn provenance(&self) -> &ProvenanceMap {
+        &self.provenance
+    }
+
+    fn memory(&self) -> &GuestMemory {
+        &self.memory
+    }
+
+    fn image(&self) -> &Image {
+        &self.image
+    }
+
+    fn run(&mut self, command: Command) -> Result<RunLog, MachineError> {
+        self.batches += 1;
+        self.memory.store(CONTROL + offset_of!(Control, arena) as u64, command.arena.base());
+        self.memory.store(CONTROL + offset_of!(Control, command) as u64, self.batches);
+        self.wait_for(self.batches)?;
+        Ok(RunLog::default())
+    }
+}
