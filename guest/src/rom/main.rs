@@ -1,0 +1,26 @@
+//! The reset ROM of machines that start like a PC: from the reset vector through protected mode
+//! into long mode, on the guest's own page tables, and to the image's entry.
+//!
+//! The host has put the image and the page tables into memory before the first instruction. What
+//! the ROM sets up is what a host that can set registers does itself: `ControlState::long_mode` of
+//! mmu-core, with NXE where the processor has it.
+#![cfg_attr(bare_metal, no_std, no_main)]
+
+#[cfg(bare_metal)]
+core::arch::global_asm!(
+    include_str!("reset.s"),
+    ROM = const guest::layout::ROM_BASE,
+    OWN_TABLES = const guest::layout::OWN_TABLES,
+    ENTRY = const guest::layout::IMAGE_BASE + core::mem::offset_of!(guest::stub::ImageHeader, entry) as u64,
+    WINDOW = const guest::layout::SUPERVISOR_WINDOW,
+    STAGE = const guest::layout::DOUBLE_FAULT_STACK_TOP - 0x1000,
+);
+
+#[cfg(bare_metal)]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[cfg(not(bare_metal))]
+fn main() {}
