@@ -16,6 +16,9 @@
 //! never touches a user page on its own account, whatever SMEP and SMAP say. Without paging there is
 //! no window, and ring 0 uses the user addresses, which are physical ones.
 
+/// Where the reset ROM is seen below 1 MiB, on machines that have one. It ends at
+/// [`IMAGE_BASE`].
+pub const ROM_BASE: u64 = 0x000f_0000;
 /// Where the image is loaded, and its user address.
 pub const IMAGE_BASE: u64 = 0x0010_0000;
 /// The end of the image with its stacks.
