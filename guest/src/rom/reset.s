@@ -14,7 +14,8 @@
 .equ NXE, 1 << 11
 .equ HAS_NX, 1 << 20                    # CPUID 80000001h, EDX
 
-.equ STAGE_SIZE, 32
+.equ STAGE_SIZE, 64
+.equ GDT_SIZE, 32
 
 # A far jump with a 32-bit offset; the assembler's own would take two symbols or 16 bits only.
 .macro far_jump selector, target
@@ -44,13 +45,14 @@ protected:
     mov gs, ax
     mov ss, ax
 
-    # The guest's tables do not map the ROM: the step into long mode is made from a copy in memory
-    # that they map where it is, at the bottom of a stack that nobody uses yet.
+    # The guest's tables do not map the ROM: the step into long mode is made from a copy, with its
+    # descriptors, in memory that they map where it is, at the bottom of a stack that nobody uses yet.
     mov esi, offset stage
     mov edi, {STAGE}
     mov ecx, STAGE_SIZE
     cld
     rep movsb
+    lgdt [stage_gdt_pointer]
 
     mov eax, BOOT_CR4
     mov cr4, eax
@@ -79,17 +81,20 @@ long_mode:
     mov rax, [rax]
     add rax, {WINDOW}
     jmp rax
-    .org stage + STAGE_SIZE
-
-.balign 8
+    .org stage + STAGE_SIZE - GDT_SIZE
 gdt:
     .quad 0
     .quad 0x00cf9b000000ffff            # CODE_32: base 0, limit 4 GiB
     .quad 0x00cf93000000ffff            # DATA
     .quad 0x00af9b000000ffff            # CODE_64
+
+.balign 8
 gdt_pointer:
-    .word gdt_pointer - gdt - 1
+    .word GDT_SIZE - 1
     .long gdt
+stage_gdt_pointer:
+    .word GDT_SIZE - 1
+    .long {STAGE}+gdt-stage
 
 .section .reset, "ax"
 .code16
