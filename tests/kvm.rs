@@ -23,6 +23,12 @@ fn is_pvm(report: &Value) -> bool {
     report["machine"]["flavour"] == "pvm"
 }
 
+/// Whether WRPKRU works in ring 3 of this host, and so in that of a guest that runs natively.
+fn host_has_pkru() -> bool {
+    const OSPKE: u32 = 1 << 4;
+    std::arch::x86_64::__cpuid_count(7, 0).ecx & OSPKE != 0
+}
+
 /// Asserts that each field is there and is what its type says. `A|B` is either.
 #[track_caller]
 fn assert_fields(value: &Value, fields: &[(&str, &str)]) {
@@ -214,7 +220,8 @@ fn a_machine_that_agrees_forgives_only_what_is_known() {
         let _ = finding(report, &format!("K{number}"));
     }
     for id in ["K1", "K2", "K3", "K4", "K5", "K6", "K7", "K8"] {
-        assert!(count(finding(report, id), "count") > 0, "{id} was not met");
+        let met = count(finding(report, id), "count") > 0;
+        assert!(met || (id == "K7" && !host_has_pkru()), "{id} was not met");
     }
 }
 
@@ -231,6 +238,9 @@ fn without_known_findings_the_faults_of_pvm_fail_the_run() {
     let ran = ran.expect_code(1);
     assert_eq!(ran.stderr, "", "reports go to standard output, progress to terminals");
     for id in ["K1", "K2", "K3", "K7"] {
+        if id == "K7" && !host_has_pkru() {
+            continue;
+        }
         let finding = finding(&report, id);
         assert_eq!(finding["known"], false, "{id}");
         assert!(count(finding, "count") > 0, "{id} was not met");

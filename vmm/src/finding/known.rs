@@ -237,9 +237,7 @@ impl When {
             && holds(self.pml4e_global.as_ref(), |wanted| {
                 **wanted == entry_has(case, 0, EntryBits::G)
             })
-            && holds(self.page_1gb.as_ref(), |wanted| {
-                **wanted == entry_has(case, 1, EntryBits::PS)
-            })
+            && holds(self.page_1gb.as_ref(), |wanted| **wanted == entry_has(case, 1, EntryBits::PS))
     }
 }
 
