@@ -13,6 +13,7 @@ use crate::observation::Run;
 use crate::tally::Tally;
 use crate::verdict::{Difference, Field, Verdict, judge};
 use crate::walker::Choice;
+use crate::walker::quirk::Quirks;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -272,7 +273,12 @@ impl Desk {
                 return Ok(None);
             };
             let machine_is_right = matches!(verdict(Choice::Reference), Verdict::Agree { .. });
-            let same = fields(&differences) == wanted && machine_is_right == finding.catches_walker;
+            let same_cause = if finding.quirk.is_empty() {
+                fields(&differences) == wanted
+            } else {
+                Quirks::all().explaining(case, &run) == Some(finding.quirk)
+            };
+            let same = same_cause && machine_is_right == finding.catches_walker;
             Ok::<_, MachineError>(same.then(|| Example::of(case, &expected, &run, &differences)))
         })?;
         finding.example = Some(smallest);

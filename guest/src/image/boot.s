@@ -139,6 +139,8 @@ end_supervisor:
     add rbx, {WINDOW}
     cmp qword ptr [rbx + {HEADER_SWITCH}], {STAY}
     jne leave_five_level                # switch.s
+    mov eax, {OWN_TABLES}               # the kernel may be asked to rewrite the batch's
+    mov cr3, rax
 .global to_user
 to_user:
     push {USER_DATA}

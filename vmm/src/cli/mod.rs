@@ -6,9 +6,9 @@ mod geometry;
 mod machines;
 
 use crate::case::Case;
+use crate::machine::Machine;
 use crate::machine::MachineError;
 use crate::machine::image::Image;
-use crate::machine::Machine;
 use crate::machine::kvm::KvmMachine;
 use crate::machine::qemu::{Processor, QemuMachine};
 use clap::{Parser, Subcommand, ValueEnum};
@@ -137,10 +137,8 @@ impl MachineArguments {
             Some(path) => Image::from_file(path),
         };
         let image = image.map_err(MachineError::from)?;
-        let processor = Processor {
-            physical_address_bits: self.phys_bits,
-            features: self.qemu_cpu.clone(),
-        };
+        let processor =
+            Processor { physical_address_bits: self.phys_bits, features: self.qemu_cpu.clone() };
         let asked = || "as asked".to_owned();
         match kind {
             MachineKind::Kvm => {

@@ -5,6 +5,7 @@
 use crate::case::Case;
 use crate::observation::Observation;
 use crate::verdict::{ChoiceTaken, Difference, End};
+use crate::walker::quirk::Quirks;
 use guest::layout::LOW_MEMORY_END;
 use mmu_core::format::EntryBits;
 use mmu_core::{Alternative, Cr4, Outcome, Ring};
@@ -45,12 +46,24 @@ pub struct Known {
     pub explained_by: Option<String>,
     /// A case that shows it, in its text form.
     pub case: Option<String>,
+    /// The quirk that it is: it covers what the reference with this quirk predicts, and `when` and
+    /// `seen` do not matter.
+    #[serde(default, deserialize_with = "read_quirk")]
+    pub quirk: Quirks,
     /// Which cases can show it.
     #[serde(default)]
     pub when: When,
     /// What must have been seen.
     #[serde(default)]
     pub seen: Seen,
+}
+
+fn read_quirk<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Quirks, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    Quirks::named(&name).ok_or_else(|| {
+        let names = Quirks::names().join(", ");
+        serde::de::Error::custom(format!("expected one of {names}, found {name:?}"))
+    })
 }
 
 /// Conditions on a case. All that are given must hold.
@@ -116,6 +129,7 @@ struct File {
 /// are then the machine's, both names.
 const SHIPPED: &[(&str, &str)] = &[
     ("pvm", include_str!("../../known/pvm.toml")),
+    ("tcg", include_str!("../../known/tcg.toml")),
     ("svm-npt-on-tcg", include_str!("../../known/svm-npt-on-tcg.toml")),
     ("svm-shadow-on-tcg", include_str!("../../known/svm-shadow-on-tcg.toml")),
 ];
@@ -169,6 +183,7 @@ impl Known {
             self.seen.fields.as_ref().is_none_or(|fields| fields.iter().any(|field| field == name))
         };
         self.kind == Kind::Divergence
+            && self.quirk.is_empty()
             && self.when.holds(case)
             && holds(self.seen.expected.as_ref(), |ends| {
                 ends.iter().any(|end| end == End::of(&expected.outcome).name())

@@ -9,6 +9,7 @@ use crate::case::Case;
 use crate::machine::Capabilities;
 use crate::observation::{Observation, Run};
 use crate::verdict::{ChoiceTaken, Difference, End, Field, Verdict, describe_observation, judge};
+use crate::walker::quirk::Quirks;
 use crate::walker::{Choice, MUTANTS, Mutant, Walker};
 use known::{Kind, Known};
 use mmu_core::{Alternative, Outcome, Reference, Ring};
@@ -32,6 +33,8 @@ pub struct Finding {
     /// Whether it is about the walker, a mutant: the machine agrees with the reference. All other
     /// findings are about the machine, and held against the reference.
     pub catches_walker: bool,
+    /// The quirk that it is, if it is one.
+    pub quirk: Quirks,
     /// The smallest case met, and what was seen.
     pub example: Option<Example>,
 }
@@ -120,6 +123,8 @@ const MOST_SAMPLES: u64 = 200;
 pub struct Findings {
     walker: Choice,
     known: Vec<Known>,
+    /// Those of the known findings that are quirks.
+    quirks: Quirks,
     /// Whether known findings are forgiven.
     forgives: bool,
     /// Counts and smallest example of each known finding that was met.
@@ -137,7 +142,9 @@ impl Findings {
             let probes = known.iter().enumerate().filter(|(_, known)| known.kind == Kind::Probe);
             met.extend(probes.map(|(index, _)| (index, (1, None))));
         }
-        Self { walker, known, forgives, met, caught: (0, None), groups: BTreeMap::new() }
+        let quirks = known.iter().fold(Quirks::empty(), |all, known| all | known.quirk);
+        let (caught, groups) = ((0, None), BTreeMap::new());
+        Self { walker, known, quirks, forgives, met, caught, groups }
     }
 
     /// Takes note of one verdict.
@@ -173,6 +180,16 @@ impl Findings {
         let covers = |known: &Known| known.covers(case, expected, observation, differences);
         if let Some(index) = self.known.iter().position(covers) {
             count(self.met.entry(index).or_default(), example);
+            return;
+        }
+        if let Some(quirks) = self.quirks.explaining(case, run) {
+            for (index, known) in self.known.iter().enumerate() {
+                if quirks.intersects(known.quirk) {
+                    // A case that shows one quirk alone is the better example.
+                    let alone = (quirks == known.quirk).then(|| example.clone());
+                    count_any(self.met.entry(index).or_default(), alone);
+                }
+            }
             return;
         }
         let signature = Signature::of(case, expected, observation, differences);
@@ -231,6 +248,7 @@ impl Findings {
                 kind: Kind::Divergence,
                 known: false,
                 catches_walker: true,
+                quirk: Quirks::empty(),
                 example,
             });
         }
@@ -244,6 +262,7 @@ impl Findings {
                 kind: known.kind,
                 known: self.forgives,
                 catches_walker: false,
+                quirk: known.quirk,
                 example,
             });
         }
@@ -270,6 +289,7 @@ impl Findings {
                 kind: Kind::Divergence,
                 known: false,
                 catches_walker: false,
+                quirk: Quirks::empty(),
                 example,
             });
         }
@@ -279,9 +299,14 @@ impl Findings {
 }
 
 /// Counts an example and keeps the smallest.
-fn count((count, smallest): &mut (u64, Option<Example>), example: Example) {
+fn count(met: &mut (u64, Option<Example>), example: Example) {
+    count_any(met, Some(example));
+}
+
+/// Counts a case, which may be no example.
+fn count_any((count, smallest): &mut (u64, Option<Example>), example: Option<Example>) {
     *count += 1;
-    *smallest = smaller(smallest.take(), Some(example));
+    *smallest = smaller(smallest.take(), example);
 }
 
 /// The smaller of two examples; the first of equals.

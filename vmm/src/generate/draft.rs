@@ -74,7 +74,8 @@ impl<'c> Draft<'c> {
             state.ac = rng.random_bool(0.4);
         }
         state.pkru = random_pkru(rng, ring, machine, &state);
-        let high: Vec<_> = high_places(machine, mode).collect();
+        let leaf_level = random_leaf_level(rng, &state);
+        let high: Vec<_> = high_places(machine, mode, leaf_level).collect();
         let target = match high.choose(rng) {
             Some(place) if rng.random_bool(0.1) => Target::High(*place),
             _ if machine.sees_outside && rng.random_bool(0.04) => Target::Outside,
@@ -91,7 +92,7 @@ impl<'c> Draft<'c> {
             size: 1,
             ring,
             segment: if rng.random_bool(0.25) { Segment::Stack } else { Segment::Data },
-            leaf_level: random_leaf_level(rng, &state),
+            leaf_level,
             target,
             crosses: rng.random_bool(0.12),
             unusual: [0, 1, 1, 1, 2, 2, 3][rng.random_range(0..7)],
@@ -173,7 +174,9 @@ impl<'c> Draft<'c> {
     /// the last differ.
     pub(super) fn cross_tables(&mut self, rng: &mut impl Rng, slots: &mut Slots) -> Option<()> {
         let crossable = self.size > 1 || self.kind == AccessKind::Fetch;
-        let fixed = self.target == Target::Outside || self.form == Form::SegmentLimit;
+        // An entry of 32 bits reaches a high place in a large page only.
+        let is_high = matches!(self.target, Target::High(_)) && self.mode == PagingMode::Bits32;
+        let fixed = self.target == Target::Outside || is_high || self.form == Form::SegmentLimit;
         if self.mode == PagingMode::Unpaged || !crossable || fixed {
             return None;
         }
@@ -410,12 +413,17 @@ impl<'c> Draft<'c> {
 }
 
 /// The high places at which a mode can reach the data memory.
-fn high_places(machine: &Capabilities, mode: PagingMode) -> impl Iterator<Item = u64> {
+fn high_places(
+    machine: &Capabilities,
+    mode: PagingMode,
+    leaf_level: usize,
+) -> impl Iterator<Item = u64> {
     let reach = match mode {
         _ if !machine.high_memory => 0,
         PagingMode::Unpaged | PagingMode::Linear => 0,
-        // Through PSE-36 only.
-        PagingMode::Bits32 => 40,
+        // In pages of 4 MiB only (MODE-5).
+        PagingMode::Bits32 if leaf_level == 0 => 40,
+        PagingMode::Bits32 => 0,
         _ => 52,
     };
     let bits = machine.profile.physical_address_bits;

@@ -57,7 +57,8 @@ impl GuestMemory {
         };
         let low = file("low memory", DATA_BASE)?;
         let halves = [file("data memory", PART_SIZE)?, file("data memory", PART_SIZE)?];
-        let whole = |file: &File| Ok::<_, std::io::Error>(Some(FileOffset::new(file.try_clone()?, 0)));
+        let whole =
+            |file: &File| Ok::<_, std::io::Error>(Some(FileOffset::new(file.try_clone()?, 0)));
         let ranges = [
             (GuestAddress(0), LOW_MEMORY_END as usize, whole(&low)?),
             (GuestAddress(DATA_BASE), PART_SIZE as usize, whole(&halves[0])?),

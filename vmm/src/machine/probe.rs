@@ -60,8 +60,13 @@ impl Prober {
             let Some(failed) = runs.iter().find(|run| !completes(run)) else { continue };
             let end = match failed {
                 Run::Observed(seen) => {
-                    let case =
-                        Case::plain_in(mode, Arena::ALL[0], 0, ring, machine.capabilities().profile);
+                    let case = Case::plain_in(
+                        mode,
+                        Arena::ALL[0],
+                        0,
+                        ring,
+                        machine.capabilities().profile,
+                    );
                     describe_observation(&case, seen)
                 }
                 Run::Unsupported(why) => why.clone(),
@@ -73,7 +78,10 @@ impl Prober {
     }
 
     /// Whether PKRU can be loaded in ring 0; the machine must have PKU.
-    pub(super) fn pkru_in_ring_0(&mut self, machine: &mut impl Machine) -> Result<bool, MachineError> {
+    pub(super) fn pkru_in_ring_0(
+        &mut self,
+        machine: &mut impl Machine,
+    ) -> Result<bool, MachineError> {
         // Key 15 is no plain case's: only the instruction is tried.
         let keyed = |case: &mut Case| {
             case.state.cr4 |= Cr4::PKE;

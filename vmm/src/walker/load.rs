@@ -16,9 +16,9 @@ pub(super) fn before(case: &Case, mut walked: Prediction) -> Prediction {
     let at_load: ArrayVec<_, 4> = (0..4).map(|i| root + 8 * i).zip(case.state.pdptes).collect();
     let memory = SparseTables::new(&at_load);
     let loads = case.state.loads(Mov::Cr3(case.state.cr3), case.profile, &memory);
-    let loads_registers = loads.iter().any(|load| {
-        load.result.is_ok() && !matches!(load.choice, Some((Rule::Pdpte4, _)))
-    });
+    let loads_registers = loads
+        .iter()
+        .any(|load| load.result.is_ok() && !matches!(load.choice, Some((Rule::Pdpte4, _))));
     let faults = loads.into_iter().filter_map(|load| match load.result {
         Err(LoadError::Fault(fault)) => {
             let (outcome, updates) = (Outcome::Fault(fault), ArrayVec::new());
@@ -35,9 +35,10 @@ pub(super) fn before(case: &Case, mut walked: Prediction) -> Prediction {
         // Only a processor that reads PDPTEs during the walk gets as far as the access.
         let pinned = case.profile.pins.pdptes_are_walked == Some(true);
         walked.alternatives.retain(|alternative| {
-            pinned || alternative.choice.is_some_and(|(rule, member)| {
-                rule == Rule::Pdpte4 && member.contains("during the walk")
-            })
+            pinned
+                || alternative.choice.is_some_and(|(rule, member)| {
+                    rule == Rule::Pdpte4 && member.contains("during the walk")
+                })
         });
     }
     let place = if loads_registers { walked.alternatives.len() } else { 0 };

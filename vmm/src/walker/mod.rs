@@ -2,6 +2,7 @@
 
 mod load;
 mod mutant;
+pub mod quirk;
 
 pub use mutant::{MUTANTS, Mutant};
 
