@@ -15,6 +15,12 @@ pub struct ImageError {
     problem: String,
 }
 
+impl ImageError {
+    pub(super) fn new(name: &str, problem: String) -> Self {
+        Self { name: name.to_owned(), problem }
+    }
+}
+
 /// A guest image, laid out as it is loaded.
 #[derive(Clone, Debug)]
 pub struct Image {
@@ -40,13 +46,12 @@ impl Image {
     /// When the file cannot be read or is not a guest image.
     pub fn from_file(path: &Path) -> Result<Self, ImageError> {
         let name = path.display().to_string();
-        let elf = std::fs::read(path)
-            .map_err(|error| ImageError { name: name.clone(), problem: error.to_string() })?;
+        let elf = std::fs::read(path).map_err(|error| ImageError::new(&name, error.to_string()))?;
         Self::from_elf(&name, &elf)
     }
 
     fn from_elf(name: &str, elf: &[u8]) -> Result<Self, ImageError> {
-        let error = |problem: String| ImageError { name: name.to_owned(), problem };
+        let error = |problem: String| ImageError::new(name, problem);
         let file = object::File::parse(elf).map_err(|e| error(e.to_string()))?;
         let mut bytes = Vec::new();
         for segment in file.segments() {

@@ -6,6 +6,7 @@ pub mod host;
 pub mod image;
 pub mod kvm;
 pub mod memory;
+pub mod qemu;
 
 use crate::case::Case;
 use crate::observation::{OutsideAccess, Provenance};

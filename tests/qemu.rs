@@ -1,0 +1,248 @@
+//! QEMU as a process: what its reset ROM sets up, what memory it shares, and how it ends.
+
+mod common;
+
+use guest::layout::{CONTROL, OWN_TABLES};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use object::{Object, ObjectSegment};
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::time::{Duration, Instant};
+use vmm::machine::qemu::process::{Options, Process, Region};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+const GIB: u64 = 1 << 30;
+const HALF: u64 = GIB / 2;
+
+// Words of the control page that the image `started` uses.
+const REQUEST: u64 = 0;
+const FROM: u64 = 1;
+const TO: u64 = 2;
+const DONE: u64 = 3;
+const COUNT: u64 = 11;
+
+/// Ends the test, aloud, where there is no QEMU.
+macro_rules! require_qemu {
+    () => {
+        let version = std::process::Command::new("qemu-system-x86_64").arg("--version").output();
+        if version.is_err() {
+            common::skip("qemu", "no qemu-system-x86_64");
+            return;
+        }
+    };
+}
+
+/// The memory of the guest `started`: 1 GiB, and twice 512 MiB that is seen in several places.
+struct Memory {
+    low: File,
+    halves: [File; 2],
+}
+
+impl Memory {
+    fn new() -> Self {
+        let file = |size| {
+            let file = memfd_create("guest memory", MFdFlags::MFD_CLOEXEC);
+            let file = File::from(file.expect("memory can be had"));
+            file.set_len(size).expect("it can be as large");
+            file
+        };
+        Self { low: file(GIB), halves: [file(HALF), file(HALF)] }
+    }
+
+    /// Loads the image and builds its tables: the first 2 MiB pages at 0 and at 1 GiB, and two
+    /// 1 GiB pages of any memory at 2 and 3 GiB.
+    fn load(&self, windows: [u64; 2]) {
+        let elf = std::fs::read(common::guest_image("started")).expect("the image was built");
+        let file = object::File::parse(elf.as_slice()).expect("the image is an ELF file");
+        for segment in file.segments() {
+            let data = segment.data().expect("a segment has data");
+            self.low.write_all_at(data, segment.address()).expect("the image fits");
+        }
+        let [pdpt, directory] = [OWN_TABLES + 0x1000, OWN_TABLES + 0x2000];
+        self.set(OWN_TABLES, pdpt | 7);
+        self.set(pdpt, directory | 7);
+        self.set(pdpt + 8, directory | 7);
+        for (slot, window) in (2..).zip(windows) {
+            self.set(pdpt + 8 * slot, window | 0x87);
+        }
+        for page in 0..4 {
+            self.set(directory + 8 * page, page << 21 | 0x87);
+        }
+    }
+
+    fn set(&self, at: u64, word: u64) {
+        self.low.write_all_at(&word.to_le_bytes(), at).expect("the layout lies in memory");
+    }
+
+    fn control(&self, word: u64) -> u64 {
+        read(&self.low, CONTROL + 8 * word)
+    }
+
+    /// Low memory and both halves above it, then both halves swapped at these places.
+    fn regions<'f>(&'f self, places: &[u64]) -> Vec<Region<'f>> {
+        let [first, second] = self.halves.each_ref().map(|half| half.as_fd());
+        let mut regions = vec![Region { guest_physical: 0, len: GIB, file: self.low.as_fd() }];
+        let halves = |start: u64, files: [BorrowedFd<'f>; 2]| {
+            let starts = [start, start + HALF];
+            std::iter::zip(starts, files).map(|(guest_physical, file)| Region {
+                guest_physical,
+                len: HALF,
+                file,
+            })
+        };
+        regions.extend(halves(GIB, [first, second]));
+        regions.extend(places.iter().flat_map(|place| halves(*place, [second, first])));
+        regions
+    }
+
+    /// Has the guest copy a word.
+    fn copy(&self, process: &mut Process, from: u64, to: u64) {
+        let request = self.control(DONE) + 1;
+        self.set(CONTROL + 8 * FROM, from);
+        self.set(CONTROL + 8 * TO, to);
+        self.set(CONTROL + 8 * REQUEST, request);
+        wait_until(process, || self.control(DONE) == request);
+    }
+}
+
+fn read(file: &File, at: u64) -> u64 {
+    let mut word = [0; 8];
+    file.read_exact_at(&mut word, at).expect("the layout lies in memory");
+    u64::from_le_bytes(word)
+}
+
+fn start(memory: &[Region<'_>], phys_bits: u8, cpu_flags: &[&str]) -> Process {
+    let options = Options { phys_bits: Some(phys_bits), cpu_flags, memory };
+    Process::start(&options).expect("QEMU starts")
+}
+
+#[track_caller]
+fn wait_until(process: &mut Process, condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        process.check_alive().expect("QEMU runs");
+        assert!(start.elapsed() < DEADLINE, "nothing happens");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn the_rom_enters_long_mode_as_a_host_with_registers_does() {
+    require_qemu!();
+    for (cpu_flags, efer) in [(&[][..], 0xd00), (&["-nx"][..], 0x500)] {
+        let memory = Memory::new();
+        memory.load([GIB; 2]);
+        let mut process = start(&memory.regions(&[]), 40, cpu_flags);
+        wait_until(&mut process, || memory.control(COUNT) > 0);
+        // PG, WP, ET, PE; PAE, OSFXSR, OSXMMEXCPT; LME, LMA and perhaps NXE.
+        let control = [4, 5, 6, 7].map(|word| memory.control(word));
+        assert_eq!(control, [0x8001_0011, OWN_TABLES, 0x620, efer], "{control:x?}");
+        assert_eq!(memory.control(8) & 0x600, 0, "no interrupts, strings go upwards");
+        assert_eq!(memory.control(9) & 3, 0, "ring 0");
+    }
+}
+
+#[test]
+fn high_memory_is_the_low_one_with_its_halves_swapped() {
+    require_qemu!();
+    let narrow = [0x5_4000_0000, 0xa_8000_0000];
+    let middle = [0x55_4000_0000, 0xaa_8000_0000];
+    let wide = [0x5555_4000_0000, 0xaaaa_8000_0000];
+    let layouts = [
+        (36, narrow.to_vec(), narrow),
+        (40, middle.to_vec(), middle),
+        (48, [middle, wide].concat(), middle),
+        (48, [middle, wide].concat(), wide),
+    ];
+    for (phys_bits, places, windows) in layouts {
+        let memory = Memory::new();
+        memory.load(windows);
+        let [first, second] = &memory.halves;
+        let mut process = start(&memory.regions(&places), phys_bits, &[]);
+        for place in [2 * GIB, 3 * GIB] {
+            // Where the guest sees a half at this place, and the file behind it.
+            let seen = [(place, second), (place + HALF, first)];
+            for ((from, written), (to, copied)) in [(seen[0], seen[1]), (seen[1], seen[0])] {
+                let word = from + 0x1230;
+                written.write_all_at(&word.to_le_bytes(), 0x1230).expect("memory can be written");
+                memory.copy(&mut process, from + 0x1230, to + 0x1fff_fff8);
+                assert_eq!(read(copied, 0x1fff_fff8), word, "{phys_bits} bits, {from:#x}");
+            }
+        }
+    }
+}
+
+#[test]
+fn memory_costs_what_is_touched() {
+    require_qemu!();
+    let memory = Memory::new();
+    memory.load([0x55_4000_0000, 0xaa_8000_0000]);
+    let regions = memory.regions(&[0x55_4000_0000, 0xaa_8000_0000]);
+    let mut process = start(&regions, 40, &[]);
+    wait_until(&mut process, || memory.control(COUNT) > 0);
+    for file in [&memory.low, &memory.halves[0], &memory.halves[1]] {
+        let bytes = file.metadata().expect("a file has metadata").blocks() * 512;
+        assert!(bytes < 8 << 20, "{bytes} bytes of a sparse file are in use");
+    }
+}
+
+#[test]
+fn qemu_is_gone_when_it_is_dropped() {
+    require_qemu!();
+    let memory = Memory::new();
+    memory.load([GIB; 2]);
+    let mut process = start(&memory.regions(&[]), 40, &[]);
+    wait_until(&mut process, || memory.control(COUNT) > 0);
+    let id = process.id();
+    let proc = format!("/proc/{id}");
+    assert!(std::fs::exists(&proc).expect("/proc can be read"));
+    drop(process);
+    assert!(!std::fs::exists(&proc).expect("/proc can be read"), "{id} is neither dead nor reaped");
+}
+
+#[test]
+fn qemu_outlives_the_thread_that_starts_it() {
+    require_qemu!();
+    let memory = Memory::new();
+    memory.load([GIB; 2]);
+    let started = || start(&memory.regions(&[]), 40, &[]);
+    let mut process = std::thread::scope(|scope| scope.spawn(started).join()).expect("it starts");
+    wait_until(&mut process, || memory.control(COUNT) > 0);
+    process.check_alive().expect("QEMU runs on");
+}
+
+/// What the end of QEMU is reported as.
+fn end_of(mut process: Process) -> String {
+    let start = Instant::now();
+    loop {
+        if let Err(error) = process.check_alive() {
+            return error.to_string();
+        }
+        assert!(start.elapsed() < DEADLINE, "QEMU does not end");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_death_is_told_with_its_cause() {
+    require_qemu!();
+    let memory = Memory::new();
+    memory.load([GIB; 2]);
+
+    let refused = end_of(start(&memory.regions(&[]), 40, &["+no-such-feature"]));
+    assert!(refused.contains("ended with exit status: 1: "), "{refused}");
+    assert!(refused.contains("no-such-feature"), "{refused}");
+
+    let process = start(&memory.regions(&[]), 40, &[]);
+    let id = nix::unistd::Pid::from_raw(process.id() as i32);
+    nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGKILL).expect("it is ours");
+    let killed = end_of(process);
+    assert!(killed.starts_with("running QEMU: QEMU "), "{killed}");
+    assert!(killed.contains("signal: 9"), "{killed}");
+
+    // Without its tables the guest cannot take its first step in long mode.
+    memory.set(OWN_TABLES, 0);
+    let reset = end_of(start(&memory.regions(&[]), 40, &[]));
+    assert_eq!(reset, "the guest triple-faulted");
+}

@@ -1,0 +1,158 @@
+//! QEMU's command line, as a function of the machine that is wanted.
+//!
+//! Memory below 4 GiB is the RAM of a PC, split into NUMA nodes, since each node can have a file of
+//! its own; memory above is made of DIMMs, each at an address and with a file of its own. QEMU maps
+//! every file from its start, and one file in several places shows the same memory there.
+
+use std::os::fd::RawFd;
+
+const GIB: u64 = 1 << 30;
+/// RAM of a PC ends below; memory for devices begins there.
+const ABOVE_4_GIB: u64 = 4 * GIB;
+/// From here to 1 TiB an AMD machine has addresses of its own; if memory lay above, QEMU would keep
+/// all of it above (`pc_set_amd_above_4g_mem_start`).
+const AMD_RESERVED: u64 = 1012 * GIB;
+
+/// The places in the child of the files on the command line.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) guest_physical: u64,
+    pub(super) len: u64,
+    /// The descriptor that the child has of the file.
+    pub(super) fd: RawFd,
+}
+
+/// The path by which QEMU opens a file that it inherits.
+fn path(fd: RawFd) -> String {
+    format!("/proc/self/fd/{fd}")
+}
+
+/// The command line, without the program.
+pub(super) fn arguments(
+    rom: RawFd,
+    phys_bits: Option<u8>,
+    cpu_flags: &[&str],
+    memory: &[Place],
+) -> Result<Vec<String>, String> {
+    let mut ordered = memory.to_vec();
+    ordered.sort_by_key(|place| place.guest_physical);
+    let (ram, dimms) =
+        ordered.split_at(ordered.partition_point(|place| place.guest_physical < ABOVE_4_GIB));
+    let ram_size = contiguous(ram)?;
+    let highest = dimms.last().map_or(ABOVE_4_GIB, |dimm| dimm.guest_physical + dimm.len);
+
+    let mut cpu = vec!["max".to_owned()];
+    cpu.extend(phys_bits.map(|bits| format!("phys-bits={bits}")));
+    if highest > AMD_RESERVED {
+        cpu.push("vendor=GenuineIntel".into());
+    }
+    cpu.extend(cpu_flags.iter().map(|flag| (*flag).to_owned()));
+
+    let mut list: Vec<String> = "-no-user-config -nodefaults -display none -no-reboot -M pc \
+         -accel tcg,thread=single"
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect();
+    let mut option = |name: &str, value: String| list.extend([name.to_owned(), value]);
+    option("-cpu", cpu.join(","));
+    option("-bios", path(rom));
+    let size = if dimms.is_empty() {
+        format!("{ram_size}B")
+    } else {
+        // The range for DIMMs begins at 4 GiB, and is as large as they may become together.
+        let most = ram_size + (highest - ABOVE_4_GIB);
+        format!("{ram_size}B,slots={},maxmem={most}B", dimms.len())
+    };
+    option("-m", size);
+    for (id, Place { guest_physical, len, fd }) in ordered.iter().enumerate() {
+        let file = path(*fd);
+        let backend =
+            format!("memory-backend-file,id=memory{id},mem-path={file},size={len}B,share=on");
+        option("-object", backend);
+        if *guest_physical < ABOVE_4_GIB {
+            option("-numa", format!("node,memdev=memory{id}"));
+        } else {
+            option("-device", format!("pc-dimm,memdev=memory{id},addr={guest_physical:#x}"));
+        }
+    }
+    Ok(list)
+}
+
+/// The size of RAM, which must lie at 0 without a hole.
+fn contiguous(ram: &[Place]) -> Result<u64, String> {
+    let mut end = 0;
+    for place in ram {
+        if place.guest_physical != end {
+            let at = place.guest_physical;
+            return Err(format!(
+                "RAM at {at:#x} does not begin where the RAM below ends, {end:#x}"
+            ));
+        }
+        end += place.len;
+    }
+    // More would be moved above 4 GiB by QEMU.
+    if end == 0 || end > 3 * GIB {
+        return Err(format!("RAM of {end:#x} bytes: more than none and at most 3 GiB is possible"));
+    }
+    Ok(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(guest_physical: u64, len: u64, fd: RawFd) -> Place {
+        Place { guest_physical, len, fd }
+    }
+
+    #[test]
+    fn ram_becomes_nodes_and_high_memory_becomes_dimms() {
+        let memory = [
+            place(0x5_4000_0000, 0x2000_0000, 9),
+            place(0x4000_0000, 0x4000_0000, 8),
+            place(0, 0x4000_0000, 7),
+            place(0x5_6000_0000, 0x2000_0000, 8),
+        ];
+        let list = arguments(5, Some(36), &["-nx"], &memory).expect("the layout is possible");
+        let expected = "-no-user-config -nodefaults -display none -no-reboot -M pc \
+             -accel tcg,thread=single -cpu max,phys-bits=36,-nx -bios /proc/self/fd/5 \
+             -m 2147483648B,slots=2,maxmem=21474836480B \
+             -object memory-backend-file,id=memory0,mem-path=/proc/self/fd/7,\
+             size=1073741824B,share=on -numa node,memdev=memory0 \
+             -object memory-backend-file,id=memory1,mem-path=/proc/self/fd/8,\
+             size=1073741824B,share=on -numa node,memdev=memory1 \
+             -object memory-backend-file,id=memory2,mem-path=/proc/self/fd/9,\
+             size=536870912B,share=on -device pc-dimm,memdev=memory2,addr=0x540000000 \
+             -object memory-backend-file,id=memory3,mem-path=/proc/self/fd/8,\
+             size=536870912B,share=on -device pc-dimm,memdev=memory3,addr=0x560000000";
+        assert_eq!(list.join(" "), expected);
+    }
+
+    #[test]
+    fn ram_alone_needs_no_slots() {
+        let list = arguments(5, None, &[], &[place(0, 0x80_0000, 7)]).expect("possible");
+        let text = list.join(" ");
+        assert!(text.contains("-cpu max -bios"), "{text}");
+        assert!(text.contains("-m 8388608B -object"), "{text}");
+    }
+
+    #[test]
+    fn memory_above_1_tib_is_not_moved() {
+        let memory = |high| [place(0, 0x80_0000, 7), place(high, 0x2000_0000, 8)];
+        let cpu = |high| {
+            let list = arguments(5, Some(48), &[], &memory(high)).expect("possible");
+            list[list.iter().position(|word| word == "-cpu").expect("there is one") + 1].clone()
+        };
+        assert_eq!(cpu(0xaa_8000_0000), "max,phys-bits=48");
+        assert_eq!(cpu(0xaaaa_8000_0000), "max,phys-bits=48,vendor=GenuineIntel");
+    }
+
+    #[test]
+    fn ram_with_a_hole_is_refused() {
+        let memory = [place(0, 0x80_0000, 7), place(0x4000_0000, 0x4000_0000, 8)];
+        let why = arguments(5, None, &[], &memory).expect_err("there is a hole");
+        assert_eq!(why, "RAM at 0x40000000 does not begin where the RAM below ends, 0x800000");
+        assert!(arguments(5, None, &[], &[]).is_err());
+        assert!(arguments(5, None, &[], &[place(0, 4 * GIB, 7)]).is_err());
+    }
+}
