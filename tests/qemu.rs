@@ -7,11 +7,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use object::{Object, ObjectSegment};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
-<<<<<<< HEAD
-use std::os::unix::fs::FileExt;
-=======
 use std::os::unix::fs::{FileExt, MetadataExt};
->>>>>>> qemu
 use std::time::{Duration, Instant};
 use vmm::machine::qemu::process::{Options, Process, Region};
 
@@ -180,10 +176,6 @@ fn high_memory_is_the_low_one_with_its_halves_swapped() {
 #[test]
 fn memory_costs_what_is_touched() {
     require_qemu!();
-<<<<<<< HEAD
-    use std::os::unix::fs::MetadataExt;
-=======
->>>>>>> qemu
     let memory = Memory::new();
     memory.load([0x55_4000_0000, 0xaa_8000_0000]);
     let regions = memory.regions(&[0x55_4000_0000, 0xaa_8000_0000]);

@@ -89,6 +89,8 @@ pub struct Observation {
     pub entries: Vec<EntryAfter>,
     /// Accesses that left the machine, in order.
     pub outside: Vec<OutsideAccess>,
+    /// Whether such accesses can be seen at all; else nothing tells where they went.
+    pub sees_outside: bool,
     /// Who decided.
     pub provenance: Provenance,
 }
@@ -97,7 +99,8 @@ impl Observation {
     /// What its record tells of a case; nothing is known yet of memory.
     pub fn new(fault: Option<ObservedFault>, value: u64, provenance: Provenance) -> Self {
         let (stored, entries, outside) = (Vec::new(), Vec::new(), Vec::new());
-        Self { fault, value, stored, entries, outside, provenance }
+        let sees_outside = true;
+        Self { fault, value, stored, entries, outside, sees_outside, provenance }
     }
 }
 

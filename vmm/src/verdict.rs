@@ -168,7 +168,7 @@ pub fn judge(case: &Case, prediction: &Prediction, run: &Run) -> Verdict {
         let differences = compare(case, alternative, observation);
         if differences.is_empty() {
             return Verdict::Agree {
-                unproved: is_unproved(case, alternative),
+                unproved: is_unproved(case, alternative, observation),
                 choices: choices_taken(case, alternative, observation),
             };
         }
@@ -191,12 +191,15 @@ fn compare(case: &Case, expected: &Alternative, seen: &Observation) -> Vec<Diffe
         Outcome::Translated(spans) => {
             if let Some(fault) = seen.fault {
                 differ(Field::Vector, "no exception".into(), describe_fault(fault));
-            } else {
+            } else if !is_out_of_sight(case, spans, seen) {
                 compare_value(case, spans, seen, &mut differ);
             }
         }
     }
-    let Effects { stored, outside } = Effects::of(case, &expected.outcome);
+    let Effects { stored, mut outside } = Effects::of(case, &expected.outcome);
+    if !seen.sees_outside {
+        outside.clear();
+    }
     if seen.stored != stored {
         differ(Field::Stored, describe_bytes(&stored), describe_bytes(&seen.stored));
     }
@@ -218,6 +221,11 @@ fn compare(case: &Case, expected: &Alternative, seen: &Observation) -> Vec<Diffe
         }
     }
     differences
+}
+
+/// Whether the access was to reach addresses without memory on a machine that does not show it.
+fn is_out_of_sight(case: &Case, spans: &[Span], seen: &Observation) -> bool {
+    !seen.sees_outside && spans.iter().any(|span| case.is_outside(span.address.get()))
 }
 
 fn compare_fault(
@@ -362,8 +370,11 @@ fn is_speculation(before: u64, after: u64, provenance: Provenance) -> bool {
 }
 
 /// Whether an agreement says nothing about the physical address.
-fn is_unproved(case: &Case, agreed: &Alternative) -> bool {
+fn is_unproved(case: &Case, agreed: &Alternative, seen: &Observation) -> bool {
     let Outcome::Translated(spans) = &agreed.outcome else { return false };
+    if is_out_of_sight(case, spans, seen) {
+        return true;
+    }
     let effects = Effects::of(case, &agreed.outcome);
     expected_value(case, spans).is_none() && effects.stored.is_empty() && effects.outside.is_empty()
 }

@@ -12,7 +12,7 @@ pub(super) fn make_unusual(
     mode: PagingMode,
     machine: &Capabilities,
     level: &Level,
-    is_leaf: bool,
+    (is_leaf, is_fetch): (bool, bool),
     value: &mut u64,
 ) {
     let is_narrow = mode == PagingMode::Bits32;
@@ -20,8 +20,13 @@ pub(super) fn make_unusual(
     let all = if is_narrow { 0xffff_ffff } else { u64::MAX };
     let mut one_of = |low: u32, high: u32| 1 << rng.random_range(low..high);
     let bits = machine.profile.physical_address_bits;
-    // PSE-36 makes some of these address bits (MODE-5), which lead outside memory.
-    let outside = if is_narrow && !machine.sees_outside { bits.clamp(32, 40) - 32 } else { 0 };
+    // PSE-36 makes some of these address bits (MODE-5): where they lead outside memory, a machine
+    // that does not show that is spared them, and the code that it would find there.
+    let outside = match (is_narrow && !machine.sees_outside, is_fetch) {
+        (false, _) => 0,
+        (true, false) => bits.clamp(32, 40) - 32,
+        (true, true) => 8,
+    };
     let by_size =
         if is_large_leaf { one_of(13 + u32::from(outside), level.shift.into()) } else { 0 };
     let page_size =

@@ -26,6 +26,7 @@ pub struct Encoded {
     pub(super) user: List,
     pub(super) supervisor: List,
     keep_control: bool,
+    pub(super) sees_outside: bool,
 }
 
 /// One ring's list of records.
@@ -56,6 +57,7 @@ impl Encoded {
             user: List::default(),
             supervisor: List::default(),
             keep_control: !forced.is_empty(),
+            sees_outside: capabilities.sees_outside,
             batch,
         };
         encoded.place_entries();

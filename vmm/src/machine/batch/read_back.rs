@@ -104,6 +104,11 @@ impl Encoded {
                 observation.stored.push((at, found));
             }
         }
+        for run in &mut runs {
+            if let Run::Observed(observation) = run {
+                observation.sees_outside = self.sees_outside;
+            }
+        }
         for (position, access) in &log.outside {
             if let Some(case) = self.case_at(*position)
                 && let Run::Observed(observation) = &mut runs[case]

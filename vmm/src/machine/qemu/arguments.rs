@@ -116,11 +116,7 @@ mod tests {
         let list = arguments(5, Some(36), &["-nx"], &memory).expect("the layout is possible");
         let expected = "-no-user-config -nodefaults -display none -no-reboot -M pc \
              -accel tcg,thread=single -cpu max,phys-bits=36,-nx -bios /proc/self/fd/5 \
-<<<<<<< HEAD
-             -m 2147483648B,slots=2,maxmem=20937965568B \
-=======
              -m 2147483648B,slots=2,maxmem=21474836480B \
->>>>>>> qemu
              -object memory-backend-file,id=memory0,mem-path=/proc/self/fd/7,\
              size=1073741824B,share=on -numa node,memdev=memory0 \
              -object memory-backend-file,id=memory1,mem-path=/proc/self/fd/8,\
