@@ -7,7 +7,7 @@ use super::encode::stub_of;
 use crate::case::Case;
 use crate::machine::Capabilities;
 use guest::high::data_behind;
-use guest::layout::{Arena, DATA_BASE, DATA_SIZE, HOLE_BASE};
+use guest::layout::{Arena, DATA_BASE, DATA_SIZE, HOLE_BASE, is_hole};
 use guest::stub::{Code, Form};
 use guest::tables;
 use mmu_core::format::EntryBits;
@@ -177,7 +177,7 @@ fn check_access(case: &Case) -> Result<(), String> {
         for span in spans {
             let (first, last) = (span.address.get(), span.address.get() + span.len as u64 - 1);
             let in_data = [first, last].iter().all(|at| data_behind(*at, bits).is_some());
-            if !in_data && first < HOLE_BASE {
+            if !in_data && !is_hole(first) {
                 return Err(format!(
                     "it would reach physical address {first:#x}; data lies at {DATA_BASE:#x} to \
                      {:#x}, and again from {HOLE_BASE:#x} on, where nothing else is",
@@ -235,7 +235,7 @@ pub fn cannot_run(case: &Case, machine: &Capabilities) -> Option<String> {
     if !machine.sees_outside && reached.iter().any(|at| case.is_outside(*at)) {
         return Some("accesses outside memory do not leave this machine".into());
     }
-    let is_high = |at: &u64| *at >= HOLE_BASE && !case.is_outside(*at);
+    let is_high = |at: &u64| is_hole(*at) && !case.is_outside(*at);
     if !machine.high_memory && reached.iter().any(is_high) {
         return Some("this machine has no memory at high addresses".into());
     }
