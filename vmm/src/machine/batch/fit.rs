@@ -43,7 +43,7 @@ struct Registers {
     cr3_free: u64,
 }
 
-fn registers(mode: PagingMode) -> Registers {
+fn registers(mode: PagingMode, pcid: bool) -> Registers {
     let sse = Cr4::OSFXSR | Cr4::OSXMMEXCPT;
     let checks = Cr4::PGE | Cr4::SMEP | Cr4::SMAP | Cr4::PSE;
     let long = |own: Cr4| Registers {
@@ -58,6 +58,9 @@ fn registers(mode: PagingMode) -> Registers {
     };
     match mode {
         PagingMode::FiveLevel => long(Cr4::LA57),
+        PagingMode::FourLevel | PagingMode::Linear if pcid => {
+            Registers { cr3_free: 0xfff, ..long(Cr4::PCIDE) }
+        }
         PagingMode::FourLevel | PagingMode::Linear => long(Cr4::empty()),
         PagingMode::Pae => legacy(Cr4::PAE, Cr4::empty(), 0xfff),
         PagingMode::Bits32 => legacy(Cr4::empty(), Cr4::empty(), 0x18),
@@ -67,7 +70,8 @@ fn registers(mode: PagingMode) -> Registers {
 
 fn check_state(case: &Case, arena: Arena) -> Result<(), String> {
     let (state, mode) = (&case.state, case.mode());
-    let Registers { cr4: (cr4, free_cr4), efer, cr3_free } = registers(mode);
+    let Registers { cr4: (cr4, free_cr4), efer, cr3_free } =
+        registers(mode, state.cr4.contains(Cr4::PCIDE));
     let pg = if mode == PagingMode::Unpaged { Cr0::empty() } else { Cr0::PG };
     let cr0 = Cr0::PE | Cr0::ET | pg;
     for (register, value, wanted, free) in [
@@ -202,6 +206,7 @@ pub fn cannot_run(case: &Case, machine: &Capabilities) -> Option<String> {
         (Cr4::PKE, Features::PKU, "PKU"),
         (Cr4::PKS, Features::PKS, "PKS"),
         (Cr4::PGE, Features::PGE, "PGE"),
+        (Cr4::PCIDE, Features::PCID, "PCID"),
     ] {
         let has_it = features.contains(feature) || machine.not_in_cpuid.contains(bit);
         if case.state.cr4.contains(bit) && !has_it {
