@@ -120,11 +120,13 @@ impl Quirky {
         if on(Quirks::STRADDLE_WALKS_FIRST) && first && !last {
             return self.predict_straddling(case, access);
         }
-        let mut walked = predict_in_mode(rules, case.state, case.profile, case, access);
+        let predict = |profile| predict_in_mode(rules, case.state, profile, case, access);
+        let is_loose = on(Quirks::LOOSE_PDPTES);
+        let mut walked = if is_loose { predict(case.profile) } else { load::then(case, predict) };
         if on(Quirks::A_BEFORE_1_GIB) && case.mode() != PagingMode::Pae && first {
             add_early_accessed(rules, case, access, &mut walked);
         }
-        if on(Quirks::LOOSE_PDPTES) { walked } else { load::before(case, walked) }
+        walked
     }
 
     /// The first page's walk, then the fault of the address.
