@@ -10,6 +10,8 @@ use mmu_core::{AccessKind, PagingMode, Profile, Ring, VirtAddr};
 use vmm::campaign::run_one;
 use vmm::case::{Case, TableEntry};
 use vmm::machine::Machine;
+use vmm::machine::image::Image;
+use vmm::machine::qemu::{Processor, QemuMachine};
 use vmm::observation::{EntryAfter, Observation, ObservedFault, Run};
 
 pub(crate) const P: u64 = 1;
@@ -97,7 +99,7 @@ pub(crate) fn changes(places: &[u64], value: u64) -> Vec<(u64, u8)> {
 /// The case's entries, each with A, and the last `leaves` with D if the access writes.
 pub(crate) fn after(case: &Case, leaves: usize) -> Vec<EntryAfter> {
     let writes = matches!(case.access.kind, AccessKind::Write | AccessKind::ReadModifyWrite);
-    let first_leaf = case.entries.len() - leaves;
+    let first_leaf = case.entries.len().saturating_sub(leaves);
     let after = |(i, entry): (usize, &TableEntry)| {
         let dirty = if writes && i >= first_leaf { D } else { 0 };
         EntryAfter { at: entry.at, before: entry.value, after: entry.value | A | dirty }
@@ -145,4 +147,34 @@ pub(crate) fn assert_completed(case: &Case, seen: &Observation, places: &[u64], 
 /// The places of `len` bytes from `first` on.
 pub(crate) fn places(first: u64, len: u16) -> Vec<u64> {
     (first..first + u64::from(len)).collect()
+}
+
+/// QEMU with its default processor.
+pub(crate) fn open_qemu() -> QemuMachine {
+    let image = Image::built_in().expect("the image was built with the program");
+    QemuMachine::open(image, &Processor::default()).expect("QEMU works")
+}
+
+/// Bytes of an entry.
+pub(crate) const fn entry_bytes(mode: PagingMode) -> u64 {
+    if matches!(mode, PagingMode::Bits32) { 4 } else { 8 }
+}
+
+/// Bytes that the widest access of a mode's code has.
+pub(crate) const fn widest(mode: PagingMode) -> u16 {
+    if is_long_mode(mode) { 8 } else { 4 }
+}
+
+pub(crate) const fn is_long_mode(mode: PagingMode) -> bool {
+    matches!(mode, PagingMode::FourLevel | PagingMode::FiveLevel)
+}
+
+/// Whether fetches are told by I/D without SMEP: with PAE and NXE, which plain cases have (CODE-8).
+pub(crate) fn fetch(mode: PagingMode) -> u32 {
+    if mode == PagingMode::Bits32 { 0 } else { 0x10 }
+}
+
+/// The last of the case's entries.
+pub(crate) fn leaf(case: &mut Case) -> &mut u64 {
+    &mut case.entries.last_mut().expect("it has tables").value
 }
