@@ -54,6 +54,23 @@ pub const AREA_SIZE: u64 = 0x0020_0000;
 /// The first physical address that certainly has no memory and no device.
 pub const HOLE_BASE: u64 = 0x1_0000_0000;
 
+/// A hole below 4 GiB, where a page-table entry of 32 bits reaches.
+pub const LOW_HOLE: core::ops::Range<u64> = 0x9000_0000..0xa000_0000;
+
+/// The last page below 4 GiB, where a 32-bit entry of ones points. At most a ROM is there.
+const LAST_PAGE: u64 = 0xffff_f000;
+
+/// Whether an address lies where nothing is but perhaps data memory at a high place (high.rs).
+///
+/// ```
+/// use guest::layout::is_above_the_layout;
+/// assert!(is_above_the_layout(0x9000_0000) && is_above_the_layout(0xffff_f000));
+/// assert!(!is_above_the_layout(0x8000_0000) && !is_above_the_layout(0xfee0_0000));
+/// ```
+pub const fn is_above_the_layout(address: u64) -> bool {
+    address >= LAST_PAGE || (address >= LOW_HOLE.start && address < LOW_HOLE.end)
+}
+
 /// The most cases in a batch, one lane each; lane `i` owns data area `i`.
 pub const MAX_LANES: usize = 480;
 /// Contiguous data frames that a lane has in each arena.

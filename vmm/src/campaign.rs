@@ -242,7 +242,11 @@ impl Desk {
                 return Ok(Run::Unsupported(format!("the case does not fit the guest: {why}")));
             }
         };
-        let encoded = self.encode(Batch { arena, cases: vec![case.clone()] });
+        let mut encoded = self.encode(Batch { arena, cases: vec![case.clone()] });
+        if let Some(why) = encoded.left_out[0].take() {
+            // The guest may not even survive loading its control state.
+            return Ok(Run::Unsupported(why));
+        }
         let command = encoded.write(&self.memory);
         let log = machine.run(command).map_err(|error| encoded.blame(error))?;
         if let Some((_, why)) = log.gave_up {

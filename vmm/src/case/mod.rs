@@ -155,6 +155,6 @@ impl Case {
 
     /// Whether there is neither data memory nor anything else at a physical address.
     pub fn is_outside(&self, address: u64) -> bool {
-        address >= guest::layout::HOLE_BASE && self.data_behind(address).is_none()
+        guest::layout::is_above_the_layout(address) && self.data_behind(address).is_none()
     }
 }
