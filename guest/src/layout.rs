@@ -21,6 +21,9 @@
 pub const ROM_BASE: u64 = 0x000f_0000;
 /// Where the image is loaded, and its user address.
 pub const IMAGE_BASE: u64 = 0x0010_0000;
+/// The page of the code that changes paging (switch.s). It runs at its physical address in ring 0,
+/// while paging changes under it, so it is no user page: SMEP may be on.
+pub const SWITCH_PAGE: u64 = IMAGE_BASE + 0x4000;
 /// The end of the image with its stacks.
 pub const IMAGE_END: u64 = 0x0018_0000;
 /// The top of the stack of ring 3.
