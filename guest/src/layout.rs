@@ -16,8 +16,6 @@
 //! never touches a user page on its own account, whatever SMEP and SMAP say. Without paging there is
 //! no window, and ring 0 uses the user addresses, which are physical ones.
 
-use core::ops::Range;
-
 /// Where the reset ROM is seen below 1 MiB, on machines that have one. It ends at
 /// [`IMAGE_BASE`].
 pub const ROM_BASE: u64 = 0x000f_0000;
@@ -58,8 +56,23 @@ pub const DATA_SIZE: u64 = 0x4000_0000;
 pub const AREA_SIZE: u64 = 0x0020_0000;
 /// The first physical address that certainly has no memory and no device.
 pub const HOLE_BASE: u64 = 0x1_0000_0000;
-/// The same below 4 GiB, where an entry of 32 bits reaches.
-pub const LOW_HOLE: Range<u64> = 0x9000_0000..0xa000_0000;
+
+/// A hole below 4 GiB, where a page-table entry of 32 bits reaches.
+pub const LOW_HOLE: core::ops::Range<u64> = 0x9000_0000..0xa000_0000;
+
+/// The last page below 4 GiB, where a 32-bit entry of ones points. At most a ROM is there.
+const LAST_PAGE: u64 = 0xffff_f000;
+
+/// Whether an address lies where nothing is but perhaps data memory at a high place (high.rs).
+///
+/// ```
+/// use guest::layout::is_above_the_layout;
+/// assert!(is_above_the_layout(0x9000_0000) && is_above_the_layout(0xffff_f000));
+/// assert!(!is_above_the_layout(0x8000_0000) && !is_above_the_layout(0xfee0_0000));
+/// ```
+pub const fn is_above_the_layout(address: u64) -> bool {
+    address >= LAST_PAGE || (address >= LOW_HOLE.start && address < LOW_HOLE.end)
+}
 
 /// The most cases in a batch, one lane each; lane `i` owns data area `i`.
 pub const MAX_LANES: usize = 480;
@@ -150,11 +163,6 @@ impl Arena {
         };
         Self::ALL.into_iter().find(owns)
     }
-}
-
-/// Whether nothing but data frames can be at a physical address (high.rs).
-pub fn is_hole(address: u64) -> bool {
-    address >= HOLE_BASE || LOW_HOLE.contains(&address)
 }
 
 /// The lane that owns a data address.

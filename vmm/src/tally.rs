@@ -33,6 +33,8 @@ pub struct ModeCounts {
     pub accesses: BTreeMap<AccessKind, u64>,
     /// Who decided the observations.
     pub provenance: BTreeMap<Provenance, u64>,
+    /// How the accesses ended on the machine: vector and error code, or nothing for a completed one.
+    pub outcomes: BTreeMap<Option<(u8, u32)>, u64>,
 }
 
 /// Everything counted in a run.
@@ -60,6 +62,8 @@ impl Tally {
             mode.faults += u64::from(faulted);
             mode.translations += u64::from(!faulted);
             *mode.provenance.entry(observation.provenance).or_default() += 1;
+            let end = observation.fault.map(|fault| (fault.vector, fault.error_code));
+            *mode.outcomes.entry(end).or_default() += 1;
             self.rules.extend(prediction.rules);
         }
         match verdict {

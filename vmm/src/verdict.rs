@@ -416,13 +416,19 @@ fn choices_taken(case: &Case, agreed: &Alternative, seen: &Observation) -> Vec<C
 }
 
 fn describe_fault(fault: crate::observation::ObservedFault) -> String {
-    match Vector::from_number(fault.vector) {
-        Some(Vector::PageFault) => {
-            let code = PageFaultCode::from_bits_retain(fault.error_code);
-            Fault::page_fault(code, mmu_core::VirtAddr::new(fault.cr2)).to_string()
-        }
-        Some(vector) => format!("{}({})", vector.mnemonic(), fault.error_code),
-        None => format!("exception {}", fault.vector),
+    let place = if fault.vector == Vector::PageFault as u8 {
+        format!(" at {:#x}", fault.cr2)
+    } else {
+        String::new()
+    };
+    name_of_fault(fault.vector, fault.error_code) + &place
+}
+
+/// `#PF(P|W)`, `#GP(0)`: a vector, whatever it is, and an error code.
+pub fn name_of_fault(vector: u8, error_code: u32) -> String {
+    match Vector::from_number(vector) {
+        Some(vector) => Fault { vector, error_code, cr2: None }.to_string(),
+        None => format!("exception {vector}"),
     }
 }
 

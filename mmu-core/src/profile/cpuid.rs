@@ -1,15 +1,17 @@
 //! A profile from CPUID.
 
 use super::{Features, Pins, Profile, Vendor};
+use core::fmt;
 
-/// The registers that CPUID returns.
+/// The registers that CPUID returns, by place.
+const REGISTERS: [&str; 4] = ["EAX", "EBX", "ECX", "EDX"];
 const EAX: usize = 0;
 const EBX: usize = 1;
 const ECX: usize = 2;
 const EDX: usize = 3;
 
 /// Where CPUID tells of a feature: leaf, subleaf, register, bit (SDM and APM, "CPUID").
-const BITS: [(Features, u32, u32, usize, u32); 12] = [
+const BITS: [(Features, u32, u32, usize, u32); 14] = [
     (Features::PGE, 1, 0, EDX, 13),
     (Features::PAT, 1, 0, EDX, 16),
     (Features::PSE36, 1, 0, EDX, 17),
@@ -19,6 +21,8 @@ const BITS: [(Features, u32, u32, usize, u32); 12] = [
     (Features::PKU, 7, 0, ECX, 3),
     (Features::LA57, 7, 0, ECX, 16),
     (Features::PKS, 7, 0, ECX, 31),
+    (Features::INVPCID, 7, 0, EBX, 10),
+    (Features::CET_SS, 7, 0, ECX, 7),
     (Features::LAM, 7, 1, EAX, 26),
     (Features::NX, 0x8000_0001, 0, EDX, 20),
     (Features::PAGE_1GB, 0x8000_0001, 0, EDX, 26),
@@ -30,6 +34,55 @@ const VENDORS: [(&[u8; 12], Vendor); 3] = [
     (b"AuthenticAMD", Vendor::Amd),
     (b"HygonGenuine", Vendor::Amd),
 ];
+
+/// Where CPUID tells of a feature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuidBit {
+    /// The leaf: EAX before the instruction.
+    pub leaf: u32,
+    /// The subleaf: ECX before the instruction.
+    pub subleaf: u32,
+    /// The register: `EAX` to `EDX`.
+    pub register: &'static str,
+    /// The bit in it.
+    pub bit: u32,
+}
+
+/// `CPUID 7 EBX[7]`, `CPUID 7.1 EAX[26]`, `CPUID 80000001h EDX[20]`.
+impl fmt::Display for CpuidBit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { leaf, subleaf, register, bit } = self;
+        f.write_str("CPUID ")?;
+        match leaf {
+            0..0x10 => write!(f, "{leaf}")?,
+            _ => write!(f, "{leaf:x}h")?,
+        }
+        if *subleaf != 0 {
+            write!(f, ".{subleaf}")?;
+        }
+        write!(f, " {register}[{bit}]")
+    }
+}
+
+impl Features {
+    /// Where CPUID tells of a feature; `None` unless it is exactly one.
+    ///
+    /// ```
+    /// use mmu_core::Features;
+    /// assert_eq!(Features::SMEP.cpuid_bit().unwrap().to_string(), "CPUID 7 EBX[7]");
+    /// assert_eq!(Features::NX.cpuid_bit().unwrap().to_string(), "CPUID 80000001h EDX[20]");
+    /// assert_eq!(Features::all().cpuid_bit(), None);
+    /// ```
+    pub fn cpuid_bit(self) -> Option<CpuidBit> {
+        let found = BITS.iter().find(|(feature, ..)| *feature == self);
+        found.map(|&(_, leaf, subleaf, register, bit)| CpuidBit {
+            leaf,
+            subleaf,
+            register: REGISTERS[register],
+            bit,
+        })
+    }
+}
 
 impl Profile {
     /// The processor that CPUID describes. `leaf` gives EAX, EBX, ECX and EDX for a leaf and

@@ -36,14 +36,14 @@ const PENTIUM_3: Features = with!(Features::empty(); PGE PAT PSE36);
 const PRESCOTT: Features = with!(PENTIUM_3; NX);
 const WESTMERE: Features = with!(PRESCOTT; PCID PAGE_1GB);
 const IVY_BRIDGE: Features = with!(WESTMERE; SMEP);
-const BROADWELL: Features = with!(IVY_BRIDGE; SMAP);
+const BROADWELL: Features = with!(IVY_BRIDGE; SMAP INVPCID);
 const SKYLAKE: Features = with!(BROADWELL; PKU);
 const ICE_LAKE: Features = with!(SKYLAKE; LA57);
-const SAPPHIRE_RAPIDS: Features = with!(ICE_LAKE; PKS);
+const SAPPHIRE_RAPIDS: Features = with!(ICE_LAKE; PKS CET_SS);
 const GRANITE_RAPIDS: Features = with!(SAPPHIRE_RAPIDS; LAM);
 const BARCELONA: Features = with!(PRESCOTT; PAGE_1GB);
 const ZEN: Features = with!(BARCELONA; SMEP SMAP);
-const ZEN_3: Features = with!(ZEN; PKU PCID);
+const ZEN_3: Features = with!(ZEN; PKU PCID INVPCID CET_SS);
 const ZEN_4: Features = with!(ZEN_3; LA57);
 
 /// Intel's and AMD's generations, oldest first. A generation is listed when it brought something
@@ -82,8 +82,8 @@ impl Profile {
         Some(known.profile)
     }
 
-    /// This processor, stood in for by QEMU's TCG, which reads PDPTEs during the walk (PDPTE-4, by
-    /// reading QEMU 7.2; not measured yet).
+    /// This processor, stood in for by QEMU's TCG, which reads PDPTEs during the walk (PDPTE-4), as
+    /// this program measured of QEMU 7.2.
     #[must_use]
     pub const fn emulated_by_tcg(mut self) -> Self {
         self.pins.pdptes_are_walked = Some(true);

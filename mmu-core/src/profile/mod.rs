@@ -3,6 +3,7 @@
 mod cpuid;
 mod generations;
 
+pub use cpuid::CpuidBit;
 pub use generations::{GENERATIONS, Generation};
 
 use bitflags::bitflags;
@@ -47,6 +48,10 @@ bitflags! {
         const PCID = 1 << 10;
         /// Linear-address masking, CPUID 7.1 EAX\[26\] (CANON-4).
         const LAM = 1 << 11;
+        /// The instruction INVPCID, CPUID 7 EBX\[10\] (TLB-4).
+        const INVPCID = 1 << 12;
+        /// Shadow stacks, CPUID 7 ECX\[7\] (RIGHT-7).
+        const CET_SS = 1 << 13;
     }
 }
 

@@ -401,13 +401,13 @@ impl<'c> Draft<'c> {
     }
 
     fn add_unusual_bit(&mut self, rng: &mut impl Rng) {
-        let (mode, machine) = (self.mode, self.machine);
+        let (mode, machine, state) = (self.mode, self.machine, self.state);
         let is_fetch = self.kind == AccessKind::Fetch;
         let leaf_number = levels(mode).get(self.leaf_level).map_or(0, |level| level.number);
         let mut own = self.own_entries();
         let Some(entry) = own.choose_mut(rng) else { return };
         let is_leaf = entry.level.number == leaf_number;
-        make_unusual(rng, mode, machine, entry.level, (is_leaf, is_fetch), &mut entry.value);
+        make_unusual(rng, &state, machine, entry.level, (is_leaf, is_fetch), &mut entry.value);
     }
 }
 

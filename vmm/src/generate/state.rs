@@ -46,6 +46,12 @@ pub(super) fn random_state(
     state.cr4.set(Cr4::PGE, pge);
     // Decides in 32-bit paging only (MODE-3).
     state.cr4.set(Cr4::PSE, by_guest && rng.random_bool(0.6));
+    let pcid = features.contains(Features::PCID) && mode == PagingMode::FourLevel;
+    if pcid && by_guest && rng.random_bool(0.4) {
+        // CR3[11:0] names an address space, and is no part of the base either (MODE-8).
+        state.cr4 |= Cr4::PCIDE;
+        state.cr3 = state.cr3 & !0xfff | rng.random_range(0..0x1000);
+    }
     if mode == PagingMode::Unpaged {
         // Nothing of this matters without paging (MODE-12).
         state.cr4.set(Cr4::PAE, rng.random_bool(0.5));

@@ -2,20 +2,20 @@
 //! are drawn more often than chance would.
 
 use crate::machine::Capabilities;
-use mmu_core::PagingMode;
 use mmu_core::format::{EntryBits, Level};
+use mmu_core::{ControlState, Cr4, PagingMode};
 use rand::{Rng, RngExt};
 
 /// Changes one thing about an entry that is plain or was changed before.
 pub(super) fn make_unusual(
     rng: &mut impl Rng,
-    mode: PagingMode,
+    state: &ControlState,
     machine: &Capabilities,
     level: &Level,
     (is_leaf, is_fetch): (bool, bool),
     value: &mut u64,
 ) {
-    let is_narrow = mode == PagingMode::Bits32;
+    let is_narrow = state.mode() == PagingMode::Bits32;
     let is_large_leaf = is_leaf && level.number > 1;
     let all = if is_narrow { 0xffff_ffff } else { u64::MAX };
     let mut one_of = |low: u32, high: u32| 1 << rng.random_range(low..high);
@@ -29,8 +29,10 @@ pub(super) fn make_unusual(
     };
     let by_size =
         if is_large_leaf { one_of(13 + u32::from(outside), level.shift.into()) } else { 0 };
+    // So does PS in an entry that points to a table, unless it is ignored (MODE-4).
+    let leads_outside = is_narrow && state.cr4.contains(Cr4::PSE);
     let page_size =
-        if is_narrow && !machine.sees_outside { EntryBits::G } else { EntryBits::PS }.bits();
+        if leads_outside && !machine.sees_outside { EntryBits::G } else { EntryBits::PS }.bits();
     let caching = one_of(3, 5);
     let ignored = one_of(9, 12);
     let high = one_of(52, 59);

@@ -1,7 +1,7 @@
 //! The JSON documents of the command line. Their fields are a contract: scripts depend on them.
 //! Addresses and register values are hex strings, counts and seconds are numbers.
 
-use super::{RunFacts, when};
+use super::{RunFacts, features_not_run, name_of_end, when};
 use crate::campaign::Summary;
 use crate::case::Case;
 use crate::finding::Finding;
@@ -36,6 +36,13 @@ struct MachineJson<'r> {
     vendor: String,
     features: Vec<String>,
     not_in_cpuid: Vec<String>,
+    features_not_run: Vec<NotRunJson>,
+}
+
+#[derive(Serialize)]
+struct NotRunJson {
+    feature: String,
+    reason: String,
 }
 
 #[derive(Serialize)]
@@ -54,6 +61,7 @@ struct ModeJson<'r> {
     page_crossing: u64,
     two_or_more_unusual_bits: u64,
     accesses: BTreeMap<&'static str, u64>,
+    outcomes: BTreeMap<String, u64>,
     provenance: BTreeMap<&'static str, u64>,
 }
 
@@ -189,6 +197,10 @@ fn machine<'r>(identity: &'r Identity, capabilities: &Capabilities) -> MachineJs
         vendor: format!("{:?}", profile.vendor).to_lowercase(),
         features: names(profile.features.iter_names().map(|(name, _)| name).collect()),
         not_in_cpuid: names(capabilities.not_in_cpuid.iter_names().map(|(name, _)| name).collect()),
+        features_not_run: features_not_run(capabilities)
+            .into_iter()
+            .map(|(feature, reason)| NotRunJson { feature: feature.to_lowercase(), reason })
+            .collect(),
     }
 }
 
@@ -212,6 +224,7 @@ fn mode_json<'r>(
         page_crossing: counts.page_crossing,
         two_or_more_unusual_bits: counts.two_unusual_bits,
         accesses: counts.accesses.iter().map(|(kind, count)| (kind.name(), *count)).collect(),
+        outcomes: counts.outcomes.iter().map(|(end, count)| (name_of_end(*end), *count)).collect(),
         provenance: counts.provenance.iter().map(|(who, count)| (who.name(), *count)).collect(),
     }
 }

@@ -8,8 +8,8 @@ pub mod tree;
 pub mod walk;
 
 use crate::machine::{Capabilities, Identity, ModeOffer};
-use crate::verdict::ChoiceTaken;
-use mmu_core::Ring;
+use crate::verdict::{ChoiceTaken, name_of_fault};
+use mmu_core::{Cr4, Features, Ring};
 
 /// What a report says about a run besides its results.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +26,29 @@ pub struct RunFacts<'r> {
     pub walker: &'r str,
     /// CPU time of this process and its children.
     pub cpu_seconds: f64,
+}
+
+/// How an access ended on a machine: `completed`, or the exception with its error code.
+fn name_of_end(end: Option<(u8, u32)>) -> String {
+    end.map_or_else(|| "completed".into(), |(vector, code)| name_of_fault(vector, code))
+}
+
+/// The features of translation that a run does not exercise, each with the reason.
+fn features_not_run(capabilities: &Capabilities) -> Vec<(&'static str, String)> {
+    let not_yet = Features::INVPCID | Features::CET_SS | Features::LAM;
+    let all = Features::all().iter_names();
+    let reasons = all.filter_map(|(name, feature)| {
+        let obeyed =
+            Cr4::from_name(name).is_some_and(|bit| capabilities.not_in_cpuid.contains(bit));
+        let reason = match feature.cpuid_bit() {
+            _ if obeyed => return None,
+            Some(bit) if !capabilities.profile.features.contains(feature) => format!("{bit} is 0"),
+            _ if not_yet.contains(feature) => "the guest has no probe for it yet".into(),
+            _ => return None,
+        };
+        Some((name, reason))
+    });
+    reasons.collect()
 }
 
 /// The circumstances of a choice, in words.

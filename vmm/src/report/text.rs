@@ -1,6 +1,6 @@
 //! Reports for people, 80 columns wide.
 
-use super::RunFacts;
+use super::{RunFacts, features_not_run};
 use crate::campaign::Summary;
 use crate::finding::Finding;
 use crate::finding::known::Kind;
@@ -49,16 +49,8 @@ fn describe_identity(
 /// What came of a run.
 pub fn summary(facts: &RunFacts<'_>, summary: &Summary) -> String {
     let tally = &summary.tally;
-    let mut table = new_table(&[
-        "mode",
-        "cases",
-        "completed",
-        "faulted",
-        "agreed",
-        "diverged",
-        "unrun",
-        "unproved",
-    ]);
+    let mut table =
+        new_table(&["mode", "cases", "passed", "faulted", "agree", "differ", "unrun", "unproved"]);
     let mut notes = String::new();
     let mut not_run = String::new();
     for (mode, offered) in facts.modes {
@@ -71,11 +63,14 @@ pub fn summary(facts: &RunFacts<'_>, summary: &Summary) -> String {
                     [cases, translations, faults, agreed, diverged, unsupported, unproved];
                 let numbers = numbers.map(with_commas);
                 table.add_row([vec![mode.name().to_owned()], numbers.to_vec()].concat());
-                describe_mode(&mut notes, *mode, &counts);
+                if cases > 0 {
+                    describe_mode(&mut notes, *mode, &counts);
+                }
             }
             Err(why) => line(&mut not_run, &format!("{mode} was not run: {why}")),
         }
     }
+    describe_features_not_run(&mut not_run, facts.capabilities);
     let mut text = format!("{}\n\n{notes}{not_run}\n", trimmed(&table));
     describe_choices(&mut text, summary);
     describe_rules(&mut text, summary);
@@ -102,6 +97,17 @@ pub fn summary(facts: &RunFacts<'_>, summary: &Summary) -> String {
     text
 }
 
+/// Features without which part of the rules cannot be tried, and why.
+fn describe_features_not_run(text: &mut String, capabilities: &Capabilities) {
+    let lacking: Vec<_> = features_not_run(capabilities)
+        .into_iter()
+        .map(|(name, why)| format!("{name} ({why})"))
+        .collect();
+    if !lacking.is_empty() {
+        line(text, &format!("not run here: {}", lacking.join(", ")));
+    }
+}
+
 fn describe_mode(text: &mut String, mode: PagingMode, counts: &ModeCounts) {
     let accesses: Vec<_> = counts
         .accesses
@@ -118,6 +124,11 @@ fn describe_mode(text: &mut String, mode: PagingMode, counts: &ModeCounts) {
             with_commas(counts.two_unusual_bits)
         ),
     );
+    let most = counts.outcomes.len();
+    let faults = counts.outcomes.keys().flatten().count();
+    if faults > 0 {
+        line(text, &format!("  {most} kinds of outcome, {faults} of them faults"));
+    }
     let provenance = counts.provenance.iter();
     let provenance: Vec<_> =
         provenance.map(|(who, count)| format!("{who} {}", with_commas(*count))).collect();
@@ -220,6 +231,7 @@ fn describe_machine(text: &mut String, machine: &dyn Machine) {
         table.add_row([mode.name(), offered, why]);
     }
     let _ = writeln!(text, "{}\n", trimmed(&table));
+    describe_features_not_run(text, capabilities);
     if let Err(why) = &capabilities.implicit_accesses {
         line(text, &format!("Implicit supervisor accesses cannot be tested: {why}."));
     }
@@ -233,7 +245,7 @@ pub(super) fn new_table(header: &[&str]) -> Table {
         .set_width(WIDTH)
         .set_header(header);
     for (column, name) in table.column_iter_mut().zip(header) {
-        let is_number = ["cases", "completed", "faulted", "agreed", "diverged"];
+        let is_number = ["cases", "passed", "faulted", "agree", "differ"];
         if is_number.contains(name) || name.starts_with("un") {
             column.set_cell_alignment(CellAlignment::Right);
         }

@@ -28,7 +28,19 @@ pub fn explain(case: &Case, walker: Choice) -> String {
         if is_walked {
             draw_path(&mut text, case, &path, &end);
         } else {
-            line(&mut text, "not canonical: bits 63 to 47 are not all equal, so there is no walk");
+            line(
+                &mut text,
+                match case.mode() {
+                    PagingMode::Pae => {
+                        "a PDPTE has reserved bits set as it is loaded: MOV to CR3 faults, and the access \
+                     is not made"
+                    }
+                    PagingMode::FiveLevel => {
+                        "not canonical: bits 63 to 56 are not all equal, so there is no walk"
+                    }
+                    _ => "not canonical: bits 63 to 47 are not all equal, so there is no walk",
+                },
+            );
             text.push('\n');
             break;
         }

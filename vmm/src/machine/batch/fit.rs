@@ -7,12 +7,12 @@ use super::encode::stub_of;
 use crate::case::Case;
 use crate::machine::Capabilities;
 use guest::high::data_behind;
-use guest::layout::{Arena, DATA_BASE, DATA_SIZE, HOLE_BASE, is_hole};
+use guest::layout::{Arena, DATA_BASE, DATA_SIZE, HOLE_BASE, is_above_the_layout};
 use guest::stub::{Code, Form};
 use guest::tables;
 use mmu_core::format::EntryBits;
 use mmu_core::walk::{predict_in_mode, root_in_mode};
-use mmu_core::{Cr0, Cr4, Efer, Features, Outcome, PagingMode, Reference, Regime, Ring};
+use mmu_core::{Cr0, Cr4, Efer, Features, Outcome, PagingMode, Reference, Regime, Ring, Rule};
 
 /// The arena whose tables the case uses; any when it uses none.
 ///
@@ -43,7 +43,7 @@ struct Registers {
     cr3_free: u64,
 }
 
-fn registers(mode: PagingMode) -> Registers {
+fn registers(mode: PagingMode, pcid: bool) -> Registers {
     let sse = Cr4::OSFXSR | Cr4::OSXMMEXCPT;
     let checks = Cr4::PGE | Cr4::SMEP | Cr4::SMAP | Cr4::PSE;
     let long = |own: Cr4| Registers {
@@ -58,16 +58,20 @@ fn registers(mode: PagingMode) -> Registers {
     };
     match mode {
         PagingMode::FiveLevel => long(Cr4::LA57),
+        PagingMode::FourLevel | PagingMode::Linear if pcid => {
+            Registers { cr3_free: 0xfff, ..long(Cr4::PCIDE) }
+        }
         PagingMode::FourLevel | PagingMode::Linear => long(Cr4::empty()),
         PagingMode::Pae => legacy(Cr4::PAE, Cr4::empty(), 0xfff),
-        PagingMode::Bits32 => legacy(Cr4::empty(), Cr4::empty(), 0x18),
+        PagingMode::Bits32 => legacy(Cr4::empty(), Cr4::empty(), 0xfff),
         PagingMode::Unpaged => legacy(Cr4::empty(), Cr4::PAE, u64::MAX),
     }
 }
 
 fn check_state(case: &Case, arena: Arena) -> Result<(), String> {
     let (state, mode) = (&case.state, case.mode());
-    let Registers { cr4: (cr4, free_cr4), efer, cr3_free } = registers(mode);
+    let Registers { cr4: (cr4, free_cr4), efer, cr3_free } =
+        registers(mode, state.cr4.contains(Cr4::PCIDE));
     let pg = if mode == PagingMode::Unpaged { Cr0::empty() } else { Cr0::PG };
     let cr0 = Cr0::PE | Cr0::ET | pg;
     for (register, value, wanted, free) in [
@@ -177,7 +181,7 @@ fn check_access(case: &Case) -> Result<(), String> {
         for span in spans {
             let (first, last) = (span.address.get(), span.address.get() + span.len as u64 - 1);
             let in_data = [first, last].iter().all(|at| data_behind(*at, bits).is_some());
-            if !in_data && !is_hole(first) {
+            if !in_data && !(is_above_the_layout(first) && is_above_the_layout(last)) {
                 return Err(format!(
                     "it would reach physical address {first:#x}; data lies at {DATA_BASE:#x} to \
                      {:#x}, and again from {HOLE_BASE:#x} on, where nothing else is",
@@ -202,6 +206,7 @@ pub fn cannot_run(case: &Case, machine: &Capabilities) -> Option<String> {
         (Cr4::PKE, Features::PKU, "PKU"),
         (Cr4::PKS, Features::PKS, "PKS"),
         (Cr4::PGE, Features::PGE, "PGE"),
+        (Cr4::PCIDE, Features::PCID, "PCID"),
     ] {
         let has_it = features.contains(feature) || machine.not_in_cpuid.contains(bit);
         if case.state.cr4.contains(bit) && !has_it {
@@ -228,6 +233,8 @@ pub fn cannot_run(case: &Case, machine: &Capabilities) -> Option<String> {
     let prediction = predict_in_mode(Reference, case.state, case.profile, case, &case.access);
     let spans =
         prediction.alternatives.iter().filter_map(|alternative| match &alternative.outcome {
+            // A table outside memory may read as ones, and lead anywhere.
+            _ if matches!(alternative.choice, Some((Rule::Out1, _))) => None,
             Outcome::Translated(spans) => Some(spans),
             Outcome::Fault(_) => None,
         });
@@ -235,7 +242,7 @@ pub fn cannot_run(case: &Case, machine: &Capabilities) -> Option<String> {
     if !machine.sees_outside && reached.iter().any(|at| case.is_outside(*at)) {
         return Some("accesses outside memory do not leave this machine".into());
     }
-    let is_high = |at: &u64| is_hole(*at) && !case.is_outside(*at);
+    let is_high = |at: &u64| *at >= HOLE_BASE && !case.is_outside(*at);
     if !machine.high_memory && reached.iter().any(is_high) {
         return Some("this machine has no memory at high addresses".into());
     }
