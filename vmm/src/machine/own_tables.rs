@@ -11,7 +11,7 @@ use guest::layout::{
 use guest::tables;
 use mmu_core::build::{FrameRange, Mapper};
 use mmu_core::format::{Bits32, EntryBits, Format, FourLevel};
-use mmu_core::memory::TableMemory;
+use mmu_core::memory::{Bytes, TableMemory};
 use mmu_core::{
     Access, ControlState, Cr4, Efer, Features, Mmu, PageSize, PagingMode, PhysAddr, Profile, Ring,
     VirtAddr,
@@ -35,14 +35,15 @@ pub(super) fn build(memory: &GuestMemory, profile: Profile) -> Result<(), Machin
     build_in::<Bits32>(memory, state, profile)
 }
 
-/// Maps in one format, then walks the tables from the host's side to see that they say so.
+/// Maps in one format, then walks the tables from the host's side to see that they say so. They are
+/// made elsewhere first: when a machine starts anew, a batch may be being encoded, and links to them.
 fn build_in<F: Format>(
     memory: &GuestMemory,
     state: ControlState,
     profile: Profile,
 ) -> Result<(), MachineError> {
-    let mut tables = memory.clone();
-    memory.write(state.cr3, &[0; 0x1000]);
+    let mut content = vec![0; OWN_TABLE_FRAMES * 0x1000];
+    let mut tables = Bytes::new(PhysAddr::new(state.cr3), &mut *content);
     let frames = FrameRange::new(PhysAddr::new(state.cr3 + 0x1000), OWN_TABLE_FRAMES - 1);
     let mut mapper = Mapper::<F, _, _>::new(state, profile, &mut tables, frames);
     let windows = [(0, EntryBits::US), (SUPERVISOR_WINDOW, EntryBits::empty())];
@@ -60,6 +61,7 @@ fn build_in<F: Format>(
                 .map_err(|error| failed(&error))?;
         }
     }
+    memory.write(state.cr3, &content);
     let mmu = Mmu::<F>::new(state, profile);
     for ((offset, _), ring) in windows.into_iter().zip([Ring::Three, Ring::Zero]) {
         for page in pages() {
@@ -105,4 +107,33 @@ pub(super) fn links(memory: &GuestMemory, mode: PagingMode, arena: Arena) -> Vec
             TableEntry { at: arena.table(table) + index * tables::entry_bytes(mode), value }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// Batches went wrong that were encoded while a machine started anew.
+    #[test]
+    fn links_can_be_read_while_the_tables_are_built_again() {
+        let memory = GuestMemory::new().unwrap();
+        let profile = Profile { physical_address_bits: 40, ..Profile::default() };
+        build(&memory, profile).unwrap();
+        let values = || -> Vec<u64> {
+            let links = PagingMode::ALL.map(|mode| links(&memory, mode, Arena::ALL[0]));
+            links.into_iter().flatten().map(|link| link.value).collect()
+        };
+        let wanted = values();
+        let built = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                (0..5).for_each(|_| build(&memory, profile).unwrap());
+                built.store(true, Ordering::Relaxed);
+            });
+            while !built.load(Ordering::Relaxed) {
+                assert_eq!(values(), wanted);
+            }
+        });
+    }
 }
