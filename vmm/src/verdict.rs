@@ -3,6 +3,7 @@
 use crate::case::Case;
 use crate::machine::batch::code_of;
 use crate::observation::{Observation, OutsideAccess, Provenance, Run};
+use crate::walker::Walker;
 use arrayvec::ArrayVec;
 use guest::contents;
 use guest::stub::Form;
@@ -10,7 +11,7 @@ use mmu_core::format::EntryBits;
 use mmu_core::outcome::Span;
 use mmu_core::{
     AccessKind, Alternative, EntryUpdate, Fault, Outcome, PageFaultCode, PagingMode, Prediction,
-    Ring, Rule, Vector,
+    Reference, Ring, Rule, Vector,
 };
 use std::fmt;
 
@@ -342,6 +343,18 @@ impl Effects {
         effects.stored.sort_unstable();
         effects
     }
+}
+
+/// Whether a comparison that must fail would succeed: memory has the very value that it looks for.
+pub fn comparison_succeeds(case: &Case) -> bool {
+    let has_the_value = |way: &Alternative| match &way.outcome {
+        Outcome::Translated(spans) => {
+            word(&bytes_at(case, spans)) == case.value & mask(case.access.size)
+        }
+        Outcome::Fault(_) => false,
+    };
+    case.form == Form::FailingCompare
+        && Reference.predict(case).alternatives.iter().any(has_the_value)
 }
 
 fn place(access: OutsideAccess) -> (u64, u16, Option<u64>) {

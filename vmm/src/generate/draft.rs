@@ -6,6 +6,7 @@ use super::unusual::make_unusual;
 use crate::case::{Case, TableEntry};
 use crate::machine::Capabilities;
 use crate::machine::batch::code_of;
+use crate::verdict::comparison_succeeds;
 use guest::contents::{self, CODE_OFFSETS, DESCRIPTOR_OFFSETS, crossing_code};
 use guest::high;
 use guest::layout::{Arena, HOLE_BASE, LOW_HOLE};
@@ -365,7 +366,12 @@ impl<'c> Draft<'c> {
             implicit: self.form == Form::SegmentLimit,
             shadow_stack: false,
         };
-        Case { profile, state: self.state, entries, access, form: self.form, value }
+        let mut case = Case { profile, state: self.state, entries, access, form: self.form, value };
+        // Unusual bits may have led elsewhere than to the lane's frames.
+        while comparison_succeeds(&case) {
+            case.value = case.value.wrapping_add(0x5b);
+        }
+        case
     }
 
     /// A value each byte of which differs from what the lane's frames hold at the place, so that
@@ -373,12 +379,10 @@ impl<'c> Draft<'c> {
     fn observable_value(&self, value: u64) -> u64 {
         let frames = self.arena.data_frames(self.lane);
         let mut bytes = value.to_le_bytes();
-        for frame in [frames, frames + 0x1000] {
-            let first = (frame & !0xfff) | (self.address & 0xfff);
-            for (byte, at) in bytes.iter_mut().zip(first..) {
-                while *byte == contents::byte(at) || *byte == 0 {
-                    *byte = byte.wrapping_add(0x5b);
-                }
+        for (byte, offset) in bytes.iter_mut().zip(self.address & 0xfff..) {
+            let held = [frames, frames + 0x1000].map(|frame| contents::byte(frame + offset));
+            while *byte == 0 || held.contains(byte) {
+                *byte = byte.wrapping_add(0x5b);
             }
         }
         u64::from_le_bytes(bytes)
