@@ -1,103 +1,32 @@
-//! Single cases on the KVM of this host, through the library. What is expected is worked out here,
-//! from what memory holds and from the manuals, and not by the walk.
+//! Single cases on the KVM of this host, through the library (`single`).
 
 mod common;
+mod single;
 
 use common::require_kvm;
 use guest::contents;
 use guest::layout::{Arena, HOLE_BASE};
 use guest::stub::Form;
-use mmu_core::{AccessKind, Cr0, Ring, Segment, VirtAddr};
+use mmu_core::{Cr0, Cr4, PagingMode, Ring, Segment, VirtAddr};
+use single::{
+    D, LANE, P, RINGS, RW, US, after, assert_completed, changes, held, observe, plain_in,
+};
 use vmm::campaign::run_one;
 use vmm::case::{Case, TableEntry};
 use vmm::machine::Machine;
 use vmm::machine::image::Image;
 use vmm::machine::kvm::KvmMachine;
-use vmm::observation::{EntryAfter, Observation, Provenance, Run};
-
-const P: u64 = 1;
-const RW: u64 = 1 << 1;
-const US: u64 = 1 << 2;
-const A: u64 = 1 << 5;
-const D: u64 = 1 << 6;
-
-const RINGS: [Ring; 2] = [Ring::Zero, Ring::Three];
-/// A lane in the middle. Not 255, whose PML4 slot some machines do not have (K3).
-const LANE: usize = 100;
+use vmm::observation::{EntryAfter, Provenance, Run};
 
 fn open() -> KvmMachine {
     let image = Image::built_in().expect("the image was built with the program");
     KvmMachine::open(image).expect("KVM works")
 }
 
-/// A plain case in which an access of some form starts at `offset` of its page.
+/// A plain case of 4-level paging.
 fn plain(machine: &KvmMachine, arena: Arena, ring: Ring, form: Form, offset: u64) -> Case {
-    let mut case = Case::plain(arena, LANE, ring, machine.capabilities().profile);
-    case.form = form;
-    case.access.kind = match form {
-        Form::Load => AccessKind::Read,
-        Form::Store => AccessKind::Write,
-        Form::Exchange | Form::LockedExchange | Form::FailingCompare => AccessKind::ReadModifyWrite,
-        Form::Clflush => AccessKind::Clflush,
-        Form::Jump => AccessKind::Fetch,
-    };
-    case.access.address = VirtAddr::new((case.access.address.get() & !0xfff) | offset);
-    case.value = 0x0123_4567_89ab_cdef;
-    case
-}
-
-fn observe(machine: &mut KvmMachine, case: &Case) -> Observation {
-    match run_one(machine, case).expect("the guest lives") {
-        Run::Observed(observation) => observation,
-        Run::Unsupported(why) => panic!("{why}: {case}"),
-    }
-}
-
-/// The bytes at these places, low byte first.
-fn held(places: &[u64]) -> u64 {
-    places.iter().rev().fold(0, |held, at| held << 8 | u64::from(contents::byte(*at)))
-}
-
-/// What a store of `value` changes at these places.
-fn changes(places: &[u64], value: u64) -> Vec<(u64, u8)> {
-    let mut changes: Vec<_> = places.iter().copied().zip(value.to_le_bytes()).collect();
-    changes.retain(|(at, byte)| contents::byte(*at) != *byte);
-    changes.sort_unstable();
-    changes
-}
-
-/// The case's entries, each with A, and the last `leaves` with D if the access writes.
-fn after(case: &Case, leaves: usize) -> Vec<EntryAfter> {
-    let writes = matches!(case.access.kind, AccessKind::Write | AccessKind::ReadModifyWrite);
-    let first_leaf = case.entries.len() - leaves;
-    let after = |(i, entry): (usize, &TableEntry)| {
-        let dirty = if writes && i >= first_leaf { D } else { 0 };
-        EntryAfter { at: entry.at, before: entry.value, after: entry.value | A | dirty }
-    };
-    case.entries.iter().enumerate().map(after).collect()
-}
-
-const fn mask(size: u16) -> u64 {
-    if size == 8 { u64::MAX } else { (1 << (8 * size)) - 1 }
-}
-
-/// Asserts that an access that reaches these places did so and left its traces.
-#[track_caller]
-fn assert_completed(case: &Case, seen: &Observation, places: &[u64], leaves: usize) {
-    let size = case.access.size;
-    assert_eq!(seen.fault, None, "{case}");
-    let old = held(places);
-    let stored = match case.form {
-        Form::Store => changes(places, case.value),
-        Form::Exchange | Form::LockedExchange => changes(places, old.wrapping_add(case.value)),
-        _ => Vec::new(),
-    };
-    assert_eq!(seen.stored, stored, "{case}");
-    if !matches!(case.form, Form::Store | Form::Clflush) {
-        assert_eq!(seen.value & mask(size), old & mask(size), "{case}");
-    }
-    assert_eq!(seen.entries, after(case, leaves), "{case}");
-    assert_eq!(seen.outside, [], "{case}");
+    let profile = machine.capabilities().profile;
+    plain_in(PagingMode::FourLevel, profile, arena, ring, form, offset)
 }
 
 #[test]
@@ -310,12 +239,12 @@ fn a_case_that_does_not_fit_the_guest_is_unsupported_with_the_reason() {
     let mut machine = open();
     let changes: [(&str, Change); 8] = [
         ("CR3", |case| case.state.cr3 = 0x1000),
-        ("CR4", |case| case.state.cr4 |= mmu_core::Cr4::PKS),
+        ("CR4", |case| case.state.cr4 |= Cr4::CET),
         ("entry at 0x10", |case| case.entries[1].at = 0x10),
         ("slot 0", |case| case.entries[0].at = Arena::ALL[0].table(0)),
         ("guest's own memory", |case| case.entries[2].value = 0x0010_0000 | P | RW | US),
         ("3 bytes", |case| case.access.size = 3),
-        ("explicit", |case| case.access.implicit = true),
+        ("what lsl does", |case| case.access.implicit = true),
         ("would reach physical address", |case| {
             // A 2 MiB page that maps the guest itself.
             case.entries[2].value = 0x80 | P | RW | US;

@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::require_qemu;
 use guest::layout::{CONTROL, OWN_TABLES};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use object::{Object, ObjectSegment};
@@ -21,17 +22,6 @@ const FROM: u64 = 1;
 const TO: u64 = 2;
 const DONE: u64 = 3;
 const COUNT: u64 = 11;
-
-/// Ends the test, aloud, where there is no QEMU.
-macro_rules! require_qemu {
-    () => {
-        let version = std::process::Command::new("qemu-system-x86_64").arg("--version").output();
-        if version.is_err() {
-            common::skip("qemu", "no qemu-system-x86_64");
-            return;
-        }
-    };
-}
 
 /// The memory of the guest `started`: 1 GiB, and twice 512 MiB that is seen in several places.
 struct Memory {

@@ -1,8 +1,18 @@
 //! One test for each bug that was found, so that it stays away.
 
 mod common;
+mod single;
 
-use common::{Sandbox, require_kvm, run};
+use common::{Sandbox, require_kvm, require_qemu, run};
+use guest::layout::Arena;
+use mmu_core::{Cr4, Features, PagingMode, Ring};
+use vmm::campaign::run_one;
+use vmm::case::Case;
+use vmm::machine::Machine;
+use vmm::machine::batch::arena_of;
+use vmm::machine::image::Image;
+use vmm::machine::kvm::KvmMachine;
+use vmm::observation::Run;
 
 /// Every run of a single case numbered its commands from 1 again, and the guest waits for a number
 /// that is new: the second case of a file never ran.
@@ -30,4 +40,61 @@ fn the_command_line_is_well_formed() {
 fn an_error_about_a_strange_field_is_one_plain_line() {
     let ran = run(&["explain", "{\"a\\nb\\u001b[31m\": 1}"]).expect_code(2);
     assert!(!ran.only_line_of_stderr().contains(char::is_control), "{}", ran.stderr);
+}
+
+/// A case alone in its batch was left out, but its control state was loaded all the same, and the
+/// guest did not survive CR4 bits that the processor lacks.
+#[test]
+fn a_case_that_the_machine_lacks_a_feature_for_leaves_the_guest_alive() {
+    require_kvm!();
+    let image = Image::built_in().expect("the image was built with the program");
+    let mut machine = KvmMachine::open(image).expect("KVM works");
+    let machine_has = machine.capabilities().profile.features;
+    let plain = Case::plain(Arena::ALL[0], 7, Ring::Three, machine.capabilities().profile);
+    for (bit, feature) in [(Cr4::PKS, Features::PKS), (Cr4::PGE, Features::PGE)] {
+        let mut case = plain.clone();
+        case.state.cr4 |= bit;
+        let run = run_one(&mut machine, &case).expect("the guest lives");
+        let ran = matches!(run, Run::Observed(_));
+        assert_eq!(ran, machine_has.contains(feature), "{case}");
+        let run = run_one(&mut machine, &plain).expect("the guest lives");
+        assert!(matches!(run, Run::Observed(_)), "{run:?}");
+    }
+}
+
+/// The generator drew 32-bit entries for a hole below 4 GiB, and tables that may read as ones and so
+/// map the last page below 4 GiB; the checks knew neither.
+#[test]
+fn a_32_bit_entry_may_point_to_where_there_is_no_memory() {
+    let profile = mmu_core::Profile::default();
+    let mut case = Case::plain_in(PagingMode::Bits32, Arena::ALL[0], 7, Ring::Three, profile);
+    case.entries[1].value = 0x9876_5007;
+    assert_eq!(arena_of(&case), Ok(Arena::ALL[0]));
+    assert!(case.is_outside(0x9876_5108) && case.is_outside(0xffff_f108));
+    case.entries[0].value = 0x9876_5007;
+    assert_eq!(arena_of(&case), Ok(Arena::ALL[0]), "a table where there is no memory");
+    case.entries[0].value = Arena::ALL[0].table(1) | 7;
+    // Where there may be devices, nothing is reached.
+    case.entries[1].value = 0xfee0_0007;
+    assert!(arena_of(&case).is_err());
+}
+
+/// Bits 11:0 of CR3 are no part of the base in 32-bit paging (MODE-8), and the generator sets them,
+/// but a single case with some was refused: it could not be replayed, and its finding not shrunk.
+#[test]
+fn a_case_of_32_bit_paging_may_have_any_low_bits_in_cr3() {
+    let profile = mmu_core::Profile::default();
+    let mut case = Case::plain_in(PagingMode::Bits32, Arena::ALL[1], 7, Ring::Zero, profile);
+    case.state.cr3 |= 0xfff;
+    assert_eq!(arena_of(&case), Ok(Arena::ALL[1]));
+}
+
+/// Whether ring 0 can load PKRU was found out by cases that were left out because that was not known
+/// yet: it never could.
+#[test]
+fn pkru_is_loaded_in_ring_0_where_the_processor_has_it() {
+    require_qemu!();
+    let machine = single::open_qemu();
+    assert!(machine.capabilities().profile.features.contains(Features::PKU));
+    assert!(machine.capabilities().pkru_in_ring_0);
 }

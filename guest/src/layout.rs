@@ -21,6 +21,9 @@
 pub const ROM_BASE: u64 = 0x000f_0000;
 /// Where the image is loaded, and its user address.
 pub const IMAGE_BASE: u64 = 0x0010_0000;
+/// The page of the code that changes paging (switch.s). It runs at its physical address in ring 0,
+/// while paging changes under it, so it is no user page: SMEP may be on.
+pub const SWITCH_PAGE: u64 = IMAGE_BASE + 0x4000;
 /// The end of the image with its stacks.
 pub const IMAGE_END: u64 = 0x0018_0000;
 /// The top of the stack of ring 3.
@@ -53,6 +56,23 @@ pub const DATA_SIZE: u64 = 0x4000_0000;
 pub const AREA_SIZE: u64 = 0x0020_0000;
 /// The first physical address that certainly has no memory and no device.
 pub const HOLE_BASE: u64 = 0x1_0000_0000;
+
+/// A hole below 4 GiB, where a page-table entry of 32 bits reaches.
+pub const LOW_HOLE: core::ops::Range<u64> = 0x9000_0000..0xa000_0000;
+
+/// The last page below 4 GiB, where a 32-bit entry of ones points. At most a ROM is there.
+const LAST_PAGE: u64 = 0xffff_f000;
+
+/// Whether an address lies where nothing is but perhaps data memory at a high place (high.rs).
+///
+/// ```
+/// use guest::layout::is_above_the_layout;
+/// assert!(is_above_the_layout(0x9000_0000) && is_above_the_layout(0xffff_f000));
+/// assert!(!is_above_the_layout(0x8000_0000) && !is_above_the_layout(0xfee0_0000));
+/// ```
+pub const fn is_above_the_layout(address: u64) -> bool {
+    address >= LAST_PAGE || (address >= LOW_HOLE.start && address < LOW_HOLE.end)
+}
 
 /// The most cases in a batch, one lane each; lane `i` owns data area `i`.
 pub const MAX_LANES: usize = 480;

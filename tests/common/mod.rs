@@ -6,6 +6,7 @@ use serde_json::Value;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -13,7 +14,7 @@ use tempfile::TempDir;
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_crosswalk");
 
 /// Nothing here takes longer, even on a busy machine. A program that does hangs.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_secs(300);
 
 /// Ends the test, aloud, where there is no KVM.
 macro_rules! require_kvm {
@@ -25,6 +26,22 @@ macro_rules! require_kvm {
     };
 }
 pub(crate) use require_kvm;
+
+/// Ends the test, aloud, where there is no QEMU.
+macro_rules! require_qemu {
+    () => {
+        if !common::qemu_can_be_started() {
+            common::skip("qemu", "no qemu-system-x86_64");
+            return;
+        }
+    };
+}
+pub(crate) use require_qemu;
+
+/// Whether the tests that need QEMU can run.
+pub(crate) fn qemu_can_be_started() -> bool {
+    std::process::Command::new("qemu-system-x86_64").arg("--version").output().is_ok()
+}
 
 /// Whether the tests that need KVM can run.
 pub(crate) fn kvm_can_be_opened() -> bool {
@@ -97,6 +114,9 @@ impl Ran {
     }
 }
 
+/// The environment variable by which the processes of a sandbox are known.
+const MARK: &str = "CROSSWALK_TEST_SANDBOX";
+
 /// An empty directory for the program to run in.
 pub(crate) struct Sandbox {
     directory: TempDir,
@@ -129,8 +149,30 @@ impl Sandbox {
     /// The program with these arguments, not started yet.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
-        command.current_dir(self.path()).args(arguments);
+        command.current_dir(self.path()).args(arguments).env(MARK, self.path());
         command
+    }
+
+    /// The same for a command that is to be waited for by hand.
+    pub(crate) fn spawn(&self, arguments: &[&str]) -> std::process::Child {
+        let mut command = std::process::Command::new(PROGRAM);
+        command.current_dir(self.path()).args(arguments).env(MARK, self.path());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().expect("the program starts")
+    }
+
+    /// The processes that were started in this directory, the program's children too, wherever they
+    /// hang in the tree by now.
+    pub(crate) fn processes(&self) -> Vec<String> {
+        let mark = format!("{MARK}={}\0", self.path().display()).into_bytes();
+        let entries = std::fs::read_dir("/proc").expect("/proc can be read");
+        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        let is_ours = |path: &PathBuf| {
+            // Not a process, another user's, or gone.
+            let Ok(environment) = std::fs::read(path.join("environ")) else { return false };
+            environment.windows(mark.len()).any(|window| window == mark)
+        };
+        paths.filter(is_ours).map(|path| path.display().to_string()).collect()
     }
 
     /// Runs the program.
@@ -154,11 +196,17 @@ pub(crate) fn finding<'r>(report: &'r Value, id: &str) -> &'r Value {
     })
 }
 
+/// The part of a report about a mode.
+#[track_caller]
+pub(crate) fn mode<'r>(report: &'r Value, name: &str) -> &'r Value {
+    let modes = report["modes"].as_array().expect("modes are a list");
+    modes.iter().find(|mode| mode["mode"] == name).unwrap_or_else(|| panic!("no mode {name}"))
+}
+
 /// The 4-level part of a report.
 #[track_caller]
 pub(crate) fn four_level(report: &Value) -> &Value {
-    let modes = report["modes"].as_array().expect("modes are a list");
-    modes.iter().find(|mode| mode["mode"] == "4level").expect("4level is among the modes")
+    mode(report, "4level")
 }
 
 /// A number of a report.

@@ -113,14 +113,7 @@ fn completes(case: &Case, spans: &[(u64, u16)]) -> Prediction {
 /// What a machine that does the first alternative leaves behind.
 pub(crate) fn seen(case: &Case, prediction: &Prediction) -> Observation {
     let alternative = &prediction.alternatives[0];
-    let mut observation = Observation {
-        fault: None,
-        value: 0,
-        stored: Vec::new(),
-        entries: Vec::new(),
-        outside: Vec::new(),
-        provenance: Provenance::KvmWalker,
-    };
+    let mut observation = Observation::new(None, 0, Provenance::KvmWalker);
     for (entry, update) in case.entries.iter().zip(&alternative.updates) {
         let after = entry.value | update.must_set;
         observation.entries.push(EntryAfter { at: entry.at, before: entry.value, after });

@@ -242,7 +242,11 @@ impl Desk {
                 return Ok(Run::Unsupported(format!("the case does not fit the guest: {why}")));
             }
         };
-        let encoded = self.encode(Batch { arena, cases: vec![case.clone()] });
+        let mut encoded = self.encode(Batch { arena, cases: vec![case.clone()] });
+        if let Some(why) = encoded.left_out[0].take() {
+            // The guest may not even survive loading its control state.
+            return Ok(Run::Unsupported(why));
+        }
         let command = encoded.write(&self.memory);
         let log = machine.run(command).map_err(|error| encoded.blame(error))?;
         if let Some((_, why)) = log.gave_up {
@@ -265,7 +269,7 @@ impl Desk {
         let fields = |differences: &[Difference]| -> BTreeSet<Field> {
             differences.iter().map(|difference| difference.field).collect()
         };
-        let wanted = fields(&example.differences);
+        let (wanted, quirks) = (fields(&example.differences), example.quirks);
         let smallest = shrink(example, |case| {
             let run = self.run_one(machine, case)?;
             let verdict = |walker: Choice| judge(case, &walker.walker().predict(case), &run);
@@ -273,13 +277,14 @@ impl Desk {
                 return Ok(None);
             };
             let machine_is_right = matches!(verdict(Choice::Reference), Verdict::Agree { .. });
-            let same_cause = if finding.quirk.is_empty() {
+            let same_cause = if quirks.is_empty() {
                 fields(&differences) == wanted
             } else {
-                Quirks::all().explaining(case, &run) == Some(finding.quirk)
+                Quirks::all().explaining(case, &run) == Some(quirks)
             };
             let same = same_cause && machine_is_right == finding.catches_walker;
-            Ok::<_, MachineError>(same.then(|| Example::of(case, &expected, &run, &differences)))
+            let example = || Example { quirks, ..Example::of(case, &expected, &run, &differences) };
+            Ok::<_, MachineError>(same.then(example))
         })?;
         finding.example = Some(smallest);
         Ok(())

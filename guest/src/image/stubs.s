@@ -19,16 +19,20 @@
     wrpkru
 .endm
 
-.macro stub_start base, keyed
-    table_entry
-    pop \base
-    pop rbx
+.macro write_pkru_if keyed
     .if \keyed
         mov eax, r12d
         xor ecx, ecx
         xor edx, edx
         wrpkru
     .endif
+.endm
+
+.macro stub_start base, keyed
+    table_entry
+    pop \base
+    pop rbx
+    write_pkru_if \keyed
 .endm
 
 .macro stub_end keyed, has_result
@@ -108,12 +112,7 @@
     lea r9, [rip + 778f]
     jmp enter_supervisor
 778:
-    .if \keyed
-        mov eax, r12d
-        xor ecx, ecx
-        xor edx, edx
-        wrpkru
-    .endif
+    write_pkru_if \keyed
     mov eax, 4 | 3                      # the first descriptor of the local table, for ring 3
     mov rbx, -1
     lsl ebx, eax

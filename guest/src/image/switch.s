@@ -1,6 +1,10 @@
 # Out of 4-level paging and back. CR4.LA57 cannot change in long mode (MODE-2), and 32-bit and PAE
 # paging are not long mode: either way leads through 32-bit code without paging, which runs where it
 # lies in physical memory ("flat"). Registers on the way: ebx, the header's user address.
+#
+# All of it lies in a page of its own, a supervisor page also at its physical address (layout.rs), so
+# that SMEP can stay as it is. In PAE paging nothing here changes SMEP, PGE or PSE, which would load
+# the PDPTEs once more (PDPTE-1): the case may have edited them, or the processor set flags in them.
 
 .equ CR0_PG, 0x80000000
 .equ ALL_BUT_PG, 0x7fffffff
@@ -9,8 +13,9 @@
 .equ OWN_CR0, 0x80010011                # PG WP ET PE
 .equ OWN_CR4, 0x620                     # OSXMMEXCPT OSFXSR PAE
 .equ CR4_LA57, 1 << 12
-# What may be set while ring 0 runs in user pages or paging changes: PSE PAE OSFXSR OSXMMEXCPT LA57.
-.equ SAFE_CR4, 0x1630
+# What may be set while paging changes: PSE PAE PGE OSFXSR OSXMMEXCPT LA57 SMEP. SMAP would forbid
+# the data in user pages.
+.equ SAFE_CR4, 0x1016b0
 
 # Clears the busy bit of a task state and loads it; LTR refuses a busy one.
 .macro load_task_state selector, segment
@@ -40,8 +45,7 @@
     .word \selector
 .endm
 
-# In 64-bit code: goes on at a label in flat 32-bit code. SMEP must be off: the label lies in a user
-# page.
+# In 64-bit code: goes on at a label in flat 32-bit code.
 .macro to_flat_code label
     flat_data
     push {FLAT_CODE_32}
@@ -49,6 +53,7 @@
     retfq
 .endm
 
+.section .switch, "ax"
 # From `begin` (boot.s): ring 0, rbx the header behind the window.
 .global leave_four_level
 leave_four_level:
@@ -142,21 +147,20 @@ load_failed:
 # After the ring-0 list.
 .global end_supervisor_32
 end_supervisor_32:
-    mov eax, cr4
-    and eax, SAFE_CR4
-    mov cr4, eax
     far_jump {FLAT_CODE_32}, back_to_four_level
 
 back_to_four_level:
     mov eax, cr0
     and eax, ALL_BUT_PG
     mov cr0, eax
+    # PAE before LME: QEMU 7.2 cannot leave a guest of SVM that has LME alone, as it loads the host's
+    # CR0 under the guest's CR4 and EFER.
+    mov eax, OWN_CR4
+    mov cr4, eax
     mov eax, EFER_LME
     xor edx, edx
     mov ecx, EFER
     wrmsr
-    mov eax, OWN_CR4
-    mov cr4, eax
     mov eax, {OWN_TABLES}
     mov cr3, eax
     mov eax, OWN_CR0
@@ -205,3 +209,4 @@ own_tables_64:
     mov ax, {TASK_STATE}
     ltr ax
     ret
+.text

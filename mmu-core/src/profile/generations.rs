@@ -82,8 +82,8 @@ impl Profile {
         Some(known.profile)
     }
 
-    /// This processor, stood in for by QEMU's TCG, which reads PDPTEs during the walk (PDPTE-4, by
-    /// reading QEMU 7.2; not measured yet).
+    /// This processor, stood in for by QEMU's TCG, which reads PDPTEs during the walk (PDPTE-4), as
+    /// this program measured of QEMU 7.2.
     #[must_use]
     pub const fn emulated_by_tcg(mut self) -> Self {
         self.pins.pdptes_are_walked = Some(true);

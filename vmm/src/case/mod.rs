@@ -9,7 +9,7 @@ pub use text::CaseError;
 use guest::stub::Form;
 use mmu_core::format::{EntryBits, EntryKind};
 use mmu_core::memory::{OutsideMemory, TableMemory};
-use mmu_core::walk::{Path, walk_in_mode};
+use mmu_core::walk::{Path, Step, walk_in_mode};
 use mmu_core::{
     Access, AccessKind, ControlState, PagingMode, PhysAddr, Profile, Reference, VirtAddr,
 };
@@ -67,19 +67,26 @@ impl Case {
     /// How many bits of the entries on its path differ from a plain mapping, which is present,
     /// writable and a user's at every level, with every other flag 0. A, D, and the address do not
     /// count; PS does where no page of that size can be, and so does an address that is not
-    /// canonical, as one bit.
+    /// canonical, as one bit. Of PAE's PDPTEs everything but P and the address counts, and memory
+    /// that differs from the registers as one bit each.
     pub fn unusual_bits(&self) -> u32 {
-        let plain = EntryBits::P | EntryBits::RW | EntryBits::US;
-        let counted = !(EntryBits::A | EntryBits::D).bits();
+        let plain = (EntryBits::P | EntryBits::RW | EntryBits::US).bits();
+        let uncounted = (EntryBits::A | EntryBits::D).bits();
         let canonical = self.canonical_ends().iter().all(|canonical| *canonical);
         let mut met: Vec<u64> = Vec::new();
-        let mut bits = u32::from(!canonical);
+        let mut bits = u32::from(!canonical) + self.edited_pdptes();
         for address in [self.access.address, self.access.last_byte()] {
-            for (at, value, address_field) in self.path(address) {
-                if !met.contains(&at) {
-                    met.push(at);
-                    bits += ((value ^ plain.bits()) & counted & !address_field).count_ones();
+            for (step, address_field) in self.path(address) {
+                if met.contains(&step.at.get()) {
+                    continue;
                 }
+                met.push(step.at.get());
+                let (plain, uncounted) = if step.level.has_flags {
+                    (plain, uncounted)
+                } else {
+                    (EntryBits::P.bits(), 0)
+                };
+                bits += ((step.entry ^ plain) & !uncounted & !address_field).count_ones();
             }
         }
         bits
@@ -96,13 +103,25 @@ impl Case {
         [self.access.address, self.access.last_byte()].map(|byte| byte.is_canonical(bits))
     }
 
-    /// The entries that a walk for `address` meets: place, value, and the bits that are address
-    /// (with PS, where it makes the entry a large leaf).
-    fn path(&self, address: VirtAddr) -> Vec<(u64, u64, u64)> {
+    /// How many of PAE's PDPTEs differ between the registers and the memory that the case lists.
+    fn edited_pdptes(&self) -> u32 {
+        if self.mode() != PagingMode::Pae {
+            return 0;
+        }
+        let root = self.state.cr3 & 0xffff_ffe0;
+        let listed = self.entries.iter().filter(|entry| (root..root + 32).contains(&entry.at));
+        let edited =
+            listed.filter(|entry| self.state.pdptes[(entry.at - root) as usize / 8] != entry.value);
+        edited.count() as u32
+    }
+
+    /// The entries that a walk for `address` meets, each with the bits that are address (with PS,
+    /// where it makes the entry a large leaf).
+    fn path(&self, address: VirtAddr) -> Vec<(Step, u64)> {
         let mut path = Path::default();
         let at = (address, &self.access);
         let _ = walk_in_mode(Reference, self.state, self.profile, self, at, &mut path);
-        let describe = |step: &mmu_core::walk::Step| {
+        let describe = |step: &Step| {
             // The target's bits, as far as the entry has them in place.
             let mut field = 0x000f_ffff_ffff_f000 & !self.profile.bits_above_physical();
             if step.kind == EntryKind::Leaf && step.level.number > 1 {
@@ -113,10 +132,7 @@ impl Case {
                     field |= 0x001f_e000;
                 }
             }
-            if !step.level.has_flags {
-                field |= (EntryBits::RW | EntryBits::US).bits();
-            }
-            (step.at.get(), step.entry, field)
+            (*step, field)
         };
         path.steps.iter().map(describe).collect()
     }
@@ -139,6 +155,6 @@ impl Case {
 
     /// Whether there is neither data memory nor anything else at a physical address.
     pub fn is_outside(&self, address: u64) -> bool {
-        address >= guest::layout::HOLE_BASE && self.data_behind(address).is_none()
+        guest::layout::is_above_the_layout(address) && self.data_behind(address).is_none()
     }
 }

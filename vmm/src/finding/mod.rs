@@ -12,7 +12,7 @@ use crate::verdict::{ChoiceTaken, Difference, End, Field, Verdict, describe_obse
 use crate::walker::quirk::Quirks;
 use crate::walker::{Choice, MUTANTS, Mutant, Walker};
 use known::{Kind, Known};
-use mmu_core::{Alternative, Outcome, Reference, Ring};
+use mmu_core::{Alternative, Cr0, Cr4, Outcome, Reference, Ring};
 use std::collections::BTreeMap;
 
 /// One finding of a run.
@@ -50,6 +50,8 @@ pub struct Example {
     pub observed: String,
     /// Every field that differs.
     pub differences: Vec<Difference>,
+    /// The quirks that explain it, if they do.
+    pub quirks: Quirks,
 }
 
 impl Example {
@@ -64,6 +66,7 @@ impl Example {
             expected: describe_expectation(expected),
             observed,
             differences: differences.to_vec(),
+            quirks: Quirks::empty(),
         }
     }
 }
@@ -185,9 +188,10 @@ impl Findings {
         if let Some(quirks) = self.quirks.explaining(case, run) {
             for (index, known) in self.known.iter().enumerate() {
                 if quirks.intersects(known.quirk) {
-                    // A case that shows one quirk alone is the better example.
-                    let alone = (quirks == known.quirk).then(|| example.clone());
-                    count_any(self.met.entry(index).or_default(), alone);
+                    count(
+                        self.met.entry(index).or_default(),
+                        Example { quirks, ..example.clone() },
+                    );
                 }
             }
             return;
@@ -214,6 +218,7 @@ impl Findings {
             expected: "the case runs".into(),
             observed: why.to_owned(),
             differences: Vec::new(),
+            quirks: Quirks::empty(),
         };
         count(self.met.entry(index).or_default(), example);
     }
@@ -229,6 +234,7 @@ impl Findings {
                 expected: format!("any member of {}", choice.rule),
                 observed: choice.member.to_owned(),
                 differences: Vec::new(),
+                quirks: Quirks::empty(),
             };
             count(self.met.entry(index).or_default(), example);
         }
@@ -299,31 +305,30 @@ impl Findings {
 }
 
 /// Counts an example and keeps the smallest.
-fn count(met: &mut (u64, Option<Example>), example: Example) {
-    count_any(met, Some(example));
-}
-
-/// Counts a case, which may be no example.
-fn count_any((count, smallest): &mut (u64, Option<Example>), example: Option<Example>) {
+fn count((count, smallest): &mut (u64, Option<Example>), example: Example) {
     *count += 1;
-    *smallest = smaller(smallest.take(), example);
+    *smallest = smaller(smallest.take(), Some(example));
 }
 
-/// The smaller of two examples; the first of equals.
+/// The smaller of two examples; the first of equals. One that shows a quirk alone is smaller than any
+/// that shows it among others.
 fn smaller(first: Option<Example>, second: Option<Example>) -> Option<Example> {
+    let size = |example: &Example| (example.quirks.iter().count(), size_of_case(&example.case));
     match (first, second) {
-        (Some(first), Some(second)) if size_of_case(&second.case) < size_of_case(&first.case) => {
-            Some(second)
-        }
+        (Some(first), Some(second)) if size(&second) < size(&first) => Some(second),
         (first, second) => first.or(second),
     }
 }
 
 /// Orders cases from simple to complicated.
 pub(crate) fn size_of_case(case: &Case) -> (u32, bool, usize, u32, u16) {
-    let state_bits = (case.state.cr4.bits() & 0x0070_0080).count_ones()
-        + u32::from(case.state.pkru != 0)
-        + u32::from(case.state.ac);
+    let state = &case.state;
+    let optional = Cr4::PSE | Cr4::PGE | Cr4::PCIDE | Cr4::SMEP | Cr4::SMAP | Cr4::PKE | Cr4::PKS;
+    let state_bits = (state.cr4 & optional).bits().count_ones()
+        + u32::from(state.pkru != 0)
+        + u32::from(state.pkrs != 0)
+        + u32::from(state.ac)
+        + u32::from(!state.cr0.contains(Cr0::WP));
     (
         case.unusual_bits(),
         case.access.crosses_page(),

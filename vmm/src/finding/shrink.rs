@@ -4,7 +4,7 @@
 use super::{Example, size_of_case};
 use crate::case::Case;
 use mmu_core::format::EntryBits;
-use mmu_core::{AccessKind, Cr4};
+use mmu_core::{AccessKind, Cr0, Cr4, PagingMode};
 
 /// Makes an example as small as it gets: each round tries every single simplification of its case
 /// and goes on with the first for which `show` returns an example.
@@ -45,9 +45,30 @@ fn simplifications(case: &Case) -> Vec<Case> {
         }
         add(&|case| case.entries[i].value &= !(EntryBits::A | EntryBits::D).bits());
     }
-    for bit in [Cr4::SMEP, Cr4::SMAP, Cr4::PKE, Cr4::PGE] {
+    for bit in [Cr4::SMEP, Cr4::SMAP, Cr4::PKE, Cr4::PKS, Cr4::PGE, Cr4::PSE] {
         if case.state.cr4.contains(bit) {
             add(&|case| case.state.cr4.remove(bit));
+        }
+    }
+    add(&|case| case.state.cr0.insert(Cr0::WP));
+    add(&|case| {
+        case.state.cr4.remove(Cr4::PKS);
+        case.state.pkrs = 0;
+    });
+    if case.mode() == PagingMode::Pae {
+        // Registers and memory alike, one way or the other.
+        let root = case.state.cr3 & 0xffff_ffe0;
+        for (i, entry) in case.entries.iter().enumerate() {
+            let Some(pdpte) = entry.at.checked_sub(root).filter(|offset| *offset < 32) else {
+                continue;
+            };
+            let pdpte = pdpte as usize / 8;
+            add(&|case| case.state.pdptes[pdpte] = entry.value);
+            add(&|case| case.entries[i].value = case.state.pdptes[pdpte]);
+            add(&|case| {
+                let good = entry.value & 0xffff_f000 | EntryBits::P.bits();
+                (case.state.pdptes[pdpte], case.entries[i].value) = (good, good);
+            });
         }
     }
     add(&|case| case.state.pkru = 0);

@@ -8,7 +8,7 @@ use crate::machine::Capabilities;
 use crate::machine::batch::code_of;
 use guest::contents::{self, CODE_OFFSETS, DESCRIPTOR_OFFSETS, crossing_code};
 use guest::high;
-use guest::layout::{Arena, HOLE_BASE};
+use guest::layout::{Arena, HOLE_BASE, LOW_HOLE};
 use guest::stub::{Code, Form};
 use guest::tables;
 use mmu_core::format::{EntryBits, EntryKind, Leaf, Level, levels};
@@ -470,8 +470,6 @@ pub(super) fn outside_page(
     mode: PagingMode,
     shift: u8,
 ) -> u64 {
-    /// Below 4 GiB, where an entry of 32 bits reaches, and neither memory nor devices are.
-    const LOW_HOLE: std::ops::Range<u64> = 0x9000_0000..0xa000_0000;
     let bits = machine.profile.physical_address_bits;
     let range = match mode {
         PagingMode::Bits32 if shift == 12 => LOW_HOLE,

@@ -6,7 +6,7 @@ use super::memory::GuestMemory;
 use crate::case::TableEntry;
 use guest::layout::{
     Arena, IMAGE_BASE, LOW_MEMORY_END, OWN_TABLE_FRAMES, OWN_TABLES, OWN_TABLES_32BIT,
-    SUPERVISOR_WINDOW,
+    SUPERVISOR_WINDOW, SWITCH_PAGE,
 };
 use guest::tables;
 use mmu_core::build::{FrameRange, Mapper};
@@ -25,7 +25,7 @@ pub(super) fn own_state(profile: Profile) -> ControlState {
     state
 }
 
-/// Maps the guest's own memory twice, as user and as supervisor pages, in the formats of long mode
+/// Maps the guest's own memory twice, as user and as supervisor pages (but one), in the formats of long mode
 /// and of 32-bit paging.
 pub(super) fn build(memory: &GuestMemory, profile: Profile) -> Result<(), MachineError> {
     let state = own_state(profile);
@@ -54,14 +54,16 @@ fn build_in<F: Format>(
     for (offset, flags) in windows {
         for page in pages() {
             let (address, frame) = (VirtAddr::new(page + offset), PhysAddr::new(page));
+            let rights = if page == SWITCH_PAGE { EntryBits::empty() } else { flags };
             mapper
-                .map(address, frame, PageSize::Size4KiB, flags | EntryBits::RW)
+                .map(address, frame, PageSize::Size4KiB, rights | EntryBits::RW)
                 .map_err(|error| failed(&error))?;
         }
     }
     let mmu = Mmu::<F>::new(state, profile);
     for ((offset, _), ring) in windows.into_iter().zip([Ring::Three, Ring::Zero]) {
         for page in pages() {
+            let ring = if page == SWITCH_PAGE { Ring::Zero } else { ring };
             let access = Access::write(VirtAddr::new(page + offset), 8, ring);
             let walked = mmu.walk(memory, access.address, &access, &mut ());
             if !walked.is_ok_and(|translation| translation.address.get() == page) {

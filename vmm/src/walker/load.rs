@@ -4,48 +4,111 @@ use crate::case::Case;
 use arrayvec::ArrayVec;
 use mmu_core::control::{LoadError, Mov};
 use mmu_core::memory::SparseTables;
-use mmu_core::{Alternative, Outcome, PagingMode, Prediction, Rule};
+use mmu_core::{Alternative, Outcome, PagingMode, Prediction, Profile, Rule};
 
-/// The prediction for a case, given that for its access: where a PDPTE is bad as it is loaded, the
-/// load may fault, and then the access is never made.
-pub(super) fn before(case: &Case, mut walked: Prediction) -> Prediction {
+/// The prediction for a case, given how its access is predicted on a processor: where a PDPTE is bad
+/// as it is loaded, the load may fault, and then the access is never made.
+pub(super) fn then(case: &Case, predict: impl Fn(Profile) -> Prediction) -> Prediction {
     if case.mode() != PagingMode::Pae {
-        return walked;
+        return predict(case.profile);
     }
     let root = case.state.cr3 & 0xffff_ffe0;
     let at_load: ArrayVec<_, 4> = (0..4).map(|i| root + 8 * i).zip(case.state.pdptes).collect();
     let memory = SparseTables::new(&at_load);
     let loads = case.state.loads(Mov::Cr3(case.state.cr3), case.profile, &memory);
-    let loads_registers = loads
-        .iter()
-        .any(|load| load.result.is_ok() && !matches!(load.choice, Some((Rule::Pdpte4, _))));
-    let faults = loads.into_iter().filter_map(|load| match load.result {
-        Err(LoadError::Fault(fault)) => {
-            let (outcome, updates) = (Outcome::Fault(fault), ArrayVec::new());
-            Some(Alternative { outcome, updates, choice: load.choice })
+    let mut predicted: Option<Prediction> = None;
+    let mut faults: ArrayVec<Alternative, 3> = ArrayVec::new();
+    for load in loads {
+        match load.result {
+            Err(LoadError::Fault(fault)) => {
+                let (outcome, updates) = (Outcome::Fault(fault), ArrayVec::new());
+                faults.push(Alternative { outcome, updates, choice: load.choice });
+            }
+            // Loaded: into registers, or not at all by a processor that reads PDPTEs during the walk.
+            _ => {
+                let mut profile = case.profile;
+                if matches!(load.choice, Some((Rule::Pdpte4, _))) {
+                    profile.pins.pdptes_are_walked = Some(true);
+                }
+                let mut walked = predict(profile);
+                if faults.is_empty() && predicted.is_none() {
+                    predicted = Some(walked);
+                    continue;
+                }
+                for way in &mut walked.alternatives {
+                    way.choice = way.choice.or(load.choice);
+                }
+                join(&mut predicted, walked);
+            }
         }
-        _ => None,
+    }
+    let mut predicted = predicted.unwrap_or_else(|| Prediction {
+        alternatives: ArrayVec::new(),
+        rules: mmu_core::RuleSet::default(),
     });
-    let faults: ArrayVec<Alternative, 3> = faults.collect();
-    if faults.is_empty() {
-        return walked;
-    }
-    walked.rules.insert(Rule::Pdpte2);
-    if !loads_registers {
-        // Only a processor that reads PDPTEs during the walk gets as far as the access.
-        let pinned = case.profile.pins.pdptes_are_walked == Some(true);
-        walked.alternatives.retain(|alternative| {
-            pinned
-                || alternative.choice.is_some_and(|(rule, member)| {
-                    rule == Rule::Pdpte4 && member.contains("during the walk")
-                })
-        });
-    }
-    let place = if loads_registers { walked.alternatives.len() } else { 0 };
-    for fault in faults.into_iter().rev() {
-        if !walked.alternatives.is_full() {
-            walked.alternatives.insert(place, fault);
+    for (place, fault) in faults.into_iter().enumerate() {
+        predicted.rules.insert(Rule::Pdpte2);
+        if !predicted.alternatives.is_full() {
+            predicted.alternatives.insert(place, fault);
         }
     }
-    walked
+    predicted
+}
+
+/// Adds the ways of another prediction.
+fn join(predicted: &mut Option<Prediction>, more: Prediction) {
+    let Some(known) = predicted else {
+        *predicted = Some(more);
+        return;
+    };
+    known.rules.extend(more.rules);
+    for way in more.alternatives {
+        if !known.alternatives.is_full() {
+            known.alternatives.push(way);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::walker::Walker;
+    use guest::layout::Arena;
+    use mmu_core::{Fault, Reference, Ring, Vector, Vendor};
+
+    /// PDPTE 2 with bit 8, which is reserved (SDM "PDPTE Registers").
+    fn bad(vendor: Vendor) -> Case {
+        let profile = Profile { vendor, physical_address_bits: 40, ..Profile::default() };
+        let mut case = Case::plain_in(PagingMode::Pae, Arena::ALL[0], 5, Ring::Three, profile);
+        case.state.pdptes[2] |= 1 << 8;
+        case.entries[0].value = case.state.pdptes[2];
+        case
+    }
+
+    fn ends(case: &Case) -> Vec<(Vector, u32)> {
+        let ways = Reference.predict(case).alternatives;
+        let end = |fault: &Fault| (fault.vector, fault.error_code);
+        ways.iter().map(|way| way.outcome.fault().map(end).expect("a fault")).collect()
+    }
+
+    #[test]
+    fn pdpte_2_the_load_faults_by_the_sdm() {
+        assert_eq!(ends(&bad(Vendor::Intel)), [(Vector::GeneralProtection, 0)]);
+    }
+
+    #[test]
+    fn pdpte_4_a_walk_may_find_it_by_the_apm() {
+        let expected = [(Vector::GeneralProtection, 0), (Vector::PageFault, 0xd)];
+        assert_eq!(ends(&bad(Vendor::Amd)), expected);
+    }
+
+    #[test]
+    fn pdpte_2_an_absent_one_is_loaded_and_may_be_checked() {
+        let mut case = bad(Vendor::Intel);
+        case.state.pdptes[2] &= !1;
+        case.entries[0].value = case.state.pdptes[2];
+        let mut found = ends(&case);
+        found.sort_unstable();
+        assert_eq!(found, [(Vector::GeneralProtection, 0), (Vector::PageFault, 0x4)]);
+    }
 }

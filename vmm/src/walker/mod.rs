@@ -22,8 +22,7 @@ pub trait Walker: Send + Sync {
 /// A set of rules is a walker, in the mode that the case's control state selects.
 impl<R: Rules + Send + Sync> Walker for R {
     fn predict(&self, case: &Case) -> Prediction {
-        let walked = predict_in_mode(*self, case.state, case.profile, case, &case.access);
-        load::before(case, walked)
+        load::then(case, |profile| predict_in_mode(*self, case.state, profile, case, &case.access))
     }
 
     fn walk(&self, case: &Case, address: VirtAddr) -> (Path, Result<Translation, WalkError>) {

@@ -45,8 +45,10 @@ bitflags! {
         const LOOSE_PDPTES = 1 << 8;
         /// A user's access to a supervisor page is refused before the key is looked at.
         const KEY_AFTER_PAGE = 1 << 9;
-        /// PSE-36 address bits above MAXPHYADDR are free.
+        /// PSE-36 address bits above MAXPHYADDR are free, and all of them without PSE-36.
         const PSE_36_IS_FREE = 1 << 10;
+        /// The PAT bits of leaves are free without PAT, too.
+        const PAT_IS_FREE = 1 << 11;
     }
 }
 
@@ -118,11 +120,13 @@ impl Quirky {
         if on(Quirks::STRADDLE_WALKS_FIRST) && first && !last {
             return self.predict_straddling(case, access);
         }
-        let mut walked = predict_in_mode(rules, case.state, case.profile, case, access);
+        let predict = |profile| predict_in_mode(rules, case.state, profile, case, access);
+        let is_loose = on(Quirks::LOOSE_PDPTES);
+        let mut walked = if is_loose { predict(case.profile) } else { load::then(case, predict) };
         if on(Quirks::A_BEFORE_1_GIB) && case.mode() != PagingMode::Pae && first {
             add_early_accessed(rules, case, access, &mut walked);
         }
-        if on(Quirks::LOOSE_PDPTES) { walked } else { load::before(case, walked) }
+        walked
     }
 
     /// The first page's walk, then the fault of the address.
@@ -274,6 +278,10 @@ impl Rules for QuirkyRules {
         let is_4_mib = F::MODE == Bits32::MODE && level.number == 2 && kind == EntryKind::Leaf;
         if self.0.contains(Quirks::PSE_36_IS_FREE) && is_4_mib {
             free |= 0x001f_e000;
+        }
+        if self.0.contains(Quirks::PAT_IS_FREE) && kind == EntryKind::Leaf && !F::IS_LONG_MODE {
+            let pat = if level.number == 1 { EntryBits::PS } else { EntryBits::LARGE_PAT };
+            free |= pat.bits();
         }
         reserved & !free
     }

@@ -19,6 +19,8 @@ macro_rules! image {
             "mov al, {COMPLETED}",
             "out {DOORBELL_PORT}, al",
             "mov eax, {CONTROL}",
+            "3: cmp qword ptr [rax], 0", // Control.command
+            "je 3b",
             "mov rbx, [rax + 8]", // Control.arena
             "add rbx, {WINDOW}",
             $($line,)+

@@ -7,12 +7,12 @@ use super::encode::stub_of;
 use crate::case::Case;
 use crate::machine::Capabilities;
 use guest::high::data_behind;
-use guest::layout::{Arena, DATA_BASE, DATA_SIZE, HOLE_BASE};
+use guest::layout::{Arena, DATA_BASE, DATA_SIZE, HOLE_BASE, is_above_the_layout};
 use guest::stub::{Code, Form};
 use guest::tables;
 use mmu_core::format::EntryBits;
 use mmu_core::walk::{predict_in_mode, root_in_mode};
-use mmu_core::{Cr0, Cr4, Efer, Features, Outcome, PagingMode, Reference, Regime, Ring};
+use mmu_core::{Cr0, Cr4, Efer, Features, Outcome, PagingMode, Reference, Regime, Ring, Rule};
 
 /// The arena whose tables the case uses; any when it uses none.
 ///
@@ -63,7 +63,7 @@ fn registers(mode: PagingMode, pcid: bool) -> Registers {
         }
         PagingMode::FourLevel | PagingMode::Linear => long(Cr4::empty()),
         PagingMode::Pae => legacy(Cr4::PAE, Cr4::empty(), 0xfff),
-        PagingMode::Bits32 => legacy(Cr4::empty(), Cr4::empty(), 0x18),
+        PagingMode::Bits32 => legacy(Cr4::empty(), Cr4::empty(), 0xfff),
         PagingMode::Unpaged => legacy(Cr4::empty(), Cr4::PAE, u64::MAX),
     }
 }
@@ -181,7 +181,7 @@ fn check_access(case: &Case) -> Result<(), String> {
         for span in spans {
             let (first, last) = (span.address.get(), span.address.get() + span.len as u64 - 1);
             let in_data = [first, last].iter().all(|at| data_behind(*at, bits).is_some());
-            if !in_data && first < HOLE_BASE {
+            if !in_data && !(is_above_the_layout(first) && is_above_the_layout(last)) {
                 return Err(format!(
                     "it would reach physical address {first:#x}; data lies at {DATA_BASE:#x} to \
                      {:#x}, and again from {HOLE_BASE:#x} on, where nothing else is",
@@ -233,6 +233,8 @@ pub fn cannot_run(case: &Case, machine: &Capabilities) -> Option<String> {
     let prediction = predict_in_mode(Reference, case.state, case.profile, case, &case.access);
     let spans =
         prediction.alternatives.iter().filter_map(|alternative| match &alternative.outcome {
+            // A table outside memory may read as ones, and lead anywhere.
+            _ if matches!(alternative.choice, Some((Rule::Out1, _))) => None,
             Outcome::Translated(spans) => Some(spans),
             Outcome::Fault(_) => None,
         });

@@ -10,29 +10,32 @@ use guest::layout::{Arena, MAX_LANES};
 use guest::mailbox::{Header, Record, tagged_fault};
 use guest::stub::Code;
 use mmu_core::Ring;
+use std::sync::LazyLock;
 use zerocopy::FromZeros;
 
 /// #UD: an instruction of the stub itself is not available.
 const INVALID_OPCODE: u8 = 6;
 
-/// What every data frame should hold, to compare with.
+/// What every data frame should hold: for each arena, the frames of all lanes in a row.
+static PRISTINE: LazyLock<[Vec<u8>; 2]> = LazyLock::new(|| {
+    Arena::ALL.map(|arena| {
+        let mut frames = vec![0; MAX_LANES * LANE_BYTES];
+        for (lane, chunk) in frames.chunks_mut(LANE_BYTES).enumerate() {
+            contents::fill(arena.data_frames(lane), chunk);
+        }
+        frames
+    })
+});
+
+/// The data frames, compared with what they should hold.
 #[derive(Debug)]
 pub struct DataFrames {
-    /// For each arena, the frames of all lanes in a row.
-    pristine: [Vec<u8>; 2],
     buffer: Vec<u8>,
 }
 
 impl Default for DataFrames {
     fn default() -> Self {
-        let frames_of = |arena: Arena| {
-            let mut frames = vec![0; MAX_LANES * LANE_BYTES];
-            for (lane, chunk) in frames.chunks_mut(LANE_BYTES).enumerate() {
-                contents::fill(arena.data_frames(lane), chunk);
-            }
-            frames
-        };
-        Self { pristine: Arena::ALL.map(frames_of), buffer: vec![0; LANE_BYTES] }
+        Self { buffer: vec![0; LANE_BYTES] }
     }
 }
 
@@ -45,7 +48,7 @@ impl DataFrames {
     /// Every changed byte with its lane; the frames are as before afterwards.
     fn take_changes(&mut self, arena: Arena, memory: &GuestMemory) -> Vec<(usize, u64, u8)> {
         let mut changes = Vec::new();
-        let pristine = &self.pristine[arena.index()];
+        let pristine = &PRISTINE[arena.index()];
         for (lane, expected) in pristine.chunks(LANE_BYTES).enumerate() {
             let first = arena.data_frames(lane);
             memory.read(first, &mut self.buffer);

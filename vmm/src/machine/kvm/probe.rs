@@ -166,6 +166,8 @@ impl KvmProber<'_> {
     /// Whether ring 3 can load PKRU though CPUID lacks PKU; where CPUID has it, whether ring 0 can.
     fn probe_pkru(&mut self) -> Result<(), MachineError> {
         if self.machine.capabilities.profile.features.contains(Features::PKU) {
+            // Else the probe's cases are left out.
+            self.machine.capabilities.pkru_in_ring_0 = true;
             let loaded = match self.prober.pkru_in_ring_0(self.machine) {
                 Err(MachineError::GuestFailed { .. }) => {
                     self.machine.start_anew()?;

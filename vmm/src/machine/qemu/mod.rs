@@ -124,6 +124,8 @@ impl QemuMachine {
         self.capabilities.implicit_accesses = probe::implicit_accesses(&self.memory);
         let mut prober = Prober::default();
         if self.capabilities.profile.features.contains(Features::PKU) {
+            // Else the probe's cases are left out.
+            self.capabilities.pkru_in_ring_0 = true;
             self.capabilities.pkru_in_ring_0 = prober.pkru_in_ring_0(self)?;
         }
         for mode in PagingMode::ALL {
