@@ -70,7 +70,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         for page in self.objects.iter().flatten().flat_map(|object| object.pages) {
             match page {
                 ObjectPage::Never => {}
-                ObjectPage::InStore(slot) => slots[slot.0 as usize] += 1,
+                ObjectPage::InStore(slot) => self.use_slot(&mut slots, slot)?,
                 ObjectPage::InFrame(frame) => self.use_frame(&mut uses, frame),
             }
         }
@@ -82,7 +82,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
                 return Err(Flaw::References(frame, counted, *found));
             }
             if let Some(slot) = known.and_then(|known| known.slot) {
-                slots[slot.0 as usize] += 1;
+                self.use_slot(&mut slots, slot)?;
             }
         }
         for (number, found) in (0..).zip(&slots) {
@@ -123,7 +123,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
                 let frame = match Tables::<F>::state(leaf.entry) {
                     PageState::Never => continue,
                     PageState::InStore(slot) => {
-                        slots[slot.0 as usize] += 1;
+                        self.use_slot(slots, slot)?;
                         continue;
                     }
                     PageState::InFrame(frame) => frame,
@@ -155,5 +155,13 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         if let Some(uses) = self.frames.number(frame).and_then(|number| uses.get_mut(number)) {
             *uses += 1;
         }
+    }
+
+    /// A slot that does not exist is in use, and not counted.
+    fn use_slot(&self, slots: &mut [u16], slot: SlotNumber) -> Result<(), Flaw> {
+        let counted = self.slots.references(slot);
+        let uses = slots.get_mut(slot.0 as usize);
+        *uses.ok_or(Flaw::SlotReferences(slot, counted, 1))? += 1;
+        Ok(())
     }
 }

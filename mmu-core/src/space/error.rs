@@ -36,6 +36,8 @@ pub enum SpaceError {
     BadSlots(VirtAddr),
     /// A frame is too far up for an entry of this format.
     FrameTooHigh(PhysAddr),
+    /// A region is to show fixed memory that holds frames of the system; this is the first of them.
+    OwnFrame(PhysAddr),
     /// There is no memory where there should be.
     Outside(OutsideMemory),
 }
@@ -66,6 +68,9 @@ impl fmt::Display for SpaceError {
                 write!(f, "the contents of the region at {start} are not in the store")
             }
             Self::FrameTooHigh(frame) => write!(f, "frame {frame} does not fit into an entry"),
+            Self::OwnFrame(frame) => {
+                write!(f, "the memory from {frame} on holds frames of the system")
+            }
             Self::Outside(outside) => outside.fmt(f),
         }
     }

@@ -130,7 +130,7 @@ impl Region {
 
     /// A stack whose highest byte lies below `top`.
     pub const fn stack(top: VirtAddr, pages: u64, limit: u64) -> Self {
-        let start = VirtAddr::new(top.get().wrapping_sub(pages * PAGE_BYTES));
+        let start = VirtAddr::new(top.get().wrapping_sub(pages.wrapping_mul(PAGE_BYTES)));
         Self { limit, ..Self::new(RegionKind::Stack, start, pages, Protection::DATA) }
     }
 
@@ -157,12 +157,12 @@ impl Region {
 
     /// The address behind the last.
     pub const fn end(&self) -> VirtAddr {
-        self.start.wrapping_add(self.pages * PAGE_BYTES)
+        self.start.wrapping_add(self.pages.wrapping_mul(PAGE_BYTES))
     }
 
     /// Whether it holds an address.
     pub const fn holds(&self, address: VirtAddr) -> bool {
-        address.get().wrapping_sub(self.start.get()) < self.pages * PAGE_BYTES
+        address.get().wrapping_sub(self.start.get()) < self.pages.wrapping_mul(PAGE_BYTES)
     }
 
     /// The number of the page that holds an address.

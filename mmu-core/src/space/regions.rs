@@ -81,6 +81,11 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
                 if !Tables::<F>::fits(frame) || !Tables::<F>::fits(last) {
                     return Err(SpaceError::FrameTooHigh(last));
                 }
+                let (own, behind) =
+                    (self.frames.address(0), self.frames.address(self.frames.count()));
+                if frame < behind && own <= last {
+                    return Err(SpaceError::OwnFrame(frame));
+                }
             }
             Backing::Object(id) => {
                 let pages = self.object(id).map_or(0, |object| object.count);

@@ -33,13 +33,17 @@ impl<const N: usize> Slots<N> {
     }
 
     /// One more user.
-    pub(super) const fn share(&mut self, slot: SlotNumber) {
-        self.references[slot.0 as usize] += 1;
+    pub(super) fn share(&mut self, slot: SlotNumber) {
+        if let Some(references) = self.references.get_mut(slot.0 as usize) {
+            *references += 1;
+        }
     }
 
     /// One user less; after the last the slot is free.
-    pub(super) const fn release(&mut self, slot: SlotNumber) {
-        self.references[slot.0 as usize] -= 1;
+    pub(super) fn release(&mut self, slot: SlotNumber) {
+        if let Some(references) = self.references.get_mut(slot.0 as usize) {
+            *references = references.saturating_sub(1);
+        }
     }
 
     /// How many users a slot has.

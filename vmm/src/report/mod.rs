@@ -1,8 +1,9 @@
-//! What a run looks like to people ([`text`], [`walk`]) and to scripts ([`json`]); [`geometry`] has
-//! both forms of its own.
+//! What a run looks like to people ([`text`], [`walk`]) and to scripts ([`json`]); [`geometry`]
+//! and [`scenario`] have both forms of their own.
 
 pub mod geometry;
 pub mod json;
+pub mod scenario;
 pub mod text;
 pub mod tree;
 pub mod walk;

@@ -3,7 +3,7 @@
 use super::Scenario;
 use super::program::{Program, check, execute, fill};
 use super::separate::{CODE, code};
-use super::stage::{Process, Stage, StageError};
+use super::stage::{Stage, StageError};
 use mmu_core::format::{Format, Linear};
 use mmu_core::space::{Duties, PAGE_BYTES, Region};
 use mmu_core::walk::Path;
@@ -32,6 +32,9 @@ pub(super) fn linear_versus_multilevel<F: Format>(stage: &mut Stage<F>) -> Resul
     let scenario = Scenario { name: "linear", shows: "" };
     let mut flat_stage = Stage::<Flat>::new(scenario, 1060, Duties::all());
     let flat = sparse_process(&mut flat_stage)?;
+    for problem in flat_stage.end(Ok(())).problems {
+        stage.problem(format!("with the flat table, {problem}"));
+    }
     let levels = sparse_process(stage)?;
     let kib = |bytes: u64| bytes / 1024;
     let tables = levels.table_bytes / PAGE_BYTES;
@@ -80,15 +83,15 @@ fn sparse_process<F: Format>(stage: &mut Stage<F>) -> Result<Cost, StageError> {
     let accesses = *stage.accesses();
     Ok(Cost {
         table_bytes: stage.table_bytes(),
-        walk: walk_length(stage, process),
+        walk: walk_length(stage),
         read: accesses.entries_read,
         accesses: accesses.completed,
         as_expected,
     })
 }
 
-/// How many entries a walk without caches meets.
-fn walk_length<F: Format>(stage: &Stage<F>, _running: Process) -> usize {
+/// How many entries a walk without caches meets, for the process that ran last.
+fn walk_length<F: Format>(stage: &Stage<F>) -> usize {
     let address = VirtAddr::new(HEAP);
     let read = Access::read(address, 8, Ring::Three);
     let mut path = Path::default();

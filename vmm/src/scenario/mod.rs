@@ -2,7 +2,7 @@
 //! that are checked. They run on the software MMU.
 //!
 //! - a [`program`] is the trace of what a process accesses;
-//! - a [`stage`] runs programs, and keeps a [`story`] of what happened;
+//! - a [`stage`] runs programs, watches (`watch`), and keeps a [`story`] of what happened;
 //! - `separate`, `common`, `scarce` and `linear` hold the scenarios themselves.
 
 mod common;
@@ -12,6 +12,7 @@ mod scarce;
 mod separate;
 pub mod stage;
 pub mod story;
+mod watch;
 
 use mmu_core::PagingMode;
 use mmu_core::format::{Bits32, FiveLevel, Format, FourLevel, Pae};

@@ -1,8 +1,4 @@
 //! The stage: processes on the software MMU, watched at every step.
-//!
-//! After every fault the books are compared with the tables, frames that should be empty are looked
-//! at, and so is every translation that the TLB holds. What is wrong is written down with its cause,
-//! where it happens and not where it shows.
 
 use super::Scenario;
 use super::program::{Program, Step};
@@ -11,8 +7,8 @@ use mmu_core::cache::NoOutcome;
 use mmu_core::format::Format;
 use mmu_core::memory::{OutsideMemory, TableMemory, TableMemoryMut};
 use mmu_core::space::{
-    Backing, BackingStore, Decision, Duties, Event, Invalid, Minor, ObjectId, PAGE_BYTES,
-    PageState, Record, Region, Settings, SlotNumber, Software, SpaceError, SpaceId, System,
+    Backing, BackingStore, Decision, Duties, Event, Invalid, ObjectId, PAGE_BYTES, PageState,
+    Record, Region, Settings, SlotNumber, Software, SpaceError, SpaceId, System,
 };
 use mmu_core::{Access, AccessKind, Outcome, PhysAddr, Profile, Ring, VirtAddr};
 
@@ -57,7 +53,7 @@ pub struct Process {
 
 /// Keeps what happens until it is told.
 #[derive(Clone, Debug, Default)]
-struct History(Vec<Event>);
+pub(super) struct History(pub(super) Vec<Event>);
 
 impl Record for History {
     fn record(&mut self, event: Event) {
@@ -67,10 +63,10 @@ impl Record for History {
 
 /// The processes of a scenario, and what is told of them.
 pub struct Stage<F: Format> {
-    system: Box<System<F, MAX_FRAMES, MAX_SLOTS>>,
-    computer: Software<F, Vec<u8>, History>,
-    processes: Vec<Process>,
-    story: Story,
+    pub(super) system: Box<System<F, MAX_FRAMES, MAX_SLOTS>>,
+    pub(super) computer: Software<F, Vec<u8>, History>,
+    pub(super) processes: Vec<Process>,
+    pub(super) story: Story,
     next_name: char,
 }
 
@@ -80,12 +76,12 @@ impl<F: Format> Stage<F> {
     /// # Panics
     /// When there are more than a format can address, which is a mistake of the scenario.
     pub fn new(scenario: Scenario, frames: usize, duties: Duties) -> Self {
-        let store = PhysAddr::new(PAGE_BYTES * (frames as u64 + 1));
-        let mut bytes = vec![0; store.get() as usize + PAGE_BYTES as usize * MAX_SLOTS];
+        let slots = PhysAddr::new(PAGE_BYTES * (frames as u64 + 1));
+        let mut bytes = vec![0; slots.get() as usize + PAGE_BYTES as usize * MAX_SLOTS];
         // What was in memory before: only a wipe makes zeros of it.
-        bytes[PAGE_BYTES as usize..store.get() as usize].fill(0xa5);
+        bytes[PAGE_BYTES as usize..slots.get() as usize].fill(0xa5);
         let history = History::default();
-        let mut computer = Software::new(bytes, store, Profile::default(), history);
+        let mut computer = Software::new(bytes, slots, Profile::default(), history);
         for slot in (0..IMAGES).map(SlotNumber) {
             for offset in (0..PAGE_BYTES).step_by(8) {
                 let at = computer.place(slot) + offset;
@@ -241,7 +237,7 @@ impl<F: Format> Stage<F> {
         kind: AccessKind,
         address: u64,
     ) -> Result<Option<Invalid>, StageError> {
-        self.did(Some(process), format!("tries to {} at {address:#x}", verb(kind)));
+        self.did(Some(process), format!("tries to {} {address:#x}", verb(kind)));
         match self.access(process, kind, VirtAddr::new(address))? {
             Ok(_) => Ok(None),
             Err(invalid) => {
@@ -259,7 +255,7 @@ impl<F: Format> Stage<F> {
 
     /// The middle of the story: where pages are is told for now and for the end.
     pub fn halfway(&mut self) {
-        self.did(None, "(the pages \"before\")".into());
+        self.did(None, "(the map below calls this \"before\")".into());
         self.story.pages = self.page_rows(true);
     }
 
@@ -375,7 +371,7 @@ impl<F: Format> Stage<F> {
         Ok(())
     }
 
-    fn name_of(&self, space: SpaceId) -> Option<char> {
+    pub(super) fn name_of(&self, space: SpaceId) -> Option<char> {
         let process = self.processes.iter().find(|process| process.space == space)?;
         Some(process.name)
     }
@@ -386,97 +382,10 @@ impl<F: Format> Stage<F> {
     }
 
     /// Takes down a problem, once.
-    fn problem(&mut self, problem: String) {
+    pub fn problem(&mut self, problem: String) {
         if !self.story.problems.contains(&problem) {
             self.story.problems.push(problem);
         }
-    }
-
-    /// Moves the history into the timeline; frames that were filled with zeros are looked at.
-    fn tell_events(&mut self) {
-        let mut chances = 0;
-        for event in std::mem::take(&mut self.computer.history.0) {
-            if let Event::SecondChance { .. } = event {
-                chances += 1;
-                continue;
-            }
-            if chances > 0 {
-                let what = Happened::SecondChances(std::mem::take(&mut chances));
-                self.story.timeline.push(Moment { process: None, what });
-            }
-            let (space, what) = match event {
-                Event::Fault { space, fault, decision, frame } => {
-                    if decision == Decision::Minor(Minor::ZeroFill) {
-                        self.look_at_zeros(space, fault.cr2, frame);
-                    }
-                    (Some(space), Happened::Fault { fault, decision, frame })
-                }
-                Event::Grown { space, start } => (Some(space), Happened::Grown(start)),
-                Event::Evicted { frame, from, written } => {
-                    let page = from.map(|(_, page)| page);
-                    (from.map(|(space, _)| space), Happened::Evicted { frame, page, written })
-                }
-                Event::SecondChance { .. } => continue,
-            };
-            let process = space.and_then(|space| self.name_of(space));
-            self.story.timeline.push(Moment { process, what });
-        }
-        if chances > 0 {
-            let what = Happened::SecondChances(chances);
-            self.story.timeline.push(Moment { process: None, what });
-        }
-    }
-
-    /// A frame of zeros holds zeros.
-    fn look_at_zeros(&mut self, space: SpaceId, at: Option<VirtAddr>, frame: Option<PhysAddr>) {
-        let (Some(frame), Some(page)) = (frame, at) else { return };
-        let mut offsets = (0..PAGE_BYTES).step_by(8);
-        let left = offsets.find(|offset| self.computer.read_entry(frame + *offset, 8) != Ok(0));
-        if let Some(offset) = left {
-            let name = self.name_of(space).unwrap_or('?');
-            self.problem(format!(
-                "frame {frame}, given to {name} for {page}, still holds at offset {offset:#x} what \
-                 somebody else left: the wipe is missing"
-            ));
-        }
-    }
-
-    /// Compares books, tables and TLB.
-    fn watch(&mut self) {
-        self.story.table_bytes = self.story.table_bytes.max(self.table_bytes());
-        if let Err(flaw) = self.system.audit(&self.computer) {
-            self.problem(flaw.to_string());
-        }
-        match self.computer.stale(&self.system) {
-            Ok(None) => {}
-            Ok(Some(stale)) => self.problem(stale.to_string()),
-            // The space that ran has ended.
-            Err(_) => {}
-        }
-    }
-
-    /// Where the pages of all processes are, as the state before or after.
-    fn page_rows(&self, before: bool) -> Vec<PageRow> {
-        let mut rows = Vec::new();
-        for Process { name, space } in &self.processes {
-            for region in self.system.regions(*space).unwrap_or_default() {
-                let mut from = region.start;
-                while let Ok(Some((leaf, state))) =
-                    self.system.next_page(&self.computer, *space, from, region.end())
-                {
-                    from = leaf.page.wrapping_add(PAGE_BYTES);
-                    let place = match state {
-                        PageState::Never => None,
-                        PageState::InFrame(frame) => Some(PagePlace::Frame(frame, leaf.entry)),
-                        PageState::InStore(slot) => Some(PagePlace::Slot(slot)),
-                    };
-                    let (before, after) = if before { (place, None) } else { (None, place) };
-                    let (process, page, region) = (*name, leaf.page, region.kind.name());
-                    rows.push(PageRow { process, region, page, before, after });
-                }
-            }
-        }
-        rows
     }
 }
 

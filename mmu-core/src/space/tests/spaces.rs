@@ -114,6 +114,11 @@ fn regions_must_be_well_formed_and_apart() {
             page(0x1000).from_backing(Backing::Object(ObjectId(3))),
             SpaceError::BadObject(start(0x1000)),
         ),
+        (
+            page(0x1000).from_backing(Backing::Fixed(PhysAddr::new(0x1_0000))),
+            SpaceError::OwnFrame(PhysAddr::new(0x1_0000)),
+        ),
+        (Region { limit: u64::MAX, ..page(0x1000) }, SpaceError::BadRange(start(0x1000))),
     ] {
         let refused = bench.system.map(&mut bench.computer, space, region);
         assert_eq!(refused, Err(error), "{error}");
