@@ -5,7 +5,7 @@ use super::region::{Backing, Region, RegionKind};
 use super::system::{SpaceId, System};
 use super::tables::{LeafEntry, PageState, Tables};
 use super::{Environment, PAGE_BYTES, Protection, SpaceError};
-use crate::address::VirtAddr;
+use crate::address::{PhysAddr, VirtAddr};
 use crate::format::{EntryBits, Format};
 
 impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS> {
@@ -30,12 +30,26 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
             object.attached += 1;
         }
         self.space_mut(space)?.regions.push(region);
-        if let Backing::Fixed(first) = region.backing {
-            for number in 0..region.pages {
-                let page = start.wrapping_add(number * PAGE_BYTES);
-                let LeafEntry { at, .. } = self.leaf(env, space, page)?;
-                self.write_leaf(env, at, &region, first + number * PAGE_BYTES)?;
-            }
+        if let Backing::Fixed(first) = region.backing
+            && let Err(error) = self.map_fixed(env, space, &region, first)
+        {
+            self.unmap(env, space, start)?;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    fn map_fixed<E: Environment>(
+        &mut self,
+        env: &mut E,
+        space: SpaceId,
+        region: &Region,
+        first: PhysAddr,
+    ) -> Result<(), SpaceError> {
+        for number in 0..region.pages {
+            let page = region.start.wrapping_add(number * PAGE_BYTES);
+            let LeafEntry { at, .. } = self.leaf(env, space, page)?;
+            self.write_leaf(env, at, region, first + number * PAGE_BYTES)?;
         }
         Ok(())
     }

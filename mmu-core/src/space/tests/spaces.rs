@@ -140,3 +140,16 @@ fn a_new_pdpte_is_loaded() {
     bench.write(space, 0x8000_0000, 2);
     assert_eq!(bench.read(space, 0x8000_0000), 2);
 }
+
+/// What is mapped at once needs tables at once.
+#[test]
+fn a_fixed_region_without_room_for_its_tables_is_not_mapped() {
+    let mut bench = Bench::<FourLevel>::new(3);
+    let space = bench.create();
+    let fixed = Region::new(RegionKind::Kernel, VirtAddr::new(0xf0_0000), 1, Protection::READ)
+        .from_backing(Backing::Fixed(PhysAddr::new(0)));
+    let refused = bench.system.map(&mut bench.computer, space, fixed);
+    assert_eq!(refused, Err(SpaceError::OutOfFrames(VirtAddr::new(0xf0_0000))));
+    assert!(bench.system.regions(space).unwrap().is_empty());
+    bench.audit();
+}
