@@ -74,6 +74,7 @@ pub type ModeOffer = (PagingMode, Result<(), String>);
 
 /// What a machine offers.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
 pub struct Capabilities {
     /// The processor that the guest sees, from its CPUID.
     pub profile: Profile,

@@ -2,8 +2,8 @@
 //! that names a quirk covers exactly the cases which the reference with that quirk predicts, alone or
 //! together with others, and nothing else; the reference itself stays as it is.
 //!
-//! Those here are QEMU's TCG. Each says where `mmu_translate` (target/i386/tcg/sysemu/excp_helper.c)
-//! or the translator of QEMU 7.2 does it.
+//! Those here are QEMU's TCG. Each says where `mmu_translate` (`excp_helper.c`) or the translator of
+//! QEMU 7.2 does it.
 
 use super::{Walker, load};
 use crate::case::Case;
@@ -93,7 +93,7 @@ impl Walker for Quirky {
             completes_without_a_trace()
         } else if on(Quirks::RMW_LOADS_FIRST) && access.kind == AccessKind::ReadModifyWrite {
             let load = Access { kind: AccessKind::Read, ..*access };
-            stores_if_loaded(self.predict_access(case, &load), self.predict_access(case, access))
+            stores_if_loaded(&self.predict_access(case, &load), self.predict_access(case, access))
         } else {
             self.predict_access(case, access)
         };
@@ -176,7 +176,7 @@ fn add_early_accessed(rules: QuirkyRules, case: &Case, access: &Access, walked: 
 }
 
 /// The ways of a read-modify-write: where its load faults, that fault; else its own.
-fn stores_if_loaded(load: Prediction, mut whole: Prediction) -> Prediction {
+fn stores_if_loaded(load: &Prediction, mut whole: Prediction) -> Prediction {
     let faults = |way: &&Alternative| way.outcome.fault().is_some();
     whole.alternatives.retain(|way| {
         let same_choice = load.alternatives.iter().filter(|loaded| loaded.choice == way.choice);

@@ -181,7 +181,8 @@ fn check_access(case: &Case) -> Result<(), String> {
         for span in spans {
             let (first, last) = (span.address.get(), span.address.get() + span.len as u64 - 1);
             let in_data = [first, last].iter().all(|at| data_behind(*at, bits).is_some());
-            if !in_data && !(is_above_the_layout(first) && is_above_the_layout(last)) {
+            let is_above = [first, last].into_iter().all(is_above_the_layout);
+            if !in_data && !is_above {
                 return Err(format!(
                     "it would reach physical address {first:#x}; data lies at {DATA_BASE:#x} to \
                      {:#x}, and again from {HOLE_BASE:#x} on, where nothing else is",

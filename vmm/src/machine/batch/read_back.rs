@@ -91,7 +91,7 @@ impl Encoded {
         let header: Header = memory.read_value(arena.base());
         if let Some((vector, error_code)) = tagged_fault(header.load_fault) {
             let fault = ObservedFault { vector, error_code, cr2: header.cr2, cr2_before: cr2 };
-            self.all_faulted(fault, memory, provenance, &mut runs);
+            self.all_faulted(fault, memory, *provenance, &mut runs);
             return Ok(runs);
         }
         for (ring, list, at) in [
@@ -128,7 +128,7 @@ impl Encoded {
         &self,
         fault: ObservedFault,
         memory: &GuestMemory,
-        provenance: &ProvenanceMap,
+        provenance: ProvenanceMap,
         runs: &mut [Run],
     ) {
         let who = provenance.of(Ring::Zero, ResultClass::AddressFault);
