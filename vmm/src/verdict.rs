@@ -315,9 +315,10 @@ impl Effects {
         let new = match case.form {
             Form::Store => Some(case.value),
             Form::Exchange | Form::LockedExchange => Some(old.wrapping_add(case.value)),
-            Form::FailingCompare | Form::Load | Form::Clflush | Form::Jump | Form::SegmentLimit => {
-                None
-            }
+            // "The destination operand is written back if the comparison fails" (SDM, CMPXCHG; the
+            // APM says the same): only a device can tell.
+            Form::FailingCompare => Some(old),
+            Form::Load | Form::Clflush | Form::Jump | Form::SegmentLimit => None,
         };
         let reads = matches!(case.access.kind, AccessKind::Read | AccessKind::ReadModifyWrite);
         let is_outside = |span: &&Span| case.is_outside(span.address.get());

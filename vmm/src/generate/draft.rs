@@ -135,10 +135,8 @@ impl<'c> Draft<'c> {
         if self.size == 1 && kind != AccessKind::Fetch {
             self.crosses = false;
         }
-        // What a fetch or a descriptor read finds outside memory would run or mean anything; a
-        // failing comparison may or may not store the old value.
-        let needs_memory =
-            matches!(self.form, Form::Jump | Form::SegmentLimit | Form::FailingCompare);
+        // What a fetch or a descriptor read finds outside memory would run or mean anything.
+        let needs_memory = matches!(self.form, Form::Jump | Form::SegmentLimit);
         if needs_memory && self.target == Target::Outside {
             self.target = Target::Data;
         }

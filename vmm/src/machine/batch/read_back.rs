@@ -90,7 +90,8 @@ impl Encoded {
         let mut cr2 = if is_wide { CR2_AT_START } else { CR2_AT_START & 0xffff_ffff };
         let header: Header = memory.read_value(arena.base());
         if let Some((vector, error_code)) = tagged_fault(header.load_fault) {
-            let fault = ObservedFault { vector, error_code, cr2: header.cr2, cr2_before: cr2 };
+            let cr2_then = header.cr2 & 0xffff_ffff;
+            let fault = ObservedFault { vector, error_code, cr2: cr2_then, cr2_before: cr2 };
             self.all_faulted(fault, memory, *provenance, &mut runs);
             return Ok(runs);
         }
