@@ -50,6 +50,10 @@ pub struct Known {
     /// `seen` do not matter.
     #[serde(default, deserialize_with = "read_quirk")]
     pub quirk: Quirks,
+    /// Whether `when` and `seen` are about cases that show a quirk, too: what was seen is held
+    /// against the reference with every quirk of the file, and not against the reference.
+    #[serde(default)]
+    pub beside_quirk: bool,
     /// Which cases can show it.
     #[serde(default)]
     pub when: When,
@@ -70,6 +74,7 @@ fn read_quirk<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Quirk
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct When {
+    mode: Option<Vec<String>>,
     ring: Option<u8>,
     access: Option<Vec<String>>,
     pml4_slot: Option<u64>,
@@ -196,6 +201,11 @@ fn included(Include { from, findings }: &Include) -> Result<Vec<Known>, String> 
     findings.iter().map(find).collect()
 }
 
+/// The quirks among known findings.
+pub fn quirks(known: &[Known]) -> Quirks {
+    known.iter().fold(Quirks::empty(), |all, known| all | known.quirk)
+}
+
 impl Known {
     /// Whether it is this divergence.
     pub fn covers(
@@ -264,7 +274,8 @@ impl When {
         let ring = if access.ring == Ring::Zero { 0 } else { 3 };
         let canonical = case.canonical_ends();
         let pkru_without_pke = case.state.pkru != 0 && !case.state.cr4.contains(Cr4::PKE);
-        holds(self.ring.as_ref(), |wanted| **wanted == ring)
+        holds(self.mode.as_ref(), |modes| modes.iter().any(|mode| mode == case.mode().name()))
+            && holds(self.ring.as_ref(), |wanted| **wanted == ring)
             && holds(self.access.as_ref(), |kinds| {
                 kinds.iter().any(|kind| kind == access.kind.name())
             })
