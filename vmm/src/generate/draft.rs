@@ -5,7 +5,6 @@ use super::placement::{Slot, Slots};
 use super::unusual::make_unusual;
 use crate::case::{Case, TableEntry};
 use crate::machine::Capabilities;
-use crate::machine::batch::code_of;
 use guest::contents::{self, CODE_OFFSETS, DESCRIPTOR_OFFSETS, crossing_code};
 use guest::high;
 use guest::layout::{Arena, HOLE_BASE, LOW_HOLE};
@@ -111,7 +110,7 @@ impl<'c> Draft<'c> {
     }
 
     pub(super) fn set_kind(&mut self, rng: &mut impl Rng, kind: AccessKind) {
-        let is_wide = code_of(self.mode) == Code::Bits64;
+        let is_wide = Code::of(self.mode) == Code::Bits64;
         self.kind = kind;
         self.size = 1 << rng.random_range(0..if is_wide { 4 } else { 3 });
         self.form = Case::default_form(kind);
@@ -304,7 +303,7 @@ impl<'c> Draft<'c> {
         let mut below = |n: u64| rng.random_range(0..n);
         match (self.form, self.crosses) {
             (Form::Jump, true) => {
-                let (offset, size) = crossing_code(code_of(self.mode));
+                let (offset, size) = crossing_code(Code::of(self.mode));
                 self.size = size;
                 offset
             }

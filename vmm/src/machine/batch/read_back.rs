@@ -1,7 +1,7 @@
 //! Reading a batch back after its run: records, tables and data frames, into observations.
 
+use super::CR2_AT_START;
 use super::encode::{Encoded, List};
-use super::{CR2_AT_START, code_of};
 use crate::machine::memory::{GuestMemory, LANE_BYTES};
 use crate::machine::{MachineError, Position, ProvenanceMap, ResultClass, RunLog};
 use crate::observation::{EntryAfter, Observation, ObservedFault, Run};
@@ -86,7 +86,7 @@ impl Encoded {
             .map(|why| Run::Unsupported(why.clone().unwrap_or_default()))
             .collect();
         // 32-bit code sees the lower half of CR2.
-        let is_wide = code_of(self.tables.mode) == Code::Bits64;
+        let is_wide = Code::of(self.tables.mode) == Code::Bits64;
         let mut cr2 = if is_wide { CR2_AT_START } else { CR2_AT_START & 0xffff_ffff };
         let header: Header = memory.read_value(arena.base());
         if let Some((vector, error_code)) = tagged_fault(header.load_fault) {
