@@ -73,7 +73,7 @@ pub const PROBE_LIMIT: u32 = 0x5_c0de;
 pub struct Header {
     /// CR0, loaded unless [`Self::keep_control`].
     pub cr0: u64,
-    /// What CR2 is set to before the first case.
+    /// What CR2 is set to before the first case; from the guest with [`Self::load_fault`], CR2 then.
     pub cr2: u64,
     /// CR3, always loaded: it makes the processor forget old translations.
     pub cr3: u64,

@@ -2,7 +2,7 @@
 //! in one arena, the host judges the batch before it in the other and writes the next.
 
 use crate::case::Case;
-use crate::finding::known::{Kind, Known};
+use crate::finding::known::{self, Kind, Known};
 use crate::finding::{Example, Finding, Findings, shrink};
 use crate::generate::RandomBatches;
 use crate::machine::batch::{Batch, DataFrames, Encoded, arena_of};
@@ -13,7 +13,6 @@ use crate::observation::Run;
 use crate::tally::Tally;
 use crate::verdict::{Difference, Field, Verdict, judge};
 use crate::walker::Choice;
-use crate::walker::quirk::Quirks;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -107,7 +106,7 @@ pub fn run(
     })?;
     let mut findings = findings.finish();
     for finding in findings.iter_mut().filter(|finding| finding.kind == Kind::Divergence) {
-        desk.shrink(machine, plan.walker, finding)?;
+        desk.shrink(machine, plan, finding)?;
     }
     Ok(Summary { tally, findings, duration: start.elapsed() })
 }
@@ -260,12 +259,13 @@ impl Desk {
     fn shrink(
         &mut self,
         machine: &mut dyn Machine,
-        walker: Choice,
+        plan: &Plan,
         finding: &mut Finding,
     ) -> Result<(), MachineError> {
         let Some(example) = finding.example.take() else { return Ok(()) };
         // A finding about the machine is held against the reference, whoever else predicted.
-        let judged_by = if finding.catches_walker { walker } else { Choice::Reference };
+        let judged_by = if finding.catches_walker { plan.walker } else { Choice::Reference };
+        let all_quirks = known::quirks(&plan.known);
         let fields = |differences: &[Difference]| -> BTreeSet<Field> {
             differences.iter().map(|difference| difference.field).collect()
         };
@@ -277,11 +277,9 @@ impl Desk {
                 return Ok(None);
             };
             let machine_is_right = matches!(verdict(Choice::Reference), Verdict::Agree { .. });
-            let same_cause = if quirks.is_empty() {
-                fields(&differences) == wanted
-            } else {
-                Quirks::all().explaining(case, &run) == Some(quirks)
-            };
+            let explained_by = all_quirks.explaining(case, &run).unwrap_or_default();
+            let same_cause =
+                explained_by == quirks && (!quirks.is_empty() || fields(&differences) == wanted);
             let same = same_cause && machine_is_right == finding.catches_walker;
             let example = || Example { quirks, ..Example::of(case, &expected, &run, &differences) };
             Ok::<_, MachineError>(same.then(example))

@@ -142,6 +142,8 @@ load_failed:
     pop eax
     mov [ebx + {HEADER_LOAD_FAULT}], eax
     mov dword ptr [ebx + {HEADER_LOAD_FAULT} + 4], {FAULT_TAG} + 13
+    mov eax, cr2
+    mov [ebx + {HEADER_CR2}], eax
     jmp back_to_four_level
 
 # After the ring-0 list.

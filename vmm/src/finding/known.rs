@@ -50,6 +50,10 @@ pub struct Known {
     /// `seen` do not matter.
     #[serde(default, deserialize_with = "read_quirk")]
     pub quirk: Quirks,
+    /// Whether `when` and `seen` are about cases that show a quirk, too: what was seen is held
+    /// against the reference with every quirk of the file, and not against the reference.
+    #[serde(default)]
+    pub beside_quirk: bool,
     /// Which cases can show it.
     #[serde(default)]
     pub when: When,
@@ -70,6 +74,7 @@ fn read_quirk<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Quirk
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct When {
+    mode: Option<Vec<String>>,
     ring: Option<u8>,
     access: Option<Vec<String>>,
     pml4_slot: Option<u64>,
@@ -80,10 +85,6 @@ pub struct When {
     pkru_without_pke: Option<bool>,
     /// A table entry points to where there is no memory.
     table_outside_memory: Option<bool>,
-    /// The PML4 entry has G set.
-    pml4e_global: Option<bool>,
-    /// The page is one of 1 GiB.
-    page_1gb: Option<bool>,
 }
 
 /// Conditions on what was seen. All that are given must hold.
@@ -122,7 +123,19 @@ pub struct KnownError {
 #[serde(deny_unknown_fields)]
 struct File {
     #[serde(default)]
+    include: Vec<Include>,
+    #[serde(default)]
     finding: Vec<Known>,
+}
+
+/// Findings that a file has in common with one that comes with the program.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Include {
+    /// The name of that file: `tcg`.
+    from: String,
+    /// Which of its findings, by their ids.
+    findings: Vec<String>,
 }
 
 /// The files that come with the program, by flavour; of a flavour beneath an emulator, whose faults
@@ -160,12 +173,37 @@ pub fn from_file(path: &Path) -> Result<Vec<Known>, KnownError> {
 fn parse(name: &str, text: &str) -> Result<Vec<Known>, KnownError> {
     let error = |problem: String| KnownError { name: name.to_owned(), problem };
     let file: File = toml::from_str(text).map_err(|e| error(e.to_string()))?;
-    for known in &file.finding {
+    let mut all = Vec::new();
+    for include in &file.include {
+        all.extend(included(include).map_err(error)?);
+    }
+    all.extend(file.finding);
+    for known in &all {
         if let Some(case) = &known.case {
             Case::from_json(case).map_err(|e| error(format!("case of {}: {e}", known.id)))?;
         }
     }
-    Ok(file.finding)
+    Ok(all)
+}
+
+/// The findings that an `include` names, in its order.
+fn included(Include { from, findings }: &Include) -> Result<Vec<Known>, String> {
+    let shipped = SHIPPED.iter().find(|(name, _)| name == from);
+    let (name, text) = shipped.ok_or_else(|| {
+        let names: Vec<_> = SHIPPED.iter().map(|(name, _)| *name).collect();
+        format!("expected one of {} to include from, found {from:?}", names.join(", "))
+    })?;
+    let file: File = toml::from_str(text).map_err(|e| format!("known/{name}.toml: {e}"))?;
+    let find = |id: &String| {
+        let found = file.finding.iter().find(|known| known.id == *id).cloned();
+        found.ok_or_else(|| format!("known/{name}.toml has no finding {id:?} of its own"))
+    };
+    findings.iter().map(find).collect()
+}
+
+/// The quirks among known findings.
+pub fn quirks(known: &[Known]) -> Quirks {
+    known.iter().fold(Quirks::empty(), |all, known| all | known.quirk)
 }
 
 impl Known {
@@ -236,7 +274,8 @@ impl When {
         let ring = if access.ring == Ring::Zero { 0 } else { 3 };
         let canonical = case.canonical_ends();
         let pkru_without_pke = case.state.pkru != 0 && !case.state.cr4.contains(Cr4::PKE);
-        holds(self.ring.as_ref(), |wanted| **wanted == ring)
+        holds(self.mode.as_ref(), |modes| modes.iter().any(|mode| mode == case.mode().name()))
+            && holds(self.ring.as_ref(), |wanted| **wanted == ring)
             && holds(self.access.as_ref(), |kinds| {
                 kinds.iter().any(|kind| kind == access.kind.name())
             })
@@ -249,10 +288,6 @@ impl When {
             && holds(self.table_outside_memory.as_ref(), |wanted| {
                 **wanted == has_table_outside_memory(case)
             })
-            && holds(self.pml4e_global.as_ref(), |wanted| {
-                **wanted == entry_has(case, 0, EntryBits::G)
-            })
-            && holds(self.page_1gb.as_ref(), |wanted| **wanted == entry_has(case, 1, EntryBits::PS))
     }
 }
 
@@ -276,21 +311,6 @@ fn has_table_outside_memory(case: &Case) -> bool {
     })
 }
 
-/// Whether an entry at this depth, 0 for the root table's, has all of these bits.
-fn entry_has(case: &Case, depth: usize, bits: EntryBits) -> bool {
-    let frame = |address: u64| (address & 0x000f_ffff_ffff_ffff) >> 12;
-    let in_tables = |tables: &[u64]| -> Vec<u64> {
-        let entries = case.entries.iter().filter(|entry| tables.contains(&frame(entry.at)));
-        entries.map(|entry| entry.value).collect()
-    };
-    let mut values = in_tables(&[frame(case.state.cr3)]);
-    for _ in 0..depth {
-        let tables: Vec<_> = values.into_iter().map(frame).collect();
-        values = in_tables(&tables);
-    }
-    values.into_iter().any(|value| EntryBits::from_bits_retain(value).contains(bits))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -300,6 +320,20 @@ mod tests {
         for (name, text) in SHIPPED {
             let known = parse(name, text).unwrap_or_else(|error| panic!("{error}"));
             assert!(!known.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_file_includes_findings_of_another_by_their_ids() {
+        let text = "[[include]]\nfrom='tcg'\nfindings=['T3', 'T1']";
+        let known = parse("x.toml", text).unwrap();
+        assert_eq!(known.iter().map(|known| &*known.id).collect::<Vec<_>>(), ["T3", "T1"]);
+        for (wrong, names) in [
+            ("from='tgc'\nfindings=[]", "found \"tgc\""),
+            ("from='tcg'\nfindings=['T99']", "no finding \"T99\""),
+        ] {
+            let error = parse("x.toml", &format!("[[include]]\n{wrong}")).unwrap_err().to_string();
+            assert!(error.contains("x.toml") && error.contains(names), "{error}");
         }
     }
 

@@ -9,7 +9,7 @@ use crate::case::Case;
 use crate::machine::Capabilities;
 use crate::observation::{Observation, Run};
 use crate::verdict::{ChoiceTaken, Difference, End, Field, Verdict, describe_observation, judge};
-use crate::walker::quirk::Quirks;
+use crate::walker::quirk::{Quirks, Quirky};
 use crate::walker::{Choice, MUTANTS, Mutant, Walker};
 use known::{Kind, Known};
 use mmu_core::{Alternative, Cr0, Cr4, Outcome, Reference, Ring};
@@ -50,7 +50,7 @@ pub struct Example {
     pub observed: String,
     /// Every field that differs.
     pub differences: Vec<Difference>,
-    /// The quirks that explain it, if they do.
+    /// The quirks that explain it, if they do; all of the machine's if they do in part.
     pub quirks: Quirks,
 }
 
@@ -145,7 +145,7 @@ impl Findings {
             let probes = known.iter().enumerate().filter(|(_, known)| known.kind == Kind::Probe);
             met.extend(probes.map(|(index, _)| (index, (1, None))));
         }
-        let quirks = known.iter().fold(Quirks::empty(), |all, known| all | known.quirk);
+        let quirks = known::quirks(&known);
         let (caught, groups) = ((0, None), BTreeMap::new());
         Self { walker, known, quirks, forgives, met, caught, groups }
     }
@@ -180,7 +180,9 @@ impl Findings {
     ) {
         let Run::Observed(observation) = run else { return };
         let example = Example::of(case, expected, run, differences);
-        let covers = |known: &Known| known.covers(case, expected, observation, differences);
+        let covers = |known: &Known| {
+            !known.beside_quirk && known.covers(case, expected, observation, differences)
+        };
         if let Some(index) = self.known.iter().position(covers) {
             count(self.met.entry(index).or_default(), example);
             return;
@@ -196,6 +198,11 @@ impl Findings {
             }
             return;
         }
+        if let Some(index) = self.known_beside_quirks(case, run, observation) {
+            let example = Example { quirks: self.quirks, ..example };
+            count(self.met.entry(index).or_default(), example);
+            return;
+        }
         let signature = Signature::of(case, expected, observation, differences);
         let group = self
             .groups
@@ -207,6 +214,21 @@ impl Findings {
                 let prediction = mutant.walker.predict(case);
                 matches!(judge(case, &prediction, run), Verdict::Agree { .. })
             });
+        }
+    }
+
+    /// The known finding that a case shows beside quirks: which it is by what differs from the
+    /// reference with all of them.
+    fn known_beside_quirks(&self, case: &Case, run: &Run, seen: &Observation) -> Option<usize> {
+        if self.quirks.is_empty() {
+            return None;
+        }
+        match judge(case, &Quirky(self.quirks).predict(case), run) {
+            Verdict::Diverge { expected, differences } => self
+                .known
+                .iter()
+                .position(|known| known.covers(case, &expected, seen, &differences)),
+            _ => None,
         }
     }
 

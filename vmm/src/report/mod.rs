@@ -9,7 +9,8 @@ pub mod tree;
 pub mod walk;
 
 use crate::machine::{Capabilities, Identity, ModeOffer};
-use crate::verdict::{ChoiceTaken, name_of_fault};
+use crate::observation::name_of_fault;
+use crate::verdict::ChoiceTaken;
 use mmu_core::{Cr4, Features, Ring};
 
 /// What a report says about a run besides its results.

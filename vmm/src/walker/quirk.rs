@@ -2,8 +2,9 @@
 //! that names a quirk covers exactly the cases which the reference with that quirk predicts, alone or
 //! together with others, and nothing else; the reference itself stays as it is.
 //!
-//! Those here are QEMU's TCG. Each says where `mmu_translate` (target/i386/tcg/sysemu/excp_helper.c)
-//! or the translator of QEMU 7.2 does it.
+//! Those here are QEMU's TCG and KVM's walker. Those of TCG say where `mmu_translate`
+//! (`excp_helper.c`) or the translator of QEMU 7.2 does it, those of KVM which function of Linux 6.1
+//! (arch/x86/kvm/mmu) does.
 
 use super::{Walker, load};
 use crate::case::Case;
@@ -15,7 +16,7 @@ use mmu_core::format::{Bits32, EntryBits, EntryKind, Format, Level, Pae};
 use mmu_core::rules::{Cause, Denial, EntryError};
 use mmu_core::walk::{Path, Translation, WalkError, predict_in_mode, walk_in_mode};
 use mmu_core::{
-    Access, AccessKind, Alternative, EntryUpdate, Fault, Outcome, PageFaultCode, PagingMode,
+    Access, AccessKind, Alternative, Efer, EntryUpdate, Fault, Outcome, PageFaultCode, PagingMode,
     PhysAddr, Prediction, Reference, Regime, Rule, RuleSet, Rules, Vector, VirtAddr,
 };
 
@@ -49,6 +50,11 @@ bitflags! {
         const PSE_36_IS_FREE = 1 << 10;
         /// The PAT bits of leaves are free without PAT, too.
         const PAT_IS_FREE = 1 << 11;
+        /// NXE alone makes a fetch known as one, without PAE (KVM's `walk_addr_generic`).
+        const FETCH_BY_NXE_ALONE = 1 << 12;
+        /// PSE-36 addresses have 36 bits, however wide physical addresses are (KVM's
+        /// `__reset_rsvds_bits_mask`).
+        const PSE_36_ENDS_AT_36 = 1 << 13;
     }
 }
 
@@ -63,19 +69,43 @@ impl Quirks {
         Self::all().iter_names().map(|(name, _)| name.to_lowercase().replace('_', "-")).collect()
     }
 
+    /// Those that can show in a case: prediction costs time, and many quirks have a mode or an access
+    /// of their own.
+    fn possible_for(case: &Case) -> Self {
+        let (mode, access) = (case.mode(), &case.access);
+        let is_long_mode = matches!(mode, PagingMode::FourLevel | PagingMode::FiveLevel);
+        let long_mode_only = Self::STRADDLE_WALKS_FIRST
+            | Self::GLOBAL_IS_FREE
+            | Self::A_BEFORE_1_GIB
+            | Self::ALWAYS_1_GIB
+            | Self::KEY_AFTER_PAGE;
+        let mut possible = Self::all();
+        for (quirks, can_show) in [
+            (long_mode_only, is_long_mode),
+            (Self::LOOSE_PDPTES, mode == PagingMode::Pae),
+            (Self::PSE_36_IS_FREE | Self::PSE_36_ENDS_AT_36, mode == PagingMode::Bits32),
+            (Self::RMW_LOADS_FIRST, access.kind == AccessKind::ReadModifyWrite),
+            (Self::CLFLUSH_IS_NOTHING, access.kind == AccessKind::Clflush),
+            (Self::FETCH_BY_NXE_ALONE, access.kind == AccessKind::Fetch),
+        ] {
+            if !can_show {
+                possible -= quirks;
+            }
+        }
+        possible
+    }
+
     /// The fewest of these quirks with which the reference predicts what was seen; `None` if all of
     /// them together do not.
     pub fn explaining(self, case: &Case, run: &Run) -> Option<Self> {
+        let quirks = self & Self::possible_for(case);
         let explains = |quirks: Self| {
             matches!(judge(case, &Quirky(quirks).predict(case), run), Verdict::Agree { .. })
         };
-        explains(self).then(|| {
-            self.iter().fold(
-                self,
-                |fewest, quirk| {
-                    if explains(fewest - quirk) { fewest - quirk } else { fewest }
-                },
-            )
+        explains(quirks).then(|| {
+            quirks.iter().fold(quirks, |fewest, quirk| {
+                if explains(fewest - quirk) { fewest - quirk } else { fewest }
+            })
         })
     }
 }
@@ -93,7 +123,7 @@ impl Walker for Quirky {
             completes_without_a_trace()
         } else if on(Quirks::RMW_LOADS_FIRST) && access.kind == AccessKind::ReadModifyWrite {
             let load = Access { kind: AccessKind::Read, ..*access };
-            stores_if_loaded(self.predict_access(case, &load), self.predict_access(case, access))
+            stores_if_loaded(&self.predict_access(case, &load), self.predict_access(case, access))
         } else {
             self.predict_access(case, access)
         };
@@ -176,7 +206,7 @@ fn add_early_accessed(rules: QuirkyRules, case: &Case, access: &Access, walked: 
 }
 
 /// The ways of a read-modify-write: where its load faults, that fault; else its own.
-fn stores_if_loaded(load: Prediction, mut whole: Prediction) -> Prediction {
+fn stores_if_loaded(load: &Prediction, mut whole: Prediction) -> Prediction {
     let faults = |way: &&Alternative| way.outcome.fault().is_some();
     whole.alternatives.retain(|way| {
         let same_choice = load.alternatives.iter().filter(|loaded| loaded.choice == way.choice);
@@ -243,6 +273,8 @@ struct QuirkyRules(Quirks);
 impl Rules for QuirkyRules {
     fn page_fault_code(&self, cause: Cause, access: &Access, regime: &Regime) -> PageFaultCode {
         let mut code = Reference.page_fault_code(cause, access, regime);
+        let is_fetch = access.kind == AccessKind::Fetch;
+        code.set(PageFaultCode::I, is_fetch && self.reports_fetch(regime));
         if self.0.contains(Quirks::RSVD_WITHOUT_P) && code.contains(PageFaultCode::RSVD) {
             code -= PageFaultCode::P;
         }
@@ -251,6 +283,12 @@ impl Rules for QuirkyRules {
             code -= PageFaultCode::PK;
         }
         code
+    }
+
+    fn reports_fetch(&self, regime: &Regime) -> bool {
+        let by_nxe =
+            self.0.contains(Quirks::FETCH_BY_NXE_ALONE) && regime.state.efer.contains(Efer::NXE);
+        by_nxe || Reference.reports_fetch(regime)
     }
 
     fn non_canonical_fault(&self, access: &Access) -> Fault {
@@ -268,7 +306,7 @@ impl Rules for QuirkyRules {
 
     fn reserved_bits<F: Format>(&self, level: &Level, kind: EntryKind, regime: &Regime) -> u64 {
         let reserved = Reference.reserved_bits::<F>(level, kind, regime);
-        let mut free = 0;
+        let (mut free, mut more) = (0, 0);
         if self.0.contains(Quirks::GLOBAL_IS_FREE) && level.number >= 4 {
             free |= EntryBits::G.bits();
         }
@@ -283,7 +321,10 @@ impl Rules for QuirkyRules {
             let pat = if level.number == 1 { EntryBits::PS } else { EntryBits::LARGE_PAT };
             free |= pat.bits();
         }
-        reserved & !free
+        if self.0.contains(Quirks::PSE_36_ENDS_AT_36) && is_4_mib {
+            more |= 0x001e_0000;
+        }
+        (reserved & !free) | more
     }
 }
 
