@@ -470,6 +470,13 @@ pub(super) fn outside_page(
     loop {
         let page = rng.random_range(range.clone()) & !((1 << shift) - 1);
         let ends = [page, page + (1 << shift) - 1];
+        // Unusual bits may lead elsewhere in the address bits that PSE-36 adds: not to where data
+        // appears at a high place, nor below 4 GiB.
+        let stays_outside = (page >> 32).count_ones() >= u32::from(bits - 32).min(4)
+            && page & 0xc000_0000 == 0xc000_0000;
+        if mode == PagingMode::Bits32 && shift > 12 && !stays_outside {
+            continue;
+        }
         if page >= range.start && ends.iter().all(|at| high::data_behind(*at, bits).is_none()) {
             return page;
         }
