@@ -15,7 +15,7 @@ fn help_lists_what_works_and_nothing_else() {
             line.strip_prefix("  ")?.split(' ').next().filter(|name| !name.is_empty())
         })
         .collect();
-    assert_eq!(names, ["check", "machines", "explain", "geometry", "help"]);
+    assert_eq!(names, ["check", "machines", "explain", "geometry", "scenario", "help"]);
 }
 
 #[test]
@@ -28,6 +28,7 @@ fn help_fits_80_columns() {
         &["machines", "--help"],
         &["explain", "--help"],
         &["geometry", "--help"],
+        &["scenario", "--help"],
     ] {
         let help = run(arguments).expect_code(0).stdout;
         assert!(help.contains("Usage: crosswalk"), "{help}");
@@ -65,6 +66,9 @@ fn bad_usage_ends_with_2_and_says_what_is_expected() {
         (&["explain"], "<CASE|FILE>"),
         (&["explain", "{}", "--walker", "mutant:"], "M13a, M13b, M14, M15"),
         (&["machines", "--cases", "5"], "--cases"),
+        (&["scenario", "nonsense"], "copy-on-write"),
+        (&["scenario", "all", "--mode", "unpaged"], "expected 32bit, pae, 4level or 5level"),
+        (&["scenario", "all", "--machine", "kvm"], "--machine"),
     ] {
         let ran = run(arguments).expect_code(2);
         // The list of ids is broken into lines.

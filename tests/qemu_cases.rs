@@ -331,12 +331,11 @@ fn linear_addresses_of_32_bits_use_all_of_them() {
         let low = case.access.address.get() & 0x3fff_ffff;
         let root = case.entries[0].at & !0xfff;
         // The last quarter of the addresses: PDEs from 768 on, or PDPTE 3 with a table of its own.
-        match mode {
-            PagingMode::Bits32 => case.entries[0].at = root + 4 * (768 + (low >> 22)),
-            _ => {
-                case.entries[0] = TableEntry { at: root + 24, value: case.state.pdptes[3] };
-                case.entries[1].at = (case.state.pdptes[3] & !0xfff) + 8 * (low >> 21);
-            }
+        if mode == PagingMode::Bits32 {
+            case.entries[0].at = root + 4 * (768 + (low >> 22));
+        } else {
+            case.entries[0] = TableEntry { at: root + 24, value: case.state.pdptes[3] };
+            case.entries[1].at = (case.state.pdptes[3] & !0xfff) + 8 * (low >> 21);
         }
         case.access.address = VirtAddr::new(low | 3 << 30);
         let seen = observe(&mut machine, &case);

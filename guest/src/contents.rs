@@ -51,8 +51,8 @@ const fn scramble(value: u64) -> u64 {
 
 /// A name of 11 bits for the frame of an address: no two frames in use share it.
 const fn short_name(at: u64) -> u64 {
-    let lane = at.wrapping_sub(DATA_BASE) / AREA_SIZE & 0x1ff;
-    lane << 2 | at >> 12 & 3
+    let lane = (at.wrapping_sub(DATA_BASE) / AREA_SIZE) & 0x1ff;
+    (lane << 2) | ((at >> 12) & 3)
 }
 
 /// The same spread over 16 bits, one-to-one.
@@ -62,7 +62,7 @@ const fn name_of_16_bits(at: u64) -> [u8; 2] {
 
 /// The limit in the descriptor at a place: 20 bits that name it.
 const fn limit_at(at: u64) -> u64 {
-    short_name(at) << 9 | (at & 0xfff) / 8
+    (short_name(at) << 9) | ((at & 0xfff) / 8)
 }
 
 /// A descriptor of a data segment with the limit that names its place.
@@ -74,21 +74,20 @@ const fn descriptor(at: u64) -> u64 {
 
 /// The 8 bytes at an 8-byte aligned physical address, in memory order.
 const fn word(at: u64) -> [u8; 8] {
-    let scrambled = scramble(at).to_le_bytes();
-    let [a, b, c, d, ..] = scrambled;
-    let [x, y] = name_of_16_bits(at);
-    let [b0, b1, b2] = BACK;
+    let word = scramble(at).to_le_bytes();
+    let name = name_of_16_bits(at);
+    let [back, jump, to] = BACK;
     let offset = at & 0xfff;
     if offset == 0 {
-        [x, y, b0, b1, b2, d, c, b]
+        [name[0], name[1], back, jump, to, word[5], word[6], word[7]]
     } else if offset == CROSSING {
-        [MOVABS_RCX[0], MOVABS_RCX[1], MOV_CX[0], MOV_CX[1], x, y, MOV_AX[0], MOV_AX[1]]
+        [MOVABS_RCX[0], MOVABS_RCX[1], MOV_CX[0], MOV_CX[1], name[0], name[1], MOV_AX[0], MOV_AX[1]]
     } else if offset >= CODE_OFFSETS.start && offset < CODE_OFFSETS.end {
-        [MOV_ECX, a, b, c, d, b0, b1, b2]
+        [MOV_ECX, word[0], word[1], word[2], word[3], back, jump, to]
     } else if offset >= DESCRIPTOR_OFFSETS.start && offset < DESCRIPTOR_OFFSETS.end {
         descriptor(at).to_le_bytes()
     } else {
-        scrambled
+        word
     }
 }
 

@@ -1,6 +1,8 @@
 //! The stubs: the few instructions that make one access, one stub for each kind, size and base
 //! register. The image's header lists their addresses in the order of [`Stub::index`].
 
+use mmu_core::PagingMode;
+
 /// An instruction that accesses memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Form {
@@ -44,6 +46,16 @@ pub enum Code {
     Bits64,
     /// 32-bit code: base register ESI always, sizes up to 4 bytes, no protection keys.
     Bits32,
+}
+
+impl Code {
+    /// The code that makes the accesses of a mode.
+    pub const fn of(mode: PagingMode) -> Self {
+        match mode {
+            PagingMode::FourLevel | PagingMode::FiveLevel => Self::Bits64,
+            _ => Self::Bits32,
+        }
+    }
 }
 
 /// What a record does.

@@ -11,7 +11,8 @@
 //! 5. [`walk`]: the one walk over all formats, and [`Mmu::predict`], which turns it into the set of
 //!    outcomes that the manuals allow;
 //! 6. [`build`]: writing page tables;
-//! 7. [`cache`]: remembering translations, as a TLB does. A first reading can skip it.
+//! 7. [`cache`]: remembering translations, as a TLB does. A first reading can skip it;
+//! 8. [`space`]: a virtual memory system on top: address spaces, faults, frames. No walk needs it.
 //!
 //! Comments cite rules by id (`CODE-4`); [`rule::Rule`] lists them with their meaning. SDM is
 //! Intel's Software Developer's Manual volume 3A, APM is AMD's Architecture Programmer's Manual
@@ -62,6 +63,7 @@ pub mod profile;
 pub mod regime;
 pub mod rule;
 pub mod rules;
+pub mod space;
 pub mod state;
 pub mod walk;
 

@@ -105,6 +105,11 @@ pub trait Rules: Copy {
         Fault { vector, error_code: 0, cr2: None }
     }
 
+    /// The physical address of the root table, from CR3 (MODE-8).
+    fn root<F: Format>(&self, regime: &Regime) -> PhysAddr {
+        F::root(regime)
+    }
+
     /// The index into the table of a level.
     fn index(&self, level: &Level, address: VirtAddr) -> u64 {
         address.index(level.shift, level.index_bits)

@@ -161,8 +161,8 @@ impl Sandbox {
         command.spawn().expect("the program starts")
     }
 
-    /// The processes that were started in this directory, the program's children too, wherever they
-    /// hang in the tree by now.
+    /// The command lines of the processes that were started in this directory, the program's children
+    /// too, wherever they hang in the tree by now.
     pub(crate) fn processes(&self) -> Vec<String> {
         let mark = format!("{MARK}={}\0", self.path().display()).into_bytes();
         let entries = std::fs::read_dir("/proc").expect("/proc can be read");
@@ -172,7 +172,11 @@ impl Sandbox {
             let Ok(environment) = std::fs::read(path.join("environ")) else { return false };
             environment.windows(mark.len()).any(|window| window == mark)
         };
-        paths.filter(is_ours).map(|path| path.display().to_string()).collect()
+        let command_line = |path: PathBuf| {
+            let line = std::fs::read(path.join("cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).replace('\0', " ")
+        };
+        paths.filter(is_ours).map(command_line).collect()
     }
 
     /// Runs the program.

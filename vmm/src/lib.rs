@@ -9,6 +9,7 @@
 //! - [`tally`] counts verdicts, [`finding`] groups divergences, names and shrinks them;
 //! - [`generate`] makes cases, [`campaign`] drives a run, [`report`] shows it;
 //! - [`geometry`] stands alone: the textbook's arithmetic of page tables;
+//! - [`scenario`] stands alone, too: processes on the virtual memory system of `mmu-core`;
 //! - [`cli`] is the command line.
 
 pub mod campaign;
@@ -20,6 +21,7 @@ pub mod geometry;
 pub mod machine;
 pub mod observation;
 pub mod report;
+pub mod scenario;
 pub mod tally;
 pub mod verdict;
 pub mod virtual_memory;

@@ -1,5 +1,6 @@
 //! What a machine did with one case, and who decided it.
 
+use mmu_core::{Fault, Vector};
 use std::fmt;
 
 /// Who decided an observation. An emulator's work is never called the processor's.
@@ -111,4 +112,12 @@ pub enum Run {
     Observed(Observation),
     /// The machine cannot run it, and why.
     Unsupported(String),
+}
+
+/// `#PF(P|W)`, `#GP(0)`: a vector, whatever it is, and an error code.
+pub fn name_of_fault(vector: u8, error_code: u32) -> String {
+    match Vector::from_number(vector) {
+        Some(vector) => Fault { vector, error_code, cr2: None }.to_string(),
+        None => format!("exception {vector}"),
+    }
 }

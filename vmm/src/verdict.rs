@@ -1,12 +1,11 @@
 //! The verdict: a prediction held against an observation, field by field.
 
 use crate::case::Case;
-use crate::machine::batch::code_of;
-use crate::observation::{Observation, OutsideAccess, Provenance, Run};
+use crate::observation::{Observation, OutsideAccess, Provenance, Run, name_of_fault};
 use crate::walker::Walker;
 use arrayvec::ArrayVec;
 use guest::contents;
-use guest::stub::Form;
+use guest::stub::{Code, Form};
 use mmu_core::format::EntryBits;
 use mmu_core::outcome::Span;
 use mmu_core::{
@@ -280,7 +279,7 @@ fn expected_value(case: &Case, spans: &[Span]) -> Option<u64> {
         AccessKind::Fetch => {
             let place = |span: &Span| behind(case, span.address.get());
             let second = spans.get(1).map(place);
-            contents::fetched(place(&spans[0]), second, code_of(case.mode()))
+            contents::fetched(place(&spans[0]), second, Code::of(case.mode()))
         }
         AccessKind::Write | AccessKind::Clflush => None,
     }
@@ -435,14 +434,6 @@ fn describe_fault(fault: crate::observation::ObservedFault) -> String {
         String::new()
     };
     name_of_fault(fault.vector, fault.error_code) + &place
-}
-
-/// `#PF(P|W)`, `#GP(0)`: a vector, whatever it is, and an error code.
-pub fn name_of_fault(vector: u8, error_code: u32) -> String {
-    match Vector::from_number(vector) {
-        Some(vector) => Fault { vector, error_code, cr2: None }.to_string(),
-        None => format!("exception {vector}"),
-    }
 }
 
 fn describe_bytes(bytes: &[(u64, u8)]) -> String {

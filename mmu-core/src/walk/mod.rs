@@ -99,7 +99,8 @@ impl<F: Format, R: Rules> Mmu<F, R> {
             masks.table = rules.reserved_bits::<F>(level, EntryKind::Table, &regime);
             masks.leaf = rules.reserved_bits::<F>(level, EntryKind::Leaf, &regime);
         }
-        Self { rules, regime, root: F::root(&regime), reserved, format: PhantomData }
+        let root = rules.root::<F>(&regime);
+        Self { rules, regime, root, reserved, format: PhantomData }
     }
 
     /// The control state, processor and choices it was made for.

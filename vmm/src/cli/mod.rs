@@ -4,6 +4,7 @@ mod check;
 mod explain;
 mod geometry;
 mod machines;
+mod scenario;
 
 use crate::case::Case;
 use crate::machine::Machine;
@@ -37,6 +38,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Compute what page tables cost, for any address width
     Geometry(geometry::Arguments),
+    /// Run processes on a virtual memory system, and tell what becomes of their pages
+    Scenario(scenario::Arguments),
 }
 
 /// Which machine to run on.
@@ -115,6 +118,7 @@ pub fn main() -> ExitCode {
         Some(Command::Machines(arguments)) => Ok(machines::run(&arguments)),
         Some(Command::Explain(arguments)) => explain::run(&arguments),
         Some(Command::Geometry(arguments)) => geometry::run(&arguments),
+        Some(Command::Scenario(arguments)) => Ok(scenario::run(&arguments)),
     };
     match result {
         Ok(code) => code,

@@ -5,7 +5,6 @@ use super::placement::{Slot, Slots};
 use super::unusual::make_unusual;
 use crate::case::{Case, TableEntry};
 use crate::machine::Capabilities;
-use crate::machine::batch::code_of;
 use crate::verdict::comparison_succeeds;
 use guest::contents::{self, CODE_OFFSETS, DESCRIPTOR_OFFSETS, crossing_code};
 use guest::high;
@@ -70,11 +69,11 @@ impl<'c> Draft<'c> {
         mut state: ControlState,
     ) -> Self {
         let mode = state.mode();
-        let ring = if rng.random_bool(0.2) { Ring::Zero } else { Ring::Three };
-        if ring == Ring::Zero && state.cr4.contains(Cr4::SMAP) {
+        let cpl = if rng.random_bool(0.2) { Ring::Zero } else { Ring::Three };
+        if cpl == Ring::Zero && state.cr4.contains(Cr4::SMAP) {
             state.ac = rng.random_bool(0.4);
         }
-        state.pkru = random_pkru(rng, ring, machine, &state);
+        state.pkru = random_pkru(rng, cpl, machine, &state);
         let leaf_level = random_leaf_level(rng, &state);
         let high: Vec<_> = high_places(machine, mode, leaf_level).collect();
         let target = match high.choose(rng) {
@@ -91,7 +90,7 @@ impl<'c> Draft<'c> {
             kind: AccessKind::Read,
             form: Form::Load,
             size: 1,
-            ring,
+            ring: cpl,
             segment: if rng.random_bool(0.25) { Segment::Stack } else { Segment::Data },
             leaf_level,
             target,
@@ -112,7 +111,7 @@ impl<'c> Draft<'c> {
     }
 
     pub(super) fn set_kind(&mut self, rng: &mut impl Rng, kind: AccessKind) {
-        let is_wide = code_of(self.mode) == Code::Bits64;
+        let is_wide = Code::of(self.mode) == Code::Bits64;
         self.kind = kind;
         self.size = 1 << rng.random_range(0..if is_wide { 4 } else { 3 });
         self.form = Case::default_form(kind);
@@ -305,7 +304,7 @@ impl<'c> Draft<'c> {
         let mut below = |n: u64| rng.random_range(0..n);
         match (self.form, self.crosses) {
             (Form::Jump, true) => {
-                let (offset, size) = crossing_code(code_of(self.mode));
+                let (offset, size) = crossing_code(Code::of(self.mode));
                 self.size = size;
                 offset
             }
@@ -423,30 +422,24 @@ fn high_places(
 ) -> impl Iterator<Item = u64> {
     let reach = match mode {
         _ if !machine.high_memory => 0,
-        PagingMode::Unpaged | PagingMode::Linear => 0,
         // In pages of 4 MiB only (MODE-5).
         PagingMode::Bits32 if leaf_level == 0 => 40,
-        PagingMode::Bits32 => 0,
+        PagingMode::Unpaged | PagingMode::Linear | PagingMode::Bits32 => 0,
         _ => 52,
     };
     let bits = machine.profile.physical_address_bits;
     high::places(bits).filter(move |place| *place < 1 << reach)
 }
 
-fn random_pkru(
-    rng: &mut impl Rng,
-    ring: Ring,
-    machine: &Capabilities,
-    state: &ControlState,
-) -> u32 {
+fn random_pkru(rng: &mut impl Rng, cpl: Ring, machine: &Capabilities, state: &ControlState) -> u32 {
     let has_keys = state.cr4.contains(Cr4::PKE);
-    let loads = ring == Ring::Three || machine.pkru_in_ring_0;
+    let loads = cpl == Ring::Three || machine.pkru_in_ring_0;
     if has_keys && loads && rng.random_bool(0.5) {
         return rng.random();
     }
     // CR4.PKE is 0: PKRU must not matter (RIGHT-5).
     let is_long_mode = matches!(state.mode(), PagingMode::FourLevel | PagingMode::FiveLevel);
-    let may = is_long_mode && ring == Ring::Three && machine.pkru_without_pku;
+    let may = is_long_mode && cpl == Ring::Three && machine.pkru_without_pku;
     if !has_keys && may && rng.random_bool(0.01) { rng.random_range(1..4) } else { 0 }
 }
 

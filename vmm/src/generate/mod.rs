@@ -50,12 +50,11 @@ impl RandomBatches {
         let mode = self.modes[(round % count) as usize];
         let is_alone = (round / count * 2 + number % 2) % ALONE_EVERY == ALONE_EVERY - 1;
         let lone = is_alone.then(|| random::alone(&mut rng, mode, arena, &self.capabilities));
-        let cases: Vec<Case> = match lone.flatten() {
-            Some(case) => vec![case],
-            None => {
-                let lanes = most.min(MAX_LANES);
-                random::together(&mut rng, mode, arena, &self.capabilities, lanes)
-            }
+        let cases: Vec<Case> = if let Some(case) = lone.flatten() {
+            vec![case]
+        } else {
+            let lanes = most.min(MAX_LANES);
+            random::together(&mut rng, mode, arena, &self.capabilities, lanes)
         };
         Batch { arena, cases }
     }

@@ -51,7 +51,7 @@ pub(super) fn alone(
         (PagingMode::Pae, 1) => return Some(bad_pdpte(rng, draft, &mut slots)),
         (PagingMode::Pae, 2 | 3) => return Some(edited_pdpte(rng, draft, &mut slots)),
         (_, 0) if is_long_mode && machine.sees_outside => {
-            fetch_outside(rng, &mut draft, &mut slots)
+            fetch_outside(rng, &mut draft, &mut slots);
         }
         (_, 0 | 1) => return Some(table_outside(rng, draft, &mut slots)),
         _ if is_long_mode => draft.straddle_canonical(rng, &mut slots),

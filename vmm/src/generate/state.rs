@@ -23,7 +23,7 @@ pub(super) fn random_state(
         // Bits 11:0 are no part of the base.
         PagingMode::Bits32 => rng.random_range(0..0x1000),
         // Bits 11:5 are, bits 4:0 are not.
-        PagingMode::Pae => rng.random_range(0..0x1000 / 32) * 32 | rng.random_range(0..32),
+        PagingMode::Pae => (rng.random_range(0..0x1000 / 32) * 32) | rng.random_range(0..32),
         PagingMode::Unpaged | PagingMode::Linear => 0,
     };
     state.cr0.set(Cr0::WP, rng.random_bool(0.6));

@@ -74,6 +74,7 @@ pub type ModeOffer = (PagingMode, Result<(), String>);
 
 /// What a machine offers.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
 pub struct Capabilities {
     /// The processor that the guest sees, from its CPUID.
     pub profile: Profile,
@@ -91,6 +92,22 @@ pub struct Capabilities {
     pub high_memory: bool,
     /// Whether accesses to addresses without memory leave the machine, so that they can be seen.
     pub sees_outside: bool,
+}
+
+impl Capabilities {
+    /// What is known before the probes: what CPUID says and no more.
+    const fn unprobed(profile: Profile) -> Self {
+        Self {
+            profile,
+            not_in_cpuid: Cr4::empty(),
+            modes: Vec::new(),
+            implicit_accesses: Ok(()),
+            pkru_without_pku: false,
+            pkru_in_ring_0: false,
+            high_memory: true,
+            sees_outside: false,
+        }
+    }
 }
 
 /// A batch that lies encoded in an arena, ready to run.
@@ -157,22 +174,55 @@ impl MachineError {
     }
 }
 
+/// What every machine has.
+#[derive(Debug)]
+pub struct Parts {
+    /// What it is.
+    pub identity: Identity,
+    /// What it offers.
+    pub capabilities: Capabilities,
+    /// Who decides which results.
+    pub provenance: ProvenanceMap,
+    /// The guest's memory, shared with whoever encodes and judges.
+    pub memory: GuestMemory,
+    /// The image that runs in the guest.
+    pub image: Image,
+}
+
 /// Something that runs batches.
 pub trait Machine: Send {
-    /// What it is.
-    fn identity(&self) -> &Identity;
-    /// What it offers.
-    fn capabilities(&self) -> &Capabilities;
-    /// Who decides which results.
-    fn provenance(&self) -> &ProvenanceMap;
-    /// The guest's memory, shared with whoever encodes and judges.
-    fn memory(&self) -> &GuestMemory;
-    /// The image that runs in the guest.
-    fn image(&self) -> &Image;
+    /// What it has.
+    fn parts(&self) -> &Parts;
+
     /// Runs one batch to its end.
     ///
     /// # Errors
     /// When the guest or the machine is dead. A case that the machine cannot run is no error:
     /// [`RunLog::gave_up`].
     fn run(&mut self, command: Command) -> Result<RunLog, MachineError>;
+
+    /// What it is.
+    fn identity(&self) -> &Identity {
+        &self.parts().identity
+    }
+
+    /// What it offers.
+    fn capabilities(&self) -> &Capabilities {
+        &self.parts().capabilities
+    }
+
+    /// Who decides which results.
+    fn provenance(&self) -> &ProvenanceMap {
+        &self.parts().provenance
+    }
+
+    /// The guest's memory.
+    fn memory(&self) -> &GuestMemory {
+        &self.parts().memory
+    }
+
+    /// The image that runs in the guest.
+    fn image(&self) -> &Image {
+        &self.parts().image
+    }
 }

@@ -4,8 +4,7 @@ use super::batch::{Batch, DataFrames, Encoded};
 use super::memory::GuestMemory;
 use super::{Machine, MachineError};
 use crate::case::Case;
-use crate::observation::{Observation, Run};
-use crate::verdict::describe_observation;
+use crate::observation::{Observation, Run, name_of_fault};
 use guest::layout::{Arena, CONTROL};
 use guest::mailbox::{Control, PROBE_LIMIT};
 use mmu_core::{Cr4, Features, PagingMode, Ring};
@@ -58,18 +57,10 @@ impl Prober {
             let runs = self.run(machine, mode, ring, |_| {})?;
             let completes = |run: &Run| observed(run).is_some_and(|seen| seen.fault.is_none());
             let Some(failed) = runs.iter().find(|run| !completes(run)) else { continue };
-            let end = match failed {
-                Run::Observed(seen) => {
-                    let case = Case::plain_in(
-                        mode,
-                        Arena::ALL[0],
-                        0,
-                        ring,
-                        machine.capabilities().profile,
-                    );
-                    describe_observation(&case, seen)
-                }
-                Run::Unsupported(why) => why.clone(),
+            let end = match (failed, observed(failed).and_then(|seen| seen.fault)) {
+                (Run::Unsupported(why), _) => why.clone(),
+                (_, Some(fault)) => name_of_fault(fault.vector, fault.error_code),
+                (_, None) => "nothing".to_owned(),
             };
             let ring = if ring == Ring::Zero { 0 } else { 3 };
             return Ok(Err(format!("a plain read in ring {ring} ends in {end}")));

@@ -1,14 +1,16 @@
-//! What a run looks like to people ([`text`], [`walk`]) and to scripts ([`json`]); [`geometry`] has
-//! both forms of its own.
+//! What a run looks like to people ([`text`], [`walk`]) and to scripts ([`json`]); [`geometry`]
+//! and [`scenario`] have both forms of their own.
 
 pub mod geometry;
 pub mod json;
+pub mod scenario;
 pub mod text;
 pub mod tree;
 pub mod walk;
 
 use crate::machine::{Capabilities, Identity, ModeOffer};
-use crate::verdict::{ChoiceTaken, name_of_fault};
+use crate::observation::name_of_fault;
+use crate::verdict::ChoiceTaken;
 use mmu_core::{Cr4, Features, Ring};
 
 /// What a report says about a run besides its results.

@@ -19,28 +19,25 @@ pub(super) fn then(case: &Case, predict: impl Fn(Profile) -> Prediction) -> Pred
     let mut predicted: Option<Prediction> = None;
     let mut faults: ArrayVec<Alternative, 3> = ArrayVec::new();
     for load in loads {
-        match load.result {
-            Err(LoadError::Fault(fault)) => {
-                let (outcome, updates) = (Outcome::Fault(fault), ArrayVec::new());
-                faults.push(Alternative { outcome, updates, choice: load.choice });
-            }
-            // Loaded: into registers, or not at all by a processor that reads PDPTEs during the walk.
-            _ => {
-                let mut profile = case.profile;
-                if matches!(load.choice, Some((Rule::Pdpte4, _))) {
-                    profile.pins.pdptes_are_walked = Some(true);
-                }
-                let mut walked = predict(profile);
-                if faults.is_empty() && predicted.is_none() {
-                    predicted = Some(walked);
-                    continue;
-                }
-                for way in &mut walked.alternatives {
-                    way.choice = way.choice.or(load.choice);
-                }
-                join(&mut predicted, walked);
-            }
+        if let Err(LoadError::Fault(fault)) = load.result {
+            let (outcome, updates) = (Outcome::Fault(fault), ArrayVec::new());
+            faults.push(Alternative { outcome, updates, choice: load.choice });
+            continue;
         }
+        // Loaded: into registers, or not at all by a processor that reads PDPTEs during the walk.
+        let mut profile = case.profile;
+        if matches!(load.choice, Some((Rule::Pdpte4, _))) {
+            profile.pins.pdptes_are_walked = Some(true);
+        }
+        let mut walked = predict(profile);
+        if faults.is_empty() && predicted.is_none() {
+            predicted = Some(walked);
+            continue;
+        }
+        for way in &mut walked.alternatives {
+            way.choice = way.choice.or(load.choice);
+        }
+        join(&mut predicted, walked);
     }
     let mut predicted = predicted.unwrap_or_else(|| Prediction {
         alternatives: ArrayVec::new(),

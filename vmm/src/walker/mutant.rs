@@ -5,8 +5,8 @@ use super::Walker;
 use mmu_core::format::{EntryBits, EntryKind, Format, Level};
 use mmu_core::rules::{Cause, Denial, EntryError, Rights};
 use mmu_core::{
-    Access, AccessKind, Efer, Fault, PageFaultCode, PhysAddr, Reference, Regime, Ring, Rules,
-    VirtAddr,
+    Access, AccessKind, Efer, Fault, PageFaultCode, PagingMode, PhysAddr, Reference, Regime, Ring,
+    Rules, VirtAddr,
 };
 
 /// A mistake, where it was made, and a walker that makes it.
@@ -42,7 +42,25 @@ macro_rules! mutants {
 
 const PS: u64 = EntryBits::PS.bits();
 
+/// Whether a PDE of 32-bit paging maps a page.
+fn is_4_mib_pde<F: Format>(level: &Level, kind: EntryKind) -> bool {
+    F::MODE == PagingMode::Bits32 && level.number == 2 && kind == EntryKind::Leaf
+}
+
 mutants! {
+    M01, "Xen 4c5d78a10d", "PSE-36: PDE[20:13] dropped from the address", {
+        fn address<F: Format>(&self, level: &Level, kind: EntryKind, entry: u64) -> PhysAddr {
+            let whole = F::address(level, kind, entry).get();
+            let dropped = if is_4_mib_pde::<F>(level, kind) { !0xffff_ffff } else { 0 };
+            PhysAddr::new(whole & !dropped)
+        }
+    }
+    M02, "Xen 4c5d78a10d, libvmi e2803da", "PS honoured while CR4.PSE=0", {
+        fn is_leaf<F: Format>(&self, level: &Level, entry: u64, regime: &Regime) -> bool {
+            (is_4_mib_pde::<F>(level, EntryKind::Leaf) && entry & PS != 0)
+                || Reference.is_leaf::<F>(level, entry, regime)
+        }
+    }
     M03, "Xen 4c5d78a10d", "SMEP enforced only if NXE=1", {
         fn smep_denied(&self, rights: Rights, access: &Access, regime: &Regime) -> bool {
             regime.state.efer.contains(Efer::NXE) && Reference.smep_denied(rights, access, regime)
@@ -57,6 +75,12 @@ mutants! {
         fn reserved_bits<F: Format>(&self, level: &Level, kind: EntryKind, regime: &Regime) -> u64 {
             let own = if level.number == 4 { EntryBits::G.bits() } else { 0 };
             Reference.reserved_bits::<F>(level, kind, regime) & !own
+        }
+    }
+    M06, "Xen 4c5d78a10d", "the reserved bits of PAE's third level unchecked", {
+        fn reserved_bits<F: Format>(&self, level: &Level, kind: EntryKind, regime: &Regime) -> u64 {
+            // PDPTEs of PAE are the entries without flags.
+            if level.has_flags { Reference.reserved_bits::<F>(level, kind, regime) } else { 0 }
         }
     }
     M07, "Xen a0b40c3e08", "a fetch treated as a read when I/D cannot be reported", {
@@ -150,9 +174,37 @@ mutants! {
             Reference.key_denied((rights - Rights::USER) | chosen, leaf, access, regime)
         }
     }
+    M18, "Bochs 54961f032", "A of the PML5E lost", {
+        fn sets_accessed(&self, level: &Level) -> bool {
+            level.number != 5
+        }
+    }
+    M19, "Bochs 7a183ab52", "the reserved mask of a 4 MiB PDE wrong when MAXPHYADDR > 40", {
+        fn reserved_bits<F: Format>(&self, level: &Level, kind: EntryKind, regime: &Regime) -> u64 {
+            let bits = u32::from(regime.profile.physical_address_bits);
+            if bits <= 40 || !is_4_mib_pde::<F>(level, kind) {
+                return Reference.reserved_bits::<F>(level, kind, regime);
+            }
+            // 41 - bits ones from bit 13 + bits - 32 on, with shifts that wrap.
+            let ones = 1_u32.wrapping_shl(41_u32.wrapping_sub(bits)).wrapping_sub(1);
+            u64::from(ones.wrapping_shl(bits - 19))
+        }
+    }
     M21, "Bochs 8674659f9", "only the first byte of an access tested for canonical form", {
         fn is_canonical(&self, access: &Access, address_bits: u8) -> bool {
             access.address.is_canonical(address_bits)
+        }
+    }
+    M30, "HAXM #152", "CR3[11:5] dropped in PAE", {
+        fn root<F: Format>(&self, regime: &Regime) -> PhysAddr {
+            let dropped = if F::MODE == PagingMode::Pae { 0xfe0 } else { 0 };
+            PhysAddr::new(F::root(regime).get() & !dropped)
+        }
+    }
+    M32, "ACRN #2561", "one CR3 low bit too few ignored in PAE", {
+        fn root<F: Format>(&self, regime: &Regime) -> PhysAddr {
+            let kept = if F::MODE == PagingMode::Pae { regime.state.cr3 & 0x10 } else { 0 };
+            F::root(regime) + kept
         }
     }
     M34, "gem5 a746d8d619", "the index of the upper level used again", {

@@ -3,8 +3,8 @@
 //! together with others, and nothing else; the reference itself stays as it is.
 //!
 //! Those here are QEMU's TCG and KVM's walker. Those of TCG say where `mmu_translate`
-//! (target/i386/tcg/sysemu/excp_helper.c) or the translator of QEMU 7.2 does it, those of KVM which
-//! function of Linux 6.1 (arch/x86/kvm/mmu) does.
+//! (`excp_helper.c`) or the translator of QEMU 7.2 does it, those of KVM which function of Linux 6.1
+//! (arch/x86/kvm/mmu) does.
 
 use super::{Walker, load};
 use crate::case::Case;
@@ -123,7 +123,7 @@ impl Walker for Quirky {
             completes_without_a_trace()
         } else if on(Quirks::RMW_LOADS_FIRST) && access.kind == AccessKind::ReadModifyWrite {
             let load = Access { kind: AccessKind::Read, ..*access };
-            stores_if_loaded(self.predict_access(case, &load), self.predict_access(case, access))
+            stores_if_loaded(&self.predict_access(case, &load), self.predict_access(case, access))
         } else {
             self.predict_access(case, access)
         };
@@ -206,7 +206,7 @@ fn add_early_accessed(rules: QuirkyRules, case: &Case, access: &Access, walked: 
 }
 
 /// The ways of a read-modify-write: where its load faults, that fault; else its own.
-fn stores_if_loaded(load: Prediction, mut whole: Prediction) -> Prediction {
+fn stores_if_loaded(load: &Prediction, mut whole: Prediction) -> Prediction {
     let faults = |way: &&Alternative| way.outcome.fault().is_some();
     whole.alternatives.retain(|way| {
         let same_choice = load.alternatives.iter().filter(|loaded| loaded.choice == way.choice);

@@ -1,7 +1,7 @@
 //! Writing a batch into its arena.
 
 use super::tables::Tables;
-use super::{Batch, CR2_AT_START, cannot_run, code_of};
+use super::{Batch, CR2_AT_START, cannot_run};
 use crate::case::Case;
 use crate::machine::image::Image;
 use crate::machine::memory::GuestMemory;
@@ -185,7 +185,7 @@ impl Encoded {
 
     fn list(&self, ring: Ring, image: &Image) -> List {
         const RFLAGS_AC: u64 = 1 << 18;
-        let code = code_of(self.tables.mode);
+        let code = Code::of(self.tables.mode);
         let window = match ring {
             Ring::Three => 0,
             Ring::Zero => window(self.batch.cases[0].state.cr0),

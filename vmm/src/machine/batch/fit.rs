@@ -2,7 +2,6 @@
 //! Generated cases fit by construction; a case that somebody wrote may not, and must not be able to
 //! hurt the guest.
 
-use super::code_of;
 use super::encode::stub_of;
 use crate::case::Case;
 use crate::machine::Capabilities;
@@ -163,7 +162,7 @@ fn check_access(case: &Case) -> Result<(), String> {
     }
     let sized = !matches!(case.form, Form::Jump | Form::Clflush);
     let keyed = case.state.pkru != 0;
-    let code = code_of(case.mode());
+    let code = Code::of(case.mode());
     let has_stub = stub_of(case, keyed).index(code).is_some();
     if (sized && !access.size.is_power_of_two()) || !has_stub {
         let bits = if code == Code::Bits64 { 64 } else { 32 };
@@ -181,7 +180,8 @@ fn check_access(case: &Case) -> Result<(), String> {
         for span in spans {
             let (first, last) = (span.address.get(), span.address.get() + span.len as u64 - 1);
             let in_data = [first, last].iter().all(|at| data_behind(*at, bits).is_some());
-            if !in_data && !(is_above_the_layout(first) && is_above_the_layout(last)) {
+            let is_above = [first, last].into_iter().all(is_above_the_layout);
+            if !in_data && !is_above {
                 return Err(format!(
                     "it would reach physical address {first:#x}; data lies at {DATA_BASE:#x} to \
                      {:#x}, and again from {HOLE_BASE:#x} on, where nothing else is",

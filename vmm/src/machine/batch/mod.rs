@@ -16,8 +16,6 @@ pub use read_back::DataFrames;
 
 use crate::case::Case;
 use guest::layout::Arena;
-use guest::stub::Code;
-use mmu_core::PagingMode;
 
 /// Cases to be run together. They have one control state, PKRU and EFLAGS.AC aside, and in PAE
 /// paging the same PDPTEs.
@@ -27,14 +25,6 @@ pub struct Batch {
     pub arena: Arena,
     /// At most [`guest::layout::MAX_LANES`].
     pub cases: Vec<Case>,
-}
-
-/// The code that makes the accesses of a mode.
-pub const fn code_of(mode: PagingMode) -> Code {
-    match mode {
-        PagingMode::FourLevel | PagingMode::FiveLevel => Code::Bits64,
-        _ => Code::Bits32,
-    }
 }
 
 /// What CR2 holds before the first case of a batch.

@@ -1,7 +1,7 @@
 //! Reading a batch back after its run: records, tables and data frames, into observations.
 
+use super::CR2_AT_START;
 use super::encode::{Encoded, List};
-use super::{CR2_AT_START, code_of};
 use crate::machine::memory::{GuestMemory, LANE_BYTES};
 use crate::machine::{MachineError, Position, ProvenanceMap, ResultClass, RunLog};
 use crate::observation::{EntryAfter, Observation, ObservedFault, Run};
@@ -86,13 +86,13 @@ impl Encoded {
             .map(|why| Run::Unsupported(why.clone().unwrap_or_default()))
             .collect();
         // 32-bit code sees the lower half of CR2.
-        let is_wide = code_of(self.tables.mode) == Code::Bits64;
+        let is_wide = Code::of(self.tables.mode) == Code::Bits64;
         let mut cr2 = if is_wide { CR2_AT_START } else { CR2_AT_START & 0xffff_ffff };
         let header: Header = memory.read_value(arena.base());
         if let Some((vector, error_code)) = tagged_fault(header.load_fault) {
             let cr2_then = header.cr2 & 0xffff_ffff;
             let fault = ObservedFault { vector, error_code, cr2: cr2_then, cr2_before: cr2 };
-            self.all_faulted(fault, memory, provenance, &mut runs);
+            self.all_faulted(fault, memory, *provenance, &mut runs);
             return Ok(runs);
         }
         for (ring, list, at) in [
@@ -129,7 +129,7 @@ impl Encoded {
         &self,
         fault: ObservedFault,
         memory: &GuestMemory,
-        provenance: &ProvenanceMap,
+        provenance: ProvenanceMap,
         runs: &mut [Run],
     ) {
         let who = provenance.of(Ring::Zero, ResultClass::AddressFault);

@@ -101,7 +101,7 @@ impl Tables {
                 let neighbours = [offset.checked_sub(bytes), Some(offset + bytes)];
                 let neighbours = neighbours.into_iter().flatten().filter(|offset| *offset < 0x1000);
                 let owner =
-                    neighbours.filter_map(|offset| self.owner(Slot { table, offset })).next();
+                    neighbours.into_iter().find_map(|offset| self.owner(Slot { table, offset }));
                 strays.push((self.arena.table(table) + offset as u64, was, is, owner));
             }
         }

@@ -9,7 +9,7 @@ mod watchdog;
 use super::host::{self, Flavour};
 use super::image::Image;
 use super::memory::GuestMemory;
-use super::{Capabilities, Command, Identity, Machine, MachineError, ProvenanceMap, RunLog};
+use super::{Capabilities, Command, Identity, Machine, MachineError, Parts, RunLog};
 use guest::layout::{Arena, CONTROL};
 use guest::mailbox::Control;
 use kvm_bindings::{CpuId, KVM_API_VERSION, KVM_MAX_CPUID_ENTRIES};
@@ -22,12 +22,8 @@ use vm::Vm;
 pub struct KvmMachine {
     kvm: Kvm,
     vm: Vm,
-    memory: GuestMemory,
-    image: Image,
     cpuid: CpuId,
-    identity: Identity,
-    capabilities: Capabilities,
-    provenance: ProvenanceMap,
+    parts: Parts,
     /// Batches run so far: the guest starts on one when its number changes.
     batches: u64,
     /// Accesses so far that did not end.
@@ -66,12 +62,17 @@ impl KvmMachine {
         let mut machine = Self {
             kvm,
             vm,
-            memory,
-            image,
             cpuid,
-            identity,
-            capabilities: probe::unprobed_capabilities(profile),
-            provenance: probe::unprobed_provenance(),
+            parts: Parts {
+                identity,
+                capabilities: Capabilities {
+                    sees_outside: true,
+                    ..Capabilities::unprobed(profile)
+                },
+                provenance: probe::unprobed_provenance(),
+                memory,
+                image,
+            },
             batches: 0,
             hangs: 0,
         };
@@ -82,7 +83,7 @@ impl KvmMachine {
     /// Runs a batch that lies ready. An access that never ends is given up, unless they are so many
     /// that it must be the guest: a KVM that shadows page tables can fault on one for ever.
     fn run_to_doorbell(&mut self, arena: Arena) -> Result<RunLog, MachineError> {
-        let result = self.vm.run_to_doorbell(&self.memory, Some(arena));
+        let result = self.vm.run_to_doorbell(&self.parts.memory, Some(arena));
         match result {
             Err(MachineError::GuestFailed { what, at: Some(at), .. })
                 if what == super::HANGS && self.hangs < 2 + self.batches / 50 =>
@@ -96,31 +97,16 @@ impl KvmMachine {
 
     /// A new virtual machine on the same memory, after the old one became useless.
     fn start_anew(&mut self) -> Result<(), MachineError> {
-        let profile = self.capabilities.profile;
-        self.vm = Vm::start(&self.kvm, &self.memory, &self.image, &self.cpuid, profile)?;
+        let profile = self.parts.capabilities.profile;
+        self.vm =
+            Vm::start(&self.kvm, &self.parts.memory, &self.parts.image, &self.cpuid, profile)?;
         Ok(())
     }
 }
 
 impl Machine for KvmMachine {
-    fn identity(&self) -> &Identity {
-        &self.identity
-    }
-
-    fn capabilities(&self) -> &Capabilities {
-        &self.capabilities
-    }
-
-    fn provenance(&self) -> &ProvenanceMap {
-        &self.provenance
-    }
-
-    fn memory(&self) -> &GuestMemory {
-        &self.memory
-    }
-
-    fn image(&self) -> &Image {
-        &self.image
+    fn parts(&self) -> &Parts {
+        &self.parts
     }
 
     fn run(&mut self, command: Command) -> Result<RunLog, MachineError> {
@@ -128,16 +114,16 @@ impl Machine for KvmMachine {
             self.vm.force_control(state)?;
         }
         self.batches += 1;
-        let mut control: Control = self.memory.read_value(CONTROL);
+        let mut control: Control = self.parts.memory.read_value(CONTROL);
         control.arena = command.arena.base();
         control.command = self.batches;
-        self.memory.write_value(CONTROL, &control);
+        self.parts.memory.write_value(CONTROL, &control);
         let log = self.run_to_doorbell(command.arena)?;
         if log.gave_up.is_some() {
             self.start_anew()?;
             return Ok(log);
         }
-        let completed = self.memory.read_value::<Control>(CONTROL).completed;
+        let completed = self.parts.memory.read_value::<Control>(CONTROL).completed;
         if completed != self.batches {
             let what = format!(
                 "wrote nonsense into the mailbox: it says that batch {completed} is done, and \

@@ -8,24 +8,10 @@ use super::stats::{Counters, Stats};
 use crate::case::Case;
 use crate::machine::host::Flavour;
 use crate::machine::probe::{CASES, Prober, implicit_accesses, observed};
-use crate::machine::{Capabilities, MachineError, ProvenanceMap, ResultClass};
+use crate::machine::{MachineError, ProvenanceMap, ResultClass};
 use crate::observation::{Provenance, Run};
 use guest::layout::Arena;
-use mmu_core::{Cr4, Features, PagingMode, Profile, Ring, VirtAddr};
-
-/// Before the probes: what CPUID says and no more.
-pub(super) fn unprobed_capabilities(profile: Profile) -> Capabilities {
-    Capabilities {
-        profile,
-        not_in_cpuid: Cr4::empty(),
-        modes: Vec::new(),
-        implicit_accesses: Ok(()),
-        pkru_without_pku: false,
-        pkru_in_ring_0: false,
-        high_memory: true,
-        sees_outside: true,
-    }
-}
+use mmu_core::{Cr4, Features, PagingMode, Ring, VirtAddr};
 
 /// Before the probes: the humblest assumption.
 pub(super) fn unprobed_provenance() -> ProvenanceMap {
@@ -41,9 +27,10 @@ pub(super) fn probe(machine: &mut KvmMachine, flavour: Flavour) -> Result<(), Ma
     prober.probe_pkru()?;
     for mode in PagingMode::ALL {
         let offer = prober.probe_mode(mode)?;
-        prober.machine.capabilities.modes.push((mode, offer));
+        prober.machine.parts.capabilities.modes.push((mode, offer));
     }
-    prober.machine.capabilities.implicit_accesses = implicit_accesses(&prober.machine.memory);
+    prober.machine.parts.capabilities.implicit_accesses =
+        implicit_accesses(&prober.machine.parts.memory);
     Ok(())
 }
 
@@ -108,8 +95,8 @@ impl KvmProber<'_> {
             .map(|(_, otherwise, emulated)| provenance(emulated, otherwise))
             .map(|provenance| self.beneath(provenance));
             match ring {
-                Ring::Zero => self.machine.provenance.supervisor = map,
-                Ring::Three => self.machine.provenance.user = map,
+                Ring::Zero => self.machine.parts.provenance.supervisor = map,
+                Ring::Three => self.machine.parts.provenance.user = map,
             }
         }
         Ok(())
@@ -118,7 +105,7 @@ impl KvmProber<'_> {
     /// Beneath TCG, what would be the processor's is TCG's.
     fn beneath(&self, provenance: Provenance) -> Provenance {
         match provenance {
-            _ if self.machine.identity.beneath != "tcg" => provenance,
+            _ if self.machine.parts.identity.beneath != "tcg" => provenance,
             Provenance::Processor => Provenance::Tcg,
             Provenance::ProcessorOnShadowTables => Provenance::TcgOnShadowTables,
             other => other,
@@ -127,18 +114,19 @@ impl KvmProber<'_> {
 
     /// Which of SMEP and SMAP the machine accepts and obeys though its CPUID lacks them.
     fn probe_control_bits(&mut self) -> Result<(), MachineError> {
-        let features = self.machine.capabilities.profile.features;
+        let features = self.machine.parts.capabilities.profile.features;
         for (bit, feature) in [(Cr4::SMEP, Features::SMEP), (Cr4::SMAP, Features::SMAP)] {
             if features.contains(feature) {
                 continue;
             }
             let mut state =
-                Case::plain(Arena::ALL[0], 0, Ring::Zero, self.machine.capabilities.profile).state;
+                Case::plain(Arena::ALL[0], 0, Ring::Zero, self.machine.parts.capabilities.profile)
+                    .state;
             state.cr4 |= bit;
             if self.machine.vm.force_control(&state).is_err() {
                 continue;
             }
-            self.machine.capabilities.not_in_cpuid |= bit;
+            self.machine.parts.capabilities.not_in_cpuid |= bit;
             let (runs, _) = self.run(Ring::Zero, |case| {
                 case.state.cr4 |= bit;
                 if bit == Cr4::SMEP {
@@ -146,7 +134,7 @@ impl KvmProber<'_> {
                 }
             })?;
             if !runs.iter().all(|run| observed(run).is_some_and(|seen| seen.fault.is_some())) {
-                self.machine.capabilities.not_in_cpuid -= bit;
+                self.machine.parts.capabilities.not_in_cpuid -= bit;
             }
         }
         Ok(())
@@ -165,9 +153,9 @@ impl KvmProber<'_> {
 
     /// Whether ring 3 can load PKRU though CPUID lacks PKU; where CPUID has it, whether ring 0 can.
     fn probe_pkru(&mut self) -> Result<(), MachineError> {
-        if self.machine.capabilities.profile.features.contains(Features::PKU) {
+        if self.machine.parts.capabilities.profile.features.contains(Features::PKU) {
             // Else the probe's cases are left out.
-            self.machine.capabilities.pkru_in_ring_0 = true;
+            self.machine.parts.capabilities.pkru_in_ring_0 = true;
             let loaded = match self.prober.pkru_in_ring_0(self.machine) {
                 Err(MachineError::GuestFailed { .. }) => {
                     self.machine.start_anew()?;
@@ -175,14 +163,14 @@ impl KvmProber<'_> {
                 }
                 loaded => loaded?,
             };
-            self.machine.capabilities.pkru_in_ring_0 = loaded;
+            self.machine.parts.capabilities.pkru_in_ring_0 = loaded;
             return Ok(());
         }
-        self.machine.capabilities.pkru_without_pku = true;
+        self.machine.parts.capabilities.pkru_without_pku = true;
         // Key 15 is no plain case's: only the instruction is tried.
         let (runs, _) = self.run(Ring::Three, |case| case.state.pkru = 0xc000_0000)?;
         let loaded = runs.iter().all(|run| observed(run).is_some());
-        self.machine.capabilities.pkru_without_pku = loaded;
+        self.machine.parts.capabilities.pkru_without_pku = loaded;
         Ok(())
     }
 }

@@ -12,13 +12,14 @@ use super::image::Image;
 use super::memory::{GuestMemory, SharedFiles};
 use super::probe::{self, Prober};
 use super::{
-    Capabilities, Command, Identity, Machine, MachineError, ProvenanceMap, RunLog, own_tables,
+    Capabilities, Command, Identity, Machine, MachineError, Parts, ProvenanceMap, RunLog,
+    own_tables,
 };
 use crate::observation::Provenance;
 use guest::high;
 use guest::layout::{CONTROL, DATA_BASE};
 use guest::mailbox::{CPUID_LEAVES, Control};
-use mmu_core::{Cr4, Features, PagingMode, Profile};
+use mmu_core::{Features, PagingMode, Profile};
 use process::{Options, Process, Region};
 use std::mem::offset_of;
 use std::os::fd::AsFd;
@@ -43,11 +44,7 @@ const DEFAULT_BITS: u8 = 40;
 #[derive(Debug)]
 pub struct QemuMachine {
     process: Process,
-    memory: GuestMemory,
-    image: Image,
-    identity: Identity,
-    capabilities: Capabilities,
-    provenance: ProvenanceMap,
+    parts: Parts,
     /// Batches run so far.
     batches: u64,
 }
@@ -74,63 +71,50 @@ impl QemuMachine {
             cpu_flags: &features,
             memory: &regions(&files, bits),
         })?;
-        let mut machine = Self {
-            identity: Identity {
-                kind: "qemu",
-                flavour: "tcg",
-                beneath: host::beneath(),
-                cpu: String::new(),
-                host_kernel: host::kernel(),
-                version: Some(format!("QEMU {}", process.version())),
-            },
-            process,
-            memory,
-            image,
-            capabilities: Capabilities {
-                profile: plain,
-                not_in_cpuid: Cr4::empty(),
-                modes: Vec::new(),
-                implicit_accesses: Ok(()),
-                pkru_without_pku: false,
-                pkru_in_ring_0: false,
-                high_memory: true,
-                sees_outside: false,
-            },
-            provenance: ProvenanceMap {
-                user: [Provenance::Tcg; 3],
-                supervisor: [Provenance::Tcg; 3],
-                outside: Provenance::Tcg,
-            },
-            batches: 0,
+        let identity = Identity {
+            kind: "qemu",
+            flavour: "tcg",
+            beneath: host::beneath(),
+            cpu: String::new(),
+            host_kernel: host::kernel(),
+            version: Some(format!("QEMU {}", process.version())),
         };
+        let provenance = ProvenanceMap {
+            user: [Provenance::Tcg; 3],
+            supervisor: [Provenance::Tcg; 3],
+            outside: Provenance::Tcg,
+        };
+        let capabilities = Capabilities::unprobed(plain);
+        let parts = Parts { identity, capabilities, provenance, memory, image };
+        let mut machine = Self { process, parts, batches: 0 };
         machine.wait_for(0)?;
-        probe::check_self_test(&machine.memory)?;
+        probe::check_self_test(&machine.parts.memory)?;
         machine.learn()?;
         Ok(machine)
     }
 
     /// What the guest's CPUID and a few plain accesses say.
     fn learn(&mut self) -> Result<(), MachineError> {
-        let control: Control = self.memory.read_value(CONTROL);
+        let control: Control = self.parts.memory.read_value(CONTROL);
         let leaf = |leaf, subleaf| {
             let place = CPUID_LEAVES.iter().position(|known| *known == (leaf, subleaf))?;
             // Above the highest leaf CPUID answers with that of another.
             let highest = control.cpuid[if leaf < 0x8000_0000 { 0 } else { 4 }][0];
             (leaf <= highest).then(|| control.cpuid[place])
         };
-        self.capabilities.profile = Profile::from_cpuid(leaf).emulated_by_tcg();
+        self.parts.capabilities.profile = Profile::from_cpuid(leaf).emulated_by_tcg();
         let brand = (0x8000_0002..=0x8000_0004).filter_map(|number| leaf(number, 0)).flatten();
-        self.identity.cpu = host::text_of(&brand.collect::<Vec<u32>>());
-        self.capabilities.implicit_accesses = probe::implicit_accesses(&self.memory);
+        self.parts.identity.cpu = host::text_of(&brand.collect::<Vec<u32>>());
+        self.parts.capabilities.implicit_accesses = probe::implicit_accesses(&self.parts.memory);
         let mut prober = Prober::default();
-        if self.capabilities.profile.features.contains(Features::PKU) {
+        if self.parts.capabilities.profile.features.contains(Features::PKU) {
             // Else the probe's cases are left out.
-            self.capabilities.pkru_in_ring_0 = true;
-            self.capabilities.pkru_in_ring_0 = prober.pkru_in_ring_0(self)?;
+            self.parts.capabilities.pkru_in_ring_0 = true;
+            self.parts.capabilities.pkru_in_ring_0 = prober.pkru_in_ring_0(self)?;
         }
         for mode in PagingMode::ALL {
             let offer = prober.mode(self, mode)?;
-            self.capabilities.modes.push((mode, offer));
+            self.parts.capabilities.modes.push((mode, offer));
         }
         Ok(())
     }
@@ -143,7 +127,7 @@ impl QemuMachine {
         let panic = CONTROL + offset_of!(Control, panic) as u64;
         let deadline = Instant::now() + DEADLINE;
         let mut polls = 0;
-        while self.memory.load(completed) != batch {
+        while self.parts.memory.load(completed) != batch {
             polls += 1;
             if polls < SPINS {
                 std::hint::spin_loop();
@@ -154,7 +138,7 @@ impl QemuMachine {
                 continue;
             }
             self.process.check_alive()?;
-            if let Some(vector) = self.memory.load(panic).checked_sub(1) {
+            if let Some(vector) = self.parts.memory.load(panic).checked_sub(1) {
                 let what = format!("met exception {vector}, which no case causes");
                 return Err(MachineError::guest(what, None));
             }
@@ -185,30 +169,14 @@ fn regions(files: &SharedFiles, physical_address_bits: u8) -> Vec<Region<'_>> {
 }
 
 impl Machine for QemuMachine {
-    fn identity(&self) -> &Identity {
-        &self.identity
-    }
-
-    fn capabilities(&self) -> &Capabilities {
-        &self.capabilities
-    }
-
-    fn provenance(&self) -> &ProvenanceMap {
-        &self.provenance
-    }
-
-    fn memory(&self) -> &GuestMemory {
-        &self.memory
-    }
-
-    fn image(&self) -> &Image {
-        &self.image
+    fn parts(&self) -> &Parts {
+        &self.parts
     }
 
     fn run(&mut self, command: Command) -> Result<RunLog, MachineError> {
         self.batches += 1;
-        self.memory.store(CONTROL + offset_of!(Control, arena) as u64, command.arena.base());
-        self.memory.store(CONTROL + offset_of!(Control, command) as u64, self.batches);
+        self.parts.memory.store(CONTROL + offset_of!(Control, arena) as u64, command.arena.base());
+        self.parts.memory.store(CONTROL + offset_of!(Control, command) as u64, self.batches);
         self.wait_for(self.batches)?;
         Ok(RunLog::default())
     }

@@ -1,0 +1,104 @@
+//! What the system stands on: memory, the caches of translations, a store, and somebody who writes
+//! down what happened. A guest's kernel and a host's simulation each bring their own.
+
+use super::{Event, SpaceId};
+use crate::address::{PAGE_SHIFT, PageSize, PhysAddr, VirtAddr};
+use crate::memory::{OutsideMemory, TableMemoryMut};
+
+/// Bytes of a page and of a frame.
+pub const PAGE_BYTES: u64 = PageSize::Size4KiB.bytes();
+
+/// Memory with whole frames: tables and the contents of pages.
+///
+/// The default methods go word by word through [`TableMemoryMut`]; who can do better, does.
+pub trait FrameMemory: TableMemoryMut {
+    /// Fills a frame with zeros.
+    ///
+    /// # Errors
+    /// When no memory answers there.
+    fn wipe(&mut self, frame: PhysAddr) -> Result<(), OutsideMemory> {
+        for offset in (0..PAGE_BYTES).step_by(8) {
+            self.write_entry(frame + offset, 8, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Copies a frame over another.
+    ///
+    /// # Errors
+    /// When no memory answers there.
+    fn copy(&mut self, from: PhysAddr, to: PhysAddr) -> Result<(), OutsideMemory> {
+        for offset in (0..PAGE_BYTES).step_by(8) {
+            let word = self.read_entry(from + offset, 8)?;
+            self.write_entry(to + offset, 8, word)?;
+        }
+        Ok(())
+    }
+}
+
+/// The caches of translations (TLB-4). A space that does not run may be cached too, where processors
+/// have PCIDs; where they have none, MOV to CR3 has dropped it and there is nothing to do.
+pub trait Translations {
+    /// Forgets the translation of one page of a space, and the entries above that lead there:
+    /// INVLPG.
+    fn forget_page(&mut self, space: SpaceId, page: VirtAddr);
+
+    /// Forgets all of a space: MOV to CR3. It may have ended: its number, and the frame of its root,
+    /// may be given to another.
+    fn forget_space(&mut self, space: SpaceId);
+
+    /// An entry of the root table was added. PAE has these in registers, which must be loaded again
+    /// if the space runs (PDPTE-1); other formats need nothing, as P was 0 (TLB-1).
+    fn root_changed(&mut self, space: SpaceId);
+}
+
+/// The backing store: numbered slots of one page each. It is a region of memory, as far as the
+/// default methods know.
+pub trait BackingStore: FrameMemory {
+    /// Where a slot lies in memory.
+    fn place(&self, slot: SlotNumber) -> PhysAddr;
+
+    /// Writes a frame to a slot.
+    ///
+    /// # Errors
+    /// When no memory answers there.
+    fn save(&mut self, frame: PhysAddr, slot: SlotNumber) -> Result<(), OutsideMemory> {
+        self.copy(frame, self.place(slot))
+    }
+
+    /// Reads a slot into a frame.
+    ///
+    /// # Errors
+    /// When no memory answers there.
+    fn load(&mut self, slot: SlotNumber, frame: PhysAddr) -> Result<(), OutsideMemory> {
+        self.copy(self.place(slot), frame)
+    }
+}
+
+/// The number of a slot of the backing store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SlotNumber(pub u32);
+
+impl SlotNumber {
+    /// The slot `count` further on.
+    #[must_use]
+    pub const fn plus(self, count: u64) -> Self {
+        Self(self.0 + count as u32)
+    }
+
+    /// How far the slot lies behind the first, in bytes.
+    pub const fn offset(self) -> u64 {
+        (self.0 as u64) << PAGE_SHIFT
+    }
+}
+
+/// Who keeps the history.
+pub trait Record {
+    /// Something happened.
+    fn record(&mut self, event: Event);
+}
+
+/// All of it.
+pub trait Environment: BackingStore + Translations + Record {}
+
+impl<E: BackingStore + Translations + Record> Environment for E {}

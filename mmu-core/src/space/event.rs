@@ -1,0 +1,163 @@
+//! What happened and what was decided: the history, which two MMUs must agree on.
+
+use super::{SlotNumber, SpaceId};
+use crate::address::{PhysAddr, VirtAddr};
+use crate::fault::Fault;
+use core::fmt;
+
+/// What was decided about a page fault, as the textbook sorts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Decision {
+    /// No store was needed.
+    Minor(Minor),
+    /// The page came from this slot of the backing store.
+    Major(SlotNumber),
+    /// The access is not allowed: the process is to be ended.
+    Invalid(Invalid),
+}
+
+impl Decision {
+    /// `minor`, `major` or `invalid`.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Minor(_) => "minor",
+            Self::Major(_) => "major",
+            Self::Invalid(_) => "invalid",
+        }
+    }
+}
+
+/// How a fault was served without the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Minor {
+    /// A frame of zeros.
+    ZeroFill,
+    /// A frame that is in memory already, for others who share it.
+    MapShared,
+    /// Copy-on-write: the writer gets a copy, the others keep the frame.
+    Copy,
+    /// Copy-on-write, when nobody else has the frame any more: the writer keeps it.
+    TakeOver,
+    /// The tables allow the access by now: the translation that faulted was an old one.
+    Stale,
+}
+
+/// Why an access is not allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Invalid {
+    /// No region holds the address.
+    NoRegion,
+    /// A guard region holds the address.
+    Guard,
+    /// A write to a region that may not be written.
+    ReadOnly,
+    /// A fetch from a region that may not be executed.
+    NoExecute,
+    /// A user's access to a region of the supervisor.
+    Supervisor,
+    /// The address is not canonical, or the exception is no page fault.
+    NotCanonical,
+    /// A reserved bit is set in an entry: the tables are damaged.
+    Reserved,
+}
+
+/// `minor: zero-fill`, `major: from slot 3`, `invalid: guard page`.
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let why = match self {
+            Self::Major(slot) => return write!(f, "major: from slot {}", slot.0),
+            Self::Minor(Minor::ZeroFill) => "zero-fill",
+            Self::Minor(Minor::MapShared) => "shared frame",
+            Self::Minor(Minor::Copy) => "copy-on-write, copied",
+            Self::Minor(Minor::TakeOver) => "copy-on-write, the last one",
+            Self::Minor(Minor::Stale) => "old translation",
+            Self::Invalid(Invalid::NoRegion) => "no region",
+            Self::Invalid(Invalid::Guard) => "guard page",
+            Self::Invalid(Invalid::ReadOnly) => "write to read-only",
+            Self::Invalid(Invalid::NoExecute) => "fetch from no-execute",
+            Self::Invalid(Invalid::Supervisor) => "supervisor's page",
+            Self::Invalid(Invalid::NotCanonical) => "not canonical",
+            Self::Invalid(Invalid::Reserved) => "reserved bit in an entry",
+        };
+        write!(f, "{}: {why}", self.kind())
+    }
+}
+
+/// One line of the history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// A fault was decided.
+    Fault {
+        /// Whose.
+        space: SpaceId,
+        /// What the processor said.
+        fault: Fault,
+        /// What was decided.
+        decision: Decision,
+        /// The frame that the page has now, if it has one.
+        frame: Option<PhysAddr>,
+    },
+    /// A stack grew to reach an address.
+    Grown {
+        /// Whose.
+        space: SpaceId,
+        /// The first address of the stack by now.
+        start: VirtAddr,
+    },
+    /// The clock's hand passed a frame whose A was set: it was cleared, and the frame stays.
+    SecondChance {
+        /// The frame.
+        frame: PhysAddr,
+    },
+    /// A frame was taken from those who had it.
+    Evicted {
+        /// The frame.
+        frame: PhysAddr,
+        /// The first of those who had it, and where.
+        from: Option<(SpaceId, VirtAddr)>,
+        /// The slot it was written to, if it was dirty.
+        written: Option<SlotNumber>,
+    },
+}
+
+/// Counts of what happened since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Faults served without the store.
+    pub minor: u64,
+    /// Faults served from the store.
+    pub major: u64,
+    /// Faults that end a process.
+    pub invalid: u64,
+    /// Frames filled with zeros for a process.
+    pub zero_fills: u64,
+    /// Frames copied for copy-on-write.
+    pub copies: u64,
+    /// Frames taken by the clock.
+    pub evicted: u64,
+    /// Frames that the clock let pass once, because A was set.
+    pub second_chances: u64,
+    /// Pages written to the store.
+    pub written: u64,
+    /// Pages read from the store.
+    pub read: u64,
+    /// Translations of one page shot down.
+    pub pages_forgotten: u64,
+    /// Translations of a whole space shot down.
+    pub spaces_forgotten: u64,
+}
+
+impl Statistics {
+    /// Counts a fault.
+    pub(super) const fn count(&mut self, decision: Decision) {
+        match decision {
+            Decision::Minor(minor) => {
+                self.minor += 1;
+                self.zero_fills += matches!(minor, Minor::ZeroFill) as u64;
+                self.copies += matches!(minor, Minor::Copy) as u64;
+            }
+            Decision::Major(_) => self.major += 1,
+            Decision::Invalid(_) => self.invalid += 1,
+        }
+    }
+}

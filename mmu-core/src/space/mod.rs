@@ -1,0 +1,105 @@
+//! A virtual memory system: address spaces whose pages come when they are touched, are copied when
+//! they are written, and go to a store when memory is short.
+//!
+//! 1. [`FrameMemory`], [`Translations`], [`BackingStore`], [`Record`]: what it stands on, together
+//!    an [`Environment`];
+//! 2. [`Frames`], [`Slots`]: which frames and slots are in use, and how often;
+//! 3. [`Region`], [`Protection`], [`Backing`]: what an address space is made of;
+//! 4. [`System`]: the operations: create, map, unmap, protect, grow, fork, destroy;
+//! 5. [`System::fault`]: the page-fault handler, and the [`Decision`]s it makes;
+//! 6. [`System::reclaim`]: the clock;
+//! 7. [`System::audit`]: whether the books agree with the tables;
+//! 8. [`Software`]: a computer in software to run it on, with the MMU of [`cache`](crate::cache).
+//!
+//! It is generic over the table format, needs no allocator, and has no thoughts of its own: the same
+//! operations and faults give the same decisions, frames and table entries, whoever walks the tables.
+//! Two MMUs that agree on every fault, and on every A and D, agree on the whole history. One
+//! processor is assumed, which does not run a process while the system works.
+//!
+//! ```
+//! use mmu_core::memory::{Bytes, OutsideMemory, TableMemory, TableMemoryMut};
+//! use mmu_core::space::*;
+//! use mmu_core::{Fault, PageFaultCode, PhysAddr, VirtAddr, format::FourLevel};
+//!
+//! /// 16 frames and a store of 8 slots behind them. Nobody runs, so nothing is cached.
+//! struct Machine(Bytes<[u8; 0x1_8000]>);
+//! impl TableMemory for Machine {
+//!     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
+//!         self.0.read_entry(at, bytes)
+//!     }
+//! }
+//! impl TableMemoryMut for Machine {
+//!     fn write_entry(&mut self, at: PhysAddr, bytes: u8, new: u64) -> Result<(), OutsideMemory> {
+//!         self.0.write_entry(at, bytes, new)
+//!     }
+//! }
+//! impl FrameMemory for Machine {}
+//! impl BackingStore for Machine {
+//!     fn place(&self, slot: SlotNumber) -> PhysAddr {
+//!         PhysAddr::new(0x1_0000) + slot.offset()
+//!     }
+//! }
+//! impl Translations for Machine {
+//!     fn forget_page(&mut self, _: SpaceId, _: VirtAddr) {}
+//!     fn forget_space(&mut self, _: SpaceId) {}
+//!     fn root_changed(&mut self, _: SpaceId) {}
+//! }
+//! impl Record for Machine {
+//!     fn record(&mut self, _: Event) {}
+//! }
+//!
+//! let mut machine = Machine(Bytes::new(PhysAddr::new(0), [0; 0x1_8000]));
+//! let mut system = System::<FourLevel, 16, 8>::new(Settings {
+//!     first_frame: PhysAddr::new(0),
+//!     frames: 16,
+//!     slots: 8,
+//!     images: 0,
+//!     execute_disable: true,
+//!     duties: Duties::all(),
+//! })?;
+//! let space = system.create(&mut machine)?;
+//! let heap = VirtAddr::new(0x60_0000);
+//! system.map(&mut machine, space, Region::heap(heap, 1, 4))?;
+//!
+//! let write = PageFaultCode::W | PageFaultCode::U;
+//! let fault = |address| Fault::page_fault(write, address);
+//! let decision = system.fault(&mut machine, space, &fault(heap))?;
+//! assert_eq!(decision, Decision::Minor(Minor::ZeroFill));
+//! let decision = system.fault(&mut machine, space, &fault(VirtAddr::new(0x60_1000)))?;
+//! assert_eq!(decision, Decision::Invalid(Invalid::NoRegion)); // the heap has one page so far
+//! system.audit(&machine).unwrap();
+//! # Ok::<(), SpaceError>(())
+//! ```
+
+mod audit;
+mod environment;
+mod error;
+mod event;
+mod fault;
+mod fork;
+mod frames;
+mod inspect;
+mod object;
+mod reclaim;
+mod region;
+mod regions;
+mod slots;
+mod software;
+mod system;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+pub use audit::Flaw;
+pub use environment::{
+    BackingStore, Environment, FrameMemory, PAGE_BYTES, Record, SlotNumber, Translations,
+};
+pub use error::SpaceError;
+pub use event::{Decision, Event, Invalid, Minor, Statistics};
+pub use frames::{Frame, FrameUse, Frames};
+pub use object::{MAX_OBJECT_PAGES, ObjectId};
+pub use region::{Backing, Protection, Region, RegionKind};
+pub use slots::Slots;
+pub use software::{AccessCounts, Software, StaleTranslation};
+pub use system::{Duties, MAX_OBJECTS, MAX_REGIONS, MAX_SPACES, Settings, SpaceId, System};
+pub use tables::{LeafEntry, PageState};

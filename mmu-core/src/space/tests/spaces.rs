@@ -1,0 +1,155 @@
+//! Address spaces: regions, forks, ends.
+
+use super::*;
+
+for_each_format! {
+    a_fork_has_the_same_contents_and_its_own_from_then_on
+    what_ends_gives_everything_back
+    a_page_in_the_store_is_there_for_both_after_a_fork
+    protection_changes_at_once
+}
+
+fn a_fork_has_the_same_contents_and_its_own_from_then_on<F: Format>() {
+    let mut bench = Bench::<F>::new(32);
+    let parent = bench.with_heap(2);
+    bench.write(parent, HEAP, 1);
+    bench.write(parent, HEAP + 0x1000, 2);
+    let child = bench.fork(parent);
+    bench.audit();
+    assert_eq!((bench.read(child, HEAP), bench.read(child, HEAP + 0x1000)), (1, 2));
+    bench.write(child, HEAP, 10);
+    assert_eq!(bench.read(parent, HEAP), 1);
+    bench.write(parent, HEAP + 0x1000, 20);
+    assert_eq!(bench.read(child, HEAP + 0x1000), 2);
+    bench.write(parent, HEAP, 11);
+    assert_eq!((bench.read(child, HEAP), bench.read(parent, HEAP)), (10, 11));
+    bench.audit();
+}
+
+fn what_ends_gives_everything_back<F: Format>() {
+    let mut bench = Bench::<F>::new(32);
+    let parent = bench.with_heap(3);
+    bench.write(parent, HEAP, 1);
+    let child = bench.fork(parent);
+    bench.write(child, HEAP + 0x2000, 1);
+    bench.system.reclaim(&mut bench.computer).unwrap();
+    bench.system.destroy(&mut bench.computer, parent).unwrap();
+    bench.audit();
+    bench.system.unmap(&mut bench.computer, child, VirtAddr::new(HEAP + 5)).unwrap();
+    bench.audit();
+    bench.system.destroy(&mut bench.computer, child).unwrap();
+    bench.audit();
+    assert_eq!(bench.system.frames().free(), 32);
+    assert_eq!(bench.system.slots().in_use(), 0);
+}
+
+fn a_page_in_the_store_is_there_for_both_after_a_fork<F: Format>() {
+    let mut bench = Bench::<F>::new(32);
+    let parent = bench.with_heap(1);
+    bench.write(parent, HEAP, 77);
+    bench.system.reclaim(&mut bench.computer).unwrap().unwrap();
+    assert_eq!(bench.frame(parent, HEAP), None);
+    let child = bench.fork(parent);
+    bench.write(child, HEAP, 78);
+    assert_eq!(bench.read(parent, HEAP), 77);
+    // Written out again, neither overwrites the other's slot.
+    for _ in 0..2 {
+        bench.system.reclaim(&mut bench.computer).unwrap().unwrap();
+    }
+    assert_eq!((bench.read(parent, HEAP), bench.read(child, HEAP)), (77, 78));
+    bench.audit();
+}
+
+fn protection_changes_at_once<F: Format>() {
+    let mut bench = Bench::<F>::new(16);
+    let space = bench.with_heap(1);
+    bench.write(space, HEAP, 1);
+    let heap = VirtAddr::new(HEAP);
+    bench.system.protect(&mut bench.computer, space, heap, Protection::CONSTANTS).unwrap();
+    if F::LEVELS[0].has_flags || F::LEVELS.len() > 1 {
+        let denied = bench.decisions(space, AccessKind::Write, HEAP);
+        assert_eq!(denied, [Decision::Invalid(Invalid::ReadOnly)]);
+    }
+    bench.system.protect(&mut bench.computer, space, heap, Protection::DATA).unwrap();
+    bench.write(space, HEAP, 2);
+    assert_eq!(bench.read(space, HEAP), 2);
+    bench.audit();
+}
+
+/// The first writer copies, the last keeps the frame.
+#[test]
+fn copy_on_write_ends_with_the_last_sharer() {
+    let mut bench = Bench::<FourLevel>::new(32);
+    let parent = bench.with_heap(1);
+    bench.write(parent, HEAP, 1);
+    let frame = bench.frame(parent, HEAP).unwrap();
+    let child = bench.fork(parent);
+    assert_eq!(bench.frame(child, HEAP), Some(frame));
+    assert_eq!(bench.system.frames().get(frame).unwrap().references, 2);
+    let sharers = bench.system.sharers(&bench.computer, frame).unwrap();
+    assert_eq!(sharers[..], [parent, child].map(|space| (space, VirtAddr::new(HEAP))));
+    assert_eq!(bench.decisions(parent, AccessKind::Write, HEAP), [Decision::Minor(Minor::Copy)]);
+    assert_eq!(bench.decisions(child, AccessKind::Write, HEAP), [Decision::Minor(Minor::TakeOver)]);
+    assert_eq!(bench.frame(child, HEAP), Some(frame));
+    assert_eq!(bench.system.frames().get(frame).unwrap().owner, child);
+}
+
+#[test]
+fn regions_must_be_well_formed_and_apart() {
+    let mut bench = Bench::<FourLevel>::new(16);
+    let space = bench.with_heap(2);
+    let page = |start| Region::new(RegionKind::Data, VirtAddr::new(start), 1, Protection::DATA);
+    let start = VirtAddr::new;
+    let slot = Backing::Image(SlotNumber(IMAGES));
+    for (region, error) in [
+        (page(HEAP + 0x1000), SpaceError::Overlap(start(HEAP + 0x1000))),
+        (page(0x1234), SpaceError::Misaligned(start(0x1234))),
+        (Region { pages: 0, ..page(0x1000) }, SpaceError::BadRange(start(0x1000))),
+        (page(0x8000_0000_0000), SpaceError::BadRange(start(0x8000_0000_0000))),
+        (page(0xffff_ffff_ffff_f000), SpaceError::BadRange(start(0xffff_ffff_ffff_f000))),
+        // A stack that could grow into the heap.
+        (Region::stack(start(HEAP + 0x5000), 1, 4), SpaceError::Overlap(start(HEAP + 0x4000))),
+        (page(0x1000).from_backing(slot), SpaceError::BadSlots(start(0x1000))),
+        (
+            page(0x1000).from_backing(Backing::Object(ObjectId(3))),
+            SpaceError::BadObject(start(0x1000)),
+        ),
+        (
+            page(0x1000).from_backing(Backing::Fixed(PhysAddr::new(0x1_0000))),
+            SpaceError::OwnFrame(PhysAddr::new(0x1_0000)),
+        ),
+        (Region { limit: u64::MAX, ..page(0x1000) }, SpaceError::BadRange(start(0x1000))),
+    ] {
+        let refused = bench.system.map(&mut bench.computer, space, region);
+        assert_eq!(refused, Err(error), "{error}");
+    }
+    let nobody = bench.system.map(&mut bench.computer, SpaceId(9), page(0));
+    assert_eq!(nobody, Err(SpaceError::NoSuchSpace(SpaceId(9))));
+    assert_eq!(bench.system.grow(space, start(HEAP), 1), Err(SpaceError::CannotGrow(start(HEAP))));
+    bench.audit();
+}
+
+/// PDPTE-1: the second gigabyte of a running PAE process is seen only when the registers are loaded
+/// again.
+#[test]
+fn a_new_pdpte_is_loaded() {
+    let mut bench = Bench::<Pae>::new(16);
+    let space = bench.with_heap(1);
+    bench.write(space, HEAP, 1);
+    bench.map(space, Region::heap(VirtAddr::new(0x8000_0000), 1, 1));
+    bench.write(space, 0x8000_0000, 2);
+    assert_eq!(bench.read(space, 0x8000_0000), 2);
+}
+
+/// What is mapped at once needs tables at once.
+#[test]
+fn a_fixed_region_without_room_for_its_tables_is_not_mapped() {
+    let mut bench = Bench::<FourLevel>::new(3);
+    let space = bench.create();
+    let fixed = Region::new(RegionKind::Kernel, VirtAddr::new(0xf0_0000), 1, Protection::READ)
+        .from_backing(Backing::Fixed(PhysAddr::new(0)));
+    let refused = bench.system.map(&mut bench.computer, space, fixed);
+    assert_eq!(refused, Err(SpaceError::OutOfFrames(VirtAddr::new(0xf0_0000))));
+    assert!(bench.system.regions(space).unwrap().is_empty());
+    bench.audit();
+}
