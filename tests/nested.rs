@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 /// What such a KVM must check.
-const MODES: &[&str] = &["4level"];
+const MODES: &[&str] = &["unpaged", "32bit", "pae", "4level", "5level"];
 
 /// Enough cases to meet the faults of the emulated processor in each mode.
 const CASES: u64 = 60_000;
