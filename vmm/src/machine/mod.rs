@@ -57,6 +57,8 @@ pub struct ProvenanceMap {
     pub supervisor: [Provenance; 3],
     /// For accesses that reached an address without memory.
     pub outside: Provenance,
+    /// For a fault when CR0 is loaded, and with it PAE's PDPTEs.
+    pub load: Provenance,
 }
 
 impl ProvenanceMap {

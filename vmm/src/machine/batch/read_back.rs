@@ -4,7 +4,7 @@ use super::CR2_AT_START;
 use super::encode::{Encoded, List};
 use crate::machine::memory::{GuestMemory, LANE_BYTES};
 use crate::machine::{MachineError, Position, ProvenanceMap, ResultClass, RunLog};
-use crate::observation::{EntryAfter, Observation, ObservedFault, Run};
+use crate::observation::{EntryAfter, Observation, ObservedFault, Provenance, Run};
 use guest::contents;
 use guest::layout::{Arena, MAX_LANES};
 use guest::mailbox::{Header, Record, tagged_fault};
@@ -92,7 +92,7 @@ impl Encoded {
         if let Some((vector, error_code)) = tagged_fault(header.load_fault) {
             let cr2_then = header.cr2 & 0xffff_ffff;
             let fault = ObservedFault { vector, error_code, cr2: cr2_then, cr2_before: cr2 };
-            self.all_faulted(fault, memory, *provenance, &mut runs);
+            self.all_faulted(fault, memory, provenance.load, &mut runs);
             return Ok(runs);
         }
         for (ring, list, at) in [
@@ -129,10 +129,9 @@ impl Encoded {
         &self,
         fault: ObservedFault,
         memory: &GuestMemory,
-        provenance: ProvenanceMap,
+        who: Provenance,
         runs: &mut [Run],
     ) {
-        let who = provenance.of(Ring::Zero, ResultClass::AddressFault);
         for (run, left_out) in runs.iter_mut().zip(&self.left_out) {
             if left_out.is_none() {
                 *run = Run::Observed(Observation::new(Some(fault), 0, who));

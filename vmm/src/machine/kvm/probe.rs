@@ -16,7 +16,9 @@ use mmu_core::{Cr4, Features, PagingMode, Ring, VirtAddr};
 /// Before the probes: the humblest assumption.
 pub(super) fn unprobed_provenance() -> ProvenanceMap {
     let all = [Provenance::KvmEmulator; 3];
-    ProvenanceMap { user: all, supervisor: all, outside: Provenance::KvmEmulator }
+    // A change of CR0.PG leaves the guest under every KVM, which loads the PDPTEs itself.
+    let load = Provenance::KvmEmulator;
+    ProvenanceMap { user: all, supervisor: all, outside: Provenance::KvmEmulator, load }
 }
 
 /// Runs all probes and notes what they found.

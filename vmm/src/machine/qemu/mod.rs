@@ -83,6 +83,7 @@ impl QemuMachine {
             user: [Provenance::Tcg; 3],
             supervisor: [Provenance::Tcg; 3],
             outside: Provenance::Tcg,
+            load: Provenance::Tcg,
         };
         let capabilities = Capabilities::unprobed(plain);
         let parts = Parts { identity, capabilities, provenance, memory, image };
