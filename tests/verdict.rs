@@ -210,6 +210,23 @@ fn an_access_outside_memory_is_proved_by_its_exit() {
     }
 }
 
+/// "The destination operand is written back if the comparison fails" (SDM, CMPXCHG).
+#[test]
+fn a_failing_comparison_writes_back_what_it_read() {
+    let (mut case, prediction) = moved_to(of_kind(AccessKind::ReadModifyWrite), HOLE + 0x108);
+    case.form = Form::FailingCompare;
+    let mut observation = seen(&case, &prediction);
+    let load = hand_made::load_outside(HOLE + 0x108);
+    let store = OutsideAccess { is_write: true, ..load };
+    (observation.value, observation.stored) = (load.data, Vec::new());
+    observation.outside = vec![load, store];
+    let verdict = judge(&case, &prediction, &Run::Observed(observation.clone()));
+    assert_eq!(verdict, Verdict::Agree { unproved: false, choices: Vec::new() });
+    observation.outside = vec![load];
+    let verdict = judge(&case, &prediction, &Run::Observed(observation));
+    assert!(matches!(verdict, Verdict::Diverge { .. }), "a device sees the write-back");
+}
+
 #[test]
 fn nothing_proves_where_a_clflush_went() {
     let clflush = of_kind(AccessKind::Clflush);

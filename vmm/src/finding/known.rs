@@ -314,12 +314,26 @@ fn has_table_outside_memory(case: &Case) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::walker::Walker;
+    use crate::walker::quirk::Quirky;
+    use mmu_core::Reference;
 
     #[test]
     fn every_shipped_file_can_be_read() {
         for (name, text) in SHIPPED {
             let known = parse(name, text).unwrap_or_else(|error| panic!("{error}"));
             assert!(!known.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_quirk_shows_in_the_case_of_its_finding() {
+        let files = SHIPPED.iter().map(|(name, text)| parse(name, text).unwrap());
+        for known in files.flatten().filter(|known| !known.quirk.is_empty()) {
+            let Some(case) = &known.case else { continue };
+            let case = Case::from_json(case).unwrap();
+            let differs = Quirky(known.quirk).predict(&case) != Reference.predict(&case);
+            assert!(differs, "{}: {case}", known.id);
         }
     }
 
