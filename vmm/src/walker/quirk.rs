@@ -17,7 +17,7 @@ use mmu_core::rules::{Cause, Denial, EntryError};
 use mmu_core::walk::{Path, Translation, WalkError, predict_in_mode, walk_in_mode};
 use mmu_core::{
     Access, AccessKind, Alternative, Efer, EntryUpdate, Fault, Outcome, PageFaultCode, PagingMode,
-    PhysAddr, Prediction, Reference, Regime, Rule, RuleSet, Rules, Vector, VirtAddr,
+    PhysAddr, Prediction, Reference, Regime, Rule, RuleSet, Rules, Segment, Vector, VirtAddr,
 };
 
 bitflags! {
@@ -74,19 +74,18 @@ impl Quirks {
     fn possible_for(case: &Case) -> Self {
         let (mode, access) = (case.mode(), &case.access);
         let is_long_mode = matches!(mode, PagingMode::FourLevel | PagingMode::FiveLevel);
-        let long_mode_only = Self::STRADDLE_WALKS_FIRST
-            | Self::GLOBAL_IS_FREE
-            | Self::A_BEFORE_1_GIB
-            | Self::ALWAYS_1_GIB
-            | Self::KEY_AFTER_PAGE;
+        let long_mode_only =
+            Self::GLOBAL_IS_FREE | Self::A_BEFORE_1_GIB | Self::ALWAYS_1_GIB | Self::KEY_AFTER_PAGE;
         let mut possible = Self::all();
         for (quirks, can_show) in [
             (long_mode_only, is_long_mode),
+            (Self::STRADDLE_WALKS_FIRST, is_long_mode && access.crosses_page()),
             (Self::LOOSE_PDPTES, mode == PagingMode::Pae),
             (Self::PSE_36_IS_FREE | Self::PSE_36_ENDS_AT_36, mode == PagingMode::Bits32),
             (Self::RMW_LOADS_FIRST, access.kind == AccessKind::ReadModifyWrite),
             (Self::CLFLUSH_IS_NOTHING, access.kind == AccessKind::Clflush),
             (Self::FETCH_BY_NXE_ALONE, access.kind == AccessKind::Fetch),
+            (Self::STACK_IS_GP, access.segment == Segment::Stack),
         ] {
             if !can_show {
                 possible -= quirks;
@@ -95,17 +94,18 @@ impl Quirks {
         possible
     }
 
-    /// The fewest of these quirks with which the reference predicts what was seen; `None` if all of
-    /// them together do not.
+    /// The fewest of these quirks with which the reference predicts what was seen, if any do. They
+    /// need not be all that could show: a machine may have a second walker, without them.
     pub fn explaining(self, case: &Case, run: &Run) -> Option<Self> {
-        let quirks = self & Self::possible_for(case);
-        let explains = |quirks: Self| {
-            matches!(judge(case, &Quirky(quirks).predict(case), run), Verdict::Agree { .. })
+        let quirks: Vec<Self> = (self & Self::possible_for(case)).iter().collect();
+        let mut sets: Vec<u32> = (0..1 << quirks.len()).collect();
+        sets.sort_by_key(|set| set.count_ones());
+        let in_set = |set: u32| {
+            let members = quirks.iter().enumerate().filter(|(i, _)| set >> i & 1 != 0);
+            members.fold(Self::empty(), |all, (_, quirk)| all | *quirk)
         };
-        explains(quirks).then(|| {
-            quirks.iter().fold(quirks, |fewest, quirk| {
-                if explains(fewest - quirk) { fewest - quirk } else { fewest }
-            })
+        sets.into_iter().map(in_set).find(|quirks| {
+            matches!(judge(case, &Quirky(*quirks).predict(case), run), Verdict::Agree { .. })
         })
     }
 }
@@ -357,8 +357,8 @@ mod tests {
         };
         let all = Quirks::all();
         assert_eq!(all.explaining(&case, &seen(0xc)), Some(Quirks::RSVD_WITHOUT_P));
-        // With P it is what the manual says, which RSVD_WITHOUT_P contradicts.
-        assert_eq!(all.explaining(&case, &seen(0xd)), None);
+        // With P it is what the manual says, and no quirk shows.
+        assert_eq!(all.explaining(&case, &seen(0xd)), Some(Quirks::empty()));
         assert_eq!(Quirks::empty().explaining(&case, &seen(0xd)), Some(Quirks::empty()));
         assert_eq!(all.explaining(&case, &seen(0x5)), None, "no quirk makes it a denial");
     }
