@@ -118,6 +118,11 @@ impl<
         &self.counts
     }
 
+    /// Its memory.
+    pub const fn memory(&self) -> &Bytes<B> {
+        &self.memory
+    }
+
     /// The MMU, with what it has cached.
     pub const fn mmu(&self) -> &CachedMmu<F, Reference, SETS, WAYS, STRUCTURES> {
         &self.mmu

@@ -118,7 +118,7 @@ pub fn main() -> ExitCode {
         Some(Command::Machines(arguments)) => Ok(machines::run(&arguments)),
         Some(Command::Explain(arguments)) => explain::run(&arguments),
         Some(Command::Geometry(arguments)) => geometry::run(&arguments),
-        Some(Command::Scenario(arguments)) => Ok(scenario::run(&arguments)),
+        Some(Command::Scenario(arguments)) => scenario::run(&arguments),
     };
     match result {
         Ok(code) => code,
