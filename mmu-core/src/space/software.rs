@@ -229,6 +229,8 @@ impl<
         if self.running == Some(space) {
             let state = self.mmu.mmu().regime().state;
             self.mmu.set_state(RegisterWrite::Cr3(state.cr3), state);
+            // If it has ended, its number may be another's when the root of that changes.
+            self.running = None;
         }
     }
 

@@ -6,13 +6,15 @@
 //! - the `simulation` is the side in software, the `twin` that on a machine; `watch` looks at the one,
 //!   `compare` holds the other against it, and `cause` tells why they part;
 //! - a [`stage`] gives both the same orders, and keeps a [`story`] of what happened;
-//! - `separate`, `common`, `scarce` and `linear` hold the scenarios themselves.
+//! - `separate`, `common`, `scarce` and `linear` hold the scenarios themselves, [`random`] performs
+//!   many operations without a story.
 
 mod cause;
 mod common;
 mod compare;
 mod linear;
 pub mod program;
+pub mod random;
 mod scarce;
 mod separate;
 mod simulation;

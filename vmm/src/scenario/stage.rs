@@ -471,10 +471,17 @@ impl<'m, F: Format> Stage<'m, F> {
         rows
     }
 
+    /// Letters are given again after the last.
     fn next_process(&mut self) -> char {
         let name = self.next_name;
-        self.next_name = char::from(self.next_name as u8 + 1);
+        self.next_name = if name == 'Z' { 'A' } else { char::from(name as u8 + 1) };
         name
+    }
+
+    /// What is wrong so far, if something is.
+    pub(super) fn wrong(&self) -> Option<String> {
+        let twin = self.twin.as_ref().and_then(|twin| twin.comparison.parted.as_ref());
+        self.simulation.problems.first().cloned().or_else(|| twin.map(ToString::to_string))
     }
 
     /// A process is made by an order.
