@@ -28,26 +28,26 @@ fn old_translation<F: Format>(
     seen: &Seen<'_>,
     parted_at: Option<usize>,
 ) -> Option<String> {
-    let Some(&Event::Fault { space, fault, .. }) = expected.events.get(parted_at?) else {
-        return None;
-    };
+    let (from, page_of) = (parted_at?, |address: VirtAddr| address.get() & !0xfff);
+    // What the clock does for a fault comes before it.
+    let mut later = expected.events.iter().skip(from);
+    let (space, fault) = later.find_map(|event| match event {
+        Event::Fault { space, fault, .. } => Some((*space, *fault)),
+        _ => None,
+    })?;
     let code = PageFaultCode::from_bits_retain(fault.error_code);
     let address = fault.cr2.filter(|_| fault.vector == Vector::PageFault)?;
-    let page = VirtAddr::new(address.get() & !0xfff);
-    let on_machine = seen.events.get(parted_at?).and_then(from_words);
-    if let Some(Event::Fault { space: other, fault, .. }) = on_machine
-        && other == space
-        && fault.cr2.is_some_and(|address| address.get() & !0xfff == page.get())
-    {
-        // It faulted there, too, in another way.
-        return None;
-    }
+    let faulted_too = seen.events.iter().skip(from).filter_map(from_words).any(|event| {
+        let Event::Fault { space: other, fault, .. } = event else { return false };
+        other == space && fault.cr2.map(page_of) == Some(page_of(address))
+    });
+    let page = VirtAddr::new(page_of(address));
     let leaf = simulation.system.look(seen.memory, space, page).ok()?;
     let entry = leaf.map_or(0, |leaf| leaf.entry);
     let allows = entry & EntryBits::P.bits() != 0
         && (!code.contains(PageFaultCode::W) || entry & EntryBits::RW.bits() != 0);
     let name = simulation.name_of(space)?;
-    (!allows).then(|| {
+    (!faulted_too && !allows).then(|| {
         format!(
             "on the machine the access of {name} to {address} is made, although the entry of its \
              page is {entry:#x}: an old translation was used, the shoot-down is missing"

@@ -2,7 +2,7 @@
 //! read, the books, and every word of every frame and slot in use: tables with A and D, and pages.
 
 use super::cause::cause;
-use super::simulation::{MAX_SLOTS, Simulation};
+use super::simulation::{MAX_SLOTS, Ran, Simulation};
 use crate::machine::memory::GuestMemory;
 use guest::system::books::{self, Books};
 use guest::system::history::{self, from_words, to_words};
@@ -10,15 +10,15 @@ use guest::system::place::{FRAMES, MAX_FRAMES};
 use guest::system::{Answer, Carried, Ending, MAX_WRONGS, Wrong};
 use mmu_core::format::{EntryBits, Format};
 use mmu_core::space::{
-    BackingStore, Decision, Event, Frame, FrameUse, PAGE_BYTES, SlotNumber, SpaceError, SpaceId,
+    BackingStore, Event, Frame, FrameUse, PAGE_BYTES, SlotNumber, SpaceError, SpaceId,
 };
-use mmu_core::{PagingMode, PhysAddr};
+use mmu_core::{PagingMode, PhysAddr, VirtAddr};
+use std::collections::BTreeSet;
 
 /// What the simulation says of an order.
 pub(super) struct Expected<'e> {
     pub(super) carried: Result<Carried, SpaceError>,
-    pub(super) endings: &'e [Ending],
-    pub(super) wrongs: &'e [Wrong],
+    pub(super) ran: &'e Ran,
     pub(super) events: &'e [Event],
 }
 
@@ -49,8 +49,8 @@ pub(super) struct Compared {
     pub(super) frames: u64,
     /// PDPTEs in which only A differs, where that is known of the machine.
     pub(super) loose_pdptes: u64,
-    /// Entries on the way of an access that was not allowed in which only A differs (AD-2, AD-3).
-    pub(super) chosen: u64,
+    /// Entries on the way of accesses that were not made in which only A differs (AD-2, AD-3).
+    pub(super) chosen: BTreeSet<PhysAddr>,
 }
 
 /// So many differences of one kind are told.
@@ -61,12 +61,14 @@ pub(super) fn compare<F: Format>(
     expected: &Expected<'_>,
     seen: &Seen<'_>,
     forgives_loose_pdptes: bool,
+    chosen_before: &BTreeSet<PhysAddr>,
 ) -> Compared {
     let mut compared = Compared::default();
     answers(&mut compared.differences, expected, seen);
     let parted_at = events(&mut compared.differences, simulation, expected, seen);
     book_keeping(&mut compared.differences, simulation, &seen.books);
-    let free = free_flags(simulation, expected);
+    let mut free = chosen_before.clone();
+    free.extend(on_the_way(simulation, &expected.ran.not_made));
     let words = contents(&mut compared, simulation, seen.memory, forgives_loose_pdptes, &free);
     if !compared.differences.is_empty() {
         compared.cause = cause(simulation, expected, seen, parted_at, &words);
@@ -87,7 +89,7 @@ fn answers(differences: &mut Vec<String>, expected: &Expected<'_>, seen: &Seen<'
             carried[0], carried[1], carried[2]
         ));
     }
-    let all = expected.endings.iter().map(|ending| ending.words());
+    let all = expected.ran.endings.iter().map(|ending| ending.words());
     for (number, (software, machine)) in all.chain(std::iter::repeat([0; 3])).zip(endings).enumerate() {
         if software != *machine {
             let words = |words| Ending::of_words(words).unwrap_or("ended in an unknown way");
@@ -99,17 +101,17 @@ fn answers(differences: &mut Vec<String>, expected: &Expected<'_>, seen: &Seen<'
         }
     }
     let listed = (*wrong_count as usize).min(MAX_WRONGS);
-    if *wrong_count != expected.wrongs.len() as u64
-        || wrongs[..listed] != expected.wrongs[..listed.min(expected.wrongs.len())]
+    if *wrong_count != expected.ran.wrongs.len() as u64
+        || wrongs[..listed] != expected.ran.wrongs[..listed.min(expected.ran.wrongs.len())]
     {
-        let first = wrongs[..listed].iter().find(|wrong| !expected.wrongs.contains(wrong));
+        let first = wrongs[..listed].iter().find(|wrong| !expected.ran.wrongs.contains(wrong));
         differences.push(match first {
             Some(Wrong { address, found, .. }) => {
                 format!("on the machine a process found {found:#x} at {address:#x}, and not in software")
             }
             None => format!(
                 "{} loads went wrong in software, {wrong_count} on the machine",
-                expected.wrongs.len()
+                expected.ran.wrongs.len()
             ),
         });
     }
@@ -197,7 +199,7 @@ fn contents<F: Format>(
     simulation: &Simulation<F>,
     memory: &GuestMemory,
     forgives_loose_pdptes: bool,
-    free: &[PhysAddr],
+    free: &BTreeSet<PhysAddr>,
 ) -> Vec<Word> {
     let mut words = Vec::new();
     let is_root = |frame: PhysAddr| {
@@ -211,8 +213,8 @@ fn contents<F: Format>(
             let only_a = only_a::<F>(machine ^ software);
             if pdptes && only_a && offset < 32 {
                 compared.loose_pdptes += 1;
-            } else if only_a && free.iter().any(|at| at.get() & !7 == (frame + offset).get()) {
-                compared.chosen += 1;
+            } else if only_a && let Some(at) = word_in(free, frame + offset) {
+                compared.chosen.insert(at);
             } else {
                 words.push(Word { frame, usage, offset, machine, software });
             }
@@ -256,22 +258,21 @@ fn only_a<F: Format>(differing: u64) -> bool {
     differing != 0 && differing & !(a | pair) == 0
 }
 
-/// The entries on the way of accesses that were not allowed: a machine may have set A there, or not
-/// (AD-2, AD-3).
-fn free_flags<F: Format>(
+/// The entries on the way of accesses that were not made: a machine may have set A there, or not
+/// (AD-2, AD-3), and it stays so.
+fn on_the_way<F: Format>(
     simulation: &Simulation<F>,
-    expected: &Expected<'_>,
+    accesses: &[(SpaceId, VirtAddr)],
 ) -> Vec<PhysAddr> {
-    let mut free = Vec::new();
-    for event in expected.events {
-        if let Event::Fault { space, fault, decision: Decision::Invalid(_), .. } = event
-            && let Some(address) = fault.cr2
-            && let Ok(path) = simulation.system.path(&simulation.computer, *space, address)
-        {
-            free.extend(path);
-        }
-    }
-    free
+    let path = |&(space, address): &(SpaceId, VirtAddr)| {
+        simulation.system.path(&simulation.computer, space, address).ok()
+    };
+    accesses.iter().filter_map(path).flatten().collect()
+}
+
+/// An entry of the set that lies in the word at this address.
+fn word_in(entries: &BTreeSet<PhysAddr>, at: PhysAddr) -> Option<PhysAddr> {
+    entries.range(at..at + 8).next().copied()
 }
 
 /// The words of a page of memory that differ: offset, on the machine, in software.

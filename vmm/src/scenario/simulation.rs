@@ -37,6 +37,8 @@ pub(super) struct Ran {
     pub(super) endings: Vec<Ending>,
     /// Loads that did not find what they should, in order.
     pub(super) wrongs: Vec<Wrong>,
+    /// Accesses that faulted and were not made in the end.
+    pub(super) not_made: Vec<(SpaceId, VirtAddr)>,
 }
 
 /// The side in software.
@@ -94,18 +96,17 @@ impl<F: Format> Simulation<F> {
 
     /// Runs every program to its end: round robin, and whoever yields lets the next go on.
     pub(super) fn run(&mut self, runs: &[(SpaceId, &Program)]) -> Result<Ran, StageError> {
-        let mut ran = Ran { endings: vec![Ending::Exited; runs.len()], wrongs: Vec::new() };
+        let mut ran = Ran { endings: vec![Ending::Exited; runs.len()], ..Ran::default() };
         let mut left: Vec<_> = runs.iter().map(|(_, program)| Some(&program.steps[..])).collect();
         while left.iter().any(Option::is_some) {
-            for ((space, _), (steps, ending)) in
-                runs.iter().zip(left.iter_mut().zip(&mut ran.endings))
-            {
+            for (place, ((space, _), steps)) in runs.iter().zip(&mut left).enumerate() {
                 let Some(remaining) = steps else { continue };
                 let turn = remaining.iter().position(|step| *step == Step::Yield);
                 let (now, later) = remaining.split_at(turn.unwrap_or(remaining.len()));
-                *ending = self.make(*space, now, &mut ran.wrongs)?;
-                let goes_on = turn.is_some() && *ending == Ending::Exited;
+                let ending = self.make(*space, now, &mut ran)?;
+                let goes_on = turn.is_some() && ending == Ending::Exited;
                 *steps = goes_on.then(|| &later[1..]);
+                ran.endings[place] = ending;
             }
         }
         Ok(ran)
@@ -116,7 +117,7 @@ impl<F: Format> Simulation<F> {
         &mut self,
         space: SpaceId,
         steps: &[Step],
-        wrongs: &mut Vec<Wrong>,
+        ran: &mut Ran,
     ) -> Result<Ending, StageError> {
         for step in steps {
             let (kind, address) = match *step {
@@ -127,7 +128,10 @@ impl<F: Format> Simulation<F> {
             };
             let at = match self.access(space, kind, address)? {
                 Ok(at) => at,
-                Err(ending) => return Ok(ending),
+                Err(ending) => {
+                    ran.not_made.push((space, address));
+                    return Ok(ending);
+                }
             };
             let (found, expected) = match *step {
                 Step::Write(_, value) => {
@@ -141,7 +145,7 @@ impl<F: Format> Simulation<F> {
                 Step::Yield => continue,
             };
             if found != expected {
-                wrongs.push(Wrong { space: space.0.into(), address: address.get(), found });
+                ran.wrongs.push(Wrong { space: space.0.into(), address: address.get(), found });
                 let name = self.name_of(space).unwrap_or('?');
                 self.problem(format!(
                     "{name} read {found:#x} at {address}, expected {expected:#x}"

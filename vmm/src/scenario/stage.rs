@@ -402,9 +402,7 @@ impl<'m, F: Format> Stage<'m, F> {
         events: &[Event],
     ) -> Result<(), StageError> {
         if let Some(twin) = &mut self.twin {
-            let (endings, wrongs) = (&ran.endings[..], &ran.wrongs[..]);
-            let expected = Expected { carried, endings, wrongs, events };
-            twin.follow(&self.simulation, order, &expected)?;
+            twin.follow(&self.simulation, order, &Expected { carried, ran, events })?;
         }
         Ok(())
     }

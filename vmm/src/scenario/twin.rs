@@ -13,8 +13,10 @@ use guest::system::place::{
 };
 use guest::system::program::{Program as Real, TapeStep};
 use guest::system::{Answer, MAX_RUNS, Order, Run, history};
+use mmu_core::PhysAddr;
 use mmu_core::format::Format;
 use mmu_core::space::SpaceId;
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// What came of holding two histories against each other.
@@ -28,8 +30,8 @@ pub struct Comparison {
     pub events: u64,
     /// Frames and slots whose contents are the same, over all orders.
     pub frames: u64,
-    /// Entries on the way of an access that was not allowed in which the machine has another A, as it
-    /// may (AD-2, AD-3).
+    /// Entries on the way of accesses that were not made in which the machine has another A, as it may
+    /// (AD-2, AD-3).
     pub chosen: u64,
     /// A known finding of the machine that showed in tables, and how often.
     pub known: Option<(String, u64)>,
@@ -62,6 +64,8 @@ pub struct Twin<'m> {
     machine: &'m mut dyn Machine,
     /// The finding about PAE's PDPTEs, if the machine is known for it.
     loose_pdptes: Option<String>,
+    /// Entries in which it has chosen another A so far.
+    chosen: BTreeSet<PhysAddr>,
     pub(super) comparison: Comparison,
 }
 
@@ -79,7 +83,7 @@ impl<'m> Twin<'m> {
             known: None,
             parted: None,
         };
-        Self { machine, loose_pdptes: loose.map(|known| known.id), comparison }
+        Self { machine, loose_pdptes: loose.map(|known| known.id), chosen: BTreeSet::new(), comparison }
     }
 
     /// The guest's memory, before anything runs: the simulation starts with the same.
@@ -138,11 +142,14 @@ impl<'m> Twin<'m> {
         let events = events.map(|at| memory.read_value::<[u64; history::WORDS]>(at)).collect();
         let books: Books = memory.read_value(BOOKS);
         let seen = Seen { answer, events, books, memory: &memory };
-        let compared = compare(simulation, expected, &seen, self.loose_pdptes.is_some());
+        let loose_pdptes = self.loose_pdptes.is_some();
+        let compared = compare(simulation, expected, &seen, loose_pdptes, &self.chosen);
         let comparison = &mut self.comparison;
         comparison.orders += 1;
         comparison.frames += compared.frames;
-        comparison.chosen += compared.chosen;
+        // Those that are the same by now were written anew, or used.
+        comparison.chosen += compared.chosen.difference(&self.chosen).count() as u64;
+        self.chosen = compared.chosen;
         if compared.differences.is_empty() {
             comparison.events += answer.event_count;
         } else {
