@@ -39,13 +39,18 @@ fn all_pass(machine: &str, modes: &[&str]) {
     assert_eq!(told.len(), 10 * modes.len());
     for story in told {
         let (name, comparison) = (&story["name"], &story["comparison"]);
-        assert_eq!((&story["passed"], &comparison["equal"]), (&true.into(), &true.into()), "{name}");
+        assert_eq!(
+            (&story["passed"], &comparison["equal"]),
+            (&true.into(), &true.into()),
+            "{name}"
+        );
         // Begin, create, map, run: less is no comparison.
         assert!(comparison["orders"].as_u64() > Some(3), "{name}");
         assert!(comparison["frames"].as_u64() > Some(10), "{name}");
         let known = &comparison["known"]["id"];
         // TCG sets A in PAE's PDPTEs, and nothing else is out of order.
-        let expected = if machine == "qemu" && story["mode"] == "pae" { "T11".into() } else { Value::Null };
+        let expected =
+            if machine == "qemu" && story["mode"] == "pae" { "T11".into() } else { Value::Null };
         assert_eq!(*known, expected, "{name} in {}", story["mode"]);
     }
 }
@@ -55,7 +60,8 @@ fn every_scenario_has_the_same_history_on_kvm() {
     require_kvm!();
     let machine = kvm();
     let modes = &machine.capabilities().modes;
-    let offered = |mode: &PagingMode| modes.iter().any(|(known, offer)| known == mode && offer.is_ok());
+    let offered =
+        |mode: &PagingMode| modes.iter().any(|(known, offer)| known == mode && offer.is_ok());
     let modes = [Bits32, Pae, FourLevel, FiveLevel].into_iter().filter(offered);
     let names: Vec<_> = modes.map(PagingMode::name).collect();
     drop(machine);
@@ -67,6 +73,17 @@ fn every_scenario_has_the_same_history_on_kvm() {
 fn every_scenario_has_the_same_history_on_qemu() {
     require_qemu!();
     all_pass("qemu", &["32bit", "pae", "4level", "5level"]);
+}
+
+/// On a processor without XD, and on one with narrow physical addresses.
+#[test]
+fn scenarios_follow_the_processor_of_qemu() {
+    require_qemu!();
+    for option in ["--qemu-cpu=-nx", "--phys-bits=36"] {
+        let arguments = ["scenario", "protection", "--machine", "qemu", option, "--json"];
+        let report = run(&arguments).expect_code(0).json();
+        assert_eq!(report["totals"]["passed"], 4, "{option}");
+    }
 }
 
 /// The scenario fails on the machine, whose system alone forgets something, and the cause is named.
@@ -84,7 +101,8 @@ fn found_out(machine: &mut dyn Machine, name: &str, setting: Setting, cause: &st
 
 fn every_breakage_is_found_out(machine: &mut dyn Machine, modes: &[PagingMode]) {
     for mode in modes {
-        let without = |duty| Setting { machine_duties: Duties::all() - duty, ..Setting::new(*mode) };
+        let without =
+            |duty| Setting { machine_duties: Duties::all() - duty, ..Setting::new(*mode) };
         found_out(machine, "reallocation", without(Duties::WIPE), "the wipe is missing");
         let cause = "the write protection after a fork is missing";
         found_out(machine, "copy-on-write", without(Duties::WRITE_PROTECT), cause);

@@ -12,8 +12,8 @@ use guest::system::{books, history};
 use mmu_core::format::{Bits32, FiveLevel, Format, FourLevel, Pae};
 use mmu_core::memory::{OutsideMemory, TableMemory, TableMemoryMut};
 use mmu_core::space::{
-    BackingStore, Decision, Event, FrameMemory, PAGE_BYTES, Record, SlotNumber, SpaceError, SpaceId,
-    System, Translations,
+    BackingStore, Decision, Event, FrameMemory, PAGE_BYTES, Record, SlotNumber, SpaceError,
+    SpaceId, System, Translations,
 };
 use mmu_core::{Fault, PagingMode, PhysAddr, Vector, VirtAddr};
 
@@ -206,7 +206,9 @@ fn take_turn<F: Format>(
             }
             return if call == Call::Yield as u64 { None } else { Some(Ending::Exited) };
         }
-        let Some(fault) = fault_of(&trap) else { return Some(Ending::Exception(trap.vector as u8)) };
+        let Some(fault) = fault_of(&trap) else {
+            return Some(Ending::Exception(trap.vector as u8));
+        };
         repeated = if last == Some((trap.at, fault)) { repeated + 1 } else { 1 };
         last = Some((trap.at, fault));
         match system.fault(machine, space, &fault) {
@@ -254,7 +256,11 @@ impl TableMemory for Machine {
         // SAFETY: mapped and aligned. The processor sets A and D there while a process runs, which
         // volatile sees.
         Ok(unsafe {
-            if bytes == 4 { pointer.cast::<u32>().read_volatile().into() } else { pointer.read_volatile() }
+            if bytes == 4 {
+                pointer.cast::<u32>().read_volatile().into()
+            } else {
+                pointer.read_volatile()
+            }
         })
     }
 }

@@ -61,9 +61,7 @@ fn words(frame: &Frame) -> [u64; 2] {
     let (kind, what) = match frame.usage {
         FrameUse::Table(space) => (TABLE, space.0.into()),
         FrameUse::Page(page) => (PAGE, page.get()),
-        FrameUse::Shared(object, number) => {
-            (SHARED, u64::from(object.0) << 16 | u64::from(number))
-        }
+        FrameUse::Shared(object, number) => (SHARED, u64::from(object.0) << 16 | u64::from(number)),
     };
     let slot = frame.slot.map_or(0, |slot| u64::from(slot.0) + 1);
     let owner = u64::from(frame.owner.0) << 4;

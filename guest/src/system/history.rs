@@ -53,9 +53,7 @@ pub fn to_words(event: &Event) -> [u64; WORDS] {
                 .word(detail)
                 .option(frame_word(frame))
         }
-        Event::Grown { space, start } => {
-            writer.word(GROWN).word(space.0.into()).word(start.get())
-        }
+        Event::Grown { space, start } => writer.word(GROWN).word(space.0.into()).word(start.get()),
         Event::SecondChance { frame } => writer.word(SECOND_CHANCE).word(frame.get()),
         Event::Evicted { frame, from, written } => writer
             .word(EVICTED)
@@ -133,14 +131,10 @@ mod tests {
 
     #[test]
     fn every_event_outlives_its_words() {
-        let fault = |vector, cr2: Option<u64>| Fault {
-            vector,
-            error_code: 7,
-            cr2: cr2.map(VirtAddr::new),
-        };
+        let fault =
+            |vector, cr2: Option<u64>| Fault { vector, error_code: 7, cr2: cr2.map(VirtAddr::new) };
         let minors = MINORS.map(Decision::Minor);
-        let decisions: Vec<_> =
-            minors.into_iter().chain(INVALIDS.map(Decision::Invalid)).collect();
+        let decisions: Vec<_> = minors.into_iter().chain(INVALIDS.map(Decision::Invalid)).collect();
         let mut events = Vec::new();
         for decision in decisions.into_iter().chain([Decision::Major(SlotNumber(3))]) {
             for fault in [

@@ -261,15 +261,17 @@ impl Order {
     pub fn to_words(&self) -> [u64; WORDS] {
         let writer = Writer::default();
         match *self {
-            Self::Begin { mode, frames, slots, images, execute_disable, duties, residence } => writer
-                .word(1)
-                .word(place_in(&MODES, &mode))
-                .word(frames)
-                .word(slots)
-                .word(images)
-                .word(execute_disable.into())
-                .word(duties.bits().into())
-                .word(residence as u64),
+            Self::Begin { mode, frames, slots, images, execute_disable, duties, residence } => {
+                writer
+                    .word(1)
+                    .word(place_in(&MODES, &mode))
+                    .word(frames)
+                    .word(slots)
+                    .word(images)
+                    .word(execute_disable.into())
+                    .word(duties.bits().into())
+                    .word(residence as u64)
+            }
             Self::Create => writer.word(2),
             Self::Destroy(space) => writer.word(3).word(space.0.into()),
             Self::Map(space, region) => {
@@ -285,9 +287,7 @@ impl Order {
                     .word(backing)
                     .word(detail)
             }
-            Self::Unmap(space, address) => {
-                writer.word(5).word(space.0.into()).word(address.get())
-            }
+            Self::Unmap(space, address) => writer.word(5).word(space.0.into()).word(address.get()),
             Self::Protect(space, address, protection) => writer
                 .word(6)
                 .word(space.0.into())
@@ -376,7 +376,9 @@ impl Order {
 
     /// The settings of a system that [`Order::Begin`] asks for; `None` for other orders.
     pub fn settings(&self) -> Option<Settings> {
-        let Self::Begin { frames, slots, images, execute_disable, duties, .. } = *self else { return None };
+        let Self::Begin { frames, slots, images, execute_disable, duties, .. } = *self else {
+            return None;
+        };
         Some(Settings {
             first_frame: FRAMES,
             frames: frames.min(MAX_FRAMES as u64) as usize,
@@ -412,9 +414,7 @@ pub fn carry_out<F: Format, E: Environment, const FRAMES: usize, const SLOTS: us
         }
         Order::Destroy(space) => system.destroy(env, space).map(done),
         Order::Map(space, region) => system.map(env, space, region).map(done),
-        Order::Unmap(space, address) => {
-            system.unmap(env, space, address).map(|_| Carried::Done)
-        }
+        Order::Unmap(space, address) => system.unmap(env, space, address).map(|_| Carried::Done),
         Order::Protect(space, address, protection) => {
             system.protect(env, space, address, protection).map(done)
         }

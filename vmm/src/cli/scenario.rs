@@ -10,8 +10,10 @@ use mmu_core::PagingMode;
 use std::process::ExitCode;
 
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = "They run in software, and on a machine beside it if there is one: every fault, \
-                        entry and frame is compared after every step.")]
+#[command(
+    after_help = "They run in software, and on a machine beside it if there is one: every fault, \
+                        entry and frame is compared after every step."
+)]
 pub(super) struct Arguments {
     /// Which scenario [default: list them]
     #[arg(value_name = "NAME|all", value_parser = names(), hide_possible_values = true)]
@@ -102,10 +104,7 @@ fn open(arguments: &Arguments) -> Result<(Option<Opened>, String), Failure> {
 }
 
 /// The modes asked for, which the machine must offer; otherwise all that it does.
-fn modes(
-    arguments: &Arguments,
-    machine: Option<&dyn Machine>,
-) -> Result<Vec<PagingMode>, Failure> {
+fn modes(arguments: &Arguments, machine: Option<&dyn Machine>) -> Result<Vec<PagingMode>, Failure> {
     let Some(machine) = machine else {
         let asked = !arguments.mode.is_empty();
         return Ok(if asked { arguments.mode.clone() } else { vec![PagingMode::FourLevel] });
@@ -115,11 +114,12 @@ fn modes(
     if arguments.mode.is_empty() {
         return Ok(MODES.into_iter().filter(offered).collect());
     }
-    for mode in arguments.mode.iter().filter(|mode| !offered(mode)) {
+    if let Some(mode) = arguments.mode.iter().find(|mode| !offered(mode)) {
         let offer = offers.iter().find(|(known, _)| known == mode);
         let why = offer.and_then(|(_, offer)| offer.as_ref().err()).map_or("", String::as_str);
         let kind = machine.identity().kind;
-        let what = format!("{kind} cannot run {mode} here: {why}; --machine none runs the software");
+        let what =
+            format!("{kind} cannot run {mode} here: {why}; --machine none runs the software");
         return Err(MachineError::Unavailable(what).into());
     }
     Ok(arguments.mode.clone())

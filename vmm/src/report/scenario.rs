@@ -18,8 +18,8 @@
 use super::json::to_text;
 use super::text::{line, new_table, trimmed, with_commas};
 use crate::machine::Identity;
-use crate::scenario::{Comparison, Parted, SCENARIOS};
 use crate::scenario::story::{Claim, Happened, Moment, PagePlace, PageRow, Story};
+use crate::scenario::{Comparison, Parted, SCENARIOS};
 use mmu_core::format::EntryBits;
 use mmu_core::{PagingMode, PhysAddr};
 use serde_json::{Value, json};
@@ -92,13 +92,20 @@ pub fn text(told: &Told<'_>) -> String {
         let _ = first;
         line(&mut text, &format!("{passed} of {count} scenarios pass with {modes} tables."));
     }
-    line(&mut text, &match told.machine {
-        None => format!("{}: {}.", capitalized(NOTHING_COMPARED), told.why_none),
-        Some((Identity { kind, flavour, version, .. }, why)) => {
-            let version = version.as_ref().map_or_else(String::new, |known| format!(" {known}"));
-            format!("Compared with {kind} ({why}), flavour {flavour}{version}: {}.", told.result())
-        }
-    });
+    line(
+        &mut text,
+        &match told.machine {
+            None => format!("{}: {}.", capitalized(NOTHING_COMPARED), told.why_none),
+            Some((Identity { kind, flavour, version, .. }, why)) => {
+                let version =
+                    version.as_ref().map_or_else(String::new, |known| format!(" {known}"));
+                format!(
+                    "Compared with {kind} ({why}), flavour {flavour}{version}: {}.",
+                    told.result()
+                )
+            }
+        },
+    );
     text
 }
 
@@ -275,9 +282,7 @@ pub fn json(told: &Told<'_>) -> String {
 
 fn comparison_json(comparison: &Comparison) -> Value {
     let Comparison { orders, events, frames, known, .. } = comparison;
-    let parted = |Parted { order, differences, cause }: &Parted| {
-        json!({"order": order, "cause": cause, "differences": differences})
-    };
+    let parted = |Parted { order, differences, cause }: &Parted| json!({"order": order, "cause": cause, "differences": differences});
     json!({
         "orders": orders,
         "events": events,

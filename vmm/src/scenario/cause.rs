@@ -62,7 +62,9 @@ fn missing_wipe<F: Format>(
     words: &[Word],
 ) -> Option<String> {
     seen.events.iter().filter_map(from_words).find_map(|event| {
-        let Event::Fault { space, fault, decision, frame: Some(frame) } = event else { return None };
+        let Event::Fault { space, fault, decision, frame: Some(frame) } = event else {
+            return None;
+        };
         let word = words.iter().find(|word| word.frame == frame && word.software == 0)?;
         let (name, page) = (simulation.name_of(space)?, fault.cr2?);
         (decision == Decision::Minor(Minor::ZeroFill)).then(|| {
@@ -83,7 +85,8 @@ fn missing_protection<F: Format>(simulation: &Simulation<F>, words: &[Word]) -> 
         let differs = differs | differs >> 32;
         matches!(word.usage, FrameUse::Table(_))
             && differs & 0xffff_ffff == writable
-            && (word.machine & (writable | writable << 32)) > (word.software & (writable | writable << 32))
+            && (word.machine & (writable | writable << 32))
+                > (word.software & (writable | writable << 32))
     })?;
     let FrameUse::Table(space) = word.usage else { return None };
     let name = simulation.name_of(space)?;

@@ -90,7 +90,9 @@ fn answers(differences: &mut Vec<String>, expected: &Expected<'_>, seen: &Seen<'
         ));
     }
     let all = expected.ran.endings.iter().map(|ending| ending.words());
-    for (number, (software, machine)) in all.chain(std::iter::repeat([0; 3])).zip(endings).enumerate() {
+    for (number, (software, machine)) in
+        all.chain(std::iter::repeat([0; 3])).zip(endings).enumerate()
+    {
         if software != *machine {
             let words = |words| Ending::of_words(words).unwrap_or("ended in an unknown way");
             differences.push(format!(
@@ -107,7 +109,9 @@ fn answers(differences: &mut Vec<String>, expected: &Expected<'_>, seen: &Seen<'
         let first = wrongs[..listed].iter().find(|wrong| !expected.ran.wrongs.contains(wrong));
         differences.push(match first {
             Some(Wrong { address, found, .. }) => {
-                format!("on the machine a process found {found:#x} at {address:#x}, and not in software")
+                format!(
+                    "on the machine a process found {found:#x} at {address:#x}, and not in software"
+                )
             }
             None => format!(
                 "{} loads went wrong in software, {wrong_count} on the machine",
@@ -286,7 +290,8 @@ fn differing<F: Format>(
     let software = simulation.computer.memory().bytes(at, PAGE_BYTES).unwrap_or_default();
     let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap_or_default());
     let differ = software != machine;
-    let (software, machine) = if differ { (software.to_vec(), machine.to_vec()) } else { Default::default() };
+    let (software, machine) =
+        if differ { (software.to_vec(), machine.to_vec()) } else { Default::default() };
     let pairs: Vec<_> = (0..)
         .step_by(8)
         .zip(machine.chunks(8).zip(software.chunks(8)))

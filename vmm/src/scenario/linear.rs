@@ -1,9 +1,9 @@
 //! The textbook's flat table against tables of tables.
 
-use super::{Scenario, Setting};
 use super::program::{check, execute, fill};
 use super::separate::{CODE, code};
 use super::stage::{Stage, StageError};
+use super::{Scenario, Setting};
 use mmu_core::format::{Format, Linear};
 use mmu_core::space::{PAGE_BYTES, Region};
 use mmu_core::walk::Path;
@@ -27,10 +27,13 @@ struct Cost {
     as_expected: bool,
 }
 
-pub(super) fn linear_versus_multilevel<F: Format>(stage: &mut Stage<'_, F>) -> Result<(), StageError> {
+pub(super) fn linear_versus_multilevel<F: Format>(
+    stage: &mut Stage<'_, F>,
+) -> Result<(), StageError> {
     // The same process on a stage of its own; what happens there is the same.
     let scenario = Scenario { name: "linear", shows: "" };
-    let mut flat_stage = Stage::<Flat>::new(scenario, 1060, Setting::new(PagingMode::Linear), None)?;
+    let mut flat_stage =
+        Stage::<Flat>::new(scenario, 1060, Setting::new(PagingMode::Linear), None)?;
     let flat = sparse_process(&mut flat_stage)?;
     for problem in flat_stage.end(Ok(()))?.problems {
         stage.problem(format!("with the flat table, {problem}"));
@@ -47,8 +50,7 @@ pub(super) fn linear_versus_multilevel<F: Format>(stage: &mut Stage<'_, F>) -> R
     // and two regions of the supervisor, of which 4-level paging has one.
     let expected = match F::MODE {
         PagingMode::Bits32 => 1 + 5,
-        PagingMode::Pae => 1 + 3 + 5,
-        PagingMode::FourLevel => 1 + 1 + 3 + 4,
+        PagingMode::Pae | PagingMode::FourLevel => 1 + 3 + 5, // = 1 + 1 + 3 + 4
         _ => 1 + 1 + 1 + 3 + 5,
     };
     stage.claim(

@@ -7,8 +7,8 @@ use super::stage::{Process, Stage, StageError};
 use super::twin::Twin;
 use super::{Comparison, Scenario, Setting};
 use crate::machine::{Machine, MachineError};
-use guest::system::program::image_word;
 use guest::system::Ending;
+use guest::system::program::image_word;
 use mmu_core::format::{Bits32, FiveLevel, Format, FourLevel, Pae};
 use mmu_core::space::{
     Backing, ObjectId, PAGE_BYTES, Protection, Region, RegionKind, SlotNumber, SpaceError,
@@ -396,7 +396,8 @@ impl<F: Format> Model<'_, F> {
         if !self.processes[place].parts.contains_key(&part) {
             return Ok(());
         }
-        let words: Vec<_> = self.words(place, part).iter().map(|(at, value)| (*at, *value)).collect();
+        let words: Vec<_> =
+            self.words(place, part).iter().map(|(at, value)| (*at, *value)).collect();
         for words in words.chunks(TAPE) {
             let read = |&(at, value): &(u64, u64)| Step::Read(VirtAddr::new(at), value);
             match self.run(place, &words.iter().map(read).collect())? {
@@ -423,13 +424,11 @@ impl<F: Format> Model<'_, F> {
     }
 
     fn words(&mut self, place: usize, part: Part) -> &mut Words {
-        match (&mut self.shared, part) {
-            (Some((_, words)), Part::Shared) => words,
-            _ => {
-                let parts = &mut self.processes[place].parts;
-                &mut parts.get_mut(&part).expect("the process has the part").1
-            }
+        if let (Some((_, words)), Part::Shared) = (&mut self.shared, part) {
+            return words;
         }
+        let parts = &mut self.processes[place].parts;
+        &mut parts.get_mut(&part).expect("the process has the part").1
     }
 
     fn expected(&mut self, place: usize, part: Part, address: u64) -> u64 {

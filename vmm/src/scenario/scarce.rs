@@ -73,7 +73,8 @@ pub(super) fn growth<F: Format>(stage: &mut Stage<'_, F>) -> Result<(), StageErr
     let a = stage.start(&[guard, stack, small_heap])?;
     stage.run(a, "calls: its stack has one page", &calls(STACK_TOP, 1))?;
     stage.halfway();
-    let whole = stage.run(a, "calls itself, three pages deep, and returns", &calls(STACK_TOP, 3))?;
+    let whole =
+        stage.run(a, "calls itself, three pages deep, and returns", &calls(STACK_TOP, 3))?;
     let mut regions = stage.system().regions(a.space)?.iter();
     let stack = regions.find(|region| region.kind == RegionKind::Stack);
     let pages = stack.map_or(0, |stack| stack.pages);

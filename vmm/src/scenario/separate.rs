@@ -6,7 +6,7 @@ use guest::layout::{PROCESS_PAGES, SUPERVISOR_WINDOW};
 use guest::system::program::{code_word, image_word};
 use mmu_core::format::Format;
 use mmu_core::space::{Backing, Invalid, Protection, Region, RegionKind, SlotNumber};
-use mmu_core::{AccessKind, PagingMode, VirtAddr};
+use mmu_core::{AccessKind, VirtAddr};
 
 /// Where programs have their parts.
 pub(super) const CODE: u64 = 0x8040_0000;
@@ -104,7 +104,7 @@ pub(super) fn protection<F: Format>(stage: &mut Stage<'_, F>) -> Result<(), Stag
     let code = vec![Step::Write(VirtAddr::new(HEAP + 0x10), code_word(0))].into();
     stage.run(parent, "writes an instruction there", &code)?;
     stage.halfway();
-    let has_execute_disable = F::MODE != PagingMode::Bits32;
+    let has_execute_disable = stage.has_execute_disable();
     for (kind, address, why, claim) in [
         (AccessKind::Write, DATA, Invalid::ReadOnly, "a write to read-only data"),
         (AccessKind::Write, CODE, Invalid::ReadOnly, "a write to code"),
@@ -116,7 +116,10 @@ pub(super) fn protection<F: Format>(stage: &mut Stage<'_, F>) -> Result<(), Stag
         let child = stage.fork(parent)?;
         let ended = stage.attempt(child, kind, address)?;
         if why == Invalid::NoExecute && !has_execute_disable {
-            stage.claim(ended.is_none(), "entries of 32 bits have no XD: data can be executed");
+            stage.claim(
+                ended.is_none(),
+                "without XD, which entries of 32 bits never have, data can be executed",
+            );
             stage.finish(child)?;
         } else {
             stage.claim(ended == Some(why), format!("{claim} ends the process"));

@@ -12,7 +12,7 @@ use mmu_core::space::{
     BackingStore, Decision, Event, PAGE_BYTES, Record, Settings, SlotNumber, Software, SpaceError,
     SpaceId, System,
 };
-use mmu_core::{Access, AccessKind, Outcome, PhysAddr, Profile, Ring, VirtAddr};
+use mmu_core::{Access, AccessKind, Features, Outcome, PhysAddr, Profile, Ring, VirtAddr};
 
 /// The flat table of 32-bit addresses alone takes 1024.
 pub(super) const MAX_FRAMES: usize = 1100;
@@ -69,7 +69,9 @@ impl<F: Format> Simulation<F> {
         for word in bytes[FRAMES.get() as usize..store.get() as usize].chunks_mut(8) {
             word.copy_from_slice(&LEFT_BEHIND.to_le_bytes());
         }
-        let mut computer = Software::new(bytes, store, Profile::default(), History::default());
+        let mut profile = Profile::default();
+        profile.features.set(Features::NX, settings.execute_disable);
+        let mut computer = Software::new(bytes, store, profile, History::default());
         for slot in 0..settings.images {
             for offset in (0..PAGE_BYTES).step_by(8) {
                 let at = computer.place(SlotNumber(slot)) + offset;

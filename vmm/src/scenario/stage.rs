@@ -15,7 +15,7 @@ use mmu_core::format::Format;
 use mmu_core::memory::{OutsideMemory, TableMemory, TableMemoryMut};
 use mmu_core::space::{
     AccessCounts, Backing, Event, Invalid, ObjectId, PAGE_BYTES, PageState, Protection, Region,
-    RegionKind, SpaceError, SpaceId, System,
+    RegionKind, Settings, SpaceError, SpaceId, System,
 };
 use mmu_core::{AccessKind, Features, PagingMode, PhysAddr, VirtAddr};
 
@@ -70,7 +70,6 @@ impl<'m, F: Format> Stage<'m, F> {
         setting: Setting,
         twin: Option<Twin<'m>>,
     ) -> Result<Self, StageError> {
-        let has = |features: Features| features.contains(Features::NX);
         let begin = |duties| Order::Begin {
             mode: F::MODE,
             frames: frames as u64,
@@ -78,13 +77,13 @@ impl<'m, F: Format> Stage<'m, F> {
             images: IMAGES.into(),
             execute_disable: twin
                 .as_ref()
-                .is_none_or(|twin| has(twin.machine().capabilities().profile.features)),
+                .is_none_or(|twin| twin.features().contains(Features::NX)),
             duties,
             residence: setting.residence,
         };
         let order = begin(setting.duties);
-        let settings = order.settings().expect("this order has some");
-        let settings = mmu_core::space::Settings { frames, ..settings };
+        let settings = order.settings().map(|settings| Settings { frames, ..settings });
+        let settings = settings.unwrap_or_else(|| unreachable!("this order has some"));
         let mut simulation = Simulation::new(settings, setting.residence)?;
         let on_machine = begin(setting.machine_duties);
         if let Some(twin) = &twin
@@ -93,7 +92,7 @@ impl<'m, F: Format> Stage<'m, F> {
             // The simulation's processes link the kernel's tables, too.
             for at in (0..OWN_TABLE_FRAMES as u64 * PAGE_BYTES).step_by(8) {
                 let at = PhysAddr::new(OWN_TABLES + at);
-                let entry = twin.machine().memory().read_entry(at, 8)?;
+                let entry = twin.memory().read_entry(at, 8)?;
                 simulation.computer.write_entry(at, 8, entry)?;
             }
         }
@@ -305,6 +304,12 @@ impl<'m, F: Format> Stage<'m, F> {
     pub fn halfway(&mut self) {
         self.did(None, "(the map below calls this \"before\")".into());
         self.story.pages = self.page_rows(true);
+    }
+
+    /// Whether entries can forbid fetches: those of 4 bytes cannot, and a processor may be without.
+    pub fn has_execute_disable(&self) -> bool {
+        let features = self.mmu().regime().profile.features;
+        F::ENTRY_BYTES == 8 && features.contains(Features::NX)
     }
 
     /// The system.

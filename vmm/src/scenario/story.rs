@@ -35,9 +35,7 @@ impl Story {
     /// Whether every claim holds, nothing is wrong, and a machine has the same history.
     pub fn passed(&self) -> bool {
         let parted = self.comparison.as_ref().and_then(|comparison| comparison.parted.as_ref());
-        parted.is_none()
-            && self.problems.is_empty()
-            && self.claims.iter().all(|claim| claim.holds)
+        parted.is_none() && self.problems.is_empty() && self.claims.iter().all(|claim| claim.holds)
     }
 }
 

@@ -5,6 +5,7 @@ use super::compare::{Expected, Seen, compare};
 use super::program::Program;
 use super::simulation::Simulation;
 use crate::finding::known;
+use crate::machine::memory::GuestMemory;
 use crate::machine::{Identity, Machine, MachineError};
 use crate::walker::quirk::Quirks;
 use guest::system::books::Books;
@@ -13,9 +14,9 @@ use guest::system::place::{
 };
 use guest::system::program::{Program as Real, TapeStep};
 use guest::system::{Answer, MAX_RUNS, Order, Run, history};
-use mmu_core::PhysAddr;
 use mmu_core::format::Format;
 use mmu_core::space::SpaceId;
+use mmu_core::{Features, PhysAddr};
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -83,12 +84,22 @@ impl<'m> Twin<'m> {
             known: None,
             parted: None,
         };
-        Self { machine, loose_pdptes: loose.map(|known| known.id), chosen: BTreeSet::new(), comparison }
+        Self {
+            machine,
+            loose_pdptes: loose.map(|known| known.id),
+            chosen: BTreeSet::new(),
+            comparison,
+        }
     }
 
-    /// The guest's memory, before anything runs: the simulation starts with the same.
-    pub(super) fn machine(&self) -> &dyn Machine {
-        self.machine
+    /// What the machine's processor has.
+    pub(super) fn features(&self) -> Features {
+        self.machine.capabilities().profile.features
+    }
+
+    /// The guest's memory.
+    pub(super) fn memory(&self) -> &GuestMemory {
+        self.machine.memory()
     }
 
     /// Programs as the guest runs them: by name, or from tapes that are written one behind the other.
@@ -105,7 +116,7 @@ impl<'m> Twin<'m> {
                     let what = format!("has no room for a program of {} steps", tape.len());
                     return Err(MachineError::guest(what, None));
                 }
-                self.machine.memory().write_value::<[TapeStep]>(TAPES + offset, &tape);
+                self.memory().write_value::<[TapeStep]>(TAPES + offset, &tape);
                 let start = TAPES_IN_PROCESS + offset;
                 offset = end;
                 (Real::Play, [start, 0, 0])
@@ -128,7 +139,7 @@ impl<'m> Twin<'m> {
         if self.comparison.parted.is_some() {
             return Ok(());
         }
-        let memory = self.machine.memory().clone();
+        let memory = self.memory().clone();
         memory.write_value(ORDER, &order.to_words());
         memory.write_value(ANSWER, &Answer::EMPTY);
         self.machine.obey()?;
