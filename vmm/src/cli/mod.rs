@@ -123,7 +123,7 @@ pub fn main() -> ExitCode {
         Some(Command::Explain(arguments)) => explain::run(&arguments),
         Some(Command::Merge(arguments)) => merge::run(&arguments),
         Some(Command::Geometry(arguments)) => geometry::run(&arguments),
-        Some(Command::Scenario(arguments)) => Ok(scenario::run(&arguments)),
+        Some(Command::Scenario(arguments)) => scenario::run(&arguments),
     };
     match result {
         Ok(code) => code,

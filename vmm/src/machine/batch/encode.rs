@@ -135,6 +135,7 @@ impl Encoded {
             load_fault: 0,
             edits_pdptes: self.pdptes_at_load.is_some().into(),
             pdptes: after_load,
+            enters_process: 0,
         };
         memory.write_value(arena.base(), &header);
         Command { arena, control: self.keep_control.then_some(state) }
