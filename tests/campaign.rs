@@ -215,7 +215,7 @@ fn the_example_of_a_rule_shows_it() {
             let told = run(&["explain", "--machine", "kvm", name]).expect_code(0).stdout;
             let rules =
                 told.split("\nrules ").nth(1).expect("the rules").split("\nmachine ").next();
-            let words = format!("{}", rules.expect("the rules").replace([',', '\n'], " "));
+            let words = rules.expect("the rules").replace([',', '\n'], " ");
             let rule = rule.as_str().expect("an id");
             assert!(words.split_whitespace().any(|word| word == rule), "{name}: {rule} in {told}");
         }

@@ -22,6 +22,7 @@ use std::time::Duration;
 const DEFAULT_TIME: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "options of the command line")]
 pub(super) struct Arguments {
     /// The machine to run on
     #[arg(long, value_enum, default_value = "auto")]

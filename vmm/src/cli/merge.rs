@@ -6,6 +6,7 @@ use crate::campaign::Summary;
 use crate::finding::Findings;
 use crate::journal::{Journal, Record, SmallestLine};
 use crate::report::{self, RunFacts};
+use crate::tally::Tally;
 use crate::walker::Choice;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -108,7 +109,7 @@ fn emptied(record: &Record) -> Record {
     empty.progress.turn = 0;
     (empty.progress.seconds, empty.progress.cpu_seconds) = (0.0, 0.0);
     empty.progress.complete = true;
-    empty.tally = Default::default();
+    empty.tally = Tally::default();
     empty.findings.clear();
     empty.smallest.clear();
     empty

@@ -162,7 +162,7 @@ impl Schedule {
 
     /// How many cases of the whole run come before a batch of a stream in pair `pair`.
     fn cases_before(&self, pair: u64, stream: usize, batch: u64) -> u64 {
-        let before = |(other, its): (usize, &Box<dyn Stream>)| {
+        let before = |(other, its): (usize, &dyn Stream)| {
             let batch = match other {
                 _ if other < stream => 2 * pair + 2,
                 _ if other == stream => batch,
@@ -170,6 +170,7 @@ impl Schedule {
             };
             its.cases_before(batch.min(its.batches()))
         };
-        self.streams.iter().enumerate().map(before).sum()
+        let streams = self.streams.iter().map(|stream| &**stream);
+        streams.enumerate().map(before).sum()
     }
 }

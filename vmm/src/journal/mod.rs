@@ -74,7 +74,7 @@ impl SmallestLine {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 enum Line {
-    Run(RunLine),
+    Run(Box<RunLine>),
     Progress(ProgressLine),
     Tally(TallyLine),
     Finding(Saved),
@@ -163,7 +163,7 @@ impl Journal {
 }
 
 fn text(record: &Record) -> String {
-    let mut lines = vec![Line::Run(record.run.clone()), Line::Progress(record.progress)];
+    let mut lines = vec![Line::Run(Box::new(record.run.clone())), Line::Progress(record.progress)];
     lines.extend(TallyLine::of(&record.tally).into_iter().map(Line::Tally));
     lines.extend(record.findings.iter().cloned().map(Line::Finding));
     lines.extend(record.smallest.iter().cloned().map(Line::Smallest));
@@ -192,7 +192,7 @@ fn parse(text: &str) -> Result<Record, (usize, String)> {
         let line = serde_json::from_str(line)
             .map_err(|error| told(format!("expected a line of a journal: {error}")))?;
         match line {
-            Line::Run(line) if index == 0 => run = Some(line),
+            Line::Run(line) if index == 0 => run = Some(*line),
             Line::Progress(line) if index == 1 => progress = Some(line),
             _ if index < 2 => {
                 return Err(told("expected \"run\" first, and \"progress\" second".into()));

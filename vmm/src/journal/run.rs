@@ -49,6 +49,7 @@ pub struct ShardLine {
 /// A machine, as far as cases and reports depend on it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
 pub struct MachineLine {
     kind: String,
     flavour: String,

@@ -32,17 +32,17 @@ pub fn heading(
 
 /// Which cases a run has.
 pub(super) fn describe_cases(run: &RunLine) -> String {
-    let mut words = run.generator.clone();
+    let mut words = vec![run.generator.clone()];
     if run.generator != "exhaustive" {
-        words += &format!(", seed {}", run.seed);
+        words.push(format!("seed {}", run.seed));
     }
     let ShardLine { count, parts } = &run.shard;
     match parts[..] {
         _ if *count == 1 => {}
-        [part] => words += &format!(", shard {part}/{count}"),
-        _ => words += &format!(", {} of {count} shards", parts.len()),
+        [part] => words.push(format!("shard {part}/{count}")),
+        _ => words.push(format!("{} of {count} shards", parts.len())),
     }
-    words
+    words.join(", ")
 }
 
 fn describe_identity(

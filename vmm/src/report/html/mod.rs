@@ -11,6 +11,7 @@ use crate::coverage::why_missed;
 use crate::finding::Finding;
 use crate::finding::known::Kind;
 use crate::generate::CaseName;
+use crate::machine::ModeOffer;
 use crate::observation::Provenance;
 use crate::tally::{Met, ModeCounts, Tally};
 use askama::Template;
@@ -123,7 +124,7 @@ fn about(facts: &RunFacts<'_>) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn mode_row((mode, offer): &crate::machine::ModeOffer, tally: &Tally) -> ModeRow {
+fn mode_row((mode, offer): &ModeOffer, tally: &Tally) -> ModeRow {
     let mut counts = tally.modes.get(mode).cloned().unwrap_or_default();
     let numbers = counts.named().map(|(_, count)| with_commas(*count)).into();
     let who = counts.provenance.iter();
@@ -162,18 +163,18 @@ fn card(finding: &Finding) -> FindingCard {
 }
 
 fn rule_row(rule: Rule, facts: &RunFacts<'_>, tally: &Tally) -> HeatRow {
-    let cell = |(mode, _): &crate::machine::ModeOffer| match tally.rules.get(&(rule, *mode)) {
-        Some(met) => heat_cell(*mode, met),
-        None => {
-            let missed = why_missed(rule, *mode, facts.capabilities);
-            let text = match missed.who() {
-                "mode" => "",
-                "machine" => "n/a",
-                _ => "0",
-            };
-            let (class, title) = (missed.who().into(), missed.why().into());
-            HeatCell { mode: mode.name(), class, text: text.into(), title }
+    let cell = |(mode, _): &ModeOffer| {
+        if let Some(met) = tally.rules.get(&(rule, *mode)) {
+            return heat_cell(*mode, met);
         }
+        let missed = why_missed(rule, *mode, facts.capabilities);
+        let text = match missed.who() {
+            "mode" => "",
+            "machine" => "n/a",
+            _ => "0",
+        };
+        let (class, title) = (missed.who().into(), missed.why().into());
+        HeatCell { mode: mode.name(), class, text: text.into(), title }
     };
     let cells = facts.modes.iter().map(cell).collect();
     HeatRow { id: rule.id().into(), meaning: rule.meaning(), cells }
