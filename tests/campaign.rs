@@ -64,6 +64,7 @@ fn shards_add_up_to_the_whole() {
         let merged = merged.expect_code(0).json();
         assert_same(&merged, &whole);
         assert_eq!(merged["complete"], true);
+        assert_eq!(merged["combinations"].is_u64(), cases.contains("exhaustive"));
         assert_eq!(merged["shard"]["parts"], serde_json::json!([0, 1, 2]));
         assert_eq!(read(&sandbox.path().join("sum/report.json")), merged);
         // A sum is a report like any other.

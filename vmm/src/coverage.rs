@@ -48,7 +48,7 @@ pub fn why_missed(rule: Rule, mode: PagingMode, machine: &Capabilities) -> Misse
     }
     lacks(rule, machine)
         .map(Missed::Machine)
-        .or_else(|| not_tried(rule).map(Missed::Campaign))
+        .or_else(|| not_tried(rule, mode).map(Missed::Campaign))
         .unwrap_or(Missed::Chance)
 }
 
@@ -72,7 +72,9 @@ fn modes(rule: Rule) -> &'static [PagingMode] {
         Rule::Mode4 | Rule::Mode5 | Rule::Mode6 => &[Bits32],
         Rule::Mode7 => &[Bits32, Pae],
         Rule::Pdpte1 | Rule::Pdpte2 | Rule::Pdpte3 | Rule::Pdpte4 => &[Pae],
-        Rule::Code3 | Rule::Code4 | Rule::Code6 | Rule::Code8 => &[Pae, FourLevel, FiveLevel],
+        Rule::Mode3 | Rule::Code3 | Rule::Code4 | Rule::Code6 | Rule::Code8 => {
+            &[Pae, FourLevel, FiveLevel]
+        }
         Rule::Mode1
         | Rule::Mode2
         | Rule::Mode8
@@ -108,6 +110,7 @@ fn lacks(rule: Rule, machine: &Capabilities) -> Option<String> {
         Rule::Mode6 => with(Features::PSE36, "PSE-36"),
         Rule::Mode7 => with(Features::PAT, "PAT"),
         Rule::Mode9 => without(Features::PCID),
+        Rule::Mode10 => with(Features::PAGE_1GB, "1 GiB pages"),
         Rule::Code3 | Rule::Code8 => without(Features::NX),
         Rule::Right3 => without(Features::SMEP),
         Rule::Right4 => without(Features::SMAP),
@@ -123,12 +126,15 @@ fn lacks(rule: Rule, machine: &Capabilities) -> Option<String> {
 }
 
 /// What no generator makes yet.
-fn not_tried(rule: Rule) -> Option<&'static str> {
+fn not_tried(rule: Rule, mode: PagingMode) -> Option<&'static str> {
     match rule {
         Rule::Mode1 => Some("no case is in compatibility mode"),
         Rule::Mode2 | Rule::Mode9 => Some("no case changes a control register wrongly"),
         Rule::Right7 => Some("the guest makes no shadow-stack accesses"),
         Rule::Ad4 => Some("one processor runs, and nobody changes entries meanwhile"),
+        Rule::Ad6 if matches!(mode, PagingMode::Bits32 | PagingMode::Pae) => {
+            Some("no case reaches a table as data, and here such an entry would map its own table")
+        }
         Rule::Ad5 => Some("nothing predicts speculation; it is counted under choices"),
         Rule::Canon3 => Some("no case is an INVLPG or INVPCID"),
         Rule::Canon4 => Some("the guest has no probe for LAM"),
@@ -170,6 +176,9 @@ mod tests {
         // SMEP is obeyed though CPUID lacks it.
         assert_eq!(who(Rule::Right3, PagingMode::FourLevel), "chance");
         assert_eq!(who(Rule::Right4, PagingMode::FourLevel), "machine");
+        // Where the last level's entry would be the one used twice.
+        let in_pae = why_missed(Rule::Ad6, PagingMode::Pae, &machine);
+        assert_eq!((in_pae.who(), who(Rule::Ad6, PagingMode::FourLevel)), ("campaign", "chance"));
     }
 
     #[test]

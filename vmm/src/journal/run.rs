@@ -24,6 +24,8 @@ pub struct RunLine {
     pub seed: u64,
     /// The modes asked for, each with the reason why it is not run.
     pub modes: Vec<(String, Option<String>)>,
+    /// How many combinations all modes have, where they are enumerated.
+    pub combinations: Option<u64>,
     /// The limit of the whole run.
     pub cases: Option<u64>,
     /// Who predicts.
@@ -82,12 +84,16 @@ impl RunLine {
         shard: Shard,
         machine: (&Identity, &Capabilities),
     ) -> Self {
+        let offered = modes.iter().filter(|(_, offer)| offer.is_ok());
+        let combinations = (generator == Generator::Exhaustive)
+            .then(|| offered.map(|(mode, _)| generator.stream(*mode, machine.1).cases()).sum());
         Self {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").into(),
             generator: generator.name().into(),
             seed,
             modes: offers(modes),
+            combinations,
             cases,
             walker,
             known,

@@ -18,6 +18,8 @@ struct Document<'r> {
     machine: MachineJson<'r>,
     generator: &'r str,
     seed: Option<u64>,
+    /// How many combinations there are, where they are enumerated.
+    combinations: Option<u64>,
     shard: &'r ShardLine,
     /// Whether nothing of the run remains to be done.
     complete: bool,
@@ -147,6 +149,7 @@ pub fn document(facts: &RunFacts<'_>, summary: &Summary) -> String {
         machine: machine(facts.identity, facts.capabilities),
         generator: &facts.run.generator,
         seed: (facts.run.generator != "exhaustive").then_some(facts.run.seed),
+        combinations: facts.run.combinations,
         shard: &facts.run.shard,
         complete: facts.complete,
         walker: &facts.run.walker,

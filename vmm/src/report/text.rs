@@ -33,8 +33,9 @@ pub fn heading(
 /// Which cases a run has.
 pub(super) fn describe_cases(run: &RunLine) -> String {
     let mut words = vec![run.generator.clone()];
-    if run.generator != "exhaustive" {
-        words.push(format!("seed {}", run.seed));
+    match run.combinations {
+        Some(all) => words.push(format!("{} combinations", with_commas(all))),
+        None => words.push(format!("seed {}", run.seed)),
     }
     let ShardLine { count, parts } = &run.shard;
     match parts[..] {
