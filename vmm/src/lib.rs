@@ -6,8 +6,9 @@
 //! - a [`case`] is what is tried, an [`observation`] is what a machine did with it;
 //! - two pillars stand on these: [`walker`]s predict, [`machine`]s act;
 //! - they meet in the [`verdict`];
-//! - [`tally`] counts verdicts, [`finding`] groups divergences, names and shrinks them;
-//! - [`generate`] makes cases, [`campaign`] drives a run, [`report`] shows it;
+//! - [`tally`] counts verdicts, [`coverage`] says why a rule was not met, [`finding`] groups divergences, names and shrinks them;
+//! - [`generate`] makes cases, [`campaign`] drives a run, [`journal`] keeps how far it came,
+//!   [`report`] shows it;
 //! - [`geometry`] stands alone: the textbook's arithmetic of page tables;
 //! - [`scenario`] stands alone, too: processes on the virtual memory system of `mmu-core`;
 //! - [`cli`] is the command line.
@@ -15,9 +16,11 @@
 pub mod campaign;
 pub mod case;
 pub mod cli;
+pub mod coverage;
 pub mod finding;
 pub mod generate;
 pub mod geometry;
+pub mod journal;
 pub mod machine;
 pub mod observation;
 pub mod report;

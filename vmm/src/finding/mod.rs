@@ -1,6 +1,7 @@
 //! Findings: divergences with one cause, grouped, named, and reduced to their smallest case.
 
 pub mod known;
+pub mod saved;
 mod shrink;
 
 pub use shrink::shrink;
