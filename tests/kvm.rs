@@ -235,7 +235,9 @@ fn the_text_report_tells_machine_counts_and_verdict() {
     require_kvm!();
     let arguments = ["check", "--machine", "kvm", "--cases", "5000", "--seed", "3"];
     let text = run(&arguments).expect_code(0).stdout;
-    for words in ["machine   kvm (as asked): flavour ", "cases     random, seed 3", "5,000", "decided by: "] {
+    for words in
+        ["machine   kvm (as asked): flavour ", "cases     random, seed 3", "5,000", "decided by: "]
+    {
         assert!(text.contains(words), "no {words:?} in\n{text}");
     }
     assert!(text.ends_with("The machine and the model agree, known findings aside.\n"), "{text}");

@@ -12,7 +12,9 @@ const FLAGS: &str = "-Crelocation-model=static -Ccode-model=small -Cno-redzone=y
                      -Cforce-frame-pointers=yes";
 
 fn main() {
-    let workspace = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    // Asked for when it runs: a target directory may be a copy of another checkout's.
+    let package = env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
+    let workspace = PathBuf::from(package).join("..");
     for path in ["guest", "mmu-core", "Cargo.toml", "Cargo.lock"] {
         println!("cargo::rerun-if-changed={}", workspace.join(path).display());
     }
