@@ -15,7 +15,7 @@ fn help_lists_what_works_and_nothing_else() {
             line.strip_prefix("  ")?.split(' ').next().filter(|name| !name.is_empty())
         })
         .collect();
-    assert_eq!(names, ["check", "machines", "explain", "geometry", "scenario", "help"]);
+    assert_eq!(names, ["check", "machines", "explain", "mutants", "geometry", "scenario", "help"]);
 }
 
 #[test]
@@ -27,6 +27,7 @@ fn help_fits_80_columns() {
         &["check", "--help"],
         &["machines", "--help"],
         &["explain", "--help"],
+        &["mutants", "--help"],
         &["geometry", "--help"],
         &["scenario", "--help"],
     ] {

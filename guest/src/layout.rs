@@ -126,6 +126,16 @@ impl Arena {
         self.base() + 0x4_0000 + index as u64 * 0x1000
     }
 
+    /// A page table that the guest can only read, where the machine has such memory: the host fills it.
+    pub const fn read_only_table(self) -> u64 {
+        self.base() + 0x10_0000
+    }
+
+    /// Whether an address lies in the table that can only be read.
+    pub const fn is_read_only(self, address: u64) -> bool {
+        address & !0xfff == self.read_only_table()
+    }
+
     /// Which table of this arena an address lies in.
     ///
     /// ```

@@ -7,7 +7,8 @@
 //! - two pillars stand on these: [`walker`]s predict, [`machine`]s act;
 //! - they meet in the [`verdict`];
 //! - [`tally`] counts verdicts, [`finding`] groups divergences, names and shrinks them;
-//! - [`generate`] makes cases, [`campaign`] drives a run, [`report`] shows it;
+//! - [`generate`] makes cases, [`campaign`] drives a run, [`mutation`] holds one against every mutant,
+//!   [`report`] shows it;
 //! - [`geometry`] stands alone: the textbook's arithmetic of page tables;
 //! - [`scenario`] stands alone, too: processes on the virtual memory system of `mmu-core`;
 //! - [`cli`] is the command line.
@@ -19,6 +20,7 @@ pub mod finding;
 pub mod generate;
 pub mod geometry;
 pub mod machine;
+pub mod mutation;
 pub mod observation;
 pub mod report;
 pub mod scenario;

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 /// How long a run takes when nothing is said.
-const DEFAULT_TIME: Duration = Duration::from_secs(10);
+pub(super) const DEFAULT_TIME: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -55,7 +55,7 @@ fn parse_mode(text: &str) -> Result<PagingMode, String> {
     })
 }
 
-fn parse_time(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
     let problem = || "expected a number and a unit, such as 30s, 5m or 1h".to_owned();
     let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(problem)?;
     let (number, unit) = text.split_at(unit_at);

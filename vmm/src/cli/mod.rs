@@ -4,6 +4,7 @@ mod check;
 mod explain;
 mod geometry;
 mod machines;
+mod mutants;
 mod scenario;
 
 use crate::case::Case;
@@ -36,6 +37,8 @@ enum Command {
     Machines(machines::Arguments),
     /// Draw the walk of one case, step by step
     Explain(explain::Arguments),
+    /// Hold the walker bugs known to history against a machine
+    Mutants(mutants::Arguments),
     /// Compute what page tables cost, for any address width
     Geometry(geometry::Arguments),
     /// Run processes on a virtual memory system, and tell what becomes of their pages
@@ -117,6 +120,7 @@ pub fn main() -> ExitCode {
         Some(Command::Check(arguments)) => check::run(&arguments),
         Some(Command::Machines(arguments)) => Ok(machines::run(&arguments)),
         Some(Command::Explain(arguments)) => explain::run(&arguments),
+        Some(Command::Mutants(arguments)) => mutants::run(&arguments),
         Some(Command::Geometry(arguments)) => geometry::run(&arguments),
         Some(Command::Scenario(arguments)) => Ok(scenario::run(&arguments)),
     };

@@ -343,7 +343,7 @@ fn smaller(first: Option<Example>, second: Option<Example>) -> Option<Example> {
 }
 
 /// Orders cases from simple to complicated.
-pub(crate) fn size_of_case(case: &Case) -> (u32, bool, usize, u32, u16) {
+pub(crate) fn size_of_case(case: &Case) -> (usize, u32, bool, usize, u32, u16) {
     let state = &case.state;
     let optional = Cr4::PSE | Cr4::PGE | Cr4::PCIDE | Cr4::SMEP | Cr4::SMAP | Cr4::PKE | Cr4::PKS;
     let state_bits = (state.cr4 & optional).bits().count_ones()
@@ -352,6 +352,7 @@ pub(crate) fn size_of_case(case: &Case) -> (u32, bool, usize, u32, u16) {
         + u32::from(state.ac)
         + u32::from(!state.cr0.contains(Cr0::WP));
     (
+        case.before.len(),
         case.unusual_bits(),
         case.access.crosses_page(),
         case.entries.len(),

@@ -365,7 +365,8 @@ impl<'c> Draft<'c> {
             implicit: self.form == Form::SegmentLimit,
             shadow_stack: false,
         };
-        let mut case = Case { profile, state: self.state, entries, access, form: self.form, value };
+        let (state, form, before) = (self.state, self.form, Vec::new());
+        let mut case = Case { profile, state, entries, before, access, form, value };
         // Unusual bits may have led elsewhere than to the lane's frames.
         while comparison_succeeds(&case) {
             case.value = case.value.wrapping_add(0x5b);

@@ -6,8 +6,11 @@
 mod draft;
 mod placement;
 mod random;
+mod sequence;
 mod state;
 mod unusual;
+
+pub use sequence::SingleCases;
 
 use crate::case::Case;
 use crate::machine::Capabilities;

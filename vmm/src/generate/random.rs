@@ -130,22 +130,14 @@ fn place_below_free_pdpte(rng: &mut impl Rng, draft: &mut Draft<'_>, slots: &mut
 mod tests {
     use super::*;
     use crate::machine::batch::arena_of;
-    use mmu_core::{Cr4, Profile};
+    use mmu_core::Profile;
     use rand::SeedableRng;
     use rand_xoshiro::Xoshiro256PlusPlus;
     use std::collections::HashSet;
 
     fn capabilities(sees_outside: bool) -> Capabilities {
-        Capabilities {
-            profile: Profile { physical_address_bits: 40, ..Profile::default() },
-            not_in_cpuid: Cr4::empty(),
-            modes: Vec::new(),
-            implicit_accesses: Ok(()),
-            pkru_without_pku: true,
-            pkru_in_ring_0: true,
-            high_memory: true,
-            sees_outside,
-        }
+        let profile = Profile { physical_address_bits: 40, ..Profile::default() };
+        Capabilities { sees_outside, ..Capabilities::for_tests(profile) }
     }
 
     #[test]

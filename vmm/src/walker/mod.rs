@@ -1,10 +1,13 @@
 //! Walkers: what predicts. The reference, and mutants of it with one known mistake each.
 
+mod any_rules;
 mod load;
 mod mutant;
 pub mod quirk;
+mod sequence;
 
-pub use mutant::{MUTANTS, Mutant};
+pub use any_rules::{AnyRules, Both, One};
+pub use mutant::{MUTANTS, Mutant, Need, UNREACHABLE, Unreachable};
 
 use crate::case::Case;
 use mmu_core::walk::{Path, Translation, WalkError, predict_in_mode, walk_in_mode};
@@ -12,8 +15,15 @@ use mmu_core::{Prediction, Reference, Rules, VirtAddr};
 
 /// Something that predicts what a machine does with a case.
 pub trait Walker: Send + Sync {
-    /// All outcomes that it allows.
+    /// All outcomes that it allows. Of a sequence: of its last access, with all that the whole of it
+    /// does to entries.
     fn predict(&self, case: &Case) -> Prediction;
+
+    /// The outcomes that it allows of a sequence's accesses before the last.
+    fn predict_earlier(&self, case: &Case) -> Vec<Prediction> {
+        let _ = case;
+        Vec::new()
+    }
 
     /// Its walk for one page of the case's access, entry by entry.
     fn walk(&self, case: &Case, address: VirtAddr) -> (Path, Result<Translation, WalkError>);
@@ -22,10 +32,26 @@ pub trait Walker: Send + Sync {
 /// A set of rules is a walker, in the mode that the case's control state selects.
 impl<R: Rules + Send + Sync> Walker for R {
     fn predict(&self, case: &Case) -> Prediction {
-        load::then(case, |profile| predict_in_mode(*self, case.state, profile, case, &case.access))
+        if case.is_sequence() {
+            let mut all = sequence::predict(case, |_, _, _| *self);
+            return all.pop().expect("a case has an access");
+        }
+        load::then(*self, case, |state, profile| {
+            predict_in_mode(*self, state, profile, case, &case.access)
+        })
+    }
+
+    fn predict_earlier(&self, case: &Case) -> Vec<Prediction> {
+        if !case.is_sequence() {
+            return Vec::new();
+        }
+        let mut all = sequence::predict(case, |_, _, _| *self);
+        all.pop();
+        all
     }
 
     fn walk(&self, case: &Case, address: VirtAddr) -> (Path, Result<Translation, WalkError>) {
+        let case = &case.accesses().pop().expect("a case has an access");
         let mut path = Path::default();
         let at = (address, &case.access);
         let end = walk_in_mode(*self, case.state, case.profile, case, at, &mut path);
