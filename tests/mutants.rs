@@ -3,9 +3,10 @@
 
 mod common;
 
-use common::{count, finding, require_kvm, require_qemu, run};
+use common::{Sandbox, count, finding, require_kvm, require_qemu, run};
 use serde_json::Value;
 use std::sync::OnceLock;
+use vmm::case::Case;
 
 const KVM: &[&str] = &["--machine", "kvm"];
 const QEMU: &[&str] = &["--machine", "qemu"];
@@ -201,6 +202,30 @@ fn a_sequence_is_explained_in_its_order() {
     assert!(text.starts_with("first read of "), "{text}");
     assert!(text.contains("\nwrite of "), "{text}");
     assert!(text.contains("entry: expected"), "D is what differs: {text}");
+}
+
+/// Without what is known of QEMU, T1 is found anew and named: thousands of divergences in one line.
+#[test]
+fn a_machine_that_behaves_like_a_mutant_is_told_so_in_one_line() {
+    require_qemu!();
+    let sandbox = Sandbox::new();
+    let nothing = sandbox.file("nothing.toml", "");
+    let asked = ["check", "--json", "--machine", "qemu", "--mode", "4level", "--known", &nothing];
+    let limits = ["--cases", "10000", "--seed", "3"];
+    let report = sandbox.run(&[&asked[..], &limits].concat()).expect_code(1).json();
+    let t1 = finding(&report, "mutant:M13b");
+    assert_eq!(t1["explained_by"], "mutant:M13b");
+    let title = t1["title"].as_str().expect("a title");
+    assert!(title.starts_with("this machine behaves like the reference with M13b: "), "{title}");
+    assert!(count(t1, "count") > 500, "{t1}");
+    let case = Case::from_json(&t1["smallest_case"].to_string()).expect("a case");
+    assert_eq!((case.unusual_bits(), case.before.len()), (1, 0), "{case}");
+    // M14 and M39 would explain what CLFLUSH does on QEMU, but not what else is seen there.
+    let findings = report["findings"].as_array().expect("findings are a list");
+    let causes: Vec<_> =
+        findings.iter().filter_map(|finding| finding["explained_by"].as_str()).collect();
+    assert!(causes.contains(&"mutant:M05"), "{causes:?}");
+    assert!(!causes.contains(&"mutant:M14") && !causes.contains(&"mutant:M39"), "{causes:?}");
 }
 
 /// A mutant's run is about the mutant: what the machine itself does wrong is listed but not what

@@ -35,7 +35,7 @@ pub(super) struct Arguments {
     /// Repeat the run that had this seed
     #[arg(long)]
     seed: Option<u64>,
-    /// Who predicts: reference, or mutant:ID, a walker with one known mistake
+    /// Who predicts: reference, or mutant:ID, a walker with one known mistake; ID+ID: with two
     #[arg(long, default_value = "reference")]
     walker: Choice,
     /// A file of known findings, or none to forgive nothing [default: the one for the machine]

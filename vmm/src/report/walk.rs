@@ -318,7 +318,7 @@ fn describe_prediction(text: &mut String, prediction: &Prediction, walker: Choic
     }
     let rules: Vec<_> = prediction.rules.iter().map(Rule::id).collect();
     line(text, &format!("rules     {}", rules.join(", ")));
-    if let Choice::Mutant(mutant) = walker {
+    for mutant in walker.mutants() {
         let (id, mistake, origin) = (mutant.id, mutant.mistake, mutant.origin);
         line(text, &format!("walker    mutant {id}: {mistake} ({origin})"));
     }

@@ -37,7 +37,7 @@ pub(super) fn describe_places(places: &[(u64, u16, Option<u64>)]) -> String {
     shown.collect::<Vec<_>>().join(", ")
 }
 
-/// An observation's end in a few words, as [`Outcome`] would have it.
+/// An observation's end in a few words, as a prediction would have it.
 pub fn describe_observation(case: &Case, seen: &Observation) -> String {
     if let Some(fault) = seen.fault {
         return describe_fault(fault);

@@ -1,8 +1,11 @@
 //! Mutants: walkers with one mistake that a shipped walker really had.
 
+mod pair;
 mod remembering;
 mod rules;
 mod write_back;
+
+pub use pair::{PAIRS, Pair};
 
 #[cfg(doc)]
 use super::Both;
