@@ -3,7 +3,7 @@
 mod common;
 
 use assert_cmd::Command;
-use common::{PROGRAM, Ran, Sandbox, run, skip};
+use common::{PROGRAM, Ran, run, run_with_dev, skip};
 
 #[test]
 fn help_lists_what_works_and_nothing_else() {
@@ -63,13 +63,13 @@ fn bad_usage_ends_with_2_and_says_what_is_expected() {
         (&["check", "--mode", "4level,bogus"], "expected one of unpaged"),
         (&["check", "--machine", "abacus"], "kvm"),
         (&["check", "--walker", "mutant:M99"], "M13a, M13b, M14, M15"),
-        (&["check", "--walker", "somebody"], "expected reference or mutant:ID"),
+        (&["check", "--walker", "somebody"], "expected reference, mutant:ID or mutant:ID+ID"),
         (&["explain"], "<CASE|FILE>"),
         (&["explain", "{}", "--walker", "mutant:"], "M13a, M13b, M14, M15"),
         (&["machines", "--cases", "5"], "--cases"),
         (&["scenario", "nonsense"], "copy-on-write"),
         (&["scenario", "all", "--mode", "unpaged"], "expected 32bit, pae, 4level or 5level"),
-        (&["scenario", "all", "--machine", "kvm"], "--machine"),
+        (&["scenario", "all", "--machine", "abacus"], "expected auto, kvm, qemu or none"),
     ] {
         let ran = run(arguments).expect_code(2);
         // The list of ids is broken into lines.
@@ -86,26 +86,6 @@ fn a_closed_pipe_ends_the_program_quietly() {
     let script = format!("'{PROGRAM}' explain '{case}' | true");
     let ran = Ran::of(Command::new("sh").args(["-c", &script])).expect_code(0);
     assert_eq!(ran.stderr, "");
-}
-
-/// Runs the program where /dev holds nothing but what `make` puts there; `None` if that cannot be
-/// had here.
-fn run_with_dev(make: &str, arguments: &str) -> Option<Ran> {
-    let sandbox = Sandbox::new();
-    let script = format!(
-        "mount -t tmpfs -o nodev none /dev && {{ {make} ; }} || exit 77\n\
-         exec '{PROGRAM}' {arguments}"
-    );
-    [&["--mount"][..], &["--mount", "--map-root-user"]].into_iter().find_map(|how| {
-        let mut command = Command::new("unshare");
-        command.current_dir(sandbox.path()).args(how).args(["sh", "-c", &script]);
-        // What unshare itself cannot do ends with 1, what the script cannot do with 77.
-        let output = command.ok().or_else(|error| error.as_output().cloned().ok_or(())).ok()?;
-        let refused = output.status.code() == Some(77)
-            || output.stderr.starts_with(b"unshare:")
-            || output.stderr.starts_with(b"mount:");
-        (!refused).then(|| Ran::of(&mut command))
-    })
 }
 
 /// Asserts that the program ends with 3 and one line with these words, however it is started.

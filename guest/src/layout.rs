@@ -5,7 +5,10 @@
 //! 0x0010_0000                     the image, then its stacks        same / +0x4000_0000
 //! 0x0020_0000                     the guest's own page tables       same / +0x4000_0000
 //! 0x0030_0000                     the control page                  same / +0x4000_0000
-//! 0x0040_0000, 0x0060_0000        arena 0, arena 1                  same / +0x4000_0000
+//! 0x003f_0000                     two read-only page tables         same / +0x4000_0000
+//! 0x0040_0000, 0x0060_0000        arena 0, arena 1; or, while       same / +0x4000_0000
+//!                                 processes run, the memory of
+//!                                 their system (system/place.rs)
 //! 0x4000_0000 .. 0x8000_0000      data frames, few of them in use   by the cases under test only
 //! from 0x1_0000_0000              the data frames again, at high    by the cases under test only
 //!                                 places (high.rs), and holes
@@ -24,6 +27,11 @@ pub const IMAGE_BASE: u64 = 0x0010_0000;
 /// The page of the code that changes paging (switch.s). It runs at its physical address in ring 0,
 /// while paging changes under it, so it is no user page: SMEP may be on.
 pub const SWITCH_PAGE: u64 = IMAGE_BASE + 0x4000;
+/// The pages that a process has of the supervisor: descriptor tables, vectors, switch.s, and
+/// processes.s with its data.
+pub const PROCESS_PAGES: core::ops::Range<u64> = IMAGE_BASE + 0x1000..IMAGE_BASE + 0x7000;
+/// The page of the programs that processes run (programs.s).
+pub const PROGRAMS_PAGE: u64 = PROCESS_PAGES.end;
 /// The end of the image with its stacks.
 pub const IMAGE_END: u64 = 0x0018_0000;
 /// The top of the stack of ring 3.
@@ -42,6 +50,8 @@ pub const OWN_TABLES_32BIT: u64 = 0x0024_0000;
 pub const OWN_TABLE_FRAMES: usize = 64;
 /// The page through which host and guest talk: [`Control`](crate::mailbox::Control).
 pub const CONTROL: u64 = 0x0030_0000;
+/// Page tables that the guest can only read, one for each arena, where the machine has such memory.
+pub const READ_ONLY_TABLES: u64 = 0x003f_0000;
 /// The end of the memory that the guest uses itself, and that holds page tables.
 pub const LOW_MEMORY_END: u64 = 0x0080_0000;
 
@@ -128,7 +138,7 @@ impl Arena {
 
     /// A page table that the guest can only read, where the machine has such memory: the host fills it.
     pub const fn read_only_table(self) -> u64 {
-        self.base() + 0x10_0000
+        READ_ONLY_TABLES + self.0 as u64 * 0x1000
     }
 
     /// Whether an address lies in the table that can only be read.

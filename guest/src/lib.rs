@@ -21,4 +21,5 @@ pub mod high;
 pub mod layout;
 pub mod mailbox;
 pub mod stub;
+pub mod system;
 pub mod tables;

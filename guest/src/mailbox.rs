@@ -21,7 +21,8 @@ pub enum Doorbell {
 pub struct Control {
     /// From the host: the number of the batch to run. The guest runs it when it changes.
     pub command: u64,
-    /// From the host: the address of the batch's arena.
+    /// From the host: the address of the batch's arena, or [`ORDER`](crate::system::place::ORDER) for
+    /// an order.
     pub arena: u64,
     /// From the guest: the last batch completed.
     pub completed: u64,
@@ -103,6 +104,8 @@ pub struct Header {
     pub edits_pdptes: u64,
     /// What they are changed to.
     pub pdptes: [u64; 4],
+    /// 1 when a process is to be entered instead of a list: this is no arena's header then.
+    pub enters_process: u64,
 }
 
 /// One case, or a step between cases, in a list that the guest runs with RSP as its instruction

@@ -100,10 +100,18 @@ impl<B: AsRef<[u8]>> Bytes<B> {
         Self { start, bytes }
     }
 
-    fn place(&self, at: PhysAddr, bytes: u8) -> Result<core::ops::Range<usize>, OutsideMemory> {
+    /// The bytes from a physical address on, `len` of them.
+    ///
+    /// # Errors
+    /// When they do not all lie in this memory.
+    pub fn bytes(&self, at: PhysAddr, len: u64) -> Result<&[u8], OutsideMemory> {
+        Ok(&self.bytes.as_ref()[self.place(at, len)?])
+    }
+
+    fn place(&self, at: PhysAddr, bytes: u64) -> Result<core::ops::Range<usize>, OutsideMemory> {
         let outside = OutsideMemory(at);
         let from = at.get().checked_sub(self.start.get()).ok_or(outside)?;
-        let end = from.checked_add(bytes.into()).ok_or(outside)?;
+        let end = from.checked_add(bytes).ok_or(outside)?;
         if end > self.bytes.as_ref().len() as u64 {
             return Err(outside);
         }
@@ -113,7 +121,7 @@ impl<B: AsRef<[u8]>> Bytes<B> {
 
 impl<B: AsRef<[u8]>> TableMemory for Bytes<B> {
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
-        let place = self.place(at, bytes)?;
+        let place = self.place(at, bytes.into())?;
         let mut entry = [0; 8];
         entry[..place.len()].copy_from_slice(&self.bytes.as_ref()[place]);
         Ok(u64::from_le_bytes(entry))
@@ -122,7 +130,7 @@ impl<B: AsRef<[u8]>> TableMemory for Bytes<B> {
 
 impl<B: AsRef<[u8]> + AsMut<[u8]>> TableMemoryMut for Bytes<B> {
     fn write_entry(&mut self, at: PhysAddr, bytes: u8, entry: u64) -> Result<(), OutsideMemory> {
-        let place = self.place(at, bytes)?;
+        let place = self.place(at, bytes.into())?;
         let len = place.len();
         self.bytes.as_mut()[place].copy_from_slice(&entry.to_le_bytes()[..len]);
         Ok(())

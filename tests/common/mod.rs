@@ -190,6 +190,26 @@ pub(crate) fn run(arguments: &[&str]) -> Ran {
     Sandbox::new().run(arguments)
 }
 
+/// Runs the program where /dev holds nothing but what `make` puts there; `None` if that cannot be
+/// had here. With an empty /dev there is neither KVM nor QEMU, which needs /dev/null.
+pub(crate) fn run_with_dev(make: &str, arguments: &str) -> Option<Ran> {
+    let sandbox = Sandbox::new();
+    let script = format!(
+        "mount -t tmpfs -o nodev none /dev && {{ {make} ; }} || exit 77\n\
+         exec '{PROGRAM}' {arguments}"
+    );
+    [&["--mount"][..], &["--mount", "--map-root-user"]].into_iter().find_map(|how| {
+        let mut command = Command::new("unshare");
+        command.current_dir(sandbox.path()).args(how).args(["sh", "-c", &script]);
+        // What unshare itself cannot do ends with 1, what the script cannot do with 77.
+        let output = command.ok().or_else(|error| error.as_output().cloned().ok_or(())).ok()?;
+        let refused = output.status.code() == Some(77)
+            || output.stderr.starts_with(b"unshare:")
+            || output.stderr.starts_with(b"mount:");
+        (!refused).then(|| Ran::of(&mut command))
+    })
+}
+
 /// The finding with this id in a report.
 #[track_caller]
 pub(crate) fn finding<'r>(report: &'r Value, id: &str) -> &'r Value {

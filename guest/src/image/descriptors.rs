@@ -5,6 +5,7 @@
 //! at the same addresses without it ("flat"): its code segment and the data segment after it in the
 //! table have the window as their base, or 0, and everything else has the base 0.
 
+use crate::process_page::{FRAME_END, FRAME_END_32};
 use guest::layout::{DOUBLE_FAULT_STACK_TOP, FAULT_STACK_TOP, IMAGE_BASE, SUPERVISOR_WINDOW};
 use guest::mailbox::PROBE_LIMIT;
 
@@ -32,6 +33,8 @@ pub(crate) const WINDOW_TASK_STATE_32: u16 = 0x68;
 pub(crate) const PROBE_DATA: u16 = 0x70 | 3;
 /// Selector of the local descriptor table, which the stubs of `lsl` move about.
 pub(crate) const LOCAL_TABLE: u16 = 0x78;
+/// Selector of the 32-bit task state while a process runs.
+pub(crate) const PROCESS_TASK_STATE_32: u16 = 0x88;
 
 /// The section `.descriptors` (link.ld).
 const DESCRIPTORS: u64 = IMAGE_BASE + 0x1000;
@@ -39,19 +42,27 @@ const DESCRIPTORS: u64 = IMAGE_BASE + 0x1000;
 const VECTORS: u64 = IMAGE_BASE + 0x2000 + SUPERVISOR_WINDOW;
 /// The section `.vectors32` (link.ld), as an offset into either code segment (traps32.s).
 const VECTORS_32: u64 = IMAGE_BASE + 0x3000;
+/// The start of the section `.process` (link.ld): the handlers while a process runs, first those of
+/// 64-bit code, then those of 32-bit code (processes.s).
+const PROCESS_VECTORS_32: u64 = IMAGE_BASE + 0x5000 + VECTOR_COUNT as u64 * PROCESS_VECTOR_SIZE;
+const PROCESS_VECTORS: u64 = IMAGE_BASE + 0x5000 + SUPERVISOR_WINDOW;
 const VECTOR_SIZE: u64 = 64;
+const PROCESS_VECTOR_SIZE: u64 = 16;
 const VECTOR_COUNT: usize = 32;
 
 /// Everything the processor reads by itself.
 #[repr(C, align(4096))]
 struct Descriptors {
-    gdt: [u64; 17],
+    gdt: [u64; 18],
     idt: [[u64; 2]; VECTOR_COUNT],
+    process_idt: [[u64; 2]; VECTOR_COUNT],
     flat_idt_32: [u64; VECTOR_COUNT],
     window_idt_32: [u64; VECTOR_COUNT],
+    process_idt_32: [u64; VECTOR_COUNT],
     task_state: TaskState,
     flat_task_state_32: TaskState32,
     window_task_state_32: TaskState32,
+    process_task_state_32: TaskState32,
 }
 
 /// The 64-bit task-state segment: only its interrupt stacks are used.
@@ -108,12 +119,12 @@ const fn task_descriptor(offset: usize, size: u64) -> u64 {
 
 /// Every vector on an interrupt stack of its own: compiled code uses the red zone, and in a list of
 /// records RSP is no stack at all.
-const fn gates() -> [[u64; 2]; VECTOR_COUNT] {
+const fn gates(first: u64, size: u64, stack: u64) -> [[u64; 2]; VECTOR_COUNT] {
     let mut gates = [[0; 2]; VECTOR_COUNT];
     let mut vector = 0;
     while vector < VECTOR_COUNT {
-        let handler = VECTORS + vector as u64 * VECTOR_SIZE;
-        let stack = if vector == 8 { 2 } else { 1 };
+        let handler = first + vector as u64 * size;
+        let stack = if vector == 8 { 2 } else { stack };
         let low = handler & 0xffff | (SUPERVISOR_CODE as u64) << 16 | stack << 32;
         gates[vector] =
             [low | PRESENT | INTERRUPT_GATE | (handler >> 16 & 0xffff) << 48, handler >> 32];
@@ -122,11 +133,11 @@ const fn gates() -> [[u64; 2]; VECTOR_COUNT] {
     gates
 }
 
-const fn gates_32(code: u16) -> [u64; VECTOR_COUNT] {
+const fn gates_32(code: u16, first: u64, size: u64) -> [u64; VECTOR_COUNT] {
     let mut gates = [0; VECTOR_COUNT];
     let mut vector = 0;
     while vector < VECTOR_COUNT {
-        let handler = VECTORS_32 + vector as u64 * VECTOR_SIZE;
+        let handler = first + vector as u64 * size;
         let low = handler & 0xffff | (code as u64) << 16;
         gates[vector] = low | PRESENT | INTERRUPT_GATE | (handler >> 16 & 0xffff) << 48;
         vector += 1;
@@ -134,10 +145,10 @@ const fn gates_32(code: u16) -> [u64; VECTOR_COUNT] {
     gates
 }
 
-const fn task_state_32(window: u64) -> TaskState32 {
+const fn task_state_32(stack: u64) -> TaskState32 {
     TaskState32 {
         link: 0,
-        esp0: (FAULT_STACK_TOP + window) as u32,
+        esp0: stack as u32,
         ss0: SUPERVISOR_DATA as u32,
         rest: [0; 22],
         io_map: (TASK_STATE_32_SIZE as u32) << 16,
@@ -172,10 +183,13 @@ static DESCRIPTOR_TABLES: Descriptors = Descriptors {
         SEGMENT | DATA | RING_3 | PROBE_LIMIT_BITS,
         PRESENT | LOCAL | 7,
         0,
+        task_descriptor(at!(process_task_state_32), TASK_STATE_32_SIZE),
     ],
-    idt: gates(),
-    flat_idt_32: gates_32(FLAT_CODE_32),
-    window_idt_32: gates_32(WINDOW_CODE_32),
+    idt: gates(VECTORS, VECTOR_SIZE, 1),
+    process_idt: gates(PROCESS_VECTORS, PROCESS_VECTOR_SIZE, 3),
+    flat_idt_32: gates_32(FLAT_CODE_32, VECTORS_32, VECTOR_SIZE),
+    window_idt_32: gates_32(WINDOW_CODE_32, VECTORS_32, VECTOR_SIZE),
+    process_idt_32: gates_32(WINDOW_CODE_32, PROCESS_VECTORS_32, PROCESS_VECTOR_SIZE),
     task_state: TaskState {
         reserved: 0,
         privilege_stacks: [FAULT_STACK_TOP + SUPERVISOR_WINDOW; 3],
@@ -183,7 +197,7 @@ static DESCRIPTOR_TABLES: Descriptors = Descriptors {
         interrupt_stacks: [
             FAULT_STACK_TOP + SUPERVISOR_WINDOW,
             DOUBLE_FAULT_STACK_TOP + SUPERVISOR_WINDOW,
-            0,
+            FRAME_END + SUPERVISOR_WINDOW,
             0,
             0,
             0,
@@ -193,8 +207,9 @@ static DESCRIPTOR_TABLES: Descriptors = Descriptors {
         reserved_half: 0,
         io_map: TASK_STATE_SIZE as u16,
     },
-    flat_task_state_32: task_state_32(0),
-    window_task_state_32: task_state_32(SUPERVISOR_WINDOW),
+    flat_task_state_32: task_state_32(FAULT_STACK_TOP),
+    window_task_state_32: task_state_32(FAULT_STACK_TOP + SUPERVISOR_WINDOW),
+    process_task_state_32: task_state_32(FRAME_END_32 + SUPERVISOR_WINDOW),
 };
 
 /// What LGDT and LIDT load: a limit and a base, of which 32-bit code takes the low half.
@@ -204,8 +219,10 @@ struct Pointer {
     base: u64,
 }
 
+/// They lie in the page of switch.s: every process has it, too.
 macro_rules! pointer {
     ($name:ident, $field:ident: $type:ty, $window:expr) => {
+        #[unsafe(link_section = ".switch")]
         #[unsafe(no_mangle)]
         #[used]
         static $name: Pointer = Pointer {
@@ -215,11 +232,13 @@ macro_rules! pointer {
     };
 }
 
-pointer!(FLAT_GDT_POINTER, gdt: [u64; 17], 0);
-pointer!(GDT_POINTER, gdt: [u64; 17], SUPERVISOR_WINDOW);
+pointer!(FLAT_GDT_POINTER, gdt: [u64; 18], 0);
+pointer!(GDT_POINTER, gdt: [u64; 18], SUPERVISOR_WINDOW);
 pointer!(IDT_POINTER, idt: [[u64; 2]; VECTOR_COUNT], SUPERVISOR_WINDOW);
+pointer!(PROCESS_IDT_POINTER, process_idt: [[u64; 2]; VECTOR_COUNT], SUPERVISOR_WINDOW);
 pointer!(FLAT_IDT_32_POINTER, flat_idt_32: [u64; VECTOR_COUNT], 0);
 pointer!(WINDOW_IDT_32_POINTER, window_idt_32: [u64; VECTOR_COUNT], SUPERVISOR_WINDOW);
+pointer!(PROCESS_IDT_32_POINTER, process_idt_32: [u64; VECTOR_COUNT], SUPERVISOR_WINDOW);
 
 /// Where the global descriptor table lies, without the window.
 pub(crate) const GDT: u64 = DESCRIPTORS;

@@ -1,11 +1,14 @@
-//! The ring-3 kernel: takes a batch, writes its page tables, has its accesses made, says so.
+//! The ring-3 kernel: takes a batch, writes its page tables, has its accesses made, says so; or takes an
+//! order for the virtual memory system.
 
 use crate::descriptors::PROBE_DATA;
 use crate::self_test;
+use crate::system::obey;
 use core::arch::asm;
 use core::arch::x86_64::{__cpuid_count, CpuidResult};
 use guest::layout::{Arena, CONTROL};
 use guest::mailbox::{CPUID_LEAVES, Control, Doorbell, Header};
+use guest::system::place::ORDER;
 
 unsafe extern "C" {
     /// Runs both lists of the batch whose header is at this address (boot.s).
@@ -37,6 +40,10 @@ extern "C" fn kernel() -> ! {
             completed = (&raw const (*control).command).read_volatile();
             (&raw const (*control).arena).read_volatile()
         };
+        if arena == ORDER {
+            obey();
+            continue;
+        }
         let arena = if arena == Arena::ALL[0].base() { Arena::ALL[0] } else { Arena::ALL[1] };
         // SAFETY: the host has filled the arena's header, and waits.
         let tables = unsafe { (arena.base() as *const Header).read_volatile() }.tables;

@@ -8,6 +8,9 @@
 //! there costs about a microsecond, and some that compilers emit are not emulated at all; compiled
 //! code in ring 3 runs natively everywhere.
 //!
+//! Besides batches it runs processes on a virtual memory system of its own (system.rs): process.rs
+//! enters them by way of processes.s, and programs.s is what they run.
+//!
 //! On the host this is an empty program, so that ordinary tools can read the package.
 #![cfg_attr(bare_metal, no_std, no_main)]
 
@@ -18,12 +21,22 @@ mod kernel;
 #[cfg(bare_metal)]
 mod memory;
 #[cfg(bare_metal)]
+mod process;
+#[cfg(bare_metal)]
+mod process_page;
+#[cfg(bare_metal)]
 mod self_test;
+#[cfg(bare_metal)]
+mod system;
 
 #[cfg(bare_metal)]
 use core::mem::offset_of;
 #[cfg(bare_metal)]
+use guest::layout::SUPERVISOR_WINDOW;
+#[cfg(bare_metal)]
 use guest::mailbox::Header;
+#[cfg(bare_metal)]
+use guest::system::program::{Call, StepKind};
 
 #[cfg(bare_metal)]
 core::arch::global_asm!(
@@ -33,9 +46,11 @@ core::arch::global_asm!(
     include_str!("switch.s"),
     include_str!("traps32.s"),
     include_str!("stubs32.s"),
-    WINDOW = const guest::layout::SUPERVISOR_WINDOW,
+    include_str!("processes.s"),
+    include_str!("programs.s"),
+    WINDOW = const SUPERVISOR_WINDOW,
     USER_STACK_TOP = const guest::layout::USER_STACK_TOP,
-    FAULT_STACK = const guest::layout::FAULT_STACK_TOP + guest::layout::SUPERVISOR_WINDOW,
+    FAULT_STACK = const guest::layout::FAULT_STACK_TOP + SUPERVISOR_WINDOW,
     CONTROL = const guest::layout::CONTROL,
     OWN_TABLES = const guest::layout::OWN_TABLES,
     MAGIC = const guest::stub::IMAGE_MAGIC,
@@ -70,6 +85,22 @@ core::arch::global_asm!(
     HEADER_LOAD_FAULT = const offset_of!(Header, load_fault),
     HEADER_EDITS_PDPTES = const offset_of!(Header, edits_pdptes),
     HEADER_PDPTES = const offset_of!(Header, pdptes),
+    HEADER_ENTERS_PROCESS = const offset_of!(Header, enters_process),
+    PROCESS_TASK_STATE_32 = const descriptors::PROCESS_TASK_STATE_32,
+    HEADER = const process_page::HEADER + SUPERVISOR_WINDOW,
+    CR2 = const process_page::CR2 + SUPERVISOR_WINDOW,
+    STAYS = const process_page::STAYS + SUPERVISOR_WINDOW,
+    FRAME = const process_page::FRAME + SUPERVISOR_WINDOW,
+    FRAME_32 = const process_page::FRAME_32 + SUPERVISOR_WINDOW,
+    SWITCH_STACK = const process_page::FRAME + SUPERVISOR_WINDOW,
+    PROGRAMS = const guest::system::place::PROGRAMS_IN_PROCESS,
+    CALL_EXIT = const Call::Exit as u64,
+    CALL_YIELD = const Call::Yield as u64,
+    CALL_WRONG = const Call::Wrong as u64,
+    STEP_READ = const StepKind::Read as u64,
+    STEP_WRITE = const StepKind::Write as u64,
+    STEP_FETCH = const StepKind::Fetch as u64,
+    STEP_YIELD = const StepKind::Yield as u64,
     CONTROL_PANIC = const offset_of!(guest::mailbox::Control, panic),
 );
 

@@ -29,4 +29,22 @@ function!(
 );
 function!(bcmp, "jmp memcmp");
 function!(memcpy, "mov rax, rdi", "mov rcx, rdx", "rep movsb", "ret");
+// Backwards only where the end of the source would be written over first.
+function!(
+    memmove,
+    "mov rax, rdi",
+    "mov rcx, rdx",
+    "mov r8, rdi",
+    "sub r8, rsi",
+    "cmp r8, rdx",
+    "jb 2f",
+    "rep movsb",
+    "ret",
+    "2: lea rdi, [rdi + rcx - 1]",
+    "lea rsi, [rsi + rcx - 1]",
+    "std",
+    "rep movsb",
+    "cld",
+    "ret"
+);
 function!(memset, "mov r8, rdi", "mov eax, esi", "mov rcx, rdx", "rep stosb", "mov rax, r8", "ret");

@@ -82,16 +82,17 @@ enter_other_mode:
     mov cr4, eax
     mov eax, [ebx + {HEADER_CR3}]
     mov cr3, eax
+    mov ecx, [ebx + {HEADER_SWITCH}]    # the header may be out of sight behind a process's tables
     mov eax, [ebx + {HEADER_CR0}]
 # PAE's PDPTEs are loaded here; the handler of #GP knows this place (PDPTE-2).
 .global load_paging
 load_paging:
     mov cr0, eax
-    cmp dword ptr [ebx + {HEADER_SWITCH}], {FIVE_LEVEL}
-    je enter_five_level
     test eax, CR0_PG
     jz lists_32
     lgdt [GDT_POINTER]
+    cmp ecx, {FIVE_LEVEL}
+    je enter_five_level
     lidt [WINDOW_IDT_32_POINTER]
     far_jump {WINDOW_CODE_32}, behind_window
 behind_window:
@@ -103,6 +104,8 @@ behind_window:
 lists_32:
     mov eax, gs:[ebx + {HEADER_CR4}]
     mov cr4, eax
+    cmp dword ptr gs:[ebx + {HEADER_ENTERS_PROCESS}], 0
+    jne enter_process_32                # processes.s
     cmp dword ptr gs:[ebx + {HEADER_EDITS_PDPTES}], 0
     je 3f
     mov edi, cr3
@@ -151,6 +154,8 @@ load_failed:
 end_supervisor_32:
     far_jump {FLAT_CODE_32}, back_to_four_level
 
+# In flat 32-bit code; from a process, too.
+.global back_to_four_level
 back_to_four_level:
     mov eax, cr0
     and eax, ALL_BUT_PG
@@ -188,12 +193,14 @@ in_five_level:
     lea rax, [rip + 2f + {WINDOW}]
     jmp rax
 2:
-    mov esp, {FAULT_STACK}
+    mov esp, {SWITCH_STACK}
     mov ebx, ebx                        # the upper half is undefined after 32-bit code
     add rbx, {WINDOW}
     call own_tables_64
     mov rax, [rbx + {HEADER_CR4}]
     mov cr4, rax
+    cmp qword ptr [rbx + {HEADER_ENTERS_PROCESS}], 0
+    jne enter_process                   # processes.s
     jmp load_key_rights
 
 # From `end_supervisor` (boot.s): ring 0, 5-level paging.

@@ -61,6 +61,21 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         Ok(self.space(space)?.tables.look(memory, page)?)
     }
 
+    /// Where the entries on the way to a page lie, root first, as far as there are tables: those in
+    /// which a walk may set A, whatever it ends in (AD-2).
+    ///
+    /// # Errors
+    /// When there is no such space, or a table lies outside memory.
+    pub fn path<M: TableMemory>(
+        &self,
+        memory: &M,
+        space: SpaceId,
+        page: VirtAddr,
+    ) -> Result<impl Iterator<Item = PhysAddr>, SpaceError> {
+        let path = self.space(space)?.tables.path(memory, page)?;
+        Ok(path.into_iter().map(|(_, at, _)| at))
+    }
+
     /// How many frames the tables of a space take.
     pub fn table_frames(&self, space: SpaceId) -> usize {
         let is_table = |frame: &FrameUse| *frame == FrameUse::Table(space);

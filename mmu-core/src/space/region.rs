@@ -83,7 +83,7 @@ pub enum Backing {
     /// A shared object, from its first page on.
     Object(ObjectId),
     /// Memory that is none of the system's frames, from this frame on, mapped from the start and
-    /// never reclaimed: the supervisor's own code.
+    /// never reclaimed: the supervisor's own code. A and D are set from the start.
     Fixed(PhysAddr),
 }
 

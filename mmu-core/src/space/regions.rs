@@ -49,7 +49,12 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         for number in 0..region.pages {
             let page = region.start.wrapping_add(number * PAGE_BYTES);
             let LeafEntry { at, .. } = self.leaf(env, space, page)?;
-            self.write_leaf(env, at, region, first + number * PAGE_BYTES)?;
+            let entry = self.leaf_entry(region, first + number * PAGE_BYTES);
+            // Nobody asks whether these pages are used: the processor need not say so.
+            let flags =
+                if Self::HAS_FLAGS { EntryBits::A | EntryBits::D } else { EntryBits::empty() };
+            env.write_entry(at, F::ENTRY_BYTES, entry | flags.bits())?;
+            self.space(space)?.tables.mark_path(env, page)?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::control::LoadError;
 use crate::format::{EntryBits, Format};
 use crate::memory::{Bytes, OutsideMemory, TableMemory, TableMemoryMut};
 use crate::outcome::Outcome;
-use crate::profile::Profile;
+use crate::profile::{Features, Profile};
 use crate::rules::Reference;
 use crate::state::{ControlState, Cr4, Efer, PagingMode};
 use core::cell::Cell;
@@ -71,7 +71,7 @@ impl<
     /// The same with caches of any sizes, none too. They make no difference to the history.
     pub fn with_caches(bytes: B, store: PhysAddr, profile: Profile, history: H) -> Self {
         let memory = Bytes::new(PhysAddr::new(0), bytes);
-        let mmu = CachedMmu::with_rules(Reference, control_state(F::MODE), profile);
+        let mmu = CachedMmu::with_rules(Reference, control_state(F::MODE, profile), profile);
         Self { memory, store, mmu, running: None, counts: AccessCounts::default(), history }
     }
 
@@ -118,6 +118,11 @@ impl<
         &self.counts
     }
 
+    /// Its memory.
+    pub const fn memory(&self) -> &Bytes<B> {
+        &self.memory
+    }
+
     /// The MMU, with what it has cached.
     pub const fn mmu(&self) -> &CachedMmu<F, Reference, SETS, WAYS, STRUCTURES> {
         &self.mmu
@@ -146,12 +151,14 @@ impl<
 }
 
 /// The control registers of a mode, before a root is loaded: write protection on, and
-/// execute-disable where entries have it.
-fn control_state(mode: PagingMode) -> ControlState {
-    let long_mode = ControlState::long_mode(0);
+/// execute-disable where processor and entries have it.
+fn control_state(mode: PagingMode, profile: Profile) -> ControlState {
+    let has_nx = profile.features.contains(Features::NX);
+    let mut long_mode = ControlState::long_mode(0);
+    long_mode.efer.set(Efer::NXE, has_nx);
     match mode {
         PagingMode::Bits32 => ControlState { cr4: Cr4::empty(), efer: Efer::empty(), ..long_mode },
-        PagingMode::Pae => ControlState { efer: Efer::NXE, ..long_mode },
+        PagingMode::Pae => ControlState { efer: long_mode.efer & Efer::NXE, ..long_mode },
         PagingMode::FiveLevel => ControlState { cr4: long_mode.cr4 | Cr4::LA57, ..long_mode },
         PagingMode::Unpaged | PagingMode::FourLevel | PagingMode::Linear => long_mode,
     }
@@ -224,6 +231,8 @@ impl<
         if self.running == Some(space) {
             let state = self.mmu.mmu().regime().state;
             self.mmu.set_state(RegisterWrite::Cr3(state.cr3), state);
+            // If it has ended, its number may be another's when the root of that changes.
+            self.running = None;
         }
     }
 

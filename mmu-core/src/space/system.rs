@@ -15,7 +15,7 @@ use core::fmt;
 /// The most address spaces.
 pub const MAX_SPACES: usize = 16;
 /// The most regions of a space.
-pub const MAX_REGIONS: usize = 10;
+pub const MAX_REGIONS: usize = 12;
 /// The most shared objects.
 pub const MAX_OBJECTS: usize = 8;
 

@@ -6,8 +6,12 @@
 use super::{PAGE_BYTES, SlotNumber};
 use crate::address::{PhysAddr, VirtAddr};
 use crate::format::{EntryBits, EntryKind, Format, Level};
-use crate::memory::{OutsideMemory, TableMemory};
+use crate::memory::{OutsideMemory, TableMemory, TableMemoryMut};
+use arrayvec::ArrayVec;
 use core::marker::PhantomData;
+
+/// The most levels of a format.
+const MAX_LEVELS: usize = 5;
 
 /// What a leaf entry says about its page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +124,41 @@ impl<F: Format> Tables<F> {
             table = F::address(level, EntryKind::Table, entry);
         }
         unreachable!("the last level has the leaves")
+    }
+
+    /// The entries on the way to a page, root first, as far as there are tables.
+    pub(super) fn path<M: TableMemory + ?Sized>(
+        self,
+        memory: &M,
+        page: VirtAddr,
+    ) -> Result<ArrayVec<(&'static Level, PhysAddr, u64), MAX_LEVELS>, OutsideMemory> {
+        let mut path = ArrayVec::new();
+        let mut table = self.root;
+        for level in F::LEVELS {
+            let at = Self::entry_at(level, table, page);
+            let entry = memory.read_entry(at, F::ENTRY_BYTES)?;
+            path.push((level, at, entry));
+            if entry & EntryBits::P.bits() == 0 {
+                break;
+            }
+            table = F::address(level, EntryKind::Table, entry);
+        }
+        Ok(path)
+    }
+
+    /// Sets A in the entries above the leaf of a page, where they have it.
+    pub(super) fn mark_path<M: TableMemoryMut + ?Sized>(
+        self,
+        memory: &mut M,
+        page: VirtAddr,
+    ) -> Result<(), OutsideMemory> {
+        for (level, at, entry) in self.path(memory, page)? {
+            let is_above = level.number != Self::LEAVES.number && level.has_flags;
+            if is_above && entry & EntryBits::P.bits() != 0 {
+                memory.write_entry(at, F::ENTRY_BYTES, entry | EntryBits::A.bits())?;
+            }
+        }
+        Ok(())
     }
 
     /// The entry of a page, if there is a table for it.

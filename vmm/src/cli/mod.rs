@@ -122,7 +122,7 @@ pub fn main() -> ExitCode {
         Some(Command::Explain(arguments)) => explain::run(&arguments),
         Some(Command::Mutants(arguments)) => mutants::run(&arguments),
         Some(Command::Geometry(arguments)) => geometry::run(&arguments),
-        Some(Command::Scenario(arguments)) => Ok(scenario::run(&arguments)),
+        Some(Command::Scenario(arguments)) => scenario::run(&arguments),
     };
     match result {
         Ok(code) => code,

@@ -1,28 +1,52 @@
 //! `crosswalk scenario`: processes on the virtual memory system, and what becomes of their pages.
 
-use super::print;
-use crate::report::scenario;
+use super::{Failure, MachineArguments, MachineKind, Opened, print};
+use crate::machine::{Machine, MachineError};
+use crate::report::scenario::{self, Told};
 use crate::scenario::story::Story;
-use crate::scenario::{SCENARIOS, run as play};
+use crate::scenario::{SCENARIOS, Setting, run as run_in_software, run_on};
 use clap::builder::PossibleValuesParser;
 use mmu_core::PagingMode;
-use mmu_core::space::Duties;
 use std::process::ExitCode;
 
 #[derive(Clone, Debug, clap::Args)]
 #[command(
-    after_help = "They run on the software MMU only: nothing is compared with a machine yet."
+    after_help = "They run in software, and on a machine beside it if there is one: every fault, \
+                        entry and frame is compared after every step."
 )]
 pub(super) struct Arguments {
     /// Which scenario [default: list them]
     #[arg(value_name = "NAME|all", value_parser = names(), hide_possible_values = true)]
     name: Option<String>,
-    /// The paging mode: 32bit, pae, 4level or 5level
-    #[arg(long, value_name = "MODE", default_value = "4level", value_parser = mode)]
-    mode: PagingMode,
+    /// The machine to run on, too; none for software only
+    #[arg(long, value_name = "MACHINE", default_value = "auto", value_parser = machine)]
+    machine: Wanted,
+    /// Paging modes, separated by commas: 32bit, pae, 4level or 5level [default: all that the
+    /// machine offers; in software 4level]
+    #[arg(long, value_delimiter = ',', value_parser = mode)]
+    mode: Vec<PagingMode>,
     /// Print one JSON document instead of text
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    options: MachineArguments,
+}
+
+/// A machine, or none.
+#[derive(Clone, Copy, Debug)]
+enum Wanted {
+    None,
+    Kind(MachineKind),
+}
+
+fn machine(text: &str) -> Result<Wanted, &'static str> {
+    match text {
+        "none" => Ok(Wanted::None),
+        "auto" => Ok(Wanted::Kind(MachineKind::Auto)),
+        "kvm" => Ok(Wanted::Kind(MachineKind::Kvm)),
+        "qemu" => Ok(Wanted::Kind(MachineKind::Qemu)),
+        _ => Err("expected auto, kvm, qemu or none"),
+    }
 }
 
 /// The names of scenarios, and `all`.
@@ -31,21 +55,72 @@ fn names() -> PossibleValuesParser {
     PossibleValuesParser::new(names.chain(["all"]))
 }
 
+const MODES: [PagingMode; 4] =
+    [PagingMode::Bits32, PagingMode::Pae, PagingMode::FourLevel, PagingMode::FiveLevel];
+
 fn mode(text: &str) -> Result<PagingMode, &'static str> {
-    let with_tables = PagingMode::ALL.into_iter().filter(|mode| *mode != PagingMode::Unpaged);
-    { with_tables }.find(|mode| mode.name() == text).ok_or("expected 32bit, pae, 4level or 5level")
+    let found = MODES.into_iter().find(|mode| mode.name() == text);
+    found.ok_or("expected 32bit, pae, 4level or 5level")
 }
 
-/// 0 when every claim of every scenario holds, else 1.
-pub(super) fn run(arguments: &Arguments) -> ExitCode {
+/// 0 when every claim of every scenario holds and no history parts from the machine's, else 1.
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let Some(name) = &arguments.name else {
         print(&if arguments.json { scenario::json_list() } else { scenario::list() });
-        return ExitCode::SUCCESS;
+        return Ok(ExitCode::SUCCESS);
     };
-    let wanted = SCENARIOS.iter().filter(|known| name == "all" || known.name == name);
-    let stories: Vec<_> =
-        wanted.filter_map(|known| play(known.name, arguments.mode, Duties::all())).collect();
-    print(&if arguments.json { scenario::json(&stories) } else { scenario::text(&stories) });
+    let (mut opened, why_none) = open(arguments)?;
+    let modes = modes(arguments, opened.as_ref().map(|opened| opened.machine.as_ref()))?;
+    let mut stories = Vec::new();
+    for mode in modes {
+        for known in SCENARIOS.iter().filter(|known| name == "all" || known.name == name) {
+            let setting = Setting::new(mode);
+            stories.extend(match &mut opened {
+                Some(opened) => run_on(opened.machine.as_mut(), known.name, setting).transpose()?,
+                None => run_in_software(known.name, setting),
+            });
+        }
+    }
+    let told = Told {
+        stories: &stories,
+        machine: opened.as_ref().map(|opened| (opened.machine.identity(), opened.why.as_str())),
+        why_none: &why_none,
+    };
+    print(&if arguments.json { scenario::json(&told) } else { scenario::text(&told) });
     let passed = stories.iter().all(Story::passed);
-    ExitCode::from(u8::from(!passed))
+    Ok(ExitCode::from(u8::from(!passed)))
+}
+
+/// The machine, or why there is none. That `auto` finds none is no failure.
+fn open(arguments: &Arguments) -> Result<(Option<Opened>, String), Failure> {
+    let Wanted::Kind(kind) = arguments.machine else {
+        return Ok((None, "no machine was asked for".into()));
+    };
+    match arguments.options.open(kind) {
+        Ok(opened) => Ok((Some(opened), String::new())),
+        Err(Failure::Machine(why)) if kind == MachineKind::Auto => Ok((None, why)),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// The modes asked for, which the machine must offer; otherwise all that it does.
+fn modes(arguments: &Arguments, machine: Option<&dyn Machine>) -> Result<Vec<PagingMode>, Failure> {
+    let Some(machine) = machine else {
+        let asked = !arguments.mode.is_empty();
+        return Ok(if asked { arguments.mode.clone() } else { vec![PagingMode::FourLevel] });
+    };
+    let offers = &machine.capabilities().modes;
+    let offered = |mode: &PagingMode| offers.iter().any(|(known, is)| known == mode && is.is_ok());
+    if arguments.mode.is_empty() {
+        return Ok(MODES.into_iter().filter(offered).collect());
+    }
+    if let Some(mode) = arguments.mode.iter().find(|mode| !offered(mode)) {
+        let offer = offers.iter().find(|(known, _)| known == mode);
+        let why = offer.and_then(|(_, offer)| offer.as_ref().err()).map_or("", String::as_str);
+        let kind = machine.identity().kind;
+        let what =
+            format!("{kind} cannot run {mode} here: {why}; --machine none runs the software");
+        return Err(MachineError::Unavailable(what).into());
+    }
+    Ok(arguments.mode.clone())
 }

@@ -228,6 +228,12 @@ pub trait Machine: Send {
     /// [`RunLog::gave_up`].
     fn run(&mut self, command: Command) -> Result<RunLog, MachineError>;
 
+    /// Has the guest's kernel carry out the order that lies at its place (`guest::system`).
+    ///
+    /// # Errors
+    /// When the guest or the machine is dead.
+    fn obey(&mut self) -> Result<(), MachineError>;
+
     /// What it is.
     fn identity(&self) -> &Identity {
         &self.parts().identity

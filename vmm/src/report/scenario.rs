@@ -2,8 +2,10 @@
 //! and as JSON.
 //!
 //! ```text
-//! {"comparison": {"machine": null, "result": "software only: nothing was compared"}, "mode",
-//!  "scenarios": [{"name", "shows", "passed", "claims": [{"claim", "holds"}], "problems": […],
+//! {"comparison": {"machine": null | {"kind", "flavour", "beneath", "version"}, "result", "reason"},
+//!  "modes", "scenarios": [{"name", "shows", "mode", "passed", "claims": [{"claim", "holds"}],
+//!    "problems": […], "comparison": null | {"orders", "events", "frames", "chosen", "equal",
+//!      "known", "parted": null | {"order", "cause", "differences"}},
 //!    "timeline": [{"process", "event": "did|fault|grown|second-chances|evicted", …}],
 //!    "pages": [{"process", "region", "page", "before", "after"}],
 //!    "statistics": {"faults": {…}, "pages": {…}, "tlb": {…}, "table_bytes", "frames"}}],
@@ -15,15 +17,40 @@
 
 use super::json::to_text;
 use super::text::{line, new_table, trimmed, with_commas};
-use crate::scenario::SCENARIOS;
+use crate::machine::Identity;
 use crate::scenario::story::{Claim, Happened, Moment, PagePlace, PageRow, Story};
+use crate::scenario::{Comparison, Parted, SCENARIOS};
 use mmu_core::format::EntryBits;
 use mmu_core::{PagingMode, PhysAddr};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
-/// What every report says, as long as it is so.
+/// What a report without a machine says.
 const NOTHING_COMPARED: &str = "software only: nothing was compared";
+
+/// What is told of.
+#[derive(Clone, Copy, Debug)]
+pub struct Told<'t> {
+    /// The scenarios that were run.
+    pub stories: &'t [Story],
+    /// The machine beside the software, and why it was chosen.
+    pub machine: Option<(&'t Identity, &'t str)>,
+    /// Why there is none.
+    pub why_none: &'t str,
+}
+
+impl Told<'_> {
+    /// The result of all comparisons.
+    fn result(&self) -> &'static str {
+        let comparisons = self.stories.iter().filter_map(|story| story.comparison.as_ref());
+        let parted = comparisons.clone().any(|comparison| comparison.parted.is_some());
+        match comparisons.count() {
+            0 => NOTHING_COMPARED,
+            _ if parted => "histories part",
+            _ => "histories equal",
+        }
+    }
+}
 
 /// The scenarios there are.
 pub fn list() -> String {
@@ -42,25 +69,72 @@ pub fn json_list() -> String {
 }
 
 /// The stories for people; of several only the claims and the counts.
-pub fn text(stories: &[Story]) -> String {
+pub fn text(told: &Told<'_>) -> String {
     let mut text = String::new();
-    for story in stories {
+    for story in told.stories {
         heading(&mut text, story);
-        if stories.len() == 1 {
+        if told.stories.len() == 1 {
             timeline(&mut text, story);
             pages(&mut text, story);
             statistics(&mut text, story);
         }
         claims(&mut text, story);
+        if let Some(comparison) = &story.comparison {
+            compared(&mut text, comparison);
+        }
         text.push('\n');
     }
-    if let [first, _, ..] = stories {
-        let passed = stories.iter().filter(|story| story.passed()).count();
-        let (count, mode) = (stories.len(), first.mode);
-        line(&mut text, &format!("{passed} of {count} scenarios pass with {mode} tables."));
+    if let [first, _, ..] = told.stories {
+        let passed = told.stories.iter().filter(|story| story.passed()).count();
+        let mut modes: Vec<_> = told.stories.iter().map(|story| story.mode.name()).collect();
+        modes.dedup();
+        let (count, modes) = (told.stories.len(), modes.join(", "));
+        let _ = first;
+        line(&mut text, &format!("{passed} of {count} scenarios pass with {modes} tables."));
     }
-    line(&mut text, &format!("{}.", capitalized(NOTHING_COMPARED)));
+    line(
+        &mut text,
+        &match told.machine {
+            None => format!("{}: {}.", capitalized(NOTHING_COMPARED), told.why_none),
+            Some((Identity { kind, flavour, version, .. }, why)) => {
+                let version =
+                    version.as_ref().map_or_else(String::new, |known| format!(" {known}"));
+                format!(
+                    "Compared with {kind} ({why}), flavour {flavour}{version}: {}.",
+                    told.result()
+                )
+            }
+        },
+    );
     text
+}
+
+/// What a machine made of it.
+fn compared(text: &mut String, comparison: &Comparison) {
+    let Comparison { machine, orders, events, frames, chosen, known, parted } = comparison;
+    let (kind, flavour) = (machine.kind, machine.flavour);
+    let (events, frames) = (with_commas(*events), with_commas(*frames));
+    if let Some(parted) = parted {
+        line(text, &format!("NO   {kind} ({flavour}) has the same history: {parted}"));
+        for difference in &parted.differences {
+            line(text, &format!("     {difference}"));
+        }
+    } else {
+        line(
+            text,
+            &format!(
+                "yes  {kind} ({flavour}) has the same history: {orders} orders, {events} events, \
+                 {frames} pages of memory compared"
+            ),
+        );
+    }
+    if *chosen > 0 {
+        let entries = with_commas(*chosen);
+        line(text, &format!("     {entries} entries differ in A as they may: AD-2, AD-3"));
+    }
+    if let Some((id, count)) = known {
+        line(text, &format!("     known finding {id} showed in {} entries", with_commas(*count)));
+    }
 }
 
 fn heading(text: &mut String, story: &Story) {
@@ -189,14 +263,35 @@ fn claims(text: &mut String, story: &Story) {
 }
 
 /// The stories as one JSON document.
-pub fn json(stories: &[Story]) -> String {
-    let passed = stories.iter().filter(|story| story.passed()).count();
+pub fn json(told: &Told<'_>) -> String {
+    let passed = told.stories.iter().filter(|story| story.passed()).count();
+    let mut modes: Vec<_> = told.stories.iter().map(|story| story.mode.name()).collect();
+    modes.dedup();
+    let machine = told.machine.map(|(identity, _)| {
+        let Identity { kind, flavour, beneath, version, .. } = identity;
+        json!({"kind": kind, "flavour": flavour, "beneath": beneath, "version": version})
+    });
+    let reason = told.machine.map_or(told.why_none, |(_, why)| why);
     to_text(&json!({
-        "comparison": {"machine": null, "result": NOTHING_COMPARED},
-        "mode": stories.first().map(|story| story.mode.name()),
-        "scenarios": stories.iter().map(story_json).collect::<Vec<_>>(),
-        "totals": {"scenarios": stories.len(), "passed": passed},
+        "comparison": {"machine": machine, "result": told.result(), "reason": reason},
+        "modes": modes,
+        "scenarios": told.stories.iter().map(story_json).collect::<Vec<_>>(),
+        "totals": {"scenarios": told.stories.len(), "passed": passed},
     }))
+}
+
+fn comparison_json(comparison: &Comparison) -> Value {
+    let Comparison { orders, events, frames, known, .. } = comparison;
+    let parted = |Parted { order, differences, cause }: &Parted| json!({"order": order, "cause": cause, "differences": differences});
+    json!({
+        "orders": orders,
+        "events": events,
+        "frames": frames,
+        "chosen": comparison.chosen,
+        "equal": comparison.parted.is_none(),
+        "known": known.as_ref().map(|(id, count)| json!({"id": id, "count": count})),
+        "parted": comparison.parted.as_ref().map(parted),
+    })
 }
 
 fn story_json(story: &Story) -> Value {
@@ -214,6 +309,8 @@ fn story_json(story: &Story) -> Value {
     json!({
         "name": story.scenario.name,
         "shows": story.scenario.shows,
+        "mode": story.mode.name(),
+        "comparison": story.comparison.as_ref().map(comparison_json),
         "passed": story.passed(),
         "claims": story.claims.iter().map(claim).collect::<Vec<_>>(),
         "problems": story.problems,

@@ -7,11 +7,11 @@ use mmu_core::format::Format;
 use mmu_core::space::{Backing, Invalid, Protection, Region, RegionKind, SlotNumber};
 use mmu_core::{AccessKind, VirtAddr};
 
-const LIBRARY: u64 = 0x30_0000;
-const SHARED_IN_A: u64 = 0x70_0000;
-const SHARED_IN_B: u64 = 0x72_0000;
+const LIBRARY: u64 = 0x8048_0000;
+const SHARED_IN_A: u64 = 0x8070_0000;
+const SHARED_IN_B: u64 = 0x8072_0000;
 
-pub(super) fn sharing<F: Format>(stage: &mut Stage<F>) -> Result<(), StageError> {
+pub(super) fn sharing<F: Format>(stage: &mut Stage<'_, F>) -> Result<(), StageError> {
     let library = Backing::Object(stage.object(1, Backing::Image(SlotNumber(4)))?);
     let buffer = Backing::Object(stage.object(2, Backing::Zero)?);
     let shown = |start: u64, pages, protection, object| {
@@ -22,9 +22,9 @@ pub(super) fn sharing<F: Format>(stage: &mut Stage<F>) -> Result<(), StageError>
     let shared = |start| shown(start, 2, Protection::DATA, buffer);
     let a = stage.start(&[library, shared(SHARED_IN_A)])?;
     let b = stage.start(&[library, shared(SHARED_IN_B)])?;
-    stage.run(a, "executes the library", &execute(LIBRARY, 1))?;
+    stage.run(a, "executes the library", &execute(LIBRARY, 1, 4))?;
     let before = *stage.system().statistics();
-    stage.run(b, "executes the library", &execute(LIBRARY, 1))?;
+    stage.run(b, "executes the library", &execute(LIBRARY, 1, 4))?;
     let after = *stage.system().statistics();
     stage.claim(
         (after.minor, after.major) == (before.minor + 1, before.major),
@@ -53,9 +53,9 @@ pub(super) fn sharing<F: Format>(stage: &mut Stage<F>) -> Result<(), StageError>
     Ok(())
 }
 
-pub(super) fn copy_on_write<F: Format>(stage: &mut Stage<F>) -> Result<(), StageError> {
+pub(super) fn copy_on_write<F: Format>(stage: &mut Stage<'_, F>) -> Result<(), StageError> {
     let a = stage.start(&[code(1), heap(4)])?;
-    stage.run(a, "executes its code", &execute(CODE, 1))?;
+    stage.run(a, "executes its code", &execute(CODE, 1, 0))?;
     stage.run(a, "fills its heap", &fill(HEAP, 4, 0xa))?;
     let before = *stage.system().statistics();
     let used_before = stage.frames_of(a);
@@ -87,7 +87,7 @@ pub(super) fn copy_on_write<F: Format>(stage: &mut Stage<F>) -> Result<(), Stage
     Ok(())
 }
 
-pub(super) fn reallocation<F: Format>(stage: &mut Stage<F>) -> Result<(), StageError> {
+pub(super) fn reallocation<F: Format>(stage: &mut Stage<'_, F>) -> Result<(), StageError> {
     let a = stage.start(&[heap(2)])?;
     stage.run(a, "writes its secrets", &fill(HEAP, 2, 0x5ec))?;
     let frames = [stage.frame(a, HEAP)?, stage.frame(a, HEAP + 0x1000)?];

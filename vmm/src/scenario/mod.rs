@@ -1,24 +1,37 @@
 //! Scenarios: a few processes on the virtual memory system of [`mmu_core::space`], each with claims
-//! that are checked. They run on the software MMU.
+//! that are checked. They run in software, and on a machine beside it if there is one: every step is
+//! compared.
 //!
-//! - a [`program`] is the trace of what a process accesses;
-//! - a [`stage`] runs programs, watches (`watch`), and keeps a [`story`] of what happened;
-//! - `separate`, `common`, `scarce` and `linear` hold the scenarios themselves.
+//! - a [`program`] is what a process accesses, and the guest's program that does so;
+//! - the `simulation` is the side in software, the `twin` that on a machine; `watch` looks at the one,
+//!   `compare` holds the other against it, and `cause` tells why they part;
+//! - a [`stage`] gives both the same orders, and keeps a [`story`] of what happened;
+//! - `separate`, `common`, `scarce` and `linear` hold the scenarios themselves, [`random`] performs
+//!   many operations without a story.
 
+mod cause;
 mod common;
+mod compare;
 mod linear;
 pub mod program;
+pub mod random;
 mod scarce;
 mod separate;
+mod simulation;
 pub mod stage;
 pub mod story;
+mod twin;
 mod watch;
 
+use crate::machine::{Machine, MachineError};
+use guest::system::Residence;
 use mmu_core::PagingMode;
 use mmu_core::format::{Bits32, FiveLevel, Format, FourLevel, Pae};
 use mmu_core::space::Duties;
-use stage::{Stage, StageError};
+use stage::{Stage, StageError, tables_of_a_process};
 use story::Story;
+use twin::Twin;
+pub use twin::{Comparison, Parted};
 
 /// One scenario.
 #[derive(Clone, Copy, Debug)]
@@ -29,15 +42,46 @@ pub struct Scenario {
     pub shows: &'static str,
 }
 
-/// Defines the list, and the way from a name to the function.
+/// How scenarios are played.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// The paging mode.
+    pub mode: PagingMode,
+    /// What the system in software does not forget: with less than all, a scenario fails and says
+    /// why.
+    pub duties: Duties,
+    /// The same for the system on the machine.
+    pub machine_duties: Duties,
+    /// Where the machine's kernel is while a process runs.
+    pub residence: Residence,
+}
+
+impl Setting {
+    /// As it should be, in a mode.
+    pub const fn new(mode: PagingMode) -> Self {
+        let (duties, machine_duties) = (Duties::all(), Duties::all());
+        Self { mode, duties, machine_duties, residence: Residence::Separate }
+    }
+}
+
+/// Defines the list, and the way from a name to the function. The numbers are frames for pages, and
+/// processes, each of which has tables besides.
 macro_rules! scenarios {
-    ($($name:literal, $shows:literal, $frames:literal, $play:path;)*) => {
+    ($($name:literal, $shows:literal, $pages:literal, $processes:literal, $play:path;)*) => {
         /// Every scenario, the simplest first.
         pub const SCENARIOS: &[Scenario] = &[$(Scenario { name: $name, shows: $shows }),*];
 
-        fn play<F: Format>(name: &str, duties: Duties) -> Option<Story> {
+        fn play<F: Format>(
+            name: &str,
+            setting: Setting,
+            twin: Option<Twin<'_>>,
+        ) -> Option<Result<Story, MachineError>> {
             match name {
-                $($name => Some(told::<F>(Scenario { name: $name, shows: $shows }, $frames, duties, $play)),)*
+                $($name => {
+                    let scenario = Scenario { name: $name, shows: $shows };
+                    let frames = $pages + $processes * tables_of_a_process(F::MODE);
+                    Some(told::<F>(scenario, frames, setting, twin, $play))
+                })*
                 _ => None,
             }
         }
@@ -45,46 +89,63 @@ macro_rules! scenarios {
 }
 
 scenarios! {
-    "isolation", "the same address in two processes leads to different frames", 32,
+    "isolation", "the same address in two processes leads to different frames", 16, 2,
         separate::isolation;
-    "demand-paging", "a page comes when it is touched, and not before", 32,
+    "demand-paging", "a page comes when it is touched, and not before", 16, 1,
         separate::demand_paging;
-    "protection", "what a region does not allow ends the process that tries it", 64,
+    "protection", "what a region does not allow ends the process that tries it", 32, 2,
         separate::protection;
-    "sharing", "one frame serves several processes", 48, common::sharing;
-    "copy-on-write", "after a fork nothing is copied until somebody writes", 48,
+    "sharing", "one frame serves several processes", 16, 3, common::sharing;
+    "copy-on-write", "after a fork nothing is copied until somebody writes", 32, 2,
         common::copy_on_write;
-    "reallocation", "a frame that moves to another process is wiped before", 32,
+    "reallocation", "a frame that moves to another process is wiped before", 16, 1,
         common::reallocation;
-    "reclaim", "more pages than frames: the clock takes those that are not used", 11,
+    "reclaim", "more pages than frames: the clock takes those that are not used", 6, 1,
         scarce::reclaim;
-    "dirty", "only pages that were written go to the store", 32, scarce::dirty;
-    "growth", "a stack grows when it is touched, a heap when it is asked for", 32,
+    "dirty", "only pages that were written go to the store", 16, 1, scarce::dirty;
+    "growth", "a stack grows when it is touched, a heap when it is asked for", 16, 2,
         scarce::growth;
-    "linear-versus-multilevel", "one flat table against tables of tables, for a sparse process", 32,
+    "linear-versus-multilevel", "one flat table against tables of tables, for a sparse process", 32, 1,
         linear::linear_versus_multilevel;
 }
 
-/// Runs a scenario in a paging mode; `None` if there is no such name, or the mode has no tables of
-/// x86.
-///
-/// `duties` is what the system does not forget: with less than all, a scenario fails and says why.
+/// Runs a scenario in software; `None` if there is no such name, or the mode has no tables of x86.
 ///
 /// ```
 /// use mmu_core::{PagingMode, space::Duties};
-/// use vmm::scenario;
-/// let story = scenario::run("copy-on-write", PagingMode::FourLevel, Duties::all()).unwrap();
-/// assert!(story.passed());
-/// let broken = Duties::all() - Duties::WRITE_PROTECT;
-/// let story = scenario::run("copy-on-write", PagingMode::FourLevel, broken).unwrap();
-/// assert!(!story.passed());
+/// use vmm::scenario::{self, Setting};
+/// let setting = Setting::new(PagingMode::FourLevel);
+/// let story = scenario::run("copy-on-write", setting).unwrap();
+/// assert!(story.passed() && story.comparison.is_none());
+/// let broken = Setting { duties: Duties::all() - Duties::WRITE_PROTECT, ..setting };
+/// assert!(!scenario::run("copy-on-write", broken).unwrap().passed());
 /// ```
-pub fn run(name: &str, mode: PagingMode, duties: Duties) -> Option<Story> {
-    match mode {
-        PagingMode::Bits32 => play::<Bits32>(name, duties),
-        PagingMode::Pae => play::<Pae>(name, duties),
-        PagingMode::FourLevel => play::<FourLevel>(name, duties),
-        PagingMode::FiveLevel => play::<FiveLevel>(name, duties),
+pub fn run(name: &str, setting: Setting) -> Option<Story> {
+    in_mode(name, setting, None)?.ok()
+}
+
+/// Runs a scenario in software and on a machine, and compares; `None` as for [`run`].
+///
+/// # Errors
+/// When the machine dies, or does not offer the mode.
+pub fn run_on(
+    machine: &mut dyn Machine,
+    name: &str,
+    setting: Setting,
+) -> Option<Result<Story, MachineError>> {
+    in_mode(name, setting, Some(Twin::new(machine)))
+}
+
+fn in_mode(
+    name: &str,
+    setting: Setting,
+    twin: Option<Twin<'_>>,
+) -> Option<Result<Story, MachineError>> {
+    match setting.mode {
+        PagingMode::Bits32 => play::<Bits32>(name, setting, twin),
+        PagingMode::Pae => play::<Pae>(name, setting, twin),
+        PagingMode::FourLevel => play::<FourLevel>(name, setting, twin),
+        PagingMode::FiveLevel => play::<FiveLevel>(name, setting, twin),
         PagingMode::Unpaged | PagingMode::Linear => None,
     }
 }
@@ -93,10 +154,15 @@ pub fn run(name: &str, mode: PagingMode, duties: Duties) -> Option<Story> {
 fn told<F: Format>(
     scenario: Scenario,
     frames: usize,
-    duties: Duties,
-    play: fn(&mut Stage<F>) -> Result<(), StageError>,
-) -> Story {
-    let mut stage = Stage::new(scenario, frames, duties);
+    setting: Setting,
+    twin: Option<Twin<'_>>,
+    play: fn(&mut Stage<'_, F>) -> Result<(), StageError>,
+) -> Result<Story, MachineError> {
+    let mut stage = match Stage::new(scenario, frames, setting, twin) {
+        Ok(stage) => stage,
+        Err(StageError::Machine(error)) => return Err(error),
+        Err(error) => unreachable!("every format can address so few frames: {error}"),
+    };
     let ended = play(&mut stage);
     stage.end(ended)
 }

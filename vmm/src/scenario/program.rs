@@ -1,21 +1,69 @@
-//! Small programs, as the traces of what they access.
+//! Small programs: what they access, step by step, and which of the guest's programs that is.
 
+use guest::system::program::{Program as Real, StepKind, TapeStep, image_word, name_in};
 use mmu_core::VirtAddr;
 use mmu_core::space::PAGE_BYTES;
 
-/// One access of a program.
+/// One step of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// A load of 8 bytes, which must find this value.
     Read(VirtAddr, u64),
     /// A store of 8 bytes.
     Write(VirtAddr, u64),
-    /// A fetch of 8 bytes of code.
-    Fetch(VirtAddr),
+    /// A fetch of 8 bytes of code that has this name.
+    Fetch(VirtAddr, u32),
+    /// The others may run.
+    Yield,
 }
 
-/// What a program accesses, one after the other.
-pub type Program = Vec<Step>;
+/// A program. On a machine it runs for real; on the software MMU its steps are made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// What it accesses, one after the other.
+    pub steps: Vec<Step>,
+    /// The guest's program that does so, with its arguments; otherwise the steps are played from a
+    /// tape.
+    pub(super) real: Option<(Real, [u64; 3])>,
+}
+
+impl From<Vec<Step>> for Program {
+    fn from(steps: Vec<Step>) -> Self {
+        Self { steps, real: None }
+    }
+}
+
+impl FromIterator<Step> for Program {
+    fn from_iter<I: IntoIterator<Item = Step>>(steps: I) -> Self {
+        steps.into_iter().collect::<Vec<_>>().into()
+    }
+}
+
+impl Program {
+    const fn real(steps: Vec<Step>, program: Real, arguments: [u64; 3]) -> Self {
+        Self { steps, real: Some((program, arguments)) }
+    }
+
+    /// The steps for a tape.
+    pub(super) fn tape(&self) -> Vec<TapeStep> {
+        let steps = self.steps.iter().map(|step| {
+            let (kind, address, value) = match *step {
+                Step::Read(address, value) => (StepKind::Read, address.get(), value),
+                Step::Write(address, value) => (StepKind::Write, address.get(), value),
+                Step::Fetch(address, name) => (StepKind::Fetch, address.get(), name.into()),
+                Step::Yield => (StepKind::Yield, 0, 0),
+            };
+            TapeStep { kind: kind as u64, address, value }
+        });
+        steps.chain([TapeStep { kind: StepKind::End as u64, address: 0, value: 0 }]).collect()
+    }
+
+    /// The steps of this program, then those of another.
+    #[must_use]
+    pub fn then(&self, other: &Self) -> Self {
+        self.steps.iter().chain(&other.steps).copied().collect()
+    }
+}
 
 /// The first and the last 8 bytes of each page.
 fn edges(start: u64, pages: u64) -> impl Iterator<Item = VirtAddr> {
@@ -30,12 +78,14 @@ const fn pattern(address: VirtAddr, who: u64) -> u64 {
 
 /// Writes a pattern to the edges of pages: `who` tells it from those of others.
 pub fn fill(start: u64, pages: u64, who: u64) -> Program {
-    edges(start, pages).map(|address| Step::Write(address, pattern(address, who))).collect()
+    let write = |address| Step::Write(address, pattern(address, who));
+    Program::real(edges(start, pages).map(write).collect(), Real::Fill, [start, pages, who])
 }
 
 /// Reads the pattern back.
 pub fn check(start: u64, pages: u64, who: u64) -> Program {
-    edges(start, pages).map(|address| Step::Read(address, pattern(address, who))).collect()
+    let read = |address| Step::Read(address, pattern(address, who));
+    Program::real(edges(start, pages).map(read).collect(), Real::Check, [start, pages, who])
 }
 
 /// Reads zeros at the edges of pages.
@@ -43,9 +93,13 @@ pub fn check_zeros(start: u64, pages: u64) -> Program {
     edges(start, pages).map(|address| Step::Read(address, 0)).collect()
 }
 
-/// Fetches from the start of each page.
-pub fn execute(start: u64, pages: u64) -> Program {
-    (0..pages).map(|page| Step::Fetch(VirtAddr::new(start + page * PAGE_BYTES))).collect()
+/// Executes the start of each page, which must be that of the images from this slot on.
+pub fn execute(start: u64, pages: u64, slot: u32) -> Program {
+    let fetch = |page: u64| {
+        let name = name_in(image_word(slot + page as u32, 0));
+        Step::Fetch(VirtAddr::new(start + page * PAGE_BYTES), name)
+    };
+    (0..pages).map(fetch).collect()
 }
 
 /// Builds a linked list with one node in each page, then follows it. From one node to the next it
@@ -55,7 +109,7 @@ pub fn execute(start: u64, pages: u64) -> Program {
 /// use vmm::scenario::program::{Step, linked_list};
 /// use mmu_core::VirtAddr;
 /// let node = |page: u64| VirtAddr::new(0x1000 * page);
-/// assert_eq!(linked_list(0x1000, 3, 2)[..3], [
+/// assert_eq!(linked_list(0x1000, 3, 2).steps[..3], [
 ///     Step::Write(node(1), 0x3000), Step::Write(node(3), 0x2000), Step::Write(node(2), 0x1000),
 /// ]);
 /// ```
@@ -64,16 +118,34 @@ pub fn linked_list(start: u64, pages: u64, stride: u64) -> Program {
     let links = |step: fn(VirtAddr, u64) -> Step| {
         (0..pages).map(move |number| step(VirtAddr::new(node(number)), node(number + 1)))
     };
-    links(Step::Write).chain(links(Step::Read)).collect()
+    let steps = links(Step::Write).chain(links(Step::Read)).collect();
+    Program::real(steps, Real::List, [start, pages, stride])
 }
 
-/// The same program for memory that starts at another address.
+/// Calls itself, a page of stack each time, and returns: a word below the end of each page, downwards
+/// from `top`, and up again.
+pub fn calls(top: u64, pages: u64) -> Program {
+    let word = |page: u64| top - page * PAGE_BYTES - 8;
+    let write = |page| Step::Write(VirtAddr::new(word(page)), word(page));
+    let read = |page| Step::Read(VirtAddr::new(word(page)), word(page));
+    let steps = (0..pages).map(write).chain((0..pages).rev().map(read)).collect();
+    Program::real(steps, Real::Calls, [top, pages, 0])
+}
+
+/// The same program, letting the others run after every so many steps.
+pub fn in_turns(program: &Program, steps: usize) -> Program {
+    let parts = program.steps.chunks(steps);
+    parts.flat_map(|part| part.iter().copied().chain([Step::Yield])).collect()
+}
+
+/// The same steps for memory that starts at another address.
 pub fn moved(program: &Program, from: u64, to: u64) -> Program {
     let there = |address: VirtAddr| VirtAddr::new(address.get() - from + to);
-    let steps = program.iter().map(|step| match *step {
+    let steps = program.steps.iter().map(|step| match *step {
         Step::Read(address, value) => Step::Read(there(address), value),
         Step::Write(address, value) => Step::Write(there(address), value),
-        Step::Fetch(address) => Step::Fetch(there(address)),
+        Step::Fetch(address, name) => Step::Fetch(there(address), name),
+        Step::Yield => Step::Yield,
     });
     steps.collect()
 }

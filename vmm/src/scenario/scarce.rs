@@ -1,13 +1,14 @@
 //! Processes that want more: frames than there are, stack, heap.
 
-use super::program::{Step, check, execute, fill, linked_list};
+use super::program::{Step, calls, check, execute, fill, linked_list};
 use super::separate::{CODE, DATA, HEAP, STACK_TOP, code, data, heap};
-use super::stage::{Stage, StageError, image_word};
+use super::stage::{Stage, StageError};
+use guest::system::program::image_word;
 use mmu_core::format::Format;
-use mmu_core::space::{Invalid, Protection, Region, RegionKind, SlotNumber};
+use mmu_core::space::{Invalid, Protection, Region, RegionKind};
 use mmu_core::{AccessKind, VirtAddr};
 
-pub(super) fn reclaim<F: Format>(stage: &mut Stage<F>) -> Result<(), StageError> {
+pub(super) fn reclaim<F: Format>(stage: &mut Stage<'_, F>) -> Result<(), StageError> {
     let a = stage.start(&[code(1), heap(9)])?;
     let filled = stage.run(a, "fills nine pages", &fill(HEAP, 9, 0xa))?;
     stage.halfway();
@@ -16,7 +17,7 @@ pub(super) fn reclaim<F: Format>(stage: &mut Stage<F>) -> Result<(), StageError>
     let list = linked_list(HEAP, 9, 2);
     let followed = stage.run(a, "makes a linked list of them and follows it", &list)?;
     stage.claim(followed, "the list leads through all of them");
-    stage.run(a, "executes its code all the time", &execute(CODE, 1))?;
+    stage.run(a, "executes its code all the time", &execute(CODE, 1, 0))?;
     let statistics = *stage.system().statistics();
     let frames = stage.system().frames().count();
     let tables = stage.system().table_frames(a.space);
@@ -36,11 +37,11 @@ pub(super) fn reclaim<F: Format>(stage: &mut Stage<F>) -> Result<(), StageError>
     Ok(())
 }
 
-pub(super) fn dirty<F: Format>(stage: &mut Stage<F>) -> Result<(), StageError> {
+pub(super) fn dirty<F: Format>(stage: &mut Stage<'_, F>) -> Result<(), StageError> {
     let a = stage.start(&[data(3, Protection::DATA), heap(2)])?;
     let image = |page: u32| {
         let address = VirtAddr::new(DATA + 0x1000 * u64::from(page));
-        Step::Read(address, image_word(SlotNumber(2 + page), 0))
+        Step::Read(address, image_word(2 + page, 0))
     };
     stage.run(a, "reads its data", &(0..3).map(image).collect())?;
     stage.run(a, "writes to the first page of it", &fill(DATA, 1, 0xa))?;
@@ -63,19 +64,21 @@ pub(super) fn dirty<F: Format>(stage: &mut Stage<F>) -> Result<(), StageError> {
     Ok(())
 }
 
-pub(super) fn growth<F: Format>(stage: &mut Stage<F>) -> Result<(), StageError> {
+pub(super) fn growth<F: Format>(stage: &mut Stage<'_, F>) -> Result<(), StageError> {
     let limit = 4;
     let guard = VirtAddr::new(STACK_TOP - 0x1000 * (limit + 1));
     let guard = Region::new(RegionKind::Guard, guard, 1, Protection::empty());
     let stack = Region::stack(VirtAddr::new(STACK_TOP), 1, limit);
     let small_heap = Region::heap(VirtAddr::new(HEAP), 1, 3);
     let a = stage.start(&[guard, stack, small_heap])?;
-    stage.run(a, "calls: its stack has one page", &fill(STACK_TOP - 0x1000, 1, 0xa))?;
+    stage.run(a, "calls: its stack has one page", &calls(STACK_TOP, 1))?;
     stage.halfway();
-    stage.run(a, "calls itself: three pages", &fill(STACK_TOP - 0x3000, 2, 0xa))?;
-    let pages = stage.system().regions(a.space)?[1].pages;
+    let whole =
+        stage.run(a, "calls itself, three pages deep, and returns", &calls(STACK_TOP, 3))?;
+    let mut regions = stage.system().regions(a.space)?.iter();
+    let stack = regions.find(|region| region.kind == RegionKind::Stack);
+    let pages = stack.map_or(0, |stack| stack.pages);
     stage.claim(pages == 3, "the stack has grown to the page that was touched");
-    let whole = stage.run(a, "returns from all calls", &check(STACK_TOP - 0x3000, 3, 0xa))?;
     stage.claim(whole, "every frame of the stack holds what was pushed");
     let child = stage.fork(a)?;
     let ended = stage.attempt(child, AccessKind::Write, HEAP + 0x1000)?;

@@ -1,17 +1,20 @@
 //! Processes that have nothing in common.
 
-use super::program::{Step, check, check_zeros, execute, fill};
-use super::stage::{KERNEL_FRAME, Stage, StageError, image_word};
+use super::program::{Step, check, check_zeros, execute, fill, in_turns};
+use super::stage::{Stage, StageError};
+use guest::layout::{PROCESS_PAGES, SUPERVISOR_WINDOW};
+use guest::system::program::{code_word, image_word};
 use mmu_core::format::Format;
 use mmu_core::space::{Backing, Invalid, Protection, Region, RegionKind, SlotNumber};
-use mmu_core::{AccessKind, PagingMode, VirtAddr};
+use mmu_core::{AccessKind, VirtAddr};
 
 /// Where programs have their parts.
-pub(super) const CODE: u64 = 0x40_0000;
-pub(super) const DATA: u64 = 0x50_0000;
-pub(super) const HEAP: u64 = 0x60_0000;
-pub(super) const STACK_TOP: u64 = 0x80_0000;
-pub(super) const KERNEL: u64 = 0xf000_0000;
+pub(super) const CODE: u64 = 0x8040_0000;
+pub(super) const DATA: u64 = 0x8050_0000;
+pub(super) const HEAP: u64 = 0x8060_0000;
+pub(super) const STACK_TOP: u64 = 0x8080_0000;
+/// A page of the supervisor's, which every process has.
+const KERNEL: u64 = PROCESS_PAGES.start + SUPERVISOR_WINDOW;
 
 /// Code, from the first slots of the store.
 pub(super) fn code(pages: u64) -> Region {
@@ -30,19 +33,15 @@ pub(super) fn heap(pages: u64) -> Region {
     Region::heap(VirtAddr::new(HEAP), pages, pages)
 }
 
-/// The supervisor's page in every process.
-fn kernel() -> Region {
-    let protection = Protection::READ | Protection::EXECUTE;
-    Region::new(RegionKind::Kernel, VirtAddr::new(KERNEL), 1, protection)
-        .from_backing(Backing::Fixed(KERNEL_FRAME))
-}
-
-pub(super) fn isolation<F: Format>(stage: &mut Stage<F>) -> Result<(), StageError> {
+pub(super) fn isolation<F: Format>(stage: &mut Stage<'_, F>) -> Result<(), StageError> {
     let only_a = Region::new(RegionKind::Data, VirtAddr::new(DATA), 1, Protection::DATA);
     let a = stage.start(&[heap(2), only_a])?;
     let b = stage.start(&[heap(2)])?;
-    stage.run(a, "fills its heap", &fill(HEAP, 2, 0xa))?;
-    stage.run(b, "fills its heap, at the same addresses", &fill(HEAP, 2, 0xb))?;
+    let (fill_a, fill_b) = (in_turns(&fill(HEAP, 2, 0xa), 1), in_turns(&fill(HEAP, 2, 0xb), 1));
+    stage.run_in_turn(&[
+        (a, "fills its heap, and lets B run after each word", &fill_a),
+        (b, "fills its heap, at the same addresses", &fill_b),
+    ])?;
     stage.halfway();
     let a_reads = stage.run(a, "checks its heap", &check(HEAP, 2, 0xa))?;
     let b_reads = stage.run(b, "checks its heap", &check(HEAP, 2, 0xb))?;
@@ -67,13 +66,13 @@ pub(super) fn isolation<F: Format>(stage: &mut Stage<F>) -> Result<(), StageErro
     Ok(())
 }
 
-pub(super) fn demand_paging<F: Format>(stage: &mut Stage<F>) -> Result<(), StageError> {
+pub(super) fn demand_paging<F: Format>(stage: &mut Stage<'_, F>) -> Result<(), StageError> {
     let a = stage.start(&[code(2), data(2, Protection::DATA), heap(4)])?;
     stage.claim(stage.frames_of(a) == 0, "at the start no page has a frame");
     let before = *stage.system().statistics();
-    stage.run(a, "executes its first page of code", &execute(CODE, 1))?;
-    let image = image_word(SlotNumber(3), 0x10);
-    let read = vec![Step::Read(VirtAddr::new(DATA + 0x1010), image)];
+    stage.run(a, "executes its first page of code", &execute(CODE, 1, 0))?;
+    let image = image_word(3, 0x10);
+    let read = vec![Step::Read(VirtAddr::new(DATA + 0x1010), image)].into();
     let loaded = stage.run(a, "reads its second page of data", &read)?;
     stage.claim(loaded, "an image holds what the store holds");
     let after = *stage.system().statistics();
@@ -86,28 +85,30 @@ pub(super) fn demand_paging<F: Format>(stage: &mut Stage<F>) -> Result<(), Stage
     stage.halfway();
     stage.claim(stage.frames_of(a) == 4, "of 8 pages the 4 that were touched have frames");
     stage.run(a, "touches all four again", &check(HEAP + 0x2000, 1, 0xa))?;
-    stage.run(a, "touches all four again", &execute(CODE, 1))?;
+    stage.run(a, "touches all four again", &execute(CODE, 1, 0))?;
     let again = *stage.system().statistics();
     let faults = |counts: mmu_core::space::Statistics| counts.minor + counts.major;
     stage.claim(faults(again) == faults(last), "a page that is there does not fault again");
     Ok(())
 }
 
-pub(super) fn protection<F: Format>(stage: &mut Stage<F>) -> Result<(), StageError> {
+pub(super) fn protection<F: Format>(stage: &mut Stage<'_, F>) -> Result<(), StageError> {
     let constants = data(1, Protection::CONSTANTS);
     let guard = VirtAddr::new(HEAP + 0x2000);
     let guard = Region::new(RegionKind::Guard, guard, 1, Protection::empty());
-    let parent = stage.start(&[code(1), constants, heap(2), guard, kernel()])?;
-    stage.run(parent, "executes its code", &execute(CODE, 1))?;
-    let constant = vec![Step::Read(VirtAddr::new(DATA), image_word(SlotNumber(2), 0))];
+    let parent = stage.start(&[code(1), constants, heap(2), guard])?;
+    stage.run(parent, "executes its code", &execute(CODE, 1, 0))?;
+    let constant = vec![Step::Read(VirtAddr::new(DATA), image_word(2, 0))].into();
     stage.run(parent, "reads a constant", &constant)?;
     stage.run(parent, "fills its heap", &fill(HEAP, 2, 0xa))?;
+    let code = vec![Step::Write(VirtAddr::new(HEAP + 0x10), code_word(0))].into();
+    stage.run(parent, "writes an instruction there", &code)?;
     stage.halfway();
-    let has_execute_disable = F::MODE != PagingMode::Bits32;
+    let has_execute_disable = stage.has_execute_disable();
     for (kind, address, why, claim) in [
         (AccessKind::Write, DATA, Invalid::ReadOnly, "a write to read-only data"),
         (AccessKind::Write, CODE, Invalid::ReadOnly, "a write to code"),
-        (AccessKind::Fetch, HEAP, Invalid::NoExecute, "executing data"),
+        (AccessKind::Fetch, HEAP + 0x10, Invalid::NoExecute, "executing data"),
         (AccessKind::Read, KERNEL, Invalid::Supervisor, "a user's read of the kernel's page"),
         (AccessKind::Read, HEAP + 0x2000, Invalid::Guard, "a touch of a guard page"),
         (AccessKind::Read, 0x10, Invalid::NoRegion, "a touch of what is no region"),
@@ -115,7 +116,10 @@ pub(super) fn protection<F: Format>(stage: &mut Stage<F>) -> Result<(), StageErr
         let child = stage.fork(parent)?;
         let ended = stage.attempt(child, kind, address)?;
         if why == Invalid::NoExecute && !has_execute_disable {
-            stage.claim(ended.is_none(), "entries of 32 bits have no XD: data can be executed");
+            stage.claim(
+                ended.is_none(),
+                "without XD, which entries of 32 bits never have, data can be executed",
+            );
             stage.finish(child)?;
         } else {
             stage.claim(ended == Some(why), format!("{claim} ends the process"));

@@ -1,29 +1,29 @@
-//! The stage: processes on the software MMU, watched at every step.
+//! The stage: processes of a scenario, which live in software and, if there is one, on a machine.
+//! Whatever is done is an order that both sides carry out.
 
-use super::Scenario;
+use super::compare::Expected;
 use super::program::{Program, Step};
+use super::simulation::{MAX_FRAMES, MAX_SLOTS, Ran, Simulation};
 use super::story::{Claim, Happened, Moment, PagePlace, PageRow, Story};
+use super::twin::Twin;
+use super::{Scenario, Setting};
+use crate::machine::MachineError;
+use guest::layout::{OWN_TABLE_FRAMES, OWN_TABLES};
+use guest::system::{Carried, Ending, Order, Residence, Run};
 use mmu_core::cache::NoOutcome;
 use mmu_core::format::Format;
 use mmu_core::memory::{OutsideMemory, TableMemory, TableMemoryMut};
 use mmu_core::space::{
-    Backing, BackingStore, Decision, Duties, Event, Invalid, ObjectId, PAGE_BYTES, PageState,
-    Record, Region, Settings, SlotNumber, Software, SpaceError, SpaceId, System,
+    AccessCounts, Backing, Event, Invalid, ObjectId, PAGE_BYTES, PageState, Protection, Region,
+    RegionKind, Settings, SpaceError, SpaceId, System,
 };
-use mmu_core::{Access, AccessKind, Outcome, PhysAddr, Profile, Ring, VirtAddr};
+use mmu_core::{AccessKind, Features, PagingMode, PhysAddr, VirtAddr};
 
-/// The flat table of 32-bit addresses alone takes 1024.
-const MAX_FRAMES: usize = 1100;
-const MAX_SLOTS: usize = 32;
 /// The slots that programs are loaded from.
 pub const IMAGES: u32 = 8;
-/// Where the supervisor's page lies, outside the frames of the system.
-pub const KERNEL_FRAME: PhysAddr = PhysAddr::new(0);
-/// An access that faults more often than this never ends.
-const MOST_FAULTS: usize = 8;
 
 /// Why a scenario stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum StageError {
     /// The system refused.
     #[error("{0}")]
@@ -34,12 +34,12 @@ pub enum StageError {
     /// A frame is not there.
     #[error("{0}")]
     Outside(#[from] OutsideMemory),
-    /// A process was ended by an access that should be allowed.
-    #[error("an access to {0} ended its process: {1}")]
-    Ended(VirtAddr, Decision),
-    /// An access faults again and again.
-    #[error("the access to {0} faults again and again")]
-    Endless(VirtAddr),
+    /// A program should have ended by itself.
+    #[error("a program of {0} ended otherwise: {1:?}")]
+    Ended(char, Ending),
+    /// The machine is dead, which is no matter of the scenario.
+    #[error("{0}")]
+    Machine(#[from] MachineError),
 }
 
 /// A process of a scenario.
@@ -51,53 +51,51 @@ pub struct Process {
     pub space: SpaceId,
 }
 
-/// Keeps what happens until it is told.
-#[derive(Clone, Debug, Default)]
-pub(super) struct History(pub(super) Vec<Event>);
-
-impl Record for History {
-    fn record(&mut self, event: Event) {
-        self.0.push(event);
-    }
-}
-
 /// The processes of a scenario, and what is told of them.
-pub struct Stage<F: Format> {
-    pub(super) system: Box<System<F, MAX_FRAMES, MAX_SLOTS>>,
-    pub(super) computer: Software<F, Vec<u8>, History>,
-    pub(super) processes: Vec<Process>,
+pub struct Stage<'m, F: Format> {
+    pub(super) simulation: Simulation<F>,
+    twin: Option<Twin<'m>>,
     pub(super) story: Story,
     next_name: char,
 }
 
-impl<F: Format> Stage<F> {
+impl<'m, F: Format> Stage<'m, F> {
     /// An empty stage with so many frames.
     ///
-    /// # Panics
-    /// When there are more than a format can address, which is a mistake of the scenario.
-    pub fn new(scenario: Scenario, frames: usize, duties: Duties) -> Self {
-        let slots = PhysAddr::new(PAGE_BYTES * (frames as u64 + 1));
-        let mut bytes = vec![0; slots.get() as usize + PAGE_BYTES as usize * MAX_SLOTS];
-        // What was in memory before: only a wipe makes zeros of it.
-        bytes[PAGE_BYTES as usize..slots.get() as usize].fill(0xa5);
-        let history = History::default();
-        let mut computer = Software::new(bytes, slots, Profile::default(), history);
-        for slot in (0..IMAGES).map(SlotNumber) {
-            for offset in (0..PAGE_BYTES).step_by(8) {
-                let at = computer.place(slot) + offset;
-                let written = computer.write_entry(at, 8, image_word(slot, offset));
-                written.expect("the store lies in memory");
+    /// # Errors
+    /// When the machine is dead, or the frames lie too far up for the format.
+    pub fn new(
+        scenario: Scenario,
+        frames: usize,
+        setting: Setting,
+        twin: Option<Twin<'m>>,
+    ) -> Result<Self, StageError> {
+        let begin = |duties| Order::Begin {
+            mode: F::MODE,
+            frames: frames as u64,
+            slots: MAX_SLOTS as u64,
+            images: IMAGES.into(),
+            execute_disable: twin
+                .as_ref()
+                .is_none_or(|twin| twin.features().contains(Features::NX)),
+            duties,
+            residence: setting.residence,
+        };
+        let order = begin(setting.duties);
+        let settings = order.settings().map(|settings| Settings { frames, ..settings });
+        let settings = settings.unwrap_or_else(|| unreachable!("this order has some"));
+        let mut simulation = Simulation::new(settings, setting.residence)?;
+        let on_machine = begin(setting.machine_duties);
+        if let Some(twin) = &twin
+            && setting.residence == Residence::InProcess
+        {
+            // The simulation's processes link the kernel's tables, too.
+            for at in (0..OWN_TABLE_FRAMES as u64 * PAGE_BYTES).step_by(8) {
+                let at = PhysAddr::new(OWN_TABLES + at);
+                let entry = twin.memory().read_entry(at, 8)?;
+                simulation.computer.write_entry(at, 8, entry)?;
             }
         }
-        let settings = Settings {
-            first_frame: KERNEL_FRAME + PAGE_BYTES,
-            frames,
-            slots: MAX_SLOTS as u32,
-            images: IMAGES,
-            execute_disable: true,
-            duties,
-        };
-        let system = System::new(settings).expect("every format can address so few frames");
         let story = Story {
             scenario,
             mode: F::MODE,
@@ -105,12 +103,15 @@ impl<F: Format> Stage<F> {
             pages: Vec::new(),
             claims: Vec::new(),
             problems: Vec::new(),
-            statistics: *system.statistics(),
-            accesses: *computer.counts(),
+            statistics: *simulation.system.statistics(),
+            accesses: *simulation.computer.counts(),
             table_bytes: 0,
             frames,
+            comparison: None,
         };
-        Self { system: Box::new(system), computer, processes: Vec::new(), story, next_name: 'A' }
+        let mut stage = Self { simulation, twin, story, next_name: 'A' };
+        stage.follow(&on_machine, Ok(Carried::Done), &Ran::default(), &[])?;
+        Ok(stage)
     }
 
     /// Starts a process with these regions.
@@ -118,14 +119,13 @@ impl<F: Format> Stage<F> {
     /// # Errors
     /// When the system refuses.
     pub fn start(&mut self, regions: &[Region]) -> Result<Process, StageError> {
-        let space = self.system.create(&mut self.computer)?;
-        let process = self.named(space);
         let list: Vec<_> = regions.iter().map(describe).collect();
-        self.did(Some(process), format!("starts: {}", list.join(", ")));
+        let process = self.next_process();
+        let create = format!("starts: {}", list.join(", "));
+        let process = self.born(&Order::Create, process, Some(create))?;
         for region in regions {
-            self.system.map(&mut self.computer, space, *region)?;
+            self.order(&Order::Map(process.space, *region))?;
         }
-        self.watch();
         Ok(process)
     }
 
@@ -134,12 +134,10 @@ impl<F: Format> Stage<F> {
     /// # Errors
     /// When the system refuses.
     pub fn fork(&mut self, parent: Process) -> Result<Process, StageError> {
-        let space = self.system.fork(&mut self.computer, parent.space)?;
-        let child = self.named(space);
-        self.tell_events();
-        self.did(Some(parent), format!("forks: {}", child.name));
-        self.watch();
-        Ok(child)
+        let child = self.next_process();
+        let process = self.born(&Order::Fork(parent.space), child, None)?;
+        self.did(Some(parent), format!("forks: {child}"));
+        Ok(process)
     }
 
     /// Ends a process.
@@ -151,12 +149,42 @@ impl<F: Format> Stage<F> {
         self.remove(process)
     }
 
+    /// Adds a region to a process.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn map(&mut self, process: Process, region: Region) -> Result<(), StageError> {
+        self.order(&Order::Map(process.space, region)).map(drop)
+    }
+
+    /// Removes the region that holds an address.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn unmap(&mut self, process: Process, address: u64) -> Result<(), StageError> {
+        self.order(&Order::Unmap(process.space, VirtAddr::new(address))).map(drop)
+    }
+
+    /// Changes what may be done in the region that holds an address.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn protect(
+        &mut self,
+        process: Process,
+        address: u64,
+        protection: Protection,
+    ) -> Result<(), StageError> {
+        let address = VirtAddr::new(address);
+        self.order(&Order::Protect(process.space, address, protection)).map(drop)
+    }
+
     /// Gives a heap more pages.
     ///
     /// # Errors
     /// When the heap cannot grow so far.
     pub fn grow(&mut self, process: Process, heap: u64, pages: u64) -> Result<(), StageError> {
-        self.system.grow(process.space, VirtAddr::new(heap), pages)?;
+        self.order(&Order::Grow(process.space, VirtAddr::new(heap), pages))?;
         self.did(Some(process), format!("asks for {pages} more pages of heap"));
         Ok(())
     }
@@ -166,7 +194,10 @@ impl<F: Format> Stage<F> {
     /// # Errors
     /// When the system refuses.
     pub fn object(&mut self, pages: u64, backing: Backing) -> Result<ObjectId, StageError> {
-        Ok(self.system.create_object(pages, backing)?)
+        match self.order(&Order::Share(pages, backing))? {
+            Carried::Object(object) => Ok(object),
+            other => unreachable!("a shared object was asked for, not {other:?}"),
+        }
     }
 
     /// Takes the frames that the clock gives, at most so many.
@@ -175,11 +206,9 @@ impl<F: Format> Stage<F> {
     /// When memory ends.
     pub fn reclaim(&mut self, frames: usize) -> Result<usize, StageError> {
         let mut taken = 0;
-        while taken < frames && self.system.reclaim(&mut self.computer)?.is_some() {
+        while taken < frames && self.order(&Order::Reclaim)? != Carried::Taken(None) {
             taken += 1;
         }
-        self.tell_events();
-        self.watch();
         Ok(taken)
     }
 
@@ -193,37 +222,47 @@ impl<F: Format> Stage<F> {
         what: &str,
         program: &Program,
     ) -> Result<bool, StageError> {
-        self.did(Some(process), what.into());
-        let mut as_expected = true;
-        for step in program {
-            let (kind, address) = match *step {
-                Step::Read(address, _) => (AccessKind::Read, address),
-                Step::Write(address, _) => (AccessKind::Write, address),
-                Step::Fetch(address) => (AccessKind::Fetch, address),
-            };
-            let at = match self.access(process, kind, address)? {
-                Ok(at) => at,
-                Err(invalid) => {
-                    return Err(StageError::Ended(address, Decision::Invalid(invalid)));
-                }
-            };
-            match *step {
-                Step::Write(_, value) => self.computer.write_entry(at, 8, value)?,
-                Step::Fetch(_) => {}
-                Step::Read(_, expected) => {
-                    let found = self.computer.read_entry(at, 8)?;
-                    if found != expected {
-                        as_expected = false;
-                        let name = process.name;
-                        self.problem(format!(
-                            "{name} read {found:#x} at {address}, expected {expected:#x}"
-                        ));
-                    }
-                }
+        self.run_in_turn(&[(process, what, program)])
+    }
+
+    /// Runs several processes in turn, each to the end of its program.
+    ///
+    /// # Errors
+    /// When one is ended, or the system refuses.
+    pub fn run_in_turn(
+        &mut self,
+        programs: &[(Process, &str, &Program)],
+    ) -> Result<bool, StageError> {
+        for (process, what, _) in programs {
+            self.did(Some(*process), (*what).into());
+        }
+        let list: Vec<_> = programs.iter().map(|(process, _, what)| (*process, *what)).collect();
+        let ran = self.run_programs(&list)?;
+        for ((process, _), ending) in list.iter().zip(&ran.endings) {
+            if *ending != Ending::Exited {
+                return Err(StageError::Ended(process.name, *ending));
             }
         }
-        self.watch();
-        Ok(as_expected)
+        Ok(ran.wrongs.is_empty())
+    }
+
+    /// Runs programs, however they end.
+    ///
+    /// # Errors
+    /// When the machine dies.
+    pub(super) fn run_programs(
+        &mut self,
+        programs: &[(Process, &Program)],
+    ) -> Result<Ran, StageError> {
+        let runs: Vec<_> = programs.iter().map(|(process, what)| (process.space, *what)).collect();
+        let ran = self.simulation.run(&runs)?;
+        let events = self.take_events();
+        let order = match &self.twin {
+            Some(twin) => twin.load(&runs)?,
+            None => Order::Run([None::<Run>; guest::system::MAX_RUNS]),
+        };
+        self.follow(&order, Ok(Carried::Done), &ran, &events)?;
+        Ok(ran)
     }
 
     /// An access that is not allowed: the process is ended for this reason. `None` means that the
@@ -238,13 +277,21 @@ impl<F: Format> Stage<F> {
         address: u64,
     ) -> Result<Option<Invalid>, StageError> {
         self.did(Some(process), format!("tries to {} {address:#x}", verb(kind)));
-        match self.access(process, kind, VirtAddr::new(address))? {
-            Ok(_) => Ok(None),
-            Err(invalid) => {
+        let address = VirtAddr::new(address);
+        let step = match kind {
+            AccessKind::Fetch => Step::Fetch(address, 0),
+            kind if kind.writes() => Step::Write(address, 0),
+            _ => Step::Read(address, 0),
+        };
+        let ran = self.run_programs(&[(process, &vec![step].into())])?;
+        match ran.endings[0] {
+            Ending::Exited => Ok(None),
+            Ending::Invalid(invalid) => {
                 self.did(Some(process), "is ended".into());
                 self.remove(process)?;
                 Ok(Some(invalid))
             }
+            other => Err(StageError::Ended(process.name, other)),
         }
     }
 
@@ -259,24 +306,35 @@ impl<F: Format> Stage<F> {
         self.story.pages = self.page_rows(true);
     }
 
-    /// The system.
-    pub fn system(&self) -> &System<F, MAX_FRAMES, MAX_SLOTS> {
-        &self.system
+    /// Whether entries can forbid fetches: those of 4 bytes cannot, and a processor may be without.
+    pub fn has_execute_disable(&self) -> bool {
+        let features = self.mmu().regime().profile.features;
+        F::ENTRY_BYTES == 8 && features.contains(Features::NX)
     }
 
-    /// The computer.
+    /// The system.
+    pub fn system(&self) -> &System<F, MAX_FRAMES, MAX_SLOTS> {
+        &self.simulation.system
+    }
+
+    /// The memory of the software.
     pub fn memory(&self) -> &impl TableMemory {
-        &self.computer
+        &self.simulation.computer
     }
 
     /// The MMU beneath the caches.
     pub fn mmu(&self) -> &mmu_core::Mmu<F> {
-        self.computer.mmu().mmu()
+        self.simulation.computer.mmu().mmu()
     }
 
     /// What the accesses so far cost.
-    pub fn accesses(&self) -> &mmu_core::space::AccessCounts {
-        self.computer.counts()
+    pub fn accesses(&self) -> &AccessCounts {
+        self.simulation.computer.counts()
+    }
+
+    /// Bytes of tables of all processes.
+    pub fn table_bytes(&self) -> u64 {
+        self.simulation.table_bytes()
     }
 
     /// The frame of a page that is in memory.
@@ -285,7 +343,7 @@ impl<F: Format> Stage<F> {
     /// When there is no such process.
     pub fn frame(&self, process: Process, page: u64) -> Result<Option<PhysAddr>, StageError> {
         let (page, end) = (VirtAddr::new(page), VirtAddr::new(page + PAGE_BYTES));
-        let found = self.system.next_page(&self.computer, process.space, page, end)?;
+        let found = self.system().next_page(self.memory(), process.space, page, end)?;
         Ok(match found {
             Some((_, PageState::InFrame(frame))) => Some(frame),
             _ => None,
@@ -293,30 +351,21 @@ impl<F: Format> Stage<F> {
     }
 
     /// How many frames of pages a process has.
-    ///
-    /// # Errors
-    /// When there is no such process.
     pub fn frames_of(&self, process: Process) -> usize {
         let rows = self.page_rows(false);
-        let mine = |row: &&PageRow| row.process == process.name;
-        rows.iter()
-            .filter(mine)
-            .filter(|row| matches!(row.after, Some(PagePlace::Frame(frame, _)) if frame != KERNEL_FRAME))
-            .count()
-    }
-
-    /// Bytes of tables of all processes.
-    pub fn table_bytes(&self) -> u64 {
-        let tables = self.system.spaces().map(|space| self.system.table_frames(space) as u64);
-        tables.sum::<u64>() * PAGE_BYTES
+        let mine = rows.iter().filter(|row| row.process == process.name);
+        mine.filter(|row| matches!(row.after, Some(PagePlace::Frame(..)))).count()
     }
 
     /// The end: what happened, as a story.
-    pub fn end(mut self, ended: Result<(), StageError>) -> Story {
-        self.tell_events();
-        self.watch();
-        if let Err(error) = ended {
-            self.problem(format!("the scenario stopped: {error}"));
+    ///
+    /// # Errors
+    /// When it stopped because the machine is dead.
+    pub fn end(mut self, ended: Result<(), StageError>) -> Result<Story, MachineError> {
+        match ended {
+            Ok(()) => {}
+            Err(StageError::Machine(error)) => return Err(error),
+            Err(error) => self.problem(format!("the scenario stopped: {error}")),
         }
         for row in self.page_rows(false) {
             let same =
@@ -326,72 +375,146 @@ impl<F: Format> Stage<F> {
                 None => self.story.pages.push(row),
             }
         }
-        self.story.pages.sort_by_key(|row| (row.process, row.page));
-        self.story.statistics = *self.system.statistics();
-        self.story.accesses = *self.computer.counts();
-        self.story
+        let Self { simulation, twin, mut story, .. } = self;
+        story.pages.sort_by_key(|row| (row.process, row.page));
+        story.statistics = *simulation.system.statistics();
+        story.accesses = *simulation.computer.counts();
+        story.table_bytes = simulation.most_table_bytes;
+        story.problems.extend(simulation.problems);
+        story.comparison = twin.map(|twin| twin.comparison);
+        Ok(story)
     }
 
-    /// An access of the running process, with the faults on its way: the physical address, or why it
-    /// is not allowed.
-    fn access(
+    /// Takes down a problem.
+    pub fn problem(&mut self, problem: String) {
+        self.simulation.problem(problem);
+    }
+
+    /// Has both sides carry out an order.
+    pub(super) fn order(&mut self, order: &Order) -> Result<Carried, StageError> {
+        let carried = self.simulation.carry_out(order);
+        let events = self.take_events();
+        self.follow(order, carried, &Ran::default(), &events)?;
+        Ok(carried?)
+    }
+
+    /// Has the machine carry out what the simulation did, and compares.
+    fn follow(
         &mut self,
-        process: Process,
-        kind: AccessKind,
-        address: VirtAddr,
-    ) -> Result<Result<PhysAddr, Invalid>, StageError> {
-        self.computer.run(&self.system, process.space)?;
-        let access = Access::new(kind, address, 8, Ring::Three);
-        for _ in 0..MOST_FAULTS {
-            let fault = match self.computer.access(&access)? {
-                Outcome::Translated(spans) => return Ok(Ok(spans[0].address)),
-                Outcome::Fault(fault) => fault,
-            };
-            let decision = self.system.fault(&mut self.computer, process.space, &fault)?;
-            self.tell_events();
-            self.watch();
-            if let Decision::Invalid(invalid) = decision {
-                return Ok(Err(invalid));
-            }
+        order: &Order,
+        carried: Result<Carried, SpaceError>,
+        ran: &Ran,
+        events: &[Event],
+    ) -> Result<(), StageError> {
+        if let Some(twin) = &mut self.twin {
+            twin.follow(&self.simulation, order, &Expected { carried, ran, events })?;
         }
-        Err(StageError::Endless(address))
-    }
-
-    fn named(&mut self, space: SpaceId) -> Process {
-        let process = Process { name: self.next_name, space };
-        self.next_name = char::from(self.next_name as u8 + 1);
-        self.processes.push(process);
-        process
-    }
-
-    fn remove(&mut self, process: Process) -> Result<(), StageError> {
-        self.system.destroy(&mut self.computer, process.space)?;
-        self.processes.retain(|known| *known != process);
-        self.watch();
         Ok(())
     }
 
-    pub(super) fn name_of(&self, space: SpaceId) -> Option<char> {
-        let process = self.processes.iter().find(|process| process.space == space)?;
-        Some(process.name)
+    /// Tells the events of the last order, and hands them over.
+    fn take_events(&mut self) -> Vec<Event> {
+        let events = std::mem::take(&mut self.simulation.computer.history.0);
+        self.simulation.looked_at = 0;
+        let mut chances = 0;
+        for event in &events {
+            if let Event::SecondChance { .. } = event {
+                chances += 1;
+                continue;
+            }
+            self.tell_chances(std::mem::take(&mut chances));
+            let (space, what) = match *event {
+                Event::Fault { space, fault, decision, frame } => {
+                    (Some(space), Happened::Fault { fault, decision, frame })
+                }
+                Event::Grown { space, start } => (Some(space), Happened::Grown(start)),
+                Event::Evicted { frame, from, written } => {
+                    let page = from.map(|(_, page)| page);
+                    (from.map(|(space, _)| space), Happened::Evicted { frame, page, written })
+                }
+                Event::SecondChance { .. } => continue,
+            };
+            let process = space.and_then(|space| self.simulation.name_of(space));
+            self.story.timeline.push(Moment { process, what });
+        }
+        self.tell_chances(chances);
+        events
+    }
+
+    fn tell_chances(&mut self, chances: usize) {
+        if chances > 0 {
+            let what = Happened::SecondChances(chances);
+            self.story.timeline.push(Moment { process: None, what });
+        }
+    }
+
+    /// Where the pages of all processes are, as the state before or after. The supervisor's are the
+    /// same everywhere, and left out.
+    fn page_rows(&self, before: bool) -> Vec<PageRow> {
+        let mut rows = Vec::new();
+        for (space, name) in &self.simulation.names {
+            let regions = self.system().regions(*space).unwrap_or_default().iter();
+            for region in regions.filter(|region| region.kind != RegionKind::Kernel) {
+                let mut from = region.start;
+                while let Ok(Some((leaf, state))) =
+                    self.system().next_page(self.memory(), *space, from, region.end())
+                {
+                    from = leaf.page.wrapping_add(PAGE_BYTES);
+                    let place = match state {
+                        PageState::Never => None,
+                        PageState::InFrame(frame) => Some(PagePlace::Frame(frame, leaf.entry)),
+                        PageState::InStore(slot) => Some(PagePlace::Slot(slot)),
+                    };
+                    let (before, after) = if before { (place, None) } else { (None, place) };
+                    let (process, page, region) = (*name, leaf.page, region.kind.name());
+                    rows.push(PageRow { process, region, page, before, after });
+                }
+            }
+        }
+        rows
+    }
+
+    /// Letters are given again after the last.
+    fn next_process(&mut self) -> char {
+        let name = self.next_name;
+        self.next_name = if name == 'Z' { 'A' } else { char::from(name as u8 + 1) };
+        name
+    }
+
+    /// What is wrong so far, if something is.
+    pub(super) fn wrong(&self) -> Option<String> {
+        let twin = self.twin.as_ref().and_then(|twin| twin.comparison.parted.as_ref());
+        self.simulation.problems.first().cloned().or_else(|| twin.map(ToString::to_string))
+    }
+
+    /// A process is made by an order.
+    fn born(
+        &mut self,
+        order: &Order,
+        name: char,
+        what: Option<String>,
+    ) -> Result<Process, StageError> {
+        let Carried::Space(space) = self.order(order)? else {
+            unreachable!("a space was asked for")
+        };
+        self.simulation.names.push((space, name));
+        let process = Process { name, space };
+        if let Some(what) = what {
+            self.did(Some(process), what);
+        }
+        Ok(process)
+    }
+
+    fn remove(&mut self, process: Process) -> Result<(), StageError> {
+        let destroyed = self.order(&Order::Destroy(process.space));
+        self.simulation.names.retain(|(space, _)| *space != process.space);
+        destroyed.map(drop)
     }
 
     fn did(&mut self, process: Option<Process>, what: String) {
         let process = process.map(|process| process.name);
         self.story.timeline.push(Moment { process, what: Happened::Did(what) });
     }
-
-    /// Takes down a problem, once.
-    pub fn problem(&mut self, problem: String) {
-        if !self.story.problems.contains(&problem) {
-            self.story.problems.push(problem);
-        }
-    }
-}
-
-/// What a slot with an image holds.
-pub const fn image_word(slot: SlotNumber, offset: u64) -> u64 {
-    0xc0de << 32 | (slot.0 as u64) << 16 | offset
 }
 
 fn verb(kind: AccessKind) -> &'static str {
@@ -409,4 +532,19 @@ fn describe(region: &Region) -> String {
         limit => format!(" to {limit}"),
     };
     format!("{kind} at {start} ({pages}{limit})")
+}
+
+/// How many tables a process takes for the supervisor's regions and the parts that scenarios have, by
+/// mode: counted by hand, as tests do.
+pub(super) const fn tables_of_a_process(mode: PagingMode) -> usize {
+    match mode {
+        // The directory; tables for all of a program, the window, and switch.s.
+        PagingMode::Bits32 => 4,
+        // Three directories below the root; tables for code and data, heap and stack, the others.
+        PagingMode::Pae => 1 + 3 + 4,
+        // Two directories: switch.s is not needed.
+        PagingMode::FourLevel => 2 + 2 + 3,
+        PagingMode::FiveLevel => 3 + 3 + 4,
+        PagingMode::Unpaged | PagingMode::Linear => 0,
+    }
 }

@@ -1,6 +1,6 @@
 //! What is told of a scenario: the timeline, where pages were, what was claimed, what it cost.
 
-use super::Scenario;
+use super::{Comparison, Scenario};
 use mmu_core::space::{AccessCounts, Decision, SlotNumber, Statistics};
 use mmu_core::{Fault, PagingMode, PhysAddr, VirtAddr};
 
@@ -27,12 +27,15 @@ pub struct Story {
     pub table_bytes: u64,
     /// Frames of the system, 4 KiB each.
     pub frames: usize,
+    /// What a machine made of it, if one took part.
+    pub comparison: Option<Comparison>,
 }
 
 impl Story {
-    /// Whether every claim holds and nothing is wrong.
+    /// Whether every claim holds, nothing is wrong, and a machine has the same history.
     pub fn passed(&self) -> bool {
-        self.problems.is_empty() && self.claims.iter().all(|claim| claim.holds)
+        let parted = self.comparison.as_ref().and_then(|comparison| comparison.parted.as_ref());
+        parted.is_none() && self.problems.is_empty() && self.claims.iter().all(|claim| claim.holds)
     }
 }
 

@@ -1,13 +1,14 @@
-//! Every scenario in every mode, and three systems that forget something.
+//! Every scenario in every mode, and systems that forget something, in software.
 
 use super::*;
 use mmu_core::PagingMode::{Bits32, FiveLevel, FourLevel, Pae};
+use random::{operations, play, shrink};
 
 #[test]
 fn every_scenario_passes_in_every_mode() {
     for mode in [Bits32, Pae, FourLevel, FiveLevel] {
         for scenario in SCENARIOS {
-            let story = run(scenario.name, mode, Duties::all()).expect("a known name");
+            let story = run(scenario.name, Setting::new(mode)).expect("a known name");
             let failed: Vec<_> = story.claims.iter().filter(|claim| !claim.holds).collect();
             let (name, problems) = (scenario.name, &story.problems);
             assert!(story.passed(), "{name} in {mode}: {failed:?} {problems:?}");
@@ -20,7 +21,8 @@ fn every_scenario_passes_in_every_mode() {
 #[track_caller]
 fn fails(name: &str, duty: Duties, cause: &str) {
     for mode in [Bits32, Pae, FourLevel, FiveLevel] {
-        let story = run(name, mode, Duties::all() - duty).expect("a known name");
+        let setting = Setting { duties: Duties::all() - duty, ..Setting::new(mode) };
+        let story = run(name, setting).expect("a known name");
         assert!(!story.passed(), "{name} in {mode}");
         let named = story.problems.iter().any(|problem| problem.contains(cause));
         assert!(named, "{name} in {mode}: {:?}", story.problems);
@@ -45,6 +47,27 @@ fn a_forgotten_write_protection_is_named() {
 
 #[test]
 fn an_unknown_name_or_a_mode_without_tables_is_no_scenario() {
-    assert!(run("nonsense", FourLevel, Duties::all()).is_none());
-    assert!(run("isolation", PagingMode::Unpaged, Duties::all()).is_none());
+    assert!(run("nonsense", Setting::new(FourLevel)).is_none());
+    assert!(run("isolation", Setting::new(PagingMode::Unpaged)).is_none());
+}
+
+#[test]
+fn random_operations_lose_nothing() {
+    for mode in [Bits32, Pae, FourLevel, FiveLevel] {
+        let played = play(None, Setting::new(mode), &operations(11, 3000)).unwrap();
+        assert_eq!(played.problem, None, "{mode}: {played}");
+        assert!(played.written > 300 && played.read > 300, "{mode}: {played}");
+    }
+}
+
+/// By hand: a process, memory, and one touch of it.
+#[test]
+fn operations_that_fail_are_shrunk_to_the_few_that_matter() {
+    let duties = Duties::all() - Duties::WIPE;
+    let setting = Setting { duties, ..Setting::new(FourLevel) };
+    let mut play = |operations: &[random::Operation]| play(None, setting, operations);
+    let smallest = shrink(&operations(3, 500), &mut play).unwrap();
+    assert_eq!(smallest.len(), 3, "{smallest:?}");
+    let problem = play(&smallest).unwrap().problem.unwrap();
+    assert!(problem.contains("the wipe is missing"), "{problem}");
 }

@@ -1,12 +1,15 @@
 //! Address spaces: regions, forks, ends.
 
 use super::*;
+use crate::fault::{Fault, PageFaultCode};
 
 for_each_format! {
     a_fork_has_the_same_contents_and_its_own_from_then_on
     what_ends_gives_everything_back
     a_page_in_the_store_is_there_for_both_after_a_fork
     protection_changes_at_once
+    a_number_is_given_again_with_another_root
+    fixed_pages_are_accessed_and_dirty_from_the_start
 }
 
 fn a_fork_has_the_same_contents_and_its_own_from_then_on<F: Format>() {
@@ -152,4 +155,54 @@ fn a_fixed_region_without_room_for_its_tables_is_not_mapped() {
     assert_eq!(refused, Err(SpaceError::OutOfFrames(VirtAddr::new(0xf0_0000))));
     assert!(bench.system.regions(space).unwrap().is_empty());
     bench.audit();
+}
+
+/// The supervisor's page, which is none of the frames.
+fn fixed() -> Region {
+    Region::new(RegionKind::Kernel, VirtAddr::new(0x30_0000), 1, Protection::READ)
+        .from_backing(Backing::Fixed(PhysAddr::new(0)))
+}
+
+/// PAE's PDPTEs were loaded from where the old root had been.
+fn a_number_is_given_again_with_another_root<F: Format>() {
+    let mut bench = Bench::<F>::new(48);
+    let first = bench.create();
+    let image = Region::new(RegionKind::Data, VirtAddr::new(HEAP), 2, Protection::DATA);
+    bench.map(first, image.from_backing(Backing::Image(SlotNumber(2))));
+    let fault = |bench: &mut Bench<F>, page: u64| {
+        let fault = Fault::page_fault(PageFaultCode::U, VirtAddr::new(HEAP + page * PAGE_BYTES));
+        bench.system.fault(&mut bench.computer, first, &fault).unwrap();
+    };
+    fault(&mut bench, 0);
+    let second = bench.with_heap(1);
+    bench.write(second, HEAP, 1);
+    let old = bench.system.root(second).unwrap();
+    bench.system.destroy(&mut bench.computer, second).unwrap();
+    // An image takes the frame of the old root, before anybody else runs.
+    fault(&mut bench, 1);
+    assert_eq!(bench.frame(first, HEAP + PAGE_BYTES), Some(old));
+    let again = bench.create();
+    assert_eq!(again, second);
+    assert_ne!(bench.system.root(again).unwrap(), old);
+    bench.map(again, fixed());
+    bench.map(again, Region::heap(VirtAddr::new(HEAP), 1, 1));
+    bench.write(again, HEAP, 2);
+    assert_eq!(bench.read(again, HEAP), 2);
+    bench.audit();
+}
+
+fn fixed_pages_are_accessed_and_dirty_from_the_start<F: Format>() {
+    let mut bench = Bench::<F>::new(16);
+    let space = bench.create();
+    bench.map(space, fixed());
+    let page = fixed().start;
+    let path = bench.system.path(&bench.computer, space, page).unwrap();
+    let entries: Vec<_> =
+        path.map(|at| bench.computer.read_entry(at, F::ENTRY_BYTES).unwrap()).collect();
+    for (level, entry) in F::LEVELS.iter().zip(&entries) {
+        // PAE's PDPTEs have no A, nor has the flat table: there it would be a reserved bit.
+        assert_eq!(entry & 0x20 != 0, level.has_flags, "{}", level.number);
+    }
+    let leaf = entries[F::LEVELS.len() - 1];
+    assert_eq!(leaf & 0x40 != 0, F::LEVELS[F::LEVELS.len() - 1].has_flags);
 }

@@ -150,6 +150,7 @@ impl Encoded {
             load_fault: 0,
             edits_pdptes: self.pdptes_at_load.is_some().into(),
             pdptes: after_load,
+            enters_process: 0,
         };
         memory.write_value(arena.base(), &header);
         let control = self.keep_control.then_some(state);

@@ -12,6 +12,7 @@ use super::memory::GuestMemory;
 use super::{Capabilities, Command, Identity, Machine, MachineError, Parts, RunLog};
 use guest::layout::{Arena, CONTROL};
 use guest::mailbox::Control;
+use guest::system::place::ORDER;
 use kvm_bindings::{CpuId, KVM_API_VERSION, KVM_MAX_CPUID_ENTRIES};
 use kvm_ioctls::{Cap, Kvm};
 use mmu_core::Profile;
@@ -103,6 +104,28 @@ impl KvmMachine {
         }
     }
 
+    /// Names what lies at this address to the guest, under the next number.
+    fn command(&mut self, place: u64) {
+        self.batches += 1;
+        let mut control: Control = self.parts.memory.read_value(CONTROL);
+        (control.arena, control.command) = (place, self.batches);
+        self.parts.memory.write_value(CONTROL, &control);
+    }
+
+    /// Checks that the guest says it has done what was asked for.
+    fn check_completed(&self) -> Result<(), MachineError> {
+        let completed = self.parts.memory.read_value::<Control>(CONTROL).completed;
+        if completed != self.batches {
+            let what = format!(
+                "wrote nonsense into the mailbox: it says that batch {completed} is done, and \
+                 batch {} was asked for",
+                self.batches
+            );
+            return Err(MachineError::guest(what, None));
+        }
+        Ok(())
+    }
+
     /// A new virtual machine on the same memory, after the old one became useless.
     fn start_anew(&mut self) -> Result<(), MachineError> {
         let profile = self.parts.capabilities.profile;
@@ -124,26 +147,20 @@ impl Machine for KvmMachine {
         if let Some(state) = &command.control {
             self.vm.force_control(state)?;
         }
-        self.batches += 1;
-        let mut control: Control = self.parts.memory.read_value(CONTROL);
-        control.arena = command.arena.base();
-        control.command = self.batches;
-        self.parts.memory.write_value(CONTROL, &control);
+        self.command(command.arena.base());
         let log = self.run_to_doorbell(command.arena)?;
         if log.gave_up.is_some() {
             self.start_anew()?;
             return Ok(log);
         }
-        let completed = self.parts.memory.read_value::<Control>(CONTROL).completed;
-        if completed != self.batches {
-            let what = format!(
-                "wrote nonsense into the mailbox: it says that batch {completed} is done, and \
-                 batch {} was asked for",
-                self.batches
-            );
-            return Err(MachineError::guest(what, None));
-        }
+        self.check_completed()?;
         Ok(log)
+    }
+
+    fn obey(&mut self) -> Result<(), MachineError> {
+        self.command(ORDER);
+        self.vm.run_to_doorbell(&self.parts.memory, None)?;
+        self.check_completed()
     }
 }
 

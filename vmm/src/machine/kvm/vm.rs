@@ -40,7 +40,8 @@ fn parts((start, host, len): (u64, u64, u64)) -> Vec<(u64, u64, u64, bool)> {
     let end = start + len;
     let tables = Arena::ALL.map(Arena::read_only_table);
     let mut cuts: Vec<u64> = tables.into_iter().flat_map(|table| [table, table + 0x1000]).collect();
-    cuts.retain(|cut| (start..end).contains(cut));
+    cuts.retain(|cut| (start + 1..end).contains(cut));
+    cuts.dedup();
     cuts.push(end);
     let mut from = start;
     let part = |to: u64| {

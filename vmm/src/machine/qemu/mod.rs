@@ -19,6 +19,7 @@ use crate::observation::Provenance;
 use guest::high;
 use guest::layout::{CONTROL, DATA_BASE};
 use guest::mailbox::{CPUID_LEAVES, Control};
+use guest::system::place::ORDER;
 use mmu_core::{Features, PagingMode, Profile};
 use process::{Options, Process, Region};
 use std::mem::offset_of;
@@ -121,6 +122,14 @@ impl QemuMachine {
         Ok(())
     }
 
+    /// Names what lies at this address to the guest, under the next number, and waits.
+    fn command(&mut self, place: u64) -> Result<(), MachineError> {
+        self.batches += 1;
+        self.parts.memory.store(CONTROL + offset_of!(Control, arena) as u64, place);
+        self.parts.memory.store(CONTROL + offset_of!(Control, command) as u64, self.batches);
+        self.wait_for(self.batches)
+    }
+
     /// Waits until the guest says that it has completed this batch.
     fn wait_for(&mut self, batch: u64) -> Result<(), MachineError> {
         const SPINS: u32 = 2000;
@@ -176,10 +185,11 @@ impl Machine for QemuMachine {
     }
 
     fn run(&mut self, command: Command) -> Result<RunLog, MachineError> {
-        self.batches += 1;
-        self.parts.memory.store(CONTROL + offset_of!(Control, arena) as u64, command.arena.base());
-        self.parts.memory.store(CONTROL + offset_of!(Control, command) as u64, self.batches);
-        self.wait_for(self.batches)?;
+        self.command(command.arena.base())?;
         Ok(RunLog::default())
+    }
+
+    fn obey(&mut self) -> Result<(), MachineError> {
+        self.command(ORDER)
     }
 }

@@ -1,0 +1,101 @@
+//! The page of data that a process has of the supervisor: where the processor puts the frame of a
+//! fault, so that the registers of a process need no copying, and where its mode is written down.
+
+use core::mem::offset_of;
+use guest::layout::PROCESS_PAGES;
+use guest::mailbox::Header;
+
+/// The registers of a process in 64-bit code, as processes.s pushes and pops them. The processor's own
+/// frame is the last part.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, align(16))]
+pub(crate) struct Frame {
+    pub(crate) r15_to_r9: [u64; 7],
+    pub(crate) r8: u64,
+    pub(crate) rbp: u64,
+    pub(crate) rdi: u64,
+    pub(crate) rsi: u64,
+    pub(crate) rdx: u64,
+    pub(crate) rcx: u64,
+    pub(crate) rbx: u64,
+    pub(crate) rax: u64,
+    pub(crate) vector: u64,
+    pub(crate) error_code: u64,
+    pub(crate) rip: u64,
+    pub(crate) cs: u64,
+    pub(crate) rflags: u64,
+    pub(crate) rsp: u64,
+    pub(crate) ss: u64,
+}
+
+/// The same in 32-bit code, as PUSHA has it.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub(crate) struct Frame32 {
+    pub(crate) edi: u32,
+    pub(crate) esi: u32,
+    pub(crate) ebp: u32,
+    pub(crate) esp_of_pusha: u32,
+    pub(crate) ebx: u32,
+    pub(crate) edx: u32,
+    pub(crate) ecx: u32,
+    pub(crate) eax: u32,
+    pub(crate) vector: u32,
+    pub(crate) error_code: u32,
+    pub(crate) eip: u32,
+    pub(crate) cs: u32,
+    pub(crate) eflags: u32,
+    pub(crate) esp: u32,
+    pub(crate) ss: u32,
+}
+
+/// The page.
+#[repr(C, align(4096))]
+pub(crate) struct ProcessPage {
+    /// The control state of the process.
+    pub(crate) header: Header,
+    /// CR2 at the last fault.
+    pub(crate) cr2: u64,
+    /// Whether the kernel stays in the space of the process.
+    pub(crate) stays: u64,
+    /// For what is pushed below a frame on the way out.
+    stack: [u64; 32],
+    pub(crate) frame: Frame,
+    stack_32: [u64; 16],
+    pub(crate) frame_32: Frame32,
+}
+
+/// Where the page lies; link.ld puts it there.
+const PAGE: u64 = PROCESS_PAGES.end - 0x1000;
+
+macro_rules! place {
+    ($name:ident, $field:ident $(. $inner:ident)?) => {
+        pub(crate) const $name: u64 = PAGE + offset_of!(ProcessPage, $field $(. $inner)?) as u64;
+    };
+}
+
+place!(HEADER, header);
+place!(CR2, cr2);
+place!(STAYS, stays);
+place!(FRAME, frame);
+place!(FRAME_32, frame_32);
+/// Where the processor starts to push.
+pub(crate) const FRAME_END: u64 = FRAME + size_of::<Frame>() as u64;
+pub(crate) const FRAME_END_32: u64 = FRAME_32 + size_of::<Frame32>() as u64;
+
+const _: () = assert!(FRAME_END.is_multiple_of(16) && size_of::<ProcessPage>() == 0x1000);
+
+// SAFETY: an empty page, of which compiled code has no other reference than the pointer below.
+#[unsafe(link_section = ".process_data")]
+#[used]
+static mut PROCESS_PAGE: ProcessPage = ProcessPage::EMPTY;
+
+impl ProcessPage {
+    // SAFETY: every field is made of integers, for which zeros are a value.
+    const EMPTY: Self = unsafe { core::mem::zeroed() };
+
+    /// The page, through its user address: the kernel runs in ring 3.
+    pub(crate) const fn at() -> *mut Self {
+        &raw mut PROCESS_PAGE
+    }
+}

@@ -1,0 +1,214 @@
+# The programs that processes run (system/program.rs), in ring 3 and at another address than they are
+# linked to: nothing here depends on where it lies. Arguments in edi, ecx, edx; a call of the kernel
+# is a `hlt` with its number in eax.
+#
+# Once as 64-bit code and once as 32-bit code, from one source: addresses lie below 4 GiB. Only the
+# player is written twice.
+
+.macro call_kernel number
+    mov eax, \number
+    hlt
+.endm
+
+# Compares the 8 bytes at [edi] with the low half in esi and the high half in edx.
+.macro compare
+    cmp dword ptr [edi], esi
+    jne 5f
+    cmp dword ptr [edi + 4], edx
+    je 6f
+5:
+    mov ebx, [edi]
+    mov ebp, ecx
+    mov ecx, [edi + 4]
+    call_kernel {CALL_WRONG}
+    mov ecx, ebp
+6:
+.endm
+
+.macro programs
+# Stores 8 bytes at both ends of each page: the address, and who in the upper 16 bits.
+52: # fill
+    shl edx, 16
+2:
+    mov [edi], edi
+    mov [edi + 4], edx
+    lea esi, [edi + 0xff8]
+    mov [esi], esi
+    mov [esi + 4], edx
+    add edi, 0x1000
+    dec ecx
+    jnz 2b
+    call_kernel {CALL_EXIT}
+
+53: # check
+    shl edx, 16
+2:
+    mov esi, edi
+    compare
+    add edi, 0xff8
+    mov esi, edi
+    compare
+    add edi, 8
+    dec ecx
+    jnz 2b
+    call_kernel {CALL_EXIT}
+
+# The node of page p leads to that of page (p + edx) mod ecx. Follows the links as it loads them: after
+# as many as there are pages it must be back.
+54: # list
+    shl ecx, 12
+    shl edx, 12
+    mov ebx, edi                        # the first node
+    xor esi, esi                        # the offset of a node
+2:
+    add esi, edx
+    cmp esi, ecx
+    jb 3f
+    sub esi, ecx
+3:
+    lea eax, [ebx + esi]
+    mov [edi], eax
+    mov dword ptr [edi + 4], 0
+    mov edi, eax
+    test esi, esi
+    jnz 2b
+4:
+    mov eax, [edi]
+    mov edi, [edi + 4]                  # loaded like the rest, and 0
+    add edi, eax
+    sub ecx, 0x1000
+    jnz 4b
+    cmp edi, ebx
+    je 4f
+    xchg ebx, edi                       # found, and where it should be
+    call_kernel {CALL_WRONG}
+4:
+    call_kernel {CALL_EXIT}
+
+# One word a page, downwards from below edi, and up again.
+55: # calls
+    mov esp, edi
+    mov ebx, ecx
+2:
+    lea eax, [esp - 8]
+    mov [esp - 8], eax
+    mov dword ptr [esp - 4], 0
+    sub esp, 0x1000
+    dec ebx
+    jnz 2b
+    xor edx, edx
+2:
+    add esp, 0x1000
+    lea edi, [esp - 8]
+    mov esi, edi
+    compare
+    dec ecx
+    jnz 2b
+    call_kernel {CALL_EXIT}
+.endm
+
+# Where each program starts, in the order of Program::ALL.
+.macro program_table name
+    .pushsection .rodata
+    .global \name
+    \name:
+    .quad 56b - programs_start, 52b - programs_start, 53b - programs_start
+    .quad 54b - programs_start, 55b - programs_start
+    .popsection
+.endm
+
+.section .programs, "ax"
+programs_start:
+.code64
+56: # play: rdi is the tape
+    mov rsi, rdi
+    lea r13, [rip + 27f]
+2:
+    mov eax, [rsi]
+    mov rdi, [rsi + 8]
+    mov rdx, [rsi + 16]
+    add rsi, 24
+    cmp eax, {STEP_READ}
+    je 3f
+    cmp eax, {STEP_WRITE}
+    je 4f
+    cmp eax, {STEP_FETCH}
+    je 7f
+    cmp eax, {STEP_YIELD}
+    je 8f
+    call_kernel {CALL_EXIT}
+3:
+    mov rbx, [rdi]
+22:
+    cmp rbx, rdx
+    je 2b
+    mov rcx, rbx
+    shr rcx, 32
+    call_kernel {CALL_WRONG}
+    jmp 2b
+4:
+    mov [rdi], rdx
+    jmp 2b
+7:
+    jmp rdi
+27: # fetched code comes back
+    mov ebx, ecx
+    jmp 22b
+8:
+    call_kernel {CALL_YIELD}
+    jmp 2b
+    programs
+    program_table PROGRAMS_64
+
+.code32
+57: # fetched code comes back, with one more
+    dec ecx
+    cmp ecx, ebx
+    je 2f
+    mov ebx, ecx
+    xor ecx, ecx
+    jmp 23f
+.set fetched_in_process, 57b - programs_start + {PROGRAMS}
+
+56: # play: edi is the tape
+    mov esi, edi
+    mov ebp, offset fetched_in_process
+2:
+    mov eax, [esi]
+    mov edi, [esi + 8]
+    mov ebx, [esi + 16]
+    mov edx, [esi + 20]
+    add esi, 24
+    cmp eax, {STEP_READ}
+    je 3f
+    cmp eax, {STEP_WRITE}
+    je 4f
+    cmp eax, {STEP_FETCH}
+    je 7f
+    cmp eax, {STEP_YIELD}
+    je 8f
+    call_kernel {CALL_EXIT}
+3:
+    cmp [edi], ebx
+    jne 22f
+    cmp [edi + 4], edx
+    je 2b
+22:
+    mov ebx, [edi]
+    mov ecx, [edi + 4]
+23:
+    call_kernel {CALL_WRONG}
+    jmp 2b
+4:
+    mov [edi], ebx
+    mov [edi + 4], edx
+    jmp 2b
+7:
+    jmp edi
+8:
+    call_kernel {CALL_YIELD}
+    jmp 2b
+    programs
+    program_table PROGRAMS_32
+.code64
+.text

@@ -1,0 +1,22 @@
+//! The protocol of the virtual memory system: what the host orders, and what the guest's kernel
+//! answers, while it runs processes on [`mmu_core::space`] instead of batches.
+//!
+//! 1. The host writes an [`Order`] to its [`place`], and names it in the
+//!    [control page](crate::mailbox::Control).
+//! 2. The guest's kernel, on tables of its own, [carries it out](carry_out); for [`Order::Run`] it
+//!    enters processes and serves their faults.
+//! 3. It answers with an [`Answer`], the [events](history) of the order, and its [books].
+//!
+//! Everything here but the entering of processes is used by both sides: the host runs the same
+//! orders on the software MMU.
+
+pub mod books;
+pub mod history;
+mod order;
+pub mod place;
+pub mod program;
+mod supervisor;
+pub mod words;
+
+pub use order::{Answer, Carried, Ending, MAX_RUNS, MAX_WRONGS, Order, Run, Wrong, carry_out};
+pub use supervisor::{Residence, link_kernel, regions};
