@@ -326,3 +326,61 @@ fn cannot_access(case: &Case, machine: &Capabilities) -> Option<String> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::Made;
+    use mmu_core::Profile;
+
+    fn plain(mode: PagingMode, ring: Ring) -> Case {
+        let profile = Profile { physical_address_bits: 40, ..Profile::default() };
+        Case::plain_in(mode, Arena::ALL[1], 3, ring, profile)
+    }
+
+    #[track_caller]
+    fn assert_refused(case: &Case, words: &str) {
+        let why = arena_of(case).expect_err("it does not fit");
+        assert!(why.contains(words), "no {words:?} in {why:?}");
+    }
+
+    #[test]
+    fn a_sequence_that_the_guest_cannot_run_is_refused() {
+        let mut case = plain(PagingMode::FourLevel, Ring::Three);
+        case.before = vec![Action::ReloadCr3; 16];
+        assert_eq!(arena_of(&case), Ok(Arena::ALL[1]));
+        case.before.push(Action::ReloadCr3);
+        assert_refused(&case, "at most 16 actions");
+
+        let mut case = plain(PagingMode::Pae, Ring::Three);
+        case.before = vec![Action::ReloadCr3];
+        assert_refused(&case, "64-bit code");
+
+        let mut case = plain(PagingMode::FourLevel, Ring::Three);
+        let Made { access, form, value } = plain(PagingMode::FourLevel, Ring::Zero).made();
+        case.before = vec![Action::Access(Made { access, form, value })];
+        assert_refused(&case, "ring 3 comes before ring 0");
+
+        let mut case = plain(PagingMode::FourLevel, Ring::Three);
+        let unlisted = TableEntry { at: Arena::ALL[1].table(7) + 8, value: 0 };
+        case.before = vec![Action::Write(unlisted)];
+        assert_refused(&case, "not listed at first");
+        // Nor may a step lead to the guest's own memory.
+        let entry = case.entries[3];
+        case.before = vec![Action::Write(TableEntry { value: 0x10_0007, ..entry })];
+        assert_refused(&case, "the guest's own memory");
+    }
+
+    #[test]
+    fn a_read_only_table_has_nothing_left_to_set() {
+        let mut case = plain(PagingMode::FourLevel, Ring::Three);
+        let table = Arena::ALL[1].read_only_table();
+        case.entries[2].value = table | 7;
+        case.entries[3].at = table + 0x20;
+        assert_refused(&case, "accessed and dirty");
+        case.entries[3].value |= (EntryBits::A | EntryBits::D).bits();
+        assert_eq!(arena_of(&case), Ok(Arena::ALL[1]));
+        case.entries[3].value = Arena::ALL[1].table(5) | 0x67;
+        assert_refused(&case, "map data");
+    }
+}

@@ -286,3 +286,152 @@ fn lost_leaf(case: &Case) -> Option<PhysAddr> {
     };
     before.iter().any(is_cleared).then_some(leaf)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::{Made, TableEntry};
+    use crate::walker::MUTANTS;
+    use guest::layout::Arena;
+    use guest::stub::Form;
+    use mmu_core::{Cr4, Profile, Ring};
+
+    const RW: u64 = 1 << 1;
+    const A: u64 = 1 << 5;
+    const D: u64 = 1 << 6;
+    const PS: u64 = 1 << 7;
+
+    fn plain(ring: Ring) -> Case {
+        let profile = Profile { physical_address_bits: 40, ..Profile::default() };
+        Case::plain(Arena::ALL[0], 7, ring, profile)
+    }
+
+    /// Before the access, an access to its page.
+    fn first(case: &mut Case, kind: AccessKind) {
+        let access = Access { kind, ..case.access };
+        case.before.push(Action::Access(Made { access, form: Case::default_form(kind), value: 1 }));
+    }
+
+    fn write(case: &mut Case) {
+        (case.access.kind, case.form, case.value) = (AccessKind::Write, Form::Store, 2);
+    }
+
+    /// The error code of the last access, and the bits that it leaves in the leaf.
+    fn ends(walker: &dyn Walker, case: &Case) -> (Option<u32>, u64) {
+        let way = &walker.predict(case).alternatives[0];
+        let leaf = case.entries.iter().rfind(|entry| entry.at >> 12 == leaf_table(case) >> 12);
+        let at = leaf.expect("a leaf").at;
+        let update = way.updates.iter().find(|update| update.at.get() == at);
+        let left = update.map_or(0, |update| update.before | update.must_set);
+        (way.outcome.fault().map(|fault| fault.error_code), left & (A | D))
+    }
+
+    fn leaf_table(case: &Case) -> u64 {
+        case.entries.iter().map(|entry| entry.at).max().unwrap_or(0)
+    }
+
+    /// What the reference and a mutant say, which differ.
+    fn both(id: &str, case: &Case) -> [(Option<u32>, u64); 2] {
+        let mutant = MUTANTS.iter().find(|mutant| mutant.id == id).expect("it is listed");
+        [ends(&Reference, case), ends(mutant.walker, case)]
+    }
+
+    #[test]
+    fn m17_a_key_that_was_not_denied_is_not_looked_at_again() {
+        let mut case = plain(Ring::Three);
+        case.state.cr4 |= Cr4::PKE;
+        case.entries[3].value |= 5 << 59;
+        first(&mut case, AccessKind::Read);
+        case.before.push(Action::Pkru(1 << 10));
+        // P, U and PK: bits 0, 2 and 5. The first access has left A.
+        assert_eq!(both("M17", &case), [(Some(0x25), A), (None, A)]);
+        // After INVLPG it is.
+        case.before.push(Action::Invlpg(case.access.address));
+        assert_eq!(both("M17", &case), [(Some(0x25), A), (Some(0x25), A)]);
+    }
+
+    #[test]
+    fn m24_d_is_lost_after_a_read() {
+        let mut case = plain(Ring::Zero);
+        case.state.cr0 -= Cr0::WP;
+        case.entries[3].value &= !RW;
+        first(&mut case, AccessKind::Read);
+        write(&mut case);
+        assert_eq!(both("M24", &case), [(None, A | D), (None, A)]);
+    }
+
+    #[test]
+    fn m25_a_large_frame_has_the_rights_of_its_first_entry() {
+        let mut case = plain(Ring::Three);
+        case.entries.pop();
+        let at = case.entries[2].at;
+        case.entries[2].value = 0x4000_0000 | PS | 7;
+        case.entries.push(TableEntry { at: at + 8, value: 0x4000_0000 | PS | 5 });
+        first(&mut case, AccessKind::Read);
+        write(&mut case);
+        case.access.address = case.access.address.wrapping_add(1 << 21);
+        // P, W and U.
+        assert_eq!(both("M25", &case), [(Some(7), 0), (None, A | D)]);
+    }
+
+    #[test]
+    fn m26_a_table_has_the_rights_of_its_first_parent() {
+        let mut case = plain(Ring::Three);
+        let parent = case.entries[2];
+        case.entries.push(TableEntry { at: parent.at + 8, value: parent.value & !RW });
+        first(&mut case, AccessKind::Write);
+        write(&mut case);
+        case.access.address = case.access.address.wrapping_add(1 << 21);
+        assert_eq!(both("M26", &case), [(Some(7), A | D), (None, A | D)]);
+        // A parent that software changes is looked at again.
+        let mut case = plain(Ring::Three);
+        first(&mut case, AccessKind::Write);
+        case.before.push(Action::Write(TableEntry { value: parent.value & !RW, ..parent }));
+        case.before.push(Action::ReloadCr3);
+        write(&mut case);
+        assert_eq!(both("M26", &case), [(Some(7), A | D), (Some(7), A | D)]);
+    }
+
+    #[test]
+    fn m27_cr0_wp_counts_from_the_next_load_of_cr3() {
+        let mut case = plain(Ring::Zero);
+        case.entries[3].value &= !RW;
+        case.before.push(Action::WriteProtect(false));
+        write(&mut case);
+        // P and W.
+        assert_eq!(both("M27", &case), [(None, A | D), (Some(3), 0)]);
+        case.before.push(Action::ReloadCr3);
+        assert_eq!(both("M27", &case), [(None, A | D), (None, A | D)]);
+    }
+
+    #[test]
+    fn m40_flags_are_set_in_an_entry_that_is_not_present() {
+        let mut case = plain(Ring::Three);
+        first(&mut case, AccessKind::Read);
+        let leaf = case.entries[3];
+        case.before.push(Action::Write(TableEntry { value: leaf.value & !1, ..leaf }));
+        write(&mut case);
+        // W and U.
+        assert_eq!(both("M40", &case), [(Some(6), 0), (Some(6), A | D)]);
+    }
+
+    /// TLB-2: without INVLPG a read may go the old way or the new.
+    #[test]
+    fn tlb_2_a_read_after_an_edit_has_two_ways() {
+        let mut case = plain(Ring::Three);
+        first(&mut case, AccessKind::Read);
+        let leaf = case.entries[3];
+        case.before.push(Action::Write(TableEntry { value: leaf.value + 0x1000, ..leaf }));
+        let reached = |case: &Case| {
+            let ways = Reference.predict(case).alternatives;
+            let reached = |way: &mmu_core::Alternative| way.outcome.physical_address();
+            ways.iter()
+                .filter_map(reached)
+                .map(|at| at.get() - (leaf.value & !0xfff))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(reached(&case), [0x1108, 0x108]);
+        case.before.push(Action::Invlpg(case.access.address));
+        assert_eq!(reached(&case), [0x1108]);
+    }
+}
