@@ -15,7 +15,9 @@ fn help_lists_what_works_and_nothing_else() {
             line.strip_prefix("  ")?.split(' ').next().filter(|name| !name.is_empty())
         })
         .collect();
-    assert_eq!(names, ["check", "machines", "explain", "mutants", "geometry", "scenario", "help"]);
+    let expected =
+        ["check", "machines", "explain", "mutants", "merge", "geometry", "scenario", "help"];
+    assert_eq!(names, expected);
 }
 
 #[test]
@@ -28,6 +30,7 @@ fn help_fits_80_columns() {
         &["machines", "--help"],
         &["explain", "--help"],
         &["mutants", "--help"],
+        &["merge", "--help"],
         &["geometry", "--help"],
         &["scenario", "--help"],
     ] {
@@ -64,7 +67,16 @@ fn bad_usage_ends_with_2_and_says_what_is_expected() {
         (&["check", "--machine", "abacus"], "kvm"),
         (&["check", "--walker", "mutant:M99"], "M13a, M13b, M14, M15"),
         (&["check", "--walker", "somebody"], "expected reference, mutant:ID or mutant:ID+ID"),
-        (&["explain"], "<CASE|FILE>"),
+        (&["check", "--shard", "3/3", "--seed", "1"], "I from 0 to N-1"),
+        (&["check", "--shard", "0/3"], "--shard needs --seed or --exhaustive"),
+        (&["check", "--resume"], "--report"),
+        (&["check", "--exhaustive", "--seed", "1"], "cannot be used with"),
+        (&["check", "--exhaustive", "--guided"], "cannot be used with"),
+        (&["merge"], "<DIR>"),
+        (&["merge", "nowhere"], "nowhere: expected a directory"),
+        (&["explain", "random:4level:7"], "expected random:MODE:SEED:INDEX"),
+        (&["explain", "exhaustive:9level:7"], "no such paging mode"),
+        (&["explain"], "<CASE|FILE|NAME>"),
         (&["explain", "{}", "--walker", "mutant:"], "M13a, M13b, M14, M15"),
         (&["machines", "--cases", "5"], "--cases"),
         (&["scenario", "nonsense"], "copy-on-write"),

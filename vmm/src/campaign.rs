@@ -4,7 +4,7 @@
 use crate::case::Case;
 use crate::finding::known::{self, Kind, Known};
 use crate::finding::{Example, Finding, Findings, shrink};
-use crate::generate::RandomBatches;
+use crate::generate::{CaseName, Schedule, Turn};
 use crate::machine::batch::{Batch, DataFrames, Encoded, arena_of};
 use crate::machine::image::Image;
 use crate::machine::memory::GuestMemory;
@@ -14,31 +14,43 @@ use crate::tally::Tally;
 use crate::verdict::{Difference, Field, Verdict, judge};
 use crate::walker::Choice;
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// When a run ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limit {
-    /// After so many cases.
-    Cases(u64),
-    /// After so much time.
-    Time(Duration),
-}
-
 /// What to run.
 pub struct Plan {
-    /// Where the cases come from.
-    pub source: RandomBatches,
-    /// When to stop.
-    pub limit: Limit,
+    /// Where the cases come from, in order; it may set a limit.
+    pub schedule: Schedule,
+    /// How long to go on at most, with the time of what went before.
+    pub time: Option<Duration>,
     /// Who predicts.
     pub walker: Choice,
     /// Known findings of the machine.
     pub known: Vec<Known>,
     /// Whether those are forgiven.
     pub forgives: bool,
+}
+
+/// How far a run has come: everything that it takes to go on.
+pub struct Progress {
+    /// The first turn of the schedule that is not judged yet.
+    pub turn: u64,
+    /// All counts so far.
+    pub tally: Tally,
+    /// All findings so far.
+    pub findings: Findings,
+    /// The time that it took.
+    pub elapsed: Duration,
+}
+
+impl Progress {
+    /// Nothing done yet.
+    pub fn start(plan: &Plan, machine: &Capabilities) -> Self {
+        let findings = Findings::new(plan.walker, plan.known.clone(), plan.forgives, machine);
+        Self { turn: 0, tally: Tally::default(), findings, elapsed: Duration::ZERO }
+    }
 }
 
 /// What came of a run.
@@ -61,54 +73,72 @@ impl Summary {
     }
 }
 
-/// Runs a plan to its end. `progress` is called after every batch with the tally so far.
+/// Runs a plan to its end, or until `stop` is set. `note` is called after every batch: at that time
+/// everything before the turn is judged, and nothing after it.
 ///
 /// # Errors
 /// When the guest or the machine dies.
 pub fn run(
     machine: &mut dyn Machine,
     plan: &Plan,
-    mut progress: impl FnMut(&Tally),
-) -> Result<Summary, MachineError> {
+    progress: &mut Progress,
+    stop: &AtomicBool,
+    mut note: impl FnMut(&Progress),
+) -> Result<(), MachineError> {
     let start = Instant::now();
-    let mut tally = Tally::default();
-    let mut findings =
-        Findings::new(plan.walker, plan.known.clone(), plan.forgives, machine.capabilities());
+    let before = progress.elapsed;
     let mut desk = Desk::new(machine);
-    let mut batches = Batches { plan, number: 0, cases: 0, start };
+    let mut turns = Turns { plan, next: progress.turn, start, before, stop };
     thread::scope(|scope| {
         let (commands, to_run) = sync_channel(ARENAS);
         let (done, answers) = sync_channel(ARENAS);
         let machine = &mut *machine;
         scope.spawn(move || serve(machine, &to_run, &done));
         let mut line = Line { commands, answers, early: VecDeque::new() };
-        let mut waiting: VecDeque<Encoded> = VecDeque::new();
+        let mut waiting: VecDeque<(Turn, Encoded)> = VecDeque::new();
         loop {
             while waiting.len() < ARENAS
-                && let Some(batch) = batches.next()
+                && let Some(turn) = turns.next()
             {
-                let encoded = desk.encode(batch);
+                let encoded = desk.encode(plan.schedule.batch(&turn));
                 line.send(encoded.write(&desk.memory));
-                waiting.push_back(encoded);
+                waiting.push_back((turn, encoded));
             }
-            let Some(mut encoded) = waiting.pop_front() else { break };
+            let Some((turn, mut encoded)) = waiting.pop_front() else { break };
             let log = desk.see_through(&mut encoded, &mut line, waiting.len())?;
-            for (index, run) in desk.read_back(&encoded, &log)?.iter().enumerate() {
-                let case = &encoded.batch.cases[index];
+            let runs = desk.read_back(&encoded, &log)?;
+            for ((case, run), index) in
+                encoded.batch.cases.iter().zip(&runs).zip(turn.first.index..)
+            {
+                let name = CaseName { index, ..turn.first };
                 let prediction = plan.walker.walker().predict(case);
                 let verdict = judge(case, &prediction, run);
-                tally.add(case, &prediction, run, &verdict);
-                findings.add(case, run, &verdict);
+                progress.tally.add((name, case), &prediction, run, &verdict);
+                progress.findings.add(case, run, &verdict);
             }
-            progress(&tally);
+            progress.turn = turn.number + 1;
+            progress.elapsed = before + start.elapsed();
+            note(progress);
         }
         Ok::<(), MachineError>(())
-    })?;
-    let mut findings = findings.finish();
+    })
+}
+
+/// The summary of a run that has ended: every divergence is shrunk by running simpler cases.
+///
+/// # Errors
+/// When the guest or the machine dies.
+pub fn finish(
+    machine: &mut dyn Machine,
+    plan: &Plan,
+    progress: Progress,
+) -> Result<Summary, MachineError> {
+    let mut desk = Desk::new(machine);
+    let mut findings = progress.findings.finish();
     for finding in findings.iter_mut().filter(|finding| finding.kind == Kind::Divergence) {
         desk.shrink(machine, plan, finding)?;
     }
-    Ok(Summary { tally, findings, duration: start.elapsed() })
+    Ok(Summary { tally: progress.tally, findings, duration: progress.elapsed })
 }
 
 /// Runs one case and returns what was seen, with the arena it fits.
@@ -123,28 +153,24 @@ pub fn run_one(machine: &mut dyn Machine, case: &Case) -> Result<Run, MachineErr
 /// Batches in flight: one for each arena.
 const ARENAS: usize = 2;
 
-/// The generator's batches, until the limit is reached.
-struct Batches<'p> {
+/// The turns that are still to come.
+struct Turns<'p> {
     plan: &'p Plan,
-    number: u64,
-    cases: u64,
+    next: u64,
     start: Instant,
+    before: Duration,
+    stop: &'p AtomicBool,
 }
 
-impl Batches<'_> {
-    fn next(&mut self) -> Option<Batch> {
-        let most = match self.plan.limit {
-            Limit::Cases(wanted) => wanted - self.cases,
-            Limit::Time(duration) if self.start.elapsed() < duration => u64::MAX,
-            Limit::Time(_) => 0,
-        };
-        if most == 0 {
+impl Turns<'_> {
+    fn next(&mut self) -> Option<Turn> {
+        let is_late = |time| self.before + self.start.elapsed() >= time;
+        if self.stop.load(Ordering::Relaxed) || self.plan.time.is_some_and(is_late) {
             return None;
         }
-        let batch = self.plan.source.batch(self.number, most.try_into().unwrap_or(usize::MAX));
-        self.number += 1;
-        self.cases += batch.cases.len() as u64;
-        Some(batch)
+        let turn = self.plan.schedule.turn(self.next)?;
+        self.next = turn.number + 1;
+        Some(turn)
     }
 }
 

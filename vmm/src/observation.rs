@@ -21,6 +21,16 @@ pub enum Provenance {
 }
 
 impl Provenance {
+    /// Everyone who decides.
+    pub const ALL: [Self; 6] = [
+        Self::Processor,
+        Self::ProcessorOnShadowTables,
+        Self::KvmWalker,
+        Self::KvmEmulator,
+        Self::Tcg,
+        Self::TcgOnShadowTables,
+    ];
+
     /// The name used in reports.
     pub const fn name(self) -> &'static str {
         match self {

@@ -29,9 +29,8 @@ boot:
     push offset kernel
     iretq
 
-# run_batch(rdi = header): called by the kernel in ring 3.
-.global run_batch
-run_batch:
+# What a C function must keep, before a way through ring 0 that ends at batch_done.
+.macro save_registers
     push rbx
     push rbp
     push r12
@@ -39,6 +38,12 @@ run_batch:
     push r14
     push r15
     mov [rip + saved_rsp], rsp
+.endm
+
+# run_batch(rdi = header): called by the kernel in ring 3.
+.global run_batch
+run_batch:
+    save_registers
     mov [rip + saved_header], rdi
     lea r8, [rip + begin + {WINDOW}]
     jmp enter_supervisor
@@ -61,7 +66,7 @@ ring:
     add qword ptr [rsp], 2
     iretq
 
-# Back in ring 3 after both lists.
+# Back in ring 3 after both lists, or after a process has faulted.
 batch_done:
     mov rsp, [rip + saved_rsp]
     pop r15

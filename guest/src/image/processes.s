@@ -130,12 +130,6 @@ ring_0 load_cr3, load_root
 # run_process(): until it faults.
 .global run_process
 run_process:
-    push rbx
-    push rbp
-    push r12
-    push r13
-    push r14
-    push r15
-    mov [rip + saved_rsp], rsp
+    save_registers
     lea r8, [rip + begin_process + {WINDOW}]
     jmp enter_supervisor

@@ -117,6 +117,19 @@
     .popsection
 .endm
 
+# In a player: goes on where the kind of a step in eax is made.
+.macro go_to_step
+    cmp eax, {STEP_READ}
+    je 3f
+    cmp eax, {STEP_WRITE}
+    je 4f
+    cmp eax, {STEP_FETCH}
+    je 7f
+    cmp eax, {STEP_YIELD}
+    je 8f
+    call_kernel {CALL_EXIT}
+.endm
+
 .section .programs, "ax"
 programs_start:
 .code64
@@ -128,15 +141,7 @@ programs_start:
     mov rdi, [rsi + 8]
     mov rdx, [rsi + 16]
     add rsi, 24
-    cmp eax, {STEP_READ}
-    je 3f
-    cmp eax, {STEP_WRITE}
-    je 4f
-    cmp eax, {STEP_FETCH}
-    je 7f
-    cmp eax, {STEP_YIELD}
-    je 8f
-    call_kernel {CALL_EXIT}
+    go_to_step
 3:
     mov rbx, [rdi]
 22:
@@ -179,15 +184,7 @@ programs_start:
     mov ebx, [esi + 16]
     mov edx, [esi + 20]
     add esi, 24
-    cmp eax, {STEP_READ}
-    je 3f
-    cmp eax, {STEP_WRITE}
-    je 4f
-    cmp eax, {STEP_FETCH}
-    je 7f
-    cmp eax, {STEP_YIELD}
-    je 8f
-    call_kernel {CALL_EXIT}
+    go_to_step
 3:
     cmp [edi], ebx
     jne 22f

@@ -7,6 +7,7 @@ mod text;
 pub use action::{Action, Made};
 pub use plain::{plain_state, sign_extend};
 pub use text::CaseError;
+pub(crate) use text::FullProfile;
 
 use guest::stub::Form;
 use mmu_core::format::{EntryBits, EntryKind};

@@ -158,9 +158,10 @@ impl<'de> Deserialize<'de> for ProfileText {
     }
 }
 
-#[derive(Serialize, Deserialize)]
+/// Everything about a processor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct FullProfile {
+pub(crate) struct FullProfile {
     vendor: String,
     max_physical_address: u8,
     features: Vec<String>,
@@ -169,7 +170,7 @@ struct FullProfile {
 }
 
 /// Choices that the processor is known to make.
-#[derive(Serialize, Deserialize, Default, PartialEq)]
+#[derive(Clone, Debug, Serialize, Deserialize, Default, PartialEq)]
 #[serde(deny_unknown_fields)]
 struct PinsText {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -264,7 +265,6 @@ impl Serialize for Case {
 impl From<&Case> for CaseText {
     fn from(case: &Case) -> Self {
         let state = &case.state;
-        let features = case.profile.features.iter_names();
         Self {
             mode: case.mode().name().into(),
             state: StateText {
@@ -284,17 +284,24 @@ impl From<&Case> for CaseText {
                 .collect(),
             before: case.before.iter().map(ActionText::from).collect(),
             access: AccessText::from(&case.made()),
-            profile: Some(ProfileText::Full(FullProfile {
-                vendor: name_of(case.profile.vendor, &VENDORS).into(),
-                max_physical_address: case.profile.physical_address_bits,
-                features: features.map(|(name, _)| name.to_lowercase()).collect(),
-                pins: PinsText {
-                    global_in_pml4e_is_reserved: case.profile.pins.global_in_pml4e_is_reserved,
-                    pdptes_are_walked: case.profile.pins.pdptes_are_walked,
-                    absent_pdptes_are_checked: case.profile.pins.absent_pdptes_are_checked,
-                    smep_alone_reports_fetch: case.profile.pins.smep_alone_reports_fetch,
-                },
-            })),
+            profile: Some(ProfileText::Full(FullProfile::from(&case.profile))),
+        }
+    }
+}
+
+impl From<&Profile> for FullProfile {
+    fn from(profile: &Profile) -> Self {
+        let features = profile.features.iter_names();
+        Self {
+            vendor: name_of(profile.vendor, &VENDORS).into(),
+            max_physical_address: profile.physical_address_bits,
+            features: features.map(|(name, _)| name.to_lowercase()).collect(),
+            pins: PinsText {
+                global_in_pml4e_is_reserved: profile.pins.global_in_pml4e_is_reserved,
+                pdptes_are_walked: profile.pins.pdptes_are_walked,
+                absent_pdptes_are_checked: profile.pins.absent_pdptes_are_checked,
+                smep_alone_reports_fetch: profile.pins.smep_alone_reports_fetch,
+            },
         }
     }
 }
@@ -462,7 +469,7 @@ impl ProfileText {
 }
 
 impl FullProfile {
-    fn read(self) -> Result<Profile, CaseError> {
+    pub(crate) fn read(self) -> Result<Profile, CaseError> {
         let bits = self.max_physical_address;
         if !(32..=52).contains(&bits) {
             let problem = format!("expected 32 to 52 bits, found {bits}");

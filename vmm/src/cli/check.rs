@@ -1,24 +1,28 @@
 //! `crosswalk check`: the main job.
 
+use super::progress::Bar;
 use super::{Failure, MachineArguments, MachineKind, print};
-use crate::campaign::{self, Limit, Plan};
+use crate::campaign::{self, Plan, Progress};
 use crate::finding::known::{self, Known};
-use crate::generate::RandomBatches;
+use crate::generate::{Generator, Schedule, Shard};
+use crate::journal::{Journal, JournalError, ProgressLine, Record, RunLine, SmallestLine};
 use crate::machine::{Identity, Machine, ModeOffer};
 use crate::report::{self, RunFacts};
-use crate::tally::Tally;
 use crate::walker::Choice;
-use indicatif::{ProgressBar, ProgressStyle};
 use mmu_core::PagingMode;
 use nix::sys::resource::{Usage, UsageWho, getrusage};
-use std::path::PathBuf;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How long a run takes when nothing is said.
 pub(super) const DEFAULT_TIME: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "options of the command line")]
 pub(super) struct Arguments {
     /// The machine to run on
     #[arg(long, value_enum, default_value = "auto")]
@@ -26,15 +30,24 @@ pub(super) struct Arguments {
     /// Paging modes, separated by commas; all that the machine offers if not given
     #[arg(long, value_delimiter = ',', value_parser = parse_mode)]
     mode: Vec<PagingMode>,
-    /// Stop after so many cases
+    /// Stop after so many cases, all shards together
     #[arg(long, conflicts_with = "time", value_parser = clap::value_parser!(u64).range(1..))]
     cases: Option<u64>,
     /// Stop after so long, such as 30s, 5m or 1h [default: 10s]
     #[arg(long = "for", id = "time", value_name = "TIME", value_parser = parse_time)]
     time: Option<Duration>,
     /// Repeat the run that had this seed
-    #[arg(long)]
+    #[arg(long, conflicts_with = "exhaustive")]
     seed: Option<u64>,
+    /// Every combination of entry bits, accesses and control bits, to the end if no limit is given
+    #[arg(long)]
+    exhaustive: bool,
+    /// Random cases, steered to what chance seldom shows
+    #[arg(long, conflicts_with = "exhaustive")]
+    guided: bool,
+    /// One of N parts of the run: I from 0 to N-1. Without --exhaustive it needs --seed
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
     /// Who predicts: reference, or mutant:ID, a walker with one known mistake; ID+ID: with two
     #[arg(long, default_value = "reference")]
     walker: Choice,
@@ -44,6 +57,12 @@ pub(super) struct Arguments {
     /// Print one JSON document instead of text
     #[arg(long)]
     json: bool,
+    /// Keep a journal in this directory, and write the report there, too: JSON and a page of HTML
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// Go on with the run in the report's directory, if there is one
+    #[arg(long, requires = "report")]
+    resume: bool,
     #[command(flatten)]
     options: MachineArguments,
 }
@@ -73,59 +92,218 @@ pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
         .ok_or_else(problem)
 }
 
+impl From<JournalError> for Failure {
+    fn from(error: JournalError) -> Self {
+        Self::Input(error.to_string())
+    }
+}
+
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let limit = match (arguments.cases, arguments.time) {
-        (Some(cases), _) => Limit::Cases(cases),
-        (None, time) => Limit::Time(time.unwrap_or(DEFAULT_TIME)),
-    };
-    let seed = arguments.seed.unwrap_or_else(rand::random);
+    let mut journal = arguments.report.as_deref().map(Journal::new).transpose()?;
+    let earlier = earlier(journal.as_ref(), arguments.resume)?;
+    let (generator, seed) = generator(arguments, earlier.as_ref())?;
     let opened = arguments.options.open(arguments.machine)?;
     let (mut machine, why) = (opened.machine, opened.why);
-    let (known, forgives) = known_findings(arguments, machine.identity())?;
+    let known_name = arguments.known.as_deref().map(|path| path.display().to_string());
+    let (known, forgives) =
+        known_findings(known_name.as_deref(), arguments.walker, machine.identity())?;
     let modes = modes(arguments, machine.as_ref())?;
-    if !arguments.json {
-        print(&report::text::heading(machine.identity(), machine.capabilities(), &why, seed));
+    let run = RunLine::new(
+        generator,
+        seed,
+        &modes,
+        arguments.cases,
+        arguments.walker.to_string(),
+        known_name,
+        arguments.shard.unwrap_or(Shard::WHOLE),
+        (machine.identity(), machine.capabilities()),
+    );
+    let plan = plan(arguments, generator, &modes, machine.as_ref(), (known, forgives));
+    let mut progress = Progress::start(&plan, machine.capabilities());
+    let mut cpu_before = 0.0;
+    if let (Some(journal), Some(earlier)) = (&journal, earlier) {
+        cpu_before = earlier.progress.cpu_seconds;
+        restore(&mut progress, journal, &run, earlier)?;
     }
-    let offered = modes.iter().filter(|(_, offer)| offer.is_ok()).map(|(mode, _)| *mode).collect();
-    let plan = Plan {
-        source: RandomBatches::new(seed, machine.capabilities().clone(), offered),
-        limit,
-        walker: arguments.walker,
-        known,
-        forgives,
-    };
-    let progress = Progress::start(limit);
-    let summary = campaign::run(machine.as_mut(), &plan, |tally| progress.show(tally))?;
-    progress.bar.finish_and_clear();
+    if !arguments.json {
+        let cases = report::text::describe_cases(&run);
+        print(&report::text::heading(machine.identity(), machine.capabilities(), &why, &cases));
+    }
+    let cpu_seconds = || cpu_before + cpu_seconds();
+    let stop = stop_flag()?;
+    let bar = Bar::start(plan.schedule.about_cases(), plan.time);
+    let mut failed = None;
+    campaign::run(machine.as_mut(), &plan, &mut progress, &stop, |progress| {
+        bar.show(progress);
+        if let Some(journal) = journal.as_mut().filter(|journal| journal.is_due())
+            && let Err(error) = journal.write(&record(&run, progress, cpu_seconds(), false))
+        {
+            failed = Some(error);
+            stop.store(true, Ordering::Relaxed);
+        }
+    })?;
+    bar.end();
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    let complete = !stop.load(Ordering::Relaxed);
+    let mut last = record(&run, &progress, cpu_seconds(), complete);
+    if let Some(journal) = &mut journal {
+        journal.write(&last)?;
+    }
+    let summary = campaign::finish(machine.as_mut(), &plan, progress)?;
     let facts = RunFacts {
         identity: machine.identity(),
         capabilities: machine.capabilities(),
         modes: &modes,
-        seed,
-        walker: &arguments.walker.to_string(),
+        run: &run,
+        complete,
         cpu_seconds: cpu_seconds(),
     };
-    print(&if arguments.json {
-        report::json::document(&facts, &summary)
-    } else {
-        report::text::summary(&facts, &summary)
-    });
+    if let Some(journal) = &mut journal {
+        last.smallest = SmallestLine::of(&summary.findings);
+        last.progress.cpu_seconds = facts.cpu_seconds;
+        journal.write(&last)?;
+    }
+    show(&facts, &summary, arguments.json, arguments.report.as_deref())
+}
+
+/// Prints a report and writes it into a directory, if there is one; the exit code tells the result.
+pub(super) fn show(
+    facts: &RunFacts<'_>,
+    summary: &campaign::Summary,
+    json: bool,
+    directory: Option<&Path>,
+) -> Result<ExitCode, Failure> {
+    let document = report::json::document(facts, summary);
+    if let Some(directory) = directory {
+        let page = report::html::page(facts, summary);
+        for (name, text) in [("report.json", &document), ("index.html", &page)] {
+            let path = directory.join(name);
+            std::fs::write(&path, text).map_err(|error| {
+                Failure::Input(format!("{}: cannot be written: {error}", path.display()))
+            })?;
+        }
+    }
+    print(&if json { document } else { report::text::summary(facts, summary) });
     Ok(ExitCode::from(u8::from(summary.has_unknown_divergence())))
+}
+
+/// What the journal has of a run, to go on with it.
+fn earlier(journal: Option<&Journal>, resume: bool) -> Result<Option<Record>, Failure> {
+    let Some(journal) = journal else { return Ok(None) };
+    let earlier = if resume || journal.path().exists() { journal.read()? } else { None };
+    if earlier.is_some() && !resume {
+        return Err(Failure::Input(format!(
+            "{}: there is a run already: expected --resume to go on with it, or another directory",
+            journal.path().display()
+        )));
+    }
+    Ok(earlier)
+}
+
+/// What makes the cases, and from which seed.
+fn generator(arguments: &Arguments, earlier: Option<&Record>) -> Result<(Generator, u64), Failure> {
+    if arguments.exhaustive {
+        return Ok((Generator::Exhaustive, 0));
+    }
+    let seed = arguments.seed.or(earlier.map(|record| record.run.seed));
+    if seed.is_none() && arguments.shard.is_some() {
+        let problem = "--shard needs --seed or --exhaustive: all shards must have the same cases";
+        return Err(Failure::Input(problem.into()));
+    }
+    let seed = seed.unwrap_or_else(rand::random);
+    let generator =
+        if arguments.guided { Generator::Guided(seed) } else { Generator::Random(seed) };
+    Ok((generator, seed))
+}
+
+fn plan(
+    arguments: &Arguments,
+    generator: Generator,
+    modes: &[ModeOffer],
+    machine: &dyn Machine,
+    (known, forgives): (Vec<Known>, bool),
+) -> Plan {
+    let offered = modes.iter().filter(|(_, offer)| offer.is_ok()).map(|(mode, _)| *mode);
+    let offered: Vec<_> = offered.collect();
+    let has_an_end = arguments.cases.is_some() || arguments.exhaustive;
+    let shard = arguments.shard.unwrap_or(Shard::WHOLE);
+    let capabilities = machine.capabilities();
+    Plan {
+        schedule: Schedule::new(generator, &offered, capabilities, shard, arguments.cases),
+        time: arguments.time.or((!has_an_end).then_some(DEFAULT_TIME)),
+        walker: arguments.walker,
+        known,
+        forgives,
+    }
+}
+
+/// Puts a run back to where its journal has it.
+fn restore(
+    progress: &mut Progress,
+    journal: &Journal,
+    run: &RunLine,
+    earlier: Record,
+) -> Result<(), Failure> {
+    let shards = (run.shard != earlier.run.shard)
+        .then(|| format!("expected shard {:?}, found {:?}", run.shard, earlier.run.shard));
+    if let Some(difference) = run.difference(&earlier.run).or(shards) {
+        return Err(journal.error(Some(1), format!("another run: {difference}")).into());
+    }
+    progress.turn = earlier.progress.turn;
+    progress.elapsed = Duration::try_from_secs_f64(earlier.progress.seconds)
+        .map_err(|error| journal.error(Some(2), error.to_string()))?;
+    progress.tally = earlier.tally;
+    for saved in earlier.findings {
+        progress.findings.add_saved(saved).map_err(|problem| journal.error(None, problem))?;
+    }
+    Ok(())
+}
+
+fn record(run: &RunLine, progress: &Progress, cpu_seconds: f64, complete: bool) -> Record {
+    Record {
+        run: run.clone(),
+        progress: ProgressLine {
+            turn: progress.turn,
+            seconds: progress.elapsed.as_secs_f64(),
+            cpu_seconds,
+            complete,
+        },
+        tally: progress.tally.clone(),
+        findings: progress.findings.save(),
+        smallest: Vec::new(),
+    }
+}
+
+/// A flag that the first Ctrl-C or SIGTERM sets, so that the run ends with its report; the second
+/// ends the program at once.
+fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        let second =
+            signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, stop.clone());
+        second
+            .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
+            .map_err(|error| Failure::Machine(format!("signals cannot be caught: {error}")))?;
+    }
+    Ok(stop)
 }
 
 /// The known findings, and whether they are forgiven. With `none`, and for walkers that are wrong
 /// on purpose, they only lend their names.
-fn known_findings(
-    arguments: &Arguments,
+pub(super) fn known_findings(
+    asked: Option<&str>,
+    walker: Choice,
     machine: &Identity,
 ) -> Result<(Vec<Known>, bool), Failure> {
     let input = |error: known::KnownError| Failure::Input(error.to_string());
-    match &arguments.known {
-        Some(path) if path.as_os_str() != "none" => {
-            Ok((known::from_file(path).map_err(input)?, arguments.walker.is_reference()))
+    match asked {
+        Some(path) if path != "none" => {
+            Ok((known::from_file(Path::new(path)).map_err(input)?, walker.is_reference()))
         }
         asked => {
-            let forgives = asked.is_none() && arguments.walker.is_reference();
+            let forgives = asked.is_none() && walker.is_reference();
             Ok((known::shipped(machine.flavour, &machine.beneath).map_err(input)?, forgives))
         }
     }
@@ -159,32 +337,4 @@ fn cpu_seconds() -> f64 {
         .filter_map(|who| getrusage(who).ok())
         .map(seconds)
         .sum()
-}
-
-/// A bar on a terminal's standard error, nothing elsewhere.
-struct Progress {
-    bar: ProgressBar,
-    limit: Limit,
-}
-
-impl Progress {
-    fn start(limit: Limit) -> Self {
-        let length = match limit {
-            Limit::Cases(cases) => cases,
-            Limit::Time(time) => time.as_millis() as u64,
-        };
-        let bar = ProgressBar::new(length);
-        let style = ProgressStyle::with_template("{bar:30} {percent:>3}%  {msg}");
-        bar.set_style(style.expect("the template is well-formed"));
-        Self { bar, limit }
-    }
-
-    fn show(&self, tally: &Tally) {
-        let (cases, diverged) = (tally.cases(), tally.diverged());
-        self.bar.set_position(match self.limit {
-            Limit::Cases(_) => cases,
-            Limit::Time(time) => self.bar.elapsed().min(time).as_millis() as u64,
-        });
-        self.bar.set_message(format!("{cases} cases, {diverged} diverged"));
-    }
 }

@@ -3,6 +3,7 @@
 use super::{Failure, MachineArguments, MachineKind, print};
 use crate::campaign;
 use crate::case::Case;
+use crate::generate::CaseName;
 use crate::report::{tree, walk};
 use crate::walker::Choice;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -12,8 +13,9 @@ use std::process::ExitCode;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// A case in its JSON form, or a file that holds one (or an array of them)
-    #[arg(value_name = "CASE|FILE")]
+    /// A case in its JSON form, a file that holds one (or an array of them), or the name of a case in
+    /// a report, such as random:4level:7:12345, which is what the machine's generator makes of it
+    #[arg(value_name = "CASE|FILE|NAME")]
     case: String,
     /// Whose walk: reference, or mutant:ID
     #[arg(long, default_value = "reference")]
@@ -32,16 +34,26 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let mut cases = read(&arguments.case)?;
+    let name = CaseName::is_meant(&arguments.case).then(|| arguments.case.parse::<CaseName>());
+    let name = name.transpose().map_err(Failure::Input)?;
+    let mut machine = match (arguments.machine, name) {
+        (Some(kind), _) => Some(arguments.options.open(kind)?.machine),
+        // The generator asks what the machine has.
+        (None, Some(_)) => Some(arguments.options.open(MachineKind::Auto)?.machine),
+        (None, None) => None,
+    };
+    let mut cases = match (name, &machine) {
+        (Some(name), Some(machine)) => {
+            let case = name.case(machine.capabilities());
+            vec![case.ok_or_else(|| Failure::Input(format!("{name}: there is no such index")))?]
+        }
+        _ => read(&arguments.case)?,
+    };
     if let Some(profile) = arguments.profile {
         for case in &mut cases {
             case.profile = profile;
         }
     }
-    let mut machine = match arguments.machine {
-        Some(kind) => Some(arguments.options.open(kind)?.machine),
-        None => None,
-    };
     let count = cases.len();
     for (number, case) in cases.iter().enumerate() {
         if count > 1 {
@@ -51,7 +63,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         if arguments.tree {
             print(&format!("\n{}", tree::draw(case)));
         }
-        if let Some(machine) = &mut machine {
+        if let Some(machine) = machine.as_mut().filter(|_| arguments.machine.is_some()) {
             let run = campaign::run_one(machine.as_mut(), case)?;
             print(&walk::beside(case, arguments.walker, &run));
         }

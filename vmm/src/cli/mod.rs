@@ -4,7 +4,9 @@ mod check;
 mod explain;
 mod geometry;
 mod machines;
+mod merge;
 mod mutants;
+mod progress;
 mod scenario;
 
 use crate::case::Case;
@@ -39,6 +41,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Hold the walker bugs known to history against a machine
     Mutants(mutants::Arguments),
+    /// Add up the reports of the shards of a run
+    Merge(merge::Arguments),
     /// Compute what page tables cost, for any address width
     Geometry(geometry::Arguments),
     /// Run processes on a virtual memory system, and tell what becomes of their pages
@@ -121,19 +125,26 @@ pub fn main() -> ExitCode {
         Some(Command::Machines(arguments)) => Ok(machines::run(&arguments)),
         Some(Command::Explain(arguments)) => explain::run(&arguments),
         Some(Command::Mutants(arguments)) => mutants::run(&arguments),
+        Some(Command::Merge(arguments)) => merge::run(&arguments),
         Some(Command::Geometry(arguments)) => geometry::run(&arguments),
         Some(Command::Scenario(arguments)) => scenario::run(&arguments),
     };
     match result {
         Ok(code) => code,
-        Err(Failure::Input(problem)) => {
-            eprintln!("crosswalk: {problem}");
-            ExitCode::from(2)
+        Err(failure) => {
+            eprintln!("crosswalk: {failure}");
+            ExitCode::from(match failure {
+                Failure::Input(_) => 2,
+                Failure::Machine(_) => 3,
+            })
         }
-        Err(Failure::Machine(problem)) => {
-            eprintln!("crosswalk: {problem}");
-            ExitCode::from(3)
-        }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::Input(problem) | Self::Machine(problem)) = self;
+        f.write_str(problem)
     }
 }
 

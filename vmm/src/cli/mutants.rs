@@ -3,9 +3,8 @@
 
 use super::check::{DEFAULT_TIME, parse_time};
 use super::{Failure, MachineArguments, MachineKind, print};
-use crate::campaign::Limit;
-use crate::generate::{RandomBatches, SingleCases};
-use crate::mutation::{self, Progress, Status};
+use crate::generate::{Generator, Schedule, Shard, SingleCases};
+use crate::mutation::{self, Limit, Progress, Status};
 use crate::report::{self, mutants};
 use crate::walker::{MUTANTS, UNREACHABLE};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -43,7 +42,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let opened = arguments.options.open(arguments.machine)?;
     let (mut machine, why) = (opened.machine, opened.why);
     if !arguments.json {
-        print(&report::text::heading(machine.identity(), machine.capabilities(), &why, seed));
+        let what = format!("random and sequences, seed {seed}");
+        print(&report::text::heading(machine.identity(), machine.capabilities(), &why, &what));
     }
     let capabilities = machine.capabilities();
     let offered: Vec<_> = capabilities
@@ -56,11 +56,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         return Err(Failure::Machine("the machine offers no mode".into()));
     }
     let singles = SingleCases::new(seed, capabilities.clone(), offered.clone());
-    let source = RandomBatches::new(seed, capabilities.clone(), offered);
+    let random = Generator::Random(seed);
+    let schedule = Schedule::new(random, &offered, capabilities, Shard::WHOLE, None);
     let bar = ProgressBar::new((MUTANTS.len() + UNREACHABLE.len()) as u64);
     let style = ProgressStyle::with_template("{bar:30} {pos} of {len} caught  {msg}");
     bar.set_style(style.expect("the template is well-formed"));
-    let sources = (&source, &singles);
+    let sources = (&schedule, &singles);
     let score = mutation::run(machine.as_mut(), sources, limit, |Progress { cases, caught }| {
         bar.set_position(caught as u64);
         bar.set_message(format!("{cases} cases"));

@@ -56,12 +56,46 @@ impl Group {
         }
     }
 
+    /// What a journal keeps: the mutants that predict all members, how many, and the smallest.
+    pub(super) fn to_save(&self) -> (Vec<String>, &Met) {
+        (self.explained_by.iter().map(|cause| cause.ids()).collect(), &self.met)
+    }
+
+    /// Adds what a journal kept to the first group that some mutant explains together with it, or
+    /// none explains either.
+    pub(super) fn add_saved(
+        groups: &mut Vec<Self>,
+        explained_by: &[String],
+        (count, example): Met,
+    ) -> Result<(), String> {
+        let cause = |id: &String| format!("mutant:{id}").parse::<Choice>();
+        let explained_by = explained_by.iter().map(cause).collect::<Result<Vec<_>, _>>()?;
+        let common = |group: &Self| -> Vec<Choice> {
+            let has = |cause: &&Choice| explained_by.iter().any(|one| one.ids() == cause.ids());
+            group.explained_by.iter().filter(has).copied().collect()
+        };
+        let fits = |group: &&mut Self| {
+            !common(group).is_empty() || (group.explained_by.is_empty() && explained_by.is_empty())
+        };
+        let Some(group) = groups.iter_mut().find(fits) else {
+            groups.push(Self { met: (count, example), kept: Vec::new(), explained_by });
+            return Ok(());
+        };
+        group.explained_by = common(group);
+        group.met = together(std::mem::take(&mut group.met), (count, example));
+        Ok(())
+    }
+
     /// Every cause that explains all members and is not refuted: single mutants, or else pairs.
     fn causes(&self, agreements: &Agreements) -> Vec<Choice> {
         let stands = |cause: &Choice| !agreements.refute(*cause);
         let single: Vec<_> = self.explained_by.iter().copied().filter(stands).collect();
         if !single.is_empty() {
             return single;
+        }
+        if self.kept.is_empty() {
+            // A journal keeps no members to hold pairs against.
+            return Vec::new();
         }
         let all = |pair: &Choice| self.kept.iter().all(|(case, run)| explains(*pair, case, run));
         PAIRS.iter().map(Choice::Pair).filter(all).filter(stands).collect()

@@ -2,6 +2,7 @@
 
 mod cause;
 pub mod known;
+pub mod saved;
 mod shrink;
 
 pub use shrink::shrink;

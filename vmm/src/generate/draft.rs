@@ -48,10 +48,10 @@ pub(super) struct Draft<'c> {
     pub(super) kind: AccessKind,
     form: Form,
     size: u16,
-    ring: Ring,
+    pub(super) ring: Ring,
     segment: Segment,
     /// The depth of the leaf, 0 for the root.
-    leaf_level: usize,
+    pub(super) leaf_level: usize,
     pub(super) target: Target,
     pub(super) crosses: bool,
     pub(super) unusual: u32,
@@ -172,9 +172,9 @@ impl<'c> Draft<'c> {
     /// the last differ.
     pub(super) fn cross_tables(&mut self, rng: &mut impl Rng, slots: &mut Slots) -> Option<()> {
         let crossable = self.size > 1 || self.kind == AccessKind::Fetch;
-        // An entry of 32 bits reaches a high place in a large page only.
-        let is_high = matches!(self.target, Target::High(_)) && self.mode == PagingMode::Bits32;
-        let fixed = self.target == Target::Outside || is_high || self.form == Form::SegmentLimit;
+        let fixed = self.target == Target::Outside
+            || !self.maps_frames()
+            || self.form == Form::SegmentLimit;
         if self.mode == PagingMode::Unpaged || !crossable || fixed {
             return None;
         }
@@ -244,12 +244,23 @@ impl<'c> Draft<'c> {
         }
     }
 
-    const fn is_long_mode(&self) -> bool {
+    pub(super) const fn is_long_mode(&self) -> bool {
         matches!(self.mode, PagingMode::FourLevel | PagingMode::FiveLevel)
     }
 
+    /// Whether a small page can map what the access is to reach.
+    pub(super) fn maps_frames(&self) -> bool {
+        // An entry of 32 bits reaches a high place in a large page only.
+        self.target == Target::Data || self.mode != PagingMode::Bits32
+    }
+
     /// Writes the path of the first page and the second page's own entries, and forms the address.
-    fn map(&mut self, rng: &mut impl Rng, path: &[Slot], second: Option<Vec<(Slot, usize)>>) {
+    pub(super) fn map(
+        &mut self,
+        rng: &mut impl Rng,
+        path: &[Slot],
+        second: Option<Vec<(Slot, usize)>>,
+    ) {
         let frames = self.arena.data_frames(self.lane);
         let shift = levels(self.mode)[self.leaf_level].shift;
         // Of two small pages the upper may have the lower frame: nothing says they are in order.
@@ -257,6 +268,10 @@ impl<'c> Draft<'c> {
         let mut pages = [frames, frames + 0x1000];
         if swapped {
             pages.reverse();
+        }
+        // Two addresses of one frame.
+        if second.is_some() && rng.random_bool(0.2) {
+            pages[1] = pages[0];
         }
         if let Target::High(place) = self.target {
             pages = pages.map(|page| high::appears_at(place, page));
@@ -291,6 +306,10 @@ impl<'c> Draft<'c> {
                 None => (EntryKind::Leaf, page),
             };
             let value = encode_in_mode(self.mode, level, kind, PhysAddr::new(target), plain);
+            // An entry that is used again holds the same.
+            if self.entries.iter().any(|entry| entry.slot == *slot) {
+                continue;
+            }
             self.entries.push(DraftEntry { slot: *slot, level, value });
         }
     }
@@ -345,7 +364,7 @@ impl<'c> Draft<'c> {
 
     /// The case as it stands.
     pub(super) fn case(self, rng: &mut impl Rng) -> Case {
-        let value = self.observable_value(rng.random());
+        let value = rng.random();
         let profile = self.machine.profile;
         let bytes = tables::entry_bytes(self.mode);
         let root = root_in_mode(&Regime::new(self.state, profile)).get();
@@ -366,26 +385,9 @@ impl<'c> Draft<'c> {
             shadow_stack: false,
         };
         let (state, form, before) = (self.state, self.form, Vec::new());
-        let mut case = Case { profile, state, entries, before, access, form, value };
-        // Unusual bits may have led elsewhere than to the lane's frames.
-        while comparison_succeeds(&case) {
-            case.value = case.value.wrapping_add(0x5b);
-        }
-        case
-    }
-
-    /// A value each byte of which differs from what the lane's frames hold at the place, so that
-    /// storing it shows.
-    fn observable_value(&self, value: u64) -> u64 {
         let frames = self.arena.data_frames(self.lane);
-        let mut bytes = value.to_le_bytes();
-        for (byte, offset) in bytes.iter_mut().zip(self.address & 0xfff..) {
-            let held = [frames, frames + 0x1000].map(|frame| contents::byte(frame + offset));
-            while *byte == 0 || held.contains(byte) {
-                *byte = byte.wrapping_add(0x5b);
-            }
-        }
-        u64::from_le_bytes(bytes)
+        let case = Case { profile, state, entries, before, access, form, value };
+        make_observable(case, frames)
     }
 
     /// The entries that belong to this lane alone: all but PAE's PDPTEs.
@@ -413,6 +415,24 @@ impl<'c> Draft<'c> {
         let is_leaf = entry.level.number == leaf_number;
         make_unusual(rng, &state, machine, entry.level, (is_leaf, is_fetch), &mut entry.value);
     }
+}
+
+/// Gives a case a value each byte of which differs from what the lane's frames hold at the place, so
+/// that storing it shows, and with which no comparison succeeds.
+pub(super) fn make_observable(mut case: Case, frames: u64) -> Case {
+    let mut bytes = case.value.to_le_bytes();
+    for (byte, offset) in bytes.iter_mut().zip(case.access.address.get() & 0xfff..) {
+        let held = [frames, frames + 0x1000].map(|frame| contents::byte(frame + offset));
+        while *byte == 0 || held.contains(byte) {
+            *byte = byte.wrapping_add(0x5b);
+        }
+    }
+    case.value = u64::from_le_bytes(bytes);
+    // Unusual bits may have led elsewhere than to the lane's frames.
+    while comparison_succeeds(&case) {
+        case.value = case.value.wrapping_add(0x5b);
+    }
+    case
 }
 
 /// The high places at which a mode can reach the data memory.

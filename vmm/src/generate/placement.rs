@@ -96,6 +96,13 @@ impl Slots {
         None
     }
 
+    /// Any free slot of a table.
+    pub(super) fn draw_in(&mut self, rng: &mut impl Rng, table: usize) -> Option<Slot> {
+        let slots = tables::slots(self.mode);
+        let start = rng.random_range(0..slots);
+        (0..slots).find_map(|offset| self.take_in(table, (start + offset) % slots))
+    }
+
     /// This very slot of some table of the level, if one has it free.
     pub(super) fn take(&mut self, level: usize, index: usize) -> Option<Slot> {
         let mut tables = tables::of_levels(self.mode)[level].clone();

@@ -3,13 +3,56 @@
 use super::draft::{Draft, Target, outside_page};
 use super::placement::Slots;
 use super::state::random_state;
+use super::{ENDLESS, Stream, arena_of_batch, is_alone, random_cases_before, stream_seed};
 use crate::case::Case;
 use crate::machine::Capabilities;
-use guest::layout::Arena;
+use crate::machine::batch::Batch;
+use guest::layout::{Arena, MAX_LANES};
 use mmu_core::format::EntryBits;
-use mmu_core::{AccessKind, PagingMode};
+use mmu_core::{AccessKind, ControlState, PagingMode};
 use rand::seq::IndexedMutRandom;
-use rand::{Rng, RngExt};
+use rand::{Rng, RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+/// Random cases in one mode; the same for the same seed and machine.
+#[derive(Clone, Debug)]
+pub struct RandomStream {
+    seed: u64,
+    mode: PagingMode,
+    machine: Capabilities,
+}
+
+impl RandomStream {
+    /// For a machine with these capabilities.
+    pub const fn new(seed: u64, mode: PagingMode, machine: Capabilities) -> Self {
+        Self { seed, mode, machine }
+    }
+}
+
+impl Stream for RandomStream {
+    fn mode(&self) -> PagingMode {
+        self.mode
+    }
+
+    fn batches(&self) -> u64 {
+        ENDLESS
+    }
+
+    fn cases_before(&self, batch: u64) -> u64 {
+        random_cases_before(self.mode, batch)
+    }
+
+    fn batch(&self, number: u64, most: usize) -> Batch {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(stream_seed(self.seed, self.mode, number));
+        let arena = arena_of_batch(number);
+        let cases = if is_alone(self.mode, number) {
+            vec![alone(&mut rng, self.mode, arena, &self.machine)]
+        } else {
+            together(&mut rng, self.mode, arena, &self.machine, most.min(MAX_LANES))
+        };
+        Batch { arena, cases }
+    }
+}
 
 /// Cases that can run together, one for each lane.
 pub(super) fn together(
@@ -21,43 +64,58 @@ pub(super) fn together(
 ) -> Vec<Case> {
     let state = random_state(rng, mode, arena, machine);
     let mut slots = Slots::new(mode);
-    let mut cases = Vec::with_capacity(lanes);
-    for lane in 0..lanes {
-        let mut draft = Draft::new(rng, arena, lane, machine, state);
-        // The lanes of special shape come first, while their slots are free.
-        let placed = if lane < 3 { draft.cross_tables(rng, &mut slots) } else { None };
-        if placed.is_none() {
-            draft.place_anywhere(rng, &mut slots);
-        }
-        cases.push(draft.finish(rng));
+    (0..lanes).map(|number| lane(rng, arena, number, machine, state, &mut slots)).collect()
+}
+
+/// The case of one lane, in slots that no other has taken.
+pub(super) fn lane(
+    rng: &mut impl Rng,
+    arena: Arena,
+    lane: usize,
+    machine: &Capabilities,
+    state: ControlState,
+    slots: &mut Slots,
+) -> Case {
+    let mut draft = Draft::new(rng, arena, lane, machine, state);
+    // The lanes of special shape come first, while their slots are free; what they take more than
+    // one of at a level, other lanes can spare.
+    let placed = match lane {
+        0..3 => draft.cross_tables(rng, slots),
+        3..5 => draft.place_at_edge(rng, slots),
+        5..11 => draft.place_in_graph(rng, slots),
+        _ => None,
+    };
+    if placed.is_none() {
+        draft.place_anywhere(rng, slots);
     }
-    cases
+    draft.finish(rng)
 }
 
 /// A case that runs in a batch of its own, because a machine may handle it in a way that involves
-/// other lanes, or give up on it. Without paging there is none.
+/// other lanes, or give up on it. Without paging there is none of that kind.
 pub(super) fn alone(
     rng: &mut impl Rng,
     mode: PagingMode,
     arena: Arena,
     machine: &Capabilities,
-) -> Option<Case> {
+) -> Case {
     let state = random_state(rng, mode, arena, machine);
     let mut draft = Draft::new(rng, arena, 0, machine, state);
     let mut slots = Slots::new(mode);
     let is_long_mode = matches!(mode, PagingMode::FourLevel | PagingMode::FiveLevel);
     match (mode, rng.random_range(0..4)) {
-        (PagingMode::Unpaged | PagingMode::Linear, _) => return None,
-        (PagingMode::Pae, 1) => return Some(bad_pdpte(rng, draft, &mut slots)),
-        (PagingMode::Pae, 2 | 3) => return Some(edited_pdpte(rng, draft, &mut slots)),
+        (PagingMode::Unpaged | PagingMode::Linear, _) => draft.place_anywhere(rng, &mut slots),
+        (PagingMode::Pae, 1) => return bad_pdpte(rng, draft, &mut slots),
+        (PagingMode::Pae, 2 | 3) => return edited_pdpte(rng, draft, &mut slots),
         (_, 0) if is_long_mode && machine.sees_outside => {
             fetch_outside(rng, &mut draft, &mut slots);
         }
-        (_, 0 | 1) => return Some(table_outside(rng, draft, &mut slots)),
+        (_, 0 | 1) => return table_outside(rng, draft, &mut slots),
+        (_, 2) if is_long_mode && draft.place_at_upper_half(rng, &mut slots).is_some() => {}
         _ if is_long_mode => draft.straddle_canonical(rng, &mut slots),
-        _ => return Some(table_outside(rng, draft, &mut slots)),
+        _ => return table_outside(rng, draft, &mut slots),
     }
-    Some(draft.finish(rng))
+    draft.finish(rng)
 }
 
 /// A fetch from where there is no memory.
@@ -129,16 +187,9 @@ fn place_below_free_pdpte(rng: &mut impl Rng, draft: &mut Draft<'_>, slots: &mut
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::generate::tests::capabilities;
     use crate::machine::batch::arena_of;
-    use mmu_core::Profile;
-    use rand::SeedableRng;
-    use rand_xoshiro::Xoshiro256PlusPlus;
     use std::collections::HashSet;
-
-    fn capabilities(sees_outside: bool) -> Capabilities {
-        let profile = Profile { physical_address_bits: 40, ..Profile::default() };
-        Capabilities { sees_outside, ..Capabilities::for_tests(profile) }
-    }
 
     #[test]
     fn lanes_share_no_entry_and_all_fit_the_layout() {
@@ -172,10 +223,7 @@ mod tests {
             for seed in 0..300 {
                 let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
                 let arena = Arena::for_batch(seed);
-                let Some(case) = alone(&mut rng, mode, arena, &machine) else {
-                    assert_eq!(mode, PagingMode::Unpaged);
-                    continue;
-                };
+                let case = alone(&mut rng, mode, arena, &machine);
                 assert_eq!(arena_of(&case), Ok(arena), "{case}");
             }
         }

@@ -9,16 +9,25 @@ mod suspect;
 
 pub use suspect::{Status, Verdicts};
 
-use crate::campaign::{Limit, run_one};
+use crate::campaign::run_one;
 use crate::case::Case;
 use crate::finding::{Example, shrink};
-use crate::generate::{RandomBatches, SingleCases};
+use crate::generate::{Schedule, SingleCases};
 use crate::machine::batch::{Batch, DataFrames, Encoded};
 use crate::machine::{Machine, MachineError};
 use crate::observation::Run;
 use crate::walker::{MUTANTS, Mutant, UNREACHABLE};
 use std::time::{Duration, Instant};
 use suspect::{Side, Suspect};
+
+/// When a run ends at the latest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// After so many cases.
+    Cases(u64),
+    /// After so much time.
+    Time(Duration),
+}
 
 /// What became of one mutant.
 #[derive(Clone, Debug)]
@@ -75,7 +84,7 @@ const SINGLES: u64 = 12;
 /// When the guest or the machine dies.
 pub fn run(
     machine: &mut dyn Machine,
-    (source, singles): (&RandomBatches, &SingleCases),
+    (schedule, singles): (&Schedule, &SingleCases),
     limit: Limit,
     mut progress: impl FnMut(Progress),
 ) -> Result<Score, MachineError> {
@@ -84,7 +93,7 @@ pub fn run(
         .iter()
         .map(|mutant| Suspect::new(mutant, reach::why_not(mutant.needs, machine)))
         .collect();
-    let mut cases = 0;
+    let (mut cases, mut next) = (0, 0);
     for number in 0.. {
         let left = match limit {
             Limit::Cases(wanted) => wanted - cases,
@@ -94,13 +103,17 @@ pub fn run(
         if left == 0 || !suspects.iter().any(Suspect::is_open) {
             break;
         }
+        let Some(turn) = schedule.turn(next) else { break };
+        next = turn.number + 1;
         let most = left.try_into().unwrap_or(usize::MAX);
-        let (tried, runs) = run_batch(machine, source.batch(number, most))?;
+        let mut batch = schedule.batch(&turn);
+        batch.cases.truncate(most);
+        let (tried, runs) = run_batch(machine, batch)?;
         for (case, run) in tried.iter().zip(&runs) {
             cases += 1;
             hold(&mut suspects, case, run, cases);
         }
-        let alone = (number * SINGLES..(number + 1) * SINGLES).filter_map(|n| singles.case(n));
+        let alone = (number * SINGLES..(number + 1) * SINGLES).map(|n| singles.case(n));
         for case in alone.take(most.saturating_sub(tried.len())) {
             cases += 1;
             let run = run_one(machine, &case)?;

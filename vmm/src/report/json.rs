@@ -1,13 +1,14 @@
 //! The JSON documents of the command line. Their fields are a contract: scripts depend on them.
 //! Addresses and register values are hex strings, counts and seconds are numbers.
 
-use super::{RunFacts, features_not_run, name_of_end, when};
+use super::{RunFacts, coverage, features_not_run, name_of_end, when};
 use crate::campaign::Summary;
 use crate::case::Case;
 use crate::finding::Finding;
 use crate::finding::known::Kind;
+use crate::journal::ShardLine;
 use crate::machine::{Capabilities, Identity, Machine};
-use crate::tally::ModeCounts;
+use crate::tally::{EndSeen, ModeCounts};
 use mmu_core::{PagingMode, Rule};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -15,10 +16,15 @@ use std::collections::BTreeMap;
 #[derive(Serialize)]
 struct Document<'r> {
     machine: MachineJson<'r>,
-    seed: u64,
+    generator: &'r str,
+    seed: Option<u64>,
+    shard: &'r ShardLine,
+    /// Whether nothing of the run remains to be done.
+    complete: bool,
     walker: &'r str,
     modes: Vec<ModeJson<'r>>,
     rules: Rules,
+    coverage: coverage::CoverageJson,
     choices: Vec<ChoiceJson>,
     findings: Vec<FindingJson<'r>>,
     totals: Totals,
@@ -100,6 +106,8 @@ struct Totals {
     cases: u64,
     agreed: u64,
     diverged: u64,
+    /// Tells sets of cases apart: equal in runs of the same cases.
+    case_set: String,
     seconds: f64,
     cpu_seconds: f64,
     cases_per_second: f64,
@@ -132,22 +140,26 @@ pub fn document(facts: &RunFacts<'_>, summary: &Summary) -> String {
     let tally = &summary.tally;
     let seconds = summary.duration.as_secs_f64();
     let split = |hit: bool| {
-        let is_hit = |rule: &&Rule| tally.rules.contains(**rule) == hit;
+        let is_hit = |rule: &&Rule| tally.hits(**rule) == hit;
         Rule::ALL.iter().filter(is_hit).map(|rule| rule.id()).collect()
     };
     let document = Document {
         machine: machine(facts.identity, facts.capabilities),
-        seed: facts.seed,
-        walker: facts.walker,
+        generator: &facts.run.generator,
+        seed: (facts.run.generator != "exhaustive").then_some(facts.run.seed),
+        shard: &facts.run.shard,
+        complete: facts.complete,
+        walker: &facts.run.walker,
         modes: facts
             .modes
             .iter()
             .map(|(mode, offered)| {
                 let counts = tally.modes.get(mode).cloned().unwrap_or_default();
-                mode_json(*mode, offered, &counts)
+                mode_json(*mode, offered, &counts, &tally.outcomes(*mode))
             })
             .collect(),
         rules: Rules { hit: split(true), missed: split(false) },
+        coverage: coverage::json(facts, tally),
         choices: tally
             .choices
             .iter()
@@ -165,6 +177,7 @@ pub fn document(facts: &RunFacts<'_>, summary: &Summary) -> String {
             cases: tally.cases(),
             agreed: tally.agreed(),
             diverged: tally.diverged(),
+            case_set: format!("{:#018x}", tally.digest),
             seconds,
             cpu_seconds: facts.cpu_seconds,
             cases_per_second: tally.cases() as f64 / seconds,
@@ -208,6 +221,7 @@ fn mode_json<'r>(
     mode: PagingMode,
     offered: &'r Result<(), String>,
     counts: &ModeCounts,
+    outcomes: &BTreeMap<EndSeen, u64>,
 ) -> ModeJson<'r> {
     ModeJson {
         mode: mode.name(),
@@ -224,7 +238,7 @@ fn mode_json<'r>(
         page_crossing: counts.page_crossing,
         two_or_more_unusual_bits: counts.two_unusual_bits,
         accesses: counts.accesses.iter().map(|(kind, count)| (kind.name(), *count)).collect(),
-        outcomes: counts.outcomes.iter().map(|(end, count)| (name_of_end(*end), *count)).collect(),
+        outcomes: outcomes.iter().map(|(end, count)| (name_of_end(*end), *count)).collect(),
         provenance: counts.provenance.iter().map(|(who, count)| (who.name(), *count)).collect(),
     }
 }

@@ -1,7 +1,9 @@
 //! What a run looks like to people ([`text`], [`walk`]) and to scripts ([`json`]); [`geometry`],
 //! [`mutants`] and [`scenario`] have both forms of their own.
 
+mod coverage;
 pub mod geometry;
+pub mod html;
 pub mod json;
 pub mod mutants;
 pub mod scenario;
@@ -9,6 +11,7 @@ pub mod text;
 pub mod tree;
 pub mod walk;
 
+use crate::journal::RunLine;
 use crate::machine::{Capabilities, Identity, ModeOffer};
 use crate::observation::name_of_fault;
 use crate::verdict::ChoiceTaken;
@@ -23,10 +26,10 @@ pub struct RunFacts<'r> {
     pub capabilities: &'r Capabilities,
     /// The modes asked for, each with the reason why it was not run.
     pub modes: &'r [ModeOffer],
-    /// Repeats the run.
-    pub seed: u64,
-    /// Who predicted.
-    pub walker: &'r str,
+    /// What was run.
+    pub run: &'r RunLine,
+    /// Whether nothing remained to be done.
+    pub complete: bool,
     /// CPU time of this process and its children.
     pub cpu_seconds: f64,
 }

@@ -2,24 +2,42 @@
 
 use super::{RunFacts, features_not_run};
 use crate::campaign::Summary;
+use crate::coverage::why_missed_everywhere;
 use crate::finding::Finding;
 use crate::finding::known::Kind;
+use crate::journal::{RunLine, ShardLine};
 use crate::machine::{Capabilities, Identity, Machine, ResultClass};
-use crate::tally::ModeCounts;
+use crate::tally::{EndSeen, ModeCounts};
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table};
 use mmu_core::{PagingMode, Ring, Rule};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 const WIDTH: u16 = 80;
 
 /// What is going to run, before it does, and why on this machine.
-pub fn heading(identity: &Identity, capabilities: &Capabilities, why: &str, seed: u64) -> String {
+pub fn heading(identity: &Identity, capabilities: &Capabilities, why: &str, cases: &str) -> String {
     let mut text = String::new();
     describe_identity(&mut text, identity, capabilities, why);
-    line(&mut text, &format!("seed      {seed}"));
+    line(&mut text, &format!("cases     {cases}"));
     text.push('\n');
     text
+}
+
+/// Which cases a run has.
+pub fn describe_cases(run: &RunLine) -> String {
+    let mut words = vec![run.generator.clone()];
+    if run.generator != "exhaustive" {
+        words.push(format!("seed {}", run.seed));
+    }
+    let ShardLine { count, parts } = &run.shard;
+    match parts[..] {
+        _ if *count == 1 => {}
+        [part] => words.push(format!("shard {part}/{count}")),
+        _ => words.push(format!("{} of {count} shards", parts.len())),
+    }
+    words.join(", ")
 }
 
 fn describe_identity(
@@ -64,7 +82,7 @@ pub fn summary(facts: &RunFacts<'_>, summary: &Summary) -> String {
                 let numbers = numbers.map(with_commas);
                 table.add_row([vec![mode.name().to_owned()], numbers.to_vec()].concat());
                 if cases > 0 {
-                    describe_mode(&mut notes, *mode, &counts);
+                    describe_mode(&mut notes, *mode, &counts, &tally.outcomes(*mode));
                 }
             }
             Err(why) => line(&mut not_run, &format!("{mode} was not run: {why}")),
@@ -73,28 +91,44 @@ pub fn summary(facts: &RunFacts<'_>, summary: &Summary) -> String {
     describe_features_not_run(&mut not_run, facts.capabilities);
     let mut text = format!("{}\n\n{notes}{not_run}\n", trimmed(&table));
     describe_choices(&mut text, summary);
-    describe_rules(&mut text, summary);
+    describe_rules(&mut text, facts, summary);
     describe_findings(&mut text, facts, summary);
     let seconds = summary.duration.as_secs_f64();
     let (cases, cpu) = (tally.cases(), facts.cpu_seconds);
     let rate = with_commas((cases as f64 / seconds) as u64);
+    let cases = with_commas(cases);
+    line(
+        &mut text,
+        &format!("{cases} cases in {seconds:.1} s, {rate} a second, {cpu:.1} s of CPU time."),
+    );
+    if !facts.complete {
+        line(&mut text, &describe_what_is_missing(facts));
+    }
+    line(&mut text, &verdict(facts, summary));
+    text
+}
+
+/// The result in a sentence.
+pub(super) fn verdict(facts: &RunFacts<'_>, summary: &Summary) -> String {
     let caught = summary.findings.iter().any(|finding| finding.catches_walker);
-    let verdict = match (facts.walker, summary.has_unknown_divergence()) {
+    match (facts.run.walker.as_str(), summary.has_unknown_divergence()) {
         ("reference", false) => "The machine and the model agree, known findings aside.".into(),
         ("reference", true) => {
             "The machine and the model disagree: see the findings that are not known.".into()
         }
         (walker, _) if caught => format!("{walker} is caught: the machine proves it wrong."),
         (walker, _) => format!("{walker} is not caught: no case here tells it from the reference."),
-    };
-    let verdict = verdict.as_str();
-    let cases = with_commas(cases);
-    line(
-        &mut text,
-        &format!("{cases} cases in {seconds:.1} s, {rate} a second, {cpu:.1} s of CPU time."),
-    );
-    line(&mut text, verdict);
-    text
+    }
+}
+
+/// Why a run is not complete.
+fn describe_what_is_missing(facts: &RunFacts<'_>) -> String {
+    let missing = facts.run.shard.missing();
+    if missing.is_empty() || facts.run.shard.parts.len() == 1 {
+        return "The run was stopped before its end; --resume goes on.".into();
+    }
+    let missing: Vec<_> = missing.iter().map(ToString::to_string).collect();
+    format!("Not complete: shards {} are missing.", missing.join(", "))
 }
 
 /// Features without which part of the rules cannot be tried, and why.
@@ -108,7 +142,12 @@ fn describe_features_not_run(text: &mut String, capabilities: &Capabilities) {
     }
 }
 
-fn describe_mode(text: &mut String, mode: PagingMode, counts: &ModeCounts) {
+fn describe_mode(
+    text: &mut String,
+    mode: PagingMode,
+    counts: &ModeCounts,
+    outcomes: &BTreeMap<EndSeen, u64>,
+) {
     let accesses: Vec<_> = counts
         .accesses
         .iter()
@@ -124,8 +163,8 @@ fn describe_mode(text: &mut String, mode: PagingMode, counts: &ModeCounts) {
             with_commas(counts.two_unusual_bits)
         ),
     );
-    let most = counts.outcomes.len();
-    let faults = counts.outcomes.keys().flatten().count();
+    let most = outcomes.len();
+    let faults = outcomes.keys().flatten().count();
     if faults > 0 {
         line(text, &format!("  {most} kinds of outcome, {faults} of them faults"));
     }
@@ -146,13 +185,26 @@ fn describe_choices(text: &mut String, summary: &Summary) {
     }
 }
 
-fn describe_rules(text: &mut String, summary: &Summary) {
-    let missed = Rule::ALL.iter().filter(|rule| !summary.tally.rules.contains(**rule));
-    let missed: Vec<_> = missed.map(|rule| rule.id()).collect();
+fn describe_rules(text: &mut String, facts: &RunFacts<'_>, summary: &Summary) {
+    let modes: Vec<_> = facts.modes.iter().map(|(mode, _)| *mode).collect();
+    let missed = Rule::ALL.iter().filter(|rule| !summary.tally.hits(**rule));
+    let missed: Vec<_> = missed
+        .map(|rule| (rule.id(), why_missed_everywhere(*rule, &modes, facts.capabilities).who()))
+        .collect();
     let (hit, all) = (Rule::ALL.len() - missed.len(), Rule::ALL.len());
-    let missed =
-        if missed.is_empty() { String::new() } else { format!("; not: {}", missed.join(", ")) };
-    line(text, &format!("rules     {hit} of {all} decided something{missed}"));
+    line(text, &format!("rules     {hit} of {all} decided something"));
+    for (who, words) in [
+        ("machine", "not on this machine"),
+        ("mode", "not in these modes"),
+        ("campaign", "no case is made for"),
+        ("chance", "not met yet"),
+    ] {
+        let ids = missed.iter().filter(|(_, by)| *by == who).map(|(id, _)| *id);
+        let ids: Vec<_> = ids.collect();
+        if !ids.is_empty() {
+            line(text, &format!("  {words}: {}", ids.join(", ")));
+        }
+    }
     text.push('\n');
 }
 
@@ -175,7 +227,7 @@ fn describe_findings(text: &mut String, facts: &RunFacts<'_>, summary: &Summary)
     let _ = writeln!(text, "{}\n", trimmed(&table));
     for finding in &summary.findings {
         // In a mutant's run the machine's own faults are listed, not told again.
-        let wanted = finding.catches_walker || facts.walker == "reference";
+        let wanted = finding.catches_walker || facts.run.walker == "reference";
         if finding.kind == Kind::Divergence && !finding.known && finding.count > 0 && wanted {
             describe_example(text, facts, finding);
         }
@@ -184,13 +236,25 @@ fn describe_findings(text: &mut String, facts: &RunFacts<'_>, summary: &Summary)
 
 fn describe_example(text: &mut String, facts: &RunFacts<'_>, finding: &Finding) {
     let Some(example) = &finding.example else { return };
+    let why = finding.explained_by.as_ref();
+    let why = why.map_or_else(String::new, |walker| format!(", explained by {walker}"));
+    let bits = match example.case.unusual_bits() {
+        0 => "no unusual bit".to_owned(),
+        1 => "one unusual bit".to_owned(),
+        many => format!("{many} unusual bits"),
+    };
+    let count = with_commas(finding.count);
+    line(text, &format!("{}: {count} cases{why}; the smallest has {bits}", finding.id));
     line(text, &format!("{}: expected {}", finding.id, example.expected));
     line(text, &format!("{}: observed {}", finding.id, example.observed));
     for difference in &example.differences {
         line(text, &format!("  {difference}"));
     }
-    let walker =
-        if finding.catches_walker { format!(" --walker {}", facts.walker) } else { String::new() };
+    let walker = if finding.catches_walker {
+        format!(" --walker {}", facts.run.walker)
+    } else {
+        String::new()
+    };
     // One line, however long: it is to be copied into a shell.
     let _ = writeln!(text, "  crosswalk explain{walker} '{}'\n", example.case);
 }

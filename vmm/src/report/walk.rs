@@ -8,7 +8,7 @@ use crate::verdict::{self, Verdict, describe_observation};
 use crate::walker::Choice;
 use mmu_core::format::{EntryBits, EntryKind, levels};
 use mmu_core::rules::{Cause, Denial, EntryError, Rights};
-use mmu_core::walk::{Path, Step, WalkError};
+use mmu_core::walk::{Path, Step, Translation, WalkError};
 use mmu_core::{
     Access, AccessKind, Cr0, Cr4, Efer, PagingMode, Prediction, Ring, Rule, Segment, VirtAddr,
 };
@@ -86,7 +86,7 @@ pub fn beside(case: &Case, walker: Choice, run: &Run) -> String {
 }
 
 /// The address of the first byte in each page the access touches.
-fn pages(case: &Case) -> Vec<VirtAddr> {
+pub(super) fn pages(case: &Case) -> Vec<VirtAddr> {
     let access = &case.access;
     let mut pages = vec![access.address];
     if access.crosses_page() {
@@ -114,7 +114,7 @@ fn describe_before(text: &mut String, case: &Case) {
 }
 
 /// An access in a line.
-fn in_words(access: &Access) -> String {
+pub(super) fn in_words(access: &Access) -> String {
     let kind = match access.kind {
         AccessKind::ReadModifyWrite => "read-modify-write",
         other => other.name(),
@@ -152,23 +152,37 @@ fn describe_access(text: &mut String, case: &Case) {
 /// The address split into the bits that index each level, as far as the walk went.
 fn draw_address(text: &mut String, mode: PagingMode, address: VirtAddr, path: Option<&Path>) {
     let is_long_mode = matches!(mode, PagingMode::FourLevel | PagingMode::FiveLevel);
-    let address = if is_long_mode { address } else { address.truncated(32) };
+    let whole = if is_long_mode { address } else { address.truncated(32) };
     let digits = if is_long_mode { 18 } else { 10 };
-    let _ = writeln!(text, "{:#0digits$x}", address.get());
-    let mut top = String::new();
-    let mut middle = String::new();
-    let mut bottom = String::new();
-    let mut field = |bits: String, value: String, name: &str| {
+    let _ = writeln!(text, "{:#0digits$x}", whole.get());
+    let mut rows = [const { String::new() }; 3];
+    for (bits, value, name) in split(mode, address, path) {
         let width = bits.len().max(value.len()).max(name.len()) + 2;
-        let _ = write!(top, "{bits:^width$}|");
-        let _ = write!(middle, "{value:^width$}|");
-        let _ = write!(bottom, "{name:^width$}|");
-    };
+        for (row, word) in rows.iter_mut().zip([bits, value, name]) {
+            let _ = write!(row, "{word:^width$}|");
+        }
+    }
+    for row in rows {
+        let _ = writeln!(text, "  {}", row.trim_end_matches('|').trim_end());
+    }
+    text.push('\n');
+}
+
+/// The parts of an address: the bits, their value, and what they are.
+pub(super) fn split(
+    mode: PagingMode,
+    address: VirtAddr,
+    path: Option<&Path>,
+) -> Vec<(String, String, String)> {
+    let is_long_mode = matches!(mode, PagingMode::FourLevel | PagingMode::FiveLevel);
+    let address = if is_long_mode { address } else { address.truncated(32) };
+    let mut fields = Vec::new();
     let levels = levels(mode);
     let mut shift = levels.first().map_or(32, |level| level.shift + level.index_bits);
     if is_long_mode {
         let digits = 2 + usize::from(64 - shift).div_ceil(4);
-        field(format!("63:{shift}"), format!("{:#0digits$x}", address.get() >> shift), "sign");
+        let sign = format!("{:#0digits$x}", address.get() >> shift);
+        fields.push((format!("63:{shift}"), sign, "sign".to_owned()));
     }
     // A large page ends the split early; a walk that stops says nothing about the bits below.
     let is_leaf =
@@ -177,31 +191,27 @@ fn draw_address(text: &mut String, mode: PagingMode, address: VirtAddr, path: Op
     let met = large_at.map_or(levels.len(), |index| index + 1);
     for level in &levels[..met] {
         let index = address.index(level.shift, level.index_bits);
-        let name = level.entry_name.trim_end_matches('E');
+        let bits = format!("{}:{}", level.shift + level.index_bits - 1, level.shift);
+        let name = level.entry_name.trim_end_matches('E').to_owned();
         shift = level.shift;
-        field(
-            format!("{}:{}", level.shift + level.index_bits - 1, level.shift),
-            index.to_string(),
-            name,
-        );
+        fields.push((bits, index.to_string(), name));
     }
-    field(format!("{}:0", shift - 1), format!("{:#x}", address.offset(shift)), "offset");
-    for row in [top, middle, bottom] {
-        let _ = writeln!(text, "  {}", row.trim_end_matches('|').trim_end());
-    }
-    text.push('\n');
+    let offset = format!("{:#x}", address.offset(shift));
+    fields.push((format!("{}:0", shift - 1), offset, "offset".to_owned()));
+    fields
 }
 
-fn draw_path(
-    text: &mut String,
-    case: &Case,
-    path: &Path,
-    end: &Result<mmu_core::walk::Translation, WalkError>,
-) {
+fn draw_path(text: &mut String, case: &Case, path: &Path, end: &Result<Translation, WalkError>) {
     for step in &path.steps {
         draw_step(text, case, step);
     }
-    let words = match end {
+    line(text, &end_in_words(end));
+    text.push('\n');
+}
+
+/// How a walk ended.
+pub(super) fn end_in_words(end: &Result<Translation, WalkError>) -> String {
+    match end {
         Ok(translation) => format!("reaches {}", translation.address),
         Err(WalkError::Outside(outside)) => format!("stops: {outside} (OUT-1)"),
         Err(WalkError::Fault(Cause::Entry(EntryError::NotPresent))) => {
@@ -211,9 +221,7 @@ fn draw_path(
             format!("stops: reserved bits {bits:#x} are set")
         }
         Err(WalkError::Fault(Cause::Denied(denial))) => format!("denied: {}", reasons(*denial)),
-    };
-    line(text, &words);
-    text.push('\n');
+    }
 }
 
 fn draw_step(text: &mut String, case: &Case, step: &Step) {
@@ -239,7 +247,7 @@ fn draw_step(text: &mut String, case: &Case, step: &Step) {
 }
 
 /// The flags of an entry that mean something where it stands.
-fn flags(case: &Case, step: &Step) -> String {
+pub(super) fn flags(case: &Case, step: &Step) -> String {
     let mut names = Vec::new();
     let bits = EntryBits::from_bits_retain(step.entry);
     for (flag, name) in [

@@ -5,7 +5,7 @@
 //! - a [`program`] is what a process accesses, and the guest's program that does so;
 //! - the `simulation` is the side in software, the `twin` that on a machine; `watch` looks at the one,
 //!   `compare` holds the other against it, and `cause` tells why they part;
-//! - a [`stage`] gives both the same orders, and keeps a [`story`] of what happened;
+//! - a [`stage`] gives both the same orders, and keeps a [`story`] of what happened (`telling`);
 //! - `separate`, `common`, `scarce` and `linear` hold the scenarios themselves, [`random`] performs
 //!   many operations without a story.
 
@@ -20,6 +20,7 @@ mod separate;
 mod simulation;
 pub mod stage;
 pub mod story;
+mod telling;
 mod twin;
 mod watch;
 

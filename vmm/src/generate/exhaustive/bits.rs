@@ -1,0 +1,122 @@
+//! The meaningful bits of an entry, as digits: what each can change about an entry that is plain.
+
+use crate::machine::Capabilities;
+use mmu_core::PagingMode;
+use mmu_core::format::{EntryBits, Leaf, Level};
+
+/// A part of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Present,
+    Writable,
+    User,
+    ExecuteDisable,
+    /// Address bits that the processor does not have.
+    AboveAddress,
+    Accessed,
+    /// PS in an entry that points to a table, PAT in a leaf.
+    PageSize,
+    /// Address bits below the size of a large page.
+    Alignment,
+    Dirty,
+    Caching,
+    Global,
+    /// Bits 11:9.
+    Ignored,
+    /// Bits 58:52.
+    HighIgnored,
+    Key,
+}
+
+/// One digit of an entry: for each value the bits that are turned over. The first value turns none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Digit {
+    pub(super) part: Part,
+    pub(super) values: Vec<u64>,
+}
+
+/// The key that an entry has if it has one; 0 is that of the guest's own pages.
+pub(super) const KEY: u32 = 10;
+
+/// What can be unusual about an entry in a place of a walk.
+pub(super) fn digits(
+    mode: PagingMode,
+    level: &Level,
+    is_leaf: bool,
+    page_size_counts: bool,
+    machine: &Capabilities,
+) -> Vec<Digit> {
+    let is_narrow = mode == PagingMode::Bits32;
+    let is_large = is_leaf && level.number > 1;
+    let is_long_mode = matches!(mode, PagingMode::FourLevel | PagingMode::FiveLevel);
+    let mut digits = Vec::new();
+    let mut add = |part, masks: &[u64]| {
+        let mut values = vec![0];
+        values.extend(masks.iter().filter(|mask| **mask != 0));
+        values.dedup();
+        digits.push(Digit { part, values });
+    };
+    let bit = |bit: u8| 1_u64 << bit;
+    add(Part::Present, &[EntryBits::P.bits()]);
+    add(Part::Writable, &[EntryBits::RW.bits()]);
+    add(Part::User, &[EntryBits::US.bits()]);
+    if !is_narrow {
+        add(Part::ExecuteDisable, &[EntryBits::XD.bits()]);
+        // The lowest and the highest (CODE-4).
+        let (low, high) =
+            (machine.profile.physical_address_bits, if is_long_mode { 51 } else { 62 });
+        add(Part::AboveAddress, &if low <= high { [bit(low), bit(high)] } else { [0; 2] });
+    }
+    add(Part::Accessed, &[EntryBits::A.bits()]);
+    // In 32-bit paging PS would turn a table's address into that of a page outside memory (MODE-5).
+    let leads_outside = is_narrow && !is_leaf && page_size_counts;
+    if !leads_outside {
+        let large_pat = EntryBits::LARGE_PAT.bits();
+        add(Part::PageSize, &[if is_large { large_pat } else { EntryBits::PS.bits() }]);
+    }
+    if is_large {
+        // Of a 4 MiB page most of these are address (MODE-5); the highest never is.
+        let high = bit(level.shift - 1);
+        add(Part::Alignment, &if is_narrow { [high, 0] } else { [bit(13), high] });
+    }
+    add(Part::Dirty, &[EntryBits::D.bits()]);
+    add(Part::Caching, &[(EntryBits::PWT | EntryBits::PCD).bits()]);
+    add(Part::Global, &[EntryBits::G.bits()]);
+    add(Part::Ignored, &[0xe00]);
+    if is_long_mode {
+        add(Part::HighIgnored, &[0x7f << 52]);
+        add(Part::Key, &[EntryBits::with_key(KEY)]);
+    }
+    digits
+}
+
+/// The digits that count most, with two values each: for entries of two levels at a time.
+pub(super) fn main_digits(mut digits: Vec<Digit>) -> Vec<Digit> {
+    let is_main = |part: Part| {
+        matches!(
+            part,
+            Part::Present
+                | Part::Writable
+                | Part::User
+                | Part::ExecuteDisable
+                | Part::AboveAddress
+                | Part::Accessed
+        )
+    };
+    let has_alignment = digits.iter().any(|digit| digit.part == Part::Alignment);
+    let size = if has_alignment { Part::Alignment } else { Part::PageSize };
+    digits.retain(|digit| is_main(digit.part) || digit.part == size);
+    for digit in &mut digits {
+        digit.values.truncate(2);
+    }
+    digits
+}
+
+/// Whether an entry of this level can map a page, given CR4's bits for it, whatever the features.
+pub(super) const fn can_be_leaf(level: &Level, page_size_counts: bool) -> bool {
+    match level.leaf {
+        Leaf::Never => false,
+        Leaf::Always => true,
+        Leaf::IfPageSizeBit(_, cr4) => cr4.is_empty() || page_size_counts,
+    }
+}
