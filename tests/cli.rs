@@ -15,7 +15,9 @@ fn help_lists_what_works_and_nothing_else() {
             line.strip_prefix("  ")?.split(' ').next().filter(|name| !name.is_empty())
         })
         .collect();
-    assert_eq!(names, ["check", "machines", "explain", "merge", "geometry", "scenario", "help"]);
+    let expected =
+        ["check", "machines", "explain", "mutants", "merge", "geometry", "scenario", "help"];
+    assert_eq!(names, expected);
 }
 
 #[test]
@@ -27,6 +29,7 @@ fn help_fits_80_columns() {
         &["check", "--help"],
         &["machines", "--help"],
         &["explain", "--help"],
+        &["mutants", "--help"],
         &["merge", "--help"],
         &["geometry", "--help"],
         &["scenario", "--help"],
@@ -63,7 +66,7 @@ fn bad_usage_ends_with_2_and_says_what_is_expected() {
         (&["check", "--mode", "4level,bogus"], "expected one of unpaged"),
         (&["check", "--machine", "abacus"], "kvm"),
         (&["check", "--walker", "mutant:M99"], "M13a, M13b, M14, M15"),
-        (&["check", "--walker", "somebody"], "expected reference or mutant:ID"),
+        (&["check", "--walker", "somebody"], "expected reference, mutant:ID or mutant:ID+ID"),
         (&["check", "--shard", "3/3", "--seed", "1"], "I from 0 to N-1"),
         (&["check", "--shard", "0/3"], "--shard needs --seed or --exhaustive"),
         (&["check", "--resume"], "--report"),

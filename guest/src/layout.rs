@@ -5,6 +5,7 @@
 //! 0x0010_0000                     the image, then its stacks        same / +0x4000_0000
 //! 0x0020_0000                     the guest's own page tables       same / +0x4000_0000
 //! 0x0030_0000                     the control page                  same / +0x4000_0000
+//! 0x003f_0000                     two read-only page tables         same / +0x4000_0000
 //! 0x0040_0000, 0x0060_0000        arena 0, arena 1; or, while       same / +0x4000_0000
 //!                                 processes run, the memory of
 //!                                 their system (system/place.rs)
@@ -49,6 +50,8 @@ pub const OWN_TABLES_32BIT: u64 = 0x0024_0000;
 pub const OWN_TABLE_FRAMES: usize = 64;
 /// The page through which host and guest talk: [`Control`](crate::mailbox::Control).
 pub const CONTROL: u64 = 0x0030_0000;
+/// Page tables that the guest can only read, one for each arena, where the machine has such memory.
+pub const READ_ONLY_TABLES: u64 = 0x003f_0000;
 /// The end of the memory that the guest uses itself, and that holds page tables.
 pub const LOW_MEMORY_END: u64 = 0x0080_0000;
 
@@ -131,6 +134,16 @@ impl Arena {
     /// others are for.
     pub const fn table(self, index: usize) -> u64 {
         self.base() + 0x4_0000 + index as u64 * 0x1000
+    }
+
+    /// A page table that the guest can only read, where the machine has such memory: the host fills it.
+    pub const fn read_only_table(self) -> u64 {
+        READ_ONLY_TABLES + self.0 as u64 * 0x1000
+    }
+
+    /// Whether an address lies in the table that can only be read.
+    pub const fn is_read_only(self, address: u64) -> bool {
+        address & !0xfff == self.read_only_table()
     }
 
     /// Which table of this arena an address lies in.

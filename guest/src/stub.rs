@@ -1,7 +1,7 @@
 //! The stubs: the few instructions that make one access, one stub for each kind, size and base
 //! register. The image's header lists their addresses in the order of [`Stub::index`].
 
-use mmu_core::PagingMode;
+use mmu_core::{PagingMode, Ring};
 
 /// An instruction that accesses memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,17 +79,30 @@ pub enum Stub {
     SetPkru,
     /// Ends keyed accesses.
     ClearPkru,
+    /// Makes a change that only ring 0 may make, from the list of a ring. 64-bit code only.
+    Privileged(Privileged, Ring),
     /// Ends the ring-3 list.
     UserEnd,
     /// Ends the ring-0 list.
     SupervisorEnd,
 }
 
+/// A change between the accesses of a sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Privileged {
+    /// `invlpg` of the record's address field.
+    Invlpg,
+    /// Loads CR3 with what it holds.
+    ReloadCr3,
+    /// Loads CR0 from the record's address field.
+    SetCr0,
+}
+
 /// 64-bit stubs for one value of `keyed`: five forms of 2 segments and 4 sizes, two CLFLUSH, one
 /// jump, one LSL.
 const PER_KEYED: usize = 5 * 8 + 2 + 1 + 1;
 /// 64-bit stubs.
-const BITS_64: usize = 2 * PER_KEYED + 5;
+const BITS_64: usize = 2 * PER_KEYED + 5 + 2 * 3;
 /// 32-bit accesses: five forms of 2 segments and 3 sizes, two CLFLUSH, one jump.
 const ACCESSES_32: usize = 5 * 6 + 2 + 1;
 
@@ -132,6 +145,10 @@ impl Stub {
             Self::ClearPkru => 2 * PER_KEYED + 2,
             Self::UserEnd => 2 * PER_KEYED + 3,
             Self::SupervisorEnd => 2 * PER_KEYED + 4,
+            Self::Privileged(change, ring) => {
+                let from_ring_0 = matches!(ring, Ring::Zero) as usize;
+                2 * PER_KEYED + 5 + 2 * change as usize + from_ring_0
+            }
         }
     }
 
@@ -140,7 +157,8 @@ impl Stub {
             Self::Access { keyed: true, .. }
             | Self::Access { form: Form::SegmentLimit, .. }
             | Self::SetPkru
-            | Self::ClearPkru => None,
+            | Self::ClearPkru
+            | Self::Privileged(..) => None,
             Self::Access { form: Form::Clflush, stack, .. } => Some(5 * 6 + stack as usize),
             Self::Access { form: Form::Jump, .. } => Some(5 * 6 + 2),
             Self::Access { log_size: 3.., .. } => None,
@@ -155,7 +173,7 @@ impl Stub {
 }
 
 /// "XWALK" and the version of the protocol: the first word of an image.
-pub const IMAGE_MAGIC: u64 = 0x0002_4b4c_4157_5800;
+pub const IMAGE_MAGIC: u64 = 0x0003_4b4c_4157_5800;
 
 /// The start of an image, at [`IMAGE_BASE`](crate::layout::IMAGE_BASE). All addresses are user
 /// addresses.

@@ -115,6 +115,11 @@ pub trait Rules: Copy {
         address.index(level.shift, level.index_bits)
     }
 
+    /// The entry, when a walk takes it from a register and not from memory (PDPTE-1).
+    fn register<F: Format>(&self, level: &Level, index: u64, regime: &Regime) -> Option<u64> {
+        F::register(level, index, regime)
+    }
+
     /// What is wrong with an entry, if anything. P comes first: with P=0 the other bits are the
     /// operating system's (CODE-1).
     fn entry_error(&self, entry: u64, reserved: u64) -> Option<EntryError> {
@@ -269,6 +274,11 @@ pub trait Rules: Copy {
         let key = matches!(cause, Cause::Denied(denial) if denial.contains(Denial::KEY));
         code.set(PageFaultCode::PK, key);
         code
+    }
+
+    /// Whether a PDPTE with reserved bits faults as it is loaded into its register (PDPTE-2).
+    fn checks_loaded_pdptes(&self) -> bool {
+        true
     }
 
     /// Whether a completed translation sets A in the entry of this level (AD-1).

@@ -156,11 +156,9 @@ mod tests {
             profile: Profile { features, ..Profile::default() },
             not_in_cpuid: Cr4::SMEP,
             modes: vec![(PagingMode::FourLevel, yes), (PagingMode::FiveLevel, no)],
-            implicit_accesses: Ok(()),
             pkru_without_pku: false,
             pkru_in_ring_0: false,
-            high_memory: true,
-            sees_outside: true,
+            ..Capabilities::for_tests(Profile::default())
         }
     }
 

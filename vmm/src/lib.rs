@@ -6,8 +6,10 @@
 //! - a [`case`] is what is tried, an [`observation`] is what a machine did with it;
 //! - two pillars stand on these: [`walker`]s predict, [`machine`]s act;
 //! - they meet in the [`verdict`];
-//! - [`tally`] counts verdicts, [`coverage`] says why a rule was not met, [`finding`] groups divergences, names and shrinks them;
+//! - [`tally`] counts verdicts, [`coverage`] says why a rule was not met, [`finding`] groups divergences,
+//!   names and shrinks them;
 //! - [`generate`] makes cases, [`campaign`] drives a run, [`journal`] keeps how far it came,
+//!   [`mutation`] holds one run against every mutant,
 //!   [`report`] shows it;
 //! - [`geometry`] stands alone: the textbook's arithmetic of page tables;
 //! - [`scenario`] stands alone, too: processes on the virtual memory system of `mmu-core`;
@@ -22,6 +24,7 @@ pub mod generate;
 pub mod geometry;
 pub mod journal;
 pub mod machine;
+pub mod mutation;
 pub mod observation;
 pub mod report;
 pub mod scenario;

@@ -87,9 +87,20 @@ pub struct OutsideAccess {
     pub data: u64,
 }
 
+/// What was seen of an access before the last of a sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The exception, if there was one.
+    pub fault: Option<ObservedFault>,
+    /// What the instruction left in its register, as wide as the register.
+    pub value: u64,
+}
+
 /// Everything that was seen of one case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation {
+    /// The accesses before the last, in order.
+    pub earlier: Vec<Seen>,
     /// The exception, if there was one.
     pub fault: Option<ObservedFault>,
     /// What the instruction left in its register, as wide as the register.
@@ -110,8 +121,8 @@ impl Observation {
     /// What its record tells of a case; nothing is known yet of memory.
     pub fn new(fault: Option<ObservedFault>, value: u64, provenance: Provenance) -> Self {
         let (stored, entries, outside) = (Vec::new(), Vec::new(), Vec::new());
-        let sees_outside = true;
-        Self { fault, value, stored, entries, outside, sees_outside, provenance }
+        let (earlier, sees_outside) = (Vec::new(), true);
+        Self { earlier, fault, value, stored, entries, outside, sees_outside, provenance }
     }
 }
 

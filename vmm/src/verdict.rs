@@ -1,7 +1,12 @@
 //! The verdict: a prediction held against an observation, field by field.
 
+mod earlier;
+mod words;
+
+pub use words::describe_observation;
+
 use crate::case::Case;
-use crate::observation::{Observation, OutsideAccess, Provenance, Run, name_of_fault};
+use crate::observation::{Observation, OutsideAccess, Provenance, Run};
 use crate::walker::Walker;
 use arrayvec::ArrayVec;
 use guest::contents;
@@ -12,7 +17,9 @@ use mmu_core::{
     AccessKind, Alternative, EntryUpdate, Fault, Outcome, PageFaultCode, PagingMode, Prediction,
     Reference, Ring, Rule, Vector,
 };
+use std::collections::BTreeMap;
 use std::fmt;
+use words::{describe_bytes, describe_fault, describe_places};
 
 /// What can differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -154,18 +161,50 @@ pub enum Verdict {
     Unsupported(String),
 }
 
-/// Judges one case.
+/// Judges one case by what a walker predicts.
+pub fn by(walker: &dyn Walker, case: &Case, run: &Run) -> Verdict {
+    by_prediction(walker, case, &walker.predict(case), run)
+}
+
+/// The same where its prediction is known.
+pub fn by_prediction(
+    walker: &dyn Walker,
+    case: &Case,
+    prediction: &Prediction,
+    run: &Run,
+) -> Verdict {
+    match run {
+        Run::Observed(seen) if case.is_sequence() => {
+            earlier::judge(case, &walker.predict_earlier(case), prediction, seen)
+        }
+        _ => judge(case, prediction, run),
+    }
+}
+
+/// Judges one case that is no sequence.
 ///
 /// # Panics
 /// When the prediction is empty, which no walker's is.
 pub fn judge(case: &Case, prediction: &Prediction, run: &Run) -> Verdict {
-    let observation = match run {
-        Run::Observed(observation) => observation,
-        Run::Unsupported(why) => return Verdict::Unsupported(why.clone()),
-    };
+    match run {
+        Run::Observed(seen) => judge_access(case, prediction, seen, &Stores::new()),
+        Run::Unsupported(why) => Verdict::Unsupported(why.clone()),
+    }
+}
+
+/// Bytes of data memory that were stored, with their values.
+type Stores = BTreeMap<u64, u8>;
+
+/// Judges an access before which these bytes were stored.
+fn judge_access(
+    case: &Case,
+    prediction: &Prediction,
+    observation: &Observation,
+    before: &Stores,
+) -> Verdict {
     let mut nearest: Option<(&Alternative, Vec<Difference>)> = None;
     for alternative in &prediction.alternatives {
-        let differences = compare(case, alternative, observation);
+        let differences = compare(case, alternative, observation, before);
         if differences.is_empty() {
             return Verdict::Agree {
                 unproved: is_unproved(case, alternative, observation),
@@ -181,7 +220,12 @@ pub fn judge(case: &Case, prediction: &Prediction, run: &Run) -> Verdict {
 }
 
 /// Every field in which an observation differs from one allowed outcome.
-fn compare(case: &Case, expected: &Alternative, seen: &Observation) -> Vec<Difference> {
+fn compare(
+    case: &Case,
+    expected: &Alternative,
+    seen: &Observation,
+    before: &Stores,
+) -> Vec<Difference> {
     let mut differences = Vec::new();
     let mut differ = |field, expected: String, observed: String| {
         differences.push(Difference { field, expected, observed });
@@ -192,11 +236,11 @@ fn compare(case: &Case, expected: &Alternative, seen: &Observation) -> Vec<Diffe
             if let Some(fault) = seen.fault {
                 differ(Field::Vector, "no exception".into(), describe_fault(fault));
             } else if !is_out_of_sight(case, spans, seen) {
-                compare_value(case, spans, seen, &mut differ);
+                compare_value(case, spans, seen, before, &mut differ);
             }
         }
     }
-    let Effects { stored, mut outside } = Effects::of(case, &expected.outcome);
+    let Effects { stored, mut outside } = Effects::of(case, &expected.outcome, before);
     if !seen.sees_outside {
         outside.clear();
     }
@@ -255,9 +299,10 @@ fn compare_value(
     case: &Case,
     spans: &[Span],
     seen: &Observation,
+    before: &Stores,
     differ: &mut impl FnMut(Field, String, String),
 ) {
-    let Some(expected) = expected_value(case, spans) else { return };
+    let Some(expected) = expected_value(case, spans, before) else { return };
     let observed = seen.value & mask(result_width(case));
     if observed != expected {
         let from = spans[0].address;
@@ -270,12 +315,14 @@ fn compare_value(
 }
 
 /// What the instruction leaves in its register, when that depends on where it read.
-fn expected_value(case: &Case, spans: &[Span]) -> Option<u64> {
+fn expected_value(case: &Case, spans: &[Span], before: &Stores) -> Option<u64> {
     match case.access.kind {
         AccessKind::Read if case.form == Form::SegmentLimit => {
             contents::segment_limit(behind(case, spans[0].address.get()))
         }
-        AccessKind::Read | AccessKind::ReadModifyWrite => Some(word(&bytes_at(case, spans))),
+        AccessKind::Read | AccessKind::ReadModifyWrite => {
+            Some(word(&bytes_at(case, spans, before)))
+        }
         AccessKind::Fetch => {
             let place = |span: &Span| behind(case, span.address.get());
             let second = spans.get(1).map(place);
@@ -301,17 +348,26 @@ fn behind(case: &Case, address: u64) -> u64 {
 /// What a completed access does to memory.
 #[derive(Default)]
 struct Effects {
-    /// Bytes of data memory with a new value.
+    /// Bytes of data memory that hold another value afterwards than at first, by address.
     stored: Vec<(u64, u8)>,
     /// Accesses to places without memory: address, bytes, whether a store, the bytes stored.
     outside: Vec<(u64, u16, Option<u64>)>,
 }
 
 impl Effects {
-    fn of(case: &Case, outcome: &Outcome) -> Self {
+    fn of(case: &Case, outcome: &Outcome, before: &Stores) -> Self {
         let mut effects = Self::default();
-        let Outcome::Translated(spans) = outcome else { return effects };
-        let old = word(&bytes_at(case, spans));
+        let mut held = before.clone();
+        if let Outcome::Translated(spans) = outcome {
+            effects.add(case, spans, &mut held);
+        }
+        effects.stored =
+            held.into_iter().filter(|(at, byte)| contents::byte(*at) != *byte).collect();
+        effects
+    }
+
+    fn add(&mut self, case: &Case, spans: &[Span], held: &mut Stores) {
+        let old = word(&bytes_at(case, spans, held));
         let new = match case.form {
             Form::Store => Some(case.value),
             Form::Exchange | Form::LockedExchange => Some(old.wrapping_add(case.value)),
@@ -324,23 +380,20 @@ impl Effects {
         let is_outside = |span: &&Span| case.is_outside(span.address.get());
         if reads {
             let loads = spans.iter().filter(is_outside);
-            effects.outside.extend(loads.map(|span| (span.address.get(), span.len, None)));
+            self.outside.extend(loads.map(|span| (span.address.get(), span.len, None)));
         }
-        let Some(new) = new else { return effects };
+        let Some(new) = new else { return };
         let mut shift = 0;
         for span in spans {
             let part = (new >> shift) & mask(span.len);
             shift += 8 * u32::from(span.len);
             if is_outside(&span) {
-                effects.outside.push((span.address.get(), span.len, Some(part)));
+                self.outside.push((span.address.get(), span.len, Some(part)));
                 continue;
             }
             let first = behind(case, span.address.get());
-            let bytes = (first..).zip(part.to_le_bytes()).take(span.len.into());
-            effects.stored.extend(bytes.filter(|(at, byte)| contents::byte(*at) != *byte));
+            held.extend((first..).zip(part.to_le_bytes()).take(span.len.into()));
         }
-        effects.stored.sort_unstable();
-        effects
     }
 }
 
@@ -348,7 +401,7 @@ impl Effects {
 pub fn comparison_succeeds(case: &Case) -> bool {
     let has_the_value = |way: &Alternative| match &way.outcome {
         Outcome::Translated(spans) => {
-            word(&bytes_at(case, spans)) == case.value & mask(case.access.size)
+            word(&bytes_at(case, spans, &Stores::new())) == case.value & mask(case.access.size)
         }
         Outcome::Fault(_) => false,
     };
@@ -360,11 +413,12 @@ fn place(access: OutsideAccess) -> (u64, u16, Option<u64>) {
     (access.address, access.len.into(), access.is_write.then_some(access.data))
 }
 
-/// The bytes that memory holds at the spans, first byte first; at most 16.
-fn bytes_at(case: &Case, spans: &[Span]) -> ArrayVec<u8, 16> {
+/// The bytes that memory holds at the spans after these stores, first byte first; at most 16.
+fn bytes_at(case: &Case, spans: &[Span], before: &Stores) -> ArrayVec<u8, 16> {
     let first = |span: &Span| behind(case, span.address.get());
     let places = spans.iter().flat_map(|span| (first(span)..).take(span.len.into()));
-    places.map(contents::byte).take(16).collect()
+    let byte = |at| before.get(&at).copied().unwrap_or_else(|| contents::byte(at));
+    places.map(byte).take(16).collect()
 }
 
 /// The first eight bytes as a number, low byte first.
@@ -388,8 +442,10 @@ fn is_unproved(case: &Case, agreed: &Alternative, seen: &Observation) -> bool {
     if is_out_of_sight(case, spans, seen) {
         return true;
     }
-    let effects = Effects::of(case, &agreed.outcome);
-    expected_value(case, spans).is_none() && effects.stored.is_empty() && effects.outside.is_empty()
+    let effects = Effects::of(case, &agreed.outcome, &Stores::new());
+    expected_value(case, spans, &Stores::new()).is_none()
+        && effects.stored.is_empty()
+        && effects.outside.is_empty()
 }
 
 /// The members that the machine took of what the rules leave open.
@@ -425,58 +481,4 @@ fn choices_taken(case: &Case, agreed: &Alternative, seen: &Observation) -> Vec<C
         }
     }
     choices
-}
-
-fn describe_fault(fault: crate::observation::ObservedFault) -> String {
-    let place = if fault.vector == Vector::PageFault as u8 {
-        format!(" at {:#x}", fault.cr2)
-    } else {
-        String::new()
-    };
-    name_of_fault(fault.vector, fault.error_code) + &place
-}
-
-fn describe_bytes(bytes: &[(u64, u8)]) -> String {
-    const MOST: usize = 10;
-    if bytes.is_empty() {
-        return "nothing".into();
-    }
-    let shown = bytes.iter().take(MOST).map(|(at, byte)| format!("{at:#x}={byte:02x}"));
-    let shown: Vec<_> = shown.collect();
-    let more = bytes.len().saturating_sub(MOST);
-    let more = if more == 0 { String::new() } else { format!(" and {more} more bytes") };
-    format!("{}{more}", shown.join(" "))
-}
-
-fn describe_places(places: &[(u64, u16, Option<u64>)]) -> String {
-    if places.is_empty() {
-        return "none".into();
-    }
-    let shown = places.iter().map(|(address, len, stored)| match stored {
-        None => format!("load of {len} at {address:#x}"),
-        Some(data) => format!("store of {len} at {address:#x} of {data:#x}"),
-    });
-    shown.collect::<Vec<_>>().join(", ")
-}
-
-/// An observation's end in a few words, as [`Outcome`] would have it.
-pub fn describe_observation(case: &Case, seen: &Observation) -> String {
-    if let Some(fault) = seen.fault {
-        return describe_fault(fault);
-    }
-    let mut parts = Vec::new();
-    if matches!(
-        case.access.kind,
-        AccessKind::Read | AccessKind::ReadModifyWrite | AccessKind::Fetch
-    ) {
-        parts.push(format!("value {:#x}", seen.value & mask(result_width(case))));
-    }
-    if !seen.stored.is_empty() {
-        parts.push(format!("stored {}", describe_bytes(&seen.stored)));
-    }
-    if !seen.outside.is_empty() {
-        let places: Vec<_> = seen.outside.iter().map(|access| place(*access)).collect();
-        parts.push(describe_places(&places));
-    }
-    if parts.is_empty() { "completed".into() } else { parts.join(", ") }
 }

@@ -154,6 +154,34 @@
     table_entry
     jmp end_supervisor
 
+# What only ring 0 may do, between the accesses of a sequence: once from ring 3, by way of the #UD, and
+# once in ring 0.
+.macro privileged change:vararg
+    table_entry
+    pop rsi
+    pop rbx
+    lea r8, [rip + 779f + {WINDOW}]
+    jmp enter_supervisor
+779:
+    \change
+    mov [rsp], r15
+    iretq
+    table_entry
+    pop rsi
+    pop rbx
+    \change
+    ret
+.endm
+
+.macro reload_cr3
+    mov rax, cr3
+    mov cr3, rax
+.endm
+
+    privileged invlpg [rsi]
+    privileged reload_cr3
+    privileged mov cr0, rsi
+
 # In ring 0, on the frame of the #UD: moves the local descriptor table to rsi, and goes on at r9.
 move_local_table:
     mov edi, {GDT} + {WINDOW} + {LOCAL_TABLE}

@@ -155,7 +155,8 @@ impl<F: Format, R: Rules> Mmu<F, R> {
         for (level, masks) in F::LEVELS.iter().zip(&self.reserved).skip(depth) {
             let index = self.rules.index(level, address);
             let at = table + index * u64::from(F::ENTRY_BYTES);
-            let entry = if let Some(entry) = F::register(level, index, &self.regime) {
+            let register = self.rules.register::<F>(level, index, &self.regime);
+            let entry = if let Some(entry) = register {
                 trace.rule(Rule::Pdpte1);
                 entry
             } else {

@@ -1,8 +1,10 @@
 //! A case: control state, table entries, and one access. The unit of everything else.
 
+mod action;
 mod plain;
 mod text;
 
+pub use action::{Action, Made};
 pub use plain::{plain_state, sign_extend};
 pub use text::CaseError;
 pub(crate) use text::FullProfile;
@@ -24,15 +26,18 @@ pub struct TableEntry {
     pub value: u64,
 }
 
-/// One case. Entries that it does not list are 0.
+/// One case; with actions before its access, a sequence. Entries that it does not list are 0, but for PAE's PDPTEs: memory holds what their
+/// registers hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
     /// The processor that it is meant for.
     pub profile: Profile,
-    /// The control registers.
+    /// The control registers, at first.
     pub state: ControlState,
-    /// The entries of its tables, root first, at most one for each address.
+    /// The entries of its tables at first, root first, at most one for each address.
     pub entries: Vec<TableEntry>,
+    /// What comes before the access; nothing in most cases.
+    pub before: Vec<Action>,
     /// The access.
     pub access: Access,
     /// The instruction that makes it.
@@ -48,6 +53,9 @@ impl TableMemory for Case {
         let listed = self.entries.iter().find(|entry| entry.at == at.get());
         if let Some(entry) = listed {
             return Ok(entry.value & (u64::MAX >> (64 - 8 * bytes)));
+        }
+        if let Some(pdpte) = self.pdpte_at(at.get()) {
+            return Ok(self.state.pdptes[pdpte]);
         }
         let known = at.get() < TABLE_MEMORY_END
             || self.entries.iter().any(|entry| frame(entry.at) == frame(at.get()));
@@ -104,15 +112,18 @@ impl Case {
         [self.access.address, self.access.last_byte()].map(|byte| byte.is_canonical(bits))
     }
 
+    /// Which of PAE's PDPTEs lies at an address.
+    pub fn pdpte_at(&self, at: u64) -> Option<usize> {
+        let offset = at.checked_sub(self.state.cr3 & 0xffff_ffe0)?;
+        (self.mode() == PagingMode::Pae && offset < 32 && offset.is_multiple_of(8))
+            .then_some(offset as usize / 8)
+    }
+
     /// How many of PAE's PDPTEs differ between the registers and the memory that the case lists.
     fn edited_pdptes(&self) -> u32 {
-        if self.mode() != PagingMode::Pae {
-            return 0;
-        }
-        let root = self.state.cr3 & 0xffff_ffe0;
-        let listed = self.entries.iter().filter(|entry| (root..root + 32).contains(&entry.at));
-        let edited =
-            listed.filter(|entry| self.state.pdptes[(entry.at - root) as usize / 8] != entry.value);
+        let edited = self.entries.iter().filter(|entry| {
+            self.pdpte_at(entry.at).is_some_and(|pdpte| self.state.pdptes[pdpte] != entry.value)
+        });
         edited.count() as u32
     }
 

@@ -53,7 +53,8 @@ impl Case {
         }
         let size = if state.efer.contains(Efer::LMA) { 8 } else { 4 };
         let access = Access::read(VirtAddr::new(address | 0x108), size, ring);
-        Self { profile, state, entries, access, form: Form::Load, value: 0 }
+        let before = Vec::new();
+        Self { profile, state, entries, before, access, form: Form::Load, value: 0 }
     }
 }
 

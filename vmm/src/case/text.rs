@@ -1,7 +1,7 @@
 //! The text form of a case: JSON, with addresses and register values as hex strings. What is
 //! written reads back as the same case.
 
-use super::{Case, TableEntry};
+use super::{Action, Case, Made, TableEntry};
 use guest::stub::Form;
 use mmu_core::profile::GENERATIONS;
 use mmu_core::{
@@ -62,6 +62,9 @@ struct CaseText {
     mode: String,
     state: StateText,
     entries: Vec<EntryText>,
+    /// Only of a sequence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    before: Vec<ActionText>,
     access: AccessText,
     #[serde(skip_serializing_if = "Option::is_none")]
     profile: Option<ProfileText>,
@@ -90,6 +93,18 @@ struct StateText {
 struct EntryText {
     address: Hex,
     value: Hex,
+}
+
+/// An action, under its name.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ActionText {
+    Access(AccessText),
+    Write(EntryText),
+    Invlpg(Hex),
+    ReloadCr3,
+    Pkru(Hex),
+    WriteProtect(bool),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -249,8 +264,7 @@ impl Serialize for Case {
 
 impl From<&Case> for CaseText {
     fn from(case: &Case) -> Self {
-        let (state, access) = (&case.state, &case.access);
-        let instructions = INSTRUCTIONS.map(|(name, form, _)| (name, form));
+        let state = &case.state;
         Self {
             mode: case.mode().name().into(),
             state: StateText {
@@ -268,17 +282,8 @@ impl From<&Case> for CaseText {
                 .iter()
                 .map(|entry| EntryText { address: Hex(entry.at), value: Hex(entry.value) })
                 .collect(),
-            access: AccessText {
-                kind: access.kind.name().into(),
-                address: Hex(access.address.get()),
-                size: access.size,
-                ring: if access.ring == Ring::Zero { 0 } else { 3 },
-                segment: name_of(access.segment, &SEGMENTS).into(),
-                implicit: access.implicit,
-                shadow_stack: access.shadow_stack,
-                instruction: Some(name_of(case.form, &instructions).into()),
-                value: Hex(case.value),
-            },
+            before: case.before.iter().map(ActionText::from).collect(),
+            access: AccessText::from(&case.made()),
             profile: Some(ProfileText::Full(FullProfile::from(&case.profile))),
         }
     }
@@ -301,6 +306,38 @@ impl From<&Profile> for FullProfile {
     }
 }
 
+impl From<&Action> for ActionText {
+    fn from(action: &Action) -> Self {
+        match action {
+            Action::Access(made) => Self::Access(AccessText::from(made)),
+            Action::Write(entry) => {
+                Self::Write(EntryText { address: Hex(entry.at), value: Hex(entry.value) })
+            }
+            Action::Invlpg(address) => Self::Invlpg(Hex(address.get())),
+            Action::ReloadCr3 => Self::ReloadCr3,
+            Action::Pkru(pkru) => Self::Pkru(Hex((*pkru).into())),
+            Action::WriteProtect(on) => Self::WriteProtect(*on),
+        }
+    }
+}
+
+impl From<&Made> for AccessText {
+    fn from(Made { access, form, value }: &Made) -> Self {
+        let instructions = INSTRUCTIONS.map(|(name, form, _)| (name, form));
+        Self {
+            kind: access.kind.name().into(),
+            address: Hex(access.address.get()),
+            size: access.size,
+            ring: if access.ring == Ring::Zero { 0 } else { 3 },
+            segment: name_of(access.segment, &SEGMENTS).into(),
+            implicit: access.implicit,
+            shadow_stack: access.shadow_stack,
+            instruction: Some(name_of(*form, &instructions).into()),
+            value: Hex(*value),
+        }
+    }
+}
+
 impl TryFrom<CaseText> for Case {
     type Error = CaseError;
 
@@ -317,36 +354,60 @@ impl TryFrom<CaseText> for Case {
             return Err(CaseError::new("mode", problem));
         }
         let mut entries: Vec<TableEntry> = Vec::new();
-        for (i, EntryText { address: Hex(at), value: Hex(value) }) in
-            text.entries.iter().enumerate()
-        {
+        for (i, entry) in text.entries.iter().enumerate() {
             let place = format!("entries[{i}].address");
-            let bytes = if mode == PagingMode::Bits32 { 4 } else { 8 };
-            if at % bytes != 0 {
-                let problem = format!("expected a multiple of {bytes}, found {at:#x}");
+            let entry = entry.read(&place, mode)?;
+            if entries.iter().any(|known| known.at == entry.at) {
+                let problem = format!("expected each address once, found {:#x} again", entry.at);
                 return Err(CaseError::new(place, problem));
             }
-            if entries.iter().any(|entry| entry.at == *at) {
-                return Err(CaseError::new(
-                    place,
-                    format!("expected each address once, found {at:#x} again"),
-                ));
-            }
-            entries.push(TableEntry { at: *at, value: *value });
+            entries.push(entry);
         }
-        let (access, form) = text.access.read()?;
+        let actions = text.before.iter().enumerate();
+        let before = actions.map(|(i, action)| action.read(&format!("before[{i}]"), mode));
+        let before = before.collect::<Result<Vec<_>, _>>()?;
+        let Made { access, form, value } = text.access.read("access")?;
         let profile = text.profile.map_or_else(|| Ok(Profile::default()), ProfileText::read)?;
-        Ok(Self { profile, state, entries, access, form, value: text.access.value.0 })
+        Ok(Self { profile, state, entries, before, access, form, value })
+    }
+}
+
+/// PKRU, or PKRS.
+fn key_rights(place: &str, value: Hex) -> Result<u32, CaseError> {
+    u32::try_from(value.0).map_err(|_| {
+        CaseError::new(place, format!("expected at most 32 bits, found {:#x}", value.0))
+    })
+}
+
+impl ActionText {
+    fn read(&self, place: &str, mode: PagingMode) -> Result<Action, CaseError> {
+        Ok(match self {
+            Self::Access(access) => Action::Access(access.read(&format!("{place}.access"))?),
+            Self::Write(entry) => {
+                Action::Write(entry.read(&format!("{place}.write.address"), mode)?)
+            }
+            Self::Invlpg(address) => Action::Invlpg(VirtAddr::new(address.0)),
+            Self::ReloadCr3 => Action::ReloadCr3,
+            Self::Pkru(pkru) => Action::Pkru(key_rights(&format!("{place}.pkru"), *pkru)?),
+            Self::WriteProtect(on) => Action::WriteProtect(*on),
+        })
+    }
+}
+
+impl EntryText {
+    fn read(&self, place: &str, mode: PagingMode) -> Result<TableEntry, CaseError> {
+        let Self { address: Hex(at), value: Hex(value) } = *self;
+        let bytes = if mode == PagingMode::Bits32 { 4 } else { 8 };
+        if at % bytes != 0 {
+            let problem = format!("expected a multiple of {bytes}, found {at:#x}");
+            return Err(CaseError::new(place, problem));
+        }
+        Ok(TableEntry { at, value })
     }
 }
 
 impl StateText {
     fn read(&self) -> Result<ControlState, CaseError> {
-        let key_rights = |place: &str, value: Hex| {
-            u32::try_from(value.0).map_err(|_| {
-                CaseError::new(place, format!("expected at most 32 bits, found {:#x}", value.0))
-            })
-        };
         Ok(ControlState {
             cr0: Cr0::from_bits_retain(self.cr0.0),
             cr3: self.cr3.0,
@@ -361,14 +422,15 @@ impl StateText {
 }
 
 impl AccessText {
-    fn read(&self) -> Result<(Access, Form), CaseError> {
+    fn read(&self, place: &str) -> Result<Made, CaseError> {
+        let at = |field: &str| format!("{place}.{field}");
         let kinds = AccessKind::ALL.map(|kind| (kind.name(), kind));
-        let kind = named("access.kind", &self.kind, &kinds)?;
+        let kind = named(&at("kind"), &self.kind, &kinds)?;
         let limit = if kind == AccessKind::Fetch { 15 } else { 8 };
         if self.size == 0 || self.size > limit {
             let problem =
                 format!("expected 1 to {limit} bytes for a {}, found {}", self.kind, self.size);
-            return Err(CaseError::new("access.size", problem));
+            return Err(CaseError::new(at("size"), problem));
         }
         let form = match &self.instruction {
             None => Case::default_form(kind),
@@ -378,19 +440,19 @@ impl AccessText {
                     .filter(|(_, _, makes)| *makes == kind)
                     .map(|(name, form, _)| (*name, *form))
                     .collect();
-                named("access.instruction", name, &fitting)?
+                named(&at("instruction"), name, &fitting)?
             }
         };
         let access = Access {
             kind,
             address: VirtAddr::new(self.address.0),
             size: self.size,
-            ring: named("access.ring", &self.ring.to_string(), &RINGS)?,
-            segment: named("access.segment", &self.segment, &SEGMENTS)?,
+            ring: named(&at("ring"), &self.ring.to_string(), &RINGS)?,
+            segment: named(&at("segment"), &self.segment, &SEGMENTS)?,
             implicit: self.implicit,
             shadow_stack: self.shadow_stack,
         };
-        Ok((access, form))
+        Ok(Made { access, form, value: self.value.0 })
     }
 }
 

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How long a run takes when nothing is said.
-const DEFAULT_TIME: Duration = Duration::from_secs(10);
+pub(super) const DEFAULT_TIME: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "options of the command line")]
@@ -48,7 +48,7 @@ pub(super) struct Arguments {
     /// One of N parts of the run: I from 0 to N-1. Without --exhaustive it needs --seed
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
-    /// Who predicts: reference, or mutant:ID, a walker with one known mistake
+    /// Who predicts: reference, or mutant:ID, a walker with one known mistake; ID+ID: with two
     #[arg(long, default_value = "reference")]
     walker: Choice,
     /// A file of known findings, or none to forgive nothing [default: the one for the machine]
@@ -74,7 +74,7 @@ fn parse_mode(text: &str) -> Result<PagingMode, String> {
     })
 }
 
-fn parse_time(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
     let problem = || "expected a number and a unit, such as 30s, 5m or 1h".to_owned();
     let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(problem)?;
     let (number, unit) = text.split_at(unit_at);
@@ -126,8 +126,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         restore(&mut progress, journal, &run, earlier)?;
     }
     if !arguments.json {
-        let heading = report::text::heading(machine.identity(), machine.capabilities(), &why, &run);
-        print(&heading);
+        let cases = report::text::describe_cases(&run);
+        print(&report::text::heading(machine.identity(), machine.capabilities(), &why, &cases));
     }
     let cpu_seconds = || cpu_before + cpu_seconds();
     let stop = stop_flag()?;

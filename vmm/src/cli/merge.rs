@@ -60,7 +60,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let duration = Duration::try_from_secs_f64(sum.progress.seconds).unwrap_or_default();
     let summary = Summary { tally: sum.tally, findings, duration };
     if !arguments.json {
-        print(&report::text::heading(&identity, &capabilities, "merged", &sum.run));
+        let cases = report::text::describe_cases(&sum.run);
+        print(&report::text::heading(&identity, &capabilities, "merged", &cases));
     }
     show(&facts, &summary, arguments.json, arguments.report.as_deref())
 }

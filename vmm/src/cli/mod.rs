@@ -5,6 +5,7 @@ mod explain;
 mod geometry;
 mod machines;
 mod merge;
+mod mutants;
 mod progress;
 mod scenario;
 
@@ -38,6 +39,8 @@ enum Command {
     Machines(machines::Arguments),
     /// Draw the walk of one case, step by step
     Explain(explain::Arguments),
+    /// Hold the walker bugs known to history against a machine
+    Mutants(mutants::Arguments),
     /// Add up the reports of the shards of a run
     Merge(merge::Arguments),
     /// Compute what page tables cost, for any address width
@@ -121,6 +124,7 @@ pub fn main() -> ExitCode {
         Some(Command::Check(arguments)) => check::run(&arguments),
         Some(Command::Machines(arguments)) => Ok(machines::run(&arguments)),
         Some(Command::Explain(arguments)) => explain::run(&arguments),
+        Some(Command::Mutants(arguments)) => mutants::run(&arguments),
         Some(Command::Merge(arguments)) => merge::run(&arguments),
         Some(Command::Geometry(arguments)) => geometry::run(&arguments),
         Some(Command::Scenario(arguments)) => scenario::run(&arguments),

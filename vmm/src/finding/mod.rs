@@ -1,5 +1,6 @@
 //! Findings: divergences with one cause, grouped, named, and reduced to their smallest case.
 
+mod cause;
 pub mod known;
 pub mod saved;
 mod shrink;
@@ -11,7 +12,8 @@ use crate::machine::Capabilities;
 use crate::observation::{Observation, Run};
 use crate::verdict::{ChoiceTaken, Difference, End, Field, Verdict, describe_observation, judge};
 use crate::walker::quirk::{Quirks, Quirky};
-use crate::walker::{Choice, MUTANTS, Mutant, Walker};
+use crate::walker::{Choice, Walker};
+use cause::{Agreements, Group};
 use known::{Kind, Known};
 use mmu_core::{Alternative, Cr0, Cr4, Outcome, Reference, Ring};
 use std::collections::BTreeMap;
@@ -113,16 +115,6 @@ impl Signature {
     }
 }
 
-/// Divergences that look alike.
-struct Group {
-    met: (u64, Option<Example>),
-    /// The mutants that predict every one of them.
-    explained_by: Vec<&'static Mutant>,
-}
-
-/// So many divergences of a group are held against every mutant; after that the answer stands.
-const MOST_SAMPLES: u64 = 200;
-
 /// Collects findings while a run goes on.
 pub struct Findings {
     walker: Choice,
@@ -135,7 +127,8 @@ pub struct Findings {
     met: BTreeMap<usize, (u64, Option<Example>)>,
     /// The same of the cases on which a mutant is wrong and the reference right.
     caught: (u64, Option<Example>),
-    groups: BTreeMap<Signature, Group>,
+    groups: BTreeMap<Signature, Vec<Group>>,
+    agreements: Agreements,
 }
 
 impl Findings {
@@ -148,13 +141,19 @@ impl Findings {
         }
         let quirks = known::quirks(&known);
         let (caught, groups) = ((0, None), BTreeMap::new());
-        Self { walker, known, quirks, forgives, met, caught, groups }
+        let agreements = Agreements::default();
+        Self { walker, known, quirks, forgives, met, caught, groups, agreements }
     }
 
     /// Takes note of one verdict.
     pub fn add(&mut self, case: &Case, run: &Run, verdict: &Verdict) {
         match verdict {
-            Verdict::Agree { choices, .. } => self.add_choices(case, choices),
+            Verdict::Agree { choices, .. } => {
+                self.add_choices(case, choices);
+                if self.walker.is_reference() {
+                    self.agreements.add(case, run);
+                }
+            }
             Verdict::Unsupported(why) => self.add_unsupported(case, why),
             Verdict::Diverge { expected, differences } if self.walker.is_reference() => {
                 self.add_machine_fault(case, run, expected, differences);
@@ -205,17 +204,8 @@ impl Findings {
             return;
         }
         let signature = Signature::of(case, expected, observation, differences);
-        let group = self
-            .groups
-            .entry(signature)
-            .or_insert_with(|| Group { met: (0, None), explained_by: MUTANTS.iter().collect() });
-        count(&mut group.met, example);
-        if group.met.0 <= MOST_SAMPLES {
-            group.explained_by.retain(|mutant| {
-                let prediction = mutant.walker.predict(case);
-                matches!(judge(case, &prediction, run), Verdict::Agree { .. })
-            });
-        }
+        let alike = self.groups.entry(signature).or_default();
+        Group::place(alike, example, case, run);
     }
 
     /// The known finding that a case shows beside quirks: which it is by what differs from the
@@ -264,21 +254,19 @@ impl Findings {
     }
 
     /// The findings of the run: what catches the walker, the known ones, met or not, then the
-    /// others. Groups that one mutant explains are one finding.
+    /// others. Groups with one cause are one finding.
     pub fn finish(self) -> Vec<Finding> {
         let mut findings = Vec::new();
-        if let (Choice::Mutant(mutant), (count @ 1.., example)) = (self.walker, self.caught) {
-            let mistake = mutant.mistake;
+        if let (count @ 1.., example) = self.caught {
+            let mistakes = self.walker.mistakes();
             findings.push(Finding {
-                id: mutant.id.into(),
-                title: format!("caught: {mistake}; the machine agrees with the reference"),
                 explained_by: Some("reference".into()),
-                count,
-                kind: Kind::Divergence,
-                known: false,
                 catches_walker: true,
-                quirk: Quirks::empty(),
-                example,
+                ..Finding::diverges(
+                    self.walker.ids(),
+                    format!("caught: {mistakes}; the machine agrees with the reference"),
+                    (count, example),
+                )
             });
         }
         for (index, known) in self.known.iter().enumerate() {
@@ -295,36 +283,47 @@ impl Findings {
                 example,
             });
         }
-        let mut others: Vec<Finding> = Vec::new();
-        for (signature, group) in self.groups {
-            let explained_by =
-                group.explained_by.first().map(|mutant| format!("mutant:{}", mutant.id));
-            let same_cause =
-                |other: &&mut Finding| explained_by.is_some() && other.explained_by == explained_by;
-            let (cases, example) = group.met;
-            if let Some(other) = others.iter_mut().find(same_cause) {
-                other.count += cases;
-                other.example = smaller(other.example.take(), example);
-                continue;
-            }
-            others.push(Finding {
-                id: explained_by.clone().unwrap_or_else(|| format!("F{}", others.len() + 1)),
-                title: match group.explained_by.first() {
-                    Some(mutant) => format!("as in {}: {}", mutant.origin, mutant.mistake),
-                    None => signature.title(),
+        let groups = self.groups.into_iter();
+        let titled = groups.flat_map(|(signature, groups)| {
+            groups.into_iter().map(move |group| (signature.title(), group))
+        });
+        let named = cause::name(titled.collect(), &self.agreements);
+        for (number, named) in named.into_iter().enumerate() {
+            findings.push(match named.cause {
+                Some(cause) => Finding {
+                    explained_by: Some(cause.to_string()),
+                    ..Finding::diverges(cause.to_string(), cause_in_words(cause), named.met)
                 },
-                explained_by,
-                count: cases,
-                kind: Kind::Divergence,
-                known: false,
-                catches_walker: false,
-                quirk: Quirks::empty(),
-                example,
+                None => Finding::diverges(format!("F{}", number + 1), named.title, named.met),
             });
         }
-        findings.extend(others);
         findings
     }
+}
+
+impl Finding {
+    /// A divergence of which nothing is known.
+    fn diverges(id: String, title: String, (count, example): (u64, Option<Example>)) -> Self {
+        Self {
+            id,
+            title,
+            explained_by: None,
+            count,
+            kind: Kind::Divergence,
+            known: false,
+            catches_walker: false,
+            quirk: Quirks::empty(),
+            example,
+        }
+    }
+}
+
+/// What it means that a walker explains what a machine did.
+fn cause_in_words(cause: Choice) -> String {
+    let (ids, mistakes) = (cause.ids(), cause.mistakes());
+    let origins: Vec<_> = cause.mutants().into_iter().map(|mutant| mutant.origin).collect();
+    let origins = origins.join(", and ");
+    format!("this machine behaves like the reference with {ids}: {mistakes} (as in {origins})")
 }
 
 /// Counts an example and keeps the smallest.
@@ -344,7 +343,7 @@ fn smaller(first: Option<Example>, second: Option<Example>) -> Option<Example> {
 }
 
 /// Orders cases from simple to complicated.
-pub(crate) fn size_of_case(case: &Case) -> (u32, bool, usize, u32, u16) {
+pub(crate) fn size_of_case(case: &Case) -> (usize, u32, bool, usize, u32, u16) {
     let state = &case.state;
     let optional = Cr4::PSE | Cr4::PGE | Cr4::PCIDE | Cr4::SMEP | Cr4::SMAP | Cr4::PKE | Cr4::PKS;
     let state_bits = (state.cr4 & optional).bits().count_ones()
@@ -353,6 +352,7 @@ pub(crate) fn size_of_case(case: &Case) -> (u32, bool, usize, u32, u16) {
         + u32::from(state.ac)
         + u32::from(!state.cr0.contains(Cr0::WP));
     (
+        case.before.len(),
         case.unusual_bits(),
         case.access.crosses_page(),
         case.entries.len(),

@@ -3,7 +3,6 @@
 use super::{Example, Finding, Findings, Group, Signature, smaller};
 use crate::case::Case;
 use crate::verdict::{Difference, End, Field};
-use crate::walker::MUTANTS;
 use crate::walker::quirk::Quirks;
 use mmu_core::Ring;
 use serde::{Deserialize, Serialize};
@@ -118,14 +117,19 @@ impl Findings {
         });
         let (count, example) = &self.caught;
         let caught = (*count > 0).then(|| Saved::Caught { count: *count, example: saved(example) });
-        let groups = self.groups.iter().map(|(signature, group)| Saved::Group {
-            ring: if signature.ring == Ring::Zero { 0 } else { 3 },
-            expected: signature.expected.name().into(),
-            observed: signature.observed,
-            fields: signature.fields.iter().map(|field| field.name().into()).collect(),
-            explained_by: group.explained_by.iter().map(|mutant| mutant.id.into()).collect(),
-            count: group.met.0,
-            example: saved(&group.met.1),
+        let all = self.groups.iter();
+        let all = all.flat_map(|(looks, groups)| groups.iter().map(move |group| (looks, group)));
+        let groups = all.map(|(signature, group)| {
+            let (explained_by, (count, example)) = group.to_save();
+            Saved::Group {
+                ring: if signature.ring == Ring::Zero { 0 } else { 3 },
+                expected: signature.expected.name().into(),
+                observed: signature.observed,
+                fields: signature.fields.iter().map(|field| field.name().into()).collect(),
+                explained_by,
+                count: *count,
+                example: saved(example),
+            }
         });
         known.chain(caught).chain(groups).collect()
     }
@@ -160,14 +164,8 @@ impl Findings {
                         .map(|name| field_named(name))
                         .collect::<Result<_, _>>()?,
                 };
-                let explains = |id: &str| explained_by.iter().any(|known| known == id);
-                let group = self.groups.entry(signature).or_insert_with(|| Group {
-                    met: (0, None),
-                    explained_by: MUTANTS.iter().collect(),
-                });
-                group.explained_by.retain(|mutant| explains(mutant.id));
-                group.met.0 += count;
-                group.met.1 = smaller(group.met.1.take(), read(example)?);
+                let alike = self.groups.entry(signature).or_default();
+                Group::add_saved(alike, &explained_by, (count, read(example)?))?;
             }
         }
         Ok(())

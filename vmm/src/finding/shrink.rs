@@ -38,6 +38,11 @@ fn simplifications(case: &Case) -> Vec<Case> {
         change(&mut changed);
         simpler.push(changed);
     };
+    for i in 0..case.before.len() {
+        add(&|case| {
+            case.before.remove(i);
+        });
+    }
     for (i, entry) in case.entries.iter().enumerate() {
         let odd = (entry.value ^ plain) & !0x000f_ffff_ffff_f0e0;
         for bit in (0..64).map(|bit| 1 << bit).filter(|bit| odd & bit != 0) {
@@ -56,13 +61,14 @@ fn simplifications(case: &Case) -> Vec<Case> {
         case.state.pkrs = 0;
     });
     if case.mode() == PagingMode::Pae {
-        // Registers and memory alike, one way or the other.
-        let root = case.state.cr3 & 0xffff_ffe0;
+        // Registers and memory alike, one way or the other; and then the entry need not be listed.
         for (i, entry) in case.entries.iter().enumerate() {
-            let Some(pdpte) = entry.at.checked_sub(root).filter(|offset| *offset < 32) else {
-                continue;
-            };
-            let pdpte = pdpte as usize / 8;
+            let Some(pdpte) = case.pdpte_at(entry.at) else { continue };
+            if entry.value == case.state.pdptes[pdpte] {
+                add(&|case| {
+                    case.entries.remove(i);
+                });
+            }
             add(&|case| case.state.pdptes[pdpte] = entry.value);
             add(&|case| case.entries[i].value = case.state.pdptes[pdpte]);
             add(&|case| {

@@ -384,8 +384,9 @@ impl<'c> Draft<'c> {
             implicit: self.form == Form::SegmentLimit,
             shadow_stack: false,
         };
+        let (state, form, before) = (self.state, self.form, Vec::new());
         let frames = self.arena.data_frames(self.lane);
-        let case = Case { profile, state: self.state, entries, access, form: self.form, value };
+        let case = Case { profile, state, entries, before, access, form, value };
         make_observable(case, frames)
     }
 

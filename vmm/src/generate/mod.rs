@@ -17,11 +17,13 @@ mod name;
 mod placement;
 pub mod random;
 mod schedule;
+mod sequence;
 mod state;
 mod unusual;
 
 pub use name::{CaseName, Generator};
 pub use schedule::{Schedule, Shard, Turn};
+pub use sequence::SingleCases;
 
 use crate::machine::batch::Batch;
 use guest::layout::{Arena, MAX_LANES};

@@ -4,21 +4,13 @@ use super::*;
 use crate::case::Case;
 use crate::machine::Capabilities;
 use crate::walker::Walker;
-use mmu_core::{AccessKind, Cr4, Profile, Reference, Ring};
+use mmu_core::{AccessKind, Profile, Reference, Ring};
 use proptest::prelude::*;
 use std::collections::HashMap;
 
 pub(crate) fn capabilities(sees_outside: bool) -> Capabilities {
-    Capabilities {
-        profile: Profile { physical_address_bits: 40, ..Profile::default() },
-        not_in_cpuid: Cr4::empty(),
-        modes: Vec::new(),
-        implicit_accesses: Ok(()),
-        pkru_without_pku: true,
-        pkru_in_ring_0: true,
-        high_memory: true,
-        sees_outside,
-    }
+    let profile = Profile { physical_address_bits: 40, ..Profile::default() };
+    Capabilities { sees_outside, ..Capabilities::for_tests(profile) }
 }
 
 const GENERATORS: [Generator; 3] =

@@ -68,6 +68,8 @@ pub struct MachineLine {
     pkru_without_pku: bool,
     pkru_in_ring_0: bool,
     high_memory: bool,
+    no_read_only_tables: Option<String>,
+    vmx: bool,
     sees_outside: bool,
 }
 
@@ -163,6 +165,8 @@ impl MachineLine {
             pkru_without_pku: capabilities.pkru_without_pku,
             pkru_in_ring_0: capabilities.pkru_in_ring_0,
             high_memory: capabilities.high_memory,
+            no_read_only_tables: capabilities.read_only_tables.clone().err(),
+            vmx: capabilities.vmx,
             sees_outside: capabilities.sees_outside,
         }
     }
@@ -194,6 +198,8 @@ impl MachineLine {
             pkru_without_pku: self.pkru_without_pku,
             pkru_in_ring_0: self.pkru_in_ring_0,
             high_memory: self.high_memory,
+            read_only_tables: self.no_read_only_tables.clone().map_or(Ok(()), Err),
+            vmx: self.vmx,
             sees_outside: self.sees_outside,
         };
         Ok((identity, capabilities))

@@ -92,14 +92,37 @@ pub struct Capabilities {
     pub pkru_in_ring_0: bool,
     /// Whether the data memory appears again at high addresses (`guest::high`).
     pub high_memory: bool,
+    /// Whether the guest's tables can lie in memory that it can only read.
+    pub read_only_tables: Result<(), String>,
+    /// Whether the guest could run guests of its own under EPT: CPUID 1 ECX\[5\].
+    pub vmx: bool,
     /// Whether accesses to addresses without memory leave the machine, so that they can be seen.
     pub sees_outside: bool,
 }
 
+/// Whether CPUID, by leaf and subleaf, says that there is VMX.
+fn has_vmx(leaf: impl Fn(u32, u32) -> Option<[u32; 4]>) -> bool {
+    leaf(1, 0).is_some_and(|[_, _, ecx, _]| ecx >> 5 & 1 != 0)
+}
+
 impl Capabilities {
-    /// What is known before the probes: what CPUID says and no more.
-    const fn unprobed(profile: Profile) -> Self {
+    /// A machine that offers everything.
+    #[cfg(test)]
+    pub(crate) fn for_tests(profile: Profile) -> Self {
         Self {
+            pkru_without_pku: true,
+            pkru_in_ring_0: true,
+            read_only_tables: Ok(()),
+            sees_outside: true,
+            ..Self::unprobed(profile)
+        }
+    }
+
+    /// What is known before the probes: what CPUID says and no more.
+    fn unprobed(profile: Profile) -> Self {
+        Self {
+            read_only_tables: Err("this machine has no read-only memory for tables".into()),
+            vmx: false,
             profile,
             not_in_cpuid: Cr4::empty(),
             modes: Vec::new(),
@@ -119,6 +142,8 @@ pub struct Command {
     pub arena: Arena,
     /// The control state for the machine to set itself, when the guest may not.
     pub control: Option<ControlState>,
+    /// Whether the host has filled the table that the guest can only read.
+    pub fills_read_only: bool,
 }
 
 /// The place in a list of records where the guest was.

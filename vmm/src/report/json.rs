@@ -33,7 +33,7 @@ struct Document<'r> {
 }
 
 #[derive(Serialize)]
-struct MachineJson<'r> {
+pub(super) struct MachineJson<'r> {
     kind: &'r str,
     flavour: &'r str,
     beneath: &'r str,
@@ -199,7 +199,7 @@ pub(super) fn to_text(document: &impl Serialize) -> String {
     serde_json::to_string_pretty(document).expect("a report is plain data") + "\n"
 }
 
-fn machine<'r>(identity: &'r Identity, capabilities: &Capabilities) -> MachineJson<'r> {
+pub(super) fn machine<'r>(identity: &'r Identity, capabilities: &Capabilities) -> MachineJson<'r> {
     let names = |flags: Vec<&'static str>| flags.iter().map(|name| name.to_lowercase()).collect();
     let profile = capabilities.profile;
     MachineJson {

@@ -17,21 +17,16 @@ use std::fmt::Write;
 const WIDTH: u16 = 80;
 
 /// What is going to run, before it does, and why on this machine.
-pub fn heading(
-    identity: &Identity,
-    capabilities: &Capabilities,
-    why: &str,
-    run: &RunLine,
-) -> String {
+pub fn heading(identity: &Identity, capabilities: &Capabilities, why: &str, cases: &str) -> String {
     let mut text = String::new();
     describe_identity(&mut text, identity, capabilities, why);
-    line(&mut text, &format!("cases     {}", describe_cases(run)));
+    line(&mut text, &format!("cases     {cases}"));
     text.push('\n');
     text
 }
 
 /// Which cases a run has.
-pub(super) fn describe_cases(run: &RunLine) -> String {
+pub fn describe_cases(run: &RunLine) -> String {
     let mut words = vec![run.generator.clone()];
     match run.combinations {
         Some(all) => words.push(format!("{} combinations", with_commas(all))),

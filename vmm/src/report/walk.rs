@@ -1,22 +1,27 @@
 //! The annotated walk: an access drawn as a person would on paper.
 
 use super::text::line;
-use crate::case::Case;
+use crate::case::{Action, Case};
 use crate::finding::describe_expectation;
 use crate::observation::Run;
-use crate::verdict::{Verdict, describe_observation, judge};
+use crate::verdict::{self, Verdict, describe_observation};
 use crate::walker::Choice;
 use mmu_core::format::{EntryBits, EntryKind, levels};
 use mmu_core::rules::{Cause, Denial, EntryError, Rights};
 use mmu_core::walk::{Path, Step, Translation, WalkError};
-use mmu_core::{AccessKind, Cr0, Cr4, Efer, PagingMode, Prediction, Ring, Rule, Segment, VirtAddr};
+use mmu_core::{
+    Access, AccessKind, Cr0, Cr4, Efer, PagingMode, Prediction, Ring, Rule, Segment, VirtAddr,
+};
 use std::fmt::Write;
 
 /// The whole explanation of a case by a walker.
 pub fn explain(case: &Case, walker: Choice) -> String {
     let mut text = String::new();
-    describe_access(&mut text, case);
+    describe_before(&mut text, case);
     let prediction = walker.walker().predict(case);
+    // What is drawn is the last access, on the tables as software left them.
+    let case = &case.accesses().pop().unwrap_or_else(|| case.clone());
+    describe_access(&mut text, case);
     let pages = pages(case);
     let walks = pages.iter().map(|address| walker.walker().walk(case, *address));
     let is_walked = prediction
@@ -64,7 +69,7 @@ pub fn beside(case: &Case, walker: Choice, run: &Run) -> String {
             }
         }
     }
-    match judge(case, &walker.walker().predict(case), run) {
+    match verdict::by(walker.walker(), case, run) {
         Verdict::Agree { unproved, .. } => {
             let note = if unproved { ", though nothing proves the physical address" } else { "" };
             line(&mut text, &format!("verdict   agree{note}"));
@@ -90,9 +95,26 @@ pub(super) fn pages(case: &Case) -> Vec<VirtAddr> {
     pages
 }
 
-/// The access in a line.
-pub(super) fn access_in_words(case: &Case) -> String {
-    let access = &case.access;
+/// What comes before the access of a sequence.
+fn describe_before(text: &mut String, case: &Case) {
+    for (number, action) in case.before.iter().enumerate() {
+        let what = match action {
+            Action::Access(made) => in_words(&made.access),
+            Action::Write(entry) => {
+                format!("software writes {:#x} to the entry at {:#x}", entry.value, entry.at)
+            }
+            Action::Invlpg(address) => format!("INVLPG of {address}"),
+            Action::ReloadCr3 => "MOV to CR3 of what it holds".to_owned(),
+            Action::Pkru(pkru) => format!("WRPKRU of {pkru:#x}"),
+            Action::WriteProtect(on) => format!("CR0.WP becomes {}", u8::from(*on)),
+        };
+        let order = if number == 0 { "first " } else { "then  " };
+        line(text, &format!("{order}{what}"));
+    }
+}
+
+/// An access in a line.
+pub(super) fn in_words(access: &Access) -> String {
     let kind = match access.kind {
         AccessKind::ReadModifyWrite => "read-modify-write",
         other => other.name(),
@@ -101,15 +123,13 @@ pub(super) fn access_in_words(case: &Case) -> String {
     let segment = if access.segment == Segment::Stack { ", stack segment" } else { "" };
     let implicit = if access.implicit { ", implicit" } else { "" };
     let crossing = if access.crosses_page() { ", across a page boundary" } else { "" };
-    format!(
-        "{kind} of {} bytes at {}, ring {ring}{segment}{implicit}{crossing}",
-        access.size, access.address
-    )
+    let (size, address) = (access.size, access.address);
+    format!("{kind} of {size} bytes at {address}, ring {ring}{segment}{implicit}{crossing}")
 }
 
 fn describe_access(text: &mut String, case: &Case) {
     let state = &case.state;
-    line(text, &access_in_words(case));
+    line(text, &in_words(&case.access));
     let bit = |name: &str, set: bool| format!("{name}={}", u8::from(set));
     let mut bits = vec![
         bit("CR0.WP", state.cr0.contains(Cr0::WP)),
@@ -306,7 +326,7 @@ fn describe_prediction(text: &mut String, prediction: &Prediction, walker: Choic
     }
     let rules: Vec<_> = prediction.rules.iter().map(Rule::id).collect();
     line(text, &format!("rules     {}", rules.join(", ")));
-    if let Choice::Mutant(mutant) = walker {
+    for mutant in walker.mutants() {
         let (id, mistake, origin) = (mutant.id, mutant.mistake, mutant.origin);
         line(text, &format!("walker    mutant {id}: {mistake} ({origin})"));
     }

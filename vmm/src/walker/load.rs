@@ -3,17 +3,29 @@
 use crate::case::Case;
 use arrayvec::ArrayVec;
 use mmu_core::control::{LoadError, Mov};
-use mmu_core::memory::SparseTables;
-use mmu_core::{Alternative, Outcome, PagingMode, Prediction, Profile, Rule};
+use mmu_core::format::{Format, Pae};
+use mmu_core::memory::{SparseTables, TableMemory};
+use mmu_core::{
+    Alternative, ControlState, Outcome, PagingMode, Prediction, Profile, Regime, Rule, Rules,
+};
 
-/// The prediction for a case, given how its access is predicted on a processor: where a PDPTE is bad
-/// as it is loaded, the load may fault, and then the access is never made.
-pub(super) fn then(case: &Case, predict: impl Fn(Profile) -> Prediction) -> Prediction {
+/// The prediction for a case by rules, given how its access is predicted in a state and on a
+/// processor: where a PDPTE is bad as it is loaded, the load may fault, and then the access is never
+/// made.
+pub(super) fn then(
+    rules: impl Rules,
+    case: &Case,
+    predict: impl Fn(ControlState, Profile) -> Prediction,
+) -> Prediction {
     if case.mode() != PagingMode::Pae {
-        return predict(case.profile);
+        return predict(case.state, case.profile);
     }
-    let root = case.state.cr3 & 0xffff_ffe0;
-    let at_load: ArrayVec<_, 4> = (0..4).map(|i| root + 8 * i).zip(case.state.pdptes).collect();
+    let (at_load, pdptes) = as_loaded(rules, case);
+    let state = ControlState { pdptes, ..case.state };
+    if !rules.checks_loaded_pdptes() {
+        return predict(state, case.profile);
+    }
+    let predict = |profile| predict(state, profile);
     let memory = SparseTables::new(&at_load);
     let loads = case.state.loads(Mov::Cr3(case.state.cr3), case.profile, &memory);
     let mut predicted: Option<Prediction> = None;
@@ -50,6 +62,25 @@ pub(super) fn then(case: &Case, predict: impl Fn(Profile) -> Prediction) -> Pred
         }
     }
     predicted
+}
+
+/// PAE's PDPTEs in memory when they are loaded, from where the rules find the root, and in their
+/// registers then.
+fn as_loaded(rules: impl Rules, case: &Case) -> (ArrayVec<(u64, u64), 8>, [u64; 4]) {
+    let regime = Regime::new(case.state, case.profile);
+    let (right, found) = (Pae::root(&regime), rules.root::<Pae>(&regime));
+    let (mut memory, mut pdptes) = (ArrayVec::new(), case.state.pdptes);
+    memory.extend((0..4).map(|i| right.get() + 8 * i).zip(pdptes));
+    if found != right {
+        let at = |i: u64| found + 8 * i;
+        for (i, pdpte) in (0..).zip(&mut pdptes) {
+            let listed = memory.iter().find(|(address, _)| *address == at(i).get());
+            *pdpte =
+                listed.map_or_else(|| case.read_entry(at(i), 8).unwrap_or(0), |(_, value)| *value);
+        }
+        memory = (0..4).map(|i| right.get() + 8 * i).zip(pdptes).collect();
+    }
+    (memory, pdptes)
 }
 
 /// Adds the ways of another prediction.

@@ -1,10 +1,13 @@
 //! Walkers: what predicts. The reference, and mutants of it with one known mistake each.
 
+mod any_rules;
 mod load;
 mod mutant;
 pub mod quirk;
+mod sequence;
 
-pub use mutant::{MUTANTS, Mutant};
+pub use any_rules::{AnyRules, Both, One};
+pub use mutant::{MUTANTS, Mutant, Need, PAIRS, Pair, UNREACHABLE, Unreachable};
 
 use crate::case::Case;
 use mmu_core::walk::{Path, Translation, WalkError, predict_in_mode, walk_in_mode};
@@ -12,8 +15,15 @@ use mmu_core::{Prediction, Reference, Rules, VirtAddr};
 
 /// Something that predicts what a machine does with a case.
 pub trait Walker: Send + Sync {
-    /// All outcomes that it allows.
+    /// All outcomes that it allows. Of a sequence: of its last access, with all that the whole of it
+    /// does to entries.
     fn predict(&self, case: &Case) -> Prediction;
+
+    /// The outcomes that it allows of a sequence's accesses before the last.
+    fn predict_earlier(&self, case: &Case) -> Vec<Prediction> {
+        let _ = case;
+        Vec::new()
+    }
 
     /// Its walk for one page of the case's access, entry by entry.
     fn walk(&self, case: &Case, address: VirtAddr) -> (Path, Result<Translation, WalkError>);
@@ -22,10 +32,26 @@ pub trait Walker: Send + Sync {
 /// A set of rules is a walker, in the mode that the case's control state selects.
 impl<R: Rules + Send + Sync> Walker for R {
     fn predict(&self, case: &Case) -> Prediction {
-        load::then(case, |profile| predict_in_mode(*self, case.state, profile, case, &case.access))
+        if case.is_sequence() {
+            let mut all = sequence::predict(case, |_, _, _| *self);
+            return all.pop().expect("a case has an access");
+        }
+        load::then(*self, case, |state, profile| {
+            predict_in_mode(*self, state, profile, case, &case.access)
+        })
+    }
+
+    fn predict_earlier(&self, case: &Case) -> Vec<Prediction> {
+        if !case.is_sequence() {
+            return Vec::new();
+        }
+        let mut all = sequence::predict(case, |_, _, _| *self);
+        all.pop();
+        all
     }
 
     fn walk(&self, case: &Case, address: VirtAddr) -> (Path, Result<Translation, WalkError>) {
+        let case = &case.accesses().pop().expect("a case has an access");
         let mut path = Path::default();
         let at = (address, &case.access);
         let end = walk_in_mode(*self, case.state, case.profile, case, at, &mut path);
@@ -40,6 +66,8 @@ pub enum Choice {
     Reference,
     /// `mutant:ID`
     Mutant(&'static Mutant),
+    /// `mutant:ID+ID`
+    Pair(&'static Pair),
 }
 
 impl Choice {
@@ -48,6 +76,7 @@ impl Choice {
         match self {
             Self::Reference => &Reference,
             Self::Mutant(mutant) => mutant.walker,
+            Self::Pair(pair) => &pair.walker,
         }
     }
 
@@ -55,20 +84,49 @@ impl Choice {
     pub const fn is_reference(self) -> bool {
         matches!(self, Self::Reference)
     }
+
+    /// The mutants that it is made of.
+    pub fn mutants(self) -> Vec<&'static Mutant> {
+        match self {
+            Self::Reference => Vec::new(),
+            Self::Mutant(mutant) => vec![mutant],
+            Self::Pair(pair) => vec![pair.first, pair.second],
+        }
+    }
+
+    /// Their ids, as in `M13b+M36`.
+    pub fn ids(self) -> String {
+        self.joined("+", |mutant| mutant.id)
+    }
+
+    /// Their mistakes.
+    pub fn mistakes(self) -> String {
+        self.joined("; ", |mutant| mutant.mistake)
+    }
+
+    fn joined(self, between: &str, part: impl Fn(&Mutant) -> &'static str) -> String {
+        self.mutants().into_iter().map(part).collect::<Vec<_>>().join(between)
+    }
 }
 
 impl std::str::FromStr for Choice {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text == "reference" {
-            return Ok(Self::Reference);
+        let asked = text.strip_prefix("mutant:");
+        let is_asked = |choice: &Self| asked == Some(choice.ids().as_str());
+        let mutants = MUTANTS.iter().map(Self::Mutant);
+        let pairs = PAIRS.iter().map(Self::Pair);
+        match text {
+            "reference" => Ok(Self::Reference),
+            _ => mutants.chain(pairs).find(is_asked).ok_or_else(|| {
+                let ids: Vec<_> = MUTANTS.iter().map(|mutant| mutant.id).collect();
+                format!(
+                    "expected reference, mutant:ID or mutant:ID+ID, where ID is one of {}",
+                    ids.join(", ")
+                )
+            }),
         }
-        let known = |mutant: &&Mutant| text.strip_prefix("mutant:") == Some(mutant.id);
-        MUTANTS.iter().find(known).map(Self::Mutant).ok_or_else(|| {
-            let ids: Vec<_> = MUTANTS.iter().map(|mutant| mutant.id).collect();
-            format!("expected reference or mutant:ID, where ID is one of {}", ids.join(", "))
-        })
     }
 }
 
@@ -76,7 +134,7 @@ impl std::fmt::Display for Choice {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Reference => f.write_str("reference"),
-            Self::Mutant(mutant) => write!(f, "mutant:{}", mutant.id),
+            mutants => write!(f, "mutant:{}", mutants.ids()),
         }
     }
 }
@@ -84,5 +142,22 @@ impl std::fmt::Display for Choice {
 impl std::fmt::Debug for Choice {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         std::fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_walker_is_named_as_the_command_line_has_it() {
+        for name in ["reference", "mutant:M13b", "mutant:M17", "mutant:M13b+M36"] {
+            assert_eq!(name.parse::<Choice>().unwrap().to_string(), name);
+        }
+        // M17 is no mistake of one access, and the lower id comes first.
+        for name in ["mutant:M13b+M17", "mutant:M36+M13b", "mutant:M13b+M13b", "mutant:", "M13b"] {
+            let error = name.parse::<Choice>().unwrap_err();
+            assert!(error.contains("mutant:ID+ID") && error.contains("M42"), "{name}: {error}");
+        }
     }
 }

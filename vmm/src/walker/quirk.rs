@@ -116,6 +116,10 @@ pub struct Quirky(pub Quirks);
 
 impl Walker for Quirky {
     fn predict(&self, case: &Case) -> Prediction {
+        if case.is_sequence() {
+            // Quirks that are no decision of one walk do not show in sequences.
+            return QuirkyRules(self.0).predict(case);
+        }
         let access = &case.access;
         let on = |quirk| self.0.contains(quirk);
         let mut predicted = if on(Quirks::CLFLUSH_IS_NOTHING) && access.kind == AccessKind::Clflush
@@ -150,9 +154,13 @@ impl Quirky {
         if on(Quirks::STRADDLE_WALKS_FIRST) && first && !last {
             return self.predict_straddling(case, access);
         }
-        let predict = |profile| predict_in_mode(rules, case.state, profile, case, access);
+        let predict = |state, profile| predict_in_mode(rules, state, profile, case, access);
         let is_loose = on(Quirks::LOOSE_PDPTES);
-        let mut walked = if is_loose { predict(case.profile) } else { load::then(case, predict) };
+        let mut walked = if is_loose {
+            predict(case.state, case.profile)
+        } else {
+            load::then(rules, case, predict)
+        };
         if on(Quirks::A_BEFORE_1_GIB) && case.mode() != PagingMode::Pae && first {
             add_early_accessed(rules, case, access, &mut walked);
         }

@@ -70,7 +70,8 @@ impl ExhaustiveStream {
         let access = access(form, ring, address, Code::of(self.mode));
         let value = 0x0123_4567_89ab_cdef_u64.rotate_left(lane as u32);
         let profile = self.machine.profile;
-        make_observable(Case { profile, state, entries, access, form, value }, frames)
+        let before = Vec::new();
+        make_observable(Case { profile, state, entries, before, access, form, value }, frames)
     }
 
     /// A plain mapping of a lane's frames, and where they begin.

@@ -1,16 +1,16 @@
 //! Writing a batch into its arena.
 
-use super::tables::Tables;
+use super::tables::{Tables, Words};
 use super::{Batch, CR2_AT_START, cannot_run};
-use crate::case::Case;
+use crate::case::{Action, Case, Made};
 use crate::machine::image::Image;
 use crate::machine::memory::GuestMemory;
 use crate::machine::{Capabilities, Command, MachineError, Position, own_tables};
 use guest::layout::SUPERVISOR_WINDOW;
 use guest::mailbox::{Header, Record, Switch};
-use guest::stub::{Code, Stub};
+use guest::stub::{Code, Form, Privileged, Stub};
 use guest::tables;
-use mmu_core::{AccessKind, Cr0, PagingMode, Ring, Segment};
+use mmu_core::{AccessKind, ControlState, Cr0, PagingMode, Ring, Segment};
 
 /// A batch as it was written: what the host remembers of it, to compare with afterwards.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct Encoded {
     pub left_out: Vec<Option<String>>,
     /// The tables as they are when the accesses are made.
     pub(super) tables: Tables,
+    /// The table that the guest can only read, if a case has entries there.
+    pub(super) read_only: Option<Words>,
     /// PAE's PDPTEs as memory holds them when they are loaded, if that differs (PDPTE-1).
     pdptes_at_load: Option<[u64; 4]>,
     pub(super) user: List,
@@ -33,14 +35,23 @@ pub struct Encoded {
 #[derive(Clone, Debug, Default)]
 pub(super) struct List {
     pub(super) records: Vec<Record>,
-    /// The case of each record; steps between cases have none.
-    pub(super) cases: Vec<Option<usize>>,
+    /// Whose access each record makes; steps between accesses are nobody's.
+    pub(super) owners: Vec<Option<Owner>>,
+}
+
+/// Whose access a record makes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Owner {
+    /// The case.
+    pub(super) case: usize,
+    /// Whether it is the case's last access.
+    pub(super) is_last: bool,
 }
 
 impl List {
-    fn push(&mut self, stub: u64, address: u64, value: u64, case: Option<usize>) {
+    fn push(&mut self, stub: u64, address: u64, value: u64, owner: Option<Owner>) {
         self.records.push(Record { stub, address, value });
-        self.cases.push(case);
+        self.owners.push(owner);
     }
 }
 
@@ -53,6 +64,7 @@ impl Encoded {
         let mut encoded = Self {
             left_out,
             tables: Tables::new(state.mode(), batch.arena),
+            read_only: None,
             pdptes_at_load: None,
             user: List::default(),
             supervisor: List::default(),
@@ -77,7 +89,7 @@ impl Encoded {
             Ring::Three => &self.user,
             Ring::Zero => &self.supervisor,
         };
-        list.cases.get(position.record).copied().flatten()
+        Some(list.owners.get(position.record).copied().flatten()?.case)
     }
 
     /// Adds the case that the guest was at to an error, or all that it may have been at.
@@ -117,6 +129,9 @@ impl Encoded {
         for (index, table) in at_load.contents().iter().enumerate() {
             memory.write_value(arena.table_image(index), table);
         }
+        if let Some(words) = &self.read_only {
+            memory.write_value(arena.read_only_table(), words);
+        }
         memory.write_value(arena.user_records(), self.user.records.as_slice());
         memory.write_value(arena.supervisor_records(), self.supervisor.records.as_slice());
         let header = Header {
@@ -138,12 +153,17 @@ impl Encoded {
             enters_process: 0,
         };
         memory.write_value(arena.base(), &header);
-        Command { arena, control: self.keep_control.then_some(state) }
+        let control = self.keep_control.then_some(state);
+        Command { arena, control, fills_read_only: self.read_only.is_some() }
     }
 
     fn place_entries(&mut self) {
         for (index, case) in self.batch.cases.iter().enumerate() {
             for entry in &case.entries {
+                if self.batch.arena.is_read_only(entry.at) {
+                    let words = self.read_only.get_or_insert([0; 512]);
+                    words[(entry.at & 0xfff) as usize / 8] = entry.value;
+                }
                 let Some(slot) = self.tables.slot_at(entry.at) else { continue };
                 self.tables.claim(slot, index);
                 self.tables.set(slot, entry.value);
@@ -185,59 +205,137 @@ impl Encoded {
     }
 
     fn list(&self, ring: Ring, image: &Image) -> List {
-        const RFLAGS_AC: u64 = 1 << 18;
-        let code = Code::of(self.tables.mode);
-        let window = match ring {
-            Ring::Three => 0,
-            Ring::Zero => window(self.batch.cases[0].state.cr0),
-        };
-        // 32-bit code segments have the window as their base.
-        let window_of_code = if code == Code::Bits64 { window } else { 0 };
-        let at = |stub| image.stub(stub, code).expect("cannot_run asks first") + window_of_code;
-        let flags = |ac: bool| 0x2 | if ac { RFLAGS_AC } else { 0 };
-        let mut list = List::default();
-        let (mut ac, mut pkru) = (false, 0);
+        let cr0 = self.batch.cases[0].state.cr0;
+        let mut writer = ListWriter::new(image, Code::of(self.tables.mode), ring, cr0);
         for (index, case) in self.batch.cases.iter().enumerate() {
-            if case.access.ring != ring || self.left_out[index].is_some() {
-                continue;
+            if self.left_out[index].is_none() {
+                writer.add(index, case);
             }
-            if case.state.pkru != pkru {
-                pkru = case.state.pkru;
-                let step = if pkru == 0 { Stub::ClearPkru } else { Stub::SetPkru };
-                list.push(at(step), pkru.into(), 0, None);
-            }
-            if case.state.ac != ac {
-                ac = case.state.ac;
-                list.push(at(Stub::SetFlags), flags(ac), 0, None);
-            }
-            let mut address = case.access.address.get();
-            let mut value = case.value;
-            if code == Code::Bits32 {
-                value &= 0xffff_ffff;
-                if case.access.kind == AccessKind::Fetch {
-                    address = address.wrapping_sub(window) & 0xffff_ffff;
-                }
-            }
-            list.push(at(stub_of(case, pkru != 0)), address, value, Some(index));
         }
-        if pkru != 0 {
-            list.push(at(Stub::ClearPkru), 0, 0, None);
-        }
-        if ac {
-            list.push(at(Stub::SetFlags), flags(false), 0, None);
-        }
-        let end = if ring == Ring::Three { Stub::UserEnd } else { Stub::SupervisorEnd };
-        list.push(at(end), 0, 0, None);
-        list
+        writer.end()
     }
 }
 
-/// The stub that makes a case's access.
-pub(super) fn stub_of(case: &Case, keyed: bool) -> Stub {
+/// Writes one ring's list.
+struct ListWriter<'i> {
+    image: &'i Image,
+    code: Code,
+    ring: Ring,
+    /// How far above its user addresses the ring finds the guest's memory.
+    window: u64,
+    list: List,
+    ac: bool,
+    pkru: u32,
+}
+
+impl<'i> ListWriter<'i> {
+    fn new(image: &'i Image, code: Code, ring: Ring, cr0: Cr0) -> Self {
+        let window = if ring == Ring::Three { 0 } else { window(cr0) };
+        Self { image, code, ring, window, list: List::default(), ac: false, pkru: 0 }
+    }
+
+    fn push(&mut self, stub: Stub, address: u64, value: u64, owner: Option<Owner>) {
+        // 32-bit code segments have the window as their base.
+        let window_of_code = if self.code == Code::Bits64 { self.window } else { 0 };
+        let at = self.image.stub(stub, self.code).expect("cannot_run asks first") + window_of_code;
+        self.list.push(at, address, value, owner);
+    }
+
+    /// Adds what a case does in this ring.
+    fn add(&mut self, index: usize, case: &Case) {
+        let mut state = case.state;
+        let mut rest = case.before.as_slice();
+        for action in case.script() {
+            action.change(&mut state);
+            rest = rest.split_first().map_or(rest, |(_, rest)| rest);
+            // What is no access belongs to the access that comes next.
+            let next = rest.iter().find_map(|action| match action {
+                Action::Access(made) => Some(made.access.ring),
+                _ => None,
+            });
+            let ring = match action {
+                Action::Access(made) => made.access.ring,
+                _ => next.unwrap_or(case.access.ring),
+            };
+            if ring == self.ring {
+                let is_last = action == Action::Access(case.made()) && rest.is_empty();
+                self.act(action, &state, Owner { case: index, is_last });
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action, state: &ControlState, owner: Owner) {
+        let change = |change| Stub::Privileged(change, self.ring);
+        match action {
+            Action::Access(made) => self.access(made, state, owner),
+            Action::Write(entry) => {
+                // Page tables lie where the guest has its own memory.
+                let store =
+                    Stub::Access { form: Form::Store, stack: false, log_size: 3, keyed: false };
+                self.push(store, entry.at + self.window, entry.value, None);
+            }
+            Action::Invlpg(address) => {
+                self.push(change(Privileged::Invlpg), address.get(), 0, None);
+            }
+            Action::ReloadCr3 => self.push(change(Privileged::ReloadCr3), 0, 0, None),
+            Action::WriteProtect(_) => {
+                self.push(change(Privileged::SetCr0), state.cr0.bits(), 0, None);
+            }
+            // Loaded around each access.
+            Action::Pkru(_) => {}
+        }
+    }
+
+    /// Adds an access, and before it the steps that change EFLAGS.AC and PKRU.
+    fn access(&mut self, made: Made, state: &ControlState, owner: Owner) {
+        if state.pkru != self.pkru {
+            self.set_pkru(state.pkru);
+        }
+        if state.ac != self.ac {
+            self.set_flags(state.ac);
+        }
+        let Made { access, mut value, .. } = made;
+        let mut address = access.address.get();
+        if self.code == Code::Bits32 {
+            value &= 0xffff_ffff;
+            if access.kind == AccessKind::Fetch {
+                address = address.wrapping_sub(self.window) & 0xffff_ffff;
+            }
+        }
+        self.push(stub_of(&made, self.pkru != 0), address, value, Some(owner));
+    }
+
+    fn set_pkru(&mut self, pkru: u32) {
+        self.pkru = pkru;
+        let step = if pkru == 0 { Stub::ClearPkru } else { Stub::SetPkru };
+        self.push(step, pkru.into(), 0, None);
+    }
+
+    fn set_flags(&mut self, ac: bool) {
+        const RFLAGS_AC: u64 = 1 << 18;
+        self.ac = ac;
+        self.push(Stub::SetFlags, 0x2 | if ac { RFLAGS_AC } else { 0 }, 0, None);
+    }
+
+    fn end(mut self) -> List {
+        if self.pkru != 0 {
+            self.set_pkru(0);
+        }
+        if self.ac {
+            self.set_flags(false);
+        }
+        let end = if self.ring == Ring::Three { Stub::UserEnd } else { Stub::SupervisorEnd };
+        self.push(end, 0, 0, None);
+        self.list
+    }
+}
+
+/// The stub that makes an access.
+pub(super) fn stub_of(made: &Made, keyed: bool) -> Stub {
     Stub::Access {
-        form: case.form,
-        stack: case.access.segment == Segment::Stack,
-        log_size: (case.access.size.clamp(1, 8) as u8).ilog2() as u8,
+        form: made.form,
+        stack: made.access.segment == Segment::Stack,
+        log_size: (made.access.size.clamp(1, 8) as u8).ilog2() as u8,
         keyed,
     }
 }

@@ -3,13 +3,14 @@
 //! hurt the guest.
 
 use super::encode::stub_of;
-use crate::case::Case;
+use crate::case::{Action, Case, TableEntry};
 use crate::machine::Capabilities;
 use guest::high::data_behind;
 use guest::layout::{Arena, DATA_BASE, DATA_SIZE, HOLE_BASE, is_above_the_layout};
 use guest::stub::{Code, Form};
 use guest::tables;
 use mmu_core::format::EntryBits;
+use mmu_core::outcome::MAX_ENTRIES;
 use mmu_core::walk::{predict_in_mode, root_in_mode};
 use mmu_core::{Cr0, Cr4, Efer, Features, Outcome, PagingMode, Reference, Regime, Ring, Rule};
 
@@ -31,8 +32,45 @@ pub fn arena_of(case: &Case) -> Result<Arena, String> {
     };
     check_state(case, arena)?;
     check_entries(case, arena)?;
-    check_access(case)?;
+    if case.is_sequence() {
+        check_sequence(case)?;
+    }
+    case.accesses().iter().try_for_each(|alone| check_access(alone, case.is_sequence()))?;
     Ok(arena)
+}
+
+/// The most that comes before the last access.
+const MOST_ACTIONS: usize = 16;
+
+/// What the guest can do in one go: the list of ring 3, then that of ring 0, in 64-bit code.
+fn check_sequence(case: &Case) -> Result<(), String> {
+    if Code::of(case.mode()) != Code::Bits64 {
+        return Err(format!("a sequence runs in 64-bit code, and not in {}", case.mode()));
+    }
+    if case.entries.len() > MAX_ENTRIES {
+        let count = case.entries.len();
+        return Err(format!("a sequence has at most {MAX_ENTRIES} entries; it has {count}"));
+    }
+    if case.before.len() > MOST_ACTIONS {
+        let count = case.before.len();
+        return Err(format!(
+            "at most {MOST_ACTIONS} actions come before an access; it has {count}"
+        ));
+    }
+    let rings: Vec<Ring> = case.accesses().iter().map(|made| made.access.ring).collect();
+    if rings.windows(2).any(|pair| pair == [Ring::Zero, Ring::Three]) {
+        return Err("ring 3 comes before ring 0 in a sequence".into());
+    }
+    for action in &case.before {
+        let Action::Write(TableEntry { at, .. }) = action else { continue };
+        if case.entries.iter().all(|entry| entry.at != *at) {
+            return Err(format!("it writes the entry at {at:#x}, which is not listed at first"));
+        }
+        if Arena::ALL.iter().any(|arena| arena.is_read_only(*at)) {
+            return Err(format!("it writes the entry at {at:#x}, which can only be read"));
+        }
+    }
+    Ok(())
 }
 
 /// What a mode asks of the registers, and what it leaves free.
@@ -121,7 +159,15 @@ fn pdpte_address(case: &Case, index: usize) -> u64 {
 fn check_entries(case: &Case, arena: Arena) -> Result<(), String> {
     let mode = case.mode();
     let bytes = tables::entry_bytes(mode);
-    for entry in &case.entries {
+    let written = case.before.iter().filter_map(|action| match action {
+        Action::Write(entry) => Some(entry),
+        _ => None,
+    });
+    for entry in case.entries.iter().chain(written) {
+        if arena.is_read_only(entry.at) && bytes == 8 {
+            check_read_only(*entry)?;
+            continue;
+        }
         let table = arena.table_at(entry.at).filter(|table| *table < tables::count(mode));
         let Some(table) = table else {
             let (from, to) = (arena.table(0), arena.table(tables::count(mode)));
@@ -134,8 +180,9 @@ fn check_entries(case: &Case, arena: Arena) -> Result<(), String> {
         if tables::is_own(mode, table, slot as usize) {
             return Err(format!("slot {slot} of table {table} maps the guest itself"));
         }
-        let target = entry.value & 0x000f_ffff_ffff_f000;
-        let is_own = target < DATA_BASE && arena.table_at(target).is_none();
+        let target = entry.value & TARGET;
+        let is_table = arena.table_at(target).is_some() || arena.is_read_only(target);
+        let is_own = target < DATA_BASE && !is_table;
         let ignores_ps = mode == PagingMode::Bits32 && !case.state.cr4.contains(Cr4::PSE);
         let is_large = entry.value & EntryBits::PS.bits() != 0 && !ignores_ps;
         if entry.value & EntryBits::P.bits() != 0 && is_own && !is_large {
@@ -149,7 +196,23 @@ fn check_entries(case: &Case, arena: Arena) -> Result<(), String> {
     Ok(())
 }
 
-fn check_access(case: &Case) -> Result<(), String> {
+/// A table that can only be read maps pages, and no flag is left to be set there.
+fn check_read_only(entry: TableEntry) -> Result<(), String> {
+    let set = EntryBits::P | EntryBits::A | EntryBits::D;
+    let TableEntry { at, value } = entry;
+    if EntryBits::from_bits_retain(value).contains(set) && value & TARGET >= DATA_BASE {
+        return Ok(());
+    }
+    Err(format!(
+        "its entry {value:#x} at {at:#x} lies in the table that the guest can only read: there it \
+         must be present, accessed and dirty, and map data"
+    ))
+}
+
+/// The bits of an entry that are an address.
+const TARGET: u64 = 0x000f_ffff_ffff_f000;
+
+fn check_access(case: &Case, of_sequence: bool) -> Result<(), String> {
     let access = &case.access;
     if access.shadow_stack {
         return Err("the guest makes no shadow-stack accesses".into());
@@ -163,7 +226,7 @@ fn check_access(case: &Case) -> Result<(), String> {
     let sized = !matches!(case.form, Form::Jump | Form::Clflush);
     let keyed = case.state.pkru != 0;
     let code = Code::of(case.mode());
-    let has_stub = stub_of(case, keyed).index(code).is_some();
+    let has_stub = stub_of(&case.made(), keyed).index(code).is_some();
     if (sized && !access.size.is_power_of_two()) || !has_stub {
         let bits = if code == Code::Bits64 { 64 } else { 32 };
         return Err(format!(
@@ -180,7 +243,8 @@ fn check_access(case: &Case) -> Result<(), String> {
         for span in spans {
             let (first, last) = (span.address.get(), span.address.get() + span.len as u64 - 1);
             let in_data = [first, last].iter().all(|at| data_behind(*at, bits).is_some());
-            let is_above = [first, last].into_iter().all(is_above_the_layout);
+            // What leaves the machine is not told apart by access.
+            let is_above = [first, last].into_iter().all(is_above_the_layout) && !of_sequence;
             if !in_data && !is_above {
                 return Err(format!(
                     "it would reach physical address {first:#x}; data lies at {DATA_BASE:#x} to \
@@ -195,6 +259,20 @@ fn check_access(case: &Case) -> Result<(), String> {
 
 /// Why this machine cannot run a case, if it cannot.
 pub fn cannot_run(case: &Case, machine: &Capabilities) -> Option<String> {
+    let is_read_only = |at: u64| Arena::ALL.iter().any(|arena| arena.is_read_only(at));
+    if let Err(why) = &machine.read_only_tables
+        && case.entries.iter().any(|entry| is_read_only(entry.at))
+    {
+        return Some(why.clone());
+    }
+    if case.is_sequence() {
+        return case.accesses().iter().find_map(|alone| cannot_access(alone, machine));
+    }
+    cannot_access(case, machine)
+}
+
+/// The same for one access.
+fn cannot_access(case: &Case, machine: &Capabilities) -> Option<String> {
     let features = machine.profile.features;
     let mode = case.mode();
     if let Some((_, Err(why))) = machine.modes.iter().find(|(offered, _)| *offered == mode) {
@@ -247,4 +325,62 @@ pub fn cannot_run(case: &Case, machine: &Capabilities) -> Option<String> {
         return Some("this machine has no memory at high addresses".into());
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::Made;
+    use mmu_core::Profile;
+
+    fn plain(mode: PagingMode, ring: Ring) -> Case {
+        let profile = Profile { physical_address_bits: 40, ..Profile::default() };
+        Case::plain_in(mode, Arena::ALL[1], 3, ring, profile)
+    }
+
+    #[track_caller]
+    fn assert_refused(case: &Case, words: &str) {
+        let why = arena_of(case).expect_err("it does not fit");
+        assert!(why.contains(words), "no {words:?} in {why:?}");
+    }
+
+    #[test]
+    fn a_sequence_that_the_guest_cannot_run_is_refused() {
+        let mut case = plain(PagingMode::FourLevel, Ring::Three);
+        case.before = vec![Action::ReloadCr3; 16];
+        assert_eq!(arena_of(&case), Ok(Arena::ALL[1]));
+        case.before.push(Action::ReloadCr3);
+        assert_refused(&case, "at most 16 actions");
+
+        let mut case = plain(PagingMode::Pae, Ring::Three);
+        case.before = vec![Action::ReloadCr3];
+        assert_refused(&case, "64-bit code");
+
+        let mut case = plain(PagingMode::FourLevel, Ring::Three);
+        let Made { access, form, value } = plain(PagingMode::FourLevel, Ring::Zero).made();
+        case.before = vec![Action::Access(Made { access, form, value })];
+        assert_refused(&case, "ring 3 comes before ring 0");
+
+        let mut case = plain(PagingMode::FourLevel, Ring::Three);
+        let unlisted = TableEntry { at: Arena::ALL[1].table(7) + 8, value: 0 };
+        case.before = vec![Action::Write(unlisted)];
+        assert_refused(&case, "not listed at first");
+        // Nor may a step lead to the guest's own memory.
+        let entry = case.entries[3];
+        case.before = vec![Action::Write(TableEntry { value: 0x10_0007, ..entry })];
+        assert_refused(&case, "the guest's own memory");
+    }
+
+    #[test]
+    fn a_read_only_table_has_nothing_left_to_set() {
+        let mut case = plain(PagingMode::FourLevel, Ring::Three);
+        let table = Arena::ALL[1].read_only_table();
+        case.entries[2].value = table | 7;
+        case.entries[3].at = table + 0x20;
+        assert_refused(&case, "accessed and dirty");
+        case.entries[3].value |= (EntryBits::A | EntryBits::D).bits();
+        assert_eq!(arena_of(&case), Ok(Arena::ALL[1]));
+        case.entries[3].value = Arena::ALL[1].table(5) | 0x67;
+        assert_refused(&case, "map data");
+    }
 }

@@ -1,10 +1,10 @@
 //! Reading a batch back after its run: records, tables and data frames, into observations.
 
 use super::CR2_AT_START;
-use super::encode::{Encoded, List};
+use super::encode::{Encoded, List, Owner};
 use crate::machine::memory::{GuestMemory, LANE_BYTES};
 use crate::machine::{MachineError, Position, ProvenanceMap, ResultClass, RunLog};
-use crate::observation::{EntryAfter, Observation, ObservedFault, Provenance, Run};
+use crate::observation::{EntryAfter, Observation, ObservedFault, Provenance, Run, Seen};
 use guest::contents;
 use guest::layout::{Arena, MAX_LANES};
 use guest::mailbox::{Header, Record, tagged_fault};
@@ -87,7 +87,7 @@ impl Encoded {
             .collect();
         // 32-bit code sees the lower half of CR2.
         let is_wide = Code::of(self.tables.mode) == Code::Bits64;
-        let mut cr2 = if is_wide { CR2_AT_START } else { CR2_AT_START & 0xffff_ffff };
+        let cr2 = if is_wide { CR2_AT_START } else { CR2_AT_START & 0xffff_ffff };
         let header: Header = memory.read_value(arena.base());
         if let Some((vector, error_code)) = tagged_fault(header.load_fault) {
             let cr2_then = header.cr2 & 0xffff_ffff;
@@ -95,12 +95,13 @@ impl Encoded {
             self.all_faulted(fault, memory, provenance.load, &mut runs);
             return Ok(runs);
         }
+        let earlier = vec![Vec::new(); runs.len()];
+        let mut reading = Reading { memory, provenance, cr2, earlier, runs: &mut runs };
         for (ring, list, at) in [
             (Ring::Three, &self.user, arena.user_records()),
             (Ring::Zero, &self.supervisor, arena.supervisor_records()),
         ] {
-            read_records(ring, list, at, memory, *provenance, &mut cr2, &mut runs)
-                .map_err(|error| self.blame(error))?;
+            reading.records(ring, list, at).map_err(|error| self.blame(error))?;
         }
         self.read_tables(memory, &mut runs);
         for (lane, at, found) in frames.take_changes(arena, memory) {
@@ -148,6 +149,10 @@ impl Encoded {
         for (index, (case, run)) in self.batch.cases.iter().zip(&mut *runs).enumerate() {
             let Run::Observed(observation) = run else { continue };
             for entry in &case.entries {
+                if arena.is_read_only(entry.at) {
+                    let (at, before, after) = (entry.at, entry.value, memory.read_value(entry.at));
+                    observation.entries.push(EntryAfter { at, before, after });
+                }
                 let Some(slot) = self.tables.slot_at(entry.at) else { continue };
                 // What lanes share is looked at once.
                 if self.tables.owner(slot) == Some(index) {
@@ -179,49 +184,60 @@ fn observation_of(lane: usize, runs: &mut [Run]) -> Option<&mut Observation> {
     }
 }
 
-/// Reads one list of records; `cr2` is the last value CR2 was seen with.
-fn read_records(
-    ring: Ring,
-    list: &List,
-    at: u64,
-    memory: &GuestMemory,
-    provenance: ProvenanceMap,
-    cr2: &mut u64,
-    runs: &mut [Run],
-) -> Result<(), MachineError> {
-    let mut bytes = vec![Record::new_zeroed(); list.records.len()];
-    memory.read(at, zerocopy::IntoBytes::as_mut_bytes(bytes.as_mut_slice()));
-    for (number, (before, after)) in list.records.iter().zip(&bytes).enumerate() {
-        let fault = after.fault();
-        let known = match fault {
-            Some((vector, _)) => matches!(vector, INVALID_OPCODE | 12..=14),
-            None => after.stub == before.stub,
-        };
-        let case = list.cases[number];
-        if !known || (fault.is_some() && case.is_none()) {
-            let what = format!(
-                "wrote nonsense into the mailbox: record {number} starts with {:#x}",
-                after.stub
-            );
-            let at = Some(Position { ring, record: number });
-            return Err(MachineError::guest(what, at));
+/// The results of a batch, as its records are read.
+struct Reading<'r> {
+    memory: &'r GuestMemory,
+    provenance: &'r ProvenanceMap,
+    /// The last value CR2 was seen with.
+    cr2: u64,
+    /// What the accesses before the last of each case came to.
+    earlier: Vec<Vec<Seen>>,
+    runs: &'r mut [Run],
+}
+
+impl Reading<'_> {
+    /// Reads one list of records.
+    fn records(&mut self, ring: Ring, list: &List, at: u64) -> Result<(), MachineError> {
+        let mut bytes = vec![Record::new_zeroed(); list.records.len()];
+        self.memory.read(at, zerocopy::IntoBytes::as_mut_bytes(bytes.as_mut_slice()));
+        for (number, (before, after)) in list.records.iter().zip(&bytes).enumerate() {
+            let fault = after.fault();
+            let known = match fault {
+                Some((vector, _)) => matches!(vector, INVALID_OPCODE | 12..=14),
+                None => after.stub == before.stub,
+            };
+            let owner = list.owners[number];
+            if !known || (fault.is_some() && owner.is_none()) {
+                let what = format!(
+                    "wrote nonsense into the mailbox: record {number} starts with {:#x}",
+                    after.stub
+                );
+                let at = Some(Position { ring, record: number });
+                return Err(MachineError::guest(what, at));
+            }
+            let Some(Owner { case, is_last }) = owner else { continue };
+            let class = match fault {
+                None => ResultClass::Translation,
+                Some((14, _)) => ResultClass::PageFault,
+                Some(_) => ResultClass::AddressFault,
+            };
+            let fault = fault.map(|(vector, error_code)| {
+                let cr2_before = std::mem::replace(&mut self.cr2, after.address);
+                ObservedFault { vector, error_code, cr2: after.address, cr2_before }
+            });
+            if fault.is_some_and(|fault| fault.vector == INVALID_OPCODE) {
+                self.runs[case] = Run::Unsupported("#UD: the machine lacks the instruction".into());
+                continue;
+            }
+            let who = self.provenance.of(ring, class);
+            if !is_last {
+                self.earlier[case].push(Seen { fault, value: after.value });
+                continue;
+            }
+            let mut observation = Observation::new(fault, after.value, who);
+            observation.earlier = std::mem::take(&mut self.earlier[case]);
+            self.runs[case] = Run::Observed(observation);
         }
-        let Some(case) = case else { continue };
-        let class = match fault {
-            None => ResultClass::Translation,
-            Some((14, _)) => ResultClass::PageFault,
-            Some(_) => ResultClass::AddressFault,
-        };
-        let fault = fault.map(|(vector, error_code)| {
-            let cr2_before = std::mem::replace(cr2, after.address);
-            ObservedFault { vector, error_code, cr2: after.address, cr2_before }
-        });
-        if fault.is_some_and(|fault| fault.vector == INVALID_OPCODE) {
-            runs[case] = Run::Unsupported("#UD: the machine lacks the instruction".into());
-            continue;
-        }
-        let who = provenance.of(ring, class);
-        runs[case] = Run::Observed(Observation::new(fault, after.value, who));
+        Ok(())
     }
-    Ok(())
 }

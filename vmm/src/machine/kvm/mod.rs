@@ -14,7 +14,7 @@ use guest::layout::{Arena, CONTROL};
 use guest::mailbox::Control;
 use guest::system::place::ORDER;
 use kvm_bindings::{CpuId, KVM_API_VERSION, KVM_MAX_CPUID_ENTRIES};
-use kvm_ioctls::Kvm;
+use kvm_ioctls::{Cap, Kvm};
 use mmu_core::Profile;
 use vm::Vm;
 
@@ -48,6 +48,12 @@ impl KvmMachine {
             .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
             .map_err(vm::host("KVM_GET_SUPPORTED_CPUID"))?;
         let profile = profile_of(&cpuid);
+        let vmx = super::has_vmx(|leaf, subleaf| leaf_of(&cpuid, leaf, subleaf));
+        let read_only_tables = if kvm.check_extension(Cap::ReadonlyMem) {
+            Ok(())
+        } else {
+            Err("KVM_CAP_READONLY_MEM is 0: no read-only memory for tables".into())
+        };
         let flavour = Flavour::detect();
         let identity = Identity {
             kind: "kvm",
@@ -68,6 +74,8 @@ impl KvmMachine {
                 identity,
                 capabilities: Capabilities {
                     sees_outside: true,
+                    vmx,
+                    read_only_tables,
                     ..Capabilities::unprobed(profile)
                 },
                 provenance: probe::unprobed_provenance(),
@@ -133,6 +141,9 @@ impl Machine for KvmMachine {
     }
 
     fn run(&mut self, command: Command) -> Result<RunLog, MachineError> {
+        if command.fills_read_only {
+            self.vm.renew_read_only()?;
+        }
         if let Some(state) = &command.control {
             self.vm.force_control(state)?;
         }
@@ -170,9 +181,12 @@ fn unavailable(error: kvm_ioctls::Error) -> MachineError {
 
 /// The processor that the guest sees, from the CPUID that KVM supports.
 fn profile_of(cpuid: &CpuId) -> Profile {
-    Profile::from_cpuid(|leaf, subleaf| {
-        let mut entries = cpuid.as_slice().iter();
-        let found = entries.find(|entry| entry.function == leaf && entry.index == subleaf)?;
-        Some([found.eax, found.ebx, found.ecx, found.edx])
-    })
+    Profile::from_cpuid(|leaf, subleaf| leaf_of(cpuid, leaf, subleaf))
+}
+
+/// What CPUID says of a leaf and subleaf.
+fn leaf_of(cpuid: &CpuId, leaf: u32, subleaf: u32) -> Option<[u32; 4]> {
+    let mut entries = cpuid.as_slice().iter();
+    let found = entries.find(|entry| entry.function == leaf && entry.index == subleaf)?;
+    Some([found.eax, found.ebx, found.ecx, found.edx])
 }

@@ -12,8 +12,8 @@ use guest::contents;
 use guest::high;
 use guest::layout::{Arena, CONTROL, SUPERVISOR_WINDOW};
 use guest::mailbox::{Control, DOORBELL_PORT, Doorbell, Record};
-use kvm_bindings::{CpuId, kvm_segment, kvm_userspace_memory_region};
-use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
+use kvm_bindings::{CpuId, KVM_MEM_READONLY, kvm_segment, kvm_userspace_memory_region};
+use kvm_ioctls::{Cap, Kvm, VcpuExit, VcpuFd, VmFd};
 use mmu_core::{ControlState, Profile, Ring};
 use std::time::{Duration, Instant};
 
@@ -28,13 +28,41 @@ const MOST_OUTSIDE: usize = 100_000;
 #[derive(Debug)]
 pub(super) struct Vm {
     pub(super) vcpu: VcpuFd,
+    /// The slots of memory that the guest can only read.
+    read_only: Vec<kvm_userspace_memory_region>,
     // Declared after the vCPU, closed after it.
-    _vm: VmFd,
+    owner: VmFd,
+}
+
+/// The parts of memory from a guest-physical address on, some of which can only be read: start, host
+/// address, bytes, and whether it is such a part.
+fn parts((start, host, len): (u64, u64, u64)) -> Vec<(u64, u64, u64, bool)> {
+    let end = start + len;
+    let tables = Arena::ALL.map(Arena::read_only_table);
+    let mut cuts: Vec<u64> = tables.into_iter().flat_map(|table| [table, table + 0x1000]).collect();
+    cuts.retain(|cut| (start + 1..end).contains(cut));
+    cuts.dedup();
+    cuts.push(end);
+    let mut from = start;
+    let part = |to: u64| {
+        let part = (from, host + (from - start), to - from, tables.contains(&from));
+        from = to;
+        part
+    };
+    cuts.into_iter().map(part).collect()
 }
 
 /// Turns an ioctl's error into ours.
 pub(super) fn host(doing: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> MachineError {
     move |error| MachineError::Host { doing, source: error.into() }
+}
+
+/// Gives the guest a part of its memory, or takes one of no bytes away.
+fn set_memory(vm: &VmFd, region: kvm_userspace_memory_region) -> Result<(), MachineError> {
+    // SAFETY: the range is mapped by the memory that `Vm::start` was given, which every owner of a
+    // `Vm` keeps alive for longer, and the host reads and writes it only with vm-memory's volatile
+    // accesses.
+    unsafe { vm.set_user_memory_region(region) }.map_err(host("KVM_SET_USER_MEMORY_REGION"))
 }
 
 impl Vm {
@@ -53,19 +81,23 @@ impl Vm {
         // The data memory again at high places, as other slots of the same host memory.
         let high = high::places(profile.physical_address_bits).flat_map(high::parts);
         let high = high.map(|(at, data)| (at, memory.host_address(data), high::PART_SIZE));
-        let slots = (0..).zip(memory.regions().chain(high));
-        for (slot, (guest_phys_addr, userspace_addr, memory_size)) in slots {
+        let can_be_read_only = kvm.check_extension(Cap::ReadonlyMem);
+        let slots = (0..).zip(memory.regions().chain(high).flat_map(parts));
+        let mut read_only = Vec::new();
+        for (slot, (guest_phys_addr, userspace_addr, memory_size, is_read_only)) in slots {
+            let is_read_only = is_read_only && can_be_read_only;
+            let flags = if is_read_only { KVM_MEM_READONLY } else { 0 };
             let region = kvm_userspace_memory_region {
                 slot,
-                flags: 0,
+                flags,
                 guest_phys_addr,
                 memory_size,
                 userspace_addr,
             };
-            // SAFETY: the range is mapped by `memory`, which every owner of a `Vm` keeps alive for
-            // longer, and the host reads and writes it only with vm-memory's volatile accesses.
-            unsafe { vm.set_user_memory_region(region) }
-                .map_err(host("KVM_SET_USER_MEMORY_REGION"))?;
+            set_memory(&vm, region)?;
+            if is_read_only {
+                read_only.push(region);
+            }
         }
         image.load(memory);
         let state = own_tables::own_state(profile);
@@ -74,7 +106,7 @@ impl Vm {
 
         let vcpu = vm.create_vcpu(0).map_err(host("KVM_CREATE_VCPU"))?;
         vcpu.set_cpuid2(cpuid).map_err(host("KVM_SET_CPUID2"))?;
-        let mut machine = Self { vcpu, _vm: vm };
+        let mut machine = Self { vcpu, read_only, owner: vm };
         machine.enter_long_mode(state, image.entry() + SUPERVISOR_WINDOW)?;
         let log = machine.run_to_doorbell(memory, None)?;
         if let Some((_, why)) = log.gave_up {
@@ -110,6 +142,16 @@ impl Vm {
         regs.rip = entry;
         regs.rflags = 2;
         self.vcpu.set_regs(&regs).map_err(host("KVM_SET_REGS"))
+    }
+
+    /// The host has written to memory that the guest can only read: what KVM may have kept of it is
+    /// dropped with its slots.
+    pub(super) fn renew_read_only(&self) -> Result<(), MachineError> {
+        for region in &self.read_only {
+            set_memory(&self.owner, kvm_userspace_memory_region { memory_size: 0, ..*region })?;
+            set_memory(&self.owner, *region)?;
+        }
+        Ok(())
     }
 
     /// Sets the control registers from outside, past the checks that the guest would meet.

@@ -105,6 +105,7 @@ impl QemuMachine {
             (leaf <= highest).then(|| control.cpuid[place])
         };
         self.parts.capabilities.profile = Profile::from_cpuid(leaf).emulated_by_tcg();
+        self.parts.capabilities.vmx = super::has_vmx(leaf);
         let brand = (0x8000_0002..=0x8000_0004).filter_map(|number| leaf(number, 0)).flatten();
         self.parts.identity.cpu = host::text_of(&brand.collect::<Vec<u32>>());
         self.parts.capabilities.implicit_accesses = probe::implicit_accesses(&self.parts.memory);

@@ -1,6 +1,6 @@
 //! A case with its walk, drawn: the address split into indices, and a box for each entry.
 
-use super::super::walk::{access_in_words, end_in_words, flags, pages, split};
+use super::super::walk::{end_in_words, flags, in_words, pages, split};
 use crate::finding::Example;
 use crate::walker::Walker;
 use mmu_core::{PagingMode, Reference};
@@ -71,7 +71,7 @@ pub(super) fn show(example: &Example) -> Shown {
         expected: example.expected.clone(),
         observed: example.observed.clone(),
         differences: example.differences.iter().map(ToString::to_string).collect(),
-        access: access_in_words(case),
+        access: in_words(&case.access),
         pages,
         case: case.to_json(),
     }

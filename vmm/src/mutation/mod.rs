@@ -1,0 +1,230 @@
+//! The mutation score: which of the walker bugs known to history a machine proves wrong.
+//!
+//! The machine runs once, and every mutant is held against the same observations. A mutant is caught
+//! by a case on which the machine does what the reference allows and the mutant does not. The
+//! smallest such case is then run again, reduced, and run alone.
+
+mod reach;
+mod suspect;
+
+pub use suspect::{Status, Verdicts};
+
+use crate::campaign::run_one;
+use crate::case::Case;
+use crate::finding::{Example, shrink};
+use crate::generate::{Schedule, SingleCases};
+use crate::machine::batch::{Batch, DataFrames, Encoded};
+use crate::machine::{Machine, MachineError};
+use crate::observation::Run;
+use crate::walker::{MUTANTS, Mutant, UNREACHABLE};
+use std::time::{Duration, Instant};
+use suspect::{Side, Suspect};
+
+/// When a run ends at the latest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// After so many cases.
+    Cases(u64),
+    /// After so much time.
+    Time(Duration),
+}
+
+/// What became of one mutant.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Its id.
+    pub id: &'static str,
+    /// The mistake.
+    pub mistake: &'static str,
+    /// Where it happened.
+    pub origin: &'static str,
+    /// Whether it was caught, or why not.
+    pub status: Status,
+    /// How many cases it took.
+    pub cases_to_catch: Option<u64>,
+    /// The smallest case that catches it, or that shows that the machine has it.
+    pub example: Option<Example>,
+    /// Why it was not caught.
+    pub reason: Option<String>,
+}
+
+/// The score of a run.
+#[derive(Clone, Debug)]
+pub struct Score {
+    /// Every mutant, by id.
+    pub outcomes: Vec<Outcome>,
+    /// The cases that were run.
+    pub cases: u64,
+    /// From the first batch on.
+    pub duration: Duration,
+}
+
+impl Score {
+    /// How many mutants have a status.
+    pub fn count(&self, status: Status) -> usize {
+        self.outcomes.iter().filter(|outcome| outcome.status == status).count()
+    }
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Cases so far.
+    pub cases: u64,
+    /// Mutants caught so far.
+    pub caught: usize,
+}
+
+/// So many single cases are run after each batch.
+const SINGLES: u64 = 12;
+
+/// Runs random cases until the limit, or until every mutant is caught that can be.
+///
+/// # Errors
+/// When the guest or the machine dies.
+pub fn run(
+    machine: &mut dyn Machine,
+    (schedule, singles): (&Schedule, &SingleCases),
+    limit: Limit,
+    mut progress: impl FnMut(Progress),
+) -> Result<Score, MachineError> {
+    let start = Instant::now();
+    let mut suspects: Vec<Suspect> = MUTANTS
+        .iter()
+        .map(|mutant| Suspect::new(mutant, reach::why_not(mutant.needs, machine)))
+        .collect();
+    let (mut cases, mut next) = (0, 0);
+    for number in 0.. {
+        let left = match limit {
+            Limit::Cases(wanted) => wanted - cases,
+            Limit::Time(time) if start.elapsed() < time => u64::MAX,
+            Limit::Time(_) => 0,
+        };
+        if left == 0 || !suspects.iter().any(Suspect::is_open) {
+            break;
+        }
+        let Some(turn) = schedule.turn(next) else { break };
+        next = turn.number + 1;
+        let most = left.try_into().unwrap_or(usize::MAX);
+        let mut batch = schedule.batch(&turn);
+        batch.cases.truncate(most);
+        let (tried, runs) = run_batch(machine, batch)?;
+        for (case, run) in tried.iter().zip(&runs) {
+            cases += 1;
+            hold(&mut suspects, case, run, cases);
+        }
+        let alone = (number * SINGLES..(number + 1) * SINGLES).map(|n| singles.case(n));
+        for case in alone.take(most.saturating_sub(tried.len())) {
+            cases += 1;
+            let run = run_one(machine, &case)?;
+            hold(&mut suspects, &case, &run, cases);
+        }
+        let caught = suspects.iter().filter(|suspect| suspect.is_caught()).count();
+        progress(Progress { cases, caught });
+    }
+    let mut outcomes = Vec::new();
+    for suspect in suspects {
+        outcomes.push(conclude(machine, suspect)?);
+    }
+    outcomes.extend(UNREACHABLE.iter().map(|mutant| {
+        Outcome {
+            id: mutant.id,
+            mistake: mutant.mistake,
+            origin: mutant.origin,
+            status: Status::OutOfReach,
+            cases_to_catch: None,
+            example: None,
+            reason: Some(
+                reach::why_not(mutant.needs, machine)
+                    .unwrap_or_else(|| format!("the guest would have to {}", mutant.guest)),
+            ),
+        }
+    }));
+    outcomes.sort_unstable_by_key(|outcome| outcome.id);
+    Ok(Score { outcomes, cases, duration: start.elapsed() })
+}
+
+/// Holds one case against every mutant.
+fn hold(suspects: &mut [Suspect], case: &Case, run: &Run, number: u64) {
+    let Run::Observed(_) = run else { return };
+    let verdicts = Verdicts::of(case, run);
+    let mut has: Vec<&'static Mutant> = Vec::new();
+    for suspect in &mut *suspects {
+        if suspect.hold(case, run, &verdicts, number) {
+            has.push(suspect.mutant);
+        }
+    }
+    for suspect in suspects.iter_mut().filter(|_| !has.is_empty()) {
+        suspect.hold_beside(&has, case, run, &verdicts);
+    }
+}
+
+/// Runs a batch to its end, without the cases that the machine gives up on.
+fn run_batch(
+    machine: &mut dyn Machine,
+    batch: Batch,
+) -> Result<(Vec<Case>, Vec<Run>), MachineError> {
+    let mut frames = DataFrames::default();
+    let mut encoded = Encoded::new(batch, machine.image(), machine.capabilities());
+    loop {
+        let command = encoded.write(machine.memory());
+        let log = machine.run(command).map_err(|error| encoded.blame(error))?;
+        let Some((position, why)) = log.gave_up else {
+            let provenance = *machine.provenance();
+            let runs = encoded.read_back(&log, machine.memory(), &mut frames, &provenance)?;
+            return Ok((encoded.batch.cases, runs));
+        };
+        let Some(case) = encoded.case_at(position) else {
+            let what = format!("could not go on between two cases: {why}");
+            return Err(encoded.blame(MachineError::guest(what, Some(position))));
+        };
+        encoded.leave_out(case, why, machine.image());
+        frames.restore(encoded.batch.arena, machine.memory());
+    }
+}
+
+/// What became of a mutant: the smallest of its cases is reduced and run alone.
+fn conclude(machine: &mut dyn Machine, mut suspect: Suspect) -> Result<Outcome, MachineError> {
+    let mutant = suspect.mutant;
+    let outcome = |status, cases_to_catch, example, reason| Outcome {
+        id: mutant.id,
+        mistake: mutant.mistake,
+        origin: mutant.origin,
+        status,
+        cases_to_catch,
+        example,
+        reason,
+    };
+    for (side, status) in [(Side::Caught, Status::Caught), (Side::Has, Status::MachineHasIt)] {
+        if let Some(example) = reduce(machine, &mut suspect, side)? {
+            let cases = if side == Side::Caught { suspect.cases_to_catch } else { None };
+            let reason = (side == Side::Has)
+                .then(|| format!("expected {}, observed {}", example.expected, example.observed));
+            return Ok(outcome(status, cases, Some(example), reason));
+        }
+    }
+    let why_not = suspect.lacking.clone().or_else(|| suspect.hidden());
+    Ok(match why_not {
+        Some(why) => outcome(Status::OutOfReach, None, None, Some(why)),
+        None => outcome(Status::Missed, None, None, Some(suspect.missed())),
+    })
+}
+
+/// The smallest case for one side, confirmed by running it alone.
+fn reduce(
+    machine: &mut dyn Machine,
+    suspect: &mut Suspect,
+    side: Side,
+) -> Result<Option<Example>, MachineError> {
+    for example in suspect.examples(side) {
+        let mut show = |case: &Case| {
+            let run = run_one(machine, case)?;
+            Ok::<_, MachineError>(suspect.shows(side, case, &run))
+        };
+        let smallest = shrink(example, &mut show)?;
+        if let Some(confirmed) = show(&smallest.case)? {
+            return Ok(Some(confirmed));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,110 @@
+//! The mutation score, for people and for scripts.
+
+use super::json::{MachineJson, machine, to_text};
+use super::text::{line, new_table, trimmed, with_commas};
+use crate::case::Case;
+use crate::machine::Machine;
+use crate::mutation::{Outcome, Score, Status};
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct Document<'r> {
+    machine: MachineJson<'r>,
+    seed: u64,
+    cases: u64,
+    seconds: f64,
+    score: ScoreJson,
+    mutants: Vec<MutantJson<'r>>,
+}
+
+#[derive(Serialize)]
+struct ScoreJson {
+    caught: usize,
+    machine_has_it: usize,
+    out_of_reach: usize,
+    missed: usize,
+    total: usize,
+}
+
+#[derive(Serialize)]
+struct MutantJson<'r> {
+    id: &'r str,
+    status: &'static str,
+    cases_to_catch: Option<u64>,
+    smallest_case: Option<&'r Case>,
+    reason: Option<&'r str>,
+    mistake: &'r str,
+    origin: &'r str,
+    /// By whoever is wrong: the mutant that is caught, or the reference where the machine has it.
+    expected: Option<&'r str>,
+    observed: Option<&'r str>,
+}
+
+/// The document of `mutants --json`.
+pub fn document(machine_run: &dyn Machine, seed: u64, score: &Score) -> String {
+    let count = |status| score.count(status);
+    to_text(&Document {
+        machine: machine(machine_run.identity(), machine_run.capabilities()),
+        seed,
+        cases: score.cases,
+        seconds: score.duration.as_secs_f64(),
+        score: ScoreJson {
+            caught: count(Status::Caught),
+            machine_has_it: count(Status::MachineHasIt),
+            out_of_reach: count(Status::OutOfReach),
+            missed: count(Status::Missed),
+            total: score.outcomes.len(),
+        },
+        mutants: score.outcomes.iter().map(mutant).collect(),
+    })
+}
+
+fn mutant(outcome: &Outcome) -> MutantJson<'_> {
+    let example = outcome.example.as_ref();
+    MutantJson {
+        id: outcome.id,
+        status: outcome.status.name(),
+        cases_to_catch: outcome.cases_to_catch,
+        smallest_case: example.map(|example| &example.case),
+        reason: outcome.reason.as_deref(),
+        mistake: outcome.mistake,
+        origin: outcome.origin,
+        expected: example.map(|example| example.expected.as_str()),
+        observed: example.map(|example| example.observed.as_str()),
+    }
+}
+
+/// The score in 80 columns.
+pub fn text(score: &Score) -> String {
+    let mut table = new_table(&["mutant", "status", "cases", "mistake, and what tells"]);
+    for outcome in &score.outcomes {
+        let told = match (outcome.status, &outcome.example, &outcome.reason) {
+            (Status::Caught, Some(example), _) => {
+                format!("it has {}; the machine: {}", example.expected, example.observed)
+            }
+            (_, _, Some(reason)) => reason.clone(),
+            _ => String::new(),
+        };
+        table.add_row([
+            outcome.id.to_owned(),
+            outcome.status.name().replace('_', " "),
+            outcome.cases_to_catch.map_or_else(String::new, with_commas),
+            format!("{}\n  {told}", outcome.mistake),
+        ]);
+    }
+    let mut text = format!("{}\n\n", trimmed(&table));
+    let [caught, has_it, out_of_reach, missed] =
+        [Status::Caught, Status::MachineHasIt, Status::OutOfReach, Status::Missed]
+            .map(|status| score.count(status));
+    let (total, cases, seconds) =
+        (score.outcomes.len(), with_commas(score.cases), score.duration.as_secs_f64());
+    line(
+        &mut text,
+        &format!(
+            "{caught} of {total} caught; the machine has {has_it} itself, {out_of_reach} are out of \
+             its reach, {missed} missed; {cases} cases, {seconds:.1} s."
+        ),
+    );
+    line(&mut text, "--json has the smallest case of each.");
+    text
+}

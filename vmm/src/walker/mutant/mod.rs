@@ -1,0 +1,115 @@
+//! Mutants: walkers with one mistake that a shipped walker really had.
+
+mod pair;
+mod remembering;
+mod rules;
+mod write_back;
+
+pub use pair::{PAIRS, Pair};
+
+#[cfg(doc)]
+use super::Both;
+use super::{AnyRules, Walker};
+use mmu_core::{Features, PagingMode};
+use std::sync::LazyLock;
+
+/// A mistake, where it was made, and a walker that makes it.
+#[derive(Clone, Copy)]
+pub struct Mutant {
+    /// Its id in the list of historical bugs.
+    pub id: &'static str,
+    /// The mistake.
+    pub mistake: &'static str,
+    /// Where it happened.
+    pub origin: &'static str,
+    /// What a machine must have for it to show.
+    pub needs: &'static [Need],
+    /// The rules that make it, if it is one of them; mistakes of rules can be put together ([`Both`]).
+    pub rules: Option<&'static dyn AnyRules>,
+    /// The walker.
+    pub walker: &'static dyn Walker,
+}
+
+/// Every mutant, by id.
+pub static MUTANTS: LazyLock<Vec<Mutant>> = LazyLock::new(|| {
+    let mut all = [rules::MUTANTS, remembering::MUTANTS, write_back::MUTANTS].concat();
+    all.sort_unstable_by_key(|mutant| mutant.id);
+    all
+});
+
+/// A mistake that no case can show, since the guest cannot do what it takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Unreachable {
+    /// Its id in the list of historical bugs.
+    pub id: &'static str,
+    /// The mistake.
+    pub mistake: &'static str,
+    /// Where it happened.
+    pub origin: &'static str,
+    /// What a machine must have.
+    pub needs: &'static [Need],
+    /// What the guest would have to do then.
+    pub guest: &'static str,
+}
+
+/// Those of the list of historical bugs that have no walker.
+pub const UNREACHABLE: &[Unreachable] = &[
+    Unreachable {
+        id: "M20",
+        mistake: "the canonical check skipped outside a 64-bit code segment",
+        origin: "Bochs 975c11fe0",
+        needs: &[Need::Implicit],
+        guest: "read a descriptor at an address that is not canonical from 32-bit code in long mode: \
+                other addresses have 32 bits there",
+    },
+    Unreachable {
+        id: "M22",
+        mistake: "EPT misconfiguration and violation in the wrong order",
+        origin: "Bochs 4d0a5c1b0",
+        needs: &[Need::Vmx],
+        guest: "run a guest of its own under EPT",
+    },
+    Unreachable {
+        id: "M23",
+        mistake: "the shadow-stack rule applied without CR0.WP",
+        origin: "Bochs #555",
+        needs: &[Need::Feature(Features::CET_SS)],
+        guest: "make shadow-stack accesses",
+    },
+    Unreachable {
+        id: "M28",
+        mistake: "EPT exit-qualification bits in the wrong order",
+        origin: "KVM 0780516a18f8",
+        needs: &[Need::Vmx],
+        guest: "run a guest of its own under EPT",
+    },
+];
+
+/// What a machine must have for a mistake to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// The paging mode.
+    Mode(PagingMode),
+    /// The feature.
+    Feature(Features),
+    /// A processor without the feature.
+    Lacks(Features),
+    /// A vendor whose processors reserve G in a PML4E (CODE-7).
+    Amd,
+    /// A MAXPHYADDR above this.
+    BitsAbove(u8),
+    /// A MAXPHYADDR below this.
+    BitsBelow(u8),
+    /// Memory at high physical addresses.
+    HighMemory,
+    /// Descriptor reads that use the guest's own table.
+    Implicit,
+    /// Tables in memory that the guest can only read.
+    ReadOnlyTables,
+    /// Virtual machines with extended page tables.
+    Vmx,
+    /// WRPKRU in ring 0.
+    LoadsPkru,
+    /// Any of these.
+    OneOf(&'static [Self]),
+}
