@@ -10,7 +10,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 #[derive(Clone, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Books {
-    /// Of each frame what it is in use for, and how; 0 if it is free ([`page`]).
+    /// Of each frame what it is in use for, and how; 0 if it is free.
     pub frames: [[u64; 2]; MAX_FRAMES],
     /// How often each slot is in use.
     pub slots: [u64; MAX_SLOTS],
