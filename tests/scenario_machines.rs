@@ -167,6 +167,24 @@ fn random_operations_have_the_same_history_on_qemu() {
     }
 }
 
+#[test]
+fn random_operations_are_a_command_too() {
+    require_qemu!();
+    let arguments =
+        ["scenario", "random", "--machine", "qemu", "--operations", "300", "--seed", "9"];
+    let report = run(&[&arguments[..], &["--json"]].concat()).expect_code(0).json();
+    assert_eq!(report["comparison"]["result"], "histories equal");
+    let runs = report["runs"].as_array().expect("a list");
+    assert_eq!(runs.len(), 4);
+    for run in runs {
+        assert_eq!((&run["operations"], &run["passed"]), (&300.into(), &true.into()));
+        assert_eq!(run["comparison"]["equal"], true);
+    }
+    let text = run(&arguments).expect_code(0).stdout;
+    assert!(text.contains("5level tables: 300 operations, "), "{text}");
+    assert_eq!(text.lines().find(|line| line.chars().count() > 80), None, "{text}");
+}
+
 /// By hand: a process, memory, and one touch of it show that nothing is wiped.
 #[test]
 fn operations_that_fail_on_a_machine_are_shrunk() {

@@ -2,7 +2,9 @@
 
 use super::{Failure, MachineArguments, MachineKind, Opened, print};
 use crate::machine::{Machine, MachineError};
+use crate::report::random::{self, RandomRun, RandomTold};
 use crate::report::scenario::{self, Told};
+use crate::scenario::random::{Operation, operations, play, shrink};
 use crate::scenario::story::Story;
 use crate::scenario::{SCENARIOS, Setting, run as run_in_software, run_on};
 use clap::builder::PossibleValuesParser;
@@ -16,7 +18,7 @@ use std::process::ExitCode;
 )]
 pub(super) struct Arguments {
     /// Which scenario [default: list them]
-    #[arg(value_name = "NAME|all", value_parser = names(), hide_possible_values = true)]
+    #[arg(value_name = "NAME|all|random", value_parser = names(), hide_possible_values = true)]
     name: Option<String>,
     /// The machine to run on, too; none for software only
     #[arg(long, value_name = "MACHINE", default_value = "auto", value_parser = machine)]
@@ -25,12 +27,21 @@ pub(super) struct Arguments {
     /// machine offers; in software 4level]
     #[arg(long, value_delimiter = ',', value_parser = mode)]
     mode: Vec<PagingMode>,
+    /// With random: how many operations
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    operations: usize,
+    /// With random: repeat the operations of this seed
+    #[arg(long)]
+    seed: Option<u64>,
     /// Print one JSON document instead of text
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     options: MachineArguments,
 }
+
+/// No scenario with a story: random operations.
+const RANDOM: &str = "random";
 
 /// A machine, or none.
 #[derive(Clone, Copy, Debug)]
@@ -49,10 +60,10 @@ fn machine(text: &str) -> Result<Wanted, &'static str> {
     }
 }
 
-/// The names of scenarios, and `all`.
+/// The names of scenarios, `all`, and `random`.
 fn names() -> PossibleValuesParser {
     let names = SCENARIOS.iter().map(|scenario| scenario.name);
-    PossibleValuesParser::new(names.chain(["all"]))
+    PossibleValuesParser::new(names.chain(["all", RANDOM]))
 }
 
 const MODES: [PagingMode; 4] =
@@ -71,6 +82,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     };
     let (mut opened, why_none) = open(arguments)?;
     let modes = modes(arguments, opened.as_ref().map(|opened| opened.machine.as_ref()))?;
+    if name == RANDOM {
+        return run_random(arguments, opened, &why_none, &modes);
+    }
     let mut stories = Vec::new();
     for mode in modes {
         for known in SCENARIOS.iter().filter(|known| name == "all" || known.name == name) {
@@ -89,6 +103,35 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     print(&if arguments.json { scenario::json(&told) } else { scenario::text(&told) });
     let passed = stories.iter().all(Story::passed);
     Ok(ExitCode::from(u8::from(!passed)))
+}
+
+/// The same operations in every mode. What fails is shrunk.
+fn run_random(
+    arguments: &Arguments,
+    mut opened: Option<Opened>,
+    why_none: &str,
+    modes: &[PagingMode],
+) -> Result<ExitCode, Failure> {
+    let seed = arguments.seed.unwrap_or_else(rand::random);
+    let all = operations(seed, arguments.operations);
+    let mut runs = Vec::new();
+    for mode in modes {
+        let mut perform = |operations: &[Operation]| {
+            let setting = Setting::new(*mode);
+            match &mut opened {
+                Some(opened) => play(Some(opened.machine.as_mut()), setting, operations),
+                None => play(None, setting, operations),
+            }
+        };
+        let played = perform(&all)?;
+        let failed = played.problem.is_some();
+        let smallest = if failed { shrink(&all, &mut perform)? } else { Vec::new() };
+        runs.push(RandomRun { mode: *mode, played, smallest });
+    }
+    let machine = opened.as_ref().map(|opened| (opened.machine.identity(), opened.why.as_str()));
+    let told = RandomTold { seed, runs: &runs, machine, why_none };
+    print(&if arguments.json { random::json(&told) } else { random::text(&told) });
+    Ok(ExitCode::from(u8::from(!told.passed())))
 }
 
 /// The machine, or why there is none. That `auto` finds none is no failure.

@@ -1,11 +1,12 @@
 //! What a run looks like to people ([`text`], [`walk`]) and to scripts ([`json`]); [`geometry`],
-//! [`mutants`] and [`scenario`] have both forms of their own.
+//! [`mutants`], [`scenario`] and [`random`] have both forms of their own.
 
 mod coverage;
 pub mod geometry;
 pub mod html;
 pub mod json;
 pub mod mutants;
+pub mod random;
 pub mod scenario;
 pub mod text;
 pub mod tree;

@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use std::fmt::Write;
 
 /// What a report without a machine says.
-const NOTHING_COMPARED: &str = "software only: nothing was compared";
+pub(super) const NOTHING_COMPARED: &str = "software only: nothing was compared";
 
 /// What is told of.
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +58,8 @@ pub fn list() -> String {
     for scenario in SCENARIOS {
         line(&mut text, &format!("{}: {}", scenario.name, scenario.shows));
     }
-    text.push_str("\ncrosswalk scenario NAME runs one of them, crosswalk scenario all each.\n");
+    text.push_str("\ncrosswalk scenario NAME runs one of them, crosswalk scenario all each, and\n");
+    text.push_str("crosswalk scenario random thousands of random operations.\n");
     text
 }
 
@@ -84,33 +85,34 @@ pub fn text(told: &Told<'_>) -> String {
         }
         text.push('\n');
     }
-    if let [first, _, ..] = told.stories {
+    if told.stories.len() > 1 {
         let passed = told.stories.iter().filter(|story| story.passed()).count();
         let mut modes: Vec<_> = told.stories.iter().map(|story| story.mode.name()).collect();
         modes.dedup();
         let (count, modes) = (told.stories.len(), modes.join(", "));
-        let _ = first;
         line(&mut text, &format!("{passed} of {count} scenarios pass with {modes} tables."));
     }
-    line(
-        &mut text,
-        &match told.machine {
-            None => format!("{}: {}.", capitalized(NOTHING_COMPARED), told.why_none),
-            Some((Identity { kind, flavour, version, .. }, why)) => {
-                let version =
-                    version.as_ref().map_or_else(String::new, |known| format!(" {known}"));
-                format!(
-                    "Compared with {kind} ({why}), flavour {flavour}{version}: {}.",
-                    told.result()
-                )
-            }
-        },
-    );
+    line(&mut text, &ending(told.machine, told.why_none, told.result()));
     text
 }
 
+/// The last line: with what it was compared, and what came of it.
+pub(super) fn ending(
+    machine: Option<(&Identity, &str)>,
+    why_none: &str,
+    result: &'static str,
+) -> String {
+    match machine {
+        None => format!("{}: {why_none}.", capitalized(NOTHING_COMPARED)),
+        Some((Identity { kind, flavour, version, .. }, why)) => {
+            let version = version.as_ref().map_or_else(String::new, |known| format!(" {known}"));
+            format!("Compared with {kind} ({why}), flavour {flavour}{version}: {result}.")
+        }
+    }
+}
+
 /// What a machine made of it.
-fn compared(text: &mut String, comparison: &Comparison) {
+pub(super) fn compared(text: &mut String, comparison: &Comparison) {
     let Comparison { machine, orders, events, frames, chosen, known, parted } = comparison;
     let (kind, flavour) = (machine.kind, machine.flavour);
     let (events, frames) = (with_commas(*events), with_commas(*frames));
@@ -267,10 +269,7 @@ pub fn json(told: &Told<'_>) -> String {
     let passed = told.stories.iter().filter(|story| story.passed()).count();
     let mut modes: Vec<_> = told.stories.iter().map(|story| story.mode.name()).collect();
     modes.dedup();
-    let machine = told.machine.map(|(identity, _)| {
-        let Identity { kind, flavour, beneath, version, .. } = identity;
-        json!({"kind": kind, "flavour": flavour, "beneath": beneath, "version": version})
-    });
+    let machine = told.machine.map(|(identity, _)| machine_json(identity));
     let reason = told.machine.map_or(told.why_none, |(_, why)| why);
     to_text(&json!({
         "comparison": {"machine": machine, "result": told.result(), "reason": reason},
@@ -280,7 +279,12 @@ pub fn json(told: &Told<'_>) -> String {
     }))
 }
 
-fn comparison_json(comparison: &Comparison) -> Value {
+pub(super) fn machine_json(identity: &Identity) -> Value {
+    let Identity { kind, flavour, beneath, version, .. } = identity;
+    json!({"kind": kind, "flavour": flavour, "beneath": beneath, "version": version})
+}
+
+pub(super) fn comparison_json(comparison: &Comparison) -> Value {
     let Comparison { orders, events, frames, known, .. } = comparison;
     let parted = |Parted { order, differences, cause }: &Parted| json!({"order": order, "cause": cause, "differences": differences});
     json!({

@@ -1,22 +1,20 @@
 //! Why two histories part, where it can be told from what the guest left behind.
 
-use super::compare::{Expected, Seen, Word};
+use super::compare::{Compared, Expected, Seen, Word};
 use super::simulation::Simulation;
 use guest::system::history::from_words;
 use mmu_core::format::{EntryBits, Format};
 use mmu_core::space::{Decision, Event, FrameUse, Minor};
 use mmu_core::{PageFaultCode, Vector, VirtAddr};
 
-/// The cause, if it is one of those that a system can forget. `parted_at` is the place of the first
-/// event that differs.
+/// The cause, if it is one of those that a system can forget.
 pub(super) fn cause<F: Format>(
     simulation: &Simulation<F>,
     expected: &Expected<'_>,
     seen: &Seen<'_>,
-    parted_at: Option<usize>,
-    words: &[Word],
+    Compared { parted_at, words, .. }: &Compared,
 ) -> Option<String> {
-    old_translation(simulation, expected, seen, parted_at)
+    old_translation(simulation, expected, seen, *parted_at)
         .or_else(|| missing_wipe(simulation, seen, words))
         .or_else(|| missing_protection(simulation, words))
 }

@@ -1,8 +1,9 @@
 //! Processes that have frames in common, at once or one after the other.
 
+use super::error::StageError;
 use super::program::{check, check_zeros, execute, fill};
 use super::separate::{CODE, HEAP, code, heap};
-use super::stage::{Stage, StageError};
+use super::stage::Stage;
 use mmu_core::format::Format;
 use mmu_core::space::{Backing, Invalid, Protection, Region, RegionKind, SlotNumber};
 use mmu_core::{AccessKind, VirtAddr};

@@ -1,7 +1,6 @@
 //! Two histories, held against each other after an order: what came of it, every event, what processes
 //! read, the books, and every word of every frame and slot in use: tables with A and D, and pages.
 
-use super::cause::cause;
 use super::simulation::{MAX_SLOTS, Ran, Simulation};
 use crate::machine::memory::GuestMemory;
 use guest::system::books::{self, Books};
@@ -44,7 +43,10 @@ pub(super) struct Word {
 #[derive(Default)]
 pub(super) struct Compared {
     pub(super) differences: Vec<String>,
-    pub(super) cause: Option<String>,
+    /// The place of the first event that differs.
+    pub(super) parted_at: Option<usize>,
+    /// Every word that differs.
+    pub(super) words: Vec<Word>,
     /// Frames and slots whose contents were compared.
     pub(super) frames: u64,
     /// PDPTEs in which only A differs, where that is known of the machine.
@@ -65,14 +67,11 @@ pub(super) fn compare<F: Format>(
 ) -> Compared {
     let mut compared = Compared::default();
     answers(&mut compared.differences, expected, seen);
-    let parted_at = events(&mut compared.differences, simulation, expected, seen);
+    compared.parted_at = events(&mut compared.differences, simulation, expected, seen);
     book_keeping(&mut compared.differences, simulation, &seen.books);
     let mut free = chosen_before.clone();
     free.extend(on_the_way(simulation, &expected.ran.not_made));
-    let words = contents(&mut compared, simulation, seen.memory, forgives_loose_pdptes, &free);
-    if !compared.differences.is_empty() {
-        compared.cause = cause(simulation, expected, seen, parted_at, &words);
-    }
+    compared.words = contents(&mut compared, simulation, seen.memory, forgives_loose_pdptes, &free);
     compared
 }
 

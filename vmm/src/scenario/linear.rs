@@ -1,8 +1,9 @@
 //! The textbook's flat table against tables of tables.
 
+use super::error::StageError;
 use super::program::{check, execute, fill};
 use super::separate::{CODE, code};
-use super::stage::{Stage, StageError};
+use super::stage::Stage;
 use super::{Scenario, Setting};
 use mmu_core::format::{Format, Linear};
 use mmu_core::space::{PAGE_BYTES, Region};

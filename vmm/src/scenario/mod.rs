@@ -12,6 +12,7 @@
 mod cause;
 mod common;
 mod compare;
+mod error;
 mod linear;
 pub mod program;
 pub mod random;
@@ -25,11 +26,12 @@ mod twin;
 mod watch;
 
 use crate::machine::{Machine, MachineError};
+pub use error::StageError;
 use guest::system::Residence;
 use mmu_core::PagingMode;
 use mmu_core::format::{Bits32, FiveLevel, Format, FourLevel, Pae};
 use mmu_core::space::Duties;
-use stage::{Stage, StageError, tables_of_a_process};
+use stage::{Stage, tables_of_a_process};
 use story::Story;
 use twin::Twin;
 pub use twin::{Comparison, Parted};

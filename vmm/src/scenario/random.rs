@@ -2,8 +2,9 @@
 //! Every word that a process wrote is read back, until it is unmapped; and on a machine every step is
 //! compared.
 
+use super::error::StageError;
 use super::program::{Program, Step};
-use super::stage::{Process, Stage, StageError};
+use super::stage::{Process, Stage};
 use super::twin::Twin;
 use super::{Comparison, Scenario, Setting};
 use crate::machine::{Machine, MachineError};

@@ -1,8 +1,9 @@
 //! Processes that want more: frames than there are, stack, heap.
 
+use super::error::StageError;
 use super::program::{Step, calls, check, execute, fill, linked_list};
 use super::separate::{CODE, DATA, HEAP, STACK_TOP, code, data, heap};
-use super::stage::{Stage, StageError};
+use super::stage::Stage;
 use guest::system::program::image_word;
 use mmu_core::format::Format;
 use mmu_core::space::{Invalid, Protection, Region, RegionKind};

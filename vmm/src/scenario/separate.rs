@@ -1,7 +1,8 @@
 //! Processes that have nothing in common.
 
+use super::error::StageError;
 use super::program::{Step, check, check_zeros, execute, fill, in_turns};
-use super::stage::{Stage, StageError};
+use super::stage::Stage;
 use guest::layout::{PROCESS_PAGES, SUPERVISOR_WINDOW};
 use guest::system::program::{code_word, image_word};
 use mmu_core::format::Format;

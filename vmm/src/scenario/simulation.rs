@@ -1,8 +1,8 @@
 //! The side in software: the system, the computer it runs on, and the processes. Programs are made
 //! step by step; after every fault everything is looked at (watch.rs).
 
+use super::error::StageError;
 use super::program::{Program, Step};
-use super::stage::StageError;
 use guest::system::place::{FRAMES, LEFT_BEHIND, STORE};
 use guest::system::program::{image_word, name_in};
 use guest::system::{Carried, Ending, Order, Residence, Wrong, carry_out};

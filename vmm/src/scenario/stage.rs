@@ -2,18 +2,17 @@
 //! Whatever is done is an order that both sides carry out.
 
 use super::compare::Expected;
+use super::error::StageError;
 use super::program::{Program, Step};
 use super::simulation::{MAX_FRAMES, MAX_SLOTS, Ran, Simulation};
-use super::story::{Claim, PagePlace, PageRow, Story};
-use super::telling::{describe, verb};
+use super::story::{Claim, PagePlace, PageRow, Story, describe, verb};
 use super::twin::Twin;
 use super::{Scenario, Setting};
 use crate::machine::MachineError;
 use guest::layout::{OWN_TABLE_FRAMES, OWN_TABLES};
 use guest::system::{Carried, Ending, Order, Residence, Run};
-use mmu_core::cache::NoOutcome;
 use mmu_core::format::Format;
-use mmu_core::memory::{OutsideMemory, TableMemory, TableMemoryMut};
+use mmu_core::memory::{TableMemory, TableMemoryMut};
 use mmu_core::space::{
     AccessCounts, Backing, Event, Invalid, ObjectId, PAGE_BYTES, PageState, Protection, Region,
     Settings, SpaceError, SpaceId, System,
@@ -22,26 +21,6 @@ use mmu_core::{AccessKind, Features, PagingMode, PhysAddr, VirtAddr};
 
 /// The slots that programs are loaded from.
 pub const IMAGES: u32 = 8;
-
-/// Why a scenario stopped.
-#[derive(Debug, thiserror::Error)]
-pub enum StageError {
-    /// The system refused.
-    #[error("{0}")]
-    Space(#[from] SpaceError),
-    /// An access has no outcome.
-    #[error("{0}")]
-    NoOutcome(#[from] NoOutcome),
-    /// A frame is not there.
-    #[error("{0}")]
-    Outside(#[from] OutsideMemory),
-    /// A program should have ended by itself.
-    #[error("a program of {0} ended otherwise: {1:?}")]
-    Ended(char, Ending),
-    /// The machine is dead, which is no matter of the scenario.
-    #[error("{0}")]
-    Machine(#[from] MachineError),
-}
 
 /// A process of a scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

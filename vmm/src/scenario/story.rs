@@ -1,8 +1,8 @@
 //! What is told of a scenario: the timeline, where pages were, what was claimed, what it cost.
 
 use super::{Comparison, Scenario};
-use mmu_core::space::{AccessCounts, Decision, SlotNumber, Statistics};
-use mmu_core::{Fault, PagingMode, PhysAddr, VirtAddr};
+use mmu_core::space::{AccessCounts, Decision, Region, SlotNumber, Statistics};
+use mmu_core::{AccessKind, Fault, PagingMode, PhysAddr, VirtAddr};
 
 /// A scenario that was run.
 #[derive(Clone, Debug)]
@@ -108,4 +108,23 @@ pub enum PagePlace {
     Frame(PhysAddr, u64),
     /// In the store.
     Slot(SlotNumber),
+}
+
+/// What an access does.
+pub(super) fn verb(kind: AccessKind) -> &'static str {
+    match kind {
+        AccessKind::Fetch => "execute",
+        kind if kind.writes() => "write",
+        _ => "read",
+    }
+}
+
+/// A region, as it is told.
+pub(super) fn describe(region: &Region) -> String {
+    let (kind, start, pages) = (region.kind.name(), region.start, region.pages);
+    let limit = match region.limit {
+        limit if limit == pages => String::new(),
+        limit => format!(" to {limit}"),
+    };
+    format!("{kind} at {start} ({pages}{limit})")
 }

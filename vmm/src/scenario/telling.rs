@@ -2,9 +2,8 @@
 
 use super::stage::{Process, Stage};
 use super::story::{Happened, Moment, PagePlace, PageRow};
-use mmu_core::AccessKind;
 use mmu_core::format::Format;
-use mmu_core::space::{Event, PAGE_BYTES, PageState, Region, RegionKind};
+use mmu_core::space::{Event, PAGE_BYTES, PageState, RegionKind};
 
 impl<F: Format> Stage<'_, F> {
     /// Tells the events of the last order, and hands them over.
@@ -73,23 +72,4 @@ impl<F: Format> Stage<'_, F> {
         let process = process.map(|process| process.name);
         self.story.timeline.push(Moment { process, what: Happened::Did(what) });
     }
-}
-
-/// What an access does.
-pub(super) fn verb(kind: AccessKind) -> &'static str {
-    match kind {
-        AccessKind::Fetch => "execute",
-        kind if kind.writes() => "write",
-        _ => "read",
-    }
-}
-
-/// A region, as it is told.
-pub(super) fn describe(region: &Region) -> String {
-    let (kind, start, pages) = (region.kind.name(), region.start, region.pages);
-    let limit = match region.limit {
-        limit if limit == pages => String::new(),
-        limit => format!(" to {limit}"),
-    };
-    format!("{kind} at {start} ({pages}{limit})")
 }

@@ -1,6 +1,7 @@
 //! The side on a machine: the guest's kernel carries out the same orders, and after each everything
 //! that it did is held against the simulation (compare.rs). It goes on until the histories part.
 
+use super::cause::cause;
 use super::compare::{Expected, Seen, compare};
 use super::program::Program;
 use super::simulation::Simulation;
@@ -160,11 +161,12 @@ impl<'m> Twin<'m> {
         comparison.frames += compared.frames;
         // Those that are the same by now were written anew, or used.
         comparison.chosen += compared.chosen.difference(&self.chosen).count() as u64;
-        self.chosen = compared.chosen;
+        self.chosen.clone_from(&compared.chosen);
         if compared.differences.is_empty() {
             comparison.events += answer.event_count;
         } else {
-            let (differences, cause) = (compared.differences, compared.cause);
+            let cause = cause(simulation, expected, &seen, &compared);
+            let differences = compared.differences;
             comparison.parted = Some(Parted { order: comparison.orders, differences, cause });
         }
         if let Some(id) = self.loose_pdptes.as_ref().filter(|_| compared.loose_pdptes > 0) {

@@ -1,0 +1,27 @@
+//! Why a scenario stops before its end.
+
+use crate::machine::MachineError;
+use guest::system::Ending;
+use mmu_core::cache::NoOutcome;
+use mmu_core::memory::OutsideMemory;
+use mmu_core::space::SpaceError;
+
+/// Why a scenario stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// The system refused.
+    #[error("{0}")]
+    Space(#[from] SpaceError),
+    /// An access has no outcome.
+    #[error("{0}")]
+    NoOutcome(#[from] NoOutcome),
+    /// A frame is not there.
+    #[error("{0}")]
+    Outside(#[from] OutsideMemory),
+    /// A program should have ended by itself.
+    #[error("a program of {0} ended otherwise: {1:?}")]
+    Ended(char, Ending),
+    /// The machine is dead, which is no matter of the scenario.
+    #[error("{0}")]
+    Machine(#[from] MachineError),
+}
