@@ -153,14 +153,6 @@ impl Answer {
         }
         .end()
     }
-
-    /// Takes down a load that did not find what it should.
-    pub fn wrong(&mut self, wrong: Wrong) {
-        if let Some(place) = self.wrongs.get_mut(self.wrong_count as usize) {
-            *place = wrong;
-        }
-        self.wrong_count += 1;
-    }
 }
 
 impl Ending {
