@@ -16,6 +16,7 @@
 //! - [`cli`] is the command line.
 
 pub mod campaign;
+pub mod candidate;
 pub mod case;
 pub mod cli;
 pub mod coverage;

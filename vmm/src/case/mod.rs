@@ -1,13 +1,15 @@
 //! A case: control state, table entries, and one access. The unit of everything else.
 
 mod action;
+mod hex;
 mod plain;
 mod text;
 
 pub use action::{Action, Made};
+pub(crate) use hex::Hex;
 pub use plain::{plain_state, sign_extend};
 pub use text::CaseError;
-pub(crate) use text::FullProfile;
+pub(crate) use text::{EntryText, FullProfile};
 
 use guest::stub::Form;
 use mmu_core::format::{EntryBits, EntryKind};

@@ -1,6 +1,7 @@
 //! The text form of a case: JSON, with addresses and register values as hex strings. What is
 //! written reads back as the same case.
 
+use super::hex::Hex;
 use super::{Action, Case, Made, TableEntry};
 use guest::stub::Form;
 use mmu_core::profile::GENERATIONS;
@@ -9,7 +10,7 @@ use mmu_core::{
     Segment, Vendor, VirtAddr,
 };
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error as _, MapAccess, Visitor};
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
@@ -28,31 +29,6 @@ impl CaseError {
         // What somebody wrote is shown, but a terminal must not obey it.
         let plain = |text: String| text.replace(char::is_control, "\u{fffd}");
         Self { place: plain(place.to_string()), problem: plain(problem.to_string()) }
-    }
-}
-
-/// A number written as a hex string.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Hex(u64);
-
-impl Serialize for Hex {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{:#x}", self.0))
-    }
-}
-
-impl<'de> Deserialize<'de> for Hex {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const EXPECTED: &str = "expected a hex string such as \"0x1000\"";
-        let value = serde_json::Value::deserialize(deserializer)?;
-        let text =
-            value.as_str().ok_or_else(|| D::Error::custom(format!("{EXPECTED}, found {value}")))?;
-        text.strip_prefix("0x")
-            .and_then(|digits| u64::from_str_radix(&digits.replace('_', ""), 16).ok())
-            .map(Self)
-            .ok_or_else(|| {
-                D::Error::custom(format!("{EXPECTED} of at most 64 bits, found {value}"))
-            })
     }
 }
 
@@ -90,9 +66,15 @@ struct StateText {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct EntryText {
-    address: Hex,
-    value: Hex,
+pub(crate) struct EntryText {
+    pub(crate) address: Hex,
+    pub(crate) value: Hex,
+}
+
+impl From<&TableEntry> for EntryText {
+    fn from(entry: &TableEntry) -> Self {
+        Self { address: Hex(entry.at), value: Hex(entry.value) }
+    }
 }
 
 /// An action, under its name.
@@ -277,11 +259,7 @@ impl From<&Case> for CaseText {
                 pdptes: (case.mode() == PagingMode::Pae).then(|| state.pdptes.map(Hex)),
                 ac: state.ac,
             },
-            entries: case
-                .entries
-                .iter()
-                .map(|entry| EntryText { address: Hex(entry.at), value: Hex(entry.value) })
-                .collect(),
+            entries: case.entries.iter().map(EntryText::from).collect(),
             before: case.before.iter().map(ActionText::from).collect(),
             access: AccessText::from(&case.made()),
             profile: Some(ProfileText::Full(FullProfile::from(&case.profile))),
@@ -310,9 +288,7 @@ impl From<&Action> for ActionText {
     fn from(action: &Action) -> Self {
         match action {
             Action::Access(made) => Self::Access(AccessText::from(made)),
-            Action::Write(entry) => {
-                Self::Write(EntryText { address: Hex(entry.at), value: Hex(entry.value) })
-            }
+            Action::Write(entry) => Self::Write(entry.into()),
             Action::Invlpg(address) => Self::Invlpg(Hex(address.get())),
             Action::ReloadCr3 => Self::ReloadCr3,
             Action::Pkru(pkru) => Self::Pkru(Hex((*pkru).into())),
