@@ -25,6 +25,7 @@ pub mod generate;
 pub mod geometry;
 pub mod journal;
 pub mod machine;
+pub mod mixture;
 pub mod mutation;
 pub mod observation;
 pub mod report;

@@ -304,7 +304,7 @@ pub(super) fn known_findings(
         }
         asked => {
             let forgives = asked.is_none() && walker.is_reference();
-            Ok((known::shipped(machine.flavour, &machine.beneath).map_err(input)?, forgives))
+            Ok((known::shipped(&machine.flavour, &machine.beneath).map_err(input)?, forgives))
         }
     }
 }

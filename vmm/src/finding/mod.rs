@@ -10,9 +10,9 @@ pub use shrink::shrink;
 use crate::case::Case;
 use crate::machine::Capabilities;
 use crate::observation::{Observation, Run};
-use crate::verdict::{ChoiceTaken, Difference, End, Field, Verdict, describe_observation, judge};
+use crate::verdict::{self, ChoiceTaken, Difference, End, Field, Verdict, describe_observation};
+use crate::walker::Choice;
 use crate::walker::quirk::{Quirks, Quirky};
-use crate::walker::{Choice, Walker};
 use cause::{Agreements, Group};
 use known::{Kind, Known};
 use mmu_core::{Alternative, Cr0, Cr4, Outcome, Reference, Ring};
@@ -160,7 +160,7 @@ impl Findings {
             }
             Verdict::Diverge { expected, differences } => {
                 // Who is wrong, the mutant or the machine?
-                let by_reference = judge(case, &Reference.predict(case), run);
+                let by_reference = verdict::by(&Reference, case, run);
                 if let Verdict::Diverge { expected, differences } = by_reference {
                     self.add_machine_fault(case, run, &expected, &differences);
                 } else {
@@ -214,7 +214,7 @@ impl Findings {
         if self.quirks.is_empty() {
             return None;
         }
-        match judge(case, &Quirky(self.quirks).predict(case), run) {
+        match verdict::by(&Quirky(self.quirks), case, run) {
             Verdict::Diverge { expected, differences } => self
                 .known
                 .iter()

@@ -203,8 +203,8 @@ pub(super) fn machine<'r>(identity: &'r Identity, capabilities: &Capabilities) -
     let names = |flags: Vec<&'static str>| flags.iter().map(|name| name.to_lowercase()).collect();
     let profile = capabilities.profile;
     MachineJson {
-        kind: identity.kind,
-        flavour: identity.flavour,
+        kind: &identity.kind,
+        flavour: &identity.flavour,
         beneath: &identity.beneath,
         cpu: &identity.cpu,
         max_physical_address: profile.physical_address_bits,
@@ -288,7 +288,7 @@ fn offer_json<'r>(kind: &'r str, offer: Result<&'r dyn Machine, &'r str>) -> Off
         classes.into_iter().zip(who.iter().map(|who| who.name())).collect()
     };
     OfferJson {
-        kind: opened.identity().kind,
+        kind: &opened.identity().kind,
         available: true,
         reason: None,
         machine: Some(machine(opened.identity(), capabilities)),
