@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 /// The form of a journal; another program may write another.
 const FORMAT: u32 = 1;
 
+/// What stands in a generator's place where cases were recorded.
+const RECORDED: &str = "recorded";
+
 /// What is run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -15,7 +18,7 @@ pub struct RunLine {
     format: u32,
     /// The version of the program: another may make other cases.
     version: String,
-    /// `random`, `exhaustive` or `guided`.
+    /// `random`, `exhaustive` or `guided`; `recorded` in a replay.
     pub generator: String,
     /// The seed.
     pub seed: u64,
@@ -74,6 +77,34 @@ impl RunLine {
             shard: ShardLine { count: shard.count, parts: vec![shard.index] },
             machine: MachineLine::new(machine.0, machine.1),
         }
+    }
+
+    /// The line of a replay: nothing is generated, and there is no seed.
+    pub fn replayed(
+        modes: &[ModeOffer],
+        cases: Option<u64>,
+        walker: String,
+        known: Option<String>,
+        machine: (&Identity, &Capabilities),
+    ) -> Self {
+        Self {
+            format: FORMAT,
+            version: env!("CARGO_PKG_VERSION").into(),
+            generator: RECORDED.into(),
+            seed: 0,
+            modes: offers(modes),
+            combinations: None,
+            cases,
+            walker,
+            known,
+            shard: ShardLine { count: 1, parts: vec![0] },
+            machine: MachineLine::new(machine.0, machine.1),
+        }
+    }
+
+    /// Whether the cases have a seed.
+    pub fn has_seed(&self) -> bool {
+        !["exhaustive", RECORDED].contains(&self.generator.as_str())
     }
 
     /// In what another run differs, besides the shard: the first thing, as it is here and there.

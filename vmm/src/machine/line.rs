@@ -54,6 +54,17 @@ impl MachineLine {
         }
     }
 
+    /// The machine in a line: `qemu tcg beneath kvm, QEMU 7.2.22, MAXPHYADDR 40`.
+    pub fn describe(&self) -> String {
+        let Self { kind, flavour, beneath, cpu, host_kernel, emulator, profile, .. } = self;
+        let what = emulator.as_ref().map_or_else(
+            || format!("{cpu}, Linux {host_kernel}"),
+            |emulator| format!("{emulator}, Linux {host_kernel}"),
+        );
+        let bits = profile.max_physical_address;
+        format!("{kind} {flavour}, beneath it {beneath}; {what}; MAXPHYADDR {bits}")
+    }
+
     /// The machine.
     ///
     /// # Errors
