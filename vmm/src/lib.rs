@@ -19,6 +19,7 @@ pub mod campaign;
 pub mod candidate;
 pub mod case;
 pub mod cli;
+pub mod conformance;
 pub mod corpus;
 pub mod coverage;
 pub mod finding;

@@ -7,6 +7,7 @@
 
 pub mod command;
 pub mod mark;
+pub mod own;
 pub mod score;
 pub mod serve;
 pub mod text;

@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand, and what they share.
 
 mod check;
+mod conformance;
 mod explain;
 mod geometry;
 mod machines;
@@ -48,6 +49,8 @@ enum Command {
     Record(record::Arguments),
     /// Hold a recorded corpus against a walker, yours for instance; nothing is run
     Replay(replay::Arguments),
+    /// Show which rules the walkers that people use get right
+    Conformance(conformance::Arguments),
     /// Add up the reports of the shards of a run
     Merge(merge::Arguments),
     /// Compute what page tables cost, for any address width
@@ -144,6 +147,7 @@ pub fn main() -> ExitCode {
         Some(Command::Mutants(arguments)) => mutants::run(&arguments),
         Some(Command::Record(arguments)) => record::run(&arguments),
         Some(Command::Replay(arguments)) => replay::run(&arguments),
+        Some(Command::Conformance(arguments)) => conformance::run(&arguments),
         Some(Command::Merge(arguments)) => merge::run(&arguments),
         Some(Command::Geometry(arguments)) => geometry::run(&arguments),
         Some(Command::Scenario(arguments)) => scenario::run(&arguments),

@@ -2,6 +2,7 @@
 //! [`mutants`], [`scenario`] and [`random`] have both forms of their own.
 
 mod candidate;
+pub mod conformance;
 pub mod corpus;
 mod coverage;
 pub mod geometry;
