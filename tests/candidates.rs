@@ -120,6 +120,51 @@ fn a_mistake_in_the_c_example_is_found() {
     }
 }
 
+/// The document has every name that can be in a case, and its examples are what the program reads.
+#[test]
+fn the_document_tells_what_is_read_and_answered() {
+    let document = include_str!("../docs/walker-protocol.md");
+    let mut pinned = Case::from_json(&case_text::plain().to_string()).expect("a case");
+    let pins = &mut pinned.profile.pins;
+    pins.global_in_pml4e_is_reserved = Some(true);
+    pins.pdptes_are_walked = Some(true);
+    pins.absent_pdptes_are_checked = Some(true);
+    pins.smep_alone_reports_fetch = Some(true);
+    let features = random_cases(PagingMode::Pae).last().expect("a case");
+    for case in [pinned, features] {
+        let written: Value = serde_json::from_str(&case.to_json()).expect("a case is JSON");
+        for name in names(&written) {
+            assert!(document.contains(&format!("`{name}`")), "nothing about {name}");
+        }
+    }
+    let blocks = document.split("```json\n").skip(1);
+    let blocks = blocks.map(|block| block.split("```").next().expect("a first part"));
+    let (cases, answers): (Vec<_>, Vec<_>) = blocks.partition(|block| block.contains("mode"));
+    assert!(!cases.is_empty() && !answers.is_empty());
+    for case in cases {
+        Case::from_json(case).unwrap_or_else(|error| panic!("{error} in {case}"));
+    }
+    for line in answers.iter().flat_map(|block| block.lines()) {
+        Answer::from_line(line).unwrap_or_else(|error| panic!("{error} in {line}"));
+    }
+}
+
+/// The names of all fields, and the features.
+fn names(value: &Value) -> Vec<String> {
+    match value {
+        Value::Object(fields) => {
+            let inner = fields.values().flat_map(names);
+            fields.keys().cloned().chain(inner).collect()
+        }
+        Value::Array(list) => {
+            let name = |item: &Value| item.as_str().map(str::to_owned);
+            let words = list.iter().filter_map(name).filter(|word| !word.starts_with("0x"));
+            list.iter().flat_map(names).chain(words).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
 /// The text of an example.
 fn source(name: &str) -> String {
     std::fs::read_to_string(path(name)).expect("the example can be read")
