@@ -1,0 +1,59 @@
+//! Walkers that people use, as candidates for `crosswalk`: one file each. Each answers what its
+//! walker claims and nothing more.
+
+mod frames;
+pub mod memflow;
+mod pages;
+#[cfg(test)]
+mod testing;
+pub mod x86_64;
+
+use vmm::candidate::Candidate;
+
+/// An adapter.
+#[derive(Clone, Copy, Debug)]
+pub struct Adapter {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What it asks, and for what.
+    pub what: &'static str,
+    version: fn() -> Option<String>,
+    open: fn() -> Result<Box<dyn Candidate>, String>,
+}
+
+/// Every adapter.
+pub const ADAPTERS: [Adapter; 2] = [
+    Adapter {
+        name: "x86_64",
+        what: "rust-osdev's crate: MappedPageTable, where an address leads in 4-level paging",
+        version: || Some(x86_64::VERSION.into()),
+        open: || Ok(Box::new(x86_64::X86_64::default())),
+    },
+    Adapter {
+        name: "memflow",
+        what: "its x86 architectures: where an address leads, and whether the page can be written \
+               and executed",
+        version: || Some(memflow::VERSION.into()),
+        open: || Ok(Box::new(memflow::Memflow::default())),
+    },
+];
+
+impl Adapter {
+    /// The adapter of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        ADAPTERS.into_iter().find(|adapter| adapter.name == name)
+    }
+
+    /// The version of the walker, where there is one.
+    pub fn version(&self) -> Option<String> {
+        (self.version)()
+    }
+
+    /// Makes the candidate.
+    ///
+    /// # Errors
+    /// When the walker is not here, and why.
+    pub fn open(&self) -> Result<Box<dyn Candidate>, String> {
+        (self.open)()
+    }
+}
