@@ -3,9 +3,12 @@
 
 mod frames;
 pub mod memflow;
+mod memory;
+pub mod page_table_multiarch;
 mod pages;
 #[cfg(test)]
 mod testing;
+pub mod vm_memory;
 pub mod x86_64;
 
 use vmm::candidate::Candidate;
@@ -22,7 +25,7 @@ pub struct Adapter {
 }
 
 /// Every adapter.
-pub const ADAPTERS: [Adapter; 2] = [
+pub const ADAPTERS: [Adapter; 4] = [
     Adapter {
         name: "x86_64",
         what: "rust-osdev's crate: MappedPageTable, where an address leads in 4-level paging",
@@ -35,6 +38,18 @@ pub const ADAPTERS: [Adapter; 2] = [
                and executed",
         version: || Some(memflow::VERSION.into()),
         open: || Ok(Box::new(memflow::Memflow::default())),
+    },
+    Adapter {
+        name: "page_table_multiarch",
+        what: "ArceOS's crate: PageTable64::query, where an address leads in 4-level paging",
+        version: || Some(page_table_multiarch::VERSION.into()),
+        open: || Ok(Box::new(page_table_multiarch::PageTableMultiarch)),
+    },
+    Adapter {
+        name: "vm-memory",
+        what: "crosswalk's own VirtualMemory over vm-memory: all that an access does",
+        version: || Some(vm_memory::VERSION.into()),
+        open: || Ok(Box::new(vm_memory::VmMemory::new()?)),
     },
 ];
 

@@ -53,13 +53,11 @@ impl Candidate for Memflow {
 impl Memflow {
     fn say(&mut self, case: &Case) -> Said {
         pages::check(case, &[PagingMode::Bits32, PagingMode::Pae, PagingMode::FourLevel])?;
+        pages::check_pdptes(case)?;
         let root = Address::from(case.state.cr3);
         let translator = match case.mode() {
             PagingMode::Bits32 if !case.state.cr4.contains(Cr4::PSE) => {
                 return Err("it cannot be told that CR4.PSE is 0".into());
-            }
-            PagingMode::Pae if has_other_pdptes(case) => {
-                return Err("it walks PDPTEs in memory, and the registers hold others".into());
             }
             PagingMode::Bits32 => x32::new_translator(root),
             PagingMode::Pae => x32_pae::new_translator(root),
@@ -70,7 +68,10 @@ impl Memflow {
         }
         self.memory.set_translator(translator);
         self.memory.phys_mem().0.load(case);
-        pages::answer(case, Ignores::RESERVED, |address| {
+        let mut ignores = Ignores::RESERVED;
+        // PAE's PDPTEs are checked when they are loaded, and it loads none.
+        ignores.set(Ignores::ADDRESS, case.mode() == PagingMode::Pae);
+        pages::answer(case, ignores, |address| {
             let found = match self.memory.virt_to_phys(Address::from(address)) {
                 Ok(physical) => {
                     let kind = physical.page_type();
@@ -87,13 +88,6 @@ impl Memflow {
             if led_outside { Err(OUTSIDE.into()) } else { Ok(found) }
         })
     }
-}
-
-/// Whether the case's memory holds other PDPTEs than the registers.
-fn has_other_pdptes(case: &Case) -> bool {
-    case.entries.iter().any(|entry| {
-        case.pdpte_at(entry.at).is_some_and(|pdpte| case.state.pdptes[pdpte] != entry.value)
-    })
 }
 
 struct Memory(Frames);

@@ -1,10 +1,13 @@
 //! From single addresses to an access: most libraries translate an address, and an access may touch
 //! two pages.
 
+use crate::frames::OUTSIDE;
 use mmu_core::state::{CR3_LAM_U48, CR3_LAM_U57};
-use mmu_core::{AccessKind, Cr4, Efer, PagingMode};
+use mmu_core::walk::WalkError;
+use mmu_core::{AccessKind, Cr4, Efer, PagingMode, Reference, VirtAddr};
 use vmm::candidate::{Answer, Faulted, Ignores, PageRights, Translated};
-use vmm::case::Case;
+use vmm::case::{Case, TableEntry};
+use vmm::walker::Walker;
 
 /// What a library says of one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +40,27 @@ pub(crate) fn check(case: &Case, modes: &[PagingMode]) -> Result<(), String> {
         return Err("it does not know linear-address masking (CANON-4)".into());
     }
     Ok(())
+}
+
+/// Refuses cases whose memory holds other PDPTEs than the registers do, for those that read memory.
+pub(crate) fn check_pdptes(case: &Case) -> Result<(), String> {
+    let differs = |entry: &TableEntry| {
+        case.pdpte_at(entry.at).is_some_and(|pdpte| case.state.pdptes[pdpte] != entry.value)
+    };
+    if case.entries.iter().any(differs) {
+        return Err("it reads PDPTEs from memory, and the registers hold others".into());
+    }
+    Ok(())
+}
+
+/// Refuses cases whose walk meets a table where there is no memory (OUT-1): for walkers with a memory
+/// of their own, which would find something there.
+pub(crate) fn check_tables(case: &Case) -> Result<(), String> {
+    let leads_outside = |address: u64| {
+        let (_, end) = Reference.walk(case, VirtAddr::new(address));
+        matches!(end, Err(WalkError::Outside(_)))
+    };
+    if addresses(case).into_iter().any(leads_outside) { Err(OUTSIDE.into()) } else { Ok(()) }
 }
 
 /// Puts together what a library says of the access's pages.
@@ -90,7 +114,7 @@ fn both(one: PageRights, other: PageRights) -> PageRights {
 mod tests {
     use super::*;
     use guest::layout::Arena;
-    use mmu_core::{Profile, Ring, VirtAddr};
+    use mmu_core::{Profile, Ring};
 
     fn crossing(mode: PagingMode) -> Case {
         let mut case = Case::plain_in(mode, Arena::ALL[0], 3, Ring::Three, Profile::default());
