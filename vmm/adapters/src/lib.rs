@@ -2,6 +2,7 @@
 //! walker claims and nothing more.
 
 mod frames;
+pub mod kvm_translate;
 pub mod memflow;
 mod memory;
 pub mod page_table_multiarch;
@@ -25,7 +26,7 @@ pub struct Adapter {
 }
 
 /// Every adapter.
-pub const ADAPTERS: [Adapter; 4] = [
+pub const ADAPTERS: [Adapter; 5] = [
     Adapter {
         name: "x86_64",
         what: "rust-osdev's crate: MappedPageTable, where an address leads in 4-level paging",
@@ -50,6 +51,12 @@ pub const ADAPTERS: [Adapter; 4] = [
         what: "crosswalk's own VirtualMemory over vm-memory: all that an access does",
         version: || Some(vm_memory::VERSION.into()),
         open: || Ok(Box::new(vm_memory::VmMemory::new()?)),
+    },
+    Adapter {
+        name: "kvm-translate",
+        what: "this host's KVM_TRANSLATE: where an address leads, and reserved bits",
+        version: || Some(kvm_translate::version()),
+        open: || Ok(Box::new(kvm_translate::KvmTranslate::new()?)),
     },
 ];
 

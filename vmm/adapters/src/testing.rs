@@ -2,6 +2,7 @@
 
 use guest::layout::Arena;
 use mmu_core::{AccessKind, PagingMode, Profile, Reference, Ring};
+use std::io::Write;
 use vmm::candidate::mark::{Mark, mark};
 use vmm::candidate::{Answer, Candidate};
 use vmm::case::Case;
@@ -84,4 +85,19 @@ pub(crate) fn with_tables_everywhere(mode: PagingMode) -> Vec<Case> {
         }
     }
     cases
+}
+
+/// Says that a test is skipped and why.
+///
+/// # Panics
+/// When `CROSSWALK_REQUIRE` lists what is missing: then a skip is a failure.
+pub(crate) fn skip(missing: &str, why: &str) {
+    let required = std::env::var("CROSSWALK_REQUIRE").unwrap_or_default();
+    assert!(
+        !required.split(',').any(|name| name.trim() == missing),
+        "CROSSWALK_REQUIRE={required} forbids to skip this test: {why}"
+    );
+    // Straight to standard error: what eprintln! says in a test that passes, nobody sees.
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    let _ = std::io::stderr().write_all(format!("skipped: {why} ({test})\n").as_bytes());
 }
