@@ -7,6 +7,7 @@ pub mod memflow;
 mod memory;
 pub mod page_table_multiarch;
 mod pages;
+pub mod qemu_gva2gpa;
 #[cfg(test)]
 mod testing;
 pub mod vm_memory;
@@ -26,7 +27,7 @@ pub struct Adapter {
 }
 
 /// Every adapter.
-pub const ADAPTERS: [Adapter; 5] = [
+pub const ADAPTERS: [Adapter; 6] = [
     Adapter {
         name: "x86_64",
         what: "rust-osdev's crate: MappedPageTable, where an address leads in 4-level paging",
@@ -57,6 +58,12 @@ pub const ADAPTERS: [Adapter; 5] = [
         what: "this host's KVM_TRANSLATE: where an address leads, and reserved bits",
         version: || Some(kvm_translate::version()),
         open: || Ok(Box::new(kvm_translate::KvmTranslate::new()?)),
+    },
+    Adapter {
+        name: "qemu-gva2gpa",
+        what: "the command of QEMU's monitor: where an address leads",
+        version: qemu_gva2gpa::version,
+        open: || Ok(Box::new(qemu_gva2gpa::QemuGva2gpa::new()?)),
     },
 ];
 
