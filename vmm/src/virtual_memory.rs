@@ -96,6 +96,15 @@ impl<'m, F: Format, M: GuestMemoryBackend> VirtualMemory<'m, F, M> {
         &mut self.mmu
     }
 
+    /// Translates one access and moves no bytes: where it leads, whether there is memory or not, or
+    /// its fault. A and D are set as the access would set them.
+    ///
+    /// # Errors
+    /// When a table lies where there is no memory, or an entry is contended.
+    pub fn translate(&mut self, access: &Access) -> Result<Outcome, Why> {
+        Ok(self.mmu.access(&mut Tables(self.memory), access)?)
+    }
+
     /// Fills a buffer from `address` on, as code of this ring would read it.
     ///
     /// # Errors
@@ -153,7 +162,7 @@ impl<'m, F: Format, M: GuestMemoryBackend> VirtualMemory<'m, F, M> {
         access: &Access,
         mut move_span: impl FnMut(&M, Span, usize) -> Result<(), vm_memory::GuestMemoryError>,
     ) -> Result<(), Why> {
-        match self.mmu.access(&mut Tables(self.memory), access)? {
+        match self.translate(access)? {
             Outcome::Fault(fault) => Err(Why::Fault(fault)),
             Outcome::Translated(spans) => {
                 // All spans are looked at before the first byte moves.
@@ -310,6 +319,15 @@ mod tests {
         assert_eq!(outside.why, Why::Outside(OutsideMemory(PhysAddr::new(0x7000_0000))));
         let bad = guest.read(VirtAddr::new(1 << 63), &mut byte, Ring::Zero).unwrap_err();
         assert_eq!(bad.why.to_string(), "#GP(0)");
+    }
+
+    #[test]
+    fn a_translation_leads_where_there_is_no_memory_too() {
+        let memory = memory();
+        let read = Access::read(VirtAddr::new(0x3ffe), 2, Ring::Three);
+        let outcome = guest(&memory).translate(&read).unwrap();
+        assert_eq!(outcome.physical_address(), Some(PhysAddr::new(0x7000_0ffe)));
+        assert_eq!(entry(&memory, 0x4018), 0x7000_0027);
     }
 
     #[test]

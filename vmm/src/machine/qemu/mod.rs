@@ -7,6 +7,8 @@ pub mod process;
 mod program;
 pub mod rom;
 
+pub use program::{PROGRAM, Version, installed_version};
+
 use super::host;
 use super::image::Image;
 use super::memory::{GuestMemory, SharedFiles};

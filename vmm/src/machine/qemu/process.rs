@@ -2,7 +2,7 @@
 //! is.
 
 use super::arguments::{Place, arguments};
-use super::program::{PROGRAM, Version, version_of};
+use super::program::{PROGRAM, Version, installed_version};
 use super::rom;
 use crate::machine::MachineError;
 use nix::errno::Errno;
@@ -11,7 +11,6 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpid, getppid};
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -71,7 +70,7 @@ impl Process {
     /// When QEMU is not installed, too old, or cannot be started. What QEMU does not like about its
     /// command line is known a few milliseconds later: [`Self::check_alive`].
     pub fn start(options: &Options<'_>) -> Result<Self, MachineError> {
-        let version = version_of(OsStr::new(PROGRAM))?;
+        let version = installed_version()?;
         let messages = unnamed_file("QEMU's messages")?;
         let mut rom_file = unnamed_file("reset ROM")?;
         rom_file.write_all(&rom::built_in()?).map_err(host("writing the reset ROM"))?;

@@ -7,7 +7,7 @@ use std::io;
 use std::process::{Command, Stdio};
 
 /// The program, looked for in `PATH`.
-pub(super) const PROGRAM: &str = "qemu-system-x86_64";
+pub const PROGRAM: &str = "qemu-system-x86_64";
 
 /// The oldest version whose command line and machine are known to work.
 const OLDEST: Version = Version([7, 2, 0]);
@@ -37,8 +37,16 @@ impl fmt::Display for Version {
     }
 }
 
+/// The version of the QEMU that is installed.
+///
+/// # Errors
+/// When there is none, or it is too old.
+pub fn installed_version() -> Result<Version, MachineError> {
+    version_of(OsStr::new(PROGRAM))
+}
+
 /// The version of an installed program.
-pub(super) fn version_of(program: &OsStr) -> Result<Version, MachineError> {
+fn version_of(program: &OsStr) -> Result<Version, MachineError> {
     let name = program.display();
     let output = Command::new(program).arg("--version").stdin(Stdio::null()).output();
     let output = output.map_err(|error| {

@@ -1,0 +1,212 @@
+//! memflow: its x86 architectures, through `VirtualTranslate::virt_to_phys`.
+//!
+//! It says where an address leads, and whether the page can be written and executed; not whether it
+//! is a user's, nor whether reserved bits are set.
+
+use crate::frames::{Frames, OUTSIDE};
+use crate::pages::{self, Found, Said};
+use ::memflow::architecture::x86::{X86VirtualTranslate, x32, x32_pae, x64};
+use ::memflow::cglue::{CTup2, CTup3};
+use ::memflow::error::{Error, ErrorKind, ErrorOrigin};
+use ::memflow::mem::mem_data::{PhysicalReadMemOps, PhysicalWriteMemOps, opt_call};
+use ::memflow::mem::{
+    DirectTranslate, PhysicalMemory, PhysicalMemoryMetadata, VirtualDma, VirtualTranslate,
+};
+use ::memflow::types::{Address, PageType};
+use mmu_core::{Cr4, PagingMode};
+use std::fmt;
+use vmm::candidate::{Answer, Candidate, Ignores, PageRights};
+use vmm::case::Case;
+
+/// The version of the library.
+pub const VERSION: &str = "0.2.4";
+
+/// Scratch memory of the library's walk for one address.
+const SCRATCH: usize = 1 << 20;
+
+/// The candidate.
+pub struct Memflow {
+    memory: VirtualDma<Memory, DirectTranslate, X86VirtualTranslate>,
+}
+
+impl fmt::Debug for Memflow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memflow").finish_non_exhaustive()
+    }
+}
+
+impl Default for Memflow {
+    fn default() -> Self {
+        let translator = x64::new_translator(Address::NULL);
+        let scratch = DirectTranslate::with_capacity(SCRATCH);
+        let memory = Memory(Frames::default());
+        Self { memory: VirtualDma::with_vat(memory, x64::ARCH, translator, scratch) }
+    }
+}
+
+impl Candidate for Memflow {
+    fn answer(&mut self, case: &Case) -> Answer {
+        self.say(case).unwrap_or_else(Answer::Silent)
+    }
+}
+
+impl Memflow {
+    fn say(&mut self, case: &Case) -> Said {
+        pages::check(case, &[PagingMode::Bits32, PagingMode::Pae, PagingMode::FourLevel])?;
+        pages::check_pdptes(case)?;
+        let root = Address::from(case.state.cr3);
+        let translator = match case.mode() {
+            PagingMode::Bits32 if !case.state.cr4.contains(Cr4::PSE) => {
+                return Err("it cannot be told that CR4.PSE is 0".into());
+            }
+            PagingMode::Bits32 => x32::new_translator(root),
+            PagingMode::Pae => x32_pae::new_translator(root),
+            _ => x64::new_translator(root),
+        };
+        if case.access.shadow_stack {
+            return Err("it does not know shadow stacks".into());
+        }
+        self.memory.set_translator(translator);
+        self.memory.phys_mem().0.load(case);
+        let mut ignores = Ignores::RESERVED;
+        // PAE's PDPTEs are checked when they are loaded, and it loads none.
+        ignores.set(Ignores::ADDRESS, case.mode() == PagingMode::Pae);
+        pages::answer(case, ignores, |address| {
+            let found = match self.memory.virt_to_phys(Address::from(address)) {
+                Ok(physical) => {
+                    let kind = physical.page_type();
+                    let rights = Some(PageRights {
+                        writable: Some(kind.contains(PageType::WRITEABLE)),
+                        user: None,
+                        executable: Some(!kind.contains(PageType::NOEXEC)),
+                    });
+                    Found::Page { address: physical.address().to_umem(), rights }
+                }
+                Err(_) => Found::Nothing,
+            };
+            let led_outside = self.memory.phys_mem_ref().0.led_outside();
+            if led_outside { Err(OUTSIDE.into()) } else { Ok(found) }
+        })
+    }
+}
+
+struct Memory(Frames);
+
+impl PhysicalMemory for Memory {
+    fn phys_read_raw_iter(
+        &mut self,
+        PhysicalReadMemOps { inp, mut out, .. }: PhysicalReadMemOps<'_, '_, '_, '_>,
+    ) -> ::memflow::error::Result<()> {
+        for CTup3(address, meta, mut data) in inp {
+            self.0.read(address.to_umem(), &mut data);
+            opt_call(out.as_deref_mut(), CTup2(meta, data));
+        }
+        Ok(())
+    }
+
+    fn phys_write_raw_iter(
+        &mut self,
+        _: PhysicalWriteMemOps<'_, '_, '_, '_>,
+    ) -> ::memflow::error::Result<()> {
+        Err(Error(ErrorOrigin::PhysicalMemory, ErrorKind::NotSupported))
+    }
+
+    fn metadata(&self) -> PhysicalMemoryMetadata {
+        PhysicalMemoryMetadata {
+            max_address: Address::from((1_u64 << 52) - 1),
+            real_size: 1 << 52,
+            readonly: true,
+            ideal_batch_size: u32::MAX,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{is_right, is_wrong, leaf, plain, silence, with_tables_everywhere, write};
+    use mmu_core::{AccessKind, Ring};
+
+    const MODES: [PagingMode; 3] = [PagingMode::Bits32, PagingMode::Pae, PagingMode::FourLevel];
+
+    #[test]
+    fn a_plain_page_and_one_that_is_not_there() {
+        let mut candidate = Memflow::default();
+        for mode in MODES {
+            let mut case = write(mode);
+            case.state.cr4 |= Cr4::PSE;
+            assert!(is_right(&mut candidate, &case), "{mode}");
+            for entry in 1..case.entries.len() {
+                let mut absent = case.clone();
+                absent.entries[entry].value &= !1;
+                assert!(is_right(&mut candidate, &absent), "{mode}, entry {entry}");
+            }
+        }
+    }
+
+    #[test]
+    fn nx_at_any_level_forbids_execution() {
+        let mut candidate = Memflow::default();
+        for entry in 0..4 {
+            let mut case = plain(PagingMode::FourLevel);
+            case.access.kind = AccessKind::Fetch;
+            assert!(is_right(&mut candidate, &case));
+            case.entries[entry].value |= 1 << 63;
+            assert!(is_right(&mut candidate, &case), "entry {entry}");
+        }
+    }
+
+    #[test]
+    fn known_r_w_is_ored_over_the_levels() {
+        let mut candidate = Memflow::default();
+        for entry in 0..4 {
+            // The supervisor's write, which U/S has no part in.
+            let mut case = write(PagingMode::FourLevel);
+            case.access.ring = Ring::Zero;
+            case.entries[entry].value &= !2;
+            assert!(is_wrong(&mut candidate, &case), "entry {entry}");
+        }
+        let mut case = write(PagingMode::FourLevel);
+        case.entries.iter_mut().for_each(|entry| entry.value &= !2);
+        assert!(is_right(&mut candidate, &case));
+    }
+
+    #[test]
+    fn known_the_pat_bit_stays_in_large_addresses() {
+        let mut candidate = Memflow::default();
+        for (mode, level) in [(PagingMode::FourLevel, 2), (PagingMode::FourLevel, 3)] {
+            let mut case = plain(mode);
+            // P, W, U, PS; then PAT at bit 12, which is no address.
+            leaf(&mut case, level, 0x4000_0087);
+            assert!(is_right(&mut candidate, &case), "{mode}");
+            leaf(&mut case, level, 0x4000_1087);
+            assert!(is_wrong(&mut candidate, &case), "{mode}");
+        }
+    }
+
+    #[test]
+    fn known_pae_addresses_end_at_36_bits() {
+        let mut candidate = Memflow::default();
+        let mut case = plain(PagingMode::Pae);
+        leaf(&mut case, 1, 0x8_4000_0007);
+        assert!(is_right(&mut candidate, &case));
+        leaf(&mut case, 1, 0x18_4000_0007);
+        assert!(is_wrong(&mut candidate, &case));
+    }
+
+    #[test]
+    fn tables_may_lie_anywhere() {
+        let mut candidate = Memflow::default();
+        for mode in MODES {
+            for mut case in with_tables_everywhere(mode) {
+                case.state.cr4 |= Cr4::PSE;
+                assert_eq!(silence(&mut candidate, &case), OUTSIDE);
+            }
+            let mut case = plain(mode);
+            case.state.cr4 |= Cr4::PSE;
+            assert!(is_right(&mut candidate, &case));
+        }
+        assert!(silence(&mut candidate, &plain(PagingMode::FiveLevel)).contains("mode"));
+        assert!(silence(&mut candidate, &plain(PagingMode::Bits32)).contains("PSE"));
+    }
+}

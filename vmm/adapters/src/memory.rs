@@ -1,0 +1,68 @@
+//! The memory of a case as guest memory, for walkers that have a machine's memory.
+
+use crate::frames::{contents, entry_bytes};
+use guest::layout::LOW_MEMORY_END;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
+use vmm::case::{Case, TableEntry};
+
+const FRAME_SIZE: u64 = 0x1000;
+
+/// The frames above the low memory that hold entries of the case.
+pub(crate) fn high_frames(case: &Case) -> Vec<u64> {
+    let high = contents(case).into_iter().filter(|entry| entry.at >= LOW_MEMORY_END);
+    let mut frames: Vec<u64> = high.map(|entry| entry.at & !(FRAME_SIZE - 1)).collect();
+    frames.sort_unstable();
+    frames.dedup();
+    frames
+}
+
+/// Writes what the memory of a case holds; `place` says where an address lies.
+pub(crate) fn write<M: GuestMemoryBackend>(
+    memory: &M,
+    case: &Case,
+    place: impl Fn(u64) -> u64,
+) -> Result<(), String> {
+    contents(case).iter().try_for_each(|entry| store(memory, case, entry, place(entry.at)))
+}
+
+/// Writes zeros where the case has entries.
+pub(crate) fn erase<M: GuestMemoryBackend>(
+    memory: &M,
+    case: &Case,
+    place: impl Fn(u64) -> u64,
+) -> Result<(), String> {
+    let zero = |entry: &TableEntry| TableEntry { value: 0, ..*entry };
+    contents(case).iter().try_for_each(|entry| store(memory, case, &zero(entry), place(entry.at)))
+}
+
+/// The entries that are no longer what the case says.
+pub(crate) fn changed<M: GuestMemoryBackend>(
+    memory: &M,
+    case: &Case,
+) -> Result<Vec<TableEntry>, String> {
+    let mut changed = Vec::new();
+    for TableEntry { at, value } in contents(case) {
+        let place = GuestAddress(at);
+        let after = if entry_bytes(case) == 4 {
+            memory.read_obj::<u32>(place).map(u64::from)
+        } else {
+            memory.read_obj::<u64>(place)
+        };
+        let after = after.map_err(|error| error.to_string())?;
+        if after != value {
+            changed.push(TableEntry { at, value: after });
+        }
+    }
+    Ok(changed)
+}
+
+fn store<M: GuestMemoryBackend>(
+    memory: &M,
+    case: &Case,
+    entry: &TableEntry,
+    place: u64,
+) -> Result<(), String> {
+    let bytes = entry.value.to_le_bytes();
+    let bytes = &bytes[..entry_bytes(case) as usize];
+    memory.write_slice(bytes, GuestAddress(place)).map_err(|error| error.to_string())
+}
