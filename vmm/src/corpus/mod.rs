@@ -70,3 +70,6 @@ pub const BUNDLED: &[u8] = include_bytes!("../../corpus/bundled.jsonl.zst");
 
 /// What errors call it.
 pub const BUNDLED_NAME: &str = "the bundled corpus";
+
+#[cfg(test)]
+mod tests;

@@ -119,6 +119,9 @@ pub(super) fn verdict(facts: &RunFacts<'_>, summary: &Summary) -> String {
         return candidate::verdict(&facts.run.walker, score);
     }
     match (facts.run.walker.as_str(), summary.has_unknown_divergence()) {
+        ("reference", false) if !facts.sources.is_empty() => {
+            "The recorded machines and the model agree, known findings aside.".into()
+        }
         ("reference", false) => "The machine and the model agree, known findings aside.".into(),
         ("reference", true) => {
             "The machine and the model disagree: see the findings that are not known.".into()
