@@ -89,11 +89,9 @@ pub(crate) fn answer(
 pub(crate) fn addresses(case: &Case) -> Vec<u64> {
     let first = case.access.address.get();
     let next = case.access.address.wrapping_add(case.access.bytes_in_first_page().into()).get();
-    let mut addresses = if case.access.crosses_page() { vec![first, next] } else { vec![first] };
-    if !is_long(case.mode()) {
-        addresses.iter_mut().for_each(|address| *address &= u64::from(u32::MAX));
-    }
-    addresses
+    let mask = if is_long(case.mode()) { u64::MAX } else { u32::MAX.into() };
+    let pages = 1 + usize::from(case.access.crosses_page());
+    [first, next].into_iter().take(pages).map(|address| address & mask).collect()
 }
 
 const fn is_long(mode: PagingMode) -> bool {
