@@ -102,7 +102,7 @@ fn a_closed_pipe_ends_the_program_quietly() {
 
 /// Asserts that the program ends with 3 and one line with these words, however it is started.
 fn assert_no_machine(make: &str, words: [&str; 2]) {
-    for arguments in ["check --machine kvm", "check --json", "", "machines"] {
+    for arguments in ["check --machine kvm", "check --seed 1 --json", "mutants", "machines"] {
         let Some(ran) = run_with_dev(make, arguments) else {
             return skip("unshare", "another /dev cannot be mounted here");
         };

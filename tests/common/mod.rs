@@ -38,9 +38,25 @@ macro_rules! require_qemu {
 }
 pub(crate) use require_qemu;
 
+/// Ends the test, aloud, where a program is missing.
+macro_rules! require_program {
+    ($name:literal) => {
+        if !common::can_be_started($name) {
+            common::skip($name, concat!("no ", $name));
+            return;
+        }
+    };
+}
+pub(crate) use require_program;
+
 /// Whether the tests that need QEMU can run.
 pub(crate) fn qemu_can_be_started() -> bool {
-    std::process::Command::new("qemu-system-x86_64").arg("--version").output().is_ok()
+    can_be_started("qemu-system-x86_64")
+}
+
+/// Whether there is a program of this name.
+pub(crate) fn can_be_started(program: &str) -> bool {
+    std::process::Command::new(program).arg("--version").output().is_ok()
 }
 
 /// Whether the tests that need KVM can run.

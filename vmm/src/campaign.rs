@@ -11,8 +11,9 @@ use crate::machine::memory::GuestMemory;
 use crate::machine::{Capabilities, Command, Machine, MachineError, ProvenanceMap, RunLog};
 use crate::observation::Run;
 use crate::tally::Tally;
-use crate::verdict::{Difference, Field, Verdict, judge};
+use crate::verdict::{self, Difference, Field, Verdict};
 use crate::walker::Choice;
+use mmu_core::Prediction;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -73,8 +74,24 @@ impl Summary {
     }
 }
 
-/// Runs a plan to its end, or until `stop` is set. `note` is called after every batch: at that time
-/// everything before the turn is judged, and nothing after it.
+/// What looks on while a run goes on.
+pub trait Observer {
+    /// A case was judged, of which the walker predicts this.
+    fn judged(&mut self, case: &Case, prediction: &Prediction, verdict: &Verdict) {
+        let _ = (case, prediction, verdict);
+    }
+
+    /// A batch is done: everything before the turn is judged, and nothing after it.
+    fn batch_done(&mut self, progress: &Progress);
+}
+
+impl<F: FnMut(&Progress)> Observer for F {
+    fn batch_done(&mut self, progress: &Progress) {
+        self(progress);
+    }
+}
+
+/// Runs a plan to its end, or until `stop` is set.
 ///
 /// # Errors
 /// When the guest or the machine dies.
@@ -83,7 +100,7 @@ pub fn run(
     plan: &Plan,
     progress: &mut Progress,
     stop: &AtomicBool,
-    mut note: impl FnMut(&Progress),
+    observer: &mut impl Observer,
 ) -> Result<(), MachineError> {
     let start = Instant::now();
     let before = progress.elapsed;
@@ -112,13 +129,14 @@ pub fn run(
             {
                 let name = CaseName { index, ..turn.first };
                 let prediction = plan.walker.walker().predict(case);
-                let verdict = judge(case, &prediction, run);
+                let verdict = verdict::by_prediction(plan.walker.walker(), case, &prediction, run);
+                observer.judged(case, &prediction, &verdict);
                 progress.tally.add((name, case), &prediction, run, &verdict);
                 progress.findings.add(case, run, &verdict);
             }
             progress.turn = turn.number + 1;
             progress.elapsed = before + start.elapsed();
-            note(progress);
+            observer.batch_done(progress);
         }
         Ok::<(), MachineError>(())
     })
@@ -298,7 +316,7 @@ impl Desk {
         let (wanted, quirks) = (fields(&example.differences), example.quirks);
         let smallest = shrink(example, |case| {
             let run = self.run_one(machine, case)?;
-            let verdict = |walker: Choice| judge(case, &walker.walker().predict(case), &run);
+            let verdict = |walker: Choice| verdict::by(walker.walker(), case, &run);
             let Verdict::Diverge { expected, differences } = verdict(judged_by) else {
                 return Ok(None);
             };

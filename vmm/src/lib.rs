@@ -9,8 +9,10 @@
 //! - [`tally`] counts verdicts, [`coverage`] says why a rule was not met, [`finding`] groups divergences,
 //!   names and shrinks them;
 //! - [`generate`] makes cases, [`campaign`] drives a run, [`journal`] keeps how far it came,
-//!   [`mutation`] holds one run against every mutant,
-//!   [`report`] shows it;
+//!   [`mixture`] runs some of every kind, [`mutation`] holds that against every mutant;
+//! - a [`candidate`] is somebody else's walker, a [`corpus`] what machines did elsewhere, [`replay`] judges
+//!   it, [`conformance`] shows which rules candidates get right;
+//! - [`report`] shows all that;
 //! - [`geometry`] stands alone: the textbook's arithmetic of page tables;
 //! - [`scenario`] stands alone, too: processes on the virtual memory system of `mmu-core`;
 //! - [`cli`] is the command line.
@@ -19,14 +21,18 @@ pub mod campaign;
 pub mod candidate;
 pub mod case;
 pub mod cli;
+pub mod conformance;
+pub mod corpus;
 pub mod coverage;
 pub mod finding;
 pub mod generate;
 pub mod geometry;
 pub mod journal;
 pub mod machine;
+pub mod mixture;
 pub mod mutation;
 pub mod observation;
+pub mod replay;
 pub mod report;
 pub mod scenario;
 pub mod tally;

@@ -7,6 +7,7 @@ use crate::observation::name_of_fault;
 use crate::verdict::End;
 use mmu_core::rules::{Denial, Rights};
 use mmu_core::{AccessKind, Alternative, Cr4, Fault, Outcome, Reference, Regime, Rules};
+use std::fmt::Write;
 
 /// What becomes of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,6 +124,10 @@ fn are_allowed(way: &Alternative, entries: Option<&[TableEntry]>) -> bool {
 /// Whether a page with these rights allows the access; `None` where that hangs on what is not said.
 fn allows(case: &Case, page: PageRights) -> Option<bool> {
     let case = case.accesses().pop()?;
+    if case.access.shadow_stack {
+        // That hangs on D of the leaf, and on the levels apart (RIGHT-7).
+        return None;
+    }
     let regime = Regime::new(case.state, case.profile);
     let both = |said: Option<bool>| said.map_or_else(|| vec![true, false], |said| vec![said]);
     let has_keys =
@@ -159,14 +164,14 @@ pub fn describe(answer: &Answer) -> String {
                 (None, None) => "a fault".into(),
             };
             if let Some(cr2) = cr2 {
-                text += &format!(" at {cr2:#x}");
+                let _ = write!(text, " at {cr2:#x}");
             }
             text
         }
         Answer::Translated(Translated { address, second, page, entries, .. }) => {
             let mut text = format!("translated to {address:#x}");
             if let Some(second) = second {
-                text += &format!(" and {second:#x}");
+                let _ = write!(text, " and {second:#x}");
             }
             if let Some(PageRights { writable, user, executable }) = page {
                 let rights = [
@@ -177,12 +182,12 @@ pub fn describe(answer: &Answer) -> String {
                 let words = rights
                     .iter()
                     .filter_map(|(said, yes, no)| said.map(|said| if said { *yes } else { *no }));
-                text += &format!(", {}", words.collect::<Vec<_>>().join(", "));
+                let _ = write!(text, ", {}", words.collect::<Vec<_>>().join(", "));
             }
             if let Some(entries) = entries {
                 let entry = |entry: &TableEntry| format!("{:#x} at {:#x}", entry.value, entry.at);
                 let entries: Vec<_> = entries.iter().map(entry).collect();
-                text += &format!("; entries then: {}", entries.join(", "));
+                let _ = write!(text, "; entries then: {}", entries.join(", "));
             }
             text
         }
@@ -275,6 +280,18 @@ mod tests {
         assert!(is_wrong(&marked(&case, &page(place, Some(true), Some(true)))));
         assert!(matches!(marked(&case, &page(place, Some(true), None)), Mark::Silent(_)));
         assert_eq!(marked(&case, &page(place, Some(false), None)), Mark::Right);
+    }
+
+    #[test]
+    fn right_7_a_page_s_rights_do_not_make_it_a_shadow_stack() {
+        let (mut case, place) = write();
+        case.access.shadow_stack = true;
+        // R/W of the leaf is bit 1 and must be clear, D is bit 6 and must be set.
+        case.entries[3].value ^= 0x42;
+        let page = page(place, Some(false), Some(true));
+        assert_eq!(marked(&case, &page), Mark::Right);
+        case.entries[3].value &= !0x40;
+        assert!(matches!(marked(&case, &page), Mark::Silent(_)));
     }
 
     #[test]

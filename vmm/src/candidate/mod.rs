@@ -7,6 +7,8 @@
 
 pub mod command;
 pub mod mark;
+pub mod own;
+pub mod score;
 pub mod serve;
 pub mod text;
 

@@ -145,7 +145,7 @@ impl<'de> Deserialize<'de> for ProfileText {
 #[serde(deny_unknown_fields)]
 pub(crate) struct FullProfile {
     vendor: String,
-    max_physical_address: u8,
+    pub(crate) max_physical_address: u8,
     features: Vec<String>,
     #[serde(default, skip_serializing_if = "PinsText::is_empty")]
     pins: PinsText,

@@ -1,15 +1,20 @@
 //! `crosswalk check`: the main job.
 
+use super::predictor::Predictor;
 use super::progress::Bar;
-use super::{Failure, MachineArguments, MachineKind, print};
-use crate::campaign::{self, Plan, Progress};
+use super::{Chosen, Failure, MachineArguments, MachineKind, Opened, print, replay};
+use crate::campaign::{self, Observer, Plan, Progress};
+use crate::candidate::command::CommandCandidate;
+use crate::candidate::score::Score;
+use crate::case::Case;
 use crate::finding::known::{self, Known};
 use crate::generate::{Generator, Schedule, Shard};
 use crate::journal::{Journal, JournalError, ProgressLine, Record, RunLine, SmallestLine};
 use crate::machine::{Identity, Machine, ModeOffer};
 use crate::report::{self, RunFacts};
+use crate::verdict::Verdict;
 use crate::walker::Choice;
-use mmu_core::PagingMode;
+use mmu_core::{PagingMode, Prediction};
 use nix::sys::resource::{Usage, UsageWho, getrusage};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::path::{Path, PathBuf};
@@ -48,9 +53,10 @@ pub(super) struct Arguments {
     /// One of N parts of the run: I from 0 to N-1. Without --exhaustive it needs --seed
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
-    /// Who predicts: reference, or mutant:ID, a walker with one known mistake; ID+ID: with two
+    /// Who predicts: reference; mutant:ID, a walker with one known mistake; ID+ID: with two; or
+    /// cmd:PATH, a program that answers cases
     #[arg(long, default_value = "reference")]
-    walker: Choice,
+    walker: Predictor,
     /// A file of known findings, or none to forgive nothing [default: the one for the machine]
     #[arg(long, value_name = "FILE|none")]
     known: Option<PathBuf>,
@@ -67,7 +73,7 @@ pub(super) struct Arguments {
     options: MachineArguments,
 }
 
-fn parse_mode(text: &str) -> Result<PagingMode, String> {
+pub(super) fn parse_mode(text: &str) -> Result<PagingMode, String> {
     PagingMode::ALL.into_iter().find(|mode| mode.name() == text).ok_or_else(|| {
         let names: Vec<_> = PagingMode::ALL.iter().map(|mode| mode.name()).collect();
         format!("expected one of {}", names.join(", "))
@@ -99,15 +105,61 @@ impl From<JournalError> for Failure {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    match arguments.options.choose(arguments.machine)? {
+        Chosen::Machine(opened) => run_on(opened, arguments),
+        Chosen::Corpus { why } => replay_instead(&why, arguments),
+    }
+}
+
+/// Replays the bundled corpus, if nothing was asked that it cannot do.
+fn replay_instead(why: &str, arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let asked = [
+        (arguments.exhaustive, "--exhaustive"),
+        (arguments.guided, "--guided"),
+        (arguments.seed.is_some(), "--seed"),
+        (arguments.shard.is_some(), "--shard"),
+        (arguments.resume, "--resume"),
+    ];
+    let asked = asked.into_iter().find_map(|(asked, option)| asked.then_some(option));
+    if let Some(option) = asked.or_else(|| arguments.options.asked_of_machine()) {
+        let problem = format!("{option} needs a machine, and the corpus was recorded before");
+        return Err(if arguments.machine == MachineKind::Auto {
+            Failure::Machine(format!("no machine: {why}; {problem}"))
+        } else {
+            Failure::Input(problem)
+        });
+    }
+    let why = if arguments.machine == MachineKind::Auto {
+        format!("no machine here: {why}")
+    } else {
+        why.to_owned()
+    };
+    replay::bundled(
+        &why,
+        &replay::What {
+            walker: arguments.walker.clone(),
+            mode: arguments.mode.clone(),
+            cases: arguments.cases,
+            known: arguments.known.clone(),
+            json: arguments.json,
+            report: arguments.report.clone(),
+        },
+    )
+}
+
+fn run_on(opened: Opened, arguments: &Arguments) -> Result<ExitCode, Failure> {
+    if arguments.resume && matches!(arguments.walker, Predictor::Program(_)) {
+        let problem = "--resume: a journal does not keep what a program answered";
+        return Err(Failure::Input(problem.into()));
+    }
     let mut journal = arguments.report.as_deref().map(Journal::new).transpose()?;
     let earlier = earlier(journal.as_ref(), arguments.resume)?;
     let (generator, seed) = generator(arguments, earlier.as_ref())?;
-    let opened = arguments.options.open(arguments.machine)?;
     let (mut machine, why) = (opened.machine, opened.why);
     let known_name = arguments.known.as_deref().map(|path| path.display().to_string());
     let (known, forgives) =
-        known_findings(known_name.as_deref(), arguments.walker, machine.identity())?;
-    let modes = modes(arguments, machine.as_ref())?;
+        known_findings(known_name.as_deref(), arguments.walker.judge(), machine.identity())?;
+    let modes = modes(&arguments.mode, machine.as_ref())?;
     let run = RunLine::new(
         generator,
         seed,
@@ -131,17 +183,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     }
     let cpu_seconds = || cpu_before + cpu_seconds();
     let stop = stop_flag()?;
-    let bar = Bar::start(plan.schedule.about_cases(), plan.time);
-    let mut failed = None;
-    campaign::run(machine.as_mut(), &plan, &mut progress, &stop, |progress| {
-        bar.show(progress);
-        if let Some(journal) = journal.as_mut().filter(|journal| journal.is_due())
-            && let Err(error) = journal.write(&record(&run, progress, cpu_seconds(), false))
-        {
-            failed = Some(error);
-            stop.store(true, Ordering::Relaxed);
-        }
-    })?;
+    let mut desk = Desk {
+        bar: Bar::start(plan.schedule.about_cases(), plan.time),
+        candidate: arguments.walker.candidate().map(|candidate| (candidate, Score::default())),
+        journal: journal.as_mut(),
+        run: &run,
+        cpu_before,
+        stop: &stop,
+        failed: None,
+    };
+    campaign::run(machine.as_mut(), &plan, &mut progress, &stop, &mut desk)?;
+    let Desk { bar, candidate, failed, .. } = desk;
     bar.end();
     if let Some(error) = failed {
         return Err(error.into());
@@ -157,6 +209,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         capabilities: machine.capabilities(),
         modes: &modes,
         run: &run,
+        sources: &[],
+        candidate: candidate.as_ref().map(|(_, score)| score),
         complete,
         cpu_seconds: cpu_seconds(),
     };
@@ -166,6 +220,37 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         journal.write(&last)?;
     }
     show(&facts, &summary, arguments.json, arguments.report.as_deref())
+}
+
+/// What is done while a run goes on: its progress is shown and kept, and a program is asked beside it.
+struct Desk<'r> {
+    bar: Bar,
+    candidate: Option<(CommandCandidate, Score)>,
+    journal: Option<&'r mut Journal>,
+    run: &'r RunLine,
+    cpu_before: f64,
+    stop: &'r AtomicBool,
+    failed: Option<JournalError>,
+}
+
+impl Observer for Desk<'_> {
+    fn judged(&mut self, case: &Case, prediction: &Prediction, verdict: &Verdict) {
+        if let Some((candidate, score)) = &mut self.candidate {
+            score.ask(candidate, case, prediction, verdict);
+        }
+    }
+
+    fn batch_done(&mut self, progress: &Progress) {
+        self.bar.show(progress);
+        let due = self.journal.as_mut().filter(|journal| journal.is_due());
+        let seconds = self.cpu_before + cpu_seconds();
+        if let Some(journal) = due
+            && let Err(error) = journal.write(&record(self.run, progress, seconds, false))
+        {
+            self.failed = Some(error);
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Prints a report and writes it into a directory, if there is one; the exit code tells the result.
@@ -186,7 +271,8 @@ pub(super) fn show(
         }
     }
     print(&if json { document } else { report::text::summary(facts, summary) });
-    Ok(ExitCode::from(u8::from(summary.has_unknown_divergence())))
+    let is_wrong = facts.candidate.is_some_and(|score| !score.is_clean());
+    Ok(ExitCode::from(u8::from(summary.has_unknown_divergence() || is_wrong)))
 }
 
 /// What the journal has of a run, to go on with it.
@@ -233,7 +319,7 @@ fn plan(
     Plan {
         schedule: Schedule::new(generator, &offered, capabilities, shard, arguments.cases),
         time: arguments.time.or((!has_an_end).then_some(DEFAULT_TIME)),
-        walker: arguments.walker,
+        walker: arguments.walker.judge(),
         known,
         forgives,
     }
@@ -304,14 +390,17 @@ pub(super) fn known_findings(
         }
         asked => {
             let forgives = asked.is_none() && walker.is_reference();
-            Ok((known::shipped(machine.flavour, &machine.beneath).map_err(input)?, forgives))
+            Ok((known::shipped(&machine.flavour, &machine.beneath).map_err(input)?, forgives))
         }
     }
 }
 
 /// Every mode asked for with the reason why it is not run, if it is not.
-fn modes(arguments: &Arguments, machine: &dyn Machine) -> Result<Vec<ModeOffer>, Failure> {
-    let asked = |mode: &PagingMode| arguments.mode.is_empty() || arguments.mode.contains(mode);
+pub(super) fn modes(
+    asked: &[PagingMode],
+    machine: &dyn Machine,
+) -> Result<Vec<ModeOffer>, Failure> {
+    let asked = |mode: &PagingMode| asked.is_empty() || asked.contains(mode);
     let modes: Vec<_> =
         machine.capabilities().modes.iter().filter(|(mode, _)| asked(mode)).cloned().collect();
     if modes.iter().any(|(_, offered)| offered.is_ok()) {
@@ -327,7 +416,7 @@ fn modes(arguments: &Arguments, machine: &dyn Machine) -> Result<Vec<ModeOffer>,
 }
 
 /// CPU time of this process and its children so far, in seconds.
-fn cpu_seconds() -> f64 {
+pub(super) fn cpu_seconds() -> f64 {
     let seconds = |usage: Usage| {
         let times = [usage.user_time(), usage.system_time()];
         times.map(|time| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6).iter().sum::<f64>()

@@ -54,6 +54,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         capabilities: &capabilities,
         modes: &modes,
         run: &sum.run,
+        sources: &[],
+        candidate: None,
         complete: sum.progress.complete,
         cpu_seconds: sum.progress.cpu_seconds,
     };

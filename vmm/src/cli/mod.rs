@@ -1,12 +1,16 @@
 //! The command line: one file per subcommand, and what they share.
 
 mod check;
+mod conformance;
 mod explain;
 mod geometry;
 mod machines;
 mod merge;
 mod mutants;
+mod predictor;
 mod progress;
+mod record;
+mod replay;
 mod scenario;
 
 use crate::case::Case;
@@ -41,6 +45,12 @@ enum Command {
     Explain(explain::Arguments),
     /// Hold the walker bugs known to history against a machine
     Mutants(mutants::Arguments),
+    /// Record what a machine does with cases, to be replayed anywhere
+    Record(record::Arguments),
+    /// Hold a recorded corpus against a walker, yours for instance; nothing is run
+    Replay(replay::Arguments),
+    /// Show which rules the walkers that people use get right
+    Conformance(conformance::Arguments),
     /// Add up the reports of the shards of a run
     Merge(merge::Arguments),
     /// Compute what page tables cost, for any address width
@@ -52,12 +62,14 @@ enum Command {
 /// Which machine to run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum MachineKind {
-    /// The first of the others that works here
+    /// The first that works here: kvm, qemu; else `check` replays the corpus
     Auto,
     /// The KVM of this host
     Kvm,
     /// QEMU's emulation of a processor
     Qemu,
+    /// No machine: what others did, as it was recorded
+    Corpus,
 }
 
 /// The machine to run on, as every subcommand that runs one takes it.
@@ -78,6 +90,14 @@ struct MachineArguments {
 struct Opened {
     machine: Box<dyn Machine>,
     why: String,
+}
+
+/// What `--machine` comes to.
+enum Chosen {
+    /// A machine.
+    Machine(Opened),
+    /// None: the corpus that comes with the program, and why.
+    Corpus { why: String },
 }
 
 /// Why a command failed, as the exit codes of the contract tell it.
@@ -125,6 +145,9 @@ pub fn main() -> ExitCode {
         Some(Command::Machines(arguments)) => Ok(machines::run(&arguments)),
         Some(Command::Explain(arguments)) => explain::run(&arguments),
         Some(Command::Mutants(arguments)) => mutants::run(&arguments),
+        Some(Command::Record(arguments)) => record::run(&arguments),
+        Some(Command::Replay(arguments)) => replay::run(&arguments),
+        Some(Command::Conformance(arguments)) => conformance::run(&arguments),
         Some(Command::Merge(arguments)) => merge::run(&arguments),
         Some(Command::Geometry(arguments)) => geometry::run(&arguments),
         Some(Command::Scenario(arguments)) => scenario::run(&arguments),
@@ -151,6 +174,23 @@ impl std::fmt::Display for Failure {
 impl MachineArguments {
     /// Opens a machine, with the built-in image or another.
     fn open(&self, kind: MachineKind) -> Result<Opened, Failure> {
+        match self.choose(kind)? {
+            Chosen::Machine(opened) => Ok(opened),
+            Chosen::Corpus { why } if kind == MachineKind::Auto => {
+                Err(Failure::Machine(format!("no machine: {why}")))
+            }
+            Chosen::Corpus { .. } => {
+                let problem = "--machine corpus runs nothing: expected kvm, qemu or auto here";
+                Err(Failure::Input(problem.into()))
+            }
+        }
+    }
+
+    /// Opens a machine, or none where there is the corpus instead.
+    fn choose(&self, kind: MachineKind) -> Result<Chosen, Failure> {
+        if kind == MachineKind::Corpus {
+            return Ok(Chosen::Corpus { why: "as asked".into() });
+        }
         let image = match &self.guest_image {
             None => Image::built_in(),
             Some(path) => Image::from_file(path),
@@ -158,35 +198,37 @@ impl MachineArguments {
         let image = image.map_err(MachineError::from)?;
         let processor =
             Processor { physical_address_bits: self.phys_bits, features: self.qemu_cpu.clone() };
-        let asked = || "as asked".to_owned();
-        match kind {
-            MachineKind::Kvm => {
-                let machine = Box::new(KvmMachine::open(image)?);
-                Ok(Opened { machine, why: asked() })
-            }
-            MachineKind::Qemu => {
-                let machine = Box::new(QemuMachine::open(image, &processor)?);
-                Ok(Opened { machine, why: asked() })
-            }
-            MachineKind::Auto => match KvmMachine::open(image.clone()) {
-                Ok(machine) => {
-                    Ok(Opened { machine: Box::new(machine), why: "it can be opened here".into() })
-                }
-                Err(MachineError::Unavailable(no_kvm)) => {
-                    match QemuMachine::open(image, &processor) {
-                        Ok(machine) => {
-                            let why = format!("no KVM: {no_kvm}");
-                            Ok(Opened { machine: Box::new(machine), why })
-                        }
-                        Err(MachineError::Unavailable(no_qemu)) => {
-                            Err(Failure::Machine(format!("no machine: {no_kvm}; {no_qemu}")))
-                        }
-                        Err(other) => Err(other.into()),
-                    }
-                }
-                Err(other) => Err(other.into()),
+        let kvm = |image| KvmMachine::open(image).map(|machine| Box::new(machine) as _);
+        let qemu =
+            |image| QemuMachine::open(image, &processor).map(|machine| Box::new(machine) as _);
+        let opened = |machine, why: &str| Chosen::Machine(Opened { machine, why: why.into() });
+        let no_kvm = match kind {
+            MachineKind::Kvm => return Ok(opened(kvm(image)?, "as asked")),
+            MachineKind::Qemu => return Ok(opened(qemu(image)?, "as asked")),
+            MachineKind::Auto | MachineKind::Corpus => match kvm(image.clone()) {
+                Ok(machine) => return Ok(opened(machine, "it can be opened here")),
+                Err(MachineError::Unavailable(why)) => why,
+                Err(other) => return Err(other.into()),
             },
+        };
+        match qemu(image) {
+            Ok(machine) => Ok(opened(machine, &format!("no KVM: {no_kvm}"))),
+            Err(MachineError::Unavailable(no_qemu)) => {
+                Ok(Chosen::Corpus { why: format!("{no_kvm}; {no_qemu}") })
+            }
+            Err(other) => Err(other.into()),
         }
+    }
+
+    /// The first option that asks something of a machine, if there is one.
+    fn asked_of_machine(&self) -> Option<&'static str> {
+        [
+            (self.phys_bits.is_some(), "--phys-bits"),
+            (!self.qemu_cpu.is_empty(), "--qemu-cpu"),
+            (self.guest_image.is_some(), "--guest-image"),
+        ]
+        .into_iter()
+        .find_map(|(asked, option)| asked.then_some(option))
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::check::{DEFAULT_TIME, parse_time};
 use super::{Failure, MachineArguments, MachineKind, print};
-use crate::generate::{Generator, Schedule, Shard, SingleCases};
+use crate::mixture::Mixture;
 use crate::mutation::{self, Limit, Progress, Status};
 use crate::report::{self, mutants};
 use crate::walker::{MUTANTS, UNREACHABLE};
@@ -55,17 +55,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     if offered.is_empty() {
         return Err(Failure::Machine("the machine offers no mode".into()));
     }
-    let singles = SingleCases::new(seed, capabilities.clone(), offered.clone());
-    let random = Generator::Random(seed);
-    let schedule = Schedule::new(random, &offered, capabilities, Shard::WHOLE, None);
+    let mut mixture = Mixture::new(seed, &offered, capabilities);
     let bar = ProgressBar::new((MUTANTS.len() + UNREACHABLE.len()) as u64);
     let style = ProgressStyle::with_template("{bar:30} {pos} of {len} caught  {msg}");
     bar.set_style(style.expect("the template is well-formed"));
-    let sources = (&schedule, &singles);
-    let score = mutation::run(machine.as_mut(), sources, limit, |Progress { cases, caught }| {
-        bar.set_position(caught as u64);
-        bar.set_message(format!("{cases} cases"));
-    })?;
+    let score =
+        mutation::run(machine.as_mut(), &mut mixture, limit, |Progress { cases, caught }| {
+            bar.set_position(caught as u64);
+            bar.set_message(format!("{cases} cases"));
+        })?;
     bar.finish_and_clear();
     print(&if arguments.json {
         mutants::document(machine.as_ref(), seed, &score)

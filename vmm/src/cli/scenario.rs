@@ -160,7 +160,7 @@ fn modes(arguments: &Arguments, machine: Option<&dyn Machine>) -> Result<Vec<Pag
     if let Some(mode) = arguments.mode.iter().find(|mode| !offered(mode)) {
         let offer = offers.iter().find(|(known, _)| known == mode);
         let why = offer.and_then(|(_, offer)| offer.as_ref().err()).map_or("", String::as_str);
-        let kind = machine.identity().kind;
+        let kind = machine.identity().kind.clone();
         let what =
             format!("{kind} cannot run {mode} here: {why}; --machine none runs the software");
         return Err(MachineError::Unavailable(what).into());

@@ -10,9 +10,9 @@ pub use shrink::shrink;
 use crate::case::Case;
 use crate::machine::Capabilities;
 use crate::observation::{Observation, Run};
-use crate::verdict::{ChoiceTaken, Difference, End, Field, Verdict, describe_observation, judge};
+use crate::verdict::{self, ChoiceTaken, Difference, End, Field, Verdict, describe_observation};
+use crate::walker::Choice;
 use crate::walker::quirk::{Quirks, Quirky};
-use crate::walker::{Choice, Walker};
 use cause::{Agreements, Group};
 use known::{Kind, Known};
 use mmu_core::{Alternative, Cr0, Cr4, Outcome, Reference, Ring};
@@ -160,7 +160,7 @@ impl Findings {
             }
             Verdict::Diverge { expected, differences } => {
                 // Who is wrong, the mutant or the machine?
-                let by_reference = judge(case, &Reference.predict(case), run);
+                let by_reference = verdict::by(&Reference, case, run);
                 if let Verdict::Diverge { expected, differences } = by_reference {
                     self.add_machine_fault(case, run, &expected, &differences);
                 } else {
@@ -180,32 +180,56 @@ impl Findings {
     ) {
         let Run::Observed(observation) = run else { return };
         let example = Example::of(case, expected, run, differences);
-        let covers = |known: &Known| {
-            !known.beside_quirk && known.covers(case, expected, observation, differences)
-        };
-        if let Some(index) = self.known.iter().position(covers) {
-            count(self.met.entry(index).or_default(), example);
-            return;
-        }
-        if let Some(quirks) = self.quirks.explaining(case, run) {
-            for (index, known) in self.known.iter().enumerate() {
-                if quirks.intersects(known.quirk) {
-                    count(
-                        self.met.entry(index).or_default(),
-                        Example { quirks, ..example.clone() },
-                    );
-                }
+        if let Some((indices, quirks)) = self.known_faults(case, run, expected, differences) {
+            for index in indices {
+                let example = Example { quirks, ..example.clone() };
+                count(self.met.entry(index).or_default(), example);
             }
-            return;
-        }
-        if let Some(index) = self.known_beside_quirks(case, run, observation) {
-            let example = Example { quirks: self.quirks, ..example };
-            count(self.met.entry(index).or_default(), example);
             return;
         }
         let signature = Signature::of(case, expected, observation, differences);
         let alike = self.groups.entry(signature).or_default();
         Group::place(alike, example, case, run);
+    }
+
+    /// The known findings that a divergence from the reference shows, and the quirks that explain it,
+    /// if they do; `None` when nothing is known of it.
+    fn known_faults(
+        &self,
+        case: &Case,
+        run: &Run,
+        expected: &Alternative,
+        differences: &[Difference],
+    ) -> Option<(Vec<usize>, Quirks)> {
+        let Run::Observed(seen) = run else { return None };
+        let covers =
+            |known: &Known| !known.beside_quirk && known.covers(case, expected, seen, differences);
+        if let Some(index) = self.known.iter().position(covers) {
+            return Some((vec![index], Quirks::empty()));
+        }
+        if let Some(quirks) = self.quirks.explaining(case, run) {
+            let known = self.known.iter().enumerate();
+            let shown = known.filter(|(_, known)| quirks.intersects(known.quirk));
+            return Some((shown.map(|(index, _)| index).collect(), quirks));
+        }
+        let index = self.known_beside_quirks(case, run, seen)?;
+        Some((vec![index], self.quirks))
+    }
+
+    /// The ids of the known findings that a case shows by the reference's verdict; `None` for a
+    /// divergence of which nothing is known.
+    pub fn shown(&self, case: &Case, run: &Run, verdict: &Verdict) -> Option<Vec<&str>> {
+        let indices = match verdict {
+            Verdict::Agree { .. } => Vec::new(),
+            Verdict::Unsupported(why) => {
+                let covers = |known: &Known| known.covers_unsupported(case, why);
+                self.known.iter().position(covers).into_iter().collect()
+            }
+            Verdict::Diverge { expected, differences } => {
+                self.known_faults(case, run, expected, differences)?.0
+            }
+        };
+        Some(indices.into_iter().map(|index| self.known[index].id.as_str()).collect())
     }
 
     /// The known finding that a case shows beside quirks: which it is by what differs from the
@@ -214,7 +238,7 @@ impl Findings {
         if self.quirks.is_empty() {
             return None;
         }
-        match judge(case, &Quirky(self.quirks).predict(case), run) {
+        match verdict::by(&Quirky(self.quirks), case, run) {
             Verdict::Diverge { expected, differences } => self
                 .known
                 .iter()

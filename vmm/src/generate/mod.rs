@@ -4,7 +4,8 @@
 //!
 //! - [`random`]: a plain mapping with none, one or a few unusual bits, placed anywhere;
 //! - [`exhaustive`]: every combination of the bits of an entry, the access and the control bits;
-//! - [`guided`]: random cases, chosen by how rarely chance comes to what they show.
+//! - [`guided`]: random cases, chosen by how rarely chance comes to what they show;
+//! - [`sequence`]: cases that run alone, most of them with other actions before their access.
 //!
 //! No case changes the page size of a live mapping: every batch starts with all translations
 //! forgotten (TLB-5).
@@ -17,13 +18,12 @@ mod name;
 mod placement;
 pub mod random;
 mod schedule;
-mod sequence;
+pub mod sequence;
 mod state;
 mod unusual;
 
 pub use name::{CaseName, Generator};
 pub use schedule::{Schedule, Shard, Turn};
-pub use sequence::SingleCases;
 
 use crate::machine::batch::Batch;
 use guest::layout::{Arena, MAX_LANES};

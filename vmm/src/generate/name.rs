@@ -4,6 +4,7 @@ use super::Stream;
 use super::exhaustive::ExhaustiveStream;
 use super::guided::GuidedStream;
 use super::random::RandomStream;
+use super::sequence::SingleStream;
 use crate::case::Case;
 use crate::machine::Capabilities;
 use mmu_core::PagingMode;
@@ -19,6 +20,8 @@ pub enum Generator {
     Exhaustive,
     /// Random cases from a seed, chosen by how rare they are.
     Guided(u64),
+    /// Cases that run alone, sequences most of them, from a seed.
+    Single(u64),
 }
 
 impl Generator {
@@ -28,22 +31,24 @@ impl Generator {
             Self::Random(seed) => Box::new(RandomStream::new(seed, mode, machine.clone())),
             Self::Exhaustive => Box::new(ExhaustiveStream::new(mode, machine.clone())),
             Self::Guided(seed) => Box::new(GuidedStream::new(seed, mode, machine.clone())),
+            Self::Single(seed) => Box::new(SingleStream::new(seed, mode, machine.clone())),
         }
     }
 
-    /// `random`, `exhaustive` or `guided`.
+    /// `random`, `exhaustive`, `guided` or `single`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Random(_) => "random",
             Self::Exhaustive => "exhaustive",
             Self::Guided(_) => "guided",
+            Self::Single(_) => "single",
         }
     }
 
     /// The seed, if it has one.
     pub const fn seed(self) -> Option<u64> {
         match self {
-            Self::Random(seed) | Self::Guided(seed) => Some(seed),
+            Self::Random(seed) | Self::Guided(seed) | Self::Single(seed) => Some(seed),
             Self::Exhaustive => None,
         }
     }
@@ -63,7 +68,7 @@ pub struct CaseName {
 impl CaseName {
     /// Whether a text is meant as a name, right or wrong: not a case, and hardly a file.
     pub fn is_meant(text: &str) -> bool {
-        ["random:", "exhaustive:", "guided:"].iter().any(|start| text.starts_with(start))
+        ["random:", "exhaustive:", "guided:", "single:"].iter().any(|start| text.starts_with(start))
     }
 
     /// The case itself, on a machine; `None` when the stream has no such index.
@@ -85,6 +90,7 @@ impl CaseName {
             Generator::Random(_) => 1,
             Generator::Exhaustive => 2,
             Generator::Guided(_) => 3,
+            Generator::Single(_) => 4,
         };
         let stream = scramble(generator * 8 + self.mode as u64);
         let seeded = scramble(stream ^ self.generator.seed().unwrap_or(0));
@@ -108,8 +114,8 @@ impl FromStr for CaseName {
     fn from_str(text: &str) -> Result<Self, String> {
         let problem = |what: &str| {
             format!(
-                "{what}: expected random:MODE:SEED:INDEX, guided:MODE:SEED:INDEX or \
-                 exhaustive:MODE:INDEX, found {text:?}"
+                "{what}: expected random:MODE:SEED:INDEX, guided:MODE:SEED:INDEX, \
+                 single:MODE:SEED:INDEX or exhaustive:MODE:INDEX, found {text:?}"
             )
         };
         let number = |digits: &str| digits.parse().map_err(|_| problem("not a number"));
@@ -117,6 +123,7 @@ impl FromStr for CaseName {
         let (generator, mode, index) = match parts[..] {
             ["random", mode, seed, index] => (Generator::Random(number(seed)?), mode, index),
             ["guided", mode, seed, index] => (Generator::Guided(number(seed)?), mode, index),
+            ["single", mode, seed, index] => (Generator::Single(number(seed)?), mode, index),
             ["exhaustive", mode, index] => (Generator::Exhaustive, mode, index),
             _ => return Err(problem("not the name of a case")),
         };

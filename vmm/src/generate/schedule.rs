@@ -100,7 +100,9 @@ impl Schedule {
     /// How many cases this shard has, give or take a few batches; `None` if there is no end.
     pub fn about_cases(&self) -> Option<u64> {
         let all = match (self.cases, self.generator) {
-            (None, Generator::Random(_) | Generator::Guided(_)) => return None,
+            (None, Generator::Random(_) | Generator::Guided(_) | Generator::Single(_)) => {
+                return None;
+            }
             (None, Generator::Exhaustive) => self.combinations(),
             (Some(cases), _) => cases.min(self.combinations()),
         };

@@ -4,9 +4,10 @@
 //! A sequence invalidates what it changes wherever a rule asks for it, so that its outcome is
 //! determined; but for a leaf that loses P before its D had to be set, which no cache may hide.
 
-use super::random;
+use super::{ENDLESS, Stream, arena_of_batch, random, stream_seed};
 use crate::case::{Action, Case, Made, TableEntry};
 use crate::machine::Capabilities;
+use crate::machine::batch::Batch;
 use guest::contents::{self, CODE_OFFSETS};
 use guest::layout::Arena;
 use guest::stub::Form;
@@ -15,41 +16,39 @@ use mmu_core::{Access, AccessKind, Cr0, Cr4, Efer, Features, PagingMode, Ring, V
 use rand::{Rng, RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-/// Single cases, each to be run alone. The same seed, machine, modes and number give the same case.
+/// Single cases of one mode, each to be run alone: a batch has one. The same for the same seed and
+/// machine.
 #[derive(Clone, Debug)]
-pub struct SingleCases {
+pub struct SingleStream {
     seed: u64,
-    capabilities: Capabilities,
-    modes: Vec<PagingMode>,
+    mode: PagingMode,
+    machine: Capabilities,
 }
 
-impl SingleCases {
-    /// Cases for a machine with these capabilities, in these modes.
-    pub fn new(seed: u64, capabilities: Capabilities, modes: Vec<PagingMode>) -> Self {
-        Self { seed, capabilities, modes }
+impl SingleStream {
+    /// Cases for a machine with these capabilities.
+    pub const fn new(seed: u64, mode: PagingMode, machine: Capabilities) -> Self {
+        Self { seed, mode, machine }
     }
 
-    /// The case with this number.
-    pub fn case(&self, number: u64) -> Case {
-        let stream = self.seed.rotate_left(32) ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    fn case(&self, number: u64) -> Case {
+        let stream = stream_seed(self.seed.rotate_left(32), self.mode, number);
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(stream);
-        let arena = Arena::for_batch(number);
-        let (turn, count) = (number / 2, self.modes.len() as u64);
-        let mode = self.modes[(turn % count.max(1)) as usize];
+        let (mode, arena) = (self.mode, arena_of_batch(number));
         let is_long_mode = matches!(mode, PagingMode::FourLevel | PagingMode::FiveLevel);
         match number % 8 {
             7 if mode != PagingMode::Unpaged => {
-                return fetch_without_nxe(&mut rng, mode, arena, &self.capabilities);
+                return fetch_without_nxe(&mut rng, mode, arena, &self.machine);
             }
             6 if mode == PagingMode::Pae => {
-                return bad_register(&mut rng, arena, &self.capabilities);
+                return bad_register(&mut rng, arena, &self.machine);
             }
             0..=5 if is_long_mode => {
-                return sequence(&mut rng, mode, arena, &self.capabilities);
+                return sequence(&mut rng, mode, arena, &self.machine);
             }
             _ => {}
         }
-        let mut case = random::alone(&mut rng, mode, arena, &self.capabilities);
+        let mut case = random::alone(&mut rng, mode, arena, &self.machine);
         if rng.random_bool(0.5) {
             // A PDPTE that is in memory what it is in its register need not be listed, and what a
             // machine does to it there need not be looked at.
@@ -60,6 +59,24 @@ impl SingleCases {
             case.entries = case.entries.iter().copied().filter(is_told).collect();
         }
         case
+    }
+}
+
+impl Stream for SingleStream {
+    fn mode(&self) -> PagingMode {
+        self.mode
+    }
+
+    fn batches(&self) -> u64 {
+        ENDLESS
+    }
+
+    fn cases_before(&self, batch: u64) -> u64 {
+        batch
+    }
+
+    fn batch(&self, number: u64, _most: usize) -> Batch {
+        Batch { arena: arena_of_batch(number), cases: vec![self.case(number)] }
     }
 }
 
@@ -332,8 +349,9 @@ mod tests {
     fn cases() -> impl Iterator<Item = Case> {
         let machine =
             Capabilities::for_tests(Profile { physical_address_bits: 40, ..Profile::default() });
-        let singles = SingleCases::new(3, machine, PagingMode::ALL.to_vec());
-        (0..2000).map(move |number| singles.case(number))
+        let of = move |mode| SingleStream::new(3, mode, machine.clone());
+        let streams = PagingMode::ALL.map(of);
+        streams.into_iter().flat_map(|stream| (0..400).map(move |number| stream.case(number)))
     }
 
     #[test]

@@ -13,8 +13,8 @@ pub(crate) fn capabilities(sees_outside: bool) -> Capabilities {
     Capabilities { sees_outside, ..Capabilities::for_tests(profile) }
 }
 
-const GENERATORS: [Generator; 3] =
-    [Generator::Random(7), Generator::Exhaustive, Generator::Guided(7)];
+const GENERATORS: [Generator; 4] =
+    [Generator::Random(7), Generator::Exhaustive, Generator::Guided(7), Generator::Single(7)];
 
 fn schedule(
     generator: Generator,

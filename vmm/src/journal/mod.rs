@@ -6,7 +6,7 @@
 mod run;
 mod tally;
 
-pub use run::{MachineLine, RunLine, ShardLine};
+pub use run::{RunLine, ShardLine};
 
 use crate::finding::Finding;
 use crate::finding::saved::{Saved, SavedExample};

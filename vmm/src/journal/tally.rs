@@ -168,7 +168,7 @@ fn who(name: &str) -> Result<Provenance, String> {
 }
 
 /// A name that lives as long as the program. Each different one is kept once; there are few.
-pub(super) fn interned(name: String) -> &'static str {
+fn interned(name: String) -> &'static str {
     static NAMES: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
     let mut names = NAMES.lock().expect("nobody panics while holding it");
     if let Some(known) = names.get(name.as_str()) {

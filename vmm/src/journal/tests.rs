@@ -10,8 +10,8 @@ use mmu_core::{AccessKind, PagingMode, Ring, Rule};
 
 fn run() -> RunLine {
     let identity = Identity {
-        kind: "kvm",
-        flavour: "pvm",
+        kind: "kvm".into(),
+        flavour: "pvm".into(),
         beneath: "kvm".into(),
         cpu: "a processor".into(),
         host_kernel: "6.1".into(),
@@ -81,7 +81,7 @@ fn what_is_written_reads_back() {
     assert_eq!(read.tally, written.tally);
     assert_eq!(super::text(&read), text);
     let (identity, machine) = read.run.machine.read().expect("a machine");
-    assert_eq!((identity.flavour, identity.cpu.as_str()), ("pvm", "a processor"));
+    assert_eq!((identity.flavour.as_str(), identity.cpu.as_str()), ("pvm", "a processor"));
     assert_eq!(machine.profile, capabilities(true).profile);
     assert_eq!(read.run.read_modes().expect("modes")[1].1, Err("no LA57".into()));
 }

@@ -5,6 +5,7 @@ pub mod batch;
 pub mod host;
 pub mod image;
 pub mod kvm;
+mod line;
 pub mod memory;
 mod own_tables;
 mod probe;
@@ -13,6 +14,8 @@ pub mod qemu;
 use crate::case::Case;
 use crate::observation::{OutsideAccess, Provenance};
 use guest::layout::Arena;
+pub use line::{MachineLine, offers, read_offers};
+
 use image::Image;
 use memory::GuestMemory;
 use mmu_core::{ControlState, Cr4, PagingMode, Profile, Ring};
@@ -20,10 +23,10 @@ use mmu_core::{ControlState, Cr4, PagingMode, Profile, Ring};
 /// What a machine is, and on what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// `kvm`, and later others.
-    pub kind: &'static str,
+    /// `kvm`, `qemu`, or `corpus` for what was recorded elsewhere.
+    pub kind: String,
     /// How it translates: `pvm`, `svm-npt`, ... ([`host::Flavour`]).
-    pub flavour: &'static str,
+    pub flavour: String,
     /// What lies beneath: `bare`, or the name of the hypervisor that this host's CPUID gives.
     pub beneath: String,
     /// The processor's name.

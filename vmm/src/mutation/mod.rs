@@ -12,9 +12,8 @@ pub use suspect::{Status, Verdicts};
 use crate::campaign::run_one;
 use crate::case::Case;
 use crate::finding::{Example, shrink};
-use crate::generate::{Schedule, SingleCases};
-use crate::machine::batch::{Batch, DataFrames, Encoded};
 use crate::machine::{Machine, MachineError};
+use crate::mixture::{Mixture, Tried};
 use crate::observation::Run;
 use crate::walker::{MUTANTS, Mutant, UNREACHABLE};
 use std::time::{Duration, Instant};
@@ -75,16 +74,13 @@ pub struct Progress {
     pub caught: usize,
 }
 
-/// So many single cases are run after each batch.
-const SINGLES: u64 = 12;
-
 /// Runs random cases until the limit, or until every mutant is caught that can be.
 ///
 /// # Errors
 /// When the guest or the machine dies.
 pub fn run(
     machine: &mut dyn Machine,
-    (schedule, singles): (&Schedule, &SingleCases),
+    mixture: &mut Mixture,
     limit: Limit,
     mut progress: impl FnMut(Progress),
 ) -> Result<Score, MachineError> {
@@ -93,8 +89,8 @@ pub fn run(
         .iter()
         .map(|mutant| Suspect::new(mutant, reach::why_not(mutant.needs, machine)))
         .collect();
-    let (mut cases, mut next) = (0, 0);
-    for number in 0.. {
+    let mut cases = 0;
+    loop {
         let left = match limit {
             Limit::Cases(wanted) => wanted - cases,
             Limit::Time(time) if start.elapsed() < time => u64::MAX,
@@ -103,21 +99,13 @@ pub fn run(
         if left == 0 || !suspects.iter().any(Suspect::is_open) {
             break;
         }
-        let Some(turn) = schedule.turn(next) else { break };
-        next = turn.number + 1;
-        let most = left.try_into().unwrap_or(usize::MAX);
-        let mut batch = schedule.batch(&turn);
-        batch.cases.truncate(most);
-        let (tried, runs) = run_batch(machine, batch)?;
-        for (case, run) in tried.iter().zip(&runs) {
+        let tried = mixture.run(machine, left)?;
+        if tried.is_empty() {
+            break;
+        }
+        for Tried { case, run, .. } in &tried {
             cases += 1;
             hold(&mut suspects, case, run, cases);
-        }
-        let alone = (number * SINGLES..(number + 1) * SINGLES).map(|n| singles.case(n));
-        for case in alone.take(most.saturating_sub(tried.len())) {
-            cases += 1;
-            let run = run_one(machine, &case)?;
-            hold(&mut suspects, &case, &run, cases);
         }
         let caught = suspects.iter().filter(|suspect| suspect.is_caught()).count();
         progress(Progress { cases, caught });
@@ -156,30 +144,6 @@ fn hold(suspects: &mut [Suspect], case: &Case, run: &Run, number: u64) {
     }
     for suspect in suspects.iter_mut().filter(|_| !has.is_empty()) {
         suspect.hold_beside(&has, case, run, &verdicts);
-    }
-}
-
-/// Runs a batch to its end, without the cases that the machine gives up on.
-fn run_batch(
-    machine: &mut dyn Machine,
-    batch: Batch,
-) -> Result<(Vec<Case>, Vec<Run>), MachineError> {
-    let mut frames = DataFrames::default();
-    let mut encoded = Encoded::new(batch, machine.image(), machine.capabilities());
-    loop {
-        let command = encoded.write(machine.memory());
-        let log = machine.run(command).map_err(|error| encoded.blame(error))?;
-        let Some((position, why)) = log.gave_up else {
-            let provenance = *machine.provenance();
-            let runs = encoded.read_back(&log, machine.memory(), &mut frames, &provenance)?;
-            return Ok((encoded.batch.cases, runs));
-        };
-        let Some(case) = encoded.case_at(position) else {
-            let what = format!("could not go on between two cases: {why}");
-            return Err(encoded.blame(MachineError::guest(what, Some(position))));
-        };
-        encoded.leave_out(case, why, machine.image());
-        frames.restore(encoded.batch.arena, machine.memory());
     }
 }
 

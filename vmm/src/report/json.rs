@@ -1,7 +1,8 @@
 //! The JSON documents of the command line. Their fields are a contract: scripts depend on them.
 //! Addresses and register values are hex strings, counts and seconds are numbers.
 
-use super::{RunFacts, coverage, features_not_run, name_of_end, when};
+use super::corpus::{self, SourceJson};
+use super::{RunFacts, candidate, coverage, features_not_run, name_of_end, when};
 use crate::campaign::Summary;
 use crate::case::Case;
 use crate::finding::Finding;
@@ -16,6 +17,9 @@ use std::collections::BTreeMap;
 #[derive(Serialize)]
 struct Document<'r> {
     machine: MachineJson<'r>,
+    /// Of a replay: where its cases were recorded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sources: Vec<SourceJson<'r>>,
     generator: &'r str,
     seed: Option<u64>,
     /// How many combinations there are, where they are enumerated.
@@ -29,6 +33,9 @@ struct Document<'r> {
     coverage: coverage::CoverageJson,
     choices: Vec<ChoiceJson>,
     findings: Vec<FindingJson<'r>>,
+    /// Of a walker that is a program: what came of asking it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    candidate: Option<candidate::ScoreJson<'r>>,
     totals: Totals,
 }
 
@@ -147,8 +154,9 @@ pub fn document(facts: &RunFacts<'_>, summary: &Summary) -> String {
     };
     let document = Document {
         machine: machine(facts.identity, facts.capabilities),
+        sources: corpus::sources(facts.sources),
         generator: &facts.run.generator,
-        seed: (facts.run.generator != "exhaustive").then_some(facts.run.seed),
+        seed: facts.run.has_seed().then_some(facts.run.seed),
         combinations: facts.run.combinations,
         shard: &facts.run.shard,
         complete: facts.complete,
@@ -176,6 +184,7 @@ pub fn document(facts: &RunFacts<'_>, summary: &Summary) -> String {
             })
             .collect(),
         findings: summary.findings.iter().map(finding).collect(),
+        candidate: facts.candidate.map(candidate::json),
         totals: Totals {
             cases: tally.cases(),
             agreed: tally.agreed(),
@@ -203,8 +212,8 @@ pub(super) fn machine<'r>(identity: &'r Identity, capabilities: &Capabilities) -
     let names = |flags: Vec<&'static str>| flags.iter().map(|name| name.to_lowercase()).collect();
     let profile = capabilities.profile;
     MachineJson {
-        kind: identity.kind,
-        flavour: identity.flavour,
+        kind: &identity.kind,
+        flavour: &identity.flavour,
         beneath: &identity.beneath,
         cpu: &identity.cpu,
         max_physical_address: profile.physical_address_bits,
@@ -288,7 +297,7 @@ fn offer_json<'r>(kind: &'r str, offer: Result<&'r dyn Machine, &'r str>) -> Off
         classes.into_iter().zip(who.iter().map(|who| who.name())).collect()
     };
     OfferJson {
-        kind: opened.identity().kind,
+        kind: &opened.identity().kind,
         available: true,
         reason: None,
         machine: Some(machine(opened.identity(), capabilities)),

@@ -1,6 +1,9 @@
 //! What a run looks like to people ([`text`], [`walk`]) and to scripts ([`json`]); [`geometry`],
 //! [`mutants`], [`scenario`] and [`random`] have both forms of their own.
 
+mod candidate;
+pub mod conformance;
+pub mod corpus;
 mod coverage;
 pub mod geometry;
 pub mod html;
@@ -12,6 +15,8 @@ pub mod text;
 pub mod tree;
 pub mod walk;
 
+use crate::candidate::score::Score;
+use crate::corpus::Source;
 use crate::journal::RunLine;
 use crate::machine::{Capabilities, Identity, ModeOffer};
 use crate::observation::name_of_fault;
@@ -29,6 +34,10 @@ pub struct RunFacts<'r> {
     pub modes: &'r [ModeOffer],
     /// What was run.
     pub run: &'r RunLine,
+    /// Where the cases were recorded, if they were, and how many each gave.
+    pub sources: &'r [(Source, u64)],
+    /// What came of asking a walker that is a program.
+    pub candidate: Option<&'r Score>,
     /// Whether nothing remained to be done.
     pub complete: bool,
     /// CPU time of this process and its children.

@@ -114,7 +114,7 @@ pub(super) fn ending(
 /// What a machine made of it.
 pub(super) fn compared(text: &mut String, comparison: &Comparison) {
     let Comparison { machine, orders, events, frames, chosen, known, parted } = comparison;
-    let (kind, flavour) = (machine.kind, machine.flavour);
+    let (kind, flavour) = (&machine.kind, &machine.flavour);
     let (events, frames) = (with_commas(*events), with_commas(*frames));
     if let Some(parted) = parted {
         line(text, &format!("NO   {kind} ({flavour}) has the same history: {parted}"));

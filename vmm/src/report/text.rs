@@ -1,6 +1,6 @@
 //! Reports for people, 80 columns wide.
 
-use super::{RunFacts, features_not_run};
+use super::{RunFacts, candidate, features_not_run};
 use crate::campaign::Summary;
 use crate::coverage::why_missed_everywhere;
 use crate::finding::Finding;
@@ -105,6 +105,9 @@ pub fn summary(facts: &RunFacts<'_>, summary: &Summary) -> String {
     if !facts.complete {
         line(&mut text, &describe_what_is_missing(facts));
     }
+    if let Some(score) = facts.candidate {
+        candidate::describe(&mut text, &facts.run.walker, score);
+    }
     line(&mut text, &verdict(facts, summary));
     text
 }
@@ -112,7 +115,13 @@ pub fn summary(facts: &RunFacts<'_>, summary: &Summary) -> String {
 /// The result in a sentence.
 pub(super) fn verdict(facts: &RunFacts<'_>, summary: &Summary) -> String {
     let caught = summary.findings.iter().any(|finding| finding.catches_walker);
+    if let Some(score) = facts.candidate {
+        return candidate::verdict(&facts.run.walker, score);
+    }
     match (facts.run.walker.as_str(), summary.has_unknown_divergence()) {
+        ("reference", false) if !facts.sources.is_empty() => {
+            "The recorded machines and the model agree, known findings aside.".into()
+        }
         ("reference", false) => "The machine and the model agree, known findings aside.".into(),
         ("reference", true) => {
             "The machine and the model disagree: see the findings that are not known.".into()
@@ -228,7 +237,8 @@ fn describe_findings(text: &mut String, facts: &RunFacts<'_>, summary: &Summary)
     let _ = writeln!(text, "{}\n", trimmed(&table));
     for finding in &summary.findings {
         // In a mutant's run the machine's own faults are listed, not told again.
-        let wanted = finding.catches_walker || facts.run.walker == "reference";
+        let wanted =
+            finding.catches_walker || facts.run.walker == "reference" || facts.candidate.is_some();
         if finding.kind == Kind::Divergence && !finding.known && finding.count > 0 && wanted {
             describe_example(text, facts, finding);
         }

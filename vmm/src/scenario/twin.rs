@@ -74,7 +74,7 @@ pub struct Twin<'m> {
 impl<'m> Twin<'m> {
     pub(super) fn new(machine: &'m mut dyn Machine) -> Self {
         let identity = machine.identity().clone();
-        let known = known::shipped(identity.flavour, &identity.beneath).unwrap_or_default();
+        let known = known::shipped(&identity.flavour, &identity.beneath).unwrap_or_default();
         let loose = known.into_iter().find(|known| known.quirk == Quirks::LOOSE_PDPTES);
         let comparison = Comparison {
             machine: identity,

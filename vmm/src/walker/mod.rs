@@ -3,11 +3,13 @@
 mod any_rules;
 mod load;
 mod mutant;
+mod omission;
 pub mod quirk;
 mod sequence;
 
 pub use any_rules::{AnyRules, Both, One};
 pub use mutant::{MUTANTS, Mutant, Need, PAIRS, Pair, UNREACHABLE, Unreachable};
+pub use omission::{OMISSIONS, Omission};
 
 use crate::case::Case;
 use mmu_core::walk::{Path, Translation, WalkError, predict_in_mode, walk_in_mode};

@@ -9,7 +9,7 @@
 use super::{Walker, load};
 use crate::case::Case;
 use crate::observation::Run;
-use crate::verdict::{Verdict, judge};
+use crate::verdict::{self, Verdict};
 use arrayvec::ArrayVec;
 use bitflags::bitflags;
 use mmu_core::format::{Bits32, EntryBits, EntryKind, Format, Level, Pae};
@@ -105,7 +105,7 @@ impl Quirks {
             members.fold(Self::empty(), |all, (_, quirk)| all | *quirk)
         };
         sets.into_iter().map(in_set).find(|quirks| {
-            matches!(judge(case, &Quirky(*quirks).predict(case), run), Verdict::Agree { .. })
+            matches!(verdict::by(&Quirky(*quirks), case, run), Verdict::Agree { .. })
         })
     }
 }
@@ -135,6 +135,10 @@ impl Walker for Quirky {
             may_set_accessed_in_pdptes(case, &mut predicted);
         }
         predicted
+    }
+
+    fn predict_earlier(&self, case: &Case) -> Vec<Prediction> {
+        QuirkyRules(self.0).predict_earlier(case)
     }
 
     fn walk(&self, case: &Case, address: VirtAddr) -> (Path, Result<Translation, WalkError>) {

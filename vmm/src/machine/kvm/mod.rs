@@ -56,8 +56,8 @@ impl KvmMachine {
         };
         let flavour = Flavour::detect();
         let identity = Identity {
-            kind: "kvm",
-            flavour: flavour.name(),
+            kind: "kvm".into(),
+            flavour: flavour.name().into(),
             beneath: host::beneath(),
             cpu: host::cpu_name(),
             host_kernel: host::kernel(),

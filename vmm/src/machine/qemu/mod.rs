@@ -75,8 +75,8 @@ impl QemuMachine {
             memory: &regions(&files, bits),
         })?;
         let identity = Identity {
-            kind: "qemu",
-            flavour: "tcg",
+            kind: "qemu".into(),
+            flavour: "tcg".into(),
             beneath: host::beneath(),
             cpu: String::new(),
             host_kernel: host::kernel(),

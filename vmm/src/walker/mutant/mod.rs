@@ -10,7 +10,7 @@ pub use pair::{PAIRS, Pair};
 #[cfg(doc)]
 use super::Both;
 use super::{AnyRules, Walker};
-use mmu_core::{Features, PagingMode};
+use mmu_core::{Features, PagingMode, Rule};
 use std::sync::LazyLock;
 
 /// A mistake, where it was made, and a walker that makes it.
@@ -18,6 +18,8 @@ use std::sync::LazyLock;
 pub struct Mutant {
     /// Its id in the list of historical bugs.
     pub id: &'static str,
+    /// The rule that it breaks; none for one that walks elsewhere.
+    pub rule: Option<Rule>,
     /// The mistake.
     pub mistake: &'static str,
     /// Where it happened.

@@ -15,17 +15,19 @@ use mmu_core::{
 
 const fn mutant(
     id: &'static str,
+    rule: Option<Rule>,
     origin: &'static str,
     mistake: &'static str,
     needs: &'static [Need],
     walker: &'static dyn Walker,
 ) -> Mutant {
-    Mutant { id, mistake, origin, needs, rules: None, walker }
+    Mutant { id, rule, mistake, origin, needs, rules: None, walker }
 }
 
 pub(super) const MUTANTS: &[Mutant] = &[
     mutant(
         "M17",
+        Some(Rule::Right5),
         "Bochs a3c77b4b0",
         "WRPKRU without effect on a cached verdict",
         &[Need::Feature(Features::PKU)],
@@ -33,6 +35,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         "M24",
+        Some(Rule::Right2),
         "KVM c22885050e65",
         "D lost under WP=0 when the page was first reached by a read",
         &[],
@@ -40,6 +43,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         "M25",
+        Some(Rule::Right1),
         "KVM 5fd5387c89ec, d28c6cfbbc5e",
         "two large entries for one frame share one set of rights",
         &[],
@@ -47,6 +51,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         "M26",
+        Some(Rule::Right1),
         "kvm-unit-tests 47fd6bc5",
         "a table reached from two parents remembered with the first parent's rights",
         &[],
@@ -54,6 +59,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         "M27",
+        Some(Rule::Right2),
         "kvm-unit-tests 858d3794",
         "CR0.WP sampled when something else last changed",
         &[],
@@ -61,6 +67,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
     mutant(
         "M40",
+        Some(Rule::Ad4),
         "KNL erratum 4",
         "A and D set after P was cleared by another processor",
         &[],

@@ -10,6 +10,7 @@ use mmu_core::{EntryUpdate, PagingMode, Prediction, Reference, Rule, VirtAddr};
 pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         id: "M29",
+        rule: Some(Rule::Ad4),
         mistake: "tables in read-only memory fault though A and D are already set",
         origin: "KVM ba6a35415455",
         needs: &[Need::ReadOnlyTables],
@@ -18,6 +19,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         id: "M35",
+        rule: Some(Rule::Ad4),
         mistake: "a 32-bit entry written back as 64 bits: the neighbour destroyed",
         origin: "gem5 4489e37344",
         needs: &[Need::Mode(PagingMode::Bits32)],

@@ -1,0 +1,61 @@
+//! Who predicts, as `--walker` names it: a walker of ours, or somebody's program.
+
+use crate::candidate::command::CommandCandidate;
+use crate::walker::Choice;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// `reference`, `mutant:ID`, `mutant:ID+ID` or `cmd:PATH`.
+#[derive(Clone, Debug)]
+pub(super) enum Predictor {
+    /// One of ours.
+    Own(Choice),
+    /// A program.
+    Program(PathBuf),
+}
+
+/// How long a program has for an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Predictor {
+    /// Who judges the machine: beside a program it is the reference.
+    pub(super) const fn judge(&self) -> Choice {
+        match self {
+            Self::Own(choice) => *choice,
+            Self::Program(_) => Choice::Reference,
+        }
+    }
+
+    /// The program, if it is one.
+    pub(super) fn candidate(&self) -> Option<CommandCandidate> {
+        match self {
+            Self::Own(_) => None,
+            Self::Program(path) => Some(CommandCandidate::new(path, &[], PATIENCE)),
+        }
+    }
+}
+
+impl FromStr for Predictor {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("cmd:") {
+            Some("") => Err("expected a program after cmd:".into()),
+            Some(path) => Ok(Self::Program(path.into())),
+            None => text.parse().map(Self::Own).map_err(|error: String| {
+                error.replacen("expected reference,", "expected reference, cmd:PATH,", 1)
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Predictor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Own(choice) => choice.fmt(f),
+            Self::Program(path) => write!(f, "cmd:{}", path.display()),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Which rule a wrong answer is about.
+
+use super::Seen;
+use crate::case::Case;
+use crate::verdict::End;
+use crate::walker::{MUTANTS, OMISSIONS, Walker};
+use mmu_core::{Alternative, Reference, Rule};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A row of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Row {
+    /// Where the walk leads: which entries it reads, and to which address.
+    Walk,
+    /// A rule.
+    Rule(Rule),
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Walk => f.pad("WALK"),
+            Self::Rule(rule) => rule.fmt(f),
+        }
+    }
+}
+
+impl Row {
+    /// What it says, in a sentence.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Walk => {
+                "Each level's index selects the next entry, and the last one the address."
+            }
+            Self::Rule(rule) => rule.meaning(),
+        }
+    }
+}
+
+/// Every row that a case can be about, in order.
+pub fn rows() -> Vec<Row> {
+    let has = |rule: Rule| {
+        MUTANTS.iter().any(|mutant| mutant.rule == Some(rule))
+            || OMISSIONS.iter().any(|omission| omission.rule == rule)
+    };
+    let rules = Rule::ALL.iter().copied().filter(|rule| has(*rule));
+    [Row::Walk].into_iter().chain(rules.map(Row::Rule)).collect()
+}
+
+/// A way to get a case wrong.
+pub(super) struct Deviation {
+    /// What it is about.
+    pub(super) row: Row,
+    /// What is done instead, in words.
+    pub(super) instead: &'static str,
+    /// What it allows.
+    pub(super) allowed: Vec<Alternative>,
+}
+
+/// The mutants and omissions that predict a case otherwise.
+pub(super) fn deviations_in(case: &Case, allowed: &[Alternative]) -> Vec<Deviation> {
+    let mutants = MUTANTS
+        .iter()
+        .map(|mutant| (mutant.rule.map_or(Row::Walk, Row::Rule), mutant.mistake, mutant.walker));
+    let omissions = OMISSIONS
+        .iter()
+        .map(|omission| (Row::Rule(omission.rule), omission.instead, omission.walker));
+    let all = omissions.chain(mutants).filter_map(|(row, instead, walker): (_, _, &dyn Walker)| {
+        let predicted = walker.predict(case).alternatives.to_vec();
+        (predicted != allowed).then_some(Deviation { row, instead, allowed: predicted })
+    });
+    all.collect()
+}
+
+/// Leaves of the rows that explain a wrong answer those whose rule decides the case, if any does; where
+/// nothing explains it, puts in those that decide how the access ends.
+pub(super) fn narrow(explained: &mut BTreeMap<Row, Seen>, case: &Case, allowed: &[Alternative]) {
+    let decides = |row: Row| match row {
+        Row::Rule(rule) => Reference.predict(case).rules.contains(rule),
+        Row::Walk => true,
+    };
+    if explained.keys().any(|row| decides(*row)) {
+        explained.retain(|row, _| decides(*row));
+    }
+    if !explained.is_empty() {
+        return;
+    }
+    let end = allowed.first().map_or(End::Completed, |way| End::of(&way.outcome));
+    let rules = Reference.predict(case).rules;
+    let about = rules.iter().filter(|rule| ends_so(*rule, end)).map(Row::Rule);
+    explained.extend(about.map(|row| (row, Seen::Wrong(None))));
+    if explained.is_empty() {
+        explained.insert(Row::Walk, Seen::Wrong(None));
+    }
+}
+
+/// Whether a rule is a reason for an access to end so.
+fn ends_so(rule: Rule, end: End) -> bool {
+    match end {
+        End::Completed => false,
+        End::NotPresent => rule == Rule::Code1,
+        End::Reserved => matches!(
+            rule,
+            Rule::Mode5
+                | Rule::Mode6
+                | Rule::Mode7
+                | Rule::Mode10
+                | Rule::Code3
+                | Rule::Code4
+                | Rule::Code5
+                | Rule::Code6
+                | Rule::Code7
+                | Rule::Pdpte4
+        ),
+        End::Denied => matches!(
+            rule,
+            Rule::Right1 | Rule::Right3 | Rule::Right4 | Rule::Right5 | Rule::Right7 | Rule::Right8
+        ),
+        End::BadAddress => matches!(rule, Rule::Canon1 | Rule::Canon2 | Rule::Pdpte2),
+    }
+}

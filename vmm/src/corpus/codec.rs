@@ -1,0 +1,121 @@
+//! Lines in zstd frames. Memory is bounded whatever a file holds: lines have a longest length, and
+//! frames a largest window.
+
+use ruzstd::decoding::StreamingDecoder;
+use ruzstd::encoding::{CompressionLevel, compress};
+use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
+
+/// The longest line in bytes: a case of a few hundred entries.
+pub(super) const LONGEST: u64 = 1 << 18;
+
+/// The largest window of a frame in bytes.
+const LARGEST_WINDOW: u64 = 8 << 20;
+
+/// What a zstd frame begins with.
+const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
+/// Compresses text into one frame.
+pub(super) fn compressed(text: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    compress(text, &mut frame, CompressionLevel::Fastest);
+    frame
+}
+
+type Peeked<R> = Chain<Cursor<Vec<u8>>, BufReader<R>>;
+
+/// The lines of a file: of zstd frames one after the other, or of plain text.
+pub(super) struct Lines<R: Read> {
+    text: BufReader<Text<R>>,
+}
+
+enum Text<R: Read> {
+    Plain(Peeked<R>),
+    Frames(Frames<R>),
+}
+
+impl<R: Read> Lines<R> {
+    /// The lines of what is read.
+    pub(super) fn new(file: R) -> io::Result<Self> {
+        let mut file = BufReader::new(file);
+        let mut start = Vec::new();
+        file.by_ref().take(MAGIC.len() as u64).read_to_end(&mut start)?;
+        let is_zstd = start == MAGIC;
+        let whole = Cursor::new(start).chain(file);
+        let text = if is_zstd {
+            Text::Frames(Frames { file: Some(whole), frame: None })
+        } else {
+            Text::Plain(whole)
+        };
+        Ok(Self { text: BufReader::new(text) })
+    }
+
+    /// The next line with its end; empty when there is none.
+    pub(super) fn next(&mut self) -> io::Result<Vec<u8>> {
+        let mut line = Vec::new();
+        self.text.by_ref().take(LONGEST + 1).read_until(b'\n', &mut line)?;
+        if line.len() as u64 > LONGEST {
+            let problem = format!("expected lines of at most {LONGEST} bytes");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+        }
+        Ok(line)
+    }
+}
+
+impl<R: Read> Read for Text<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(file) => file.read(buffer),
+            Self::Frames(frames) => frames.read(buffer),
+        }
+    }
+}
+
+type Decoder<R> = StreamingDecoder<Peeked<R>, ruzstd::decoding::FrameDecoder>;
+
+/// Frames, decoded one after the other.
+struct Frames<R: Read> {
+    /// The file between two frames.
+    file: Option<Peeked<R>>,
+    frame: Option<Box<Decoder<R>>>,
+}
+
+impl<R: Read> Read for Frames<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if let Some(frame) = &mut self.frame {
+                let read = frame.read(buffer)?;
+                if read > 0 || buffer.is_empty() {
+                    return Ok(read);
+                }
+                self.end_frame()?;
+            }
+            let Some(mut file) = self.file.take() else { return Ok(0) };
+            if is_at_end(&mut file)? {
+                return Ok(0);
+            }
+            let frame = StreamingDecoder::new_with_max_window_size(file, LARGEST_WINDOW);
+            self.frame = Some(Box::new(frame.map_err(invalid)?));
+        }
+    }
+}
+
+impl<R: Read> Frames<R> {
+    fn end_frame(&mut self) -> io::Result<()> {
+        let Some(frame) = self.frame.take() else { return Ok(()) };
+        let (file, decoder) = frame.into_parts();
+        let written = decoder.get_checksum_from_data();
+        if written.is_some() && written != decoder.get_calculated_checksum() {
+            return Err(invalid("the checksum of a zstd frame is wrong"));
+        }
+        self.file = Some(file);
+        Ok(())
+    }
+}
+
+fn is_at_end<R: Read>(file: &mut Peeked<R>) -> io::Result<bool> {
+    Ok(file.fill_buf()?.is_empty())
+}
+
+fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}

@@ -1,0 +1,152 @@
+//! What was recorded, for people and for scripts.
+
+use super::json::{MachineJson, machine, to_text};
+use super::text::{line, with_commas};
+use crate::corpus::record::Recording;
+use crate::corpus::{Recorded, Source};
+use crate::machine::{Machine, MachineLine};
+use crate::replay::Replayed;
+use crate::walker::MUTANTS;
+use mmu_core::Rule;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+#[derive(Serialize)]
+struct Document<'r> {
+    machine: MachineJson<'r>,
+    microcode: Option<&'r str>,
+    seed: u64,
+    tried: u64,
+    recorded: usize,
+    bytes: usize,
+    modes: BTreeMap<&'static str, u64>,
+    rules: Vec<&'r str>,
+    mutants: Vec<&'r str>,
+    /// Cases that show a divergence of which nothing is known.
+    unknown: u64,
+}
+
+/// Where the cases of a replay were recorded.
+#[derive(Serialize)]
+pub(super) struct SourceJson<'r> {
+    machine: &'r MachineLine,
+    microcode: Option<&'r str>,
+    crosswalk: &'r str,
+    seed: u64,
+    tried: u64,
+    cases: u64,
+}
+
+pub(super) fn sources(sources: &[(Source, u64)]) -> Vec<SourceJson<'_>> {
+    sources.iter().map(|(source, cases)| source_json(source, *cases)).collect()
+}
+
+fn source_json(source: &Source, cases: u64) -> SourceJson<'_> {
+    let Source { crosswalk, machine, microcode, seed, tried } = source;
+    let (microcode, seed, tried) = (microcode.as_deref(), *seed, *tried);
+    SourceJson { machine, microcode, crosswalk, seed, tried, cases }
+}
+
+/// What is replayed, before its results.
+pub fn heading(replayed: &Replayed, name: &str, why: &str) -> String {
+    let mut text = String::new();
+    line(&mut text, &format!("machine   corpus ({why}): nothing is run, {name} is replayed"));
+    for (source, cases) in &replayed.sources {
+        line(
+            &mut text,
+            &format!("recorded  {}: {} cases", source.machine.describe(), with_commas(*cases)),
+        );
+    }
+    text.push('\n');
+    text
+}
+
+/// What a corpus covers, after its results.
+pub fn covered(replayed: &Replayed) -> String {
+    let mut text = String::new();
+    let covered = replayed.covered.iter().map(|rule| rule.id());
+    let covered: Vec<_> = covered.collect();
+    let (count, all) = (covered.len(), Rule::ALL.len());
+    line(
+        &mut text,
+        &format!(
+            "covers    {count} of {all} rules, each decides a case and its mutants are caught: {}",
+            covered.join(", ")
+        ),
+    );
+    if replayed.allowed_otherwise > 0 {
+        let cases = with_commas(replayed.allowed_otherwise);
+        line(
+            &mut text,
+            &format!(
+                "Of {cases} cases this version allows something else than the one that recorded them."
+            ),
+        );
+    }
+    text
+}
+
+/// The document of `record --json`.
+pub fn recorded_document(recorded_on: &dyn Machine, recording: &Recording, bytes: usize) -> String {
+    let Recording { source, cases, unknown } = recording;
+    to_text(&Document {
+        machine: machine(recorded_on.identity(), recorded_on.capabilities()),
+        microcode: source.microcode.as_deref(),
+        seed: source.seed,
+        tried: source.tried,
+        recorded: cases.len(),
+        bytes,
+        modes: modes(cases),
+        rules: all_of(cases, |recorded| &recorded.rules),
+        mutants: all_of(cases, |recorded| &recorded.tells),
+        unknown: *unknown,
+    })
+}
+
+/// The same in 80 columns.
+pub fn recorded_text(out: &Path, recording: &Recording, bytes: usize) -> String {
+    let Recording { source: Source { tried, .. }, cases, unknown } = recording;
+    let mut text = String::new();
+    let count = |number: usize| with_commas(number as u64);
+    line(
+        &mut text,
+        &format!(
+            "{}: {} of {} cases, {} bytes.",
+            out.display(),
+            count(cases.len()),
+            with_commas(*tried),
+            count(bytes)
+        ),
+    );
+    let modes = modes(cases);
+    let modes: Vec<_> =
+        modes.iter().map(|(mode, cases)| format!("{mode} {}", with_commas(*cases))).collect();
+    line(&mut text, &format!("modes     {}", modes.join(", ")));
+    let (rules, mutants) =
+        (all_of(cases, |recorded| &recorded.rules), all_of(cases, |recorded| &recorded.tells));
+    line(&mut text, &format!("rules     {} of {} decide a case", rules.len(), Rule::ALL.len()));
+    let (wrong, all) = (mutants.len(), MUTANTS.len());
+    line(&mut text, &format!("mutants   {wrong} of {all} are proved wrong by a case"));
+    if *unknown > 0 {
+        line(
+            &mut text,
+            &format!("{} cases show a divergence that is not known.", with_commas(*unknown)),
+        );
+    }
+    text
+}
+
+fn modes(cases: &[Recorded]) -> BTreeMap<&'static str, u64> {
+    let mut modes = BTreeMap::new();
+    for recorded in cases {
+        *modes.entry(recorded.case.mode().name()).or_default() += 1;
+    }
+    modes
+}
+
+/// Every id that some case has, in order.
+fn all_of(cases: &[Recorded], ids: fn(&Recorded) -> &Vec<String>) -> Vec<&str> {
+    let all: BTreeSet<&str> = cases.iter().flat_map(ids).map(String::as_str).collect();
+    all.into_iter().collect()
+}
