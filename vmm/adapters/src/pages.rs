@@ -2,8 +2,9 @@
 //! two pages.
 
 use crate::frames::OUTSIDE;
+use mmu_core::format::EntryBits;
 use mmu_core::state::{CR3_LAM_U48, CR3_LAM_U57};
-use mmu_core::walk::WalkError;
+use mmu_core::walk::{Step, WalkError};
 use mmu_core::{AccessKind, Cr4, Efer, PagingMode, Reference, VirtAddr};
 use vmm::candidate::{Answer, Faulted, Ignores, PageRights, Translated};
 use vmm::case::{Case, TableEntry};
@@ -61,6 +62,18 @@ pub(crate) fn check_tables(case: &Case) -> Result<(), String> {
         matches!(end, Err(WalkError::Outside(_)))
     };
     if addresses(case).into_iter().any(leads_outside) { Err(OUTSIDE.into()) } else { Ok(()) }
+}
+
+/// Whether the walk meets an entry that is a page of 1 GiB where there are such pages.
+pub(crate) fn meets_1_gib(case: &Case) -> bool {
+    let is_one = |step: &Step| {
+        let large = EntryBits::from_bits_retain(step.entry).contains(EntryBits::PS);
+        step.level.shift == 30 && step.level.has_flags && large
+    };
+    addresses(case).into_iter().any(|address| {
+        let (path, _) = Reference.walk(case, VirtAddr::new(address));
+        path.steps.iter().any(is_one)
+    })
 }
 
 /// Puts together what a library says of the access's pages.
