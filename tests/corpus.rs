@@ -61,7 +61,8 @@ fn a_replay_keeps_to_the_contract_of_check() {
     assert_eq!(report["machine"]["kind"], "corpus");
     assert_eq!((&report["walker"], &report["seed"]), (&"reference".into(), &Value::Null));
     let sources = report["sources"].as_array().expect("sources");
-    let flavours: BTreeSet<_> = sources.iter().map(|one| &one["machine"]["flavour"]).map(Value::to_string).collect();
+    let flavours: BTreeSet<_> =
+        sources.iter().map(|one| &one["machine"]["flavour"]).map(Value::to_string).collect();
     let expected = ["\"pvm\"", "\"svm-npt\"", "\"svm-shadow\"", "\"tcg\""];
     assert_eq!(flavours, expected.map(String::from).into());
     let modes = report["modes"].as_array().expect("modes");
@@ -223,7 +224,11 @@ fn a_bomb_is_refused_in_little_memory() {
     let mut command = assert_cmd::Command::new("sh");
     command.current_dir(sandbox.path()).args(["-c", &script]);
     let ran = Ran::of(&mut command).expect_code(2);
-    assert!(ran.only_line_of_stderr().contains("line 1: expected lines of at most"), "{}", ran.stderr);
+    assert!(
+        ran.only_line_of_stderr().contains("line 1: expected lines of at most"),
+        "{}",
+        ran.stderr
+    );
 }
 
 /// A program that is a shell script, by its path.

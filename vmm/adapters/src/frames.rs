@@ -30,7 +30,9 @@ impl Frame {
     }
 
     fn clear(&self) {
-        self.0.iter().for_each(|word| word.set(0));
+        for word in &self.0 {
+            word.set(0);
+        }
     }
 
     /// The word at an address.

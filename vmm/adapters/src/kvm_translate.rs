@@ -8,13 +8,11 @@ use crate::pages::{self, Found, Said};
 use guest::layout::LOW_MEMORY_END;
 use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES, kvm_sregs, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
-use mmu_core::format::EntryKind;
-use mmu_core::{Cr0, Cr4, Efer, Features, PagingMode, Profile, Reference, Vendor, VirtAddr};
+use mmu_core::{Cr0, Cr4, Efer, Features, PagingMode, Profile, Vendor};
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 use vmm::candidate::{Answer, Candidate, Ignores};
 use vmm::case::Case;
 use vmm::machine::host;
-use vmm::walker::Walker;
 
 /// What it does not look for.
 const IGNORES: Ignores = Ignores::RIGHTS.union(Ignores::ADDRESS);
@@ -132,14 +130,8 @@ impl KvmTranslate {
 
     /// Refuses a walk that hangs on a page size that this KVM cannot give a guest.
     fn check_features(&self, case: &Case) -> Result<(), String> {
-        if self.features.contains(Features::PAGE_1GB) {
-            return Ok(());
-        }
-        let meets = |address: u64| {
-            let (path, _) = Reference.walk(case, VirtAddr::new(address));
-            path.steps.iter().any(|step| step.level.shift == 30 && step.kind == EntryKind::Leaf)
-        };
-        if pages::addresses(case).into_iter().any(meets) {
+        let lacking = case.profile.features - self.features;
+        if lacking.contains(Features::PAGE_1GB) && pages::meets_1_gib(case) {
             return Err("this KVM has no 1 GiB pages".into());
         }
         Ok(())

@@ -22,7 +22,7 @@ pub struct Adapter {
     pub name: &'static str,
     /// What it asks, and for what.
     pub what: &'static str,
-    version: fn() -> Option<String>,
+    version: fn() -> String,
     open: fn() -> Result<Box<dyn Candidate>, String>,
 }
 
@@ -31,32 +31,32 @@ pub const ADAPTERS: [Adapter; 6] = [
     Adapter {
         name: "x86_64",
         what: "rust-osdev's crate: MappedPageTable, where an address leads in 4-level paging",
-        version: || Some(x86_64::VERSION.into()),
+        version: || x86_64::VERSION.into(),
         open: || Ok(Box::new(x86_64::X86_64::default())),
     },
     Adapter {
         name: "memflow",
         what: "its x86 architectures: where an address leads, and whether the page can be written \
                and executed",
-        version: || Some(memflow::VERSION.into()),
+        version: || memflow::VERSION.into(),
         open: || Ok(Box::new(memflow::Memflow::default())),
     },
     Adapter {
         name: "page_table_multiarch",
         what: "ArceOS's crate: PageTable64::query, where an address leads in 4-level paging",
-        version: || Some(page_table_multiarch::VERSION.into()),
+        version: || page_table_multiarch::VERSION.into(),
         open: || Ok(Box::new(page_table_multiarch::PageTableMultiarch)),
     },
     Adapter {
         name: "vm-memory",
         what: "crosswalk's own VirtualMemory over vm-memory: all that an access does",
-        version: || Some(vm_memory::VERSION.into()),
+        version: || vm_memory::VERSION.into(),
         open: || Ok(Box::new(vm_memory::VmMemory::new()?)),
     },
     Adapter {
         name: "kvm-translate",
         what: "this host's KVM_TRANSLATE: where an address leads, and reserved bits",
-        version: || Some(kvm_translate::version()),
+        version: kvm_translate::version,
         open: || Ok(Box::new(kvm_translate::KvmTranslate::new()?)),
     },
     Adapter {
@@ -73,8 +73,8 @@ impl Adapter {
         ADAPTERS.into_iter().find(|adapter| adapter.name == name)
     }
 
-    /// The version of the walker, where there is one.
-    pub fn version(&self) -> Option<String> {
+    /// The version of the walker.
+    pub fn version(&self) -> String {
         (self.version)()
     }
 

@@ -1,4 +1,4 @@
-//! The crate `page_table_multiarch` of ArceOS: `PageTable64::query`.
+//! The crate `page_table_multiarch` of `ArceOS`: `PageTable64::query`.
 //!
 //! It says where an address leads. The flags that it returns are the leaf's alone, so they claim
 //! nothing of the rights of the whole path; it looks neither at reserved bits nor at whether the

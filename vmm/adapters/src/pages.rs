@@ -2,8 +2,9 @@
 //! two pages.
 
 use crate::frames::OUTSIDE;
+use mmu_core::format::EntryBits;
 use mmu_core::state::{CR3_LAM_U48, CR3_LAM_U57};
-use mmu_core::walk::WalkError;
+use mmu_core::walk::{Step, WalkError};
 use mmu_core::{AccessKind, Cr4, Efer, PagingMode, Reference, VirtAddr};
 use vmm::candidate::{Answer, Faulted, Ignores, PageRights, Translated};
 use vmm::case::{Case, TableEntry};
@@ -63,6 +64,18 @@ pub(crate) fn check_tables(case: &Case) -> Result<(), String> {
     if addresses(case).into_iter().any(leads_outside) { Err(OUTSIDE.into()) } else { Ok(()) }
 }
 
+/// Whether the walk meets an entry that is a page of 1 GiB where there are such pages.
+pub(crate) fn meets_1_gib(case: &Case) -> bool {
+    let is_one = |step: &Step| {
+        let large = EntryBits::from_bits_retain(step.entry).contains(EntryBits::PS);
+        step.level.shift == 30 && step.level.has_flags && large
+    };
+    addresses(case).into_iter().any(|address| {
+        let (path, _) = Reference.walk(case, VirtAddr::new(address));
+        path.steps.iter().any(is_one)
+    })
+}
+
 /// Puts together what a library says of the access's pages.
 pub(crate) fn answer(
     case: &Case,
@@ -89,11 +102,9 @@ pub(crate) fn answer(
 pub(crate) fn addresses(case: &Case) -> Vec<u64> {
     let first = case.access.address.get();
     let next = case.access.address.wrapping_add(case.access.bytes_in_first_page().into()).get();
-    let mut addresses = if case.access.crosses_page() { vec![first, next] } else { vec![first] };
-    if !is_long(case.mode()) {
-        addresses.iter_mut().for_each(|address| *address &= u64::from(u32::MAX));
-    }
-    addresses
+    let mask = if is_long(case.mode()) { u64::MAX } else { u32::MAX.into() };
+    let pages = 1 + usize::from(case.access.crosses_page());
+    [first, next].into_iter().take(pages).map(|address| address & mask).collect()
 }
 
 const fn is_long(mode: PagingMode) -> bool {

@@ -3,9 +3,7 @@
 use super::outcome::allowed;
 use super::read::{Item, Reader};
 use super::*;
-use crate::observation::{
-    EntryAfter, Observation, ObservedFault, OutsideAccess, Provenance, Seen,
-};
+use crate::observation::{EntryAfter, Observation, ObservedFault, OutsideAccess, Provenance, Seen};
 use crate::replay::{Plan, replay};
 use crate::walker::Choice;
 use guest::layout::Arena;
@@ -39,8 +37,7 @@ fn source() -> Source {
 fn cases() -> Vec<Recorded> {
     let case = Case::plain(Arena::ALL[0], 3, Ring::Three, Profile::default());
     let entry = case.entries[0];
-    let fault =
-        ObservedFault { vector: 14, error_code: 0x10, cr2: u64::MAX, cr2_before: 0x1000 };
+    let fault = ObservedFault { vector: 14, error_code: 0x10, cr2: u64::MAX, cr2_before: 0x1000 };
     let everything = Observation {
         earlier: vec![Seen { fault: Some(fault), value: 5 }, Seen { fault: None, value: 6 }],
         fault: Some(fault),

@@ -38,9 +38,9 @@ struct Registers {
     efer: u64,
 }
 
-/// The version of the QEMU that is installed, if there is one.
-pub fn version() -> Option<String> {
-    installed_version().ok().map(|version| version.to_string())
+/// The version of the QEMU that is installed.
+pub fn version() -> String {
+    installed_version().map_or_else(|_| "none".into(), |version| version.to_string())
 }
 
 impl QemuGva2gpa {
