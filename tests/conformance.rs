@@ -1,19 +1,26 @@
 //! The table of the walkers that people use: what was seen of them by hand, it finds.
 
+use mmu_core::{Reference, Rule};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::OnceLock;
-use vmm::conformance::{Cell, Column, Row, Table, adapters};
+use vmm::conformance::{Cell, Row, Table, adapters};
 use vmm::corpus::read::{Item, Reader};
 use vmm::verdict::{self, Verdict};
-use mmu_core::{Reference, Rule};
 
 /// The libraries: they are always there.
 const LIBRARIES: [&str; 4] = ["x86_64", "memflow", "page_table_multiarch", "vm-memory"];
 
+/// What a walker made of the corpus.
+struct Made {
+    cells: BTreeMap<Row, Cell>,
+    asked: u64,
+    failure: Option<String>,
+}
+
 /// The table by the bundled corpus. Several tests look at it.
-fn table() -> &'static BTreeMap<String, Column> {
-    static TABLE: OnceLock<BTreeMap<String, Column>> = OnceLock::new();
+fn table() -> &'static BTreeMap<String, Made> {
+    static TABLE: OnceLock<BTreeMap<String, Made>> = OnceLock::new();
     TABLE.get_or_init(|| {
         let program = Path::new(env!("CARGO_BIN_EXE_crosswalk-adapters"));
         let mut walkers = adapters(program).expect("it lists them");
@@ -25,8 +32,11 @@ fn table() -> &'static BTreeMap<String, Column> {
                 table.add(&recorded.case, matches!(judged, Verdict::Agree { .. }));
             }
         }
-        let named = |column: Column| (column.walker.name.clone(), column);
-        table.columns.into_iter().map(named).collect()
+        let made = table.columns.into_iter().map(|column| {
+            let failure = column.failure.map(|(case, why)| format!("{why}: {case}"));
+            (column.walker.name, Made { cells: column.cells, asked: column.asked, failure })
+        });
+        made.collect()
     })
 }
 
@@ -50,7 +60,7 @@ fn each_is_asked_every_case_and_answers() {
     for name in LIBRARIES {
         let column = table().get(name).unwrap_or_else(|| panic!("no {name}"));
         assert!(column.asked > 1000, "{name}: {}", column.asked);
-        assert_eq!(column.failed, 0, "{name}: {:?}", column.failure);
+        assert_eq!(column.failure, None, "{name}");
     }
 }
 
