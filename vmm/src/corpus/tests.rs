@@ -88,7 +88,7 @@ fn replayed(bytes: &[u8]) -> Result<(), String> {
 
 /// A section whose digest is right whatever its lines are.
 fn sealed(lines: &[String]) -> Vec<u8> {
-    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let text = lines.join("\n") + "\n";
     let digest = write::hex(&Sha256::digest(&text));
     let end = format!("{{\"end\":{},\"sha256\":\"{digest}\"}}\n", lines.len().saturating_sub(1));
     (text + &end).into_bytes()
