@@ -15,8 +15,19 @@ fn help_lists_what_works_and_nothing_else() {
             line.strip_prefix("  ")?.split(' ').next().filter(|name| !name.is_empty())
         })
         .collect();
-    let expected =
-        ["check", "machines", "explain", "mutants", "merge", "geometry", "scenario", "help"];
+    let expected = [
+        "check",
+        "machines",
+        "explain",
+        "mutants",
+        "record",
+        "replay",
+        "conformance",
+        "merge",
+        "geometry",
+        "scenario",
+        "help",
+    ];
     assert_eq!(names, expected);
 }
 
@@ -66,7 +77,10 @@ fn bad_usage_ends_with_2_and_says_what_is_expected() {
         (&["check", "--mode", "4level,bogus"], "expected one of unpaged"),
         (&["check", "--machine", "abacus"], "kvm"),
         (&["check", "--walker", "mutant:M99"], "M13a, M13b, M14, M15"),
-        (&["check", "--walker", "somebody"], "expected reference, mutant:ID or mutant:ID+ID"),
+        (
+            &["check", "--walker", "somebody"],
+            "expected reference, cmd:PATH, mutant:ID or mutant:ID+ID",
+        ),
         (&["check", "--shard", "3/3", "--seed", "1"], "I from 0 to N-1"),
         (&["check", "--shard", "0/3"], "--shard needs --seed or --exhaustive"),
         (&["check", "--resume"], "--report"),

@@ -32,6 +32,7 @@ fn table() -> &'static BTreeMap<String, Made> {
                 table.add(&recorded.case, matches!(judged, Verdict::Agree { .. }));
             }
         }
+        table.finish();
         let made = table.columns.into_iter().map(|column| {
             let failure = column.failure.map(|(case, why)| format!("{why}: {case}"));
             (column.walker.name, Made { cells: column.cells, asked: column.asked, failure })

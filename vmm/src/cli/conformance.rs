@@ -64,6 +64,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
             bar.inc(1);
         }
     }
+    table.finish();
     bar.finish_and_clear();
     if let Some(page) = &arguments.page {
         std::fs::write(page, conformance::page(&name, &table)).map_err(|error| {

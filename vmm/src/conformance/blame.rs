@@ -1,11 +1,10 @@
 //! Which rule a wrong answer is about.
 
-use super::Seen;
+use super::Cause;
 use crate::case::Case;
 use crate::verdict::End;
 use crate::walker::{MUTANTS, OMISSIONS, Walker};
 use mmu_core::{Alternative, Reference, Rule};
-use std::collections::BTreeMap;
 use std::fmt;
 
 /// A row of the table.
@@ -73,25 +72,25 @@ pub(super) fn deviations_in(case: &Case, allowed: &[Alternative]) -> Vec<Deviati
     all.collect()
 }
 
-/// Leaves of the rows that explain a wrong answer those whose rule decides the case, if any does; where
-/// nothing explains it, puts in those that decide how the access ends.
-pub(super) fn narrow(explained: &mut BTreeMap<Row, Seen>, case: &Case, allowed: &[Alternative]) {
+/// Leaves of the causes that explain a wrong answer those whose rule decides the case, if any does;
+/// where nothing explains it, puts in the rules that decide how the access ends.
+pub(super) fn narrow(causes: &mut Vec<Cause>, case: &Case, allowed: &[Alternative]) {
     let decides = |row: Row| match row {
         Row::Rule(rule) => Reference.predict(case).rules.contains(rule),
         Row::Walk => true,
     };
-    if explained.keys().any(|row| decides(*row)) {
-        explained.retain(|row, _| decides(*row));
+    if causes.iter().any(|(row, _)| decides(*row)) {
+        causes.retain(|(row, _)| decides(*row));
     }
-    if !explained.is_empty() {
+    if !causes.is_empty() {
         return;
     }
     let end = allowed.first().map_or(End::Completed, |way| End::of(&way.outcome));
     let rules = Reference.predict(case).rules;
     let about = rules.iter().filter(|rule| ends_so(*rule, end)).map(Row::Rule);
-    explained.extend(about.map(|row| (row, Seen::Wrong(None))));
-    if explained.is_empty() {
-        explained.insert(Row::Walk, Seen::Wrong(None));
+    causes.extend(about.map(|row| (row, None)));
+    if causes.is_empty() {
+        causes.push((Row::Walk, None));
     }
 }
 

@@ -59,6 +59,8 @@ pub struct Column {
     /// The first of them, and why.
     pub failure: Option<(Case, String)>,
     in_a_row: u32,
+    /// Its mistakes by everything that explains them.
+    wrong: BTreeMap<Vec<Cause>, (u64, Mistake)>,
 }
 
 /// After so many failures in a row a walker is not asked again.
@@ -67,7 +69,8 @@ const MOST_FAILURES: u32 = 20;
 impl Column {
     /// The column of a walker that was asked nothing yet.
     pub fn new(walker: Named) -> Self {
-        Self { walker, cells: BTreeMap::new(), asked: 0, failed: 0, failure: None, in_a_row: 0 }
+        let (cells, wrong) = (BTreeMap::new(), BTreeMap::new());
+        Self { walker, cells, asked: 0, failed: 0, failure: None, in_a_row: 0, wrong }
     }
 
     fn add(&mut self, case: &Case, allowed: &[Alternative], about: &[Deviation]) {
@@ -80,40 +83,60 @@ impl Column {
             Err(failure) => return self.fail(case, &failure),
         };
         self.in_a_row = 0;
-        let marked = mark(case, allowed, &answer);
-        let mut by_row: BTreeMap<Row, Seen> = BTreeMap::new();
-        for deviation in about {
-            let beside = mark(case, &deviation.allowed, &answer);
-            let seen = match (&marked, &beside) {
-                (Mark::Right, Mark::Wrong { .. }) => Seen::Right,
-                (Mark::Wrong { .. }, Mark::Right) => Seen::Wrong(Some(deviation.instead)),
-                (Mark::Right | Mark::Silent(_), _) => Seen::Silent,
-                (Mark::Wrong { .. }, _) => continue,
-            };
-            let known = by_row.entry(deviation.row).or_insert(Seen::Silent);
-            *known = (*known).max(seen);
-        }
-        if let Mark::Wrong { expected, answered } = marked {
-            by_row.retain(|_, seen| matches!(seen, Seen::Wrong(_)));
-            blame::narrow(&mut by_row, case, allowed);
-            for (row, seen) in by_row {
-                let Seen::Wrong(explained_by) = seen else { continue };
-                let mistake = Mistake {
-                    case: case.clone(),
-                    expected: expected.clone(),
-                    answered: answered.clone(),
-                    explained_by: explained_by.map(Into::into),
-                };
-                self.cells.entry(row).or_default().add_mistake(mistake);
+        match mark(case, allowed, &answer) {
+            Mark::Wrong { expected, answered } => {
+                let mut causes: Vec<Cause> = about
+                    .iter()
+                    .filter(|way| mark(case, &way.allowed, &answer) == Mark::Right)
+                    .map(|way| (way.row, Some(way.instead)))
+                    .collect();
+                blame::narrow(&mut causes, case, allowed);
+                let mistake =
+                    Mistake { case: case.clone(), expected, answered, explained_by: None };
+                keep(self.wrong.entry(causes).or_insert((0, mistake.clone())), mistake, 1);
             }
-            return;
+            marked => {
+                // Of a row with several deviations one that tells is enough.
+                let mut told: BTreeMap<Row, bool> = BTreeMap::new();
+                for way in about {
+                    let tells = marked == Mark::Right
+                        && matches!(mark(case, &way.allowed, &answer), Mark::Wrong { .. });
+                    *told.entry(way.row).or_default() |= tells;
+                }
+                for (row, is_right) in told {
+                    let cell = self.cells.entry(row).or_default();
+                    *(if is_right { &mut cell.right } else { &mut cell.silent }) += 1;
+                }
+            }
         }
-        for (row, seen) in by_row {
+    }
+
+    /// Says of every mistake what it is about: where several causes explain it, the one that explains
+    /// most of the walker's mistakes.
+    fn finish(&mut self) {
+        let mut left = std::mem::take(&mut self.wrong);
+        while !left.is_empty() {
+            let mut explained: BTreeMap<Cause, u64> = BTreeMap::new();
+            for (causes, (count, _)) in &left {
+                for cause in causes {
+                    *explained.entry(*cause).or_default() += count;
+                }
+            }
+            let most = explained.into_iter().max_by_key(|(_, count)| *count);
+            let Some((cause, _)) = most else { return };
+            let (row, instead) = cause;
             let cell = self.cells.entry(row).or_default();
-            match seen {
-                Seen::Right => cell.right += 1,
-                _ => cell.silent += 1,
-            }
+            left.retain(|causes, (count, mistake)| {
+                if !causes.contains(&cause) {
+                    return true;
+                }
+                let mistake = Mistake { explained_by: instead.map(Into::into), ..mistake.clone() };
+                let known = cell.mistake.take().unwrap_or_else(|| mistake.clone());
+                let mut met = (cell.wrong, known);
+                keep(&mut met, mistake, *count);
+                (cell.wrong, cell.mistake) = (met.0, Some(met.1));
+                false
+            });
         }
     }
 
@@ -124,21 +147,14 @@ impl Column {
     }
 }
 
-/// What one case says of a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Seen {
-    Silent,
-    Right,
-    Wrong(Option<&'static str>),
-}
+/// What a wrong answer is about, and what is done instead, if that is known.
+type Cause = (Row, Option<&'static str>);
 
-impl Cell {
-    fn add_mistake(&mut self, mistake: Mistake) {
-        self.wrong += 1;
-        let size = |mistake: &Mistake| size_of_case(&mistake.case);
-        if self.mistake.as_ref().is_none_or(|known| size(&mistake) < size(known)) {
-            self.mistake = Some(mistake);
-        }
+/// Counts more mistakes of a kind, and keeps the simplest.
+fn keep((count, simplest): &mut (u64, Mistake), mistake: Mistake, more: u64) {
+    *count += more;
+    if size_of_case(&mistake.case) < size_of_case(&simplest.case) {
+        *simplest = mistake;
     }
 }
 
@@ -171,5 +187,10 @@ impl Table {
         for column in &mut self.columns {
             column.add(case, &allowed, &about);
         }
+    }
+
+    /// Says of every mistake what it is about: to be called when all cases were asked.
+    pub fn finish(&mut self) {
+        self.columns.iter_mut().for_each(Column::finish);
     }
 }
