@@ -1,6 +1,7 @@
 //! Which rule a wrong answer is about.
 
 use super::Cause;
+use crate::candidate::mark::Mark;
 use crate::case::Case;
 use crate::verdict::End;
 use crate::walker::{MUTANTS, OMISSIONS, Walker};
@@ -72,26 +73,41 @@ pub(super) fn deviations_in(case: &Case, allowed: &[Alternative]) -> Vec<Deviati
     all.collect()
 }
 
-/// Leaves of the causes that explain a wrong answer those whose rule decides the case, if any does;
-/// where nothing explains it, puts in the rules that decide how the access ends.
-pub(super) fn narrow(causes: &mut Vec<Cause>, case: &Case, allowed: &[Alternative]) {
+/// The causes of a wrong answer: the deviations by which it is right, of those the ones whose rule decides
+/// the case if there are any. Where there is none, those by which it says nothing wrong and whose rule
+/// is a reason for the expected end; or else every such rule.
+pub(super) fn causes(
+    about: &[Deviation],
+    marked_by: impl Fn(&Deviation) -> Mark,
+    case: &Case,
+    allowed: &[Alternative],
+) -> Vec<Cause> {
+    let rules = Reference.predict(case).rules;
+    let end = allowed.first().map_or(End::Completed, |way| End::of(&way.outcome));
     let decides = |row: Row| match row {
-        Row::Rule(rule) => Reference.predict(case).rules.contains(rule),
+        Row::Rule(rule) => rules.contains(rule),
         Row::Walk => true,
     };
+    let is_reason = |row: Row| matches!(row, Row::Rule(rule) if ends_so(rule, end));
+    let cause = |way: &Deviation| (way.row, Some(way.instead));
+    let marked: Vec<(&Deviation, Mark)> = about.iter().map(|way| (way, marked_by(way))).collect();
+    let right = marked.iter().filter(|(_, mark)| *mark == Mark::Right);
+    let mut causes: Vec<Cause> = right.map(|(way, _)| cause(way)).collect();
     if causes.iter().any(|(row, _)| decides(*row)) {
         causes.retain(|(row, _)| decides(*row));
     }
-    if !causes.is_empty() {
-        return;
+    if causes.is_empty() {
+        let silent = marked.iter().filter(|(_, mark)| matches!(mark, Mark::Silent(_)));
+        causes.extend(silent.map(|(way, _)| cause(way)).filter(|(row, _)| is_reason(*row)));
     }
-    let end = allowed.first().map_or(End::Completed, |way| End::of(&way.outcome));
-    let rules = Reference.predict(case).rules;
-    let about = rules.iter().filter(|rule| ends_so(*rule, end)).map(Row::Rule);
-    causes.extend(about.map(|row| (row, None)));
+    if causes.is_empty() {
+        let reasons = rules.iter().map(Row::Rule).filter(|row| is_reason(*row));
+        causes.extend(reasons.map(|row| (row, None)));
+    }
     if causes.is_empty() {
         causes.push((Row::Walk, None));
     }
+    causes
 }
 
 /// Whether a rule is a reason for an access to end so.

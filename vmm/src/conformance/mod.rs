@@ -61,6 +61,8 @@ pub struct Column {
     in_a_row: u32,
     /// Its mistakes by everything that explains them.
     wrong: BTreeMap<Vec<Cause>, (u64, Mistake)>,
+    /// How many right answers speak against a cause.
+    refuted: BTreeMap<Cause, i64>,
 }
 
 /// After so many failures in a row a walker is not asked again.
@@ -69,8 +71,8 @@ const MOST_FAILURES: u32 = 20;
 impl Column {
     /// The column of a walker that was asked nothing yet.
     pub fn new(walker: Named) -> Self {
-        let (cells, wrong) = (BTreeMap::new(), BTreeMap::new());
-        Self { walker, cells, asked: 0, failed: 0, failure: None, in_a_row: 0, wrong }
+        let (cells, wrong, refuted) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { walker, cells, asked: 0, failed: 0, failure: None, in_a_row: 0, wrong, refuted }
     }
 
     fn add(&mut self, case: &Case, allowed: &[Alternative], about: &[Deviation]) {
@@ -85,12 +87,8 @@ impl Column {
         self.in_a_row = 0;
         match mark(case, allowed, &answer) {
             Mark::Wrong { expected, answered } => {
-                let mut causes: Vec<Cause> = about
-                    .iter()
-                    .filter(|way| mark(case, &way.allowed, &answer) == Mark::Right)
-                    .map(|way| (way.row, Some(way.instead)))
-                    .collect();
-                blame::narrow(&mut causes, case, allowed);
+                let by = |way: &Deviation| mark(case, &way.allowed, &answer);
+                let causes = blame::causes(about, by, case, allowed);
                 let mistake =
                     Mistake { case: case.clone(), expected, answered, explained_by: None };
                 keep(self.wrong.entry(causes).or_insert((0, mistake.clone())), mistake, 1);
@@ -99,8 +97,11 @@ impl Column {
                 // Of a row with several deviations one that tells is enough.
                 let mut told: BTreeMap<Row, bool> = BTreeMap::new();
                 for way in about {
-                    let tells = marked == Mark::Right
-                        && matches!(mark(case, &way.allowed, &answer), Mark::Wrong { .. });
+                    let tells =
+                        marked == Mark::Right && is_wrong(&mark(case, &way.allowed, &answer));
+                    if tells {
+                        *self.refuted.entry((way.row, Some(way.instead))).or_default() += 1;
+                    }
                     *told.entry(way.row).or_default() |= tells;
                 }
                 for (row, is_right) in told {
@@ -112,17 +113,18 @@ impl Column {
     }
 
     /// Says of every mistake what it is about: where several causes explain it, the one that explains
-    /// most of the walker's mistakes.
+    /// most of the walker's mistakes, less the right answers that speak against it.
     fn finish(&mut self) {
         let mut left = std::mem::take(&mut self.wrong);
         while !left.is_empty() {
-            let mut explained: BTreeMap<Cause, u64> = BTreeMap::new();
+            let mut explained: BTreeMap<Cause, i64> = BTreeMap::new();
             for (causes, (count, _)) in &left {
                 for cause in causes {
-                    *explained.entry(*cause).or_default() += count;
+                    *explained.entry(*cause).or_default() += i64::try_from(*count).unwrap_or(0);
                 }
             }
-            let most = explained.into_iter().max_by_key(|(_, count)| *count);
+            let refuted = |cause: &Cause| self.refuted.get(cause).copied().unwrap_or(0);
+            let most = explained.into_iter().max_by_key(|(cause, count)| count - refuted(cause));
             let Some((cause, _)) = most else { return };
             let (row, instead) = cause;
             let cell = self.cells.entry(row).or_default();
@@ -149,6 +151,10 @@ impl Column {
 
 /// What a wrong answer is about, and what is done instead, if that is known.
 type Cause = (Row, Option<&'static str>);
+
+const fn is_wrong(mark: &Mark) -> bool {
+    matches!(mark, Mark::Wrong { .. })
+}
 
 /// Counts more mistakes of a kind, and keeps the simplest.
 fn keep((count, simplest): &mut (u64, Mistake), mistake: Mistake, more: u64) {

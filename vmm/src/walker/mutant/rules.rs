@@ -261,9 +261,11 @@ mutants! {
     }
     M41, Some(Rule::Right1), "memflow 0.2.4", "R/W ORed over the levels", [], {
         fn combine(&self, above: Rights, entry: u64) -> Rights {
-            let any_writes = above.contains(Rights::WRITE) || entry & EntryBits::RW.bits() != 0;
-            let mut rights = Reference.combine(above, entry);
-            rights.set(Rights::WRITE, any_writes);
+            // Above the root there is nothing to be ORed: a bit of no right tells that it was passed.
+            const PASSED: Rights = Rights::from_bits_retain(1 << 7);
+            let above_writes = above.contains(PASSED) && above.contains(Rights::WRITE);
+            let mut rights = Reference.combine(above, entry) | PASSED;
+            rights.set(Rights::WRITE, above_writes || entry & EntryBits::RW.bits() != 0);
             rights
         }
     }
@@ -272,5 +274,29 @@ mutants! {
             let seen = if entry == 0 { 0 } else { entry | EntryBits::P.bits() };
             Reference.entry_error(seen, reserved)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::case::Case;
+    use crate::walker::Walker;
+    use guest::layout::Arena;
+    use mmu_core::Profile;
+
+    /// memflow 0.2.4 was seen to do so: a read-only leaf under writable tables is writable, and a path
+    /// that is read-only at every level is not.
+    #[test]
+    fn m41_one_writable_entry_is_enough_and_none_is_not() {
+        let mut case = Case::plain(Arena::ALL[0], 3, Ring::Three, Profile::default());
+        (case.access.kind, case.form) = (AccessKind::Write, Case::default_form(AccessKind::Write));
+        let denies =
+            |case: &Case| One(&M41).predict(case).alternatives[0].outcome.fault().is_some();
+        for entry in (0..4).rev() {
+            assert!(!denies(&case), "{case}");
+            case.entries[entry].value &= !EntryBits::RW.bits();
+        }
+        assert!(denies(&case));
     }
 }
