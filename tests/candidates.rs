@@ -70,6 +70,7 @@ fn what_the_examples_do_not_know_they_do_not_answer() {
     require_program!("python3");
     require_program!("cc");
     let (mut c, _directory) = c(&source("walker.c"));
+    let mut python = python();
     let invlpg = json!([{"invlpg": "0x1000"}]);
     let unknown = [
         case_text::with([("/before", invlpg)]),
@@ -83,7 +84,7 @@ fn what_the_examples_do_not_know_they_do_not_answer() {
         unknown.extend(random_cases(mode).take(1));
     }
     for case in unknown {
-        for example in [&mut python(), &mut c] {
+        for example in [&mut python, &mut c] {
             let answer = example.ask(&case).expect("an answer");
             assert!(matches!(answer, Answer::Silent(_)), "{answer:?}: {case}");
         }

@@ -96,7 +96,7 @@ impl Score {
             Mark::Wrong { expected, answered } => {
                 self.wrong += 1;
                 let alike = (case.mode(), case.access.kind, end.unwrap_or(End::Completed));
-                count(&mut self.mistakes, alike, case, expected, answered);
+                count(&mut self.mistakes, alike, case, &expected, &answered);
             }
         }
     }
@@ -106,7 +106,7 @@ impl Score {
             NoAnswer::Bad { problem, .. } => format!("a line that is no answer: {problem}"),
             other => other.to_string(),
         };
-        count(&mut self.failures, kind, case, "an answer".into(), failure.to_string());
+        count(&mut self.failures, kind, case, "an answer", &failure.to_string());
     }
 }
 
@@ -114,14 +114,14 @@ fn count<K: Ord>(
     all: &mut BTreeMap<K, Mistakes>,
     key: K,
     case: &Case,
-    expected: String,
-    answered: String,
+    expected: &str,
+    answered: &str,
 ) {
     let new = || Mistakes {
         count: 0,
         case: case.clone(),
-        expected: expected.clone(),
-        answered: answered.clone(),
+        expected: expected.to_owned(),
+        answered: answered.to_owned(),
     };
     let known = all.entry(key).or_insert_with(new);
     if size_of_case(case) < size_of_case(&known.case) {

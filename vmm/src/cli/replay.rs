@@ -9,6 +9,7 @@ use crate::corpus::read::{CorpusError, Reader};
 use crate::journal::RunLine;
 use crate::replay::{self, Plan};
 use crate::report::{RunFacts, corpus};
+use indicatif::{ProgressBar, ProgressStyle};
 use mmu_core::PagingMode;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -75,11 +76,16 @@ fn replay(mut reader: Reader, name: &str, why: &str, what: &What) -> Result<Exit
         known_findings(known_name.as_deref(), walker, identity).map_err(|error| error.to_string())
     };
     let mut asked = what.walker.candidate().map(|candidate| (candidate, Score::default()));
+    let bar = ProgressBar::new_spinner();
+    let style = ProgressStyle::with_template("{spinner} {human_pos} cases  {elapsed}");
+    bar.set_style(style.expect("the template is well-formed"));
     let replayed = replay::replay(&mut reader, &plan, &known, |recorded, prediction, verdict| {
         if let Some((candidate, score)) = &mut asked {
             score.ask(candidate, &recorded.case, prediction, verdict);
         }
+        bar.inc(1);
     })?;
+    bar.finish_and_clear();
     let run = RunLine::replayed(
         &replayed.modes,
         what.cases,

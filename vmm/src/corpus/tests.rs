@@ -88,7 +88,7 @@ fn replayed(bytes: &[u8]) -> Result<(), String> {
 
 /// A section whose digest is right whatever its lines are.
 fn sealed(lines: &[String]) -> Vec<u8> {
-    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let text = lines.join("\n") + "\n";
     let digest = write::hex(&Sha256::digest(&text));
     let end = format!("{{\"end\":{},\"sha256\":\"{digest}\"}}\n", lines.len().saturating_sub(1));
     (text + &end).into_bytes()
@@ -134,7 +134,7 @@ fn what_is_wrong_is_told_with_its_line() {
         (with("\"bytes\":8,\"store\"", "\"bytes\":9,\"store\""), "expected 1 to 8 bytes, found 9"),
         (with("\"unsupported\":", "\"unsupproted\":"), "line 4: unsupproted: unknown field"),
         (with(",\"unsupported\":\"it cannot\"", ""), "line 4: expected either \"observed\" or"),
-        (with("\"end\":3", "\"end\":4"), "line 5: expected 4 cases before this one, found 3"),
+        (with("\"end\":3", "\"end\":4"), "line 5: expected 4 cases before this line, found 3"),
         (with("\"value\":\"0x8\"", "\"value\":\"0x9\""), "line 5: the section was altered"),
         (whole.clone() + "x\n", "line 6: expected the first line of a corpus"),
         (with("}\n", "}\r\n"), "line 5: the section was altered"),

@@ -4,6 +4,7 @@ use super::line::{CaseLine, EndLine, SourceLine};
 use super::{Recorded, Source, codec};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use std::fmt::Write;
 
 /// One section as text: lines of JSON.
 ///
@@ -29,5 +30,9 @@ fn line(line: &impl Serialize) -> String {
 
 /// Bytes in hexadecimal.
 pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::new();
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
