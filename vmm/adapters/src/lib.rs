@@ -10,6 +10,8 @@ mod pages;
 pub mod qemu_gva2gpa;
 #[cfg(test)]
 mod testing;
+#[cfg(feature = "unicorn")]
+pub mod unicorn;
 pub mod vm_memory;
 pub mod x86_64;
 
@@ -27,7 +29,7 @@ pub struct Adapter {
 }
 
 /// Every adapter.
-pub const ADAPTERS: [Adapter; 6] = [
+pub const ADAPTERS: [Adapter; 7] = [
     Adapter {
         name: "x86_64",
         what: "rust-osdev's crate: MappedPageTable, where an address leads in 4-level paging",
@@ -65,7 +67,26 @@ pub const ADAPTERS: [Adapter; 6] = [
         version: qemu_gva2gpa::version,
         open: || Ok(Box::new(qemu_gva2gpa::QemuGva2gpa::new()?)),
     },
+    Adapter {
+        name: "unicorn",
+        what: "vmem_translate: where an address leads, reserved bits, and the supervisor's rights",
+        version: || UNICORN_VERSION.into(),
+        open: open_unicorn,
+    },
 ];
+
+/// The version of Unicorn, linked or not.
+const UNICORN_VERSION: &str = "2.1.5";
+
+#[cfg(feature = "unicorn")]
+fn open_unicorn() -> Result<Box<dyn Candidate>, String> {
+    Ok(Box::new(unicorn::UnicornEngine::new()?))
+}
+
+#[cfg(not(feature = "unicorn"))]
+fn open_unicorn() -> Result<Box<dyn Candidate>, String> {
+    Err("it was left out; --features unicorn builds it in, under the terms of GPL-2.0".into())
+}
 
 impl Adapter {
     /// The adapter of a name.

@@ -2,9 +2,9 @@
 //! two pages.
 
 use crate::frames::OUTSIDE;
-use mmu_core::format::EntryBits;
+use mmu_core::format::{EntryBits, Level};
 use mmu_core::state::{CR3_LAM_U48, CR3_LAM_U57};
-use mmu_core::walk::{Step, WalkError};
+use mmu_core::walk::WalkError;
 use mmu_core::{AccessKind, Cr4, Efer, PagingMode, Reference, VirtAddr};
 use vmm::candidate::{Answer, Faulted, Ignores, PageRights, Translated};
 use vmm::case::{Case, TableEntry};
@@ -66,13 +66,15 @@ pub(crate) fn check_tables(case: &Case) -> Result<(), String> {
 
 /// Whether the walk meets an entry that is a page of 1 GiB where there are such pages.
 pub(crate) fn meets_1_gib(case: &Case) -> bool {
-    let is_one = |step: &Step| {
-        let large = EntryBits::from_bits_retain(step.entry).contains(EntryBits::PS);
-        step.level.shift == 30 && step.level.has_flags && large
-    };
+    meets(case, EntryBits::PS, |level| level.shift == 30 && level.has_flags)
+}
+
+/// Whether the walk meets an entry of some level with a flag.
+pub(crate) fn meets(case: &Case, flag: EntryBits, is_meant: impl Fn(&Level) -> bool) -> bool {
     addresses(case).into_iter().any(|address| {
         let (path, _) = Reference.walk(case, VirtAddr::new(address));
-        path.steps.iter().any(is_one)
+        let mut steps = path.steps.iter();
+        steps.any(|step| is_meant(step.level) && step.entry & flag.bits() != 0)
     })
 }
 

@@ -25,8 +25,15 @@ fn list() -> Vec<Value> {
 
 #[test]
 fn the_list_names_every_adapter_once() {
-    let names =
-        ["x86_64", "memflow", "page_table_multiarch", "vm-memory", "kvm-translate", "qemu-gva2gpa"];
+    let names = [
+        "x86_64",
+        "memflow",
+        "page_table_multiarch",
+        "vm-memory",
+        "kvm-translate",
+        "qemu-gva2gpa",
+        "unicorn",
+    ];
     let list = list();
     assert_eq!(list.iter().map(|adapter| &adapter["name"]).collect::<Vec<_>>(), names);
     for adapter in list {
@@ -41,11 +48,14 @@ fn the_libraries_have_the_versions_that_are_linked() {
     let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.lock");
     let lock = std::fs::read_to_string(lock).expect("the workspace has a lock file");
     for adapter in list() {
-        let (name, version) = (&adapter["name"], &adapter["version"]);
-        if ["kvm-translate", "qemu-gva2gpa"].iter().all(|other| name != other) {
-            let linked = format!("name = {name}\nversion = {version}\n");
-            assert!(lock.contains(&linked), "{linked}");
-        }
+        let name = adapter["name"].as_str().expect("it has a name");
+        let package = match name {
+            "kvm-translate" | "qemu-gva2gpa" => continue,
+            "unicorn" => "unicorn-engine",
+            library => library,
+        };
+        let linked = format!("name = \"{package}\"\nversion = {}\n", adapter["version"]);
+        assert!(lock.contains(&linked), "{linked}");
     }
 }
 
