@@ -88,10 +88,10 @@ fn what_needs_a_machine_is_refused_with_the_corpus() {
 /// Every rule of the list, every mode, and every kind of end that an access can have.
 #[test]
 fn the_bundled_corpus_covers_what_it_is_to_cover() {
-    let text = run(&["replay"]).expect_code(0).stdout;
-    let words: Vec<_> = text.split_whitespace().map(|word| word.trim_end_matches(',')).collect();
-    let missing: Vec<_> = COVERED.iter().filter(|id| !words.contains(id)).collect();
-    assert!(missing.is_empty(), "not covered: {missing:?}\n{text}");
+    let report = report(&["replay"], 0);
+    let covers: BTreeSet<_> =
+        report["covers"].as_array().expect("rules").iter().filter_map(Value::as_str).collect();
+    assert_eq!(covers, BTreeSet::from(COVERED));
     let mut ends: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for recorded in bundled() {
         if let Run::Observed(seen) = &recorded.run {
@@ -275,6 +275,15 @@ esac; done"#;
     run(&["explain", &case]).expect_code(0);
     let text = run(&["replay", "--walker", &walker, "--cases", "300"]).expect_code(1).stdout;
     assert!(text.contains("is wrong, or fails"), "{text}");
+}
+
+#[test]
+fn a_program_that_cannot_be_started_is_bad_usage() {
+    for path in ["/no/such/program", "/etc/passwd"] {
+        let ran = run(&["replay", "--walker", &format!("cmd:{path}")]).expect_code(2);
+        let line = ran.only_line_of_stderr();
+        assert!(line.contains(path) && line.contains("cannot be started"), "{line}");
+    }
 }
 
 #[test]

@@ -64,15 +64,24 @@ impl CommandCandidate {
         Self { program, arguments, patience, running: None }
     }
 
+    /// Starts it, if it does not run yet.
+    ///
+    /// # Errors
+    /// When there is no such program, or it may not be run.
+    pub fn start(&mut self) -> std::io::Result<()> {
+        if self.running.is_none() {
+            self.running = Some(Running::start(&self.program, &self.arguments)?);
+        }
+        Ok(())
+    }
+
     /// What it says of a case.
     ///
     /// # Errors
     /// When it says nothing that is an answer. It can be asked again.
     pub fn ask(&mut self, case: &Case) -> Result<Answer, NoAnswer> {
-        let mut running = match self.running.take() {
-            Some(running) => running,
-            None => Running::start(&self.program, &self.arguments).map_err(NoAnswer::NotStarted)?,
-        };
+        self.start().map_err(NoAnswer::NotStarted)?;
+        let mut running = self.running.take().expect("it was just started");
         let line = running.ask(&case.to_json(), self.patience)?;
         // A program that answers nonsense may have lost count: it starts anew.
         let text = String::from_utf8_lossy(&line);

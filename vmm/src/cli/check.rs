@@ -152,6 +152,7 @@ fn run_on(opened: Opened, arguments: &Arguments) -> Result<ExitCode, Failure> {
         let problem = "--resume: a journal does not keep what a program answered";
         return Err(Failure::Input(problem.into()));
     }
+    let candidate = arguments.walker.candidate()?;
     let mut journal = arguments.report.as_deref().map(Journal::new).transpose()?;
     let earlier = earlier(journal.as_ref(), arguments.resume)?;
     let (generator, seed) = generator(arguments, earlier.as_ref())?;
@@ -185,7 +186,7 @@ fn run_on(opened: Opened, arguments: &Arguments) -> Result<ExitCode, Failure> {
     let stop = stop_flag()?;
     let mut desk = Desk {
         bar: Bar::start(plan.schedule.about_cases(), plan.time),
-        candidate: arguments.walker.candidate().map(|candidate| (candidate, Score::default())),
+        candidate: candidate.map(|candidate| (candidate, Score::default())),
         journal: journal.as_mut(),
         run: &run,
         cpu_before,
@@ -210,6 +211,7 @@ fn run_on(opened: Opened, arguments: &Arguments) -> Result<ExitCode, Failure> {
         modes: &modes,
         run: &run,
         sources: &[],
+        covered: &[],
         candidate: candidate.as_ref().map(|(_, score)| score),
         complete,
         cpu_seconds: cpu_seconds(),

@@ -55,6 +55,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         modes: &modes,
         run: &sum.run,
         sources: &[],
+        covered: &[],
         candidate: None,
         complete: sum.progress.complete,
         cpu_seconds: sum.progress.cpu_seconds,

@@ -1,5 +1,6 @@
 //! Who predicts, as `--walker` names it: a walker of ours, or somebody's program.
 
+use super::Failure;
 use crate::candidate::command::CommandCandidate;
 use crate::walker::Choice;
 use std::fmt;
@@ -28,12 +29,14 @@ impl Predictor {
         }
     }
 
-    /// The program, if it is one.
-    pub(super) fn candidate(&self) -> Option<CommandCandidate> {
-        match self {
-            Self::Own(_) => None,
-            Self::Program(path) => Some(CommandCandidate::new(path, &[], PATIENCE)),
-        }
+    /// The program, started, if it is one.
+    pub(super) fn candidate(&self) -> Result<Option<CommandCandidate>, Failure> {
+        let Self::Program(path) = self else { return Ok(None) };
+        let mut candidate = CommandCandidate::new(path, &[], PATIENCE);
+        candidate.start().map_err(|error| {
+            Failure::Input(format!("{self}: the program cannot be started: {error}"))
+        })?;
+        Ok(Some(candidate))
     }
 }
 

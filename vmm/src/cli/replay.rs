@@ -75,7 +75,7 @@ fn replay(mut reader: Reader, name: &str, why: &str, what: &What) -> Result<Exit
     let known = |identity: &_| {
         known_findings(known_name.as_deref(), walker, identity).map_err(|error| error.to_string())
     };
-    let mut asked = what.walker.candidate().map(|candidate| (candidate, Score::default()));
+    let mut asked = what.walker.candidate()?.map(|candidate| (candidate, Score::default()));
     let bar = ProgressBar::new_spinner();
     let style = ProgressStyle::with_template("{spinner} {human_pos} cases  {elapsed}");
     bar.set_style(style.expect("the template is well-formed"));
@@ -102,6 +102,7 @@ fn replay(mut reader: Reader, name: &str, why: &str, what: &What) -> Result<Exit
         modes: &replayed.modes,
         run: &run,
         sources: &replayed.sources,
+        covered: &replayed.covered,
         candidate: asked.as_ref().map(|(_, score)| score),
         complete: true,
         cpu_seconds: cpu_seconds(),
@@ -112,11 +113,7 @@ fn replay(mut reader: Reader, name: &str, why: &str, what: &What) -> Result<Exit
     if let Some(directory) = &what.report {
         make(directory)?;
     }
-    let code = show(&facts, &replayed.summary, what.json, what.report.as_deref())?;
-    if !what.json {
-        print(&corpus::covered(&replayed));
-    }
-    Ok(code)
+    show(&facts, &replayed.summary, what.json, what.report.as_deref())
 }
 
 fn make(directory: &Path) -> Result<(), Failure> {

@@ -58,13 +58,6 @@ pub fn heading(replayed: &Replayed, name: &str, why: &str) -> String {
             &format!("recorded  {}: {} cases", source.machine.describe(), with_commas(*cases)),
         );
     }
-    text.push('\n');
-    text
-}
-
-/// What a corpus covers, after its results.
-pub fn covered(replayed: &Replayed) -> String {
-    let mut text = String::new();
     let covered = replayed.covered.iter().map(|rule| rule.id());
     let covered: Vec<_> = covered.collect();
     let (count, all) = (covered.len(), Rule::ALL.len());
@@ -84,6 +77,7 @@ pub fn covered(replayed: &Replayed) -> String {
             ),
         );
     }
+    text.push('\n');
     text
 }
 

@@ -20,6 +20,9 @@ struct Document<'r> {
     /// Of a replay: where its cases were recorded.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     sources: Vec<SourceJson<'r>>,
+    /// Of a replay: the rules that decide one of its cases and all of whose mutants are caught.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    covers: Vec<&'static str>,
     generator: &'r str,
     seed: Option<u64>,
     /// How many combinations there are, where they are enumerated.
@@ -155,6 +158,7 @@ pub fn document(facts: &RunFacts<'_>, summary: &Summary) -> String {
     let document = Document {
         machine: machine(facts.identity, facts.capabilities),
         sources: corpus::sources(facts.sources),
+        covers: facts.covered.iter().map(|rule| rule.id()).collect(),
         generator: &facts.run.generator,
         seed: facts.run.has_seed().then_some(facts.run.seed),
         combinations: facts.run.combinations,

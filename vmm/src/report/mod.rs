@@ -21,7 +21,7 @@ use crate::journal::RunLine;
 use crate::machine::{Capabilities, Identity, ModeOffer};
 use crate::observation::name_of_fault;
 use crate::verdict::ChoiceTaken;
-use mmu_core::{Cr4, Features, Ring};
+use mmu_core::{Cr4, Features, Ring, Rule};
 
 /// What a report says about a run besides its results.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +36,8 @@ pub struct RunFacts<'r> {
     pub run: &'r RunLine,
     /// Where the cases were recorded, if they were, and how many each gave.
     pub sources: &'r [(Source, u64)],
+    /// The rules that such a corpus covers.
+    pub covered: &'r [Rule],
     /// What came of asking a walker that is a program.
     pub candidate: Option<&'r Score>,
     /// Whether nothing remained to be done.
