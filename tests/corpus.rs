@@ -274,7 +274,7 @@ esac; done"#;
     let case = mistake["smallest_case"].to_string();
     run(&["explain", &case]).expect_code(0);
     let text = run(&["replay", "--walker", &walker, "--cases", "300"]).expect_code(1).stdout;
-    assert!(text.contains("is wrong, or fails"), "{text}");
+    assert!(text.contains("is wrong in "), "{text}");
 }
 
 #[test]

@@ -96,6 +96,8 @@ pub(super) fn verdict(walker: &str, score: &Score) -> String {
     if score.is_clean() {
         format!("{walker} says nothing wrong.")
     } else {
-        format!("{walker} is wrong, or fails: see above.")
+        let Score { wrong, failed, not_asked, .. } = score;
+        let (wrong, failed) = (with_commas(*wrong), with_commas(failed + not_asked));
+        format!("{walker} is wrong in {wrong} cases, and has no answer in {failed}.")
     }
 }

@@ -30,7 +30,8 @@ pub fn describe_cases(run: &RunLine) -> String {
     let mut words = vec![run.generator.clone()];
     match run.combinations {
         Some(all) => words.push(format!("{} combinations", with_commas(all))),
-        None => words.push(format!("seed {}", run.seed)),
+        None if run.has_seed() => words.push(format!("seed {}", run.seed)),
+        None => {}
     }
     let ShardLine { count, parts } = &run.shard;
     match parts[..] {
