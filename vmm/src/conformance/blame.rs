@@ -42,10 +42,15 @@ impl Row {
 pub fn rows() -> Vec<Row> {
     let has = |rule: Rule| {
         MUTANTS.iter().any(|mutant| mutant.rule == Some(rule))
-            || OMISSIONS.iter().any(|omission| omission.rule == rule)
+            || OMISSIONS.iter().any(|omission| omission.rule == Some(rule))
     };
     let rules = Rule::ALL.iter().copied().filter(|rule| has(*rule));
     [Row::Walk].into_iter().chain(rules.map(Row::Rule)).collect()
+}
+
+/// The row of what breaks a rule, or leads elsewhere.
+fn row_of(rule: Option<Rule>) -> Row {
+    rule.map_or(Row::Walk, Row::Rule)
 }
 
 /// A way to get a case wrong.
@@ -60,12 +65,9 @@ pub(super) struct Deviation {
 
 /// The mutants and omissions that predict a case otherwise.
 pub(super) fn deviations_in(case: &Case, allowed: &[Alternative]) -> Vec<Deviation> {
-    let mutants = MUTANTS
-        .iter()
-        .map(|mutant| (mutant.rule.map_or(Row::Walk, Row::Rule), mutant.mistake, mutant.walker));
-    let omissions = OMISSIONS
-        .iter()
-        .map(|omission| (Row::Rule(omission.rule), omission.instead, omission.walker));
+    let mutants = MUTANTS.iter().map(|mutant| (row_of(mutant.rule), mutant.mistake, mutant.walker));
+    let omissions =
+        OMISSIONS.iter().map(|omission| (row_of(omission.rule), omission.instead, omission.walker));
     let all = omissions.chain(mutants).filter_map(|(row, instead, walker): (_, _, &dyn Walker)| {
         let predicted = walker.predict(case).alternatives.to_vec();
         (predicted != allowed).then_some(Deviation { row, instead, allowed: predicted })
@@ -113,7 +115,8 @@ pub(super) fn causes(
 /// Whether a rule is a reason for an access to end so.
 fn ends_so(rule: Rule, end: End) -> bool {
     match end {
-        End::Completed => false,
+        // Where the address lies otherwise than in other entries.
+        End::Completed => rule == Rule::Mode5,
         End::NotPresent => rule == Rule::Code1,
         End::Reserved => matches!(
             rule,

@@ -6,15 +6,15 @@ use super::{One, Walker};
 use mmu_core::format::{EntryBits, EntryKind, Format, Level};
 use mmu_core::rules::{Cause, Denial, Rights};
 use mmu_core::{
-    Access, AccessKind, Cr0, Cr4, PageFaultCode, PagingMode, Reference, Regime, Rule, Rules,
-    VirtAddr,
+    Access, AccessKind, Cr0, Cr4, PageFaultCode, PagingMode, PhysAddr, Reference, Regime, Rule,
+    Rules, VirtAddr,
 };
 
 /// A rule left out.
 #[derive(Clone, Copy)]
 pub struct Omission {
-    /// The rule.
-    pub rule: Rule,
+    /// The rule; none where the walk leads elsewhere.
+    pub rule: Option<Rule>,
     /// What is done instead.
     pub instead: &'static str,
     /// The walker.
@@ -23,7 +23,7 @@ pub struct Omission {
 
 /// Defines omissions: the rule, what is done instead, and the method that does it.
 macro_rules! omissions {
-    ($($name:ident, $rule:ident, $instead:literal, { $method:item })+) => {
+    ($($name:ident, $rule:expr, $instead:literal, { $method:item })+) => {
         $(
             #[derive(Clone, Copy)]
             struct $name;
@@ -35,7 +35,7 @@ macro_rules! omissions {
 
         /// Every omission.
         pub const OMISSIONS: &[Omission] = &[$(
-            Omission { rule: Rule::$rule, instead: $instead, walker: &One(&$name) },
+            Omission { rule: $rule, instead: $instead, walker: &One(&$name) },
         )+];
     };
 }
@@ -43,20 +43,25 @@ macro_rules! omissions {
 const XD: u64 = EntryBits::XD.bits();
 
 omissions! {
-    PseForAll, Mode3, "CR4.PSE asked for large pages in every mode", {
+    PseForAll, Some(Rule::Mode3), "CR4.PSE asked for large pages in every mode", {
         fn is_leaf<F: Format>(&self, level: &Level, entry: u64, regime: &Regime) -> bool {
             let has_pse = regime.state.cr4.contains(Cr4::PSE);
             Reference.is_leaf::<F>(level, entry, regime) && (has_pse || level.number == 1)
         }
     }
-    FreeBitsOf4Mib, Mode6, "bits 21:13 of a 4 MiB PDE are free", {
+    ThirtySixBits, None, "physical addresses cut to 36 bits", {
+        fn address<F: Format>(&self, level: &Level, kind: EntryKind, entry: u64) -> PhysAddr {
+            PhysAddr::new(Reference.address::<F>(level, kind, entry).get() & 0x000f_ffff_ffff)
+        }
+    }
+    FreeBitsOf4Mib, Some(Rule::Mode6), "bits 21:13 of a 4 MiB PDE are free", {
         fn reserved_bits<F: Format>(&self, level: &Level, kind: EntryKind, regime: &Regime) -> u64 {
             let is_4_mib = F::MODE == PagingMode::Bits32 && level.number == 2;
             let free = if is_4_mib { 0x003f_e000 } else { 0 };
             Reference.reserved_bits::<F>(level, kind, regime) & !free
         }
     }
-    RightsInPdptes, Pdpte3, "PAE's PDPTEs restrict like other entries", {
+    RightsInPdptes, Some(Rule::Pdpte3), "PAE's PDPTEs restrict like other entries", {
         fn combine(&self, above: Rights, entry: u64) -> Rights {
             let flags = (EntryBits::RW | EntryBits::US).bits();
             // A PDPTE of PAE has neither flag set: they are reserved.
@@ -66,52 +71,52 @@ omissions! {
             Reference.combine(above, entry)
         }
     }
-    NxAlways, Code3, "XD is never reserved", {
+    NxAlways, Some(Rule::Code3), "XD is never reserved", {
         fn reserved_bits<F: Format>(&self, level: &Level, kind: EntryKind, regime: &Regime) -> u64 {
             Reference.reserved_bits::<F>(level, kind, regime) & !XD
         }
     }
-    NoFetchBit, Code8, "I/D is never reported", {
+    NoFetchBit, Some(Rule::Code8), "I/D is never reported", {
         fn reports_fetch(&self, _regime: &Regime) -> bool {
             false
         }
     }
-    NoUserBit, Code9, "U/S is never reported", {
+    NoUserBit, Some(Rule::Code9), "U/S is never reported", {
         fn page_fault_code(&self, cause: Cause, access: &Access, regime: &Regime) -> PageFaultCode {
             Reference.page_fault_code(cause, access, regime) - PageFaultCode::U
         }
     }
-    RmwIsRead, Code10, "a read-modify-write counts as a read", {
+    RmwIsRead, Some(Rule::Code10), "a read-modify-write counts as a read", {
         fn is_write(&self, access: &Access) -> bool {
             access.kind == AccessKind::Write
         }
     }
-    NoKeyBit, Code11, "PK is never reported", {
+    NoKeyBit, Some(Rule::Code11), "PK is never reported", {
         fn page_fault_code(&self, cause: Cause, access: &Access, regime: &Regime) -> PageFaultCode {
             Reference.page_fault_code(cause, access, regime) - PageFaultCode::PK
         }
     }
-    LeafRights, Right1, "only the leaf's rights count", {
+    LeafRights, Some(Rule::Right1), "only the leaf's rights count", {
         fn combine(&self, _above: Rights, entry: u64) -> Rights {
             Reference.combine(Rights::all(), entry)
         }
     }
-    WriteLeaf, Right1, "R/W counts in the leaf only", {
+    WriteLeaf, Some(Rule::Right1), "R/W counts in the leaf only", {
         fn combine(&self, above: Rights, entry: u64) -> Rights {
             Reference.combine(above | Rights::WRITE, entry)
         }
     }
-    UserLeaf, Right1, "U/S counts in the leaf only", {
+    UserLeaf, Some(Rule::Right1), "U/S counts in the leaf only", {
         fn combine(&self, above: Rights, entry: u64) -> Rights {
             Reference.combine(above | Rights::USER, entry)
         }
     }
-    ExecuteLeaf, Right1, "XD counts in the leaf only", {
+    ExecuteLeaf, Some(Rule::Right1), "XD counts in the leaf only", {
         fn combine(&self, above: Rights, entry: u64) -> Rights {
             Reference.combine(above | Rights::EXECUTE, entry)
         }
     }
-    NoRights, Right1, "rights are not looked at", {
+    NoRights, Some(Rule::Right1), "rights are not looked at", {
         fn denial(
             &self,
             _above: Rights,
@@ -123,7 +128,7 @@ omissions! {
             Denial::empty()
         }
     }
-    NoExecuteDisable, Right1, "XD is not obeyed", {
+    NoExecuteDisable, Some(Rule::Right1), "XD is not obeyed", {
         fn denial(
             &self,
             above: Rights,
@@ -135,38 +140,38 @@ omissions! {
             Reference.denial(above, rights | Rights::EXECUTE, leaf, access, regime)
         }
     }
-    AlwaysWp, Right2, "CR0.WP taken as 1", {
+    AlwaysWp, Some(Rule::Right2), "CR0.WP taken as 1", {
         fn write_denied(&self, rights: Rights, access: &Access, regime: &Regime) -> bool {
             let mut regime = *regime;
             regime.state.cr0 |= Cr0::WP;
             Reference.write_denied(rights, access, &regime)
         }
     }
-    NeverWp, Right2, "CR0.WP taken as 0", {
+    NeverWp, Some(Rule::Right2), "CR0.WP taken as 0", {
         fn write_denied(&self, rights: Rights, access: &Access, regime: &Regime) -> bool {
             let mut regime = *regime;
             regime.state.cr0 -= Cr0::WP;
             Reference.write_denied(rights, access, &regime)
         }
     }
-    NoSmep, Right3, "SMEP is not obeyed", {
+    NoSmep, Some(Rule::Right3), "SMEP is not obeyed", {
         fn smep_denied(&self, _rights: Rights, _access: &Access, _regime: &Regime) -> bool {
             false
         }
     }
-    NoSmap, Right4, "SMAP is not obeyed", {
+    NoSmap, Some(Rule::Right4), "SMAP is not obeyed", {
         fn smap_denied(&self, _rights: Rights, _access: &Access, _regime: &Regime) -> bool {
             false
         }
     }
-    NoAc, Right4, "EFLAGS.AC excuses nothing", {
+    NoAc, Some(Rule::Right4), "EFLAGS.AC excuses nothing", {
         fn smap_denied(&self, rights: Rights, access: &Access, regime: &Regime) -> bool {
             let mut regime = *regime;
             regime.state.ac = false;
             Reference.smap_denied(rights, access, &regime)
         }
     }
-    NoKeys, Right5, "protection keys are not obeyed", {
+    NoKeys, Some(Rule::Right5), "protection keys are not obeyed", {
         fn key_denied(
             &self,
             _rights: Rights,
@@ -177,27 +182,27 @@ omissions! {
             false
         }
     }
-    NoAccessed, Ad1, "A is not set", {
+    NoAccessed, Some(Rule::Ad1), "A is not set", {
         fn sets_accessed(&self, _level: &Level) -> bool {
             false
         }
     }
-    NoDirty, Ad1, "D is not set", {
+    NoDirty, Some(Rule::Ad1), "D is not set", {
         fn sets_dirty(&self, _rights: Rights, _access: &Access) -> bool {
             false
         }
     }
-    DirtyOnRead, Ad1, "D is set on a read", {
+    DirtyOnRead, Some(Rule::Ad1), "D is set on a read", {
         fn sets_dirty(&self, _rights: Rights, _access: &Access) -> bool {
             true
         }
     }
-    NoCanonicalCheck, Canon1, "addresses need not be canonical", {
+    NoCanonicalCheck, Some(Rule::Canon1), "addresses need not be canonical", {
         fn is_canonical(&self, _access: &Access, _address_bits: u8) -> bool {
             true
         }
     }
-    NoMasking, Canon4, "LAM and UAI are not obeyed", {
+    NoMasking, Some(Rule::Canon4), "LAM and UAI are not obeyed", {
         fn masked_address(&self, access: &Access, _regime: &Regime) -> Option<VirtAddr> {
             Some(access.address)
         }
