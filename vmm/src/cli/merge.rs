@@ -1,6 +1,6 @@
 //! `crosswalk merge`: the reports of shards, added up.
 
-use super::check::{known_findings, show};
+use super::shared::{known_findings, show};
 use super::{Failure, print};
 use crate::campaign::Summary;
 use crate::finding::Findings;

@@ -12,6 +12,7 @@ mod progress;
 mod record;
 mod replay;
 mod scenario;
+mod shared;
 
 use crate::case::Case;
 use crate::machine::Machine;

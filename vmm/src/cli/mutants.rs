@@ -1,7 +1,7 @@
 //! `crosswalk mutants`: can it fail? The walker bugs known to history, and which of them a machine
 //! proves wrong.
 
-use super::check::{DEFAULT_TIME, parse_time};
+use super::shared::{DEFAULT_TIME, parse_time};
 use super::{Failure, MachineArguments, MachineKind, print};
 use crate::mixture::Mixture;
 use crate::mutation::{self, Limit, Progress, Status};

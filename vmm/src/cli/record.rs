@@ -1,6 +1,6 @@
 //! `crosswalk record`: what a machine does, for those who do not have it.
 
-use super::check::{known_findings, modes, parse_mode};
+use super::shared::{known_findings, modes, parse_mode};
 use super::{Failure, MachineArguments, MachineKind, print};
 use crate::corpus::record::{Order, Recording, record};
 use crate::corpus::write;

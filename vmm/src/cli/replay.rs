@@ -1,7 +1,7 @@
 //! `crosswalk replay`: what machines did, held against a walker.
 
-use super::check::{cpu_seconds, known_findings, parse_mode, show};
 use super::predictor::Predictor;
+use super::shared::{cpu_seconds, known_findings, parse_mode, show};
 use super::{Failure, print};
 use crate::candidate::score::Score;
 use crate::corpus::BUNDLED_NAME;

@@ -1,6 +1,6 @@
 //! What came of asking a candidate, for people and for scripts.
 
-use super::text::{line, with_commas};
+use super::layout::{line, with_commas};
 use crate::candidate::score::{Mistakes, Score};
 use crate::case::Case;
 use serde::Serialize;

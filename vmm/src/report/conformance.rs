@@ -1,7 +1,7 @@
 //! The table of walkers and rules: as text, as JSON, and as a page of Markdown.
 
 use super::json::to_text;
-use super::text::{line, new_table, trimmed, with_commas};
+use super::layout::{line, new_table, trimmed, with_commas};
 use crate::case::Case;
 use crate::conformance::{Cell, Column, Mistake, Row, Table, rows};
 use serde::Serialize;

@@ -1,10 +1,10 @@
 //! What was recorded, for people and for scripts.
 
 use super::json::{MachineJson, machine, to_text};
-use super::text::{line, with_commas};
+use super::layout::{line, with_commas};
 use crate::corpus::record::Recording;
 use crate::corpus::{Recorded, Source};
-use crate::machine::{Machine, MachineLine};
+use crate::machine::Machine;
 use crate::replay::Replayed;
 use crate::walker::MUTANTS;
 use mmu_core::Rule;
@@ -25,27 +25,6 @@ struct Document<'r> {
     mutants: Vec<&'r str>,
     /// Cases that show a divergence of which nothing is known.
     unknown: u64,
-}
-
-/// Where the cases of a replay were recorded.
-#[derive(Serialize)]
-pub(super) struct SourceJson<'r> {
-    machine: &'r MachineLine,
-    microcode: Option<&'r str>,
-    crosswalk: &'r str,
-    seed: u64,
-    tried: u64,
-    cases: u64,
-}
-
-pub(super) fn sources(sources: &[(Source, u64)]) -> Vec<SourceJson<'_>> {
-    sources.iter().map(|(source, cases)| source_json(source, *cases)).collect()
-}
-
-fn source_json(source: &Source, cases: u64) -> SourceJson<'_> {
-    let Source { crosswalk, machine, microcode, seed, tried } = source;
-    let (microcode, seed, tried) = (microcode.as_deref(), *seed, *tried);
-    SourceJson { machine, microcode, crosswalk, seed, tried, cases }
 }
 
 /// What is replayed, before its results.

@@ -17,7 +17,7 @@
 //! ```
 
 use super::json::to_text;
-use super::text::{line, new_table, trimmed, with_commas};
+use super::layout::{line, new_table, trimmed, with_commas};
 use crate::geometry::{Amount, Cost, Geometry, Levels, Placement, USES};
 use comfy_table::CellAlignment;
 use serde::Serialize;

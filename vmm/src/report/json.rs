@@ -1,14 +1,14 @@
 //! The JSON documents of the command line. Their fields are a contract: scripts depend on them.
 //! Addresses and register values are hex strings, counts and seconds are numbers.
 
-use super::corpus::{self, SourceJson};
 use super::{RunFacts, candidate, coverage, features_not_run, name_of_end, when};
 use crate::campaign::Summary;
 use crate::case::Case;
+use crate::corpus::Source;
 use crate::finding::Finding;
 use crate::finding::known::Kind;
 use crate::journal::ShardLine;
-use crate::machine::{Capabilities, Identity, Machine};
+use crate::machine::{Capabilities, Identity, Machine, MachineLine};
 use crate::tally::{EndSeen, ModeCounts};
 use mmu_core::{PagingMode, Rule};
 use serde::Serialize;
@@ -157,7 +157,7 @@ pub fn document(facts: &RunFacts<'_>, summary: &Summary) -> String {
     };
     let document = Document {
         machine: machine(facts.identity, facts.capabilities),
-        sources: corpus::sources(facts.sources),
+        sources: sources(facts.sources),
         covers: facts.covered.iter().map(|rule| rule.id()).collect(),
         generator: &facts.run.generator,
         seed: facts.run.has_seed().then_some(facts.run.seed),
@@ -200,6 +200,27 @@ pub fn document(facts: &RunFacts<'_>, summary: &Summary) -> String {
         },
     };
     to_text(&document)
+}
+
+/// Where the cases of a replay were recorded.
+#[derive(Serialize)]
+struct SourceJson<'r> {
+    machine: &'r MachineLine,
+    microcode: Option<&'r str>,
+    crosswalk: &'r str,
+    seed: u64,
+    tried: u64,
+    cases: u64,
+}
+
+fn sources(sources: &[(Source, u64)]) -> Vec<SourceJson<'_>> {
+    sources.iter().map(|(source, cases)| source_json(source, *cases)).collect()
+}
+
+fn source_json(source: &Source, cases: u64) -> SourceJson<'_> {
+    let Source { crosswalk, machine, microcode, seed, tried } = source;
+    let (microcode, seed, tried) = (microcode.as_deref(), *seed, *tried);
+    SourceJson { machine, microcode, crosswalk, seed, tried, cases }
 }
 
 /// What this host offers: each machine, or why not.

@@ -8,6 +8,7 @@ mod coverage;
 pub mod geometry;
 pub mod html;
 pub mod json;
+mod layout;
 pub mod mutants;
 pub mod random;
 pub mod scenario;

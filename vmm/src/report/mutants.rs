@@ -1,7 +1,7 @@
 //! The mutation score, for people and for scripts.
 
 use super::json::{MachineJson, machine, to_text};
-use super::text::{line, new_table, trimmed, with_commas};
+use super::layout::{line, new_table, trimmed, with_commas};
 use crate::case::Case;
 use crate::machine::Machine;
 use crate::mutation::{Outcome, Score, Status};

@@ -7,8 +7,8 @@
 //! ```
 
 use super::json::to_text;
+use super::layout::{line, with_commas};
 use super::scenario::{NOTHING_COMPARED, compared, comparison_json, ending, machine_json};
-use super::text::{line, with_commas};
 use crate::machine::Identity;
 use crate::scenario::random::{Operation, Played};
 use mmu_core::PagingMode;

@@ -16,7 +16,7 @@
 //! `table_bytes` is the most at one time.
 
 use super::json::to_text;
-use super::text::{line, new_table, trimmed, with_commas};
+use super::layout::{line, new_table, trimmed, with_commas};
 use crate::machine::Identity;
 use crate::scenario::story::{Claim, Happened, Moment, PagePlace, PageRow, Story};
 use crate::scenario::{Comparison, Parted, SCENARIOS};

@@ -1,5 +1,6 @@
 //! Reports for people, 80 columns wide.
 
+use super::layout::{line, new_table, trimmed, with_commas};
 use super::{RunFacts, candidate, features_not_run};
 use crate::campaign::Summary;
 use crate::coverage::why_missed_everywhere;
@@ -8,13 +9,9 @@ use crate::finding::known::Kind;
 use crate::journal::{RunLine, ShardLine};
 use crate::machine::{Capabilities, Identity, Machine, ResultClass};
 use crate::tally::{EndSeen, ModeCounts};
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table};
 use mmu_core::{PagingMode, Ring, Rule};
 use std::collections::BTreeMap;
 use std::fmt::Write;
-
-const WIDTH: u16 = 80;
 
 /// What is going to run, before it does, and why on this machine.
 pub fn heading(identity: &Identity, capabilities: &Capabilities, why: &str, cases: &str) -> String {
@@ -310,81 +307,5 @@ fn describe_machine(text: &mut String, machine: &dyn Machine) {
     describe_features_not_run(text, capabilities);
     if let Err(why) = &capabilities.implicit_accesses {
         line(text, &format!("Implicit supervisor accesses cannot be tested: {why}."));
-    }
-}
-
-pub(super) fn new_table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()))
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(WIDTH)
-        .set_header(header);
-    for (column, name) in table.column_iter_mut().zip(header) {
-        let is_number = ["cases", "passed", "faulted", "agree", "differ"];
-        if is_number.contains(name) || name.starts_with("un") {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table
-}
-
-/// A table without the blanks that end its lines.
-pub(super) fn trimmed(table: &Table) -> String {
-    let lines: Vec<_> = table.lines().map(|line| line.trim_end().to_owned()).collect();
-    lines.join("\n")
-}
-
-/// Adds a line, broken at blanks so that it fits; what follows the first is indented.
-pub(super) fn line(text: &mut String, words: &str) {
-    let indent = words.len() - words.trim_start().len();
-    let mut column = 0;
-    for word in words.trim_start().split_inclusive(' ') {
-        let length = word.trim_end().chars().count();
-        if column == 0 {
-            text.push_str(&" ".repeat(indent));
-            column = indent;
-        } else if column + length > usize::from(WIDTH) - 1 {
-            while text.ends_with(' ') {
-                text.pop();
-            }
-            let hanging = indent + 2;
-            let _ = write!(text, "\n{}", " ".repeat(hanging));
-            column = hanging;
-        }
-        text.push_str(word);
-        column += word.chars().count();
-    }
-    text.push('\n');
-}
-
-/// 1234567 as 1,234,567.
-pub(super) fn with_commas(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_grouped_by_three() {
-        let numbers = [0, 999, 1000, 123_456, 1_234_567];
-        assert_eq!(numbers.map(with_commas), ["0", "999", "1,000", "123,456", "1,234,567"]);
-    }
-
-    #[test]
-    fn long_lines_are_broken_before_column_80() {
-        let mut text = String::new();
-        line(&mut text, &"word ".repeat(40));
-        assert!(text.lines().count() > 1 && text.lines().all(|line| line.len() < 80), "{text}");
     }
 }

@@ -1,6 +1,6 @@
 //! The annotated walk: an access drawn as a person would on paper.
 
-use super::text::line;
+use super::layout::line;
 use crate::case::{Action, Case};
 use crate::finding::describe_expectation;
 use crate::observation::Run;

@@ -1,6 +1,6 @@
 //! The choices that machines made, as tables: one for each rule, by level and by how the access ended.
 
-use super::super::text::with_commas;
+use super::super::layout::with_commas;
 use crate::tally::Tally;
 use crate::verdict::{ChoiceTaken, End};
 use mmu_core::{AccessKind, PagingMode, Ring, Rule};

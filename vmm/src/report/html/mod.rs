@@ -4,7 +4,8 @@
 mod choices;
 mod walk;
 
-use super::text::{verdict, with_commas};
+use super::layout::with_commas;
+use super::text::verdict;
 use super::{RunFacts, name_of_end};
 use crate::campaign::Summary;
 use crate::coverage::why_missed;
