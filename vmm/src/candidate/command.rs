@@ -69,10 +69,16 @@ impl CommandCandidate {
     /// # Errors
     /// When there is no such program, or it may not be run.
     pub fn start(&mut self) -> std::io::Result<()> {
-        if self.running.is_none() {
-            self.running = Some(Running::start(&self.program, &self.arguments)?);
-        }
+        self.running = Some(self.taken()?);
         Ok(())
+    }
+
+    /// What runs, or is started now.
+    fn taken(&mut self) -> std::io::Result<Running> {
+        match self.running.take() {
+            Some(running) => Ok(running),
+            None => Running::start(&self.program, &self.arguments),
+        }
     }
 
     /// What it says of a case.
@@ -80,8 +86,7 @@ impl CommandCandidate {
     /// # Errors
     /// When it says nothing that is an answer. It can be asked again.
     pub fn ask(&mut self, case: &Case) -> Result<Answer, NoAnswer> {
-        self.start().map_err(NoAnswer::NotStarted)?;
-        let mut running = self.running.take().expect("it was just started");
+        let mut running = self.taken().map_err(NoAnswer::NotStarted)?;
         let line = running.ask(&case.to_json(), self.patience)?;
         // A program that answers nonsense may have lost count: it starts anew.
         let text = String::from_utf8_lossy(&line);

@@ -91,16 +91,16 @@ pub(super) fn causes(
         Row::Walk => true,
     };
     let is_reason = |row: Row| matches!(row, Row::Rule(rule) if ends_so(rule, end));
-    let cause = |way: &Deviation| (way.row, Some(way.instead));
+    let named = |way: &Deviation| (way.row, Some(way.instead));
     let marked: Vec<(&Deviation, Mark)> = about.iter().map(|way| (way, marked_by(way))).collect();
     let right = marked.iter().filter(|(_, mark)| *mark == Mark::Right);
-    let mut causes: Vec<Cause> = right.map(|(way, _)| cause(way)).collect();
+    let mut causes: Vec<Cause> = right.map(|(way, _)| named(way)).collect();
     if causes.iter().any(|(row, _)| decides(*row)) {
         causes.retain(|(row, _)| decides(*row));
     }
     if causes.is_empty() {
         let silent = marked.iter().filter(|(_, mark)| matches!(mark, Mark::Silent(_)));
-        causes.extend(silent.map(|(way, _)| cause(way)).filter(|(row, _)| is_reason(*row)));
+        causes.extend(silent.map(|(way, _)| named(way)).filter(|(row, _)| is_reason(*row)));
     }
     if causes.is_empty() {
         let reasons = rules.iter().map(Row::Rule).filter(|row| is_reason(*row));
