@@ -61,7 +61,7 @@ pub struct Recorded {
     pub rules: Vec<String>,
     /// The ids of the mutants that it proves wrong.
     pub tells: Vec<String>,
-    /// The allowed outcomes as they were recorded: [`allowed`](outcome::allowed) has their form.
+    /// The allowed outcomes as they were recorded; `docs/corpus-format.md` has their form.
     pub allowed: serde_json::Value,
 }
 
