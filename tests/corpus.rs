@@ -250,6 +250,7 @@ fn a_program_that_says_nothing_wrong_passes() {
     assert_eq!(report["walker"], walker.as_str());
     assert!(count(score, "does_not_say") > 1000, "{score}");
     assert_eq!((count(score, "wrong"), count(score, "failed")), (0, 0));
+    assert_eq!(score["silences"]["I know nothing"], score["does_not_say"]);
 }
 
 /// It claims that every access faults, dies at every tenth case, and answers nonsense at others.

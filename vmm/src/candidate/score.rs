@@ -25,6 +25,8 @@ pub struct Score {
     pub not_asked: u64,
     /// Its mistakes, those that look alike together.
     pub mistakes: BTreeMap<Alike, Mistakes>,
+    /// Why it did not say, as often as it gave the reason.
+    pub silences: BTreeMap<String, u64>,
     /// Its failures, those with the same words together.
     pub failures: BTreeMap<String, Mistakes>,
     in_a_row: u32,
@@ -92,7 +94,11 @@ impl Score {
     fn add(&mut self, case: &Case, end: Option<End>, mark: Mark) {
         match mark {
             Mark::Right => self.right += 1,
-            Mark::Silent(_) => self.silent += 1,
+            Mark::Silent(why) => {
+                self.silent += 1;
+                let why = among(&self.silences, &why);
+                *self.silences.entry(why).or_default() += 1;
+            }
             Mark::Wrong { expected, answered } => {
                 self.wrong += 1;
                 let alike = (case.mode(), case.access.kind, end.unwrap_or(End::Completed));
@@ -106,8 +112,19 @@ impl Score {
             NoAnswer::Bad { problem, .. } => format!("a line that is no answer: {problem}"),
             other => other.to_string(),
         };
+        let kind = among(&self.failures, &kind);
         count(&mut self.failures, kind, case, "an answer", &failure.to_string());
     }
+}
+
+/// So many kinds of words are told apart: a program may say something else each time.
+const MOST_KINDS: usize = 100;
+
+/// Words of a program as a kind among those known; control characters could obey a terminal.
+fn among<T>(known: &BTreeMap<String, T>, words: &str) -> String {
+    let words = words.replace(char::is_control, "\u{fffd}");
+    let is_new = !known.contains_key(&words);
+    if is_new && known.len() >= MOST_KINDS { "something else".into() } else { words }
 }
 
 fn count<K: Ord>(

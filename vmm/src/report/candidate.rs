@@ -4,6 +4,7 @@ use super::layout::{line, with_commas};
 use crate::candidate::score::{Mistakes, Score};
 use crate::case::Case;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 #[derive(Serialize)]
@@ -16,6 +17,7 @@ pub(super) struct ScoreJson<'r> {
     not_asked: u64,
     mistakes: Vec<MistakeJson<'r>>,
     failures: Vec<MistakeJson<'r>>,
+    silences: &'r BTreeMap<String, u64>,
 }
 
 #[derive(Serialize)]
@@ -41,6 +43,7 @@ pub(super) fn json(score: &Score) -> ScoreJson<'_> {
             .iter()
             .map(|(what, mistakes)| entry(what.clone(), mistakes))
             .collect(),
+        silences: &score.silences,
     }
 }
 
@@ -55,7 +58,7 @@ fn mistakes(score: &Score) -> impl Iterator<Item = (String, &Mistakes)> {
     })
 }
 
-/// So many kinds of mistakes are told in full.
+/// So many kinds of mistakes are told in full, and so many reasons to be silent.
 const MOST: usize = 8;
 
 /// The score in 80 columns.
@@ -73,6 +76,11 @@ pub(super) fn describe(text: &mut String, walker: &str, score: &Score) {
     let counts: Vec<_> =
         counts.map(|(count, what)| format!("{} {what}", with_commas(**count))).collect();
     line(text, &format!("{walker}: {}", counts.join(", ")));
+    let mut silences: Vec<_> = score.silences.iter().collect();
+    silences.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    for (why, count) in silences.into_iter().take(MOST) {
+        line(text, &format!("  {} not said: {why}", with_commas(*count)));
+    }
     text.push('\n');
     let failures =
         score.failures.iter().map(|(what, mistakes)| (format!("failed: {what}"), mistakes));
