@@ -183,9 +183,9 @@ pub fn text(corpus: &str, table: &Table) -> String {
     let mut grid = new_table(&header);
     for row in shown(table) {
         let cells = table.columns.iter().map(|column| match column.cells.get(&row) {
-            Some(cell) if cell.wrong > 0 => format!("WRONG {}", cell.wrong),
+            Some(cell) if cell.wrong > 0 => format!("x {}", cell.wrong),
             cell => match Result::of(cell) {
-                Result::Right => "right".into(),
+                Result::Right => "ok".into(),
                 Result::Silent => "-".into(),
                 _ => String::new(),
             },
@@ -193,7 +193,7 @@ pub fn text(corpus: &str, table: &Table) -> String {
         grid.add_row([vec![row.to_string()], cells.collect()].concat());
     }
     let _ = writeln!(text, "{}\n", trimmed(&grid));
-    line(&mut text, "right: in every case that tells; WRONG: in so many; -: it does not say\n");
+    line(&mut text, "ok: right in every case that tells; x N: wrong in N cases; -: it does not say\n");
     for column in &table.columns {
         for (row, wrong, mistake) in mistakes(column) {
             let Mistake { case, expected, answered, explained_by } = mistake;
