@@ -193,7 +193,10 @@ pub fn text(corpus: &str, table: &Table) -> String {
         grid.add_row([vec![row.to_string()], cells.collect()].concat());
     }
     let _ = writeln!(text, "{}\n", trimmed(&grid));
-    line(&mut text, "ok: right in every case that tells; x N: wrong in N cases; -: it does not say\n");
+    line(
+        &mut text,
+        "ok: right in every case that tells; x N: wrong in N cases; -: it does not say\n",
+    );
     for column in &table.columns {
         for (row, wrong, mistake) in mistakes(column) {
             let Mistake { case, expected, answered, explained_by } = mistake;
