@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
+use vmm::candidate::Answer;
 use vmm::candidate::command::CommandCandidate;
 use vmm::candidate::mark::{Mark, mark};
-use vmm::candidate::{Answer, Candidate};
 use vmm::case::Case;
 use vmm::generate::Stream;
 use vmm::generate::random::RandomStream;
@@ -199,7 +199,7 @@ fn c(text: &str) -> (CommandCandidate, TempDir) {
 }
 
 fn marked(candidate: &mut CommandCandidate, case: &Case) -> Mark {
-    mark(case, &Reference.predict(case).alternatives, &candidate.answer(case))
+    mark(case, &Reference.predict(case).alternatives, &candidate.ask(case).expect("an answer"))
 }
 
 fn is_found_wrong(candidate: &mut CommandCandidate) -> bool {

@@ -49,7 +49,7 @@ impl Mixture {
         }
     }
 
-    /// Runs a batch, and some single cases; `most` in all. None only when there are no more.
+    /// Runs a batch, and some single cases; `most` in all. Empty only when there are no more.
     ///
     /// # Errors
     /// When the guest or the machine dies.

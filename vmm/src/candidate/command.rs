@@ -1,8 +1,8 @@
 //! A candidate that is a program of its own: it reads a case a line and answers a line. Whatever it
 //! does, the run goes on: one that dies or says nothing in time is started again for the next case.
 
+use super::Answer;
 use super::text::LONGEST;
-use super::{Answer, Candidate};
 use crate::case::Case;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -194,12 +194,6 @@ impl Drop for Running {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-impl Candidate for CommandCandidate {
-    fn answer(&mut self, case: &Case) -> Answer {
-        self.ask(case).unwrap_or_else(|error| Answer::Silent(error.to_string()))
     }
 }
 
