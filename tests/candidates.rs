@@ -4,20 +4,20 @@ mod case_text;
 mod common;
 
 use common::require_program;
+use crosswalk::conformance::mark::{Mark, mark};
+use crosswalk::conformance::process::CommandCandidate;
+use crosswalk::generate::Stream;
+use crosswalk::generate::random::RandomStream;
+use crosswalk::walker::Walker;
+use crosswalk_case::Case;
+use crosswalk_case::protocol::Answer;
+use crosswalk_machine::Capabilities;
 use mmu_core::{Cr4, PagingMode, Profile, Reference};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
-use vmm::candidate::Answer;
-use vmm::candidate::command::CommandCandidate;
-use vmm::candidate::mark::{Mark, mark};
-use vmm::case::Case;
-use vmm::generate::Stream;
-use vmm::generate::random::RandomStream;
-use vmm::machine::Capabilities;
-use vmm::walker::Walker;
 
 /// Nothing here takes longer, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);

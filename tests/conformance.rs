@@ -1,12 +1,12 @@
 //! The table of the walkers that people use: what was seen of them by hand, it finds.
 
+use crosswalk::conformance::{Cell, Row, Table, adapters};
+use crosswalk::corpus::read::{Item, Reader};
+use crosswalk::verdict::{self, Verdict};
 use mmu_core::{Reference, Rule};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::OnceLock;
-use vmm::conformance::{Cell, Row, Table, adapters};
-use vmm::corpus::read::{Item, Reader};
-use vmm::verdict::{self, Verdict};
 
 /// The libraries: they are always there.
 const LIBRARIES: [&str; 4] = ["x86_64", "memflow", "page_table_multiarch", "vm-memory"];
@@ -84,7 +84,7 @@ fn x86_64_reports_a_leaf_that_is_not_present_as_mapped() {
 fn page_table_multiarch_ignores_p_above_the_leaf() {
     assert_wrong("page_table_multiarch", Rule::Code1, "P=0");
     let mistake = cell("page_table_multiarch", Rule::Code1).mistake.as_ref().expect("a case");
-    let present = |entry: &vmm::case::TableEntry| entry.value & 1 != 0;
+    let present = |entry: &crosswalk_case::TableEntry| entry.value & 1 != 0;
     let (leaf, above) = mistake.case.entries.split_last().expect("entries");
     assert!(present(leaf) && !above.iter().all(present), "{}", mistake.case);
 }

@@ -4,15 +4,15 @@
 mod common;
 
 use common::{Ran, Sandbox, count, require_kvm, require_qemu, run, run_with_dev, skip};
+use crosswalk::corpus::Recorded;
+use crosswalk::corpus::read::{Item, Reader};
+use crosswalk::verdict::{self, Verdict};
+use crosswalk::walker::MUTANTS;
+use crosswalk_case::observation::Run;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use vmm::corpus::Recorded;
-use vmm::corpus::read::{Item, Reader};
-use vmm::observation::Run;
-use vmm::verdict::{self, Verdict};
-use vmm::walker::MUTANTS;
 
 /// What the bundled corpus covers, by hand: what a machine that it was recorded on can show.
 const COVERED: [&str; 40] = [
@@ -193,7 +193,7 @@ fn on_qemu_a_seed_records_the_same_twice() {
 #[test]
 fn a_damaged_corpus_is_one_line_with_its_place() {
     let sandbox = Sandbox::new();
-    let bundled = vmm::corpus::BUNDLED;
+    let bundled = crosswalk::corpus::BUNDLED;
     let mut altered = bundled.to_vec();
     altered[bundled.len() / 2] ^= 0x10;
     for (name, bytes, words) in [

@@ -4,19 +4,19 @@ mod common;
 mod single;
 
 use common::require_kvm;
-use guest::contents;
-use guest::layout::{Arena, HOLE_BASE};
-use guest::stub::Form;
+use crosswalk::campaign::run_one;
+use crosswalk_case::observation::{EntryAfter, Provenance, Run};
+use crosswalk_case::{Case, TableEntry};
+use crosswalk_guest::contents;
+use crosswalk_guest::layout::{Arena, HOLE_BASE};
+use crosswalk_guest::stub::Form;
+use crosswalk_machine::Machine;
+use crosswalk_machine::image::Image;
+use crosswalk_machine::kvm::KvmMachine;
 use mmu_core::{Cr0, Cr4, PagingMode, Ring, Segment, VirtAddr};
 use single::{
     D, LANE, P, RINGS, RW, US, after, assert_completed, changes, held, observe, plain_in,
 };
-use vmm::campaign::run_one;
-use vmm::case::{Case, TableEntry};
-use vmm::machine::Machine;
-use vmm::machine::image::Image;
-use vmm::machine::kvm::KvmMachine;
-use vmm::observation::{EntryAfter, Provenance, Run};
 
 fn open() -> KvmMachine {
     let image = Image::built_in().expect("the image was built with the program");

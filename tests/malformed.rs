@@ -5,9 +5,9 @@ mod common;
 
 use case_text::{plain, with};
 use common::{Sandbox, run};
+use crosswalk_case::Case;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use vmm::case::Case;
 
 /// Asserts that this argument is refused in one line with all these words.
 #[track_caller]
@@ -144,13 +144,13 @@ fn a_file_is_named_and_so_is_the_case_in_it() {
 
 /// Reads a text as `explain` would; what comes of it, all of it, must not panic.
 fn use_text(text: &str) {
-    use vmm::report::walk;
-    use vmm::walker::Choice;
+    use crosswalk::report::walk;
+    use crosswalk::walker::Choice;
     match Case::from_json(text) {
         Ok(case) => {
             assert_eq!(Case::from_json(&case.to_json()).expect("what is written reads"), case);
             assert!(!walk::explain(&case, Choice::Reference).is_empty());
-            let _ = vmm::machine::batch::arena_of(&case);
+            let _ = crosswalk_machine::batch::arena_of(&case);
         }
         Err(error) => {
             let error = error.to_string();

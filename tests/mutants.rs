@@ -4,9 +4,9 @@
 mod common;
 
 use common::{Sandbox, count, finding, require_kvm, require_qemu, run};
+use crosswalk_case::Case;
 use serde_json::Value;
 use std::sync::OnceLock;
-use vmm::case::Case;
 
 const KVM: &[&str] = &["--machine", "kvm"];
 const QEMU: &[&str] = &["--machine", "qemu"];

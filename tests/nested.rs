@@ -175,7 +175,7 @@ fn pdptes_are_read_during_the_walk_over_nested_tables_only() {
         Err(why) => return common::skip("nested", &why),
     };
     // The frame is lane 1's in arena 0, and memory's bytes tell where they lie (contents.rs).
-    let byte = guest::contents::byte(0x403a_87a0);
+    let byte = crosswalk_guest::contents::byte(0x403a_87a0);
     for (text, machine) in
         [(nested, "#PF(U) at 0x967a87a0 (decided by tcg)".into()), (shadow, format!("{byte:#x}"))]
     {

@@ -3,14 +3,14 @@
 mod common;
 
 use common::require_qemu;
-use guest::layout::{CONTROL, OWN_TABLES};
+use crosswalk_guest::layout::{CONTROL, OWN_TABLES};
+use crosswalk_machine::qemu::process::{Options, Process, Region};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use object::{Object, ObjectSegment};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{Duration, Instant};
-use vmm::machine::qemu::process::{Options, Process, Region};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const GIB: u64 = 1 << 30;

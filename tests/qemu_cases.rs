@@ -5,19 +5,19 @@ mod common;
 mod single;
 
 use common::require_qemu;
-use guest::contents;
-use guest::high;
-use guest::layout::Arena;
-use guest::stub::Form;
+use crosswalk_case::{Case, TableEntry};
+use crosswalk_guest::contents;
+use crosswalk_guest::high;
+use crosswalk_guest::layout::Arena;
+use crosswalk_guest::stub::Form;
+use crosswalk_machine::Machine;
+use crosswalk_machine::qemu::QemuMachine;
 use mmu_core::{Cr4, PagingMode, Ring, Segment, VirtAddr};
 use single::{
     A, D, LANE, P, PAGED, PS, RINGS, RW, US, after, assert_completed, assert_page_fault,
     entry_bytes, fault_of, fetch, held, is_long_mode, leaf, observe, open_qemu, places, plain_in,
     user, widest, without_pdptes,
 };
-use vmm::case::{Case, TableEntry};
-use vmm::machine::Machine;
-use vmm::machine::qemu::QemuMachine;
 
 /// A plain case of a mode in the first arena.
 fn plain(machine: &QemuMachine, mode: PagingMode, ring: Ring, form: Form, offset: u64) -> Case {

@@ -5,11 +5,11 @@ mod contract;
 
 use common::{Ran, Sandbox, count, finding, mode, require_qemu, run};
 use contract::assert_report;
+use crosswalk_case::Case;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
-use vmm::case::Case;
 
 /// Enough cases to meet every finding, and every error code of every mode.
 const CASES: u64 = 150_000;

@@ -5,16 +5,16 @@ mod common;
 mod single;
 
 use common::require_qemu;
-use guest::layout::Arena;
-use guest::stub::Form;
+use crosswalk_case::Case;
+use crosswalk_guest::layout::Arena;
+use crosswalk_guest::stub::Form;
+use crosswalk_machine::Machine;
+use crosswalk_machine::qemu::QemuMachine;
 use mmu_core::{Cr0, Cr4, PagingMode, Ring};
 use single::{
     LANE, P, PAGED, PS, RINGS, RW, US, assert_completed, assert_page_fault, fetch, held,
     is_long_mode, leaf, observe, open_qemu, places, plain_in, user, widest,
 };
-use vmm::case::Case;
-use vmm::machine::Machine;
-use vmm::machine::qemu::QemuMachine;
 
 const LONG_MODES: [PagingMode; 2] = [PagingMode::FourLevel, PagingMode::FiveLevel];
 

@@ -4,15 +4,15 @@ mod common;
 mod single;
 
 use common::{Sandbox, require_kvm, require_qemu, run};
-use guest::layout::Arena;
+use crosswalk::campaign::run_one;
+use crosswalk_case::Case;
+use crosswalk_case::observation::Run;
+use crosswalk_guest::layout::Arena;
+use crosswalk_machine::Machine;
+use crosswalk_machine::batch::arena_of;
+use crosswalk_machine::image::Image;
+use crosswalk_machine::kvm::KvmMachine;
 use mmu_core::{Cr4, Features, PagingMode, Ring};
-use vmm::campaign::run_one;
-use vmm::case::Case;
-use vmm::machine::Machine;
-use vmm::machine::batch::arena_of;
-use vmm::machine::image::Image;
-use vmm::machine::kvm::KvmMachine;
-use vmm::observation::Run;
 
 /// Every run of a single case numbered its commands from 1 again, and the guest waits for a number
 /// that is new: the second case of a file never ran.

@@ -4,16 +4,16 @@
 mod common;
 
 use common::{require_kvm, require_qemu, run};
-use guest::system::Residence;
+use crosswalk::scenario::random::{Operation, operations, play, shrink};
+use crosswalk::scenario::{Setting, run_on};
+use crosswalk_guest::system::Residence;
+use crosswalk_machine::Machine;
+use crosswalk_machine::image::Image;
+use crosswalk_machine::kvm::KvmMachine;
+use crosswalk_machine::qemu::{Processor, QemuMachine};
 use mmu_core::PagingMode::{self, Bits32, FiveLevel, FourLevel, Pae};
 use mmu_core::space::Duties;
 use serde_json::Value;
-use vmm::machine::Machine;
-use vmm::machine::image::Image;
-use vmm::machine::kvm::KvmMachine;
-use vmm::machine::qemu::{Processor, QemuMachine};
-use vmm::scenario::random::{Operation, operations, play, shrink};
-use vmm::scenario::{Setting, run_on};
 
 /// So many for one seed.
 const OPERATIONS: usize = 10_000;

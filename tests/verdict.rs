@@ -3,14 +3,14 @@
 
 mod hand_made;
 
-use guest::contents;
-use guest::stub::Form;
+use crosswalk::verdict::{ChoiceTaken, End, Field, Verdict, judge};
+use crosswalk_case::observation::{EntryAfter, Observation, OutsideAccess, Provenance, Run};
+use crosswalk_guest::contents;
+use crosswalk_guest::stub::Form;
 use hand_made::{
     A, D, HOLE, P, PAGE, crossing, faulting, fields_of, int_from, moved_to, of_kind, seen,
 };
 use mmu_core::{AccessKind, Prediction, Ring, Rule, Vector};
-use vmm::observation::{EntryAfter, Observation, OutsideAccess, Provenance, Run};
-use vmm::verdict::{ChoiceTaken, End, Field, Verdict, judge};
 
 /// A change that a machine could make to what is seen.
 type Change = fn(&mut Observation);

@@ -107,8 +107,8 @@ pub fn fill(at: u64, buffer: &mut [u8]) {
 /// a page, what its instructions load from the frames of `first` and of `second`.
 ///
 /// ```
-/// use guest::contents::fetched;
-/// use guest::stub::Code;
+/// use crosswalk_guest::contents::fetched;
+/// use crosswalk_guest::stub::Code;
 /// let place = 0x4000_0808;
 /// assert_ne!(fetched(place, None, Code::Bits64), fetched(place + 8, None, Code::Bits64));
 /// assert!(fetched(place, None, Code::Bits64).unwrap() < 1 << 32);
@@ -138,8 +138,8 @@ pub const fn fetched(first: u64, second: Option<u64>, code: Code) -> Option<u64>
 /// The limit that LSL finds in the descriptor at a place, if there is one.
 ///
 /// ```
-/// assert_eq!(guest::contents::segment_limit(0x4000_1a08), Some(1 << 9 | 0xa08 / 8));
-/// assert_eq!(guest::contents::segment_limit(0x4000_1a04), None);
+/// assert_eq!(crosswalk_guest::contents::segment_limit(0x4000_1a08), Some(1 << 9 | 0xa08 / 8));
+/// assert_eq!(crosswalk_guest::contents::segment_limit(0x4000_1a04), None);
 /// ```
 pub const fn segment_limit(at: u64) -> Option<u64> {
     let offset = at & 0xfff;

@@ -13,10 +13,10 @@ const PATTERNS: [u64; 2] = [0x000a_aaaa_8000_0000, 0x0005_5555_4000_0000];
 /// so does every bit below 40, which is as far as PSE-36 reaches. None where there is no room.
 ///
 /// ```
-/// let places: Vec<u64> = guest::high::places(36).collect();
+/// let places: Vec<u64> = crosswalk_guest::high::places(36).collect();
 /// assert_eq!(places, [0xa_8000_0000, 0x5_4000_0000]);
-/// assert_eq!(guest::high::places(48).count(), 4);
-/// assert_eq!(guest::high::places(32).count(), 0);
+/// assert_eq!(crosswalk_guest::high::places(48).count(), 4);
+/// assert_eq!(crosswalk_guest::high::places(32).count(), 0);
 /// ```
 pub fn places(physical_address_bits: u8) -> impl Iterator<Item = u64> {
     let bits = physical_address_bits;
@@ -44,7 +44,7 @@ pub const PART_SIZE: u64 = HALF;
 /// no data memory.
 ///
 /// ```
-/// use guest::high::data_behind;
+/// use crosswalk_guest::high::data_behind;
 /// assert_eq!(data_behind(0x4000_1234, 40), Some(0x4000_1234));
 /// assert_eq!(data_behind(0xaa_a000_1234, 40), Some(0x4000_1234));
 /// assert_eq!(data_behind(0xaa_a000_1234, 36), None);

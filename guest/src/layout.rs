@@ -76,7 +76,7 @@ const LAST_PAGE: u64 = 0xffff_f000;
 /// Whether an address lies where nothing is but perhaps data memory at a high place (high.rs).
 ///
 /// ```
-/// use guest::layout::is_above_the_layout;
+/// use crosswalk_guest::layout::is_above_the_layout;
 /// assert!(is_above_the_layout(0x9000_0000) && is_above_the_layout(0xffff_f000));
 /// assert!(!is_above_the_layout(0x8000_0000) && !is_above_the_layout(0xfee0_0000));
 /// ```
@@ -149,7 +149,7 @@ impl Arena {
     /// Which table of this arena an address lies in.
     ///
     /// ```
-    /// use guest::layout::Arena;
+    /// use crosswalk_guest::layout::Arena;
     /// let arena = Arena::ALL[1];
     /// assert_eq!(arena.table_at(arena.table(3) + 8), Some(3));
     /// assert_eq!(arena.table_at(0), None);

@@ -21,7 +21,7 @@ pub enum Doorbell {
 pub struct Control {
     /// From the host: the number of the batch to run. The guest runs it when it changes.
     pub command: u64,
-    /// From the host: the address of the batch's arena, or [`ORDER`](crate::system::place::ORDER) for
+    /// From the host: the address of the batch's arena, or [`ORDER`](crate::system::layout::ORDER) for
     /// an order.
     pub arena: u64,
     /// From the guest: the last batch completed.
@@ -134,7 +134,7 @@ impl Record {
     /// The vector and the error code, if the case faulted.
     ///
     /// ```
-    /// use guest::mailbox::Record;
+    /// use crosswalk_guest::mailbox::Record;
     /// let record = Record { stub: 0xfa17_000e_0000_0007, address: 0x1000, value: 0 };
     /// assert_eq!(record.fault(), Some((14, 7)));
     /// assert_eq!(Record { stub: 0x10_2000, ..record }.fault(), None);

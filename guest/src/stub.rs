@@ -113,7 +113,7 @@ impl Stub {
     /// The stub's place in the image's table, or `None` where that code has no such stub.
     ///
     /// ```
-    /// use guest::stub::{Code, Form, Stub, STUBS};
+    /// use crosswalk_guest::stub::{Code, Form, Stub, STUBS};
     /// let load = Stub::Access { form: Form::Load, stack: false, log_size: 0, keyed: false };
     /// assert_eq!(load.index(Code::Bits64), Some(0));
     /// assert_eq!(Stub::SupervisorEnd.index(Code::Bits32), Some(STUBS - 1));

@@ -21,8 +21,8 @@ pub const fn of_levels(mode: PagingMode) -> &'static [Range<usize>] {
 ///
 /// ```
 /// use mmu_core::PagingMode;
-/// assert_eq!(guest::tables::count(PagingMode::Pae), 8);
-/// assert_eq!(guest::tables::count(PagingMode::Unpaged), 0);
+/// assert_eq!(crosswalk_guest::tables::count(PagingMode::Pae), 8);
+/// assert_eq!(crosswalk_guest::tables::count(PagingMode::Unpaged), 0);
 /// ```
 pub const fn count(mode: PagingMode) -> usize {
     match of_levels(mode) {
@@ -99,7 +99,7 @@ mod tests {
                 next = tables.end;
             }
             assert_eq!(count(mode), next, "{mode}");
-            assert_eq!(of_levels(mode).len(), mmu_core::format::levels(mode).len(), "{mode}");
+            assert_eq!(of_levels(mode).len(), mmu_core::x86::format::levels(mode).len(), "{mode}");
         }
     }
 }

@@ -3,24 +3,23 @@
 //!
 //! Read it from the ground up:
 //!
-//! 1. [`address`], [`profile`]: the numbers, and which processor is meant;
-//! 2. [`state`], [`access`], [`fault`], [`memory`]: what a walk is given and what it may end in;
-//! 3. [`regime`], [`format`](mod@format): what decides a walk, and the table formats, as data;
-//! 4. [`rules`]: every decision of a walk, one method each, so that a *mutant* (a walker with one
-//!    known mistake) is the reference with one method overridden;
-//! 5. [`walk`]: the one walk over all formats, and [`Mmu::predict`], which turns it into the set of
+//! 1. [`address`], [`access`], [`memory`], [`outcome`]: what a walk is given and what it returns;
+//! 2. [`x86`]: what is x86's own: control state, processor profiles, faults, table formats as data,
+//!    and every decision of a walk as one method of [`Semantics`], so that a *mutant* (a walker with
+//!    one known mistake) is the reference with one method overridden;
+//! 3. [`table`]: the one descent through page tables, and writing them;
+//! 4. [`walk`]: the one walk over all formats, and [`Mmu::predict`], which turns it into the set of
 //!    outcomes that the manuals allow;
-//! 6. [`build`]: writing page tables;
-//! 7. [`cache`]: remembering translations, as a TLB does. A first reading can skip it;
-//! 8. [`space`]: a virtual memory system on top: address spaces, faults, frames. No walk needs it.
+//! 5. [`cache`]: remembering translations, as a TLB does. A first reading can skip it;
+//! 6. [`space`]: a virtual memory system on top: address spaces, faults, frames. No walk needs it.
 //!
-//! Comments cite rules by id (`CODE-4`); [`rule::Rule`] lists them with their meaning. SDM is
+//! Comments cite rules by id (`CODE-4`); [`Rule`] lists them with their meaning. SDM is
 //! Intel's Software Developer's Manual volume 3A, APM is AMD's Architecture Programmer's Manual
 //! volume 2, both cited by section title.
 //!
 //! ```
 //! use mmu_core::{Access, ControlState, Mmu, Outcome, Profile, Ring, VirtAddr};
-//! use mmu_core::format::FourLevel;
+//! use mmu_core::x86::format::FourLevel;
 //! use mmu_core::memory::SparseTables;
 //!
 //! // One page, mapped at 0x1000 through four tables of one entry each.
@@ -52,28 +51,21 @@ extern crate std;
 
 pub mod access;
 pub mod address;
-pub mod build;
 pub mod cache;
-pub mod control;
-pub mod fault;
-pub mod format;
 pub mod memory;
 pub mod outcome;
-pub mod profile;
-pub mod regime;
-pub mod rule;
-pub mod rules;
 pub mod space;
-pub mod state;
+pub mod table;
 pub mod walk;
+pub mod x86;
 
 pub use access::{Access, AccessKind, Ring, Segment};
 pub use address::{PageSize, PhysAddr, VirtAddr};
-pub use fault::{Fault, PageFaultCode, Vector};
 pub use outcome::{Alternative, EntryUpdate, Outcome, Prediction};
-pub use profile::{Features, Pins, Profile, Vendor};
-pub use regime::Regime;
-pub use rule::{Rule, RuleSet};
-pub use rules::{Reference, Rules};
-pub use state::{ControlState, Cr0, Cr4, Efer, PagingMode};
 pub use walk::Mmu;
+pub use x86::fault::{Fault, PageFaultCode, Vector};
+pub use x86::profile::{Features, Pins, Profile, Vendor};
+pub use x86::regime::Regime;
+pub use x86::rule::{Rule, RuleSet};
+pub use x86::semantics::{Reference, Semantics};
+pub use x86::state::{ControlState, Cr0, Cr4, Efer, PagingMode};

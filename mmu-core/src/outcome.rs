@@ -2,9 +2,9 @@
 //! to the entries of its path.
 
 use crate::address::PhysAddr;
-use crate::fault::Fault;
-use crate::format::Level;
-use crate::rule::{Rule, RuleSet};
+use crate::x86::fault::Fault;
+use crate::x86::format::Level;
+use crate::x86::rule::{Rule, RuleSet};
 use arrayvec::ArrayVec;
 
 /// A run of bytes in physical memory.

@@ -1,17 +1,19 @@
 //! Predictions and observations written by hand, for the tests of the verdict.
 
 use arrayvec::ArrayVec;
-use guest::contents;
-use guest::layout::{Arena, HOLE_BASE};
-use mmu_core::format::{Format, FourLevel, Level};
+use crosswalk::verdict::{Field, Verdict, judge};
+use crosswalk_case::Case;
+use crosswalk_case::observation::{
+    EntryAfter, Observation, ObservedFault, OutsideAccess, Provenance, Run,
+};
+use crosswalk_guest::contents;
+use crosswalk_guest::layout::{Arena, HOLE_BASE};
 use mmu_core::outcome::Span;
+use mmu_core::x86::format::{Format, FourLevel, Level};
 use mmu_core::{
     AccessKind, Alternative, EntryUpdate, Fault, Outcome, PhysAddr, Prediction, Profile, Ring,
     Rule, RuleSet, Vector, VirtAddr,
 };
-use vmm::case::Case;
-use vmm::observation::{EntryAfter, Observation, ObservedFault, OutsideAccess, Provenance, Run};
-use vmm::verdict::{Field, Verdict, judge};
 
 /// Bits of an entry.
 pub(crate) const P: u64 = 1;

@@ -2,17 +2,17 @@
 //! from what memory holds and from the manuals, and not by the walk.
 #![allow(dead_code, reason = "each test uses its own part of this")]
 
-use guest::contents;
-use guest::high::data_behind;
-use guest::layout::Arena;
-use guest::stub::Form;
+use crosswalk::campaign::run_one;
+use crosswalk_case::observation::{EntryAfter, Observation, ObservedFault, Run};
+use crosswalk_case::{Case, TableEntry};
+use crosswalk_guest::contents;
+use crosswalk_guest::high::data_behind;
+use crosswalk_guest::layout::Arena;
+use crosswalk_guest::stub::Form;
+use crosswalk_machine::Machine;
+use crosswalk_machine::image::Image;
+use crosswalk_machine::qemu::{Processor, QemuMachine};
 use mmu_core::{AccessKind, PagingMode, Profile, Ring, VirtAddr};
-use vmm::campaign::run_one;
-use vmm::case::{Case, TableEntry};
-use vmm::machine::Machine;
-use vmm::machine::image::Image;
-use vmm::machine::qemu::{Processor, QemuMachine};
-use vmm::observation::{EntryAfter, Observation, ObservedFault, Run};
 
 pub(crate) const P: u64 = 1;
 pub(crate) const RW: u64 = 1 << 1;

@@ -18,24 +18,14 @@
 //! - [`cli`] is the command line.
 
 pub mod campaign;
-pub mod candidate;
-pub mod case;
 pub mod cli;
 pub mod conformance;
 pub mod corpus;
-pub mod coverage;
 pub mod finding;
 pub mod generate;
 pub mod geometry;
-pub mod journal;
-pub mod machine;
-pub mod mixture;
 pub mod mutation;
-pub mod observation;
-pub mod replay;
 pub mod report;
 pub mod scenario;
-pub mod tally;
 pub mod verdict;
-pub mod virtual_memory;
 pub mod walker;

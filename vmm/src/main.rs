@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    vmm::cli::main()
+    crosswalk::cli::main()
 }

@@ -46,10 +46,10 @@ core::arch::global_asm!(
     "mov [rdi], rcx",
     "mov [rbx + 24], rax",
     "jmp 2b",
-    MAGIC = const guest::stub::IMAGE_MAGIC,
-    STUBS = const guest::stub::STUBS,
-    CONTROL = const guest::layout::CONTROL + guest::layout::SUPERVISOR_WINDOW,
-    STACK = const guest::layout::FAULT_STACK_TOP + guest::layout::SUPERVISOR_WINDOW,
+    MAGIC = const crosswalk_guest::stub::IMAGE_MAGIC,
+    STUBS = const crosswalk_guest::stub::STUBS,
+    CONTROL = const crosswalk_guest::layout::CONTROL + crosswalk_guest::layout::SUPERVISOR_WINDOW,
+    STACK = const crosswalk_guest::layout::FAULT_STACK_TOP + crosswalk_guest::layout::SUPERVISOR_WINDOW,
 );
 
 #[cfg(bare_metal)]

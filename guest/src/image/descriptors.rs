@@ -6,8 +6,10 @@
 //! table have the window as their base, or 0, and everything else has the base 0.
 
 use crate::process_page::{FRAME_END, FRAME_END_32};
-use guest::layout::{DOUBLE_FAULT_STACK_TOP, FAULT_STACK_TOP, IMAGE_BASE, SUPERVISOR_WINDOW};
-use guest::mailbox::PROBE_LIMIT;
+use crosswalk_guest::layout::{
+    DOUBLE_FAULT_STACK_TOP, FAULT_STACK_TOP, IMAGE_BASE, SUPERVISOR_WINDOW,
+};
+use crosswalk_guest::mailbox::PROBE_LIMIT;
 
 /// Selector of 64-bit ring-0 code.
 pub(crate) const SUPERVISOR_CODE: u16 = 0x08;

@@ -6,9 +6,9 @@ use crate::self_test;
 use crate::system::obey;
 use core::arch::asm;
 use core::arch::x86_64::{__cpuid_count, CpuidResult};
-use guest::layout::{Arena, CONTROL};
-use guest::mailbox::{CPUID_LEAVES, Control, Doorbell, Header};
-use guest::system::place::ORDER;
+use crosswalk_guest::layout::{Arena, CONTROL};
+use crosswalk_guest::mailbox::{CPUID_LEAVES, Control, Doorbell, Header};
+use crosswalk_guest::system::layout::ORDER;
 
 unsafe extern "C" {
     /// Runs both lists of the batch whose header is at this address (boot.s).

@@ -32,11 +32,11 @@ mod system;
 #[cfg(bare_metal)]
 use core::mem::offset_of;
 #[cfg(bare_metal)]
-use guest::layout::SUPERVISOR_WINDOW;
+use crosswalk_guest::layout::SUPERVISOR_WINDOW;
 #[cfg(bare_metal)]
-use guest::mailbox::Header;
+use crosswalk_guest::mailbox::Header;
 #[cfg(bare_metal)]
-use guest::system::program::{Call, StepKind};
+use crosswalk_guest::system::program::{Call, StepKind};
 
 #[cfg(bare_metal)]
 core::arch::global_asm!(
@@ -49,16 +49,16 @@ core::arch::global_asm!(
     include_str!("processes.s"),
     include_str!("programs.s"),
     WINDOW = const SUPERVISOR_WINDOW,
-    USER_STACK_TOP = const guest::layout::USER_STACK_TOP,
-    FAULT_STACK = const guest::layout::FAULT_STACK_TOP + SUPERVISOR_WINDOW,
-    CONTROL = const guest::layout::CONTROL,
-    OWN_TABLES = const guest::layout::OWN_TABLES,
-    MAGIC = const guest::stub::IMAGE_MAGIC,
-    FAULT_TAG = const guest::mailbox::FAULT_TAG,
-    DOORBELL_PORT = const guest::mailbox::DOORBELL_PORT,
-    PANIC = const guest::mailbox::Doorbell::Panic as u8,
-    STAY = const guest::mailbox::Switch::Stay as u64,
-    FIVE_LEVEL = const guest::mailbox::Switch::FiveLevel as u64,
+    USER_STACK_TOP = const crosswalk_guest::layout::USER_STACK_TOP,
+    FAULT_STACK = const crosswalk_guest::layout::FAULT_STACK_TOP + SUPERVISOR_WINDOW,
+    CONTROL = const crosswalk_guest::layout::CONTROL,
+    OWN_TABLES = const crosswalk_guest::layout::OWN_TABLES,
+    MAGIC = const crosswalk_guest::stub::IMAGE_MAGIC,
+    FAULT_TAG = const crosswalk_guest::mailbox::FAULT_TAG,
+    DOORBELL_PORT = const crosswalk_guest::mailbox::DOORBELL_PORT,
+    PANIC = const crosswalk_guest::mailbox::Doorbell::Panic as u8,
+    STAY = const crosswalk_guest::mailbox::Switch::Stay as u64,
+    FIVE_LEVEL = const crosswalk_guest::mailbox::Switch::FiveLevel as u64,
     GDT = const descriptors::GDT,
     SUPERVISOR_CODE = const descriptors::SUPERVISOR_CODE,
     SUPERVISOR_DATA = const descriptors::SUPERVISOR_DATA,
@@ -93,7 +93,7 @@ core::arch::global_asm!(
     FRAME = const process_page::FRAME + SUPERVISOR_WINDOW,
     FRAME_32 = const process_page::FRAME_32 + SUPERVISOR_WINDOW,
     SWITCH_STACK = const process_page::FRAME + SUPERVISOR_WINDOW,
-    PROGRAMS = const guest::system::place::PROGRAMS_IN_PROCESS,
+    PROGRAMS = const crosswalk_guest::system::layout::PROGRAMS_IN_PROCESS,
     CALL_EXIT = const Call::Exit as u64,
     CALL_YIELD = const Call::Yield as u64,
     CALL_WRONG = const Call::Wrong as u64,
@@ -101,7 +101,7 @@ core::arch::global_asm!(
     STEP_WRITE = const StepKind::Write as u64,
     STEP_FETCH = const StepKind::Fetch as u64,
     STEP_YIELD = const StepKind::Yield as u64,
-    CONTROL_PANIC = const offset_of!(guest::mailbox::Control, panic),
+    CONTROL_PANIC = const offset_of!(crosswalk_guest::mailbox::Control, panic),
 );
 
 #[cfg(not(bare_metal))]

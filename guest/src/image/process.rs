@@ -1,11 +1,11 @@
 //! Running a process until it faults: its registers, in the code of its mode.
 
 use crate::process_page::{Frame, Frame32, ProcessPage};
-use guest::layout::PROGRAMS_PAGE;
-use guest::mailbox::{Header, Switch};
-use guest::system::Residence;
-use guest::system::place::PROGRAMS_IN_PROCESS;
-use guest::system::program::Program;
+use crosswalk_guest::layout::PROGRAMS_PAGE;
+use crosswalk_guest::mailbox::{Header, Switch};
+use crosswalk_guest::system::Residence;
+use crosswalk_guest::system::layout::PROGRAMS_IN_PROCESS;
+use crosswalk_guest::system::program::Program;
 use mmu_core::{Cr4, Efer, PagingMode, PhysAddr, VirtAddr};
 
 unsafe extern "C" {

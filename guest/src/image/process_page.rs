@@ -2,8 +2,8 @@
 //! fault, so that the registers of a process need no copying, and where its mode is written down.
 
 use core::mem::offset_of;
-use guest::layout::PROCESS_PAGES;
-use guest::mailbox::Header;
+use crosswalk_guest::layout::PROCESS_PAGES;
+use crosswalk_guest::mailbox::Header;
 
 /// The registers of a process in 64-bit code, as processes.s pushes and pops them. The processor's own
 /// frame is the last part.

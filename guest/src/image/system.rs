@@ -3,18 +3,22 @@
 
 use crate::process::{Processor, Registers, Trap};
 use core::cell::UnsafeCell;
-use guest::layout::{LOW_MEMORY_END, OWN_TABLES};
-use guest::system::place::{ANSWER, BOOKS, FRAMES, HISTORY, LEFT_BEHIND, MAX_EVENTS, MAX_FRAMES};
-use guest::system::place::{MAX_SLOTS, ORDER, STORE};
-use guest::system::program::{Call, image_word};
-use guest::system::{Answer, Carried, Ending, MAX_RUNS, Order, Residence, Run, Wrong, carry_out};
-use guest::system::{books, history};
-use mmu_core::format::{Bits32, FiveLevel, Format, FourLevel, Pae};
+use crosswalk_guest::layout::{LOW_MEMORY_END, OWN_TABLES};
+use crosswalk_guest::system::layout::{
+    ANSWER, BOOKS, FRAMES, HISTORY, LEFT_BEHIND, MAX_EVENTS, MAX_FRAMES,
+};
+use crosswalk_guest::system::layout::{MAX_SLOTS, ORDER, STORE};
+use crosswalk_guest::system::program::{Call, image_word};
+use crosswalk_guest::system::{
+    Answer, Carried, Ending, MAX_RUNS, Order, Residence, Run, Wrong, carry_out,
+};
+use crosswalk_guest::system::{accounting, history};
 use mmu_core::memory::{OutsideMemory, TableMemory, TableMemoryMut};
 use mmu_core::space::{
     BackingStore, Decision, Event, FrameMemory, PAGE_BYTES, Record, SlotNumber, SpaceError,
     SpaceId, System, Translations,
 };
+use mmu_core::x86::format::{Bits32, FiveLevel, Format, FourLevel, Pae};
 use mmu_core::{Fault, PagingMode, PhysAddr, Vector, VirtAddr};
 
 /// An access that faults so often at one place never ends.
@@ -123,9 +127,9 @@ fn started<F: Format>(system: Of<F>) -> Of<F> {
 }
 
 fn write_books<F: Format>(system: &Of<F>) {
-    let books = books::of(system, FRAMES);
+    let books = accounting::of(system, FRAMES);
     // SAFETY: the place is the kernel's to write, mapped and aligned.
-    unsafe { (BOOKS as *mut books::Books).write_volatile(books) };
+    unsafe { (BOOKS as *mut accounting::Books).write_volatile(books) };
 }
 
 /// Carries out an order, and writes the books.

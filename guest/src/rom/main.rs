@@ -9,11 +9,11 @@
 #[cfg(bare_metal)]
 core::arch::global_asm!(
     include_str!("reset.s"),
-    ROM = const guest::layout::ROM_BASE,
-    OWN_TABLES = const guest::layout::OWN_TABLES,
-    ENTRY = const guest::layout::IMAGE_BASE + core::mem::offset_of!(guest::stub::ImageHeader, entry) as u64,
-    WINDOW = const guest::layout::SUPERVISOR_WINDOW,
-    STAGE = const guest::layout::DOUBLE_FAULT_STACK_TOP - 0x1000,
+    ROM = const crosswalk_guest::layout::ROM_BASE,
+    OWN_TABLES = const crosswalk_guest::layout::OWN_TABLES,
+    ENTRY = const crosswalk_guest::layout::IMAGE_BASE + core::mem::offset_of!(crosswalk_guest::stub::ImageHeader, entry) as u64,
+    WINDOW = const crosswalk_guest::layout::SUPERVISOR_WINDOW,
+    STAGE = const crosswalk_guest::layout::DOUBLE_FAULT_STACK_TOP - 0x1000,
 );
 
 #[cfg(bare_metal)]

@@ -1,6 +1,6 @@
 //! Events as words, for the way out of the guest.
 
-use super::words::{Reader, Writer};
+use super::codec::{Reader, Writer};
 use mmu_core::space::{Decision, Event, Invalid, Minor, SlotNumber, SpaceId};
 use mmu_core::{Fault, PhysAddr, Vector, VirtAddr};
 
@@ -31,7 +31,7 @@ const INVALIDS: [Invalid; 7] = [
 /// The words of an event.
 ///
 /// ```
-/// use guest::system::history::{from_words, to_words};
+/// use crosswalk_guest::system::history::{from_words, to_words};
 /// use mmu_core::{PhysAddr, space::Event};
 /// let event = Event::SecondChance { frame: PhysAddr::new(0x60_3000) };
 /// assert_eq!(from_words(&to_words(&event)), Some(event));

@@ -10,13 +10,13 @@
 //! Everything here but the entering of processes is used by both sides: the host runs the same
 //! orders on the software MMU.
 
-pub mod books;
+pub mod accounting;
+pub mod codec;
 pub mod history;
+pub mod layout;
 mod order;
-pub mod place;
 pub mod program;
 mod supervisor;
-pub mod words;
 
 pub use order::{Answer, Carried, Ending, MAX_RUNS, MAX_WRONGS, Order, Run, Wrong, carry_out};
 pub use supervisor::{Residence, link_kernel, regions};

@@ -1,14 +1,14 @@
 //! Orders and answers.
 
+use super::codec::{Reader, Writer};
 use super::history::{decision, decision_words};
-use super::place::{FRAMES, MAX_FRAMES, MAX_SLOTS};
+use super::layout::{FRAMES, MAX_FRAMES, MAX_SLOTS};
 use super::supervisor::{Residence, link_kernel, regions};
-use super::words::{Reader, Writer};
-use mmu_core::format::Format;
 use mmu_core::space::{
     Backing, Decision, Duties, Environment, Invalid, ObjectId, Protection, Region, RegionKind,
     Settings, SlotNumber, SpaceError, SpaceId, System,
 };
+use mmu_core::x86::format::Format;
 use mmu_core::{PagingMode, PhysAddr, VirtAddr};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -124,7 +124,7 @@ pub struct Answer {
     pub wrong_count: u64,
     /// Which.
     pub wrongs: [Wrong; MAX_WRONGS],
-    /// How many events there were. They lie at their [`place`](super::place::HISTORY).
+    /// How many events there were. They lie at their [`place`](super::layout::HISTORY).
     pub event_count: u64,
 }
 

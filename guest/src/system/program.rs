@@ -75,7 +75,7 @@ pub struct TapeStep {
 /// 64-bit code, `jmp r13`; the same bytes are `inc ecx` and `jmp ebp` in 32-bit code.
 ///
 /// ```
-/// use guest::system::program::{code_word, name_in};
+/// use crosswalk_guest::system::program::{code_word, name_in};
 /// assert_eq!(code_word(0x1234_5678).to_le_bytes(), [0xb9, 0x78, 0x56, 0x34, 0x12, 0x41, 0xff, 0xe5]);
 /// assert_eq!(name_in(code_word(0x1234_5678)), 0x1234_5678);
 /// ```

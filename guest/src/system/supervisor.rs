@@ -1,11 +1,11 @@
 //! What a process has in its space besides its own: the supervisor's pages that the processor needs
 //! when the process faults, and the programs. They are the same in every process.
 
-use super::place::{PROGRAMS_IN_PROCESS, TAPE_PAGES, TAPES, TAPES_IN_PROCESS};
+use super::layout::{PROGRAMS_IN_PROCESS, TAPE_PAGES, TAPES, TAPES_IN_PROCESS};
 use crate::layout::{OWN_TABLES, PROCESS_PAGES, PROGRAMS_PAGE, SUPERVISOR_WINDOW, SWITCH_PAGE};
-use mmu_core::format::EntryBits;
 use mmu_core::memory::{OutsideMemory, TableMemoryMut};
 use mmu_core::space::{Backing, PAGE_BYTES, Protection, Region, RegionKind};
+use mmu_core::x86::format::EntryBits;
 use mmu_core::{PagingMode, PhysAddr, VirtAddr};
 
 /// Where the kernel is while a process runs.

@@ -3,10 +3,10 @@
 
 use super::{StructureEntry, TlbEntry};
 use crate::address::VirtAddr;
-use crate::control::CR3_NO_FLUSH;
-use crate::fault::{Fault, Vector};
-use crate::format::Format;
-use crate::state::{ControlState, Cr0, Cr4, Efer};
+use crate::x86::control::CR3_NO_FLUSH;
+use crate::x86::fault::{Fault, Vector};
+use crate::x86::format::Format;
+use crate::x86::state::{ControlState, Cr0, Cr4, Efer};
 use arrayvec::ArrayVec;
 
 /// A part of the caches that is to be dropped. Addresses are those that a walk translates: canonical
@@ -65,7 +65,7 @@ impl Invalidation {
     ///
     /// ```
     /// use mmu_core::cache::Invalidation;
-    /// use mmu_core::format::FourLevel;
+    /// use mmu_core::x86::format::FourLevel;
     /// use mmu_core::{ControlState, Efer, VirtAddr};
     /// let mut state = ControlState::long_mode(0x1000);
     /// let address = VirtAddr::new(0x5000);

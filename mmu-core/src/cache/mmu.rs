@@ -6,15 +6,15 @@ use super::{
 };
 use crate::access::Access;
 use crate::address::{PhysAddr, VirtAddr};
-use crate::fault::Fault;
-use crate::format::{EntryBits, EntryKind, Format};
 use crate::memory::OutsideMemory;
 use crate::outcome::{Outcome, Span};
-use crate::profile::Profile;
-use crate::rule::{Rule, RuleSet};
-use crate::rules::{Cause, Reference, Rights, Rules};
-use crate::state::{ControlState, Cr4};
 use crate::walk::{MAX_LEVELS, Mmu, Start, Step, Trace, Translation, WalkError};
+use crate::x86::fault::Fault;
+use crate::x86::format::{EntryBits, EntryKind, Format};
+use crate::x86::profile::Profile;
+use crate::x86::rule::{Rule, RuleSet};
+use crate::x86::semantics::{Cause, Reference, Rights, Semantics};
+use crate::x86::state::{ControlState, Cr4};
 use arrayvec::ArrayVec;
 use core::fmt;
 
@@ -59,7 +59,7 @@ impl From<OutsideMemory> for NoOutcome {
 #[derive(Clone, Debug)]
 pub struct CachedMmu<
     F: Format,
-    R: Rules = Reference,
+    R: Semantics = Reference,
     const SETS: usize = 64,
     const WAYS: usize = 4,
     const STRUCTURES: usize = 16,
@@ -75,17 +75,17 @@ impl<F: Format> CachedMmu<F> {
     /// The reference for a control state of this format and a processor, with empty caches of the
     /// default sizes.
     pub fn new(state: ControlState, profile: Profile) -> Self {
-        Self::with_rules(Reference, state, profile)
+        Self::with_semantics(Reference, state, profile)
     }
 }
 
-impl<F: Format, R: Rules, const SETS: usize, const WAYS: usize, const STRUCTURES: usize>
+impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCTURES: usize>
     CachedMmu<F, R, SETS, WAYS, STRUCTURES>
 {
     /// An MMU that follows the given rules, with empty caches of any size.
-    pub fn with_rules(rules: R, state: ControlState, profile: Profile) -> Self {
+    pub fn with_semantics(semantics: R, state: ControlState, profile: Profile) -> Self {
         Self {
-            mmu: Mmu::with_rules(rules, state, profile),
+            mmu: Mmu::with_semantics(semantics, state, profile),
             tlb: Tlb::new(),
             structures: StructureCaches::new(),
             pcid: pcid(&state),
@@ -125,7 +125,7 @@ impl<F: Format, R: Rules, const SETS: usize, const WAYS: usize, const STRUCTURES
         access: &Access,
     ) -> Result<Outcome, NoOutcome> {
         let Some(access) = self.mmu.canonical_access(access, &mut self.decided) else {
-            return Ok(Outcome::Fault(self.mmu.rules().non_canonical_fault(access)));
+            return Ok(Outcome::Fault(self.mmu.semantics().non_canonical_fault(access)));
         };
         let mut spans = ArrayVec::new();
         for (address, len) in Mmu::<F, R>::pages(&access) {
@@ -133,7 +133,7 @@ impl<F: Format, R: Rules, const SETS: usize, const WAYS: usize, const STRUCTURES
                 Ok(translation) => spans.push(Span { address: translation.address, len }),
                 Err(cause) => {
                     let regime = self.mmu.regime();
-                    let code = self.mmu.rules().page_fault_code(cause, &access, regime);
+                    let code = self.mmu.semantics().page_fault_code(cause, &access, regime);
                     return Ok(Outcome::Fault(Fault::page_fault(code, address)));
                 }
             }
@@ -156,10 +156,10 @@ impl<F: Format, R: Rules, const SETS: usize, const WAYS: usize, const STRUCTURES
         let Some(entry) = self.tlb.lookup(address, self.pcid) else {
             return self.walk(memory, address, access);
         };
-        let (rules, regime) = (self.mmu.rules(), self.mmu.regime());
+        let (semantics, regime) = (self.mmu.semantics(), self.mmu.regime());
         // The registers may have changed since the entry was made: the verdict is formed anew.
-        let denial = rules.denial(entry.above, entry.rights, entry.leaf, access, regime);
-        let sets_dirty = !entry.dirty && rules.sets_dirty(entry.rights, access);
+        let denial = semantics.denial(entry.above, entry.rights, entry.leaf, access, regime);
+        let sets_dirty = !entry.dirty && semantics.sets_dirty(entry.rights, access);
         if denial.is_empty() && !sets_dirty {
             let (rights, leaf) = (entry.rights, entry.leaf);
             return Ok(Ok(Translation { address: entry.physical_address(address), rights, leaf }));
@@ -243,12 +243,12 @@ impl<F: Format, R: Rules, const SETS: usize, const WAYS: usize, const STRUCTURES
         access: &Access,
         path: &mut Entries,
     ) -> Result<Result<(), PhysAddr>, OutsideMemory> {
-        let rules = self.mmu.rules();
+        let semantics = self.mmu.semantics();
         for step in path.0.iter_mut().filter(|step| step.level.has_flags) {
             let mut flags = EntryBits::empty();
-            flags.set(EntryBits::A, rules.sets_accessed(step.level));
+            flags.set(EntryBits::A, semantics.sets_accessed(step.level));
             let is_leaf = step.kind == EntryKind::Leaf;
-            flags.set(EntryBits::D, is_leaf && rules.sets_dirty(step.rights, access));
+            flags.set(EntryBits::D, is_leaf && semantics.sets_dirty(step.rights, access));
             let new = step.entry | flags.bits();
             if new != step.entry
                 && !memory.update_entry(step.at, F::ENTRY_BYTES, step.entry, new)?
@@ -340,7 +340,7 @@ impl<F: Format, R: Rules, const SETS: usize, const WAYS: usize, const STRUCTURES
     pub fn set_state(&mut self, write: RegisterWrite, new: ControlState) {
         let regime = *self.mmu.regime();
         self.invalidate(invalidated_by(write, &regime.state, &new));
-        self.mmu = Mmu::with_rules(*self.mmu.rules(), new, regime.profile);
+        self.mmu = Mmu::with_semantics(*self.mmu.semantics(), new, regime.profile);
         self.pcid = pcid(&new);
     }
 }

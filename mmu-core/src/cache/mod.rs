@@ -20,7 +20,7 @@
 //!
 //! ```
 //! use mmu_core::cache::CachedMmu;
-//! use mmu_core::format::Bits32;
+//! use mmu_core::x86::format::Bits32;
 //! use mmu_core::memory::{Bytes, TableMemoryMut};
 //! use mmu_core::{Access, ControlState, Cr4, Efer, PhysAddr, Profile, Ring, VirtAddr};
 //!

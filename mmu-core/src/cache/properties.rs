@@ -9,12 +9,12 @@ mod stale;
 use super::{CachedMmu, RegisterWrite, TableMemoryUpdate, pcid};
 use crate::access::{Access, AccessKind, Ring};
 use crate::address::{PhysAddr, VirtAddr};
-use crate::format::{Bits32, FiveLevel, Format, FourLevel, Linear, Pae, Unpaged};
 use crate::memory::{OutsideMemory, TableMemory, TableMemoryMut};
 use crate::outcome::{Outcome, Prediction};
-use crate::profile::{Features, Profile, Vendor};
-use crate::rules::Reference;
-use crate::state::{ControlState, Cr0, Cr4, Efer, PagingMode};
+use crate::x86::format::{Bits32, FiveLevel, Format, FourLevel, Linear, Pae, Unpaged};
+use crate::x86::profile::{Features, Profile, Vendor};
+use crate::x86::semantics::Reference;
+use crate::x86::state::{ControlState, Cr0, Cr4, Efer, PagingMode};
 use proptest::prelude::*;
 use std::vec::Vec;
 
@@ -167,7 +167,7 @@ impl<F: Format, const N: usize> Bench<F, N> {
             features,
             ..Profile::default()
         };
-        Self { tables, mmu: CachedMmu::with_rules(Reference, state, profile), global }
+        Self { tables, mmu: CachedMmu::with_semantics(Reference, state, profile), global }
     }
 
     fn state(&self) -> ControlState {

@@ -17,13 +17,13 @@
 use super::TableMemoryUpdate;
 use crate::access::Access;
 use crate::address::{PAGE_SHIFT, PhysAddr, VirtAddr};
-use crate::format::{EntryBits, EntryKind, Format};
 use crate::memory::{OutsideMemory, TableMemory, TableMemoryMut};
 use crate::outcome::{MAX_ENTRIES, Prediction};
-use crate::regime::Regime;
-use crate::rule::{Rule, RuleSet};
-use crate::rules::Rules;
 use crate::walk::{Mmu, Page, Path, Step};
+use crate::x86::format::{EntryBits, EntryKind, Format};
+use crate::x86::regime::Regime;
+use crate::x86::rule::{Rule, RuleSet};
+use crate::x86::semantics::Semantics;
 use arrayvec::ArrayVec;
 use core::cell::RefCell;
 use core::fmt;
@@ -73,7 +73,7 @@ struct Past {
 ///
 /// ```
 /// use mmu_core::cache::History;
-/// use mmu_core::format::Bits32;
+/// use mmu_core::x86::format::Bits32;
 /// use mmu_core::memory::{Bytes, TableMemoryMut};
 /// use mmu_core::{Access, ControlState, Cr4, Efer, Mmu, PhysAddr, Profile, Ring, VirtAddr};
 ///
@@ -284,7 +284,7 @@ impl<M, const N: usize> Mixture<'_, M, N> {
     }
 }
 
-impl<F: Format, R: Rules> Mmu<F, R> {
+impl<F: Format, R: Semantics> Mmu<F, R> {
     /// Calls `visit` with what every mixture of old and new entries allows for an access (TLB-2),
     /// the entries in memory first. All together, and nothing else, is allowed; two mixtures may
     /// allow the same. A prediction by a mixture with old entries has the choice TLB-2, and the rule
@@ -307,7 +307,7 @@ impl<F: Format, R: Rules> Mmu<F, R> {
         };
         self.each_mixture(history, &masked, None, rules, &mut visit);
         for (choices, rule, member) in self.other_choices(&masked) {
-            let other = Self::with_regime(*self.rules(), Regime { choices, ..*self.regime() });
+            let other = Self::with_regime(*self.semantics(), Regime { choices, ..*self.regime() });
             other.each_mixture(history, &masked, Some((rule, member)), rules, &mut visit);
         }
     }
@@ -388,7 +388,7 @@ impl<F: Format, R: Rules> Mmu<F, R> {
         }
         let lowest = &cached[last];
         let walks_again = lowest.kind == EntryKind::Leaf
-            && self.rules().sets_dirty(lowest.rights, access)
+            && self.semantics().sets_dirty(lowest.rights, access)
             && !has(lowest, EntryBits::D);
         are_good && !walks_again
     }

@@ -3,9 +3,9 @@
 
 use super::Invalidation;
 use crate::address::{PhysAddr, VirtAddr};
-use crate::format::{Format, Level};
-use crate::rules::Rights;
 use crate::walk::Start;
+use crate::x86::format::{Format, Level};
+use crate::x86::semantics::Rights;
 
 /// One cached entry that points to a table, together with those above it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

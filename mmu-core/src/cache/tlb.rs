@@ -3,7 +3,7 @@
 
 use super::Invalidation;
 use crate::address::{PhysAddr, VirtAddr};
-use crate::rules::Rights;
+use crate::x86::semantics::Rights;
 
 /// One cached translation: where a page leads and what its entries allow, not what was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use super::system::{SpaceId, System};
 use super::tables::{PageState, Tables};
 use super::{PAGE_BYTES, SlotNumber, SpaceError};
 use crate::address::{PhysAddr, VirtAddr};
-use crate::format::{EntryBits, Format};
 use crate::memory::TableMemory;
+use crate::x86::format::{EntryBits, Format};
 use core::fmt;
 
 /// What an audit found.

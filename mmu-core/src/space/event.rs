@@ -2,7 +2,7 @@
 
 use super::{SlotNumber, SpaceId};
 use crate::address::{PhysAddr, VirtAddr};
-use crate::fault::Fault;
+use crate::x86::fault::Fault;
 use core::fmt;
 
 /// What was decided about a page fault, as the textbook sorts them.

@@ -13,8 +13,8 @@ use super::{
     Decision, Environment, Event, Invalid, Minor, ObjectId, PAGE_BYTES, SlotNumber, SpaceError,
 };
 use crate::address::{PhysAddr, VirtAddr};
-use crate::fault::{Fault, PageFaultCode, Vector};
-use crate::format::{EntryBits, Format};
+use crate::x86::fault::{Fault, PageFaultCode, Vector};
+use crate::x86::format::{EntryBits, Format};
 
 /// A page that is to be brought into memory.
 #[derive(Clone, Copy)]

@@ -5,7 +5,7 @@ use super::region::{Backing, Region};
 use super::system::{Duties, SpaceId, System};
 use super::tables::{LeafEntry, PageState, Tables};
 use super::{Environment, PAGE_BYTES, SpaceError};
-use crate::format::{EntryBits, Format};
+use crate::x86::format::{EntryBits, Format};
 
 impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS> {
     /// Makes a copy of an address space. Pages in memory are shared and write-protected in both, so

@@ -7,8 +7,8 @@ use super::system::{SpaceId, System};
 use super::tables::{LeafEntry, PageState, Tables};
 use super::{SpaceError, Statistics};
 use crate::address::{PhysAddr, VirtAddr};
-use crate::format::Format;
 use crate::memory::TableMemory;
+use crate::x86::format::Format;
 
 impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS> {
     /// The address spaces, lowest number first.

@@ -14,8 +14,8 @@ use super::system::{MAX_SPACES, SpaceId, System};
 use super::tables::{LeafEntry, PageState, Tables};
 use super::{Environment, Event, SlotNumber, SpaceError};
 use crate::address::{PAGE_SHIFT, PhysAddr, VirtAddr};
-use crate::format::{EntryBits, Format};
 use crate::memory::TableMemory;
+use crate::x86::format::{EntryBits, Format};
 use arrayvec::ArrayVec;
 
 /// The entries that map a frame, each with its space.

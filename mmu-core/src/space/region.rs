@@ -2,7 +2,7 @@
 
 use super::{ObjectId, PAGE_BYTES, SlotNumber};
 use crate::address::{PhysAddr, VirtAddr};
-use crate::format::EntryBits;
+use crate::x86::format::EntryBits;
 use bitflags::bitflags;
 
 bitflags! {

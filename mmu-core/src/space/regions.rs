@@ -6,7 +6,7 @@ use super::system::{SpaceId, System};
 use super::tables::{LeafEntry, PageState, Tables};
 use super::{Environment, PAGE_BYTES, Protection, SpaceError};
 use crate::address::{PhysAddr, VirtAddr};
-use crate::format::{EntryBits, Format};
+use crate::x86::format::{EntryBits, Format};
 
 impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS> {
     /// Adds a region. Its pages come when they are touched; those of [`Backing::Fixed`] are mapped at

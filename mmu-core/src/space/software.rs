@@ -7,13 +7,13 @@ use super::{
 use crate::access::Access;
 use crate::address::{PhysAddr, VirtAddr};
 use crate::cache::{CachedMmu, NoOutcome, RegisterWrite, TableMemoryUpdate};
-use crate::control::LoadError;
-use crate::format::{EntryBits, Format};
 use crate::memory::{Bytes, OutsideMemory, TableMemory, TableMemoryMut};
 use crate::outcome::Outcome;
-use crate::profile::{Features, Profile};
-use crate::rules::Reference;
-use crate::state::{ControlState, Cr4, Efer, PagingMode};
+use crate::x86::control::LoadError;
+use crate::x86::format::{EntryBits, Format};
+use crate::x86::profile::{Features, Profile};
+use crate::x86::semantics::Reference;
+use crate::x86::state::{ControlState, Cr4, Efer, PagingMode};
 use core::cell::Cell;
 
 /// What the accesses of processes cost.
@@ -71,7 +71,7 @@ impl<
     /// The same with caches of any sizes, none too. They make no difference to the history.
     pub fn with_caches(bytes: B, store: PhysAddr, profile: Profile, history: H) -> Self {
         let memory = Bytes::new(PhysAddr::new(0), bytes);
-        let mmu = CachedMmu::with_rules(Reference, control_state(F::MODE, profile), profile);
+        let mmu = CachedMmu::with_semantics(Reference, control_state(F::MODE, profile), profile);
         Self { memory, store, mmu, running: None, counts: AccessCounts::default(), history }
     }
 

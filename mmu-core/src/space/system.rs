@@ -7,7 +7,7 @@ use super::slots::Slots;
 use super::tables::{LeafEntry, PageState, Place, Tables};
 use super::{Environment, FrameMemory, PAGE_BYTES, SpaceError, Statistics};
 use crate::address::{PhysAddr, VirtAddr};
-use crate::format::{EntryBits, EntryKind, Format};
+use crate::x86::format::{EntryBits, EntryKind, Format};
 use arrayvec::ArrayVec;
 use bitflags::bitflags;
 use core::fmt;

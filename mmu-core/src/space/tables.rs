@@ -5,8 +5,8 @@
 
 use super::{PAGE_BYTES, SlotNumber};
 use crate::address::{PhysAddr, VirtAddr};
-use crate::format::{EntryBits, EntryKind, Format, Level};
 use crate::memory::{OutsideMemory, TableMemory, TableMemoryMut};
+use crate::x86::format::{EntryBits, EntryKind, Format, Level};
 use arrayvec::ArrayVec;
 use core::marker::PhantomData;
 

@@ -4,34 +4,34 @@
 use super::{Mmu, Trace, Translation, WalkError};
 use crate::access::Access;
 use crate::address::{PhysAddr, VirtAddr};
-use crate::format::{
-    Bits32, EntryBits, EntryKind, FiveLevel, Format, FourLevel, Level, Pae, Unpaged,
-};
 use crate::memory::TableMemory;
 use crate::outcome::Prediction;
-use crate::profile::Profile;
-use crate::regime::Regime;
-use crate::rules::Rules;
-use crate::state::{ControlState, PagingMode};
+use crate::x86::format::{
+    Bits32, EntryBits, EntryKind, FiveLevel, Format, FourLevel, Level, Pae, Unpaged,
+};
+use crate::x86::profile::Profile;
+use crate::x86::regime::Regime;
+use crate::x86::semantics::Semantics;
+use crate::x86::state::{ControlState, PagingMode};
 
 /// Makes the MMU of the state's mode and calls one of its methods.
 macro_rules! in_mode {
-    ($state:expr, $profile:expr, $rules:expr, $method:ident($($argument:expr),*)) => {
+    ($state:expr, $profile:expr, $semantics:expr, $method:ident($($argument:expr),*)) => {
         match $state.mode() {
             PagingMode::Unpaged | PagingMode::Linear => {
-                Mmu::<Unpaged, _>::with_rules($rules, $state, $profile).$method($($argument),*)
+                Mmu::<Unpaged, _>::with_semantics($semantics, $state, $profile).$method($($argument),*)
             }
             PagingMode::Bits32 => {
-                Mmu::<Bits32, _>::with_rules($rules, $state, $profile).$method($($argument),*)
+                Mmu::<Bits32, _>::with_semantics($semantics, $state, $profile).$method($($argument),*)
             }
             PagingMode::Pae => {
-                Mmu::<Pae, _>::with_rules($rules, $state, $profile).$method($($argument),*)
+                Mmu::<Pae, _>::with_semantics($semantics, $state, $profile).$method($($argument),*)
             }
             PagingMode::FourLevel => {
-                Mmu::<FourLevel, _>::with_rules($rules, $state, $profile).$method($($argument),*)
+                Mmu::<FourLevel, _>::with_semantics($semantics, $state, $profile).$method($($argument),*)
             }
             PagingMode::FiveLevel => {
-                Mmu::<FiveLevel, _>::with_rules($rules, $state, $profile).$method($($argument),*)
+                Mmu::<FiveLevel, _>::with_semantics($semantics, $state, $profile).$method($($argument),*)
             }
         }
     };
@@ -50,29 +50,29 @@ macro_rules! in_mode {
 /// let outcome = &prediction.alternatives[0].outcome;
 /// assert_eq!(outcome.physical_address().unwrap().get(), 0x1234); // MODE-12
 /// ```
-pub fn predict_in_mode<R: Rules, M: TableMemory>(
-    rules: R,
+pub fn predict_in_mode<R: Semantics, M: TableMemory>(
+    semantics: R,
     state: ControlState,
     profile: Profile,
     memory: &M,
     access: &Access,
 ) -> Prediction {
-    in_mode!(state, profile, rules, predict(memory, access))
+    in_mode!(state, profile, semantics, predict(memory, access))
 }
 
 /// [`Mmu::walk`] in the mode of the control state.
 ///
 /// # Errors
 /// As [`Mmu::walk`].
-pub fn walk_in_mode<R: Rules, M: TableMemory, T: Trace>(
-    rules: R,
+pub fn walk_in_mode<R: Semantics, M: TableMemory, T: Trace>(
+    semantics: R,
     state: ControlState,
     profile: Profile,
     memory: &M,
     (address, access): (VirtAddr, &Access),
     trace: &mut T,
 ) -> Result<Translation, WalkError> {
-    in_mode!(state, profile, rules, walk(memory, address, access, trace))
+    in_mode!(state, profile, semantics, walk(memory, address, access, trace))
 }
 
 /// What an entry of a level is for, and the physical address in it, in the mode of the regime.

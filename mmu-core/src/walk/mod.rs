@@ -18,13 +18,13 @@ pub use trace::{Path, Step, Trace};
 
 use crate::access::Access;
 use crate::address::{PhysAddr, VirtAddr};
-use crate::format::{EntryKind, Format, Level};
 use crate::memory::{OutsideMemory, TableMemory};
-use crate::profile::Profile;
-use crate::regime::Regime;
-use crate::rule::Rule;
-use crate::rules::{Cause, Denial, EntryError, Reference, Rights, Rules};
-use crate::state::{ControlState, Cr4};
+use crate::x86::format::{EntryKind, Format, Level};
+use crate::x86::profile::Profile;
+use crate::x86::regime::Regime;
+use crate::x86::rule::Rule;
+use crate::x86::semantics::{Cause, Denial, EntryError, Reference, Rights, Semantics};
+use crate::x86::state::{ControlState, Cr4};
 use core::marker::PhantomData;
 
 /// The deepest format has five levels.
@@ -65,8 +65,8 @@ pub(crate) struct Start {
 ///
 /// Making one works out the reserved bits of every level, so that a walk has only to mask.
 #[derive(Clone, Copy, Debug)]
-pub struct Mmu<F: Format, R: Rules = Reference> {
-    rules: R,
+pub struct Mmu<F: Format, R: Semantics = Reference> {
+    semantics: R,
     regime: Regime,
     root: PhysAddr,
     reserved: [LevelMasks; MAX_LEVELS],
@@ -83,24 +83,24 @@ struct LevelMasks {
 impl<F: Format> Mmu<F> {
     /// The reference for a control state and a processor.
     pub fn new(state: ControlState, profile: Profile) -> Self {
-        Self::with_rules(Reference, state, profile)
+        Self::with_semantics(Reference, state, profile)
     }
 }
 
-impl<F: Format, R: Rules> Mmu<F, R> {
+impl<F: Format, R: Semantics> Mmu<F, R> {
     /// An MMU that follows the given rules.
-    pub fn with_rules(rules: R, state: ControlState, profile: Profile) -> Self {
-        Self::with_regime(rules, Regime::new(state, profile))
+    pub fn with_semantics(semantics: R, state: ControlState, profile: Profile) -> Self {
+        Self::with_regime(semantics, Regime::new(state, profile))
     }
 
-    pub(crate) fn with_regime(rules: R, regime: Regime) -> Self {
+    pub(crate) fn with_regime(semantics: R, regime: Regime) -> Self {
         let mut reserved = [LevelMasks::default(); MAX_LEVELS];
         for (masks, level) in reserved.iter_mut().zip(F::LEVELS) {
-            masks.table = rules.reserved_bits::<F>(level, EntryKind::Table, &regime);
-            masks.leaf = rules.reserved_bits::<F>(level, EntryKind::Leaf, &regime);
+            masks.table = semantics.reserved_bits::<F>(level, EntryKind::Table, &regime);
+            masks.leaf = semantics.reserved_bits::<F>(level, EntryKind::Leaf, &regime);
         }
-        let root = rules.root::<F>(&regime);
-        Self { rules, regime, root, reserved, format: PhantomData }
+        let root = semantics.root::<F>(&regime);
+        Self { semantics, regime, root, reserved, format: PhantomData }
     }
 
     /// The control state, processor and choices it was made for.
@@ -109,8 +109,8 @@ impl<F: Format, R: Rules> Mmu<F, R> {
     }
 
     /// The decisions it follows.
-    pub(crate) fn rules(&self) -> &R {
-        &self.rules
+    pub(crate) fn semantics(&self) -> &R {
+        &self.semantics
     }
 
     /// The start of a walk that no cache shortens.
@@ -153,9 +153,9 @@ impl<F: Format, R: Rules> Mmu<F, R> {
         }
         let Start { depth, mut table, mut rights } = start;
         for (level, masks) in F::LEVELS.iter().zip(&self.reserved).skip(depth) {
-            let index = self.rules.index(level, address);
+            let index = self.semantics.index(level, address);
             let at = table + index * u64::from(F::ENTRY_BYTES);
-            let register = self.rules.register::<F>(level, index, &self.regime);
+            let register = self.semantics.register::<F>(level, index, &self.regime);
             let entry = if let Some(entry) = register {
                 trace.rule(Rule::Pdpte1);
                 entry
@@ -165,21 +165,21 @@ impl<F: Format, R: Rules> Mmu<F, R> {
                     WalkError::Outside(outside)
                 })?
             };
-            let is_leaf = self.rules.is_leaf::<F>(level, entry, &self.regime);
+            let is_leaf = self.semantics.is_leaf::<F>(level, entry, &self.regime);
             let (kind, reserved) = if is_leaf {
                 (EntryKind::Leaf, masks.leaf)
             } else {
                 (EntryKind::Table, masks.table)
             };
-            let target = self.rules.address::<F>(level, kind, entry);
-            if let Some(error) = self.rules.entry_error(entry, reserved) {
+            let target = self.semantics.address::<F>(level, kind, entry);
+            if let Some(error) = self.semantics.entry_error(entry, reserved) {
                 trace.step(Step { level, kind, at, entry, target, rights, error: Some(error) });
                 self.trace_entry_error(level, kind, error, rights, access, trace);
                 return Err(WalkError::Fault(Cause::Entry(error)));
             }
             let above = rights;
             if level.has_flags {
-                rights = self.rules.combine(above, entry);
+                rights = self.semantics.combine(above, entry);
             }
             trace.step(Step { level, kind, at, entry, target, rights, error: None });
             if T::WANTED
@@ -193,7 +193,7 @@ impl<F: Format, R: Rules> Mmu<F, R> {
             }
             // A flat table has no rights to judge.
             let denial = if level.has_flags {
-                self.rules.denial(above, rights, entry, access, &self.regime)
+                self.semantics.denial(above, rights, entry, access, &self.regime)
             } else {
                 Denial::empty()
             };
@@ -234,7 +234,8 @@ impl<F: Format, R: Rules> Mmu<F, R> {
         // The rights so far would have denied the access, had rights been judged on the way. Only
         // these count: SMEP, SMAP and the key wait for the entries below.
         let final_already = Denial::SUPERVISOR_PAGE | Denial::READ_ONLY | Denial::EXECUTE_DISABLED;
-        if self.rules.denial(rights, rights, 0, access, &self.regime).intersects(final_already) {
+        if self.semantics.denial(rights, rights, 0, access, &self.regime).intersects(final_already)
+        {
             trace.rule(Rule::Code2);
         }
     }
@@ -258,7 +259,7 @@ impl<F: Format, R: Rules> Mmu<F, R> {
         let ordinary = Denial::SUPERVISOR_PAGE | Denial::READ_ONLY | Denial::EXECUTE_DISABLED;
         // CR0.WP decides, one way or the other.
         let up_to_wp =
-            self.rules.is_write(access) && !rights.contains(Rights::WRITE) && !access.is_user();
+            self.semantics.is_write(access) && !rights.contains(Rights::WRITE) && !access.is_user();
         let excused_by_ac = state.ac
             && state.cr4.contains(Cr4::SMAP)
             && rights.contains(Rights::USER)

@@ -7,36 +7,36 @@
 use super::{Mmu, Path, Translation, WalkError};
 use crate::access::{Access, AccessKind};
 use crate::address::{PAGE_SHIFT, PhysAddr, VirtAddr};
-use crate::fault::Fault;
-use crate::format::{EntryBits, EntryKind, Format};
 use crate::memory::{OutsideMemory, TableMemory};
 use crate::outcome::{
     Alternative, EntryUpdate, MAX_ALTERNATIVES, MAX_ENTRIES, Outcome, Prediction, Span,
 };
-use crate::profile::Pin;
-use crate::regime::{Choices, Regime};
-use crate::rule::{Rule, RuleSet};
-use crate::rules::{Cause, Denial, Rules};
-use crate::state::{Cr4, Efer, PagingMode};
+use crate::x86::fault::Fault;
+use crate::x86::format::{EntryBits, EntryKind, Format};
+use crate::x86::profile::Pin;
+use crate::x86::regime::{Choices, Regime};
+use crate::x86::rule::{Rule, RuleSet};
+use crate::x86::semantics::{Cause, Denial, Semantics};
+use crate::x86::state::{Cr4, Efer, PagingMode};
 use arrayvec::ArrayVec;
 
 const ACCESSED: u64 = EntryBits::A.bits();
 const DIRTY: u64 = EntryBits::D.bits();
 
-impl<F: Format, R: Rules> Mmu<F, R> {
+impl<F: Format, R: Semantics> Mmu<F, R> {
     /// Every way in which the access may go, and what it does to the entries it meets.
     ///
     /// Memory is only read: the prediction says what the tables are to look like afterwards.
     pub fn predict<M: TableMemory>(&self, memory: &M, access: &Access) -> Prediction {
         let mut found = Prediction { alternatives: ArrayVec::new(), rules: RuleSet::default() };
         let Some(masked) = self.canonical_access(access, &mut found.rules) else {
-            let outcome = Outcome::Fault(self.rules.non_canonical_fault(access));
+            let outcome = Outcome::Fault(self.semantics.non_canonical_fault(access));
             found.add(Alternative { outcome, updates: ArrayVec::new(), choice: None });
             return found;
         };
         self.predict_with(memory, &masked, None, &mut found);
         for (choices, rule, member) in self.other_choices(&masked) {
-            let other = Self::with_regime(self.rules, Regime { choices, ..self.regime });
+            let other = Self::with_regime(self.semantics, Regime { choices, ..self.regime });
             other.predict_with(memory, &masked, Some((rule, member)), &mut found);
         }
         found.name_first_member();
@@ -50,12 +50,12 @@ impl<F: Format, R: Rules> Mmu<F, R> {
             let address = access.address.truncated(F::ADDRESS_BITS);
             return Some(Access { address, ..*access });
         }
-        let masked = self.rules.masked_address(access, &self.regime);
+        let masked = self.semantics.masked_address(access, &self.regime);
         if masked != Some(access.address) {
             rules.insert(Rule::Canon4);
         }
         let access = masked.map_or(*access, |address| Access { address, ..*access });
-        if masked.is_some() && self.rules.is_canonical(&access, F::ADDRESS_BITS) {
+        if masked.is_some() && self.semantics.is_canonical(&access, F::ADDRESS_BITS) {
             return Some(access);
         }
         rules.insert(Rule::Canon1);
@@ -195,7 +195,7 @@ impl<F: Format, R: Rules> Mmu<F, R> {
                 return Err(outside);
             }
             Err(WalkError::Fault(cause)) => {
-                let code = self.rules.page_fault_code(cause, access, &self.regime);
+                let code = self.semantics.page_fault_code(cause, access, &self.regime);
                 found.rules.insert(Rule::Code9);
                 for (applies, rule) in [
                     (access.kind == AccessKind::Fetch, Rule::Code8),
@@ -230,7 +230,9 @@ impl<F: Format, R: Rules> Mmu<F, R> {
             // The rule that leaves A and D open on this page, and whether D is open at all.
             let (open_by, dirty_open) = match &page.end {
                 _ if completes => (Rule::Ad1, false),
-                End::Page(..) if number == 0 && self.rules.is_write(access) => (Rule::Ad7, true),
+                End::Page(..) if number == 0 && self.semantics.is_write(access) => {
+                    (Rule::Ad7, true)
+                }
                 End::Page(..) if number == 0 => (Rule::Ad2, false),
                 End::Page(..) => (Rule::Ad5, false),
                 End::Fault(Cause::Denied(_), _) => (Rule::Ad3, false),
@@ -243,10 +245,10 @@ impl<F: Format, R: Rules> Mmu<F, R> {
             {
                 let is_leaf = step.kind == EntryKind::Leaf;
                 let mut bits = 0;
-                if self.rules.sets_accessed(step.level) {
+                if self.semantics.sets_accessed(step.level) {
                     bits |= ACCESSED;
                 }
-                let dirties = is_leaf && self.rules.sets_dirty(step.rights, access);
+                let dirties = is_leaf && self.semantics.sets_dirty(step.rights, access);
                 if dirties && (completes || dirty_open) {
                     bits |= DIRTY;
                 }

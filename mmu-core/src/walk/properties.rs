@@ -6,13 +6,13 @@ mod oracle;
 
 use crate::access::{Access, AccessKind, Ring};
 use crate::address::{PhysAddr, VirtAddr};
-use crate::fault::Vector;
-use crate::format::{EntryKind, FourLevel};
 use crate::memory::{OutsideMemory, TableMemory};
 use crate::outcome::{Outcome, Prediction};
-use crate::profile::{Features, Profile, Vendor};
-use crate::state::{ControlState, Cr0, Cr4, Efer};
 use crate::walk::{Mmu, Path};
+use crate::x86::fault::Vector;
+use crate::x86::format::{EntryKind, FourLevel};
+use crate::x86::profile::{Features, Profile, Vendor};
+use crate::x86::state::{ControlState, Cr0, Cr4, Efer};
 use proptest::prelude::*;
 use std::vec::Vec;
 

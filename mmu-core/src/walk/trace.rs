@@ -2,9 +2,9 @@
 
 use super::MAX_LEVELS;
 use crate::address::PhysAddr;
-use crate::format::{EntryKind, Level};
-use crate::rule::{Rule, RuleSet};
-use crate::rules::{EntryError, Rights};
+use crate::x86::format::{EntryKind, Level};
+use crate::x86::rule::{Rule, RuleSet};
+use crate::x86::semantics::{EntryError, Rights};
 use arrayvec::ArrayVec;
 
 /// One entry met by a walk.

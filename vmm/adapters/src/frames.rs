@@ -3,10 +3,10 @@
 //! A case says what its memory holds: the entries that it lists, zeros around them and low down, and
 //! nothing anywhere else. Only frames with entries are kept; all the others are one frame of zeros.
 
-use guest::layout::LOW_MEMORY_END;
+use crosswalk_case::{Case, TableEntry};
+use crosswalk_guest::layout::LOW_MEMORY_END;
 use mmu_core::PagingMode;
 use std::cell::Cell;
-use vmm::case::{Case, TableEntry};
 
 /// Why there is no answer to a case whose tables lead to where there is no memory (OUT-1).
 pub(crate) const OUTSIDE: &str = "a table lies outside memory";
@@ -141,7 +141,7 @@ pub(crate) fn contents(case: &Case) -> Vec<TableEntry> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use guest::layout::Arena;
+    use crosswalk_guest::layout::Arena;
     use mmu_core::{Profile, Ring};
 
     fn plain(mode: PagingMode) -> Case {

@@ -5,14 +5,14 @@
 
 use crate::memory::{erase, high_frames, write};
 use crate::pages::{self, Found, Said};
-use guest::layout::LOW_MEMORY_END;
+use crosswalk_case::Case;
+use crosswalk_case::protocol::{Answer, Candidate, Ignores};
+use crosswalk_guest::layout::LOW_MEMORY_END;
+use crosswalk_machine::host;
 use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES, kvm_sregs, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use mmu_core::{Cr0, Cr4, Efer, Features, PagingMode, Profile, Vendor};
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
-use vmm::candidate::{Answer, Candidate, Ignores};
-use vmm::case::Case;
-use vmm::machine::host;
 
 /// What it does not look for.
 const IGNORES: Ignores = Ignores::RIGHTS.union(Ignores::ADDRESS);

@@ -15,7 +15,7 @@ pub mod unicorn;
 pub mod vm_memory;
 pub mod x86_64;
 
-use vmm::candidate::Candidate;
+use crosswalk_case::protocol::Candidate;
 
 /// An adapter.
 #[derive(Clone, Copy, Debug)]

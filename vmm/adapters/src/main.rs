@@ -2,10 +2,10 @@
 
 use clap::Parser;
 use crosswalk_adapters::{ADAPTERS, Adapter};
+use crosswalk_case::protocol::serve::serve;
 use serde_json::json;
 use std::io::{stdin, stdout};
 use std::process::ExitCode;
-use vmm::candidate::serve::serve;
 
 /// Answers cases with a walker that people use: a case a line on standard input, an answer a line on
 /// standard output.

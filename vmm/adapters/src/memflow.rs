@@ -13,10 +13,10 @@ use ::memflow::mem::{
     DirectTranslate, PhysicalMemory, PhysicalMemoryMetadata, VirtualDma, VirtualTranslate,
 };
 use ::memflow::types::{Address, PageType};
+use crosswalk_case::Case;
+use crosswalk_case::protocol::{Answer, Candidate, Ignores, PageRights};
 use mmu_core::{Cr4, PagingMode};
 use std::fmt;
-use vmm::candidate::{Answer, Candidate, Ignores, PageRights};
-use vmm::case::Case;
 
 /// The version of the library.
 pub const VERSION: &str = "0.2.4";

@@ -1,9 +1,9 @@
 //! The memory of a case as guest memory, for walkers that have a machine's memory.
 
 use crate::frames::{contents, entry_bytes};
-use guest::layout::LOW_MEMORY_END;
+use crosswalk_case::{Case, TableEntry};
+use crosswalk_guest::layout::LOW_MEMORY_END;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
-use vmm::case::{Case, TableEntry};
 
 const FRAME_SIZE: u64 = 0x1000;
 

@@ -8,12 +8,12 @@ use crate::frames::{Frames, OUTSIDE};
 use crate::pages::{self, Found, Said};
 use ::page_table_multiarch::PagingHandler;
 use ::page_table_multiarch::x86_64::X64PageTable;
+use crosswalk_case::Case;
+use crosswalk_case::protocol::{Answer, Candidate, Ignores};
 use memory_addr::{PhysAddr, VirtAddr};
 use mmu_core::PagingMode;
 use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
-use vmm::candidate::{Answer, Candidate, Ignores};
-use vmm::case::Case;
 
 /// The version of the library.
 pub const VERSION: &str = "0.6.2";

@@ -2,13 +2,13 @@
 //! two pages.
 
 use crate::frames::OUTSIDE;
-use mmu_core::format::{EntryBits, Level};
-use mmu_core::state::{CR3_LAM_U48, CR3_LAM_U57};
+use crosswalk::walker::Walker;
+use crosswalk_case::protocol::{Answer, Faulted, Ignores, PageRights, Translated};
+use crosswalk_case::{Case, TableEntry};
 use mmu_core::walk::WalkError;
+use mmu_core::x86::format::{EntryBits, Level};
+use mmu_core::x86::state::{CR3_LAM_U48, CR3_LAM_U57};
 use mmu_core::{AccessKind, Cr4, Efer, PagingMode, Reference, VirtAddr};
-use vmm::candidate::{Answer, Faulted, Ignores, PageRights, Translated};
-use vmm::case::{Case, TableEntry};
-use vmm::walker::Walker;
 
 /// What a library says of one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +126,7 @@ fn both(one: PageRights, other: PageRights) -> PageRights {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use guest::layout::Arena;
+    use crosswalk_guest::layout::Arena;
     use mmu_core::{Profile, Ring};
 
     fn crossing(mode: PagingMode) -> Case {
@@ -184,7 +184,7 @@ mod tests {
         assert!(check(&case, &four_level).unwrap_err().contains("masking"));
         case.access.kind = AccessKind::Fetch;
         assert_eq!(check(&case, &four_level), Ok(()));
-        case.before.push(vmm::case::Action::ReloadCr3);
+        case.before.push(crosswalk_case::Action::ReloadCr3);
         assert!(check(&case, &four_level).unwrap_err().contains("single"));
     }
 }

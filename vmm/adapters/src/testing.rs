@@ -1,12 +1,12 @@
 //! What the adapters' tests share: hand-made cases, and marks.
 
-use guest::layout::Arena;
+use crosswalk::conformance::mark::{Mark, mark};
+use crosswalk::walker::Walker;
+use crosswalk_case::Case;
+use crosswalk_case::protocol::{Answer, Candidate};
+use crosswalk_guest::layout::Arena;
 use mmu_core::{AccessKind, PagingMode, Profile, Reference, Ring};
 use std::io::Write;
-use vmm::candidate::mark::{Mark, mark};
-use vmm::candidate::{Answer, Candidate};
-use vmm::case::Case;
-use vmm::walker::Walker;
 
 /// A read by ring 3 of a plain page.
 pub(crate) fn plain(mode: PagingMode) -> Case {

@@ -7,13 +7,13 @@
 use crate::frames::contents;
 use crate::memory::high_frames;
 use crate::pages::{self, Found, Said};
-use guest::layout::LOW_MEMORY_END;
-use mmu_core::format::EntryBits;
+use crosswalk_case::Case;
+use crosswalk_case::protocol::{Answer, Candidate, Ignores};
+use crosswalk_guest::layout::LOW_MEMORY_END;
+use mmu_core::x86::format::EntryBits;
 use mmu_core::{AccessKind, ControlState, Cr0, Cr4, Efer, Features, PagingMode, Ring, Vendor};
 use std::fmt;
 use unicorn_engine::{Arch, Mode, Prot, RegisterX86, Unicorn, X86CpuModel, uc_error};
-use vmm::candidate::{Answer, Candidate, Ignores};
-use vmm::case::Case;
 
 const FRAME_SIZE: u64 = 0x1000;
 /// What it takes for MAXPHYADDR, whatever the processor.

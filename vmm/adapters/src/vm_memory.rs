@@ -4,16 +4,16 @@
 use crate::frames::OUTSIDE;
 use crate::memory::{changed, erase, high_frames, write};
 use crate::pages::Said;
-use guest::layout::LOW_MEMORY_END;
-use mmu_core::control::LoadError;
-use mmu_core::format::{Bits32, FiveLevel, Format, FourLevel, Pae, Unpaged};
+use crosswalk_case::protocol::{Answer, Candidate, Faulted, Translated};
+use crosswalk_case::{Case, TableEntry};
+use crosswalk_guest::layout::LOW_MEMORY_END;
+use crosswalk_memory::{VirtualMemory, Why};
 use mmu_core::memory::SparseTables;
+use mmu_core::x86::control::LoadError;
+use mmu_core::x86::format::{Bits32, FiveLevel, Format, FourLevel, Pae, Unpaged};
 use mmu_core::{Fault, Outcome, PagingMode, VirtAddr};
 use std::sync::Arc;
 use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap, MmapRegion};
-use vmm::candidate::{Answer, Candidate, Faulted, Translated};
-use vmm::case::{Case, TableEntry};
-use vmm::virtual_memory::{VirtualMemory, Why};
 
 /// The version of vm-memory.
 pub const VERSION: &str = "0.18.0";

@@ -9,9 +9,9 @@ use ::x86_64::structures::paging::mapper::{PageTableFrameMapping, TranslateResul
 use ::x86_64::structures::paging::page_table::PageTableFlags;
 use ::x86_64::structures::paging::{MappedPageTable, PageTable, PhysFrame, Translate};
 use ::x86_64::{PhysAddr, VirtAddr};
+use crosswalk_case::Case;
+use crosswalk_case::protocol::{Answer, Candidate, Ignores};
 use mmu_core::PagingMode;
-use vmm::candidate::{Answer, Candidate, Ignores};
-use vmm::case::Case;
 
 /// The version of the library.
 pub const VERSION: &str = "0.15.5";

@@ -1,11 +1,11 @@
 //! Whatever the tables hold, a walker that is asked in this process must come back from them.
 
 use crosswalk_adapters::ADAPTERS;
-use guest::layout::Arena;
+use crosswalk_case::Case;
+use crosswalk_case::protocol::{Answer, Candidate};
+use crosswalk_guest::layout::Arena;
 use mmu_core::{AccessKind, PagingMode, Profile, Ring, VirtAddr};
 use proptest::prelude::*;
-use vmm::candidate::{Answer, Candidate};
-use vmm::case::Case;
 
 /// The libraries: a machine of its own is for others to test.
 const IN_PROCESS: [&str; 4] = ["x86_64", "memflow", "page_table_multiarch", "vm-memory"];

@@ -6,16 +6,18 @@ use super::shared::{
     DEFAULT_TIME, cpu_seconds, known_findings, modes, parse_mode, parse_time, show,
 };
 use super::{Chosen, Failure, MachineArguments, MachineKind, Opened, print, replay};
+use crate::campaign::journal::{
+    Journal, JournalError, ProgressLine, Record, RunLine, SmallestLine,
+};
 use crate::campaign::{self, Observer, Plan, Progress};
-use crate::candidate::command::CommandCandidate;
-use crate::candidate::score::Score;
-use crate::case::Case;
+use crate::conformance::process::CommandCandidate;
+use crate::conformance::score::Score;
 use crate::finding::known::Known;
 use crate::generate::{Generator, Schedule, Shard};
-use crate::journal::{Journal, JournalError, ProgressLine, Record, RunLine, SmallestLine};
-use crate::machine::{Machine, ModeOffer};
 use crate::report::{self, RunFacts};
 use crate::verdict::Verdict;
+use crosswalk_case::Case;
+use crosswalk_machine::{Machine, ModeOffer};
 use mmu_core::{PagingMode, Prediction};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::path::PathBuf;
@@ -152,8 +154,13 @@ fn run_on(opened: Opened, arguments: &Arguments) -> Result<ExitCode, Failure> {
         restore(&mut progress, journal, &run, earlier)?;
     }
     if !arguments.json {
-        let cases = report::text::describe_cases(&run);
-        print(&report::text::heading(machine.identity(), machine.capabilities(), &why, &cases));
+        let cases = report::run::text::describe_cases(&run);
+        print(&report::run::text::heading(
+            machine.identity(),
+            machine.capabilities(),
+            &why,
+            &cases,
+        ));
     }
     let cpu_seconds = || cpu_before + cpu_seconds();
     let stop = stop_flag()?;

@@ -2,13 +2,13 @@
 
 use super::{Failure, MachineArguments, MachineKind, print};
 use crate::campaign;
-use crate::case::Case;
 use crate::generate::CaseName;
-use crate::report::{tree, walk};
+use crate::report::walk::{self, tree};
 use crate::walker::Choice;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use crosswalk_case::Case;
 use mmu_core::Profile;
-use mmu_core::profile::GENERATIONS;
+use mmu_core::x86::profile::GENERATIONS;
 use std::process::ExitCode;
 
 #[derive(Clone, Debug, clap::Args)]

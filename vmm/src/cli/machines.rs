@@ -1,8 +1,8 @@
 //! `crosswalk machines`: what this host offers.
 
 use super::{Failure, MachineArguments, MachineKind, print};
-use crate::machine::Machine;
 use crate::report;
+use crosswalk_machine::Machine;
 use std::process::ExitCode;
 
 #[derive(Clone, Debug, clap::Args)]
@@ -26,9 +26,9 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         (*name, offer)
     });
     print(&if arguments.json {
-        report::json::machines(&offers)
+        report::run::json::machines(&offers)
     } else {
-        report::text::machines(&offers)
+        report::run::text::machines(&offers)
     });
     ExitCode::from(if opened.iter().any(|(_, opened)| opened.is_ok()) { 0 } else { 3 })
 }

@@ -3,10 +3,10 @@
 use super::shared::{known_findings, show};
 use super::{Failure, print};
 use crate::campaign::Summary;
+use crate::campaign::journal::{Journal, Record, SmallestLine};
+use crate::campaign::tally::Tally;
 use crate::finding::Findings;
-use crate::journal::{Journal, Record, SmallestLine};
 use crate::report::{self, RunFacts};
-use crate::tally::Tally;
 use crate::walker::Choice;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -63,8 +63,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let duration = Duration::try_from_secs_f64(sum.progress.seconds).unwrap_or_default();
     let summary = Summary { tally: sum.tally, findings, duration };
     if !arguments.json {
-        let cases = report::text::describe_cases(&sum.run);
-        print(&report::text::heading(&identity, &capabilities, "merged", &cases));
+        let cases = report::run::text::describe_cases(&sum.run);
+        print(&report::run::text::heading(&identity, &capabilities, "merged", &cases));
     }
     show(&facts, &summary, arguments.json, arguments.report.as_deref())
 }

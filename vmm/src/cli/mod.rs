@@ -14,13 +14,13 @@ mod replay;
 mod scenario;
 mod shared;
 
-use crate::case::Case;
-use crate::machine::Machine;
-use crate::machine::MachineError;
-use crate::machine::image::Image;
-use crate::machine::kvm::KvmMachine;
-use crate::machine::qemu::{Processor, QemuMachine};
 use clap::{Parser, Subcommand, ValueEnum};
+use crosswalk_case::Case;
+use crosswalk_machine::Machine;
+use crosswalk_machine::MachineError;
+use crosswalk_machine::image::Image;
+use crosswalk_machine::kvm::KvmMachine;
+use crosswalk_machine::qemu::{Processor, QemuMachine};
 use std::path::PathBuf;
 use std::process::ExitCode;
 

@@ -3,7 +3,7 @@
 
 use super::shared::{DEFAULT_TIME, parse_time};
 use super::{Failure, MachineArguments, MachineKind, print};
-use crate::mixture::Mixture;
+use crate::campaign::sampler::Mixture;
 use crate::mutation::{self, Limit, Progress, Status};
 use crate::report::{self, mutants};
 use crate::walker::{MUTANTS, UNREACHABLE};
@@ -43,7 +43,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let (mut machine, why) = (opened.machine, opened.why);
     if !arguments.json {
         let what = format!("random and sequences, seed {seed}");
-        print(&report::text::heading(machine.identity(), machine.capabilities(), &why, &what));
+        print(&report::run::text::heading(machine.identity(), machine.capabilities(), &why, &what));
     }
     let capabilities = machine.capabilities();
     let offered: Vec<_> = capabilities

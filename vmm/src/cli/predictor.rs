@@ -1,7 +1,7 @@
 //! Who predicts, as `--walker` names it: a walker of ours, or somebody's program.
 
 use super::Failure;
-use crate::candidate::command::CommandCandidate;
+use crate::conformance::process::CommandCandidate;
 use crate::walker::Choice;
 use std::fmt;
 use std::path::PathBuf;

@@ -61,7 +61,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     };
     if !arguments.json {
         let what = format!("random and single, seed {}", order.seed);
-        print(&report::text::heading(machine.identity(), machine.capabilities(), &why, &what));
+        print(&report::run::text::heading(machine.identity(), machine.capabilities(), &why, &what));
     }
     let bar = ProgressBar::new(order.cases);
     let style = ProgressStyle::with_template("{bar:30} {human_pos} of {human_len} tried  {msg}");

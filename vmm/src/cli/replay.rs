@@ -3,11 +3,11 @@
 use super::predictor::Predictor;
 use super::shared::{cpu_seconds, known_findings, parse_mode, show};
 use super::{Failure, print};
-use crate::candidate::score::Score;
+use crate::campaign::journal::RunLine;
+use crate::conformance::score::Score;
 use crate::corpus::BUNDLED_NAME;
 use crate::corpus::read::{CorpusError, Reader};
-use crate::journal::RunLine;
-use crate::replay::{self, Plan};
+use crate::corpus::replay::{self, Plan};
 use crate::report::{RunFacts, corpus};
 use indicatif::{ProgressBar, ProgressStyle};
 use mmu_core::PagingMode;

@@ -1,13 +1,13 @@
 //! `crosswalk scenario`: processes on the virtual memory system, and what becomes of their pages.
 
 use super::{Failure, MachineArguments, MachineKind, Opened, print};
-use crate::machine::{Machine, MachineError};
-use crate::report::random::{self, RandomRun, RandomTold};
+use crate::report::scenario::random::{self, RandomRun, RandomTold};
 use crate::report::scenario::{self, Told};
 use crate::scenario::random::{Operation, operations, play, shrink};
 use crate::scenario::story::Story;
 use crate::scenario::{SCENARIOS, Setting, run as run_in_software, run_on};
 use clap::builder::PossibleValuesParser;
+use crosswalk_machine::{Machine, MachineError};
 use mmu_core::PagingMode;
 use std::process::ExitCode;
 

@@ -3,9 +3,9 @@
 use super::{Failure, print};
 use crate::campaign;
 use crate::finding::known::{self, Known};
-use crate::machine::{Identity, Machine, ModeOffer};
 use crate::report::{self, RunFacts};
 use crate::walker::Choice;
+use crosswalk_machine::{Identity, Machine, ModeOffer};
 use mmu_core::PagingMode;
 use nix::sys::resource::{Usage, UsageWho, getrusage};
 use std::path::Path;
@@ -47,9 +47,9 @@ pub(super) fn show(
     json: bool,
     directory: Option<&Path>,
 ) -> Result<ExitCode, Failure> {
-    let document = report::json::document(facts, summary);
+    let document = report::run::json::document(facts, summary);
     if let Some(directory) = directory {
-        let page = report::html::page(facts, summary);
+        let page = report::run::html::page(facts, summary);
         for (name, text) in [("report.json", &document), ("index.html", &page)] {
             let path = directory.join(name);
             std::fs::write(&path, text).map_err(|error| {
@@ -57,7 +57,7 @@ pub(super) fn show(
             })?;
         }
     }
-    print(&if json { document } else { report::text::summary(facts, summary) });
+    print(&if json { document } else { report::run::text::summary(facts, summary) });
     let is_wrong = facts.candidate.is_some_and(|score| !score.is_clean());
     Ok(ExitCode::from(u8::from(summary.has_unknown_divergence() || is_wrong)))
 }

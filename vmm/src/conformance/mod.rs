@@ -4,18 +4,22 @@
 //! the rule right there if its answer is allowed, and would not be if the rule were left out; it gets
 //! it wrong if its answer is allowed only then. What is allowed either way says nothing of the rule.
 
-mod blame;
-mod walkers;
+mod attribution;
+pub mod mark;
+pub mod process;
+pub mod reference;
+pub mod score;
+mod subjects;
 
-pub use blame::{Row, rows};
-pub use walkers::{Adapter, AdaptersError, Named, adapters, beside_this_program};
+pub use attribution::{Row, rows};
+pub use subjects::{Adapter, AdaptersError, Named, adapters, beside_this_program};
 
-use crate::candidate::command::NoAnswer;
-use crate::candidate::mark::{Mark, mark};
-use crate::case::Case;
-use crate::finding::size_of_case;
+use crate::conformance::mark::{Mark, mark};
+use crate::conformance::process::NoAnswer;
 use crate::walker::Walker;
-use blame::{Deviation, deviations_in};
+use attribution::{Deviation, deviations_in};
+use crosswalk_case::Case;
+use crosswalk_case::size_of_case;
 use mmu_core::{Alternative, Reference};
 use std::collections::BTreeMap;
 
@@ -88,7 +92,7 @@ impl Column {
         match mark(case, allowed, &answer) {
             Mark::Wrong { expected, answered } => {
                 let by = |way: &Deviation| mark(case, &way.allowed, &answer);
-                let causes = blame::causes(about, by, case, allowed);
+                let causes = attribution::causes(about, by, case, allowed);
                 let mistake =
                     Mistake { case: case.clone(), expected, answered, explained_by: None };
                 keep(self.wrong.entry(causes).or_insert((0, mistake.clone())), mistake, 1);

@@ -2,9 +2,9 @@
 
 use super::outcome::{ObservedText, allowed};
 use super::{FORMAT, Recorded, Source};
-use crate::case::Case;
-use crate::machine::MachineLine;
-use crate::observation::Run;
+use crosswalk_case::Case;
+use crosswalk_case::observation::Run;
+use crosswalk_machine::MachineLine;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 

@@ -5,20 +5,21 @@
 //! corpora are joined by `cat`. `docs/corpus-format.md` specifies the form.
 
 mod codec;
-mod host;
 mod line;
+mod microcode;
 mod outcome;
 pub mod read;
 pub mod record;
+pub mod replay;
 mod select;
 pub mod write;
 
-pub use host::microcode;
+pub use microcode::microcode;
 
-use crate::case::Case;
 use crate::generate::CaseName;
-use crate::machine::{Capabilities, Identity, MachineLine};
-use crate::observation::Run;
+use crosswalk_case::Case;
+use crosswalk_case::observation::Run;
+use crosswalk_machine::{Capabilities, Identity, MachineLine};
 
 /// The version of the form.
 pub const FORMAT: u32 = 1;

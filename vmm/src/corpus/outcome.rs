@@ -1,10 +1,10 @@
 //! Outcomes as text: what was observed, and what is allowed.
 
-use crate::case::{Case, Hex};
-use crate::observation::{
+use crate::walker::Walker;
+use crosswalk_case::observation::{
     EntryAfter, Observation, ObservedFault, OutsideAccess, Provenance, Run, Seen,
 };
-use crate::walker::Walker;
+use crosswalk_case::{Case, Hex};
 use mmu_core::{Alternative, Outcome, Prediction, Reference, VirtAddr};
 use serde::{Deserialize, Serialize};
 

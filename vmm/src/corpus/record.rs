@@ -3,11 +3,11 @@
 use super::outcome::allowed;
 use super::select::Selection;
 use super::{Recorded, Source, microcode};
+use crate::campaign::sampler::{Mixture, Tried};
 use crate::finding::Findings;
-use crate::machine::{Machine, MachineError, MachineLine};
-use crate::mixture::{Mixture, Tried};
 use crate::verdict::{self, Verdict};
 use crate::walker::{MUTANTS, Walker};
+use crosswalk_machine::{Machine, MachineError, MachineLine};
 use mmu_core::{PagingMode, Reference};
 
 /// What to record.

@@ -2,13 +2,13 @@
 //! that shows it. Whether a case is kept depends on the case and its prediction, and on whether the
 //! machine agrees: never on a choice that the rules leave, so that recording again keeps the same.
 
-use crate::case::Case;
-use crate::finding::size_of_case;
-use crate::mixture::Tried;
+use crate::campaign::sampler::Tried;
 use crate::verdict::{self, End, Verdict};
 use crate::walker::{MUTANTS, OMISSIONS, Walker};
-use mmu_core::format::EntryBits;
+use crosswalk_case::Case;
+use crosswalk_case::size_of_case;
 use mmu_core::walk::{Path, walk_in_mode};
+use mmu_core::x86::format::EntryBits;
 use mmu_core::{AccessKind, Cr0, Cr4, Efer, PagingMode, Prediction, Reference, Ring, Rule};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

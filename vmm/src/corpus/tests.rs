@@ -3,10 +3,12 @@
 use super::outcome::allowed;
 use super::read::{Item, Reader};
 use super::*;
-use crate::observation::{EntryAfter, Observation, ObservedFault, OutsideAccess, Provenance, Seen};
-use crate::replay::{Plan, replay};
+use crate::corpus::replay::{Plan, replay};
 use crate::walker::Choice;
-use guest::layout::Arena;
+use crosswalk_case::observation::{
+    EntryAfter, Observation, ObservedFault, OutsideAccess, Provenance, Seen,
+};
+use crosswalk_guest::layout::Arena;
 use mmu_core::{PagingMode, Profile, Ring};
 use proptest::prelude::*;
 use serde_json::Value;

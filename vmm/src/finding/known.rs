@@ -2,12 +2,12 @@
 //! they are shown without failing every run. They are data: a file per flavour of machine comes
 //! with the program, and `--known FILE` takes another.
 
-use crate::case::Case;
-use crate::observation::Observation;
 use crate::verdict::{ChoiceTaken, Difference, End};
 use crate::walker::quirk::Quirks;
-use guest::layout::LOW_MEMORY_END;
-use mmu_core::format::EntryBits;
+use crosswalk_case::Case;
+use crosswalk_case::observation::Observation;
+use crosswalk_guest::layout::LOW_MEMORY_END;
+use mmu_core::x86::format::EntryBits;
 use mmu_core::{Alternative, Cr4, Outcome, Ring};
 use serde::Deserialize;
 use std::path::Path;

@@ -1,21 +1,23 @@
 //! Findings: divergences with one cause, grouped, named, and reduced to their smallest case.
 
-mod cause;
+mod explanation;
 pub mod known;
 pub mod saved;
 mod shrink;
 
 pub use shrink::shrink;
 
-use crate::case::Case;
-use crate::machine::Capabilities;
-use crate::observation::{Observation, Run};
-use crate::verdict::{self, ChoiceTaken, Difference, End, Field, Verdict, describe_observation};
+use crate::verdict::{
+    self, ChoiceTaken, Difference, End, Field, Verdict, describe_expectation, describe_observation,
+};
 use crate::walker::Choice;
 use crate::walker::quirk::{Quirks, Quirky};
-use cause::{Agreements, Group};
+use crosswalk_case::observation::{Observation, Run};
+use crosswalk_case::{Case, size_of_case};
+use crosswalk_machine::Capabilities;
+use explanation::{Agreements, Group};
 use known::{Kind, Known};
-use mmu_core::{Alternative, Cr0, Cr4, Outcome, Reference, Ring};
+use mmu_core::{Alternative, Reference, Ring};
 use std::collections::BTreeMap;
 
 /// One finding of a run.
@@ -70,20 +72,6 @@ impl Example {
             observed,
             differences: differences.to_vec(),
             quirks: Quirks::empty(),
-        }
-    }
-}
-
-/// The end of an alternative in a few words.
-pub fn describe_expectation(expected: &Alternative) -> String {
-    match &expected.outcome {
-        Outcome::Fault(fault) => fault.to_string(),
-        Outcome::Translated(spans) => {
-            let spans: Vec<_> = spans
-                .iter()
-                .map(|span| format!("{} bytes at {}", span.len, span.address))
-                .collect();
-            format!("completed: {}", spans.join(", then "))
         }
     }
 }
@@ -311,7 +299,7 @@ impl Findings {
         let titled = groups.flat_map(|(signature, groups)| {
             groups.into_iter().map(move |group| (signature.title(), group))
         });
-        let named = cause::name(titled.collect(), &self.agreements);
+        let named = explanation::name(titled.collect(), &self.agreements);
         for (number, named) in named.into_iter().enumerate() {
             findings.push(match named.cause {
                 Some(cause) => Finding {
@@ -364,23 +352,4 @@ fn smaller(first: Option<Example>, second: Option<Example>) -> Option<Example> {
         (Some(first), Some(second)) if size(&second) < size(&first) => Some(second),
         (first, second) => first.or(second),
     }
-}
-
-/// Orders cases from simple to complicated.
-pub(crate) fn size_of_case(case: &Case) -> (usize, u32, bool, usize, u32, u16) {
-    let state = &case.state;
-    let optional = Cr4::PSE | Cr4::PGE | Cr4::PCIDE | Cr4::SMEP | Cr4::SMAP | Cr4::PKE | Cr4::PKS;
-    let state_bits = (state.cr4 & optional).bits().count_ones()
-        + u32::from(state.pkru != 0)
-        + u32::from(state.pkrs != 0)
-        + u32::from(state.ac)
-        + u32::from(!state.cr0.contains(Cr0::WP));
-    (
-        case.before.len(),
-        case.unusual_bits(),
-        case.access.crosses_page(),
-        case.entries.len(),
-        state_bits + case.access.kind as u32,
-        case.access.size,
-    )
 }

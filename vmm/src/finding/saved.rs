@@ -1,9 +1,9 @@
 //! Findings as data: what a journal keeps of them, so that a run can go on, and parts of it add up.
 
 use super::{Example, Finding, Findings, Group, Signature, smaller};
-use crate::case::Case;
 use crate::verdict::{Difference, End, Field};
 use crate::walker::quirk::Quirks;
+use crosswalk_case::Case;
 use mmu_core::Ring;
 use serde::{Deserialize, Serialize};
 

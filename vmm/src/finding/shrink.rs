@@ -1,9 +1,10 @@
 //! Reducing a case that shows a finding: simpler cases are run on the machine, and the simplest that
 //! still shows the same finding stays.
 
-use super::{Example, size_of_case};
-use crate::case::Case;
-use mmu_core::format::EntryBits;
+use super::Example;
+use crosswalk_case::Case;
+use crosswalk_case::size_of_case;
+use mmu_core::x86::format::EntryBits;
 use mmu_core::{AccessKind, Cr0, Cr4, PagingMode};
 
 /// Makes an example as small as it gets: each round tries every single simplification of its case

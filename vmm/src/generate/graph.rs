@@ -4,11 +4,11 @@
 //! small ones. Here a path goes through any tables, whatever level they are meant for, back into the
 //! table that it comes from, or through the very same entry again.
 
-use super::draft::Draft;
+use super::case_builder::Draft;
 use super::placement::{Slot, Slots};
-use guest::tables;
+use crosswalk_guest::tables;
 use mmu_core::Ring;
-use mmu_core::format::levels;
+use mmu_core::x86::format::levels;
 use rand::{Rng, RngExt};
 
 impl Draft<'_> {

@@ -6,11 +6,11 @@
 use super::placement::Slots;
 use super::state::random_state;
 use super::{ENDLESS, Stream, arena_of_batch, is_alone, random, random_cases_before, stream_seed};
-use crate::case::Case;
-use crate::machine::Capabilities;
-use crate::machine::batch::Batch;
 use crate::walker::Walker;
-use guest::layout::{Arena, MAX_LANES};
+use crosswalk_case::Case;
+use crosswalk_guest::layout::{Arena, MAX_LANES};
+use crosswalk_machine::Capabilities;
+use crosswalk_machine::batch::Batch;
 use mmu_core::{AccessKind, ControlState, PagingMode, Reference, Ring, Rule};
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;

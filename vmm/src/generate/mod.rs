@@ -10,7 +10,7 @@
 //! No case changes the page size of a live mapping: every batch starts with all translations
 //! forgotten (TLB-5).
 
-mod draft;
+mod case_builder;
 pub mod exhaustive;
 mod graph;
 pub mod guided;
@@ -25,8 +25,8 @@ mod unusual;
 pub use name::{CaseName, Generator};
 pub use schedule::{Schedule, Shard, Turn};
 
-use crate::machine::batch::Batch;
-use guest::layout::{Arena, MAX_LANES};
+use crosswalk_guest::layout::{Arena, MAX_LANES};
+use crosswalk_machine::batch::Batch;
 use mmu_core::PagingMode;
 
 /// Cases of one paging mode in a fixed order, cut into batches that alternate between the arenas. The

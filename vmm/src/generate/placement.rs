@@ -2,8 +2,8 @@
 //! at random level by level, so that a walker which uses the wrong bits of the address, or the
 //! wrong level's, reads somebody else's entry.
 
-use guest::layout::Arena;
-use guest::tables;
+use crosswalk_guest::layout::Arena;
+use crosswalk_guest::tables;
 use mmu_core::PagingMode;
 use rand::{Rng, RngExt};
 

@@ -1,14 +1,14 @@
 //! Random cases: a plain mapping with none, one or a few unusual bits, and any access to it.
 
-use super::draft::{Draft, Target, outside_page};
+use super::case_builder::{Draft, Target, outside_page};
 use super::placement::Slots;
 use super::state::random_state;
 use super::{ENDLESS, Stream, arena_of_batch, is_alone, random_cases_before, stream_seed};
-use crate::case::Case;
-use crate::machine::Capabilities;
-use crate::machine::batch::Batch;
-use guest::layout::{Arena, MAX_LANES};
-use mmu_core::format::EntryBits;
+use crosswalk_case::Case;
+use crosswalk_guest::layout::{Arena, MAX_LANES};
+use crosswalk_machine::Capabilities;
+use crosswalk_machine::batch::Batch;
+use mmu_core::x86::format::EntryBits;
 use mmu_core::{AccessKind, ControlState, PagingMode};
 use rand::seq::IndexedMutRandom;
 use rand::{Rng, RngExt, SeedableRng};
@@ -188,7 +188,7 @@ fn place_below_free_pdpte(rng: &mut impl Rng, draft: &mut Draft<'_>, slots: &mut
 mod tests {
     use super::*;
     use crate::generate::tests::capabilities;
-    use crate::machine::batch::arena_of;
+    use crosswalk_machine::batch::arena_of;
     use std::collections::HashSet;
 
     #[test]

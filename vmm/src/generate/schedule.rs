@@ -5,8 +5,8 @@
 //! to work on.
 
 use super::{CaseName, Generator, Stream};
-use crate::machine::Capabilities;
-use crate::machine::batch::Batch;
+use crosswalk_machine::Capabilities;
+use crosswalk_machine::batch::Batch;
 use mmu_core::PagingMode;
 use std::fmt;
 use std::str::FromStr;

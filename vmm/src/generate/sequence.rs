@@ -5,13 +5,13 @@
 //! determined; but for a leaf that loses P before its D had to be set, which no cache may hide.
 
 use super::{ENDLESS, Stream, arena_of_batch, random, stream_seed};
-use crate::case::{Action, Case, Made, TableEntry};
-use crate::machine::Capabilities;
-use crate::machine::batch::Batch;
-use guest::contents::{self, CODE_OFFSETS};
-use guest::layout::Arena;
-use guest::stub::Form;
-use mmu_core::format::{EntryBits, levels};
+use crosswalk_case::{Action, Case, Made, TableEntry};
+use crosswalk_guest::contents::{self, CODE_OFFSETS};
+use crosswalk_guest::layout::Arena;
+use crosswalk_guest::stub::Form;
+use crosswalk_machine::Capabilities;
+use crosswalk_machine::batch::Batch;
+use mmu_core::x86::format::{EntryBits, levels};
 use mmu_core::{Access, AccessKind, Cr0, Cr4, Efer, Features, PagingMode, Ring, VirtAddr};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -342,8 +342,8 @@ impl<R: Rng> Draft<'_, R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::batch::arena_of;
     use crate::walker::Walker;
+    use crosswalk_machine::batch::arena_of;
     use mmu_core::{Profile, Reference, Rule};
 
     fn cases() -> impl Iterator<Item = Case> {

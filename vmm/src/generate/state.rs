@@ -1,8 +1,8 @@
 //! Random control states, one for each batch.
 
-use crate::case::plain_state;
-use crate::machine::Capabilities;
-use guest::layout::Arena;
+use crosswalk_case::plain_state;
+use crosswalk_guest::layout::Arena;
+use crosswalk_machine::Capabilities;
 use mmu_core::{ControlState, Cr0, Cr4, Efer, Features, PagingMode};
 use rand::{Rng, RngExt};
 

@@ -1,9 +1,9 @@
 //! Streams and schedules: every case has one index, and shards partition a run.
 
 use super::*;
-use crate::case::Case;
-use crate::machine::Capabilities;
 use crate::walker::Walker;
+use crosswalk_case::Case;
+use crosswalk_machine::Capabilities;
 use mmu_core::{AccessKind, Profile, Reference, Ring};
 use proptest::prelude::*;
 use std::collections::HashMap;

@@ -1,8 +1,8 @@
 //! Unusual bits: what makes an entry differ from a plain one. Bits that a walker could be wrong about
 //! are drawn more often than chance would.
 
-use crate::machine::Capabilities;
-use mmu_core::format::{EntryBits, Level};
+use crosswalk_machine::Capabilities;
+use mmu_core::x86::format::{EntryBits, Level};
 use mmu_core::{ControlState, Cr4, PagingMode};
 use rand::{Rng, RngExt};
 

@@ -4,20 +4,20 @@
 //! by a case on which the machine does what the reference allows and the mutant does not. The
 //! smallest such case is then run again, reduced, and run alone.
 
-mod reach;
-mod suspect;
+mod requirements;
+mod trial;
 
-pub use suspect::{Status, Verdicts};
+pub use trial::{Status, Verdicts};
 
 use crate::campaign::run_one;
-use crate::case::Case;
+use crate::campaign::sampler::{Mixture, Tried};
 use crate::finding::{Example, shrink};
-use crate::machine::{Machine, MachineError};
-use crate::mixture::{Mixture, Tried};
-use crate::observation::Run;
 use crate::walker::{MUTANTS, Mutant, UNREACHABLE};
+use crosswalk_case::Case;
+use crosswalk_case::observation::Run;
+use crosswalk_machine::{Machine, MachineError};
 use std::time::{Duration, Instant};
-use suspect::{Side, Suspect};
+use trial::{Side, Suspect};
 
 /// When a run ends at the latest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +87,7 @@ pub fn run(
     let start = Instant::now();
     let mut suspects: Vec<Suspect> = MUTANTS
         .iter()
-        .map(|mutant| Suspect::new(mutant, reach::why_not(mutant.needs, machine)))
+        .map(|mutant| Suspect::new(mutant, requirements::why_not(mutant.needs, machine)))
         .collect();
     let mut cases = 0;
     loop {
@@ -123,7 +123,7 @@ pub fn run(
             cases_to_catch: None,
             example: None,
             reason: Some(
-                reach::why_not(mutant.needs, machine)
+                requirements::why_not(mutant.needs, machine)
                     .unwrap_or_else(|| format!("the guest would have to {}", mutant.guest)),
             ),
         }

@@ -1,12 +1,14 @@
 //! What was recorded, for people and for scripts.
 
-use super::json::{MachineJson, machine, to_text};
-use super::layout::{line, with_commas};
 use crate::corpus::record::Recording;
+use crate::corpus::replay::Replayed;
 use crate::corpus::{Recorded, Source};
-use crate::machine::Machine;
-use crate::replay::Replayed;
+use crate::report::machine::{MachineJson, machine};
+use crate::report::style::json::to_text;
+use crate::report::style::number::with_commas;
+use crate::report::style::table::line;
 use crate::walker::MUTANTS;
+use crosswalk_machine::Machine;
 use mmu_core::Rule;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,27 +1,22 @@
 //! What a run looks like to people ([`text`], [`walk`]) and to scripts ([`json`]); [`geometry`],
 //! [`mutants`], [`scenario`] and [`random`] have both forms of their own.
 
-mod candidate;
 pub mod conformance;
 pub mod corpus;
-mod coverage;
 pub mod geometry;
-pub mod html;
-pub mod json;
-mod layout;
+mod machine;
 pub mod mutants;
-pub mod random;
+pub mod run;
 pub mod scenario;
-pub mod text;
-pub mod tree;
+mod style;
 pub mod walk;
 
-use crate::candidate::score::Score;
+use crate::campaign::journal::RunLine;
+use crate::conformance::score::Score;
 use crate::corpus::Source;
-use crate::journal::RunLine;
-use crate::machine::{Capabilities, Identity, ModeOffer};
-use crate::observation::name_of_fault;
 use crate::verdict::ChoiceTaken;
+use crosswalk_case::observation::name_of_fault;
+use crosswalk_machine::{Capabilities, Identity, ModeOffer};
 use mmu_core::{Cr4, Features, Ring, Rule};
 
 /// What a report says about a run besides its results.

@@ -1,10 +1,12 @@
 //! The mutation score, for people and for scripts.
 
-use super::json::{MachineJson, machine, to_text};
-use super::layout::{line, new_table, trimmed, with_commas};
-use crate::case::Case;
-use crate::machine::Machine;
 use crate::mutation::{Outcome, Score, Status};
+use crate::report::machine::{MachineJson, machine};
+use crate::report::style::json::to_text;
+use crate::report::style::number::with_commas;
+use crate::report::style::table::{line, new_table, trimmed};
+use crosswalk_case::Case;
+use crosswalk_machine::Machine;
 use serde::Serialize;
 
 #[derive(Serialize)]

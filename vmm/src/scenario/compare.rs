@@ -1,16 +1,16 @@
 //! Two histories, held against each other after an order: what came of it, every event, what processes
-//! read, the books, and every word of every frame and slot in use: tables with A and D, and pages.
+//! read, the accounting, and every word of every frame and slot in use: tables with A and D, and pages.
 
-use super::simulation::{MAX_SLOTS, Ran, Simulation};
-use crate::machine::memory::GuestMemory;
-use guest::system::books::{self, Books};
-use guest::system::history::{self, from_words, to_words};
-use guest::system::place::{FRAMES, MAX_FRAMES};
-use guest::system::{Answer, Carried, Ending, MAX_WRONGS, Wrong};
-use mmu_core::format::{EntryBits, Format};
+use super::model::{MAX_SLOTS, Ran, Simulation};
+use crosswalk_guest::system::accounting::{self, Books};
+use crosswalk_guest::system::history::{self, from_words, to_words};
+use crosswalk_guest::system::layout::{FRAMES, MAX_FRAMES};
+use crosswalk_guest::system::{Answer, Carried, Ending, MAX_WRONGS, Wrong};
+use crosswalk_machine::memory::GuestMemory;
 use mmu_core::space::{
     BackingStore, Event, Frame, FrameUse, PAGE_BYTES, SlotNumber, SpaceError, SpaceId,
 };
+use mmu_core::x86::format::{EntryBits, Format};
 use mmu_core::{PagingMode, PhysAddr, VirtAddr};
 use std::collections::BTreeSet;
 
@@ -172,7 +172,7 @@ fn book_keeping<F: Format>(
     simulation: &Simulation<F>,
     machine: &Books,
 ) {
-    let software = books::of(&simulation.system, FRAMES);
+    let software = accounting::of(&simulation.system, FRAMES);
     let told = |[what, how]: &[u64; 2]| format!("{what:#x}/{how:#x}");
     let frames = software.frames.iter().zip(&machine.frames).enumerate();
     for (number, (software, machine)) in

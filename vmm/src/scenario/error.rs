@@ -1,7 +1,7 @@
 //! Why a scenario stops before its end.
 
-use crate::machine::MachineError;
-use guest::system::Ending;
+use crosswalk_guest::system::Ending;
+use crosswalk_machine::MachineError;
 use mmu_core::cache::NoOutcome;
 use mmu_core::memory::OutsideMemory;
 use mmu_core::space::SpaceError;

@@ -9,32 +9,29 @@
 //! - `separate`, `common`, `scarce` and `linear` hold the scenarios themselves, [`random`] performs
 //!   many operations without a story.
 
-mod cause;
-mod common;
+mod audit;
 mod compare;
+mod diagnosis;
+pub mod driver;
 mod error;
-mod linear;
+mod guest_side;
+mod model;
+mod narration;
 pub mod program;
 pub mod random;
-mod scarce;
-mod separate;
-mod simulation;
-pub mod stage;
+mod scripts;
 pub mod story;
-mod telling;
-mod twin;
-mod watch;
 
-use crate::machine::{Machine, MachineError};
+use crosswalk_guest::system::Residence;
+use crosswalk_machine::{Machine, MachineError};
+use driver::{Stage, tables_of_a_process};
 pub use error::StageError;
-use guest::system::Residence;
+use guest_side::Twin;
+pub use guest_side::{Comparison, Parted};
 use mmu_core::PagingMode;
-use mmu_core::format::{Bits32, FiveLevel, Format, FourLevel, Pae};
 use mmu_core::space::Duties;
-use stage::{Stage, tables_of_a_process};
+use mmu_core::x86::format::{Bits32, FiveLevel, Format, FourLevel, Pae};
 use story::Story;
-use twin::Twin;
-pub use twin::{Comparison, Parted};
 
 /// One scenario.
 #[derive(Clone, Copy, Debug)]
@@ -93,30 +90,30 @@ macro_rules! scenarios {
 
 scenarios! {
     "isolation", "the same address in two processes leads to different frames", 16, 2,
-        separate::isolation;
+        scripts::isolation::isolation;
     "demand-paging", "a page comes when it is touched, and not before", 16, 1,
-        separate::demand_paging;
+        scripts::isolation::demand_paging;
     "protection", "what a region does not allow ends the process that tries it", 32, 2,
-        separate::protection;
-    "sharing", "one frame serves several processes", 16, 3, common::sharing;
+        scripts::isolation::protection;
+    "sharing", "one frame serves several processes", 16, 3, scripts::sharing::sharing;
     "copy-on-write", "after a fork nothing is copied until somebody writes", 32, 2,
-        common::copy_on_write;
+        scripts::sharing::copy_on_write;
     "reallocation", "a frame that moves to another process is wiped before", 16, 1,
-        common::reallocation;
+        scripts::sharing::reallocation;
     "reclaim", "more pages than frames: the clock takes those that are not used", 6, 1,
-        scarce::reclaim;
-    "dirty", "only pages that were written go to the store", 16, 1, scarce::dirty;
+        scripts::reclaim::reclaim;
+    "dirty", "only pages that were written go to the store", 16, 1, scripts::reclaim::dirty;
     "growth", "a stack grows when it is touched, a heap when it is asked for", 16, 2,
-        scarce::growth;
+        scripts::reclaim::growth;
     "linear-versus-multilevel", "one flat table against tables of tables, for a sparse process", 32, 1,
-        linear::linear_versus_multilevel;
+        scripts::linear_table::linear_versus_multilevel;
 }
 
 /// Runs a scenario in software; `None` if there is no such name, or the mode has no tables of x86.
 ///
 /// ```
 /// use mmu_core::{PagingMode, space::Duties};
-/// use vmm::scenario::{self, Setting};
+/// use crosswalk::scenario::{self, Setting};
 /// let setting = Setting::new(PagingMode::FourLevel);
 /// let story = scenario::run("copy-on-write", setting).unwrap();
 /// assert!(story.passed() && story.comparison.is_none());

@@ -1,6 +1,6 @@
 //! Small programs: what they access, step by step, and which of the guest's programs that is.
 
-use guest::system::program::{Program as Real, StepKind, TapeStep, image_word, name_in};
+use crosswalk_guest::system::program::{Program as Real, StepKind, TapeStep, image_word, name_in};
 use mmu_core::VirtAddr;
 use mmu_core::space::PAGE_BYTES;
 
@@ -106,7 +106,7 @@ pub fn execute(start: u64, pages: u64, slot: u32) -> Program {
 /// goes `stride` pages on, so with a stride that has no factor in common with `pages` it meets all.
 ///
 /// ```
-/// use vmm::scenario::program::{Step, linked_list};
+/// use crosswalk::scenario::program::{Step, linked_list};
 /// use mmu_core::VirtAddr;
 /// let node = |page: u64| VirtAddr::new(0x1000 * page);
 /// assert_eq!(linked_list(0x1000, 3, 2).steps[..3], [

@@ -1,12 +1,12 @@
 //! Sequences: the accesses before the last are judged by what their records tell, the last also by
 //! what all of them left in memory.
 
-use super::words::describe_fault;
+use super::describe::describe_fault;
 use super::{
     Difference, Effects, Field, Stores, Verdict, compare_fault, compare_value, judge_access,
 };
-use crate::case::Case;
-use crate::observation::Observation;
+use crosswalk_case::Case;
+use crosswalk_case::observation::Observation;
 use mmu_core::{Alternative, Outcome, Prediction};
 
 /// Judges a sequence.

@@ -1,19 +1,19 @@
 //! Walkers: what predicts. The reference, and mutants of it with one known mistake each.
 
-mod any_rules;
-mod load;
+mod control_load;
+mod dyn_rules;
 mod mutant;
-mod omission;
+mod omissions;
 pub mod quirk;
 mod sequence;
 
-pub use any_rules::{AnyRules, Both, One};
+pub use dyn_rules::{AnyRules, Both, One};
 pub use mutant::{MUTANTS, Mutant, Need, PAIRS, Pair, UNREACHABLE, Unreachable};
-pub use omission::{OMISSIONS, Omission};
+pub use omissions::{OMISSIONS, Omission};
 
-use crate::case::Case;
+use crosswalk_case::Case;
 use mmu_core::walk::{Path, Translation, WalkError, predict_in_mode, walk_in_mode};
-use mmu_core::{Prediction, Reference, Rules, VirtAddr};
+use mmu_core::{Prediction, Reference, Semantics, VirtAddr};
 
 /// Something that predicts what a machine does with a case.
 pub trait Walker: Send + Sync {
@@ -32,13 +32,13 @@ pub trait Walker: Send + Sync {
 }
 
 /// A set of rules is a walker, in the mode that the case's control state selects.
-impl<R: Rules + Send + Sync> Walker for R {
+impl<R: Semantics + Send + Sync> Walker for R {
     fn predict(&self, case: &Case) -> Prediction {
         if case.is_sequence() {
             let mut all = sequence::predict(case, |_, _, _| *self);
             return all.pop().expect("a case has an access");
         }
-        load::then(*self, case, |state, profile| {
+        control_load::then(*self, case, |state, profile| {
             predict_in_mode(*self, state, profile, case, &case.access)
         })
     }

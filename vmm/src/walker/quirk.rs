@@ -6,18 +6,18 @@
 //! (`excp_helper.c`) or the translator of QEMU 7.2 does it, those of KVM which function of Linux 6.1
 //! (arch/x86/kvm/mmu) does.
 
-use super::{Walker, load};
-use crate::case::Case;
-use crate::observation::Run;
+use super::{Walker, control_load};
 use crate::verdict::{self, Verdict};
 use arrayvec::ArrayVec;
 use bitflags::bitflags;
-use mmu_core::format::{Bits32, EntryBits, EntryKind, Format, Level, Pae};
-use mmu_core::rules::{Cause, Denial, EntryError};
+use crosswalk_case::Case;
+use crosswalk_case::observation::Run;
 use mmu_core::walk::{Path, Translation, WalkError, predict_in_mode, walk_in_mode};
+use mmu_core::x86::format::{Bits32, EntryBits, EntryKind, Format, Level, Pae};
+use mmu_core::x86::semantics::{Cause, Denial, EntryError};
 use mmu_core::{
     Access, AccessKind, Alternative, Efer, EntryUpdate, Fault, Outcome, PageFaultCode, PagingMode,
-    PhysAddr, Prediction, Reference, Regime, Rule, RuleSet, Rules, Segment, Vector, VirtAddr,
+    PhysAddr, Prediction, Reference, Regime, Rule, RuleSet, Segment, Semantics, Vector, VirtAddr,
 };
 
 bitflags! {
@@ -163,7 +163,7 @@ impl Quirky {
         let mut walked = if is_loose {
             predict(case.state, case.profile)
         } else {
-            load::then(rules, case, predict)
+            control_load::then(rules, case, predict)
         };
         if on(Quirks::A_BEFORE_1_GIB) && case.mode() != PagingMode::Pae && first {
             add_early_accessed(rules, case, access, &mut walked);
@@ -282,7 +282,7 @@ fn completes_without_a_trace() -> Prediction {
 #[derive(Clone, Copy, Debug)]
 struct QuirkyRules(Quirks);
 
-impl Rules for QuirkyRules {
+impl Semantics for QuirkyRules {
     fn page_fault_code(&self, cause: Cause, access: &Access, regime: &Regime) -> PageFaultCode {
         let mut code = Reference.page_fault_code(cause, access, regime);
         let is_fetch = access.kind == AccessKind::Fetch;
@@ -343,8 +343,8 @@ impl Rules for QuirkyRules {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observation::{Observation, ObservedFault, Provenance};
-    use guest::layout::Arena;
+    use crosswalk_case::observation::{Observation, ObservedFault, Provenance};
+    use crosswalk_guest::layout::Arena;
     use mmu_core::{Profile, Ring};
 
     #[test]

@@ -1,17 +1,17 @@
 //! Sequences: each access is predicted from the tables and registers as those before it left them,
 //! and from what the processor may have kept of earlier tables (TLB-2).
 
-use crate::case::{Action, Case, Made, TableEntry};
 use arrayvec::ArrayVec;
-use guest::tables;
+use crosswalk_case::{Action, Case, Made};
+use crosswalk_guest::tables;
 use mmu_core::cache::{History, TableMemoryUpdate};
-use mmu_core::format::{FiveLevel, FourLevel, levels};
-use mmu_core::memory::{OutsideMemory, TableMemory, TableMemoryMut};
+use mmu_core::memory::TableMemory;
 use mmu_core::outcome::MAX_ALTERNATIVES;
 use mmu_core::walk::{Path, predict_in_mode, walk_in_mode};
+use mmu_core::x86::format::{FiveLevel, FourLevel, levels};
 use mmu_core::{
     Access, ControlState, Cr4, EntryUpdate, Mmu, PagingMode, PhysAddr, Prediction, Profile,
-    Reference, Rule, RuleSet, Rules,
+    Reference, Rule, RuleSet, Semantics,
 };
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ pub(super) enum Event {
 
 /// The predictions of every access of a case, the last with all that the sequence does to entries.
 /// `rules` are those for an access in a state, after these events.
-pub(super) fn predict<R: Rules>(
+pub(super) fn predict<R: Semantics>(
     case: &Case,
     rules: impl Fn(&[Event], &Access, &ControlState) -> R,
 ) -> Vec<Prediction> {
@@ -45,7 +45,7 @@ pub(super) fn events(case: &Case) -> Vec<Event> {
     follow(case, |_, _, _| Reference).0
 }
 
-fn follow<R: Rules>(
+fn follow<R: Semantics>(
     case: &Case,
     rules: impl Fn(&[Event], &Access, &ControlState) -> R,
 ) -> (Vec<Event>, Vec<Prediction>) {
@@ -168,13 +168,13 @@ impl Kept {
 
 /// The depth of the level that an arena's table serves first.
 fn level_of(mode: PagingMode, at: u64) -> usize {
-    let table = guest::layout::Arena::ALL.iter().find_map(|arena| arena.table_at(at));
+    let table = crosswalk_guest::layout::Arena::ALL.iter().find_map(|arena| arena.table_at(at));
     let holds = |range: &std::ops::Range<usize>| table.is_some_and(|table| range.contains(&table));
     tables::of_levels(mode).iter().position(holds).unwrap_or(0)
 }
 
 /// Everything that is allowed for one access, by the tables or by what may be cached of earlier ones.
-fn predict_access<R: Rules>(
+fn predict_access<R: Semantics>(
     rules: R,
     state: ControlState,
     profile: Profile,
@@ -196,46 +196,17 @@ fn predict_access<R: Rules>(
     };
     match state.mode() {
         PagingMode::FourLevel => {
-            Mmu::<FourLevel, R>::with_rules(rules, state, profile)
+            Mmu::<FourLevel, R>::with_semantics(rules, state, profile)
                 .predict_stale(memory, access, visit);
         }
         PagingMode::FiveLevel => {
-            Mmu::<FiveLevel, R>::with_rules(rules, state, profile)
+            Mmu::<FiveLevel, R>::with_semantics(rules, state, profile)
                 .predict_stale(memory, access, visit);
         }
         // The guest runs no sequence there.
         _ => return predict_in_mode(rules, state, profile, memory.memory(), access),
     }
     all
-}
-
-/// Software's stores into the case's copy of the tables.
-impl TableMemoryMut for Case {
-    fn write_entry(&mut self, at: PhysAddr, bytes: u8, value: u64) -> Result<(), OutsideMemory> {
-        self.read_entry(at, bytes)?;
-        match self.entries.iter_mut().find(|entry| entry.at == at.get()) {
-            Some(entry) => entry.value = value,
-            None => self.entries.push(TableEntry { at: at.get(), value }),
-        }
-        Ok(())
-    }
-}
-
-/// The processor's.
-impl TableMemoryUpdate for Case {
-    fn update_entry(
-        &mut self,
-        at: PhysAddr,
-        bytes: u8,
-        old: u64,
-        new: u64,
-    ) -> Result<bool, OutsideMemory> {
-        let unchanged = self.read_entry(at, bytes)? == old;
-        if unchanged && old != new {
-            self.write_entry(at, bytes, new)?;
-        }
-        Ok(unchanged)
-    }
 }
 
 impl Event {

@@ -25,12 +25,12 @@ macro_rules! image {
             "mov rbx, [rax + 8]", // Control.arena
             "add rbx, {WINDOW}",
             $($line,)+
-            MAGIC = const guest::stub::IMAGE_MAGIC,
-            STUBS = const guest::stub::STUBS,
-            CONTROL = const guest::layout::CONTROL + guest::layout::SUPERVISOR_WINDOW,
-            WINDOW = const guest::layout::SUPERVISOR_WINDOW,
-            DOORBELL_PORT = const guest::mailbox::DOORBELL_PORT,
-            COMPLETED = const guest::mailbox::Doorbell::Completed as u8,
+            MAGIC = const crosswalk_guest::stub::IMAGE_MAGIC,
+            STUBS = const crosswalk_guest::stub::STUBS,
+            CONTROL = const crosswalk_guest::layout::CONTROL + crosswalk_guest::layout::SUPERVISOR_WINDOW,
+            WINDOW = const crosswalk_guest::layout::SUPERVISOR_WINDOW,
+            DOORBELL_PORT = const crosswalk_guest::mailbox::DOORBELL_PORT,
+            COMPLETED = const crosswalk_guest::mailbox::Doorbell::Completed as u8,
         );
 
         #[panic_handler]

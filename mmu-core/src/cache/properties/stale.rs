@@ -8,8 +8,8 @@ use super::{
 };
 use crate::cache::{EditError, History, Invalidation};
 use crate::outcome::Outcome;
-use crate::rules::Reference;
 use crate::walk::Mmu;
+use crate::x86::semantics::Reference;
 use core::cell::Cell;
 use proptest::prelude::*;
 use std::vec::Vec;
@@ -50,7 +50,7 @@ fn is_member<F: Format, const N: usize>(
     let regime = *bench.mmu.mmu().regime();
     let mut profile = regime.profile;
     profile.vendor = vendor;
-    bench.mmu = CachedMmu::with_rules(Reference, regime.state, profile);
+    bench.mmu = CachedMmu::with_semantics(Reference, regime.state, profile);
     let mut history = Remembered::new(Tables(tables.0.map(direct)));
     for event in events {
         match *event {

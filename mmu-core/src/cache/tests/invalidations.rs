@@ -5,8 +5,8 @@ use super::{
     NEXT_PTE, PDE, PDPTE, PML4E, PTE, RegisterWrite, Ring, Rule, Vector, VirtAddr, bit,
 };
 use crate::cache::invalidated_by;
-use crate::format::{Bits32, FiveLevel, FourLevel, Pae};
-use crate::state::Efer;
+use crate::x86::format::{Bits32, FiveLevel, FourLevel, Pae};
+use crate::x86::state::Efer;
 
 const NO_FLUSH: u64 = 1 << 63;
 

@@ -10,14 +10,14 @@ mod verdicts;
 use super::{CachedMmu, Invalidation, RegisterWrite, TableMemoryUpdate};
 use crate::access::{Access, AccessKind, Ring};
 use crate::address::{PhysAddr, VirtAddr};
-use crate::fault::Vector;
-use crate::format::FourLevel;
 use crate::memory::{Bytes, OutsideMemory, TableMemory, TableMemoryMut};
 use crate::outcome::Outcome;
-use crate::profile::{Features, Profile, Vendor};
-use crate::rule::Rule;
-use crate::rules::Reference;
-use crate::state::{ControlState, Cr0, Cr4};
+use crate::x86::fault::Vector;
+use crate::x86::format::FourLevel;
+use crate::x86::profile::{Features, Profile, Vendor};
+use crate::x86::rule::Rule;
+use crate::x86::semantics::Reference;
+use crate::x86::state::{ControlState, Cr0, Cr4};
 use std::vec::Vec;
 
 /// The bits of an entry, spelled out so that a wrong constant in the crate cannot hide.
@@ -76,7 +76,7 @@ impl Bench {
             ..Profile::default()
         };
         let memory = Bytes::new(PhysAddr::new(0x10_000), vec![0; 0x8000]);
-        let mut bench = Self { memory, mmu: Cached::with_rules(Reference, state, profile) };
+        let mut bench = Self { memory, mmu: Cached::with_semantics(Reference, state, profile) };
         let path = [(PML4E, 0x11_007), (PDPTE, 0x12_007), (PDE, 0x13_007)];
         for (at, entry) in path.into_iter().chain([(PTE, 0x5007), (NEXT_PTE, 0x6007)]) {
             bench.set(at, entry);

@@ -3,8 +3,8 @@
 use super::{AccessKind::Read, BYTE, Bench, PAGE, PDE, PDPTE, Ring, VirtAddr};
 use crate::address::PhysAddr;
 use crate::cache::{CachedMmu, Invalidation, Tlb, TlbEntry};
-use crate::format::FourLevel;
-use crate::rules::{Reference, Rights};
+use crate::x86::format::FourLevel;
+use crate::x86::semantics::{Reference, Rights};
 
 fn entry(page: u64) -> TlbEntry {
     TlbEntry {
@@ -99,7 +99,8 @@ fn caches_of_size_0_remember_nothing() {
     let mut bench = Bench::new();
     let regime = *bench.mmu.mmu().regime();
     let (state, profile) = (regime.state, regime.profile);
-    let mut off = CachedMmu::<FourLevel, Reference, 1, 0, 0>::with_rules(Reference, state, profile);
+    let mut off =
+        CachedMmu::<FourLevel, Reference, 1, 0, 0>::with_semantics(Reference, state, profile);
     let read = crate::Access::read(VirtAddr::new(BYTE), 1, Ring::Three);
     for frame in [0x5000, 0x7000] {
         bench.set(super::PTE, frame | 7);

@@ -9,10 +9,10 @@ mod spaces;
 use super::*;
 use crate::access::{Access, AccessKind, Ring};
 use crate::address::{PhysAddr, VirtAddr};
-use crate::format::{Bits32, FiveLevel, Format, FourLevel, Linear, Pae};
 use crate::memory::{TableMemory, TableMemoryMut};
 use crate::outcome::Outcome;
-use crate::profile::Profile;
+use crate::x86::format::{Bits32, FiveLevel, Format, FourLevel, Linear, Pae};
+use crate::x86::profile::Profile;
 use std::boxed::Box;
 use std::vec::Vec;
 

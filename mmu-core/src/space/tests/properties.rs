@@ -2,7 +2,7 @@
 //! owned twice, and the history does not depend on what is cached.
 
 use super::*;
-use crate::state::PagingMode;
+use crate::x86::state::PagingMode;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;

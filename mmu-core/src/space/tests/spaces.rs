@@ -1,7 +1,7 @@
 //! Address spaces: regions, forks, ends.
 
 use super::*;
-use crate::fault::{Fault, PageFaultCode};
+use crate::x86::fault::{Fault, PageFaultCode};
 
 for_each_format! {
     a_fork_has_the_same_contents_and_its_own_from_then_on

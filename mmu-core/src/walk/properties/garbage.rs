@@ -5,14 +5,14 @@ use super::super::tests::state_of;
 use super::{A, D, P, PS, RW, US, XD, access, vendor};
 use crate::access::{Access, AccessKind};
 use crate::address::{PhysAddr, VirtAddr};
-use crate::format::{
+use crate::memory::{Bytes, OutsideMemory, SparseTables, TableMemory};
+use crate::walk::{Mmu, Path, WalkError};
+use crate::x86::format::{
     Bits32, EntryBits, EntryKind, FiveLevel, Format, FourLevel, Linear, Pae, Unpaged,
 };
-use crate::memory::{Bytes, OutsideMemory, SparseTables, TableMemory};
-use crate::profile::{Features, Profile, Vendor};
-use crate::regime::Regime;
-use crate::state::{Cr4, Efer};
-use crate::walk::{Mmu, Path, WalkError};
+use crate::x86::profile::{Features, Profile, Vendor};
+use crate::x86::regime::Regime;
+use crate::x86::state::{Cr4, Efer};
 use core::cell::Cell;
 use proptest::prelude::*;
 use std::vec::Vec;

@@ -7,12 +7,12 @@ use super::super::tests::state_of;
 use super::{access_to_one_page, vendor as any_vendor};
 use crate::access::{Access, AccessKind, Ring};
 use crate::address::{PhysAddr, VirtAddr};
-use crate::format::{Bits32, Format, Pae};
 use crate::memory::{OutsideMemory, TableMemory};
 use crate::outcome::Outcome;
-use crate::profile::{Features, Profile, Vendor};
-use crate::state::{ControlState, Cr0, Cr4, Efer, PagingMode};
 use crate::walk::Mmu;
+use crate::x86::format::{Bits32, Format, Pae};
+use crate::x86::profile::{Features, Profile, Vendor};
+use crate::x86::state::{ControlState, Cr0, Cr4, Efer, PagingMode};
 use proptest::prelude::*;
 use std::vec::Vec;
 

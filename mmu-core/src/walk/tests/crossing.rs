@@ -6,7 +6,7 @@ use super::{
 };
 use crate::access::AccessKind;
 use crate::access::Ring::{Three, Zero};
-use crate::fault::Vector;
+use crate::x86::fault::Vector;
 use std::vec::Vec;
 
 /// Four bytes of eight lie in the mapped page, four in the next.

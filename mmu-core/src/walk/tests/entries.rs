@@ -2,8 +2,8 @@
 
 use super::{BYTE, Cr4, FRAME, Features, Machine, PDE, PDPTE, PML4E, PTE, Rule, Vendor, bit, code};
 use crate::access::Ring::{Three, Zero};
-use crate::format::{Format, FourLevel};
-use crate::state::{ControlState, Efer, PagingMode};
+use crate::x86::format::{Format, FourLevel};
+use crate::x86::state::{ControlState, Efer, PagingMode};
 use std::vec::Vec;
 
 /// The entries of the 4 KiB page's path, root first.

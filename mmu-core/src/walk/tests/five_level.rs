@@ -7,7 +7,7 @@ use super::{
 };
 use crate::access::AccessKind;
 use crate::access::Ring::{Three, Zero};
-use crate::fault::Vector;
+use crate::x86::fault::Vector;
 use std::vec::Vec;
 
 /// The entries of the 4 KiB page's path, root first.

@@ -6,10 +6,10 @@ use crate::access::AccessKind::{Fetch, Read, Write};
 use crate::access::Ring::{Three, Zero};
 use crate::access::{Access, AccessKind};
 use crate::address::VirtAddr;
-use crate::format::{Format, Linear};
-use crate::profile::Profile;
-use crate::state::{Cr4, PagingMode};
 use crate::walk::Mmu;
+use crate::x86::format::{Format, Linear};
+use crate::x86::profile::Profile;
+use crate::x86::state::{Cr4, PagingMode};
 
 /// An access with the table at `0x10_0000`, of which these entries are given.
 fn does<F: Format>(entries: &[(u64, u64)], access: &Access) -> Checked {

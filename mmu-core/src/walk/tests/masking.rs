@@ -4,7 +4,7 @@
 use super::{BYTE, BYTE_5, Cr4, Efer, Machine, PTE, Rule, access, bit, code, on_stack};
 use crate::access::AccessKind;
 use crate::access::Ring::{Three, Zero};
-use crate::fault::Vector;
+use crate::x86::fault::Vector;
 
 /// CR3 bits 61 and 62.
 const LAM_U57: u64 = 1 << 61;

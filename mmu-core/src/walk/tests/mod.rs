@@ -21,14 +21,14 @@ mod updates;
 
 use crate::access::{Access, AccessKind, Ring, Segment};
 use crate::address::{PhysAddr, VirtAddr};
-use crate::fault::Vector;
 use crate::memory::SparseTables;
 use crate::outcome::{EntryUpdate, Outcome, Prediction};
-use crate::profile::{Features, Profile, Vendor};
-use crate::rule::Rule;
-use crate::rules::Reference;
-use crate::state::{ControlState, Cr0, Cr4, Efer, PagingMode};
 use crate::walk::predict_in_mode;
+use crate::x86::fault::Vector;
+use crate::x86::profile::{Features, Profile, Vendor};
+use crate::x86::rule::Rule;
+use crate::x86::semantics::Reference;
+use crate::x86::state::{ControlState, Cr0, Cr4, Efer, PagingMode};
 use std::vec::Vec;
 
 /// The bits of an entry (SDM "Formats of CR3 and Paging-Structure Entries"), spelled out again so

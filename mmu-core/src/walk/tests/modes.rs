@@ -5,10 +5,10 @@ use super::{
 };
 use crate::access::AccessKind;
 use crate::access::Ring::{Three, Zero};
-use crate::format::{Bits32, FiveLevel, Format, FourLevel, Pae, Unpaged};
-use crate::profile::Profile;
-use crate::regime::Regime;
-use crate::state::Cr0;
+use crate::x86::format::{Bits32, FiveLevel, Format, FourLevel, Pae, Unpaged};
+use crate::x86::profile::Profile;
+use crate::x86::regime::Regime;
+use crate::x86::state::Cr0;
 
 #[test]
 fn mode_3_long_mode_ignores_pse() {

@@ -11,12 +11,12 @@ mod process;
 use crate::frames::contents;
 use crate::memory::{erase, write};
 use crate::pages::{self, Found, Said};
+use crosswalk_case::Case;
+use crosswalk_case::protocol::{Answer, Candidate, Ignores};
+use crosswalk_machine::qemu::installed_version;
 use gdb::Register;
 use mmu_core::{ControlState, Cr0, Cr4, Efer, PagingMode};
 use process::{MEMORY_SIZE, Process};
-use vmm::candidate::{Answer, Candidate, Ignores};
-use vmm::case::Case;
-use vmm::machine::qemu::installed_version;
 
 /// What it does not look for.
 const IGNORES: Ignores = Ignores::RESERVED.union(Ignores::RIGHTS);

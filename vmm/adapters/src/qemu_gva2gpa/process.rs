@@ -3,6 +3,7 @@
 
 use super::gdb::Gdb;
 use super::monitor::Monitor;
+use crosswalk_machine::qemu::PROGRAM;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -18,7 +19,6 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap};
-use vmm::machine::qemu::PROGRAM;
 
 /// How much memory the machine has. Nothing is there until it is written.
 pub(super) const MEMORY_SIZE: u64 = 64 << 30;

@@ -1,8 +1,8 @@
 //! The meaningful bits of an entry, as digits: what each can change about an entry that is plain.
 
-use crate::machine::Capabilities;
+use crosswalk_machine::Capabilities;
 use mmu_core::PagingMode;
-use mmu_core::format::{EntryBits, Leaf, Level};
+use mmu_core::x86::format::{EntryBits, Leaf, Level};
 
 /// A part of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

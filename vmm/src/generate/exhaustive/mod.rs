@@ -6,18 +6,18 @@ mod bits;
 mod digits;
 mod space;
 
-use super::draft::make_observable;
+use super::case_builder::make_observable;
 use super::placement::Slot;
 use super::{Stream, arena_of_batch};
-use crate::case::{Case, TableEntry, plain_state};
-use crate::machine::Capabilities;
-use crate::machine::batch::Batch;
-use guest::contents::{CODE_OFFSETS, CODE_SIZE, DESCRIPTOR_OFFSETS};
-use guest::layout::{Arena, MAX_LANES};
-use guest::stub::{Code, Form};
-use guest::tables;
-use mmu_core::format::{EntryBits, EntryKind, levels};
+use crosswalk_case::{Case, TableEntry, plain_state};
+use crosswalk_guest::contents::{CODE_OFFSETS, CODE_SIZE, DESCRIPTOR_OFFSETS};
+use crosswalk_guest::layout::{Arena, MAX_LANES};
+use crosswalk_guest::stub::{Code, Form};
+use crosswalk_guest::tables;
+use crosswalk_machine::Capabilities;
+use crosswalk_machine::batch::Batch;
 use mmu_core::walk::encode_in_mode;
+use mmu_core::x86::format::{EntryBits, EntryKind, levels};
 use mmu_core::{Access, AccessKind, ControlState, PagingMode, PhysAddr, Ring, Segment, VirtAddr};
 use space::{Part, Section, Way, parts, ways};
 

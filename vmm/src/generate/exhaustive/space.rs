@@ -2,9 +2,9 @@
 
 use super::bits::{Digit, KEY, can_be_leaf, digits, main_digits};
 use super::digits::Digits;
-use crate::machine::Capabilities;
-use guest::stub::Form;
-use mmu_core::format::{EntryBits, levels};
+use crosswalk_guest::stub::Form;
+use crosswalk_machine::Capabilities;
+use mmu_core::x86::format::{EntryBits, levels};
 use mmu_core::{ControlState, Cr0, Cr4, Efer, Features, PagingMode, Ring};
 
 /// A digit of the control state.

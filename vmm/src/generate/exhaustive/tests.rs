@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::generate::tests::capabilities;
-use crate::machine::batch::arena_of;
+use crosswalk_machine::batch::arena_of;
 use mmu_core::{Cr4, Features, Profile};
 
 /// A machine like a KVM that shadows page tables: NX and PGE, MAXPHYADDR 48; SMEP and SMAP are

@@ -1,8 +1,8 @@
 //! Mutants: walkers with one mistake that a shipped walker really had.
 
 mod pair;
-mod remembering;
 mod rules;
+mod stateful;
 mod write_back;
 
 pub use pair::{PAIRS, Pair};
@@ -34,7 +34,7 @@ pub struct Mutant {
 
 /// Every mutant, by id.
 pub static MUTANTS: LazyLock<Vec<Mutant>> = LazyLock::new(|| {
-    let mut all = [rules::MUTANTS, remembering::MUTANTS, write_back::MUTANTS].concat();
+    let mut all = [rules::MUTANTS, stateful::MUTANTS, write_back::MUTANTS].concat();
     all.sort_unstable_by_key(|mutant| mutant.id);
     all
 });

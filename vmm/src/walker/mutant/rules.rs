@@ -6,11 +6,11 @@ use super::Need::{
     self, Amd, BitsAbove, BitsBelow, Feature, HighMemory, Implicit, Lacks, LoadsPkru, Mode, OneOf,
 };
 use crate::walker::One;
-use mmu_core::format::{EntryBits, EntryKind, Format, Level};
-use mmu_core::rules::{Cause, Denial, EntryError, Rights};
+use mmu_core::x86::format::{EntryBits, EntryKind, Format, Level};
+use mmu_core::x86::semantics::{Cause, Denial, EntryError, Rights};
 use mmu_core::{
     Access, AccessKind, Efer, Fault, Features, PageFaultCode, PagingMode, PhysAddr, Reference,
-    Regime, Ring, Rule, Rules, VirtAddr,
+    Regime, Ring, Rule, Semantics, VirtAddr,
 };
 
 /// Defines mutants: id, the rule that it breaks, where it happened, the mistake, what a machine must have for it to show, and
@@ -21,7 +21,7 @@ macro_rules! mutants {
             #[derive(Clone, Copy)]
             pub(super) struct $id;
 
-            impl Rules for $id {
+            impl Semantics for $id {
                 $($method)+
             }
         )+
@@ -280,9 +280,9 @@ mutants! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::case::Case;
     use crate::walker::Walker;
-    use guest::layout::Arena;
+    use crosswalk_case::Case;
+    use crosswalk_guest::layout::Arena;
     use mmu_core::Profile;
 
     /// memflow 0.2.4 was seen to do so: a read-only leaf under writable tables is writable, and a path

@@ -1,9 +1,9 @@
 //! The mutants that are wrong when an entry is written back, or would have to be.
 
 use super::{Mutant, Need};
-use crate::case::Case;
 use crate::walker::Walker;
-use guest::layout::Arena;
+use crosswalk_case::Case;
+use crosswalk_guest::layout::Arena;
 use mmu_core::walk::{Path, Translation, WalkError};
 use mmu_core::{EntryUpdate, PagingMode, Prediction, Reference, Rule, VirtAddr};
 

@@ -1,0 +1,149 @@
+//! Profiles of processor generations, as far as their rules of translation differ, and of software
+//! that stands in for a processor.
+
+use super::{Features, Pins, Profile, Vendor};
+
+/// A generation of processors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Generation {
+    /// A short name.
+    pub name: &'static str,
+    /// Its profile: the features of its server parts, which have the most.
+    pub profile: Profile,
+}
+
+const fn generation(
+    name: &'static str,
+    vendor: Vendor,
+    physical_address_bits: u8,
+    features: Features,
+) -> Generation {
+    let pins = Pins {
+        global_in_pml4e_is_reserved: None,
+        pdptes_are_walked: None,
+        absent_pdptes_are_checked: None,
+        smep_alone_reports_fetch: None,
+    };
+    Generation { name, profile: Profile { vendor, physical_address_bits, features, pins } }
+}
+
+/// What generations added, each on top of those before it.
+macro_rules! with {
+    ($base:expr; $($feature:ident)*) => { $base$(.union(Features::$feature))* };
+}
+
+const PENTIUM_3: Features = with!(Features::empty(); PGE PAT PSE36);
+const PRESCOTT: Features = with!(PENTIUM_3; NX);
+const WESTMERE: Features = with!(PRESCOTT; PCID PAGE_1GB);
+const IVY_BRIDGE: Features = with!(WESTMERE; SMEP);
+const BROADWELL: Features = with!(IVY_BRIDGE; SMAP INVPCID);
+const SKYLAKE: Features = with!(BROADWELL; PKU);
+const ICE_LAKE: Features = with!(SKYLAKE; LA57);
+const SAPPHIRE_RAPIDS: Features = with!(ICE_LAKE; PKS CET_SS);
+const GRANITE_RAPIDS: Features = with!(SAPPHIRE_RAPIDS; LAM);
+const BARCELONA: Features = with!(PRESCOTT; PAGE_1GB);
+const ZEN: Features = with!(BARCELONA; SMEP SMAP);
+const ZEN_3: Features = with!(ZEN; PKU PCID INVPCID CET_SS);
+const ZEN_4: Features = with!(ZEN_3; LA57);
+
+/// Intel's and AMD's generations, oldest first. A generation is listed when it brought something
+/// that a walk or its error codes show; those between are as the one before.
+pub const GENERATIONS: &[Generation] = &[
+    generation("pentium-pro", Vendor::Intel, 36, Features::PGE),
+    generation("pentium-3", Vendor::Intel, 36, PENTIUM_3),
+    generation("prescott", Vendor::Intel, 36, PRESCOTT),
+    generation("westmere", Vendor::Intel, 40, WESTMERE),
+    generation("ivy-bridge", Vendor::Intel, 46, IVY_BRIDGE),
+    generation("broadwell", Vendor::Intel, 46, BROADWELL),
+    generation("skylake", Vendor::Intel, 46, SKYLAKE),
+    generation("ice-lake", Vendor::Intel, 52, ICE_LAKE),
+    generation("sapphire-rapids", Vendor::Intel, 52, SAPPHIRE_RAPIDS),
+    generation("granite-rapids", Vendor::Intel, 52, GRANITE_RAPIDS),
+    generation("k8", Vendor::Amd, 40, PRESCOTT),
+    generation("barcelona", Vendor::Amd, 48, BARCELONA),
+    generation("zen", Vendor::Amd, 48, ZEN),
+    generation("zen-3", Vendor::Amd, 48, ZEN_3),
+    generation("zen-4", Vendor::Amd, 52, ZEN_4),
+];
+
+impl Profile {
+    /// The profile of a generation, by name.
+    ///
+    /// ```
+    /// use mmu_core::{Features, Profile};
+    /// let zen = Profile::generation("zen").unwrap();
+    /// assert_eq!(zen.physical_address_bits, 48);
+    /// assert!(!zen.features.contains(Features::PKU));
+    /// assert!(Profile::generation("zen-3").unwrap().features.contains(Features::PKU));
+    /// assert_eq!(Profile::generation("z80"), None);
+    /// ```
+    pub fn generation(name: &str) -> Option<Self> {
+        let known = GENERATIONS.iter().find(|generation| generation.name == name)?;
+        Some(known.profile)
+    }
+
+    /// This processor, stood in for by QEMU's TCG, which reads PDPTEs during the walk (PDPTE-4), as
+    /// this program measured of QEMU 7.2.
+    #[must_use]
+    pub const fn emulated_by_tcg(mut self) -> Self {
+        self.pins.pdptes_are_walked = Some(true);
+        self
+    }
+
+    /// This processor, stood in for by KVM's shadow MMU: PDPTEs are cached when they are loaded
+    /// (PDPTE-1), those with P=0 unchecked (PDPTE-2, by reading Linux 6.18), and with SMEP alone a
+    /// fetch is reported (CODE-8), as this program measured.
+    #[must_use]
+    pub const fn shadowed_by_kvm(mut self) -> Self {
+        self.pins.pdptes_are_walked = Some(false);
+        self.pins.absent_pdptes_are_checked = Some(false);
+        self.pins.smep_alone_reports_fetch = Some(true);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::x86::format::{EntryKind, Format, FourLevel, Pae};
+    use crate::{ControlState, Regime};
+
+    #[test]
+    fn names_are_unique_and_features_only_grow_within_a_vendor() {
+        for (i, generation) in GENERATIONS.iter().enumerate() {
+            let Generation { name, profile } = generation;
+            assert_eq!(Profile::generation(name), Some(*profile), "{name}");
+            if let Some(next) =
+                GENERATIONS.get(i + 1).filter(|n| n.profile.vendor == profile.vendor)
+            {
+                assert!(next.profile.features.contains(profile.features), "{}", next.name);
+                assert!(next.profile.physical_address_bits >= profile.physical_address_bits);
+            }
+        }
+    }
+
+    #[test]
+    fn a_pin_goes_before_the_vendor() {
+        // The SDM ignores G in a PML4E; a processor pinned otherwise does not (CODE-7).
+        let mut profile = Profile::generation("skylake").unwrap();
+        let state = ControlState::long_mode(0x1000);
+        let reserved = |profile| {
+            let regime = Regime::new(state, profile);
+            let groups = FourLevel::reserved_bits(&FourLevel::LEVELS[0], EntryKind::Table, &regime);
+            groups.iter().any(|(bits, _)| bits & 0x100 != 0)
+        };
+        assert!(!reserved(profile));
+        profile.pins.global_in_pml4e_is_reserved = Some(true);
+        assert!(reserved(profile));
+    }
+
+    #[test]
+    fn pdpte_4_tcg_walks_and_kvm_keeps_registers() {
+        let mut state = ControlState::long_mode(0x1000);
+        state.pdptes[0] = 0x5001;
+        let zen = Profile::generation("zen").unwrap();
+        let register = |profile| Pae::register(&Pae::LEVELS[0], 0, &Regime::new(state, profile));
+        assert_eq!(register(zen.emulated_by_tcg()), None);
+        assert_eq!(register(zen.shadowed_by_kvm()), Some(0x5001));
+    }
+}

@@ -1,0 +1,42 @@
+//! The regime of a walk: control state, processor, and the choices that processors may make.
+
+use crate::x86::profile::{Pin, Profile};
+use crate::x86::state::ControlState;
+
+/// The members that a walk takes where processors legally differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
+pub struct Choices {
+    /// CODE-7: G in a PML4E is reserved.
+    pub global_in_pml4e_is_reserved: bool,
+    /// PDPTE-4: PDPTEs are read during the walk.
+    pub pdptes_are_walked: bool,
+    /// PDPTE-2: reserved bits are checked when a PDPTE is loaded even where P is 0.
+    pub absent_pdptes_are_checked: bool,
+    /// CODE-8: a fetch is reported with SMEP even while NXE=0.
+    pub smep_alone_reports_fetch: bool,
+}
+
+/// All that decides a walk apart from the tables and the access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Regime {
+    /// The control registers.
+    pub state: ControlState,
+    /// The processor.
+    pub profile: Profile,
+    /// Its choices: pinned by the profile, or one of several to be tried.
+    pub choices: Choices,
+}
+
+impl Regime {
+    /// The regime of a processor in a control state, with the likelier member of each open choice.
+    pub fn new(state: ControlState, profile: Profile) -> Self {
+        let choices = Choices {
+            global_in_pml4e_is_reserved: profile.global_in_pml4e_is_reserved() == Pin::Yes,
+            pdptes_are_walked: profile.pdptes_are_walked() == Pin::Yes,
+            absent_pdptes_are_checked: profile.absent_pdptes_are_checked() == Pin::Yes,
+            smep_alone_reports_fetch: profile.smep_alone_reports_fetch() != Pin::No,
+        };
+        Self { state, profile, choices }
+    }
+}

@@ -1,0 +1,300 @@
+//! Every decision of a walk, one method each.
+//!
+//! The default methods are the reference: what the manuals say. A walker with one known mistake is
+//! a type that implements [`Semantics`] and overrides the one method that is wrong; it is compiled
+//! into a walk of its own and costs the reference nothing.
+
+use crate::access::{Access, AccessKind, Segment};
+use crate::address::{PhysAddr, VirtAddr};
+use crate::x86::fault::{Fault, PageFaultCode, Vector};
+use crate::x86::format::{EntryBits, EntryKind, Format, Level};
+use crate::x86::regime::Regime;
+use crate::x86::state::{CR3_LAM_U48, CR3_LAM_U57, Cr0, Cr4, Efer};
+use bitflags::bitflags;
+
+bitflags! {
+    /// What the entries of a path allow together. Every bit is an AND over the levels (RIGHT-1).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub struct Rights: u8 {
+        /// R/W is 1 at every level.
+        const WRITE = 1 << 0;
+        /// U/S is 1 at every level: a user page.
+        const USER = 1 << 1;
+        /// XD is 0 at every level.
+        const EXECUTE = 1 << 2;
+    }
+}
+
+/// What is wrong with one entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EntryError {
+    /// P is 0.
+    NotPresent,
+    /// These reserved bits are set.
+    Reserved(u64),
+}
+
+bitflags! {
+    /// Why the rights of a whole translation deny an access. Several reasons can hold at once.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub struct Denial: u8 {
+        /// A user access to a supervisor page.
+        const SUPERVISOR_PAGE = 1 << 0;
+        /// A write to a read-only page.
+        const READ_ONLY = 1 << 1;
+        /// A fetch from an execute-disabled page.
+        const EXECUTE_DISABLED = 1 << 2;
+        /// A supervisor fetch from a user page under SMEP (RIGHT-3).
+        const SMEP = 1 << 3;
+        /// A supervisor data access to a user page under SMAP (RIGHT-4).
+        const SMAP = 1 << 4;
+        /// A protection key (RIGHT-5).
+        const KEY = 1 << 5;
+        /// A shadow-stack access to a page that is no shadow stack of its kind (RIGHT-7).
+        const SHADOW_STACK = 1 << 6;
+    }
+}
+
+/// Why a walk ended in a page fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// An entry is bad.
+    Entry(EntryError),
+    /// The translation exists and its rights deny the access.
+    Denied(Denial),
+}
+
+/// The decisions of a walk. The defaults are the reference.
+pub trait Semantics: Copy {
+    /// The linear address that is translated: LAM and UAI strip bits of data addresses (CANON-4;
+    /// SDM "Linear-Address Masking", APM "Upper Address Ignore"). `None` when LAM's bit differs from
+    /// bit 63.
+    fn masked_address(&self, access: &Access, regime: &Regime) -> Option<VirtAddr> {
+        let state = &regime.state;
+        let address = access.address.get();
+        if access.kind == AccessKind::Fetch || access.implicit {
+            return Some(access.address);
+        }
+        if state.efer.contains(Efer::UAIE) {
+            // Bits 63:57 are ignored: as if they repeated bit 56.
+            return Some(VirtAddr::new(((address << 7) as i64 >> 7) as u64));
+        }
+        let five_levels = state.cr4.contains(Cr4::LA57);
+        let kept = match address >> 63 {
+            0 if state.cr3 & CR3_LAM_U57 != 0 => 57,
+            0 if state.cr3 & CR3_LAM_U48 != 0 => 48,
+            1 if state.cr4.contains(Cr4::LAM_SUP) => 48 + 9 * u8::from(five_levels),
+            _ => return Some(access.address),
+        };
+        let extended = VirtAddr::new(address).sign_extended(kept);
+        (extended.get() >> 63 == address >> 63).then_some(extended)
+    }
+
+    /// Whether every byte of the access has a canonical address (CANON-2).
+    fn is_canonical(&self, access: &Access, address_bits: u8) -> bool {
+        access.address.is_canonical(address_bits) && access.last_byte().is_canonical(address_bits)
+    }
+
+    /// The fault of an access that is not canonical: #SS for the stack, else #GP; CR2 keeps its
+    /// value (CANON-1; SDM "Canonical Addressing" and the exception pages of the instructions).
+    fn non_canonical_fault(&self, access: &Access) -> Fault {
+        let vector = match access.segment {
+            Segment::Stack => Vector::StackFault,
+            Segment::Data => Vector::GeneralProtection,
+        };
+        Fault { vector, error_code: 0, cr2: None }
+    }
+
+    /// The physical address of the root table, from CR3 (MODE-8).
+    fn root<F: Format>(&self, regime: &Regime) -> PhysAddr {
+        F::root(regime)
+    }
+
+    /// The index into the table of a level.
+    fn index(&self, level: &Level, address: VirtAddr) -> u64 {
+        address.index(level.shift, level.index_bits)
+    }
+
+    /// The entry, when a walk takes it from a register and not from memory (PDPTE-1).
+    fn register<F: Format>(&self, level: &Level, index: u64, regime: &Regime) -> Option<u64> {
+        F::register(level, index, regime)
+    }
+
+    /// What is wrong with an entry, if anything. P comes first: with P=0 the other bits are the
+    /// operating system's (CODE-1).
+    fn entry_error(&self, entry: u64, reserved: u64) -> Option<EntryError> {
+        if entry & EntryBits::P.bits() == 0 {
+            Some(EntryError::NotPresent)
+        } else if entry & reserved != 0 {
+            Some(EntryError::Reserved(entry & reserved))
+        } else {
+            None
+        }
+    }
+
+    /// Whether an entry maps a page.
+    fn is_leaf<F: Format>(&self, level: &Level, entry: u64, regime: &Regime) -> bool {
+        F::is_leaf(level, entry, regime)
+    }
+
+    /// The reserved bits of an entry.
+    fn reserved_bits<F: Format>(&self, level: &Level, kind: EntryKind, regime: &Regime) -> u64 {
+        F::reserved_bits(level, kind, regime).iter().fold(0, |mask, (bits, _)| mask | bits)
+    }
+
+    /// The physical address in an entry.
+    fn address<F: Format>(&self, level: &Level, kind: EntryKind, entry: u64) -> PhysAddr {
+        F::address(level, kind, entry)
+    }
+
+    /// The rights of a path one entry longer (RIGHT-1): R/W and U/S count when set at every level,
+    /// XD when set at any.
+    fn combine(&self, above: Rights, entry: u64) -> Rights {
+        let entry = EntryBits::from_bits_retain(entry);
+        let mut own = Rights::empty();
+        own.set(Rights::WRITE, entry.contains(EntryBits::RW));
+        own.set(Rights::USER, entry.contains(EntryBits::US));
+        own.set(Rights::EXECUTE, !entry.contains(EntryBits::XD));
+        above & own
+    }
+
+    /// Whether the rights judge the access as a write (CODE-10, RIGHT-8).
+    fn is_write(&self, access: &Access) -> bool {
+        access.kind.writes()
+    }
+
+    /// Why a whole translation with these rights denies the access; empty when it is allowed.
+    ///
+    /// `above` are the rights without the leaf's.
+    fn denial(
+        &self,
+        above: Rights,
+        rights: Rights,
+        leaf: u64,
+        access: &Access,
+        regime: &Regime,
+    ) -> Denial {
+        let mut denial = Denial::empty();
+        let user = access.is_user();
+        let fetch = access.kind == AccessKind::Fetch;
+        denial.set(Denial::SUPERVISOR_PAGE, user && !rights.contains(Rights::USER));
+        denial.set(Denial::READ_ONLY, self.write_denied(rights, access, regime));
+        denial.set(Denial::EXECUTE_DISABLED, fetch && !rights.contains(Rights::EXECUTE));
+        denial.set(Denial::SHADOW_STACK, self.shadow_stack_denied(above, rights, leaf, access));
+        denial.set(Denial::SMEP, self.smep_denied(rights, access, regime));
+        denial.set(Denial::SMAP, self.smap_denied(rights, access, regime));
+        denial.set(Denial::KEY, self.key_denied(rights, leaf, access, regime));
+        denial
+    }
+
+    /// R/W: obeyed by the user always, by the supervisor while CR0.WP=1 (RIGHT-2).
+    fn write_denied(&self, rights: Rights, access: &Access, regime: &Regime) -> bool {
+        self.is_write(access)
+            && !access.shadow_stack
+            && !rights.contains(Rights::WRITE)
+            && (access.is_user() || regime.state.cr0.contains(Cr0::WP))
+    }
+
+    /// A shadow-stack page is read-only and dirty in its leaf and writable above; a user's belongs
+    /// to the user, a supervisor's to the supervisor (RIGHT-7; SDM "Shadow-Stack Accesses").
+    fn shadow_stack_denied(
+        &self,
+        above: Rights,
+        rights: Rights,
+        leaf: u64,
+        access: &Access,
+    ) -> bool {
+        let leaf = EntryBits::from_bits_retain(leaf);
+        let is_shadow_stack = above.contains(Rights::WRITE)
+            && !leaf.contains(EntryBits::RW)
+            && leaf.contains(EntryBits::D);
+        let is_users = rights.contains(Rights::USER);
+        access.shadow_stack && !(is_shadow_stack && is_users == access.is_user())
+    }
+
+    /// SMEP, which does not depend on NXE (RIGHT-3).
+    fn smep_denied(&self, rights: Rights, access: &Access, regime: &Regime) -> bool {
+        access.kind == AccessKind::Fetch
+            && !access.is_user()
+            && rights.contains(Rights::USER)
+            && regime.state.cr4.contains(Cr4::SMEP)
+    }
+
+    /// SMAP: EFLAGS.AC excuses an explicit access; fetches are exempt (RIGHT-4).
+    fn smap_denied(&self, rights: Rights, access: &Access, regime: &Regime) -> bool {
+        access.kind != AccessKind::Fetch
+            && !access.is_user()
+            && rights.contains(Rights::USER)
+            && regime.state.cr4.contains(Cr4::SMAP)
+            && (access.implicit || !regime.state.ac)
+    }
+
+    /// Protection keys: PKRU for user pages, PKRS for supervisor pages, chosen by the page and not
+    /// by the CPL; the key is the leaf's, and needs long mode (RIGHT-5, RIGHT-6; SDM "Protection
+    /// Keys").
+    fn key_denied(&self, rights: Rights, leaf: u64, access: &Access, regime: &Regime) -> bool {
+        let state = &regime.state;
+        let user_page = rights.contains(Rights::USER);
+        let (enabled, register) = if user_page {
+            (state.cr4.contains(Cr4::PKE), state.pkru)
+        } else {
+            (state.cr4.contains(Cr4::PKS), state.pkrs)
+        };
+        if !enabled || !state.efer.contains(Efer::LMA) || access.kind == AccessKind::Fetch {
+            return false;
+        }
+        let key_rights = register >> (2 * EntryBits::key_of(leaf));
+        let access_disabled = key_rights & 1 != 0;
+        let write_disabled = key_rights & 2 != 0;
+        // WD of PKRU spares the supervisor while CR0.WP=0, and WD of PKRS spares every access then:
+        // "If CR0.WP = 0, IA32_PKRS.WDi does not affect write accesses to supervisor-mode
+        // addresses". A user's is denied anyway; it shows in PK (CODE-11).
+        let obeys_write_disable = state.cr0.contains(Cr0::WP) || (user_page && access.is_user());
+        access_disabled || (write_disabled && self.is_write(access) && obeys_write_disable)
+    }
+
+    /// Whether I/D tells fetches apart (CODE-8).
+    fn reports_fetch(&self, regime: &Regime) -> bool {
+        let state = &regime.state;
+        let nx = state.cr4.contains(Cr4::PAE) && state.efer.contains(Efer::NXE);
+        nx || (state.cr4.contains(Cr4::SMEP) && regime.choices.smep_alone_reports_fetch)
+    }
+
+    /// The error code of a page fault (SDM "Page-Fault Exceptions").
+    fn page_fault_code(&self, cause: Cause, access: &Access, regime: &Regime) -> PageFaultCode {
+        let mut code = PageFaultCode::empty();
+        // RSVD implies P: a reserved bit is seen in a present entry only (CODE-1).
+        code.set(PageFaultCode::P, cause != Cause::Entry(EntryError::NotPresent));
+        code.set(PageFaultCode::W, self.is_write(access));
+        code.set(PageFaultCode::U, access.is_user());
+        code.set(PageFaultCode::RSVD, matches!(cause, Cause::Entry(EntryError::Reserved(_))));
+        let fetch = access.kind == AccessKind::Fetch;
+        code.set(PageFaultCode::I, fetch && self.reports_fetch(regime));
+        code.set(PageFaultCode::SS, access.shadow_stack);
+        let key = matches!(cause, Cause::Denied(denial) if denial.contains(Denial::KEY));
+        code.set(PageFaultCode::PK, key);
+        code
+    }
+
+    /// Whether a PDPTE with reserved bits faults as it is loaded into its register (PDPTE-2).
+    fn checks_loaded_pdptes(&self) -> bool {
+        true
+    }
+
+    /// Whether a completed translation sets A in the entry of this level (AD-1).
+    fn sets_accessed(&self, _level: &Level) -> bool {
+        true
+    }
+
+    /// Whether a completed translation sets D in the leaf: on a write only, also on one that only
+    /// CR0.WP=0 allows (AD-1, RIGHT-2).
+    fn sets_dirty(&self, _rights: Rights, access: &Access) -> bool {
+        self.is_write(access)
+    }
+}
+
+/// The rules as the manuals have them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reference;
+
+impl Semantics for Reference {}

@@ -1,0 +1,29 @@
+//! Numbers as text: addresses and register values are hex strings, which JSON numbers cannot hold.
+
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A number written as a hex string.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hex(pub u64);
+
+impl Serialize for Hex {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:#x}", self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Hex {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        const EXPECTED: &str = "expected a hex string such as \"0x1000\"";
+        let value = serde_json::Value::deserialize(deserializer)?;
+        let text =
+            value.as_str().ok_or_else(|| D::Error::custom(format!("{EXPECTED}, found {value}")))?;
+        text.strip_prefix("0x")
+            .and_then(|digits| u64::from_str_radix(&digits.replace('_', ""), 16).ok())
+            .map(Self)
+            .ok_or_else(|| {
+                D::Error::custom(format!("{EXPECTED} of at most 64 bits, found {value}"))
+            })
+    }
+}

@@ -1,0 +1,109 @@
+//! Which QEMU is installed.
+
+use crate::MachineError;
+use std::ffi::OsStr;
+use std::fmt;
+use std::io;
+use std::process::{Command, Stdio};
+
+/// The program, looked for in `PATH`.
+pub const PROGRAM: &str = "qemu-system-x86_64";
+
+/// The oldest version whose command line and machine are known to work.
+const OLDEST: Version = Version([7, 2, 0]);
+
+/// A version of QEMU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version([u32; 3]);
+
+impl Version {
+    /// From what `--version` prints: `QEMU emulator version 7.2.22 (...)`.
+    fn parse(text: &str) -> Option<Self> {
+        let version = text.strip_prefix("QEMU emulator version ")?.split_whitespace().next()?;
+        let mut numbers = version.splitn(3, '.').map(|part| {
+            let digits = part.split(|c: char| !c.is_ascii_digit()).next()?;
+            digits.parse().ok()
+        });
+        let (major, minor) = (numbers.next()??, numbers.next()??);
+        let patch = numbers.next().flatten().unwrap_or(0);
+        Some(Self([major, minor, patch]))
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [major, minor, patch] = self.0;
+        write!(f, "{major}.{minor}.{patch}")
+    }
+}
+
+/// The version of the QEMU that is installed.
+///
+/// # Errors
+/// When there is none, or it is too old.
+pub fn installed_version() -> Result<Version, MachineError> {
+    version_of(OsStr::new(PROGRAM))
+}
+
+/// The version of an installed program.
+fn version_of(program: &OsStr) -> Result<Version, MachineError> {
+    let name = program.display();
+    let output = Command::new(program).arg("--version").stdin(Stdio::null()).output();
+    let output = output.map_err(|error| {
+        MachineError::Unavailable(match error.kind() {
+            io::ErrorKind::NotFound => format!("no {name} in PATH: is QEMU installed?"),
+            _ => format!("{name} cannot be started: {error}"),
+        })
+    })?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let version = Version::parse(&text).ok_or_else(|| {
+        let said = text.lines().next().unwrap_or_default();
+        MachineError::Unavailable(format!("{name} --version names no version, but says {said:?}"))
+    })?;
+    if version < OLDEST {
+        let why = format!("QEMU {version} is too old: {OLDEST} or later is needed");
+        return Err(MachineError::Unavailable(why));
+    }
+    Ok(version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn versions_as_distributions_print_them() {
+        for (text, expected) in [
+            ("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)\nCopyright", [7, 2, 22]),
+            ("QEMU emulator version 10.0.2 (qemu-10.0.2-1.fc42)\n", [10, 0, 2]),
+            ("QEMU emulator version 9.1.50-dirty\n", [9, 1, 50]),
+            ("QEMU emulator version 8.2\n", [8, 2, 0]),
+        ] {
+            assert_eq!(Version::parse(text), Some(Version(expected)), "{text}");
+        }
+        for text in ["", "QEMU emulator version", "QEMU emulator version seven", "bash 5.2"] {
+            assert_eq!(Version::parse(text), None, "{text}");
+        }
+        assert!(Version([10, 0, 0]) > OLDEST && Version([7, 1, 9]) < OLDEST);
+    }
+
+    fn said_of(script: &str) -> String {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let program = directory.path().join("qemu");
+        std::fs::write(&program, script).expect("the file can be written");
+        let executable = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&program, executable).expect("the mode can be set");
+        version_of(program.as_os_str()).expect_err("this is no QEMU of ours").to_string()
+    }
+
+    #[test]
+    fn what_will_not_do_is_told_apart() {
+        let old = said_of("#!/bin/sh\necho QEMU emulator version 6.1.0\n");
+        assert_eq!(old, "QEMU 6.1.0 is too old: 7.2.0 or later is needed");
+        let other = said_of("#!/bin/sh\necho hello\n");
+        assert!(other.ends_with("names no version, but says \"hello\""), "{other}");
+        let missing = version_of(OsStr::new("no-such-qemu")).expect_err("there is none");
+        assert_eq!(missing.to_string(), "no no-such-qemu in PATH: is QEMU installed?");
+    }
+}

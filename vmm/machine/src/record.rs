@@ -1,0 +1,119 @@
+//! A machine as a line of a file has it: of a journal, of a corpus.
+
+use super::{Capabilities, Identity, ModeOffer};
+use crosswalk_case::FullProfile;
+use mmu_core::{Cr4, PagingMode};
+use serde::{Deserialize, Serialize};
+
+/// A machine, as far as cases and reports depend on it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
+pub struct MachineLine {
+    kind: String,
+    flavour: String,
+    beneath: String,
+    /// The processor's name. Nodes of a cluster may differ in it.
+    pub cpu: String,
+    /// The kernel; nodes may differ in it.
+    pub host_kernel: String,
+    emulator: Option<String>,
+    profile: FullProfile,
+    not_in_cpuid: Vec<String>,
+    modes: Vec<(String, Option<String>)>,
+    no_implicit_accesses: Option<String>,
+    pkru_without_pku: bool,
+    pkru_in_ring_0: bool,
+    high_memory: bool,
+    no_read_only_tables: Option<String>,
+    vmx: bool,
+    sees_outside: bool,
+}
+
+impl MachineLine {
+    /// The line of a machine.
+    pub fn new(identity: &Identity, capabilities: &Capabilities) -> Self {
+        let names = capabilities.not_in_cpuid.iter_names();
+        Self {
+            kind: identity.kind.clone(),
+            flavour: identity.flavour.clone(),
+            beneath: identity.beneath.clone(),
+            cpu: identity.cpu.clone(),
+            host_kernel: identity.host_kernel.clone(),
+            emulator: identity.version.clone(),
+            profile: FullProfile::from(&capabilities.profile),
+            not_in_cpuid: names.map(|(name, _)| name.to_lowercase()).collect(),
+            modes: offers(&capabilities.modes),
+            no_implicit_accesses: capabilities.implicit_accesses.clone().err(),
+            pkru_without_pku: capabilities.pkru_without_pku,
+            pkru_in_ring_0: capabilities.pkru_in_ring_0,
+            high_memory: capabilities.high_memory,
+            no_read_only_tables: capabilities.read_only_tables.clone().err(),
+            vmx: capabilities.vmx,
+            sees_outside: capabilities.sees_outside,
+        }
+    }
+
+    /// The machine in a line: `qemu tcg beneath kvm, QEMU 7.2.22, MAXPHYADDR 40`.
+    pub fn describe(&self) -> String {
+        let Self { kind, flavour, beneath, cpu, host_kernel, emulator, profile, .. } = self;
+        let what = emulator.as_ref().map_or_else(
+            || format!("{cpu}, Linux {host_kernel}"),
+            |emulator| format!("{emulator}, Linux {host_kernel}"),
+        );
+        let bits = profile.max_physical_address;
+        format!("{kind} {flavour}, beneath it {beneath}; {what}; MAXPHYADDR {bits}")
+    }
+
+    /// The machine.
+    ///
+    /// # Errors
+    /// When it names something that does not exist.
+    pub fn read(&self) -> Result<(Identity, Capabilities), String> {
+        let identity = Identity {
+            kind: self.kind.clone(),
+            flavour: self.flavour.clone(),
+            beneath: self.beneath.clone(),
+            cpu: self.cpu.clone(),
+            host_kernel: self.host_kernel.clone(),
+            version: self.emulator.clone(),
+        };
+        let profile = self.profile.clone().read().map_err(|error| format!("machine.{error}"))?;
+        let mut not_in_cpuid = Cr4::empty();
+        for name in &self.not_in_cpuid {
+            not_in_cpuid |= Cr4::from_name(&name.to_uppercase())
+                .ok_or_else(|| format!("machine.not_in_cpuid: there is no {name:?}"))?;
+        }
+        let capabilities = Capabilities {
+            profile,
+            not_in_cpuid,
+            modes: read_offers(&self.modes)?,
+            implicit_accesses: self.no_implicit_accesses.clone().map_or(Ok(()), Err),
+            pkru_without_pku: self.pkru_without_pku,
+            pkru_in_ring_0: self.pkru_in_ring_0,
+            high_memory: self.high_memory,
+            read_only_tables: self.no_read_only_tables.clone().map_or(Ok(()), Err),
+            vmx: self.vmx,
+            sees_outside: self.sees_outside,
+        };
+        Ok((identity, capabilities))
+    }
+}
+
+/// Offers as they are written: each mode with the reason why not.
+pub fn offers(modes: &[ModeOffer]) -> Vec<(String, Option<String>)> {
+    modes.iter().map(|(mode, offer)| (mode.name().into(), offer.clone().err())).collect()
+}
+
+/// Offers as they are read.
+///
+/// # Errors
+/// When there is no such mode.
+pub fn read_offers(modes: &[(String, Option<String>)]) -> Result<Vec<ModeOffer>, String> {
+    let read = |(name, why): &(String, Option<String>)| {
+        let mode = PagingMode::ALL.into_iter().find(|mode| mode.name() == name);
+        let mode = mode.ok_or_else(|| format!("there is no paging mode {name:?}"))?;
+        Ok((mode, why.clone().map_or(Ok(()), Err)))
+    };
+    modes.iter().map(read).collect()
+}

@@ -1,0 +1,99 @@
+//! The table of walkers and rules as JSON.
+
+use super::{Result, shown};
+use crate::conformance::{Cell, Column, Row, Table};
+use crate::report::style::json::to_text;
+use crosswalk_case::Case;
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct Document<'r> {
+    corpus: &'r str,
+    cases: u64,
+    /// Cases on which the machine itself differs from the manuals, or was not seen.
+    not_counted: u64,
+    walkers: Vec<WalkerJson<'r>>,
+    rules: Vec<RuleJson<'r>>,
+}
+
+#[derive(Serialize)]
+struct WalkerJson<'r> {
+    name: &'r str,
+    version: Option<&'r str>,
+    what: &'r str,
+    /// Why it was not asked.
+    unavailable: Option<&'r str>,
+    asked: u64,
+    failed: u64,
+    failure: Option<FailureJson<'r>>,
+}
+
+#[derive(Serialize)]
+struct FailureJson<'r> {
+    case: &'r Case,
+    why: &'r str,
+}
+
+#[derive(Serialize)]
+struct RuleJson<'r> {
+    rule: String,
+    meaning: &'static str,
+    cells: Vec<CellJson<'r>>,
+}
+
+#[derive(Serialize)]
+struct CellJson<'r> {
+    walker: &'r str,
+    /// `right`, `wrong`, `does not say`, or `not asked`.
+    result: &'static str,
+    right: u64,
+    wrong: u64,
+    does_not_say: u64,
+    smallest_case: Option<&'r Case>,
+    expected: Option<&'r str>,
+    answered: Option<&'r str>,
+    explained_by: Option<&'r str>,
+}
+
+/// The table as JSON.
+pub fn document(corpus: &str, table: &Table) -> String {
+    let walkers = table.columns.iter().map(|column| WalkerJson {
+        name: &column.walker.name,
+        version: column.walker.version.as_deref(),
+        what: &column.walker.what,
+        unavailable: column.walker.unavailable.as_deref(),
+        asked: column.asked,
+        failed: column.failed,
+        failure: column.failure.as_ref().map(|(case, why)| FailureJson { case, why }),
+    });
+    let rules = shown(table).into_iter().map(|row| RuleJson {
+        rule: row.to_string(),
+        meaning: row.meaning(),
+        cells: table.columns.iter().map(|column| cell_json(column, row)).collect(),
+    });
+    to_text(&Document {
+        corpus,
+        cases: table.cases,
+        not_counted: table.not_counted,
+        walkers: walkers.collect(),
+        rules: rules.collect(),
+    })
+}
+
+fn cell_json(column: &Column, row: Row) -> CellJson<'_> {
+    let none = Cell::default();
+    let cell = column.cells.get(&row);
+    let Cell { right, wrong, silent, .. } = cell.unwrap_or(&none);
+    let mistake = cell.and_then(|cell| cell.mistake.as_ref());
+    CellJson {
+        walker: &column.walker.name,
+        result: Result::of(cell).name(),
+        right: *right,
+        wrong: *wrong,
+        does_not_say: *silent,
+        smallest_case: mistake.map(|mistake| &mistake.case),
+        expected: mistake.map(|mistake| mistake.expected.as_str()),
+        answered: mistake.map(|mistake| mistake.answered.as_str()),
+        explained_by: mistake.and_then(|mistake| mistake.explained_by.as_deref()),
+    }
+}

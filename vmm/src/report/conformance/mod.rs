@@ -1,0 +1,74 @@
+//! Which rules walkers get right: as text, as JSON, and as a page of Markdown.
+
+mod json;
+mod markdown;
+pub(super) mod score;
+mod text;
+
+pub use json::document;
+pub use markdown::page;
+pub use text::text;
+
+use crate::conformance::{Cell, Column, Mistake, Row, Table, rows};
+use crate::report::style::number::with_commas;
+
+/// What a cell comes to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Result {
+    Right,
+    Wrong,
+    Silent,
+    NotAsked,
+}
+
+impl Result {
+    const fn of(cell: Option<&Cell>) -> Self {
+        match cell {
+            Some(Cell { wrong: 1.., .. }) => Self::Wrong,
+            Some(Cell { right: 1.., .. }) => Self::Right,
+            Some(Cell { silent: 1.., .. }) => Self::Silent,
+            _ => Self::NotAsked,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Right => "right",
+            Self::Wrong => "wrong",
+            Self::Silent => "does not say",
+            Self::NotAsked => "not asked",
+        }
+    }
+}
+
+/// The rows about which some walker was asked.
+fn shown(table: &Table) -> Vec<Row> {
+    let is_asked = |row: &Row| table.columns.iter().any(|column| column.cells.contains_key(row));
+    rows().into_iter().filter(is_asked).collect()
+}
+
+/// A walker with its version.
+fn full_name(column: &Column) -> String {
+    let walker = &column.walker;
+    let version = walker.version.as_ref().map_or_else(String::new, |version| format!(" {version}"));
+    format!("{}{version}", walker.name)
+}
+
+/// What became of a walker besides its cells.
+fn remark(column: &Column) -> String {
+    if let Some(why) = &column.walker.unavailable {
+        return format!("not asked: {why}");
+    }
+    match &column.failure {
+        None => format!("{} cases", with_commas(column.asked)),
+        Some((_, why)) => {
+            let (failed, asked) = (with_commas(column.failed), with_commas(column.asked));
+            format!("{asked} cases, {failed} without an answer: {why}")
+        }
+    }
+}
+
+/// The mistakes of a column, by row.
+fn mistakes(column: &Column) -> impl Iterator<Item = (Row, u64, &Mistake)> {
+    column.cells.iter().filter_map(|(row, cell)| Some((*row, cell.wrong, cell.mistake.as_ref()?)))
+}

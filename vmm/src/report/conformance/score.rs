@@ -1,0 +1,112 @@
+//! What came of asking a candidate, for people and for scripts.
+
+use crate::conformance::score::{Mistakes, Score};
+use crate::report::style::number::with_commas;
+use crate::report::style::table::line;
+use crosswalk_case::Case;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+#[derive(Serialize)]
+pub(in crate::report) struct ScoreJson<'r> {
+    right: u64,
+    wrong: u64,
+    does_not_say: u64,
+    failed: u64,
+    not_marked: u64,
+    not_asked: u64,
+    mistakes: Vec<MistakeJson<'r>>,
+    failures: Vec<MistakeJson<'r>>,
+    silences: &'r BTreeMap<String, u64>,
+}
+
+#[derive(Serialize)]
+struct MistakeJson<'r> {
+    what: String,
+    count: u64,
+    smallest_case: &'r Case,
+    expected: &'r str,
+    answered: &'r str,
+}
+
+pub(in crate::report) fn json(score: &Score) -> ScoreJson<'_> {
+    ScoreJson {
+        right: score.right,
+        wrong: score.wrong,
+        does_not_say: score.silent,
+        failed: score.failed,
+        not_marked: score.not_marked,
+        not_asked: score.not_asked,
+        mistakes: mistakes(score).map(|(what, mistakes)| entry(what, mistakes)).collect(),
+        failures: score
+            .failures
+            .iter()
+            .map(|(what, mistakes)| entry(what.clone(), mistakes))
+            .collect(),
+        silences: &score.silences,
+    }
+}
+
+fn entry(what: String, mistakes: &Mistakes) -> MistakeJson<'_> {
+    let Mistakes { count, case, expected, answered } = mistakes;
+    MistakeJson { what, count: *count, smallest_case: case, expected, answered }
+}
+
+fn mistakes(score: &Score) -> impl Iterator<Item = (String, &Mistakes)> {
+    score.mistakes.iter().map(|((mode, access, end), mistakes)| {
+        (format!("{mode} {}, expected {}", access.name(), end.name()), mistakes)
+    })
+}
+
+/// So many kinds of mistakes are told in full, and so many reasons to be silent.
+const MOST: usize = 8;
+
+/// The score in 80 columns.
+pub(in crate::report) fn describe(text: &mut String, walker: &str, score: &Score) {
+    let Score { right, wrong, silent, failed, not_marked, not_asked, .. } = score;
+    let counts = [
+        (right, "right"),
+        (wrong, "wrong"),
+        (silent, "not said"),
+        (failed, "without an answer"),
+        (not_asked, "not asked after too many of those"),
+        (not_marked, "not marked: the machine differs from the manuals itself, or was not seen"),
+    ];
+    let counts = counts.iter().filter(|(count, _)| **count > 0);
+    let counts: Vec<_> =
+        counts.map(|(count, what)| format!("{} {what}", with_commas(**count))).collect();
+    line(text, &format!("{walker}: {}", counts.join(", ")));
+    let mut silences: Vec<_> = score.silences.iter().collect();
+    silences.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    for (why, count) in silences.into_iter().take(MOST) {
+        line(text, &format!("  {} not said: {why}", with_commas(*count)));
+    }
+    text.push('\n');
+    let failures =
+        score.failures.iter().map(|(what, mistakes)| (format!("failed: {what}"), mistakes));
+    for (what, Mistakes { count, case, expected, answered }) in
+        failures.chain(mistakes(score)).take(MOST)
+    {
+        line(text, &format!("{}: {what}", with_commas(*count)));
+        line(text, &format!("  expected {expected}"));
+        line(text, &format!("  answered {answered}"));
+        // One line, however long: it is to be copied into a shell.
+        let _ = writeln!(text, "  crosswalk explain '{case}'\n");
+    }
+    let more = (score.failures.len() + score.mistakes.len()).saturating_sub(MOST);
+    if more > 0 {
+        line(text, &format!("{more} more kinds; --json has them all.\n"));
+    }
+}
+
+/// The result in a sentence.
+pub(in crate::report) fn verdict(walker: &str, score: &Score) -> String {
+    if score.is_clean() {
+        format!("{walker} says nothing wrong.")
+    } else {
+        let Score { wrong, failed, not_asked, .. } = score;
+        let (wrong, failed) = (with_commas(*wrong), with_commas(failed + not_asked));
+        format!("{walker} is wrong in {wrong} cases, and has no answer in {failed}.")
+    }
+}

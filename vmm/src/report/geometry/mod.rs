@@ -1,0 +1,20 @@
+//! What page tables cost: in words and tables for people ([`text`]), and as JSON ([`json`]).
+
+mod json;
+#[cfg(test)]
+mod tests;
+mod text;
+
+pub use json::json;
+pub use text::text;
+
+use crate::geometry::{Geometry, Levels};
+
+/// A geometry, and the ways its page number is to be split.
+#[derive(Clone, Debug)]
+pub struct Configuration {
+    /// The sizes.
+    pub geometry: Geometry,
+    /// The splits, each of the same geometry.
+    pub levels: Vec<Levels>,
+}

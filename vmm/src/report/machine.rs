@@ -1,0 +1,50 @@
+//! A machine, in the JSON of every report that names one.
+
+use crate::report::features_not_run;
+use crosswalk_machine::{Capabilities, Identity};
+use serde::Serialize;
+
+#[derive(Serialize)]
+pub(in crate::report) struct MachineJson<'r> {
+    kind: &'r str,
+    flavour: &'r str,
+    beneath: &'r str,
+    cpu: &'r str,
+    max_physical_address: u8,
+    host_kernel: &'r str,
+    version: Option<&'r str>,
+    vendor: String,
+    features: Vec<String>,
+    not_in_cpuid: Vec<String>,
+    features_not_run: Vec<NotRunJson>,
+}
+
+#[derive(Serialize)]
+pub(in crate::report) struct NotRunJson {
+    feature: String,
+    reason: String,
+}
+
+pub(in crate::report) fn machine<'r>(
+    identity: &'r Identity,
+    capabilities: &Capabilities,
+) -> MachineJson<'r> {
+    let names = |flags: Vec<&'static str>| flags.iter().map(|name| name.to_lowercase()).collect();
+    let profile = capabilities.profile;
+    MachineJson {
+        kind: &identity.kind,
+        flavour: &identity.flavour,
+        beneath: &identity.beneath,
+        cpu: &identity.cpu,
+        max_physical_address: profile.physical_address_bits,
+        host_kernel: &identity.host_kernel,
+        version: identity.version.as_deref(),
+        vendor: format!("{:?}", profile.vendor).to_lowercase(),
+        features: names(profile.features.iter_names().map(|(name, _)| name).collect()),
+        not_in_cpuid: names(capabilities.not_in_cpuid.iter_names().map(|(name, _)| name).collect()),
+        features_not_run: features_not_run(capabilities)
+            .into_iter()
+            .map(|(feature, reason)| NotRunJson { feature: feature.to_lowercase(), reason })
+            .collect(),
+    }
+}

@@ -1,0 +1,68 @@
+//! Coverage as data: which rules decided and how accesses ended, each with its count and a case; and
+//! why a rule was not met.
+
+use crate::campaign::coverage::why_missed;
+use crate::campaign::tally::Tally;
+use crate::report::{RunFacts, name_of_end};
+use mmu_core::Rule;
+use serde::Serialize;
+
+/// Coverage in a report.
+#[derive(Serialize)]
+pub(super) struct CoverageJson {
+    rules: Vec<RuleJson>,
+    missed: Vec<MissedJson>,
+    ends: Vec<EndJson>,
+}
+
+#[derive(Serialize)]
+struct RuleJson {
+    rule: &'static str,
+    mode: &'static str,
+    count: u64,
+    example: String,
+}
+
+/// A rule that was not met in a mode that it is about.
+#[derive(Serialize)]
+struct MissedJson {
+    rule: &'static str,
+    mode: &'static str,
+    /// Who stands in the way: `machine`, `campaign`, or `chance`.
+    by: &'static str,
+    why: String,
+}
+
+#[derive(Serialize)]
+struct EndJson {
+    mode: &'static str,
+    provenance: &'static str,
+    outcome: String,
+    count: u64,
+    example: String,
+}
+
+pub(super) fn json(facts: &RunFacts<'_>, tally: &Tally) -> CoverageJson {
+    let rules = tally.rules.iter().map(|((rule, mode), met)| RuleJson {
+        rule: rule.id(),
+        mode: mode.name(),
+        count: met.count,
+        example: met.example.to_string(),
+    });
+    let ends = tally.ends.iter().map(|((mode, who, end), met)| EndJson {
+        mode: mode.name(),
+        provenance: who.name(),
+        outcome: name_of_end(*end),
+        count: met.count,
+        example: met.example.to_string(),
+    });
+    let cells =
+        Rule::ALL.iter().flat_map(|rule| facts.modes.iter().map(move |(mode, _)| (*rule, *mode)));
+    let missed = cells.filter(|cell| !tally.rules.contains_key(cell)).filter_map(|(rule, mode)| {
+        let missed = why_missed(rule, mode, facts.capabilities);
+        let (by, why) = (missed.who(), missed.why().to_owned());
+        let (rule, mode) = (rule.id(), mode.name());
+        (by != "mode").then_some(MissedJson { rule, mode, by, why })
+    });
+    CoverageJson { rules: rules.collect(), missed: missed.collect(), ends: ends.collect() }
+}

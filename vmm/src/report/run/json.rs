@@ -1,0 +1,303 @@
+//! The JSON documents of the command line. Their fields are a contract: scripts depend on them.
+//! Addresses and register values are hex strings, counts and seconds are numbers.
+
+use super::coverage;
+use crate::campaign::Summary;
+use crate::campaign::journal::ShardLine;
+use crate::campaign::tally::{EndSeen, ModeCounts};
+use crate::corpus::Source;
+use crate::finding::Finding;
+use crate::finding::known::Kind;
+use crate::report::conformance::score;
+use crate::report::machine::{MachineJson, machine};
+use crate::report::style::json::to_text;
+use crate::report::{RunFacts, name_of_end, when};
+use crosswalk_case::Case;
+use crosswalk_machine::{Machine, MachineLine};
+use mmu_core::{PagingMode, Rule};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+#[derive(Serialize)]
+struct Document<'r> {
+    machine: MachineJson<'r>,
+    /// Of a replay: where its cases were recorded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sources: Vec<SourceJson<'r>>,
+    /// Of a replay: the rules that decide one of its cases and all of whose mutants are caught.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    covers: Vec<&'static str>,
+    generator: &'r str,
+    seed: Option<u64>,
+    /// How many combinations there are, where they are enumerated.
+    combinations: Option<u64>,
+    shard: &'r ShardLine,
+    /// Whether nothing of the run remains to be done.
+    complete: bool,
+    walker: &'r str,
+    modes: Vec<ModeJson<'r>>,
+    rules: Rules,
+    coverage: coverage::CoverageJson,
+    choices: Vec<ChoiceJson>,
+    findings: Vec<FindingJson<'r>>,
+    /// Of a walker that is a program: what came of asking it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    candidate: Option<score::ScoreJson<'r>>,
+    totals: Totals,
+}
+
+#[derive(Serialize)]
+struct ModeJson<'r> {
+    mode: &'static str,
+    status: &'static str,
+    reason: Option<&'r str>,
+    cases: u64,
+    translations: u64,
+    faults: u64,
+    agreed: u64,
+    diverged: u64,
+    unsupported: u64,
+    unproved: u64,
+    ring0: u64,
+    page_crossing: u64,
+    two_or_more_unusual_bits: u64,
+    accesses: BTreeMap<&'static str, u64>,
+    outcomes: BTreeMap<String, u64>,
+    provenance: BTreeMap<&'static str, u64>,
+}
+
+#[derive(Serialize)]
+struct Rules {
+    hit: Vec<&'static str>,
+    missed: Vec<&'static str>,
+}
+
+#[derive(Serialize)]
+struct ChoiceJson {
+    rule: &'static str,
+    mode: &'static str,
+    provenance: &'static str,
+    when: String,
+    member: &'static str,
+    count: u64,
+}
+
+#[derive(Serialize)]
+struct FindingJson<'r> {
+    id: &'r str,
+    title: &'r str,
+    kind: &'static str,
+    explained_by: Option<&'r str>,
+    count: u64,
+    known: bool,
+    smallest_case: Option<&'r Case>,
+    expected: Option<&'r str>,
+    observed: Option<&'r str>,
+    differences: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Totals {
+    cases: u64,
+    agreed: u64,
+    diverged: u64,
+    /// Tells sets of cases apart: equal in runs of the same cases.
+    case_set: String,
+    seconds: f64,
+    cpu_seconds: f64,
+    cases_per_second: f64,
+}
+
+#[derive(Serialize)]
+struct OfferJson<'r> {
+    kind: &'r str,
+    available: bool,
+    reason: Option<&'r str>,
+    machine: Option<MachineJson<'r>>,
+    modes: Vec<ModeOfferJson<'r>>,
+    provenance: Option<BTreeMap<&'static str, BTreeMap<&'static str, &'static str>>>,
+    /// Why implicit supervisor accesses cannot be tested, if they cannot.
+    no_implicit_accesses: Option<&'r str>,
+}
+
+#[derive(Serialize)]
+struct ModeOfferJson<'r> {
+    mode: &'static str,
+    offered: bool,
+    reason: Option<&'r str>,
+}
+
+/// The report of a run.
+///
+/// # Panics
+/// Never: a report has nothing that JSON cannot hold.
+pub fn document(facts: &RunFacts<'_>, summary: &Summary) -> String {
+    let tally = &summary.tally;
+    let seconds = summary.duration.as_secs_f64();
+    let split = |hit: bool| {
+        let is_hit = |rule: &&Rule| tally.hits(**rule) == hit;
+        Rule::ALL.iter().filter(is_hit).map(|rule| rule.id()).collect()
+    };
+    let document = Document {
+        machine: machine(facts.identity, facts.capabilities),
+        sources: sources(facts.sources),
+        covers: facts.covered.iter().map(|rule| rule.id()).collect(),
+        generator: &facts.run.generator,
+        seed: facts.run.has_seed().then_some(facts.run.seed),
+        combinations: facts.run.combinations,
+        shard: &facts.run.shard,
+        complete: facts.complete,
+        walker: &facts.run.walker,
+        modes: facts
+            .modes
+            .iter()
+            .map(|(mode, offered)| {
+                let counts = tally.modes.get(mode).cloned().unwrap_or_default();
+                mode_json(*mode, offered, &counts, &tally.outcomes(*mode))
+            })
+            .collect(),
+        rules: Rules { hit: split(true), missed: split(false) },
+        coverage: coverage::json(facts, tally),
+        choices: tally
+            .choices
+            .iter()
+            .map(|(choice, count)| ChoiceJson {
+                rule: choice.rule.id(),
+                mode: choice.mode.name(),
+                provenance: choice.provenance.name(),
+                when: when(choice),
+                member: choice.member,
+                count: *count,
+            })
+            .collect(),
+        findings: summary.findings.iter().map(finding).collect(),
+        candidate: facts.candidate.map(score::json),
+        totals: Totals {
+            cases: tally.cases(),
+            agreed: tally.agreed(),
+            diverged: tally.diverged(),
+            case_set: format!("{:#018x}", tally.digest),
+            seconds,
+            cpu_seconds: facts.cpu_seconds,
+            cases_per_second: tally.cases() as f64 / seconds,
+        },
+    };
+    to_text(&document)
+}
+
+/// Where the cases of a replay were recorded.
+#[derive(Serialize)]
+struct SourceJson<'r> {
+    machine: &'r MachineLine,
+    microcode: Option<&'r str>,
+    crosswalk: &'r str,
+    seed: u64,
+    tried: u64,
+    cases: u64,
+}
+
+fn sources(sources: &[(Source, u64)]) -> Vec<SourceJson<'_>> {
+    sources.iter().map(|(source, cases)| source_json(source, *cases)).collect()
+}
+
+fn source_json(source: &Source, cases: u64) -> SourceJson<'_> {
+    let Source { crosswalk, machine, microcode, seed, tried } = source;
+    let (microcode, seed, tried) = (microcode.as_deref(), *seed, *tried);
+    SourceJson { machine, microcode, crosswalk, seed, tried, cases }
+}
+
+/// What this host offers: each machine, or why not.
+pub fn machines(offers: &[(&str, Result<&dyn Machine, &str>)]) -> String {
+    let offers: Vec<_> = offers.iter().map(|(kind, offer)| offer_json(kind, *offer)).collect();
+    to_text(&offers)
+}
+
+fn mode_json<'r>(
+    mode: PagingMode,
+    offered: &'r Result<(), String>,
+    counts: &ModeCounts,
+    outcomes: &BTreeMap<EndSeen, u64>,
+) -> ModeJson<'r> {
+    ModeJson {
+        mode: mode.name(),
+        status: if offered.is_ok() { "checked" } else { "unsupported" },
+        reason: offered.as_ref().err().map(String::as_str),
+        cases: counts.cases,
+        translations: counts.translations,
+        faults: counts.faults,
+        agreed: counts.agreed,
+        diverged: counts.diverged,
+        unsupported: counts.unsupported,
+        unproved: counts.unproved,
+        ring0: counts.ring0,
+        page_crossing: counts.page_crossing,
+        two_or_more_unusual_bits: counts.two_unusual_bits,
+        accesses: counts.accesses.iter().map(|(kind, count)| (kind.name(), *count)).collect(),
+        outcomes: outcomes.iter().map(|(end, count)| (name_of_end(*end), *count)).collect(),
+        provenance: counts.provenance.iter().map(|(who, count)| (who.name(), *count)).collect(),
+    }
+}
+
+fn finding(finding: &Finding) -> FindingJson<'_> {
+    let example = finding.example.as_ref();
+    FindingJson {
+        id: &finding.id,
+        title: &finding.title,
+        kind: match finding.kind {
+            Kind::Divergence => "divergence",
+            Kind::Choice => "choice",
+            Kind::Unsupported => "unsupported",
+            Kind::Probe => "probe",
+        },
+        explained_by: finding.explained_by.as_deref(),
+        count: finding.count,
+        known: finding.known,
+        smallest_case: example.map(|example| &example.case),
+        expected: example.map(|example| example.expected.as_str()),
+        observed: example.map(|example| example.observed.as_str()),
+        differences: example.map_or_else(Vec::new, |example| {
+            example.differences.iter().map(ToString::to_string).collect()
+        }),
+    }
+}
+
+fn offer_json<'r>(kind: &'r str, offer: Result<&'r dyn Machine, &'r str>) -> OfferJson<'r> {
+    let Ok(opened) = offer else {
+        return OfferJson {
+            kind,
+            available: false,
+            reason: offer.err(),
+            machine: None,
+            modes: Vec::new(),
+            provenance: None,
+            no_implicit_accesses: None,
+        };
+    };
+    let capabilities = opened.capabilities();
+    let map = opened.provenance();
+    let by_class = |who: &[crosswalk_case::observation::Provenance; 3]| {
+        let classes = ["translation", "page_fault", "address_fault"];
+        classes.into_iter().zip(who.iter().map(|who| who.name())).collect()
+    };
+    OfferJson {
+        kind: &opened.identity().kind,
+        available: true,
+        reason: None,
+        machine: Some(machine(opened.identity(), capabilities)),
+        modes: capabilities
+            .modes
+            .iter()
+            .map(|(mode, offered)| ModeOfferJson {
+                mode: mode.name(),
+                offered: offered.is_ok(),
+                reason: offered.as_ref().err().map(String::as_str),
+            })
+            .collect(),
+        provenance: Some(BTreeMap::from([
+            ("ring0", by_class(&map.supervisor)),
+            ("ring3", by_class(&map.user)),
+            ("outside", BTreeMap::from([("any", map.outside.name())])),
+        ])),
+        no_implicit_accesses: capabilities.implicit_accesses.as_ref().err().map(String::as_str),
+    }
+}

@@ -1,0 +1,205 @@
+//! A scenario for people: a timeline, a map of pages to frames, claims and counts.
+
+use super::{NOTHING_COMPARED, Told, entries_per_translation};
+use crate::report::style::number::with_commas;
+use crate::report::style::table::{line, new_table, trimmed};
+use crate::scenario::Comparison;
+use crate::scenario::story::{Happened, Moment, PagePlace, PageRow, Story};
+use crosswalk_machine::Identity;
+use mmu_core::PagingMode;
+use mmu_core::x86::format::EntryBits;
+use std::fmt::Write;
+
+/// The stories for people; of several only the claims and the counts.
+pub fn text(told: &Told<'_>) -> String {
+    let mut text = String::new();
+    for story in told.stories {
+        heading(&mut text, story);
+        if told.stories.len() == 1 {
+            timeline(&mut text, story);
+            pages(&mut text, story);
+            statistics(&mut text, story);
+        }
+        claims(&mut text, story);
+        if let Some(comparison) = &story.comparison {
+            compared(&mut text, comparison);
+        }
+        text.push('\n');
+    }
+    if told.stories.len() > 1 {
+        let passed = told.stories.iter().filter(|story| story.passed()).count();
+        let mut modes: Vec<_> = told.stories.iter().map(|story| story.mode.name()).collect();
+        modes.dedup();
+        let (count, modes) = (told.stories.len(), modes.join(", "));
+        line(&mut text, &format!("{passed} of {count} scenarios pass with {modes} tables."));
+    }
+    line(&mut text, &ending(told.machine, told.why_none, told.result()));
+    text
+}
+
+/// The last line: with what it was compared, and what came of it.
+pub(super) fn ending(
+    machine: Option<(&Identity, &str)>,
+    why_none: &str,
+    result: &'static str,
+) -> String {
+    match machine {
+        None => format!("{}: {why_none}.", capitalized(NOTHING_COMPARED)),
+        Some((Identity { kind, flavour, version, .. }, why)) => {
+            let version = version.as_ref().map_or_else(String::new, |known| format!(" {known}"));
+            format!("Compared with {kind} ({why}), flavour {flavour}{version}: {result}.")
+        }
+    }
+}
+
+/// What a machine made of it.
+pub(super) fn compared(text: &mut String, comparison: &Comparison) {
+    let Comparison { machine, orders, events, frames, chosen, known, parted } = comparison;
+    let (kind, flavour) = (&machine.kind, &machine.flavour);
+    let (events, frames) = (with_commas(*events), with_commas(*frames));
+    if let Some(parted) = parted {
+        line(text, &format!("NO   {kind} ({flavour}) has the same history: {parted}"));
+        for difference in &parted.differences {
+            line(text, &format!("     {difference}"));
+        }
+    } else {
+        line(
+            text,
+            &format!(
+                "yes  {kind} ({flavour}) has the same history: {orders} orders, {events} events, \
+                 {frames} pages of memory compared"
+            ),
+        );
+    }
+    if *chosen > 0 {
+        let entries = with_commas(*chosen);
+        line(text, &format!("     {entries} entries differ in A as they may: AD-2, AD-3"));
+    }
+    if let Some((id, count)) = known {
+        line(text, &format!("     known finding {id} showed in {} entries", with_commas(*count)));
+    }
+}
+
+fn heading(text: &mut String, story: &Story) {
+    let Story { scenario, mode, .. } = story;
+    let ended = if story.passed() { "passed" } else { "FAILED" };
+    line(text, &format!("{}: {}", scenario.name, scenario.shows));
+    line(text, &format!("{mode} tables, {} frames of 4 KiB: {ended}", story.frames));
+    text.push('\n');
+}
+
+/// One line for each thing that happened, the process before it.
+fn timeline(text: &mut String, story: &Story) {
+    for Moment { process, what } in &story.timeline {
+        let words = match what {
+            Happened::Did(what) => what.clone(),
+            Happened::Fault { fault, decision, frame } => {
+                let frame = frame.map_or_else(String::new, |frame| format!(" -> {frame}"));
+                format!("  {fault}: {decision}{frame}")
+            }
+            Happened::Grown(start) => format!("  the stack grows down to {start}"),
+            Happened::SecondChances(1) => "  clock: A of a frame is cleared, it stays".into(),
+            Happened::SecondChances(count) => {
+                format!("  clock: A of {count} frames is cleared, they stay")
+            }
+            Happened::Evicted { frame, page, written } => {
+                let page = page.map_or_else(String::new, |page| format!(" from {page}"));
+                let written = match written {
+                    Some(slot) => format!("dirty, written to slot {}", slot.0),
+                    None => "clean, not written".into(),
+                };
+                format!("  clock: {frame} is taken{page}: {written}")
+            }
+        };
+        let process = process.unwrap_or(' ');
+        line(text, &format!("{process}  {words}"));
+    }
+    text.push('\n');
+}
+
+/// The pages of each process, in the middle and at the end.
+fn pages(text: &mut String, story: &Story) {
+    let mut table = new_table(&["process", "region", "page", "before", "after"]);
+    for PageRow { process, region, page, before, after } in &story.pages {
+        let [before, after] = [before, after].map(|place| place_name(story.mode, *place));
+        table.add_row([process.to_string(), (*region).to_owned(), page.to_string(), before, after]);
+    }
+    let _ = write!(text, "{}\n\n", trimmed(&table));
+}
+
+/// `0x9000 RW US A D`, `slot 3`.
+fn place_name(mode: PagingMode, place: Option<PagePlace>) -> String {
+    match place {
+        None => "-".into(),
+        Some(PagePlace::Slot(slot)) => format!("slot {}", slot.0),
+        Some(PagePlace::Frame(frame, entry)) => {
+            let flags = flags(mode, entry);
+            format!("{frame}{}{flags}", if flags.is_empty() { "" } else { " " })
+        }
+    }
+}
+
+/// The flags that tell something here: P and the rest go without saying.
+fn flags(mode: PagingMode, entry: u64) -> String {
+    if mode == PagingMode::Linear {
+        return String::new();
+    }
+    let told = EntryBits::RW | EntryBits::US | EntryBits::A | EntryBits::D | EntryBits::XD;
+    let flags = EntryBits::from_bits_truncate(entry) & told;
+    flags.iter_names().map(|(name, _)| name).collect::<Vec<_>>().join(" ")
+}
+
+fn statistics(text: &mut String, story: &Story) {
+    let (counts, accesses) = (&story.statistics, &story.accesses);
+    line(
+        text,
+        &format!(
+            "faults    {} minor ({} zero-filled, {} copied), {} major, {} invalid",
+            counts.minor, counts.zero_fills, counts.copies, counts.major, counts.invalid
+        ),
+    );
+    line(
+        text,
+        &format!(
+            "clock     {} frames taken, {} second chances; store: {} pages written, {} read",
+            counts.evicted, counts.second_chances, counts.written, counts.read
+        ),
+    );
+    line(
+        text,
+        &format!(
+            "accesses  {} completed: {} TLB hits, {} misses; {:.2} entries read a translation",
+            with_commas(accesses.completed),
+            with_commas(accesses.hits),
+            with_commas(accesses.misses),
+            entries_per_translation(story),
+        ),
+    );
+    line(
+        text,
+        &format!(
+            "tables    {} KiB at most; shot down: {} times a page, {} times a whole space",
+            with_commas(story.table_bytes / 1024),
+            counts.pages_forgotten,
+            counts.spaces_forgotten
+        ),
+    );
+    text.push('\n');
+}
+
+fn claims(text: &mut String, story: &Story) {
+    for claim in &story.claims {
+        let sign = if claim.holds { "yes" } else { "NO " };
+        line(text, &format!("{sign}  {}", claim.claim));
+    }
+    for problem in &story.problems {
+        line(text, &format!("wrong: {problem}"));
+    }
+}
+
+fn capitalized(words: &str) -> String {
+    let mut letters = words.chars();
+    letters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().collect::<String>() + letters.as_str()
+    })
+}

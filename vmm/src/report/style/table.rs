@@ -1,0 +1,65 @@
+//! What texts of 80 columns are made of: lines that break, tables, numbers.
+
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table};
+use std::fmt::Write;
+
+const WIDTH: u16 = 80;
+
+/// An empty table with this header.
+pub(in crate::report) fn new_table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()))
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(WIDTH)
+        .set_header(header);
+    for (column, name) in table.column_iter_mut().zip(header) {
+        let is_number = ["cases", "passed", "faulted", "agree", "differ"];
+        if is_number.contains(name) || name.starts_with("un") {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+/// A table without the blanks that end its lines.
+pub(in crate::report) fn trimmed(table: &Table) -> String {
+    let lines: Vec<_> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    lines.join("\n")
+}
+
+/// Adds a line, broken at blanks so that it fits; what follows the first is indented.
+pub(in crate::report) fn line(text: &mut String, words: &str) {
+    let indent = words.len() - words.trim_start().len();
+    let mut column = 0;
+    for word in words.trim_start().split_inclusive(' ') {
+        let length = word.trim_end().chars().count();
+        if column == 0 {
+            text.push_str(&" ".repeat(indent));
+            column = indent;
+        } else if column + length > usize::from(WIDTH) - 1 {
+            while text.ends_with(' ') {
+                text.pop();
+            }
+            let hanging = indent + 2;
+            let _ = write!(text, "\n{}", " ".repeat(hanging));
+            column = hanging;
+        }
+        text.push_str(word);
+        column += word.chars().count();
+    }
+    text.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lines_are_broken_before_column_80() {
+        let mut text = String::new();
+        line(&mut text, &"word ".repeat(40));
+        assert!(text.lines().count() > 1 && text.lines().all(|line| line.len() < 80), "{text}");
+    }
+}

@@ -1,0 +1,340 @@
+//! The annotated walk: an access drawn as a person would on paper.
+
+pub mod tree;
+
+use crate::report::style::table::line;
+use crate::verdict::describe_expectation;
+use crate::verdict::{self, Verdict, describe_observation};
+use crate::walker::Choice;
+use crosswalk_case::observation::Run;
+use crosswalk_case::{Action, Case};
+use mmu_core::walk::{Path, Step, Translation, WalkError};
+use mmu_core::x86::format::{EntryBits, EntryKind, levels};
+use mmu_core::x86::semantics::{Cause, Denial, EntryError, Rights};
+use mmu_core::{
+    Access, AccessKind, Cr0, Cr4, Efer, PagingMode, Prediction, Ring, Rule, Segment, VirtAddr,
+};
+use std::fmt::Write;
+
+/// The whole explanation of a case by a walker.
+pub fn explain(case: &Case, walker: Choice) -> String {
+    let mut text = String::new();
+    describe_before(&mut text, case);
+    let prediction = walker.walker().predict(case);
+    // What is drawn is the last access, on the tables as software left them.
+    let case = &case.accesses().pop().unwrap_or_else(|| case.clone());
+    describe_access(&mut text, case);
+    let pages = pages(case);
+    let walks = pages.iter().map(|address| walker.walker().walk(case, *address));
+    let is_walked = prediction
+        .alternatives
+        .iter()
+        .all(|alternative| alternative.outcome.fault().is_none_or(|fault| fault.cr2.is_some()));
+    for (address, (path, end)) in pages.iter().zip(walks) {
+        draw_address(&mut text, case.mode(), *address, is_walked.then_some(&path));
+        if is_walked {
+            draw_path(&mut text, case, &path, &end);
+        } else {
+            line(
+                &mut text,
+                match case.mode() {
+                    PagingMode::Pae => {
+                        "a PDPTE has reserved bits set as it is loaded: MOV to CR3 faults, and the access \
+                     is not made"
+                    }
+                    PagingMode::FiveLevel => {
+                        "not canonical: bits 63 to 56 are not all equal, so there is no walk"
+                    }
+                    _ => "not canonical: bits 63 to 47 are not all equal, so there is no walk",
+                },
+            );
+            text.push('\n');
+            break;
+        }
+    }
+    describe_prediction(&mut text, &prediction, walker);
+    text
+}
+
+/// What a machine did with the case, beside what the walker says.
+pub fn beside(case: &Case, walker: Choice, run: &Run) -> String {
+    let mut text = String::new();
+    match run {
+        Run::Unsupported(why) => line(&mut text, &format!("machine   cannot run it: {why}")),
+        Run::Observed(seen) => {
+            let observed = describe_observation(case, seen);
+            line(&mut text, &format!("machine   {observed} (decided by {})", seen.provenance));
+            for entry in seen.entries.iter().filter(|entry| entry.before != entry.after) {
+                let (at, before, after) = (entry.at, entry.before, entry.after);
+                let words = format!("          entry {at:#x}: {before:#x} became {after:#x}");
+                line(&mut text, &words);
+            }
+        }
+    }
+    match verdict::by(walker.walker(), case, run) {
+        Verdict::Agree { unproved, .. } => {
+            let note = if unproved { ", though nothing proves the physical address" } else { "" };
+            line(&mut text, &format!("verdict   agree{note}"));
+        }
+        Verdict::Unsupported(_) => line(&mut text, "verdict   unsupported"),
+        Verdict::Diverge { differences, .. } => {
+            line(&mut text, "verdict   DIVERGE");
+            for difference in differences {
+                line(&mut text, &format!("          {difference}"));
+            }
+        }
+    }
+    text
+}
+
+/// The address of the first byte in each page the access touches.
+pub(super) fn pages(case: &Case) -> Vec<VirtAddr> {
+    let access = &case.access;
+    let mut pages = vec![access.address];
+    if access.crosses_page() {
+        pages.push(access.address.wrapping_add(access.bytes_in_first_page().into()));
+    }
+    pages
+}
+
+/// What comes before the access of a sequence.
+fn describe_before(text: &mut String, case: &Case) {
+    for (number, action) in case.before.iter().enumerate() {
+        let what = match action {
+            Action::Access(made) => in_words(&made.access),
+            Action::Write(entry) => {
+                format!("software writes {:#x} to the entry at {:#x}", entry.value, entry.at)
+            }
+            Action::Invlpg(address) => format!("INVLPG of {address}"),
+            Action::ReloadCr3 => "MOV to CR3 of what it holds".to_owned(),
+            Action::Pkru(pkru) => format!("WRPKRU of {pkru:#x}"),
+            Action::WriteProtect(on) => format!("CR0.WP becomes {}", u8::from(*on)),
+        };
+        let order = if number == 0 { "first " } else { "then  " };
+        line(text, &format!("{order}{what}"));
+    }
+}
+
+/// An access in a line.
+pub(super) fn in_words(access: &Access) -> String {
+    let kind = match access.kind {
+        AccessKind::ReadModifyWrite => "read-modify-write",
+        other => other.name(),
+    };
+    let ring = if access.ring == Ring::Zero { 0 } else { 3 };
+    let segment = if access.segment == Segment::Stack { ", stack segment" } else { "" };
+    let implicit = if access.implicit { ", implicit" } else { "" };
+    let crossing = if access.crosses_page() { ", across a page boundary" } else { "" };
+    let (size, address) = (access.size, access.address);
+    format!("{kind} of {size} bytes at {address}, ring {ring}{segment}{implicit}{crossing}")
+}
+
+fn describe_access(text: &mut String, case: &Case) {
+    let state = &case.state;
+    line(text, &in_words(&case.access));
+    let bit = |name: &str, set: bool| format!("{name}={}", u8::from(set));
+    let mut bits = vec![
+        bit("CR0.WP", state.cr0.contains(Cr0::WP)),
+        bit("EFER.NXE", state.efer.contains(Efer::NXE)),
+        bit("CR4.SMEP", state.cr4.contains(Cr4::SMEP)),
+        bit("CR4.SMAP", state.cr4.contains(Cr4::SMAP)),
+        bit("AC", state.ac),
+        bit("CR4.PKE", state.cr4.contains(Cr4::PKE)),
+    ];
+    if state.pkru != 0 {
+        bits.push(format!("PKRU={:#x}", state.pkru));
+    }
+    line(text, &format!("{} paging, CR3={:#x}, {}", case.mode(), state.cr3, bits.join(", ")));
+    let profile = case.profile;
+    let vendor = format!("{:?}", profile.vendor);
+    line(text, &format!("processor: {vendor}, MAXPHYADDR {}", profile.physical_address_bits));
+    text.push('\n');
+}
+
+/// The address split into the bits that index each level, as far as the walk went.
+fn draw_address(text: &mut String, mode: PagingMode, address: VirtAddr, path: Option<&Path>) {
+    let is_long_mode = matches!(mode, PagingMode::FourLevel | PagingMode::FiveLevel);
+    let whole = if is_long_mode { address } else { address.truncated(32) };
+    let digits = if is_long_mode { 18 } else { 10 };
+    let _ = writeln!(text, "{:#0digits$x}", whole.get());
+    let mut rows = [const { String::new() }; 3];
+    for (bits, value, name) in split(mode, address, path) {
+        let width = bits.len().max(value.len()).max(name.len()) + 2;
+        for (row, word) in rows.iter_mut().zip([bits, value, name]) {
+            let _ = write!(row, "{word:^width$}|");
+        }
+    }
+    for row in rows {
+        let _ = writeln!(text, "  {}", row.trim_end_matches('|').trim_end());
+    }
+    text.push('\n');
+}
+
+/// The parts of an address: the bits, their value, and what they are.
+pub(super) fn split(
+    mode: PagingMode,
+    address: VirtAddr,
+    path: Option<&Path>,
+) -> Vec<(String, String, String)> {
+    let is_long_mode = matches!(mode, PagingMode::FourLevel | PagingMode::FiveLevel);
+    let address = if is_long_mode { address } else { address.truncated(32) };
+    let mut fields = Vec::new();
+    let levels = levels(mode);
+    let mut shift = levels.first().map_or(32, |level| level.shift + level.index_bits);
+    if is_long_mode {
+        let digits = 2 + usize::from(64 - shift).div_ceil(4);
+        let sign = format!("{:#0digits$x}", address.get() >> shift);
+        fields.push((format!("63:{shift}"), sign, "sign".to_owned()));
+    }
+    // A large page ends the split early; a walk that stops says nothing about the bits below.
+    let is_leaf =
+        |step: &Step| step.kind == EntryKind::Leaf && step.error != Some(EntryError::NotPresent);
+    let large_at = path.and_then(|path| path.steps.iter().position(is_leaf));
+    let met = large_at.map_or(levels.len(), |index| index + 1);
+    for level in &levels[..met] {
+        let index = address.index(level.shift, level.index_bits);
+        let bits = format!("{}:{}", level.shift + level.index_bits - 1, level.shift);
+        let name = level.entry_name.trim_end_matches('E').to_owned();
+        shift = level.shift;
+        fields.push((bits, index.to_string(), name));
+    }
+    let offset = format!("{:#x}", address.offset(shift));
+    fields.push((format!("{}:0", shift - 1), offset, "offset".to_owned()));
+    fields
+}
+
+fn draw_path(text: &mut String, case: &Case, path: &Path, end: &Result<Translation, WalkError>) {
+    for step in &path.steps {
+        draw_step(text, case, step);
+    }
+    line(text, &end_in_words(end));
+    text.push('\n');
+}
+
+/// How a walk ended.
+pub(super) fn end_in_words(end: &Result<Translation, WalkError>) -> String {
+    match end {
+        Ok(translation) => format!("reaches {}", translation.address),
+        Err(WalkError::Outside(outside)) => format!("stops: {outside} (OUT-1)"),
+        Err(WalkError::Fault(Cause::Entry(EntryError::NotPresent))) => {
+            "stops: the entry is not present".into()
+        }
+        Err(WalkError::Fault(Cause::Entry(EntryError::Reserved(bits)))) => {
+            format!("stops: reserved bits {bits:#x} are set")
+        }
+        Err(WalkError::Fault(Cause::Denied(denial))) => format!("denied: {}", reasons(*denial)),
+    }
+}
+
+fn draw_step(text: &mut String, case: &Case, step: &Step) {
+    let bytes = if case.mode() == PagingMode::Bits32 { 4 } else { 8 };
+    let table_size = bytes << step.level.index_bits;
+    let table = step.at.get() & !(table_size - 1);
+    let index = (step.at.get() - table) / bytes;
+    let name = step.level.entry_name;
+    let held = if step.level.has_flags { "" } else { ", held in a register" };
+    let _ = writeln!(text, "{name:<6} at {} = {table:#x} + {bytes} * {index}{held}", step.at);
+    let target = match (step.error, step.kind) {
+        (Some(_), _) => String::new(),
+        (None, EntryKind::Table) => format!("-> table {}", step.target),
+        (None, EntryKind::Leaf) => format!("-> page {}", step.target),
+    };
+    let flags = flags(case, step);
+    let digits = 2 + 2 * bytes as usize;
+    let decoded = format!("       {:#0digits$x}  {flags:<22} {target}", step.entry);
+    let _ = writeln!(text, "{}", decoded.trim_end());
+    if step.error.is_none() && step.level.has_flags {
+        let _ = writeln!(text, "       so far: {}", rights(step.rights));
+    }
+}
+
+/// The flags of an entry that mean something where it stands.
+pub(super) fn flags(case: &Case, step: &Step) -> String {
+    let mut names = Vec::new();
+    let bits = EntryBits::from_bits_retain(step.entry);
+    for (flag, name) in [
+        (EntryBits::P, "P"),
+        (EntryBits::RW, "RW"),
+        (EntryBits::US, "US"),
+        (EntryBits::PWT, "PWT"),
+        (EntryBits::PCD, "PCD"),
+        (EntryBits::A, "A"),
+        (EntryBits::D, if step.kind == EntryKind::Leaf { "D" } else { "" }),
+        (EntryBits::PS, if step.level.number == 1 { "PAT" } else { "PS" }),
+        (EntryBits::G, "G"),
+        (EntryBits::XD, "XD"),
+    ] {
+        if bits.contains(flag) && !name.is_empty() {
+            names.push(name.to_owned());
+        }
+    }
+    let large = step.kind == EntryKind::Leaf && step.level.number > 1;
+    if large && bits.contains(EntryBits::LARGE_PAT) {
+        names.push("PAT".into());
+    }
+    let key = EntryBits::key_of(step.entry);
+    let keys_on = case.state.cr4.intersects(Cr4::PKE | Cr4::PKS);
+    if step.kind == EntryKind::Leaf && keys_on {
+        names.push(format!("key {key}"));
+    }
+    if names.is_empty() { "(no flags)".into() } else { names.join(" ") }
+}
+
+fn rights(rights: Rights) -> String {
+    let has = |right, yes, no| if rights.contains(right) { yes } else { no };
+    [
+        has(Rights::USER, "user", "supervisor"),
+        has(Rights::WRITE, "writable", "read-only"),
+        has(Rights::EXECUTE, "executable", "not executable"),
+    ]
+    .join(", ")
+}
+
+fn reasons(denial: Denial) -> String {
+    let reasons = [
+        (Denial::SUPERVISOR_PAGE, "a user access to a supervisor page (RIGHT-1)"),
+        (Denial::READ_ONLY, "a write to a read-only page (RIGHT-1, RIGHT-2)"),
+        (Denial::EXECUTE_DISABLED, "a fetch from an execute-disabled page (RIGHT-1)"),
+        (Denial::SMEP, "SMEP forbids a supervisor fetch from a user page (RIGHT-3)"),
+        (Denial::SMAP, "SMAP forbids a supervisor access to a user page (RIGHT-4)"),
+        (Denial::KEY, "the protection key forbids it (RIGHT-5)"),
+        (Denial::SHADOW_STACK, "the page is no shadow stack of this kind (RIGHT-7)"),
+    ];
+    let reasons = reasons.into_iter().filter(|(reason, _)| denial.contains(*reason));
+    reasons.map(|(_, words)| words).collect::<Vec<_>>().join("; ")
+}
+
+fn describe_prediction(text: &mut String, prediction: &Prediction, walker: Choice) {
+    for (i, alternative) in prediction.alternatives.iter().enumerate() {
+        let label = if i == 0 { "outcome " } else { "or      " };
+        let choice = match alternative.choice {
+            Some((rule, member)) => format!(" (if {member}, {rule})"),
+            None => String::new(),
+        };
+        let outcome = describe_expectation(alternative);
+        line(text, &format!("{label}  {outcome}{choice}"));
+        for update in &alternative.updates {
+            let name = update.level.entry_name;
+            let set = bit_names(update.must_set & !update.before);
+            let open = bit_names(update.open_bits());
+            if !set.is_empty() {
+                line(text, &format!("          sets {set} in the {name} at {}", update.at));
+            }
+            if !open.is_empty() {
+                let (at, rule) = (update.at, update.open_by);
+                line(text, &format!("          may set {open} in the {name} at {at} ({rule})"));
+            }
+        }
+    }
+    let rules: Vec<_> = prediction.rules.iter().map(Rule::id).collect();
+    line(text, &format!("rules     {}", rules.join(", ")));
+    for mutant in walker.mutants() {
+        let (id, mistake, origin) = (mutant.id, mutant.mistake, mutant.origin);
+        line(text, &format!("walker    mutant {id}: {mistake} ({origin})"));
+    }
+}
+
+fn bit_names(bits: u64) -> String {
+    let names = EntryBits::from_bits_retain(bits).iter_names().map(|(name, _)| name);
+    names.collect::<Vec<_>>().join(" and ")
+}

@@ -1,0 +1,133 @@
+//! The tree of a case's tables: every entry that is not 0, under the entry that leads to it.
+
+use crosswalk_case::Case;
+use mmu_core::walk::{decode_in_mode, root_in_mode};
+use mmu_core::x86::format::{EntryBits, EntryKind, Level, levels};
+use mmu_core::{PagingMode, PhysAddr, Regime, VirtAddr};
+use std::fmt::Write;
+
+/// Draws the tree.
+pub fn draw(case: &Case) -> String {
+    let regime = Regime::new(case.state, case.profile);
+    let mut tree = Tree { case, regime, text: String::new() };
+    let root = root_in_mode(&tree.regime);
+    let _ = writeln!(tree.text, "{} tables from {root}", case.mode());
+    if levels(case.mode()).is_empty() {
+        tree.text.push_str("(no tables: linear addresses are physical)\n");
+    }
+    tree.table(root, levels(case.mode()), 0, "");
+    tree.text
+}
+
+struct Tree<'c> {
+    case: &'c Case,
+    regime: Regime,
+    text: String,
+}
+
+impl Tree<'_> {
+    /// The entries of one table; `linear` is where its range of linear addresses starts. The depth
+    /// is that of the format, so tables that lead back to themselves end as they do in a walk.
+    fn table(&mut self, table: PhysAddr, levels: &[Level], linear: u64, indent: &str) {
+        let Some((level, below)) = levels.split_first() else { return };
+        let entries = self.entries(table, level);
+        for (i, (index, value)) in entries.iter().enumerate() {
+            let is_last = i + 1 == entries.len();
+            let (branch, under) = if is_last { ("└─", "  ") } else { ("├─", "│ ") };
+            let start = linear | index << level.shift;
+            let (kind, target) = decode_in_mode(&self.regime, level, *value);
+            let flags = EntryBits::from_bits_retain(*value);
+            let present = flags.contains(EntryBits::P);
+            let leads = match kind {
+                _ if !present => "not present".to_owned(),
+                EntryKind::Table => format!("table {target}"),
+                EntryKind::Leaf => format!("{} page {target}", page_size(level)),
+            };
+            let name = level.entry_name;
+            let rights = if level.has_flags { describe(flags) } else { "" };
+            let line = format!("{indent}{branch} {name} {index}: {leads} {rights}");
+            let width = 60;
+            let start = self.canonical(start);
+            let _ = writeln!(self.text, "{:<width$} from {start}", line.trim_end());
+            if present && kind == EntryKind::Table {
+                self.table(target, below, start.get(), &format!("{indent}{under}"));
+            }
+        }
+    }
+
+    /// The entries of a table that are not 0: index and value, lowest first. PAE's first level is
+    /// in registers.
+    fn entries(&self, table: PhysAddr, level: &Level) -> Vec<(u64, u64)> {
+        if !level.has_flags {
+            let registers = (0..).zip(self.case.state.pdptes);
+            return registers.filter(|(_, value)| *value != 0).collect();
+        }
+        let bytes = if self.case.mode() == PagingMode::Bits32 { 4 } else { 8 };
+        let size = bytes << level.index_bits;
+        let inside = |at: u64| at.checked_sub(table.get()).filter(|offset| *offset < size);
+        let listed = self.case.entries.iter().filter(|entry| entry.value != 0);
+        let mut entries: Vec<_> =
+            listed.filter_map(|entry| Some((inside(entry.at)? / bytes, entry.value))).collect();
+        entries.sort_unstable();
+        entries
+    }
+
+    fn canonical(&self, linear: u64) -> VirtAddr {
+        match self.case.mode() {
+            PagingMode::FourLevel => VirtAddr::new(linear).sign_extended(48),
+            PagingMode::FiveLevel => VirtAddr::new(linear).sign_extended(57),
+            _ => VirtAddr::new(linear),
+        }
+    }
+}
+
+fn page_size(level: &Level) -> &'static str {
+    match level.shift {
+        12 => "4 KiB",
+        21 => "2 MiB",
+        22 => "4 MiB",
+        _ => "1 GiB",
+    }
+}
+
+fn describe(flags: EntryBits) -> &'static str {
+    match (flags.contains(EntryBits::US), flags.contains(EntryBits::RW)) {
+        (true, true) => "user, writable",
+        (true, false) => "user, read-only",
+        (false, true) => "supervisor, writable",
+        (false, false) => "supervisor, read-only",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two pages of one table, and a page directory that is its own table.
+    const CASE: &str = r#"{"mode":"32bit",
+        "state":{"cr0":"0x80010011","cr3":"0x1000","cr4":"0x0","efer":"0x0"},
+        "entries":[{"address":"0x1004","value":"0x2007"},{"address":"0x1ffc","value":"0x1003"},
+            {"address":"0x2008","value":"0x9005"},{"address":"0x200c","value":"0xa006"}],
+        "access":{"kind":"read","address":"0x402000","size":1,"ring":3}}"#;
+
+    #[test]
+    fn every_entry_hangs_under_its_table() {
+        let drawn = draw(&Case::from_json(CASE).unwrap());
+        let squeezed: Vec<_> = drawn
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
+        assert_eq!(
+            squeezed,
+            [
+                "32bit tables from 0x1000",
+                "├─ PDE 1: table 0x2000 user, writable from 0x400000",
+                "│ ├─ PTE 2: 4 KiB page 0x9000 user, read-only from 0x402000",
+                "│ └─ PTE 3: not present user, writable from 0x403000",
+                "└─ PDE 1023: table 0x1000 supervisor, writable from 0xffc00000",
+                "├─ PTE 1: 4 KiB page 0x2000 user, writable from 0xffc01000",
+                "└─ PTE 1023: 4 KiB page 0x1000 supervisor, writable from 0xfffff000",
+            ]
+        );
+    }
+}

@@ -1,0 +1,205 @@
+//! The side in software: the system, the computer it runs on, and the processes. Programs are made
+//! step by step; after every fault everything is looked at (watch.rs).
+
+use super::error::StageError;
+use super::program::{Program, Step};
+use crosswalk_guest::system::layout::{FRAMES, LEFT_BEHIND, STORE};
+use crosswalk_guest::system::program::{image_word, name_in};
+use crosswalk_guest::system::{Carried, Ending, Order, Residence, Wrong, carry_out};
+use mmu_core::memory::{TableMemory, TableMemoryMut};
+use mmu_core::space::{
+    BackingStore, Decision, Event, PAGE_BYTES, Record, Settings, SlotNumber, Software, SpaceError,
+    SpaceId, System,
+};
+use mmu_core::x86::format::Format;
+use mmu_core::{Access, AccessKind, Features, Outcome, PhysAddr, Profile, Ring, VirtAddr};
+
+/// The flat table of 32-bit addresses alone takes 1024.
+pub(super) const MAX_FRAMES: usize = 1100;
+pub(super) const MAX_SLOTS: usize = crosswalk_guest::system::layout::MAX_SLOTS;
+/// An access that faults more often than this never ends.
+const MOST_FAULTS: usize = 8;
+
+/// Keeps what happens until it is told.
+#[derive(Clone, Debug, Default)]
+pub(super) struct History(pub(super) Vec<Event>);
+
+impl Record for History {
+    fn record(&mut self, event: Event) {
+        self.0.push(event);
+    }
+}
+
+/// What running programs came to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ran {
+    /// How each ended.
+    pub(super) endings: Vec<Ending>,
+    /// Loads that did not find what they should, in order.
+    pub(super) wrongs: Vec<Wrong>,
+    /// Accesses that faulted and were not made in the end.
+    pub(super) not_made: Vec<(SpaceId, VirtAddr)>,
+}
+
+/// The side in software.
+pub(super) struct Simulation<F: Format> {
+    pub(super) system: Box<System<F, MAX_FRAMES, MAX_SLOTS>>,
+    pub(super) computer: Software<F, Vec<u8>, History>,
+    pub(super) residence: Residence,
+    /// The letters of the processes, by space.
+    pub(super) names: Vec<(SpaceId, char)>,
+    /// What is wrong, each with its cause.
+    pub(super) problems: Vec<String>,
+    /// The most bytes that tables took at one time.
+    pub(super) most_table_bytes: u64,
+    /// How many events of the history were looked at.
+    pub(super) looked_at: usize,
+}
+
+impl<F: Format> Simulation<F> {
+    /// A computer with the memory of a guest, where nothing runs yet. What frames hold is what
+    /// somebody left there.
+    ///
+    /// # Errors
+    /// When a frame lies too far up for the format.
+    pub(super) fn new(settings: Settings, residence: Residence) -> Result<Self, SpaceError> {
+        let end_of_frames = FRAMES + settings.frames as u64 * PAGE_BYTES;
+        let store = end_of_frames.max(STORE);
+        let mut bytes = vec![0; (store.get() + PAGE_BYTES * MAX_SLOTS as u64) as usize];
+        for word in bytes[FRAMES.get() as usize..store.get() as usize].chunks_mut(8) {
+            word.copy_from_slice(&LEFT_BEHIND.to_le_bytes());
+        }
+        let mut profile = Profile::default();
+        profile.features.set(Features::NX, settings.execute_disable);
+        let mut computer = Software::new(bytes, store, profile, History::default());
+        for slot in 0..settings.images {
+            for offset in (0..PAGE_BYTES).step_by(8) {
+                let at = computer.place(SlotNumber(slot)) + offset;
+                computer.write_entry(at, 8, image_word(slot, offset))?;
+            }
+        }
+        Ok(Self {
+            system: Box::new(System::new(settings)?),
+            computer,
+            residence,
+            names: Vec::new(),
+            problems: Vec::new(),
+            most_table_bytes: 0,
+            looked_at: 0,
+        })
+    }
+
+    /// Carries out an order that runs no process.
+    pub(super) fn carry_out(&mut self, order: &Order) -> Result<Carried, SpaceError> {
+        let carried = carry_out(&mut *self.system, &mut self.computer, self.residence, order);
+        self.watch();
+        carried
+    }
+
+    /// Runs every program to its end: round robin, and whoever yields lets the next go on.
+    pub(super) fn run(&mut self, runs: &[(SpaceId, &Program)]) -> Result<Ran, StageError> {
+        let mut ran = Ran { endings: vec![Ending::Exited; runs.len()], ..Ran::default() };
+        let mut left: Vec<_> = runs.iter().map(|(_, program)| Some(&program.steps[..])).collect();
+        while left.iter().any(Option::is_some) {
+            for (place, ((space, _), steps)) in runs.iter().zip(&mut left).enumerate() {
+                let Some(remaining) = steps else { continue };
+                let turn = remaining.iter().position(|step| *step == Step::Yield);
+                let (now, later) = remaining.split_at(turn.unwrap_or(remaining.len()));
+                let ending = self.make(*space, now, &mut ran)?;
+                let goes_on = turn.is_some() && ending == Ending::Exited;
+                *steps = goes_on.then(|| &later[1..]);
+                ran.endings[place] = ending;
+            }
+        }
+        Ok(ran)
+    }
+
+    /// Makes steps until one ends the program.
+    fn make(
+        &mut self,
+        space: SpaceId,
+        steps: &[Step],
+        ran: &mut Ran,
+    ) -> Result<Ending, StageError> {
+        for step in steps {
+            let (kind, address) = match *step {
+                Step::Read(address, _) => (AccessKind::Read, address),
+                Step::Write(address, _) => (AccessKind::Write, address),
+                Step::Fetch(address, _) => (AccessKind::Fetch, address),
+                Step::Yield => continue,
+            };
+            let at = match self.access(space, kind, address)? {
+                Ok(at) => at,
+                Err(ending) => {
+                    ran.not_made.push((space, address));
+                    return Ok(ending);
+                }
+            };
+            let (found, expected) = match *step {
+                Step::Write(_, value) => {
+                    self.computer.write_entry(at, 8, value)?;
+                    continue;
+                }
+                Step::Read(_, expected) => (self.computer.read_entry(at, 8)?, expected),
+                Step::Fetch(_, name) => {
+                    (name_in(self.computer.read_entry(at, 8)?).into(), name.into())
+                }
+                Step::Yield => continue,
+            };
+            if found != expected {
+                ran.wrongs.push(Wrong { space: space.0.into(), address: address.get(), found });
+                let name = self.name_of(space).unwrap_or('?');
+                self.problem(format!(
+                    "{name} read {found:#x} at {address}, expected {expected:#x}"
+                ));
+            }
+        }
+        self.watch();
+        Ok(Ending::Exited)
+    }
+
+    /// An access of a process, with the faults on its way: the physical address, or how it ended.
+    fn access(
+        &mut self,
+        space: SpaceId,
+        kind: AccessKind,
+        address: VirtAddr,
+    ) -> Result<Result<PhysAddr, Ending>, StageError> {
+        if let Err(error) = self.computer.run(&self.system, space) {
+            return Ok(Err(Ending::Refused(error)));
+        }
+        let access = Access::new(kind, address, 8, Ring::Three);
+        for _ in 0..MOST_FAULTS {
+            let fault = match self.computer.access(&access)? {
+                Outcome::Translated(spans) => return Ok(Ok(spans[0].address)),
+                Outcome::Fault(fault) => fault,
+            };
+            let decided = self.system.fault(&mut self.computer, space, &fault);
+            self.watch();
+            match decided {
+                Ok(Decision::Invalid(invalid)) => return Ok(Err(Ending::Invalid(invalid))),
+                Ok(_) => {}
+                Err(error) => return Ok(Err(Ending::Refused(error))),
+            }
+        }
+        Ok(Err(Ending::Endless))
+    }
+
+    /// The letter of the process that has a space.
+    pub(super) fn name_of(&self, space: SpaceId) -> Option<char> {
+        self.names.iter().find(|(known, _)| *known == space).map(|(_, name)| *name)
+    }
+
+    /// Takes down a problem, once.
+    pub(super) fn problem(&mut self, problem: String) {
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+    }
+
+    /// Bytes of tables of all processes.
+    pub(super) fn table_bytes(&self) -> u64 {
+        let tables = self.system.spaces().map(|space| self.system.table_frames(space) as u64);
+        tables.sum::<u64>() * PAGE_BYTES
+    }
+}
