@@ -1,7 +1,7 @@
 //! The table of the walkers that people use: what was seen of them by hand, it finds.
 
-use crosswalk::conformance::{Cell, Row, Table, adapters};
-use crosswalk::corpus::read::{Item, Reader};
+use crosswalk::conformance::{Cell, KnownMistake, Table, adapters};
+use crosswalk::corpus::read::{CorpusItem, CorpusReader};
 use crosswalk::verdict::{self, Verdict};
 use mmu_core::{Reference, Rule};
 use std::collections::BTreeMap;
@@ -12,30 +12,30 @@ use std::sync::OnceLock;
 const LIBRARIES: [&str; 4] = ["x86_64", "memflow", "page_table_multiarch", "vm-memory"];
 
 /// What a walker made of the corpus.
-struct Made {
-    cells: BTreeMap<Row, Cell>,
+struct AccessStep {
+    cells: BTreeMap<KnownMistake, Cell>,
     asked: u64,
     failure: Option<String>,
 }
 
 /// The table by the bundled corpus. Several tests look at it.
-fn table() -> &'static BTreeMap<String, Made> {
-    static TABLE: OnceLock<BTreeMap<String, Made>> = OnceLock::new();
+fn table() -> &'static BTreeMap<String, AccessStep> {
+    static TABLE: OnceLock<BTreeMap<String, AccessStep>> = OnceLock::new();
     TABLE.get_or_init(|| {
         let program = Path::new(env!("CARGO_BIN_EXE_crosswalk-adapters"));
         let mut walkers = adapters(program).expect("it lists them");
         walkers.retain(|walker| LIBRARIES.contains(&walker.name.as_str()));
         let mut table = Table::new(walkers);
-        for item in Reader::bundled().expect("it can be read") {
-            if let Item::Case(recorded) = item.expect("it is whole") {
-                let judged = verdict::by(&Reference, &recorded.case, &recorded.run);
+        for item in CorpusReader::bundled().expect("it can be read") {
+            if let CorpusItem::Case(recorded) = item.expect("it is whole") {
+                let judged = verdict::judge(&Reference, &recorded.case, &recorded.run);
                 table.add(&recorded.case, matches!(judged, Verdict::Agree { .. }));
             }
         }
         table.finish();
         let made = table.columns.into_iter().map(|column| {
             let failure = column.failure.map(|(case, why)| format!("{why}: {case}"));
-            (column.walker.name, Made { cells: column.cells, asked: column.asked, failure })
+            (column.walker.name, AccessStep { cells: column.cells, asked: column.asked, failure })
         });
         made.collect()
     })
@@ -44,7 +44,10 @@ fn table() -> &'static BTreeMap<String, Made> {
 #[track_caller]
 fn cell(walker: &str, rule: Rule) -> &'static Cell {
     let column = table().get(walker).unwrap_or_else(|| panic!("no {walker}"));
-    column.cells.get(&Row::Rule(rule)).unwrap_or_else(|| panic!("{walker}: nothing of {rule}"))
+    column
+        .cells
+        .get(&KnownMistake::Rule(rule))
+        .unwrap_or_else(|| panic!("{walker}: nothing of {rule}"))
 }
 
 /// Asserts that a walker gets a rule wrong, by this mistake, in a case that shows it.

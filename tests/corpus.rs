@@ -5,10 +5,10 @@ mod common;
 
 use common::{Ran, Sandbox, count, require_kvm, require_qemu, run, run_with_dev, skip};
 use crosswalk::corpus::Recorded;
-use crosswalk::corpus::read::{Item, Reader};
+use crosswalk::corpus::read::{CorpusItem, CorpusReader};
 use crosswalk::verdict::{self, Verdict};
 use crosswalk::walker::MUTANTS;
-use crosswalk_case::observation::Run;
+use crosswalk_case::observation::Attempt;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -24,10 +24,10 @@ const COVERED: [&str; 40] = [
 ];
 
 fn bundled() -> Vec<Recorded> {
-    let items = Reader::bundled().expect("it can be read");
+    let items = CorpusReader::bundled().expect("it can be read");
     let cases = items.filter_map(|item| match item.expect("it is whole") {
-        Item::Source(_) => None,
-        Item::Case(recorded) => Some(*recorded),
+        CorpusItem::Source(_) => None,
+        CorpusItem::Case(recorded) => Some(*recorded),
     });
     cases.collect()
 }
@@ -94,7 +94,7 @@ fn the_bundled_corpus_covers_what_it_is_to_cover() {
     assert_eq!(covers, BTreeSet::from(COVERED));
     let mut ends: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for recorded in bundled() {
-        if let Run::Observed(seen) = &recorded.run {
+        if let Attempt::Observed(seen) = &recorded.run {
             let end = seen.fault.map(|fault| (fault.vector, fault.error_code));
             ends.entry(recorded.case.mode()).or_default().insert(end);
         }
@@ -124,7 +124,7 @@ fn every_mutant_of_a_covered_rule_is_caught() {
         let is_covered = mutant.rule.is_none_or(|rule| COVERED.contains(&rule.id()));
         assert!(!is_covered || !told.is_empty(), "{} is not caught", mutant.id);
         for recorded in told {
-            let verdict = verdict::by(mutant.walker, &recorded.case, &recorded.run);
+            let verdict = verdict::judge(mutant.walker, &recorded.case, &recorded.run);
             let name = &recorded.name;
             assert!(matches!(verdict, Verdict::Diverge { .. }), "{} by {name}", mutant.id);
         }
@@ -152,14 +152,14 @@ fn assert_recorded_twice_alike(machine: &[&str]) {
     let [first, second] = ["first.jsonl", "second.zst"].map(|name| {
         let asked = [&["record", name, "--seed", "3", "--cases", "12000"], machine].concat();
         sandbox.run(&asked).expect_code(0);
-        let reader = Reader::open(&sandbox.path().join(name)).expect("it was written");
+        let reader = CorpusReader::open(&sandbox.path().join(name)).expect("it was written");
         reader.map(|item| item.expect("it is whole")).collect::<Vec<_>>()
     });
     assert_eq!(first.len(), second.len());
     assert!(first.len() > 100, "{}", first.len());
     for pair in first.iter().zip(&second) {
         match pair {
-            (Item::Case(first), Item::Case(second)) => {
+            (CorpusItem::Case(first), CorpusItem::Case(second)) => {
                 assert_eq!((&first.name, &first.case), (&second.name, &second.case));
                 assert_eq!(first.allowed, second.allowed);
                 if first.run != second.run {
@@ -172,7 +172,7 @@ fn assert_recorded_twice_alike(machine: &[&str]) {
                     assert!(ways.len() > 1 || ways.iter().any(open), "{}", first.name);
                 }
             }
-            (Item::Source(first), Item::Source(second)) => assert_eq!(first, second),
+            (CorpusItem::Source(first), CorpusItem::Source(second)) => assert_eq!(first, second),
             pair => panic!("{pair:?}"),
         }
     }

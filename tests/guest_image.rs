@@ -3,7 +3,7 @@
 use object::{Object, ObjectSymbol};
 
 fn symbols(image: &str) -> Vec<String> {
-    let path = format!("{}/{image}", env!("GUEST_IMAGES"));
+    let path = format!("{}/{image}", crosswalk_machine::image::BUILD_DIRECTORY);
     let elf = std::fs::read(path).expect("the image was built");
     let file = object::File::parse(elf.as_slice()).expect("the image is an ELF file");
     file.symbols().filter_map(|symbol| symbol.name().ok().map(str::to_owned)).collect()

@@ -5,7 +5,7 @@ mod single;
 
 use common::require_kvm;
 use crosswalk::campaign::run_one;
-use crosswalk_case::observation::{EntryAfter, Provenance, Run};
+use crosswalk_case::observation::{Attempt, EntryAfter, Provenance};
 use crosswalk_case::{Case, TableEntry};
 use crosswalk_guest::contents;
 use crosswalk_guest::layout::{Arena, HOLE_BASE};
@@ -255,7 +255,7 @@ fn a_case_that_does_not_fit_the_guest_is_unsupported_with_the_reason() {
         let mut case = plain(&machine, Arena::ALL[0], Ring::Three, Form::Load, 0x108);
         change(&mut case);
         let run = run_one(&mut machine, &case).expect("the guest is left alone");
-        let Run::Unsupported(why) = run else { panic!("{words}: it ran: {case}") };
+        let Attempt::Unsupported(why) = run else { panic!("{words}: it ran: {case}") };
         assert!(why.contains(words), "{words}: {why}");
         // And the machine goes on.
         let case = plain(&machine, Arena::ALL[0], Ring::Three, Form::Load, 0x108);

@@ -145,11 +145,11 @@ fn a_file_is_named_and_so_is_the_case_in_it() {
 /// Reads a text as `explain` would; what comes of it, all of it, must not panic.
 fn use_text(text: &str) {
     use crosswalk::report::walk;
-    use crosswalk::walker::Choice;
+    use crosswalk::walker::WalkerSpec;
     match Case::from_json(text) {
         Ok(case) => {
             assert_eq!(Case::from_json(&case.to_json()).expect("what is written reads"), case);
-            assert!(!walk::explain(&case, Choice::Reference).is_empty());
+            assert!(!walk::explain(&case, WalkerSpec::Reference).is_empty());
             let _ = crosswalk_machine::batch::arena_of(&case);
         }
         Err(error) => {

@@ -4,7 +4,7 @@ mod common;
 
 use common::require_qemu;
 use crosswalk_guest::layout::{CONTROL, OWN_TABLES};
-use crosswalk_machine::qemu::process::{Options, Process, Region};
+use crosswalk_machine::qemu::process::{Options, QemuProcess, RamRegion};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use object::{Object, ObjectSegment};
 use std::fs::File;
@@ -70,12 +70,12 @@ impl Memory {
     }
 
     /// Low memory and both halves above it, then both halves swapped at these places.
-    fn regions<'f>(&'f self, places: &[u64]) -> Vec<Region<'f>> {
+    fn regions<'f>(&'f self, places: &[u64]) -> Vec<RamRegion<'f>> {
         let [first, second] = self.halves.each_ref().map(|half| half.as_fd());
-        let mut regions = vec![Region { guest_physical: 0, len: GIB, file: self.low.as_fd() }];
+        let mut regions = vec![RamRegion { guest_physical: 0, len: GIB, file: self.low.as_fd() }];
         let halves = |start: u64, files: [BorrowedFd<'f>; 2]| {
             let starts = [start, start + HALF];
-            std::iter::zip(starts, files).map(|(guest_physical, file)| Region {
+            std::iter::zip(starts, files).map(|(guest_physical, file)| RamRegion {
                 guest_physical,
                 len: HALF,
                 file,
@@ -87,7 +87,7 @@ impl Memory {
     }
 
     /// Has the guest copy a word.
-    fn copy(&self, process: &mut Process, from: u64, to: u64) {
+    fn copy(&self, process: &mut QemuProcess, from: u64, to: u64) {
         let request = self.control(DONE) + 1;
         self.set(CONTROL + 8 * FROM, from);
         self.set(CONTROL + 8 * TO, to);
@@ -102,13 +102,13 @@ fn read(file: &File, at: u64) -> u64 {
     u64::from_le_bytes(word)
 }
 
-fn start(memory: &[Region<'_>], phys_bits: u8, cpu_flags: &[&str]) -> Process {
+fn start(memory: &[RamRegion<'_>], phys_bits: u8, cpu_flags: &[&str]) -> QemuProcess {
     let options = Options { phys_bits: Some(phys_bits), cpu_flags, memory };
-    Process::start(&options).expect("QEMU starts")
+    QemuProcess::start(&options).expect("QEMU starts")
 }
 
 #[track_caller]
-fn wait_until(process: &mut Process, condition: impl Fn() -> bool) {
+fn wait_until(process: &mut QemuProcess, condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {
         process.check_alive().expect("QEMU runs");
@@ -203,7 +203,7 @@ fn qemu_outlives_the_thread_that_starts_it() {
 }
 
 /// What the end of QEMU is reported as.
-fn end_of(mut process: Process) -> String {
+fn end_of(mut process: QemuProcess) -> String {
     let start = Instant::now();
     loop {
         if let Err(error) = process.check_alive() {

@@ -6,7 +6,7 @@ mod single;
 use common::{Sandbox, require_kvm, require_qemu, run};
 use crosswalk::campaign::run_one;
 use crosswalk_case::Case;
-use crosswalk_case::observation::Run;
+use crosswalk_case::observation::Attempt;
 use crosswalk_guest::layout::Arena;
 use crosswalk_machine::Machine;
 use crosswalk_machine::batch::arena_of;
@@ -55,10 +55,10 @@ fn a_case_that_the_machine_lacks_a_feature_for_leaves_the_guest_alive() {
         let mut case = plain.clone();
         case.state.cr4 |= bit;
         let run = run_one(&mut machine, &case).expect("the guest lives");
-        let ran = matches!(run, Run::Observed(_));
+        let ran = matches!(run, Attempt::Observed(_));
         assert_eq!(ran, machine_has.contains(feature), "{case}");
         let run = run_one(&mut machine, &plain).expect("the guest lives");
-        assert!(matches!(run, Run::Observed(_)), "{run:?}");
+        assert!(matches!(run, Attempt::Observed(_)), "{run:?}");
     }
 }
 

@@ -10,9 +10,9 @@ use crosswalk_guest::system::Residence;
 use crosswalk_machine::Machine;
 use crosswalk_machine::image::Image;
 use crosswalk_machine::kvm::KvmMachine;
-use crosswalk_machine::qemu::{Processor, QemuMachine};
+use crosswalk_machine::qemu::{QemuMachine, QemuProcessor};
 use mmu_core::PagingMode::{self, Bits32, FiveLevel, FourLevel, Pae};
-use mmu_core::space::Duties;
+use mmu_core::space::Safeguards;
 use serde_json::Value;
 
 /// So many for one seed.
@@ -24,7 +24,7 @@ fn kvm() -> KvmMachine {
 
 fn qemu() -> QemuMachine {
     let image = Image::built_in().expect("the image is good");
-    QemuMachine::open(image, &Processor::default()).expect("QEMU works")
+    QemuMachine::open(image, &QemuProcessor::default()).expect("QEMU works")
 }
 
 /// `crosswalk scenario all` on a machine: everything passes, in these modes and no others.
@@ -102,10 +102,10 @@ fn found_out(machine: &mut dyn Machine, name: &str, setting: Setting, cause: &st
 fn every_breakage_is_found_out(machine: &mut dyn Machine, modes: &[PagingMode]) {
     for mode in modes {
         let without =
-            |duty| Setting { machine_duties: Duties::all() - duty, ..Setting::new(*mode) };
-        found_out(machine, "reallocation", without(Duties::WIPE), "the wipe is missing");
+            |duty| Setting { machine_duties: Safeguards::all() - duty, ..Setting::new(*mode) };
+        found_out(machine, "reallocation", without(Safeguards::WIPE), "the wipe is missing");
         let cause = "the write protection after a fork is missing";
-        found_out(machine, "copy-on-write", without(Duties::WRITE_PROTECT), cause);
+        found_out(machine, "copy-on-write", without(Safeguards::WRITE_PROTECT), cause);
     }
     // Where the kernel lives in the process, its leaf edits in ring 3 and no MOV to CR3 come between
     // two accesses. With all duties done that is the same history, too.
@@ -114,7 +114,7 @@ fn every_breakage_is_found_out(machine: &mut dyn Machine, modes: &[PagingMode]) 
         let story = run_on(machine, name, resident).expect("a known name").expect("it lives");
         assert!(story.passed(), "{name}: {:#?}", story.comparison);
     }
-    let broken = Setting { machine_duties: Duties::all() - Duties::SHOOT_DOWN, ..resident };
+    let broken = Setting { machine_duties: Safeguards::all() - Safeguards::SHOOT_DOWN, ..resident };
     found_out(machine, "reclaim", broken, "an old translation was used, the shoot-down is missing");
 }
 
@@ -190,7 +190,7 @@ fn random_operations_are_a_command_too() {
 fn operations_that_fail_on_a_machine_are_shrunk() {
     require_qemu!();
     let mut machine = qemu();
-    let machine_duties = Duties::all() - Duties::WIPE;
+    let machine_duties = Safeguards::all() - Safeguards::WIPE;
     let setting = Setting { machine_duties, ..Setting::new(FourLevel) };
     let mut play = |operations: &[Operation]| play(Some(&mut machine), setting, operations);
     let smallest = shrink(&operations(5, 400), &mut play).expect("the machine lives");

@@ -3,8 +3,8 @@
 
 mod hand_made;
 
-use crosswalk::verdict::{ChoiceTaken, End, Field, Verdict, judge};
-use crosswalk_case::observation::{EntryAfter, Observation, OutsideAccess, Provenance, Run};
+use crosswalk::verdict::{ChoiceTaken, End, Field, Verdict, judge_observation};
+use crosswalk_case::observation::{Attempt, EntryAfter, Observation, OutsideAccess, Provenance};
 use crosswalk_guest::contents;
 use crosswalk_guest::stub::Form;
 use hand_made::{
@@ -19,7 +19,8 @@ type Change = fn(&mut Observation);
 fn what_fits_agrees() {
     for kind in AccessKind::ALL {
         let (case, prediction) = of_kind(kind);
-        let verdict = judge(&case, &prediction, &Run::Observed(seen(&case, &prediction)));
+        let verdict =
+            judge_observation(&case, &prediction, &Attempt::Observed(seen(&case, &prediction)));
         let unproved = kind == AccessKind::Clflush;
         assert_eq!(verdict, Verdict::Agree { unproved, choices: Vec::new() }, "{kind:?}");
     }
@@ -85,7 +86,8 @@ fn a_difference_says_what_was_expected_and_what_was_seen() {
     let (case, prediction) = faulting(Vector::PageFault, 0x7);
     let mut seen = seen(&case, &prediction);
     seen.fault.as_mut().unwrap().error_code = 0x5;
-    let Verdict::Diverge { differences, .. } = judge(&case, &prediction, &Run::Observed(seen))
+    let Verdict::Diverge { differences, .. } =
+        judge_observation(&case, &prediction, &Attempt::Observed(seen))
     else {
         panic!("another error code diverges")
     };
@@ -136,7 +138,7 @@ fn a_read_from_another_place_has_another_value() {
         let (case, prediction) = &read;
         let mut seen = seen(case, prediction);
         seen.value = int_from(place, 8);
-        let verdict = judge(case, prediction, &Run::Observed(seen));
+        let verdict = judge_observation(case, prediction, &Attempt::Observed(seen));
         assert!(matches!(verdict, Verdict::Diverge { .. }), "{place:#x}");
     }
 }
@@ -161,7 +163,7 @@ fn an_access_across_pages_is_compared_in_both_parts() {
     let (case, prediction) = &read;
     let mut observation = seen(case, prediction);
     observation.value = first | second << 24;
-    let verdict = judge(case, prediction, &Run::Observed(observation));
+    let verdict = judge_observation(case, prediction, &Attempt::Observed(observation));
     assert!(matches!(verdict, Verdict::Agree { unproved: false, .. }), "{verdict:?}");
 
     // K2: the part on the first page alone.
@@ -176,10 +178,10 @@ fn a_locked_compare_that_fails_stores_nothing() {
     let mut observation = seen(&case, &prediction);
     case.form = Form::FailingCompare;
     observation.stored.clear();
-    let verdict = judge(&case, &prediction, &Run::Observed(observation.clone()));
+    let verdict = judge_observation(&case, &prediction, &Attempt::Observed(observation.clone()));
     assert_eq!(verdict, Verdict::Agree { unproved: false, choices: Vec::new() });
     observation.stored.push((PAGE + 0x108, !contents::byte(PAGE + 0x108)));
-    let verdict = judge(&case, &prediction, &Run::Observed(observation));
+    let verdict = judge_observation(&case, &prediction, &Attempt::Observed(observation));
     assert!(matches!(verdict, Verdict::Diverge { .. }));
 }
 
@@ -192,7 +194,7 @@ fn an_access_outside_memory_is_proved_by_its_exit() {
     let mut observation = seen(case, prediction);
     observation.stored.clear();
     observation.outside = vec![store];
-    let verdict = judge(case, prediction, &Run::Observed(observation.clone()));
+    let verdict = judge_observation(case, prediction, &Attempt::Observed(observation.clone()));
     assert_eq!(verdict, Verdict::Agree { unproved: false, choices: Vec::new() });
     for wrong in [
         vec![],
@@ -203,7 +205,7 @@ fn an_access_outside_memory_is_proved_by_its_exit() {
         vec![OutsideAccess { is_write: false, ..store }],
     ] {
         observation.outside.clone_from(&wrong);
-        let verdict = judge(case, prediction, &Run::Observed(observation.clone()));
+        let verdict = judge_observation(case, prediction, &Attempt::Observed(observation.clone()));
         let Verdict::Diverge { differences, .. } = verdict else { panic!("{wrong:?} agrees") };
         assert_eq!(differences.len(), 1);
         assert_eq!(differences[0].field, Field::Outside);
@@ -220,10 +222,10 @@ fn a_failing_comparison_writes_back_what_it_read() {
     let store = OutsideAccess { is_write: true, ..load };
     (observation.value, observation.stored) = (load.data, Vec::new());
     observation.outside = vec![load, store];
-    let verdict = judge(&case, &prediction, &Run::Observed(observation.clone()));
+    let verdict = judge_observation(&case, &prediction, &Attempt::Observed(observation.clone()));
     assert_eq!(verdict, Verdict::Agree { unproved: false, choices: Vec::new() });
     observation.outside = vec![load];
-    let verdict = judge(&case, &prediction, &Run::Observed(observation));
+    let verdict = judge_observation(&case, &prediction, &Attempt::Observed(observation));
     assert!(matches!(verdict, Verdict::Diverge { .. }), "a device sees the write-back");
 }
 
@@ -242,7 +244,7 @@ fn a_store_of_what_is_there_already_proves_nothing() {
     case.value = int_from(PAGE + 0x108, 8);
     let mut observation = seen(&case, &prediction);
     observation.stored.clear();
-    let verdict = judge(&case, &prediction, &Run::Observed(observation));
+    let verdict = judge_observation(&case, &prediction, &Attempt::Observed(observation));
     assert_eq!(verdict, Verdict::Agree { unproved: true, choices: Vec::new() });
 }
 
@@ -255,7 +257,7 @@ fn open_accessed_bits_agree_both_ways_and_are_told() {
     (updates[3].may_set, updates[3].open_by) = (A, Rule::Ad3);
     let mut observation = seen(&case, &prediction);
     observation.entries[3].after |= A;
-    let verdict = judge(&case, &prediction, &Run::Observed(observation.clone()));
+    let verdict = judge_observation(&case, &prediction, &Attempt::Observed(observation.clone()));
     let taken = |rule, level, member| ChoiceTaken {
         rule,
         mode: case.mode(),
@@ -270,10 +272,10 @@ fn open_accessed_bits_agree_both_ways_and_are_told() {
     assert_eq!(verdict, Verdict::Agree { unproved: false, choices });
     // Free is A alone.
     observation.entries[3].after |= D;
-    let verdict = judge(&case, &prediction, &Run::Observed(observation.clone()));
+    let verdict = judge_observation(&case, &prediction, &Attempt::Observed(observation.clone()));
     assert!(matches!(verdict, Verdict::Diverge { .. }));
     observation.entries[3].after &= !(D | P);
-    let verdict = judge(&case, &prediction, &Run::Observed(observation));
+    let verdict = judge_observation(&case, &prediction, &Attempt::Observed(observation));
     assert!(matches!(verdict, Verdict::Diverge { .. }));
 }
 
@@ -285,7 +287,7 @@ fn a_bit_that_was_set_before_is_no_choice_and_stays() {
     (update.before, update.may_set) = (update.before | A, A);
     let expected = (case, prediction);
     let (case, prediction) = &expected;
-    let verdict = judge(case, prediction, &Run::Observed(seen(case, prediction)));
+    let verdict = judge_observation(case, prediction, &Attempt::Observed(seen(case, prediction)));
     assert_eq!(verdict, Verdict::Agree { unproved: false, choices: Vec::new() });
     assert_eq!(fields_of(&expected, |seen| seen.entries[0].after &= !A), [Field::Entry]);
 }
@@ -314,7 +316,7 @@ fn only_a_processor_may_speculate() {
         observation.provenance = provenance;
         let at = observation.entries[3].at + 8;
         observation.entries.push(EntryAfter { at, before, after });
-        judge(&case, &prediction, &Run::Observed(observation))
+        judge_observation(&case, &prediction, &Attempt::Observed(observation))
     };
     let present = PAGE | 0x7;
     let Verdict::Agree { choices, .. } = verdict(Provenance::Processor, present, present | A)
@@ -346,8 +348,8 @@ fn any_alternative_will_do_and_the_nearest_is_told() {
     prediction.alternatives.extend(absent.alternatives.clone());
     prediction.alternatives[1].choice = Some((Rule::Code7, "absent"));
 
-    let run = Run::Observed(seen(&case, &absent));
-    let Verdict::Agree { choices, .. } = judge(&case, &prediction, &run) else {
+    let run = Attempt::Observed(seen(&case, &absent));
+    let Verdict::Agree { choices, .. } = judge_observation(&case, &prediction, &run) else {
         panic!("the second alternative fits")
     };
     assert_eq!((choices[0].rule, choices[0].member, choices[0].level), (Rule::Code7, "absent", ""));
@@ -357,7 +359,7 @@ fn any_alternative_will_do_and_the_nearest_is_told() {
     let mut near = seen(&case, &absent);
     near.entries[0].after |= D;
     let Verdict::Diverge { expected, differences } =
-        judge(&case, &prediction, &Run::Observed(near))
+        judge_observation(&case, &prediction, &Attempt::Observed(near))
     else {
         panic!("neither fits")
     };
@@ -368,6 +370,6 @@ fn any_alternative_will_do_and_the_nearest_is_told() {
 #[test]
 fn a_case_that_did_not_run_is_neither_right_nor_wrong() {
     let (case, prediction) = of_kind(AccessKind::Read);
-    let verdict = judge(&case, &prediction, &Run::Unsupported("the reason".into()));
+    let verdict = judge_observation(&case, &prediction, &Attempt::Unsupported("the reason".into()));
     assert_eq!(verdict, Verdict::Unsupported("the reason".into()));
 }

@@ -21,7 +21,7 @@ pub enum Doorbell {
 pub struct Control {
     /// From the host: the number of the batch to run. The guest runs it when it changes.
     pub command: u64,
-    /// From the host: the address of the batch's arena, or [`ORDER`](crate::system::layout::ORDER) for
+    /// From the host: the address of the batch's arena, or [`REQUEST`](crate::system::layout::ORDER) for
     /// an order.
     pub arena: u64,
     /// From the guest: the last batch completed.
@@ -118,7 +118,7 @@ pub struct Header {
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
-pub struct Record {
+pub struct AccessRecord {
     /// The address of the stub; after a fault [`FAULT_TAG`] with the vector, and the error code.
     pub stub: u64,
     /// The linear address of the access; after a fault, CR2.
@@ -127,17 +127,17 @@ pub struct Record {
     pub value: u64,
 }
 
-/// The high half of [`Record::stub`] after a fault, less the vector.
+/// The high half of [`AccessRecord::stub`] after a fault, less the vector.
 pub const FAULT_TAG: u32 = 0xfa17_0000;
 
-impl Record {
+impl AccessRecord {
     /// The vector and the error code, if the case faulted.
     ///
     /// ```
-    /// use crosswalk_guest::mailbox::Record;
-    /// let record = Record { stub: 0xfa17_000e_0000_0007, address: 0x1000, value: 0 };
+    /// use crosswalk_guest::mailbox::AccessRecord;
+    /// let record = AccessRecord { stub: 0xfa17_000e_0000_0007, address: 0x1000, value: 0 };
     /// assert_eq!(record.fault(), Some((14, 7)));
-    /// assert_eq!(Record { stub: 0x10_2000, ..record }.fault(), None);
+    /// assert_eq!(AccessRecord { stub: 0x10_2000, ..record }.fault(), None);
     /// ```
     pub const fn fault(&self) -> Option<(u8, u32)> {
         tagged_fault(self.stub)

@@ -1,6 +1,8 @@
 //! One access to memory, as an instruction makes it.
 
 use crate::address::VirtAddr;
+use crate::name::{UnknownName, by_name};
+use core::str::FromStr;
 
 /// What the access does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,6 +41,15 @@ impl AccessKind {
     }
 }
 
+/// The name of a kind, as [`AccessKind::name`] has it.
+impl FromStr for AccessKind {
+    type Err = UnknownName<Self>;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        by_name(&Self::ALL, Self::name, name)
+    }
+}
+
 /// The privilege level of the code that makes the access (CPL).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Ring {
@@ -46,6 +57,24 @@ pub enum Ring {
     Zero,
     /// User.
     Three,
+}
+
+impl Ring {
+    /// Both, the supervisor first.
+    pub const ALL: [Self; 2] = [Self::Zero, Self::Three];
+
+    /// The current privilege level, as CS has it: 0 or 3.
+    ///
+    /// ```
+    /// use mmu_core::Ring;
+    /// assert_eq!(Ring::ALL.map(Ring::cpl), [0, 3]);
+    /// ```
+    pub const fn cpl(self) -> u8 {
+        match self {
+            Self::Zero => 0,
+            Self::Three => 3,
+        }
+    }
 }
 
 /// Which segment the access goes through: it decides the vector for a bad address (CANON-1).

@@ -53,6 +53,7 @@ pub mod access;
 pub mod address;
 pub mod cache;
 pub mod memory;
+pub mod name;
 pub mod outcome;
 pub mod space;
 pub mod table;

@@ -81,7 +81,7 @@ pub(crate) fn skip(missing: &str, why: &str) {
 
 /// Where the guest image called `name` was built.
 pub(crate) fn guest_image(name: &str) -> PathBuf {
-    Path::new(env!("GUEST_IMAGES")).join(name)
+    Path::new(crosswalk_machine::image::BUILD_DIRECTORY).join(name)
 }
 
 /// What a run of the program left.

@@ -1,10 +1,10 @@
 //! Predictions and observations written by hand, for the tests of the verdict.
 
 use arrayvec::ArrayVec;
-use crosswalk::verdict::{Field, Verdict, judge};
+use crosswalk::verdict::{Field, Verdict, judge_observation};
 use crosswalk_case::Case;
 use crosswalk_case::observation::{
-    EntryAfter, Observation, ObservedFault, OutsideAccess, Provenance, Run,
+    Attempt, EntryAfter, Observation, ObservedFault, OutsideAccess, Provenance,
 };
 use crosswalk_guest::contents;
 use crosswalk_guest::layout::{Arena, HOLE_BASE};
@@ -156,7 +156,7 @@ pub(crate) fn fields_of(
 ) -> Vec<Field> {
     let mut observation = seen(case, prediction);
     change(&mut observation);
-    match judge(case, prediction, &Run::Observed(observation)) {
+    match judge_observation(case, prediction, &Attempt::Observed(observation)) {
         Verdict::Agree { .. } => Vec::new(),
         Verdict::Diverge { differences, .. } => {
             differences.iter().map(|difference| difference.field).collect()

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test uses its own part of this")]
 
 use crosswalk::campaign::run_one;
-use crosswalk_case::observation::{EntryAfter, Observation, ObservedFault, Run};
+use crosswalk_case::observation::{Attempt, EntryAfter, Observation, ObservedFault};
 use crosswalk_case::{Case, TableEntry};
 use crosswalk_guest::contents;
 use crosswalk_guest::high::data_behind;
@@ -11,7 +11,7 @@ use crosswalk_guest::layout::Arena;
 use crosswalk_guest::stub::Form;
 use crosswalk_machine::Machine;
 use crosswalk_machine::image::Image;
-use crosswalk_machine::qemu::{Processor, QemuMachine};
+use crosswalk_machine::qemu::{QemuMachine, QemuProcessor};
 use mmu_core::{AccessKind, PagingMode, Profile, Ring, VirtAddr};
 
 pub(crate) const P: u64 = 1;
@@ -59,8 +59,8 @@ pub(crate) fn plain_in(
 #[track_caller]
 pub(crate) fn observe(machine: &mut dyn Machine, case: &Case) -> Observation {
     match run_one(machine, case).expect("the guest lives") {
-        Run::Observed(observation) => observation,
-        Run::Unsupported(why) => panic!("{why}: {case}"),
+        Attempt::Observed(observation) => observation,
+        Attempt::Unsupported(why) => panic!("{why}: {case}"),
     }
 }
 
@@ -152,7 +152,7 @@ pub(crate) fn places(first: u64, len: u16) -> Vec<u64> {
 /// QEMU with its default processor.
 pub(crate) fn open_qemu() -> QemuMachine {
     let image = Image::built_in().expect("the image was built with the program");
-    QemuMachine::open(image, &Processor::default()).expect("QEMU works")
+    QemuMachine::open(image, &QemuProcessor::default()).expect("QEMU works")
 }
 
 /// Bytes of an entry.

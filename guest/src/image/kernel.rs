@@ -3,12 +3,12 @@
 
 use crate::descriptors::PROBE_DATA;
 use crate::self_test;
-use crate::system::obey;
+use crate::system::serve_request;
 use core::arch::asm;
 use core::arch::x86_64::{__cpuid_count, CpuidResult};
 use crosswalk_guest::layout::{Arena, CONTROL};
 use crosswalk_guest::mailbox::{CPUID_LEAVES, Control, Doorbell, Header};
-use crosswalk_guest::system::layout::ORDER;
+use crosswalk_guest::system::layout::REQUEST;
 
 unsafe extern "C" {
     /// Runs both lists of the batch whose header is at this address (boot.s).
@@ -40,8 +40,8 @@ extern "C" fn kernel() -> ! {
             completed = (&raw const (*control).command).read_volatile();
             (&raw const (*control).arena).read_volatile()
         };
-        if arena == ORDER {
-            obey();
+        if arena == REQUEST {
+            serve_request();
             continue;
         }
         let arena = if arena == Arena::ALL[0].base() { Arena::ALL[0] } else { Arena::ALL[1] };

@@ -96,7 +96,7 @@ core::arch::global_asm!(
     PROGRAMS = const crosswalk_guest::system::layout::PROGRAMS_IN_PROCESS,
     CALL_EXIT = const Call::Exit as u64,
     CALL_YIELD = const Call::Yield as u64,
-    CALL_WRONG = const Call::Wrong as u64,
+    CALL_MISMATCH = const Call::Mismatch as u64,
     STEP_READ = const StepKind::Read as u64,
     STEP_WRITE = const StepKind::Write as u64,
     STEP_FETCH = const StepKind::Fetch as u64,

@@ -1,11 +1,11 @@
 //! Running a process until it faults: its registers, in the code of its mode.
 
-use crate::process_page::{Frame, Frame32, ProcessPage};
+use crate::process_page::{ExceptionFrame, ExceptionFrame32, ProcessPage};
 use crosswalk_guest::layout::PROGRAMS_PAGE;
 use crosswalk_guest::mailbox::{Header, Switch};
 use crosswalk_guest::system::Residence;
 use crosswalk_guest::system::layout::PROGRAMS_IN_PROCESS;
-use crosswalk_guest::system::program::Program;
+use crosswalk_guest::system::program::GuestProgram;
 use mmu_core::{Cr4, Efer, PagingMode, PhysAddr, VirtAddr};
 
 unsafe extern "C" {
@@ -18,8 +18,8 @@ unsafe extern "C" {
     fn forget_translation(address: u64);
     /// MOV to CR3 (processes.s).
     fn load_cr3(root: u64);
-    static PROGRAMS_64: [u64; Program::ALL.len()];
-    static PROGRAMS_32: [u64; Program::ALL.len()];
+    static PROGRAMS_64: [u64; GuestProgram::ALL.len()];
+    static PROGRAMS_32: [u64; GuestProgram::ALL.len()];
 }
 
 /// The instruction with which a process calls the kernel.
@@ -30,9 +30,9 @@ const PLAIN_RFLAGS: u32 = 0x2;
 
 /// The registers of a process that does not run.
 #[derive(Clone, Copy)]
-pub(crate) enum Registers {
-    Bits64(Frame),
-    Bits32(Frame32),
+pub(crate) enum ProcessRegisters {
+    Bits64(ExceptionFrame),
+    Bits32(ExceptionFrame32),
 }
 
 /// Why a process came back.
@@ -45,13 +45,13 @@ pub(crate) struct Trap {
 
 /// How processes are run: in which mode, and where the kernel is meanwhile.
 #[derive(Clone, Copy)]
-pub(crate) struct Processor {
+pub(crate) struct ProcessorMode {
     pub(crate) mode: PagingMode,
     pub(crate) residence: Residence,
     pub(crate) execute_disable: bool,
 }
 
-impl Processor {
+impl ProcessorMode {
     /// The control registers of the kernel: a batch may have left others.
     pub(crate) fn take_over(&self) {
         let mut efer = Efer::LME | Efer::LMA;
@@ -61,15 +61,15 @@ impl Processor {
     }
 
     /// The registers with which a program starts.
-    pub(crate) fn start(&self, program: u64, arguments: [u64; 3]) -> Registers {
+    pub(crate) fn start(&self, program: u64, arguments: [u64; 3]) -> ProcessRegisters {
         let [first, second, third] = arguments;
-        let number = (program as usize).min(Program::ALL.len() - 1);
+        let number = (program as usize).min(GuestProgram::ALL.len() - 1);
         let is_long = matches!(self.mode, PagingMode::FourLevel | PagingMode::FiveLevel);
         // SAFETY: the tables are constants (programs.s).
         let offset = unsafe { if is_long { PROGRAMS_64[number] } else { PROGRAMS_32[number] } };
         let start = PROGRAMS_IN_PROCESS + offset;
         if is_long {
-            Registers::Bits64(Frame {
+            ProcessRegisters::Bits64(ExceptionFrame {
                 rdi: first,
                 rcx: second,
                 rdx: third,
@@ -77,10 +77,10 @@ impl Processor {
                 cs: crate::descriptors::USER_CODE.into(),
                 ss: crate::descriptors::USER_DATA.into(),
                 rflags: PLAIN_RFLAGS.into(),
-                ..Frame::default()
+                ..ExceptionFrame::default()
             })
         } else {
-            Registers::Bits32(Frame32 {
+            ProcessRegisters::Bits32(ExceptionFrame32 {
                 edi: first as u32,
                 ecx: second as u32,
                 edx: third as u32,
@@ -88,13 +88,13 @@ impl Processor {
                 cs: crate::descriptors::USER_CODE_32.into(),
                 ss: crate::descriptors::USER_DATA.into(),
                 eflags: PLAIN_RFLAGS,
-                ..Frame32::default()
+                ..ExceptionFrame32::default()
             })
         }
     }
 
     /// Lets a process run on the tables of this root until it faults.
-    pub(crate) fn run(&self, root: PhysAddr, registers: &mut Registers) -> Trap {
+    pub(crate) fn run(&self, root: PhysAddr, registers: &mut ProcessRegisters) -> Trap {
         let page = ProcessPage::at();
         // SAFETY: the page is the kernel's while no process runs, and run_process keeps the C calling
         // convention. Ring 0 and the processor change the page during the call alone.
@@ -103,20 +103,22 @@ impl Processor {
             let stays = self.residence == Residence::InProcess;
             (&raw mut (*page).stays).write_volatile(stays.into());
             match registers {
-                Registers::Bits64(frame) => (&raw mut (*page).frame).write_volatile(*frame),
-                Registers::Bits32(frame) => (&raw mut (*page).frame_32).write_volatile(*frame),
+                ProcessRegisters::Bits64(frame) => (&raw mut (*page).frame).write_volatile(*frame),
+                ProcessRegisters::Bits32(frame) => {
+                    (&raw mut (*page).frame_32).write_volatile(*frame)
+                }
             }
             run_process();
             let cr2 = (&raw const (*page).cr2).read_volatile();
             match registers {
-                Registers::Bits64(frame) => {
+                ProcessRegisters::Bits64(frame) => {
                     *frame = (&raw const (*page).frame).read_volatile();
-                    let Frame { vector, error_code, rip, .. } = *frame;
+                    let ExceptionFrame { vector, error_code, rip, .. } = *frame;
                     Trap { vector, error_code, cr2, at: rip }
                 }
-                Registers::Bits32(frame) => {
+                ProcessRegisters::Bits32(frame) => {
                     *frame = (&raw const (*page).frame_32).read_volatile();
-                    let Frame32 { vector, error_code, eip, .. } = *frame;
+                    let ExceptionFrame32 { vector, error_code, eip, .. } = *frame;
                     let (vector, error_code) = (vector.into(), error_code.into());
                     Trap { vector, error_code, cr2: cr2 & 0xffff_ffff, at: eip.into() }
                 }
@@ -163,7 +165,7 @@ impl Processor {
     }
 }
 
-impl Registers {
+impl ProcessRegisters {
     /// What a process asks for, if this trap is a call of the kernel: EAX, and EDI, EBX, ECX.
     pub(crate) fn call(&self, trap: &Trap) -> Option<(u64, [u64; 3])> {
         let offset = trap.at.wrapping_sub(PROGRAMS_IN_PROCESS);

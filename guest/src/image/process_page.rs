@@ -9,7 +9,7 @@ use crosswalk_guest::mailbox::Header;
 /// frame is the last part.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C, align(16))]
-pub(crate) struct Frame {
+pub(crate) struct ExceptionFrame {
     pub(crate) r15_to_r9: [u64; 7],
     pub(crate) r8: u64,
     pub(crate) rbp: u64,
@@ -31,7 +31,7 @@ pub(crate) struct Frame {
 /// The same in 32-bit code, as PUSHA has it.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
-pub(crate) struct Frame32 {
+pub(crate) struct ExceptionFrame32 {
     pub(crate) edi: u32,
     pub(crate) esi: u32,
     pub(crate) ebp: u32,
@@ -60,9 +60,9 @@ pub(crate) struct ProcessPage {
     pub(crate) stays: u64,
     /// For what is pushed below a frame on the way out.
     stack: [u64; 32],
-    pub(crate) frame: Frame,
+    pub(crate) frame: ExceptionFrame,
     stack_32: [u64; 16],
-    pub(crate) frame_32: Frame32,
+    pub(crate) frame_32: ExceptionFrame32,
 }
 
 /// Where the page lies; link.ld puts it there.
@@ -80,8 +80,8 @@ place!(STAYS, stays);
 place!(FRAME, frame);
 place!(FRAME_32, frame_32);
 /// Where the processor starts to push.
-pub(crate) const FRAME_END: u64 = FRAME + size_of::<Frame>() as u64;
-pub(crate) const FRAME_END_32: u64 = FRAME_32 + size_of::<Frame32>() as u64;
+pub(crate) const FRAME_END: u64 = FRAME + size_of::<ExceptionFrame>() as u64;
+pub(crate) const FRAME_END_32: u64 = FRAME_32 + size_of::<ExceptionFrame32>() as u64;
 
 const _: () = assert!(FRAME_END.is_multiple_of(16) && size_of::<ProcessPage>() == 0x1000);
 

@@ -20,7 +20,7 @@
     mov ebx, [edi]
     mov ebp, ecx
     mov ecx, [edi + 4]
-    call_kernel {CALL_WRONG}
+    call_kernel {CALL_MISMATCH}
     mov ecx, ebp
 6:
 .endm
@@ -81,7 +81,7 @@
     cmp edi, ebx
     je 4f
     xchg ebx, edi                       # found, and where it should be
-    call_kernel {CALL_WRONG}
+    call_kernel {CALL_MISMATCH}
 4:
     call_kernel {CALL_EXIT}
 
@@ -133,7 +133,7 @@
 .section .programs, "ax"
 programs_start:
 .code64
-56: # play: rdi is the tape
+56: # play: rdi is the script
     mov rsi, rdi
     lea r13, [rip + 27f]
 2:
@@ -149,7 +149,7 @@ programs_start:
     je 2b
     mov rcx, rbx
     shr rcx, 32
-    call_kernel {CALL_WRONG}
+    call_kernel {CALL_MISMATCH}
     jmp 2b
 4:
     mov [rdi], rdx
@@ -175,7 +175,7 @@ programs_start:
     jmp 23f
 .set fetched_in_process, 57b - programs_start + {PROGRAMS}
 
-56: # play: edi is the tape
+56: # play: edi is the script
     mov esi, edi
     mov ebp, offset fetched_in_process
 2:
@@ -194,7 +194,7 @@ programs_start:
     mov ebx, [edi]
     mov ecx, [edi + 4]
 23:
-    call_kernel {CALL_WRONG}
+    call_kernel {CALL_MISMATCH}
     jmp 2b
 4:
     mov [edi], ebx

@@ -1,28 +1,28 @@
 //! The kernel of the virtual memory system: carries out the orders of the host, and serves the faults
 //! of the processes that it runs.
 
-use crate::process::{Processor, Registers, Trap};
+use crate::process::{ProcessRegisters, ProcessorMode, Trap};
 use core::cell::UnsafeCell;
 use crosswalk_guest::layout::{LOW_MEMORY_END, OWN_TABLES};
 use crosswalk_guest::system::layout::{
-    ANSWER, BOOKS, FRAMES, HISTORY, LEFT_BEHIND, MAX_EVENTS, MAX_FRAMES,
+    ACCOUNTING, FRAMES, HISTORY, LEFT_BEHIND, MAX_EVENTS, MAX_FRAMES, RESPONSE,
 };
-use crosswalk_guest::system::layout::{MAX_SLOTS, ORDER, STORE};
+use crosswalk_guest::system::layout::{MAX_SLOTS, REQUEST, STORE};
 use crosswalk_guest::system::program::{Call, image_word};
 use crosswalk_guest::system::{
-    Answer, Carried, Ending, MAX_RUNS, Order, Residence, Run, Wrong, carry_out,
+    Completion, Ending, MAX_RUNS, ProgramRun, Request, Residence, Response, ScriptMismatch, execute,
 };
 use crosswalk_guest::system::{accounting, history};
 use mmu_core::memory::{OutsideMemory, TableMemory, TableMemoryMut};
 use mmu_core::space::{
-    BackingStore, Decision, Event, FrameMemory, PAGE_BYTES, Record, SlotNumber, SpaceError,
-    SpaceId, System, Translations,
+    BackingStore, Decision, Event, EventSink, FrameMemory, PAGE_BYTES, SlotNumber, SpaceError,
+    SpaceId, System, TlbShootdown,
 };
 use mmu_core::x86::format::{Bits32, FiveLevel, Format, FourLevel, Pae};
 use mmu_core::{Fault, PagingMode, PhysAddr, Vector, VirtAddr};
 
 /// An access that faults so often at one place never ends.
-const MOST_FAULTS: u32 = 8;
+const MAX_FAULTS: u32 = 8;
 
 type Of<F> = System<F, MAX_FRAMES, MAX_SLOTS>;
 
@@ -38,7 +38,7 @@ enum Any {
 /// All that the kernel keeps from one order to the next.
 struct Kernel {
     system: Any,
-    processor: Processor,
+    processor: ProcessorMode,
 }
 
 /// The only one. There is one processor, and no interrupt.
@@ -49,7 +49,7 @@ unsafe impl Sync for Only {}
 
 static KERNEL: Only = Only(UnsafeCell::new(Kernel {
     system: Any::None,
-    processor: Processor {
+    processor: ProcessorMode {
         mode: PagingMode::FourLevel,
         residence: Residence::Separate,
         execute_disable: false,
@@ -57,18 +57,18 @@ static KERNEL: Only = Only(UnsafeCell::new(Kernel {
 }));
 
 /// Carries out the order that lies at its place, and leaves the answer at its own.
-pub(crate) fn obey() {
+pub(crate) fn serve_request() {
     // SAFETY: this is called by the kernel's loop alone, and not from within.
     let kernel = unsafe { &mut *KERNEL.0.get() };
     // SAFETY: the host has written the order and waits; every bit pattern is a value.
-    let words = unsafe { (ORDER as *const [u64; 24]).read_volatile() };
-    let mut machine = Machine { residence: kernel.processor.residence, events: 0 };
-    let mut answer = Answer::EMPTY;
-    match Order::from_words(&words) {
+    let words = unsafe { (REQUEST as *const [u64; 24]).read_volatile() };
+    let mut machine = ImageEnvironment { residence: kernel.processor.residence, events: 0 };
+    let mut answer = Response::EMPTY;
+    match Request::from_words(&words) {
         // The host knows every order that it writes; no answer is none.
         None => {}
         Some(order) if order.settings().is_some() => {
-            answer.carried = Answer::words_of(&kernel.begin(&mut machine, &order));
+            answer.carried = Response::words_of(&kernel.begin(&mut machine, &order));
         }
         Some(order) => {
             let processor = kernel.processor;
@@ -87,18 +87,22 @@ pub(crate) fn obey() {
     }
     answer.event_count = machine.events;
     // SAFETY: the place is the kernel's to write, mapped and aligned.
-    unsafe { (ANSWER as *mut Answer).write_volatile(answer) };
+    unsafe { (RESPONSE as *mut Response).write_volatile(answer) };
 }
 
 impl Kernel {
-    fn begin(&mut self, machine: &mut Machine, order: &Order) -> Result<Carried, SpaceError> {
-        let (Order::Begin { mode, residence, execute_disable, .. }, Some(settings)) =
+    fn begin(
+        &mut self,
+        machine: &mut ImageEnvironment,
+        order: &Request,
+    ) -> Result<Completion, SpaceError> {
+        let (Request::Begin { mode, residence, execute_disable, .. }, Some(settings)) =
             (*order, order.settings())
         else {
-            return Ok(Carried::Done);
+            return Ok(Completion::Done);
         };
-        Processor::move_to(PhysAddr::new(OWN_TABLES));
-        self.processor = Processor { mode, residence, execute_disable };
+        ProcessorMode::move_to(PhysAddr::new(OWN_TABLES));
+        self.processor = ProcessorMode { mode, residence, execute_disable };
         self.processor.take_over();
         machine.residence = residence;
         for at in (FRAMES.get()..STORE.get()).step_by(8) {
@@ -116,7 +120,7 @@ impl Kernel {
             PagingMode::FiveLevel => Any::FiveLevel(started(System::new(settings)?)),
             _ => Any::FourLevel(started(System::new(settings)?)),
         };
-        Ok(Carried::Done)
+        Ok(Completion::Done)
     }
 }
 
@@ -129,43 +133,43 @@ fn started<F: Format>(system: Of<F>) -> Of<F> {
 fn write_books<F: Format>(system: &Of<F>) {
     let books = accounting::of(system, FRAMES);
     // SAFETY: the place is the kernel's to write, mapped and aligned.
-    unsafe { (BOOKS as *mut accounting::Books).write_volatile(books) };
+    unsafe { (ACCOUNTING as *mut accounting::Accounting).write_volatile(books) };
 }
 
 /// Carries out an order, and writes the books.
 fn serve<F: Format>(
     system: &mut Of<F>,
-    machine: &mut Machine,
-    processor: Processor,
-    order: &Order,
-    answer: &mut Answer,
+    machine: &mut ImageEnvironment,
+    processor: ProcessorMode,
+    order: &Request,
+    answer: &mut Response,
 ) {
     let carried = match order {
-        Order::Run(runs) => {
+        Request::Run(runs) => {
             run_in_turn(system, machine, processor, runs, answer);
-            Ok(Carried::Done)
+            Ok(Completion::Done)
         }
         other => {
-            if matches!(other, Order::Destroy(_)) {
+            if matches!(other, Request::Destroy(_)) {
                 // These tables always map the kernel.
-                Processor::move_to(PhysAddr::new(OWN_TABLES));
+                ProcessorMode::move_to(PhysAddr::new(OWN_TABLES));
             }
-            carry_out(system, machine, processor.residence, other)
+            execute(system, machine, processor.residence, other)
         }
     };
-    answer.carried = Answer::words_of(&carried);
+    answer.carried = Response::words_of(&carried);
     write_books(system);
 }
 
 /// Runs every program to its end: round robin, and whoever yields lets the next go on.
 fn run_in_turn<F: Format>(
     system: &mut Of<F>,
-    machine: &mut Machine,
-    processor: Processor,
-    runs: &[Option<Run>; MAX_RUNS],
-    answer: &mut Answer,
+    machine: &mut ImageEnvironment,
+    processor: ProcessorMode,
+    runs: &[Option<ProgramRun>; MAX_RUNS],
+    answer: &mut Response,
 ) {
-    let start = |run: Run| (run.space, processor.start(run.program, run.arguments));
+    let start = |run: ProgramRun| (run.space, processor.start(run.program, run.arguments));
     let mut waiting = runs.map(|run| run.map(start));
     while waiting.iter().any(Option::is_some) {
         for (place, ending) in waiting.iter_mut().zip(&mut answer.endings) {
@@ -188,11 +192,11 @@ fn run_in_turn<F: Format>(
 /// Runs a process until it yields (`None`) or ends.
 fn take_turn<F: Format>(
     system: &mut Of<F>,
-    machine: &mut Machine,
-    processor: Processor,
+    machine: &mut ImageEnvironment,
+    processor: ProcessorMode,
     space: SpaceId,
-    registers: &mut Registers,
-    wrong: &mut impl FnMut(Wrong),
+    registers: &mut ProcessRegisters,
+    wrong: &mut impl FnMut(ScriptMismatch),
 ) -> Option<Ending> {
     let (mut last, mut repeated) = (None, 0);
     loop {
@@ -203,9 +207,9 @@ fn take_turn<F: Format>(
         let trap = processor.run(root, registers);
         if let Some((call, [address, low, high])) = registers.call(&trap) {
             registers.step_over();
-            if call == Call::Wrong as u64 {
+            if call == Call::Mismatch as u64 {
                 let found = low & 0xffff_ffff | high << 32;
-                wrong(Wrong { space: space.0.into(), address, found });
+                wrong(ScriptMismatch { space: space.0.into(), address, found });
                 continue;
             }
             return if call == Call::Yield as u64 { None } else { Some(Ending::Exited) };
@@ -217,7 +221,7 @@ fn take_turn<F: Format>(
         last = Some((trap.at, fault));
         match system.fault(machine, space, &fault) {
             Ok(Decision::Invalid(invalid)) => return Some(Ending::Invalid(invalid)),
-            Ok(_) if repeated >= MOST_FAULTS => return Some(Ending::Endless),
+            Ok(_) if repeated >= MAX_FAULTS => return Some(Ending::Endless),
             Ok(_) => {}
             Err(error) => return Some(Ending::Refused(error)),
         }
@@ -232,12 +236,12 @@ fn fault_of(trap: &Trap) -> Option<Fault> {
 }
 
 /// The machine that the kernel runs on: memory where its user addresses are, and the real caches.
-struct Machine {
+struct ImageEnvironment {
     residence: Residence,
     events: u64,
 }
 
-impl Machine {
+impl ImageEnvironment {
     /// Where an entry of this many bytes lies, if it is in the memory that tables may be in.
     fn pointer(at: PhysAddr, bytes: u8) -> Result<*mut u64, OutsideMemory> {
         let is_inside = at.get() >= OWN_TABLES && at.get() + u64::from(bytes) <= LOW_MEMORY_END;
@@ -254,7 +258,7 @@ impl Machine {
     }
 }
 
-impl TableMemory for Machine {
+impl TableMemory for ImageEnvironment {
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
         let pointer = Self::pointer(at, bytes)?;
         // SAFETY: mapped and aligned. The processor sets A and D there while a process runs, which
@@ -269,7 +273,7 @@ impl TableMemory for Machine {
     }
 }
 
-impl TableMemoryMut for Machine {
+impl TableMemoryMut for ImageEnvironment {
     fn write_entry(&mut self, at: PhysAddr, bytes: u8, new: u64) -> Result<(), OutsideMemory> {
         let pointer = Self::pointer(at, bytes)?;
         // SAFETY: as above; the kernel's own tables are never written, as no frame lies there.
@@ -284,9 +288,9 @@ impl TableMemoryMut for Machine {
     }
 }
 
-impl FrameMemory for Machine {}
+impl FrameMemory for ImageEnvironment {}
 
-impl BackingStore for Machine {
+impl BackingStore for ImageEnvironment {
     fn place(&self, slot: SlotNumber) -> PhysAddr {
         STORE + slot.offset()
     }
@@ -294,16 +298,16 @@ impl BackingStore for Machine {
 
 /// In a space of its own the kernel has nothing to forget: the way back to any process is a MOV to CR3
 /// (TLB-4).
-impl Translations for Machine {
-    fn forget_page(&mut self, _space: SpaceId, page: VirtAddr) {
+impl TlbShootdown for ImageEnvironment {
+    fn flush_page(&mut self, _space: SpaceId, page: VirtAddr) {
         if self.lives_in_processes() {
-            Processor::forget(page);
+            ProcessorMode::forget(page);
         }
     }
 
-    fn forget_space(&mut self, _space: SpaceId) {
+    fn flush_space(&mut self, _space: SpaceId) {
         if self.lives_in_processes() {
-            Processor::move_to(PhysAddr::new(OWN_TABLES));
+            ProcessorMode::move_to(PhysAddr::new(OWN_TABLES));
         }
     }
 
@@ -312,7 +316,7 @@ impl Translations for Machine {
     }
 }
 
-impl Record for Machine {
+impl EventSink for ImageEnvironment {
     fn record(&mut self, event: Event) {
         if (self.events as usize) < MAX_EVENTS {
             let place = HISTORY as *mut [u64; history::WORDS];

@@ -9,7 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// The books after an order.
 #[derive(Clone, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct Books {
+pub struct Accounting {
     /// Of each frame what it is in use for, and how; 0 if it is free.
     pub frames: [[u64; 2]; MAX_FRAMES],
     /// How often each slot is in use.
@@ -26,7 +26,7 @@ const SHARED: u64 = 3;
 pub fn of<F: Format, const FRAMES: usize, const SLOTS: usize>(
     system: &System<F, FRAMES, SLOTS>,
     first_frame: PhysAddr,
-) -> Books {
+) -> Accounting {
     let mut frames = [[0; 2]; MAX_FRAMES];
     for (address, frame) in system.frames().iter() {
         let number = ((address.get() - first_frame.get()) >> 12) as usize;
@@ -53,7 +53,7 @@ pub fn of<F: Format, const FRAMES: usize, const SLOTS: usize>(
     } = *system.statistics();
     let counts =
         [minor, major, invalid, zero_fills, copies, evicted, second_chances, written, read];
-    Books { frames, slots, counts }
+    Accounting { frames, slots, counts }
 }
 
 /// What is known of a frame: its page or number; use, owner, references, slot and dirtiness.

@@ -1,19 +1,22 @@
 //! Structures as 64-bit words, written and read in order.
 
+use mmu_core::PagingMode;
+use mmu_core::space::{Backing, ObjectId, RegionKind, SlotNumber};
+
 /// Writes words one after the other.
 #[derive(Debug)]
-pub struct Writer<const N: usize> {
+pub struct WordWriter<const N: usize> {
     words: [u64; N],
     len: usize,
 }
 
-impl<const N: usize> Default for Writer<N> {
+impl<const N: usize> Default for WordWriter<N> {
     fn default() -> Self {
         Self { words: [0; N], len: 0 }
     }
 }
 
-impl<const N: usize> Writer<N> {
+impl<const N: usize> WordWriter<N> {
     /// The same with another word.
     ///
     /// # Panics
@@ -42,9 +45,9 @@ impl<const N: usize> Writer<N> {
 
 /// Reads words one after the other.
 #[derive(Debug)]
-pub struct Reader<'w>(core::slice::Iter<'w, u64>);
+pub struct WordReader<'w>(core::slice::Iter<'w, u64>);
 
-impl<'w> Reader<'w> {
+impl<'w> WordReader<'w> {
     /// Reads these.
     pub fn new(words: &'w [u64]) -> Self {
         Self(words.iter())
@@ -60,7 +63,7 @@ impl<'w> Reader<'w> {
         self.word()?.try_into().ok()
     }
 
-    /// What [`Writer::option`] wrote.
+    /// What [`WordWriter::option`] wrote.
     pub fn option(&mut self) -> Option<Option<u64>> {
         let (some, word) = (self.word()?, self.word()?);
         match some {
@@ -69,4 +72,40 @@ impl<'w> Reader<'w> {
             _ => None,
         }
     }
+}
+
+pub(super) const MODES: [PagingMode; 4] =
+    [PagingMode::Bits32, PagingMode::Pae, PagingMode::FourLevel, PagingMode::FiveLevel];
+
+pub(super) const KINDS: [RegionKind; 7] = [
+    RegionKind::Code,
+    RegionKind::Data,
+    RegionKind::Heap,
+    RegionKind::Stack,
+    RegionKind::Shared,
+    RegionKind::Guard,
+    RegionKind::Kernel,
+];
+
+pub(super) fn place_in<T: PartialEq>(list: &[T], wanted: &T) -> u64 {
+    list.iter().position(|known| known == wanted).map_or(u64::MAX, |place| place as u64)
+}
+
+pub(super) fn backing_words(backing: Backing) -> (u64, u64) {
+    match backing {
+        Backing::Zero => (0, 0),
+        Backing::Image(slot) => (1, slot.0.into()),
+        Backing::Object(object) => (2, object.0.into()),
+        Backing::Fixed(frame) => (3, frame.get()),
+    }
+}
+
+/// Fixed memory is the supervisor's: no order asks for it.
+pub(super) fn read_backing(reader: &mut WordReader<'_>) -> Option<Backing> {
+    Some(match (reader.word()?, reader.word()?) {
+        (0, _) => Backing::Zero,
+        (1, slot) => Backing::Image(SlotNumber(slot.try_into().ok()?)),
+        (2, object) => Backing::Object(ObjectId(object.try_into().ok()?)),
+        _ => return None,
+    })
 }

@@ -1,6 +1,6 @@
 //! Events as words, for the way out of the guest.
 
-use super::codec::{Reader, Writer};
+use super::codec::{WordReader, WordWriter};
 use mmu_core::space::{Decision, Event, Invalid, Minor, SlotNumber, SpaceId};
 use mmu_core::{Fault, PhysAddr, Vector, VirtAddr};
 
@@ -17,7 +17,7 @@ const MAJOR: u64 = 2;
 const INVALID: u64 = 3;
 
 const MINORS: [Minor; 5] =
-    [Minor::ZeroFill, Minor::MapShared, Minor::Copy, Minor::TakeOver, Minor::Stale];
+    [Minor::ZeroFill, Minor::MapShared, Minor::Copy, Minor::Reuse, Minor::Spurious];
 const INVALIDS: [Invalid; 7] = [
     Invalid::NoRegion,
     Invalid::Guard,
@@ -38,7 +38,7 @@ const INVALIDS: [Invalid; 7] = [
 /// assert_eq!(from_words(&[7; 10]), None);
 /// ```
 pub fn to_words(event: &Event) -> [u64; WORDS] {
-    let writer = Writer::default();
+    let writer = WordWriter::default();
     let frame_word = |frame: Option<PhysAddr>| frame.map(PhysAddr::get);
     match *event {
         Event::Fault { space, fault, decision, frame } => {
@@ -67,7 +67,7 @@ pub fn to_words(event: &Event) -> [u64; WORDS] {
 
 /// The event of these words; `None` if there is no such event.
 pub fn from_words(words: &[u64; WORDS]) -> Option<Event> {
-    let mut reader = Reader::new(words);
+    let mut reader = WordReader::new(words);
     let frame = |word: Option<u64>| word.map(PhysAddr::new);
     Some(match reader.word()? {
         FAULT => Event::Fault {

@@ -1,11 +1,11 @@
 //! The protocol of the virtual memory system: what the host orders, and what the guest's kernel
 //! answers, while it runs processes on [`mmu_core::space`] instead of batches.
 //!
-//! 1. The host writes an [`Order`] to its [`place`], and names it in the
+//! 1. The host writes an [`Request`] to its [`place`], and names it in the
 //!    [control page](crate::mailbox::Control).
-//! 2. The guest's kernel, on tables of its own, [carries it out](carry_out); for [`Order::Run`] it
+//! 2. The guest's kernel, on tables of its own, [carries it out](carry_out); for [`Request::ProgramRun`] it
 //!    enters processes and serves their faults.
-//! 3. It answers with an [`Answer`], the [events](history) of the order, and its [books].
+//! 3. It answers with an [`Response`], the [events](history) of the order, and its [books].
 //!
 //! Everything here but the entering of processes is used by both sides: the host runs the same
 //! orders on the software MMU.
@@ -14,9 +14,14 @@ pub mod accounting;
 pub mod codec;
 pub mod history;
 pub mod layout;
-mod order;
+
 pub mod program;
+mod request;
+mod response;
+mod serve;
 mod supervisor;
 
-pub use order::{Answer, Carried, Ending, MAX_RUNS, MAX_WRONGS, Order, Run, Wrong, carry_out};
+pub use request::{MAX_RUNS, ProgramRun, Request};
+pub use response::{Completion, Ending, MAX_MISMATCHES, Response, ScriptMismatch};
+pub use serve::execute;
 pub use supervisor::{Residence, link_kernel, regions};

@@ -2,15 +2,15 @@
 //!
 //! A program ends and speaks with `hlt`, which ring 3 may not execute: the kernel finds a [`Call`] in
 //! EAX. All addresses of programs lie below 4 GiB, so the same source is good as 64-bit and as
-//! 32-bit code; only the player of tapes is written twice, as its 64-bit form reaches everything.
+//! 32-bit code; only the player of scripts is written twice, as its 64-bit form reaches everything.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Which program. Its arguments come in EDI (RDI), ECX and EDX.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
-pub enum Program {
-    /// Makes the [`TapeStep`]s at the address of the first argument.
+pub enum GuestProgram {
+    /// Makes the [`ScriptStep`]s at the address of the first argument.
     Play = 0,
     /// Stores a pattern in the first and the last 8 bytes of each page: from an address, so many
     /// pages, and who.
@@ -25,7 +25,7 @@ pub enum Program {
     Calls = 4,
 }
 
-impl Program {
+impl GuestProgram {
     /// All of them, in the order of the table.
     pub const ALL: [Self; 5] = [Self::Play, Self::Fill, Self::Check, Self::List, Self::Calls];
 }
@@ -40,14 +40,14 @@ pub enum Call {
     Yield = 1,
     /// A load did not find what it should: EDI (RDI) has the address, EBX and ECX the low and the
     /// high half of what it found.
-    Wrong = 2,
+    Mismatch = 2,
 }
 
 /// What a step does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub enum StepKind {
-    /// The tape ends.
+    /// The script ends.
     End = 0,
     /// Loads 8 bytes and compares them.
     Read = 1,
@@ -59,10 +59,10 @@ pub enum StepKind {
     Yield = 4,
 }
 
-/// One step of a tape.
+/// One step of a script.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct TapeStep {
+pub struct ScriptStep {
     /// A [`StepKind`].
     pub kind: u64,
     /// The linear address.

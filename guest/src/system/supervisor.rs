@@ -1,7 +1,7 @@
 //! What a process has in its space besides its own: the supervisor's pages that the processor needs
 //! when the process faults, and the programs. They are the same in every process.
 
-use super::layout::{PROGRAMS_IN_PROCESS, TAPE_PAGES, TAPES, TAPES_IN_PROCESS};
+use super::layout::{PROGRAMS_IN_PROCESS, SCRIPT_PAGES, SCRIPTS, SCRIPTS_IN_PROCESS};
 use crate::layout::{OWN_TABLES, PROCESS_PAGES, PROGRAMS_PAGE, SUPERVISOR_WINDOW, SWITCH_PAGE};
 use mmu_core::memory::{OutsideMemory, TableMemoryMut};
 use mmu_core::space::{Backing, PAGE_BYTES, Protection, Region, RegionKind};
@@ -30,7 +30,7 @@ pub fn regions(mode: PagingMode, residence: Residence) -> impl Iterator<Item = R
     let all = Protection::READ | Protection::WRITE | Protection::EXECUTE;
     let user = [
         fixed(PROGRAMS_IN_PROCESS, PROGRAMS_PAGE, 1, read | Protection::EXECUTE),
-        fixed(TAPES_IN_PROCESS, TAPES, TAPE_PAGES, read),
+        fixed(SCRIPTS_IN_PROCESS, SCRIPTS, SCRIPT_PAGES, read),
     ];
     let pages = (PROCESS_PAGES.end - PROCESS_PAGES.start) / PAGE_BYTES;
     let window = fixed(PROCESS_PAGES.start + SUPERVISOR_WINDOW, PROCESS_PAGES.start, pages, all);
@@ -47,7 +47,7 @@ pub fn regions(mode: PagingMode, residence: Residence) -> impl Iterator<Item = R
 /// # Errors
 /// When a table lies outside memory.
 pub fn link_kernel<M: TableMemoryMut>(memory: &mut M, root: PhysAddr) -> Result<(), OutsideMemory> {
-    let table = |entry: u64| PhysAddr::new(entry & 0x000f_ffff_ffff_f000);
+    let table = |entry: u64| PhysAddr::new(entry & EntryBits::ADDRESS);
     let own = table(memory.read_entry(PhysAddr::new(OWN_TABLES), 8)?);
     let pdpt = table(memory.read_entry(root, 8)?);
     for offset in [0, 8] {

@@ -8,9 +8,9 @@ use crate::access::Access;
 use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::OutsideMemory;
 use crate::outcome::{Outcome, Span};
-use crate::walk::{MAX_LEVELS, Mmu, Start, Step, Trace, Translation, WalkError};
+use crate::walk::{Mmu, Start, Step, Trace, Translation, WalkError};
 use crate::x86::fault::Fault;
-use crate::x86::format::{EntryBits, EntryKind, Format};
+use crate::x86::format::{EntryBits, EntryKind, Format, MAX_LEVELS};
 use crate::x86::profile::Profile;
 use crate::x86::rule::{Rule, RuleSet};
 use crate::x86::semantics::{Cause, Reference, Rights, Semantics};
@@ -20,18 +20,18 @@ use core::fmt;
 
 /// How often a walk is made again after somebody else changed an entry (AD-4) before it gives up. A
 /// processor would hold its lock: no real rival wins this often.
-const RACES: usize = 100;
+const MAX_RETRIES: usize = 100;
 
 /// Why an access has no outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoOutcome {
+pub enum AccessError {
     /// A table lies where there is no memory (OUT-1): what happens then is the machine's own work.
     Outside(OutsideMemory),
     /// The entry at this address changed again and again while A or D was to be set.
     Contended(PhysAddr),
 }
 
-impl fmt::Display for NoOutcome {
+impl fmt::Display for AccessError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Outside(outside) => outside.fmt(f),
@@ -40,9 +40,9 @@ impl fmt::Display for NoOutcome {
     }
 }
 
-impl core::error::Error for NoOutcome {}
+impl core::error::Error for AccessError {}
 
-impl From<OutsideMemory> for NoOutcome {
+impl From<OutsideMemory> for AccessError {
     fn from(outside: OutsideMemory) -> Self {
         Self::Outside(outside)
     }
@@ -118,12 +118,12 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
     /// A crossing access that faults on its second page leaves A and D of its first page set (AD-7).
     ///
     /// # Errors
-    /// When there is no outcome; see [`NoOutcome`].
+    /// When there is no outcome; see [`AccessError`].
     pub fn access<M: TableMemoryUpdate>(
         &mut self,
         memory: &mut M,
         access: &Access,
-    ) -> Result<Outcome, NoOutcome> {
+    ) -> Result<Outcome, AccessError> {
         let Some(access) = self.mmu.canonical_access(access, &mut self.decided) else {
             return Ok(Outcome::Fault(self.mmu.semantics().non_canonical_fault(access)));
         };
@@ -145,14 +145,14 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
     /// not the size. The inner error is the cause of a page fault.
     ///
     /// # Errors
-    /// When there is no outcome; see [`NoOutcome`].
+    /// When there is no outcome; see [`AccessError`].
     #[inline]
     pub fn translate<M: TableMemoryUpdate>(
         &mut self,
         memory: &mut M,
         address: VirtAddr,
         access: &Access,
-    ) -> Result<Result<Translation, Cause>, NoOutcome> {
+    ) -> Result<Result<Translation, Cause>, AccessError> {
         let Some(entry) = self.tlb.lookup(address, self.pcid) else {
             return self.walk(memory, address, access);
         };
@@ -182,10 +182,10 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
         memory: &mut M,
         address: VirtAddr,
         access: &Access,
-    ) -> Result<Result<Translation, Cause>, NoOutcome> {
+    ) -> Result<Result<Translation, Cause>, AccessError> {
         if let Some(start) = self.structures.start::<F>(address, self.pcid) {
             match self.walk_from(start, memory, address, access) {
-                Ok(Err(_)) | Err(NoOutcome::Outside(_)) => {
+                Ok(Err(_)) | Err(AccessError::Outside(_)) => {
                     self.fault_drops(Invalidation::Path { address, pcid: self.pcid });
                 }
                 done => return done,
@@ -209,9 +209,9 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
         memory: &mut M,
         address: VirtAddr,
         access: &Access,
-    ) -> Result<Result<Translation, Cause>, NoOutcome> {
+    ) -> Result<Result<Translation, Cause>, AccessError> {
         let mut lost_at = PhysAddr::default();
-        for _ in 0..RACES {
+        for _ in 0..MAX_RETRIES {
             let mut path = Entries::default();
             match self.mmu.walk_from(start, memory, address, access, &mut path) {
                 Ok(mut found) => {
@@ -232,7 +232,7 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
                 Err(WalkError::Outside(outside)) => return Err(outside.into()),
             }
         }
-        Err(NoOutcome::Contended(lost_at))
+        Err(AccessError::Contended(lost_at))
     }
 
     /// Sets A in every entry of a path, and D in the leaf for a write (AD-1). The inner error is

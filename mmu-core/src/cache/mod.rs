@@ -53,7 +53,7 @@ mod tlb;
 mod update;
 
 pub use invalidation::{Invalidation, RegisterWrite, invalidated_by, pcid};
-pub use mmu::{CachedMmu, NoOutcome};
+pub use mmu::{AccessError, CachedMmu};
 pub use stale::{EditError, History};
 pub use structures::{StructureCaches, StructureEntry};
 pub use tlb::{Tlb, TlbEntry};

@@ -27,7 +27,7 @@ type Textbook = Linear<20, 12, 4>;
 
 /// Eight entries: two in each of the tables at 0x1000, 0x2000, 0x3000 and 0x4000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Tables([u64; 8]);
+struct EightEntries([u64; 8]);
 
 fn slot(at: PhysAddr, bytes: u8) -> usize {
     let table = ((at.get() >> 12) + 3) & 3;
@@ -39,13 +39,13 @@ const fn cut(entry: u64, bytes: u8) -> u64 {
     entry & (u64::MAX >> (64 - 8 * bytes as u32))
 }
 
-impl TableMemory for Tables {
+impl TableMemory for EightEntries {
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
         Ok(cut(self.0[slot(at, bytes)], bytes))
     }
 }
 
-impl TableMemoryMut for Tables {
+impl TableMemoryMut for EightEntries {
     fn write_entry(&mut self, at: PhysAddr, bytes: u8, new: u64) -> Result<(), OutsideMemory> {
         let entry = &mut self.0[slot(at, bytes)];
         *entry = *entry & !cut(u64::MAX, bytes) | cut(new, bytes);
@@ -53,7 +53,7 @@ impl TableMemoryMut for Tables {
     }
 }
 
-impl TableMemoryUpdate for Tables {
+impl TableMemoryUpdate for EightEntries {
     fn update_entry(
         &mut self,
         at: PhysAddr,
@@ -72,7 +72,7 @@ impl TableMemoryUpdate for Tables {
 
 /// Something that happens.
 #[derive(Clone, Copy, Debug)]
-enum Event {
+enum CacheEvent {
     /// Bits of an entry flip. How software then invalidates is one of four ways.
     Edit { slot: usize, flip: u64, way: u8 },
     /// Bit n of `path` is the index into the n-th level.
@@ -103,7 +103,7 @@ fn flip() -> impl Strategy<Value = u64> {
     ]
 }
 
-fn event() -> impl Strategy<Value = Event> {
+fn event() -> impl Strategy<Value = CacheEvent> {
     let access = (
         prop::sample::select(AccessKind::ALL.to_vec()),
         any::<[bool; 2]>(),
@@ -119,12 +119,12 @@ fn event() -> impl Strategy<Value = Event> {
     });
     prop_oneof![
         3 => (0..8_usize, flip(), 0..4_u8)
-            .prop_map(|(slot, flip, way)| Event::Edit { slot, flip, way }),
-        6 => (0..32_u64, access).prop_map(|(path, access)| Event::Access { path, access }),
+            .prop_map(|(slot, flip, way)| CacheEvent::Edit { slot, flip, way }),
+        6 => (0..32_u64, access).prop_map(|(path, access)| CacheEvent::Access { path, access }),
         2 => (0..4_u64, any::<bool>())
-            .prop_map(|(number, no_flush)| Event::Cr3 { number, no_flush }),
+            .prop_map(|(number, no_flush)| CacheEvent::Cr3 { number, no_flush }),
         1 => (any::<u8>(), any::<u32>())
-            .prop_map(|(bits, pkru)| Event::Registers { bits, pkru: pkru & pkru >> 16 }),
+            .prop_map(|(bits, pkru)| CacheEvent::Registers { bits, pkru: pkru & pkru >> 16 }),
     ]
 }
 
@@ -138,14 +138,14 @@ fn address<F: Format>(path: u64) -> u64 {
 
 /// Tables, registers and an MMU with caches of `N` structure entries per level.
 struct Bench<F: Format, const N: usize> {
-    tables: Tables,
+    tables: EightEntries,
     mmu: CachedMmu<F, Reference, 2, 2, N>,
     /// With global pages there is one root for all PCIDs, otherwise each has its own.
     global: bool,
 }
 
 impl<F: Format, const N: usize> Bench<F, N> {
-    fn new(tables: Tables, global: bool) -> Self {
+    fn new(tables: EightEntries, global: bool) -> Self {
         let mut state = ControlState::long_mode(0x1000);
         match F::MODE {
             PagingMode::Unpaged => state.cr0 -= Cr0::PG,
@@ -250,8 +250,8 @@ fn placed<F: Format>(path: u64, access: &Access) -> Access {
 fn allows<F: Format>(
     prediction: &Prediction,
     outcome: &Outcome,
-    before: &Tables,
-    after: &Tables,
+    before: &EightEntries,
+    after: &EightEntries,
 ) -> bool {
     prediction.alternatives.iter().filter(|known| known.outcome == *outcome).any(|found| {
         let (mut must, mut may) = ([0; 8], [0; 8]);
@@ -271,18 +271,18 @@ fn allows<F: Format>(
 /// happens to A and D, is what the manuals allow without caches. MOV to CR3 drops what it must and
 /// spares the rest.
 fn invisible<F: Format>(
-    tables: Tables,
+    tables: EightEntries,
     global: bool,
-    events: &[Event],
+    events: &[CacheEvent],
 ) -> Result<(), TestCaseError> {
     let mut bench = Bench::<F, 2>::new(tables, global);
     for event in events {
         match *event {
-            Event::Edit { slot, flip, way } => {
+            CacheEvent::Edit { slot, flip, way } => {
                 bench.tables.0[slot] ^= flip;
                 bench.invalidate(way);
             }
-            Event::Cr3 { number, no_flush } => {
+            CacheEvent::Cr3 { number, no_flush } => {
                 let before: Vec<_> = bench.mmu.tlb().iter().copied().collect();
                 let value = bench.mov_to_cr3(number, no_flush);
                 let (current, kept) = (pcid(&bench.state()), value >> 63 != 0);
@@ -292,8 +292,8 @@ fn invisible<F: Format>(
                     spared.filter(|e| kept || e.global || e.pcid != current).collect();
                 prop_assert_eq!(after, spared);
             }
-            Event::Registers { bits, pkru } => bench.change_registers(bits, pkru),
-            Event::Access { path, access } => {
+            CacheEvent::Registers { bits, pkru } => bench.change_registers(bits, pkru),
+            CacheEvent::Access { path, access } => {
                 let access = placed::<F>(path, &access);
                 let before = bench.tables;
                 let prediction = bench.mmu.mmu().predict(&before, &access);
@@ -307,8 +307,8 @@ fn invisible<F: Format>(
     Ok(())
 }
 
-fn tables() -> impl Strategy<Value = Tables> {
-    prop::array::uniform8(entry()).prop_map(Tables)
+fn tables() -> impl Strategy<Value = EightEntries> {
+    prop::array::uniform8(entry()).prop_map(EightEntries)
 }
 
 macro_rules! in_every_format {

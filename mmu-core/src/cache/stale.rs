@@ -19,7 +19,7 @@ use crate::access::Access;
 use crate::address::{PAGE_SHIFT, PhysAddr, VirtAddr};
 use crate::memory::{OutsideMemory, TableMemory, TableMemoryMut};
 use crate::outcome::{MAX_ENTRIES, Prediction};
-use crate::walk::{Mmu, Page, Path, Step};
+use crate::walk::{Mmu, Path, Step, WalkedPage};
 use crate::x86::format::{EntryBits, EntryKind, Format};
 use crate::x86::regime::Regime;
 use crate::x86::rule::{Rule, RuleSet};
@@ -55,7 +55,7 @@ impl From<OutsideMemory> for EditError {
 }
 
 /// A moment, as the number of edits made before it.
-type Moment = u32;
+type EditNumber = u32;
 
 /// What an entry was before an edit.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +63,7 @@ struct Past {
     at: PhysAddr,
     value: u64,
     /// The first moment at which it was no more.
-    until: Moment,
+    until: EditNumber,
 }
 
 /// Memory that remembers up to `N` edits of its entries, as one address space uses them.
@@ -98,11 +98,11 @@ struct Past {
 #[derive(Clone, Debug)]
 pub struct History<M, const N: usize> {
     memory: M,
-    now: Moment,
+    now: EditNumber,
     /// Oldest first.
     past: ArrayVec<Past, N>,
     /// Pages for which nothing older than this moment is cached.
-    forgotten: ArrayVec<(u64, Moment), N>,
+    forgotten: ArrayVec<(u64, EditNumber), N>,
 }
 
 impl<M, const N: usize> History<M, N> {
@@ -135,7 +135,7 @@ impl<M, const N: usize> History<M, N> {
     }
 
     /// From which moment on entries can have been cached for an address.
-    fn cached_since(&self, address: VirtAddr) -> Moment {
+    fn cached_since(&self, address: VirtAddr) -> EditNumber {
         let page = address.get() >> PAGE_SHIFT;
         let known = self.forgotten.iter().find(|(known, _)| *known == page);
         known.map_or(0, |(_, since)| *since)
@@ -147,7 +147,7 @@ impl<M, const N: usize> History<M, N> {
     }
 
     /// How many of these still stood there at a moment or came later.
-    fn past_since(&self, at: PhysAddr, since: Moment) -> usize {
+    fn past_since(&self, at: PhysAddr, since: EditNumber) -> usize {
         self.past(at).take_while(|past| past.until > since).count()
     }
 }
@@ -215,18 +215,18 @@ struct Picks {
     /// How many of the reads have been made.
     read: usize,
     /// The moment from which on the next entry may be.
-    since: Moment,
+    since: EditNumber,
 }
 
 /// The memory of a history in which each read is answered with one of the values that stood there.
 /// The walk is made again and again, each time with other picks, until all have been tried: first
 /// with those in memory, then with the others of the last read, and so on upwards.
-struct Mixture<'h, M, const N: usize> {
+struct StaleView<'h, M, const N: usize> {
     history: &'h History<M, N>,
     picks: RefCell<Picks>,
 }
 
-impl<M: TableMemory, const N: usize> TableMemory for Mixture<'_, M, N> {
+impl<M: TableMemory, const N: usize> TableMemory for StaleView<'_, M, N> {
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
         let Picks { list, read, since } = &mut *self.picks.borrow_mut();
         let chosen = list.get(*read).map_or(0, |pick| pick.chosen);
@@ -252,7 +252,7 @@ impl<M: TableMemory, const N: usize> TableMemory for Mixture<'_, M, N> {
     }
 }
 
-impl<M, const N: usize> Mixture<'_, M, N> {
+impl<M, const N: usize> StaleView<'_, M, N> {
     /// Starts a walk for an address.
     fn start(&self, address: VirtAddr) {
         self.picks.borrow_mut().since = self.history.cached_since(address);
@@ -321,7 +321,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         rules: RuleSet,
         visit: &mut impl FnMut(&Prediction),
     ) {
-        let mixture = Mixture { history, picks: RefCell::default() };
+        let mixture = StaleView { history, picks: RefCell::default() };
         loop {
             let mut found = Prediction { alternatives: ArrayVec::new(), rules };
             if self.predict_mixture(&mixture, access, choice, &mut found).is_some() {
@@ -336,12 +336,12 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     /// What one mixture allows; `None` if no cache can hold it.
     fn predict_mixture<M: TableMemory, const N: usize>(
         &self,
-        mixture: &Mixture<'_, M, N>,
+        mixture: &StaleView<'_, M, N>,
         access: &Access,
         mut choice: Option<(Rule, &'static str)>,
         found: &mut Prediction,
     ) -> Option<()> {
-        let mut pages = ArrayVec::<Page, 2>::new();
+        let mut pages = ArrayVec::<WalkedPage, 2>::new();
         for (address, len) in Self::pages(access) {
             mixture.start(address);
             let first_read = mixture.reads();
@@ -376,7 +376,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
 
     /// Whether a processor may have cached the path of a page down to step `last`, which is the
     /// lowest of those that have been replaced, and may use it for this access.
-    fn can_be_cached(&self, page: &Page, last: usize, access: &Access) -> bool {
+    fn can_be_cached(&self, page: &WalkedPage, last: usize, access: &Access) -> bool {
         let cached = &page.path.steps[..=last];
         let has = |step: &Step, bit| {
             !step.level.has_flags || EntryBits::from_bits_retain(step.entry).contains(bit)
@@ -396,7 +396,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     /// TLB-5: whether the page is of another size than the one that memory has for its address.
     fn changes_size<M: TableMemory>(
         &self,
-        page: &Page,
+        page: &WalkedPage,
         memory: &M,
         address: VirtAddr,
         access: &Access,
@@ -414,7 +414,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
 }
 
 /// What a mixture is called whose lowest replaced entry is step `last`.
-fn member(page: &Page, last: usize) -> &'static str {
+fn member(page: &WalkedPage, last: usize) -> &'static str {
     if page.faults() {
         "a spurious fault"
     } else if page.path.steps[last].kind == EntryKind::Leaf {

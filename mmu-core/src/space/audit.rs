@@ -3,7 +3,7 @@
 use super::frames::FrameUse;
 use super::object::ObjectPage;
 use super::system::{SpaceId, System};
-use super::tables::{PageState, Tables};
+use super::tables::{PageState, SpaceTables};
 use super::{PAGE_BYTES, SlotNumber, SpaceError};
 use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::TableMemory;
@@ -69,8 +69,8 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         }
         for page in self.objects.iter().flatten().flat_map(|object| object.pages) {
             match page {
-                ObjectPage::Never => {}
-                ObjectPage::InStore(slot) => self.use_slot(&mut slots, slot)?,
+                ObjectPage::Untouched => {}
+                ObjectPage::Swapped(slot) => self.use_slot(&mut slots, slot)?,
                 ObjectPage::InFrame(frame) => self.use_frame(&mut uses, frame),
             }
         }
@@ -103,7 +103,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         slots: &mut [u16],
     ) -> Result<(), Flaw> {
         let space = self.space(id)?;
-        for number in 0..Tables::<F>::ROOT_FRAMES as u64 {
+        for number in 0..SpaceTables::<F>::ROOT_FRAMES as u64 {
             self.use_frame(uses, space.tables.root + number * PAGE_BYTES);
         }
         let mut stray = None;
@@ -120,9 +120,9 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
             let mut from = region.start;
             while let Some(leaf) = space.tables.next(memory, from, region.end())? {
                 from = leaf.page.wrapping_add(PAGE_BYTES);
-                let frame = match Tables::<F>::state(leaf.entry) {
-                    PageState::Never => continue,
-                    PageState::InStore(slot) => {
+                let frame = match SpaceTables::<F>::state(leaf.entry) {
+                    PageState::Untouched => continue,
+                    PageState::Swapped(slot) => {
                         self.use_slot(slots, slot)?;
                         continue;
                     }

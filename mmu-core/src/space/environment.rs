@@ -38,14 +38,14 @@ pub trait FrameMemory: TableMemoryMut {
 
 /// The caches of translations (TLB-4). A space that does not run may be cached too, where processors
 /// have PCIDs; where they have none, MOV to CR3 has dropped it and there is nothing to do.
-pub trait Translations {
+pub trait TlbShootdown {
     /// Forgets the translation of one page of a space, and the entries above that lead there:
     /// INVLPG.
-    fn forget_page(&mut self, space: SpaceId, page: VirtAddr);
+    fn flush_page(&mut self, space: SpaceId, page: VirtAddr);
 
     /// Forgets all of a space: MOV to CR3. It may have ended: its number, and the frame of its root,
     /// may be given to another.
-    fn forget_space(&mut self, space: SpaceId);
+    fn flush_space(&mut self, space: SpaceId);
 
     /// An entry of the root table was added. PAE has these in registers, which must be loaded again
     /// if the space runs (PDPTE-1); other formats need nothing, as P was 0 (TLB-1).
@@ -93,12 +93,12 @@ impl SlotNumber {
 }
 
 /// Who keeps the history.
-pub trait Record {
+pub trait EventSink {
     /// Something happened.
     fn record(&mut self, event: Event);
 }
 
 /// All of it.
-pub trait Environment: BackingStore + Translations + Record {}
+pub trait Environment: BackingStore + TlbShootdown + EventSink {}
 
-impl<E: BackingStore + Translations + Record> Environment for E {}
+impl<E: BackingStore + TlbShootdown + EventSink> Environment for E {}

@@ -37,9 +37,9 @@ pub enum Minor {
     /// Copy-on-write: the writer gets a copy, the others keep the frame.
     Copy,
     /// Copy-on-write, when nobody else has the frame any more: the writer keeps it.
-    TakeOver,
+    Reuse,
     /// The tables allow the access by now: the translation that faulted was an old one.
-    Stale,
+    Spurious,
 }
 
 /// Why an access is not allowed.
@@ -69,8 +69,8 @@ impl fmt::Display for Decision {
             Self::Minor(Minor::ZeroFill) => "zero-fill",
             Self::Minor(Minor::MapShared) => "shared frame",
             Self::Minor(Minor::Copy) => "copy-on-write, copied",
-            Self::Minor(Minor::TakeOver) => "copy-on-write, the last one",
-            Self::Minor(Minor::Stale) => "old translation",
+            Self::Minor(Minor::Reuse) => "copy-on-write, the last one",
+            Self::Minor(Minor::Spurious) => "old translation",
             Self::Invalid(Invalid::NoRegion) => "no region",
             Self::Invalid(Invalid::Guard) => "guard page",
             Self::Invalid(Invalid::ReadOnly) => "write to read-only",

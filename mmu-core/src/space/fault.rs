@@ -6,8 +6,8 @@
 use super::frames::FrameUse;
 use super::object::ObjectPage;
 use super::region::{Backing, Protection, Region, RegionKind};
-use super::system::{Duties, SpaceId, System};
-use super::tables::Tables;
+use super::system::{Safeguards, SpaceId, System};
+use super::tables::SpaceTables;
 use super::tables::{LeafEntry, PageState};
 use super::{
     Decision, Environment, Event, Invalid, Minor, ObjectId, PAGE_BYTES, SlotNumber, SpaceError,
@@ -62,22 +62,22 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         let page = VirtAddr::new(address.get() & !(PAGE_BYTES - 1));
         let leaf = self.leaf(env, space, page)?;
         let missing = Missing { space, region: &region, page, at: leaf.at };
-        let (decision, frame) = match Tables::<F>::state(leaf.entry) {
+        let (decision, frame) = match SpaceTables::<F>::state(leaf.entry) {
             PageState::InFrame(frame) => {
                 let is_read_only = Self::HAS_FLAGS && leaf.entry & EntryBits::RW.bits() == 0;
                 if code.contains(PageFaultCode::W) && is_read_only {
                     self.copy_on_write(env, space, &region, leaf)?
                 } else {
-                    self.forget_page(env, space, page);
-                    (Decision::Minor(Minor::Stale), frame)
+                    self.flush_page(env, space, page);
+                    (Decision::Minor(Minor::Spurious), frame)
                 }
             }
-            PageState::InStore(slot) => {
+            PageState::Swapped(slot) => {
                 // The entry's use of the slot goes over to the frame.
                 let frame = self.load(env, missing, slot)?;
                 (Decision::Major(slot), frame)
             }
-            PageState::Never => self.first_touch(env, missing)?,
+            PageState::Untouched => self.first_touch(env, missing)?,
         };
         Ok((decision, Some(frame)))
     }
@@ -133,7 +133,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         region: &Region,
         LeafEntry { page, at, entry }: LeafEntry,
     ) -> Result<(Decision, PhysAddr), SpaceError> {
-        let PageState::InFrame(old) = Tables::<F>::state(entry) else {
+        let PageState::InFrame(old) = SpaceTables::<F>::state(entry) else {
             unreachable!("only pages in memory are write-protected")
         };
         let shared = self.frames.get(old).is_some_and(|frame| frame.references > 1);
@@ -143,7 +143,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
             }
             // More is allowed than before: the fault has dropped what was cached (TLB-3).
             env.write_entry(at, F::ENTRY_BYTES, entry | EntryBits::RW.bits())?;
-            return Ok((Decision::Minor(Minor::TakeOver), old));
+            return Ok((Decision::Minor(Minor::Reuse), old));
         }
         self.pinned = Some(old);
         let new = self.obtain(env, FrameUse::Page(page), space, page);
@@ -154,7 +154,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         self.frames.get_mut(new).expect("it was allocated just now").dirty = true;
         self.drop_leaf(entry);
         self.write_leaf(env, at, region, new)?;
-        self.forget_page(env, space, page);
+        self.flush_page(env, space, page);
         Ok((Decision::Minor(Minor::Copy), new))
     }
 
@@ -182,7 +182,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
                 // It was mapped from the start, and the tables are whole: nothing is missing.
                 let frame = frame + number * PAGE_BYTES;
                 self.write_leaf(env, missing.at, missing.region, frame)?;
-                Ok((Decision::Minor(Minor::Stale), frame))
+                Ok((Decision::Minor(Minor::Spurious), frame))
             }
         }
     }
@@ -200,18 +200,18 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         let usage = FrameUse::Shared(id, number as u16);
         let (decision, frame) = match (object.pages[number], object.backing) {
             (ObjectPage::InFrame(frame), _) => (Decision::Minor(Minor::MapShared), frame),
-            (ObjectPage::InStore(slot), _) => {
+            (ObjectPage::Swapped(slot), _) => {
                 // The object's use of the slot goes over to the frame.
                 let frame = self.fill_from(env, missing, usage, slot)?;
                 (Decision::Major(slot), frame)
             }
-            (ObjectPage::Never, Backing::Image(first)) => {
+            (ObjectPage::Untouched, Backing::Image(first)) => {
                 let slot = first.plus(number as u64);
                 let frame = self.fill_from(env, missing, usage, slot)?;
                 self.slots.share(slot);
                 (Decision::Major(slot), frame)
             }
-            (ObjectPage::Never, _) => {
+            (ObjectPage::Untouched, _) => {
                 let frame = self.zero_fill(env, missing, usage)?;
                 (Decision::Minor(Minor::ZeroFill), frame)
             }
@@ -233,7 +233,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         usage: FrameUse,
     ) -> Result<PhysAddr, SpaceError> {
         let frame = self.obtain(env, usage, missing.space, missing.page)?;
-        if self.settings.duties.contains(Duties::WIPE) {
+        if self.settings.duties.contains(Safeguards::WIPE) {
             env.wipe(frame)?;
         }
         Ok(frame)

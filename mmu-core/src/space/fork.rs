@@ -2,8 +2,8 @@
 
 use super::frames::FrameUse;
 use super::region::{Backing, Region};
-use super::system::{Duties, SpaceId, System};
-use super::tables::{LeafEntry, PageState, Tables};
+use super::system::{Safeguards, SpaceId, System};
+use super::tables::{LeafEntry, PageState, SpaceTables};
 use super::{Environment, PAGE_BYTES, SpaceError};
 use crate::x86::format::{EntryBits, Format};
 
@@ -25,7 +25,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         let child = self.create(env)?;
         let done = self.copy_regions(env, parent, child);
         // What the parent could write it may now only read.
-        self.forget_space(env, parent);
+        self.flush_space(env, parent);
         match done {
             Ok(()) => Ok(child),
             Err(error) => {
@@ -64,15 +64,15 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
             let childs = self.leaf(env, child, page)?;
             // The child's table may have taken the frame of this very page: look again.
             let entry = env.read_entry(at, F::ENTRY_BYTES)?;
-            match Tables::<F>::state(entry) {
-                PageState::Never => {}
-                PageState::InStore(slot) => {
+            match SpaceTables::<F>::state(entry) {
+                PageState::Untouched => {}
+                PageState::Swapped(slot) => {
                     self.slots.share(slot);
                     env.write_entry(childs.at, F::ENTRY_BYTES, entry)?;
                 }
                 PageState::InFrame(frame) if Self::HAS_FLAGS => {
                     self.frames.share(frame);
-                    let protected = if self.settings.duties.contains(Duties::WRITE_PROTECT) {
+                    let protected = if self.settings.duties.contains(Safeguards::WRITE_PROTECT) {
                         entry & !EntryBits::RW.bits()
                     } else {
                         entry

@@ -4,7 +4,7 @@ use super::frames::{FrameUse, Frames};
 use super::region::Region;
 use super::slots::Slots;
 use super::system::{SpaceId, System};
-use super::tables::{LeafEntry, PageState, Tables};
+use super::tables::{LeafEntry, PageState, SpaceTables};
 use super::{SpaceError, Statistics};
 use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::TableMemory;
@@ -45,7 +45,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         end: VirtAddr,
     ) -> Result<Option<(LeafEntry, PageState)>, SpaceError> {
         let leaf = self.space(space)?.tables.next(memory, from, end)?;
-        Ok(leaf.map(|leaf| (leaf, Tables::<F>::state(leaf.entry))))
+        Ok(leaf.map(|leaf| (leaf, SpaceTables::<F>::state(leaf.entry))))
     }
 
     /// The entry of a page of a space, if there is a table for it.

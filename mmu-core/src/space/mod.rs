@@ -1,7 +1,7 @@
 //! A virtual memory system: address spaces whose pages come when they are touched, are copied when
 //! they are written, and go to a store when memory is short.
 //!
-//! 1. [`FrameMemory`], [`Translations`], [`BackingStore`], [`Record`]: what it stands on, together
+//! 1. [`FrameMemory`], [`TlbShootdown`], [`BackingStore`], [`EventSink`]: what it stands on, together
 //!    an [`Environment`];
 //! 2. [`Frames`], [`Slots`]: which frames and slots are in use, and how often;
 //! 3. [`Region`], [`Protection`], [`Backing`]: what an address space is made of;
@@ -39,12 +39,12 @@
 //!         PhysAddr::new(0x1_0000) + slot.offset()
 //!     }
 //! }
-//! impl Translations for Machine {
-//!     fn forget_page(&mut self, _: SpaceId, _: VirtAddr) {}
-//!     fn forget_space(&mut self, _: SpaceId) {}
+//! impl TlbShootdown for Machine {
+//!     fn flush_page(&mut self, _: SpaceId, _: VirtAddr) {}
+//!     fn flush_space(&mut self, _: SpaceId) {}
 //!     fn root_changed(&mut self, _: SpaceId) {}
 //! }
-//! impl Record for Machine {
+//! impl EventSink for Machine {
 //!     fn record(&mut self, _: Event) {}
 //! }
 //!
@@ -55,7 +55,7 @@
 //!     slots: 8,
 //!     images: 0,
 //!     execute_disable: true,
-//!     duties: Duties::all(),
+//!     duties: Safeguards::all(),
 //! })?;
 //! let space = system.create(&mut machine)?;
 //! let heap = VirtAddr::new(0x60_0000);
@@ -92,7 +92,7 @@ mod tests;
 
 pub use audit::Flaw;
 pub use environment::{
-    BackingStore, Environment, FrameMemory, PAGE_BYTES, Record, SlotNumber, Translations,
+    BackingStore, Environment, EventSink, FrameMemory, PAGE_BYTES, SlotNumber, TlbShootdown,
 };
 pub use error::SpaceError;
 pub use event::{Decision, Event, Invalid, Minor, Statistics};
@@ -101,5 +101,5 @@ pub use object::{MAX_OBJECT_PAGES, ObjectId};
 pub use region::{Backing, Protection, Region, RegionKind};
 pub use slots::Slots;
 pub use software::{AccessCounts, Software, StaleTranslation};
-pub use system::{Duties, MAX_OBJECTS, MAX_REGIONS, MAX_SPACES, Settings, SpaceId, System};
+pub use system::{MAX_OBJECTS, MAX_REGIONS, MAX_SPACES, Safeguards, Settings, SpaceId, System};
 pub use tables::{LeafEntry, PageState};

@@ -22,9 +22,9 @@ impl fmt::Display for ObjectId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ObjectPage {
     /// As its backing has it.
-    Never,
+    Untouched,
     /// In this slot.
-    InStore(SlotNumber),
+    Swapped(SlotNumber),
     /// In this frame.
     InFrame(PhysAddr),
 }

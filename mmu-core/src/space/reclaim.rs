@@ -11,7 +11,7 @@ use super::frames::{Frame, FrameUse};
 use super::object::ObjectPage;
 use super::region::Backing;
 use super::system::{MAX_SPACES, SpaceId, System};
-use super::tables::{LeafEntry, PageState, Tables};
+use super::tables::{LeafEntry, PageState, SpaceTables};
 use super::{Environment, Event, SlotNumber, SpaceError};
 use crate::address::{PAGE_SHIFT, PhysAddr, VirtAddr};
 use crate::memory::TableMemory;
@@ -43,7 +43,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
                 env.record(Event::SecondChance { frame });
                 for (space, LeafEntry { page, at, entry }) in mappings {
                     env.write_entry(at, F::ENTRY_BYTES, entry & !accessed)?;
-                    self.forget_page(env, space, page);
+                    self.flush_page(env, space, page);
                 }
             } else if self.evict(env, frame, known, &mappings)? {
                 return Ok(Some(frame));
@@ -74,7 +74,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         // The frame's use of the slot goes over to the object, or to the entries.
         let absent = if let FrameUse::Shared(id, number) = known.usage {
             if let Some(object) = self.object_mut(id) {
-                let page = slot.map_or(ObjectPage::Never, ObjectPage::InStore);
+                let page = slot.map_or(ObjectPage::Untouched, ObjectPage::Swapped);
                 object.pages[usize::from(number)] = page;
             }
             None
@@ -85,8 +85,8 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
             if let Some(slot) = absent {
                 self.slots.share(slot);
             }
-            env.write_entry(*at, F::ENTRY_BYTES, Tables::<F>::absent(absent))?;
-            self.forget_page(env, *space, *page);
+            env.write_entry(*at, F::ENTRY_BYTES, SpaceTables::<F>::absent(absent))?;
+            self.flush_page(env, *space, *page);
         }
         if let Some(slot) = absent {
             self.slots.release(slot);
@@ -135,7 +135,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
             };
             let Some(page) = page else { continue };
             if let Some(leaf) = space.tables.look(memory, page)?
-                && Tables::<F>::state(leaf.entry) == PageState::InFrame(frame)
+                && SpaceTables::<F>::state(leaf.entry) == PageState::InFrame(frame)
             {
                 mappings.push((id, leaf));
             }

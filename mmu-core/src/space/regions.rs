@@ -3,7 +3,7 @@
 use super::object::{MAX_OBJECT_PAGES, Object, ObjectId, ObjectPage};
 use super::region::{Backing, Region, RegionKind};
 use super::system::{SpaceId, System};
-use super::tables::{LeafEntry, PageState, Tables};
+use super::tables::{LeafEntry, PageState, SpaceTables};
 use super::{Environment, PAGE_BYTES, Protection, SpaceError};
 use crate::address::{PhysAddr, VirtAddr};
 use crate::x86::format::{EntryBits, Format};
@@ -97,7 +97,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
             Backing::Image(_) => return Err(SpaceError::BadSlots(start)),
             Backing::Fixed(frame) => {
                 let last = frame + (region.pages - 1) * PAGE_BYTES;
-                if !Tables::<F>::fits(frame) || !Tables::<F>::fits(last) {
+                if !SpaceTables::<F>::fits(frame) || !SpaceTables::<F>::fits(last) {
                     return Err(SpaceError::FrameTooHigh(last));
                 }
                 let (own, behind) =
@@ -155,11 +155,11 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         let mut from = region.start;
         while let Some(leaf) = self.space(space)?.tables.next(env, from, region.end())? {
             from = leaf.page.wrapping_add(PAGE_BYTES);
-            if let PageState::InFrame(frame) = Tables::<F>::state(leaf.entry) {
+            if let PageState::InFrame(frame) = SpaceTables::<F>::state(leaf.entry) {
                 let kept = leaf.entry & (EntryBits::A | EntryBits::D).bits();
                 let new = self.leaf_entry(&region, frame) | if Self::HAS_FLAGS { kept } else { 0 };
                 env.write_entry(leaf.at, F::ENTRY_BYTES, new)?;
-                self.forget_page(env, space, leaf.page);
+                self.flush_page(env, space, leaf.page);
             }
         }
         Ok(())
@@ -200,7 +200,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
             Backing::Image(slot) if self.slots.are_images(slot, pages) => {}
             _ => return Err(SpaceError::BadSlots(VirtAddr::new(0))),
         }
-        let (pages, count) = ([ObjectPage::Never; MAX_OBJECT_PAGES], pages);
+        let (pages, count) = ([ObjectPage::Untouched; MAX_OBJECT_PAGES], pages);
         self.objects[number] = Some(Object { pages, count, backing, attached: 0 });
         Ok(ObjectId(number as u8))
     }
@@ -217,8 +217,8 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         self.objects[usize::from(id.0)] = None;
         for page in pages {
             match page {
-                ObjectPage::Never => {}
-                ObjectPage::InStore(slot) => self.slots.release(slot),
+                ObjectPage::Untouched => {}
+                ObjectPage::Swapped(slot) => self.slots.release(slot),
                 ObjectPage::InFrame(frame) => self.release(frame),
             }
         }

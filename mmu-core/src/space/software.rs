@@ -2,11 +2,12 @@
 //! run without any machine.
 
 use super::{
-    BackingStore, Event, FrameMemory, Record, SlotNumber, SpaceError, SpaceId, System, Translations,
+    BackingStore, Event, EventSink, FrameMemory, SlotNumber, SpaceError, SpaceId, System,
+    TlbShootdown,
 };
 use crate::access::Access;
 use crate::address::{PhysAddr, VirtAddr};
-use crate::cache::{CachedMmu, NoOutcome, RegisterWrite, TableMemoryUpdate};
+use crate::cache::{AccessError, CachedMmu, RegisterWrite, TableMemoryUpdate};
 use crate::memory::{Bytes, OutsideMemory, TableMemory, TableMemoryMut};
 use crate::outcome::Outcome;
 use crate::x86::control::LoadError;
@@ -51,7 +52,7 @@ pub struct Software<
     pub history: H,
 }
 
-impl<F: Format, B: AsRef<[u8]> + AsMut<[u8]>, H: Record> Software<F, B, H> {
+impl<F: Format, B: AsRef<[u8]> + AsMut<[u8]>, H: EventSink> Software<F, B, H> {
     /// A computer that nobody runs on, with caches of the default sizes. The slots of the store lie one behind the other from `store`
     /// on.
     pub fn new(bytes: B, store: PhysAddr, profile: Profile, history: H) -> Self {
@@ -62,7 +63,7 @@ impl<F: Format, B: AsRef<[u8]> + AsMut<[u8]>, H: Record> Software<F, B, H> {
 impl<
     F: Format,
     B: AsRef<[u8]> + AsMut<[u8]>,
-    H: Record,
+    H: EventSink,
     const SETS: usize,
     const WAYS: usize,
     const STRUCTURES: usize,
@@ -97,7 +98,7 @@ impl<
     ///
     /// # Errors
     /// When a table lies outside memory.
-    pub fn access(&mut self, access: &Access) -> Result<Outcome, NoOutcome> {
+    pub fn access(&mut self, access: &Access) -> Result<Outcome, AccessError> {
         let mut tables = CountedReads { memory: &mut self.memory, reads: Cell::new(0) };
         let outcome = self.mmu.access(&mut tables, access)?;
         let reads = tables.reads.get();
@@ -215,19 +216,19 @@ impl<
 impl<
     F: Format,
     B: AsRef<[u8]> + AsMut<[u8]>,
-    H: Record,
+    H: EventSink,
     const SETS: usize,
     const WAYS: usize,
     const STRUCTURES: usize,
-> Translations for Software<F, B, H, SETS, WAYS, STRUCTURES>
+> TlbShootdown for Software<F, B, H, SETS, WAYS, STRUCTURES>
 {
-    fn forget_page(&mut self, space: SpaceId, page: VirtAddr) {
+    fn flush_page(&mut self, space: SpaceId, page: VirtAddr) {
         if self.running == Some(space) {
             self.mmu.invlpg(page);
         }
     }
 
-    fn forget_space(&mut self, space: SpaceId) {
+    fn flush_space(&mut self, space: SpaceId) {
         if self.running == Some(space) {
             let state = self.mmu.mmu().regime().state;
             self.mmu.set_state(RegisterWrite::Cr3(state.cr3), state);
@@ -246,8 +247,8 @@ impl<
     }
 }
 
-impl<F: Format, B, H: Record, const SETS: usize, const WAYS: usize, const STRUCTURES: usize> Record
-    for Software<F, B, H, SETS, WAYS, STRUCTURES>
+impl<F: Format, B, H: EventSink, const SETS: usize, const WAYS: usize, const STRUCTURES: usize>
+    EventSink for Software<F, B, H, SETS, WAYS, STRUCTURES>
 {
     fn record(&mut self, event: Event) {
         self.history.record(event);
@@ -281,7 +282,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> TableMemoryUpdate for CountedReads<'_, B> {
 }
 
 /// Nobody keeps a history.
-impl Record for () {
+impl EventSink for () {
     fn record(&mut self, _event: Event) {}
 }
 
@@ -312,7 +313,7 @@ impl core::fmt::Display for StaleTranslation {
 impl<
     F: Format,
     B: AsRef<[u8]> + AsMut<[u8]>,
-    H: Record,
+    H: EventSink,
     const SETS: usize,
     const WAYS: usize,
     const STRUCTURES: usize,

@@ -4,7 +4,7 @@ use super::frames::{FrameUse, Frames};
 use super::object::{Object, ObjectId};
 use super::region::Region;
 use super::slots::Slots;
-use super::tables::{LeafEntry, PageState, Place, Tables};
+use super::tables::{LeafEntry, LeafPlace, PageState, SpaceTables};
 use super::{Environment, FrameMemory, PAGE_BYTES, SpaceError, Statistics};
 use crate::address::{PhysAddr, VirtAddr};
 use crate::x86::format::{EntryBits, EntryKind, Format};
@@ -32,7 +32,7 @@ impl fmt::Display for SpaceId {
 bitflags! {
     /// What a system must not forget. A test leaves one out, to see that somebody notices.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-    pub struct Duties: u8 {
+    pub struct Safeguards: u8 {
         /// Old translations are shot down when an entry changes.
         const SHOOT_DOWN = 1 << 0;
         /// A frame is wiped before a process sees it.
@@ -56,13 +56,13 @@ pub struct Settings {
     /// Whether the processor has execute-disable and it is on. Entries of 4 bytes have none.
     pub execute_disable: bool,
     /// What is not forgotten: all, except in tests.
-    pub duties: Duties,
+    pub duties: Safeguards,
 }
 
 /// An address space.
 #[derive(Clone, Debug)]
 pub(super) struct Space<F: Format> {
-    pub(super) tables: Tables<F>,
+    pub(super) tables: SpaceTables<F>,
     pub(super) regions: ArrayVec<Region, MAX_REGIONS>,
 }
 
@@ -94,7 +94,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         let frames = Frames::new(settings.first_frame, settings.frames);
         let last = frames.address(frames.count().saturating_sub(1));
         for frame in [settings.first_frame, last] {
-            if !Tables::<F>::fits(frame) {
+            if !SpaceTables::<F>::fits(frame) {
                 return Err(SpaceError::FrameTooHigh(frame));
             }
         }
@@ -117,13 +117,13 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
     pub fn create<E: Environment>(&mut self, env: &mut E) -> Result<SpaceId, SpaceError> {
         let number = self.spaces.iter().position(Option::is_none);
         let space = SpaceId(number.ok_or(SpaceError::TooManySpaces)? as u8);
-        let (length, usage) = (Tables::<F>::ROOT_FRAMES, FrameUse::Table(space));
+        let (length, usage) = (SpaceTables::<F>::ROOT_FRAMES, FrameUse::Table(space));
         let root = self.obtain_run(env, length, usage, space, VirtAddr::new(0))?;
         for number in 0..length as u64 {
             env.wipe(root + number * PAGE_BYTES)?;
         }
         self.spaces[usize::from(space.0)] =
-            Some(Space { tables: Tables::new(root), regions: ArrayVec::new() });
+            Some(Space { tables: SpaceTables::new(root), regions: ArrayVec::new() });
         Ok(space)
     }
 
@@ -141,16 +141,16 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
             self.space_mut(space)?.regions.pop();
             self.detach(region.backing);
         }
-        let Tables { root, .. } = self.space(space)?.tables;
+        let SpaceTables { root, .. } = self.space(space)?.tables;
         let frames = &mut self.frames;
-        Tables::<F>::new(root).for_each_table(env, &mut |table| {
+        SpaceTables::<F>::new(root).for_each_table(env, &mut |table| {
             frames.release(table);
         })?;
-        for number in 0..Tables::<F>::ROOT_FRAMES as u64 {
+        for number in 0..SpaceTables::<F>::ROOT_FRAMES as u64 {
             self.frames.release(root + number * PAGE_BYTES);
         }
         self.spaces[usize::from(space.0)] = None;
-        self.forget_space(env, space);
+        self.flush_space(env, space);
         Ok(())
     }
 
@@ -168,7 +168,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
             env.write_entry(leaf.at, F::ENTRY_BYTES, 0)?;
             self.drop_leaf(leaf.entry);
             if page_by_page {
-                self.forget_page(env, space, leaf.page);
+                self.flush_page(env, space, leaf.page);
             }
         }
         Ok(())
@@ -176,9 +176,9 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
 
     /// What an entry stood for has one user less.
     pub(super) fn drop_leaf(&mut self, entry: u64) {
-        match Tables::<F>::state(entry) {
-            PageState::Never => {}
-            PageState::InStore(slot) => self.slots.release(slot),
+        match SpaceTables::<F>::state(entry) {
+            PageState::Untouched => {}
+            PageState::Swapped(slot) => self.slots.release(slot),
             PageState::InFrame(frame) => {
                 if let Some(known) = self.frames.get_mut(frame) {
                     known.dirty |= Self::is_dirty(entry);
@@ -205,11 +205,11 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         let tables = self.space(space)?.tables;
         loop {
             match tables.find(env, page)? {
-                Place::Leaf(at) => {
+                LeafPlace::Leaf(at) => {
                     let entry = env.read_entry(at, F::ENTRY_BYTES)?;
                     return Ok(LeafEntry { page, at, entry });
                 }
-                Place::NoTable(level, at) => {
+                LeafPlace::NoTable(level, at) => {
                     let table = self.obtain(env, FrameUse::Table(space), space, page)?;
                     env.wipe(table)?;
                     // The leaf alone decides about rights.
@@ -245,14 +245,14 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
             .get(frame)
             .is_some_and(|known| matches!(known.usage, FrameUse::Page(_)) && known.references > 1);
         let is_copy_on_write =
-            is_copy_on_write && self.settings.duties.contains(Duties::WRITE_PROTECT);
+            is_copy_on_write && self.settings.duties.contains(Safeguards::WRITE_PROTECT);
         bits.set(EntryBits::RW, bits.contains(EntryBits::RW) && !is_copy_on_write);
-        Tables::<F>::leaf(frame, bits)
+        SpaceTables::<F>::leaf(frame, bits)
     }
 
     /// Whether leaves have rights, A and D. In a format without, whatever was mapped counts as
     /// written, and a fork copies at once.
-    pub(super) const HAS_FLAGS: bool = Tables::<F>::HAS_FLAGS;
+    pub(super) const HAS_FLAGS: bool = SpaceTables::<F>::HAS_FLAGS;
 
     /// Whether a page may have been written through this entry.
     pub(super) const fn is_dirty(entry: u64) -> bool {
@@ -260,23 +260,23 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
     }
 
     /// Shoots down the translation of one page.
-    pub(super) fn forget_page<E: Environment>(
+    pub(super) fn flush_page<E: Environment>(
         &mut self,
         env: &mut E,
         space: SpaceId,
         page: VirtAddr,
     ) {
-        if self.settings.duties.contains(Duties::SHOOT_DOWN) {
+        if self.settings.duties.contains(Safeguards::SHOOT_DOWN) {
             self.statistics.pages_forgotten += 1;
-            env.forget_page(space, page);
+            env.flush_page(space, page);
         }
     }
 
     /// Shoots down all translations of a space.
-    pub(super) fn forget_space<E: Environment>(&mut self, env: &mut E, space: SpaceId) {
-        if self.settings.duties.contains(Duties::SHOOT_DOWN) {
+    pub(super) fn flush_space<E: Environment>(&mut self, env: &mut E, space: SpaceId) {
+        if self.settings.duties.contains(Safeguards::SHOOT_DOWN) {
             self.statistics.spaces_forgotten += 1;
-            env.forget_space(space);
+            env.flush_space(space);
         }
     }
 

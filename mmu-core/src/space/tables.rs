@@ -6,26 +6,23 @@
 use super::{PAGE_BYTES, SlotNumber};
 use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::{OutsideMemory, TableMemory, TableMemoryMut};
-use crate::x86::format::{EntryBits, EntryKind, Format, Level};
+use crate::x86::format::{EntryBits, EntryKind, Format, Level, MAX_LEVELS};
 use arrayvec::ArrayVec;
 use core::marker::PhantomData;
-
-/// The most levels of a format.
-const MAX_LEVELS: usize = 5;
 
 /// What a leaf entry says about its page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PageState {
     /// Nothing: the page was never touched, or only by others.
-    Never,
+    Untouched,
     /// The page is in this slot of the store, for this space.
-    InStore(SlotNumber),
+    Swapped(SlotNumber),
     /// The page is in this frame.
     InFrame(PhysAddr),
 }
 
 /// Where the way down the tables for a page ends.
-pub(super) enum Place {
+pub(super) enum LeafPlace {
     /// At the leaf entry, which lies here.
     Leaf(PhysAddr),
     /// At an entry of this level without a table, which lies here.
@@ -45,12 +42,12 @@ pub struct LeafEntry {
 
 /// The tables from a root down.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Tables<F: Format> {
+pub(super) struct SpaceTables<F: Format> {
     pub(super) root: PhysAddr,
     format: PhantomData<F>,
 }
 
-impl<F: Format> Tables<F> {
+impl<F: Format> SpaceTables<F> {
     const LEAVES: &'static Level = {
         let level = &F::LEVELS[F::LEVELS.len() - 1];
         assert!(level.shift == 12, "pages have 4 KiB");
@@ -99,8 +96,8 @@ impl<F: Format> Tables<F> {
             PageState::InFrame(F::address(Self::LEAVES, EntryKind::Leaf, entry))
         } else {
             match (entry >> 1).checked_sub(1) {
-                None => PageState::Never,
-                Some(slot) => PageState::InStore(SlotNumber(slot as u32)),
+                None => PageState::Untouched,
+                Some(slot) => PageState::Swapped(SlotNumber(slot as u32)),
             }
         }
     }
@@ -110,16 +107,16 @@ impl<F: Format> Tables<F> {
         self,
         memory: &M,
         page: VirtAddr,
-    ) -> Result<Place, OutsideMemory> {
+    ) -> Result<LeafPlace, OutsideMemory> {
         let mut table = self.root;
         for level in F::LEVELS {
             let at = Self::entry_at(level, table, page);
             if level.number == Self::LEAVES.number {
-                return Ok(Place::Leaf(at));
+                return Ok(LeafPlace::Leaf(at));
             }
             let entry = memory.read_entry(at, F::ENTRY_BYTES)?;
             if entry & EntryBits::P.bits() == 0 {
-                return Ok(Place::NoTable(level, at));
+                return Ok(LeafPlace::NoTable(level, at));
             }
             table = F::address(level, EntryKind::Table, entry);
         }
@@ -167,7 +164,7 @@ impl<F: Format> Tables<F> {
         memory: &M,
         page: VirtAddr,
     ) -> Result<Option<LeafEntry>, OutsideMemory> {
-        let Place::Leaf(at) = self.find(memory, page)? else { return Ok(None) };
+        let LeafPlace::Leaf(at) = self.find(memory, page)? else { return Ok(None) };
         Ok(Some(LeafEntry { page, at, entry: memory.read_entry(at, F::ENTRY_BYTES)? }))
     }
 
@@ -182,14 +179,14 @@ impl<F: Format> Tables<F> {
         let mut page = from.get();
         while page < end.get() {
             let shift = match self.find(memory, VirtAddr::new(page))? {
-                Place::Leaf(at) => {
+                LeafPlace::Leaf(at) => {
                     let entry = memory.read_entry(at, F::ENTRY_BYTES)?;
                     if entry != 0 {
                         return Ok(Some(LeafEntry { page: VirtAddr::new(page), at, entry }));
                     }
                     Self::LEAVES.shift
                 }
-                Place::NoTable(level, _) => level.shift,
+                LeafPlace::NoTable(level, _) => level.shift,
             };
             let Some(next) = (page | ((1 << shift) - 1)).checked_add(1) else { break };
             page = next;

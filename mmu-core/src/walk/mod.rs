@@ -11,7 +11,7 @@ mod properties;
 mod tests;
 mod trace;
 
-pub(crate) use predict::Page;
+pub(crate) use predict::WalkedPage;
 
 pub use any_mode::{decode_in_mode, encode_in_mode, predict_in_mode, root_in_mode, walk_in_mode};
 pub use trace::{Path, Step, Trace};
@@ -19,16 +19,13 @@ pub use trace::{Path, Step, Trace};
 use crate::access::Access;
 use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::{OutsideMemory, TableMemory};
-use crate::x86::format::{EntryKind, Format, Level};
+use crate::x86::format::{EntryKind, Format, Level, MAX_LEVELS};
 use crate::x86::profile::Profile;
 use crate::x86::regime::Regime;
 use crate::x86::rule::Rule;
 use crate::x86::semantics::{Cause, Denial, EntryError, Reference, Rights, Semantics};
 use crate::x86::state::{ControlState, Cr4};
 use core::marker::PhantomData;
-
-/// The deepest format has five levels.
-pub(crate) const MAX_LEVELS: usize = 5;
 
 /// A completed walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -133,7 +133,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         choice: Option<(Rule, &'static str)>,
         found: &mut Prediction,
     ) -> Result<(), OutsideMemory> {
-        let mut pages = ArrayVec::<Page, 2>::new();
+        let mut pages = ArrayVec::<WalkedPage, 2>::new();
         for (address, len) in Self::pages(access) {
             pages.push(self.walk_page(memory, address, len, access, found)?);
         }
@@ -153,7 +153,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     /// Adds what follows from the walks for the access's pages.
     pub(crate) fn conclude(
         &self,
-        pages: &[Page],
+        pages: &[WalkedPage],
         access: &Access,
         choice: Option<(Rule, &'static str)>,
         found: &mut Prediction,
@@ -186,10 +186,10 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         len: u16,
         access: &Access,
         found: &mut Prediction,
-    ) -> Result<Page, OutsideMemory> {
+    ) -> Result<WalkedPage, OutsideMemory> {
         let mut path = Path::default();
         let end = match self.walk(memory, address, access, &mut path) {
-            Ok(translation) => End::Page(translation, len),
+            Ok(translation) => PageEnd::Translated(translation, len),
             Err(WalkError::Outside(outside)) => {
                 found.rules.extend(path.rules);
                 return Err(outside);
@@ -209,34 +209,34 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
                         found.rules.insert(rule);
                     }
                 }
-                End::Fault(cause, Fault::page_fault(code, address))
+                PageEnd::Fault(cause, Fault::page_fault(code, address))
             }
         };
         found.rules.extend(path.rules);
-        Ok(Page { path, end })
+        Ok(WalkedPage { path, end })
     }
 
     /// What the access does to the entries of its pages.
     fn updates(
         &self,
-        pages: &[Page],
+        pages: &[WalkedPage],
         access: &Access,
         found: &mut Prediction,
     ) -> ArrayVec<EntryUpdate, MAX_ENTRIES> {
-        let completes = pages.iter().all(|page| matches!(page.end, End::Page(..)));
-        let first_completes = matches!(pages[0].end, End::Page(..));
+        let completes = pages.iter().all(|page| matches!(page.end, PageEnd::Translated(..)));
+        let first_completes = matches!(pages[0].end, PageEnd::Translated(..));
         let mut updates: ArrayVec<EntryUpdate, MAX_ENTRIES> = ArrayVec::new();
         for (number, page) in pages.iter().enumerate() {
             // The rule that leaves A and D open on this page, and whether D is open at all.
             let (open_by, dirty_open) = match &page.end {
                 _ if completes => (Rule::Ad1, false),
-                End::Page(..) if number == 0 && self.semantics.is_write(access) => {
+                PageEnd::Translated(..) if number == 0 && self.semantics.is_write(access) => {
                     (Rule::Ad7, true)
                 }
-                End::Page(..) if number == 0 => (Rule::Ad2, false),
-                End::Page(..) => (Rule::Ad5, false),
-                End::Fault(Cause::Denied(_), _) => (Rule::Ad3, false),
-                End::Fault(Cause::Entry(_), _) => (Rule::Ad2, false),
+                PageEnd::Translated(..) if number == 0 => (Rule::Ad2, false),
+                PageEnd::Translated(..) => (Rule::Ad5, false),
+                PageEnd::Fault(Cause::Denied(_), _) => (Rule::Ad3, false),
+                PageEnd::Fault(Cause::Entry(_), _) => (Rule::Ad2, false),
             };
             // A page after the one that faulted is reached by speculation only.
             let open_by = if number > 0 && !first_completes { Rule::Ad5 } else { open_by };
@@ -323,29 +323,29 @@ impl Outcome {
 }
 
 /// The walk for one page of an access.
-pub(crate) struct Page {
+pub(crate) struct WalkedPage {
     pub(crate) path: Path,
-    end: End,
+    end: PageEnd,
 }
 
-enum End {
-    Page(Translation, u16),
+enum PageEnd {
+    Translated(Translation, u16),
     Fault(Cause, Fault),
 }
 
-impl Page {
+impl WalkedPage {
     pub(crate) const fn faults(&self) -> bool {
-        matches!(self.end, End::Fault(..))
+        matches!(self.end, PageEnd::Fault(..))
     }
 
     fn outcome(&self) -> Outcome {
         match &self.end {
-            End::Page(translation, len) => {
+            PageEnd::Translated(translation, len) => {
                 let mut spans = ArrayVec::new();
                 spans.push(Span { address: translation.address, len: *len });
                 Outcome::Translated(spans)
             }
-            End::Fault(_, fault) => Outcome::Fault(*fault),
+            PageEnd::Fault(_, fault) => Outcome::Fault(*fault),
         }
     }
 }

@@ -32,9 +32,9 @@ const PAGE: u64 = 0x80_8060_4000;
 /// Memory in which every frame holds these entries from slot 1 up. Each level has its own slot, so
 /// any value of an entry leads on, and none outside memory. Slot 5 is the PTE of the next page.
 #[derive(Clone, Copy, Debug)]
-struct Slots([u64; 5]);
+struct EntrySlots([u64; 5]);
 
-impl TableMemory for Slots {
+impl TableMemory for EntrySlots {
     fn read_entry(&self, at: PhysAddr, _bytes: u8) -> Result<u64, OutsideMemory> {
         let slot = (at.get() & 0xfff) / 8;
         Ok(self.0[slot as usize - 1])
@@ -43,18 +43,18 @@ impl TableMemory for Slots {
 
 /// Registers and a processor.
 #[derive(Clone, Copy, Debug)]
-struct Machine {
+struct GivenMachine {
     state: ControlState,
     profile: Profile,
 }
 
-impl Machine {
-    fn predict(self, slots: &Slots, access: &Access) -> Prediction {
+impl GivenMachine {
+    fn predict(self, slots: &EntrySlots, access: &Access) -> Prediction {
         Mmu::<FourLevel>::new(self.state, self.profile).predict(slots, access)
     }
 
     /// Whether the likeliest outcome is a translation.
-    fn allows(self, slots: &Slots, access: &Access) -> bool {
+    fn allows(self, slots: &EntrySlots, access: &Access) -> bool {
         self.predict(slots, access).alternatives[0].outcome.fault().is_none()
     }
 
@@ -87,18 +87,18 @@ fn entry() -> impl Strategy<Value = u64> {
         .prop_map(|(flags, large, frame, noise)| (flags ^ noise) | large | frame)
 }
 
-fn slots() -> impl Strategy<Value = Slots> {
-    prop::array::uniform5(entry()).prop_map(Slots)
+fn slots() -> impl Strategy<Value = EntrySlots> {
+    prop::array::uniform5(entry()).prop_map(EntrySlots)
 }
 
 /// Entries that translate: present, small, nothing reserved. Each lacks R/W or U/S, or has XD, one
 /// time in eight, so that every combination over the levels is common; the key is any.
-fn good_slots() -> impl Strategy<Value = Slots> {
+fn good_slots() -> impl Strategy<Value = EntrySlots> {
     let entry = any::<[u64; 4]>().prop_map(|[a, b, c, d]| {
         let rights = (RW | US) ^ (a & b & c & (RW | US | XD));
         P | rights | d & (KEY | 0xf_ffff_f000)
     });
-    prop::array::uniform5(entry).prop_map(Slots)
+    prop::array::uniform5(entry).prop_map(EntrySlots)
 }
 
 fn vendor() -> impl Strategy<Value = Vendor> {
@@ -113,7 +113,7 @@ prop_compose! {
         vendor in vendor(),
         physical_address_bits in prop::sample::select(vec![36_u8, 40, 48, 52]),
         large in any::<bool>(),
-    ) -> Machine {
+    ) -> GivenMachine {
         let mut state = ControlState::long_mode(0x10_000);
         state.cr0.set(Cr0::WP, wp);
         state.efer.set(Efer::NXE, nxe);
@@ -122,7 +122,7 @@ prop_compose! {
         }
         let state = ControlState { pkru, pkrs, ac, ..state };
         let features = if large { Features::all() } else { Features::empty() };
-        Machine { state, profile: Profile { vendor, physical_address_bits, features, ..Profile::default() } }
+        GivenMachine { state, profile: Profile { vendor, physical_address_bits, features, ..Profile::default() } }
     }
 }
 
@@ -213,7 +213,7 @@ fn visible(prediction: &Prediction) -> Vec<(Outcome, Vec<VisibleUpdate>)> {
 }
 
 /// The size, in bits, of the page that the four entries map.
-fn page_bits(slots: &Slots, machine: Machine) -> u8 {
+fn page_bits(slots: &EntrySlots, machine: GivenMachine) -> u8 {
     let large = |entry: u64| entry & PS != 0;
     let huge_pages = machine.profile.features.contains(Features::PAGE_1GB);
     match slots.0 {

@@ -1,8 +1,7 @@
 //! What a walk tells about itself, to those who ask.
 
-use super::MAX_LEVELS;
 use crate::address::PhysAddr;
-use crate::x86::format::{EntryKind, Level};
+use crate::x86::format::{EntryKind, Level, MAX_LEVELS};
 use crate::x86::rule::{Rule, RuleSet};
 use crate::x86::semantics::{EntryError, Rights};
 use arrayvec::ArrayVec;

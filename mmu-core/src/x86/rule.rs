@@ -1,6 +1,8 @@
 //! The ids of the rules of paging, and sets of them.
 
+use crate::name::{UnknownName, by_name};
 use core::fmt;
+use core::str::FromStr;
 
 macro_rules! rules {
     ($($(#[doc = $doc:literal])+ $variant:ident = $id:literal,)+) => {
@@ -144,6 +146,21 @@ rules! {
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.id())
+    }
+}
+
+/// The id, as [`Rule::id`] has it.
+///
+/// ```
+/// use mmu_core::Rule;
+/// assert_eq!("CODE-4".parse::<Rule>().unwrap(), Rule::Code4);
+/// assert!("CODE-99".parse::<Rule>().is_err());
+/// ```
+impl FromStr for Rule {
+    type Err = UnknownName<Self>;
+
+    fn from_str(id: &str) -> Result<Self, Self::Err> {
+        by_name(Self::ALL, Self::id, id)
     }
 }
 

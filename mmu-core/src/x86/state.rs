@@ -1,7 +1,9 @@
 //! The control state: the registers that decide how an address is translated.
 
+use crate::name::{UnknownName, by_name};
 use bitflags::bitflags;
 use core::fmt;
+use core::str::FromStr;
 
 bitflags! {
     /// CR0, the bits that matter to paging. Other bits are kept.
@@ -108,6 +110,28 @@ impl PagingMode {
             Self::FiveLevel => "5level",
             Self::Linear => "linear",
         }
+    }
+
+    /// Whether it is a mode of long mode: 4-level or 5-level paging, with 64-bit linear addresses
+    /// that must be canonical.
+    pub const fn is_long_mode(self) -> bool {
+        matches!(self, Self::FourLevel | Self::FiveLevel)
+    }
+}
+
+/// The name of a processor's mode, as [`PagingMode::name`] has it.
+///
+/// ```
+/// use mmu_core::PagingMode;
+/// assert_eq!("4level".parse::<PagingMode>().unwrap(), PagingMode::FourLevel);
+/// let error = "6level".parse::<PagingMode>().unwrap_err();
+/// assert_eq!(error.to_string(), "expected one of unpaged, 32bit, pae, 4level, 5level");
+/// ```
+impl FromStr for PagingMode {
+    type Err = UnknownName<Self>;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        by_name(&Self::ALL, Self::name, name)
     }
 }
 

@@ -17,9 +17,9 @@ const FRAME_SHIFT: u32 = 12;
 /// write.
 #[repr(C, align(4096))]
 #[derive(Debug)]
-pub(crate) struct Frame([Cell<u64>; 512]);
+pub(crate) struct EntryFrame([Cell<u64>; 512]);
 
-impl Frame {
+impl EntryFrame {
     fn zeros() -> Box<Self> {
         Box::new(Self([const { Cell::new(0) }; 512]))
     }
@@ -54,21 +54,21 @@ impl Frame {
 
 /// The frames of one case after another.
 #[derive(Debug)]
-pub(crate) struct Frames {
-    held: Vec<(u64, Box<Frame>)>,
-    spare: Vec<Box<Frame>>,
-    zeros: Box<Frame>,
+pub(crate) struct EntryFrames {
+    held: Vec<(u64, Box<EntryFrame>)>,
+    spare: Vec<Box<EntryFrame>>,
+    zeros: Box<EntryFrame>,
     led_outside: Cell<bool>,
 }
 
-impl Default for Frames {
+impl Default for EntryFrames {
     fn default() -> Self {
         let (held, spare) = (Vec::new(), Vec::new());
-        Self { held, spare, zeros: Frame::zeros(), led_outside: Cell::new(false) }
+        Self { held, spare, zeros: EntryFrame::zeros(), led_outside: Cell::new(false) }
     }
 }
 
-impl Frames {
+impl EntryFrames {
     /// Forgets all that they hold.
     pub(crate) fn clear(&mut self) {
         self.spare.extend(self.held.drain(..).map(|(_, frame)| frame));
@@ -83,7 +83,7 @@ impl Frames {
         for entry in contents(case) {
             let number = entry.at >> FRAME_SHIFT;
             if !self.held.iter().any(|(held, _)| *held == number) {
-                let frame = self.spare.pop().unwrap_or_else(Frame::zeros);
+                let frame = self.spare.pop().unwrap_or_else(EntryFrame::zeros);
                 frame.clear();
                 self.held.push((number, frame));
             }
@@ -94,7 +94,7 @@ impl Frames {
 
     /// The frame that holds an address. Where there is no memory it reads as zeros, and
     /// [`Self::led_outside`] tells.
-    pub(crate) fn get(&self, address: u64) -> &Frame {
+    pub(crate) fn get(&self, address: u64) -> &EntryFrame {
         let number = address >> FRAME_SHIFT;
         if let Some((_, frame)) = self.held.iter().find(|(held, _)| *held == number) {
             return frame;
@@ -148,7 +148,7 @@ mod tests {
         Case::plain_in(mode, Arena::ALL[0], 3, Ring::Three, Profile::default())
     }
 
-    fn word(frames: &Frames, at: u64) -> u64 {
+    fn word(frames: &EntryFrames, at: u64) -> u64 {
         let mut bytes = [0; 8];
         frames.read(at, &mut bytes);
         u64::from_le_bytes(bytes)
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn what_a_case_does_not_list_is_zero_in_low_memory_and_nothing_above() {
-        let mut frames = Frames::default();
+        let mut frames = EntryFrames::default();
         let mut case = plain(PagingMode::FourLevel);
         case.entries = vec![TableEntry { at: 0x12_3456_7000, value: 0x1234_5678_9abc_def7 }];
         frames.load(&case);
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn entries_of_32_bits_share_a_word() {
-        let mut frames = Frames::default();
+        let mut frames = EntryFrames::default();
         let mut case = plain(PagingMode::Bits32);
         case.entries = vec![
             TableEntry { at: 0x1000, value: 0x1111_1111 },
@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn pdptes_that_are_not_listed_are_those_of_the_registers() {
-        let mut frames = Frames::default();
+        let mut frames = EntryFrames::default();
         let mut case = plain(PagingMode::Pae);
         case.state.cr3 = 0x1020;
         case.state.pdptes = [0x2001, 0, 0x3001, 0x4001];

@@ -4,7 +4,7 @@
 //! look whether an address is canonical. The virtual machine is never run.
 
 use crate::memory::{erase, high_frames, write};
-use crate::pages::{self, Found, Said};
+use crate::pages::{self, FoundPage, Said};
 use crosswalk_case::Case;
 use crosswalk_case::protocol::{Answer, Candidate, Ignores};
 use crosswalk_guest::layout::LOW_MEMORY_END;
@@ -20,7 +20,7 @@ const IGNORES: Ignores = Ignores::RIGHTS.union(Ignores::ADDRESS);
 /// Where this program keeps what a case has in high memory: past all that a processor can address.
 const HIGH: u64 = 1 << 52;
 /// So many frames in high memory at most.
-const MOST_HIGH: u32 = 32;
+const MAX_HIGH: u32 = 32;
 const FRAME_SIZE: u64 = 0x1000;
 
 /// A virtual machine with one vCPU.
@@ -63,7 +63,7 @@ impl KvmTranslate {
         let sregs = vcpu.get_sregs().map_err(cannot("KVM_GET_SREGS"))?;
         let ranges = [
             (GuestAddress(0), LOW_MEMORY_END as usize),
-            (GuestAddress(HIGH), FRAME_SIZE as usize * MOST_HIGH as usize),
+            (GuestAddress(HIGH), FRAME_SIZE as usize * MAX_HIGH as usize),
         ];
         let memory = GuestMemoryMmap::from_ranges(&ranges).map_err(|error| error.to_string())?;
         let features = Profile::from_cpuid(|leaf, subleaf| {
@@ -83,7 +83,7 @@ impl KvmTranslate {
         pages::check_tables(case)?;
         self.check_features(case)?;
         let high = high_frames(case);
-        if high.len() > MOST_HIGH as usize {
+        if high.len() > MAX_HIGH as usize {
             return Err("it has entries in too many places".into());
         }
         let place = |at: u64| {
@@ -106,8 +106,8 @@ impl KvmTranslate {
             let found = self.vcpu.translate_gva(address);
             let found = found.map_err(|error| format!("KVM_TRANSLATE: {error}"))?;
             Ok(match found.valid {
-                0 => Found::Nothing,
-                _ => Found::Page { address: found.physical_address, rights: None },
+                0 => FoundPage::Nothing,
+                _ => FoundPage::Page { address: found.physical_address, rights: None },
             })
         })
     }
@@ -193,7 +193,7 @@ impl KvmTranslate {
         sregs.cr3 = match case.mode() {
             PagingMode::Pae => state.cr3 & 0xffff_ffe0,
             PagingMode::Bits32 => state.cr3 & 0xffff_f000,
-            _ => state.cr3 & 0x000f_ffff_ffff_f000,
+            _ => state.cr3 & mmu_core::x86::format::EntryBits::ADDRESS,
         };
         let set = self.vcpu.set_sregs(&sregs);
         set.map_err(|error| format!("KVM_SET_SREGS refuses the control state: {error}"))?;

@@ -3,8 +3,8 @@
 //! It says where an address leads, and whether the page can be written and executed; not whether it
 //! is a user's, nor whether reserved bits are set.
 
-use crate::frames::{Frames, OUTSIDE};
-use crate::pages::{self, Found, Said};
+use crate::frames::{EntryFrames, OUTSIDE};
+use crate::pages::{self, FoundPage, Said};
 use ::memflow::architecture::x86::{X86VirtualTranslate, x32, x32_pae, x64};
 use ::memflow::cglue::{CTup2, CTup3};
 use ::memflow::error::{Error, ErrorKind, ErrorOrigin};
@@ -26,7 +26,7 @@ const SCRATCH: usize = 1 << 20;
 
 /// The candidate.
 pub struct Memflow {
-    memory: VirtualDma<Memory, DirectTranslate, X86VirtualTranslate>,
+    memory: VirtualDma<MemflowMemory, DirectTranslate, X86VirtualTranslate>,
 }
 
 impl fmt::Debug for Memflow {
@@ -39,7 +39,7 @@ impl Default for Memflow {
     fn default() -> Self {
         let translator = x64::new_translator(Address::NULL);
         let scratch = DirectTranslate::with_capacity(SCRATCH);
-        let memory = Memory(Frames::default());
+        let memory = MemflowMemory(EntryFrames::default());
         Self { memory: VirtualDma::with_vat(memory, x64::ARCH, translator, scratch) }
     }
 }
@@ -80,9 +80,9 @@ impl Memflow {
                         user: None,
                         executable: Some(!kind.contains(PageType::NOEXEC)),
                     });
-                    Found::Page { address: physical.address().to_umem(), rights }
+                    FoundPage::Page { address: physical.address().to_umem(), rights }
                 }
-                Err(_) => Found::Nothing,
+                Err(_) => FoundPage::Nothing,
             };
             let led_outside = self.memory.phys_mem_ref().0.led_outside();
             if led_outside { Err(OUTSIDE.into()) } else { Ok(found) }
@@ -90,9 +90,9 @@ impl Memflow {
     }
 }
 
-struct Memory(Frames);
+struct MemflowMemory(EntryFrames);
 
-impl PhysicalMemory for Memory {
+impl PhysicalMemory for MemflowMemory {
     fn phys_read_raw_iter(
         &mut self,
         PhysicalReadMemOps { inp, mut out, .. }: PhysicalReadMemOps<'_, '_, '_, '_>,

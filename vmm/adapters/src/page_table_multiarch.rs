@@ -4,8 +4,8 @@
 //! nothing of the rights of the whole path; it looks neither at reserved bits nor at whether the
 //! address is canonical.
 
-use crate::frames::{Frames, OUTSIDE};
-use crate::pages::{self, Found, Said};
+use crate::frames::{EntryFrames, OUTSIDE};
+use crate::pages::{self, FoundPage, Said};
 use ::page_table_multiarch::PagingHandler;
 use ::page_table_multiarch::x86_64::X64PageTable;
 use crosswalk_case::Case;
@@ -27,7 +27,7 @@ const IGNORES: Ignores = Ignores::RESERVED.union(Ignores::RIGHTS).union(Ignores:
 pub struct PageTableMultiarch;
 
 thread_local! {
-    static FRAMES: RefCell<Frames> = RefCell::default();
+    static FRAMES: RefCell<EntryFrames> = RefCell::default();
     static ROOT: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -43,11 +43,11 @@ fn say(case: &Case) -> Said {
     pages::answer(case, IGNORES, |address| {
         let found = match table.query(VirtAddr::from(address as usize)) {
             Ok((address, _, _)) => {
-                Found::Page { address: usize::from(address) as u64, rights: None }
+                FoundPage::Page { address: usize::from(address) as u64, rights: None }
             }
-            Err(_) => Found::Nothing,
+            Err(_) => FoundPage::Nothing,
         };
-        let led_outside = FRAMES.with_borrow(Frames::led_outside);
+        let led_outside = FRAMES.with_borrow(EntryFrames::led_outside);
         if led_outside { Err(OUTSIDE.into()) } else { Ok(found) }
     })
 }
@@ -55,9 +55,9 @@ fn say(case: &Case) -> Said {
 /// The case's tables as the library holds them. It is never dropped, as it would free every table
 /// that it can reach, and owns nothing else.
 fn table_of(case: &Case) -> Result<ManuallyDrop<X64PageTable<Handler>>, String> {
-    ROOT.set(case.state.cr3 & 0x000f_ffff_ffff_f000);
+    ROOT.set(case.state.cr3 & mmu_core::x86::format::EntryBits::ADDRESS);
     // It makes an empty root where it is told to; what is there in the end is written afterwards.
-    FRAMES.with_borrow_mut(Frames::clear);
+    FRAMES.with_borrow_mut(EntryFrames::clear);
     let table = X64PageTable::try_new().map_err(|error| format!("{error:?}"))?;
     FRAMES.with_borrow_mut(|frames| frames.load(case));
     Ok(ManuallyDrop::new(table))

@@ -12,7 +12,7 @@ use mmu_core::{AccessKind, Cr4, Efer, PagingMode, Reference, VirtAddr};
 
 /// What a library says of one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum FoundPage {
     /// It is mapped to this one.
     Page { address: u64, rights: Option<PageRights> },
     /// It is not mapped.
@@ -82,13 +82,13 @@ pub(crate) fn meets(case: &Case, flag: EntryBits, is_meant: impl Fn(&Level) -> b
 pub(crate) fn answer(
     case: &Case,
     ignores: Ignores,
-    mut translate: impl FnMut(u64) -> Result<Found, String>,
+    mut translate: impl FnMut(u64) -> Result<FoundPage, String>,
 ) -> Said {
     let mut pages = Vec::with_capacity(2);
     for address in addresses(case) {
         match translate(address)? {
-            Found::Page { address, rights } => pages.push((address, rights)),
-            Found::Nothing => return Ok(Answer::Fault(Faulted::default())),
+            FoundPage::Page { address, rights } => pages.push((address, rights)),
+            FoundPage::Nothing => return Ok(Answer::Fault(Faulted::default())),
         }
     }
     let (address, page) = pages[0];
@@ -144,7 +144,7 @@ mod tests {
         let said = answer(&case, Ignores::RESERVED, |address| {
             asked.push(address);
             let rights = Some(page(asked.len() == 1));
-            Ok(Found::Page { address: 0x5000 * asked.len() as u64, rights })
+            Ok(FoundPage::Page { address: 0x5000 * asked.len() as u64, rights })
         });
         let first = case.access.address.get();
         assert_eq!(asked, [first, first + 2]);
@@ -167,7 +167,8 @@ mod tests {
 
     #[test]
     fn a_second_page_that_is_missing_faults() {
-        let mut pages = [Found::Page { address: 0, rights: None }, Found::Nothing].into_iter();
+        let mut pages =
+            [FoundPage::Page { address: 0, rights: None }, FoundPage::Nothing].into_iter();
         let said = answer(&crossing(PagingMode::FourLevel), Ignores::default(), |_| {
             Ok(pages.next().expect("there are two pages"))
         });

@@ -6,7 +6,7 @@
 
 use crate::frames::contents;
 use crate::memory::high_frames;
-use crate::pages::{self, Found, Said};
+use crate::pages::{self, FoundPage, Said};
 use crosswalk_case::Case;
 use crosswalk_case::protocol::{Answer, Candidate, Ignores};
 use crosswalk_guest::layout::LOW_MEMORY_END;
@@ -119,9 +119,9 @@ fn say(unicorn: &mut Unicorn<'static, ()>, case: &Case) -> Said {
     // PAE's PDPTEs are checked when they are loaded, and it loads none.
     ignores.set(Ignores::ADDRESS, case.mode() == PagingMode::Pae);
     pages::answer(case, ignores, |address| match unicorn.vmem_translate(address, protection) {
-        Ok(address) => Ok(Found::Page { address, rights: None }),
+        Ok(address) => Ok(FoundPage::Page { address, rights: None }),
         Err(uc_error::READ_PROT | uc_error::WRITE_PROT | uc_error::FETCH_PROT) => {
-            Ok(Found::Nothing)
+            Ok(FoundPage::Nothing)
         }
         Err(error) => Err(failed(error)),
     })
@@ -153,7 +153,7 @@ fn load(
     efer.set(Efer::LME, long);
     let cr3 = match state.mode() {
         PagingMode::Pae | PagingMode::Bits32 => state.cr3 & 0xffff_ffe0,
-        _ => state.cr3 & 0x000f_ffff_ffff_f000,
+        _ => state.cr3 & EntryBits::ADDRESS,
     };
     unicorn.reg_write(RegisterX86::CR0, (cr0 - Cr0::PG).bits())?;
     unicorn.reg_write(RegisterX86::CR4, cr4.bits())?;

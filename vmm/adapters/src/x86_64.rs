@@ -3,8 +3,8 @@
 //! It says where an address leads. The flags that it returns are the leaf's alone, so they claim
 //! nothing of the rights of the whole path, and it does not look at reserved bits.
 
-use crate::frames::{Frames, OUTSIDE};
-use crate::pages::{self, Found, Said};
+use crate::frames::{EntryFrames, OUTSIDE};
+use crate::pages::{self, FoundPage, Said};
 use ::x86_64::structures::paging::mapper::{PageTableFrameMapping, TranslateResult};
 use ::x86_64::structures::paging::page_table::PageTableFlags;
 use ::x86_64::structures::paging::{MappedPageTable, PageTable, PhysFrame, Translate};
@@ -20,12 +20,12 @@ pub const VERSION: &str = "0.15.5";
 const IGNORES: Ignores = Ignores::RESERVED.union(Ignores::RIGHTS);
 
 /// Bits 51:12, which the library takes for an entry's address.
-const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+const ADDRESS: u64 = mmu_core::x86::format::EntryBits::ADDRESS;
 
 /// The candidate.
 #[derive(Debug, Default)]
 pub struct X86_64 {
-    frames: Frames,
+    frames: EntryFrames,
     /// A copy of the root table: the library wants to have that one for itself, and another entry
     /// may well lead back to it.
     root: PageTable,
@@ -49,14 +49,14 @@ impl X86_64 {
             }
         }
         pages::answer(case, IGNORES, |address| {
-            let Ok(address) = VirtAddr::try_new(address) else { return Ok(Found::Nothing) };
+            let Ok(address) = VirtAddr::try_new(address) else { return Ok(FoundPage::Nothing) };
             let found = match self.translate(address) {
                 TranslateResult::Mapped { frame, offset, .. } => {
                     let address = frame.start_address().as_u64() + offset;
-                    Found::Page { address, rights: None }
+                    FoundPage::Page { address, rights: None }
                 }
                 TranslateResult::NotMapped | TranslateResult::InvalidFrameAddress(_) => {
-                    Found::Nothing
+                    FoundPage::Nothing
                 }
             };
             if self.frames.led_outside() { Err(OUTSIDE.into()) } else { Ok(found) }
@@ -81,7 +81,7 @@ impl X86_64 {
     }
 }
 
-struct InFrames<'f>(&'f Frames);
+struct InFrames<'f>(&'f EntryFrames);
 
 // SAFETY: the frames are aligned as tables are, as large, made of cells through which writing is
 // allowed, and stay where they are while they are borrowed.

@@ -9,7 +9,7 @@ use std::iter::once;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Another access.
-    Access(Made),
+    Access(AccessStep),
     /// Software stores a table entry, and invalidates nothing.
     Write(TableEntry),
     /// INVLPG.
@@ -24,7 +24,7 @@ pub enum Action {
 
 /// An access, and how the guest makes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Made {
+pub struct AccessStep {
     /// The access.
     pub access: Access,
     /// The instruction that makes it.
@@ -51,8 +51,8 @@ impl Case {
     }
 
     /// The access of the case itself.
-    pub fn made(&self) -> Made {
-        Made { access: self.access, form: self.form, value: self.value }
+    pub fn made(&self) -> AccessStep {
+        AccessStep { access: self.access, form: self.form, value: self.value }
     }
 
     /// Every access, the last one too, each as a case of its own: with the registers of its moment,
@@ -63,7 +63,7 @@ impl Case {
         for action in self.script() {
             action.change(&mut alone.state);
             match action {
-                Action::Access(Made { access, form, value }) => {
+                Action::Access(AccessStep { access, form, value }) => {
                     (alone.access, alone.form, alone.value) = (access, form, value);
                     accesses.push(alone.clone());
                 }

@@ -9,7 +9,7 @@ pub mod protocol;
 mod size;
 mod text;
 
-pub use action::{Action, Made};
+pub use action::{AccessStep, Action};
 pub use hex::Hex;
 pub use plain::{plain_state, sign_extend};
 pub use size::size_of_case;
@@ -117,7 +117,7 @@ impl Case {
         let _ = walk_in_mode(Reference, self.state, self.profile, self, at, &mut path);
         let describe = |step: &Step| {
             // The target's bits, as far as the entry has them in place.
-            let mut field = 0x000f_ffff_ffff_f000 & !self.profile.bits_above_physical();
+            let mut field = EntryBits::ADDRESS & !self.profile.bits_above_physical();
             if step.kind == EntryKind::Leaf && step.level.number > 1 {
                 field &= !((1 << step.level.shift) - 1);
                 field |= EntryBits::PS.bits();

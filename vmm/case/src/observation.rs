@@ -89,7 +89,7 @@ pub struct OutsideAccess {
 
 /// What was seen of an access before the last of a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct EarlierAccess {
     /// The exception, if there was one.
     pub fault: Option<ObservedFault>,
     /// What the instruction left in its register, as wide as the register.
@@ -100,7 +100,7 @@ pub struct Seen {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation {
     /// The accesses before the last, in order.
-    pub earlier: Vec<Seen>,
+    pub earlier: Vec<EarlierAccess>,
     /// The exception, if there was one.
     pub fault: Option<ObservedFault>,
     /// What the instruction left in its register, as wide as the register.
@@ -128,7 +128,7 @@ impl Observation {
 
 /// What became of a case on a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Run {
+pub enum Attempt {
     /// It ran.
     Observed(Observation),
     /// The machine cannot run it, and why.

@@ -2,7 +2,7 @@
 //! written reads back as the same case.
 
 use crate::hex::Hex;
-use crate::{Action, Case, Made, TableEntry};
+use crate::{AccessStep, Action, Case, TableEntry};
 use crosswalk_guest::stub::Form;
 use mmu_core::x86::profile::GENERATIONS;
 use mmu_core::{
@@ -301,8 +301,8 @@ impl From<&Action> for ActionText {
     }
 }
 
-impl From<&Made> for AccessText {
-    fn from(Made { access, form, value }: &Made) -> Self {
+impl From<&AccessStep> for AccessText {
+    fn from(AccessStep { access, form, value }: &AccessStep) -> Self {
         let instructions = INSTRUCTIONS.map(|(name, form, _)| (name, form));
         Self {
             kind: access.kind.name().into(),
@@ -346,7 +346,7 @@ impl TryFrom<CaseText> for Case {
         let actions = text.before.iter().enumerate();
         let before = actions.map(|(i, action)| action.read(&format!("before[{i}]"), mode));
         let before = before.collect::<Result<Vec<_>, _>>()?;
-        let Made { access, form, value } = text.access.read("access")?;
+        let AccessStep { access, form, value } = text.access.read("access")?;
         let profile = text.profile.map_or_else(|| Ok(Profile::default()), ProfileText::read)?;
         Ok(Self { profile, state, entries, before, access, form, value })
     }
@@ -402,7 +402,7 @@ impl StateText {
 }
 
 impl AccessText {
-    fn read(&self, place: &str) -> Result<Made, CaseError> {
+    fn read(&self, place: &str) -> Result<AccessStep, CaseError> {
         let at = |field: &str| format!("{place}.{field}");
         let kinds = AccessKind::ALL.map(|kind| (kind.name(), kind));
         let kind = named(&at("kind"), &self.kind, &kinds)?;
@@ -432,7 +432,7 @@ impl AccessText {
             implicit: self.implicit,
             shadow_stack: self.shadow_stack,
         };
-        Ok(Made { access, form, value: self.value.0 })
+        Ok(AccessStep { access, form, value: self.value.0 })
     }
 }
 

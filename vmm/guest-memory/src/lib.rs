@@ -3,7 +3,7 @@
 //!
 //! It works on any memory of vm-memory, for any table format, through a software TLB.
 
-use mmu_core::cache::{CachedMmu, NoOutcome, TableMemoryUpdate};
+use mmu_core::cache::{AccessError, CachedMmu, TableMemoryUpdate};
 use mmu_core::memory::{OutsideMemory, TableMemory};
 use mmu_core::outcome::Span;
 use mmu_core::x86::format::Format;
@@ -42,16 +42,16 @@ impl std::fmt::Display for Why {
         match self {
             Self::Fault(fault) => fault.fmt(f),
             Self::Outside(outside) => outside.fmt(f),
-            Self::Contended(at) => NoOutcome::Contended(*at).fmt(f),
+            Self::Contended(at) => AccessError::Contended(*at).fmt(f),
         }
     }
 }
 
-impl From<NoOutcome> for Why {
-    fn from(no_outcome: NoOutcome) -> Self {
+impl From<AccessError> for Why {
+    fn from(no_outcome: AccessError) -> Self {
         match no_outcome {
-            NoOutcome::Outside(outside) => Self::Outside(outside),
-            NoOutcome::Contended(at) => Self::Contended(at),
+            AccessError::Outside(outside) => Self::Outside(outside),
+            AccessError::Contended(at) => Self::Contended(at),
         }
     }
 }
@@ -102,7 +102,7 @@ impl<'m, F: Format, M: GuestMemoryBackend> VirtualMemory<'m, F, M> {
     /// # Errors
     /// When a table lies where there is no memory, or an entry is contended.
     pub fn translate(&mut self, access: &Access) -> Result<Outcome, Why> {
-        Ok(self.mmu.access(&mut Tables(self.memory), access)?)
+        Ok(self.mmu.access(&mut TablesInMemory(self.memory), access)?)
     }
 
     /// Fills a buffer from `address` on, as code of this ring would read it.
@@ -186,7 +186,7 @@ impl<'m, F: Format, M: GuestMemoryBackend> VirtualMemory<'m, F, M> {
 }
 
 /// Page tables in a vm-memory, read and changed atomically: the guest may change them too.
-struct Tables<'m, M>(&'m M);
+struct TablesInMemory<'m, M>(&'m M);
 
 /// Calls a method of the atomic integer of this many bytes at a place in guest memory.
 macro_rules! atomic {
@@ -219,14 +219,14 @@ macro_rules! atomic {
     }};
 }
 
-impl<M: GuestMemoryBackend> TableMemory for Tables<'_, M> {
+impl<M: GuestMemoryBackend> TableMemory for TablesInMemory<'_, M> {
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
         #[allow(clippy::useless_conversion, reason = "u64 of a u64 in one of four cases")]
         Ok(atomic!(self.0, at, bytes, |cell: _Integer| u64::from(cell.load(Ordering::Acquire))))
     }
 }
 
-impl<M: GuestMemoryBackend> TableMemoryUpdate for Tables<'_, M> {
+impl<M: GuestMemoryBackend> TableMemoryUpdate for TablesInMemory<'_, M> {
     fn update_entry(
         &mut self,
         at: PhysAddr,

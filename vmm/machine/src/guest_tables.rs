@@ -84,7 +84,7 @@ pub(super) fn links(memory: &GuestMemory, mode: PagingMode, arena: Arena) -> Vec
     let read = |at: u64, bytes| {
         memory.read_entry(PhysAddr::new(at), bytes).expect("the own tables lie in memory")
     };
-    let frame = |entry: u64| entry & 0x000f_ffff_ffff_f000;
+    let frame = |entry: u64| entry & EntryBits::ADDRESS;
     let slots = tables::own_slots(mode).iter();
     let slots = slots.flat_map(|(table, slots)| slots.clone().map(move |slot| (*table, slot)));
     slots

@@ -28,6 +28,10 @@ pub struct Image {
     header: ImageHeader,
 }
 
+/// Where the build left the images: the one of the program, and those that misbehave, for tests.
+#[doc(hidden)]
+pub const BUILD_DIRECTORY: &str = env!("GUEST_IMAGES");
+
 /// The image that was built with this program.
 static BUILT_IN: &[u8] = include_bytes!(env!("GUEST_ELF"));
 

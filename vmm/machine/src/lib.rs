@@ -109,9 +109,8 @@ fn has_vmx(leaf: impl Fn(u32, u32) -> Option<[u32; 4]>) -> bool {
 }
 
 impl Capabilities {
-    /// A machine that offers everything.
-    #[cfg(test)]
-    pub(crate) fn for_tests(profile: Profile) -> Self {
+    /// A machine that offers everything, for the tests of generators.
+    pub fn of_everything(profile: Profile) -> Self {
         Self {
             pkru_without_pku: true,
             pkru_in_ring_0: true,
@@ -140,7 +139,7 @@ impl Capabilities {
 
 /// A batch that lies encoded in an arena, ready to run.
 #[derive(Clone, Copy, Debug)]
-pub struct Command {
+pub struct BatchCommand {
     /// Where it lies.
     pub arena: Arena,
     /// The control state for the machine to set itself, when the guest may not.
@@ -229,13 +228,13 @@ pub trait Machine: Send {
     /// # Errors
     /// When the guest or the machine is dead. A case that the machine cannot run is no error:
     /// [`RunLog::gave_up`].
-    fn run(&mut self, command: Command) -> Result<RunLog, MachineError>;
+    fn run(&mut self, command: BatchCommand) -> Result<RunLog, MachineError>;
 
     /// Has the guest's kernel carry out the order that lies at its place (`crosswalk_guest::system`).
     ///
     /// # Errors
     /// When the guest or the machine is dead.
-    fn obey(&mut self) -> Result<(), MachineError>;
+    fn serve_request(&mut self) -> Result<(), MachineError>;
 
     /// What it is.
     fn identity(&self) -> &Identity {

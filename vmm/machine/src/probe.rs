@@ -4,7 +4,7 @@ use super::batch::{Batch, DataFrames, Encoded};
 use super::memory::GuestMemory;
 use super::{Machine, MachineError};
 use crosswalk_case::Case;
-use crosswalk_case::observation::{Observation, Run, name_of_fault};
+use crosswalk_case::observation::{Attempt, Observation, name_of_fault};
 use crosswalk_guest::layout::{Arena, CONTROL};
 use crosswalk_guest::mailbox::{Control, PROBE_LIMIT};
 use mmu_core::{Cr4, Features, PagingMode, Ring};
@@ -27,7 +27,7 @@ impl Prober {
         mode: PagingMode,
         ring: Ring,
         change: impl Fn(&mut Case),
-    ) -> Result<Vec<Run>, MachineError> {
+    ) -> Result<Vec<Attempt>, MachineError> {
         let arena = Arena::for_batch(self.batches);
         let profile = machine.capabilities().profile;
         let cases = (0..CASES).map(|lane| {
@@ -55,10 +55,10 @@ impl Prober {
         }
         for ring in [Ring::Zero, Ring::Three] {
             let runs = self.run(machine, mode, ring, |_| {})?;
-            let completes = |run: &Run| observed(run).is_some_and(|seen| seen.fault.is_none());
+            let completes = |run: &Attempt| observed(run).is_some_and(|seen| seen.fault.is_none());
             let Some(failed) = runs.iter().find(|run| !completes(run)) else { continue };
             let end = match (failed, observed(failed).and_then(|seen| seen.fault)) {
-                (Run::Unsupported(why), _) => why.clone(),
+                (Attempt::Unsupported(why), _) => why.clone(),
                 (_, Some(fault)) => name_of_fault(fault.vector, fault.error_code),
                 (_, None) => "nothing".to_owned(),
             };
@@ -84,10 +84,10 @@ impl Prober {
 }
 
 /// What was observed, if the case ran.
-pub(super) fn observed(run: &Run) -> Option<&Observation> {
+pub(super) fn observed(run: &Attempt) -> Option<&Observation> {
     match run {
-        Run::Observed(observation) => Some(observation),
-        Run::Unsupported(_) => None,
+        Attempt::Observed(observation) => Some(observation),
+        Attempt::Unsupported(_) => None,
     }
 }
 

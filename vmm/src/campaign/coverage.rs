@@ -158,7 +158,7 @@ mod tests {
             modes: vec![(PagingMode::FourLevel, yes), (PagingMode::FiveLevel, no)],
             pkru_without_pku: false,
             pkru_in_ring_0: false,
-            ..Capabilities::for_tests(Profile::default())
+            ..Capabilities::of_everything(Profile::default())
         }
     }
 

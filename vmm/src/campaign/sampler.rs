@@ -5,34 +5,34 @@
 use crate::campaign::run_one;
 use crate::generate::{CaseName, Generator, Schedule, Shard, Stream};
 use crosswalk_case::Case;
-use crosswalk_case::observation::Run;
+use crosswalk_case::observation::Attempt;
 use crosswalk_machine::batch::{Batch, DataFrames, Encoded};
 use crosswalk_machine::{Capabilities, Machine, MachineError};
 use mmu_core::PagingMode;
 
 /// A case that was tried.
 #[derive(Clone, Debug)]
-pub struct Tried {
+pub struct Trial {
     /// Its name.
     pub name: CaseName,
     /// The case.
     pub case: Case,
     /// What became of it.
-    pub run: Run,
+    pub run: Attempt,
 }
 
 /// So many single cases come after each batch.
 const SINGLES: u64 = 12;
 
 /// Where the cases come from, in order. The same seed, modes and machine give the same.
-pub struct Mixture {
+pub struct Sampler {
     random: Schedule,
     turn: u64,
     singles: Vec<(Generator, Box<dyn Stream>)>,
     single: u64,
 }
 
-impl Mixture {
+impl Sampler {
     /// The mixture of a seed.
     ///
     /// # Panics
@@ -57,7 +57,7 @@ impl Mixture {
         &mut self,
         machine: &mut dyn Machine,
         most: u64,
-    ) -> Result<Vec<Tried>, MachineError> {
+    ) -> Result<Vec<Trial>, MachineError> {
         let Some(turn) = self.random.turn(self.turn) else { return Ok(Vec::new()) };
         self.turn = turn.number + 1;
         let most = usize::try_from(most).unwrap_or(usize::MAX);
@@ -65,7 +65,7 @@ impl Mixture {
         batch.cases.truncate(most);
         let (cases, runs) = run_batch(machine, batch)?;
         let indices = turn.first.index..;
-        let tried = cases.into_iter().zip(runs).zip(indices).map(|((case, run), index)| Tried {
+        let tried = cases.into_iter().zip(runs).zip(indices).map(|((case, run), index)| Trial {
             name: CaseName { index, ..turn.first },
             case,
             run,
@@ -77,7 +77,7 @@ impl Mixture {
             }
             let (name, case) = self.next_single();
             let run = run_one(machine, &case)?;
-            tried.push(Tried { name, case, run });
+            tried.push(Trial { name, case, run });
         }
         Ok(tried)
     }
@@ -97,7 +97,7 @@ impl Mixture {
 fn run_batch(
     machine: &mut dyn Machine,
     batch: Batch,
-) -> Result<(Vec<Case>, Vec<Run>), MachineError> {
+) -> Result<(Vec<Case>, Vec<Attempt>), MachineError> {
     let mut frames = DataFrames::default();
     let mut encoded = Encoded::new(batch, machine.image(), machine.capabilities());
     loop {

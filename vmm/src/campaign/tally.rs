@@ -4,7 +4,7 @@
 use crate::generate::CaseName;
 use crate::verdict::{ChoiceTaken, Verdict};
 use crosswalk_case::Case;
-use crosswalk_case::observation::{Provenance, Run};
+use crosswalk_case::observation::{Attempt, Provenance};
 use mmu_core::{AccessKind, PagingMode, Prediction, Ring, Rule};
 use std::collections::BTreeMap;
 
@@ -57,7 +57,7 @@ impl ModeCounts {
 
 /// How often something was met, and the case that comes first in its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Met {
+pub struct Occurrences {
     /// How often.
     pub count: u64,
     /// One of the cases.
@@ -73,9 +73,9 @@ pub struct Tally {
     /// By paging mode.
     pub modes: BTreeMap<PagingMode, ModeCounts>,
     /// The rules that decided a case that ran.
-    pub rules: BTreeMap<(Rule, PagingMode), Met>,
+    pub rules: BTreeMap<(Rule, PagingMode), Occurrences>,
     /// How accesses ended, and who decided.
-    pub ends: BTreeMap<(PagingMode, Provenance, EndSeen), Met>,
+    pub ends: BTreeMap<(PagingMode, Provenance, EndSeen), Occurrences>,
     /// The choices machines made, and how often.
     pub choices: BTreeMap<ChoiceTaken, u64>,
     /// The sum of the digests of all names of cases: equal sums, equal sets of cases.
@@ -83,8 +83,8 @@ pub struct Tally {
 }
 
 /// Counts one more case of a kind.
-fn meet<K: Ord>(met: &mut BTreeMap<K, Met>, key: K, more: Met) {
-    let known = met.entry(key).or_insert(Met { count: 0, ..more });
+fn count_occurrence<K: Ord>(met: &mut BTreeMap<K, Occurrences>, key: K, more: Occurrences) {
+    let known = met.entry(key).or_insert(Occurrences { count: 0, ..more });
     known.count += more.count;
     known.example = known.example.min(more.example);
 }
@@ -95,7 +95,7 @@ impl Tally {
         &mut self,
         (name, case): (CaseName, &Case),
         prediction: &Prediction,
-        run: &Run,
+        run: &Attempt,
         verdict: &Verdict,
     ) {
         self.digest = self.digest.wrapping_add(name.digest());
@@ -105,16 +105,16 @@ impl Tally {
         mode.page_crossing += u64::from(case.access.crosses_page());
         mode.two_unusual_bits += u64::from(case.unusual_bits() >= 2);
         *mode.accesses.entry(case.access.kind).or_default() += 1;
-        if let Run::Observed(observation) = run {
+        if let Attempt::Observed(observation) = run {
             let faulted = observation.fault.is_some();
             mode.faults += u64::from(faulted);
             mode.translations += u64::from(!faulted);
             *mode.provenance.entry(observation.provenance).or_default() += 1;
             let end = observation.fault.map(|fault| (fault.vector, fault.error_code));
-            let once = Met { count: 1, example: name };
-            meet(&mut self.ends, (case.mode(), observation.provenance, end), once);
+            let once = Occurrences { count: 1, example: name };
+            count_occurrence(&mut self.ends, (case.mode(), observation.provenance, end), once);
             for rule in prediction.rules.iter() {
-                meet(&mut self.rules, (rule, case.mode()), once);
+                count_occurrence(&mut self.rules, (rule, case.mode()), once);
             }
         }
         match verdict {
@@ -145,10 +145,10 @@ impl Tally {
             }
         }
         for (key, met) in other.rules {
-            meet(&mut self.rules, key, met);
+            count_occurrence(&mut self.rules, key, met);
         }
         for (key, met) in other.ends {
-            meet(&mut self.ends, key, met);
+            count_occurrence(&mut self.ends, key, met);
         }
         for (choice, more) in other.choices {
             *self.choices.entry(choice).or_default() += more;

@@ -1,18 +1,22 @@
 //! `crosswalk check`: the main job.
 
+use super::failure::Failure;
+use super::known::{known_findings, modes};
+use super::machine::{Chosen, MachineArguments, MachineKind, Opened};
+use super::output::print;
+use super::output::show;
+use super::parse::{DEFAULT_TIME, parse_mode, parse_time};
 use super::predictor::Predictor;
 use super::progress::Bar;
-use super::shared::{
-    DEFAULT_TIME, cpu_seconds, known_findings, modes, parse_mode, parse_time, show,
-};
-use super::{Chosen, Failure, MachineArguments, MachineKind, Opened, print, replay};
+use super::replay;
+use super::usage::cpu_seconds;
 use crate::campaign::journal::{
-    Journal, JournalError, ProgressLine, Record, RunLine, SmallestLine,
+    Checkpoint, Journal, JournalError, ProgressLine, RunLine, SmallestLine,
 };
-use crate::campaign::{self, Observer, Plan, Progress};
+use crate::campaign::{self, CampaignPlan, CampaignProgress, Observer};
 use crate::conformance::process::CommandCandidate;
-use crate::conformance::score::Score;
-use crate::finding::known::Known;
+use crate::conformance::score::CandidateScore;
+use crate::finding::known::KnownFinding;
 use crate::generate::{Generator, Schedule, Shard};
 use crate::report::{self, RunFacts};
 use crate::verdict::Verdict;
@@ -28,7 +32,7 @@ use std::time::Duration;
 
 #[derive(Clone, Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "options of the command line")]
-pub(super) struct Arguments {
+pub(super) struct CheckArguments {
     /// The machine to run on
     #[arg(long, value_enum, default_value = "auto")]
     machine: MachineKind,
@@ -79,7 +83,7 @@ impl From<JournalError> for Failure {
     }
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
     match arguments.options.choose(arguments.machine)? {
         Chosen::Machine(opened) => run_on(opened, arguments),
         Chosen::Corpus { why } => replay_instead(&why, arguments),
@@ -87,7 +91,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 }
 
 /// Replays the bundled corpus, if nothing was asked that it cannot do.
-fn replay_instead(why: &str, arguments: &Arguments) -> Result<ExitCode, Failure> {
+fn replay_instead(why: &str, arguments: &CheckArguments) -> Result<ExitCode, Failure> {
     let asked = [
         (arguments.exhaustive, "--exhaustive"),
         (arguments.guided, "--guided"),
@@ -122,7 +126,7 @@ fn replay_instead(why: &str, arguments: &Arguments) -> Result<ExitCode, Failure>
     )
 }
 
-fn run_on(opened: Opened, arguments: &Arguments) -> Result<ExitCode, Failure> {
+fn run_on(opened: Opened, arguments: &CheckArguments) -> Result<ExitCode, Failure> {
     if arguments.resume && matches!(arguments.walker, Predictor::Program(_)) {
         let problem = "--resume: a journal does not keep what a program answered";
         return Err(Failure::Input(problem.into()));
@@ -133,8 +137,11 @@ fn run_on(opened: Opened, arguments: &Arguments) -> Result<ExitCode, Failure> {
     let (generator, seed) = generator(arguments, earlier.as_ref())?;
     let (mut machine, why) = (opened.machine, opened.why);
     let known_name = arguments.known.as_deref().map(|path| path.display().to_string());
-    let (known, forgives) =
-        known_findings(known_name.as_deref(), arguments.walker.judge(), machine.identity())?;
+    let (known, forgives) = known_findings(
+        known_name.as_deref(),
+        arguments.walker.judge_observation(),
+        machine.identity(),
+    )?;
     let modes = modes(&arguments.mode, machine.as_ref())?;
     let run = RunLine::new(
         generator,
@@ -147,7 +154,7 @@ fn run_on(opened: Opened, arguments: &Arguments) -> Result<ExitCode, Failure> {
         (machine.identity(), machine.capabilities()),
     );
     let plan = plan(arguments, generator, &modes, machine.as_ref(), (known, forgives));
-    let mut progress = Progress::start(&plan, machine.capabilities());
+    let mut progress = CampaignProgress::start(&plan, machine.capabilities());
     let mut cpu_before = 0.0;
     if let (Some(journal), Some(earlier)) = (&journal, earlier) {
         cpu_before = earlier.progress.cpu_seconds;
@@ -164,9 +171,9 @@ fn run_on(opened: Opened, arguments: &Arguments) -> Result<ExitCode, Failure> {
     }
     let cpu_seconds = || cpu_before + cpu_seconds();
     let stop = stop_flag()?;
-    let mut desk = Desk {
+    let mut desk = RunObserver {
         bar: Bar::start(plan.schedule.about_cases(), plan.time),
-        candidate: candidate.map(|candidate| (candidate, Score::default())),
+        candidate: candidate.map(|candidate| (candidate, CandidateScore::default())),
         journal: journal.as_mut(),
         run: &run,
         cpu_before,
@@ -174,7 +181,7 @@ fn run_on(opened: Opened, arguments: &Arguments) -> Result<ExitCode, Failure> {
         failed: None,
     };
     campaign::run(machine.as_mut(), &plan, &mut progress, &stop, &mut desk)?;
-    let Desk { bar, candidate, failed, .. } = desk;
+    let RunObserver { bar, candidate, failed, .. } = desk;
     bar.end();
     if let Some(error) = failed {
         return Err(error.into());
@@ -205,9 +212,9 @@ fn run_on(opened: Opened, arguments: &Arguments) -> Result<ExitCode, Failure> {
 }
 
 /// What is done while a run goes on: its progress is shown and kept, and a program is asked beside it.
-struct Desk<'r> {
+struct RunObserver<'r> {
     bar: Bar,
-    candidate: Option<(CommandCandidate, Score)>,
+    candidate: Option<(CommandCandidate, CandidateScore)>,
     journal: Option<&'r mut Journal>,
     run: &'r RunLine,
     cpu_before: f64,
@@ -215,14 +222,14 @@ struct Desk<'r> {
     failed: Option<JournalError>,
 }
 
-impl Observer for Desk<'_> {
+impl Observer for RunObserver<'_> {
     fn judged(&mut self, case: &Case, prediction: &Prediction, verdict: &Verdict) {
         if let Some((candidate, score)) = &mut self.candidate {
             score.ask(candidate, case, prediction, verdict);
         }
     }
 
-    fn batch_done(&mut self, progress: &Progress) {
+    fn batch_done(&mut self, progress: &CampaignProgress) {
         self.bar.show(progress);
         let due = self.journal.as_mut().filter(|journal| journal.is_due());
         let seconds = self.cpu_before + cpu_seconds();
@@ -236,7 +243,7 @@ impl Observer for Desk<'_> {
 }
 
 /// What the journal has of a run, to go on with it.
-fn earlier(journal: Option<&Journal>, resume: bool) -> Result<Option<Record>, Failure> {
+fn earlier(journal: Option<&Journal>, resume: bool) -> Result<Option<Checkpoint>, Failure> {
     let Some(journal) = journal else { return Ok(None) };
     let earlier = if resume || journal.path().exists() { journal.read()? } else { None };
     if earlier.is_some() && !resume {
@@ -249,7 +256,10 @@ fn earlier(journal: Option<&Journal>, resume: bool) -> Result<Option<Record>, Fa
 }
 
 /// What makes the cases, and from which seed.
-fn generator(arguments: &Arguments, earlier: Option<&Record>) -> Result<(Generator, u64), Failure> {
+fn generator(
+    arguments: &CheckArguments,
+    earlier: Option<&Checkpoint>,
+) -> Result<(Generator, u64), Failure> {
     if arguments.exhaustive {
         return Ok((Generator::Exhaustive, 0));
     }
@@ -265,21 +275,21 @@ fn generator(arguments: &Arguments, earlier: Option<&Record>) -> Result<(Generat
 }
 
 fn plan(
-    arguments: &Arguments,
+    arguments: &CheckArguments,
     generator: Generator,
     modes: &[ModeOffer],
     machine: &dyn Machine,
-    (known, forgives): (Vec<Known>, bool),
-) -> Plan {
+    (known, forgives): (Vec<KnownFinding>, bool),
+) -> CampaignPlan {
     let offered = modes.iter().filter(|(_, offer)| offer.is_ok()).map(|(mode, _)| *mode);
     let offered: Vec<_> = offered.collect();
     let has_an_end = arguments.cases.is_some() || arguments.exhaustive;
     let shard = arguments.shard.unwrap_or(Shard::WHOLE);
     let capabilities = machine.capabilities();
-    Plan {
+    CampaignPlan {
         schedule: Schedule::new(generator, &offered, capabilities, shard, arguments.cases),
         time: arguments.time.or((!has_an_end).then_some(DEFAULT_TIME)),
-        walker: arguments.walker.judge(),
+        walker: arguments.walker.judge_observation(),
         known,
         forgives,
     }
@@ -287,10 +297,10 @@ fn plan(
 
 /// Puts a run back to where its journal has it.
 fn restore(
-    progress: &mut Progress,
+    progress: &mut CampaignProgress,
     journal: &Journal,
     run: &RunLine,
-    earlier: Record,
+    earlier: Checkpoint,
 ) -> Result<(), Failure> {
     let shards = (run.shard != earlier.run.shard)
         .then(|| format!("expected shard {:?}, found {:?}", run.shard, earlier.run.shard));
@@ -307,8 +317,13 @@ fn restore(
     Ok(())
 }
 
-fn record(run: &RunLine, progress: &Progress, cpu_seconds: f64, complete: bool) -> Record {
-    Record {
+fn record(
+    run: &RunLine,
+    progress: &CampaignProgress,
+    cpu_seconds: f64,
+    complete: bool,
+) -> Checkpoint {
+    Checkpoint {
         run: run.clone(),
         progress: ProgressLine {
             turn: progress.turn,

@@ -1,20 +1,21 @@
 //! `crosswalk conformance`: which rules the walkers that people use get right.
 
+use super::failure::Failure;
+use super::output::print;
 use super::predictor::Predictor;
-use super::{Failure, print};
-use crate::conformance::{AdaptersError, Named, Table, adapters, beside_this_program};
+use crate::conformance::{AdaptersError, Subject, Table, adapters, beside_this_program};
 use crate::corpus::BUNDLED_NAME;
-use crate::corpus::read::{Item, Reader};
+use crate::corpus::read::{CorpusItem, CorpusReader};
 use crate::report::conformance;
 use crate::verdict::{self, Verdict};
-use crate::walker::Choice;
+use crate::walker::WalkerSpec;
 use indicatif::{ProgressBar, ProgressStyle};
 use mmu_core::Reference;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct ConformanceArguments {
     /// The corpus whose cases are asked; the one that comes with the program if not given
     #[arg(value_name = "FILE")]
     corpus: Option<PathBuf>,
@@ -42,24 +43,24 @@ impl From<AdaptersError> for Failure {
 }
 
 /// 0 when the table is there, whatever it says.
-pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let mut walkers = vec![Named::own(Choice::Reference)];
+pub(super) fn run(arguments: &ConformanceArguments) -> Result<ExitCode, Failure> {
+    let mut walkers = vec![Subject::own(WalkerSpec::Reference)];
     walkers.extend(named_adapters(arguments)?);
     walkers.extend(arguments.walker.iter().map(|walker| match walker {
-        Predictor::Own(choice) => Named::own(*choice),
-        Predictor::Program(path) => Named::program(path),
+        Predictor::Own(choice) => Subject::own(*choice),
+        Predictor::Program(path) => Subject::program(path),
     }));
     let (name, reader) = match &arguments.corpus {
-        None => (BUNDLED_NAME.to_owned(), Reader::bundled()?),
-        Some(path) => (path.display().to_string(), Reader::open(path)?),
+        None => (BUNDLED_NAME.to_owned(), CorpusReader::bundled()?),
+        Some(path) => (path.display().to_string(), CorpusReader::open(path)?),
     };
     let bar = ProgressBar::new_spinner();
     let style = ProgressStyle::with_template("{spinner} {human_pos} cases  {elapsed}");
     bar.set_style(style.expect("the template is well-formed"));
     let mut table = Table::new(walkers);
     for item in reader {
-        if let Item::Case(recorded) = item? {
-            let by_reference = verdict::by(&Reference, &recorded.case, &recorded.run);
+        if let CorpusItem::Case(recorded) = item? {
+            let by_reference = verdict::judge(&Reference, &recorded.case, &recorded.run);
             table.add(&recorded.case, matches!(by_reference, Verdict::Agree { .. }));
             bar.inc(1);
         }
@@ -79,7 +80,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn named_adapters(arguments: &Arguments) -> Result<Vec<Named>, Failure> {
+fn named_adapters(arguments: &ConformanceArguments) -> Result<Vec<Subject>, Failure> {
     if arguments.no_adapters {
         return Ok(Vec::new());
     }

@@ -1,10 +1,12 @@
 //! `crosswalk explain`: one case, drawn.
 
-use super::{Failure, MachineArguments, MachineKind, print};
+use super::failure::Failure;
+use super::machine::{MachineArguments, MachineKind};
+use super::output::print;
 use crate::campaign;
 use crate::generate::CaseName;
 use crate::report::walk::{self, tree};
-use crate::walker::Choice;
+use crate::walker::WalkerSpec;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use crosswalk_case::Case;
 use mmu_core::Profile;
@@ -12,14 +14,14 @@ use mmu_core::x86::profile::GENERATIONS;
 use std::process::ExitCode;
 
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct ExplainArguments {
     /// A case in its JSON form, a file that holds one (or an array of them), or the name of a case in
     /// a report, such as random:4level:7:12345, which is what the machine's generator makes of it
     #[arg(value_name = "CASE|FILE|NAME")]
     case: String,
     /// Whose walk: reference, or mutant:ID
     #[arg(long, default_value = "reference")]
-    walker: Choice,
+    walker: WalkerSpec,
     /// The processor, by the name of its generation; else the case's
     #[arg(long, value_name = "NAME", value_parser = generations())]
     profile: Option<Profile>,
@@ -33,7 +35,7 @@ pub(super) struct Arguments {
     options: MachineArguments,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
     let name = CaseName::is_meant(&arguments.case).then(|| arguments.case.parse::<CaseName>());
     let name = name.transpose().map_err(Failure::Input)?;
     let mut machine = match (arguments.machine, name) {

@@ -1,6 +1,7 @@
 //! `crosswalk geometry`: the textbook's arithmetic of page tables.
 
-use super::{Failure, print};
+use super::failure::Failure;
+use super::output::print;
 use crate::geometry::{Geometry, GeometryError, Levels, Parameters};
 use crate::report::geometry::{self, Configuration};
 use std::process::ExitCode;
@@ -8,7 +9,7 @@ use std::str::FromStr;
 
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Without options: the textbook's examples, addresses of 32 and of 64 bits.")]
-pub(super) struct Arguments {
+pub(super) struct GeometryArguments {
     /// Bits of a virtual address, 1 to 64 [default: 32]
     #[arg(long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
     bits: Option<u32>,
@@ -74,13 +75,13 @@ fn size(text: &str) -> Result<u128, &'static str> {
 
 const EXPECTED_SIZE: &str = "expected a size such as 1, 4096, 4KiB or 2MiB";
 
-pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+pub(super) fn run(arguments: &GeometryArguments) -> Result<ExitCode, Failure> {
     print(&output(arguments).map_err(|error| Failure::Input(sentence(&error)))?);
     Ok(ExitCode::SUCCESS)
 }
 
-fn output(arguments: &Arguments) -> Result<String, GeometryError> {
-    let Arguments { bits, page, entry, physical, levels, json } = arguments;
+fn output(arguments: &GeometryArguments) -> Result<String, GeometryError> {
+    let GeometryArguments { bits, page, entry, physical, levels, json } = arguments;
     let geometries = if (bits, page, entry, physical, levels) == (&None, &None, &None, &None, &None)
     {
         vec![Geometry::TEXTBOOK_32, Geometry::TEXTBOOK_64]
@@ -135,15 +136,15 @@ mod tests {
     use clap::Parser;
 
     #[derive(Debug, Parser)]
-    struct CommandLine {
+    struct GeometryCommandLine {
         #[command(flatten)]
-        arguments: Arguments,
+        arguments: GeometryArguments,
     }
 
     /// What is printed, or the error: clap's, or the sentence after `crosswalk: `.
     fn geometry(options: &str) -> Result<String, String> {
         let words = ["geometry"].into_iter().chain(options.split_whitespace());
-        let parsed = CommandLine::try_parse_from(words).map_err(|error| {
+        let parsed = GeometryCommandLine::try_parse_from(words).map_err(|error| {
             assert_eq!(error.exit_code(), 2);
             error.to_string()
         });

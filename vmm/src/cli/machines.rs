@@ -1,12 +1,14 @@
 //! `crosswalk machines`: what this host offers.
 
-use super::{Failure, MachineArguments, MachineKind, print};
+use super::failure::Failure;
+use super::machine::{MachineArguments, MachineKind};
+use super::output::print;
 use crate::report;
 use crosswalk_machine::Machine;
 use std::process::ExitCode;
 
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct MachinesArguments {
     /// Print one JSON document instead of text
     #[arg(long)]
     json: bool,
@@ -15,7 +17,7 @@ pub(super) struct Arguments {
 }
 
 /// Opens every kind of machine; 3 when there is none.
-pub(super) fn run(arguments: &Arguments) -> ExitCode {
+pub(super) fn run(arguments: &MachinesArguments) -> ExitCode {
     let kinds = [("kvm", MachineKind::Kvm), ("qemu", MachineKind::Qemu)];
     let opened = kinds.map(|(name, kind)| (name, arguments.options.open(kind)));
     let offers = opened.each_ref().map(|(name, opened)| {

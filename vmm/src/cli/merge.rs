@@ -1,20 +1,22 @@
 //! `crosswalk merge`: the reports of shards, added up.
 
-use super::shared::{known_findings, show};
-use super::{Failure, print};
+use super::failure::Failure;
+use super::known::known_findings;
+use super::output::print;
+use super::output::show;
 use crate::campaign::Summary;
-use crate::campaign::journal::{Journal, Record, SmallestLine};
+use crate::campaign::journal::{Checkpoint, Journal, SmallestLine};
 use crate::campaign::tally::Tally;
 use crate::finding::Findings;
 use crate::report::{self, RunFacts};
-use crate::walker::Choice;
+use crate::walker::WalkerSpec;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct MergeArguments {
     /// The directories that --report was given, one for each shard
     #[arg(value_name = "DIR", required = true)]
     shards: Vec<PathBuf>,
@@ -26,7 +28,7 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+pub(super) fn run(arguments: &MergeArguments) -> Result<ExitCode, Failure> {
     let mut target = arguments.report.as_deref().map(Journal::new).transpose()?;
     if let Some(target) = target.as_ref().filter(|target| target.path().exists()) {
         let problem = "there is a run already: expected another directory".to_owned();
@@ -70,8 +72,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 }
 
 /// The sum of the journals in some directories. Times add up, too.
-fn add_up(directories: &[PathBuf]) -> Result<(Record, Findings), Failure> {
-    let mut sum: Option<(Record, Findings)> = None;
+fn add_up(directories: &[PathBuf]) -> Result<(Checkpoint, Findings), Failure> {
+    let mut sum: Option<(Checkpoint, Findings)> = None;
     let mut parts = BTreeSet::new();
     for directory in directories {
         let at = |problem: String| Failure::Input(format!("{}: {problem}", directory.display()));
@@ -108,7 +110,7 @@ fn add_up(directories: &[PathBuf]) -> Result<(Record, Findings), Failure> {
 }
 
 /// The same run with nothing done.
-fn emptied(record: &Record) -> Record {
+fn emptied(record: &Checkpoint) -> Checkpoint {
     let mut empty = record.clone();
     empty.progress.turn = 0;
     (empty.progress.seconds, empty.progress.cpu_seconds) = (0.0, 0.0);
@@ -119,15 +121,15 @@ fn emptied(record: &Record) -> Record {
     empty
 }
 
-fn nothing_found(record: &Record) -> Result<Findings, String> {
+fn nothing_found(record: &Checkpoint) -> Result<Findings, String> {
     let (identity, capabilities) = record.run.machine.read()?;
-    let walker: Choice = record.run.walker.parse()?;
+    let walker: WalkerSpec = record.run.walker.parse()?;
     let (known, forgives) = known_findings(record.run.known.as_deref(), walker, &identity)
         .map_err(|failure| failure.to_string())?;
     Ok(Findings::new(walker, known, forgives, &capabilities))
 }
 
-fn add(total: &mut Record, part: Record) {
+fn add(total: &mut Checkpoint, part: Checkpoint) {
     total.progress.turn += part.progress.turn;
     total.progress.seconds += part.progress.seconds;
     total.progress.cpu_seconds += part.progress.cpu_seconds;

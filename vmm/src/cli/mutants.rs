@@ -1,10 +1,12 @@
 //! `crosswalk mutants`: can it fail? The walker bugs known to history, and which of them a machine
 //! proves wrong.
 
-use super::shared::{DEFAULT_TIME, parse_time};
-use super::{Failure, MachineArguments, MachineKind, print};
-use crate::campaign::sampler::Mixture;
-use crate::mutation::{self, Limit, Progress, Status};
+use super::failure::Failure;
+use super::machine::{MachineArguments, MachineKind};
+use super::output::print;
+use super::parse::{DEFAULT_TIME, parse_time};
+use crate::campaign::sampler::Sampler;
+use crate::mutation::{self, Limit, MutationProgress, Status};
 use crate::report::{self, mutants};
 use crate::walker::{MUTANTS, UNREACHABLE};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -12,7 +14,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct MutantsArguments {
     /// The machine to run on
     #[arg(long, value_enum, default_value = "auto")]
     machine: MachineKind,
@@ -33,7 +35,7 @@ pub(super) struct Arguments {
 }
 
 /// 0 when no mutant is missed, else 1.
-pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+pub(super) fn run(arguments: &MutantsArguments) -> Result<ExitCode, Failure> {
     let limit = match (arguments.cases, arguments.time) {
         (Some(cases), _) => Limit::Cases(cases),
         (None, time) => Limit::Time(time.unwrap_or(DEFAULT_TIME)),
@@ -55,15 +57,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     if offered.is_empty() {
         return Err(Failure::Machine("the machine offers no mode".into()));
     }
-    let mut mixture = Mixture::new(seed, &offered, capabilities);
+    let mut mixture = Sampler::new(seed, &offered, capabilities);
     let bar = ProgressBar::new((MUTANTS.len() + UNREACHABLE.len()) as u64);
     let style = ProgressStyle::with_template("{bar:30} {pos} of {len} caught  {msg}");
     bar.set_style(style.expect("the template is well-formed"));
-    let score =
-        mutation::run(machine.as_mut(), &mut mixture, limit, |Progress { cases, caught }| {
+    let score = mutation::run(
+        machine.as_mut(),
+        &mut mixture,
+        limit,
+        |MutationProgress { cases, caught }| {
             bar.set_position(caught as u64);
             bar.set_message(format!("{cases} cases"));
-        })?;
+        },
+    )?;
     bar.finish_and_clear();
     print(&if arguments.json {
         mutants::document(machine.as_ref(), seed, &score)

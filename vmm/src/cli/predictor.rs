@@ -1,8 +1,8 @@
 //! Who predicts, as `--walker` names it: a walker of ours, or somebody's program.
 
-use super::Failure;
+use super::failure::Failure;
 use crate::conformance::process::CommandCandidate;
-use crate::walker::Choice;
+use crate::walker::WalkerSpec;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -12,7 +12,7 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub(super) enum Predictor {
     /// One of ours.
-    Own(Choice),
+    Own(WalkerSpec),
     /// A program.
     Program(PathBuf),
 }
@@ -22,10 +22,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Predictor {
     /// Who judges the machine: beside a program it is the reference.
-    pub(super) const fn judge(&self) -> Choice {
+    pub(super) const fn judge_observation(&self) -> WalkerSpec {
         match self {
             Self::Own(choice) => *choice,
-            Self::Program(_) => Choice::Reference,
+            Self::Program(_) => WalkerSpec::Reference,
         }
     }
 

@@ -1,6 +1,6 @@
 //! A bar on a terminal's standard error, nothing elsewhere.
 
-use crate::campaign::Progress;
+use crate::campaign::CampaignProgress;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ impl Bar {
         Self { bar, time }
     }
 
-    pub(super) fn show(&self, progress: &Progress) {
+    pub(super) fn show(&self, progress: &CampaignProgress) {
         let (cases, diverged) = (progress.tally.cases(), progress.tally.diverged());
         self.bar.set_position(match self.time {
             None => cases,

@@ -1,19 +1,22 @@
 //! `crosswalk record`: what a machine does, for those who do not have it.
 
-use super::shared::{known_findings, modes, parse_mode};
-use super::{Failure, MachineArguments, MachineKind, print};
-use crate::corpus::record::{Order, Recording, record};
+use super::failure::Failure;
+use super::known::{known_findings, modes};
+use super::machine::{MachineArguments, MachineKind};
+use super::output::print;
+use super::parse::parse_mode;
+use crate::corpus::record::{RecordOptions, Recording, record};
 use crate::corpus::write;
 use crate::finding::Findings;
 use crate::report::{self, corpus};
-use crate::walker::Choice;
+use crate::walker::WalkerSpec;
 use indicatif::{ProgressBar, ProgressStyle};
 use mmu_core::PagingMode;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct RecordArguments {
     /// The file to write: zstd, or plain text if its name ends in .jsonl
     #[arg(value_name = "OUT")]
     out: PathBuf,
@@ -40,20 +43,20 @@ pub(super) struct Arguments {
 }
 
 /// So many cases fit into memory when every one is kept.
-const MOST_OF_ALL: u64 = 1_000_000;
+const MAX_OF_ALL: u64 = 1_000_000;
 
-pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    if arguments.all && arguments.cases > MOST_OF_ALL {
-        let problem = format!("--all: expected --cases {MOST_OF_ALL} at most");
+pub(super) fn run(arguments: &RecordArguments) -> Result<ExitCode, Failure> {
+    if arguments.all && arguments.cases > MAX_OF_ALL {
+        let problem = format!("--all: expected --cases {MAX_OF_ALL} at most");
         return Err(Failure::Input(problem));
     }
     let opened = arguments.options.open(arguments.machine)?;
     let (mut machine, why) = (opened.machine, opened.why);
-    let (known, forgives) = known_findings(None, Choice::Reference, machine.identity())?;
-    let findings = Findings::new(Choice::Reference, known, forgives, machine.capabilities());
+    let (known, forgives) = known_findings(None, WalkerSpec::Reference, machine.identity())?;
+    let findings = Findings::new(WalkerSpec::Reference, known, forgives, machine.capabilities());
     let offered = modes(&arguments.mode, machine.as_ref())?;
     let offered = offered.iter().filter(|(_, offer)| offer.is_ok()).map(|(mode, _)| *mode);
-    let order = Order {
+    let order = RecordOptions {
         seed: arguments.seed.unwrap_or_else(rand::random),
         modes: offered.collect(),
         cases: arguments.cases,

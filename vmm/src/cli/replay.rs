@@ -1,13 +1,17 @@
 //! `crosswalk replay`: what machines did, held against a walker.
 
+use super::failure::Failure;
+use super::known::known_findings;
+use super::output::print;
+use super::output::show;
+use super::parse::parse_mode;
 use super::predictor::Predictor;
-use super::shared::{cpu_seconds, known_findings, parse_mode, show};
-use super::{Failure, print};
+use super::usage::cpu_seconds;
 use crate::campaign::journal::RunLine;
-use crate::conformance::score::Score;
+use crate::conformance::score::CandidateScore;
 use crate::corpus::BUNDLED_NAME;
-use crate::corpus::read::{CorpusError, Reader};
-use crate::corpus::replay::{self, Plan};
+use crate::corpus::read::{CorpusError, CorpusReader};
+use crate::corpus::replay::{self, ReplayPlan};
 use crate::report::{RunFacts, corpus};
 use indicatif::{ProgressBar, ProgressStyle};
 use mmu_core::PagingMode;
@@ -15,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct ReplayArguments {
     /// A corpus that `record` wrote; the one that comes with the program if not given
     #[arg(value_name = "FILE")]
     corpus: Option<PathBuf>,
@@ -53,29 +57,35 @@ impl From<CorpusError> for Failure {
     }
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+pub(super) fn run(arguments: &ReplayArguments) -> Result<ExitCode, Failure> {
     match &arguments.corpus {
-        None => replay(Reader::bundled()?, BUNDLED_NAME, "as asked", &arguments.what),
+        None => replay(CorpusReader::bundled()?, BUNDLED_NAME, "as asked", &arguments.what),
         Some(path) => {
             let name = path.display().to_string();
-            replay(Reader::open(path)?, &name, "as asked", &arguments.what)
+            replay(CorpusReader::open(path)?, &name, "as asked", &arguments.what)
         }
     }
 }
 
 /// Replays the corpus that comes with the program.
 pub(super) fn bundled(why: &str, what: &What) -> Result<ExitCode, Failure> {
-    replay(Reader::bundled()?, BUNDLED_NAME, why, what)
+    replay(CorpusReader::bundled()?, BUNDLED_NAME, why, what)
 }
 
-fn replay(mut reader: Reader, name: &str, why: &str, what: &What) -> Result<ExitCode, Failure> {
-    let walker = what.walker.judge();
+fn replay(
+    mut reader: CorpusReader,
+    name: &str,
+    why: &str,
+    what: &What,
+) -> Result<ExitCode, Failure> {
+    let walker = what.walker.judge_observation();
     let known_name = what.known.as_deref().map(|path| path.display().to_string());
-    let plan = Plan { walker, modes: what.mode.clone(), cases: what.cases };
+    let plan = ReplayPlan { walker, modes: what.mode.clone(), cases: what.cases };
     let known = |identity: &_| {
         known_findings(known_name.as_deref(), walker, identity).map_err(|error| error.to_string())
     };
-    let mut asked = what.walker.candidate()?.map(|candidate| (candidate, Score::default()));
+    let mut asked =
+        what.walker.candidate()?.map(|candidate| (candidate, CandidateScore::default()));
     let bar = ProgressBar::new_spinner();
     let style = ProgressStyle::with_template("{spinner} {human_pos} cases  {elapsed}");
     bar.set_style(style.expect("the template is well-formed"));

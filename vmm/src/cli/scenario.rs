@@ -1,8 +1,10 @@
 //! `crosswalk scenario`: processes on the virtual memory system, and what becomes of their pages.
 
-use super::{Failure, MachineArguments, MachineKind, Opened, print};
-use crate::report::scenario::random::{self, RandomRun, RandomTold};
-use crate::report::scenario::{self, Told};
+use super::failure::Failure;
+use super::machine::{MachineArguments, MachineKind, Opened};
+use super::output::print;
+use crate::report::scenario::random::{self, NarratedRandomRuns, RandomRun};
+use crate::report::scenario::{self, NarratedScenario};
 use crate::scenario::random::{Operation, operations, play, shrink};
 use crate::scenario::story::Story;
 use crate::scenario::{SCENARIOS, Setting, run as run_in_software, run_on};
@@ -16,7 +18,7 @@ use std::process::ExitCode;
     after_help = "They run in software, and on a machine beside it if there is one: every fault, \
                         entry and frame is compared after every step."
 )]
-pub(super) struct Arguments {
+pub(super) struct ScenarioArguments {
     /// Which scenario [default: list them]
     #[arg(value_name = "NAME|all|random", value_parser = names(), hide_possible_values = true)]
     name: Option<String>,
@@ -75,7 +77,7 @@ fn mode(text: &str) -> Result<PagingMode, &'static str> {
 }
 
 /// 0 when every claim of every scenario holds and no history parts from the machine's, else 1.
-pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+pub(super) fn run(arguments: &ScenarioArguments) -> Result<ExitCode, Failure> {
     let Some(name) = &arguments.name else {
         print(&if arguments.json { scenario::json_list() } else { scenario::list() });
         return Ok(ExitCode::SUCCESS);
@@ -95,7 +97,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
             });
         }
     }
-    let told = Told {
+    let told = NarratedScenario {
         stories: &stories,
         machine: opened.as_ref().map(|opened| (opened.machine.identity(), opened.why.as_str())),
         why_none: &why_none,
@@ -107,7 +109,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
 
 /// The same operations in every mode. What fails is shrunk.
 fn run_random(
-    arguments: &Arguments,
+    arguments: &ScenarioArguments,
     mut opened: Option<Opened>,
     why_none: &str,
     modes: &[PagingMode],
@@ -129,13 +131,13 @@ fn run_random(
         runs.push(RandomRun { mode: *mode, played, smallest });
     }
     let machine = opened.as_ref().map(|opened| (opened.machine.identity(), opened.why.as_str()));
-    let told = RandomTold { seed, runs: &runs, machine, why_none };
+    let told = NarratedRandomRuns { seed, runs: &runs, machine, why_none };
     print(&if arguments.json { random::json(&told) } else { random::text(&told) });
     Ok(ExitCode::from(u8::from(!told.passed())))
 }
 
 /// The machine, or why there is none. That `auto` finds none is no failure.
-fn open(arguments: &Arguments) -> Result<(Option<Opened>, String), Failure> {
+fn open(arguments: &ScenarioArguments) -> Result<(Option<Opened>, String), Failure> {
     let Wanted::Kind(kind) = arguments.machine else {
         return Ok((None, "no machine was asked for".into()));
     };
@@ -147,7 +149,10 @@ fn open(arguments: &Arguments) -> Result<(Option<Opened>, String), Failure> {
 }
 
 /// The modes asked for, which the machine must offer; otherwise all that it does.
-fn modes(arguments: &Arguments, machine: Option<&dyn Machine>) -> Result<Vec<PagingMode>, Failure> {
+fn modes(
+    arguments: &ScenarioArguments,
+    machine: Option<&dyn Machine>,
+) -> Result<Vec<PagingMode>, Failure> {
     let Some(machine) = machine else {
         let asked = !arguments.mode.is_empty();
         return Ok(if asked { arguments.mode.clone() } else { vec![PagingMode::FourLevel] });

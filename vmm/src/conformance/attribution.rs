@@ -1,6 +1,6 @@
 //! Which rule a wrong answer is about.
 
-use super::Cause;
+use super::table::ConformanceCause;
 use crate::conformance::mark::Mark;
 use crate::verdict::End;
 use crate::walker::{MUTANTS, OMISSIONS, Walker};
@@ -10,14 +10,14 @@ use std::fmt;
 
 /// A row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Row {
+pub enum KnownMistake {
     /// Where the walk leads: which entries it reads, and to which address.
     Walk,
     /// A rule.
     Rule(Rule),
 }
 
-impl fmt::Display for Row {
+impl fmt::Display for KnownMistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Walk => f.pad("WALK"),
@@ -26,7 +26,7 @@ impl fmt::Display for Row {
     }
 }
 
-impl Row {
+impl KnownMistake {
     /// What it says, in a sentence.
     pub const fn meaning(self) -> &'static str {
         match self {
@@ -39,24 +39,24 @@ impl Row {
 }
 
 /// Every row that a case can be about, in order.
-pub fn rows() -> Vec<Row> {
+pub fn rows() -> Vec<KnownMistake> {
     let has = |rule: Rule| {
         MUTANTS.iter().any(|mutant| mutant.rule == Some(rule))
             || OMISSIONS.iter().any(|omission| omission.rule == Some(rule))
     };
     let rules = Rule::ALL.iter().copied().filter(|rule| has(*rule));
-    [Row::Walk].into_iter().chain(rules.map(Row::Rule)).collect()
+    [KnownMistake::Walk].into_iter().chain(rules.map(KnownMistake::Rule)).collect()
 }
 
 /// The row of what breaks a rule, or leads elsewhere.
-fn row_of(rule: Option<Rule>) -> Row {
-    rule.map_or(Row::Walk, Row::Rule)
+fn row_of(rule: Option<Rule>) -> KnownMistake {
+    rule.map_or(KnownMistake::Walk, KnownMistake::Rule)
 }
 
 /// A way to get a case wrong.
 pub(super) struct Deviation {
     /// What it is about.
-    pub(super) row: Row,
+    pub(super) row: KnownMistake,
     /// What is done instead, in words.
     pub(super) instead: &'static str,
     /// What it allows.
@@ -83,18 +83,19 @@ pub(super) fn causes(
     marked_by: impl Fn(&Deviation) -> Mark,
     case: &Case,
     allowed: &[Alternative],
-) -> Vec<Cause> {
+) -> Vec<ConformanceCause> {
     let rules = Reference.predict(case).rules;
     let end = allowed.first().map_or(End::Completed, |way| End::of(&way.outcome));
-    let decides = |row: Row| match row {
-        Row::Rule(rule) => rules.contains(rule),
-        Row::Walk => true,
+    let decides = |row: KnownMistake| match row {
+        KnownMistake::Rule(rule) => rules.contains(rule),
+        KnownMistake::Walk => true,
     };
-    let is_reason = |row: Row| matches!(row, Row::Rule(rule) if ends_so(rule, end));
+    let is_reason =
+        |row: KnownMistake| matches!(row, KnownMistake::Rule(rule) if ends_like(rule, end));
     let named = |way: &Deviation| (way.row, Some(way.instead));
     let marked: Vec<(&Deviation, Mark)> = about.iter().map(|way| (way, marked_by(way))).collect();
     let right = marked.iter().filter(|(_, mark)| *mark == Mark::Right);
-    let mut causes: Vec<Cause> = right.map(|(way, _)| named(way)).collect();
+    let mut causes: Vec<ConformanceCause> = right.map(|(way, _)| named(way)).collect();
     if causes.iter().any(|(row, _)| decides(*row)) {
         causes.retain(|(row, _)| decides(*row));
     }
@@ -103,17 +104,17 @@ pub(super) fn causes(
         causes.extend(silent.map(|(way, _)| named(way)).filter(|(row, _)| is_reason(*row)));
     }
     if causes.is_empty() {
-        let reasons = rules.iter().map(Row::Rule).filter(|row| is_reason(*row));
+        let reasons = rules.iter().map(KnownMistake::Rule).filter(|row| is_reason(*row));
         causes.extend(reasons.map(|row| (row, None)));
     }
     if causes.is_empty() {
-        causes.push((Row::Walk, None));
+        causes.push((KnownMistake::Walk, None));
     }
     causes
 }
 
 /// Whether a rule is a reason for an access to end so.
-fn ends_so(rule: Rule, end: End) -> bool {
+fn ends_like(rule: Rule, end: End) -> bool {
     match end {
         // Where the address lies otherwise than in other entries.
         End::Completed => rule == Rule::Mode5,

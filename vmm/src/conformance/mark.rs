@@ -30,12 +30,12 @@ pub fn mark(case: &Case, allowed: &[Alternative], answer: &Answer) -> Mark {
     if let Answer::Silent(why) = answer {
         return Mark::Silent(why.clone());
     }
-    let held: Vec<Held> = allowed.iter().map(|way| hold(case, way, answer)).collect();
+    let held: Vec<Marked> = allowed.iter().map(|way| mark_alternative(case, way, answer)).collect();
     let silent = held.iter().find_map(|held| match held {
-        Held::Silent(why) => Some((*why).to_owned()),
+        Marked::Silent(why) => Some((*why).to_owned()),
         _ => None,
     });
-    if held.contains(&Held::Agrees) {
+    if held.contains(&Marked::Agrees) {
         Mark::Right
     } else if let Some(why) = silent {
         Mark::Silent(why)
@@ -47,21 +47,21 @@ pub fn mark(case: &Case, allowed: &[Alternative], answer: &Answer) -> Mark {
 
 /// An answer beside one allowed outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Held {
+enum Marked {
     Agrees,
     Differs,
     Silent(&'static str),
 }
 
-impl Held {
+impl Marked {
     const fn agrees(agrees: bool) -> Self {
         if agrees { Self::Agrees } else { Self::Differs }
     }
 }
 
-fn hold(case: &Case, way: &Alternative, answer: &Answer) -> Held {
+fn mark_alternative(case: &Case, way: &Alternative, answer: &Answer) -> Marked {
     match (answer, &way.outcome) {
-        (Answer::Silent(_), _) => Held::Silent(""),
+        (Answer::Silent(_), _) => Marked::Silent(""),
         (Answer::Translated(said), Outcome::Translated(spans)) => {
             let is_at = |number: usize, address: u64| {
                 spans.get(number).is_some_and(|span| span.address.get() == address)
@@ -71,18 +71,20 @@ fn hold(case: &Case, way: &Alternative, answer: &Answer) -> Held {
                 && is_at(0, said.address)
                 && said.second.is_none_or(|second| is_at(1, second))
                 && are_allowed(way, said.entries.as_deref());
-            Held::agrees(agrees)
+            Marked::agrees(agrees)
         }
-        (Answer::Translated(said), Outcome::Fault(fault)) => beside_fault(case, said, fault, way),
+        (Answer::Translated(said), Outcome::Fault(fault)) => {
+            check_fault_details(case, said, fault, way)
+        }
         (Answer::Fault(said), Outcome::Fault(fault)) => {
-            Held::agrees(is_said(said, fault) && are_allowed(way, said.entries.as_deref()))
+            Marked::agrees(is_said(said, fault) && are_allowed(way, said.entries.as_deref()))
         }
-        (Answer::Fault(_), Outcome::Translated(_)) => Held::Differs,
+        (Answer::Fault(_), Outcome::Translated(_)) => Marked::Differs,
     }
 }
 
 /// A translation where the access is to fault.
-fn beside_fault(case: &Case, said: &Translated, fault: &Fault, way: &Alternative) -> Held {
+fn check_fault_details(case: &Case, said: &Translated, fault: &Fault, way: &Alternative) -> Marked {
     let (reason, why) = match End::of(&Outcome::Fault(*fault)) {
         End::NotPresent => (Ignores::PRESENT, "it does not look whether entries are present"),
         End::Reserved => (Ignores::RESERVED, "it does not look at reserved bits"),
@@ -90,17 +92,17 @@ fn beside_fault(case: &Case, said: &Translated, fault: &Fault, way: &Alternative
         End::Denied | End::Completed => {
             return match said.page.map(|page| allows(case, page)) {
                 Some(Some(allowed)) => {
-                    Held::agrees(!allowed && are_allowed(way, said.entries.as_deref()))
+                    Marked::agrees(!allowed && are_allowed(way, said.entries.as_deref()))
                 }
-                Some(None) => Held::Silent("what it knows of the page's rights does not decide"),
+                Some(None) => Marked::Silent("what it knows of the page's rights does not decide"),
                 None if said.ignores.contains(Ignores::RIGHTS) => {
-                    Held::Silent("it does not look at rights")
+                    Marked::Silent("it does not look at rights")
                 }
-                None => Held::Differs,
+                None => Marked::Differs,
             };
         }
     };
-    if said.ignores.contains(reason) { Held::Silent(why) } else { Held::Differs }
+    if said.ignores.contains(reason) { Marked::Silent(why) } else { Marked::Differs }
 }
 
 fn is_said(said: &Faulted, fault: &Fault) -> bool {

@@ -6,9 +6,9 @@ use crosswalk_case::{Case, TableEntry};
 use mmu_core::{Alternative, Outcome, VirtAddr};
 
 /// A walker of ours.
-pub struct Own(pub &'static dyn Walker);
+pub struct WalkerCandidate(pub &'static dyn Walker);
 
-impl Candidate for Own {
+impl Candidate for WalkerCandidate {
     fn answer(&mut self, case: &Case) -> Answer {
         match self.0.predict(case).alternatives.first() {
             Some(likeliest) => answer(likeliest),
@@ -53,7 +53,7 @@ mod tests {
         for mode in PagingMode::ALL.into_iter().filter(|mode| *mode != PagingMode::Linear) {
             let mut case = Case::plain_in(mode, Arena::ALL[0], 3, Ring::Three, Profile::default());
             for _ in 0..2 {
-                let answer = Own(&Reference).answer(&case);
+                let answer = WalkerCandidate(&Reference).answer(&case);
                 let ways = Reference.predict(&case).alternatives;
                 assert_eq!(mark(&case, &ways, &answer), Mark::Right, "{mode}");
                 let line = answer.to_line();

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 /// What came of asking a candidate.
 #[derive(Clone, Debug, Default)]
-pub struct Score {
+pub struct CandidateScore {
     /// What it said is allowed.
     pub right: u64,
     /// It said what is not allowed.
@@ -24,7 +24,7 @@ pub struct Score {
     /// Cases that it was not asked, since it failed again and again.
     pub not_asked: u64,
     /// Its mistakes, those that look alike together.
-    pub mistakes: BTreeMap<Alike, Mistakes>,
+    pub mistakes: BTreeMap<MistakeKey, Mistakes>,
     /// Why it did not say, as often as it gave the reason.
     pub silences: BTreeMap<String, u64>,
     /// Its failures, those with the same words together.
@@ -33,7 +33,7 @@ pub struct Score {
 }
 
 /// What makes two mistakes look alike: the mode, the kind of access, and how it was to end.
-pub type Alike = (PagingMode, AccessKind, End);
+pub type MistakeKey = (PagingMode, AccessKind, End);
 
 /// Mistakes that look alike.
 #[derive(Clone, Debug)]
@@ -49,9 +49,9 @@ pub struct Mistakes {
 }
 
 /// After so many failures in a row a candidate is not asked again.
-const MOST_FAILURES: u32 = 20;
+const MAX_FAILURES: u32 = 20;
 
-impl Score {
+impl CandidateScore {
     /// Whether it made no mistake and never failed.
     pub const fn is_clean(&self) -> bool {
         self.wrong == 0 && self.failed == 0 && self.not_asked == 0
@@ -69,7 +69,7 @@ impl Score {
             self.not_marked += 1;
             return;
         }
-        if self.in_a_row >= MOST_FAILURES {
+        if self.in_a_row >= MAX_FAILURES {
             self.not_asked += 1;
             return;
         }
@@ -96,7 +96,7 @@ impl Score {
             Mark::Right => self.right += 1,
             Mark::Silent(why) => {
                 self.silent += 1;
-                let why = among(&self.silences, &why);
+                let why = group_of(&self.silences, &why);
                 *self.silences.entry(why).or_default() += 1;
             }
             Mark::Wrong { expected, answered } => {
@@ -112,19 +112,19 @@ impl Score {
             NoAnswer::Bad { problem, .. } => format!("a line that is no answer: {problem}"),
             other => other.to_string(),
         };
-        let kind = among(&self.failures, &kind);
+        let kind = group_of(&self.failures, &kind);
         count(&mut self.failures, kind, case, "an answer", &failure.to_string());
     }
 }
 
 /// So many kinds of words are told apart: a program may say something else each time.
-const MOST_KINDS: usize = 100;
+const MAX_KINDS: usize = 100;
 
 /// Words of a program as a kind among those known; control characters could obey a terminal.
-fn among<T>(known: &BTreeMap<String, T>, words: &str) -> String {
+fn group_of<T>(known: &BTreeMap<String, T>, words: &str) -> String {
     let words = words.replace(char::is_control, "\u{fffd}");
     let is_new = !known.contains_key(&words);
-    if is_new && known.len() >= MOST_KINDS { "something else".into() } else { words }
+    if is_new && known.len() >= MAX_KINDS { "something else".into() } else { words }
 }
 
 fn count<K: Ord>(

@@ -2,8 +2,8 @@
 //! program of its own has (`vmm/adapters`).
 
 use crate::conformance::process::{CommandCandidate, NoAnswer};
-use crate::conformance::reference::Own;
-use crate::walker::Choice;
+use crate::conformance::reference::WalkerCandidate;
+use crate::walker::WalkerSpec;
 use crosswalk_case::Case;
 use crosswalk_case::protocol::{Answer, Candidate};
 use serde::Deserialize;
@@ -13,7 +13,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// A walker with its name.
-pub struct Named {
+pub struct Subject {
     /// The name.
     pub name: String,
     /// Its version, if it has one.
@@ -22,15 +22,15 @@ pub struct Named {
     pub what: String,
     /// Why it cannot be asked here, if it cannot.
     pub unavailable: Option<String>,
-    asked: Asked,
+    asked: SubjectKind,
 }
 
-enum Asked {
-    Own(Own),
+enum SubjectKind {
+    Own(WalkerCandidate),
     Program(CommandCandidate),
 }
 
-impl fmt::Debug for Named {
+impl fmt::Debug for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)
     }
@@ -39,9 +39,9 @@ impl fmt::Debug for Named {
 /// How long a walker has for an answer: some start a machine for their first.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-impl Named {
+impl Subject {
     /// A walker of ours.
-    pub fn own(choice: Choice) -> Self {
+    pub fn own(choice: WalkerSpec) -> Self {
         let what =
             if choice.is_reference() { "crosswalk's own walk".into() } else { choice.mistakes() };
         Self {
@@ -49,7 +49,7 @@ impl Named {
             version: Some(env!("CARGO_PKG_VERSION").into()),
             what,
             unavailable: None,
-            asked: Asked::Own(Own(choice.walker())),
+            asked: SubjectKind::Own(WalkerCandidate(choice.walker())),
         }
     }
 
@@ -61,7 +61,7 @@ impl Named {
             version: None,
             what: format!("cmd:{}", path.display()),
             unavailable: None,
-            asked: Asked::Program(CommandCandidate::new(path, &[], PATIENCE)),
+            asked: SubjectKind::Program(CommandCandidate::new(path, &[], PATIENCE)),
         }
     }
 
@@ -71,8 +71,8 @@ impl Named {
     /// When it has no answer.
     pub fn ask(&mut self, case: &Case) -> Result<Answer, NoAnswer> {
         match &mut self.asked {
-            Asked::Own(own) => Ok(own.answer(case)),
-            Asked::Program(program) => program.ask(case),
+            SubjectKind::Own(own) => Ok(own.answer(case)),
+            SubjectKind::Program(program) => program.ask(case),
         }
     }
 }
@@ -87,7 +87,7 @@ pub struct AdaptersError {
 
 /// An adapter, as the program of the adapters lists it.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Adapter {
+pub struct AdapterListing {
     /// What it is asked for by.
     pub name: String,
     /// The version of what it adapts.
@@ -110,7 +110,7 @@ pub fn beside_this_program() -> Option<PathBuf> {
 ///
 /// # Errors
 /// When it does not list them.
-pub fn adapters(program: &Path) -> Result<Vec<Named>, AdaptersError> {
+pub fn adapters(program: &Path) -> Result<Vec<Subject>, AdaptersError> {
     let error = |problem: String| AdaptersError { path: program.to_owned(), problem };
     let listed = Command::new(program)
         .arg("list")
@@ -120,18 +120,18 @@ pub fn adapters(program: &Path) -> Result<Vec<Named>, AdaptersError> {
         let status = listed.status;
         return Err(error(format!("expected a list of adapters, but it ended with {status}")));
     }
-    let adapters: Vec<Adapter> = serde_json::from_slice(&listed.stdout)
+    let adapters: Vec<AdapterListing> = serde_json::from_slice(&listed.stdout)
         .map_err(|problem| error(format!("expected a list of adapters: {problem}")))?;
     let named = adapters.into_iter().map(|adapter| {
         let arguments = [adapter.name.clone()];
         let unavailable = (!adapter.available)
             .then(|| adapter.reason.unwrap_or_else(|| "it does not say why".into()));
-        Named {
+        Subject {
             name: adapter.name,
             version: Some(adapter.version),
             what: adapter.what,
             unavailable,
-            asked: Asked::Program(CommandCandidate::new(program, &arguments, PATIENCE)),
+            asked: SubjectKind::Program(CommandCandidate::new(program, &arguments, PATIENCE)),
         }
     });
     Ok(named.collect())

@@ -30,7 +30,7 @@ pub(super) struct Lines<R: Read> {
 
 enum Text<R: Read> {
     Plain(Peeked<R>),
-    Frames(Frames<R>),
+    Frames(ZstdFrames<R>),
 }
 
 impl<R: Read> Lines<R> {
@@ -42,7 +42,7 @@ impl<R: Read> Lines<R> {
         let is_zstd = start == MAGIC;
         let whole = Cursor::new(start).chain(file);
         let text = if is_zstd {
-            Text::Frames(Frames { file: Some(whole), frame: None })
+            Text::Frames(ZstdFrames { file: Some(whole), frame: None })
         } else {
             Text::Plain(whole)
         };
@@ -73,13 +73,13 @@ impl<R: Read> Read for Text<R> {
 type Decoder<R> = StreamingDecoder<Peeked<R>, ruzstd::decoding::FrameDecoder>;
 
 /// Frames, decoded one after the other.
-struct Frames<R: Read> {
+struct ZstdFrames<R: Read> {
     /// The file between two frames.
     file: Option<Peeked<R>>,
     frame: Option<Box<Decoder<R>>>,
 }
 
-impl<R: Read> Read for Frames<R> {
+impl<R: Read> Read for ZstdFrames<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             if let Some(frame) = &mut self.frame {
@@ -99,7 +99,7 @@ impl<R: Read> Read for Frames<R> {
     }
 }
 
-impl<R: Read> Frames<R> {
+impl<R: Read> ZstdFrames<R> {
     fn end_frame(&mut self) -> io::Result<()> {
         let Some(frame) = self.frame.take() else { return Ok(()) };
         let (file, decoder) = frame.into_parts();

@@ -3,7 +3,7 @@
 use super::outcome::{ObservedText, allowed};
 use super::{FORMAT, Recorded, Source};
 use crosswalk_case::Case;
-use crosswalk_case::observation::Run;
+use crosswalk_case::observation::Attempt;
 use crosswalk_machine::MachineLine;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -64,10 +64,10 @@ impl SourceLine {
     /// The source, with the version of its form looked at before anything else.
     pub(super) fn read(text: &str) -> Result<Source, String> {
         #[derive(Deserialize)]
-        struct Version {
+        struct FormatVersion {
             corpus: u32,
         }
-        let Version { corpus } = parse::<Version>(text).map_err(|problem| {
+        let FormatVersion { corpus } = parse::<FormatVersion>(text).map_err(|problem| {
             format!("expected the first line of a corpus, which has its version: {problem}")
         })?;
         if corpus != FORMAT {
@@ -93,8 +93,8 @@ impl CaseLine {
     pub(super) fn of(recorded: &Recorded) -> Self {
         let case = serde_json::value::to_raw_value(&recorded.case);
         let (observed, unsupported) = match &recorded.run {
-            Run::Observed(seen) => (Some(ObservedText::of(seen)), None),
-            Run::Unsupported(why) => (None, Some(why.clone())),
+            Attempt::Observed(seen) => (Some(ObservedText::of(seen)), None),
+            Attempt::Unsupported(why) => (None, Some(why.clone())),
         };
         Self {
             name: recorded.name.to_string(),
@@ -112,7 +112,7 @@ impl CaseLine {
         let case = Case::from_json(line.case.get()).map_err(|error| format!("case.{error}"))?;
         let run = match (line.observed, line.unsupported) {
             (Some(observed), None) => observed.read()?,
-            (None, Some(why)) => Run::Unsupported(why),
+            (None, Some(why)) => Attempt::Unsupported(why),
             _ => return Err("expected either \"observed\" or \"unsupported\"".into()),
         };
         let name = line.name.parse().map_err(|problem| format!("name: {problem}"))?;

@@ -18,7 +18,7 @@ pub use microcode::microcode;
 
 use crate::generate::CaseName;
 use crosswalk_case::Case;
-use crosswalk_case::observation::Run;
+use crosswalk_case::observation::Attempt;
 use crosswalk_machine::{Capabilities, Identity, MachineLine};
 
 /// The version of the form.
@@ -57,7 +57,7 @@ pub struct Recorded {
     /// The case.
     pub case: Case,
     /// What the machine did.
-    pub run: Run,
+    pub run: Attempt,
     /// The ids of the rules that decided.
     pub rules: Vec<String>,
     /// The ids of the mutants that it proves wrong.

@@ -2,7 +2,7 @@
 
 use crate::walker::Walker;
 use crosswalk_case::observation::{
-    EntryAfter, Observation, ObservedFault, OutsideAccess, Provenance, Run, Seen,
+    Attempt, EarlierAccess, EntryAfter, Observation, ObservedFault, OutsideAccess, Provenance,
 };
 use crosswalk_case::{Case, Hex};
 use mmu_core::{Alternative, Outcome, Prediction, Reference, VirtAddr};
@@ -72,7 +72,7 @@ impl ObservedText {
         let outside = |OutsideAccess { address, len, is_write, data }: &OutsideAccess| {
             OutsideText { address: Hex(*address), bytes: *len, store: *is_write, data: Hex(*data) }
         };
-        let earlier = |Seen { fault, value }: &Seen| SeenText {
+        let earlier = |EarlierAccess { fault, value }: &EarlierAccess| SeenText {
             fault: fault.as_ref().map(ObservedFaultText::of),
             value: Hex(*value),
         };
@@ -88,7 +88,7 @@ impl ObservedText {
         }
     }
 
-    pub(super) fn read(self) -> Result<Run, String> {
+    pub(super) fn read(self) -> Result<Attempt, String> {
         let provenance = Provenance::ALL.into_iter().find(|who| who.name() == self.provenance);
         let provenance = provenance.ok_or_else(|| {
             let names: Vec<_> = Provenance::ALL.iter().map(|who| who.name()).collect();
@@ -97,10 +97,10 @@ impl ObservedText {
         })?;
         let earlier = self.earlier.into_iter().map(|SeenText { fault, value }| {
             let fault = fault.map(ObservedFaultText::read).transpose()?;
-            Ok(Seen { fault, value: value.0 })
+            Ok(EarlierAccess { fault, value: value.0 })
         });
         let outside = self.outside.iter().map(OutsideText::read);
-        Ok(Run::Observed(Observation {
+        Ok(Attempt::Observed(Observation {
             earlier: earlier.collect::<Result<_, String>>()?,
             fault: self.fault.map(ObservedFaultText::read).transpose()?,
             value: self.value.0,
@@ -154,7 +154,7 @@ impl OutsideText {
 #[serde(rename_all = "lowercase")]
 enum EndText {
     Translated(Vec<SpanText>),
-    Fault(FaultText),
+    Fault(RecordedFaultText),
 }
 
 #[derive(Serialize)]
@@ -164,7 +164,7 @@ struct SpanText {
 }
 
 #[derive(Serialize)]
-struct FaultText {
+struct RecordedFaultText {
     vector: u8,
     error_code: Hex,
     /// `None`: CR2 keeps its value.
@@ -218,7 +218,7 @@ fn way(way: &Alternative) -> WayText {
                 .map(|span| SpanText { address: Hex(span.address.get()), bytes: span.len })
                 .collect(),
         ),
-        Outcome::Fault(fault) => EndText::Fault(FaultText {
+        Outcome::Fault(fault) => EndText::Fault(RecordedFaultText {
             vector: fault.vector as u8,
             error_code: Hex(fault.error_code.into()),
             cr2: fault.cr2.map(VirtAddr::get).map(Hex),

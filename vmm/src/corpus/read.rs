@@ -22,7 +22,7 @@ pub struct CorpusError {
 
 /// What comes next in a corpus.
 #[derive(Debug)]
-pub enum Item {
+pub enum CorpusItem {
     /// A section begins: what follows was recorded from this.
     Source(Box<Source>),
     /// A case.
@@ -30,7 +30,7 @@ pub enum Item {
 }
 
 /// A corpus that is being read: an iterator over what it holds, up to the first error.
-pub struct Reader {
+pub struct CorpusReader {
     name: String,
     lines: Lines<Box<dyn Read + Send>>,
     /// The lines so far.
@@ -45,7 +45,7 @@ struct Section {
     digest: Sha256,
 }
 
-impl Reader {
+impl CorpusReader {
     /// Reads a file.
     ///
     /// # Errors
@@ -92,7 +92,7 @@ impl Reader {
         CorpusError { name: self.name.clone(), line: Some(self.line), problem }
     }
 
-    fn read(&mut self) -> Result<Option<Item>, String> {
+    fn read(&mut self) -> Result<Option<CorpusItem>, String> {
         loop {
             self.line += 1;
             let bytes = self.lines.next().map_err(|error| error.to_string())?;
@@ -105,7 +105,7 @@ impl Reader {
             let Some(section) = &mut self.section else {
                 let source = SourceLine::read(text)?;
                 self.section = Some(Section { cases: 0, digest: Sha256::new_with_prefix(&bytes) });
-                return Ok(Some(Item::Source(Box::new(source))));
+                return Ok(Some(CorpusItem::Source(Box::new(source))));
             };
             if !is_whole {
                 return Err("expected the end of the line: the file ends too early".into());
@@ -118,7 +118,7 @@ impl Reader {
             let recorded = CaseLine::read(text)?;
             section.cases += 1;
             section.digest.update(&bytes);
-            return Ok(Some(Item::Case(Box::new(recorded))));
+            return Ok(Some(CorpusItem::Case(Box::new(recorded))));
         }
     }
 
@@ -150,8 +150,8 @@ impl Section {
     }
 }
 
-impl Iterator for Reader {
-    type Item = Result<Item, CorpusError>;
+impl Iterator for CorpusReader {
+    type Item = Result<CorpusItem, CorpusError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.is_over {

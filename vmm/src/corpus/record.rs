@@ -3,7 +3,7 @@
 use super::outcome::allowed;
 use super::select::Selection;
 use super::{Recorded, Source, microcode};
-use crate::campaign::sampler::{Mixture, Tried};
+use crate::campaign::sampler::{Sampler, Trial};
 use crate::finding::Findings;
 use crate::verdict::{self, Verdict};
 use crate::walker::{MUTANTS, Walker};
@@ -12,7 +12,7 @@ use mmu_core::{PagingMode, Reference};
 
 /// What to record.
 #[derive(Clone, Debug)]
-pub struct Order {
+pub struct RecordOptions {
     /// The seed of the cases.
     pub seed: u64,
     /// The modes.
@@ -41,11 +41,11 @@ pub struct Recording {
 /// When the guest or the machine dies.
 pub fn record(
     machine: &mut dyn Machine,
-    order: &Order,
+    order: &RecordOptions,
     findings: &Findings,
     mut note: impl FnMut(u64, usize),
 ) -> Result<Recording, MachineError> {
-    let mut mixture = Mixture::new(order.seed, &order.modes, machine.capabilities());
+    let mut mixture = Sampler::new(order.seed, &order.modes, machine.capabilities());
     let mut selection = Selection::default();
     let mut all = Vec::new();
     while selection.tried() < order.cases {
@@ -54,9 +54,9 @@ pub fn record(
             break;
         }
         for tried in tried {
-            let Tried { case, run, .. } = &tried;
+            let Trial { case, run, .. } = &tried;
             let prediction = Reference.predict(case);
-            let verdict = verdict::by_prediction(&Reference, case, &prediction, run);
+            let verdict = verdict::judge_prediction(&Reference, case, &prediction, run);
             let shown = findings.shown(case, run, &verdict);
             if order.all {
                 all.push(tried.clone());
@@ -76,13 +76,13 @@ pub fn record(
     };
     let kept = if order.all { all } else { selection.finish() };
     let mut recording = Recording { source, cases: Vec::new(), unknown: 0 };
-    for Tried { name, case, run } in kept {
+    for Trial { name, case, run } in kept {
         let prediction = Reference.predict(&case);
-        let verdict = verdict::by_prediction(&Reference, &case, &prediction, &run);
+        let verdict = verdict::judge_prediction(&Reference, &case, &prediction, &run);
         recording.unknown += u64::from(findings.shown(&case, &run, &verdict).is_none());
         let agrees = matches!(verdict, Verdict::Agree { .. });
         let tells = MUTANTS.iter().filter(|mutant| {
-            let by_mutant = || verdict::by(mutant.walker, &case, &run);
+            let by_mutant = || verdict::judge(mutant.walker, &case, &run);
             agrees && matches!(by_mutant(), Verdict::Diverge { .. })
         });
         recording.cases.push(Recorded {

@@ -2,12 +2,12 @@
 
 use crate::campaign::Summary;
 use crate::campaign::tally::Tally;
-use crate::corpus::read::{CorpusError, Item, Reader};
+use crate::corpus::read::{CorpusError, CorpusItem, CorpusReader};
 use crate::corpus::{Recorded, Source};
-use crate::finding::known::Known;
+use crate::finding::known::KnownFinding;
 use crate::finding::{Finding, Findings};
 use crate::verdict::{self, Verdict};
-use crate::walker::{Choice, MUTANTS, Walker};
+use crate::walker::{MUTANTS, Walker, WalkerSpec};
 use crosswalk_machine::{Capabilities, Identity, ModeOffer};
 use mmu_core::{PagingMode, Prediction, Reference, Rule};
 use std::collections::BTreeSet;
@@ -15,9 +15,9 @@ use std::time::Instant;
 
 /// What to replay of a corpus, and how.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct ReplayPlan {
     /// Who predicts.
-    pub walker: Choice,
+    pub walker: WalkerSpec,
     /// The modes; all if there are none.
     pub modes: Vec<PagingMode>,
     /// At most so many cases.
@@ -25,7 +25,7 @@ pub struct Plan {
 }
 
 /// Known findings of a machine, and whether they are forgiven.
-pub type KnownFor<'k> = dyn Fn(&Identity) -> Result<(Vec<Known>, bool), String> + 'k;
+pub type KnownFor<'k> = dyn Fn(&Identity) -> Result<(Vec<KnownFinding>, bool), String> + 'k;
 
 /// What came of it.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub struct Replayed {
 }
 
 /// A part of a corpus that comes from one machine, while it is replayed.
-struct Section {
+struct ReplaySection {
     source: Source,
     cases: u64,
     findings: Findings,
@@ -58,13 +58,13 @@ struct Section {
 /// # Errors
 /// When the corpus is damaged: the error names the line.
 pub fn replay(
-    reader: &mut Reader,
-    plan: &Plan,
+    reader: &mut CorpusReader,
+    plan: &ReplayPlan,
     known: &KnownFor<'_>,
     mut visit: impl FnMut(&Recorded, &Prediction, &Verdict),
 ) -> Result<Replayed, CorpusError> {
     let start = Instant::now();
-    let mut sections: Vec<Section> = Vec::new();
+    let mut sections: Vec<ReplaySection> = Vec::new();
     let mut together: Option<(Identity, Capabilities)> = None;
     let mut tally = Tally::default();
     let mut coverage = Coverage::default();
@@ -72,15 +72,15 @@ pub fn replay(
     let is_wanted = |mode: PagingMode| plan.modes.is_empty() || plan.modes.contains(&mode);
     while let Some(item) = reader.next() {
         let recorded = match item? {
-            Item::Case(recorded) => recorded,
-            Item::Source(source) => {
+            CorpusItem::Case(recorded) => recorded,
+            CorpusItem::Source(source) => {
                 let at = |problem: String| reader.error(&problem);
                 let (identity, capabilities) = source.machine().map_err(at)?;
                 let (known, forgives) = known(&identity).map_err(at)?;
                 let findings = Findings::new(plan.walker, known, forgives, &capabilities);
-                sections.push(Section { source: *source, cases: 0, findings });
-                if sections.len() > MOST_SECTIONS {
-                    return Err(at(format!("expected at most {MOST_SECTIONS} sections")));
+                sections.push(ReplaySection { source: *source, cases: 0, findings });
+                if sections.len() > MAX_SECTIONS {
+                    return Err(at(format!("expected at most {MAX_SECTIONS} sections")));
                 }
                 join(&mut together, identity, capabilities);
                 continue;
@@ -98,14 +98,14 @@ pub fn replay(
         section.cases += 1;
         allowed_otherwise += u64::from(!recorded.is_allowed_the_same());
         let by_reference = Reference.predict(case);
-        let judged = verdict::by_prediction(&Reference, case, &by_reference, run);
+        let judged = verdict::judge_prediction(&Reference, case, &by_reference, run);
         visit(&recorded, &by_reference, &judged);
         let (prediction, verdict) = if plan.walker.is_reference() {
             (by_reference, judged)
         } else {
             let walker = plan.walker.walker();
             let prediction = walker.predict(case);
-            let verdict = verdict::by_prediction(walker, case, &prediction, run);
+            let verdict = verdict::judge_prediction(walker, case, &prediction, run);
             (prediction, verdict)
         };
         tally.add((*name, case), &prediction, run, &verdict);
@@ -115,7 +115,7 @@ pub fn replay(
     let modes = capabilities.modes.iter().filter(|(mode, _)| is_wanted(*mode)).cloned().collect();
     let mut findings = Vec::new();
     let mut sources = Vec::new();
-    for Section { source, cases, findings: its } in sections {
+    for ReplaySection { source, cases, findings: its } in sections {
         sources.push((source, cases));
         add_findings(&mut findings, its.finish());
     }
@@ -125,7 +125,7 @@ pub fn replay(
 }
 
 /// More machines than anybody joins; each takes some memory.
-const MOST_SECTIONS: usize = 1000;
+const MAX_SECTIONS: usize = 1000;
 
 /// Adds a machine to those before.
 fn join(

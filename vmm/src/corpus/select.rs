@@ -2,7 +2,7 @@
 //! that shows it. Whether a case is kept depends on the case and its prediction, and on whether the
 //! machine agrees: never on a choice that the rules leave, so that recording again keeps the same.
 
-use crate::campaign::sampler::Tried;
+use crate::campaign::sampler::Trial;
 use crate::verdict::{self, End, Verdict};
 use crate::walker::{MUTANTS, OMISSIONS, Walker};
 use crosswalk_case::Case;
@@ -36,22 +36,22 @@ enum Point {
     Finding(Option<String>),
 }
 
-type Key = (PagingMode, Point);
+type SelectionKey = (PagingMode, Point);
 
 /// The simplest case for each point so far.
 #[derive(Default)]
 pub(super) struct Selection {
-    simplest: BTreeMap<Key, Rc<Kept>>,
+    simplest: BTreeMap<SelectionKey, Rc<Candidate>>,
     tried: u64,
 }
 
 type Size = (usize, u32, bool, usize, u32, u16);
 
-struct Kept {
+struct Candidate {
     size: Size,
     number: u64,
-    tried: Tried,
-    points: Vec<Key>,
+    tried: Trial,
+    points: Vec<SelectionKey>,
 }
 
 impl Selection {
@@ -69,7 +69,7 @@ impl Selection {
     /// for a divergence that is not known.
     pub(super) fn add(
         &mut self,
-        tried: Tried,
+        tried: Trial,
         prediction: &Prediction,
         verdict: &Verdict,
         findings: Option<&[&str]>,
@@ -91,11 +91,11 @@ impl Selection {
                 points.extend(ids.iter().map(finding));
             }
         }
-        let points: Vec<Key> = points.into_iter().map(|point| (mode, point)).collect();
+        let points: Vec<SelectionKey> = points.into_iter().map(|point| (mode, point)).collect();
         if !points.iter().any(|key| self.is_simpler(key, size)) {
             return;
         }
-        let kept = Rc::new(Kept { size, number, tried, points });
+        let kept = Rc::new(Candidate { size, number, tried, points });
         for key in &kept.points {
             if self.is_simpler(key, size) {
                 self.simplest.insert(key.clone(), Rc::clone(&kept));
@@ -105,9 +105,10 @@ impl Selection {
 
     /// The mutants and omissions that a case tells from the machine, as far as there is no simpler
     /// case for them.
-    fn deviations(&self, Tried { case, run, .. }: &Tried, size: Size) -> Vec<Point> {
-        let is_told =
-            |walker: &dyn Walker| matches!(verdict::by(walker, case, run), Verdict::Diverge { .. });
+    fn deviations(&self, Trial { case, run, .. }: &Trial, size: Size) -> Vec<Point> {
+        let is_told = |walker: &dyn Walker| {
+            matches!(verdict::judge(walker, case, run), Verdict::Diverge { .. })
+        };
         let mutants = MUTANTS.iter().map(|mutant| (Point::Mutant(mutant.id), mutant.walker));
         let omissions = OMISSIONS.iter().enumerate();
         let omissions =
@@ -118,22 +119,22 @@ impl Selection {
         wanted.map(|(point, _)| point).collect()
     }
 
-    fn is_simpler(&self, key: &Key, size: Size) -> bool {
+    fn is_simpler(&self, key: &SelectionKey, size: Size) -> bool {
         self.simplest.get(key).is_none_or(|known| size < known.size)
     }
 
     /// The cases that are kept, in the order in which they were tried: without those whose points
     /// others show as well, the most complicated dropped first.
-    pub(super) fn finish(self) -> Vec<Tried> {
-        let wanted: BTreeSet<Key> = self.simplest.keys().cloned().collect();
-        let mut kept: BTreeMap<u64, Rc<Kept>> = BTreeMap::new();
+    pub(super) fn finish(self) -> Vec<Trial> {
+        let wanted: BTreeSet<SelectionKey> = self.simplest.keys().cloned().collect();
+        let mut kept: BTreeMap<u64, Rc<Candidate>> = BTreeMap::new();
         kept.extend(self.simplest.into_values().map(|kept| (kept.number, kept)));
-        let mut shown: BTreeMap<&Key, usize> = BTreeMap::new();
-        let all: Vec<Rc<Kept>> = kept.values().cloned().collect();
+        let mut shown: BTreeMap<&SelectionKey, usize> = BTreeMap::new();
+        let all: Vec<Rc<Candidate>> = kept.values().cloned().collect();
         for key in all.iter().flat_map(|kept| &kept.points).filter(|key| wanted.contains(key)) {
             *shown.entry(key).or_default() += 1;
         }
-        let mut by_size: Vec<&Rc<Kept>> = all.iter().collect();
+        let mut by_size: Vec<&Rc<Candidate>> = all.iter().collect();
         by_size.sort_by_key(|kept| std::cmp::Reverse((kept.size, kept.number)));
         for case in by_size {
             let its = || case.points.iter().filter(|key| wanted.contains(key));
@@ -145,7 +146,7 @@ impl Selection {
             }
         }
         drop(all);
-        let tried = |kept: Rc<Kept>| {
+        let tried = |kept: Rc<Candidate>| {
             Rc::try_unwrap(kept).map_or_else(|kept| kept.tried.clone(), |kept| kept.tried)
         };
         kept.into_values().map(tried).collect()

@@ -1,12 +1,12 @@
 //! The form of a corpus: what is written reads back, and what is damaged is told.
 
 use super::outcome::allowed;
-use super::read::{Item, Reader};
+use super::read::{CorpusItem, CorpusReader};
 use super::*;
-use crate::corpus::replay::{Plan, replay};
-use crate::walker::Choice;
+use crate::corpus::replay::{ReplayPlan, replay};
+use crate::walker::WalkerSpec;
 use crosswalk_case::observation::{
-    EntryAfter, Observation, ObservedFault, OutsideAccess, Provenance, Seen,
+    EarlierAccess, EntryAfter, Observation, ObservedFault, OutsideAccess, Provenance,
 };
 use crosswalk_guest::layout::Arena;
 use mmu_core::{PagingMode, Profile, Ring};
@@ -24,7 +24,7 @@ fn source() -> Source {
         host_kernel: "6.1".into(),
         version: None,
     };
-    let mut capabilities = Capabilities::for_tests(Profile::default());
+    let mut capabilities = Capabilities::of_everything(Profile::default());
     capabilities.modes = vec![(PagingMode::FourLevel, Ok(())), (PagingMode::Pae, Err("no".into()))];
     Source {
         crosswalk: "0.1.0".into(),
@@ -41,7 +41,10 @@ fn cases() -> Vec<Recorded> {
     let entry = case.entries[0];
     let fault = ObservedFault { vector: 14, error_code: 0x10, cr2: u64::MAX, cr2_before: 0x1000 };
     let everything = Observation {
-        earlier: vec![Seen { fault: Some(fault), value: 5 }, Seen { fault: None, value: 6 }],
+        earlier: vec![
+            EarlierAccess { fault: Some(fault), value: 5 },
+            EarlierAccess { fault: None, value: 6 },
+        ],
         fault: Some(fault),
         value: u64::MAX,
         stored: vec![(0x4000_0000, 7)],
@@ -51,9 +54,12 @@ fn cases() -> Vec<Recorded> {
         provenance: Provenance::KvmWalker,
     };
     let plain = Observation::new(None, 8, Provenance::Tcg);
-    let runs =
-        [Run::Observed(everything), Run::Observed(plain), Run::Unsupported("it cannot".into())];
-    let recorded = |(index, run): (u64, Run)| Recorded {
+    let runs = [
+        Attempt::Observed(everything),
+        Attempt::Observed(plain),
+        Attempt::Unsupported("it cannot".into()),
+    ];
+    let recorded = |(index, run): (u64, Attempt)| Recorded {
         name: format!("random:4level:5:{index}").parse().expect("a name"),
         allowed: allowed(&case),
         case: case.clone(),
@@ -64,8 +70,9 @@ fn cases() -> Vec<Recorded> {
     (0..).zip(runs).map(recorded).collect()
 }
 
-fn reader(bytes: &[u8]) -> Reader {
-    Reader::new("corpus".into(), Box::new(Cursor::new(bytes.to_vec()))).expect("bytes can be read")
+fn reader(bytes: &[u8]) -> CorpusReader {
+    CorpusReader::new("corpus".into(), Box::new(Cursor::new(bytes.to_vec())))
+        .expect("bytes can be read")
 }
 
 /// What a corpus holds, or the error in words.
@@ -73,8 +80,8 @@ fn read(bytes: &[u8]) -> Result<(Vec<Source>, Vec<Recorded>), String> {
     let (mut sources, mut cases) = (Vec::new(), Vec::new());
     for item in reader(bytes) {
         match item.map_err(|error| error.to_string())? {
-            Item::Source(source) => sources.push(*source),
-            Item::Case(recorded) => cases.push(*recorded),
+            CorpusItem::Source(source) => sources.push(*source),
+            CorpusItem::Case(recorded) => cases.push(*recorded),
         }
     }
     Ok((sources, cases))
@@ -82,7 +89,7 @@ fn read(bytes: &[u8]) -> Result<(Vec<Source>, Vec<Recorded>), String> {
 
 /// The same, judged: nothing in a corpus may bring that down.
 fn replayed(bytes: &[u8]) -> Result<(), String> {
-    let plan = Plan { walker: Choice::Reference, modes: Vec::new(), cases: None };
+    let plan = ReplayPlan { walker: WalkerSpec::Reference, modes: Vec::new(), cases: None };
     let known = |_: &_| Ok((Vec::new(), false));
     let replayed = replay(&mut reader(bytes), &plan, &known, |_, _, _| {});
     replayed.map(|_| ()).map_err(|error| error.to_string())

@@ -29,7 +29,7 @@ pub enum Kind {
 /// One known finding.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Known {
+pub struct KnownFinding {
     /// Its id.
     pub id: String,
     /// What it is, in a line.
@@ -59,7 +59,7 @@ pub struct Known {
     pub when: When,
     /// What must have been seen.
     #[serde(default)]
-    pub seen: Seen,
+    pub seen: ObservedConditions,
 }
 
 fn read_quirk<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Quirks, D::Error> {
@@ -90,7 +90,7 @@ pub struct When {
 /// Conditions on what was seen. All that are given must hold.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Seen {
+pub struct ObservedConditions {
     /// How the access was to end: the names of [`End`].
     expected: Option<Vec<String>>,
     /// Whether the access was to reach an address without memory.
@@ -125,7 +125,7 @@ struct File {
     #[serde(default)]
     include: Vec<Include>,
     #[serde(default)]
-    finding: Vec<Known>,
+    finding: Vec<KnownFinding>,
 }
 
 /// Findings that a file has in common with one that comes with the program.
@@ -151,7 +151,7 @@ const SHIPPED: &[(&str, &str)] = &[
 ///
 /// # Errors
 /// None in a program that was built as it should be: a test reads every file.
-pub fn shipped(flavour: &str, beneath: &str) -> Result<Vec<Known>, KnownError> {
+pub fn shipped(flavour: &str, beneath: &str) -> Result<Vec<KnownFinding>, KnownError> {
     let on = format!("{flavour}-on-{beneath}");
     match SHIPPED.iter().find(|(known, _)| *known == flavour || *known == on) {
         Some((name, text)) => parse(&format!("known/{name}.toml"), text),
@@ -163,14 +163,14 @@ pub fn shipped(flavour: &str, beneath: &str) -> Result<Vec<Known>, KnownError> {
 ///
 /// # Errors
 /// When it cannot be read or is not such a file; the error names the place.
-pub fn from_file(path: &Path) -> Result<Vec<Known>, KnownError> {
+pub fn from_file(path: &Path) -> Result<Vec<KnownFinding>, KnownError> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path)
         .map_err(|error| KnownError { name: name.clone(), problem: error.to_string() })?;
     parse(&name, &text)
 }
 
-fn parse(name: &str, text: &str) -> Result<Vec<Known>, KnownError> {
+fn parse(name: &str, text: &str) -> Result<Vec<KnownFinding>, KnownError> {
     let error = |problem: String| KnownError { name: name.to_owned(), problem };
     let file: File = toml::from_str(text).map_err(|e| error(e.to_string()))?;
     let mut all = Vec::new();
@@ -187,7 +187,7 @@ fn parse(name: &str, text: &str) -> Result<Vec<Known>, KnownError> {
 }
 
 /// The findings that an `include` names, in its order.
-fn included(Include { from, findings }: &Include) -> Result<Vec<Known>, String> {
+fn included(Include { from, findings }: &Include) -> Result<Vec<KnownFinding>, String> {
     let shipped = SHIPPED.iter().find(|(name, _)| name == from);
     let (name, text) = shipped.ok_or_else(|| {
         let names: Vec<_> = SHIPPED.iter().map(|(name, _)| *name).collect();
@@ -202,11 +202,11 @@ fn included(Include { from, findings }: &Include) -> Result<Vec<Known>, String> 
 }
 
 /// The quirks among known findings.
-pub fn quirks(known: &[Known]) -> Quirks {
+pub fn quirks(known: &[KnownFinding]) -> Quirks {
     known.iter().fold(Quirks::empty(), |all, known| all | known.quirk)
 }
 
-impl Known {
+impl KnownFinding {
     /// Whether it is this divergence.
     pub fn covers(
         &self,
@@ -301,7 +301,7 @@ fn reaches_outside(case: &Case, expected: &Alternative) -> bool {
 
 /// Whether the case's walk meets a table where there is no memory.
 fn has_table_outside_memory(case: &Case) -> bool {
-    let leaf_or_table = |value: u64| value & 0x000f_ffff_ffff_f000;
+    let leaf_or_table = |value: u64| value & EntryBits::ADDRESS;
     let is_last = |at: u64| case.entries.iter().all(|entry| entry.at >> 12 <= at >> 12);
     case.entries.iter().any(|entry| {
         !is_last(entry.at)

@@ -2,6 +2,7 @@
 
 mod explanation;
 pub mod known;
+pub mod quirks;
 pub mod saved;
 mod shrink;
 
@@ -10,13 +11,13 @@ pub use shrink::shrink;
 use crate::verdict::{
     self, ChoiceTaken, Difference, End, Field, Verdict, describe_expectation, describe_observation,
 };
-use crate::walker::Choice;
+use crate::walker::WalkerSpec;
 use crate::walker::quirk::{Quirks, Quirky};
-use crosswalk_case::observation::{Observation, Run};
+use crosswalk_case::observation::{Attempt, Observation};
 use crosswalk_case::{Case, size_of_case};
 use crosswalk_machine::Capabilities;
 use explanation::{Agreements, Group};
-use known::{Kind, Known};
+use known::{Kind, KnownFinding};
 use mmu_core::{Alternative, Reference, Ring};
 use std::collections::BTreeMap;
 
@@ -61,10 +62,15 @@ pub struct Example {
 
 impl Example {
     /// Puts a divergence into words.
-    pub fn of(case: &Case, expected: &Alternative, run: &Run, differences: &[Difference]) -> Self {
+    pub fn of(
+        case: &Case,
+        expected: &Alternative,
+        run: &Attempt,
+        differences: &[Difference],
+    ) -> Self {
         let observed = match run {
-            Run::Observed(observation) => describe_observation(case, observation),
-            Run::Unsupported(why) => why.clone(),
+            Attempt::Observed(observation) => describe_observation(case, observation),
+            Attempt::Unsupported(why) => why.clone(),
         };
         Self {
             case: case.clone(),
@@ -105,8 +111,8 @@ impl Signature {
 
 /// Collects findings while a run goes on.
 pub struct Findings {
-    walker: Choice,
-    known: Vec<Known>,
+    walker: WalkerSpec,
+    known: Vec<KnownFinding>,
     /// Those of the known findings that are quirks.
     quirks: Quirks,
     /// Whether known findings are forgiven.
@@ -121,7 +127,12 @@ pub struct Findings {
 
 impl Findings {
     /// For a run of one walker on a machine with these known findings.
-    pub fn new(walker: Choice, known: Vec<Known>, forgives: bool, machine: &Capabilities) -> Self {
+    pub fn new(
+        walker: WalkerSpec,
+        known: Vec<KnownFinding>,
+        forgives: bool,
+        machine: &Capabilities,
+    ) -> Self {
         let mut met = BTreeMap::new();
         if machine.implicit_accesses.is_err() {
             let probes = known.iter().enumerate().filter(|(_, known)| known.kind == Kind::Probe);
@@ -134,7 +145,7 @@ impl Findings {
     }
 
     /// Takes note of one verdict.
-    pub fn add(&mut self, case: &Case, run: &Run, verdict: &Verdict) {
+    pub fn add(&mut self, case: &Case, run: &Attempt, verdict: &Verdict) {
         match verdict {
             Verdict::Agree { choices, .. } => {
                 self.add_choices(case, choices);
@@ -148,7 +159,7 @@ impl Findings {
             }
             Verdict::Diverge { expected, differences } => {
                 // Who is wrong, the mutant or the machine?
-                let by_reference = verdict::by(&Reference, case, run);
+                let by_reference = verdict::judge(&Reference, case, run);
                 if let Verdict::Diverge { expected, differences } = by_reference {
                     self.add_machine_fault(case, run, &expected, &differences);
                 } else {
@@ -162,11 +173,11 @@ impl Findings {
     fn add_machine_fault(
         &mut self,
         case: &Case,
-        run: &Run,
+        run: &Attempt,
         expected: &Alternative,
         differences: &[Difference],
     ) {
-        let Run::Observed(observation) = run else { return };
+        let Attempt::Observed(observation) = run else { return };
         let example = Example::of(case, expected, run, differences);
         if let Some((indices, quirks)) = self.known_faults(case, run, expected, differences) {
             for index in indices {
@@ -185,17 +196,18 @@ impl Findings {
     fn known_faults(
         &self,
         case: &Case,
-        run: &Run,
+        run: &Attempt,
         expected: &Alternative,
         differences: &[Difference],
     ) -> Option<(Vec<usize>, Quirks)> {
-        let Run::Observed(seen) = run else { return None };
-        let covers =
-            |known: &Known| !known.beside_quirk && known.covers(case, expected, seen, differences);
+        let Attempt::Observed(seen) = run else { return None };
+        let covers = |known: &KnownFinding| {
+            !known.beside_quirk && known.covers(case, expected, seen, differences)
+        };
         if let Some(index) = self.known.iter().position(covers) {
             return Some((vec![index], Quirks::empty()));
         }
-        if let Some(quirks) = self.quirks.explaining(case, run) {
+        if let Some(quirks) = quirks::explaining(self.quirks, case, run) {
             let known = self.known.iter().enumerate();
             let shown = known.filter(|(_, known)| quirks.intersects(known.quirk));
             return Some((shown.map(|(index, _)| index).collect(), quirks));
@@ -206,11 +218,11 @@ impl Findings {
 
     /// The ids of the known findings that a case shows by the reference's verdict; `None` for a
     /// divergence of which nothing is known.
-    pub fn shown(&self, case: &Case, run: &Run, verdict: &Verdict) -> Option<Vec<&str>> {
+    pub fn shown(&self, case: &Case, run: &Attempt, verdict: &Verdict) -> Option<Vec<&str>> {
         let indices = match verdict {
             Verdict::Agree { .. } => Vec::new(),
             Verdict::Unsupported(why) => {
-                let covers = |known: &Known| known.covers_unsupported(case, why);
+                let covers = |known: &KnownFinding| known.covers_unsupported(case, why);
                 self.known.iter().position(covers).into_iter().collect()
             }
             Verdict::Diverge { expected, differences } => {
@@ -222,11 +234,11 @@ impl Findings {
 
     /// The known finding that a case shows beside quirks: which it is by what differs from the
     /// reference with all of them.
-    fn known_beside_quirks(&self, case: &Case, run: &Run, seen: &Observation) -> Option<usize> {
+    fn known_beside_quirks(&self, case: &Case, run: &Attempt, seen: &Observation) -> Option<usize> {
         if self.quirks.is_empty() {
             return None;
         }
-        match verdict::by(&Quirky(self.quirks), case, run) {
+        match verdict::judge(&Quirky(self.quirks), case, run) {
             Verdict::Diverge { expected, differences } => self
                 .known
                 .iter()
@@ -236,7 +248,7 @@ impl Findings {
     }
 
     fn add_unsupported(&mut self, case: &Case, why: &str) {
-        let covers = |known: &Known| known.covers_unsupported(case, why);
+        let covers = |known: &KnownFinding| known.covers_unsupported(case, why);
         let Some(index) = self.known.iter().position(covers) else { return };
         let example = Example {
             case: case.clone(),
@@ -331,7 +343,7 @@ impl Finding {
 }
 
 /// What it means that a walker explains what a machine did.
-fn cause_in_words(cause: Choice) -> String {
+fn cause_in_words(cause: WalkerSpec) -> String {
     let (ids, mistakes) = (cause.ids(), cause.mistakes());
     let origins: Vec<_> = cause.mutants().into_iter().map(|mutant| mutant.origin).collect();
     let origins = origins.join(", and ");

@@ -1,9 +1,9 @@
 //! A case in the making: a plain mapping of a lane's pages, somewhere, and an access to it. What is
 //! unusual about it is added at the end.
 
-use super::placement::{Slot, Slots};
+use super::placement::{FreeSlots, TableSlot};
 use super::unusual::make_unusual;
-use crate::verdict::comparison_succeeds;
+use crate::walker::value::comparison_succeeds;
 use crosswalk_case::{Case, TableEntry};
 use crosswalk_guest::contents::{self, CODE_OFFSETS, DESCRIPTOR_OFFSETS, crossing_code};
 use crosswalk_guest::high;
@@ -33,13 +33,13 @@ pub(super) enum Target {
 /// An entry with what is known of it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DraftEntry {
-    slot: Slot,
+    slot: TableSlot,
     level: &'static Level,
     pub(super) value: u64,
 }
 
 /// A case in the making.
-pub(super) struct Draft<'c> {
+pub(super) struct CaseBuilder<'c> {
     pub(super) mode: PagingMode,
     arena: Arena,
     lane: usize,
@@ -60,7 +60,7 @@ pub(super) struct Draft<'c> {
     pub(super) address: u64,
 }
 
-impl<'c> Draft<'c> {
+impl<'c> CaseBuilder<'c> {
     pub(super) fn new(
         rng: &mut impl Rng,
         arena: Arena,
@@ -148,7 +148,7 @@ impl<'c> Draft<'c> {
     }
 
     /// A plain mapping of the lane's pages in random slots; without paging there is none.
-    pub(super) fn place_anywhere(&mut self, rng: &mut impl Rng, slots: &mut Slots) {
+    pub(super) fn place_anywhere(&mut self, rng: &mut impl Rng, slots: &mut FreeSlots) {
         if self.mode == PagingMode::Unpaged {
             let frames = self.arena.data_frames(self.lane);
             self.address = frames | self.page_offset(rng);
@@ -170,7 +170,7 @@ impl<'c> Draft<'c> {
 
     /// An access from the last page of one table to the first of the next: only the levels above
     /// the last differ.
-    pub(super) fn cross_tables(&mut self, rng: &mut impl Rng, slots: &mut Slots) -> Option<()> {
+    pub(super) fn cross_tables(&mut self, rng: &mut impl Rng, slots: &mut FreeSlots) -> Option<()> {
         let crossable = self.size > 1 || self.kind == AccessKind::Fetch;
         let fixed = self.target == Target::Outside
             || !self.maps_frames()
@@ -190,7 +190,7 @@ impl<'c> Draft<'c> {
             // From one PDPTE to the next: the guest itself lives at the start of the first two.
             let table = 2 + rng.random_range(0..2);
             path.push(free.take_in(table, end)?);
-            second.push((Slot { table: 0, index: table as u64 }, 0));
+            second.push((TableSlot { table: 0, index: table as u64 }, 0));
             second.push((free.take_in(table + 1, 0)?, 1));
         } else {
             for level in path.len()..=from_level {
@@ -221,7 +221,7 @@ impl<'c> Draft<'c> {
 
     /// An access with bytes on both sides of an edge of the canonical addresses (CANON-2): from the
     /// last bytes of the lower half, or from the last below the upper half.
-    pub(super) fn straddle_canonical(&mut self, rng: &mut impl Rng, slots: &mut Slots) {
+    pub(super) fn straddle_canonical(&mut self, rng: &mut impl Rng, slots: &mut FreeSlots) {
         while !matches!(self.form, Form::Load | Form::Store | Form::Exchange) {
             let kinds = [AccessKind::Read, AccessKind::Write, AccessKind::ReadModifyWrite];
             let kind = kinds[rng.random_range(0..3)];
@@ -234,7 +234,7 @@ impl<'c> Draft<'c> {
         self.unusual = self.unusual.min(1);
         let lower = rng.random_bool(0.5);
         let (top, below) = if lower { (255, 511) } else { (256, 0) };
-        let path: Vec<Slot> = (0..=self.last())
+        let path: Vec<TableSlot> = (0..=self.last())
             .filter_map(|level| slots.take(level, if level == 0 { top } else { below }))
             .collect();
         self.map(rng, &path, None);
@@ -258,8 +258,8 @@ impl<'c> Draft<'c> {
     pub(super) fn map(
         &mut self,
         rng: &mut impl Rng,
-        path: &[Slot],
-        second: Option<Vec<(Slot, usize)>>,
+        path: &[TableSlot],
+        second: Option<Vec<(TableSlot, usize)>>,
     ) {
         let frames = self.arena.data_frames(self.lane);
         let shift = levels(self.mode)[self.leaf_level].shift;
@@ -296,7 +296,7 @@ impl<'c> Draft<'c> {
     }
 
     /// Entries that point from each to the next, and the last to a page.
-    fn link(&mut self, path: impl Iterator<Item = (Slot, usize)>, page: u64) {
+    fn link(&mut self, path: impl Iterator<Item = (TableSlot, usize)>, page: u64) {
         let plain = EntryBits::P | EntryBits::RW | EntryBits::US;
         let path: Vec<_> = path.collect();
         for (i, (slot, depth)) in path.iter().enumerate() {
@@ -368,7 +368,7 @@ impl<'c> Draft<'c> {
         let profile = self.machine.profile;
         let bytes = tables::entry_bytes(self.mode);
         let root = root_in_mode(&Regime::new(self.state, profile)).get();
-        let at = |slot: &Slot| {
+        let at = |slot: &TableSlot| {
             let table = if slot.table == 0 { root } else { self.arena.table(slot.table) };
             table + slot.index * bytes
         };

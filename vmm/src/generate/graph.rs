@@ -4,16 +4,20 @@
 //! small ones. Here a path goes through any tables, whatever level they are meant for, back into the
 //! table that it comes from, or through the very same entry again.
 
-use super::case_builder::Draft;
-use super::placement::{Slot, Slots};
+use super::case_builder::CaseBuilder;
+use super::placement::{FreeSlots, TableSlot};
 use crosswalk_guest::tables;
 use mmu_core::Ring;
 use mmu_core::x86::format::levels;
 use rand::{Rng, RngExt};
 
-impl Draft<'_> {
+impl CaseBuilder<'_> {
     /// A path of small pages through any tables. `None` where there is no slot for it.
-    pub(super) fn place_in_graph(&mut self, rng: &mut impl Rng, slots: &mut Slots) -> Option<()> {
+    pub(super) fn place_in_graph(
+        &mut self,
+        rng: &mut impl Rng,
+        slots: &mut FreeSlots,
+    ) -> Option<()> {
         let levels = levels(self.mode);
         if levels.is_empty() || !self.maps_frames() {
             return None;
@@ -21,7 +25,7 @@ impl Draft<'_> {
         let mut free = slots.clone();
         let last = levels.len() - 1;
         let start = usize::from(free.is_shared(0));
-        let mut path: Vec<Slot> = vec![free.draw(rng, start, false)?];
+        let mut path: Vec<TableSlot> = vec![free.draw(rng, start, false)?];
         while path.len() + start <= last {
             let from = *path.last()?;
             let is_looping = path.len() > 1 && path[path.len() - 2] == from;
@@ -49,7 +53,11 @@ impl Draft<'_> {
 
     /// A small page next to an edge of the address space: the last of the lower half, or of all.
     /// `None` where its slots are taken.
-    pub(super) fn place_at_edge(&mut self, rng: &mut impl Rng, slots: &mut Slots) -> Option<()> {
+    pub(super) fn place_at_edge(
+        &mut self,
+        rng: &mut impl Rng,
+        slots: &mut FreeSlots,
+    ) -> Option<()> {
         let end = tables::slots(self.mode) - 1;
         let root = if self.is_long_mode() && rng.random_bool(0.5) { 255 } else { end };
         self.place_at(rng, slots, (root, end))
@@ -60,7 +68,7 @@ impl Draft<'_> {
     pub(super) fn place_at_upper_half(
         &mut self,
         rng: &mut impl Rng,
-        slots: &mut Slots,
+        slots: &mut FreeSlots,
     ) -> Option<()> {
         if self.ring == Ring::Three {
             return None;
@@ -72,7 +80,7 @@ impl Draft<'_> {
     fn place_at(
         &mut self,
         rng: &mut impl Rng,
-        slots: &mut Slots,
+        slots: &mut FreeSlots,
         root: (usize, usize),
     ) -> Option<()> {
         let levels = levels(self.mode);

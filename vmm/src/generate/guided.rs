@@ -3,7 +3,7 @@
 //! predictions alone: which rules decide and how accesses end. So the cases need no memory of what a
 //! run has done, and are the same in every shard and after a resume.
 
-use super::placement::Slots;
+use super::placement::FreeSlots;
 use super::state::random_state;
 use super::{ENDLESS, Stream, arena_of_batch, is_alone, random, random_cases_before, stream_seed};
 use crate::walker::Walker;
@@ -105,7 +105,7 @@ impl GuidedStream {
         let candidates = (0..STATES).map(|_| {
             let state = random_state(rng, self.mode, arena, &self.machine);
             let worth =
-                |_| survey.worth(&self.draft(rng, arena, 0, state, &mut Slots::new(self.mode)));
+                |_| survey.worth(&self.draft(rng, arena, 0, state, &mut FreeSlots::new(self.mode)));
             ((0..8).map(worth).fold(0.0, f64::max), state)
         });
         let best = candidates.max_by(|(one, _), (other, _)| one.total_cmp(other));
@@ -118,14 +118,14 @@ impl GuidedStream {
         arena: Arena,
         lane: usize,
         state: ControlState,
-        slots: &mut Slots,
+        slots: &mut FreeSlots,
     ) -> Case {
         random::lane(rng, arena, lane, &self.machine, state, slots)
     }
 
     fn together(&self, rng: &mut Xoshiro256PlusPlus, arena: Arena, lanes: usize) -> Vec<Case> {
         let state = self.state(rng, arena);
-        let mut slots = Slots::new(self.mode);
+        let mut slots = FreeSlots::new(self.mode);
         // What this batch has shown is worth less from then on.
         let mut survey = self.survey().clone();
         let mut cases = Vec::with_capacity(lanes);

@@ -9,14 +9,14 @@ use rand::{Rng, RngExt};
 
 /// A slot of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Slot {
+pub(super) struct TableSlot {
     /// The table's number in the arena.
     pub(super) table: usize,
     /// The index in the table.
     pub(super) index: u64,
 }
 
-impl Slot {
+impl TableSlot {
     /// The slot after it.
     pub(super) const fn next(self) -> Self {
         Self { index: self.index + 1, ..self }
@@ -25,12 +25,12 @@ impl Slot {
 
 /// The slots still free.
 #[derive(Clone, Debug)]
-pub(super) struct Slots {
+pub(super) struct FreeSlots {
     mode: PagingMode,
     taken: Vec<Vec<bool>>,
 }
 
-impl Slots {
+impl FreeSlots {
     /// All slots of a mode's tables, less those that map the guest itself.
     pub(super) fn new(mode: PagingMode) -> Self {
         let mut taken = vec![vec![false; tables::slots(mode)]; tables::count(mode)];
@@ -48,7 +48,7 @@ impl Slots {
         rng: &mut impl Rng,
         leaf_level: usize,
         pair: bool,
-    ) -> Option<Vec<Slot>> {
+    ) -> Option<Vec<TableSlot>> {
         let mut path = Vec::with_capacity(leaf_level + 1);
         for level in 0..=leaf_level {
             if !self.is_shared(level) {
@@ -60,9 +60,9 @@ impl Slots {
     }
 
     /// Puts the shared slot that leads to a path before it, in PAE paging.
-    pub(super) fn add_shared(&self, path: &mut Vec<Slot>) {
+    pub(super) fn add_shared(&self, path: &mut Vec<TableSlot>) {
         if let Some(first) = path.first().filter(|_| self.is_shared(0)) {
-            path.insert(0, Slot { table: 0, index: first.table as u64 - 1 });
+            path.insert(0, TableSlot { table: 0, index: first.table as u64 - 1 });
         }
     }
 
@@ -73,7 +73,12 @@ impl Slots {
     }
 
     /// A free slot at a level with, if asked for, the slot after it.
-    pub(super) fn draw(&mut self, rng: &mut impl Rng, level: usize, pair: bool) -> Option<Slot> {
+    pub(super) fn draw(
+        &mut self,
+        rng: &mut impl Rng,
+        level: usize,
+        pair: bool,
+    ) -> Option<TableSlot> {
         let tables = tables::of_levels(self.mode)[level].clone();
         let slots = tables::slots(self.mode);
         let first_table = rng.random_range(tables.clone());
@@ -90,30 +95,30 @@ impl Slots {
                 if pair {
                     self.taken[table][index + 1] = true;
                 }
-                return Some(Slot { table, index: index as u64 });
+                return Some(TableSlot { table, index: index as u64 });
             }
         }
         None
     }
 
     /// Any free slot of a table.
-    pub(super) fn draw_in(&mut self, rng: &mut impl Rng, table: usize) -> Option<Slot> {
+    pub(super) fn draw_in(&mut self, rng: &mut impl Rng, table: usize) -> Option<TableSlot> {
         let slots = tables::slots(self.mode);
         let start = rng.random_range(0..slots);
         (0..slots).find_map(|offset| self.take_in(table, (start + offset) % slots))
     }
 
     /// This very slot of some table of the level, if one has it free.
-    pub(super) fn take(&mut self, level: usize, index: usize) -> Option<Slot> {
+    pub(super) fn take(&mut self, level: usize, index: usize) -> Option<TableSlot> {
         let mut tables = tables::of_levels(self.mode)[level].clone();
         tables.find_map(|table| self.take_in(table, index))
     }
 
     /// This very slot of a table, if it is free.
-    pub(super) fn take_in(&mut self, table: usize, index: usize) -> Option<Slot> {
+    pub(super) fn take_in(&mut self, table: usize, index: usize) -> Option<TableSlot> {
         self.is_free(table, index).then(|| {
             self.taken[table][index] = true;
-            Slot { table, index: index as u64 }
+            TableSlot { table, index: index as u64 }
         })
     }
 

@@ -1,7 +1,7 @@
 //! Random cases: a plain mapping with none, one or a few unusual bits, and any access to it.
 
-use super::case_builder::{Draft, Target, outside_page};
-use super::placement::Slots;
+use super::case_builder::{CaseBuilder, Target, outside_page};
+use super::placement::FreeSlots;
 use super::state::random_state;
 use super::{ENDLESS, Stream, arena_of_batch, is_alone, random_cases_before, stream_seed};
 use crosswalk_case::Case;
@@ -63,7 +63,7 @@ pub(super) fn together(
     lanes: usize,
 ) -> Vec<Case> {
     let state = random_state(rng, mode, arena, machine);
-    let mut slots = Slots::new(mode);
+    let mut slots = FreeSlots::new(mode);
     (0..lanes).map(|number| lane(rng, arena, number, machine, state, &mut slots)).collect()
 }
 
@@ -74,9 +74,9 @@ pub(super) fn lane(
     lane: usize,
     machine: &Capabilities,
     state: ControlState,
-    slots: &mut Slots,
+    slots: &mut FreeSlots,
 ) -> Case {
-    let mut draft = Draft::new(rng, arena, lane, machine, state);
+    let mut draft = CaseBuilder::new(rng, arena, lane, machine, state);
     // The lanes of special shape come first, while their slots are free; what they take more than
     // one of at a level, other lanes can spare.
     let placed = match lane {
@@ -100,8 +100,8 @@ pub(super) fn alone(
     machine: &Capabilities,
 ) -> Case {
     let state = random_state(rng, mode, arena, machine);
-    let mut draft = Draft::new(rng, arena, 0, machine, state);
-    let mut slots = Slots::new(mode);
+    let mut draft = CaseBuilder::new(rng, arena, 0, machine, state);
+    let mut slots = FreeSlots::new(mode);
     let is_long_mode = matches!(mode, PagingMode::FourLevel | PagingMode::FiveLevel);
     match (mode, rng.random_range(0..4)) {
         (PagingMode::Unpaged | PagingMode::Linear, _) => draft.place_anywhere(rng, &mut slots),
@@ -119,7 +119,7 @@ pub(super) fn alone(
 }
 
 /// A fetch from where there is no memory.
-fn fetch_outside(rng: &mut impl Rng, draft: &mut Draft<'_>, slots: &mut Slots) {
+fn fetch_outside(rng: &mut impl Rng, draft: &mut CaseBuilder<'_>, slots: &mut FreeSlots) {
     draft.set_kind(rng, AccessKind::Fetch);
     draft.target = Target::Outside;
     draft.crosses = false;
@@ -128,7 +128,7 @@ fn fetch_outside(rng: &mut impl Rng, draft: &mut Draft<'_>, slots: &mut Slots) {
 }
 
 /// A plain mapping, one of whose tables lies where there is no memory (OUT-1).
-fn table_outside(rng: &mut impl Rng, mut draft: Draft<'_>, slots: &mut Slots) -> Case {
+fn table_outside(rng: &mut impl Rng, mut draft: CaseBuilder<'_>, slots: &mut FreeSlots) -> Case {
     draft.crosses = false;
     draft.unusual = 0;
     draft.place_anywhere(rng, slots);
@@ -143,7 +143,7 @@ fn table_outside(rng: &mut impl Rng, mut draft: Draft<'_>, slots: &mut Slots) ->
 }
 
 /// A PDPTE that is bad when it is loaded (PDPTE-2): reserved bits, mostly in a present entry.
-fn bad_pdpte(rng: &mut impl Rng, mut draft: Draft<'_>, slots: &mut Slots) -> Case {
+fn bad_pdpte(rng: &mut impl Rng, mut draft: CaseBuilder<'_>, slots: &mut FreeSlots) -> Case {
     let index = place_below_free_pdpte(rng, &mut draft, slots);
     let bits = u32::from(draft.machine.profile.physical_address_bits);
     let low = [1, 2, 5, 6, 7, 8][rng.random_range(0..6)];
@@ -158,7 +158,7 @@ fn bad_pdpte(rng: &mut impl Rng, mut draft: Draft<'_>, slots: &mut Slots) -> Cas
 }
 
 /// A PDPTE that is changed in memory after it was loaded (PDPTE-1).
-fn edited_pdpte(rng: &mut impl Rng, mut draft: Draft<'_>, slots: &mut Slots) -> Case {
+fn edited_pdpte(rng: &mut impl Rng, mut draft: CaseBuilder<'_>, slots: &mut FreeSlots) -> Case {
     let index = place_below_free_pdpte(rng, &mut draft, slots);
     let good = draft.state.pdptes[index];
     let other = draft.state.pdptes[5 - index];
@@ -171,7 +171,11 @@ fn edited_pdpte(rng: &mut impl Rng, mut draft: Draft<'_>, slots: &mut Slots) -> 
 
 /// Places a plain mapping below PDPTE 2 or 3, where the guest itself does not live, and returns the
 /// PDPTE's index.
-fn place_below_free_pdpte(rng: &mut impl Rng, draft: &mut Draft<'_>, slots: &mut Slots) -> usize {
+fn place_below_free_pdpte(
+    rng: &mut impl Rng,
+    draft: &mut CaseBuilder<'_>,
+    slots: &mut FreeSlots,
+) -> usize {
     draft.unusual = draft.unusual.min(1);
     draft.crosses = false;
     loop {

@@ -5,7 +5,7 @@
 //! determined; but for a leaf that loses P before its D had to be set, which no cache may hide.
 
 use super::{ENDLESS, Stream, arena_of_batch, random, stream_seed};
-use crosswalk_case::{Action, Case, Made, TableEntry};
+use crosswalk_case::{AccessStep, Action, Case, TableEntry};
 use crosswalk_guest::contents::{self, CODE_OFFSETS};
 use crosswalk_guest::layout::Arena;
 use crosswalk_guest::stub::Form;
@@ -123,7 +123,7 @@ fn bad_register(rng: &mut impl Rng, arena: Arena, machine: &Capabilities) -> Cas
 }
 
 /// A sequence in the making: a plain mapping of one page.
-struct Draft<'c, R> {
+struct SequenceBuilder<'c, R> {
     rng: &'c mut R,
     machine: &'c Capabilities,
     case: Case,
@@ -138,7 +138,7 @@ fn sequence(rng: &mut impl Rng, mode: PagingMode, arena: Arena, machine: &Capabi
     let cpl = if rng.random_bool(0.5) { Ring::Zero } else { Ring::Three };
     let mut case = Case::plain_in(mode, arena, lane, cpl, machine.profile);
     case.state.cr0.set(Cr0::WP, rng.random_bool(0.5));
-    let mut draft = Draft { rng, machine, case, ring: cpl };
+    let mut draft = SequenceBuilder { rng, machine, case, ring: cpl };
     match about {
         0 => draft.first_read_then_written(),
         1 => draft.two_large_entries(),
@@ -156,7 +156,7 @@ const RW: u64 = EntryBits::RW.bits();
 const ACCESSED: u64 = EntryBits::A.bits();
 const DIRTY: u64 = EntryBits::D.bits();
 
-impl<R: Rng> Draft<'_, R> {
+impl<R: Rng> SequenceBuilder<'_, R> {
     /// A page is read, and then written: D is to be set, also where only CR0.WP=0 allows it.
     fn first_read_then_written(&mut self) {
         if self.rng.random_bool(0.7) {
@@ -319,23 +319,23 @@ impl<R: Rng> Draft<'_, R> {
         (self.case.access, self.case.form, self.case.value) = (made.access, made.form, made.value);
     }
 
-    fn made(&mut self, kind: AccessKind, apart: u64) -> Made {
+    fn made(&mut self, kind: AccessKind, apart: u64) -> AccessStep {
         let address = VirtAddr::new(self.case.access.address.get() + apart);
         let access = Access::new(kind, address, self.case.access.size, self.ring);
         let form = if kind == AccessKind::Read { Form::Load } else { Form::Store };
         if kind == AccessKind::Read {
-            return Made { access, form, value: 0 };
+            return AccessStep { access, form, value: 0 };
         }
         // No byte of it is what memory holds there at first.
         let place =
             self.case.entries.iter().rev().find(|entry| entry.value & !0xfff >= 0x4000_0000);
-        let frame = place.map_or(0, |entry| entry.value & 0x000f_ffff_ffff_f000);
+        let frame = place.map_or(0, |entry| entry.value & EntryBits::ADDRESS);
         let held = |at: u64| contents::byte(frame + (address.get() & 0xfff) + at);
         let mut value = [0; 8];
         for (byte, at) in value.iter_mut().zip(0..) {
             *byte = held(at).wrapping_add(self.rng.random_range(1..=255));
         }
-        Made { access, form, value: u64::from_le_bytes(value) }
+        AccessStep { access, form, value: u64::from_le_bytes(value) }
     }
 }
 
@@ -347,8 +347,10 @@ mod tests {
     use mmu_core::{Profile, Reference, Rule};
 
     fn cases() -> impl Iterator<Item = Case> {
-        let machine =
-            Capabilities::for_tests(Profile { physical_address_bits: 40, ..Profile::default() });
+        let machine = Capabilities::of_everything(Profile {
+            physical_address_bits: 40,
+            ..Profile::default()
+        });
         let of = move |mode| SingleStream::new(3, mode, machine.clone());
         let streams = PagingMode::ALL.map(of);
         streams.into_iter().flat_map(|stream| (0..400).map(move |number| stream.case(number)))

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 pub(crate) fn capabilities(sees_outside: bool) -> Capabilities {
     let profile = Profile { physical_address_bits: 40, ..Profile::default() };
-    Capabilities { sees_outside, ..Capabilities::for_tests(profile) }
+    Capabilities { sees_outside, ..Capabilities::of_everything(profile) }
 }
 
 const GENERATORS: [Generator; 4] =

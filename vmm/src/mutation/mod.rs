@@ -10,14 +10,14 @@ mod trial;
 pub use trial::{Status, Verdicts};
 
 use crate::campaign::run_one;
-use crate::campaign::sampler::{Mixture, Tried};
+use crate::campaign::sampler::{Sampler, Trial};
 use crate::finding::{Example, shrink};
 use crate::walker::{MUTANTS, Mutant, UNREACHABLE};
 use crosswalk_case::Case;
-use crosswalk_case::observation::Run;
+use crosswalk_case::observation::Attempt;
 use crosswalk_machine::{Machine, MachineError};
 use std::time::{Duration, Instant};
-use trial::{Side, Suspect};
+use trial::{MutantTrial, Side};
 
 /// When a run ends at the latest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub enum Limit {
 
 /// What became of one mutant.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct MutantOutcome {
     /// Its id.
     pub id: &'static str,
     /// The mistake.
@@ -49,16 +49,16 @@ pub struct Outcome {
 
 /// The score of a run.
 #[derive(Clone, Debug)]
-pub struct Score {
+pub struct MutationScore {
     /// Every mutant, by id.
-    pub outcomes: Vec<Outcome>,
+    pub outcomes: Vec<MutantOutcome>,
     /// The cases that were run.
     pub cases: u64,
     /// From the first batch on.
     pub duration: Duration,
 }
 
-impl Score {
+impl MutationScore {
     /// How many mutants have a status.
     pub fn count(&self, status: Status) -> usize {
         self.outcomes.iter().filter(|outcome| outcome.status == status).count()
@@ -67,7 +67,7 @@ impl Score {
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug)]
-pub struct Progress {
+pub struct MutationProgress {
     /// Cases so far.
     pub cases: u64,
     /// Mutants caught so far.
@@ -80,14 +80,14 @@ pub struct Progress {
 /// When the guest or the machine dies.
 pub fn run(
     machine: &mut dyn Machine,
-    mixture: &mut Mixture,
+    mixture: &mut Sampler,
     limit: Limit,
-    mut progress: impl FnMut(Progress),
-) -> Result<Score, MachineError> {
+    mut progress: impl FnMut(MutationProgress),
+) -> Result<MutationScore, MachineError> {
     let start = Instant::now();
-    let mut suspects: Vec<Suspect> = MUTANTS
+    let mut suspects: Vec<MutantTrial> = MUTANTS
         .iter()
-        .map(|mutant| Suspect::new(mutant, requirements::why_not(mutant.needs, machine)))
+        .map(|mutant| MutantTrial::new(mutant, requirements::why_not(mutant.needs, machine)))
         .collect();
     let mut cases = 0;
     loop {
@@ -96,26 +96,26 @@ pub fn run(
             Limit::Time(time) if start.elapsed() < time => u64::MAX,
             Limit::Time(_) => 0,
         };
-        if left == 0 || !suspects.iter().any(Suspect::is_open) {
+        if left == 0 || !suspects.iter().any(MutantTrial::is_open) {
             break;
         }
         let tried = mixture.run(machine, left)?;
         if tried.is_empty() {
             break;
         }
-        for Tried { case, run, .. } in &tried {
+        for Trial { case, run, .. } in &tried {
             cases += 1;
             hold(&mut suspects, case, run, cases);
         }
         let caught = suspects.iter().filter(|suspect| suspect.is_caught()).count();
-        progress(Progress { cases, caught });
+        progress(MutationProgress { cases, caught });
     }
     let mut outcomes = Vec::new();
     for suspect in suspects {
         outcomes.push(conclude(machine, suspect)?);
     }
     outcomes.extend(UNREACHABLE.iter().map(|mutant| {
-        Outcome {
+        MutantOutcome {
             id: mutant.id,
             mistake: mutant.mistake,
             origin: mutant.origin,
@@ -129,12 +129,12 @@ pub fn run(
         }
     }));
     outcomes.sort_unstable_by_key(|outcome| outcome.id);
-    Ok(Score { outcomes, cases, duration: start.elapsed() })
+    Ok(MutationScore { outcomes, cases, duration: start.elapsed() })
 }
 
 /// Holds one case against every mutant.
-fn hold(suspects: &mut [Suspect], case: &Case, run: &Run, number: u64) {
-    let Run::Observed(_) = run else { return };
+fn hold(suspects: &mut [MutantTrial], case: &Case, run: &Attempt, number: u64) {
+    let Attempt::Observed(_) = run else { return };
     let verdicts = Verdicts::of(case, run);
     let mut has: Vec<&'static Mutant> = Vec::new();
     for suspect in &mut *suspects {
@@ -148,9 +148,12 @@ fn hold(suspects: &mut [Suspect], case: &Case, run: &Run, number: u64) {
 }
 
 /// What became of a mutant: the smallest of its cases is reduced and run alone.
-fn conclude(machine: &mut dyn Machine, mut suspect: Suspect) -> Result<Outcome, MachineError> {
+fn conclude(
+    machine: &mut dyn Machine,
+    mut suspect: MutantTrial,
+) -> Result<MutantOutcome, MachineError> {
     let mutant = suspect.mutant;
-    let outcome = |status, cases_to_catch, example, reason| Outcome {
+    let outcome = |status, cases_to_catch, example, reason| MutantOutcome {
         id: mutant.id,
         mistake: mutant.mistake,
         origin: mutant.origin,
@@ -177,7 +180,7 @@ fn conclude(machine: &mut dyn Machine, mut suspect: Suspect) -> Result<Outcome, 
 /// The smallest case for one side, confirmed by running it alone.
 fn reduce(
     machine: &mut dyn Machine,
-    suspect: &mut Suspect,
+    suspect: &mut MutantTrial,
     side: Side,
 ) -> Result<Option<Example>, MachineError> {
     for example in suspect.examples(side) {

@@ -1,10 +1,10 @@
 //! One mutant on trial: what the observations say of it.
 
 use crate::finding::Example;
-use crate::verdict::{self, Verdict, by_prediction};
-use crate::walker::{Both, Mutant, Walker};
+use crate::verdict::{self, Verdict, judge_prediction};
+use crate::walker::{Combined, Mutant, Walker};
 use crosswalk_case::Case;
-use crosswalk_case::observation::Run;
+use crosswalk_case::observation::Attempt;
 use crosswalk_case::size_of_case;
 use mmu_core::{AccessKind, PagingMode, Prediction, Profile, Reference, Rule};
 use std::collections::BTreeSet;
@@ -54,13 +54,13 @@ pub struct Verdicts {
 
 impl Verdicts {
     /// Judges a run by the reference.
-    pub fn of(case: &Case, run: &Run) -> Self {
+    pub fn of(case: &Case, run: &Attempt) -> Self {
         let predicted = Reference.predict(case);
-        let verdict = by_prediction(&Reference, case, &predicted, run);
+        let verdict = judge_prediction(&Reference, case, &predicted, run);
         let by_registers = (case.mode() == PagingMode::Pae).then(|| {
             let mut pinned = case.clone();
             pinned.profile = with_registers(case.profile);
-            let verdict = verdict::by(&Reference, &pinned, run);
+            let verdict = verdict::judge(&Reference, &pinned, run);
             (pinned, verdict)
         });
         Self { predicted, verdict, by_registers }
@@ -80,14 +80,14 @@ fn with_registers(mut profile: Profile) -> Profile {
 }
 
 /// So many cases are kept for each side, the smallest first.
-const MOST_EXAMPLES: usize = 12;
+const MAX_EXAMPLES: usize = 12;
 /// So many are looked at before the smallest are good enough.
 const ENOUGH: u32 = 60;
 /// So many cases that another mistake hides are no accident.
 const SOME: u32 = 5;
 
 /// A mutant, and what speaks for and against it.
-pub(super) struct Suspect {
+pub(super) struct MutantTrial {
     pub(super) mutant: &'static Mutant,
     /// What the machine lacks for it to show.
     pub(super) lacking: Option<String>,
@@ -106,7 +106,7 @@ pub(super) struct Suspect {
     beside: Option<&'static Mutant>,
 }
 
-impl Suspect {
+impl MutantTrial {
     pub(super) fn new(mutant: &'static Mutant, lacking: Option<String>) -> Self {
         Self {
             mutant,
@@ -142,7 +142,7 @@ impl Suspect {
     pub(super) fn hold(
         &mut self,
         case: &Case,
-        run: &Run,
+        run: &Attempt,
         verdicts: &Verdicts,
         number: u64,
     ) -> bool {
@@ -179,7 +179,7 @@ impl Suspect {
         &mut self,
         others: &[&'static Mutant],
         case: &Case,
-        run: &Run,
+        run: &Attempt,
         verdicts: &Verdicts,
     ) {
         let Some(rules) = self.mutant.rules.filter(|_| self.refuted < ENOUGH && self.is_open())
@@ -192,7 +192,7 @@ impl Suspect {
         }
         let others = others.iter().filter(|other| other.id != self.mutant.id);
         for (other, its) in others.filter_map(|other| Some((*other, other.rules?))) {
-            let both = verdict::by(&Both(rules, its), case, run);
+            let both = verdict::judge(&Combined(rules, its), case, run);
             if matches!(both, Verdict::Diverge { .. }) {
                 self.refuted += 1;
                 self.beside = Some(other);
@@ -216,8 +216,8 @@ impl Suspect {
     }
 
     /// What a run shows, if it speaks for this side.
-    pub(super) fn shows(&self, wanted: Side, case: &Case, run: &Run) -> Option<Example> {
-        let Run::Observed(_) = run else { return None };
+    pub(super) fn shows(&self, wanted: Side, case: &Case, run: &Attempt) -> Option<Example> {
+        let Attempt::Observed(_) = run else { return None };
         let verdicts = Verdicts::of(case, run);
         let predicted = self.mutant.walker.predict(case);
         let (side, example) = side(self.mutant, case, run, &verdicts, &predicted)?;
@@ -252,18 +252,18 @@ fn keep((count, examples): &mut (u32, Vec<Example>), example: Example) {
     let size = size_of_case(&example.case);
     let place = examples.partition_point(|known| size_of_case(&known.case) <= size);
     examples.insert(place, example);
-    examples.truncate(MOST_EXAMPLES);
+    examples.truncate(MAX_EXAMPLES);
 }
 
 /// What a run says of a mutant that predicted this.
 fn side(
     mutant: &Mutant,
     case: &Case,
-    run: &Run,
+    run: &Attempt,
     verdicts: &Verdicts,
     predicted: &Prediction,
 ) -> Option<(Side, Example)> {
-    match (&verdicts.verdict, by_prediction(mutant.walker, case, predicted, run)) {
+    match (&verdicts.verdict, judge_prediction(mutant.walker, case, predicted, run)) {
         (Verdict::Agree { .. }, Verdict::Diverge { expected, differences }) => {
             Some((Side::Caught, Example::of(case, &expected, run, &differences)))
         }
@@ -273,7 +273,7 @@ fn side(
         _ => {
             let (pinned, by_reference) = verdicts.by_registers.as_ref()?;
             let Verdict::Diverge { expected, differences } = by_reference else { return None };
-            let by_mutant = verdict::by(mutant.walker, pinned, run);
+            let by_mutant = verdict::judge(mutant.walker, pinned, run);
             matches!(by_mutant, Verdict::Agree { .. })
                 .then(|| (Side::Has, Example::of(pinned, expected, run, differences)))
         }

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 #[derive(Serialize)]
-struct Document<'r> {
+struct CorpusDocument<'r> {
     machine: MachineJson<'r>,
     microcode: Option<&'r str>,
     seed: u64,
@@ -65,7 +65,7 @@ pub fn heading(replayed: &Replayed, name: &str, why: &str) -> String {
 /// The document of `record --json`.
 pub fn recorded_document(recorded_on: &dyn Machine, recording: &Recording, bytes: usize) -> String {
     let Recording { source, cases, unknown } = recording;
-    to_text(&Document {
+    to_text(&CorpusDocument {
         machine: machine(recorded_on.identity(), recorded_on.capabilities()),
         microcode: source.microcode.as_deref(),
         seed: source.seed,

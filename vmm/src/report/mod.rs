@@ -12,7 +12,7 @@ mod style;
 pub mod walk;
 
 use crate::campaign::journal::RunLine;
-use crate::conformance::score::Score;
+use crate::conformance::score::CandidateScore;
 use crate::corpus::Source;
 use crate::verdict::ChoiceTaken;
 use crosswalk_case::observation::name_of_fault;
@@ -35,7 +35,7 @@ pub struct RunFacts<'r> {
     /// The rules that such a corpus covers.
     pub covered: &'r [Rule],
     /// What came of asking a walker that is a program.
-    pub candidate: Option<&'r Score>,
+    pub candidate: Option<&'r CandidateScore>,
     /// Whether nothing remained to be done.
     pub complete: bool,
     /// CPU time of this process and its children.

@@ -1,6 +1,6 @@
 //! The mutation score, for people and for scripts.
 
-use crate::mutation::{Outcome, Score, Status};
+use crate::mutation::{MutantOutcome, MutationScore, Status};
 use crate::report::machine::{MachineJson, machine};
 use crate::report::style::json::to_text;
 use crate::report::style::number::with_commas;
@@ -10,17 +10,17 @@ use crosswalk_machine::Machine;
 use serde::Serialize;
 
 #[derive(Serialize)]
-struct Document<'r> {
+struct MutantsDocument<'r> {
     machine: MachineJson<'r>,
     seed: u64,
     cases: u64,
     seconds: f64,
-    score: ScoreJson,
+    score: MutationScoreJson,
     mutants: Vec<MutantJson<'r>>,
 }
 
 #[derive(Serialize)]
-struct ScoreJson {
+struct MutationScoreJson {
     caught: usize,
     machine_has_it: usize,
     out_of_reach: usize,
@@ -43,14 +43,14 @@ struct MutantJson<'r> {
 }
 
 /// The document of `mutants --json`.
-pub fn document(machine_run: &dyn Machine, seed: u64, score: &Score) -> String {
+pub fn document(machine_run: &dyn Machine, seed: u64, score: &MutationScore) -> String {
     let count = |status| score.count(status);
-    to_text(&Document {
+    to_text(&MutantsDocument {
         machine: machine(machine_run.identity(), machine_run.capabilities()),
         seed,
         cases: score.cases,
         seconds: score.duration.as_secs_f64(),
-        score: ScoreJson {
+        score: MutationScoreJson {
             caught: count(Status::Caught),
             machine_has_it: count(Status::MachineHasIt),
             out_of_reach: count(Status::OutOfReach),
@@ -61,7 +61,7 @@ pub fn document(machine_run: &dyn Machine, seed: u64, score: &Score) -> String {
     })
 }
 
-fn mutant(outcome: &Outcome) -> MutantJson<'_> {
+fn mutant(outcome: &MutantOutcome) -> MutantJson<'_> {
     let example = outcome.example.as_ref();
     MutantJson {
         id: outcome.id,
@@ -77,7 +77,7 @@ fn mutant(outcome: &Outcome) -> MutantJson<'_> {
 }
 
 /// The score in 80 columns.
-pub fn text(score: &Score) -> String {
+pub fn text(score: &MutationScore) -> String {
     let mut table = new_table(&["mutant", "status", "cases", "mistake, and what tells"]);
     for outcome in &score.outcomes {
         let told = match (outcome.status, &outcome.example, &outcome.reason) {

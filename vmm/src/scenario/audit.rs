@@ -2,14 +2,14 @@
 //! that should be empty are looked at, and so is every translation that the TLB holds. What is wrong
 //! is written down with its cause, where it happens and not where it shows.
 
-use super::model::Simulation;
+use super::model::Model;
 use crosswalk_guest::system::Residence;
 use mmu_core::memory::TableMemory;
 use mmu_core::space::{Decision, Event, Minor, PAGE_BYTES, SpaceId};
 use mmu_core::x86::format::Format;
 use mmu_core::{PhysAddr, VirtAddr};
 
-impl<F: Format> Simulation<F> {
+impl<F: Format> Model<F> {
     /// Compares books, tables and TLB, and looks at the frames that were filled with zeros.
     pub(super) fn watch(&mut self) {
         self.most_table_bytes = self.most_table_bytes.max(self.table_bytes());

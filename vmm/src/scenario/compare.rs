@@ -1,11 +1,11 @@
 //! Two histories, held against each other after an order: what came of it, every event, what processes
 //! read, the accounting, and every word of every frame and slot in use: tables with A and D, and pages.
 
-use super::model::{MAX_SLOTS, Ran, Simulation};
-use crosswalk_guest::system::accounting::{self, Books};
+use super::model::{MAX_SLOTS, Model, RunOutcome};
+use crosswalk_guest::system::accounting::{self, Accounting};
 use crosswalk_guest::system::history::{self, from_words, to_words};
 use crosswalk_guest::system::layout::{FRAMES, MAX_FRAMES};
-use crosswalk_guest::system::{Answer, Carried, Ending, MAX_WRONGS, Wrong};
+use crosswalk_guest::system::{Completion, Ending, MAX_MISMATCHES, Response, ScriptMismatch};
 use crosswalk_machine::memory::GuestMemory;
 use mmu_core::space::{
     BackingStore, Event, Frame, FrameUse, PAGE_BYTES, SlotNumber, SpaceError, SpaceId,
@@ -16,16 +16,16 @@ use std::collections::BTreeSet;
 
 /// What the simulation says of an order.
 pub(super) struct Expected<'e> {
-    pub(super) carried: Result<Carried, SpaceError>,
-    pub(super) ran: &'e Ran,
+    pub(super) carried: Result<Completion, SpaceError>,
+    pub(super) ran: &'e RunOutcome,
     pub(super) events: &'e [Event],
 }
 
 /// What the guest says of it, and its memory.
-pub(super) struct Seen<'s> {
-    pub(super) answer: Answer,
+pub(super) struct GuestSnapshot<'s> {
+    pub(super) answer: Response,
     pub(super) events: Vec<[u64; history::WORDS]>,
-    pub(super) books: Books,
+    pub(super) books: Accounting,
     pub(super) memory: &'s GuestMemory,
 }
 
@@ -59,9 +59,9 @@ pub(super) struct Compared {
 const TOLD: usize = 4;
 
 pub(super) fn compare<F: Format>(
-    simulation: &Simulation<F>,
+    simulation: &Model<F>,
     expected: &Expected<'_>,
-    seen: &Seen<'_>,
+    seen: &GuestSnapshot<'_>,
     forgives_loose_pdptes: bool,
     chosen_before: &BTreeSet<PhysAddr>,
 ) -> Compared {
@@ -76,9 +76,9 @@ pub(super) fn compare<F: Format>(
 }
 
 /// What came of the order, and what its processes read.
-fn answers(differences: &mut Vec<String>, expected: &Expected<'_>, seen: &Seen<'_>) {
-    let Answer { carried, endings, wrong_count, wrongs, .. } = &seen.answer;
-    if *carried != Answer::words_of(&expected.carried) {
+fn answers(differences: &mut Vec<String>, expected: &Expected<'_>, seen: &GuestSnapshot<'_>) {
+    let Response { carried, endings, wrong_count, wrongs, .. } = &seen.answer;
+    if *carried != Response::words_of(&expected.carried) {
         let words = match &expected.carried {
             Ok(carried) => format!("{carried:?}"),
             Err(error) => error.to_string(),
@@ -101,13 +101,13 @@ fn answers(differences: &mut Vec<String>, expected: &Expected<'_>, seen: &Seen<'
             ));
         }
     }
-    let listed = (*wrong_count as usize).min(MAX_WRONGS);
+    let listed = (*wrong_count as usize).min(MAX_MISMATCHES);
     if *wrong_count != expected.ran.wrongs.len() as u64
         || wrongs[..listed] != expected.ran.wrongs[..listed.min(expected.ran.wrongs.len())]
     {
         let first = wrongs[..listed].iter().find(|wrong| !expected.ran.wrongs.contains(wrong));
         differences.push(match first {
-            Some(Wrong { address, found, .. }) => {
+            Some(ScriptMismatch { address, found, .. }) => {
                 format!(
                     "on the machine a process found {found:#x} at {address:#x}, and not in software"
                 )
@@ -123,9 +123,9 @@ fn answers(differences: &mut Vec<String>, expected: &Expected<'_>, seen: &Seen<'
 /// The place of the first event that differs.
 fn events<F: Format>(
     differences: &mut Vec<String>,
-    simulation: &Simulation<F>,
+    simulation: &Model<F>,
     expected: &Expected<'_>,
-    seen: &Seen<'_>,
+    seen: &GuestSnapshot<'_>,
 ) -> Option<usize> {
     let (software, machine) = (expected.events, &seen.events);
     let count = software.len().max(machine.len());
@@ -133,24 +133,24 @@ fn events<F: Format>(
         let words = software.get(*place).map(to_words);
         words.as_ref() != machine.get(*place)
     })?;
-    let told = |event: Option<&Event>| {
+    let narrate = |event: Option<&Event>| {
         event.map_or_else(|| "nothing more".into(), |event| describe(simulation, event))
     };
     let on_machine = match machine.get(place).map(from_words) {
         Some(None) => "words that are no event".into(),
-        Some(Some(event)) => told(Some(&event)),
-        None => told(None),
+        Some(Some(event)) => narrate(Some(&event)),
+        None => narrate(None),
     };
     differences.push(format!(
         "event {}: in software {}, on the machine {on_machine}",
         place + 1,
-        told(software.get(place))
+        narrate(software.get(place))
     ));
     Some(place)
 }
 
 /// An event in words.
-pub(super) fn describe<F: Format>(simulation: &Simulation<F>, event: &Event) -> String {
+pub(super) fn describe<F: Format>(simulation: &Model<F>, event: &Event) -> String {
     let name = |space: SpaceId| simulation.name_of(space).unwrap_or('?');
     match event {
         Event::Fault { space, fault, decision, frame } => {
@@ -169,11 +169,11 @@ pub(super) fn describe<F: Format>(simulation: &Simulation<F>, event: &Event) -> 
 /// Who has which frame, how often slots are in use, and the counts.
 fn book_keeping<F: Format>(
     differences: &mut Vec<String>,
-    simulation: &Simulation<F>,
-    machine: &Books,
+    simulation: &Model<F>,
+    machine: &Accounting,
 ) {
     let software = accounting::of(&simulation.system, FRAMES);
-    let told = |[what, how]: &[u64; 2]| format!("{what:#x}/{how:#x}");
+    let narrate = |[what, how]: &[u64; 2]| format!("{what:#x}/{how:#x}");
     let frames = software.frames.iter().zip(&machine.frames).enumerate();
     for (number, (software, machine)) in
         frames.filter(|(_, (software, machine))| software != machine).take(TOLD)
@@ -181,8 +181,8 @@ fn book_keeping<F: Format>(
         let frame = FRAMES + number as u64 * PAGE_BYTES;
         differences.push(format!(
             "the books of frame {frame}: in software {}, on the machine {}",
-            told(software),
-            told(machine)
+            narrate(software),
+            narrate(machine)
         ));
     }
     if software.slots != machine.slots {
@@ -199,7 +199,7 @@ fn book_keeping<F: Format>(
 /// The contents of every frame and slot in use.
 fn contents<F: Format>(
     compared: &mut Compared,
-    simulation: &Simulation<F>,
+    simulation: &Model<F>,
     memory: &GuestMemory,
     forgives_loose_pdptes: bool,
     free: &BTreeSet<PhysAddr>,
@@ -263,10 +263,7 @@ fn only_a<F: Format>(differing: u64) -> bool {
 
 /// The entries on the way of accesses that were not made: a machine may have set A there, or not
 /// (AD-2, AD-3), and it stays so.
-fn on_the_way<F: Format>(
-    simulation: &Simulation<F>,
-    accesses: &[(SpaceId, VirtAddr)],
-) -> Vec<PhysAddr> {
+fn on_the_way<F: Format>(simulation: &Model<F>, accesses: &[(SpaceId, VirtAddr)]) -> Vec<PhysAddr> {
     let path = |&(space, address): &(SpaceId, VirtAddr)| {
         simulation.system.path(&simulation.computer, space, address).ok()
     };
@@ -280,7 +277,7 @@ fn word_in(entries: &BTreeSet<PhysAddr>, at: PhysAddr) -> Option<PhysAddr> {
 
 /// The words of a page of memory that differ: offset, on the machine, in software.
 fn differing<F: Format>(
-    simulation: &Simulation<F>,
+    simulation: &Model<F>,
     memory: &GuestMemory,
     at: PhysAddr,
 ) -> impl Iterator<Item = (u64, u64, u64)> {

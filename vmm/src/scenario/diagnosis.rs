@@ -1,7 +1,7 @@
 //! Why two histories part, where it can be told from what the guest left behind.
 
-use super::compare::{Compared, Expected, Seen, Word};
-use super::model::Simulation;
+use super::compare::{Compared, Expected, GuestSnapshot, Word};
+use super::model::Model;
 use crosswalk_guest::system::history::from_words;
 use mmu_core::space::{Decision, Event, FrameUse, Minor};
 use mmu_core::x86::format::{EntryBits, Format};
@@ -9,9 +9,9 @@ use mmu_core::{PageFaultCode, Vector, VirtAddr};
 
 /// The cause, if it is one of those that a system can forget.
 pub(super) fn cause<F: Format>(
-    simulation: &Simulation<F>,
+    simulation: &Model<F>,
     expected: &Expected<'_>,
-    seen: &Seen<'_>,
+    seen: &GuestSnapshot<'_>,
     Compared { parted_at, words, .. }: &Compared,
 ) -> Option<String> {
     old_translation(simulation, expected, seen, *parted_at)
@@ -21,9 +21,9 @@ pub(super) fn cause<F: Format>(
 
 /// An access was made that faults in software, although the guest's own entry does not allow it.
 fn old_translation<F: Format>(
-    simulation: &Simulation<F>,
+    simulation: &Model<F>,
     expected: &Expected<'_>,
-    seen: &Seen<'_>,
+    seen: &GuestSnapshot<'_>,
     parted_at: Option<usize>,
 ) -> Option<String> {
     let (from, page_of) = (parted_at?, |address: VirtAddr| address.get() & !0xfff);
@@ -55,8 +55,8 @@ fn old_translation<F: Format>(
 
 /// A frame was given to a process as zeros, and holds something else.
 fn missing_wipe<F: Format>(
-    simulation: &Simulation<F>,
-    seen: &Seen<'_>,
+    simulation: &Model<F>,
+    seen: &GuestSnapshot<'_>,
     words: &[Word],
 ) -> Option<String> {
     seen.events.iter().filter_map(from_words).find_map(|event| {
@@ -76,7 +76,7 @@ fn missing_wipe<F: Format>(
 }
 
 /// A leaf may be written on the machine, although others have its frame.
-fn missing_protection<F: Format>(simulation: &Simulation<F>, words: &[Word]) -> Option<String> {
+fn missing_protection<F: Format>(simulation: &Model<F>, words: &[Word]) -> Option<String> {
     let word = words.iter().find(|word| {
         let (differs, writable) = (word.machine ^ word.software, EntryBits::RW.bits());
         // Two entries of 4 bytes share a word.

@@ -2,14 +2,14 @@
 //! Whatever is done is an order that both sides carry out.
 
 use super::compare::Expected;
-use super::error::StageError;
-use super::guest_side::Twin;
-use super::model::{MAX_FRAMES, MAX_SLOTS, Ran, Simulation};
-use super::program::{Program, Step};
+use super::error::DriverError;
+use super::guest_side::GuestSystem;
+use super::model::{MAX_FRAMES, MAX_SLOTS, Model, RunOutcome};
+use super::program::{Program, ProgramStep};
 use super::story::{Claim, PagePlace, PageRow, Story, describe, verb};
 use super::{Scenario, Setting};
 use crosswalk_guest::layout::{OWN_TABLE_FRAMES, OWN_TABLES};
-use crosswalk_guest::system::{Carried, Ending, Order, Residence, Run};
+use crosswalk_guest::system::{Completion, Ending, ProgramRun, Request, Residence};
 use crosswalk_machine::MachineError;
 use mmu_core::memory::{TableMemory, TableMemoryMut};
 use mmu_core::space::{
@@ -32,14 +32,14 @@ pub struct Process {
 }
 
 /// The processes of a scenario, and what is told of them.
-pub struct Stage<'m, F: Format> {
-    pub(super) simulation: Simulation<F>,
-    twin: Option<Twin<'m>>,
+pub struct Driver<'m, F: Format> {
+    pub(super) simulation: Model<F>,
+    twin: Option<GuestSystem<'m>>,
     pub(super) story: Story,
     next_name: char,
 }
 
-impl<'m, F: Format> Stage<'m, F> {
+impl<'m, F: Format> Driver<'m, F> {
     /// An empty stage with so many frames.
     ///
     /// # Errors
@@ -48,9 +48,9 @@ impl<'m, F: Format> Stage<'m, F> {
         scenario: Scenario,
         frames: usize,
         setting: Setting,
-        twin: Option<Twin<'m>>,
-    ) -> Result<Self, StageError> {
-        let begin = |duties| Order::Begin {
+        twin: Option<GuestSystem<'m>>,
+    ) -> Result<Self, DriverError> {
+        let begin = |duties| Request::Begin {
             mode: F::MODE,
             frames: frames as u64,
             slots: MAX_SLOTS as u64,
@@ -64,7 +64,7 @@ impl<'m, F: Format> Stage<'m, F> {
         let order = begin(setting.duties);
         let settings = order.settings().map(|settings| Settings { frames, ..settings });
         let settings = settings.unwrap_or_else(|| unreachable!("this order has some"));
-        let mut simulation = Simulation::new(settings, setting.residence)?;
+        let mut simulation = Model::new(settings, setting.residence)?;
         let on_machine = begin(setting.machine_duties);
         if let Some(twin) = &twin
             && setting.residence == Residence::InProcess
@@ -90,7 +90,7 @@ impl<'m, F: Format> Stage<'m, F> {
             comparison: None,
         };
         let mut stage = Self { simulation, twin, story, next_name: 'A' };
-        stage.follow(&on_machine, Ok(Carried::Done), &Ran::default(), &[])?;
+        stage.follow(&on_machine, Ok(Completion::Done), &RunOutcome::default(), &[])?;
         Ok(stage)
     }
 
@@ -98,13 +98,13 @@ impl<'m, F: Format> Stage<'m, F> {
     ///
     /// # Errors
     /// When the system refuses.
-    pub fn start(&mut self, regions: &[Region]) -> Result<Process, StageError> {
+    pub fn start(&mut self, regions: &[Region]) -> Result<Process, DriverError> {
         let list: Vec<_> = regions.iter().map(describe).collect();
         let process = self.next_process();
         let create = format!("starts: {}", list.join(", "));
-        let process = self.born(&Order::Create, process, Some(create))?;
+        let process = self.add_process(&Request::Create, process, Some(create))?;
         for region in regions {
-            self.order(&Order::Map(process.space, *region))?;
+            self.order(&Request::Map(process.space, *region))?;
         }
         Ok(process)
     }
@@ -113,9 +113,9 @@ impl<'m, F: Format> Stage<'m, F> {
     ///
     /// # Errors
     /// When the system refuses.
-    pub fn fork(&mut self, parent: Process) -> Result<Process, StageError> {
+    pub fn fork(&mut self, parent: Process) -> Result<Process, DriverError> {
         let child = self.next_process();
-        let process = self.born(&Order::Fork(parent.space), child, None)?;
+        let process = self.add_process(&Request::Fork(parent.space), child, None)?;
         self.did(Some(parent), format!("forks: {child}"));
         Ok(process)
     }
@@ -124,7 +124,7 @@ impl<'m, F: Format> Stage<'m, F> {
     ///
     /// # Errors
     /// When it has ended before.
-    pub fn finish(&mut self, process: Process) -> Result<(), StageError> {
+    pub fn finish(&mut self, process: Process) -> Result<(), DriverError> {
         self.did(Some(process), "ends".into());
         self.remove(process)
     }
@@ -133,16 +133,16 @@ impl<'m, F: Format> Stage<'m, F> {
     ///
     /// # Errors
     /// When the system refuses.
-    pub fn map(&mut self, process: Process, region: Region) -> Result<(), StageError> {
-        self.order(&Order::Map(process.space, region)).map(drop)
+    pub fn map(&mut self, process: Process, region: Region) -> Result<(), DriverError> {
+        self.order(&Request::Map(process.space, region)).map(drop)
     }
 
     /// Removes the region that holds an address.
     ///
     /// # Errors
     /// When there is none.
-    pub fn unmap(&mut self, process: Process, address: u64) -> Result<(), StageError> {
-        self.order(&Order::Unmap(process.space, VirtAddr::new(address))).map(drop)
+    pub fn unmap(&mut self, process: Process, address: u64) -> Result<(), DriverError> {
+        self.order(&Request::Unmap(process.space, VirtAddr::new(address))).map(drop)
     }
 
     /// Changes what may be done in the region that holds an address.
@@ -154,17 +154,17 @@ impl<'m, F: Format> Stage<'m, F> {
         process: Process,
         address: u64,
         protection: Protection,
-    ) -> Result<(), StageError> {
+    ) -> Result<(), DriverError> {
         let address = VirtAddr::new(address);
-        self.order(&Order::Protect(process.space, address, protection)).map(drop)
+        self.order(&Request::Protect(process.space, address, protection)).map(drop)
     }
 
     /// Gives a heap more pages.
     ///
     /// # Errors
     /// When the heap cannot grow so far.
-    pub fn grow(&mut self, process: Process, heap: u64, pages: u64) -> Result<(), StageError> {
-        self.order(&Order::Grow(process.space, VirtAddr::new(heap), pages))?;
+    pub fn grow(&mut self, process: Process, heap: u64, pages: u64) -> Result<(), DriverError> {
+        self.order(&Request::Grow(process.space, VirtAddr::new(heap), pages))?;
         self.did(Some(process), format!("asks for {pages} more pages of heap"));
         Ok(())
     }
@@ -173,9 +173,9 @@ impl<'m, F: Format> Stage<'m, F> {
     ///
     /// # Errors
     /// When the system refuses.
-    pub fn object(&mut self, pages: u64, backing: Backing) -> Result<ObjectId, StageError> {
-        match self.order(&Order::Share(pages, backing))? {
-            Carried::Object(object) => Ok(object),
+    pub fn object(&mut self, pages: u64, backing: Backing) -> Result<ObjectId, DriverError> {
+        match self.order(&Request::Share(pages, backing))? {
+            Completion::Object(object) => Ok(object),
             other => unreachable!("a shared object was asked for, not {other:?}"),
         }
     }
@@ -184,9 +184,9 @@ impl<'m, F: Format> Stage<'m, F> {
     ///
     /// # Errors
     /// When memory ends.
-    pub fn reclaim(&mut self, frames: usize) -> Result<usize, StageError> {
+    pub fn reclaim(&mut self, frames: usize) -> Result<usize, DriverError> {
         let mut taken = 0;
-        while taken < frames && self.order(&Order::Reclaim)? != Carried::Taken(None) {
+        while taken < frames && self.order(&Request::Reclaim)? != Completion::Taken(None) {
             taken += 1;
         }
         Ok(taken)
@@ -201,7 +201,7 @@ impl<'m, F: Format> Stage<'m, F> {
         process: Process,
         what: &str,
         program: &Program,
-    ) -> Result<bool, StageError> {
+    ) -> Result<bool, DriverError> {
         self.run_in_turn(&[(process, what, program)])
     }
 
@@ -212,7 +212,7 @@ impl<'m, F: Format> Stage<'m, F> {
     pub fn run_in_turn(
         &mut self,
         programs: &[(Process, &str, &Program)],
-    ) -> Result<bool, StageError> {
+    ) -> Result<bool, DriverError> {
         for (process, what, _) in programs {
             self.did(Some(*process), (*what).into());
         }
@@ -220,7 +220,7 @@ impl<'m, F: Format> Stage<'m, F> {
         let ran = self.run_programs(&list)?;
         for ((process, _), ending) in list.iter().zip(&ran.endings) {
             if *ending != Ending::Exited {
-                return Err(StageError::Ended(process.name, *ending));
+                return Err(DriverError::Ended(process.name, *ending));
             }
         }
         Ok(ran.wrongs.is_empty())
@@ -233,15 +233,15 @@ impl<'m, F: Format> Stage<'m, F> {
     pub(super) fn run_programs(
         &mut self,
         programs: &[(Process, &Program)],
-    ) -> Result<Ran, StageError> {
+    ) -> Result<RunOutcome, DriverError> {
         let runs: Vec<_> = programs.iter().map(|(process, what)| (process.space, *what)).collect();
         let ran = self.simulation.run(&runs)?;
         let events = self.take_events();
         let order = match &self.twin {
             Some(twin) => twin.load(&runs)?,
-            None => Order::Run([None::<Run>; crosswalk_guest::system::MAX_RUNS]),
+            None => Request::Run([None::<ProgramRun>; crosswalk_guest::system::MAX_RUNS]),
         };
-        self.follow(&order, Ok(Carried::Done), &ran, &events)?;
+        self.follow(&order, Ok(Completion::Done), &ran, &events)?;
         Ok(ran)
     }
 
@@ -255,13 +255,13 @@ impl<'m, F: Format> Stage<'m, F> {
         process: Process,
         kind: AccessKind,
         address: u64,
-    ) -> Result<Option<Invalid>, StageError> {
+    ) -> Result<Option<Invalid>, DriverError> {
         self.did(Some(process), format!("tries to {} {address:#x}", verb(kind)));
         let address = VirtAddr::new(address);
         let step = match kind {
-            AccessKind::Fetch => Step::Fetch(address, 0),
-            kind if kind.writes() => Step::Write(address, 0),
-            _ => Step::Read(address, 0),
+            AccessKind::Fetch => ProgramStep::Fetch(address, 0),
+            kind if kind.writes() => ProgramStep::Write(address, 0),
+            _ => ProgramStep::Read(address, 0),
         };
         let ran = self.run_programs(&[(process, &vec![step].into())])?;
         match ran.endings[0] {
@@ -271,7 +271,7 @@ impl<'m, F: Format> Stage<'m, F> {
                 self.remove(process)?;
                 Ok(Some(invalid))
             }
-            other => Err(StageError::Ended(process.name, other)),
+            other => Err(DriverError::Ended(process.name, other)),
         }
     }
 
@@ -321,7 +321,7 @@ impl<'m, F: Format> Stage<'m, F> {
     ///
     /// # Errors
     /// When there is no such process.
-    pub fn frame(&self, process: Process, page: u64) -> Result<Option<PhysAddr>, StageError> {
+    pub fn frame(&self, process: Process, page: u64) -> Result<Option<PhysAddr>, DriverError> {
         let (page, end) = (VirtAddr::new(page), VirtAddr::new(page + PAGE_BYTES));
         let found = self.system().next_page(self.memory(), process.space, page, end)?;
         Ok(match found {
@@ -341,10 +341,10 @@ impl<'m, F: Format> Stage<'m, F> {
     ///
     /// # Errors
     /// When it stopped because the machine is dead.
-    pub fn end(mut self, ended: Result<(), StageError>) -> Result<Story, MachineError> {
+    pub fn end(mut self, ended: Result<(), DriverError>) -> Result<Story, MachineError> {
         match ended {
             Ok(()) => {}
-            Err(StageError::Machine(error)) => return Err(error),
+            Err(DriverError::Machine(error)) => return Err(error),
             Err(error) => self.problem(format!("the scenario stopped: {error}")),
         }
         for row in self.page_rows(false) {
@@ -371,21 +371,21 @@ impl<'m, F: Format> Stage<'m, F> {
     }
 
     /// Has both sides carry out an order.
-    pub(super) fn order(&mut self, order: &Order) -> Result<Carried, StageError> {
-        let carried = self.simulation.carry_out(order);
+    pub(super) fn order(&mut self, order: &Request) -> Result<Completion, DriverError> {
+        let carried = self.simulation.execute(order);
         let events = self.take_events();
-        self.follow(order, carried, &Ran::default(), &events)?;
+        self.follow(order, carried, &RunOutcome::default(), &events)?;
         Ok(carried?)
     }
 
     /// Has the machine carry out what the simulation did, and compares.
     fn follow(
         &mut self,
-        order: &Order,
-        carried: Result<Carried, SpaceError>,
-        ran: &Ran,
+        order: &Request,
+        carried: Result<Completion, SpaceError>,
+        ran: &RunOutcome,
         events: &[Event],
-    ) -> Result<(), StageError> {
+    ) -> Result<(), DriverError> {
         if let Some(twin) = &mut self.twin {
             twin.follow(&self.simulation, order, &Expected { carried, ran, events })?;
         }
@@ -406,13 +406,13 @@ impl<'m, F: Format> Stage<'m, F> {
     }
 
     /// A process is made by an order.
-    fn born(
+    fn add_process(
         &mut self,
-        order: &Order,
+        order: &Request,
         name: char,
         what: Option<String>,
-    ) -> Result<Process, StageError> {
-        let Carried::Space(space) = self.order(order)? else {
+    ) -> Result<Process, DriverError> {
+        let Completion::Space(space) = self.order(order)? else {
             unreachable!("a space was asked for")
         };
         self.simulation.names.push((space, name));
@@ -423,8 +423,8 @@ impl<'m, F: Format> Stage<'m, F> {
         Ok(process)
     }
 
-    fn remove(&mut self, process: Process) -> Result<(), StageError> {
-        let destroyed = self.order(&Order::Destroy(process.space));
+    fn remove(&mut self, process: Process) -> Result<(), DriverError> {
+        let destroyed = self.order(&Request::Destroy(process.space));
         self.simulation.names.retain(|(space, _)| *space != process.space);
         destroyed.map(drop)
     }

@@ -2,19 +2,19 @@
 
 use crosswalk_guest::system::Ending;
 use crosswalk_machine::MachineError;
-use mmu_core::cache::NoOutcome;
+use mmu_core::cache::AccessError;
 use mmu_core::memory::OutsideMemory;
 use mmu_core::space::SpaceError;
 
 /// Why a scenario stopped.
 #[derive(Debug, thiserror::Error)]
-pub enum StageError {
+pub enum DriverError {
     /// The system refused.
     #[error("{0}")]
     Space(#[from] SpaceError),
     /// An access has no outcome.
     #[error("{0}")]
-    NoOutcome(#[from] NoOutcome),
+    Access(#[from] AccessError),
     /// A frame is not there.
     #[error("{0}")]
     Outside(#[from] OutsideMemory),

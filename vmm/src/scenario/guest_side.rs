@@ -1,18 +1,18 @@
 //! The side on a machine: the guest's kernel carries out the same orders, and after each everything
 //! that it did is held against the simulation (compare.rs). It goes on until the histories part.
 
-use super::compare::{Expected, Seen, compare};
+use super::compare::{Expected, GuestSnapshot, compare};
 use super::diagnosis::cause;
-use super::model::Simulation;
+use super::model::Model;
 use super::program::Program;
 use crate::finding::known;
 use crate::walker::quirk::Quirks;
-use crosswalk_guest::system::accounting::Books;
+use crosswalk_guest::system::accounting::Accounting;
 use crosswalk_guest::system::layout::{
-    ANSWER, BOOKS, HISTORY, MAX_EVENTS, ORDER, TAPE_PAGES, TAPES, TAPES_IN_PROCESS,
+    ACCOUNTING, HISTORY, MAX_EVENTS, REQUEST, RESPONSE, SCRIPT_PAGES, SCRIPTS, SCRIPTS_IN_PROCESS,
 };
-use crosswalk_guest::system::program::{Program as Real, TapeStep};
-use crosswalk_guest::system::{Answer, MAX_RUNS, Order, Run, history};
+use crosswalk_guest::system::program::{GuestProgram, ScriptStep};
+use crosswalk_guest::system::{MAX_RUNS, ProgramRun, Request, Response, history};
 use crosswalk_machine::memory::GuestMemory;
 use crosswalk_machine::{Identity, Machine, MachineError};
 use mmu_core::space::SpaceId;
@@ -38,12 +38,12 @@ pub struct Comparison {
     /// A known finding of the machine that showed in tables, and how often.
     pub known: Option<(String, u64)>,
     /// Where the histories part, if they do.
-    pub parted: Option<Parted>,
+    pub parted: Option<Divergence>,
 }
 
 /// The place where two histories part.
 #[derive(Clone, Debug)]
-pub struct Parted {
+pub struct Divergence {
     /// The number of the order, from 1.
     pub order: u64,
     /// All that differs after it.
@@ -53,7 +53,7 @@ pub struct Parted {
 }
 
 /// One line: why, or else the first difference.
-impl fmt::Display for Parted {
+impl fmt::Display for Divergence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { order, differences, cause } = self;
         let first = differences.first().map_or("", String::as_str);
@@ -62,7 +62,7 @@ impl fmt::Display for Parted {
 }
 
 /// The machine's side.
-pub struct Twin<'m> {
+pub struct GuestSystem<'m> {
     machine: &'m mut dyn Machine,
     /// The finding about PAE's PDPTEs, if the machine is known for it.
     loose_pdptes: Option<String>,
@@ -71,7 +71,7 @@ pub struct Twin<'m> {
     pub(super) comparison: Comparison,
 }
 
-impl<'m> Twin<'m> {
+impl<'m> GuestSystem<'m> {
     pub(super) fn new(machine: &'m mut dyn Machine) -> Self {
         let identity = machine.identity().clone();
         let known = known::shipped(&identity.flavour, &identity.beneath).unwrap_or_default();
@@ -103,28 +103,28 @@ impl<'m> Twin<'m> {
         self.machine.memory()
     }
 
-    /// Programs as the guest runs them: by name, or from tapes that are written one behind the other.
-    pub(super) fn load(&self, programs: &[(SpaceId, &Program)]) -> Result<Order, MachineError> {
+    /// Programs as the guest runs them: by name, or from scripts that are written one behind the other.
+    pub(super) fn load(&self, programs: &[(SpaceId, &Program)]) -> Result<Request, MachineError> {
         let mut runs = [None; MAX_RUNS];
         let mut offset = 0;
         for (run, (space, program)) in runs.iter_mut().zip(programs) {
             let (program, arguments) = if let Some((real, arguments)) = program.real {
                 (real, arguments)
             } else {
-                let tape = program.tape();
-                let end = offset + size_of_val(&*tape) as u64;
-                if end > TAPE_PAGES * 0x1000 {
-                    let what = format!("has no room for a program of {} steps", tape.len());
+                let script = program.script();
+                let end = offset + size_of_val(&*script) as u64;
+                if end > SCRIPT_PAGES * 0x1000 {
+                    let what = format!("has no room for a program of {} steps", script.len());
                     return Err(MachineError::guest(what, None));
                 }
-                self.memory().write_value::<[TapeStep]>(TAPES + offset, &tape);
-                let start = TAPES_IN_PROCESS + offset;
+                self.memory().write_value::<[ScriptStep]>(SCRIPTS + offset, &script);
+                let start = SCRIPTS_IN_PROCESS + offset;
                 offset = end;
-                (Real::Play, [start, 0, 0])
+                (GuestProgram::Play, [start, 0, 0])
             };
-            *run = Some(Run { space: *space, program: program as u64, arguments });
+            *run = Some(ProgramRun { space: *space, program: program as u64, arguments });
         }
-        Ok(Order::Run(runs))
+        Ok(Request::Run(runs))
     }
 
     /// Has the order carried out, and compares.
@@ -133,18 +133,18 @@ impl<'m> Twin<'m> {
     /// When the machine dies, or the guest writes nonsense.
     pub(super) fn follow<F: Format>(
         &mut self,
-        simulation: &Simulation<F>,
-        order: &Order,
+        simulation: &Model<F>,
+        order: &Request,
         expected: &Expected<'_>,
     ) -> Result<(), MachineError> {
         if self.comparison.parted.is_some() {
             return Ok(());
         }
         let memory = self.memory().clone();
-        memory.write_value(ORDER, &order.to_words());
-        memory.write_value(ANSWER, &Answer::EMPTY);
-        self.machine.obey()?;
-        let answer: Answer = memory.read_value(ANSWER);
+        memory.write_value(REQUEST, &order.to_words());
+        memory.write_value(RESPONSE, &Response::EMPTY);
+        self.machine.serve_request()?;
+        let answer: Response = memory.read_value(RESPONSE);
         if answer.event_count > MAX_EVENTS as u64 {
             let what = format!("says that {} events happened in one order", answer.event_count);
             return Err(MachineError::guest(what, None));
@@ -152,8 +152,8 @@ impl<'m> Twin<'m> {
         let event_bytes = 8 * history::WORDS as u64;
         let events = (0..answer.event_count).map(|number| HISTORY + number * event_bytes);
         let events = events.map(|at| memory.read_value::<[u64; history::WORDS]>(at)).collect();
-        let books: Books = memory.read_value(BOOKS);
-        let seen = Seen { answer, events, books, memory: &memory };
+        let books: Accounting = memory.read_value(ACCOUNTING);
+        let seen = GuestSnapshot { answer, events, books, memory: &memory };
         let loose_pdptes = self.loose_pdptes.is_some();
         let compared = compare(simulation, expected, &seen, loose_pdptes, &self.chosen);
         let comparison = &mut self.comparison;
@@ -167,7 +167,7 @@ impl<'m> Twin<'m> {
         } else {
             let cause = cause(simulation, expected, &seen, &compared);
             let differences = compared.differences;
-            comparison.parted = Some(Parted { order: comparison.orders, differences, cause });
+            comparison.parted = Some(Divergence { order: comparison.orders, differences, cause });
         }
         if let Some(id) = self.loose_pdptes.as_ref().filter(|_| compared.loose_pdptes > 0) {
             let known = comparison.known.get_or_insert_with(|| (id.clone(), 0));

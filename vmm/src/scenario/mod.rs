@@ -24,12 +24,12 @@ pub mod story;
 
 use crosswalk_guest::system::Residence;
 use crosswalk_machine::{Machine, MachineError};
-use driver::{Stage, tables_of_a_process};
-pub use error::StageError;
-use guest_side::Twin;
-pub use guest_side::{Comparison, Parted};
+use driver::{Driver, tables_of_a_process};
+pub use error::DriverError;
+use guest_side::GuestSystem;
+pub use guest_side::{Comparison, Divergence};
 use mmu_core::PagingMode;
-use mmu_core::space::Duties;
+use mmu_core::space::Safeguards;
 use mmu_core::x86::format::{Bits32, FiveLevel, Format, FourLevel, Pae};
 use story::Story;
 
@@ -49,9 +49,9 @@ pub struct Setting {
     pub mode: PagingMode,
     /// What the system in software does not forget: with less than all, a scenario fails and says
     /// why.
-    pub duties: Duties,
+    pub duties: Safeguards,
     /// The same for the system on the machine.
-    pub machine_duties: Duties,
+    pub machine_duties: Safeguards,
     /// Where the machine's kernel is while a process runs.
     pub residence: Residence,
 }
@@ -59,7 +59,7 @@ pub struct Setting {
 impl Setting {
     /// As it should be, in a mode.
     pub const fn new(mode: PagingMode) -> Self {
-        let (duties, machine_duties) = (Duties::all(), Duties::all());
+        let (duties, machine_duties) = (Safeguards::all(), Safeguards::all());
         Self { mode, duties, machine_duties, residence: Residence::Separate }
     }
 }
@@ -74,13 +74,13 @@ macro_rules! scenarios {
         fn play<F: Format>(
             name: &str,
             setting: Setting,
-            twin: Option<Twin<'_>>,
+            twin: Option<GuestSystem<'_>>,
         ) -> Option<Result<Story, MachineError>> {
             match name {
                 $($name => {
                     let scenario = Scenario { name: $name, shows: $shows };
                     let frames = $pages + $processes * tables_of_a_process(F::MODE);
-                    Some(told::<F>(scenario, frames, setting, twin, $play))
+                    Some(narrate::<F>(scenario, frames, setting, twin, $play))
                 })*
                 _ => None,
             }
@@ -112,12 +112,12 @@ scenarios! {
 /// Runs a scenario in software; `None` if there is no such name, or the mode has no tables of x86.
 ///
 /// ```
-/// use mmu_core::{PagingMode, space::Duties};
+/// use mmu_core::{PagingMode, space::Safeguards};
 /// use crosswalk::scenario::{self, Setting};
 /// let setting = Setting::new(PagingMode::FourLevel);
 /// let story = scenario::run("copy-on-write", setting).unwrap();
 /// assert!(story.passed() && story.comparison.is_none());
-/// let broken = Setting { duties: Duties::all() - Duties::WRITE_PROTECT, ..setting };
+/// let broken = Setting { duties: Safeguards::all() - Safeguards::WRITE_PROTECT, ..setting };
 /// assert!(!scenario::run("copy-on-write", broken).unwrap().passed());
 /// ```
 pub fn run(name: &str, setting: Setting) -> Option<Story> {
@@ -133,13 +133,13 @@ pub fn run_on(
     name: &str,
     setting: Setting,
 ) -> Option<Result<Story, MachineError>> {
-    in_mode(name, setting, Some(Twin::new(machine)))
+    in_mode(name, setting, Some(GuestSystem::new(machine)))
 }
 
 fn in_mode(
     name: &str,
     setting: Setting,
-    twin: Option<Twin<'_>>,
+    twin: Option<GuestSystem<'_>>,
 ) -> Option<Result<Story, MachineError>> {
     match setting.mode {
         PagingMode::Bits32 => play::<Bits32>(name, setting, twin),
@@ -151,16 +151,16 @@ fn in_mode(
 }
 
 /// Lets a scenario run with so many frames, and takes down how it ended.
-fn told<F: Format>(
+fn narrate<F: Format>(
     scenario: Scenario,
     frames: usize,
     setting: Setting,
-    twin: Option<Twin<'_>>,
-    play: fn(&mut Stage<'_, F>) -> Result<(), StageError>,
+    twin: Option<GuestSystem<'_>>,
+    play: fn(&mut Driver<'_, F>) -> Result<(), DriverError>,
 ) -> Result<Story, MachineError> {
-    let mut stage = match Stage::new(scenario, frames, setting, twin) {
+    let mut stage = match Driver::new(scenario, frames, setting, twin) {
         Ok(stage) => stage,
-        Err(StageError::Machine(error)) => return Err(error),
+        Err(DriverError::Machine(error)) => return Err(error),
         Err(error) => unreachable!("every format can address so few frames: {error}"),
     };
     let ended = play(&mut stage);

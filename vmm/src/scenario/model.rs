@@ -1,15 +1,15 @@
 //! The side in software: the system, the computer it runs on, and the processes. Programs are made
 //! step by step; after every fault everything is looked at (watch.rs).
 
-use super::error::StageError;
-use super::program::{Program, Step};
+use super::error::DriverError;
+use super::program::{Program, ProgramStep};
 use crosswalk_guest::system::layout::{FRAMES, LEFT_BEHIND, STORE};
 use crosswalk_guest::system::program::{image_word, name_in};
-use crosswalk_guest::system::{Carried, Ending, Order, Residence, Wrong, carry_out};
+use crosswalk_guest::system::{Completion, Ending, Request, Residence, ScriptMismatch, execute};
 use mmu_core::memory::{TableMemory, TableMemoryMut};
 use mmu_core::space::{
-    BackingStore, Decision, Event, PAGE_BYTES, Record, Settings, SlotNumber, Software, SpaceError,
-    SpaceId, System,
+    BackingStore, Decision, Event, EventSink, PAGE_BYTES, Settings, SlotNumber, Software,
+    SpaceError, SpaceId, System,
 };
 use mmu_core::x86::format::Format;
 use mmu_core::{Access, AccessKind, Features, Outcome, PhysAddr, Profile, Ring, VirtAddr};
@@ -18,13 +18,13 @@ use mmu_core::{Access, AccessKind, Features, Outcome, PhysAddr, Profile, Ring, V
 pub(super) const MAX_FRAMES: usize = 1100;
 pub(super) const MAX_SLOTS: usize = crosswalk_guest::system::layout::MAX_SLOTS;
 /// An access that faults more often than this never ends.
-const MOST_FAULTS: usize = 8;
+const MAX_FAULTS: usize = 8;
 
 /// Keeps what happens until it is told.
 #[derive(Clone, Debug, Default)]
-pub(super) struct History(pub(super) Vec<Event>);
+pub(super) struct EventHistory(pub(super) Vec<Event>);
 
-impl Record for History {
+impl EventSink for EventHistory {
     fn record(&mut self, event: Event) {
         self.0.push(event);
     }
@@ -32,19 +32,19 @@ impl Record for History {
 
 /// What running programs came to.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Ran {
+pub(super) struct RunOutcome {
     /// How each ended.
     pub(super) endings: Vec<Ending>,
     /// Loads that did not find what they should, in order.
-    pub(super) wrongs: Vec<Wrong>,
+    pub(super) wrongs: Vec<ScriptMismatch>,
     /// Accesses that faulted and were not made in the end.
     pub(super) not_made: Vec<(SpaceId, VirtAddr)>,
 }
 
 /// The side in software.
-pub(super) struct Simulation<F: Format> {
+pub(super) struct Model<F: Format> {
     pub(super) system: Box<System<F, MAX_FRAMES, MAX_SLOTS>>,
-    pub(super) computer: Software<F, Vec<u8>, History>,
+    pub(super) computer: Software<F, Vec<u8>, EventHistory>,
     pub(super) residence: Residence,
     /// The letters of the processes, by space.
     pub(super) names: Vec<(SpaceId, char)>,
@@ -56,7 +56,7 @@ pub(super) struct Simulation<F: Format> {
     pub(super) looked_at: usize,
 }
 
-impl<F: Format> Simulation<F> {
+impl<F: Format> Model<F> {
     /// A computer with the memory of a guest, where nothing runs yet. What frames hold is what
     /// somebody left there.
     ///
@@ -71,7 +71,7 @@ impl<F: Format> Simulation<F> {
         }
         let mut profile = Profile::default();
         profile.features.set(Features::NX, settings.execute_disable);
-        let mut computer = Software::new(bytes, store, profile, History::default());
+        let mut computer = Software::new(bytes, store, profile, EventHistory::default());
         for slot in 0..settings.images {
             for offset in (0..PAGE_BYTES).step_by(8) {
                 let at = computer.place(SlotNumber(slot)) + offset;
@@ -90,20 +90,21 @@ impl<F: Format> Simulation<F> {
     }
 
     /// Carries out an order that runs no process.
-    pub(super) fn carry_out(&mut self, order: &Order) -> Result<Carried, SpaceError> {
-        let carried = carry_out(&mut *self.system, &mut self.computer, self.residence, order);
+    pub(super) fn execute(&mut self, order: &Request) -> Result<Completion, SpaceError> {
+        let carried = execute(&mut *self.system, &mut self.computer, self.residence, order);
         self.watch();
         carried
     }
 
     /// Runs every program to its end: round robin, and whoever yields lets the next go on.
-    pub(super) fn run(&mut self, runs: &[(SpaceId, &Program)]) -> Result<Ran, StageError> {
-        let mut ran = Ran { endings: vec![Ending::Exited; runs.len()], ..Ran::default() };
+    pub(super) fn run(&mut self, runs: &[(SpaceId, &Program)]) -> Result<RunOutcome, DriverError> {
+        let mut ran =
+            RunOutcome { endings: vec![Ending::Exited; runs.len()], ..RunOutcome::default() };
         let mut left: Vec<_> = runs.iter().map(|(_, program)| Some(&program.steps[..])).collect();
         while left.iter().any(Option::is_some) {
             for (place, ((space, _), steps)) in runs.iter().zip(&mut left).enumerate() {
                 let Some(remaining) = steps else { continue };
-                let turn = remaining.iter().position(|step| *step == Step::Yield);
+                let turn = remaining.iter().position(|step| *step == ProgramStep::Yield);
                 let (now, later) = remaining.split_at(turn.unwrap_or(remaining.len()));
                 let ending = self.make(*space, now, &mut ran)?;
                 let goes_on = turn.is_some() && ending == Ending::Exited;
@@ -118,15 +119,15 @@ impl<F: Format> Simulation<F> {
     fn make(
         &mut self,
         space: SpaceId,
-        steps: &[Step],
-        ran: &mut Ran,
-    ) -> Result<Ending, StageError> {
+        steps: &[ProgramStep],
+        ran: &mut RunOutcome,
+    ) -> Result<Ending, DriverError> {
         for step in steps {
             let (kind, address) = match *step {
-                Step::Read(address, _) => (AccessKind::Read, address),
-                Step::Write(address, _) => (AccessKind::Write, address),
-                Step::Fetch(address, _) => (AccessKind::Fetch, address),
-                Step::Yield => continue,
+                ProgramStep::Read(address, _) => (AccessKind::Read, address),
+                ProgramStep::Write(address, _) => (AccessKind::Write, address),
+                ProgramStep::Fetch(address, _) => (AccessKind::Fetch, address),
+                ProgramStep::Yield => continue,
             };
             let at = match self.access(space, kind, address)? {
                 Ok(at) => at,
@@ -136,18 +137,22 @@ impl<F: Format> Simulation<F> {
                 }
             };
             let (found, expected) = match *step {
-                Step::Write(_, value) => {
+                ProgramStep::Write(_, value) => {
                     self.computer.write_entry(at, 8, value)?;
                     continue;
                 }
-                Step::Read(_, expected) => (self.computer.read_entry(at, 8)?, expected),
-                Step::Fetch(_, name) => {
+                ProgramStep::Read(_, expected) => (self.computer.read_entry(at, 8)?, expected),
+                ProgramStep::Fetch(_, name) => {
                     (name_in(self.computer.read_entry(at, 8)?).into(), name.into())
                 }
-                Step::Yield => continue,
+                ProgramStep::Yield => continue,
             };
             if found != expected {
-                ran.wrongs.push(Wrong { space: space.0.into(), address: address.get(), found });
+                ran.wrongs.push(ScriptMismatch {
+                    space: space.0.into(),
+                    address: address.get(),
+                    found,
+                });
                 let name = self.name_of(space).unwrap_or('?');
                 self.problem(format!(
                     "{name} read {found:#x} at {address}, expected {expected:#x}"
@@ -164,12 +169,12 @@ impl<F: Format> Simulation<F> {
         space: SpaceId,
         kind: AccessKind,
         address: VirtAddr,
-    ) -> Result<Result<PhysAddr, Ending>, StageError> {
+    ) -> Result<Result<PhysAddr, Ending>, DriverError> {
         if let Err(error) = self.computer.run(&self.system, space) {
             return Ok(Err(Ending::Refused(error)));
         }
         let access = Access::new(kind, address, 8, Ring::Three);
-        for _ in 0..MOST_FAULTS {
+        for _ in 0..MAX_FAULTS {
             let fault = match self.computer.access(&access)? {
                 Outcome::Translated(spans) => return Ok(Ok(spans[0].address)),
                 Outcome::Fault(fault) => fault,

@@ -1,11 +1,11 @@
 //! Telling: events become moments of the story, tables become rows of its map.
 
-use super::driver::{Process, Stage};
-use super::story::{Happened, Moment, PagePlace, PageRow};
+use super::driver::{Driver, Process};
+use super::story::{Happened, PagePlace, PageRow, TimelineEntry};
 use mmu_core::space::{Event, PAGE_BYTES, PageState, RegionKind};
 use mmu_core::x86::format::Format;
 
-impl<F: Format> Stage<'_, F> {
+impl<F: Format> Driver<'_, F> {
     /// Tells the events of the last order, and hands them over.
     pub(super) fn take_events(&mut self) -> Vec<Event> {
         let events = std::mem::take(&mut self.simulation.computer.history.0);
@@ -29,7 +29,7 @@ impl<F: Format> Stage<'_, F> {
                 Event::SecondChance { .. } => continue,
             };
             let process = space.and_then(|space| self.simulation.name_of(space));
-            self.story.timeline.push(Moment { process, what });
+            self.story.timeline.push(TimelineEntry { process, what });
         }
         self.tell_chances(chances);
         events
@@ -38,7 +38,7 @@ impl<F: Format> Stage<'_, F> {
     fn tell_chances(&mut self, chances: usize) {
         if chances > 0 {
             let what = Happened::SecondChances(chances);
-            self.story.timeline.push(Moment { process: None, what });
+            self.story.timeline.push(TimelineEntry { process: None, what });
         }
     }
 
@@ -55,9 +55,9 @@ impl<F: Format> Stage<'_, F> {
                 {
                     from = leaf.page.wrapping_add(PAGE_BYTES);
                     let place = match state {
-                        PageState::Never => None,
+                        PageState::Untouched => None,
                         PageState::InFrame(frame) => Some(PagePlace::Frame(frame, leaf.entry)),
-                        PageState::InStore(slot) => Some(PagePlace::Slot(slot)),
+                        PageState::Swapped(slot) => Some(PagePlace::Slot(slot)),
                     };
                     let (before, after) = if before { (place, None) } else { (None, place) };
                     let (process, page, region) = (*name, leaf.page, region.kind.name());
@@ -70,6 +70,6 @@ impl<F: Format> Stage<'_, F> {
 
     pub(super) fn did(&mut self, process: Option<Process>, what: String) {
         let process = process.map(|process| process.name);
-        self.story.timeline.push(Moment { process, what: Happened::Did(what) });
+        self.story.timeline.push(TimelineEntry { process, what: Happened::Did(what) });
     }
 }

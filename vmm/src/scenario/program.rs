@@ -1,12 +1,12 @@
 //! Small programs: what they access, step by step, and which of the guest's programs that is.
 
-use crosswalk_guest::system::program::{Program as Real, StepKind, TapeStep, image_word, name_in};
+use crosswalk_guest::system::program::{GuestProgram, ScriptStep, StepKind, image_word, name_in};
 use mmu_core::VirtAddr;
 use mmu_core::space::PAGE_BYTES;
 
 /// One step of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum ProgramStep {
     /// A load of 8 bytes, which must find this value.
     Read(VirtAddr, u64),
     /// A store of 8 bytes.
@@ -21,41 +21,41 @@ pub enum Step {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
     /// What it accesses, one after the other.
-    pub steps: Vec<Step>,
+    pub steps: Vec<ProgramStep>,
     /// The guest's program that does so, with its arguments; otherwise the steps are played from a
-    /// tape.
-    pub(super) real: Option<(Real, [u64; 3])>,
+    /// script.
+    pub(super) real: Option<(GuestProgram, [u64; 3])>,
 }
 
-impl From<Vec<Step>> for Program {
-    fn from(steps: Vec<Step>) -> Self {
+impl From<Vec<ProgramStep>> for Program {
+    fn from(steps: Vec<ProgramStep>) -> Self {
         Self { steps, real: None }
     }
 }
 
-impl FromIterator<Step> for Program {
-    fn from_iter<I: IntoIterator<Item = Step>>(steps: I) -> Self {
+impl FromIterator<ProgramStep> for Program {
+    fn from_iter<I: IntoIterator<Item = ProgramStep>>(steps: I) -> Self {
         steps.into_iter().collect::<Vec<_>>().into()
     }
 }
 
 impl Program {
-    const fn real(steps: Vec<Step>, program: Real, arguments: [u64; 3]) -> Self {
+    const fn real(steps: Vec<ProgramStep>, program: GuestProgram, arguments: [u64; 3]) -> Self {
         Self { steps, real: Some((program, arguments)) }
     }
 
-    /// The steps for a tape.
-    pub(super) fn tape(&self) -> Vec<TapeStep> {
+    /// The steps for a script.
+    pub(super) fn script(&self) -> Vec<ScriptStep> {
         let steps = self.steps.iter().map(|step| {
             let (kind, address, value) = match *step {
-                Step::Read(address, value) => (StepKind::Read, address.get(), value),
-                Step::Write(address, value) => (StepKind::Write, address.get(), value),
-                Step::Fetch(address, name) => (StepKind::Fetch, address.get(), name.into()),
-                Step::Yield => (StepKind::Yield, 0, 0),
+                ProgramStep::Read(address, value) => (StepKind::Read, address.get(), value),
+                ProgramStep::Write(address, value) => (StepKind::Write, address.get(), value),
+                ProgramStep::Fetch(address, name) => (StepKind::Fetch, address.get(), name.into()),
+                ProgramStep::Yield => (StepKind::Yield, 0, 0),
             };
-            TapeStep { kind: kind as u64, address, value }
+            ScriptStep { kind: kind as u64, address, value }
         });
-        steps.chain([TapeStep { kind: StepKind::End as u64, address: 0, value: 0 }]).collect()
+        steps.chain([ScriptStep { kind: StepKind::End as u64, address: 0, value: 0 }]).collect()
     }
 
     /// The steps of this program, then those of another.
@@ -78,26 +78,26 @@ const fn pattern(address: VirtAddr, who: u64) -> u64 {
 
 /// Writes a pattern to the edges of pages: `who` tells it from those of others.
 pub fn fill(start: u64, pages: u64, who: u64) -> Program {
-    let write = |address| Step::Write(address, pattern(address, who));
-    Program::real(edges(start, pages).map(write).collect(), Real::Fill, [start, pages, who])
+    let write = |address| ProgramStep::Write(address, pattern(address, who));
+    Program::real(edges(start, pages).map(write).collect(), GuestProgram::Fill, [start, pages, who])
 }
 
 /// Reads the pattern back.
 pub fn check(start: u64, pages: u64, who: u64) -> Program {
-    let read = |address| Step::Read(address, pattern(address, who));
-    Program::real(edges(start, pages).map(read).collect(), Real::Check, [start, pages, who])
+    let read = |address| ProgramStep::Read(address, pattern(address, who));
+    Program::real(edges(start, pages).map(read).collect(), GuestProgram::Check, [start, pages, who])
 }
 
 /// Reads zeros at the edges of pages.
 pub fn check_zeros(start: u64, pages: u64) -> Program {
-    edges(start, pages).map(|address| Step::Read(address, 0)).collect()
+    edges(start, pages).map(|address| ProgramStep::Read(address, 0)).collect()
 }
 
 /// Executes the start of each page, which must be that of the images from this slot on.
 pub fn execute(start: u64, pages: u64, slot: u32) -> Program {
     let fetch = |page: u64| {
         let name = name_in(image_word(slot + page as u32, 0));
-        Step::Fetch(VirtAddr::new(start + page * PAGE_BYTES), name)
+        ProgramStep::Fetch(VirtAddr::new(start + page * PAGE_BYTES), name)
     };
     (0..pages).map(fetch).collect()
 }
@@ -106,46 +106,46 @@ pub fn execute(start: u64, pages: u64, slot: u32) -> Program {
 /// goes `stride` pages on, so with a stride that has no factor in common with `pages` it meets all.
 ///
 /// ```
-/// use crosswalk::scenario::program::{Step, linked_list};
+/// use crosswalk::scenario::program::{ProgramStep, linked_list};
 /// use mmu_core::VirtAddr;
 /// let node = |page: u64| VirtAddr::new(0x1000 * page);
 /// assert_eq!(linked_list(0x1000, 3, 2).steps[..3], [
-///     Step::Write(node(1), 0x3000), Step::Write(node(3), 0x2000), Step::Write(node(2), 0x1000),
+///     ProgramStep::Write(node(1), 0x3000), ProgramStep::Write(node(3), 0x2000), ProgramStep::Write(node(2), 0x1000),
 /// ]);
 /// ```
 pub fn linked_list(start: u64, pages: u64, stride: u64) -> Program {
     let node = |number: u64| start + number * stride % pages * PAGE_BYTES;
-    let links = |step: fn(VirtAddr, u64) -> Step| {
+    let links = |step: fn(VirtAddr, u64) -> ProgramStep| {
         (0..pages).map(move |number| step(VirtAddr::new(node(number)), node(number + 1)))
     };
-    let steps = links(Step::Write).chain(links(Step::Read)).collect();
-    Program::real(steps, Real::List, [start, pages, stride])
+    let steps = links(ProgramStep::Write).chain(links(ProgramStep::Read)).collect();
+    Program::real(steps, GuestProgram::List, [start, pages, stride])
 }
 
 /// Calls itself, a page of stack each time, and returns: a word below the end of each page, downwards
 /// from `top`, and up again.
 pub fn calls(top: u64, pages: u64) -> Program {
     let word = |page: u64| top - page * PAGE_BYTES - 8;
-    let write = |page| Step::Write(VirtAddr::new(word(page)), word(page));
-    let read = |page| Step::Read(VirtAddr::new(word(page)), word(page));
+    let write = |page| ProgramStep::Write(VirtAddr::new(word(page)), word(page));
+    let read = |page| ProgramStep::Read(VirtAddr::new(word(page)), word(page));
     let steps = (0..pages).map(write).chain((0..pages).rev().map(read)).collect();
-    Program::real(steps, Real::Calls, [top, pages, 0])
+    Program::real(steps, GuestProgram::Calls, [top, pages, 0])
 }
 
 /// The same program, letting the others run after every so many steps.
 pub fn in_turns(program: &Program, steps: usize) -> Program {
     let parts = program.steps.chunks(steps);
-    parts.flat_map(|part| part.iter().copied().chain([Step::Yield])).collect()
+    parts.flat_map(|part| part.iter().copied().chain([ProgramStep::Yield])).collect()
 }
 
 /// The same steps for memory that starts at another address.
 pub fn moved(program: &Program, from: u64, to: u64) -> Program {
     let there = |address: VirtAddr| VirtAddr::new(address.get() - from + to);
     let steps = program.steps.iter().map(|step| match *step {
-        Step::Read(address, value) => Step::Read(there(address), value),
-        Step::Write(address, value) => Step::Write(there(address), value),
-        Step::Fetch(address, name) => Step::Fetch(there(address), name),
-        Step::Yield => Step::Yield,
+        ProgramStep::Read(address, value) => ProgramStep::Read(there(address), value),
+        ProgramStep::Write(address, value) => ProgramStep::Write(there(address), value),
+        ProgramStep::Fetch(address, name) => ProgramStep::Fetch(there(address), name),
+        ProgramStep::Yield => ProgramStep::Yield,
     });
     steps.collect()
 }

@@ -12,7 +12,7 @@ pub struct Story {
     /// The paging mode.
     pub mode: PagingMode,
     /// What happened, in order.
-    pub timeline: Vec<Moment>,
+    pub timeline: Vec<TimelineEntry>,
     /// The pages of each process, where they were in the middle and at the end.
     pub pages: Vec<PageRow>,
     /// What was claimed, and whether it holds.
@@ -50,7 +50,7 @@ pub struct Claim {
 
 /// One line of the timeline.
 #[derive(Clone, Debug)]
-pub struct Moment {
+pub struct TimelineEntry {
     /// The process, if it is about one.
     pub process: Option<char>,
     /// What happened.

@@ -19,9 +19,9 @@ fn every_scenario_passes_in_every_mode() {
 
 /// The scenario fails, and one of its problems names the cause.
 #[track_caller]
-fn fails(name: &str, duty: Duties, cause: &str) {
+fn fails(name: &str, duty: Safeguards, cause: &str) {
     for mode in [Bits32, Pae, FourLevel, FiveLevel] {
-        let setting = Setting { duties: Duties::all() - duty, ..Setting::new(mode) };
+        let setting = Setting { duties: Safeguards::all() - duty, ..Setting::new(mode) };
         let story = run(name, setting).expect("a known name");
         assert!(!story.passed(), "{name} in {mode}");
         let named = story.problems.iter().any(|problem| problem.contains(cause));
@@ -31,18 +31,22 @@ fn fails(name: &str, duty: Duties, cause: &str) {
 
 #[test]
 fn a_forgotten_shoot_down_is_named() {
-    fails("reclaim", Duties::SHOOT_DOWN, "the shoot-down is missing");
-    fails("copy-on-write", Duties::SHOOT_DOWN, "the shoot-down is missing");
+    fails("reclaim", Safeguards::SHOOT_DOWN, "the shoot-down is missing");
+    fails("copy-on-write", Safeguards::SHOOT_DOWN, "the shoot-down is missing");
 }
 
 #[test]
 fn a_forgotten_wipe_is_named() {
-    fails("reallocation", Duties::WIPE, "the wipe is missing");
+    fails("reallocation", Safeguards::WIPE, "the wipe is missing");
 }
 
 #[test]
 fn a_forgotten_write_protection_is_named() {
-    fails("copy-on-write", Duties::WRITE_PROTECT, "the write protection after a fork is missing");
+    fails(
+        "copy-on-write",
+        Safeguards::WRITE_PROTECT,
+        "the write protection after a fork is missing",
+    );
 }
 
 #[test]
@@ -63,7 +67,7 @@ fn random_operations_lose_nothing() {
 /// By hand: a process, memory, and one touch of it.
 #[test]
 fn operations_that_fail_are_shrunk_to_the_few_that_matter() {
-    let duties = Duties::all() - Duties::WIPE;
+    let duties = Safeguards::all() - Safeguards::WIPE;
     let setting = Setting { duties, ..Setting::new(FourLevel) };
     let mut play = |operations: &[random::Operation]| play(None, setting, operations);
     let smallest = shrink(&operations(3, 500), &mut play).unwrap();

@@ -1,6 +1,7 @@
 //! What is compared, in a few words.
 
-use super::{mask, place, result_width};
+use super::compare::place;
+use crate::walker::value::{mask, result_width};
 use crosswalk_case::Case;
 use crosswalk_case::observation::{Observation, ObservedFault, name_of_fault};
 use mmu_core::{AccessKind, Alternative, Outcome, Vector};

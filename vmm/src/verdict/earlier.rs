@@ -1,16 +1,16 @@
 //! Sequences: the accesses before the last are judged by what their records tell, the last also by
 //! what all of them left in memory.
 
+use super::compare::{Effects, compare_fault, compare_value, judge_access};
 use super::describe::describe_fault;
-use super::{
-    Difference, Effects, Field, Stores, Verdict, compare_fault, compare_value, judge_access,
-};
+use super::{Difference, Field, Verdict};
+use crate::walker::value::Stores;
 use crosswalk_case::Case;
 use crosswalk_case::observation::Observation;
 use mmu_core::{Alternative, Outcome, Prediction};
 
 /// Judges a sequence.
-pub(super) fn judge(
+pub(super) fn judge_observation(
     case: &Case,
     earlier: &[Prediction],
     last: &Prediction,

@@ -12,7 +12,7 @@ use mmu_core::{
 /// The prediction for a case by rules, given how its access is predicted in a state and on a
 /// processor: where a PDPTE is bad as it is loaded, the load may fault, and then the access is never
 /// made.
-pub(super) fn then(
+pub(super) fn predict_with_control_load(
     rules: impl Semantics,
     case: &Case,
     predict: impl Fn(ControlState, Profile) -> Prediction,

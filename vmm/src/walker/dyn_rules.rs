@@ -33,7 +33,7 @@ macro_rules! deviations {
     }};
 }
 
-/// Defines [`AnyRules`], and walkers of one and of two such rules, from the decisions that a walk asks
+/// Defines [`DynRules`], and walkers of one and of two such rules, from the decisions that a walk asks
 /// for: those in any format, then those in the format of a walk. The word before each says how the
 /// deviations of two are put together.
 macro_rules! decisions {
@@ -42,7 +42,7 @@ macro_rules! decisions {
         { $($merge_f:ident $name_f:ident($($argument_f:ident: $type_f:ty),*) -> $result_f:ty;)* }
     ) => {
         /// Semantics behind a pointer: [`Semantics`], with the mode as an argument in place of a format.
-        pub trait AnyRules: Send + Sync {
+        pub trait DynRules: Send + Sync {
             $(
                 #[doc(hidden)]
                 fn $name(&self, $($argument: $type),*) -> $result;
@@ -53,7 +53,7 @@ macro_rules! decisions {
             )*
         }
 
-        impl<R: Semantics + Send + Sync> AnyRules for R {
+        impl<R: Semantics + Send + Sync> DynRules for R {
             $(
                 fn $name(&self, $($argument: $type),*) -> $result {
                     Semantics::$name(self, $($argument),*)
@@ -66,7 +66,7 @@ macro_rules! decisions {
             )*
         }
 
-        impl Semantics for One {
+        impl Semantics for Boxed {
             $(
                 fn $name(&self, $($argument: $type),*) -> $result {
                     self.0.$name($($argument),*)
@@ -79,7 +79,7 @@ macro_rules! decisions {
             )*
         }
 
-        impl Semantics for Both {
+        impl Semantics for Combined {
             $(
                 fn $name(&self, $($argument: $type),*) -> $result {
                     deviations!($merge, Semantics::$name(&Reference, $($argument),*),
@@ -99,12 +99,12 @@ macro_rules! decisions {
 
 /// Semantics that make one mistake.
 #[derive(Clone, Copy)]
-pub struct One(pub &'static dyn AnyRules);
+pub struct Boxed(pub &'static dyn DynRules);
 
 /// Semantics that make both of two mistakes: every decision deviates from the reference wherever that of
 /// either does. What a decision is made of is each one's own.
 #[derive(Clone, Copy)]
-pub struct Both(pub &'static dyn AnyRules, pub &'static dyn AnyRules);
+pub struct Combined(pub &'static dyn DynRules, pub &'static dyn DynRules);
 
 decisions! {
     {
@@ -141,7 +141,7 @@ mod tests {
     use crosswalk_guest::layout::Arena;
     use mmu_core::{AccessKind, Profile, Ring};
 
-    fn rules_of(id: &str) -> &'static dyn AnyRules {
+    fn rules_of(id: &str) -> &'static dyn DynRules {
         let mutant = MUTANTS.iter().find(|mutant| mutant.id == id).expect("it is listed");
         mutant.rules.expect("it is one of rules")
     }
@@ -168,11 +168,11 @@ mod tests {
         // RSVD is bit 3, U/S bit 2, W/R bit 1, P bit 0.
         assert_eq!(code(&Reference, &case), Some(0b1101));
         assert_eq!(code(&Reference, &flush), None);
-        let pair = Both(rules_of("M13b"), rules_of("M36"));
+        let pair = Combined(rules_of("M13b"), rules_of("M36"));
         assert_eq!(code(&pair, &case), Some(0b1100));
         assert_eq!(code(&pair, &flush), Some(0b0111));
         assert_eq!(code(&pair, &both), Some(0b1110));
-        assert_eq!(code(&One(rules_of("M13b")), &both), Some(0b1100));
+        assert_eq!(code(&Boxed(rules_of("M13b")), &both), Some(0b1100));
     }
 
     #[test]
@@ -181,8 +181,8 @@ mod tests {
         for mode in PagingMode::ALL {
             let case = Case::plain_in(mode, Arena::ALL[0], 3, Ring::Three, profile);
             for rules in MUTANTS.iter().filter_map(|mutant| mutant.rules) {
-                let pair = Both(&Reference, rules).predict(&case);
-                assert_eq!(pair, One(rules).predict(&case));
+                let pair = Combined(&Reference, rules).predict(&case);
+                assert_eq!(pair, Boxed(rules).predict(&case));
             }
         }
     }

@@ -2,7 +2,7 @@
 //! happened; these fill the gaps between them, so that a case can be said to be about a rule: it is,
 //! when the rule's omission or a mutant of it predicts otherwise.
 
-use super::{One, Walker};
+use super::{Boxed, Walker};
 use mmu_core::x86::format::{EntryBits, EntryKind, Format, Level};
 use mmu_core::x86::semantics::{Cause, Denial, Rights};
 use mmu_core::{
@@ -35,7 +35,7 @@ macro_rules! omissions {
 
         /// Every omission.
         pub const OMISSIONS: &[Omission] = &[$(
-            Omission { rule: $rule, instead: $instead, walker: &One(&$name) },
+            Omission { rule: $rule, instead: $instead, walker: &Boxed(&$name) },
         )+];
     };
 }

@@ -7,11 +7,9 @@
 //! (arch/x86/kvm/mmu) does.
 
 use super::{Walker, control_load};
-use crate::verdict::{self, Verdict};
 use arrayvec::ArrayVec;
 use bitflags::bitflags;
 use crosswalk_case::Case;
-use crosswalk_case::observation::Run;
 use mmu_core::walk::{Path, Translation, WalkError, predict_in_mode, walk_in_mode};
 use mmu_core::x86::format::{Bits32, EntryBits, EntryKind, Format, Level, Pae};
 use mmu_core::x86::semantics::{Cause, Denial, EntryError};
@@ -71,7 +69,7 @@ impl Quirks {
 
     /// Those that can show in a case: prediction costs time, and many quirks have a mode or an access
     /// of their own.
-    fn possible_for(case: &Case) -> Self {
+    pub(crate) fn possible_for(case: &Case) -> Self {
         let (mode, access) = (case.mode(), &case.access);
         let is_long_mode = matches!(mode, PagingMode::FourLevel | PagingMode::FiveLevel);
         let long_mode_only =
@@ -92,21 +90,6 @@ impl Quirks {
             }
         }
         possible
-    }
-
-    /// The fewest of these quirks with which the reference predicts what was seen, if any do. They
-    /// need not be all that could show: a machine may have a second walker, without them.
-    pub fn explaining(self, case: &Case, run: &Run) -> Option<Self> {
-        let quirks: Vec<Self> = (self & Self::possible_for(case)).iter().collect();
-        let mut sets: Vec<u32> = (0..1 << quirks.len()).collect();
-        sets.sort_by_key(|set| set.count_ones());
-        let in_set = |set: u32| {
-            let members = quirks.iter().enumerate().filter(|(i, _)| set >> i & 1 != 0);
-            members.fold(Self::empty(), |all, (_, quirk)| all | *quirk)
-        };
-        sets.into_iter().map(in_set).find(|quirks| {
-            matches!(verdict::by(&Quirky(*quirks), case, run), Verdict::Agree { .. })
-        })
     }
 }
 
@@ -163,7 +146,7 @@ impl Quirky {
         let mut walked = if is_loose {
             predict(case.state, case.profile)
         } else {
-            control_load::then(rules, case, predict)
+            control_load::predict_with_control_load(rules, case, predict)
         };
         if on(Quirks::A_BEFORE_1_GIB) && case.mode() != PagingMode::Pae && first {
             add_early_accessed(rules, case, access, &mut walked);
@@ -343,9 +326,6 @@ impl Semantics for QuirkyRules {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crosswalk_case::observation::{Observation, ObservedFault, Provenance};
-    use crosswalk_guest::layout::Arena;
-    use mmu_core::{Profile, Ring};
 
     #[test]
     fn every_quirk_has_a_name() {
@@ -354,24 +334,5 @@ mod tests {
         }
         assert_eq!(Quirks::named("rsvd-without-p"), Some(Quirks::RSVD_WITHOUT_P));
         assert_eq!(Quirks::named("none-of-these"), None);
-    }
-
-    /// A read through a PDE with a reserved bit: P and RSVD by the SDM, RSVD alone by TCG.
-    #[test]
-    fn the_fewest_quirks_explain_and_a_right_machine_needs_none() {
-        let profile = Profile { physical_address_bits: 40, ..Profile::default() };
-        let mut case = Case::plain(Arena::ALL[0], 3, Ring::Three, profile);
-        case.entries[2].value |= 1 << 45;
-        let seen = |error_code| {
-            let cr2 = case.access.address.get();
-            let fault = ObservedFault { vector: 14, error_code, cr2, cr2_before: 0 };
-            Run::Observed(Observation::new(Some(fault), 0, Provenance::Tcg))
-        };
-        let all = Quirks::all();
-        assert_eq!(all.explaining(&case, &seen(0xc)), Some(Quirks::RSVD_WITHOUT_P));
-        // With P it is what the manual says, and no quirk shows.
-        assert_eq!(all.explaining(&case, &seen(0xd)), Some(Quirks::empty()));
-        assert_eq!(Quirks::empty().explaining(&case, &seen(0xd)), Some(Quirks::empty()));
-        assert_eq!(all.explaining(&case, &seen(0x5)), None, "no quirk makes it a denial");
     }
 }

@@ -2,7 +2,7 @@
 //! and from what the processor may have kept of earlier tables (TLB-2).
 
 use arrayvec::ArrayVec;
-use crosswalk_case::{Action, Case, Made};
+use crosswalk_case::{AccessStep, Action, Case};
 use crosswalk_guest::tables;
 use mmu_core::cache::{History, TableMemoryUpdate};
 use mmu_core::memory::TableMemory;
@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 
 /// What happened before an access.
 #[derive(Clone, Debug)]
-pub(super) enum Event {
+pub(super) enum SequenceEvent {
     /// Another access.
     Access {
         /// The access.
@@ -35,30 +35,30 @@ pub(super) enum Event {
 /// `rules` are those for an access in a state, after these events.
 pub(super) fn predict<R: Semantics>(
     case: &Case,
-    rules: impl Fn(&[Event], &Access, &ControlState) -> R,
+    rules: impl Fn(&[SequenceEvent], &Access, &ControlState) -> R,
 ) -> Vec<Prediction> {
     follow(case, rules).1
 }
 
 /// All that happens in a case by the reference, the access last.
-pub(super) fn events(case: &Case) -> Vec<Event> {
+pub(super) fn events(case: &Case) -> Vec<SequenceEvent> {
     follow(case, |_, _, _| Reference).0
 }
 
 fn follow<R: Semantics>(
     case: &Case,
-    rules: impl Fn(&[Event], &Access, &ControlState) -> R,
-) -> (Vec<Event>, Vec<Prediction>) {
+    rules: impl Fn(&[SequenceEvent], &Access, &ControlState) -> R,
+) -> (Vec<SequenceEvent>, Vec<Prediction>) {
     let is_access = |action: &Action| matches!(action, Action::Access(_));
     let accesses = case.script().filter(is_access).count();
     let mut state = case.state;
-    let mut tables = Kept::new(case);
+    let mut tables = CachedTables::new(case);
     let (mut events, mut predictions) = (Vec::new(), Vec::new());
     for action in case.script() {
         action.change(&mut state);
-        let Action::Access(Made { access, .. }) = action else {
+        let Action::Access(AccessStep { access, .. }) = action else {
             tables.act(action, &state);
-            events.push(Event::Action(action));
+            events.push(SequenceEvent::Action(action));
             continue;
         };
         let chosen = rules(&events, &access, &state);
@@ -68,7 +68,7 @@ fn follow<R: Semantics>(
         let memory = tables.history.memory();
         let walked = walk_in_mode(Reference, state, case.profile, memory, at, &mut path);
         let completed = walked.is_ok();
-        events.push(Event::Access { access, path: Box::new(path), completed });
+        events.push(SequenceEvent::Access { access, path: Box::new(path), completed });
         predictions.push(prediction);
         if predictions.len() < accesses {
             tables.set_flags(&predictions[predictions.len() - 1]);
@@ -83,16 +83,16 @@ fn follow<R: Semantics>(
 /// So many edits without an invalidation are remembered.
 const EDITS: usize = 16;
 
-type Memory = History<Case, EDITS>;
+type EditHistory = History<Case, EDITS>;
 
 /// The tables as they are, with what may be cached of them.
-struct Kept {
-    history: Memory,
+struct CachedTables {
+    history: EditHistory,
     /// Flags that earlier accesses may have set, by entry.
     open: BTreeMap<u64, u64>,
 }
 
-impl Kept {
+impl CachedTables {
     fn new(case: &Case) -> Self {
         let tables = Case { before: Vec::new(), ..case.clone() };
         Self { history: History::new(tables), open: BTreeMap::new() }
@@ -178,7 +178,7 @@ fn predict_access<R: Semantics>(
     rules: R,
     state: ControlState,
     profile: Profile,
-    memory: &Memory,
+    memory: &EditHistory,
     access: &Access,
 ) -> Prediction {
     let mut all = Prediction { alternatives: ArrayVec::new(), rules: RuleSet::default() };
@@ -209,7 +209,7 @@ fn predict_access<R: Semantics>(
     all
 }
 
-impl Event {
+impl SequenceEvent {
     /// The walk of an access that completed.
     pub(super) fn completed(&self) -> Option<(&Access, &Path)> {
         match self {
@@ -229,4 +229,4 @@ impl Event {
 }
 
 /// The bits of an entry that are the address of a table.
-pub(super) const TABLE: u64 = 0x000f_ffff_ffff_f000;
+pub(super) const TABLE: u64 = mmu_core::x86::format::EntryBits::ADDRESS;

@@ -2,9 +2,9 @@
 //! allowed, and what nobody ever stored is not.
 
 use super::{
-    Access, Bench, Bits32, CachedMmu, Event, FRAME, FiveLevel, Format, FourLevel, OutsideMemory,
-    PS, Pae, PhysAddr, TableMemory, Tables, Textbook, Unpaged, Vendor, VirtAddr, address, allows,
-    event, flip, placed, tables,
+    Access, Bench, Bits32, CacheEvent, CachedMmu, EightEntries, FRAME, FiveLevel, Format,
+    FourLevel, OutsideMemory, PS, Pae, PhysAddr, TableMemory, Textbook, Unpaged, Vendor, VirtAddr,
+    address, allows, event, flip, placed, tables,
 };
 use crate::cache::{EditError, History, Invalidation};
 use crate::outcome::Outcome;
@@ -14,7 +14,7 @@ use core::cell::Cell;
 use proptest::prelude::*;
 use std::vec::Vec;
 
-type Remembered = History<Tables, 12>;
+type Remembered = History<EightEntries, 12>;
 
 /// An entry that leads to one of the four tables by its own address, unless it is large: a history
 /// knows an entry by its place, and every place must be one of the eight.
@@ -42,19 +42,19 @@ fn within<F: Format>(path: u64, access: &Access) -> Access {
 /// Runs events without invalidations, but for some, through caches of `N` structure entries, and looks
 /// each outcome up in the set.
 fn is_member<F: Format, const N: usize>(
-    tables: Tables,
+    tables: EightEntries,
     vendor: Vendor,
-    events: &[Event],
+    events: &[CacheEvent],
 ) -> Result<(), TestCaseError> {
     let mut bench = Bench::<F, N>::new(tables, true);
     let regime = *bench.mmu.mmu().regime();
     let mut profile = regime.profile;
     profile.vendor = vendor;
     bench.mmu = CachedMmu::with_semantics(Reference, regime.state, profile);
-    let mut history = Remembered::new(Tables(tables.0.map(direct)));
+    let mut history = Remembered::new(EightEntries(tables.0.map(direct)));
     for event in events {
         match *event {
-            Event::Edit { slot, flip, .. } => {
+            CacheEvent::Edit { slot, flip, .. } => {
                 let new = direct(history.memory().0[slot] ^ flip);
                 let stored = history.edit(place::<F>(slot), F::ENTRY_BYTES, new);
                 if stored == Err(EditError::Full) {
@@ -62,16 +62,16 @@ fn is_member<F: Format, const N: usize>(
                     history.forget_all();
                 }
             }
-            Event::Cr3 { number, no_flush: true } => {
+            CacheEvent::Cr3 { number, no_flush: true } => {
                 let page = VirtAddr::new(address::<F>(number));
                 bench.mmu.invlpg(page);
                 history.forget(page);
             }
             // Global pages stay, and which those are a history does not know: no MOV to CR3.
-            Event::Cr3 { .. } => {}
+            CacheEvent::Cr3 { .. } => {}
             // Not NXE nor PSE: the walks use the registers as they are.
-            Event::Registers { bits, pkru } => bench.change_registers(bits | 0xc0, pkru),
-            Event::Access { path, access } => {
+            CacheEvent::Registers { bits, pkru } => bench.change_registers(bits | 0xc0, pkru),
+            CacheEvent::Access { path, access } => {
                 let access = within::<F>(path, &access);
                 let before = history.clone();
                 let outcome = bench.mmu.access(&mut history, &access).expect("an outcome");
@@ -92,7 +92,7 @@ fn is_member<F: Format, const N: usize>(
 
 /// Each read of a walk sees a moment of its own.
 struct Moments<'a> {
-    history: &'a [Tables],
+    history: &'a [EightEntries],
     when: &'a [usize],
     reads: Cell<usize>,
 }
@@ -108,7 +108,7 @@ impl TableMemory for Moments<'_> {
 /// from the root down with moments that do not decrease.
 fn is_mixture<F: Format>(
     mmu: &Mmu<F>,
-    history: &[Tables],
+    history: &[EightEntries],
     when: &mut Vec<usize>,
     access: &Access,
     expected: PhysAddr,
@@ -130,13 +130,13 @@ fn is_mixture<F: Format>(
 /// The set has no more than the mixtures: found here in another way, by moments and not by values.
 /// Without edits it is the prediction.
 fn is_bounded<F: Format>(
-    tables: Tables,
+    tables: EightEntries,
     edits: &[(usize, u64)],
     (path, access): (u64, Access),
 ) -> Result<(), TestCaseError> {
     let mmu: Mmu<F> = *Bench::<F, 0>::new(tables, true).mmu.mmu();
     let access = Access { size: 1, ..placed::<F>(path, &access) };
-    let mut history = Remembered::new(Tables(tables.0.map(direct)));
+    let mut history = Remembered::new(EightEntries(tables.0.map(direct)));
     let mut moments = vec![*history.memory()];
     for (slot, flip) in edits {
         let new = direct(history.memory().0[*slot] ^ flip);
@@ -161,7 +161,7 @@ fn is_bounded<F: Format>(
 
 fn access() -> impl Strategy<Value = (u64, Access)> {
     event().prop_filter_map("accesses only", |event| match event {
-        Event::Access { path, access } => Some((path, access)),
+        CacheEvent::Access { path, access } => Some((path, access)),
         _ => None,
     })
 }

@@ -4,7 +4,7 @@ use super::{
     Access, BYTE, Bench, Bytes, OutsideMemory, PDE, PTE, PhysAddr, Ring, Rule, TableMemory,
     TableMemoryMut, TableMemoryUpdate, Vec, VirtAddr,
 };
-use crate::cache::NoOutcome;
+use crate::cache::AccessError;
 use core::cell::Cell;
 
 /// Memory in which somebody else stores `value` at `at` just before an update of that entry.
@@ -91,7 +91,7 @@ fn ad_4_reads_are_bounded_against_any_rival() {
     let mut memory = Raced { memory, at, value, times, reads: Cell::new(0) };
     let write = Access::write(VirtAddr::new(BYTE), 1, Ring::Three);
     let outcome = bench.mmu.access(&mut memory, &write);
-    assert_eq!(outcome, Err(NoOutcome::Contended(PhysAddr::new(PTE))));
+    assert_eq!(outcome, Err(AccessError::Contended(PhysAddr::new(PTE))));
     assert_eq!(memory.reads.get(), 400);
     assert_eq!(bench.cached(), (0, 0));
 }
@@ -103,6 +103,6 @@ fn out_1_a_table_outside_memory_has_no_outcome() {
     let read = Access::read(VirtAddr::new(BYTE), 1, Ring::Three);
     let outside = OutsideMemory(PhysAddr::new(0x7777_7020));
     let outcome = bench.mmu.access(&mut bench.memory, &read);
-    assert_eq!(outcome, Err(NoOutcome::Outside(outside)));
+    assert_eq!(outcome, Err(AccessError::Outside(outside)));
     assert_eq!(bench.cached(), (0, 0));
 }

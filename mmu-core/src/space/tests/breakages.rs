@@ -3,13 +3,13 @@
 use super::*;
 use std::string::ToString;
 
-fn without(duty: Duties) -> Bench<FourLevel> {
-    Bench::with_duties(32, Duties::all() - duty)
+fn without(duty: Safeguards) -> Bench<FourLevel> {
+    Bench::with_duties(32, Safeguards::all() - duty)
 }
 
 #[test]
 fn without_the_shoot_down_an_old_translation_leads_to_somebody_elses_frame() {
-    let mut bench = without(Duties::SHOOT_DOWN);
+    let mut bench = without(Safeguards::SHOOT_DOWN);
     let space = bench.with_heap(2);
     bench.write(space, HEAP, 1);
     bench.system.reclaim(&mut bench.computer).unwrap().unwrap();
@@ -22,7 +22,7 @@ fn without_the_shoot_down_an_old_translation_leads_to_somebody_elses_frame() {
 
 #[test]
 fn without_the_wipe_a_process_reads_what_another_left() {
-    let mut bench = without(Duties::WIPE);
+    let mut bench = without(Safeguards::WIPE);
     let first = bench.with_heap(1);
     bench.write(first, HEAP, 0x5ec2);
     bench.system.destroy(&mut bench.computer, first).unwrap();
@@ -32,7 +32,7 @@ fn without_the_wipe_a_process_reads_what_another_left() {
 
 #[test]
 fn without_the_write_protection_a_fork_shares_what_is_written() {
-    let mut bench = without(Duties::WRITE_PROTECT);
+    let mut bench = without(Safeguards::WRITE_PROTECT);
     let parent = bench.with_heap(1);
     bench.write(parent, HEAP, 1);
     let child = bench.fork(parent);

@@ -24,7 +24,7 @@ const MAX_SLOTS: usize = 64;
 /// The slots that hold programs: every word of slot n is `0xc0de_0000` + n.
 const IMAGES: u32 = 4;
 
-impl Record for Vec<Event> {
+impl EventSink for Vec<Event> {
     fn record(&mut self, event: Event) {
         self.push(event);
     }
@@ -40,11 +40,11 @@ struct Bench<F: Format> {
 
 impl<F: Format> Bench<F> {
     fn new(frames: usize) -> Self {
-        Self::with_duties(frames, Duties::all())
+        Self::with_duties(frames, Safeguards::all())
     }
 
     /// Frames from 0x1000 up; the store lies behind them.
-    fn with_duties(frames: usize, duties: Duties) -> Self {
+    fn with_duties(frames: usize, duties: Safeguards) -> Self {
         let store = 0x1000 * (MAX_FRAMES as u64 + 1);
         let bytes = vec![0xa5; store as usize + 0x1000 * MAX_SLOTS];
         let store = PhysAddr::new(store);

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 const OPERATIONS: usize = 10_000;
 /// Tables alone may take all of them.
 const FRAMES: usize = 48;
-const MOST_PROCESSES: usize = 6;
+const MAX_PROCESSES: usize = 6;
 /// Words of a page that are looked at.
 const WORDS: [u64; 3] = [0, 0x7f8, 0xff8];
 
@@ -98,10 +98,10 @@ struct Checked<F: Format, const WAYS: usize, const STRUCTURES: usize> {
 
 impl<F: Format, const WAYS: usize, const STRUCTURES: usize> Checked<F, WAYS, STRUCTURES> {
     fn new() -> Self {
-        Self::with_duties(Duties::all())
+        Self::with_duties(Safeguards::all())
     }
 
-    fn with_duties(duties: Duties) -> Self {
+    fn with_duties(duties: Safeguards) -> Self {
         let Bench::<F> { system, computer } = Bench::with_duties(FRAMES, duties);
         let store = computer.place(SlotNumber(0));
         let bytes = (0..store.get() + 0x1000 * MAX_SLOTS as u64).step_by(8);
@@ -158,7 +158,7 @@ impl<F: Format, const WAYS: usize, const STRUCTURES: usize> Checked<F, WAYS, STR
     }
 
     fn create(&mut self) -> Result<(), SpaceError> {
-        if self.processes.len() < MOST_PROCESSES {
+        if self.processes.len() < MAX_PROCESSES {
             let space = self.system.create(&mut self.computer)?;
             self.processes.push(Process { space, parts: BTreeMap::new() });
         }
@@ -199,7 +199,7 @@ impl<F: Format, const WAYS: usize, const STRUCTURES: usize> Checked<F, WAYS, STR
                     self.forget_shared();
                 }
             }
-            Operation::Fork { .. } if self.processes.len() < MOST_PROCESSES => {
+            Operation::Fork { .. } if self.processes.len() < MAX_PROCESSES => {
                 let child = self.system.fork(&mut self.computer, space)?;
                 let parts = self.processes[number].parts.clone();
                 self.processes.push(Process { space: child, parts });
@@ -372,26 +372,26 @@ fn nothing_is_lost_in_shorter_histories<F: Format>() {
 }
 
 /// The property finds what it is there to find.
-fn without(duty: Duties) {
+fn without(duty: Safeguards) {
     let operations = prop::collection::vec(operation(), OPERATIONS);
     let operations = operations.new_tree(&mut TestRunner::deterministic()).unwrap().current();
-    Checked::<FourLevel, 4, 16>::with_duties(Duties::all() - duty).run(&operations);
+    Checked::<FourLevel, 4, 16>::with_duties(Safeguards::all() - duty).run(&operations);
 }
 
 #[test]
 #[should_panic(expected = "StaleTranslation")]
 fn a_forgotten_shoot_down_is_found() {
-    without(Duties::SHOOT_DOWN);
+    without(Safeguards::SHOOT_DOWN);
 }
 
 #[test]
 #[should_panic(expected = "left == right")]
 fn a_forgotten_wipe_is_found() {
-    without(Duties::WIPE);
+    without(Safeguards::WIPE);
 }
 
 #[test]
 #[should_panic(expected = "WritableAndShared")]
 fn a_forgotten_write_protection_is_found() {
-    without(Duties::WRITE_PROTECT);
+    without(Safeguards::WRITE_PROTECT);
 }

@@ -92,7 +92,7 @@ fn copy_on_write_ends_with_the_last_sharer() {
     let sharers = bench.system.sharers(&bench.computer, frame).unwrap();
     assert_eq!(sharers[..], [parent, child].map(|space| (space, VirtAddr::new(HEAP))));
     assert_eq!(bench.decisions(parent, AccessKind::Write, HEAP), [Decision::Minor(Minor::Copy)]);
-    assert_eq!(bench.decisions(child, AccessKind::Write, HEAP), [Decision::Minor(Minor::TakeOver)]);
+    assert_eq!(bench.decisions(child, AccessKind::Write, HEAP), [Decision::Minor(Minor::Reuse)]);
     assert_eq!(bench.frame(child, HEAP), Some(frame));
     assert_eq!(bench.system.frames().get(frame).unwrap().owner, child);
 }

@@ -21,7 +21,7 @@ pub struct Mapping {
 }
 
 /// A leaf, and where it is.
-struct Found {
+struct FoundEntry {
     level: &'static Level,
     at: PhysAddr,
     entry: u64,
@@ -74,7 +74,7 @@ impl<F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'_, F, M, A> {
         size: PageSize,
         flags: EntryBits,
     ) -> Result<Flush, MapError> {
-        let Found { level, at, entry } = self.find_page(page, size)?;
+        let FoundEntry { level, at, entry } = self.find_page(page, size)?;
         Self::check_flags(level, size, flags)?;
         let frame = F::address(level, EntryKind::Leaf, entry);
         self.write_leaf(level, at, frame, flags)?;
@@ -95,7 +95,7 @@ impl<F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'_, F, M, A> {
         if !frame.is_aligned(size) {
             return Err(MapError::Misaligned(frame.get(), size));
         }
-        let Found { level, at, entry } = self.find_page(page, size)?;
+        let FoundEntry { level, at, entry } = self.find_page(page, size)?;
         self.check_fits(level, EntryKind::Leaf, frame)?;
         self.write_leaf(level, at, frame, flags_of::<F>(level, entry))?;
         Ok((F::address(level, EntryKind::Leaf, entry), Flush(page)))
@@ -106,7 +106,7 @@ impl<F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'_, F, M, A> {
     /// # Errors
     /// [`MapError::NotMapped`], or that a table lies outside memory.
     pub fn translate(&self, address: VirtAddr) -> Result<Mapping, MapError> {
-        let Found { level, entry, .. } = self.find(address)?;
+        let FoundEntry { level, entry, .. } = self.find(address)?;
         mapping::<F>(level, address, entry).ok_or(MapError::NotMapped(address))
     }
 
@@ -148,7 +148,7 @@ impl<F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'_, F, M, A> {
     }
 
     /// The leaf of a page of this very size.
-    fn find_page(&self, page: VirtAddr, size: PageSize) -> Result<Found, MapError> {
+    fn find_page(&self, page: VirtAddr, size: PageSize) -> Result<FoundEntry, MapError> {
         self.check(page, size)?;
         let found = self.find(page)?;
         let same = found.level.shift == size.shift();
@@ -156,7 +156,7 @@ impl<F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'_, F, M, A> {
     }
 
     /// The leaf for an address, of any size.
-    fn find(&self, address: VirtAddr) -> Result<Found, MapError> {
+    fn find(&self, address: VirtAddr) -> Result<FoundEntry, MapError> {
         let mut table = self.root;
         for level in F::LEVELS {
             let index = address.index(level.shift, level.index_bits);
@@ -166,7 +166,7 @@ impl<F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'_, F, M, A> {
                 return Err(MapError::NotMapped(address));
             }
             if F::is_leaf(level, entry, &self.regime) {
-                return Ok(Found { level, at, entry });
+                return Ok(FoundEntry { level, at, entry });
             }
             table = F::address(level, EntryKind::Table, entry);
         }

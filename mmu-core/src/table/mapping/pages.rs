@@ -4,12 +4,9 @@ use super::edit::{Mapping, mapping};
 use super::mapper::MapError;
 use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::TableMemory;
-use crate::x86::format::{EntryBits, EntryKind, Format};
+use crate::x86::format::{EntryBits, EntryKind, Format, MAX_LEVELS};
 use crate::x86::regime::Regime;
 use arrayvec::ArrayVec;
-
-/// The deepest format has five levels.
-const MAX_LEVELS: usize = 5;
 
 /// Iterates over the mapped pages, lowest linear address first. It goes down the tables as a walk
 /// does, never deeper than the format, so tables that lead back to themselves come to an end.

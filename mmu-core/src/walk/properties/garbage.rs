@@ -18,7 +18,7 @@ use proptest::prelude::*;
 use std::vec::Vec;
 
 /// The flat table whose entries lie in one 4 KiB frame.
-type Flat = Linear<20, 12, 4>;
+type FlatMemory = Linear<20, 12, 4>;
 
 /// Counts the reads, each of which must be of one whole entry.
 struct Counting<'m, M> {
@@ -235,7 +235,7 @@ fn loops_end<F: Format>() {
     state.pdptes = [0x3001; 4];
     let mmu = Mmu::<F>::new(state, Profile { vendor: Vendor::Intel, ..Profile::default() });
     // Frame 3, which allows everything; the flat table shifts by one, into the flag.
-    let entry = if F::MODE == Flat::MODE { 3 << 1 | P } else { 0x3000 | P | RW | US };
+    let entry = if F::MODE == FlatMemory::MODE { 3 << 1 | P } else { 0x3000 | P | RW | US };
     for address in [0, 0x1234, 0x7fff_f010, 0xffff_f010, page_of_path::<F>()] {
         let access = Access::write(VirtAddr::new(address), 8, crate::Ring::Three);
         let memory = Everywhere(entry);
@@ -327,7 +327,7 @@ for_every_format! {
     pae: Pae,
     four_level: FourLevel,
     five_level: FiveLevel,
-    flat: Flat,
+    flat: FlatMemory,
 }
 
 proptest! {

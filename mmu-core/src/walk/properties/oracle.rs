@@ -27,7 +27,7 @@ const fn bits(value: u64, high: u32, low: u32) -> u64 {
 
 /// How an access ends: the physical address, and whether D is set in the entry that maps the page; or
 /// the error code.
-type End = Result<(u64, bool), u32>;
+type OracleEnd = Result<(u64, bool), u32>;
 
 /// The processor and the registers, as numbers.
 struct Given<'a> {
@@ -97,7 +97,7 @@ impl Given<'_> {
         }
     }
 
-    fn end(&self, entries: &[u64], address: u64) -> End {
+    fn end(&self, entries: &[u64], address: u64) -> OracleEnd {
         if self.permitted(entries) {
             Ok((address, self.writes()))
         } else {
@@ -107,7 +107,7 @@ impl Given<'_> {
 }
 
 /// "32-Bit Paging": entries of four bytes.
-fn end_in_32_bit_paging(given: &Given<'_>, linear: u64, pde: u64, pte: u64) -> End {
+fn end_in_32_bit_paging(given: &Given<'_>, linear: u64, pde: u64, pte: u64) -> OracleEnd {
     let pse = bit(given.cr4, 4);
     if !bit(pde, 0) {
         return Err(given.code(false, false));
@@ -138,7 +138,7 @@ fn end_in_32_bit_paging(given: &Given<'_>, linear: u64, pde: u64, pte: u64) -> E
 }
 
 /// "PAE Paging", below the PDPTE registers.
-fn end_in_pae_paging(given: &Given<'_>, linear: u64, pdpte: u64, pde: u64, pte: u64) -> End {
+fn end_in_pae_paging(given: &Given<'_>, linear: u64, pdpte: u64, pde: u64, pte: u64) -> OracleEnd {
     if !bit(pdpte, 0) {
         return Err(given.code(false, false));
     }
@@ -192,7 +192,7 @@ fn end_of_walk<F: Format>(
     profile: Profile,
     memory: &TwoSlots,
     access: &Access,
-) -> Result<(End, usize), TestCaseError> {
+) -> Result<(OracleEnd, usize), TestCaseError> {
     let prediction = Mmu::<F>::new(state, profile).predict(memory, access);
     prop_assert_eq!(prediction.alternatives.len(), 1);
     let known = &prediction.alternatives[0];

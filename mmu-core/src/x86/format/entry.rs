@@ -32,6 +32,10 @@ bitflags! {
 }
 
 impl EntryBits {
+    /// Where a 64-bit entry holds the address of a table or of a 4 KiB page: bits 51:12. CR3 has the
+    /// root table in the same bits in long mode (MODE-8).
+    pub const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+
     /// The lowest bit of the protection key in a leaf.
     const KEY_SHIFT: u32 = 59;
 

@@ -32,7 +32,7 @@ const LEVELS: [Level; 5] = [
 /// MODE-8: bits MAXPHYADDR-1:12 of CR3. LAM and PCID bits never enter it (MODE-9).
 fn root(regime: &Regime) -> PhysAddr {
     let above = regime.profile.bits_above_physical();
-    PhysAddr::new(regime.state.cr3 & 0x000f_ffff_ffff_f000 & !above)
+    PhysAddr::new(regime.state.cr3 & EntryBits::ADDRESS & !above)
 }
 
 fn reserved_bits(level: &Level, kind: EntryKind, regime: &Regime) -> ReservedBits {

@@ -93,6 +93,9 @@ const fn when(condition: bool, bits: u64) -> u64 {
     if condition { bits } else { 0 }
 }
 
+/// The number of levels of the deepest format.
+pub const MAX_LEVELS: usize = 5;
+
 /// A format of page tables.
 pub trait Format: Copy + 'static {
     /// The paging mode that uses it.
@@ -158,5 +161,5 @@ const fn address_of_64_bits(level: &Level, kind: EntryKind, entry: u64) -> PhysA
         EntryKind::Table => 12,
         EntryKind::Leaf => level.shift,
     };
-    PhysAddr::new(entry & 0x000f_ffff_ffff_f000 & !((1 << low) - 1))
+    PhysAddr::new(entry & EntryBits::ADDRESS & !((1 << low) - 1))
 }

@@ -10,13 +10,13 @@ mod process;
 
 use crate::frames::contents;
 use crate::memory::{erase, write};
-use crate::pages::{self, Found, Said};
+use crate::pages::{self, FoundPage, Said};
 use crosswalk_case::Case;
 use crosswalk_case::protocol::{Answer, Candidate, Ignores};
 use crosswalk_machine::qemu::installed_version;
 use gdb::Register;
 use mmu_core::{ControlState, Cr0, Cr4, Efer, PagingMode};
-use process::{MEMORY_SIZE, Process};
+use process::{MEMORY_SIZE, MonitoredProcess};
 
 /// What it does not look for.
 const IGNORES: Ignores = Ignores::RESERVED.union(Ignores::RIGHTS);
@@ -24,13 +24,13 @@ const IGNORES: Ignores = Ignores::RESERVED.union(Ignores::RIGHTS);
 /// QEMU, with one virtual machine that stands still.
 #[derive(Debug)]
 pub struct QemuGva2gpa {
-    process: Process,
-    loaded: Option<Registers>,
+    process: MonitoredProcess,
+    loaded: Option<WalkRegisters>,
 }
 
 /// The control registers, as far as the walk hangs on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Registers {
+struct WalkRegisters {
     cr0: u64,
     cr3: u64,
     cr4: u64,
@@ -50,7 +50,8 @@ impl QemuGva2gpa {
     /// When there is none or it cannot be used, and why.
     pub fn new() -> Result<Self, String> {
         installed_version().map_err(|error| error.to_string())?;
-        let process = Process::start().map_err(|error| format!("QEMU cannot be used: {error}"))?;
+        let process =
+            MonitoredProcess::start().map_err(|error| format!("QEMU cannot be used: {error}"))?;
         Ok(Self { process, loaded: None })
     }
 
@@ -81,14 +82,14 @@ impl QemuGva2gpa {
 
     /// Loads the control state through the debug stub.
     fn load(&mut self, state: &ControlState) -> Result<(), String> {
-        let wanted = Registers::of(state);
+        let wanted = WalkRegisters::of(state);
         if wanted.cr3 >> 32 != 0 {
             return Err("QEMU's debug stub takes 32 bits of CR3 outside 64-bit code".into());
         }
         let loaded = self.loaded.take();
         let gdb = self.process.gdb();
         let failed = |error: std::io::Error| format!("QEMU's debug stub: {error}");
-        if loaded.map(|loaded| Registers { cr3: wanted.cr3, ..loaded }) == Some(wanted) {
+        if loaded.map(|loaded| WalkRegisters { cr3: wanted.cr3, ..loaded }) == Some(wanted) {
             gdb.store(Register::Cr3, wanted.cr3).map_err(failed)?;
             self.loaded = Some(wanted);
             return Ok(());
@@ -107,7 +108,7 @@ impl QemuGva2gpa {
         let (cr0, cr4, efer) = (kept(Register::Cr0)?, kept(Register::Cr4)?, kept(Register::Efer)?);
         let is_long = Efer::from_bits_retain(efer).contains(Efer::LMA);
         let efer = efer & !Efer::LMA.bits();
-        let kept = Registers { cr0, cr4, efer, ..wanted };
+        let kept = WalkRegisters { cr0, cr4, efer, ..wanted };
         if kept != wanted || is_long != state.efer.contains(Efer::LMA) {
             return Err(format!("QEMU does not keep the control state, but has {kept:x?}"));
         }
@@ -116,7 +117,7 @@ impl QemuGva2gpa {
     }
 }
 
-impl Registers {
+impl WalkRegisters {
     fn of(state: &ControlState) -> Self {
         let cr0 = state.cr0 & (Cr0::PE | Cr0::ET | Cr0::WP | Cr0::PG);
         let cr4 = state.cr4 & (Cr4::PSE | Cr4::PAE | Cr4::PGE | Cr4::LA57);
@@ -125,19 +126,19 @@ impl Registers {
         efer.set(Efer::LME, state.efer.contains(Efer::LMA));
         let cr3 = match state.mode() {
             PagingMode::Pae | PagingMode::Bits32 => state.cr3 & 0xffff_ffe0,
-            _ => state.cr3 & 0x000f_ffff_ffff_f000,
+            _ => state.cr3 & mmu_core::x86::format::EntryBits::ADDRESS,
         };
         Self { cr0: cr0.bits(), cr3, cr4: cr4.bits(), efer: efer.bits() }
     }
 }
 
 /// What the command prints.
-fn read(said: &str) -> Option<Found> {
+fn read(said: &str) -> Option<FoundPage> {
     if said == "Unmapped" {
-        return Some(Found::Nothing);
+        return Some(FoundPage::Nothing);
     }
     let address = u64::from_str_radix(said.strip_prefix("gpa: 0x")?, 16).ok()?;
-    Some(Found::Page { address, rights: None })
+    Some(FoundPage::Page { address, rights: None })
 }
 
 impl Candidate for QemuGva2gpa {

@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// QEMU, running.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(super) struct MonitoredProcess {
     child: Child,
     gdb: Gdb,
     monitor: Monitor,
@@ -38,7 +38,7 @@ pub(super) struct Process {
     _stays: PhantomData<*const ()>,
 }
 
-impl Process {
+impl MonitoredProcess {
     pub(super) fn start() -> io::Result<Self> {
         let file: File = memfd_create("tables", MFdFlags::MFD_CLOEXEC)?.into();
         file.set_len(MEMORY_SIZE)?;
@@ -87,7 +87,7 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for MonitoredProcess {
     fn drop(&mut self) {
         self.kill();
     }

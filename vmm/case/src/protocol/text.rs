@@ -11,7 +11,7 @@ pub const LONGEST: usize = 1 << 16;
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 enum AnswerText {
     Translated(TranslatedText),
-    Fault(FaultText),
+    Fault(AnsweredFaultText),
     Silent(String),
 }
 
@@ -31,7 +31,7 @@ struct TranslatedText {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct FaultText {
+struct AnsweredFaultText {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     vector: Option<u8>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -145,7 +145,7 @@ impl From<&Answer> for AnswerText {
                     entries: entries(&translated.entries),
                 })
             }
-            Answer::Fault(fault) => Self::Fault(FaultText {
+            Answer::Fault(fault) => Self::Fault(AnsweredFaultText {
                 vector: fault.vector,
                 error_code: fault.error_code.map(|code| Hex(code.into())),
                 cr2: fault.cr2.map(Hex),

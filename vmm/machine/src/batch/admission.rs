@@ -40,7 +40,7 @@ pub fn arena_of(case: &Case) -> Result<Arena, String> {
 }
 
 /// The most that comes before the last access.
-const MOST_ACTIONS: usize = 16;
+const MAX_ACTIONS: usize = 16;
 
 /// What the guest can do in one go: the list of ring 3, then that of ring 0, in 64-bit code.
 fn check_sequence(case: &Case) -> Result<(), String> {
@@ -51,11 +51,9 @@ fn check_sequence(case: &Case) -> Result<(), String> {
         let count = case.entries.len();
         return Err(format!("a sequence has at most {MAX_ENTRIES} entries; it has {count}"));
     }
-    if case.before.len() > MOST_ACTIONS {
+    if case.before.len() > MAX_ACTIONS {
         let count = case.before.len();
-        return Err(format!(
-            "at most {MOST_ACTIONS} actions come before an access; it has {count}"
-        ));
+        return Err(format!("at most {MAX_ACTIONS} actions come before an access; it has {count}"));
     }
     let rings: Vec<Ring> = case.accesses().iter().map(|made| made.access.ring).collect();
     if rings.windows(2).any(|pair| pair == [Ring::Zero, Ring::Three]) {
@@ -74,21 +72,21 @@ fn check_sequence(case: &Case) -> Result<(), String> {
 }
 
 /// What a mode asks of the registers, and what it leaves free.
-struct Registers {
+struct RegisterLimits {
     cr4: (Cr4, Cr4),
     efer: Efer,
     cr3_free: u64,
 }
 
-fn registers(mode: PagingMode, pcid: bool) -> Registers {
+fn registers(mode: PagingMode, pcid: bool) -> RegisterLimits {
     let sse = Cr4::OSFXSR | Cr4::OSXMMEXCPT;
     let checks = Cr4::PGE | Cr4::SMEP | Cr4::SMAP | Cr4::PSE;
-    let long = |own: Cr4| Registers {
+    let long = |own: Cr4| RegisterLimits {
         cr4: (sse | Cr4::PAE | own, checks | Cr4::PKE | Cr4::PKS),
         efer: Efer::LME | Efer::LMA,
         cr3_free: 0x18,
     };
-    let legacy = |own: Cr4, free: Cr4, cr3_free| Registers {
+    let legacy = |own: Cr4, free: Cr4, cr3_free| RegisterLimits {
         cr4: (sse | own, checks | free),
         efer: Efer::empty(),
         cr3_free,
@@ -96,7 +94,7 @@ fn registers(mode: PagingMode, pcid: bool) -> Registers {
     match mode {
         PagingMode::FiveLevel => long(Cr4::LA57),
         PagingMode::FourLevel | PagingMode::Linear if pcid => {
-            Registers { cr3_free: 0xfff, ..long(Cr4::PCIDE) }
+            RegisterLimits { cr3_free: 0xfff, ..long(Cr4::PCIDE) }
         }
         PagingMode::FourLevel | PagingMode::Linear => long(Cr4::empty()),
         PagingMode::Pae => legacy(Cr4::PAE, Cr4::empty(), 0xfff),
@@ -107,7 +105,7 @@ fn registers(mode: PagingMode, pcid: bool) -> Registers {
 
 fn check_state(case: &Case, arena: Arena) -> Result<(), String> {
     let (state, mode) = (&case.state, case.mode());
-    let Registers { cr4: (cr4, free_cr4), efer, cr3_free } =
+    let RegisterLimits { cr4: (cr4, free_cr4), efer, cr3_free } =
         registers(mode, state.cr4.contains(Cr4::PCIDE));
     let pg = if mode == PagingMode::Unpaged { Cr0::empty() } else { Cr0::PG };
     let cr0 = Cr0::PE | Cr0::ET | pg;
@@ -210,7 +208,7 @@ fn check_read_only(entry: TableEntry) -> Result<(), String> {
 }
 
 /// The bits of an entry that are an address.
-const TARGET: u64 = 0x000f_ffff_ffff_f000;
+const TARGET: u64 = EntryBits::ADDRESS;
 
 fn check_access(case: &Case, of_sequence: bool) -> Result<(), String> {
     let access = &case.access;
@@ -330,7 +328,7 @@ fn cannot_access(case: &Case, machine: &Capabilities) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crosswalk_case::Made;
+    use crosswalk_case::AccessStep;
     use mmu_core::Profile;
 
     fn plain(mode: PagingMode, ring: Ring) -> Case {
@@ -357,8 +355,8 @@ mod tests {
         assert_refused(&case, "64-bit code");
 
         let mut case = plain(PagingMode::FourLevel, Ring::Three);
-        let Made { access, form, value } = plain(PagingMode::FourLevel, Ring::Zero).made();
-        case.before = vec![Action::Access(Made { access, form, value })];
+        let AccessStep { access, form, value } = plain(PagingMode::FourLevel, Ring::Zero).made();
+        case.before = vec![Action::Access(AccessStep { access, form, value })];
         assert_refused(&case, "ring 3 comes before ring 0");
 
         let mut case = plain(PagingMode::FourLevel, Ring::Three);

@@ -1,13 +1,13 @@
 //! Writing a batch into its arena.
 
-use super::tables::{Tables, Words};
+use super::tables::{ArenaTables, TableWords};
 use super::{Batch, CR2_AT_START, cannot_run};
 use crate::image::Image;
 use crate::memory::GuestMemory;
-use crate::{Capabilities, Command, MachineError, Position, guest_tables};
-use crosswalk_case::{Action, Case, Made};
+use crate::{BatchCommand, Capabilities, MachineError, Position, guest_tables};
+use crosswalk_case::{AccessStep, Action, Case};
 use crosswalk_guest::layout::SUPERVISOR_WINDOW;
-use crosswalk_guest::mailbox::{Header, Record, Switch};
+use crosswalk_guest::mailbox::{AccessRecord, Header, Switch};
 use crosswalk_guest::stub::{Code, Form, Privileged, Stub};
 use crosswalk_guest::tables;
 use mmu_core::{AccessKind, ControlState, Cr0, PagingMode, Ring, Segment};
@@ -20,9 +20,9 @@ pub struct Encoded {
     /// For each case the reason why it was left out.
     pub left_out: Vec<Option<String>>,
     /// The tables as they are when the accesses are made.
-    pub(super) tables: Tables,
+    pub(super) tables: ArenaTables,
     /// The table that the guest can only read, if a case has entries there.
-    pub(super) read_only: Option<Words>,
+    pub(super) read_only: Option<TableWords>,
     /// PAE's PDPTEs as memory holds them when they are loaded, if that differs (PDPTE-1).
     pdptes_at_load: Option<[u64; 4]>,
     pub(super) user: List,
@@ -34,7 +34,7 @@ pub struct Encoded {
 /// One ring's list of records.
 #[derive(Clone, Debug, Default)]
 pub(super) struct List {
-    pub(super) records: Vec<Record>,
+    pub(super) records: Vec<AccessRecord>,
     /// Whose access each record makes; steps between accesses are nobody's.
     pub(super) owners: Vec<Option<Owner>>,
 }
@@ -50,7 +50,7 @@ pub(super) struct Owner {
 
 impl List {
     fn push(&mut self, stub: u64, address: u64, value: u64, owner: Option<Owner>) {
-        self.records.push(Record { stub, address, value });
+        self.records.push(AccessRecord { stub, address, value });
         self.owners.push(owner);
     }
 }
@@ -63,7 +63,7 @@ impl Encoded {
         let forced = state.cr4 & capabilities.not_in_cpuid;
         let mut encoded = Self {
             left_out,
-            tables: Tables::new(state.mode(), batch.arena),
+            tables: ArenaTables::new(state.mode(), batch.arena),
             read_only: None,
             pdptes_at_load: None,
             user: List::default(),
@@ -111,7 +111,7 @@ impl Encoded {
     ///
     /// # Panics
     /// When the guest's own tables have not been built.
-    pub fn write(&self, memory: &GuestMemory) -> Command {
+    pub fn write(&self, memory: &GuestMemory) -> BatchCommand {
         let Batch { arena, cases } = &self.batch;
         let (arena, state, mode) = (*arena, cases[0].state, self.tables.mode);
         let after_load = self.pdptes();
@@ -154,7 +154,7 @@ impl Encoded {
         };
         memory.write_value(arena.base(), &header);
         let control = self.keep_control.then_some(state);
-        Command { arena, control, fills_read_only: self.read_only.is_some() }
+        BatchCommand { arena, control, fills_read_only: self.read_only.is_some() }
     }
 
     fn place_entries(&mut self) {
@@ -287,14 +287,14 @@ impl<'i> ListWriter<'i> {
     }
 
     /// Adds an access, and before it the steps that change EFLAGS.AC and PKRU.
-    fn access(&mut self, made: Made, state: &ControlState, owner: Owner) {
+    fn access(&mut self, made: AccessStep, state: &ControlState, owner: Owner) {
         if state.pkru != self.pkru {
             self.set_pkru(state.pkru);
         }
         if state.ac != self.ac {
             self.set_flags(state.ac);
         }
-        let Made { access, mut value, .. } = made;
+        let AccessStep { access, mut value, .. } = made;
         let mut address = access.address.get();
         if self.code == Code::Bits32 {
             value &= 0xffff_ffff;
@@ -331,7 +331,7 @@ impl<'i> ListWriter<'i> {
 }
 
 /// The stub that makes an access.
-pub(super) fn stub_of(made: &Made, keyed: bool) -> Stub {
+pub(super) fn stub_of(made: &AccessStep, keyed: bool) -> Stub {
     Stub::Access {
         form: made.form,
         stack: made.access.segment == Segment::Stack,

@@ -4,10 +4,12 @@ use super::CR2_AT_START;
 use super::encode::{Encoded, List, Owner};
 use crate::memory::{GuestMemory, LANE_BYTES};
 use crate::{MachineError, Position, ProvenanceMap, ResultClass, RunLog};
-use crosswalk_case::observation::{EntryAfter, Observation, ObservedFault, Provenance, Run, Seen};
+use crosswalk_case::observation::{
+    Attempt, EarlierAccess, EntryAfter, Observation, ObservedFault, Provenance,
+};
 use crosswalk_guest::contents;
 use crosswalk_guest::layout::{Arena, MAX_LANES};
-use crosswalk_guest::mailbox::{Header, Record, tagged_fault};
+use crosswalk_guest::mailbox::{AccessRecord, Header, tagged_fault};
 use crosswalk_guest::stub::Code;
 use mmu_core::Ring;
 use std::sync::LazyLock;
@@ -78,12 +80,12 @@ impl Encoded {
         memory: &GuestMemory,
         frames: &mut DataFrames,
         provenance: &ProvenanceMap,
-    ) -> Result<Vec<Run>, MachineError> {
+    ) -> Result<Vec<Attempt>, MachineError> {
         let arena = self.batch.arena;
-        let mut runs: Vec<Run> = self
+        let mut runs: Vec<Attempt> = self
             .left_out
             .iter()
-            .map(|why| Run::Unsupported(why.clone().unwrap_or_default()))
+            .map(|why| Attempt::Unsupported(why.clone().unwrap_or_default()))
             .collect();
         // 32-bit code sees the lower half of CR2.
         let is_wide = Code::of(self.tables.mode) == Code::Bits64;
@@ -110,13 +112,13 @@ impl Encoded {
             }
         }
         for run in &mut runs {
-            if let Run::Observed(observation) = run {
+            if let Attempt::Observed(observation) = run {
                 observation.sees_outside = self.sees_outside;
             }
         }
         for (position, access) in &log.outside {
             if let Some(case) = self.case_at(*position)
-                && let Run::Observed(observation) = &mut runs[case]
+                && let Attempt::Observed(observation) = &mut runs[case]
             {
                 observation.outside.push(*access);
                 observation.provenance = provenance.outside;
@@ -131,23 +133,23 @@ impl Encoded {
         fault: ObservedFault,
         memory: &GuestMemory,
         who: Provenance,
-        runs: &mut [Run],
+        runs: &mut [Attempt],
     ) {
         for (run, left_out) in runs.iter_mut().zip(&self.left_out) {
             if left_out.is_none() {
-                *run = Run::Observed(Observation::new(Some(fault), 0, who));
+                *run = Attempt::Observed(Observation::new(Some(fault), 0, who));
             }
         }
         self.read_tables(memory, runs);
     }
 
     /// Notes every entry of every case, and each slot of no case that is not what it was.
-    fn read_tables(&self, memory: &GuestMemory, runs: &mut [Run]) {
+    fn read_tables(&self, memory: &GuestMemory, runs: &mut [Attempt]) {
         let arena = self.batch.arena;
         let tables = (0..self.tables.contents().len()).map(|i| memory.read_value(arena.table(i)));
         let after = self.tables.with_contents(tables.collect());
         for (index, (case, run)) in self.batch.cases.iter().zip(&mut *runs).enumerate() {
-            let Run::Observed(observation) = run else { continue };
+            let Attempt::Observed(observation) = run else { continue };
             for entry in &case.entries {
                 if arena.is_read_only(entry.at) {
                     let (at, before, after) = (entry.at, entry.value, memory.read_value(entry.at));
@@ -171,16 +173,16 @@ impl Encoded {
 
 /// The observation that answers for a lane's frames: the lane's own; the only one, when the batch
 /// has one case; any, when the lane is nobody's.
-fn observation_of(lane: usize, runs: &mut [Run]) -> Option<&mut Observation> {
-    let is_observed = |run: &Run| matches!(run, Run::Observed(_));
+fn observation_of(lane: usize, runs: &mut [Attempt]) -> Option<&mut Observation> {
+    let is_observed = |run: &Attempt| matches!(run, Attempt::Observed(_));
     let owner = if runs.get(lane).is_some_and(is_observed) {
         lane
     } else {
         runs.iter().position(is_observed)?
     };
     match &mut runs[owner] {
-        Run::Observed(observation) => Some(observation),
-        Run::Unsupported(_) => None,
+        Attempt::Observed(observation) => Some(observation),
+        Attempt::Unsupported(_) => None,
     }
 }
 
@@ -191,14 +193,14 @@ struct Reading<'r> {
     /// The last value CR2 was seen with.
     cr2: u64,
     /// What the accesses before the last of each case came to.
-    earlier: Vec<Vec<Seen>>,
-    runs: &'r mut [Run],
+    earlier: Vec<Vec<EarlierAccess>>,
+    runs: &'r mut [Attempt],
 }
 
 impl Reading<'_> {
     /// Reads one list of records.
     fn records(&mut self, ring: Ring, list: &List, at: u64) -> Result<(), MachineError> {
-        let mut bytes = vec![Record::new_zeroed(); list.records.len()];
+        let mut bytes = vec![AccessRecord::new_zeroed(); list.records.len()];
         self.memory.read(at, zerocopy::IntoBytes::as_mut_bytes(bytes.as_mut_slice()));
         for (number, (before, after)) in list.records.iter().zip(&bytes).enumerate() {
             let fault = after.fault();
@@ -226,17 +228,18 @@ impl Reading<'_> {
                 ObservedFault { vector, error_code, cr2: after.address, cr2_before }
             });
             if fault.is_some_and(|fault| fault.vector == INVALID_OPCODE) {
-                self.runs[case] = Run::Unsupported("#UD: the machine lacks the instruction".into());
+                self.runs[case] =
+                    Attempt::Unsupported("#UD: the machine lacks the instruction".into());
                 continue;
             }
             let who = self.provenance.of(ring, class);
             if !is_last {
-                self.earlier[case].push(Seen { fault, value: after.value });
+                self.earlier[case].push(EarlierAccess { fault, value: after.value });
                 continue;
             }
             let mut observation = Observation::new(fault, after.value, who);
             observation.earlier = std::mem::take(&mut self.earlier[case]);
-            self.runs[case] = Run::Observed(observation);
+            self.runs[case] = Attempt::Observed(observation);
         }
         Ok(())
     }

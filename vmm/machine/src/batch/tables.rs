@@ -5,26 +5,26 @@ use crosswalk_guest::tables;
 use mmu_core::PagingMode;
 
 /// Entries of one table as memory has them, 64 bits at a time.
-pub(super) type Words = [u64; 512];
+pub(super) type TableWords = [u64; 512];
 
 /// The tables of an arena in one mode.
 #[derive(Clone, Debug)]
-pub(super) struct Tables {
+pub(super) struct ArenaTables {
     pub(super) mode: PagingMode,
     arena: Arena,
-    contents: Vec<Words>,
+    contents: Vec<TableWords>,
     /// Which case owns a slot; 32-bit entries have 1024, and others use the even ones.
     owners: Vec<[Option<u16>; 1024]>,
 }
 
 /// A slot: table, and offset in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Slot {
+pub(super) struct ArenaSlot {
     table: usize,
     offset: usize,
 }
 
-impl Tables {
+impl ArenaTables {
     /// Tables of zeros, as many as the mode uses.
     pub(super) fn new(mode: PagingMode, arena: Arena) -> Self {
         let count = tables::count(mode);
@@ -32,23 +32,23 @@ impl Tables {
     }
 
     /// The slot of an entry's address, if it lies in a table in use.
-    pub(super) fn slot_at(&self, address: u64) -> Option<Slot> {
+    pub(super) fn slot_at(&self, address: u64) -> Option<ArenaSlot> {
         let table = self.arena.table_at(address).filter(|table| *table < self.contents.len())?;
-        Some(Slot { table, offset: (address & 0xfff) as usize })
+        Some(ArenaSlot { table, offset: (address & 0xfff) as usize })
     }
 
     /// The contents of each table, in order.
-    pub(super) fn contents(&self) -> &[Words] {
+    pub(super) fn contents(&self) -> &[TableWords] {
         &self.contents
     }
 
     /// What a slot holds.
-    pub(super) fn get(&self, slot: Slot) -> u64 {
+    pub(super) fn get(&self, slot: ArenaSlot) -> u64 {
         read(&self.contents[slot.table], slot.offset, self.entry_bytes())
     }
 
     /// Writes a slot; its neighbours stay.
-    pub(super) fn set(&mut self, slot: Slot, value: u64) {
+    pub(super) fn set(&mut self, slot: ArenaSlot, value: u64) {
         let bytes = self.entry_bytes();
         let word = &mut self.contents[slot.table][slot.offset / 8];
         if bytes == 8 {
@@ -60,7 +60,7 @@ impl Tables {
     }
 
     /// Makes a case the owner of a slot, unless all lanes share it and it has one.
-    pub(super) fn claim(&mut self, slot: Slot, case: usize) {
+    pub(super) fn claim(&mut self, slot: ArenaSlot, case: usize) {
         let owner = &mut self.owners[slot.table][slot.offset / 4];
         debug_assert!(
             owner.is_none() || tables::is_shared(self.mode, slot.table),
@@ -72,12 +72,12 @@ impl Tables {
     }
 
     /// The owner of a slot.
-    pub(super) fn owner(&self, slot: Slot) -> Option<usize> {
+    pub(super) fn owner(&self, slot: ArenaSlot) -> Option<usize> {
         self.owners[slot.table][slot.offset / 4].map(usize::from)
     }
 
     /// The same slots as memory has them now.
-    pub(super) fn with_contents(&self, contents: Vec<Words>) -> Self {
+    pub(super) fn with_contents(&self, contents: Vec<TableWords>) -> Self {
         Self { contents, ..self.clone() }
     }
 
@@ -90,7 +90,7 @@ impl Tables {
             let changed = (0..512).filter(|word| now[*word] != then[*word]);
             let slots = changed.flat_map(|word| (word * 8..word * 8 + 8).step_by(bytes));
             for offset in slots {
-                let slot = Slot { table, offset };
+                let slot = ArenaSlot { table, offset };
                 let (was, is) = (before.get(slot), self.get(slot));
                 // A shared slot that no case lists serves the guest alone.
                 let is_own = tables::is_own(self.mode, table, offset / bytes)
@@ -100,8 +100,9 @@ impl Tables {
                 }
                 let neighbours = [offset.checked_sub(bytes), Some(offset + bytes)];
                 let neighbours = neighbours.into_iter().flatten().filter(|offset| *offset < 0x1000);
-                let owner =
-                    neighbours.into_iter().find_map(|offset| self.owner(Slot { table, offset }));
+                let owner = neighbours
+                    .into_iter()
+                    .find_map(|offset| self.owner(ArenaSlot { table, offset }));
                 strays.push((self.arena.table(table) + offset as u64, was, is, owner));
             }
         }
@@ -113,7 +114,7 @@ impl Tables {
     }
 }
 
-fn read(words: &Words, offset: usize, bytes: usize) -> u64 {
+fn read(words: &TableWords, offset: usize, bytes: usize) -> u64 {
     let word = words[offset / 8];
     if bytes == 8 { word } else { word >> (8 * (offset % 8)) & 0xffff_ffff }
 }
@@ -125,7 +126,7 @@ mod tests {
     #[test]
     fn a_32_bit_slot_leaves_its_neighbour_alone() {
         let arena = Arena::ALL[1];
-        let mut tables = Tables::new(PagingMode::Bits32, arena);
+        let mut tables = ArenaTables::new(PagingMode::Bits32, arena);
         let [low, high] =
             [0x18, 0x1c].map(|offset| tables.slot_at(arena.table(2) + offset).unwrap());
         tables.set(high, 0x8765_4321);
@@ -138,7 +139,7 @@ mod tests {
     #[test]
     fn a_stray_change_is_blamed_on_the_neighbour() {
         let arena = Arena::ALL[0];
-        let mut before = Tables::new(PagingMode::Bits32, arena);
+        let mut before = ArenaTables::new(PagingMode::Bits32, arena);
         let slot = before.slot_at(arena.table(1) + 0x20).unwrap();
         before.claim(slot, 7);
         let mut after = before.contents().to_vec();

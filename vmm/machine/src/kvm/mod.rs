@@ -9,10 +9,10 @@ mod watchdog;
 use super::host::{self, Flavour};
 use super::image::Image;
 use super::memory::GuestMemory;
-use super::{Capabilities, Command, Identity, Machine, MachineError, Parts, RunLog};
+use super::{BatchCommand, Capabilities, Identity, Machine, MachineError, Parts, RunLog};
 use crosswalk_guest::layout::{Arena, CONTROL};
 use crosswalk_guest::mailbox::Control;
-use crosswalk_guest::system::layout::ORDER;
+use crosswalk_guest::system::layout::REQUEST;
 use kvm_bindings::{CpuId, KVM_API_VERSION, KVM_MAX_CPUID_ENTRIES};
 use kvm_ioctls::{Cap, Kvm};
 use mmu_core::Profile;
@@ -140,7 +140,7 @@ impl Machine for KvmMachine {
         &self.parts
     }
 
-    fn run(&mut self, command: Command) -> Result<RunLog, MachineError> {
+    fn run(&mut self, command: BatchCommand) -> Result<RunLog, MachineError> {
         if command.fills_read_only {
             self.vm.renew_read_only()?;
         }
@@ -157,8 +157,8 @@ impl Machine for KvmMachine {
         Ok(log)
     }
 
-    fn obey(&mut self) -> Result<(), MachineError> {
-        self.command(ORDER);
+    fn serve_request(&mut self) -> Result<(), MachineError> {
+        self.command(REQUEST);
         self.vm.run_to_doorbell(&self.parts.memory, None)?;
         self.check_completed()
     }

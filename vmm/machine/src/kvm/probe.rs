@@ -9,7 +9,7 @@ use crate::host::Flavour;
 use crate::probe::{CASES, Prober, implicit_accesses, observed};
 use crate::{MachineError, ProvenanceMap, ResultClass};
 use crosswalk_case::Case;
-use crosswalk_case::observation::{Provenance, Run};
+use crosswalk_case::observation::{Attempt, Provenance};
 use crosswalk_guest::layout::Arena;
 use mmu_core::{Cr4, Features, PagingMode, Ring, VirtAddr};
 
@@ -47,7 +47,7 @@ impl KvmProber<'_> {
         &mut self,
         ring: Ring,
         change: impl Fn(&mut Case),
-    ) -> Result<(Vec<Run>, Counters), MachineError> {
+    ) -> Result<(Vec<Attempt>, Counters), MachineError> {
         let stats = Stats::open(&self.machine.vm.vcpu)
             .map_err(|source| MachineError::Host { doing: "KVM_GET_STATS_FD", source })?;
         let read = || {

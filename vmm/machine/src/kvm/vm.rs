@@ -11,7 +11,7 @@ use crosswalk_case::observation::OutsideAccess;
 use crosswalk_guest::contents;
 use crosswalk_guest::high;
 use crosswalk_guest::layout::{Arena, CONTROL, SUPERVISOR_WINDOW};
-use crosswalk_guest::mailbox::{Control, DOORBELL_PORT, Doorbell, Record};
+use crosswalk_guest::mailbox::{AccessRecord, Control, DOORBELL_PORT, Doorbell};
 use kvm_bindings::{CpuId, KVM_MEM_READONLY, kvm_segment, kvm_userspace_memory_region};
 use kvm_ioctls::{Cap, Kvm, VcpuExit, VcpuFd, VmFd};
 use mmu_core::{ControlState, Profile, Ring};
@@ -20,9 +20,9 @@ use std::time::{Duration, Instant};
 /// How long a guest may take from one doorbell to the next. A full batch takes some 20 ms.
 const DEADLINE: Duration = Duration::from_secs(4);
 /// So many interruptions in one access, and it never ends. The longest takes microseconds.
-const MOST_INTERRUPTIONS: u32 = 10;
+const MAX_INTERRUPTIONS: u32 = 10;
 /// More accesses outside memory in one batch than any batch of ours has.
-const MOST_OUTSIDE: usize = 100_000;
+const MAX_OUTSIDE: usize = 100_000;
 
 /// A virtual machine and its vCPU.
 #[derive(Debug)]
@@ -182,7 +182,7 @@ impl Vm {
                     interruptions =
                         if position.is_some() && position == at { interruptions + 1 } else { 0 };
                     at = position;
-                    if Instant::now() > deadline || interruptions > MOST_INTERRUPTIONS {
+                    if Instant::now() > deadline || interruptions > MAX_INTERRUPTIONS {
                         return Err(self.failed(arena, HANGS));
                     }
                     continue;
@@ -240,7 +240,7 @@ impl Vm {
                 return Err(self.failed(arena, &what));
             };
             log.outside.push((position, outside));
-            if log.outside.len() > MOST_OUTSIDE || Instant::now() > deadline {
+            if log.outside.len() > MAX_OUTSIDE || Instant::now() > deadline {
                 return Err(self.failed(arena, "does not stop reaching outside memory"));
             }
         }
@@ -254,7 +254,7 @@ impl Vm {
     fn position(&self, arena: Option<Arena>) -> Option<Position> {
         let arena = arena?;
         let rsp = self.vcpu.get_regs().ok()?.rsp;
-        let size = size_of::<Record>() as u64;
+        let size = size_of::<AccessRecord>() as u64;
         let (user, supervisor) = (arena.user_records(), arena.supervisor_records());
         let within = |ring: Ring, start: u64, end: u64, window: u64| {
             let record = rsp.checked_sub(start + window + size)? / size;

@@ -15,7 +15,7 @@ const AMD_RESERVED: u64 = 1012 * GIB;
 
 /// The places in the child of the files on the command line.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(super) struct RamPlace {
     pub(super) guest_physical: u64,
     pub(super) len: u64,
     /// The descriptor that the child has of the file.
@@ -32,7 +32,7 @@ pub(super) fn arguments(
     rom: RawFd,
     phys_bits: Option<u8>,
     cpu_flags: &[&str],
-    memory: &[Place],
+    memory: &[RamPlace],
 ) -> Result<Vec<String>, String> {
     let mut ordered = memory.to_vec();
     ordered.sort_by_key(|place| place.guest_physical);
@@ -64,7 +64,7 @@ pub(super) fn arguments(
         format!("{ram_size}B,slots={},maxmem={most}B", dimms.len())
     };
     option("-m", size);
-    for (id, Place { guest_physical, len, fd }) in ordered.iter().enumerate() {
+    for (id, RamPlace { guest_physical, len, fd }) in ordered.iter().enumerate() {
         let file = path(*fd);
         let backend =
             format!("memory-backend-file,id=memory{id},mem-path={file},size={len}B,share=on");
@@ -79,7 +79,7 @@ pub(super) fn arguments(
 }
 
 /// The size of RAM, which must lie at 0 without a hole.
-fn contiguous(ram: &[Place]) -> Result<u64, String> {
+fn contiguous(ram: &[RamPlace]) -> Result<u64, String> {
     let mut end = 0;
     for place in ram {
         if place.guest_physical != end {
@@ -101,8 +101,8 @@ fn contiguous(ram: &[Place]) -> Result<u64, String> {
 mod tests {
     use super::*;
 
-    fn place(guest_physical: u64, len: u64, fd: RawFd) -> Place {
-        Place { guest_physical, len, fd }
+    fn place(guest_physical: u64, len: u64, fd: RawFd) -> RamPlace {
+        RamPlace { guest_physical, len, fd }
     }
 
     #[test]

@@ -7,23 +7,23 @@ pub mod process;
 mod program;
 pub mod rom;
 
-pub use program::{PROGRAM, Version, installed_version};
+pub use program::{PROGRAM, QemuVersion, installed_version};
 
 use super::host;
 use super::image::Image;
 use super::memory::{GuestMemory, SharedFiles};
 use super::probe::{self, Prober};
 use super::{
-    Capabilities, Command, Identity, Machine, MachineError, Parts, ProvenanceMap, RunLog,
+    BatchCommand, Capabilities, Identity, Machine, MachineError, Parts, ProvenanceMap, RunLog,
     guest_tables,
 };
 use crosswalk_case::observation::Provenance;
 use crosswalk_guest::high;
 use crosswalk_guest::layout::{CONTROL, DATA_BASE};
 use crosswalk_guest::mailbox::{CPUID_LEAVES, Control};
-use crosswalk_guest::system::layout::ORDER;
+use crosswalk_guest::system::layout::REQUEST;
 use mmu_core::{Features, PagingMode, Profile};
-use process::{Options, Process, Region};
+use process::{Options, QemuProcess, RamRegion};
 use std::mem::offset_of;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Which processor QEMU is to emulate, beyond its best one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Processor {
+pub struct QemuProcessor {
     /// MAXPHYADDR; 40 if not given.
     pub physical_address_bits: Option<u8>,
     /// Features to add or take away, in QEMU's words, such as `-nx`.
@@ -46,7 +46,7 @@ const DEFAULT_BITS: u8 = 40;
 /// QEMU, with one virtual machine.
 #[derive(Debug)]
 pub struct QemuMachine {
-    process: Process,
+    process: QemuProcess,
     parts: Parts,
     /// Batches run so far.
     batches: u64,
@@ -58,7 +58,7 @@ impl QemuMachine {
     /// # Errors
     /// [`MachineError::Unavailable`] when there is no QEMU or it refuses; others when it or the image
     /// does not work.
-    pub fn open(image: Image, processor: &Processor) -> Result<Self, MachineError> {
+    pub fn open(image: Image, processor: &QemuProcessor) -> Result<Self, MachineError> {
         let bits = processor.physical_address_bits.unwrap_or(DEFAULT_BITS);
         let shared = GuestMemory::shared();
         let (memory, files) = shared
@@ -69,7 +69,7 @@ impl QemuMachine {
         let unbooted = Control { completed: u64::MAX, ..Control::default() };
         memory.write_value(CONTROL, &unbooted);
         let features: Vec<&str> = processor.features.iter().map(String::as_str).collect();
-        let process = Process::start(&Options {
+        let process = QemuProcess::start(&Options {
             phys_bits: Some(bits),
             cpu_flags: &features,
             memory: &regions(&files, bits),
@@ -165,18 +165,18 @@ impl QemuMachine {
 
 /// The guest's memory for QEMU: low memory, the data memory in two halves, and these again at every
 /// high place.
-fn regions(files: &SharedFiles, physical_address_bits: u8) -> Vec<Region<'_>> {
+fn regions(files: &SharedFiles, physical_address_bits: u8) -> Vec<RamRegion<'_>> {
     let [low, first, second] = [&files.low, &files.halves[0], &files.halves[1]].map(AsFd::as_fd);
     let half = high::PART_SIZE;
     let mut regions = vec![
-        Region { guest_physical: 0, len: DATA_BASE, file: low },
-        Region { guest_physical: DATA_BASE, len: half, file: first },
-        Region { guest_physical: DATA_BASE + half, len: half, file: second },
+        RamRegion { guest_physical: 0, len: DATA_BASE, file: low },
+        RamRegion { guest_physical: DATA_BASE, len: half, file: first },
+        RamRegion { guest_physical: DATA_BASE + half, len: half, file: second },
     ];
     let parts = high::places(physical_address_bits).flat_map(high::parts);
     regions.extend(parts.map(|(guest_physical, data)| {
         let file = if data == DATA_BASE { first } else { second };
-        Region { guest_physical, len: half, file }
+        RamRegion { guest_physical, len: half, file }
     }));
     regions
 }
@@ -186,12 +186,12 @@ impl Machine for QemuMachine {
         &self.parts
     }
 
-    fn run(&mut self, command: Command) -> Result<RunLog, MachineError> {
+    fn run(&mut self, command: BatchCommand) -> Result<RunLog, MachineError> {
         self.command(command.arena.base())?;
         Ok(RunLog::default())
     }
 
-    fn obey(&mut self) -> Result<(), MachineError> {
-        self.command(ORDER)
+    fn serve_request(&mut self) -> Result<(), MachineError> {
+        self.command(REQUEST)
     }
 }

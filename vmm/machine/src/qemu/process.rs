@@ -1,8 +1,8 @@
 //! The process of QEMU: started on memory that is shared with it, watched, and gone when its owner
 //! is.
 
-use super::arguments::{Place, arguments};
-use super::program::{PROGRAM, Version, installed_version};
+use super::arguments::{RamPlace, arguments};
+use super::program::{PROGRAM, QemuVersion, installed_version};
 use super::rom;
 use crate::MachineError;
 use nix::errno::Errno;
@@ -25,7 +25,7 @@ use std::thread::JoinHandle;
 /// Regions below 4 GiB must leave no hole from 0 on. The same file may be given several times; all
 /// regions of a file show the same memory.
 #[derive(Clone, Copy, Debug)]
-pub struct Region<'f> {
+pub struct RamRegion<'f> {
     /// Where the guest sees it.
     pub guest_physical: u64,
     /// How much of it.
@@ -42,14 +42,14 @@ pub struct Options<'f> {
     /// Features to add or take away, in QEMU's words: `-nx`.
     pub cpu_flags: &'f [&'f str],
     /// The guest's memory.
-    pub memory: &'f [Region<'f>],
+    pub memory: &'f [RamRegion<'f>],
 }
 
 /// QEMU, running. It is killed when this is dropped, and when this program ends in whatever way.
 #[derive(Debug)]
-pub struct Process {
+pub struct QemuProcess {
     child: Child,
-    version: Version,
+    version: QemuVersion,
     /// What QEMU says.
     messages: File,
     /// Dropped, lets the keeper's thread end.
@@ -62,7 +62,7 @@ fn host<E: Into<io::Error>>(doing: &'static str) -> impl FnOnce(E) -> MachineErr
     move |error| MachineError::Host { doing, source: error.into() }
 }
 
-impl Process {
+impl QemuProcess {
     /// Starts QEMU with the reset ROM built with this program. The guest's memory must be ready: it
     /// starts at once.
     ///
@@ -77,9 +77,9 @@ impl Process {
 
         let mut inherited = Vec::new();
         let mut memory = Vec::new();
-        for &Region { guest_physical, len, file } in options.memory {
+        for &RamRegion { guest_physical, len, file } in options.memory {
             let fd = inherit(&mut inherited, file.try_clone_to_owned())?;
-            memory.push(Place { guest_physical, len, fd });
+            memory.push(RamPlace { guest_physical, len, fd });
         }
         let rom_fd = inherit(&mut inherited, Ok(rom_file.into()))?;
         let list = arguments(rom_fd, options.phys_bits, options.cpu_flags, &memory)
@@ -100,7 +100,7 @@ impl Process {
     }
 
     /// The version of QEMU.
-    pub fn version(&self) -> Version {
+    pub fn version(&self) -> QemuVersion {
         self.version
     }
 
@@ -138,7 +138,7 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for QemuProcess {
     fn drop(&mut self) {
         // Neither fails but for a process that is gone already.
         let _ = self.child.kill();

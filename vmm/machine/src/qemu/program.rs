@@ -10,13 +10,13 @@ use std::process::{Command, Stdio};
 pub const PROGRAM: &str = "qemu-system-x86_64";
 
 /// The oldest version whose command line and machine are known to work.
-const OLDEST: Version = Version([7, 2, 0]);
+const OLDEST: QemuVersion = QemuVersion([7, 2, 0]);
 
 /// A version of QEMU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version([u32; 3]);
+pub struct QemuVersion([u32; 3]);
 
-impl Version {
+impl QemuVersion {
     /// From what `--version` prints: `QEMU emulator version 7.2.22 (...)`.
     fn parse(text: &str) -> Option<Self> {
         let version = text.strip_prefix("QEMU emulator version ")?.split_whitespace().next()?;
@@ -30,7 +30,7 @@ impl Version {
     }
 }
 
-impl fmt::Display for Version {
+impl fmt::Display for QemuVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [major, minor, patch] = self.0;
         write!(f, "{major}.{minor}.{patch}")
@@ -41,12 +41,12 @@ impl fmt::Display for Version {
 ///
 /// # Errors
 /// When there is none, or it is too old.
-pub fn installed_version() -> Result<Version, MachineError> {
+pub fn installed_version() -> Result<QemuVersion, MachineError> {
     version_of(OsStr::new(PROGRAM))
 }
 
 /// The version of an installed program.
-fn version_of(program: &OsStr) -> Result<Version, MachineError> {
+fn version_of(program: &OsStr) -> Result<QemuVersion, MachineError> {
     let name = program.display();
     let output = Command::new(program).arg("--version").stdin(Stdio::null()).output();
     let output = output.map_err(|error| {
@@ -56,7 +56,7 @@ fn version_of(program: &OsStr) -> Result<Version, MachineError> {
         })
     })?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let version = Version::parse(&text).ok_or_else(|| {
+    let version = QemuVersion::parse(&text).ok_or_else(|| {
         let said = text.lines().next().unwrap_or_default();
         MachineError::Unavailable(format!("{name} --version names no version, but says {said:?}"))
     })?;
@@ -80,12 +80,12 @@ mod tests {
             ("QEMU emulator version 9.1.50-dirty\n", [9, 1, 50]),
             ("QEMU emulator version 8.2\n", [8, 2, 0]),
         ] {
-            assert_eq!(Version::parse(text), Some(Version(expected)), "{text}");
+            assert_eq!(QemuVersion::parse(text), Some(QemuVersion(expected)), "{text}");
         }
         for text in ["", "QEMU emulator version", "QEMU emulator version seven", "bash 5.2"] {
-            assert_eq!(Version::parse(text), None, "{text}");
+            assert_eq!(QemuVersion::parse(text), None, "{text}");
         }
-        assert!(Version([10, 0, 0]) > OLDEST && Version([7, 1, 9]) < OLDEST);
+        assert!(QemuVersion([10, 0, 0]) > OLDEST && QemuVersion([7, 1, 9]) < OLDEST);
     }
 
     fn said_of(script: &str) -> String {

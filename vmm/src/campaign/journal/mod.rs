@@ -20,7 +20,7 @@ use tally::TallyLine;
 
 /// What a journal holds.
 #[derive(Clone, Debug)]
-pub struct Record {
+pub struct Checkpoint {
     /// What is run.
     pub run: RunLine,
     /// How far it came.
@@ -73,7 +73,7 @@ impl SmallestLine {
 /// A line.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
-enum Line {
+enum JournalLine {
     Run(Box<RunLine>),
     Progress(ProgressLine),
     Tally(TallyLine),
@@ -135,7 +135,7 @@ impl Journal {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn write(&mut self, record: &Record) -> Result<(), JournalError> {
+    pub fn write(&mut self, record: &Checkpoint) -> Result<(), JournalError> {
         let next = self.path.with_extension("jsonl.next");
         let written = fs::write(&next, text(record)).and_then(|()| fs::rename(&next, &self.path));
         written.map_err(|error| self.error(None, format!("cannot be written: {error}")))?;
@@ -147,7 +147,7 @@ impl Journal {
     ///
     /// # Errors
     /// When it cannot be read, or is damaged: the error names the line.
-    pub fn read(&self) -> Result<Option<Record>, JournalError> {
+    pub fn read(&self) -> Result<Option<Checkpoint>, JournalError> {
         let text = match fs::read_to_string(&self.path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -162,12 +162,15 @@ impl Journal {
     }
 }
 
-fn text(record: &Record) -> String {
-    let mut lines = vec![Line::Run(Box::new(record.run.clone())), Line::Progress(record.progress)];
-    lines.extend(TallyLine::of(&record.tally).into_iter().map(Line::Tally));
-    lines.extend(record.findings.iter().cloned().map(Line::Finding));
-    lines.extend(record.smallest.iter().cloned().map(Line::Smallest));
-    lines.push(Line::Lines(lines.len()));
+fn text(record: &Checkpoint) -> String {
+    let mut lines = vec![
+        JournalLine::Run(Box::new(record.run.clone())),
+        JournalLine::Progress(record.progress),
+    ];
+    lines.extend(TallyLine::of(&record.tally).into_iter().map(JournalLine::Tally));
+    lines.extend(record.findings.iter().cloned().map(JournalLine::Finding));
+    lines.extend(record.smallest.iter().cloned().map(JournalLine::Smallest));
+    lines.push(JournalLine::Lines(lines.len()));
     let mut text = String::new();
     for line in &lines {
         text += &serde_json::to_string(line).expect("a line is plain data");
@@ -177,7 +180,7 @@ fn text(record: &Record) -> String {
 }
 
 /// The record, or the number of the bad line and what is wrong with it.
-fn parse(text: &str) -> Result<Record, (usize, String)> {
+fn parse(text: &str) -> Result<Checkpoint, (usize, String)> {
     let mut run = None;
     let mut progress = None;
     let mut tally = Tally::default();
@@ -192,19 +195,19 @@ fn parse(text: &str) -> Result<Record, (usize, String)> {
         let line = serde_json::from_str(line)
             .map_err(|error| told(format!("expected a line of a journal: {error}")))?;
         match line {
-            Line::Run(line) if index == 0 => run = Some(*line),
-            Line::Progress(line) if index == 1 => progress = Some(line),
+            JournalLine::Run(line) if index == 0 => run = Some(*line),
+            JournalLine::Progress(line) if index == 1 => progress = Some(line),
             _ if index < 2 => {
                 return Err(told("expected \"run\" first, and \"progress\" second".into()));
             }
-            Line::Run(_) | Line::Progress(_) => {
+            JournalLine::Run(_) | JournalLine::Progress(_) => {
                 return Err(told("expected \"run\" and \"progress\" once".into()));
             }
-            Line::Tally(line) => line.add_to(&mut tally).map_err(told)?,
-            Line::Finding(saved) => findings.push(saved),
-            Line::Smallest(line) => smallest.push(line),
-            Line::Lines(count) if count == index => last = Some(count),
-            Line::Lines(count) => {
+            JournalLine::Tally(line) => line.add_to(&mut tally).map_err(told)?,
+            JournalLine::Finding(saved) => findings.push(saved),
+            JournalLine::Smallest(line) => smallest.push(line),
+            JournalLine::Lines(count) if count == index => last = Some(count),
+            JournalLine::Lines(count) => {
                 return Err(told(format!("expected {count} lines before this one, found {index}")));
             }
         }
@@ -213,7 +216,7 @@ fn parse(text: &str) -> Result<Record, (usize, String)> {
     let (Some(run), Some(progress), Some(_)) = (run, progress, last) else {
         return Err((end, "expected more lines: the file ends too early".into()));
     };
-    Ok(Record { run, progress, tally, findings, smallest })
+    Ok(Checkpoint { run, progress, tally, findings, smallest })
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The counts of a run as lines.
 
-use crate::campaign::tally::{Met, ModeCounts, Tally};
+use crate::campaign::tally::{ModeCounts, Occurrences, Tally};
 use crate::finding::saved::end_named;
 use crate::generate::CaseName;
 use crate::verdict::ChoiceTaken;
@@ -111,11 +111,11 @@ impl TallyLine {
                 part.modes.insert(paging_mode(&mode)?, read);
             }
             Self::Rule { rule: id, mode, count, example } => {
-                let met = Met { count, example: example.parse::<CaseName>()? };
+                let met = Occurrences { count, example: example.parse::<CaseName>()? };
                 part.rules.insert((rule(&id)?, paging_mode(&mode)?), met);
             }
             Self::End { mode, provenance, fault, count, example } => {
-                let met = Met { count, example: example.parse::<CaseName>()? };
+                let met = Occurrences { count, example: example.parse::<CaseName>()? };
                 part.ends.insert((paging_mode(&mode)?, who(&provenance)?, fault), met);
             }
             Self::Choice {

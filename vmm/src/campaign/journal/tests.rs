@@ -1,7 +1,7 @@
 //! A journal reads back as it was written, and damage is told by its line.
 
 use super::*;
-use crate::campaign::tally::{Met, ModeCounts};
+use crate::campaign::tally::{ModeCounts, Occurrences};
 use crate::generate::{CaseName, Generator, Shard, tests::capabilities};
 use crate::verdict::{ChoiceTaken, End};
 use crosswalk_case::observation::Provenance;
@@ -36,15 +36,15 @@ fn name(index: u64) -> CaseName {
     CaseName { generator: Generator::Random(9), mode: PagingMode::Pae, index }
 }
 
-fn record() -> Record {
+fn record() -> Checkpoint {
     let mut tally = Tally { digest: u64::MAX, ..Tally::default() };
     let mut counts = ModeCounts { cases: 70, faults: 30, translations: 40, ..Default::default() };
     counts.accesses.insert(AccessKind::Fetch, 70);
     counts.provenance.insert(Provenance::KvmWalker, 70);
     tally.modes.insert(PagingMode::Pae, counts);
-    tally.rules.insert((Rule::Code1, PagingMode::Pae), Met { count: 5, example: name(17) });
+    tally.rules.insert((Rule::Code1, PagingMode::Pae), Occurrences { count: 5, example: name(17) });
     let key = (PagingMode::Pae, Provenance::KvmWalker, Some((14, 5)));
-    tally.ends.insert(key, Met { count: 30, example: name(2) });
+    tally.ends.insert(key, Occurrences { count: 30, example: name(2) });
     let choice = ChoiceTaken {
         rule: Rule::Ad2,
         mode: PagingMode::Pae,
@@ -69,7 +69,7 @@ fn record() -> Record {
         },
     ];
     let progress = ProgressLine { turn: 12, seconds: 1.5, cpu_seconds: 2.25, complete: false };
-    Record { run: run(), progress, tally, findings, smallest: Vec::new() }
+    Checkpoint { run: run(), progress, tally, findings, smallest: Vec::new() }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use mmu_core::x86::format::{EntryBits, Leaf, Level};
 
 /// A part of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum EntryPart {
     Present,
     Writable,
     User,
@@ -31,7 +31,7 @@ pub(super) enum Part {
 /// One digit of an entry: for each value the bits that are turned over. The first value turns none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Digit {
-    pub(super) part: Part,
+    pub(super) part: EntryPart,
     pub(super) values: Vec<u64>,
 }
 
@@ -57,54 +57,54 @@ pub(super) fn digits(
         digits.push(Digit { part, values });
     };
     let bit = |bit: u8| 1_u64 << bit;
-    add(Part::Present, &[EntryBits::P.bits()]);
-    add(Part::Writable, &[EntryBits::RW.bits()]);
-    add(Part::User, &[EntryBits::US.bits()]);
+    add(EntryPart::Present, &[EntryBits::P.bits()]);
+    add(EntryPart::Writable, &[EntryBits::RW.bits()]);
+    add(EntryPart::User, &[EntryBits::US.bits()]);
     if !is_narrow {
-        add(Part::ExecuteDisable, &[EntryBits::XD.bits()]);
+        add(EntryPart::ExecuteDisable, &[EntryBits::XD.bits()]);
         // The lowest and the highest (CODE-4).
         let (low, high) =
             (machine.profile.physical_address_bits, if is_long_mode { 51 } else { 62 });
-        add(Part::AboveAddress, &if low <= high { [bit(low), bit(high)] } else { [0; 2] });
+        add(EntryPart::AboveAddress, &if low <= high { [bit(low), bit(high)] } else { [0; 2] });
     }
-    add(Part::Accessed, &[EntryBits::A.bits()]);
+    add(EntryPart::Accessed, &[EntryBits::A.bits()]);
     // In 32-bit paging PS would turn a table's address into that of a page outside memory (MODE-5).
     let leads_outside = is_narrow && !is_leaf && page_size_counts;
     if !leads_outside {
         let large_pat = EntryBits::LARGE_PAT.bits();
-        add(Part::PageSize, &[if is_large { large_pat } else { EntryBits::PS.bits() }]);
+        add(EntryPart::PageSize, &[if is_large { large_pat } else { EntryBits::PS.bits() }]);
     }
     if is_large {
         // Of a 4 MiB page most of these are address (MODE-5); the highest never is.
         let high = bit(level.shift - 1);
-        add(Part::Alignment, &if is_narrow { [high, 0] } else { [bit(13), high] });
+        add(EntryPart::Alignment, &if is_narrow { [high, 0] } else { [bit(13), high] });
     }
-    add(Part::Dirty, &[EntryBits::D.bits()]);
-    add(Part::Caching, &[(EntryBits::PWT | EntryBits::PCD).bits()]);
-    add(Part::Global, &[EntryBits::G.bits()]);
-    add(Part::Ignored, &[0xe00]);
+    add(EntryPart::Dirty, &[EntryBits::D.bits()]);
+    add(EntryPart::Caching, &[(EntryBits::PWT | EntryBits::PCD).bits()]);
+    add(EntryPart::Global, &[EntryBits::G.bits()]);
+    add(EntryPart::Ignored, &[0xe00]);
     if is_long_mode {
-        add(Part::HighIgnored, &[0x7f << 52]);
-        add(Part::Key, &[EntryBits::with_key(KEY)]);
+        add(EntryPart::HighIgnored, &[0x7f << 52]);
+        add(EntryPart::Key, &[EntryBits::with_key(KEY)]);
     }
     digits
 }
 
 /// The digits that count most, with two values each: for entries of two levels at a time.
 pub(super) fn main_digits(mut digits: Vec<Digit>) -> Vec<Digit> {
-    let is_main = |part: Part| {
+    let is_main = |part: EntryPart| {
         matches!(
             part,
-            Part::Present
-                | Part::Writable
-                | Part::User
-                | Part::ExecuteDisable
-                | Part::AboveAddress
-                | Part::Accessed
+            EntryPart::Present
+                | EntryPart::Writable
+                | EntryPart::User
+                | EntryPart::ExecuteDisable
+                | EntryPart::AboveAddress
+                | EntryPart::Accessed
         )
     };
-    let has_alignment = digits.iter().any(|digit| digit.part == Part::Alignment);
-    let size = if has_alignment { Part::Alignment } else { Part::PageSize };
+    let has_alignment = digits.iter().any(|digit| digit.part == EntryPart::Alignment);
+    let size = if has_alignment { EntryPart::Alignment } else { EntryPart::PageSize };
     digits.retain(|digit| is_main(digit.part) || digit.part == size);
     for digit in &mut digits {
         digit.values.truncate(2);

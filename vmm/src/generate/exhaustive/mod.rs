@@ -7,7 +7,7 @@ mod digits;
 mod space;
 
 use super::case_builder::make_observable;
-use super::placement::Slot;
+use super::placement::TableSlot;
 use super::{Stream, arena_of_batch};
 use crosswalk_case::{Case, TableEntry, plain_state};
 use crosswalk_guest::contents::{CODE_OFFSETS, CODE_SIZE, DESCRIPTOR_OFFSETS};
@@ -19,7 +19,7 @@ use crosswalk_machine::batch::Batch;
 use mmu_core::walk::encode_in_mode;
 use mmu_core::x86::format::{EntryBits, EntryKind, levels};
 use mmu_core::{Access, AccessKind, ControlState, PagingMode, PhysAddr, Ring, Segment, VirtAddr};
-use space::{Part, Section, Way, parts, ways};
+use space::{EntryPart, Subspace, Way, parts, ways};
 
 /// Every combination in one mode that a machine has.
 #[derive(Clone, Debug)]
@@ -27,9 +27,9 @@ pub struct ExhaustiveStream {
     mode: PagingMode,
     machine: Capabilities,
     ways: Vec<Way>,
-    parts: Vec<Part>,
+    parts: Vec<EntryPart>,
     /// For each lane its slot at each depth.
-    places: Vec<Vec<Slot>>,
+    places: Vec<Vec<TableSlot>>,
 }
 
 impl ExhaustiveStream {
@@ -40,7 +40,7 @@ impl ExhaustiveStream {
         Self { mode, machine, ways, parts, places }
     }
 
-    fn batches_of(part: &Part) -> u64 {
+    fn batches_of(part: &EntryPart) -> u64 {
         part.states() * part.of_a_state().div_ceil(MAX_LANES as u64)
     }
 
@@ -49,8 +49,8 @@ impl ExhaustiveStream {
         state: ControlState,
         arena: Arena,
         lane: usize,
-        path: &[Slot],
-        (section, digits): (&Section, &[usize]),
+        path: &[TableSlot],
+        (section, digits): (&Subspace, &[usize]),
     ) -> Case {
         let (form, ring, ac) = self.ways[digits[0]];
         let state = ControlState { ac, ..state };
@@ -79,7 +79,7 @@ impl ExhaustiveStream {
         &self,
         arena: Arena,
         frames: u64,
-        path: &[Slot],
+        path: &[TableSlot],
         leaf: usize,
     ) -> (Vec<TableEntry>, u64) {
         if path.is_empty() {
@@ -112,13 +112,13 @@ impl ExhaustiveStream {
     }
 
     /// The slots of a lane, root first.
-    fn path(&self, lane: usize, below_pdpte_2: bool) -> Vec<Slot> {
-        let mut path: Vec<Slot> = self.places.iter().map(|places| places[lane]).collect();
+    fn path(&self, lane: usize, below_pdpte_2: bool) -> Vec<TableSlot> {
+        let mut path: Vec<TableSlot> = self.places.iter().map(|places| places[lane]).collect();
         if self.mode == PagingMode::Pae {
             if below_pdpte_2 {
-                path[1] = Slot { table: 3, index: lane as u64 };
+                path[1] = TableSlot { table: 3, index: lane as u64 };
             }
-            path[0] = Slot { table: 0, index: path[1].table as u64 - 1 };
+            path[0] = TableSlot { table: 0, index: path[1].table as u64 - 1 };
         }
         path
     }
@@ -178,17 +178,18 @@ impl Stream for ExhaustiveStream {
 
 /// A slot for each lane at a depth, far from each other and in another order at each depth, so that
 /// a walker which uses another level's index reads somebody else's entry.
-fn places(mode: PagingMode, depth: usize) -> Vec<Slot> {
+fn places(mode: PagingMode, depth: usize) -> Vec<TableSlot> {
     // No number of free slots is a multiple of these.
     const STRIDES: [usize; 5] = [101, 211, 307, 401, 503];
     let tables = tables::of_levels(mode)[depth].clone();
     if tables::is_shared(mode, tables.start) {
-        return vec![Slot { table: 0, index: 0 }; MAX_LANES];
+        return vec![TableSlot { table: 0, index: 0 }; MAX_LANES];
     }
     let slots = tables
         .flat_map(|table| (0..tables::slots(mode)).map(move |index| (table, index)))
         .filter(|(table, index)| !tables::is_own(mode, *table, *index));
-    let free: Vec<Slot> = slots.map(|(table, index)| Slot { table, index: index as u64 }).collect();
+    let free: Vec<TableSlot> =
+        slots.map(|(table, index)| TableSlot { table, index: index as u64 }).collect();
     (0..MAX_LANES).map(|lane| free[(lane * STRIDES[depth] + depth) % free.len()]).collect()
 }
 

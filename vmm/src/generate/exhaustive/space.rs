@@ -9,7 +9,7 @@ use mmu_core::{ControlState, Cr0, Cr4, Efer, Features, PagingMode, Ring};
 
 /// A digit of the control state.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Control {
+pub(super) enum ControlDigit {
     WriteProtect,
     NoExecute,
     Smep,
@@ -24,7 +24,7 @@ pub(super) enum Control {
     Pdpte(Vec<u64>),
 }
 
-impl Control {
+impl ControlDigit {
     fn radix(&self) -> usize {
         match self {
             Self::UserKeys | Self::SupervisorKeys => 4,
@@ -61,17 +61,17 @@ pub(super) type Way = (Form, Ring, bool);
 
 /// Some combinations: the control state changes last, so that batches share it.
 #[derive(Clone, Debug)]
-pub(super) struct Part {
-    controls: Vec<Control>,
+pub(super) struct EntryPart {
+    controls: Vec<ControlDigit>,
     outer: Digits,
     /// Whether CR4.PSE is 1.
     pse: bool,
-    pub(super) sections: Vec<Section>,
+    pub(super) sections: Vec<Subspace>,
 }
 
 /// What is combined under one control state.
 #[derive(Clone, Debug)]
-pub(super) struct Section {
+pub(super) struct Subspace {
     /// The depth of the leaf, 0 for the root; none without paging.
     pub(super) leaf: usize,
     /// The depths of the entries that vary, with their digits.
@@ -80,9 +80,9 @@ pub(super) struct Section {
     pub(super) digits: Digits,
 }
 
-impl Part {
-    fn new(controls: Vec<Control>, pse: bool, sections: Vec<Section>) -> Self {
-        let outer = Digits::new(controls.iter().map(Control::radix));
+impl EntryPart {
+    fn new(controls: Vec<ControlDigit>, pse: bool, sections: Vec<Subspace>) -> Self {
+        let outer = Digits::new(controls.iter().map(ControlDigit::radix));
         Self { controls, outer, pse, sections }
     }
 
@@ -98,7 +98,7 @@ impl Part {
 
     /// Whether all lanes lie below PDPTE 2.
     pub(super) fn varies_a_pdpte(&self) -> bool {
-        self.controls.iter().any(|control| matches!(control, Control::Pdpte(_)))
+        self.controls.iter().any(|control| matches!(control, ControlDigit::Pdpte(_)))
     }
 
     /// The control state with this number.
@@ -121,7 +121,7 @@ impl Part {
     }
 
     /// The section and the digits of a combination.
-    pub(super) fn combination(&self, mut number: u64) -> (&Section, Vec<usize>) {
+    pub(super) fn combination(&self, mut number: u64) -> (&Subspace, Vec<usize>) {
         for section in &self.sections {
             let count = section.digits.count();
             if number < count {
@@ -134,54 +134,54 @@ impl Part {
 }
 
 /// All parts of a mode.
-pub(super) fn parts(mode: PagingMode, machine: &Capabilities) -> Vec<Part> {
+pub(super) fn parts(mode: PagingMode, machine: &Capabilities) -> Vec<EntryPart> {
     let ways = ways(mode, machine).len();
     let controls = controls(mode, machine);
     match mode {
         PagingMode::Unpaged | PagingMode::Linear => {
-            let plain = Section { leaf: 0, varied: Vec::new(), digits: Digits::new([ways]) };
-            vec![Part::new(controls, false, vec![plain])]
+            let plain = Subspace { leaf: 0, varied: Vec::new(), digits: Digits::new([ways]) };
+            vec![EntryPart::new(controls, false, vec![plain])]
         }
         // PSE decides what PS means (MODE-4).
         PagingMode::Bits32 => [false, true]
-            .map(|pse| Part::new(controls.clone(), pse, sections(mode, pse, ways, machine)))
+            .map(|pse| EntryPart::new(controls.clone(), pse, sections(mode, pse, ways, machine)))
             .into(),
         PagingMode::Pae => {
             let leaf = levels(mode).len() - 1;
-            let plain = Section { leaf, varied: Vec::new(), digits: Digits::new([ways]) };
+            let plain = Subspace { leaf, varied: Vec::new(), digits: Digits::new([ways]) };
             let with_pdpte =
-                [controls.clone(), vec![Control::Pdpte(pdpte_masks(machine))]].concat();
+                [controls.clone(), vec![ControlDigit::Pdpte(pdpte_masks(machine))]].concat();
             vec![
-                Part::new(controls, false, sections(mode, false, ways, machine)),
-                Part::new(with_pdpte, false, vec![plain]),
+                EntryPart::new(controls, false, sections(mode, false, ways, machine)),
+                EntryPart::new(with_pdpte, false, vec![plain]),
             ]
         }
         PagingMode::FourLevel | PagingMode::FiveLevel => {
-            vec![Part::new(controls, false, sections(mode, false, ways, machine))]
+            vec![EntryPart::new(controls, false, sections(mode, false, ways, machine))]
         }
     }
 }
 
 /// The control bits that the machine has in a mode.
-fn controls(mode: PagingMode, machine: &Capabilities) -> Vec<Control> {
+fn controls(mode: PagingMode, machine: &Capabilities) -> Vec<ControlDigit> {
     let features = machine.profile.features;
     let is_long_mode = matches!(mode, PagingMode::FourLevel | PagingMode::FiveLevel);
     let forced = if is_long_mode { machine.not_in_cpuid } else { Cr4::empty() };
     let has = |feature, bit| features.contains(feature) || forced.contains(bit);
-    let mut controls = vec![Control::WriteProtect];
+    let mut controls = vec![ControlDigit::WriteProtect];
     let mut add = |condition: bool, control| {
         if condition {
             controls.push(control);
         }
     };
-    add(features.contains(Features::NX), Control::NoExecute);
-    add(has(Features::SMEP, Cr4::SMEP), Control::Smep);
-    add(has(Features::SMAP, Cr4::SMAP), Control::Smap);
+    add(features.contains(Features::NX), ControlDigit::NoExecute);
+    add(has(Features::SMEP, Cr4::SMEP), ControlDigit::Smep);
+    add(has(Features::SMAP, Cr4::SMAP), ControlDigit::Smap);
     // PKRU must be loaded for both rings.
     let user_keys = has(Features::PKU, Cr4::PKE) && machine.pkru_in_ring_0;
-    add(is_long_mode && user_keys, Control::UserKeys);
-    add(is_long_mode && has(Features::PKS, Cr4::PKS), Control::SupervisorKeys);
-    add(mode == PagingMode::Unpaged, Control::PaeWithoutPaging);
+    add(is_long_mode && user_keys, ControlDigit::UserKeys);
+    add(is_long_mode && has(Features::PKS, Cr4::PKS), ControlDigit::SupervisorKeys);
+    add(mode == PagingMode::Unpaged, ControlDigit::PaeWithoutPaging);
     controls
 }
 
@@ -201,7 +201,7 @@ pub(super) fn ways(mode: PagingMode, machine: &Capabilities) -> Vec<Way> {
 
 /// For every size of page: each entry of the path in all its bits, and each two of them in the main
 /// ones.
-fn sections(mode: PagingMode, pse: bool, ways: usize, machine: &Capabilities) -> Vec<Section> {
+fn sections(mode: PagingMode, pse: bool, ways: usize, machine: &Capabilities) -> Vec<Subspace> {
     let levels = levels(mode);
     let mut sections = Vec::new();
     for leaf in (0..levels.len()).rev().filter(|depth| can_be_leaf(&levels[*depth], pse)) {
@@ -212,7 +212,7 @@ fn sections(mode: PagingMode, pse: bool, ways: usize, machine: &Capabilities) ->
             let of_entries = varied.iter().flat_map(|(_, digits)| digits);
             let radices = of_entries.map(|digit| digit.values.len());
             let digits = Digits::new([ways].into_iter().chain(radices));
-            sections.push(Section { leaf, varied, digits });
+            sections.push(Subspace { leaf, varied, digits });
         };
         for depth in &own {
             add(vec![all(*depth)]);

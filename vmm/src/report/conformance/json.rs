@@ -1,19 +1,19 @@
 //! The table of walkers and rules as JSON.
 
-use super::{Result, shown};
-use crate::conformance::{Cell, Column, Row, Table};
+use super::{CellResult, shown};
+use crate::conformance::{Cell, Column, KnownMistake, Table};
 use crate::report::style::json::to_text;
 use crosswalk_case::Case;
 use serde::Serialize;
 
 #[derive(Serialize)]
-struct Document<'r> {
+struct ConformanceDocument<'r> {
     corpus: &'r str,
     cases: u64,
     /// Cases on which the machine itself differs from the manuals, or was not seen.
     not_counted: u64,
     walkers: Vec<WalkerJson<'r>>,
-    rules: Vec<RuleJson<'r>>,
+    rules: Vec<KnownMistakeJson<'r>>,
 }
 
 #[derive(Serialize)]
@@ -35,7 +35,7 @@ struct FailureJson<'r> {
 }
 
 #[derive(Serialize)]
-struct RuleJson<'r> {
+struct KnownMistakeJson<'r> {
     rule: String,
     meaning: &'static str,
     cells: Vec<CellJson<'r>>,
@@ -66,12 +66,12 @@ pub fn document(corpus: &str, table: &Table) -> String {
         failed: column.failed,
         failure: column.failure.as_ref().map(|(case, why)| FailureJson { case, why }),
     });
-    let rules = shown(table).into_iter().map(|row| RuleJson {
+    let rules = shown(table).into_iter().map(|row| KnownMistakeJson {
         rule: row.to_string(),
         meaning: row.meaning(),
         cells: table.columns.iter().map(|column| cell_json(column, row)).collect(),
     });
-    to_text(&Document {
+    to_text(&ConformanceDocument {
         corpus,
         cases: table.cases,
         not_counted: table.not_counted,
@@ -80,14 +80,14 @@ pub fn document(corpus: &str, table: &Table) -> String {
     })
 }
 
-fn cell_json(column: &Column, row: Row) -> CellJson<'_> {
+fn cell_json(column: &Column, row: KnownMistake) -> CellJson<'_> {
     let none = Cell::default();
     let cell = column.cells.get(&row);
     let Cell { right, wrong, silent, .. } = cell.unwrap_or(&none);
     let mistake = cell.and_then(|cell| cell.mistake.as_ref());
     CellJson {
         walker: &column.walker.name,
-        result: Result::of(cell).name(),
+        result: CellResult::of(cell).name(),
         right: *right,
         wrong: *wrong,
         does_not_say: *silent,

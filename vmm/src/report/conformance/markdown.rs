@@ -1,7 +1,7 @@
 //! The table of walkers and rules as a page of Markdown.
 
-use super::{Result, full_name, mistakes, remark, shown};
-use crate::conformance::{Column, Mistake, Row, Table};
+use super::{CellResult, full_name, mistakes, remark, shown};
+use crate::conformance::{Column, KnownMistake, Mistake, Table};
 use crate::report::style::number::with_commas;
 use std::fmt::Write;
 
@@ -33,12 +33,12 @@ pub fn page(corpus: &str, table: &Table) -> String {
         let _ = write!(text, "| {row} |");
         for column in &table.columns {
             let cell = column.cells.get(&row);
-            let mark = match (Result::of(cell), cell) {
-                (Result::Wrong, Some(cell)) => {
+            let mark = match (CellResult::of(cell), cell) {
+                (CellResult::Wrong, Some(cell)) => {
                     format!("[**wrong** {}](#{})", cell.wrong, anchor(column, row))
                 }
-                (Result::Right, _) => "right".into(),
-                (Result::Silent, _) => "–".into(),
+                (CellResult::Right, _) => "right".into(),
+                (CellResult::Silent, _) => "–".into(),
                 _ => String::new(),
             };
             let _ = write!(text, " {mark} |");
@@ -78,7 +78,7 @@ is held to what it claims: one that gives an address and no rights is not blamed
 
 ";
 
-fn anchor(column: &Column, row: Row) -> String {
+fn anchor(column: &Column, row: KnownMistake) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
     format!("{}-{row}", column.walker.name).chars().map(plain).collect()
 }

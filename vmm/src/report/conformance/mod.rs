@@ -9,19 +9,19 @@ pub use json::document;
 pub use markdown::page;
 pub use text::text;
 
-use crate::conformance::{Cell, Column, Mistake, Row, Table, rows};
+use crate::conformance::{Cell, Column, KnownMistake, Mistake, Table, rows};
 use crate::report::style::number::with_commas;
 
 /// What a cell comes to.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Result {
+enum CellResult {
     Right,
     Wrong,
     Silent,
     NotAsked,
 }
 
-impl Result {
+impl CellResult {
     const fn of(cell: Option<&Cell>) -> Self {
         match cell {
             Some(Cell { wrong: 1.., .. }) => Self::Wrong,
@@ -42,8 +42,9 @@ impl Result {
 }
 
 /// The rows about which some walker was asked.
-fn shown(table: &Table) -> Vec<Row> {
-    let is_asked = |row: &Row| table.columns.iter().any(|column| column.cells.contains_key(row));
+fn shown(table: &Table) -> Vec<KnownMistake> {
+    let is_asked =
+        |row: &KnownMistake| table.columns.iter().any(|column| column.cells.contains_key(row));
     rows().into_iter().filter(is_asked).collect()
 }
 
@@ -69,6 +70,6 @@ fn remark(column: &Column) -> String {
 }
 
 /// The mistakes of a column, by row.
-fn mistakes(column: &Column) -> impl Iterator<Item = (Row, u64, &Mistake)> {
+fn mistakes(column: &Column) -> impl Iterator<Item = (KnownMistake, u64, &Mistake)> {
     column.cells.iter().filter_map(|(row, cell)| Some((*row, cell.wrong, cell.mistake.as_ref()?)))
 }

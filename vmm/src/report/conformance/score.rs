@@ -1,6 +1,6 @@
 //! What came of asking a candidate, for people and for scripts.
 
-use crate::conformance::score::{Mistakes, Score};
+use crate::conformance::score::{CandidateScore, Mistakes};
 use crate::report::style::number::with_commas;
 use crate::report::style::table::line;
 use crosswalk_case::Case;
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 #[derive(Serialize)]
-pub(in crate::report) struct ScoreJson<'r> {
+pub(in crate::report) struct CandidateScoreJson<'r> {
     right: u64,
     wrong: u64,
     does_not_say: u64,
@@ -30,8 +30,8 @@ struct MistakeJson<'r> {
     answered: &'r str,
 }
 
-pub(in crate::report) fn json(score: &Score) -> ScoreJson<'_> {
-    ScoreJson {
+pub(in crate::report) fn json(score: &CandidateScore) -> CandidateScoreJson<'_> {
+    CandidateScoreJson {
         right: score.right,
         wrong: score.wrong,
         does_not_say: score.silent,
@@ -53,7 +53,7 @@ fn entry(what: String, mistakes: &Mistakes) -> MistakeJson<'_> {
     MistakeJson { what, count: *count, smallest_case: case, expected, answered }
 }
 
-fn mistakes(score: &Score) -> impl Iterator<Item = (String, &Mistakes)> {
+fn mistakes(score: &CandidateScore) -> impl Iterator<Item = (String, &Mistakes)> {
     score.mistakes.iter().map(|((mode, access, end), mistakes)| {
         (format!("{mode} {}, expected {}", access.name(), end.name()), mistakes)
     })
@@ -63,8 +63,8 @@ fn mistakes(score: &Score) -> impl Iterator<Item = (String, &Mistakes)> {
 const MOST: usize = 8;
 
 /// The score in 80 columns.
-pub(in crate::report) fn describe(text: &mut String, walker: &str, score: &Score) {
-    let Score { right, wrong, silent, failed, not_marked, not_asked, .. } = score;
+pub(in crate::report) fn describe(text: &mut String, walker: &str, score: &CandidateScore) {
+    let CandidateScore { right, wrong, silent, failed, not_marked, not_asked, .. } = score;
     let counts = [
         (right, "right"),
         (wrong, "wrong"),
@@ -101,11 +101,11 @@ pub(in crate::report) fn describe(text: &mut String, walker: &str, score: &Score
 }
 
 /// The result in a sentence.
-pub(in crate::report) fn verdict(walker: &str, score: &Score) -> String {
+pub(in crate::report) fn verdict(walker: &str, score: &CandidateScore) -> String {
     if score.is_clean() {
         format!("{walker} says nothing wrong.")
     } else {
-        let Score { wrong, failed, not_asked, .. } = score;
+        let CandidateScore { wrong, failed, not_asked, .. } = score;
         let (wrong, failed) = (with_commas(*wrong), with_commas(failed + not_asked));
         format!("{walker} is wrong in {wrong} cases, and has no answer in {failed}.")
     }

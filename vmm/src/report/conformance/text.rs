@@ -1,6 +1,6 @@
 //! The table of walkers and rules in 80 columns.
 
-use super::{Result, full_name, mistakes, remark, shown};
+use super::{CellResult, full_name, mistakes, remark, shown};
 
 use crate::conformance::{Mistake, Table};
 use crate::report::style::number::with_commas;
@@ -31,9 +31,9 @@ pub fn text(corpus: &str, table: &Table) -> String {
     for row in shown(table) {
         let cells = table.columns.iter().map(|column| match column.cells.get(&row) {
             Some(cell) if cell.wrong > 0 => format!("x {}", cell.wrong),
-            cell => match Result::of(cell) {
-                Result::Right => "ok".into(),
-                Result::Silent => "-".into(),
+            cell => match CellResult::of(cell) {
+                CellResult::Right => "ok".into(),
+                CellResult::Silent => "-".into(),
                 _ => String::new(),
             },
         });

@@ -23,7 +23,7 @@ use crate::report::style::number::Large;
 use serde::Serialize;
 
 #[derive(Serialize)]
-struct Document {
+struct GeometryDocument {
     configurations: Vec<ConfigurationJson>,
 }
 
@@ -74,7 +74,7 @@ struct UseJson {
 /// The report for scripts, with all uses.
 pub fn json(configurations: &[Configuration]) -> String {
     let configurations = configurations.iter().map(configuration_json).collect();
-    to_text(&Document { configurations })
+    to_text(&GeometryDocument { configurations })
 }
 
 fn configuration_json(configuration: &Configuration) -> ConfigurationJson {

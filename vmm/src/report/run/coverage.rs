@@ -10,13 +10,13 @@ use serde::Serialize;
 /// Coverage in a report.
 #[derive(Serialize)]
 pub(super) struct CoverageJson {
-    rules: Vec<RuleJson>,
+    rules: Vec<RuleCoverageJson>,
     missed: Vec<MissedJson>,
     ends: Vec<EndJson>,
 }
 
 #[derive(Serialize)]
-struct RuleJson {
+struct RuleCoverageJson {
     rule: &'static str,
     mode: &'static str,
     count: u64,
@@ -43,7 +43,7 @@ struct EndJson {
 }
 
 pub(super) fn json(facts: &RunFacts<'_>, tally: &Tally) -> CoverageJson {
-    let rules = tally.rules.iter().map(|((rule, mode), met)| RuleJson {
+    let rules = tally.rules.iter().map(|((rule, mode), met)| RuleCoverageJson {
         rule: rule.id(),
         mode: mode.name(),
         count: met.count,

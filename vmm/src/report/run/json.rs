@@ -19,7 +19,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 
 #[derive(Serialize)]
-struct Document<'r> {
+struct RunDocument<'r> {
     machine: MachineJson<'r>,
     /// Of a replay: where its cases were recorded.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -36,13 +36,13 @@ struct Document<'r> {
     complete: bool,
     walker: &'r str,
     modes: Vec<ModeJson<'r>>,
-    rules: Rules,
+    rules: RulesJson,
     coverage: coverage::CoverageJson,
     choices: Vec<ChoiceJson>,
     findings: Vec<FindingJson<'r>>,
     /// Of a walker that is a program: what came of asking it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    candidate: Option<score::ScoreJson<'r>>,
+    candidate: Option<score::CandidateScoreJson<'r>>,
     totals: Totals,
 }
 
@@ -67,7 +67,7 @@ struct ModeJson<'r> {
 }
 
 #[derive(Serialize)]
-struct Rules {
+struct RulesJson {
     hit: Vec<&'static str>,
     missed: Vec<&'static str>,
 }
@@ -138,7 +138,7 @@ pub fn document(facts: &RunFacts<'_>, summary: &Summary) -> String {
         let is_hit = |rule: &&Rule| tally.hits(**rule) == hit;
         Rule::ALL.iter().filter(is_hit).map(|rule| rule.id()).collect()
     };
-    let document = Document {
+    let document = RunDocument {
         machine: machine(facts.identity, facts.capabilities),
         sources: sources(facts.sources),
         covers: facts.covered.iter().map(|rule| rule.id()).collect(),
@@ -156,7 +156,7 @@ pub fn document(facts: &RunFacts<'_>, summary: &Summary) -> String {
                 mode_json(*mode, offered, &counts, &tally.outcomes(*mode))
             })
             .collect(),
-        rules: Rules { hit: split(true), missed: split(false) },
+        rules: RulesJson { hit: split(true), missed: split(false) },
         coverage: coverage::json(facts, tally),
         choices: tally
             .choices

@@ -14,10 +14,10 @@
 //! A place is `{"frame", "entry"}`, `{"slot"}` or null. Counts are of the whole scenario;
 //! `table_bytes` is the most at one time.
 
-use super::{Told, entries_per_translation};
+use super::{NarratedScenario, entries_per_translation};
 use crate::report::style::json::to_text;
-use crate::scenario::story::{Claim, Happened, Moment, PagePlace, PageRow, Story};
-use crate::scenario::{Comparison, Parted, SCENARIOS};
+use crate::scenario::story::{Claim, Happened, PagePlace, PageRow, Story, TimelineEntry};
+use crate::scenario::{Comparison, Divergence, SCENARIOS};
 use crosswalk_machine::Identity;
 use mmu_core::PhysAddr;
 use serde_json::{Value, json};
@@ -29,17 +29,17 @@ pub fn json_list() -> String {
 }
 
 /// The stories as one JSON document.
-pub fn json(told: &Told<'_>) -> String {
-    let passed = told.stories.iter().filter(|story| story.passed()).count();
-    let mut modes: Vec<_> = told.stories.iter().map(|story| story.mode.name()).collect();
+pub fn json(narrate: &NarratedScenario<'_>) -> String {
+    let passed = narrate.stories.iter().filter(|story| story.passed()).count();
+    let mut modes: Vec<_> = narrate.stories.iter().map(|story| story.mode.name()).collect();
     modes.dedup();
-    let machine = told.machine.map(|(identity, _)| machine_json(identity));
-    let reason = told.machine.map_or(told.why_none, |(_, why)| why);
+    let machine = narrate.machine.map(|(identity, _)| machine_json(identity));
+    let reason = narrate.machine.map_or(narrate.why_none, |(_, why)| why);
     to_text(&json!({
-        "comparison": {"machine": machine, "result": told.result(), "reason": reason},
+        "comparison": {"machine": machine, "result": narrate.result(), "reason": reason},
         "modes": modes,
-        "scenarios": told.stories.iter().map(story_json).collect::<Vec<_>>(),
-        "totals": {"scenarios": told.stories.len(), "passed": passed},
+        "scenarios": narrate.stories.iter().map(story_json).collect::<Vec<_>>(),
+        "totals": {"scenarios": narrate.stories.len(), "passed": passed},
     }))
 }
 
@@ -50,7 +50,7 @@ pub(super) fn machine_json(identity: &Identity) -> Value {
 
 pub(super) fn comparison_json(comparison: &Comparison) -> Value {
     let Comparison { orders, events, frames, known, .. } = comparison;
-    let parted = |Parted { order, differences, cause }: &Parted| json!({"order": order, "cause": cause, "differences": differences});
+    let parted = |Divergence { order, differences, cause }: &Divergence| json!({"order": order, "cause": cause, "differences": differences});
     json!({
         "orders": orders,
         "events": events,
@@ -113,7 +113,7 @@ fn story_json(story: &Story) -> Value {
     })
 }
 
-fn moment_json(Moment { process, what }: &Moment) -> Value {
+fn moment_json(TimelineEntry { process, what }: &TimelineEntry) -> Value {
     let hex = |frame: &Option<PhysAddr>| frame.map(|frame| frame.to_string());
     let mut moment = match what {
         Happened::Did(what) => json!({"event": "did", "what": what}),

@@ -18,7 +18,7 @@ pub(super) const NOTHING_COMPARED: &str = "software only: nothing was compared";
 
 /// What is told of.
 #[derive(Clone, Copy, Debug)]
-pub struct Told<'t> {
+pub struct NarratedScenario<'t> {
     /// The scenarios that were run.
     pub stories: &'t [Story],
     /// The machine beside the software, and why it was chosen.
@@ -27,7 +27,7 @@ pub struct Told<'t> {
     pub why_none: &'t str,
 }
 
-impl Told<'_> {
+impl NarratedScenario<'_> {
     /// The result of all comparisons.
     fn result(&self) -> &'static str {
         let comparisons = self.stories.iter().filter_map(|story| story.comparison.as_ref());

@@ -30,7 +30,7 @@ pub struct RandomRun {
 
 /// All of them.
 #[derive(Clone, Copy, Debug)]
-pub struct RandomTold<'t> {
+pub struct NarratedRandomRuns<'t> {
     /// The seed.
     pub seed: u64,
     /// One for each mode.
@@ -41,7 +41,7 @@ pub struct RandomTold<'t> {
     pub why_none: &'t str,
 }
 
-impl RandomTold<'_> {
+impl NarratedRandomRuns<'_> {
     /// Whether nothing was lost, and no history parts.
     pub fn passed(&self) -> bool {
         self.runs.iter().all(|run| run.played.problem.is_none())
@@ -57,10 +57,10 @@ impl RandomTold<'_> {
 }
 
 /// For people.
-pub fn text(told: &RandomTold<'_>) -> String {
+pub fn text(narrate: &NarratedRandomRuns<'_>) -> String {
     let mut text = String::new();
-    line(&mut text, &format!("random operations, seed {}", told.seed));
-    for RandomRun { mode, played, smallest } in told.runs {
+    line(&mut text, &format!("random operations, seed {}", narrate.seed));
+    for RandomRun { mode, played, smallest } in narrate.runs {
         text.push('\n');
         let count = |count: u64| with_commas(count);
         let (performed, written, read) =
@@ -84,18 +84,18 @@ pub fn text(told: &RandomTold<'_>) -> String {
         }
     }
     text.push('\n');
-    line(&mut text, &ending(told.machine, told.why_none, told.result()));
+    line(&mut text, &ending(narrate.machine, narrate.why_none, narrate.result()));
     text
 }
 
 /// As one JSON document.
-pub fn json(told: &RandomTold<'_>) -> String {
-    let reason = told.machine.map_or(told.why_none, |(_, why)| why);
-    let machine = told.machine.map(|(identity, _)| machine_json(identity));
+pub fn json(narrate: &NarratedRandomRuns<'_>) -> String {
+    let reason = narrate.machine.map_or(narrate.why_none, |(_, why)| why);
+    let machine = narrate.machine.map(|(identity, _)| machine_json(identity));
     to_text(&json!({
-        "comparison": {"machine": machine, "result": told.result(), "reason": reason},
-        "seed": told.seed,
-        "runs": told.runs.iter().map(run_json).collect::<Vec<_>>(),
+        "comparison": {"machine": machine, "result": narrate.result(), "reason": reason},
+        "seed": narrate.seed,
+        "runs": narrate.runs.iter().map(run_json).collect::<Vec<_>>(),
     }))
 }
 

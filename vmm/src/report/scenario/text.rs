@@ -1,21 +1,21 @@
 //! A scenario for people: a timeline, a map of pages to frames, claims and counts.
 
-use super::{NOTHING_COMPARED, Told, entries_per_translation};
+use super::{NOTHING_COMPARED, NarratedScenario, entries_per_translation};
 use crate::report::style::number::with_commas;
 use crate::report::style::table::{line, new_table, trimmed};
 use crate::scenario::Comparison;
-use crate::scenario::story::{Happened, Moment, PagePlace, PageRow, Story};
+use crate::scenario::story::{Happened, PagePlace, PageRow, Story, TimelineEntry};
 use crosswalk_machine::Identity;
 use mmu_core::PagingMode;
 use mmu_core::x86::format::EntryBits;
 use std::fmt::Write;
 
 /// The stories for people; of several only the claims and the counts.
-pub fn text(told: &Told<'_>) -> String {
+pub fn text(narrate: &NarratedScenario<'_>) -> String {
     let mut text = String::new();
-    for story in told.stories {
+    for story in narrate.stories {
         heading(&mut text, story);
-        if told.stories.len() == 1 {
+        if narrate.stories.len() == 1 {
             timeline(&mut text, story);
             pages(&mut text, story);
             statistics(&mut text, story);
@@ -26,14 +26,14 @@ pub fn text(told: &Told<'_>) -> String {
         }
         text.push('\n');
     }
-    if told.stories.len() > 1 {
-        let passed = told.stories.iter().filter(|story| story.passed()).count();
-        let mut modes: Vec<_> = told.stories.iter().map(|story| story.mode.name()).collect();
+    if narrate.stories.len() > 1 {
+        let passed = narrate.stories.iter().filter(|story| story.passed()).count();
+        let mut modes: Vec<_> = narrate.stories.iter().map(|story| story.mode.name()).collect();
         modes.dedup();
-        let (count, modes) = (told.stories.len(), modes.join(", "));
+        let (count, modes) = (narrate.stories.len(), modes.join(", "));
         line(&mut text, &format!("{passed} of {count} scenarios pass with {modes} tables."));
     }
-    line(&mut text, &ending(told.machine, told.why_none, told.result()));
+    line(&mut text, &ending(narrate.machine, narrate.why_none, narrate.result()));
     text
 }
 
@@ -90,7 +90,7 @@ fn heading(text: &mut String, story: &Story) {
 
 /// One line for each thing that happened, the process before it.
 fn timeline(text: &mut String, story: &Story) {
-    for Moment { process, what } in &story.timeline {
+    for TimelineEntry { process, what } in &story.timeline {
         let words = match what {
             Happened::Did(what) => what.clone(),
             Happened::Fault { fault, decision, frame } => {
@@ -144,8 +144,8 @@ fn flags(mode: PagingMode, entry: u64) -> String {
     if mode == PagingMode::Linear {
         return String::new();
     }
-    let told = EntryBits::RW | EntryBits::US | EntryBits::A | EntryBits::D | EntryBits::XD;
-    let flags = EntryBits::from_bits_truncate(entry) & told;
+    let narrate = EntryBits::RW | EntryBits::US | EntryBits::A | EntryBits::D | EntryBits::XD;
+    let flags = EntryBits::from_bits_truncate(entry) & narrate;
     flags.iter_names().map(|(name, _)| name).collect::<Vec<_>>().join(" ")
 }
 

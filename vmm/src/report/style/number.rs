@@ -128,4 +128,23 @@ mod tests {
         let numbers = [0, 999, 1000, 123_456, 1_234_567];
         assert_eq!(numbers.map(with_commas), ["0", "999", "1,000", "123,456", "1,234,567"]);
     }
+
+    #[test]
+    fn numbers_for_people() {
+        assert_eq!(
+            [1, 1023, 1024, 1792, 20_288, 1 << 76].map(size),
+            ["1 byte", "1023 bytes", "1 KiB", "1.750 KiB", "19.81 KiB", "64 ZiB"]
+        );
+        assert_eq!(
+            [1, 8, 20, 52].map(exact_bytes),
+            ["0.125 bytes", "1 byte", "2.5 bytes", "6.5 bytes"]
+        );
+        assert_eq!(
+            [1 << 20, 1 << 52, 1 << 55, 999_960_000].map(scientific),
+            ["1.0 x 10^6", "4.5 x 10^15", "36 x 10^15", "1.0 x 10^9"]
+        );
+        let quotients = [(4, 2), (7, 2), (1024, 257), (1000, 99), (1 << 22, 1792), (1, 2)];
+        let quotients = quotients.map(|(large, small)| quotient(large, small));
+        assert_eq!(quotients, ["2", "3.50", "3.98", "10.1", "2,341", "0.50"]);
+    }
 }

@@ -5,8 +5,8 @@ pub mod tree;
 use crate::report::style::table::line;
 use crate::verdict::describe_expectation;
 use crate::verdict::{self, Verdict, describe_observation};
-use crate::walker::Choice;
-use crosswalk_case::observation::Run;
+use crate::walker::WalkerSpec;
+use crosswalk_case::observation::Attempt;
 use crosswalk_case::{Action, Case};
 use mmu_core::walk::{Path, Step, Translation, WalkError};
 use mmu_core::x86::format::{EntryBits, EntryKind, levels};
@@ -17,7 +17,7 @@ use mmu_core::{
 use std::fmt::Write;
 
 /// The whole explanation of a case by a walker.
-pub fn explain(case: &Case, walker: Choice) -> String {
+pub fn explain(case: &Case, walker: WalkerSpec) -> String {
     let mut text = String::new();
     describe_before(&mut text, case);
     let prediction = walker.walker().predict(case);
@@ -57,11 +57,11 @@ pub fn explain(case: &Case, walker: Choice) -> String {
 }
 
 /// What a machine did with the case, beside what the walker says.
-pub fn beside(case: &Case, walker: Choice, run: &Run) -> String {
+pub fn beside(case: &Case, walker: WalkerSpec, run: &Attempt) -> String {
     let mut text = String::new();
     match run {
-        Run::Unsupported(why) => line(&mut text, &format!("machine   cannot run it: {why}")),
-        Run::Observed(seen) => {
+        Attempt::Unsupported(why) => line(&mut text, &format!("machine   cannot run it: {why}")),
+        Attempt::Observed(seen) => {
             let observed = describe_observation(case, seen);
             line(&mut text, &format!("machine   {observed} (decided by {})", seen.provenance));
             for entry in seen.entries.iter().filter(|entry| entry.before != entry.after) {
@@ -71,7 +71,7 @@ pub fn beside(case: &Case, walker: Choice, run: &Run) -> String {
             }
         }
     }
-    match verdict::by(walker.walker(), case, run) {
+    match verdict::judge(walker.walker(), case, run) {
         Verdict::Agree { unproved, .. } => {
             let note = if unproved { ", though nothing proves the physical address" } else { "" };
             line(&mut text, &format!("verdict   agree{note}"));
@@ -304,7 +304,7 @@ fn reasons(denial: Denial) -> String {
     reasons.map(|(_, words)| words).collect::<Vec<_>>().join("; ")
 }
 
-fn describe_prediction(text: &mut String, prediction: &Prediction, walker: Choice) {
+fn describe_prediction(text: &mut String, prediction: &Prediction, walker: WalkerSpec) {
     for (i, alternative) in prediction.alternatives.iter().enumerate() {
         let label = if i == 0 { "outcome " } else { "or      " };
         let choice = match alternative.choice {

@@ -2,133 +2,30 @@
 //! Every word that a process wrote is read back, until it is unmapped; and on a machine every step is
 //! compared.
 
-use super::driver::{Process, Stage};
-use super::error::StageError;
-use super::guest_side::Twin;
-use super::program::{Program, Step};
+mod model;
+mod operation;
+
+pub use operation::{Operation, ProcessPart, operations};
+
+use super::driver::Driver;
+use super::error::DriverError;
+use super::guest_side::GuestSystem;
 use super::{Comparison, Scenario, Setting};
-use crosswalk_guest::system::Ending;
-use crosswalk_guest::system::program::image_word;
 use crosswalk_machine::{Machine, MachineError};
-use mmu_core::space::{
-    Backing, ObjectId, PAGE_BYTES, Protection, Region, RegionKind, SlotNumber, SpaceError,
-};
+use model::CheckedDriver;
+
+use mmu_core::PagingMode;
 use mmu_core::x86::format::{Bits32, FiveLevel, Format, FourLevel, Pae};
-use mmu_core::{PagingMode, VirtAddr};
-use rand::{RngExt, SeedableRng};
-use rand_xoshiro::Xoshiro256PlusPlus;
-use std::collections::BTreeMap;
 use std::fmt;
 
 /// Few enough that the clock has work all the time; the tables of all processes alone would take
 /// more.
 const FRAMES: usize = 48;
-const MOST_PROCESSES: usize = 5;
-/// Steps of one tape.
-const TAPE: usize = 500;
 
-/// One operation. Processes, pages and words are taken modulo how many there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// A process is started, without regions.
-    Create,
-    /// A process ends.
-    Destroy(u8),
-    /// A process forks.
-    Fork(u8),
-    /// A part is added to a process.
-    Map(u8, Part),
-    /// A part is taken away.
-    Unmap(u8, Part),
-    /// The heap gets another page.
-    Grow(u8),
-    /// A part may be written from now on, or not.
-    Protect(u8, Part, bool),
-    /// A word of a part is read.
-    Read(u8, Part, u16),
-    /// A word of a part is written.
-    Write(u8, Part, u16, u64),
-    /// The clock takes a frame.
-    Reclaim,
-}
+const MAX_PROCESSES: usize = 5;
 
-/// A part of a process, each with a place of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Part {
-    /// Grows when asked.
-    Heap,
-    /// Grows when touched.
-    Stack,
-    /// Comes from the store.
-    Image,
-    /// One set of frames for all.
-    Shared,
-}
-
-impl Part {
-    const ALL: [Self; 4] = [Self::Heap, Self::Stack, Self::Image, Self::Shared];
-
-    /// Where it starts when it is as large as it can be.
-    const fn start(self) -> u64 {
-        match self {
-            Self::Heap => 0x8060_0000,
-            Self::Stack => 0x807f_c000,
-            Self::Image => 0x8050_0000,
-            Self::Shared => 0x8070_0000,
-        }
-    }
-
-    /// What is in it before anything is written.
-    fn first_word(self, address: u64) -> u64 {
-        let offset = address - self.start();
-        match self {
-            Self::Image => image_word(1 + (offset / PAGE_BYTES) as u32, offset % PAGE_BYTES),
-            _ => 0,
-        }
-    }
-
-    fn region(self, object: Option<ObjectId>) -> Region {
-        let start = VirtAddr::new(self.start());
-        match self {
-            Self::Heap => Region::heap(start, 1, 6),
-            Self::Stack => Region::stack(start.wrapping_add(4 * PAGE_BYTES), 1, 4),
-            Self::Image => Region::new(RegionKind::Data, start, 2, Protection::DATA)
-                .from_backing(Backing::Image(SlotNumber(1))),
-            Self::Shared => {
-                let region = Region::new(RegionKind::Shared, start, 2, Protection::DATA);
-                object.map_or(region, |object| region.from_backing(Backing::Object(object)))
-            }
-        }
-    }
-}
-
-/// The operations of a seed: the same ones for the same seed and count.
-///
-/// ```
-/// use crosswalk::scenario::random::operations;
-/// assert_eq!(operations(7, 100), operations(7, 100));
-/// assert_ne!(operations(7, 100), operations(8, 100));
-/// ```
-pub fn operations(seed: u64, count: usize) -> Vec<Operation> {
-    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-    let operation = |_| {
-        let (process, word) = (rng.random(), rng.random());
-        let part = Part::ALL[rng.random_range(0..4)];
-        match rng.random_range(0..60) {
-            0..24 => Operation::Write(process, part, word, rng.random()),
-            24..44 => Operation::Read(process, part, word),
-            44..46 => Operation::Reclaim,
-            46..48 => Operation::Grow(process),
-            48 => Operation::Protect(process, part, rng.random()),
-            49..54 => Operation::Map(process, part),
-            54 => Operation::Unmap(process, part),
-            55..57 => Operation::Fork(process),
-            57..59 => Operation::Create,
-            _ => Operation::Destroy(process),
-        }
-    };
-    (0..count).map(operation).collect()
-}
+/// Steps of one script.
+const SCRIPT: usize = 500;
 
 /// What a run of operations came to.
 #[derive(Debug)]
@@ -168,7 +65,7 @@ pub fn play(
     setting: Setting,
     operations: &[Operation],
 ) -> Result<Played, MachineError> {
-    let twin = machine.map(Twin::new);
+    let twin = machine.map(GuestSystem::new);
     match setting.mode {
         PagingMode::Bits32 => play_in::<Bits32>(twin, setting, operations),
         PagingMode::Pae => play_in::<Pae>(twin, setting, operations),
@@ -213,23 +110,24 @@ pub fn shrink<E>(
 }
 
 fn play_in<F: Format>(
-    twin: Option<Twin<'_>>,
+    twin: Option<GuestSystem<'_>>,
     setting: Setting,
     operations: &[Operation],
 ) -> Result<Played, MachineError> {
     let scenario = Scenario { name: "random", shows: "random operations" };
-    let stage = match Stage::<F>::new(scenario, FRAMES, setting, twin) {
+    let stage = match Driver::<F>::new(scenario, FRAMES, setting, twin) {
         Ok(stage) => stage,
-        Err(StageError::Machine(error)) => return Err(error),
+        Err(DriverError::Machine(error)) => return Err(error),
         Err(error) => unreachable!("every format can address so few frames: {error}"),
     };
-    let mut model = Model { stage, processes: Vec::new(), shared: None, written: 0, read: 0 };
+    let mut model =
+        CheckedDriver { stage, processes: Vec::new(), shared: None, written: 0, read: 0 };
     let (mut performed, mut problem) = (0, None);
     for operation in operations {
         performed += 1;
         problem = match model.perform(*operation) {
             Ok(()) => model.stage.wrong(),
-            Err(StageError::Machine(error)) => return Err(error),
+            Err(DriverError::Machine(error)) => return Err(error),
             Err(error) => Some(error.to_string()),
         };
         if problem.is_some() {
@@ -239,215 +137,11 @@ fn play_in<F: Format>(
     if problem.is_none() {
         problem = match model.read_everything() {
             Ok(()) => model.stage.wrong(),
-            Err(StageError::Machine(error)) => return Err(error),
+            Err(DriverError::Machine(error)) => return Err(error),
             Err(error) => Some(error.to_string()),
         };
     }
-    let Model { stage, written, read, .. } = model;
+    let CheckedDriver { stage, written, read, .. } = model;
     let comparison = stage.end(Ok(()))?.comparison;
     Ok(Played { performed, written, read, comparison, problem })
-}
-
-type Words = BTreeMap<u64, u64>;
-
-/// What a process is to find.
-#[derive(Clone)]
-struct Known {
-    process: Process,
-    parts: BTreeMap<Part, (Region, Words)>,
-}
-
-/// The stage, and what its processes wrote.
-struct Model<'m, F: Format> {
-    stage: Stage<'m, F>,
-    processes: Vec<Known>,
-    shared: Option<(ObjectId, Words)>,
-    written: u64,
-    read: u64,
-}
-
-impl<F: Format> Model<'_, F> {
-    /// Too little memory is no reason to lose anything: whoever asked goes without.
-    fn perform(&mut self, operation: Operation) -> Result<(), StageError> {
-        match self.try_to(operation) {
-            Err(StageError::Space(SpaceError::OutOfFrames(_))) => Ok(()),
-            other => other,
-        }
-    }
-
-    fn try_to(&mut self, operation: Operation) -> Result<(), StageError> {
-        let count = self.processes.len();
-        let place = |process: u8| (count > 0).then(|| usize::from(process) % count);
-        match operation {
-            Operation::Reclaim => self.stage.reclaim(1).map(drop),
-            Operation::Create => {
-                if count < MOST_PROCESSES {
-                    let process = self.stage.start(&[])?;
-                    self.processes.push(Known { process, parts: BTreeMap::new() });
-                }
-                Ok(())
-            }
-            Operation::Destroy(process)
-            | Operation::Fork(process)
-            | Operation::Map(process, _)
-            | Operation::Unmap(process, _)
-            | Operation::Grow(process)
-            | Operation::Protect(process, ..)
-            | Operation::Read(process, ..)
-            | Operation::Write(process, ..) => match place(process) {
-                Some(place) => self.try_for(place, operation),
-                None => Ok(()),
-            },
-        }
-    }
-
-    fn try_for(&mut self, place: usize, operation: Operation) -> Result<(), StageError> {
-        let process = self.processes[place].process;
-        match operation {
-            Operation::Destroy(_) => {
-                for part in Part::ALL {
-                    self.read_back(place, part)?;
-                }
-                self.remove(place)
-            }
-            Operation::Fork(_) if self.processes.len() < MOST_PROCESSES => {
-                let child = self.stage.fork(process)?;
-                let parts = self.processes[place].parts.clone();
-                self.processes.push(Known { process: child, parts });
-                Ok(())
-            }
-            Operation::Map(_, part) if !self.processes[place].parts.contains_key(&part) => {
-                if part == Part::Shared && self.shared.is_none() {
-                    self.shared = Some((self.stage.object(2, Backing::Zero)?, Words::new()));
-                }
-                let region = part.region(self.shared.as_ref().map(|(object, _)| *object));
-                self.stage.map(process, region)?;
-                self.processes[place].parts.insert(part, (region, Words::new()));
-                Ok(())
-            }
-            Operation::Unmap(_, part) => {
-                self.read_back(place, part)?;
-                if let Some((region, _)) = self.processes[place].parts.remove(&part) {
-                    self.stage.unmap(process, region.end().get() - 1)?;
-                    self.forget_shared();
-                }
-                Ok(())
-            }
-            Operation::Grow(_) => {
-                let heap = self.processes[place].parts.get_mut(&Part::Heap);
-                if let Some((region, _)) = heap.filter(|(region, _)| region.pages < region.limit) {
-                    self.stage.grow(process, Part::Heap.start(), 1)?;
-                    region.pages += 1;
-                }
-                Ok(())
-            }
-            Operation::Protect(_, part, writable) => {
-                if let Some((region, _)) = self.processes[place].parts.get_mut(&part) {
-                    let new = if writable { Protection::DATA } else { Protection::CONSTANTS };
-                    self.stage.protect(process, region.end().get() - 1, new)?;
-                    region.protection = new;
-                }
-                Ok(())
-            }
-            Operation::Read(_, part, word) => self.access(place, part, word, None),
-            Operation::Write(_, part, word, value) => self.access(place, part, word, Some(value)),
-            _ => Ok(()),
-        }
-    }
-
-    /// A load or store of a word. One in sixteen stores that are not allowed is tried: it ends the
-    /// process.
-    fn access(
-        &mut self,
-        place: usize,
-        part: Part,
-        word: u16,
-        value: Option<u64>,
-    ) -> Result<(), StageError> {
-        let Some((region, _)) = self.processes[place].parts.get(&part) else { return Ok(()) };
-        let (start, pages) = match part {
-            // It grows as far as it can.
-            Part::Stack => (part.start(), region.limit),
-            _ => (region.start.get(), region.pages),
-        };
-        let address = start + u64::from(word) % (pages * PAGE_BYTES / 8) * 8;
-        let denied = !region.protection.contains(Protection::WRITE);
-        let value = value.filter(|value| !denied || value % 16 == 0);
-        let step = match value {
-            Some(value) => Step::Write(VirtAddr::new(address), value),
-            None => Step::Read(VirtAddr::new(address), self.expected(place, part, address)),
-        };
-        match self.run(place, &vec![step].into())? {
-            Ending::Exited => {}
-            Ending::Invalid(_) if denied && value.is_some() => return self.remove(place),
-            Ending::Refused(SpaceError::OutOfFrames(_)) => return Ok(()),
-            other => return Err(StageError::Ended(self.processes[place].process.name, other)),
-        }
-        if let Some(value) = value {
-            self.written += 1;
-            self.words(place, part).insert(address, value);
-        } else {
-            self.read += 1;
-        }
-        Ok(())
-    }
-
-    /// Reads every word of a part that was written.
-    fn read_back(&mut self, place: usize, part: Part) -> Result<(), StageError> {
-        if !self.processes[place].parts.contains_key(&part) {
-            return Ok(());
-        }
-        let words: Vec<_> =
-            self.words(place, part).iter().map(|(at, value)| (*at, *value)).collect();
-        for words in words.chunks(TAPE) {
-            let read = |&(at, value): &(u64, u64)| Step::Read(VirtAddr::new(at), value);
-            match self.run(place, &words.iter().map(read).collect())? {
-                Ending::Exited => self.read += words.len() as u64,
-                Ending::Refused(SpaceError::OutOfFrames(_)) => {}
-                other => return Err(StageError::Ended(self.processes[place].process.name, other)),
-            }
-        }
-        Ok(())
-    }
-
-    fn read_everything(&mut self) -> Result<(), StageError> {
-        for place in 0..self.processes.len() {
-            for part in Part::ALL {
-                self.read_back(place, part)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn run(&mut self, place: usize, program: &Program) -> Result<Ending, StageError> {
-        let process = self.processes[place].process;
-        Ok(self.stage.run_programs(&[(process, program)])?.endings[0])
-    }
-
-    fn words(&mut self, place: usize, part: Part) -> &mut Words {
-        if let (Some((_, words)), Part::Shared) = (&mut self.shared, part) {
-            return words;
-        }
-        let parts = &mut self.processes[place].parts;
-        &mut parts.get_mut(&part).expect("the process has the part").1
-    }
-
-    fn expected(&mut self, place: usize, part: Part, address: u64) -> u64 {
-        let known = self.words(place, part).get(&address).copied();
-        known.unwrap_or_else(|| part.first_word(address))
-    }
-
-    fn remove(&mut self, place: usize) -> Result<(), StageError> {
-        let known = self.processes.remove(place);
-        self.stage.finish(known.process)?;
-        self.forget_shared();
-        Ok(())
-    }
-
-    /// A shared object is gone with the last who has it.
-    fn forget_shared(&mut self) {
-        if !self.processes.iter().any(|known| known.parts.contains_key(&Part::Shared)) {
-            self.shared = None;
-        }
-    }
 }

@@ -1,8 +1,8 @@
 //! Processes that have nothing in common.
 
-use crate::scenario::driver::Stage;
-use crate::scenario::error::StageError;
-use crate::scenario::program::{Step, check, check_zeros, execute, fill, in_turns};
+use crate::scenario::driver::Driver;
+use crate::scenario::error::DriverError;
+use crate::scenario::program::{ProgramStep, check, check_zeros, execute, fill, in_turns};
 use crosswalk_guest::layout::{PROCESS_PAGES, SUPERVISOR_WINDOW};
 use crosswalk_guest::system::program::{code_word, image_word};
 use mmu_core::space::{Backing, Invalid, Protection, Region, RegionKind, SlotNumber};
@@ -35,8 +35,8 @@ pub(in crate::scenario) fn heap(pages: u64) -> Region {
 }
 
 pub(in crate::scenario) fn isolation<F: Format>(
-    stage: &mut Stage<'_, F>,
-) -> Result<(), StageError> {
+    stage: &mut Driver<'_, F>,
+) -> Result<(), DriverError> {
     let only_a = Region::new(RegionKind::Data, VirtAddr::new(DATA), 1, Protection::DATA);
     let a = stage.start(&[heap(2), only_a])?;
     let b = stage.start(&[heap(2)])?;
@@ -70,14 +70,14 @@ pub(in crate::scenario) fn isolation<F: Format>(
 }
 
 pub(in crate::scenario) fn demand_paging<F: Format>(
-    stage: &mut Stage<'_, F>,
-) -> Result<(), StageError> {
+    stage: &mut Driver<'_, F>,
+) -> Result<(), DriverError> {
     let a = stage.start(&[code(2), data(2, Protection::DATA), heap(4)])?;
     stage.claim(stage.frames_of(a) == 0, "at the start no page has a frame");
     let before = *stage.system().statistics();
     stage.run(a, "executes its first page of code", &execute(CODE, 1, 0))?;
     let image = image_word(3, 0x10);
-    let read = vec![Step::Read(VirtAddr::new(DATA + 0x1010), image)].into();
+    let read = vec![ProgramStep::Read(VirtAddr::new(DATA + 0x1010), image)].into();
     let loaded = stage.run(a, "reads its second page of data", &read)?;
     stage.claim(loaded, "an image holds what the store holds");
     let after = *stage.system().statistics();
@@ -98,17 +98,17 @@ pub(in crate::scenario) fn demand_paging<F: Format>(
 }
 
 pub(in crate::scenario) fn protection<F: Format>(
-    stage: &mut Stage<'_, F>,
-) -> Result<(), StageError> {
+    stage: &mut Driver<'_, F>,
+) -> Result<(), DriverError> {
     let constants = data(1, Protection::CONSTANTS);
     let guard = VirtAddr::new(HEAP + 0x2000);
     let guard = Region::new(RegionKind::Guard, guard, 1, Protection::empty());
     let parent = stage.start(&[code(1), constants, heap(2), guard])?;
     stage.run(parent, "executes its code", &execute(CODE, 1, 0))?;
-    let constant = vec![Step::Read(VirtAddr::new(DATA), image_word(2, 0))].into();
+    let constant = vec![ProgramStep::Read(VirtAddr::new(DATA), image_word(2, 0))].into();
     stage.run(parent, "reads a constant", &constant)?;
     stage.run(parent, "fills its heap", &fill(HEAP, 2, 0xa))?;
-    let code = vec![Step::Write(VirtAddr::new(HEAP + 0x10), code_word(0))].into();
+    let code = vec![ProgramStep::Write(VirtAddr::new(HEAP + 0x10), code_word(0))].into();
     stage.run(parent, "writes an instruction there", &code)?;
     stage.halfway();
     let has_execute_disable = stage.has_execute_disable();

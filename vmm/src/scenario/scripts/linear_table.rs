@@ -1,8 +1,8 @@
 //! The textbook's flat table against tables of tables.
 
 use super::isolation::{CODE, code};
-use crate::scenario::driver::Stage;
-use crate::scenario::error::StageError;
+use crate::scenario::driver::Driver;
+use crate::scenario::error::DriverError;
 use crate::scenario::program::{check, execute, fill};
 use crate::scenario::{Scenario, Setting};
 use mmu_core::space::{PAGE_BYTES, Region};
@@ -11,14 +11,14 @@ use mmu_core::x86::format::{Format, Linear};
 use mmu_core::{Access, PagingMode, Ring, VirtAddr};
 
 /// One entry of 4 bytes for every page of 32-bit addresses.
-type Flat = Linear<32, 12, 4>;
+type FlatTable = Linear<32, 12, 4>;
 
 /// Parts far from each other, in the 32-bit addresses that every format has.
 const HEAP: u64 = 0x1000_0000;
 const STACK_TOP: u64 = 0xc000_0000;
 
 /// What a process costs under some tables.
-struct Cost {
+struct TableCost {
     table_bytes: u64,
     /// Entries that a walk meets.
     walk: usize,
@@ -29,12 +29,12 @@ struct Cost {
 }
 
 pub(in crate::scenario) fn linear_versus_multilevel<F: Format>(
-    stage: &mut Stage<'_, F>,
-) -> Result<(), StageError> {
+    stage: &mut Driver<'_, F>,
+) -> Result<(), DriverError> {
     // The same process on a stage of its own; what happens there is the same.
     let scenario = Scenario { name: "linear", shows: "" };
     let mut flat_stage =
-        Stage::<Flat>::new(scenario, 1060, Setting::new(PagingMode::Linear), None)?;
+        Driver::<FlatTable>::new(scenario, 1060, Setting::new(PagingMode::Linear), None)?;
     let flat = sparse_process(&mut flat_stage)?;
     for problem in flat_stage.end(Ok(()))?.problems {
         stage.problem(format!("with the flat table, {problem}"));
@@ -73,7 +73,7 @@ pub(in crate::scenario) fn linear_versus_multilevel<F: Format>(
     Ok(())
 }
 
-fn sparse_process<F: Format>(stage: &mut Stage<'_, F>) -> Result<Cost, StageError> {
+fn sparse_process<F: Format>(stage: &mut Driver<'_, F>) -> Result<TableCost, DriverError> {
     let heap = Region::heap(VirtAddr::new(HEAP), 4, 4);
     let stack = Region::stack(VirtAddr::new(STACK_TOP), 1, 4);
     let process = stage.start(&[code(1), heap, stack])?;
@@ -84,7 +84,7 @@ fn sparse_process<F: Format>(stage: &mut Stage<'_, F>) -> Result<Cost, StageErro
     let program = check(HEAP, 4, 0xa).then(&check(STACK_TOP - 0x2000, 2, 0xa));
     let as_expected = stage.run(process, "checks everything", &program)?;
     let accesses = *stage.accesses();
-    Ok(Cost {
+    Ok(TableCost {
         table_bytes: stage.table_bytes(),
         walk: walk_length(stage),
         read: accesses.entries_read,
@@ -94,7 +94,7 @@ fn sparse_process<F: Format>(stage: &mut Stage<'_, F>) -> Result<Cost, StageErro
 }
 
 /// How many entries a walk without caches meets, for the process that ran last.
-fn walk_length<F: Format>(stage: &Stage<'_, F>) -> usize {
+fn walk_length<F: Format>(stage: &Driver<'_, F>) -> usize {
     let address = VirtAddr::new(HEAP);
     let read = Access::read(address, 8, Ring::Three);
     let mut path = Path::default();

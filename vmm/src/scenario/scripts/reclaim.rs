@@ -1,15 +1,17 @@
 //! Processes that want more: frames than there are, stack, heap.
 
 use super::isolation::{CODE, DATA, HEAP, STACK_TOP, code, data, heap};
-use crate::scenario::driver::Stage;
-use crate::scenario::error::StageError;
-use crate::scenario::program::{Step, calls, check, execute, fill, linked_list};
+use crate::scenario::driver::Driver;
+use crate::scenario::error::DriverError;
+use crate::scenario::program::{ProgramStep, calls, check, execute, fill, linked_list};
 use crosswalk_guest::system::program::image_word;
 use mmu_core::space::{Invalid, Protection, Region, RegionKind};
 use mmu_core::x86::format::Format;
 use mmu_core::{AccessKind, VirtAddr};
 
-pub(in crate::scenario) fn reclaim<F: Format>(stage: &mut Stage<'_, F>) -> Result<(), StageError> {
+pub(in crate::scenario) fn reclaim<F: Format>(
+    stage: &mut Driver<'_, F>,
+) -> Result<(), DriverError> {
     let a = stage.start(&[code(1), heap(9)])?;
     let filled = stage.run(a, "fills nine pages", &fill(HEAP, 9, 0xa))?;
     stage.halfway();
@@ -38,11 +40,11 @@ pub(in crate::scenario) fn reclaim<F: Format>(stage: &mut Stage<'_, F>) -> Resul
     Ok(())
 }
 
-pub(in crate::scenario) fn dirty<F: Format>(stage: &mut Stage<'_, F>) -> Result<(), StageError> {
+pub(in crate::scenario) fn dirty<F: Format>(stage: &mut Driver<'_, F>) -> Result<(), DriverError> {
     let a = stage.start(&[data(3, Protection::DATA), heap(2)])?;
     let image = |page: u32| {
         let address = VirtAddr::new(DATA + 0x1000 * u64::from(page));
-        Step::Read(address, image_word(2 + page, 0))
+        ProgramStep::Read(address, image_word(2 + page, 0))
     };
     stage.run(a, "reads its data", &(0..3).map(image).collect())?;
     stage.run(a, "writes to the first page of it", &fill(DATA, 1, 0xa))?;
@@ -65,7 +67,7 @@ pub(in crate::scenario) fn dirty<F: Format>(stage: &mut Stage<'_, F>) -> Result<
     Ok(())
 }
 
-pub(in crate::scenario) fn growth<F: Format>(stage: &mut Stage<'_, F>) -> Result<(), StageError> {
+pub(in crate::scenario) fn growth<F: Format>(stage: &mut Driver<'_, F>) -> Result<(), DriverError> {
     let limit = 4;
     let guard = VirtAddr::new(STACK_TOP - 0x1000 * (limit + 1));
     let guard = Region::new(RegionKind::Guard, guard, 1, Protection::empty());

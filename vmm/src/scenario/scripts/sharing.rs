@@ -1,8 +1,8 @@
 //! Processes that have frames in common, at once or one after the other.
 
 use super::isolation::{CODE, HEAP, code, heap};
-use crate::scenario::driver::Stage;
-use crate::scenario::error::StageError;
+use crate::scenario::driver::Driver;
+use crate::scenario::error::DriverError;
 use crate::scenario::program::{check, check_zeros, execute, fill};
 use mmu_core::space::{Backing, Invalid, Protection, Region, RegionKind, SlotNumber};
 use mmu_core::x86::format::Format;
@@ -12,7 +12,9 @@ const LIBRARY: u64 = 0x8048_0000;
 const SHARED_IN_A: u64 = 0x8070_0000;
 const SHARED_IN_B: u64 = 0x8072_0000;
 
-pub(in crate::scenario) fn sharing<F: Format>(stage: &mut Stage<'_, F>) -> Result<(), StageError> {
+pub(in crate::scenario) fn sharing<F: Format>(
+    stage: &mut Driver<'_, F>,
+) -> Result<(), DriverError> {
     let library = Backing::Object(stage.object(1, Backing::Image(SlotNumber(4)))?);
     let buffer = Backing::Object(stage.object(2, Backing::Zero)?);
     let shown = |start: u64, pages, protection, object| {
@@ -57,8 +59,8 @@ pub(in crate::scenario) fn sharing<F: Format>(stage: &mut Stage<'_, F>) -> Resul
 }
 
 pub(in crate::scenario) fn copy_on_write<F: Format>(
-    stage: &mut Stage<'_, F>,
-) -> Result<(), StageError> {
+    stage: &mut Driver<'_, F>,
+) -> Result<(), DriverError> {
     let a = stage.start(&[code(1), heap(4)])?;
     stage.run(a, "executes its code", &execute(CODE, 1, 0))?;
     stage.run(a, "fills its heap", &fill(HEAP, 4, 0xa))?;
@@ -93,8 +95,8 @@ pub(in crate::scenario) fn copy_on_write<F: Format>(
 }
 
 pub(in crate::scenario) fn reallocation<F: Format>(
-    stage: &mut Stage<'_, F>,
-) -> Result<(), StageError> {
+    stage: &mut Driver<'_, F>,
+) -> Result<(), DriverError> {
     let a = stage.start(&[heap(2)])?;
     stage.run(a, "writes its secrets", &fill(HEAP, 2, 0x5ec))?;
     let frames = [stage.frame(a, HEAP)?, stage.frame(a, HEAP + 0x1000)?];

@@ -8,8 +8,8 @@ mod write_back;
 pub use pair::{PAIRS, Pair};
 
 #[cfg(doc)]
-use super::Both;
-use super::{AnyRules, Walker};
+use super::Combined;
+use super::{DynRules, Walker};
 use mmu_core::{Features, PagingMode, Rule};
 use std::sync::LazyLock;
 
@@ -26,8 +26,8 @@ pub struct Mutant {
     pub origin: &'static str,
     /// What a machine must have for it to show.
     pub needs: &'static [Need],
-    /// The rules that make it, if it is one of them; mistakes of rules can be put together ([`Both`]).
-    pub rules: Option<&'static dyn AnyRules>,
+    /// The rules that make it, if it is one of them; mistakes of rules can be put together ([`Combined`]).
+    pub rules: Option<&'static dyn DynRules>,
     /// The walker.
     pub walker: &'static dyn Walker,
 }

@@ -1,7 +1,7 @@
 //! Two mistakes at once, for machines that make both.
 
 use super::{MUTANTS, Mutant};
-use crate::walker::Both;
+use crate::walker::Combined;
 use std::sync::LazyLock;
 
 /// Two mutants of rules, and the walker that makes both mistakes.
@@ -11,7 +11,7 @@ pub struct Pair {
     /// The other.
     pub second: &'static Mutant,
     /// The walker.
-    pub walker: Both,
+    pub walker: Combined,
 }
 
 /// Every pair, by ids.
@@ -20,7 +20,7 @@ pub static PAIRS: LazyLock<Vec<Pair>> = LazyLock::new(|| {
     let mut pairs = Vec::new();
     for (place, (first, its)) in all.iter().enumerate() {
         for (second, others) in &all[place + 1..] {
-            pairs.push(Pair { first, second, walker: Both(*its, *others) });
+            pairs.push(Pair { first, second, walker: Combined(*its, *others) });
         }
     }
     pairs

@@ -5,7 +5,7 @@ use super::Mutant;
 use super::Need::{
     self, Amd, BitsAbove, BitsBelow, Feature, HighMemory, Implicit, Lacks, LoadsPkru, Mode, OneOf,
 };
-use crate::walker::One;
+use crate::walker::Boxed;
 use mmu_core::x86::format::{EntryBits, EntryKind, Format, Level};
 use mmu_core::x86::semantics::{Cause, Denial, EntryError, Rights};
 use mmu_core::{
@@ -34,7 +34,7 @@ macro_rules! mutants {
                 origin: $origin,
                 needs: &[$($need),*],
                 rules: Some(&$id),
-                walker: &One(&$id),
+                walker: &Boxed(&$id),
             },
         )+];
     };
@@ -292,7 +292,7 @@ mod tests {
         let mut case = Case::plain(Arena::ALL[0], 3, Ring::Three, Profile::default());
         (case.access.kind, case.form) = (AccessKind::Write, Case::default_form(AccessKind::Write));
         let denies =
-            |case: &Case| One(&M41).predict(case).alternatives[0].outcome.fault().is_some();
+            |case: &Case| Boxed(&M41).predict(case).alternatives[0].outcome.fault().is_some();
         for entry in (0..4).rev() {
             assert!(!denies(&case), "{case}");
             case.entries[entry].value &= !EntryBits::RW.bits();

@@ -3,7 +3,7 @@
 
 use super::{Mutant, Need};
 use crate::walker::Walker;
-use crate::walker::sequence::{Event, TABLE, events, predict};
+use crate::walker::sequence::{SequenceEvent, TABLE, events, predict};
 use crosswalk_case::{Action, Case};
 use mmu_core::walk::{Path, Translation, WalkError};
 use mmu_core::x86::format::{EntryBits, EntryKind};
@@ -31,7 +31,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "Bochs a3c77b4b0",
         "WRPKRU without effect on a cached verdict",
         &[Need::Feature(Features::PKU)],
-        &Remembering(M17::after),
+        &Stateful(M17::after),
     ),
     mutant(
         "M24",
@@ -39,7 +39,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "KVM c22885050e65",
         "D lost under WP=0 when the page was first reached by a read",
         &[],
-        &Remembering(M24::after),
+        &Stateful(M24::after),
     ),
     mutant(
         "M25",
@@ -47,7 +47,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "KVM 5fd5387c89ec, d28c6cfbbc5e",
         "two large entries for one frame share one set of rights",
         &[],
-        &Remembering(M25::after),
+        &Stateful(M25::after),
     ),
     mutant(
         "M26",
@@ -55,7 +55,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "kvm-unit-tests 47fd6bc5",
         "a table reached from two parents remembered with the first parent's rights",
         &[],
-        &Remembering(M26::after),
+        &Stateful(M26::after),
     ),
     mutant(
         "M27",
@@ -63,7 +63,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "kvm-unit-tests 858d3794",
         "CR0.WP sampled when something else last changed",
         &[],
-        &Remembering(M27::after),
+        &Stateful(M27::after),
     ),
     mutant(
         "M40",
@@ -76,9 +76,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
 ];
 
 /// A walker whose rules for an access follow from what came before it.
-struct Remembering<R>(fn(&[Event], &Access, &ControlState) -> R);
+struct Stateful<R>(fn(&[SequenceEvent], &Access, &ControlState) -> R);
 
-impl<R: Semantics + Send + Sync> Walker for Remembering<R> {
+impl<R: Semantics + Send + Sync> Walker for Stateful<R> {
     fn predict(&self, case: &Case) -> Prediction {
         if !case.is_sequence() {
             return Reference.predict(case);
@@ -98,7 +98,7 @@ impl<R: Semantics + Send + Sync> Walker for Remembering<R> {
 }
 
 /// The completed accesses to the page of an address since it was last invalidated.
-fn cached(events: &[Event], address: VirtAddr) -> impl Iterator<Item = &Access> {
+fn cached(events: &[SequenceEvent], address: VirtAddr) -> impl Iterator<Item = &Access> {
     let address = address.get();
     let since = events.iter().rev().take_while(move |event| !event.invalidates(address));
     let accesses = since.filter_map(|event| Some(event.completed()?.0));
@@ -110,7 +110,7 @@ fn cached(events: &[Event], address: VirtAddr) -> impl Iterator<Item = &Access> 
 struct M17(bool);
 
 impl M17 {
-    fn after(events: &[Event], access: &Access, _: &ControlState) -> Self {
+    fn after(events: &[SequenceEvent], access: &Access, _: &ControlState) -> Self {
         let alike = |earlier: &Access| earlier.kind.writes() || !access.kind.writes();
         Self(cached(events, access.address).any(alike))
     }
@@ -127,7 +127,7 @@ impl Semantics for M17 {
 struct M24(bool);
 
 impl M24 {
-    fn after(events: &[Event], access: &Access, _: &ControlState) -> Self {
+    fn after(events: &[SequenceEvent], access: &Access, _: &ControlState) -> Self {
         Self(cached(events, access.address).any(|earlier| earlier.kind == AccessKind::Read))
     }
 }
@@ -140,17 +140,20 @@ impl Semantics for M24 {
 }
 
 /// Frames or tables with the rights by which they were first reached.
-type Known = [Option<(PhysAddr, Rights)>; 8];
+type FirstRights = [Option<(PhysAddr, Rights)>; 8];
 
 /// What the entries of earlier completed walks led to, each with the rights of the first walk whose
 /// entries software has not changed since.
-fn first_rights(events: &[Event], is_wanted: impl Fn(EntryKind, u8) -> bool) -> Known {
-    let is_written = |at: PhysAddr, since: &[Event]| {
+fn first_rights(
+    events: &[SequenceEvent],
+    is_wanted: impl Fn(EntryKind, u8) -> bool,
+) -> FirstRights {
+    let is_written = |at: PhysAddr, since: &[SequenceEvent]| {
         since.iter().any(
-            |event| matches!(event, Event::Action(Action::Write(entry)) if entry.at == at.get()),
+            |event| matches!(event, SequenceEvent::Action(Action::Write(entry)) if entry.at == at.get()),
         )
     };
-    let mut known: Known = [None; 8];
+    let mut known: FirstRights = [None; 8];
     for (number, event) in events.iter().enumerate() {
         let Some((_, path)) = event.completed() else { continue };
         let since = &events[number..];
@@ -166,16 +169,16 @@ fn first_rights(events: &[Event], is_wanted: impl Fn(EntryKind, u8) -> bool) -> 
     known
 }
 
-fn rights_of(known: &Known, target: u64) -> Option<Rights> {
+fn rights_of(known: &FirstRights, target: u64) -> Option<Rights> {
     known.iter().flatten().find(|(at, _)| at.get() == target).map(|(_, rights)| *rights)
 }
 
 /// Large frames with the rights of the first entry that led there.
 #[derive(Clone, Copy)]
-struct M25(Known);
+struct M25(FirstRights);
 
 impl M25 {
-    fn after(events: &[Event], _: &Access, _: &ControlState) -> Self {
+    fn after(events: &[SequenceEvent], _: &Access, _: &ControlState) -> Self {
         Self(first_rights(events, |kind, level| kind == EntryKind::Leaf && level > 1))
     }
 }
@@ -198,10 +201,10 @@ impl Semantics for M25 {
 
 /// Tables with the rights of the first path that led there.
 #[derive(Clone, Copy)]
-struct M26(Known);
+struct M26(FirstRights);
 
 impl M26 {
-    fn after(events: &[Event], _: &Access, _: &ControlState) -> Self {
+    fn after(events: &[SequenceEvent], _: &Access, _: &ControlState) -> Self {
         Self(first_rights(events, |kind, _| kind == EntryKind::Table))
     }
 }
@@ -219,13 +222,13 @@ struct M27 {
 }
 
 impl M27 {
-    fn after(events: &[Event], _: &Access, state: &ControlState) -> Self {
+    fn after(events: &[SequenceEvent], _: &Access, state: &ControlState) -> Self {
         let mut write_protect = state.cr0.contains(Cr0::WP);
         // What it was before the first change since.
         for event in events.iter().rev() {
             match event {
-                Event::Action(Action::ReloadCr3) => break,
-                Event::Action(Action::WriteProtect(on)) => write_protect = !on,
+                SequenceEvent::Action(Action::ReloadCr3) => break,
+                SequenceEvent::Action(Action::WriteProtect(on)) => write_protect = !on,
                 _ => {}
             }
         }
@@ -284,11 +287,11 @@ fn lost_leaf(case: &Case) -> Option<PhysAddr> {
     let (_, before) = events.split_last()?;
     let address = case.access.address;
     cached(before, address).next()?;
-    let mut walks = before.iter().rev().filter_map(Event::completed);
+    let mut walks = before.iter().rev().filter_map(SequenceEvent::completed);
     let (_, path) = walks.find(|(access, _)| access.address.get() >> 12 == address.get() >> 12)?;
     let leaf = path.steps.last()?.at;
-    let is_cleared = |event: &Event| {
-        matches!(event, Event::Action(Action::Write(entry))
+    let is_cleared = |event: &SequenceEvent| {
+        matches!(event, SequenceEvent::Action(Action::Write(entry))
             if entry.at == leaf.get() && entry.value & EntryBits::P.bits() == 0)
     };
     before.iter().any(is_cleared).then_some(leaf)
@@ -298,7 +301,7 @@ fn lost_leaf(case: &Case) -> Option<PhysAddr> {
 mod tests {
     use super::*;
     use crate::walker::MUTANTS;
-    use crosswalk_case::{Made, TableEntry};
+    use crosswalk_case::{AccessStep, TableEntry};
     use crosswalk_guest::layout::Arena;
     use crosswalk_guest::stub::Form;
     use mmu_core::{Cr4, Profile, Ring};
@@ -316,7 +319,11 @@ mod tests {
     /// Before the access, an access to its page.
     fn first(case: &mut Case, kind: AccessKind) {
         let access = Access { kind, ..case.access };
-        case.before.push(Action::Access(Made { access, form: Case::default_form(kind), value: 1 }));
+        case.before.push(Action::Access(AccessStep {
+            access,
+            form: Case::default_form(kind),
+            value: 1,
+        }));
     }
 
     fn write(case: &mut Case) {

@@ -25,7 +25,7 @@ pub(super) struct ChoiceRow {
     pub(super) cells: Vec<Vec<String>>,
 }
 
-type Key = (PagingMode, crosswalk_case::observation::Provenance, Ring, AccessKind, End);
+type ChoiceKey = (PagingMode, crosswalk_case::observation::Provenance, Ring, AccessKind, End);
 
 pub(super) fn choice_tables(tally: &Tally) -> Vec<ChoiceTable> {
     let mut rules: Vec<Rule> = tally.choices.keys().map(|choice| choice.rule).collect();
@@ -40,7 +40,7 @@ fn table(rule: Rule, tally: &Tally) -> ChoiceTable {
     let mut levels: Vec<&'static str> = of_rule().map(|(choice, _)| choice.level).collect();
     levels.sort_by_key(|level| depth(level).unwrap_or(usize::MAX));
     levels.dedup();
-    let mut rows: BTreeMap<Key, Vec<Vec<String>>> = BTreeMap::new();
+    let mut rows: BTreeMap<ChoiceKey, Vec<Vec<String>>> = BTreeMap::new();
     for (choice, count) in of_rule() {
         let ChoiceTaken { mode, provenance, ring, access, end, level, member, .. } = *choice;
         let key = (mode, provenance, ring, access, end);
@@ -49,7 +49,7 @@ fn table(rule: Rule, tally: &Tally) -> ChoiceTable {
         cells[column.expect("every level is listed")]
             .push(format!("{member} {}", with_commas(*count)));
     }
-    let row = |((mode, who, ring, access, end), cells): (Key, _)| ChoiceRow {
+    let row = |((mode, who, ring, access, end), cells): (ChoiceKey, _)| ChoiceRow {
         mode: mode.name(),
         provenance: who.name(),
         access: format!("ring {} {}", if ring == Ring::Zero { 0 } else { 3 }, access.name()),

@@ -6,7 +6,7 @@ mod walk;
 
 use crate::campaign::Summary;
 use crate::campaign::coverage::why_missed;
-use crate::campaign::tally::{Met, ModeCounts, Tally};
+use crate::campaign::tally::{ModeCounts, Occurrences, Tally};
 use crate::finding::Finding;
 use crate::finding::known::Kind;
 use crate::generate::CaseName;
@@ -23,7 +23,7 @@ use walk::{Shown, show};
 
 #[derive(Template)]
 #[template(path = "report.html")]
-struct Page {
+struct RunPage {
     title: String,
     verdict: String,
     diverges: bool,
@@ -77,7 +77,7 @@ struct HeatCell {
 pub fn page(facts: &RunFacts<'_>, summary: &Summary) -> String {
     let tally = &summary.tally;
     let columns: BTreeSet<_> = tally.ends.keys().map(|(mode, who, _)| (*mode, *who)).collect();
-    let page = Page {
+    let page = RunPage {
         title: format!("{} {}", facts.identity.kind, facts.identity.flavour),
         verdict: verdict(facts, summary),
         diverges: summary.has_unknown_divergence(),
@@ -201,8 +201,8 @@ fn end_rows(columns: &BTreeSet<(PagingMode, Provenance)>, tally: &Tally) -> Vec<
 }
 
 /// The more cases, the darker: a step for every factor of ten.
-fn heat_cell(mode: PagingMode, met: &Met) -> HeatCell {
-    let Met { count, example } = met;
+fn heat_cell(mode: PagingMode, met: &Occurrences) -> HeatCell {
+    let Occurrences { count, example } = met;
     let example: &CaseName = example;
     let heat = (count.max(&1).ilog10() + 1).min(6);
     HeatCell {

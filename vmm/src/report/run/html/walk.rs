@@ -19,7 +19,7 @@ pub(super) struct Shown {
 /// The walk for one page.
 pub(super) struct DrawnPage {
     pub(super) address: String,
-    pub(super) fields: Vec<Field>,
+    pub(super) fields: Vec<AddressField>,
     pub(super) steps: Vec<DrawnStep>,
     pub(super) end: String,
     /// `ends` or `fails`.
@@ -27,7 +27,7 @@ pub(super) struct DrawnPage {
 }
 
 /// A part of the address.
-pub(super) struct Field {
+pub(super) struct AddressField {
     pub(super) bits: String,
     pub(super) value: String,
     pub(super) name: String,
@@ -58,7 +58,7 @@ pub(super) fn show(example: &Example) -> Shown {
             address: format!("{:#x}", address.get()),
             fields: split(case.mode(), address, Some(&path))
                 .into_iter()
-                .map(|(bits, value, name)| Field { bits, value, name })
+                .map(|(bits, value, name)| AddressField { bits, value, name })
                 .collect(),
             steps: path.steps.iter().map(step).collect(),
             class: if end.is_ok() { "ends" } else { "fails" },
