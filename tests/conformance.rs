@@ -12,15 +12,15 @@ use std::sync::OnceLock;
 const LIBRARIES: [&str; 4] = ["x86_64", "memflow", "page_table_multiarch", "vm-memory"];
 
 /// What a walker made of the corpus.
-struct AccessStep {
+struct BuiltTable {
     cells: BTreeMap<KnownMistake, Cell>,
     asked: u64,
     failure: Option<String>,
 }
 
 /// The table by the bundled corpus. Several tests look at it.
-fn table() -> &'static BTreeMap<String, AccessStep> {
-    static TABLE: OnceLock<BTreeMap<String, AccessStep>> = OnceLock::new();
+fn table() -> &'static BTreeMap<String, BuiltTable> {
+    static TABLE: OnceLock<BTreeMap<String, BuiltTable>> = OnceLock::new();
     TABLE.get_or_init(|| {
         let program = Path::new(env!("CARGO_BIN_EXE_crosswalk-adapters"));
         let mut walkers = adapters(program).expect("it lists them");
@@ -35,7 +35,7 @@ fn table() -> &'static BTreeMap<String, AccessStep> {
         table.finish();
         let made = table.columns.into_iter().map(|column| {
             let failure = column.failure.map(|(case, why)| format!("{why}: {case}"));
-            (column.walker.name, AccessStep { cells: column.cells, asked: column.asked, failure })
+            (column.walker.name, BuiltTable { cells: column.cells, asked: column.asked, failure })
         });
         made.collect()
     })

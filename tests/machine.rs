@@ -231,13 +231,13 @@ fn frames_are_restored_after_a_store() {
 }
 
 /// A change that makes a case unfit for the guest.
-type Change = fn(&mut Case);
+type CaseChange = fn(&mut Case);
 
 #[test]
 fn a_case_that_does_not_fit_the_guest_is_unsupported_with_the_reason() {
     require_kvm!();
     let mut machine = open();
-    let changes: [(&str, Change); 8] = [
+    let changes: [(&str, CaseChange); 8] = [
         ("CR3", |case| case.state.cr3 = 0x1000),
         ("CR4", |case| case.state.cr4 |= Cr4::CET),
         ("entry at 0x10", |case| case.entries[1].at = 0x10),

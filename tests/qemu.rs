@@ -24,12 +24,12 @@ const DONE: u64 = 3;
 const COUNT: u64 = 11;
 
 /// The memory of the guest `started`: 1 GiB, and twice 512 MiB that is seen in several places.
-struct Memory {
+struct SharedMemory {
     low: File,
     halves: [File; 2],
 }
 
-impl Memory {
+impl SharedMemory {
     fn new() -> Self {
         let file = |size| {
             let file = memfd_create("guest memory", MFdFlags::MFD_CLOEXEC);
@@ -121,7 +121,7 @@ fn wait_until(process: &mut QemuProcess, condition: impl Fn() -> bool) {
 fn the_rom_enters_long_mode_as_a_host_with_registers_does() {
     require_qemu!();
     for (cpu_flags, efer) in [(&[][..], 0xd00), (&["-nx"][..], 0x500)] {
-        let memory = Memory::new();
+        let memory = SharedMemory::new();
         memory.load([GIB; 2]);
         let mut process = start(&memory.regions(&[]), 40, cpu_flags);
         wait_until(&mut process, || memory.control(COUNT) > 0);
@@ -146,7 +146,7 @@ fn high_memory_is_the_low_one_with_its_halves_swapped() {
         (48, [middle, wide].concat(), wide),
     ];
     for (phys_bits, places, windows) in layouts {
-        let memory = Memory::new();
+        let memory = SharedMemory::new();
         memory.load(windows);
         let [first, second] = &memory.halves;
         let mut process = start(&memory.regions(&places), phys_bits, &[]);
@@ -166,7 +166,7 @@ fn high_memory_is_the_low_one_with_its_halves_swapped() {
 #[test]
 fn memory_costs_what_is_touched() {
     require_qemu!();
-    let memory = Memory::new();
+    let memory = SharedMemory::new();
     memory.load([0x55_4000_0000, 0xaa_8000_0000]);
     let regions = memory.regions(&[0x55_4000_0000, 0xaa_8000_0000]);
     let mut process = start(&regions, 40, &[]);
@@ -180,7 +180,7 @@ fn memory_costs_what_is_touched() {
 #[test]
 fn qemu_is_gone_when_it_is_dropped() {
     require_qemu!();
-    let memory = Memory::new();
+    let memory = SharedMemory::new();
     memory.load([GIB; 2]);
     let mut process = start(&memory.regions(&[]), 40, &[]);
     wait_until(&mut process, || memory.control(COUNT) > 0);
@@ -194,7 +194,7 @@ fn qemu_is_gone_when_it_is_dropped() {
 #[test]
 fn qemu_outlives_the_thread_that_starts_it() {
     require_qemu!();
-    let memory = Memory::new();
+    let memory = SharedMemory::new();
     memory.load([GIB; 2]);
     let started = || start(&memory.regions(&[]), 40, &[]);
     let mut process = std::thread::scope(|scope| scope.spawn(started).join()).expect("it starts");
@@ -217,7 +217,7 @@ fn end_of(mut process: QemuProcess) -> String {
 #[test]
 fn a_death_is_told_with_its_cause() {
     require_qemu!();
-    let memory = Memory::new();
+    let memory = SharedMemory::new();
     memory.load([GIB; 2]);
 
     let refused = end_of(start(&memory.regions(&[]), 40, &["+no-such-feature"]));

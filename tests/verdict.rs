@@ -13,7 +13,7 @@ use hand_made::{
 use mmu_core::{AccessKind, Prediction, Ring, Rule, Vector};
 
 /// A change that a machine could make to what is seen.
-type Change = fn(&mut Observation);
+type ObservationChange = fn(&mut Observation);
 
 #[test]
 fn what_fits_agrees() {
@@ -28,7 +28,7 @@ fn what_fits_agrees() {
 
 #[test]
 fn each_field_of_a_completed_access_is_compared() {
-    let changes: [(Field, Change); 6] = [
+    let changes: [(Field, ObservationChange); 6] = [
         (Field::Vector, |seen| seen.fault = Some(hand_made::page_fault(0x4))),
         (Field::Value, |seen| seen.value ^= 1 << 63),
         (Field::Stored, |seen| seen.stored.push((PAGE, !contents::byte(PAGE)))),
@@ -44,7 +44,7 @@ fn each_field_of_a_completed_access_is_compared() {
 #[test]
 fn each_field_of_a_fault_is_compared() {
     let expected = faulting(Vector::PageFault, 0x7);
-    let changes: [(Field, Change); 7] = [
+    let changes: [(Field, ObservationChange); 7] = [
         (Field::Vector, |seen| seen.fault = None),
         (Field::Vector, |seen| seen.fault.as_mut().unwrap().vector = 13),
         (Field::ErrorCode, |seen| seen.fault.as_mut().unwrap().error_code ^= 0x20),
@@ -109,7 +109,7 @@ fn a_general_protection_fault_must_leave_cr2() {
 
 #[test]
 fn stored_bytes_must_be_all_there_and_nowhere_else() {
-    let changes: [Change; 5] = [
+    let changes: [ObservationChange; 5] = [
         |seen| seen.stored.clear(),
         |seen| seen.stored.truncate(7),
         |seen| seen.stored[3].1 ^= 1,

@@ -1,5 +1,5 @@
 /* A walker for `crosswalk replay FILE --walker cmd:./walker`: 4-level paging, as the SDM has it.
- * `cc -o walker walker.c` makes it. docs/walker-protocol.md tells what it reads and answers. */
+ * `cc -o walker walker.c` builds it. docs/guide/src/walker-protocol.md has what it reads and answers. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

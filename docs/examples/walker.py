@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """A walker for `crosswalk replay FILE --walker cmd:docs/examples/walker.py`: 4-level and 5-level
-paging, as the SDM has them. docs/walker-protocol.md tells what it reads and answers."""
+paging, as the SDM has them. docs/guide/src/walker-protocol.md has what it reads and answers."""
 import json
 import sys
 

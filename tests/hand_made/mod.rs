@@ -31,10 +31,10 @@ pub(crate) const HOLE: u64 = HOLE_BASE + 0x7000_0000;
 const CR2_BEFORE: u64 = 0x1122_3344_5566;
 
 /// A case with what it is to do.
-pub(crate) type Expected = (Case, Prediction);
+pub(crate) type HandMade = (Case, Prediction);
 
 /// A plain 8-byte access of some kind at offset 0x108 of the page (of the stubs, for a fetch).
-pub(crate) fn of_kind(kind: AccessKind) -> Expected {
+pub(crate) fn of_kind(kind: AccessKind) -> HandMade {
     let mut case = Case::plain(Arena::ALL[0], 0, Ring::Three, Profile::default());
     assert_eq!(case.entries[3].value, PAGE | 0x7);
     case.access.kind = kind;
@@ -51,7 +51,7 @@ pub(crate) fn of_kind(kind: AccessKind) -> Expected {
 
 /// An 8-byte access of which three bytes lie on one page and five on the next, whose frame lies
 /// elsewhere.
-pub(crate) fn crossing(kind: AccessKind) -> Expected {
+pub(crate) fn crossing(kind: AccessKind) -> HandMade {
     let (mut case, _) = of_kind(kind);
     case.access.address = VirtAddr::new((case.access.address.get() & !0xfff) | 0xffd);
     let prediction = completes(&case, &[(PAGE + 0xffd, 3), (PAGE + 0x3000, 5)]);
@@ -62,7 +62,7 @@ pub(crate) fn crossing(kind: AccessKind) -> Expected {
 }
 
 /// A read that faults, and touches no entry.
-pub(crate) fn faulting(vector: Vector, error_code: u32) -> Expected {
+pub(crate) fn faulting(vector: Vector, error_code: u32) -> HandMade {
     let (case, mut prediction) = of_kind(AccessKind::Read);
     let cr2 = (vector == Vector::PageFault).then_some(case.access.address);
     let alternative = &mut prediction.alternatives[0];
@@ -74,7 +74,7 @@ pub(crate) fn faulting(vector: Vector, error_code: u32) -> Expected {
 }
 
 /// The same access, reaching another physical address.
-pub(crate) fn moved_to((case, mut prediction): Expected, address: u64) -> Expected {
+pub(crate) fn moved_to((case, mut prediction): HandMade, address: u64) -> HandMade {
     let span = Span { address: PhysAddr::new(address), len: case.access.size };
     prediction.alternatives[0].outcome = Outcome::Translated([span].into_iter().collect());
     (case, prediction)
@@ -151,7 +151,7 @@ pub(crate) fn seen(case: &Case, prediction: &Prediction) -> Observation {
 
 /// The fields that differ once what is seen has been changed; none when it still agrees.
 pub(crate) fn fields_of(
-    (case, prediction): &Expected,
+    (case, prediction): &HandMade,
     change: impl FnOnce(&mut Observation),
 ) -> Vec<Field> {
     let mut observation = seen(case, prediction);

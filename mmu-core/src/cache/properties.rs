@@ -23,7 +23,7 @@ const US: u64 = 1 << 2;
 const PS: u64 = 1 << 7;
 const FRAME: u64 = 0xf_ffff_f000;
 /// The textbook's table, with sizes unlike those of x86.
-type Textbook = Linear<20, 12, 4>;
+type TextbookTable = Linear<20, 12, 4>;
 
 /// Eight entries: two in each of the tables at 0x1000, 0x2000, 0x3000 and 0x4000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,14 +137,14 @@ fn address<F: Format>(path: u64) -> u64 {
 }
 
 /// Tables, registers and an MMU with caches of `N` structure entries per level.
-struct Bench<F: Format, const N: usize> {
+struct PropertyBench<F: Format, const N: usize> {
     tables: EightEntries,
     mmu: CachedMmu<F, Reference, 2, 2, N>,
     /// With global pages there is one root for all PCIDs, otherwise each has its own.
     global: bool,
 }
 
-impl<F: Format, const N: usize> Bench<F, N> {
+impl<F: Format, const N: usize> PropertyBench<F, N> {
     fn new(tables: EightEntries, global: bool) -> Self {
         let mut state = ControlState::long_mode(0x1000);
         match F::MODE {
@@ -275,7 +275,7 @@ fn invisible<F: Format>(
     global: bool,
     events: &[CacheEvent],
 ) -> Result<(), TestCaseError> {
-    let mut bench = Bench::<F, 2>::new(tables, global);
+    let mut bench = PropertyBench::<F, 2>::new(tables, global);
     for event in events {
         match *event {
             CacheEvent::Edit { slot, flip, way } => {
@@ -335,5 +335,5 @@ in_every_format! {
     pae: Pae,
     four_level: FourLevel,
     five_level: FiveLevel,
-    textbook: Textbook,
+    textbook: TextbookTable,
 }

@@ -41,13 +41,13 @@ type SelectionKey = (PagingMode, Point);
 /// The simplest case for each point so far.
 #[derive(Default)]
 pub(super) struct Selection {
-    simplest: BTreeMap<SelectionKey, Rc<Candidate>>,
+    simplest: BTreeMap<SelectionKey, Rc<SelectedCase>>,
     tried: u64,
 }
 
 type Size = (usize, u32, bool, usize, u32, u16);
 
-struct Candidate {
+struct SelectedCase {
     size: Size,
     number: u64,
     tried: Trial,
@@ -95,7 +95,7 @@ impl Selection {
         if !points.iter().any(|key| self.is_simpler(key, size)) {
             return;
         }
-        let kept = Rc::new(Candidate { size, number, tried, points });
+        let kept = Rc::new(SelectedCase { size, number, tried, points });
         for key in &kept.points {
             if self.is_simpler(key, size) {
                 self.simplest.insert(key.clone(), Rc::clone(&kept));
@@ -127,14 +127,14 @@ impl Selection {
     /// others show as well, the most complicated dropped first.
     pub(super) fn finish(self) -> Vec<Trial> {
         let wanted: BTreeSet<SelectionKey> = self.simplest.keys().cloned().collect();
-        let mut kept: BTreeMap<u64, Rc<Candidate>> = BTreeMap::new();
+        let mut kept: BTreeMap<u64, Rc<SelectedCase>> = BTreeMap::new();
         kept.extend(self.simplest.into_values().map(|kept| (kept.number, kept)));
         let mut shown: BTreeMap<&SelectionKey, usize> = BTreeMap::new();
-        let all: Vec<Rc<Candidate>> = kept.values().cloned().collect();
+        let all: Vec<Rc<SelectedCase>> = kept.values().cloned().collect();
         for key in all.iter().flat_map(|kept| &kept.points).filter(|key| wanted.contains(key)) {
             *shown.entry(key).or_default() += 1;
         }
-        let mut by_size: Vec<&Rc<Candidate>> = all.iter().collect();
+        let mut by_size: Vec<&Rc<SelectedCase>> = all.iter().collect();
         by_size.sort_by_key(|kept| std::cmp::Reverse((kept.size, kept.number)));
         for case in by_size {
             let its = || case.points.iter().filter(|key| wanted.contains(key));
@@ -146,7 +146,7 @@ impl Selection {
             }
         }
         drop(all);
-        let tried = |kept: Rc<Candidate>| {
+        let tried = |kept: Rc<SelectedCase>| {
             Rc::try_unwrap(kept).map_or_else(|kept| kept.tried.clone(), |kept| kept.tried)
         };
         kept.into_values().map(tried).collect()

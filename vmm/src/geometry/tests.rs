@@ -48,7 +48,7 @@ fn the_textbook_with_64_bits() {
 }
 
 /// A geometry, index bits, pages in use; then the tables at each level and their bytes.
-type Expected = (Geometry, &'static [u32], (u128, Placement), &'static [u128], u128);
+type ExpectedCost = (Geometry, &'static [u32], (u128, Placement), &'static [u128], u128);
 
 #[test]
 fn the_tables_of_a_sparse_space() {
@@ -56,7 +56,7 @@ fn the_tables_of_a_sparse_space() {
     let gib = (262_144, Aligned);
     let far = (100, Scattered);
     #[rustfmt::skip]
-    let expected: [Expected; 24] = [
+    let expected: [ExpectedCost; 24] = [
         (BOTH[0], &[10, 10], mib, &[1, 1], 8_192),
         (BOTH[0], &[6, 7, 7], mib, &[1, 1, 2], 1_792),
         (BOTH[0], &[5, 5, 5, 5], mib, &[1, 1, 1, 8], 1_408),

@@ -15,7 +15,7 @@ use mmu_core::{PagingMode, PhysAddr, VirtAddr};
 use std::collections::BTreeSet;
 
 /// What the simulation says of an order.
-pub(super) struct Expected<'e> {
+pub(super) struct ModelSnapshot<'e> {
     pub(super) carried: Result<Completion, SpaceError>,
     pub(super) ran: &'e RunOutcome,
     pub(super) events: &'e [Event],
@@ -60,7 +60,7 @@ const TOLD: usize = 4;
 
 pub(super) fn compare<F: Format>(
     simulation: &Model<F>,
-    expected: &Expected<'_>,
+    expected: &ModelSnapshot<'_>,
     seen: &GuestSnapshot<'_>,
     forgives_loose_pdptes: bool,
     chosen_before: &BTreeSet<PhysAddr>,
@@ -76,7 +76,7 @@ pub(super) fn compare<F: Format>(
 }
 
 /// What came of the order, and what its processes read.
-fn answers(differences: &mut Vec<String>, expected: &Expected<'_>, seen: &GuestSnapshot<'_>) {
+fn answers(differences: &mut Vec<String>, expected: &ModelSnapshot<'_>, seen: &GuestSnapshot<'_>) {
     let Response { carried, endings, wrong_count, wrongs, .. } = &seen.answer;
     if *carried != Response::words_of(&expected.carried) {
         let words = match &expected.carried {
@@ -124,7 +124,7 @@ fn answers(differences: &mut Vec<String>, expected: &Expected<'_>, seen: &GuestS
 fn events<F: Format>(
     differences: &mut Vec<String>,
     simulation: &Model<F>,
-    expected: &Expected<'_>,
+    expected: &ModelSnapshot<'_>,
     seen: &GuestSnapshot<'_>,
 ) -> Option<usize> {
     let (software, machine) = (expected.events, &seen.events);

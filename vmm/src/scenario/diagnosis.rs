@@ -1,6 +1,6 @@
 //! Why two histories part, where it can be told from what the guest left behind.
 
-use super::compare::{Compared, Expected, GuestSnapshot, Word};
+use super::compare::{Compared, GuestSnapshot, ModelSnapshot, Word};
 use super::model::Model;
 use crosswalk_guest::system::history::from_words;
 use mmu_core::space::{Decision, Event, FrameUse, Minor};
@@ -10,7 +10,7 @@ use mmu_core::{PageFaultCode, Vector, VirtAddr};
 /// The cause, if it is one of those that a system can forget.
 pub(super) fn cause<F: Format>(
     simulation: &Model<F>,
-    expected: &Expected<'_>,
+    expected: &ModelSnapshot<'_>,
     seen: &GuestSnapshot<'_>,
     Compared { parted_at, words, .. }: &Compared,
 ) -> Option<String> {
@@ -22,7 +22,7 @@ pub(super) fn cause<F: Format>(
 /// An access was made that faults in software, although the guest's own entry does not allow it.
 fn old_translation<F: Format>(
     simulation: &Model<F>,
-    expected: &Expected<'_>,
+    expected: &ModelSnapshot<'_>,
     seen: &GuestSnapshot<'_>,
     parted_at: Option<usize>,
 ) -> Option<String> {

@@ -1,7 +1,7 @@
 //! The stage: processes of a scenario, which live in software and, if there is one, on a machine.
 //! Whatever is done is an order that both sides carry out.
 
-use super::compare::Expected;
+use super::compare::ModelSnapshot;
 use super::error::DriverError;
 use super::guest_side::GuestSystem;
 use super::model::{MAX_FRAMES, MAX_SLOTS, Model, RunOutcome};
@@ -387,7 +387,7 @@ impl<'m, F: Format> Driver<'m, F> {
         events: &[Event],
     ) -> Result<(), DriverError> {
         if let Some(twin) = &mut self.twin {
-            twin.follow(&self.simulation, order, &Expected { carried, ran, events })?;
+            twin.follow(&self.simulation, order, &ModelSnapshot { carried, ran, events })?;
         }
         Ok(())
     }

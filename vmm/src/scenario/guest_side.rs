@@ -1,7 +1,7 @@
 //! The side on a machine: the guest's kernel carries out the same orders, and after each everything
 //! that it did is held against the simulation (compare.rs). It goes on until the histories part.
 
-use super::compare::{Expected, GuestSnapshot, compare};
+use super::compare::{GuestSnapshot, ModelSnapshot, compare};
 use super::diagnosis::cause;
 use super::model::Model;
 use super::program::Program;
@@ -135,7 +135,7 @@ impl<'m> GuestSystem<'m> {
         &mut self,
         simulation: &Model<F>,
         order: &Request,
-        expected: &Expected<'_>,
+        expected: &ModelSnapshot<'_>,
     ) -> Result<(), MachineError> {
         if self.comparison.parted.is_some() {
             return Ok(());

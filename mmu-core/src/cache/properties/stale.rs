@@ -2,9 +2,9 @@
 //! allowed, and what nobody ever stored is not.
 
 use super::{
-    Access, Bench, Bits32, CacheEvent, CachedMmu, EightEntries, FRAME, FiveLevel, Format,
-    FourLevel, OutsideMemory, PS, Pae, PhysAddr, TableMemory, Textbook, Unpaged, Vendor, VirtAddr,
-    address, allows, event, flip, placed, tables,
+    Access, Bits32, CacheEvent, CachedMmu, EightEntries, FRAME, FiveLevel, Format, FourLevel,
+    OutsideMemory, PS, Pae, PhysAddr, PropertyBench, TableMemory, TextbookTable, Unpaged, Vendor,
+    VirtAddr, address, allows, event, flip, placed, tables,
 };
 use crate::cache::{EditError, History, Invalidation};
 use crate::outcome::Outcome;
@@ -46,7 +46,7 @@ fn is_member<F: Format, const N: usize>(
     vendor: Vendor,
     events: &[CacheEvent],
 ) -> Result<(), TestCaseError> {
-    let mut bench = Bench::<F, N>::new(tables, true);
+    let mut bench = PropertyBench::<F, N>::new(tables, true);
     let regime = *bench.mmu.mmu().regime();
     let mut profile = regime.profile;
     profile.vendor = vendor;
@@ -134,7 +134,7 @@ fn is_bounded<F: Format>(
     edits: &[(usize, u64)],
     (path, access): (u64, Access),
 ) -> Result<(), TestCaseError> {
-    let mmu: Mmu<F> = *Bench::<F, 0>::new(tables, true).mmu.mmu();
+    let mmu: Mmu<F> = *PropertyBench::<F, 0>::new(tables, true).mmu.mmu();
     let access = Access { size: 1, ..placed::<F>(path, &access) };
     let mut history = Remembered::new(EightEntries(tables.0.map(direct)));
     let mut moments = vec![*history.memory()];
@@ -210,5 +210,5 @@ in_every_format! {
     pae: Pae,
     four_level: FourLevel,
     five_level: FiveLevel,
-    textbook: Textbook,
+    textbook: TextbookTable,
 }

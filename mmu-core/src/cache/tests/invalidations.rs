@@ -1,7 +1,7 @@
 //! TLB-4 and CANON-3: what each instruction and register change drops, and what it spares.
 
 use super::{
-    AccessKind::Read, BYTE, Bench, Cached, ControlState, Cr0, Cr4, Invalidation, NEIGHBOUR,
+    AccessKind::Read, BYTE, CacheBench, Cached, ControlState, Cr0, Cr4, Invalidation, NEIGHBOUR,
     NEXT_PTE, PDE, PDPTE, PML4E, PTE, RegisterWrite, Ring, Rule, Vector, VirtAddr, bit,
 };
 use crate::cache::invalidated_by;
@@ -12,8 +12,8 @@ const NO_FLUSH: u64 = 1 << 63;
 
 /// The page is private, its neighbour global; both are cached under PCID 0, and under PCID 5 if
 /// there are PCIDs. The root is the same. Afterwards memory maps neither.
-fn cached(cr4: Cr4) -> Bench {
-    let mut bench = Bench::with_cr4(cr4 | Cr4::PGE);
+fn cached(cr4: Cr4) -> CacheBench {
+    let mut bench = CacheBench::with_cr4(cr4 | Cr4::PGE);
     bench.set(NEXT_PTE, 0x6007 | bit::G);
     for pcid in [0, 5] {
         if cr4.contains(Cr4::PCIDE) {
@@ -76,7 +76,7 @@ fn tlb_4_invlpg_with_tce_spares_upper_entries_that_lead_elsewhere() {
     // The same table by other entries above it.
     let far = 2 << 39 | 3 << 30 | 4 << 21 | 4 << 12 | 0x234;
     let with = |efer| {
-        let mut bench = Bench::new();
+        let mut bench = CacheBench::new();
         bench.change(|state| state.efer |= efer);
         for (at, entry) in [(PML4E, 0x11_007), (PDPTE, 0x12_007), (PDE, 0x13_007)] {
             bench.set(at + 8, entry);
@@ -198,7 +198,7 @@ fn tlb_4_mov_to_cr3_spares_global_pages() {
 
 #[test]
 fn tlb_4_g_means_nothing_without_pge() {
-    let mut bench = Bench::new();
+    let mut bench = CacheBench::new();
     bench.set(PTE, 0x5007 | bit::G);
     bench.reads(BYTE, 0x5234);
     bench.set(PTE, 0x7007);
@@ -208,7 +208,7 @@ fn tlb_4_g_means_nothing_without_pge() {
 
 #[test]
 fn tlb_4_g_counts_in_the_leaf_only() {
-    let mut bench = Bench::with_cr4(Cr4::PGE);
+    let mut bench = CacheBench::with_cr4(Cr4::PGE);
     for at in [PML4E, PDE] {
         let entry = bench.get(at);
         bench.set(at, entry | bit::G);
@@ -234,13 +234,13 @@ fn tlb_4_mov_to_cr3_with_pcids_touches_only_the_new_pcid() {
 }
 
 /// A way to change the registers.
-type Change = fn(&mut ControlState);
+type StateChange = fn(&mut ControlState);
 
 #[test]
 fn tlb_4_changes_of_control_bits() {
     let everything = Invalidation::Everything;
     let whole = Invalidation::WholeContext { pcid: 0 };
-    let rows: &[(Change, Change, Invalidation, Invalidation)] = &[
+    let rows: &[(StateChange, StateChange, Invalidation, Invalidation)] = &[
         // Each row: off, on, what switching on drops, what switching off drops.
         (|s| s.cr0 -= Cr0::PG, |s| s.cr0 |= Cr0::PG, Invalidation::Nothing, everything),
         (|s| s.cr4 -= Cr4::PGE, |s| s.cr4 |= Cr4::PGE, everything, everything),

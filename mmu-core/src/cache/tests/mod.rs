@@ -50,12 +50,12 @@ const PATH: [u64; 4] = [PML4E, PDPTE, PDE, PTE];
 type Cached = CachedMmu<FourLevel, Reference, 64, 4, 16>;
 
 /// Tables in memory, and an MMU with empty caches.
-struct Bench {
+struct CacheBench {
     memory: Bytes<Vec<u8>>,
     mmu: Cached,
 }
 
-impl Bench {
+impl CacheBench {
     /// The page and its neighbour at 0x5000 and 0x6000: present, writable, user, neither accessed
     /// nor dirty. An Intel processor with 48 physical address bits.
     fn new() -> Self {

@@ -1,7 +1,7 @@
 //! AD-4: others change the entry between its reading and the setting of A and D.
 
 use super::{
-    Access, BYTE, Bench, Bytes, OutsideMemory, PDE, PTE, PhysAddr, Ring, Rule, TableMemory,
+    Access, BYTE, Bytes, CacheBench, OutsideMemory, PDE, PTE, PhysAddr, Ring, Rule, TableMemory,
     TableMemoryMut, TableMemoryUpdate, Vec, VirtAddr,
 };
 use crate::cache::AccessError;
@@ -41,7 +41,7 @@ impl TableMemoryUpdate for Raced<'_> {
     }
 }
 
-fn race(bench: &mut Bench, at: u64, value: u64, times: usize) -> (Result<u64, u32>, usize) {
+fn race(bench: &mut CacheBench, at: u64, value: u64, times: usize) -> (Result<u64, u32>, usize) {
     let memory = &mut bench.memory;
     let mut memory = Raced { memory, at, value, times, reads: Cell::new(0) };
     let write = Access::write(VirtAddr::new(BYTE), 1, Ring::Three);
@@ -55,7 +55,7 @@ fn race(bench: &mut Bench, at: u64, value: u64, times: usize) -> (Result<u64, u3
 #[test]
 fn ad_4_a_lost_race_reads_the_entry_again_p_included() {
     for at in [PDE, PTE] {
-        let mut bench = Bench::new();
+        let mut bench = CacheBench::new();
         let (outcome, _) = race(&mut bench, at, 0, 1);
         assert_eq!(outcome, Err(4 + 2), "#PF with P=0");
         assert_eq!(bench.get(at), 0, "A and D are not set in what is not present");
@@ -66,7 +66,7 @@ fn ad_4_a_lost_race_reads_the_entry_again_p_included() {
 
 #[test]
 fn ad_4_a_lost_race_uses_what_the_winner_stored() {
-    let mut bench = Bench::new();
+    let mut bench = CacheBench::new();
     let (outcome, reads) = race(&mut bench, PTE, 0x7007, 1);
     assert_eq!((outcome, reads), (Ok(0x7234), 8));
     assert_eq!(bench.get(PTE), 0x7067);
@@ -75,7 +75,7 @@ fn ad_4_a_lost_race_uses_what_the_winner_stored() {
 
 #[test]
 fn ad_4_a_race_on_a_clean_cached_leaf() {
-    let mut bench = Bench::new();
+    let mut bench = CacheBench::new();
     bench.reads(BYTE, 0x5234);
     let (outcome, reads) = race(&mut bench, PTE, 0x5025, 1);
     // The winner made it read-only. From the PDE cache twice, then from the root: 1 + 1 + 4.
@@ -85,7 +85,7 @@ fn ad_4_a_race_on_a_clean_cached_leaf() {
 
 #[test]
 fn ad_4_reads_are_bounded_against_any_rival() {
-    let mut bench = Bench::new();
+    let mut bench = CacheBench::new();
     let memory = &mut bench.memory;
     let (at, value, times) = (PTE, 0x7007, usize::MAX);
     let mut memory = Raced { memory, at, value, times, reads: Cell::new(0) };
@@ -98,7 +98,7 @@ fn ad_4_reads_are_bounded_against_any_rival() {
 
 #[test]
 fn out_1_a_table_outside_memory_has_no_outcome() {
-    let mut bench = Bench::new();
+    let mut bench = CacheBench::new();
     bench.set(PDE, 0x7777_7007);
     let read = Access::read(VirtAddr::new(BYTE), 1, Ring::Three);
     let outside = OutsideMemory(PhysAddr::new(0x7777_7020));

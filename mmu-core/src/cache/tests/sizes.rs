@@ -1,6 +1,6 @@
 //! The caches as such: sizes, sets, replacement, page sizes.
 
-use super::{AccessKind::Read, BYTE, Bench, PAGE, PDE, PDPTE, Ring, VirtAddr};
+use super::{AccessKind::Read, BYTE, CacheBench, PAGE, PDE, PDPTE, Ring, VirtAddr};
 use crate::address::PhysAddr;
 use crate::cache::{CachedMmu, Invalidation, Tlb, TlbEntry};
 use crate::x86::format::FourLevel;
@@ -67,7 +67,7 @@ fn large_pages_are_one_entry() {
     for (at, bytes, frame, above) in
         [(PDE, 2 << 20, 0x4000_0000_u64, 2), (PDPTE, 1 << 30, 0x8000_0000, 1)]
     {
-        let mut bench = Bench::new();
+        let mut bench = CacheBench::new();
         bench.set(at, frame | 0x87);
         let base = PAGE & !(bytes - 1);
         bench.reads(BYTE, frame + (BYTE & (bytes - 1)));
@@ -96,7 +96,7 @@ fn tlb_5_of_two_sizes_the_smaller_page_counts() {
 
 #[test]
 fn caches_of_size_0_remember_nothing() {
-    let mut bench = Bench::new();
+    let mut bench = CacheBench::new();
     let regime = *bench.mmu.mmu().regime();
     let (state, profile) = (regime.state, regime.profile);
     let mut off =

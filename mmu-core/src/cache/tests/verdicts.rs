@@ -3,8 +3,8 @@
 use super::{
     Access,
     AccessKind::{Fetch, Read, Write},
-    BYTE, Bench, Cr0, Cr4, NEIGHBOUR, NEXT_PTE, Outcome, PAGE, PATH, PDE, PML4E, PTE, Ring, Rule,
-    Vec, Vector, VirtAddr, bit,
+    BYTE, CacheBench, Cr0, Cr4, NEIGHBOUR, NEXT_PTE, Outcome, PAGE, PATH, PDE, PML4E, PTE, Ring,
+    Rule, Vec, Vector, VirtAddr, bit,
 };
 
 /// Error codes of a user's accesses (SDM "Page-Fault Exceptions").
@@ -14,7 +14,7 @@ const RESERVED: u32 = 8 + 4 + 1;
 #[test]
 fn tlb_1_an_entry_that_is_not_present_is_not_cached() {
     for at in PATH {
-        let mut bench = Bench::new();
+        let mut bench = CacheBench::new();
         let entry = bench.get(at);
         bench.set(at, entry & !bit::P);
         bench.faults(Read, BYTE, Ring::Three, NOT_PRESENT);
@@ -29,7 +29,7 @@ fn tlb_1_an_entry_that_is_not_present_is_not_cached() {
 #[test]
 fn tlb_1_an_entry_with_a_reserved_bit_is_not_cached() {
     for at in PATH {
-        let mut bench = Bench::new();
+        let mut bench = CacheBench::new();
         let entry = bench.get(at);
         bench.set(at, entry | bit::RESERVED);
         bench.faults(Read, BYTE, Ring::Three, RESERVED);
@@ -41,7 +41,7 @@ fn tlb_1_an_entry_with_a_reserved_bit_is_not_cached() {
 
 #[test]
 fn tlb_1_a_is_set_in_memory_before_anything_is_cached() {
-    let mut bench = Bench::new();
+    let mut bench = CacheBench::new();
     bench.reads(BYTE, 0x5234);
     for (at, entry) in PATH.into_iter().zip([0x11_027, 0x12_027, 0x13_027, 0x5027]) {
         assert_eq!(bench.get(at), entry, "the entry at {at:#x}");
@@ -59,7 +59,7 @@ fn tlb_1_a_is_set_in_memory_before_anything_is_cached() {
 
 #[test]
 fn tlb_1_a_denied_access_caches_nothing() {
-    let mut bench = Bench::new();
+    let mut bench = CacheBench::new();
     bench.set(PTE, 0x5003);
     bench.faults(Read, BYTE, Ring::Three, 4 + 1);
     assert_eq!(bench.cached(), (0, 0));
@@ -68,7 +68,7 @@ fn tlb_1_a_denied_access_caches_nothing() {
 
 #[test]
 fn tlb_2_an_edit_is_not_seen_until_it_is_invalidated() {
-    let mut bench = Bench::new();
+    let mut bench = CacheBench::new();
     bench.reads(BYTE, 0x5234);
     bench.set(PTE, 0);
     bench.reads(BYTE, 0x5234);
@@ -84,7 +84,7 @@ fn tlb_2_an_edit_is_not_seen_until_it_is_invalidated() {
 #[test]
 fn tlb_2_relaxed_rights_cause_no_spurious_fault() {
     for at in PATH {
-        let mut bench = Bench::new();
+        let mut bench = CacheBench::new();
         let entry = bench.get(at);
         bench.set(at, entry & !bit::RW);
         bench.reads(BYTE, 0x5234);
@@ -95,7 +95,7 @@ fn tlb_2_relaxed_rights_cause_no_spurious_fault() {
 
 #[test]
 fn tlb_3_a_fault_drops_what_is_cached_for_its_address() {
-    let mut bench = Bench::new();
+    let mut bench = CacheBench::new();
     bench.set(PTE, 0x5005);
     bench.reads(BYTE, 0x5234);
     bench.reads(NEIGHBOUR, 0x6000);
@@ -112,7 +112,7 @@ fn tlb_3_a_fault_drops_what_is_cached_for_its_address() {
 
 #[test]
 fn tlb_3_a_fault_drops_the_entries_above_too() {
-    let mut bench = Bench::new();
+    let mut bench = CacheBench::new();
     bench.reads(BYTE, 0x5234);
     assert_eq!(bench.cached(), (1, 3));
     bench.set(NEXT_PTE, 0);
@@ -127,7 +127,7 @@ fn tlb_3_a_fault_drops_the_entries_above_too() {
 
 #[test]
 fn right_5_a_changed_pkru_judges_a_cached_translation() {
-    let mut bench = Bench::with_cr4(Cr4::PKE);
+    let mut bench = CacheBench::with_cr4(Cr4::PKE);
     bench.set(PTE, 0x5007 | 3 << 59);
     bench.reads(BYTE, 0x5234);
     // Access-disable of key 3 is bit 6.
@@ -140,7 +140,7 @@ fn right_5_a_changed_pkru_judges_a_cached_translation() {
 
 #[test]
 fn right_2_a_changed_wp_judges_a_cached_translation() {
-    let mut bench = Bench::new();
+    let mut bench = CacheBench::new();
     bench.set(PTE, 0x5005);
     bench.change(|state| state.cr0.remove(Cr0::WP));
     let outcome = bench.does(Write, BYTE, Ring::Zero);
@@ -155,7 +155,7 @@ fn right_2_a_changed_wp_judges_a_cached_translation() {
 
 #[test]
 fn right_3_and_4_judge_a_cached_translation() {
-    let mut bench = Bench::new();
+    let mut bench = CacheBench::new();
     assert!(bench.does(Read, BYTE, Ring::Zero).fault().is_none());
     bench.change(|state| state.cr4.insert(Cr4::SMAP));
     bench.faults(Read, BYTE, Ring::Zero, 1);
@@ -171,7 +171,7 @@ fn right_3_and_4_judge_a_cached_translation() {
 
 #[test]
 fn a_cached_translation_keeps_the_user_from_a_supervisor_page() {
-    let mut bench = Bench::new();
+    let mut bench = CacheBench::new();
     bench.set(PDE, 0x13_003);
     assert!(bench.does(Read, BYTE, Ring::Zero).fault().is_none());
     bench.faults(Read, BYTE, Ring::Three, 4 + 1);
@@ -179,7 +179,7 @@ fn a_cached_translation_keeps_the_user_from_a_supervisor_page() {
 
 #[test]
 fn right_7_a_shadow_stack_page_is_judged_by_its_cached_leaf() {
-    let mut bench = Bench::with_cr4(Cr4::CET);
+    let mut bench = CacheBench::with_cr4(Cr4::CET);
     // Read-only and dirty in the leaf, writable above.
     bench.set(PTE, 0x5045);
     bench.reads(BYTE, 0x5234);
@@ -197,7 +197,7 @@ fn right_7_a_shadow_stack_page_is_judged_by_its_cached_leaf() {
 
 #[test]
 fn ad_1_a_write_through_a_clean_entry_sets_d() {
-    let mut bench = Bench::new();
+    let mut bench = CacheBench::new();
     bench.reads(BYTE, 0x5234);
     assert_eq!(bench.get(PTE), 0x5027);
     bench.writes(BYTE, 0x5234);
@@ -214,7 +214,7 @@ fn ad_1_a_write_through_a_clean_entry_sets_d() {
 
 #[test]
 fn ad_1_a_write_through_a_clean_entry_finds_what_the_leaf_is_now() {
-    let mut bench = Bench::new();
+    let mut bench = CacheBench::new();
     bench.reads(BYTE, 0x5234);
     bench.set(PTE, 0);
     bench.reads(BYTE, 0x5234);
@@ -231,7 +231,7 @@ fn ad_1_a_write_through_a_clean_entry_finds_what_the_leaf_is_now() {
 
 #[test]
 fn ad_6_an_entry_of_two_levels_gets_both_updates() {
-    let mut bench = Bench::new();
+    let mut bench = CacheBench::new();
     // PML4 entry 1 points to the PML4 itself: four times the same entry.
     bench.set(PML4E, 0x10_007);
     let address = 1 << 39 | 1 << 30 | 1 << 21 | 1 << 12 | 8;
@@ -241,7 +241,7 @@ fn ad_6_an_entry_of_two_levels_gets_both_updates() {
 
 #[test]
 fn ad_7_a_crossing_write_that_faults_leaves_its_first_page_touched() {
-    let mut bench = Bench::new();
+    let mut bench = CacheBench::new();
     bench.set(NEXT_PTE, 0);
     let write = Access::write(VirtAddr::new(PAGE + 0xffe), 4, Ring::Three);
     let outcome = bench.mmu.access(&mut bench.memory, &write).unwrap();
@@ -257,7 +257,7 @@ fn ad_7_a_crossing_write_that_faults_leaves_its_first_page_touched() {
 
 #[test]
 fn canon_1_a_bad_address_meets_no_cache() {
-    let mut bench = Bench::new();
+    let mut bench = CacheBench::new();
     let outcome = bench.does(Read, 1 << 47, Ring::Three);
     assert_eq!(outcome.fault().unwrap().vector, Vector::GeneralProtection);
     assert_eq!(bench.cached(), (0, 0));

@@ -3,8 +3,8 @@
 use super::*;
 use std::string::ToString;
 
-fn without(duty: Safeguards) -> Bench<FourLevel> {
-    Bench::with_duties(32, Safeguards::all() - duty)
+fn without(duty: Safeguards) -> SpaceBench<FourLevel> {
+    SpaceBench::with_duties(32, Safeguards::all() - duty)
 }
 
 #[test]

@@ -13,7 +13,7 @@ for_each_format! {
 }
 
 fn a_page_of_zeros_comes_with_the_first_touch<F: Format>() {
-    let mut bench = Bench::<F>::new(16);
+    let mut bench = SpaceBench::<F>::new(16);
     let space = bench.with_heap(2);
     assert_eq!(bench.decisions(space, AccessKind::Read, HEAP + 8), [ZERO_FILL]);
     assert_eq!(bench.decisions(space, AccessKind::Read, HEAP + 0x800), []);
@@ -25,7 +25,7 @@ fn a_page_of_zeros_comes_with_the_first_touch<F: Format>() {
 }
 
 fn an_image_comes_from_the_store<F: Format>() {
-    let mut bench = Bench::<F>::new(16);
+    let mut bench = SpaceBench::<F>::new(16);
     let space = bench.create();
     let code = Region::new(RegionKind::Code, VirtAddr::new(0x40_0000), 2, Protection::CODE);
     bench.map(space, code.from_backing(Backing::Image(SlotNumber(2))));
@@ -36,7 +36,7 @@ fn an_image_comes_from_the_store<F: Format>() {
 }
 
 fn where_no_region_is_nothing_may_be_touched<F: Format>() {
-    let mut bench = Bench::<F>::new(16);
+    let mut bench = SpaceBench::<F>::new(16);
     let space = bench.with_heap(1);
     let guard =
         Region::new(RegionKind::Guard, VirtAddr::new(HEAP + 0x1000), 1, Protection::empty());
@@ -53,7 +53,7 @@ fn where_no_region_is_nothing_may_be_touched<F: Format>() {
 }
 
 fn a_stack_grows_downwards_as_far_as_it_may<F: Format>() {
-    let mut bench = Bench::<F>::new(16);
+    let mut bench = SpaceBench::<F>::new(16);
     let space = bench.create();
     bench.map(space, Region::stack(VirtAddr::new(0x80_0000), 1, 3));
     bench.write(space, 0x7f_fff8, 1);
@@ -66,7 +66,7 @@ fn a_stack_grows_downwards_as_far_as_it_may<F: Format>() {
 }
 
 fn a_shared_object_is_one_set_of_frames<F: Format>() {
-    let mut bench = Bench::<F>::new(24);
+    let mut bench = SpaceBench::<F>::new(24);
     let object = bench.system.create_object(2, Backing::Zero).unwrap();
     let region = |start| {
         Region::new(RegionKind::Shared, VirtAddr::new(start), 2, Protection::DATA)
@@ -93,7 +93,7 @@ fn a_shared_object_is_one_set_of_frames<F: Format>() {
 
 #[test]
 fn rights_are_judged_by_region() {
-    let mut bench = Bench::<FourLevel>::new(16);
+    let mut bench = SpaceBench::<FourLevel>::new(16);
     let space = bench.with_heap(1);
     let constants =
         Region::new(RegionKind::Data, VirtAddr::new(0x50_0000), 1, Protection::CONSTANTS);
@@ -124,7 +124,7 @@ fn rights_are_judged_by_region() {
 /// 32-bit entries have no XD: a fetch from data completes once the page is there.
 #[test]
 fn without_execute_disable_data_can_be_executed() {
-    let mut bench = Bench::<Bits32>::new(16);
+    let mut bench = SpaceBench::<Bits32>::new(16);
     let space = bench.with_heap(1);
     bench.write(space, HEAP, 1);
     assert_eq!(bench.decisions(space, AccessKind::Fetch, HEAP), []);
@@ -132,7 +132,7 @@ fn without_execute_disable_data_can_be_executed() {
 
 #[test]
 fn what_is_no_page_fault_ends_the_process() {
-    let mut bench = Bench::<FourLevel>::new(16);
+    let mut bench = SpaceBench::<FourLevel>::new(16);
     let space = bench.with_heap(1);
     let decisions = bench.decisions(space, AccessKind::Read, 1 << 60);
     assert_eq!(decisions, [Decision::Invalid(Invalid::NotCanonical)]);

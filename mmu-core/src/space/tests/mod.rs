@@ -17,7 +17,7 @@ use std::boxed::Box;
 use std::vec::Vec;
 
 /// The textbook's table, narrow enough that its root takes four frames.
-type Textbook = Linear<24, 12, 4>;
+type FlatTable = Linear<24, 12, 4>;
 
 const MAX_FRAMES: usize = 64;
 const MAX_SLOTS: usize = 64;
@@ -33,12 +33,12 @@ impl EventSink for Vec<Event> {
 const HEAP: u64 = 0x60_0000;
 
 /// A system on a computer in software.
-struct Bench<F: Format> {
+struct SpaceBench<F: Format> {
     system: Box<System<F, MAX_FRAMES, MAX_SLOTS>>,
     computer: Software<F, Vec<u8>, Vec<Event>>,
 }
 
-impl<F: Format> Bench<F> {
+impl<F: Format> SpaceBench<F> {
     fn new(frames: usize) -> Self {
         Self::with_duties(frames, Safeguards::all())
     }
@@ -153,7 +153,7 @@ macro_rules! for_each_format {
         for_each_format!(@ five_level FiveLevel: $($test)*);
         for_each_format!(@ bits32 Bits32: $($test)*);
         for_each_format!(@ pae Pae: $($test)*);
-        for_each_format!(@ textbook Textbook: $($test)*);
+        for_each_format!(@ textbook FlatTable: $($test)*);
     };
     (@ $module:ident $format:ident: $($test:ident)*) => {
         mod $module {

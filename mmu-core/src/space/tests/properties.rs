@@ -17,7 +17,7 @@ const MAX_PROCESSES: usize = 6;
 const WORDS: [u64; 3] = [0, 0x7f8, 0xff8];
 
 #[derive(Clone, Copy, Debug)]
-enum Operation {
+enum SpaceOperation {
     Read { process: u8, part: u8, page: u8, word: u8 },
     Write { process: u8, part: u8, page: u8, word: u8, value: u64 },
     Reclaim,
@@ -30,26 +30,26 @@ enum Operation {
     Destroy { process: u8 },
 }
 
-fn operation() -> impl Strategy<Value = Operation> {
+fn operation() -> impl Strategy<Value = SpaceOperation> {
     let place = || (any::<u8>(), 0..4_u8, 0..5_u8, 0..3_u8);
     let part = || (any::<u8>(), 0..4_u8);
     prop_oneof![
-        20 => place().prop_map(|(process, part, page, word)| Operation::Read {
+        20 => place().prop_map(|(process, part, page, word)| SpaceOperation::Read {
             process, part, page, word
         }),
         20 => (place(), any::<u64>()).prop_map(|((process, part, page, word), value)| {
-            Operation::Write { process, part, page, word, value }
+            SpaceOperation::Write { process, part, page, word, value }
         }),
-        2 => Just(Operation::Reclaim),
-        2 => any::<u8>().prop_map(|process| Operation::Grow { process }),
+        2 => Just(SpaceOperation::Reclaim),
+        2 => any::<u8>().prop_map(|process| SpaceOperation::Grow { process }),
         1 => (part(), any::<bool>()).prop_map(|((process, part), writable)| {
-            Operation::Protect { process, part, writable }
+            SpaceOperation::Protect { process, part, writable }
         }),
-        4 => part().prop_map(|(process, part)| Operation::Map { process, part }),
-        1 => part().prop_map(|(process, part)| Operation::Unmap { process, part }),
-        4 => any::<u8>().prop_map(|process| Operation::Fork { process }),
-        1 => Just(Operation::Create),
-        2 => any::<u8>().prop_map(|process| Operation::Destroy { process }),
+        4 => part().prop_map(|(process, part)| SpaceOperation::Map { process, part }),
+        1 => part().prop_map(|(process, part)| SpaceOperation::Unmap { process, part }),
+        4 => any::<u8>().prop_map(|process| SpaceOperation::Fork { process }),
+        1 => Just(SpaceOperation::Create),
+        2 => any::<u8>().prop_map(|process| SpaceOperation::Destroy { process }),
     ]
 }
 
@@ -83,26 +83,26 @@ type Words = BTreeMap<u64, u64>;
 
 /// What a process is to find.
 #[derive(Clone, Debug)]
-struct Process {
+struct ModelProcess {
     space: SpaceId,
     parts: BTreeMap<u8, (Region, Words)>,
 }
 
 /// The system, and beside it what its processes wrote.
-struct Checked<F: Format, const WAYS: usize, const STRUCTURES: usize> {
+struct CheckedSystem<F: Format, const WAYS: usize, const STRUCTURES: usize> {
     system: Box<System<F, MAX_FRAMES, MAX_SLOTS>>,
     computer: Software<F, Vec<u8>, Vec<Event>, 64, WAYS, STRUCTURES>,
-    processes: Vec<Process>,
+    processes: Vec<ModelProcess>,
     shared: Option<(ObjectId, Words)>,
 }
 
-impl<F: Format, const WAYS: usize, const STRUCTURES: usize> Checked<F, WAYS, STRUCTURES> {
+impl<F: Format, const WAYS: usize, const STRUCTURES: usize> CheckedSystem<F, WAYS, STRUCTURES> {
     fn new() -> Self {
         Self::with_duties(Safeguards::all())
     }
 
     fn with_duties(duties: Safeguards) -> Self {
-        let Bench::<F> { system, computer } = Bench::with_duties(FRAMES, duties);
+        let SpaceBench::<F> { system, computer } = SpaceBench::with_duties(FRAMES, duties);
         let store = computer.place(SlotNumber(0));
         let bytes = (0..store.get() + 0x1000 * MAX_SLOTS as u64).step_by(8);
         let bytes =
@@ -113,7 +113,7 @@ impl<F: Format, const WAYS: usize, const STRUCTURES: usize> Checked<F, WAYS, STR
     }
 
     /// Everything that two MMUs are to agree on: the history, tables, frames and store.
-    fn run(mut self, operations: &[Operation]) -> (Vec<Event>, Vec<u64>) {
+    fn run(mut self, operations: &[SpaceOperation]) -> (Vec<Event>, Vec<u64>) {
         for (number, operation) in operations.iter().enumerate() {
             self.perform(*operation);
             if number % 100 == 0 {
@@ -132,20 +132,20 @@ impl<F: Format, const WAYS: usize, const STRUCTURES: usize> Checked<F, WAYS, STR
         assert_eq!(self.computer.stale(&self.system).unwrap(), None);
     }
 
-    fn perform(&mut self, operation: Operation) {
+    fn perform(&mut self, operation: SpaceOperation) {
         let count = self.processes.len();
         let process = |process: u8| (count > 0).then(|| usize::from(process) % count);
         let done = match operation {
-            Operation::Create => self.create(),
-            Operation::Reclaim => self.system.reclaim(&mut self.computer).map(drop),
-            Operation::Read { process: number, .. }
-            | Operation::Write { process: number, .. }
-            | Operation::Grow { process: number }
-            | Operation::Protect { process: number, .. }
-            | Operation::Map { process: number, .. }
-            | Operation::Unmap { process: number, .. }
-            | Operation::Fork { process: number }
-            | Operation::Destroy { process: number } => match process(number) {
+            SpaceOperation::Create => self.create(),
+            SpaceOperation::Reclaim => self.system.reclaim(&mut self.computer).map(drop),
+            SpaceOperation::Read { process: number, .. }
+            | SpaceOperation::Write { process: number, .. }
+            | SpaceOperation::Grow { process: number }
+            | SpaceOperation::Protect { process: number, .. }
+            | SpaceOperation::Map { process: number, .. }
+            | SpaceOperation::Unmap { process: number, .. }
+            | SpaceOperation::Fork { process: number }
+            | SpaceOperation::Destroy { process: number } => match process(number) {
                 None => Ok(()),
                 Some(process) => self.perform_for(process, operation),
             },
@@ -160,22 +160,22 @@ impl<F: Format, const WAYS: usize, const STRUCTURES: usize> Checked<F, WAYS, STR
     fn create(&mut self) -> Result<(), SpaceError> {
         if self.processes.len() < MAX_PROCESSES {
             let space = self.system.create(&mut self.computer)?;
-            self.processes.push(Process { space, parts: BTreeMap::new() });
+            self.processes.push(ModelProcess { space, parts: BTreeMap::new() });
         }
         Ok(())
     }
 
-    fn perform_for(&mut self, number: usize, operation: Operation) -> Result<(), SpaceError> {
+    fn perform_for(&mut self, number: usize, operation: SpaceOperation) -> Result<(), SpaceError> {
         let space = self.processes[number].space;
         let start = |part| VirtAddr::new(start_of(part));
         match operation {
-            Operation::Read { part, page, word, .. } => {
+            SpaceOperation::Read { part, page, word, .. } => {
                 self.access(number, part, page, word, None)?;
             }
-            Operation::Write { part, page, word, value, .. } => {
+            SpaceOperation::Write { part, page, word, value, .. } => {
                 self.access(number, part, page, word, Some(value))?;
             }
-            Operation::Grow { .. } => {
+            SpaceOperation::Grow { .. } => {
                 let grown = self.system.grow(space, start(HEAP_PART), 1);
                 if let (Ok(grown), Some((region, _))) =
                     (grown, self.processes[number].parts.get_mut(&HEAP_PART))
@@ -183,7 +183,7 @@ impl<F: Format, const WAYS: usize, const STRUCTURES: usize> Checked<F, WAYS, STR
                     *region = grown;
                 }
             }
-            Operation::Protect { part, writable, .. } => {
+            SpaceOperation::Protect { part, writable, .. } => {
                 if let Some((region, _)) = self.processes[number].parts.get_mut(&part) {
                     let new = if writable { Protection::DATA } else { Protection::CONSTANTS };
                     let last = region.end().wrapping_add(u64::MAX);
@@ -191,25 +191,25 @@ impl<F: Format, const WAYS: usize, const STRUCTURES: usize> Checked<F, WAYS, STR
                     region.protection = new;
                 }
             }
-            Operation::Map { part, .. } => self.map(number, part)?,
-            Operation::Unmap { part, .. } => {
+            SpaceOperation::Map { part, .. } => self.map(number, part)?,
+            SpaceOperation::Unmap { part, .. } => {
                 if let Some((region, _)) = self.processes[number].parts.remove(&part) {
                     let last = region.end().wrapping_add(u64::MAX);
                     self.system.unmap(&mut self.computer, space, last)?;
                     self.forget_shared();
                 }
             }
-            Operation::Fork { .. } if self.processes.len() < MAX_PROCESSES => {
+            SpaceOperation::Fork { .. } if self.processes.len() < MAX_PROCESSES => {
                 let child = self.system.fork(&mut self.computer, space)?;
                 let parts = self.processes[number].parts.clone();
-                self.processes.push(Process { space: child, parts });
+                self.processes.push(ModelProcess { space: child, parts });
             }
-            Operation::Destroy { .. } => {
+            SpaceOperation::Destroy { .. } => {
                 self.processes.remove(number);
                 self.system.destroy(&mut self.computer, space)?;
                 self.forget_shared();
             }
-            Operation::Fork { .. } | Operation::Create | Operation::Reclaim => {}
+            SpaceOperation::Fork { .. } | SpaceOperation::Create | SpaceOperation::Reclaim => {}
         }
         Ok(())
     }
@@ -328,8 +328,8 @@ fn nothing_is_lost<F: Format>() {
     let operations = prop::collection::vec(operation(), OPERATIONS);
     for _ in 0..2 {
         let operations = operations.new_tree(&mut runner).unwrap().current();
-        let cached = Checked::<F, 4, 16>::new().run(&operations);
-        let uncached = Checked::<F, 0, 0>::new().run(&operations);
+        let cached = CheckedSystem::<F, 4, 16>::new().run(&operations);
+        let uncached = CheckedSystem::<F, 0, 0>::new().run(&operations);
         assert_much_happened::<F>(&cached.0);
         assert_eq!(cached.0, uncached.0);
         assert!(cached.1 == uncached.1, "memory differs");
@@ -364,8 +364,8 @@ fn nothing_is_lost_in_shorter_histories<F: Format>() {
     let config =
         ProptestConfig { cases: 12, max_shrink_iters: 20_000, ..ProptestConfig::default() };
     proptest!(config, |(operations in prop::collection::vec(operation(), 1..1000))| {
-        let cached = Checked::<F, 4, 16>::new().run(&operations);
-        let uncached = Checked::<F, 0, 0>::new().run(&operations);
+        let cached = CheckedSystem::<F, 4, 16>::new().run(&operations);
+        let uncached = CheckedSystem::<F, 0, 0>::new().run(&operations);
         prop_assert_eq!(cached.0, uncached.0);
         prop_assert!(cached.1 == uncached.1, "memory differs");
     });
@@ -375,7 +375,7 @@ fn nothing_is_lost_in_shorter_histories<F: Format>() {
 fn without(duty: Safeguards) {
     let operations = prop::collection::vec(operation(), OPERATIONS);
     let operations = operations.new_tree(&mut TestRunner::deterministic()).unwrap().current();
-    Checked::<FourLevel, 4, 16>::with_duties(Safeguards::all() - duty).run(&operations);
+    CheckedSystem::<FourLevel, 4, 16>::with_duties(Safeguards::all() - duty).run(&operations);
 }
 
 #[test]

@@ -9,7 +9,7 @@ for_each_format! {
 
 fn more_pages_than_frames<F: Format>() {
     // Tables take at most five frames, so ten frames hold at most nine of the twenty pages.
-    let mut bench = Bench::<F>::new(10);
+    let mut bench = SpaceBench::<F>::new(10);
     let space = bench.with_heap(20);
     for page in 0..20 {
         bench.write(space, HEAP + 0x1000 * page, 100 + page);
@@ -22,7 +22,7 @@ fn more_pages_than_frames<F: Format>() {
 }
 
 fn when_nothing_can_be_taken_that_is_an_error<F: Format>() {
-    let mut bench = Bench::<F>::new(6);
+    let mut bench = SpaceBench::<F>::new(6);
     let space = bench.with_heap(1);
     bench.write(space, HEAP, 5);
     let root = Region::new(RegionKind::Data, VirtAddr::new(0x7f_0000), 1, Protection::DATA);
@@ -47,7 +47,7 @@ fn when_nothing_can_be_taken_that_is_an_error<F: Format>() {
 /// Of two pages the one that was not read since the hand last passed is taken.
 #[test]
 fn an_accessed_page_gets_a_second_chance() {
-    let mut bench = Bench::<FourLevel>::new(6);
+    let mut bench = SpaceBench::<FourLevel>::new(6);
     let space = bench.with_heap(3);
     bench.read(space, HEAP);
     bench.read(space, HEAP + 0x1000);
@@ -66,7 +66,7 @@ fn an_accessed_page_gets_a_second_chance() {
 
 #[test]
 fn only_what_was_written_goes_to_the_store() {
-    let mut bench = Bench::<FourLevel>::new(16);
+    let mut bench = SpaceBench::<FourLevel>::new(16);
     let space = bench.with_heap(2);
     bench.write(space, HEAP, 1);
     bench.read(space, HEAP + 0x1000);
@@ -84,7 +84,7 @@ fn only_what_was_written_goes_to_the_store() {
 
 #[test]
 fn a_full_store_keeps_dirty_pages_in_memory() {
-    let mut bench = Bench::<FourLevel>::new(40);
+    let mut bench = SpaceBench::<FourLevel>::new(40);
     bench.system.slots = Slots::new(IMAGES + 1, IMAGES);
     let space = bench.with_heap(3);
     for page in 0..3 {

@@ -13,7 +13,7 @@ for_each_format! {
 }
 
 fn a_fork_has_the_same_contents_and_its_own_from_then_on<F: Format>() {
-    let mut bench = Bench::<F>::new(32);
+    let mut bench = SpaceBench::<F>::new(32);
     let parent = bench.with_heap(2);
     bench.write(parent, HEAP, 1);
     bench.write(parent, HEAP + 0x1000, 2);
@@ -30,7 +30,7 @@ fn a_fork_has_the_same_contents_and_its_own_from_then_on<F: Format>() {
 }
 
 fn what_ends_gives_everything_back<F: Format>() {
-    let mut bench = Bench::<F>::new(32);
+    let mut bench = SpaceBench::<F>::new(32);
     let parent = bench.with_heap(3);
     bench.write(parent, HEAP, 1);
     let child = bench.fork(parent);
@@ -47,7 +47,7 @@ fn what_ends_gives_everything_back<F: Format>() {
 }
 
 fn a_page_in_the_store_is_there_for_both_after_a_fork<F: Format>() {
-    let mut bench = Bench::<F>::new(32);
+    let mut bench = SpaceBench::<F>::new(32);
     let parent = bench.with_heap(1);
     bench.write(parent, HEAP, 77);
     bench.system.reclaim(&mut bench.computer).unwrap().unwrap();
@@ -64,7 +64,7 @@ fn a_page_in_the_store_is_there_for_both_after_a_fork<F: Format>() {
 }
 
 fn protection_changes_at_once<F: Format>() {
-    let mut bench = Bench::<F>::new(16);
+    let mut bench = SpaceBench::<F>::new(16);
     let space = bench.with_heap(1);
     bench.write(space, HEAP, 1);
     let heap = VirtAddr::new(HEAP);
@@ -82,7 +82,7 @@ fn protection_changes_at_once<F: Format>() {
 /// The first writer copies, the last keeps the frame.
 #[test]
 fn copy_on_write_ends_with_the_last_sharer() {
-    let mut bench = Bench::<FourLevel>::new(32);
+    let mut bench = SpaceBench::<FourLevel>::new(32);
     let parent = bench.with_heap(1);
     bench.write(parent, HEAP, 1);
     let frame = bench.frame(parent, HEAP).unwrap();
@@ -99,7 +99,7 @@ fn copy_on_write_ends_with_the_last_sharer() {
 
 #[test]
 fn regions_must_be_well_formed_and_apart() {
-    let mut bench = Bench::<FourLevel>::new(16);
+    let mut bench = SpaceBench::<FourLevel>::new(16);
     let space = bench.with_heap(2);
     let page = |start| Region::new(RegionKind::Data, VirtAddr::new(start), 1, Protection::DATA);
     let start = VirtAddr::new;
@@ -136,7 +136,7 @@ fn regions_must_be_well_formed_and_apart() {
 /// again.
 #[test]
 fn a_new_pdpte_is_loaded() {
-    let mut bench = Bench::<Pae>::new(16);
+    let mut bench = SpaceBench::<Pae>::new(16);
     let space = bench.with_heap(1);
     bench.write(space, HEAP, 1);
     bench.map(space, Region::heap(VirtAddr::new(0x8000_0000), 1, 1));
@@ -147,7 +147,7 @@ fn a_new_pdpte_is_loaded() {
 /// What is mapped at once needs tables at once.
 #[test]
 fn a_fixed_region_without_room_for_its_tables_is_not_mapped() {
-    let mut bench = Bench::<FourLevel>::new(3);
+    let mut bench = SpaceBench::<FourLevel>::new(3);
     let space = bench.create();
     let fixed = Region::new(RegionKind::Kernel, VirtAddr::new(0xf0_0000), 1, Protection::READ)
         .from_backing(Backing::Fixed(PhysAddr::new(0)));
@@ -165,11 +165,11 @@ fn fixed() -> Region {
 
 /// PAE's PDPTEs were loaded from where the old root had been.
 fn a_number_is_given_again_with_another_root<F: Format>() {
-    let mut bench = Bench::<F>::new(48);
+    let mut bench = SpaceBench::<F>::new(48);
     let first = bench.create();
     let image = Region::new(RegionKind::Data, VirtAddr::new(HEAP), 2, Protection::DATA);
     bench.map(first, image.from_backing(Backing::Image(SlotNumber(2))));
-    let fault = |bench: &mut Bench<F>, page: u64| {
+    let fault = |bench: &mut SpaceBench<F>, page: u64| {
         let fault = Fault::page_fault(PageFaultCode::U, VirtAddr::new(HEAP + page * PAGE_BYTES));
         bench.system.fault(&mut bench.computer, first, &fault).unwrap();
     };
@@ -192,7 +192,7 @@ fn a_number_is_given_again_with_another_root<F: Format>() {
 }
 
 fn fixed_pages_are_accessed_and_dirty_from_the_start<F: Format>() {
-    let mut bench = Bench::<F>::new(16);
+    let mut bench = SpaceBench::<F>::new(16);
     let space = bench.create();
     bench.map(space, fixed());
     let page = fixed().start;

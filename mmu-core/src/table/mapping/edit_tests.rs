@@ -7,9 +7,9 @@ use crate::{ControlState, Cr4, Efer, PageSize, PhysAddr, Profile, VirtAddr};
 use std::string::ToString;
 use std::vec::Vec;
 
-type Ram = Bytes<Vec<u8>>;
+type ByteMemory = Bytes<Vec<u8>>;
 
-fn ram() -> Ram {
+fn ram() -> ByteMemory {
     Bytes::new(PhysAddr::new(0), vec![0; 0x10_0000])
 }
 
@@ -17,7 +17,7 @@ fn frames() -> FrameRange {
     FrameRange::new(PhysAddr::new(0x2000), 64)
 }
 
-fn four_level(memory: &mut Ram) -> Mapper<'_, FourLevel, Ram, FrameRange> {
+fn four_level(memory: &mut ByteMemory) -> Mapper<'_, FourLevel, ByteMemory, FrameRange> {
     Mapper::new(ControlState::long_mode(0x1000), Profile::default(), memory, frames())
 }
 

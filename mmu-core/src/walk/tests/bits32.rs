@@ -1,7 +1,7 @@
 //! 32-bit paging: MODE-4 to MODE-7, MODE-11, and the rules that do not depend on the mode
 //! (SDM "32-Bit Paging").
 
-use super::{Access, Cr4, Features, Machine, PagingMode, Rule, Vendor, access, bit, code};
+use super::{Access, Cr4, Features, PagingMode, Rule, TestMachine, Vendor, access, bit, code};
 use crate::access::AccessKind;
 use crate::access::Ring::{Three, Zero};
 use core::ops::RangeInclusive;
@@ -14,13 +14,13 @@ const PTE: u64 = 0x11_010;
 const AD: u64 = bit::A | bit::D;
 
 /// A 4 KiB page that allows everything, with CR4.PSE=0.
-fn page_4k() -> Machine {
-    Machine::in_mode(PagingMode::Bits32, 0x10_000, &[(PDE, 0x11_007), (PTE, 0x4000_0007)])
+fn page_4k() -> TestMachine {
+    TestMachine::in_mode(PagingMode::Bits32, 0x10_000, &[(PDE, 0x11_007), (PTE, 0x4000_0007)])
 }
 
 /// The same for a 4 MiB page, with CR4.PSE=1.
-fn page_4m() -> Machine {
-    Machine::in_mode(PagingMode::Bits32, 0x10_000, &[(PDE, 0x4000_0087)]).cr4(Cr4::PSE)
+fn page_4m() -> TestMachine {
+    TestMachine::in_mode(PagingMode::Bits32, 0x10_000, &[(PDE, 0x4000_0087)]).cr4(Cr4::PSE)
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn mode_7_speaks_of_pse_1_only() {
 #[test]
 fn mode_8_the_directory_may_lie_anywhere_below_4g() {
     let entries = [(0xffff_f004, 0x11_007), (PTE, 0x4000_0007)];
-    let page = Machine::in_mode(PagingMode::Bits32, 0xffff_ffff, &entries);
+    let page = TestMachine::in_mode(PagingMode::Bits32, 0xffff_ffff, &entries);
     page.reads(BYTE, Three).reaches(0x4000_0234).by(Rule::Mode8);
     page_4k().cr3(0xdead_0001_0000).reads(BYTE, Three).reaches(0x4000_0234).by(Rule::Mode8);
 }
@@ -246,7 +246,7 @@ fn ad_1_accessed_and_dirty_of_32_bit_entries() {
 #[test]
 fn ad_6_an_entry_used_at_two_levels_gets_both_updates() {
     // Entry 1 of the directory points to the directory.
-    let machine = Machine::in_mode(PagingMode::Bits32, 0x10_000, &[(PDE, 0x10_007)]);
+    let machine = TestMachine::in_mode(PagingMode::Bits32, 0x10_000, &[(PDE, 0x10_007)]);
     let write = machine.writes(0x40_1018, Zero);
     write.reaches(0x10_018).by(Rule::Ad6).updates(&[(PDE, AD, 0)]);
     machine.reads(0x40_1018, Three).reaches(0x10_018).updates(&[(PDE, bit::A, 0)]);
@@ -262,7 +262,7 @@ fn canon_1_there_is_none_outside_long_mode() {
 fn code_12_addresses_wrap_at_4g() {
     // The last page of the address space and, at first, not the first.
     let last = [(0x10_ffc, 0x11_007), (0x11_ffc, 0x4000_0007)];
-    let machine = Machine::in_mode(PagingMode::Bits32, 0x10_000, &last);
+    let machine = TestMachine::in_mode(PagingMode::Bits32, 0x10_000, &last);
     machine.writes(0xffff_fffd, Zero).faults(code::W, 0).by(Rule::Code12);
     let both = machine.set(0x10_000, 0x5000_0087).cr4(Cr4::PSE);
     both.writes(0xffff_fffd, Zero).reaches_spans(&[(0x4000_0ffd, 3), (0x5000_0000, 5)]).updates(&[

@@ -1,14 +1,14 @@
 //! Where processors and machines legally differ: CODE-7, CODE-8, OUT-1, and their combinations.
 
 use super::{
-    BYTE, Cr4, Machine, NEXT_PTE, PDE, PDPTE, PML4E, PTE, Rule, Vendor, assert_fault, bit, code,
+    BYTE, Cr4, NEXT_PTE, PDE, PDPTE, PML4E, PTE, Rule, TestMachine, Vendor, assert_fault, bit, code,
 };
 use crate::access::Ring::{Three, Zero};
 use crate::address::PhysAddr;
 
 #[test]
 fn code_7_global_in_a_pml4e_of_an_unknown_vendor_is_either() {
-    let page = Machine::page_4k().vendor(Vendor::Unknown).set(PML4E, bit::G);
+    let page = TestMachine::page_4k().vendor(Vendor::Unknown).set(PML4E, bit::G);
     let read = page.reads(BYTE, Three);
     read.chosen_by(&[Some(Rule::Code7), Some(Rule::Code7)]).by(Rule::Code7);
     let [ignored, reserved] = read.0.alternatives.as_slice() else { panic!("not two") };
@@ -20,7 +20,7 @@ fn code_7_global_in_a_pml4e_of_an_unknown_vendor_is_either() {
 
 #[test]
 fn code_7_does_not_matter_without_the_bit() {
-    let page = Machine::page_4k().vendor(Vendor::Unknown);
+    let page = TestMachine::page_4k().vendor(Vendor::Unknown);
     page.reads(BYTE, Three).reaches(0x1_4000_0234).not_by(Rule::Code7);
     // Nor in an absent entry.
     let absent = page.set(PML4E, bit::G).clear(PML4E, bit::P);
@@ -29,7 +29,7 @@ fn code_7_does_not_matter_without_the_bit() {
 
 #[test]
 fn code_8_smep_alone_may_report_a_fetch_on_amd() {
-    let page = Machine::page_4k().vendor(Vendor::Amd).cr4(Cr4::SMEP).without_nxe();
+    let page = TestMachine::page_4k().vendor(Vendor::Amd).cr4(Cr4::SMEP).without_nxe();
     let fault = page.fetches(BYTE, Zero);
     fault.faults_in_one_of(&[(code::P | code::I, BYTE), (code::P, BYTE)]);
     fault.chosen_by(&[Some(Rule::Code8), Some(Rule::Code8)]).by(Rule::Code8);
@@ -38,21 +38,21 @@ fn code_8_smep_alone_may_report_a_fetch_on_amd() {
 
 #[test]
 fn code_8_is_settled_by_nxe_or_a_completed_fetch() {
-    let smep = Machine::page_4k().vendor(Vendor::Amd).cr4(Cr4::SMEP);
+    let smep = TestMachine::page_4k().vendor(Vendor::Amd).cr4(Cr4::SMEP);
     smep.fetches(BYTE, Zero).faults(code::P | code::I, BYTE);
     smep.without_nxe().fetches(BYTE, Three).reaches(0x1_4000_0234);
 }
 
 #[test]
 fn code_8_is_open_for_an_unknown_vendor_too() {
-    let page = Machine::page_4k().vendor(Vendor::Unknown).cr4(Cr4::SMEP).without_nxe();
+    let page = TestMachine::page_4k().vendor(Vendor::Unknown).cr4(Cr4::SMEP).without_nxe();
     let fault = page.fetches(BYTE, Zero);
     fault.faults_in_one_of(&[(code::P | code::I, BYTE), (code::P, BYTE)]).by(Rule::Code8);
 }
 
 #[test]
 fn code_7_and_code_8_are_chosen_independently() {
-    let page = Machine::page_4k().vendor(Vendor::Unknown).cr4(Cr4::SMEP).without_nxe();
+    let page = TestMachine::page_4k().vendor(Vendor::Unknown).cr4(Cr4::SMEP).without_nxe();
     page.set(PML4E, bit::G).fetches(BYTE, Zero).faults_in_one_of(&[
         (code::P | code::I, BYTE),
         (code::P | code::RSVD | code::I, BYTE),
@@ -62,8 +62,8 @@ fn code_7_and_code_8_are_chosen_independently() {
 }
 
 /// The directory lies where there is no memory.
-fn table_outside() -> Machine {
-    Machine::with_entries(&[(PML4E, 0x11_007), (PDPTE, 0x70_007)])
+fn table_outside() -> TestMachine {
+    TestMachine::with_entries(&[(PML4E, 0x11_007), (PDPTE, 0x70_007)])
 }
 
 #[test]
@@ -78,7 +78,8 @@ fn out_1_a_table_outside_memory_reads_as_zeros_or_ones() {
 fn out_1_ones_may_be_a_page() {
     // The PTE lies outside. With 52 address bits and NXE, all ones are a well-formed one: its frame
     // is the highest, it is a writable user page without code, and A and D are set.
-    let page = Machine::page_4k().physical_address_bits(52).set(PDE, 0x70_000).clear(PDE, 0x3_000);
+    let page =
+        TestMachine::page_4k().physical_address_bits(52).set(PDE, 0x70_000).clear(PDE, 0x3_000);
     let write = page.writes(BYTE, Three);
     write.chosen_by(&[Some(Rule::Out1), Some(Rule::Out1)]).by(Rule::Out1);
     let [zeros, ones] = write.0.alternatives.as_slice() else { panic!("not two") };
@@ -88,7 +89,7 @@ fn out_1_ones_may_be_a_page() {
 
 #[test]
 fn out_1_the_root_may_lie_outside() {
-    let fault = Machine::page_4k().cr3(0x70_000).reads(BYTE, Zero);
+    let fault = TestMachine::page_4k().cr3(0x70_000).reads(BYTE, Zero);
     fault.faults_in_one_of(&[(0, BYTE), (code::P | code::RSVD, BYTE)]).by(Rule::Out1).updates(&[]);
 }
 
@@ -96,7 +97,7 @@ fn out_1_the_root_may_lie_outside() {
 fn out_1_no_alternative_is_lost_when_every_choice_is_open() {
     // The last fetch under PML4 entry 1, where G is set, runs into entry 2, whose table is outside.
     let lower = [(0x10_008, 0x11_107), (0x11_ff8, 0x12_007), (0x12_ff8, 0x13_007)];
-    let machine = Machine::with_entries(&lower).set(0x13_ff8, 7).set(0x10_010, 0x70_007);
+    let machine = TestMachine::with_entries(&lower).set(0x13_ff8, 7).set(0x10_010, 0x70_007);
     let machine = machine.vendor(Vendor::Unknown).cr4(Cr4::SMEP).without_nxe();
     let (low, high) = (0xff_ffff_fffc, 0x100_0000_0000);
     // The lower page: denied by SMEP, or G is reserved. The upper: absent, or reserved bits are set.

@@ -1,6 +1,8 @@
 //! Control registers and the entries themselves: MODE-1 to MODE-11, CODE-1 to CODE-7.
 
-use super::{BYTE, Cr4, FRAME, Features, Machine, PDE, PDPTE, PML4E, PTE, Rule, Vendor, bit, code};
+use super::{
+    BYTE, Cr4, FRAME, Features, PDE, PDPTE, PML4E, PTE, Rule, TestMachine, Vendor, bit, code,
+};
 use crate::access::Ring::{Three, Zero};
 use crate::x86::format::{Format, FourLevel};
 use crate::x86::state::{ControlState, Efer, PagingMode};
@@ -28,13 +30,13 @@ fn mode_1_lma_decides_long_mode_paging() {
 fn mode_1_compatibility_mode_walks_four_levels() {
     // A 32-bit linear address has zeros above: entry 0 of the PML4, 3 of the PDPT, and so on.
     let tables = [(0x10_000, 0x11_007), (0x11_018, 0x12_007), (0x12_ff8, 0x13_007)];
-    let machine = Machine::with_entries(&tables).set(0x13_ff8, FRAME | 7);
+    let machine = TestMachine::with_entries(&tables).set(0x13_ff8, FRAME | 7);
     machine.reads(0xffff_f234, Three).reaches(0x1_4000_0234);
 }
 
 #[test]
 fn mode_8_only_the_base_of_cr3_is_used() {
-    let page = Machine::page_4k();
+    let page = TestMachine::page_4k();
     page.reads(BYTE, Three).not_by(Rule::Mode8);
     // PCID or PWT and PCD in 11:0, LAM in 62:61, and bits at and above MAXPHYADDR.
     for other in [0xfff, 1 << 61, 1 << 62, 1 << 48, 1 << 51] {
@@ -48,7 +50,7 @@ fn mode_8_only_the_base_of_cr3_is_used() {
 
 #[test]
 fn mode_10_page_size_is_reserved_in_a_pdpte_without_1g_pages() {
-    let mut page = Machine::page_1g();
+    let mut page = TestMachine::page_1g();
     page.reads(BYTE, Three).reaches(0x1_4060_4234).not_by(Rule::Mode10);
     page.profile.features -= Features::PAGE_1GB;
     page.reads(BYTE, Three)
@@ -59,19 +61,19 @@ fn mode_10_page_size_is_reserved_in_a_pdpte_without_1g_pages() {
 
 #[test]
 fn mode_11_pat_is_no_part_of_the_address() {
-    let small = Machine::page_4k().set(PTE, 1 << 7);
+    let small = TestMachine::page_4k().set(PTE, 1 << 7);
     small.reads(BYTE, Three).reaches(0x1_4000_0234).by(Rule::Mode11);
-    let large = Machine::page_2m().set(PDE, 1 << 12);
+    let large = TestMachine::page_2m().set(PDE, 1 << 12);
     large.reads(BYTE, Three).reaches(0x1_4000_4234).by(Rule::Mode11);
-    let huge = Machine::page_1g().set(PDPTE, 1 << 12);
+    let huge = TestMachine::page_1g().set(PDPTE, 1 << 12);
     huge.reads(BYTE, Three).reaches(0x1_4060_4234).by(Rule::Mode11);
-    Machine::page_4k().reads(BYTE, Three).not_by(Rule::Mode11);
+    TestMachine::page_4k().reads(BYTE, Three).not_by(Rule::Mode11);
 }
 
 #[test]
 fn code_1_an_entry_that_is_not_present_ends_the_walk() {
     for (depth, at) in PATH.into_iter().enumerate() {
-        let page = Machine::page_4k().clear(at, bit::P);
+        let page = TestMachine::page_4k().clear(at, bit::P);
         page.reads(BYTE, Zero).faults(0, BYTE).by(Rule::Code1).updates(&open_above(depth));
     }
 }
@@ -80,23 +82,23 @@ fn code_1_an_entry_that_is_not_present_ends_the_walk() {
 fn code_1_other_bits_of_an_absent_entry_are_not_checked() {
     // Every bit but P: XD with NXE=0, address bits above MAXPHYADDR, PS, G.
     for at in PATH {
-        let page = Machine::page_4k().without_nxe().set(at, !0).clear(at, bit::P);
+        let page = TestMachine::page_4k().without_nxe().set(at, !0).clear(at, bit::P);
         page.reads(BYTE, Three).faults(code::U, BYTE).by(Rule::Code1).not_by(Rule::Code3);
     }
 }
 
 #[test]
 fn code_2_the_first_bad_entry_counts() {
-    let reserved_first = Machine::page_4k().set(PDPTE, 1 << 51).clear(PDE, bit::P);
+    let reserved_first = TestMachine::page_4k().set(PDPTE, 1 << 51).clear(PDE, bit::P);
     reserved_first.reads(BYTE, Three).faults(code::P | code::U | code::RSVD, BYTE);
-    let absent_first = Machine::page_4k().clear(PDPTE, bit::P).set(PDE, 1 << 51);
+    let absent_first = TestMachine::page_4k().clear(PDPTE, bit::P).set(PDE, 1 << 51);
     absent_first.reads(BYTE, Three).faults(code::U, BYTE);
 }
 
 #[test]
 fn code_2_rights_are_judged_on_a_whole_translation() {
     // The PML4E would deny each of these, but the PTE is absent: P=0.
-    let absent = Machine::page_4k().clear(PTE, bit::P);
+    let absent = TestMachine::page_4k().clear(PTE, bit::P);
     let read_only = absent.clone().clear(PML4E, bit::RW);
     read_only.writes(BYTE, Three).faults(code::W | code::U, BYTE).by(Rule::Code2);
     let supervisor = absent.clone().clear(PML4E, bit::US);
@@ -111,7 +113,7 @@ fn code_2_rights_are_judged_on_a_whole_translation() {
 #[test]
 fn code_3_xd_is_reserved_while_nxe_is_off() {
     for (depth, at) in PATH.into_iter().enumerate() {
-        let page = Machine::page_4k().set(at, bit::XD);
+        let page = TestMachine::page_4k().set(at, bit::XD);
         page.reads(BYTE, Zero).reaches(0x1_4000_0234).not_by(Rule::Code3);
         page.without_nxe()
             .reads(BYTE, Zero)
@@ -123,7 +125,7 @@ fn code_3_xd_is_reserved_while_nxe_is_off() {
 
 /// CODE-4 for one MAXPHYADDR: `reserved` are the bits that fault, at every level and page size.
 fn check_address_bits(width: u8, reserved: core::ops::RangeInclusive<u32>) {
-    let page = Machine::page_4k().physical_address_bits(width);
+    let page = TestMachine::page_4k().physical_address_bits(width);
     page.reads(BYTE, Three).reaches(0x1_4000_0234);
     for bad in reserved {
         for at in PATH {
@@ -131,7 +133,7 @@ fn check_address_bits(width: u8, reserved: core::ops::RangeInclusive<u32>) {
             let fault = bad_page.reads(BYTE, Three);
             fault.faults(code::P | code::U | code::RSVD, BYTE).by(Rule::Code4);
         }
-        for (large, at) in [(Machine::page_2m(), PDE), (Machine::page_1g(), PDPTE)] {
+        for (large, at) in [(TestMachine::page_2m(), PDE), (TestMachine::page_1g(), PDPTE)] {
             let bad_page = large.physical_address_bits(width).set(at, 1 << bad);
             bad_page
                 .writes(BYTE, Zero)
@@ -144,45 +146,46 @@ fn check_address_bits(width: u8, reserved: core::ops::RangeInclusive<u32>) {
 #[test]
 fn code_4_bits_above_36_address_bits_are_reserved() {
     check_address_bits(36, 36..=51);
-    let highest = Machine::page_4k().physical_address_bits(36).set(PTE, 1 << 35);
+    let highest = TestMachine::page_4k().physical_address_bits(36).set(PTE, 1 << 35);
     highest.reads(BYTE, Three).reaches(0x9_4000_0234).not_by(Rule::Code4);
 }
 
 #[test]
 fn code_4_bits_above_40_address_bits_are_reserved() {
     check_address_bits(40, 40..=51);
-    let highest = Machine::page_4k().physical_address_bits(40).set(PTE, 1 << 39);
+    let highest = TestMachine::page_4k().physical_address_bits(40).set(PTE, 1 << 39);
     highest.reads(BYTE, Three).reaches(0x81_4000_0234);
 }
 
 #[test]
 fn code_4_bits_above_48_address_bits_are_reserved() {
     check_address_bits(48, 48..=51);
-    let highest = Machine::page_2m().physical_address_bits(48).set(PDE, 1 << 47);
+    let highest = TestMachine::page_2m().physical_address_bits(48).set(PDE, 1 << 47);
     highest.reads(BYTE, Three).reaches(0x8001_4000_4234);
 }
 
 #[test]
 fn code_4_all_52_address_bits_may_be_used() {
     for bad_free in 36..=51 {
-        let page = Machine::page_4k().physical_address_bits(52).set(PTE, 1 << bad_free);
+        let page = TestMachine::page_4k().physical_address_bits(52).set(PTE, 1 << bad_free);
         page.reads(BYTE, Three).reaches(0x1_4000_0234 + (1 << bad_free));
     }
-    let highest = Machine::page_1g().physical_address_bits(52).set(PDPTE, 0x000f_fff0_0000_0000);
+    let highest =
+        TestMachine::page_1g().physical_address_bits(52).set(PDPTE, 0x000f_fff0_0000_0000);
     highest.reads(BYTE, Three).reaches(0x000f_fff1_4060_4234).not_by(Rule::Code4);
 }
 
 #[test]
 fn code_4_bits_62_to_52_are_ignored() {
     for at in PATH {
-        let page = Machine::page_4k().set(at, 0x7ff0_0000_0000_0000);
+        let page = TestMachine::page_4k().set(at, 0x7ff0_0000_0000_0000);
         page.reads(BYTE, Three).reaches(0x1_4000_0234);
     }
 }
 
 #[test]
 fn code_5_page_size_is_reserved_in_a_pml4e() {
-    let page = Machine::page_4k().set(PML4E, bit::PS);
+    let page = TestMachine::page_4k().set(PML4E, bit::PS);
     let fault = page.reads(BYTE, Three);
     fault.faults(code::P | code::U | code::RSVD, BYTE).by(Rule::Code5).updates(&[]);
 }
@@ -190,30 +193,30 @@ fn code_5_page_size_is_reserved_in_a_pml4e() {
 #[test]
 fn code_6_low_address_bits_of_a_2m_page_are_reserved() {
     for bad in 13..=20 {
-        let fault = Machine::page_2m().set(PDE, 1 << bad).reads(BYTE, Zero);
+        let fault = TestMachine::page_2m().set(PDE, 1 << bad).reads(BYTE, Zero);
         fault.faults(code::P | code::RSVD, BYTE).by(Rule::Code6);
         fault.updates(&[(PML4E, 0, bit::A), (PDPTE, 0, bit::A)]);
     }
-    Machine::page_2m().set(PDE, 1 << 21).reads(BYTE, Zero).reaches(0x1_4020_4234);
+    TestMachine::page_2m().set(PDE, 1 << 21).reads(BYTE, Zero).reaches(0x1_4020_4234);
 }
 
 #[test]
 fn code_6_low_address_bits_of_a_1g_page_are_reserved() {
     for bad in 13..=29 {
-        let fault = Machine::page_1g().set(PDPTE, 1 << bad).reads(BYTE, Zero);
+        let fault = TestMachine::page_1g().set(PDPTE, 1 << bad).reads(BYTE, Zero);
         fault.faults(code::P | code::RSVD, BYTE).by(Rule::Code6).updates(&[(PML4E, 0, bit::A)]);
     }
-    Machine::page_1g().set(PDPTE, 1 << 31).reads(BYTE, Zero).reaches(0x1_c060_4234);
+    TestMachine::page_1g().set(PDPTE, 1 << 31).reads(BYTE, Zero).reaches(0x1_c060_4234);
 }
 
 #[test]
 fn code_7_global_in_a_pml4e_is_ignored_on_intel() {
-    Machine::page_4k().set(PML4E, bit::G).reads(BYTE, Three).reaches(0x1_4000_0234);
+    TestMachine::page_4k().set(PML4E, bit::G).reads(BYTE, Three).reaches(0x1_4000_0234);
 }
 
 #[test]
 fn code_7_global_in_a_pml4e_is_reserved_on_amd() {
-    let page = Machine::page_4k().vendor(Vendor::Amd);
+    let page = TestMachine::page_4k().vendor(Vendor::Amd);
     page.reads(BYTE, Three).reaches(0x1_4000_0234).not_by(Rule::Code7);
     let fault = page.set(PML4E, bit::G).reads(BYTE, Three);
     fault.faults(code::P | code::U | code::RSVD, BYTE).by(Rule::Code7).updates(&[]);
@@ -222,7 +225,7 @@ fn code_7_global_in_a_pml4e_is_reserved_on_amd() {
 #[test]
 fn code_7_global_below_a_pml4e_is_never_reserved() {
     for at in [PDPTE, PDE, PTE] {
-        let page = Machine::page_4k().vendor(Vendor::Amd).set(at, bit::G);
+        let page = TestMachine::page_4k().vendor(Vendor::Amd).set(at, bit::G);
         page.reads(BYTE, Three).reaches(0x1_4000_0234);
     }
 }

@@ -1,42 +1,42 @@
 //! The error code: CODE-8 to CODE-11 (SDM "Page-Fault Exceptions").
 
 use super::{
-    Access, BYTE, Cr4, Machine, PDE, PDPTE, PML4E, PTE, Rule, VirtAddr, access, bit, code,
+    Access, BYTE, Cr4, PDE, PDPTE, PML4E, PTE, Rule, TestMachine, VirtAddr, access, bit, code,
 };
 use crate::access::AccessKind;
 use crate::access::Ring::{Three, Zero};
 
 #[test]
 fn code_8_fetches_are_reported_with_nxe() {
-    let no_code = Machine::page_4k().set(PTE, bit::XD);
+    let no_code = TestMachine::page_4k().set(PTE, bit::XD);
     no_code.fetches(BYTE, Zero).faults(code::P | code::I, BYTE).by(Rule::Code8);
     no_code.fetches(BYTE, Three).faults(code::P | code::U | code::I, BYTE).by(Rule::Code8);
-    let absent = Machine::page_4k().clear(PTE, bit::P);
+    let absent = TestMachine::page_4k().clear(PTE, bit::P);
     absent.fetches(BYTE, Zero).faults(code::I, BYTE).by(Rule::Code8);
     absent.reads(BYTE, Zero).faults(0, BYTE).not_by(Rule::Code8);
 }
 
 #[test]
 fn code_8_fetches_are_not_reported_without_nxe_and_smep() {
-    let absent = Machine::page_4k().without_nxe().clear(PTE, bit::P);
+    let absent = TestMachine::page_4k().without_nxe().clear(PTE, bit::P);
     absent.fetches(BYTE, Three).faults(code::U, BYTE).by(Rule::Code8);
-    let supervisor = Machine::page_4k().without_nxe().clear(PDE, bit::US);
+    let supervisor = TestMachine::page_4k().without_nxe().clear(PDE, bit::US);
     supervisor.fetches(BYTE, Three).faults(code::P | code::U, BYTE).by(Rule::Code8);
 }
 
 #[test]
 fn code_8_fetches_are_reported_with_smep_alone_on_intel() {
     // A user's fetch too: SMEP decides whether I/D is reported, not whom it protects.
-    let absent = Machine::page_4k().without_nxe().cr4(Cr4::SMEP).clear(PTE, bit::P);
+    let absent = TestMachine::page_4k().without_nxe().cr4(Cr4::SMEP).clear(PTE, bit::P);
     absent.fetches(BYTE, Three).faults(code::U | code::I, BYTE).by(Rule::Code8);
     absent.fetches(BYTE, Zero).faults(code::I, BYTE).by(Rule::Code8);
 }
 
 #[test]
 fn code_9_a_user_access_is_reported() {
-    let supervisor = Machine::page_4k().clear(PTE, bit::US);
+    let supervisor = TestMachine::page_4k().clear(PTE, bit::US);
     supervisor.reads(BYTE, Three).faults(code::P | code::U, BYTE).by(Rule::Code9);
-    let absent = Machine::page_4k().clear(PTE, bit::P);
+    let absent = TestMachine::page_4k().clear(PTE, bit::P);
     absent.reads(BYTE, Three).faults(code::U, BYTE).by(Rule::Code9);
     absent.reads(BYTE, Zero).faults(0, BYTE).by(Rule::Code9);
 }
@@ -44,14 +44,14 @@ fn code_9_a_user_access_is_reported() {
 #[test]
 fn code_9_an_implicit_access_of_ring_3_is_a_supervisors() {
     let implicit = Access { implicit: true, ..access(AccessKind::Read, BYTE, Three) };
-    let absent = Machine::page_4k().clear(PTE, bit::P);
+    let absent = TestMachine::page_4k().clear(PTE, bit::P);
     absent.does(implicit).faults(0, BYTE).by(Rule::Code9);
-    Machine::page_4k().clear(PTE, bit::US).does(implicit).reaches(0x1_4000_0234);
+    TestMachine::page_4k().clear(PTE, bit::US).does(implicit).reaches(0x1_4000_0234);
 }
 
 #[test]
 fn code_10_a_read_modify_write_is_a_write() {
-    let page = Machine::page_4k();
+    let page = TestMachine::page_4k();
     let user = access(AccessKind::ReadModifyWrite, BYTE, Three);
     let read_only = page.clone().clear(PTE, bit::RW);
     read_only.does(user).faults(code::P | code::W | code::U, BYTE).by(Rule::Code10);
@@ -63,8 +63,8 @@ fn code_10_a_read_modify_write_is_a_write() {
 }
 
 /// A user page whose leaf has key 5, to which PKRU denies all access.
-fn denied_by_key() -> Machine {
-    let mut page = Machine::page_4k().cr4(Cr4::PKE).set(PTE, 5 << 59);
+fn denied_by_key() -> TestMachine {
+    let mut page = TestMachine::page_4k().cr4(Cr4::PKE).set(PTE, 5 << 59);
     page.state.pkru = 1 << 10;
     page
 }
@@ -99,7 +99,7 @@ fn code_11_a_key_needs_a_translation() {
 
 #[test]
 fn code_12_cr2_is_the_full_address_of_the_first_byte() {
-    let absent = Machine::page_4k().clear(PTE, bit::P);
+    let absent = TestMachine::page_4k().clear(PTE, bit::P);
     for size in [1, 2, 4, 8] {
         let read = Access::read(VirtAddr::new(BYTE + 1), size, Zero);
         absent.does(read).faults(0, 0x80_8060_4235);

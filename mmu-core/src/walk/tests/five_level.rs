@@ -2,7 +2,7 @@
 //! (SDM "4-Level Paging and 5-Level Paging").
 
 use super::{
-    BYTE, BYTE_5, FRAME, Features, Machine, PDE, PDPTE, PML4E, PML5E, PTE, PagingMode, Rule,
+    BYTE, BYTE_5, FRAME, Features, PDE, PDPTE, PML4E, PML5E, PTE, PagingMode, Rule, TestMachine,
     Vendor, access, bit, code, on_stack,
 };
 use crate::access::AccessKind;
@@ -15,8 +15,8 @@ const PATH: [u64; 5] = [PML5E, PML4E, PDPTE, PDE, PTE];
 
 const AD: u64 = bit::A | bit::D;
 
-fn page_4k() -> Machine {
-    Machine::page_4k().five_levels()
+fn page_4k() -> TestMachine {
+    TestMachine::page_4k().five_levels()
 }
 
 /// The entries above `PATH[depth]`, each with A free to be set.
@@ -34,7 +34,7 @@ fn mode_1_la57_adds_a_level() {
 
 #[test]
 fn mode_10_page_size_is_reserved_in_a_pdpte_without_1g_pages() {
-    let page = Machine::page_1g().five_levels();
+    let page = TestMachine::page_1g().five_levels();
     page.reads(BYTE_5, Three).reaches(0x1_4060_4234).not_by(Rule::Mode10);
     let fault = page.without(Features::PAGE_1GB).reads(BYTE_5, Three);
     fault.faults(code::P | code::U | code::RSVD, BYTE_5).by(Rule::Mode10).updates(&open_above(2));
@@ -89,7 +89,7 @@ fn code_5_page_size_is_reserved_in_a_pml5e_and_a_pml4e() {
 #[test]
 fn code_6_low_address_bits_of_large_pages_are_reserved() {
     for (page, at, bad) in
-        [(Machine::page_2m(), PDE, 13..=20), (Machine::page_1g(), PDPTE, 13..=29)]
+        [(TestMachine::page_2m(), PDE, 13..=20), (TestMachine::page_1g(), PDPTE, 13..=29)]
     {
         for bad in bad {
             let fault = page.clone().five_levels().set(at, 1 << bad).reads(BYTE_5, Zero);
@@ -139,7 +139,7 @@ fn ad_1_all_five_entries_are_accessed() {
 #[test]
 fn ad_6_one_entry_at_five_levels_gets_all_updates() {
     // Entry 5 of the PML5 points to the PML5, and an address uses it at every level.
-    let machine = Machine::page_4k().five_levels().clear(PML5E, !0).set(PML5E, 0xf_007);
+    let machine = TestMachine::page_4k().five_levels().clear(PML5E, !0).set(PML5E, 0xf_007);
     let self_mapped = 0x5_0281_40a0_5040;
     let write = machine.writes(self_mapped, Zero);
     write.reaches(0xf_040).by(Rule::Ad6).updates(&[(PML5E, AD, 0)]);
@@ -170,7 +170,7 @@ fn canon_1_beyond_57_bits_nothing_is_walked() {
 fn canon_2_one_non_canonical_byte_is_enough() {
     // The last page of the lower half is mapped: entry 255 of the PML5, then 511 everywhere.
     let tables = [(0x10_ff8, 0x11_007), (0x11_ff8, 0x12_007), (0x12_ff8, 0x13_007)];
-    let machine = Machine::with_entries(&tables).set(0x13_ff8, FRAME | 7).five_levels();
+    let machine = TestMachine::with_entries(&tables).set(0x13_ff8, FRAME | 7).five_levels();
     let machine = machine.set(0xf_7f8, 0x10_007);
     machine.reads(0x00ff_ffff_ffff_fff8, Three).reaches(0x1_4000_0ff8);
     for address in [0x00ff_ffff_ffff_fff9, 0xfeff_ffff_ffff_ffff] {

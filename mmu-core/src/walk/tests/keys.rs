@@ -1,6 +1,6 @@
 //! Protection keys: RIGHT-5 and RIGHT-6 (SDM "Protection Keys").
 
-use super::{BYTE, Cr4, Machine, PDE, PDPTE, PML4E, PTE, Rule, bit, code};
+use super::{BYTE, Cr4, PDE, PDPTE, PML4E, PTE, Rule, TestMachine, bit, code};
 use crate::access::Ring::{Three, Zero};
 
 /// The two bits of key 5 in PKRU and PKRS.
@@ -8,16 +8,16 @@ const NO_ACCESS: u32 = 0b01 << 10;
 const NO_WRITE: u32 = 0b10 << 10;
 
 /// A page with key 5 in its leaf and both kinds of keys on.
-fn keyed() -> Machine {
-    Machine::page_4k().cr4(Cr4::PKE | Cr4::PKS).set(PTE, 5 << 59)
+fn keyed() -> TestMachine {
+    TestMachine::page_4k().cr4(Cr4::PKE | Cr4::PKS).set(PTE, 5 << 59)
 }
 
-fn pkru(mut page: Machine, value: u32) -> Machine {
+fn pkru(mut page: TestMachine, value: u32) -> TestMachine {
     page.state.pkru = value;
     page
 }
 
-fn pkrs(mut page: Machine, value: u32) -> Machine {
+fn pkrs(mut page: TestMachine, value: u32) -> TestMachine {
     page.state.pkrs = value;
     page
 }
@@ -57,7 +57,7 @@ fn right_5_fetches_need_no_key() {
 
 #[test]
 fn right_5_keys_are_ignored_while_off() {
-    let mut page = pkrs(pkru(Machine::page_4k().set(PTE, 5 << 59), !0), !0);
+    let mut page = pkrs(pkru(TestMachine::page_4k().set(PTE, 5 << 59), !0), !0);
     page.writes(BYTE, Three).reaches(0x1_4000_0234).not_by(Rule::Right5);
     page.state.cr4 |= Cr4::PKS;
     page.writes(BYTE, Three).reaches(0x1_4000_0234);
@@ -65,7 +65,7 @@ fn right_5_keys_are_ignored_while_off() {
 
 #[test]
 fn right_6_the_key_comes_from_the_leaf_only() {
-    let page = Machine::page_4k().cr4(Cr4::PKE);
+    let page = TestMachine::page_4k().cr4(Cr4::PKE);
     let above = page.set(PML4E, 5 << 59).set(PDPTE, 5 << 59).set(PDE, 5 << 59);
     pkru(above.clone(), NO_ACCESS).reads(BYTE, Three).reaches(0x1_4000_0234);
     // Key 0, the leaf's.
@@ -75,7 +75,7 @@ fn right_6_the_key_comes_from_the_leaf_only() {
 
 #[test]
 fn right_6_large_leaves_have_keys_too() {
-    for (page, at) in [(Machine::page_2m(), PDE), (Machine::page_1g(), PDPTE)] {
+    for (page, at) in [(TestMachine::page_2m(), PDE), (TestMachine::page_1g(), PDPTE)] {
         // Key 15: the highest bits of field and register.
         let page = page.cr4(Cr4::PKE).set(at, 15 << 59);
         let fault = pkru(page.clone(), 1 << 30).reads(BYTE, Three);

@@ -1,7 +1,7 @@
 //! The textbook's flat table: `frame = table[page]`, for several address widths, page sizes and
 //! entry sizes.
 
-use super::{Checked, Rule, SparseTables, access, code, state_of};
+use super::{CheckedPrediction, Rule, SparseTables, access, code, state_of};
 use crate::access::AccessKind::{Fetch, Read, Write};
 use crate::access::Ring::{Three, Zero};
 use crate::access::{Access, AccessKind};
@@ -12,10 +12,10 @@ use crate::x86::profile::Profile;
 use crate::x86::state::{Cr4, PagingMode};
 
 /// An access with the table at `0x10_0000`, of which these entries are given.
-fn does<F: Format>(entries: &[(u64, u64)], access: &Access) -> Checked {
+fn does<F: Format>(entries: &[(u64, u64)], access: &Access) -> CheckedPrediction {
     let state = state_of(PagingMode::Linear, 0x10_0000);
     let mmu = Mmu::<F>::new(state, Profile::default());
-    Checked(mmu.predict(&SparseTables::new(entries), access))
+    CheckedPrediction(mmu.predict(&SparseTables::new(entries), access))
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn linear_tables_have_no_rights() {
     for kind in [Read, Write, Fetch, AccessKind::ReadModifyWrite, AccessKind::Clflush] {
         for ring in [Zero, Three] {
             let any = mmu.predict(&SparseTables::new(&table), &access(kind, 0x1234, ring));
-            Checked(any).reaches(0x7234).updates(&[]);
+            CheckedPrediction(any).reaches(0x7234).updates(&[]);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Bits of data addresses that are not part of the address: CANON-4
 //! (SDM "Linear-Address Masking", APM "Upper Address Ignore").
 
-use super::{BYTE, BYTE_5, Cr4, Efer, Machine, PTE, Rule, access, bit, code, on_stack};
+use super::{BYTE, BYTE_5, Cr4, Efer, PTE, Rule, TestMachine, access, bit, code, on_stack};
 use crate::access::AccessKind;
 use crate::access::Ring::{Three, Zero};
 use crate::x86::fault::Vector;
@@ -15,19 +15,19 @@ const UPPER: u64 = 0xffff_8080_8060_4234;
 const UPPER_5: u64 = 0xff05_0080_8060_4234;
 
 /// A page at `BYTE` and at `UPPER`, with these bits of CR3 and CR4.
-fn four_levels(cr3: u64, cr4: Cr4) -> Machine {
-    Machine::page_4k().set(0x10_808, 0x11_007).cr3(0x10_000 | cr3).cr4(cr4)
+fn four_levels(cr3: u64, cr4: Cr4) -> TestMachine {
+    TestMachine::page_4k().set(0x10_808, 0x11_007).cr3(0x10_000 | cr3).cr4(cr4)
 }
 
 /// A page at `BYTE`, `BYTE_5` and `UPPER_5`.
-fn five_levels(cr3: u64, cr4: Cr4) -> Machine {
-    let page = Machine::page_4k().five_levels().set(0xf_000, 0x10_007).set(0xf_828, 0x10_007);
+fn five_levels(cr3: u64, cr4: Cr4) -> TestMachine {
+    let page = TestMachine::page_4k().five_levels().set(0xf_000, 0x10_007).set(0xf_828, 0x10_007);
     page.cr3(0xf_000 | cr3).cr4(cr4)
 }
 
 /// The page is reached at each of these addresses; `masked` tells whether CANON-4 plays a part.
 #[track_caller]
-fn check_reached(machine: &Machine, masked: bool, addresses: &[u64]) {
+fn check_reached(machine: &TestMachine, masked: bool, addresses: &[u64]) {
     for &address in addresses {
         let read = machine.reads(address, Zero);
         read.reaches(0x1_4000_0234).not_by(Rule::Canon1);
@@ -37,7 +37,7 @@ fn check_reached(machine: &Machine, masked: bool, addresses: &[u64]) {
 
 /// None of these addresses is canonical.
 #[track_caller]
-fn check_refused(machine: &Machine, addresses: &[u64]) {
+fn check_refused(machine: &TestMachine, addresses: &[u64]) {
     for &address in addresses {
         let refused = machine.writes(address, Three);
         refused.raises(Vector::GeneralProtection).by(Rule::Canon1).updates(&[]);
@@ -165,7 +165,7 @@ fn canon_2_with_masking_one_byte_too_far_is_refused() {
 }
 
 /// The upper-address ignore of AMD.
-fn uai() -> Machine {
+fn uai() -> TestMachine {
     let mut machine = four_levels(0, Cr4::empty());
     machine.state.efer |= Efer::UAIE;
     machine

@@ -92,13 +92,13 @@ pub(super) fn state_of(mode: PagingMode, cr3: u64) -> ControlState {
 
 /// Tables, registers and a processor.
 #[derive(Clone)]
-struct Machine {
+struct TestMachine {
     state: ControlState,
     profile: Profile,
     entries: Vec<(u64, u64)>,
 }
 
-impl Machine {
+impl TestMachine {
     /// An Intel processor with 48 physical address bits in plain long mode, and these entries.
     fn with_entries(entries: &[(u64, u64)]) -> Self {
         let profile = Profile {
@@ -196,20 +196,20 @@ impl Machine {
         self
     }
 
-    fn does(&self, access: Access) -> Checked {
+    fn does(&self, access: Access) -> CheckedPrediction {
         let memory = SparseTables::new(&self.entries);
-        Checked(predict_in_mode(Reference, self.state, self.profile, &memory, &access))
+        CheckedPrediction(predict_in_mode(Reference, self.state, self.profile, &memory, &access))
     }
 
-    fn reads(&self, address: u64, ring: Ring) -> Checked {
+    fn reads(&self, address: u64, ring: Ring) -> CheckedPrediction {
         self.does(access(AccessKind::Read, address, ring))
     }
 
-    fn writes(&self, address: u64, ring: Ring) -> Checked {
+    fn writes(&self, address: u64, ring: Ring) -> CheckedPrediction {
         self.does(access(AccessKind::Write, address, ring))
     }
 
-    fn fetches(&self, address: u64, ring: Ring) -> Checked {
+    fn fetches(&self, address: u64, ring: Ring) -> CheckedPrediction {
         self.does(access(AccessKind::Fetch, address, ring))
     }
 }
@@ -225,7 +225,7 @@ fn on_stack(access: Access) -> Access {
 }
 
 /// A prediction under test.
-struct Checked(Prediction);
+struct CheckedPrediction(Prediction);
 
 #[track_caller]
 fn assert_fault(outcome: &Outcome, code: u32, cr2: u64) {
@@ -235,7 +235,7 @@ fn assert_fault(outcome: &Outcome, code: u32, cr2: u64) {
     assert_eq!(fault.cr2.map(VirtAddr::get), Some(cr2), "CR2 of {fault}");
 }
 
-impl Checked {
+impl CheckedPrediction {
     #[track_caller]
     fn only_outcome(&self) -> &Outcome {
         let [only] = self.0.alternatives.as_slice() else {

@@ -1,7 +1,7 @@
 //! What the modes have in common: MODE-3, MODE-8, MODE-11, MODE-12.
 
 use super::{
-    BYTE, BYTE_5, Cr4, Machine, PDE, PDPTE, PTE, PagingMode, Rule, access, bit, code, state_of,
+    BYTE, BYTE_5, Cr4, PDE, PDPTE, PTE, PagingMode, Rule, TestMachine, access, bit, code, state_of,
 };
 use crate::access::AccessKind;
 use crate::access::Ring::{Three, Zero};
@@ -14,12 +14,12 @@ use crate::x86::state::Cr0;
 fn mode_3_long_mode_ignores_pse() {
     // SDM "Paging-Mode Modifiers": CR4.PSE enables 4-MByte pages for 32-bit paging only.
     for bits in [Cr4::empty(), Cr4::PSE] {
-        let page = Machine::page_2m().cr4(bits);
+        let page = TestMachine::page_2m().cr4(bits);
         page.reads(BYTE, Three).reaches(0x1_4000_4234).by(Rule::Mode3);
         page.five_levels().cr4(bits).reads(BYTE_5, Three).reaches(0x1_4000_4234).by(Rule::Mode3);
-        Machine::page_1g().cr4(bits).reads(BYTE, Three).reaches(0x1_4060_4234);
+        TestMachine::page_1g().cr4(bits).reads(BYTE, Three).reaches(0x1_4060_4234);
     }
-    Machine::page_4k().reads(BYTE, Three).not_by(Rule::Mode3);
+    TestMachine::page_4k().reads(BYTE, Three).not_by(Rule::Mode3);
 }
 
 /// The root that a format takes from CR3.
@@ -59,7 +59,7 @@ fn mode_8_long_mode_takes_bits_from_12_to_the_last_physical_one() {
 #[test]
 fn mode_8_only_the_base_of_cr3_is_used_with_five_levels() {
     // Under entry 0, so that LAM_U48 has nothing to mask.
-    let page = Machine::page_4k().five_levels().set(0xf_000, 0x10_007);
+    let page = TestMachine::page_4k().five_levels().set(0xf_000, 0x10_007);
     page.reads(BYTE, Three).reaches(0x1_4000_0234).not_by(Rule::Mode8);
     for other in [0xfff, 1 << 61, 1 << 62, 1 << 48, 1 << 51] {
         let read = page.clone().cr3(0xf_000 | other).reads(BYTE, Three);
@@ -69,19 +69,19 @@ fn mode_8_only_the_base_of_cr3_is_used_with_five_levels() {
 
 #[test]
 fn mode_11_pat_is_no_part_of_the_address_with_five_levels() {
-    let small = Machine::page_4k().five_levels().set(PTE, 1 << 7);
+    let small = TestMachine::page_4k().five_levels().set(PTE, 1 << 7);
     small.reads(BYTE_5, Three).reaches(0x1_4000_0234).by(Rule::Mode11);
-    let large = Machine::page_2m().five_levels().set(PDE, 1 << 12);
+    let large = TestMachine::page_2m().five_levels().set(PDE, 1 << 12);
     large.reads(BYTE_5, Three).reaches(0x1_4000_4234).by(Rule::Mode11);
-    let huge = Machine::page_1g().five_levels().set(PDPTE, 1 << 12);
+    let huge = TestMachine::page_1g().five_levels().set(PDPTE, 1 << 12);
     huge.reads(BYTE_5, Three).reaches(0x1_4060_4234).by(Rule::Mode11);
     // In an entry that points to a table bit 12 is address: the next table.
-    let table = Machine::page_4k().five_levels().set(PDE, 1 << 12 | 1 << 14);
+    let table = TestMachine::page_4k().five_levels().set(PDE, 1 << 12 | 1 << 14);
     table.set(0x17_020, 0x5_0007).reads(BYTE_5, Three).reaches(0x5_0234).not_by(Rule::Mode11);
 }
 
-fn unpaged() -> Machine {
-    Machine::in_mode(PagingMode::Unpaged, 0x10_000, &[])
+fn unpaged() -> TestMachine {
+    TestMachine::in_mode(PagingMode::Unpaged, 0x10_000, &[])
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn right_6_keys_need_long_mode() {
         (PagingMode::Bits32, [(0x10_004, 0x11_007), (0x11_010, 0x4000_0007)]),
         (PagingMode::Pae, [(0x12_010, 0x13_007), (0x13_020, 0x4000_0007)]),
     ] {
-        let mut page = Machine::in_mode(mode, 0x10_000, &entries).cr4(Cr4::PKE | Cr4::PKS);
+        let mut page = TestMachine::in_mode(mode, 0x10_000, &entries).cr4(Cr4::PKE | Cr4::PKS);
         page.state.pdptes[0] = 0x12_001;
         (page.state.pkru, page.state.pkrs) = (!0, !0);
         let read = page.reads(0x40_4234, Three);

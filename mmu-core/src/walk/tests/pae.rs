@@ -2,7 +2,8 @@
 //! that do not depend on the mode (SDM "PAE Paging").
 
 use super::{
-    Access, Cr4, FRAME, Features, Machine, PDE, PTE, PagingMode, Rule, Vendor, access, bit, code,
+    Access, Cr4, FRAME, Features, PDE, PTE, PagingMode, Rule, TestMachine, Vendor, access, bit,
+    code,
 };
 use crate::access::AccessKind;
 use crate::access::Ring::{Three, Zero};
@@ -17,19 +18,19 @@ pub(super) const PDPTE: u64 = 0x10_028;
 const AD: u64 = bit::A | bit::D;
 
 /// A machine whose PDPTE is the same in the register and in memory.
-fn machine(entries: &[(u64, u64)]) -> Machine {
-    let mut machine = Machine::in_mode(PagingMode::Pae, CR3, entries).set(PDPTE, 0x12_001);
+fn machine(entries: &[(u64, u64)]) -> TestMachine {
+    let mut machine = TestMachine::in_mode(PagingMode::Pae, CR3, entries).set(PDPTE, 0x12_001);
     machine.state.pdptes[1] = 0x12_001;
     machine
 }
 
 /// A 4 KiB page that allows everything.
-pub(super) fn page_4k() -> Machine {
+pub(super) fn page_4k() -> TestMachine {
     machine(&[(PDE, 0x13_007), (PTE, FRAME | 7)])
 }
 
 /// The same for a 2 MiB page.
-pub(super) fn page_2m() -> Machine {
+pub(super) fn page_2m() -> TestMachine {
     machine(&[(PDE, FRAME | 0x87)])
 }
 

@@ -2,13 +2,13 @@
 //! (SDM "PDPTE Registers", APM "Legacy-Mode Physical-Address Extensions").
 
 use super::pae::{BYTE, CR3, PDPTE, page_2m, page_4k};
-use super::{Machine, PDE, PTE, Rule, Vendor, bit, code};
+use super::{PDE, PTE, Rule, TestMachine, Vendor, bit, code};
 use crate::access::Ring::{Three, Zero};
 
 const AD: u64 = bit::A | bit::D;
 
 /// A processor that may read PDPTEs during the walk.
-fn page_on_amd() -> Machine {
+fn page_on_amd() -> TestMachine {
     page_4k().vendor(Vendor::Amd)
 }
 

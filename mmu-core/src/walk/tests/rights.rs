@@ -1,7 +1,9 @@
 //! R/W, U/S, XD, WP, SMEP and SMAP: RIGHT-1 to RIGHT-4, RIGHT-8
 //! (SDM "Determination of Access Rights").
 
-use super::{Access, BYTE, Cr4, Machine, PDE, PDPTE, PML4E, PTE, Rule, Vendor, access, bit, code};
+use super::{
+    Access, BYTE, Cr4, PDE, PDPTE, PML4E, PTE, Rule, TestMachine, Vendor, access, bit, code,
+};
 use crate::access::AccessKind;
 use crate::access::Ring::{Three, Zero};
 
@@ -11,19 +13,19 @@ const TABLES: [u64; 3] = [PML4E, PDPTE, PDE];
 #[test]
 fn right_1_one_read_only_entry_denies_writes() {
     for at in TABLES {
-        let page = Machine::page_4k().clear(at, bit::RW);
+        let page = TestMachine::page_4k().clear(at, bit::RW);
         page.reads(BYTE, Three).reaches(0x1_4000_0234);
         page.writes(BYTE, Three).faults(code::P | code::W | code::U, BYTE).by(Rule::Right1);
         page.writes(BYTE, Zero).faults(code::P | code::W, BYTE).by(Rule::Right1);
     }
     // What is allowed at every level is decided by no right.
-    Machine::page_4k().writes(BYTE, Three).reaches(0x1_4000_0234).not_by(Rule::Right1);
+    TestMachine::page_4k().writes(BYTE, Three).reaches(0x1_4000_0234).not_by(Rule::Right1);
 }
 
 #[test]
 fn right_1_one_supervisor_entry_denies_users() {
     for at in TABLES {
-        let page = Machine::page_4k().clear(at, bit::US);
+        let page = TestMachine::page_4k().clear(at, bit::US);
         page.reads(BYTE, Zero).reaches(0x1_4000_0234);
         page.reads(BYTE, Three).faults(code::P | code::U, BYTE).by(Rule::Right1);
     }
@@ -32,7 +34,7 @@ fn right_1_one_supervisor_entry_denies_users() {
 #[test]
 fn right_1_one_execute_disabled_entry_denies_fetches() {
     for at in TABLES {
-        let page = Machine::page_4k().set(at, bit::XD);
+        let page = TestMachine::page_4k().set(at, bit::XD);
         page.reads(BYTE, Three).reaches(0x1_4000_0234);
         page.fetches(BYTE, Zero).faults(code::P | code::I, BYTE).by(Rule::Right1);
     }
@@ -40,15 +42,15 @@ fn right_1_one_execute_disabled_entry_denies_fetches() {
 
 #[test]
 fn right_1_holds_for_large_pages() {
-    let large = Machine::page_2m().clear(PML4E, bit::RW);
+    let large = TestMachine::page_2m().clear(PML4E, bit::RW);
     large.writes(BYTE, Zero).faults(code::P | code::W, BYTE).by(Rule::Right1);
-    let huge = Machine::page_1g().clear(PML4E, bit::US);
+    let huge = TestMachine::page_1g().clear(PML4E, bit::US);
     huge.reads(BYTE, Three).faults(code::P | code::U, BYTE).by(Rule::Right1);
 }
 
 #[test]
 fn right_2_without_wp_the_supervisor_writes_read_only_pages() {
-    let user_page = Machine::page_4k().without_wp().clear(PTE, bit::RW);
+    let user_page = TestMachine::page_4k().without_wp().clear(PTE, bit::RW);
     let supervisor_page = user_page.clone().clear(PTE, bit::US);
     for page in [user_page, supervisor_page] {
         let write = page.writes(BYTE, Zero);
@@ -59,17 +61,17 @@ fn right_2_without_wp_the_supervisor_writes_read_only_pages() {
 
 #[test]
 fn right_2_does_not_help_users() {
-    let page = Machine::page_4k().without_wp().clear(PTE, bit::RW);
+    let page = TestMachine::page_4k().without_wp().clear(PTE, bit::RW);
     let fault = page.writes(BYTE, Three);
     fault.faults(code::P | code::W | code::U, BYTE).not_by(Rule::Right2);
     // And with WP=1 the supervisor obeys too.
-    let page = Machine::page_4k().clear(PTE, bit::RW);
+    let page = TestMachine::page_4k().clear(PTE, bit::RW);
     page.writes(BYTE, Zero).faults(code::P | code::W, BYTE).by(Rule::Right2);
 }
 
 #[test]
 fn right_3_smep_denies_supervisor_fetches_from_user_pages() {
-    let page = Machine::page_4k().cr4(Cr4::SMEP);
+    let page = TestMachine::page_4k().cr4(Cr4::SMEP);
     page.fetches(BYTE, Zero)
         .faults(code::P | code::I, BYTE)
         .by(Rule::Right3)
@@ -81,14 +83,14 @@ fn right_3_smep_denies_supervisor_fetches_from_user_pages() {
 #[test]
 fn right_3_smep_wants_a_user_page_at_every_level() {
     for at in [PML4E, PDPTE, PDE, PTE] {
-        let page = Machine::page_4k().cr4(Cr4::SMEP).clear(at, bit::US);
+        let page = TestMachine::page_4k().cr4(Cr4::SMEP).clear(at, bit::US);
         page.fetches(BYTE, Zero).reaches(0x1_4000_0234).not_by(Rule::Right3);
     }
 }
 
 #[test]
 fn right_3_smep_does_not_depend_on_nxe() {
-    let page = Machine::page_4k().cr4(Cr4::SMEP).without_nxe();
+    let page = TestMachine::page_4k().cr4(Cr4::SMEP).without_nxe();
     page.fetches(BYTE, Zero).faults(code::P | code::I, BYTE).by(Rule::Right3);
     let amd = page.vendor(Vendor::Amd);
     amd.fetches(BYTE, Zero).by(Rule::Right3);
@@ -96,7 +98,7 @@ fn right_3_smep_does_not_depend_on_nxe() {
 
 #[test]
 fn right_4_smap_denies_supervisor_data_accesses_to_user_pages() {
-    let page = Machine::page_4k().cr4(Cr4::SMAP);
+    let page = TestMachine::page_4k().cr4(Cr4::SMAP);
     page.reads(BYTE, Zero)
         .faults(code::P, BYTE)
         .by(Rule::Right4)
@@ -107,7 +109,7 @@ fn right_4_smap_denies_supervisor_data_accesses_to_user_pages() {
 
 #[test]
 fn right_4_smap_leaves_the_rest_alone() {
-    let page = Machine::page_4k().cr4(Cr4::SMAP);
+    let page = TestMachine::page_4k().cr4(Cr4::SMAP);
     page.reads(BYTE, Three).reaches(0x1_4000_0234).not_by(Rule::Right4);
     page.fetches(BYTE, Zero).reaches(0x1_4000_0234).not_by(Rule::Right4);
     for at in [PML4E, PDPTE, PDE, PTE] {
@@ -118,7 +120,7 @@ fn right_4_smap_leaves_the_rest_alone() {
 
 #[test]
 fn right_4_ac_excuses_an_explicit_access() {
-    let page = Machine::page_4k().cr4(Cr4::SMAP).ac();
+    let page = TestMachine::page_4k().cr4(Cr4::SMAP).ac();
     page.reads(BYTE, Zero).reaches(0x1_4000_0234).by(Rule::Right4);
     page.writes(BYTE, Zero).reaches(0x1_4000_0234).by(Rule::Right4);
     // Only from SMAP, not from R/W.
@@ -128,7 +130,7 @@ fn right_4_ac_excuses_an_explicit_access() {
 
 #[test]
 fn right_4_ac_does_not_excuse_an_implicit_access() {
-    let page = Machine::page_4k().cr4(Cr4::SMAP).ac();
+    let page = TestMachine::page_4k().cr4(Cr4::SMAP).ac();
     for ring in [Zero, Three] {
         let implicit = Access { implicit: true, ..access(AccessKind::Read, BYTE, ring) };
         page.does(implicit).faults(code::P, BYTE).by(Rule::Right4);
@@ -139,20 +141,20 @@ fn right_4_ac_does_not_excuse_an_implicit_access() {
 fn right_8_clflush_is_a_load() {
     // SDM CLFLUSH: "sets the A bit but not the D bit in the page tables".
     let flush = access(AccessKind::Clflush, BYTE, Three);
-    let read_only = Machine::page_4k().clear(PTE, bit::RW);
+    let read_only = TestMachine::page_4k().clear(PTE, bit::RW);
     read_only
         .does(flush)
         .reaches(0x1_4000_0234)
         .by(Rule::Right8)
         .updates(&[PML4E, PDPTE, PDE, PTE].map(|at| (at, bit::A, 0)));
-    let supervisor = Machine::page_4k().clear(PTE, bit::US);
+    let supervisor = TestMachine::page_4k().clear(PTE, bit::US);
     supervisor.does(flush).faults(code::P | code::U, BYTE).by(Rule::Right8);
-    Machine::page_4k().clear(PTE, bit::P).does(flush).faults(code::U, BYTE);
+    TestMachine::page_4k().clear(PTE, bit::P).does(flush).faults(code::U, BYTE);
 }
 
 #[test]
 fn right_8_clflush_obeys_smap() {
     let flush = access(AccessKind::Clflush, BYTE, Zero);
-    let page = Machine::page_4k().cr4(Cr4::SMAP);
+    let page = TestMachine::page_4k().cr4(Cr4::SMAP);
     page.does(flush).faults(code::P, BYTE).by(Rule::Right4).by(Rule::Right8);
 }

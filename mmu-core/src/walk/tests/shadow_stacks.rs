@@ -1,7 +1,7 @@
 //! Shadow stacks: RIGHT-7 (SDM "Determination of Access Rights", "Page-Fault Exceptions").
 
 use super::{
-    Access, BYTE, Cr4, Machine, PDE, PDPTE, PML4E, PTE, PagingMode, Rule, access, bit, code,
+    Access, BYTE, Cr4, PDE, PDPTE, PML4E, PTE, PagingMode, Rule, TestMachine, access, bit, code,
 };
 use crate::access::AccessKind::{Fetch, Read, ReadModifyWrite, Write};
 use crate::access::Ring::{Three, Zero};
@@ -16,12 +16,12 @@ fn shadow(kind: AccessKind, ring: Ring) -> Access {
 }
 
 /// A user's shadow stack: R/W=0 and D=1 in the leaf, R/W=1 above.
-fn users() -> Machine {
-    Machine::page_4k().cr4(Cr4::CET).clear(PTE, bit::RW).set(PTE, bit::D)
+fn users() -> TestMachine {
+    TestMachine::page_4k().cr4(Cr4::CET).clear(PTE, bit::RW).set(PTE, bit::D)
 }
 
 /// The supervisor's.
-fn supervisors() -> Machine {
+fn supervisors() -> TestMachine {
     users().clear(PTE, bit::US)
 }
 
@@ -112,7 +112,7 @@ fn right_7_accessed_and_dirty_are_as_for_other_accesses() {
 
 #[test]
 fn right_7_large_pages_can_be_shadow_stacks() {
-    let page = Machine::page_2m().clear(PDE, bit::RW).set(PDE, bit::D);
+    let page = TestMachine::page_2m().clear(PDE, bit::RW).set(PDE, bit::D);
     page.does(shadow(Write, Three)).reaches(0x1_4000_4234).by(Rule::Right7);
     let fault = page.clear(PDPTE, bit::RW).does(shadow(Write, Three));
     fault.faults(code::P | code::W | code::U | code::SS, BYTE);
@@ -124,7 +124,7 @@ fn right_7_holds_in_32_bit_and_pae_paging() {
     let in_32_bits = [(0x10_008, 0x11_007), (0x11_010, 0x4000_0045)];
     let in_pae = [(0x12_020, 0x13_007), (0x13_020, 0x4000_0045)];
     for (mode, entries) in [(PagingMode::Bits32, in_32_bits), (PagingMode::Pae, in_pae)] {
-        let mut page = Machine::in_mode(mode, 0x10_000, &entries).cr4(Cr4::CET);
+        let mut page = TestMachine::in_mode(mode, 0x10_000, &entries).cr4(Cr4::CET);
         page.state.pdptes[0] = 0x12_001;
         let at = 0x80_4234;
         let push = Access { shadow_stack: true, ..access(Write, at, Three) };

@@ -1,7 +1,7 @@
 //! Accessed and dirty: AD-1, AD-2, AD-3, AD-6 (SDM "Accessed and Dirty Flags"). AD-5 and AD-7 need
 //! two pages: see `crossing`.
 
-use super::{BYTE, Machine, PDE, PDPTE, PML4E, PTE, Rule, bit, code};
+use super::{BYTE, PDE, PDPTE, PML4E, PTE, Rule, TestMachine, bit, code};
 use crate::access::Ring::{Three, Zero};
 
 const AD: u64 = bit::A | bit::D;
@@ -9,29 +9,29 @@ const AD: u64 = bit::A | bit::D;
 #[test]
 fn ad_1_a_read_sets_accessed_everywhere() {
     let all = [PML4E, PDPTE, PDE, PTE].map(|at| (at, bit::A, 0));
-    let page = Machine::page_4k();
+    let page = TestMachine::page_4k();
     page.reads(BYTE, Three).reaches(0x1_4000_0234).by(Rule::Ad1).updates(&all);
     page.fetches(BYTE, Three).reaches(0x1_4000_0234).by(Rule::Ad1).updates(&all);
 }
 
 #[test]
 fn ad_1_a_write_sets_dirty_in_the_leaf_only() {
-    let write = Machine::page_4k().writes(BYTE, Three);
+    let write = TestMachine::page_4k().writes(BYTE, Three);
     write.reaches(0x1_4000_0234).by(Rule::Ad1).updates(&[
         (PML4E, bit::A, 0),
         (PDPTE, bit::A, 0),
         (PDE, bit::A, 0),
         (PTE, AD, 0),
     ]);
-    let write = Machine::page_2m().writes(BYTE, Three);
+    let write = TestMachine::page_2m().writes(BYTE, Three);
     write.reaches(0x1_4000_4234).updates(&[(PML4E, bit::A, 0), (PDPTE, bit::A, 0), (PDE, AD, 0)]);
-    let write = Machine::page_1g().writes(BYTE, Zero);
+    let write = TestMachine::page_1g().writes(BYTE, Zero);
     write.reaches(0x1_4060_4234).updates(&[(PML4E, bit::A, 0), (PDPTE, AD, 0)]);
 }
 
 #[test]
 fn ad_1_the_entry_afterwards_has_these_bits_and_no_others() {
-    let write = Machine::page_4k().writes(BYTE, Three);
+    let write = TestMachine::page_4k().writes(BYTE, Three);
     let leaf = write.update_of(PTE);
     assert_eq!(leaf.before, 0x1_4000_0007);
     assert!(leaf.allows(0x1_4000_0067));
@@ -42,7 +42,7 @@ fn ad_1_the_entry_afterwards_has_these_bits_and_no_others() {
 
 #[test]
 fn ad_2_entries_above_a_bad_one_may_be_accessed() {
-    let fault = Machine::page_4k().clear(PDE, bit::P).writes(BYTE, Zero);
+    let fault = TestMachine::page_4k().clear(PDE, bit::P).writes(BYTE, Zero);
     fault.faults(code::W, BYTE).by(Rule::Ad2);
     fault.updates(&[(PML4E, 0, bit::A), (PDPTE, 0, bit::A)]);
     let update = fault.update_of(PDPTE);
@@ -53,7 +53,7 @@ fn ad_2_entries_above_a_bad_one_may_be_accessed() {
 #[test]
 fn ad_2_accessed_is_never_cleared() {
     // SDM "Accessed and Dirty Flags": the flags are sticky.
-    let fault = Machine::page_4k().set(PDPTE, bit::A).clear(PDE, bit::P).reads(BYTE, Zero);
+    let fault = TestMachine::page_4k().set(PDPTE, bit::A).clear(PDE, bit::P).reads(BYTE, Zero);
     fault.faults(0, BYTE).by(Rule::Ad2);
     let update = fault.update_of(PDPTE);
     assert!(update.allows(0x12_027));
@@ -63,7 +63,7 @@ fn ad_2_accessed_is_never_cleared() {
 
 #[test]
 fn ad_3_a_denying_leaf_keeps_its_dirty_bit() {
-    let fault = Machine::page_4k().clear(PTE, bit::RW).writes(BYTE, Zero);
+    let fault = TestMachine::page_4k().clear(PTE, bit::RW).writes(BYTE, Zero);
     fault.faults(code::P | code::W, BYTE).by(Rule::Ad3);
     fault.updates(&[PML4E, PDPTE, PDE, PTE].map(|at| (at, 0, bit::A)));
     assert_eq!(fault.update_of(PDE).open_by, Rule::Ad2);
@@ -78,7 +78,7 @@ const SELF_MAPPED: u64 = 0x80_4020_1010;
 
 #[test]
 fn ad_6_an_entry_used_at_two_levels_gets_both_updates() {
-    let machine = Machine::with_entries(&[(PML4E, 0x10_007)]);
+    let machine = TestMachine::with_entries(&[(PML4E, 0x10_007)]);
     let write = machine.writes(SELF_MAPPED, Zero);
     write.reaches(0x10_010).by(Rule::Ad1).updates(&[(PML4E, AD, 0)]);
     machine.reads(SELF_MAPPED, Zero).reaches(0x10_010).updates(&[(PML4E, bit::A, 0)]);
@@ -86,6 +86,6 @@ fn ad_6_an_entry_used_at_two_levels_gets_both_updates() {
 
 #[test]
 fn ad_6_a_denied_self_map_may_be_accessed_only() {
-    let fault = Machine::with_entries(&[(PML4E, 0x10_005)]).writes(SELF_MAPPED, Zero);
+    let fault = TestMachine::with_entries(&[(PML4E, 0x10_005)]).writes(SELF_MAPPED, Zero);
     fault.faults(code::P | code::W, SELF_MAPPED).updates(&[(PML4E, 0, bit::A)]);
 }

@@ -19,7 +19,7 @@ use crosswalk_machine::batch::Batch;
 use mmu_core::walk::encode_in_mode;
 use mmu_core::x86::format::{EntryBits, EntryKind, levels};
 use mmu_core::{Access, AccessKind, ControlState, PagingMode, PhysAddr, Ring, Segment, VirtAddr};
-use space::{EntryPart, Subspace, Way, parts, ways};
+use space::{Subspace, Sweep, Way, parts, ways};
 
 /// Every combination in one mode that a machine has.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ pub struct ExhaustiveStream {
     mode: PagingMode,
     machine: Capabilities,
     ways: Vec<Way>,
-    parts: Vec<EntryPart>,
+    parts: Vec<Sweep>,
     /// For each lane its slot at each depth.
     places: Vec<Vec<TableSlot>>,
 }
@@ -40,7 +40,7 @@ impl ExhaustiveStream {
         Self { mode, machine, ways, parts, places }
     }
 
-    fn batches_of(part: &EntryPart) -> u64 {
+    fn batches_of(part: &Sweep) -> u64 {
         part.states() * part.of_a_state().div_ceil(MAX_LANES as u64)
     }
 

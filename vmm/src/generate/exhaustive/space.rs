@@ -61,7 +61,7 @@ pub(super) type Way = (Form, Ring, bool);
 
 /// Some combinations: the control state changes last, so that batches share it.
 #[derive(Clone, Debug)]
-pub(super) struct EntryPart {
+pub(super) struct Sweep {
     controls: Vec<ControlDigit>,
     outer: Digits,
     /// Whether CR4.PSE is 1.
@@ -80,7 +80,7 @@ pub(super) struct Subspace {
     pub(super) digits: Digits,
 }
 
-impl EntryPart {
+impl Sweep {
     fn new(controls: Vec<ControlDigit>, pse: bool, sections: Vec<Subspace>) -> Self {
         let outer = Digits::new(controls.iter().map(ControlDigit::radix));
         Self { controls, outer, pse, sections }
@@ -134,17 +134,17 @@ impl EntryPart {
 }
 
 /// All parts of a mode.
-pub(super) fn parts(mode: PagingMode, machine: &Capabilities) -> Vec<EntryPart> {
+pub(super) fn parts(mode: PagingMode, machine: &Capabilities) -> Vec<Sweep> {
     let ways = ways(mode, machine).len();
     let controls = controls(mode, machine);
     match mode {
         PagingMode::Unpaged | PagingMode::Linear => {
             let plain = Subspace { leaf: 0, varied: Vec::new(), digits: Digits::new([ways]) };
-            vec![EntryPart::new(controls, false, vec![plain])]
+            vec![Sweep::new(controls, false, vec![plain])]
         }
         // PSE decides what PS means (MODE-4).
         PagingMode::Bits32 => [false, true]
-            .map(|pse| EntryPart::new(controls.clone(), pse, sections(mode, pse, ways, machine)))
+            .map(|pse| Sweep::new(controls.clone(), pse, sections(mode, pse, ways, machine)))
             .into(),
         PagingMode::Pae => {
             let leaf = levels(mode).len() - 1;
@@ -152,12 +152,12 @@ pub(super) fn parts(mode: PagingMode, machine: &Capabilities) -> Vec<EntryPart> 
             let with_pdpte =
                 [controls.clone(), vec![ControlDigit::Pdpte(pdpte_masks(machine))]].concat();
             vec![
-                EntryPart::new(controls, false, sections(mode, false, ways, machine)),
-                EntryPart::new(with_pdpte, false, vec![plain]),
+                Sweep::new(controls, false, sections(mode, false, ways, machine)),
+                Sweep::new(with_pdpte, false, vec![plain]),
             ]
         }
         PagingMode::FourLevel | PagingMode::FiveLevel => {
-            vec![EntryPart::new(controls, false, sections(mode, false, ways, machine))]
+            vec![Sweep::new(controls, false, sections(mode, false, ways, machine))]
         }
     }
 }

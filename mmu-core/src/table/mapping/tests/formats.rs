@@ -17,12 +17,12 @@ use std::vec::Vec;
 /// The flat table whose entries lie in one 4 KiB frame.
 type Flat = Linear<20, 12, 4>;
 
-type Memory = Bytes<Vec<u8>>;
+type ByteMemory = Bytes<Vec<u8>>;
 
 /// Frames for tables, from 0x2000 up.
 const FRAMES: usize = 32;
 
-fn memory() -> Memory {
+fn memory() -> ByteMemory {
     Bytes::new(PhysAddr::new(0), vec![0; (FRAMES + 2) * 0x1000])
 }
 
@@ -32,7 +32,7 @@ fn profile() -> Profile {
 
 /// The root lies in the frame at 0x1000. The PDPTE registers are loaded from memory, as MOV to CR3
 /// does it (PDPTE-1).
-fn state<F: Format>(memory: &Memory) -> ControlState {
+fn state<F: Format>(memory: &ByteMemory) -> ControlState {
     let mut state = ControlState::long_mode(0x1000);
     match F::MODE {
         PagingMode::Unpaged => state.cr0 -= Cr0::PG,
@@ -52,31 +52,31 @@ fn state<F: Format>(memory: &Memory) -> ControlState {
     state
 }
 
-type TestMapper<'m, F> = Mapper<'m, F, Memory, FrameRange>;
+type FormatMapper<'m, F> = Mapper<'m, F, ByteMemory, FrameRange>;
 
-fn mapper_for<F: Format>(profile: Profile, memory: &mut Memory) -> TestMapper<'_, F> {
+fn mapper_for<F: Format>(profile: Profile, memory: &mut ByteMemory) -> FormatMapper<'_, F> {
     let frames = FrameRange::new(PhysAddr::new(0x2000), FRAMES);
     Mapper::new(state::<F>(memory), profile, memory, frames)
 }
 
-fn mapper<F: Format>(memory: &mut Memory) -> TestMapper<'_, F> {
+fn mapper<F: Format>(memory: &mut ByteMemory) -> FormatMapper<'_, F> {
     mapper_for(profile(), memory)
 }
 
 /// How a supervisor's write of one byte ends.
-fn outcome<F: Format>(memory: &Memory, address: u64) -> Outcome {
+fn outcome<F: Format>(memory: &ByteMemory, address: u64) -> Outcome {
     let write = Access::write(VirtAddr::new(address), 1, Ring::Zero);
     let prediction = Mmu::<F>::new(state::<F>(memory), profile()).predict(memory, &write);
     assert_eq!(prediction.alternatives.len(), 1);
     prediction.alternatives[0].outcome.clone()
 }
 
-fn translate<F: Format>(memory: &Memory, address: u64) -> Option<u64> {
+fn translate<F: Format>(memory: &ByteMemory, address: u64) -> Option<u64> {
     outcome::<F>(memory, address).physical_address().map(PhysAddr::get)
 }
 
 fn map<F: Format>(
-    memory: &mut Memory,
+    memory: &mut ByteMemory,
     page: u64,
     frame: u64,
     size: PageSize,
@@ -85,7 +85,7 @@ fn map<F: Format>(
 }
 
 #[track_caller]
-fn assert_entries(memory: &Memory, bytes: u8, entries: &[(u64, u64)]) {
+fn assert_entries(memory: &ByteMemory, bytes: u8, entries: &[(u64, u64)]) {
     for &(at, entry) in entries {
         assert_eq!(memory.read_entry(PhysAddr::new(at), bytes), Ok(entry), "at {at:#x}");
     }
@@ -144,7 +144,7 @@ fn map_writes_the_frame_number_into_a_flat_table() {
 }
 
 #[track_caller]
-fn assert_no_size<F: Format>(memory: &mut Memory, sizes: &[PageSize]) {
+fn assert_no_size<F: Format>(memory: &mut ByteMemory, sizes: &[PageSize]) {
     for &size in sizes {
         let refused = Err(MapError::NoSuchPageSize(size));
         assert_eq!(map::<F>(memory, 0, 0, size), refused, "{:?}", F::MODE);
@@ -170,7 +170,7 @@ fn mode_4_no_4_mib_pages_without_pse() {
     let mut state = state::<Bits32>(&memory);
     state.cr4 -= Cr4::PSE;
     let frames = FrameRange::new(PhysAddr::new(0x2000), FRAMES);
-    let mut mapper: TestMapper<'_, Bits32> = Mapper::new(state, profile(), &mut memory, frames);
+    let mut mapper: FormatMapper<'_, Bits32> = Mapper::new(state, profile(), &mut memory, frames);
     let page = VirtAddr::new(0x40_0000);
     let refused = Err(MapError::NoSuchPageSize(Size4MiB));
     assert_eq!(mapper.map(page, PhysAddr::new(0), Size4MiB, EntryBits::RW), refused);
@@ -231,7 +231,7 @@ fn a_table_must_lie_where_an_entry_can_point() {
     let state = state::<Bits32>(&memory);
     let high = PhysAddr::new(0x1_0000_0000);
     let frames = FrameRange::new(high, 2);
-    let mut mapper: TestMapper<'_, Bits32> = Mapper::new(state, profile(), &mut memory, frames);
+    let mut mapper: FormatMapper<'_, Bits32> = Mapper::new(state, profile(), &mut memory, frames);
     let refused = mapper.map(VirtAddr::new(0), PhysAddr::new(0), Size4KiB, EntryBits::RW);
     assert_eq!(refused, Err(MapError::AboveMaxPhysical(high)));
     assert_entries(&memory, 4, &[(0x1000, 0)]);
@@ -278,8 +278,8 @@ fn misaligned_and_overlapping_4_mib_pages() {
 }
 
 /// The bytes in which two memories differ.
-fn changed(before: &Memory, after: &Memory) -> Vec<u64> {
-    let byte = |memory: &Memory, at| memory.read_entry(PhysAddr::new(at), 1).unwrap();
+fn changed(before: &ByteMemory, after: &ByteMemory) -> Vec<u64> {
+    let byte = |memory: &ByteMemory, at| memory.read_entry(PhysAddr::new(at), 1).unwrap();
     let all = 0..(FRAMES as u64 + 2) * 0x1000;
     all.filter(|&at| byte(before, at) != byte(after, at)).collect()
 }
