@@ -124,7 +124,7 @@ fn a_mistake_in_the_c_example_is_found() {
 /// The document has every name that can be in a case, and its examples are what the program reads.
 #[test]
 fn the_document_tells_what_is_read_and_answered() {
-    let document = include_str!("../docs/walker-protocol.md");
+    let document = include_str!("../docs/guide/src/walker-protocol.md");
     let mut pinned = Case::from_json(&case_text::plain().to_string()).expect("a case");
     let pins = &mut pinned.profile.pins;
     pins.global_in_pml4e_is_reserved = Some(true);

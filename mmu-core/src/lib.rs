@@ -37,7 +37,8 @@
 //! assert_eq!(outcome.physical_address().unwrap().get(), 0x50_234);
 //!
 //! let write = Access::write(VirtAddr::new(0x1234), 8, Ring::Three);
-//! let Outcome::Fault(fault) = mmu.predict(&tables, &write).alternatives[0].outcome else {
+//! let prediction = mmu.predict(&tables, &write);
+//! let Outcome::Fault(fault) = prediction.alternatives[0].outcome else {
 //!     panic!("a user write to a read-only page faults");
 //! };
 //! assert_eq!(fault.to_string(), "#PF(P|W|U) at 0x1234");

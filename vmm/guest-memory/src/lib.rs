@@ -59,24 +59,33 @@ impl From<AccessError> for Why {
 /// The virtual memory of a guest, as one processor of it sees it.
 ///
 /// ```
+/// use crosswalk_memory::VirtualMemory;
 /// use mmu_core::x86::format::FourLevel;
 /// use mmu_core::{ControlState, Profile, Ring, VirtAddr};
 /// use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
-/// use crosswalk::virtual_memory::VirtualMemory;
 ///
-/// let memory: GuestMemoryMmap = GuestMemoryMmap::from_ranges(&[(GuestAddress(0), 0x10000)])?;
 /// // One page: linear 0x1000 is physical 0x6000, writable, the user's.
-/// for (at, entry) in [(0x1000_u64, 0x2007_u64), (0x2000, 0x3007), (0x3000, 0x4007), (0x4008, 0x6007)] {
-///     memory.write_obj(entry, GuestAddress(at))?;
-/// }
-/// let state = ControlState::long_mode(0x1000);
-/// let mut guest = VirtualMemory::<FourLevel, _>::new(&memory, state, Profile::default());
-/// guest.write(VirtAddr::new(0x1ffc), &[1, 2, 3, 4], Ring::Three)?;
-/// assert_eq!(memory.read_obj::<[u8; 4]>(GuestAddress(0x6ffc))?, [1, 2, 3, 4]);
-/// assert_eq!(memory.read_obj::<u64>(GuestAddress(0x4008))?, 0x6067); // accessed and dirty
+/// let memory = [(GuestAddress(0), 0x10000)];
+/// let memory: GuestMemoryMmap = GuestMemoryMmap::from_ranges(&memory)?;
+/// memory.write_obj(0x2007_u64, GuestAddress(0x1000))?;
+/// memory.write_obj(0x3007_u64, GuestAddress(0x2000))?;
+/// memory.write_obj(0x4007_u64, GuestAddress(0x3000))?;
+/// memory.write_obj(0x6007_u64, GuestAddress(0x4008))?;
 ///
-/// let beyond = guest.write(VirtAddr::new(0x1ffd), &[0; 4], Ring::Three).unwrap_err();
-/// assert_eq!(beyond.to_string(), "#PF(W|U) at 0x2000, 0 bytes after the start");
+/// let state = ControlState::long_mode(0x1000);
+/// let profile = Profile::default();
+/// let mut guest = VirtualMemory::<FourLevel, _>::new(&memory, state, profile);
+///
+/// // Four bytes written by user code, which also sets A and D.
+/// guest.write(VirtAddr::new(0x1ffc), &[1, 2, 3, 4], Ring::Three)?;
+/// let bytes: [u8; 4] = memory.read_obj(GuestAddress(0x6ffc))?;
+/// assert_eq!(bytes, [1, 2, 3, 4]);
+/// let entry: u64 = memory.read_obj(GuestAddress(0x4008))?;
+/// assert_eq!(entry, 0x6067);
+///
+/// let fault = guest.write(VirtAddr::new(0x1ffd), &[0; 4], Ring::Three);
+/// let fault = fault.unwrap_err().to_string();
+/// assert_eq!(fault, "#PF(W|U) at 0x2000, 0 bytes after the start");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]

@@ -97,12 +97,12 @@ pub(super) fn run(arguments: &ScenarioArguments) -> Result<ExitCode, Failure> {
             });
         }
     }
-    let told = NarratedScenario {
+    let narrated = NarratedScenario {
         stories: &stories,
         machine: opened.as_ref().map(|opened| (opened.machine.identity(), opened.why.as_str())),
         why_none: &why_none,
     };
-    print(&if arguments.json { scenario::json(&told) } else { scenario::text(&told) });
+    print(&if arguments.json { scenario::json(&narrated) } else { scenario::text(&narrated) });
     let passed = stories.iter().all(Story::passed);
     Ok(ExitCode::from(u8::from(!passed)))
 }
@@ -131,9 +131,9 @@ fn run_random(
         runs.push(RandomRun { mode: *mode, played, smallest });
     }
     let machine = opened.as_ref().map(|opened| (opened.machine.identity(), opened.why.as_str()));
-    let told = NarratedRandomRuns { seed, runs: &runs, machine, why_none };
-    print(&if arguments.json { random::json(&told) } else { random::text(&told) });
-    Ok(ExitCode::from(u8::from(!told.passed())))
+    let narrated = NarratedRandomRuns { seed, runs: &runs, machine, why_none };
+    print(&if arguments.json { random::json(&narrated) } else { random::text(&narrated) });
+    Ok(ExitCode::from(u8::from(!narrated.passed())))
 }
 
 /// The machine, or why there is none. That `auto` finds none is no failure.

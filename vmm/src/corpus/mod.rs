@@ -2,7 +2,7 @@
 //!
 //! A corpus is one or more sections, one for each machine that was recorded: what the machine is, its
 //! cases, and an end that tells whether anything was lost. Sections follow one another, so that
-//! corpora are joined by `cat`. `docs/corpus-format.md` specifies the form.
+//! corpora are joined by `cat`. `docs/guide/src/corpus-format.md` specifies the form.
 
 mod codec;
 mod line;
@@ -62,7 +62,7 @@ pub struct Recorded {
     pub rules: Vec<String>,
     /// The ids of the mutants that it proves wrong.
     pub tells: Vec<String>,
-    /// The allowed outcomes as they were recorded; `docs/corpus-format.md` has their form.
+    /// The allowed outcomes as they were recorded; `docs/guide/src/corpus-format.md` has their form.
     pub allowed: serde_json::Value,
 }
 

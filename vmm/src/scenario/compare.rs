@@ -1,5 +1,5 @@
-//! Two histories, held against each other after an order: what came of it, every event, what processes
-//! read, the accounting, and every word of every frame and slot in use: tables with A and D, and pages.
+//! Comparing the two sides after a request: the response, every event, what processes read, the
+//! accounting, and every word of every frame and slot in use: page tables with A and D, and pages.
 
 use super::model::{MAX_SLOTS, Model, RunOutcome};
 use crosswalk_guest::system::accounting::{self, Accounting};
@@ -14,18 +14,21 @@ use mmu_core::x86::format::{EntryBits, Format};
 use mmu_core::{PagingMode, PhysAddr, VirtAddr};
 use std::collections::BTreeSet;
 
-/// What the simulation says of an order.
+/// The maximum number of differences of one kind that are reported.
+const MAX_REPORTED: usize = 4;
+
+/// What the model did for a request.
 pub(super) struct ModelSnapshot<'e> {
-    pub(super) carried: Result<Completion, SpaceError>,
-    pub(super) ran: &'e RunOutcome,
+    pub(super) completion: Result<Completion, SpaceError>,
+    pub(super) outcome: &'e RunOutcome,
     pub(super) events: &'e [Event],
 }
 
-/// What the guest says of it, and its memory.
+/// What the guest reports of it, and the guest's memory.
 pub(super) struct GuestSnapshot<'s> {
-    pub(super) answer: Response,
+    pub(super) response: Response,
     pub(super) events: Vec<[u64; history::WORDS]>,
-    pub(super) books: Accounting,
+    pub(super) accounting: Accounting,
     pub(super) memory: &'s GuestMemory,
 }
 
@@ -39,119 +42,149 @@ pub(super) struct Word {
     pub(super) software: u64,
 }
 
-/// What came of it.
+/// The result of one comparison.
 #[derive(Default)]
 pub(super) struct Compared {
+    /// Everything that differs, in words.
     pub(super) differences: Vec<String>,
-    /// The place of the first event that differs.
+    /// The index of the first event that differs.
     pub(super) parted_at: Option<usize>,
     /// Every word that differs.
     pub(super) words: Vec<Word>,
-    /// Frames and slots whose contents were compared.
+    /// The number of frames and slots whose contents were compared.
     pub(super) frames: u64,
-    /// PDPTEs in which only A differs, where that is known of the machine.
+    /// The number of PDPTEs in which only A differs, on a machine that is known for it.
     pub(super) loose_pdptes: u64,
-    /// Entries on the way of accesses that were not made in which only A differs (AD-2, AD-3).
+    /// Entries on the path of accesses that were not made in which only A differs (AD-2, AD-3).
     pub(super) chosen: BTreeSet<PhysAddr>,
 }
 
-/// So many differences of one kind are told.
-const TOLD: usize = 4;
-
+/// Compares what both sides did for one request. `chosen_before` are the entries in which the machine
+/// had chosen another A until then.
 pub(super) fn compare<F: Format>(
-    simulation: &Model<F>,
+    model: &Model<F>,
     expected: &ModelSnapshot<'_>,
     seen: &GuestSnapshot<'_>,
     forgives_loose_pdptes: bool,
     chosen_before: &BTreeSet<PhysAddr>,
 ) -> Compared {
     let mut compared = Compared::default();
-    answers(&mut compared.differences, expected, seen);
-    compared.parted_at = events(&mut compared.differences, simulation, expected, seen);
-    book_keeping(&mut compared.differences, simulation, &seen.books);
+    compare_completions(&mut compared.differences, expected, seen);
+    compare_endings(&mut compared.differences, expected, seen);
+    compare_mismatches(&mut compared.differences, expected, seen);
+    compared.parted_at = compare_events(&mut compared.differences, model, expected, seen);
+    compare_accounting(&mut compared.differences, model, &seen.accounting);
+
     let mut free = chosen_before.clone();
-    free.extend(on_the_way(simulation, &expected.ran.not_made));
-    compared.words = contents(&mut compared, simulation, seen.memory, forgives_loose_pdptes, &free);
+    free.extend(on_the_path(model, &expected.outcome.not_made));
+    compare_frames(&mut compared, model, seen.memory, forgives_loose_pdptes, &free);
+    compare_slots(&mut compared, model, seen.memory);
     compared
 }
 
-/// What came of the order, and what its processes read.
-fn answers(differences: &mut Vec<String>, expected: &ModelSnapshot<'_>, seen: &GuestSnapshot<'_>) {
-    let Response { carried, endings, wrong_count, wrongs, .. } = &seen.answer;
-    if *carried != Response::words_of(&expected.carried) {
-        let words = match &expected.carried {
-            Ok(carried) => format!("{carried:?}"),
-            Err(error) => error.to_string(),
-        };
-        differences.push(format!(
-            "the software answers \"{words}\", the machine something else: {:#x}, {:#x}, {:#x}",
-            carried[0], carried[1], carried[2]
-        ));
+/// Compares how the request was completed.
+fn compare_completions(
+    differences: &mut Vec<String>,
+    expected: &ModelSnapshot<'_>,
+    seen: &GuestSnapshot<'_>,
+) {
+    let machine = &seen.response.carried;
+    if *machine == Response::words_of(&expected.completion) {
+        return;
     }
-    let all = expected.ran.endings.iter().map(|ending| ending.words());
-    for (number, (software, machine)) in
-        all.chain(std::iter::repeat([0; 3])).zip(endings).enumerate()
-    {
+
+    let software = match &expected.completion {
+        Ok(completion) => format!("{completion:?}"),
+        Err(error) => error.to_string(),
+    };
+    differences.push(format!(
+        "the software answers \"{software}\", the machine something else: {:#x}, {:#x}, {:#x}",
+        machine[0], machine[1], machine[2]
+    ));
+}
+
+/// Compares how programs ended.
+fn compare_endings(
+    differences: &mut Vec<String>,
+    expected: &ModelSnapshot<'_>,
+    seen: &GuestSnapshot<'_>,
+) {
+    let in_words = |words| Ending::of_words(words).unwrap_or("ended in an unknown way");
+    let endings = expected.outcome.endings.iter().map(|ending| ending.words());
+    let all_endings = endings.chain(std::iter::repeat([0; 3]));
+
+    for (number, (software, machine)) in all_endings.zip(&seen.response.endings).enumerate() {
         if software != *machine {
-            let words = |words| Ending::of_words(words).unwrap_or("ended in an unknown way");
             differences.push(format!(
                 "program {number}: in software it {}, on the machine it {}",
-                words(software),
-                words(*machine)
+                in_words(software),
+                in_words(*machine)
             ));
         }
     }
-    let listed = (*wrong_count as usize).min(MAX_MISMATCHES);
-    if *wrong_count != expected.ran.wrongs.len() as u64
-        || wrongs[..listed] != expected.ran.wrongs[..listed.min(expected.ran.wrongs.len())]
-    {
-        let first = wrongs[..listed].iter().find(|wrong| !expected.ran.wrongs.contains(wrong));
-        differences.push(match first {
-            Some(ScriptMismatch { address, found, .. }) => {
-                format!(
-                    "on the machine a process found {found:#x} at {address:#x}, and not in software"
-                )
-            }
-            None => format!(
-                "{} loads went wrong in software, {wrong_count} on the machine",
-                expected.ran.wrongs.len()
-            ),
-        });
-    }
 }
 
-/// The place of the first event that differs.
-fn events<F: Format>(
+/// Compares the loads that found another value than expected.
+fn compare_mismatches(
     differences: &mut Vec<String>,
-    simulation: &Model<F>,
+    expected: &ModelSnapshot<'_>,
+    seen: &GuestSnapshot<'_>,
+) {
+    let software = &expected.outcome.mismatches;
+    let count = seen.response.wrong_count;
+    let listed = (count as usize).min(MAX_MISMATCHES);
+    let machine = &seen.response.wrongs[..listed];
+    if count == software.len() as u64 && *machine == software[..listed.min(software.len())] {
+        return;
+    }
+
+    let only_on_machine = machine.iter().find(|mismatch| !software.contains(mismatch));
+    differences.push(match only_on_machine {
+        Some(ScriptMismatch { address, found, .. }) => {
+            format!(
+                "on the machine a process found {found:#x} at {address:#x}, and not in software"
+            )
+        }
+        None => {
+            format!("{} loads went wrong in software, {count} on the machine", software.len())
+        }
+    });
+}
+
+/// Compares events, and returns the index of the first that differs.
+fn compare_events<F: Format>(
+    differences: &mut Vec<String>,
+    model: &Model<F>,
     expected: &ModelSnapshot<'_>,
     seen: &GuestSnapshot<'_>,
 ) -> Option<usize> {
-    let (software, machine) = (expected.events, &seen.events);
+    let software = expected.events;
+    let machine = &seen.events;
     let count = software.len().max(machine.len());
     let place = (0..count).find(|place| {
         let words = software.get(*place).map(to_words);
         words.as_ref() != machine.get(*place)
     })?;
-    let narrate = |event: Option<&Event>| {
-        event.map_or_else(|| "nothing more".into(), |event| describe(simulation, event))
+
+    let in_words = |event: Option<&Event>| {
+        event.map_or_else(|| "nothing more".into(), |event| describe(model, event))
     };
     let on_machine = match machine.get(place).map(from_words) {
         Some(None) => "words that are no event".into(),
-        Some(Some(event)) => narrate(Some(&event)),
-        None => narrate(None),
+        Some(Some(event)) => in_words(Some(&event)),
+        None => in_words(None),
     };
     differences.push(format!(
         "event {}: in software {}, on the machine {on_machine}",
         place + 1,
-        narrate(software.get(place))
+        in_words(software.get(place))
     ));
     Some(place)
 }
 
 /// An event in words.
-pub(super) fn describe<F: Format>(simulation: &Model<F>, event: &Event) -> String {
-    let name = |space: SpaceId| simulation.name_of(space).unwrap_or('?');
+fn describe<F: Format>(model: &Model<F>, event: &Event) -> String {
+    let name = |space: SpaceId| model.name_of(space).unwrap_or('?');
     match event {
         Event::Fault { space, fault, decision, frame } => {
             let frame = frame.map_or_else(String::new, |frame| format!(" -> {frame}"));
@@ -166,25 +199,26 @@ pub(super) fn describe<F: Format>(simulation: &Model<F>, event: &Event) -> Strin
     }
 }
 
-/// Who has which frame, how often slots are in use, and the counts.
-fn book_keeping<F: Format>(
+/// Compares the owners of frames, the references to slots, and the counts.
+fn compare_accounting<F: Format>(
     differences: &mut Vec<String>,
-    simulation: &Model<F>,
+    model: &Model<F>,
     machine: &Accounting,
 ) {
-    let software = accounting::of(&simulation.system, FRAMES);
-    let narrate = |[what, how]: &[u64; 2]| format!("{what:#x}/{how:#x}");
+    let software = accounting::of(&model.system, FRAMES);
+    let in_words = |[what, how]: &[u64; 2]| format!("{what:#x}/{how:#x}");
+
     let frames = software.frames.iter().zip(&machine.frames).enumerate();
-    for (number, (software, machine)) in
-        frames.filter(|(_, (software, machine))| software != machine).take(TOLD)
-    {
+    let differing = frames.filter(|(_, (software, machine))| software != machine);
+    for (number, (software, machine)) in differing.take(MAX_REPORTED) {
         let frame = FRAMES + number as u64 * PAGE_BYTES;
         differences.push(format!(
-            "the books of frame {frame}: in software {}, on the machine {}",
-            narrate(software),
-            narrate(machine)
+            "the accounting of frame {frame}: in software {}, on the machine {}",
+            in_words(software),
+            in_words(machine)
         ));
     }
+
     if software.slots != machine.slots {
         differences.push("slots of the store are in use otherwise".into());
     }
@@ -196,103 +230,115 @@ fn book_keeping<F: Format>(
     }
 }
 
-/// The contents of every frame and slot in use.
-fn contents<F: Format>(
+/// Compares the contents of every frame in use. In the entries of `free` A may differ.
+fn compare_frames<F: Format>(
     compared: &mut Compared,
-    simulation: &Model<F>,
+    model: &Model<F>,
     memory: &GuestMemory,
     forgives_loose_pdptes: bool,
     free: &BTreeSet<PhysAddr>,
-) -> Vec<Word> {
-    let mut words = Vec::new();
+) {
     let is_root = |frame: PhysAddr| {
-        let mut roots = simulation.system.spaces().map(|space| simulation.system.root(space));
+        let mut roots = model.system.spaces().map(|space| model.system.root(space));
         roots.any(|root| root == Ok(frame))
     };
-    for (frame, &Frame { usage, .. }) in simulation.system.frames().iter().take(MAX_FRAMES) {
+
+    for (frame, &Frame { usage, .. }) in model.system.frames().iter().take(MAX_FRAMES) {
         compared.frames += 1;
-        let pdptes = forgives_loose_pdptes && F::MODE == PagingMode::Pae && is_root(frame);
-        for (offset, machine, software) in differing(simulation, memory, frame) {
-            let only_a = only_a::<F>(machine ^ software);
-            if pdptes && only_a && offset < 32 {
+        let has_loose_pdptes =
+            forgives_loose_pdptes && F::MODE == PagingMode::Pae && is_root(frame);
+
+        for (offset, machine, software) in differing_words(model, memory, frame) {
+            let only_a = only_a_differs::<F>(machine ^ software);
+            if has_loose_pdptes && only_a && offset < 32 {
                 compared.loose_pdptes += 1;
-            } else if only_a && let Some(at) = word_in(free, frame + offset) {
+            } else if only_a && let Some(at) = entry_in_word(free, frame + offset) {
                 compared.chosen.insert(at);
             } else {
-                words.push(Word { frame, usage, offset, machine, software });
+                compared.words.push(Word { frame, usage, offset, machine, software });
             }
         }
     }
-    for Word { frame, usage, offset, machine, software } in words.iter().take(TOLD) {
-        let place = match usage {
-            FrameUse::Table(space) => {
-                let name = simulation.name_of(*space).unwrap_or('?');
-                format!("a table of {name}, in frame {frame}")
-            }
-            FrameUse::Page(page) => format!("page {page}, in frame {frame}"),
-            FrameUse::Shared(object, number) => {
-                format!("page {number} of shared object {object}, in frame {frame}")
-            }
-        };
-        compared.differences.push(format!(
-            "{place}, offset {offset:#x}: in software {software:#x}, on the machine {machine:#x}"
-        ));
+
+    for word in compared.words.iter().take(MAX_REPORTED) {
+        compared.differences.push(describe_word(model, word));
     }
+}
+
+/// A word that differs, in words.
+fn describe_word<F: Format>(model: &Model<F>, word: &Word) -> String {
+    let Word { frame, usage, offset, machine, software } = word;
+    let place = match usage {
+        FrameUse::Table(space) => {
+            let name = model.name_of(*space).unwrap_or('?');
+            format!("a table of {name}, in frame {frame}")
+        }
+        FrameUse::Page(page) => format!("page {page}, in frame {frame}"),
+        FrameUse::Shared(object, number) => {
+            format!("page {number} of shared object {object}, in frame {frame}")
+        }
+    };
+    format!("{place}, offset {offset:#x}: in software {software:#x}, on the machine {machine:#x}")
+}
+
+/// Compares the contents of every slot in use.
+fn compare_slots<F: Format>(compared: &mut Compared, model: &Model<F>, memory: &GuestMemory) {
     for slot in (0..MAX_SLOTS as u32).map(SlotNumber) {
-        if simulation.system.slots().references(slot) == 0 {
+        if model.system.slots().references(slot) == 0 {
             continue;
         }
+
         compared.frames += 1;
-        let place = simulation.computer.place(slot);
-        if let Some((offset, machine, software)) = differing(simulation, memory, place).next() {
+        let place = model.computer.place(slot);
+        if let Some((offset, machine, software)) = differing_words(model, memory, place).next() {
             compared.differences.push(format!(
                 "slot {}, offset {offset:#x}: in software {software:#x}, on the machine {machine:#x}",
                 slot.0
             ));
         }
     }
-    words
 }
 
-/// Whether entries differ in A alone. Two of 4 bytes share a word.
-fn only_a<F: Format>(differing: u64) -> bool {
+/// Whether entries differ in A alone. Two entries of 4 bytes share a word.
+fn only_a_differs<F: Format>(differing: u64) -> bool {
     let a = EntryBits::A.bits();
-    let pair = if F::ENTRY_BYTES == 4 { a << 32 } else { 0 };
-    differing != 0 && differing & !(a | pair) == 0
+    let upper_a = if F::ENTRY_BYTES == 4 { a << 32 } else { 0 };
+    differing != 0 && differing & !(a | upper_a) == 0
 }
 
-/// The entries on the way of accesses that were not made: a machine may have set A there, or not
-/// (AD-2, AD-3), and it stays so.
-fn on_the_way<F: Format>(simulation: &Model<F>, accesses: &[(SpaceId, VirtAddr)]) -> Vec<PhysAddr> {
+/// The entries on the path of accesses that were not made. A machine may set A there or not (AD-2,
+/// AD-3), and the entry stays as it is then.
+fn on_the_path<F: Format>(model: &Model<F>, accesses: &[(SpaceId, VirtAddr)]) -> Vec<PhysAddr> {
     let path = |&(space, address): &(SpaceId, VirtAddr)| {
-        simulation.system.path(&simulation.computer, space, address).ok()
+        model.system.path(&model.computer, space, address).ok()
     };
     accesses.iter().filter_map(path).flatten().collect()
 }
 
-/// An entry of the set that lies in the word at this address.
-fn word_in(entries: &BTreeSet<PhysAddr>, at: PhysAddr) -> Option<PhysAddr> {
+/// An entry of the set that is part of the word at this address.
+fn entry_in_word(entries: &BTreeSet<PhysAddr>, at: PhysAddr) -> Option<PhysAddr> {
     entries.range(at..at + 8).next().copied()
 }
 
-/// The words of a page of memory that differ: offset, on the machine, in software.
-fn differing<F: Format>(
-    simulation: &Model<F>,
+/// The words of a page of memory that differ: offset, value on the machine, value in software.
+fn differing_words<F: Format>(
+    model: &Model<F>,
     memory: &GuestMemory,
     at: PhysAddr,
 ) -> impl Iterator<Item = (u64, u64, u64)> {
     let mut machine = [0; PAGE_BYTES as usize];
     memory.read(at.get(), &mut machine);
-    let software = simulation.computer.memory().bytes(at, PAGE_BYTES).unwrap_or_default();
-    let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap_or_default());
-    let differ = software != machine;
-    let (software, machine) =
-        if differ { (software.to_vec(), machine.to_vec()) } else { Default::default() };
-    let pairs: Vec<_> = (0..)
-        .step_by(8)
-        .zip(machine.chunks(8).zip(software.chunks(8)))
-        .filter(|(_, (machine, software))| machine != software)
-        .map(|(offset, (machine, software))| (offset, word(machine), word(software)))
-        .collect();
-    pairs.into_iter()
+    let software = model.computer.memory().bytes(at, PAGE_BYTES).unwrap_or_default();
+
+    // Most pages are equal, and comparing them whole is fast.
+    let mut differing = Vec::new();
+    if software != machine {
+        let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap_or_default());
+        for (number, (machine, software)) in machine.chunks(8).zip(software.chunks(8)).enumerate() {
+            if machine != software {
+                differing.push((8 * number as u64, word(machine), word(software)));
+            }
+        }
+    }
+    differing.into_iter()
 }

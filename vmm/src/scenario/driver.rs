@@ -1,5 +1,5 @@
-//! The stage: processes of a scenario, which live in software and, if there is one, on a machine.
-//! Whatever is done is an order that both sides carry out.
+//! The driver: the processes of a scenario, which live in software and, where there is a machine, in
+//! the guest as well. Everything a scenario does is a request that both sides execute.
 
 use super::compare::ModelSnapshot;
 use super::error::DriverError;
@@ -14,12 +14,12 @@ use crosswalk_machine::MachineError;
 use mmu_core::memory::{TableMemory, TableMemoryMut};
 use mmu_core::space::{
     AccessCounts, Backing, Event, Invalid, ObjectId, PAGE_BYTES, PageState, Protection, Region,
-    Settings, SpaceError, SpaceId, System,
+    Safeguards, Settings, SpaceError, SpaceId, System,
 };
 use mmu_core::x86::format::Format;
 use mmu_core::{AccessKind, Features, PagingMode, PhysAddr, VirtAddr};
 
-/// The slots that programs are loaded from.
+/// The number of slots that programs are loaded from.
 pub const IMAGES: u32 = 8;
 
 /// A process of a scenario.
@@ -31,51 +31,48 @@ pub struct Process {
     pub space: SpaceId,
 }
 
-/// The processes of a scenario, and what is told of them.
+/// The processes of a scenario on both sides, and the story so far.
 pub struct Driver<'m, F: Format> {
-    pub(super) simulation: Model<F>,
-    twin: Option<GuestSystem<'m>>,
+    pub(super) model: Model<F>,
+    guest: Option<GuestSystem<'m>>,
     pub(super) story: Story,
     next_name: char,
 }
 
+/// Starting and ending.
 impl<'m, F: Format> Driver<'m, F> {
-    /// An empty stage with so many frames.
+    /// A driver without processes, on a system with this number of frames.
     ///
     /// # Errors
-    /// When the machine is dead, or the frames lie too far up for the format.
+    /// When the machine dies, or a frame lies above the addresses that the format can hold.
     pub fn new(
         scenario: Scenario,
         frames: usize,
         setting: Setting,
-        twin: Option<GuestSystem<'m>>,
+        guest: Option<GuestSystem<'m>>,
     ) -> Result<Self, DriverError> {
-        let begin = |duties| Request::Begin {
+        let has_execute_disable =
+            guest.as_ref().is_none_or(|guest| guest.features().contains(Features::NX));
+        let begin = |safeguards: Safeguards| Request::Begin {
             mode: F::MODE,
             frames: frames as u64,
             slots: MAX_SLOTS as u64,
             images: IMAGES.into(),
-            execute_disable: twin
-                .as_ref()
-                .is_none_or(|twin| twin.features().contains(Features::NX)),
-            duties,
+            execute_disable: has_execute_disable,
+            duties: safeguards,
             residence: setting.residence,
         };
-        let order = begin(setting.duties);
-        let settings = order.settings().map(|settings| Settings { frames, ..settings });
-        let settings = settings.unwrap_or_else(|| unreachable!("this order has some"));
-        let mut simulation = Model::new(settings, setting.residence)?;
-        let on_machine = begin(setting.machine_duties);
-        if let Some(twin) = &twin
+
+        let Some(settings) = begin(setting.safeguards).settings() else {
+            unreachable!("a request to begin has settings")
+        };
+        let mut model = Model::new(Settings { frames, ..settings }, setting.residence)?;
+        if let Some(guest) = &guest
             && setting.residence == Residence::InProcess
         {
-            // The simulation's processes link the kernel's tables, too.
-            for at in (0..OWN_TABLE_FRAMES as u64 * PAGE_BYTES).step_by(8) {
-                let at = PhysAddr::new(OWN_TABLES + at);
-                let entry = twin.memory().read_entry(at, 8)?;
-                simulation.computer.write_entry(at, 8, entry)?;
-            }
+            copy_kernel_tables(guest, &mut model)?;
         }
+
         let story = Story {
             scenario,
             mode: F::MODE,
@@ -83,28 +80,68 @@ impl<'m, F: Format> Driver<'m, F> {
             pages: Vec::new(),
             claims: Vec::new(),
             problems: Vec::new(),
-            statistics: *simulation.system.statistics(),
-            accesses: *simulation.computer.counts(),
+            statistics: *model.system.statistics(),
+            accesses: *model.computer.counts(),
             table_bytes: 0,
             frames,
             comparison: None,
         };
-        let mut stage = Self { simulation, twin, story, next_name: 'A' };
-        stage.follow(&on_machine, Ok(Completion::Done), &RunOutcome::default(), &[])?;
-        Ok(stage)
+        let mut driver = Self { model, guest, story, next_name: 'A' };
+
+        let on_machine = begin(setting.machine_safeguards);
+        driver.follow(&on_machine, Ok(Completion::Done), &RunOutcome::default(), &[])?;
+        Ok(driver)
     }
 
+    /// Ends the scenario and returns its story.
+    ///
+    /// # Errors
+    /// When it stopped because the machine died.
+    pub fn end(mut self, ended: Result<(), DriverError>) -> Result<Story, MachineError> {
+        match ended {
+            Ok(()) => {}
+            Err(DriverError::Machine(error)) => return Err(error),
+            Err(error) => self.problem(format!("the scenario stopped: {error}")),
+        }
+        self.add_pages_at_the_end();
+
+        let Self { model, guest, mut story, .. } = self;
+        story.statistics = *model.system.statistics();
+        story.accesses = *model.computer.counts();
+        story.table_bytes = model.most_table_bytes;
+        story.problems.extend(model.problems);
+        story.comparison = guest.map(|guest| guest.comparison);
+        Ok(story)
+    }
+
+    /// Adds to the map of pages where each page is now.
+    fn add_pages_at_the_end(&mut self) {
+        for row in self.page_rows(false) {
+            let is_same_page =
+                |known: &&mut PageRow| (known.process, known.page) == (row.process, row.page);
+            match self.story.pages.iter_mut().find(is_same_page) {
+                Some(known) => known.after = row.after,
+                None => self.story.pages.push(row),
+            }
+        }
+        self.story.pages.sort_by_key(|row| (row.process, row.page));
+    }
+}
+
+/// What processes do.
+impl<F: Format> Driver<'_, F> {
     /// Starts a process with these regions.
     ///
     /// # Errors
     /// When the system refuses.
     pub fn start(&mut self, regions: &[Region]) -> Result<Process, DriverError> {
         let list: Vec<_> = regions.iter().map(describe).collect();
-        let process = self.next_process();
-        let create = format!("starts: {}", list.join(", "));
-        let process = self.add_process(&Request::Create, process, Some(create))?;
+        let name = self.next_process();
+        let what = format!("starts: {}", list.join(", "));
+
+        let process = self.add_process(&Request::Create, name, Some(what))?;
         for region in regions {
-            self.order(&Request::Map(process.space, *region))?;
+            self.request(&Request::Map(process.space, *region))?;
         }
         Ok(process)
     }
@@ -114,16 +151,16 @@ impl<'m, F: Format> Driver<'m, F> {
     /// # Errors
     /// When the system refuses.
     pub fn fork(&mut self, parent: Process) -> Result<Process, DriverError> {
-        let child = self.next_process();
-        let process = self.add_process(&Request::Fork(parent.space), child, None)?;
-        self.did(Some(parent), format!("forks: {child}"));
-        Ok(process)
+        let name = self.next_process();
+        let child = self.add_process(&Request::Fork(parent.space), name, None)?;
+        self.did(Some(parent), format!("forks: {name}"));
+        Ok(child)
     }
 
     /// Ends a process.
     ///
     /// # Errors
-    /// When it has ended before.
+    /// When it has already ended.
     pub fn finish(&mut self, process: Process) -> Result<(), DriverError> {
         self.did(Some(process), "ends".into());
         self.remove(process)
@@ -134,21 +171,21 @@ impl<'m, F: Format> Driver<'m, F> {
     /// # Errors
     /// When the system refuses.
     pub fn map(&mut self, process: Process, region: Region) -> Result<(), DriverError> {
-        self.order(&Request::Map(process.space, region)).map(drop)
+        self.request(&Request::Map(process.space, region)).map(drop)
     }
 
-    /// Removes the region that holds an address.
+    /// Removes the region that contains an address.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is no such region.
     pub fn unmap(&mut self, process: Process, address: u64) -> Result<(), DriverError> {
-        self.order(&Request::Unmap(process.space, VirtAddr::new(address))).map(drop)
+        self.request(&Request::Unmap(process.space, VirtAddr::new(address))).map(drop)
     }
 
-    /// Changes what may be done in the region that holds an address.
+    /// Changes the protection of the region that contains an address.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is no such region.
     pub fn protect(
         &mut self,
         process: Process,
@@ -156,46 +193,47 @@ impl<'m, F: Format> Driver<'m, F> {
         protection: Protection,
     ) -> Result<(), DriverError> {
         let address = VirtAddr::new(address);
-        self.order(&Request::Protect(process.space, address, protection)).map(drop)
+        self.request(&Request::Protect(process.space, address, protection)).map(drop)
     }
 
-    /// Gives a heap more pages.
+    /// Adds pages to a heap.
     ///
     /// # Errors
-    /// When the heap cannot grow so far.
+    /// When that would exceed the heap's limit.
     pub fn grow(&mut self, process: Process, heap: u64, pages: u64) -> Result<(), DriverError> {
-        self.order(&Request::Grow(process.space, VirtAddr::new(heap), pages))?;
+        self.request(&Request::Grow(process.space, VirtAddr::new(heap), pages))?;
         self.did(Some(process), format!("asks for {pages} more pages of heap"));
         Ok(())
     }
 
-    /// Makes a shared object.
+    /// Creates a shared object.
     ///
     /// # Errors
     /// When the system refuses.
     pub fn object(&mut self, pages: u64, backing: Backing) -> Result<ObjectId, DriverError> {
-        match self.order(&Request::Share(pages, backing))? {
+        match self.request(&Request::Share(pages, backing))? {
             Completion::Object(object) => Ok(object),
-            other => unreachable!("a shared object was asked for, not {other:?}"),
+            other => unreachable!("a request for a shared object returned {other:?}"),
         }
     }
 
-    /// Takes the frames that the clock gives, at most so many.
+    /// Lets the clock take frames, at most this many; returns how many it took.
     ///
     /// # Errors
-    /// When memory ends.
+    /// When the store is full.
     pub fn reclaim(&mut self, frames: usize) -> Result<usize, DriverError> {
         let mut taken = 0;
-        while taken < frames && self.order(&Request::Reclaim)? != Completion::Taken(None) {
+        while taken < frames && self.request(&Request::Reclaim)? != Completion::Taken(None) {
             taken += 1;
         }
         Ok(taken)
     }
 
-    /// Runs a program, and tells what it does; the answer is whether it read what it should.
+    /// Runs a program, with a line of the story for it. Returns whether every load found the expected
+    /// value.
     ///
     /// # Errors
-    /// When it is ended, or the system refuses.
+    /// When the process is ended, or the system refuses.
     pub fn run(
         &mut self,
         process: Process,
@@ -208,7 +246,7 @@ impl<'m, F: Format> Driver<'m, F> {
     /// Runs several processes in turn, each to the end of its program.
     ///
     /// # Errors
-    /// When one is ended, or the system refuses.
+    /// When one of them is ended, or the system refuses.
     pub fn run_in_turn(
         &mut self,
         programs: &[(Process, &str, &Program)],
@@ -216,14 +254,17 @@ impl<'m, F: Format> Driver<'m, F> {
         for (process, what, _) in programs {
             self.did(Some(*process), (*what).into());
         }
-        let list: Vec<_> = programs.iter().map(|(process, _, what)| (*process, *what)).collect();
-        let ran = self.run_programs(&list)?;
-        for ((process, _), ending) in list.iter().zip(&ran.endings) {
+
+        let list: Vec<_> =
+            programs.iter().map(|(process, _, program)| (*process, *program)).collect();
+        let outcome = self.run_programs(&list)?;
+
+        for ((process, _), ending) in list.iter().zip(&outcome.endings) {
             if *ending != Ending::Exited {
                 return Err(DriverError::Ended(process.name, *ending));
             }
         }
-        Ok(ran.wrongs.is_empty())
+        Ok(outcome.mismatches.is_empty())
     }
 
     /// Runs programs, however they end.
@@ -234,19 +275,21 @@ impl<'m, F: Format> Driver<'m, F> {
         &mut self,
         programs: &[(Process, &Program)],
     ) -> Result<RunOutcome, DriverError> {
-        let runs: Vec<_> = programs.iter().map(|(process, what)| (process.space, *what)).collect();
-        let ran = self.simulation.run(&runs)?;
+        let runs: Vec<_> =
+            programs.iter().map(|(process, program)| (process.space, *program)).collect();
+        let outcome = self.model.run(&runs)?;
         let events = self.take_events();
-        let order = match &self.twin {
-            Some(twin) => twin.load(&runs)?,
+
+        let request = match &self.guest {
+            Some(guest) => guest.load(&runs)?,
             None => Request::Run([None::<ProgramRun>; crosswalk_guest::system::MAX_RUNS]),
         };
-        self.follow(&order, Ok(Completion::Done), &ran, &events)?;
-        Ok(ran)
+        self.follow(&request, Ok(Completion::Done), &outcome, &events)?;
+        Ok(outcome)
     }
 
-    /// An access that is not allowed: the process is ended for this reason. `None` means that the
-    /// access was made after all, and the process lives.
+    /// Tries an access that is not allowed, and returns why the process was ended. `None` means that
+    /// the access was made after all, and the process is alive.
     ///
     /// # Errors
     /// When the system refuses.
@@ -257,14 +300,16 @@ impl<'m, F: Format> Driver<'m, F> {
         address: u64,
     ) -> Result<Option<Invalid>, DriverError> {
         self.did(Some(process), format!("tries to {} {address:#x}", verb(kind)));
+
         let address = VirtAddr::new(address);
         let step = match kind {
             AccessKind::Fetch => ProgramStep::Fetch(address, 0),
             kind if kind.writes() => ProgramStep::Write(address, 0),
             _ => ProgramStep::Read(address, 0),
         };
-        let ran = self.run_programs(&[(process, &vec![step].into())])?;
-        match ran.endings[0] {
+        let outcome = self.run_programs(&[(process, &vec![step].into())])?;
+
+        match outcome.endings[0] {
             Ending::Exited => Ok(None),
             Ending::Invalid(invalid) => {
                 self.did(Some(process), "is ended".into());
@@ -274,148 +319,130 @@ impl<'m, F: Format> Driver<'m, F> {
             other => Err(DriverError::Ended(process.name, other)),
         }
     }
+}
 
-    /// Claims something, true or not.
+/// What a scenario says and asks.
+impl<F: Format> Driver<'_, F> {
+    /// Records a claim, and whether it holds.
     pub fn claim(&mut self, holds: bool, claim: impl Into<String>) {
         self.story.claims.push(Claim { claim: claim.into(), holds });
     }
 
-    /// The middle of the story: where pages are is told for now and for the end.
+    /// Marks the middle of the story: the map of pages shows where they are now and at the end.
     pub fn halfway(&mut self) {
         self.did(None, "(the map below calls this \"before\")".into());
         self.story.pages = self.page_rows(true);
     }
 
-    /// Whether entries can forbid fetches: those of 4 bytes cannot, and a processor may be without.
+    /// Records a problem.
+    pub fn problem(&mut self, problem: String) {
+        self.model.problem(problem);
+    }
+
+    /// Whether entries can forbid fetches. Entries of 4 bytes cannot, and a processor may lack the
+    /// feature.
     pub fn has_execute_disable(&self) -> bool {
         let features = self.mmu().regime().profile.features;
         F::ENTRY_BYTES == 8 && features.contains(Features::NX)
     }
 
-    /// The system.
+    /// The system in software.
     pub fn system(&self) -> &System<F, MAX_FRAMES, MAX_SLOTS> {
-        &self.simulation.system
+        &self.model.system
     }
 
     /// The memory of the software.
     pub fn memory(&self) -> &impl TableMemory {
-        &self.simulation.computer
+        &self.model.computer
     }
 
     /// The MMU beneath the caches.
     pub fn mmu(&self) -> &mmu_core::Mmu<F> {
-        self.simulation.computer.mmu().mmu()
+        self.model.computer.mmu().mmu()
     }
 
-    /// What the accesses so far cost.
+    /// What the accesses so far have cost.
     pub fn accesses(&self) -> &AccessCounts {
-        self.simulation.computer.counts()
+        self.model.computer.counts()
     }
 
-    /// Bytes of tables of all processes.
+    /// Bytes of the tables of all processes.
     pub fn table_bytes(&self) -> u64 {
-        self.simulation.table_bytes()
+        self.model.table_bytes()
     }
 
-    /// The frame of a page that is in memory.
+    /// The frame of a page, if the page is in memory.
     ///
     /// # Errors
     /// When there is no such process.
     pub fn frame(&self, process: Process, page: u64) -> Result<Option<PhysAddr>, DriverError> {
-        let (page, end) = (VirtAddr::new(page), VirtAddr::new(page + PAGE_BYTES));
-        let found = self.system().next_page(self.memory(), process.space, page, end)?;
+        let start = VirtAddr::new(page);
+        let end = VirtAddr::new(page + PAGE_BYTES);
+        let found = self.system().next_page(self.memory(), process.space, start, end)?;
+
         Ok(match found {
             Some((_, PageState::InFrame(frame))) => Some(frame),
             _ => None,
         })
     }
 
-    /// How many frames of pages a process has.
+    /// The number of frames that hold pages of a process.
     pub fn frames_of(&self, process: Process) -> usize {
         let rows = self.page_rows(false);
         let mine = rows.iter().filter(|row| row.process == process.name);
         mine.filter(|row| matches!(row.after, Some(PagePlace::Frame(..)))).count()
     }
 
-    /// The end: what happened, as a story.
-    ///
-    /// # Errors
-    /// When it stopped because the machine is dead.
-    pub fn end(mut self, ended: Result<(), DriverError>) -> Result<Story, MachineError> {
-        match ended {
-            Ok(()) => {}
-            Err(DriverError::Machine(error)) => return Err(error),
-            Err(error) => self.problem(format!("the scenario stopped: {error}")),
-        }
-        for row in self.page_rows(false) {
-            let same =
-                |known: &&mut PageRow| (known.process, known.page) == (row.process, row.page);
-            match self.story.pages.iter_mut().find(same) {
-                Some(known) => known.after = row.after,
-                None => self.story.pages.push(row),
-            }
-        }
-        let Self { simulation, twin, mut story, .. } = self;
-        story.pages.sort_by_key(|row| (row.process, row.page));
-        story.statistics = *simulation.system.statistics();
-        story.accesses = *simulation.computer.counts();
-        story.table_bytes = simulation.most_table_bytes;
-        story.problems.extend(simulation.problems);
-        story.comparison = twin.map(|twin| twin.comparison);
-        Ok(story)
+    /// The first problem so far, if there is one.
+    pub(super) fn wrong(&self) -> Option<String> {
+        let divergence = self.guest.as_ref().and_then(|guest| guest.comparison.divergence.as_ref());
+        self.model.problems.first().cloned().or_else(|| divergence.map(ToString::to_string))
     }
+}
 
-    /// Takes down a problem.
-    pub fn problem(&mut self, problem: String) {
-        self.simulation.problem(problem);
-    }
-
-    /// Has both sides carry out an order.
-    pub(super) fn order(&mut self, order: &Request) -> Result<Completion, DriverError> {
-        let carried = self.simulation.execute(order);
+/// How both sides execute a request.
+impl<F: Format> Driver<'_, F> {
+    /// Has both sides execute a request.
+    pub(super) fn request(&mut self, request: &Request) -> Result<Completion, DriverError> {
+        let completion = self.model.execute(request);
         let events = self.take_events();
-        self.follow(order, carried, &RunOutcome::default(), &events)?;
-        Ok(carried?)
+        self.follow(request, completion, &RunOutcome::default(), &events)?;
+        Ok(completion?)
     }
 
-    /// Has the machine carry out what the simulation did, and compares.
+    /// Has the guest execute what the model did, and compares them.
     fn follow(
         &mut self,
-        order: &Request,
-        carried: Result<Completion, SpaceError>,
-        ran: &RunOutcome,
+        request: &Request,
+        completion: Result<Completion, SpaceError>,
+        outcome: &RunOutcome,
         events: &[Event],
     ) -> Result<(), DriverError> {
-        if let Some(twin) = &mut self.twin {
-            twin.follow(&self.simulation, order, &ModelSnapshot { carried, ran, events })?;
+        if let Some(guest) = &mut self.guest {
+            guest.follow(&self.model, request, &ModelSnapshot { completion, outcome, events })?;
         }
         Ok(())
     }
 
-    /// Letters are given again after the last.
+    /// The next letter; after the last one the letters start again.
     fn next_process(&mut self) -> char {
         let name = self.next_name;
         self.next_name = if name == 'Z' { 'A' } else { char::from(name as u8 + 1) };
         name
     }
 
-    /// What is wrong so far, if something is.
-    pub(super) fn wrong(&self) -> Option<String> {
-        let twin = self.twin.as_ref().and_then(|twin| twin.comparison.parted.as_ref());
-        self.simulation.problems.first().cloned().or_else(|| twin.map(ToString::to_string))
-    }
-
-    /// A process is made by an order.
+    /// Creates a process by a request, and tells the story `what` it did.
     fn add_process(
         &mut self,
-        order: &Request,
+        request: &Request,
         name: char,
         what: Option<String>,
     ) -> Result<Process, DriverError> {
-        let Completion::Space(space) = self.order(order)? else {
-            unreachable!("a space was asked for")
+        let Completion::Space(space) = self.request(request)? else {
+            unreachable!("a request for a space returned something else")
         };
-        self.simulation.names.push((space, name));
+
+        self.model.names.push((space, name));
         let process = Process { name, space };
         if let Some(what) = what {
             self.did(Some(process), what);
@@ -424,14 +451,27 @@ impl<'m, F: Format> Driver<'m, F> {
     }
 
     fn remove(&mut self, process: Process) -> Result<(), DriverError> {
-        let destroyed = self.order(&Request::Destroy(process.space));
-        self.simulation.names.retain(|(space, _)| *space != process.space);
+        let destroyed = self.request(&Request::Destroy(process.space));
+        self.model.names.retain(|(space, _)| *space != process.space);
         destroyed.map(drop)
     }
 }
 
-/// How many tables a process takes for the supervisor's regions and the parts that scenarios have, by
-/// mode: counted by hand, as tests do.
+/// Copies the kernel's own tables into the model: a process with the kernel in its space links them.
+fn copy_kernel_tables<F: Format>(
+    guest: &GuestSystem<'_>,
+    model: &mut Model<F>,
+) -> Result<(), DriverError> {
+    for offset in (0..OWN_TABLE_FRAMES as u64 * PAGE_BYTES).step_by(8) {
+        let at = PhysAddr::new(OWN_TABLES + offset);
+        let entry = guest.memory().read_entry(at, 8)?;
+        model.computer.write_entry(at, 8, entry)?;
+    }
+    Ok(())
+}
+
+/// The number of tables that a process takes for the supervisor's regions and for the parts that
+/// scenarios have, by mode. Counted by hand, as the tests do.
 pub(super) const fn tables_of_a_process(mode: PagingMode) -> usize {
     match mode {
         // The directory; tables for all of a program, the window, and switch.s.

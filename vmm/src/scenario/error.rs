@@ -9,19 +9,19 @@ use mmu_core::space::SpaceError;
 /// Why a scenario stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum DriverError {
-    /// The system refused.
+    /// The system refused a request.
     #[error("{0}")]
     Space(#[from] SpaceError),
     /// An access has no outcome.
     #[error("{0}")]
     Access(#[from] AccessError),
-    /// A frame is not there.
+    /// A frame lies outside memory.
     #[error("{0}")]
     Outside(#[from] OutsideMemory),
-    /// A program should have ended by itself.
+    /// A program did not run to its end.
     #[error("a program of {0} ended otherwise: {1:?}")]
     Ended(char, Ending),
-    /// The machine is dead, which is no matter of the scenario.
+    /// The machine died. The scenario itself has not failed.
     #[error("{0}")]
     Machine(#[from] MachineError),
 }

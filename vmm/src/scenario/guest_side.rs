@@ -1,7 +1,7 @@
-//! The side on a machine: the guest's kernel carries out the same orders, and after each everything
-//! that it did is held against the simulation (compare.rs). It goes on until the histories part.
+//! The guest side: the guest's kernel executes the same requests, and after each of them everything it
+//! did is compared with the model (compare.rs), until the two differ.
 
-use super::compare::{GuestSnapshot, ModelSnapshot, compare};
+use super::compare::{Compared, GuestSnapshot, ModelSnapshot, compare};
 use super::diagnosis::cause;
 use super::model::Model;
 use super::program::Program;
@@ -21,52 +21,52 @@ use mmu_core::{Features, PhysAddr};
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// What came of holding two histories against each other.
+/// The result of comparing the two histories.
 #[derive(Clone, Debug)]
 pub struct Comparison {
     /// The machine.
     pub machine: Identity,
-    /// Orders that both sides carried out.
-    pub orders: u64,
-    /// Events that are the same.
+    /// The number of requests that both sides executed.
+    pub requests: u64,
+    /// The number of events that are the same.
     pub events: u64,
-    /// Frames and slots whose contents are the same, over all orders.
+    /// The number of frames and slots whose contents are the same, over all requests.
     pub frames: u64,
-    /// Entries on the way of accesses that were not made in which the machine has another A, as it may
-    /// (AD-2, AD-3).
+    /// The number of entries on the path of accesses that were not made in which the machine has another
+    /// A, which it may (AD-2, AD-3).
     pub chosen: u64,
-    /// A known finding of the machine that showed in tables, and how often.
+    /// A known finding of the machine that shows in its tables, and how often it did.
     pub known: Option<(String, u64)>,
-    /// Where the histories part, if they do.
-    pub parted: Option<Divergence>,
+    /// Where the histories differ first, if they do.
+    pub divergence: Option<Divergence>,
 }
 
-/// The place where two histories part.
+/// The first difference between two histories.
 #[derive(Clone, Debug)]
 pub struct Divergence {
-    /// The number of the order, from 1.
-    pub order: u64,
-    /// All that differs after it.
+    /// The number of the request, from 1.
+    pub request: u64,
+    /// Everything that differs after it.
     pub differences: Vec<String>,
-    /// Why, where it can be told.
+    /// Why, where it is known.
     pub cause: Option<String>,
 }
 
-/// One line: why, or else the first difference.
+/// One line: the cause, or else the first difference.
 impl fmt::Display for Divergence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { order, differences, cause } = self;
+        let Self { request, differences, cause } = self;
         let first = differences.first().map_or("", String::as_str);
-        write!(f, "the histories part at order {order}: {}", cause.as_deref().unwrap_or(first))
+        write!(f, "the histories part at order {request}: {}", cause.as_deref().unwrap_or(first))
     }
 }
 
-/// The machine's side.
+/// The system in the guest.
 pub struct GuestSystem<'m> {
     machine: &'m mut dyn Machine,
     /// The finding about PAE's PDPTEs, if the machine is known for it.
     loose_pdptes: Option<String>,
-    /// Entries in which it has chosen another A so far.
+    /// Entries in which the machine has chosen another A so far.
     chosen: BTreeSet<PhysAddr>,
     pub(super) comparison: Comparison,
 }
@@ -76,14 +76,15 @@ impl<'m> GuestSystem<'m> {
         let identity = machine.identity().clone();
         let known = known::shipped(&identity.flavour, &identity.beneath).unwrap_or_default();
         let loose = known.into_iter().find(|known| known.quirk == Quirks::LOOSE_PDPTES);
+
         let comparison = Comparison {
             machine: identity,
-            orders: 0,
+            requests: 0,
             events: 0,
             frames: 0,
             chosen: 0,
             known: None,
-            parted: None,
+            divergence: None,
         };
         Self {
             machine,
@@ -93,7 +94,7 @@ impl<'m> GuestSystem<'m> {
         }
     }
 
-    /// What the machine's processor has.
+    /// The features of the machine's processor.
     pub(super) fn features(&self) -> Features {
         self.machine.capabilities().profile.features
     }
@@ -103,13 +104,14 @@ impl<'m> GuestSystem<'m> {
         self.machine.memory()
     }
 
-    /// Programs as the guest runs them: by name, or from scripts that are written one behind the other.
+    /// A request to run programs: each by its name in the guest, or from a script, which is written
+    /// behind those of the programs before it.
     pub(super) fn load(&self, programs: &[(SpaceId, &Program)]) -> Result<Request, MachineError> {
         let mut runs = [None; MAX_RUNS];
         let mut offset = 0;
         for (run, (space, program)) in runs.iter_mut().zip(programs) {
-            let (program, arguments) = if let Some((real, arguments)) = program.real {
-                (real, arguments)
+            let (program, arguments) = if let Some(real) = program.real {
+                real
             } else {
                 let script = program.script();
                 let end = offset + size_of_val(&*script) as u64;
@@ -117,6 +119,7 @@ impl<'m> GuestSystem<'m> {
                     let what = format!("has no room for a program of {} steps", script.len());
                     return Err(MachineError::guest(what, None));
                 }
+
                 self.memory().write_value::<[ScriptStep]>(SCRIPTS + offset, &script);
                 let start = SCRIPTS_IN_PROCESS + offset;
                 offset = end;
@@ -127,52 +130,81 @@ impl<'m> GuestSystem<'m> {
         Ok(Request::Run(runs))
     }
 
-    /// Has the order carried out, and compares.
+    /// Has the guest execute a request, and compares it with the model. After the first divergence
+    /// nothing is executed any more.
     ///
     /// # Errors
     /// When the machine dies, or the guest writes nonsense.
     pub(super) fn follow<F: Format>(
         &mut self,
-        simulation: &Model<F>,
-        order: &Request,
+        model: &Model<F>,
+        request: &Request,
         expected: &ModelSnapshot<'_>,
     ) -> Result<(), MachineError> {
-        if self.comparison.parted.is_some() {
+        if self.comparison.divergence.is_some() {
             return Ok(());
         }
+
         let memory = self.memory().clone();
-        memory.write_value(REQUEST, &order.to_words());
+        let seen = self.execute(request, &memory)?;
+        let compared = compare(model, expected, &seen, self.loose_pdptes.is_some(), &self.chosen);
+        self.add(model, expected, &seen, compared);
+        Ok(())
+    }
+
+    /// Has the guest execute a request, and reads what it left behind.
+    fn execute<'s>(
+        &mut self,
+        request: &Request,
+        memory: &'s GuestMemory,
+    ) -> Result<GuestSnapshot<'s>, MachineError> {
+        memory.write_value(REQUEST, &request.to_words());
         memory.write_value(RESPONSE, &Response::EMPTY);
         self.machine.serve_request()?;
-        let answer: Response = memory.read_value(RESPONSE);
-        if answer.event_count > MAX_EVENTS as u64 {
-            let what = format!("says that {} events happened in one order", answer.event_count);
+
+        let response: Response = memory.read_value(RESPONSE);
+        if response.event_count > MAX_EVENTS as u64 {
+            let what = format!("says that {} events happened in one request", response.event_count);
             return Err(MachineError::guest(what, None));
         }
+
         let event_bytes = 8 * history::WORDS as u64;
-        let events = (0..answer.event_count).map(|number| HISTORY + number * event_bytes);
-        let events = events.map(|at| memory.read_value::<[u64; history::WORDS]>(at)).collect();
-        let books: Accounting = memory.read_value(ACCOUNTING);
-        let seen = GuestSnapshot { answer, events, books, memory: &memory };
-        let loose_pdptes = self.loose_pdptes.is_some();
-        let compared = compare(simulation, expected, &seen, loose_pdptes, &self.chosen);
+        let events = (0..response.event_count)
+            .map(|number| memory.read_value(HISTORY + number * event_bytes))
+            .collect();
+        let accounting: Accounting = memory.read_value(ACCOUNTING);
+        Ok(GuestSnapshot { response, events, accounting, memory })
+    }
+
+    /// Adds what one request showed to the comparison.
+    fn add<F: Format>(
+        &mut self,
+        model: &Model<F>,
+        expected: &ModelSnapshot<'_>,
+        seen: &GuestSnapshot<'_>,
+        compared: Compared,
+    ) {
         let comparison = &mut self.comparison;
-        comparison.orders += 1;
+        comparison.requests += 1;
         comparison.frames += compared.frames;
-        // Those that are the same by now were written anew, or used.
+
+        // Entries that no longer differ were written again, or used.
         comparison.chosen += compared.chosen.difference(&self.chosen).count() as u64;
         self.chosen.clone_from(&compared.chosen);
-        if compared.differences.is_empty() {
-            comparison.events += answer.event_count;
-        } else {
-            let cause = cause(simulation, expected, &seen, &compared);
-            let differences = compared.differences;
-            comparison.parted = Some(Divergence { order: comparison.orders, differences, cause });
-        }
+
         if let Some(id) = self.loose_pdptes.as_ref().filter(|_| compared.loose_pdptes > 0) {
-            let known = comparison.known.get_or_insert_with(|| (id.clone(), 0));
-            known.1 += compared.loose_pdptes;
+            let (_, count) = comparison.known.get_or_insert_with(|| (id.clone(), 0));
+            *count += compared.loose_pdptes;
         }
-        Ok(())
+
+        if compared.differences.is_empty() {
+            comparison.events += seen.response.event_count;
+        } else {
+            comparison.divergence = Some(Divergence {
+                request: comparison.requests,
+                cause: cause(model, expected, seen, &compared),
+                differences: compared.differences,
+            });
+        }
     }
 }

@@ -1,13 +1,13 @@
 //! Scenarios: a few processes on the virtual memory system of [`mmu_core::space`], each with claims
-//! that are checked. They run in software, and on a machine beside it if there is one: every step is
-//! compared.
+//! that are checked. A scenario runs in software and, where there is a machine, on the machine too;
+//! the two are compared after every step.
 //!
-//! - a [`program`] is what a process accesses, and the guest's program that does so;
-//! - the `simulation` is the side in software, the `twin` that on a machine; `watch` looks at the one,
-//!   `compare` holds the other against it, and `cause` tells why they part;
-//! - a [`stage`] gives both the same orders, and keeps a [`story`] of what happened (`telling`);
-//! - `separate`, `common`, `scarce` and `linear` hold the scenarios themselves, [`random`] performs
-//!   many operations without a story.
+//! - [`program`]: what a process accesses, and which of the guest's programs does so;
+//! - `model`: the software side; `audit` checks it after every fault;
+//! - `guest_side`: the same system in the guest, on the machine's MMU;
+//! - `compare` compares the two, and `diagnosis` says why they differ;
+//! - [`driver`] sends the same requests to both sides and keeps the [`story`], which `narration` writes;
+//! - `scripts`: the scenarios themselves; [`random`] performs many operations without a story.
 
 mod audit;
 mod compare;
@@ -22,12 +22,13 @@ pub mod random;
 mod scripts;
 pub mod story;
 
+pub use error::DriverError;
+pub use guest_side::{Comparison, Divergence};
+
 use crosswalk_guest::system::Residence;
 use crosswalk_machine::{Machine, MachineError};
 use driver::{Driver, tables_of_a_process};
-pub use error::DriverError;
 use guest_side::GuestSystem;
-pub use guest_side::{Comparison, Divergence};
 use mmu_core::PagingMode;
 use mmu_core::space::Safeguards;
 use mmu_core::x86::format::{Bits32, FiveLevel, Format, FourLevel, Pae};
@@ -38,34 +39,38 @@ use story::Story;
 pub struct Scenario {
     /// The name on the command line.
     pub name: &'static str,
-    /// What it shows, in a sentence.
+    /// What it shows, as a sentence without a full stop.
     pub shows: &'static str,
 }
 
-/// How scenarios are played.
+/// How a scenario is run.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
     /// The paging mode.
     pub mode: PagingMode,
-    /// What the system in software does not forget: with less than all, a scenario fails and says
-    /// why.
-    pub duties: Safeguards,
-    /// The same for the system on the machine.
-    pub machine_duties: Safeguards,
-    /// Where the machine's kernel is while a process runs.
+    /// What the system in software takes care of. Without one of its safeguards a scenario fails and
+    /// reports which.
+    pub safeguards: Safeguards,
+    /// The same for the system in the guest.
+    pub machine_safeguards: Safeguards,
+    /// Where the guest's kernel is while a process runs.
     pub residence: Residence,
 }
 
 impl Setting {
-    /// As it should be, in a mode.
+    /// A correct system, in a paging mode.
     pub const fn new(mode: PagingMode) -> Self {
-        let (duties, machine_duties) = (Safeguards::all(), Safeguards::all());
-        Self { mode, duties, machine_duties, residence: Residence::Separate }
+        Self {
+            mode,
+            safeguards: Safeguards::all(),
+            machine_safeguards: Safeguards::all(),
+            residence: Residence::Separate,
+        }
     }
 }
 
-/// Defines the list, and the way from a name to the function. The numbers are frames for pages, and
-/// processes, each of which has tables besides.
+/// Defines the list of scenarios, and the function behind each name. The numbers are the frames for
+/// pages and the maximum number of processes; the tables of each process take frames of their own.
 macro_rules! scenarios {
     ($($name:literal, $shows:literal, $pages:literal, $processes:literal, $play:path;)*) => {
         /// Every scenario, the simplest first.
@@ -74,13 +79,13 @@ macro_rules! scenarios {
         fn play<F: Format>(
             name: &str,
             setting: Setting,
-            twin: Option<GuestSystem<'_>>,
+            guest: Option<GuestSystem<'_>>,
         ) -> Option<Result<Story, MachineError>> {
             match name {
                 $($name => {
                     let scenario = Scenario { name: $name, shows: $shows };
                     let frames = $pages + $processes * tables_of_a_process(F::MODE);
-                    Some(narrate::<F>(scenario, frames, setting, twin, $play))
+                    Some(narrate::<F>(scenario, frames, setting, guest, $play))
                 })*
                 _ => None,
             }
@@ -96,20 +101,20 @@ scenarios! {
     "protection", "what a region does not allow ends the process that tries it", 32, 2,
         scripts::isolation::protection;
     "sharing", "one frame serves several processes", 16, 3, scripts::sharing::sharing;
-    "copy-on-write", "after a fork nothing is copied until somebody writes", 32, 2,
+    "copy-on-write", "after a fork nothing is copied until a process writes", 32, 2,
         scripts::sharing::copy_on_write;
-    "reallocation", "a frame that moves to another process is wiped before", 16, 1,
+    "reallocation", "a frame is wiped before another process gets it", 16, 1,
         scripts::sharing::reallocation;
-    "reclaim", "more pages than frames: the clock takes those that are not used", 6, 1,
+    "reclaim", "with more pages than frames, the clock takes those that are not used", 6, 1,
         scripts::reclaim::reclaim;
-    "dirty", "only pages that were written go to the store", 16, 1, scripts::reclaim::dirty;
-    "growth", "a stack grows when it is touched, a heap when it is asked for", 16, 2,
+    "dirty", "only dirty pages go to the store", 16, 1, scripts::reclaim::dirty;
+    "growth", "a stack grows when it is touched, a heap on request", 16, 2,
         scripts::reclaim::growth;
-    "linear-versus-multilevel", "one flat table against tables of tables, for a sparse process", 32, 1,
+    "linear-versus-multilevel", "one flat table compared with multi-level tables, for a sparse process", 32, 1,
         scripts::linear_table::linear_versus_multilevel;
 }
 
-/// Runs a scenario in software; `None` if there is no such name, or the mode has no tables of x86.
+/// Runs a scenario in software. `None` if no scenario has this name, or the mode has no page tables.
 ///
 /// ```
 /// use mmu_core::{PagingMode, space::Safeguards};
@@ -117,17 +122,17 @@ scenarios! {
 /// let setting = Setting::new(PagingMode::FourLevel);
 /// let story = scenario::run("copy-on-write", setting).unwrap();
 /// assert!(story.passed() && story.comparison.is_none());
-/// let broken = Setting { duties: Safeguards::all() - Safeguards::WRITE_PROTECT, ..setting };
+/// let broken = Setting { safeguards: Safeguards::all() - Safeguards::WRITE_PROTECT, ..setting };
 /// assert!(!scenario::run("copy-on-write", broken).unwrap().passed());
 /// ```
 pub fn run(name: &str, setting: Setting) -> Option<Story> {
     in_mode(name, setting, None)?.ok()
 }
 
-/// Runs a scenario in software and on a machine, and compares; `None` as for [`run`].
+/// Runs a scenario in software and on a machine, and compares them. `None` as for [`run`].
 ///
 /// # Errors
-/// When the machine dies, or does not offer the mode.
+/// When the machine dies or does not offer the mode.
 pub fn run_on(
     machine: &mut dyn Machine,
     name: &str,
@@ -139,32 +144,33 @@ pub fn run_on(
 fn in_mode(
     name: &str,
     setting: Setting,
-    twin: Option<GuestSystem<'_>>,
+    guest: Option<GuestSystem<'_>>,
 ) -> Option<Result<Story, MachineError>> {
     match setting.mode {
-        PagingMode::Bits32 => play::<Bits32>(name, setting, twin),
-        PagingMode::Pae => play::<Pae>(name, setting, twin),
-        PagingMode::FourLevel => play::<FourLevel>(name, setting, twin),
-        PagingMode::FiveLevel => play::<FiveLevel>(name, setting, twin),
+        PagingMode::Bits32 => play::<Bits32>(name, setting, guest),
+        PagingMode::Pae => play::<Pae>(name, setting, guest),
+        PagingMode::FourLevel => play::<FourLevel>(name, setting, guest),
+        PagingMode::FiveLevel => play::<FiveLevel>(name, setting, guest),
         PagingMode::Unpaged | PagingMode::Linear => None,
     }
 }
 
-/// Lets a scenario run with so many frames, and takes down how it ended.
+/// Runs a scenario with this number of frames, and records how it ended.
 fn narrate<F: Format>(
     scenario: Scenario,
     frames: usize,
     setting: Setting,
-    twin: Option<GuestSystem<'_>>,
+    guest: Option<GuestSystem<'_>>,
     play: fn(&mut Driver<'_, F>) -> Result<(), DriverError>,
 ) -> Result<Story, MachineError> {
-    let mut stage = match Driver::new(scenario, frames, setting, twin) {
-        Ok(stage) => stage,
+    let mut driver = match Driver::new(scenario, frames, setting, guest) {
+        Ok(driver) => driver,
         Err(DriverError::Machine(error)) => return Err(error),
-        Err(error) => unreachable!("every format can address so few frames: {error}"),
+        Err(error) => unreachable!("every format can address this few frames: {error}"),
     };
-    let ended = play(&mut stage);
-    stage.end(ended)
+
+    let ended = play(&mut driver);
+    driver.end(ended)
 }
 
 #[cfg(test)]

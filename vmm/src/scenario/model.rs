@@ -1,5 +1,5 @@
-//! The side in software: the system, the computer it runs on, and the processes. Programs are made
-//! step by step; after every fault everything is looked at (watch.rs).
+//! The software side: the system, the computer it runs on, and the processes. A program's steps are
+//! made one by one; after every fault the state is audited (audit.rs).
 
 use super::error::DriverError;
 use super::program::{Program, ProgramStep};
@@ -14,13 +14,16 @@ use mmu_core::space::{
 use mmu_core::x86::format::Format;
 use mmu_core::{Access, AccessKind, Features, Outcome, PhysAddr, Profile, Ring, VirtAddr};
 
-/// The flat table of 32-bit addresses alone takes 1024.
+/// The maximum number of frames: the flat table of 32-bit addresses alone takes 1024.
 pub(super) const MAX_FRAMES: usize = 1100;
+
+/// The maximum number of slots in the backing store, as in the guest.
 pub(super) const MAX_SLOTS: usize = crosswalk_guest::system::layout::MAX_SLOTS;
+
 /// An access that faults more often than this never ends.
 const MAX_FAULTS: usize = 8;
 
-/// Keeps what happens until it is told.
+/// Keeps events until the story takes them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct EventHistory(pub(super) Vec<Event>);
 
@@ -30,54 +33,58 @@ impl EventSink for EventHistory {
     }
 }
 
-/// What running programs came to.
+/// The result of running programs.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RunOutcome {
-    /// How each ended.
+    /// How each program ended.
     pub(super) endings: Vec<Ending>,
-    /// Loads that did not find what they should, in order.
-    pub(super) wrongs: Vec<ScriptMismatch>,
+    /// Loads that found another value than expected, in order.
+    pub(super) mismatches: Vec<ScriptMismatch>,
     /// Accesses that faulted and were not made in the end.
     pub(super) not_made: Vec<(SpaceId, VirtAddr)>,
 }
 
-/// The side in software.
+/// The software side.
 pub(super) struct Model<F: Format> {
     pub(super) system: Box<System<F, MAX_FRAMES, MAX_SLOTS>>,
     pub(super) computer: Software<F, Vec<u8>, EventHistory>,
     pub(super) residence: Residence,
     /// The letters of the processes, by space.
     pub(super) names: Vec<(SpaceId, char)>,
-    /// What is wrong, each with its cause.
+    /// What is wrong, each problem with its cause.
     pub(super) problems: Vec<String>,
-    /// The most bytes that tables took at one time.
+    /// The maximum number of bytes that tables took at one time.
     pub(super) most_table_bytes: u64,
-    /// How many events of the history were looked at.
-    pub(super) looked_at: usize,
+    /// The number of events in the history that have been audited.
+    pub(super) audited: usize,
 }
 
 impl<F: Format> Model<F> {
-    /// A computer with the memory of a guest, where nothing runs yet. What frames hold is what
-    /// somebody left there.
+    /// A computer with the memory of a guest, where nothing runs yet. Frames hold what an earlier
+    /// owner could have left in them.
     ///
     /// # Errors
-    /// When a frame lies too far up for the format.
+    /// When a frame lies above the addresses that the format can hold.
     pub(super) fn new(settings: Settings, residence: Residence) -> Result<Self, SpaceError> {
         let end_of_frames = FRAMES + settings.frames as u64 * PAGE_BYTES;
         let store = end_of_frames.max(STORE);
-        let mut bytes = vec![0; (store.get() + PAGE_BYTES * MAX_SLOTS as u64) as usize];
+        let end_of_store = store + PAGE_BYTES * MAX_SLOTS as u64;
+        let mut bytes = vec![0; end_of_store.get() as usize];
         for word in bytes[FRAMES.get() as usize..store.get() as usize].chunks_mut(8) {
             word.copy_from_slice(&LEFT_BEHIND.to_le_bytes());
         }
+
         let mut profile = Profile::default();
         profile.features.set(Features::NX, settings.execute_disable);
         let mut computer = Software::new(bytes, store, profile, EventHistory::default());
+
         for slot in 0..settings.images {
             for offset in (0..PAGE_BYTES).step_by(8) {
                 let at = computer.place(SlotNumber(slot)) + offset;
                 computer.write_entry(at, 8, image_word(slot, offset))?;
             }
         }
+
         Ok(Self {
             system: Box::new(System::new(settings)?),
             computer,
@@ -85,57 +92,55 @@ impl<F: Format> Model<F> {
             names: Vec::new(),
             problems: Vec::new(),
             most_table_bytes: 0,
-            looked_at: 0,
+            audited: 0,
         })
     }
 
-    /// Carries out an order that runs no process.
-    pub(super) fn execute(&mut self, order: &Request) -> Result<Completion, SpaceError> {
-        let carried = execute(&mut *self.system, &mut self.computer, self.residence, order);
-        self.watch();
-        carried
+    /// Executes a request that runs no process.
+    pub(super) fn execute(&mut self, request: &Request) -> Result<Completion, SpaceError> {
+        let completion = execute(&mut *self.system, &mut self.computer, self.residence, request);
+        self.audit();
+        completion
     }
 
-    /// Runs every program to its end: round robin, and whoever yields lets the next go on.
+    /// Runs every program to its end, round robin: a program that yields lets the next one go on.
     pub(super) fn run(&mut self, runs: &[(SpaceId, &Program)]) -> Result<RunOutcome, DriverError> {
-        let mut ran =
+        let mut outcome =
             RunOutcome { endings: vec![Ending::Exited; runs.len()], ..RunOutcome::default() };
         let mut left: Vec<_> = runs.iter().map(|(_, program)| Some(&program.steps[..])).collect();
+
         while left.iter().any(Option::is_some) {
             for (place, ((space, _), steps)) in runs.iter().zip(&mut left).enumerate() {
                 let Some(remaining) = steps else { continue };
-                let turn = remaining.iter().position(|step| *step == ProgramStep::Yield);
-                let (now, later) = remaining.split_at(turn.unwrap_or(remaining.len()));
-                let ending = self.make(*space, now, &mut ran)?;
-                let goes_on = turn.is_some() && ending == Ending::Exited;
+                let yields_at = remaining.iter().position(|step| *step == ProgramStep::Yield);
+                let (now, later) = remaining.split_at(yields_at.unwrap_or(remaining.len()));
+
+                let ending = self.make(*space, now, &mut outcome)?;
+                let goes_on = yields_at.is_some() && ending == Ending::Exited;
                 *steps = goes_on.then(|| &later[1..]);
-                ran.endings[place] = ending;
+                outcome.endings[place] = ending;
             }
         }
-        Ok(ran)
+        Ok(outcome)
     }
 
-    /// Makes steps until one ends the program.
+    /// Makes steps until one of them ends the program.
     fn make(
         &mut self,
         space: SpaceId,
         steps: &[ProgramStep],
-        ran: &mut RunOutcome,
+        outcome: &mut RunOutcome,
     ) -> Result<Ending, DriverError> {
         for step in steps {
-            let (kind, address) = match *step {
-                ProgramStep::Read(address, _) => (AccessKind::Read, address),
-                ProgramStep::Write(address, _) => (AccessKind::Write, address),
-                ProgramStep::Fetch(address, _) => (AccessKind::Fetch, address),
-                ProgramStep::Yield => continue,
-            };
+            let Some((kind, address)) = step.access() else { continue };
             let at = match self.access(space, kind, address)? {
-                Ok(at) => at,
-                Err(ending) => {
-                    ran.not_made.push((space, address));
+                Attempted::Made(at) => at,
+                Attempted::Ended(ending) => {
+                    outcome.not_made.push((space, address));
                     return Ok(ending);
                 }
             };
+
             let (found, expected) = match *step {
                 ProgramStep::Write(_, value) => {
                     self.computer.write_entry(at, 8, value)?;
@@ -148,7 +153,7 @@ impl<F: Format> Model<F> {
                 ProgramStep::Yield => continue,
             };
             if found != expected {
-                ran.wrongs.push(ScriptMismatch {
+                outcome.mismatches.push(ScriptMismatch {
                     space: space.0.into(),
                     address: address.get(),
                     found,
@@ -159,52 +164,65 @@ impl<F: Format> Model<F> {
                 ));
             }
         }
-        self.watch();
+
+        self.audit();
         Ok(Ending::Exited)
     }
 
-    /// An access of a process, with the faults on its way: the physical address, or how it ended.
+    /// Makes an access of a process, with the faults on its way.
     fn access(
         &mut self,
         space: SpaceId,
         kind: AccessKind,
         address: VirtAddr,
-    ) -> Result<Result<PhysAddr, Ending>, DriverError> {
+    ) -> Result<Attempted, DriverError> {
         if let Err(error) = self.computer.run(&self.system, space) {
-            return Ok(Err(Ending::Refused(error)));
+            return Ok(Attempted::Ended(Ending::Refused(error)));
         }
+
         let access = Access::new(kind, address, 8, Ring::Three);
         for _ in 0..MAX_FAULTS {
             let fault = match self.computer.access(&access)? {
-                Outcome::Translated(spans) => return Ok(Ok(spans[0].address)),
+                Outcome::Translated(spans) => return Ok(Attempted::Made(spans[0].address)),
                 Outcome::Fault(fault) => fault,
             };
-            let decided = self.system.fault(&mut self.computer, space, &fault);
-            self.watch();
-            match decided {
-                Ok(Decision::Invalid(invalid)) => return Ok(Err(Ending::Invalid(invalid))),
+
+            let decision = self.system.fault(&mut self.computer, space, &fault);
+            self.audit();
+            match decision {
+                Ok(Decision::Invalid(invalid)) => {
+                    return Ok(Attempted::Ended(Ending::Invalid(invalid)));
+                }
                 Ok(_) => {}
-                Err(error) => return Ok(Err(Ending::Refused(error))),
+                Err(error) => return Ok(Attempted::Ended(Ending::Refused(error))),
             }
         }
-        Ok(Err(Ending::Endless))
+        Ok(Attempted::Ended(Ending::Endless))
     }
 
-    /// The letter of the process that has a space.
+    /// The letter of the process that has this space.
     pub(super) fn name_of(&self, space: SpaceId) -> Option<char> {
         self.names.iter().find(|(known, _)| *known == space).map(|(_, name)| *name)
     }
 
-    /// Takes down a problem, once.
+    /// Records a problem, once.
     pub(super) fn problem(&mut self, problem: String) {
         if !self.problems.contains(&problem) {
             self.problems.push(problem);
         }
     }
 
-    /// Bytes of tables of all processes.
+    /// Bytes of the tables of all processes.
     pub(super) fn table_bytes(&self) -> u64 {
         let tables = self.system.spaces().map(|space| self.system.table_frames(space) as u64);
         tables.sum::<u64>() * PAGE_BYTES
     }
+}
+
+/// The result of an access.
+enum Attempted {
+    /// It was made, at this physical address.
+    Made(PhysAddr),
+    /// It ended the program.
+    Ended(Ending),
 }

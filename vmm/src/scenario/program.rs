@@ -1,8 +1,8 @@
-//! Small programs: what they access, step by step, and which of the guest's programs that is.
+//! Small programs: what they access, step by step, and which of the guest's programs does the same.
 
 use crosswalk_guest::system::program::{GuestProgram, ScriptStep, StepKind, image_word, name_in};
-use mmu_core::VirtAddr;
 use mmu_core::space::PAGE_BYTES;
+use mmu_core::{AccessKind, VirtAddr};
 
 /// One step of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,17 +13,29 @@ pub enum ProgramStep {
     Write(VirtAddr, u64),
     /// A fetch of 8 bytes of code that has this name.
     Fetch(VirtAddr, u32),
-    /// The others may run.
+    /// Lets the other processes run.
     Yield,
 }
 
-/// A program. On a machine it runs for real; on the software MMU its steps are made.
+impl ProgramStep {
+    /// The access that the step makes, if it makes one.
+    pub(super) const fn access(self) -> Option<(AccessKind, VirtAddr)> {
+        match self {
+            Self::Read(address, _) => Some((AccessKind::Read, address)),
+            Self::Write(address, _) => Some((AccessKind::Write, address)),
+            Self::Fetch(address, _) => Some((AccessKind::Fetch, address)),
+            Self::Yield => None,
+        }
+    }
+}
+
+/// A program. On a machine it runs as code; on the software MMU its steps are made one by one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
-    /// What it accesses, one after the other.
+    /// What it accesses, in order.
     pub steps: Vec<ProgramStep>,
-    /// The guest's program that does so, with its arguments; otherwise the steps are played from a
-    /// script.
+    /// The guest's program that makes these accesses, with its arguments. Without one, the guest plays
+    /// the steps from a script.
     pub(super) real: Option<(GuestProgram, [u64; 3])>,
 }
 
@@ -53,9 +65,11 @@ impl Program {
                 ProgramStep::Fetch(address, name) => (StepKind::Fetch, address.get(), name.into()),
                 ProgramStep::Yield => (StepKind::Yield, 0, 0),
             };
+
             ScriptStep { kind: kind as u64, address, value }
         });
-        steps.chain([ScriptStep { kind: StepKind::End as u64, address: 0, value: 0 }]).collect()
+        let end = ScriptStep { kind: StepKind::End as u64, address: 0, value: 0 };
+        steps.chain([end]).collect()
     }
 
     /// The steps of this program, then those of another.
@@ -71,12 +85,12 @@ fn edges(start: u64, pages: u64) -> impl Iterator<Item = VirtAddr> {
     pages.flat_map(|page| [page, page + PAGE_BYTES - 8]).map(VirtAddr::new)
 }
 
-/// A value that tells its address and who wrote it.
+/// A value that shows its address and which process wrote it.
 const fn pattern(address: VirtAddr, who: u64) -> u64 {
     who << 48 | address.get()
 }
 
-/// Writes a pattern to the edges of pages: `who` tells it from those of others.
+/// Writes a pattern to the edges of pages; `who` distinguishes it from the patterns of others.
 pub fn fill(start: u64, pages: u64, who: u64) -> Program {
     let write = |address| ProgramStep::Write(address, pattern(address, who));
     Program::real(edges(start, pages).map(write).collect(), GuestProgram::Fill, [start, pages, who])
@@ -93,7 +107,7 @@ pub fn check_zeros(start: u64, pages: u64) -> Program {
     edges(start, pages).map(|address| ProgramStep::Read(address, 0)).collect()
 }
 
-/// Executes the start of each page, which must be that of the images from this slot on.
+/// Executes the start of each page, which must be the code of the images from this slot on.
 pub fn execute(start: u64, pages: u64, slot: u32) -> Program {
     let fetch = |page: u64| {
         let name = name_in(image_word(slot + page as u32, 0));
@@ -102,15 +116,17 @@ pub fn execute(start: u64, pages: u64, slot: u32) -> Program {
     (0..pages).map(fetch).collect()
 }
 
-/// Builds a linked list with one node in each page, then follows it. From one node to the next it
-/// goes `stride` pages on, so with a stride that has no factor in common with `pages` it meets all.
+/// Builds a linked list with one node in each page, then follows it. The distance between two nodes
+/// is `stride` pages; a stride coprime to `pages` visits every page.
 ///
 /// ```
 /// use crosswalk::scenario::program::{ProgramStep, linked_list};
 /// use mmu_core::VirtAddr;
 /// let node = |page: u64| VirtAddr::new(0x1000 * page);
 /// assert_eq!(linked_list(0x1000, 3, 2).steps[..3], [
-///     ProgramStep::Write(node(1), 0x3000), ProgramStep::Write(node(3), 0x2000), ProgramStep::Write(node(2), 0x1000),
+///     ProgramStep::Write(node(1), 0x3000),
+///     ProgramStep::Write(node(3), 0x2000),
+///     ProgramStep::Write(node(2), 0x1000),
 /// ]);
 /// ```
 pub fn linked_list(start: u64, pages: u64, stride: u64) -> Program {
@@ -122,8 +138,8 @@ pub fn linked_list(start: u64, pages: u64, stride: u64) -> Program {
     Program::real(steps, GuestProgram::List, [start, pages, stride])
 }
 
-/// Calls itself, a page of stack each time, and returns: a word below the end of each page, downwards
-/// from `top`, and up again.
+/// Calls itself with a page of stack each time, and returns: writes a word below the end of each page
+/// from `top` down, and reads them on the way up.
 pub fn calls(top: u64, pages: u64) -> Program {
     let word = |page: u64| top - page * PAGE_BYTES - 8;
     let write = |page| ProgramStep::Write(VirtAddr::new(word(page)), word(page));
@@ -132,7 +148,7 @@ pub fn calls(top: u64, pages: u64) -> Program {
     Program::real(steps, GuestProgram::Calls, [top, pages, 0])
 }
 
-/// The same program, letting the others run after every so many steps.
+/// The same program, letting the others run after every `steps` steps.
 pub fn in_turns(program: &Program, steps: usize) -> Program {
     let parts = program.steps.chunks(steps);
     parts.flat_map(|part| part.iter().copied().chain([ProgramStep::Yield])).collect()

@@ -1,4 +1,4 @@
-//! What is told of a scenario: the timeline, where pages were, what was claimed, what it cost.
+//! The story of a scenario: its timeline, where pages were, its claims, and what it cost.
 
 use super::{Comparison, Scenario};
 use mmu_core::space::{AccessCounts, Decision, Region, SlotNumber, Statistics};
@@ -7,42 +7,46 @@ use mmu_core::{AccessKind, Fault, PagingMode, PhysAddr, VirtAddr};
 /// A scenario that was run.
 #[derive(Clone, Debug)]
 pub struct Story {
-    /// Which.
+    /// The scenario.
     pub scenario: Scenario,
     /// The paging mode.
     pub mode: PagingMode,
-    /// What happened, in order.
+    /// What happened, in request.
     pub timeline: Vec<TimelineEntry>,
-    /// The pages of each process, where they were in the middle and at the end.
+    /// Where the pages of each process were, in the middle and at the end.
     pub pages: Vec<PageRow>,
-    /// What was claimed, and whether it holds.
+    /// The claims, and whether they hold.
     pub claims: Vec<Claim>,
-    /// What is wrong, each with its cause.
+    /// What is wrong, each problem with its cause.
     pub problems: Vec<String>,
-    /// What the system did.
+    /// What the system has counted.
     pub statistics: Statistics,
     /// What the accesses cost.
     pub accesses: AccessCounts,
-    /// The most bytes that tables took at one time.
+    /// The maximum number of bytes that tables took at one time.
     pub table_bytes: u64,
-    /// Frames of the system, 4 KiB each.
+    /// The number of frames of the system, 4 KiB each.
     pub frames: usize,
-    /// What a machine made of it, if one took part.
+    /// How the machine compares, if there was one.
     pub comparison: Option<Comparison>,
 }
 
 impl Story {
-    /// Whether every claim holds, nothing is wrong, and a machine has the same history.
+    /// Whether every claim holds, nothing is wrong, and the machine has the same history.
     pub fn passed(&self) -> bool {
-        let parted = self.comparison.as_ref().and_then(|comparison| comparison.parted.as_ref());
-        parted.is_none() && self.problems.is_empty() && self.claims.iter().all(|claim| claim.holds)
+        let divergence =
+            self.comparison.as_ref().and_then(|comparison| comparison.divergence.as_ref());
+
+        divergence.is_none()
+            && self.problems.is_empty()
+            && self.claims.iter().all(|claim| claim.holds)
     }
 }
 
-/// Something that was claimed.
+/// A claim of a scenario.
 #[derive(Clone, Debug)]
 pub struct Claim {
-    /// What.
+    /// The claim, as a sentence.
     pub claim: String,
     /// Whether it holds.
     pub holds: bool,
@@ -51,7 +55,7 @@ pub struct Claim {
 /// One line of the timeline.
 #[derive(Clone, Debug)]
 pub struct TimelineEntry {
-    /// The process, if it is about one.
+    /// The process that the entry is about, if any.
     pub process: Option<char>,
     /// What happened.
     pub what: Happened,
@@ -60,26 +64,26 @@ pub struct TimelineEntry {
 /// What happened.
 #[derive(Clone, Debug)]
 pub enum Happened {
-    /// Something that the scenario did.
+    /// What a process or the scenario did.
     Did(String),
-    /// A fault, and what was decided.
+    /// A fault, and the decision on it.
     Fault {
-        /// What the processor said.
+        /// The fault as the processor reported it.
         fault: Fault,
-        /// What was decided.
+        /// The decision.
         decision: Decision,
         /// The frame that the page has now.
         frame: Option<PhysAddr>,
     },
     /// A stack grew down to this address.
     Grown(VirtAddr),
-    /// The clock cleared A of so many frames, which stay.
+    /// The clock cleared A of this number of frames, which stay in memory.
     SecondChances(usize),
     /// The clock took a frame.
     Evicted {
         /// The frame.
         frame: PhysAddr,
-        /// Where it was.
+        /// The page that was in it.
         page: Option<VirtAddr>,
         /// The slot it was written to, if it was dirty.
         written: Option<SlotNumber>,
@@ -91,11 +95,11 @@ pub enum Happened {
 pub struct PageRow {
     /// The process.
     pub process: char,
-    /// What its region is for.
+    /// The kind of its region.
     pub region: &'static str,
     /// The page.
     pub page: VirtAddr,
-    /// Where it was in the middle; `None` if it was nowhere.
+    /// Where it was in the middle; `None` if it was not anywhere yet.
     pub before: Option<PagePlace>,
     /// Where it was at the end.
     pub after: Option<PagePlace>,
@@ -110,7 +114,7 @@ pub enum PagePlace {
     Slot(SlotNumber),
 }
 
-/// What an access does.
+/// The verb for an access.
 pub(super) fn verb(kind: AccessKind) -> &'static str {
     match kind {
         AccessKind::Fetch => "execute",
@@ -119,7 +123,7 @@ pub(super) fn verb(kind: AccessKind) -> &'static str {
     }
 }
 
-/// A region, as it is told.
+/// A region in words.
 pub(super) fn describe(region: &Region) -> String {
     let (kind, start, pages) = (region.kind.name(), region.start, region.pages);
     let limit = match region.limit {

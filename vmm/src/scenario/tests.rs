@@ -1,4 +1,4 @@
-//! Every scenario in every mode, and systems that forget something, in software.
+//! Every scenario in every mode, and systems without one of their safeguards, in software.
 
 use super::*;
 use mmu_core::PagingMode::{Bits32, FiveLevel, FourLevel, Pae};
@@ -19,9 +19,9 @@ fn every_scenario_passes_in_every_mode() {
 
 /// The scenario fails, and one of its problems names the cause.
 #[track_caller]
-fn fails(name: &str, duty: Safeguards, cause: &str) {
+fn fails(name: &str, safeguard: Safeguards, cause: &str) {
     for mode in [Bits32, Pae, FourLevel, FiveLevel] {
-        let setting = Setting { duties: Safeguards::all() - duty, ..Setting::new(mode) };
+        let setting = Setting { safeguards: Safeguards::all() - safeguard, ..Setting::new(mode) };
         let story = run(name, setting).expect("a known name");
         assert!(!story.passed(), "{name} in {mode}");
         let named = story.problems.iter().any(|problem| problem.contains(cause));
@@ -30,18 +30,18 @@ fn fails(name: &str, duty: Safeguards, cause: &str) {
 }
 
 #[test]
-fn a_forgotten_shoot_down_is_named() {
+fn a_missing_shoot_down_is_named() {
     fails("reclaim", Safeguards::SHOOT_DOWN, "the shoot-down is missing");
     fails("copy-on-write", Safeguards::SHOOT_DOWN, "the shoot-down is missing");
 }
 
 #[test]
-fn a_forgotten_wipe_is_named() {
+fn a_missing_wipe_is_named() {
     fails("reallocation", Safeguards::WIPE, "the wipe is missing");
 }
 
 #[test]
-fn a_forgotten_write_protection_is_named() {
+fn a_missing_write_protection_is_named() {
     fails(
         "copy-on-write",
         Safeguards::WRITE_PROTECT,
@@ -50,7 +50,7 @@ fn a_forgotten_write_protection_is_named() {
 }
 
 #[test]
-fn an_unknown_name_or_a_mode_without_tables_is_no_scenario() {
+fn an_unknown_name_or_a_mode_without_tables_has_no_scenario() {
     assert!(run("nonsense", Setting::new(FourLevel)).is_none());
     assert!(run("isolation", Setting::new(PagingMode::Unpaged)).is_none());
 }
@@ -67,8 +67,8 @@ fn random_operations_lose_nothing() {
 /// By hand: a process, memory, and one touch of it.
 #[test]
 fn operations_that_fail_are_shrunk_to_the_few_that_matter() {
-    let duties = Safeguards::all() - Safeguards::WIPE;
-    let setting = Setting { duties, ..Setting::new(FourLevel) };
+    let safeguards = Safeguards::all() - Safeguards::WIPE;
+    let setting = Setting { safeguards, ..Setting::new(FourLevel) };
     let mut play = |operations: &[random::Operation]| play(None, setting, operations);
     let smallest = shrink(&operations(3, 500), &mut play).unwrap();
     assert_eq!(smallest.len(), 3, "{smallest:?}");

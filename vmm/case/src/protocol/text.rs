@@ -1,4 +1,4 @@
-//! The line protocol, answers: one JSON object a line. `docs/walker-protocol.md` has it in full.
+//! The line protocol, answers: one JSON object a line. `docs/guide/src/walker-protocol.md` has it in full.
 
 use super::{Answer, Faulted, Ignores, PageRights, Translated};
 use crate::{EntryText, Hex, TableEntry};

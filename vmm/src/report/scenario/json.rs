@@ -49,16 +49,16 @@ pub(super) fn machine_json(identity: &Identity) -> Value {
 }
 
 pub(super) fn comparison_json(comparison: &Comparison) -> Value {
-    let Comparison { orders, events, frames, known, .. } = comparison;
-    let parted = |Divergence { order, differences, cause }: &Divergence| json!({"order": order, "cause": cause, "differences": differences});
+    let Comparison { requests, events, frames, known, .. } = comparison;
+    let divergence = |Divergence { request, differences, cause }: &Divergence| json!({"order": request, "cause": cause, "differences": differences});
     json!({
-        "orders": orders,
+        "orders": requests,
         "events": events,
         "frames": frames,
         "chosen": comparison.chosen,
-        "equal": comparison.parted.is_none(),
+        "equal": comparison.divergence.is_none(),
         "known": known.as_ref().map(|(id, count)| json!({"id": id, "count": count})),
-        "parted": comparison.parted.as_ref().map(parted),
+        "parted": comparison.divergence.as_ref().map(divergence),
     })
 }
 

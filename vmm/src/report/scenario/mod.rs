@@ -31,10 +31,10 @@ impl NarratedScenario<'_> {
     /// The result of all comparisons.
     fn result(&self) -> &'static str {
         let comparisons = self.stories.iter().filter_map(|story| story.comparison.as_ref());
-        let parted = comparisons.clone().any(|comparison| comparison.parted.is_some());
+        let divergence = comparisons.clone().any(|comparison| comparison.divergence.is_some());
         match comparisons.count() {
             0 => NOTHING_COMPARED,
-            _ if parted => "histories part",
+            _ if divergence => "histories part",
             _ => "histories equal",
         }
     }

@@ -54,19 +54,19 @@ pub(super) fn ending(
 
 /// What a machine made of it.
 pub(super) fn compared(text: &mut String, comparison: &Comparison) {
-    let Comparison { machine, orders, events, frames, chosen, known, parted } = comparison;
+    let Comparison { machine, requests, events, frames, chosen, known, divergence } = comparison;
     let (kind, flavour) = (&machine.kind, &machine.flavour);
     let (events, frames) = (with_commas(*events), with_commas(*frames));
-    if let Some(parted) = parted {
-        line(text, &format!("NO   {kind} ({flavour}) has the same history: {parted}"));
-        for difference in &parted.differences {
+    if let Some(divergence) = divergence {
+        line(text, &format!("NO   {kind} ({flavour}) has the same history: {divergence}"));
+        for difference in &divergence.differences {
             line(text, &format!("     {difference}"));
         }
     } else {
         line(
             text,
             &format!(
-                "yes  {kind} ({flavour}) has the same history: {orders} orders, {events} events, \
+                "yes  {kind} ({flavour}) has the same history: {requests} orders, {events} events, \
                  {frames} pages of memory compared"
             ),
         );

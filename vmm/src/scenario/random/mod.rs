@@ -1,5 +1,5 @@
-//! Random operations: processes come, fork, map, write, read and go, while the clock takes frames away.
-//! Every word that a process wrote is read back, until it is unmapped; and on a machine every step is
+//! Random operations: processes come, fork, map, write, read and end, while the clock takes frames away.
+//! Every word that a process wrote is read back until it is unmapped, and on a machine every step is
 //! compared.
 
 mod model;
@@ -12,31 +12,29 @@ use super::error::DriverError;
 use super::guest_side::GuestSystem;
 use super::{Comparison, Scenario, Setting};
 use crosswalk_machine::{Machine, MachineError};
-use model::CheckedDriver;
-
 use mmu_core::PagingMode;
 use mmu_core::x86::format::{Bits32, FiveLevel, Format, FourLevel, Pae};
+use model::CheckedDriver;
 use std::fmt;
 
-/// Few enough that the clock has work all the time; the tables of all processes alone would take
-/// more.
+/// Few enough that the clock always has work: the tables of all processes alone would take more.
 const FRAMES: usize = 48;
 
 const MAX_PROCESSES: usize = 5;
 
-/// Steps of one script.
-const SCRIPT: usize = 500;
+/// The maximum number of steps in one script.
+const MAX_STEPS: usize = 500;
 
-/// What a run of operations came to.
+/// The result of a run of operations.
 #[derive(Debug)]
 pub struct Played {
-    /// How many operations were performed.
+    /// The number of operations that were performed.
     pub performed: usize,
-    /// Words that were written.
+    /// The number of words that were written.
     pub written: u64,
-    /// Words that were read and held what they should.
+    /// The number of words that were read and held the expected value.
     pub read: u64,
-    /// What a machine made of it.
+    /// How the machine compares, if there was one.
     pub comparison: Option<Comparison>,
     /// What went wrong at the last operation.
     pub problem: Option<String>,
@@ -59,24 +57,57 @@ impl fmt::Display for Played {
 /// When the machine dies.
 ///
 /// # Panics
-/// When the mode has no tables of x86.
+/// When the mode has no page tables.
 pub fn play(
     machine: Option<&mut dyn Machine>,
     setting: Setting,
     operations: &[Operation],
 ) -> Result<Played, MachineError> {
-    let twin = machine.map(GuestSystem::new);
+    let guest = machine.map(GuestSystem::new);
     match setting.mode {
-        PagingMode::Bits32 => play_in::<Bits32>(twin, setting, operations),
-        PagingMode::Pae => play_in::<Pae>(twin, setting, operations),
-        PagingMode::FourLevel => play_in::<FourLevel>(twin, setting, operations),
-        PagingMode::FiveLevel => play_in::<FiveLevel>(twin, setting, operations),
-        mode => panic!("{mode} has no tables of x86"),
+        PagingMode::Bits32 => play_in::<Bits32>(guest, setting, operations),
+        PagingMode::Pae => play_in::<Pae>(guest, setting, operations),
+        PagingMode::FourLevel => play_in::<FourLevel>(guest, setting, operations),
+        PagingMode::FiveLevel => play_in::<FiveLevel>(guest, setting, operations),
+        mode @ (PagingMode::Unpaged | PagingMode::Linear) => panic!("{mode} has no page tables"),
     }
 }
 
-/// The fewest operations that go wrong, too: those after the first that fails are dropped, then
-/// pieces, ever smaller ones.
+fn play_in<F: Format>(
+    guest: Option<GuestSystem<'_>>,
+    setting: Setting,
+    operations: &[Operation],
+) -> Result<Played, MachineError> {
+    let scenario = Scenario { name: "random", shows: "random operations" };
+    let driver = match Driver::<F>::new(scenario, FRAMES, setting, guest) {
+        Ok(driver) => driver,
+        Err(DriverError::Machine(error)) => return Err(error),
+        Err(error) => unreachable!("every format can address this few frames: {error}"),
+    };
+    let mut checked = CheckedDriver::new(driver);
+
+    let mut performed = 0;
+    let mut problem = None;
+    for operation in operations {
+        performed += 1;
+        let result = checked.perform(*operation);
+        problem = checked.problem_of(result)?;
+        if problem.is_some() {
+            break;
+        }
+    }
+    if problem.is_none() {
+        let result = checked.read_everything();
+        problem = checked.problem_of(result)?;
+    }
+
+    let CheckedDriver { driver, written, read, .. } = checked;
+    let comparison = driver.end(Ok(()))?.comparison;
+    Ok(Played { performed, written, read, comparison, problem })
+}
+
+/// Fewer operations that go wrong, too: those after the first failure are dropped, then ever smaller
+/// pieces, as long as what is left still fails.
 ///
 /// # Errors
 /// When the machine dies.
@@ -90,6 +121,7 @@ pub fn shrink<E>(
         return Ok(smallest);
     }
     smallest.truncate(first.performed);
+
     let mut piece = smallest.len() / 2;
     while piece > 0 {
         let mut start = 0;
@@ -97,6 +129,7 @@ pub fn shrink<E>(
             let end = (start + piece).min(smallest.len());
             let without = [&smallest[..start], &smallest[end..]].concat();
             let played = play(&without)?;
+
             if played.problem.is_some() {
                 smallest = without;
                 smallest.truncate(played.performed);
@@ -107,41 +140,4 @@ pub fn shrink<E>(
         piece /= 2;
     }
     Ok(smallest)
-}
-
-fn play_in<F: Format>(
-    twin: Option<GuestSystem<'_>>,
-    setting: Setting,
-    operations: &[Operation],
-) -> Result<Played, MachineError> {
-    let scenario = Scenario { name: "random", shows: "random operations" };
-    let stage = match Driver::<F>::new(scenario, FRAMES, setting, twin) {
-        Ok(stage) => stage,
-        Err(DriverError::Machine(error)) => return Err(error),
-        Err(error) => unreachable!("every format can address so few frames: {error}"),
-    };
-    let mut model =
-        CheckedDriver { stage, processes: Vec::new(), shared: None, written: 0, read: 0 };
-    let (mut performed, mut problem) = (0, None);
-    for operation in operations {
-        performed += 1;
-        problem = match model.perform(*operation) {
-            Ok(()) => model.stage.wrong(),
-            Err(DriverError::Machine(error)) => return Err(error),
-            Err(error) => Some(error.to_string()),
-        };
-        if problem.is_some() {
-            break;
-        }
-    }
-    if problem.is_none() {
-        problem = match model.read_everything() {
-            Ok(()) => model.stage.wrong(),
-            Err(DriverError::Machine(error)) => return Err(error),
-            Err(error) => Some(error.to_string()),
-        };
-    }
-    let CheckedDriver { stage, written, read, .. } = model;
-    let comparison = stage.end(Ok(()))?.comparison;
-    Ok(Played { performed, written, read, comparison, problem })
 }

@@ -1,36 +1,44 @@
-//! What processes are to find in their memory, checked after every operation.
+//! A driver that knows what its processes must find in their memory, and checks it.
 
 use super::operation::{Operation, ProcessPart};
-use super::{MAX_PROCESSES, SCRIPT};
+use super::{MAX_PROCESSES, MAX_STEPS};
 use crate::scenario::driver::{Driver, Process};
 use crate::scenario::error::DriverError;
 use crate::scenario::program::{Program, ProgramStep};
 use crosswalk_guest::system::Ending;
+use crosswalk_machine::MachineError;
 use mmu_core::VirtAddr;
 use mmu_core::space::{Backing, ObjectId, PAGE_BYTES, Protection, Region, SpaceError};
 use mmu_core::x86::format::Format;
 use std::collections::BTreeMap;
 
-pub(super) type WrittenWords = BTreeMap<u64, u64>;
+/// The words that were written, by address.
+type WrittenWords = BTreeMap<u64, u64>;
 
-/// What a process is to find.
+/// What a process must find in its memory.
 #[derive(Clone)]
-pub(super) struct ProcessModel {
+struct ProcessModel {
     process: Process,
     parts: BTreeMap<ProcessPart, (Region, WrittenWords)>,
 }
 
-/// The stage, and what its processes wrote.
+/// A driver, and what its processes wrote.
 pub(super) struct CheckedDriver<'m, F: Format> {
-    pub(super) stage: Driver<'m, F>,
-    pub(super) processes: Vec<ProcessModel>,
-    pub(super) shared: Option<(ObjectId, WrittenWords)>,
+    pub(super) driver: Driver<'m, F>,
+    processes: Vec<ProcessModel>,
+    shared: Option<(ObjectId, WrittenWords)>,
     pub(super) written: u64,
     pub(super) read: u64,
 }
 
-impl<F: Format> CheckedDriver<'_, F> {
-    /// Too little memory is no reason to lose anything: whoever asked goes without.
+impl<'m, F: Format> CheckedDriver<'m, F> {
+    /// No processes yet.
+    pub(super) const fn new(driver: Driver<'m, F>) -> Self {
+        Self { driver, processes: Vec::new(), shared: None, written: 0, read: 0 }
+    }
+
+    /// Performs an operation. Where memory is too small for it nothing happens, and nothing may be
+    /// lost.
     pub(super) fn perform(&mut self, operation: Operation) -> Result<(), DriverError> {
         match self.try_to(operation) {
             Err(DriverError::Space(SpaceError::OutOfFrames(_))) => Ok(()),
@@ -38,14 +46,30 @@ impl<F: Format> CheckedDriver<'_, F> {
         }
     }
 
+    /// What is wrong after an operation with this result.
+    ///
+    /// # Errors
+    /// When the machine died.
+    pub(super) fn problem_of(
+        &self,
+        result: Result<(), DriverError>,
+    ) -> Result<Option<String>, MachineError> {
+        match result {
+            Ok(()) => Ok(self.driver.wrong()),
+            Err(DriverError::Machine(error)) => Err(error),
+            Err(error) => Ok(Some(error.to_string())),
+        }
+    }
+
     fn try_to(&mut self, operation: Operation) -> Result<(), DriverError> {
         let count = self.processes.len();
         let place = |process: u8| (count > 0).then(|| usize::from(process) % count);
+
         match operation {
-            Operation::Reclaim => self.stage.reclaim(1).map(drop),
+            Operation::Reclaim => self.driver.reclaim(1).map(drop),
             Operation::Create => {
                 if count < MAX_PROCESSES {
-                    let process = self.stage.start(&[])?;
+                    let process = self.driver.start(&[])?;
                     self.processes.push(ProcessModel { process, parts: BTreeMap::new() });
                 }
                 Ok(())
@@ -66,6 +90,7 @@ impl<F: Format> CheckedDriver<'_, F> {
 
     fn try_for(&mut self, place: usize, operation: Operation) -> Result<(), DriverError> {
         let process = self.processes[place].process;
+
         match operation {
             Operation::Destroy(_) => {
                 for part in ProcessPart::ALL {
@@ -74,24 +99,25 @@ impl<F: Format> CheckedDriver<'_, F> {
                 self.remove(place)
             }
             Operation::Fork(_) if self.processes.len() < MAX_PROCESSES => {
-                let child = self.stage.fork(process)?;
+                let child = self.driver.fork(process)?;
                 let parts = self.processes[place].parts.clone();
                 self.processes.push(ProcessModel { process: child, parts });
                 Ok(())
             }
             Operation::Map(_, part) if !self.processes[place].parts.contains_key(&part) => {
                 if part == ProcessPart::Shared && self.shared.is_none() {
-                    self.shared = Some((self.stage.object(2, Backing::Zero)?, WrittenWords::new()));
+                    self.shared =
+                        Some((self.driver.object(2, Backing::Zero)?, WrittenWords::new()));
                 }
                 let region = part.region(self.shared.as_ref().map(|(object, _)| *object));
-                self.stage.map(process, region)?;
+                self.driver.map(process, region)?;
                 self.processes[place].parts.insert(part, (region, WrittenWords::new()));
                 Ok(())
             }
             Operation::Unmap(_, part) => {
                 self.read_back(place, part)?;
                 if let Some((region, _)) = self.processes[place].parts.remove(&part) {
-                    self.stage.unmap(process, region.end().get() - 1)?;
+                    self.driver.unmap(process, region.end().get() - 1)?;
                     self.forget_shared();
                 }
                 Ok(())
@@ -99,7 +125,7 @@ impl<F: Format> CheckedDriver<'_, F> {
             Operation::Grow(_) => {
                 let heap = self.processes[place].parts.get_mut(&ProcessPart::Heap);
                 if let Some((region, _)) = heap.filter(|(region, _)| region.pages < region.limit) {
-                    self.stage.grow(process, ProcessPart::Heap.start(), 1)?;
+                    self.driver.grow(process, ProcessPart::Heap.start(), 1)?;
                     region.pages += 1;
                 }
                 Ok(())
@@ -107,7 +133,7 @@ impl<F: Format> CheckedDriver<'_, F> {
             Operation::Protect(_, part, writable) => {
                 if let Some((region, _)) = self.processes[place].parts.get_mut(&part) {
                     let new = if writable { Protection::DATA } else { Protection::CONSTANTS };
-                    self.stage.protect(process, region.end().get() - 1, new)?;
+                    self.driver.protect(process, region.end().get() - 1, new)?;
                     region.protection = new;
                 }
                 Ok(())
@@ -118,8 +144,8 @@ impl<F: Format> CheckedDriver<'_, F> {
         }
     }
 
-    /// A load or store of a word. One in sixteen stores that are not allowed is tried: it ends the
-    /// process.
+    /// A load or store of a word. Of the stores that are not allowed one in sixteen is tried, which ends
+    /// the process.
     fn access(
         &mut self,
         place: usize,
@@ -129,24 +155,26 @@ impl<F: Format> CheckedDriver<'_, F> {
     ) -> Result<(), DriverError> {
         let Some((region, _)) = self.processes[place].parts.get(&part) else { return Ok(()) };
         let (start, pages) = match part {
-            // It grows as far as it can.
+            // A stack grows to its limit when it is touched.
             ProcessPart::Stack => (part.start(), region.limit),
             _ => (region.start.get(), region.pages),
         };
         let address = start + u64::from(word) % (pages * PAGE_BYTES / 8) * 8;
+
         let denied = !region.protection.contains(Protection::WRITE);
-        let value = value.filter(|value| !denied || value % 16 == 0);
-        let step = match value {
+        let stored = value.filter(|value| !denied || value % 16 == 0);
+        let step = match stored {
             Some(value) => ProgramStep::Write(VirtAddr::new(address), value),
             None => ProgramStep::Read(VirtAddr::new(address), self.expected(place, part, address)),
         };
+
         match self.run(place, &vec![step].into())? {
             Ending::Exited => {}
-            Ending::Invalid(_) if denied && value.is_some() => return self.remove(place),
+            Ending::Invalid(_) if denied && stored.is_some() => return self.remove(place),
             Ending::Refused(SpaceError::OutOfFrames(_)) => return Ok(()),
             other => return Err(DriverError::Ended(self.processes[place].process.name, other)),
         }
-        if let Some(value) = value {
+        if let Some(value) = stored {
             self.written += 1;
             self.words(place, part).insert(address, value);
         } else {
@@ -160,12 +188,13 @@ impl<F: Format> CheckedDriver<'_, F> {
         if !self.processes[place].parts.contains_key(&part) {
             return Ok(());
         }
+
         let words: Vec<_> =
             self.words(place, part).iter().map(|(at, value)| (*at, *value)).collect();
-        for words in words.chunks(SCRIPT) {
+        for chunk in words.chunks(MAX_STEPS) {
             let read = |&(at, value): &(u64, u64)| ProgramStep::Read(VirtAddr::new(at), value);
-            match self.run(place, &words.iter().map(read).collect())? {
-                Ending::Exited => self.read += words.len() as u64,
+            match self.run(place, &chunk.iter().map(read).collect())? {
+                Ending::Exited => self.read += chunk.len() as u64,
                 Ending::Refused(SpaceError::OutOfFrames(_)) => {}
                 other => return Err(DriverError::Ended(self.processes[place].process.name, other)),
             }
@@ -173,6 +202,7 @@ impl<F: Format> CheckedDriver<'_, F> {
         Ok(())
     }
 
+    /// Reads every word that any process wrote.
     pub(super) fn read_everything(&mut self) -> Result<(), DriverError> {
         for place in 0..self.processes.len() {
             for part in ProcessPart::ALL {
@@ -184,7 +214,7 @@ impl<F: Format> CheckedDriver<'_, F> {
 
     fn run(&mut self, place: usize, program: &Program) -> Result<Ending, DriverError> {
         let process = self.processes[place].process;
-        Ok(self.stage.run_programs(&[(process, program)])?.endings[0])
+        Ok(self.driver.run_programs(&[(process, program)])?.endings[0])
     }
 
     fn words(&mut self, place: usize, part: ProcessPart) -> &mut WrittenWords {
@@ -202,12 +232,12 @@ impl<F: Format> CheckedDriver<'_, F> {
 
     fn remove(&mut self, place: usize) -> Result<(), DriverError> {
         let known = self.processes.remove(place);
-        self.stage.finish(known.process)?;
+        self.driver.finish(known.process)?;
         self.forget_shared();
         Ok(())
     }
 
-    /// A shared object is gone with the last who has it.
+    /// A shared object ends with the last process that has it.
     fn forget_shared(&mut self) {
         if !self.processes.iter().any(|known| known.parts.contains_key(&ProcessPart::Shared)) {
             self.shared = None;

@@ -6,48 +6,48 @@ use mmu_core::space::{Backing, ObjectId, PAGE_BYTES, Protection, Region, RegionK
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-/// One operation. Processes, pages and words are taken modulo how many there are.
+/// One operation. Numbers of processes and words are taken modulo the number there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// A process is started, without regions.
+    /// Starts a process without regions.
     Create,
-    /// A process ends.
+    /// Ends a process.
     Destroy(u8),
-    /// A process forks.
+    /// Forks a process.
     Fork(u8),
-    /// A part is added to a process.
+    /// Adds a part to a process.
     Map(u8, ProcessPart),
-    /// A part is taken away.
+    /// Removes a part.
     Unmap(u8, ProcessPart),
-    /// The heap gets another page.
+    /// Adds a page to the heap.
     Grow(u8),
-    /// A part may be written from now on, or not.
+    /// Allows or forbids writes to a part.
     Protect(u8, ProcessPart, bool),
-    /// A word of a part is read.
+    /// Reads a word of a part.
     Read(u8, ProcessPart, u16),
-    /// A word of a part is written.
+    /// Writes a word of a part.
     Write(u8, ProcessPart, u16, u64),
-    /// The clock takes a frame.
+    /// Lets the clock take a frame.
     Reclaim,
 }
 
-/// A part of a process, each with a place of its own.
+/// A part of a process. Each has addresses of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ProcessPart {
-    /// Grows when asked.
+    /// Grows on request.
     Heap,
     /// Grows when touched.
     Stack,
-    /// Comes from the store.
+    /// Is loaded from the store.
     Image,
-    /// One set of frames for all.
+    /// Has the same frames in all processes.
     Shared,
 }
 
 impl ProcessPart {
     pub(super) const ALL: [Self; 4] = [Self::Heap, Self::Stack, Self::Image, Self::Shared];
 
-    /// Where it starts when it is as large as it can be.
+    /// Its first address when it is as large as it can be.
     pub(super) const fn start(self) -> u64 {
         match self {
             Self::Heap => 0x8060_0000,
@@ -57,7 +57,7 @@ impl ProcessPart {
         }
     }
 
-    /// What is in it before anything is written.
+    /// The word at an address before anything is written.
     pub(super) fn first_word(self, address: u64) -> u64 {
         let offset = address - self.start();
         match self {
@@ -81,7 +81,7 @@ impl ProcessPart {
     }
 }
 
-/// The operations of a seed: the same ones for the same seed and count.
+/// The operations of a seed: the same for the same seed and count.
 ///
 /// ```
 /// use crosswalk::scenario::random::operations;
@@ -91,8 +91,10 @@ impl ProcessPart {
 pub fn operations(seed: u64, count: usize) -> Vec<Operation> {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
     let operation = |_| {
-        let (process, word) = (rng.random(), rng.random());
+        let process = rng.random();
+        let word = rng.random();
         let part = ProcessPart::ALL[rng.random_range(0..4)];
+
         match rng.random_range(0..60) {
             0..24 => Operation::Write(process, part, word, rng.random()),
             24..44 => Operation::Read(process, part, word),
