@@ -113,6 +113,9 @@ fn blocks(lines: &[&str]) -> Vec<Block> {
                 above.strip_prefix("<!-- needs: ").and_then(|rest| rest.strip_suffix(" -->"));
             let needs = needs.unwrap_or_default().split_whitespace().map(str::to_owned).collect();
             blocks.push(Block { needs, steps: steps(lines, at + 1..end) });
+        } else {
+            let command = (at..end).find(|i| lines[*i].starts_with("$ "));
+            assert_eq!(command, None, "a command in a block that is not fenced as console");
         }
         at = end + 1;
     }

@@ -61,14 +61,14 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         let mut from = region.start;
         while let Some(LeafEntry { page, at, .. }) = tables.next(env, from, region.end())? {
             from = page.wrapping_add(PAGE_BYTES);
-            let childs = self.leaf(env, child, page)?;
+            let child_leaf = self.leaf(env, child, page)?;
             // The child's table may have taken the frame of this very page: look again.
             let entry = env.read_entry(at, F::ENTRY_BYTES)?;
             match SpaceTables::<F>::state(entry) {
                 PageState::Untouched => {}
                 PageState::Swapped(slot) => {
                     self.slots.share(slot);
-                    env.write_entry(childs.at, F::ENTRY_BYTES, entry)?;
+                    env.write_entry(child_leaf.at, F::ENTRY_BYTES, entry)?;
                 }
                 PageState::InFrame(frame) if Self::HAS_FLAGS => {
                     self.frames.share(frame);
@@ -80,7 +80,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
                     env.write_entry(at, F::ENTRY_BYTES, protected)?;
                     // The child has not touched the page. Its D is the parent's to remember.
                     let fresh = protected & !(EntryBits::A | EntryBits::D).bits();
-                    env.write_entry(childs.at, F::ENTRY_BYTES, fresh)?;
+                    env.write_entry(child_leaf.at, F::ENTRY_BYTES, fresh)?;
                 }
                 PageState::InFrame(frame) => {
                     self.pinned = Some(frame);
@@ -88,7 +88,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
                     self.pinned = None;
                     let copy = copy?;
                     env.copy(frame, copy)?;
-                    self.write_leaf(env, childs.at, region, copy)?;
+                    self.write_leaf(env, child_leaf.at, region, copy)?;
                 }
             }
         }

@@ -19,7 +19,8 @@
 //! ```
 //! use mmu_core::memory::{Bytes, OutsideMemory, TableMemory, TableMemoryMut};
 //! use mmu_core::space::*;
-//! use mmu_core::{Fault, PageFaultCode, PhysAddr, VirtAddr, format::FourLevel};
+//! use mmu_core::x86::format::FourLevel;
+//! use mmu_core::{Fault, PageFaultCode, PhysAddr, VirtAddr};
 //!
 //! /// 16 frames and a store of 8 slots behind them. Nobody runs, so nothing is cached.
 //! struct Machine(Bytes<[u8; 0x1_8000]>);

@@ -4,7 +4,7 @@ use super::failure::Failure;
 use super::machine::{MachineArguments, MachineKind, Opened};
 use super::output::print;
 use crate::report::scenario::random::{self, NarratedRandomRuns, RandomRun};
-use crate::report::scenario::{self, NarratedScenario};
+use crate::report::scenario::{self, NarratedScenarios};
 use crate::scenario::random::{Operation, operations, play, shrink};
 use crate::scenario::story::Story;
 use crate::scenario::{SCENARIOS, Setting, run as run_in_software, run_on};
@@ -97,7 +97,7 @@ pub(super) fn run(arguments: &ScenarioArguments) -> Result<ExitCode, Failure> {
             });
         }
     }
-    let narrated = NarratedScenario {
+    let narrated = NarratedScenarios {
         stories: &stories,
         machine: opened.as_ref().map(|opened| (opened.machine.identity(), opened.why.as_str())),
         why_none: &why_none,

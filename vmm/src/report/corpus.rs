@@ -1,4 +1,4 @@
-//! What was recorded, for people and for scripts.
+//! A corpus: what a recording contains, and what is replayed; for people and for scripts.
 
 use crate::corpus::record::Recording;
 use crate::corpus::replay::Replayed;
@@ -25,11 +25,11 @@ struct CorpusDocument<'r> {
     modes: BTreeMap<&'static str, u64>,
     rules: Vec<&'r str>,
     mutants: Vec<&'r str>,
-    /// Cases that show a divergence of which nothing is known.
+    /// The number of cases that show a divergence that is not known.
     unknown: u64,
 }
 
-/// What is replayed, before its results.
+/// What is being replayed, before its results.
 pub fn heading(replayed: &Replayed, name: &str, why: &str) -> String {
     let mut text = String::new();
     line(&mut text, &format!("machine   corpus ({why}): nothing is run, {name} is replayed"));
@@ -39,22 +39,24 @@ pub fn heading(replayed: &Replayed, name: &str, why: &str) -> String {
             &format!("recorded  {}: {} cases", source.machine.describe(), with_commas(*cases)),
         );
     }
-    let covered = replayed.covered.iter().map(|rule| rule.id());
-    let covered: Vec<_> = covered.collect();
-    let (count, all) = (covered.len(), Rule::ALL.len());
+
+    let covered: Vec<_> = replayed.covered.iter().map(|rule| rule.id()).collect();
+    let count = covered.len();
+    let all = Rule::ALL.len();
     line(
         &mut text,
         &format!(
-            "covers    {count} of {all} rules, each decides a case and its mutants are caught: {}",
+            "covers    {count} of {all} rules; each decides a case, and its mutants are caught: {}",
             covered.join(", ")
         ),
     );
+
     if replayed.allowed_otherwise > 0 {
         let cases = with_commas(replayed.allowed_otherwise);
         line(
             &mut text,
             &format!(
-                "Of {cases} cases this version allows something else than the one that recorded them."
+                "In {cases} cases this version allows something else than the one that recorded them."
             ),
         );
     }
@@ -79,11 +81,11 @@ pub fn recorded_document(recorded_on: &dyn Machine, recording: &Recording, bytes
     })
 }
 
-/// The same in 80 columns.
+/// The report of `record` in 80 columns.
 pub fn recorded_text(out: &Path, recording: &Recording, bytes: usize) -> String {
     let Recording { source: Source { tried, .. }, cases, unknown } = recording;
-    let mut text = String::new();
     let count = |number: usize| with_commas(number as u64);
+    let mut text = String::new();
     line(
         &mut text,
         &format!(
@@ -94,15 +96,21 @@ pub fn recorded_text(out: &Path, recording: &Recording, bytes: usize) -> String 
             count(bytes)
         ),
     );
-    let modes = modes(cases);
-    let modes: Vec<_> =
-        modes.iter().map(|(mode, cases)| format!("{mode} {}", with_commas(*cases))).collect();
-    line(&mut text, &format!("modes     {}", modes.join(", ")));
-    let (rules, mutants) =
-        (all_of(cases, |recorded| &recorded.rules), all_of(cases, |recorded| &recorded.tells));
-    line(&mut text, &format!("rules     {} of {} decide a case", rules.len(), Rule::ALL.len()));
-    let (wrong, all) = (mutants.len(), MUTANTS.len());
-    line(&mut text, &format!("mutants   {wrong} of {all} are proved wrong by a case"));
+
+    let by_mode: Vec<_> = modes(cases)
+        .into_iter()
+        .map(|(mode, cases)| format!("{mode} {}", with_commas(cases)))
+        .collect();
+    line(&mut text, &format!("modes     {}", by_mode.join(", ")));
+
+    let rules = all_of(cases, |recorded| &recorded.rules).len();
+    line(&mut text, &format!("rules     {rules} of {} decide a case", Rule::ALL.len()));
+    let mutants = all_of(cases, |recorded| &recorded.tells).len();
+    line(
+        &mut text,
+        &format!("mutants   {mutants} of {} are proved wrong by a case", MUTANTS.len()),
+    );
+
     if *unknown > 0 {
         line(
             &mut text,
@@ -112,6 +120,7 @@ pub fn recorded_text(out: &Path, recording: &Recording, bytes: usize) -> String 
     text
 }
 
+/// The number of cases of each mode.
 fn modes(cases: &[Recorded]) -> BTreeMap<&'static str, u64> {
     let mut modes = BTreeMap::new();
     for recorded in cases {
@@ -120,7 +129,7 @@ fn modes(cases: &[Recorded]) -> BTreeMap<&'static str, u64> {
     modes
 }
 
-/// Every id that some case has, in order.
+/// Every id that at least one case has, in order.
 fn all_of(cases: &[Recorded], ids: fn(&Recorded) -> &Vec<String>) -> Vec<&str> {
     let all: BTreeSet<&str> = cases.iter().flat_map(ids).map(String::as_str).collect();
     all.into_iter().collect()

@@ -4,6 +4,7 @@ use crate::report::features_not_run;
 use crosswalk_machine::{Capabilities, Identity};
 use serde::Serialize;
 
+/// A machine. The names of fields are part of the contract.
 #[derive(Serialize)]
 pub(in crate::report) struct MachineJson<'r> {
     kind: &'r str,
@@ -19,18 +20,23 @@ pub(in crate::report) struct MachineJson<'r> {
     features_not_run: Vec<NotRunJson>,
 }
 
+/// A feature that a run does not exercise.
 #[derive(Serialize)]
 pub(in crate::report) struct NotRunJson {
     feature: String,
     reason: String,
 }
 
+/// A machine as JSON.
 pub(in crate::report) fn machine<'r>(
     identity: &'r Identity,
     capabilities: &Capabilities,
 ) -> MachineJson<'r> {
-    let names = |flags: Vec<&'static str>| flags.iter().map(|name| name.to_lowercase()).collect();
     let profile = capabilities.profile;
+    let features = profile.features.iter_names();
+    let not_in_cpuid = capabilities.not_in_cpuid.iter_names();
+    let features_not_run = features_not_run(capabilities).into_iter();
+
     MachineJson {
         kind: &identity.kind,
         flavour: &identity.flavour,
@@ -40,10 +46,9 @@ pub(in crate::report) fn machine<'r>(
         host_kernel: &identity.host_kernel,
         version: identity.version.as_deref(),
         vendor: format!("{:?}", profile.vendor).to_lowercase(),
-        features: names(profile.features.iter_names().map(|(name, _)| name).collect()),
-        not_in_cpuid: names(capabilities.not_in_cpuid.iter_names().map(|(name, _)| name).collect()),
-        features_not_run: features_not_run(capabilities)
-            .into_iter()
+        features: features.map(|(name, _)| name.to_lowercase()).collect(),
+        not_in_cpuid: not_in_cpuid.map(|(name, _)| name.to_lowercase()).collect(),
+        features_not_run: features_not_run
             .map(|(feature, reason)| NotRunJson { feature: feature.to_lowercase(), reason })
             .collect(),
     }

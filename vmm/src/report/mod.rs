@@ -1,5 +1,10 @@
-//! What a run looks like to people ([`text`], [`walk`]) and to scripts ([`json`]); [`geometry`],
-//! [`mutants`], [`scenario`] and [`random`] have both forms of their own.
+//! Reports: one room for each thing that is reported, with its text for people (80 columns wide), its
+//! JSON for scripts, and pages where people would rather look.
+//!
+//! - [`run`]: a run or a replay, as text, JSON and HTML; [`mutants`], [`corpus`], [`conformance`],
+//!   [`scenario`] and [`geometry`]: the other commands;
+//! - [`walk`]: one walk, drawn;
+//! - `style`: what all texts are made of; `machine`: a machine in JSON.
 
 pub mod conformance;
 pub mod corpus;
@@ -17,7 +22,7 @@ use crate::corpus::Source;
 use crate::verdict::ChoiceTaken;
 use crosswalk_case::observation::name_of_fault;
 use crosswalk_machine::{Capabilities, Identity, ModeOffer};
-use mmu_core::{Cr4, Features, Ring, Rule};
+use mmu_core::{Cr4, Features, Rule};
 
 /// What a report says about a run besides its results.
 #[derive(Clone, Copy, Debug)]
@@ -26,19 +31,19 @@ pub struct RunFacts<'r> {
     pub identity: &'r Identity,
     /// What it offers.
     pub capabilities: &'r Capabilities,
-    /// The modes asked for, each with the reason why it was not run.
+    /// The modes that were asked for, each with the reason if it was not run.
     pub modes: &'r [ModeOffer],
     /// What was run.
     pub run: &'r RunLine,
-    /// Where the cases were recorded, if they were, and how many each gave.
+    /// Of a replay: the machines that the cases were recorded on, and the number of cases of each.
     pub sources: &'r [(Source, u64)],
-    /// The rules that such a corpus covers.
+    /// Of a replay: the rules that the corpus covers.
     pub covered: &'r [Rule],
-    /// What came of asking a walker that is a program.
+    /// The score of a walker that is a program.
     pub candidate: Option<&'r CandidateScore>,
-    /// Whether nothing remained to be done.
+    /// Whether nothing of the run remains to be done.
     pub complete: bool,
-    /// CPU time of this process and its children.
+    /// CPU time of this process and its children, in seconds.
     pub cpu_seconds: f64,
 }
 
@@ -47,27 +52,27 @@ fn name_of_end(end: Option<(u8, u32)>) -> String {
     end.map_or_else(|| "completed".into(), |(vector, code)| name_of_fault(vector, code))
 }
 
-/// The features of translation that a run does not exercise, each with the reason.
+/// The features of translation that a run does not exercise, each with the reason why.
 fn features_not_run(capabilities: &Capabilities) -> Vec<(&'static str, String)> {
     let not_yet = Features::INVPCID | Features::CET_SS | Features::LAM;
-    let all = Features::all().iter_names();
-    let reasons = all.filter_map(|(name, feature)| {
-        let obeyed =
+    let reason = |(name, feature): (&'static str, Features)| {
+        let is_obeyed =
             Cr4::from_name(name).is_some_and(|bit| capabilities.not_in_cpuid.contains(bit));
-        let reason = match feature.cpuid_bit() {
-            _ if obeyed => return None,
+
+        let why = match feature.cpuid_bit() {
+            _ if is_obeyed => return None,
             Some(bit) if !capabilities.profile.features.contains(feature) => format!("{bit} is 0"),
             _ if not_yet.contains(feature) => "the guest has no probe for it yet".into(),
             _ => return None,
         };
-        Some((name, reason))
-    });
-    reasons.collect()
+        Some((name, why))
+    };
+    Features::all().iter_names().filter_map(reason).collect()
 }
 
 /// The circumstances of a choice, in words.
 fn when(choice: &ChoiceTaken) -> String {
-    let ring = if choice.ring == Ring::Zero { 0 } else { 3 };
+    let ring = choice.ring.cpl();
     let level = if choice.level.is_empty() { String::new() } else { format!(", {}", choice.level) };
     format!("ring {ring} {}, {}{level}", choice.access.name(), choice.end.name())
 }

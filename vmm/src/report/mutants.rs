@@ -37,7 +37,8 @@ struct MutantJson<'r> {
     reason: Option<&'r str>,
     mistake: &'r str,
     origin: &'r str,
-    /// By whoever is wrong: the mutant that is caught, or the reference where the machine has it.
+    /// What the wrong walker expects: the mutant that is caught, or the reference where the machine has
+    /// the mistake.
     expected: Option<&'r str>,
     observed: Option<&'r str>,
 }
@@ -78,28 +79,32 @@ fn mutant(outcome: &MutantOutcome) -> MutantJson<'_> {
 
 /// The score in 80 columns.
 pub fn text(score: &MutationScore) -> String {
-    let mut table = new_table(&["mutant", "status", "cases", "mistake, and what tells"]);
+    let mut table = new_table(&["mutant", "status", "cases", "mistake, and what shows it"]);
     for outcome in &score.outcomes {
-        let told = match (outcome.status, &outcome.example, &outcome.reason) {
+        let evidence = match (outcome.status, &outcome.example, &outcome.reason) {
             (Status::Caught, Some(example), _) => {
                 format!("it has {}; the machine: {}", example.expected, example.observed)
             }
             (_, _, Some(reason)) => reason.clone(),
             _ => String::new(),
         };
+
         table.add_row([
             outcome.id.to_owned(),
             outcome.status.name().replace('_', " "),
             outcome.cases_to_catch.map_or_else(String::new, with_commas),
-            format!("{}\n  {told}", outcome.mistake),
+            format!("{}\n  {evidence}", outcome.mistake),
         ]);
     }
+
     let mut text = format!("{}\n\n", trimmed(&table));
-    let [caught, has_it, out_of_reach, missed] =
-        [Status::Caught, Status::MachineHasIt, Status::OutOfReach, Status::Missed]
-            .map(|status| score.count(status));
-    let (total, cases, seconds) =
-        (score.outcomes.len(), with_commas(score.cases), score.duration.as_secs_f64());
+    let caught = score.count(Status::Caught);
+    let has_it = score.count(Status::MachineHasIt);
+    let out_of_reach = score.count(Status::OutOfReach);
+    let missed = score.count(Status::Missed);
+    let total = score.outcomes.len();
+    let cases = with_commas(score.cases);
+    let seconds = score.duration.as_secs_f64();
     line(
         &mut text,
         &format!(

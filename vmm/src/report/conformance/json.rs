@@ -10,7 +10,7 @@ use serde::Serialize;
 struct ConformanceDocument<'r> {
     corpus: &'r str,
     cases: u64,
-    /// Cases on which the machine itself differs from the manuals, or was not seen.
+    /// The number of cases in which the machine itself differs from the manuals, or was not seen.
     not_counted: u64,
     walkers: Vec<WalkerJson<'r>>,
     rules: Vec<KnownMistakeJson<'r>>,
@@ -66,11 +66,12 @@ pub fn document(corpus: &str, table: &Table) -> String {
         failed: column.failed,
         failure: column.failure.as_ref().map(|(case, why)| FailureJson { case, why }),
     });
-    let rules = shown(table).into_iter().map(|row| KnownMistakeJson {
-        rule: row.to_string(),
-        meaning: row.meaning(),
-        cells: table.columns.iter().map(|column| cell_json(column, row)).collect(),
+    let rules = shown(table).into_iter().map(|known| KnownMistakeJson {
+        rule: known.to_string(),
+        meaning: known.meaning(),
+        cells: table.columns.iter().map(|column| cell_json(column, known)).collect(),
     });
+
     to_text(&ConformanceDocument {
         corpus,
         cases: table.cases,
@@ -80,11 +81,12 @@ pub fn document(corpus: &str, table: &Table) -> String {
     })
 }
 
-fn cell_json(column: &Column, row: KnownMistake) -> CellJson<'_> {
+fn cell_json(column: &Column, known: KnownMistake) -> CellJson<'_> {
+    let cell = column.cells.get(&known);
     let none = Cell::default();
-    let cell = column.cells.get(&row);
     let Cell { right, wrong, silent, .. } = cell.unwrap_or(&none);
     let mistake = cell.and_then(|cell| cell.mistake.as_ref());
+
     CellJson {
         walker: &column.walker.name,
         result: CellResult::of(cell).name(),

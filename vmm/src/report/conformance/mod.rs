@@ -1,4 +1,5 @@
-//! Which rules walkers get right: as text, as JSON, and as a page of Markdown.
+//! Which rules walkers get right, as text, as JSON, and as a page of Markdown; and the score of one
+//! walker.
 
 mod json;
 mod markdown;
@@ -12,7 +13,7 @@ pub use text::text;
 use crate::conformance::{Cell, Column, KnownMistake, Mistake, Table, rows};
 use crate::report::style::number::with_commas;
 
-/// What a cell comes to.
+/// The result that a cell shows.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum CellResult {
     Right,
@@ -41,10 +42,11 @@ impl CellResult {
     }
 }
 
-/// The rows about which some walker was asked.
+/// The known mistakes that at least one walker was asked about.
 fn shown(table: &Table) -> Vec<KnownMistake> {
-    let is_asked =
-        |row: &KnownMistake| table.columns.iter().any(|column| column.cells.contains_key(row));
+    let is_asked = |mistake: &KnownMistake| {
+        table.columns.iter().any(|column| column.cells.contains_key(mistake))
+    };
     rows().into_iter().filter(is_asked).collect()
 }
 
@@ -55,21 +57,23 @@ fn full_name(column: &Column) -> String {
     format!("{}{version}", walker.name)
 }
 
-/// What became of a walker besides its cells.
+/// How often a walker was asked, or why not.
 fn remark(column: &Column) -> String {
     if let Some(why) = &column.walker.unavailable {
         return format!("not asked: {why}");
     }
+
     match &column.failure {
         None => format!("{} cases", with_commas(column.asked)),
         Some((_, why)) => {
-            let (failed, asked) = (with_commas(column.failed), with_commas(column.asked));
+            let failed = with_commas(column.failed);
+            let asked = with_commas(column.asked);
             format!("{asked} cases, {failed} without an answer: {why}")
         }
     }
 }
 
-/// The mistakes of a column, by row.
+/// The mistakes of a walker: the known mistake each is, how often it was made, and its simplest case.
 fn mistakes(column: &Column) -> impl Iterator<Item = (KnownMistake, u64, &Mistake)> {
     column.cells.iter().filter_map(|(row, cell)| Some((*row, cell.wrong, cell.mistake.as_ref()?)))
 }

@@ -1,4 +1,4 @@
-//! What came of asking a candidate, for people and for scripts.
+//! The score of one walker that is a program, for people and for scripts.
 
 use crate::conformance::score::{CandidateScore, Mistakes};
 use crate::report::style::number::with_commas;
@@ -8,6 +8,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+/// The score as JSON.
 #[derive(Serialize)]
 pub(in crate::report) struct CandidateScoreJson<'r> {
     right: u64,
@@ -30,7 +31,10 @@ struct MistakeJson<'r> {
     answered: &'r str,
 }
 
+/// The score for scripts.
 pub(in crate::report) fn json(score: &CandidateScore) -> CandidateScoreJson<'_> {
+    let failures = score.failures.iter();
+
     CandidateScoreJson {
         right: score.right,
         wrong: score.wrong,
@@ -39,11 +43,7 @@ pub(in crate::report) fn json(score: &CandidateScore) -> CandidateScoreJson<'_> 
         not_marked: score.not_marked,
         not_asked: score.not_asked,
         mistakes: mistakes(score).map(|(what, mistakes)| entry(what, mistakes)).collect(),
-        failures: score
-            .failures
-            .iter()
-            .map(|(what, mistakes)| entry(what.clone(), mistakes))
-            .collect(),
+        failures: failures.map(|(what, mistakes)| entry(what.clone(), mistakes)).collect(),
         silences: &score.silences,
     }
 }
@@ -59,8 +59,8 @@ fn mistakes(score: &CandidateScore) -> impl Iterator<Item = (String, &Mistakes)>
     })
 }
 
-/// So many kinds of mistakes are told in full, and so many reasons to be silent.
-const MOST: usize = 8;
+/// The maximum number of kinds of mistakes, and of reasons for silence, that are described.
+const MAX_DESCRIBED: usize = 8;
 
 /// The score in 80 columns.
 pub(in crate::report) fn describe(text: &mut String, walker: &str, score: &CandidateScore) {
@@ -73,28 +73,32 @@ pub(in crate::report) fn describe(text: &mut String, walker: &str, score: &Candi
         (not_asked, "not asked after too many of those"),
         (not_marked, "not marked: the machine differs from the manuals itself, or was not seen"),
     ];
-    let counts = counts.iter().filter(|(count, _)| **count > 0);
-    let counts: Vec<_> =
-        counts.map(|(count, what)| format!("{} {what}", with_commas(**count))).collect();
-    line(text, &format!("{walker}: {}", counts.join(", ")));
+    let words: Vec<_> = counts
+        .iter()
+        .filter(|(count, _)| **count > 0)
+        .map(|(count, what)| format!("{} {what}", with_commas(**count)))
+        .collect();
+    line(text, &format!("{walker}: {}", words.join(", ")));
+
     let mut silences: Vec<_> = score.silences.iter().collect();
     silences.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-    for (why, count) in silences.into_iter().take(MOST) {
+    for (why, count) in silences.into_iter().take(MAX_DESCRIBED) {
         line(text, &format!("  {} not said: {why}", with_commas(*count)));
     }
     text.push('\n');
+
     let failures =
         score.failures.iter().map(|(what, mistakes)| (format!("failed: {what}"), mistakes));
-    for (what, Mistakes { count, case, expected, answered }) in
-        failures.chain(mistakes(score)).take(MOST)
-    {
+    for (what, mistakes) in failures.chain(mistakes(score)).take(MAX_DESCRIBED) {
+        let Mistakes { count, case, expected, answered } = mistakes;
         line(text, &format!("{}: {what}", with_commas(*count)));
         line(text, &format!("  expected {expected}"));
         line(text, &format!("  answered {answered}"));
-        // One line, however long: it is to be copied into a shell.
+        // One line, however long: people copy it into a shell.
         let _ = writeln!(text, "  crosswalk explain '{case}'\n");
     }
-    let more = (score.failures.len() + score.mistakes.len()).saturating_sub(MOST);
+
+    let more = (score.failures.len() + score.mistakes.len()).saturating_sub(MAX_DESCRIBED);
     if more > 0 {
         line(text, &format!("{more} more kinds; --json has them all.\n"));
     }
@@ -106,7 +110,8 @@ pub(in crate::report) fn verdict(walker: &str, score: &CandidateScore) -> String
         format!("{walker} says nothing wrong.")
     } else {
         let CandidateScore { wrong, failed, not_asked, .. } = score;
-        let (wrong, failed) = (with_commas(*wrong), with_commas(failed + not_asked));
+        let wrong = with_commas(*wrong);
+        let failed = with_commas(failed + not_asked);
         format!("{walker} is wrong in {wrong} cases, and has no answer in {failed}.")
     }
 }

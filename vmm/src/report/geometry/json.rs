@@ -1,10 +1,9 @@
 //! What page tables cost, for scripts.
 //!
 //! The JSON document is `{"configurations": […]}`. Bits, bytes of an entry and numbers of tables are
-//! numbers. What can exceed 64 bits is an object of one shape, whatever its size:
-//! `{"decimal": "4194304", "log2": 22}`, all digits as a string, and the logarithm where it is a
-//! whole number, else null. `of_flat` is the size divided by that of the flat table. A use that is
-//! larger than the address space is left out.
+//! numbers. What can exceed 64 bits is always an object such as `{"decimal": "4194304", "log2": 22}`:
+//! all digits as a string, and the logarithm if it is a whole number, else null. `of_flat` is the size
+//! divided by that of the flat table. A use that is larger than the address space is left out.
 //!
 //! ```text
 //! {"address_bits", "offset_bits", "page_bytes", "page_number_bits", "pages",
@@ -80,6 +79,7 @@ pub fn json(configurations: &[Configuration]) -> String {
 fn configuration_json(configuration: &Configuration) -> ConfigurationJson {
     let Configuration { geometry, levels } = configuration;
     let per_byte = geometry.per_byte();
+
     ConfigurationJson {
         address_bits: geometry.address_bits(),
         offset_bits: geometry.offset_bits(),
@@ -106,16 +106,18 @@ fn levels_json(geometry: &Geometry, levels: &Levels) -> LevelsJson {
     let uses = USES.iter().filter_map(|(amount, placement)| {
         let pages = amount.pages(geometry);
         let Cost { tables, bytes } = levels.cost(pages, *placement)?;
+
         Some(UseJson {
             amount: amount.to_string(),
             placement: placement.name(),
             pages: pages.into(),
-            // The last level has a bit at least, so that none has more than 2^63 tables.
+            // The last level has at least one index bit, so no level has more than 2^63 tables.
             tables: tables.into_iter().map(|count| count as u64).collect(),
             bytes: bytes.into(),
             of_flat: bytes as f64 / geometry.flat_table_bytes() as f64,
         })
     });
+
     LevelsJson {
         index_bits: levels.index_bits().to_vec(),
         table_bytes: levels.table_bytes().map(Large::from).collect(),

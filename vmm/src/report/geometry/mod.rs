@@ -10,7 +10,7 @@ pub use text::text;
 
 use crate::geometry::{Geometry, Levels};
 
-/// A geometry, and the ways its page number is to be split.
+/// A geometry, and the ways to split its page number.
 #[derive(Clone, Debug)]
 pub struct Configuration {
     /// The sizes.

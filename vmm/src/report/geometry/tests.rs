@@ -81,7 +81,7 @@ fn one_configuration_has_all_uses() {
 }
 
 #[test]
-fn other_frames_and_entries_are_told() {
+fn other_frames_and_entries_are_described() {
     let geometry = with(|p| (p.physical_bits, p.entry_bytes) = (Some(36), Some(5)));
     let text = text(&[evenly(geometry, [2])]);
     for line in [

@@ -9,22 +9,18 @@ use crate::report::style::table::{line, new_table, trimmed};
 use comfy_table::CellAlignment;
 use std::fmt::Write;
 
-/// The report for people. Of several configurations, each has only the main uses.
+const EXPLANATION: &str = "An entry is a frame number only, without rights and flags. A flat table \
+                           has an entry for each page; per byte, one for each byte.";
+
+/// The report for people. Of several configurations, each shows only the main uses.
 pub fn text(configurations: &[Configuration]) -> String {
+    let uses = uses_to_show(configurations);
     let mut text = String::new();
-    let is_main_use = |(amount, placement): &&(Amount, Placement)| {
-        let is_scattered = matches!(amount, Amount::Pages(_));
-        let is_best = *placement == Placement::Aligned;
-        *amount != Amount::Everything && is_scattered != is_best
-    };
-    let uses: Vec<_> = match configurations {
-        [_] => USES.to_vec(),
-        _ => USES.iter().filter(is_main_use).copied().collect(),
-    };
     for configuration in configurations {
         describe_geometry(&mut text, &configuration.geometry);
         describe_levels(&mut text, configuration, &uses);
     }
+
     line(&mut text, EXPLANATION);
     if configurations.iter().any(|configuration| !configuration.levels.is_empty()) {
         explain_levels(&mut text, &uses);
@@ -36,20 +32,34 @@ pub fn text(configurations: &[Configuration]) -> String {
     text
 }
 
-const EXPLANATION: &str = "An entry is a frame number only, without rights and flags. A flat table \
-                           has an entry for each page; per byte, one for each byte.";
+fn uses_to_show(configurations: &[Configuration]) -> Vec<(Amount, Placement)> {
+    let is_main_use = |(amount, placement): &&(Amount, Placement)| {
+        let is_scattered = matches!(amount, Amount::Pages(_));
+        let is_best = *placement == Placement::Aligned;
+        *amount != Amount::Everything && is_scattered != is_best
+    };
+
+    match configurations {
+        [_] => USES.to_vec(),
+        _ => USES.iter().filter(is_main_use).copied().collect(),
+    }
+}
 
 fn is_textbook_64(geometry: &Geometry) -> bool {
     *geometry == Geometry::TEXTBOOK_64
 }
 
+/// The sizes: pages, frames, the parts of an address, an entry, and the flat table.
 fn describe_geometry(text: &mut String, geometry: &Geometry) {
-    let (bits, page) = (geometry.address_bits(), size(geometry.page_bytes()));
-    let (page_bits, offset_bits) = (geometry.page_number_bits(), geometry.offset_bits());
-    let notes = if is_textbook_64(geometry) { [" [1]", " [2]"] } else { ["", ""] };
+    let bits = geometry.address_bits();
+    let offset_bits = geometry.offset_bits();
+    let [pages_note, flat_note] =
+        if is_textbook_64(geometry) { [" [1]", " [2]"] } else { ["", ""] };
+    let page = size(geometry.page_bytes());
     line(text, &format!("Addresses of {}, pages of {page}", counted(bits, "bit")));
     text.push('\n');
-    let (pages, pages_note) = (power(geometry.pages()), notes[0]);
+
+    let pages = power(geometry.pages());
     let has_as_many_frames = geometry.physical_bits() == bits;
     let and_frames = if has_as_many_frames { ", and as many frames" } else { "" };
     line(
@@ -57,23 +67,15 @@ fn describe_geometry(text: &mut String, geometry: &Geometry) {
         &format!("pages      2^{bits} bytes / 2^{offset_bits} = {pages}{pages_note}{and_frames}"),
     );
     if !has_as_many_frames {
-        let (bits, frames) = (geometry.physical_bits(), power(geometry.frames()));
-        line(text, &format!("frames     2^{bits} bytes / 2^{offset_bits} = {frames}"));
+        let physical_bits = geometry.physical_bits();
+        let frames = power(geometry.frames());
+        line(text, &format!("frames     2^{physical_bits} bytes / 2^{offset_bits} = {frames}"));
     }
-    let page_number = counted(page_bits, "bit");
+
+    let page_number = counted(geometry.page_number_bits(), "bit");
     line(text, &format!("address    {page_number} of page number, {offset_bits} of offset"));
-    let frame_bits = geometry.frame_number_bits();
-    let (frame_number, exact) = (counted(frame_bits, "bit"), exact_bytes(frame_bits));
-    let entry_bytes = geometry.entry_bytes();
-    let entry = if frame_bits == 8 * entry_bytes {
-        String::new()
-    } else if entry_bytes == frame_bits.div_ceil(8).next_power_of_two() {
-        format!(", rounded to {entry_bytes}")
-    } else {
-        format!(", in an entry of {entry_bytes}")
-    };
-    line(text, &format!("entry      {frame_number} of frame number: {exact} exactly{entry}"));
-    let flat_note = notes[1];
+    line(text, &format!("entry      {}", describe_entry(geometry)));
+
     line(text, &format!("flat table {}{flat_note}", flat_table(geometry)));
     if offset_bits > 0 {
         line(text, &format!("per byte   {}", flat_table(&geometry.per_byte())));
@@ -81,31 +83,53 @@ fn describe_geometry(text: &mut String, geometry: &Geometry) {
     text.push('\n');
 }
 
+/// The size of an entry, exact and rounded.
+fn describe_entry(geometry: &Geometry) -> String {
+    let frame_bits = geometry.frame_number_bits();
+    let entry_bytes = geometry.entry_bytes();
+    let rounding = if frame_bits == 8 * entry_bytes {
+        String::new()
+    } else if entry_bytes == frame_bits.div_ceil(8).next_power_of_two() {
+        format!(", rounded to {entry_bytes}")
+    } else {
+        format!(", in an entry of {entry_bytes}")
+    };
+
+    let frame_number = counted(frame_bits, "bit");
+    let exact = exact_bytes(frame_bits);
+    format!("{frame_number} of frame number: {exact} exactly{rounding}")
+}
+
+/// The flat table: how many entries, and the size they make.
 fn flat_table(geometry: &Geometry) -> String {
-    let (entries, entry_bytes) = (geometry.page_number_bits(), geometry.entry_bytes());
+    let entries = geometry.page_number_bits();
+    let entry = counted(geometry.entry_bytes(), "byte");
     let bytes = geometry.flat_table_bytes();
     let digits = match few(bytes) {
         Some(_) => String::new(),
         None => format!(", about {}", scientific(bytes)),
     };
+
     let power = match bytes.ilog2() {
         log2 if bytes == 1 << log2 => format!("2^{log2} bytes = "),
         _ => String::new(),
     };
-    let (entry, size) = (counted(entry_bytes, "byte"), size(bytes));
-    format!("2^{entries} entries * {entry} = {power}{size}{digits}")
+    format!("2^{entries} entries * {entry} = {power}{}{digits}", size(bytes))
 }
 
+/// A table of what each split costs in each use.
 fn describe_levels(text: &mut String, configuration: &Configuration, uses: &[(Amount, Placement)]) {
     let Configuration { geometry, levels } = configuration;
     if levels.is_empty() {
         return line(text, "The page number has too few bits for two levels.\n");
     }
+
     let mut table = new_table(&["in use", "index bits", "tables by level", "size", "flat / this"]);
     for column in 2..5 {
         let column = table.column_mut(column).expect("there are five");
         column.set_cell_alignment(CellAlignment::Right);
     }
+
     let mut too_large = Vec::new();
     for (amount, placement) in uses {
         let mut name = use_name(*amount, *placement);
@@ -114,6 +138,7 @@ fn describe_levels(text: &mut String, configuration: &Configuration, uses: &[(Am
                 too_large.push(amount.to_string());
                 break;
             };
+
             let index_bits: Vec<_> = levels.index_bits().iter().map(u32::to_string).collect();
             let tables: Vec<_> = cost.tables.iter().map(|count| short(*count)).collect();
             table.add_row([
@@ -126,6 +151,7 @@ fn describe_levels(text: &mut String, configuration: &Configuration, uses: &[(Am
         }
     }
     let _ = writeln!(text, "{}", trimmed(&table));
+
     too_large.dedup();
     if !too_large.is_empty() {
         line(text, &format!("Larger than the space: {}.", too_large.join(", ")));

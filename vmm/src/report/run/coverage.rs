@@ -1,4 +1,4 @@
-//! Coverage as data: which rules decided and how accesses ended, each with its count and a case; and
+//! Coverage for scripts: which rules decided and how accesses ended, each with its count and a case, and
 //! why a rule was not met.
 
 use crate::campaign::coverage::why_missed;
@@ -28,7 +28,7 @@ struct RuleCoverageJson {
 struct MissedJson {
     rule: &'static str,
     mode: &'static str,
-    /// Who stands in the way: `machine`, `campaign`, or `chance`.
+    /// What stands in the way: `machine`, `campaign`, or `chance`.
     by: &'static str,
     why: String,
 }
@@ -43,26 +43,32 @@ struct EndJson {
 }
 
 pub(super) fn json(facts: &RunFacts<'_>, tally: &Tally) -> CoverageJson {
-    let rules = tally.rules.iter().map(|((rule, mode), met)| RuleCoverageJson {
+    let rules = tally.rules.iter().map(|((rule, mode), occurrences)| RuleCoverageJson {
         rule: rule.id(),
         mode: mode.name(),
-        count: met.count,
-        example: met.example.to_string(),
+        count: occurrences.count,
+        example: occurrences.example.to_string(),
     });
-    let ends = tally.ends.iter().map(|((mode, who, end), met)| EndJson {
+
+    let ends = tally.ends.iter().map(|((mode, who, end), occurrences)| EndJson {
         mode: mode.name(),
         provenance: who.name(),
         outcome: name_of_end(*end),
-        count: met.count,
-        example: met.example.to_string(),
+        count: occurrences.count,
+        example: occurrences.example.to_string(),
     });
+
     let cells =
         Rule::ALL.iter().flat_map(|rule| facts.modes.iter().map(move |(mode, _)| (*rule, *mode)));
     let missed = cells.filter(|cell| !tally.rules.contains_key(cell)).filter_map(|(rule, mode)| {
         let missed = why_missed(rule, mode, facts.capabilities);
-        let (by, why) = (missed.who(), missed.why().to_owned());
-        let (rule, mode) = (rule.id(), mode.name());
-        (by != "mode").then_some(MissedJson { rule, mode, by, why })
+        (missed.who() != "mode").then(|| MissedJson {
+            rule: rule.id(),
+            mode: mode.name(),
+            by: missed.who(),
+            why: missed.why().to_owned(),
+        })
     });
+
     CoverageJson { rules: rules.collect(), missed: missed.collect(), ends: ends.collect() }
 }

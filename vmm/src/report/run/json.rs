@@ -1,10 +1,10 @@
-//! The JSON documents of the command line. Their fields are a contract: scripts depend on them.
-//! Addresses and register values are hex strings, counts and seconds are numbers.
+//! A run for scripts, and what this host offers. The names of fields are a contract. Addresses and
+//! register values are hex strings, counts and seconds are numbers.
 
 use super::coverage;
 use crate::campaign::Summary;
 use crate::campaign::journal::ShardLine;
-use crate::campaign::tally::{EndSeen, ModeCounts};
+use crate::campaign::tally::{EndSeen, ModeCounts, Tally};
 use crate::corpus::Source;
 use crate::finding::Finding;
 use crate::finding::known::Kind;
@@ -12,7 +12,9 @@ use crate::report::conformance::score;
 use crate::report::machine::{MachineJson, machine};
 use crate::report::style::json::to_text;
 use crate::report::{RunFacts, name_of_end, when};
+use crate::verdict::ChoiceTaken;
 use crosswalk_case::Case;
+use crosswalk_case::observation::Provenance;
 use crosswalk_machine::{Machine, MachineLine};
 use mmu_core::{PagingMode, Rule};
 use serde::Serialize;
@@ -24,12 +26,12 @@ struct RunDocument<'r> {
     /// Of a replay: where its cases were recorded.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     sources: Vec<SourceJson<'r>>,
-    /// Of a replay: the rules that decide one of its cases and all of whose mutants are caught.
+    /// Of a replay: the rules that decide one of its cases, and all of whose mutants it catches.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     covers: Vec<&'static str>,
     generator: &'r str,
     seed: Option<u64>,
-    /// How many combinations there are, where they are enumerated.
+    /// The number of combinations, where they are enumerated.
     combinations: Option<u64>,
     shard: &'r ShardLine,
     /// Whether nothing of the run remains to be done.
@@ -40,7 +42,7 @@ struct RunDocument<'r> {
     coverage: coverage::CoverageJson,
     choices: Vec<ChoiceJson>,
     findings: Vec<FindingJson<'r>>,
-    /// Of a walker that is a program: what came of asking it.
+    /// Of a walker that is a program: its score.
     #[serde(skip_serializing_if = "Option::is_none")]
     candidate: Option<score::CandidateScoreJson<'r>>,
     totals: Totals,
@@ -101,7 +103,7 @@ struct Totals {
     cases: u64,
     agreed: u64,
     diverged: u64,
-    /// Tells sets of cases apart: equal in runs of the same cases.
+    /// A digest of the cases: equal in runs of the same cases.
     case_set: String,
     seconds: f64,
     cpu_seconds: f64,
@@ -130,17 +132,17 @@ struct ModeOfferJson<'r> {
 /// The report of a run.
 ///
 /// # Panics
-/// Never: a report has nothing that JSON cannot hold.
+/// Never: a report contains nothing that JSON cannot hold.
 pub fn document(facts: &RunFacts<'_>, summary: &Summary) -> String {
     let tally = &summary.tally;
-    let seconds = summary.duration.as_secs_f64();
-    let split = |hit: bool| {
-        let is_hit = |rule: &&Rule| tally.hits(**rule) == hit;
-        Rule::ALL.iter().filter(is_hit).map(|rule| rule.id()).collect()
-    };
-    let document = RunDocument {
+    let modes = facts.modes.iter().map(|(mode, offered)| {
+        let counts = tally.modes.get(mode).cloned().unwrap_or_default();
+        mode_json(*mode, offered, &counts, &tally.outcomes(*mode))
+    });
+
+    to_text(&RunDocument {
         machine: machine(facts.identity, facts.capabilities),
-        sources: sources(facts.sources),
+        sources: facts.sources.iter().map(|(source, cases)| source_json(source, *cases)).collect(),
         covers: facts.covered.iter().map(|rule| rule.id()).collect(),
         generator: &facts.run.generator,
         seed: facts.run.has_seed().then_some(facts.run.seed),
@@ -148,41 +150,47 @@ pub fn document(facts: &RunFacts<'_>, summary: &Summary) -> String {
         shard: &facts.run.shard,
         complete: facts.complete,
         walker: &facts.run.walker,
-        modes: facts
-            .modes
-            .iter()
-            .map(|(mode, offered)| {
-                let counts = tally.modes.get(mode).cloned().unwrap_or_default();
-                mode_json(*mode, offered, &counts, &tally.outcomes(*mode))
-            })
-            .collect(),
-        rules: RulesJson { hit: split(true), missed: split(false) },
+        modes: modes.collect(),
+        rules: rules_json(tally),
         coverage: coverage::json(facts, tally),
-        choices: tally
-            .choices
-            .iter()
-            .map(|(choice, count)| ChoiceJson {
-                rule: choice.rule.id(),
-                mode: choice.mode.name(),
-                provenance: choice.provenance.name(),
-                when: when(choice),
-                member: choice.member,
-                count: *count,
-            })
-            .collect(),
-        findings: summary.findings.iter().map(finding).collect(),
+        choices: tally.choices.iter().map(|(choice, count)| choice_json(choice, *count)).collect(),
+        findings: summary.findings.iter().map(finding_json).collect(),
         candidate: facts.candidate.map(score::json),
-        totals: Totals {
-            cases: tally.cases(),
-            agreed: tally.agreed(),
-            diverged: tally.diverged(),
-            case_set: format!("{:#018x}", tally.digest),
-            seconds,
-            cpu_seconds: facts.cpu_seconds,
-            cases_per_second: tally.cases() as f64 / seconds,
-        },
+        totals: totals_json(facts, summary),
+    })
+}
+
+fn rules_json(tally: &Tally) -> RulesJson {
+    let ids = |is_hit: bool| {
+        let rules = Rule::ALL.iter().filter(move |rule| tally.hits(**rule) == is_hit);
+        rules.map(|rule| rule.id()).collect()
     };
-    to_text(&document)
+    RulesJson { hit: ids(true), missed: ids(false) }
+}
+
+fn choice_json(choice: &ChoiceTaken, count: u64) -> ChoiceJson {
+    ChoiceJson {
+        rule: choice.rule.id(),
+        mode: choice.mode.name(),
+        provenance: choice.provenance.name(),
+        when: when(choice),
+        member: choice.member,
+        count,
+    }
+}
+
+fn totals_json(facts: &RunFacts<'_>, summary: &Summary) -> Totals {
+    let tally = &summary.tally;
+    let seconds = summary.duration.as_secs_f64();
+    Totals {
+        cases: tally.cases(),
+        agreed: tally.agreed(),
+        diverged: tally.diverged(),
+        case_set: format!("{:#018x}", tally.digest),
+        seconds,
+        cpu_seconds: facts.cpu_seconds,
+        cases_per_second: tally.cases() as f64 / seconds,
+    }
 }
 
 /// Where the cases of a replay were recorded.
@@ -196,14 +204,16 @@ struct SourceJson<'r> {
     cases: u64,
 }
 
-fn sources(sources: &[(Source, u64)]) -> Vec<SourceJson<'_>> {
-    sources.iter().map(|(source, cases)| source_json(source, *cases)).collect()
-}
-
 fn source_json(source: &Source, cases: u64) -> SourceJson<'_> {
     let Source { crosswalk, machine, microcode, seed, tried } = source;
-    let (microcode, seed, tried) = (microcode.as_deref(), *seed, *tried);
-    SourceJson { machine, microcode, crosswalk, seed, tried, cases }
+    SourceJson {
+        machine,
+        microcode: microcode.as_deref(),
+        crosswalk,
+        seed: *seed,
+        tried: *tried,
+        cases,
+    }
 }
 
 /// What this host offers: each machine, or why not.
@@ -238,8 +248,9 @@ fn mode_json<'r>(
     }
 }
 
-fn finding(finding: &Finding) -> FindingJson<'_> {
+fn finding_json(finding: &Finding) -> FindingJson<'_> {
     let example = finding.example.as_ref();
+
     FindingJson {
         id: &finding.id,
         title: &finding.title,
@@ -273,12 +284,14 @@ fn offer_json<'r>(kind: &'r str, offer: Result<&'r dyn Machine, &'r str>) -> Off
             no_implicit_accesses: None,
         };
     };
+
     let capabilities = opened.capabilities();
     let map = opened.provenance();
-    let by_class = |who: &[crosswalk_case::observation::Provenance; 3]| {
+    let by_class = |who: &[Provenance; 3]| {
         let classes = ["translation", "page_fault", "address_fault"];
         classes.into_iter().zip(who.iter().map(|who| who.name())).collect()
     };
+
     OfferJson {
         kind: &opened.identity().kind,
         available: true,

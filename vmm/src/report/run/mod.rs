@@ -1,4 +1,4 @@
-//! A run: as text, as JSON, as a page of HTML.
+//! A run or a replay: as text for people, as JSON for scripts, and as a page of HTML.
 
 mod coverage;
 pub mod html;

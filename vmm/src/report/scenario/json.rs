@@ -1,4 +1,4 @@
-//! A scenario for scripts.
+//! Scenarios for scripts.
 //!
 //! ```text
 //! {"comparison": {"machine": null | {"kind", "flavour", "beneath", "version"}, "result", "reason"},
@@ -12,34 +12,35 @@
 //! ```
 //!
 //! A place is `{"frame", "entry"}`, `{"slot"}` or null. Counts are of the whole scenario;
-//! `table_bytes` is the most at one time.
+//! `table_bytes` is the maximum at one time.
 
-use super::{NarratedScenario, entries_per_translation};
+use super::{NarratedScenarios, entries_per_translation};
 use crate::report::style::json::to_text;
 use crate::scenario::story::{Claim, Happened, PagePlace, PageRow, Story, TimelineEntry};
 use crate::scenario::{Comparison, Divergence, SCENARIOS};
 use crosswalk_machine::Identity;
-use mmu_core::PhysAddr;
 use serde_json::{Value, json};
 
-/// The same as JSON: `[{"name", "shows"}]`.
+/// The list of scenarios: `[{"name", "shows"}]`.
 pub fn json_list() -> String {
     let list = SCENARIOS.iter().map(|known| json!({"name": known.name, "shows": known.shows}));
     to_text(&list.collect::<Vec<_>>())
 }
 
 /// The stories as one JSON document.
-pub fn json(narrate: &NarratedScenario<'_>) -> String {
-    let passed = narrate.stories.iter().filter(|story| story.passed()).count();
-    let mut modes: Vec<_> = narrate.stories.iter().map(|story| story.mode.name()).collect();
+pub fn json(narrated: &NarratedScenarios<'_>) -> String {
+    let stories = narrated.stories;
+    let passed = stories.iter().filter(|story| story.passed()).count();
+    let mut modes: Vec<_> = stories.iter().map(|story| story.mode.name()).collect();
     modes.dedup();
-    let machine = narrate.machine.map(|(identity, _)| machine_json(identity));
-    let reason = narrate.machine.map_or(narrate.why_none, |(_, why)| why);
+    let machine = narrated.machine.map(|(identity, _)| machine_json(identity));
+    let reason = narrated.machine.map_or(narrated.why_none, |(_, why)| why);
+
     to_text(&json!({
-        "comparison": {"machine": machine, "result": narrate.result(), "reason": reason},
+        "comparison": {"machine": machine, "result": narrated.result(), "reason": reason},
         "modes": modes,
-        "scenarios": narrate.stories.iter().map(story_json).collect::<Vec<_>>(),
-        "totals": {"scenarios": narrate.stories.len(), "passed": passed},
+        "scenarios": stories.iter().map(story_json).collect::<Vec<_>>(),
+        "totals": {"scenarios": stories.len(), "passed": passed},
     }))
 }
 
@@ -49,73 +50,87 @@ pub(super) fn machine_json(identity: &Identity) -> Value {
 }
 
 pub(super) fn comparison_json(comparison: &Comparison) -> Value {
-    let Comparison { requests, events, frames, known, .. } = comparison;
-    let divergence = |Divergence { request, differences, cause }: &Divergence| json!({"order": request, "cause": cause, "differences": differences});
+    let Comparison { requests, events, frames, chosen, known, divergence, .. } = comparison;
+
     json!({
         "orders": requests,
         "events": events,
         "frames": frames,
-        "chosen": comparison.chosen,
-        "equal": comparison.divergence.is_none(),
+        "chosen": chosen,
+        "equal": divergence.is_none(),
         "known": known.as_ref().map(|(id, count)| json!({"id": id, "count": count})),
-        "parted": comparison.divergence.as_ref().map(divergence),
+        "parted": divergence.as_ref().map(divergence_json),
     })
 }
 
+fn divergence_json(divergence: &Divergence) -> Value {
+    let Divergence { request, differences, cause } = divergence;
+    json!({"order": request, "cause": cause, "differences": differences})
+}
+
 fn story_json(story: &Story) -> Value {
-    let claim = |claim: &Claim| json!({"claim": claim.claim, "holds": claim.holds});
-    let page = |row: &PageRow| {
-        json!({
-            "process": row.process,
-            "region": row.region,
-            "page": row.page.to_string(),
-            "before": row.before.map(place_json),
-            "after": row.after.map(place_json),
-        })
-    };
-    let (counts, accesses) = (&story.statistics, &story.accesses);
     json!({
         "name": story.scenario.name,
         "shows": story.scenario.shows,
         "mode": story.mode.name(),
         "comparison": story.comparison.as_ref().map(comparison_json),
         "passed": story.passed(),
-        "claims": story.claims.iter().map(claim).collect::<Vec<_>>(),
+        "claims": story.claims.iter().map(claim_json).collect::<Vec<_>>(),
         "problems": story.problems,
-        "timeline": story.timeline.iter().map(moment_json).collect::<Vec<_>>(),
-        "pages": story.pages.iter().map(page).collect::<Vec<_>>(),
-        "statistics": {
-            "faults": {
-                "minor": counts.minor,
-                "major": counts.major,
-                "invalid": counts.invalid,
-                "zero_fills": counts.zero_fills,
-                "copies": counts.copies,
-            },
-            "pages": {
-                "evicted": counts.evicted,
-                "second_chances": counts.second_chances,
-                "written": counts.written,
-                "read": counts.read,
-            },
-            "tlb": {
-                "accesses": accesses.completed,
-                "hits": accesses.hits,
-                "misses": accesses.misses,
-                "entries_read": accesses.entries_read,
-                "entries_per_translation": entries_per_translation(story),
-                "pages_shot_down": counts.pages_forgotten,
-                "spaces_shot_down": counts.spaces_forgotten,
-            },
-            "table_bytes": story.table_bytes,
-            "frames": story.frames,
-        },
+        "timeline": story.timeline.iter().map(timeline_json).collect::<Vec<_>>(),
+        "pages": story.pages.iter().map(page_json).collect::<Vec<_>>(),
+        "statistics": statistics_json(story),
     })
 }
 
-fn moment_json(TimelineEntry { process, what }: &TimelineEntry) -> Value {
-    let hex = |frame: &Option<PhysAddr>| frame.map(|frame| frame.to_string());
-    let mut moment = match what {
+fn statistics_json(story: &Story) -> Value {
+    let counts = &story.statistics;
+    let accesses = &story.accesses;
+
+    json!({
+        "faults": {
+            "minor": counts.minor,
+            "major": counts.major,
+            "invalid": counts.invalid,
+            "zero_fills": counts.zero_fills,
+            "copies": counts.copies,
+        },
+        "pages": {
+            "evicted": counts.evicted,
+            "second_chances": counts.second_chances,
+            "written": counts.written,
+            "read": counts.read,
+        },
+        "tlb": {
+            "accesses": accesses.completed,
+            "hits": accesses.hits,
+            "misses": accesses.misses,
+            "entries_read": accesses.entries_read,
+            "entries_per_translation": entries_per_translation(story),
+            "pages_shot_down": counts.pages_forgotten,
+            "spaces_shot_down": counts.spaces_forgotten,
+        },
+        "table_bytes": story.table_bytes,
+        "frames": story.frames,
+    })
+}
+
+fn claim_json(claim: &Claim) -> Value {
+    json!({"claim": claim.claim, "holds": claim.holds})
+}
+
+fn page_json(row: &PageRow) -> Value {
+    json!({
+        "process": row.process,
+        "region": row.region,
+        "page": row.page.to_string(),
+        "before": row.before.map(place_json),
+        "after": row.after.map(place_json),
+    })
+}
+
+fn timeline_json(TimelineEntry { process, what }: &TimelineEntry) -> Value {
+    let mut entry = match what {
         Happened::Did(what) => json!({"event": "did", "what": what}),
         Happened::Fault { fault, decision, frame } => json!({
             "event": "fault",
@@ -124,7 +139,7 @@ fn moment_json(TimelineEntry { process, what }: &TimelineEntry) -> Value {
             "cr2": fault.cr2.map(|address| address.to_string()),
             "kind": decision.kind(),
             "decision": decision.to_string(),
-            "frame": hex(frame),
+            "frame": frame.map(|frame| frame.to_string()),
         }),
         Happened::Grown(start) => json!({"event": "grown", "start": start.to_string()}),
         Happened::SecondChances(count) => json!({"event": "second-chances", "frames": count}),
@@ -135,8 +150,9 @@ fn moment_json(TimelineEntry { process, what }: &TimelineEntry) -> Value {
             "written_to_slot": written.map(|slot| slot.0),
         }),
     };
-    moment["process"] = json!(process);
-    moment
+
+    entry["process"] = json!(process);
+    entry
 }
 
 fn place_json(place: PagePlace) -> Value {

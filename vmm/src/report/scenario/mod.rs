@@ -1,5 +1,5 @@
-//! What became of a scenario: in 80 columns ([`text`]) and as JSON ([`json`]); [`random`] operations
-//! have both forms of their own.
+//! Scenarios that were run, in 80 columns ([`text`]) and as JSON ([`json`]); [`random`] operations have
+//! both forms of their own.
 
 mod json;
 pub mod random;
@@ -13,44 +13,48 @@ use crate::scenario::SCENARIOS;
 use crate::scenario::story::Story;
 use crosswalk_machine::Identity;
 
-/// What a report without a machine says.
+/// What a report says when there was no machine.
 pub(super) const NOTHING_COMPARED: &str = "software only: nothing was compared";
 
-/// What is told of.
+/// Scenarios to report.
 #[derive(Clone, Copy, Debug)]
-pub struct NarratedScenario<'t> {
+pub struct NarratedScenarios<'t> {
     /// The scenarios that were run.
     pub stories: &'t [Story],
-    /// The machine beside the software, and why it was chosen.
+    /// The machine that the software was compared with, and why it was chosen.
     pub machine: Option<(&'t Identity, &'t str)>,
-    /// Why there is none.
+    /// Why there is no machine.
     pub why_none: &'t str,
 }
 
-impl NarratedScenario<'_> {
+impl NarratedScenarios<'_> {
     /// The result of all comparisons.
     fn result(&self) -> &'static str {
         let comparisons = self.stories.iter().filter_map(|story| story.comparison.as_ref());
-        let divergence = comparisons.clone().any(|comparison| comparison.divergence.is_some());
+        let differ = comparisons.clone().any(|comparison| comparison.divergence.is_some());
+
         match comparisons.count() {
             0 => NOTHING_COMPARED,
-            _ if divergence => "histories part",
+            _ if differ => "histories part",
             _ => "histories equal",
         }
     }
 }
 
-/// The scenarios there are.
+/// The list of scenarios.
 pub fn list() -> String {
     let mut text = String::new();
     for scenario in SCENARIOS {
         line(&mut text, &format!("{}: {}", scenario.name, scenario.shows));
     }
-    text.push_str("\ncrosswalk scenario NAME runs one of them, crosswalk scenario all each, and\n");
-    text.push_str("crosswalk scenario random thousands of random operations.\n");
+    text.push_str(
+        "\n`crosswalk scenario NAME` runs one of them, `crosswalk scenario all` runs all, and\n",
+    );
+    text.push_str("`crosswalk scenario random` performs thousands of random operations.\n");
     text
 }
 
+/// The average number of table entries that an access read.
 fn entries_per_translation(story: &Story) -> f64 {
     let accesses = &story.accesses;
     if accesses.completed == 0 {

@@ -1,4 +1,4 @@
-//! What came of random operations on the virtual memory system, in 80 columns and as JSON.
+//! Random operations on the virtual memory system, in 80 columns and as JSON.
 //!
 //! ```text
 //! {"comparison": {"machine", "result", "reason"}, "seed",
@@ -22,27 +22,27 @@ use serde_json::{Value, json};
 pub struct RandomRun {
     /// The paging mode.
     pub mode: PagingMode,
-    /// What came of them.
+    /// Their result.
     pub played: Played,
-    /// The fewest that go wrong, too; empty if nothing did.
+    /// Fewer operations that go wrong, too; empty if nothing did.
     pub smallest: Vec<Operation>,
 }
 
-/// All of them.
+/// Random operations to report.
 #[derive(Clone, Copy, Debug)]
 pub struct NarratedRandomRuns<'t> {
     /// The seed.
     pub seed: u64,
-    /// One for each mode.
+    /// The operations in each mode.
     pub runs: &'t [RandomRun],
-    /// The machine beside the software, and why it was chosen.
+    /// The machine that the software was compared with, and why it was chosen.
     pub machine: Option<(&'t Identity, &'t str)>,
-    /// Why there is none.
+    /// Why there is no machine.
     pub why_none: &'t str,
 }
 
 impl NarratedRandomRuns<'_> {
-    /// Whether nothing was lost, and no history parts.
+    /// Whether nothing was lost, and the machine has the same history.
     pub fn passed(&self) -> bool {
         self.runs.iter().all(|run| run.played.problem.is_none())
     }
@@ -56,15 +56,16 @@ impl NarratedRandomRuns<'_> {
     }
 }
 
-/// For people.
-pub fn text(narrate: &NarratedRandomRuns<'_>) -> String {
+/// The report for people.
+pub fn text(narrated: &NarratedRandomRuns<'_>) -> String {
     let mut text = String::new();
-    line(&mut text, &format!("random operations, seed {}", narrate.seed));
-    for RandomRun { mode, played, smallest } in narrate.runs {
+    line(&mut text, &format!("random operations, seed {}", narrated.seed));
+    for RandomRun { mode, played, smallest } in narrated.runs {
         text.push('\n');
-        let count = |count: u64| with_commas(count);
-        let (performed, written, read) =
-            (count(played.performed as u64), count(played.written), count(played.read));
+
+        let performed = with_commas(played.performed as u64);
+        let written = with_commas(played.written);
+        let read = with_commas(played.read);
         line(
             &mut text,
             &format!(
@@ -72,6 +73,7 @@ pub fn text(narrate: &NarratedRandomRuns<'_>) -> String {
                  found as they were written"
             ),
         );
+
         if let Some(problem) = &played.problem {
             line(&mut text, &format!("wrong: {problem}"));
             line(&mut text, &format!("these {} operations are enough:", smallest.len()));
@@ -83,19 +85,21 @@ pub fn text(narrate: &NarratedRandomRuns<'_>) -> String {
             compared(&mut text, comparison);
         }
     }
+
     text.push('\n');
-    line(&mut text, &ending(narrate.machine, narrate.why_none, narrate.result()));
+    line(&mut text, &ending(narrated.machine, narrated.why_none, narrated.result()));
     text
 }
 
-/// As one JSON document.
-pub fn json(narrate: &NarratedRandomRuns<'_>) -> String {
-    let reason = narrate.machine.map_or(narrate.why_none, |(_, why)| why);
-    let machine = narrate.machine.map(|(identity, _)| machine_json(identity));
+/// The report for scripts.
+pub fn json(narrated: &NarratedRandomRuns<'_>) -> String {
+    let reason = narrated.machine.map_or(narrated.why_none, |(_, why)| why);
+    let machine = narrated.machine.map(|(identity, _)| machine_json(identity));
+
     to_text(&json!({
-        "comparison": {"machine": machine, "result": narrate.result(), "reason": reason},
-        "seed": narrate.seed,
-        "runs": narrate.runs.iter().map(run_json).collect::<Vec<_>>(),
+        "comparison": {"machine": machine, "result": narrated.result(), "reason": reason},
+        "seed": narrated.seed,
+        "runs": narrated.runs.iter().map(run_json).collect::<Vec<_>>(),
     }))
 }
 

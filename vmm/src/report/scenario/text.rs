@@ -1,6 +1,6 @@
-//! A scenario for people: a timeline, a map of pages to frames, claims and counts.
+//! Scenarios for people: a timeline, a map of pages to frames, claims and counts.
 
-use super::{NOTHING_COMPARED, NarratedScenario, entries_per_translation};
+use super::{NOTHING_COMPARED, NarratedScenarios, entries_per_translation};
 use crate::report::style::number::with_commas;
 use crate::report::style::table::{line, new_table, trimmed};
 use crate::scenario::Comparison;
@@ -10,34 +10,37 @@ use mmu_core::PagingMode;
 use mmu_core::x86::format::EntryBits;
 use std::fmt::Write;
 
-/// The stories for people; of several only the claims and the counts.
-pub fn text(narrate: &NarratedScenario<'_>) -> String {
+/// The stories for people. Of several, only the claims are shown.
+pub fn text(narrated: &NarratedScenarios<'_>) -> String {
     let mut text = String::new();
-    for story in narrate.stories {
+    for story in narrated.stories {
         heading(&mut text, story);
-        if narrate.stories.len() == 1 {
+        if narrated.stories.len() == 1 {
             timeline(&mut text, story);
             pages(&mut text, story);
             statistics(&mut text, story);
         }
+
         claims(&mut text, story);
         if let Some(comparison) = &story.comparison {
             compared(&mut text, comparison);
         }
         text.push('\n');
     }
-    if narrate.stories.len() > 1 {
-        let passed = narrate.stories.iter().filter(|story| story.passed()).count();
-        let mut modes: Vec<_> = narrate.stories.iter().map(|story| story.mode.name()).collect();
+
+    if narrated.stories.len() > 1 {
+        let count = narrated.stories.len();
+        let passed = narrated.stories.iter().filter(|story| story.passed()).count();
+        let mut modes: Vec<_> = narrated.stories.iter().map(|story| story.mode.name()).collect();
         modes.dedup();
-        let (count, modes) = (narrate.stories.len(), modes.join(", "));
+        let modes = modes.join(", ");
         line(&mut text, &format!("{passed} of {count} scenarios pass with {modes} tables."));
     }
-    line(&mut text, &ending(narrate.machine, narrate.why_none, narrate.result()));
+    line(&mut text, &ending(narrated.machine, narrated.why_none, narrated.result()));
     text
 }
 
-/// The last line: with what it was compared, and what came of it.
+/// The last line: what the software was compared with, and the result.
 pub(super) fn ending(
     machine: Option<(&Identity, &str)>,
     why_none: &str,
@@ -52,34 +55,38 @@ pub(super) fn ending(
     }
 }
 
-/// What a machine made of it.
+/// How the machine compares.
 pub(super) fn compared(text: &mut String, comparison: &Comparison) {
     let Comparison { machine, requests, events, frames, chosen, known, divergence } = comparison;
-    let (kind, flavour) = (&machine.kind, &machine.flavour);
-    let (events, frames) = (with_commas(*events), with_commas(*frames));
+    let Identity { kind, flavour, .. } = machine;
+
     if let Some(divergence) = divergence {
         line(text, &format!("NO   {kind} ({flavour}) has the same history: {divergence}"));
         for difference in &divergence.differences {
             line(text, &format!("     {difference}"));
         }
     } else {
+        let events = with_commas(*events);
+        let frames = with_commas(*frames);
         line(
             text,
             &format!(
-                "yes  {kind} ({flavour}) has the same history: {requests} orders, {events} events, \
+                "yes  {kind} ({flavour}) has the same history: {requests} requests, {events} events, \
                  {frames} pages of memory compared"
             ),
         );
     }
+
     if *chosen > 0 {
         let entries = with_commas(*chosen);
-        line(text, &format!("     {entries} entries differ in A as they may: AD-2, AD-3"));
+        line(text, &format!("     {entries} entries differ in A, which they may: AD-2, AD-3"));
     }
     if let Some((id, count)) = known {
         line(text, &format!("     known finding {id} showed in {} entries", with_commas(*count)));
     }
 }
 
+/// The name of the scenario, what it shows, and whether it passed.
 fn heading(text: &mut String, story: &Story) {
     let Story { scenario, mode, .. } = story;
     let ended = if story.passed() { "passed" } else { "FAILED" };
@@ -88,7 +95,7 @@ fn heading(text: &mut String, story: &Story) {
     text.push('\n');
 }
 
-/// One line for each thing that happened, the process before it.
+/// One line for each thing that happened, with the letter of the process in front.
 fn timeline(text: &mut String, story: &Story) {
     for TimelineEntry { process, what } in &story.timeline {
         let words = match what {
@@ -111,6 +118,7 @@ fn timeline(text: &mut String, story: &Story) {
                 format!("  clock: {frame} is taken{page}: {written}")
             }
         };
+
         let process = process.unwrap_or(' ');
         line(text, &format!("{process}  {words}"));
     }
@@ -121,8 +129,13 @@ fn timeline(text: &mut String, story: &Story) {
 fn pages(text: &mut String, story: &Story) {
     let mut table = new_table(&["process", "region", "page", "before", "after"]);
     for PageRow { process, region, page, before, after } in &story.pages {
-        let [before, after] = [before, after].map(|place| place_name(story.mode, *place));
-        table.add_row([process.to_string(), (*region).to_owned(), page.to_string(), before, after]);
+        table.add_row([
+            process.to_string(),
+            (*region).to_owned(),
+            page.to_string(),
+            place_name(story.mode, *before),
+            place_name(story.mode, *after),
+        ]);
     }
     let _ = write!(text, "{}\n\n", trimmed(&table));
 }
@@ -139,18 +152,21 @@ fn place_name(mode: PagingMode, place: Option<PagePlace>) -> String {
     }
 }
 
-/// The flags that tell something here: P and the rest go without saying.
+/// The flags that matter here: a page in a frame is always present, and the rest is about caching.
 fn flags(mode: PagingMode, entry: u64) -> String {
     if mode == PagingMode::Linear {
         return String::new();
     }
-    let narrate = EntryBits::RW | EntryBits::US | EntryBits::A | EntryBits::D | EntryBits::XD;
-    let flags = EntryBits::from_bits_truncate(entry) & narrate;
+
+    let shown = EntryBits::RW | EntryBits::US | EntryBits::A | EntryBits::D | EntryBits::XD;
+    let flags = EntryBits::from_bits_truncate(entry) & shown;
     flags.iter_names().map(|(name, _)| name).collect::<Vec<_>>().join(" ")
 }
 
+/// What the system and the accesses counted.
 fn statistics(text: &mut String, story: &Story) {
-    let (counts, accesses) = (&story.statistics, &story.accesses);
+    let counts = &story.statistics;
+    let accesses = &story.accesses;
     line(
         text,
         &format!(
@@ -187,6 +203,7 @@ fn statistics(text: &mut String, story: &Story) {
     text.push('\n');
 }
 
+/// The claims, each with its result, and the problems.
 fn claims(text: &mut String, story: &Story) {
     for claim in &story.claims {
         let sign = if claim.holds { "yes" } else { "NO " };
@@ -197,6 +214,7 @@ fn claims(text: &mut String, story: &Story) {
     }
 }
 
+/// The words with a capital letter at their start.
 fn capitalized(words: &str) -> String {
     let mut letters = words.chars();
     letters.next().map_or_else(String::new, |first| {

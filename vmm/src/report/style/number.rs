@@ -1,4 +1,4 @@
-//! Numbers for people: grouped digits, sizes in units, powers of two.
+//! Numbers for people: grouped digits, sizes with units, powers of two; and large numbers for scripts.
 
 use serde::Serialize;
 
@@ -21,6 +21,7 @@ pub(in crate::report) fn size(bytes: u128) -> String {
     let Some(unit) = (bytes.max(1).ilog2() / 10).min(7).checked_sub(1) else {
         return counted(bytes, "byte");
     };
+
     let one = 1_u128 << (10 * (unit + 1));
     let unit = units[unit as usize];
     let scaled = |scale| rounded_quotient(bytes * scale, one);
@@ -32,7 +33,7 @@ pub(in crate::report) fn size(bytes: u128) -> String {
     }
 }
 
-/// 1 bit, 2 bits.
+/// A number with its noun: 1 bit, 2 bits.
 pub(in crate::report) fn counted(number: impl Into<u128>, what: &str) -> String {
     match number.into() {
         1 => format!("1 {what}"),
@@ -40,9 +41,10 @@ pub(in crate::report) fn counted(number: impl Into<u128>, what: &str) -> String 
     }
 }
 
-/// The exact size of so many bits: 20 are 2.5 bytes.
+/// The exact size of a number of bits in bytes: 20 bits are 2.5 bytes.
 pub(in crate::report) fn exact_bytes(bits: u32) -> String {
-    let (whole, eighths) = (bits / 8, bits % 8);
+    let whole = bits / 8;
+    let eighths = bits % 8;
     let digits = format!("{whole}.{:03}", eighths * 125);
     match digits.trim_end_matches('0').trim_end_matches('.') {
         "1" => "1 byte".into(),
@@ -50,7 +52,7 @@ pub(in crate::report) fn exact_bytes(bits: u32) -> String {
     }
 }
 
-/// A power of two, and roughly how many that is.
+/// A power of two, and its approximate value.
 pub(in crate::report) fn power(number: u128) -> String {
     let log2 = number.ilog2();
     match few(number) {
@@ -59,18 +61,20 @@ pub(in crate::report) fn power(number: u128) -> String {
     }
 }
 
-/// All digits, unless they are too many to be read.
+/// All digits of a number, unless there are too many to read.
 pub(in crate::report) fn few(number: u128) -> Option<String> {
     u64::try_from(number).ok().filter(|number| *number < 100_000_000).map(with_commas)
 }
 
-/// 4503599627370496 as 4.5 x 10^15: two digits at least, the exponent a multiple of three.
+/// 4503599627370496 as 4.5 x 10^15: at least two digits, and an exponent that is a multiple of three.
 pub(in crate::report) fn scientific(number: u128) -> String {
     let mut exponent = number.max(1).ilog10() / 3 * 3;
     let mut tenths = rounded_quotient(number * 10, 10_u128.pow(exponent));
     if tenths >= 9995 {
-        (exponent, tenths) = (exponent + 3, 10);
+        exponent += 3;
+        tenths = 10;
     }
+
     if tenths < 100 {
         format!("{}.{} x 10^{exponent}", tenths / 10, tenths % 10)
     } else {
@@ -78,7 +82,7 @@ pub(in crate::report) fn scientific(number: u128) -> String {
     }
 }
 
-/// A number of tables: only powers of two become long.
+/// A number of tables. A long one is always a power of two.
 pub(in crate::report) fn short(count: u128) -> String {
     if count >= 100_000 && count.is_power_of_two() {
         format!("2^{}", count.ilog2())
@@ -87,12 +91,13 @@ pub(in crate::report) fn short(count: u128) -> String {
     }
 }
 
-/// How often one size holds another, to three digits or more.
+/// How often one size fits into another, to at least three digits.
 pub(in crate::report) fn quotient(large: u128, small: u128) -> String {
     let whole = large / small;
     if whole >= 1_000_000 {
         return scientific(whole);
     }
+
     let scaled = |scale| rounded_quotient(large * scale, small);
     match whole {
         _ if large.is_multiple_of(small) => with_commas(whole as u64),
@@ -102,10 +107,12 @@ pub(in crate::report) fn quotient(large: u128, small: u128) -> String {
     }
 }
 
-pub(in crate::report) fn rounded_quotient(number: u128, divisor: u128) -> u128 {
+/// The quotient, rounded to the nearest whole number.
+fn rounded_quotient(number: u128, divisor: u128) -> u128 {
     (number + divisor / 2) / divisor
 }
 
+/// A number that can exceed 64 bits, as JSON: all digits, and its logarithm if that is a whole number.
 #[derive(Serialize)]
 pub(in crate::report) struct Large {
     decimal: String,

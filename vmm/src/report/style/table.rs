@@ -1,4 +1,4 @@
-//! What texts of 80 columns are made of: lines that break, tables, numbers.
+//! Texts of 80 columns: lines that break, and tables.
 
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table};
@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 const WIDTH: u16 = 80;
 
-/// An empty table with this header.
+/// An empty table with this header. Columns of counts are aligned to the right.
 pub(in crate::report) fn new_table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table
@@ -23,18 +23,19 @@ pub(in crate::report) fn new_table(header: &[&str]) -> Table {
     table
 }
 
-/// A table without the blanks that end its lines.
+/// A table as text, without the blanks at the end of its lines.
 pub(in crate::report) fn trimmed(table: &Table) -> String {
     let lines: Vec<_> = table.lines().map(|line| line.trim_end().to_owned()).collect();
     lines.join("\n")
 }
 
-/// Adds a line, broken at blanks so that it fits; what follows the first is indented.
+/// Adds a line, broken at blanks so that it fits; its continuation is indented.
 pub(in crate::report) fn line(text: &mut String, words: &str) {
     let indent = words.len() - words.trim_start().len();
     let mut column = 0;
     for word in words.trim_start().split_inclusive(' ') {
         let length = word.trim_end().chars().count();
+
         if column == 0 {
             text.push_str(&" ".repeat(indent));
             column = indent;
@@ -46,6 +47,7 @@ pub(in crate::report) fn line(text: &mut String, words: &str) {
             let _ = write!(text, "\n{}", " ".repeat(hanging));
             column = hanging;
         }
+
         text.push_str(word);
         column += word.chars().count();
     }

@@ -1,77 +1,85 @@
-//! The annotated walk: an access drawn as a person would on paper.
+//! The annotated walk: an access drawn as a person would draw it on paper.
 
 pub mod tree;
 
 use crate::report::style::table::line;
 use crate::verdict::describe_expectation;
 use crate::verdict::{self, Verdict, describe_observation};
-use crate::walker::WalkerSpec;
-use crosswalk_case::observation::Attempt;
+use crate::walker::{Mutant, WalkerSpec};
+use crosswalk_case::observation::{Attempt, EntryAfter};
 use crosswalk_case::{Action, Case};
 use mmu_core::walk::{Path, Step, Translation, WalkError};
 use mmu_core::x86::format::{EntryBits, EntryKind, levels};
 use mmu_core::x86::semantics::{Cause, Denial, EntryError, Rights};
 use mmu_core::{
-    Access, AccessKind, Cr0, Cr4, Efer, PagingMode, Prediction, Ring, Rule, Segment, VirtAddr,
+    Access, AccessKind, Cr0, Cr4, Efer, PagingMode, Prediction, Rule, Segment, VirtAddr,
 };
 use std::fmt::Write;
 
-/// The whole explanation of a case by a walker.
+/// The walk of a case by a walker, step by step, and what the walker predicts.
 pub fn explain(case: &Case, walker: WalkerSpec) -> String {
     let mut text = String::new();
     describe_before(&mut text, case);
     let prediction = walker.walker().predict(case);
-    // What is drawn is the last access, on the tables as software left them.
-    let case = &case.accesses().pop().unwrap_or_else(|| case.clone());
-    describe_access(&mut text, case);
-    let pages = pages(case);
-    let walks = pages.iter().map(|address| walker.walker().walk(case, *address));
-    let is_walked = prediction
-        .alternatives
-        .iter()
-        .all(|alternative| alternative.outcome.fault().is_none_or(|fault| fault.cr2.is_some()));
-    for (address, (path, end)) in pages.iter().zip(walks) {
-        draw_address(&mut text, case.mode(), *address, is_walked.then_some(&path));
-        if is_walked {
-            draw_path(&mut text, case, &path, &end);
-        } else {
-            line(
-                &mut text,
-                match case.mode() {
-                    PagingMode::Pae => {
-                        "a PDPTE has reserved bits set as it is loaded: MOV to CR3 faults, and the access \
-                     is not made"
-                    }
-                    PagingMode::FiveLevel => {
-                        "not canonical: bits 63 to 56 are not all equal, so there is no walk"
-                    }
-                    _ => "not canonical: bits 63 to 47 are not all equal, so there is no walk",
-                },
-            );
-            text.push('\n');
-            break;
+
+    // The last access is drawn, on the tables as software left them.
+    let last = case.accesses().pop().unwrap_or_else(|| case.clone());
+    describe_access(&mut text, &last);
+    if is_walked(&prediction) {
+        for page in pages(&last) {
+            let (path, end) = walker.walker().walk(&last, page);
+            draw_address(&mut text, last.mode(), page, Some(&path));
+            draw_path(&mut text, &last, &path, &end);
         }
+    } else {
+        draw_address(&mut text, last.mode(), last.access.address, None);
+        line(&mut text, why_not_walked(last.mode()));
+        text.push('\n');
     }
+
     describe_prediction(&mut text, &prediction, walker);
     text
 }
 
-/// What a machine did with the case, beside what the walker says.
-pub fn beside(case: &Case, walker: WalkerSpec, run: &Attempt) -> String {
+/// Whether the walker looks at the tables at all: a fault that leaves CR2 alone comes before the walk.
+fn is_walked(prediction: &Prediction) -> bool {
+    prediction
+        .alternatives
+        .iter()
+        .all(|alternative| alternative.outcome.fault().is_none_or(|fault| fault.cr2.is_some()))
+}
+
+const fn why_not_walked(mode: PagingMode) -> &'static str {
+    match mode {
+        PagingMode::Pae => {
+            "a PDPTE has reserved bits set when it is loaded: MOV to CR3 faults, and the access is \
+             not made"
+        }
+        PagingMode::FiveLevel => {
+            "not canonical: bits 63 to 56 are not all equal, so there is no walk"
+        }
+        _ => "not canonical: bits 63 to 47 are not all equal, so there is no walk",
+    }
+}
+
+/// What a machine did with the case, beside what the walker predicts.
+pub fn beside(case: &Case, walker: WalkerSpec, attempt: &Attempt) -> String {
     let mut text = String::new();
-    match run {
+    match attempt {
         Attempt::Unsupported(why) => line(&mut text, &format!("machine   cannot run it: {why}")),
         Attempt::Observed(seen) => {
             let observed = describe_observation(case, seen);
             line(&mut text, &format!("machine   {observed} (decided by {})", seen.provenance));
+
             for entry in seen.entries.iter().filter(|entry| entry.before != entry.after) {
-                let (at, before, after) = (entry.at, entry.before, entry.after);
+                let EntryAfter { at, before, after } = entry;
                 let words = format!("          entry {at:#x}: {before:#x} became {after:#x}");
                 line(&mut text, &words);
             }
         }
     }
-    match verdict::judge(walker.walker(), case, run) {
+
+    match verdict::judge(walker.walker(), case, attempt) {
         Verdict::Agree { unproved, .. } => {
             let note = if unproved { ", though nothing proves the physical address" } else { "" };
             line(&mut text, &format!("verdict   agree{note}"));
@@ -101,17 +109,17 @@ pub(super) fn pages(case: &Case) -> Vec<VirtAddr> {
 fn describe_before(text: &mut String, case: &Case) {
     for (number, action) in case.before.iter().enumerate() {
         let what = match action {
-            Action::Access(made) => in_words(&made.access),
+            Action::Access(step) => in_words(&step.access),
             Action::Write(entry) => {
                 format!("software writes {:#x} to the entry at {:#x}", entry.value, entry.at)
             }
             Action::Invlpg(address) => format!("INVLPG of {address}"),
-            Action::ReloadCr3 => "MOV to CR3 of what it holds".to_owned(),
+            Action::ReloadCr3 => "MOV to CR3 of its own value".to_owned(),
             Action::Pkru(pkru) => format!("WRPKRU of {pkru:#x}"),
             Action::WriteProtect(on) => format!("CR0.WP becomes {}", u8::from(*on)),
         };
-        let order = if number == 0 { "first " } else { "then  " };
-        line(text, &format!("{order}{what}"));
+        let label = if number == 0 { "first " } else { "then  " };
+        line(text, &format!("{label}{what}"));
     }
 }
 
@@ -121,17 +129,20 @@ pub(super) fn in_words(access: &Access) -> String {
         AccessKind::ReadModifyWrite => "read-modify-write",
         other => other.name(),
     };
-    let ring = if access.ring == Ring::Zero { 0 } else { 3 };
+    let ring = access.ring.cpl();
     let segment = if access.segment == Segment::Stack { ", stack segment" } else { "" };
     let implicit = if access.implicit { ", implicit" } else { "" };
     let crossing = if access.crosses_page() { ", across a page boundary" } else { "" };
-    let (size, address) = (access.size, access.address);
+
+    let Access { size, address, .. } = access;
     format!("{kind} of {size} bytes at {address}, ring {ring}{segment}{implicit}{crossing}")
 }
 
+/// The access, and the state it is made in.
 fn describe_access(text: &mut String, case: &Case) {
     let state = &case.state;
     line(text, &in_words(&case.access));
+
     let bit = |name: &str, set: bool| format!("{name}={}", u8::from(set));
     let mut bits = vec![
         bit("CR0.WP", state.cr0.contains(Cr0::WP)),
@@ -145,6 +156,7 @@ fn describe_access(text: &mut String, case: &Case) {
         bits.push(format!("PKRU={:#x}", state.pkru));
     }
     line(text, &format!("{} paging, CR3={:#x}, {}", case.mode(), state.cr3, bits.join(", ")));
+
     let profile = case.profile;
     let vendor = format!("{:?}", profile.vendor);
     line(text, &format!("processor: {vendor}, MAXPHYADDR {}", profile.physical_address_bits));
@@ -153,10 +165,11 @@ fn describe_access(text: &mut String, case: &Case) {
 
 /// The address split into the bits that index each level, as far as the walk went.
 fn draw_address(text: &mut String, mode: PagingMode, address: VirtAddr, path: Option<&Path>) {
-    let is_long_mode = matches!(mode, PagingMode::FourLevel | PagingMode::FiveLevel);
+    let is_long_mode = mode.is_long_mode();
     let whole = if is_long_mode { address } else { address.truncated(32) };
     let digits = if is_long_mode { 18 } else { 10 };
     let _ = writeln!(text, "{:#0digits$x}", whole.get());
+
     let mut rows = [const { String::new() }; 3];
     for (bits, value, name) in split(mode, address, path) {
         let width = bits.len().max(value.len()).max(name.len()) + 2;
@@ -170,23 +183,23 @@ fn draw_address(text: &mut String, mode: PagingMode, address: VirtAddr, path: Op
     text.push('\n');
 }
 
-/// The parts of an address: the bits, their value, and what they are.
+/// The parts of an address: the bits, their value, and what they select.
 pub(super) fn split(
     mode: PagingMode,
     address: VirtAddr,
     path: Option<&Path>,
 ) -> Vec<(String, String, String)> {
-    let is_long_mode = matches!(mode, PagingMode::FourLevel | PagingMode::FiveLevel);
-    let address = if is_long_mode { address } else { address.truncated(32) };
-    let mut fields = Vec::new();
     let levels = levels(mode);
+    let address = if mode.is_long_mode() { address } else { address.truncated(32) };
+    let mut fields = Vec::new();
     let mut shift = levels.first().map_or(32, |level| level.shift + level.index_bits);
-    if is_long_mode {
+    if mode.is_long_mode() {
         let digits = 2 + usize::from(64 - shift).div_ceil(4);
         let sign = format!("{:#0digits$x}", address.get() >> shift);
         fields.push((format!("63:{shift}"), sign, "sign".to_owned()));
     }
-    // A large page ends the split early; a walk that stops says nothing about the bits below.
+
+    // A large page ends the split early. A walk that stops says nothing about the bits below.
     let is_leaf =
         |step: &Step| step.kind == EntryKind::Leaf && step.error != Some(EntryError::NotPresent);
     let large_at = path.and_then(|path| path.steps.iter().position(is_leaf));
@@ -198,6 +211,7 @@ pub(super) fn split(
         shift = level.shift;
         fields.push((bits, index.to_string(), name));
     }
+
     let offset = format!("{:#x}", address.offset(shift));
     fields.push((format!("{}:0", shift - 1), offset, "offset".to_owned()));
     fields
@@ -226,6 +240,7 @@ pub(super) fn end_in_words(end: &Result<Translation, WalkError>) -> String {
     }
 }
 
+/// An entry on the path: where it is, what it contains, and where it leads.
 fn draw_step(text: &mut String, case: &Case, step: &Step) {
     let bytes = if case.mode() == PagingMode::Bits32 { 4 } else { 8 };
     let table_size = bytes << step.level.index_bits;
@@ -234,6 +249,7 @@ fn draw_step(text: &mut String, case: &Case, step: &Step) {
     let name = step.level.entry_name;
     let held = if step.level.has_flags { "" } else { ", held in a register" };
     let _ = writeln!(text, "{name:<6} at {} = {table:#x} + {bytes} * {index}{held}", step.at);
+
     let target = match (step.error, step.kind) {
         (Some(_), _) => String::new(),
         (None, EntryKind::Table) => format!("-> table {}", step.target),
@@ -243,12 +259,13 @@ fn draw_step(text: &mut String, case: &Case, step: &Step) {
     let digits = 2 + 2 * bytes as usize;
     let decoded = format!("       {:#0digits$x}  {flags:<22} {target}", step.entry);
     let _ = writeln!(text, "{}", decoded.trim_end());
+
     if step.error.is_none() && step.level.has_flags {
         let _ = writeln!(text, "       so far: {}", rights(step.rights));
     }
 }
 
-/// The flags of an entry that mean something where it stands.
+/// The flags of an entry that have a meaning at its level.
 pub(super) fn flags(case: &Case, step: &Step) -> String {
     let mut names = Vec::new();
     let bits = EntryBits::from_bits_retain(step.entry);
@@ -268,15 +285,16 @@ pub(super) fn flags(case: &Case, step: &Step) -> String {
             names.push(name.to_owned());
         }
     }
-    let large = step.kind == EntryKind::Leaf && step.level.number > 1;
-    if large && bits.contains(EntryBits::LARGE_PAT) {
+
+    let is_large = step.kind == EntryKind::Leaf && step.level.number > 1;
+    if is_large && bits.contains(EntryBits::LARGE_PAT) {
         names.push("PAT".into());
     }
-    let key = EntryBits::key_of(step.entry);
-    let keys_on = case.state.cr4.intersects(Cr4::PKE | Cr4::PKS);
-    if step.kind == EntryKind::Leaf && keys_on {
-        names.push(format!("key {key}"));
+    let keys_are_on = case.state.cr4.intersects(Cr4::PKE | Cr4::PKS);
+    if step.kind == EntryKind::Leaf && keys_are_on {
+        names.push(format!("key {}", EntryBits::key_of(step.entry)));
     }
+
     if names.is_empty() { "(no flags)".into() } else { names.join(" ") }
 }
 
@@ -298,12 +316,13 @@ fn reasons(denial: Denial) -> String {
         (Denial::SMEP, "SMEP forbids a supervisor fetch from a user page (RIGHT-3)"),
         (Denial::SMAP, "SMAP forbids a supervisor access to a user page (RIGHT-4)"),
         (Denial::KEY, "the protection key forbids it (RIGHT-5)"),
-        (Denial::SHADOW_STACK, "the page is no shadow stack of this kind (RIGHT-7)"),
+        (Denial::SHADOW_STACK, "the page is not a shadow stack of this kind (RIGHT-7)"),
     ];
     let reasons = reasons.into_iter().filter(|(reason, _)| denial.contains(*reason));
     reasons.map(|(_, words)| words).collect::<Vec<_>>().join("; ")
 }
 
+/// The allowed outcomes, with the entries that each changes, and the rules that led there.
 fn describe_prediction(text: &mut String, prediction: &Prediction, walker: WalkerSpec) {
     for (i, alternative) in prediction.alternatives.iter().enumerate() {
         let label = if i == 0 { "outcome " } else { "or      " };
@@ -313,6 +332,7 @@ fn describe_prediction(text: &mut String, prediction: &Prediction, walker: Walke
         };
         let outcome = describe_expectation(alternative);
         line(text, &format!("{label}  {outcome}{choice}"));
+
         for update in &alternative.updates {
             let name = update.level.entry_name;
             let set = bit_names(update.must_set & !update.before);
@@ -328,8 +348,9 @@ fn describe_prediction(text: &mut String, prediction: &Prediction, walker: Walke
     }
     let rules: Vec<_> = prediction.rules.iter().map(Rule::id).collect();
     line(text, &format!("rules     {}", rules.join(", ")));
+
     for mutant in walker.mutants() {
-        let (id, mistake, origin) = (mutant.id, mutant.mistake, mutant.origin);
+        let Mutant { id, mistake, origin, .. } = mutant;
         line(text, &format!("walker    mutant {id}: {mistake} ({origin})"));
     }
 }

@@ -1,4 +1,4 @@
-//! The tree of a case's tables: every entry that is not 0, under the entry that leads to it.
+//! The tree of a case's tables: every entry that is not 0, below the entry that leads to it.
 
 use crosswalk_case::Case;
 use mmu_core::walk::{decode_in_mode, root_in_mode};
@@ -11,6 +11,7 @@ pub fn draw(case: &Case) -> String {
     let regime = Regime::new(case.state, case.profile);
     let mut tree = Tree { case, regime, text: String::new() };
     let root = root_in_mode(&tree.regime);
+
     let _ = writeln!(tree.text, "{} tables from {root}", case.mode());
     if levels(case.mode()).is_empty() {
         tree.text.push_str("(no tables: linear addresses are physical)\n");
@@ -26,45 +27,47 @@ struct Tree<'c> {
 }
 
 impl Tree<'_> {
-    /// The entries of one table; `linear` is where its range of linear addresses starts. The depth
-    /// is that of the format, so tables that lead back to themselves end as they do in a walk.
+    /// Draws the entries of one table, whose linear addresses start at `linear`. It goes no deeper than
+    /// the format, so tables that lead back to themselves end as they do in a walk.
     fn table(&mut self, table: PhysAddr, levels: &[Level], linear: u64, indent: &str) {
         let Some((level, below)) = levels.split_first() else { return };
         let entries = self.entries(table, level);
         for (i, (index, value)) in entries.iter().enumerate() {
             let is_last = i + 1 == entries.len();
             let (branch, under) = if is_last { ("└─", "  ") } else { ("├─", "│ ") };
-            let start = linear | index << level.shift;
+
             let (kind, target) = decode_in_mode(&self.regime, level, *value);
             let flags = EntryBits::from_bits_retain(*value);
-            let present = flags.contains(EntryBits::P);
+            let is_present = flags.contains(EntryBits::P);
             let leads = match kind {
-                _ if !present => "not present".to_owned(),
+                _ if !is_present => "not present".to_owned(),
                 EntryKind::Table => format!("table {target}"),
                 EntryKind::Leaf => format!("{} page {target}", page_size(level)),
             };
             let name = level.entry_name;
             let rights = if level.has_flags { describe(flags) } else { "" };
             let line = format!("{indent}{branch} {name} {index}: {leads} {rights}");
-            let width = 60;
-            let start = self.canonical(start);
-            let _ = writeln!(self.text, "{:<width$} from {start}", line.trim_end());
-            if present && kind == EntryKind::Table {
+            let start = self.canonical(linear | index << level.shift);
+            let _ = writeln!(self.text, "{:<60} from {start}", line.trim_end());
+
+            if is_present && kind == EntryKind::Table {
                 self.table(target, below, start.get(), &format!("{indent}{under}"));
             }
         }
     }
 
-    /// The entries of a table that are not 0: index and value, lowest first. PAE's first level is
-    /// in registers.
+    /// The entries of a table that are not 0, as index and value, lowest first. PAE's first level is in
+    /// registers.
     fn entries(&self, table: PhysAddr, level: &Level) -> Vec<(u64, u64)> {
         if !level.has_flags {
             let registers = (0..).zip(self.case.state.pdptes);
             return registers.filter(|(_, value)| *value != 0).collect();
         }
+
         let bytes = if self.case.mode() == PagingMode::Bits32 { 4 } else { 8 };
         let size = bytes << level.index_bits;
         let inside = |at: u64| at.checked_sub(table.get()).filter(|offset| *offset < size);
+
         let listed = self.case.entries.iter().filter(|entry| entry.value != 0);
         let mut entries: Vec<_> =
             listed.filter_map(|entry| Some((inside(entry.at)? / bytes, entry.value))).collect();
@@ -72,6 +75,7 @@ impl Tree<'_> {
         entries
     }
 
+    /// The address that a walk would need, with bit 47 or 56 repeated above.
     fn canonical(&self, linear: u64) -> VirtAddr {
         match self.case.mode() {
             PagingMode::FourLevel => VirtAddr::new(linear).sign_extended(48),

@@ -1,8 +1,9 @@
-//! The choices that machines made, as tables: one for each rule, by level and by how the access ended.
+//! The choices that machines made, as one table for each rule, by level and by how the access ended.
 
 use crate::campaign::tally::Tally;
 use crate::report::style::number::with_commas;
 use crate::verdict::{ChoiceTaken, End};
+use crosswalk_case::observation::Provenance;
 use mmu_core::{AccessKind, PagingMode, Ring, Rule};
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use std::collections::BTreeMap;
 pub(super) struct ChoiceTable {
     pub(super) rule: &'static str,
     pub(super) meaning: &'static str,
-    /// The columns: levels, root first; one without a name where the choice is about no entry.
+    /// The columns: levels, root first. A choice that is not about an entry has a column without a name.
     pub(super) levels: Vec<&'static str>,
     pub(super) rows: Vec<ChoiceRow>,
 }
@@ -21,12 +22,14 @@ pub(super) struct ChoiceRow {
     pub(super) provenance: &'static str,
     pub(super) access: String,
     pub(super) end: &'static str,
-    /// For each level the members taken, with their counts.
+    /// For each level the members that were chosen, with their counts.
     pub(super) cells: Vec<Vec<String>>,
 }
 
-type ChoiceKey = (PagingMode, crosswalk_case::observation::Provenance, Ring, AccessKind, End);
+/// What distinguishes the rows of a table.
+type ChoiceKey = (PagingMode, Provenance, Ring, AccessKind, End);
 
+/// The tables of all rules that leave a choice.
 pub(super) fn choice_tables(tally: &Tally) -> Vec<ChoiceTable> {
     let mut rules: Vec<Rule> = tally.choices.keys().map(|choice| choice.rule).collect();
     rules.dedup();
@@ -35,27 +38,31 @@ pub(super) fn choice_tables(tally: &Tally) -> Vec<ChoiceTable> {
 
 fn table(rule: Rule, tally: &Tally) -> ChoiceTable {
     let of_rule = || tally.choices.iter().filter(move |(choice, _)| choice.rule == rule);
+
     let depth =
         |level: &&str| ["", "PML5E", "PML4E", "PDPTE", "PDE"].iter().position(|it| it == level);
     let mut levels: Vec<&'static str> = of_rule().map(|(choice, _)| choice.level).collect();
     levels.sort_by_key(|level| depth(level).unwrap_or(usize::MAX));
     levels.dedup();
+
     let mut rows: BTreeMap<ChoiceKey, Vec<Vec<String>>> = BTreeMap::new();
     for (choice, count) in of_rule() {
         let ChoiceTaken { mode, provenance, ring, access, end, level, member, .. } = *choice;
         let key = (mode, provenance, ring, access, end);
         let cells = rows.entry(key).or_insert_with(|| vec![Vec::new(); levels.len()]);
         let column = levels.iter().position(|known| *known == level);
-        cells[column.expect("every level is listed")]
-            .push(format!("{member} {}", with_commas(*count)));
+        let column = column.expect("every level is listed");
+        cells[column].push(format!("{member} {}", with_commas(*count)));
     }
+
     let row = |((mode, who, ring, access, end), cells): (ChoiceKey, _)| ChoiceRow {
         mode: mode.name(),
         provenance: who.name(),
-        access: format!("ring {} {}", if ring == Ring::Zero { 0 } else { 3 }, access.name()),
+        access: format!("ring {} {}", ring.cpl(), access.name()),
         end: end.name(),
         cells,
     };
+
     ChoiceTable {
         rule: rule.id(),
         meaning: rule.meaning(),

@@ -1,5 +1,5 @@
-//! The report as one page of HTML that needs nothing else: `templates/report.html` has its form, this
-//! module what it shows.
+//! A run as one page of HTML without any other file. `templates/report.html` is its form, this module
+//! its contents.
 
 mod choices;
 mod walk;
@@ -9,14 +9,13 @@ use crate::campaign::coverage::why_missed;
 use crate::campaign::tally::{ModeCounts, Occurrences, Tally};
 use crate::finding::Finding;
 use crate::finding::known::Kind;
-use crate::generate::CaseName;
 use crate::report::run::text::verdict;
 use crate::report::style::number::with_commas;
 use crate::report::{RunFacts, name_of_end};
 use askama::Template;
 use choices::{ChoiceTable, choice_tables};
 use crosswalk_case::observation::Provenance;
-use crosswalk_machine::ModeOffer;
+use crosswalk_machine::{Identity, ModeOffer};
 use mmu_core::{PagingMode, Rule};
 use std::collections::BTreeSet;
 use walk::{Shown, show};
@@ -48,7 +47,7 @@ struct ModeRow {
 struct FindingCard {
     id: String,
     title: String,
-    /// `unknown`, `known` or `absent`: what the filter knows.
+    /// `unknown`, `known` or `absent`, as the page's filter has it.
     kind: &'static str,
     count: String,
     explained_by: Option<String>,
@@ -73,10 +72,11 @@ struct HeatCell {
 /// The page of a run.
 ///
 /// # Panics
-/// Never: the template shows nothing but text.
+/// Never: the template shows only text.
 pub fn page(facts: &RunFacts<'_>, summary: &Summary) -> String {
     let tally = &summary.tally;
     let columns: BTreeSet<_> = tally.ends.keys().map(|(mode, who, _)| (*mode, *who)).collect();
+
     let page = RunPage {
         title: format!("{} {}", facts.identity.kind, facts.identity.flavour),
         verdict: verdict(facts, summary),
@@ -91,34 +91,28 @@ pub fn page(facts: &RunFacts<'_>, summary: &Summary) -> String {
         ends: end_rows(&columns, tally),
         choices: choice_tables(tally),
     };
-    page.render().expect("the template shows nothing but text")
+    page.render().expect("the template shows only text")
 }
 
 fn totals(facts: &RunFacts<'_>, summary: &Summary) -> String {
-    let (cases, seconds) = (summary.tally.cases(), summary.duration.as_secs_f64());
+    let cases = summary.tally.cases();
+    let seconds = summary.duration.as_secs_f64();
     let rate = with_commas((cases as f64 / seconds.max(1e-3)) as u64);
     let complete = if facts.complete { "" } else { " Not complete." };
     format!("{} cases in {seconds:.1} s, {rate} a second.{complete}", with_commas(cases))
 }
 
 fn about(facts: &RunFacts<'_>) -> Vec<(&'static str, String)> {
-    let identity = facts.identity;
-    let version = identity.version.clone().unwrap_or_default();
-    let machine = format!("{} {}", identity.kind, version);
+    let Identity { kind, flavour, beneath, cpu, host_kernel, version } = facts.identity;
+    let version = version.as_ref().map_or_else(String::new, |version| format!(" {version}"));
+
     let profile = facts.capabilities.profile;
-    let features: Vec<_> = profile.features.iter_names().map(|(name, _)| name).collect();
     let bits = profile.physical_address_bits;
+    let features: Vec<_> = profile.features.iter_names().map(|(name, _)| name).collect();
+
     vec![
-        (
-            "machine",
-            format!(
-                "{}, flavour {}, beneath it {}",
-                machine.trim(),
-                identity.flavour,
-                identity.beneath
-            ),
-        ),
-        ("host", format!("{}, Linux {}", identity.cpu, identity.host_kernel)),
+        ("machine", format!("{kind}{version}, flavour {flavour}, beneath it {beneath}")),
+        ("host", format!("{cpu}, Linux {host_kernel}")),
         ("guest", format!("MAXPHYADDR {bits}, features {}", features.join(" "))),
         ("cases", super::text::describe_cases(facts.run)),
         ("walker", facts.run.walker.clone()),
@@ -127,14 +121,21 @@ fn about(facts: &RunFacts<'_>) -> Vec<(&'static str, String)> {
 
 fn mode_row((mode, offer): &ModeOffer, tally: &Tally) -> ModeRow {
     let mut counts = tally.modes.get(mode).cloned().unwrap_or_default();
-    let numbers = counts.named().map(|(_, count)| with_commas(*count)).into();
-    let who = counts.provenance.iter();
-    let who: Vec<_> = who.map(|(who, count)| format!("{who} {}", with_commas(*count))).collect();
-    let (why_not, provenance) = (offer.clone().err(), who.join(", "));
-    ModeRow { name: mode.name(), why_not, counts: numbers, provenance }
+    let deciders: Vec<_> = counts
+        .provenance
+        .iter()
+        .map(|(who, count)| format!("{who} {}", with_commas(*count)))
+        .collect();
+
+    ModeRow {
+        name: mode.name(),
+        why_not: offer.clone().err(),
+        counts: counts.named().map(|(_, count)| with_commas(*count)).into(),
+        provenance: deciders.join(", "),
+    }
 }
 
-/// Unknown divergences first, then what was met.
+/// Unknown divergences first, then the findings that were met.
 fn cards(findings: &[Finding]) -> Vec<FindingCard> {
     let mut cards: Vec<_> = findings.iter().map(card).collect();
     cards.sort_by_key(|card| ["unknown", "known", "absent"].iter().position(|it| *it == card.kind));
@@ -147,11 +148,12 @@ fn card(finding: &Finding) -> FindingCard {
         (_, Kind::Divergence, false) => "unknown",
         _ => "known",
     };
-    let plural = if finding.count == 1 { "" } else { "s" };
     let count = match finding.count {
         0 => "not met".to_owned(),
-        count => format!("{} case{plural}", with_commas(count)),
+        1 => "1 case".to_owned(),
+        count => format!("{} cases", with_commas(count)),
     };
+
     FindingCard {
         id: finding.id.clone(),
         title: finding.title.clone(),
@@ -165,46 +167,55 @@ fn card(finding: &Finding) -> FindingCard {
 
 fn rule_row(rule: Rule, facts: &RunFacts<'_>, tally: &Tally) -> HeatRow {
     let cell = |(mode, _): &ModeOffer| {
-        if let Some(met) = tally.rules.get(&(rule, *mode)) {
-            return heat_cell(*mode, met);
+        if let Some(occurrences) = tally.rules.get(&(rule, *mode)) {
+            return heat_cell(*mode, occurrences);
         }
+
         let missed = why_missed(rule, *mode, facts.capabilities);
         let text = match missed.who() {
             "mode" => "",
             "machine" => "n/a",
             _ => "0",
         };
-        let (class, title) = (missed.who().into(), missed.why().into());
-        HeatCell { mode: mode.name(), class, text: text.into(), title }
+        HeatCell {
+            mode: mode.name(),
+            class: missed.who().into(),
+            text: text.into(),
+            title: missed.why().into(),
+        }
     };
-    let cells = facts.modes.iter().map(cell).collect();
-    HeatRow { id: rule.id().into(), meaning: rule.meaning(), cells }
+
+    HeatRow {
+        id: rule.id().into(),
+        meaning: rule.meaning(),
+        cells: facts.modes.iter().map(cell).collect(),
+    }
 }
 
 fn end_rows(columns: &BTreeSet<(PagingMode, Provenance)>, tally: &Tally) -> Vec<HeatRow> {
     let ends: BTreeSet<_> = tally.ends.keys().map(|(.., end)| *end).collect();
-    let row = |end| {
-        let cell =
-            |(mode, who): &(PagingMode, Provenance)| match tally.ends.get(&(*mode, *who, end)) {
-                Some(met) => heat_cell(*mode, met),
-                None => HeatCell {
-                    mode: mode.name(),
-                    class: String::new(),
-                    text: String::new(),
-                    title: "no case".into(),
-                },
-            };
-        let cells = columns.iter().map(cell).collect();
-        HeatRow { id: name_of_end(end), meaning: "", cells }
+    let cell = |end, mode: PagingMode, who| match tally.ends.get(&(mode, who, end)) {
+        Some(occurrences) => heat_cell(mode, occurrences),
+        None => HeatCell {
+            mode: mode.name(),
+            class: String::new(),
+            text: String::new(),
+            title: "no case".into(),
+        },
     };
+    let row = |end| HeatRow {
+        id: name_of_end(end),
+        meaning: "",
+        cells: columns.iter().map(|(mode, who)| cell(end, *mode, *who)).collect(),
+    };
+
     ends.into_iter().map(row).collect()
 }
 
-/// The more cases, the darker: a step for every factor of ten.
-fn heat_cell(mode: PagingMode, met: &Occurrences) -> HeatCell {
-    let Occurrences { count, example } = met;
-    let example: &CaseName = example;
+/// A cell that is the darker the more cases there are: one step for every factor of ten.
+fn heat_cell(mode: PagingMode, Occurrences { count, example }: &Occurrences) -> HeatCell {
     let heat = (count.max(&1).ilog10() + 1).min(6);
+
     HeatCell {
         mode: mode.name(),
         class: format!("h{heat}"),

@@ -1,9 +1,11 @@
-//! A case with its walk, drawn: the address split into indices, and a box for each entry.
+//! A case with its walk, drawn: the address split into indices, and a box for each entry on the path.
 
 use crate::finding::Example;
 use crate::report::walk::{end_in_words, flags, in_words, pages, split};
 use crate::walker::Walker;
-use mmu_core::{PagingMode, Reference};
+use crosswalk_case::Case;
+use mmu_core::walk::Step;
+use mmu_core::{PagingMode, Reference, VirtAddr};
 
 /// A case that shows a finding.
 pub(super) struct Shown {
@@ -11,7 +13,7 @@ pub(super) struct Shown {
     pub(super) observed: String,
     pub(super) differences: Vec<String>,
     pub(super) access: String,
-    /// The page that the access touches, or both.
+    /// The walks for the page that the access touches, or for both pages.
     pub(super) pages: Vec<DrawnPage>,
     pub(super) case: String,
 }
@@ -33,7 +35,7 @@ pub(super) struct AddressField {
     pub(super) name: String,
 }
 
-/// An entry.
+/// An entry on the path.
 pub(super) struct DrawnStep {
     pub(super) name: &'static str,
     pub(super) at: String,
@@ -42,37 +44,43 @@ pub(super) struct DrawnStep {
     pub(super) class: &'static str,
 }
 
+/// A finding's example, as the page shows it.
 pub(super) fn show(example: &Example) -> Shown {
     let case = &example.case;
-    let digits = if case.mode() == PagingMode::Bits32 { 10 } else { 18 };
-    let page = |address| {
-        let (path, end) = Reference.walk(case, address);
-        let step = |step: &mmu_core::walk::Step| DrawnStep {
-            name: step.level.entry_name,
-            at: format!("at {:#x}", step.at.get()),
-            value: format!("{:#0digits$x}", step.entry),
-            flags: flags(case, step),
-            class: if step.error.is_some() { "fails" } else { "" },
-        };
-        DrawnPage {
-            address: format!("{:#x}", address.get()),
-            fields: split(case.mode(), address, Some(&path))
-                .into_iter()
-                .map(|(bits, value, name)| AddressField { bits, value, name })
-                .collect(),
-            steps: path.steps.iter().map(step).collect(),
-            class: if end.is_ok() { "ends" } else { "fails" },
-            end: end_in_words(&end),
-        }
-    };
     let is_walked = case.canonical_ends() == [true; 2];
-    let pages = if is_walked { pages(case).into_iter().map(page).collect() } else { Vec::new() };
+    let pages = if is_walked { pages(case) } else { Vec::new() };
+
     Shown {
         expected: example.expected.clone(),
         observed: example.observed.clone(),
         differences: example.differences.iter().map(ToString::to_string).collect(),
         access: in_words(&case.access),
-        pages,
+        pages: pages.into_iter().map(|page| draw_page(case, page)).collect(),
         case: case.to_json(),
+    }
+}
+
+fn draw_page(case: &Case, page: VirtAddr) -> DrawnPage {
+    let (path, end) = Reference.walk(case, page);
+    let fields = split(case.mode(), page, Some(&path)).into_iter();
+
+    DrawnPage {
+        address: format!("{:#x}", page.get()),
+        fields: fields.map(|(bits, value, name)| AddressField { bits, value, name }).collect(),
+        steps: path.steps.iter().map(|step| draw_step(case, step)).collect(),
+        class: if end.is_ok() { "ends" } else { "fails" },
+        end: end_in_words(&end),
+    }
+}
+
+fn draw_step(case: &Case, step: &Step) -> DrawnStep {
+    let digits = if case.mode() == PagingMode::Bits32 { 10 } else { 18 };
+
+    DrawnStep {
+        name: step.level.entry_name,
+        at: format!("at {:#x}", step.at.get()),
+        value: format!("{:#0digits$x}", step.entry),
+        flags: flags(case, step),
+        class: if step.error.is_some() { "fails" } else { "" },
     }
 }
