@@ -269,13 +269,14 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
 
         match &pages[number].end {
             PageEnd::Fault(Cause::Denied(_), _) => without_dirty(Rule::Ad3),
-            PageEnd::Fault(Cause::Entry(_), _) => without_dirty(Rule::Ad2),
             PageEnd::Translated(..) if is_second => without_dirty(Rule::Ad5),
             // The first page may be written before the second one faults.
             PageEnd::Translated(..) if self.semantics.is_write(access) => {
                 PageFlags { rule: Rule::Ad7, sets_dirty: true }
             }
-            PageEnd::Translated(..) => without_dirty(Rule::Ad2),
+            PageEnd::Fault(Cause::Entry(_), _) | PageEnd::Translated(..) => {
+                without_dirty(Rule::Ad2)
+            }
         }
     }
 

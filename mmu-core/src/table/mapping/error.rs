@@ -48,7 +48,7 @@ impl fmt::Display for MapError {
                 let bytes = size.bytes();
                 write!(f, "the flags {flags:#x} are address bits of a page of {bytes:#x} bytes")
             }
-            Self::Overlap(address) => write!(f, "{address} is already mapped"),
+            Self::Overlap(address) => write!(f, "{address} is mapped already"),
             Self::NotMapped(address) => write!(f, "{address} is not mapped"),
             Self::Outside(outside) => outside.fmt(f),
         }
