@@ -8,7 +8,7 @@ use core::fmt;
 /// Why an access has no outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessError {
-    /// A table is where there is no memory (OUT-1). What happens then depends on the machine.
+    /// A table is outside memory (OUT-1). What happens then depends on the machine.
     Outside(OutsideMemory),
     /// The entry at this address changed again and again while A or D was to be set.
     Contended(PhysAddr),

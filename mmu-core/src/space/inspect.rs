@@ -1,4 +1,4 @@
-//! What can be asked of a system.
+//! Read-only views of a system.
 
 use super::frames::{FrameUse, Frames};
 use super::region::Region;

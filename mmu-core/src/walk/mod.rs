@@ -10,6 +10,7 @@ mod properties;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod updates;
 
 pub(crate) use predict::WalkedPage;
 
@@ -20,7 +21,7 @@ use crate::access::Access;
 use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::{OutsideMemory, TableMemory};
 use crate::table::Cursor;
-use crate::x86::format::{EntryKind, Format, MAX_LEVELS};
+use crate::x86::format::{EntryKind, Format, Level, MAX_LEVELS};
 use crate::x86::profile::Profile;
 use crate::x86::regime::Regime;
 use crate::x86::rule::Rule;
@@ -44,7 +45,7 @@ pub struct Translation {
 pub enum WalkError {
     /// A page fault, and its cause.
     Fault(Cause),
-    /// A table is where there is no memory (OUT-1). What happens then depends on the machine.
+    /// A table is outside memory (OUT-1). What happens then depends on the machine.
     Outside(OutsideMemory),
 }
 
@@ -74,6 +75,15 @@ pub struct Mmu<F: Format, R: Semantics = Reference> {
 struct ReservedMasks {
     table: u64,
     leaf: u64,
+}
+
+impl ReservedMasks {
+    const fn of(&self, kind: EntryKind) -> u64 {
+        match kind {
+            EntryKind::Table => self.table,
+            EntryKind::Leaf => self.leaf,
+        }
+    }
 }
 
 impl<F: Format> Mmu<F> {
@@ -172,10 +182,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
             let target = self.semantics.address::<F>(level, kind, entry);
 
             // 3. It must be present and have no reserved bit set (CODE-1).
-            let reserved = match kind {
-                EntryKind::Leaf => self.reserved[cursor.depth()].leaf,
-                EntryKind::Table => self.reserved[cursor.depth()].table,
-            };
+            let reserved = self.reserved[cursor.depth()].of(kind);
             if let Some(error) = self.semantics.entry_error(entry, reserved) {
                 trace.step(Step { level, kind, at, entry, target, rights, error: Some(error) });
                 self.trace_entry_error(level, kind, error, rights, access, trace);
@@ -196,18 +203,8 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
                 continue;
             }
 
-            // 6. or end at the page. Rights are judged here only, over the whole path (CODE-2); the
-            //    entries of a flat table have none.
-            let denial = if level.has_flags {
-                self.semantics.denial(above, rights, entry, access, &self.regime)
-            } else {
-                Denial::empty()
-            };
-            self.trace_leaf(level, entry, rights, denial, access, trace);
-            if !denial.is_empty() {
-                return Err(WalkError::Fault(Cause::Denied(denial)));
-            }
-
+            // 6. or end at the page, if the rights of the whole path allow the access (CODE-2).
+            self.judge_rights(level, above, rights, entry, access, trace)?;
             let address = target + address.offset(level.shift);
             return Ok(Translation { address, rights, leaf: entry });
         }
@@ -233,5 +230,27 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
             trace.rule(Rule::Out1);
             WalkError::Outside(outside)
         })
+    }
+
+    /// Judges an access by the rights of the whole path and of the path above its leaf.
+    #[inline]
+    fn judge_rights<T: Trace>(
+        &self,
+        level: &Level,
+        above: Rights,
+        rights: Rights,
+        leaf: u64,
+        access: &Access,
+        trace: &mut T,
+    ) -> Result<(), WalkError> {
+        // The entries of a flat table have no rights.
+        let denial = if level.has_flags {
+            self.semantics.denial(above, rights, leaf, access, &self.regime)
+        } else {
+            Denial::empty()
+        };
+        self.trace_leaf(level, leaf, rights, denial, access, trace);
+
+        if denial.is_empty() { Ok(()) } else { Err(WalkError::Fault(Cause::Denied(denial))) }
     }
 }
