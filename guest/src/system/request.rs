@@ -195,7 +195,7 @@ impl Request {
             slots: slots.min(MAX_SLOTS as u64) as u32,
             images: images.min(slots) as u32,
             execute_disable,
-            duties,
+            safeguards: duties,
         })
     }
 }

@@ -3,28 +3,30 @@
 
 use super::{StructureEntry, TlbEntry};
 use crate::address::VirtAddr;
+use crate::table::limits;
 use crate::x86::control::CR3_NO_FLUSH;
 use crate::x86::fault::{Fault, Vector};
 use crate::x86::format::Format;
 use crate::x86::state::{ControlState, Cr0, Cr4, Efer};
 use arrayvec::ArrayVec;
 
-/// A part of the caches that is to be dropped. Addresses are those that a walk translates: canonical
-/// in long mode, cut to 32 bits elsewhere.
+/// A part of the caches to drop. Addresses are those that a walk translates: canonical in long mode,
+/// cut to 32 bits elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Invalidation {
-    /// Nothing at all.
+    /// Nothing.
     Nothing,
-    /// What a page fault at an address drops (TLB-3), and at least what INVLPG drops with AMD's
-    /// EFER.TCE: its translation, global ones too, and the entries above that lead there.
+    /// What a page fault at an address drops (TLB-3), and the least that INVLPG drops with AMD's
+    /// EFER.TCE: the translation of the address, even if global, and the entries above that lead
+    /// there.
     Path {
         /// The address that faulted, or the operand.
         address: VirtAddr,
         /// The current PCID.
         pcid: u16,
     },
-    /// What INVLPG drops: the translation of an address, global ones too, and every
-    /// paging-structure entry of the current PCID, whatever its address.
+    /// What INVLPG drops: the translation of an address, even if global, and every paging-structure
+    /// entry of the current PCID, whatever its address.
     Page {
         /// The operand.
         address: VirtAddr,
@@ -44,7 +46,7 @@ pub enum Invalidation {
         /// The PCID in the new CR3 or in the descriptor.
         pcid: u16,
     },
-    /// All of a PCID, global translations made under it too.
+    /// All of a PCID, including global translations cached under it.
     WholeContext {
         /// The current PCID.
         pcid: u16,
@@ -56,12 +58,12 @@ pub enum Invalidation {
 }
 
 impl Invalidation {
-    /// What INVLPG of an address drops, the least first. There are two members only with AMD's
-    /// EFER.TCE: it spares paging-structure entries that lead elsewhere, which a processor may drop
-    /// nevertheless (TLB-4; APM "Invalidation of Cached Upper-level Entries by INVLPG").
+    /// What INVLPG of an address may drop, the least first. There are two possibilities only with
+    /// AMD's EFER.TCE, which allows a processor to spare the paging-structure entries that lead
+    /// elsewhere (TLB-4; APM "Invalidation of Cached Upper-level Entries by INVLPG").
     ///
-    /// CANON-3: a non-canonical address does nothing. It is not masked first: INVLPG is no access
-    /// (SDM "Linear-Address Pre-Processing").
+    /// A non-canonical address drops nothing (CANON-3). It is not masked first, since INVLPG is not
+    /// an access (SDM "Linear-Address Pre-Processing").
     ///
     /// ```
     /// use mmu_core::cache::Invalidation;
@@ -76,21 +78,23 @@ impl Invalidation {
     /// assert_eq!(Invalidation::invlpg::<FourLevel>(&state, address)[..], [path, page]);
     /// ```
     pub fn invlpg<F: Format>(state: &ControlState, address: VirtAddr) -> ArrayVec<Self, 2> {
-        let mut members = ArrayVec::new();
+        let mut allowed = ArrayVec::new();
+        let address = limits::wrapped::<F>(address);
         let pcid = pcid(state);
-        let translated = if F::IS_LONG_MODE { address } else { address.truncated(F::ADDRESS_BITS) };
-        if F::IS_LONG_MODE && !address.is_canonical(F::ADDRESS_BITS) {
-            members.push(Self::Nothing);
-            return members;
+
+        if !limits::exists::<F>(address) {
+            allowed.push(Self::Nothing);
+            return allowed;
         }
+
         if state.efer.contains(Efer::TCE) {
-            members.push(Self::Path { address: translated, pcid });
+            allowed.push(Self::Path { address, pcid });
         }
-        members.push(Self::Page { address: translated, pcid });
-        members
+        allowed.push(Self::Page { address, pcid });
+        allowed
     }
 
-    /// What INVPCID of a type drops; the descriptor is given as its low and its high 64 bits (SDM
+    /// What INVPCID of a type drops, with its descriptor as the low and the high 64 bits (SDM
     /// "INVPCID - Invalidate Process-Context Identifier").
     ///
     /// # Errors
@@ -103,20 +107,20 @@ impl Invalidation {
     ) -> Result<Self, Fault> {
         let fault = Fault { vector: Vector::GeneralProtection, error_code: 0, cr2: None };
         let require = |condition: bool| if condition { Ok(()) } else { Err(fault) };
+
         let pcid = low as u16 & PCID;
-        let named_exists = pcid == 0 || state.cr4.contains(Cr4::PCIDE);
+        let pcid_exists = pcid == 0 || state.cr4.contains(Cr4::PCIDE);
         require(low == u64::from(pcid))?;
+
         match kind {
             0 => {
-                // The address has 64 bits outside 64-bit mode too.
+                // The address has 64 bits even outside 64-bit mode.
                 let address = VirtAddr::new(high);
                 let bits = if state.cr4.contains(Cr4::LA57) { 57 } else { 48 };
-                require(named_exists && address.is_canonical(bits))?;
-                let address =
-                    if F::IS_LONG_MODE { address } else { address.truncated(F::ADDRESS_BITS) };
-                Ok(Self::Address { address, pcid })
+                require(pcid_exists && address.is_canonical(bits))?;
+                Ok(Self::Address { address: limits::wrapped::<F>(address), pcid })
             }
-            1 => require(named_exists).map(|()| Self::Context { pcid }),
+            1 => require(pcid_exists).map(|()| Self::Context { pcid }),
             2 => Ok(Self::Everything),
             3 => Ok(Self::NonGlobal),
             _ => Err(fault),
@@ -152,7 +156,7 @@ impl Invalidation {
         }
     }
 
-    /// The address, where translations of one address only are dropped.
+    /// The address, if only translations of one address are dropped.
     pub(super) const fn address(self) -> Option<VirtAddr> {
         match self {
             Self::Path { address, .. }
@@ -171,13 +175,13 @@ pub const fn pcid(state: &ControlState) -> u16 {
     if state.cr4.contains(Cr4::PCIDE) { state.cr3 as u16 & PCID } else { 0 }
 }
 
-/// What was written. Two control states tell all but a MOV to CR3, which counts even if CR3 stays as
-/// it was.
+/// Which register was written. Every other write shows in the difference of two control states, but a
+/// MOV to CR3 drops translations even if CR3 stays the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RegisterWrite {
     /// MOV to CR3 of this value, with the bit 63 that is not stored (MODE-9).
     Cr3(u64),
-    /// Any other: CR0, CR4, EFER, PKRU, EFLAGS.
+    /// Any other register: CR0, CR4, EFER, PKRU, EFLAGS.
     Other,
 }
 
@@ -186,12 +190,14 @@ pub enum RegisterWrite {
 /// ```
 /// use mmu_core::cache::{Invalidation, RegisterWrite, invalidated_by};
 /// use mmu_core::{ControlState, Cr4};
+///
 /// let old = ControlState::long_mode(0x1000);
-/// let new = ControlState { cr3: 0x2000, ..old };
+/// let other_root = ControlState { cr3: 0x2000, ..old };
 /// let all_but_global = Invalidation::Context { pcid: 0 };
-/// assert_eq!(invalidated_by(RegisterWrite::Cr3(0x2000), &old, &new), all_but_global);
-/// let new = ControlState { cr4: old.cr4 | Cr4::PGE, ..old };
-/// assert_eq!(invalidated_by(RegisterWrite::Other, &old, &new), Invalidation::Everything);
+/// assert_eq!(invalidated_by(RegisterWrite::Cr3(0x2000), &old, &other_root), all_but_global);
+///
+/// let with_global = ControlState { cr4: old.cr4 | Cr4::PGE, ..old };
+/// assert_eq!(invalidated_by(RegisterWrite::Other, &old, &with_global), Invalidation::Everything);
 /// ```
 pub fn invalidated_by(
     write: RegisterWrite,
@@ -202,35 +208,37 @@ pub fn invalidated_by(
     let sets = |bit| (new.cr4 - old.cr4).contains(bit);
     let clears = |bit| (old.cr4 - new.cr4).contains(bit);
     let nxe_changes = (old.efer ^ new.efer).contains(Efer::NXE);
-    let all_of = |pcid| Invalidation::WholeContext { pcid };
-    let rows = [
+    let current_context = Invalidation::WholeContext { pcid: pcid(old) };
+
+    let changes_that_drop = [
         // SDM, MOV to CR0.
         ((old.cr0 - new.cr0).contains(Cr0::PG), Invalidation::Everything),
         // SDM, MOV to CR4.
         (changes(Cr4::PGE), Invalidation::Everything),
         (clears(Cr4::PCIDE), Invalidation::Everything),
-        // APM "TLB Management". The SDM does not list PSE, with which a PDE changes its meaning
-        // (MODE-4), nor PKE, which no cached fact depends on.
+        // APM "TLB Management". The SDM lists neither PSE, which changes the meaning of a PDE
+        // (MODE-4), nor PKE, on which no cached fact depends.
         (changes(Cr4::PSE), Invalidation::Everything),
         (sets(Cr4::PKE), Invalidation::Everything),
-        // No manual lists these. LA57 changes only where it decides nothing (MODE-2); NXE changes
-        // which entries are good (CODE-3).
+        // Neither manual lists these. LA57 can only change where it has no effect (MODE-2). NXE
+        // changes which entries are good (CODE-3).
         (changes(Cr4::LA57), Invalidation::Everything),
         (nxe_changes, Invalidation::Everything),
-        // SDM, MOV to CR4: all of the current PCID. In modes where PAE can change it is the only
-        // one.
-        (changes(Cr4::PAE), all_of(pcid(old))),
-        (sets(Cr4::SMEP), all_of(pcid(old))),
+        // SDM, MOV to CR4: all of the current PCID. Where PAE can change there is no other.
+        (changes(Cr4::PAE), current_context),
+        (sets(Cr4::SMEP), current_context),
     ];
-    if let Some((_, invalidation)) = rows.into_iter().find(|(happens, _)| *happens) {
-        return invalidation;
+    if let Some((_, dropped)) = changes_that_drop.into_iter().find(|(happens, _)| *happens) {
+        return dropped;
     }
+
     match write {
-        // MODE-9.
+        // Bit 63 asks to keep everything (MODE-9).
         RegisterWrite::Cr3(value) if new.cr4.contains(Cr4::PCIDE) && value & CR3_NO_FLUSH != 0 => {
             Invalidation::Nothing
         }
-        // SDM, MOV to CR3: the PCID of the new CR3, which is 0 while PCIDE=0. Global ones stay.
+        // SDM, MOV to CR3: the PCID of the new CR3, which is 0 while PCIDE=0. Global translations
+        // stay.
         RegisterWrite::Cr3(_) => Invalidation::Context { pcid: pcid(new) },
         RegisterWrite::Other => Invalidation::Nothing,
     }

@@ -1,22 +1,22 @@
-//! Software caches of translations, for any format (SDM "Caching Translation Information"). They sit
-//! beside the walk, which knows nothing of them: a first reading can skip this folder.
+//! Software caches of translations, for any format (SDM "Caching Translation Information"). They are
+//! beside the walk, which does not know of them: a first reading can skip this folder.
 //!
 //! 1. [`TableMemoryUpdate`]: the locked read-modify-write that sets A and D;
 //! 2. [`Invalidation`]: what an instruction or a register change drops;
-//! 3. [`Tlb`] and [`StructureCaches`]: what is remembered of a leaf, and of the entries above it;
+//! 3. [`Tlb`] and [`StructureCaches`]: what is cached of a leaf, and of the entries above it;
 //! 4. [`CachedMmu`]: an access through them;
 //! 5. [`History`] and [`Mmu::predict_stale`](crate::Mmu::predict_stale): everything that the manuals
 //!    allow caches to do after edits without invalidation, of which [`CachedMmu`] does one thing.
 //!
-//! What is cached are facts: where an address leads and what its entries allow. The verdict on an
-//! access is formed anew every time, from these facts and the registers of that moment.
+//! The caches store facts: where an address leads, and what its entries allow. Whether an access is
+//! allowed is judged again each time, from these facts and the current registers.
 //!
-//! The caches drop exactly what the manuals require and keep the rest as long as there is room, so
-//! that software which forgets an invalidation notices. There are two exceptions, both on the safe
-//! side, where a processor is "always free to invalidate additional entries": a fault is always
-//! the verdict of the tables as they are (no spurious fault after rights were relaxed, which TLB-2
-//! allows but does not ask for), and [`invalidated_by`] takes a few changes that only one manual
-//! lists, or none.
+//! The caches drop exactly what the manuals require, and keep the rest as long as there is room, so
+//! that a missing invalidation in software shows. There are two exceptions, both on the safe side,
+//! where a processor is "always free to invalidate additional entries". First, a fault always follows
+//! from the tables in memory: there is no spurious fault after rights were relaxed, which TLB-2
+//! allows but does not require. Second, [`invalidated_by`] includes a few changes that only one of
+//! the manuals lists, or neither.
 //!
 //! ```
 //! use mmu_core::cache::CachedMmu;
@@ -28,7 +28,8 @@
 //! memory.write_entry(PhysAddr::new(0), 4, 0x1007)?; // PDE 0
 //! memory.write_entry(PhysAddr::new(0x1004), 4, 0x5007)?; // PTE 1
 //! let mut state = ControlState::long_mode(0);
-//! (state.cr4, state.efer) = (Cr4::empty(), Efer::empty());
+//! state.cr4 = Cr4::empty();
+//! state.efer = Efer::empty();
 //! let mut mmu = CachedMmu::<Bits32>::new(state, Profile::default());
 //!
 //! let read = Access::read(VirtAddr::new(0x1234), 4, Ring::Three);
@@ -41,7 +42,10 @@
 //! # Ok::<(), mmu_core::memory::OutsideMemory>(())
 //! ```
 
+mod error;
+mod history;
 mod invalidation;
+mod miss;
 mod mmu;
 #[cfg(test)]
 mod properties;
@@ -52,9 +56,11 @@ mod tests;
 mod tlb;
 mod update;
 
+pub use error::{AccessError, TranslationError};
+pub use history::{EditError, History};
 pub use invalidation::{Invalidation, RegisterWrite, invalidated_by, pcid};
-pub use mmu::{AccessError, CachedMmu};
-pub use stale::{EditError, History};
+pub use mmu::CachedMmu;
+
 pub use structures::{StructureCaches, StructureEntry};
 pub use tlb::{Tlb, TlbEntry};
 pub use update::TableMemoryUpdate;

@@ -2,225 +2,70 @@
 //! "Optional Invalidation" and "Delayed Invalidation", APM "TLB Management").
 //!
 //! [`History`] is memory that remembers what its entries were. [`Mmu::predict_stale`] walks it once
-//! for every mixture of these values that caches may hold:
+//! for every [`StaleView`], that is for every mixture of old and new entries that caches may hold:
 //!
-//! - Caches are filled from the top down. So an entry may be any that stood in its place since the
-//!   last invalidation, and the entries below it any that stood there then or later.
-//! - An entry that has been replaced was cached only if it was good and had its A set, as those
-//!   above it (TLB-1). So nothing need be invalidated when P goes from 0 to 1.
+//! - Caches are filled from the top down. So an entry may be any that was in its place since the last
+//!   invalidation, and the entries below it any that were in theirs then or later.
+//! - An entry that has been replaced was cached only if it was good and had its A set, and so had
+//!   those above it (TLB-1). So no invalidation is needed when P goes from 0 to 1.
 //! - A hit sets no A. A write through a leaf without D does not end there: D is set in memory, where
 //!   the leaf is read again (APM "Handling of D-Bit Updates").
-//! - A fault by such a mixture is spurious. An Intel processor may raise it, and drops what it has
-//!   cached for the address with it (TLB-3), so once; an AMD processor repeats the walk first (APM
+//! - A fault by such a mixture is spurious. An Intel processor may raise it, but only once, since the
+//!   fault drops what is cached for the address (TLB-3). An AMD processor repeats the walk first (APM
 //!   "Use of Cached Entries When Reporting a Page Fault Exception").
 
-use super::TableMemoryUpdate;
+use super::History;
+use super::history::EditNumber;
 use crate::access::Access;
-use crate::address::{PAGE_SHIFT, PhysAddr, VirtAddr};
-use crate::memory::{OutsideMemory, TableMemory, TableMemoryMut};
+use crate::address::{PhysAddr, VirtAddr};
+use crate::memory::{OutsideMemory, TableMemory};
 use crate::outcome::{MAX_ENTRIES, Prediction};
-use crate::walk::{Mmu, Path, Step, WalkedPage};
-use crate::x86::format::{EntryBits, EntryKind, Format};
+use crate::table::limits;
+use crate::walk::{Mmu, Path, WalkedPage};
+use crate::x86::format::{EntryBits, EntryKind, Format, MAX_LEVELS};
 use crate::x86::regime::Regime;
 use crate::x86::rule::{Rule, RuleSet};
 use crate::x86::semantics::Semantics;
 use arrayvec::ArrayVec;
 use core::cell::RefCell;
-use core::fmt;
+use core::iter;
 
-/// Why an edit was not made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EditError {
-    /// There is no memory at this place.
-    Outside(OutsideMemory),
-    /// As many edits as the history can hold came without [`History::forget_all`].
-    Full,
-}
-
-impl fmt::Display for EditError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Outside(outside) => outside.fmt(f),
-            Self::Full => f.write_str("too many edits without an invalidation"),
-        }
-    }
-}
-
-impl core::error::Error for EditError {}
-
-impl From<OutsideMemory> for EditError {
-    fn from(outside: OutsideMemory) -> Self {
-        Self::Outside(outside)
-    }
-}
-
-/// A moment, as the number of edits made before it.
-type EditNumber = u32;
-
-/// What an entry was before an edit.
-#[derive(Clone, Copy, Debug)]
-struct Past {
-    at: PhysAddr,
-    value: u64,
-    /// The first moment at which it was no more.
-    until: EditNumber,
-}
-
-/// Memory that remembers up to `N` edits of its entries, as one address space uses them.
-///
-/// A and D that the processor sets in between are no edits: they stay with the entry they were set
-/// in, and tell whether it can have been cached.
-///
-/// ```
-/// use mmu_core::cache::History;
-/// use mmu_core::x86::format::Bits32;
-/// use mmu_core::memory::{Bytes, TableMemoryMut};
-/// use mmu_core::{Access, ControlState, Cr4, Efer, Mmu, PhysAddr, Profile, Ring, VirtAddr};
-///
-/// let mut memory = Bytes::new(PhysAddr::new(0), [0; 0x2000]);
-/// memory.write_entry(PhysAddr::new(0), 4, 0x1027)?; // PDE 0
-/// memory.write_entry(PhysAddr::new(0x1004), 4, 0x5027)?; // PTE 1
-/// let mut state = ControlState::long_mode(0);
-/// (state.cr4, state.efer) = (Cr4::empty(), Efer::empty());
-/// let mmu = Mmu::<Bits32>::new(state, Profile::default());
-///
-/// let mut tables = History::<_, 8>::new(memory);
-/// tables.edit(PhysAddr::new(0x1004), 4, 0x6007)?;
-/// let read = Access::read(VirtAddr::new(0x1234), 4, Ring::Three);
-/// let mut reached = Vec::new();
-/// mmu.predict_stale(&tables, &read, |allowed| {
-///     let outcome = &allowed.alternatives[0].outcome;
-///     reached.push(outcome.physical_address().unwrap().get());
-/// });
-/// assert_eq!(reached, [0x6234, 0x5234]); // the new frame, or still the old one
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Debug)]
-pub struct History<M, const N: usize> {
-    memory: M,
-    now: EditNumber,
-    /// Oldest first.
-    past: ArrayVec<Past, N>,
-    /// Pages for which nothing older than this moment is cached.
-    forgotten: ArrayVec<(u64, EditNumber), N>,
-}
-
-impl<M, const N: usize> History<M, N> {
-    /// Memory of which nothing is cached.
-    pub const fn new(memory: M) -> Self {
-        Self { memory, now: 0, past: ArrayVec::new_const(), forgotten: ArrayVec::new_const() }
-    }
-
-    /// The memory as it is.
-    pub const fn memory(&self) -> &M {
-        &self.memory
-    }
-
-    /// Everything has been invalidated.
-    pub fn forget_all(&mut self) {
-        self.past.clear();
-        self.forgotten.clear();
-    }
-
-    /// INVLPG of this address, or a page fault at it (TLB-3): nothing older is cached for its 4 KiB.
-    /// That INVLPG drops upper entries for other addresses too is left out, which allows more.
-    pub fn forget(&mut self, address: VirtAddr) {
-        let page = address.get() >> PAGE_SHIFT;
-        self.forgotten.retain(|(known, _)| *known != page);
-        if self.forgotten.is_full() {
-            // To remember less allows more.
-            self.forgotten.pop_at(0);
-        }
-        let _ = self.forgotten.try_push((page, self.now));
-    }
-
-    /// From which moment on entries can have been cached for an address.
-    fn cached_since(&self, address: VirtAddr) -> EditNumber {
-        let page = address.get() >> PAGE_SHIFT;
-        let known = self.forgotten.iter().find(|(known, _)| *known == page);
-        known.map_or(0, |(_, since)| *since)
-    }
-
-    /// What stood at a place, newest first, without what stands there now.
-    fn past(&self, at: PhysAddr) -> impl Iterator<Item = &Past> {
-        self.past.iter().rev().filter(move |past| past.at == at)
-    }
-
-    /// How many of these still stood there at a moment or came later.
-    fn past_since(&self, at: PhysAddr, since: EditNumber) -> usize {
-        self.past(at).take_while(|past| past.until > since).count()
-    }
-}
-
-impl<M: TableMemoryMut, const N: usize> History<M, N> {
-    /// Software stores an entry of `bytes` bytes at `at`, a multiple of `bytes`, and invalidates
-    /// nothing.
-    ///
-    /// # Errors
-    /// When there is no memory, or no room to remember; nothing is stored then.
-    pub fn edit(&mut self, at: PhysAddr, bytes: u8, entry: u64) -> Result<(), EditError> {
-        let value = self.memory.read_entry(at, bytes)?;
-        if value == entry {
-            return Ok(());
-        }
-        let until = self.now + 1;
-        self.past.try_push(Past { at, value, until }).map_err(|_| EditError::Full)?;
-        self.memory.write_entry(at, bytes, entry)?;
-        self.now = until;
-        Ok(())
-    }
-}
-
-/// The memory as it is.
-impl<M: TableMemory, const N: usize> TableMemory for History<M, N> {
-    fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
-        self.memory.read_entry(at, bytes)
-    }
-}
-
-/// The processor sets A and D.
-impl<M: TableMemoryUpdate, const N: usize> TableMemoryUpdate for History<M, N> {
-    fn update_entry(
-        &mut self,
-        at: PhysAddr,
-        bytes: u8,
-        old: u64,
-        new: u64,
-    ) -> Result<bool, OutsideMemory> {
-        self.memory.update_entry(at, bytes, old, new)
-    }
-}
-
-/// Where the value of one read came from.
+/// Where the value of an entry on a path came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
+    /// A register of the processor (PDPTE-1).
+    Register,
+    /// Memory as it is now.
     Memory,
+    /// A cache: it has been replaced in memory.
     Past,
-    /// OUT-1: there is no memory, and this is what reads from it gave.
+    /// There is no memory, and this is what reads from it gave (OUT-1).
     Outside(&'static str),
 }
 
-/// Which value one read got: number `chosen` of so many.
+/// The value that one read got: number `chosen` of `count`.
 #[derive(Clone, Copy, Debug)]
 struct Pick {
     chosen: usize,
-    of: usize,
+    count: usize,
     origin: Origin,
 }
 
-/// The picks of the reads of a mixture, in their order.
+/// The picks of a view, in the order of its reads.
 #[derive(Debug, Default)]
 struct Picks {
     list: ArrayVec<Pick, MAX_ENTRIES>,
-    /// How many of the reads have been made.
+    /// The number of reads so far.
     read: usize,
-    /// The moment from which on the next entry may be.
+    /// The moment since which the next entry can have been cached.
     since: EditNumber,
 }
 
-/// The memory of a history in which each read is answered with one of the values that stood there.
-/// The walk is made again and again, each time with other picks, until all have been tried: first
-/// with those in memory, then with the others of the last read, and so on upwards.
+/// The memory of a history as caches may show it: each read returns one of the values that the entry
+/// had.
+///
+/// The walk is repeated, each time with other picks, until all have been tried: first the values in
+/// memory, then the others of the last read, and so on upwards.
 struct StaleView<'h, M, const N: usize> {
     history: &'h History<M, N>,
     picks: RefCell<Picks>,
@@ -231,18 +76,23 @@ impl<M: TableMemory, const N: usize> TableMemory for StaleView<'_, M, N> {
         let Picks { list, read, since } = &mut *self.picks.borrow_mut();
         let chosen = list.get(*read).map_or(0, |pick| pick.chosen);
         let mut past = self.history.past(at);
-        let (value, of, origin) = match (self.history.memory.read_entry(at, bytes), chosen) {
-            (Err(_), 0) => (0, 2, Origin::Outside("reads as zeros")),
-            (Err(_), _) => (u64::MAX >> (64 - 8 * bytes), 2, Origin::Outside("reads as ones")),
-            (Ok(value), 0) => (value, 1 + self.history.past_since(at, *since), Origin::Memory),
+        let count_inside = 1 + self.history.past_since(at, *since);
+
+        let (value, count, origin) = match (self.history.memory().read_entry(at, bytes), chosen) {
+            (Ok(now), 0) => (now, count_inside, Origin::Memory),
             (Ok(now), _) => {
-                let value = past.nth(chosen - 1).map_or(now, |past| past.value);
-                (value, 1 + self.history.past_since(at, *since), Origin::Past)
+                let old = past.nth(chosen - 1).map_or(now, |past| past.value);
+                (old, count_inside, Origin::Past)
             }
+            (Err(_), 0) => (0, 2, Origin::Outside("reads as zeros")),
+            (Err(_), _) => (limits::all_ones(bytes), 2, Origin::Outside("reads as ones")),
         };
-        // It was stored when the one before it was replaced; below it that moment counts.
+
+        // The value was stored when the one before it was replaced. Entries below it were cached at
+        // that moment or later.
         *since = past.next().map_or(0, |before| before.until).max(*since);
-        let pick = Pick { chosen, of, origin };
+
+        let pick = Pick { chosen, count, origin };
         match list.get_mut(*read) {
             Some(known) => *known = pick,
             None => list.push(pick),
@@ -252,30 +102,41 @@ impl<M: TableMemory, const N: usize> TableMemory for StaleView<'_, M, N> {
     }
 }
 
-impl<M, const N: usize> StaleView<'_, M, N> {
+impl<'h, M, const N: usize> StaleView<'h, M, N> {
+    /// The view that shows memory as it is now.
+    fn new(history: &'h History<M, N>) -> Self {
+        Self { history, picks: RefCell::default() }
+    }
+
     /// Starts a walk for an address.
-    fn start(&self, address: VirtAddr) {
+    fn start_walk(&self, address: VirtAddr) {
         self.picks.borrow_mut().since = self.history.cached_since(address);
     }
 
-    /// Where the values of the reads so far came from, without the first ones.
-    fn origins(&self, skipped: usize) -> ArrayVec<Origin, MAX_ENTRIES> {
-        let picks = self.picks.borrow();
-        picks.list[skipped..picks.read].iter().map(|pick| pick.origin).collect()
-    }
-
-    /// How many reads have been made.
+    /// The number of reads so far.
     fn reads(&self) -> usize {
         self.picks.borrow().read
     }
 
-    /// Goes on to the next mixture, if there is one.
+    /// Where the entries of a path came from that was walked after `reads_before` reads. Steps
+    /// without a read are registers, and come first (PDPTE-1).
+    fn origins(&self, path: &Path, reads_before: usize) -> ArrayVec<Origin, MAX_LEVELS> {
+        let picks = self.picks.borrow();
+        let reads = &picks.list[reads_before..picks.read];
+        let registers = path.steps.len() - reads.len();
+
+        let in_registers = iter::repeat_n(Origin::Register, registers);
+        in_registers.chain(reads.iter().map(|pick| pick.origin)).collect()
+    }
+
+    /// Goes on to the next view, if there is one.
     fn advance(&self) -> bool {
         let Picks { list, read, .. } = &mut *self.picks.borrow_mut();
         *read = 0;
+
         while let Some(last) = list.last_mut() {
             last.chosen += 1;
-            if last.chosen < last.of {
+            if last.chosen < last.count {
                 return true;
             }
             list.pop();
@@ -286,14 +147,14 @@ impl<M, const N: usize> StaleView<'_, M, N> {
 
 impl<F: Format, R: Semantics> Mmu<F, R> {
     /// Calls `visit` with what every mixture of old and new entries allows for an access (TLB-2),
-    /// the entries in memory first. All together, and nothing else, is allowed; two mixtures may
-    /// allow the same. A prediction by a mixture with old entries has the choice TLB-2, and the rule
-    /// TLB-5 if it uses a page of another size than there is now: that is not safe to try
-    /// everywhere.
+    /// starting with the entries in memory. All of these together, and nothing else, is allowed; two
+    /// mixtures may allow the same. A prediction from a mixture with old entries has the choice
+    /// TLB-2. It has the rule TLB-5 if it uses a page of another size than there is now, which is not
+    /// safe to try on every processor.
     ///
-    /// Their number is bounded by the edits: a walk of L levels over E of them has at most
-    /// (E + L)! / (E! L!) mixtures, and an access to two pages the product. The registers are those
-    /// of the MMU; after a fault and INVLPG the history must be told ([`History::forget`]).
+    /// The number of mixtures is bounded by the edits: a walk of L levels over E of them has at most
+    /// (E + L)! / (E! L!), and an access to two pages the product. The registers are those of the
+    /// MMU. Faults and INVLPG must be recorded in the history ([`History::forget`]).
     pub fn predict_stale<M: TableMemory, const N: usize>(
         &self,
         history: &History<M, N>,
@@ -301,19 +162,20 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         mut visit: impl FnMut(&Prediction),
     ) {
         let mut rules = RuleSet::default();
-        let Some(masked) = self.canonical_access(access, &mut rules) else {
-            // No walk is made, and no cache is asked (CANON-1).
-            return visit(&self.predict(&history.memory, access));
+        let Some(canonical) = self.canonical_access(access, &mut rules) else {
+            // Neither tables nor caches are used (CANON-1).
+            return visit(&self.predict(history.memory(), access));
         };
-        self.each_mixture(history, &masked, None, rules, &mut visit);
-        for (choices, rule, member) in self.other_choices(&masked) {
+
+        self.predict_views(history, &canonical, None, rules, &mut visit);
+        for (choices, rule, member) in self.other_choices(&canonical) {
             let other = Self::with_regime(*self.semantics(), Regime { choices, ..*self.regime() });
-            other.each_mixture(history, &masked, Some((rule, member)), rules, &mut visit);
+            other.predict_views(history, &canonical, Some((rule, member)), rules, &mut visit);
         }
     }
 
     /// The same with the regime's choices.
-    fn each_mixture<M: TableMemory, const N: usize>(
+    fn predict_views<M: TableMemory, const N: usize>(
         &self,
         history: &History<M, N>,
         access: &Access,
@@ -321,42 +183,41 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         rules: RuleSet,
         visit: &mut impl FnMut(&Prediction),
     ) {
-        let mixture = StaleView { history, picks: RefCell::default() };
+        let view = StaleView::new(history);
         loop {
-            let mut found = Prediction { alternatives: ArrayVec::new(), rules };
-            if self.predict_mixture(&mixture, access, choice, &mut found).is_some() {
-                visit(&found);
+            if let Some(prediction) = self.predict_view(&view, access, choice, rules) {
+                visit(&prediction);
             }
-            if !mixture.advance() {
+            if !view.advance() {
                 return;
             }
         }
     }
 
-    /// What one mixture allows; `None` if no cache can hold it.
-    fn predict_mixture<M: TableMemory, const N: usize>(
+    /// What one view allows; `None` if caches cannot show it.
+    fn predict_view<M: TableMemory, const N: usize>(
         &self,
-        mixture: &StaleView<'_, M, N>,
+        view: &StaleView<'_, M, N>,
         access: &Access,
         mut choice: Option<(Rule, &'static str)>,
-        found: &mut Prediction,
-    ) -> Option<()> {
+        rules: RuleSet,
+    ) -> Option<Prediction> {
+        let mut found = Prediction { alternatives: ArrayVec::new(), rules };
         let mut pages = ArrayVec::<WalkedPage, 2>::new();
+
         for (address, len) in Self::pages(access) {
-            mixture.start(address);
-            let first_read = mixture.reads();
-            let mut page = self.walk_page(mixture, address, len, access, found).ok()?;
-            let origins = mixture.origins(first_read);
-            // Steps without a read are registers, the first ones (PDPTE-1).
-            let registers = page.path.steps.len() - origins.len();
-            let is_old = |n: usize| n >= registers && origins[n - registers] == Origin::Past;
-            if let Some(last) = (0..page.path.steps.len()).rev().find(|n| is_old(*n)) {
+            view.start_walk(address);
+            let reads_before = view.reads();
+            let mut page = self.walk_page(view, address, len, access, &mut found).ok()?;
+            let origins = view.origins(&page.path, reads_before);
+
+            if let Some(last) = origins.iter().rposition(|origin| *origin == Origin::Past) {
                 if !self.can_be_cached(&page, last, access) {
                     return None;
                 }
                 found.rules.insert(Rule::Tlb2);
                 choice = Some((Rule::Tlb2, member(&page, last)));
-                if self.changes_size(&page, &mixture.history.memory, address, access) {
+                if self.changes_size(&page, view.history.memory(), address, access) {
                     found.rules.insert(Rule::Tlb5);
                 }
             }
@@ -365,35 +226,38 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
                     choice = Some((Rule::Out1, member));
                 }
             }
-            // What is no more is not updated: a hit sets no A.
-            let mut n = 0..;
-            page.path.steps.retain(|_| n.next().is_some_and(|n| !is_old(n)));
+
+            // An entry that has been replaced is not updated: a hit sets no A.
+            let mut origin = origins.iter();
+            page.path.steps.retain(|_| origin.next() != Some(&Origin::Past));
             pages.push(page);
         }
-        self.conclude(&pages, access, choice, found);
-        Some(())
+
+        self.conclude(&pages, access, choice, &mut found);
+        Some(found)
     }
 
-    /// Whether a processor may have cached the path of a page down to step `last`, which is the
-    /// lowest of those that have been replaced, and may use it for this access.
+    /// Whether a processor may have cached the path of a page down to step `last`, the lowest of
+    /// those that have been replaced, and may use it for this access.
     fn can_be_cached(&self, page: &WalkedPage, last: usize, access: &Access) -> bool {
         let cached = &page.path.steps[..=last];
-        let has = |step: &Step, bit| {
-            !step.level.has_flags || EntryBits::from_bits_retain(step.entry).contains(bit)
-        };
-        // TLB-1.
-        let are_good = cached.iter().all(|step| step.error.is_none() && has(step, EntryBits::A));
-        if page.faults() {
-            return are_good && self.regime().profile.faults_may_be_stale();
+
+        // Only good entries with A are cached (TLB-1).
+        if !cached.iter().all(|step| step.error.is_none() && step.has(EntryBits::A)) {
+            return false;
         }
+        if page.faults() {
+            return self.regime().profile.faults_may_be_stale();
+        }
+
         let lowest = &cached[last];
-        let walks_again = lowest.kind == EntryKind::Leaf
+        let must_set_dirty = lowest.kind == EntryKind::Leaf
             && self.semantics().sets_dirty(lowest.rights, access)
-            && !has(lowest, EntryBits::D);
-        are_good && !walks_again
+            && !lowest.has(EntryBits::D);
+        !must_set_dirty
     }
 
-    /// TLB-5: whether the page is of another size than the one that memory has for its address.
+    /// Whether the page has another size than the one that memory has for its address (TLB-5).
     fn changes_size<M: TableMemory>(
         &self,
         page: &WalkedPage,
@@ -402,18 +266,20 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         access: &Access,
     ) -> bool {
         let mut now = Path::default();
+        // A fault has a path, too.
         let _ = self.walk(memory, address, access, &mut now);
-        let leaf = |path: &Path| {
-            path.steps
-                .last()
-                .filter(|step| step.kind == EntryKind::Leaf && step.error.is_none())
-                .map(|step| step.level.shift)
+
+        let page_shift = |path: &Path| {
+            let last = path.steps.last()?;
+            let is_page = last.kind == EntryKind::Leaf && last.error.is_none();
+            is_page.then_some(last.level.shift)
         };
-        leaf(&now).zip(leaf(&page.path)).is_some_and(|(new, old)| new != old)
+        let shifts = page_shift(&now).zip(page_shift(&page.path));
+        shifts.is_some_and(|(new, old)| new != old)
     }
 }
 
-/// What a mixture is called whose lowest replaced entry is step `last`.
+/// The name of a mixture whose lowest replaced entry is step `last`.
 fn member(page: &WalkedPage, last: usize) -> &'static str {
     if page.faults() {
         "a spurious fault"

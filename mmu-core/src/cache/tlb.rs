@@ -1,28 +1,29 @@
-//! The translation lookaside buffer: what is remembered of a whole translation (SDM "Translation
-//! Lookaside Buffers").
+//! The translation lookaside buffer: a cache of whole translations (SDM "Translation Lookaside
+//! Buffers").
 
 use super::Invalidation;
 use crate::address::{PhysAddr, VirtAddr};
 use crate::x86::semantics::Rights;
 
-/// One cached translation: where a page leads and what its entries allow, not what was decided.
+/// One cached translation: where a page leads and what its entries allow, not whether an access was
+/// allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TlbEntry {
     /// The page number: the linear address shifted right by `shift`.
     pub page: u64,
-    /// The size of the page, as the number of bits of an offset into it.
+    /// The size of the page, as the number of bits in an offset into it.
     pub shift: u8,
-    /// The PCID that was current when it was made; with `global` set any PCID may use it.
+    /// The PCID that was current when it was cached. With `global` set any PCID may use it.
     pub pcid: u16,
     /// G of the leaf, with CR4.PGE set when it was cached (SDM "Global Pages").
     pub global: bool,
     /// The physical address of the page.
     pub frame: PhysAddr,
-    /// The rights of the entries above the leaf: shadow stacks need them apart (RIGHT-7).
+    /// The rights of the entries above the leaf, which shadow stacks need separately (RIGHT-7).
     pub above: Rights,
     /// The rights of the whole path.
     pub rights: Rights,
-    /// The leaf as it then was in memory, with its key and its D.
+    /// The leaf as it was in memory, with its key and its D.
     pub leaf: u64,
     /// Whether a write may use this entry: D is set, or the format has no D.
     pub dirty: bool,
@@ -41,16 +42,16 @@ impl TlbEntry {
 }
 
 /// A set-associative TLB of `SETS` sets (a power of two) of `WAYS` entries (0 to 255; 0 switches it
-/// off), for pages of every size. It takes about 40 bytes per entry, without an allocator.
+/// off), for pages of every size. It takes about 40 bytes per entry and needs no allocator.
 ///
-/// The set is the low bits of the page number. A new entry takes the place of one for the same page,
-/// else a free place, else the places of its set in turn.
+/// The low bits of the page number select the set. A new entry replaces one for the same page, or
+/// takes a free place, or replaces the entries of its set in turn.
 #[derive(Clone, Debug)]
 pub struct Tlb<const SETS: usize, const WAYS: usize> {
     entries: [[Option<TlbEntry>; WAYS]; SETS],
-    /// The place in each set that is given up next.
+    /// The way of each set that is replaced next.
     next: [u8; SETS],
-    /// Bit n is set if there may be an entry with shift n: sizes not in use cost nothing.
+    /// Bit n is set if there may be an entry with shift n. Page sizes not in use cost nothing.
     shifts: u64,
 }
 
@@ -61,45 +62,46 @@ impl<const SETS: usize, const WAYS: usize> Tlb<SETS, WAYS> {
         Self { entries: [[None; WAYS]; SETS], next: [0; SETS], shifts: 0 }
     }
 
-    /// The entry that translates an address for a PCID. Of several, for pages of different sizes
-    /// (TLB-5), the smallest page counts.
+    /// The entry that translates an address for a PCID. If there are several, for pages of different
+    /// sizes (TLB-5), the smallest page wins.
     #[inline]
     pub fn lookup(&self, address: VirtAddr, pcid: u16) -> Option<&TlbEntry> {
         for shift in bits(self.shifts) {
             let set = &self.entries[Self::set(address.get() >> shift)];
-            let serves =
-                |entry: &&TlbEntry| entry.shift == shift && entry.translates(address, pcid);
-            if let Some(entry) = set.iter().flatten().find(serves) {
+            let hits = |entry: &&TlbEntry| entry.shift == shift && entry.translates(address, pcid);
+            if let Some(entry) = set.iter().flatten().find(hits) {
                 return Some(entry);
             }
         }
         None
     }
 
-    /// Adds an entry, which its PCID may have only one of for a page.
+    /// Adds an entry. A PCID has at most one for each page.
     pub fn insert(&mut self, entry: TlbEntry) {
         if WAYS == 0 {
             return;
         }
-        self.shifts |= 1 << entry.shift;
+
         let number = Self::set(entry.page);
         let set = &mut self.entries[number];
-        let same = |known: &TlbEntry| {
+        let is_same_page = |known: &TlbEntry| {
             (known.page, known.shift) == (entry.page, entry.shift)
                 && (known.global || known.pcid == entry.pcid)
         };
-        let way = set.iter().position(|known| known.as_ref().is_some_and(same));
-        let way = way.or_else(|| set.iter().position(Option::is_none)).unwrap_or_else(|| {
+        let same = set.iter().position(|known| known.as_ref().is_some_and(is_same_page));
+        let free = || set.iter().position(Option::is_none);
+        let way = same.or_else(free).unwrap_or_else(|| {
             let next = &mut self.next[number];
             let way = usize::from(*next);
             *next = if way + 1 == WAYS { 0 } else { *next + 1 };
             way
         });
+
         set[way] = Some(entry);
+        self.shifts |= 1 << entry.shift;
     }
 
-    /// Drops what an invalidation covers: for one address a few entries are looked at, otherwise
-    /// all.
+    /// Drops what an invalidation covers. For a single address it looks at a few entries only.
     pub fn invalidate(&mut self, invalidation: Invalidation) {
         let drop_from = |set: &mut [Option<TlbEntry>; WAYS]| {
             for place in set {
@@ -108,6 +110,7 @@ impl<const SETS: usize, const WAYS: usize> Tlb<SETS, WAYS> {
                 }
             }
         };
+
         if let Some(address) = invalidation.address() {
             for shift in bits(self.shifts) {
                 drop_from(&mut self.entries[Self::set(address.get() >> shift)]);
@@ -118,7 +121,7 @@ impl<const SETS: usize, const WAYS: usize> Tlb<SETS, WAYS> {
         }
     }
 
-    /// All entries, in no order that means anything.
+    /// All entries, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &TlbEntry> {
         self.entries.iter().flatten().flatten()
     }

@@ -1,5 +1,5 @@
-//! What the system stands on: memory, the caches of translations, a store, and somebody who writes
-//! down what happened. A guest's kernel and a host's simulation each bring their own.
+//! What the system runs on: memory, translation caches, a backing store, and a record of events. A
+//! guest's kernel and a model on the host each provide their own.
 
 use super::{Event, SpaceId};
 use crate::address::{PAGE_SHIFT, PageSize, PhysAddr, VirtAddr};
@@ -10,7 +10,8 @@ pub const PAGE_BYTES: u64 = PageSize::Size4KiB.bytes();
 
 /// Memory with whole frames: tables and the contents of pages.
 ///
-/// The default methods go word by word through [`TableMemoryMut`]; who can do better, does.
+/// The default methods go word by word through [`TableMemoryMut`]; override them where memory offers
+/// something faster.
 pub trait FrameMemory: TableMemoryMut {
     /// Fills a frame with zeros.
     ///
@@ -36,26 +37,25 @@ pub trait FrameMemory: TableMemoryMut {
     }
 }
 
-/// The caches of translations (TLB-4). A space that does not run may be cached too, where processors
-/// have PCIDs; where they have none, MOV to CR3 has dropped it and there is nothing to do.
+/// The caches of translations (TLB-4). With PCIDs, a space that does not run may be cached, too.
+/// Without them MOV to CR3 has dropped it, and there is nothing to do.
 pub trait TlbShootdown {
-    /// Forgets the translation of one page of a space, and the entries above that lead there:
-    /// INVLPG.
+    /// Drops the translation of one page of a space, and the entries above that lead there: INVLPG.
     fn flush_page(&mut self, space: SpaceId, page: VirtAddr);
 
-    /// Forgets all of a space: MOV to CR3. It may have ended: its number, and the frame of its root,
-    /// may be given to another.
+    /// Drops all translations of a space: MOV to CR3. If the space has ended, its number and the frame
+    /// of its root may be given to another space next.
     fn flush_space(&mut self, space: SpaceId);
 
-    /// An entry of the root table was added. PAE has these in registers, which must be loaded again
-    /// if the space runs (PDPTE-1); other formats need nothing, as P was 0 (TLB-1).
+    /// An entry of the root table was added. PAE paging holds these in registers, which must be loaded
+    /// again if the space runs (PDPTE-1). Other formats need nothing, as P was 0 (TLB-1).
     fn root_changed(&mut self, space: SpaceId);
 }
 
-/// The backing store: numbered slots of one page each. It is a region of memory, as far as the
-/// default methods know.
+/// The backing store: numbered slots of one page each. For the default methods it is a region of
+/// memory.
 pub trait BackingStore: FrameMemory {
-    /// Where a slot lies in memory.
+    /// The physical address of a slot.
     fn place(&self, slot: SlotNumber) -> PhysAddr;
 
     /// Writes a frame to a slot.
@@ -86,19 +86,19 @@ impl SlotNumber {
         Self(self.0 + count as u32)
     }
 
-    /// How far the slot lies behind the first, in bytes.
+    /// The distance from the first slot, in bytes.
     pub const fn offset(self) -> u64 {
         (self.0 as u64) << PAGE_SHIFT
     }
 }
 
-/// Who keeps the history.
+/// Receives the events of a system.
 pub trait EventSink {
     /// Something happened.
     fn record(&mut self, event: Event);
 }
 
-/// All of it.
+/// Everything that a system runs on.
 pub trait Environment: BackingStore + TlbShootdown + EventSink {}
 
 impl<E: BackingStore + TlbShootdown + EventSink> Environment for E {}

@@ -1,44 +1,44 @@
-//! Why an operation was not done.
+//! Why an operation failed.
 
 use super::SpaceId;
 use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::OutsideMemory;
 use core::fmt;
 
-/// Why an operation was not done. What was done before it is undone, or is harmless: tables that
-/// were added, pages that were written to the store.
+/// Why an operation failed. What it had done is undone, or harmless: added tables, and pages written to
+/// the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpaceError {
-    /// No frame is free and none can be reclaimed, for what this address needs.
+    /// No frame is free and none can be reclaimed, for the page or a table of this address.
     OutOfFrames(VirtAddr),
     /// There is no such address space.
     NoSuchSpace(SpaceId),
-    /// There are as many address spaces as there can be.
+    /// There is no room for another address space.
     TooManySpaces,
-    /// The space has as many regions as it can have; this was one too many.
+    /// The space has no room for another region, the one at this address.
     TooManyRegions(VirtAddr),
     /// A region starts or ends inside a page.
     Misaligned(VirtAddr),
-    /// A region is empty, not canonical, or ends behind the last address.
+    /// A region is empty, not canonical, or ends behind the last address of the format.
     BadRange(VirtAddr),
-    /// There is a region already.
+    /// Another region is in the way.
     Overlap(VirtAddr),
-    /// There is no region that starts there.
+    /// No region holds this address.
     NoRegion(VirtAddr),
-    /// The region cannot grow so far.
+    /// The region cannot grow that far.
     CannotGrow(VirtAddr),
-    /// There is no such shared object, it has fewer pages than the region that starts there, or the
-    /// space has it already.
+    /// There is no such shared object, it has fewer pages than the region that starts here, or the
+    /// space already has it.
     BadObject(VirtAddr),
-    /// There are as many shared objects as there can be, or the object is too long.
+    /// There is no room for another shared object, or the object has too many pages.
     TooManyObjects,
     /// The slots of the region's contents do not exist.
     BadSlots(VirtAddr),
-    /// A frame is too far up for an entry of this format.
+    /// A frame is above the physical addresses that an entry of this format can hold.
     FrameTooHigh(PhysAddr),
-    /// A region is to show fixed memory that holds frames of the system; this is the first of them.
+    /// A region of fixed memory, from this address, includes frames of the system.
     OwnFrame(PhysAddr),
-    /// There is no memory where there should be.
+    /// There is no memory where a table or a page should be.
     Outside(OutsideMemory),
 }
 

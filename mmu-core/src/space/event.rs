@@ -1,18 +1,18 @@
-//! What happened and what was decided: the history, which two MMUs must agree on.
+//! Events and decisions: the history on which two MMUs must agree.
 
 use super::{SlotNumber, SpaceId};
 use crate::address::{PhysAddr, VirtAddr};
 use crate::x86::fault::Fault;
 use core::fmt;
 
-/// What was decided about a page fault, as the textbook sorts them.
+/// The decision about a page fault, in the classes of the textbooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Decision {
-    /// No store was needed.
+    /// The fault was served without the store.
     Minor(Minor),
     /// The page came from this slot of the backing store.
     Major(SlotNumber),
-    /// The access is not allowed: the process is to be ended.
+    /// The access is not allowed, so the process must be ended.
     Invalid(Invalid),
 }
 
@@ -32,13 +32,13 @@ impl Decision {
 pub enum Minor {
     /// A frame of zeros.
     ZeroFill,
-    /// A frame that is in memory already, for others who share it.
+    /// A frame that is already in memory for other spaces that share it.
     MapShared,
-    /// Copy-on-write: the writer gets a copy, the others keep the frame.
+    /// Copy-on-write: the writer gets a copy, and the others keep the frame.
     Copy,
-    /// Copy-on-write, when nobody else has the frame any more: the writer keeps it.
+    /// Copy-on-write when no other space has the frame any more: the writer keeps it.
     Reuse,
-    /// The tables allow the access by now: the translation that faulted was an old one.
+    /// The tables already allow the access: the translation that faulted was an old one.
     Spurious,
 }
 
@@ -53,9 +53,9 @@ pub enum Invalid {
     ReadOnly,
     /// A fetch from a region that may not be executed.
     NoExecute,
-    /// A user's access to a region of the supervisor.
+    /// A user access to a region of the supervisor.
     Supervisor,
-    /// The address is not canonical, or the exception is no page fault.
+    /// The address is not canonical, or the exception is not a page fault.
     NotCanonical,
     /// A reserved bit is set in an entry: the tables are damaged.
     Reserved,
@@ -83,44 +83,44 @@ impl fmt::Display for Decision {
     }
 }
 
-/// One line of the history.
+/// One event of the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
     /// A fault was decided.
     Fault {
-        /// Whose.
+        /// The space of the process that faulted.
         space: SpaceId,
-        /// What the processor said.
+        /// The fault as the processor reported it.
         fault: Fault,
-        /// What was decided.
+        /// The decision about it.
         decision: Decision,
-        /// The frame that the page has now, if it has one.
+        /// The frame in which the page is now, if it is in one.
         frame: Option<PhysAddr>,
     },
     /// A stack grew to reach an address.
     Grown {
-        /// Whose.
+        /// The space of the stack.
         space: SpaceId,
-        /// The first address of the stack by now.
+        /// The first address of the stack now.
         start: VirtAddr,
     },
-    /// The clock's hand passed a frame whose A was set: it was cleared, and the frame stays.
+    /// The clock's hand passed a frame whose A was set. A was cleared, and the frame stays.
     SecondChance {
         /// The frame.
         frame: PhysAddr,
     },
-    /// A frame was taken from those who had it.
+    /// A frame was taken from the spaces that had it.
     Evicted {
         /// The frame.
         frame: PhysAddr,
-        /// The first of those who had it, and where.
+        /// The first of these spaces, and the page there.
         from: Option<(SpaceId, VirtAddr)>,
-        /// The slot it was written to, if it was dirty.
+        /// The slot to which it was written, if it was dirty.
         written: Option<SlotNumber>,
     },
 }
 
-/// Counts of what happened since the start.
+/// Counts of events since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
     /// Faults served without the store.
@@ -135,7 +135,7 @@ pub struct Statistics {
     pub copies: u64,
     /// Frames taken by the clock.
     pub evicted: u64,
-    /// Frames that the clock let pass once, because A was set.
+    /// Frames that the clock spared because A was set.
     pub second_chances: u64,
     /// Pages written to the store.
     pub written: u64,

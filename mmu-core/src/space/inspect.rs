@@ -1,4 +1,4 @@
-//! Looking at a system from outside.
+//! Read-only views of a system.
 
 use super::frames::{FrameUse, Frames};
 use super::region::Region;
@@ -17,7 +17,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         numbered.filter_map(|(number, space)| space.as_ref().map(|_| SpaceId(number)))
     }
 
-    /// The root table of a space: what CR3 is to hold while it runs.
+    /// The root table of a space: the value of CR3 while the space runs.
     ///
     /// # Errors
     /// When there is no such space.
@@ -33,10 +33,11 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         Ok(&self.space(space)?.regions)
     }
 
-    /// The first entry of a space at or above `from`, below `end`, that says something, and what.
+    /// The first entry of a space that is not 0, of the pages from `from` to below `end`, and where
+    /// its page is.
     ///
     /// # Errors
-    /// When there is no such space, or a table lies outside memory.
+    /// When there is no such space, or a table is outside memory.
     pub fn next_page<M: TableMemory>(
         &self,
         memory: &M,
@@ -51,7 +52,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
     /// The entry of a page of a space, if there is a table for it.
     ///
     /// # Errors
-    /// When there is no such space, or a table lies outside memory.
+    /// When there is no such space, or a table is outside memory.
     pub fn look<M: TableMemory>(
         &self,
         memory: &M,
@@ -61,11 +62,11 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         Ok(self.space(space)?.tables.look(memory, page)?)
     }
 
-    /// Where the entries on the way to a page lie, root first, as far as there are tables: those in
-    /// which a walk may set A, whatever it ends in (AD-2).
+    /// The physical addresses of the entries on the way to a page, root first, as far as there are
+    /// tables. A walk may set A in these, however it ends (AD-2).
     ///
     /// # Errors
-    /// When there is no such space, or a table lies outside memory.
+    /// When there is no such space, or a table is outside memory.
     pub fn path<M: TableMemory>(
         &self,
         memory: &M,
@@ -73,10 +74,10 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         page: VirtAddr,
     ) -> Result<impl Iterator<Item = PhysAddr>, SpaceError> {
         let path = self.space(space)?.tables.path(memory, page)?;
-        Ok(path.into_iter().map(|(_, at, _)| at))
+        Ok(path.into_iter().map(|step| step.at))
     }
 
-    /// How many frames the tables of a space take.
+    /// The number of frames that the tables of a space take.
     pub fn table_frames(&self, space: SpaceId) -> usize {
         let is_table = |frame: &FrameUse| *frame == FrameUse::Table(space);
         self.frames.iter().filter(|(_, frame)| is_table(&frame.usage)).count()
@@ -92,7 +93,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         &self.slots
     }
 
-    /// What happened so far, counted.
+    /// Counts of the events so far.
     pub const fn statistics(&self) -> &Statistics {
         &self.statistics
     }

@@ -1,20 +1,20 @@
-//! A virtual memory system: address spaces whose pages come when they are touched, are copied when
-//! they are written, and go to a store when memory is short.
+//! A virtual memory system: address spaces whose pages are brought in when they are touched, copied
+//! when they are written, and moved to a store when memory is short.
 //!
-//! 1. [`FrameMemory`], [`TlbShootdown`], [`BackingStore`], [`EventSink`]: what it stands on, together
-//!    an [`Environment`];
-//! 2. [`Frames`], [`Slots`]: which frames and slots are in use, and how often;
-//! 3. [`Region`], [`Protection`], [`Backing`]: what an address space is made of;
+//! 1. [`FrameMemory`], [`TlbShootdown`], [`BackingStore`], [`EventSink`]: what it runs on, together an
+//!    [`Environment`];
+//! 2. [`Frames`], [`Slots`]: which frames and slots are in use, and the references to each;
+//! 3. [`Region`], [`Protection`], [`Backing`]: the parts of an address space;
 //! 4. [`System`]: the operations: create, map, unmap, protect, grow, fork, destroy;
 //! 5. [`System::fault`]: the page-fault handler, and the [`Decision`]s it makes;
 //! 6. [`System::reclaim`]: the clock;
-//! 7. [`System::audit`]: whether the books agree with the tables;
+//! 7. [`System::audit`]: whether the accounting agrees with the tables;
 //! 8. [`Software`]: a computer in software to run it on, with the MMU of [`cache`](crate::cache).
 //!
-//! It is generic over the table format, needs no allocator, and has no thoughts of its own: the same
-//! operations and faults give the same decisions, frames and table entries, whoever walks the tables.
-//! Two MMUs that agree on every fault, and on every A and D, agree on the whole history. One
-//! processor is assumed, which does not run a process while the system works.
+//! It is generic over the table format, needs no allocator, and is deterministic: the same operations
+//! and faults give the same decisions, frames and table entries, whatever walks the tables. Two MMUs
+//! that agree on every fault, and on every A and D, agree on the whole history. There is one
+//! processor, and it runs no process while the system works.
 //!
 //! ```
 //! use mmu_core::memory::{Bytes, OutsideMemory, TableMemory, TableMemoryMut};
@@ -22,7 +22,7 @@
 //! use mmu_core::x86::format::FourLevel;
 //! use mmu_core::{Fault, PageFaultCode, PhysAddr, VirtAddr};
 //!
-//! /// 16 frames and a store of 8 slots behind them. Nobody runs, so nothing is cached.
+//! /// 16 frames and a store of 8 slots behind them. No process runs, so nothing is cached.
 //! struct Machine(Bytes<[u8; 0x1_8000]>);
 //! impl TableMemory for Machine {
 //!     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
@@ -56,7 +56,7 @@
 //!     slots: 8,
 //!     images: 0,
 //!     execute_disable: true,
-//!     duties: Safeguards::all(),
+//!     safeguards: Safeguards::all(),
 //! })?;
 //! let space = system.create(&mut machine)?;
 //! let heap = VirtAddr::new(0x60_0000);
@@ -64,8 +64,10 @@
 //!
 //! let write = PageFaultCode::W | PageFaultCode::U;
 //! let fault = |address| Fault::page_fault(write, address);
+//!
 //! let decision = system.fault(&mut machine, space, &fault(heap))?;
 //! assert_eq!(decision, Decision::Minor(Minor::ZeroFill));
+//!
 //! let decision = system.fault(&mut machine, space, &fault(VirtAddr::new(0x60_1000)))?;
 //! assert_eq!(decision, Decision::Invalid(Invalid::NoRegion)); // the heap has one page so far
 //! system.audit(&machine).unwrap();

@@ -1,10 +1,10 @@
-//! Shared objects: pages that several spaces have in common.
+//! Shared objects: pages that several spaces share.
 
 use super::{Backing, SlotNumber};
 use crate::address::PhysAddr;
 use core::fmt;
 
-/// The most pages of a shared object.
+/// The maximum number of pages of a shared object.
 pub const MAX_OBJECT_PAGES: usize = 16;
 
 /// The number of a shared object.
@@ -17,11 +17,11 @@ impl fmt::Display for ObjectId {
     }
 }
 
-/// Where a page of an object is. The object knows, and not the entries of those who share it: what
-/// is mapped by nobody at the moment must not be lost.
+/// Where a page of an object is. The object keeps this, and not the entries of the spaces that share
+/// it, since a page that no space maps at the moment must not be lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ObjectPage {
-    /// As its backing has it.
+    /// Still only in the object's backing.
     Untouched,
     /// In this slot.
     Swapped(SlotNumber),
@@ -33,8 +33,9 @@ pub(super) enum ObjectPage {
 #[derive(Clone, Debug)]
 pub(super) struct Object {
     pub(super) pages: [ObjectPage; MAX_OBJECT_PAGES],
+    /// The number of pages that are part of the object.
     pub(super) count: u64,
     pub(super) backing: Backing,
-    /// How many regions show it.
+    /// The number of regions that show the object.
     pub(super) attached: u16,
 }

@@ -1,16 +1,16 @@
-//! Reclaim: taking frames from those who do not use them, with a clock.
+//! Reclaim: taking back frames that are not in use, with a clock.
 //!
-//! The hand goes round over the frames. Where somebody accessed the page since the last time (A is
-//! set), A is cleared and the frame stays; otherwise it is taken. It is written to the store only if
-//! somebody wrote to it (D is set) since it came from there.
+//! The hand goes round the frames. If a page was accessed since the last round (A is set), A is
+//! cleared and the frame stays; otherwise the frame is taken. It is written to the store only if it was
+//! written to (D is set) since it came from there.
 //!
-//! Clearing A comes with a shoot-down, although a processor may live without: a translation that
-//! stays cached would not set A again, and what the clock sees would depend on the size of a TLB.
+//! Clearing A comes with a shoot-down, although a processor may do without. A translation that stays
+//! cached would not set A again, and what the clock sees would depend on the size of the TLB.
 
 use super::frames::{Frame, FrameUse};
 use super::object::ObjectPage;
 use super::region::Backing;
-use super::system::{MAX_SPACES, SpaceId, System};
+use super::system::{MAX_SPACES, Space, SpaceId, System};
 use super::tables::{LeafEntry, PageState, SpaceTables};
 use super::{Environment, Event, SlotNumber, SpaceError};
 use crate::address::{PAGE_SHIFT, PhysAddr, VirtAddr};
@@ -22,29 +22,25 @@ use arrayvec::ArrayVec;
 type Mappings = ArrayVec<(SpaceId, LeafEntry), MAX_SPACES>;
 
 impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS> {
-    /// Takes one frame from whoever does not use it and makes it free. `None` if there is none: all
-    /// frames are tables, or dirty while the store is full.
+    /// Takes back one frame that was not accessed recently, and makes it free. `None` if there is
+    /// none: all frames are tables, or dirty while the store is full.
     ///
     /// # Errors
-    /// When a table or the store lies outside memory.
+    /// When a table or the store is outside memory.
     pub fn reclaim<E: Environment>(&mut self, env: &mut E) -> Result<Option<PhysAddr>, SpaceError> {
-        // The first round may clear every A; in the second, whatever can be taken is taken.
+        // The first round may only clear A everywhere; the second takes any frame that can be taken.
         for _ in 0..2 * self.frames.count() {
             let frame = self.frames.address(self.hand);
             self.hand = (self.hand + 1) % self.frames.count();
+
             let Some(known) = self.frames.get(frame).copied() else { continue };
             if matches!(known.usage, FrameUse::Table(_)) || self.pinned == Some(frame) {
                 continue;
             }
+
             let mappings = self.mappings(env, frame)?;
-            let accessed = EntryBits::A.bits();
-            if Self::HAS_FLAGS && mappings.iter().any(|(_, leaf)| leaf.entry & accessed != 0) {
-                self.statistics.second_chances += 1;
-                env.record(Event::SecondChance { frame });
-                for (space, LeafEntry { page, at, entry }) in mappings {
-                    env.write_entry(at, F::ENTRY_BYTES, entry & !accessed)?;
-                    self.flush_page(env, space, page);
-                }
+            if Self::HAS_FLAGS && mappings.iter().any(|(_, leaf)| is_accessed(leaf)) {
+                self.give_second_chance(env, frame, &mappings)?;
             } else if self.evict(env, frame, known, &mappings)? {
                 return Ok(Some(frame));
             }
@@ -52,7 +48,24 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         Ok(None)
     }
 
-    /// Takes a frame from all who have it; `false` if the store is full.
+    /// Clears A in all entries that map a frame.
+    fn give_second_chance<E: Environment>(
+        &mut self,
+        env: &mut E,
+        frame: PhysAddr,
+        mappings: &Mappings,
+    ) -> Result<(), SpaceError> {
+        self.statistics.second_chances += 1;
+        env.record(Event::SecondChance { frame });
+
+        for (space, LeafEntry { page, at, entry }) in mappings {
+            env.write_entry(*at, F::ENTRY_BYTES, entry & !EntryBits::A.bits())?;
+            self.flush_page(env, *space, *page);
+        }
+        Ok(())
+    }
+
+    /// Takes a frame from all spaces that have it; `false` if the store is full.
     fn evict<E: Environment>(
         &mut self,
         env: &mut E,
@@ -65,14 +78,35 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         if dirty && slot.is_none() {
             return Ok(false);
         }
+
         let written = slot.filter(|_| dirty);
         if let Some(slot) = written {
-            // Nobody runs meanwhile, so nobody writes to the frame between this and the shoot-down.
+            // No process runs meanwhile, so the frame cannot change before the shoot-down.
             env.save(frame, slot)?;
             self.statistics.written += 1;
         }
-        // The frame's use of the slot goes over to the object, or to the entries.
-        let absent = if let FrameUse::Shared(id, number) = known.usage {
+
+        self.mark_absent(env, known.usage, slot, mappings)?;
+        while self.frames.get(frame).is_some() {
+            self.frames.release(frame);
+        }
+
+        self.statistics.evicted += 1;
+        let from = mappings.first().map(|(space, leaf)| (*space, leaf.page));
+        env.record(Event::Evicted { frame, from, written });
+        Ok(true)
+    }
+
+    /// Records where the page of a frame is from now on. The frame's reference to the slot goes to the
+    /// object, or to the entries.
+    fn mark_absent<E: Environment>(
+        &mut self,
+        env: &mut E,
+        usage: FrameUse,
+        slot: Option<SlotNumber>,
+        mappings: &Mappings,
+    ) -> Result<(), SpaceError> {
+        let slot_in_entries = if let FrameUse::Shared(id, number) = usage {
             if let Some(object) = self.object_mut(id) {
                 let page = slot.map_or(ObjectPage::Untouched, ObjectPage::Swapped);
                 object.pages[usize::from(number)] = page;
@@ -81,31 +115,29 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         } else {
             slot
         };
+
+        let absent = SpaceTables::<F>::absent(slot_in_entries);
         for (space, LeafEntry { page, at, .. }) in mappings {
-            if let Some(slot) = absent {
+            if let Some(slot) = slot_in_entries {
                 self.slots.share(slot);
             }
-            env.write_entry(*at, F::ENTRY_BYTES, SpaceTables::<F>::absent(absent))?;
+            env.write_entry(*at, F::ENTRY_BYTES, absent)?;
             self.flush_page(env, *space, *page);
         }
-        if let Some(slot) = absent {
+
+        if let Some(slot) = slot_in_entries {
             self.slots.release(slot);
         }
-        while self.frames.get(frame).is_some() {
-            self.frames.release(frame);
-        }
-        self.statistics.evicted += 1;
-        let from = mappings.first().map(|(space, leaf)| (*space, leaf.page));
-        env.record(Event::Evicted { frame, from, written });
-        Ok(true)
+        Ok(())
     }
 
-    /// A slot that a dirty frame may be written to, in use once: the one that it came from, if nobody
-    /// else reads it, else another.
+    /// A slot to which a dirty frame may be written, with one reference: the slot that the frame came
+    /// from if nothing else refers to it, or else another.
     fn slot_for(&mut self, old: Option<SlotNumber>) -> Option<SlotNumber> {
         if old.is_some_and(|old| self.slots.may_be_written(old)) {
             return old;
         }
+
         let new = self.slots.allocate()?;
         if let Some(old) = old {
             self.slots.release(old);
@@ -113,8 +145,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         Some(new)
     }
 
-    /// The entries that map a frame. The frame knows the page: in every space that got it by a fork
-    /// it is the same one, and a region tells where a shared object is.
+    /// The entries that map a frame.
     fn mappings<M: TableMemory>(
         &self,
         memory: &M,
@@ -122,18 +153,11 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
     ) -> Result<Mappings, SpaceError> {
         let mut mappings = Mappings::new();
         let Some(known) = self.frames.get(frame) else { return Ok(mappings) };
+
         for id in self.spaces() {
             let space = self.space(id)?;
-            let page = match known.usage {
-                FrameUse::Table(_) => None,
-                FrameUse::Page(page) => Some(page),
-                FrameUse::Shared(object, number) => {
-                    let shows = |backing| backing == Backing::Object(object);
-                    let region = space.regions.iter().find(|region| shows(region.backing));
-                    region.map(|region| region.start.wrapping_add(u64::from(number) << PAGE_SHIFT))
-                }
-            };
-            let Some(page) = page else { continue };
+            let Some(page) = page_in(space, known.usage) else { continue };
+
             if let Some(leaf) = space.tables.look(memory, page)?
                 && SpaceTables::<F>::state(leaf.entry) == PageState::InFrame(frame)
             {
@@ -143,10 +167,10 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         Ok(mappings)
     }
 
-    /// Who has a frame, and at which address.
+    /// The spaces that map a frame, and at which address.
     ///
     /// # Errors
-    /// When a table lies outside memory.
+    /// When a table is outside memory.
     pub fn sharers<M: TableMemory>(
         &self,
         memory: &M,
@@ -156,7 +180,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         Ok(mappings.into_iter().map(|(space, leaf)| (space, leaf.page)).collect())
     }
 
-    /// A frame for a page or a table, after a reclaim if none is free. What is in it is arbitrary.
+    /// A frame for a page or a table, after a reclaim if none is free. Its contents are arbitrary.
     pub(super) fn obtain<E: Environment>(
         &mut self,
         env: &mut E,
@@ -167,7 +191,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         self.obtain_run(env, 1, usage, owner, address)
     }
 
-    /// Frames one after the other; the clock is asked until there are so many, or it has no more.
+    /// Consecutive frames. The clock runs until there are enough, or it finds no more.
     pub(super) fn obtain_run<E: Environment>(
         &mut self,
         env: &mut E,
@@ -183,4 +207,40 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
             self.reclaim(env)?.ok_or(SpaceError::OutOfFrames(address))?;
         }
     }
+
+    /// A frame for a space's own page, with the contents of another frame.
+    pub(super) fn copy_frame<E: Environment>(
+        &mut self,
+        env: &mut E,
+        source: PhysAddr,
+        space: SpaceId,
+        page: VirtAddr,
+    ) -> Result<PhysAddr, SpaceError> {
+        // The source must not be reclaimed to make room for its own copy.
+        self.pinned = Some(source);
+        let obtained = self.obtain(env, FrameUse::Page(page), space, page);
+        self.pinned = None;
+
+        let copy = obtained?;
+        env.copy(source, copy)?;
+        Ok(copy)
+    }
+}
+
+/// Where a space would map the page in a frame. A page of its own has the same address in every space
+/// that got it by a fork; for a shared object the region decides.
+fn page_in<F: Format>(space: &Space<F>, usage: FrameUse) -> Option<VirtAddr> {
+    match usage {
+        FrameUse::Table(_) => None,
+        FrameUse::Page(page) => Some(page),
+        FrameUse::Shared(object, number) => {
+            let shows = |region: &&super::Region| region.backing == Backing::Object(object);
+            let region = space.regions.iter().find(shows)?;
+            Some(region.start.wrapping_add(u64::from(number) << PAGE_SHIFT))
+        }
+    }
+}
+
+const fn is_accessed(leaf: &LeafEntry) -> bool {
+    leaf.entry & EntryBits::A.bits() != 0
 }

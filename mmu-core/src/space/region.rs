@@ -1,4 +1,4 @@
-//! Regions: the parts of an address space, and what may be done there.
+//! Regions: the parts of an address space, and what is allowed in them.
 
 use super::{ObjectId, PAGE_BYTES, SlotNumber};
 use crate::address::{PhysAddr, VirtAddr};
@@ -6,29 +6,29 @@ use crate::x86::format::EntryBits;
 use bitflags::bitflags;
 
 bitflags! {
-    /// What may be done in a region.
+    /// What is allowed in a region.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct Protection: u8 {
-        /// Loads. On x86 whatever is mapped can be read.
+        /// Loads. On x86 every mapped page can be read.
         const READ = 1 << 0;
         /// Stores.
         const WRITE = 1 << 1;
-        /// Fetches. Entries of 32-bit paging have no XD: there everything may be executed.
+        /// Fetches. Entries of 32-bit paging have no XD, so there every page can be executed.
         const EXECUTE = 1 << 2;
-        /// By the user; otherwise by the supervisor only.
+        /// All of this for the user; without it, for the supervisor only.
         const USER = 1 << 3;
     }
 }
 
 impl Protection {
-    /// A user's code: read and execute.
+    /// User code: read and execute.
     pub const CODE: Self = Self::READ.union(Self::EXECUTE).union(Self::USER);
-    /// A user's data: read and write.
+    /// User data: read and write.
     pub const DATA: Self = Self::READ.union(Self::WRITE).union(Self::USER);
-    /// A user's constants: read.
+    /// User constants: read.
     pub const CONSTANTS: Self = Self::READ.union(Self::USER);
 
-    /// The bits of a leaf that say so. `has_execute_disable` is whether entries have an XD.
+    /// The bits of a leaf for this protection. `has_execute_disable` says whether entries have XD.
     pub(super) fn entry_bits(self, has_execute_disable: bool) -> EntryBits {
         let mut bits = EntryBits::P;
         bits.set(EntryBits::RW, self.contains(Self::WRITE));
@@ -45,15 +45,15 @@ pub enum RegionKind {
     Code,
     /// A program's data.
     Data,
-    /// Grows upwards when the program asks for it.
+    /// Grows upwards when the program asks.
     Heap,
-    /// Grows downwards when the program touches what lies below.
+    /// Grows downwards when the program touches a page below.
     Stack,
-    /// A shared object: one set of frames for all who have it.
+    /// A shared object: one set of frames for all spaces that have it.
     Shared,
-    /// Holds nothing and may not be touched.
+    /// Holds nothing and must not be touched.
     Guard,
-    /// The supervisor's.
+    /// Belongs to the supervisor.
     Kernel,
 }
 
@@ -72,18 +72,18 @@ impl RegionKind {
     }
 }
 
-/// Where the pages of a region come from when they are touched for the first time.
+/// Where the pages of a region come from when they are first touched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Backing {
     /// Zeros.
     Zero,
-    /// The store: the first page from this slot, the others from those that follow. They must be
-    /// images, see [`Slots`](super::Slots).
+    /// The store: the first page from this slot, the others from the slots that follow. The slots must
+    /// be images; see [`Slots`](super::Slots).
     Image(SlotNumber),
-    /// A shared object, from its first page on.
+    /// A shared object, from its first page.
     Object(ObjectId),
-    /// Memory that is none of the system's frames, from this frame on, mapped from the start and
-    /// never reclaimed: the supervisor's own code. A and D are set from the start.
+    /// Memory outside the system's frames, from this address: the supervisor's own code. It is mapped
+    /// at once, with A and D set, and never reclaimed.
     Fixed(PhysAddr),
 }
 
@@ -94,12 +94,12 @@ pub struct Region {
     pub kind: RegionKind,
     /// The first address, 4 KiB aligned.
     pub start: VirtAddr,
-    /// How many pages it has.
+    /// The number of its pages.
     pub pages: u64,
-    /// How many pages it may grow to: a heap upwards, a stack downwards. No other region may lie
-    /// there. For other kinds the same as `pages`.
+    /// The number of pages to which it may grow: a heap upwards, a stack downwards. No other region
+    /// may be there. For other kinds it equals `pages`.
     pub limit: u64,
-    /// What may be done there.
+    /// What is allowed in it.
     pub protection: Protection,
     /// Where its pages come from.
     pub backing: Backing,
@@ -111,10 +111,12 @@ impl Region {
     /// ```
     /// use mmu_core::VirtAddr;
     /// use mmu_core::space::{Backing, Protection, Region, RegionKind, SlotNumber};
+    ///
     /// let start = VirtAddr::new(0x40_0000);
     /// let code = Region::new(RegionKind::Code, start, 2, Protection::CODE)
     ///     .from_backing(Backing::Image(SlotNumber(0)));
     /// assert_eq!(code.limit, 2);
+    ///
     /// let top = VirtAddr::new(0x80_0000);
     /// let stack = Region::stack(top, 1, 16);
     /// assert_eq!((stack.start.get(), stack.limit), (0x7f_f000, 16));
@@ -128,7 +130,7 @@ impl Region {
         Self { kind, start, pages, limit: pages, protection, backing: Backing::Zero }
     }
 
-    /// A stack whose highest byte lies below `top`.
+    /// A stack whose last byte is just below `top`.
     pub const fn stack(top: VirtAddr, pages: u64, limit: u64) -> Self {
         let start = VirtAddr::new(top.get().wrapping_sub(pages.wrapping_mul(PAGE_BYTES)));
         Self { limit, ..Self::new(RegionKind::Stack, start, pages, Protection::DATA) }
@@ -139,23 +141,25 @@ impl Region {
         Self { limit, ..Self::new(RegionKind::Heap, start, pages, Protection::DATA) }
     }
 
-    /// The same, with contents from elsewhere.
+    /// The same with another backing.
     #[must_use]
     pub const fn from_backing(self, backing: Backing) -> Self {
         Self { backing, ..self }
     }
 
-    /// The first address, and the one behind the last, of all that it may ever hold.
+    /// The range of addresses that it may grow to hold: the first, and the one behind the last.
     pub(super) const fn reserved(&self) -> (u64, u64) {
-        let (start, end) = (self.start.get(), self.end().get());
+        let start = self.start.get();
+        let end = self.end().get();
         let more = (self.limit - self.pages) * PAGE_BYTES;
+
         match self.kind {
             RegionKind::Stack => (start.wrapping_sub(more), end),
             _ => (start, end.wrapping_add(more)),
         }
     }
 
-    /// The address behind the last.
+    /// The address behind its last byte.
     pub const fn end(&self) -> VirtAddr {
         self.start.wrapping_add(self.pages.wrapping_mul(PAGE_BYTES))
     }
@@ -169,4 +173,9 @@ impl Region {
     pub(super) const fn page_number(&self, address: VirtAddr) -> u64 {
         address.get().wrapping_sub(self.start.get()) / PAGE_BYTES
     }
+}
+
+/// The first address of the page that holds an address.
+pub(super) const fn page_of(address: VirtAddr) -> VirtAddr {
+    VirtAddr::new(address.get() & !(PAGE_BYTES - 1))
 }

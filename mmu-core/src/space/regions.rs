@@ -1,16 +1,16 @@
-//! What a program asks for: regions that come, go, grow and change, and shared objects.
+//! The operations on regions and shared objects that programs ask for.
 
 use super::object::{MAX_OBJECT_PAGES, Object, ObjectId, ObjectPage};
 use super::region::{Backing, Region, RegionKind};
 use super::system::{SpaceId, System};
-use super::tables::{LeafEntry, PageState, SpaceTables};
+use super::tables::{PageState, SpaceTables};
 use super::{Environment, PAGE_BYTES, Protection, SpaceError};
-use crate::address::{PhysAddr, VirtAddr};
+use crate::address::{PAGE_SHIFT, PhysAddr, VirtAddr};
+use crate::table::limits;
 use crate::x86::format::{EntryBits, Format};
 
 impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS> {
-    /// Adds a region. Its pages come when they are touched; those of [`Backing::Fixed`] are mapped at
-    /// once.
+    /// Adds a region. Its pages are mapped when they are touched, those of [`Backing::Fixed`] at once.
     ///
     /// # Errors
     /// When the region is not well formed, overlaps another, or is one too many.
@@ -22,14 +22,12 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
     ) -> Result<(), SpaceError> {
         let start = region.start;
         self.check(space, &region)?;
-        let object = match region.backing {
-            Backing::Object(id) => Some(self.object_mut(id).ok_or(SpaceError::BadObject(start))?),
-            _ => None,
-        };
-        if let Some(object) = object {
-            object.attached += 1;
+
+        if let Backing::Object(id) = region.backing {
+            self.object_mut(id).ok_or(SpaceError::BadObject(start))?.attached += 1;
         }
         self.space_mut(space)?.regions.push(region);
+
         if let Backing::Fixed(first) = region.backing
             && let Err(error) = self.map_fixed(env, space, &region, first)
         {
@@ -46,83 +44,67 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         region: &Region,
         first: PhysAddr,
     ) -> Result<(), SpaceError> {
-        for number in 0..region.pages {
-            let page = region.start.wrapping_add(number * PAGE_BYTES);
-            let LeafEntry { at, .. } = self.leaf(env, space, page)?;
-            let entry = self.leaf_entry(region, first + number * PAGE_BYTES);
-            // Nobody asks whether these pages are used: the processor need not say so.
-            let flags =
-                if Self::HAS_FLAGS { EntryBits::A | EntryBits::D } else { EntryBits::empty() };
-            env.write_entry(at, F::ENTRY_BYTES, entry | flags.bits())?;
+        // These pages are never reclaimed, so the processor need not record their use.
+        let used = if Self::HAS_FLAGS { EntryBits::A | EntryBits::D } else { EntryBits::empty() };
+
+        for offset in (0..region.pages).map(|number| number * PAGE_BYTES) {
+            let page = region.start.wrapping_add(offset);
+            let at = self.leaf(env, space, page)?.at;
+            let entry = self.leaf_entry(region, first + offset) | used.bits();
+            env.write_entry(at, F::ENTRY_BYTES, entry)?;
             self.space(space)?.tables.mark_path(env, page)?;
         }
         Ok(())
     }
 
-    /// Whether a region can be added.
+    /// Checks that a region can be added.
     fn check(&self, space: SpaceId, region: &Region) -> Result<(), SpaceError> {
         let start = region.start;
-        let known = self.space(space)?;
-        if start.offset(12) != 0 {
-            return Err(SpaceError::Misaligned(start));
-        }
-        // Before anything is computed from them. No format has 2^50 pages.
-        if region.pages == 0 || region.limit < region.pages || region.limit >= 1 << 50 {
-            return Err(SpaceError::BadRange(start));
-        }
-        let (first, end) = region.reserved();
-        let exists = |address: u64| {
-            let address = VirtAddr::new(address);
-            let bits = F::ADDRESS_BITS;
-            if F::IS_LONG_MODE {
-                address.is_canonical(bits)
-            } else {
-                address.truncated(bits) == address
-            }
-        };
-        let last = end.wrapping_sub(1);
-        if first >= end || first >> 63 != last >> 63 || !exists(first) || !exists(last) {
-            return Err(SpaceError::BadRange(start));
-        }
-        let overlaps = |other: &Region| {
-            let (other_first, other_end) = other.reserved();
-            first < other_end && other_first < end
-        };
-        if known.regions.iter().any(overlaps) {
+        let others = &self.space(space)?.regions;
+
+        check_range::<F>(region)?;
+        if others.iter().any(|other| overlap(region, other)) {
             return Err(SpaceError::Overlap(start));
         }
+
         match region.backing {
             Backing::Zero => {}
             Backing::Image(slot) if self.slots.are_images(slot, region.limit) => {}
             Backing::Image(_) => return Err(SpaceError::BadSlots(start)),
-            Backing::Fixed(frame) => {
-                let last = frame + (region.pages - 1) * PAGE_BYTES;
-                if !SpaceTables::<F>::fits(frame) || !SpaceTables::<F>::fits(last) {
-                    return Err(SpaceError::FrameTooHigh(last));
-                }
-                let (own, behind) =
-                    (self.frames.address(0), self.frames.address(self.frames.count()));
-                if frame < behind && own <= last {
-                    return Err(SpaceError::OwnFrame(frame));
-                }
-            }
+            Backing::Fixed(frame) => self.check_fixed(region, frame)?,
             Backing::Object(id) => {
                 let pages = self.object(id).map_or(0, |object| object.count);
-                let twice = known.regions.iter().any(|other| other.backing == region.backing);
-                if region.limit > pages || twice {
+                let is_attached = others.iter().any(|other| other.backing == region.backing);
+                if region.limit > pages || is_attached {
                     return Err(SpaceError::BadObject(start));
                 }
             }
         }
-        let has_room = !known.regions.is_full();
-        if has_room { Ok(()) } else { Err(SpaceError::TooManyRegions(start)) }
+
+        if others.is_full() { Err(SpaceError::TooManyRegions(start)) } else { Ok(()) }
     }
 
-    /// Removes the region that holds an address, with its pages. The tables stay until the end of
-    /// the space.
+    /// Checks that entries can hold the addresses of fixed memory, and that none of it is a frame of
+    /// the system.
+    fn check_fixed(&self, region: &Region, first: PhysAddr) -> Result<(), SpaceError> {
+        let last = first + (region.pages - 1) * PAGE_BYTES;
+        if !SpaceTables::<F>::fits(first) || !SpaceTables::<F>::fits(last) {
+            return Err(SpaceError::FrameTooHigh(last));
+        }
+
+        let first_frame = self.frames.address(0);
+        let behind_frames = self.frames.address(self.frames.count());
+        if first < behind_frames && first_frame <= last {
+            return Err(SpaceError::OwnFrame(first));
+        }
+        Ok(())
+    }
+
+    /// Removes the region that holds an address, with its pages. The tables stay until the end of the
+    /// space.
     ///
     /// # Errors
-    /// When there is none.
+    /// When no region holds the address.
     pub fn unmap<E: Environment>(
         &mut self,
         env: &mut E,
@@ -131,16 +113,18 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
     ) -> Result<Region, SpaceError> {
         let place = self.region_place(space, address)?;
         let region = self.space(space)?.regions[place];
+
         self.drop_pages(env, space, &region, true)?;
         self.space_mut(space)?.regions.remove(place);
         self.detach(region.backing);
         Ok(region)
     }
 
-    /// Changes what may be done in the region that holds an address, now and for pages to come.
+    /// Changes what is allowed in the region that holds an address, for pages that are mapped and for
+    /// those to come.
     ///
     /// # Errors
-    /// When there is none.
+    /// When no region holds the address.
     pub fn protect<E: Environment>(
         &mut self,
         env: &mut E,
@@ -149,15 +133,16 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         protection: Protection,
     ) -> Result<(), SpaceError> {
         let place = self.region_place(space, address)?;
-        let region = &mut self.space_mut(space)?.regions[place];
-        region.protection = protection;
-        let region = *region;
+        self.space_mut(space)?.regions[place].protection = protection;
+
+        let region = self.space(space)?.regions[place];
+        let kept = if Self::HAS_FLAGS { EntryBits::A | EntryBits::D } else { EntryBits::empty() };
         let mut from = region.start;
         while let Some(leaf) = self.space(space)?.tables.next(env, from, region.end())? {
             from = leaf.page.wrapping_add(PAGE_BYTES);
+
             if let PageState::InFrame(frame) = SpaceTables::<F>::state(leaf.entry) {
-                let kept = leaf.entry & (EntryBits::A | EntryBits::D).bits();
-                let new = self.leaf_entry(&region, frame) | if Self::HAS_FLAGS { kept } else { 0 };
+                let new = self.leaf_entry(&region, frame) | leaf.entry & kept.bits();
                 env.write_entry(leaf.at, F::ENTRY_BYTES, new)?;
                 self.flush_page(env, space, leaf.page);
             }
@@ -165,7 +150,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         Ok(())
     }
 
-    /// Gives a heap more pages, which it gets when they are touched. Stacks grow by themselves.
+    /// Gives a heap more pages, which are mapped when they are touched. Stacks grow by themselves.
     ///
     /// # Errors
     /// When no heap holds the address, or its limit is reached.
@@ -177,6 +162,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
     ) -> Result<Region, SpaceError> {
         let place = self.region_place(space, address)?;
         let region = &mut self.space_mut(space)?.regions[place];
+
         if region.kind != RegionKind::Heap || pages > region.limit - region.pages {
             return Err(SpaceError::CannotGrow(region.start));
         }
@@ -184,35 +170,43 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         Ok(*region)
     }
 
-    /// Makes a shared object, of zeros or of images. It lives until the last region that shows it
-    /// goes.
+    /// Makes a shared object, of zeros or of images. It lives until the last region that shows it is
+    /// removed.
     ///
     /// # Errors
     /// When there are too many objects or pages, or the images do not exist.
     pub fn create_object(&mut self, pages: u64, backing: Backing) -> Result<ObjectId, SpaceError> {
-        let number = self.objects.iter().position(Option::is_none);
-        let number = number.ok_or(SpaceError::TooManyObjects)?;
+        let free = self.objects.iter().position(Option::is_none);
+        let number = free.ok_or(SpaceError::TooManyObjects)?;
         if pages == 0 || pages > MAX_OBJECT_PAGES as u64 {
             return Err(SpaceError::TooManyObjects);
         }
+
         match backing {
             Backing::Zero => {}
             Backing::Image(slot) if self.slots.are_images(slot, pages) => {}
             _ => return Err(SpaceError::BadSlots(VirtAddr::new(0))),
         }
-        let (pages, count) = ([ObjectPage::Untouched; MAX_OBJECT_PAGES], pages);
-        self.objects[number] = Some(Object { pages, count, backing, attached: 0 });
+
+        self.objects[number] = Some(Object {
+            pages: [ObjectPage::Untouched; MAX_OBJECT_PAGES],
+            count: pages,
+            backing,
+            attached: 0,
+        });
         Ok(ObjectId(number as u8))
     }
 
-    /// One region less shows an object.
+    /// Drops the reference of a removed region to its object.
     pub(super) fn detach(&mut self, backing: Backing) {
         let Backing::Object(id) = backing else { return };
         let Some(object) = self.object_mut(id) else { return };
+
         object.attached -= 1;
         if object.attached > 0 {
             return;
         }
+
         let pages = object.pages;
         self.objects[usize::from(id.0)] = None;
         for page in pages {
@@ -225,7 +219,38 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
     }
 
     fn region_place(&self, space: SpaceId, address: VirtAddr) -> Result<usize, SpaceError> {
-        let place = self.space(space)?.regions.iter().position(|region| region.holds(address));
+        let regions = &self.space(space)?.regions;
+        let place = regions.iter().position(|region| region.holds(address));
         place.ok_or(SpaceError::NoRegion(address))
     }
+}
+
+/// Checks that a region is aligned, not empty, and inside the linear addresses of the format.
+fn check_range<F: Format>(region: &Region) -> Result<(), SpaceError> {
+    let start = region.start;
+    if start.offset(PAGE_SHIFT) != 0 {
+        return Err(SpaceError::Misaligned(start));
+    }
+
+    // First of all the numbers of pages, so that sums of them cannot overflow. No format has 2^50.
+    if region.pages == 0 || region.limit < region.pages || region.limit >= 1 << 50 {
+        return Err(SpaceError::BadRange(start));
+    }
+
+    let (first, end) = region.reserved();
+    let last = end.wrapping_sub(1);
+    let is_in_one_half = first < end && first >> 63 == last >> 63;
+    let exists = |address| limits::exists::<F>(VirtAddr::new(address));
+    if is_in_one_half && exists(first) && exists(last) {
+        Ok(())
+    } else {
+        Err(SpaceError::BadRange(start))
+    }
+}
+
+/// Whether two regions may grow to hold the same address.
+const fn overlap(one: &Region, other: &Region) -> bool {
+    let (first, end) = one.reserved();
+    let (other_first, other_end) = other.reserved();
+    first < other_end && other_first < end
 }

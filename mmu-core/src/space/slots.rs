@@ -1,15 +1,15 @@
-//! The slots of the backing store: which are free, and how often each is in use.
+//! The slots of the backing store: which are free, and the references to each.
 
 use super::SlotNumber;
 
-/// The slots of a store, at most `N`. The first of them hold what programs are loaded from (their
-/// *images*); these stay as they are. The others take pages that were reclaimed.
+/// The slots of a store, at most `N`. The first of them hold *images*, from which programs are loaded,
+/// and are never written. The others take reclaimed pages.
 #[derive(Clone, Debug)]
 pub struct Slots<const N: usize> {
     images: u32,
     count: u32,
-    /// How often a slot is in use: by entries with P=0, by frames that have the same contents, and
-    /// by shared objects.
+    /// The references to each slot: by entries with P=0, by frames with the same contents, and by
+    /// shared objects.
     references: [u16; N],
 }
 
@@ -25,38 +25,40 @@ impl<const N: usize> Slots<N> {
         first.0 as u64 + pages <= self.images as u64
     }
 
-    /// A slot that nobody uses, the lowest.
+    /// Takes the lowest free slot.
     pub(super) fn allocate(&mut self) -> Option<SlotNumber> {
         let free = (self.images..self.count).find(|slot| self.references[*slot as usize] == 0)?;
+
         self.references[free as usize] = 1;
         Some(SlotNumber(free))
     }
 
-    /// One more user.
+    /// Adds a reference.
     pub(super) fn share(&mut self, slot: SlotNumber) {
         if let Some(references) = self.references.get_mut(slot.0 as usize) {
             *references += 1;
         }
     }
 
-    /// One user less; after the last the slot is free.
+    /// Drops a reference. After the last the slot is free.
     pub(super) fn release(&mut self, slot: SlotNumber) {
         if let Some(references) = self.references.get_mut(slot.0 as usize) {
             *references = references.saturating_sub(1);
         }
     }
 
-    /// How many users a slot has.
+    /// The number of references to a slot.
     pub fn references(&self, slot: SlotNumber) -> u16 {
         self.references.get(slot.0 as usize).copied().unwrap_or(0)
     }
 
-    /// Whether a frame may be written to the slot that it came from: nobody else reads it.
+    /// Whether a frame may be written to the slot that it came from, because nothing else refers to
+    /// the slot.
     pub(super) fn may_be_written(&self, slot: SlotNumber) -> bool {
         slot.0 >= self.images && self.references(slot) == 1
     }
 
-    /// How many slots for reclaimed pages are in use.
+    /// The number of slots with reclaimed pages.
     pub fn in_use(&self) -> usize {
         let swap = self.references.get(self.images as usize..self.count as usize);
         swap.map_or(0, |swap| swap.iter().filter(|references| **references > 0).count())

@@ -1,5 +1,5 @@
-//! A computer in software: memory, an MMU with its caches, and a store. What a [`System`] needs to
-//! run without any machine.
+//! A computer in software: memory, an MMU with its caches, and a store. With it a [`System`] runs
+//! without any machine.
 
 use super::{
     BackingStore, Event, EventSink, FrameMemory, SlotNumber, SpaceError, SpaceId, System,
@@ -10,30 +10,47 @@ use crate::address::{PhysAddr, VirtAddr};
 use crate::cache::{AccessError, CachedMmu, RegisterWrite, TableMemoryUpdate};
 use crate::memory::{Bytes, OutsideMemory, TableMemory, TableMemoryMut};
 use crate::outcome::Outcome;
+use crate::table::limits;
 use crate::x86::control::LoadError;
 use crate::x86::format::{EntryBits, Format};
 use crate::x86::profile::{Features, Profile};
+use crate::x86::regime::Regime;
 use crate::x86::semantics::Reference;
 use crate::x86::state::{ControlState, Cr4, Efer, PagingMode};
 use core::cell::Cell;
+use core::fmt;
 
-/// What the accesses of processes cost.
+/// Counts of the accesses of processes, and of their cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AccessCounts {
     /// Accesses that completed.
     pub completed: u64,
     /// Accesses that faulted.
     pub faulted: u64,
-    /// Completed accesses that met the TLB only.
+    /// Completed accesses for which no table was read.
     pub hits: u64,
-    /// Completed accesses for which a table was read.
+    /// Completed accesses for which tables were read.
     pub misses: u64,
-    /// Entries read for the misses.
+    /// Table entries read for the misses.
     pub entries_read: u64,
 }
 
+impl AccessCounts {
+    /// Counts a completed access for which this number of entries was read.
+    const fn complete(&mut self, reads: u64) {
+        self.completed += 1;
+        self.entries_read += reads;
+
+        if reads == 0 {
+            self.hits += 1;
+        } else {
+            self.misses += 1;
+        }
+    }
+}
+
 /// A computer without devices: `B` is its memory from physical address 0 up, the store is a part of
-/// it that has no frames, and `H` keeps the history.
+/// it without frames, and `H` keeps the history.
 #[derive(Clone, Debug)]
 pub struct Software<
     F: Format,
@@ -53,8 +70,8 @@ pub struct Software<
 }
 
 impl<F: Format, B: AsRef<[u8]> + AsMut<[u8]>, H: EventSink> Software<F, B, H> {
-    /// A computer that nobody runs on, with caches of the default sizes. The slots of the store lie one behind the other from `store`
-    /// on.
+    /// A computer on which no space runs yet, with caches of the default sizes. The slots of the store
+    /// are consecutive from `store`.
     pub fn new(bytes: B, store: PhysAddr, profile: Profile, history: H) -> Self {
         Self::with_caches(bytes, store, profile, history)
     }
@@ -69,74 +86,98 @@ impl<
     const STRUCTURES: usize,
 > Software<F, B, H, SETS, WAYS, STRUCTURES>
 {
-    /// The same with caches of any sizes, none too. They make no difference to the history.
+    /// The same with caches of any sizes, or without. They make no difference to the history.
     pub fn with_caches(bytes: B, store: PhysAddr, profile: Profile, history: H) -> Self {
         let memory = Bytes::new(PhysAddr::new(0), bytes);
         let mmu = CachedMmu::with_semantics(Reference, control_state(F::MODE, profile), profile);
         Self { memory, store, mmu, running: None, counts: AccessCounts::default(), history }
     }
 
-    /// The process of this space runs from now on: MOV to CR3.
+    /// Switches to the process of this space: MOV to CR3.
     ///
     /// # Errors
-    /// When there is no such space, or its root table lies outside memory.
+    /// When there is no such space, or its root table is outside memory.
     pub fn run<const FRAMES: usize, const SLOTS: usize>(
         &mut self,
         system: &System<F, FRAMES, SLOTS>,
         space: SpaceId,
     ) -> Result<(), SpaceError> {
         let root = system.root(space)?;
-        // The number of a space that ended may be given to another.
-        if self.running != Some(space) || self.mmu.mmu().regime().state.cr3 != root.get() {
+        let loaded = self.mmu.mmu().regime().state.cr3;
+
+        // The number of a space that has ended may be given to another, so the root counts, too.
+        if self.running != Some(space) || loaded != root.get() {
             self.load_root(root)?;
             self.running = Some(space);
         }
         Ok(())
     }
 
-    /// Makes an access for the space that runs.
+    /// Performs an access for the running space.
     ///
     /// # Errors
-    /// When a table lies outside memory.
+    /// When a table is outside memory.
     pub fn access(&mut self, access: &Access) -> Result<Outcome, AccessError> {
         let mut tables = CountedReads { memory: &mut self.memory, reads: Cell::new(0) };
         let outcome = self.mmu.access(&mut tables, access)?;
         let reads = tables.reads.get();
-        let counts = &mut self.counts;
+
         match outcome {
-            Outcome::Fault(_) => counts.faulted += 1,
-            Outcome::Translated(_) => {
-                counts.completed += 1;
-                counts.entries_read += reads;
-                *(if reads == 0 { &mut counts.hits } else { &mut counts.misses }) += 1;
-            }
+            Outcome::Fault(_) => self.counts.faulted += 1,
+            Outcome::Translated(_) => self.counts.complete(reads),
         }
         Ok(outcome)
     }
 
-    /// What the accesses so far cost.
+    /// Counts of the accesses so far.
     pub const fn counts(&self) -> &AccessCounts {
         &self.counts
     }
 
-    /// Its memory.
+    /// The memory.
     pub const fn memory(&self) -> &Bytes<B> {
         &self.memory
     }
 
-    /// The MMU, with what it has cached.
+    /// The MMU with its caches.
     pub const fn mmu(&self) -> &CachedMmu<F, Reference, SETS, WAYS, STRUCTURES> {
         &self.mmu
     }
 
-    /// The space that runs.
+    /// The running space.
     pub const fn running(&self) -> Option<SpaceId> {
         self.running
     }
 
+    /// A cached translation that the tables do not confirm, if there is one: its frame or its rights
+    /// have changed in memory.
+    ///
+    /// # Errors
+    /// When a table is outside memory.
+    pub fn stale<const FRAMES: usize, const SLOTS: usize>(
+        &self,
+        system: &System<F, FRAMES, SLOTS>,
+    ) -> Result<Option<StaleTranslation>, SpaceError> {
+        let Some(space) = self.running else { return Ok(None) };
+
+        // A and D may have been set since, in formats that have them.
+        let has_flags = F::LEVELS.iter().any(|level| level.has_flags);
+        let may_change = if has_flags { EntryBits::A | EntryBits::D } else { EntryBits::empty() };
+
+        for cached in self.mmu.tlb().iter() {
+            let page = limits::extended::<F>(VirtAddr::new(cached.page << cached.shift));
+            let entry = system.look(&self.memory, space, page)?.map_or(0, |leaf| leaf.entry);
+            if (entry ^ cached.leaf) & !may_change.bits() != 0 {
+                let cached = cached.frame;
+                return Ok(Some(StaleTranslation { space, page, cached, entry }));
+            }
+        }
+        Ok(None)
+    }
+
     fn load_root(&mut self, root: PhysAddr) -> Result<(), SpaceError> {
-        let regime = self.mmu.mmu().regime();
-        let (state, profile) = (regime.state, regime.profile);
+        let Regime { state, profile, .. } = *self.mmu.mmu().regime();
+
         let new = if F::MODE == PagingMode::Linear {
             ControlState { cr3: root.get(), ..state }
         } else {
@@ -146,6 +187,7 @@ impl<
                 Err(LoadError::Fault(_)) => return Err(SpaceError::FrameTooHigh(root)),
             }
         };
+
         self.mmu.set_state(RegisterWrite::Cr3(root.get()), new);
         Ok(())
     }
@@ -157,6 +199,7 @@ fn control_state(mode: PagingMode, profile: Profile) -> ControlState {
     let has_nx = profile.features.contains(Features::NX);
     let mut long_mode = ControlState::long_mode(0);
     long_mode.efer.set(Efer::NXE, has_nx);
+
     match mode {
         PagingMode::Bits32 => ControlState { cr4: Cr4::empty(), efer: Efer::empty(), ..long_mode },
         PagingMode::Pae => ControlState { efer: long_mode.efer & Efer::NXE, ..long_mode },
@@ -212,7 +255,7 @@ impl<
     }
 }
 
-/// There are no PCIDs: what does not run was dropped when the other was loaded.
+/// There are no PCIDs: a space that does not run was dropped when another was loaded.
 impl<
     F: Format,
     B: AsRef<[u8]> + AsMut<[u8]>,
@@ -232,7 +275,7 @@ impl<
         if self.running == Some(space) {
             let state = self.mmu.mmu().regime().state;
             self.mmu.set_state(RegisterWrite::Cr3(state.cr3), state);
-            // If it has ended, its number may be another's when the root of that changes.
+            // If it has ended, its number may be given to another space, whose root changes next.
             self.running = None;
         }
     }
@@ -240,7 +283,7 @@ impl<
     fn root_changed(&mut self, space: SpaceId) {
         if self.running == Some(space) && F::MODE == PagingMode::Pae {
             let root = PhysAddr::new(self.mmu.mmu().regime().state.cr3);
-            // The system has just written there, so there is memory, and its entries are good.
+            // The system has just written to the root, so there is memory and the entries are good.
             let loaded = self.load_root(root);
             debug_assert_eq!(loaded, Ok(()));
         }
@@ -268,7 +311,7 @@ impl<B: AsRef<[u8]>> TableMemory for CountedReads<'_, B> {
     }
 }
 
-/// The compare of a locked update is no read of its own.
+/// The compare of a locked update does not count as a read.
 impl<B: AsRef<[u8]> + AsMut<[u8]>> TableMemoryUpdate for CountedReads<'_, B> {
     fn update_entry(
         &mut self,
@@ -281,73 +324,31 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> TableMemoryUpdate for CountedReads<'_, B> {
     }
 }
 
-/// Nobody keeps a history.
+/// Keeps no history.
 impl EventSink for () {
     fn record(&mut self, _event: Event) {}
 }
 
-/// A translation that is cached for the running space though its tables say something else.
+/// A translation that is cached for the running space although its tables have changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StaleTranslation {
-    /// The space that runs.
+    /// The running space.
     pub space: SpaceId,
     /// The page.
     pub page: VirtAddr,
     /// The frame that the cache leads to.
     pub cached: PhysAddr,
-    /// The leaf entry by now, 0 without a table.
+    /// The leaf entry now, 0 without a table.
     pub entry: u64,
 }
 
-impl core::fmt::Display for StaleTranslation {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+impl fmt::Display for StaleTranslation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { space, page, cached, entry } = self;
         write!(
             f,
             "the TLB still leads {page} of space {space} to frame {cached}, though its entry is \
              {entry:#x} by now: the shoot-down is missing"
         )
-    }
-}
-
-impl<
-    F: Format,
-    B: AsRef<[u8]> + AsMut<[u8]>,
-    H: EventSink,
-    const SETS: usize,
-    const WAYS: usize,
-    const STRUCTURES: usize,
-> Software<F, B, H, SETS, WAYS, STRUCTURES>
-{
-    /// A cached translation that the tables do not confirm, if there is one: frame or rights are
-    /// others by now.
-    ///
-    /// # Errors
-    /// When a table lies outside memory.
-    pub fn stale<const FRAMES: usize, const SLOTS: usize>(
-        &self,
-        system: &System<F, FRAMES, SLOTS>,
-    ) -> Result<Option<StaleTranslation>, SpaceError> {
-        let Some(space) = self.running else { return Ok(None) };
-        let sign = |page: u64| {
-            let page = VirtAddr::new(page);
-            if F::IS_LONG_MODE { page.sign_extended(F::ADDRESS_BITS) } else { page }
-        };
-        for entry in self.mmu.tlb().iter() {
-            let page = sign(entry.page << entry.shift);
-            let leaf = system.look(&self.memory, space, page)?.map_or(0, |leaf| leaf.entry);
-            // A and D may be set since, where there are such flags.
-            let flags = (EntryBits::A | EntryBits::D).bits();
-            let flags = if F::LEVELS.iter().any(|level| level.has_flags) { flags } else { 0 };
-            if (leaf ^ entry.leaf) & !flags != 0 {
-                return Ok(Some(StaleTranslation {
-                    space,
-                    page,
-                    cached: entry.frame,
-                    entry: leaf,
-                }));
-            }
-        }
-        Ok(None)
     }
 }

@@ -1,4 +1,4 @@
-//! The system: address spaces, and the operations that a program asks for.
+//! The system: its address spaces, and the tables and references behind them.
 
 use super::frames::{FrameUse, Frames};
 use super::object::{Object, ObjectId};
@@ -7,19 +7,19 @@ use super::slots::Slots;
 use super::tables::{LeafEntry, LeafPlace, PageState, SpaceTables};
 use super::{Environment, FrameMemory, PAGE_BYTES, SpaceError, Statistics};
 use crate::address::{PhysAddr, VirtAddr};
-use crate::x86::format::{EntryBits, EntryKind, Format};
+use crate::x86::format::{EntryBits, EntryKind, Format, Level};
 use arrayvec::ArrayVec;
 use bitflags::bitflags;
 use core::fmt;
 
-/// The most address spaces.
+/// The maximum number of address spaces.
 pub const MAX_SPACES: usize = 16;
-/// The most regions of a space.
+/// The maximum number of regions of a space.
 pub const MAX_REGIONS: usize = 12;
-/// The most shared objects.
+/// The maximum number of shared objects.
 pub const MAX_OBJECTS: usize = 8;
 
-/// The number of an address space. It is given again when the space is no more; the lowest first.
+/// The number of an address space. Numbers of spaces that have ended are used again, the lowest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SpaceId(pub u8);
 
@@ -30,33 +30,34 @@ impl fmt::Display for SpaceId {
 }
 
 bitflags! {
-    /// What a system must not forget. A test leaves one out, to see that somebody notices.
+    /// What keeps processes apart and the tables true. A test leaves one out to check that this is
+    /// noticed.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct Safeguards: u8 {
-        /// Old translations are shot down when an entry changes.
+        /// Cached translations are shot down when an entry changes.
         const SHOOT_DOWN = 1 << 0;
-        /// A frame is wiped before a process sees it.
+        /// A frame is wiped before a process can read it.
         const WIPE = 1 << 1;
-        /// After a fork neither side may write to what both have.
+        /// After a fork neither side can write to a page that both have.
         const WRITE_PROTECT = 1 << 2;
     }
 }
 
-/// What a system is given.
+/// The resources and behaviour of a system.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// The first of its frames, 4 KiB aligned.
     pub first_frame: PhysAddr,
-    /// How many frames it has, for tables and pages.
+    /// The number of its frames, for tables and pages.
     pub frames: usize,
-    /// How many slots the store has.
+    /// The number of slots of the store.
     pub slots: u32,
-    /// How many of them, from the first, hold images that programs are loaded from.
+    /// The number of slots, from the first, with images from which programs are loaded.
     pub images: u32,
-    /// Whether the processor has execute-disable and it is on. Entries of 4 bytes have none.
+    /// Whether the processor has execute-disable and it is on. Entries of 4 bytes have no such bit.
     pub execute_disable: bool,
-    /// What is not forgotten: all, except in tests.
-    pub duties: Safeguards,
+    /// The safeguards in force: all, except in tests.
+    pub safeguards: Safeguards,
 }
 
 /// An address space.
@@ -66,10 +67,10 @@ pub(super) struct Space<F: Format> {
     pub(super) regions: ArrayVec<Region, MAX_REGIONS>,
 }
 
-/// Address spaces over at most `FRAMES` frames and `SLOTS` slots. All of its state lies in it, in
-/// tables and in frames: it needs no allocator.
+/// Address spaces over at most `FRAMES` frames and `SLOTS` slots. All state is in this value, in tables
+/// and in frames, so no allocator is needed.
 ///
-/// It acts through an [`Environment`], given to every operation. Operations and faults are the only
+/// It acts through an [`Environment`], which every operation takes. Operations and faults are the only
 /// input, so the same sequence of them gives the same frames, tables and decisions everywhere.
 #[derive(Clone, Debug)]
 pub struct System<F: Format, const FRAMES: usize, const SLOTS: usize> {
@@ -77,9 +78,9 @@ pub struct System<F: Format, const FRAMES: usize, const SLOTS: usize> {
     pub(super) slots: Slots<SLOTS>,
     pub(super) spaces: [Option<Space<F>>; MAX_SPACES],
     pub(super) objects: [Option<Object>; MAX_OBJECTS],
-    /// The frame that the clock looks at next.
+    /// The number of the frame at the clock's hand.
     pub(super) hand: usize,
-    /// The frame that must not be reclaimed at the moment: it is being copied.
+    /// A frame that must not be reclaimed at the moment, because it is being copied.
     pub(super) pinned: Option<PhysAddr>,
     pub(super) statistics: Statistics,
     pub(super) settings: Settings,
@@ -89,15 +90,17 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
     /// A system without address spaces.
     ///
     /// # Errors
-    /// When a frame lies too far up for the format.
+    /// When entries of the format cannot hold the address of a frame.
     pub fn new(settings: Settings) -> Result<Self, SpaceError> {
         let frames = Frames::new(settings.first_frame, settings.frames);
+
         let last = frames.address(frames.count().saturating_sub(1));
         for frame in [settings.first_frame, last] {
             if !SpaceTables::<F>::fits(frame) {
                 return Err(SpaceError::FrameTooHigh(frame));
             }
         }
+
         Ok(Self {
             frames,
             slots: Slots::new(settings.slots, settings.images),
@@ -115,15 +118,19 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
     /// # Errors
     /// When there are too many, or no frame is left.
     pub fn create<E: Environment>(&mut self, env: &mut E) -> Result<SpaceId, SpaceError> {
-        let number = self.spaces.iter().position(Option::is_none);
-        let space = SpaceId(number.ok_or(SpaceError::TooManySpaces)? as u8);
-        let (length, usage) = (SpaceTables::<F>::ROOT_FRAMES, FrameUse::Table(space));
+        let free = self.spaces.iter().position(Option::is_none);
+        let number = free.ok_or(SpaceError::TooManySpaces)?;
+        let space = SpaceId(number as u8);
+
+        let length = SpaceTables::<F>::ROOT_FRAMES;
+        let usage = FrameUse::Table(space);
         let root = self.obtain_run(env, length, usage, space, VirtAddr::new(0))?;
-        for number in 0..length as u64 {
-            env.wipe(root + number * PAGE_BYTES)?;
+        let tables = SpaceTables::new(root);
+        for frame in tables.root_frames() {
+            env.wipe(frame)?;
         }
-        self.spaces[usize::from(space.0)] =
-            Some(Space { tables: SpaceTables::new(root), regions: ArrayVec::new() });
+
+        self.spaces[number] = Some(Space { tables, regions: ArrayVec::new() });
         Ok(space)
     }
 
@@ -141,20 +148,22 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
             self.space_mut(space)?.regions.pop();
             self.detach(region.backing);
         }
-        let SpaceTables { root, .. } = self.space(space)?.tables;
-        let frames = &mut self.frames;
-        SpaceTables::<F>::new(root).for_each_table(env, &mut |table| {
-            frames.release(table);
+
+        let tables = self.space(space)?.tables;
+        tables.for_each_table(env, &mut |table| {
+            self.frames.release(table);
         })?;
-        for number in 0..SpaceTables::<F>::ROOT_FRAMES as u64 {
-            self.frames.release(root + number * PAGE_BYTES);
+        for frame in tables.root_frames() {
+            self.frames.release(frame);
         }
+
         self.spaces[usize::from(space.0)] = None;
         self.flush_space(env, space);
         Ok(())
     }
 
-    /// Takes all pages of a region from a space.
+    /// Takes all pages of a region from a space. `page_by_page` shoots down each; otherwise the caller
+    /// flushes the whole space.
     pub(super) fn drop_pages<E: Environment>(
         &mut self,
         env: &mut E,
@@ -165,6 +174,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         let mut from = region.start;
         while let Some(leaf) = self.space(space)?.tables.next(env, from, region.end())? {
             from = leaf.page.wrapping_add(PAGE_BYTES);
+
             env.write_entry(leaf.at, F::ENTRY_BYTES, 0)?;
             self.drop_leaf(leaf.entry);
             if page_by_page {
@@ -174,7 +184,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         Ok(())
     }
 
-    /// What an entry stood for has one user less.
+    /// Drops the reference of an entry to its slot or frame.
     pub(super) fn drop_leaf(&mut self, entry: u64) {
         match SpaceTables::<F>::state(entry) {
             PageState::Untouched => {}
@@ -188,7 +198,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         }
     }
 
-    /// One user of a frame less; the last gives back the slot, too.
+    /// Drops a reference to a frame. The last one drops the frame's reference to its slot, too.
     pub(super) fn release(&mut self, frame: PhysAddr) {
         if let Some(slot) = self.frames.release(frame).and_then(|frame| frame.slot) {
             self.slots.release(slot);
@@ -205,23 +215,33 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         let tables = self.space(space)?.tables;
         loop {
             match tables.find(env, page)? {
-                LeafPlace::Leaf(at) => {
-                    let entry = env.read_entry(at, F::ENTRY_BYTES)?;
-                    return Ok(LeafEntry { page, at, entry });
-                }
-                LeafPlace::NoTable(level, at) => {
-                    let table = self.obtain(env, FrameUse::Table(space), space, page)?;
-                    env.wipe(table)?;
-                    // The leaf alone decides about rights.
-                    let bits = EntryBits::P | EntryBits::RW | EntryBits::US;
-                    let entry = F::entry(level, EntryKind::Table, table, bits);
-                    env.write_entry(at, F::ENTRY_BYTES, entry)?;
-                    if level.number == F::LEVELS[0].number {
-                        env.root_changed(space);
-                    }
-                }
+                LeafPlace::Leaf(leaf) => return Ok(leaf),
+                LeafPlace::NoTable(level, at) => self.add_table(env, space, page, level, at)?,
             }
         }
+    }
+
+    /// Adds an empty table for a page, and the entry at `at` that points to it.
+    fn add_table<E: Environment>(
+        &mut self,
+        env: &mut E,
+        space: SpaceId,
+        page: VirtAddr,
+        level: &Level,
+        at: PhysAddr,
+    ) -> Result<(), SpaceError> {
+        let table = self.obtain(env, FrameUse::Table(space), space, page)?;
+        env.wipe(table)?;
+
+        // The leaf alone decides about rights.
+        let bits = EntryBits::P | EntryBits::RW | EntryBits::US;
+        let entry = F::entry(level, EntryKind::Table, table, bits);
+        env.write_entry(at, F::ENTRY_BYTES, entry)?;
+
+        if level.number == F::LEVELS[0].number {
+            env.root_changed(space);
+        }
+        Ok(())
     }
 
     /// Writes the entry that maps a frame for a region.
@@ -235,22 +255,26 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         Ok(memory.write_entry(at, F::ENTRY_BYTES, self.leaf_entry(region, frame))?)
     }
 
-    /// The entry that maps a frame for a region: not writable while others have the frame for
-    /// themselves, too.
+    /// The entry that maps a frame for a region. It is read-only while other spaces have the same
+    /// frame as their own page.
     pub(super) fn leaf_entry(&self, region: &Region, frame: PhysAddr) -> u64 {
         let has_execute_disable = self.settings.execute_disable && F::ENTRY_BYTES == 8;
         let mut bits = region.protection.entry_bits(has_execute_disable);
-        let is_copy_on_write = self
-            .frames
-            .get(frame)
-            .is_some_and(|known| matches!(known.usage, FrameUse::Page(_)) && known.references > 1);
-        let is_copy_on_write =
-            is_copy_on_write && self.settings.duties.contains(Safeguards::WRITE_PROTECT);
-        bits.set(EntryBits::RW, bits.contains(EntryBits::RW) && !is_copy_on_write);
+
+        if self.is_copy_on_write(frame) {
+            bits.remove(EntryBits::RW);
+        }
         SpaceTables::<F>::leaf(frame, bits)
     }
 
-    /// Whether leaves have rights, A and D. In a format without, whatever was mapped counts as
+    fn is_copy_on_write(&self, frame: PhysAddr) -> bool {
+        let is_protected = self.settings.safeguards.contains(Safeguards::WRITE_PROTECT);
+        let Some(known) = self.frames.get(frame) else { return false };
+
+        is_protected && known.references > 1 && matches!(known.usage, FrameUse::Page(_))
+    }
+
+    /// Whether leaves have rights, A and D. In a format without them every mapped page counts as
     /// written, and a fork copies at once.
     pub(super) const HAS_FLAGS: bool = SpaceTables::<F>::HAS_FLAGS;
 
@@ -266,7 +290,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         space: SpaceId,
         page: VirtAddr,
     ) {
-        if self.settings.duties.contains(Safeguards::SHOOT_DOWN) {
+        if self.settings.safeguards.contains(Safeguards::SHOOT_DOWN) {
             self.statistics.pages_forgotten += 1;
             env.flush_page(space, page);
         }
@@ -274,7 +298,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
 
     /// Shoots down all translations of a space.
     pub(super) fn flush_space<E: Environment>(&mut self, env: &mut E, space: SpaceId) {
-        if self.settings.duties.contains(Safeguards::SHOOT_DOWN) {
+        if self.settings.safeguards.contains(Safeguards::SHOOT_DOWN) {
             self.statistics.spaces_forgotten += 1;
             env.flush_space(space);
         }

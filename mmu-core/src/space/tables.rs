@@ -1,46 +1,62 @@
-//! The tables of one address space: finding the entry of a page, and going through all of them.
+//! The tables of one address space: finding the entry of a page, and visiting all tables.
 //!
-//! Pages have 4 KiB, so the last level has the leaves and no other. An entry with P=0 is free for
-//! software (CODE-1): it tells where a page is that is not in memory.
+//! All pages have 4 KiB, so leaves are in the last level only. An entry with P=0 is free for software
+//! (CODE-1): it records where a page is that is not in memory.
 
 use super::{PAGE_BYTES, SlotNumber};
 use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::{OutsideMemory, TableMemory, TableMemoryMut};
+use crate::table::{Cursor, limits};
 use crate::x86::format::{EntryBits, EntryKind, Format, Level, MAX_LEVELS};
 use arrayvec::ArrayVec;
+use core::iter;
 use core::marker::PhantomData;
 
-/// What a leaf entry says about its page.
+/// Where a page is, as its leaf entry records it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PageState {
-    /// Nothing: the page was never touched, or only by others.
+    /// Nowhere: the space has not touched the page yet.
     Untouched,
-    /// The page is in this slot of the store, for this space.
+    /// In this slot of the store.
     Swapped(SlotNumber),
-    /// The page is in this frame.
+    /// In this frame.
     InFrame(PhysAddr),
 }
 
 /// Where the way down the tables for a page ends.
 pub(super) enum LeafPlace {
-    /// At the leaf entry, which lies here.
-    Leaf(PhysAddr),
-    /// At an entry of this level without a table, which lies here.
+    /// At the leaf entry.
+    Leaf(LeafEntry),
+    /// At an entry of this level without a table, at this address.
     NoTable(&'static Level, PhysAddr),
 }
 
-/// A leaf entry that says something.
+/// A leaf entry, and where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeafEntry {
     /// The page.
     pub page: VirtAddr,
-    /// Where the entry lies.
+    /// The physical address of the entry.
     pub at: PhysAddr,
     /// Its value.
     pub entry: u64,
 }
 
-/// The tables from a root down.
+/// An entry on the way down to a page.
+#[derive(Clone, Copy)]
+pub(super) struct PathEntry {
+    pub(super) level: &'static Level,
+    pub(super) at: PhysAddr,
+    pub(super) entry: u64,
+}
+
+impl PathEntry {
+    const fn is_present(&self) -> bool {
+        self.entry & EntryBits::P.bits() != 0
+    }
+}
+
+/// The tables below a root.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SpaceTables<F: Format> {
     pub(super) root: PhysAddr,
@@ -48,6 +64,7 @@ pub(super) struct SpaceTables<F: Format> {
 }
 
 impl<F: Format> SpaceTables<F> {
+    /// The level of the leaves.
     const LEAVES: &'static Level = {
         let level = &F::LEVELS[F::LEVELS.len() - 1];
         assert!(level.shift == 12, "pages have 4 KiB");
@@ -57,7 +74,7 @@ impl<F: Format> SpaceTables<F> {
     /// Whether leaves have rights, A and D.
     pub(super) const HAS_FLAGS: bool = Self::LEAVES.has_flags;
 
-    /// How many frames the root takes, one after the other.
+    /// The number of consecutive frames that the root table takes.
     pub(super) const ROOT_FRAMES: usize = {
         let bytes = (F::ENTRY_BYTES as u64) << F::LEVELS[0].index_bits;
         bytes.div_ceil(PAGE_BYTES) as usize
@@ -67,13 +84,17 @@ impl<F: Format> SpaceTables<F> {
         Self { root, format: PhantomData }
     }
 
+    /// The frames of the root table.
+    pub(super) fn root_frames(self) -> impl Iterator<Item = PhysAddr> {
+        (0..Self::ROOT_FRAMES as u64).map(move |number| self.root + number * PAGE_BYTES)
+    }
+
     /// Whether entries of every level can hold this address.
     pub(super) fn fits(frame: PhysAddr) -> bool {
         F::LEVELS.iter().all(|level| {
             let is_leaf = level.number == Self::LEAVES.number;
             let kind = if is_leaf { EntryKind::Leaf } else { EntryKind::Table };
-            let entry = F::entry(level, kind, frame, EntryBits::P);
-            F::address(level, kind, entry & (u64::MAX >> (64 - 8 * F::ENTRY_BYTES))) == frame
+            limits::entry_for::<F>(level, kind, frame).is_some()
         })
     }
 
@@ -82,7 +103,7 @@ impl<F: Format> SpaceTables<F> {
         F::entry(Self::LEAVES, EntryKind::Leaf, frame, bits)
     }
 
-    /// The leaf entry of a page that is not in memory. Slot 0 must differ from nothing.
+    /// The leaf entry of a page that is not in memory. Slot 0 must differ from no slot.
     pub(super) const fn absent(slot: Option<SlotNumber>) -> u64 {
         match slot {
             None => 0,
@@ -90,72 +111,65 @@ impl<F: Format> SpaceTables<F> {
         }
     }
 
-    /// What a leaf entry says.
+    /// Where a page is, by its leaf entry.
     pub(super) fn state(entry: u64) -> PageState {
         if entry & EntryBits::P.bits() != 0 {
-            PageState::InFrame(F::address(Self::LEAVES, EntryKind::Leaf, entry))
-        } else {
-            match (entry >> 1).checked_sub(1) {
-                None => PageState::Untouched,
-                Some(slot) => PageState::Swapped(SlotNumber(slot as u32)),
-            }
+            return PageState::InFrame(F::address(Self::LEAVES, EntryKind::Leaf, entry));
+        }
+
+        match (entry >> 1).checked_sub(1) {
+            None => PageState::Untouched,
+            Some(slot) => PageState::Swapped(SlotNumber(slot as u32)),
         }
     }
 
-    /// Where the entry of a page lies, or where the table for it is missing.
+    /// The entries on the way to a page, root first, as far as there are tables.
+    fn descent<M: TableMemory + ?Sized>(
+        self,
+        memory: &M,
+        page: VirtAddr,
+    ) -> impl Iterator<Item = Result<PathEntry, OutsideMemory>> {
+        let mut next = Cursor::<F>::at_root(self.root);
+        iter::from_fn(move || {
+            let cursor = next.take()?;
+            let level = cursor.level();
+            let at = cursor.entry_for(page);
+
+            let read = cursor.read(memory, at).map(|entry| PathEntry { level, at, entry });
+            if let Ok(found) = read
+                && found.is_present()
+            {
+                next = cursor.below(F::address(level, EntryKind::Table, found.entry));
+            }
+            Some(read)
+        })
+    }
+
+    /// The same in one piece.
+    pub(super) fn path<M: TableMemory + ?Sized>(
+        self,
+        memory: &M,
+        page: VirtAddr,
+    ) -> Result<ArrayVec<PathEntry, MAX_LEVELS>, OutsideMemory> {
+        self.descent(memory, page).collect()
+    }
+
+    /// The entry of a page, or where the table for it is missing.
     pub(super) fn find<M: TableMemory + ?Sized>(
         self,
         memory: &M,
         page: VirtAddr,
     ) -> Result<LeafPlace, OutsideMemory> {
-        let mut table = self.root;
-        for level in F::LEVELS {
-            let at = Self::entry_at(level, table, page);
-            if level.number == Self::LEAVES.number {
-                return Ok(LeafPlace::Leaf(at));
-            }
-            let entry = memory.read_entry(at, F::ENTRY_BYTES)?;
-            if entry & EntryBits::P.bits() == 0 {
-                return Ok(LeafPlace::NoTable(level, at));
-            }
-            table = F::address(level, EntryKind::Table, entry);
-        }
-        unreachable!("the last level has the leaves")
-    }
+        let Some(last) = self.descent(memory, page).last() else {
+            unreachable!("the format of an address space has tables")
+        };
+        let PathEntry { level, at, entry } = last?;
 
-    /// The entries on the way to a page, root first, as far as there are tables.
-    pub(super) fn path<M: TableMemory + ?Sized>(
-        self,
-        memory: &M,
-        page: VirtAddr,
-    ) -> Result<ArrayVec<(&'static Level, PhysAddr, u64), MAX_LEVELS>, OutsideMemory> {
-        let mut path = ArrayVec::new();
-        let mut table = self.root;
-        for level in F::LEVELS {
-            let at = Self::entry_at(level, table, page);
-            let entry = memory.read_entry(at, F::ENTRY_BYTES)?;
-            path.push((level, at, entry));
-            if entry & EntryBits::P.bits() == 0 {
-                break;
-            }
-            table = F::address(level, EntryKind::Table, entry);
-        }
-        Ok(path)
-    }
-
-    /// Sets A in the entries above the leaf of a page, where they have it.
-    pub(super) fn mark_path<M: TableMemoryMut + ?Sized>(
-        self,
-        memory: &mut M,
-        page: VirtAddr,
-    ) -> Result<(), OutsideMemory> {
-        for (level, at, entry) in self.path(memory, page)? {
-            let is_above = level.number != Self::LEAVES.number && level.has_flags;
-            if is_above && entry & EntryBits::P.bits() != 0 {
-                memory.write_entry(at, F::ENTRY_BYTES, entry | EntryBits::A.bits())?;
-            }
-        }
-        Ok(())
+        Ok(if level.number == Self::LEAVES.number {
+            LeafPlace::Leaf(LeafEntry { page, at, entry })
+        } else {
+            LeafPlace::NoTable(level, at)
+        })
     }
 
     /// The entry of a page, if there is a table for it.
@@ -164,12 +178,14 @@ impl<F: Format> SpaceTables<F> {
         memory: &M,
         page: VirtAddr,
     ) -> Result<Option<LeafEntry>, OutsideMemory> {
-        let LeafPlace::Leaf(at) = self.find(memory, page)? else { return Ok(None) };
-        Ok(Some(LeafEntry { page, at, entry: memory.read_entry(at, F::ENTRY_BYTES)? }))
+        Ok(match self.find(memory, page)? {
+            LeafPlace::Leaf(leaf) => Some(leaf),
+            LeafPlace::NoTable(..) => None,
+        })
     }
 
-    /// The first entry that says something, of the pages from `from` to below `end`. Where a table is
-    /// missing, all of its pages are passed over at once.
+    /// The first entry that is not 0, of the pages from `from` to below `end`. Where a table is
+    /// missing, all of its pages are skipped at once.
     pub(super) fn next<M: TableMemory + ?Sized>(
         self,
         memory: &M,
@@ -177,56 +193,71 @@ impl<F: Format> SpaceTables<F> {
         end: VirtAddr,
     ) -> Result<Option<LeafEntry>, OutsideMemory> {
         let mut page = from.get();
+
         while page < end.get() {
-            let shift = match self.find(memory, VirtAddr::new(page))? {
-                LeafPlace::Leaf(at) => {
-                    let entry = memory.read_entry(at, F::ENTRY_BYTES)?;
-                    if entry != 0 {
-                        return Ok(Some(LeafEntry { page: VirtAddr::new(page), at, entry }));
-                    }
-                    Self::LEAVES.shift
-                }
-                LeafPlace::NoTable(level, _) => level.shift,
+            let level = match self.find(memory, VirtAddr::new(page))? {
+                LeafPlace::Leaf(leaf) if leaf.entry != 0 => return Ok(Some(leaf)),
+                LeafPlace::Leaf(_) => Self::LEAVES,
+                LeafPlace::NoTable(level, _) => level,
             };
-            let Some(next) = (page | ((1 << shift) - 1)).checked_add(1) else { break };
+
+            let last_covered = page | ((1 << level.shift) - 1);
+            let Some(next) = last_covered.checked_add(1) else { break };
             page = next;
         }
+
         Ok(None)
     }
 
-    /// Calls `visit` with every table below the root, the lowest levels first.
-    pub(super) fn for_each_table<M: TableMemory + ?Sized>(
+    /// Sets A in the entries above the leaf of a page, where they have it.
+    pub(super) fn mark_path<M: TableMemoryMut + ?Sized>(
         self,
-        memory: &M,
-        visit: &mut impl FnMut(PhysAddr),
+        memory: &mut M,
+        page: VirtAddr,
     ) -> Result<(), OutsideMemory> {
-        Self::below(F::LEVELS, self.root, memory, visit)
-    }
-
-    /// Goes down as deep as the format has levels.
-    fn below<M: TableMemory + ?Sized>(
-        levels: &[Level],
-        table: PhysAddr,
-        memory: &M,
-        visit: &mut impl FnMut(PhysAddr),
-    ) -> Result<(), OutsideMemory> {
-        let [level, rest @ ..] = levels else { return Ok(()) };
-        if rest.is_empty() {
-            return Ok(());
-        }
-        for index in 0..1 << level.index_bits {
-            let at = table + index * u64::from(F::ENTRY_BYTES);
-            let entry = memory.read_entry(at, F::ENTRY_BYTES)?;
-            if entry & EntryBits::P.bits() != 0 {
-                let next = F::address(level, EntryKind::Table, entry);
-                Self::below(rest, next, memory, visit)?;
-                visit(next);
+        for step in self.path(memory, page)? {
+            let is_above_leaf = step.level.number != Self::LEAVES.number;
+            if is_above_leaf && step.level.has_flags && step.is_present() {
+                let accessed = step.entry | EntryBits::A.bits();
+                memory.write_entry(step.at, F::ENTRY_BYTES, accessed)?;
             }
         }
         Ok(())
     }
 
-    fn entry_at(level: &Level, table: PhysAddr, page: VirtAddr) -> PhysAddr {
-        table + page.index(level.shift, level.index_bits) * u64::from(F::ENTRY_BYTES)
+    /// Calls `visit` with every table below the root, lower levels first.
+    pub(super) fn for_each_table<M: TableMemory + ?Sized>(
+        self,
+        memory: &M,
+        visit: &mut impl FnMut(PhysAddr),
+    ) -> Result<(), OutsideMemory> {
+        match Cursor::at_root(self.root) {
+            Some(root) => Self::visit_below(root, memory, visit),
+            None => Ok(()),
+        }
+    }
+
+    fn visit_below<M: TableMemory + ?Sized>(
+        cursor: Cursor<F>,
+        memory: &M,
+        visit: &mut impl FnMut(PhysAddr),
+    ) -> Result<(), OutsideMemory> {
+        if cursor.is_last() {
+            return Ok(());
+        }
+
+        let level = cursor.level();
+        for index in 0..1 << level.index_bits {
+            let entry = cursor.read(memory, cursor.entry_at(index))?;
+            let table = F::address(level, EntryKind::Table, entry);
+
+            if entry & EntryBits::P.bits() != 0
+                && let Some(below) = cursor.below(table)
+            {
+                Self::visit_below(below, memory, visit)?;
+                visit(table);
+            }
+        }
+        Ok(())
     }
 }

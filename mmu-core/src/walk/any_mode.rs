@@ -1,5 +1,5 @@
-//! Walks in the mode that the control state selects, for those who learn it at run time. Each mode
-//! is still a walk compiled for its format; this only picks one.
+//! Walks in the mode that the control state selects, where it is known only at run time. Each mode
+//! still has a walk compiled for its format; these functions pick one.
 
 use super::{Mmu, Trace, Translation, WalkError};
 use crate::access::Access;
@@ -14,7 +14,7 @@ use crate::x86::regime::Regime;
 use crate::x86::semantics::Semantics;
 use crate::x86::state::{ControlState, PagingMode};
 
-/// Makes the MMU of the state's mode and calls one of its methods.
+/// Calls a method of the MMU for the state's mode.
 macro_rules! in_mode {
     ($state:expr, $profile:expr, $semantics:expr, $method:ident($($argument:expr),*)) => {
         match $state.mode() {
@@ -42,11 +42,13 @@ macro_rules! in_mode {
 /// ```
 /// use mmu_core::memory::SparseTables;
 /// use mmu_core::{Access, ControlState, Cr0, Profile, Reference, Ring, VirtAddr, walk};
+///
 /// let mut state = ControlState::long_mode(0);
 /// state.cr0.remove(Cr0::PG);
 /// let read = Access::read(VirtAddr::new(0x1234), 1, Ring::Zero);
 /// let prediction =
 ///     walk::predict_in_mode(Reference, state, Profile::default(), &SparseTables::new(&[]), &read);
+///
 /// let outcome = &prediction.alternatives[0].outcome;
 /// assert_eq!(outcome.physical_address().unwrap().get(), 0x1234); // MODE-12
 /// ```
@@ -80,8 +82,10 @@ pub fn decode_in_mode(regime: &Regime, level: &Level, entry: u64) -> (EntryKind,
     fn decode<F: Format>(regime: &Regime, level: &Level, entry: u64) -> (EntryKind, PhysAddr) {
         let is_leaf = F::is_leaf(level, entry, regime);
         let kind = if is_leaf { EntryKind::Leaf } else { EntryKind::Table };
+
         (kind, F::address(level, kind, entry))
     }
+
     match regime.state.mode() {
         PagingMode::Unpaged | PagingMode::Linear => decode::<Unpaged>(regime, level, entry),
         PagingMode::Bits32 => decode::<Bits32>(regime, level, entry),
@@ -91,7 +95,8 @@ pub fn decode_in_mode(regime: &Regime, level: &Level, entry: u64) -> (EntryKind,
     }
 }
 
-/// The entry of a level that holds an address: [`Format::entry`] in a mode. Without tables it is 0.
+/// The entry of a level that holds an address: [`Format::entry`] in a mode; 0 in a mode without
+/// tables.
 pub fn encode_in_mode(
     mode: PagingMode,
     level: &Level,

@@ -1,7 +1,7 @@
 //! The walk: from a linear address down the tables to a page, or to the reason why not.
 //!
-//! [`Mmu::walk`] is the only walk in this crate. What it reports on the way goes to a [`Trace`];
-//! with the trace `()` it reports nothing and the compiler leaves the reporting out.
+//! [`Mmu::walk`] is the only walk in this crate. It reports what happens on the way to a [`Trace`];
+//! with the trace `()`, which wants no reports, the compiler leaves the reporting out.
 
 mod any_mode;
 mod predict;
@@ -10,6 +10,7 @@ mod properties;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod updates;
 
 pub(crate) use predict::WalkedPage;
 
@@ -19,18 +20,19 @@ pub use trace::{Path, Step, Trace};
 use crate::access::Access;
 use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::{OutsideMemory, TableMemory};
+use crate::table::Cursor;
 use crate::x86::format::{EntryKind, Format, Level, MAX_LEVELS};
 use crate::x86::profile::Profile;
 use crate::x86::regime::Regime;
 use crate::x86::rule::Rule;
-use crate::x86::semantics::{Cause, Denial, EntryError, Reference, Rights, Semantics};
-use crate::x86::state::{ControlState, Cr4};
+use crate::x86::semantics::{Cause, Denial, Reference, Rights, Semantics};
+use crate::x86::state::ControlState;
 use core::marker::PhantomData;
 
-/// A completed walk.
+/// The result of a completed walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Translation {
-    /// The physical address of the byte asked for.
+    /// The physical address of the byte at the linear address.
     pub address: PhysAddr,
     /// What the whole path allows.
     pub rights: Rights,
@@ -43,38 +45,45 @@ pub struct Translation {
 pub enum WalkError {
     /// A page fault, and its cause.
     Fault(Cause),
-    /// A table lies where there is no memory (OUT-1): what happens then is the machine's own work.
+    /// A table is outside memory (OUT-1). What happens then depends on the machine.
     Outside(OutsideMemory),
 }
 
 /// Where a walk begins: at the root, or below it with what a paging-structure cache knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Start {
-    /// How many levels are skipped.
-    pub(crate) depth: usize,
-    /// The table of the first level that is not.
-    pub(crate) table: PhysAddr,
-    /// What the skipped entries allow.
+pub(crate) struct Start<F: Format> {
+    /// The first table to look into; `None` without paging.
+    pub(crate) cursor: Option<Cursor<F>>,
+    /// What the entries above it allow.
     pub(crate) rights: Rights,
 }
 
 /// The memory-management unit of one processor in one control state, for one table format.
 ///
-/// Making one works out the reserved bits of every level, so that a walk has only to mask.
+/// The constructor works out the reserved bits of every level, so that a walk only has to mask.
 #[derive(Clone, Copy, Debug)]
 pub struct Mmu<F: Format, R: Semantics = Reference> {
     semantics: R,
     regime: Regime,
     root: PhysAddr,
-    reserved: [LevelMasks; MAX_LEVELS],
+    reserved: [ReservedMasks; MAX_LEVELS],
     format: PhantomData<F>,
 }
 
 /// The reserved bits of a level's entries.
 #[derive(Clone, Copy, Debug, Default)]
-struct LevelMasks {
+struct ReservedMasks {
     table: u64,
     leaf: u64,
+}
+
+impl ReservedMasks {
+    const fn of(&self, kind: EntryKind) -> u64 {
+        match kind {
+            EntryKind::Table => self.table,
+            EntryKind::Leaf => self.leaf,
+        }
+    }
 }
 
 impl<F: Format> Mmu<F> {
@@ -85,42 +94,43 @@ impl<F: Format> Mmu<F> {
 }
 
 impl<F: Format, R: Semantics> Mmu<F, R> {
-    /// An MMU that follows the given rules.
+    /// An MMU that decides as `semantics` does.
     pub fn with_semantics(semantics: R, state: ControlState, profile: Profile) -> Self {
         Self::with_regime(semantics, Regime::new(state, profile))
     }
 
     pub(crate) fn with_regime(semantics: R, regime: Regime) -> Self {
-        let mut reserved = [LevelMasks::default(); MAX_LEVELS];
+        let mut reserved = [ReservedMasks::default(); MAX_LEVELS];
         for (masks, level) in reserved.iter_mut().zip(F::LEVELS) {
             masks.table = semantics.reserved_bits::<F>(level, EntryKind::Table, &regime);
             masks.leaf = semantics.reserved_bits::<F>(level, EntryKind::Leaf, &regime);
         }
+
         let root = semantics.root::<F>(&regime);
         Self { semantics, regime, root, reserved, format: PhantomData }
     }
 
-    /// The control state, processor and choices it was made for.
+    /// The control state, processor and choices of this MMU.
     pub fn regime(&self) -> &Regime {
         &self.regime
     }
 
-    /// The decisions it follows.
+    /// The decisions that this MMU follows.
     pub(crate) fn semantics(&self) -> &R {
         &self.semantics
     }
 
     /// The start of a walk that no cache shortens.
-    pub(crate) fn root(&self) -> Start {
-        Start { depth: 0, table: self.root, rights: Rights::all() }
+    pub(crate) fn root(&self) -> Start<F> {
+        Start { cursor: Cursor::at_root(self.root), rights: Rights::all() }
     }
 
-    /// Walks the tables for the page that holds `address`, judging the rights of `access`.
+    /// Walks the tables to the page that holds `address`, and judges the rights of `access`.
     ///
-    /// The address must be canonical; only the page is looked at, not the size of the access.
+    /// The address must be canonical. The size of the access plays no part.
     ///
     /// # Errors
-    /// The cause of the page fault, or that a table lies outside memory.
+    /// The cause of the page fault, or that a table is outside memory.
     pub fn walk<M: TableMemory, T: Trace>(
         &self,
         memory: &M,
@@ -131,155 +141,116 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         self.walk_from(self.root(), memory, address, access, trace)
     }
 
-    /// The same from any level on.
+    /// The same from any level on (SDM "4-Level Paging and 5-Level Paging", "32-Bit Paging", "PAE
+    /// Paging").
     pub(crate) fn walk_from<M: TableMemory, T: Trace>(
         &self,
-        start: Start,
+        start: Start<F>,
         memory: &M,
         address: VirtAddr,
         access: &Access,
         trace: &mut T,
     ) -> Result<Translation, WalkError> {
+        // Without paging the linear address is the physical address.
         if F::LEVELS.is_empty() {
             trace.rule(Rule::Mode12);
             let address = PhysAddr::new(address.truncated(F::ADDRESS_BITS).get());
             return Ok(Translation { address, rights: Rights::all(), leaf: 0 });
         }
+
+        // The root table is at CR3, less the bits that are not part of its address.
         if self.root.get() != self.regime.state.cr3 {
             trace.rule(Rule::Mode8);
         }
-        let Start { depth, mut table, mut rights } = start;
-        for (level, masks) in F::LEVELS.iter().zip(&self.reserved).skip(depth) {
+
+        let mut next = start.cursor;
+        let mut rights = start.rights;
+        while let Some(cursor) = next {
+            let level = cursor.level();
+
+            // 1. Bits of the linear address select an entry of the table.
             let index = self.semantics.index(level, address);
-            let at = table + index * u64::from(F::ENTRY_BYTES);
-            let register = self.semantics.register::<F>(level, index, &self.regime);
-            let entry = if let Some(entry) = register {
-                trace.rule(Rule::Pdpte1);
-                entry
+            let at = cursor.entry_at(index);
+            let entry = self.read_entry(cursor, index, memory, trace)?;
+
+            // 2. The entry either maps a page or points to the next table.
+            let kind = if self.semantics.is_leaf::<F>(level, entry, &self.regime) {
+                EntryKind::Leaf
             } else {
-                memory.read_entry(at, F::ENTRY_BYTES).map_err(|outside| {
-                    trace.rule(Rule::Out1);
-                    WalkError::Outside(outside)
-                })?
-            };
-            let is_leaf = self.semantics.is_leaf::<F>(level, entry, &self.regime);
-            let (kind, reserved) = if is_leaf {
-                (EntryKind::Leaf, masks.leaf)
-            } else {
-                (EntryKind::Table, masks.table)
+                EntryKind::Table
             };
             let target = self.semantics.address::<F>(level, kind, entry);
+
+            // 3. It must be present and have no reserved bit set (CODE-1).
+            let reserved = self.reserved[cursor.depth()].of(kind);
             if let Some(error) = self.semantics.entry_error(entry, reserved) {
                 trace.step(Step { level, kind, at, entry, target, rights, error: Some(error) });
                 self.trace_entry_error(level, kind, error, rights, access, trace);
                 return Err(WalkError::Fault(Cause::Entry(error)));
             }
+
+            // 4. A path allows what all of its entries allow (RIGHT-1).
             let above = rights;
             if level.has_flags {
                 rights = self.semantics.combine(above, entry);
             }
             trace.step(Step { level, kind, at, entry, target, rights, error: None });
-            if T::WANTED
-                && let Some(rule) = F::rule_at_work(level, kind, entry, &self.regime)
-            {
-                trace.rule(rule);
-            }
-            if !is_leaf {
-                table = target;
+            self.trace_good_entry(level, kind, entry, trace);
+
+            // 5. Go down to the next table,
+            if kind == EntryKind::Table {
+                next = cursor.below(target);
                 continue;
             }
-            // A flat table has no rights to judge.
-            let denial = if level.has_flags {
-                self.semantics.denial(above, rights, entry, access, &self.regime)
-            } else {
-                Denial::empty()
-            };
-            self.trace_leaf(level, entry, rights, denial, access, trace);
-            if !denial.is_empty() {
-                return Err(WalkError::Fault(Cause::Denied(denial)));
-            }
+
+            // 6. or end at the page, if the rights of the whole path allow the access (CODE-2).
+            self.judge_rights(level, above, rights, entry, access, trace)?;
             let address = target + address.offset(level.shift);
             return Ok(Translation { address, rights, leaf: entry });
         }
-        unreachable!("the last level of every format is a leaf")
+
+        unreachable!("the last level of every format has leaves only")
     }
 
-    /// Which rules a bad entry brought into play.
+    /// Reads an entry: from memory, or from the register that holds it (PDPTE-1).
     #[inline]
-    fn trace_entry_error<T: Trace>(
+    fn read_entry<M: TableMemory, T: Trace>(
         &self,
-        level: &Level,
-        kind: EntryKind,
-        error: EntryError,
-        rights: Rights,
-        access: &Access,
+        cursor: Cursor<F>,
+        index: u64,
+        memory: &M,
         trace: &mut T,
-    ) {
-        if !T::WANTED {
-            return;
+    ) -> Result<u64, WalkError> {
+        if let Some(entry) = self.semantics.register::<F>(cursor.level(), index, &self.regime) {
+            trace.rule(Rule::Pdpte1);
+            return Ok(entry);
         }
-        match error {
-            EntryError::NotPresent => trace.rule(Rule::Code1),
-            EntryError::Reserved(bits) => {
-                for (group, rule) in F::reserved_bits(level, kind, &self.regime) {
-                    if group & bits != 0 {
-                        trace.rule(rule);
-                    }
-                }
-            }
-        }
-        // The rights so far would have denied the access, had rights been judged on the way. Only
-        // these count: SMEP, SMAP and the key wait for the entries below.
-        let final_already = Denial::SUPERVISOR_PAGE | Denial::READ_ONLY | Denial::EXECUTE_DISABLED;
-        if self.semantics.denial(rights, rights, 0, access, &self.regime).intersects(final_already)
-        {
-            trace.rule(Rule::Code2);
-        }
+
+        cursor.read(memory, cursor.entry_at(index)).map_err(|outside| {
+            trace.rule(Rule::Out1);
+            WalkError::Outside(outside)
+        })
     }
 
-    /// Which rules the leaf and the rights brought into play.
+    /// Judges an access by the rights of the whole path and of the path above its leaf.
     #[inline]
-    fn trace_leaf<T: Trace>(
+    fn judge_rights<T: Trace>(
         &self,
         level: &Level,
+        above: Rights,
+        rights: Rights,
         leaf: u64,
-        rights: Rights,
-        denial: Denial,
         access: &Access,
         trace: &mut T,
-    ) {
-        if !T::WANTED {
-            return;
-        }
-        let state = &self.regime.state;
-        let pat = if level.number == 1 { 1 << 7 } else { 1 << 12 };
-        let ordinary = Denial::SUPERVISOR_PAGE | Denial::READ_ONLY | Denial::EXECUTE_DISABLED;
-        // CR0.WP decides, one way or the other.
-        let up_to_wp =
-            self.semantics.is_write(access) && !rights.contains(Rights::WRITE) && !access.is_user();
-        let excused_by_ac = state.ac
-            && state.cr4.contains(Cr4::SMAP)
-            && rights.contains(Rights::USER)
-            && !access.is_user()
-            && !access.implicit
-            && access.kind != crate::AccessKind::Fetch;
-        let keys = (state.cr4.contains(Cr4::PKE) && state.pkru != 0)
-            || (state.cr4.contains(Cr4::PKS) && state.pkrs != 0);
-        let keys = keys && F::IS_LONG_MODE;
-        for (decided, rule) in [
-            (level.has_flags && leaf & pat != 0, Rule::Mode11),
-            (denial.intersects(ordinary), Rule::Right1),
-            (up_to_wp, Rule::Right2),
-            (denial.contains(Denial::SMEP), Rule::Right3),
-            (denial.contains(Denial::SMAP) || excused_by_ac, Rule::Right4),
-            (keys, Rule::Right5),
-            (denial.contains(Denial::KEY), Rule::Right6),
-            (access.shadow_stack, Rule::Right7),
-            (access.kind == crate::AccessKind::Clflush, Rule::Right8),
-        ] {
-            if decided {
-                trace.rule(rule);
-            }
-        }
+    ) -> Result<(), WalkError> {
+        // The entries of a flat table have no rights.
+        let denial = if level.has_flags {
+            self.semantics.denial(above, rights, leaf, access, &self.regime)
+        } else {
+            Denial::empty()
+        };
+        self.trace_leaf(level, leaf, rights, denial, access, trace);
+
+        if denial.is_empty() { Ok(()) } else { Err(WalkError::Fault(Cause::Denied(denial))) }
     }
 }

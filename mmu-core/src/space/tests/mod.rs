@@ -61,7 +61,7 @@ impl<F: Format> SpaceBench<F> {
             slots: MAX_SLOTS as u32,
             images: IMAGES,
             execute_disable: true,
-            duties,
+            safeguards: duties,
         };
         Self { system: Box::new(System::new(settings).unwrap()), computer }
     }

@@ -1,38 +1,32 @@
-//! Edits of what is mapped already, ranges, and the mapping of one address.
+//! Ranges, and changes to pages that are already mapped.
 
 use super::FrameAllocator;
-use super::mapper::{Flush, MapError, Mapper};
+use super::entry::{Mapping, Target, flags_of};
+use super::error::MapError;
+use super::mapper::{Flush, Mapper};
 use super::pages::MappedPages;
 use crate::address::{PageSize, PhysAddr, VirtAddr};
 use crate::memory::TableMemoryMut;
+use crate::table::Cursor;
 use crate::x86::format::{EntryBits, EntryKind, Format, Level};
 
-/// One mapped page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mapping {
-    /// The first linear address of the page.
-    pub page: VirtAddr,
-    /// Its physical address.
-    pub frame: PhysAddr,
-    /// Its size.
-    pub size: PageSize,
-    /// The flags of its leaf: without the address, the PAT bit of a large page included.
-    pub flags: EntryBits,
-}
+/// The page sizes of x86, largest first.
+const LARGEST_FIRST: [PageSize; 4] =
+    [PageSize::Size1GiB, PageSize::Size4MiB, PageSize::Size2MiB, PageSize::Size4KiB];
 
 /// A leaf, and where it is.
-struct FoundEntry {
+struct FoundLeaf {
     level: &'static Level,
     at: PhysAddr,
     entry: u64,
 }
 
 impl<F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'_, F, M, A> {
-    /// Maps `bytes` from `start` to the physical addresses from `frame` on, with the largest pages
+    /// Maps `bytes` bytes from `start` to the physical addresses from `frame`, with the largest pages
     /// that fit at each place. Pages mapped before an error stay mapped.
     ///
     /// # Errors
-    /// As [`Mapper::map`], and when start, frame or length is no multiple of 4 KiB.
+    /// As [`Mapper::map`], and when start, frame or length is not a multiple of 4 KiB.
     pub fn map_range(
         &mut self,
         start: VirtAddr,
@@ -45,26 +39,38 @@ impl<F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'_, F, M, A> {
                 return Err(MapError::Misaligned(number, PageSize::Size4KiB));
             }
         }
+
         let mut done = 0;
         while done < bytes {
-            let (page, target) = (start.wrapping_add(done), frame + done);
+            let page = start.wrapping_add(done);
+            let target = frame + done;
             let fits = |size: &PageSize| {
-                page.offset(size.shift()) == 0
-                    && target.is_aligned(*size)
+                target.is_aligned(*size)
                     && bytes - done >= size.bytes()
-                    && self.check(page, *size).is_ok()
+                    && self.check_page(page, *size).is_ok()
             };
-            let sizes =
-                [PageSize::Size1GiB, PageSize::Size4MiB, PageSize::Size2MiB, PageSize::Size4KiB];
-            let size = sizes.into_iter().find(fits).unwrap_or(PageSize::Size4KiB);
+
+            let size = LARGEST_FIRST.into_iter().find(fits).unwrap_or(PageSize::Size4KiB);
             self.map(page, target, size, flags)?;
             done += size.bytes();
         }
+
         Ok(())
     }
 
-    /// Gives the page of this size that starts here other flags; its frame stays. A and D are as
-    /// the new flags have them.
+    /// Unmaps the page of this size that starts here, and returns its frame. The tables stay.
+    ///
+    /// # Errors
+    /// When no page of this size is mapped there; see [`MapError`].
+    pub fn unmap(&mut self, page: VirtAddr, size: PageSize) -> Result<(PhysAddr, Flush), MapError> {
+        let FoundLeaf { level, at, entry } = self.find_page(page, size)?;
+
+        self.memory.write_entry(at, F::ENTRY_BYTES, 0)?;
+        Ok((F::address(level, EntryKind::Leaf, entry), Flush(page)))
+    }
+
+    /// Gives the page of this size that starts here other flags; its frame stays. A and D become what
+    /// the new flags say.
     ///
     /// # Errors
     /// When no page of this size is mapped there, or the flags do not fit; see [`MapError`].
@@ -74,8 +80,9 @@ impl<F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'_, F, M, A> {
         size: PageSize,
         flags: EntryBits,
     ) -> Result<Flush, MapError> {
-        let FoundEntry { level, at, entry } = self.find_page(page, size)?;
+        let FoundLeaf { level, at, entry } = self.find_page(page, size)?;
         Self::check_flags(level, size, flags)?;
+
         let frame = F::address(level, EntryKind::Leaf, entry);
         self.write_leaf(level, at, frame, flags)?;
         Ok(Flush(page))
@@ -95,19 +102,20 @@ impl<F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'_, F, M, A> {
         if !frame.is_aligned(size) {
             return Err(MapError::Misaligned(frame.get(), size));
         }
-        let FoundEntry { level, at, entry } = self.find_page(page, size)?;
+        let FoundLeaf { level, at, entry } = self.find_page(page, size)?;
         self.check_fits(level, EntryKind::Leaf, frame)?;
+
         self.write_leaf(level, at, frame, flags_of::<F>(level, entry))?;
         Ok((F::address(level, EntryKind::Leaf, entry), Flush(page)))
     }
 
-    /// The page that an address lies in.
+    /// The mapped page that holds an address.
     ///
     /// # Errors
-    /// [`MapError::NotMapped`], or that a table lies outside memory.
+    /// [`MapError::NotMapped`], or that a table is outside memory.
     pub fn translate(&self, address: VirtAddr) -> Result<Mapping, MapError> {
-        let FoundEntry { level, entry, .. } = self.find(address)?;
-        mapping::<F>(level, address, entry).ok_or(MapError::NotMapped(address))
+        let FoundLeaf { level, entry, .. } = self.find(address)?;
+        Mapping::of_leaf::<F>(level, address, entry).ok_or(MapError::NotMapped(address))
     }
 
     /// Every mapped page, lowest address first.
@@ -136,58 +144,30 @@ impl<F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'_, F, M, A> {
         MappedPages::new(self.regime, self.root, &*self.memory)
     }
 
-    fn write_leaf(
-        &mut self,
-        level: &Level,
-        at: PhysAddr,
-        frame: PhysAddr,
-        flags: EntryBits,
-    ) -> Result<(), MapError> {
-        let leaf = F::entry(level, EntryKind::Leaf, frame, flags | EntryBits::P);
-        Ok(self.memory.write_entry(at, F::ENTRY_BYTES, leaf)?)
-    }
+    /// The leaf of the page that starts here, which must be of this size.
+    fn find_page(&self, page: VirtAddr, size: PageSize) -> Result<FoundLeaf, MapError> {
+        self.check_page(page, size)?;
 
-    /// The leaf of a page of this very size.
-    fn find_page(&self, page: VirtAddr, size: PageSize) -> Result<FoundEntry, MapError> {
-        self.check(page, size)?;
         let found = self.find(page)?;
-        let same = found.level.shift == size.shift();
-        if same { Ok(found) } else { Err(MapError::NotMapped(page)) }
+        let is_same_size = found.level.page_size() == Some(size);
+        if is_same_size { Ok(found) } else { Err(MapError::NotMapped(page)) }
     }
 
-    /// The leaf for an address, of any size.
-    fn find(&self, address: VirtAddr) -> Result<FoundEntry, MapError> {
-        let mut table = self.root;
-        for level in F::LEVELS {
-            let index = address.index(level.shift, level.index_bits);
-            let at = table + index * u64::from(F::ENTRY_BYTES);
-            let entry = self.memory.read_entry(at, F::ENTRY_BYTES)?;
-            if entry & EntryBits::P.bits() == 0 {
-                return Err(MapError::NotMapped(address));
+    /// The leaf for an address, of any page size.
+    fn find(&self, address: VirtAddr) -> Result<FoundLeaf, MapError> {
+        let mut next = Cursor::<F>::at_root(self.root);
+        while let Some(cursor) = next {
+            let level = cursor.level();
+            let at = cursor.entry_for(address);
+            let entry = cursor.read(&*self.memory, at)?;
+
+            match Target::of::<F>(level, entry, &self.regime) {
+                Target::Nothing => break,
+                Target::Page => return Ok(FoundLeaf { level, at, entry }),
+                Target::Table(table) => next = cursor.below(table),
             }
-            if F::is_leaf(level, entry, &self.regime) {
-                return Ok(FoundEntry { level, at, entry });
-            }
-            table = F::address(level, EntryKind::Table, entry);
         }
+
         Err(MapError::NotMapped(address))
     }
-}
-
-/// The flags of a leaf, without its address.
-pub(super) fn flags_of<F: Format>(level: &Level, entry: u64) -> EntryBits {
-    let address = F::address(level, EntryKind::Leaf, entry);
-    let place = F::entry(level, EntryKind::Leaf, address, EntryBits::empty());
-    EntryBits::from_bits_retain((entry & !place) | (entry & EntryBits::PS.bits()))
-}
-
-/// What a leaf maps for an address; `None` where its level has no page size of its own.
-pub(super) fn mapping<F: Format>(level: &Level, address: VirtAddr, entry: u64) -> Option<Mapping> {
-    let size = level.page_size()?;
-    Some(Mapping {
-        page: VirtAddr::new(address.get() & !(size.bytes() - 1)),
-        frame: F::address(level, EntryKind::Leaf, entry),
-        size,
-        flags: flags_of::<F>(level, entry),
-    })
 }

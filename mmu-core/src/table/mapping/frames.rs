@@ -1,14 +1,14 @@
 //! Where frames for new tables come from.
 
-use crate::address::PhysAddr;
+use crate::address::{PageSize, PhysAddr};
 
 /// Hands out 4 KiB frames for tables.
 pub trait FrameAllocator {
-    /// A frame that nobody else uses, or `None` when there are no more. Its contents are arbitrary.
+    /// A frame that is not in use, or `None` when none is left. Its contents are arbitrary.
     fn allocate(&mut self) -> Option<PhysAddr>;
 }
 
-/// Hands out the frames of a range, lowest first, and takes none back.
+/// Hands out the frames of a range, lowest first. Frames cannot be given back.
 ///
 /// ```
 /// use mmu_core::PhysAddr;
@@ -34,8 +34,9 @@ impl FrameRange {
 impl FrameAllocator for FrameRange {
     fn allocate(&mut self) -> Option<PhysAddr> {
         self.left = self.left.checked_sub(1)?;
+
         let frame = self.next;
-        self.next = frame + 0x1000;
+        self.next = frame + PageSize::Size4KiB.bytes();
         Some(frame)
     }
 }

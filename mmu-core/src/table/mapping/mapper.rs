@@ -1,73 +1,21 @@
-//! Maps and unmaps pages in tables of any format.
+//! Maps pages in tables of any format.
 
 use super::FrameAllocator;
+use super::entry::Target;
+use super::error::MapError;
 use crate::address::{PageSize, PhysAddr, VirtAddr};
-use crate::memory::{OutsideMemory, TableMemoryMut};
+use crate::memory::TableMemoryMut;
+use crate::table::{Cursor, limits};
 use crate::x86::format::{EntryBits, EntryKind, Format, Level};
+use crate::x86::profile::Profile;
 use crate::x86::regime::Regime;
-use core::fmt;
+use crate::x86::state::ControlState;
+use core::marker::PhantomData;
 
-/// The translation of this address may be cached and must be forgotten, by INVLPG or more.
+/// The translation of this address may be cached and must be invalidated, by INVLPG or more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a processor may still use the old translation until it is invalidated"]
 pub struct Flush(pub VirtAddr);
-
-/// Why an edit was not made. Nothing visible has changed then, though tables may have been added.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MapError {
-    /// The frame allocator has no frame for a new table.
-    OutOfFrames,
-    /// The address is not a multiple of the page size.
-    Misaligned(u64, PageSize),
-    /// The linear address is not canonical.
-    NotCanonical(VirtAddr),
-    /// The format has no pages of this size, or the processor lacks them.
-    NoSuchPageSize(PageSize),
-    /// The physical address is above MAXPHYADDR, or above what an entry of this level can hold.
-    AboveMaxPhysical(PhysAddr),
-    /// These flags would change the address of a page of this size: [`EntryBits::LARGE_PAT`] is an
-    /// address bit of a 4 KiB page, whose PAT bit is [`EntryBits::PS`] (MODE-11).
-    FlagsInAddress(EntryBits, PageSize),
-    /// Something is mapped there already, possibly by a page of another size.
-    Overlap(VirtAddr),
-    /// Nothing is mapped there.
-    NotMapped(VirtAddr),
-    /// A table lies outside memory.
-    Outside(OutsideMemory),
-}
-
-impl fmt::Display for MapError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::OutOfFrames => f.write_str("no frame is left for a new table"),
-            Self::Misaligned(address, size) => {
-                write!(f, "{address:#x} is not a multiple of the page size {:#x}", size.bytes())
-            }
-            Self::NotCanonical(address) => write!(f, "{address} is not canonical"),
-            Self::NoSuchPageSize(size) => {
-                write!(f, "pages of {:#x} bytes do not exist here", size.bytes())
-            }
-            Self::AboveMaxPhysical(address) => {
-                write!(f, "{address} is above the physical addresses that an entry can hold")
-            }
-            Self::FlagsInAddress(flags, size) => {
-                let (flags, size) = (flags.bits(), size.bytes());
-                write!(f, "the flags {flags:#x} are address bits of a page of {size:#x} bytes")
-            }
-            Self::Overlap(address) => write!(f, "{address} is mapped already"),
-            Self::NotMapped(address) => write!(f, "{address} is not mapped"),
-            Self::Outside(outside) => outside.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for MapError {}
-
-impl From<OutsideMemory> for MapError {
-    fn from(outside: OutsideMemory) -> Self {
-        Self::Outside(outside)
-    }
-}
 
 /// Edits the tables that a control state points to.
 ///
@@ -97,28 +45,25 @@ pub struct Mapper<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> {
     pub(super) root: PhysAddr,
     pub(super) memory: &'m mut M,
     frames: A,
-    format: core::marker::PhantomData<F>,
+    format: PhantomData<F>,
 }
 
 impl<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'m, F, M, A> {
-    /// A mapper for the tables at the state's CR3. The root table must exist (zeroed, if new).
-    pub fn new(
-        state: crate::ControlState,
-        profile: crate::Profile,
-        memory: &'m mut M,
-        frames: A,
-    ) -> Self {
+    /// A mapper for the tables at the state's CR3. The root table must exist; if it is new, filled
+    /// with zeros.
+    pub fn new(state: ControlState, profile: Profile, memory: &'m mut M, frames: A) -> Self {
         let regime = Regime::new(state, profile);
-        Self { regime, root: F::root(&regime), memory, frames, format: core::marker::PhantomData }
+        Self { regime, root: F::root(&regime), memory, frames, format: PhantomData }
     }
 
-    /// Maps one page. `flags` are the leaf's; P and, for a large page, PS are added. Tables on the
-    /// way allow everything, so that the leaf alone decides. Nothing need be invalidated: an entry
-    /// with P=0 is never cached (TLB-1). But a new PDPTE of PAE paging is not seen until the
-    /// registers are loaded again (PDPTE-1).
+    /// Maps one page. `flags` are the leaf's; P and, for a large page, PS are added. The tables on
+    /// the way allow everything, so that the leaf alone decides.
     ///
-    /// A page of another size in the same place is an overlap: a live mapping does not change its
-    /// size, which some processors do not survive without an invalidation in between (TLB-5).
+    /// No invalidation is needed, since an entry with P=0 is never cached (TLB-1). But the processor
+    /// does not see a new PDPTE of PAE paging until it loads its registers again (PDPTE-1).
+    ///
+    /// A page of another size in the same place is an overlap: the size of a live mapping must not
+    /// change without an invalidation in between, which some processors do not survive (TLB-5).
     ///
     /// # Errors
     /// When the page cannot be mapped; see [`MapError`].
@@ -129,118 +74,114 @@ impl<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'m, F, M, A> {
         size: PageSize,
         flags: EntryBits,
     ) -> Result<(), MapError> {
-        let leaf_level = self.check(page, size)?;
+        let leaf_level = self.check_page(page, size)?;
         if !frame.is_aligned(size) {
             return Err(MapError::Misaligned(frame.get(), size));
         }
         self.check_fits(leaf_level, EntryKind::Leaf, frame)?;
         Self::check_flags(leaf_level, size, flags)?;
-        let mut table = self.root;
-        for level in F::LEVELS {
-            let at = table + page.index(level.shift, level.index_bits) * u64::from(F::ENTRY_BYTES);
-            let entry = self.memory.read_entry(at, F::ENTRY_BYTES)?;
-            let present = entry & EntryBits::P.bits() != 0;
-            if level.shift == size.shift() {
-                if present {
-                    return Err(MapError::Overlap(page));
-                }
-                let leaf = F::entry(level, EntryKind::Leaf, frame, flags | EntryBits::P);
-                return Ok(self.memory.write_entry(at, F::ENTRY_BYTES, leaf)?);
+
+        let mut next = Cursor::<F>::at_root(self.root);
+        while let Some(cursor) = next {
+            let level = cursor.level();
+            let at = cursor.entry_for(page);
+            let entry = cursor.read(self.memory, at)?;
+            let target = Target::of::<F>(level, entry, &self.regime);
+
+            if level.number == leaf_level.number {
+                return match target {
+                    Target::Nothing => self.write_leaf(level, at, frame, flags),
+                    _ => Err(MapError::Overlap(page)),
+                };
             }
-            table = if !present {
-                self.add_table(level, at)?
-            } else if F::is_leaf(level, entry, &self.regime) {
-                return Err(MapError::Overlap(page));
-            } else {
-                F::address(level, EntryKind::Table, entry)
+
+            let table = match target {
+                Target::Table(table) => table,
+                Target::Nothing => self.add_table(level, at)?,
+                Target::Page => return Err(MapError::Overlap(page)),
             };
+            next = cursor.below(table);
         }
+
         Err(MapError::NoSuchPageSize(size))
     }
 
-    /// Unmaps the page of this size that starts here, and returns its frame. The tables stay.
+    /// The level whose leaves map pages of this size.
     ///
     /// # Errors
-    /// When no page of this size is mapped there; see [`MapError`].
-    pub fn unmap(&mut self, page: VirtAddr, size: PageSize) -> Result<(PhysAddr, Flush), MapError> {
-        self.check(page, size)?;
-        let mut table = self.root;
-        for level in F::LEVELS {
-            let at = table + page.index(level.shift, level.index_bits) * u64::from(F::ENTRY_BYTES);
-            let entry = self.memory.read_entry(at, F::ENTRY_BYTES)?;
-            if entry & EntryBits::P.bits() == 0 {
-                return Err(MapError::NotMapped(page));
-            }
-            if F::is_leaf(level, entry, &self.regime) {
-                if level.shift != size.shift() {
-                    return Err(MapError::NotMapped(page));
-                }
-                self.memory.write_entry(at, F::ENTRY_BYTES, 0)?;
-                return Ok((F::address(level, EntryKind::Leaf, entry), Flush(page)));
-            }
-            table = F::address(level, EntryKind::Table, entry);
-        }
-        Err(MapError::NotMapped(page))
-    }
-
-    /// The page must be aligned, canonical, and of a size that this processor has; the level that
-    /// maps it.
-    pub(super) fn check(&self, page: VirtAddr, size: PageSize) -> Result<&'static Level, MapError> {
+    /// When the page is not aligned, not canonical, or of a size that this processor does not have.
+    pub(super) fn check_page(
+        &self,
+        page: VirtAddr,
+        size: PageSize,
+    ) -> Result<&'static Level, MapError> {
         if page.offset(size.shift()) != 0 {
             return Err(MapError::Misaligned(page.get(), size));
         }
-        let exists = if F::IS_LONG_MODE {
-            page.is_canonical(F::ADDRESS_BITS)
-        } else {
-            page.truncated(F::ADDRESS_BITS) == page
-        };
-        if !exists {
+        if !limits::exists::<F>(page) {
             return Err(MapError::NotCanonical(page));
         }
-        let maps = |level: &&Level| level.shift == size.shift();
-        let large = EntryBits::PS.bits();
-        match F::LEVELS.iter().find(maps) {
-            Some(level) if F::is_leaf(level, large, &self.regime) => Ok(level),
-            _ => Err(MapError::NoSuchPageSize(size)),
-        }
+
+        let level = F::LEVELS.iter().find(|level| level.page_size() == Some(size));
+        let has_leaves = |level: &&Level| F::is_leaf(level, EntryBits::PS.bits(), &self.regime);
+        level.filter(has_leaves).ok_or(MapError::NoSuchPageSize(size))
     }
 
-    /// An entry must give this address back, and set no reserved bit for it: 32-bit entries hold
-    /// less than MAXPHYADDR may allow (MODE-5).
+    /// Checks that an entry can hold this address without setting a reserved bit: 32-bit entries
+    /// have fewer address bits than MAXPHYADDR may allow (MODE-5).
     pub(super) fn check_fits(
         &self,
         level: &Level,
         kind: EntryKind,
         address: PhysAddr,
     ) -> Result<(), MapError> {
-        let entry = F::entry(level, kind, address, EntryBits::P);
-        let stored = entry & (u64::MAX >> (64 - 8 * F::ENTRY_BYTES));
-        let mut reserved = F::reserved_bits(level, kind, &self.regime).into_iter();
-        let fits = address.get() >> self.regime.profile.physical_address_bits == 0
-            && F::address(level, kind, stored) == address
-            && reserved.all(|(bits, _)| stored & bits == 0);
-        if fits { Ok(()) } else { Err(MapError::AboveMaxPhysical(address)) }
+        let exists = address.get() >> self.regime.profile.physical_address_bits == 0;
+        let sets_no_reserved_bit = |entry| {
+            let reserved = F::reserved_bits(level, kind, &self.regime);
+            reserved.iter().all(|(bits, _)| entry & bits == 0)
+        };
+
+        let entry = limits::entry_for::<F>(level, kind, address);
+        if exists && entry.is_some_and(sets_no_reserved_bit) {
+            Ok(())
+        } else {
+            Err(MapError::AboveMaxPhysical(address))
+        }
     }
 
-    /// Flags must leave the address alone.
+    /// Checks that the flags of a leaf leave its address alone.
     pub(super) fn check_flags(
         level: &Level,
         size: PageSize,
         flags: EntryBits,
     ) -> Result<(), MapError> {
-        let nowhere = PhysAddr::new(0);
-        let entry = F::entry(level, EntryKind::Leaf, nowhere, flags);
-        let fits = F::address(level, EntryKind::Leaf, entry) == nowhere;
+        let zero = PhysAddr::new(0);
+        let entry = F::entry(level, EntryKind::Leaf, zero, flags);
+        let fits = F::address(level, EntryKind::Leaf, entry) == zero;
+
         if fits { Ok(()) } else { Err(MapError::FlagsInAddress(flags, size)) }
     }
 
-    /// Adds an empty table and the entry at `at` that points to it.
+    pub(super) fn write_leaf(
+        &mut self,
+        level: &Level,
+        at: PhysAddr,
+        frame: PhysAddr,
+        flags: EntryBits,
+    ) -> Result<(), MapError> {
+        let leaf = F::entry(level, EntryKind::Leaf, frame, flags | EntryBits::P);
+        Ok(self.memory.write_entry(at, F::ENTRY_BYTES, leaf)?)
+    }
+
+    /// Adds an empty table, and the entry at `at` that points to it.
     fn add_table(&mut self, level: &Level, at: PhysAddr) -> Result<PhysAddr, MapError> {
         let table = self.frames.allocate().ok_or(MapError::OutOfFrames)?;
         self.check_fits(level, EntryKind::Table, table)?;
-        for slot in 0..512 {
-            self.memory.write_entry(table + slot * 8, 8, 0)?;
+
+        for offset in (0..PageSize::Size4KiB.bytes()).step_by(8) {
+            self.memory.write_entry(table + offset, 8, 0)?;
         }
+
         let flags = EntryBits::P | EntryBits::RW | EntryBits::US;
         let entry = F::entry(level, EntryKind::Table, table, flags);
         self.memory.write_entry(at, F::ENTRY_BYTES, entry)?;

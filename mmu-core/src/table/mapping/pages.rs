@@ -1,32 +1,44 @@
-//! All mapped pages of an address space, one after the other.
+//! The mapped pages of an address space, in order.
 
-use super::edit::{Mapping, mapping};
-use super::mapper::MapError;
+use super::entry::{Mapping, Target};
+use super::error::MapError;
 use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::TableMemory;
-use crate::x86::format::{EntryBits, EntryKind, Format, MAX_LEVELS};
+use crate::table::{Cursor, limits};
+use crate::x86::format::{Format, MAX_LEVELS};
 use crate::x86::regime::Regime;
 use arrayvec::ArrayVec;
 
-/// Iterates over the mapped pages, lowest linear address first. It goes down the tables as a walk
-/// does, never deeper than the format, so tables that lead back to themselves come to an end.
+/// Iterates over the mapped pages, lowest linear address first. A table outside memory yields an
+/// error, and the iteration goes on behind it.
 #[derive(Clone, Debug)]
 pub struct MappedPages<'m, F: Format, M: TableMemory> {
     regime: Regime,
     memory: &'m M,
-    /// The tables on the way, root first: where each lies, the next index to look at, and the first
-    /// linear address it maps.
-    path: ArrayVec<(PhysAddr, u64, u64), MAX_LEVELS>,
-    format: core::marker::PhantomData<F>,
+    /// The tables on the way down, root first.
+    path: ArrayVec<OpenTable<F>, MAX_LEVELS>,
+}
+
+/// A table of which some entries have been visited.
+#[derive(Clone, Copy, Debug)]
+struct OpenTable<F: Format> {
+    cursor: Cursor<F>,
+    /// The index of the next entry to visit.
+    next: u64,
+    /// The first linear address that the table maps, without sign extension.
+    start: u64,
 }
 
 impl<'m, F: Format, M: TableMemory> MappedPages<'m, F, M> {
     pub(super) fn new(regime: Regime, root: PhysAddr, memory: &'m M) -> Self {
-        let mut path = ArrayVec::new();
-        if !F::LEVELS.is_empty() {
-            path.push((root, 0, 0));
-        }
-        Self { regime, memory, path, format: core::marker::PhantomData }
+        let mut pages = Self { regime, memory, path: ArrayVec::new() };
+        pages.open(Cursor::at_root(root), 0);
+        pages
+    }
+
+    /// Visits a table next, if there is one.
+    fn open(&mut self, cursor: Option<Cursor<F>>, start: u64) {
+        self.path.extend(cursor.map(|cursor| OpenTable { cursor, next: 0, start }));
     }
 }
 
@@ -35,37 +47,37 @@ impl<F: Format, M: TableMemory> Iterator for MappedPages<'_, F, M> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let depth = self.path.len().checked_sub(1)?;
-            let level = &F::LEVELS[depth];
-            let (table, index, start) = &mut self.path[depth];
-            if *index >> level.index_bits != 0 {
+            let OpenTable { cursor, next, start } = self.path.last_mut()?;
+            let cursor = *cursor;
+            let level = cursor.level();
+
+            if *next >> level.index_bits != 0 {
                 self.path.pop();
                 continue;
             }
-            let at = *table + *index * u64::from(F::ENTRY_BYTES);
-            let linear = *start | *index << level.shift;
-            *index += 1;
-            let entry = match self.memory.read_entry(at, F::ENTRY_BYTES) {
+            let index = *next;
+            let address = *start | index << level.shift;
+            *next += 1;
+
+            let entry = match cursor.read(self.memory, cursor.entry_at(index)) {
                 Ok(entry) => entry,
                 Err(outside) => {
-                    // There is nothing more to be read in this table.
+                    // The rest of this table cannot be read either.
                     self.path.pop();
                     return Some(Err(outside.into()));
                 }
             };
-            if entry & EntryBits::P.bits() == 0 {
-                continue;
-            }
-            if F::is_leaf(level, entry, &self.regime) {
-                let linear = VirtAddr::new(linear);
-                let address =
-                    if F::IS_LONG_MODE { linear.sign_extended(F::ADDRESS_BITS) } else { linear };
-                if let Some(mapping) = mapping::<F>(level, address, entry) {
-                    return Some(Ok(mapping));
+
+            match Target::of::<F>(level, entry, &self.regime) {
+                Target::Nothing => {}
+                Target::Table(table) => self.open(cursor.below(table), address),
+                Target::Page => {
+                    let page = limits::extended::<F>(VirtAddr::new(address));
+                    if let Some(mapping) = Mapping::of_leaf::<F>(level, page, entry) {
+                        return Some(Ok(mapping));
+                    }
                 }
-                continue;
             }
-            self.path.push((F::address(level, EntryKind::Table, entry), 0, linear));
         }
     }
 }

@@ -1,0 +1,175 @@
+//! Memory that remembers what its entries were before they were edited.
+
+use super::TableMemoryUpdate;
+use crate::address::{PAGE_SHIFT, PhysAddr, VirtAddr};
+use crate::memory::{OutsideMemory, TableMemory, TableMemoryMut};
+use arrayvec::ArrayVec;
+use core::fmt;
+
+/// Why an edit was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EditError {
+    /// There is no memory at this place.
+    Outside(OutsideMemory),
+    /// The history is full: it holds as many edits as it can since [`History::forget_all`].
+    Full,
+}
+
+impl fmt::Display for EditError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Outside(outside) => outside.fmt(f),
+            Self::Full => f.write_str("too many edits without an invalidation"),
+        }
+    }
+}
+
+impl core::error::Error for EditError {}
+
+impl From<OutsideMemory> for EditError {
+    fn from(outside: OutsideMemory) -> Self {
+        Self::Outside(outside)
+    }
+}
+
+/// A moment, as the number of edits made before it.
+pub(super) type EditNumber = u32;
+
+/// What an entry was before an edit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Past {
+    at: PhysAddr,
+    pub(super) value: u64,
+    /// The first moment at which it was gone.
+    pub(super) until: EditNumber,
+}
+
+/// Memory that remembers up to `N` edits of its entries, for the caches of one address space.
+///
+/// A and D that the processor sets are not edits: they become part of the entry in which they are
+/// set, and show whether it can have been cached.
+///
+/// ```
+/// use mmu_core::cache::History;
+/// use mmu_core::x86::format::Bits32;
+/// use mmu_core::memory::{Bytes, TableMemoryMut};
+/// use mmu_core::{Access, ControlState, Cr4, Efer, Mmu, PhysAddr, Profile, Ring, VirtAddr};
+///
+/// let mut memory = Bytes::new(PhysAddr::new(0), [0; 0x2000]);
+/// memory.write_entry(PhysAddr::new(0), 4, 0x1027)?; // PDE 0
+/// memory.write_entry(PhysAddr::new(0x1004), 4, 0x5027)?; // PTE 1
+/// let mut state = ControlState::long_mode(0);
+/// state.cr4 = Cr4::empty();
+/// state.efer = Efer::empty();
+/// let mmu = Mmu::<Bits32>::new(state, Profile::default());
+///
+/// let mut tables = History::<_, 8>::new(memory);
+/// tables.edit(PhysAddr::new(0x1004), 4, 0x6007)?;
+/// let read = Access::read(VirtAddr::new(0x1234), 4, Ring::Three);
+/// let mut reached = Vec::new();
+/// mmu.predict_stale(&tables, &read, |allowed| {
+///     let outcome = &allowed.alternatives[0].outcome;
+///     reached.push(outcome.physical_address().unwrap().get());
+/// });
+/// assert_eq!(reached, [0x6234, 0x5234]); // the new frame, or still the old one
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct History<M, const N: usize> {
+    memory: M,
+    now: EditNumber,
+    /// Oldest first.
+    past: ArrayVec<Past, N>,
+    /// Pages for which nothing older than this moment is cached.
+    forgotten: ArrayVec<(u64, EditNumber), N>,
+}
+
+impl<M, const N: usize> History<M, N> {
+    /// Memory of which nothing is cached.
+    pub const fn new(memory: M) -> Self {
+        Self { memory, now: 0, past: ArrayVec::new_const(), forgotten: ArrayVec::new_const() }
+    }
+
+    /// The memory as it is now.
+    pub const fn memory(&self) -> &M {
+        &self.memory
+    }
+
+    /// Records that everything has been invalidated.
+    pub fn forget_all(&mut self) {
+        self.past.clear();
+        self.forgotten.clear();
+    }
+
+    /// Records INVLPG of this address, or a page fault at it (TLB-3): nothing older is cached for its
+    /// 4 KiB. That INVLPG also drops upper entries for other addresses is not recorded, which allows
+    /// more.
+    pub fn forget(&mut self, address: VirtAddr) {
+        let page = address.get() >> PAGE_SHIFT;
+        self.forgotten.retain(|(known, _)| *known != page);
+
+        if self.forgotten.is_full() {
+            // Losing a record allows more.
+            self.forgotten.pop_at(0);
+        }
+        // A history of no edits has no room, and needs none.
+        let _ = self.forgotten.try_push((page, self.now));
+    }
+
+    /// The moment since which entries can have been cached for an address.
+    pub(super) fn cached_since(&self, address: VirtAddr) -> EditNumber {
+        let page = address.get() >> PAGE_SHIFT;
+        let known = self.forgotten.iter().find(|(known, _)| *known == page);
+        known.map_or(0, |(_, since)| *since)
+    }
+
+    /// The earlier values of an entry, newest first.
+    pub(super) fn past(&self, at: PhysAddr) -> impl Iterator<Item = &Past> {
+        self.past.iter().rev().filter(move |past| past.at == at)
+    }
+
+    /// The number of these that were still there at a moment, or came later.
+    pub(super) fn past_since(&self, at: PhysAddr, since: EditNumber) -> usize {
+        self.past(at).take_while(|past| past.until > since).count()
+    }
+}
+
+impl<M: TableMemoryMut, const N: usize> History<M, N> {
+    /// Software stores an entry of `bytes` bytes at `at`, a multiple of `bytes`, and invalidates
+    /// nothing.
+    ///
+    /// # Errors
+    /// When there is no memory, or no room in the history. Nothing is stored then.
+    pub fn edit(&mut self, at: PhysAddr, bytes: u8, entry: u64) -> Result<(), EditError> {
+        let value = self.memory.read_entry(at, bytes)?;
+        if value == entry {
+            return Ok(());
+        }
+
+        let until = self.now + 1;
+        self.past.try_push(Past { at, value, until }).map_err(|_| EditError::Full)?;
+        self.memory.write_entry(at, bytes, entry)?;
+        self.now = until;
+        Ok(())
+    }
+}
+
+/// The memory as it is now.
+impl<M: TableMemory, const N: usize> TableMemory for History<M, N> {
+    fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
+        self.memory.read_entry(at, bytes)
+    }
+}
+
+/// The processor sets A and D.
+impl<M: TableMemoryUpdate, const N: usize> TableMemoryUpdate for History<M, N> {
+    fn update_entry(
+        &mut self,
+        at: PhysAddr,
+        bytes: u8,
+        old: u64,
+        new: u64,
+    ) -> Result<bool, OutsideMemory> {
+        self.memory.update_entry(at, bytes, old, new)
+    }
+}

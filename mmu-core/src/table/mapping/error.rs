@@ -1,0 +1,64 @@
+//! Why a mapping cannot be made or changed.
+
+use crate::address::{PageSize, PhysAddr, VirtAddr};
+use crate::memory::OutsideMemory;
+use crate::x86::format::EntryBits;
+use core::fmt;
+
+/// Why an edit failed. No mapping has changed then, though empty tables may have been added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapError {
+    /// The frame allocator has no frame for a new table.
+    OutOfFrames,
+    /// The address is not a multiple of the page size.
+    Misaligned(u64, PageSize),
+    /// The linear address is not canonical.
+    NotCanonical(VirtAddr),
+    /// The format or the processor does not have pages of this size.
+    NoSuchPageSize(PageSize),
+    /// The physical address is above MAXPHYADDR, or above what an entry of this level can hold.
+    AboveMaxPhysical(PhysAddr),
+    /// These flags would change the address of a page of this size: [`EntryBits::LARGE_PAT`] is an
+    /// address bit of a 4 KiB page, whose PAT bit is [`EntryBits::PS`] (MODE-11).
+    FlagsInAddress(EntryBits, PageSize),
+    /// Something is already mapped there, possibly by a page of another size.
+    Overlap(VirtAddr),
+    /// Nothing is mapped there.
+    NotMapped(VirtAddr),
+    /// A table is outside memory.
+    Outside(OutsideMemory),
+}
+
+impl fmt::Display for MapError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutOfFrames => f.write_str("no frame is left for a new table"),
+            Self::Misaligned(address, size) => {
+                write!(f, "{address:#x} is not a multiple of the page size {:#x}", size.bytes())
+            }
+            Self::NotCanonical(address) => write!(f, "{address} is not canonical"),
+            Self::NoSuchPageSize(size) => {
+                write!(f, "pages of {:#x} bytes do not exist here", size.bytes())
+            }
+            Self::AboveMaxPhysical(address) => {
+                write!(f, "{address} is above the physical addresses that an entry can hold")
+            }
+            Self::FlagsInAddress(flags, size) => {
+                let flags = flags.bits();
+                let bytes = size.bytes();
+                write!(f, "the flags {flags:#x} are address bits of a page of {bytes:#x} bytes")
+            }
+            Self::Overlap(address) => write!(f, "{address} is mapped already"),
+            Self::NotMapped(address) => write!(f, "{address} is not mapped"),
+            Self::Outside(outside) => outside.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for MapError {}
+
+impl From<OutsideMemory> for MapError {
+    fn from(outside: OutsideMemory) -> Self {
+        Self::Outside(outside)
+    }
+}
