@@ -41,7 +41,7 @@ impl AccessKind {
     }
 }
 
-/// The name of a kind, as [`AccessKind::name`] has it.
+/// Reads the name that [`AccessKind::name`] returns.
 impl FromStr for AccessKind {
     type Err = UnknownName<Self>;
 
@@ -68,11 +68,22 @@ impl Ring {
     /// ```
     /// use mmu_core::Ring;
     /// assert_eq!(Ring::ALL.map(Ring::cpl), [0, 3]);
+    /// assert_eq!(Ring::from_cpl(3), Some(Ring::Three));
     /// ```
     pub const fn cpl(self) -> u8 {
         match self {
             Self::Zero => 0,
             Self::Three => 3,
+        }
+    }
+
+    /// The ring of a current privilege level; `None` for rings 1 and 2, which are not modelled, and
+    /// for anything else.
+    pub const fn from_cpl(cpl: u8) -> Option<Self> {
+        match cpl {
+            0 => Some(Self::Zero),
+            3 => Some(Self::Three),
+            _ => None,
         }
     }
 }
@@ -84,6 +95,28 @@ pub enum Segment {
     Data,
     /// SS: the base register is RSP or RBP.
     Stack,
+}
+
+impl Segment {
+    /// Every segment.
+    pub const ALL: [Self; 2] = [Self::Data, Self::Stack];
+
+    /// The name used in cases.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Data => "data",
+            Self::Stack => "stack",
+        }
+    }
+}
+
+/// Reads the name that [`Segment::name`] returns.
+impl FromStr for Segment {
+    type Err = UnknownName<Self>;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        by_name(&Self::ALL, Self::name, name)
+    }
 }
 
 /// One access: kind, place, size and who makes it.

@@ -149,7 +149,7 @@ impl fmt::Display for Rule {
     }
 }
 
-/// The id, as [`Rule::id`] has it.
+/// Reads the id that [`Rule::id`] returns.
 ///
 /// ```
 /// use mmu_core::Rule;

@@ -119,7 +119,7 @@ impl PagingMode {
     }
 }
 
-/// The name of a processor's mode, as [`PagingMode::name`] has it.
+/// Reads the name that [`PagingMode::name`] returns, of a mode that a processor has.
 ///
 /// ```
 /// use mmu_core::PagingMode;

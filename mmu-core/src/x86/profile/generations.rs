@@ -2,6 +2,8 @@
 //! that stands in for a processor.
 
 use super::{Features, Pins, Profile, Vendor};
+use crate::name::{UnknownName, by_name};
+use core::str::FromStr;
 
 /// A generation of processors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,6 +12,22 @@ pub struct Generation {
     pub name: &'static str,
     /// Its profile: the features of its server parts, which have the most.
     pub profile: Profile,
+}
+
+/// Reads the name of one of the [`GENERATIONS`].
+///
+/// ```
+/// use mmu_core::x86::profile::Generation;
+/// let zen = "zen".parse::<Generation>().unwrap();
+/// assert_eq!(zen.profile.physical_address_bits, 48);
+/// assert!("z80".parse::<Generation>().is_err());
+/// ```
+impl FromStr for Generation {
+    type Err = UnknownName<Self>;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        by_name(GENERATIONS, |generation| generation.name, name)
+    }
 }
 
 const fn generation(
@@ -78,8 +96,8 @@ impl Profile {
     /// assert_eq!(Profile::generation("z80"), None);
     /// ```
     pub fn generation(name: &str) -> Option<Self> {
-        let known = GENERATIONS.iter().find(|generation| generation.name == name)?;
-        Some(known.profile)
+        let generation: Generation = name.parse().ok()?;
+        Some(generation.profile)
     }
 
     /// This processor, stood in for by QEMU's TCG, which reads PDPTEs during the walk (PDPTE-4), as

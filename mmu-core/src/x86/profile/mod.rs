@@ -6,7 +6,9 @@ mod generations;
 pub use cpuid::CpuidBit;
 pub use generations::{GENERATIONS, Generation};
 
+use crate::name::{UnknownName, by_name};
 use bitflags::bitflags;
+use core::str::FromStr;
 
 /// Whose rules apply where the two manuals differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -18,6 +20,36 @@ pub enum Vendor {
     /// Not known: where the manuals differ, either is allowed.
     #[default]
     Unknown,
+}
+
+impl Vendor {
+    /// Every vendor.
+    pub const ALL: [Self; 3] = [Self::Intel, Self::Amd, Self::Unknown];
+
+    /// The name used in cases.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Intel => "intel",
+            Self::Amd => "amd",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Reads the name that [`Vendor::name`] returns.
+///
+/// ```
+/// use mmu_core::Vendor;
+/// assert_eq!("amd".parse::<Vendor>().unwrap(), Vendor::Amd);
+/// let error = "via".parse::<Vendor>().unwrap_err();
+/// assert_eq!(error.to_string(), "expected one of intel, amd, unknown");
+/// ```
+impl FromStr for Vendor {
+    type Err = UnknownName<Self>;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        by_name(&Self::ALL, Self::name, name)
+    }
 }
 
 bitflags! {
