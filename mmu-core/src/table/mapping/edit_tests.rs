@@ -1,4 +1,4 @@
-//! Tests of editing what is mapped.
+//! Tests of protect, remap, map_range and of listing pages.
 
 use super::{FrameRange, MapError, MappedPages, Mapper, Mapping};
 use crate::memory::{Bytes, TableMemoryMut};
@@ -21,10 +21,23 @@ fn four_level(memory: &mut ByteMemory) -> Mapper<'_, FourLevel, ByteMemory, Fram
     Mapper::new(ControlState::long_mode(0x1000), Profile::default(), memory, frames())
 }
 
+fn bits32(memory: &mut ByteMemory) -> Mapper<'_, Bits32, ByteMemory, FrameRange> {
+    let mut state = ControlState::long_mode(0x1000);
+    state.cr4 = Cr4::PSE;
+    state.efer = Efer::empty();
+    Mapper::new(state, Profile::default(), memory, frames())
+}
+
+fn pae(memory: &mut ByteMemory) -> Mapper<'_, Pae, ByteMemory, FrameRange> {
+    let mut state = ControlState::long_mode(0x1000);
+    state.efer = Efer::empty();
+    Mapper::new(state, Profile::default(), memory, frames())
+}
+
 const FLAGS: EntryBits = EntryBits::RW;
 
 #[test]
-fn protect_keeps_the_frame_and_names_what_to_flush() {
+fn protect_keeps_the_frame_and_returns_the_page_to_flush() {
     let mut memory = ram();
     let mut mapper = four_level(&mut memory);
     let page = VirtAddr::new(0x4000_5000);
@@ -41,7 +54,7 @@ fn protect_keeps_the_frame_and_names_what_to_flush() {
 }
 
 #[test]
-fn remap_keeps_the_flags_and_gives_the_old_frame_back() {
+fn remap_keeps_the_flags_and_returns_the_old_frame() {
     let mut memory = ram();
     let mut mapper = four_level(&mut memory);
     let page = VirtAddr::new(0xffff_8000_0020_0000);
@@ -55,12 +68,13 @@ fn remap_keeps_the_flags_and_gives_the_old_frame_back() {
 }
 
 #[test]
-fn large_pat_in_a_4_kib_page_moved_the_frame_by_4_kib() {
+fn large_pat_in_a_4_kib_page_is_refused() {
     let mut memory = ram();
     let mut mapper = four_level(&mut memory);
-    let (page, size) = (VirtAddr::new(0x4000_5000), PageSize::Size4KiB);
+    let page = VirtAddr::new(0x4000_5000);
+    let size = PageSize::Size4KiB;
     let refused = MapError::FlagsInAddress(FLAGS | EntryBits::LARGE_PAT, size);
-    // Where bit 12 of the address is 0, and where it is 1 and hides the mistake.
+    // LARGE_PAT is bit 12, which would move the first frame by 4 KiB. In the second it is set already.
     for frame in [0x9_2000, 0x9_3000].map(PhysAddr::new) {
         let result = mapper.map(page, frame, size, FLAGS | EntryBits::LARGE_PAT);
         assert_eq!(result, Err(refused));
@@ -70,20 +84,19 @@ fn large_pat_in_a_4_kib_page_moved_the_frame_by_4_kib() {
     assert_eq!(protected, Err(refused));
     assert_eq!(mapper.translate(page).unwrap().frame.get(), 0x9_2000);
     assert_eq!(refused.to_string(), "the flags 0x1002 are address bits of a page of 0x1000 bytes");
-    // In such a page PAT is bit 7, where a large page has PS.
+    // In a 4 KiB page PAT is bit 7, which is PS in a large page.
     mapper.protect(page, size, FLAGS | EntryBits::PS).map(|_| ()).unwrap();
     assert_eq!(mapper.translate(page).unwrap().flags, FLAGS | EntryBits::P | EntryBits::PS);
     assert_eq!(mapper.translate(page).unwrap().frame.get(), 0x9_2000);
-    let mut state = ControlState::long_mode(0x1000);
-    (state.cr4, state.efer) = (Cr4::PSE, Efer::empty());
-    let mut memory = ram();
-    let mut mapper = Mapper::<Bits32, _, _>::new(state, Profile::default(), &mut memory, frames());
-    let result = mapper.map(page, PhysAddr::new(0), size, FLAGS | EntryBits::LARGE_PAT);
+
+    let mut memory_32 = ram();
+    let result =
+        bits32(&mut memory_32).map(page, PhysAddr::new(0), size, FLAGS | EntryBits::LARGE_PAT);
     assert_eq!(result, Err(refused));
 }
 
 #[test]
-fn edits_of_what_is_not_mapped_are_refused_with_the_address() {
+fn edits_of_pages_that_are_not_mapped_are_refused() {
     let mut memory = ram();
     let mut mapper = four_level(&mut memory);
     let page = VirtAddr::new(0x20_0000);
@@ -91,7 +104,7 @@ fn edits_of_what_is_not_mapped_are_refused_with_the_address() {
     assert_eq!(mapper.protect(page, small, FLAGS), Err(MapError::NotMapped(page)));
     assert_eq!(mapper.translate(page), Err(MapError::NotMapped(page)));
     mapper.map(page, PhysAddr::new(0x20_0000), PageSize::Size2MiB, FLAGS).unwrap();
-    // A large page is no small one.
+    // A large page is not a small page.
     let moved = mapper.remap(page, PhysAddr::new(0x5000), small);
     assert_eq!(moved, Err(MapError::NotMapped(page)));
     let misaligned = mapper.remap(page, PhysAddr::new(0x5000), PageSize::Size2MiB);
@@ -99,37 +112,40 @@ fn edits_of_what_is_not_mapped_are_refused_with_the_address() {
 }
 
 #[test]
-fn tlb_5_a_live_mapping_does_not_change_its_page_size() {
+fn tlb_5_the_page_size_of_a_live_mapping_cannot_change() {
     let mut memory = ram();
     let mut mapper = four_level(&mut memory);
     let page = VirtAddr::new(0x20_0000);
     mapper.map(page, PhysAddr::new(0x20_0000), PageSize::Size2MiB, FLAGS).unwrap();
     let small = mapper.map(page, PhysAddr::new(0x5000), PageSize::Size4KiB, FLAGS);
     assert_eq!(small, Err(MapError::Overlap(page)));
-    // Unmapping names what to invalidate first.
+    // Unmapping returns the page to invalidate first.
     let (_, flush) = mapper.unmap(page, PageSize::Size2MiB).unwrap();
     assert_eq!(flush.0, page);
 }
 
 #[test]
-fn a_range_takes_the_largest_pages_that_fit() {
+fn a_range_is_mapped_with_the_largest_pages_that_fit() {
     let mut memory = ram();
     let mut mapper = four_level(&mut memory);
-    // From one page below 1 GiB to one page beyond 1 GiB + 2 MiB: 4 KiB, 1 GiB, 2 MiB, 4 KiB.
+    // One page below 1 GiB, 1 GiB from there, 2 MiB, and one more page.
     let bytes = 0x1000 + 0x4000_0000 + 0x20_0000 + 0x1000;
-    let (start, frame) = (VirtAddr::new(0x3fff_f000), PhysAddr::new(0x7fff_f000));
+    let start = VirtAddr::new(0x3fff_f000);
+    let frame = PhysAddr::new(0x7fff_f000);
     mapper.map_range(start, frame, bytes, FLAGS).unwrap();
     let pages: Vec<Mapping> = mapper.pages().collect::<Result<_, _>>().unwrap();
     let sizes: Vec<_> = pages.iter().map(|mapping| mapping.size).collect();
-    let (small, large, huge) = (PageSize::Size4KiB, PageSize::Size2MiB, PageSize::Size1GiB);
-    assert_eq!(sizes, [small, huge, large, small]);
+    assert_eq!(
+        sizes,
+        [PageSize::Size4KiB, PageSize::Size1GiB, PageSize::Size2MiB, PageSize::Size4KiB]
+    );
     for mapping in pages {
         assert_eq!(mapping.frame.get() - mapping.page.get(), 0x4000_0000);
     }
 }
 
 #[test]
-fn a_range_must_be_made_of_pages() {
+fn a_range_must_consist_of_whole_pages() {
     let mut memory = ram();
     let mut mapper = four_level(&mut memory);
     for (start, frame, bytes, bad) in
@@ -141,7 +157,7 @@ fn a_range_must_be_made_of_pages() {
 }
 
 #[test]
-fn pages_come_in_order_and_sign_extended() {
+fn pages_are_listed_in_order_and_sign_extended() {
     let mut memory = ram();
     let mut mapper = four_level(&mut memory);
     let wanted = [0x1000, 0x7fff_ffff_f000, 0xffff_8000_0000_0000, 0xffff_ffff_ffff_f000];
@@ -154,9 +170,9 @@ fn pages_come_in_order_and_sign_extended() {
 }
 
 #[test]
-fn tables_that_lead_back_to_themselves_come_to_an_end() {
+fn tables_that_point_to_themselves_can_be_listed() {
     let state = ControlState::long_mode(0x1000);
-    // Every slot of the root points to the root: 512^4 pages, all of them "mapped".
+    // Every entry of the root points to the root, which maps 512^4 pages.
     let root: Vec<u8> = [0x1007_u64; 512].iter().flat_map(|entry| entry.to_le_bytes()).collect();
     let mut memory = Bytes::new(PhysAddr::new(0x1000), root);
     let mapper = Mapper::<FourLevel, _, _>::new(state, Profile::default(), &mut memory, frames());
@@ -166,7 +182,7 @@ fn tables_that_lead_back_to_themselves_come_to_an_end() {
 }
 
 #[test]
-fn a_table_outside_memory_is_an_error_and_not_the_end() {
+fn a_table_outside_memory_does_not_end_the_list() {
     let mut memory = ram();
     let mut mapper = four_level(&mut memory);
     let far = VirtAddr::new(0x80_0000_0000);
@@ -178,19 +194,20 @@ fn a_table_outside_memory_is_an_error_and_not_the_end() {
 }
 
 #[test]
-fn pae_and_32_bit_pages_move_too() {
+fn remap_moves_pages_of_pae_paging_too() {
     let mut memory = ram();
-    let mut state = ControlState::long_mode(0x1000);
-    state.efer = Efer::empty();
-    let mut mapper = Mapper::<Pae, _, _>::new(state, Profile::default(), &mut memory, frames());
+    let mut mapper = pae(&mut memory);
     let page = VirtAddr::new(0xc020_0000);
     mapper.map(page, PhysAddr::new(0x1_0000_0000), PageSize::Size2MiB, FLAGS).unwrap();
-    mapper.remap(page, PhysAddr::new(0x2_0000_0000), PageSize::Size2MiB).unwrap().1.0.get();
+    let (_, flush) = mapper.remap(page, PhysAddr::new(0x2_0000_0000), PageSize::Size2MiB).unwrap();
+    assert_eq!(flush.0, page);
     assert_eq!(mapper.translate(page).unwrap().frame.get(), 0x2_0000_0000);
+}
 
+#[test]
+fn mode_5_translate_returns_the_frame_of_a_4_mib_page_above_4_gib() {
     let mut memory = ram();
-    state.cr4 = Cr4::PSE;
-    let mut mapper = Mapper::<Bits32, _, _>::new(state, Profile::default(), &mut memory, frames());
+    let mut mapper = bits32(&mut memory);
     let page = VirtAddr::new(0x0040_0000);
     mapper.map(page, PhysAddr::new(0x12_3400_0000), PageSize::Size4MiB, FLAGS).unwrap();
     let mapping = mapper.translate(VirtAddr::new(0x7f_ffff)).unwrap();

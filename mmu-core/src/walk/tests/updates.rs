@@ -1,5 +1,5 @@
-//! Accessed and dirty: AD-1, AD-2, AD-3, AD-6 (SDM "Accessed and Dirty Flags"). AD-5 and AD-7 need
-//! two pages: see `crossing`.
+//! The accessed and dirty bits: AD-1, AD-2, AD-3, AD-6 (SDM "Accessed and Dirty Flags"). AD-5 and
+//! AD-7 need two pages: see `crossing`.
 
 use super::{BYTE, PDE, PDPTE, PML4E, PTE, Rule, TestMachine, bit, code};
 use crate::access::Ring::{Three, Zero};
@@ -7,7 +7,7 @@ use crate::access::Ring::{Three, Zero};
 const AD: u64 = bit::A | bit::D;
 
 #[test]
-fn ad_1_a_read_sets_accessed_everywhere() {
+fn ad_1_a_read_sets_accessed_at_every_level() {
     let all = [PML4E, PDPTE, PDE, PTE].map(|at| (at, bit::A, 0));
     let page = TestMachine::page_4k();
     page.reads(BYTE, Three).reaches(0x1_4000_0234).by(Rule::Ad1).updates(&all);
@@ -62,7 +62,7 @@ fn ad_2_accessed_is_never_cleared() {
 }
 
 #[test]
-fn ad_3_a_denying_leaf_keeps_its_dirty_bit() {
+fn ad_3_a_leaf_that_denies_the_access_stays_clean() {
     let fault = TestMachine::page_4k().clear(PTE, bit::RW).writes(BYTE, Zero);
     fault.faults(code::P | code::W, BYTE).by(Rule::Ad3);
     fault.updates(&[PML4E, PDPTE, PDE, PTE].map(|at| (at, 0, bit::A)));
@@ -73,7 +73,7 @@ fn ad_3_a_denying_leaf_keeps_its_dirty_bit() {
     assert!(!leaf.allows(0x1_4000_0045) && !leaf.allows(0x1_4000_0065));
 }
 
-/// Entry 1 of the PML4 points to the PML4, and an address uses it at all four levels.
+/// An address that uses entry 1 of the PML4, which points to the PML4, at all four levels.
 const SELF_MAPPED: u64 = 0x80_4020_1010;
 
 #[test]
@@ -85,7 +85,7 @@ fn ad_6_an_entry_used_at_two_levels_gets_both_updates() {
 }
 
 #[test]
-fn ad_6_a_denied_self_map_may_be_accessed_only() {
+fn ad_6_an_entry_used_at_two_levels_stays_clean_when_it_denies() {
     let fault = TestMachine::with_entries(&[(PML4E, 0x10_005)]).writes(SELF_MAPPED, Zero);
     fault.faults(code::P | code::W, SELF_MAPPED).updates(&[(PML4E, 0, bit::A)]);
 }
