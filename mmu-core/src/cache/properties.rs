@@ -70,6 +70,7 @@ impl TableMemoryUpdate for EightEntries {
         if unchanged {
             *entry = *entry & !truncated(u64::MAX, bytes) | new;
         }
+
         Ok(unchanged)
     }
 }
@@ -187,6 +188,7 @@ impl<F: Format, const N: usize> PropertyBench<F, N> {
         } else if F::MODE != PagingMode::Linear {
             state.efer = Efer::NXE;
         }
+
         state.cr4.set(Cr4::PGE, global);
         state.pdptes = [0x1001, 0x2001, 0x3001, 0x4001];
 
@@ -231,6 +233,7 @@ impl<F: Format, const N: usize> PropertyBench<F, N> {
         new.cr0.set(Cr0::WP, bit(1));
         new.cr4.set(Cr4::SMEP, bit(2) && bit(3));
         new.cr4.set(Cr4::SMAP, bit(4) && bit(5));
+
         if F::MODE == PagingMode::Bits32 {
             new.cr4.set(Cr4::PSE, bit(6));
         } else {
@@ -365,6 +368,7 @@ fn invisible<F: Format>(
             }
         }
     }
+
     Ok(())
 }
 

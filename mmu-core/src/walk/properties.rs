@@ -81,6 +81,7 @@ fn entry() -> impl Strategy<Value = u64> {
         3 => any::<u64>().prop_map(|frame| frame & 0xf_ffff_f000),
         1 => any::<u64>().prop_map(|frame| frame & 0x000f_ffff_ffff_f000),
     ];
+
     // Each of the other bits is flipped in one case of eight.
     let noise =
         any::<[u64; 3]>().prop_map(|[a, b, c]| a & b & c & !(0x000f_ffff_ffff_f000 | PS | P));
@@ -184,25 +185,25 @@ fn permitted_by_rights(entries: &[u64], state: &ControlState, access: &Access) -
     let no_code = entries.iter().any(|entry| entry & XD != 0);
 
     let wp = bit(state.cr0.bits(), 16);
-    let smep = bit(state.cr4.bits(), 20);
-    let smap = bit(state.cr4.bits(), 21) && (access.implicit || !state.ac);
+    let execution_prevention = bit(state.cr4.bits(), 20);
+    let access_prevention = bit(state.cr4.bits(), 21) && (access.implicit || !state.ac);
 
     let mode_and_address = (is_user_mode(access), is_user_address(entries));
     let read = match mode_and_address {
         (false, false) => true,
-        (false, true) => !smap,
+        (false, true) => !access_prevention,
         (true, true) => true,
         (true, false) => false,
     };
     let write = match mode_and_address {
         (false, false) => writable || !wp,
-        (false, true) => !smap && (writable || !wp),
+        (false, true) => !access_prevention && (writable || !wp),
         (true, true) => writable,
         (true, false) => false,
     };
     let fetch = match mode_and_address {
         (false, false) => !no_code,
-        (false, true) => !smep && !no_code,
+        (false, true) => !execution_prevention && !no_code,
         (true, true) => !no_code,
         (true, false) => false,
     };
@@ -223,12 +224,8 @@ fn permitted_by_key(entries: &[u64], state: &ControlState, access: &Access) -> P
     let write_disable = keys_on && bit(register.into(), 2 * key + 1);
 
     let wp = bit(state.cr0.bits(), 16);
-    let obeys_write_disable = is_user_mode(access) || wp;
-    Permitted {
-        read: !access_disable,
-        write: !access_disable && !(write_disable && obeys_write_disable),
-        fetch: true,
-    }
+    let write_denied = write_disable && (is_user_mode(access) || wp);
+    Permitted { read: !access_disable, write: !access_disable && !write_denied, fetch: true }
 }
 
 /// Whether the manual permits an access to a 4 KiB page that these four entries map.
@@ -260,6 +257,7 @@ fn visible(prediction: &Prediction) -> Vec<(Outcome, Vec<VisibleUpdate>)> {
 fn page_bits(slots: &EntrySlots, machine: GivenMachine) -> u8 {
     let large = |entry: u64| entry & PS != 0;
     let huge_pages = machine.profile.features.contains(Features::PAGE_1GB);
+
     match slots.0 {
         [_, pdpte, ..] if large(pdpte) && huge_pages => 30,
         [_, _, pde, ..] if large(pde) => 21,
@@ -287,9 +285,11 @@ proptest! {
     ) {
         machine.state.efer |= Efer::NXE;
         let prediction = machine.predict(&slots, &access);
+
         if let Some(fault) = prediction.alternatives[0].outcome.fault() {
             prop_assert_eq!(fault.vector, Vector::PageFault);
             prop_assert_eq!(fault.cr2, Some(access.address));
+
             let writes = matches!(access.kind, AccessKind::Write | AccessKind::ReadModifyWrite);
             let user = access.ring == Ring::Three && !access.implicit;
             let fetch = access.kind == AccessKind::Fetch;
@@ -346,9 +346,11 @@ proptest! {
         // Bits 11:9 and 62:52 of every entry, PWT and PCD, and A.
         let ignored: u64 = 0x7ff0_0000_0000_0e38;
         let mut other = slots;
+
         for (entry, noise) in other.0.iter_mut().zip(noise) {
             *entry ^= noise & ignored;
         }
+
         let expected = visible(&machine.predict(&slots, &access));
         prop_assert_eq!(visible(&machine.predict(&other, &access)), expected);
     }
@@ -362,6 +364,7 @@ proptest! {
             let key_is_ignored = if level < 3 { KEY } else { 0 };
             *entry ^= noise & (0x07f0_0000_0000_0e00 | key_is_ignored);
         }
+
         let expected = visible(&machine.predict(&slots, &access));
         prop_assert_eq!(visible(&machine.predict(&other, &access)), expected);
     }
@@ -373,6 +376,7 @@ proptest! {
         let prediction = machine.predict(&slots, &access);
         prop_assert!(!prediction.alternatives.is_empty());
         prop_assert!(prediction.rules.iter().next().is_some());
+
         let visible = visible(&prediction);
         for (i, known) in visible.iter().enumerate() {
             prop_assert!(!visible[..i].contains(known));
@@ -389,10 +393,12 @@ proptest! {
                 let touched = update.must_set | update.may_set;
                 prop_assert_eq!(touched & !(A | D), 0);
                 prop_assert_eq!(update.must_set & update.may_set, 0);
+
                 // D: on a write, in a leaf.
                 let writes = matches!(access.kind, AccessKind::Write | AccessKind::ReadModifyWrite);
                 let leaf = update.level.number == 1 || update.before & PS != 0;
                 prop_assert!(touched & D == 0 || writes && leaf);
+
                 // Only present entries are updated. After a fault every update is open, otherwise none.
                 prop_assert_eq!(update.before & P, P);
                 prop_assert_eq!(if completes { update.may_set } else { update.must_set }, 0);
@@ -410,6 +416,7 @@ proptest! {
         let mut wider = slots;
         wider.0[level] |= if rw { RW } else { 0 } | if us { US } else { 0 };
         wider.0[level] &= !if xd { XD } else { 0 };
+
         prop_assert!(!machine.allows(&slots, &access) || machine.allows(&wider, &access));
     }
 
@@ -452,6 +459,7 @@ proptest! {
         let mut path = Path::default();
         let traced = mmu.walk(&slots, access.address, &access, &mut path);
         prop_assert_eq!(traced, mmu.walk(&slots, access.address, &access, &mut ()));
+
         // The path ends in a leaf or in the entry that stopped it.
         let last = path.steps.last().expect("at least the root entry");
         prop_assert!(last.kind == EntryKind::Leaf || last.error.is_some());

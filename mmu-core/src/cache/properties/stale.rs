@@ -70,6 +70,7 @@ impl<F: Format, const N: usize> StaleBench<F, N> {
             CacheEvent::Registers { bits, pkru } => self.bench.change_registers(bits | 0xc0, pkru),
             CacheEvent::Access { path, access } => self.access(&within::<F>(path, &access))?,
         }
+
         Ok(())
     }
 
@@ -105,6 +106,7 @@ impl<F: Format, const N: usize> StaleBench<F, N> {
         if let Some(address) = outcome.fault().and_then(|fault| fault.cr2) {
             self.history.forget(address);
         }
+
         Ok(())
     }
 }
@@ -169,6 +171,7 @@ fn is_bounded<F: Format>(
 
     let mut history = EditHistory::new(EightEntries(tables.0.map(direct)));
     let mut moments = vec![*history.memory()];
+
     for (slot, flip) in edits {
         let new = direct(history.memory().0[*slot] ^ flip);
         history.edit(place::<F>(*slot), F::ENTRY_BYTES, new).expect("the history has room");
@@ -180,6 +183,7 @@ fn is_bounded<F: Format>(
         let outcomes = prediction.alternatives.iter().map(|known| &known.outcome);
         reached.extend(outcomes.filter_map(Outcome::physical_address));
     });
+
     for address in reached {
         let is_known = is_reachable(&mmu, &moments, &mut Vec::new(), &access, address);
         prop_assert!(is_known, "{address} was never mapped");

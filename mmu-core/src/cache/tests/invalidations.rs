@@ -23,6 +23,7 @@ fn cached(cr4: Cr4) -> CacheBench {
         bench.reads(BYTE, 0x5234);
         bench.reads(NEIGHBOUR, 0x6000);
     }
+
     bench.set(PTE, 0);
     bench.set(NEXT_PTE, 0);
     bench
@@ -45,10 +46,12 @@ fn pcids_are_separate_and_global_pages_are_not() {
     let mut bench = cached(Cr4::PCIDE);
     // One translation of the neighbour serves both PCIDs.
     assert_eq!(kept(&bench.mmu), ([true, true, true], 2));
+
     bench.reads(BYTE, 0x5234);
     bench.mov_to_cr3(0x10_009 | NO_FLUSH);
     bench.reads(NEIGHBOUR, 0x6000);
     bench.faults(Read, BYTE, Ring::Three, 4);
+
     bench.mov_to_cr3(0x10_000 | NO_FLUSH);
     bench.reads(BYTE, 0x5234);
 }
@@ -58,14 +61,17 @@ fn tlb_4_invlpg_drops_the_address_and_all_structure_entries_of_the_pcid() {
     let mut bench = cached(Cr4::PCIDE);
     bench.mmu.invlpg(VirtAddr::new(BYTE));
     assert_eq!(kept(&bench.mmu), ([true, false, true], 1));
+
     // The structure entries are dropped whatever the address.
     let mut bench = cached(Cr4::PCIDE);
     bench.mmu.invlpg(VirtAddr::new(0));
     assert_eq!(kept(&bench.mmu), ([true, true, true], 1));
+
     // Global translations are dropped too, whatever PCID they were cached with.
     bench.mmu.invlpg(VirtAddr::new(NEIGHBOUR));
     assert_eq!(kept(&bench.mmu), ([true, true, false], 1));
     assert!(bench.mmu.rules().contains(Rule::Tlb4));
+
     // The structure entries of other PCIDs stay.
     let mut bench = cached(Cr4::PCIDE);
     bench.mov_to_cr3(0x10_000 | NO_FLUSH);
@@ -91,13 +97,16 @@ fn tlb_4_invlpg_with_tce_keeps_upper_entries_that_lead_elsewhere() {
     let mut bench = both_cached(Efer::empty());
     bench.mmu.invlpg(VirtAddr::new(BYTE));
     assert_eq!(bench.cached(), (1, 0));
+
     let mut bench = both_cached(Efer::TCE);
     bench.mmu.invlpg(VirtAddr::new(BYTE));
     assert_eq!(bench.cached(), (1, 3));
+
     // Entries that lead to the address are gone, entries that lead elsewhere are used.
     bench.set(PDE, 0);
     bench.faults(Read, BYTE, Ring::Three, 4);
     bench.reads(far + 0x1000, 0x6234);
+
     // A processor may drop the others as well. An address that is not canonical drops nothing.
     let state = bench.state();
     let address = VirtAddr::new(BYTE);
@@ -112,10 +121,12 @@ fn tlb_4_invlpg_with_tce_keeps_upper_entries_that_lead_elsewhere() {
 fn canon_3_invlpg_of_a_non_canonical_address_does_nothing() {
     let mut bench = cached(Cr4::empty());
     assert!(!bench.mmu.rules().contains(Rule::Canon3));
+
     // The address has the same low 48 bits.
     bench.mmu.invlpg(VirtAddr::new(BYTE | 1 << 60));
     assert_eq!(kept(&bench.mmu), ([true, false, true], 1));
     assert!(bench.mmu.rules().contains(Rule::Canon3));
+
     // LAM does not make it canonical.
     let state = bench.state();
     let lam = ControlState { cr3: state.cr3 | 1 << 62, ..state };
@@ -130,6 +141,7 @@ fn canon_3_the_mode_decides_what_is_canonical() {
     let page = |address| Invalidation::Page { address, pcid: 0 };
     assert_eq!(Invalidation::invlpg::<FourLevel>(&state, address)[..], [Invalidation::Nothing]);
     assert_eq!(Invalidation::invlpg::<FiveLevel>(&state, address)[..], [page(address)]);
+
     let cut = page(VirtAddr::new(0x5000));
     assert_eq!(Invalidation::invlpg::<Bits32>(&state, address)[..], [cut]);
     assert_eq!(Invalidation::invlpg::<Pae>(&state, address)[..], [cut]);
@@ -140,9 +152,11 @@ fn tlb_4_invpcid_type_0_drops_one_address_of_one_pcid() {
     let mut bench = cached(Cr4::PCIDE);
     bench.mmu.invpcid(0, [0, BYTE]).unwrap();
     assert_eq!(kept(&bench.mmu), ([false, true, true], 1));
+
     // Global translations stay.
     bench.mmu.invpcid(0, [0, NEIGHBOUR]).unwrap();
     assert_eq!(kept(&bench.mmu), ([false, true, true], 1));
+
     // The structure entries that lead to the address are dropped too.
     bench.mmu.invpcid(0, [5, BYTE]).unwrap();
     assert_eq!(kept(&bench.mmu), ([false, false, true], 0));
@@ -166,6 +180,7 @@ fn tlb_4_invpcid_types_1_to_3() {
 fn tlb_4_invpcid_raises_gp() {
     let without_pcids = cached(Cr4::empty());
     let with_pcids = cached(Cr4::PCIDE);
+
     for (bench, kind, descriptor) in [
         // CANON-3.
         (&with_pcids, 0, [5, 1 << 47]),
@@ -184,6 +199,7 @@ fn tlb_4_invpcid_raises_gp() {
         assert_eq!((fault.vector, fault.error_code, fault.cr2), expected);
         assert_eq!(kept(&mmu), kept(&bench.mmu), "nothing is dropped");
     }
+
     // Types 2 and 3 ignore the PCID and the address, type 1 ignores the address.
     for (kind, descriptor) in [(1, [0, 1 << 60]), (2, [5, 1 << 60]), (3, [5, 1 << 60])] {
         assert!(without_pcids.mmu.clone().invpcid(kind, descriptor).is_ok(), "type {kind}");
@@ -216,6 +232,7 @@ fn tlb_4_g_matters_in_the_leaf_only() {
         let entry = bench.get(at);
         bench.set(at, entry | bit::G);
     }
+
     bench.reads(BYTE, 0x5234);
     bench.mov_to_cr3(0x10_000);
     assert_eq!(bench.cached(), (0, 0));
@@ -226,9 +243,11 @@ fn tlb_4_mov_to_cr3_with_pcids_drops_the_new_pcid_only() {
     let mut bench = cached(Cr4::PCIDE);
     bench.mov_to_cr3(0x10_000);
     assert_eq!(kept(&bench.mmu), ([false, true, true], 1));
+
     let mut bench = cached(Cr4::PCIDE);
     bench.mov_to_cr3(0x10_005);
     assert_eq!(kept(&bench.mmu), ([true, false, true], 1));
+
     let mut bench = cached(Cr4::PCIDE);
     for pcid in [0, 5, 9] {
         bench.mov_to_cr3(0x10_000 | pcid | NO_FLUSH);
@@ -264,9 +283,11 @@ fn tlb_4_changes_of_control_bits() {
         (|s| s.pkru = 0, |s| s.pkru = 7, Invalidation::Nothing, Invalidation::Nothing),
         (|s| s.ac = false, |s| s.ac = true, Invalidation::Nothing, Invalidation::Nothing),
     ];
+
     for (row, (off, on, switched_on, switched_off)) in rows.iter().enumerate() {
         let mut without = ControlState::long_mode(0x1000);
         off(&mut without);
+
         let mut with = ControlState::long_mode(0x1000);
         on(&mut with);
 
@@ -282,10 +303,12 @@ fn tlb_4_smep_drops_the_current_pcid_and_pge_everything() {
     bench.change(|state| state.cr4 |= Cr4::SMEP);
     // The global translation was cached with PCID 0.
     assert_eq!(kept(&bench.mmu), ([true, false, true], 1));
+
     let mut bench = cached(Cr4::PCIDE);
     bench.mov_to_cr3(0x10_000 | NO_FLUSH);
     bench.change(|state| state.cr4 |= Cr4::SMEP);
     assert_eq!(kept(&bench.mmu), ([false, true, false], 1));
+
     let mut bench = cached(Cr4::PCIDE);
     bench.change(|state| state.cr4 -= Cr4::PGE);
     assert_eq!(kept(&bench.mmu), ([false, false, false], 0));
@@ -302,10 +325,12 @@ fn tlb_4_mov_to_cr3_drops_even_if_the_value_stays() {
         "even with the same value"
     );
     assert_eq!(dropped(RegisterWrite::Other, old), Invalidation::Nothing);
+
     // Bit 63 is ignored unless there are PCIDs.
     assert_eq!(dropped(RegisterWrite::Cr3(0x1000 | NO_FLUSH), old), all_but_global);
     let pcids = ControlState { cr4: old.cr4 | Cr4::PCIDE, cr3: 0x1005, ..old };
     assert_eq!(dropped(RegisterWrite::Cr3(0x1005 | NO_FLUSH), pcids), Invalidation::Nothing);
+
     let five = Invalidation::Context { pcid: 5 };
     assert_eq!(dropped(RegisterWrite::Cr3(0x1005), pcids), five);
 }

@@ -38,6 +38,7 @@ impl TableMemoryUpdate for Raced<'_> {
             // Each store changes the value.
             self.value ^= 1 << 52;
         }
+
         self.memory.update_entry(at, bytes, old, new)
     }
 }
@@ -84,6 +85,7 @@ fn ad_4_after_a_lost_race_the_new_value_is_used() {
 fn ad_4_a_race_on_a_leaf_that_is_cached_clean() {
     let mut bench = CacheBench::new();
     bench.reads(BYTE, 0x5234);
+
     let (outcome, reads) = write_against_one_store(&mut bench, PTE, 0x5025);
     // The new PTE is read-only. The PTE is read twice by way of the cached PDE, then the walk starts at
     // the root: 1 + 1 + 4.
@@ -103,6 +105,7 @@ fn ad_4_the_number_of_reads_is_bounded() {
     };
     let write = Access::write(VirtAddr::new(BYTE), 1, Ring::Three);
     let outcome = bench.mmu.access(&mut memory, &write);
+
     assert_eq!(outcome, Err(AccessError::Contended(PhysAddr::new(PTE))));
     assert_eq!(memory.reads.get(), 400);
     assert_eq!(bench.cached(), (0, 0));
@@ -112,6 +115,7 @@ fn ad_4_the_number_of_reads_is_bounded() {
 fn out_1_a_table_outside_memory_has_no_outcome() {
     let mut bench = CacheBench::new();
     bench.set(PDE, 0x7777_7007);
+
     let read = Access::read(VirtAddr::new(BYTE), 1, Ring::Three);
     let outside = OutsideMemory(PhysAddr::new(0x7777_7020));
     let outcome = bench.mmu.access(&mut bench.memory, &read);

@@ -32,9 +32,11 @@ fn a_full_set_replaces_its_entries_in_turn() {
     for page in [1, 5, 2, 9] {
         tlb.insert(entry(page));
     }
+
     assert_eq!([1, 5, 9, 2].map(|page| holds(&tlb, page, 0)), [false, true, true, true]);
     tlb.insert(entry(13));
     assert_eq!([1, 5, 9, 13].map(|page| holds(&tlb, page, 0)), [false, false, true, true]);
+
     // A free place is used first.
     tlb.invalidate(Invalidation::Address { address: VirtAddr::new(13 << 12), pcid: 0 });
     tlb.insert(entry(1));
@@ -58,6 +60,7 @@ fn a_global_entry_serves_every_pcid() {
     let mut tlb = Tlb::<4, 2>::new();
     tlb.insert(TlbEntry { global: true, pcid: 3, ..entry(1) });
     assert!(holds(&tlb, 1, 3) && holds(&tlb, 1, 8));
+
     // A translation of the page with another PCID replaces it.
     tlb.insert(TlbEntry { pcid: 8, ..entry(1) });
     assert!(!holds(&tlb, 1, 3) && holds(&tlb, 1, 8));
@@ -90,6 +93,7 @@ fn tlb_5_of_two_page_sizes_the_smaller_is_used() {
     tlb.insert(entry(1));
     assert_eq!(tlb.lookup(VirtAddr::new(0x1000), 0).unwrap().shift, 12);
     assert_eq!(tlb.lookup(VirtAddr::new(0x2000), 0).unwrap().shift, 21);
+
     // INVLPG drops both.
     tlb.invalidate(Invalidation::Page { address: VirtAddr::new(0x1000), pcid: 0 });
     assert_eq!(tlb.iter().count(), 0);
@@ -102,11 +106,13 @@ fn caches_of_size_0_cache_nothing() {
     let mut off =
         CachedMmu::<FourLevel, Reference, 1, 0, 0>::with_semantics(Reference, state, profile);
     let read = crate::Access::read(VirtAddr::new(BYTE), 1, Ring::Three);
+
     for frame in [0x5000, 0x7000] {
         bench.set(super::PTE, frame | 7);
         let outcome = off.access(&mut bench.memory, &read).unwrap();
         assert_eq!(outcome.physical_address(), Some(PhysAddr::new(frame + 0x234)));
     }
+
     assert_eq!((off.tlb().iter().count(), off.structures().iter().count()), (0, 0));
     off.invalidate(Invalidation::Everything);
 }

@@ -31,6 +31,7 @@ fn tables() -> Tables {
     ] {
         memory.write_entry(PhysAddr::new(at), 8, entry).unwrap();
     }
+
     Tables::new(memory)
 }
 
@@ -69,6 +70,7 @@ fn ends(tables: &Tables, kind: AccessKind, vendor: Vendor) -> Vec<Result<u64, u3
             }
         }
     }
+
     ends
 }
 
@@ -82,6 +84,7 @@ fn assert_ends(tables: &Tables, kind: AccessKind, expected: &[Result<u64, u32>])
 fn tlb_2_without_an_edit_there_is_one_prediction() {
     let tables = tables();
     let mmu = Mmu::<FourLevel>::new(ControlState::long_mode(0x10_000), profile(Vendor::Intel));
+
     for access in [user(Read, BYTE), user(Write, BYTE), user(Read, 1 << 47), user(Read, 0)] {
         let all = predictions(&tables, &access, Vendor::Intel);
         let expected = mmu.predict(&tables, &access);
@@ -96,12 +99,15 @@ fn tlb_2_only_the_new_and_the_old_translation_are_allowed() {
     let mut tables = tables();
     edit(&mut tables, PTE, 0x7007);
     assert_ends(&tables, Read, &[Ok(0x7234), Ok(0x5234)]);
+
     edit(&mut tables, PTE, 0x1_8007);
     // A was never set in the entry in between, so it is not cached (TLB-1).
     assert_ends(&tables, Read, &[Ok(0x1_8234), Ok(0x5234)]);
+
     edit(&mut tables, PTE, 0x9027);
     edit(&mut tables, PTE, 0xa007);
     assert_ends(&tables, Read, &[Ok(0xa234), Ok(0x9234), Ok(0x5234)]);
+
     tables.forget_all();
     assert_ends(&tables, Read, &[Ok(0xa234)]);
 }
@@ -110,12 +116,15 @@ fn tlb_2_only_the_new_and_the_old_translation_are_allowed() {
 fn tlb_2_a_hit_sets_nothing_and_a_walk_sets_a() {
     let mut tables = tables();
     edit(&mut tables, PTE, 0x7007);
+
     let [new, old] = &predictions(&tables, &user(Read, BYTE), Vendor::Intel)[..] else {
         panic!("not two stale views")
     };
+
     assert_eq!(new.alternatives[0].choice, None);
     let leaf = new.alternatives[0].updates.iter().find(|update| update.at.get() == PTE);
     assert_eq!(leaf.map(|leaf| (leaf.before, leaf.must_set)), Some((0x7007, A)));
+
     assert_eq!(old.alternatives[0].choice, Some((Rule::Tlb2, "a cached translation")));
     assert!(old.rules.contains(Rule::Tlb2));
     assert!(old.alternatives[0].updates.iter().all(|update| update.at.get() != PTE));
@@ -131,6 +140,7 @@ fn tlb_2_old_upper_entries_lead_to_new_lower_ones() {
     // Through the new PDE: the new PTE of the new table. A is not set in the PDE, so no entry below it is
     // cached, and the old PTE is not allowed. Through the old PDE: both PTEs of the old table.
     assert_ends(&tables, Read, &[Ok(0x9234), Ok(0x8234), Ok(0x5234)]);
+
     let all = predictions(&tables, &user(Read, BYTE), Vendor::Amd);
     let choice = |n: usize| all[n].alternatives[0].choice.map(|(_, member)| member);
     assert_eq!(choice(1), Some("cached upper entries"));
@@ -144,6 +154,7 @@ fn tlb_2_new_upper_entries_do_not_lead_to_entries_replaced_before() {
     edit(&mut tables, 0x14_020, 0x9027);
     edit(&mut tables, PDE, 0x14_027);
     assert_ends(&tables, Read, &[Ok(0x9234), Ok(0x5234)]);
+
     // In the other order the replaced entry is allowed.
     let mut other_order = self::tables();
     edit(&mut other_order, PDE, 0x14_027);
@@ -180,6 +191,7 @@ fn tlb_2_a_write_uses_the_old_leaf_only_if_it_is_dirty() {
     tables.forget_all();
     edit(&mut tables, PTE, 0x7007);
     assert_ends(&tables, Write, &[Ok(0x7234), Ok(0x5234)]);
+
     let all = predictions(&tables, &user(Write, BYTE), Vendor::Intel);
     let of_leaf = |n: usize| {
         let leaf = all[n].alternatives[0].updates.iter().find(|update| update.at.get() == PTE);
@@ -200,9 +212,11 @@ fn tlb_2_added_rights_fault_at_most_once_and_not_on_amd() {
         tables.forget_all();
         edit(&mut tables, PTE, after);
         assert_eq!(ends(&tables, kind, Vendor::Amd), [Ok(0x5234)]);
+
         for vendor in [Vendor::Intel, Vendor::Unknown] {
             assert_eq!(ends(&tables, kind, vendor), [Ok(0x5234), Err(code)]);
         }
+
         // The fault drops what is cached for the address (TLB-3).
         tables.forget(VirtAddr::new(BYTE));
         assert_eq!(ends(&tables, kind, Vendor::Intel), [Ok(0x5234)]);
@@ -215,8 +229,10 @@ fn tlb_2_invalidating_one_address_keeps_the_others() {
     edit(&mut tables, PTE, 0x7007);
     tables.forget(VirtAddr::new(NEIGHBOUR));
     assert_ends(&tables, Read, &[Ok(0x7234), Ok(0x5234)]);
+
     tables.forget(VirtAddr::new(PAGE + 0xfff));
     assert_ends(&tables, Read, &[Ok(0x7234)]);
+
     // Entries that are edited afterwards may be stale again.
     tables.edit(PhysAddr::new(PTE), 8, 0x7027).unwrap();
     edit(&mut tables, PTE, 0x8007);
@@ -228,6 +244,7 @@ fn tlb_2_each_page_of_a_crossing_access_has_its_own_stale_view() {
     let mut tables = tables();
     edit(&mut tables, PTE, 0x7007);
     edit(&mut tables, NEXT_PTE, 0);
+
     let read = Access::read(VirtAddr::new(PAGE + 0xffe), 4, Ring::Three);
     let mut completed = Vec::new();
     let mut faults = 0;
@@ -242,6 +259,7 @@ fn tlb_2_each_page_of_a_crossing_access_has_its_own_stale_view() {
             }
         }
     }
+
     assert_eq!(completed, [[0x7ffe, 0x6000], [0x5ffe, 0x6000]]);
     assert_eq!(faults, 2, "the second page faults with either frame of the first");
 }
@@ -252,11 +270,13 @@ fn tlb_5_is_reported_for_another_page_size() {
     // A 2 MiB page at 4 MiB: bits 20:12 of the address are part of its offset.
     edit(&mut tables, PDE, 0x40_00a7);
     assert_ends(&tables, Read, &[Ok(0x40_4234), Ok(0x5234)]);
+
     let reported = |tables: &Tables| {
         let all = predictions(tables, &user(Read, BYTE), Vendor::Intel);
         all.iter().map(|prediction| prediction.rules.contains(Rule::Tlb5)).collect::<Vec<_>>()
     };
     assert_eq!(reported(&tables), [false, true]);
+
     tables.forget_all();
     edit(&mut tables, PDE, 0x60_00a7);
     assert_eq!(reported(&tables), [false, false], "another frame, the same size");
@@ -280,10 +300,13 @@ fn an_edit_that_does_not_fit_in_the_history_is_refused() {
     tables.edit(first, 8, 1).unwrap();
     assert_eq!(tables.edit(second, 8, 1), Err(EditError::Full));
     assert_eq!(tables.read_entry(second, 8), Ok(0));
+
     // An edit that changes nothing needs no room.
     assert_eq!(tables.edit(first, 8, 1), Ok(()));
+
     let outside = PhysAddr::new(0x2000);
     assert_eq!(tables.edit(outside, 8, 1), Err(EditError::Outside(OutsideMemory(outside))));
+
     tables.forget_all();
     assert_eq!(tables.edit(second, 8, 1), Ok(()));
 }
@@ -298,9 +321,12 @@ fn a_cache_that_ignores_an_invalidation_is_detected() {
         let reached = outcome.physical_address().map(PhysAddr::get);
         reached.is_some_and(|address| ends(tables, Read, Vendor::Amd).contains(&Ok(address)))
     };
+
     assert!(is_allowed(&mut tables));
+
     edit(&mut tables, PTE, 0x7027);
     assert!(is_allowed(&mut tables), "the old translation is still allowed");
+
     // The history is invalidated; the cache is not.
     tables.forget_all();
     assert!(!is_allowed(&mut tables));

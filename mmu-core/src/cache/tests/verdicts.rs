@@ -20,6 +20,7 @@ fn tlb_1_an_entry_that_is_not_present_is_not_cached() {
         bench.faults(Read, BYTE, Ring::Three, NOT_PRESENT);
         assert_eq!(bench.cached(), (0, 0));
         assert!(bench.mmu.rules().contains(Rule::Tlb1));
+
         // Setting P needs no invalidation (TLB-2).
         bench.set(at, entry);
         bench.reads(BYTE, 0x5234);
@@ -46,10 +47,12 @@ fn tlb_1_a_is_set_in_memory_before_anything_is_cached() {
     for (at, entry) in PATH.into_iter().zip([0x11_027, 0x12_027, 0x13_027, 0x5027]) {
         assert_eq!(bench.get(at), entry, "the entry at {at:#x}");
     }
+
     assert_eq!(bench.cached(), (1, 3));
     let entry = *bench.mmu.tlb().iter().next().unwrap();
     assert_eq!((entry.page, entry.shift, entry.leaf), (PAGE >> 12, 12, 0x5027));
     assert!(!entry.dirty && !entry.global);
+
     // The neighbour is reached through the cached PDE, so A in the PDE is not set again.
     bench.set(PDE, 0x13_007);
     bench.reads(NEIGHBOUR, 0x6000);
@@ -73,6 +76,7 @@ fn tlb_2_an_edit_is_not_seen_until_it_is_invalidated() {
     bench.set(PTE, 0);
     bench.reads(BYTE, 0x5234);
     assert_eq!(bench.get(PTE), 0, "a hit does not write to memory");
+
     // The old PDE with a new PTE, although the PDE in memory is absent by now.
     bench.set(PDE, 0);
     bench.set(NEXT_PTE, 0x7007);
@@ -99,12 +103,14 @@ fn tlb_3_a_fault_drops_what_is_cached_for_its_address() {
     bench.set(PTE, 0x5005);
     bench.reads(BYTE, 0x5234);
     bench.reads(NEIGHBOUR, 0x6000);
+
     // The old frame is cached until a write faults.
     bench.set(PTE, 0x7005);
     bench.reads(BYTE, 0x5234);
     bench.faults(Write, BYTE, Ring::Three, 4 + 2 + 1);
     assert!(bench.mmu.rules().contains(Rule::Tlb3));
     bench.reads(BYTE, 0x7234);
+
     // The neighbour is still cached.
     bench.set(NEXT_PTE, 0);
     bench.reads(NEIGHBOUR, 0x6000);
@@ -118,6 +124,7 @@ fn tlb_3_a_fault_drops_the_entries_above_too() {
     bench.set(NEXT_PTE, 0);
     bench.faults(Read, NEIGHBOUR, Ring::Three, NOT_PRESENT);
     assert_eq!(bench.cached(), (1, 0), "the other page is still cached");
+
     // A new table is used, whatever the old one contains.
     bench.set(NEXT_PTE, 0x7007);
     bench.set(0x14_028, 0x8007);
@@ -130,10 +137,12 @@ fn right_5_a_changed_pkru_applies_to_a_cached_translation() {
     let mut bench = CacheBench::with_cr4(Cr4::PKE);
     bench.set(PTE, 0x5007 | 3 << 59);
     bench.reads(BYTE, 0x5234);
+
     // Access-disable of key 3 is bit 6.
     bench.change(|state| state.pkru = 1 << 6);
     bench.faults(Read, BYTE, Ring::Three, 32 + 4 + 1);
     bench.reads(NEIGHBOUR, 0x6000);
+
     bench.change(|state| state.pkru = 0);
     bench.reads(BYTE, 0x5234);
 }
@@ -143,12 +152,15 @@ fn right_2_a_changed_wp_applies_to_a_cached_translation() {
     let mut bench = CacheBench::new();
     bench.set(PTE, 0x5005);
     bench.change(|state| state.cr0.remove(Cr0::WP));
+
     let outcome = bench.does(Write, BYTE, Ring::Zero);
     assert!(outcome.fault().is_none());
     assert_eq!(bench.get(PTE), 0x5065, "D is set");
+
     bench.change(|state| state.cr0.insert(Cr0::WP));
     bench.faults(Write, BYTE, Ring::Zero, 2 + 1);
     bench.reads(BYTE, 0x5234);
+
     bench.change(|state| state.cr0.remove(Cr0::WP));
     assert!(bench.does(Write, BYTE, Ring::Zero).fault().is_none());
 }
@@ -157,12 +169,14 @@ fn right_2_a_changed_wp_applies_to_a_cached_translation() {
 fn right_3_and_4_apply_to_a_cached_translation() {
     let mut bench = CacheBench::new();
     assert!(bench.does(Read, BYTE, Ring::Zero).fault().is_none());
+
     bench.change(|state| state.cr4.insert(Cr4::SMAP));
     bench.faults(Read, BYTE, Ring::Zero, 1);
     bench.change(|state| state.ac = true);
     assert!(bench.does(Read, BYTE, Ring::Zero).fault().is_none());
     bench.change(|state| state.ac = false);
     bench.faults(Read, BYTE, Ring::Zero, 1);
+
     assert!(bench.does(Fetch, BYTE, Ring::Zero).fault().is_none());
     bench.change(|state| state.cr4.insert(Cr4::SMEP));
     bench.faults(Fetch, BYTE, Ring::Zero, 16 + 1);
@@ -183,12 +197,14 @@ fn right_7_the_cached_leaf_decides_whether_a_page_is_a_shadow_stack() {
     // Read-only and dirty in the leaf, writable above.
     bench.set(PTE, 0x5045);
     bench.reads(BYTE, 0x5234);
+
     let write = Access::write(VirtAddr::new(PAGE), 8, Ring::Three);
     let user_push = Access { shadow_stack: true, ..write };
     for _ in 0..2 {
         let outcome = bench.mmu.access(&mut bench.memory, &user_push).unwrap();
         assert!(outcome.fault().is_none(), "{outcome:?}");
     }
+
     // It is not a supervisor shadow stack: P, W and SS.
     let supervisor_push = Access { ring: Ring::Zero, ..user_push };
     let outcome = bench.mmu.access(&mut bench.memory, &supervisor_push).unwrap();
@@ -203,10 +219,12 @@ fn ad_1_a_write_through_a_clean_entry_sets_d() {
     bench.writes(BYTE, 0x5234);
     assert_eq!(bench.get(PTE), 0x5067);
     assert_eq!(bench.cached(), (1, 3), "the clean entry is replaced");
+
     // It is cached as dirty now: software that clears D must invalidate (TLB-2).
     bench.set(PTE, 0x5027);
     bench.writes(BYTE, 0x5234);
     assert_eq!(bench.get(PTE), 0x5027);
+
     bench.mmu.invlpg(VirtAddr::new(BYTE));
     bench.writes(BYTE, 0x5234);
     assert_eq!(bench.get(PTE), 0x5067);
@@ -220,6 +238,7 @@ fn ad_1_a_write_through_a_clean_entry_uses_the_leaf_in_memory() {
     bench.reads(BYTE, 0x5234);
     bench.faults(Write, BYTE, Ring::Three, NOT_PRESENT + 2);
     assert_eq!(bench.get(PTE), 0, "D is not set in an entry with P=0");
+
     // With another frame the write completes there.
     bench.set(PTE, 0x5007);
     bench.reads(BYTE, 0x5234);
@@ -234,6 +253,7 @@ fn ad_6_an_entry_used_at_two_levels_gets_both_updates() {
     let mut bench = CacheBench::new();
     // Entry 1 of the PML4 points to the PML4, and the address uses it at all four levels.
     bench.set(PML4E, 0x10_007);
+
     let address = 1 << 39 | 1 << 30 | 1 << 21 | 1 << 12 | 8;
     bench.writes(address, 0x10_008);
     assert_eq!(bench.get(PML4E), 0x10_067);
@@ -243,11 +263,13 @@ fn ad_6_an_entry_used_at_two_levels_gets_both_updates() {
 fn ad_7_a_crossing_write_that_faults_leaves_its_first_page_dirty() {
     let mut bench = CacheBench::new();
     bench.set(NEXT_PTE, 0);
+
     let write = Access::write(VirtAddr::new(PAGE + 0xffe), 4, Ring::Three);
     let outcome = bench.mmu.access(&mut bench.memory, &write).unwrap();
     let fault = outcome.fault().unwrap();
     assert_eq!((fault.error_code, fault.cr2.unwrap().get()), (NOT_PRESENT + 2, NEIGHBOUR));
     assert_eq!(bench.get(PTE) & bit::D, bit::D);
+
     bench.set(NEXT_PTE, 0x6007);
     let outcome = bench.mmu.access(&mut bench.memory, &write).unwrap();
     let Outcome::Translated(spans) = outcome else { panic!("{outcome:?}") };

@@ -15,6 +15,7 @@ fn without_the_shoot_down_an_old_translation_leads_to_the_frame_of_another_page(
     bench.system.reclaim(&mut bench.computer).unwrap().unwrap();
     bench.write(space, HEAP + 0x1000, 2);
     assert_eq!(bench.read(space, HEAP), 2, "the frame belongs to the other page by now");
+
     let stale = bench.computer.stale(&bench.system).unwrap().expect("a stale translation");
     assert_eq!((stale.space, stale.page.get()), (space, HEAP));
     assert!(stale.to_string().ends_with("the shoot-down is missing"), "{stale}");
@@ -26,6 +27,7 @@ fn without_the_wipe_a_process_reads_the_data_of_another() {
     let first = bench.with_heap(1);
     bench.write(first, HEAP, 0x5ec2);
     bench.system.destroy(&mut bench.computer, first).unwrap();
+
     let second = bench.with_heap(1);
     assert_eq!(bench.read(second, HEAP), 0x5ec2);
 }
@@ -35,9 +37,11 @@ fn without_the_write_protection_a_fork_shares_writes() {
     let mut bench = without(Safeguards::WRITE_PROTECT);
     let parent = bench.with_heap(1);
     bench.write(parent, HEAP, 1);
+
     let child = bench.fork(parent);
     bench.write(child, HEAP, 2);
     assert_eq!(bench.read(parent, HEAP), 2);
+
     let flaw = bench.system.audit(&bench.computer).unwrap_err();
     assert!(matches!(flaw, Flaw::WritableAndShared(..)), "{flaw}");
     assert!(flaw.to_string().contains("write protection after a fork"), "{flaw}");

@@ -29,6 +29,7 @@ fn an_image_is_read_from_the_store<F: Format>() {
     let space = bench.create();
     let code = Region::new(RegionKind::Code, VirtAddr::new(0x40_0000), 2, Protection::CODE);
     bench.map(space, code.from_backing(Backing::Image(SlotNumber(2))));
+
     let decisions = bench.decisions(space, AccessKind::Fetch, 0x40_1000);
     assert_eq!(decisions, [Decision::Major(SlotNumber(3))]);
     assert_eq!(bench.read(space, 0x40_1008), 0xc0de_0003);
@@ -41,6 +42,7 @@ fn accesses_outside_regions_are_invalid<F: Format>() {
     let guard =
         Region::new(RegionKind::Guard, VirtAddr::new(HEAP + 0x1000), 1, Protection::empty());
     bench.map(space, guard);
+
     for (address, why) in [
         (HEAP - 1, Invalid::NoRegion),
         (HEAP + 0x1000, Invalid::Guard),
@@ -49,6 +51,7 @@ fn accesses_outside_regions_are_invalid<F: Format>() {
         let decisions = bench.decisions(space, AccessKind::Read, address & !7);
         assert_eq!(decisions, [Decision::Invalid(why)], "{address:#x}");
     }
+
     bench.audit();
 }
 
@@ -59,6 +62,7 @@ fn a_stack_grows_down_to_its_limit<F: Format>() {
     bench.write(space, 0x7f_fff8, 1);
     bench.write(space, 0x7f_d000, 3);
     assert_eq!(bench.system.regions(space).unwrap()[0].pages, 3);
+
     let below = bench.decisions(space, AccessKind::Write, 0x7f_cff8);
     assert_eq!(below, [Decision::Invalid(Invalid::NoRegion)]);
     assert_eq!((bench.read(space, 0x7f_fff8), bench.read(space, 0x7f_d000)), (1, 3));
@@ -72,18 +76,22 @@ fn a_shared_object_has_one_set_of_frames<F: Format>() {
         Region::new(RegionKind::Shared, VirtAddr::new(start), 2, Protection::DATA)
             .from_backing(Backing::Object(object))
     };
+
     let first = bench.create();
     bench.map(first, region(0x70_0000));
     let second = bench.create();
     bench.map(second, region(0x72_0000));
+
     bench.write(first, 0x70_1000, 42);
     let decisions = bench.decisions(second, AccessKind::Read, 0x72_1000);
     assert_eq!(decisions, [Decision::Minor(Minor::MapShared)]);
     assert_eq!(bench.read(second, 0x72_1000), 42);
+
     bench.write(second, 0x72_1000, 43);
     assert_eq!(bench.read(first, 0x70_1000), 43);
     assert_eq!(bench.frame(first, 0x70_1000), bench.frame(second, 0x72_1000));
     bench.audit();
+
     // The frames are freed with the last space that maps them.
     bench.system.destroy(&mut bench.computer, first).unwrap();
     assert_eq!(bench.read(second, 0x72_1000), 43);
@@ -99,10 +107,12 @@ fn the_region_decides_the_rights() {
     let constants =
         Region::new(RegionKind::Data, VirtAddr::new(0x50_0000), 1, Protection::CONSTANTS);
     bench.map(space, constants);
+
     let protection = Protection::READ | Protection::EXECUTE;
     let kernel = Region::new(RegionKind::Kernel, VirtAddr::new(0xf0_0000), 1, protection)
         .from_backing(Backing::Fixed(PhysAddr::new(0)));
     bench.map(space, kernel);
+
     // An access that is not allowed is denied before the first touch of the page and after.
     for (kind, address, expected) in [
         (AccessKind::Write, 0x50_0000, Decision::Invalid(Invalid::ReadOnly)),
@@ -115,6 +125,7 @@ fn the_region_decides_the_rights() {
     ] {
         assert_eq!(bench.decisions(space, kind, address), [expected], "{kind:?} {address:#x}");
     }
+
     assert_eq!(bench.system.statistics().invalid, 5);
     bench.audit();
 }

@@ -101,6 +101,7 @@ impl<F: Format> SpaceBench<F> {
         let size = if F::ENTRY_BYTES == 8 { 8 } else { 4 };
         let access = Access::new(kind, VirtAddr::new(address), size, Ring::Three);
         let mut decisions = Vec::new();
+
         for _ in 0..4 {
             match self.computer.access(&access).unwrap() {
                 Outcome::Translated(spans) => return Ok((spans[0].address, decisions)),
@@ -139,6 +140,7 @@ impl<F: Format> SpaceBench<F> {
     fn frame(&self, space: SpaceId, page: u64) -> Option<PhysAddr> {
         let start = VirtAddr::new(page);
         let end = VirtAddr::new(page + 0x1000);
+
         match self.system.next_page(&self.computer, space, start, end).unwrap()?.1 {
             PageState::InFrame(frame) => Some(frame),
             _ => None,

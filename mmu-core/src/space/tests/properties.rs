@@ -18,21 +18,23 @@ const WORDS: [u64; 3] = [0, 0x7f8, 0xff8];
 
 #[derive(Clone, Copy, Debug)]
 enum SpaceOperation {
-    Read { process: u8, part: u8, page: u8, word: u8 },
-    Write { process: u8, part: u8, page: u8, word: u8, value: u64 },
+    Read { process: u8, part: Part, page: u8, word: u8 },
+    Write { process: u8, part: Part, page: u8, word: u8, value: u64 },
     Reclaim,
     Grow { process: u8 },
-    Protect { process: u8, part: u8, writable: bool },
-    Map { process: u8, part: u8 },
-    Unmap { process: u8, part: u8 },
+    Protect { process: u8, part: Part, writable: bool },
+    Map { process: u8, part: Part },
+    Unmap { process: u8, part: Part },
     Fork { process: u8 },
     Create,
     Destroy { process: u8 },
 }
 
 fn operation() -> impl Strategy<Value = SpaceOperation> {
-    let place = || (any::<u8>(), 0..4_u8, 0..5_u8, 0..3_u8);
-    let part = || (any::<u8>(), 0..4_u8);
+    let any_part = || (0..4_u8).prop_map(|number| Part::ALL[usize::from(number)]);
+    let place = || (any::<u8>(), any_part(), 0..5_u8, 0..3_u8);
+    let part = || (any::<u8>(), any_part());
+
     prop_oneof![
         20 => place().prop_map(|(process, part, page, word)| SpaceOperation::Read {
             process, part, page, word
@@ -53,29 +55,37 @@ fn operation() -> impl Strategy<Value = SpaceOperation> {
     ]
 }
 
-const HEAP_PART: u8 = 0;
-const STACK_PART: u8 = 1;
-const IMAGE_PART: u8 = 2;
-const SHARED_PART: u8 = 3;
+/// The parts of a process, each of which can be mapped as one region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Heap,
+    Stack,
+    Image,
+    Shared,
+}
+
+impl Part {
+    const ALL: [Self; 4] = [Self::Heap, Self::Stack, Self::Image, Self::Shared];
+}
 
 /// The lowest address that a part of a process can have.
-const fn start_of(part: u8) -> u64 {
+const fn start_of(part: Part) -> u64 {
     match part {
-        HEAP_PART => HEAP,
-        STACK_PART => 0x7f_c000,
-        IMAGE_PART => 0x40_0000,
-        _ => 0x70_0000,
+        Part::Heap => HEAP,
+        Part::Stack => 0x7f_c000,
+        Part::Image => 0x40_0000,
+        Part::Shared => 0x70_0000,
     }
 }
 
-fn region(part: u8) -> Region {
+fn region(part: Part) -> Region {
     let start = VirtAddr::new(start_of(part));
     match part {
-        HEAP_PART => Region::heap(start, 1, 6),
-        STACK_PART => Region::stack(VirtAddr::new(0x80_0000), 1, 4),
-        IMAGE_PART => Region::new(RegionKind::Data, start, 2, Protection::DATA)
+        Part::Heap => Region::heap(start, 1, 6),
+        Part::Stack => Region::stack(VirtAddr::new(0x80_0000), 1, 4),
+        Part::Image => Region::new(RegionKind::Data, start, 2, Protection::DATA)
             .from_backing(Backing::Image(SlotNumber(1))),
-        _ => Region::new(RegionKind::Shared, start, 2, Protection::DATA),
+        Part::Shared => Region::new(RegionKind::Shared, start, 2, Protection::DATA),
     }
 }
 
@@ -85,7 +95,7 @@ type Words = BTreeMap<u64, u64>;
 #[derive(Clone, Debug)]
 struct ModelProcess {
     space: SpaceId,
-    parts: BTreeMap<u8, (Region, Words)>,
+    parts: BTreeMap<Part, (Region, Words)>,
 }
 
 /// The system, and a model of what its processes wrote.
@@ -129,6 +139,7 @@ impl<F: Format, const WAYS: usize, const STRUCTURES: usize> CheckedSystem<F, WAY
         let end = self.computer.place(SlotNumber(MAX_SLOTS as u32)).get();
         let words = (0..end).step_by(8).map(PhysAddr::new);
         let memory = words.map(|at| self.computer.read_entry(at, 8).unwrap()).collect();
+
         (self.computer.history, memory)
     }
 
@@ -167,6 +178,7 @@ impl<F: Format, const WAYS: usize, const STRUCTURES: usize> CheckedSystem<F, WAY
             let space = self.system.create(&mut self.computer)?;
             self.processes.push(ModelProcess { space, parts: BTreeMap::new() });
         }
+
         Ok(())
     }
 
@@ -188,6 +200,7 @@ impl<F: Format, const WAYS: usize, const STRUCTURES: usize> CheckedSystem<F, WAY
             SpaceOperation::Destroy { .. } => self.destroy(number)?,
             SpaceOperation::Create | SpaceOperation::Reclaim => {}
         }
+
         Ok(())
     }
 
@@ -197,6 +210,7 @@ impl<F: Format, const WAYS: usize, const STRUCTURES: usize> CheckedSystem<F, WAY
             let child = self.system.fork(&mut self.computer, space)?;
             self.processes.push(ModelProcess { space: child, parts });
         }
+
         Ok(())
     }
 
@@ -209,15 +223,15 @@ impl<F: Format, const WAYS: usize, const STRUCTURES: usize> CheckedSystem<F, WAY
 
     fn grow(&mut self, number: usize) {
         let process = &mut self.processes[number];
-        let grown = self.system.grow(process.space, VirtAddr::new(start_of(HEAP_PART)), 1);
+        let grown = self.system.grow(process.space, VirtAddr::new(start_of(Part::Heap)), 1);
         if let Ok(grown) = grown
-            && let Some((region, _)) = process.parts.get_mut(&HEAP_PART)
+            && let Some((region, _)) = process.parts.get_mut(&Part::Heap)
         {
             *region = grown;
         }
     }
 
-    fn protect(&mut self, number: usize, part: u8, writable: bool) -> Result<(), SpaceError> {
+    fn protect(&mut self, number: usize, part: Part, writable: bool) -> Result<(), SpaceError> {
         let process = &mut self.processes[number];
         if let Some((region, _)) = process.parts.get_mut(&part) {
             let protection = if writable { Protection::DATA } else { Protection::CONSTANTS };
@@ -225,27 +239,29 @@ impl<F: Format, const WAYS: usize, const STRUCTURES: usize> CheckedSystem<F, WAY
             self.system.protect(&mut self.computer, process.space, last, protection)?;
             region.protection = protection;
         }
+
         Ok(())
     }
 
-    fn unmap(&mut self, number: usize, part: u8) -> Result<(), SpaceError> {
+    fn unmap(&mut self, number: usize, part: Part) -> Result<(), SpaceError> {
         let process = &mut self.processes[number];
         if let Some((region, _)) = process.parts.remove(&part) {
             let last = region.end().wrapping_add(u64::MAX);
             self.system.unmap(&mut self.computer, process.space, last)?;
             self.drop_unused_object();
         }
+
         Ok(())
     }
 
-    fn map(&mut self, number: usize, part: u8) -> Result<(), SpaceError> {
+    fn map(&mut self, number: usize, part: Part) -> Result<(), SpaceError> {
         let process = &mut self.processes[number];
         if process.parts.contains_key(&part) {
             return Ok(());
         }
 
         let mut region = region(part);
-        if part == SHARED_PART {
+        if part == Part::Shared {
             let system = &mut self.system;
             let (object, _) = self.shared.get_or_insert_with(|| {
                 (system.create_object(2, Backing::Zero).unwrap(), Words::new())
@@ -260,7 +276,7 @@ impl<F: Format, const WAYS: usize, const STRUCTURES: usize> CheckedSystem<F, WAY
 
     /// The system frees the shared object with its last mapping.
     fn drop_unused_object(&mut self) {
-        if self.processes.iter().all(|process| !process.parts.contains_key(&SHARED_PART)) {
+        if self.processes.iter().all(|process| !process.parts.contains_key(&Part::Shared)) {
             self.shared = None;
         }
     }
@@ -269,7 +285,7 @@ impl<F: Format, const WAYS: usize, const STRUCTURES: usize> CheckedSystem<F, WAY
     fn access(
         &mut self,
         number: usize,
-        part: u8,
+        part: Part,
         page: u8,
         word: u8,
         value: Option<u64>,
@@ -283,12 +299,14 @@ impl<F: Format, const WAYS: usize, const STRUCTURES: usize> CheckedSystem<F, WAY
             return Ok(());
         };
         let is_denied = value.is_some() && !region.protection.contains(Protection::WRITE);
+
         if F::MODE == PagingMode::Linear {
             // The flat table has no rights: only the first touch of a page can be denied.
             assert!(reached.is_some() || is_denied, "{address:#x} in {space}");
         } else {
             assert_eq!(reached.is_none(), is_denied, "{address:#x} in {space}");
         }
+
         if region.kind == RegionKind::Stack && address < region.start.get() {
             self.update_stack(number)?;
         }
@@ -301,17 +319,18 @@ impl<F: Format, const WAYS: usize, const STRUCTURES: usize> CheckedSystem<F, WAY
             (Some(at), None) => {
                 let found = self.computer.read_entry(at, 8).unwrap();
                 let image_word = 0xc0de_0001 + u64::from(page);
-                let initial = if part == IMAGE_PART { image_word } else { 0 };
+                let initial = if part == Part::Image { image_word } else { 0 };
                 let expected = self.words(number, part).get(&address).copied().unwrap_or(initial);
                 assert_eq!(found, expected, "{address:#x} in {space}");
             }
             (None, _) => {}
         }
+
         Ok(())
     }
 
     /// The region of a part, if it contains the address, or can grow down to it.
-    fn region_at(&self, number: usize, part: u8, address: u64) -> Option<Region> {
+    fn region_at(&self, number: usize, part: Part, address: u64) -> Option<Region> {
         let (region, _) = self.processes[number].parts.get(&part)?;
         let grows_down = region.kind == RegionKind::Stack;
         let first = if grows_down { region.reserved().0 } else { region.start.get() };
@@ -325,16 +344,17 @@ impl<F: Format, const WAYS: usize, const STRUCTURES: usize> CheckedSystem<F, WAY
         let mut regions = self.system.regions(process.space)?.iter();
         let stack = regions.find(|region| region.kind == RegionKind::Stack).unwrap();
 
-        let (region, _) = process.parts.get_mut(&STACK_PART).unwrap();
+        let (region, _) = process.parts.get_mut(&Part::Stack).unwrap();
         *region = *stack;
         Ok(())
     }
 
     /// The words that were written to a part of a process.
-    fn words(&mut self, number: usize, part: u8) -> &mut Words {
-        if part == SHARED_PART {
+    fn words(&mut self, number: usize, part: Part) -> &mut Words {
+        if part == Part::Shared {
             return &mut self.shared.as_mut().unwrap().1;
         }
+
         let (_, words) = self.processes[number].parts.get_mut(&part).unwrap();
         words
     }
@@ -350,6 +370,7 @@ impl<F: Format, const WAYS: usize, const STRUCTURES: usize> CheckedSystem<F, WAY
 
         let kind = if writes { AccessKind::Write } else { AccessKind::Read };
         let access = Access::new(kind, VirtAddr::new(address), 4, Ring::Three);
+
         for _ in 0..4 {
             match self.computer.access(&access).unwrap() {
                 Outcome::Translated(spans) => return Ok(Some(spans[0].address)),
@@ -376,6 +397,7 @@ for_each_format! {
 fn nothing_is_lost<F: Format>() {
     let mut runner = TestRunner::deterministic();
     let operations = prop::collection::vec(operation(), OPERATIONS);
+
     for _ in 0..2 {
         let operations = operations.new_tree(&mut runner).unwrap().current();
         let cached = CheckedSystem::<F, 4, 16>::new().run(&operations);
@@ -398,6 +420,7 @@ fn assert_much_happened<F: Format>(history: &[Event]) {
     assert!(evicted >= 100, "{evicted} pages evicted");
     assert!(written >= 100, "{written} pages written to the store");
     assert!(major >= 100, "{major} major faults");
+
     // Without rights there is no copy on write.
     if F::MODE != PagingMode::Linear {
         assert!(copied >= 100, "{copied} pages copied");

@@ -84,11 +84,13 @@ fn map_writes_the_entries_of_the_path() {
     let page = VirtAddr::new(0x80_8060_4000);
     let flags = EntryBits::RW | EntryBits::XD;
     mapper(&mut ram).map(page, FRAME, Size4KiB, flags).unwrap();
+
     // Tables are present, writable and user; the leaf has the flags that were passed.
     let path = [(0x1008, 0x2007), (0x2010, 0x3007), (0x3018, 0x4007)];
     for (at, entry) in path.into_iter().chain([(0x4020, 0x8000_0001_4000_0003)]) {
         assert_eq!(ram.read_entry(PhysAddr::new(at), 8), Ok(entry), "at {at:#x}");
     }
+
     assert_eq!(ram.0.iter().filter(|entry| **entry != 0).count(), 4);
 }
 
@@ -110,6 +112,7 @@ fn a_new_table_is_cleared_before_it_is_used() {
     let mut ram = Ram::new();
     ram.0[0x2000 / 8..].fill(!0);
     mapper(&mut ram).map(PAGE, FRAME, Size4KiB, EntryBits::RW).unwrap();
+
     // Each of the three new tables has one entry.
     let new_tables = &ram.0[0x2000 / 8..0x5000 / 8];
     assert_eq!(new_tables.iter().filter(|entry| **entry != 0).count(), 3);
@@ -121,11 +124,13 @@ fn unmap_returns_the_frame() {
     for size in SIZES {
         let mut ram = Ram::new();
         mapper(&mut ram).map(PAGE, FRAME, size, EntryBits::RW).unwrap();
+
         let last = size.bytes() - 1;
         assert_eq!(translate(&ram, PAGE.wrapping_add(last)), Some(FRAME + last), "{size:?}");
         assert_eq!(translate(&ram, PAGE.wrapping_add(last + 1)), None, "{size:?}");
         assert_eq!(mapper(&mut ram).unmap(PAGE, size), Ok((FRAME, Flush(PAGE))));
         assert_eq!(translate(&ram, PAGE), None, "{size:?}");
+
         // The tables stay, and the page can be mapped again.
         assert_eq!(mapper(&mut ram).map(PAGE, FRAME, size, EntryBits::RW), Ok(()));
     }
@@ -146,6 +151,7 @@ fn running_out_of_frames_is_an_error() {
     let frames = FrameRange::new(PhysAddr::new(0x2000), 2);
     let mut mapper: TestMapper<'_> = Mapper::new(state(), profile(), &mut ram, frames);
     let refused = Err(MapError::OutOfFrames);
+
     assert_eq!(mapper.map(PAGE, FRAME, Size4KiB, EntryBits::RW), refused);
     assert_eq!(translate(&ram, PAGE), None);
 }
@@ -154,6 +160,7 @@ fn running_out_of_frames_is_an_error() {
 fn misaligned_pages_and_frames_are_refused() {
     let mut ram = Ram::new();
     let mut mapper = mapper(&mut ram);
+
     for size in SIZES {
         let half = size.bytes() / 2;
         let page = PAGE.wrapping_add(half);
@@ -171,6 +178,7 @@ fn misaligned_pages_and_frames_are_refused() {
 fn addresses_that_are_not_canonical_are_refused() {
     let mut ram = Ram::new();
     let mut mapper = mapper(&mut ram);
+
     for page in [0x8000_0000_0000, 0xffff_7fff_c000_0000].map(VirtAddr::new) {
         let refused = Err(MapError::NotCanonical(page));
         assert_eq!(mapper.map(page, FRAME, Size4KiB, EntryBits::RW), refused);
@@ -184,6 +192,7 @@ fn page_sizes_that_the_processor_lacks_are_refused() {
     let features = Features::all() - Features::PAGE_1GB;
     let mut mapper = mapper_for(Profile { features, ..profile() }, &mut ram);
     let refused = Err(MapError::NoSuchPageSize(Size1GiB));
+
     assert_eq!(mapper.map(PAGE, FRAME, Size1GiB, EntryBits::RW), refused);
     assert_eq!(mapper.unmap(PAGE, Size1GiB).map(|_| ()), refused);
     assert_eq!(mapper.map(PAGE, FRAME, Size2MiB, EntryBits::RW), Ok(()));
@@ -196,11 +205,13 @@ fn frames_above_maxphyaddr_are_refused() {
         let profile = Profile { physical_address_bits: bits, ..profile() };
         let mut mapper = mapper_for(profile, &mut ram);
         let frame = PhysAddr::new(first_bad);
+
         for size in SIZES {
             let refused = Err(MapError::AboveMaxPhysical(frame));
             assert_eq!(mapper.map(PAGE, frame, size, EntryBits::RW), refused);
         }
     }
+
     let highest = PhysAddr::new(0xf_ffff_f000);
     let profile = Profile { physical_address_bits: 36, ..profile() };
     assert_eq!(mapper_for(profile, &mut ram).map(PAGE, highest, Size4KiB, EntryBits::RW), Ok(()));
@@ -212,6 +223,7 @@ fn overlapping_pages_are_refused() {
         let mut ram = Ram::new();
         let mut mapper = mapper(&mut ram);
         mapper.map(PAGE, FRAME, mapped, EntryBits::RW).unwrap();
+
         for size in SIZES {
             let again = mapper.map(PAGE, FRAME, size, EntryBits::RW);
             assert_eq!(again, Err(MapError::Overlap(PAGE)), "{size:?} over {mapped:?}");
@@ -224,11 +236,13 @@ fn pages_that_are_not_mapped_cannot_be_unmapped() {
     let mut ram = Ram::new();
     let mut mapper = mapper(&mut ram);
     let refused = Err(MapError::NotMapped(PAGE));
+
     for size in SIZES {
         assert_eq!(mapper.unmap(PAGE, size), refused);
     }
-    mapper.map(PAGE, FRAME, Size2MiB, EntryBits::RW).unwrap();
+
     // A page of another size is not this page.
+    mapper.map(PAGE, FRAME, Size2MiB, EntryBits::RW).unwrap();
     assert_eq!(mapper.unmap(PAGE, Size4KiB), refused);
     assert_eq!(mapper.unmap(PAGE, Size1GiB), refused);
     assert_eq!(mapper.unmap(PAGE, Size2MiB), Ok((FRAME, Flush(PAGE))));
@@ -241,6 +255,7 @@ fn tables_outside_memory_are_an_error() {
     let frames = FrameRange::new(PhysAddr::new(0x2000), FRAMES);
     let mut mapper = Mapper::<FourLevel, _, _>::new(state(), profile(), &mut no_memory, frames);
     let refused = Err(MapError::Outside(OutsideMemory(PhysAddr::new(0x1008))));
+
     assert_eq!(mapper.map(PAGE, FRAME, Size4KiB, EntryBits::RW), refused);
     assert_eq!(mapper.unmap(PAGE, Size4KiB).map(|_| ()), refused);
 }
@@ -274,6 +289,7 @@ fn pages() -> impl Strategy<Value = Vec<Page>> {
             let align = |address: u64| address & !(size.bytes() - 1);
             (align(half + (gib << 30) + (mib << 21) + (kib << 12)), size, align(frame))
         });
+
     prop::collection::vec(page, 1..16)
 }
 
@@ -292,11 +308,13 @@ proptest! {
         let mut ram = Ram::new();
         let mut mapper = mapper(&mut ram);
         let mut mapped: Vec<Page> = Vec::new();
+
         for (page, size, frame) in pages {
             let is_free = is_free(&mapped, page, size);
             let at = VirtAddr::new(page);
             let result = mapper.map(at, PhysAddr::new(frame), size, EntryBits::RW);
             prop_assert_eq!(result, if is_free { Ok(()) } else { Err(MapError::Overlap(at)) });
+
             if is_free {
                 mapped.push((page, size, frame));
             }

@@ -100,6 +100,7 @@ impl Garbage {
             (z ^ z >> 31).to_le_bytes()
         });
         let mut bytes: Vec<u8> = words.collect();
+
         if self.tame {
             for entry in bytes.chunks_exact_mut(F::ENTRY_BYTES.into()) {
                 // Bits 13:0, present.
@@ -108,6 +109,7 @@ impl Garbage {
                 entry[2..].fill(0);
             }
         }
+
         Bytes::new(PhysAddr::new(0), bytes)
     }
 
@@ -115,6 +117,7 @@ impl Garbage {
         let [cr4, efer] = self.state;
         // CR3 is aligned for the flat table.
         let mut state = state_of(F::MODE, self.cr3 & !3);
+
         // CR4.PAE, CR4.LA57, EFER.LME and EFER.LMA are those of the format.
         state.cr4 |= Cr4::from_bits_retain(cr4) - (Cr4::PAE | Cr4::LA57);
         state.efer |= Efer::from_bits_retain(efer) - (Efer::LME | Efer::LMA);
@@ -152,6 +155,7 @@ fn walk_ends<F: Format>(garbage: &Garbage, access: &Access) -> Result<(), TestCa
             prop_assert!(steps < F::LEVELS.len());
         }
     }
+
     Ok(())
 }
 
@@ -166,8 +170,10 @@ fn prediction_ends<F: Format>(garbage: &Garbage, access: &Access) -> Result<(), 
     let counting = Counting::new::<F>(&memory);
     let prediction = garbage.mmu::<F>().predict(&counting, access);
     let walks = if garbage.vendor == Vendor::Intel { 2 * 3 } else { WALKS_PER_PREDICTION };
+
     prop_assert!(counting.reads.get() <= walks * F::LEVELS.len());
     prop_assert!(!prediction.alternatives.is_empty());
+
     for known in &prediction.alternatives {
         for update in &known.updates {
             prop_assert!(update.level.has_flags);
@@ -178,6 +184,7 @@ fn prediction_ends<F: Format>(garbage: &Garbage, access: &Access) -> Result<(), 
             prop_assert_eq!(update.before >> 1 >> (8 * F::ENTRY_BYTES - 1), 0);
         }
     }
+
     Ok(())
 }
 
@@ -258,6 +265,7 @@ fn self_maps_end<F: Format>() {
         let counting = Counting::new::<F>(&memory);
         let prediction = mmu.predict(&counting, &access);
         let reached = prediction.alternatives[0].outcome.physical_address().map(PhysAddr::get);
+
         assert_eq!(reached, Some(0x3000 + address % 0x1000), "{:?} {address:#x}", F::MODE);
         assert!(counting.reads.get() <= F::LEVELS.len());
 
@@ -355,6 +363,7 @@ proptest! {
     fn without_paging_nothing_is_read(garbage in garbage(), access in any_access()) {
         walk_ends::<Unpaged>(&garbage, &access)?;
         prediction_ends::<Unpaged>(&garbage, &access)?;
+
         let memory = garbage.memory::<Unpaged>();
         let prediction = garbage.mmu::<Unpaged>().predict(&memory, &access);
         let reached = prediction.alternatives[0].outcome.physical_address();

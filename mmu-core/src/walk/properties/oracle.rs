@@ -84,15 +84,16 @@ impl Given<'_> {
         let writable = entries.iter().all(|entry| bit(*entry, 1));
         let no_code = bit(self.efer, 11) && entries.iter().any(|entry| bit(*entry, 63));
         let wp = bit(self.cr0, 16);
-        let smep = bit(self.cr4, 20);
-        let smap = bit(self.cr4, 21);
+        let execution_prevention = bit(self.cr4, 20);
+        let access_prevention = bit(self.cr4, 21);
 
         if self.user_mode() {
             user_address && (!self.writes() || writable) && (!self.fetches() || !no_code)
         } else if self.fetches() {
-            !no_code && !(smep && user_address)
+            let denied = execution_prevention && user_address;
+            !denied && !no_code
         } else {
-            let denied = smap && user_address && (self.access.implicit || !self.ac);
+            let denied = access_prevention && user_address && (self.access.implicit || !self.ac);
             !denied && (!self.writes() || writable || !wp)
         }
     }
@@ -121,6 +122,7 @@ fn outcome_in_32_bit_paging(given: &Given<'_>, linear: u64, pde: u64, pte: u64) 
     if !bit(pte, 0) {
         return Err(given.code(false, false));
     }
+
     // "If the PAT is not supported ... bit 7 is reserved."
     if pse && !given.pat && bit(pte, 7) {
         return Err(given.code(true, true));
@@ -134,6 +136,7 @@ fn outcome_of_4_mib_page(given: &Given<'_>, linear: u64, pde: u64) -> OracleOutc
     // 21:(M-19), where M is the minimum of 40 and MAXPHYADDR.
     let m = given.maxphyaddr.min(40);
     let lowest_reserved = if given.pse36 { m - 19 } else { 13 };
+
     // "If the PAT is not supported ... bit 12 is reserved."
     let pat_is_reserved = !given.pat && bit(pde, 12);
     if bits(pde, 21, lowest_reserved) != 0 || pat_is_reserved {
@@ -171,6 +174,7 @@ fn outcome_in_pae_paging(
         }
         return given.outcome(&[pde], bits(pde, 51, 21) << 21 | bits(linear, 20, 0));
     }
+
     if malformed(pde) {
         return Err(given.code(true, true));
     }
@@ -178,6 +182,7 @@ fn outcome_in_pae_paging(
     if !bit(pte, 0) {
         return Err(given.code(false, false));
     }
+
     // "If the PAT is not supported ... bit 7 is reserved."
     if malformed(pte) || (!given.pat && bit(pte, 7)) {
         return Err(given.code(true, true));
@@ -211,8 +216,8 @@ fn outcome_of_walk<F: Format>(
 ) -> Result<(OracleOutcome, usize), TestCaseError> {
     let prediction = Mmu::<F>::new(state, profile).predict(memory, access);
     prop_assert_eq!(prediction.alternatives.len(), 1);
-    let only = &prediction.alternatives[0];
 
+    let only = &prediction.alternatives[0];
     let accessed = only.updates.iter().filter(|update| bit(update.must_set, 5)).count();
     let outcome = match &only.outcome {
         Outcome::Translated(spans) => {
@@ -246,6 +251,7 @@ prop_compose! {
         let mut features = Features::all();
         features.set(Features::PSE36, pse36);
         features.set(Features::PAT, pat);
+
         let profile = Profile {
             vendor: Vendor::Intel,
             physical_address_bits,

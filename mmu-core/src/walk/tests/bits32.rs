@@ -31,6 +31,7 @@ fn mode_4_without_pse_the_page_size_bit_is_ignored() {
         .by(Rule::Mode4)
         .updates(&[(PDE, bit::A, 0), (PTE, AD, 0)]);
     page_4k().reads(BYTE, Three).reaches(0x4000_0234).not_by(Rule::Mode4);
+
     // With PSE=1 the same PDE maps 4 MiB at 0, as its bits 31:22 are 0. With 32 physical address bits,
     // bit 16 is reserved; bit 12 is PAT.
     let fault = page.clone().cr4(Cr4::PSE).physical_address_bits(32).reads(BYTE, Three);
@@ -55,11 +56,13 @@ fn mode_4_with_pse_a_pde_without_the_bit_still_points_to_a_table() {
 fn check_pse36(width: u8, address: RangeInclusive<u32>, reserved: RangeInclusive<u32>) {
     let page = page_4m().physical_address_bits(width);
     page.reads(BYTE, Three).reaches(0x4000_4234).not_by(Rule::Mode5);
+
     for bit in address {
         let high = page.clone().set(PDE, 1 << bit).reads(BYTE, Three);
         // Bit 13 is address bit 32.
         high.reaches(0x4000_4234 + (1 << (bit + 19))).by(Rule::Mode5);
     }
+
     for bit in reserved {
         let fault = page.clone().set(PDE, 1 << bit).reads(BYTE, Three);
         fault.faults(code::P | code::U | code::RSVD, BYTE).by(Rule::Mode5).updates(&[]);
@@ -98,11 +101,13 @@ fn mode_6_without_pse_36_bits_21_to_13_are_reserved() {
     for width in [32, 36, 40, 52] {
         let page = page_4m().without(Features::PSE36).physical_address_bits(width);
         page.reads(BYTE, Three).reaches(0x4000_4234).not_by(Rule::Mode6);
+
         for bit in 13..=21 {
             let fault = page.clone().set(PDE, 1 << bit).writes(BYTE, Zero);
             fault.faults(code::P | code::W | code::RSVD, BYTE);
             fault.by(Rule::Mode6).not_by(Rule::Mode5).updates(&[]);
         }
+
         for bit in 22..=29 {
             let page = page.clone().set(PDE, 1 << bit);
             page.reads(BYTE, Three).reaches(0x4000_4234 + (1 << bit));
@@ -118,6 +123,7 @@ fn mode_7_small_pages_have_no_reserved_bits() {
         page.reads(BYTE, Three).reaches(0x4000_0234).not_by(Rule::Mode7);
         page.set(PTE, 0xffff_f000).reads(BYTE, Three).reaches(0xffff_f234);
     }
+
     let far = page_4k().set(PDE, 0xffff_f000).set(0xffff_f010, 0x5000_0007);
     far.reads(BYTE, Three).reaches(0x5000_0234);
 }
@@ -128,11 +134,14 @@ fn mode_7_without_pat_its_bits_are_reserved() {
     let fault = small.reads(BYTE, Three);
     fault.faults(code::P | code::U | code::RSVD, BYTE).by(Rule::Mode7);
     fault.updates(&[(PDE, 0, bit::A)]);
+
     let large = page_4m().without(Features::PAT).set(PDE, 1 << 12);
     let fault = large.writes(BYTE, Zero);
     fault.faults(code::P | code::W | code::RSVD, BYTE).by(Rule::Mode7).updates(&[]);
+
     // The PAT bit of the other page size is free: bit 7 makes the page large, bit 12 is an address bit.
     page_4m().without(Features::PAT).reads(BYTE, Three).reaches(0x4000_4234);
+
     let next = page_4k().cr4(Cr4::PSE).without(Features::PAT).set(PTE, 1 << 12);
     next.reads(BYTE, Three).reaches(0x4000_1234).not_by(Rule::Mode7);
 }
@@ -171,6 +180,7 @@ fn code_8_nxe_does_not_report_fetches_without_pae() {
     // SDM "Page-Fault Exceptions": CR4.PAE=1 and EFER.NXE=1, or CR4.SMEP=1.
     let absent = page_4k().clear(PTE, bit::P);
     absent.fetches(BYTE, Three).faults(code::U, BYTE).by(Rule::Code8);
+
     let smep = absent.cr4(Cr4::SMEP);
     smep.fetches(BYTE, Three).faults(code::U | code::I, BYTE).by(Rule::Code8);
     smep.reads(BYTE, Three).faults(code::U, BYTE);
@@ -192,9 +202,11 @@ fn right_1_applies_to_both_levels() {
     for at in [PDE, PTE] {
         let read_only = page_4k().clear(at, bit::RW);
         read_only.reads(BYTE, Three).reaches(0x4000_0234);
+
         let fault = read_only.writes(BYTE, Three);
         fault.faults(code::P | code::W | code::U, BYTE).by(Rule::Right1);
         read_only.without_wp().writes(BYTE, Zero).reaches(0x4000_0234).by(Rule::Right2);
+
         let supervisor = page_4k().clear(at, bit::US);
         supervisor.reads(BYTE, Zero).reaches(0x4000_0234);
         supervisor.reads(BYTE, Three).faults(code::P | code::U, BYTE).by(Rule::Right1);
@@ -208,6 +220,7 @@ fn right_3_smep_denies_supervisor_fetches_from_user_pages() {
         fault.fetches(BYTE, Zero).faults(code::P | code::I, BYTE).by(Rule::Right3);
         assert!(fault.fetches(BYTE, Three).only_outcome().fault().is_none());
     }
+
     for at in [PDE, PTE] {
         let supervisor = page_4k().cr4(Cr4::SMEP).clear(at, bit::US);
         supervisor.fetches(BYTE, Zero).reaches(0x4000_0234).not_by(Rule::Right3);
@@ -222,8 +235,10 @@ fn right_4_smap_denies_supervisor_data_accesses_to_user_pages() {
     page.fetches(BYTE, Zero).reaches(0x4000_0234);
     page.reads(BYTE, Three).reaches(0x4000_0234);
     page.clone().ac().writes(BYTE, Zero).reaches(0x4000_0234).by(Rule::Right4);
+
     let implicit = Access { implicit: true, ..access(AccessKind::Read, BYTE, Three) };
     page.clone().ac().does(implicit).faults(code::P, BYTE).by(Rule::Right4);
+
     for at in [PDE, PTE] {
         let supervisor = page.clone().clear(at, bit::US);
         supervisor.writes(BYTE, Zero).reaches(0x4000_0234).not_by(Rule::Right4);
@@ -233,8 +248,10 @@ fn right_4_smap_denies_supervisor_data_accesses_to_user_pages() {
 #[test]
 fn ad_1_accessed_and_dirty_in_32_bit_entries() {
     page_4k().reads(BYTE, Three).by(Rule::Ad1).updates(&[(PDE, bit::A, 0), (PTE, bit::A, 0)]);
+
     let write = page_4k().writes(BYTE, Three);
     write.reaches(0x4000_0234).by(Rule::Ad1).updates(&[(PDE, bit::A, 0), (PTE, AD, 0)]);
+
     let leaf = write.update_of(PTE);
     assert_eq!(leaf.before, 0x4000_0007);
     assert!(leaf.allows(0x4000_0067));
@@ -264,6 +281,7 @@ fn code_12_addresses_wrap_at_4g() {
     let last = [(0x10_ffc, 0x11_007), (0x11_ffc, 0x4000_0007)];
     let machine = TestMachine::in_mode(PagingMode::Bits32, 0x10_000, &last);
     machine.writes(0xffff_fffd, Zero).faults(code::W, 0).by(Rule::Code12);
+
     let both = machine.set(0x10_000, 0x5000_0087).cr4(Cr4::PSE);
     both.writes(0xffff_fffd, Zero).reaches_spans(&[(0x4000_0ffd, 3), (0x5000_0000, 5)]).updates(&[
         (0x10_ffc, bit::A, 0),

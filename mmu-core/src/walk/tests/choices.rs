@@ -12,6 +12,7 @@ fn code_7_global_in_a_pml4e_is_open_for_an_unknown_vendor() {
     let page = TestMachine::page_4k().vendor(Vendor::Unknown).set(PML4E, bit::G);
     let read = page.reads(BYTE, Three);
     read.chosen_by(&[Some(Rule::Code7), Some(Rule::Code7)]).by(Rule::Code7);
+
     let [ignored, reserved] = read.0.alternatives.as_slice() else { panic!("not two") };
     assert_eq!(ignored.outcome.physical_address().map(PhysAddr::get), Some(0x1_4000_0234));
     assert_eq!(ignored.updates.len(), 4);
@@ -83,6 +84,7 @@ fn out_1_ones_may_be_a_page() {
         TestMachine::page_4k().physical_address_bits(52).set(PDE, 0x70_000).clear(PDE, 0x3_000);
     let write = page.writes(BYTE, Three);
     write.chosen_by(&[Some(Rule::Out1), Some(Rule::Out1)]).by(Rule::Out1);
+
     let [zeros, ones] = write.0.alternatives.as_slice() else { panic!("not two") };
     assert_fault(&zeros.outcome, code::W | code::U, BYTE);
     assert_eq!(ones.outcome.physical_address().map(PhysAddr::get), Some(0x000f_ffff_ffff_f234));
@@ -103,6 +105,7 @@ fn out_1_no_alternative_is_lost_when_every_choice_is_open() {
     let machine = tables.vendor(Vendor::Unknown).cr4(Cr4::SMEP).without_nxe();
     let low = 0xff_ffff_fffc;
     let high = 0x100_0000_0000;
+
     // The lower page is denied by SMEP, or its G is reserved. The upper page is absent, or has reserved
     // bits set.
     machine.fetches(low, Zero).faults_in_one_of(&[

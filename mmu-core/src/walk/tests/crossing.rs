@@ -68,8 +68,10 @@ fn ad_1_crossing_from_one_pml4_entry_to_another() {
     let targets = [0x11_007, 0x12_007, 0x13_007, FRAME | 7, 0x21_007, 0x22_007, 0x23_007];
     let entries: Vec<_> = lower.into_iter().chain(upper).zip(targets).collect();
     let machine = TestMachine::with_entries(&entries).set(0x23_000, NEXT_FRAME | 7);
+
     let read = machine.reads(0xff_ffff_fffc, Three);
     read.reaches_spans(&[(0x1_4000_0ffc, 4), (0x1_8000_0000, 4)]);
+
     let all: Vec<_> = lower.into_iter().chain(upper).map(|at| (at, bit::A, 0)).collect();
     read.updates(&all);
 }
@@ -105,6 +107,7 @@ fn code_12_either_page_may_be_reported_when_both_fault() {
     let fault = lower_absent.writes(EDGE, Three);
     let absent = code::W | code::U;
     let read_only = code::P | code::W | code::U;
+
     fault.faults_in_one_of(&[(absent, EDGE), (read_only, NEXT)]);
     fault.chosen_by(&[Some(Rule::Code12), Some(Rule::Code12)]).by(Rule::Code12);
 }
@@ -157,6 +160,7 @@ fn canon_1_a_non_canonical_address_is_not_walked() {
             let bad = machine.does(access(kind, address, Three));
             bad.raises(Vector::GeneralProtection).by(Rule::Canon1).updates(&[]);
         }
+
         let bad = machine.does(on_stack(access(AccessKind::Read, address, Zero)));
         bad.raises(Vector::StackFault).by(Rule::Canon1).updates(&[]);
     }
@@ -178,6 +182,7 @@ fn canon_2_one_non_canonical_byte_is_enough() {
     let tables = [(0x10_7f8, 0x11_007), (0x11_ff8, 0x12_007), (0x12_ff8, 0x13_007)];
     let machine = TestMachine::with_entries(&tables).set(0x13_ff8, FRAME | 7);
     machine.reads(0x7fff_ffff_fff8, Three).reaches(0x1_4000_0ff8);
+
     for address in [0x7fff_ffff_fff9, 0xffff_7fff_ffff_ffff] {
         let bad = machine.writes(address, Zero);
         bad.raises(Vector::GeneralProtection).by(Rule::Canon2).updates(&[]);

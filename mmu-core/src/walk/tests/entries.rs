@@ -22,6 +22,7 @@ fn mode_1_lma_decides_long_mode_paging() {
     let mut state = ControlState::long_mode(0x10_000);
     assert_eq!(state.mode(), PagingMode::FourLevel);
     assert_eq!(state.mode(), FourLevel::MODE);
+
     state.efer -= Efer::LMA;
     assert_eq!(state.mode(), PagingMode::Pae, "LME alone is not enough");
 }
@@ -38,6 +39,7 @@ fn mode_1_compatibility_mode_walks_four_levels() {
 fn mode_8_only_the_base_of_cr3_is_used() {
     let page = TestMachine::page_4k();
     page.reads(BYTE, Three).not_by(Rule::Mode8);
+
     // PCID or PWT and PCD in 11:0, LAM in 62:61, and bits at and above MAXPHYADDR.
     for other in [0xfff, 1 << 61, 1 << 62, 1 << 48, 1 << 51] {
         page.clone()
@@ -52,6 +54,7 @@ fn mode_8_only_the_base_of_cr3_is_used() {
 fn mode_10_page_size_is_reserved_in_a_pdpte_without_1g_pages() {
     let mut page = TestMachine::page_1g();
     page.reads(BYTE, Three).reaches(0x1_4060_4234).not_by(Rule::Mode10);
+
     page.profile.features -= Features::PAGE_1GB;
     page.reads(BYTE, Three)
         .faults(code::P | code::U | code::RSVD, BYTE)
@@ -63,10 +66,13 @@ fn mode_10_page_size_is_reserved_in_a_pdpte_without_1g_pages() {
 fn mode_11_pat_is_not_part_of_the_address() {
     let small = TestMachine::page_4k().set(PTE, 1 << 7);
     small.reads(BYTE, Three).reaches(0x1_4000_0234).by(Rule::Mode11);
+
     let large = TestMachine::page_2m().set(PDE, 1 << 12);
     large.reads(BYTE, Three).reaches(0x1_4000_4234).by(Rule::Mode11);
+
     let huge = TestMachine::page_1g().set(PDPTE, 1 << 12);
     huge.reads(BYTE, Three).reaches(0x1_4060_4234).by(Rule::Mode11);
+
     TestMachine::page_4k().reads(BYTE, Three).not_by(Rule::Mode11);
 }
 
@@ -101,11 +107,15 @@ fn code_2_rights_are_checked_on_a_complete_translation() {
     let absent = TestMachine::page_4k().clear(PTE, bit::P);
     let read_only = absent.clone().clear(PML4E, bit::RW);
     read_only.writes(BYTE, Three).faults(code::W | code::U, BYTE).by(Rule::Code2);
+
     let supervisor = absent.clone().clear(PML4E, bit::US);
     supervisor.reads(BYTE, Three).faults(code::U, BYTE).by(Rule::Code2);
+
     let no_code = absent.clone().set(PML4E, bit::XD);
     no_code.fetches(BYTE, Zero).faults(code::I, BYTE).by(Rule::Code2);
+
     absent.reads(BYTE, Three).not_by(Rule::Code2).updates(&open_above(3));
+
     // An entry below could still have made this a supervisor page.
     absent.cr4(Cr4::SMAP).reads(BYTE, Zero).faults(0, BYTE).not_by(Rule::Code2);
 }
@@ -127,12 +137,14 @@ fn code_3_xd_is_reserved_while_nxe_is_off() {
 fn check_address_bits(width: u8, reserved: core::ops::RangeInclusive<u32>) {
     let page = TestMachine::page_4k().physical_address_bits(width);
     page.reads(BYTE, Three).reaches(0x1_4000_0234);
+
     for bad in reserved {
         for at in PATH {
             let bad_page = page.clone().set(at, 1 << bad);
             let fault = bad_page.reads(BYTE, Three);
             fault.faults(code::P | code::U | code::RSVD, BYTE).by(Rule::Code4);
         }
+
         for (large, at) in [(TestMachine::page_2m(), PDE), (TestMachine::page_1g(), PDPTE)] {
             let bad_page = large.physical_address_bits(width).set(at, 1 << bad);
             bad_page
@@ -170,6 +182,7 @@ fn code_4_all_52_address_bits_may_be_used() {
         let page = TestMachine::page_4k().physical_address_bits(52).set(PTE, 1 << bit);
         page.reads(BYTE, Three).reaches(0x1_4000_0234 + (1 << bit));
     }
+
     let highest =
         TestMachine::page_1g().physical_address_bits(52).set(PDPTE, 0x000f_fff0_0000_0000);
     highest.reads(BYTE, Three).reaches(0x000f_fff1_4060_4234).not_by(Rule::Code4);
@@ -197,6 +210,7 @@ fn code_6_low_address_bits_of_a_2m_page_are_reserved() {
         fault.faults(code::P | code::RSVD, BYTE).by(Rule::Code6);
         fault.updates(&[(PML4E, 0, bit::A), (PDPTE, 0, bit::A)]);
     }
+
     TestMachine::page_2m().set(PDE, 1 << 21).reads(BYTE, Zero).reaches(0x1_4020_4234);
 }
 
@@ -206,6 +220,7 @@ fn code_6_low_address_bits_of_a_1g_page_are_reserved() {
         let fault = TestMachine::page_1g().set(PDPTE, 1 << bad).reads(BYTE, Zero);
         fault.faults(code::P | code::RSVD, BYTE).by(Rule::Code6).updates(&[(PML4E, 0, bit::A)]);
     }
+
     TestMachine::page_1g().set(PDPTE, 1 << 31).reads(BYTE, Zero).reaches(0x1_c060_4234);
 }
 

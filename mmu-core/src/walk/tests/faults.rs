@@ -11,6 +11,7 @@ fn code_8_fetches_are_reported_with_nxe() {
     let no_code = TestMachine::page_4k().set(PTE, bit::XD);
     no_code.fetches(BYTE, Zero).faults(code::P | code::I, BYTE).by(Rule::Code8);
     no_code.fetches(BYTE, Three).faults(code::P | code::U | code::I, BYTE).by(Rule::Code8);
+
     let absent = TestMachine::page_4k().clear(PTE, bit::P);
     absent.fetches(BYTE, Zero).faults(code::I, BYTE).by(Rule::Code8);
     absent.reads(BYTE, Zero).faults(0, BYTE).not_by(Rule::Code8);
@@ -55,6 +56,7 @@ fn code_10_a_read_modify_write_is_a_write() {
     let user = access(AccessKind::ReadModifyWrite, BYTE, Three);
     let read_only = page.clone().clear(PTE, bit::RW);
     read_only.does(user).faults(code::P | code::W | code::U, BYTE).by(Rule::Code10);
+
     // The access is denied: A may be set, D may not.
     let open = [PML4E, PDPTE, PDE, PTE].map(|at| (at, 0, bit::A));
     read_only.does(user).updates(&open);
@@ -74,6 +76,7 @@ fn code_11_a_denying_key_is_reported() {
     let page = denied_by_key();
     page.reads(BYTE, Three).faults(code::P | code::U | code::PK, BYTE).by(Rule::Code11);
     page.reads(BYTE, Zero).faults(code::P | code::PK, BYTE).by(Rule::Code11);
+
     // D stays clear, A is open.
     let open = [PML4E, PDPTE, PDE, PTE].map(|at| (at, 0, bit::A));
     page.writes(BYTE, Three).updates(&open);

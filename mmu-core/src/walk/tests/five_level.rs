@@ -69,10 +69,12 @@ fn code_4_bits_51_to_maxphyaddr_are_reserved_and_those_above_ignored() {
                 fault.faults(code::P | code::U | code::RSVD, BYTE_5).by(Rule::Code4);
                 fault.updates(&open_above(depth));
             }
+
             let ignored = page.set(at, 0x7ff0_0000_0000_0000);
             ignored.reads(BYTE_5, Three).reaches(0x1_4000_0234).not_by(Rule::Code4);
         }
     }
+
     let highest = page_4k().physical_address_bits(52).set(PTE, 1 << 51);
     highest.reads(BYTE_5, Three).reaches(0x0008_0001_4000_0234);
 }
@@ -103,8 +105,10 @@ fn code_7_global_in_the_two_upper_levels() {
     for at in [PML5E, PML4E] {
         let page = page_4k().set(at, bit::G);
         page.reads(BYTE_5, Three).reaches(0x1_4000_0234).not_by(Rule::Code7);
+
         let amd = page.clone().vendor(Vendor::Amd).reads(BYTE_5, Three);
         amd.faults(code::P | code::U | code::RSVD, BYTE_5).by(Rule::Code7);
+
         let unknown = page.vendor(Vendor::Unknown).reads(BYTE_5, Three);
         unknown.reaches_or_faults(0x1_4000_0234, code::P | code::U | code::RSVD, BYTE_5);
         unknown.chosen_by(&[Some(Rule::Code7), Some(Rule::Code7)]);
@@ -173,6 +177,7 @@ fn canon_2_one_non_canonical_byte_is_enough() {
     let tables = TestMachine::with_entries(&tables).set(0x13_ff8, FRAME | 7);
     let machine = tables.five_levels().set(0xf_7f8, 0x10_007);
     machine.reads(0x00ff_ffff_ffff_fff8, Three).reaches(0x1_4000_0ff8);
+
     for address in [0x00ff_ffff_ffff_fff9, 0xfeff_ffff_ffff_ffff] {
         let bad = machine.writes(address, Zero);
         bad.raises(Vector::GeneralProtection).by(Rule::Canon2).updates(&[]);

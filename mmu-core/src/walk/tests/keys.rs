@@ -68,6 +68,7 @@ fn right_6_the_key_comes_from_the_leaf_only() {
     let page = TestMachine::page_4k().cr4(Cr4::PKE);
     let above = page.set(PML4E, 5 << 59).set(PDPTE, 5 << 59).set(PDE, 5 << 59);
     pkru(above.clone(), NO_ACCESS).reads(BYTE, Three).reaches(0x1_4000_0234);
+
     // The key is that of the leaf, 0.
     let fault = pkru(above, 0b01).reads(BYTE, Three);
     fault.faults(code::P | code::U | code::PK, BYTE).by(Rule::Right6);
@@ -100,8 +101,10 @@ fn right_6_write_disable_denies_writes_only() {
 fn right_6_without_wp_write_disable_does_not_bind_the_supervisor() {
     let user_page = pkru(keyed(), NO_WRITE).without_wp();
     assert_eq!(user_page.writes(BYTE, Zero).update_of(PTE).must_set, bit::A | bit::D);
+
     let all = code::P | code::W | code::U | code::PK;
     user_page.writes(BYTE, Three).faults(all, BYTE).by(Rule::Right6);
+
     let supervisor_page = pkrs(keyed().clear(PTE, bit::US), NO_WRITE);
     supervisor_page.writes(BYTE, Zero).faults(code::P | code::W | code::PK, BYTE);
     supervisor_page.without_wp().writes(BYTE, Zero).reaches(0x1_4000_0234);
@@ -116,6 +119,7 @@ fn right_6_without_wp_write_disable_in_pkrs_does_not_bind_users_either() {
     let denied = code::P | code::W | code::U;
     page.writes(BYTE, Three).faults(denied | code::PK, BYTE);
     page.clone().without_wp().writes(BYTE, Three).faults(denied, BYTE).not_by(Rule::Code11);
+
     // Access-disable does not depend on CR0.WP.
     let page = pkrs(page, NO_ACCESS).without_wp();
     page.writes(BYTE, Three).faults(denied | code::PK, BYTE).by(Rule::Code11);

@@ -24,10 +24,12 @@ fn linear_32_bits_with_4_kib_pages_and_4_byte_entries() {
     let table = [(0x14_8d14, 0x77 << 1 | 1), (0x14_8d18, 0)];
     let read = does::<Linear<32, 12, 4>>(&table, &access(Read, 0x1234_5678, Three));
     read.reaches(0x7_7678).updates(&[]);
+
     // The next page is absent. Bits above 31 are ignored.
     let at = 0x1234_6000;
     does::<Linear<32, 12, 4>>(&table, &access(Read, at, Three)).faults(code::U, at);
     does::<Linear<32, 12, 4>>(&table, &access(Write, at, Zero)).faults(code::W, at);
+
     let read = does::<Linear<32, 12, 4>>(&table, &access(Read, 0x7_1234_5678, Zero));
     read.reaches(0x7_7678).not_by(Rule::Canon1);
 }
@@ -38,6 +40,7 @@ fn linear_64_bits_with_4_kib_pages_and_8_byte_entries() {
     let table = [(0x0080_0000_000f_fff8, 0xf_ffff_ffff << 1 | 1)];
     let read = does::<Linear<64, 12, 8>>(&table, &access(Read, 0xffff_ffff_ffff_f008, Zero));
     read.reaches(0xffff_ffff_f008);
+
     // Every address is translated: a page in the middle is in frame 2.
     let table = [(0x0040_0000_0010_0000, 2 << 1 | 1)];
     let read = does::<Linear<64, 12, 8>>(&table, &access(Read, 1 << 63, Zero));
@@ -60,6 +63,7 @@ fn linear_pages_of_one_byte() {
     let table = [(0x10_048c, 0x9999 << 1 | 1)];
     let read = Access::read(VirtAddr::new(0x123), 1, Three);
     does::<Linear<32, 0, 4>>(&table, &read).reaches_spans(&[(0x9999, 1)]);
+
     let next = Access::read(VirtAddr::new(0x124), 1, Three);
     does::<Linear<32, 0, 4>>(&table, &next).faults(code::U, 0x124);
 }
@@ -70,6 +74,7 @@ fn linear_large_pages() {
     let table = [(0x10_0018, 9 << 1 | 1)];
     let read = does::<Linear<32, 16, 8>>(&table, &access(Read, 0x3_fff8, Zero));
     read.reaches(0x9_fff8);
+
     let read = does::<Linear<32, 16, 8>>(&table, &access(Read, 0x3_8ffc, Zero));
     read.reaches_spans(&[(0x9_8ffc, 4), (0x9_9000, 4)]);
 }
@@ -80,8 +85,10 @@ fn linear_an_access_touches_two_small_pages() {
     let table = [(0x10_0006, 5 << 1 | 1), (0x10_0008, 8 << 1 | 1)];
     let read = does::<Linear<16, 8, 2>>(&table, &access(Read, 0x3fc, Three));
     read.reaches_spans(&[(0x5fc, 4), (0x800, 4)]);
+
     let read = does::<Linear<16, 8, 2>>(&table, &access(Read, 0x2fc, Three));
     read.faults(code::U, 0x2fc);
+
     let read = does::<Linear<16, 8, 2>>(&table, &access(Read, 0x4fc, Three));
     read.faults(code::U, 0x500).by(Rule::Code12);
     does::<Linear<16, 8, 2>>(&table, &access(Read, 0x3f8, Three)).reaches(0x5f8);
@@ -103,6 +110,7 @@ fn linear_tables_have_no_rights() {
     state.pkrs = !0;
     let mmu = Mmu::<Linear<32, 12, 4>>::new(state, Profile::default());
     let table = [(0x10_0004, 7 << 1 | 1)];
+
     for kind in [Read, Write, Fetch, AccessKind::ReadModifyWrite, AccessKind::Clflush] {
         for ring in [Zero, Three] {
             let any = mmu.predict(&SparseTables::new(&table), &access(kind, 0x1234, ring));

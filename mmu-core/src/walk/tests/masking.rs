@@ -56,6 +56,7 @@ fn canon_4_lam_u57_masks_bits_62_to_57_of_user_pointers() {
     let machine = four_levels(LAM_U57, Cr4::empty());
     check_reached(&machine, false, &[BYTE, UPPER]);
     check_reached(&machine, true, &[BYTE | 1 << 57, BYTE | 1 << 62, BYTE | 0x7e << 56]);
+
     // Bit 56 must equal bit 63, and with four levels bits 55:47 too.
     check_refused(&machine, &[BYTE | 0x7f << 56, BYTE | 1 << 56, BYTE | 1 << 55, BYTE | 1 << 48]);
     check_refused(&machine, &[BYTE | 1 << 47, UPPER & !(1 << 57)]);
@@ -67,6 +68,7 @@ fn canon_4_lam_u57_with_five_levels() {
     check_reached(&machine, false, &[BYTE, BYTE_5, UPPER_5]);
     check_reached(&machine, true, &[BYTE_5 | 1 << 57, BYTE_5 | 1 << 62, BYTE_5 | 0x7e << 56]);
     check_refused(&machine, &[BYTE_5 | 1 << 56, BYTE_5 | 0x7f << 56, UPPER_5 & !(1 << 62)]);
+
     // Bits 56:48 are part of the address: entry 7 of the PML5 is absent.
     machine.reads(BYTE_5 | 0x7e02 << 48, Three).faults(code::U, 0x7_0080_8060_4234);
 }
@@ -111,8 +113,10 @@ fn canon_4_lam_sup_masks_bits_62_to_57_with_five_levels() {
     let machine = five_levels(0, Cr4::LAM_SUP);
     check_reached(&machine, false, &[BYTE_5, UPPER_5]);
     check_reached(&machine, true, &[0x8105_0080_8060_4234, 0xfd05_0080_8060_4234]);
+
     // Bit 56 must equal bit 63.
     check_refused(&machine, &[0x8005_0080_8060_4234, 0xfe05_0080_8060_4234, BYTE_5 | 1 << 62]);
+
     // Entry 0x107 of the PML5 is absent.
     machine.reads(0x8107_0080_8060_4234, Zero).faults(0, 0xff07_0080_8060_4234);
 }
@@ -130,8 +134,10 @@ fn canon_4_masking_depends_on_the_pointer_and_not_on_the_cpl() {
 fn canon_4_cr2_is_the_address_after_masking() {
     let user = four_levels(LAM_U48, Cr4::empty()).clear(PTE, bit::P);
     user.writes(BYTE | 0x5a5a << 48, Three).faults(code::W | code::U, BYTE).by(Rule::Canon4);
+
     let upper = four_levels(0, Cr4::LAM_SUP).clear(PTE, bit::P);
     upper.reads(0x8000_8080_8060_4234, Zero).faults(0, UPPER).by(Rule::Canon4);
+
     // Across the end of the page: the first byte of the next page.
     let crossing = four_levels(LAM_U57, Cr4::empty());
     crossing.reads(0x1e00_0080_8060_4ffc, Zero).faults(0, 0x80_8060_5000);

@@ -88,6 +88,7 @@ pub(super) fn state_of(mode: PagingMode, cr3: u64) -> ControlState {
     if matches!(mode, PagingMode::Unpaged | PagingMode::Bits32 | PagingMode::Pae) {
         state.efer -= Efer::LME | Efer::LMA;
     }
+
     state
 }
 
@@ -149,6 +150,7 @@ impl TestMachine {
             Some((_, value)) => *value |= bits,
             None => self.entries.push((at, bits)),
         }
+
         self
     }
 
@@ -157,6 +159,7 @@ impl TestMachine {
         for (_, value) in self.entries.iter_mut().filter(|(address, _)| *address == at) {
             *value &= !bits;
         }
+
         self
     }
 
@@ -256,6 +259,7 @@ impl CheckedPrediction {
         };
         let spans: Vec<_> = spans.iter().map(|span| (span.address.get(), span.len)).collect();
         assert_eq!(spans, expected);
+
         self
     }
 
@@ -288,6 +292,7 @@ impl CheckedPrediction {
         for (alternative, (code, cr2)) in self.0.alternatives.iter().zip(expected) {
             assert_fault(&alternative.outcome, *code, *cr2);
         }
+
         self
     }
 
@@ -299,6 +304,7 @@ impl CheckedPrediction {
         };
         assert_eq!(reached.outcome.physical_address().map(PhysAddr::get), Some(address));
         assert_fault(&faulted.outcome, code, cr2);
+
         self
     }
 
@@ -320,6 +326,7 @@ impl CheckedPrediction {
             let updates: Vec<_> = updates.map(|u| (u.at.get(), u.must_set, u.may_set)).collect();
             assert_eq!(updates, expected);
         }
+
         self
     }
 

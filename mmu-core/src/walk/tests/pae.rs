@@ -49,12 +49,16 @@ fn mode_7_without_pat_its_bits_are_reserved_whatever_pse_is() {
     for bits in [Cr4::empty(), Cr4::PSE] {
         let small = page_4k().cr4(bits).without(Features::PAT);
         small.reads(BYTE, Three).reaches(0x1_4000_0234).not_by(Rule::Mode7);
+
         let fault = small.set(PTE, 1 << 7).reads(BYTE, Three);
         fault.faults(code::P | code::U | code::RSVD, BYTE).by(Rule::Mode7);
+
         let large = page_2m().cr4(bits).without(Features::PAT);
         large.reads(BYTE, Three).reaches(0x1_4000_4234).not_by(Rule::Mode7);
+
         let fault = large.set(PDE, 1 << 12).reads(BYTE, Three);
         fault.faults(code::P | code::U | code::RSVD, BYTE).by(Rule::Mode7);
+
         // In an entry that points to a table, bit 12 is an address bit.
         let page = page_4k().without(Features::PAT).set(PDE, 1 << 14).set(0x17_020, 0x5_0007);
         page.reads(BYTE, Three).reaches(0x5_0234).not_by(Rule::Mode7);
@@ -86,8 +90,10 @@ fn code_3_xd_is_reserved_while_nxe_is_off() {
         let page = page.set(at, bit::XD);
         page.reads(BYTE, Three).reaches(reached).not_by(Rule::Code3);
         page.fetches(BYTE, Three).faults(code::P | code::U | code::I, BYTE).by(Rule::Right1);
+
         let fault = page.without_nxe();
         fault.reads(BYTE, Three).faults(code::P | code::U | code::RSVD, BYTE).by(Rule::Code3);
+
         // Nor is I/D reported for fetches.
         fault.fetches(BYTE, Zero).faults(code::P | code::RSVD, BYTE).by(Rule::Code3);
     }
@@ -101,9 +107,11 @@ fn check_address_bits(width: u8) {
             fault.faults(code::P | code::U | code::RSVD, BYTE).by(Rule::Code4);
         }
     }
+
     let highest = 1 << (width - 1);
     let small = page_4k().physical_address_bits(width).set(PTE, highest);
     small.reads(BYTE, Three).reaches(0x1_4000_0234 + highest).not_by(Rule::Code4);
+
     let large = page_2m().physical_address_bits(width).set(PDE, highest);
     large.reads(BYTE, Three).reaches(0x1_4000_4234 + highest);
 }
@@ -141,6 +149,7 @@ fn code_6_low_address_bits_of_a_2m_page_are_reserved() {
         let table = page_4k().set(PDE, 1 << bad).reads(BYTE, Zero);
         table.not_by(Rule::Code6);
     }
+
     page_2m().set(PDE, 1 << 21).reads(BYTE, Zero).reaches(0x1_4020_4234);
 }
 
@@ -178,6 +187,7 @@ fn right_3_smep_denies_supervisor_fetches_from_user_pages() {
         page.fetches(BYTE, Zero).faults(code::P | code::I, BYTE).by(Rule::Right3);
         page.fetches(BYTE, Three).reaches(0x1_4000_0234).not_by(Rule::Right3);
     }
+
     for at in [PDE, PTE] {
         let supervisor = page.clone().clear(at, bit::US);
         supervisor.fetches(BYTE, Zero).reaches(0x1_4000_0234).not_by(Rule::Right3);
@@ -191,6 +201,7 @@ fn right_4_smap_denies_supervisor_data_accesses_to_user_pages() {
     page.writes(BYTE, Zero).faults(code::P | code::W, BYTE).by(Rule::Right4);
     page.fetches(BYTE, Zero).reaches(0x1_4000_4234).not_by(Rule::Right4);
     page.clone().ac().reads(BYTE, Zero).reaches(0x1_4000_4234).by(Rule::Right4);
+
     let implicit = Access { implicit: true, ..access(AccessKind::Write, BYTE, Three) };
     page.clone().ac().does(implicit).faults(code::P | code::W, BYTE).by(Rule::Right4);
     page.clear(PDE, bit::US).reads(BYTE, Zero).reaches(0x1_4000_4234).not_by(Rule::Right4);
@@ -224,6 +235,7 @@ fn code_12_addresses_wrap_at_4g() {
     machine.state.pdptes[3] = 0x12_001;
     machine.state.pdptes[0] = 0x14_001;
     machine.writes(0xffff_fffd, Zero).faults(code::W, 0).by(Rule::Code12);
+
     let both = machine.set(0x14_000, 0x5000_0087).writes(0xffff_fffd, Zero);
     both.reaches_spans(&[(0x1_4000_0ffd, 3), (0x5000_0000, 5)]);
     both.updates(&[(0x12_ff8, bit::A, 0), (0x13_ff8, AD, 0), (0x14_000, AD, 0)]);

@@ -15,6 +15,7 @@ fn page_on_amd() -> TestMachine {
 #[test]
 fn pdpte_1_the_registers_are_used_and_an_edit_in_memory_is_not_seen() {
     page_4k().reads(BYTE, Three).reaches(0x1_4000_0234).by(Rule::Pdpte1);
+
     // An absent PDPTE, reserved bits, and another directory.
     for edited in [0, 0x12_1e7, !0, 0x77_001] {
         let page = page_4k().clear(PDPTE, !0).set(PDPTE, edited);
@@ -27,6 +28,7 @@ fn pdpte_1_memory_does_not_replace_an_absent_register() {
     let mut page = page_4k();
     page.state.pdptes[1] = 0x12_000;
     page.reads(BYTE, Three).faults(code::U, BYTE).by(Rule::Pdpte1).by(Rule::Code1).updates(&[]);
+
     // The registers are used even if CR3 points outside memory.
     let page = page_4k().cr3(0xdead_0000);
     page.reads(BYTE, Three).reaches(0x1_4000_0234).not_by(Rule::Out1);
@@ -72,6 +74,7 @@ fn pdpte_2_the_other_bits_are_free() {
     // PWT, PCD and 11:9.
     let page = page_on_amd().set(PDPTE, 0xe18);
     page.reads(BYTE, Three).reaches(0x1_4000_0234).not_by(Rule::Pdpte2);
+
     // With P=0 they are not checked.
     let absent = page_on_amd().set(PDPTE, !0).clear(PDPTE, bit::P).reads(BYTE, Three);
     absent.reaches_or_faults(0x1_4000_0234, code::U, BYTE).not_by(Rule::Pdpte2);
@@ -86,6 +89,7 @@ fn pdpte_3_pdptes_restrict_nothing_and_are_never_written() {
         write.updates(&[(PDE, bit::A, 0), (PTE, AD, 0)]);
         page.fetches(BYTE, Three).reaches(0x1_4000_0234);
     }
+
     page_2m().writes(BYTE, Three).reaches(0x1_4000_4234).updates(&[(PDE, AD, 0)]);
 }
 
@@ -96,6 +100,7 @@ fn pdpte_4_memory_and_registers_that_differ_are_two_outcomes() {
         let page = page_4k().vendor(vendor).set(PDPTE, 0x15_000).set(0x17_018, 0x20_0087);
         let read = page.reads(BYTE, Three);
         read.chosen_by(&[Some(Rule::Pdpte4), Some(Rule::Pdpte4)]);
+
         let [register, memory] = read.0.alternatives.as_slice() else { panic!("not two") };
         let reached = [register, memory].map(|known| known.outcome.physical_address().unwrap());
         assert_eq!(reached.map(super::PhysAddr::get), [0x1_4000_0234, 0x20_4234]);
@@ -128,6 +133,7 @@ fn mode_8_cr3_bits_11_to_5_are_part_of_the_base() {
     page.state.pdptes[1] = 0;
     let seen = page.clone().cr3(CR3 | 0x1f).reads(BYTE, Zero);
     assert_eq!(seen.0.alternatives.len(), 2);
+
     let reached = seen.0.alternatives[1].outcome.physical_address();
     assert_eq!(reached.map(super::PhysAddr::get), Some(0x1_4000_0234));
     for elsewhere in [0x10_000, 0x10_040, 0x10_820] {

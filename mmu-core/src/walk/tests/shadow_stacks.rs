@@ -38,10 +38,12 @@ fn right_7_user_and_supervisor_must_match() {
     let page = user_stack();
     page.does(shadow(Read, Zero)).faults(code::P | code::SS, BYTE).by(Rule::Right7);
     page.does(shadow(Write, Zero)).faults(code::P | code::W | code::SS, BYTE).by(Rule::Right7);
+
     let page = supervisor_stack();
     let user = code::P | code::U | code::SS;
     page.does(shadow(Read, Three)).faults(user, BYTE).by(Rule::Right7);
     page.does(shadow(Write, Three)).faults(user | code::W, BYTE).by(Rule::Right7);
+
     // One entry above with U/S=0 makes it a supervisor shadow stack.
     for at in TABLES {
         let page = user_stack().clear(at, bit::US);
@@ -62,8 +64,10 @@ fn right_7_a_writable_leaf_is_not_a_shadow_stack() {
 fn right_7_a_clean_leaf_is_not_a_shadow_stack() {
     let page = user_stack().clear(PTE, bit::D);
     page.does(shadow(Read, Three)).faults(code::P | code::U | code::SS, BYTE).by(Rule::Right7);
+
     let write = page.does(shadow(Write, Three));
     write.faults(code::P | code::W | code::U | code::SS, BYTE);
+
     // D stays clear, A is open.
     write.updates(&[PML4E, PDPTE, PDE, PTE].map(|at| (at, 0, bit::A)));
 }
@@ -92,6 +96,7 @@ fn right_7_to_ordinary_accesses_the_page_is_read_only() {
     let page = user_stack();
     page.reads(BYTE, Three).reaches(0x1_4000_0234).not_by(Rule::Right7);
     page.does(access(Fetch, BYTE, Three)).reaches(0x1_4000_0234);
+
     let write = page.writes(BYTE, Three);
     write.faults(code::P | code::W | code::U, BYTE).not_by(Rule::Right7);
     page.writes(BYTE, Zero).faults(code::P | code::W, BYTE);
@@ -102,9 +107,11 @@ fn right_7_to_ordinary_accesses_the_page_is_read_only() {
 fn right_7_accessed_and_dirty_are_as_for_other_accesses() {
     let read = user_stack().does(shadow(Read, Three));
     read.updates(&[PML4E, PDPTE, PDE, PTE].map(|at| (at, bit::A, 0)));
+
     let write = user_stack().does(shadow(Write, Three));
     let tables = TABLES.map(|at| (at, bit::A, 0));
     write.updates(&[tables[0], tables[1], tables[2], (PTE, AD, 0)]);
+
     let leaf = write.update_of(PTE);
     assert_eq!(leaf.before, 0x1_4000_0045);
     assert!(leaf.allows(0x1_4000_0065) && !leaf.allows(0x1_4000_0045));
@@ -123,12 +130,15 @@ fn right_7_holds_in_32_bit_and_pae_paging() {
     // The PDPTE of PAE paging has no R/W bit, and does not deny the access.
     let in_32_bits = [(0x10_008, 0x11_007), (0x11_010, 0x4000_0045)];
     let in_pae = [(0x12_020, 0x13_007), (0x13_020, 0x4000_0045)];
+
     for (mode, entries) in [(PagingMode::Bits32, in_32_bits), (PagingMode::Pae, in_pae)] {
         let mut page = TestMachine::in_mode(mode, 0x10_000, &entries).cr4(Cr4::CET);
         page.state.pdptes[0] = 0x12_001;
         let at = 0x80_4234;
         let push = Access { shadow_stack: true, ..access(Write, at, Three) };
+
         page.does(push).reaches(0x4000_0234).by(Rule::Right7);
+
         let fault = page.clear(entries[1].0, bit::D).does(push);
         fault.faults(code::P | code::W | code::U | code::SS, at).by(Rule::Right7);
     }

@@ -23,8 +23,10 @@ fn ad_1_a_write_sets_dirty_in_the_leaf_only() {
         (PDE, bit::A, 0),
         (PTE, AD, 0),
     ]);
+
     let write = TestMachine::page_2m().writes(BYTE, Three);
     write.reaches(0x1_4000_4234).updates(&[(PML4E, bit::A, 0), (PDPTE, bit::A, 0), (PDE, AD, 0)]);
+
     let write = TestMachine::page_1g().writes(BYTE, Zero);
     write.reaches(0x1_4060_4234).updates(&[(PML4E, bit::A, 0), (PDPTE, AD, 0)]);
 }
@@ -35,6 +37,7 @@ fn ad_1_the_entry_afterwards_has_these_bits_and_no_others() {
     let leaf = write.update_of(PTE);
     assert_eq!(leaf.before, 0x1_4000_0007);
     assert!(leaf.allows(0x1_4000_0067));
+
     for wrong in [0x1_4000_0007, 0x1_4000_0027, 0x1_4000_0047, 0x1_4000_00e7, 0x1_5000_0067] {
         assert!(!leaf.allows(wrong), "{wrong:#x}");
     }
@@ -45,6 +48,7 @@ fn ad_2_entries_above_a_bad_one_may_be_accessed() {
     let fault = TestMachine::page_4k().clear(PDE, bit::P).writes(BYTE, Zero);
     fault.faults(code::W, BYTE).by(Rule::Ad2);
     fault.updates(&[(PML4E, 0, bit::A), (PDPTE, 0, bit::A)]);
+
     let update = fault.update_of(PDPTE);
     assert_eq!(update.open_by, Rule::Ad2);
     assert!(update.allows(0x12_007) && update.allows(0x12_027) && !update.allows(0x12_067));
@@ -55,6 +59,7 @@ fn ad_2_accessed_is_never_cleared() {
     // SDM "Accessed and Dirty Flags": the flags are sticky.
     let fault = TestMachine::page_4k().set(PDPTE, bit::A).clear(PDE, bit::P).reads(BYTE, Zero);
     fault.faults(0, BYTE).by(Rule::Ad2);
+
     let update = fault.update_of(PDPTE);
     assert!(update.allows(0x12_027));
     assert!(!update.allows(0x12_007), "A was set before");
@@ -67,6 +72,7 @@ fn ad_3_a_leaf_that_denies_the_access_stays_clean() {
     fault.faults(code::P | code::W, BYTE).by(Rule::Ad3);
     fault.updates(&[PML4E, PDPTE, PDE, PTE].map(|at| (at, 0, bit::A)));
     assert_eq!(fault.update_of(PDE).open_by, Rule::Ad2);
+
     let leaf = fault.update_of(PTE);
     assert_eq!(leaf.open_by, Rule::Ad3);
     assert!(leaf.allows(0x1_4000_0005) && leaf.allows(0x1_4000_0025));

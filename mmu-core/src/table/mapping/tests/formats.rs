@@ -50,6 +50,7 @@ fn state<F: Format>(memory: &ByteMemory) -> ControlState {
         PagingMode::FiveLevel => state.cr4 |= Cr4::LA57,
         PagingMode::FourLevel | PagingMode::Linear => {}
     }
+
     state
 }
 
@@ -106,9 +107,11 @@ fn map_writes_the_entries_of_32_bit_paging() {
 fn mode_5_a_4_mib_page_above_4_gib_can_be_mapped_walked_and_unmapped() {
     let mut memory = memory();
     map::<Bits32>(&mut memory, 0x40_0000, 0x12_3440_0000, Size4MiB).unwrap();
+
     // Address bits 39:32, 0x12, are bits 20:13.
     assert_entries(&memory, 4, &[(0x1004, 0x3442_4083)]);
     assert_eq!(translate::<Bits32>(&memory, 0x40_5678), Some(0x12_3440_5678));
+
     let unmapped = mapper::<Bits32>(&mut memory).unmap(VirtAddr::new(0x40_0000), Size4MiB);
     let flush = Flush(VirtAddr::new(0x40_0000));
     assert_eq!(unmapped, Ok((PhysAddr::new(0x12_3440_0000), flush)));
@@ -119,9 +122,11 @@ fn pdpte_1_a_new_pdpte_is_not_used_until_it_is_loaded() {
     let mut memory = memory();
     let before = state::<Pae>(&memory);
     map::<Pae>(&mut memory, 0x4060_4000, 0x1_4000_0000, Size4KiB).unwrap();
+
     // The only flag of the PDPTE is P.
     let path = [(0x1028, 0x2001), (0x2018, 0x3007), (0x3020, 0x1_4000_0003)];
     assert_entries(&memory, 8, &path);
+
     let read = Access::read(VirtAddr::new(0x4060_4234), 1, Ring::Zero);
     let stale = Mmu::<Pae>::new(before, profile()).predict(&memory, &read);
     assert_eq!(stale.alternatives[0].outcome.fault().map(|fault| fault.error_code), Some(0));
@@ -175,6 +180,7 @@ fn mode_4_there_are_no_4_mib_pages_without_pse() {
     let mut mapper: FormatMapper<'_, Bits32> = Mapper::new(state, profile(), &mut memory, frames);
     let page = VirtAddr::new(0x40_0000);
     let refused = Err(MapError::NoSuchPageSize(Size4MiB));
+
     assert_eq!(mapper.map(page, PhysAddr::new(0), Size4MiB, EntryBits::RW), refused);
     assert_eq!(mapper.map(page, PhysAddr::new(0), Size4KiB, EntryBits::RW), Ok(()));
 }
@@ -184,11 +190,13 @@ fn mode_4_there_are_no_4_mib_pages_without_pse() {
 fn assert_first_refused<F: Format>(profile: Profile, size: PageSize, first_bad: u64) {
     let mut memory = memory();
     let mut mapper = mapper_for::<F>(profile, &mut memory);
+
     for bad in [first_bad, 1 << 52, 1 << 63] {
         let bad = PhysAddr::new(bad);
         let refused = Err(MapError::AboveMaxPhysical(bad));
         assert_eq!(mapper.map(VirtAddr::new(0), bad, size, EntryBits::RW), refused);
     }
+
     let good = PhysAddr::new(first_bad - size.bytes());
     assert_eq!(mapper.map(VirtAddr::new(0), good, size, EntryBits::RW), Ok(()));
     assert_eq!(mapper.unmap(VirtAddr::new(0), size).map(|(frame, _)| frame), Ok(good));
@@ -200,8 +208,10 @@ fn frames_above_maxphyaddr_are_refused_in_32_bit_entries() {
         let profile = Profile { physical_address_bits: width, ..profile() };
         // A PTE has address bits 31:12, whatever MAXPHYADDR is.
         assert_first_refused::<Bits32>(profile, Size4KiB, 1 << 32);
+
         // With PSE-36 there are at most 40 address bits (MODE-5), without it 32 (MODE-6).
         assert_first_refused::<Bits32>(profile, Size4MiB, 1 << width.min(40));
+
         let features = Features::all() - Features::PSE36;
         assert_first_refused::<Bits32>(Profile { features, ..profile }, Size4MiB, 1 << 32);
     }
@@ -235,6 +245,7 @@ fn a_table_to_which_an_entry_cannot_point_is_refused() {
     let frames = FrameRange::new(high, 2);
     let mut mapper: FormatMapper<'_, Bits32> = Mapper::new(state, profile(), &mut memory, frames);
     let refused = mapper.map(VirtAddr::new(0), PhysAddr::new(0), Size4KiB, EntryBits::RW);
+
     assert_eq!(refused, Err(MapError::AboveMaxPhysical(high)));
     assert_entries(&memory, 4, &[(0x1000, 0)]);
 }
@@ -269,12 +280,15 @@ fn misaligned_and_overlapping_4_mib_pages_are_refused() {
         Err(MapError::Misaligned(half, Size4MiB))
     );
     map::<Bits32>(&mut memory, 0x40_0000, 0, Size4MiB).unwrap();
+
     let inside = 0x7f_f000;
     let overlap = Err(MapError::Overlap(VirtAddr::new(inside)));
     assert_eq!(map::<Bits32>(&mut memory, inside, 0, Size4KiB), overlap);
     map::<Bits32>(&mut memory, 0x80_0000, 0, Size4KiB).unwrap();
+
     let page = VirtAddr::new(0x80_0000);
     assert_eq!(map::<Bits32>(&mut memory, 0x80_0000, 0, Size4MiB), Err(MapError::Overlap(page)));
+
     let not_mapped = Err(MapError::NotMapped(page));
     assert_eq!(mapper::<Bits32>(&mut memory).unmap(page, Size4MiB).map(|_| ()), not_mapped);
 }
@@ -302,6 +316,7 @@ fn an_edit_changes_one_entry<F: Format>() {
     let before = with_noise::<F>(tables, slot);
     let mut edited = before.clone();
     map::<F>(&mut edited, page, frame, Size4KiB).unwrap();
+
     let edits = changed(&before, &edited);
     assert!(!edits.is_empty());
     assert!(edits.iter().all(|at| (slot..slot + bytes).contains(at)), "{:?}", F::MODE);
@@ -320,6 +335,7 @@ fn with_noise<F: Format>(mut tables: ByteMemory, slot: u64) -> ByteMemory {
             tables.write_entry(PhysAddr::new(at), F::ENTRY_BYTES, noise).unwrap();
         }
     }
+
     tables
 }
 
@@ -327,6 +343,7 @@ fn with_noise<F: Format>(mut tables: ByteMemory, slot: u64) -> ByteMemory {
 fn mapping_a_4_mib_page_changes_4_bytes() {
     let mut memory = Bytes::new(PhysAddr::new(0), vec![0xa5; (FRAMES + 2) * 0x1000]);
     memory.write_entry(PhysAddr::new(0x1004), 4, 0).unwrap();
+
     let before = memory.clone();
     map::<Bits32>(&mut memory, 0x40_0000, 0xffc0_0000, Size4MiB).unwrap();
     assert_eq!(memory.read_entry(PhysAddr::new(0x1000), 8), Ok(0xffc0_0083_a5a5_a5a5));
@@ -361,19 +378,22 @@ fn fitted<F: Format>((address, size, frame): Page) -> Page {
 /// Maps the pages that do not overlap earlier ones, and returns them.
 fn map_all<F: Format>(memory: &mut ByteMemory, pages: &[Page]) -> Result<Vec<Page>, TestCaseError> {
     let mut mapper = mapper::<F>(memory);
-    let mut mapped = Vec::new();
+    let mut known = Vec::new();
+
     for &page in pages {
         let (address, size, frame) = fitted::<F>(page);
-        let is_free = is_free(&mapped, address, size);
+        let is_free = is_free(&known, address, size);
 
         let at = VirtAddr::new(address);
         let result = mapper.map(at, PhysAddr::new(frame), size, EntryBits::RW);
         prop_assert_eq!(result, if is_free { Ok(()) } else { Err(MapError::Overlap(at)) });
+
         if is_free {
-            mapped.push((address, size, frame));
+            known.push((address, size, frame));
         }
     }
-    Ok(mapped)
+
+    Ok(known)
 }
 
 /// A walk takes every mapped page to its frame. A page that is unmapped faults, and the others do not.
@@ -397,8 +417,10 @@ fn mapped_pages_are_walked_to_their_frames<F: Format>(pages: &[Page]) -> Result<
             let code = outcome::<F>(&memory, page + offset).fault().map(|fault| fault.error_code);
             prop_assert_eq!(code, Some(2));
         }
+
         mapped.pop();
     }
+
     Ok(())
 }
 
