@@ -1,5 +1,5 @@
 //! A software MMU for x86 paging, complete enough to be the reference that real processors,
-//! hypervisors and emulators are checked against, and small enough to be read in an hour.
+//! hypervisors and emulators are checked against, and small enough to be read from end to end.
 //!
 //! Read it from the ground up:
 //!
