@@ -100,8 +100,8 @@ impl fmt::Display for Instruction {
     }
 }
 
-/// Stores to the heap at a stride that is not a multiple of 8, so that some stores cross a page. Then
-/// reads a page that was never written, and last of all tries to write to its own code.
+/// Stores to the heap at a stride that is not a multiple of 8, so that some stores cross a page.
+/// Then reads a page that was never written, and last of all tries to write to its own code.
 fn program() -> Vec<Instruction> {
     let heap = HEAP as u32;
     let loop_start = PROGRAM as u32 + 3 * 8;
@@ -188,8 +188,8 @@ impl Emulator {
         Ok(self.ram.write_entry(at, 1, byte.into())?)
     }
 
-    /// Executes instructions until one stops the processor. An instruction that faults has no effect,
-    /// so once the kernel has resolved the fault it is executed again.
+    /// Executes instructions until one stops the processor. An instruction that faults has no
+    /// effect, so once the kernel has resolved the fault it is executed again.
     fn run(&mut self) -> Stop {
         loop {
             match self.step() {
@@ -241,8 +241,8 @@ impl Emulator {
         Ok(Step::Next)
     }
 
-    /// Translates an access of 8 bytes by the program: the physical address of each byte. This is the
-    /// only place where the emulator uses the MMU. It sets A and D in the page tables.
+    /// Translates an access of 8 bytes by the program: the physical address of each byte. This is
+    /// the only place where the emulator uses the MMU. It sets A and D in the page tables.
     fn translate(&mut self, kind: AccessKind, address: u64) -> Result<Vec<PhysAddr>, Fault> {
         let access = Access::new(kind, VirtAddr::new(address), 8, Ring::Three);
         let outcome = self.mmu.access(&mut self.ram, &access).expect("all tables are in memory");

@@ -91,8 +91,8 @@ fn show_walk(mmu: &Mmu<FourLevel>, ram: &Ram, access: &Access) {
         println!("    {name:5} at {} is {:#018x}, points to {}", step.at, step.entry, step.target);
     }
 
-    // The prediction is about the whole access: masking, canonical addresses, both of its pages, and
-    // the updates of A and D. Here the manuals allow exactly one outcome.
+    // The prediction is about the whole access: masking, canonical addresses, both of its pages,
+    // and the updates of A and D. Here the manuals allow exactly one outcome.
     let prediction = mmu.predict(ram, access);
     let likeliest = &prediction.alternatives[0];
     match &likeliest.outcome {

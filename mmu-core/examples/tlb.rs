@@ -43,7 +43,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     show_allowed(mmu.mmu(), &tables, &read);
     show_access(&mut mmu, &mut tables, &read);
 
-    // Each level can be cached: the old PDE leads to the old table, whose entries may be old or new.
+    // Each level can be cached: the old PDE leads to the old table, whose entries may be old or
+    // new.
     println!("\nThe PDE changes to the second table, then the PTE in the first table changes too:");
     edit(&mut tables, PDE, 0x5007)?;
     edit(&mut tables, PTE, 0xd007)?;
@@ -54,8 +55,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     invlpg(&mut mmu, &mut tables);
     show_access(&mut mmu, &mut tables, &read);
 
-    // Nothing is cached from an entry with P=0 (TLB-1), so mapping a page needs no invalidation, while
-    // unmapping one does.
+    // Nothing is cached from an entry with P=0 (TLB-1), so mapping a page needs no invalidation,
+    // while unmapping one does.
     println!("\nThe page is unmapped, without an invalidation:");
     edit(&mut tables, OTHER_PTE, 0)?;
     show_allowed(mmu.mmu(), &tables, &read);

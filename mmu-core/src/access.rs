@@ -14,7 +14,8 @@ pub enum AccessKind {
     Read,
     /// A store.
     Write,
-    /// A load and a store in one instruction, locked or not. The walk treats it as a write (CODE-10).
+    /// A load and a store in one instruction, locked or not. The walk treats it as a write
+    /// (CODE-10).
     ReadModifyWrite,
     /// An instruction fetch.
     Fetch,
@@ -136,8 +137,9 @@ pub struct Access {
     pub ring: Ring,
     /// The segment it goes through.
     pub segment: Segment,
-    /// Whether the processor makes it for its own purposes, to a descriptor table for instance. It is
-    /// then a supervisor access whatever the CPL (CODE-9), and EFLAGS.AC does not excuse it (RIGHT-4).
+    /// Whether the processor makes it for its own purposes, to a descriptor table for instance. It
+    /// is then a supervisor access whatever the CPL (CODE-9), and EFLAGS.AC does not excuse it
+    /// (RIGHT-4).
     pub implicit: bool,
     /// Whether it is a shadow-stack access, as CALL and RET make under CET (RIGHT-7).
     pub shadow_stack: bool,

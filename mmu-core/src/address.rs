@@ -17,7 +17,8 @@ pub const PAGE_SHIFT: u8 = 12;
 pub struct VirtAddr(u64);
 
 impl VirtAddr {
-    /// Wraps a number. Any 64-bit value is a linear address; the walk checks whether it is canonical.
+    /// Wraps a number. Any 64-bit value is a linear address; the walk checks whether it is
+    /// canonical.
     pub const fn new(value: u64) -> Self {
         Self(value)
     }

@@ -17,7 +17,8 @@ impl core::error::Error for OutsideMemory {}
 
 /// Memory from which a walk reads table entries.
 pub trait TableMemory {
-    /// Reads the entry of `bytes` bytes (1, 2, 4 or 8) at `at`, a multiple of `bytes`, low byte first.
+    /// Reads the entry of `bytes` bytes (1, 2, 4 or 8) at `at`, a multiple of `bytes`, low byte
+    /// first.
     ///
     /// # Errors
     /// When there is no memory at `at`.
@@ -33,8 +34,8 @@ pub trait TableMemoryMut: TableMemory {
     fn write_entry(&mut self, at: PhysAddr, bytes: u8, entry: u64) -> Result<(), OutsideMemory>;
 }
 
-/// Memory described by the few entries that matter. The rest of their frames reads as 0, and so does
-/// everything below an optional limit; all other addresses are outside memory.
+/// Memory described by the few entries that matter. The rest of their frames reads as 0, and so
+/// does everything below an optional limit; all other addresses are outside memory.
 ///
 /// ```
 /// use mmu_core::memory::{SparseTables, TableMemory};
@@ -52,8 +53,8 @@ pub struct SparseTables<'e> {
 }
 
 impl<'e> SparseTables<'e> {
-    /// Memory that contains these entries, each a physical address and a value. Of two entries at the
-    /// same address the first is read.
+    /// Memory that contains these entries, each a physical address and a value. Of two entries at
+    /// the same address the first is read.
     pub const fn new(entries: &'e [(u64, u64)]) -> Self {
         Self { entries, zero_below: 0 }
     }

@@ -1,8 +1,8 @@
 //! Properties of the caches over random sequences of edits, accesses and invalidations, in every
 //! format.
 //!
-//! Memory is four tables of two entries each, and every table address leads to one of them: an entry is
-//! used at several levels, tables contain themselves, and one edit changes many paths.
+//! Memory is four tables of two entries each, and every table address leads to one of them: an
+//! entry is used at several levels, tables contain themselves, and one edit changes many paths.
 
 mod stale;
 
@@ -82,7 +82,8 @@ enum InvalidationMethod {
     InvpcidAll,
     /// INVPCID of every PCID but the current one, and INVLPG of every page.
     InvpcidContexts,
-    /// With global pages, CR4.PGE is cleared and set. Without them, INVPCID of all but global pages.
+    /// With global pages, CR4.PGE is cleared and set. Without them, INVPCID of all but global
+    /// pages.
     Pge,
     /// INVPCID of every page in every PCID, and INVLPG of every page.
     InvpcidPages,
@@ -169,7 +170,8 @@ fn address<F: Format>(path: u64) -> u64 {
 struct PropertyBench<F: Format, const N: usize> {
     tables: EightEntries,
     mmu: CachedMmu<F, Reference, 2, 2, N>,
-    /// Whether there are global pages. All PCIDs then use the same root; otherwise each has its own.
+    /// Whether there are global pages. All PCIDs then use the same root; otherwise each has its
+    /// own.
     global: bool,
 }
 

@@ -1,6 +1,6 @@
 //! Properties of every prediction, for random entries and registers. This file has those of 4-level
-//! paging; `garbage` has those of every format, and `oracle` a second implementation of 32-bit and PAE
-//! paging.
+//! paging; `garbage` has those of every format, and `oracle` a second implementation of 32-bit and
+//! PAE paging.
 
 mod garbage;
 mod oracle;
@@ -30,8 +30,8 @@ const KEY: u64 = 0xf << 59;
 /// A page: entry 1 of the PML4, 2 of the PDPT, 3 of the directory, 4 of the table.
 const PAGE: u64 = 0x80_8060_4000;
 
-/// Memory in which every frame contains these entries from slot 1 up. Each level uses its own slot, so
-/// every address in an entry leads to the next one. Slot 5 is the PTE of the next page.
+/// Memory in which every frame contains these entries from slot 1 up. Each level uses its own slot,
+/// so every address in an entry leads to the next one. Slot 5 is the PTE of the next page.
 #[derive(Clone, Copy, Debug)]
 struct EntrySlots([u64; 5]);
 
@@ -94,8 +94,8 @@ fn slots() -> impl Strategy<Value = EntrySlots> {
     prop::array::uniform5(entry()).prop_map(EntrySlots)
 }
 
-/// Entries without errors that map a 4 KiB page. Each lacks R/W or U/S, or has XD, in one case of eight,
-/// so that every combination over the levels is common. The key is random.
+/// Entries without errors that map a 4 KiB page. Each lacks R/W or U/S, or has XD, in one case of
+/// eight, so that every combination over the levels is common. The key is random.
 fn good_slots() -> impl Strategy<Value = EntrySlots> {
     let entry = any::<[u64; 4]>().prop_map(|[a, b, c, d]| {
         let rights = (RW | US) ^ (a & b & c & (RW | US | XD));
@@ -399,7 +399,8 @@ proptest! {
                 let leaf = update.level.number == 1 || update.before & PS != 0;
                 prop_assert!(touched & D == 0 || writes && leaf);
 
-                // Only present entries are updated. After a fault every update is open, otherwise none.
+                // Only present entries are updated. After a fault every update is open, otherwise
+                // none.
                 prop_assert_eq!(update.before & P, P);
                 prop_assert_eq!(if completes { update.may_set } else { update.must_set }, 0);
             }

@@ -1,5 +1,6 @@
 //! Loading the control registers: the checks of MOV to CR0, CR3 and CR4, and the PDPTE registers of
-//! PAE paging, which these instructions load (SDM "MOV - Move to/from Control Registers", "PDPTE Registers").
+//! PAE paging, which these instructions load (SDM "MOV - Move to/from Control Registers", "PDPTE
+//! Registers").
 
 use crate::memory::{OutsideMemory, TableMemory};
 use crate::x86::fault::{Fault, Vector};
@@ -38,8 +39,8 @@ fn require(condition: bool) -> Result<(), LoadError> {
 /// A MOV to a control register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mov {
-    /// MOV to CR0. Turning paging on while EFER.LME=1 activates long mode; turning it off leaves long
-    /// mode.
+    /// MOV to CR0. Turning paging on while EFER.LME=1 activates long mode; turning it off leaves
+    /// long mode.
     Cr0(Cr0),
     /// MOV to CR3.
     Cr3(u64),
@@ -56,8 +57,8 @@ pub struct Load {
     pub choice: Option<(Rule, &'static str)>,
 }
 
-/// Maximum number of results of a MOV: the likeliest, and one for each of the choices that PDPTE-2 and
-/// PDPTE-4 leave.
+/// Maximum number of results of a MOV: the likeliest, and one for each of the choices that PDPTE-2
+/// and PDPTE-4 leave.
 pub const MAX_LOADS: usize = 3;
 
 /// A choice that the manuals leave to processors when PDPTEs are loaded.
@@ -88,8 +89,8 @@ fn open_choices(profile: Profile, choices: Choices) -> impl Iterator<Item = Open
 }
 
 impl ControlState {
-    /// Every result that is allowed for a MOV, the likeliest first. There are several only where PAE
-    /// paging loads a PDPTE with reserved bits.
+    /// Every result that is allowed for a MOV, the likeliest first. There are several only where
+    /// PAE paging loads a PDPTE with reserved bits.
     ///
     /// ```
     /// use mmu_core::x86::control::Mov;
@@ -128,8 +129,8 @@ impl ControlState {
     /// The likeliest result of MOV to CR3.
     ///
     /// # Errors
-    /// #GP in long mode for a bit above MAXPHYADDR, except the LAM bits where there is LAM and bit 63
-    /// while PCIDE=1 (MODE-8); #GP for a bad PDPTE (PDPTE-2).
+    /// #GP in long mode for a bit above MAXPHYADDR, except the LAM bits where there is LAM and bit
+    /// 63 while PCIDE=1 (MODE-8); #GP for a bad PDPTE (PDPTE-2).
     pub fn load_cr3<M: TableMemory>(
         &self,
         value: u64,
@@ -142,8 +143,8 @@ impl ControlState {
     /// The likeliest result of MOV to CR4.
     ///
     /// # Errors
-    /// #GP for changing LA57 or PAE in long mode (MODE-2), for setting PCIDE outside long mode or while
-    /// CR3\[11:0\] is not 0 (MODE-8), and for a bad PDPTE (PDPTE-2).
+    /// #GP for changing LA57 or PAE in long mode (MODE-2), for setting PCIDE outside long mode or
+    /// while CR3\[11:0\] is not 0 (MODE-8), and for a bad PDPTE (PDPTE-2).
     pub fn load_cr4<M: TableMemory>(
         &self,
         value: Cr4,
@@ -156,8 +157,8 @@ impl ControlState {
     /// The likeliest result of MOV to CR0.
     ///
     /// # Errors
-    /// #GP for PG without PE, for setting PG with LME and without PAE, for clearing PG while PCIDE=1,
-    /// and for a bad PDPTE (PDPTE-2).
+    /// #GP for PG without PE, for setting PG with LME and without PAE, for clearing PG while
+    /// PCIDE=1, and for a bad PDPTE (PDPTE-2).
     pub fn load_cr0<M: TableMemory>(
         &self,
         value: Cr0,
@@ -396,8 +397,8 @@ mod tests {
         assert!(pae(0).load_cr3(0x2000, profile(), &SparseTables::new(&free)).is_ok());
     }
 
-    /// The results of loading these PDPTEs: whether each completes, and the rule that allows it beside
-    /// others. They are the same for each of the three registers.
+    /// The results of loading these PDPTEs: whether each completes, and the rule that allows it
+    /// beside others. They are the same for each of the three registers.
     fn results(table: &[(u64, u64)], profile: Profile) -> Vec<(bool, Option<Rule>)> {
         let memory = SparseTables::new(table);
         let all = [

@@ -1,8 +1,9 @@
-//! Everything specific to x86: the state that paging depends on, the table formats, and the decisions
-//! of a walk.
+//! Everything specific to x86: the state that paging depends on, the table formats, and the
+//! decisions of a walk.
 //!
 //! - [`state`], [`profile`], [`regime`]: the control registers, the processor, and both together;
-//! - [`format`](mod@format): one file per table format, behind the trait [`Format`](format::Format);
+//! - [`format`](mod@format): one file per table format, behind the trait
+//!   [`Format`](format::Format);
 //! - [`rule`], [`semantics`]: the ids of the rules, and the decisions that follow them;
 //! - [`fault`]: exceptions and page-fault error codes;
 //! - [`control`]: MOV to the control registers, with its checks.

@@ -1,8 +1,8 @@
 //! The decisions of a walk, one method each.
 //!
 //! The default methods are the reference: they do what the manuals say. A walker with one known
-//! mistake implements [`Semantics`] and overrides the one method that is wrong. It is compiled into a
-//! separate walk, so the reference pays nothing for it.
+//! mistake implements [`Semantics`] and overrides the one method that is wrong. It is compiled into
+//! a separate walk, so the reference pays nothing for it.
 
 use crate::access::{Access, AccessKind, Segment};
 use crate::address::{PhysAddr, VirtAddr};
@@ -13,7 +13,8 @@ use crate::x86::state::{CR3_LAM_U48, CR3_LAM_U57, Cr0, Cr4, Efer};
 use bitflags::bitflags;
 
 bitflags! {
-    /// The rights that the entries of a path grant together. Each is an AND over the levels (RIGHT-1).
+    /// The rights that the entries of a path grant together. Each is an AND over the levels
+    /// (RIGHT-1).
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct Rights: u8 {
         /// R/W is 1 at every level.
@@ -97,8 +98,8 @@ pub trait Semantics: Copy {
         access.address.is_canonical(address_bits) && access.last_byte().is_canonical(address_bits)
     }
 
-    /// The fault of an access that is not canonical: #SS for the stack, otherwise #GP. CR2 keeps its
-    /// value (CANON-1; SDM "Canonical Addressing" and the exception pages of the instructions).
+    /// The fault of an access that is not canonical: #SS for the stack, otherwise #GP. CR2 keeps
+    /// its value (CANON-1; SDM "Canonical Addressing" and the exception pages of the instructions).
     fn non_canonical_fault(&self, access: &Access) -> Fault {
         let vector = match access.segment {
             Segment::Stack => Vector::StackFault,
@@ -122,8 +123,8 @@ pub trait Semantics: Copy {
         F::register(level, index, regime)
     }
 
-    /// The reason why an entry ends the walk, if it does. P is checked first: with P=0 the other bits
-    /// belong to the operating system (CODE-1).
+    /// The reason why an entry ends the walk, if it does. P is checked first: with P=0 the other
+    /// bits belong to the operating system (CODE-1).
     fn entry_error(&self, entry: u64, reserved: u64) -> Option<EntryError> {
         if entry & EntryBits::P.bits() == 0 {
             Some(EntryError::NotPresent)
@@ -149,8 +150,8 @@ pub trait Semantics: Copy {
         F::address(level, kind, entry)
     }
 
-    /// The rights of a path that is one entry longer: R/W and U/S must be set at every level, and XD at
-    /// none (RIGHT-1).
+    /// The rights of a path that is one entry longer: R/W and U/S must be set at every level, and
+    /// XD at none (RIGHT-1).
     fn combine(&self, above: Rights, entry: u64) -> Rights {
         let entry = EntryBits::from_bits_retain(entry);
         let mut own = Rights::empty();
@@ -199,9 +200,9 @@ pub trait Semantics: Copy {
             && (access.is_user() || regime.state.cr0.contains(Cr0::WP))
     }
 
-    /// Shadow stacks: a shadow-stack page is read-only and dirty in its leaf, and writable above. User
-    /// accesses need a user page, supervisor accesses a supervisor page (RIGHT-7; SDM "Shadow-Stack
-    /// Accesses").
+    /// Shadow stacks: a shadow-stack page is read-only and dirty in its leaf, and writable above.
+    /// User accesses need a user page, supervisor accesses a supervisor page (RIGHT-7; SDM
+    /// "Shadow-Stack Accesses").
     fn shadow_stack_denied(
         &self,
         above: Rights,
@@ -235,9 +236,9 @@ pub trait Semantics: Copy {
             && (access.implicit || !regime.state.ac)
     }
 
-    /// Protection keys: the page, not the CPL, selects PKRU (user pages) or PKRS (supervisor pages). The
-    /// key is in the leaf, and there are keys in long mode only (RIGHT-5, RIGHT-6; SDM "Protection
-    /// Keys").
+    /// Protection keys: the page, not the CPL, selects PKRU (user pages) or PKRS (supervisor
+    /// pages). The key is in the leaf, and there are keys in long mode only (RIGHT-5, RIGHT-6; SDM
+    /// "Protection Keys").
     fn key_denied(&self, rights: Rights, leaf: u64, access: &Access, regime: &Regime) -> bool {
         let state = &regime.state;
         let user_page = rights.contains(Rights::USER);
@@ -254,9 +255,10 @@ pub trait Semantics: Copy {
         let access_disabled = key_rights & 1 != 0;
         let write_disabled = key_rights & 2 != 0;
 
-        // While CR0.WP=0, WD in PKRU does not bind the supervisor, and WD in PKRS binds no access: "If
-        // CR0.WP = 0, IA32_PKRS.WDi does not affect write accesses to supervisor-mode addresses". A
-        // user access to such a page is denied anyway; the difference shows in PK (CODE-11).
+        // While CR0.WP=0, WD in PKRU does not bind the supervisor, and WD in PKRS binds no access:
+        // "If CR0.WP = 0, IA32_PKRS.WDi does not affect write accesses to supervisor-mode
+        // addresses". A user access to such a page is denied anyway; the difference shows in PK
+        // (CODE-11).
         let obeys_write_disable = state.cr0.contains(Cr0::WP) || (user_page && access.is_user());
         access_disabled || (write_disabled && self.is_write(access) && obeys_write_disable)
     }

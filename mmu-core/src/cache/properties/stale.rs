@@ -1,5 +1,5 @@
-//! TLB-2 with random edits without invalidation: everything that [`CachedMmu`] does is in the set of
-//! allowed outcomes, and nothing that was never mapped is.
+//! TLB-2 with random edits without invalidation: everything that [`CachedMmu`] does is in the set
+//! of allowed outcomes, and nothing that was never mapped is.
 
 use super::{
     Access, Bits32, CacheEvent, CachedMmu, EightEntries, FRAME, FiveLevel, Format, FourLevel,
@@ -17,8 +17,8 @@ use std::vec::Vec;
 
 type EditHistory = History<EightEntries, 12>;
 
-/// The entry with the address of one of the four tables, unless it maps a large page: a history knows an
-/// entry by its address, so each of the eight entries must have only one.
+/// The entry with the address of one of the four tables, unless it maps a large page: a history
+/// knows an entry by its address, so each of the eight entries must have only one.
 fn direct(entry: u64) -> u64 {
     if entry & PS == 0 {
         entry & !FRAME | ((entry >> 12 & 3) + 1) << 12
@@ -35,8 +35,8 @@ fn place<F: Format>(slot: usize) -> PhysAddr {
     PhysAddr::new(0x1000 * (table + 1) + index * u64::from(F::ENTRY_BYTES))
 }
 
-/// The access moved to the page of a path, without the bytes for which there is no table entry: only the
-/// indices 0 and 1 exist.
+/// The access moved to the page of a path, without the bytes for which there is no table entry:
+/// only the indices 0 and 1 exist.
 fn within<F: Format>(path: u64, access: &Access) -> Access {
     let access = placed::<F>(path, access);
     let is_last = path >> F::LEVELS.len().saturating_sub(1) & 1 != 0;
@@ -135,8 +135,8 @@ impl TableMemory for Moments<'_> {
     }
 }
 
-/// Whether a walk can reach this address if no entry is newer than the entry below it. `when` is filled
-/// from the root down with moments that do not decrease.
+/// Whether a walk can reach this address if no entry is newer than the entry below it. `when` is
+/// filled from the root down with moments that do not decrease.
 fn is_reachable<F: Format>(
     mmu: &Mmu<F>,
     history: &[EightEntries],
@@ -159,8 +159,9 @@ fn is_reachable<F: Format>(
     })
 }
 
-/// Every address that is allowed is one that old upper entries and newer lower entries lead to, found
-/// here by moments rather than by values. After an invalidation only the prediction is allowed.
+/// Every address that is allowed is one that old upper entries and newer lower entries lead to,
+/// found here by moments rather than by values. After an invalidation only the prediction is
+/// allowed.
 fn is_bounded<F: Format>(
     tables: EightEntries,
     edits: &[(usize, u64)],

@@ -11,8 +11,8 @@ use crate::x86::state::Efer;
 
 const NO_FLUSH: u64 = 1 << 63;
 
-/// The page is cached with PCID 0, and if there are PCIDs, with PCID 5 too. Its neighbour is cached as a
-/// global page. All PCIDs use the same root. Memory no longer maps either page.
+/// The page is cached with PCID 0, and if there are PCIDs, with PCID 5 too. Its neighbour is cached
+/// as a global page. All PCIDs use the same root. Memory no longer maps either page.
 fn cached(cr4: Cr4) -> CacheBench {
     let mut bench = CacheBench::with_cr4(cr4 | Cr4::PGE);
     bench.set(NEXT_PTE, 0x6007 | bit::G);
@@ -29,8 +29,8 @@ fn cached(cr4: Cr4) -> CacheBench {
     bench
 }
 
-/// Which translations are still cached: that of the page with PCID 0, with PCID 5, and the global one;
-/// and the number of PCIDs with paging-structure entries.
+/// Which translations are still cached: that of the page with PCID 0, with PCID 5, and the global
+/// one; and the number of PCIDs with paging-structure entries.
 fn kept(mmu: &Cached) -> ([bool; 3], usize) {
     let holds = |page: u64, pcid| {
         mmu.tlb().iter().any(|entry| entry.page == page >> 12 && entry.pcid == pcid)

@@ -1,5 +1,5 @@
-//! Tests of the rules of caching, with every expected value taken from the manuals by hand, and tests
-//! of the caches themselves.
+//! Tests of the rules of caching, with every expected value taken from the manuals by hand, and
+//! tests of the caches themselves.
 
 mod invalidations;
 mod races;
@@ -56,9 +56,9 @@ struct CacheBench {
 }
 
 impl CacheBench {
-    /// The page in the frame at 0x5000 and its neighbour in that at 0x6000: present, writable, user,
-    /// neither accessed nor dirty. The caches of the MMU are empty. An Intel processor with 48 physical
-    /// address bits.
+    /// The page in the frame at 0x5000 and its neighbour in that at 0x6000: present, writable,
+    /// user, neither accessed nor dirty. The caches of the MMU are empty. An Intel processor with
+    /// 48 physical address bits.
     fn new() -> Self {
         Self::with_state(ControlState::long_mode(0x10_000))
     }

@@ -7,8 +7,8 @@ use super::{
 use crate::cache::AccessError;
 use core::cell::Cell;
 
-/// Memory in which another processor stores `value` at `at` just before each of the next `times` updates
-/// of that entry.
+/// Memory in which another processor stores `value` at `at` just before each of the next `times`
+/// updates of that entry.
 struct Raced<'a> {
     memory: &'a mut Bytes<Vec<u8>>,
     at: u64,
@@ -43,8 +43,8 @@ impl TableMemoryUpdate for Raced<'_> {
     }
 }
 
-/// A user's write of one byte, while another processor stores `value` at `at` once: the physical address
-/// or the error code, and the number of entries read.
+/// A user's write of one byte, while another processor stores `value` at `at` once: the physical
+/// address or the error code, and the number of entries read.
 fn write_against_one_store(
     bench: &mut CacheBench,
     at: u64,
@@ -87,8 +87,8 @@ fn ad_4_a_race_on_a_leaf_that_is_cached_clean() {
     bench.reads(BYTE, 0x5234);
 
     let (outcome, reads) = write_against_one_store(&mut bench, PTE, 0x5025);
-    // The new PTE is read-only. The PTE is read twice by way of the cached PDE, then the walk starts at
-    // the root: 1 + 1 + 4.
+    // The new PTE is read-only. The PTE is read twice by way of the cached PDE, then the walk
+    // starts at the root: 1 + 1 + 4.
     assert_eq!((outcome, reads), (Err(4 + 2 + 1), 6));
     assert_eq!(bench.get(PTE), 0x5025);
 }

@@ -16,8 +16,8 @@ const AD: u64 = bit::A | bit::D;
 
 type Tables = History<Bytes<Vec<u8>>, 8>;
 
-/// The page in the frame at 0x5000 and its neighbour in that at 0x6000: present, writable, user. A is set
-/// in every entry.
+/// The page in the frame at 0x5000 and its neighbour in that at 0x6000: present, writable, user. A
+/// is set in every entry.
 fn tables() -> Tables {
     let mut memory = Bytes::new(PhysAddr::new(0x10_000), vec![0; 0x8000]);
     for (at, entry) in [
@@ -55,8 +55,8 @@ fn user(kind: AccessKind, address: u64) -> Access {
     Access::new(kind, VirtAddr::new(address), 1, Ring::Three)
 }
 
-/// The possible ends of a user access, each once, with those of the entries in memory first: a physical
-/// address or an error code.
+/// The possible ends of a user access, each once, with those of the entries in memory first: a
+/// physical address or an error code.
 fn ends(tables: &Tables, kind: AccessKind, vendor: Vendor) -> Vec<Result<u64, u32>> {
     let mut ends = Vec::new();
     for prediction in predictions(tables, &user(kind, BYTE), vendor) {
@@ -137,8 +137,9 @@ fn tlb_2_old_upper_entries_lead_to_new_lower_ones() {
     edit(&mut tables, PDE, 0x14_007);
     edit(&mut tables, PTE, 0x8007);
     edit(&mut tables, 0x14_020, 0x9007);
-    // Through the new PDE: the new PTE of the new table. A is not set in the PDE, so no entry below it is
-    // cached, and the old PTE is not allowed. Through the old PDE: both PTEs of the old table.
+    // Through the new PDE: the new PTE of the new table. A is not set in the PDE, so no entry below
+    // it is cached, and the old PTE is not allowed. Through the old PDE: both PTEs of the old
+    // table.
     assert_ends(&tables, Read, &[Ok(0x9234), Ok(0x8234), Ok(0x5234)]);
 
     let all = predictions(&tables, &user(Read, BYTE), Vendor::Amd);
@@ -150,7 +151,8 @@ fn tlb_2_old_upper_entries_lead_to_new_lower_ones() {
 #[test]
 fn tlb_2_new_upper_entries_do_not_lead_to_entries_replaced_before() {
     let mut tables = tables();
-    // The entry of the new table is replaced before the PDE points to that table; A is set everywhere.
+    // The entry of the new table is replaced before the PDE points to that table; A is set
+    // everywhere.
     edit(&mut tables, 0x14_020, 0x9027);
     edit(&mut tables, PDE, 0x14_027);
     assert_ends(&tables, Read, &[Ok(0x9234), Ok(0x5234)]);

@@ -88,8 +88,8 @@ impl<F: Format> SpaceBench<F> {
         space
     }
 
-    /// The physical address that a user access reaches, and the decisions on its faults. The address is 0
-    /// if the access is not allowed.
+    /// The physical address that a user access reaches, and the decisions on its faults. The
+    /// address is 0 if the access is not allowed.
     fn touch(
         &mut self,
         space: SpaceId,

@@ -1,5 +1,5 @@
-//! Random operations: a process reads back what it wrote until the page is unmapped, no frame is lost or
-//! owned twice, and the history does not depend on the caches.
+//! Random operations: a process reads back what it wrote until the page is unmapped, no frame is
+//! lost or owned twice, and the history does not depend on the caches.
 
 use super::*;
 use crate::x86::state::PagingMode;
@@ -392,8 +392,8 @@ for_each_format! {
     nothing_is_lost_in_shorter_histories
 }
 
-/// An MMU with caches and one without lead to the same history, and to the same bytes in every table,
-/// frame and slot.
+/// An MMU with caches and one without lead to the same history, and to the same bytes in every
+/// table, frame and slot.
 fn nothing_is_lost<F: Format>() {
     let mut runner = TestRunner::deterministic();
     let operations = prop::collection::vec(operation(), OPERATIONS);

@@ -8,7 +8,8 @@ for_each_format! {
 }
 
 fn there_can_be_more_pages_than_frames<F: Format>() {
-    // At least one of the ten frames is a table, so memory has room for at most nine of twenty pages.
+    // At least one of the ten frames is a table, so memory has room for at most nine of twenty
+    // pages.
     let mut bench = SpaceBench::<F>::new(10);
     let space = bench.with_heap(20);
     for page in 0..20 {

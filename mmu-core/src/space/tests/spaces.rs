@@ -146,7 +146,8 @@ fn bad_and_overlapping_regions_are_refused() {
     bench.audit();
 }
 
-/// PDPTE-1: a running PAE process can use its second gigabyte only after the registers are loaded again.
+/// PDPTE-1: a running PAE process can use its second gigabyte only after the registers are loaded
+/// again.
 #[test]
 fn a_new_pdpte_is_loaded() {
     let mut bench = SpaceBench::<Pae>::new(16);

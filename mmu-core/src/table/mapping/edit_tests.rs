@@ -79,7 +79,8 @@ fn large_pat_in_a_4_kib_page_is_refused() {
     let size = PageSize::Size4KiB;
     let refused = MapError::FlagsInAddress(FLAGS | EntryBits::LARGE_PAT, size);
 
-    // LARGE_PAT is bit 12, which would move the first frame by 4 KiB. In the second it is set already.
+    // LARGE_PAT is bit 12, which would move the first frame by 4 KiB. In the second it is set
+    // already.
     for frame in [0x9_2000, 0x9_3000].map(PhysAddr::new) {
         let result = mapper.map(page, frame, size, FLAGS | EntryBits::LARGE_PAT);
         assert_eq!(result, Err(refused));

@@ -1,5 +1,5 @@
-//! Tests of the mapper with 4-level paging: the entries that it writes, what it refuses, and that a walk
-//! finds what was mapped. `formats` has the tests of the other formats.
+//! Tests of the mapper with 4-level paging: the entries that it writes, what it refuses, and that a
+//! walk finds what was mapped. `formats` has the tests of the other formats.
 
 mod formats;
 

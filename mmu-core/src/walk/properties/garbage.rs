@@ -159,12 +159,13 @@ fn walk_ends<F: Format>(garbage: &Garbage, access: &Access) -> Result<(), TestCa
     Ok(())
 }
 
-/// Maximum number of walks for a prediction: one for each of two pages, three times if a table is outside
-/// memory (first to find out, then with zeros and with ones), for each of the two members of two choices.
+/// Maximum number of walks for a prediction: one for each of two pages, three times if a table is
+/// outside memory (first to find out, then with zeros and with ones), for each of the two members
+/// of two choices.
 const WALKS_PER_PREDICTION: usize = 2 * 3 * 4;
 
-/// A prediction over random memory has an outcome, takes a bounded number of reads, and updates only A
-/// and D.
+/// A prediction over random memory has an outcome, takes a bounded number of reads, and updates
+/// only A and D.
 fn prediction_ends<F: Format>(garbage: &Garbage, access: &Access) -> Result<(), TestCaseError> {
     let memory = garbage.memory::<F>();
     let counting = Counting::new::<F>(&memory);
@@ -188,8 +189,8 @@ fn prediction_ends<F: Format>(garbage: &Garbage, access: &Access) -> Result<(), 
     Ok(())
 }
 
-/// Memory in which every frame is the same: the entry of level `n` is in slot `n`, so every address in
-/// an entry leads to the next one.
+/// Memory in which every frame is the same: the entry of level `n` is in slot `n`, so every address
+/// in an entry leads to the next one.
 #[derive(Clone, Copy, Debug)]
 struct Slots6([u64; 6]);
 

@@ -1,7 +1,7 @@
 //! A second implementation of 32-bit and PAE paging, written from the prose of the manual alone and
-//! compared with the walk on random entries. It uses none of the crate's formats and rules: registers are
-//! numbers, and every sentence of the manual is a line (SDM "32-Bit Paging", "PAE Paging", "Determination of Access Rights",
-//! "Page-Fault Exceptions", "Accessed and Dirty Flags").
+//! compared with the walk on random entries. It uses none of the crate's formats and rules:
+//! registers are numbers, and every sentence of the manual is a line (SDM "32-Bit Paging", "PAE
+//! Paging", "Determination of Access Rights", "Page-Fault Exceptions", "Accessed and Dirty Flags").
 
 use super::{access_to_one_page, vendor as any_vendor};
 use crate::access::{Access, AccessKind, Ring};
@@ -24,8 +24,8 @@ const fn bits(value: u64, high: u32, low: u32) -> u64 {
     value >> low & ((1 << (high - low + 1)) - 1)
 }
 
-/// The outcome of an access: the physical address, and whether D is set in the entry that maps the page;
-/// or the error code.
+/// The outcome of an access: the physical address, and whether D is set in the entry that maps the
+/// page; or the error code.
 type OracleOutcome = Result<(u64, bool), u32>;
 
 /// The processor and the registers as numbers, and the access.
@@ -207,7 +207,8 @@ impl TableMemory for TwoSlots {
     }
 }
 
-/// The outcome of the crate's walk in the oracle's terms, and the number of entries in which A is set.
+/// The outcome of the crate's walk in the oracle's terms, and the number of entries in which A is
+/// set.
 fn outcome_of_walk<F: Format>(
     state: ControlState,
     profile: Profile,
@@ -263,7 +264,8 @@ prop_compose! {
     }
 }
 
-/// An entry that is mostly present with every right. Each bit of `noise` is set in one case of sixteen.
+/// An entry that is mostly present with every right. Each bit of `noise` is set in one case of
+/// sixteen.
 fn entry(noise: u64) -> impl Strategy<Value = u64> {
     let flags = prop_oneof![1 => Just(0_u64), 15 => Just(7)];
     let address = any::<u64>().prop_map(|address| address & 0xffc0_0000);
@@ -275,7 +277,8 @@ fn entry(noise: u64) -> impl Strategy<Value = u64> {
     )
 }
 
-/// The access moved to the page with index 1 at the last level and 2 at the one above, and its address.
+/// The access moved to the page with index 1 at the last level and 2 at the one above, and its
+/// address.
 fn at_page(access: Access, shift: u8) -> (Access, u64) {
     let linear = (2 << shift) + 0x1000 + access.address.offset(12);
     (Access { address: VirtAddr::new(linear), ..access }, linear)

@@ -32,8 +32,8 @@ fn mode_4_without_pse_the_page_size_bit_is_ignored() {
         .updates(&[(PDE, bit::A, 0), (PTE, AD, 0)]);
     page_4k().reads(BYTE, Three).reaches(0x4000_0234).not_by(Rule::Mode4);
 
-    // With PSE=1 the same PDE maps 4 MiB at 0, as its bits 31:22 are 0. With 32 physical address bits,
-    // bit 16 is reserved; bit 12 is PAT.
+    // With PSE=1 the same PDE maps 4 MiB at 0, as its bits 31:22 are 0. With 32 physical address
+    // bits, bit 16 is reserved; bit 12 is PAT.
     let fault = page.clone().cr4(Cr4::PSE).physical_address_bits(32).reads(BYTE, Three);
     fault.faults(code::P | code::U | code::RSVD, BYTE).not_by(Rule::Mode4);
     page.cr4(Cr4::PSE).set(PDE, 0x4000_0000).reads(BYTE, Three).reaches(0x8_4000_4234);
@@ -51,7 +51,8 @@ fn mode_4_with_pse_a_pde_without_the_bit_still_points_to_a_table() {
     page_4k().cr4(Cr4::PSE).reads(BYTE, Three).reaches(0x4000_0234).not_by(Rule::Mode4);
 }
 
-/// MODE-5 for one MAXPHYADDR: the bits of a PDE that are address bits from 32 up, and those that fault.
+/// MODE-5 for one MAXPHYADDR: the bits of a PDE that are address bits from 32 up, and those that
+/// fault.
 #[track_caller]
 fn check_pse36(width: u8, address: RangeInclusive<u32>, reserved: RangeInclusive<u32>) {
     let page = page_4m().physical_address_bits(width);
@@ -117,7 +118,8 @@ fn mode_6_without_pse_36_bits_21_to_13_are_reserved() {
 
 #[test]
 fn mode_7_small_pages_have_no_reserved_bits() {
-    // Bits 11:3, and the whole address whatever MAXPHYADDR is. PS in the PDE is free with PSE=0 only.
+    // Bits 11:3, and the whole address whatever MAXPHYADDR is. PS in the PDE is free with PSE=0
+    // only.
     for (bits, flags) in [(Cr4::PSE, 0xf78), (Cr4::empty(), 0xff8)] {
         let page = page_4k().cr4(bits).physical_address_bits(32).set(PDE, flags).set(PTE, 0xff8);
         page.reads(BYTE, Three).reaches(0x4000_0234).not_by(Rule::Mode7);
@@ -139,7 +141,8 @@ fn mode_7_without_pat_its_bits_are_reserved() {
     let fault = large.writes(BYTE, Zero);
     fault.faults(code::P | code::W | code::RSVD, BYTE).by(Rule::Mode7).updates(&[]);
 
-    // The PAT bit of the other page size is free: bit 7 makes the page large, bit 12 is an address bit.
+    // The PAT bit of the other page size is free: bit 7 makes the page large, bit 12 is an address
+    // bit.
     page_4m().without(Features::PAT).reads(BYTE, Three).reaches(0x4000_4234);
 
     let next = page_4k().cr4(Cr4::PSE).without(Features::PAT).set(PTE, 1 << 12);

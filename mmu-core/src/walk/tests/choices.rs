@@ -78,8 +78,8 @@ fn out_1_a_table_outside_memory_reads_as_zeros_or_ones() {
 
 #[test]
 fn out_1_ones_may_be_a_page() {
-    // The PTE is outside memory. With 52 address bits and NXE, all ones are a valid PTE: a writable,
-    // execute-disabled user page in the highest frame, with A and D set.
+    // The PTE is outside memory. With 52 address bits and NXE, all ones are a valid PTE: a
+    // writable, execute-disabled user page in the highest frame, with A and D set.
     let page =
         TestMachine::page_4k().physical_address_bits(52).set(PDE, 0x70_000).clear(PDE, 0x3_000);
     let write = page.writes(BYTE, Three);
@@ -98,16 +98,16 @@ fn out_1_the_root_may_be_outside_memory() {
 
 #[test]
 fn out_1_no_alternative_is_lost_when_every_choice_is_open() {
-    // The last fetch under entry 1 of the PML4, where G is set, reaches entry 2, whose table is outside
-    // memory.
+    // The last fetch under entry 1 of the PML4, where G is set, reaches entry 2, whose table is
+    // outside memory.
     let lower = [(0x10_008, 0x11_107), (0x11_ff8, 0x12_007), (0x12_ff8, 0x13_007)];
     let tables = TestMachine::with_entries(&lower).set(0x13_ff8, 7).set(0x10_010, 0x70_007);
     let machine = tables.vendor(Vendor::Unknown).cr4(Cr4::SMEP).without_nxe();
     let low = 0xff_ffff_fffc;
     let high = 0x100_0000_0000;
 
-    // The lower page is denied by SMEP, or its G is reserved. The upper page is absent, or has reserved
-    // bits set.
+    // The lower page is denied by SMEP, or its G is reserved. The upper page is absent, or has
+    // reserved bits set.
     machine.fetches(low, Zero).faults_in_one_of(&[
         (code::P | code::I, low),
         (code::I, high),

@@ -1,4 +1,5 @@
-//! Accesses to two pages, and addresses that are not canonical: CODE-12, AD-5, AD-7, CANON-1, CANON-2.
+//! Accesses to two pages, and addresses that are not canonical: CODE-12, AD-5, AD-7, CANON-1,
+//! CANON-2.
 
 use super::{
     FRAME, NEXT_PTE, PAGE, PDE, PDPTE, PML4E, PTE, Rule, TestMachine, access, bit, code, on_stack,

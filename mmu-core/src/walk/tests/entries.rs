@@ -29,7 +29,8 @@ fn mode_1_lma_decides_long_mode_paging() {
 
 #[test]
 fn mode_1_compatibility_mode_walks_four_levels() {
-    // The upper half of a 32-bit linear address is zero: entry 0 of the PML4, 3 of the PDPT, and so on.
+    // The upper half of a 32-bit linear address is zero: entry 0 of the PML4, 3 of the PDPT, and so
+    // on.
     let tables = [(0x10_000, 0x11_007), (0x11_018, 0x12_007), (0x12_ff8, 0x13_007)];
     let machine = TestMachine::with_entries(&tables).set(0x13_ff8, FRAME | 7);
     machine.reads(0xffff_f234, Three).reaches(0x1_4000_0234);

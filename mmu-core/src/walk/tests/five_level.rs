@@ -172,7 +172,8 @@ fn canon_1_an_address_of_more_than_57_bits_is_not_walked() {
 
 #[test]
 fn canon_2_one_non_canonical_byte_is_enough() {
-    // The last page of the lower half is mapped: entry 255 of the PML5, entry 511 of the tables below.
+    // The last page of the lower half is mapped: entry 255 of the PML5, entry 511 of the tables
+    // below.
     let tables = [(0x10_ff8, 0x11_007), (0x11_ff8, 0x12_007), (0x12_ff8, 0x13_007)];
     let tables = TestMachine::with_entries(&tables).set(0x13_ff8, FRAME | 7);
     let machine = tables.five_levels().set(0xf_7f8, 0x10_007);

@@ -113,8 +113,8 @@ fn right_6_without_wp_write_disable_does_not_bind_the_supervisor() {
 #[test]
 fn right_6_without_wp_write_disable_in_pkrs_does_not_bind_users_either() {
     // "If WDi = 1, write accesses are not permitted if CR0.WP = 1. (If CR0.WP = 0, IA32_PKRS.WDi
-    // does not affect write accesses to supervisor-mode addresses with protection key i.)" Unlike for
-    // PKRU, the manual makes no exception for user-mode accesses: only CR0.WP matters.
+    // does not affect write accesses to supervisor-mode addresses with protection key i.)" Unlike
+    // for PKRU, the manual makes no exception for user-mode accesses: only CR0.WP matters.
     let page = pkrs(keyed().clear(PTE, bit::US), NO_WRITE);
     let denied = code::P | code::W | code::U;
     page.writes(BYTE, Three).faults(denied | code::PK, BYTE);

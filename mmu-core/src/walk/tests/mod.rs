@@ -1,7 +1,7 @@
 //! Tests of the rules, with every expected value taken from the manuals by hand.
 //!
-//! A test maps one page, changes what its rule is about, and checks the whole outcome: vector, error
-//! code and CR2, or the physical address, and the updates of A and D.
+//! A test maps one page, changes what its rule is about, and checks the whole outcome: vector,
+//! error code and CR2, or the physical address, and the updates of A and D.
 
 mod bits32;
 mod choices;
@@ -31,8 +31,8 @@ use crate::x86::semantics::Reference;
 use crate::x86::state::{ControlState, Cr0, Cr4, Efer, PagingMode};
 use std::vec::Vec;
 
-/// The bits of an entry (SDM "Formats of CR3 and Paging-Structure Entries"), defined again so that the
-/// tests notice a wrong constant in the crate.
+/// The bits of an entry (SDM "Formats of CR3 and Paging-Structure Entries"), defined again so that
+/// the tests notice a wrong constant in the crate.
 mod bit {
     pub(super) const P: u64 = 1 << 0;
     pub(super) const RW: u64 = 1 << 1;
@@ -101,8 +101,8 @@ struct TestMachine {
 }
 
 impl TestMachine {
-    /// An Intel processor with 48 physical address bits in long mode without further features turned on,
-    /// and these entries.
+    /// An Intel processor with 48 physical address bits in long mode without further features
+    /// turned on, and these entries.
     fn with_entries(entries: &[(u64, u64)]) -> Self {
         let profile = Profile {
             vendor: Vendor::Intel,
@@ -317,8 +317,8 @@ impl CheckedPrediction {
         self
     }
 
-    /// Each alternative updates exactly these entries: an address, the bits that are set, and those that
-    /// may be.
+    /// Each alternative updates exactly these entries: an address, the bits that are set, and those
+    /// that may be.
     #[track_caller]
     fn updates(&self, expected: &[(u64, u64, u64)]) -> &Self {
         for alternative in &self.0.alternatives {

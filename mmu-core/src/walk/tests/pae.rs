@@ -1,5 +1,5 @@
-//! PAE paging below the PDPTEs: the upper bits of entries are not ignored, and the rules that do not
-//! depend on the mode (SDM "PAE Paging").
+//! PAE paging below the PDPTEs: the upper bits of entries are not ignored, and the rules that do
+//! not depend on the mode (SDM "PAE Paging").
 
 use super::{
     Access, Cr4, FRAME, Features, PDE, PTE, PagingMode, Rule, TestMachine, Vendor, access, bit,
@@ -99,7 +99,8 @@ fn code_3_xd_is_reserved_while_nxe_is_off() {
     }
 }
 
-/// CODE-4 for one MAXPHYADDR: the bits from it to 62 are reserved, and the one below is an address bit.
+/// CODE-4 for one MAXPHYADDR: the bits from it to 62 are reserved, and the one below is an address
+/// bit.
 fn check_address_bits(width: u8) {
     for bad in u32::from(width)..=62 {
         for (page, at) in [(page_4k(), PDE), (page_4k(), PTE), (page_2m(), PDE)] {
@@ -230,7 +231,8 @@ fn canon_1_every_address_is_canonical_outside_long_mode() {
 
 #[test]
 fn code_12_addresses_wrap_at_4g() {
-    // The last page of the address space is mapped under PDPTE 3, and the first page later under PDPTE 0.
+    // The last page of the address space is mapped under PDPTE 3, and the first page later under
+    // PDPTE 0.
     let mut machine = machine(&[(0x12_ff8, 0x13_007), (0x13_ff8, FRAME | 7), (0x14_000, 0)]);
     machine.state.pdptes[3] = 0x12_001;
     machine.state.pdptes[0] = 0x14_001;

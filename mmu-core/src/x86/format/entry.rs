@@ -32,8 +32,8 @@ bitflags! {
 }
 
 impl EntryBits {
-    /// Bits 51:12: the address of a table or of a 4 KiB page. In long mode CR3 has the address of the
-    /// root table in the same bits (MODE-8).
+    /// Bits 51:12: the address of a table or of a 4 KiB page. In long mode CR3 has the address of
+    /// the root table in the same bits (MODE-8).
     pub const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
     /// The lowest bit of the protection key.

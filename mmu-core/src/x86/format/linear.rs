@@ -9,9 +9,9 @@ use crate::x86::state::PagingMode;
 /// A flat table for linear addresses of `BITS` bits, with pages of 2^`PAGE_SHIFT` bytes and entries
 /// of `ENTRY` bytes (1, 2, 4 or 8). CR3 is the address of the table.
 ///
-/// Bit 0 of an entry is set if the page is present; the bits above are the frame number. There are no
-/// rights and no accessed or dirty bits: an access completes or faults. It touches two pages at most,
-/// so with pages smaller than 4 KiB it must not be larger than a page.
+/// Bit 0 of an entry is set if the page is present; the bits above are the frame number. There are
+/// no rights and no accessed or dirty bits: an access completes or faults. It touches two pages at
+/// most, so with pages smaller than 4 KiB it must not be larger than a page.
 ///
 /// ```
 /// use mmu_core::x86::format::Linear;

@@ -1,5 +1,5 @@
-//! Table formats as data: which address bits index each level, which levels can map a page, and which
-//! bits of an entry are reserved. There is one walk, generic over the trait [`Format`].
+//! Table formats as data: which address bits index each level, which levels can map a page, and
+//! which bits of an entry are reserved. There is one walk, generic over the trait [`Format`].
 
 mod bits32;
 mod entry;
@@ -45,7 +45,8 @@ pub struct Level {
     pub index_bits: u8,
     /// Whether its entries can map a page.
     pub leaf: Leaf,
-    /// Whether its entries have rights, A and, in a leaf, D. The PDPTEs of PAE paging do not (PDPTE-3).
+    /// Whether its entries have rights, A and, in a leaf, D. The PDPTEs of PAE paging do not
+    /// (PDPTE-3).
     pub has_flags: bool,
 }
 
@@ -83,7 +84,8 @@ pub enum EntryKind {
     Leaf,
 }
 
-/// The reserved bits of an entry in groups that do not overlap, each with the rule that reserves it.
+/// The reserved bits of an entry in groups that do not overlap, each with the rule that reserves
+/// it.
 pub type ReservedBits = [(u64, Rule); 5];
 
 /// A group that reserves nothing.
@@ -102,8 +104,8 @@ pub trait Format: Copy + 'static {
     /// The paging mode that uses it.
     const MODE: PagingMode;
 
-    /// Number of linear-address bits that are translated. In long mode the bits above repeat the highest
-    /// of them (CANON-1); in the other modes there are none.
+    /// Number of linear-address bits that are translated. In long mode the bits above repeat the
+    /// highest of them (CANON-1); in the other modes there are none.
     const ADDRESS_BITS: u8;
 
     /// Whether linear addresses have 64 bits and must be canonical.
@@ -137,8 +139,8 @@ pub trait Format: Copy + 'static {
     /// The physical address in an entry: that of the next table, or of the page's first byte.
     fn address(level: &Level, kind: EntryKind, entry: u64) -> PhysAddr;
 
-    /// The entry that contains an address, the inverse of [`Self::address`]. `flags` are added, and PS
-    /// if the entry maps a large page.
+    /// The entry that contains an address, the inverse of [`Self::address`]. `flags` are added, and
+    /// PS if the entry maps a large page.
     fn entry(level: &Level, kind: EntryKind, address: PhysAddr, flags: EntryBits) -> u64 {
         let large = kind == EntryKind::Leaf && level.number > 1;
         let ps = if large { EntryBits::PS } else { EntryBits::empty() };

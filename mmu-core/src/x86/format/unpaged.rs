@@ -1,4 +1,5 @@
-//! No paging: with CR0.PG=0 a linear address, truncated to 32 bits, is the physical address (MODE-12).
+//! No paging: with CR0.PG=0 a linear address, truncated to 32 bits, is the physical address
+//! (MODE-12).
 
 use super::{EntryKind, Format, Level, NONE, ReservedBits};
 use crate::address::PhysAddr;

@@ -1,5 +1,5 @@
-//! Profiles of processor generations, as far as they translate addresses differently, and of software
-//! that emulates a processor.
+//! Profiles of processor generations, as far as they translate addresses differently, and of
+//! software that emulates a processor.
 
 use super::{Features, Pins, Profile, Vendor};
 use crate::name::{UnknownName, by_name};
@@ -100,17 +100,17 @@ impl Profile {
         Some(generation.profile)
     }
 
-    /// This processor as emulated by QEMU's TCG, which reads PDPTEs during the walk (PDPTE-4; measured
-    /// with QEMU 7.2).
+    /// This processor as emulated by QEMU's TCG, which reads PDPTEs during the walk (PDPTE-4;
+    /// measured with QEMU 7.2).
     #[must_use]
     pub const fn emulated_by_tcg(mut self) -> Self {
         self.pins.pdptes_are_walked = Some(true);
         self
     }
 
-    /// This processor as KVM's shadow MMU presents it: PDPTEs are held in registers (PDPTE-1) and not
-    /// checked if P is 0 (PDPTE-2, from the source of Linux 6.18), and with SMEP alone a fetch is
-    /// reported (CODE-8, measured).
+    /// This processor as KVM's shadow MMU presents it: PDPTEs are held in registers (PDPTE-1) and
+    /// not checked if P is 0 (PDPTE-2, from the source of Linux 6.18), and with SMEP alone a fetch
+    /// is reported (CODE-8, measured).
     #[must_use]
     pub const fn shadowed_by_kvm(mut self) -> Self {
         self.pins.pdptes_are_walked = Some(false);

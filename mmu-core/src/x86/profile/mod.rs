@@ -1,4 +1,5 @@
-//! The profile of a processor: vendor, address width, features, and the choices it is known to make.
+//! The profile of a processor: vendor, address width, features, and the choices it is known to
+//! make.
 
 mod cpuid;
 mod generations;
@@ -72,7 +73,8 @@ bitflags! {
         const PKS = 1 << 6;
         /// 4 MiB pages above 4 GiB, CPUID 1 EDX\[17\] (MODE-5).
         const PSE36 = 1 << 7;
-        /// The page attribute table, CPUID 1 EDX\[16\]. Without it the PAT bits are reserved (MODE-7).
+        /// The page attribute table, CPUID 1 EDX\[16\]. Without it the PAT bits are reserved
+        /// (MODE-7).
         const PAT = 1 << 8;
         /// 57-bit linear addresses, CPUID 7 ECX\[16\].
         const LA57 = 1 << 9;
@@ -162,8 +164,8 @@ impl Pin {
 
 impl Profile {
     /// CODE-7: is G in a PML4E reserved? It is ignored according to the SDM ("Formats of CR3 and
-    /// Paging-Structure Entries"), and must be zero according to the APM ("Page-Translation Table Entry
-    /// Fields").
+    /// Paging-Structure Entries"), and must be zero according to the APM ("Page-Translation Table
+    /// Entry Fields").
     pub(crate) const fn global_in_pml4e_is_reserved(self) -> Pin {
         let by_manual = match self.vendor {
             Vendor::Intel => Pin::No,
@@ -173,8 +175,8 @@ impl Profile {
         Pin::known_or(self.pins.global_in_pml4e_is_reserved, by_manual)
     }
 
-    /// PDPTE-4: are PDPTEs read during the walk rather than held in registers? The SDM says no; the APM
-    /// leaves it open.
+    /// PDPTE-4: are PDPTEs read during the walk rather than held in registers? The SDM says no; the
+    /// APM leaves it open.
     pub(crate) const fn pdptes_are_walked(self) -> Pin {
         let by_manual = match self.vendor {
             Vendor::Intel => Pin::No,
@@ -183,8 +185,8 @@ impl Profile {
         Pin::known_or(self.pins.pdptes_are_walked, by_manual)
     }
 
-    /// PDPTE-2: are reserved bits checked when a PDPTE is loaded even where P is 0? "On some processors"
-    /// (SDM "PDPTE Registers"); the APM does not say.
+    /// PDPTE-2: are reserved bits checked when a PDPTE is loaded even where P is 0? "On some
+    /// processors" (SDM "PDPTE Registers"); the APM does not say.
     pub(crate) const fn absent_pdptes_are_checked(self) -> Pin {
         Pin::known_or(self.pins.absent_pdptes_are_checked, Pin::Open)
     }
@@ -199,9 +201,9 @@ impl Profile {
         Pin::known_or(self.pins.smep_alone_reports_fetch, by_manual)
     }
 
-    /// TLB-2: may a page fault follow from cached entries that differ from those in memory? The SDM says
-    /// yes ("Optional Invalidation" calls such a fault spurious); the APM says no ("Use of Cached Entries
-    /// When Reporting a Page Fault Exception").
+    /// TLB-2: may a page fault follow from cached entries that differ from those in memory? The SDM
+    /// says yes ("Optional Invalidation" calls such a fault spurious); the APM says no ("Use of
+    /// Cached Entries When Reporting a Page Fault Exception").
     pub(crate) const fn faults_may_be_stale(self) -> bool {
         !matches!(self.vendor, Vendor::Amd)
     }

@@ -1,5 +1,5 @@
-//! Tests of the mapper with every format: the entries that it writes, what it refuses, and that a walk
-//! finds what was mapped.
+//! Tests of the mapper with every format: the entries that it writes, what it refuses, and that a
+//! walk finds what was mapped.
 
 use super::{Page, is_free};
 use crate::access::{Access, Ring};
@@ -31,8 +31,8 @@ fn profile() -> Profile {
     Profile { vendor: Vendor::Intel, physical_address_bits: 52, ..Profile::default() }
 }
 
-/// A control state with the root in the frame at 0x1000. The PDPTE registers are loaded from memory, as
-/// MOV to CR3 does (PDPTE-1).
+/// A control state with the root in the frame at 0x1000. The PDPTE registers are loaded from
+/// memory, as MOV to CR3 does (PDPTE-1).
 fn state<F: Format>(memory: &ByteMemory) -> ControlState {
     let mut state = ControlState::long_mode(0x1000);
     match F::MODE {
@@ -396,7 +396,8 @@ fn map_all<F: Format>(memory: &mut ByteMemory, pages: &[Page]) -> Result<Vec<Pag
     Ok(known)
 }
 
-/// A walk takes every mapped page to its frame. A page that is unmapped faults, and the others do not.
+/// A walk takes every mapped page to its frame. A page that is unmapped faults, and the others do
+/// not.
 fn mapped_pages_are_walked_to_their_frames<F: Format>(pages: &[Page]) -> Result<(), TestCaseError> {
     let mut memory = memory();
     let mut mapped = map_all::<F>(&mut memory, pages)?;
