@@ -1,8 +1,11 @@
-//! One access to memory, as an instruction makes it.
+//! A memory access, as an instruction makes it.
 
-use crate::address::VirtAddr;
+use crate::address::{PAGE_SHIFT, VirtAddr};
 use crate::name::{UnknownName, by_name};
 use core::str::FromStr;
+
+/// Number of bytes in the smallest page.
+const PAGE_BYTES: u16 = 1 << PAGE_SHIFT;
 
 /// What the access does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -11,11 +14,12 @@ pub enum AccessKind {
     Read,
     /// A store.
     Write,
-    /// A load and a store in one instruction, locked or not: a write to the walk (CODE-10).
+    /// A load and a store in one instruction, locked or not. The walk treats it as a write
+    /// (CODE-10).
     ReadModifyWrite,
     /// An instruction fetch.
     Fetch,
-    /// CLFLUSH: a load to the walk (RIGHT-8).
+    /// CLFLUSH. The walk treats it as a load (RIGHT-8).
     Clflush,
 }
 
@@ -24,7 +28,7 @@ impl AccessKind {
     pub const ALL: [Self; 5] =
         [Self::Read, Self::Write, Self::ReadModifyWrite, Self::Fetch, Self::Clflush];
 
-    /// Whether the rights judge it as a write.
+    /// Whether it needs the right to write.
     pub const fn writes(self) -> bool {
         matches!(self, Self::Write | Self::ReadModifyWrite)
     }
@@ -41,7 +45,7 @@ impl AccessKind {
     }
 }
 
-/// The name of a kind, as [`AccessKind::name`] has it.
+/// Reads the name that [`AccessKind::name`] returns.
 impl FromStr for AccessKind {
     type Err = UnknownName<Self>;
 
@@ -60,14 +64,15 @@ pub enum Ring {
 }
 
 impl Ring {
-    /// Both, the supervisor first.
+    /// Both rings, the supervisor first.
     pub const ALL: [Self; 2] = [Self::Zero, Self::Three];
 
-    /// The current privilege level, as CS has it: 0 or 3.
+    /// The current privilege level, as CS holds it: 0 or 3.
     ///
     /// ```
     /// use mmu_core::Ring;
     /// assert_eq!(Ring::ALL.map(Ring::cpl), [0, 3]);
+    /// assert_eq!(Ring::from_cpl(3), Some(Ring::Three));
     /// ```
     pub const fn cpl(self) -> u8 {
         match self {
@@ -75,34 +80,68 @@ impl Ring {
             Self::Three => 3,
         }
     }
+
+    /// The ring of a current privilege level. `None` for 1 and 2, which are not modelled, and for
+    /// numbers that are not privilege levels.
+    pub const fn from_cpl(cpl: u8) -> Option<Self> {
+        match cpl {
+            0 => Some(Self::Zero),
+            3 => Some(Self::Three),
+            _ => None,
+        }
+    }
 }
 
-/// Which segment the access goes through: it decides the vector for a bad address (CANON-1).
+/// The segment that an access goes through. It decides the vector of the fault when the address is
+/// not canonical (CANON-1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Segment {
-    /// DS, ES, or CS for a fetch.
+    /// Any segment but SS.
     Data,
-    /// SS: the base register is RSP or RBP.
+    /// SS, the default when the base register is RSP or RBP.
     Stack,
 }
 
-/// One access: kind, place, size and who makes it.
+impl Segment {
+    /// Every segment.
+    pub const ALL: [Self; 2] = [Self::Data, Self::Stack];
+
+    /// The name used in cases.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Data => "data",
+            Self::Stack => "stack",
+        }
+    }
+}
+
+/// Reads the name that [`Segment::name`] returns.
+impl FromStr for Segment {
+    type Err = UnknownName<Self>;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        by_name(&Self::ALL, Self::name, name)
+    }
+}
+
+/// An access: what it does, where, to how many bytes, and with which privilege.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Access {
     /// What it does.
     pub kind: AccessKind,
     /// The linear address of its first byte.
     pub address: VirtAddr,
-    /// Bytes touched, at least 1 and at most 4096: an access meets two pages at most.
+    /// Number of bytes, 1 to 4096: an access touches two pages at most.
     pub size: u16,
-    /// CPL of the code.
+    /// The CPL of the code that makes it.
     pub ring: Ring,
-    /// The segment.
+    /// The segment it goes through.
     pub segment: Segment,
-    /// Made by the processor for itself (descriptor tables and the like): judged as a supervisor's
-    /// whatever the CPL (CODE-9), and EFLAGS.AC does not help it (RIGHT-4).
+    /// Whether the processor makes it for its own purposes, to a descriptor table for instance. It
+    /// is then a supervisor access whatever the CPL (CODE-9), and EFLAGS.AC does not excuse it
+    /// (RIGHT-4).
     pub implicit: bool,
-    /// Made to a shadow stack, by CALL, RET and the like under CET (RIGHT-7).
+    /// Whether it is a shadow-stack access, as CALL and RET make under CET (RIGHT-7).
     pub shadow_stack: bool,
 }
 
@@ -135,7 +174,7 @@ impl Access {
         Self::new(AccessKind::Fetch, address, size, ring)
     }
 
-    /// Whether it is judged as a user-mode access (CODE-9).
+    /// Whether it is a user-mode access (CODE-9).
     pub const fn is_user(&self) -> bool {
         matches!(self.ring, Ring::Three) && !self.implicit
     }
@@ -145,9 +184,9 @@ impl Access {
         self.address.wrapping_add(self.size as u64 - 1)
     }
 
-    /// How many of its bytes lie in the 4 KiB page of its first byte.
+    /// Number of its bytes in the 4 KiB page of the first.
     pub const fn bytes_in_first_page(&self) -> u16 {
-        let room = 0x1000 - self.address.offset(12) as u16;
+        let room = PAGE_BYTES - self.address.offset(PAGE_SHIFT) as u16;
         if self.size < room { self.size } else { room }
     }
 

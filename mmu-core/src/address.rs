@@ -17,7 +17,8 @@ pub const PAGE_SHIFT: u8 = 12;
 pub struct VirtAddr(u64);
 
 impl VirtAddr {
-    /// Any 64-bit value is a linear address; whether it is canonical is the walk's question.
+    /// Wraps a number. Any 64-bit value is a linear address; the walk checks whether it is
+    /// canonical.
     pub const fn new(value: u64) -> Self {
         Self(value)
     }
@@ -33,20 +34,20 @@ impl VirtAddr {
         self.sign_extended(bits).0 == self.0
     }
 
-    /// The lowest `bits` bits: all that a linear address has outside long mode.
+    /// The lowest `bits` bits. Outside long mode a linear address has 32.
     #[must_use]
     pub const fn truncated(self, bits: u8) -> Self {
         Self(self.0 & (u64::MAX >> (64 - bits)))
     }
 
-    /// Bits 63:`bits` set to bit `bits - 1`.
+    /// The address with bit `bits - 1` copied to bits 63:`bits`.
     #[must_use]
     pub const fn sign_extended(self, bits: u8) -> Self {
         let unused = 64 - bits as u32;
         Self(((self.0 << unused) as i64 >> unused) as u64)
     }
 
-    /// The address `bytes` further on; addresses wrap at 2^64 (CODE-12).
+    /// The address `bytes` further up; addresses wrap at 2^64 (CODE-12).
     #[must_use]
     pub const fn wrapping_add(self, bytes: u64) -> Self {
         Self(self.0.wrapping_add(bytes))
@@ -63,12 +64,12 @@ impl VirtAddr {
     }
 }
 
-/// A physical address: the guest's own, when a guest is meant (GPA).
+/// A physical address. In a guest it is a guest-physical address (GPA).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct PhysAddr(u64);
 
 impl PhysAddr {
-    /// Wraps a number that is a physical address.
+    /// Wraps a number.
     pub const fn new(value: u64) -> Self {
         Self(value)
     }
@@ -83,15 +84,16 @@ impl PhysAddr {
         self.0 & (size.bytes() - 1) == 0
     }
 
-    /// The start of the 4 KiB frame that holds this address.
+    /// The start of the 4 KiB frame that contains this address.
     #[must_use]
     pub const fn frame(self) -> Self {
-        Self(self.0 & !0xfff)
+        Self(self.0 & !(PageSize::Size4KiB.bytes() - 1))
     }
 }
 
 impl core::ops::Add<u64> for PhysAddr {
     type Output = Self;
+
     fn add(self, bytes: u64) -> Self {
         Self(self.0.wrapping_add(bytes))
     }
@@ -102,16 +104,16 @@ impl core::ops::Add<u64> for PhysAddr {
 pub enum PageSize {
     /// 4 KiB, mapped by a PTE.
     Size4KiB,
-    /// 2 MiB, mapped by a PDE with PS set, in PAE and long mode.
+    /// 2 MiB, mapped by a PDE with PS set in PAE paging and long mode.
     Size2MiB,
-    /// 4 MiB, mapped by a PDE with PS set, in 32-bit paging.
+    /// 4 MiB, mapped by a PDE with PS set in 32-bit paging.
     Size4MiB,
     /// 1 GiB, mapped by a PDPTE with PS set.
     Size1GiB,
 }
 
 impl PageSize {
-    /// Bits of the offset into the page.
+    /// Number of bits in the offset into the page.
     pub const fn shift(self) -> u8 {
         match self {
             Self::Size4KiB => 12,
@@ -121,7 +123,7 @@ impl PageSize {
         }
     }
 
-    /// Bytes in the page.
+    /// Number of bytes in the page.
     pub const fn bytes(self) -> u64 {
         1 << self.shift()
     }
@@ -134,11 +136,13 @@ macro_rules! format_as_hex {
                 write!(f, concat!(stringify!($name), "({:#x})"), self.0)
             }
         }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, "{:#x}", self.0)
             }
         }
+
         impl fmt::LowerHex for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 fmt::LowerHex::fmt(&self.0, f)
@@ -146,6 +150,7 @@ macro_rules! format_as_hex {
         }
     )*};
 }
+
 format_as_hex!(VirtAddr, PhysAddr);
 
 #[cfg(test)]
@@ -158,6 +163,7 @@ mod tests {
         for good in [0, 0x7fff_ffff_ffff, 0xffff_8000_0000_0000, u64::MAX] {
             assert!(VirtAddr::new(good).is_canonical(48), "{good:#x}");
         }
+
         for bad in [0x8000_0000_0000, 0xffff_7fff_ffff_ffff, 1 << 63, 0x0100_0000_0000_0000] {
             assert!(!VirtAddr::new(bad).is_canonical(48), "{bad:#x}");
         }
@@ -166,6 +172,7 @@ mod tests {
     #[test]
     fn index_takes_bits_from_the_shift_up() {
         let address = VirtAddr::new(0x0000_1234_5678_9abc);
+
         assert_eq!(address.index(39, 9), 0x24);
         assert_eq!(address.index(30, 9), 0xd1);
         assert_eq!(address.index(21, 9), 0xb3);

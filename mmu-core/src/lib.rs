@@ -1,21 +1,22 @@
 //! A software MMU for x86 paging, complete enough to be the reference that real processors,
-//! hypervisors and emulators are checked against, and small enough to be read in an hour.
+//! hypervisors and emulators are checked against, and small enough to be read from end to end.
 //!
 //! Read it from the ground up:
 //!
 //! 1. [`address`], [`access`], [`memory`], [`outcome`]: what a walk is given and what it returns;
-//! 2. [`x86`]: what is x86's own: control state, processor profiles, faults, table formats as data,
-//!    and every decision of a walk as one method of [`Semantics`], so that a *mutant* (a walker with
-//!    one known mistake) is the reference with one method overridden;
-//! 3. [`table`]: the one descent through page tables, and writing them;
-//! 4. [`walk`]: the one walk over all formats, and [`Mmu::predict`], which turns it into the set of
+//! 2. [`x86`]: everything specific to x86: control state, processor profiles, faults, table formats
+//!    as data, and every decision of a walk as one method of [`Semantics`], so that a *mutant* (a
+//!    walker with one known mistake) is the reference with one method overridden;
+//! 3. [`table`]: descending through page tables, and writing them;
+//! 4. [`walk`]: one walk for all formats, and [`Mmu::predict`], which turns it into the set of
 //!    outcomes that the manuals allow;
-//! 5. [`cache`]: remembering translations, as a TLB does. A first reading can skip it;
-//! 6. [`space`]: a virtual memory system on top: address spaces, faults, frames. No walk needs it.
+//! 5. [`cache`]: caching translations, as a TLB does. Skip it on a first reading;
+//! 6. [`space`]: a virtual memory system on top: address spaces, fault handling, frames. No walk
+//!    depends on it.
 //!
-//! Comments cite rules by id (`CODE-4`); [`Rule`] lists them with their meaning. SDM is
-//! Intel's Software Developer's Manual volume 3A, APM is AMD's Architecture Programmer's Manual
-//! volume 2, both cited by section title.
+//! Comments cite rules by id (`CODE-4`); [`Rule`] lists them with their meaning. SDM is Intel's
+//! Software Developer's Manual, volume 3A; APM is AMD's Architecture Programmer's Manual, volume 2.
+//! Both are cited by section title.
 //!
 //! ```
 //! use mmu_core::{Access, ControlState, Mmu, Outcome, Profile, Ring, VirtAddr};

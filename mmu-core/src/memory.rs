@@ -1,9 +1,9 @@
-//! The memory that holds page tables, as far as a walk needs it.
+//! Memory that contains page tables, as a walk sees it.
 
 use crate::address::PhysAddr;
 use core::fmt;
 
-/// There is no memory at this physical address (OUT-1).
+/// The error for a physical address at which there is no memory (OUT-1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutsideMemory(pub PhysAddr);
 
@@ -17,24 +17,25 @@ impl core::error::Error for OutsideMemory {}
 
 /// Memory from which a walk reads table entries.
 pub trait TableMemory {
-    /// The entry of `bytes` bytes (1, 2, 4 or 8) at `at`, a multiple of `bytes`; low byte first.
+    /// Reads the entry of `bytes` bytes (1, 2, 4 or 8) at `at`, a multiple of `bytes`, low byte
+    /// first.
     ///
     /// # Errors
-    /// When no memory answers there.
+    /// When there is no memory at `at`.
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory>;
 }
 
 /// Memory into which a mapper writes table entries.
 pub trait TableMemoryMut: TableMemory {
-    /// Stores an entry of `bytes` bytes at `at`, a multiple of `bytes`; its neighbours stay.
+    /// Stores an entry of `bytes` bytes at `at`, a multiple of `bytes`. No other byte changes.
     ///
     /// # Errors
-    /// When no memory answers there.
+    /// When there is no memory at `at`.
     fn write_entry(&mut self, at: PhysAddr, bytes: u8, entry: u64) -> Result<(), OutsideMemory>;
 }
 
-/// Memory given by the few entries that matter; the rest of their frames reads 0, and so does
-/// everything below a limit. Anywhere else is outside memory.
+/// Memory described by the few entries that matter. The rest of their frames reads as 0, and so
+/// does everything below an optional limit; all other addresses are outside memory.
 ///
 /// ```
 /// use mmu_core::memory::{SparseTables, TableMemory};
@@ -52,13 +53,13 @@ pub struct SparseTables<'e> {
 }
 
 impl<'e> SparseTables<'e> {
-    /// Memory that holds these entries, each a physical address and a value. Of two entries at one
-    /// address the first counts.
+    /// Memory that contains these entries, each a physical address and a value. Of two entries at
+    /// the same address the first is read.
     pub const fn new(entries: &'e [(u64, u64)]) -> Self {
         Self { entries, zero_below: 0 }
     }
 
-    /// The same, with memory everywhere below `limit`.
+    /// The same with memory everywhere below `limit`.
     #[must_use]
     pub const fn with_memory_below(self, limit: u64) -> Self {
         Self { zero_below: limit, ..self }
@@ -71,14 +72,15 @@ impl TableMemory for SparseTables<'_> {
         if let Some(&(_, value)) = self.entries.iter().find(|(address, _)| *address == wanted) {
             return Ok(value);
         }
-        let frame = |address: u64| address >> 12;
-        let known = wanted < self.zero_below
+
+        let frame = |address: u64| PhysAddr::new(address).frame();
+        let exists = wanted < self.zero_below
             || self.entries.iter().any(|(address, _)| frame(*address) == frame(wanted));
-        if known { Ok(0) } else { Err(OutsideMemory(at)) }
+        if exists { Ok(0) } else { Err(OutsideMemory(at)) }
     }
 }
 
-/// A run of bytes as memory, from a physical address on.
+/// Memory backed by consecutive bytes, from a physical address on.
 ///
 /// ```
 /// use mmu_core::memory::{Bytes, TableMemory, TableMemoryMut};
@@ -95,44 +97,48 @@ pub struct Bytes<B> {
 }
 
 impl<B: AsRef<[u8]>> Bytes<B> {
-    /// These bytes, from this physical address on.
+    /// Memory whose first byte has the physical address `start`.
     pub const fn new(start: PhysAddr, bytes: B) -> Self {
         Self { start, bytes }
     }
 
-    /// The bytes from a physical address on, `len` of them.
+    /// The `len` bytes from a physical address on.
     ///
     /// # Errors
-    /// When they do not all lie in this memory.
+    /// When some of them are outside this memory.
     pub fn bytes(&self, at: PhysAddr, len: u64) -> Result<&[u8], OutsideMemory> {
-        Ok(&self.bytes.as_ref()[self.place(at, len)?])
+        Ok(&self.bytes.as_ref()[self.range(at, len)?])
     }
 
-    fn place(&self, at: PhysAddr, bytes: u64) -> Result<core::ops::Range<usize>, OutsideMemory> {
+    /// The indices of the `bytes` bytes from a physical address on.
+    fn range(&self, at: PhysAddr, bytes: u64) -> Result<core::ops::Range<usize>, OutsideMemory> {
         let outside = OutsideMemory(at);
-        let from = at.get().checked_sub(self.start.get()).ok_or(outside)?;
-        let end = from.checked_add(bytes).ok_or(outside)?;
+        let start = at.get().checked_sub(self.start.get()).ok_or(outside)?;
+        let end = start.checked_add(bytes).ok_or(outside)?;
+
         if end > self.bytes.as_ref().len() as u64 {
             return Err(outside);
         }
-        Ok(from as usize..end as usize)
+        Ok(start as usize..end as usize)
     }
 }
 
 impl<B: AsRef<[u8]>> TableMemory for Bytes<B> {
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
-        let place = self.place(at, bytes.into())?;
+        let range = self.range(at, bytes.into())?;
+
         let mut entry = [0; 8];
-        entry[..place.len()].copy_from_slice(&self.bytes.as_ref()[place]);
+        entry[..range.len()].copy_from_slice(&self.bytes.as_ref()[range]);
         Ok(u64::from_le_bytes(entry))
     }
 }
 
 impl<B: AsRef<[u8]> + AsMut<[u8]>> TableMemoryMut for Bytes<B> {
     fn write_entry(&mut self, at: PhysAddr, bytes: u8, entry: u64) -> Result<(), OutsideMemory> {
-        let place = self.place(at, bytes.into())?;
-        let len = place.len();
-        self.bytes.as_mut()[place].copy_from_slice(&entry.to_le_bytes()[..len]);
+        let range = self.range(at, bytes.into())?;
+
+        let len = range.len();
+        self.bytes.as_mut()[range].copy_from_slice(&entry.to_le_bytes()[..len]);
         Ok(())
     }
 }

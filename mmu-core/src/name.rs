@@ -1,20 +1,34 @@
-//! Reading a value by its name.
+//! Looking a value up by its name.
 
 use core::fmt;
 
-/// A name that none of the values has.
+/// The error for a name that no value has. It displays the names there are.
 #[derive(Clone, Copy, Debug)]
 pub struct UnknownName<T: 'static> {
     known: &'static [T],
     name: fn(T) -> &'static str,
 }
 
+impl<T: Copy> UnknownName<T> {
+    /// The names that would have been accepted.
+    ///
+    /// ```
+    /// use mmu_core::Segment;
+    /// let error = "heap".parse::<Segment>().unwrap_err();
+    /// assert_eq!(error.expected().collect::<Vec<_>>(), ["data", "stack"]);
+    /// ```
+    pub fn expected(&self) -> impl Iterator<Item = &'static str> {
+        self.known.iter().copied().map(self.name)
+    }
+}
+
 impl<T: Copy> fmt::Display for UnknownName<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("expected one of ")?;
-        for (i, value) in self.known.iter().enumerate() {
+
+        for (i, name) in self.expected().enumerate() {
             let separator = if i == 0 { "" } else { ", " };
-            write!(f, "{separator}{}", (self.name)(*value))?;
+            write!(f, "{separator}{name}")?;
         }
         Ok(())
     }
@@ -22,10 +36,10 @@ impl<T: Copy> fmt::Display for UnknownName<T> {
 
 impl<T: Copy + fmt::Debug> core::error::Error for UnknownName<T> {}
 
-/// The value that has this name.
+/// Finds the value with a name.
 ///
 /// # Errors
-/// When none has it; the error lists the names.
+/// When no value has the name; the error lists the names there are.
 pub fn by_name<T: Copy>(
     known: &'static [T],
     name: fn(T) -> &'static str,

@@ -1,5 +1,6 @@
-//! Properties of every prediction, whatever the tables and registers hold. Here for 4-level paging;
-//! `garbage` has those of every format, `oracle` an independent reading of 32-bit and PAE paging.
+//! Properties of every prediction, for random entries and registers. This file has those of 4-level
+//! paging; `garbage` has those of every format, and `oracle` a second implementation of 32-bit and
+//! PAE paging.
 
 mod garbage;
 mod oracle;
@@ -26,11 +27,11 @@ const XD: u64 = 1 << 63;
 /// Bits 62:59 of a leaf.
 const KEY: u64 = 0xf << 59;
 
-/// Entry 1 of the PML4, 2 of the PDPT, 3 of the directory, 4 of the table.
+/// A page: entry 1 of the PML4, 2 of the PDPT, 3 of the directory, 4 of the table.
 const PAGE: u64 = 0x80_8060_4000;
 
-/// Memory in which every frame holds these entries from slot 1 up. Each level has its own slot, so
-/// any value of an entry leads on, and none outside memory. Slot 5 is the PTE of the next page.
+/// Memory in which every frame contains these entries from slot 1 up. Each level uses its own slot,
+/// so every address in an entry leads to the next one. Slot 5 is the PTE of the next page.
 #[derive(Clone, Copy, Debug)]
 struct EntrySlots([u64; 5]);
 
@@ -53,25 +54,25 @@ impl GivenMachine {
         Mmu::<FourLevel>::new(self.state, self.profile).predict(slots, access)
     }
 
-    /// Whether the likeliest outcome is a translation.
+    /// Whether the likeliest outcome is that the access completes.
     fn allows(self, slots: &EntrySlots, access: &Access) -> bool {
         self.predict(slots, access).alternatives[0].outcome.fault().is_none()
     }
 
-    /// The same without SMEP and SMAP.
+    /// The machine without SMEP and SMAP.
     fn without_prevention(mut self) -> Self {
         self.state.cr4 -= Cr4::SMEP | Cr4::SMAP;
         self
     }
 
-    /// The same without protection keys.
+    /// The machine without protection keys.
     fn without_keys(mut self) -> Self {
         self.state.cr4 -= Cr4::PKE | Cr4::PKS;
         self
     }
 }
 
-/// Any entry, though most often one that the walk gets past.
+/// Any entry, but in most cases one that does not end the walk.
 fn entry() -> impl Strategy<Value = u64> {
     let flags = prop_oneof![1 => Just(0), 19 => Just(P | RW | US)];
     let large = prop::bool::weighted(0.1).prop_map(|large| if large { PS } else { 0 });
@@ -80,9 +81,11 @@ fn entry() -> impl Strategy<Value = u64> {
         3 => any::<u64>().prop_map(|frame| frame & 0xf_ffff_f000),
         1 => any::<u64>().prop_map(|frame| frame & 0x000f_ffff_ffff_f000),
     ];
-    // Each of the other bits is flipped one time in eight.
+
+    // Each of the other bits is flipped in one case of eight.
     let noise =
         any::<[u64; 3]>().prop_map(|[a, b, c]| a & b & c & !(0x000f_ffff_ffff_f000 | PS | P));
+
     (flags, large, frame, noise)
         .prop_map(|(flags, large, frame, noise)| (flags ^ noise) | large | frame)
 }
@@ -91,8 +94,8 @@ fn slots() -> impl Strategy<Value = EntrySlots> {
     prop::array::uniform5(entry()).prop_map(EntrySlots)
 }
 
-/// Entries that translate: present, small, nothing reserved. Each lacks R/W or U/S, or has XD, one
-/// time in eight, so that every combination over the levels is common; the key is any.
+/// Entries without errors that map a 4 KiB page. Each lacks R/W or U/S, or has XD, in one case of
+/// eight, so that every combination over the levels is common. The key is random.
 fn good_slots() -> impl Strategy<Value = EntrySlots> {
     let entry = any::<[u64; 4]>().prop_map(|[a, b, c, d]| {
         let rights = (RW | US) ^ (a & b & c & (RW | US | XD));
@@ -120,9 +123,14 @@ prop_compose! {
         for (on, bit) in [(smep, Cr4::SMEP), (smap, Cr4::SMAP), (pke, Cr4::PKE), (pks, Cr4::PKS)] {
             state.cr4.set(bit, on);
         }
-        let state = ControlState { pkru, pkrs, ac, ..state };
+        state.pkru = pkru;
+        state.pkrs = pkrs;
+        state.ac = ac;
+
         let features = if large { Features::all() } else { Features::empty() };
-        GivenMachine { state, profile: Profile { vendor, physical_address_bits, features, ..Profile::default() } }
+        let profile = Profile { vendor, physical_address_bits, features, ..Profile::default() };
+
+        GivenMachine { state, profile }
     }
 }
 
@@ -137,6 +145,7 @@ prop_compose! {
     ) -> Access {
         let ring = if user { Ring::Three } else { Ring::Zero };
         let implicit = implicit && kind != AccessKind::Fetch;
+
         Access { implicit, ..Access::new(kind, VirtAddr::new(PAGE + offset), size, ring) }
     }
 }
@@ -149,66 +158,98 @@ fn access_to_one_page() -> impl Strategy<Value = Access> {
     })
 }
 
-/// What SDM "Determination of Access Rights" and "Protection Keys" permit, sentence by sentence,
-/// for a 4 KiB page whose entries are the first four.
+const fn bit(register: u64, number: u32) -> bool {
+    register >> number & 1 == 1
+}
+
+fn is_user_mode(access: &Access) -> bool {
+    access.ring == Ring::Three && !access.implicit
+}
+
+fn is_user_address(entries: &[u64]) -> bool {
+    entries.iter().all(|entry| entry & US != 0)
+}
+
+/// The kinds of access that a part of the manual permits.
+#[derive(Clone, Copy)]
+struct Permitted {
+    read: bool,
+    write: bool,
+    fetch: bool,
+}
+
+/// SDM "Determination of Access Rights", sentence by sentence.
 #[expect(clippy::match_same_arms, reason = "each arm is a sentence of the manual")]
-fn manual_permits(entries: &[u64], state: &ControlState, access: &Access) -> bool {
-    let user_address = entries.iter().all(|entry| entry & US != 0);
+fn permitted_by_rights(entries: &[u64], state: &ControlState, access: &Access) -> Permitted {
     let writable = entries.iter().all(|entry| entry & RW != 0);
     let no_code = entries.iter().any(|entry| entry & XD != 0);
-    let wp = state.cr0.bits() >> 16 & 1 == 1;
-    let guarded_fetch = state.cr4.bits() >> 20 & 1 == 1;
-    let excused = state.ac && !access.implicit;
-    let guarded_data = state.cr4.bits() >> 21 & 1 == 1 && !excused;
-    let user_mode = access.ring == Ring::Three && !access.implicit;
-    let (read, write, fetch) = match access.kind {
-        AccessKind::Read | AccessKind::Clflush => (true, false, false),
-        AccessKind::Write => (false, true, false),
-        AccessKind::ReadModifyWrite => (true, true, false),
-        AccessKind::Fetch => (false, false, true),
-    };
-    let may_read = match (user_mode, user_address) {
+
+    let wp = bit(state.cr0.bits(), 16);
+    let execution_prevention = bit(state.cr4.bits(), 20);
+    let access_prevention = bit(state.cr4.bits(), 21) && (access.implicit || !state.ac);
+
+    let mode_and_address = (is_user_mode(access), is_user_address(entries));
+    let read = match mode_and_address {
         (false, false) => true,
-        (false, true) => !guarded_data,
+        (false, true) => !access_prevention,
         (true, true) => true,
         (true, false) => false,
     };
-    let may_write = match (user_mode, user_address, wp) {
-        (false, false, false) => true,
-        (false, false, true) => writable,
-        (false, true, false) => !guarded_data,
-        (false, true, true) => !guarded_data && writable,
-        (true, true, _) => writable,
-        (true, false, _) => false,
+    let write = match mode_and_address {
+        (false, false) => writable || !wp,
+        (false, true) => !access_prevention && (writable || !wp),
+        (true, true) => writable,
+        (true, false) => false,
     };
-    let may_fetch = match (user_mode, user_address) {
+    let fetch = match mode_and_address {
         (false, false) => !no_code,
-        (false, true) => !guarded_fetch && !no_code,
+        (false, true) => !execution_prevention && !no_code,
         (true, true) => !no_code,
         (true, false) => false,
     };
-    let key = entries[3] << 1 >> 60;
-    let (keys_on, register) = if user_address {
-        (state.cr4.bits() >> 22 & 1 == 1, state.pkru)
+
+    Permitted { read, write, fetch }
+}
+
+/// SDM "Protection Keys".
+fn permitted_by_key(entries: &[u64], state: &ControlState, access: &Access) -> Permitted {
+    let (keys_on, register) = if is_user_address(entries) {
+        (bit(state.cr4.bits(), 22), state.pkru)
     } else {
-        (state.cr4.bits() >> 24 & 1 == 1, state.pkrs)
+        (bit(state.cr4.bits(), 24), state.pkrs)
     };
-    let access_disable = keys_on && register >> (2 * key) & 1 == 1;
-    let write_disable = keys_on && register >> (2 * key + 1) & 1 == 1;
-    let key_permits_write = !write_disable || (!user_mode && !wp);
-    (!read || may_read && !access_disable)
-        && (!write || may_write && !access_disable && key_permits_write)
-        && (!fetch || may_fetch)
+    let leaf = entries[entries.len() - 1];
+    let key = (leaf << 1 >> 60) as u32;
+    let access_disable = keys_on && bit(register.into(), 2 * key);
+    let write_disable = keys_on && bit(register.into(), 2 * key + 1);
+
+    let wp = bit(state.cr0.bits(), 16);
+    let write_denied = write_disable && (is_user_mode(access) || wp);
+    Permitted { read: !access_disable, write: !access_disable && !write_denied, fetch: true }
+}
+
+/// Whether the manual permits an access to a 4 KiB page that these four entries map.
+fn manual_permits(entries: &[u64], state: &ControlState, access: &Access) -> bool {
+    let by_both =
+        [permitted_by_rights(entries, state, access), permitted_by_key(entries, state, access)];
+
+    by_both.iter().all(|permitted| match access.kind {
+        AccessKind::Read | AccessKind::Clflush => permitted.read,
+        AccessKind::Write => permitted.write,
+        AccessKind::ReadModifyWrite => permitted.read && permitted.write,
+        AccessKind::Fetch => permitted.fetch,
+    })
 }
 
 /// An entry's address, the bits that are set in it, and those that may be.
 type VisibleUpdate = (PhysAddr, u64, u64);
 
-/// What can be seen of a prediction: the outcomes, and the bits that are or may be set.
+/// The visible part of a prediction: the outcomes, and the bits that are or may be set.
 fn visible(prediction: &Prediction) -> Vec<(Outcome, Vec<VisibleUpdate>)> {
     let updates = |known: &crate::Alternative| {
         known.updates.iter().map(|u| (u.at, u.must_set, u.may_set)).collect()
     };
+
     prediction.alternatives.iter().map(|known| (known.outcome.clone(), updates(known))).collect()
 }
 
@@ -216,6 +257,7 @@ fn visible(prediction: &Prediction) -> Vec<(Outcome, Vec<VisibleUpdate>)> {
 fn page_bits(slots: &EntrySlots, machine: GivenMachine) -> u8 {
     let large = |entry: u64| entry & PS != 0;
     let huge_pages = machine.profile.features.contains(Features::PAGE_1GB);
+
     match slots.0 {
         [_, pdpte, ..] if large(pdpte) && huge_pages => 30,
         [_, _, pde, ..] if large(pde) => 21,
@@ -224,39 +266,41 @@ fn page_bits(slots: &EntrySlots, machine: GivenMachine) -> u8 {
 }
 
 proptest! {
-    // About one random access in six is translated: enough cases to see many of each outcome.
+    // About one random access in six completes: enough cases to see many of each outcome.
     #![proptest_config(ProptestConfig::with_cases(1024))]
 
     #[test]
     fn rights_agree_with_the_prose_of_the_manual(
         slots in good_slots(), mut machine in machine(), access in access_to_one_page(),
     ) {
-        // XD would be reserved otherwise, and that is another rule.
+        // Otherwise XD would be reserved, which is a different rule.
         machine.state.efer |= Efer::NXE;
         let permitted = manual_permits(&slots.0[..4], &machine.state, &access);
         prop_assert_eq!(machine.allows(&slots, &access), permitted);
     }
 
     #[test]
-    fn a_denied_access_tells_what_it_was(
+    fn a_denied_access_is_reported_as_what_it_was(
         slots in good_slots(), mut machine in machine(), access in access_to_one_page(),
     ) {
         machine.state.efer |= Efer::NXE;
         let prediction = machine.predict(&slots, &access);
+
         if let Some(fault) = prediction.alternatives[0].outcome.fault() {
             prop_assert_eq!(fault.vector, Vector::PageFault);
             prop_assert_eq!(fault.cr2, Some(access.address));
+
             let writes = matches!(access.kind, AccessKind::Write | AccessKind::ReadModifyWrite);
             let user = access.ring == Ring::Three && !access.implicit;
             let fetch = access.kind == AccessKind::Fetch;
-            // All but PK: P, W, U, no RSVD, I.
+            // P, W, U, I and no RSVD; PK is ignored.
             let expected = 1 | u32::from(writes) << 1 | u32::from(user) << 2 | u32::from(fetch) << 4;
             prop_assert_eq!(fault.error_code & !0x20, expected);
         }
     }
 
     #[test]
-    fn an_absent_root_entry_faults_whatever_its_other_bits(
+    fn an_absent_root_entry_faults_whatever_its_other_bits_are(
         mut slots in slots(), root in any::<u64>(), machine in machine(), access in access_to_one_page(),
     ) {
         slots.0[0] = root & !P;
@@ -283,7 +327,7 @@ proptest! {
     }
 
     #[test]
-    fn an_access_is_translated_whole_or_not_at_all(
+    fn an_access_is_translated_as_a_whole_or_not_at_all(
         slots in slots(), machine in machine(), access in access(),
     ) {
         for known in machine.predict(&slots, &access).alternatives {
@@ -302,15 +346,17 @@ proptest! {
         // Bits 11:9 and 62:52 of every entry, PWT and PCD, and A.
         let ignored: u64 = 0x7ff0_0000_0000_0e38;
         let mut other = slots;
+
         for (entry, noise) in other.0.iter_mut().zip(noise) {
             *entry ^= noise & ignored;
         }
-        let (one, two) = (machine.predict(&slots, &access), machine.predict(&other, &access));
-        prop_assert_eq!(visible(&one), visible(&two));
+
+        let expected = visible(&machine.predict(&slots, &access));
+        prop_assert_eq!(visible(&machine.predict(&other, &access)), expected);
     }
 
     #[test]
-    fn with_keys_bits_58_to_52_and_those_of_tables_still_decide_nothing(
+    fn with_keys_bits_58_to_52_and_the_keys_of_tables_decide_nothing(
         slots in good_slots(), noise in any::<[u64; 5]>(), machine in machine(), access in access(),
     ) {
         let mut other = slots;
@@ -318,8 +364,9 @@ proptest! {
             let key_is_ignored = if level < 3 { KEY } else { 0 };
             *entry ^= noise & (0x07f0_0000_0000_0e00 | key_is_ignored);
         }
-        let (one, two) = (machine.predict(&slots, &access), machine.predict(&other, &access));
-        prop_assert_eq!(visible(&one), visible(&two));
+
+        let expected = visible(&machine.predict(&slots, &access));
+        prop_assert_eq!(visible(&machine.predict(&other, &access)), expected);
     }
 
     #[test]
@@ -329,6 +376,7 @@ proptest! {
         let prediction = machine.predict(&slots, &access);
         prop_assert!(!prediction.alternatives.is_empty());
         prop_assert!(prediction.rules.iter().next().is_some());
+
         let visible = visible(&prediction);
         for (i, known) in visible.iter().enumerate() {
             prop_assert!(!visible[..i].contains(known));
@@ -345,11 +393,14 @@ proptest! {
                 let touched = update.must_set | update.may_set;
                 prop_assert_eq!(touched & !(A | D), 0);
                 prop_assert_eq!(update.must_set & update.may_set, 0);
+
                 // D: on a write, in a leaf.
                 let writes = matches!(access.kind, AccessKind::Write | AccessKind::ReadModifyWrite);
                 let leaf = update.level.number == 1 || update.before & PS != 0;
                 prop_assert!(touched & D == 0 || writes && leaf);
-                // Present entries only; nothing is certain after a fault, nor open after success.
+
+                // Only present entries are updated. After a fault every update is open, otherwise
+                // none.
                 prop_assert_eq!(update.before & P, P);
                 prop_assert_eq!(if completes { update.may_set } else { update.must_set }, 0);
             }
@@ -366,6 +417,7 @@ proptest! {
         let mut wider = slots;
         wider.0[level] |= if rw { RW } else { 0 } | if us { US } else { 0 };
         wider.0[level] &= !if xd { XD } else { 0 };
+
         prop_assert!(!machine.allows(&slots, &access) || machine.allows(&wider, &access));
     }
 
@@ -381,7 +433,7 @@ proptest! {
     }
 
     #[test]
-    fn the_supervisor_may_what_users_may(
+    fn the_supervisor_may_do_what_users_may(
         slots in slots(), machine in machine(), access in access(),
     ) {
         let machine = machine.without_prevention();
@@ -391,7 +443,7 @@ proptest! {
     }
 
     #[test]
-    fn without_wp_the_supervisor_is_denied_no_more(
+    fn without_wp_no_more_is_denied(
         slots in slots(), mut machine in machine(), access in access(),
     ) {
         machine.state.cr0 |= Cr0::WP;
@@ -401,15 +453,16 @@ proptest! {
     }
 
     #[test]
-    fn a_walk_says_the_same_with_and_without_a_trace(
+    fn a_trace_does_not_change_the_walk(
         slots in slots(), machine in machine(), access in access_to_one_page(),
     ) {
         let mmu = Mmu::<FourLevel>::new(machine.state, machine.profile);
         let mut path = Path::default();
         let traced = mmu.walk(&slots, access.address, &access, &mut path);
         prop_assert_eq!(traced, mmu.walk(&slots, access.address, &access, &mut ()));
+
         // The path ends in a leaf or in the entry that stopped it.
-        let last = path.steps.last().expect("the root entry at least");
+        let last = path.steps.last().expect("at least the root entry");
         prop_assert!(last.kind == EntryKind::Leaf || last.error.is_some());
         prop_assert!(traced.is_err() || last.kind == EntryKind::Leaf);
     }

@@ -1,10 +1,10 @@
-//! The exceptions a translation can end in.
+//! The exceptions that a translation can raise.
 
 use crate::address::VirtAddr;
 use bitflags::bitflags;
 use core::fmt;
 
-/// The vector of an exception that an address can cause.
+/// The vector of an exception that a translation can raise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Vector {
@@ -41,11 +41,11 @@ bitflags! {
     /// The error code of a page fault (SDM "Page-Fault Exceptions").
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct PageFaultCode: u32 {
-        /// The translation exists; otherwise an entry was not present.
+        /// All entries on the path were present.
         const P = 1 << 0;
         /// The access was a write (CODE-10).
         const W = 1 << 1;
-        /// The access was a user's (CODE-9).
+        /// The access was a user-mode access (CODE-9).
         const U = 1 << 2;
         /// A reserved bit was set in an entry.
         const RSVD = 1 << 3;
@@ -53,24 +53,24 @@ bitflags! {
         const I = 1 << 4;
         /// A protection key denied it (CODE-11).
         const PK = 1 << 5;
-        /// A shadow-stack access (RIGHT-7).
+        /// The access was a shadow-stack access (RIGHT-7).
         const SS = 1 << 6;
     }
 }
 
-/// An exception, with all that the processor says about it.
+/// An exception, with everything that the processor reports about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fault {
     /// Which exception.
     pub vector: Vector,
-    /// The error code as pushed: [`PageFaultCode`] for a page fault, 0 for the others.
+    /// The error code that is pushed: [`PageFaultCode`] for a page fault, 0 for the others.
     pub error_code: u32,
-    /// What CR2 is set to; `None` means that it keeps its value (CANON-1).
+    /// The new value of CR2; `None` if it keeps its value (CANON-1).
     pub cr2: Option<VirtAddr>,
 }
 
 impl Fault {
-    /// A page fault at a linear address.
+    /// A page fault on a linear address.
     pub const fn page_fault(code: PageFaultCode, address: VirtAddr) -> Self {
         Self { vector: Vector::PageFault, error_code: code.bits(), cr2: Some(address) }
     }
@@ -80,23 +80,33 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.vector.mnemonic())?;
+
         let code = PageFaultCode::from_bits_retain(self.error_code);
-        if self.vector != Vector::PageFault || code.is_empty() {
-            write!(f, "({})", self.error_code)?;
-        } else {
+        if self.vector == Vector::PageFault && !code.is_empty() {
             f.write_str("(")?;
-            for (i, (name, _)) in code.iter_names().enumerate() {
-                write!(f, "{}{name}", if i == 0 { "" } else { "|" })?;
-            }
-            let unknown = code.difference(PageFaultCode::all()).bits();
-            if unknown != 0 {
-                write!(f, "|{unknown:#x}")?;
-            }
+            write_flags(f, code)?;
             f.write_str(")")?;
+        } else {
+            write!(f, "({})", self.error_code)?;
         }
+
         match self.cr2 {
             Some(address) => write!(f, " at {address}"),
             None => Ok(()),
         }
     }
+}
+
+/// Writes the names of the flags, and as a number the bits that have none: `P|W|0x100`.
+fn write_flags(f: &mut fmt::Formatter<'_>, code: PageFaultCode) -> fmt::Result {
+    for (i, (name, _)) in code.iter_names().enumerate() {
+        let separator = if i == 0 { "" } else { "|" };
+        write!(f, "{separator}{name}")?;
+    }
+
+    let unnamed = code.difference(PageFaultCode::all()).bits();
+    if unnamed != 0 {
+        write!(f, "|{unnamed:#x}")?;
+    }
+    Ok(())
 }

@@ -1,11 +1,11 @@
-//! The regime of a walk: control state, processor, and the choices that processors may make.
+//! The regime of a walk: the control state, the processor, and the choices left to processors.
 
 use crate::x86::profile::{Pin, Profile};
 use crate::x86::state::ControlState;
 
-/// The members that a walk takes where processors legally differ.
+/// The member that a walk follows of each choice on which processors legally differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a separate choice")]
 pub struct Choices {
     /// CODE-7: G in a PML4E is reserved.
     pub global_in_pml4e_is_reserved: bool,
@@ -17,19 +17,19 @@ pub struct Choices {
     pub smep_alone_reports_fetch: bool,
 }
 
-/// All that decides a walk apart from the tables and the access.
+/// Everything that decides a walk apart from the tables and the access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Regime {
     /// The control registers.
     pub state: ControlState,
     /// The processor.
     pub profile: Profile,
-    /// Its choices: pinned by the profile, or one of several to be tried.
+    /// Its choices: pinned by the profile, or one combination of those to try.
     pub choices: Choices,
 }
 
 impl Regime {
-    /// The regime of a processor in a control state, with the likelier member of each open choice.
+    /// The regime of a processor in a control state, with the likeliest member of each open choice.
     pub fn new(state: ControlState, profile: Profile) -> Self {
         let choices = Choices {
             global_in_pml4e_is_reserved: profile.global_in_pml4e_is_reserved() == Pin::Yes,

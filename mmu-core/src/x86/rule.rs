@@ -23,7 +23,7 @@ macro_rules! rules {
                 match self { $(Self::$variant => $id,)+ }
             }
 
-            /// What the rule says, in a sentence or two.
+            /// The rule in a sentence or two.
             pub const fn meaning(self) -> &'static str {
                 match self { $(Self::$variant => concat!($($doc),+).trim_ascii(),)+ }
             }
@@ -149,7 +149,7 @@ impl fmt::Display for Rule {
     }
 }
 
-/// The id, as [`Rule::id`] has it.
+/// Reads the id that [`Rule::id`] returns.
 ///
 /// ```
 /// use mmu_core::Rule;

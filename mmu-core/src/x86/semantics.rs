@@ -1,8 +1,8 @@
-//! Every decision of a walk, one method each.
+//! The decisions of a walk, one method each.
 //!
-//! The default methods are the reference: what the manuals say. A walker with one known mistake is
-//! a type that implements [`Semantics`] and overrides the one method that is wrong; it is compiled
-//! into a walk of its own and costs the reference nothing.
+//! The default methods are the reference: they do what the manuals say. A walker with one known
+//! mistake implements [`Semantics`] and overrides the one method that is wrong. It is compiled into
+//! a separate walk, so the reference pays nothing for it.
 
 use crate::access::{Access, AccessKind, Segment};
 use crate::address::{PhysAddr, VirtAddr};
@@ -13,7 +13,8 @@ use crate::x86::state::{CR3_LAM_U48, CR3_LAM_U57, Cr0, Cr4, Efer};
 use bitflags::bitflags;
 
 bitflags! {
-    /// What the entries of a path allow together. Every bit is an AND over the levels (RIGHT-1).
+    /// The rights that the entries of a path grant together. Each is an AND over the levels
+    /// (RIGHT-1).
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct Rights: u8 {
         /// R/W is 1 at every level.
@@ -25,7 +26,7 @@ bitflags! {
     }
 }
 
-/// What is wrong with one entry.
+/// The reason why an entry ends the walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EntryError {
     /// P is 0.
@@ -35,7 +36,7 @@ pub enum EntryError {
 }
 
 bitflags! {
-    /// Why the rights of a whole translation deny an access. Several reasons can hold at once.
+    /// The reasons why the rights of a complete translation deny an access. There can be several.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct Denial: u8 {
         /// A user access to a supervisor page.
@@ -50,15 +51,15 @@ bitflags! {
         const SMAP = 1 << 4;
         /// A protection key (RIGHT-5).
         const KEY = 1 << 5;
-        /// A shadow-stack access to a page that is no shadow stack of its kind (RIGHT-7).
+        /// A shadow-stack access to a page that is not a shadow stack of its kind (RIGHT-7).
         const SHADOW_STACK = 1 << 6;
     }
 }
 
-/// Why a walk ended in a page fault.
+/// The cause of a page fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cause {
-    /// An entry is bad.
+    /// An entry is not present or has a reserved bit set.
     Entry(EntryError),
     /// The translation exists and its rights deny the access.
     Denied(Denial),
@@ -66,28 +67,30 @@ pub enum Cause {
 
 /// The decisions of a walk. The defaults are the reference.
 pub trait Semantics: Copy {
-    /// The linear address that is translated: LAM and UAI strip bits of data addresses (CANON-4;
-    /// SDM "Linear-Address Masking", APM "Upper Address Ignore"). `None` when LAM's bit differs from
-    /// bit 63.
+    /// The linear address that is translated: LAM and UAI mask bits of data addresses (CANON-4; SDM
+    /// "Linear-Address Masking", APM "Upper Address Ignore"). `None` if the highest bit that LAM
+    /// leaves differs from bit 63.
     fn masked_address(&self, access: &Access, regime: &Regime) -> Option<VirtAddr> {
         let state = &regime.state;
-        let address = access.address.get();
         if access.kind == AccessKind::Fetch || access.implicit {
             return Some(access.address);
         }
         if state.efer.contains(Efer::UAIE) {
-            // Bits 63:57 are ignored: as if they repeated bit 56.
-            return Some(VirtAddr::new(((address << 7) as i64 >> 7) as u64));
+            // Bits 63:57 are ignored, as if they repeated bit 56.
+            return Some(access.address.sign_extended(57));
         }
+
         let five_levels = state.cr4.contains(Cr4::LA57);
-        let kept = match address >> 63 {
+        let bit_63 = access.address.get() >> 63;
+        let kept = match bit_63 {
             0 if state.cr3 & CR3_LAM_U57 != 0 => 57,
             0 if state.cr3 & CR3_LAM_U48 != 0 => 48,
             1 if state.cr4.contains(Cr4::LAM_SUP) => 48 + 9 * u8::from(five_levels),
             _ => return Some(access.address),
         };
-        let extended = VirtAddr::new(address).sign_extended(kept);
-        (extended.get() >> 63 == address >> 63).then_some(extended)
+
+        let extended = access.address.sign_extended(kept);
+        (extended.get() >> 63 == bit_63).then_some(extended)
     }
 
     /// Whether every byte of the access has a canonical address (CANON-2).
@@ -95,8 +98,8 @@ pub trait Semantics: Copy {
         access.address.is_canonical(address_bits) && access.last_byte().is_canonical(address_bits)
     }
 
-    /// The fault of an access that is not canonical: #SS for the stack, else #GP; CR2 keeps its
-    /// value (CANON-1; SDM "Canonical Addressing" and the exception pages of the instructions).
+    /// The fault of an access that is not canonical: #SS for the stack, otherwise #GP. CR2 keeps
+    /// its value (CANON-1; SDM "Canonical Addressing" and the exception pages of the instructions).
     fn non_canonical_fault(&self, access: &Access) -> Fault {
         let vector = match access.segment {
             Segment::Stack => Vector::StackFault,
@@ -115,13 +118,13 @@ pub trait Semantics: Copy {
         address.index(level.shift, level.index_bits)
     }
 
-    /// The entry, when a walk takes it from a register and not from memory (PDPTE-1).
+    /// The entry, if the walk takes it from a register rather than from memory (PDPTE-1).
     fn register<F: Format>(&self, level: &Level, index: u64, regime: &Regime) -> Option<u64> {
         F::register(level, index, regime)
     }
 
-    /// What is wrong with an entry, if anything. P comes first: with P=0 the other bits are the
-    /// operating system's (CODE-1).
+    /// The reason why an entry ends the walk, if it does. P is checked first: with P=0 the other
+    /// bits belong to the operating system (CODE-1).
     fn entry_error(&self, entry: u64, reserved: u64) -> Option<EntryError> {
         if entry & EntryBits::P.bits() == 0 {
             Some(EntryError::NotPresent)
@@ -147,25 +150,26 @@ pub trait Semantics: Copy {
         F::address(level, kind, entry)
     }
 
-    /// The rights of a path one entry longer (RIGHT-1): R/W and U/S count when set at every level,
-    /// XD when set at any.
+    /// The rights of a path that is one entry longer: R/W and U/S must be set at every level, and
+    /// XD at none (RIGHT-1).
     fn combine(&self, above: Rights, entry: u64) -> Rights {
         let entry = EntryBits::from_bits_retain(entry);
         let mut own = Rights::empty();
         own.set(Rights::WRITE, entry.contains(EntryBits::RW));
         own.set(Rights::USER, entry.contains(EntryBits::US));
         own.set(Rights::EXECUTE, !entry.contains(EntryBits::XD));
+
         above & own
     }
 
-    /// Whether the rights judge the access as a write (CODE-10, RIGHT-8).
+    /// Whether the access needs the right to write (CODE-10, RIGHT-8).
     fn is_write(&self, access: &Access) -> bool {
         access.kind.writes()
     }
 
-    /// Why a whole translation with these rights denies the access; empty when it is allowed.
+    /// The reasons why a complete translation denies the access; empty if it is allowed.
     ///
-    /// `above` are the rights without the leaf's.
+    /// `rights` are those of the whole path, `above` those of the path without its leaf.
     fn denial(
         &self,
         above: Rights,
@@ -174,9 +178,10 @@ pub trait Semantics: Copy {
         access: &Access,
         regime: &Regime,
     ) -> Denial {
-        let mut denial = Denial::empty();
         let user = access.is_user();
         let fetch = access.kind == AccessKind::Fetch;
+
+        let mut denial = Denial::empty();
         denial.set(Denial::SUPERVISOR_PAGE, user && !rights.contains(Rights::USER));
         denial.set(Denial::READ_ONLY, self.write_denied(rights, access, regime));
         denial.set(Denial::EXECUTE_DISABLED, fetch && !rights.contains(Rights::EXECUTE));
@@ -187,7 +192,7 @@ pub trait Semantics: Copy {
         denial
     }
 
-    /// R/W: obeyed by the user always, by the supervisor while CR0.WP=1 (RIGHT-2).
+    /// R/W: binds the user always, the supervisor while CR0.WP=1 (RIGHT-2).
     fn write_denied(&self, rights: Rights, access: &Access, regime: &Regime) -> bool {
         self.is_write(access)
             && !access.shadow_stack
@@ -195,8 +200,9 @@ pub trait Semantics: Copy {
             && (access.is_user() || regime.state.cr0.contains(Cr0::WP))
     }
 
-    /// A shadow-stack page is read-only and dirty in its leaf and writable above; a user's belongs
-    /// to the user, a supervisor's to the supervisor (RIGHT-7; SDM "Shadow-Stack Accesses").
+    /// Shadow stacks: a shadow-stack page is read-only and dirty in its leaf, and writable above.
+    /// User accesses need a user page, supervisor accesses a supervisor page (RIGHT-7; SDM
+    /// "Shadow-Stack Accesses").
     fn shadow_stack_denied(
         &self,
         above: Rights,
@@ -208,11 +214,12 @@ pub trait Semantics: Copy {
         let is_shadow_stack = above.contains(Rights::WRITE)
             && !leaf.contains(EntryBits::RW)
             && leaf.contains(EntryBits::D);
-        let is_users = rights.contains(Rights::USER);
-        access.shadow_stack && !(is_shadow_stack && is_users == access.is_user())
+        let is_user_page = rights.contains(Rights::USER);
+
+        access.shadow_stack && !(is_shadow_stack && is_user_page == access.is_user())
     }
 
-    /// SMEP, which does not depend on NXE (RIGHT-3).
+    /// SMEP. It does not depend on NXE (RIGHT-3).
     fn smep_denied(&self, rights: Rights, access: &Access, regime: &Regime) -> bool {
         access.kind == AccessKind::Fetch
             && !access.is_user()
@@ -220,7 +227,7 @@ pub trait Semantics: Copy {
             && regime.state.cr4.contains(Cr4::SMEP)
     }
 
-    /// SMAP: EFLAGS.AC excuses an explicit access; fetches are exempt (RIGHT-4).
+    /// SMAP: fetches are exempt, and so are explicit accesses while EFLAGS.AC=1 (RIGHT-4).
     fn smap_denied(&self, rights: Rights, access: &Access, regime: &Regime) -> bool {
         access.kind != AccessKind::Fetch
             && !access.is_user()
@@ -229,9 +236,9 @@ pub trait Semantics: Copy {
             && (access.implicit || !regime.state.ac)
     }
 
-    /// Protection keys: PKRU for user pages, PKRS for supervisor pages, chosen by the page and not
-    /// by the CPL; the key is the leaf's, and needs long mode (RIGHT-5, RIGHT-6; SDM "Protection
-    /// Keys").
+    /// Protection keys: the page, not the CPL, selects PKRU (user pages) or PKRS (supervisor
+    /// pages). The key is in the leaf, and there are keys in long mode only (RIGHT-5, RIGHT-6; SDM
+    /// "Protection Keys").
     fn key_denied(&self, rights: Rights, leaf: u64, access: &Access, regime: &Regime) -> bool {
         let state = &regime.state;
         let user_page = rights.contains(Rights::USER);
@@ -243,17 +250,20 @@ pub trait Semantics: Copy {
         if !enabled || !state.efer.contains(Efer::LMA) || access.kind == AccessKind::Fetch {
             return false;
         }
+
         let key_rights = register >> (2 * EntryBits::key_of(leaf));
         let access_disabled = key_rights & 1 != 0;
         let write_disabled = key_rights & 2 != 0;
-        // WD of PKRU spares the supervisor while CR0.WP=0, and WD of PKRS spares every access then:
+
+        // While CR0.WP=0, WD in PKRU does not bind the supervisor, and WD in PKRS binds no access:
         // "If CR0.WP = 0, IA32_PKRS.WDi does not affect write accesses to supervisor-mode
-        // addresses". A user's is denied anyway; it shows in PK (CODE-11).
+        // addresses". A user access to such a page is denied anyway; the difference shows in PK
+        // (CODE-11).
         let obeys_write_disable = state.cr0.contains(Cr0::WP) || (user_page && access.is_user());
         access_disabled || (write_disabled && self.is_write(access) && obeys_write_disable)
     }
 
-    /// Whether I/D tells fetches apart (CODE-8).
+    /// Whether I/D is set for fetches (CODE-8).
     fn reports_fetch(&self, regime: &Regime) -> bool {
         let state = &regime.state;
         let nx = state.cr4.contains(Cr4::PAE) && state.efer.contains(Efer::NXE);
@@ -262,21 +272,23 @@ pub trait Semantics: Copy {
 
     /// The error code of a page fault (SDM "Page-Fault Exceptions").
     fn page_fault_code(&self, cause: Cause, access: &Access, regime: &Regime) -> PageFaultCode {
+        let fetch = access.kind == AccessKind::Fetch;
+        let reserved = matches!(cause, Cause::Entry(EntryError::Reserved(_)));
+        let key = matches!(cause, Cause::Denied(denial) if denial.contains(Denial::KEY));
+
         let mut code = PageFaultCode::empty();
-        // RSVD implies P: a reserved bit is seen in a present entry only (CODE-1).
+        // RSVD implies P: reserved bits are checked in present entries only (CODE-1).
         code.set(PageFaultCode::P, cause != Cause::Entry(EntryError::NotPresent));
         code.set(PageFaultCode::W, self.is_write(access));
         code.set(PageFaultCode::U, access.is_user());
-        code.set(PageFaultCode::RSVD, matches!(cause, Cause::Entry(EntryError::Reserved(_))));
-        let fetch = access.kind == AccessKind::Fetch;
+        code.set(PageFaultCode::RSVD, reserved);
         code.set(PageFaultCode::I, fetch && self.reports_fetch(regime));
         code.set(PageFaultCode::SS, access.shadow_stack);
-        let key = matches!(cause, Cause::Denied(denial) if denial.contains(Denial::KEY));
         code.set(PageFaultCode::PK, key);
         code
     }
 
-    /// Whether a PDPTE with reserved bits faults as it is loaded into its register (PDPTE-2).
+    /// Whether a PDPTE with reserved bits raises #GP when it is loaded into its register (PDPTE-2).
     fn checks_loaded_pdptes(&self) -> bool {
         true
     }
@@ -286,14 +298,14 @@ pub trait Semantics: Copy {
         true
     }
 
-    /// Whether a completed translation sets D in the leaf: on a write only, also on one that only
+    /// Whether a completed translation sets D in the leaf: on a write only, including one that only
     /// CR0.WP=0 allows (AD-1, RIGHT-2).
     fn sets_dirty(&self, _rights: Rights, access: &Access) -> bool {
         self.is_write(access)
     }
 }
 
-/// The rules as the manuals have them.
+/// The semantics that the manuals define.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reference;
 

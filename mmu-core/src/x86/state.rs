@@ -6,25 +6,25 @@ use core::fmt;
 use core::str::FromStr;
 
 bitflags! {
-    /// CR0, the bits that matter to paging. Other bits are kept.
+    /// The bits of CR0 that matter to paging. Other bits are kept.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct Cr0: u64 {
         /// Protected mode.
         const PE = 1 << 0;
         /// Extension type: always 1.
         const ET = 1 << 4;
-        /// The supervisor obeys R/W too (RIGHT-2).
+        /// Write protect: R/W binds the supervisor too (RIGHT-2).
         const WP = 1 << 16;
-        /// Not write-through: its change loads PDPTEs (PDPTE-1).
+        /// Not write-through. Changing it loads the PDPTEs (PDPTE-1).
         const NW = 1 << 29;
-        /// Cache disable: its change loads PDPTEs (PDPTE-1).
+        /// Cache disable. Changing it loads the PDPTEs (PDPTE-1).
         const CD = 1 << 30;
-        /// Paging.
+        /// Paging is on.
         const PG = 1 << 31;
         const _ = !0;
     }
 
-    /// CR4, the bits that matter to paging. Other bits are kept.
+    /// The bits of CR4 that matter to paging. Other bits are kept.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct Cr4: u64 {
         /// 4 MiB pages in 32-bit paging (MODE-3).
@@ -33,9 +33,9 @@ bitflags! {
         const PAE = 1 << 5;
         /// Global pages.
         const PGE = 1 << 7;
-        /// FXSAVE and SSE: compiled guest code needs it.
+        /// FXSAVE and SSE are usable, as compiled guest code requires.
         const OSFXSR = 1 << 9;
-        /// SIMD exceptions: compiled guest code needs it.
+        /// SIMD exceptions are handled, as compiled guest code requires.
         const OSXMMEXCPT = 1 << 10;
         /// 57-bit linear addresses.
         const LA57 = 1 << 12;
@@ -45,9 +45,9 @@ bitflags! {
         const SMAP = 1 << 21;
         /// Protection keys for user pages (RIGHT-5).
         const PKE = 1 << 22;
-        /// PCIDs: CR3\[11:0\] names an address space (MODE-8).
+        /// Process-context identifiers: CR3\[11:0\] names an address space (MODE-8).
         const PCIDE = 1 << 17;
-        /// Control-flow enforcement: shadow stacks exist (RIGHT-7).
+        /// Control-flow enforcement: there are shadow stacks (RIGHT-7).
         const CET = 1 << 23;
         /// Protection keys for supervisor pages (RIGHT-5).
         const PKS = 1 << 24;
@@ -56,16 +56,16 @@ bitflags! {
         const _ = !0;
     }
 
-    /// EFER, the bits that matter to paging. Other bits are kept.
+    /// The bits of EFER that matter to paging. Other bits are kept.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct Efer: u64 {
-        /// Long mode wanted.
+        /// Long mode enable: turning paging on activates long mode.
         const LME = 1 << 8;
-        /// Long mode active: decides the paging mode, not CS.L (MODE-1).
+        /// Long mode active. It decides the paging mode, not CS.L (MODE-1).
         const LMA = 1 << 10;
-        /// XD bits mean something (CODE-3).
+        /// Execute-disable: XD bits are not reserved (CODE-3).
         const NXE = 1 << 11;
-        /// AMD's translation cache extension: INVLPG may spare upper entries (TLB-4).
+        /// AMD's translation cache extension: INVLPG may keep upper entries (TLB-4).
         const TCE = 1 << 15;
         /// AMD's upper-address ignore (CANON-4).
         const UAIE = 1 << 20;
@@ -73,9 +73,9 @@ bitflags! {
     }
 }
 
-/// CR3: linear-address masking of user addresses leaves 57 bits (CANON-4).
+/// CR3: user addresses are masked to 57 bits (LAM, CANON-4).
 pub const CR3_LAM_U57: u64 = 1 << 61;
-/// CR3: linear-address masking of user addresses leaves 48 bits (CANON-4).
+/// CR3: user addresses are masked to 48 bits (LAM, CANON-4).
 pub const CR3_LAM_U48: u64 = 1 << 62;
 
 /// The paging mode that the control state selects.
@@ -91,12 +91,12 @@ pub enum PagingMode {
     FourLevel,
     /// Five levels, 57-bit linear addresses.
     FiveLevel,
-    /// The textbook's flat table: software only.
+    /// The flat table of textbooks. No processor has it.
     Linear,
 }
 
 impl PagingMode {
-    /// Every mode that a processor has, simplest first.
+    /// Every mode that processors have, the simplest first.
     pub const ALL: [Self; 5] =
         [Self::Unpaged, Self::Bits32, Self::Pae, Self::FourLevel, Self::FiveLevel];
 
@@ -119,7 +119,7 @@ impl PagingMode {
     }
 }
 
-/// The name of a processor's mode, as [`PagingMode::name`] has it.
+/// Reads the name that [`PagingMode::name`] returns, for the modes that processors have.
 ///
 /// ```
 /// use mmu_core::PagingMode;
@@ -146,7 +146,7 @@ impl fmt::Display for PagingMode {
 pub struct ControlState {
     /// CR0.
     pub cr0: Cr0,
-    /// CR3, whole: base, PCID and flags.
+    /// CR3 as a whole: base, PCID and flags.
     pub cr3: u64,
     /// CR4.
     pub cr4: Cr4,
@@ -156,14 +156,14 @@ pub struct ControlState {
     pub pkru: u32,
     /// `IA32_PKRS`: the same for supervisor pages.
     pub pkrs: u32,
-    /// The PDPTE registers of PAE paging, as loaded by the last MOV that loads them (PDPTE-1).
+    /// The PDPTE registers of PAE paging, as the last MOV that loads them left them (PDPTE-1).
     pub pdptes: [u64; 4],
-    /// EFLAGS.AC, which lets an explicit supervisor access pass SMAP.
+    /// EFLAGS.AC, which exempts explicit supervisor accesses from SMAP.
     pub ac: bool,
 }
 
 impl ControlState {
-    /// Long mode with 4-level paging, write protection and execute-disable on, the rest off.
+    /// Long mode with 4-level paging, write protection and execute-disable; everything else is off.
     pub fn long_mode(cr3: u64) -> Self {
         Self {
             cr0: Cr0::PE | Cr0::ET | Cr0::WP | Cr0::PG,

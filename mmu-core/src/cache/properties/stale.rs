@@ -1,5 +1,5 @@
-//! TLB-2 over random edits without invalidation: whatever [`CachedMmu`] does is in the set of what is
-//! allowed, and what nobody ever stored is not.
+//! TLB-2 with random edits without invalidation: everything that [`CachedMmu`] does is in the set
+//! of allowed outcomes, and nothing that was never mapped is.
 
 use super::{
     Access, Bits32, CacheEvent, CachedMmu, EightEntries, FRAME, FiveLevel, Format, FourLevel,
@@ -9,15 +9,16 @@ use super::{
 use crate::cache::{EditError, History, Invalidation};
 use crate::outcome::Outcome;
 use crate::walk::Mmu;
+use crate::x86::regime::Regime;
 use crate::x86::semantics::Reference;
 use core::cell::Cell;
 use proptest::prelude::*;
 use std::vec::Vec;
 
-type Remembered = History<EightEntries, 12>;
+type EditHistory = History<EightEntries, 12>;
 
-/// An entry that leads to one of the four tables by its own address, unless it is large: a history
-/// knows an entry by its place, and every place must be one of the eight.
+/// The entry with the address of one of the four tables, unless it maps a large page: a history
+/// knows an entry by its address, so each of the eight entries must have only one.
 fn direct(entry: u64) -> u64 {
     if entry & PS == 0 {
         entry & !FRAME | ((entry >> 12 & 3) + 1) << 12
@@ -26,71 +27,101 @@ fn direct(entry: u64) -> u64 {
     }
 }
 
-/// Where a slot of the tables lies.
+/// The address of a slot.
 fn place<F: Format>(slot: usize) -> PhysAddr {
-    let (table, index) = (slot as u64 / 2, slot as u64 % 2);
+    let table = slot as u64 / 2;
+    let index = slot as u64 % 2;
+
     PhysAddr::new(0x1000 * (table + 1) + index * u64::from(F::ENTRY_BYTES))
 }
 
-/// The mapped part of an access: only the indices 0 and 1 exist.
+/// The access moved to the page of a path, without the bytes for which there is no table entry:
+/// only the indices 0 and 1 exist.
 fn within<F: Format>(path: u64, access: &Access) -> Access {
     let access = placed::<F>(path, access);
     let is_last = path >> F::LEVELS.len().saturating_sub(1) & 1 != 0;
+
     if is_last { Access { size: access.bytes_in_first_page(), ..access } } else { access }
 }
 
-/// Runs events without invalidations, but for some, through caches of `N` structure entries, and looks
-/// each outcome up in the set.
-fn is_member<F: Format, const N: usize>(
+/// An MMU with caches of `N` structure entries per level, and the history of its page tables.
+struct StaleBench<F: Format, const N: usize> {
+    bench: PropertyBench<F, N>,
+    history: EditHistory,
+}
+
+impl<F: Format, const N: usize> StaleBench<F, N> {
+    fn new(tables: EightEntries, vendor: Vendor) -> Self {
+        let mut bench = PropertyBench::<F, N>::new(tables, true);
+        let Regime { state, mut profile, .. } = *bench.mmu.mmu().regime();
+        profile.vendor = vendor;
+        bench.mmu = CachedMmu::with_semantics(Reference, state, profile);
+
+        Self { bench, history: EditHistory::new(EightEntries(tables.0.map(direct))) }
+    }
+
+    fn perform(&mut self, event: CacheEvent) -> Result<(), TestCaseError> {
+        match event {
+            CacheEvent::Edit { slot, flip, .. } => self.edit(slot, flip),
+            CacheEvent::Cr3 { number, no_flush: true } => self.invlpg(address::<F>(number)),
+            // A history does not know which pages are global and survive MOV to CR3.
+            CacheEvent::Cr3 { .. } => {}
+            // NXE and PSE stay: stale predictions assume the current registers.
+            CacheEvent::Registers { bits, pkru } => self.bench.change_registers(bits | 0xc0, pkru),
+            CacheEvent::Access { path, access } => self.access(&within::<F>(path, &access))?,
+        }
+
+        Ok(())
+    }
+
+    /// Flips bits of an entry without an invalidation, unless the history is full.
+    fn edit(&mut self, slot: usize, flip: u64) {
+        let new = direct(self.history.memory().0[slot] ^ flip);
+        let stored = self.history.edit(place::<F>(slot), F::ENTRY_BYTES, new);
+
+        if stored == Err(EditError::Full) {
+            self.bench.mmu.invalidate(Invalidation::Everything);
+            self.history.forget_all();
+        }
+    }
+
+    fn invlpg(&mut self, page: u64) {
+        let page = VirtAddr::new(page);
+        self.bench.mmu.invlpg(page);
+        self.history.forget(page);
+    }
+
+    /// An access, whose outcome must be one of those allowed.
+    fn access(&mut self, access: &Access) -> Result<(), TestCaseError> {
+        let before = self.history.clone();
+        let outcome = self.bench.mmu.access(&mut self.history, access).expect("an outcome");
+
+        let after = &self.history;
+        let mut is_allowed = false;
+        self.bench.mmu.mmu().predict_stale(&before, access, |prediction| {
+            is_allowed |= allows::<F>(prediction, &outcome, before.memory(), after.memory());
+        });
+        prop_assert!(is_allowed, "{access:?}: {outcome:?} of {before:?}, now {after:?}");
+
+        if let Some(address) = outcome.fault().and_then(|fault| fault.cr2) {
+            self.history.forget(address);
+        }
+
+        Ok(())
+    }
+}
+
+/// Everything that an MMU with caches does after edits without invalidation is allowed.
+fn is_allowed<F: Format, const N: usize>(
     tables: EightEntries,
     vendor: Vendor,
     events: &[CacheEvent],
 ) -> Result<(), TestCaseError> {
-    let mut bench = PropertyBench::<F, N>::new(tables, true);
-    let regime = *bench.mmu.mmu().regime();
-    let mut profile = regime.profile;
-    profile.vendor = vendor;
-    bench.mmu = CachedMmu::with_semantics(Reference, regime.state, profile);
-    let mut history = Remembered::new(EightEntries(tables.0.map(direct)));
-    for event in events {
-        match *event {
-            CacheEvent::Edit { slot, flip, .. } => {
-                let new = direct(history.memory().0[slot] ^ flip);
-                let stored = history.edit(place::<F>(slot), F::ENTRY_BYTES, new);
-                if stored == Err(EditError::Full) {
-                    bench.mmu.invalidate(Invalidation::Everything);
-                    history.forget_all();
-                }
-            }
-            CacheEvent::Cr3 { number, no_flush: true } => {
-                let page = VirtAddr::new(address::<F>(number));
-                bench.mmu.invlpg(page);
-                history.forget(page);
-            }
-            // Global pages stay, and which those are a history does not know: no MOV to CR3.
-            CacheEvent::Cr3 { .. } => {}
-            // Not NXE nor PSE: the walks use the registers as they are.
-            CacheEvent::Registers { bits, pkru } => bench.change_registers(bits | 0xc0, pkru),
-            CacheEvent::Access { path, access } => {
-                let access = within::<F>(path, &access);
-                let before = history.clone();
-                let outcome = bench.mmu.access(&mut history, &access).expect("an outcome");
-                let mut found = false;
-                bench.mmu.mmu().predict_stale(&before, &access, |prediction| {
-                    let (before, after) = (before.memory(), history.memory());
-                    found |= allows::<F>(prediction, &outcome, before, after);
-                });
-                prop_assert!(found, "{access:?}: {outcome:?} of {before:?}, now {history:?}");
-                if let Some(address) = outcome.fault().and_then(|fault| fault.cr2) {
-                    history.forget(address);
-                }
-            }
-        }
-    }
-    Ok(())
+    let mut bench = StaleBench::<F, N>::new(tables, vendor);
+    events.iter().try_for_each(|event| bench.perform(*event))
 }
 
-/// Each read of a walk sees a moment of its own.
+/// Memory in which the n-th read sees moment `when[n]` of a history.
 struct Moments<'a> {
     history: &'a [EightEntries],
     when: &'a [usize],
@@ -104,9 +135,9 @@ impl TableMemory for Moments<'_> {
     }
 }
 
-/// Whether a walk gives this address if each level may be older than the next: `when` is filled
-/// from the root down with moments that do not decrease.
-fn is_mixture<F: Format>(
+/// Whether a walk can reach this address if no entry is newer than the entry below it. `when` is
+/// filled from the root down with moments that do not decrease.
+fn is_reachable<F: Format>(
     mmu: &Mmu<F>,
     history: &[EightEntries],
     when: &mut Vec<usize>,
@@ -118,17 +149,19 @@ fn is_mixture<F: Format>(
         let walked = mmu.walk(&memory, access.address, access, &mut ());
         return walked.is_ok_and(|translation| translation.address == expected);
     }
+
     let earliest = when.last().copied().unwrap_or(0);
     (earliest..history.len()).any(|moment| {
         when.push(moment);
-        let found = is_mixture(mmu, history, when, access, expected);
+        let is_reached = is_reachable(mmu, history, when, access, expected);
         when.pop();
-        found
+        is_reached
     })
 }
 
-/// The set has no more than the mixtures: found here in another way, by moments and not by values.
-/// Without edits it is the prediction.
+/// Every address that is allowed is one that old upper entries and newer lower entries lead to,
+/// found here by moments rather than by values. After an invalidation only the prediction is
+/// allowed.
 fn is_bounded<F: Format>(
     tables: EightEntries,
     edits: &[(usize, u64)],
@@ -136,22 +169,27 @@ fn is_bounded<F: Format>(
 ) -> Result<(), TestCaseError> {
     let mmu: Mmu<F> = *PropertyBench::<F, 0>::new(tables, true).mmu.mmu();
     let access = Access { size: 1, ..placed::<F>(path, &access) };
-    let mut history = Remembered::new(EightEntries(tables.0.map(direct)));
+
+    let mut history = EditHistory::new(EightEntries(tables.0.map(direct)));
     let mut moments = vec![*history.memory()];
+
     for (slot, flip) in edits {
         let new = direct(history.memory().0[*slot] ^ flip);
-        history.edit(place::<F>(*slot), F::ENTRY_BYTES, new).expect("few edits");
+        history.edit(place::<F>(*slot), F::ENTRY_BYTES, new).expect("the history has room");
         moments.push(*history.memory());
     }
+
     let mut reached = Vec::new();
     mmu.predict_stale(&history, &access, |prediction| {
         let outcomes = prediction.alternatives.iter().map(|known| &known.outcome);
         reached.extend(outcomes.filter_map(Outcome::physical_address));
     });
+
     for address in reached {
-        let known = is_mixture(&mmu, &moments, &mut Vec::new(), &access, address);
-        prop_assert!(known, "{address} was never mapped");
+        let is_known = is_reachable(&mmu, &moments, &mut Vec::new(), &access, address);
+        prop_assert!(is_known, "{address} was never mapped");
     }
+
     history.forget_all();
     let mut all = Vec::new();
     mmu.predict_stale(&history, &access, |prediction| all.push(prediction.alternatives.clone()));
@@ -173,27 +211,27 @@ macro_rules! in_every_format {
 
             proptest! {
                 #[test]
-                fn tlb_2_what_a_tlb_does_is_allowed(
+                fn tlb_2_a_tlb_does_what_is_allowed(
                     tables in tables(),
                     amd in any::<bool>(),
                     events in prop::collection::vec(event(), 1..40),
                 ) {
                     let vendor = if amd { Vendor::Amd } else { Vendor::Intel };
-                    is_member::<$format, 0>(tables, vendor, &events)?;
+                    is_allowed::<$format, 0>(tables, vendor, &events)?;
                 }
 
                 #[test]
-                fn tlb_2_what_structure_caches_do_is_allowed(
+                fn tlb_2_structure_caches_do_what_is_allowed(
                     tables in tables(),
                     amd in any::<bool>(),
                     events in prop::collection::vec(event(), 1..40),
                 ) {
                     let vendor = if amd { Vendor::Amd } else { Vendor::Intel };
-                    is_member::<$format, 2>(tables, vendor, &events)?;
+                    is_allowed::<$format, 2>(tables, vendor, &events)?;
                 }
 
                 #[test]
-                fn tlb_2_what_is_allowed_was_mapped_at_some_moment_of_each_level(
+                fn tlb_2_what_is_allowed_was_mapped_at_some_moment(
                     tables in tables(),
                     edits in prop::collection::vec((0..8_usize, flip()), 0..6),
                     access in access(),
@@ -204,6 +242,7 @@ macro_rules! in_every_format {
         }
     )+};
 }
+
 in_every_format! {
     unpaged: Unpaged,
     bits32: Bits32,

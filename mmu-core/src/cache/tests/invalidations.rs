@@ -1,4 +1,5 @@
-//! TLB-4 and CANON-3: what each instruction and register change drops, and what it spares.
+//! TLB-4 and CANON-3: what each instruction and register change drops from the caches, and what it
+//! keeps.
 
 use super::{
     AccessKind::Read, BYTE, CacheBench, Cached, ControlState, Cr0, Cr4, Invalidation, NEIGHBOUR,
@@ -10,8 +11,8 @@ use crate::x86::state::Efer;
 
 const NO_FLUSH: u64 = 1 << 63;
 
-/// The page is private, its neighbour global; both are cached under PCID 0, and under PCID 5 if
-/// there are PCIDs. The root is the same. Afterwards memory maps neither.
+/// The page is cached with PCID 0, and if there are PCIDs, with PCID 5 too. Its neighbour is cached
+/// as a global page. All PCIDs use the same root. Memory no longer maps either page.
 fn cached(cr4: Cr4) -> CacheBench {
     let mut bench = CacheBench::with_cr4(cr4 | Cr4::PGE);
     bench.set(NEXT_PTE, 0x6007 | bit::G);
@@ -22,31 +23,35 @@ fn cached(cr4: Cr4) -> CacheBench {
         bench.reads(BYTE, 0x5234);
         bench.reads(NEIGHBOUR, 0x6000);
     }
+
     bench.set(PTE, 0);
     bench.set(NEXT_PTE, 0);
     bench
 }
 
-/// Which translations are left: of the page in PCIDs 0 and 5, and the global one; and of how many
-/// PCIDs there are paging-structure entries.
-fn left(mmu: &Cached) -> ([bool; 3], usize) {
+/// Which translations are still cached: that of the page with PCID 0, with PCID 5, and the global
+/// one; and the number of PCIDs with paging-structure entries.
+fn kept(mmu: &Cached) -> ([bool; 3], usize) {
     let holds = |page: u64, pcid| {
         mmu.tlb().iter().any(|entry| entry.page == page >> 12 && entry.pcid == pcid)
     };
     let structures = [0, 5].map(|pcid| mmu.structures().iter().any(|entry| entry.pcid == pcid));
-    let kept = [holds(BYTE, 0), holds(BYTE, 5), holds(NEIGHBOUR, 0)];
-    (kept, structures.into_iter().filter(|any| *any).count())
+    let translations = [holds(BYTE, 0), holds(BYTE, 5), holds(NEIGHBOUR, 0)];
+
+    (translations, structures.into_iter().filter(|any| *any).count())
 }
 
 #[test]
 fn pcids_are_separate_and_global_pages_are_not() {
     let mut bench = cached(Cr4::PCIDE);
-    // One entry of the neighbour serves both.
-    assert_eq!(left(&bench.mmu), ([true, true, true], 2));
+    // One translation of the neighbour serves both PCIDs.
+    assert_eq!(kept(&bench.mmu), ([true, true, true], 2));
+
     bench.reads(BYTE, 0x5234);
     bench.mov_to_cr3(0x10_009 | NO_FLUSH);
     bench.reads(NEIGHBOUR, 0x6000);
     bench.faults(Read, BYTE, Ring::Three, 4);
+
     bench.mov_to_cr3(0x10_000 | NO_FLUSH);
     bench.reads(BYTE, 0x5234);
 }
@@ -55,27 +60,30 @@ fn pcids_are_separate_and_global_pages_are_not() {
 fn tlb_4_invlpg_drops_the_address_and_all_structure_entries_of_the_pcid() {
     let mut bench = cached(Cr4::PCIDE);
     bench.mmu.invlpg(VirtAddr::new(BYTE));
-    assert_eq!(left(&bench.mmu), ([true, false, true], 1));
-    // Of any address.
+    assert_eq!(kept(&bench.mmu), ([true, false, true], 1));
+
+    // The structure entries are dropped whatever the address.
     let mut bench = cached(Cr4::PCIDE);
     bench.mmu.invlpg(VirtAddr::new(0));
-    assert_eq!(left(&bench.mmu), ([true, true, true], 1));
-    // Global pages too, whatever PCID made the entry.
+    assert_eq!(kept(&bench.mmu), ([true, true, true], 1));
+
+    // Global translations are dropped too, whatever PCID they were cached with.
     bench.mmu.invlpg(VirtAddr::new(NEIGHBOUR));
-    assert_eq!(left(&bench.mmu), ([true, true, false], 1));
+    assert_eq!(kept(&bench.mmu), ([true, true, false], 1));
     assert!(bench.mmu.rules().contains(Rule::Tlb4));
-    // The structure entries of another PCID stay.
+
+    // The structure entries of other PCIDs stay.
     let mut bench = cached(Cr4::PCIDE);
     bench.mov_to_cr3(0x10_000 | NO_FLUSH);
     bench.mmu.invlpg(VirtAddr::new(BYTE));
-    assert_eq!(left(&bench.mmu), ([false, true, true], 1));
+    assert_eq!(kept(&bench.mmu), ([false, true, true], 1));
 }
 
 #[test]
-fn tlb_4_invlpg_with_tce_spares_upper_entries_that_lead_elsewhere() {
-    // The same table by other entries above it.
+fn tlb_4_invlpg_with_tce_keeps_upper_entries_that_lead_elsewhere() {
+    // An address that reaches the same table through other entries.
     let far = 2 << 39 | 3 << 30 | 4 << 21 | 4 << 12 | 0x234;
-    let with = |efer| {
+    let both_cached = |efer| {
         let mut bench = CacheBench::new();
         bench.change(|state| state.efer |= efer);
         for (at, entry) in [(PML4E, 0x11_007), (PDPTE, 0x12_007), (PDE, 0x13_007)] {
@@ -86,20 +94,24 @@ fn tlb_4_invlpg_with_tce_spares_upper_entries_that_lead_elsewhere() {
         assert_eq!(bench.cached(), (2, 6));
         bench
     };
-    let mut bench = with(Efer::empty());
+    let mut bench = both_cached(Efer::empty());
     bench.mmu.invlpg(VirtAddr::new(BYTE));
     assert_eq!(bench.cached(), (1, 0));
-    let mut bench = with(Efer::TCE);
+
+    let mut bench = both_cached(Efer::TCE);
     bench.mmu.invlpg(VirtAddr::new(BYTE));
     assert_eq!(bench.cached(), (1, 3));
-    // Those that lead to the address are gone, those that lead elsewhere are used.
+
+    // Entries that lead to the address are gone, entries that lead elsewhere are used.
     bench.set(PDE, 0);
     bench.faults(Read, BYTE, Ring::Three, 4);
     bench.reads(far + 0x1000, 0x6234);
-    // A processor may drop them all the same, and a bad address is still none.
-    let (state, address) = (bench.state(), VirtAddr::new(BYTE));
-    let (path, page) =
-        (Invalidation::Path { address, pcid: 0 }, Invalidation::Page { address, pcid: 0 });
+
+    // A processor may drop the others as well. An address that is not canonical drops nothing.
+    let state = bench.state();
+    let address = VirtAddr::new(BYTE);
+    let path = Invalidation::Path { address, pcid: 0 };
+    let page = Invalidation::Page { address, pcid: 0 };
     assert_eq!(Invalidation::invlpg::<FourLevel>(&state, address)[..], [path, page]);
     let bad = Invalidation::invlpg::<FourLevel>(&state, VirtAddr::new(1 << 47));
     assert_eq!(bad[..], [Invalidation::Nothing]);
@@ -109,11 +121,13 @@ fn tlb_4_invlpg_with_tce_spares_upper_entries_that_lead_elsewhere() {
 fn canon_3_invlpg_of_a_non_canonical_address_does_nothing() {
     let mut bench = cached(Cr4::empty());
     assert!(!bench.mmu.rules().contains(Rule::Canon3));
-    // The same low 48 bits.
+
+    // The address has the same low 48 bits.
     bench.mmu.invlpg(VirtAddr::new(BYTE | 1 << 60));
-    assert_eq!(left(&bench.mmu), ([true, false, true], 1));
+    assert_eq!(kept(&bench.mmu), ([true, false, true], 1));
     assert!(bench.mmu.rules().contains(Rule::Canon3));
-    // Nor does LAM make it canonical.
+
+    // LAM does not make it canonical.
     let state = bench.state();
     let lam = ControlState { cr3: state.cr3 | 1 << 62, ..state };
     let masked = Invalidation::invlpg::<FourLevel>(&lam, VirtAddr::new(BYTE | 1 << 60));
@@ -121,12 +135,13 @@ fn canon_3_invlpg_of_a_non_canonical_address_does_nothing() {
 }
 
 #[test]
-fn canon_3_what_is_canonical_depends_on_the_mode() {
+fn canon_3_the_mode_decides_what_is_canonical() {
     let state = ControlState::long_mode(0x1000);
     let address = VirtAddr::new(1 << 50 | 0x5000);
     let page = |address| Invalidation::Page { address, pcid: 0 };
     assert_eq!(Invalidation::invlpg::<FourLevel>(&state, address)[..], [Invalidation::Nothing]);
     assert_eq!(Invalidation::invlpg::<FiveLevel>(&state, address)[..], [page(address)]);
+
     let cut = page(VirtAddr::new(0x5000));
     assert_eq!(Invalidation::invlpg::<Bits32>(&state, address)[..], [cut]);
     assert_eq!(Invalidation::invlpg::<Pae>(&state, address)[..], [cut]);
@@ -136,13 +151,15 @@ fn canon_3_what_is_canonical_depends_on_the_mode() {
 fn tlb_4_invpcid_type_0_drops_one_address_of_one_pcid() {
     let mut bench = cached(Cr4::PCIDE);
     bench.mmu.invpcid(0, [0, BYTE]).unwrap();
-    assert_eq!(left(&bench.mmu), ([false, true, true], 1));
+    assert_eq!(kept(&bench.mmu), ([false, true, true], 1));
+
     // Global translations stay.
     bench.mmu.invpcid(0, [0, NEIGHBOUR]).unwrap();
-    assert_eq!(left(&bench.mmu), ([false, true, true], 1));
-    // The structure entries that lead there go too.
+    assert_eq!(kept(&bench.mmu), ([false, true, true], 1));
+
+    // The structure entries that lead to the address are dropped too.
     bench.mmu.invpcid(0, [5, BYTE]).unwrap();
-    assert_eq!(left(&bench.mmu), ([false, false, true], 0));
+    assert_eq!(kept(&bench.mmu), ([false, false, true], 0));
 }
 
 #[test]
@@ -155,49 +172,51 @@ fn tlb_4_invpcid_types_1_to_3() {
     ] {
         let mut bench = cached(Cr4::PCIDE);
         bench.mmu.invpcid(kind, [pcid, 0]).unwrap();
-        assert_eq!(left(&bench.mmu), expected, "type {kind} of PCID {pcid}");
+        assert_eq!(kept(&bench.mmu), expected, "type {kind} of PCID {pcid}");
     }
 }
 
 #[test]
 fn tlb_4_invpcid_raises_gp() {
-    let none = cached(Cr4::empty());
-    let pcids = cached(Cr4::PCIDE);
+    let without_pcids = cached(Cr4::empty());
+    let with_pcids = cached(Cr4::PCIDE);
+
     for (bench, kind, descriptor) in [
         // CANON-3.
-        (&pcids, 0, [5, 1 << 47]),
-        (&none, 0, [0, 1 << 60]),
-        // A type above 3, and a reserved bit of the descriptor.
-        (&pcids, 4, [0, 0]),
-        (&pcids, 1 << 32, [0, 0]),
-        (&pcids, 2, [0x1000, 0]),
-        // A PCID without PCIDs.
-        (&none, 0, [5, 0]),
-        (&none, 1, [5, 0]),
+        (&with_pcids, 0, [5, 1 << 47]),
+        (&without_pcids, 0, [0, 1 << 60]),
+        // A type above 3, and reserved bits of the descriptor.
+        (&with_pcids, 4, [0, 0]),
+        (&with_pcids, 1 << 32, [0, 0]),
+        (&with_pcids, 2, [0x1000, 0]),
+        // A PCID while CR4.PCIDE=0.
+        (&without_pcids, 0, [5, 0]),
+        (&without_pcids, 1, [5, 0]),
     ] {
         let mut mmu = bench.mmu.clone();
         let fault = mmu.invpcid(kind, descriptor).unwrap_err();
         let expected = (Vector::GeneralProtection, 0, None);
         assert_eq!((fault.vector, fault.error_code, fault.cr2), expected);
-        assert_eq!(left(&mmu), left(&bench.mmu), "nothing is dropped");
+        assert_eq!(kept(&mmu), kept(&bench.mmu), "nothing is dropped");
     }
-    // Types 2 and 3 look at neither the PCID nor the address; type 1 not at the address.
+
+    // Types 2 and 3 ignore the PCID and the address, type 1 ignores the address.
     for (kind, descriptor) in [(1, [0, 1 << 60]), (2, [5, 1 << 60]), (3, [5, 1 << 60])] {
-        assert!(none.mmu.clone().invpcid(kind, descriptor).is_ok(), "type {kind}");
+        assert!(without_pcids.mmu.clone().invpcid(kind, descriptor).is_ok(), "type {kind}");
     }
 }
 
 #[test]
-fn tlb_4_mov_to_cr3_spares_global_pages() {
+fn tlb_4_mov_to_cr3_keeps_global_pages() {
     let mut bench = cached(Cr4::empty());
     bench.mov_to_cr3(0x10_000);
-    assert_eq!(left(&bench.mmu), ([false, false, true], 0));
+    assert_eq!(kept(&bench.mmu), ([false, false, true], 0));
     bench.faults(Read, BYTE, Ring::Three, 4);
     bench.reads(NEIGHBOUR, 0x6000);
 }
 
 #[test]
-fn tlb_4_g_means_nothing_without_pge() {
+fn tlb_4_g_is_ignored_without_pge() {
     let mut bench = CacheBench::new();
     bench.set(PTE, 0x5007 | bit::G);
     bench.reads(BYTE, 0x5234);
@@ -207,33 +226,36 @@ fn tlb_4_g_means_nothing_without_pge() {
 }
 
 #[test]
-fn tlb_4_g_counts_in_the_leaf_only() {
+fn tlb_4_g_matters_in_the_leaf_only() {
     let mut bench = CacheBench::with_cr4(Cr4::PGE);
     for at in [PML4E, PDE] {
         let entry = bench.get(at);
         bench.set(at, entry | bit::G);
     }
+
     bench.reads(BYTE, 0x5234);
     bench.mov_to_cr3(0x10_000);
     assert_eq!(bench.cached(), (0, 0));
 }
 
 #[test]
-fn tlb_4_mov_to_cr3_with_pcids_touches_only_the_new_pcid() {
+fn tlb_4_mov_to_cr3_with_pcids_drops_the_new_pcid_only() {
     let mut bench = cached(Cr4::PCIDE);
     bench.mov_to_cr3(0x10_000);
-    assert_eq!(left(&bench.mmu), ([false, true, true], 1));
+    assert_eq!(kept(&bench.mmu), ([false, true, true], 1));
+
     let mut bench = cached(Cr4::PCIDE);
     bench.mov_to_cr3(0x10_005);
-    assert_eq!(left(&bench.mmu), ([true, false, true], 1));
+    assert_eq!(kept(&bench.mmu), ([true, false, true], 1));
+
     let mut bench = cached(Cr4::PCIDE);
     for pcid in [0, 5, 9] {
         bench.mov_to_cr3(0x10_000 | pcid | NO_FLUSH);
     }
-    assert_eq!(left(&bench.mmu), ([true, true, true], 2));
+    assert_eq!(kept(&bench.mmu), ([true, true, true], 2));
 }
 
-/// A way to change the registers.
+/// A function that changes the registers.
 type StateChange = fn(&mut ControlState);
 
 #[test]
@@ -241,7 +263,7 @@ fn tlb_4_changes_of_control_bits() {
     let everything = Invalidation::Everything;
     let whole = Invalidation::WholeContext { pcid: 0 };
     let rows: &[(StateChange, StateChange, Invalidation, Invalidation)] = &[
-        // Each row: off, on, what switching on drops, what switching off drops.
+        // Turning a bit off, turning it on, what turning it on drops, what turning it off drops.
         (|s| s.cr0 -= Cr0::PG, |s| s.cr0 |= Cr0::PG, Invalidation::Nothing, everything),
         (|s| s.cr4 -= Cr4::PGE, |s| s.cr4 |= Cr4::PGE, everything, everything),
         (|s| s.cr4 -= Cr4::PCIDE, |s| s.cr4 |= Cr4::PCIDE, Invalidation::Nothing, everything),
@@ -261,11 +283,14 @@ fn tlb_4_changes_of_control_bits() {
         (|s| s.pkru = 0, |s| s.pkru = 7, Invalidation::Nothing, Invalidation::Nothing),
         (|s| s.ac = false, |s| s.ac = true, Invalidation::Nothing, Invalidation::Nothing),
     ];
+
     for (row, (off, on, switched_on, switched_off)) in rows.iter().enumerate() {
-        let (mut without, mut with) =
-            (ControlState::long_mode(0x1000), ControlState::long_mode(0x1000));
+        let mut without = ControlState::long_mode(0x1000);
         off(&mut without);
+
+        let mut with = ControlState::long_mode(0x1000);
         on(&mut with);
+
         let dropped = |old, new| invalidated_by(RegisterWrite::Other, old, new);
         assert_eq!(dropped(&without, &with), *switched_on, "row {row}, on");
         assert_eq!(dropped(&with, &without), *switched_off, "row {row}, off");
@@ -273,31 +298,39 @@ fn tlb_4_changes_of_control_bits() {
 }
 
 #[test]
-fn tlb_4_smep_drops_the_current_pcid_and_pge_all() {
+fn tlb_4_smep_drops_the_current_pcid_and_pge_everything() {
     let mut bench = cached(Cr4::PCIDE);
     bench.change(|state| state.cr4 |= Cr4::SMEP);
-    // The global entry was made under PCID 0.
-    assert_eq!(left(&bench.mmu), ([true, false, true], 1));
+    // The global translation was cached with PCID 0.
+    assert_eq!(kept(&bench.mmu), ([true, false, true], 1));
+
     let mut bench = cached(Cr4::PCIDE);
     bench.mov_to_cr3(0x10_000 | NO_FLUSH);
     bench.change(|state| state.cr4 |= Cr4::SMEP);
-    assert_eq!(left(&bench.mmu), ([false, true, false], 1));
+    assert_eq!(kept(&bench.mmu), ([false, true, false], 1));
+
     let mut bench = cached(Cr4::PCIDE);
     bench.change(|state| state.cr4 -= Cr4::PGE);
-    assert_eq!(left(&bench.mmu), ([false, false, false], 0));
+    assert_eq!(kept(&bench.mmu), ([false, false, false], 0));
 }
 
 #[test]
-fn tlb_4_a_change_of_cr3_by_the_way_is_a_mov_to_cr3() {
+fn tlb_4_mov_to_cr3_drops_even_if_the_value_stays() {
     let old = ControlState::long_mode(0x1000);
     let dropped = |write, old| invalidated_by(write, &old, &old);
     let all_but_global = Invalidation::Context { pcid: 0 };
-    assert_eq!(dropped(RegisterWrite::Cr3(0x1000), old), all_but_global, "the same value counts");
+    assert_eq!(
+        dropped(RegisterWrite::Cr3(0x1000), old),
+        all_but_global,
+        "even with the same value"
+    );
     assert_eq!(dropped(RegisterWrite::Other, old), Invalidation::Nothing);
-    // Bit 63 asks for nothing unless there are PCIDs.
+
+    // Bit 63 is ignored unless there are PCIDs.
     assert_eq!(dropped(RegisterWrite::Cr3(0x1000 | NO_FLUSH), old), all_but_global);
     let pcids = ControlState { cr4: old.cr4 | Cr4::PCIDE, cr3: 0x1005, ..old };
     assert_eq!(dropped(RegisterWrite::Cr3(0x1005 | NO_FLUSH), pcids), Invalidation::Nothing);
+
     let five = Invalidation::Context { pcid: 5 };
     assert_eq!(dropped(RegisterWrite::Cr3(0x1005), pcids), five);
 }

@@ -1,5 +1,5 @@
-//! One test per rule of caching, with every expected value taken from the manuals by hand, and tests
-//! of the caches as such.
+//! Tests of the rules of caching, with every expected value taken from the manuals by hand, and
+//! tests of the caches themselves.
 
 mod invalidations;
 mod races;
@@ -20,7 +20,7 @@ use crate::x86::semantics::Reference;
 use crate::x86::state::{ControlState, Cr0, Cr4};
 use std::vec::Vec;
 
-/// The bits of an entry, spelled out so that a wrong constant in the crate cannot hide.
+/// The bits of an entry, defined again so that the tests notice a wrong constant in the crate.
 mod bit {
     pub(super) const P: u64 = 1 << 0;
     pub(super) const RW: u64 = 1 << 1;
@@ -35,10 +35,10 @@ mod bit {
 const PAGE: u64 = 0x80_8060_4000;
 /// A byte in it.
 const BYTE: u64 = PAGE + 0x234;
-/// The page that follows, through the same table.
+/// The next page, mapped by the same table.
 const NEIGHBOUR: u64 = PAGE + 0x1000;
 
-/// Where the entries of its path lie, and the neighbour's PTE.
+/// The addresses of the entries on its path, and of the neighbour's PTE.
 const PML4E: u64 = 0x10_008;
 const PDPTE: u64 = 0x11_010;
 const PDE: u64 = 0x12_018;
@@ -46,18 +46,19 @@ const PTE: u64 = 0x13_020;
 const NEXT_PTE: u64 = 0x13_028;
 const PATH: [u64; 4] = [PML4E, PDPTE, PDE, PTE];
 
-/// The default sizes, named so that inference has nothing to do.
+/// A caching MMU with the default sizes.
 type Cached = CachedMmu<FourLevel, Reference, 64, 4, 16>;
 
-/// Tables in memory, and an MMU with empty caches.
+/// Page tables in memory, and a caching MMU.
 struct CacheBench {
     memory: Bytes<Vec<u8>>,
     mmu: Cached,
 }
 
 impl CacheBench {
-    /// The page and its neighbour at 0x5000 and 0x6000: present, writable, user, neither accessed
-    /// nor dirty. An Intel processor with 48 physical address bits.
+    /// The page in the frame at 0x5000 and its neighbour in that at 0x6000: present, writable,
+    /// user, neither accessed nor dirty. The caches of the MMU are empty. An Intel processor with
+    /// 48 physical address bits.
     fn new() -> Self {
         Self::with_state(ControlState::long_mode(0x10_000))
     }
@@ -75,12 +76,15 @@ impl CacheBench {
             features: Features::all(),
             ..Profile::default()
         };
+
         let memory = Bytes::new(PhysAddr::new(0x10_000), vec![0; 0x8000]);
         let mut bench = Self { memory, mmu: Cached::with_semantics(Reference, state, profile) };
+
         let path = [(PML4E, 0x11_007), (PDPTE, 0x12_007), (PDE, 0x13_007)];
         for (at, entry) in path.into_iter().chain([(PTE, 0x5007), (NEXT_PTE, 0x6007)]) {
             bench.set(at, entry);
         }
+
         bench
     }
 
@@ -114,7 +118,7 @@ impl CacheBench {
         self.mmu.access(&mut self.memory, &access).expect("an outcome")
     }
 
-    /// A user's access reaches this physical address.
+    /// A user access reaches this physical address.
     #[track_caller]
     fn reaches(&mut self, kind: AccessKind, address: u64, expected: u64) {
         let outcome = self.does(kind, address, Ring::Three);
@@ -131,7 +135,7 @@ impl CacheBench {
         self.reaches(AccessKind::Write, address, expected);
     }
 
-    /// An access ends in this page fault.
+    /// An access ends in a page fault with this error code.
     #[track_caller]
     fn faults(&mut self, kind: AccessKind, address: u64, ring: Ring, code: u32) {
         let outcome = self.does(kind, address, ring);
@@ -140,7 +144,7 @@ impl CacheBench {
         assert_eq!(fault.cr2, Some(VirtAddr::new(address)));
     }
 
-    /// How many translations and how many paging-structure entries are cached.
+    /// Numbers of translations and of paging-structure entries in the caches.
     fn cached(&self) -> (usize, usize) {
         (self.mmu.tlb().iter().count(), self.mmu.structures().iter().count())
     }

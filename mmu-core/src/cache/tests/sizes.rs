@@ -1,9 +1,10 @@
-//! The caches as such: sizes, sets, replacement, page sizes.
+//! The caches themselves: sizes, sets, replacement, page sizes.
 
 use super::{AccessKind::Read, BYTE, CacheBench, PAGE, PDE, PDPTE, Ring, VirtAddr};
 use crate::address::PhysAddr;
 use crate::cache::{CachedMmu, Invalidation, Tlb, TlbEntry};
 use crate::x86::format::FourLevel;
+use crate::x86::regime::Regime;
 use crate::x86::semantics::{Reference, Rights};
 
 fn entry(page: u64) -> TlbEntry {
@@ -25,16 +26,18 @@ fn holds<const S: usize, const W: usize>(tlb: &Tlb<S, W>, page: u64, pcid: u16) 
 }
 
 #[test]
-fn a_full_set_gives_up_its_places_in_turn() {
+fn a_full_set_replaces_its_entries_in_turn() {
     let mut tlb = Tlb::<4, 2>::new();
-    // Pages 1, 5, 9 and 13 share set 1; page 2 has another.
+    // Pages 1, 5, 9 and 13 share set 1; page 2 is in another set.
     for page in [1, 5, 2, 9] {
         tlb.insert(entry(page));
     }
+
     assert_eq!([1, 5, 9, 2].map(|page| holds(&tlb, page, 0)), [false, true, true, true]);
     tlb.insert(entry(13));
     assert_eq!([1, 5, 9, 13].map(|page| holds(&tlb, page, 0)), [false, false, true, true]);
-    // A free place comes first.
+
+    // A free place is used first.
     tlb.invalidate(Invalidation::Address { address: VirtAddr::new(13 << 12), pcid: 0 });
     tlb.insert(entry(1));
     assert_eq!([1, 9, 13].map(|page| holds(&tlb, page, 0)), [true, true, false]);
@@ -57,7 +60,8 @@ fn a_global_entry_serves_every_pcid() {
     let mut tlb = Tlb::<4, 2>::new();
     tlb.insert(TlbEntry { global: true, pcid: 3, ..entry(1) });
     assert!(holds(&tlb, 1, 3) && holds(&tlb, 1, 8));
-    // What another PCID finds for the page takes its place.
+
+    // A translation of the page with another PCID replaces it.
     tlb.insert(TlbEntry { pcid: 8, ..entry(1) });
     assert!(!holds(&tlb, 1, 3) && holds(&tlb, 1, 8));
 }
@@ -76,37 +80,39 @@ fn large_pages_are_one_entry() {
         for offset in [0, bytes - 1] {
             bench.reads(base + offset, frame + offset);
         }
-        // INVLPG of any address in it.
+        // INVLPG of any address in the page drops it.
         bench.mmu.invlpg(VirtAddr::new(base + bytes - 1));
         bench.faults(Read, BYTE, Ring::Three, 4);
     }
 }
 
 #[test]
-fn tlb_5_of_two_sizes_the_smaller_page_counts() {
+fn tlb_5_of_two_page_sizes_the_smaller_is_used() {
     let mut tlb = Tlb::<1, 2>::new();
     tlb.insert(TlbEntry { shift: 21, ..entry(0) });
     tlb.insert(entry(1));
     assert_eq!(tlb.lookup(VirtAddr::new(0x1000), 0).unwrap().shift, 12);
     assert_eq!(tlb.lookup(VirtAddr::new(0x2000), 0).unwrap().shift, 21);
+
     // INVLPG drops both.
     tlb.invalidate(Invalidation::Page { address: VirtAddr::new(0x1000), pcid: 0 });
     assert_eq!(tlb.iter().count(), 0);
 }
 
 #[test]
-fn caches_of_size_0_remember_nothing() {
+fn caches_of_size_0_cache_nothing() {
     let mut bench = CacheBench::new();
-    let regime = *bench.mmu.mmu().regime();
-    let (state, profile) = (regime.state, regime.profile);
+    let Regime { state, profile, .. } = *bench.mmu.mmu().regime();
     let mut off =
         CachedMmu::<FourLevel, Reference, 1, 0, 0>::with_semantics(Reference, state, profile);
     let read = crate::Access::read(VirtAddr::new(BYTE), 1, Ring::Three);
+
     for frame in [0x5000, 0x7000] {
         bench.set(super::PTE, frame | 7);
         let outcome = off.access(&mut bench.memory, &read).unwrap();
         assert_eq!(outcome.physical_address(), Some(PhysAddr::new(frame + 0x234)));
     }
+
     assert_eq!((off.tlb().iter().count(), off.structures().iter().count()), (0, 0));
     off.invalidate(Invalidation::Everything);
 }

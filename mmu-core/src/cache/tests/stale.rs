@@ -1,4 +1,4 @@
-//! TLB-2 and TLB-5: what is allowed after edits without invalidation, and what is not.
+//! TLB-2 and TLB-5: what is allowed after edits without invalidation.
 
 use super::{
     Access, AccessKind,
@@ -16,8 +16,8 @@ const AD: u64 = bit::A | bit::D;
 
 type Tables = History<Bytes<Vec<u8>>, 8>;
 
-/// The page and its neighbour at 0x5000 and 0x6000: present, writable, user, and used for reads
-/// before: A is set everywhere.
+/// The page in the frame at 0x5000 and its neighbour in that at 0x6000: present, writable, user. A
+/// is set in every entry.
 fn tables() -> Tables {
     let mut memory = Bytes::new(PhysAddr::new(0x10_000), vec![0; 0x8000]);
     for (at, entry) in [
@@ -26,11 +26,12 @@ fn tables() -> Tables {
         (PDE, 0x13_027),
         (PTE, 0x5027),
         (NEXT_PTE, 0x6027),
-        // The table at 0x14000, which no entry points to yet.
+        // In a table at 0x14000, to which no entry points yet.
         (0x14_020, 0x7027),
     ] {
         memory.write_entry(PhysAddr::new(at), 8, entry).unwrap();
     }
+
     Tables::new(memory)
 }
 
@@ -42,7 +43,7 @@ fn profile(vendor: Vendor) -> Profile {
     Profile { vendor, physical_address_bits: 48, ..Profile::default() }
 }
 
-/// Everything that is allowed, mixture by mixture.
+/// The predictions of all stale views.
 fn predictions(tables: &Tables, access: &Access, vendor: Vendor) -> Vec<Prediction> {
     let mmu = Mmu::<FourLevel>::new(ControlState::long_mode(0x10_000), profile(vendor));
     let mut all = Vec::new();
@@ -54,8 +55,8 @@ fn user(kind: AccessKind, address: u64) -> Access {
     Access::new(kind, VirtAddr::new(address), 1, Ring::Three)
 }
 
-/// Where a user's access may end, each end once, the entries in memory first: an address, or an error
-/// code.
+/// The possible ends of a user access, each once, with those of the entries in memory first: a
+/// physical address or an error code.
 fn ends(tables: &Tables, kind: AccessKind, vendor: Vendor) -> Vec<Result<u64, u32>> {
     let mut ends = Vec::new();
     for prediction in predictions(tables, &user(kind, BYTE), vendor) {
@@ -69,19 +70,21 @@ fn ends(tables: &Tables, kind: AccessKind, vendor: Vendor) -> Vec<Result<u64, u3
             }
         }
     }
+
     ends
 }
 
-fn on_both(tables: &Tables, kind: AccessKind, expected: &[Result<u64, u32>]) {
+fn assert_ends(tables: &Tables, kind: AccessKind, expected: &[Result<u64, u32>]) {
     for vendor in [Vendor::Intel, Vendor::Amd] {
         assert_eq!(ends(tables, kind, vendor), expected, "{vendor:?}");
     }
 }
 
 #[test]
-fn tlb_2_without_an_edit_the_set_is_the_prediction() {
+fn tlb_2_without_an_edit_there_is_one_prediction() {
     let tables = tables();
     let mmu = Mmu::<FourLevel>::new(ControlState::long_mode(0x10_000), profile(Vendor::Intel));
+
     for access in [user(Read, BYTE), user(Write, BYTE), user(Read, 1 << 47), user(Read, 0)] {
         let all = predictions(&tables, &access, Vendor::Intel);
         let expected = mmu.predict(&tables, &access);
@@ -92,30 +95,36 @@ fn tlb_2_without_an_edit_the_set_is_the_prediction() {
 }
 
 #[test]
-fn tlb_2_the_new_and_the_old_translation_are_allowed_and_no_other() {
+fn tlb_2_only_the_new_and_the_old_translation_are_allowed() {
     let mut tables = tables();
     edit(&mut tables, PTE, 0x7007);
-    on_both(&tables, Read, &[Ok(0x7234), Ok(0x5234)]);
+    assert_ends(&tables, Read, &[Ok(0x7234), Ok(0x5234)]);
+
     edit(&mut tables, PTE, 0x1_8007);
-    // A of the entry in between was never set: nobody has cached it (TLB-1).
-    on_both(&tables, Read, &[Ok(0x1_8234), Ok(0x5234)]);
+    // A was never set in the entry in between, so it is not cached (TLB-1).
+    assert_ends(&tables, Read, &[Ok(0x1_8234), Ok(0x5234)]);
+
     edit(&mut tables, PTE, 0x9027);
     edit(&mut tables, PTE, 0xa007);
-    on_both(&tables, Read, &[Ok(0xa234), Ok(0x9234), Ok(0x5234)]);
+    assert_ends(&tables, Read, &[Ok(0xa234), Ok(0x9234), Ok(0x5234)]);
+
     tables.forget_all();
-    on_both(&tables, Read, &[Ok(0xa234)]);
+    assert_ends(&tables, Read, &[Ok(0xa234)]);
 }
 
 #[test]
 fn tlb_2_a_hit_sets_nothing_and_a_walk_sets_a() {
     let mut tables = tables();
     edit(&mut tables, PTE, 0x7007);
+
     let [new, old] = &predictions(&tables, &user(Read, BYTE), Vendor::Intel)[..] else {
-        panic!("not two mixtures")
+        panic!("not two stale views")
     };
+
     assert_eq!(new.alternatives[0].choice, None);
     let leaf = new.alternatives[0].updates.iter().find(|update| update.at.get() == PTE);
     assert_eq!(leaf.map(|leaf| (leaf.before, leaf.must_set)), Some((0x7007, A)));
+
     assert_eq!(old.alternatives[0].choice, Some((Rule::Tlb2, "a cached translation")));
     assert!(old.rules.contains(Rule::Tlb2));
     assert!(old.alternatives[0].updates.iter().all(|update| update.at.get() != PTE));
@@ -124,13 +133,15 @@ fn tlb_2_a_hit_sets_nothing_and_a_walk_sets_a() {
 #[test]
 fn tlb_2_old_upper_entries_lead_to_new_lower_ones() {
     let mut tables = tables();
-    // First another table, then new entries in the old one and in the new one.
+    // The PDE points to another table; then the entries in both tables change.
     edit(&mut tables, PDE, 0x14_007);
     edit(&mut tables, PTE, 0x8007);
     edit(&mut tables, 0x14_020, 0x9007);
-    // By the new PDE: the new PTE of the new table. A of the PDE is not set: nothing behind it is
-    // cached, so not the old one. By the old PDE: both PTEs of the old table.
-    on_both(&tables, Read, &[Ok(0x9234), Ok(0x8234), Ok(0x5234)]);
+    // Through the new PDE: the new PTE of the new table. A is not set in the PDE, so no entry below
+    // it is cached, and the old PTE is not allowed. Through the old PDE: both PTEs of the old
+    // table.
+    assert_ends(&tables, Read, &[Ok(0x9234), Ok(0x8234), Ok(0x5234)]);
+
     let all = predictions(&tables, &user(Read, BYTE), Vendor::Amd);
     let choice = |n: usize| all[n].alternatives[0].choice.map(|(_, member)| member);
     assert_eq!(choice(1), Some("cached upper entries"));
@@ -138,48 +149,51 @@ fn tlb_2_old_upper_entries_lead_to_new_lower_ones() {
 }
 
 #[test]
-fn tlb_2_new_upper_entries_do_not_lead_to_what_was_gone_before_them() {
+fn tlb_2_new_upper_entries_do_not_lead_to_entries_replaced_before() {
     let mut tables = tables();
-    // The new table's entry is replaced before the PDE leads there; A is set everywhere.
+    // The entry of the new table is replaced before the PDE points to that table; A is set
+    // everywhere.
     edit(&mut tables, 0x14_020, 0x9027);
     edit(&mut tables, PDE, 0x14_027);
-    on_both(&tables, Read, &[Ok(0x9234), Ok(0x5234)]);
-    // The other order allows the entry in between.
-    let mut tables = self::tables();
-    edit(&mut tables, PDE, 0x14_027);
-    edit(&mut tables, 0x14_020, 0x9027);
-    on_both(&tables, Read, &[Ok(0x9234), Ok(0x7234), Ok(0x5234)]);
+    assert_ends(&tables, Read, &[Ok(0x9234), Ok(0x5234)]);
+
+    // In the other order the replaced entry is allowed.
+    let mut other_order = self::tables();
+    edit(&mut other_order, PDE, 0x14_027);
+    edit(&mut other_order, 0x14_020, 0x9027);
+    assert_ends(&other_order, Read, &[Ok(0x9234), Ok(0x7234), Ok(0x5234)]);
 }
 
 #[test]
-fn tlb_2_p_from_0_to_1_needs_no_invalidation() {
+fn tlb_2_setting_p_needs_no_invalidation() {
     for (at, entry) in [(PML4E, 0x11_027), (PDPTE, 0x12_027), (PDE, 0x13_027), (PTE, 0x5027)] {
         for absent in [entry & !bit::P, 0, A, entry | bit::RESERVED] {
             let mut tables = tables();
             edit(&mut tables, at, absent);
             tables.forget_all();
             edit(&mut tables, at, entry);
-            on_both(&tables, Read, &[Ok(0x5234)]);
+            assert_ends(&tables, Read, &[Ok(0x5234)]);
         }
     }
 }
 
 #[test]
-fn tlb_2_p_from_1_to_0_is_not_seen_at_once() {
+fn tlb_2_clearing_p_may_not_be_seen_at_once() {
     let mut tables = tables();
     edit(&mut tables, PTE, 0);
-    on_both(&tables, Read, &[Err(4), Ok(0x5234)]);
-    // But D is not set in what is not present, and the leaf has none.
-    on_both(&tables, Write, &[Err(4 + 2)]);
+    assert_ends(&tables, Read, &[Err(4), Ok(0x5234)]);
+    // A write must set D, as the old leaf is clean, and D is not set in an absent entry.
+    assert_ends(&tables, Write, &[Err(4 + 2)]);
 }
 
 #[test]
-fn tlb_2_a_write_needs_d_in_the_old_leaf() {
+fn tlb_2_a_write_uses_the_old_leaf_only_if_it_is_dirty() {
     let mut tables = tables();
     edit(&mut tables, PTE, 0x5067);
     tables.forget_all();
     edit(&mut tables, PTE, 0x7007);
-    on_both(&tables, Write, &[Ok(0x7234), Ok(0x5234)]);
+    assert_ends(&tables, Write, &[Ok(0x7234), Ok(0x5234)]);
+
     let all = predictions(&tables, &user(Write, BYTE), Vendor::Intel);
     let of_leaf = |n: usize| {
         let leaf = all[n].alternatives[0].updates.iter().find(|update| update.at.get() == PTE);
@@ -189,45 +203,50 @@ fn tlb_2_a_write_needs_d_in_the_old_leaf() {
 }
 
 #[test]
-fn tlb_2_relaxed_rights_fault_at_most_once_and_not_on_amd() {
-    for (kind, strict, relaxed, code) in [
+fn tlb_2_added_rights_fault_at_most_once_and_not_on_amd() {
+    for (kind, before, after, code) in [
         (Write, 0x5025, 0x5027, 4 + 2 + 1),
         (Read, 0x5023, 0x5027, 4 + 1),
         (Fetch, 1 << 63 | 0x5027, 0x5027, 16 + 4 + 1),
     ] {
         let mut tables = tables();
-        edit(&mut tables, PTE, strict);
+        edit(&mut tables, PTE, before);
         tables.forget_all();
-        edit(&mut tables, PTE, relaxed);
+        edit(&mut tables, PTE, after);
         assert_eq!(ends(&tables, kind, Vendor::Amd), [Ok(0x5234)]);
+
         for vendor in [Vendor::Intel, Vendor::Unknown] {
             assert_eq!(ends(&tables, kind, vendor), [Ok(0x5234), Err(code)]);
         }
-        // The fault dropped the address (TLB-3).
+
+        // The fault drops what is cached for the address (TLB-3).
         tables.forget(VirtAddr::new(BYTE));
         assert_eq!(ends(&tables, kind, Vendor::Intel), [Ok(0x5234)]);
     }
 }
 
 #[test]
-fn tlb_2_to_forget_one_address_keeps_the_others() {
+fn tlb_2_invalidating_one_address_keeps_the_others() {
     let mut tables = tables();
     edit(&mut tables, PTE, 0x7007);
     tables.forget(VirtAddr::new(NEIGHBOUR));
-    on_both(&tables, Read, &[Ok(0x7234), Ok(0x5234)]);
+    assert_ends(&tables, Read, &[Ok(0x7234), Ok(0x5234)]);
+
     tables.forget(VirtAddr::new(PAGE + 0xfff));
-    on_both(&tables, Read, &[Ok(0x7234)]);
-    // What is edited afterwards is stale again.
+    assert_ends(&tables, Read, &[Ok(0x7234)]);
+
+    // Entries that are edited afterwards may be stale again.
     tables.edit(PhysAddr::new(PTE), 8, 0x7027).unwrap();
     edit(&mut tables, PTE, 0x8007);
-    on_both(&tables, Read, &[Ok(0x8234), Ok(0x7234)]);
+    assert_ends(&tables, Read, &[Ok(0x8234), Ok(0x7234)]);
 }
 
 #[test]
-fn tlb_2_each_page_of_a_crossing_access_has_its_own_mixture() {
+fn tlb_2_each_page_of_a_crossing_access_has_its_own_stale_view() {
     let mut tables = tables();
     edit(&mut tables, PTE, 0x7007);
     edit(&mut tables, NEXT_PTE, 0);
+
     let read = Access::read(VirtAddr::new(PAGE + 0xffe), 4, Ring::Three);
     let mut completed = Vec::new();
     let mut faults = 0;
@@ -242,24 +261,27 @@ fn tlb_2_each_page_of_a_crossing_access_has_its_own_mixture() {
             }
         }
     }
+
     assert_eq!(completed, [[0x7ffe, 0x6000], [0x5ffe, 0x6000]]);
-    assert_eq!(faults, 2, "the second page faults behind either first page");
+    assert_eq!(faults, 2, "the second page faults with either frame of the first");
 }
 
 #[test]
-fn tlb_5_another_page_size_is_marked() {
+fn tlb_5_is_reported_for_another_page_size() {
     let mut tables = tables();
-    // 2 MiB at 4 MiB; bits 20:12 of the address are now part of the offset.
+    // A 2 MiB page at 4 MiB: bits 20:12 of the address are part of its offset.
     edit(&mut tables, PDE, 0x40_00a7);
-    on_both(&tables, Read, &[Ok(0x40_4234), Ok(0x5234)]);
-    let marked = |tables: &Tables| {
+    assert_ends(&tables, Read, &[Ok(0x40_4234), Ok(0x5234)]);
+
+    let reported = |tables: &Tables| {
         let all = predictions(tables, &user(Read, BYTE), Vendor::Intel);
         all.iter().map(|prediction| prediction.rules.contains(Rule::Tlb5)).collect::<Vec<_>>()
     };
-    assert_eq!(marked(&tables), [false, true]);
+    assert_eq!(reported(&tables), [false, true]);
+
     tables.forget_all();
     edit(&mut tables, PDE, 0x60_00a7);
-    assert_eq!(marked(&tables), [false, false], "another frame, the same size");
+    assert_eq!(reported(&tables), [false, false], "another frame, the same size");
 }
 
 #[test]
@@ -273,34 +295,41 @@ fn out_1_an_old_table_outside_memory_reads_as_zeros_or_ones() {
 }
 
 #[test]
-fn an_edit_that_cannot_be_remembered_is_not_made() {
+fn an_edit_that_does_not_fit_in_the_history_is_refused() {
     let mut tables = History::<_, 1>::new(Bytes::new(PhysAddr::new(0x1000), [0; 16]));
-    let (first, second) = (PhysAddr::new(0x1000), PhysAddr::new(0x1008));
+    let first = PhysAddr::new(0x1000);
+    let second = PhysAddr::new(0x1008);
     tables.edit(first, 8, 1).unwrap();
     assert_eq!(tables.edit(second, 8, 1), Err(EditError::Full));
     assert_eq!(tables.read_entry(second, 8), Ok(0));
-    // What changes nothing needs no room.
+
+    // An edit that changes nothing needs no room.
     assert_eq!(tables.edit(first, 8, 1), Ok(()));
+
     let outside = PhysAddr::new(0x2000);
     assert_eq!(tables.edit(outside, 8, 1), Err(EditError::Outside(OutsideMemory(outside))));
+
     tables.forget_all();
     assert_eq!(tables.edit(second, 8, 1), Ok(()));
 }
 
 #[test]
-fn a_cache_that_ignores_an_invalidation_is_found_out() {
+fn a_cache_that_ignores_an_invalidation_is_detected() {
     let mut tables = tables();
     let state = ControlState::long_mode(0x10_000);
     let mut mmu = CachedMmu::<FourLevel>::new(state, profile(Vendor::Amd));
-    let mut reads = |tables: &mut Tables| {
+    let mut is_allowed = |tables: &mut Tables| {
         let outcome = mmu.access(tables, &user(Read, BYTE)).unwrap();
         let reached = outcome.physical_address().map(PhysAddr::get);
         reached.is_some_and(|address| ends(tables, Read, Vendor::Amd).contains(&Ok(address)))
     };
-    assert!(reads(&mut tables));
+
+    assert!(is_allowed(&mut tables));
+
     edit(&mut tables, PTE, 0x7027);
-    assert!(reads(&mut tables), "the old translation is still allowed");
-    // The software has invalidated everything; this cache was not told.
+    assert!(is_allowed(&mut tables), "the old translation is still allowed");
+
+    // The history is invalidated; the cache is not.
     tables.forget_all();
-    assert!(!reads(&mut tables));
+    assert!(!is_allowed(&mut tables));
 }

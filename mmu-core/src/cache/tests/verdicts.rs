@@ -1,4 +1,4 @@
-//! What is cached and what is not: TLB-1 to TLB-3, verdicts, and D.
+//! What is cached and how it is used: TLB-1 to TLB-3, rights of cached translations, and D.
 
 use super::{
     Access,
@@ -7,7 +7,7 @@ use super::{
     Rule, Vec, Vector, VirtAddr, bit,
 };
 
-/// Error codes of a user's accesses (SDM "Page-Fault Exceptions").
+/// Error codes of user reads (SDM "Page-Fault Exceptions").
 const NOT_PRESENT: u32 = 4;
 const RESERVED: u32 = 8 + 4 + 1;
 
@@ -20,7 +20,8 @@ fn tlb_1_an_entry_that_is_not_present_is_not_cached() {
         bench.faults(Read, BYTE, Ring::Three, NOT_PRESENT);
         assert_eq!(bench.cached(), (0, 0));
         assert!(bench.mmu.rules().contains(Rule::Tlb1));
-        // From P=0 to P=1 nothing need be invalidated (TLB-2).
+
+        // Setting P needs no invalidation (TLB-2).
         bench.set(at, entry);
         bench.reads(BYTE, 0x5234);
     }
@@ -46,11 +47,13 @@ fn tlb_1_a_is_set_in_memory_before_anything_is_cached() {
     for (at, entry) in PATH.into_iter().zip([0x11_027, 0x12_027, 0x13_027, 0x5027]) {
         assert_eq!(bench.get(at), entry, "the entry at {at:#x}");
     }
+
     assert_eq!(bench.cached(), (1, 3));
     let entry = *bench.mmu.tlb().iter().next().unwrap();
     assert_eq!((entry.page, entry.shift, entry.leaf), (PAGE >> 12, 12, 0x5027));
     assert!(!entry.dirty && !entry.global);
-    // The neighbour is reached through the cached PDE: A above is not touched any more.
+
+    // The neighbour is reached through the cached PDE, so A in the PDE is not set again.
     bench.set(PDE, 0x13_007);
     bench.reads(NEIGHBOUR, 0x6000);
     assert_eq!(bench.get(PDE), 0x13_007);
@@ -73,7 +76,8 @@ fn tlb_2_an_edit_is_not_seen_until_it_is_invalidated() {
     bench.set(PTE, 0);
     bench.reads(BYTE, 0x5234);
     assert_eq!(bench.get(PTE), 0, "a hit does not write to memory");
-    // An old upper entry with a new lower one: the PDE leads elsewhere by now.
+
+    // The old PDE with a new PTE, although the PDE in memory is absent by now.
     bench.set(PDE, 0);
     bench.set(NEXT_PTE, 0x7007);
     bench.reads(NEIGHBOUR, 0x7000);
@@ -82,7 +86,7 @@ fn tlb_2_an_edit_is_not_seen_until_it_is_invalidated() {
 }
 
 #[test]
-fn tlb_2_relaxed_rights_cause_no_spurious_fault() {
+fn tlb_2_added_rights_cause_no_spurious_fault() {
     for at in PATH {
         let mut bench = CacheBench::new();
         let entry = bench.get(at);
@@ -99,13 +103,15 @@ fn tlb_3_a_fault_drops_what_is_cached_for_its_address() {
     bench.set(PTE, 0x5005);
     bench.reads(BYTE, 0x5234);
     bench.reads(NEIGHBOUR, 0x6000);
-    // Still cached with its old frame, until a write faults.
+
+    // The old frame is cached until a write faults.
     bench.set(PTE, 0x7005);
     bench.reads(BYTE, 0x5234);
     bench.faults(Write, BYTE, Ring::Three, 4 + 2 + 1);
     assert!(bench.mmu.rules().contains(Rule::Tlb3));
     bench.reads(BYTE, 0x7234);
-    // The neighbour is not forgotten.
+
+    // The neighbour is still cached.
     bench.set(NEXT_PTE, 0);
     bench.reads(NEIGHBOUR, 0x6000);
 }
@@ -118,7 +124,8 @@ fn tlb_3_a_fault_drops_the_entries_above_too() {
     bench.set(NEXT_PTE, 0);
     bench.faults(Read, NEIGHBOUR, Ring::Three, NOT_PRESENT);
     assert_eq!(bench.cached(), (1, 0), "the other page is still cached");
-    // So a new table behind the PDE is seen, whatever the old one says.
+
+    // A new table is used, whatever the old one contains.
     bench.set(NEXT_PTE, 0x7007);
     bench.set(0x14_028, 0x8007);
     bench.set(PDE, 0x14_007);
@@ -126,43 +133,50 @@ fn tlb_3_a_fault_drops_the_entries_above_too() {
 }
 
 #[test]
-fn right_5_a_changed_pkru_judges_a_cached_translation() {
+fn right_5_a_changed_pkru_applies_to_a_cached_translation() {
     let mut bench = CacheBench::with_cr4(Cr4::PKE);
     bench.set(PTE, 0x5007 | 3 << 59);
     bench.reads(BYTE, 0x5234);
+
     // Access-disable of key 3 is bit 6.
     bench.change(|state| state.pkru = 1 << 6);
     bench.faults(Read, BYTE, Ring::Three, 32 + 4 + 1);
     bench.reads(NEIGHBOUR, 0x6000);
+
     bench.change(|state| state.pkru = 0);
     bench.reads(BYTE, 0x5234);
 }
 
 #[test]
-fn right_2_a_changed_wp_judges_a_cached_translation() {
+fn right_2_a_changed_wp_applies_to_a_cached_translation() {
     let mut bench = CacheBench::new();
     bench.set(PTE, 0x5005);
     bench.change(|state| state.cr0.remove(Cr0::WP));
+
     let outcome = bench.does(Write, BYTE, Ring::Zero);
     assert!(outcome.fault().is_none());
     assert_eq!(bench.get(PTE), 0x5065, "D is set");
+
     bench.change(|state| state.cr0.insert(Cr0::WP));
     bench.faults(Write, BYTE, Ring::Zero, 2 + 1);
     bench.reads(BYTE, 0x5234);
+
     bench.change(|state| state.cr0.remove(Cr0::WP));
     assert!(bench.does(Write, BYTE, Ring::Zero).fault().is_none());
 }
 
 #[test]
-fn right_3_and_4_judge_a_cached_translation() {
+fn right_3_and_4_apply_to_a_cached_translation() {
     let mut bench = CacheBench::new();
     assert!(bench.does(Read, BYTE, Ring::Zero).fault().is_none());
+
     bench.change(|state| state.cr4.insert(Cr4::SMAP));
     bench.faults(Read, BYTE, Ring::Zero, 1);
     bench.change(|state| state.ac = true);
     assert!(bench.does(Read, BYTE, Ring::Zero).fault().is_none());
     bench.change(|state| state.ac = false);
     bench.faults(Read, BYTE, Ring::Zero, 1);
+
     assert!(bench.does(Fetch, BYTE, Ring::Zero).fault().is_none());
     bench.change(|state| state.cr4.insert(Cr4::SMEP));
     bench.faults(Fetch, BYTE, Ring::Zero, 16 + 1);
@@ -170,7 +184,7 @@ fn right_3_and_4_judge_a_cached_translation() {
 }
 
 #[test]
-fn a_cached_translation_keeps_the_user_from_a_supervisor_page() {
+fn right_1_a_cached_supervisor_page_is_denied_to_users() {
     let mut bench = CacheBench::new();
     bench.set(PDE, 0x13_003);
     assert!(bench.does(Read, BYTE, Ring::Zero).fault().is_none());
@@ -178,20 +192,22 @@ fn a_cached_translation_keeps_the_user_from_a_supervisor_page() {
 }
 
 #[test]
-fn right_7_a_shadow_stack_page_is_judged_by_its_cached_leaf() {
+fn right_7_the_cached_leaf_decides_whether_a_page_is_a_shadow_stack() {
     let mut bench = CacheBench::with_cr4(Cr4::CET);
     // Read-only and dirty in the leaf, writable above.
     bench.set(PTE, 0x5045);
     bench.reads(BYTE, 0x5234);
-    let push = Access::write(VirtAddr::new(PAGE), 8, Ring::Three);
-    let push = Access { shadow_stack: true, ..push };
+
+    let write = Access::write(VirtAddr::new(PAGE), 8, Ring::Three);
+    let user_push = Access { shadow_stack: true, ..write };
     for _ in 0..2 {
-        let outcome = bench.mmu.access(&mut bench.memory, &push).unwrap();
+        let outcome = bench.mmu.access(&mut bench.memory, &user_push).unwrap();
         assert!(outcome.fault().is_none(), "{outcome:?}");
     }
-    // A supervisor's shadow stack it is not: P, W and SS.
-    let push = Access { ring: Ring::Zero, ..push };
-    let outcome = bench.mmu.access(&mut bench.memory, &push).unwrap();
+
+    // It is not a supervisor shadow stack: P, W and SS.
+    let supervisor_push = Access { ring: Ring::Zero, ..user_push };
+    let outcome = bench.mmu.access(&mut bench.memory, &supervisor_push).unwrap();
     assert_eq!(outcome.fault().unwrap().error_code, 64 + 2 + 1);
 }
 
@@ -203,24 +219,27 @@ fn ad_1_a_write_through_a_clean_entry_sets_d() {
     bench.writes(BYTE, 0x5234);
     assert_eq!(bench.get(PTE), 0x5067);
     assert_eq!(bench.cached(), (1, 3), "the clean entry is replaced");
-    // Now it is cached as dirty: software that clears D must invalidate (TLB-2).
+
+    // It is cached as dirty now: software that clears D must invalidate (TLB-2).
     bench.set(PTE, 0x5027);
     bench.writes(BYTE, 0x5234);
     assert_eq!(bench.get(PTE), 0x5027);
+
     bench.mmu.invlpg(VirtAddr::new(BYTE));
     bench.writes(BYTE, 0x5234);
     assert_eq!(bench.get(PTE), 0x5067);
 }
 
 #[test]
-fn ad_1_a_write_through_a_clean_entry_finds_what_the_leaf_is_now() {
+fn ad_1_a_write_through_a_clean_entry_uses_the_leaf_in_memory() {
     let mut bench = CacheBench::new();
     bench.reads(BYTE, 0x5234);
     bench.set(PTE, 0);
     bench.reads(BYTE, 0x5234);
     bench.faults(Write, BYTE, Ring::Three, NOT_PRESENT + 2);
     assert_eq!(bench.get(PTE), 0, "D is not set in an entry with P=0");
-    // And the other way: another frame.
+
+    // With another frame the write completes there.
     bench.set(PTE, 0x5007);
     bench.reads(BYTE, 0x5234);
     bench.set(PTE, 0x7007);
@@ -230,24 +249,27 @@ fn ad_1_a_write_through_a_clean_entry_finds_what_the_leaf_is_now() {
 }
 
 #[test]
-fn ad_6_an_entry_of_two_levels_gets_both_updates() {
+fn ad_6_an_entry_used_at_two_levels_gets_both_updates() {
     let mut bench = CacheBench::new();
-    // PML4 entry 1 points to the PML4 itself: four times the same entry.
+    // Entry 1 of the PML4 points to the PML4, and the address uses it at all four levels.
     bench.set(PML4E, 0x10_007);
+
     let address = 1 << 39 | 1 << 30 | 1 << 21 | 1 << 12 | 8;
     bench.writes(address, 0x10_008);
     assert_eq!(bench.get(PML4E), 0x10_067);
 }
 
 #[test]
-fn ad_7_a_crossing_write_that_faults_leaves_its_first_page_touched() {
+fn ad_7_a_crossing_write_that_faults_leaves_its_first_page_dirty() {
     let mut bench = CacheBench::new();
     bench.set(NEXT_PTE, 0);
+
     let write = Access::write(VirtAddr::new(PAGE + 0xffe), 4, Ring::Three);
     let outcome = bench.mmu.access(&mut bench.memory, &write).unwrap();
     let fault = outcome.fault().unwrap();
     assert_eq!((fault.error_code, fault.cr2.unwrap().get()), (NOT_PRESENT + 2, NEIGHBOUR));
     assert_eq!(bench.get(PTE) & bit::D, bit::D);
+
     bench.set(NEXT_PTE, 0x6007);
     let outcome = bench.mmu.access(&mut bench.memory, &write).unwrap();
     let Outcome::Translated(spans) = outcome else { panic!("{outcome:?}") };
@@ -256,7 +278,7 @@ fn ad_7_a_crossing_write_that_faults_leaves_its_first_page_touched() {
 }
 
 #[test]
-fn canon_1_a_bad_address_meets_no_cache() {
+fn canon_1_an_address_that_is_not_canonical_caches_nothing() {
     let mut bench = CacheBench::new();
     let outcome = bench.does(Read, 1 << 47, Ring::Three);
     assert_eq!(outcome.fault().unwrap().vector, Vector::GeneralProtection);

@@ -1,46 +1,48 @@
-//! What faults are decided to be.
+//! The decisions on faults.
 
 use super::*;
 
 const ZERO_FILL: Decision = Decision::Minor(Minor::ZeroFill);
 
 for_each_format! {
-    a_page_of_zeros_comes_with_the_first_touch
-    an_image_comes_from_the_store
-    where_no_region_is_nothing_may_be_touched
-    a_stack_grows_downwards_as_far_as_it_may
-    a_shared_object_is_one_set_of_frames
+    the_first_touch_maps_a_page_of_zeros
+    an_image_is_read_from_the_store
+    accesses_outside_regions_are_invalid
+    a_stack_grows_down_to_its_limit
+    a_shared_object_has_one_set_of_frames
 }
 
-fn a_page_of_zeros_comes_with_the_first_touch<F: Format>() {
+fn the_first_touch_maps_a_page_of_zeros<F: Format>() {
     let mut bench = SpaceBench::<F>::new(16);
     let space = bench.with_heap(2);
     assert_eq!(bench.decisions(space, AccessKind::Read, HEAP + 8), [ZERO_FILL]);
     assert_eq!(bench.decisions(space, AccessKind::Read, HEAP + 0x800), []);
-    assert_eq!(bench.read(space, HEAP), 0, "memory was full of 0xa5 before");
+    assert_eq!(bench.read(space, HEAP), 0, "memory was filled with 0xa5");
     bench.write(space, HEAP + 0x1000, 7);
     assert_eq!(bench.read(space, HEAP + 0x1000), 7);
     assert_eq!(bench.system.statistics().minor, 2);
     bench.audit();
 }
 
-fn an_image_comes_from_the_store<F: Format>() {
+fn an_image_is_read_from_the_store<F: Format>() {
     let mut bench = SpaceBench::<F>::new(16);
     let space = bench.create();
     let code = Region::new(RegionKind::Code, VirtAddr::new(0x40_0000), 2, Protection::CODE);
     bench.map(space, code.from_backing(Backing::Image(SlotNumber(2))));
+
     let decisions = bench.decisions(space, AccessKind::Fetch, 0x40_1000);
     assert_eq!(decisions, [Decision::Major(SlotNumber(3))]);
     assert_eq!(bench.read(space, 0x40_1008), 0xc0de_0003);
     bench.audit();
 }
 
-fn where_no_region_is_nothing_may_be_touched<F: Format>() {
+fn accesses_outside_regions_are_invalid<F: Format>() {
     let mut bench = SpaceBench::<F>::new(16);
     let space = bench.with_heap(1);
     let guard =
         Region::new(RegionKind::Guard, VirtAddr::new(HEAP + 0x1000), 1, Protection::empty());
     bench.map(space, guard);
+
     for (address, why) in [
         (HEAP - 1, Invalid::NoRegion),
         (HEAP + 0x1000, Invalid::Guard),
@@ -49,41 +51,48 @@ fn where_no_region_is_nothing_may_be_touched<F: Format>() {
         let decisions = bench.decisions(space, AccessKind::Read, address & !7);
         assert_eq!(decisions, [Decision::Invalid(why)], "{address:#x}");
     }
+
     bench.audit();
 }
 
-fn a_stack_grows_downwards_as_far_as_it_may<F: Format>() {
+fn a_stack_grows_down_to_its_limit<F: Format>() {
     let mut bench = SpaceBench::<F>::new(16);
     let space = bench.create();
     bench.map(space, Region::stack(VirtAddr::new(0x80_0000), 1, 3));
     bench.write(space, 0x7f_fff8, 1);
     bench.write(space, 0x7f_d000, 3);
     assert_eq!(bench.system.regions(space).unwrap()[0].pages, 3);
+
     let below = bench.decisions(space, AccessKind::Write, 0x7f_cff8);
     assert_eq!(below, [Decision::Invalid(Invalid::NoRegion)]);
     assert_eq!((bench.read(space, 0x7f_fff8), bench.read(space, 0x7f_d000)), (1, 3));
     bench.audit();
 }
 
-fn a_shared_object_is_one_set_of_frames<F: Format>() {
+fn a_shared_object_has_one_set_of_frames<F: Format>() {
     let mut bench = SpaceBench::<F>::new(24);
     let object = bench.system.create_object(2, Backing::Zero).unwrap();
     let region = |start| {
         Region::new(RegionKind::Shared, VirtAddr::new(start), 2, Protection::DATA)
             .from_backing(Backing::Object(object))
     };
-    let (first, second) = (bench.create(), bench.create());
+
+    let first = bench.create();
     bench.map(first, region(0x70_0000));
+    let second = bench.create();
     bench.map(second, region(0x72_0000));
+
     bench.write(first, 0x70_1000, 42);
     let decisions = bench.decisions(second, AccessKind::Read, 0x72_1000);
     assert_eq!(decisions, [Decision::Minor(Minor::MapShared)]);
     assert_eq!(bench.read(second, 0x72_1000), 42);
+
     bench.write(second, 0x72_1000, 43);
     assert_eq!(bench.read(first, 0x70_1000), 43);
     assert_eq!(bench.frame(first, 0x70_1000), bench.frame(second, 0x72_1000));
     bench.audit();
-    // What one leaves stays for the other.
+
+    // The frames are freed with the last space that maps them.
     bench.system.destroy(&mut bench.computer, first).unwrap();
     assert_eq!(bench.read(second, 0x72_1000), 43);
     bench.audit();
@@ -92,36 +101,36 @@ fn a_shared_object_is_one_set_of_frames<F: Format>() {
 }
 
 #[test]
-fn rights_are_judged_by_region() {
+fn the_region_decides_the_rights() {
     let mut bench = SpaceBench::<FourLevel>::new(16);
     let space = bench.with_heap(1);
     let constants =
         Region::new(RegionKind::Data, VirtAddr::new(0x50_0000), 1, Protection::CONSTANTS);
     bench.map(space, constants);
-    let kernel = Protection::READ | Protection::EXECUTE;
-    let stubs = Region::new(RegionKind::Kernel, VirtAddr::new(0xf0_0000), 1, kernel)
+
+    let protection = Protection::READ | Protection::EXECUTE;
+    let kernel = Region::new(RegionKind::Kernel, VirtAddr::new(0xf0_0000), 1, protection)
         .from_backing(Backing::Fixed(PhysAddr::new(0)));
-    bench.map(space, stubs);
-    for (kind, address, before, why) in [
-        (AccessKind::Write, 0x50_0000, None, Invalid::ReadOnly),
-        (AccessKind::Read, 0x50_0000, Some(ZERO_FILL), Invalid::ReadOnly),
-        (AccessKind::Write, 0x50_0000, None, Invalid::ReadOnly),
-        (AccessKind::Fetch, HEAP, None, Invalid::NoExecute),
-        (AccessKind::Write, HEAP, Some(ZERO_FILL), Invalid::NoExecute),
-        (AccessKind::Fetch, HEAP, None, Invalid::NoExecute),
-        (AccessKind::Read, 0xf0_0000, None, Invalid::Supervisor),
+    bench.map(space, kernel);
+
+    // An access that is not allowed is denied before the first touch of the page and after.
+    for (kind, address, expected) in [
+        (AccessKind::Write, 0x50_0000, Decision::Invalid(Invalid::ReadOnly)),
+        (AccessKind::Read, 0x50_0000, ZERO_FILL),
+        (AccessKind::Write, 0x50_0000, Decision::Invalid(Invalid::ReadOnly)),
+        (AccessKind::Fetch, HEAP, Decision::Invalid(Invalid::NoExecute)),
+        (AccessKind::Write, HEAP, ZERO_FILL),
+        (AccessKind::Fetch, HEAP, Decision::Invalid(Invalid::NoExecute)),
+        (AccessKind::Read, 0xf0_0000, Decision::Invalid(Invalid::Supervisor)),
     ] {
-        let expected = match (kind, before) {
-            (AccessKind::Read | AccessKind::Write, Some(decision)) => decision,
-            _ => Decision::Invalid(why),
-        };
         assert_eq!(bench.decisions(space, kind, address), [expected], "{kind:?} {address:#x}");
     }
+
     assert_eq!(bench.system.statistics().invalid, 5);
     bench.audit();
 }
 
-/// 32-bit entries have no XD: a fetch from data completes once the page is there.
+/// 32-bit entries have no XD: a fetch from a data page completes once the page is present.
 #[test]
 fn without_execute_disable_data_can_be_executed() {
     let mut bench = SpaceBench::<Bits32>::new(16);
@@ -131,7 +140,7 @@ fn without_execute_disable_data_can_be_executed() {
 }
 
 #[test]
-fn what_is_no_page_fault_ends_the_process() {
+fn an_access_that_is_not_canonical_is_invalid() {
     let mut bench = SpaceBench::<FourLevel>::new(16);
     let space = bench.with_heap(1);
     let decisions = bench.decisions(space, AccessKind::Read, 1 << 60);

@@ -1,4 +1,4 @@
-//! What the system does, by hand, and properties over random operations.
+//! Tests of the system: single operations by hand, and properties over random operations.
 
 mod breakages;
 mod faults;
@@ -16,12 +16,12 @@ use crate::x86::profile::Profile;
 use std::boxed::Box;
 use std::vec::Vec;
 
-/// The textbook's table, narrow enough that its root takes four frames.
+/// A flat table as in textbooks, with addresses narrow enough that it fits in four frames.
 type FlatTable = Linear<24, 12, 4>;
 
 const MAX_FRAMES: usize = 64;
 const MAX_SLOTS: usize = 64;
-/// The slots that hold programs: every word of slot n is `0xc0de_0000` + n.
+/// Number of slots with programs. Every word of slot n is `0xc0de_0000` + n.
 const IMAGES: u32 = 4;
 
 impl EventSink for Vec<Event> {
@@ -32,7 +32,7 @@ impl EventSink for Vec<Event> {
 
 const HEAP: u64 = 0x60_0000;
 
-/// A system on a computer in software.
+/// A system on a software computer.
 struct SpaceBench<F: Format> {
     system: Box<System<F, MAX_FRAMES, MAX_SLOTS>>,
     computer: Software<F, Vec<u8>, Vec<Event>>,
@@ -40,28 +40,30 @@ struct SpaceBench<F: Format> {
 
 impl<F: Format> SpaceBench<F> {
     fn new(frames: usize) -> Self {
-        Self::with_duties(frames, Safeguards::all())
+        Self::with_safeguards(frames, Safeguards::all())
     }
 
-    /// Frames from 0x1000 up; the store lies behind them.
-    fn with_duties(frames: usize, duties: Safeguards) -> Self {
+    /// A system with this number of frames, from 0x1000 up. The backing store follows them.
+    fn with_safeguards(frames: usize, safeguards: Safeguards) -> Self {
         let store = 0x1000 * (MAX_FRAMES as u64 + 1);
         let bytes = vec![0xa5; store as usize + 0x1000 * MAX_SLOTS];
-        let store = PhysAddr::new(store);
-        let mut computer = Software::new(bytes, store, Profile::default(), Vec::new());
+        let mut computer =
+            Software::new(bytes, PhysAddr::new(store), Profile::default(), Vec::new());
+
         for slot in 0..IMAGES {
             for offset in (0..PAGE_BYTES).step_by(8) {
                 let at = computer.place(SlotNumber(slot)) + offset;
                 computer.write_entry(at, 8, 0xc0de_0000 + u64::from(slot)).unwrap();
             }
         }
+
         let settings = Settings {
             first_frame: PhysAddr::new(0x1000),
             frames,
             slots: MAX_SLOTS as u32,
             images: IMAGES,
             execute_disable: true,
-            safeguards: duties,
+            safeguards,
         };
         Self { system: Box::new(System::new(settings).unwrap()), computer }
     }
@@ -86,7 +88,8 @@ impl<F: Format> SpaceBench<F> {
         space
     }
 
-    /// A user's access, with the faults that it takes on the way.
+    /// The physical address that a user access reaches, and the decisions on its faults. The
+    /// address is 0 if the access is not allowed.
     fn touch(
         &mut self,
         space: SpaceId,
@@ -94,9 +97,11 @@ impl<F: Format> SpaceBench<F> {
         address: u64,
     ) -> Result<(PhysAddr, Vec<Decision>), SpaceError> {
         self.computer.run(&self.system, space)?;
+
         let size = if F::ENTRY_BYTES == 8 { 8 } else { 4 };
         let access = Access::new(kind, VirtAddr::new(address), size, Ring::Three);
         let mut decisions = Vec::new();
+
         for _ in 0..4 {
             match self.computer.access(&access).unwrap() {
                 Outcome::Translated(spans) => return Ok((spans[0].address, decisions)),
@@ -108,7 +113,8 @@ impl<F: Format> SpaceBench<F> {
                 }
             }
         }
-        panic!("{address:#x} faults again and again: {decisions:?}");
+
+        panic!("{address:#x} faults indefinitely: {decisions:?}");
     }
 
     #[track_caller]
@@ -130,10 +136,12 @@ impl<F: Format> SpaceBench<F> {
         self.computer.write_entry(at, 8, value).unwrap();
     }
 
-    /// The frame of a page that is in memory.
+    /// The frame of a page, if the page is in memory.
     fn frame(&self, space: SpaceId, page: u64) -> Option<PhysAddr> {
-        let (page, end) = (VirtAddr::new(page), VirtAddr::new(page + 0x1000));
-        match self.system.next_page(&self.computer, space, page, end).unwrap()?.1 {
+        let start = VirtAddr::new(page);
+        let end = VirtAddr::new(page + 0x1000);
+
+        match self.system.next_page(&self.computer, space, start, end).unwrap()?.1 {
             PageState::InFrame(frame) => Some(frame),
             _ => None,
         }
@@ -146,7 +154,7 @@ impl<F: Format> SpaceBench<F> {
     }
 }
 
-/// One test for every format.
+/// Declares a test for each format.
 macro_rules! for_each_format {
     ($($test:ident)*) => {
         for_each_format!(@ four_level FourLevel: $($test)*);

@@ -1,25 +1,27 @@
-//! Address spaces: regions, forks, ends.
+//! Tests of address spaces: regions, fork, destruction.
 
 use super::*;
 use crate::x86::fault::{Fault, PageFaultCode};
 
 for_each_format! {
-    a_fork_has_the_same_contents_and_its_own_from_then_on
-    what_ends_gives_everything_back
-    a_page_in_the_store_is_there_for_both_after_a_fork
-    protection_changes_at_once
-    a_number_is_given_again_with_another_root
+    a_fork_copies_the_contents_and_separates_later_writes
+    destroying_the_spaces_frees_everything
+    a_fork_shares_a_page_in_the_store
+    protection_changes_take_effect_at_once
+    a_space_id_is_reused_with_another_root
     fixed_pages_are_accessed_and_dirty_from_the_start
 }
 
-fn a_fork_has_the_same_contents_and_its_own_from_then_on<F: Format>() {
+fn a_fork_copies_the_contents_and_separates_later_writes<F: Format>() {
     let mut bench = SpaceBench::<F>::new(32);
     let parent = bench.with_heap(2);
     bench.write(parent, HEAP, 1);
     bench.write(parent, HEAP + 0x1000, 2);
+
     let child = bench.fork(parent);
     bench.audit();
     assert_eq!((bench.read(child, HEAP), bench.read(child, HEAP + 0x1000)), (1, 2));
+
     bench.write(child, HEAP, 10);
     assert_eq!(bench.read(parent, HEAP), 1);
     bench.write(parent, HEAP + 0x1000, 20);
@@ -29,68 +31,78 @@ fn a_fork_has_the_same_contents_and_its_own_from_then_on<F: Format>() {
     bench.audit();
 }
 
-fn what_ends_gives_everything_back<F: Format>() {
+fn destroying_the_spaces_frees_everything<F: Format>() {
     let mut bench = SpaceBench::<F>::new(32);
     let parent = bench.with_heap(3);
     bench.write(parent, HEAP, 1);
+
     let child = bench.fork(parent);
     bench.write(child, HEAP + 0x2000, 1);
     bench.system.reclaim(&mut bench.computer).unwrap();
+
     bench.system.destroy(&mut bench.computer, parent).unwrap();
     bench.audit();
     bench.system.unmap(&mut bench.computer, child, VirtAddr::new(HEAP + 5)).unwrap();
     bench.audit();
     bench.system.destroy(&mut bench.computer, child).unwrap();
     bench.audit();
+
     assert_eq!(bench.system.frames().free(), 32);
     assert_eq!(bench.system.slots().in_use(), 0);
 }
 
-fn a_page_in_the_store_is_there_for_both_after_a_fork<F: Format>() {
+fn a_fork_shares_a_page_in_the_store<F: Format>() {
     let mut bench = SpaceBench::<F>::new(32);
     let parent = bench.with_heap(1);
     bench.write(parent, HEAP, 77);
     bench.system.reclaim(&mut bench.computer).unwrap().unwrap();
     assert_eq!(bench.frame(parent, HEAP), None);
+
     let child = bench.fork(parent);
     bench.write(child, HEAP, 78);
     assert_eq!(bench.read(parent, HEAP), 77);
-    // Written out again, neither overwrites the other's slot.
+
+    // Both pages are written to the store, each to its own slot.
     for _ in 0..2 {
         bench.system.reclaim(&mut bench.computer).unwrap().unwrap();
     }
+
     assert_eq!((bench.read(parent, HEAP), bench.read(child, HEAP)), (77, 78));
     bench.audit();
 }
 
-fn protection_changes_at_once<F: Format>() {
+fn protection_changes_take_effect_at_once<F: Format>() {
     let mut bench = SpaceBench::<F>::new(16);
     let space = bench.with_heap(1);
     bench.write(space, HEAP, 1);
+
     let heap = VirtAddr::new(HEAP);
     bench.system.protect(&mut bench.computer, space, heap, Protection::CONSTANTS).unwrap();
     if F::LEVELS[0].has_flags || F::LEVELS.len() > 1 {
         let denied = bench.decisions(space, AccessKind::Write, HEAP);
         assert_eq!(denied, [Decision::Invalid(Invalid::ReadOnly)]);
     }
+
     bench.system.protect(&mut bench.computer, space, heap, Protection::DATA).unwrap();
     bench.write(space, HEAP, 2);
     assert_eq!(bench.read(space, HEAP), 2);
     bench.audit();
 }
 
-/// The first writer copies, the last keeps the frame.
+/// The first write to a shared page copies it, the last sharer keeps the frame.
 #[test]
 fn copy_on_write_ends_with_the_last_sharer() {
     let mut bench = SpaceBench::<FourLevel>::new(32);
     let parent = bench.with_heap(1);
     bench.write(parent, HEAP, 1);
+
     let frame = bench.frame(parent, HEAP).unwrap();
     let child = bench.fork(parent);
     assert_eq!(bench.frame(child, HEAP), Some(frame));
     assert_eq!(bench.system.frames().get(frame).unwrap().references, 2);
     let sharers = bench.system.sharers(&bench.computer, frame).unwrap();
     assert_eq!(sharers[..], [parent, child].map(|space| (space, VirtAddr::new(HEAP))));
+
     assert_eq!(bench.decisions(parent, AccessKind::Write, HEAP), [Decision::Minor(Minor::Copy)]);
     assert_eq!(bench.decisions(child, AccessKind::Write, HEAP), [Decision::Minor(Minor::Reuse)]);
     assert_eq!(bench.frame(child, HEAP), Some(frame));
@@ -98,12 +110,13 @@ fn copy_on_write_ends_with_the_last_sharer() {
 }
 
 #[test]
-fn regions_must_be_well_formed_and_apart() {
+fn bad_and_overlapping_regions_are_refused() {
     let mut bench = SpaceBench::<FourLevel>::new(16);
     let space = bench.with_heap(2);
     let page = |start| Region::new(RegionKind::Data, VirtAddr::new(start), 1, Protection::DATA);
     let start = VirtAddr::new;
     let slot = Backing::Image(SlotNumber(IMAGES));
+
     for (region, error) in [
         (page(HEAP + 0x1000), SpaceError::Overlap(start(HEAP + 0x1000))),
         (page(0x1234), SpaceError::Misaligned(start(0x1234))),
@@ -126,13 +139,14 @@ fn regions_must_be_well_formed_and_apart() {
         let refused = bench.system.map(&mut bench.computer, space, region);
         assert_eq!(refused, Err(error), "{error}");
     }
-    let nobody = bench.system.map(&mut bench.computer, SpaceId(9), page(0));
-    assert_eq!(nobody, Err(SpaceError::NoSuchSpace(SpaceId(9))));
+
+    let no_space = bench.system.map(&mut bench.computer, SpaceId(9), page(0));
+    assert_eq!(no_space, Err(SpaceError::NoSuchSpace(SpaceId(9))));
     assert_eq!(bench.system.grow(space, start(HEAP), 1), Err(SpaceError::CannotGrow(start(HEAP))));
     bench.audit();
 }
 
-/// PDPTE-1: the second gigabyte of a running PAE process is seen only when the registers are loaded
+/// PDPTE-1: a running PAE process can use its second gigabyte only after the registers are loaded
 /// again.
 #[test]
 fn a_new_pdpte_is_loaded() {
@@ -144,7 +158,7 @@ fn a_new_pdpte_is_loaded() {
     assert_eq!(bench.read(space, 0x8000_0000), 2);
 }
 
-/// What is mapped at once needs tables at once.
+/// A fixed region is mapped at once, so it needs its tables at once.
 #[test]
 fn a_fixed_region_without_room_for_its_tables_is_not_mapped() {
     let mut bench = SpaceBench::<FourLevel>::new(3);
@@ -152,39 +166,45 @@ fn a_fixed_region_without_room_for_its_tables_is_not_mapped() {
     let fixed = Region::new(RegionKind::Kernel, VirtAddr::new(0xf0_0000), 1, Protection::READ)
         .from_backing(Backing::Fixed(PhysAddr::new(0)));
     let refused = bench.system.map(&mut bench.computer, space, fixed);
+
     assert_eq!(refused, Err(SpaceError::OutOfFrames(VirtAddr::new(0xf0_0000))));
     assert!(bench.system.regions(space).unwrap().is_empty());
     bench.audit();
 }
 
-/// The supervisor's page, which is none of the frames.
-fn fixed() -> Region {
+/// A supervisor page outside the frames that the system manages.
+fn fixed_region() -> Region {
     Region::new(RegionKind::Kernel, VirtAddr::new(0x30_0000), 1, Protection::READ)
         .from_backing(Backing::Fixed(PhysAddr::new(0)))
 }
 
-/// PAE's PDPTEs were loaded from where the old root had been.
-fn a_number_is_given_again_with_another_root<F: Format>() {
+/// Regression: the PDPTEs of PAE paging were loaded from the old root.
+fn a_space_id_is_reused_with_another_root<F: Format>() {
     let mut bench = SpaceBench::<F>::new(48);
     let first = bench.create();
     let image = Region::new(RegionKind::Data, VirtAddr::new(HEAP), 2, Protection::DATA);
     bench.map(first, image.from_backing(Backing::Image(SlotNumber(2))));
+
     let fault = |bench: &mut SpaceBench<F>, page: u64| {
         let fault = Fault::page_fault(PageFaultCode::U, VirtAddr::new(HEAP + page * PAGE_BYTES));
         bench.system.fault(&mut bench.computer, first, &fault).unwrap();
     };
     fault(&mut bench, 0);
+
     let second = bench.with_heap(1);
     bench.write(second, HEAP, 1);
     let old = bench.system.root(second).unwrap();
     bench.system.destroy(&mut bench.computer, second).unwrap();
-    // An image takes the frame of the old root, before anybody else runs.
+
+    // A page of the image takes the frame of the old root before another space runs.
     fault(&mut bench, 1);
     assert_eq!(bench.frame(first, HEAP + PAGE_BYTES), Some(old));
+
     let again = bench.create();
     assert_eq!(again, second);
     assert_ne!(bench.system.root(again).unwrap(), old);
-    bench.map(again, fixed());
+
+    bench.map(again, fixed_region());
     bench.map(again, Region::heap(VirtAddr::new(HEAP), 1, 1));
     bench.write(again, HEAP, 2);
     assert_eq!(bench.read(again, HEAP), 2);
@@ -194,15 +214,18 @@ fn a_number_is_given_again_with_another_root<F: Format>() {
 fn fixed_pages_are_accessed_and_dirty_from_the_start<F: Format>() {
     let mut bench = SpaceBench::<F>::new(16);
     let space = bench.create();
-    bench.map(space, fixed());
-    let page = fixed().start;
+    bench.map(space, fixed_region());
+
+    let page = fixed_region().start;
     let path = bench.system.path(&bench.computer, space, page).unwrap();
     let entries: Vec<_> =
         path.map(|at| bench.computer.read_entry(at, F::ENTRY_BYTES).unwrap()).collect();
+
     for (level, entry) in F::LEVELS.iter().zip(&entries) {
-        // PAE's PDPTEs have no A, nor has the flat table: there it would be a reserved bit.
+        // The PDPTEs of PAE paging and the entries of the flat table have no A.
         assert_eq!(entry & 0x20 != 0, level.has_flags, "{}", level.number);
     }
+
     let leaf = entries[F::LEVELS.len() - 1];
     assert_eq!(leaf & 0x40 != 0, F::LEVELS[F::LEVELS.len() - 1].has_flags);
 }

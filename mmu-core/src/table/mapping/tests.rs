@@ -1,5 +1,5 @@
-//! What the mapper writes, what it refuses, and that a walk finds what was mapped. Here with
-//! 4-level paging; `formats` has the rest.
+//! Tests of the mapper with 4-level paging: the entries that it writes, what it refuses, and that a
+//! walk finds what was mapped. `formats` has the tests of the other formats.
 
 mod formats;
 
@@ -18,11 +18,11 @@ use std::vec::Vec;
 
 const SIZES: [PageSize; 3] = [Size4KiB, Size2MiB, Size1GiB];
 
-/// A page and a frame that suit every size.
+/// A page and a frame that are aligned for every size.
 const PAGE: VirtAddr = VirtAddr::new(0x80_8000_0000);
 const FRAME: PhysAddr = PhysAddr::new(0x1_4000_0000);
 
-/// Memory for the root table at 0x1000 and for those that follow it.
+/// Memory for the root table at 0x1000 and the tables that follow it.
 struct Ram(Vec<u64>);
 
 const FRAMES: usize = 32;
@@ -68,12 +68,13 @@ fn mapper(ram: &mut Ram) -> TestMapper<'_> {
     mapper_for(profile(), ram)
 }
 
-/// Where a supervisor's read of one byte lands.
+/// The physical address of a byte, if the supervisor can read it.
 fn translate(ram: &Ram, address: VirtAddr) -> Option<PhysAddr> {
     let read = Access::read(address, 1, Ring::Zero);
     let mmu = Mmu::<FourLevel>::new(state(), profile());
     let prediction = mmu.predict(ram, &read);
     assert_eq!(prediction.alternatives.len(), 1);
+
     prediction.alternatives[0].outcome.physical_address()
 }
 
@@ -83,11 +84,13 @@ fn map_writes_the_entries_of_the_path() {
     let page = VirtAddr::new(0x80_8060_4000);
     let flags = EntryBits::RW | EntryBits::XD;
     mapper(&mut ram).map(page, FRAME, Size4KiB, flags).unwrap();
-    // Present, writable and user on the way; what was asked for in the leaf.
+
+    // Tables are present, writable and user; the leaf has the flags that were passed.
     let path = [(0x1008, 0x2007), (0x2010, 0x3007), (0x3018, 0x4007)];
     for (at, entry) in path.into_iter().chain([(0x4020, 0x8000_0001_4000_0003)]) {
         assert_eq!(ram.read_entry(PhysAddr::new(at), 8), Ok(entry), "at {at:#x}");
     }
+
     assert_eq!(ram.0.iter().filter(|entry| **entry != 0).count(), 4);
 }
 
@@ -109,30 +112,32 @@ fn a_new_table_is_cleared_before_it_is_used() {
     let mut ram = Ram::new();
     ram.0[0x2000 / 8..].fill(!0);
     mapper(&mut ram).map(PAGE, FRAME, Size4KiB, EntryBits::RW).unwrap();
-    // The three new tables hold one entry each.
+
+    // Each of the three new tables has one entry.
     let new_tables = &ram.0[0x2000 / 8..0x5000 / 8];
     assert_eq!(new_tables.iter().filter(|entry| **entry != 0).count(), 3);
     assert_eq!(translate(&ram, PAGE), Some(FRAME));
 }
 
 #[test]
-fn unmap_gives_back_what_was_mapped() {
+fn unmap_returns_the_frame() {
     for size in SIZES {
         let mut ram = Ram::new();
         mapper(&mut ram).map(PAGE, FRAME, size, EntryBits::RW).unwrap();
+
         let last = size.bytes() - 1;
         assert_eq!(translate(&ram, PAGE.wrapping_add(last)), Some(FRAME + last), "{size:?}");
         assert_eq!(translate(&ram, PAGE.wrapping_add(last + 1)), None, "{size:?}");
         assert_eq!(mapper(&mut ram).unmap(PAGE, size), Ok((FRAME, Flush(PAGE))));
         assert_eq!(translate(&ram, PAGE), None, "{size:?}");
-        // The tables stay, and the same page fits in again.
-        let mut mapper = mapper(&mut ram);
-        assert_eq!(mapper.map(PAGE, FRAME, size, EntryBits::RW), Ok(()));
+
+        // The tables stay, and the page can be mapped again.
+        assert_eq!(mapper(&mut ram).map(PAGE, FRAME, size, EntryBits::RW), Ok(()));
     }
 }
 
 #[test]
-fn unmap_takes_pat_and_flags_off_the_frame() {
+fn unmap_removes_pat_and_flags_from_the_frame() {
     let mut ram = Ram::new();
     let flags = EntryBits::all() - EntryBits::PS;
     mapper(&mut ram).map(PAGE, FRAME, Size2MiB, flags).unwrap();
@@ -140,35 +145,40 @@ fn unmap_takes_pat_and_flags_off_the_frame() {
 }
 
 #[test]
-fn out_of_frames() {
+fn running_out_of_frames_is_an_error() {
     let mut ram = Ram::new();
     // A 4 KiB page needs three tables.
     let frames = FrameRange::new(PhysAddr::new(0x2000), 2);
     let mut mapper: TestMapper<'_> = Mapper::new(state(), profile(), &mut ram, frames);
     let refused = Err(MapError::OutOfFrames);
+
     assert_eq!(mapper.map(PAGE, FRAME, Size4KiB, EntryBits::RW), refused);
     assert_eq!(translate(&ram, PAGE), None);
 }
 
 #[test]
-fn misaligned() {
+fn misaligned_pages_and_frames_are_refused() {
     let mut ram = Ram::new();
     let mut mapper = mapper(&mut ram);
+
     for size in SIZES {
-        let off = size.bytes() / 2;
-        let page = PAGE.wrapping_add(off);
+        let half = size.bytes() / 2;
+        let page = PAGE.wrapping_add(half);
         let bad_page = Err(MapError::Misaligned(page.get(), size));
         assert_eq!(mapper.map(page, FRAME, size, EntryBits::RW), bad_page);
         assert_eq!(mapper.unmap(page, size).map(|_| ()), bad_page);
-        let bad_frame = Err(MapError::Misaligned(FRAME.get() + off, size));
-        assert_eq!(mapper.map(PAGE, FRAME + off, size, EntryBits::RW), bad_frame);
+
+        let frame = FRAME + half;
+        let bad_frame = Err(MapError::Misaligned(frame.get(), size));
+        assert_eq!(mapper.map(PAGE, frame, size, EntryBits::RW), bad_frame);
     }
 }
 
 #[test]
-fn not_canonical() {
+fn addresses_that_are_not_canonical_are_refused() {
     let mut ram = Ram::new();
     let mut mapper = mapper(&mut ram);
+
     for page in [0x8000_0000_0000, 0xffff_7fff_c000_0000].map(VirtAddr::new) {
         let refused = Err(MapError::NotCanonical(page));
         assert_eq!(mapper.map(page, FRAME, Size4KiB, EntryBits::RW), refused);
@@ -177,39 +187,43 @@ fn not_canonical() {
 }
 
 #[test]
-fn no_such_page_size() {
+fn page_sizes_that_the_processor_lacks_are_refused() {
     let mut ram = Ram::new();
     let features = Features::all() - Features::PAGE_1GB;
     let mut mapper = mapper_for(Profile { features, ..profile() }, &mut ram);
     let refused = Err(MapError::NoSuchPageSize(Size1GiB));
+
     assert_eq!(mapper.map(PAGE, FRAME, Size1GiB, EntryBits::RW), refused);
     assert_eq!(mapper.unmap(PAGE, Size1GiB).map(|_| ()), refused);
     assert_eq!(mapper.map(PAGE, FRAME, Size2MiB, EntryBits::RW), Ok(()));
 }
 
 #[test]
-fn above_max_physical() {
+fn frames_above_maxphyaddr_are_refused() {
     let mut ram = Ram::new();
     for (bits, first_bad) in [(36, 1 << 36), (48, 1 << 48), (52, 1 << 52)] {
         let profile = Profile { physical_address_bits: bits, ..profile() };
         let mut mapper = mapper_for(profile, &mut ram);
         let frame = PhysAddr::new(first_bad);
+
         for size in SIZES {
             let refused = Err(MapError::AboveMaxPhysical(frame));
             assert_eq!(mapper.map(PAGE, frame, size, EntryBits::RW), refused);
         }
     }
+
     let highest = PhysAddr::new(0xf_ffff_f000);
     let profile = Profile { physical_address_bits: 36, ..profile() };
     assert_eq!(mapper_for(profile, &mut ram).map(PAGE, highest, Size4KiB, EntryBits::RW), Ok(()));
 }
 
 #[test]
-fn overlap() {
+fn overlapping_pages_are_refused() {
     for mapped in SIZES {
         let mut ram = Ram::new();
         let mut mapper = mapper(&mut ram);
         mapper.map(PAGE, FRAME, mapped, EntryBits::RW).unwrap();
+
         for size in SIZES {
             let again = mapper.map(PAGE, FRAME, size, EntryBits::RW);
             assert_eq!(again, Err(MapError::Overlap(PAGE)), "{size:?} over {mapped:?}");
@@ -218,15 +232,17 @@ fn overlap() {
 }
 
 #[test]
-fn not_mapped() {
+fn pages_that_are_not_mapped_cannot_be_unmapped() {
     let mut ram = Ram::new();
     let mut mapper = mapper(&mut ram);
     let refused = Err(MapError::NotMapped(PAGE));
+
     for size in SIZES {
         assert_eq!(mapper.unmap(PAGE, size), refused);
     }
-    mapper.map(PAGE, FRAME, Size2MiB, EntryBits::RW).unwrap();
+
     // A page of another size is not this page.
+    mapper.map(PAGE, FRAME, Size2MiB, EntryBits::RW).unwrap();
     assert_eq!(mapper.unmap(PAGE, Size4KiB), refused);
     assert_eq!(mapper.unmap(PAGE, Size1GiB), refused);
     assert_eq!(mapper.unmap(PAGE, Size2MiB), Ok((FRAME, Flush(PAGE))));
@@ -234,17 +250,18 @@ fn not_mapped() {
 }
 
 #[test]
-fn outside() {
-    let mut nothing = Bytes::new(PhysAddr::new(0), [0_u8; 0]);
+fn tables_outside_memory_are_an_error() {
+    let mut no_memory = Bytes::new(PhysAddr::new(0), [0_u8; 0]);
     let frames = FrameRange::new(PhysAddr::new(0x2000), FRAMES);
-    let mut mapper = Mapper::<FourLevel, _, _>::new(state(), profile(), &mut nothing, frames);
+    let mut mapper = Mapper::<FourLevel, _, _>::new(state(), profile(), &mut no_memory, frames);
     let refused = Err(MapError::Outside(OutsideMemory(PhysAddr::new(0x1008))));
+
     assert_eq!(mapper.map(PAGE, FRAME, Size4KiB, EntryBits::RW), refused);
     assert_eq!(mapper.unmap(PAGE, Size4KiB).map(|_| ()), refused);
 }
 
 #[test]
-fn errors_say_where_and_why() {
+fn errors_name_the_address_and_the_reason() {
     for (error, text) in [
         (MapError::Overlap(PAGE), "0x8080000000 is mapped already"),
         (
@@ -260,8 +277,11 @@ fn errors_say_where_and_why() {
     }
 }
 
-/// Pages that are close together, so that many overlap, each with a frame that suits its size.
-fn pages() -> impl Strategy<Value = Vec<(u64, PageSize, u64)>> {
+/// A page, its size and its frame.
+type Page = (u64, PageSize, u64);
+
+/// Pages that are close together, so that many overlap, each with a frame aligned for its size.
+fn pages() -> impl Strategy<Value = Vec<Page>> {
     let half = prop::sample::select(vec![0, 0xffff_8000_0000_0000_u64]);
     let place = (half, 0..2_u64, 0..3_u64, 0..3_u64, prop::sample::select(SIZES.to_vec()));
     let page =
@@ -269,39 +289,51 @@ fn pages() -> impl Strategy<Value = Vec<(u64, PageSize, u64)>> {
             let align = |address: u64| address & !(size.bytes() - 1);
             (align(half + (gib << 30) + (mib << 21) + (kib << 12)), size, align(frame))
         });
+
     prop::collection::vec(page, 1..16)
+}
+
+/// Whether a page overlaps none of the mapped pages.
+fn is_free(mapped: &[Page], page: u64, size: PageSize) -> bool {
+    let last_byte = |page: u64, size: PageSize| page + (size.bytes() - 1);
+
+    mapped.iter().all(|&(other, other_size, _)| {
+        last_byte(page, size) < other || last_byte(other, other_size) < page
+    })
 }
 
 proptest! {
     #[test]
-    fn what_was_mapped_translates_to_its_frames_and_nothing_else(pages in pages()) {
+    fn mapped_pages_translate_to_their_frames_and_other_pages_do_not(pages in pages()) {
         let mut ram = Ram::new();
         let mut mapper = mapper(&mut ram);
-        let mut mapped: Vec<(u64, PageSize, u64)> = Vec::new();
+        let mut mapped: Vec<Page> = Vec::new();
+
         for (page, size, frame) in pages {
-            let last = |page: u64, size: PageSize| page + (size.bytes() - 1);
-            let free = mapped.iter().all(|&(other, other_size, _)| {
-                last(page, size) < other || last(other, other_size) < page
-            });
+            let is_free = is_free(&mapped, page, size);
             let at = VirtAddr::new(page);
             let result = mapper.map(at, PhysAddr::new(frame), size, EntryBits::RW);
-            prop_assert_eq!(result, if free { Ok(()) } else { Err(MapError::Overlap(at)) });
-            if free {
+            prop_assert_eq!(result, if is_free { Ok(()) } else { Err(MapError::Overlap(at)) });
+
+            if is_free {
                 mapped.push((page, size, frame));
             }
         }
+
         for &(page, size, frame) in &mapped {
             for offset in [0, size.bytes() / 2, size.bytes() - 1] {
                 let found = translate(&ram, VirtAddr::new(page + offset));
                 prop_assert_eq!(found, Some(PhysAddr::new(frame + offset)));
             }
         }
+
         for &(page, size, frame) in &mapped {
             let page = VirtAddr::new(page);
             let unmapped = self::mapper(&mut ram).unmap(page, size);
             prop_assert_eq!(unmapped, Ok((PhysAddr::new(frame), Flush(page))));
             prop_assert_eq!(translate(&ram, page), None);
         }
+
         prop_assert!(mapped.iter().all(|page| translate(&ram, VirtAddr::new(page.0)).is_none()));
     }
 }

@@ -1,26 +1,27 @@
-//! Every format, on tables that no one wrote on purpose: a walk ends, after a bounded number of
-//! reads, in an outcome, and speaks of A and D only.
+//! Properties of every format on random memory: a walk ends in an outcome after a bounded number of
+//! reads, and updates only A and D.
 
-use super::super::tests::state_of;
 use super::{A, D, P, PS, RW, US, XD, access, vendor};
-use crate::access::{Access, AccessKind};
+use crate::access::{Access, AccessKind, Ring};
 use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::{Bytes, OutsideMemory, SparseTables, TableMemory};
+use crate::walk::tests::state_of;
 use crate::walk::{Mmu, Path, WalkError};
 use crate::x86::format::{
     Bits32, EntryBits, EntryKind, FiveLevel, Format, FourLevel, Linear, Pae, Unpaged,
 };
 use crate::x86::profile::{Features, Profile, Vendor};
 use crate::x86::regime::Regime;
+use crate::x86::rule::Rule;
 use crate::x86::state::{Cr4, Efer};
 use core::cell::Cell;
 use proptest::prelude::*;
 use std::vec::Vec;
 
-/// The flat table whose entries lie in one 4 KiB frame.
+/// A flat table whose entries fit in one 4 KiB frame.
 type FlatMemory = Linear<20, 12, 4>;
 
-/// Counts the reads, each of which must be of one whole entry.
+/// Memory that counts the reads, and checks that each is of one aligned entry.
 struct Counting<'m, M> {
     memory: &'m M,
     entry_bytes: u8,
@@ -42,13 +43,14 @@ impl<M: TableMemory> TableMemory for Counting<'_, M> {
     }
 }
 
-/// Random memory, registers and a processor.
+/// Random memory and registers, and a random processor.
 #[derive(Clone, Debug)]
 struct Garbage {
     seed: u64,
-    /// Whether entries are present and lead into the garbage again, so that walks go deep.
+    /// Whether entries are present and point into the random memory, so that walks go deep.
     tame: bool,
     cr3: u64,
+    /// CR4 and EFER, of which the format fixes some bits.
     state: [u64; 2],
     pdptes: [u64; 4],
     vendor: Vendor,
@@ -56,7 +58,7 @@ struct Garbage {
     features: u32,
 }
 
-/// Frames of garbage.
+/// Number of frames of random memory.
 const FRAMES: u64 = 4;
 
 prop_compose! {
@@ -73,7 +75,7 @@ prop_compose! {
     }
 }
 
-/// Any access of at most 8 bytes anywhere.
+/// An access of at most 8 bytes at any address.
 fn any_access() -> impl Strategy<Value = Access> {
     let address = prop_oneof![
         any::<u64>(),
@@ -88,7 +90,7 @@ fn any_access() -> impl Strategy<Value = Access> {
 }
 
 impl Garbage {
-    /// The memory (the generator is `SplitMix64`).
+    /// The memory, filled by `SplitMix64`.
     fn memory<F: Format>(&self) -> Bytes<Vec<u8>> {
         let mut seed = self.seed;
         let words = (0..FRAMES * 0x1000 / 8).flat_map(|_| {
@@ -98,6 +100,7 @@ impl Garbage {
             (z ^ z >> 31).to_le_bytes()
         });
         let mut bytes: Vec<u8> = words.collect();
+
         if self.tame {
             for entry in bytes.chunks_exact_mut(F::ENTRY_BYTES.into()) {
                 // Bits 13:0, present.
@@ -106,73 +109,88 @@ impl Garbage {
                 entry[2..].fill(0);
             }
         }
+
         Bytes::new(PhysAddr::new(0), bytes)
     }
 
     fn mmu<F: Format>(&self) -> Mmu<F> {
-        // CR4.PAE, LA57 and EFER.LMA belong to the format, CR0.PG too.
-        let fixed = (Cr4::PAE | Cr4::LA57, Efer::LME | Efer::LMA);
-        // Keep CR3 aligned for the flat table.
+        let [cr4, efer] = self.state;
+        // CR3 is aligned for the flat table.
         let mut state = state_of(F::MODE, self.cr3 & !3);
-        state.cr4 |= Cr4::from_bits_retain(self.state[0]) - fixed.0;
-        state.efer |= Efer::from_bits_retain(self.state[1]) - fixed.1;
-        state.efer.set(Efer::NXE, self.state[1] & 1 != 0);
+
+        // CR4.PAE, CR4.LA57, EFER.LME and EFER.LMA are those of the format.
+        state.cr4 |= Cr4::from_bits_retain(cr4) - (Cr4::PAE | Cr4::LA57);
+        state.efer |= Efer::from_bits_retain(efer) - (Efer::LME | Efer::LMA);
+        state.efer.set(Efer::NXE, efer & 1 != 0);
         state.pdptes = self.pdptes;
-        let features = Features::from_bits_truncate(self.features);
-        let (vendor, physical_address_bits) = (self.vendor, self.physical_address_bits);
-        Mmu::new(state, Profile { vendor, physical_address_bits, features, ..Profile::default() })
+
+        let profile = Profile {
+            vendor: self.vendor,
+            physical_address_bits: self.physical_address_bits,
+            features: Features::from_bits_truncate(self.features),
+            ..Profile::default()
+        };
+        Mmu::new(state, profile)
     }
 }
 
-/// A walk over garbage ends after as many reads as there are levels, or fewer.
+/// A walk over random memory ends after at most one read per level.
 fn walk_ends<F: Format>(garbage: &Garbage, access: &Access) -> Result<(), TestCaseError> {
     let memory = garbage.memory::<F>();
     let counting = Counting::new::<F>(&memory);
     let mut path = Path::default();
-    let end = garbage.mmu::<F>().walk(&counting, access.address, access, &mut path);
+    let result = garbage.mmu::<F>().walk(&counting, access.address, access, &mut path);
+
+    let steps = path.steps.len();
     prop_assert!(counting.reads.get() <= F::LEVELS.len());
-    let met = path.steps.len();
-    prop_assert!(met <= F::LEVELS.len());
-    match end {
+    prop_assert!(steps <= F::LEVELS.len());
+
+    match result {
         Ok(translation) => {
             prop_assert_eq!(path.steps.last().map_or(0, |step| step.entry), translation.leaf);
         }
-        Err(WalkError::Fault(_)) => prop_assert!(met > 0),
+        Err(WalkError::Fault(_)) => prop_assert!(steps > 0),
         Err(WalkError::Outside(outside)) => {
             prop_assert!(outside.0.get() >= FRAMES * 0x1000);
-            prop_assert!(met < F::LEVELS.len());
+            prop_assert!(steps < F::LEVELS.len());
         }
     }
+
     Ok(())
 }
 
-/// The walks of a prediction: one for each of two pages, three times over when a table lies outside
-/// memory (once to find out, then with zeros and with ones), for each of two members of two choices.
+/// Maximum number of walks for a prediction: one for each of two pages, three times if a table is
+/// outside memory (first to find out, then with zeros and with ones), for each of the two members
+/// of two choices.
 const WALKS_PER_PREDICTION: usize = 2 * 3 * 4;
 
-/// A prediction over garbage has an outcome, a bounded number of reads, and touches A and D only.
+/// A prediction over random memory has an outcome, takes a bounded number of reads, and updates
+/// only A and D.
 fn prediction_ends<F: Format>(garbage: &Garbage, access: &Access) -> Result<(), TestCaseError> {
     let memory = garbage.memory::<F>();
     let counting = Counting::new::<F>(&memory);
     let prediction = garbage.mmu::<F>().predict(&counting, access);
     let walks = if garbage.vendor == Vendor::Intel { 2 * 3 } else { WALKS_PER_PREDICTION };
+
     prop_assert!(counting.reads.get() <= walks * F::LEVELS.len());
     prop_assert!(!prediction.alternatives.is_empty());
+
     for known in &prediction.alternatives {
         for update in &known.updates {
             prop_assert!(update.level.has_flags);
             prop_assert_eq!((update.must_set | update.may_set) & !(A | D), 0);
             prop_assert_eq!(update.must_set & update.may_set, 0);
-            // What is changed is the low byte of this entry, hence no neighbour.
+            // A and D are in the low byte of the entry, so no neighbour changes.
             prop_assert_eq!(update.at.get() % u64::from(F::ENTRY_BYTES), 0);
             prop_assert_eq!(update.before >> 1 >> (8 * F::ENTRY_BYTES - 1), 0);
         }
     }
+
     Ok(())
 }
 
-/// A path of one entry per level, in memory where every frame is the same: the entry of level `n` is
-/// in slot `n`, and any value of an entry leads on.
+/// Memory in which every frame is the same: the entry of level `n` is in slot `n`, so every address
+/// in an entry leads to the next one.
 #[derive(Clone, Copy, Debug)]
 struct Slots6([u64; 6]);
 
@@ -183,44 +201,48 @@ impl TableMemory for Slots6 {
     }
 }
 
-/// The page whose path uses entry `n` at level `n`.
+/// The address of the page whose path uses entry `n` at level `n`.
 fn page_of_path<F: Format>() -> u64 {
     F::LEVELS.iter().map(|level| u64::from(level.number) << level.shift).sum()
 }
 
-/// An entry that grants more allows all that was allowed before.
+/// An entry that grants more rights allows everything that was allowed before.
 fn rights_are_monotonic<F: Format>(
     (entries, level, wider): (Slots6, usize, [bool; 3]),
     profile: Profile,
     access: &Access,
 ) -> Result<(), TestCaseError> {
     let Some(level) = F::LEVELS.get(level).filter(|level| level.has_flags) else { return Ok(()) };
+
     let mut state = state_of(F::MODE, 0);
     state.pdptes[3] = P;
     let mmu = Mmu::<F>::new(state, profile);
+
     let address = VirtAddr::new(page_of_path::<F>() + access.address.offset(12));
     let access = Access { address, size: access.bytes_in_first_page(), ..*access };
     let allows =
         |entries: &Slots6| mmu.predict(entries, &access).alternatives[0].outcome.fault().is_none();
+
     let mut more = entries;
     let entry = &mut more.0[usize::from(level.number)];
     let [write, user, execute] = wider;
     *entry |= if write { RW } else { 0 } | if user { US } else { 0 };
     *entry &= !if execute { XD } else { 0 };
+
     prop_assert!(!allows(&entries) || allows(&more));
     Ok(())
 }
 
-/// Entries that translate but for their rights.
+/// Entries without errors, whose rights may deny the access.
 fn path() -> impl Strategy<Value = Slots6> {
     let entry = any::<[u64; 4]>().prop_map(|[a, b, c, d]| {
-        // Each right is missing one time in eight.
+        // Each right is missing in one case of eight.
         P | ((RW | US) ^ (a & b & c & (RW | US | XD))) | d & (A | D | 0x7fff_f000)
     });
     prop::array::uniform6(entry).prop_map(Slots6)
 }
 
-/// Memory in which every entry is the same one.
+/// Memory in which every entry has the same value.
 struct Everywhere(u64);
 
 impl TableMemory for Everywhere {
@@ -229,30 +251,34 @@ impl TableMemory for Everywhere {
     }
 }
 
-/// Tables that point to themselves end in the page that the last level makes of them.
-fn loops_end<F: Format>() {
+/// A table that points to itself is also the page that the last level maps.
+fn self_maps_end<F: Format>() {
     let mut state = state_of(F::MODE, 0x3000);
     state.pdptes = [0x3001; 4];
     let mmu = Mmu::<F>::new(state, Profile { vendor: Vendor::Intel, ..Profile::default() });
-    // Frame 3, which allows everything; the flat table shifts by one, into the flag.
+
+    // Frame 3, with every right. The flat table has the frame number in bits 31:1.
     let entry = if F::MODE == FlatMemory::MODE { 3 << 1 | P } else { 0x3000 | P | RW | US };
     for address in [0, 0x1234, 0x7fff_f010, 0xffff_f010, page_of_path::<F>()] {
-        let access = Access::write(VirtAddr::new(address), 8, crate::Ring::Three);
+        let access = Access::write(VirtAddr::new(address), 8, Ring::Three);
+
         let memory = Everywhere(entry);
         let counting = Counting::new::<F>(&memory);
         let prediction = mmu.predict(&counting, &access);
         let reached = prediction.alternatives[0].outcome.physical_address().map(PhysAddr::get);
+
         assert_eq!(reached, Some(0x3000 + address % 0x1000), "{:?} {address:#x}", F::MODE);
         assert!(counting.reads.get() <= F::LEVELS.len());
-        // With large pages everywhere the first level that has them ends the walk.
-        let memory = Everywhere(P | RW | US | PS);
-        let counting = Counting::new::<F>(&memory);
+
+        // If every entry has PS set, the first level with large pages ends the walk.
+        let large_pages = Everywhere(P | RW | US | PS);
+        let counting = Counting::new::<F>(&large_pages);
         assert_eq!(mmu.predict(&counting, &access).alternatives.len(), 1);
         assert!(counting.reads.get() <= F::LEVELS.len());
     }
 }
 
-/// Each level's table in turn lies where there is no memory: the outcome is one of OUT-1's.
+/// If the table of a level is outside memory, the prediction has the alternatives of OUT-1.
 fn outside_is_an_outcome<F: Format>() {
     let mut state = state_of(F::MODE, 0x1000);
     state.pdptes = [0x2001; 4];
@@ -260,19 +286,22 @@ fn outside_is_an_outcome<F: Format>() {
     let mmu = Mmu::<F>::new(state, profile);
     let regime = Regime::new(state, profile);
     let page = page_of_path::<F>();
-    let access = Access::read(VirtAddr::new(page), 8, crate::Ring::Three);
+    let access = Access::read(VirtAddr::new(page), 8, Ring::Three);
+
     let mut entries: Vec<(u64, u64)> = Vec::new();
     let mut table = F::root(&regime);
     for (depth, level) in F::LEVELS.iter().enumerate() {
-        let in_register = F::register(level, 0, &regime).is_some();
         let memory = SparseTables::new(&entries);
         let prediction = mmu.predict(&memory, &access);
+        let in_register = F::register(level, 0, &regime).is_some();
         if !in_register {
-            assert!(prediction.rules.contains(crate::Rule::Out1), "{:?} {depth}", F::MODE);
+            assert!(prediction.rules.contains(Rule::Out1), "{:?} {depth}", F::MODE);
             assert!((1..=2).contains(&prediction.alternatives.len()));
         }
-        let at =
-            table + access.address.index(level.shift, level.index_bits) * u64::from(F::ENTRY_BYTES);
+
+        // The entry of this level points to the next table, which is outside memory.
+        let index = access.address.index(level.shift, level.index_bits);
+        let at = table + index * u64::from(F::ENTRY_BYTES);
         table = PhysAddr::new(0x2000 + 0x1000 * depth as u64);
         let flags = EntryBits::P | EntryBits::RW | EntryBits::US;
         entries.push((at.get(), F::entry(level, EntryKind::Table, table, flags)));
@@ -286,12 +315,12 @@ macro_rules! for_every_format {
 
             proptest! {
                 #[test]
-                fn a_walk_over_garbage_ends(garbage in garbage(), access in any_access()) {
+                fn a_walk_over_random_memory_ends(garbage in garbage(), access in any_access()) {
                     walk_ends::<$format>(&garbage, &access)?;
                 }
 
                 #[test]
-                fn a_prediction_over_garbage_ends(garbage in garbage(), access in any_access()) {
+                fn a_prediction_over_random_memory_ends(garbage in garbage(), access in any_access()) {
                     prediction_ends::<$format>(&garbage, &access)?;
                 }
             }
@@ -310,12 +339,12 @@ macro_rules! for_every_format {
             }
 
             #[test]
-            fn loops_and_self_maps_end() {
-                loops_end::<$format>();
+            fn a_walk_of_tables_that_point_to_themselves_ends() {
+                self_maps_end::<$format>();
             }
 
             #[test]
-            fn tables_outside_memory_are_an_outcome() {
+            fn a_table_outside_memory_has_the_alternatives_of_out_1() {
                 outside_is_an_outcome::<$format>();
             }
         }
@@ -335,6 +364,7 @@ proptest! {
     fn without_paging_nothing_is_read(garbage in garbage(), access in any_access()) {
         walk_ends::<Unpaged>(&garbage, &access)?;
         prediction_ends::<Unpaged>(&garbage, &access)?;
+
         let memory = garbage.memory::<Unpaged>();
         let prediction = garbage.mmu::<Unpaged>().predict(&memory, &access);
         let reached = prediction.alternatives[0].outcome.physical_address();

@@ -1,20 +1,19 @@
-//! 32-bit and PAE paging once more, written from the manual's prose alone, and compared with the walk
-//! on random entries. Nothing of the crate's formats and rules is used here: registers are numbers,
-//! and every sentence is a line (SDM "32-Bit Paging", "PAE Paging", "Determination of Access Rights",
-//! "Page-Fault Exceptions", "Accessed and Dirty Flags").
+//! A second implementation of 32-bit and PAE paging, written from the prose of the manual alone and
+//! compared with the walk on random entries. It uses none of the crate's formats and rules:
+//! registers are numbers, and every sentence of the manual is a line (SDM "32-Bit Paging", "PAE
+//! Paging", "Determination of Access Rights", "Page-Fault Exceptions", "Accessed and Dirty Flags").
 
-use super::super::tests::state_of;
 use super::{access_to_one_page, vendor as any_vendor};
 use crate::access::{Access, AccessKind, Ring};
 use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::{OutsideMemory, TableMemory};
 use crate::outcome::Outcome;
 use crate::walk::Mmu;
+use crate::walk::tests::state_of;
 use crate::x86::format::{Bits32, Format, Pae};
 use crate::x86::profile::{Features, Profile, Vendor};
 use crate::x86::state::{ControlState, Cr0, Cr4, Efer, PagingMode};
 use proptest::prelude::*;
-use std::vec::Vec;
 
 const fn bit(value: u64, number: u32) -> bool {
     value >> number & 1 == 1
@@ -25,11 +24,11 @@ const fn bits(value: u64, high: u32, low: u32) -> u64 {
     value >> low & ((1 << (high - low + 1)) - 1)
 }
 
-/// How an access ends: the physical address, and whether D is set in the entry that maps the page; or
-/// the error code.
-type OracleEnd = Result<(u64, bool), u32>;
+/// The outcome of an access: the physical address, and whether D is set in the entry that maps the
+/// page; or the error code.
+type OracleOutcome = Result<(u64, bool), u32>;
 
-/// The processor and the registers, as numbers.
+/// The processor and the registers as numbers, and the access.
 struct Given<'a> {
     cr0: u64,
     cr4: u64,
@@ -71,6 +70,7 @@ impl Given<'_> {
     fn code(&self, present: bool, reserved: bool) -> u32 {
         let smep = bit(self.cr4, 20);
         let pae_and_nxe = bit(self.cr4, 5) && bit(self.efer, 11);
+
         u32::from(present)
             | u32::from(self.writes()) << 1
             | u32::from(self.user_mode()) << 2
@@ -78,26 +78,28 @@ impl Given<'_> {
             | u32::from(self.fetches() && (smep || pae_and_nxe)) << 4
     }
 
-    /// "Determination of Access Rights", for the entries that have rights.
+    /// "Determination of Access Rights", given the entries that have rights.
     fn permitted(&self, entries: &[u64]) -> bool {
         let user_address = entries.iter().all(|entry| bit(*entry, 2));
         let writable = entries.iter().all(|entry| bit(*entry, 1));
         let no_code = bit(self.efer, 11) && entries.iter().any(|entry| bit(*entry, 63));
-        // CR0.WP, CR4.SMEP and CR4.SMAP.
-        let (wp, guarded_fetch, guarded_data) =
-            (bit(self.cr0, 16), bit(self.cr4, 20), bit(self.cr4, 21));
+        let wp = bit(self.cr0, 16);
+        let execution_prevention = bit(self.cr4, 20);
+        let access_prevention = bit(self.cr4, 21);
+
         if self.user_mode() {
             user_address && (!self.writes() || writable) && (!self.fetches() || !no_code)
         } else if self.fetches() {
-            let kept_out = guarded_fetch && user_address;
-            !no_code && !kept_out
+            let denied = execution_prevention && user_address;
+            !denied && !no_code
         } else {
-            let kept_out = guarded_data && user_address && (self.access.implicit || !self.ac);
-            !kept_out && (!self.writes() || writable || !wp)
+            let denied = access_prevention && user_address && (self.access.implicit || !self.ac);
+            !denied && (!self.writes() || writable || !wp)
         }
     }
 
-    fn end(&self, entries: &[u64], address: u64) -> OracleEnd {
+    /// The outcome of an access to the page at this address, given the entries that have rights.
+    fn outcome(&self, entries: &[u64], address: u64) -> OracleOutcome {
         if self.permitted(entries) {
             Ok((address, self.writes()))
         } else {
@@ -107,70 +109,89 @@ impl Given<'_> {
 }
 
 /// "32-Bit Paging": entries of four bytes.
-fn end_in_32_bit_paging(given: &Given<'_>, linear: u64, pde: u64, pte: u64) -> OracleEnd {
+fn outcome_in_32_bit_paging(given: &Given<'_>, linear: u64, pde: u64, pte: u64) -> OracleOutcome {
     let pse = bit(given.cr4, 4);
+
     if !bit(pde, 0) {
         return Err(given.code(false, false));
     }
     if pse && bit(pde, 7) {
-        // "If the PSE-36 mechanism is not supported, bits 21:13 are reserved"; if it is, bits
-        // 21:(M-19), where M is the minimum of 40 and MAXPHYADDR.
-        let m = given.maxphyaddr.min(40);
-        let lowest_reserved = if given.pse36 { m - 19 } else { 13 };
-        let reserved = bits(pde, 21, lowest_reserved) != 0
-            // "If the PAT is not supported ... bit 12 is reserved."
-            || (!given.pat && bit(pde, 12));
-        if reserved {
-            return Err(given.code(true, true));
-        }
-        // "Bits 39:32 are bits 20:13 of the PDE; bits 31:22 are bits 31:22; bits 21:0 are from the
-        // original linear address."
-        let address = bits(pde, 20, 13) << 32 | bits(pde, 31, 22) << 22 | bits(linear, 21, 0);
-        return given.end(&[pde], address);
+        return outcome_of_4_mib_page(given, linear, pde);
     }
+
     if !bit(pte, 0) {
         return Err(given.code(false, false));
     }
+
+    // "If the PAT is not supported ... bit 7 is reserved."
     if pse && !given.pat && bit(pte, 7) {
         return Err(given.code(true, true));
     }
-    given.end(&[pde, pte], bits(pte, 31, 12) << 12 | bits(linear, 11, 0))
+
+    given.outcome(&[pde, pte], bits(pte, 31, 12) << 12 | bits(linear, 11, 0))
 }
 
-/// "PAE Paging", below the PDPTE registers.
-fn end_in_pae_paging(given: &Given<'_>, linear: u64, pdpte: u64, pde: u64, pte: u64) -> OracleEnd {
-    if !bit(pdpte, 0) {
-        return Err(given.code(false, false));
+fn outcome_of_4_mib_page(given: &Given<'_>, linear: u64, pde: u64) -> OracleOutcome {
+    // "If the PSE-36 mechanism is not supported, bits 21:13 are reserved"; if it is, bits
+    // 21:(M-19), where M is the minimum of 40 and MAXPHYADDR.
+    let m = given.maxphyaddr.min(40);
+    let lowest_reserved = if given.pse36 { m - 19 } else { 13 };
+
+    // "If the PAT is not supported ... bit 12 is reserved."
+    let pat_is_reserved = !given.pat && bit(pde, 12);
+    if bits(pde, 21, lowest_reserved) != 0 || pat_is_reserved {
+        return Err(given.code(true, true));
     }
+
+    // "Bits 39:32 are bits 20:13 of the PDE; bits 31:22 are bits 31:22; bits 21:0 are from the
+    // original linear address."
+    let address = bits(pde, 20, 13) << 32 | bits(pde, 31, 22) << 22 | bits(linear, 21, 0);
+    given.outcome(&[pde], address)
+}
+
+/// "PAE Paging": entries of eight bytes.
+fn outcome_in_pae_paging(
+    given: &Given<'_>,
+    linear: u64,
+    pdpte: u64,
+    pde: u64,
+    pte: u64,
+) -> OracleOutcome {
     let nxe = bit(given.efer, 11);
     // "If the P flag of a PDE or a PTE is 1, bits 62:MAXPHYADDR are reserved; if IA32_EFER.NXE = 0,
     // the XD flag is reserved."
     let malformed = |entry: u64| bits(entry, 62, given.maxphyaddr) != 0 || (!nxe && bit(entry, 63));
-    if !bit(pde, 0) {
+
+    if !bit(pdpte, 0) || !bit(pde, 0) {
         return Err(given.code(false, false));
     }
+
     if bit(pde, 7) {
         // "If the P flag and the PS flag of a PDE are both 1, bits 20:13 are reserved."
         // "If the PAT is not supported ... bit 12 is reserved."
         if malformed(pde) || bits(pde, 20, 13) != 0 || (!given.pat && bit(pde, 12)) {
             return Err(given.code(true, true));
         }
-        return given.end(&[pde], bits(pde, 51, 21) << 21 | bits(linear, 20, 0));
+        return given.outcome(&[pde], bits(pde, 51, 21) << 21 | bits(linear, 20, 0));
     }
+
     if malformed(pde) {
         return Err(given.code(true, true));
     }
+
     if !bit(pte, 0) {
         return Err(given.code(false, false));
     }
+
     // "If the PAT is not supported ... bit 7 is reserved."
     if malformed(pte) || (!given.pat && bit(pte, 7)) {
         return Err(given.code(true, true));
     }
-    given.end(&[pde, pte], bits(pte, 51, 12) << 12 | bits(linear, 11, 0))
+
+    given.outcome(&[pde, pte], bits(pte, 51, 12) << 12 | bits(linear, 11, 0))
 }
 
-/// Memory in which every frame holds the PTE in slot 1 and the PDE in slot 2.
+/// Memory in which every frame has the PTE in slot 1 and the PDE in slot 2.
 struct TwoSlots {
     pte: u64,
     pde: u64,
@@ -186,20 +207,22 @@ impl TableMemory for TwoSlots {
     }
 }
 
-/// What the crate's walk says, in the oracle's terms; D of the last entry is 1 if it must be set.
-fn end_of_walk<F: Format>(
+/// The outcome of the crate's walk in the oracle's terms, and the number of entries in which A is
+/// set.
+fn outcome_of_walk<F: Format>(
     state: ControlState,
     profile: Profile,
     memory: &TwoSlots,
     access: &Access,
-) -> Result<(OracleEnd, usize), TestCaseError> {
+) -> Result<(OracleOutcome, usize), TestCaseError> {
     let prediction = Mmu::<F>::new(state, profile).predict(memory, access);
     prop_assert_eq!(prediction.alternatives.len(), 1);
-    let known = &prediction.alternatives[0];
-    let accessed: Vec<_> = known.updates.iter().filter(|update| bit(update.must_set, 5)).collect();
-    let end = match &known.outcome {
+
+    let only = &prediction.alternatives[0];
+    let accessed = only.updates.iter().filter(|update| bit(update.must_set, 5)).count();
+    let outcome = match &only.outcome {
         Outcome::Translated(spans) => {
-            let dirty = known.updates.last().is_some_and(|update| bit(update.must_set, 6));
+            let dirty = only.updates.last().is_some_and(|update| bit(update.must_set, 6));
             Ok((spans[0].address.get(), dirty))
         }
         Outcome::Fault(fault) => {
@@ -207,11 +230,11 @@ fn end_of_walk<F: Format>(
             Err(fault.error_code)
         }
     };
-    Ok((end, accessed.len()))
+    Ok((outcome, accessed))
 }
 
 prop_compose! {
-    /// Registers and a processor, in both modes.
+    /// Registers and a processor for either mode.
     fn machine()(
         [wp, nxe, ac] in any::<[bool; 3]>(),
         [smep, smap, pse] in any::<[bool; 3]>(),
@@ -224,15 +247,25 @@ prop_compose! {
         for (on, bit) in [(smep, Cr4::SMEP), (smap, Cr4::SMAP), (pse, Cr4::PSE)] {
             state.cr4.set(bit, on);
         }
+        state.ac = ac;
+
         let mut features = Features::all();
         features.set(Features::PSE36, pse36);
         features.set(Features::PAT, pat);
-        let profile = Profile { vendor: Vendor::Intel, physical_address_bits, features, ..Profile::default() };
-        (ControlState { ac, ..state }, profile)
+
+        let profile = Profile {
+            vendor: Vendor::Intel,
+            physical_address_bits,
+            features,
+            ..Profile::default()
+        };
+
+        (state, profile)
     }
 }
 
-/// Mostly present and permissive, with each bit of the noise set one time in sixteen.
+/// An entry that is mostly present with every right. Each bit of `noise` is set in one case of
+/// sixteen.
 fn entry(noise: u64) -> impl Strategy<Value = u64> {
     let flags = prop_oneof![1 => Just(0_u64), 15 => Just(7)];
     let address = any::<u64>().prop_map(|address| address & 0xffc0_0000);
@@ -244,7 +277,8 @@ fn entry(noise: u64) -> impl Strategy<Value = u64> {
     )
 }
 
-/// An access to the page with index 1 at the last level and 2 at the one above.
+/// The access moved to the page with index 1 at the last level and 2 at the one above, and its
+/// address.
 fn at_page(access: Access, shift: u8) -> (Access, u64) {
     let linear = (2 << shift) + 0x1000 + access.address.offset(12);
     (Access { address: VirtAddr::new(linear), ..access }, linear)
@@ -260,10 +294,12 @@ proptest! {
     ) {
         let (access, linear) = at_page(access, 22);
         let given = Given::new(&state, &profile, &access);
-        let expected = end_in_32_bit_paging(&given, linear, pde, pte);
+        let expected = outcome_in_32_bit_paging(&given, linear, pde, pte);
+
         let memory = TwoSlots { pte, pde };
-        let (end, accessed) = end_of_walk::<Bits32>(state, profile, &memory, &access)?;
-        prop_assert_eq!(end, expected);
+        let (outcome, accessed) = outcome_of_walk::<Bits32>(state, profile, &memory, &access)?;
+        prop_assert_eq!(outcome, expected);
+
         let large = bit(state.cr4.bits(), 4) && bit(pde, 7);
         prop_assert_eq!(accessed, if expected.is_err() { 0 } else if large { 1 } else { 2 });
     }
@@ -276,17 +312,19 @@ proptest! {
         state.cr4 |= Cr4::PAE;
         let pdpte = 0x5000 | u64::from(present);
         state.pdptes = [pdpte, 0, 0, 0];
+
         let (access, linear) = at_page(access, 21);
         let given = Given::new(&state, &profile, &access);
-        let expected = end_in_pae_paging(&given, linear, pdpte, pde, pte);
+        let expected = outcome_in_pae_paging(&given, linear, pdpte, pde, pte);
+
         let memory = TwoSlots { pte, pde };
-        let (end, accessed) = end_of_walk::<Pae>(state, profile, &memory, &access)?;
-        prop_assert_eq!(end, expected);
+        let (outcome, accessed) = outcome_of_walk::<Pae>(state, profile, &memory, &access)?;
+        prop_assert_eq!(outcome, expected);
         prop_assert_eq!(accessed, if expected.is_err() { 0 } else if bit(pde, 7) { 1 } else { 2 });
     }
 
     #[test]
-    fn the_vendor_changes_nothing_of_a_translation_in_32_bit_paging(
+    fn the_vendor_does_not_change_a_translation_in_32_bit_paging(
         pde in entry(0xffff_ffff), pte in entry(0xffff_ffff), (state, profile) in machine(),
         vendor in any_vendor(), access in access_to_one_page(),
     ) {

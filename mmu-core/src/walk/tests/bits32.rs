@@ -31,16 +31,17 @@ fn mode_4_without_pse_the_page_size_bit_is_ignored() {
         .by(Rule::Mode4)
         .updates(&[(PDE, bit::A, 0), (PTE, AD, 0)]);
     page_4k().reads(BYTE, Three).reaches(0x4000_0234).not_by(Rule::Mode4);
-    // With PSE=1 the same entries map 4 MiB, from 0 on as bits 31:22 are 0; bit 16 is reserved by
-    // a physical address of 32 bits, and bit 12 is PAT.
+
+    // With PSE=1 the same PDE maps 4 MiB at 0, as its bits 31:22 are 0. With 32 physical address
+    // bits, bit 16 is reserved; bit 12 is PAT.
     let fault = page.clone().cr4(Cr4::PSE).physical_address_bits(32).reads(BYTE, Three);
     fault.faults(code::P | code::U | code::RSVD, BYTE).not_by(Rule::Mode4);
     page.cr4(Cr4::PSE).set(PDE, 0x4000_0000).reads(BYTE, Three).reaches(0x8_4000_4234);
 }
 
 #[test]
-fn mode_4_bits_21_to_12_are_then_the_tables_address() {
-    // Every bit that a 4 MiB page reserves.
+fn mode_4_without_pse_bits_21_to_12_are_part_of_the_tables_address() {
+    // Every bit that is reserved in a PDE that maps a page.
     let page = page_4k().set(PDE, 0x003f_f087).set(0x003f_f010, 0x5000_0007);
     page.reads(BYTE, Three).reaches(0x5000_0234).by(Rule::Mode4).not_by(Rule::Mode5);
 }
@@ -50,24 +51,27 @@ fn mode_4_with_pse_a_pde_without_the_bit_still_points_to_a_table() {
     page_4k().cr4(Cr4::PSE).reads(BYTE, Three).reaches(0x4000_0234).not_by(Rule::Mode4);
 }
 
-/// MODE-5 for one MAXPHYADDR: which bits of a PDE are address bits from 32 up, and which fault.
+/// MODE-5 for one MAXPHYADDR: the bits of a PDE that are address bits from 32 up, and those that
+/// fault.
 #[track_caller]
 fn check_pse36(width: u8, address: RangeInclusive<u32>, reserved: RangeInclusive<u32>) {
     let page = page_4m().physical_address_bits(width);
     page.reads(BYTE, Three).reaches(0x4000_4234).not_by(Rule::Mode5);
+
     for bit in address {
         let high = page.clone().set(PDE, 1 << bit).reads(BYTE, Three);
         // Bit 13 is address bit 32.
         high.reaches(0x4000_4234 + (1 << (bit + 19))).by(Rule::Mode5);
     }
+
     for bit in reserved {
         let fault = page.clone().set(PDE, 1 << bit).reads(BYTE, Three);
         fault.faults(code::P | code::U | code::RSVD, BYTE).by(Rule::Mode5).updates(&[]);
     }
 }
 
-/// No bit.
-#[expect(clippy::reversed_empty_ranges, reason = "it is meant to be empty")]
+/// An empty range of bits.
+#[expect(clippy::reversed_empty_ranges, reason = "the range is meant to be empty")]
 const NO_BITS: RangeInclusive<u32> = 1..=0;
 
 #[test]
@@ -98,11 +102,13 @@ fn mode_6_without_pse_36_bits_21_to_13_are_reserved() {
     for width in [32, 36, 40, 52] {
         let page = page_4m().without(Features::PSE36).physical_address_bits(width);
         page.reads(BYTE, Three).reaches(0x4000_4234).not_by(Rule::Mode6);
+
         for bit in 13..=21 {
             let fault = page.clone().set(PDE, 1 << bit).writes(BYTE, Zero);
             fault.faults(code::P | code::W | code::RSVD, BYTE);
             fault.by(Rule::Mode6).not_by(Rule::Mode5).updates(&[]);
         }
+
         for bit in 22..=29 {
             let page = page.clone().set(PDE, 1 << bit);
             page.reads(BYTE, Three).reaches(0x4000_4234 + (1 << bit));
@@ -112,12 +118,14 @@ fn mode_6_without_pse_36_bits_21_to_13_are_reserved() {
 
 #[test]
 fn mode_7_small_pages_have_no_reserved_bits() {
-    // Bits 11:3, and the whole address whatever MAXPHYADDR; PS apart, which needs PSE=0.
+    // Bits 11:3, and the whole address whatever MAXPHYADDR is. PS in the PDE is free with PSE=0
+    // only.
     for (bits, flags) in [(Cr4::PSE, 0xf78), (Cr4::empty(), 0xff8)] {
         let page = page_4k().cr4(bits).physical_address_bits(32).set(PDE, flags).set(PTE, 0xff8);
         page.reads(BYTE, Three).reaches(0x4000_0234).not_by(Rule::Mode7);
         page.set(PTE, 0xffff_f000).reads(BYTE, Three).reaches(0xffff_f234);
     }
+
     let far = page_4k().set(PDE, 0xffff_f000).set(0xffff_f010, 0x5000_0007);
     far.reads(BYTE, Three).reaches(0x5000_0234);
 }
@@ -128,17 +136,21 @@ fn mode_7_without_pat_its_bits_are_reserved() {
     let fault = small.reads(BYTE, Three);
     fault.faults(code::P | code::U | code::RSVD, BYTE).by(Rule::Mode7);
     fault.updates(&[(PDE, 0, bit::A)]);
+
     let large = page_4m().without(Features::PAT).set(PDE, 1 << 12);
     let fault = large.writes(BYTE, Zero);
     fault.faults(code::P | code::W | code::RSVD, BYTE).by(Rule::Mode7).updates(&[]);
-    // The bits of the other kind are free: bit 7 makes the page large, bit 12 is a small one's address.
+
+    // The PAT bit of the other page size is free: bit 7 makes the page large, bit 12 is an address
+    // bit.
     page_4m().without(Features::PAT).reads(BYTE, Three).reaches(0x4000_4234);
+
     let next = page_4k().cr4(Cr4::PSE).without(Features::PAT).set(PTE, 1 << 12);
     next.reads(BYTE, Three).reaches(0x4000_1234).not_by(Rule::Mode7);
 }
 
 #[test]
-fn mode_7_speaks_of_pse_1_only() {
+fn mode_7_does_not_apply_without_pse() {
     let small = page_4k().without(Features::PAT).set(PTE, 1 << 7).set(PDE, 1 << 7);
     small.reads(BYTE, Three).reaches(0x4000_0234).not_by(Rule::Mode7);
 }
@@ -152,7 +164,7 @@ fn mode_8_the_directory_may_lie_anywhere_below_4g() {
 }
 
 #[test]
-fn mode_11_pat_is_no_part_of_the_address() {
+fn mode_11_pat_is_not_part_of_the_address() {
     page_4k().set(PTE, 1 << 7).reads(BYTE, Three).reaches(0x4000_0234).by(Rule::Mode11);
     page_4m().set(PDE, 1 << 12).reads(BYTE, Three).reaches(0x4000_4234).by(Rule::Mode11);
     page_4k().reads(BYTE, Three).not_by(Rule::Mode11);
@@ -171,6 +183,7 @@ fn code_8_nxe_does_not_report_fetches_without_pae() {
     // SDM "Page-Fault Exceptions": CR4.PAE=1 and EFER.NXE=1, or CR4.SMEP=1.
     let absent = page_4k().clear(PTE, bit::P);
     absent.fetches(BYTE, Three).faults(code::U, BYTE).by(Rule::Code8);
+
     let smep = absent.cr4(Cr4::SMEP);
     smep.fetches(BYTE, Three).faults(code::U | code::I, BYTE).by(Rule::Code8);
     smep.reads(BYTE, Three).faults(code::U, BYTE);
@@ -178,7 +191,7 @@ fn code_8_nxe_does_not_report_fetches_without_pae() {
 
 #[test]
 fn code_8_smep_without_pae_is_open_on_amd_whatever_nxe() {
-    // The APM speaks of NXE together with PAE, and here PAE is 0.
+    // The APM ties I/D to NXE together with PAE, and here PAE is 0.
     let absent = page_4k().vendor(Vendor::Amd).cr4(Cr4::SMEP).clear(PTE, bit::P);
     for machine in [absent.clone(), absent.without_nxe()] {
         let fault = machine.fetches(BYTE, Zero);
@@ -188,13 +201,15 @@ fn code_8_smep_without_pae_is_open_on_amd_whatever_nxe() {
 }
 
 #[test]
-fn right_1_both_levels_count() {
+fn right_1_applies_to_both_levels() {
     for at in [PDE, PTE] {
         let read_only = page_4k().clear(at, bit::RW);
         read_only.reads(BYTE, Three).reaches(0x4000_0234);
+
         let fault = read_only.writes(BYTE, Three);
         fault.faults(code::P | code::W | code::U, BYTE).by(Rule::Right1);
         read_only.without_wp().writes(BYTE, Zero).reaches(0x4000_0234).by(Rule::Right2);
+
         let supervisor = page_4k().clear(at, bit::US);
         supervisor.reads(BYTE, Zero).reaches(0x4000_0234);
         supervisor.reads(BYTE, Three).faults(code::P | code::U, BYTE).by(Rule::Right1);
@@ -208,6 +223,7 @@ fn right_3_smep_denies_supervisor_fetches_from_user_pages() {
         fault.fetches(BYTE, Zero).faults(code::P | code::I, BYTE).by(Rule::Right3);
         assert!(fault.fetches(BYTE, Three).only_outcome().fault().is_none());
     }
+
     for at in [PDE, PTE] {
         let supervisor = page_4k().cr4(Cr4::SMEP).clear(at, bit::US);
         supervisor.fetches(BYTE, Zero).reaches(0x4000_0234).not_by(Rule::Right3);
@@ -222,8 +238,10 @@ fn right_4_smap_denies_supervisor_data_accesses_to_user_pages() {
     page.fetches(BYTE, Zero).reaches(0x4000_0234);
     page.reads(BYTE, Three).reaches(0x4000_0234);
     page.clone().ac().writes(BYTE, Zero).reaches(0x4000_0234).by(Rule::Right4);
+
     let implicit = Access { implicit: true, ..access(AccessKind::Read, BYTE, Three) };
     page.clone().ac().does(implicit).faults(code::P, BYTE).by(Rule::Right4);
+
     for at in [PDE, PTE] {
         let supervisor = page.clone().clear(at, bit::US);
         supervisor.writes(BYTE, Zero).reaches(0x4000_0234).not_by(Rule::Right4);
@@ -231,10 +249,12 @@ fn right_4_smap_denies_supervisor_data_accesses_to_user_pages() {
 }
 
 #[test]
-fn ad_1_accessed_and_dirty_of_32_bit_entries() {
+fn ad_1_accessed_and_dirty_in_32_bit_entries() {
     page_4k().reads(BYTE, Three).by(Rule::Ad1).updates(&[(PDE, bit::A, 0), (PTE, bit::A, 0)]);
+
     let write = page_4k().writes(BYTE, Three);
     write.reaches(0x4000_0234).by(Rule::Ad1).updates(&[(PDE, bit::A, 0), (PTE, AD, 0)]);
+
     let leaf = write.update_of(PTE);
     assert_eq!(leaf.before, 0x4000_0007);
     assert!(leaf.allows(0x4000_0067));
@@ -253,17 +273,18 @@ fn ad_6_an_entry_used_at_two_levels_gets_both_updates() {
 }
 
 #[test]
-fn canon_1_there_is_none_outside_long_mode() {
+fn canon_1_every_address_is_canonical_outside_long_mode() {
     page_4k().reads(0x8000_0040_4234, Three).reaches(0x4000_0234).not_by(Rule::Canon1);
     page_4k().reads(0xffff_ffff_0040_4234, Three).reaches(0x4000_0234).not_by(Rule::Canon1);
 }
 
 #[test]
 fn code_12_addresses_wrap_at_4g() {
-    // The last page of the address space and, at first, not the first.
+    // The last page of the address space is mapped, and the first page later.
     let last = [(0x10_ffc, 0x11_007), (0x11_ffc, 0x4000_0007)];
     let machine = TestMachine::in_mode(PagingMode::Bits32, 0x10_000, &last);
     machine.writes(0xffff_fffd, Zero).faults(code::W, 0).by(Rule::Code12);
+
     let both = machine.set(0x10_000, 0x5000_0087).cr4(Cr4::PSE);
     both.writes(0xffff_fffd, Zero).reaches_spans(&[(0x4000_0ffd, 3), (0x5000_0000, 5)]).updates(&[
         (0x10_ffc, bit::A, 0),

@@ -1,4 +1,5 @@
-//! Where processors and machines legally differ: CODE-7, CODE-8, OUT-1, and their combinations.
+//! Choices, on which processors and machines legally differ: CODE-7, CODE-8, OUT-1, and their
+//! combinations.
 
 use super::{
     BYTE, Cr4, NEXT_PTE, PDE, PDPTE, PML4E, PTE, Rule, TestMachine, Vendor, assert_fault, bit, code,
@@ -7,10 +8,11 @@ use crate::access::Ring::{Three, Zero};
 use crate::address::PhysAddr;
 
 #[test]
-fn code_7_global_in_a_pml4e_of_an_unknown_vendor_is_either() {
+fn code_7_global_in_a_pml4e_is_open_for_an_unknown_vendor() {
     let page = TestMachine::page_4k().vendor(Vendor::Unknown).set(PML4E, bit::G);
     let read = page.reads(BYTE, Three);
     read.chosen_by(&[Some(Rule::Code7), Some(Rule::Code7)]).by(Rule::Code7);
+
     let [ignored, reserved] = read.0.alternatives.as_slice() else { panic!("not two") };
     assert_eq!(ignored.outcome.physical_address().map(PhysAddr::get), Some(0x1_4000_0234));
     assert_eq!(ignored.updates.len(), 4);
@@ -19,7 +21,7 @@ fn code_7_global_in_a_pml4e_of_an_unknown_vendor_is_either() {
 }
 
 #[test]
-fn code_7_does_not_matter_without_the_bit() {
+fn code_7_does_not_matter_while_global_is_clear() {
     let page = TestMachine::page_4k().vendor(Vendor::Unknown);
     page.reads(BYTE, Three).reaches(0x1_4000_0234).not_by(Rule::Code7);
     // Nor in an absent entry.
@@ -61,7 +63,7 @@ fn code_7_and_code_8_are_chosen_independently() {
     ]);
 }
 
-/// The directory lies where there is no memory.
+/// The directory is outside memory.
 fn table_outside() -> TestMachine {
     TestMachine::with_entries(&[(PML4E, 0x11_007), (PDPTE, 0x70_007)])
 }
@@ -76,31 +78,36 @@ fn out_1_a_table_outside_memory_reads_as_zeros_or_ones() {
 
 #[test]
 fn out_1_ones_may_be_a_page() {
-    // The PTE lies outside. With 52 address bits and NXE, all ones are a well-formed one: its frame
-    // is the highest, it is a writable user page without code, and A and D are set.
+    // The PTE is outside memory. With 52 address bits and NXE, all ones are a valid PTE: a
+    // writable, execute-disabled user page in the highest frame, with A and D set.
     let page =
         TestMachine::page_4k().physical_address_bits(52).set(PDE, 0x70_000).clear(PDE, 0x3_000);
     let write = page.writes(BYTE, Three);
     write.chosen_by(&[Some(Rule::Out1), Some(Rule::Out1)]).by(Rule::Out1);
+
     let [zeros, ones] = write.0.alternatives.as_slice() else { panic!("not two") };
     assert_fault(&zeros.outcome, code::W | code::U, BYTE);
     assert_eq!(ones.outcome.physical_address().map(PhysAddr::get), Some(0x000f_ffff_ffff_f234));
 }
 
 #[test]
-fn out_1_the_root_may_lie_outside() {
+fn out_1_the_root_may_be_outside_memory() {
     let fault = TestMachine::page_4k().cr3(0x70_000).reads(BYTE, Zero);
     fault.faults_in_one_of(&[(0, BYTE), (code::P | code::RSVD, BYTE)]).by(Rule::Out1).updates(&[]);
 }
 
 #[test]
 fn out_1_no_alternative_is_lost_when_every_choice_is_open() {
-    // The last fetch under PML4 entry 1, where G is set, runs into entry 2, whose table is outside.
+    // The last fetch under entry 1 of the PML4, where G is set, reaches entry 2, whose table is
+    // outside memory.
     let lower = [(0x10_008, 0x11_107), (0x11_ff8, 0x12_007), (0x12_ff8, 0x13_007)];
-    let machine = TestMachine::with_entries(&lower).set(0x13_ff8, 7).set(0x10_010, 0x70_007);
-    let machine = machine.vendor(Vendor::Unknown).cr4(Cr4::SMEP).without_nxe();
-    let (low, high) = (0xff_ffff_fffc, 0x100_0000_0000);
-    // The lower page: denied by SMEP, or G is reserved. The upper: absent, or reserved bits are set.
+    let tables = TestMachine::with_entries(&lower).set(0x13_ff8, 7).set(0x10_010, 0x70_007);
+    let machine = tables.vendor(Vendor::Unknown).cr4(Cr4::SMEP).without_nxe();
+    let low = 0xff_ffff_fffc;
+    let high = 0x100_0000_0000;
+
+    // The lower page is denied by SMEP, or its G is reserved. The upper page is absent, or has
+    // reserved bits set.
     machine.fetches(low, Zero).faults_in_one_of(&[
         (code::P | code::I, low),
         (code::I, high),

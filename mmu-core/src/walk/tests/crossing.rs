@@ -1,4 +1,4 @@
-//! Accesses to two pages, and addresses that cannot be walked: CODE-12, AD-5, AD-7, CANON-1,
+//! Accesses to two pages, and addresses that are not canonical: CODE-12, AD-5, AD-7, CANON-1,
 //! CANON-2.
 
 use super::{
@@ -9,7 +9,7 @@ use crate::access::Ring::{Three, Zero};
 use crate::x86::fault::Vector;
 use std::vec::Vec;
 
-/// Four bytes of eight lie in the mapped page, four in the next.
+/// The address of eight bytes, four in the mapped page and four in the next.
 const EDGE: u64 = 0x80_8060_4ffc;
 /// The next page.
 const NEXT: u64 = 0x80_8060_5000;
@@ -18,7 +18,7 @@ const NEXT_FRAME: u64 = 0x1_8000_0000;
 
 const AD: u64 = bit::A | bit::D;
 
-/// Two 4 KiB pages side by side that allow everything.
+/// Two adjacent 4 KiB pages that allow everything.
 fn two_pages() -> TestMachine {
     TestMachine::page_4k().set(NEXT_PTE, NEXT_FRAME | 7)
 }
@@ -39,7 +39,7 @@ fn ad_1_a_write_to_two_pages_dirties_both() {
 }
 
 #[test]
-fn ad_1_crossing_4k_inside_a_large_page_meets_each_entry_once() {
+fn ad_1_crossing_4k_inside_a_large_page_updates_each_entry_once() {
     let write = TestMachine::page_2m().writes(EDGE, Zero);
     write.reaches_spans(&[(0x1_4000_4ffc, 4), (0x1_4000_5000, 4)]);
     write.updates(&[(PML4E, bit::A, 0), (PDPTE, bit::A, 0), (PDE, AD, 0)]);
@@ -63,22 +63,25 @@ fn ad_1_crossing_from_a_large_page_to_a_small_one() {
 
 #[test]
 fn ad_1_crossing_from_one_pml4_entry_to_another() {
-    // The last page under entry 1, the first under entry 2.
+    // From the last page under entry 1 to the first page under entry 2.
     let lower = [0x10_008, 0x11_ff8, 0x12_ff8, 0x13_ff8];
     let upper = [0x10_010, 0x21_000, 0x22_000, 0x23_000];
     let targets = [0x11_007, 0x12_007, 0x13_007, FRAME | 7, 0x21_007, 0x22_007, 0x23_007];
     let entries: Vec<_> = lower.into_iter().chain(upper).zip(targets).collect();
     let machine = TestMachine::with_entries(&entries).set(0x23_000, NEXT_FRAME | 7);
+
     let read = machine.reads(0xff_ffff_fffc, Three);
     read.reaches_spans(&[(0x1_4000_0ffc, 4), (0x1_8000_0000, 4)]);
+
     let all: Vec<_> = lower.into_iter().chain(upper).map(|at| (at, bit::A, 0)).collect();
     read.updates(&all);
 }
 
-/// The last page of the address space and, if it is to be mapped, the first.
+/// The last page of the address space is mapped, and the first page if `first_page_too`.
 fn both_ends(first_page_too: bool) -> TestMachine {
     let top = [(0x10_ff8, 0x11_007), (0x11_ff8, 0x12_007), (0x12_ff8, 0x13_007)];
     let machine = TestMachine::with_entries(&top).set(0x13_ff8, FRAME | 7);
+
     if first_page_too { machine.set(0x10_000, 0x21_007).set(0x21_000, 0x87) } else { machine }
 }
 
@@ -103,7 +106,9 @@ fn code_12_cr2_is_the_first_byte_in_the_faulting_page() {
 fn code_12_either_page_may_be_reported_when_both_fault() {
     let lower_absent = two_pages().clear(PTE, bit::P).clear(NEXT_PTE, bit::RW);
     let fault = lower_absent.writes(EDGE, Three);
-    let (absent, read_only) = (code::W | code::U, code::P | code::W | code::U);
+    let absent = code::W | code::U;
+    let read_only = code::P | code::W | code::U;
+
     fault.faults_in_one_of(&[(absent, EDGE), (read_only, NEXT)]);
     fault.chosen_by(&[Some(Rule::Code12), Some(Rule::Code12)]).by(Rule::Code12);
 }
@@ -133,7 +138,7 @@ fn ad_7_the_first_page_of_a_faulting_write_may_be_dirty() {
 }
 
 #[test]
-fn ad_7_speaks_of_writes_only() {
+fn ad_7_does_not_apply_to_reads() {
     let fault = TestMachine::page_4k().reads(EDGE, Three);
     fault.faults(code::U, NEXT).not_by(Rule::Ad7);
     fault.updates(&[PML4E, PDPTE, PDE, PTE].map(|at| (at, 0, bit::A)));
@@ -156,6 +161,7 @@ fn canon_1_a_non_canonical_address_is_not_walked() {
             let bad = machine.does(access(kind, address, Three));
             bad.raises(Vector::GeneralProtection).by(Rule::Canon1).updates(&[]);
         }
+
         let bad = machine.does(on_stack(access(AccessKind::Read, address, Zero)));
         bad.raises(Vector::StackFault).by(Rule::Canon1).updates(&[]);
     }
@@ -163,7 +169,7 @@ fn canon_1_a_non_canonical_address_is_not_walked() {
 
 #[test]
 fn canon_1_the_edges_are_canonical() {
-    // They are walked, to absent entries.
+    // They are walked, and the entries are absent.
     let machine = TestMachine::page_4k();
     machine.reads(0x7fff_ffff_fff8, Three).faults(code::U, 0x7fff_ffff_fff8).not_by(Rule::Canon1);
     let bottom = 0xffff_8000_0000_0000;
@@ -172,10 +178,12 @@ fn canon_1_the_edges_are_canonical() {
 
 #[test]
 fn canon_2_one_non_canonical_byte_is_enough() {
-    // Over either edge of the hole; the first half of the lower one is mapped and stays untouched.
+    // Across either edge of the non-canonical range. Below the lower edge a page is mapped, and its
+    // entries are not updated.
     let tables = [(0x10_7f8, 0x11_007), (0x11_ff8, 0x12_007), (0x12_ff8, 0x13_007)];
     let machine = TestMachine::with_entries(&tables).set(0x13_ff8, FRAME | 7);
     machine.reads(0x7fff_ffff_fff8, Three).reaches(0x1_4000_0ff8);
+
     for address in [0x7fff_ffff_fff9, 0xffff_7fff_ffff_ffff] {
         let bad = machine.writes(address, Zero);
         bad.raises(Vector::GeneralProtection).by(Rule::Canon2).updates(&[]);

@@ -1,4 +1,4 @@
-//! Control registers and the entries themselves: MODE-1 to MODE-11, CODE-1 to CODE-7.
+//! Control registers and entries: MODE-1 to MODE-11, CODE-1 to CODE-7.
 
 use super::{
     BYTE, Cr4, FRAME, Features, PDE, PDPTE, PML4E, PTE, Rule, TestMachine, Vendor, bit, code,
@@ -11,24 +11,26 @@ use std::vec::Vec;
 /// The entries of the 4 KiB page's path, root first.
 const PATH: [u64; 4] = [PML4E, PDPTE, PDE, PTE];
 
-/// The entries above `PATH[depth]`, each with A free to be set.
+/// The entries above `PATH[depth]`, each with A open.
 fn open_above(depth: usize) -> Vec<(u64, u64, u64)> {
     PATH[..depth].iter().map(|&at| (at, 0, bit::A)).collect()
 }
 
 #[test]
 fn mode_1_lma_decides_long_mode_paging() {
-    // SDM "Paging Modes and Control Bits": nothing of CS or the instruction enters.
+    // SDM "Paging Modes and Control Bits": neither CS nor the instruction matters.
     let mut state = ControlState::long_mode(0x10_000);
     assert_eq!(state.mode(), PagingMode::FourLevel);
     assert_eq!(state.mode(), FourLevel::MODE);
+
     state.efer -= Efer::LMA;
     assert_eq!(state.mode(), PagingMode::Pae, "LME alone is not enough");
 }
 
 #[test]
 fn mode_1_compatibility_mode_walks_four_levels() {
-    // A 32-bit linear address has zeros above: entry 0 of the PML4, 3 of the PDPT, and so on.
+    // The upper half of a 32-bit linear address is zero: entry 0 of the PML4, 3 of the PDPT, and so
+    // on.
     let tables = [(0x10_000, 0x11_007), (0x11_018, 0x12_007), (0x12_ff8, 0x13_007)];
     let machine = TestMachine::with_entries(&tables).set(0x13_ff8, FRAME | 7);
     machine.reads(0xffff_f234, Three).reaches(0x1_4000_0234);
@@ -38,6 +40,7 @@ fn mode_1_compatibility_mode_walks_four_levels() {
 fn mode_8_only_the_base_of_cr3_is_used() {
     let page = TestMachine::page_4k();
     page.reads(BYTE, Three).not_by(Rule::Mode8);
+
     // PCID or PWT and PCD in 11:0, LAM in 62:61, and bits at and above MAXPHYADDR.
     for other in [0xfff, 1 << 61, 1 << 62, 1 << 48, 1 << 51] {
         page.clone()
@@ -52,6 +55,7 @@ fn mode_8_only_the_base_of_cr3_is_used() {
 fn mode_10_page_size_is_reserved_in_a_pdpte_without_1g_pages() {
     let mut page = TestMachine::page_1g();
     page.reads(BYTE, Three).reaches(0x1_4060_4234).not_by(Rule::Mode10);
+
     page.profile.features -= Features::PAGE_1GB;
     page.reads(BYTE, Three)
         .faults(code::P | code::U | code::RSVD, BYTE)
@@ -60,13 +64,16 @@ fn mode_10_page_size_is_reserved_in_a_pdpte_without_1g_pages() {
 }
 
 #[test]
-fn mode_11_pat_is_no_part_of_the_address() {
+fn mode_11_pat_is_not_part_of_the_address() {
     let small = TestMachine::page_4k().set(PTE, 1 << 7);
     small.reads(BYTE, Three).reaches(0x1_4000_0234).by(Rule::Mode11);
+
     let large = TestMachine::page_2m().set(PDE, 1 << 12);
     large.reads(BYTE, Three).reaches(0x1_4000_4234).by(Rule::Mode11);
+
     let huge = TestMachine::page_1g().set(PDPTE, 1 << 12);
     huge.reads(BYTE, Three).reaches(0x1_4060_4234).by(Rule::Mode11);
+
     TestMachine::page_4k().reads(BYTE, Three).not_by(Rule::Mode11);
 }
 
@@ -88,7 +95,7 @@ fn code_1_other_bits_of_an_absent_entry_are_not_checked() {
 }
 
 #[test]
-fn code_2_the_first_bad_entry_counts() {
+fn code_2_the_first_bad_entry_decides() {
     let reserved_first = TestMachine::page_4k().set(PDPTE, 1 << 51).clear(PDE, bit::P);
     reserved_first.reads(BYTE, Three).faults(code::P | code::U | code::RSVD, BYTE);
     let absent_first = TestMachine::page_4k().clear(PDPTE, bit::P).set(PDE, 1 << 51);
@@ -96,17 +103,21 @@ fn code_2_the_first_bad_entry_counts() {
 }
 
 #[test]
-fn code_2_rights_are_judged_on_a_whole_translation() {
-    // The PML4E would deny each of these, but the PTE is absent: P=0.
+fn code_2_rights_are_checked_on_a_complete_translation() {
+    // The PML4E would deny each of these accesses, but the PTE is absent: P=0 in the code.
     let absent = TestMachine::page_4k().clear(PTE, bit::P);
     let read_only = absent.clone().clear(PML4E, bit::RW);
     read_only.writes(BYTE, Three).faults(code::W | code::U, BYTE).by(Rule::Code2);
+
     let supervisor = absent.clone().clear(PML4E, bit::US);
     supervisor.reads(BYTE, Three).faults(code::U, BYTE).by(Rule::Code2);
+
     let no_code = absent.clone().set(PML4E, bit::XD);
     no_code.fetches(BYTE, Zero).faults(code::I, BYTE).by(Rule::Code2);
+
     absent.reads(BYTE, Three).not_by(Rule::Code2).updates(&open_above(3));
-    // An entry further down could still have made this a supervisor page.
+
+    // An entry below could still have made this a supervisor page.
     absent.cr4(Cr4::SMAP).reads(BYTE, Zero).faults(0, BYTE).not_by(Rule::Code2);
 }
 
@@ -123,16 +134,18 @@ fn code_3_xd_is_reserved_while_nxe_is_off() {
     }
 }
 
-/// CODE-4 for one MAXPHYADDR: `reserved` are the bits that fault, at every level and page size.
+/// CODE-4 for one MAXPHYADDR: the `reserved` bits fault at every level and page size.
 fn check_address_bits(width: u8, reserved: core::ops::RangeInclusive<u32>) {
     let page = TestMachine::page_4k().physical_address_bits(width);
     page.reads(BYTE, Three).reaches(0x1_4000_0234);
+
     for bad in reserved {
         for at in PATH {
             let bad_page = page.clone().set(at, 1 << bad);
             let fault = bad_page.reads(BYTE, Three);
             fault.faults(code::P | code::U | code::RSVD, BYTE).by(Rule::Code4);
         }
+
         for (large, at) in [(TestMachine::page_2m(), PDE), (TestMachine::page_1g(), PDPTE)] {
             let bad_page = large.physical_address_bits(width).set(at, 1 << bad);
             bad_page
@@ -166,10 +179,11 @@ fn code_4_bits_above_48_address_bits_are_reserved() {
 
 #[test]
 fn code_4_all_52_address_bits_may_be_used() {
-    for bad_free in 36..=51 {
-        let page = TestMachine::page_4k().physical_address_bits(52).set(PTE, 1 << bad_free);
-        page.reads(BYTE, Three).reaches(0x1_4000_0234 + (1 << bad_free));
+    for bit in 36..=51 {
+        let page = TestMachine::page_4k().physical_address_bits(52).set(PTE, 1 << bit);
+        page.reads(BYTE, Three).reaches(0x1_4000_0234 + (1 << bit));
     }
+
     let highest =
         TestMachine::page_1g().physical_address_bits(52).set(PDPTE, 0x000f_fff0_0000_0000);
     highest.reads(BYTE, Three).reaches(0x000f_fff1_4060_4234).not_by(Rule::Code4);
@@ -197,6 +211,7 @@ fn code_6_low_address_bits_of_a_2m_page_are_reserved() {
         fault.faults(code::P | code::RSVD, BYTE).by(Rule::Code6);
         fault.updates(&[(PML4E, 0, bit::A), (PDPTE, 0, bit::A)]);
     }
+
     TestMachine::page_2m().set(PDE, 1 << 21).reads(BYTE, Zero).reaches(0x1_4020_4234);
 }
 
@@ -206,6 +221,7 @@ fn code_6_low_address_bits_of_a_1g_page_are_reserved() {
         let fault = TestMachine::page_1g().set(PDPTE, 1 << bad).reads(BYTE, Zero);
         fault.faults(code::P | code::RSVD, BYTE).by(Rule::Code6).updates(&[(PML4E, 0, bit::A)]);
     }
+
     TestMachine::page_1g().set(PDPTE, 1 << 31).reads(BYTE, Zero).reaches(0x1_c060_4234);
 }
 

@@ -11,6 +11,7 @@ fn code_8_fetches_are_reported_with_nxe() {
     let no_code = TestMachine::page_4k().set(PTE, bit::XD);
     no_code.fetches(BYTE, Zero).faults(code::P | code::I, BYTE).by(Rule::Code8);
     no_code.fetches(BYTE, Three).faults(code::P | code::U | code::I, BYTE).by(Rule::Code8);
+
     let absent = TestMachine::page_4k().clear(PTE, bit::P);
     absent.fetches(BYTE, Zero).faults(code::I, BYTE).by(Rule::Code8);
     absent.reads(BYTE, Zero).faults(0, BYTE).not_by(Rule::Code8);
@@ -26,7 +27,7 @@ fn code_8_fetches_are_not_reported_without_nxe_and_smep() {
 
 #[test]
 fn code_8_fetches_are_reported_with_smep_alone_on_intel() {
-    // A user's fetch too: SMEP decides whether I/D is reported, not whom it protects.
+    // User fetches too: SMEP decides whether I/D is reported, even where it denies nothing.
     let absent = TestMachine::page_4k().without_nxe().cr4(Cr4::SMEP).clear(PTE, bit::P);
     absent.fetches(BYTE, Three).faults(code::U | code::I, BYTE).by(Rule::Code8);
     absent.fetches(BYTE, Zero).faults(code::I, BYTE).by(Rule::Code8);
@@ -42,7 +43,7 @@ fn code_9_a_user_access_is_reported() {
 }
 
 #[test]
-fn code_9_an_implicit_access_of_ring_3_is_a_supervisors() {
+fn code_9_an_implicit_access_in_ring_3_is_a_supervisor_access() {
     let implicit = Access { implicit: true, ..access(AccessKind::Read, BYTE, Three) };
     let absent = TestMachine::page_4k().clear(PTE, bit::P);
     absent.does(implicit).faults(0, BYTE).by(Rule::Code9);
@@ -55,7 +56,8 @@ fn code_10_a_read_modify_write_is_a_write() {
     let user = access(AccessKind::ReadModifyWrite, BYTE, Three);
     let read_only = page.clone().clear(PTE, bit::RW);
     read_only.does(user).faults(code::P | code::W | code::U, BYTE).by(Rule::Code10);
-    // Denied: A may be set, D may not.
+
+    // The access is denied: A may be set, D may not.
     let open = [PML4E, PDPTE, PDE, PTE].map(|at| (at, 0, bit::A));
     read_only.does(user).updates(&open);
     page.clone().clear(PDE, bit::P).does(user).faults(code::W | code::U, BYTE).by(Rule::Code10);
@@ -74,13 +76,14 @@ fn code_11_a_denying_key_is_reported() {
     let page = denied_by_key();
     page.reads(BYTE, Three).faults(code::P | code::U | code::PK, BYTE).by(Rule::Code11);
     page.reads(BYTE, Zero).faults(code::P | code::PK, BYTE).by(Rule::Code11);
-    // D stays, A is open.
+
+    // D stays clear, A is open.
     let open = [PML4E, PDPTE, PDE, PTE].map(|at| (at, 0, bit::A));
     page.writes(BYTE, Three).updates(&open);
 }
 
 #[test]
-fn code_11_a_key_is_reported_along_with_ordinary_rights() {
+fn code_11_a_key_is_reported_even_if_ordinary_rights_deny_too() {
     let read_only = denied_by_key().clear(PTE, bit::RW);
     let all = code::P | code::W | code::U | code::PK;
     read_only.writes(BYTE, Three).faults(all, BYTE).by(Rule::Code11);

@@ -1,4 +1,4 @@
-//! 5-level paging: one more level, and 57 bits of linear address
+//! 5-level paging: one more level, and linear addresses of 57 bits
 //! (SDM "4-Level Paging and 5-Level Paging").
 
 use super::{
@@ -19,7 +19,7 @@ fn page_4k() -> TestMachine {
     TestMachine::page_4k().five_levels()
 }
 
-/// The entries above `PATH[depth]`, each with A free to be set.
+/// The entries above `PATH[depth]`, each with A open.
 fn open_above(depth: usize) -> Vec<(u64, u64, u64)> {
     PATH[..depth].iter().map(|&at| (at, 0, bit::A)).collect()
 }
@@ -69,10 +69,12 @@ fn code_4_bits_51_to_maxphyaddr_are_reserved_and_those_above_ignored() {
                 fault.faults(code::P | code::U | code::RSVD, BYTE_5).by(Rule::Code4);
                 fault.updates(&open_above(depth));
             }
+
             let ignored = page.set(at, 0x7ff0_0000_0000_0000);
             ignored.reads(BYTE_5, Three).reaches(0x1_4000_0234).not_by(Rule::Code4);
         }
     }
+
     let highest = page_4k().physical_address_bits(52).set(PTE, 1 << 51);
     highest.reads(BYTE_5, Three).reaches(0x0008_0001_4000_0234);
 }
@@ -103,8 +105,10 @@ fn code_7_global_in_the_two_upper_levels() {
     for at in [PML5E, PML4E] {
         let page = page_4k().set(at, bit::G);
         page.reads(BYTE_5, Three).reaches(0x1_4000_0234).not_by(Rule::Code7);
+
         let amd = page.clone().vendor(Vendor::Amd).reads(BYTE_5, Three);
         amd.faults(code::P | code::U | code::RSVD, BYTE_5).by(Rule::Code7);
+
         let unknown = page.vendor(Vendor::Unknown).reads(BYTE_5, Three);
         unknown.reaches_or_faults(0x1_4000_0234, code::P | code::U | code::RSVD, BYTE_5);
         unknown.chosen_by(&[Some(Rule::Code7), Some(Rule::Code7)]);
@@ -120,7 +124,7 @@ fn code_7_global_below_is_never_reserved() {
 }
 
 #[test]
-fn right_1_the_pml5e_counts() {
+fn right_1_applies_to_the_pml5e() {
     let read_only = page_4k().clear(PML5E, bit::RW).writes(BYTE_5, Three);
     read_only.faults(code::P | code::W | code::U, BYTE_5).by(Rule::Right1);
     let supervisor = page_4k().clear(PML5E, bit::US).reads(BYTE_5, Three);
@@ -153,7 +157,7 @@ fn canon_1_the_edges_of_57_bits_are_walked() {
 }
 
 #[test]
-fn canon_1_beyond_57_bits_nothing_is_walked() {
+fn canon_1_an_address_of_more_than_57_bits_is_not_walked() {
     for address in
         [0x0100_0000_0000_0000, 0xfeff_ffff_ffff_fff0, 0x8005_0080_8060_4234, 0x0105_0080_8060_4234]
     {
@@ -168,11 +172,13 @@ fn canon_1_beyond_57_bits_nothing_is_walked() {
 
 #[test]
 fn canon_2_one_non_canonical_byte_is_enough() {
-    // The last page of the lower half is mapped: entry 255 of the PML5, then 511 everywhere.
+    // The last page of the lower half is mapped: entry 255 of the PML5, entry 511 of the tables
+    // below.
     let tables = [(0x10_ff8, 0x11_007), (0x11_ff8, 0x12_007), (0x12_ff8, 0x13_007)];
-    let machine = TestMachine::with_entries(&tables).set(0x13_ff8, FRAME | 7).five_levels();
-    let machine = machine.set(0xf_7f8, 0x10_007);
+    let tables = TestMachine::with_entries(&tables).set(0x13_ff8, FRAME | 7);
+    let machine = tables.five_levels().set(0xf_7f8, 0x10_007);
     machine.reads(0x00ff_ffff_ffff_fff8, Three).reaches(0x1_4000_0ff8);
+
     for address in [0x00ff_ffff_ffff_fff9, 0xfeff_ffff_ffff_ffff] {
         let bad = machine.writes(address, Zero);
         bad.raises(Vector::GeneralProtection).by(Rule::Canon2).updates(&[]);
@@ -183,7 +189,7 @@ fn canon_2_one_non_canonical_byte_is_enough() {
 
 #[test]
 fn code_12_addresses_wrap_at_the_top() {
-    let machine = page_4k().set(0xf_ff8, 0x10_007).set(0x10_ff8, 0x11_007).set(0x11_ff8, 0x12_007);
-    let machine = machine.set(0x12_ff8, 0x13_007).set(0x13_ff8, FRAME | 7);
+    let upper = page_4k().set(0xf_ff8, 0x10_007).set(0x10_ff8, 0x11_007).set(0x11_ff8, 0x12_007);
+    let machine = upper.set(0x12_ff8, 0x13_007).set(0x13_ff8, FRAME | 7);
     machine.writes(0xffff_ffff_ffff_fffd, Zero).faults(code::W, 0).by(Rule::Code12);
 }

@@ -7,7 +7,7 @@ use crate::access::Ring::{Three, Zero};
 const NO_ACCESS: u32 = 0b01 << 10;
 const NO_WRITE: u32 = 0b10 << 10;
 
-/// A page with key 5 in its leaf and both kinds of keys on.
+/// A page with key 5 in its leaf, with PKE and PKS on.
 fn keyed() -> TestMachine {
     TestMachine::page_4k().cr4(Cr4::PKE | Cr4::PKS).set(PTE, 5 << 59)
 }
@@ -49,14 +49,14 @@ fn right_5_each_register_governs_its_own_pages_only() {
 }
 
 #[test]
-fn right_5_fetches_need_no_key() {
+fn right_5_keys_do_not_apply_to_fetches() {
     pkru(keyed(), !0).fetches(BYTE, Three).reaches(0x1_4000_0234).by(Rule::Right5);
     let supervisor = keyed().clear(PTE, bit::US);
     pkrs(supervisor, !0).fetches(BYTE, Zero).reaches(0x1_4000_0234).by(Rule::Right5);
 }
 
 #[test]
-fn right_5_keys_are_ignored_while_off() {
+fn right_5_keys_are_ignored_while_turned_off() {
     let mut page = pkrs(pkru(TestMachine::page_4k().set(PTE, 5 << 59), !0), !0);
     page.writes(BYTE, Three).reaches(0x1_4000_0234).not_by(Rule::Right5);
     page.state.cr4 |= Cr4::PKS;
@@ -68,7 +68,8 @@ fn right_6_the_key_comes_from_the_leaf_only() {
     let page = TestMachine::page_4k().cr4(Cr4::PKE);
     let above = page.set(PML4E, 5 << 59).set(PDPTE, 5 << 59).set(PDE, 5 << 59);
     pkru(above.clone(), NO_ACCESS).reads(BYTE, Three).reaches(0x1_4000_0234);
-    // Key 0, the leaf's.
+
+    // The key is that of the leaf, 0.
     let fault = pkru(above, 0b01).reads(BYTE, Three);
     fault.faults(code::P | code::U | code::PK, BYTE).by(Rule::Right6);
 }
@@ -76,7 +77,7 @@ fn right_6_the_key_comes_from_the_leaf_only() {
 #[test]
 fn right_6_large_leaves_have_keys_too() {
     for (page, at) in [(TestMachine::page_2m(), PDE), (TestMachine::page_1g(), PDPTE)] {
-        // Key 15: the highest bits of field and register.
+        // Key 15: the highest bits of the field and of the register.
         let page = page.cr4(Cr4::PKE).set(at, 15 << 59);
         let fault = pkru(page.clone(), 1 << 30).reads(BYTE, Three);
         fault.faults(code::P | code::U | code::PK, BYTE).by(Rule::Right6);
@@ -97,26 +98,29 @@ fn right_6_write_disable_denies_writes_only() {
 }
 
 #[test]
-fn right_6_without_wp_write_disable_spares_the_supervisor() {
+fn right_6_without_wp_write_disable_does_not_bind_the_supervisor() {
     let user_page = pkru(keyed(), NO_WRITE).without_wp();
     assert_eq!(user_page.writes(BYTE, Zero).update_of(PTE).must_set, bit::A | bit::D);
+
     let all = code::P | code::W | code::U | code::PK;
     user_page.writes(BYTE, Three).faults(all, BYTE).by(Rule::Right6);
+
     let supervisor_page = pkrs(keyed().clear(PTE, bit::US), NO_WRITE);
     supervisor_page.writes(BYTE, Zero).faults(code::P | code::W | code::PK, BYTE);
     supervisor_page.without_wp().writes(BYTE, Zero).reaches(0x1_4000_0234);
 }
 
 #[test]
-fn right_6_without_wp_write_disable_of_pkrs_spares_users_too() {
+fn right_6_without_wp_write_disable_in_pkrs_does_not_bind_users_either() {
     // "If WDi = 1, write accesses are not permitted if CR0.WP = 1. (If CR0.WP = 0, IA32_PKRS.WDi
     // does not affect write accesses to supervisor-mode addresses with protection key i.)" Unlike
-    // for PKRU, nothing is said of user-mode accesses: CR0.WP alone counts.
+    // for PKRU, the manual makes no exception for user-mode accesses: only CR0.WP matters.
     let page = pkrs(keyed().clear(PTE, bit::US), NO_WRITE);
     let denied = code::P | code::W | code::U;
     page.writes(BYTE, Three).faults(denied | code::PK, BYTE);
     page.clone().without_wp().writes(BYTE, Three).faults(denied, BYTE).not_by(Rule::Code11);
-    // Access-disable needs no CR0.WP.
+
+    // Access-disable does not depend on CR0.WP.
     let page = pkrs(page, NO_ACCESS).without_wp();
     page.writes(BYTE, Three).faults(denied | code::PK, BYTE).by(Rule::Code11);
 }

@@ -1,4 +1,4 @@
-//! Bits of data addresses that are not part of the address: CANON-4
+//! Masked bits of data addresses: CANON-4
 //! (SDM "Linear-Address Masking", APM "Upper Address Ignore").
 
 use super::{BYTE, BYTE_5, Cr4, Efer, PTE, Rule, TestMachine, access, bit, code, on_stack};
@@ -25,7 +25,7 @@ fn five_levels(cr3: u64, cr4: Cr4) -> TestMachine {
     page.cr3(0xf_000 | cr3).cr4(cr4)
 }
 
-/// The page is reached at each of these addresses; `masked` tells whether CANON-4 plays a part.
+/// The page is reached at each of these addresses; `masked` is whether CANON-4 is among the rules.
 #[track_caller]
 fn check_reached(machine: &TestMachine, masked: bool, addresses: &[u64]) {
     for &address in addresses {
@@ -45,7 +45,7 @@ fn check_refused(machine: &TestMachine, addresses: &[u64]) {
 }
 
 #[test]
-fn canon_4_nothing_is_masked_unasked() {
+fn canon_4_nothing_is_masked_by_default() {
     let machine = four_levels(0, Cr4::empty());
     check_reached(&machine, false, &[BYTE, UPPER]);
     check_refused(&machine, &[BYTE | 1 << 62, BYTE | 1 << 57, UPPER & !(1 << 62)]);
@@ -56,6 +56,7 @@ fn canon_4_lam_u57_masks_bits_62_to_57_of_user_pointers() {
     let machine = four_levels(LAM_U57, Cr4::empty());
     check_reached(&machine, false, &[BYTE, UPPER]);
     check_reached(&machine, true, &[BYTE | 1 << 57, BYTE | 1 << 62, BYTE | 0x7e << 56]);
+
     // Bit 56 must equal bit 63, and with four levels bits 55:47 too.
     check_refused(&machine, &[BYTE | 0x7f << 56, BYTE | 1 << 56, BYTE | 1 << 55, BYTE | 1 << 48]);
     check_refused(&machine, &[BYTE | 1 << 47, UPPER & !(1 << 57)]);
@@ -67,6 +68,7 @@ fn canon_4_lam_u57_with_five_levels() {
     check_reached(&machine, false, &[BYTE, BYTE_5, UPPER_5]);
     check_reached(&machine, true, &[BYTE_5 | 1 << 57, BYTE_5 | 1 << 62, BYTE_5 | 0x7e << 56]);
     check_refused(&machine, &[BYTE_5 | 1 << 56, BYTE_5 | 0x7f << 56, UPPER_5 & !(1 << 62)]);
+
     // Bits 56:48 are part of the address: entry 7 of the PML5 is absent.
     machine.reads(BYTE_5 | 0x7e02 << 48, Three).faults(code::U, 0x7_0080_8060_4234);
 }
@@ -84,13 +86,13 @@ fn canon_4_lam_u48_masks_bits_62_to_48_of_user_pointers() {
 fn canon_4_lam_u48_with_five_levels_masks_the_index_of_the_fifth() {
     let machine = five_levels(LAM_U48, Cr4::empty());
     check_reached(&machine, false, &[BYTE, UPPER_5]);
-    // All of them are `BYTE` then, under entry 0 of the PML5.
+    // All of them are masked to `BYTE`, under entry 0 of the PML5.
     check_reached(&machine, true, &[BYTE_5, BYTE | 1 << 56, BYTE | 0x7fff << 48]);
     check_refused(&machine, &[BYTE | 1 << 47, BYTE_5 | 1 << 47]);
 }
 
 #[test]
-fn canon_4_lam_u57_goes_before_lam_u48() {
+fn canon_4_lam_u57_overrides_lam_u48() {
     // SDM "Linear-Address Masking": CR3.LAM_U48 is ignored if CR3.LAM_U57 is set.
     let machine = four_levels(LAM_U57 | LAM_U48, Cr4::empty());
     check_reached(&machine, true, &[BYTE | 0x7e << 56]);
@@ -102,7 +104,7 @@ fn canon_4_lam_sup_masks_bits_62_to_48_with_four_levels() {
     let machine = four_levels(0, Cr4::LAM_SUP);
     check_reached(&machine, false, &[BYTE, UPPER]);
     check_reached(&machine, true, &[0x8000_8080_8060_4234, 0xfffe_8080_8060_4234, UPPER ^ 1 << 62]);
-    // Bit 47 must equal bit 63; user pointers are left alone.
+    // Bit 47 must equal bit 63; user pointers are not masked.
     check_refused(&machine, &[UPPER ^ 1 << 47, 0x8000_0080_8060_4234, BYTE | 1 << 62]);
 }
 
@@ -111,14 +113,16 @@ fn canon_4_lam_sup_masks_bits_62_to_57_with_five_levels() {
     let machine = five_levels(0, Cr4::LAM_SUP);
     check_reached(&machine, false, &[BYTE_5, UPPER_5]);
     check_reached(&machine, true, &[0x8105_0080_8060_4234, 0xfd05_0080_8060_4234]);
+
     // Bit 56 must equal bit 63.
     check_refused(&machine, &[0x8005_0080_8060_4234, 0xfe05_0080_8060_4234, BYTE_5 | 1 << 62]);
+
     // Entry 0x107 of the PML5 is absent.
     machine.reads(0x8107_0080_8060_4234, Zero).faults(0, 0xff07_0080_8060_4234);
 }
 
 #[test]
-fn canon_4_the_pointer_decides_and_not_the_cpl() {
+fn canon_4_masking_depends_on_the_pointer_and_not_on_the_cpl() {
     let user = four_levels(LAM_U48, Cr4::empty());
     user.reads(BYTE | 1 << 60, Zero).reaches(0x1_4000_0234);
     user.reads(BYTE | 1 << 60, Three).reaches(0x1_4000_0234);
@@ -130,9 +134,11 @@ fn canon_4_the_pointer_decides_and_not_the_cpl() {
 fn canon_4_cr2_is_the_address_after_masking() {
     let user = four_levels(LAM_U48, Cr4::empty()).clear(PTE, bit::P);
     user.writes(BYTE | 0x5a5a << 48, Three).faults(code::W | code::U, BYTE).by(Rule::Canon4);
+
     let upper = four_levels(0, Cr4::LAM_SUP).clear(PTE, bit::P);
     upper.reads(0x8000_8080_8060_4234, Zero).faults(0, UPPER).by(Rule::Canon4);
-    // Over the page's end: the first byte of the next page.
+
+    // Across the end of the page: the first byte of the next page.
     let crossing = four_levels(LAM_U57, Cr4::empty());
     crossing.reads(0x1e00_0080_8060_4ffc, Zero).faults(0, 0x80_8060_5000);
 }
@@ -149,7 +155,7 @@ fn canon_4_fetches_are_not_masked() {
 }
 
 #[test]
-fn canon_4_the_stack_is_masked_too() {
+fn canon_4_stack_addresses_are_masked_too() {
     let machine = four_levels(LAM_U48, Cr4::empty());
     let masked = machine.does(on_stack(access(AccessKind::Write, BYTE | 1 << 55, Three)));
     masked.reaches(0x1_4000_0234).by(Rule::Canon4);
@@ -158,13 +164,13 @@ fn canon_4_the_stack_is_masked_too() {
 }
 
 #[test]
-fn canon_2_with_masking_one_byte_too_far_is_refused() {
-    // 0x7fff_ffff_fffc, tagged: four bytes more lie beyond bit 47.
+fn canon_2_every_byte_must_be_canonical_after_masking() {
+    // 0x7fff_ffff_fffc with a tag: four of the bytes are beyond the lower half.
     let machine = four_levels(LAM_U48, Cr4::empty());
     machine.reads(0x0100_7fff_ffff_fffc, Three).raises(Vector::GeneralProtection).by(Rule::Canon2);
 }
 
-/// The upper-address ignore of AMD.
+/// A page at `BYTE` and at `UPPER` with AMD's upper address ignore.
 fn uai() -> TestMachine {
     let mut machine = four_levels(0, Cr4::empty());
     machine.state.efer |= Efer::UAIE;
@@ -183,6 +189,6 @@ fn canon_4_uai_ignores_bits_63_to_57() {
 fn canon_4_uai_with_five_levels() {
     let mut machine = five_levels(0, Cr4::empty());
     machine.state.efer |= Efer::UAIE;
-    // Bit 56 is the highest of the address, so that every address is canonical.
+    // Bit 56 is the highest bit that is translated, so every address is canonical.
     check_reached(&machine, true, &[BYTE_5 | 0xfe << 56, UPPER_5 & !(0xfe << 56), BYTE | 1 << 63]);
 }

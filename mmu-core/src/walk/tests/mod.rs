@@ -1,7 +1,7 @@
-//! One test per rule, with every expected value taken from the manuals by hand.
+//! Tests of the rules, with every expected value taken from the manuals by hand.
 //!
-//! A test maps one page, changes what its rule speaks of, and checks the whole outcome:
-//! vector, error code and CR2, or the physical address, and what happens to A and D.
+//! A test maps one page, changes what its rule is about, and checks the whole outcome: vector,
+//! error code and CR2, or the physical address, and the updates of A and D.
 
 mod bits32;
 mod choices;
@@ -22,7 +22,7 @@ mod updates;
 use crate::access::{Access, AccessKind, Ring, Segment};
 use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::SparseTables;
-use crate::outcome::{EntryUpdate, Outcome, Prediction};
+use crate::outcome::{Alternative, EntryUpdate, Outcome, Prediction};
 use crate::walk::predict_in_mode;
 use crate::x86::fault::Vector;
 use crate::x86::profile::{Features, Profile, Vendor};
@@ -31,8 +31,8 @@ use crate::x86::semantics::Reference;
 use crate::x86::state::{ControlState, Cr0, Cr4, Efer, PagingMode};
 use std::vec::Vec;
 
-/// The bits of an entry (SDM "Formats of CR3 and Paging-Structure Entries"), spelled out again so
-/// that a wrong constant in the crate cannot hide.
+/// The bits of an entry (SDM "Formats of CR3 and Paging-Structure Entries"), defined again so that
+/// the tests notice a wrong constant in the crate.
 mod bit {
     pub(super) const P: u64 = 1 << 0;
     pub(super) const RW: u64 = 1 << 1;
@@ -59,23 +59,23 @@ mod code {
 const PAGE: u64 = 0x80_8060_4000;
 /// A byte in it.
 const BYTE: u64 = 0x80_8060_4234;
-/// Where its frame starts: 5 GiB, which suits pages of every size.
+/// The start of its frame: 5 GiB, which is aligned for pages of every size.
 const FRAME: u64 = 0x1_4000_0000;
 
-/// Where the entries of its path lie.
+/// The addresses of the entries on its path.
 const PML4E: u64 = 0x10_008;
 const PDPTE: u64 = 0x11_010;
 const PDE: u64 = 0x12_018;
 const PTE: u64 = 0x13_020;
-/// The PTE of the page that follows.
+/// The address of the next page's PTE.
 const NEXT_PTE: u64 = 0x13_028;
 
 /// The same page under entry 5 of a PML5, whose other tables are the same.
 const BYTE_5: u64 = 0x5_0080_8060_4234;
-/// Where the PML5E lies.
+/// The address of the PML5E.
 const PML5E: u64 = 0xf_028;
 
-/// A control state in a mode, with write protection and NXE on, the rest off.
+/// A control state in a mode, with write protection and NXE on and the rest off.
 pub(super) fn state_of(mode: PagingMode, cr3: u64) -> ControlState {
     let mut state = ControlState::long_mode(cr3);
     match mode {
@@ -84,13 +84,15 @@ pub(super) fn state_of(mode: PagingMode, cr3: u64) -> ControlState {
         PagingMode::FiveLevel => state.cr4 |= Cr4::LA57,
         PagingMode::Pae | PagingMode::FourLevel | PagingMode::Linear => {}
     }
+
     if matches!(mode, PagingMode::Unpaged | PagingMode::Bits32 | PagingMode::Pae) {
         state.efer -= Efer::LME | Efer::LMA;
     }
+
     state
 }
 
-/// Tables, registers and a processor.
+/// Page tables, registers and a processor.
 #[derive(Clone)]
 struct TestMachine {
     state: ControlState,
@@ -99,7 +101,8 @@ struct TestMachine {
 }
 
 impl TestMachine {
-    /// An Intel processor with 48 physical address bits in plain long mode, and these entries.
+    /// An Intel processor with 48 physical address bits in long mode without further features
+    /// turned on, and these entries.
     fn with_entries(entries: &[(u64, u64)]) -> Self {
         let profile = Profile {
             vendor: Vendor::Intel,
@@ -107,6 +110,7 @@ impl TestMachine {
             features: Features::all(),
             ..Profile::default()
         };
+
         let state = ControlState::long_mode(0x10_000);
         Self { state, profile, entries: entries.to_vec() }
     }
@@ -132,19 +136,21 @@ impl TestMachine {
         Self { state: state_of(mode, cr3), ..Self::with_entries(entries) }
     }
 
-    /// The same page behind five levels: at `BYTE_5`.
+    /// The same page with 5-level paging: at `BYTE_5`.
     fn five_levels(self) -> Self {
         let Self { profile, entries, .. } = self;
         let state = state_of(PagingMode::FiveLevel, 0xf_000);
+
         Self { state, profile, entries }.set(PML5E, 0x10_007)
     }
 
-    /// Sets bits of the entry at an address; an entry not there yet starts from zero.
+    /// Sets bits of the entry at an address. An entry that does not exist yet starts as zero.
     fn set(mut self, at: u64, bits: u64) -> Self {
         match self.entries.iter_mut().find(|(address, _)| *address == at) {
             Some((_, value)) => *value |= bits,
             None => self.entries.push((at, bits)),
         }
+
         self
     }
 
@@ -153,6 +159,7 @@ impl TestMachine {
         for (_, value) in self.entries.iter_mut().filter(|(address, _)| *address == at) {
             *value &= !bits;
         }
+
         self
     }
 
@@ -224,7 +231,7 @@ fn on_stack(access: Access) -> Access {
     Access { segment: Segment::Stack, ..access }
 }
 
-/// A prediction under test.
+/// A prediction with assertions.
 struct CheckedPrediction(Prediction);
 
 #[track_caller]
@@ -244,7 +251,7 @@ impl CheckedPrediction {
         &only.outcome
     }
 
-    /// The access reaches these runs of bytes, each an address and a length, and nothing else.
+    /// The only outcome is that the access reaches these spans, each an address and a length.
     #[track_caller]
     fn reaches_spans(&self, expected: &[(u64, u16)]) -> &Self {
         let Outcome::Translated(spans) = self.only_outcome() else {
@@ -252,23 +259,24 @@ impl CheckedPrediction {
         };
         let spans: Vec<_> = spans.iter().map(|span| (span.address.get(), span.len)).collect();
         assert_eq!(spans, expected);
+
         self
     }
 
-    /// All 8 bytes of the access lie from this physical address up.
+    /// The only outcome is that the access reaches the 8 bytes at this physical address.
     #[track_caller]
     fn reaches(&self, address: u64) -> &Self {
         self.reaches_spans(&[(address, 8)])
     }
 
-    /// The access ends in this page fault and nothing else.
+    /// The only outcome is this page fault.
     #[track_caller]
     fn faults(&self, code: u32, cr2: u64) -> &Self {
         assert_fault(self.only_outcome(), code, cr2);
         self
     }
 
-    /// The access ends in this exception without an address.
+    /// The only outcome is this exception, with error code 0 and without CR2.
     #[track_caller]
     fn raises(&self, vector: Vector) -> &Self {
         let fault = self.only_outcome().fault().expect("a fault");
@@ -276,17 +284,19 @@ impl CheckedPrediction {
         self
     }
 
-    /// The access ends in one of these page faults, each a code and CR2, in this order.
+    /// The outcomes are these page faults in this order, each an error code and CR2.
     #[track_caller]
     fn faults_in_one_of(&self, expected: &[(u32, u64)]) -> &Self {
         assert_eq!(self.0.alternatives.len(), expected.len(), "{:#?}", self.0.alternatives);
+
         for (alternative, (code, cr2)) in self.0.alternatives.iter().zip(expected) {
             assert_fault(&alternative.outcome, *code, *cr2);
         }
+
         self
     }
 
-    /// Of two alternatives the first reaches this address and the second ends in this page fault.
+    /// There are two outcomes: the first reaches this address, the second is this page fault.
     #[track_caller]
     fn reaches_or_faults(&self, address: u64, code: u32, cr2: u64) -> &Self {
         let [reached, faulted] = self.0.alternatives.as_slice() else {
@@ -294,18 +304,20 @@ impl CheckedPrediction {
         };
         assert_eq!(reached.outcome.physical_address().map(PhysAddr::get), Some(address));
         assert_fault(&faulted.outcome, code, cr2);
+
         self
     }
 
-    /// The rules that told the alternatives apart, in their order.
+    /// These rules distinguish the alternatives, in their order.
     #[track_caller]
     fn chosen_by(&self, expected: &[Option<Rule>]) -> &Self {
-        let rules = self.0.alternatives.iter().map(|known| known.choice.map(|(rule, _)| rule));
-        assert_eq!(rules.collect::<Vec<_>>(), expected);
+        let rule_of = |alternative: &Alternative| alternative.choice.map(|(rule, _)| rule);
+        let rules: Vec<_> = self.0.alternatives.iter().map(rule_of).collect();
+        assert_eq!(rules, expected);
         self
     }
 
-    /// Every entry that is updated in every alternative, each with the bits that are set and those
+    /// Each alternative updates exactly these entries: an address, the bits that are set, and those
     /// that may be.
     #[track_caller]
     fn updates(&self, expected: &[(u64, u64, u64)]) -> &Self {
@@ -314,10 +326,11 @@ impl CheckedPrediction {
             let updates: Vec<_> = updates.map(|u| (u.at.get(), u.must_set, u.may_set)).collect();
             assert_eq!(updates, expected);
         }
+
         self
     }
 
-    /// What the likeliest alternative does to one entry.
+    /// The update of one entry by the likeliest alternative.
     #[track_caller]
     fn update_of(&self, at: u64) -> &EntryUpdate {
         let updates = &self.0.alternatives[0].updates;

@@ -1,4 +1,4 @@
-//! What the modes have in common: MODE-3, MODE-8, MODE-11, MODE-12.
+//! Rules that concern several modes: MODE-3, MODE-8, MODE-11, MODE-12.
 
 use super::{
     BYTE, BYTE_5, Cr4, PDE, PDPTE, PTE, PagingMode, Rule, TestMachine, access, bit, code, state_of,
@@ -19,6 +19,7 @@ fn mode_3_long_mode_ignores_pse() {
         page.five_levels().cr4(bits).reads(BYTE_5, Three).reaches(0x1_4000_4234).by(Rule::Mode3);
         TestMachine::page_1g().cr4(bits).reads(BYTE, Three).reaches(0x1_4060_4234);
     }
+
     TestMachine::page_4k().reads(BYTE, Three).not_by(Rule::Mode3);
 }
 
@@ -58,9 +59,10 @@ fn mode_8_long_mode_takes_bits_from_12_to_the_last_physical_one() {
 
 #[test]
 fn mode_8_only_the_base_of_cr3_is_used_with_five_levels() {
-    // Under entry 0, so that LAM_U48 has nothing to mask.
+    // The page is under entry 0, so that LAM_U48 masks nothing.
     let page = TestMachine::page_4k().five_levels().set(0xf_000, 0x10_007);
     page.reads(BYTE, Three).reaches(0x1_4000_0234).not_by(Rule::Mode8);
+
     for other in [0xfff, 1 << 61, 1 << 62, 1 << 48, 1 << 51] {
         let read = page.clone().cr3(0xf_000 | other).reads(BYTE, Three);
         read.reaches(0x1_4000_0234).by(Rule::Mode8);
@@ -68,14 +70,17 @@ fn mode_8_only_the_base_of_cr3_is_used_with_five_levels() {
 }
 
 #[test]
-fn mode_11_pat_is_no_part_of_the_address_with_five_levels() {
+fn mode_11_pat_is_not_part_of_the_address_with_five_levels() {
     let small = TestMachine::page_4k().five_levels().set(PTE, 1 << 7);
     small.reads(BYTE_5, Three).reaches(0x1_4000_0234).by(Rule::Mode11);
+
     let large = TestMachine::page_2m().five_levels().set(PDE, 1 << 12);
     large.reads(BYTE_5, Three).reaches(0x1_4000_4234).by(Rule::Mode11);
+
     let huge = TestMachine::page_1g().five_levels().set(PDPTE, 1 << 12);
     huge.reads(BYTE_5, Three).reaches(0x1_4060_4234).by(Rule::Mode11);
-    // In an entry that points to a table bit 12 is address: the next table.
+
+    // In an entry that points to a table, bit 12 is an address bit.
     let table = TestMachine::page_4k().five_levels().set(PDE, 1 << 12 | 1 << 14);
     table.set(0x17_020, 0x5_0007).reads(BYTE_5, Three).reaches(0x5_0234).not_by(Rule::Mode11);
 }
@@ -88,6 +93,7 @@ fn unpaged() -> TestMachine {
 fn mode_12_without_paging_a_linear_address_is_physical() {
     let machine = unpaged();
     assert_eq!(machine.state.mode(), Unpaged::MODE);
+
     for kind in AccessKind::ALL {
         for ring in [Zero, Three] {
             let any = machine.does(access(kind, 0x1234_5678, ring));
@@ -97,7 +103,7 @@ fn mode_12_without_paging_a_linear_address_is_physical() {
 }
 
 #[test]
-fn mode_12_the_address_is_cut_to_32_bits() {
+fn mode_12_the_address_is_truncated_to_32_bits() {
     unpaged().reads(0xffff_ffff_8765_4320, Zero).reaches(0x8765_4320);
     unpaged().reads(0x8000_0000_0000, Zero).reaches(0).not_by(Rule::Canon1);
     let wraps = unpaged().writes(0xffff_fffd, Zero);
@@ -106,10 +112,12 @@ fn mode_12_the_address_is_cut_to_32_bits() {
 
 #[test]
 fn mode_12_nothing_is_denied() {
-    // With CR0.PG=0 no paging feature is in force, whatever CR0 and CR4 say.
+    // With CR0.PG=0 no paging feature is active, whatever CR0 and CR4 say.
     let mut machine = unpaged().cr4(Cr4::SMEP | Cr4::SMAP | Cr4::PKE | Cr4::PKS);
-    (machine.state.pkru, machine.state.pkrs) = (!0, !0);
+    machine.state.pkru = !0;
+    machine.state.pkrs = !0;
     machine.state.cr0 |= Cr0::WP;
+
     for kind in AccessKind::ALL {
         machine.does(access(kind, 0x1000, Zero)).reaches(0x1000);
     }
@@ -124,9 +132,12 @@ fn right_6_keys_need_long_mode() {
     ] {
         let mut page = TestMachine::in_mode(mode, 0x10_000, &entries).cr4(Cr4::PKE | Cr4::PKS);
         page.state.pdptes[0] = 0x12_001;
-        (page.state.pkru, page.state.pkrs) = (!0, !0);
+        page.state.pkru = !0;
+        page.state.pkrs = !0;
+
         let read = page.reads(0x40_4234, Three);
         read.reaches(0x4000_0234).not_by(Rule::Right5).not_by(Rule::Right6);
+
         page = page.clear(0x11_010, bit::US).clear(0x13_020, bit::US);
         page.writes(0x40_4234, Zero).reaches(0x4000_0234);
         page.writes(0x40_4234, Three).faults(code::P | code::W | code::U, 0x40_4234);

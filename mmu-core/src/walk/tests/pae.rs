@@ -1,5 +1,5 @@
-//! PAE paging below the PDPTEs: the entries of 64 bits have no ignored bits above, and the rules
-//! that do not depend on the mode (SDM "PAE Paging").
+//! PAE paging below the PDPTEs: the upper bits of entries are not ignored, and the rules that do
+//! not depend on the mode (SDM "PAE Paging").
 
 use super::{
     Access, Cr4, FRAME, Features, PDE, PTE, PagingMode, Rule, TestMachine, Vendor, access, bit,
@@ -10,9 +10,9 @@ use crate::access::Ring::{Three, Zero};
 
 /// Entry 1 of the PDPTEs, 3 of the directory, 4 of the table.
 pub(super) const BYTE: u64 = 0x4060_4234;
-/// CR3: a multiple of 32, not of 4096.
+/// The value of CR3, a multiple of 32 but not of 4096.
 pub(super) const CR3: u64 = 0x10_020;
-/// Where the PDPTE lies in memory.
+/// The address of the PDPTE in memory.
 pub(super) const PDPTE: u64 = 0x10_028;
 
 const AD: u64 = bit::A | bit::D;
@@ -49,20 +49,24 @@ fn mode_7_without_pat_its_bits_are_reserved_whatever_pse_is() {
     for bits in [Cr4::empty(), Cr4::PSE] {
         let small = page_4k().cr4(bits).without(Features::PAT);
         small.reads(BYTE, Three).reaches(0x1_4000_0234).not_by(Rule::Mode7);
+
         let fault = small.set(PTE, 1 << 7).reads(BYTE, Three);
         fault.faults(code::P | code::U | code::RSVD, BYTE).by(Rule::Mode7);
+
         let large = page_2m().cr4(bits).without(Features::PAT);
         large.reads(BYTE, Three).reaches(0x1_4000_4234).not_by(Rule::Mode7);
+
         let fault = large.set(PDE, 1 << 12).reads(BYTE, Three);
         fault.faults(code::P | code::U | code::RSVD, BYTE).by(Rule::Mode7);
-        // In an entry that points to a table bit 12 is address.
+
+        // In an entry that points to a table, bit 12 is an address bit.
         let page = page_4k().without(Features::PAT).set(PDE, 1 << 14).set(0x17_020, 0x5_0007);
         page.reads(BYTE, Three).reaches(0x5_0234).not_by(Rule::Mode7);
     }
 }
 
 #[test]
-fn mode_11_pat_is_no_part_of_the_address() {
+fn mode_11_pat_is_not_part_of_the_address() {
     page_4k().set(PTE, 1 << 7).reads(BYTE, Three).reaches(0x1_4000_0234).by(Rule::Mode11);
     page_2m().set(PDE, 1 << 12).reads(BYTE, Three).reaches(0x1_4000_4234).by(Rule::Mode11);
 }
@@ -86,14 +90,17 @@ fn code_3_xd_is_reserved_while_nxe_is_off() {
         let page = page.set(at, bit::XD);
         page.reads(BYTE, Three).reaches(reached).not_by(Rule::Code3);
         page.fetches(BYTE, Three).faults(code::P | code::U | code::I, BYTE).by(Rule::Right1);
+
         let fault = page.without_nxe();
         fault.reads(BYTE, Three).faults(code::P | code::U | code::RSVD, BYTE).by(Rule::Code3);
-        // And fetches are not told apart.
+
+        // Nor is I/D reported for fetches.
         fault.fetches(BYTE, Zero).faults(code::P | code::RSVD, BYTE).by(Rule::Code3);
     }
 }
 
-/// CODE-4 for one MAXPHYADDR: every bit from it to 62 is reserved, and the one below is address.
+/// CODE-4 for one MAXPHYADDR: the bits from it to 62 are reserved, and the one below is an address
+/// bit.
 fn check_address_bits(width: u8) {
     for bad in u32::from(width)..=62 {
         for (page, at) in [(page_4k(), PDE), (page_4k(), PTE), (page_2m(), PDE)] {
@@ -101,9 +108,11 @@ fn check_address_bits(width: u8) {
             fault.faults(code::P | code::U | code::RSVD, BYTE).by(Rule::Code4);
         }
     }
+
     let highest = 1 << (width - 1);
     let small = page_4k().physical_address_bits(width).set(PTE, highest);
     small.reads(BYTE, Three).reaches(0x1_4000_0234 + highest).not_by(Rule::Code4);
+
     let large = page_2m().physical_address_bits(width).set(PDE, highest);
     large.reads(BYTE, Three).reaches(0x1_4000_4234 + highest);
 }
@@ -137,10 +146,11 @@ fn code_6_low_address_bits_of_a_2m_page_are_reserved() {
     for bad in 13..=20 {
         let fault = page_2m().set(PDE, 1 << bad).reads(BYTE, Zero);
         fault.faults(code::P | code::RSVD, BYTE).by(Rule::Code6).updates(&[]);
-        // In an entry that points to a table they are address: there is no memory at that table.
+        // In an entry that points to a table they are address bits; that table is outside memory.
         let table = page_4k().set(PDE, 1 << bad).reads(BYTE, Zero);
         table.not_by(Rule::Code6);
     }
+
     page_2m().set(PDE, 1 << 21).reads(BYTE, Zero).reaches(0x1_4020_4234);
 }
 
@@ -160,7 +170,7 @@ fn code_8_nxe_reports_fetches() {
 }
 
 #[test]
-fn right_1_the_directory_and_the_table_count() {
+fn right_1_applies_to_the_directory_and_the_table() {
     for at in [PDE, PTE] {
         let read_only = page_4k().clear(at, bit::RW);
         let fault = read_only.writes(BYTE, Three);
@@ -178,6 +188,7 @@ fn right_3_smep_denies_supervisor_fetches_from_user_pages() {
         page.fetches(BYTE, Zero).faults(code::P | code::I, BYTE).by(Rule::Right3);
         page.fetches(BYTE, Three).reaches(0x1_4000_0234).not_by(Rule::Right3);
     }
+
     for at in [PDE, PTE] {
         let supervisor = page.clone().clear(at, bit::US);
         supervisor.fetches(BYTE, Zero).reaches(0x1_4000_0234).not_by(Rule::Right3);
@@ -191,6 +202,7 @@ fn right_4_smap_denies_supervisor_data_accesses_to_user_pages() {
     page.writes(BYTE, Zero).faults(code::P | code::W, BYTE).by(Rule::Right4);
     page.fetches(BYTE, Zero).reaches(0x1_4000_4234).not_by(Rule::Right4);
     page.clone().ac().reads(BYTE, Zero).reaches(0x1_4000_4234).by(Rule::Right4);
+
     let implicit = Access { implicit: true, ..access(AccessKind::Write, BYTE, Three) };
     page.clone().ac().does(implicit).faults(code::P | code::W, BYTE).by(Rule::Right4);
     page.clear(PDE, bit::US).reads(BYTE, Zero).reaches(0x1_4000_4234).not_by(Rule::Right4);
@@ -213,16 +225,19 @@ fn ad_6_an_entry_used_at_two_levels_gets_both_updates() {
 }
 
 #[test]
-fn canon_1_there_is_none_outside_long_mode() {
+fn canon_1_every_address_is_canonical_outside_long_mode() {
     page_4k().reads(0x8000_4060_4234, Three).reaches(0x1_4000_0234).not_by(Rule::Canon1);
 }
 
 #[test]
 fn code_12_addresses_wrap_at_4g() {
-    // PDPTE 3 and 0; the last page of the address space and, at first, not the first.
+    // The last page of the address space is mapped under PDPTE 3, and the first page later under
+    // PDPTE 0.
     let mut machine = machine(&[(0x12_ff8, 0x13_007), (0x13_ff8, FRAME | 7), (0x14_000, 0)]);
-    (machine.state.pdptes[3], machine.state.pdptes[0]) = (0x12_001, 0x14_001);
+    machine.state.pdptes[3] = 0x12_001;
+    machine.state.pdptes[0] = 0x14_001;
     machine.writes(0xffff_fffd, Zero).faults(code::W, 0).by(Rule::Code12);
+
     let both = machine.set(0x14_000, 0x5000_0087).writes(0xffff_fffd, Zero);
     both.reaches_spans(&[(0x1_4000_0ffd, 3), (0x5000_0000, 5)]);
     both.updates(&[(0x12_ff8, bit::A, 0), (0x13_ff8, AD, 0), (0x14_000, AD, 0)]);

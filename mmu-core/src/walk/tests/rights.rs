@@ -18,7 +18,8 @@ fn right_1_one_read_only_entry_denies_writes() {
         page.writes(BYTE, Three).faults(code::P | code::W | code::U, BYTE).by(Rule::Right1);
         page.writes(BYTE, Zero).faults(code::P | code::W, BYTE).by(Rule::Right1);
     }
-    // What is allowed at every level is decided by no right.
+
+    // An access that every level allows is not decided by RIGHT-1.
     TestMachine::page_4k().writes(BYTE, Three).reaches(0x1_4000_0234).not_by(Rule::Right1);
 }
 
@@ -52,10 +53,11 @@ fn right_1_holds_for_large_pages() {
 fn right_2_without_wp_the_supervisor_writes_read_only_pages() {
     let user_page = TestMachine::page_4k().without_wp().clear(PTE, bit::RW);
     let supervisor_page = user_page.clone().clear(PTE, bit::US);
+
     for page in [user_page, supervisor_page] {
         let write = page.writes(BYTE, Zero);
         write.reaches(0x1_4000_0234).by(Rule::Right2);
-        assert_eq!(write.update_of(PTE).must_set, bit::A | bit::D, "D is set all the same");
+        assert_eq!(write.update_of(PTE).must_set, bit::A | bit::D, "D is set nevertheless");
     }
 }
 
@@ -64,9 +66,10 @@ fn right_2_does_not_help_users() {
     let page = TestMachine::page_4k().without_wp().clear(PTE, bit::RW);
     let fault = page.writes(BYTE, Three);
     fault.faults(code::P | code::W | code::U, BYTE).not_by(Rule::Right2);
-    // And with WP=1 the supervisor obeys too.
-    let page = TestMachine::page_4k().clear(PTE, bit::RW);
-    page.writes(BYTE, Zero).faults(code::P | code::W, BYTE).by(Rule::Right2);
+
+    // With WP=1 the supervisor is denied too.
+    let protected = TestMachine::page_4k().clear(PTE, bit::RW);
+    protected.writes(BYTE, Zero).faults(code::P | code::W, BYTE).by(Rule::Right2);
 }
 
 #[test]
@@ -81,7 +84,7 @@ fn right_3_smep_denies_supervisor_fetches_from_user_pages() {
 }
 
 #[test]
-fn right_3_smep_wants_a_user_page_at_every_level() {
+fn right_3_smep_applies_if_every_level_has_us_set() {
     for at in [PML4E, PDPTE, PDE, PTE] {
         let page = TestMachine::page_4k().cr4(Cr4::SMEP).clear(at, bit::US);
         page.fetches(BYTE, Zero).reaches(0x1_4000_0234).not_by(Rule::Right3);
@@ -108,10 +111,11 @@ fn right_4_smap_denies_supervisor_data_accesses_to_user_pages() {
 }
 
 #[test]
-fn right_4_smap_leaves_the_rest_alone() {
+fn right_4_smap_does_not_affect_other_accesses() {
     let page = TestMachine::page_4k().cr4(Cr4::SMAP);
     page.reads(BYTE, Three).reaches(0x1_4000_0234).not_by(Rule::Right4);
     page.fetches(BYTE, Zero).reaches(0x1_4000_0234).not_by(Rule::Right4);
+
     for at in [PML4E, PDPTE, PDE, PTE] {
         let supervisor = page.clone().clear(at, bit::US);
         supervisor.writes(BYTE, Zero).reaches(0x1_4000_0234).not_by(Rule::Right4);
@@ -123,7 +127,8 @@ fn right_4_ac_excuses_an_explicit_access() {
     let page = TestMachine::page_4k().cr4(Cr4::SMAP).ac();
     page.reads(BYTE, Zero).reaches(0x1_4000_0234).by(Rule::Right4);
     page.writes(BYTE, Zero).reaches(0x1_4000_0234).by(Rule::Right4);
-    // Only from SMAP, not from R/W.
+
+    // AC has no effect on R/W.
     let read_only = page.clear(PTE, bit::RW);
     read_only.writes(BYTE, Zero).faults(code::P | code::W, BYTE);
 }
@@ -147,6 +152,7 @@ fn right_8_clflush_is_a_load() {
         .reaches(0x1_4000_0234)
         .by(Rule::Right8)
         .updates(&[PML4E, PDPTE, PDE, PTE].map(|at| (at, bit::A, 0)));
+
     let supervisor = TestMachine::page_4k().clear(PTE, bit::US);
     supervisor.does(flush).faults(code::P | code::U, BYTE).by(Rule::Right8);
     TestMachine::page_4k().clear(PTE, bit::P).does(flush).faults(code::U, BYTE);

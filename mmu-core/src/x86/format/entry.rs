@@ -3,7 +3,7 @@
 use bitflags::bitflags;
 
 bitflags! {
-    /// The bits of a 64-bit entry that have a name. Address and key are fields, not flags.
+    /// The flags of a 64-bit entry. The address and the protection key are fields, not flags.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct EntryBits: u64 {
         /// Present.
@@ -18,11 +18,11 @@ bitflags! {
         const PCD = 1 << 4;
         /// Accessed.
         const A = 1 << 5;
-        /// Dirty: in a leaf only.
+        /// Dirty, in a leaf only.
         const D = 1 << 6;
-        /// Page size: the entry maps a large page. In a 4 KiB PTE the same bit is PAT (MODE-11).
+        /// Page size: the entry maps a large page. In a PTE the same bit is PAT (MODE-11).
         const PS = 1 << 7;
-        /// Global: in a leaf only (CODE-7).
+        /// Global, in a leaf only (CODE-7).
         const G = 1 << 8;
         /// PAT of a large leaf (MODE-11).
         const LARGE_PAT = 1 << 12;
@@ -32,11 +32,11 @@ bitflags! {
 }
 
 impl EntryBits {
-    /// Where a 64-bit entry holds the address of a table or of a 4 KiB page: bits 51:12. CR3 has the
-    /// root table in the same bits in long mode (MODE-8).
+    /// Bits 51:12: the address of a table or of a 4 KiB page. In long mode CR3 has the address of
+    /// the root table in the same bits (MODE-8).
     pub const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
-    /// The lowest bit of the protection key in a leaf.
+    /// The lowest bit of the protection key.
     const KEY_SHIFT: u32 = 59;
 
     /// The protection key of a leaf, bits 62:59 (RIGHT-6).
@@ -49,7 +49,7 @@ impl EntryBits {
         (entry >> Self::KEY_SHIFT) as u32 & 0xf
     }
 
-    /// The bits 62:59 that hold this protection key, 0 to 15.
+    /// Bits 62:59 of a leaf with this protection key, 0 to 15.
     pub const fn with_key(key: u32) -> u64 {
         ((key & 0xf) as u64) << Self::KEY_SHIFT
     }

@@ -1,5 +1,5 @@
-//! The textbook's page table: one flat table, `frame = table[page]`. Software only; any address
-//! width, page size and entry size.
+//! The page table of textbooks: one flat table, `frame = table[page]`. No processor has it. Address
+//! width, page size and entry size can be chosen.
 
 use super::{EntryBits, EntryKind, Format, Leaf, Level, NONE, ReservedBits};
 use crate::address::PhysAddr;
@@ -9,16 +9,16 @@ use crate::x86::state::PagingMode;
 /// A flat table for linear addresses of `BITS` bits, with pages of 2^`PAGE_SHIFT` bytes and entries
 /// of `ENTRY` bytes (1, 2, 4 or 8). CR3 is the address of the table.
 ///
-/// Bit 0 of an entry says that the page is present; the bits above are the frame number. There are
-/// no rights and no accessed or dirty bits: the MMU translates, or it interrupts. An access meets two
-/// pages at most: with pages of less than 4 KiB it must not be larger than a page.
+/// Bit 0 of an entry is set if the page is present; the bits above are the frame number. There are
+/// no rights and no accessed or dirty bits: an access completes or faults. It touches two pages at
+/// most, so with pages smaller than 4 KiB it must not be larger than a page.
 ///
 /// ```
 /// use mmu_core::x86::format::Linear;
 /// use mmu_core::memory::SparseTables;
 /// use mmu_core::{Access, ControlState, Mmu, Profile, Ring, VirtAddr};
 ///
-/// // 16-bit addresses, pages of 256 bytes, 2-byte entries: page 3 lies in frame 5.
+/// // 16-bit addresses, pages of 256 bytes, entries of 2 bytes: page 3 is in frame 5.
 /// type Tiny = Linear<16, 8, 2>;
 /// let table = [(0x1000 + 2 * 3, 5 << 1 | 1)];
 /// let mmu = Mmu::<Tiny>::new(ControlState::long_mode(0x1000), Profile::default());

@@ -1,5 +1,5 @@
 //! 4-level and 5-level paging: 48-bit or 57-bit linear addresses, levels of 512 entries of 8 bytes
-//! (SDM "4-Level Paging and 5-Level Paging"). The second is the first with one more level on top.
+//! (SDM "4-Level Paging and 5-Level Paging"). 5-level paging has one more level on top.
 
 use super::{EntryBits, EntryKind, Format, Leaf, Level, ReservedBits, address_of_64_bits, when};
 use crate::address::PhysAddr;
@@ -29,7 +29,7 @@ const LEVELS: [Level; 5] = [
     level(1, "PTE", Leaf::Always),
 ];
 
-/// MODE-8: bits MAXPHYADDR-1:12 of CR3. LAM and PCID bits never enter it (MODE-9).
+/// MODE-8: bits MAXPHYADDR-1:12 of CR3. The PCID and LAM bits are not part of it.
 fn root(regime: &Regime) -> PhysAddr {
     let above = regime.profile.bits_above_physical();
     PhysAddr::new(regime.state.cr3 & EntryBits::ADDRESS & !above)
@@ -39,11 +39,12 @@ fn reserved_bits(level: &Level, kind: EntryKind, regime: &Regime) -> ReservedBit
     let is_table = kind == EntryKind::Table;
     let large_leaf = !is_table && level.number > 1;
     let global_reserved = level.number >= 4 && regime.choices.global_in_pml4e_is_reserved;
+
     [
-        // XD means nothing until EFER.NXE says so.
+        // Without EFER.NXE there is no XD bit.
         (when(!regime.state.efer.contains(Efer::NXE), EntryBits::XD.bits()), Rule::Code3),
         (regime.profile.bits_above_physical(), Rule::Code4),
-        // A level that can map no page here: PML5E, PML4E, or a PDPTE without 1 GiB pages.
+        // Levels that cannot map a page: PML5E, PML4E, and PDPTE without 1 GiB pages.
         match level.leaf {
             Leaf::Never => (EntryBits::PS.bits(), Rule::Code5),
             Leaf::IfPageSizeBit(..) => (when(is_table, EntryBits::PS.bits()), Rule::Mode10),

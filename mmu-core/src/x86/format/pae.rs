@@ -1,5 +1,5 @@
-//! PAE paging: 32-bit linear addresses, entries of 8 bytes. The four entries of the first level are
-//! held in registers (SDM "PAE Paging").
+//! PAE paging: 32-bit linear addresses and entries of 8 bytes. The four entries of the first level
+//! are held in registers (SDM "PAE Paging").
 
 use super::{
     EntryBits, EntryKind, Format, Leaf, Level, NONE, ReservedBits, address_of_64_bits, when,
@@ -14,8 +14,12 @@ use crate::x86::state::{Cr4, Efer, PagingMode};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pae;
 
-/// Bits 2:1 and 8:5 of a PDPTE (PDPTE-2).
+/// Bits 31:5 of CR3: the address of the PDPTEs.
+const ROOT: u64 = 0xffff_ffe0;
+/// Bits 8:5 and 2:1 of a PDPTE, which are reserved (PDPTE-2).
 const PDPTE_LOW_RESERVED: u64 = 0x1e6;
+/// Bits 20:13 of a PDE that maps a page, which are reserved (CODE-6).
+const LARGE_LEAF_RESERVED: u64 = 0x001f_e000;
 
 impl Format for Pae {
     const MODE: PagingMode = PagingMode::Pae;
@@ -50,25 +54,28 @@ impl Format for Pae {
 
     /// MODE-8: bits 31:5 of CR3.
     fn root(regime: &Regime) -> PhysAddr {
-        PhysAddr::new(regime.state.cr3 & 0xffff_ffe0)
+        PhysAddr::new(regime.state.cr3 & ROOT)
     }
 
     fn reserved_bits(level: &Level, kind: EntryKind, regime: &Regime) -> ReservedBits {
-        // Bits 62:MAXPHYADDR: no bit is ignored as in long mode (CODE-4).
+        // Bits 62:MAXPHYADDR: unlike in long mode, none of them is ignored (CODE-4).
         let above = !EntryBits::XD.bits() & !((1 << regime.profile.physical_address_bits) - 1);
         if level.number == 3 {
             let bits = PDPTE_LOW_RESERVED | above | EntryBits::XD.bits();
             return [(bits, Rule::Pdpte2), NONE, NONE, NONE, NONE];
         }
-        let large_leaf = kind == EntryKind::Leaf && level.number == 2;
-        // MODE-7 again: without PAT its bits are reserved, here whatever CR4.PSE is.
-        let pat = if large_leaf { EntryBits::LARGE_PAT } else { EntryBits::PS };
+
         let is_leaf = kind == EntryKind::Leaf;
+        let large_leaf = is_leaf && level.number == 2;
+
+        // MODE-7: without PAT, its bits are reserved, whatever CR4.PSE is.
+        let pat = if large_leaf { EntryBits::LARGE_PAT } else { EntryBits::PS };
         let pat_reserved = is_leaf && !regime.profile.features.contains(Features::PAT);
+
         [
             (when(!regime.state.efer.contains(Efer::NXE), EntryBits::XD.bits()), Rule::Code3),
             (above, Rule::Code4),
-            (when(large_leaf, 0x001f_e000), Rule::Code6),
+            (when(large_leaf, LARGE_LEAF_RESERVED), Rule::Code6),
             (when(pat_reserved, pat.bits()), Rule::Mode7),
             NONE,
         ]
@@ -86,7 +93,7 @@ impl Format for Pae {
         }
     }
 
-    /// PDPTE-1; a processor that reads PDPTEs during the walk is PDPTE-4.
+    /// PDPTE-1, and PDPTE-4 for processors that read PDPTEs during the walk.
     fn register(level: &Level, index: u64, regime: &Regime) -> Option<u64> {
         let in_register = level.number == 3 && !regime.choices.pdptes_are_walked;
         in_register.then(|| regime.state.pdptes[index as usize & 3])

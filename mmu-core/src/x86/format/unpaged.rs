@@ -1,11 +1,12 @@
-//! No paging: with CR0.PG=0 a linear address, cut to 32 bits, is the physical address (MODE-12).
+//! No paging: with CR0.PG=0 a linear address, truncated to 32 bits, is the physical address
+//! (MODE-12).
 
 use super::{EntryKind, Format, Level, NONE, ReservedBits};
 use crate::address::PhysAddr;
 use crate::x86::regime::Regime;
 use crate::x86::state::PagingMode;
 
-/// The format of no paging: it has no levels.
+/// The format without paging. It has no levels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unpaged;
 

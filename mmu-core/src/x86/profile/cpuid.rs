@@ -1,16 +1,16 @@
-//! A profile from CPUID.
+//! Reading a profile from CPUID.
 
 use super::{Features, Pins, Profile, Vendor};
 use core::fmt;
 
-/// The registers that CPUID returns, by place.
+/// The registers that CPUID returns, by index.
 const REGISTERS: [&str; 4] = ["EAX", "EBX", "ECX", "EDX"];
 const EAX: usize = 0;
 const EBX: usize = 1;
 const ECX: usize = 2;
 const EDX: usize = 3;
 
-/// Where CPUID tells of a feature: leaf, subleaf, register, bit (SDM and APM, "CPUID").
+/// Where CPUID reports each feature: leaf, subleaf, register, bit (SDM and APM, "CPUID").
 const BITS: [(Features, u32, u32, usize, u32); 14] = [
     (Features::PGE, 1, 0, EDX, 13),
     (Features::PAT, 1, 0, EDX, 16),
@@ -28,14 +28,14 @@ const BITS: [(Features, u32, u32, usize, u32); 14] = [
     (Features::PAGE_1GB, 0x8000_0001, 0, EDX, 26),
 ];
 
-/// The vendor strings, as EBX, EDX, ECX of leaf 0 hold them.
+/// The vendor strings, in the order of EBX, EDX and ECX of leaf 0.
 const VENDORS: [(&[u8; 12], Vendor); 3] = [
     (b"GenuineIntel", Vendor::Intel),
     (b"AuthenticAMD", Vendor::Amd),
     (b"HygonGenuine", Vendor::Amd),
 ];
 
-/// Where CPUID tells of a feature.
+/// The place where CPUID reports a feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CpuidBit {
     /// The leaf: EAX before the instruction.
@@ -44,7 +44,7 @@ pub struct CpuidBit {
     pub subleaf: u32,
     /// The register: `EAX` to `EDX`.
     pub register: &'static str,
-    /// The bit in it.
+    /// The number of the bit.
     pub bit: u32,
 }
 
@@ -52,6 +52,7 @@ pub struct CpuidBit {
 impl fmt::Display for CpuidBit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { leaf, subleaf, register, bit } = self;
+
         f.write_str("CPUID ")?;
         match leaf {
             0..0x10 => write!(f, "{leaf}")?,
@@ -65,7 +66,7 @@ impl fmt::Display for CpuidBit {
 }
 
 impl Features {
-    /// Where CPUID tells of a feature; `None` unless it is exactly one.
+    /// Where CPUID reports the feature. `None` unless this is exactly one feature.
     ///
     /// ```
     /// use mmu_core::Features;
@@ -84,13 +85,24 @@ impl Features {
     }
 }
 
+/// The vendor whose string the registers of leaf 0 spell.
+fn vendor(registers: [u32; 4]) -> Vendor {
+    let mut string = [0; 12];
+    for (part, register) in string.chunks_mut(4).zip([EBX, EDX, ECX]) {
+        part.copy_from_slice(&registers[register].to_le_bytes());
+    }
+
+    let known = VENDORS.iter().find(|(known, _)| **known == string);
+    known.map_or(Vendor::Unknown, |(_, vendor)| *vendor)
+}
+
 impl Profile {
-    /// The processor that CPUID describes. `leaf` gives EAX, EBX, ECX and EDX for a leaf and
-    /// subleaf, or `None` where there is no such leaf.
+    /// The processor that CPUID describes. `cpuid` returns EAX, EBX, ECX and EDX for a leaf and a
+    /// subleaf, or `None` if there is no such leaf.
     ///
     /// ```
     /// use mmu_core::{Features, Profile, Vendor};
-    /// let profile = Profile::from_cpuid(|leaf, _| match leaf {
+    /// let profile = Profile::from_cpuid(|leaf, _subleaf| match leaf {
     ///     0 => Some([13, 0x756e_6547, 0x6c65_746e, 0x4965_6e69]), // "GenuineIntel"
     ///     0x8000_0001 => Some([0, 0, 0, 1 << 20]),
     ///     0x8000_0008 => Some([0x3027, 0, 0, 0]),
@@ -100,21 +112,19 @@ impl Profile {
     /// assert_eq!(profile.physical_address_bits, 39);
     /// assert_eq!(profile.features, Features::NX);
     /// ```
-    pub fn from_cpuid(leaf: impl Fn(u32, u32) -> Option<[u32; 4]>) -> Self {
-        let mut name = [0; 12];
-        for (part, register) in name.chunks_mut(4).zip([EBX, EDX, ECX]) {
-            part.copy_from_slice(&leaf(0, 0).map_or(0, |found| found[register]).to_le_bytes());
-        }
-        let vendor = VENDORS.iter().find(|(known, _)| **known == name);
+    pub fn from_cpuid(cpuid: impl Fn(u32, u32) -> Option<[u32; 4]>) -> Self {
         let mut features = Features::empty();
-        for (feature, number, subleaf, register, bit) in BITS {
-            let found = leaf(number, subleaf).is_some_and(|found| found[register] >> bit & 1 != 0);
-            features.set(feature, found);
+        for (feature, leaf, subleaf, register, bit) in BITS {
+            let present =
+                cpuid(leaf, subleaf).is_some_and(|registers| registers[register] >> bit & 1 != 0);
+            features.set(feature, present);
         }
-        // Processors without the leaf have 36 bits, or 32 before PAE (SDM "CPUID").
-        let bits = leaf(0x8000_0008, 0).map_or(36, |found| found[EAX] as u8);
+
+        // Processors without this leaf have 36 bits, or 32 before PAE (SDM "CPUID").
+        let bits = cpuid(0x8000_0008, 0).map_or(36, |registers| registers[EAX] as u8);
+
         Self {
-            vendor: vendor.map_or(Vendor::Unknown, |(_, vendor)| *vendor),
+            vendor: cpuid(0, 0).map_or(Vendor::Unknown, vendor),
             physical_address_bits: bits.clamp(32, 52),
             features,
             pins: Pins::default(),

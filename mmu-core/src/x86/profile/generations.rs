@@ -1,15 +1,33 @@
-//! Profiles of processor generations, as far as their rules of translation differ, and of software
-//! that stands in for a processor.
+//! Profiles of processor generations, as far as they translate addresses differently, and of
+//! software that emulates a processor.
 
 use super::{Features, Pins, Profile, Vendor};
+use crate::name::{UnknownName, by_name};
+use core::str::FromStr;
 
 /// A generation of processors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Generation {
-    /// A short name.
+    /// A short name, such as `zen-3`.
     pub name: &'static str,
-    /// Its profile: the features of its server parts, which have the most.
+    /// Its profile, with the features of its server processors, which have the most.
     pub profile: Profile,
+}
+
+/// Reads the name of one of the [`GENERATIONS`].
+///
+/// ```
+/// use mmu_core::x86::profile::Generation;
+/// let zen = "zen".parse::<Generation>().unwrap();
+/// assert_eq!(zen.profile.physical_address_bits, 48);
+/// assert!("z80".parse::<Generation>().is_err());
+/// ```
+impl FromStr for Generation {
+    type Err = UnknownName<Self>;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        by_name(GENERATIONS, |generation| generation.name, name)
+    }
 }
 
 const fn generation(
@@ -27,7 +45,7 @@ const fn generation(
     Generation { name, profile: Profile { vendor, physical_address_bits, features, pins } }
 }
 
-/// What generations added, each on top of those before it.
+/// The features of a generation: those of an earlier one and some more.
 macro_rules! with {
     ($base:expr; $($feature:ident)*) => { $base$(.union(Features::$feature))* };
 }
@@ -46,8 +64,8 @@ const ZEN: Features = with!(BARCELONA; SMEP SMAP);
 const ZEN_3: Features = with!(ZEN; PKU PCID INVPCID CET_SS);
 const ZEN_4: Features = with!(ZEN_3; LA57);
 
-/// Intel's and AMD's generations, oldest first. A generation is listed when it brought something
-/// that a walk or its error codes show; those between are as the one before.
+/// The generations of Intel, then those of AMD, oldest first. A generation is listed if it changed
+/// something that a walk or its error codes show; the others are like the one before.
 pub const GENERATIONS: &[Generation] = &[
     generation("pentium-pro", Vendor::Intel, 36, Features::PGE),
     generation("pentium-3", Vendor::Intel, 36, PENTIUM_3),
@@ -78,21 +96,21 @@ impl Profile {
     /// assert_eq!(Profile::generation("z80"), None);
     /// ```
     pub fn generation(name: &str) -> Option<Self> {
-        let known = GENERATIONS.iter().find(|generation| generation.name == name)?;
-        Some(known.profile)
+        let generation: Generation = name.parse().ok()?;
+        Some(generation.profile)
     }
 
-    /// This processor, stood in for by QEMU's TCG, which reads PDPTEs during the walk (PDPTE-4), as
-    /// this program measured of QEMU 7.2.
+    /// This processor as emulated by QEMU's TCG, which reads PDPTEs during the walk (PDPTE-4;
+    /// measured with QEMU 7.2).
     #[must_use]
     pub const fn emulated_by_tcg(mut self) -> Self {
         self.pins.pdptes_are_walked = Some(true);
         self
     }
 
-    /// This processor, stood in for by KVM's shadow MMU: PDPTEs are cached when they are loaded
-    /// (PDPTE-1), those with P=0 unchecked (PDPTE-2, by reading Linux 6.18), and with SMEP alone a
-    /// fetch is reported (CODE-8), as this program measured.
+    /// This processor as KVM's shadow MMU presents it: PDPTEs are held in registers (PDPTE-1) and
+    /// not checked if P is 0 (PDPTE-2, from the source of Linux 6.18), and with SMEP alone a fetch
+    /// is reported (CODE-8, measured).
     #[must_use]
     pub const fn shadowed_by_kvm(mut self) -> Self {
         self.pins.pdptes_are_walked = Some(false);
@@ -113,9 +131,9 @@ mod tests {
         for (i, generation) in GENERATIONS.iter().enumerate() {
             let Generation { name, profile } = generation;
             assert_eq!(Profile::generation(name), Some(*profile), "{name}");
-            if let Some(next) =
-                GENERATIONS.get(i + 1).filter(|n| n.profile.vendor == profile.vendor)
-            {
+
+            let next = GENERATIONS.get(i + 1);
+            if let Some(next) = next.filter(|next| next.profile.vendor == profile.vendor) {
                 assert!(next.profile.features.contains(profile.features), "{}", next.name);
                 assert!(next.profile.physical_address_bits >= profile.physical_address_bits);
             }
@@ -123,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pin_goes_before_the_vendor() {
+    fn a_pin_overrides_the_vendor() {
         // The SDM ignores G in a PML4E; a processor pinned otherwise does not (CODE-7).
         let mut profile = Profile::generation("skylake").unwrap();
         let state = ControlState::long_mode(0x1000);
@@ -132,17 +150,19 @@ mod tests {
             let groups = FourLevel::reserved_bits(&FourLevel::LEVELS[0], EntryKind::Table, &regime);
             groups.iter().any(|(bits, _)| bits & 0x100 != 0)
         };
+
         assert!(!reserved(profile));
         profile.pins.global_in_pml4e_is_reserved = Some(true);
         assert!(reserved(profile));
     }
 
     #[test]
-    fn pdpte_4_tcg_walks_and_kvm_keeps_registers() {
+    fn pdpte_4_tcg_walks_the_pdptes_and_kvm_has_registers() {
         let mut state = ControlState::long_mode(0x1000);
         state.pdptes[0] = 0x5001;
         let zen = Profile::generation("zen").unwrap();
         let register = |profile| Pae::register(&Pae::LEVELS[0], 0, &Regime::new(state, profile));
+
         assert_eq!(register(zen.emulated_by_tcg()), None);
         assert_eq!(register(zen.shadowed_by_kvm()), Some(0x5001));
     }

@@ -1,4 +1,5 @@
-//! Which processor is meant: vendor, address width, features, and the choices it is known to make.
+//! The profile of a processor: vendor, address width, features, and the choices it is known to
+//! make.
 
 mod cpuid;
 mod generations;
@@ -6,22 +7,54 @@ mod generations;
 pub use cpuid::CpuidBit;
 pub use generations::{GENERATIONS, Generation};
 
+use crate::name::{UnknownName, by_name};
 use bitflags::bitflags;
+use core::str::FromStr;
 
-/// Whose rules apply where the two manuals differ.
+/// The vendor, whose rules apply where the two manuals differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Vendor {
     /// Intel, and processors that follow the SDM.
     Intel,
     /// AMD (and Hygon), which follow the APM.
     Amd,
-    /// Not known: where the manuals differ, either is allowed.
+    /// Not known: where the manuals differ, both are allowed.
     #[default]
     Unknown,
 }
 
+impl Vendor {
+    /// Every vendor.
+    pub const ALL: [Self; 3] = [Self::Intel, Self::Amd, Self::Unknown];
+
+    /// The name used in cases.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Intel => "intel",
+            Self::Amd => "amd",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Reads the name that [`Vendor::name`] returns.
+///
+/// ```
+/// use mmu_core::Vendor;
+/// assert_eq!("amd".parse::<Vendor>().unwrap(), Vendor::Amd);
+/// let error = "via".parse::<Vendor>().unwrap_err();
+/// assert_eq!(error.to_string(), "expected one of intel, amd, unknown");
+/// ```
+impl FromStr for Vendor {
+    type Err = UnknownName<Self>;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        by_name(&Self::ALL, Self::name, name)
+    }
+}
+
 bitflags! {
-    /// Features that change how an address is translated. All come from CPUID.
+    /// Features that change how an address is translated, each with its CPUID bit.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct Features: u32 {
         /// Execute-disable, CPUID 80000001h EDX\[20\].
@@ -40,7 +73,8 @@ bitflags! {
         const PKS = 1 << 6;
         /// 4 MiB pages above 4 GiB, CPUID 1 EDX\[17\] (MODE-5).
         const PSE36 = 1 << 7;
-        /// The page attribute table, CPUID 1 EDX\[16\]: without it its bits are reserved (MODE-7).
+        /// The page attribute table, CPUID 1 EDX\[16\]. Without it the PAT bits are reserved
+        /// (MODE-7).
         const PAT = 1 << 8;
         /// 57-bit linear addresses, CPUID 7 ECX\[16\].
         const LA57 = 1 << 9;
@@ -48,33 +82,33 @@ bitflags! {
         const PCID = 1 << 10;
         /// Linear-address masking, CPUID 7.1 EAX\[26\] (CANON-4).
         const LAM = 1 << 11;
-        /// The instruction INVPCID, CPUID 7 EBX\[10\] (TLB-4).
+        /// The INVPCID instruction, CPUID 7 EBX\[10\] (TLB-4).
         const INVPCID = 1 << 12;
         /// Shadow stacks, CPUID 7 ECX\[7\] (RIGHT-7).
         const CET_SS = 1 << 13;
     }
 }
 
-/// A processor, as far as translation goes.
+/// A processor, as far as address translation is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Profile {
-    /// Decides the rules on which the manuals differ (CODE-7, CODE-8).
+    /// The vendor, which decides where the manuals differ (CODE-7, CODE-8).
     pub vendor: Vendor,
-    /// MAXPHYADDR: physical addresses have this many bits, 32 to 52 (CPUID 80000008h EAX\[7:0\]).
+    /// MAXPHYADDR: the width of physical addresses in bits, 32 to 52 (CPUID 80000008h EAX\[7:0\]).
     pub physical_address_bits: u8,
-    /// What the processor has.
+    /// The features that the processor has.
     pub features: Features,
-    /// What is known of the choices that the rules leave to it, beyond what the vendor decides.
+    /// The choices it is known to make, beyond those that its vendor decides.
     pub pins: Pins,
 }
 
-/// Choices that a processor is known to make: `None` where its vendor's manual decides or where it
-/// is not known, and then every allowed outcome is predicted.
+/// The choices that a processor is known to make. With `None` the vendor's manual decides; if it
+/// leaves the choice open too, every allowed outcome is predicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Pins {
     /// CODE-7: G in a PML4E or PML5E is reserved.
     pub global_in_pml4e_is_reserved: Option<bool>,
-    /// PDPTE-4: PDPTEs are read during the walk, not held in registers.
+    /// PDPTE-4: PDPTEs are read during the walk rather than held in registers.
     pub pdptes_are_walked: Option<bool>,
     /// PDPTE-2: reserved bits are checked when a PDPTE is loaded even where P is 0.
     pub absent_pdptes_are_checked: Option<bool>,
@@ -83,7 +117,7 @@ pub struct Pins {
 }
 
 impl Profile {
-    /// The bits of an entry's address field, 51:0, that lie above MAXPHYADDR (CODE-4).
+    /// The bits of an entry from MAXPHYADDR to 51, which are reserved (CODE-4).
     ///
     /// ```
     /// let profile = mmu_core::Profile { physical_address_bits: 48, ..Default::default() };
@@ -96,7 +130,7 @@ impl Profile {
 }
 
 impl Default for Profile {
-    /// An unknown vendor's processor with every feature and 48 physical address bits.
+    /// A processor of an unknown vendor with every feature and 48 physical address bits.
     fn default() -> Self {
         Self {
             vendor: Vendor::Unknown,
@@ -107,16 +141,18 @@ impl Default for Profile {
     }
 }
 
-/// A point on which processors legally differ ("choice" in the rules), with what is known of it.
+/// The answer of one processor to a question on which processors legally differ (a "choice" in the
+/// rules).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Pin {
     No,
     Yes,
+    /// Not known: either is allowed.
     Open,
 }
 
 impl Pin {
-    /// What is known, or else what the vendor's manual says.
+    /// The known answer, or the one of the vendor's manual.
     const fn known_or(known: Option<bool>, by_manual: Self) -> Self {
         match known {
             Some(true) => Self::Yes,
@@ -127,8 +163,9 @@ impl Pin {
 }
 
 impl Profile {
-    /// CODE-7: is G in a PML4E reserved? Ignored by the SDM ("Formats of CR3 and Paging-Structure
-    /// Entries"), must be zero by the APM ("Page-Translation Table Entry Fields").
+    /// CODE-7: is G in a PML4E reserved? It is ignored according to the SDM ("Formats of CR3 and
+    /// Paging-Structure Entries"), and must be zero according to the APM ("Page-Translation Table
+    /// Entry Fields").
     pub(crate) const fn global_in_pml4e_is_reserved(self) -> Pin {
         let by_manual = match self.vendor {
             Vendor::Intel => Pin::No,
@@ -138,7 +175,7 @@ impl Profile {
         Pin::known_or(self.pins.global_in_pml4e_is_reserved, by_manual)
     }
 
-    /// PDPTE-4: are PDPTEs read during the walk rather than held in registers? No by the SDM; the
+    /// PDPTE-4: are PDPTEs read during the walk rather than held in registers? The SDM says no; the
     /// APM leaves it open.
     pub(crate) const fn pdptes_are_walked(self) -> Pin {
         let by_manual = match self.vendor {
@@ -148,14 +185,14 @@ impl Profile {
         Pin::known_or(self.pins.pdptes_are_walked, by_manual)
     }
 
-    /// PDPTE-2: are reserved bits checked on a load even where P is 0? "On some processors" (SDM
-    /// "PDPTE Registers"); the APM does not say.
+    /// PDPTE-2: are reserved bits checked when a PDPTE is loaded even where P is 0? "On some
+    /// processors" (SDM "PDPTE Registers"); the APM does not say.
     pub(crate) const fn absent_pdptes_are_checked(self) -> Pin {
         Pin::known_or(self.pins.absent_pdptes_are_checked, Pin::Open)
     }
 
-    /// CODE-8: does a fetch set I/D when SMEP is on and NXE is off? Yes by the SDM
-    /// ("Page-Fault Exceptions"); the APM defines I/D for NXE with PAE only.
+    /// CODE-8: does a fetch set I/D while SMEP is on and NXE is off? The SDM says yes ("Page-Fault
+    /// Exceptions"); the APM defines I/D for NXE with PAE only.
     pub(crate) const fn smep_alone_reports_fetch(self) -> Pin {
         let by_manual = match self.vendor {
             Vendor::Intel => Pin::Yes,
@@ -164,9 +201,9 @@ impl Profile {
         Pin::known_or(self.pins.smep_alone_reports_fetch, by_manual)
     }
 
-    /// TLB-2: may a fault be the verdict of cached entries that memory does not confirm? Yes by the
-    /// SDM ("Optional Invalidation" calls it spurious); no by the APM ("Use of Cached Entries When
-    /// Reporting a Page Fault Exception").
+    /// TLB-2: may a page fault follow from cached entries that differ from those in memory? The SDM
+    /// says yes ("Optional Invalidation" calls such a fault spurious); the APM says no ("Use of
+    /// Cached Entries When Reporting a Page Fault Exception").
     pub(crate) const fn faults_may_be_stale(self) -> bool {
         !matches!(self.vendor, Vendor::Amd)
     }

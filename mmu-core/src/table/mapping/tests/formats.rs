@@ -1,6 +1,7 @@
-//! The mapper on every format: what it writes, what it refuses, and that a walk finds what was
-//! mapped.
+//! Tests of the mapper with every format: the entries that it writes, what it refuses, and that a
+//! walk finds what was mapped.
 
+use super::{Page, is_free};
 use crate::access::{Access, Ring};
 use crate::address::{PageSize, PhysAddr, VirtAddr};
 use crate::memory::{Bytes, TableMemory, TableMemoryMut};
@@ -14,12 +15,12 @@ use PageSize::{Size1GiB, Size2MiB, Size4KiB, Size4MiB};
 use proptest::prelude::*;
 use std::vec::Vec;
 
-/// The flat table whose entries lie in one 4 KiB frame.
+/// A flat table whose entries fit in one 4 KiB frame.
 type Flat = Linear<20, 12, 4>;
 
 type ByteMemory = Bytes<Vec<u8>>;
 
-/// Frames for tables, from 0x2000 up.
+/// Number of frames for tables, from 0x2000 up.
 const FRAMES: usize = 32;
 
 fn memory() -> ByteMemory {
@@ -30,8 +31,8 @@ fn profile() -> Profile {
     Profile { vendor: Vendor::Intel, physical_address_bits: 52, ..Profile::default() }
 }
 
-/// The root lies in the frame at 0x1000. The PDPTE registers are loaded from memory, as MOV to CR3
-/// does it (PDPTE-1).
+/// A control state with the root in the frame at 0x1000. The PDPTE registers are loaded from
+/// memory, as MOV to CR3 does (PDPTE-1).
 fn state<F: Format>(memory: &ByteMemory) -> ControlState {
     let mut state = ControlState::long_mode(0x1000);
     match F::MODE {
@@ -49,6 +50,7 @@ fn state<F: Format>(memory: &ByteMemory) -> ControlState {
         PagingMode::FiveLevel => state.cr4 |= Cr4::LA57,
         PagingMode::FourLevel | PagingMode::Linear => {}
     }
+
     state
 }
 
@@ -63,11 +65,12 @@ fn mapper<F: Format>(memory: &mut ByteMemory) -> FormatMapper<'_, F> {
     mapper_for(profile(), memory)
 }
 
-/// How a supervisor's write of one byte ends.
+/// The outcome of a supervisor's write of one byte.
 fn outcome<F: Format>(memory: &ByteMemory, address: u64) -> Outcome {
     let write = Access::write(VirtAddr::new(address), 1, Ring::Zero);
     let prediction = Mmu::<F>::new(state::<F>(memory), profile()).predict(memory, &write);
     assert_eq!(prediction.alternatives.len(), 1);
+
     prediction.alternatives[0].outcome.clone()
 }
 
@@ -101,25 +104,29 @@ fn map_writes_the_entries_of_32_bit_paging() {
 }
 
 #[test]
-fn mode_5_a_4_mib_page_above_4_gib_maps_and_walks_back() {
+fn mode_5_a_4_mib_page_above_4_gib_can_be_mapped_walked_and_unmapped() {
     let mut memory = memory();
     map::<Bits32>(&mut memory, 0x40_0000, 0x12_3440_0000, Size4MiB).unwrap();
+
     // Address bits 39:32, 0x12, are bits 20:13.
     assert_entries(&memory, 4, &[(0x1004, 0x3442_4083)]);
     assert_eq!(translate::<Bits32>(&memory, 0x40_5678), Some(0x12_3440_5678));
+
     let unmapped = mapper::<Bits32>(&mut memory).unmap(VirtAddr::new(0x40_0000), Size4MiB);
     let flush = Flush(VirtAddr::new(0x40_0000));
     assert_eq!(unmapped, Ok((PhysAddr::new(0x12_3440_0000), flush)));
 }
 
 #[test]
-fn pdpte_1_a_new_pdpte_is_not_seen_until_it_is_loaded() {
+fn pdpte_1_a_new_pdpte_is_not_used_until_it_is_loaded() {
     let mut memory = memory();
     let before = state::<Pae>(&memory);
     map::<Pae>(&mut memory, 0x4060_4000, 0x1_4000_0000, Size4KiB).unwrap();
-    // The PDPTE has P and nothing else.
+
+    // The only flag of the PDPTE is P.
     let path = [(0x1028, 0x2001), (0x2018, 0x3007), (0x3020, 0x1_4000_0003)];
     assert_entries(&memory, 8, &path);
+
     let read = Access::read(VirtAddr::new(0x4060_4234), 1, Ring::Zero);
     let stale = Mmu::<Pae>::new(before, profile()).predict(&memory, &read);
     assert_eq!(stale.alternatives[0].outcome.fault().map(|fault| fault.error_code), Some(0));
@@ -144,7 +151,7 @@ fn map_writes_the_frame_number_into_a_flat_table() {
 }
 
 #[track_caller]
-fn assert_no_size<F: Format>(memory: &mut ByteMemory, sizes: &[PageSize]) {
+fn assert_sizes_refused<F: Format>(memory: &mut ByteMemory, sizes: &[PageSize]) {
     for &size in sizes {
         let refused = Err(MapError::NoSuchPageSize(size));
         assert_eq!(map::<F>(memory, 0, 0, size), refused, "{:?}", F::MODE);
@@ -154,18 +161,18 @@ fn assert_no_size<F: Format>(memory: &mut ByteMemory, sizes: &[PageSize]) {
 }
 
 #[test]
-fn no_such_page_size() {
+fn page_sizes_that_the_format_lacks_are_refused() {
     let mut memory = memory();
-    assert_no_size::<Bits32>(&mut memory, &[Size2MiB, Size1GiB]);
-    assert_no_size::<Pae>(&mut memory, &[Size4MiB, Size1GiB]);
-    assert_no_size::<FourLevel>(&mut memory, &[Size4MiB]);
-    assert_no_size::<FiveLevel>(&mut memory, &[Size4MiB]);
-    assert_no_size::<Flat>(&mut memory, &[Size2MiB, Size4MiB, Size1GiB]);
-    assert_no_size::<Unpaged>(&mut memory, &[Size4KiB, Size2MiB, Size4MiB, Size1GiB]);
+    assert_sizes_refused::<Bits32>(&mut memory, &[Size2MiB, Size1GiB]);
+    assert_sizes_refused::<Pae>(&mut memory, &[Size4MiB, Size1GiB]);
+    assert_sizes_refused::<FourLevel>(&mut memory, &[Size4MiB]);
+    assert_sizes_refused::<FiveLevel>(&mut memory, &[Size4MiB]);
+    assert_sizes_refused::<Flat>(&mut memory, &[Size2MiB, Size4MiB, Size1GiB]);
+    assert_sizes_refused::<Unpaged>(&mut memory, &[Size4KiB, Size2MiB, Size4MiB, Size1GiB]);
 }
 
 #[test]
-fn mode_4_no_4_mib_pages_without_pse() {
+fn mode_4_there_are_no_4_mib_pages_without_pse() {
     let mut memory = memory();
     let mut state = state::<Bits32>(&memory);
     state.cr4 -= Cr4::PSE;
@@ -173,40 +180,45 @@ fn mode_4_no_4_mib_pages_without_pse() {
     let mut mapper: FormatMapper<'_, Bits32> = Mapper::new(state, profile(), &mut memory, frames);
     let page = VirtAddr::new(0x40_0000);
     let refused = Err(MapError::NoSuchPageSize(Size4MiB));
+
     assert_eq!(mapper.map(page, PhysAddr::new(0), Size4MiB, EntryBits::RW), refused);
     assert_eq!(mapper.map(page, PhysAddr::new(0), Size4KiB, EntryBits::RW), Ok(()));
 }
 
-/// The first frame that is refused; the one before it is not.
+/// Frames are refused from `first_bad` up, and the frame below it is not.
 #[track_caller]
 fn assert_first_refused<F: Format>(profile: Profile, size: PageSize, first_bad: u64) {
     let mut memory = memory();
     let mut mapper = mapper_for::<F>(profile, &mut memory);
+
     for bad in [first_bad, 1 << 52, 1 << 63] {
         let bad = PhysAddr::new(bad);
         let refused = Err(MapError::AboveMaxPhysical(bad));
         assert_eq!(mapper.map(VirtAddr::new(0), bad, size, EntryBits::RW), refused);
     }
+
     let good = PhysAddr::new(first_bad - size.bytes());
     assert_eq!(mapper.map(VirtAddr::new(0), good, size, EntryBits::RW), Ok(()));
     assert_eq!(mapper.unmap(VirtAddr::new(0), size).map(|(frame, _)| frame), Ok(good));
 }
 
 #[test]
-fn above_max_physical_in_32_bit_entries() {
+fn frames_above_maxphyaddr_are_refused_in_32_bit_entries() {
     for width in [32, 36, 40, 52] {
         let profile = Profile { physical_address_bits: width, ..profile() };
-        // A PTE has address bits 31:12, whatever MAXPHYADDR.
+        // A PTE has address bits 31:12, whatever MAXPHYADDR is.
         assert_first_refused::<Bits32>(profile, Size4KiB, 1 << 32);
-        // PSE-36 has 40 at most (MODE-5); without it there are 32 (MODE-6).
+
+        // With PSE-36 there are at most 40 address bits (MODE-5), without it 32 (MODE-6).
         assert_first_refused::<Bits32>(profile, Size4MiB, 1 << width.min(40));
+
         let features = Features::all() - Features::PSE36;
         assert_first_refused::<Bits32>(Profile { features, ..profile }, Size4MiB, 1 << 32);
     }
 }
 
 #[test]
-fn above_max_physical_in_64_bit_entries() {
+fn frames_above_maxphyaddr_are_refused_in_64_bit_entries() {
     for width in [32, 36, 40, 52] {
         let profile = Profile { physical_address_bits: width, ..profile() };
         for size in [Size4KiB, Size2MiB] {
@@ -218,27 +230,28 @@ fn above_max_physical_in_64_bit_entries() {
 }
 
 #[test]
-fn above_what_a_flat_entry_holds() {
-    // 31 bits of frame number in 4 bytes, 7 in one.
+fn frame_numbers_that_do_not_fit_in_a_flat_entry_are_refused() {
+    // The frame number has 31 bits in an entry of 4 bytes, and 7 in one of 1 byte.
     assert_first_refused::<Flat>(profile(), Size4KiB, 1 << (31 + 12));
     assert_first_refused::<Linear<20, 12, 1>>(profile(), Size4KiB, 1 << (7 + 12));
 }
 
 #[test]
-fn a_table_must_lie_where_an_entry_can_point() {
-    // Without it the table would be cleared in one place, and looked for in another.
+fn a_table_to_which_an_entry_cannot_point_is_refused() {
+    // The walk would look for it at another address.
     let mut memory = memory();
     let state = state::<Bits32>(&memory);
     let high = PhysAddr::new(0x1_0000_0000);
     let frames = FrameRange::new(high, 2);
     let mut mapper: FormatMapper<'_, Bits32> = Mapper::new(state, profile(), &mut memory, frames);
     let refused = mapper.map(VirtAddr::new(0), PhysAddr::new(0), Size4KiB, EntryBits::RW);
+
     assert_eq!(refused, Err(MapError::AboveMaxPhysical(high)));
     assert_entries(&memory, 4, &[(0x1000, 0)]);
 }
 
 #[track_caller]
-fn assert_no_such_address<F: Format>(pages: &[u64]) {
+fn assert_addresses_refused<F: Format>(pages: &[u64]) {
     let mut memory = memory();
     for &page in pages {
         let refused = Err(MapError::NotCanonical(VirtAddr::new(page)));
@@ -247,15 +260,15 @@ fn assert_no_such_address<F: Format>(pages: &[u64]) {
 }
 
 #[test]
-fn not_canonical() {
-    assert_no_such_address::<Bits32>(&[1 << 32, 0xffff_ffff_0000_0000, 1 << 63]);
-    assert_no_such_address::<Pae>(&[1 << 32, 0xffff_ffff_0000_0000, 1 << 63]);
-    assert_no_such_address::<FiveLevel>(&[1 << 56, 0xfeff_ffff_ffff_f000, 1 << 63]);
-    assert_no_such_address::<Flat>(&[1 << 20, 1 << 32]);
+fn addresses_that_the_format_lacks_are_refused() {
+    assert_addresses_refused::<Bits32>(&[1 << 32, 0xffff_ffff_0000_0000, 1 << 63]);
+    assert_addresses_refused::<Pae>(&[1 << 32, 0xffff_ffff_0000_0000, 1 << 63]);
+    assert_addresses_refused::<FiveLevel>(&[1 << 56, 0xfeff_ffff_ffff_f000, 1 << 63]);
+    assert_addresses_refused::<Flat>(&[1 << 20, 1 << 32]);
 }
 
 #[test]
-fn misaligned_and_overlapping_4_mib_pages() {
+fn misaligned_and_overlapping_4_mib_pages_are_refused() {
     let mut memory = memory();
     let half = 0x20_0000;
     assert_eq!(
@@ -267,55 +280,70 @@ fn misaligned_and_overlapping_4_mib_pages() {
         Err(MapError::Misaligned(half, Size4MiB))
     );
     map::<Bits32>(&mut memory, 0x40_0000, 0, Size4MiB).unwrap();
+
     let inside = 0x7f_f000;
     let overlap = Err(MapError::Overlap(VirtAddr::new(inside)));
     assert_eq!(map::<Bits32>(&mut memory, inside, 0, Size4KiB), overlap);
     map::<Bits32>(&mut memory, 0x80_0000, 0, Size4KiB).unwrap();
+
     let page = VirtAddr::new(0x80_0000);
     assert_eq!(map::<Bits32>(&mut memory, 0x80_0000, 0, Size4MiB), Err(MapError::Overlap(page)));
+
     let not_mapped = Err(MapError::NotMapped(page));
     assert_eq!(mapper::<Bits32>(&mut memory).unmap(page, Size4MiB).map(|_| ()), not_mapped);
 }
 
-/// The bytes in which two memories differ.
+/// The addresses of the bytes in which two memories differ.
 fn changed(before: &ByteMemory, after: &ByteMemory) -> Vec<u64> {
     let byte = |memory: &ByteMemory, at| memory.read_entry(PhysAddr::new(at), 1).unwrap();
     let all = 0..(FRAMES as u64 + 2) * 0x1000;
     all.filter(|&at| byte(before, at) != byte(after, at)).collect()
 }
 
-/// An edit changes the bytes of one entry: nothing of its neighbours, whatever they hold.
+/// Mapping and unmapping change the bytes of one entry, and never its neighbours.
 fn an_edit_changes_one_entry<F: Format>() {
     let bytes = u64::from(F::ENTRY_BYTES);
-    let (page, frame) = (0x4000_u64, 0x2a_5000);
-    let mut memory = memory();
-    map::<F>(&mut memory, page, 0x3000, Size4KiB).unwrap();
-    let tables = memory.clone();
-    map::<F>(&mut memory, page + 0x1000, frame, Size4KiB).unwrap();
-    let slot = changed(&tables, &memory)[0] & !(bytes - 1);
-    // Every entry that is zero becomes noise that is not present, but for the slot itself.
-    let mut full = tables;
+    let page = 0x5000;
+    let frame = 0x2a_5000;
+
+    // Tables that map the page before, and the entry that maps this page.
+    let mut tables = memory();
+    map::<F>(&mut tables, page - 0x1000, 0x3000, Size4KiB).unwrap();
+    let mut mapped = tables.clone();
+    map::<F>(&mut mapped, page, frame, Size4KiB).unwrap();
+    let slot = changed(&tables, &mapped)[0] & !(bytes - 1);
+
+    let before = with_noise::<F>(tables, slot);
+    let mut edited = before.clone();
+    map::<F>(&mut edited, page, frame, Size4KiB).unwrap();
+
+    let edits = changed(&before, &edited);
+    assert!(!edits.is_empty());
+    assert!(edits.iter().all(|at| (slot..slot + bytes).contains(at)), "{:?}", F::MODE);
+
+    let unmapped = mapper::<F>(&mut edited).unmap(VirtAddr::new(page), Size4KiB);
+    assert_eq!(unmapped.map(|(frame, _)| frame), Ok(PhysAddr::new(frame)));
+    assert_eq!(changed(&before, &edited), []);
+}
+
+/// The tables with every zero entry but that at `slot` replaced by noise with P=0.
+fn with_noise<F: Format>(mut tables: ByteMemory, slot: u64) -> ByteMemory {
     for at in (0..(FRAMES as u64 + 2) * 0x1000).step_by(F::ENTRY_BYTES.into()) {
-        let zero = full.read_entry(PhysAddr::new(at), F::ENTRY_BYTES) == Ok(0);
-        if at != slot && zero {
+        let is_zero = tables.read_entry(PhysAddr::new(at), F::ENTRY_BYTES) == Ok(0);
+        if at != slot && is_zero {
             let noise = 0xa4a4_a4a4_a4a4_a4a4;
-            full.write_entry(PhysAddr::new(at), F::ENTRY_BYTES, noise).unwrap();
+            tables.write_entry(PhysAddr::new(at), F::ENTRY_BYTES, noise).unwrap();
         }
     }
-    let mut edited = full.clone();
-    map::<F>(&mut edited, page + 0x1000, frame, Size4KiB).unwrap();
-    let touched = changed(&full, &edited);
-    assert!(!touched.is_empty());
-    assert!(touched.iter().all(|at| (slot..slot + bytes).contains(at)), "{:?}", F::MODE);
-    let unmapped = mapper::<F>(&mut edited).unmap(VirtAddr::new(page + 0x1000), Size4KiB);
-    assert_eq!(unmapped.map(|(frame, _)| frame), Ok(PhysAddr::new(frame)));
-    assert_eq!(changed(&full, &edited), []);
+
+    tables
 }
 
 #[test]
-fn an_edit_of_a_4_mib_page_changes_4_bytes() {
+fn mapping_a_4_mib_page_changes_4_bytes() {
     let mut memory = Bytes::new(PhysAddr::new(0), vec![0xa5; (FRAMES + 2) * 0x1000]);
     memory.write_entry(PhysAddr::new(0x1004), 4, 0).unwrap();
+
     let before = memory.clone();
     map::<Bits32>(&mut memory, 0x40_0000, 0xffc0_0000, Size4MiB).unwrap();
     assert_eq!(memory.read_entry(PhysAddr::new(0x1000), 8), Ok(0xffc0_0083_a5a5_a5a5));
@@ -323,7 +351,7 @@ fn an_edit_of_a_4_mib_page_changes_4_bytes() {
     assert!(changed(&before, &memory).iter().all(|at| (0x1004..0x1008).contains(at)));
 }
 
-/// The physical address bits that a page of a size can have.
+/// Number of address bits that the frame of a page can have.
 fn frame_bits<F: Format>(size: PageSize) -> u32 {
     match (F::MODE, size) {
         (PagingMode::Bits32, Size4KiB) => 32,
@@ -333,52 +361,72 @@ fn frame_bits<F: Format>(size: PageSize) -> u32 {
     }
 }
 
-/// What is mapped walks back, each page to its frame; what is unmapped faults, and only that.
-fn mapped_pages_walk_back<F: Format>(pages: &[(u64, PageSize, u64)]) -> Result<(), TestCaseError> {
-    let mut memory = memory();
-    let mut known: Vec<(u64, PageSize, u64)> = Vec::new();
-    let mut mapper = mapper::<F>(&mut memory);
-    for &(address, size, frame) in pages {
-        let address = VirtAddr::new(address);
-        let address = if F::IS_LONG_MODE {
-            address.sign_extended(F::ADDRESS_BITS)
-        } else {
-            address.truncated(F::ADDRESS_BITS)
-        };
-        let page = address.get() & !(size.bytes() - 1);
-        let frame = frame & ((1 << frame_bits::<F>(size)) - 1) & !(size.bytes() - 1);
-        let last = |page: u64, size: PageSize| page + (size.bytes() - 1);
-        let free = known.iter().all(|&(other, other_size, _)| {
-            last(page, size) < other || last(other, other_size) < page
-        });
-        let at = VirtAddr::new(page);
+/// The page aligned for its size, with an address and a frame that the format has.
+fn fitted<F: Format>((address, size, frame): Page) -> Page {
+    let address = VirtAddr::new(address);
+    let address_of_format = if F::IS_LONG_MODE {
+        address.sign_extended(F::ADDRESS_BITS)
+    } else {
+        address.truncated(F::ADDRESS_BITS)
+    };
+
+    let align = |address: u64| address & !(size.bytes() - 1);
+    let frame_of_format = frame & ((1 << frame_bits::<F>(size)) - 1);
+    (align(address_of_format.get()), size, align(frame_of_format))
+}
+
+/// Maps the pages that do not overlap earlier ones, and returns them.
+fn map_all<F: Format>(memory: &mut ByteMemory, pages: &[Page]) -> Result<Vec<Page>, TestCaseError> {
+    let mut mapper = mapper::<F>(memory);
+    let mut known = Vec::new();
+
+    for &page in pages {
+        let (address, size, frame) = fitted::<F>(page);
+        let is_free = is_free(&known, address, size);
+
+        let at = VirtAddr::new(address);
         let result = mapper.map(at, PhysAddr::new(frame), size, EntryBits::RW);
-        prop_assert_eq!(result, if free { Ok(()) } else { Err(MapError::Overlap(at)) });
-        if free {
-            known.push((page, size, frame));
+        prop_assert_eq!(result, if is_free { Ok(()) } else { Err(MapError::Overlap(at)) });
+
+        if is_free {
+            known.push((address, size, frame));
         }
     }
-    while let Some(&(page, size, frame)) = known.last() {
-        for &(page, size, frame) in &known {
+
+    Ok(known)
+}
+
+/// A walk takes every mapped page to its frame. A page that is unmapped faults, and the others do
+/// not.
+fn mapped_pages_are_walked_to_their_frames<F: Format>(pages: &[Page]) -> Result<(), TestCaseError> {
+    let mut memory = memory();
+    let mut mapped = map_all::<F>(&mut memory, pages)?;
+
+    while let Some(&(page, size, frame)) = mapped.last() {
+        for &(page, size, frame) in &mapped {
             for offset in [0, size.bytes() / 2 + 0x123, size.bytes() - 1] {
                 prop_assert_eq!(translate::<F>(&memory, page + offset), Some(frame + offset));
             }
         }
+
         let at = VirtAddr::new(page);
-        let unmapped = self::mapper::<F>(&mut memory).unmap(at, size);
+        let unmapped = mapper::<F>(&mut memory).unmap(at, size);
         prop_assert_eq!(unmapped, Ok((PhysAddr::new(frame), Flush(at))));
+
         for offset in [0, size.bytes() - 1] {
-            // A write, and the page is not present.
+            // The error code of a write to a page that is not present.
             let code = outcome::<F>(&memory, page + offset).fault().map(|fault| fault.error_code);
             prop_assert_eq!(code, Some(2));
         }
-        known.pop();
+
+        mapped.pop();
     }
+
     Ok(())
 }
 
-/// Pages of these sizes, anywhere or close together.
-fn pages(sizes: &[PageSize]) -> impl Strategy<Value = Vec<(u64, PageSize, u64)>> + use<> {
+/// Pages of these sizes, at random addresses or close together.
+fn pages(sizes: &[PageSize]) -> impl Strategy<Value = Vec<Page>> + use<> {
     let near = (0..4_u64, 0..3_u64, 0..3_u64)
         .prop_map(|(gib, mib, kib)| gib << 30 | mib << 21 | kib << 12);
     let address = prop_oneof![any::<u64>(), near];
@@ -393,8 +441,8 @@ macro_rules! for_every_format {
 
             proptest! {
                 #[test]
-                fn mapped_pages_walk_back(pages in pages($sizes)) {
-                    super::mapped_pages_walk_back::<$format>(&pages)?;
+                fn mapped_pages_are_walked_to_their_frames(pages in pages($sizes)) {
+                    super::mapped_pages_are_walked_to_their_frames::<$format>(&pages)?;
                 }
             }
 
