@@ -162,6 +162,7 @@ impl Findings {
                     observed,
                     fields: fields.collect::<Result<_, _>>()?,
                 };
+
                 let alike = self.groups.entry(signature).or_default();
                 Group::add_saved(alike, &explained_by, counted(count, example)?)
             }

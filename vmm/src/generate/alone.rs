@@ -1,6 +1,7 @@
 //! Random cases that run in a batch of their own: a machine may handle them in a way that involves other
 //! lanes, or give up on them.
 
+use super::PDPTE_LOW_RESERVED_BITS;
 use super::builder::{CaseBuilder, Target, outside_page};
 use super::placement::FreeSlots;
 use super::state::random_state;
@@ -70,7 +71,7 @@ fn table_outside(rng: &mut impl Rng, mut builder: CaseBuilder<'_>, slots: &mut F
 fn bad_pdpte(rng: &mut impl Rng, mut builder: CaseBuilder<'_>, slots: &mut FreeSlots) -> Case {
     let index = place_below_free_pdpte(rng, &mut builder, slots);
     let bits = u32::from(builder.machine.profile.physical_address_bits);
-    let low = LOW_RESERVED_BITS[rng.random_range(0..6)];
+    let low = PDPTE_LOW_RESERVED_BITS[rng.random_range(0..6)];
     let bit = if rng.random_bool(0.5) { low } else { rng.random_range(bits..64) };
 
     let pdpte = &mut builder.state.pdptes[index];
@@ -81,9 +82,6 @@ fn bad_pdpte(rng: &mut impl Rng, mut builder: CaseBuilder<'_>, slots: &mut FreeS
     builder.entries[0].value = *pdpte;
     builder.finish(rng)
 }
-
-/// The reserved bits below the address in a PDPTE of PAE (SDM "PDPTE Registers").
-pub(super) const LOW_RESERVED_BITS: [u32; 6] = [1, 2, 5, 6, 7, 8];
 
 /// A PDPTE that is changed in memory after it was loaded (PDPTE-1).
 fn edited_pdpte(rng: &mut impl Rng, mut builder: CaseBuilder<'_>, slots: &mut FreeSlots) -> Case {

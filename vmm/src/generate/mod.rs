@@ -101,6 +101,9 @@ fn stream_seed(seed: u64, mode: PagingMode, batch: u64) -> u64 {
     seed ^ (batch * 8 + mode as u64).wrapping_mul(GOLDEN_GAMMA)
 }
 
+/// The reserved bits below the address in a PDPTE of PAE (SDM "PDPTE Registers").
+const PDPTE_LOW_RESERVED_BITS: [u32; 6] = [1, 2, 5, 6, 7, 8];
+
 /// Bits of a linear address that are translated, in the modes whose addresses must be canonical.
 const fn address_bits(mode: PagingMode) -> Option<u8> {
     match mode {

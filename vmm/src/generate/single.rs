@@ -1,10 +1,10 @@
 //! Cases that run alone: most of them sequences of a few accesses, the others of the kinds that a
 //! machine may handle in a way that involves other lanes.
 
-use super::alone::{LOW_RESERVED_BITS, alone};
+use super::alone::alone;
 use super::sequence::sequence;
 use super::state::not_in_cpuid;
-use super::{ENDLESS, Stream, stream_seed};
+use super::{ENDLESS, PDPTE_LOW_RESERVED_BITS, Stream, stream_seed};
 use crosswalk_case::{Case, TableEntry};
 use crosswalk_guest::contents::{self, CODE_OFFSETS};
 use crosswalk_guest::layout::Arena;
@@ -115,7 +115,7 @@ fn fetch_without_nxe(
 fn bad_register(rng: &mut impl Rng, arena: Arena, machine: &Capabilities) -> Case {
     let lane = rng.random_range(0..250);
     let mut case = Case::plain_in(PagingMode::Pae, arena, lane, Ring::Three, machine.profile);
-    case.state.pdptes[2] |= 1 << LOW_RESERVED_BITS[rng.random_range(0..6)];
+    case.state.pdptes[2] |= 1 << PDPTE_LOW_RESERVED_BITS[rng.random_range(0..6)];
     case.entries.remove(0);
 
     if rng.random_bool(0.5) {

@@ -80,8 +80,7 @@ struct Differences(Vec<Difference>);
 
 impl Differences {
     fn add(&mut self, field: Field, expected: impl Into<String>, observed: impl Into<String>) {
-        let (expected, observed) = (expected.into(), observed.into());
-        self.0.push(Difference { field, expected, observed });
+        self.0.push(Difference { field, expected: expected.into(), observed: observed.into() });
     }
 
     /// Compares the exception, or the value that was read.

@@ -34,24 +34,21 @@ pub(super) fn predict_with_control_load(
     let mut faults: ArrayVec<Alternative, 3> = ArrayVec::new();
     let mut walked: Option<Prediction> = None;
     for load in loads {
-        match load.result {
-            Err(LoadError::Fault(fault)) => faults.push(Alternative {
-                outcome: Outcome::Fault(fault),
-                updates: ArrayVec::new(),
-                choice: load.choice,
-            }),
-            // Into registers, or nowhere if the processor reads PDPTEs during the walk.
-            _ => {
-                let mut prediction = predict(state, profile_after_load(case.profile, load.choice));
-                let is_first = faults.is_empty() && walked.is_none();
-                if !is_first {
-                    for way in &mut prediction.alternatives {
-                        way.choice = way.choice.or(load.choice);
-                    }
-                }
-                walked = Some(join(walked, prediction));
+        if let Err(LoadError::Fault(fault)) = load.result {
+            let outcome = Outcome::Fault(fault);
+            faults.push(Alternative { outcome, updates: ArrayVec::new(), choice: load.choice });
+            continue;
+        }
+
+        // Into registers, or nowhere if the processor reads PDPTEs during the walk.
+        let mut prediction = predict(state, profile_after_load(case.profile, load.choice));
+        let is_first = faults.is_empty() && walked.is_none();
+        if !is_first {
+            for way in &mut prediction.alternatives {
+                way.choice = way.choice.or(load.choice);
             }
         }
+        walked = Some(join(walked, prediction));
     }
     faults_first(faults, walked)
 }

@@ -272,6 +272,7 @@ mod tests {
                  since='s'\n{condition}"
             )
         };
+
         for (text, word) in [
             (finding("choice", "AD-3", "when.colour=1"), "colour"),
             (finding("chance", "AD-3", ""), "chance"),

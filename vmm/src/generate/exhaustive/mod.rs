@@ -230,12 +230,14 @@ fn access(variant: AccessVariant, address: VirtAddr, code: Code) -> Access {
         Form::Clflush => AccessKind::Clflush,
         Form::Jump => AccessKind::Fetch,
     };
+
     let size = match (variant.form, code) {
         (Form::Clflush, _) => 1,
         (Form::Jump, _) => CODE_SIZE,
         (_, Code::Bits64) => 8,
         (_, Code::Bits32) => 4,
     };
+
     Access {
         kind,
         address,

@@ -2,7 +2,7 @@
 
 use super::bits::{Digit, EntryPlace, IGNORED, KEY, can_be_leaf, digits, main_digits};
 use super::digits::Digits;
-use crate::generate::alone::LOW_RESERVED_BITS;
+use crate::generate::PDPTE_LOW_RESERVED_BITS;
 use crate::generate::state::not_in_cpuid;
 use crosswalk_guest::stub::Form;
 use crosswalk_machine::Capabilities;
@@ -261,7 +261,7 @@ fn subspaces(
 fn pdpte_masks(machine: &Capabilities) -> Vec<u64> {
     let ignored = (EntryBits::PWT | EntryBits::PCD).bits() | IGNORED;
     let above_address = 1 << machine.profile.physical_address_bits;
-    let low = LOW_RESERVED_BITS.map(|bit| 1_u64 << bit);
+    let low = PDPTE_LOW_RESERVED_BITS.map(|bit| 1_u64 << bit);
     let reserved = low.into_iter().chain([above_address, EntryBits::XD.bits()]);
 
     let present: Vec<u64> = [0, ignored].into_iter().chain(reserved).collect();

@@ -224,6 +224,7 @@ mutants! {
         fn checks_loaded_pdptes(&self) -> bool {
             false
         }
+
         fn reserved_bits<F: Format>(&self, level: &Level, kind: EntryKind, regime: &Regime) -> u64 {
             let unchecked = !level.has_flags && !regime.choices.pdptes_are_walked;
             if unchecked { 0 } else { Reference.reserved_bits::<F>(level, kind, regime) }
