@@ -1,47 +1,55 @@
-//! Findings as data: what a journal keeps of them, so that a run can go on, and parts of it add up.
+//! Findings as data. A journal keeps them, so that a run can be resumed and parts of a run be merged.
 
-use super::{Example, Finding, Findings, Group, Signature, smaller};
-use crate::verdict::{Difference, End, Field};
+use super::example::{CountedExample, Example};
+use super::findings::Findings;
+use super::group::Group;
+use super::known::Kind;
+use super::signature::Signature;
+use crate::verdict::Difference;
 use crate::walker::quirk::Quirks;
 use crosswalk_case::Case;
 use mmu_core::Ring;
 use serde::{Deserialize, Serialize};
+use std::fmt::Display;
+use std::str::FromStr;
 
-/// One thing that was met.
+/// A finding as data.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Saved {
-    /// A known finding, by its id.
+    /// A known finding.
     Known {
         /// The id.
         id: String,
-        /// How often.
+        /// Number of cases.
         count: u64,
         /// The smallest case.
         example: Option<SavedExample>,
     },
-    /// Cases on which the walker is wrong and the reference right.
+
+    /// Cases on which the walker is wrong and the reference agrees with the machine.
     Caught {
-        /// How many.
+        /// Number of cases.
         count: u64,
-        /// The smallest.
+        /// The smallest case.
         example: Option<SavedExample>,
     },
+
     /// Divergences that look alike.
     Group {
         /// 0 or 3.
         ring: u8,
-        /// How the access was to end.
+        /// How the access should have ended.
         expected: String,
-        /// The vector that was observed, 0 for none.
+        /// The vector that was observed; 0 for none.
         observed: u8,
-        /// What differs.
+        /// The fields that differ.
         fields: Vec<String>,
-        /// The mutants that predict every one of them.
+        /// The ids of the mutants that predict all of them.
         explained_by: Vec<String>,
-        /// How many.
+        /// Number of cases.
         count: u64,
-        /// The smallest.
+        /// The smallest case.
         example: Option<SavedExample>,
     },
 }
@@ -57,6 +65,7 @@ pub struct SavedExample {
     quirks: Vec<String>,
 }
 
+/// A [`Difference`] as data.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SavedDifference {
@@ -72,6 +81,7 @@ impl From<&Example> for SavedExample {
             expected: expected.clone(),
             observed: observed.clone(),
         };
+
         Self {
             case: serde_json::to_value(&example.case).expect("a case is plain data"),
             expected: example.expected.clone(),
@@ -86,16 +96,17 @@ impl SavedExample {
     /// The example.
     ///
     /// # Errors
-    /// When something in it does not exist.
+    /// If the case is malformed, or a name in it is unknown.
     pub fn read(self) -> Result<Example, String> {
         let case = Case::from_json(&self.case.to_string());
         let differences = self.differences.into_iter().map(|saved| {
             let SavedDifference { field, expected, observed } = saved;
-            Ok(Difference { field: field_named(&field)?, expected, observed })
+            Ok(Difference { field: read_name("field", &field)?, expected, observed })
         });
         let quirk = |name: &String| {
             Quirks::from_name(name).ok_or_else(|| format!("there is no quirk {name:?}"))
         };
+
         Ok(Example {
             case: case.map_err(|error| format!("case.{error}"))?,
             expected: self.expected,
@@ -107,100 +118,79 @@ impl SavedExample {
 }
 
 impl Findings {
-    /// Everything that was met so far.
+    /// Everything found so far.
     pub fn save(&self) -> Vec<Saved> {
-        let saved = |example: &Option<Example>| example.as_ref().map(SavedExample::from);
-        let known = self.met.iter().map(|(index, (count, example))| Saved::Known {
+        let saved = |found: &CountedExample| found.smallest.as_ref().map(SavedExample::from);
+
+        let known = self.occurred.iter().map(|(index, found)| Saved::Known {
             id: self.known[*index].id.clone(),
-            count: *count,
-            example: saved(example),
+            count: found.count,
+            example: saved(found),
         });
-        let (count, example) = &self.caught;
-        let caught = (*count > 0).then(|| Saved::Caught { count: *count, example: saved(example) });
-        let all = self.groups.iter();
-        let all = all.flat_map(|(looks, groups)| groups.iter().map(move |group| (looks, group)));
-        let groups = all.map(|(signature, group)| {
-            let (explained_by, (count, example)) = group.to_save();
-            Saved::Group {
-                ring: if signature.ring == Ring::Zero { 0 } else { 3 },
+        let caught = (self.caught.count > 0)
+            .then(|| Saved::Caught { count: self.caught.count, example: saved(&self.caught) });
+        let groups = self.groups.iter().flat_map(|(signature, groups)| {
+            groups.iter().map(move |group| Saved::Group {
+                ring: signature.ring.cpl(),
                 expected: signature.expected.name().into(),
                 observed: signature.observed,
                 fields: signature.fields.iter().map(|field| field.name().into()).collect(),
-                explained_by,
-                count: *count,
-                example: saved(example),
-            }
+                explained_by: group.ids(),
+                count: group.found.count,
+                example: saved(&group.found),
+            })
         });
         known.chain(caught).chain(groups).collect()
     }
 
-    /// Adds what was met before, or by another part of the run.
+    /// Adds what was found before, or by another part of the run.
     ///
     /// # Errors
-    /// When it names something that does not exist.
+    /// If something that it names is unknown.
     pub fn add_saved(&mut self, saved: Saved) -> Result<(), String> {
-        let read = |example: Option<SavedExample>| example.map(SavedExample::read).transpose();
         match saved {
-            Saved::Known { id, count, example } => {
-                let index = self.known.iter().position(|known| known.id == id);
-                let index = index.ok_or_else(|| format!("this run knows no finding {id:?}"))?;
-                let is_probe = self.known[index].kind == super::known::Kind::Probe;
-                let met = self.met.entry(index).or_default();
-                // A probe is made once, however many parts a run has.
-                met.0 = if is_probe { met.0.max(count) } else { met.0 + count };
-                met.1 = smaller(met.1.take(), read(example)?);
-            }
+            Saved::Known { id, count, example } => self.add_known(&id, counted(count, example)?),
             Saved::Caught { count, example } => {
-                self.caught.0 += count;
-                self.caught.1 = smaller(self.caught.1.take(), read(example)?);
+                self.caught.merge(counted(count, example)?);
+                Ok(())
             }
             Saved::Group { ring, expected, observed, fields, explained_by, count, example } => {
+                let fields = fields.iter().map(|name| read_name("field", name));
                 let signature = Signature {
                     ring: if ring == 0 { Ring::Zero } else { Ring::Three },
-                    expected: end_named(&expected)?,
+                    expected: read_name("end", &expected)?,
                     observed,
-                    fields: fields
-                        .iter()
-                        .map(|name| field_named(name))
-                        .collect::<Result<_, _>>()?,
+                    fields: fields.collect::<Result<_, _>>()?,
                 };
+
                 let alike = self.groups.entry(signature).or_default();
-                Group::add_saved(alike, &explained_by, (count, read(example)?))?;
+                Group::add_saved(alike, &explained_by, counted(count, example)?)
             }
         }
+    }
+
+    fn add_known(&mut self, id: &str, found: CountedExample) -> Result<(), String> {
+        let index = self.known.iter().position(|known| known.id == id);
+        let index = index.ok_or_else(|| format!("this run knows no finding {id:?}"))?;
+        let known = self.occurred.entry(index).or_default();
+
+        // A probe counts once, however many parts a run has.
+        let count = match self.known[index].kind {
+            Kind::Probe => known.count.max(found.count),
+            _ => known.count + found.count,
+        };
+        known.merge(found);
+        known.count = count;
         Ok(())
     }
 }
 
-impl Finding {
-    /// Takes another example, if it is smaller.
-    pub fn offer(&mut self, example: Example) {
-        self.example = smaller(self.example.take(), Some(example));
-    }
+fn counted(count: u64, example: Option<SavedExample>) -> Result<CountedExample, String> {
+    let smallest = example.map(SavedExample::read).transpose()?;
+    Ok(CountedExample { count, smallest })
 }
 
-fn field_named(name: &str) -> Result<Field, String> {
-    let all = [
-        Field::Vector,
-        Field::ErrorCode,
-        Field::Cr2,
-        Field::Value,
-        Field::Stored,
-        Field::Outside,
-        Field::Entry,
-    ];
-    all.into_iter()
-        .find(|field| field.name() == name)
-        .ok_or_else(|| format!("there is no field {name:?}"))
-}
-
-/// The end with a name.
-///
-/// # Errors
-/// When there is none.
-pub fn end_named(name: &str) -> Result<End, String> {
-    let all = [End::Completed, End::NotPresent, End::Reserved, End::Denied, End::BadAddress];
-    all.into_iter()
-        .find(|end| end.name() == name)
-        .ok_or_else(|| format!("there is no end {name:?}"))
+/// Reads the name of a `kind` of thing.
+fn read_name<T: FromStr<Err: Display>>(kind: &str, name: &str) -> Result<T, String> {
+    name.parse().map_err(|error| format!("there is no {kind} {name:?}: {error}"))
 }

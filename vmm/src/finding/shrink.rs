@@ -1,17 +1,16 @@
-//! Reducing a case that shows a finding: simpler cases are run on the machine, and the simplest that
+//! Reducing a case that shows a finding: the machine runs simpler cases, and the simplest one that
 //! still shows the same finding stays.
 
 use super::Example;
-use crosswalk_case::Case;
-use crosswalk_case::size_of_case;
+use crosswalk_case::{Case, size_of_case};
 use mmu_core::x86::format::EntryBits;
 use mmu_core::{AccessKind, Cr0, Cr4, PagingMode};
 
-/// Makes an example as small as it gets: each round tries every single simplification of its case
-/// and goes on with the first for which `show` returns an example.
+/// Reduces an example as far as possible. Each round tries every single simplification of the case and
+/// goes on with the first smaller one for which `show` returns an example.
 ///
 /// # Errors
-/// What `show` fails with: the machine died.
+/// The error of `show`: the machine failed.
 pub fn shrink<E>(
     example: Example,
     mut show: impl FnMut(&Case) -> Result<Option<Example>, E>,
@@ -30,72 +29,117 @@ pub fn shrink<E>(
     }
 }
 
-/// Every case that is simpler in one respect.
+/// Every case that is simpler in one respect; some may be the same case.
 fn simplifications(case: &Case) -> Vec<Case> {
-    let plain = (EntryBits::P | EntryBits::RW | EntryBits::US).bits();
-    let mut simpler = Vec::new();
-    let mut add = |change: &dyn Fn(&mut Case)| {
-        let mut changed = case.clone();
-        change(&mut changed);
-        simpler.push(changed);
-    };
-    for i in 0..case.before.len() {
-        add(&|case| {
-            case.before.remove(i);
-        });
-    }
-    for (i, entry) in case.entries.iter().enumerate() {
-        let odd = (entry.value ^ plain) & !0x000f_ffff_ffff_f0e0;
-        for bit in (0..64).map(|bit| 1 << bit).filter(|bit| odd & bit != 0) {
-            add(&|case| case.entries[i].value ^= bit);
-        }
-        add(&|case| case.entries[i].value &= !(EntryBits::A | EntryBits::D).bits());
-    }
-    for bit in [Cr4::SMEP, Cr4::SMAP, Cr4::PKE, Cr4::PKS, Cr4::PGE, Cr4::PSE] {
-        if case.state.cr4.contains(bit) {
-            add(&|case| case.state.cr4.remove(bit));
-        }
-    }
-    add(&|case| case.state.cr0.insert(Cr0::WP));
-    add(&|case| {
-        case.state.cr4.remove(Cr4::PKS);
-        case.state.pkrs = 0;
-    });
+    let mut simpler = Simplifications { case, simpler: Vec::new() };
+    simpler.drop_actions();
+    simpler.clear_entries();
+    simpler.clear_control_bits();
     if case.mode() == PagingMode::Pae {
-        // Registers and memory alike, one way or the other; and then the entry need not be listed.
-        for (i, entry) in case.entries.iter().enumerate() {
-            let Some(pdpte) = case.pdpte_at(entry.at) else { continue };
-            if entry.value == case.state.pdptes[pdpte] {
-                add(&|case| {
-                    case.entries.remove(i);
-                });
-            }
-            add(&|case| case.state.pdptes[pdpte] = entry.value);
-            add(&|case| case.entries[i].value = case.state.pdptes[pdpte]);
-            add(&|case| {
-                let good = entry.value & 0xffff_f000 | EntryBits::P.bits();
-                (case.state.pdptes[pdpte], case.entries[i].value) = (good, good);
+        simpler.restore_pdptes();
+    }
+    simpler.clear_keys_and_ac();
+    simpler.simplify_access();
+    simpler.simpler
+}
+
+struct Simplifications<'c> {
+    case: &'c Case,
+    simpler: Vec<Case>,
+}
+
+impl Simplifications<'_> {
+    fn add(&mut self, change: impl FnOnce(&mut Case)) {
+        let mut changed = self.case.clone();
+        change(&mut changed);
+        self.simpler.push(changed);
+    }
+
+    /// Without one of the actions before the access.
+    fn drop_actions(&mut self) {
+        for i in 0..self.case.before.len() {
+            self.add(|case| {
+                case.before.remove(i);
             });
         }
     }
-    add(&|case| case.state.pkru = 0);
-    add(&|case| case.state.ac = false);
-    add(&|case| {
-        if case.access.kind != AccessKind::Fetch {
-            case.access.kind = AccessKind::Read;
-            case.form = Case::default_form(AccessKind::Read);
-        }
-    });
-    add(&|case| {
-        if case.access.kind == AccessKind::ReadModifyWrite {
-            case.access.kind = AccessKind::Write;
-            case.form = Case::default_form(AccessKind::Write);
-        }
-    });
-    if !matches!(case.access.kind, AccessKind::Fetch | AccessKind::Clflush) {
-        for size in [1, 2, 4] {
-            add(&|case| case.access.size = size.min(case.access.size));
+
+    /// With one flag of an entry as in a plain case, or A and D clear.
+    fn clear_entries(&mut self) {
+        let plain = EntryBits::P | EntryBits::RW | EntryBits::US;
+        let accessed_and_dirty = EntryBits::A | EntryBits::D;
+        let not_flags = EntryBits::ADDRESS | (accessed_and_dirty | EntryBits::PS).bits();
+
+        for (i, entry) in self.case.entries.iter().enumerate() {
+            let unusual = (entry.value ^ plain.bits()) & !not_flags;
+            for bit in (0..64).map(|bit| 1 << bit).filter(|bit| unusual & bit != 0) {
+                self.add(|case| case.entries[i].value ^= bit);
+            }
+            self.add(|case| case.entries[i].value &= !accessed_and_dirty.bits());
         }
     }
-    simpler
+
+    /// With one control bit as in a plain case.
+    fn clear_control_bits(&mut self) {
+        for bit in [Cr4::SMEP, Cr4::SMAP, Cr4::PKE, Cr4::PKS, Cr4::PGE, Cr4::PSE] {
+            if self.case.state.cr4.contains(bit) {
+                self.add(|case| case.state.cr4.remove(bit));
+            }
+        }
+        self.add(|case| case.state.cr0.insert(Cr0::WP));
+        self.add(|case| {
+            case.state.cr4.remove(Cr4::PKS);
+            case.state.pkrs = 0;
+        });
+    }
+
+    /// With a PDPTE that is the same in its register and in memory, or is good. If it is the same, it
+    /// need not be listed.
+    fn restore_pdptes(&mut self) {
+        for (i, entry) in self.case.entries.iter().enumerate() {
+            let Some(pdpte) = self.case.pdpte_at(entry.at) else { continue };
+            if entry.value == self.case.state.pdptes[pdpte] {
+                self.add(|case| {
+                    case.entries.remove(i);
+                });
+            }
+            self.add(|case| case.state.pdptes[pdpte] = entry.value);
+            self.add(|case| case.entries[i].value = case.state.pdptes[pdpte]);
+            self.add(|case| {
+                let good = entry.value & LOW_TABLE_ADDRESS | EntryBits::P.bits();
+                case.state.pdptes[pdpte] = good;
+                case.entries[i].value = good;
+            });
+        }
+    }
+
+    /// With PKRU or EFLAGS.AC clear.
+    fn clear_keys_and_ac(&mut self) {
+        self.add(|case| case.state.pkru = 0);
+        self.add(|case| case.state.ac = false);
+    }
+
+    /// With a simpler kind of access, or a smaller one.
+    fn simplify_access(&mut self) {
+        let kind = self.case.access.kind;
+        if kind != AccessKind::Fetch {
+            self.add(|case| make_access(case, AccessKind::Read));
+        }
+        if kind == AccessKind::ReadModifyWrite {
+            self.add(|case| make_access(case, AccessKind::Write));
+        }
+        if !matches!(kind, AccessKind::Fetch | AccessKind::Clflush) {
+            for size in [1, 2, 4] {
+                self.add(|case| case.access.size = size.min(case.access.size));
+            }
+        }
+    }
+}
+
+/// The bits of a PDPTE that are the address of a table below 4 GiB.
+const LOW_TABLE_ADDRESS: u64 = 0xffff_f000;
+
+fn make_access(case: &mut Case, kind: AccessKind) {
+    case.access.kind = kind;
+    case.form = Case::default_form(kind);
 }

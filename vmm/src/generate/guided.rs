@@ -1,11 +1,15 @@
-//! Random cases, steered: of several drafts for a lane the one is kept that shows what chance shows
-//! least. What chance shows is found by a survey before the first case, from the seed and the
-//! predictions alone: which rules decide and how accesses end. So the cases need no memory of what a
-//! run has done, and are the same in every shard and after a resume.
+//! Random cases, guided towards what chance shows least.
+//!
+//! Several candidates are drawn for each lane, and the one is kept that shows the rarest thing: a rule
+//! that decides, or a way in which an access ends. How rare these are is estimated by a survey before
+//! the first case, from the seed and the predictions alone. So the cases do not depend on what a run
+//! has done, and are the same in every shard and after a resume.
 
+use super::alone::alone;
 use super::placement::FreeSlots;
+use super::random::{lane, together};
 use super::state::random_state;
-use super::{ENDLESS, Stream, arena_of_batch, is_alone, random, random_cases_before, stream_seed};
+use super::{ENDLESS, Stream, is_alone, random_cases_before, stream_seed};
 use crate::walker::Walker;
 use crosswalk_case::Case;
 use crosswalk_guest::layout::{Arena, MAX_LANES};
@@ -17,16 +21,18 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-/// Batches that the survey draws, each with a control state of its own.
-const SURVEYED: u64 = 64;
-/// Cases of each.
-const LANES_SURVEYED: usize = 60;
-/// Control states among which the one is chosen that shows most.
+/// Number of batches that the survey draws, each with its own control state.
+const SURVEY_BATCHES: u64 = 64;
+/// Number of cases in each of them.
+const SURVEY_LANES: usize = 60;
+/// Number of control states from which a batch chooses.
 const STATES: usize = 4;
-/// Drafts for each lane.
-const DRAFTS: usize = 6;
+/// Number of cases by which a control state is judged.
+const CASES_OF_STATE: usize = 8;
+/// Number of candidates for each lane.
+const CANDIDATES: usize = 6;
 
-/// Steered cases in one mode; the same for the same seed and machine.
+/// Guided cases of one mode. The same seed and machine give the same cases.
 #[derive(Debug)]
 pub struct GuidedStream {
     seed: u64,
@@ -35,46 +41,49 @@ pub struct GuidedStream {
     survey: OnceLock<Survey>,
 }
 
-/// What a case can show.
+/// Something that a case can show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Goal {
     /// A rule that decides.
     Rule(Rule),
-    /// A way to end: vector and error code, none for completion.
+    /// A way to end: vector and error code, or none for completion.
     End(Ring, AccessKind, Option<(u8, u32)>),
 }
 
-/// How often each goal was met.
+impl Goal {
+    /// Everything that a case shows by the reference.
+    fn of(case: &Case) -> Vec<Self> {
+        let prediction = Reference.predict(case);
+        let fault = prediction.alternatives.first().and_then(|way| way.outcome.fault());
+        let end = fault.map(|fault| (fault.vector as u8, fault.error_code));
+
+        let rules = prediction.rules.iter().map(Self::Rule);
+        rules.chain([Self::End(case.access.ring, case.access.kind, end)]).collect()
+    }
+}
+
+/// The number of cases that showed each goal.
 #[derive(Clone, Debug, Default)]
 struct Survey {
-    met: HashMap<Goal, u64>,
+    shown: HashMap<Goal, u64>,
 }
 
 impl Survey {
     fn add(&mut self, case: &Case) {
-        for goal in goals(case) {
-            *self.met.entry(goal).or_default() += 1;
+        for goal in Goal::of(case) {
+            *self.shown.entry(goal).or_default() += 1;
         }
     }
 
-    /// How much a case is worth: that of its rarest goal, the less the more often it was met.
+    /// The worth of a case: that of its rarest goal. A goal is worth less the more often it was shown.
     fn worth(&self, case: &Case) -> f64 {
-        let worth = |goal| 1.0 / (1.0 + self.met.get(&goal).copied().unwrap_or(0) as f64);
-        goals(case).into_iter().map(worth).fold(0.0, f64::max)
+        let worth = |goal| 1.0 / (1.0 + self.shown.get(&goal).copied().unwrap_or(0) as f64);
+        Goal::of(case).into_iter().map(worth).fold(0.0, f64::max)
     }
 }
 
-/// What the reference says that a case shows.
-fn goals(case: &Case) -> Vec<Goal> {
-    let prediction = Reference.predict(case);
-    let end = prediction.alternatives.first().and_then(|way| way.outcome.fault());
-    let end = end.map(|fault| (fault.vector as u8, fault.error_code));
-    let rules = prediction.rules.iter().map(Goal::Rule);
-    rules.chain([Goal::End(case.access.ring, case.access.kind, end)]).collect()
-}
-
 impl GuidedStream {
-    /// For a machine with these capabilities.
+    /// Cases for a machine with these capabilities.
     pub const fn new(seed: u64, mode: PagingMode, machine: Capabilities) -> Self {
         Self { seed, mode, machine, survey: OnceLock::new() }
     }
@@ -82,11 +91,11 @@ impl GuidedStream {
     fn survey(&self) -> &Survey {
         self.survey.get_or_init(|| {
             let mut survey = Survey::default();
-            for batch in 0..SURVEYED {
+            for batch in 0..SURVEY_BATCHES {
                 let mut rng = self.rng(ENDLESS + batch);
-                let (mode, arena) = (self.mode, arena_of_batch(batch));
-                let lanes = LANES_SURVEYED;
-                for case in random::together(&mut rng, mode, arena, &self.machine, lanes) {
+                let arena = Arena::for_batch(batch);
+                let cases = together(&mut rng, self.mode, arena, &self.machine, SURVEY_LANES);
+                for case in cases {
                     survey.add(&case);
                 }
             }
@@ -95,53 +104,55 @@ impl GuidedStream {
     }
 
     fn rng(&self, batch: u64) -> Xoshiro256PlusPlus {
-        // Other cases than those of `random` with the same seed.
+        // Not the cases that `random` has for this seed.
         Xoshiro256PlusPlus::seed_from_u64(stream_seed(!self.seed, self.mode, batch))
     }
 
-    /// The control state under which a few drafts are worth most.
-    fn state(&self, rng: &mut Xoshiro256PlusPlus, arena: Arena) -> ControlState {
-        let survey = self.survey();
-        let candidates = (0..STATES).map(|_| {
-            let state = random_state(rng, self.mode, arena, &self.machine);
-            let worth =
-                |_| survey.worth(&self.draft(rng, arena, 0, state, &mut FreeSlots::new(self.mode)));
-            ((0..8).map(worth).fold(0.0, f64::max), state)
-        });
-        let best = candidates.max_by(|(one, _), (other, _)| one.total_cmp(other));
-        best.expect("there is a candidate").1
-    }
-
-    fn draft(
-        &self,
-        rng: &mut Xoshiro256PlusPlus,
-        arena: Arena,
-        lane: usize,
-        state: ControlState,
-        slots: &mut FreeSlots,
-    ) -> Case {
-        random::lane(rng, arena, lane, &self.machine, state, slots)
-    }
-
+    /// The cases of a batch, one for each lane.
     fn together(&self, rng: &mut Xoshiro256PlusPlus, arena: Arena, lanes: usize) -> Vec<Case> {
         let state = self.state(rng, arena);
         let mut slots = FreeSlots::new(self.mode);
-        // What this batch has shown is worth less from then on.
+        // What the batch has shown is worth less from then on.
         let mut survey = self.survey().clone();
         let mut cases = Vec::with_capacity(lanes);
-        for lane in 0..lanes {
-            let drafts = (0..DRAFTS).map(|_| {
+
+        for number in 0..lanes {
+            let candidates = (0..CANDIDATES).map(|_| {
                 let mut slots = slots.clone();
-                let case = self.draft(rng, arena, lane, state, &mut slots);
+                let case = lane(rng, arena, number, &self.machine, state, &mut slots);
                 (survey.worth(&case), case, slots)
             });
-            let best = drafts.max_by(|(one, ..), (other, ..)| one.total_cmp(other));
-            let (_, case, taken) = best.expect("there is a draft");
+            let best = candidates.max_by(|(one, ..), (other, ..)| one.total_cmp(other));
+            let (_, case, taken) = best.expect("there is a candidate");
+
             survey.add(&case);
             slots = taken;
             cases.push(case);
         }
         cases
+    }
+
+    /// Of a few control states the one under which the best of a few cases is worth most.
+    fn state(&self, rng: &mut Xoshiro256PlusPlus, arena: Arena) -> ControlState {
+        let survey = self.survey();
+        let candidates = (0..STATES).map(|_| {
+            let state = random_state(rng, self.mode, arena, &self.machine);
+            let worth = |_| {
+                let mut slots = FreeSlots::new(self.mode);
+                survey.worth(&lane(rng, arena, 0, &self.machine, state, &mut slots))
+            };
+            ((0..CASES_OF_STATE).map(worth).fold(0.0, f64::max), state)
+        });
+        let best = candidates.max_by(|(one, _), (other, _)| one.total_cmp(other));
+        best.expect("there is a candidate").1
+    }
+
+    /// A case that runs alone.
+    fn alone(&self, rng: &mut Xoshiro256PlusPlus, arena: Arena) -> Case {
+        let candidates = (0..CANDIDATES).map(|_| alone(rng, self.mode, arena, &self.machine));
+        let worth = |case: &Case| self.survey().worth(case);
+        let best = candidates.max_by(|one, other| worth(one).total_cmp(&worth(other)));
+        best.expect("there is a candidate")
     }
 }
 
@@ -160,13 +171,9 @@ impl Stream for GuidedStream {
 
     fn batch(&self, number: u64, most: usize) -> Batch {
         let mut rng = self.rng(number);
-        let arena = arena_of_batch(number);
+        let arena = Arena::for_batch(number);
         let cases = if is_alone(self.mode, number) {
-            let drafts =
-                (0..DRAFTS).map(|_| random::alone(&mut rng, self.mode, arena, &self.machine));
-            let worth = |case: &Case| self.survey().worth(case);
-            let best = drafts.max_by(|one, other| worth(one).total_cmp(&worth(other)));
-            vec![best.expect("there is a draft")]
+            vec![self.alone(&mut rng, arena)]
         } else {
             self.together(&mut rng, arena, most.min(MAX_LANES))
         };

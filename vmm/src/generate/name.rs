@@ -1,17 +1,17 @@
-//! The name of a case: which generator made it, for which paging mode, from which seed, and its index.
+//! Names of cases: the generator and its seed, the paging mode, and an index.
 
 use super::Stream;
 use super::exhaustive::ExhaustiveStream;
 use super::guided::GuidedStream;
 use super::random::RandomStream;
-use super::sequence::SingleStream;
+use super::single::SingleStream;
 use crosswalk_case::Case;
 use crosswalk_machine::Capabilities;
 use mmu_core::PagingMode;
 use std::fmt;
 use std::str::FromStr;
 
-/// What makes cases.
+/// A source of cases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Generator {
     /// Random cases from a seed.
@@ -20,11 +20,14 @@ pub enum Generator {
     Exhaustive,
     /// Random cases from a seed, chosen by how rare they are.
     Guided(u64),
-    /// Cases that run alone, sequences most of them, from a seed.
+    /// Cases that run alone, most of them sequences, from a seed.
     Single(u64),
 }
 
 impl Generator {
+    /// One generator of each kind.
+    const KINDS: [Self; 4] = [Self::Random(0), Self::Exhaustive, Self::Guided(0), Self::Single(0)];
+
     /// The cases of a mode on a machine.
     pub fn stream(self, mode: PagingMode, machine: &Capabilities) -> Box<dyn Stream> {
         match self {
@@ -52,40 +55,45 @@ impl Generator {
             Self::Exhaustive => None,
         }
     }
+
+    /// The generator of the same kind with another seed, if it has one.
+    const fn with_seed(self, seed: u64) -> Self {
+        match self {
+            Self::Random(_) => Self::Random(seed),
+            Self::Exhaustive => Self::Exhaustive,
+            Self::Guided(_) => Self::Guided(seed),
+            Self::Single(_) => Self::Single(seed),
+        }
+    }
 }
 
 /// The name of a case. It means the same case on every machine with the same capabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CaseName {
-    /// What made it.
+    /// The source of the case.
     pub generator: Generator,
     /// The paging mode.
     pub mode: PagingMode,
-    /// Its place in the stream of the generator and the mode.
+    /// The index in the stream of the generator and the mode.
     pub index: u64,
 }
 
 impl CaseName {
-    /// Whether a text is meant as a name, right or wrong: not a case, and hardly a file.
+    /// Whether a text begins like a name, even a malformed one. A file is hardly called so.
     pub fn is_meant(text: &str) -> bool {
-        ["random:", "exhaustive:", "guided:", "single:"].iter().any(|start| text.starts_with(start))
+        let first = text.split_once(':').map(|(first, _)| first);
+        Generator::KINDS.iter().any(|kind| first == Some(kind.name()))
     }
 
-    /// The case itself, on a machine; `None` when the stream has no such index.
+    /// The case on a machine; `None` if the stream has no such index.
     pub fn case(&self, machine: &Capabilities) -> Option<Case> {
         let stream = self.generator.stream(self.mode, machine);
         let (batch, lane) = stream.locate(self.index)?;
         stream.batch(batch, lane + 1).cases.into_iter().nth(lane)
     }
 
-    /// A number of its own for every name, spread over all 64 bits: their sum tells sets of names
-    /// apart.
+    /// A hash of the name, spread over all 64 bits. The sum of the hashes distinguishes sets of names.
     pub fn digest(&self) -> u64 {
-        let scramble = |value: u64| {
-            let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            value ^ (value >> 31)
-        };
         let generator = match self.generator {
             Generator::Random(_) => 1,
             Generator::Exhaustive => 2,
@@ -94,8 +102,18 @@ impl CaseName {
         };
         let stream = scramble(generator * 8 + self.mode as u64);
         let seeded = scramble(stream ^ self.generator.seed().unwrap_or(0));
-        scramble(seeded.wrapping_add(self.index.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+        scramble(seeded.wrapping_add(self.index.wrapping_mul(GOLDEN_GAMMA)))
     }
+}
+
+/// The increment of SplitMix64.
+pub(super) const GOLDEN_GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The finalizer of SplitMix64: a one-to-one scramble of 64 bits.
+const fn scramble(value: u64) -> u64 {
+    let first = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let second = (first ^ (first >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    second ^ (second >> 31)
 }
 
 impl fmt::Display for CaseName {
@@ -119,18 +137,17 @@ impl FromStr for CaseName {
             )
         };
         let number = |digits: &str| digits.parse().map_err(|_| problem("not a number"));
+
         let parts: Vec<_> = text.split(':').collect();
-        let (generator, mode, index) = match parts[..] {
-            ["random", mode, seed, index] => (Generator::Random(number(seed)?), mode, index),
-            ["guided", mode, seed, index] => (Generator::Guided(number(seed)?), mode, index),
-            ["single", mode, seed, index] => (Generator::Single(number(seed)?), mode, index),
-            ["exhaustive", mode, index] => (Generator::Exhaustive, mode, index),
+        let kind = Generator::KINDS.into_iter().find(|kind| kind.name() == parts[0]);
+        let (generator, mode, index) = match (kind, &parts[1..]) {
+            (Some(kind), [mode, seed, index]) if kind.seed().is_some() => {
+                (kind.with_seed(number(seed)?), mode, index)
+            }
+            (Some(kind), [mode, index]) if kind.seed().is_none() => (kind, mode, index),
             _ => return Err(problem("not the name of a case")),
         };
-        let mode = PagingMode::ALL
-            .into_iter()
-            .find(|known| known.name() == mode)
-            .ok_or_else(|| problem("no such paging mode"))?;
+        let mode = mode.parse().map_err(|_| problem("no such paging mode"))?;
         Ok(Self { generator, mode, index: number(index)? })
     }
 }

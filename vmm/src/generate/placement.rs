@@ -1,6 +1,6 @@
-//! Where the entries of a lane go: slots of the arena's tables, none of them twice. Slots are drawn
-//! at random level by level, so that a walker which uses the wrong bits of the address, or the
-//! wrong level's, reads somebody else's entry.
+//! Where the entries of a lane go: slots of the arena's tables, each used once. Slots are drawn at
+//! random level by level, so that a walker that uses the wrong bits of the address, or those of
+//! another level, reads the entry of another lane.
 
 use crosswalk_guest::layout::Arena;
 use crosswalk_guest::tables;
@@ -23,26 +23,28 @@ impl TableSlot {
     }
 }
 
-/// The slots still free.
+/// The slots that are still free.
 #[derive(Clone, Debug)]
 pub(super) struct FreeSlots {
     mode: PagingMode,
+    /// Whether each slot of each table is taken.
     taken: Vec<Vec<bool>>,
 }
 
 impl FreeSlots {
-    /// All slots of a mode's tables, less those that map the guest itself.
+    /// All slots of a mode's tables except those that map the guest itself.
     pub(super) fn new(mode: PagingMode) -> Self {
         let mut taken = vec![vec![false; tables::slots(mode)]; tables::count(mode)];
         for (table, slots) in tables::own_slots(mode) {
             taken[*table][slots.clone()].fill(true);
         }
+
         debug_assert!(taken.len() <= Arena::TABLES);
         Self { mode, taken }
     }
 
-    /// A path of free slots from the root down to a level (0 is the root); at the last with the slot
-    /// after it, if asked for. `None` when a level is full.
+    /// Takes a path of free slots from the root (level 0) down to a level, and with `pair` the slot after
+    /// the last one, too. `None` if a level is full; then some slots may be taken.
     pub(super) fn draw_path(
         &mut self,
         rng: &mut impl Rng,
@@ -55,11 +57,12 @@ impl FreeSlots {
                 path.push(self.draw(rng, level, pair && level == leaf_level)?);
             }
         }
+
         self.add_shared(&mut path);
         Some(path)
     }
 
-    /// Puts the shared slot that leads to a path before it, in PAE paging.
+    /// Prepends the shared slot that leads to a path, in PAE paging.
     pub(super) fn add_shared(&self, path: &mut Vec<TableSlot>) {
         if let Some(first) = path.first().filter(|_| self.is_shared(0)) {
             path.insert(0, TableSlot { table: 0, index: first.table as u64 - 1 });
@@ -72,7 +75,7 @@ impl FreeSlots {
         tables::is_shared(self.mode, level.start)
     }
 
-    /// A free slot at a level with, if asked for, the slot after it.
+    /// Takes a free slot at a level, and with `pair` the slot after it, too.
     pub(super) fn draw(
         &mut self,
         rng: &mut impl Rng,
@@ -82,39 +85,39 @@ impl FreeSlots {
         let tables = tables::of_levels(self.mode)[level].clone();
         let slots = tables::slots(self.mode);
         let first_table = rng.random_range(tables.clone());
-        let start = rng.random_range(0..slots);
-        let count = tables.len();
-        for step in 0..count {
-            let table = tables.start + (first_table - tables.start + step) % count;
-            for offset in 0..slots {
-                let index = (start + offset) % slots;
-                if !self.is_free(table, index) || (pair && !self.is_free(table, index + 1)) {
+        let first_index = rng.random_range(0..slots);
+
+        // All slots, from the drawn one on.
+        for table in (first_table..tables.end).chain(tables.start..first_table) {
+            for index in (first_index..slots).chain(0..first_index) {
+                if pair && !self.is_free(table, index + 1) {
                     continue;
                 }
-                self.taken[table][index] = true;
-                if pair {
-                    self.taken[table][index + 1] = true;
+                if let Some(slot) = self.take_in(table, index) {
+                    if pair {
+                        self.taken[table][index + 1] = true;
+                    }
+                    return Some(slot);
                 }
-                return Some(TableSlot { table, index: index as u64 });
             }
         }
         None
     }
 
-    /// Any free slot of a table.
+    /// Takes any free slot of a table.
     pub(super) fn draw_in(&mut self, rng: &mut impl Rng, table: usize) -> Option<TableSlot> {
         let slots = tables::slots(self.mode);
-        let start = rng.random_range(0..slots);
-        (0..slots).find_map(|offset| self.take_in(table, (start + offset) % slots))
+        let first = rng.random_range(0..slots);
+        (first..slots).chain(0..first).find_map(|index| self.take_in(table, index))
     }
 
-    /// This very slot of some table of the level, if one has it free.
+    /// Takes the slot with this index in some table of a level, if it is free in one.
     pub(super) fn take(&mut self, level: usize, index: usize) -> Option<TableSlot> {
         let mut tables = tables::of_levels(self.mode)[level].clone();
         tables.find_map(|table| self.take_in(table, index))
     }
 
-    /// This very slot of a table, if it is free.
+    /// Takes this slot, if it is free.
     pub(super) fn take_in(&mut self, table: usize, index: usize) -> Option<TableSlot> {
         self.is_free(table, index).then(|| {
             self.taken[table][index] = true;

@@ -1,22 +1,22 @@
-//! The order of a run: which batch of which stream comes when, and to which shard it belongs.
+//! The order of a run: when each batch of each stream runs, and in which shard.
 //!
-//! Two neighbouring batches, one for each arena, make a pair. The streams take turns, pair by pair;
-//! pair `k` of each stream belongs to shard `k mod N`. So every shard has all modes, and both arenas
-//! to work on.
+//! Two neighbouring batches, one for each arena, are a pair. The streams take turns, pair by pair, and
+//! pair `k` of each stream belongs to shard `k mod N`. So every shard has all modes and both arenas.
 
 use super::{CaseName, Generator, Stream};
 use crosswalk_machine::Capabilities;
 use crosswalk_machine::batch::Batch;
 use mmu_core::PagingMode;
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
 /// One of `count` parts of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shard {
-    /// Which, from 0.
+    /// The number of the part, from 0.
     pub index: u64,
-    /// Of how many.
+    /// The number of parts.
     pub count: u64,
 }
 
@@ -35,34 +35,36 @@ impl FromStr for Shard {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let numbers = text.split_once('/').and_then(|(index, count)| {
+        const MAX_COUNT: u64 = 1 << 20;
+        let shard = text.split_once('/').and_then(|(index, count)| {
             Some(Self { index: index.parse().ok()?, count: count.parse().ok()? })
         });
-        numbers.filter(|shard| shard.index < shard.count && shard.count <= 1 << 20).ok_or_else(
-            || "expected I/N with I from 0 to N-1, such as 0/64 for the first of 64".to_owned(),
+
+        shard.filter(|shard| shard.index < shard.count && shard.count <= MAX_COUNT).ok_or_else(
+            || "expected I/N with I from 0 to N-1, such as 0/64 for the first of 64".into(),
         )
     }
 }
 
-/// What a run does, in order.
+/// The batches of a shard, in order.
 pub struct Schedule {
     generator: Generator,
     streams: Vec<Box<dyn Stream>>,
     shard: Shard,
-    /// So many cases of the whole run, all shards together.
+    /// Maximum number of cases of the whole run, all shards together.
     cases: Option<u64>,
 }
 
 /// One batch of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turn {
-    /// Its place in the order of the shard, where some places are empty.
+    /// Its place in the order of the shard. Some places are empty.
     pub number: u64,
-    /// Which stream.
+    /// The index of the stream.
     stream: usize,
-    /// Which batch of it.
+    /// The number of the batch in the stream.
     batch: u64,
-    /// How many cases of it, as far as the limit leaves any.
+    /// Maximum number of cases that the limit leaves.
     most: usize,
     /// The name of the first case; the others follow by index.
     pub first: CaseName,
@@ -72,7 +74,7 @@ impl Schedule {
     /// A shard of the run of a generator in some modes; `cases` limits the run, all shards together.
     ///
     /// # Panics
-    /// When there is no mode.
+    /// If there is no mode.
     pub fn new(
         generator: Generator,
         modes: &[PagingMode],
@@ -85,11 +87,11 @@ impl Schedule {
         Self { generator, streams, shard, cases }
     }
 
-    /// The first turn from this place on that has cases.
+    /// The first turn at this place or after it that has cases.
     pub fn turn(&self, from: u64) -> Option<Turn> {
         (from..self.end())
-            .map_while(|number| (!self.is_over(number)).then(|| self.at(number)))
-            .find_map(|turn| turn)
+            .take_while(|number| !self.is_over(*number))
+            .find_map(|number| self.at(number))
     }
 
     /// The cases of a turn.
@@ -97,7 +99,7 @@ impl Schedule {
         self.streams[turn.stream].batch(turn.batch, turn.most)
     }
 
-    /// How many cases this shard has, give or take a few batches; `None` if there is no end.
+    /// The number of cases of this shard, give or take a few batches; `None` if it is endless.
     pub fn about_cases(&self) -> Option<u64> {
         let all = match (self.cases, self.generator) {
             (None, Generator::Random(_) | Generator::Guided(_) | Generator::Single(_)) => {
@@ -109,12 +111,12 @@ impl Schedule {
         Some(all / self.shard.count)
     }
 
-    /// How many cases the streams have, all shards together and without a limit.
+    /// The number of cases of the streams, all shards together and without a limit.
     pub fn combinations(&self) -> u64 {
         self.streams.iter().map(|stream| stream.cases()).sum()
     }
 
-    /// Which modes, in their order.
+    /// The modes, in their order.
     pub fn modes(&self) -> Vec<PagingMode> {
         self.streams.iter().map(|stream| stream.mode()).collect()
     }
@@ -126,53 +128,57 @@ impl Schedule {
         pairs.unwrap_or(0).saturating_sub(index).div_ceil(count) * self.turns_of_a_round()
     }
 
+    /// One pair of each stream.
     const fn turns_of_a_round(&self) -> u64 {
         2 * self.streams.len() as u64
     }
 
-    /// Whether the limit is reached before the round of a place.
+    /// Whether the limit is reached before the round that a place belongs to.
     fn is_over(&self, number: u64) -> bool {
         let pair = self.pair(number);
         self.cases.is_some_and(|cases| self.cases_before(pair, 0, 2 * pair) >= cases)
     }
 
+    /// The number of the pair that a place belongs to.
     const fn pair(&self, number: u64) -> u64 {
         number / self.turns_of_a_round() * self.shard.count + self.shard.index
     }
 
     /// The batch at a place, if it has cases.
     fn at(&self, number: u64) -> Option<Turn> {
-        let (pair, place) = (self.pair(number), number % self.turns_of_a_round());
-        let stream = (place / 2) as usize;
+        let pair = self.pair(number);
+        let place = number % self.turns_of_a_round();
+        let index = (place / 2) as usize;
         let batch = 2 * pair + place % 2;
-        let its = &self.streams[stream];
-        if batch >= its.batches() {
+        let stream = &self.streams[index];
+        if batch >= stream.batches() {
             return None;
         }
-        let most = match self.cases {
+
+        let left = match self.cases {
             None => u64::MAX,
-            Some(cases) => cases.saturating_sub(self.cases_before(pair, stream, batch)),
+            Some(cases) => cases.saturating_sub(self.cases_before(pair, index, batch)),
         };
+        let most = usize::try_from(left).unwrap_or(usize::MAX);
         let first = CaseName {
             generator: self.generator,
-            mode: its.mode(),
-            index: its.cases_before(batch),
+            mode: stream.mode(),
+            index: stream.cases_before(batch),
         };
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
-        (most > 0).then_some(Turn { number, stream, batch, most, first })
+        (most > 0).then_some(Turn { number, stream: index, batch, most, first })
     }
 
-    /// How many cases of the whole run come before a batch of a stream in pair `pair`.
-    fn cases_before(&self, pair: u64, stream: usize, batch: u64) -> u64 {
-        let before = |(other, its): (usize, &dyn Stream)| {
-            let batch = match other {
-                _ if other < stream => 2 * pair + 2,
-                _ if other == stream => batch,
-                _ => 2 * pair,
+    /// The number of cases of the whole run before a batch in pair `pair` of the stream with this
+    /// index.
+    fn cases_before(&self, pair: u64, index: usize, batch: u64) -> u64 {
+        let before = |(other, stream): (usize, &Box<dyn Stream>)| {
+            let batches = match other.cmp(&index) {
+                Ordering::Less => 2 * pair + 2,
+                Ordering::Equal => batch,
+                Ordering::Greater => 2 * pair,
             };
-            its.cases_before(batch.min(its.batches()))
+            stream.cases_before(batches.min(stream.batches()))
         };
-        let streams = self.streams.iter().map(|stream| &**stream);
-        streams.enumerate().map(before).sum()
+        self.streams.iter().enumerate().map(before).sum()
     }
 }

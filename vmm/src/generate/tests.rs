@@ -1,13 +1,15 @@
-//! Streams and schedules: every case has one index, and shards partition a run.
+//! Tests of streams and schedules: every case has one index, and shards partition a run.
 
 use super::*;
 use crate::walker::Walker;
 use crosswalk_case::Case;
+use crosswalk_guest::layout::Arena;
 use crosswalk_machine::Capabilities;
 use mmu_core::{AccessKind, Profile, Reference, Ring};
 use proptest::prelude::*;
 use std::collections::HashMap;
 
+/// A machine with everything, MAXPHYADDR 40.
 pub(crate) fn capabilities(sees_outside: bool) -> Capabilities {
     let profile = Profile { physical_address_bits: 40, ..Profile::default() };
     Capabilities { sees_outside, ..Capabilities::of_everything(profile) }
@@ -30,10 +32,10 @@ fn names(schedule: &Schedule) -> Vec<CaseName> {
     let mut names = Vec::new();
     let mut next = 0;
     while let Some(turn) = schedule.turn(next) {
-        next = turn.number + 1;
+        let first = turn.first.index;
         let cases = schedule.batch(&turn).cases.len() as u64;
-        let CaseName { index, .. } = turn.first;
-        names.extend((index..index + cases).map(|index| CaseName { index, ..turn.first }));
+        names.extend((first..first + cases).map(|index| CaseName { index, ..turn.first }));
+        next = turn.number + 1;
     }
     names
 }
@@ -43,6 +45,7 @@ fn batches_are_as_long_as_the_stream_says() {
     for generator in GENERATORS {
         for mode in PagingMode::ALL {
             let stream = generator.stream(mode, &capabilities(true));
+
             for number in 0..18.min(stream.batches()) {
                 let batch = stream.batch(number, usize::MAX);
                 let size = stream.cases_before(number + 1) - stream.cases_before(number);
@@ -57,7 +60,8 @@ fn batches_are_as_long_as_the_stream_says() {
 fn random_batches_of_one_case_come_in_both_arenas() {
     let alone: Vec<u64> = (0..32).filter(|batch| is_alone(PagingMode::Pae, *batch)).collect();
     assert_eq!(alone, [7, 8, 23, 24]);
-    // 7 batches of 480; the two of one case.
+
+    // 7 batches of 480 cases, then two of one case.
     let before = [7, 8, 9, 16].map(|batch| random_cases_before(PagingMode::Pae, batch));
     assert_eq!(before, [3360, 3361, 3362, 6722]);
 }
@@ -70,6 +74,7 @@ fn a_name_gives_the_very_case_of_the_run() {
         let schedule = schedule(generator, &modes, Shard { index: 1, count: 2 }, Some(9000));
         let turn = schedule.turn(3).expect("a turn");
         let cases = schedule.batch(&turn).cases;
+
         for lane in [0, cases.len() - 1] {
             let name = CaseName { index: turn.first.index + lane as u64, ..turn.first };
             let again: CaseName = name.to_string().parse().expect("a name");
@@ -84,7 +89,9 @@ fn names_are_read_and_written() {
     for text in ["random:4level:7:12345", "guided:pae:18446744073709551615:0", "exhaustive:32bit:9"]
     {
         assert_eq!(text.parse::<CaseName>().expect("a name").to_string(), text);
+        assert!(CaseName::is_meant(text));
     }
+
     for (text, problem) in [
         ("random:4level:7", "not the name of a case"),
         ("random:7level:7:1", "no such paging mode"),
@@ -92,8 +99,8 @@ fn names_are_read_and_written() {
         ("exhaustive:4level:-1", "not a number"),
         ("exhaustive:4level:1:2", "not the name of a case"),
     ] {
-        let told = text.parse::<CaseName>().expect_err("no name");
-        assert!(told.starts_with(problem) && told.contains(text), "{told}");
+        let error = text.parse::<CaseName>().expect_err("not a name");
+        assert!(error.starts_with(problem) && error.contains(text), "{error}");
     }
 }
 
@@ -105,7 +112,7 @@ fn shards_are_read_and_checked() {
     }
 }
 
-/// How a case is to end, by the reference.
+/// How a case ends, by the reference.
 fn end(case: &Case) -> (Ring, AccessKind, Option<(u8, u32)>) {
     let ways = Reference.predict(case).alternatives;
     let fault = ways[0].outcome.fault().map(|fault| (fault.vector as u8, fault.error_code));
@@ -118,21 +125,24 @@ fn guided_cases_end_more_often_in_rare_ways() {
         let stream = generator.stream(PagingMode::FourLevel, &capabilities(true));
         (0..7).flat_map(|number| stream.batch(number, usize::MAX).cases).collect::<Vec<_>>()
     };
-    let mut met: HashMap<_, u32> = HashMap::new();
+
+    let mut ends: HashMap<_, u32> = HashMap::new();
     for case in cases(Generator::Random(99)) {
-        *met.entry(end(&case)).or_default() += 1;
+        *ends.entry(end(&case)).or_default() += 1;
     }
     // Fewer than one case in 300.
-    let is_rare = |case: &&Case| met.get(&end(case)).is_none_or(|count| *count < 11);
+    let is_rare = |case: &&Case| ends.get(&end(case)).is_none_or(|count| *count < 11);
     let rare = |generator| cases(generator).iter().filter(is_rare).count();
-    let (random, guided) = (rare(Generator::Random(3)), rare(Generator::Guided(3)));
-    assert!(guided > 2 * random, "{guided} rare ends, against {random}");
+
+    let random = rare(Generator::Random(3));
+    let guided = rare(Generator::Guided(3));
+    assert!(guided > 2 * random, "{guided} rare ends, and {random} by chance");
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
 
-    /// No case twice, none missing: with a limit and without an end.
+    /// No case comes twice and none is missing, with a limit and with an endless stream.
     #[test]
     fn shards_partition_a_run(
         which in 0_usize..3,
@@ -141,30 +151,33 @@ proptest! {
         cases in 1_u64..4000,
     ) {
         let generator = GENERATORS[which];
-        let whole = names(&schedule(generator, &modes, Shard::WHOLE, Some(cases)));
+        let mut whole = names(&schedule(generator, &modes, Shard::WHOLE, Some(cases)));
         let expected = match generator {
             // Without paging there are few combinations.
             Generator::Exhaustive => schedule(generator, &modes, Shard::WHOLE, None).combinations().min(cases),
             _ => cases,
         };
         prop_assert_eq!(whole.len() as u64, expected);
-        let parts = (0..count).flat_map(|index| {
-            names(&schedule(generator, &modes, Shard { index, count }, Some(cases)))
-        });
-        let mut parts: Vec<_> = parts.collect();
+
+        let mut parts: Vec<_> = (0..count)
+            .flat_map(|index| {
+                names(&schedule(generator, &modes, Shard { index, count }, Some(cases)))
+            })
+            .collect();
         parts.sort_unstable();
-        let mut whole = whole;
         whole.sort_unstable();
         prop_assert_eq!(&parts, &whole);
+
         whole.dedup();
         prop_assert_eq!(parts.len(), whole.len());
     }
 
-    /// The index of a batch's first case leads back to the batch.
+    /// The index of a case leads back to its batch and lane.
     #[test]
     fn an_index_is_found_again(batch in 0_u64..ENDLESS - 1, which in 0_usize..3, lane in 0_u64..480) {
         let stream = GENERATORS[which].stream(PagingMode::FourLevel, &capabilities(true));
         let batch = batch % (stream.batches() - 1);
+
         let size = stream.cases_before(batch + 1) - stream.cases_before(batch);
         let index = stream.cases_before(batch) + lane % size;
         prop_assert_eq!(stream.locate(index), Some((batch, (lane % size) as usize)));

@@ -1,5 +1,5 @@
-//! The textbook's arithmetic of page tables: how many pages, how many bits for a frame number, how
-//! large a table.
+//! The textbook's arithmetic of page tables: the number of pages, the bits of a frame number, the size
+//! of a table.
 //!
 //! A [`Geometry`] is one choice of address width, page size and entry size. It has a *flat table*,
 //! one entry for each page of the address space, and can split its page number into [`Levels`],
@@ -12,18 +12,18 @@
 use std::fmt::{self, Display};
 use thiserror::Error;
 
-/// What a geometry is made from.
+/// The parameters of a geometry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parameters {
     /// Bits of a virtual address: 1 to 64.
     pub address_bits: u32,
     /// Bytes of a page: a power of two, at most the whole space.
     pub page_bytes: u128,
-    /// Bits of a physical address: at least the page offset, at most 64. As many as a virtual
-    /// address has, if not given.
+    /// Bits of a physical address: at least those of the page offset, at most 64. By default as many as
+    /// a virtual address has.
     pub physical_bits: Option<u32>,
-    /// Bytes of an entry, at most [`Geometry::MAX_ENTRY_BYTES`]. The smallest power of two that
-    /// holds a frame number, if not given.
+    /// Bytes of an entry, at most [`Geometry::MAX_ENTRY_BYTES`]. By default the smallest power of two
+    /// that holds a frame number.
     pub entry_bytes: Option<u32>,
 }
 
@@ -34,7 +34,7 @@ impl Default for Parameters {
     }
 }
 
-/// Why parameters have no geometry, or a geometry no such levels.
+/// Why parameters do not make a geometry, or a geometry cannot have such levels.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum GeometryError {
     /// No or too many address bits.
@@ -54,7 +54,7 @@ pub enum GeometryError {
     /// Physical memory smaller than a page, or too large.
     #[error("expected {least} to 64 bits, enough for one page, not {found}")]
     PhysicalBits {
-        /// The bits of one page's offset.
+        /// Bits of a page offset, or 1.
         least: u32,
         /// The bits asked for.
         found: u32,
@@ -82,13 +82,13 @@ pub enum GeometryError {
         /// The levels asked for.
         found: usize,
     },
-    /// One page is the whole space.
+    /// A single page is the whole address space.
     #[error("expected a page smaller than the space: there is no page number to split")]
     OnePage,
     /// A level without index bits.
     #[error("expected at least one index bit at each level")]
     NoIndexBits,
-    /// Index bits that are not the page number.
+    /// Index bits that are not as many as the page number has.
     #[error(
         "expected index bits that sum to {}, the {address_bits} bits of an address less {offset_bits} of offset, not to {found}",
         address_bits - offset_bits
@@ -132,10 +132,10 @@ impl Geometry {
     /// The textbook's second example: 64-bit addresses and pages of 4 KiB.
     pub const TEXTBOOK_64: Self =
         Self { address_bits: 64, offset_bits: 12, physical_bits: 64, entry_bytes: 8 };
-    /// The largest entry, in bytes. With it the largest table still has an exact size.
+    /// Maximum bytes of an entry. Up to this size, every table size fits into a `u128`.
     pub const MAX_ENTRY_BYTES: u32 = 4096;
 
-    /// Checks parameters, and fills in those that are not given.
+    /// Checks parameters, and chooses defaults for those that are not given.
     ///
     /// # Errors
     /// The first parameter that is out of range: see [`Parameters`].
@@ -147,7 +147,7 @@ impl Geometry {
     /// assert_eq!(Geometry::new(&parameters), Err(GeometryError::PageNotPowerOfTwo(3000)));
     /// ```
     pub fn new(parameters: &Parameters) -> Result<Self, GeometryError> {
-        let Parameters { address_bits, page_bytes, physical_bits, entry_bytes } = *parameters;
+        let Parameters { address_bits, page_bytes, .. } = *parameters;
         if !(1..=64).contains(&address_bits) {
             return Err(GeometryError::AddressBits(address_bits));
         }
@@ -158,22 +158,29 @@ impl Geometry {
         if offset_bits > address_bits {
             return Err(GeometryError::PageTooLarge { address_bits, page_bytes });
         }
-        let physical_bits = physical_bits.unwrap_or(address_bits);
-        let least = offset_bits.max(1);
-        if !(least..=64).contains(&physical_bits) {
-            return Err(GeometryError::PhysicalBits { least, found: physical_bits });
+
+        let physical_bits = parameters.physical_bits.unwrap_or(address_bits);
+        let least_bits = offset_bits.max(1);
+        if !(least_bits..=64).contains(&physical_bits) {
+            return Err(GeometryError::PhysicalBits { least: least_bits, found: physical_bits });
         }
+
         let frame_number_bits = physical_bits - offset_bits;
-        let entry_bytes = entry_bytes.unwrap_or(rounded_bytes(frame_number_bits));
-        let least = frame_number_bits.div_ceil(8).max(1);
-        if !(least..=Self::MAX_ENTRY_BYTES).contains(&entry_bytes) {
-            return Err(GeometryError::EntryBytes { least, frame_number_bits, found: entry_bytes });
+        let entry_bytes = parameters.entry_bytes.unwrap_or(rounded_bytes(frame_number_bits));
+        let least_bytes = frame_number_bits.div_ceil(8).max(1);
+        if !(least_bytes..=Self::MAX_ENTRY_BYTES).contains(&entry_bytes) {
+            return Err(GeometryError::EntryBytes {
+                least: least_bytes,
+                frame_number_bits,
+                found: entry_bytes,
+            });
         }
+
         Ok(Self { address_bits, offset_bits, physical_bits, entry_bytes })
     }
 
-    /// The same addresses with one entry for each byte: pages of one byte, and entries that are
-    /// large enough for it.
+    /// The same addresses with one entry for each byte: pages of one byte, and entries large enough for
+    /// a whole physical address.
     #[must_use]
     pub fn per_byte(&self) -> Self {
         let entry_bytes = self.entry_bytes.max(rounded_bytes(self.physical_bits));
@@ -195,7 +202,7 @@ impl Geometry {
         1 << self.offset_bits
     }
 
-    /// Bits of a page number: what an address has besides the offset.
+    /// Bits of a page number: the bits of an address above the offset.
     pub fn page_number_bits(&self) -> u32 {
         self.address_bits - self.offset_bits
     }
@@ -220,7 +227,7 @@ impl Geometry {
         1 << self.frame_number_bits()
     }
 
-    /// Bytes of an entry, rounded up or as it was asked for.
+    /// Bytes of an entry.
     pub fn entry_bytes(&self) -> u32 {
         self.entry_bytes
     }
@@ -233,7 +240,7 @@ impl Geometry {
     /// Splits the page number into indices, root first.
     ///
     /// # Errors
-    /// If a level has no bits, or their sum is not the page number's bits.
+    /// If a level has no bits, or their sum is not the number of bits of the page number.
     ///
     /// ```
     /// use crosswalk::geometry::{Geometry, Placement};
@@ -246,25 +253,26 @@ impl Geometry {
     /// # Ok::<(), crosswalk::geometry::GeometryError>(())
     /// ```
     pub fn levels(&self, index_bits: &[u32]) -> Result<Levels, GeometryError> {
-        let &Self { address_bits, offset_bits, .. } = self;
         if self.page_number_bits() == 0 {
             return Err(GeometryError::OnePage);
         }
         if index_bits.contains(&0) {
             return Err(GeometryError::NoIndexBits);
         }
+
         let found = index_bits.iter().map(|bits| u64::from(*bits)).sum();
         if found != u64::from(self.page_number_bits()) {
+            let Self { address_bits, offset_bits, .. } = *self;
             return Err(GeometryError::LevelSum { address_bits, offset_bits, found });
         }
         Ok(Levels { geometry: *self, index_bits: index_bits.to_vec() })
     }
 
-    /// Splits the page number as evenly as possible; where it does not come out even, the levels at
-    /// the root have one bit less.
+    /// Splits the page number as evenly as possible. If the bits cannot be split evenly, the levels
+    /// next to the root have one bit less.
     ///
     /// # Errors
-    /// If there are no levels, or more than bits.
+    /// If there are no levels, or more than the page number has bits.
     ///
     /// ```
     /// # use crosswalk::geometry::Geometry;
@@ -280,42 +288,43 @@ impl Geometry {
         if !(1..=page_number_bits).contains(&count) {
             return Err(GeometryError::LevelCount { page_number_bits, found: count as usize });
         }
+
         let smaller_levels = count - page_number_bits % count;
         let bits = |level| page_number_bits / count + u32::from(level >= smaller_levels);
         self.levels(&(0..count).map(bits).collect::<Vec<_>>())
     }
 }
 
-/// The smallest power of two of bytes that holds so many bits; one byte for none.
+/// The smallest power of two of bytes that holds this number of bits; one byte for none.
 fn rounded_bytes(bits: u32) -> u32 {
     bits.div_ceil(8).next_power_of_two()
 }
 
 /// A page number split into one index for each level.
 ///
-/// The tables of a level all have the same size, and every table but the root exists only if a page
-/// below it is in use. A table counts with its own size, even where that is not a page's.
+/// The tables of a level all have the same size. Every table but the root exists only if a page below
+/// it is in use. A table counts with its own size, whether or not that is the size of a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Levels {
     geometry: Geometry,
     index_bits: Vec<u32>,
 }
 
-/// How pages in use lie in the address space.
+/// Where the pages in use are in the address space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placement {
-    /// One after the other, from where a table begins at every level: the fewest tables possible.
+    /// Contiguous, starting at the first page of a table at every level: the fewest tables possible.
     Aligned,
-    /// One after the other, from the last page of a table at every level: the most tables that a
-    /// piece can need.
+    /// Contiguous, starting at the last page of a table at every level: the most tables that contiguous
+    /// pages can need.
     Across,
-    /// Single pages as far from each other as can be, so that they share as few tables as possible: the most
-    /// tables that so many pages can need.
+    /// As far from each other as possible, so that they share as few tables as possible: the most
+    /// tables that this number of pages can need.
     Scattered,
 }
 
 impl Placement {
-    /// The name, as reports have it.
+    /// The name used in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Aligned => "aligned",
@@ -325,12 +334,12 @@ impl Placement {
     }
 }
 
-/// What the tables for some pages take.
+/// The memory that the tables for some pages take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cost {
     /// The number of tables at each level, root first.
     pub tables: Vec<u128>,
-    /// Bytes of all of them.
+    /// The bytes of all tables.
     pub bytes: u128,
 }
 
@@ -346,7 +355,8 @@ impl Levels {
         self.index_bits.iter().map(move |bits| entry_bytes << bits)
     }
 
-    /// What the tables take when so many pages are in use, or nothing if the space has fewer.
+    /// The memory that the tables take if this number of pages is in use; `None` if the address space
+    /// has fewer pages.
     ///
     /// ```
     /// use crosswalk::geometry::{Geometry, Placement};
@@ -361,40 +371,49 @@ impl Levels {
         if pages > self.geometry.pages() {
             return None;
         }
+
+        let mut tables = Vec::with_capacity(self.index_bits.len());
         let mut bits_above = 0;
-        let tables = self.index_bits.iter().map(|bits| {
-            let all_tables = 1_u128 << bits_above;
-            let pages_of_one = self.geometry.pages() >> bits_above;
+        for (depth, bits) in self.index_bits.iter().enumerate() {
+            let count = if depth == 0 { 1 } else { self.tables(pages, placement, bits_above) };
+            tables.push(count);
             bits_above += bits;
-            // Each placement reaches its extreme at all levels at once: the start of the space is a
-            // start for every level, and so is the end of a root entry an end; and pages at equal
-            // distances fall into as many tables as there are, or each into its own.
-            let needed = match placement {
-                Placement::Aligned => pages.div_ceil(pages_of_one),
-                Placement::Across => 1 + pages.saturating_sub(1).div_ceil(pages_of_one),
-                Placement::Scattered => pages,
-            };
-            if bits_above == *bits { 1 } else { needed.min(all_tables).min(pages) }
-        });
-        let tables: Vec<_> = tables.collect();
+        }
+
         let bytes = tables.iter().zip(self.table_bytes()).map(|(count, bytes)| count * bytes).sum();
         Some(Cost { tables, bytes })
     }
+
+    /// The tables needed at a level below the root, with this number of index bits above it.
+    ///
+    /// Each placement reaches its extreme at all levels at once. The start of the space is the start of
+    /// a table at every level, and the end of what a root entry maps is the end of one at every level.
+    /// Pages at equal distances use all tables of a level, or each its own.
+    fn tables(&self, pages: u128, placement: Placement, bits_above: u32) -> u128 {
+        let all_tables = 1_u128 << bits_above;
+        let pages_of_one = self.geometry.pages() >> bits_above;
+        let needed = match placement {
+            Placement::Aligned => pages.div_ceil(pages_of_one),
+            Placement::Across => 1 + pages.saturating_sub(1).div_ceil(pages_of_one),
+            Placement::Scattered => pages,
+        };
+        needed.min(all_tables).min(pages)
+    }
 }
 
-/// How much of a space is in use.
+/// How much of an address space is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Amount {
-    /// A power of two of bytes.
+    /// Bytes, a power of two and at least 1 MiB.
     Bytes(u64),
-    /// Pages, whatever their size.
+    /// Pages of any size.
     Pages(u64),
     /// The whole space.
     Everything,
 }
 
 impl Amount {
-    /// The pages that hold it, at least one.
+    /// The number of pages that hold it; at least one for bytes.
     pub fn pages(self, geometry: &Geometry) -> u128 {
         match self {
             Self::Bytes(bytes) => u128::from(bytes).div_ceil(geometry.page_bytes()),
@@ -415,7 +434,7 @@ impl Display for Amount {
     }
 }
 
-/// The uses whose tables are counted in reports.
+/// The uses for which reports count the tables.
 pub const USES: [(Amount, Placement); 7] = [
     (Amount::Bytes(1 << 20), Placement::Aligned),
     (Amount::Bytes(1 << 20), Placement::Across),

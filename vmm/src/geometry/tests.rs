@@ -1,4 +1,4 @@
-//! The textbook's numbers and others, worked out by hand, and properties of all geometries.
+//! Tests: the textbook's numbers and others, worked out by hand, and properties of all geometries.
 
 use super::*;
 use Placement::{Across, Aligned, Scattered};
@@ -47,7 +47,7 @@ fn the_textbook_with_64_bits() {
     assert_eq!(geometry.per_byte().flat_table_bytes(), 147_573_952_589_676_412_928, "2^67");
 }
 
-/// A geometry, index bits, pages in use; then the tables at each level and their bytes.
+/// A geometry, index bits and pages in use; then the tables at each level, and their bytes.
 type ExpectedCost = (Geometry, &'static [u32], (u128, Placement), &'static [u128], u128);
 
 #[test]
@@ -82,21 +82,24 @@ fn the_tables_of_a_sparse_space() {
         (BOTH[1], &[13, 13, 13, 13], far, &[1, 100, 100, 100], 19_726_336),
         (BOTH[1], &[10, 10, 10, 11, 11], far, &[1, 100, 100, 100, 100], 4_923_392),
     ];
+
     for (geometry, bits, (pages, placement), tables, bytes) in expected {
         let levels = geometry.even_levels(bits.len() as u32).unwrap();
         assert_eq!(levels.index_bits(), bits);
+
         let cost = levels.cost(pages, placement).unwrap();
         assert_eq!((&cost.tables[..], cost.bytes), (tables, bytes), "{bits:?}, {pages} pages");
     }
 }
 
 #[test]
-fn what_the_placement_costs() {
+fn the_placement_decides_the_number_of_tables() {
     // The format of 4-level paging: a table fills a page, and maps 2 MiB, 1 GiB, 512 GiB, all.
     let geometry = with(|p| p.address_bits = 48).unwrap();
     let levels = geometry.levels(&[9, 9, 9, 9]).unwrap();
-    let tables = |pages, placement| levels.cost(pages, placement).map(|cost| cost.tables);
     assert!(levels.table_bytes().all(|bytes| bytes == 4096));
+
+    let tables = |pages, placement| levels.cost(pages, placement).map(|cost| cost.tables);
     assert_eq!(tables(256, Aligned), Some(vec![1, 1, 1, 1]));
     assert_eq!(tables(256, Across), Some(vec![1, 2, 2, 2]));
     assert_eq!(tables(262_144, Aligned), Some(vec![1, 1, 1, 512]));
@@ -119,10 +122,18 @@ fn parameters_out_of_range_are_refused() {
         refused(|p| p.page_bytes = 1 << 33),
         "expected at most 2^32 bytes, the whole space, not 8589934592"
     );
+}
+
+#[test]
+fn physical_bits_out_of_range_are_refused() {
     let physical = |bits| with(|p| p.physical_bits = Some(bits));
     let error = physical(11).unwrap_err().to_string();
     assert_eq!(error, "expected 12 to 64 bits, enough for one page, not 11");
     assert!(physical(12).is_ok() && physical(64).is_ok() && physical(65).is_err());
+}
+
+#[test]
+fn entry_bytes_out_of_range_are_refused() {
     let entry = |bytes| with(|p| p.entry_bytes = Some(bytes));
     let error = entry(2).unwrap_err().to_string();
     assert_eq!(error, "expected 3 to 4096 bytes for a frame number of 20 bits, not 2");
@@ -131,7 +142,7 @@ fn parameters_out_of_range_are_refused() {
 }
 
 #[test]
-fn levels_that_are_not_the_page_number_are_refused() {
+fn levels_that_do_not_make_up_the_page_number_are_refused() {
     let geometry = Geometry::TEXTBOOK_32;
     let refused = |bits: &[u32]| geometry.levels(bits).unwrap_err().to_string();
     assert_eq!(
@@ -141,6 +152,7 @@ fn levels_that_are_not_the_page_number_are_refused() {
     assert_eq!(refused(&[20, 0]), "expected at least one index bit at each level");
     assert!(matches!(geometry.levels(&[]), Err(GeometryError::LevelSum { found: 0, .. })));
     assert!(geometry.levels(&[u32::MAX; 9]).is_err());
+
     let error = geometry.even_levels(21).unwrap_err().to_string();
     let expected = "expected 1 to 20 levels, at most one for each bit of the page number, not 21";
     assert_eq!(error, expected);
@@ -149,7 +161,12 @@ fn levels_that_are_not_the_page_number_are_refused() {
 
 #[test]
 fn a_page_may_be_the_whole_space() {
-    let geometry = with(|p| (p.address_bits, p.page_bytes) = (64, 1 << 64)).unwrap();
+    let geometry = with(|p| {
+        p.address_bits = 64;
+        p.page_bytes = 1 << 64;
+    })
+    .unwrap();
+
     assert_eq!((geometry.pages(), geometry.frame_number_bits()), (1, 0));
     assert_eq!((geometry.entry_bytes(), geometry.flat_table_bytes()), (1, 1));
     assert_eq!(geometry.even_levels(1), Err(GeometryError::OnePage));
@@ -171,11 +188,13 @@ prop_compose! {
             physical_bits: Some(physical_bits),
             entry_bytes: extra.map(|extra| least + extra),
         };
+
         (Geometry::new(&parameters).expect("all in range"), parameters)
     }
 }
 
-/// Index bits at random: at least one level, at least one bit each.
+/// Random levels with `least` to `most` index bits in all: at least one level, with at least one bit
+/// each.
 fn any_levels(least: u32, most: u32) -> impl Strategy<Value = Levels> {
     (least..=most).prop_flat_map(|bits| {
         let cuts = prop::collection::btree_set(1..bits.max(2), 0..5);
@@ -184,6 +203,7 @@ fn any_levels(least: u32, most: u32) -> impl Strategy<Value = Levels> {
             let mut start = 0;
             let index_bits: Vec<_> =
                 ends.map(|end| end - std::mem::replace(&mut start, end)).collect();
+
             let address_bits = bits + if bits < 60 { 4 } else { 0 };
             let page_bytes = 1 << (address_bits - bits);
             let parameters = Parameters { address_bits, page_bytes, ..Parameters::default() };
@@ -210,6 +230,7 @@ proptest! {
         let frames = (1_u128 << geometry.physical_bits()) / parameters.page_bytes;
         prop_assert_eq!((geometry.pages(), geometry.frames()), (pages, frames));
         prop_assert_eq!(geometry.flat_table_bytes(), pages * u128::from(geometry.entry_bytes()));
+
         let entry_bits = 8 * u128::from(geometry.entry_bytes());
         prop_assert!(entry_bits >= geometry.frame_number_bits().into());
         if parameters.entry_bytes.is_none() {
@@ -235,6 +256,7 @@ proptest! {
     #[test]
     fn a_full_space_needs_every_table(levels in any_levels(1, 64)) {
         let pages = levels.geometry.pages();
+
         let mut product = 1_u128;
         let mut bytes = 0_u128;
         let mut tables = Vec::new();
@@ -244,6 +266,7 @@ proptest! {
             product <<= bits;
         }
         prop_assert_eq!(product, pages);
+
         for placement in [Aligned, Across, Scattered] {
             let cost = levels.cost(pages, placement).unwrap();
             prop_assert_eq!(&cost, &Cost { tables: tables.clone(), bytes });
@@ -259,15 +282,17 @@ proptest! {
         shift in 0_u32..64,
     ) {
         let most = levels.geometry.pages();
-        let some = u128::from(some >> shift).min(most);
-        let more = (some + u128::from(more >> shift)).min(most);
+        let few_pages = u128::from(some >> shift).min(most);
+        let many_pages = (few_pages + u128::from(more >> shift)).min(most);
+
         for placement in [Aligned, Across, Scattered] {
-            let cost = |pages| levels.cost(pages, placement).unwrap();
-            let (less, more) = (cost(some), cost(more));
-            prop_assert!(less.bytes <= more.bytes);
-            prop_assert!(less.tables.iter().zip(&more.tables).all(|(less, more)| less <= more));
+            let few = levels.cost(few_pages, placement).unwrap();
+            let many = levels.cost(many_pages, placement).unwrap();
+            prop_assert!(few.bytes <= many.bytes);
+            prop_assert!(few.tables.iter().zip(&many.tables).all(|(few, many)| few <= many));
         }
-        let bytes = |placement| levels.cost(some, placement).unwrap().bytes;
+
+        let bytes = |placement| levels.cost(few_pages, placement).unwrap().bytes;
         prop_assert!(bytes(Aligned) <= bytes(Across) && bytes(Across) <= bytes(Scattered));
     }
 
@@ -279,16 +304,18 @@ proptest! {
         let all = levels.geometry.pages() as u64;
         let pages = ((all as f64 * share) as u64).clamp(1, all);
         let cost = |placement| levels.cost(pages.into(), placement).unwrap().tables;
-        // Every place for a piece: the extremes are met, by one piece for all levels.
-        let pieces: Vec<_> = (0..=all - pages)
+
+        // Contiguous pages in every place: one place has the extreme of all levels.
+        let contiguous: Vec<_> = (0..=all - pages)
             .map(|start| counted(&levels, &(start..start + pages).collect()))
             .collect();
-        let level = |i: usize| pieces.iter().map(move |tables| tables[i]);
+        let level = |i: usize| contiguous.iter().map(move |tables| tables[i]);
         for i in 0..levels.index_bits().len() {
             prop_assert_eq!(level(i).min(), Some(cost(Aligned)[i]));
             prop_assert_eq!(level(i).max(), Some(cost(Across)[i]));
         }
-        prop_assert!(pieces.contains(&cost(Aligned)) && pieces.contains(&cost(Across)));
+        prop_assert!(contiguous.contains(&cost(Aligned)) && contiguous.contains(&cost(Across)));
+
         let apart = (0..pages).map(|i| i * all / pages).collect();
         prop_assert_eq!(counted(&levels, &apart), cost(Scattered));
     }
@@ -299,9 +326,10 @@ proptest! {
         pages in prop::collection::btree_set(any::<u64>(), 1..40),
     ) {
         let all = levels.geometry.pages() as u64;
-        let pages: BTreeSet<_> = pages.into_iter().map(|page| page % all).collect();
-        let apart = levels.cost(pages.len() as u128, Scattered).unwrap();
-        let tables = counted(&levels, &pages);
+        let used: BTreeSet<_> = pages.into_iter().map(|page| page % all).collect();
+
+        let apart = levels.cost(used.len() as u128, Scattered).unwrap();
+        let tables = counted(&levels, &used);
         prop_assert!(tables.iter().zip(&apart.tables).all(|(here, apart)| here <= apart));
     }
 }

@@ -182,7 +182,7 @@ impl MutantTrial {
         run: &Attempt,
         verdicts: &Verdicts,
     ) {
-        let Some(rules) = self.mutant.rules.filter(|_| self.refuted < ENOUGH && self.is_open())
+        let Some(rules) = self.mutant.semantics.filter(|_| self.refuted < ENOUGH && self.is_open())
         else {
             return;
         };
@@ -191,7 +191,7 @@ impl MutantTrial {
             return;
         }
         let others = others.iter().filter(|other| other.id != self.mutant.id);
-        for (other, its) in others.filter_map(|other| Some((*other, other.rules?))) {
+        for (other, its) in others.filter_map(|other| Some((*other, other.semantics?))) {
             let both = verdict::judge(&Combined(rules, its), case, run);
             if matches!(both, Verdict::Diverge { .. }) {
                 self.refuted += 1;

@@ -1,4 +1,5 @@
-//! Before the access comes the load of the control state: in PAE paging it may fault (PDPTE-2).
+//! The load of the control state, which comes before the access: in PAE paging it may fault
+//! (PDPTE-2).
 
 use arrayvec::ArrayVec;
 use crosswalk_case::Case;
@@ -6,55 +7,75 @@ use mmu_core::memory::{SparseTables, TableMemory};
 use mmu_core::x86::control::{LoadError, Mov};
 use mmu_core::x86::format::{Format, Pae};
 use mmu_core::{
-    Alternative, ControlState, Outcome, PagingMode, Prediction, Profile, Regime, Rule, Semantics,
+    Alternative, ControlState, Outcome, PagingMode, Prediction, Profile, Regime, Rule, RuleSet,
+    Semantics,
 };
 
-/// The prediction for a case by rules, given how its access is predicted in a state and on a
-/// processor: where a PDPTE is bad as it is loaded, the load may fault, and then the access is never
-/// made.
+/// Predicts a case whose control state is loaded first. `predict` predicts the access alone, in a
+/// state and on a processor. If a PDPTE is bad when it is loaded, the load may fault, and the access is
+/// not made.
 pub(super) fn predict_with_control_load(
-    rules: impl Semantics,
+    semantics: impl Semantics,
     case: &Case,
     predict: impl Fn(ControlState, Profile) -> Prediction,
 ) -> Prediction {
     if case.mode() != PagingMode::Pae {
         return predict(case.state, case.profile);
     }
-    let (at_load, pdptes) = as_loaded(rules, case);
-    let state = ControlState { pdptes, ..case.state };
-    if !rules.checks_loaded_pdptes() {
+
+    let LoadedPdptes { memory, registers } = LoadedPdptes::of(semantics, case);
+    let state = ControlState { pdptes: registers, ..case.state };
+    if !semantics.checks_loaded_pdptes() {
         return predict(state, case.profile);
     }
-    let predict = |profile| predict(state, profile);
-    let memory = SparseTables::new(&at_load);
+
+    let memory = SparseTables::new(&memory);
     let loads = case.state.loads(Mov::Cr3(case.state.cr3), case.profile, &memory);
-    let mut predicted: Option<Prediction> = None;
     let mut faults: ArrayVec<Alternative, 3> = ArrayVec::new();
+    let mut walked: Option<Prediction> = None;
     for load in loads {
         if let Err(LoadError::Fault(fault)) = load.result {
-            let (outcome, updates) = (Outcome::Fault(fault), ArrayVec::new());
-            faults.push(Alternative { outcome, updates, choice: load.choice });
+            let outcome = Outcome::Fault(fault);
+            faults.push(Alternative { outcome, updates: ArrayVec::new(), choice: load.choice });
             continue;
         }
-        // Loaded: into registers, or not at all by a processor that reads PDPTEs during the walk.
-        let mut profile = case.profile;
-        if matches!(load.choice, Some((Rule::Pdpte4, _))) {
-            profile.pins.pdptes_are_walked = Some(true);
+
+        // Into registers, or nowhere if the processor reads PDPTEs during the walk.
+        let mut prediction = predict(state, profile_after_load(case.profile, load.choice));
+        let is_first = faults.is_empty() && walked.is_none();
+        if !is_first {
+            for way in &mut prediction.alternatives {
+                way.choice = way.choice.or(load.choice);
+            }
         }
-        let mut walked = predict(profile);
-        if faults.is_empty() && predicted.is_none() {
-            predicted = Some(walked);
-            continue;
-        }
-        for way in &mut walked.alternatives {
-            way.choice = way.choice.or(load.choice);
-        }
-        join(&mut predicted, walked);
+        walked = Some(join(walked, prediction));
     }
-    let mut predicted = predicted.unwrap_or_else(|| Prediction {
-        alternatives: ArrayVec::new(),
-        rules: mmu_core::RuleSet::default(),
-    });
+    faults_first(faults, walked)
+}
+
+/// The processor that made this choice about the load (PDPTE-4).
+fn profile_after_load(mut profile: Profile, choice: Option<(Rule, &'static str)>) -> Profile {
+    if matches!(choice, Some((Rule::Pdpte4, _))) {
+        profile.pins.pdptes_are_walked = Some(true);
+    }
+    profile
+}
+
+/// The ways of both predictions, as far as there is room.
+fn join(known: Option<Prediction>, more: Prediction) -> Prediction {
+    let Some(mut known) = known else { return more };
+    known.rules.extend(more.rules);
+
+    let room = known.alternatives.remaining_capacity();
+    known.alternatives.extend(more.alternatives.into_iter().take(room));
+    known
+}
+
+/// A prediction in which the faults of the load come before the ways of the access.
+fn faults_first(faults: ArrayVec<Alternative, 3>, walked: Option<Prediction>) -> Prediction {
+    let mut predicted = walked
+        .unwrap_or_else(|| Prediction { alternatives: ArrayVec::new(), rules: RuleSet::default() });
+
     for (place, fault) in faults.into_iter().enumerate() {
         predicted.rules.insert(Rule::Pdpte2);
         if !predicted.alternatives.is_full() {
@@ -64,36 +85,36 @@ pub(super) fn predict_with_control_load(
     predicted
 }
 
-/// PAE's PDPTEs in memory when they are loaded, from where the rules find the root, and in their
-/// registers then.
-fn as_loaded(rules: impl Semantics, case: &Case) -> (ArrayVec<(u64, u64), 8>, [u64; 4]) {
-    let regime = Regime::new(case.state, case.profile);
-    let (right, found) = (Pae::root(&regime), rules.root::<Pae>(&regime));
-    let (mut memory, mut pdptes) = (ArrayVec::new(), case.state.pdptes);
-    memory.extend((0..4).map(|i| right.get() + 8 * i).zip(pdptes));
-    if found != right {
-        let at = |i: u64| found + 8 * i;
-        for (i, pdpte) in (0..).zip(&mut pdptes) {
-            let listed = memory.iter().find(|(address, _)| *address == at(i).get());
-            *pdpte =
-                listed.map_or_else(|| case.read_entry(at(i), 8).unwrap_or(0), |(_, value)| *value);
-        }
-        memory = (0..4).map(|i| right.get() + 8 * i).zip(pdptes).collect();
-    }
-    (memory, pdptes)
+/// The PDPTEs that a load of CR3 finds.
+struct LoadedPdptes {
+    /// Address and value of each in memory.
+    memory: ArrayVec<(u64, u64), 8>,
+    /// The registers after the load.
+    registers: [u64; 4],
 }
 
-/// Adds the ways of another prediction.
-fn join(predicted: &mut Option<Prediction>, more: Prediction) {
-    let Some(known) = predicted else {
-        *predicted = Some(more);
-        return;
-    };
-    known.rules.extend(more.rules);
-    for way in more.alternatives {
-        if !known.alternatives.is_full() {
-            known.alternatives.push(way);
+impl LoadedPdptes {
+    /// The PDPTEs of a case, read from where these semantics find the root.
+    fn of(semantics: impl Semantics, case: &Case) -> Self {
+        let regime = Regime::new(case.state, case.profile);
+        let correct_root = Pae::root(&regime);
+        let root = semantics.root::<Pae>(&regime);
+
+        let addresses = (0..4).map(|i| correct_root.get() + 8 * i);
+        let mut memory: ArrayVec<_, 8> = addresses.clone().zip(case.state.pdptes).collect();
+        let mut registers = case.state.pdptes;
+        if root != correct_root {
+            for (i, register) in (0..).zip(&mut registers) {
+                let at = root + 8 * i;
+                let listed = memory.iter().find(|(address, _)| *address == at.get());
+                *register = match listed {
+                    Some((_, value)) => *value,
+                    None => case.read_entry(at, 8).unwrap_or(0),
+                };
+            }
+            memory = addresses.zip(registers).collect();
         }
+        Self { memory, registers }
     }
 }
 
@@ -104,38 +125,41 @@ mod tests {
     use crosswalk_guest::layout::Arena;
     use mmu_core::{Fault, Reference, Ring, Vector, Vendor};
 
-    /// PDPTE 2 with bit 8, which is reserved (SDM "PDPTE Registers").
+    /// A case with bit 8 set in PDPTE 2, which is reserved (SDM "PDPTE Registers").
     fn bad(vendor: Vendor) -> Case {
         let profile = Profile { vendor, physical_address_bits: 40, ..Profile::default() };
         let mut case = Case::plain_in(PagingMode::Pae, Arena::ALL[0], 5, Ring::Three, profile);
+
         case.state.pdptes[2] |= 1 << 8;
         case.entries[0].value = case.state.pdptes[2];
         case
     }
 
-    fn ends(case: &Case) -> Vec<(Vector, u32)> {
+    /// The vectors and error codes of all ways.
+    fn faults(case: &Case) -> Vec<(Vector, u32)> {
         let ways = Reference.predict(case).alternatives;
-        let end = |fault: &Fault| (fault.vector, fault.error_code);
-        ways.iter().map(|way| way.outcome.fault().map(end).expect("a fault")).collect()
+        let code = |fault: &Fault| (fault.vector, fault.error_code);
+        ways.iter().map(|way| way.outcome.fault().map(code).expect("a fault")).collect()
     }
 
     #[test]
-    fn pdpte_2_the_load_faults_by_the_sdm() {
-        assert_eq!(ends(&bad(Vendor::Intel)), [(Vector::GeneralProtection, 0)]);
+    fn pdpte_2_the_load_faults_on_intel() {
+        assert_eq!(faults(&bad(Vendor::Intel)), [(Vector::GeneralProtection, 0)]);
     }
 
     #[test]
-    fn pdpte_4_a_walk_may_find_it_by_the_apm() {
+    fn pdpte_4_a_walk_may_find_it_on_amd() {
         let expected = [(Vector::GeneralProtection, 0), (Vector::PageFault, 0xd)];
-        assert_eq!(ends(&bad(Vendor::Amd)), expected);
+        assert_eq!(faults(&bad(Vendor::Amd)), expected);
     }
 
     #[test]
-    fn pdpte_2_an_absent_one_is_loaded_and_may_be_checked() {
+    fn pdpte_2_an_absent_pdpte_may_be_checked_when_loaded() {
         let mut case = bad(Vendor::Intel);
         case.state.pdptes[2] &= !1;
         case.entries[0].value = case.state.pdptes[2];
-        let mut found = ends(&case);
+
+        let mut found = faults(&case);
         found.sort_unstable();
         assert_eq!(found, [(Vector::GeneralProtection, 0), (Vector::PageFault, 0x4)]);
     }

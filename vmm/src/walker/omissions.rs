@@ -1,8 +1,10 @@
-//! Omissions: the reference with one rule left out, or turned round. Mutants are mistakes that
-//! happened; these fill the gaps between them, so that a case can be said to be about a rule: it is,
-//! when the rule's omission or a mutant of it predicts otherwise.
+//! Omissions: the reference with one rule left out, or reversed.
+//!
+//! Mutants are mistakes that happened; omissions fill the gaps between them. Together they decide
+//! whether a case tests a rule: it does if an omission or a mutant of the rule predicts another
+//! outcome.
 
-use super::{Boxed, Walker};
+use super::{Erased, Walker};
 use mmu_core::x86::format::{EntryBits, EntryKind, Format, Level};
 use mmu_core::x86::semantics::{Cause, Denial, Rights};
 use mmu_core::{
@@ -10,18 +12,18 @@ use mmu_core::{
     Semantics, VirtAddr,
 };
 
-/// A rule left out.
+/// The reference without one rule.
 #[derive(Clone, Copy)]
 pub struct Omission {
-    /// The rule; none where the walk leads elsewhere.
+    /// The rule; `None` if the walker breaks no rule but walks to another place.
     pub rule: Option<Rule>,
-    /// What is done instead.
+    /// What the walker does instead.
     pub instead: &'static str,
     /// The walker.
     pub walker: &'static dyn Walker,
 }
 
-/// Defines omissions: the rule, what is done instead, and the method that does it.
+/// Defines omissions: the rule, what the walker does instead, and the method that does it.
 macro_rules! omissions {
     ($($name:ident, $rule:expr, $instead:literal, { $method:item })+) => {
         $(
@@ -35,7 +37,7 @@ macro_rules! omissions {
 
         /// Every omission.
         pub const OMISSIONS: &[Omission] = &[$(
-            Omission { rule: $rule, instead: $instead, walker: &Boxed(&$name) },
+            Omission { rule: $rule, instead: $instead, walker: &Erased(&$name) },
         )+];
     };
 }
@@ -63,9 +65,9 @@ omissions! {
     }
     RightsInPdptes, Some(Rule::Pdpte3), "PAE's PDPTEs restrict like other entries", {
         fn combine(&self, above: Rights, entry: u64) -> Rights {
-            let flags = (EntryBits::RW | EntryBits::US).bits();
-            // A PDPTE of PAE has neither flag set: they are reserved.
-            if entry & (flags | EntryBits::A.bits()) == 0 {
+            // In a PAE PDPTE these are reserved, and so clear.
+            let flags = EntryBits::RW | EntryBits::US | EntryBits::A;
+            if entry & flags.bits() == 0 {
                 return above - Rights::WRITE - Rights::USER;
             }
             Reference.combine(above, entry)
@@ -116,7 +118,7 @@ omissions! {
             Reference.combine(above | Rights::EXECUTE, entry)
         }
     }
-    NoRights, Some(Rule::Right1), "rights are not looked at", {
+    NoRights, Some(Rule::Right1), "rights are not checked", {
         fn denial(
             &self,
             _above: Rights,
@@ -216,29 +218,49 @@ mod tests {
     use crosswalk_guest::layout::Arena;
     use mmu_core::{Profile, Ring};
 
-    /// Each by hand: what it predicts otherwise in a case that is about its rule.
-    #[test]
-    fn an_omission_leaves_out_its_rule_and_nothing_of_a_plain_case() {
+    fn lane(ring: Ring) -> Case {
         let profile = Profile { physical_address_bits: 40, ..Profile::default() };
-        let lane = |ring| Case::plain(Arena::ALL[0], 3, ring, profile);
-        let omission = |instead: &str| {
-            let found = OMISSIONS.iter().find(|omission| omission.instead == instead);
-            found.expect("it is listed").walker
-        };
-        let faults = |walker: &dyn Walker, case: &Case| {
-            walker.predict(case).alternatives[0].outcome.fault().map(|fault| fault.error_code)
-        };
+        Case::plain(Arena::ALL[0], 3, ring, profile)
+    }
+
+    fn omission(instead: &str) -> &'static dyn Walker {
+        let found = OMISSIONS.iter().find(|omission| omission.instead == instead);
+        found.expect("it is listed").walker
+    }
+
+    fn error_code(walker: &dyn Walker, case: &Case) -> Option<u32> {
+        walker.predict(case).alternatives[0].outcome.fault().map(|fault| fault.error_code)
+    }
+
+    /// A write by ring 3 through a PDPTE without R/W.
+    fn denied_write() -> Case {
         let mut write = lane(Ring::Three);
-        (write.access.kind, write.form) =
-            (AccessKind::Write, Case::default_form(AccessKind::Write));
+        write.access.kind = AccessKind::Write;
+        write.form = Case::default_form(AccessKind::Write);
         write.entries[1].value &= !2;
-        assert_eq!(faults(&Reference, &write), Some(0b111));
-        assert_eq!(faults(omission("R/W counts in the leaf only"), &write), None);
-        assert_eq!(faults(omission("U/S counts in the leaf only"), &write), Some(0b111));
-        assert_eq!(faults(omission("U/S is never reported"), &write), Some(0b011));
+        write
+    }
+
+    #[test]
+    fn an_omission_changes_what_its_rule_decides() {
+        let write = denied_write();
+        assert_eq!(error_code(&Reference, &write), Some(0b111));
+        assert_eq!(error_code(omission("R/W counts in the leaf only"), &write), None);
+        assert_eq!(error_code(omission("U/S is never reported"), &write), Some(0b011));
+    }
+
+    /// U/S is set in every entry, so that it does not matter which entries count.
+    #[test]
+    fn an_omission_changes_nothing_else() {
+        let by_leaf = omission("U/S counts in the leaf only");
+        assert_eq!(error_code(by_leaf, &denied_write()), Some(0b111));
+    }
+
+    #[test]
+    fn smap_can_be_left_out() {
         let mut supervisor = lane(Ring::Zero);
         supervisor.state.cr4 |= Cr4::SMAP;
-        assert_eq!(faults(&Reference, &supervisor), Some(0b001));
-        assert_eq!(faults(omission("SMAP is not obeyed"), &supervisor), None);
+        assert_eq!(error_code(&Reference, &supervisor), Some(0b001));
+        assert_eq!(error_code(omission("SMAP is not obeyed"), &supervisor), None);
     }
 }

@@ -1,8 +1,9 @@
-//! Sequences: each access is predicted from the tables and registers as those before it left them,
-//! and from what the processor may have kept of earlier tables (TLB-2).
+//! Predicting a sequence: each access from the tables and registers as those before it left them, and
+//! from what the processor may have cached of earlier tables (TLB-2).
 
 use arrayvec::ArrayVec;
 use crosswalk_case::{AccessStep, Action, Case};
+use crosswalk_guest::layout::Arena;
 use crosswalk_guest::tables;
 use mmu_core::cache::{History, TableMemoryUpdate};
 use mmu_core::memory::TableMemory;
@@ -10,15 +11,15 @@ use mmu_core::outcome::MAX_ALTERNATIVES;
 use mmu_core::walk::{Path, predict_in_mode, walk_in_mode};
 use mmu_core::x86::format::{FiveLevel, FourLevel, levels};
 use mmu_core::{
-    Access, ControlState, Cr4, EntryUpdate, Mmu, PagingMode, PhysAddr, Prediction, Profile,
-    Reference, Rule, RuleSet, Semantics,
+    Access, Alternative, ControlState, Cr4, EntryUpdate, Mmu, PagingMode, PhysAddr, Prediction,
+    Profile, Reference, Rule, RuleSet, Semantics, VirtAddr,
 };
 use std::collections::BTreeMap;
 
-/// What happened before an access.
+/// One thing that happens in a sequence.
 #[derive(Clone, Debug)]
 pub(super) enum SequenceEvent {
-    /// Another access.
+    /// An access.
     Access {
         /// The access.
         access: Access,
@@ -27,17 +28,49 @@ pub(super) enum SequenceEvent {
         /// Whether it completed.
         completed: bool,
     },
-    /// Anything else.
+    /// Any other action.
     Action(Action),
 }
 
-/// The predictions of every access of a case, the last with all that the sequence does to entries.
-/// `rules` are those for an access in a state, after these events.
+impl SequenceEvent {
+    /// The access and its walk, if it completed.
+    pub(super) fn completed(&self) -> Option<(&Access, &Path)> {
+        match self {
+            Self::Access { access, path, completed: true } => Some((access, path)),
+            _ => None,
+        }
+    }
+
+    /// The value that software writes to the entry at this address, if it does.
+    pub(super) fn written_at(&self, at: PhysAddr) -> Option<u64> {
+        match self {
+            Self::Action(Action::Write(entry)) if entry.at == at.get() => Some(entry.value),
+            _ => None,
+        }
+    }
+
+    /// Whether it drops what is cached of an address.
+    pub(super) fn invalidates(&self, address: VirtAddr) -> bool {
+        match self {
+            Self::Action(Action::ReloadCr3) => true,
+            Self::Action(Action::Invlpg(dropped)) => is_same_page(*dropped, address),
+            _ => false,
+        }
+    }
+}
+
+/// Whether two addresses are in the same 4 KiB page.
+pub(super) const fn is_same_page(one: VirtAddr, other: VirtAddr) -> bool {
+    one.get() >> 12 == other.get() >> 12
+}
+
+/// The prediction for every access of a case. The last includes all that the sequence does to table
+/// entries. `semantics` chooses those for an access in a state, after the events before it.
 pub(super) fn predict<R: Semantics>(
     case: &Case,
-    rules: impl Fn(&[SequenceEvent], &Access, &ControlState) -> R,
+    semantics: impl Fn(&[SequenceEvent], &Access, &ControlState) -> R,
 ) -> Vec<Prediction> {
-    follow(case, rules).1
+    follow(case, semantics).1
 }
 
 /// All that happens in a case by the reference, the access last.
@@ -47,13 +80,14 @@ pub(super) fn events(case: &Case) -> Vec<SequenceEvent> {
 
 fn follow<R: Semantics>(
     case: &Case,
-    rules: impl Fn(&[SequenceEvent], &Access, &ControlState) -> R,
+    semantics: impl Fn(&[SequenceEvent], &Access, &ControlState) -> R,
 ) -> (Vec<SequenceEvent>, Vec<Prediction>) {
-    let is_access = |action: &Action| matches!(action, Action::Access(_));
-    let accesses = case.script().filter(is_access).count();
+    let accesses = case.script().filter(|action| matches!(action, Action::Access(_))).count();
     let mut state = case.state;
     let mut tables = CachedTables::new(case);
-    let (mut events, mut predictions) = (Vec::new(), Vec::new());
+    let mut events = Vec::new();
+    let mut predictions = Vec::new();
+
     for action in case.script() {
         action.change(&mut state);
         let Action::Access(AccessStep { access, .. }) = action else {
@@ -61,34 +95,39 @@ fn follow<R: Semantics>(
             events.push(SequenceEvent::Action(action));
             continue;
         };
-        let chosen = rules(&events, &access, &state);
+
+        let chosen = semantics(&events, &access, &state);
         let prediction = predict_access(chosen, state, case.profile, &tables.history, &access);
-        let mut path = Path::default();
-        let at = (access.address, &access);
-        let memory = tables.history.memory();
-        let walked = walk_in_mode(Reference, state, case.profile, memory, at, &mut path);
-        let completed = walked.is_ok();
-        events.push(SequenceEvent::Access { access, path: Box::new(path), completed });
-        predictions.push(prediction);
-        if predictions.len() < accesses {
-            tables.set_flags(&predictions[predictions.len() - 1]);
+        events.push(walked(case, &state, tables.history.memory(), access));
+        if predictions.len() + 1 < accesses {
+            tables.set_flags(&prediction);
         }
+        predictions.push(prediction);
     }
+
     if let Some(last) = predictions.last_mut() {
         tables.add_to(last, case);
     }
     (events, predictions)
 }
 
-/// So many edits without an invalidation are remembered.
-const EDITS: usize = 16;
+/// An access as an event, with its walk by the reference.
+fn walked(case: &Case, state: &ControlState, memory: &Case, access: Access) -> SequenceEvent {
+    let mut path = Path::default();
+    let at = (access.address, &access);
+    let end = walk_in_mode(Reference, *state, case.profile, memory, at, &mut path);
+    SequenceEvent::Access { access, path: Box::new(path), completed: end.is_ok() }
+}
 
-type EditHistory = History<Case, EDITS>;
+/// Maximum number of edits that are remembered without an invalidation.
+const MAX_EDITS: usize = 16;
 
-/// The tables as they are, with what may be cached of them.
+type EditHistory = History<Case, MAX_EDITS>;
+
+/// The tables of a case, with what may be cached of them.
 struct CachedTables {
     history: EditHistory,
-    /// Flags that earlier accesses may have set, by entry.
+    /// Flags that earlier accesses may have set, by the address of the entry.
     open: BTreeMap<u64, u64>,
 }
 
@@ -98,63 +137,58 @@ impl CachedTables {
         Self { history: History::new(tables), open: BTreeMap::new() }
     }
 
+    /// Follows an action other than an access.
     fn act(&mut self, action: Action, state: &ControlState) {
         match action {
             Action::Write(entry) => {
-                self.open.remove(&entry.at);
                 let at = PhysAddr::new(entry.at);
+                self.open.remove(&entry.at);
                 if self.history.edit(at, 8, entry.value).is_err() {
-                    // Nothing is allowed any more that was: a sequence is never that long.
+                    // Stale translations are no longer allowed from here on. No sequence is so long.
                     self.history.forget_all();
                     let _ = self.history.edit(at, 8, entry.value);
                 }
             }
             Action::Invlpg(address) => self.history.forget(address),
-            // Global ones stay (TLB-4).
+            // Global translations stay (TLB-4).
             Action::ReloadCr3 if !state.cr4.contains(Cr4::PGE) => self.history.forget_all(),
             _ => {}
         }
     }
 
-    /// What an access did, or may have done, to entries, and what its fault drops (TLB-3).
-    fn set_flags(&mut self, made: &Prediction) {
-        let ways = &made.alternatives;
-        let mut touched: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
-        for update in ways.iter().flat_map(|way| &way.updates) {
-            let (all, any) = touched.entry(update.at.get()).or_insert((u64::MAX, 0));
-            *all &= update.must_set;
-            *any |= update.must_set | update.may_set;
+    /// Follows an access: the flags that it sets, or may set, and the translation that its fault drops
+    /// (TLB-3).
+    fn set_flags(&mut self, predicted: &Prediction) {
+        for (at, FlagsSet { all, any }) in flags_set(predicted) {
+            let at = PhysAddr::new(at);
+            let old = self.history.read_entry(at, 8).unwrap_or(0);
+            let _ = self.history.update_entry(at, 8, old, old | all);
+            *self.open.entry(at.get()).or_insert(0) |= any & !all;
         }
-        for (at, (mut all, any)) in touched {
-            let in_each = ways.iter().all(|way| way.updates.iter().any(|one| one.at.get() == at));
-            all = if in_each { all } else { 0 };
-            let old = self.history.read_entry(PhysAddr::new(at), 8).unwrap_or(0);
-            let _ = self.history.update_entry(PhysAddr::new(at), 8, old, old | all);
-            *self.open.entry(at).or_insert(0) |= any & !all;
-        }
-        let faults: Vec<_> = ways.iter().map(|way| way.outcome.fault()?.cr2).collect();
-        if let [Some(first), rest @ ..] = faults.as_slice()
-            && rest.iter().all(|cr2| *cr2 == Some(*first))
-        {
-            self.history.forget(*first);
+
+        if let Some(address) = common_cr2(predicted) {
+            self.history.forget(address);
         }
     }
 
-    /// Adds to the last prediction what came of entries before.
+    /// Adds to the last prediction what earlier actions did to entries.
     fn add_to(&self, last: &mut Prediction, case: &Case) {
         let now = self.history.memory();
+
         for way in &mut last.alternatives {
             for entry in &now.entries {
                 let may_set = self.open.get(&entry.at).copied().unwrap_or(0);
-                let first = case.entries.iter().find(|first| first.at == entry.at);
+                let initial = case.entries.iter().find(|initial| initial.at == entry.at);
+                let is_changed = may_set != 0 || initial != Some(entry);
+
                 let known = way.updates.iter_mut().find(|update| update.at.get() == entry.at);
                 if let Some(update) = known {
                     update.may_set |= may_set;
-                } else if (may_set != 0 || first != Some(entry)) && !way.updates.is_full() {
-                    let level = level_of(case.mode(), entry.at);
+                } else if is_changed && !way.updates.is_full() {
+                    let depth = depth_of(case.mode(), entry.at);
                     way.updates.push(EntryUpdate {
                         at: PhysAddr::new(entry.at),
-                        level: &levels(case.mode())[level],
+                        level: &levels(case.mode())[depth],
                         before: entry.value,
                         must_set: 0,
                         may_set,
@@ -166,67 +200,85 @@ impl CachedTables {
     }
 }
 
-/// The depth of the level that an arena's table serves first.
-fn level_of(mode: PagingMode, at: u64) -> usize {
-    let table = crosswalk_guest::layout::Arena::ALL.iter().find_map(|arena| arena.table_at(at));
-    let holds = |range: &std::ops::Range<usize>| table.is_some_and(|table| range.contains(&table));
-    tables::of_levels(mode).iter().position(holds).unwrap_or(0)
+/// Flags of one entry that an access sets.
+struct FlagsSet {
+    /// In every allowed way.
+    all: u64,
+    /// In some allowed way.
+    any: u64,
+}
+
+/// The flags that an access sets, by the address of the entry.
+fn flags_set(predicted: &Prediction) -> BTreeMap<u64, FlagsSet> {
+    let ways = &predicted.alternatives;
+    let mut touched: BTreeMap<u64, FlagsSet> = BTreeMap::new();
+
+    for update in ways.iter().flat_map(|way| &way.updates) {
+        let unknown = FlagsSet { all: u64::MAX, any: 0 };
+        let flags = touched.entry(update.at.get()).or_insert(unknown);
+        flags.all &= update.must_set;
+        flags.any |= update.must_set | update.may_set;
+    }
+    for (at, flags) in &mut touched {
+        let is_in_each =
+            ways.iter().all(|way| way.updates.iter().any(|update| update.at.get() == *at));
+        if !is_in_each {
+            flags.all = 0;
+        }
+    }
+    touched
+}
+
+/// The address in CR2, if the access page-faults in every allowed way, always at that address.
+fn common_cr2(predicted: &Prediction) -> Option<VirtAddr> {
+    let cr2_of_way = |way: &Alternative| way.outcome.fault()?.cr2;
+    let mut addresses = predicted.alternatives.iter().map(cr2_of_way);
+    let first = addresses.next()??;
+    addresses.all(|cr2| cr2 == Some(first)).then_some(first)
+}
+
+/// The depth of the level that an arena's table serves: the first, if it serves several.
+fn depth_of(mode: PagingMode, at: u64) -> usize {
+    let Some(table) = Arena::ALL.iter().find_map(|arena| arena.table_at(at)) else { return 0 };
+    tables::of_levels(mode).iter().position(|tables| tables.contains(&table)).unwrap_or(0)
 }
 
 /// Everything that is allowed for one access, by the tables or by what may be cached of earlier ones.
 fn predict_access<R: Semantics>(
-    rules: R,
+    semantics: R,
     state: ControlState,
     profile: Profile,
     memory: &EditHistory,
     access: &Access,
 ) -> Prediction {
     let mut all = Prediction { alternatives: ArrayVec::new(), rules: RuleSet::default() };
-    let visit = |found: &Prediction| {
-        all.rules.extend(found.rules);
-        for way in &found.alternatives {
-            let is_known = all
-                .alternatives
-                .iter()
-                .any(|known| known.outcome == way.outcome && known.updates == way.updates);
-            if !is_known && all.alternatives.len() < MAX_ALTERNATIVES {
-                all.alternatives.push(way.clone());
-            }
-        }
-    };
+    let add = |found: &Prediction| add_new_ways(&mut all, found);
+
     match state.mode() {
         PagingMode::FourLevel => {
-            Mmu::<FourLevel, R>::with_semantics(rules, state, profile)
-                .predict_stale(memory, access, visit);
+            Mmu::<FourLevel, R>::with_semantics(semantics, state, profile)
+                .predict_stale(memory, access, add);
         }
         PagingMode::FiveLevel => {
-            Mmu::<FiveLevel, R>::with_semantics(rules, state, profile)
-                .predict_stale(memory, access, visit);
+            Mmu::<FiveLevel, R>::with_semantics(semantics, state, profile)
+                .predict_stale(memory, access, add);
         }
-        // The guest runs no sequence there.
-        _ => return predict_in_mode(rules, state, profile, memory.memory(), access),
+        // The guest runs no sequences in the other modes.
+        _ => return predict_in_mode(semantics, state, profile, memory.memory(), access),
     }
     all
 }
 
-impl SequenceEvent {
-    /// The walk of an access that completed.
-    pub(super) fn completed(&self) -> Option<(&Access, &Path)> {
-        match self {
-            Self::Access { access, path, completed: true } => Some((access, path)),
-            _ => None,
-        }
-    }
+/// Adds the ways of a prediction that are not known yet.
+fn add_new_ways(all: &mut Prediction, found: &Prediction) {
+    all.rules.extend(found.rules);
 
-    /// Whether it drops what is cached of an address.
-    pub(super) fn invalidates(&self, address: u64) -> bool {
-        match self {
-            Self::Action(Action::ReloadCr3) => true,
-            Self::Action(Action::Invlpg(dropped)) => dropped.get() >> 12 == address >> 12,
-            _ => false,
+    for way in &found.alternatives {
+        let is_same =
+            |known: &Alternative| known.outcome == way.outcome && known.updates == way.updates;
+        let is_known = all.alternatives.iter().any(is_same);
+        if !is_known && all.alternatives.len() < MAX_ALTERNATIVES {
+            all.alternatives.push(way.clone());
         }
     }
 }
-
-/// The bits of an entry that are the address of a table.
-pub(super) const TABLE: u64 = mmu_core::x86::format::EntryBits::ADDRESS;

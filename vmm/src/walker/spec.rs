@@ -1,9 +1,9 @@
-//! Which walker, as the command line names it.
+//! Naming a walker on the command line.
 
 use super::{MUTANTS, Mutant, PAIRS, Pair, Walker};
 use mmu_core::Reference;
 
-/// Which walker is meant, as the command line names it.
+/// A walker as the command line names it.
 #[derive(Clone, Copy)]
 pub enum WalkerSpec {
     /// `reference`
@@ -29,7 +29,7 @@ impl WalkerSpec {
         matches!(self, Self::Reference)
     }
 
-    /// The mutants that it is made of.
+    /// The mutants whose mistakes it makes.
     pub fn mutants(self) -> Vec<&'static Mutant> {
         match self {
             Self::Reference => Vec::new(),
@@ -38,39 +38,60 @@ impl WalkerSpec {
         }
     }
 
-    /// Their ids, as in `M13b+M36`.
+    /// The ids of its mutants, as in `M13b+M36`.
     pub fn ids(self) -> String {
         self.joined("+", |mutant| mutant.id)
     }
 
-    /// Their mistakes.
+    /// The mistakes of its mutants.
     pub fn mistakes(self) -> String {
         self.joined("; ", |mutant| mutant.mistake)
     }
 
-    fn joined(self, between: &str, part: impl Fn(&Mutant) -> &'static str) -> String {
-        self.mutants().into_iter().map(part).collect::<Vec<_>>().join(between)
+    /// Where the mistakes of its mutants happened.
+    pub fn origins(self) -> String {
+        self.joined(", and ", |mutant| mutant.origin)
+    }
+
+    fn joined(self, separator: &str, part: impl Fn(&Mutant) -> &'static str) -> String {
+        self.mutants().into_iter().map(part).collect::<Vec<_>>().join(separator)
     }
 }
+
+/// Two are equal if they have the same name.
+impl PartialEq for WalkerSpec {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Reference, Self::Reference) => true,
+            (Self::Mutant(one), Self::Mutant(other)) => one.id == other.id,
+            (Self::Pair(one), Self::Pair(other)) => {
+                (one.first.id, one.second.id) == (other.first.id, other.second.id)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Eq for WalkerSpec {}
 
 impl std::str::FromStr for WalkerSpec {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let asked = text.strip_prefix("mutant:");
-        let is_asked = |choice: &Self| asked == Some(choice.ids().as_str());
-        let mutants = MUTANTS.iter().map(Self::Mutant);
-        let pairs = PAIRS.iter().map(Self::Pair);
-        match text {
-            "reference" => Ok(Self::Reference),
-            _ => mutants.chain(pairs).find(is_asked).ok_or_else(|| {
-                let ids: Vec<_> = MUTANTS.iter().map(|mutant| mutant.id).collect();
-                format!(
-                    "expected reference, mutant:ID or mutant:ID+ID, where ID is one of {}",
-                    ids.join(", ")
-                )
-            }),
+        if text == "reference" {
+            return Ok(Self::Reference);
         }
+
+        let ids = text.strip_prefix("mutant:");
+        let mutants = MUTANTS.iter().map(Self::Mutant);
+        let mut wrong_walkers = mutants.chain(PAIRS.iter().map(Self::Pair));
+        wrong_walkers.find(|walker| ids == Some(walker.ids().as_str())).ok_or_else(|| {
+            let ids: Vec<_> = MUTANTS.iter().map(|mutant| mutant.id).collect();
+            format!(
+                "expected reference, mutant:ID or mutant:ID+ID, where ID is one of {}",
+                ids.join(", ")
+            )
+        })
     }
 }
 
@@ -94,11 +115,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_walker_is_named_as_the_command_line_has_it() {
+    fn a_name_is_read_and_written() {
         for name in ["reference", "mutant:M13b", "mutant:M17", "mutant:M13b+M36"] {
             assert_eq!(name.parse::<WalkerSpec>().unwrap().to_string(), name);
         }
-        // M17 is no mistake of one access, and the lower id comes first.
+    }
+
+    #[test]
+    fn a_pair_has_two_mutants_of_one_access_in_order() {
+        // M17 takes a sequence to show.
         for name in ["mutant:M13b+M17", "mutant:M36+M13b", "mutant:M13b+M13b", "mutant:", "M13b"] {
             let error = name.parse::<WalkerSpec>().unwrap_err();
             assert!(error.contains("mutant:ID+ID") && error.contains("M42"), "{name}: {error}");

@@ -1,7 +1,6 @@
 //! The counts of a run as lines.
 
 use crate::campaign::tally::{ModeCounts, Occurrences, Tally};
-use crate::finding::saved::end_named;
 use crate::generate::CaseName;
 use crate::verdict::ChoiceTaken;
 use crosswalk_case::observation::Provenance;
@@ -135,7 +134,9 @@ impl TallyLine {
                     provenance: who(&provenance)?,
                     ring: if ring == 0 { Ring::Zero } else { Ring::Three },
                     access: access(&kind)?,
-                    end: end_named(&end)?,
+                    end: end
+                        .parse()
+                        .map_err(|error| format!("there is no end {end:?}: {error}"))?,
                     level: interned(level),
                     member: interned(member),
                 };

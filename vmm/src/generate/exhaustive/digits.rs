@@ -1,6 +1,6 @@
-//! Numbers whose digits have radices of their own: how an index names a combination.
+//! Mixed-radix numbers, by which an index names a combination.
 
-/// A number of digits, the first of which changes last.
+/// A mixed-radix system: the radix of each digit. The first digit changes last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Digits {
     radices: Vec<u64>,
@@ -11,7 +11,7 @@ impl Digits {
         Self { radices: radices.into_iter().map(|radix| radix as u64).collect() }
     }
 
-    /// How many numbers there are.
+    /// The number of numbers.
     pub(super) fn count(&self) -> u64 {
         self.radices.iter().product()
     }
@@ -19,6 +19,7 @@ impl Digits {
     /// The digits of a number.
     pub(super) fn of(&self, mut number: u64) -> Vec<usize> {
         let mut digits = vec![0; self.radices.len()];
+
         for (digit, radix) in digits.iter_mut().zip(&self.radices).rev() {
             *digit = (number % radix) as usize;
             number /= radix;
@@ -41,7 +42,9 @@ mod tests {
 
     #[test]
     fn no_digits_make_one_number() {
-        assert_eq!((Digits::new([]).count(), Digits::new([]).of(0)), (1, Vec::new()));
+        let digits = Digits::new([]);
+        assert_eq!(digits.count(), 1);
+        assert!(digits.of(0).is_empty());
     }
 
     proptest! {
@@ -52,7 +55,9 @@ mod tests {
             let number = at % digits.count();
             let found = digits.of(number);
             prop_assert!(found.iter().zip(&radices).all(|(digit, radix)| digit < radix));
-            let back = found.iter().zip(&radices).fold(0, |sum, (digit, radix)| sum * *radix as u64 + *digit as u64);
+
+            let pairs = found.iter().zip(&radices);
+            let back = pairs.fold(0, |sum, (digit, radix)| sum * *radix as u64 + *digit as u64);
             prop_assert_eq!(back, number);
         }
     }

@@ -1,7 +1,9 @@
-//! What is combined with what: the control bits, the accesses, and the entries that vary.
+//! The space of combinations: control bits, accesses, and the entries that vary.
 
-use super::bits::{Digit, KEY, can_be_leaf, digits, main_digits};
+use super::bits::{Digit, EntryPlace, IGNORED, KEY, can_be_leaf, digits, main_digits};
 use super::digits::Digits;
+use crate::generate::PDPTE_LOW_RESERVED_BITS;
+use crate::generate::state::not_in_cpuid;
 use crosswalk_guest::stub::Form;
 use crosswalk_machine::Capabilities;
 use mmu_core::x86::format::{EntryBits, levels};
@@ -14,13 +16,13 @@ pub(super) enum ControlDigit {
     NoExecute,
     Smep,
     Smap,
-    /// Off; on, with PKRU as it is at reset; with one key that denies all, or writes.
+    /// Off; on with PKRU 0; on with one key that denies all accesses; on with one that denies writes.
     UserKeys,
     /// The same with PKRS, for supervisor pages.
     SupervisorKeys,
-    /// PAE without paging, where it means nothing (MODE-12).
+    /// PAE without paging, where it has no effect (MODE-12).
     PaeWithoutPaging,
-    /// What is turned over in PDPTE 2, in its register and in memory (PDPTE-2).
+    /// The bits that are flipped in PDPTE 2, in its register and in memory (PDPTE-2).
     Pdpte(Vec<u64>),
 }
 
@@ -37,6 +39,7 @@ impl ControlDigit {
         let is_on = value > 0;
         // Rights of the key: bit 0 denies all accesses, bit 1 writes.
         let rights = [0, 0, 1, 2][value.min(3)] << (2 * KEY);
+
         match self {
             Self::WriteProtect => state.cr0.set(Cr0::WP, !is_on),
             Self::NoExecute => state.efer.set(Efer::NXE, !is_on),
@@ -56,47 +59,66 @@ impl ControlDigit {
     }
 }
 
-/// An access: the instruction, its ring, and EFLAGS.AC.
-pub(super) type Way = (Form, Ring, bool);
+/// A way to make the access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AccessVariant {
+    /// The instruction.
+    pub(super) form: Form,
+    /// The ring.
+    pub(super) ring: Ring,
+    /// EFLAGS.AC.
+    pub(super) ac: bool,
+}
 
-/// Some combinations: the control state changes last, so that batches share it.
+/// The subspaces that are combined with the same control bits. The control state changes last, so that
+/// the cases of a batch share it.
 #[derive(Clone, Debug)]
 pub(super) struct Sweep {
     controls: Vec<ControlDigit>,
-    outer: Digits,
+    /// The numbers of the control states.
+    states: Digits,
     /// Whether CR4.PSE is 1.
     pse: bool,
-    pub(super) sections: Vec<Subspace>,
+    subspaces: Vec<Subspace>,
 }
 
-/// What is combined under one control state.
+/// Combinations of an access with the values of one or two entries.
 #[derive(Clone, Debug)]
 pub(super) struct Subspace {
-    /// The depth of the leaf, 0 for the root; none without paging.
+    /// The depth of the leaf, 0 for the root or without paging.
     pub(super) leaf: usize,
     /// The depths of the entries that vary, with their digits.
     pub(super) varied: Vec<(usize, Vec<Digit>)>,
-    /// Of the access, then of the entries.
-    pub(super) digits: Digits,
+    /// The number of a combination: a digit for the access, then those of the entries.
+    digits: Digits,
+}
+
+impl Subspace {
+    fn new(leaf: usize, varied: Vec<(usize, Vec<Digit>)>, accesses: usize) -> Self {
+        let of_entries = varied.iter().flat_map(|(_, digits)| digits);
+        let radices = of_entries.map(|digit| digit.values.len());
+        let digits = Digits::new([accesses].into_iter().chain(radices));
+        Self { leaf, varied, digits }
+    }
 }
 
 impl Sweep {
-    fn new(controls: Vec<ControlDigit>, pse: bool, sections: Vec<Subspace>) -> Self {
-        let outer = Digits::new(controls.iter().map(ControlDigit::radix));
-        Self { controls, outer, pse, sections }
+    fn new(controls: Vec<ControlDigit>, pse: bool, subspaces: Vec<Subspace>) -> Self {
+        let states = Digits::new(controls.iter().map(ControlDigit::radix));
+        Self { controls, states, pse, subspaces }
     }
 
-    /// How many control states there are.
+    /// The number of control states.
     pub(super) fn states(&self) -> u64 {
-        self.outer.count()
+        self.states.count()
     }
 
-    /// How many combinations each control state has.
-    pub(super) fn of_a_state(&self) -> u64 {
-        self.sections.iter().map(|section| section.digits.count()).sum()
+    /// The number of combinations in each control state.
+    pub(super) fn cases_of_a_state(&self) -> u64 {
+        self.subspaces.iter().map(|subspace| subspace.digits.count()).sum()
     }
 
-    /// Whether all lanes lie below PDPTE 2.
+    /// Whether PDPTE 2 varies, so that all lanes must be below it.
     pub(super) fn varies_a_pdpte(&self) -> bool {
         self.controls.iter().any(|control| matches!(control, ControlDigit::Pdpte(_)))
     }
@@ -109,55 +131,58 @@ impl Sweep {
         machine: &Capabilities,
     ) -> ControlState {
         let mut state = plain;
-        for (control, value) in self.controls.iter().zip(self.outer.of(number)) {
+        for (control, value) in self.controls.iter().zip(self.states.of(number)) {
             control.set(&mut state, value);
         }
         state.cr4.set(Cr4::PSE, self.pse);
-        // When the machine itself sets CR4, the guest cannot flush global translations.
-        let by_guest = !state.cr4.intersects(machine.not_in_cpuid);
-        let pge = by_guest && machine.profile.features.contains(Features::PGE);
+
+        // If the machine itself sets CR4, the guest cannot flush global translations.
+        let set_by_guest = !state.cr4.intersects(machine.not_in_cpuid);
+        let pge = set_by_guest && machine.profile.features.contains(Features::PGE);
         state.cr4.set(Cr4::PGE, pge);
         state
     }
 
-    /// The section and the digits of a combination.
-    pub(super) fn combination(&self, mut number: u64) -> (&Subspace, Vec<usize>) {
-        for section in &self.sections {
-            let count = section.digits.count();
-            if number < count {
-                return (section, section.digits.of(number));
+    /// The subspace and the digits of a combination.
+    pub(super) fn combination(&self, number: u64) -> (&Subspace, Vec<usize>) {
+        let mut in_subspace = number;
+        for subspace in &self.subspaces {
+            let count = subspace.digits.count();
+            if in_subspace < count {
+                return (subspace, subspace.digits.of(in_subspace));
             }
-            number -= count;
+            in_subspace -= count;
         }
-        panic!("the part has no combination with this number")
+        panic!("the sweep has no combination {number}")
     }
 }
 
-/// All parts of a mode.
-pub(super) fn parts(mode: PagingMode, machine: &Capabilities) -> Vec<Sweep> {
-    let ways = ways(mode, machine).len();
+/// All sweeps of a mode.
+pub(super) fn sweeps(mode: PagingMode, machine: &Capabilities) -> Vec<Sweep> {
+    let accesses = accesses(mode, machine).len();
     let controls = controls(mode, machine);
+    let all = |pse| subspaces(mode, pse, accesses, machine);
+
     match mode {
         PagingMode::Unpaged | PagingMode::Linear => {
-            let plain = Subspace { leaf: 0, varied: Vec::new(), digits: Digits::new([ways]) };
+            let plain = Subspace::new(0, Vec::new(), accesses);
             vec![Sweep::new(controls, false, vec![plain])]
         }
         // PSE decides what PS means (MODE-4).
-        PagingMode::Bits32 => [false, true]
-            .map(|pse| Sweep::new(controls.clone(), pse, sections(mode, pse, ways, machine)))
-            .into(),
+        PagingMode::Bits32 => {
+            [false, true].map(|pse| Sweep::new(controls.clone(), pse, all(pse))).into()
+        }
         PagingMode::Pae => {
-            let leaf = levels(mode).len() - 1;
-            let plain = Subspace { leaf, varied: Vec::new(), digits: Digits::new([ways]) };
-            let with_pdpte =
-                [controls.clone(), vec![ControlDigit::Pdpte(pdpte_masks(machine))]].concat();
+            let pdpte = ControlDigit::Pdpte(pdpte_masks(machine));
+            let with_pdpte = [controls.clone(), vec![pdpte]].concat();
+            let plain = Subspace::new(levels(mode).len() - 1, Vec::new(), accesses);
             vec![
-                Sweep::new(controls, false, sections(mode, false, ways, machine)),
+                Sweep::new(controls, false, all(false)),
                 Sweep::new(with_pdpte, false, vec![plain]),
             ]
         }
         PagingMode::FourLevel | PagingMode::FiveLevel => {
-            vec![Sweep::new(controls, false, sections(mode, false, ways, machine))]
+            vec![Sweep::new(controls, false, all(false))]
         }
     }
 }
@@ -165,9 +190,10 @@ pub(super) fn parts(mode: PagingMode, machine: &Capabilities) -> Vec<Sweep> {
 /// The control bits that the machine has in a mode.
 fn controls(mode: PagingMode, machine: &Capabilities) -> Vec<ControlDigit> {
     let features = machine.profile.features;
-    let is_long_mode = matches!(mode, PagingMode::FourLevel | PagingMode::FiveLevel);
-    let forced = if is_long_mode { machine.not_in_cpuid } else { Cr4::empty() };
-    let has = |feature, bit| features.contains(feature) || forced.contains(bit);
+    let is_long_mode = mode.is_long_mode();
+    let not_in_cpuid = not_in_cpuid(mode, machine);
+    let has = |feature, bit| features.contains(feature) || not_in_cpuid.contains(bit);
+
     let mut controls = vec![ControlDigit::WriteProtect];
     let mut add = |condition: bool, control| {
         if condition {
@@ -177,7 +203,7 @@ fn controls(mode: PagingMode, machine: &Capabilities) -> Vec<ControlDigit> {
     add(features.contains(Features::NX), ControlDigit::NoExecute);
     add(has(Features::SMEP, Cr4::SMEP), ControlDigit::Smep);
     add(has(Features::SMAP, Cr4::SMAP), ControlDigit::Smap);
-    // PKRU must be loaded for both rings.
+    // PKRU must be loaded in both rings.
     let user_keys = has(Features::PKU, Cr4::PKE) && machine.pkru_in_ring_0;
     add(is_long_mode && user_keys, ControlDigit::UserKeys);
     add(is_long_mode && has(Features::PKS, Cr4::PKS), ControlDigit::SupervisorKeys);
@@ -186,52 +212,58 @@ fn controls(mode: PagingMode, machine: &Capabilities) -> Vec<ControlDigit> {
 }
 
 /// Every way to make the access, ring by ring.
-pub(super) fn ways(mode: PagingMode, machine: &Capabilities) -> Vec<Way> {
-    let is_long_mode = matches!(mode, PagingMode::FourLevel | PagingMode::FiveLevel);
-    let explicit = Form::ALL.into_iter().filter(|form| *form != Form::SegmentLimit);
-    let mut ways: Vec<Way> = [(Ring::Three, false), (Ring::Zero, false), (Ring::Zero, true)]
-        .into_iter()
-        .flat_map(|(ring, ac)| explicit.clone().map(move |form| (form, ring, ac)))
-        .collect();
-    if is_long_mode && machine.implicit_accesses.is_ok() {
-        ways.insert(0, (Form::SegmentLimit, Ring::Three, false));
+pub(super) fn accesses(mode: PagingMode, machine: &Capabilities) -> Vec<AccessVariant> {
+    let mut accesses = Vec::new();
+    if mode.is_long_mode() && machine.implicit_accesses.is_ok() {
+        accesses.push(AccessVariant { form: Form::SegmentLimit, ring: Ring::Three, ac: false });
     }
-    ways
+
+    for (ring, ac) in [(Ring::Three, false), (Ring::Zero, false), (Ring::Zero, true)] {
+        let explicit = Form::ALL.into_iter().filter(|form| *form != Form::SegmentLimit);
+        accesses.extend(explicit.map(|form| AccessVariant { form, ring, ac }));
+    }
+    accesses
 }
 
-/// For every size of page: each entry of the path in all its bits, and each two of them in the main
-/// ones.
-fn sections(mode: PagingMode, pse: bool, ways: usize, machine: &Capabilities) -> Vec<Subspace> {
+/// For every page size: each entry of the path in all its bits, and each two of them in their main
+/// bits.
+fn subspaces(
+    mode: PagingMode,
+    pse: bool,
+    accesses: usize,
+    machine: &Capabilities,
+) -> Vec<Subspace> {
     let levels = levels(mode);
-    let mut sections = Vec::new();
+    let mut subspaces = Vec::new();
+
     for leaf in (0..levels.len()).rev().filter(|depth| can_be_leaf(&levels[*depth], pse)) {
-        let all = |depth: usize| (depth, digits(mode, &levels[depth], depth == leaf, pse, machine));
+        let all = |depth: usize| {
+            let place = EntryPlace { level: &levels[depth], is_leaf: depth == leaf, pse };
+            (depth, digits(mode, place, machine))
+        };
         let main = |depth: usize| (depth, main_digits(all(depth).1));
         let own: Vec<usize> = (0..=leaf).filter(|depth| levels[*depth].has_flags).collect();
-        let mut add = |varied: Vec<(usize, Vec<Digit>)>| {
-            let of_entries = varied.iter().flat_map(|(_, digits)| digits);
-            let radices = of_entries.map(|digit| digit.values.len());
-            let digits = Digits::new([ways].into_iter().chain(radices));
-            sections.push(Subspace { leaf, varied, digits });
-        };
+
         for depth in &own {
-            add(vec![all(*depth)]);
+            subspaces.push(Subspace::new(leaf, vec![all(*depth)], accesses));
         }
         for (i, upper) in own.iter().enumerate() {
             for lower in &own[i + 1..] {
-                add(vec![main(*upper), main(*lower)]);
+                let varied = vec![main(*upper), main(*lower)];
+                subspaces.push(Subspace::new(leaf, varied, accesses));
             }
         }
     }
-    sections
+    subspaces
 }
 
-/// What can be wrong with a PDPTE as it is loaded, present or not.
+/// What can be wrong with a PDPTE when it is loaded, present or not: the bits to flip.
 fn pdpte_masks(machine: &Capabilities) -> Vec<u64> {
-    let above = 1 << machine.profile.physical_address_bits;
-    let ignored = (EntryBits::PWT | EntryBits::PCD).bits() | 0xe00;
-    let low = [1, 2, 5, 6, 7, 8].map(|bit| 1_u64 << bit);
-    let reserved = low.into_iter().chain([above, 1 << 63]);
+    let ignored = (EntryBits::PWT | EntryBits::PCD).bits() | IGNORED;
+    let above_address = 1 << machine.profile.physical_address_bits;
+    let low = PDPTE_LOW_RESERVED_BITS.map(|bit| 1_u64 << bit);
+    let reserved = low.into_iter().chain([above_address, EntryBits::XD.bits()]);
+
     let present: Vec<u64> = [0, ignored].into_iter().chain(reserved).collect();
     let absent: Vec<u64> = present.iter().map(|mask| mask ^ EntryBits::P.bits()).collect();
     [present, absent].concat()

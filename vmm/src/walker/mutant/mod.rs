@@ -1,7 +1,7 @@
-//! Mutants: walkers with one mistake that a shipped walker really had.
+//! Mutants: walkers with one mistake that a real walker once had.
 
+mod decisions;
 mod pair;
-mod rules;
 mod stateful;
 mod write_back;
 
@@ -9,52 +9,53 @@ pub use pair::{PAIRS, Pair};
 
 #[cfg(doc)]
 use super::Combined;
-use super::{DynRules, Walker};
+use super::{DynSemantics, Walker};
 use mmu_core::{Features, PagingMode, Rule};
 use std::sync::LazyLock;
 
-/// A mistake, where it was made, and a walker that makes it.
+/// A walker with one mistake.
 #[derive(Clone, Copy)]
 pub struct Mutant {
-    /// Its id in the list of historical bugs.
+    /// The id in the list of historical bugs.
     pub id: &'static str,
-    /// The rule that it breaks; none for one that walks elsewhere.
+    /// The rule that it breaks; `None` if it breaks no rule but walks to another place.
     pub rule: Option<Rule>,
     /// The mistake.
     pub mistake: &'static str,
-    /// Where it happened.
+    /// Where the mistake happened: a project, with the commit or report.
     pub origin: &'static str,
-    /// What a machine must have for it to show.
+    /// What a machine must have for the mistake to show; all of these.
     pub needs: &'static [Need],
-    /// The rules that make it, if it is one of them; mistakes of rules can be put together ([`Combined`]).
-    pub rules: Option<&'static dyn DynRules>,
+    /// The semantics with the mistake, if it is in one access. Such mistakes can be combined
+    /// ([`Combined`]).
+    pub semantics: Option<&'static dyn DynSemantics>,
     /// The walker.
     pub walker: &'static dyn Walker,
 }
 
 /// Every mutant, by id.
 pub static MUTANTS: LazyLock<Vec<Mutant>> = LazyLock::new(|| {
-    let mut all = [rules::MUTANTS, stateful::MUTANTS, write_back::MUTANTS].concat();
+    let mut all = [decisions::MUTANTS, stateful::MUTANTS, write_back::MUTANTS].concat();
     all.sort_unstable_by_key(|mutant| mutant.id);
     all
 });
 
-/// A mistake that no case can show, since the guest cannot do what it takes.
+/// A mistake that no case can show, because the guest cannot do what it takes.
 #[derive(Clone, Copy, Debug)]
 pub struct Unreachable {
-    /// Its id in the list of historical bugs.
+    /// The id in the list of historical bugs.
     pub id: &'static str,
     /// The mistake.
     pub mistake: &'static str,
-    /// Where it happened.
+    /// Where the mistake happened.
     pub origin: &'static str,
     /// What a machine must have.
     pub needs: &'static [Need],
-    /// What the guest would have to do then.
+    /// What the guest would have to do on such a machine.
     pub guest: &'static str,
 }
 
-/// Those of the list of historical bugs that have no walker.
+/// The historical bugs for which there is no mutant.
 pub const UNREACHABLE: &[Unreachable] = &[
     Unreachable {
         id: "M20",
@@ -94,19 +95,19 @@ pub enum Need {
     Mode(PagingMode),
     /// The feature.
     Feature(Features),
-    /// A processor without the feature.
+    /// No support for the feature.
     Lacks(Features),
     /// A vendor whose processors reserve G in a PML4E (CODE-7).
     Amd,
-    /// A MAXPHYADDR above this.
+    /// A MAXPHYADDR above this number of bits.
     BitsAbove(u8),
-    /// A MAXPHYADDR below this.
+    /// A MAXPHYADDR below this number of bits.
     BitsBelow(u8),
     /// Memory at high physical addresses.
     HighMemory,
     /// Descriptor reads that use the guest's own table.
     Implicit,
-    /// Tables in memory that the guest can only read.
+    /// Tables in memory that is read-only to the guest.
     ReadOnlyTables,
     /// Virtual machines with extended page tables.
     Vmx,

@@ -4,23 +4,26 @@ use super::{MUTANTS, Mutant};
 use crate::walker::Combined;
 use std::sync::LazyLock;
 
-/// Two mutants of rules, and the walker that makes both mistakes.
+/// Two mutants whose mistakes are in one access, and the walker that makes both.
 pub struct Pair {
-    /// The one with the lower id.
+    /// The mutant with the lower id.
     pub first: &'static Mutant,
-    /// The other.
+    /// The other mutant.
     pub second: &'static Mutant,
-    /// The walker.
+    /// The walker with both mistakes.
     pub walker: Combined,
 }
 
 /// Every pair, by ids.
 pub static PAIRS: LazyLock<Vec<Pair>> = LazyLock::new(|| {
-    let all: Vec<_> = MUTANTS.iter().filter_map(|mutant| Some((mutant, mutant.rules?))).collect();
+    let of_one_access = |mutant: &'static Mutant| Some((mutant, mutant.semantics?));
+    let mutants: Vec<_> = MUTANTS.iter().filter_map(of_one_access).collect();
+
     let mut pairs = Vec::new();
-    for (place, (first, its)) in all.iter().enumerate() {
-        for (second, others) in &all[place + 1..] {
-            pairs.push(Pair { first, second, walker: Combined(*its, *others) });
+    for (place, (first, first_semantics)) in mutants.iter().enumerate() {
+        for (second, second_semantics) in &mutants[place + 1..] {
+            let walker = Combined(*first_semantics, *second_semantics);
+            pairs.push(Pair { first, second, walker });
         }
     }
     pairs

@@ -1,9 +1,9 @@
-//! The mutants whose mistake takes a sequence to show: what they remember of earlier accesses, or fail
-//! to notice since, makes them judge a later one otherwise.
+//! The mutants whose mistake takes a sequence of accesses to show: a later access is judged by what
+//! they remember of an earlier one, or fail to notice since.
 
 use super::{Mutant, Need};
 use crate::walker::Walker;
-use crate::walker::sequence::{SequenceEvent, TABLE, events, predict};
+use crate::walker::sequence::{SequenceEvent, events, is_same_page, predict};
 use crosswalk_case::{Action, Case};
 use mmu_core::walk::{Path, Translation, WalkError};
 use mmu_core::x86::format::{EntryBits, EntryKind};
@@ -13,6 +13,7 @@ use mmu_core::{
     Semantics, VirtAddr,
 };
 
+/// A mutant of this file.
 const fn mutant(
     id: &'static str,
     rule: Option<Rule>,
@@ -21,7 +22,7 @@ const fn mutant(
     needs: &'static [Need],
     walker: &'static dyn Walker,
 ) -> Mutant {
-    Mutant { id, rule, mistake, origin, needs, rules: None, walker }
+    Mutant { id, rule, mistake, origin, needs, semantics: None, walker }
 }
 
 pub(super) const MUTANTS: &[Mutant] = &[
@@ -75,7 +76,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     ),
 ];
 
-/// A walker whose rules for an access follow from what came before it.
+/// A walker whose semantics for an access depend on what came before it.
 struct Stateful<R>(fn(&[SequenceEvent], &Access, &ControlState) -> R);
 
 impl<R: Semantics + Send + Sync> Walker for Stateful<R> {
@@ -87,9 +88,9 @@ impl<R: Semantics + Send + Sync> Walker for Stateful<R> {
     }
 
     fn predict_earlier(&self, case: &Case) -> Vec<Prediction> {
-        let mut all = predict(case, self.0);
-        all.pop();
-        all
+        let mut predictions = predict(case, self.0);
+        predictions.pop();
+        predictions
     }
 
     fn walk(&self, case: &Case, address: VirtAddr) -> (Path, Result<Translation, WalkError>) {
@@ -97,15 +98,15 @@ impl<R: Semantics + Send + Sync> Walker for Stateful<R> {
     }
 }
 
-/// The completed accesses to the page of an address since it was last invalidated.
+/// The completed accesses to the page of an address since it was last invalidated: those whose
+/// translation may be cached.
 fn cached(events: &[SequenceEvent], address: VirtAddr) -> impl Iterator<Item = &Access> {
-    let address = address.get();
     let since = events.iter().rev().take_while(move |event| !event.invalidates(address));
     let accesses = since.filter_map(|event| Some(event.completed()?.0));
-    accesses.filter(move |access| access.address.get() >> 12 == address >> 12)
+    accesses.filter(move |access| is_same_page(access.address, address))
 }
 
-/// Whether keys were found to allow such an access, and are not looked at again.
+/// Whether keys allowed an access that needs the same right before, and are not checked again.
 #[derive(Clone, Copy)]
 struct M17(bool);
 
@@ -139,47 +140,52 @@ impl Semantics for M24 {
     }
 }
 
-/// Frames or tables with the rights by which they were first reached.
-type FirstRights = [Option<(PhysAddr, Rights)>; 8];
+/// Frames or tables, each with the rights by which it was first reached.
+#[derive(Clone, Copy, Default)]
+struct FirstRights([Option<(PhysAddr, Rights)>; 8]);
 
-/// What the entries of earlier completed walks led to, each with the rights of the first walk whose
-/// entries software has not changed since.
-fn first_rights(
-    events: &[SequenceEvent],
-    is_wanted: impl Fn(EntryKind, u8) -> bool,
-) -> FirstRights {
-    let is_written = |at: PhysAddr, since: &[SequenceEvent]| {
-        since.iter().any(
-            |event| matches!(event, SequenceEvent::Action(Action::Write(entry)) if entry.at == at.get()),
-        )
-    };
-    let mut known: FirstRights = [None; 8];
-    for (number, event) in events.iter().enumerate() {
-        let Some((_, path)) = event.completed() else { continue };
-        let since = &events[number..];
-        let kept = path.steps.iter().take_while(|step| !is_written(step.at, since));
-        for step in kept.filter(|step| is_wanted(step.kind, step.level.number)) {
-            let (target, rights) = (step.target, step.rights);
-            let place = known.iter_mut().find(|place| place.is_none_or(|(at, _)| at == target));
-            if let Some(place) = place {
-                place.get_or_insert((target, rights));
+impl FirstRights {
+    /// The wanted targets of entries in completed walks. Entries that software has changed since do
+    /// not count.
+    fn of(events: &[SequenceEvent], is_wanted: impl Fn(EntryKind, u8) -> bool) -> Self {
+        let mut known = Self::default();
+
+        for (number, event) in events.iter().enumerate() {
+            let Some((_, path)) = event.completed() else { continue };
+            let since = &events[number..];
+            let unchanged = path
+                .steps
+                .iter()
+                .take_while(|step| !since.iter().any(|event| event.written_at(step.at).is_some()));
+
+            for step in unchanged.filter(|step| is_wanted(step.kind, step.level.number)) {
+                known.add(step.target, step.rights);
             }
         }
+        known
     }
-    known
+
+    /// Adds a target, unless it is known or there is no room.
+    fn add(&mut self, target: PhysAddr, rights: Rights) {
+        let place = self.0.iter_mut().find(|place| place.is_none_or(|(known, _)| known == target));
+        if let Some(place) = place {
+            place.get_or_insert((target, rights));
+        }
+    }
+
+    fn get(&self, target: u64) -> Option<Rights> {
+        let found = self.0.iter().flatten().find(|(known, _)| known.get() == target);
+        found.map(|(_, rights)| *rights)
+    }
 }
 
-fn rights_of(known: &FirstRights, target: u64) -> Option<Rights> {
-    known.iter().flatten().find(|(at, _)| at.get() == target).map(|(_, rights)| *rights)
-}
-
-/// Large frames with the rights of the first entry that led there.
+/// Large frames, with the rights of the first entry that mapped each.
 #[derive(Clone, Copy)]
 struct M25(FirstRights);
 
 impl M25 {
     fn after(events: &[SequenceEvent], _: &Access, _: &ControlState) -> Self {
-        Self(first_rights(events, |kind, level| kind == EntryKind::Leaf && level > 1))
+        Self(FirstRights::of(events, |kind, level| kind == EntryKind::Leaf && level > 1))
     }
 }
 
@@ -192,26 +198,27 @@ impl Semantics for M25 {
         access: &Access,
         regime: &Regime,
     ) -> Denial {
-        let large = leaf & EntryBits::PS.bits() != 0;
-        let frame = leaf & TABLE & !EntryBits::LARGE_PAT.bits();
-        let shared = if large { rights_of(&self.0, frame) } else { None };
+        let is_large = leaf & EntryBits::PS.bits() != 0;
+        let frame = leaf & EntryBits::ADDRESS & !EntryBits::LARGE_PAT.bits();
+        let shared = if is_large { self.0.get(frame) } else { None };
         Reference.denial(above, shared.unwrap_or(rights), leaf, access, regime)
     }
 }
 
-/// Tables with the rights of the first path that led there.
+/// Tables, with the rights of the first path that led to each.
 #[derive(Clone, Copy)]
 struct M26(FirstRights);
 
 impl M26 {
     fn after(events: &[SequenceEvent], _: &Access, _: &ControlState) -> Self {
-        Self(first_rights(events, |kind, _| kind == EntryKind::Table))
+        Self(FirstRights::of(events, |kind, _| kind == EntryKind::Table))
     }
 }
 
 impl Semantics for M26 {
     fn combine(&self, above: Rights, entry: u64) -> Rights {
-        rights_of(&self.0, entry & TABLE).unwrap_or_else(|| Reference.combine(above, entry))
+        let first = self.0.get(entry & EntryBits::ADDRESS);
+        first.unwrap_or_else(|| Reference.combine(above, entry))
     }
 }
 
@@ -224,7 +231,8 @@ struct M27 {
 impl M27 {
     fn after(events: &[SequenceEvent], _: &Access, state: &ControlState) -> Self {
         let mut write_protect = state.cr0.contains(Cr0::WP);
-        // What it was before the first change since.
+
+        // Back to the value before the first change since the load.
         for event in events.iter().rev() {
             match event {
                 SequenceEvent::Action(Action::ReloadCr3) => break,
@@ -251,20 +259,20 @@ impl Semantics for M27 {
     }
 }
 
-/// Sets the flags of a cached translation in an entry that is not present any more.
+/// Sets the flags of a cached translation in an entry that is no longer present.
 struct M40;
 
 impl Walker for M40 {
     fn predict(&self, case: &Case) -> Prediction {
-        if !case.is_sequence() {
-            return Reference.predict(case);
-        }
         let mut predicted = Reference.predict(case);
+        if !case.is_sequence() {
+            return predicted;
+        }
+
         let Some(leaf) = lost_leaf(case) else { return predicted };
+        let dirty = if case.access.kind.writes() { EntryBits::D } else { EntryBits::empty() };
         for way in &mut predicted.alternatives {
             if let Some(update) = way.updates.iter_mut().find(|update| update.at == leaf) {
-                let dirty =
-                    if case.access.kind.writes() { EntryBits::D } else { EntryBits::empty() };
                 update.must_set |= (EntryBits::A | dirty).bits();
                 update.open_by = Rule::Ad4;
             }
@@ -281,18 +289,18 @@ impl Walker for M40 {
     }
 }
 
-/// The leaf of the last access, if it was present when an earlier access cached it and is no more.
+/// The leaf of the last access, if an earlier access cached it and it has lost P since.
 fn lost_leaf(case: &Case) -> Option<PhysAddr> {
     let events = events(case);
     let (_, before) = events.split_last()?;
     let address = case.access.address;
     cached(before, address).next()?;
+
     let mut walks = before.iter().rev().filter_map(SequenceEvent::completed);
-    let (_, path) = walks.find(|(access, _)| access.address.get() >> 12 == address.get() >> 12)?;
+    let (_, path) = walks.find(|(access, _)| is_same_page(access.address, address))?;
     let leaf = path.steps.last()?.at;
     let is_cleared = |event: &SequenceEvent| {
-        matches!(event, SequenceEvent::Action(Action::Write(entry))
-            if entry.at == leaf.get() && entry.value & EntryBits::P.bits() == 0)
+        event.written_at(leaf).is_some_and(|value| value & EntryBits::P.bits() == 0)
     };
     before.iter().any(is_cleared).then_some(leaf)
 }
@@ -316,8 +324,8 @@ mod tests {
         Case::plain(Arena::ALL[0], 7, ring, profile)
     }
 
-    /// Before the access, an access to its page.
-    fn first(case: &mut Case, kind: AccessKind) {
+    /// Adds an earlier access to the same page.
+    fn access_before(case: &mut Case, kind: AccessKind) {
         let access = Access { kind, ..case.access };
         case.before.push(Action::Access(AccessStep {
             access,
@@ -326,16 +334,20 @@ mod tests {
         }));
     }
 
+    /// Makes the last access a write.
     fn write(case: &mut Case) {
-        (case.access.kind, case.form, case.value) = (AccessKind::Write, Form::Store, 2);
+        case.access.kind = AccessKind::Write;
+        case.form = Form::Store;
+        case.value = 2;
     }
 
-    /// The error code of the last access, and the bits that it leaves in the leaf.
-    fn ends(walker: &dyn Walker, case: &Case) -> (Option<u32>, u64) {
+    /// The error code of the last access, and A and D in the leaf after it.
+    fn end(walker: &dyn Walker, case: &Case) -> (Option<u32>, u64) {
         let way = &walker.predict(case).alternatives[0];
         let leaf = case.entries.iter().rfind(|entry| entry.at >> 12 == leaf_table(case) >> 12);
         let at = leaf.expect("a leaf").at;
         let update = way.updates.iter().find(|update| update.at.get() == at);
+
         let left = update.map_or(0, |update| update.before | update.must_set);
         (way.outcome.fault().map(|fault| fault.error_code), left & (A | D))
     }
@@ -344,22 +356,24 @@ mod tests {
         case.entries.iter().map(|entry| entry.at).max().unwrap_or(0)
     }
 
-    /// What the reference and a mutant say, which differ.
+    /// The end by the reference, and by a mutant.
     fn both(id: &str, case: &Case) -> [(Option<u32>, u64); 2] {
         let mutant = MUTANTS.iter().find(|mutant| mutant.id == id).expect("it is listed");
-        [ends(&Reference, case), ends(mutant.walker, case)]
+        [end(&Reference, case), end(mutant.walker, case)]
     }
 
     #[test]
-    fn m17_a_key_that_was_not_denied_is_not_looked_at_again() {
+    fn m17_a_key_that_allowed_an_access_is_not_checked_again() {
         let mut case = plain(Ring::Three);
         case.state.cr4 |= Cr4::PKE;
         case.entries[3].value |= 5 << 59;
-        first(&mut case, AccessKind::Read);
+        access_before(&mut case, AccessKind::Read);
         case.before.push(Action::Pkru(1 << 10));
-        // P, U and PK: bits 0, 2 and 5. The first access has left A.
+
+        // P, U and PK: bits 0, 2 and 5. The first access has set A.
         assert_eq!(both("M17", &case), [(Some(0x25), A), (None, A)]);
-        // After INVLPG it is.
+
+        // After INVLPG it is checked.
         case.before.push(Action::Invlpg(case.access.address));
         assert_eq!(both("M17", &case), [(Some(0x25), A), (Some(0x25), A)]);
     }
@@ -369,7 +383,7 @@ mod tests {
         let mut case = plain(Ring::Zero);
         case.state.cr0 -= Cr0::WP;
         case.entries[3].value &= !RW;
-        first(&mut case, AccessKind::Read);
+        access_before(&mut case, AccessKind::Read);
         write(&mut case);
         assert_eq!(both("M24", &case), [(None, A | D), (None, A)]);
     }
@@ -381,9 +395,10 @@ mod tests {
         let at = case.entries[2].at;
         case.entries[2].value = 0x4000_0000 | PS | 7;
         case.entries.push(TableEntry { at: at + 8, value: 0x4000_0000 | PS | 5 });
-        first(&mut case, AccessKind::Read);
+        access_before(&mut case, AccessKind::Read);
         write(&mut case);
         case.access.address = case.access.address.wrapping_add(1 << 21);
+
         // P, W and U.
         assert_eq!(both("M25", &case), [(Some(7), 0), (None, A | D)]);
     }
@@ -393,13 +408,17 @@ mod tests {
         let mut case = plain(Ring::Three);
         let parent = case.entries[2];
         case.entries.push(TableEntry { at: parent.at + 8, value: parent.value & !RW });
-        first(&mut case, AccessKind::Write);
+        access_before(&mut case, AccessKind::Write);
         write(&mut case);
         case.access.address = case.access.address.wrapping_add(1 << 21);
         assert_eq!(both("M26", &case), [(Some(7), A | D), (None, A | D)]);
-        // A parent that software changes is looked at again.
+    }
+
+    #[test]
+    fn m26_a_changed_parent_is_read_again() {
         let mut case = plain(Ring::Three);
-        first(&mut case, AccessKind::Write);
+        let parent = case.entries[2];
+        access_before(&mut case, AccessKind::Write);
         case.before.push(Action::Write(TableEntry { value: parent.value & !RW, ..parent }));
         case.before.push(Action::ReloadCr3);
         write(&mut case);
@@ -412,8 +431,10 @@ mod tests {
         case.entries[3].value &= !RW;
         case.before.push(Action::WriteProtect(false));
         write(&mut case);
+
         // P and W.
         assert_eq!(both("M27", &case), [(None, A | D), (Some(3), 0)]);
+
         case.before.push(Action::ReloadCr3);
         assert_eq!(both("M27", &case), [(None, A | D), (None, A | D)]);
     }
@@ -421,28 +442,28 @@ mod tests {
     #[test]
     fn m40_flags_are_set_in_an_entry_that_is_not_present() {
         let mut case = plain(Ring::Three);
-        first(&mut case, AccessKind::Read);
+        access_before(&mut case, AccessKind::Read);
         let leaf = case.entries[3];
         case.before.push(Action::Write(TableEntry { value: leaf.value & !1, ..leaf }));
         write(&mut case);
+
         // W and U.
         assert_eq!(both("M40", &case), [(Some(6), 0), (Some(6), A | D)]);
     }
 
-    /// TLB-2: without INVLPG a read may go the old way or the new.
+    /// TLB-2: without INVLPG a read may use the old translation or the new one.
     #[test]
     fn tlb_2_a_read_after_an_edit_has_two_ways() {
         let mut case = plain(Ring::Three);
-        first(&mut case, AccessKind::Read);
+        access_before(&mut case, AccessKind::Read);
         let leaf = case.entries[3];
         case.before.push(Action::Write(TableEntry { value: leaf.value + 0x1000, ..leaf }));
-        let reached = |case: &Case| {
+
+        let frame = leaf.value & EntryBits::ADDRESS;
+        let reached = |case: &Case| -> Vec<u64> {
             let ways = Reference.predict(case).alternatives;
-            let reached = |way: &mmu_core::Alternative| way.outcome.physical_address();
-            ways.iter()
-                .filter_map(reached)
-                .map(|at| at.get() - (leaf.value & !0xfff))
-                .collect::<Vec<_>>()
+            let addresses = ways.iter().filter_map(|way| way.outcome.physical_address());
+            addresses.map(|at| at.get() - frame).collect()
         };
         assert_eq!(reached(&case), [0x1108, 0x108]);
         case.before.push(Action::Invlpg(case.access.address));

@@ -1,4 +1,4 @@
-//! The mutants that are wrong when an entry is written back, or would have to be.
+//! The mutants that write table entries wrongly, or write them when nothing has changed.
 
 use super::{Mutant, Need};
 use crate::walker::Walker;
@@ -14,7 +14,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         mistake: "tables in read-only memory fault though A and D are already set",
         origin: "KVM ba6a35415455",
         needs: &[Need::ReadOnlyTables],
-        rules: None,
+        semantics: None,
         walker: &M29,
     },
     Mutant {
@@ -23,18 +23,19 @@ pub(super) const MUTANTS: &[Mutant] = &[
         mistake: "a 32-bit entry written back as 64 bits: the neighbour destroyed",
         origin: "gem5 4489e37344",
         needs: &[Need::Mode(PagingMode::Bits32)],
-        rules: None,
+        semantics: None,
         walker: &M35,
     },
 ];
 
+/// Does not find entries that it cannot write.
 struct M29;
 
 impl M29 {
-    /// The case as it sees it: what it cannot write it does not find.
+    /// The case as it sees it, without the entries in read-only memory.
     fn seen(case: &Case) -> Case {
-        let mut seen = case.clone();
         let is_read_only = |at: u64| Arena::ALL.iter().any(|arena| arena.is_read_only(at));
+        let mut seen = case.clone();
         seen.entries.retain(|entry| !is_read_only(entry.at));
         seen
     }
@@ -54,25 +55,26 @@ impl Walker for M29 {
     }
 }
 
+/// Writes 0 to the entry after each one that it updates.
 struct M35;
 
 impl Walker for M35 {
     fn predict(&self, case: &Case) -> Prediction {
-        let right = Reference.predict(case);
-        let destroyed = destroyed(case, &right);
+        let correct = Reference.predict(case);
+        let destroyed = destroyed(case, &correct);
         if destroyed.is_empty() {
-            return right;
+            return correct;
         }
-        // The second page of an access may be mapped by what is no more.
-        let mut left = case.clone();
-        left.entries.retain(|entry| destroyed.iter().all(|update| update.at.get() != entry.at));
-        let mut wrong = Reference.predict(&left);
+
+        // The second page of an access may be mapped by a destroyed entry.
+        let mut remaining = case.clone();
+        remaining
+            .entries
+            .retain(|entry| destroyed.iter().all(|update| update.at.get() != entry.at));
+        let mut wrong = Reference.predict(&remaining);
         for way in &mut wrong.alternatives {
-            for update in &destroyed {
-                if !way.updates.is_full() {
-                    way.updates.push(*update);
-                }
-            }
+            let room = way.updates.remaining_capacity();
+            way.updates.extend(destroyed.iter().copied().take(room));
         }
         wrong
     }
@@ -82,25 +84,25 @@ impl Walker for M35 {
     }
 }
 
-/// The entries that become 0 as the entries before them are written, each as an update to 0.
-fn destroyed(case: &Case, right: &Prediction) -> Vec<EntryUpdate> {
+/// The entries that become 0 when the entries before them are written, each as an update to 0.
+fn destroyed(case: &Case, correct: &Prediction) -> Vec<EntryUpdate> {
     if case.mode() != PagingMode::Bits32 {
         return Vec::new();
     }
-    let updates = right.alternatives.iter().flat_map(|way| &way.updates);
+
+    let updates = correct.alternatives.iter().flat_map(|way| &way.updates);
     let written = updates.filter(|update| update.must_set & !update.before != 0);
     let mut destroyed: Vec<EntryUpdate> = Vec::new();
     for update in written {
         let at = update.at + 4;
         let is_listed = case.entries.iter().any(|entry| entry.at == at.get() && entry.value != 0);
         if is_listed && destroyed.iter().all(|known| known.at != at) {
-            let open_by = Rule::Ad1;
             destroyed.push(EntryUpdate {
                 at,
                 before: 0,
                 must_set: 0,
                 may_set: 0,
-                open_by,
+                open_by: Rule::Ad1,
                 ..*update
             });
         }

@@ -1,6 +1,8 @@
-//! Semantics chosen at run time. [`Semantics`] has methods that are generic over the table format, so that a
-//! walk can be compiled for each; a walker with one mistake need not be fast, but there are many of
-//! them, and pairs of them. They share one walk: each decision is looked up when it is made.
+//! Semantics chosen at run time.
+//!
+//! The methods of [`Semantics`] are generic over the table format, so that a fast walk is compiled for
+//! each implementation. Walkers with one mistake need not be fast, but there are many of them, and
+//! even more pairs of them. They share one compiled walk, which calls each decision through a pointer.
 
 use mmu_core::x86::format::{Bits32, EntryKind, FiveLevel, Format, FourLevel, Level, Pae, Unpaged};
 use mmu_core::x86::semantics::{Cause, Denial, EntryError, Rights};
@@ -8,21 +10,22 @@ use mmu_core::{
     Access, Fault, PageFaultCode, PagingMode, PhysAddr, Reference, Regime, Semantics, VirtAddr,
 };
 
-/// One decision in the format of a mode.
+/// Calls a method of [`Semantics`] with the format of a mode.
 macro_rules! in_format {
-    ($mode:expr, $rules:expr, $method:ident($($argument:expr),*)) => {
+    ($mode:expr, $semantics:expr, $method:ident($($argument:expr),*)) => {
         match $mode {
-            PagingMode::Unpaged | PagingMode::Linear => Semantics::$method::<Unpaged>($rules, $($argument),*),
-            PagingMode::Bits32 => Semantics::$method::<Bits32>($rules, $($argument),*),
-            PagingMode::Pae => Semantics::$method::<Pae>($rules, $($argument),*),
-            PagingMode::FourLevel => Semantics::$method::<FourLevel>($rules, $($argument),*),
-            PagingMode::FiveLevel => Semantics::$method::<FiveLevel>($rules, $($argument),*),
+            PagingMode::Unpaged | PagingMode::Linear => Semantics::$method::<Unpaged>($semantics, $($argument),*),
+            PagingMode::Bits32 => Semantics::$method::<Bits32>($semantics, $($argument),*),
+            PagingMode::Pae => Semantics::$method::<Pae>($semantics, $($argument),*),
+            PagingMode::FourLevel => Semantics::$method::<FourLevel>($semantics, $($argument),*),
+            PagingMode::FiveLevel => Semantics::$method::<FiveLevel>($semantics, $($argument),*),
         }
     };
 }
 
-/// Where either of two deviates from what is right: for what has no parts, and for bits.
-macro_rules! deviations {
+/// Combines two decisions: where either deviates from the correct one, so does the result. `either`
+/// takes a deviating decision as a whole, `bits` deviates bit by bit.
+macro_rules! combined {
     (either, $right:expr, $first:expr, $second:expr) => {{
         let first = $first;
         if first == $right { $second } else { first }
@@ -33,16 +36,17 @@ macro_rules! deviations {
     }};
 }
 
-/// Defines [`DynRules`], and walkers of one and of two such rules, from the decisions that a walk asks
-/// for: those in any format, then those in the format of a walk. The word before each says how the
-/// deviations of two are put together.
+/// Defines [`DynSemantics`] and implements [`Semantics`] for [`Erased`] and [`Combined`], from the list
+/// of decisions that a walk asks for: first those that are the same in every format, then those that
+/// are generic over it. The word before each decision says how two of them are combined.
 macro_rules! decisions {
     (
         { $($merge:ident $name:ident($($argument:ident: $type:ty),*) -> $result:ty;)* }
         { $($merge_f:ident $name_f:ident($($argument_f:ident: $type_f:ty),*) -> $result_f:ty;)* }
     ) => {
-        /// Semantics behind a pointer: [`Semantics`], with the mode as an argument in place of a format.
-        pub trait DynRules: Send + Sync {
+        /// [`Semantics`] that can be used as a trait object: the paging mode is an argument instead of
+        /// a type parameter for the format.
+        pub trait DynSemantics: Send + Sync {
             $(
                 #[doc(hidden)]
                 fn $name(&self, $($argument: $type),*) -> $result;
@@ -53,7 +57,7 @@ macro_rules! decisions {
             )*
         }
 
-        impl<R: Semantics + Send + Sync> DynRules for R {
+        impl<R: Semantics + Send + Sync> DynSemantics for R {
             $(
                 fn $name(&self, $($argument: $type),*) -> $result {
                     Semantics::$name(self, $($argument),*)
@@ -66,7 +70,7 @@ macro_rules! decisions {
             )*
         }
 
-        impl Semantics for Boxed {
+        impl Semantics for Erased {
             $(
                 fn $name(&self, $($argument: $type),*) -> $result {
                     self.0.$name($($argument),*)
@@ -82,13 +86,13 @@ macro_rules! decisions {
         impl Semantics for Combined {
             $(
                 fn $name(&self, $($argument: $type),*) -> $result {
-                    deviations!($merge, Semantics::$name(&Reference, $($argument),*),
+                    combined!($merge, Semantics::$name(&Reference, $($argument),*),
                         self.0.$name($($argument),*), self.1.$name($($argument),*))
                 }
             )*
             $(
                 fn $name_f<F: Format>(&self, $($argument_f: $type_f),*) -> $result_f {
-                    deviations!($merge_f, Semantics::$name_f::<F>(&Reference, $($argument_f),*),
+                    combined!($merge_f, Semantics::$name_f::<F>(&Reference, $($argument_f),*),
                         self.0.$name_f(F::MODE, $($argument_f),*),
                         self.1.$name_f(F::MODE, $($argument_f),*))
                 }
@@ -97,14 +101,14 @@ macro_rules! decisions {
     };
 }
 
-/// Semantics that make one mistake.
+/// Semantics behind a pointer.
 #[derive(Clone, Copy)]
-pub struct Boxed(pub &'static dyn DynRules);
+pub struct Erased(pub &'static dyn DynSemantics);
 
-/// Semantics that make both of two mistakes: every decision deviates from the reference wherever that of
-/// either does. What a decision is made of is each one's own.
+/// Semantics with the mistakes of both: a decision deviates from the reference wherever that of either
+/// does. Methods that a decision calls in turn, such as `smep_denied` within `denial`, are not combined.
 #[derive(Clone, Copy)]
-pub struct Combined(pub &'static dyn DynRules, pub &'static dyn DynRules);
+pub struct Combined(pub &'static dyn DynSemantics, pub &'static dyn DynSemantics);
 
 decisions! {
     {
@@ -141,9 +145,9 @@ mod tests {
     use crosswalk_guest::layout::Arena;
     use mmu_core::{AccessKind, Profile, Ring};
 
-    fn rules_of(id: &str) -> &'static dyn DynRules {
+    fn semantics_of(id: &str) -> &'static dyn DynSemantics {
         let mutant = MUTANTS.iter().find(|mutant| mutant.id == id).expect("it is listed");
-        mutant.rules.expect("it is one of rules")
+        mutant.semantics.expect("its mistake is in one access")
     }
 
     /// The error code of the first way.
@@ -151,28 +155,31 @@ mod tests {
         walker.predict(case).alternatives[0].outcome.fault().map(|fault| fault.error_code)
     }
 
-    /// A write by ring 3 through a PDE with bit 20, which is reserved in a leaf, and a CLFLUSH of a
-    /// read-only page.
+    /// A read by ring 3 through a PDE with bit 45 set, which is reserved since MAXPHYADDR is 40; a
+    /// CLFLUSH of a read-only page; and both in one case.
     #[test]
     fn a_pair_makes_both_mistakes_in_one_case_and_in_two() {
         let profile = Profile { physical_address_bits: 40, ..Profile::default() };
-        let mut case = Case::plain(Arena::ALL[0], 3, Ring::Three, profile);
-        case.entries[2].value |= 1 << 45;
-        let mut flush = Case::plain(Arena::ALL[0], 3, Ring::Three, profile);
-        (flush.access.kind, flush.access.size) = (AccessKind::Clflush, 1);
+        let plain = Case::plain(Arena::ALL[0], 3, Ring::Three, profile);
+        let mut reserved = plain.clone();
+        reserved.entries[2].value |= 1 << 45;
+
+        let mut flush = plain;
+        flush.access.kind = AccessKind::Clflush;
+        flush.access.size = 1;
         flush.form = Case::default_form(AccessKind::Clflush);
-        let mut both = case.clone();
-        (both.access, both.form) = (flush.access, flush.form);
+        let both = Case { access: flush.access, form: flush.form, ..reserved.clone() };
         flush.entries[3].value &= !2;
 
         // RSVD is bit 3, U/S bit 2, W/R bit 1, P bit 0.
-        assert_eq!(code(&Reference, &case), Some(0b1101));
+        assert_eq!(code(&Reference, &reserved), Some(0b1101));
         assert_eq!(code(&Reference, &flush), None);
-        let pair = Combined(rules_of("M13b"), rules_of("M36"));
-        assert_eq!(code(&pair, &case), Some(0b1100));
+
+        let pair = Combined(semantics_of("M13b"), semantics_of("M36"));
+        assert_eq!(code(&pair, &reserved), Some(0b1100));
         assert_eq!(code(&pair, &flush), Some(0b0111));
         assert_eq!(code(&pair, &both), Some(0b1110));
-        assert_eq!(code(&Boxed(rules_of("M13b")), &both), Some(0b1100));
+        assert_eq!(code(&Erased(semantics_of("M13b")), &both), Some(0b1100));
     }
 
     #[test]
@@ -180,9 +187,9 @@ mod tests {
         let profile = Profile { physical_address_bits: 40, ..Profile::default() };
         for mode in PagingMode::ALL {
             let case = Case::plain_in(mode, Arena::ALL[0], 3, Ring::Three, profile);
-            for rules in MUTANTS.iter().filter_map(|mutant| mutant.rules) {
-                let pair = Combined(&Reference, rules).predict(&case);
-                assert_eq!(pair, Boxed(rules).predict(&case));
+            for semantics in MUTANTS.iter().filter_map(|mutant| mutant.semantics) {
+                let pair = Combined(&Reference, semantics).predict(&case);
+                assert_eq!(pair, Erased(semantics).predict(&case));
             }
         }
     }

@@ -1,11 +1,11 @@
-//! The mutants whose mistake is in one access: each the reference with one decision of the walk made
-//! otherwise.
+//! The mutants whose mistake is in one access. Each is the reference with one decision of the walk
+//! replaced.
 
 use super::Mutant;
 use super::Need::{
     self, Amd, BitsAbove, BitsBelow, Feature, HighMemory, Implicit, Lacks, LoadsPkru, Mode, OneOf,
 };
-use crate::walker::Boxed;
+use crate::walker::Erased;
 use mmu_core::x86::format::{EntryBits, EntryKind, Format, Level};
 use mmu_core::x86::semantics::{Cause, Denial, EntryError, Rights};
 use mmu_core::{
@@ -13,8 +13,8 @@ use mmu_core::{
     Regime, Ring, Rule, Semantics, VirtAddr,
 };
 
-/// Defines mutants: id, the rule that it breaks, where it happened, the mistake, what a machine must have for it to show, and
-/// the methods that make it.
+/// Defines mutants. Each has an id, the rule that it breaks, where the mistake happened, the mistake,
+/// what a machine must have for it to show, and the methods of [`Semantics`] that make it.
 macro_rules! mutants {
     ($($id:ident, $rule:expr, $origin:literal, $mistake:literal, [$($need:expr),*], { $($method:item)+ })+) => {
         $(
@@ -33,8 +33,8 @@ macro_rules! mutants {
                 mistake: $mistake,
                 origin: $origin,
                 needs: &[$($need),*],
-                rules: Some(&$id),
-                walker: &Boxed(&$id),
+                semantics: Some(&$id),
+                walker: &Erased(&$id),
             },
         )+];
     };
@@ -54,7 +54,7 @@ mutants! {
     M01, Some(Rule::Mode5), "Xen 4c5d78a10d", "PSE-36: PDE[20:13] dropped from the address", [Mode(PagingMode::Bits32), Feature(Features::PSE36), HighMemory], {
         fn address<F: Format>(&self, level: &Level, kind: EntryKind, entry: u64) -> PhysAddr {
             let whole = F::address(level, kind, entry).get();
-            let dropped = if is_4_mib_pde::<F>(level, kind) { !0xffff_ffff } else { 0 };
+            let dropped = if is_4_mib_pde::<F>(level, kind) { !u64::from(u32::MAX) } else { 0 };
             PhysAddr::new(whole & !dropped)
         }
     }
@@ -104,6 +104,7 @@ mutants! {
     M09, Some(Rule::Code11), "Xen 8f2e3d8913", "PK left out when ordinary rights fail too", [OneOf(&[PKU, PKS])], {
         fn page_fault_code(&self, cause: Cause, access: &Access, regime: &Regime) -> PageFaultCode {
             let code = Reference.page_fault_code(cause, access, regime);
+
             match cause {
                 Cause::Denied(denial) if denial != Denial::KEY => code - PageFaultCode::PK,
                 _ => code,
@@ -188,7 +189,7 @@ mutants! {
             if bits <= 40 || !is_4_mib_pde::<F>(level, kind) {
                 return Reference.reserved_bits::<F>(level, kind, regime);
             }
-            // 41 - bits ones from bit 13 + bits - 32 on, with shifts that wrap.
+            // `41 - bits` ones, from bit `13 + bits - 32` up, with shifts that wrap.
             let ones = 1_u32.wrapping_shl(41_u32.wrapping_sub(bits)).wrapping_sub(1);
             u64::from(ones.wrapping_shl(bits - 19))
         }
@@ -223,6 +224,7 @@ mutants! {
         fn checks_loaded_pdptes(&self) -> bool {
             false
         }
+
         fn reserved_bits<F: Format>(&self, level: &Level, kind: EntryKind, regime: &Regime) -> u64 {
             let unchecked = !level.has_flags && !regime.choices.pdptes_are_walked;
             if unchecked { 0 } else { Reference.reserved_bits::<F>(level, kind, regime) }
@@ -261,7 +263,8 @@ mutants! {
     }
     M41, Some(Rule::Right1), "memflow 0.2.4", "R/W ORed over the levels", [], {
         fn combine(&self, above: Rights, entry: u64) -> Rights {
-            // Above the root there is nothing to be ORed: a bit of no right tells that it was passed.
+            // The rights above the root are not ORed: a bit that is not a right marks that the root was
+            // passed.
             const PASSED: Rights = Rights::from_bits_retain(1 << 7);
             let above_writes = above.contains(PASSED) && above.contains(Rights::WRITE);
             let mut rights = Reference.combine(above, entry) | PASSED;
@@ -285,14 +288,18 @@ mod tests {
     use crosswalk_guest::layout::Arena;
     use mmu_core::Profile;
 
-    /// memflow 0.2.4 was seen to do so: a read-only leaf under writable tables is writable, and a path
-    /// that is read-only at every level is not.
+    /// As observed in memflow 0.2.4: a read-only leaf under writable tables is writable, and a path that
+    /// is read-only at every level is not.
     #[test]
     fn m41_one_writable_entry_is_enough_and_none_is_not() {
         let mut case = Case::plain(Arena::ALL[0], 3, Ring::Three, Profile::default());
-        (case.access.kind, case.form) = (AccessKind::Write, Case::default_form(AccessKind::Write));
-        let denies =
-            |case: &Case| Boxed(&M41).predict(case).alternatives[0].outcome.fault().is_some();
+        case.access.kind = AccessKind::Write;
+        case.form = Case::default_form(AccessKind::Write);
+
+        let denies = |case: &Case| {
+            let ways = Erased(&M41).predict(case).alternatives;
+            ways[0].outcome.fault().is_some()
+        };
         for entry in (0..4).rev() {
             assert!(!denies(&case), "{case}");
             case.entries[entry].value &= !EntryBits::RW.bits();

@@ -1,0 +1,140 @@
+//! The conditions under which a known finding covers what a case showed.
+
+use super::names::read_names;
+use crate::verdict::{ChoiceTaken, Difference, End, Field};
+use crosswalk_case::Case;
+use crosswalk_case::observation::Observation;
+use crosswalk_guest::layout::LOW_MEMORY_END;
+use mmu_core::x86::format::EntryBits;
+use mmu_core::{AccessKind, Alternative, Cr4, Outcome, PagingMode};
+use serde::Deserialize;
+
+/// Conditions on a case. All that are given must hold.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct When {
+    #[serde(default, deserialize_with = "read_names")]
+    mode: Option<Vec<PagingMode>>,
+    /// The CPL of the access: 0 or 3.
+    ring: Option<u8>,
+    #[serde(default, deserialize_with = "read_names")]
+    access: Option<Vec<AccessKind>>,
+    pml4_slot: Option<u64>,
+    crosses_page: Option<bool>,
+    /// Some bytes are canonical and some are not.
+    straddles_canonical: Option<bool>,
+    /// PKRU is not 0 while CR4.PKE is.
+    pkru_without_pke: Option<bool>,
+    /// A table entry points to an address without memory.
+    table_outside_memory: Option<bool>,
+}
+
+impl When {
+    /// Whether the conditions hold for a case.
+    pub(super) fn hold(&self, case: &Case) -> bool {
+        let access = &case.access;
+        let [first_is_canonical, last_is_canonical] = case.canonical_ends();
+        let pkru_without_pke = case.state.pkru != 0 && !case.state.cr4.contains(Cr4::PKE);
+
+        is_among(self.mode.as_ref(), &case.mode())
+            && is_wanted(self.ring, access.ring.cpl())
+            && is_among(self.access.as_ref(), &access.kind)
+            && is_wanted(self.pml4_slot, access.address.index(39, 9))
+            && is_wanted(self.crosses_page, access.crosses_page())
+            && is_wanted(self.straddles_canonical, first_is_canonical != last_is_canonical)
+            && is_wanted(self.pkru_without_pke, pkru_without_pke)
+            && is_wanted(self.table_outside_memory, has_table_outside_memory(case))
+    }
+}
+
+/// Conditions on what was observed. All that are given must hold.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObservedConditions {
+    /// How the access should have ended.
+    #[serde(default, deserialize_with = "read_names")]
+    expected: Option<Vec<End>>,
+    /// Whether the access should have reached an address without memory.
+    reaches_outside: Option<bool>,
+    /// Whether the access did reach an address without memory.
+    reached_outside: Option<bool>,
+    /// The vector that was observed; 0 for none.
+    vector: Option<Vec<u8>>,
+    /// Bits of the error code that must be set.
+    error_code: Option<u32>,
+    /// Bits of the error code that must be clear.
+    error_code_clear: Option<u32>,
+    /// Only these fields may differ.
+    #[serde(default, deserialize_with = "read_names")]
+    fields: Option<Vec<Field>>,
+    /// The member that was chosen.
+    member: Option<String>,
+    /// A part of the reason why the case could not be run.
+    reason: Option<String>,
+}
+
+impl ObservedConditions {
+    /// Whether the conditions hold for a divergence.
+    pub(super) fn hold(
+        &self,
+        case: &Case,
+        expected: &Alternative,
+        seen: &Observation,
+        differences: &[Difference],
+    ) -> bool {
+        let vector = seen.fault.map_or(0, |fault| fault.vector);
+        let error_code = seen.fault.map(|fault| fault.error_code);
+        let has_bits = |bits| error_code.is_some_and(|code| code & bits == bits);
+        let lacks_bits = |bits| error_code.is_some_and(|code| code & bits == 0);
+
+        is_among(self.expected.as_ref(), &End::of(&expected.outcome))
+            && is_wanted(self.reaches_outside, reaches_outside(case, expected))
+            && is_wanted(self.reached_outside, !seen.outside.is_empty())
+            && is_among(self.vector.as_ref(), &vector)
+            && self.error_code.is_none_or(has_bits)
+            && self.error_code_clear.is_none_or(lacks_bits)
+            && differences.iter().all(|found| is_among(self.fields.as_ref(), &found.field))
+    }
+
+    /// Whether the conditions hold for a choice.
+    pub(super) fn hold_for_choice(&self, choice: &ChoiceTaken) -> bool {
+        is_among(self.expected.as_ref(), &choice.end)
+            && is_wanted(self.member.as_deref(), choice.member)
+    }
+
+    /// Whether the conditions hold for a case that could not be run for this reason.
+    pub(super) fn hold_for_reason(&self, why: &str) -> bool {
+        self.reason.as_ref().is_none_or(|reason| why.contains(reason.as_str()))
+    }
+}
+
+/// Whether a value is the wanted one. If none is given, every value is.
+fn is_wanted<T: PartialEq>(wanted: Option<T>, value: T) -> bool {
+    wanted.is_none_or(|wanted| wanted == value)
+}
+
+/// Whether a value is among the wanted ones. If none are given, every value is.
+fn is_among<T: PartialEq>(wanted: Option<&Vec<T>>, value: &T) -> bool {
+    wanted.is_none_or(|wanted| wanted.contains(value))
+}
+
+/// Whether an access should reach an address without memory.
+fn reaches_outside(case: &Case, expected: &Alternative) -> bool {
+    match &expected.outcome {
+        Outcome::Translated(spans) => spans.iter().any(|span| case.is_outside(span.address.get())),
+        Outcome::Fault(_) => false,
+    }
+}
+
+/// Whether an entry of the case points to a table at an address without memory.
+fn has_table_outside_memory(case: &Case) -> bool {
+    let is_in_last_table = |at: u64| case.entries.iter().all(|entry| entry.at >> 12 <= at >> 12);
+
+    case.entries.iter().any(|entry| {
+        let flags = EntryBits::from_bits_retain(entry.value);
+        !is_in_last_table(entry.at)
+            && flags.contains(EntryBits::P)
+            && !flags.contains(EntryBits::PS)
+            && entry.value & EntryBits::ADDRESS >= LOW_MEMORY_END
+    })
+}

@@ -1,0 +1,290 @@
+//! Known findings: faults and limits of a machine that have been examined and written down, so that
+//! a run shows them without failing. They are data: the program comes with a file for each flavour of
+//! machine, and `--known FILE` takes another.
+
+mod conditions;
+mod names;
+
+pub use conditions::{ObservedConditions, When};
+
+use crate::verdict::{ChoiceTaken, Difference};
+use crate::walker::quirk::Quirks;
+use crosswalk_case::Case;
+use crosswalk_case::observation::Observation;
+use mmu_core::name::{UnknownName, by_name};
+use mmu_core::{Alternative, Rule};
+use names::read_name;
+use serde::Deserialize;
+use std::path::Path;
+use std::str::FromStr;
+
+/// The kind of a finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The machine does what no manual allows.
+    Divergence,
+    /// The rules leave a choice, and this is the member that the machine takes.
+    Choice,
+    /// The machine cannot run such cases.
+    Unsupported,
+    /// A limit that a probe finds when the machine is opened.
+    Probe,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Divergence, Self::Choice, Self::Unsupported, Self::Probe];
+
+    /// The name used in reports and in files of known findings.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Divergence => "divergence",
+            Self::Choice => "choice",
+            Self::Unsupported => "unsupported",
+            Self::Probe => "probe",
+        }
+    }
+}
+
+/// Reads the name of a kind: see [`Kind::name`].
+impl FromStr for Kind {
+    type Err = UnknownName<Self>;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        by_name(&Self::ALL, Self::name, name)
+    }
+}
+
+/// One known finding.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KnownFinding {
+    /// The id.
+    pub id: String,
+    /// What the machine does, in one line.
+    pub title: String,
+    /// The kind of finding.
+    #[serde(deserialize_with = "read_name")]
+    pub kind: Kind,
+    /// The rule that it concerns.
+    #[serde(deserialize_with = "read_name")]
+    pub rule: Rule,
+    /// What a manual says.
+    pub manual: String,
+    /// Where it was measured, and the versions that have it.
+    pub since: String,
+    /// The mutant that makes the same mistake.
+    pub explained_by: Option<String>,
+    /// A case that shows it, in its text form.
+    pub case: Option<String>,
+    /// The quirk that it is, if it is one: it covers what the reference with this quirk predicts, and
+    /// `when` and `seen` do not matter.
+    #[serde(default, deserialize_with = "read_name")]
+    pub quirk: Quirks,
+    /// Whether `when` and `seen` also apply to cases that show a quirk. The observation is then
+    /// compared with the reference that has every quirk of the file.
+    #[serde(default)]
+    pub beside_quirk: bool,
+    /// The cases that can show it.
+    #[serde(default)]
+    pub when: When,
+    /// What the machine must have done.
+    #[serde(default)]
+    pub seen: ObservedConditions,
+}
+
+impl KnownFinding {
+    /// Whether it covers this divergence.
+    pub fn covers(
+        &self,
+        case: &Case,
+        expected: &Alternative,
+        seen: &Observation,
+        differences: &[Difference],
+    ) -> bool {
+        self.kind == Kind::Divergence
+            && self.quirk.is_empty()
+            && self.when.hold(case)
+            && self.seen.hold(case, expected, seen, differences)
+    }
+
+    /// Whether it covers this choice.
+    pub fn covers_choice(&self, case: &Case, choice: &ChoiceTaken) -> bool {
+        self.kind == Kind::Choice
+            && self.rule == choice.rule
+            && self.when.hold(case)
+            && self.seen.hold_for_choice(choice)
+    }
+
+    /// Whether it covers a case that could not be run for this reason.
+    pub fn covers_unsupported(&self, case: &Case, why: &str) -> bool {
+        self.kind == Kind::Unsupported && self.when.hold(case) && self.seen.hold_for_reason(why)
+    }
+}
+
+/// The quirks among known findings.
+pub fn quirks(known: &[KnownFinding]) -> Quirks {
+    known.iter().fold(Quirks::empty(), |all, known| all | known.quirk)
+}
+
+/// The files that come with the program, by flavour of machine. The name of a machine on top of an
+/// emulator, whose faults it shares, has both flavours.
+const SHIPPED: &[(&str, &str)] = &[
+    ("pvm", include_str!("../../../known/pvm.toml")),
+    ("tcg", include_str!("../../../known/tcg.toml")),
+    ("svm-npt-on-tcg", include_str!("../../../known/svm-npt-on-tcg.toml")),
+    ("svm-shadow-on-tcg", include_str!("../../../known/svm-shadow-on-tcg.toml")),
+];
+
+/// Why a file of known findings cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{name}: {problem}")]
+pub struct KnownError {
+    name: String,
+    problem: String,
+}
+
+/// The known findings that come with the program, for a flavour and the machine beneath it. None if no
+/// file fits.
+///
+/// # Errors
+/// If a file that comes with the program is malformed. A test reads every one of them.
+pub fn shipped(flavour: &str, beneath: &str) -> Result<Vec<KnownFinding>, KnownError> {
+    let on = format!("{flavour}-on-{beneath}");
+    match SHIPPED.iter().find(|(known, _)| *known == flavour || *known == on) {
+        Some((name, text)) => parse(&format!("known/{name}.toml"), text),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The known findings in a file.
+///
+/// # Errors
+/// If the file cannot be read or is malformed. The error names the place.
+pub fn from_file(path: &Path) -> Result<Vec<KnownFinding>, KnownError> {
+    let name = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => parse(&name, &text),
+        Err(error) => Err(KnownError { name, problem: error.to_string() }),
+    }
+}
+
+/// A file of known findings.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    include: Vec<Include>,
+    #[serde(default)]
+    finding: Vec<KnownFinding>,
+}
+
+/// Findings that a file shares with one that comes with the program.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Include {
+    /// The name of that file: `tcg`.
+    from: String,
+    /// The ids of the findings.
+    findings: Vec<String>,
+}
+
+fn parse(name: &str, text: &str) -> Result<Vec<KnownFinding>, KnownError> {
+    let error = |problem: String| KnownError { name: name.to_owned(), problem };
+    let file: File = toml::from_str(text).map_err(|e| error(e.to_string()))?;
+
+    let mut all = Vec::new();
+    for include in &file.include {
+        all.extend(included(include).map_err(error)?);
+    }
+    all.extend(file.finding);
+
+    for known in &all {
+        if let Some(case) = &known.case {
+            Case::from_json(case).map_err(|e| error(format!("case of {}: {e}", known.id)))?;
+        }
+    }
+    Ok(all)
+}
+
+/// The findings that an `include` names, in its order.
+fn included(Include { from, findings }: &Include) -> Result<Vec<KnownFinding>, String> {
+    let shipped = SHIPPED.iter().find(|(name, _)| name == from);
+    let (name, text) = shipped.ok_or_else(|| {
+        let names: Vec<_> = SHIPPED.iter().map(|(name, _)| *name).collect();
+        format!("expected one of {} to include from, found {from:?}", names.join(", "))
+    })?;
+    let file: File = toml::from_str(text).map_err(|e| format!("known/{name}.toml: {e}"))?;
+
+    let find = |id: &String| {
+        let found = file.finding.iter().find(|known| known.id == *id).cloned();
+        found.ok_or_else(|| format!("known/{name}.toml has no finding {id:?} of its own"))
+    };
+    findings.iter().map(find).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::walker::Walker;
+    use crate::walker::quirk::Quirky;
+    use mmu_core::Reference;
+
+    #[test]
+    fn every_shipped_file_can_be_read() {
+        for (name, text) in SHIPPED {
+            let known = parse(name, text).unwrap_or_else(|error| panic!("{error}"));
+            assert!(!known.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_quirk_shows_in_the_case_of_its_finding() {
+        let files = SHIPPED.iter().map(|(name, text)| parse(name, text).unwrap());
+        for known in files.flatten().filter(|known| !known.quirk.is_empty()) {
+            let Some(case) = &known.case else { continue };
+            let case = Case::from_json(case).unwrap();
+            let by_quirk = Quirky(known.quirk).predict(&case);
+            assert_ne!(by_quirk, Reference.predict(&case), "{}: {case}", known.id);
+        }
+    }
+
+    #[test]
+    fn a_file_includes_findings_of_another_by_their_ids() {
+        let text = "[[include]]\nfrom='tcg'\nfindings=['T3', 'T1']";
+        let known = parse("x.toml", text).unwrap();
+        assert_eq!(known.iter().map(|known| &*known.id).collect::<Vec<_>>(), ["T3", "T1"]);
+
+        for (wrong, names) in [
+            ("from='tgc'\nfindings=[]", "found \"tgc\""),
+            ("from='tcg'\nfindings=['T99']", "no finding \"T99\""),
+        ] {
+            let error = parse("x.toml", &format!("[[include]]\n{wrong}")).unwrap_err().to_string();
+            assert!(error.contains("x.toml") && error.contains(names), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_word_is_refused_by_name() {
+        let finding = |kind: &str, rule: &str, condition: &str| {
+            format!(
+                "[[finding]]\nid='X'\ntitle='t'\nkind='{kind}'\nrule='{rule}'\nmanual='m'\n\
+                 since='s'\n{condition}"
+            )
+        };
+
+        for (text, word) in [
+            (finding("choice", "AD-3", "when.colour=1"), "colour"),
+            (finding("chance", "AD-3", ""), "chance"),
+            (finding("choice", "AD-99", ""), "AD-99"),
+            (finding("choice", "AD-3", "quirk='rsvd'"), "rsvd"),
+            (finding("choice", "AD-3", "when.mode=['6level']"), "6level"),
+            (finding("choice", "AD-3", "when.access=['read', 'jump']"), "jump"),
+            (finding("choice", "AD-3", "seen.expected=['refused']"), "refused"),
+            (finding("choice", "AD-3", "seen.fields=['cr3']"), "cr3"),
+        ] {
+            let error = parse("x.toml", &text).unwrap_err().to_string();
+            assert!(error.contains("x.toml") && error.contains(word), "{error}");
+        }
+    }
+}

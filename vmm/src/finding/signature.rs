@@ -1,0 +1,47 @@
+//! What makes two divergences look alike, before a common cause is known.
+
+use crate::verdict::{Difference, End, Field};
+use crosswalk_case::Case;
+use crosswalk_case::observation::Observation;
+use mmu_core::{Alternative, Ring};
+
+/// The features that divergences have in common.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Signature {
+    /// The ring of the access.
+    pub(super) ring: Ring,
+    /// How the access should have ended.
+    pub(super) expected: End,
+    /// The vector that was observed; 0 for none.
+    pub(super) observed: u8,
+    /// The fields that differ, in order.
+    pub(super) fields: Vec<Field>,
+}
+
+impl Signature {
+    /// The signature of a divergence.
+    pub(super) fn of(
+        case: &Case,
+        expected: &Alternative,
+        seen: &Observation,
+        differences: &[Difference],
+    ) -> Self {
+        let mut fields: Vec<_> = differences.iter().map(|difference| difference.field).collect();
+        fields.sort_unstable();
+        fields.dedup();
+
+        Self {
+            ring: case.access.ring,
+            expected: End::of(&expected.outcome),
+            observed: seen.fault.map_or(0, |fault| fault.vector),
+            fields,
+        }
+    }
+
+    /// A title for a finding whose cause is not known.
+    pub(super) fn title(&self) -> String {
+        let fields: Vec<_> = self.fields.iter().map(|field| field.name()).collect();
+        let ring = self.ring.cpl();
+        format!("ring {ring}, expected {}: {} differ", self.expected.name(), fields.join(", "))
+    }
+}

@@ -1,0 +1,27 @@
+//! Choosing the value of a case so that storing it shows.
+
+use crate::walker::value::comparison_succeeds;
+use crosswalk_case::Case;
+use crosswalk_guest::contents;
+
+/// Added to a byte or word until it differs from what memory has.
+const STEP: u8 = 0x5b;
+
+/// Changes the value of a case: each byte differs from what the lane's frames have in its place, so
+/// that storing it shows, and no comparison with memory succeeds.
+pub(in crate::generate) fn make_observable(mut case: Case, frames: u64) -> Case {
+    let mut bytes = case.value.to_le_bytes();
+    for (byte, offset) in bytes.iter_mut().zip(case.access.address.get() & 0xfff..) {
+        let in_memory = [frames, frames + 0x1000].map(|frame| contents::byte(frame + offset));
+        while *byte == 0 || in_memory.contains(byte) {
+            *byte = byte.wrapping_add(STEP);
+        }
+    }
+    case.value = u64::from_le_bytes(bytes);
+
+    // Unusual bits may lead to other frames than the lane's.
+    while comparison_succeeds(&case) {
+        case.value = case.value.wrapping_add(STEP.into());
+    }
+    case
+}

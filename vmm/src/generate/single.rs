@@ -1,0 +1,166 @@
+//! Cases that run alone: most of them sequences of a few accesses, the others of the kinds that a
+//! machine may handle in a way that involves other lanes.
+
+use super::alone::alone;
+use super::sequence::sequence;
+use super::state::not_in_cpuid;
+use super::{ENDLESS, PDPTE_LOW_RESERVED_BITS, Stream, stream_seed};
+use crosswalk_case::{Case, TableEntry};
+use crosswalk_guest::contents::{self, CODE_OFFSETS};
+use crosswalk_guest::layout::Arena;
+use crosswalk_guest::stub::Form;
+use crosswalk_machine::Capabilities;
+use crosswalk_machine::batch::Batch;
+use mmu_core::x86::format::EntryBits;
+use mmu_core::{Access, AccessKind, Cr4, Efer, Features, PagingMode, Ring, VirtAddr};
+use rand::{Rng, RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+/// Single cases of one mode: a batch has one. The same seed and machine give the same cases.
+#[derive(Clone, Debug)]
+pub struct SingleStream {
+    seed: u64,
+    mode: PagingMode,
+    machine: Capabilities,
+}
+
+impl SingleStream {
+    /// Cases for a machine with these capabilities.
+    pub const fn new(seed: u64, mode: PagingMode, machine: Capabilities) -> Self {
+        Self { seed, mode, machine }
+    }
+
+    fn case(&self, number: u64) -> Case {
+        let stream = stream_seed(self.seed.rotate_left(32), self.mode, number);
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(stream);
+        let arena = Arena::for_batch(number);
+
+        match number % 8 {
+            7 if self.mode != PagingMode::Unpaged => {
+                fetch_without_nxe(&mut rng, self.mode, arena, &self.machine)
+            }
+            6 if self.mode == PagingMode::Pae => bad_register(&mut rng, arena, &self.machine),
+            0..=5 if self.mode.is_long_mode() => {
+                sequence(&mut rng, self.mode, arena, &self.machine)
+            }
+            _ => {
+                let mut case = alone(&mut rng, self.mode, arena, &self.machine);
+                if rng.random_bool(0.5) {
+                    remove_known_pdptes(&mut case);
+                }
+                case
+            }
+        }
+    }
+}
+
+impl Stream for SingleStream {
+    fn mode(&self) -> PagingMode {
+        self.mode
+    }
+
+    fn batches(&self) -> u64 {
+        ENDLESS
+    }
+
+    fn cases_before(&self, batch: u64) -> u64 {
+        batch
+    }
+
+    fn batch(&self, number: u64, _most: usize) -> Batch {
+        Batch { arena: Arena::for_batch(number), cases: vec![self.case(number)] }
+    }
+}
+
+/// Removes the PDPTEs that are in memory as they are in their registers: they need not be listed, and
+/// then it does not matter what a machine does to them in memory.
+fn remove_known_pdptes(case: &mut Case) {
+    let is_needed = |entry: &TableEntry| {
+        let register = case.pdpte_at(entry.at).map(|pdpte| case.state.pdptes[pdpte]);
+        register != Some(entry.value)
+    };
+    case.entries = case.entries.iter().copied().filter(is_needed).collect();
+}
+
+/// A fetch by ring 0 without execute-disable, with or without SMEP and SMAP (RIGHT-3, RIGHT-4), which
+/// walkers confuse with each other.
+fn fetch_without_nxe(
+    rng: &mut impl Rng,
+    mode: PagingMode,
+    arena: Arena,
+    machine: &Capabilities,
+) -> Case {
+    let lane = rng.random_range(0..250);
+    let mut case = Case::plain_in(mode, arena, lane, Ring::Zero, machine.profile);
+    case.state.efer -= Efer::NXE;
+    for (bit, feature) in [(Cr4::SMEP, Features::SMEP), (Cr4::SMAP, Features::SMAP)] {
+        let has_feature = machine.profile.features.contains(feature);
+        let has_it = has_feature || not_in_cpuid(mode, machine).contains(bit);
+        case.state.cr4.set(bit, has_it && rng.random_bool(0.5));
+    }
+    if rng.random_bool(0.3) {
+        let leaf = case.entries.last_mut().expect("a mode with tables");
+        leaf.value &= !EntryBits::US.bits();
+    }
+
+    let page = case.access.address.get() & !0xfff;
+    let address = VirtAddr::new(page + CODE_OFFSETS.start);
+    case.access = Access::fetch(address, contents::CODE_SIZE, Ring::Zero);
+    case.form = Form::Jump;
+    case
+}
+
+/// A PDPTE with a reserved bit, in memory as in its register (PDPTE-2). It is not listed, so that it
+/// does not matter what a machine does to it in memory.
+fn bad_register(rng: &mut impl Rng, arena: Arena, machine: &Capabilities) -> Case {
+    let lane = rng.random_range(0..250);
+    let mut case = Case::plain_in(PagingMode::Pae, arena, lane, Ring::Three, machine.profile);
+    case.state.pdptes[2] |= 1 << PDPTE_LOW_RESERVED_BITS[rng.random_range(0..6)];
+    case.entries.remove(0);
+
+    if rng.random_bool(0.5) {
+        case.access.kind = AccessKind::Write;
+        case.form = Form::Store;
+        case.value = rng.random();
+    }
+    case
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generate::tests::capabilities;
+    use crate::walker::Walker;
+    use crosswalk_machine::batch::arena_of;
+    use mmu_core::{Prediction, Reference, Rule};
+
+    fn cases() -> impl Iterator<Item = Case> {
+        let streams = PagingMode::ALL.map(|mode| SingleStream::new(3, mode, capabilities(true)));
+        streams.into_iter().flat_map(|stream| (0..400).map(move |number| stream.case(number)))
+    }
+
+    #[test]
+    fn they_fit_the_layout_and_are_the_same_after_their_text_form() {
+        let mut sequences = 0;
+        for case in cases() {
+            assert!(arena_of(&case).is_ok(), "{:?}: {case}", arena_of(&case));
+            assert_eq!(Case::from_json(&case.to_json()).unwrap(), case);
+            sequences += usize::from(case.is_sequence());
+        }
+        assert!(sequences > 300, "{sequences}");
+    }
+
+    /// TLB-2 leaves no choice in them.
+    #[test]
+    fn tlb_2_a_sequence_invalidates_what_it_changes() {
+        let is_stale = |prediction: &Prediction| {
+            let mut choices = prediction.alternatives.iter().filter_map(|way| way.choice);
+            choices.any(|(rule, _)| rule == Rule::Tlb2)
+        };
+        for case in cases().filter(Case::is_sequence) {
+            let mut predictions = Reference.predict_earlier(&case);
+            predictions.push(Reference.predict(&case));
+            assert!(!predictions.iter().any(is_stale), "{case}");
+        }
+    }
+}

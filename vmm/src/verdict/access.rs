@@ -1,0 +1,43 @@
+//! Judging one access.
+
+use super::Verdict;
+use super::choices::choices_taken;
+use super::compare::{compare, is_out_of_sight, nearest};
+use super::effects::Effects;
+use crate::walker::value::{Stores, expected_value};
+use crosswalk_case::Case;
+use crosswalk_case::observation::Observation;
+use mmu_core::{Alternative, Outcome, Prediction};
+
+/// Judges an access. `before` has the bytes that earlier accesses of its sequence stored.
+pub(super) fn judge_access(
+    case: &Case,
+    prediction: &Prediction,
+    seen: &Observation,
+    before: &Stores,
+) -> Verdict {
+    let (expected, differences) =
+        nearest(prediction, |alternative| compare(case, alternative, seen, before));
+
+    if differences.is_empty() {
+        Verdict::Agree {
+            unproved: is_unproved(case, expected, seen),
+            choices: choices_taken(case, expected, seen),
+        }
+    } else {
+        Verdict::Diverge { expected: Box::new(expected.clone()), differences }
+    }
+}
+
+/// Whether an agreement proves nothing about the physical address: the access completed, and the
+/// machine cannot show where it went, or the instruction leaves no trace.
+fn is_unproved(case: &Case, agreed: &Alternative, seen: &Observation) -> bool {
+    let Outcome::Translated(spans) = &agreed.outcome else { return false };
+    if is_out_of_sight(case, spans, seen) {
+        return true;
+    }
+
+    let before = Stores::new();
+    let effects = Effects::of(case, &agreed.outcome, &before);
+    expected_value(case, spans, &before).is_none() && effects.is_empty()
+}

@@ -1,0 +1,77 @@
+//! A field in which an observation differs from an allowed outcome.
+
+use mmu_core::name::{UnknownName, by_name};
+use std::fmt;
+use std::str::FromStr;
+
+/// What can differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Field {
+    /// Whether there was an exception, and which one.
+    Vector,
+    /// The error code of the exception.
+    ErrorCode,
+    /// CR2: the address of a page fault, or a value that should not have changed.
+    Cr2,
+    /// The value that was read; it proves where it was read.
+    Value,
+    /// The bytes of data memory that changed.
+    Stored,
+    /// The accesses that reached an address without memory.
+    Outside,
+    /// A table entry after the run.
+    Entry,
+}
+
+impl Field {
+    /// Every field.
+    pub const ALL: [Self; 7] = [
+        Self::Vector,
+        Self::ErrorCode,
+        Self::Cr2,
+        Self::Value,
+        Self::Stored,
+        Self::Outside,
+        Self::Entry,
+    ];
+
+    /// The name used in reports and in files of known findings.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Vector => "vector",
+            Self::ErrorCode => "error_code",
+            Self::Cr2 => "cr2",
+            Self::Value => "value",
+            Self::Stored => "stored",
+            Self::Outside => "outside",
+            Self::Entry => "entry",
+        }
+    }
+}
+
+/// Reads the name of a field: see [`Field::name`].
+impl FromStr for Field {
+    type Err = UnknownName<Self>;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        by_name(&Self::ALL, Self::name, name)
+    }
+}
+
+/// One field that differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The field.
+    pub field: Field,
+    /// What the prediction has.
+    pub expected: String,
+    /// What the machine did.
+    pub observed: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { field, expected, observed } = self;
+        write!(f, "{}: expected {expected}, observed {observed}", field.name())
+    }
+}
