@@ -1,9 +1,9 @@
-//! The reset ROM of machines that start like a PC: from the reset vector through protected mode
-//! into long mode, on the guest's own page tables, and to the image's entry.
+//! The reset ROM of machines that start like a PC: from the reset vector through protected mode into long
+//! mode, on the guest's own page tables, and to the entry of the image.
 //!
-//! The host has put the image and the page tables into memory before the first instruction. What
-//! the ROM sets up is what a host that can set registers does itself: `ControlState::long_mode` of
-//! mmu-core, with NXE where the processor has it.
+//! The host puts the image and the page tables into memory before the first instruction. The ROM sets up the
+//! state that a host with access to the registers sets up itself: `ControlState::long_mode` of mmu-core, with
+//! NXE if the processor has it.
 #![cfg_attr(bare_metal, no_std, no_main)]
 
 #[cfg(bare_metal)]

@@ -77,8 +77,8 @@ pub(super) fn compare<F: Format>(
 
 /// What came of the order, and what its processes read.
 fn answers(differences: &mut Vec<String>, expected: &ModelSnapshot<'_>, seen: &GuestSnapshot<'_>) {
-    let Response { carried, endings, wrong_count, wrongs, .. } = &seen.answer;
-    if *carried != Response::words_of(&expected.carried) {
+    let Response { completion: carried, endings, mismatch_count, mismatches, .. } = &seen.answer;
+    if *carried != Response::completion_words(&expected.carried) {
         let words = match &expected.carried {
             Ok(carried) => format!("{carried:?}"),
             Err(error) => error.to_string(),
@@ -93,7 +93,7 @@ fn answers(differences: &mut Vec<String>, expected: &ModelSnapshot<'_>, seen: &G
         all.chain(std::iter::repeat([0; 3])).zip(endings).enumerate()
     {
         if software != *machine {
-            let words = |words| Ending::of_words(words).unwrap_or("ended in an unknown way");
+            let words = |words| Ending::describe(words).unwrap_or("ended in an unknown way");
             differences.push(format!(
                 "program {number}: in software it {}, on the machine it {}",
                 words(software),
@@ -101,11 +101,11 @@ fn answers(differences: &mut Vec<String>, expected: &ModelSnapshot<'_>, seen: &G
             ));
         }
     }
-    let listed = (*wrong_count as usize).min(MAX_MISMATCHES);
-    if *wrong_count != expected.ran.wrongs.len() as u64
-        || wrongs[..listed] != expected.ran.wrongs[..listed.min(expected.ran.wrongs.len())]
+    let listed = (*mismatch_count as usize).min(MAX_MISMATCHES);
+    if *mismatch_count != expected.ran.wrongs.len() as u64
+        || mismatches[..listed] != expected.ran.wrongs[..listed.min(expected.ran.wrongs.len())]
     {
-        let first = wrongs[..listed].iter().find(|wrong| !expected.ran.wrongs.contains(wrong));
+        let first = mismatches[..listed].iter().find(|wrong| !expected.ran.wrongs.contains(wrong));
         differences.push(match first {
             Some(ScriptMismatch { address, found, .. }) => {
                 format!(
@@ -113,7 +113,7 @@ fn answers(differences: &mut Vec<String>, expected: &ModelSnapshot<'_>, seen: &G
                 )
             }
             None => format!(
-                "{} loads went wrong in software, {wrong_count} on the machine",
+                "{} loads went wrong in software, {mismatch_count} on the machine",
                 expected.ran.wrongs.len()
             ),
         });

@@ -58,7 +58,7 @@ impl<'m, F: Format> Driver<'m, F> {
             execute_disable: twin
                 .as_ref()
                 .is_none_or(|twin| twin.features().contains(Features::NX)),
-            duties,
+            safeguards: duties,
             residence: setting.residence,
         };
         let order = begin(setting.duties);
