@@ -1,5 +1,5 @@
-//! Builds the binaries as bare-metal images when `vmm/machine/build.rs` asks for it, and otherwise as
-//! host stubs, so that clippy and rust-analyzer read them like any other code.
+//! Builds the binaries as bare-metal images when `vmm/machine/build.rs` asks for it, and otherwise
+//! as host stubs, so that clippy and rust-analyzer read them like any other code.
 
 /// The linker script of each binary.
 const SCRIPTS: [(&str, &str); 6] = [

@@ -1,11 +1,11 @@
 //! The contents of the data frames: every location holds a value that identifies it.
 //!
-//! A data word is a one-to-one scramble of its own address, so that even a single byte distinguishes
-//! locations, and a whole word identifies the location that was really read. At fixed offsets a frame
-//! holds what other kinds of access need, again identifying its own location: stubs to fetch, segment
-//! descriptors to look up, and code that crosses from the end of one frame into the start of the next.
-//! All addresses here are addresses of the data memory itself, not of the places where it appears a
-//! second time ([`high`](crate::high)).
+//! A data word is a one-to-one scramble of its own address, so that even a single byte
+//! distinguishes locations, and a whole word identifies the location that was really read. At fixed
+//! offsets a frame holds what other kinds of access need, again identifying its own location: stubs
+//! to fetch, segment descriptors to look up, and code that crosses from the end of one frame into
+//! the start of the next. All addresses here are addresses of the data memory itself, not of the
+//! places where it appears a second time ([`high`](crate::high)).
 
 use crate::layout::{AREA_SIZE, DATA_BASE};
 use crate::stub::Code;
@@ -16,8 +16,8 @@ pub const CODE_OFFSETS: core::ops::Range<u64> = 0x800..0xa00;
 /// Size of one such stub in bytes.
 pub const CODE_SIZE: u16 = 8;
 
-/// The offset in a frame at which the code that crosses into the next page starts, and its length in
-/// bytes up to the end of the immediate in the next page.
+/// The offset in a frame at which the code that crosses into the next page starts, and its length
+/// in bytes up to the end of the immediate in the next page.
 pub const fn crossing_code(code: Code) -> (u64, u16) {
     match code {
         Code::Bits64 => (CROSSING, 10),
@@ -108,9 +108,9 @@ pub fn fill(at: u64, buffer: &mut [u8]) {
     }
 }
 
-/// The value that a fetch leaves in its record: the constant of the stub at `first` or, for code that
-/// crosses a page, what its instructions load from the frames of `first` and of `second`. `None`
-/// where there is no code.
+/// The value that a fetch leaves in its record: the constant of the stub at `first` or, for code
+/// that crosses a page, what its instructions load from the frames of `first` and of `second`.
+/// `None` where there is no code.
 ///
 /// ```
 /// use crosswalk_guest::contents::fetched;

@@ -1,8 +1,8 @@
-//! The data memory as it appears a second time at high physical addresses, so that address bits above
-//! 4 GiB take part in translations.
+//! The data memory as it appears a second time at high physical addresses, so that address bits
+//! above 4 GiB take part in translations.
 //!
-//! The frames are the same, with the two halves of the data memory swapped. A walker that drops a high
-//! address bit therefore reaches another lane's area instead of the same frame.
+//! The frames are the same, with the two halves of the data memory swapped. A walker that drops a
+//! high address bit therefore reaches another lane's area instead of the same frame.
 
 use crate::layout::{DATA_BASE, DATA_SIZE};
 
@@ -11,9 +11,9 @@ const HALF: u64 = DATA_SIZE / 2;
 /// Two complementary patterns of the address bits from 30 up.
 const PATTERNS: [u64; 2] = [0x000a_aaaa_8000_0000, 0x0005_5555_4000_0000];
 
-/// The addresses at which the data memory appears for a MAXPHYADDR, each aligned to 1 GiB. Over these
-/// places every address bit from 32 up to MAXPHYADDR takes both values, and so does every bit below 40,
-/// the limit of PSE-36. Empty if MAXPHYADDR leaves no room.
+/// The addresses at which the data memory appears for a MAXPHYADDR, each aligned to 1 GiB. Over
+/// these places every address bit from 32 up to MAXPHYADDR takes both values, and so does every bit
+/// below 40, the limit of PSE-36. Empty if MAXPHYADDR leaves no room.
 ///
 /// ```
 /// let places: Vec<u64> = crosswalk_guest::high::places(36).collect();
@@ -44,8 +44,8 @@ pub const fn parts(place: u64) -> [(u64, u64); 2] {
 /// Size of a part in bytes.
 pub const PART_SIZE: u64 = HALF;
 
-/// The data address behind a physical address, which may itself be a data address or lie in a place.
-/// `None` where there is no data memory.
+/// The data address behind a physical address, which may itself be a data address or lie in a
+/// place. `None` where there is no data memory.
 ///
 /// ```
 /// use crosswalk_guest::high::data_behind;

@@ -16,20 +16,20 @@
 //!
 //! The guest's own memory is mapped twice, through the slots of every root that tables.rs lists: as
 //! user pages and, 1 GiB higher, as supervisor pages (the supervisor window). Ring 3 thus reaches
-//! everything it needs, and ring 0 never touches a user page of its own accord, whatever SMEP and SMAP
-//! require. Without paging there is no window, and ring 0 uses the user addresses, which equal the
-//! physical ones.
+//! everything it needs, and ring 0 never touches a user page of its own accord, whatever SMEP and
+//! SMAP require. Without paging there is no window, and ring 0 uses the user addresses, which equal
+//! the physical ones.
 
 /// The address at which the reset ROM appears below 1 MiB, on machines that have one. It ends at
 /// [`IMAGE_BASE`].
 pub const ROM_BASE: u64 = 0x000f_0000;
 /// The physical address at which the image is loaded, which is also its user address.
 pub const IMAGE_BASE: u64 = 0x0010_0000;
-/// The page of the code that changes paging (switch.s). It runs in ring 0 at its physical address while
-/// paging changes underneath it. It is not a user page, because SMEP may be on.
+/// The page of the code that changes paging (switch.s). It runs in ring 0 at its physical address
+/// while paging changes underneath it. It is not a user page, because SMEP may be on.
 pub const SWITCH_PAGE: u64 = IMAGE_BASE + 0x4000;
-/// The supervisor pages that every process maps: descriptor tables, vectors, switch.s, and processes.s
-/// with its data.
+/// The supervisor pages that every process maps: descriptor tables, vectors, switch.s, and
+/// processes.s with its data.
 pub const PROCESS_PAGES: core::ops::Range<u64> = IMAGE_BASE + 0x1000..IMAGE_BASE + 0x7000;
 /// The page of the programs that processes run (programs.s).
 pub const PROGRAMS_PAGE: u64 = PROCESS_PAGES.end;
@@ -42,14 +42,15 @@ pub const FAULT_STACK_TOP: u64 = 0x0017_0000;
 /// The top of the stack for double faults (IST 2).
 pub const DOUBLE_FAULT_STACK_TOP: u64 = 0x0017_8000;
 
-/// The page tables that map the guest itself in long mode: the root, then the others. The host builds
-/// them before the first instruction.
+/// The page tables that map the guest itself in long mode: the root, then the others. The host
+/// builds them before the first instruction.
 pub const OWN_TABLES: u64 = 0x0020_0000;
 /// The tables that map the guest itself in 32-bit paging.
 pub const OWN_TABLES_32BIT: u64 = 0x0024_0000;
 /// Number of frames reserved for each of the two sets of tables.
 pub const OWN_TABLE_FRAMES: usize = 64;
-/// The control page, through which host and guest communicate: [`Control`](crate::mailbox::Control).
+/// The control page, through which host and guest communicate:
+/// [`Control`](crate::mailbox::Control).
 pub const CONTROL: u64 = 0x0030_0000;
 /// Page tables that the guest can only read, one per arena, on machines with read-only memory.
 pub const READ_ONLY_TABLES: u64 = 0x003f_0000;
@@ -86,13 +87,14 @@ pub const fn is_above_the_layout(address: u64) -> bool {
     address >= LAST_PAGE || (address >= LOW_HOLE.start && address < LOW_HOLE.end)
 }
 
-/// Maximum number of cases in a batch. Each case has a lane of its own, and lane `i` owns data area `i`.
+/// Maximum number of cases in a batch. Each case has a lane of its own, and lane `i` owns data area
+/// `i`.
 pub const MAX_LANES: usize = 480;
 /// Number of contiguous data frames that a lane has in each arena.
 pub const FRAMES_PER_LANE: u64 = 2;
 
-/// The memory of one batch. There are two arenas, so that the host can judge one batch while the guest
-/// runs the next.
+/// The memory of one batch. There are two arenas, so that the host can judge one batch while the
+/// guest runs the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arena(u8);
 
@@ -132,14 +134,14 @@ impl Arena {
         self.base() + 0x2_0000 + index as u64 * 0x1000
     }
 
-    /// The address of page table `index`, which must be less than [`Self::TABLES`]. Table 0 is the root;
-    /// tables.rs assigns the others to levels.
+    /// The address of page table `index`, which must be less than [`Self::TABLES`]. Table 0 is the
+    /// root; tables.rs assigns the others to levels.
     pub const fn table(self, index: usize) -> u64 {
         self.base() + 0x4_0000 + index as u64 * 0x1000
     }
 
-    /// The address of the page table that the guest can only read, on machines with read-only memory. The
-    /// host fills it.
+    /// The address of the page table that the guest can only read, on machines with read-only
+    /// memory. The host fills it.
     pub const fn read_only_table(self) -> u64 {
         READ_ONLY_TABLES + self.0 as u64 * 0x1000
     }
@@ -168,8 +170,8 @@ impl Arena {
         }
     }
 
-    /// The address of the first of a lane's two contiguous data frames. Their offset in the lane's area
-    /// varies from lane to lane, so that every address bit from 12 to 29 takes both values.
+    /// The address of the first of a lane's two contiguous data frames. Their offset in the lane's
+    /// area varies from lane to lane, so that every address bit from 12 to 29 takes both values.
     pub const fn data_frames(self, lane: usize) -> u64 {
         let spread = (lane as u64 * 89 + 17) % 127;
         let frame = spread * 4 + self.0 as u64 * FRAMES_PER_LANE;

@@ -7,8 +7,8 @@
 //! 1. The host writes the batch into an [arena](layout::Arena): the new contents of its page tables
 //!    and one [record](mailbox::AccessRecord) per access. It then puts the arena's address into the
 //!    [control page](mailbox::Control).
-//! 2. The guest, in ring 3, writes the page tables itself. It loads the control registers and CR3 in
-//!    ring 0, then makes the accesses: first the ring-3 list, then the ring-0 list.
+//! 2. The guest, in ring 3, writes the page tables itself. It loads the control registers and CR3
+//!    in ring 0, then makes the accesses: first the ring-3 list, then the ring-0 list.
 //! 3. Each record receives either the fault of its access or the value read. After both lists the
 //!    guest rings the doorbell, and the host inspects the records, tables and data frames.
 #![no_std]

@@ -1,5 +1,5 @@
-//! The structures through which host and guest exchange batches. All fields are little-endian 64-bit
-//! words.
+//! The structures through which host and guest exchange batches. All fields are little-endian
+//! 64-bit words.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -23,16 +23,17 @@ pub enum Doorbell {
 pub struct Control {
     /// From the host: the number of the command to run. The guest starts when it changes.
     pub command: u64,
-    /// From the host: the address of the batch's arena, or [`REQUEST`](crate::system::layout::REQUEST)
-    /// for a request to the virtual memory system.
+    /// From the host: the address of the batch's arena, or
+    /// [`REQUEST`](crate::system::layout::REQUEST) for a request to the virtual memory system.
     pub arena: u64,
     /// From the guest: the number of the last command completed.
     pub completed: u64,
     /// From the guest: 0, or the vector of an unexpected exception plus one.
     pub panic: u64,
-    /// From the guest, once at boot: the limit that `lsl` in ring 3 found in the descriptor whose limit
-    /// is [`PROBE_LIMIT`], or [`u64::MAX`] if it found no such descriptor. Any value other than
-    /// [`PROBE_LIMIT`] means that the processor read a descriptor table other than the guest's.
+    /// From the guest, once at boot: the limit that `lsl` in ring 3 found in the descriptor whose
+    /// limit is [`PROBE_LIMIT`], or [`u64::MAX`] if it found no such descriptor. Any value other
+    /// than [`PROBE_LIMIT`] means that the processor read a descriptor table other than the
+    /// guest's.
     pub descriptor_limit: u64,
     /// From the guest, once at boot: the number of modes, out of five, in which the reference walk
     /// gives the right result when it runs in the guest.
@@ -61,7 +62,8 @@ pub const CPUID_LEAVES: [(u32, u32); 10] = [
 pub enum Switch {
     /// By loading the registers: the batch runs in 4-level paging as well.
     Stay = 0,
-    /// By leaving long mode and entering it again, since CR4.LA57 cannot change in long mode (MODE-2).
+    /// By leaving long mode and entering it again, since CR4.LA57 cannot change in long mode
+    /// (MODE-2).
     FiveLevel = 1,
     /// By leaving long mode for 32-bit code: 32-bit paging, PAE paging, or no paging.
     Legacy = 2,
@@ -77,12 +79,13 @@ pub const PROBE_LIMIT: u32 = 0x5_c0de;
 pub struct Header {
     /// CR0, loaded unless [`Self::keep_control`].
     pub cr0: u64,
-    /// The value of CR2 before the first case; from the guest, if [`Self::load_fault`] is set, CR2 after
-    /// that fault.
+    /// The value of CR2 before the first case; from the guest, if [`Self::load_fault`] is set, CR2
+    /// after that fault.
     pub cr2: u64,
     /// CR3, always loaded, which drops cached translations.
     pub cr3: u64,
-    /// CR4, loaded unless [`Self::keep_control`]; first without PGE, which drops global translations.
+    /// CR4, loaded unless [`Self::keep_control`]; first without PGE, which drops global
+    /// translations.
     pub cr4: u64,
     /// EFER, loaded unless [`Self::keep_control`].
     pub efer: u64,
@@ -101,8 +104,8 @@ pub struct Header {
     pub loads_pkrs: u64,
     /// `IA32_PKRS`. It must not restrict key 0, which the guest's own pages use.
     pub pkrs: u64,
-    /// From the guest: 0; or, when loading CR0 faulted (PDPTE-2), [`FAULT_TAG`] with the vector in the
-    /// high half and the error code in the low half. In that case the lists did not run.
+    /// From the guest: 0; or, when loading CR0 faulted (PDPTE-2), [`FAULT_TAG`] with the vector in
+    /// the high half and the error code in the low half. In that case the lists did not run.
     pub load_fault: u64,
     /// 1 if the guest changes the PDPTEs in memory after they have been loaded (PDPTE-1).
     pub edits_pdptes: u64,
@@ -112,19 +115,20 @@ pub struct Header {
     pub enters_process: u64,
 }
 
-/// One access, or one step between accesses, in a list that the guest runs with RSP as its instruction
-/// pointer: each stub returns into the stub of the next record.
+/// One access, or one step between accesses, in a list that the guest runs with RSP as its
+/// instruction pointer: each stub returns into the stub of the next record.
 ///
-/// The host fills in the stub, the linear address, and the value to store. While the access runs, RSP
-/// already points to the next record, so a fault needs no bookkeeping. Afterwards the record of an
-/// access that faulted holds the vector, the error code and CR2; the record of a read holds the value.
+/// The host fills in the stub, the linear address, and the value to store. While the access runs,
+/// RSP already points to the next record, so a fault needs no bookkeeping. Afterwards the record of
+/// an access that faulted holds the vector, the error code and CR2; the record of a read holds the
+/// value.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct AccessRecord {
-    /// The address of the stub; after a fault, [`FAULT_TAG`] with the vector in the high half and the
-    /// error code in the low half.
+    /// The address of the stub; after a fault, [`FAULT_TAG`] with the vector in the high half and
+    /// the error code in the low half.
     pub stub: u64,
     /// The linear address of the access; after a fault, CR2.
     pub address: u64,

@@ -18,7 +18,8 @@ pub enum Form {
     FailingCompare,
     /// `clflush [m]`
     Clflush,
-    /// `jmp` to the address. The code there loads a value that identifies its frame, and jumps back.
+    /// `jmp` to the address. The code there loads a value that identifies its frame, and jumps
+    /// back.
     Jump,
     /// `lsl` of a selector whose descriptor is at the address, which becomes the base of the local
     /// descriptor table: an implicit supervisor read. Only in ring 3 and in 64-bit code.
@@ -44,8 +45,8 @@ impl Form {
 pub enum Code {
     /// 64-bit code, in long mode.
     Bits64,
-    /// 32-bit code: the base register is always ESI, sizes go up to 4 bytes, and there are no protection
-    /// keys.
+    /// 32-bit code: the base register is always ESI, sizes go up to 4 bytes, and there are no
+    /// protection keys.
     Bits32,
 }
 
@@ -63,12 +64,13 @@ pub enum Stub {
     Access {
         /// The instruction.
         form: Form,
-        /// Whether it goes through SS: with base register RBP in 64-bit code and with a prefix in 32-bit
-        /// code. Otherwise it uses RSI (ESI) and DS.
+        /// Whether it goes through SS: with base register RBP in 64-bit code and with a prefix in
+        /// 32-bit code. Otherwise it uses RSI (ESI) and DS.
         stack: bool,
         /// The binary logarithm of the size in bytes, 0 to 3. Ignored by forms of a single size.
         log_size: u8,
-        /// Whether PKRU has the value of the last [`Stub::SetPkru`] during the access. It is 0 otherwise.
+        /// Whether PKRU has the value of the last [`Stub::SetPkru`] during the access. It is 0
+        /// otherwise.
         keyed: bool,
     },
     /// Loads EFLAGS from the record's address field.
@@ -96,10 +98,11 @@ pub enum Privileged {
     SetCr0,
 }
 
-/// Number of 64-bit stubs for one value of `keyed`: five forms with 2 segments and 4 sizes each, two
-/// CLFLUSH, one jump, one LSL.
+/// Number of 64-bit stubs for one value of `keyed`: five forms with 2 segments and 4 sizes each,
+/// two CLFLUSH, one jump, one LSL.
 const PER_KEYED: usize = 5 * 8 + 2 + 1 + 1;
-/// Number of 64-bit stubs: the accesses, five other stubs, and three privileged changes from two rings.
+/// Number of 64-bit stubs: the accesses, five other stubs, and three privileged changes from two
+/// rings.
 const BITS_64: usize = 2 * PER_KEYED + 5 + 2 * 3;
 /// Number of 32-bit accesses: five forms with 2 segments and 3 sizes each, two CLFLUSH, one jump.
 const ACCESSES_32: usize = 5 * 6 + 2 + 1;
@@ -173,8 +176,8 @@ impl Stub {
 /// "XWALK" and the version of the protocol: the first word of an image.
 pub const IMAGE_MAGIC: u64 = 0x0003_4b4c_4157_5800;
 
-/// The header of an image, at [`IMAGE_BASE`](crate::layout::IMAGE_BASE). All addresses in it are user
-/// addresses.
+/// The header of an image, at [`IMAGE_BASE`](crate::layout::IMAGE_BASE). All addresses in it are
+/// user addresses.
 #[derive(Clone, Copy, Debug, zerocopy::FromBytes, zerocopy::Immutable, zerocopy::KnownLayout)]
 #[repr(C)]
 pub struct ImageHeader {

@@ -1,12 +1,12 @@
-//! How each paging mode uses the page tables of an arena: which tables belong to which level, and which
-//! slots map the guest itself and are therefore not available to cases.
+//! How each paging mode uses the page tables of an arena: which tables belong to which level, and
+//! which slots map the guest itself and are therefore not available to cases.
 
 use crate::layout::Arena;
 use core::ops::Range;
 use mmu_core::PagingMode;
 
-/// The indices of the tables of each level, root first. In PAE paging, table `1 + i` belongs to PDPTE
-/// `i`, since all lanes of a batch share the PDPTEs.
+/// The indices of the tables of each level, root first. In PAE paging, table `1 + i` belongs to
+/// PDPTE `i`, since all lanes of a batch share the PDPTEs.
 pub const fn of_levels(mode: PagingMode) -> &'static [Range<usize>] {
     match mode {
         PagingMode::Unpaged | PagingMode::Linear => &[],
@@ -44,8 +44,8 @@ pub const fn slots(mode: PagingMode) -> usize {
     0x1000 / entry_bytes(mode) as usize
 }
 
-/// The slots, as table and range, through which the guest reaches its own memory: the first 8 MiB and,
-/// at 1 GiB, the same memory again through the supervisor window. No case may use them.
+/// The slots, as table and range, through which the guest reaches its own memory: the first 8 MiB
+/// and, at 1 GiB, the same memory again through the supervisor window. No case may use them.
 pub const fn own_slots(mode: PagingMode) -> &'static [(usize, Range<usize>)] {
     match mode {
         PagingMode::Unpaged | PagingMode::Linear => &[],
@@ -63,8 +63,8 @@ pub fn is_own(mode: PagingMode, table: usize, slot: usize) -> bool {
     own_slots(mode).iter().any(|(own, slots)| *own == table && slots.contains(&slot))
 }
 
-/// Whether all lanes of a batch share the slots of a table. They share PAE's PDPTEs, of which there are
-/// only four.
+/// Whether all lanes of a batch share the slots of a table. They share PAE's PDPTEs, of which there
+/// are only four.
 pub const fn is_shared(mode: PagingMode, table: usize) -> bool {
     matches!(mode, PagingMode::Pae) && table == 0
 }

@@ -1,4 +1,5 @@
-//! An image that takes a batch, then writes nonsense over its records and reports the batch as completed.
+//! An image that takes a batch, then writes nonsense over its records and reports the batch as
+//! completed.
 #![cfg_attr(bare_metal, no_std, no_main)]
 
 #[cfg(bare_metal)]

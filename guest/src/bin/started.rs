@@ -1,5 +1,5 @@
-//! An image that reports the state in which it was started, then copies words on request: for the tests
-//! of machines that start at the reset vector.
+//! An image that reports the state in which it was started, then copies words on request: for the
+//! tests of machines that start at the reset vector.
 //!
 //! Its control page contains a `Report` instead of the usual structure.
 #![cfg_attr(bare_metal, no_std, no_main)]

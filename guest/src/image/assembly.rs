@@ -66,7 +66,8 @@ core::arch::global_asm!(
     STAYS = const process_page::STAYS + SUPERVISOR_WINDOW,
     FRAME = const process_page::FRAME + SUPERVISOR_WINDOW,
     FRAME_32 = const process_page::FRAME_32 + SUPERVISOR_WINDOW,
-    // What is pushed on the way into 5-level paging must not overwrite the frame, so it goes below it.
+    // What is pushed on the way into 5-level paging must not overwrite the frame, so it goes below
+    // it.
     SWITCH_STACK = const process_page::FRAME + SUPERVISOR_WINDOW,
     // Programs.
     PROGRAMS = const PROGRAMS_IN_PROCESS,

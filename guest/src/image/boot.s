@@ -1,7 +1,7 @@
 # From the first instruction to the ring-3 kernel, and the path of a batch through both rings.
 #
-# Symbols are user addresses. Code in ring 0 runs at symbol + WINDOW. It addresses its own data relative to
-# RIP, and therefore through the supervisor window as well.
+# Symbols are user addresses. Code in ring 0 runs at symbol + WINDOW. It addresses its own data
+# relative to RIP, and therefore through the supervisor window as well.
 
 .equ PLAIN_RFLAGS, 0x2                  # only the bit that is always 1
 .equ EFER, 0xc0000080
@@ -29,7 +29,8 @@ boot:
     push offset kernel
     iretq
 
-# Saves the registers that a C function must preserve, before a path through ring 0 that ends at batch_done.
+# Saves the registers that a C function must preserve, before a path through ring 0 that ends at
+# batch_done.
 .macro save_registers
     push rbx
     push rbp
@@ -48,8 +49,8 @@ run_batch:
     lea r8, [rip + begin + {WINDOW}]
     jmp enter_supervisor
 
-# ring_doorbell(edi = message): the kernel calls it in ring 3. Ring 0 writes to the port, since not every
-# hypervisor without hardware support grants I/O privilege to ring 3.
+# ring_doorbell(edi = message): the kernel calls it in ring 3. Ring 0 writes to the port, since not
+# every hypervisor without hardware support grants I/O privilege to ring 3.
 .global ring_doorbell
 ring_doorbell:
     lea r8, [rip + ring + {WINDOW}]
@@ -115,7 +116,7 @@ load_key_rights:
     wrmsr
 run_lists:
     lea r13, [rip + fetch_done - {WINDOW}]
-    mov r14, {WINDOW}                   # from the address of a ring-3 record to the one that the handlers use
+    mov r14, {WINDOW}                   # handlers add it to the address of a ring-3 record
     lea r15, [rip + next - {WINDOW}]
     mov rsp, {FAULT_STACK}
     push {USER_DATA}

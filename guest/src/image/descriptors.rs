@@ -1,10 +1,10 @@
 //! The descriptor tables, as constants: the linker script fixes the addresses that they contain
 //! (SDM "Protected-Mode Memory Management", "Interrupt and Exception Handling", "Task Management").
 //!
-//! 64-bit code runs in the supervisor window. So does 32-bit code while paging is on; without paging it
-//! runs at its physical addresses ("flat"). In both cases it uses the same offsets: its code segment, and
-//! the data segment that follows it in the table, have the window as their base, or 0. All other segments
-//! have base 0.
+//! 64-bit code runs in the supervisor window. So does 32-bit code while paging is on; without
+//! paging it runs at its physical addresses ("flat"). In both cases it uses the same offsets: its
+//! code segment, and the data segment that follows it in the table, have the window as their base,
+//! or 0. All other segments have base 0.
 
 use crate::process_page::{FRAME_END, FRAME_END_32};
 use crosswalk_guest::layout::{
@@ -128,8 +128,8 @@ const fn task_descriptor(offset: usize, size: u64) -> u64 {
     base(address) | (size - 1) | PRESENT | AVAILABLE_TASK
 }
 
-/// The gates of 64-bit code. All use an interrupt stack, double faults one of their own: compiled code uses
-/// the red zone, and in a list of records RSP does not point to a stack.
+/// The gates of 64-bit code. All use an interrupt stack, double faults one of their own: compiled
+/// code uses the red zone, and in a list of records RSP does not point to a stack.
 const fn gates(first: u64, size: u64, stack: u64) -> [[u64; 2]; VECTOR_COUNT] {
     let mut gates = [[0; 2]; VECTOR_COUNT];
 

@@ -1,5 +1,5 @@
-//! The environment of the guest's virtual memory system: memory at the kernel's user addresses, and the
-//! processor's real caches.
+//! The environment of the guest's virtual memory system: memory at the kernel's user addresses, and
+//! the processor's real caches.
 
 use crate::process::ProcessorMode;
 use crosswalk_guest::layout::{LOW_MEMORY_END, OWN_TABLES};
@@ -20,7 +20,8 @@ pub(crate) struct ImageEnvironment {
 }
 
 impl ImageEnvironment {
-    /// A pointer to an entry of this many bytes, if it is aligned and in memory that may hold tables.
+    /// A pointer to an entry of this many bytes, if it is aligned and in memory that may hold
+    /// tables.
     fn pointer(at: PhysAddr, bytes: u8) -> Result<*mut u64, OutsideMemory> {
         let is_inside = at.get() >= OWN_TABLES && at.get() + u64::from(bytes) <= LOW_MEMORY_END;
 
@@ -31,8 +32,8 @@ impl ImageEnvironment {
         }
     }
 
-    /// Whether the kernel resides in the space of the process that ran last. Translations of other spaces
-    /// are not cached.
+    /// Whether the kernel resides in the space of the process that ran last. Translations of other
+    /// spaces are not cached.
     fn lives_in_processes(&self) -> bool {
         self.residence == Residence::InProcess
     }
@@ -42,8 +43,9 @@ impl TableMemory for ImageEnvironment {
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
         let pointer = Self::pointer(at, bytes)?;
 
-        // SAFETY: `pointer` has checked that the entry is aligned and in low memory, which is mapped; no
-        // reference to it exists. The processor sets A and D while a process runs, not during this read.
+        // SAFETY: `pointer` has checked that the entry is aligned and in low memory, which is
+        // mapped; no reference to it exists. The processor sets A and D while a process runs, not
+        // during this read.
         Ok(unsafe {
             if bytes == 4 {
                 pointer.cast::<u32>().read_volatile().into()
@@ -58,8 +60,8 @@ impl TableMemoryMut for ImageEnvironment {
     fn write_entry(&mut self, at: PhysAddr, bytes: u8, new: u64) -> Result<(), OutsideMemory> {
         let pointer = Self::pointer(at, bytes)?;
 
-        // SAFETY: as in `read_entry`; the memory is also writable. The system writes to its frames and to
-        // the store only, so the tables that map the kernel stay as they are.
+        // SAFETY: as in `read_entry`; the memory is also writable. The system writes to its frames
+        // and to the store only, so the tables that map the kernel stay as they are.
         unsafe {
             if bytes == 4 {
                 pointer.cast::<u32>().write_volatile(new as u32);

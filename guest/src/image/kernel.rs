@@ -1,5 +1,5 @@
-//! The ring-3 kernel. It takes a batch, writes its page tables and has its accesses made, or takes a
-//! request for the virtual memory system, and reports completion.
+//! The ring-3 kernel. It takes a batch, writes its page tables and has its accesses made, or takes
+//! a request for the virtual memory system, and reports completion.
 
 use crate::descriptors::PROBE_DATA;
 use crate::{self_test, system};
@@ -37,8 +37,8 @@ extern "C" fn kernel() -> ! {
 
 /// Writes what the guest reports once, at boot, into the control page.
 fn report_processor() {
-    // SAFETY: the control page is mapped, writable, aligned, and used by no one else before the first
-    // doorbell.
+    // SAFETY: the control page is mapped, writable, aligned, and used by no one else before the
+    // first doorbell.
     unsafe {
         (&raw mut (*CONTROL_PAGE).descriptor_limit).write_volatile(own_descriptor_limit());
         (&raw mut (*CONTROL_PAGE).modes_walked).write_volatile(self_test::modes_walked());
@@ -46,12 +46,12 @@ fn report_processor() {
     }
 }
 
-/// Reports the last command as completed and waits for the next. Returns the address that it names, and
-/// updates `completed` to its number.
+/// Reports the last command as completed and waits for the next. Returns the address that it names,
+/// and updates `completed` to its number.
 fn next_command(completed: &mut u64) -> u64 {
-    // SAFETY: the control page is mapped, writable, aligned, and every bit pattern is a valid `Control`.
-    // The host may change it until the new command has been read, which volatile accesses allow.
-    // `ring_doorbell` keeps the C calling convention.
+    // SAFETY: the control page is mapped, writable, aligned, and every bit pattern is a valid
+    // `Control`. The host may change it until the new command has been read, which volatile
+    // accesses allow. `ring_doorbell` keeps the C calling convention.
     unsafe {
         (&raw mut (*CONTROL_PAGE).completed).write_volatile(*completed);
         ring_doorbell(Doorbell::Completed as u64);
@@ -70,26 +70,26 @@ fn run_batch_at(place: u64) {
     let [first, second] = Arena::ALL;
     let arena = if place == first.base() { first } else { second };
 
-    // SAFETY: the arena is mapped and aligned, every bit pattern is a valid `Header`, and the host, which
-    // filled it in, does not change it during the batch.
+    // SAFETY: the arena is mapped and aligned, every bit pattern is a valid `Header`, and the host,
+    // which filled it in, does not change it during the batch.
     let tables = unsafe { (arena.base() as *const Header).read_volatile() }.tables;
     write_tables(arena, tables as usize);
 
-    // SAFETY: the host has filled in the arena. `run_batch` keeps the C calling convention and restores
-    // the kernel's control state.
+    // SAFETY: the host has filled in the arena. `run_batch` keeps the C calling convention and
+    // restores the kernel's control state.
     unsafe { run_batch(arena.base()) };
 }
 
-/// Writes the first `count` page tables of the arena from the host's copy. The guest must do this itself:
-/// a hypervisor that shadows the tables intercepts the guest's writes, but not the host's.
+/// Writes the first `count` page tables of the arena from the host's copy. The guest must do this
+/// itself: a hypervisor that shadows the tables intercepts the guest's writes, but not the host's.
 fn write_tables(arena: Arena, count: usize) {
     for table in 0..count.min(Arena::TABLES) {
         let from = arena.table_image(table) as *const u64;
         let to = arena.table(table) as *mut u64;
 
         for word in 0..512 {
-            // SAFETY: both pages are mapped, writable, aligned and in the arena, to which the kernel has
-            // no references; `word` stays within a page.
+            // SAFETY: both pages are mapped, writable, aligned and in the arena, to which the
+            // kernel has no references; `word` stays within a page.
             unsafe { to.add(word).write_volatile(from.add(word).read_volatile()) };
         }
     }
@@ -101,8 +101,8 @@ fn cpuid((leaf, subleaf): (u32, u32)) -> [u32; 4] {
     [eax, ebx, ecx, edx]
 }
 
-/// The limit that LSL finds in a descriptor of the guest: an implicit supervisor read of the descriptor
-/// table. `u64::MAX` if it finds no such descriptor.
+/// The limit that LSL finds in a descriptor of the guest: an implicit supervisor read of the
+/// descriptor table. `u64::MAX` if it finds no such descriptor.
 fn own_descriptor_limit() -> u64 {
     let mut limit = u64::MAX;
     // SAFETY: LSL only reads a descriptor, and leaves its register unchanged if there is none.

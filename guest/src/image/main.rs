@@ -1,12 +1,13 @@
 //! The image that runs in the guest: an assembly part that boots, handles exceptions and makes the
 //! accesses in both rings, and a small kernel in ring 3 that prepares each batch.
 //!
-//! Batches of modes other than 4-level paging leave 4-level paging and return to it afterwards (switch.s).
-//! Batches outside long mode run their lists with 32-bit code of their own (stubs32.s, traps32.s).
+//! Batches of modes other than 4-level paging leave 4-level paging and return to it afterwards
+//! (switch.s). Batches outside long mode run their lists with 32-bit code of their own (stubs32.s,
+//! traps32.s).
 //!
-//! Ring 0 is hand-written assembly only. Under a KVM that emulates ring-0 code, every instruction there
-//! costs about a microsecond, and some instructions that compilers emit are not emulated at all. Compiled
-//! code in ring 3 runs natively everywhere.
+//! Ring 0 is hand-written assembly only. Under a KVM that emulates ring-0 code, every instruction
+//! there costs about a microsecond, and some instructions that compilers emit are not emulated at
+//! all. Compiled code in ring 3 runs natively everywhere.
 //!
 //! Besides batches, the kernel runs processes on a virtual memory system of its own (system.rs).
 //! process.rs enters them through processes.s, and programs.s holds the programs that they run.

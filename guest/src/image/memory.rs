@@ -1,5 +1,5 @@
-//! The memory functions that compiled code calls. They use string instructions, because the compiler
-//! would turn a loop into a call of the function itself.
+//! The memory functions that compiled code calls. They use string instructions, because the
+//! compiler would turn a loop into a call of the function itself.
 
 use core::arch::naked_asm;
 
@@ -30,7 +30,8 @@ function!(
 );
 function!(bcmp, "jmp memcmp");
 function!(memcpy, "mov rax, rdi", "mov rcx, rdx", "rep movsb", "ret");
-// Copies backwards only if copying forwards would overwrite the end of the source before reading it.
+// Copies backwards only if copying forwards would overwrite the end of the source before reading
+// it.
 function!(
     memmove,
     "mov rax, rdi",

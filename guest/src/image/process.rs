@@ -10,8 +10,8 @@ use crosswalk_guest::system::program::GuestProgram;
 use mmu_core::{Cr0, Cr4, Efer, PagingMode, PhysAddr, Vector, VirtAddr};
 
 unsafe extern "C" {
-    /// Enters the process whose registers and mode are in the process page, and returns when it faults
-    /// (processes.s).
+    /// Enters the process whose registers and mode are in the process page, and returns when it
+    /// faults (processes.s).
     fn run_process();
     /// Loads the kernel's CR0 and CR4, and this EFER (processes.s).
     fn own_control(efer: u64);
@@ -61,8 +61,8 @@ impl ProcessorMode {
         let mut efer = Efer::LME | Efer::LMA;
         efer.set(Efer::NXE, self.execute_disable);
 
-        // SAFETY: the kernel stays in its own 4-level paging, and no entry of its tables has XD set, so
-        // its memory is mapped as before.
+        // SAFETY: the kernel stays in its own 4-level paging, and no entry of its tables has XD
+        // set, so its memory is mapped as before.
         unsafe { own_control(efer.bits()) };
     }
 
@@ -105,10 +105,10 @@ impl ProcessorMode {
         let page = ProcessPage::pointer();
         let stays = self.residence == Residence::InProcess;
 
-        // SAFETY: the page is mapped, writable and aligned, and no reference to it exists. Only ring 0 and
-        // the processor change it, during the call. `run_process` keeps the C calling convention and
-        // returns on the kernel's own control state; the frame holds the registers in the format of the
-        // mode in the header.
+        // SAFETY: the page is mapped, writable and aligned, and no reference to it exists. Only
+        // ring 0 and the processor change it, during the call. `run_process` keeps the C calling
+        // convention and returns on the kernel's own control state; the frame holds the registers
+        // in the format of the mode in the header.
         unsafe {
             (&raw mut (*page).header).write_volatile(self.header(root));
             (&raw mut (*page).stays).write_volatile(stays.into());
@@ -181,7 +181,8 @@ impl ProcessorMode {
 }
 
 impl ProcessRegisters {
-    /// The call that the process made, if this trap is a call of the kernel: EAX, and EDI, EBX, ECX.
+    /// The call that the process made, if this trap is a call of the kernel: EAX, and EDI, EBX,
+    /// ECX.
     pub(crate) fn call(&self, trap: &Trap) -> Option<(u64, [u64; 3])> {
         let offset = trap.at.wrapping_sub(PROGRAMS_IN_PROCESS);
         let is_privilege_fault =
@@ -190,8 +191,8 @@ impl ProcessRegisters {
             return None;
         }
 
-        // SAFETY: the kernel maps the page of the programs as well, and no one writes to it; the offset is
-        // within the page.
+        // SAFETY: the kernel maps the page of the programs as well, and no one writes to it; the
+        // offset is within the page.
         let instruction = unsafe { ((PROGRAMS_PAGE + offset) as *const u8).read() };
         if instruction != HLT {
             return None;

@@ -1,13 +1,13 @@
-//! The process page: the one page of supervisor data that every process maps. The processor pushes the
-//! frame of a fault there, so that the registers of a process need no copying, and the header describes
-//! the mode of the process.
+//! The process page: the one page of supervisor data that every process maps. The processor pushes
+//! the frame of a fault there, so that the registers of a process need no copying, and the header
+//! describes the mode of the process.
 
 use core::mem::offset_of;
 use crosswalk_guest::layout::PROCESS_PAGES;
 use crosswalk_guest::mailbox::Header;
 
-/// The registers of a process in 64-bit code, in the order in which processes.s pushes and pops them. The
-/// last five words are the frame that the processor pushes.
+/// The registers of a process in 64-bit code, in the order in which processes.s pushes and pops
+/// them. The last five words are the frame that the processor pushes.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C, align(16))]
 pub(crate) struct ExceptionFrame {

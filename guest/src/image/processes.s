@@ -1,8 +1,8 @@
 # The way into a process and out of it. Its registers are in one page that every space maps
 # (process_page.rs). As elsewhere, ring 0 runs at symbol + WINDOW.
 #
-# In 4-level paging the way out is a MOV to CR3 in this page. From other modes it leads through switch.s, as
-# paging changes.
+# In 4-level paging the way out is a MOV to CR3 in this page. From other modes it leads through
+# switch.s, as paging changes.
 
 .equ EFER, 0xc0000080
 
@@ -88,8 +88,8 @@ leave_process:
     mov esp, {FAULT_STACK}
     jmp to_user                         # boot.s
 
-# In ring 0, on the frame of the #UD: loads the kernel's control registers, with EFER from edi. A batch may
-# have left others.
+# In ring 0, on the frame of the #UD: loads the kernel's control registers, with EFER from edi. A
+# batch may have left others.
 load_own_control:
     mov eax, edi
     xor edx, edx

@@ -1,9 +1,9 @@
-# The programs that processes run (system/program.rs), in ring 3. They run at another address than the one
-# for which they are linked, so the code is position-independent. Arguments are in edi, ecx and edx. A call
-# of the kernel is a `hlt` with its number in eax.
+# The programs that processes run (system/program.rs), in ring 3. They run at another address than
+# the one for which they are linked, so the code is position-independent. Arguments are in edi, ecx
+# and edx. A call of the kernel is a `hlt` with its number in eax.
 #
-# One source is assembled as 64-bit code and as 32-bit code, since addresses are below 4 GiB. Only the player
-# is written twice.
+# One source is assembled as 64-bit code and as 32-bit code, since addresses are below 4 GiB. Only
+# the player is written twice.
 
 .macro call_kernel number
     mov eax, \number
@@ -26,7 +26,8 @@
 .endm
 
 .macro programs
-# Stores 8 bytes at both ends of each page: the address, with the number of the writer in the upper 16 bits.
+# Stores 8 bytes at both ends of each page: the address, with the number of the writer in the upper
+# 16 bits.
 52: # fill
     shl edx, 16
 2:
@@ -53,8 +54,8 @@
     jnz 2b
     call_kernel {CALL_EXIT}
 
-# The node of page p links to that of page (p + edx) mod ecx. Then it follows the links that it loads. After
-# as many links as there are pages it must be back at the first node.
+# The node of page p links to that of page (p + edx) mod ecx. Then it follows the links that it
+# loads. After as many links as there are pages it must be back at the first node.
 54: # list
     shl ecx, 12
     shl edx, 12

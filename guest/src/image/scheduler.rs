@@ -15,8 +15,8 @@ pub(crate) type GuestSystem<F> = System<F, MAX_FRAMES, MAX_SLOTS>;
 /// Number of equal faults in a row after which an access is taken never to complete.
 const MAX_FAULTS: u32 = 8;
 
-/// Runs every program to its end, round robin: a process that yields lets the next one go on. Endings and
-/// mismatches go into the response.
+/// Runs every program to its end, round robin: a process that yields lets the next one go on.
+/// Endings and mismatches go into the response.
 pub(crate) fn run_in_turn<F: Format>(
     system: &mut GuestSystem<F>,
     environment: &mut ImageEnvironment,

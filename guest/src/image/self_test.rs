@@ -1,5 +1,5 @@
-//! The self-test: the reference walk, without an operating system, once at boot, in every mode, on a few
-//! entries. The host checks the result before it trusts the image.
+//! The self-test: the reference walk, without an operating system, once at boot, in every mode, on
+//! a few entries. The host checks the result before it trusts the image.
 
 use mmu_core::memory::SparseTables;
 use mmu_core::walk::predict_in_mode;

@@ -1,9 +1,10 @@
-# The stubs, in the order of Stub::index (stub.rs). RSP walks a list of records: `ret` enters the stub of the
-# next record. The stub pops its address and value, makes its access, and returns into the next stub. While
-# the access runs, RSP is already past the record. Both rings use the same stubs.
+# The stubs, in the order of Stub::index (stub.rs). RSP walks a list of records: `ret` enters the
+# stub of the next record. The stub pops its address and value, makes its access, and returns into
+# the next stub. While the access runs, RSP is already past the record. Both rings use the same
+# stubs.
 #
-# r12: PKRU of keyed accesses. r13: where fetched code returns to. r15: where execution continues after a
-# fault.
+# r12: PKRU of keyed accesses. r13: where fetched code returns to. r15: where execution continues
+# after a fault.
 
 .macro table_entry
 777:
@@ -70,7 +71,8 @@
     stub_end \keyed, 1
 .endm
 
-# The value differs from the contents of memory, so the comparison fails and returns the old value in rax.
+# The value differs from the contents of memory, so the comparison fails and returns the old value
+# in rax.
 .macro failing_compare base, value, other, keyed
     stub_start \base, \keyed
     mov rax, rbx
@@ -102,8 +104,8 @@
     segment_limit \keyed
 .endm
 
-# Ring 3 only. Ring 0 makes the address the base of the local descriptor table, whose first descriptor the
-# processor then reads of its own accord. The result is the limit found, or -1.
+# Ring 3 only. Ring 0 makes the address the base of the local descriptor table, whose first
+# descriptor the processor then reads of its own accord. The result is the limit found, or -1.
 .macro segment_limit keyed
     table_entry
     pop rsi
@@ -113,7 +115,7 @@
     jmp enter_supervisor
 778:
     write_pkru_if \keyed
-    mov eax, 4 | 3                      # selects the first descriptor of the local table, with RPL 3
+    mov eax, 4 | 3                      # first descriptor of the local table, RPL 3
     mov rbx, -1
     lsl ebx, eax
     stub_end \keyed, 1
@@ -154,8 +156,8 @@
     table_entry
     jmp end_supervisor
 
-# Changes that only ring 0 may make, between the accesses of a sequence: one stub for ring 3, which enters
-# ring 0 through the #UD, and one for ring 0.
+# Changes that only ring 0 may make, between the accesses of a sequence: one stub for ring 3, which
+# enters ring 0 through the #UD, and one for ring 0.
 .macro privileged change:vararg
     table_entry
     pop rsi

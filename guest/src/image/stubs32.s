@@ -1,5 +1,5 @@
-# The stubs as 32-bit code, in the order of Stub::index (stub.rs). The fields of a record have eight bytes, of
-# which `ret` and `pop` take four. SS is flat like DS; a prefix selects the segment.
+# The stubs as 32-bit code, in the order of Stub::index (stub.rs). The fields of a record have eight
+# bytes, of which `ret` and `pop` take four. SS is flat like DS; a prefix selects the segment.
 #
 # ebp: where fetched code returns to.
 

@@ -1,10 +1,11 @@
-# Out of 4-level paging and back. CR4.LA57 cannot change in long mode (MODE-2), and 32-bit and PAE paging are
-# outside long mode, so all switches lead through 32-bit code without paging, which runs at its physical
-# address ("flat"). On the way ebx holds the user address of the header.
+# Out of 4-level paging and back. CR4.LA57 cannot change in long mode (MODE-2), and 32-bit and PAE
+# paging are outside long mode, so all switches lead through 32-bit code without paging, which runs
+# at its physical address ("flat"). On the way ebx holds the user address of the header.
 #
 # All of this code is in a page of its own, which is a supervisor page even at its physical address
-# (layout.rs), so that SMEP can stay on. In PAE paging nothing here changes SMEP, PGE or PSE, since that would
-# load the PDPTEs again (PDPTE-1), after the case may have edited them or the processor set flags in them.
+# (layout.rs), so that SMEP can stay on. In PAE paging nothing here changes SMEP, PGE or PSE, since
+# that would load the PDPTEs again (PDPTE-1), after the case may have edited them or the processor
+# set flags in them.
 
 .equ CR0_PG, 0x80000000
 .equ ALL_BUT_PG, 0x7fffffff
@@ -13,8 +14,8 @@
 .equ OWN_CR0, 0x80010011                # PG WP ET PE
 .equ OWN_CR4, 0x620                     # OSXMMEXCPT OSFXSR PAE
 .equ CR4_LA57, 1 << 12
-# The bits that may be set while paging changes: PSE PAE PGE OSFXSR OSXMMEXCPT LA57 SMEP. SMAP would forbid
-# access to the data in user pages.
+# The bits that may be set while paging changes: PSE PAE PGE OSFXSR OSXMMEXCPT LA57 SMEP. SMAP would
+# forbid access to the data in user pages.
 .equ SAFE_CR4, 0x1016b0
 
 # Clears the busy bit of a task-state segment and loads it, since LTR refuses a busy one.
@@ -160,8 +161,8 @@ back_to_four_level:
     mov eax, cr0
     and eax, ALL_BUT_PG
     mov cr0, eax
-    # PAE before LME: QEMU 7.2 cannot leave an SVM guest that has LME set without PAE, as it loads the host's
-    # CR0 while the guest's CR4 and EFER are in effect.
+    # PAE before LME: QEMU 7.2 cannot leave an SVM guest that has LME set without PAE, as it loads
+    # the host's CR0 while the guest's CR4 and EFER are in effect.
     mov eax, OWN_CR4
     mov cr4, eax
     mov eax, EFER_LME

@@ -33,8 +33,8 @@ struct Kernel {
 /// A cell for the only kernel.
 struct KernelCell(UnsafeCell<Kernel>);
 
-// SAFETY: the guest has one processor, and nothing interrupts the kernel, so all accesses come from one
-// thread.
+// SAFETY: the guest has one processor, and nothing interrupts the kernel, so all accesses come from
+// one thread.
 unsafe impl Sync for KernelCell {}
 
 static KERNEL: KernelCell = KernelCell(UnsafeCell::new(Kernel {
@@ -48,11 +48,11 @@ static KERNEL: KernelCell = KernelCell(UnsafeCell::new(Kernel {
 
 /// Serves the request at [`REQUEST`], and writes the response to [`RESPONSE`].
 pub(crate) fn serve() {
-    // SAFETY: only the kernel's loop calls this function, and it does not call itself, so this is the only
-    // reference to the kernel.
+    // SAFETY: only the kernel's loop calls this function, and it does not call itself, so this is
+    // the only reference to the kernel.
     let kernel = unsafe { &mut *KERNEL.0.get() };
-    // SAFETY: the address is mapped and aligned, every bit pattern is a valid value, and the host, which
-    // wrote the request, waits for the response.
+    // SAFETY: the address is mapped and aligned, every bit pattern is a valid value, and the host,
+    // which wrote the request, waits for the response.
     let words = unsafe { (REQUEST as *const [u64; Request::WORDS]).read_volatile() };
 
     let mut environment = ImageEnvironment { residence: kernel.processor.residence, events: 0 };
@@ -125,8 +125,8 @@ impl Kernel {
     }
 }
 
-/// Fills frames with [`LEFT_BEHIND`], the first `images` slots with images, and the other slots with
-/// zeros.
+/// Fills frames with [`LEFT_BEHIND`], the first `images` slots with images, and the other slots
+/// with zeros.
 fn fill_memory(environment: &mut ImageEnvironment, images: u32) -> Result<(), SpaceError> {
     for at in (FRAMES.get()..STORE.get()).step_by(8) {
         environment.write_entry(PhysAddr::new(at), 8, LEFT_BEHIND)?;
@@ -143,7 +143,8 @@ fn fill_memory(environment: &mut ImageEnvironment, images: u32) -> Result<(), Sp
     Ok(())
 }
 
-/// Executes a request on the system, enters the processes of [`Request::Run`], and writes the accounting.
+/// Executes a request on the system, enters the processes of [`Request::Run`], and writes the
+/// accounting.
 fn handle_in<F: Format>(
     system: &mut GuestSystem<F>,
     environment: &mut ImageEnvironment,

@@ -1,8 +1,8 @@
-# Exception handlers, one every 64 bytes (descriptors.rs). They are short because a ring-0 instruction can
-# cost a microsecond.
+# Exception handlers, one every 64 bytes (descriptors.rs). They are short because a ring-0
+# instruction can cost a microsecond.
 
-# Records the fault of an access: the RSP that the processor saved points just past the record. Writes the
-# tag, vector and error code over AccessRecord.stub, and CR2 over AccessRecord.address.
+# Records the fault of an access: the RSP that the processor saved points just past the record.
+# Writes the tag, vector and error code over AccessRecord.stub, and CR2 over AccessRecord.address.
 .macro record_fault vector
     mov rdi, [rsp + 32]                 # the saved RSP
     mov dword ptr [rsp + 4], {FAULT_TAG} + \vector
@@ -44,7 +44,7 @@ invalid_opcode:
     sub rdi, r15
     cmp rdi, 16
     jae 2f
-    lea r15, [rip + next]               # the WRPKRU of next_keyed itself is missing: avoid an endless loop
+    lea r15, [rip + next]               # if next_keyed itself faults, do not repeat it
     sub r15, r14
 2:
     push 0                              # #UD has no error code

@@ -1,8 +1,9 @@
-# Exception handlers of 32-bit code, one every 64 bytes (descriptors.rs), at the same offsets in the flat code
-# segment and in the one in the window.
+# Exception handlers of 32-bit code, one every 64 bytes (descriptors.rs), at the same offsets in the
+# flat code segment and in the one in the window.
 #
-# In ring 0 the processor pushes the frame onto the list of records itself, over the end of the record of
-# the access: error code, EIP, CS, EFLAGS. The frame ends where ESP was, just past the record.
+# In ring 0 the processor pushes the frame onto the list of records itself, over the end of the
+# record of the access: error code, EIP, CS, EFLAGS. The frame ends where ESP was, just past the
+# record.
 
 # Writes the tag, vector and error code over AccessRecord.stub, and CR2 over AccessRecord.address.
 .macro record_fault_32 vector

@@ -1,7 +1,7 @@
 # From the reset vector into long mode (SDM "Processor Management and Initialization").
 #
-# Symbols are addresses below 1 MiB, where the ROM appears a second time. The first instructions run just
-# below 4 GiB, in a segment whose base changes with the first far jump.
+# Symbols are addresses below 1 MiB, where the ROM appears a second time. The first instructions run
+# just below 4 GiB, in a segment whose base changes with the first far jump.
 
 .equ CODE_32, 0x08
 .equ DATA, 0x10
@@ -45,9 +45,9 @@ protected:
     mov gs, ax
     mov ss, ax
 
-    # The guest's tables do not map the ROM. The step into long mode therefore runs from a copy, with its
-    # descriptors, in memory that the tables map at its physical address: the bottom of a stack that is not
-    # in use yet.
+    # The guest's tables do not map the ROM. The step into long mode therefore runs from a copy,
+    # with its descriptors, in memory that the tables map at its physical address: the bottom of a
+    # stack that is not in use yet.
     mov esi, offset stage
     mov edi, {STAGE}
     mov ecx, STAGE_SIZE

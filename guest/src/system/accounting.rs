@@ -1,4 +1,5 @@
-//! A system's accounting of its frames and slots, as words: what each frame is used for, and by whom.
+//! A system's accounting of its frames and slots, as words: what each frame is used for, and by
+//! whom.
 
 use super::layout::{MAX_FRAMES, MAX_SLOTS};
 use mmu_core::PhysAddr;
@@ -10,13 +11,13 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 #[derive(Clone, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Accounting {
-    /// For each frame the page, table or object that it holds, and a word that packs its use, dirtiness,
-    /// owner, references and slot. Both are 0 for a free frame.
+    /// For each frame the page, table or object that it holds, and a word that packs its use,
+    /// dirtiness, owner, references and slot. Both are 0 for a free frame.
     pub frames: [[u64; 2]; MAX_FRAMES],
     /// Number of references to each slot.
     pub slots: [u64; MAX_SLOTS],
-    /// Counts of minor, major and invalid faults, zero-fills, copies, evictions, second chances, slots
-    /// written, and slots read.
+    /// Counts of minor, major and invalid faults, zero-fills, copies, evictions, second chances,
+    /// slots written, and slots read.
     pub counts: [u64; 9],
 }
 
@@ -46,8 +47,8 @@ pub fn of<F: Format, const FRAMES: usize, const SLOTS: usize>(
     Accounting { frames, slots, counts: counts(system.statistics()) }
 }
 
-/// The counts that both sides must agree on. TLB shootdowns are not among them, since nothing in the
-/// history depends on their number.
+/// The counts that both sides must agree on. TLB shootdowns are not among them, since nothing in
+/// the history depends on their number.
 fn counts(statistics: &Statistics) -> [u64; 9] {
     let Statistics {
         minor,

@@ -1,10 +1,11 @@
-//! The layout of memory while processes run. No batch runs then, so the system uses the arenas' memory.
+//! The layout of memory while processes run. No batch runs then, so the system uses the arenas'
+//! memory.
 
 use super::history;
 use mmu_core::PhysAddr;
 
-/// The address of the [`Request`](super::Request). No arena starts here, so this address in the control
-/// page distinguishes a request from a batch.
+/// The address of the [`Request`](super::Request). No arena starts here, so this address in the
+/// control page distinguishes a request from a batch.
 pub const REQUEST: u64 = 0x0040_1000;
 /// The address of the [`Response`](super::Response).
 pub const RESPONSE: u64 = 0x0040_2000;

@@ -5,8 +5,8 @@
 //!    page](crate::mailbox::Control).
 //! 2. The guest's kernel, on page tables of its own, [executes](execute) the request. For
 //!    [`Request::Run`] it enters processes and serves their faults.
-//! 3. It writes a [`Response`], the [events](history) of the request, and its [accounting] of frames
-//!    and slots.
+//! 3. It writes a [`Response`], the [events](history) of the request, and its [accounting] of
+//!    frames and slots.
 //!
 //! Both sides use everything here except the code that enters processes: the host executes the same
 //! requests on the software MMU.

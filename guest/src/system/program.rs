@@ -1,9 +1,9 @@
 //! The programs that processes run (programs.s), and their interface to the kernel.
 //!
-//! A program calls the kernel with `hlt`, which ring 3 may not execute: the kernel serves the fault and
-//! finds a [`Call`] in EAX. All addresses of programs are below 4 GiB, so one source serves as 64-bit and
-//! as 32-bit code. Only the player of scripts is written twice, since its 64-bit form reaches every
-//! address.
+//! A program calls the kernel with `hlt`, which ring 3 may not execute: the kernel serves the fault
+//! and finds a [`Call`] in EAX. All addresses of programs are below 4 GiB, so one source serves as
+//! 64-bit and as 32-bit code. Only the player of scripts is written twice, since its 64-bit form
+//! reaches every address.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -24,8 +24,8 @@ pub enum GuestProgram {
     Check = 2,
     /// Builds a linked list through the first words of pages, then follows the links that it loads.
     ///
-    /// Arguments: the address of the first page, the number of pages, the number of pages from a node to
-    /// the next.
+    /// Arguments: the address of the first page, the number of pages, the number of pages from a
+    /// node to the next.
     List = 3,
     /// Acts like nested calls: pushes a pattern on each page of a stack, then pops it again.
     ///
@@ -46,8 +46,8 @@ pub enum Call {
     Exit = 0,
     /// The next process takes its turn.
     Yield = 1,
-    /// A load did not find the expected value. EDI (RDI) holds its address, EBX and ECX the low and the
-    /// high half of the value found.
+    /// A load did not find the expected value. EDI (RDI) holds its address, EBX and ECX the low and
+    /// the high half of the value found.
     Mismatch = 2,
 }
 

@@ -120,8 +120,8 @@ impl Ending {
         .end()
     }
 
-    /// The predicate of a sentence about the program that ended like this; `None` if the words are not
-    /// an ending.
+    /// The predicate of a sentence about the program that ended like this; `None` if the words are
+    /// not an ending.
     ///
     /// ```
     /// use crosswalk_guest::system::Ending;

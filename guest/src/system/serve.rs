@@ -1,5 +1,5 @@
-//! Executing a request. Host and guest share this code, each with a system and an environment of its
-//! own.
+//! Executing a request. Host and guest share this code, each with a system and an environment of
+//! its own.
 
 use super::request::Request;
 use super::response::Completion;
@@ -9,8 +9,8 @@ use mmu_core::x86::format::Format;
 
 /// Executes a request on a system.
 ///
-/// [`Request::Begin`] and [`Request::Run`] are left to the caller, which has to replace the system or to
-/// enter processes. For them this does nothing and returns [`Completion::Done`].
+/// [`Request::Begin`] and [`Request::Run`] are left to the caller, which has to replace the system
+/// or to enter processes. For them this does nothing and returns [`Completion::Done`].
 ///
 /// # Errors
 /// If the system refuses the request. A space that cannot get the supervisor's regions is destroyed

@@ -1,5 +1,5 @@
-//! What every process maps besides its own regions: the programs, and the supervisor's pages that the
-//! processor needs when the process faults.
+//! What every process maps besides its own regions: the programs, and the supervisor's pages that
+//! the processor needs when the process faults.
 
 use super::layout::{PROGRAMS_IN_PROCESS, SCRIPT_PAGES, SCRIPTS, SCRIPTS_IN_PROCESS};
 use crate::layout::{OWN_TABLES, PROCESS_PAGES, PROGRAMS_PAGE, SUPERVISOR_WINDOW, SWITCH_PAGE};
@@ -12,15 +12,16 @@ use mmu_core::{PagingMode, PhysAddr, VirtAddr};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Residence {
-    /// A space of its own: a process maps nothing of the kernel except [`regions`]. Every switch is a
-    /// MOV to CR3, which drops cached translations (TLB-4).
+    /// A space of its own: a process maps nothing of the kernel except [`regions`]. Every switch is
+    /// a MOV to CR3, which drops cached translations (TLB-4).
     Separate = 0,
     /// The space of the process, as user pages, for which only 4-level paging has room. Faults are
     /// served without a MOV to CR3, so a missing TLB shootdown has visible effects.
     InProcess = 1,
 }
 
-/// The regions that every process starts with. [`PagingMode::Linear`], which no machine has, needs none.
+/// The regions that every process starts with. [`PagingMode::Linear`], which no machine has, needs
+/// none.
 pub fn regions(mode: PagingMode, residence: Residence) -> impl Iterator<Item = Region> {
     let fixed = |at: u64, frame: u64, pages: u64, protection| {
         Region::new(RegionKind::Kernel, VirtAddr::new(at), pages, protection)
@@ -49,8 +50,8 @@ pub fn regions(mode: PagingMode, residence: Residence) -> impl Iterator<Item = R
     regions.filter(move |_| mode != PagingMode::Linear)
 }
 
-/// Links the kernel's own page directories into a process of 4-level paging that has [`regions`]: one for
-/// its user pages, one for the supervisor window. Each covers 1 GiB.
+/// Links the kernel's own page directories into a process of 4-level paging that has [`regions`]:
+/// one for its user pages, one for the supervisor window. Each covers 1 GiB.
 ///
 /// # Errors
 /// If a table lies outside memory.

@@ -32,8 +32,8 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// A machine that offers everything except VMX, for tests of case generators, which need a machine
-    /// to generate for but not one that runs.
+    /// A machine that offers everything except VMX, for tests of case generators, which need a
+    /// machine to generate for but not one that runs.
     pub fn of_everything(profile: Profile) -> Self {
         Self {
             pkru_without_pku: true,

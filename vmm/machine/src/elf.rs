@@ -30,8 +30,8 @@ pub(crate) struct Segment<'e> {
 /// The segments of an ELF file, all of which lie within an address range.
 ///
 /// # Errors
-/// If the file is not an ELF file, or a segment lies outside the range. The error refers to the file by
-/// `name`.
+/// If the file is not an ELF file, or a segment lies outside the range. The error refers to the
+/// file by `name`.
 pub(crate) fn segments<'e>(
     name: &str,
     elf: &'e [u8],

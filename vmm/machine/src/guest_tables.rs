@@ -1,5 +1,5 @@
-//! The page tables that map the guest itself. The host builds them once and links them into the root of
-//! every batch.
+//! The page tables that map the guest itself. The host builds them once and links them into the
+//! root of every batch.
 
 use crate::MachineError;
 use crate::memory::GuestMemory;
@@ -59,8 +59,8 @@ pub(super) fn build(memory: &GuestMemory, profile: Profile) -> Result<(), Machin
 
 /// Builds the tables in one format, then walks them in guest memory to check the result.
 ///
-/// They are built in a buffer first. When a machine restarts, a batch may be encoded at the same time,
-/// which reads the tables in guest memory.
+/// They are built in a buffer first. When a machine restarts, a batch may be encoded at the same
+/// time, which reads the tables in guest memory.
 fn build_in<F: Format>(
     memory: &GuestMemory,
     state: ControlState,
@@ -119,8 +119,8 @@ fn cannot_build(why: &dyn Display) -> MachineError {
     MachineError::host("building the guest's own page tables")(io::Error::other(why.to_string()))
 }
 
-/// The entries for the guest's own slots in an arena's tables in a mode. They lead to the guest's own
-/// tables.
+/// The entries for the guest's own slots in an arena's tables in a mode. They lead to the guest's
+/// own tables.
 ///
 /// # Panics
 /// If the guest's own tables have not been built.
@@ -145,8 +145,8 @@ fn link(memory: &GuestMemory, mode: PagingMode, table: usize, slot: u64) -> u64 
 
     match mode {
         PagingMode::Bits32 => read(OWN_TABLES_32BIT + slot * 4, 4),
-        // PAE's entries below the PDPTEs have the format of long mode: take those of the page directory
-        // that long mode has under PDPTE 0 or 1.
+        // PAE's entries below the PDPTEs have the format of long mode: take those of the page
+        // directory that long mode has under PDPTE 0 or 1.
         PagingMode::Pae => {
             let pdpt = frame(read(OWN_TABLES, 8));
             let directory = frame(read(pdpt + (table as u64 - 1) * 8, 8));

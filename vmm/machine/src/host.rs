@@ -14,8 +14,8 @@ pub enum Flavour {
     SvmNpt,
     /// AMD SVM with shadow page tables.
     SvmShadow,
-    /// The pagetable virtual machine, which needs no hardware support: ring 0 is emulated, and ring 3
-    /// runs on shadow page tables.
+    /// The pagetable virtual machine, which needs no hardware support: ring 0 is emulated, and ring
+    /// 3 runs on shadow page tables.
     Pvm,
     /// Any other KVM.
     Unknown,

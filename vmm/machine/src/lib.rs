@@ -1,12 +1,12 @@
 //! Machines that run cases: KVM and QEMU.
 //!
-//! Every [`Machine`] runs the guest image in memory of the same layout, and takes the same requests: a
-//! [batch](batch) of cases to run, or a request to the guest's virtual memory system
+//! Every [`Machine`] runs the guest image in memory of the same layout, and takes the same
+//! requests: a [batch](batch) of cases to run, or a request to the guest's virtual memory system
 //! ([`crosswalk_guest::system`]). Encoding batches and reading them back is common to all machines.
 //!
 //! A machine reports [what it is](Identity), [what it offers](Capabilities), and [who decides its
-//! results](ProvenanceMap). It learns the latter two from CPUID and from probes: batches of plain cases
-//! whose results show what works, and who did the work.
+//! results](ProvenanceMap). It learns the latter two from CPUID and from probes: batches of plain
+//! cases whose results show what works, and who did the work.
 
 pub mod batch;
 mod capabilities;
@@ -50,10 +50,10 @@ pub trait Machine: Send {
     /// Lets the guest's virtual memory system serve a request.
     ///
     /// The caller writes the [`Request`](crosswalk_guest::system::Request) to
-    /// [`REQUEST`](crosswalk_guest::system::layout::REQUEST) in [`Self::memory`] first, and finds the
-    /// [`Response`](crosswalk_guest::system::Response) at
-    /// [`RESPONSE`](crosswalk_guest::system::layout::RESPONSE) afterwards. No batch may be in flight: the
-    /// system uses the memory of both arenas.
+    /// [`REQUEST`](crosswalk_guest::system::layout::REQUEST) in [`Self::memory`] first, and finds
+    /// the [`Response`](crosswalk_guest::system::Response) at
+    /// [`RESPONSE`](crosswalk_guest::system::layout::RESPONSE) afterwards. No batch may be in
+    /// flight: the system uses the memory of both arenas.
     ///
     /// # Errors
     /// If the guest or the machine fails. A request that the system refuses is not an error: the

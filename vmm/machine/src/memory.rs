@@ -1,5 +1,5 @@
-//! The guest's memory, on vm-memory: low memory for image, mailbox and page tables, and 1 GiB of address
-//! space for data frames, few of which are ever touched.
+//! The guest's memory, on vm-memory: low memory for image, mailbox and page tables, and 1 GiB of
+//! address space for data frames, few of which are ever touched.
 
 use crosswalk_guest::contents;
 use crosswalk_guest::high::PART_SIZE;
@@ -58,8 +58,8 @@ impl GuestMemory {
         Ok(Self::filled(memory))
     }
 
-    /// Maps new memory in files without a name, which another process can map as well, with every data
-    /// frame filled.
+    /// Maps new memory in files without a name, which another process can map as well, with every
+    /// data frame filled.
     ///
     /// # Errors
     /// If the host cannot create or map the files.

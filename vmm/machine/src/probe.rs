@@ -9,10 +9,12 @@ use crosswalk_guest::layout::{Arena, CONTROL};
 use crosswalk_guest::mailbox::{Control, PROBE_LIMIT};
 use mmu_core::{Cr4, Features, PagingMode, Ring};
 
-/// Number of cases in a probe batch: enough for counters to stand out from the costs of the batch itself.
+/// Number of cases in a probe batch: enough for counters to stand out from the costs of the batch
+/// itself.
 pub(super) const CASES: usize = 64;
 
-/// A PKRU that restricts key 15 only, which no plain case uses: loading it tests the instruction alone.
+/// A PKRU that restricts key 15 only, which no plain case uses: loading it tests the instruction
+/// alone.
 pub(super) const HARMLESS_PKRU: u32 = 0xc000_0000;
 
 /// Runs probe batches.
@@ -47,8 +49,8 @@ impl Prober {
         encoded.read_back(&log, machine.memory(), &mut self.frames, machine.provenance())
     }
 
-    /// Whether the machine offers a mode. It does not if CPUID lacks the mode, or if plain accesses do not
-    /// complete in it.
+    /// Whether the machine offers a mode. It does not if CPUID lacks the mode, or if plain accesses
+    /// do not complete in it.
     pub(super) fn mode(
         &mut self,
         machine: &mut impl Machine,

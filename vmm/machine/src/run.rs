@@ -29,7 +29,7 @@ pub struct Position {
 pub struct RunLog {
     /// Accesses that left the machine, each with the record that made it.
     pub outside: Vec<(Position, OutsideAccess)>,
-    /// The record at which the machine had to give up, and why. The batch must run again without that
-    /// case; the machine is ready for it.
+    /// The record at which the machine had to give up, and why. The batch must run again without
+    /// that case; the machine is ready for it.
     pub gave_up: Option<(Position, String)>,
 }

@@ -1,9 +1,9 @@
-//! What the misbehaving images share: a valid header, and a start that reports a successful boot like a
-//! good image, so that the host sends a batch before things go wrong.
+//! What the misbehaving images share: a valid header, and a start that reports a successful boot
+//! like a good image, so that the host sends a batch before things go wrong.
 
-/// Defines an image that waits for a batch and then runs these lines, in ring 0, with the supervisor
-/// address of the batch's arena in `rbx` and that of the control page in `rax`. Constants of the lines
-/// follow after a semicolon.
+/// Defines an image that waits for a batch and then runs these lines, in ring 0, with the
+/// supervisor address of the batch's arena in `rbx` and that of the control page in `rax`.
+/// Constants of the lines follow after a semicolon.
 macro_rules! image {
     ($($line:literal),+ $(,)? $(; $($name:ident = $value:expr),+ $(,)?)?) => {
         use core::mem::offset_of;

@@ -1,5 +1,5 @@
-//! Whether a case fits the fixed layout of the guest's memory. Generated cases fit by construction. A case
-//! that a user wrote may not, and must not be able to damage the guest.
+//! Whether a case fits the fixed layout of the guest's memory. Generated cases fit by construction.
+//! A case that a user wrote may not, and must not be able to damage the guest.
 
 use super::list::stub_of;
 use crosswalk_case::{Action, Case, TableEntry};
@@ -15,8 +15,8 @@ use mmu_core::{Cr0, Cr4, Efer, Outcome, PagingMode, Reference, Regime, Ring};
 /// Maximum number of actions before the last access of a sequence.
 const MAX_ACTIONS: usize = 16;
 
-/// The arena whose tables a case uses. A case that uses no tables fits either arena, and gets that of its
-/// data if it has one.
+/// The arena whose tables a case uses. A case that uses no tables fits either arena, and gets that
+/// of its data if it has one.
 ///
 /// # Errors
 /// The reason why the guest cannot run the case, as a text for the user.
@@ -142,8 +142,8 @@ fn check_state(case: &Case, arena: Arena) -> Result<(), String> {
     ] {
         if value & !free != required {
             return Err(format!(
-                "its {register} is {value:#x}; in {mode} the guest runs with {required:#x}, and with \
-                 or without {free:#x}"
+                "its {register} is {value:#x}; in {mode} the guest runs with {required:#x}, and \
+                 with or without {free:#x}"
             ));
         }
     }
@@ -212,8 +212,8 @@ fn check_slot(mode: PagingMode, arena: Arena, at: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks that a present entry does not point to the guest's own memory as a table. As a page it may: then
-/// the addresses that the case reaches decide ([`check_reach`]).
+/// Checks that a present entry does not point to the guest's own memory as a table. As a page it
+/// may: then the addresses that the case reaches decide ([`check_reach`]).
 fn check_target(case: &Case, arena: Arena, entry: TableEntry) -> Result<(), String> {
     let TableEntry { at, value } = entry;
     let flags = EntryBits::from_bits_retain(value);
@@ -227,15 +227,15 @@ fn check_target(case: &Case, arena: Arena, entry: TableEntry) -> Result<(), Stri
     let is_table = arena.table_at(target).is_some() || arena.is_read_only(target);
     if target < DATA_BASE && !is_table {
         return Err(format!(
-            "its entry {value:#x} at {at:#x} points into the guest's own memory, not to a table of its \
-             arena or to data"
+            "its entry {value:#x} at {at:#x} points into the guest's own memory, not to a table of \
+             its arena or to data"
         ));
     }
     Ok(())
 }
 
-/// Checks an entry of the read-only table: it must map a page of data, and the processor must have no flag
-/// left to set.
+/// Checks an entry of the read-only table: it must map a page of data, and the processor must have
+/// no flag left to set.
 fn check_read_only(entry: TableEntry) -> Result<(), String> {
     let TableEntry { at, value } = entry;
     let required = EntryBits::P | EntryBits::A | EntryBits::D;
@@ -245,8 +245,8 @@ fn check_read_only(entry: TableEntry) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "its entry {value:#x} at {at:#x} lies in the table that the guest can only read: there it must be \
-         present, accessed and dirty, and map data"
+        "its entry {value:#x} at {at:#x} lies in the table that the guest can only read: there it \
+         must be present, accessed and dirty, and map data"
     ))
 }
 
@@ -279,9 +279,9 @@ fn check_access(case: &Case) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks that the access reaches only data memory or addresses without memory, whatever the processor
-/// chooses where the manuals leave a choice. In a sequence it must reach data memory: the machine does not
-/// report which of several accesses left it.
+/// Checks that the access reaches only data memory or addresses without memory, whatever the
+/// processor chooses where the manuals leave a choice. In a sequence it must reach data memory: the
+/// machine does not report which of several accesses left it.
 fn check_reach(case: &Case, of_sequence: bool) -> Result<(), String> {
     let bits = case.profile.physical_address_bits;
     let prediction = predict_in_mode(Reference, case.state, case.profile, case, &case.access);
@@ -297,8 +297,8 @@ fn check_reach(case: &Case, of_sequence: bool) -> Result<(), String> {
             if !in_data && !is_above {
                 let [first, _] = ends;
                 return Err(format!(
-                    "it would reach physical address {first:#x}; data lies at {DATA_BASE:#x} to {:#x}, \
-                     and again from {HOLE_BASE:#x} on, where nothing else is",
+                    "it would reach physical address {first:#x}; data lies at {DATA_BASE:#x} to \
+                     {:#x}, and again from {HOLE_BASE:#x} on, where nothing else is",
                     DATA_BASE + DATA_SIZE
                 ));
             }

@@ -24,11 +24,13 @@ pub struct Encoded {
     pub(super) tables: ArenaTables,
     /// The table that the guest can only read, if a case has entries there.
     read_only: Option<TableWords>,
-    /// PAE's PDPTEs in memory at the time when they are loaded, if they change afterwards (PDPTE-1).
+    /// PAE's PDPTEs in memory at the time when they are loaded, if they change afterwards
+    /// (PDPTE-1).
     pdptes_at_load: Option<[u64; 4]>,
     pub(super) user: List,
     pub(super) supervisor: List,
-    /// Whether the machine itself sets the control registers, to values that the guest may not load.
+    /// Whether the machine itself sets the control registers, to values that the guest may not
+    /// load.
     keep_control: bool,
     pub(super) sees_outside: bool,
 }
@@ -75,8 +77,8 @@ impl Encoded {
         Some(list.owners.get(position.record).copied().flatten()?.case)
     }
 
-    /// Adds the case that the guest was at to the error of a failed guest, or all cases if that one is not
-    /// known.
+    /// Adds the case that the guest was at to the error of a failed guest, or all cases if that one
+    /// is not known.
     pub fn blame(&self, error: MachineError) -> MachineError {
         match error {
             MachineError::GuestFailed { failure, at, .. } => {
@@ -115,8 +117,8 @@ impl Encoded {
         }
     }
 
-    /// The tables as the guest writes them: with the links to its own tables, and with the PDPTEs that are
-    /// loaded.
+    /// The tables as the guest writes them: with the links to its own tables, and with the PDPTEs
+    /// that are loaded.
     fn tables_at_load(&self, memory: &GuestMemory) -> ArenaTables {
         let mut tables = self.tables.clone();
 
@@ -181,8 +183,8 @@ impl Encoded {
         }
     }
 
-    /// Puts PAE's PDPTEs that no case lists into the tables, as they are in their registers. If others
-    /// differ from their registers, they change after they have been loaded (PDPTE-1).
+    /// Puts PAE's PDPTEs that no case lists into the tables, as they are in their registers. If
+    /// others differ from their registers, they change after they have been loaded (PDPTE-1).
     fn place_pdptes(&mut self) {
         let in_registers = self.state().pdptes;
 

@@ -1,9 +1,10 @@
-//! Batches: many cases, encoded into one arena of guest memory, run by the guest in one go, and read back.
-//! The same for every machine.
+//! Batches: many cases, encoded into one arena of guest memory, run by the guest in one go, and
+//! read back. The same for every machine.
 //!
-//! Case `i` of a batch is in lane `i`. Lanes are independent: no two share a page-table entry (except PAE's
-//! PDPTEs) or a data frame, so the order in which they run does not matter. Afterwards the host inspects
-//! every record, every slot of every table, and every byte of every data frame.
+//! Case `i` of a batch is in lane `i`. Lanes are independent: no two share a page-table entry
+//! (except PAE's PDPTEs) or a data frame, so the order in which they run does not matter.
+//! Afterwards the host inspects every record, every slot of every table, and every byte of every
+//! data frame.
 
 mod admission;
 mod encode;
@@ -20,8 +21,8 @@ pub use requirements::cannot_run;
 use crosswalk_case::Case;
 use crosswalk_guest::layout::Arena;
 
-/// Cases that run together. Apart from PKRU and EFLAGS.AC they have the same control state, and in PAE paging
-/// the same PDPTEs.
+/// Cases that run together. Apart from PKRU and EFLAGS.AC they have the same control state, and in
+/// PAE paging the same PDPTEs.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// The arena in which the batch runs.

@@ -70,8 +70,8 @@ impl DataFrames {
             }
 
             let bytes = self.buffer.iter().zip(expected).zip(first..);
-            let changed = bytes.filter(|((found, expected), _)| found != expected);
-            changes.extend(changed.map(|((found, _), at)| Change { lane, at, found: *found }));
+            let different = bytes.filter(|((found, expected), _)| found != expected);
+            changes.extend(different.map(|((found, _), at)| Change { lane, at, found: *found }));
             memory.write(first, expected);
         }
 
@@ -210,8 +210,8 @@ impl Encoded {
     }
 }
 
-/// The observation to which changes in a lane are attributed: that of the lane's own case or, if the lane has
-/// none that ran, the first of the batch.
+/// The observation to which changes in a lane are attributed: that of the lane's own case or, if
+/// the lane has none that ran, the first of the batch.
 fn observation_of(lane: usize, attempts: &mut [Attempt]) -> Option<&mut Observation> {
     let is_observed = |attempt: &Attempt| matches!(attempt, Attempt::Observed(_));
     let index = if attempts.get(lane).is_some_and(is_observed) {

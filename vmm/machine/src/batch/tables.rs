@@ -13,8 +13,8 @@ pub(super) struct ArenaTables {
     pub(super) mode: PagingMode,
     arena: Arena,
     contents: Vec<TableWords>,
-    /// The index of the case that owns a slot, for every 4 bytes of each table. The slots of 64-bit entries
-    /// use the even indices.
+    /// The index of the case that owns a slot, for every 4 bytes of each table. The slots of 64-bit
+    /// entries use the even indices.
     owners: Vec<[Option<u16>; 1024]>,
 }
 

@@ -1,5 +1,5 @@
-//! The KVM of this host. Its capabilities come from its CPUID and from probes, never from assumptions about
-//! its flavour.
+//! The KVM of this host. Its capabilities come from its CPUID and from probes, never from
+//! assumptions about its flavour.
 
 mod probe;
 mod run;
@@ -41,8 +41,8 @@ impl KvmMachine {
     /// Opens KVM, boots the guest, and probes what it can do and who decides its results.
     ///
     /// # Errors
-    /// [`MachineError::Unavailable`] if this host has no KVM or this user may not open it; another error if
-    /// KVM or the image does not work.
+    /// [`MachineError::Unavailable`] if this host has no KVM or this user may not open it; another
+    /// error if KVM or the image does not work.
     pub fn open(image: Image) -> Result<Self, MachineError> {
         let kvm = Kvm::new().map_err(unavailable)?;
         if kvm.get_api_version() != KVM_API_VERSION as i32 {
@@ -74,8 +74,8 @@ impl KvmMachine {
 
         let memory = GuestMemory::new().map_err(MachineError::host("mapping guest memory"))?;
         let vm = Vm::start(&kvm, &memory, &image, &cpuid, profile)?;
-        // The weakest claim, until a probe shows more. It stays for `load`: changing CR0.PG leaves the
-        // guest under every KVM, and KVM itself loads the PDPTEs.
+        // The weakest claim, until a probe shows more. It stays for `load`: changing CR0.PG leaves
+        // the guest under every KVM, and KVM itself loads the PDPTEs.
         let provenance = ProvenanceMap::all(Provenance::KvmEmulator);
 
         let parts = Parts { identity, capabilities, provenance, memory, image };

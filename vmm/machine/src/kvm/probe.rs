@@ -1,7 +1,8 @@
 //! Probes of KVM: what it can do, and who decides which results.
 //!
-//! For the provenance of results, batches of plain cases run, one class of result and one ring at a time.
-//! KVM's counters then show how many instructions it emulated and how many page faults it injected.
+//! For the provenance of results, batches of plain cases run, one class of result and one ring at a
+//! time. KVM's counters then show how many instructions it emulated and how many page faults it
+//! injected.
 
 use super::KvmMachine;
 use super::stats::{Counters, Stats};
@@ -38,8 +39,8 @@ struct KvmProber<'m> {
 }
 
 impl KvmProber<'_> {
-    /// Runs plain 4-level cases in one ring, all changed in the same way. Returns the results, and what
-    /// KVM counted meanwhile.
+    /// Runs plain 4-level cases in one ring, all changed in the same way. Returns the results, and
+    /// what KVM counted meanwhile.
     fn run(
         &mut self,
         ring: Ring,
@@ -108,7 +109,8 @@ impl KvmProber<'_> {
         self.machine.vm.force_control(&state).is_ok()
     }
 
-    /// Whether ring-0 accesses to user pages fault, as they must under SMEP (a fetch) or SMAP (a read).
+    /// Whether ring-0 accesses to user pages fault, as they must under SMEP (a fetch) or SMAP (a
+    /// read).
     fn obeys_control_bit(&mut self, bit: Cr4) -> Result<bool, MachineError> {
         let (attempts, _) = self.run(Ring::Zero, |case| {
             case.state.cr4 |= bit;
@@ -132,8 +134,8 @@ impl KvmProber<'_> {
         }
     }
 
-    /// With PKU in CPUID, whether ring 0 can load PKRU as well; without, whether ring 3 can load it all the
-    /// same.
+    /// With PKU in CPUID, whether ring 0 can load PKRU as well; without, whether ring 3 can load it
+    /// all the same.
     fn probe_pkru(&mut self) -> Result<(), MachineError> {
         if self.machine.parts.capabilities.profile.features.contains(Features::PKU) {
             // The probe's cases would be left out otherwise.
@@ -162,16 +164,16 @@ impl KvmProber<'_> {
     }
 }
 
-/// Who decides translations, page faults and address faults in a ring, from what KVM counted for a batch of
-/// each.
+/// Who decides translations, page faults and address faults in a ring, from what KVM counted for a
+/// batch of each.
 fn deciders(
     flavour: Flavour,
     reads: Counters,
     faults: Counters,
     bad_addresses: Counters,
 ) -> [Provenance; 3] {
-    // A list of 64 reads has some 300 instructions. If it runs natively, KVM emulates only what belongs to
-    // the batch as a whole. Three per case are more than that.
+    // A list of 64 reads has some 300 instructions. If it runs natively, KVM emulates only what
+    // belongs to the batch as a whole. Three per case are more than that.
     let runs_in_kvm = reads.instructions_emulated > 3 * CASES as u64;
     if runs_in_kvm {
         return [Provenance::KvmEmulator; 3];
@@ -186,8 +188,8 @@ fn deciders(
     let injects = faults.faults_injected >= CASES as u64;
     let page_fault = if injects { Provenance::KvmWalker } else { Provenance::Processor };
 
-    // KVM may emulate the instructions of the handler, too, but those are as many for a page fault. What an
-    // address fault costs beyond them is the access itself.
+    // KVM may emulate the instructions of the handler, too, but those are as many for a page fault.
+    // What an address fault costs beyond them is the access itself.
     let emulates_address_faults =
         bad_addresses.instructions_emulated >= faults.instructions_emulated + CASES as u64 / 2;
     let address_fault =

@@ -14,10 +14,11 @@ use std::time::{Duration, Instant};
 
 /// How long a guest may take from one doorbell to the next. A full batch takes some 20 ms.
 const DEADLINE: Duration = Duration::from_secs(4);
-/// Number of interruptions during one access after which it is taken never to end. The watchdog interrupts
-/// every 100 ms, and the longest access takes microseconds.
+/// Number of interruptions during one access after which it is taken never to end. The watchdog
+/// interrupts every 100 ms, and the longest access takes microseconds.
 const MAX_INTERRUPTIONS: u32 = 10;
-/// Maximum number of accesses outside memory in one batch. It is far above that of any batch of ours.
+/// Maximum number of accesses outside memory in one batch. It is far above that of any batch of
+/// ours.
 const MAX_OUTSIDE: usize = 100_000;
 
 /// Why the vCPU stopped.
@@ -37,8 +38,8 @@ enum Stop {
 }
 
 impl Vm {
-    /// Runs until the guest rings its doorbell, and answers accesses outside memory on the way. `arena` is
-    /// the arena of the batch, if a batch is running.
+    /// Runs until the guest rings its doorbell, and answers accesses outside memory on the way.
+    /// `arena` is the arena of the batch, if a batch is running.
     pub(super) fn run_to_doorbell(
         &mut self,
         memory: &GuestMemory,
@@ -112,7 +113,8 @@ impl Vm {
         MachineError::guest(failure, self.position(arena))
     }
 
-    /// The record on which the guest works: the one just before RSP, if RSP is in a list of the arena.
+    /// The record on which the guest works: the one just before RSP, if RSP is in a list of the
+    /// arena.
     fn position(&self, arena: Option<Arena>) -> Option<Position> {
         let arena = arena?;
         let rsp = self.vcpu.get_regs().ok()?.rsp;
@@ -144,7 +146,8 @@ fn check_message(message: u8, memory: &GuestMemory) -> Result<(), GuestFailure> 
     }
 }
 
-/// Answers a load from an address without memory: with the contents that data memory would have there.
+/// Answers a load from an address without memory: with the contents that data memory would have
+/// there.
 fn answer_load(address: u64, data: &mut [u8]) -> OutsideAccess {
     let mut bytes = [0; 8];
     for (byte, at) in bytes.iter_mut().zip(address..).take(data.len()) {
@@ -182,7 +185,8 @@ impl Patience {
         Instant::now() > self.deadline
     }
 
-    /// Notes an interruption. Whether the guest is late, or has been at the same record for too long.
+    /// Notes an interruption. Whether the guest is late, or has been at the same record for too
+    /// long.
     fn ends_at(&mut self, position: Option<Position>) -> bool {
         let is_same = position.is_some() && position == self.last;
         self.interruptions = if is_same { self.interruptions + 1 } else { 0 };

@@ -17,8 +17,8 @@ pub(super) struct MemorySlots {
 }
 
 impl MemorySlots {
-    /// Gives a virtual machine all memory: low memory and the data memory, with pages that can only be read
-    /// where KVM supports them, and the data memory again at high addresses.
+    /// Gives a virtual machine all memory: low memory and the data memory, with pages that can only
+    /// be read where KVM supports them, and the data memory again at high addresses.
     pub(super) fn map(
         kvm: &Kvm,
         vm: &VmFd,
@@ -55,13 +55,14 @@ impl MemorySlots {
         Ok(Self { read_only, _memory: memory.clone() })
     }
 
-    /// Removes the read-only slots and adds them again. The host has written to this memory, and KVM drops
-    /// what it derived from it together with the slots.
+    /// Removes the read-only slots and adds them again. The host has written to this memory, and
+    /// KVM drops what it derived from it together with the slots.
     pub(super) fn renew_read_only(&self, vm: &VmFd) -> Result<(), MachineError> {
         for region in &self.read_only {
             let removed = kvm_userspace_memory_region { memory_size: 0, ..*region };
 
-            // SAFETY: a size of 0 removes the slot, so the guest loses access to memory and gains none.
+            // SAFETY: a size of 0 removes the slot, so the guest loses access to memory and gains
+            // none.
             unsafe { set_region(vm, removed) }?;
             // SAFETY: `map` took the region from memory that `self` keeps mapped.
             unsafe { set_region(vm, *region) }?;
@@ -74,8 +75,8 @@ impl MemorySlots {
 /// Adds, or with a size of 0 removes, a memory slot.
 ///
 /// # Safety
-/// The region must be part of a [`GuestMemory`] that outlives the virtual machine. (The host accesses such
-/// memory with volatile accesses only, so the guest may write to it at any time.)
+/// The region must be part of a [`GuestMemory`] that outlives the virtual machine. (The host
+/// accesses such memory with volatile accesses only, so the guest may write to it at any time.)
 unsafe fn set_region(vm: &VmFd, region: kvm_userspace_memory_region) -> Result<(), MachineError> {
     // SAFETY: the caller guarantees that the memory is mapped as long as the guest can access it.
     unsafe { vm.set_user_memory_region(region) }

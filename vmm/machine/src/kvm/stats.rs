@@ -1,5 +1,5 @@
-//! KVM's own counters for a vCPU, from its binary statistics file: they show whether KVM or the processor
-//! did the work. (Linux, Documentation/virt/kvm/api.rst, `KVM_GET_STATS_FD`.)
+//! KVM's own counters for a vCPU, from its binary statistics file: they show whether KVM or the
+//! processor did the work. (Linux, Documentation/virt/kvm/api.rst, `KVM_GET_STATS_FD`.)
 
 use kvm_ioctls::VcpuFd;
 use std::fs::File;
@@ -45,7 +45,8 @@ impl Stats {
         if descriptor < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the kernel has just created this descriptor for the caller, so nothing else owns it.
+        // SAFETY: the kernel has just created this descriptor for the caller, so nothing else owns
+        // it.
         let file = unsafe { File::from_raw_fd(descriptor) };
 
         let layout = StatsLayout::read(&file)?;

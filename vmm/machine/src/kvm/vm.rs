@@ -96,7 +96,8 @@ impl Vm {
         self.slots.renew_read_only(&self.owner)
     }
 
-    /// Sets the control registers from outside, which bypasses the checks on the guest's own instructions.
+    /// Sets the control registers from outside, which bypasses the checks on the guest's own
+    /// instructions.
     pub(super) fn force_control(&mut self, state: &ControlState) -> Result<(), MachineError> {
         let mut sregs = self.sregs()?;
         sregs.cr0 = state.cr0.bits();

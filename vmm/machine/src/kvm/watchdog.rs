@@ -1,5 +1,6 @@
-//! A timer that interrupts the vCPU at intervals, so that the host regains control of a guest that never
-//! exits. The signal itself does nothing: `KVM_RUN` returns with EINTR, and the caller checks its deadline.
+//! A timer that interrupts the vCPU at intervals, so that the host regains control of a guest that
+//! never exits. The signal itself does nothing: `KVM_RUN` returns with EINTR, and the caller checks
+//! its deadline.
 
 use nix::sys::signal::{SaFlags, SigAction, SigEvent, SigHandler, SigSet, SigevNotify, Signal};
 use nix::sys::time::TimeSpec;
@@ -25,8 +26,8 @@ impl Watchdog {
         // Without SA_RESTART, so that the interrupted call returns.
         let action =
             SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
-        // SAFETY: the handler does nothing, so it may run in any thread at any time. No other code of this
-        // program installs a handler for this signal.
+        // SAFETY: the handler does nothing, so it may run in any thread at any time. No other code
+        // of this program installs a handler for this signal.
         unsafe { nix::sys::signal::sigaction(SIGNAL, &action) }?;
 
         let thread_id = nix::unistd::gettid().as_raw();

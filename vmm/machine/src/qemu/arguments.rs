@@ -1,16 +1,16 @@
 //! QEMU's command line.
 //!
-//! Memory below 4 GiB is the RAM of a PC, split into NUMA nodes, since each node can have a file of its own.
-//! Memory above consists of DIMMs, each with an address and a file of its own. QEMU maps every file from its
-//! start, so one file at several addresses shows the same memory there.
+//! Memory below 4 GiB is the RAM of a PC, split into NUMA nodes, since each node can have a file of
+//! its own. Memory above consists of DIMMs, each with an address and a file of its own. QEMU maps
+//! every file from its start, so one file at several addresses shows the same memory there.
 
 use std::os::fd::RawFd;
 
 const GIB: u64 = 1 << 30;
 /// The RAM of a PC ends below this address; memory for devices begins here.
 const ABOVE_4_GIB: u64 = 4 * GIB;
-/// From here to 1 TiB, AMD machines reserve addresses. If memory reached beyond this address, QEMU would move
-/// all memory above 4 GiB to above 1 TiB (`pc_set_amd_above_4g_mem_start`).
+/// From here to 1 TiB, AMD machines reserve addresses. If memory reached beyond this address, QEMU
+/// would move all memory above 4 GiB to above 1 TiB (`pc_set_amd_above_4g_mem_start`).
 const AMD_RESERVED: u64 = 1012 * GIB;
 
 /// A region of guest memory, as the child process sees it.
@@ -89,7 +89,8 @@ fn size(ram: &[RamPlace], dimms: &[RamPlace]) -> Result<String, String> {
         return Ok(format!("{ram_size}B"));
     }
 
-    // The address range for DIMMs begins at 4 GiB, and its size is the maximum size of all DIMMs together.
+    // The address range for DIMMs begins at 4 GiB, and its size is the maximum size of all DIMMs
+    // together.
     let max_size = ram_size + (highest(dimms) - ABOVE_4_GIB);
     Ok(format!("{ram_size}B,slots={},maxmem={max_size}B", dimms.len()))
 }

@@ -1,6 +1,6 @@
-//! QEMU's TCG: a processor emulated in software, in a process of its own, on memory that it shares with this
-//! one. Commands go through that memory alone: the guest spins until one comes, the host until it is
-//! completed.
+//! QEMU's TCG: a processor emulated in software, in a process of its own, on memory that it shares
+//! with this one. Commands go through that memory alone: the guest spins until one comes, the host
+//! until it is completed.
 
 mod arguments;
 pub mod process;
@@ -28,7 +28,8 @@ use std::mem::offset_of;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// How long a guest may take to boot or to complete a command. A full batch takes some milliseconds.
+/// How long a guest may take to boot or to complete a command. A full batch takes some
+/// milliseconds.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// The processor that QEMU emulates: changes to its most capable one.
@@ -56,8 +57,8 @@ impl QemuMachine {
     /// Starts QEMU, boots the guest, and probes what it can do.
     ///
     /// # Errors
-    /// [`MachineError::Unavailable`] if there is no QEMU or it refuses the processor; another error if QEMU
-    /// or the image does not work.
+    /// [`MachineError::Unavailable`] if there is no QEMU or it refuses the processor; another error
+    /// if QEMU or the image does not work.
     pub fn open(image: Image, processor: &QemuProcessor) -> Result<Self, MachineError> {
         let bits = processor.physical_address_bits.unwrap_or(DEFAULT_BITS);
         let profile = Profile { physical_address_bits: bits, ..Profile::default() };
@@ -187,8 +188,8 @@ impl QemuMachine {
     }
 }
 
-/// The guest's memory for QEMU: low memory, the data memory in two halves, and these halves again at every
-/// high place.
+/// The guest's memory for QEMU: low memory, the data memory in two halves, and these halves again
+/// at every high place.
 fn regions(files: &SharedFiles, physical_address_bits: u8) -> Vec<RamRegion<'_>> {
     let [low, first, second] = [&files.low, &files.halves[0], &files.halves[1]].map(AsFd::as_fd);
     let half = high::PART_SIZE;

@@ -1,4 +1,5 @@
-//! The process of QEMU: started on memory shared with it, watched, and killed together with its owner.
+//! The process of QEMU: started on memory shared with it, watched, and killed together with its
+//! owner.
 
 use super::arguments::{RamPlace, arguments};
 use super::program::{PROGRAM, QemuVersion, installed_version};
@@ -21,8 +22,8 @@ use std::thread::JoinHandle;
 
 /// A region of the guest's memory: a file, mapped from its start at a guest-physical address.
 ///
-/// Regions below 4 GiB must be contiguous from address 0. Several regions may use the same file; they show
-/// the same memory.
+/// Regions below 4 GiB must be contiguous from address 0. Several regions may use the same file;
+/// they show the same memory.
 #[derive(Clone, Copy, Debug)]
 pub struct RamRegion<'f> {
     /// The guest-physical address of the region.
@@ -44,7 +45,8 @@ pub struct Options<'f> {
     pub memory: &'f [RamRegion<'f>],
 }
 
-/// A running QEMU. It is killed when this value is dropped, and when this program ends, however it ends.
+/// A running QEMU. It is killed when this value is dropped, and when this program ends, however it
+/// ends.
 #[derive(Debug)]
 pub struct QemuProcess {
     child: Child,
@@ -55,11 +57,12 @@ pub struct QemuProcess {
 }
 
 impl QemuProcess {
-    /// Starts QEMU with the built-in reset ROM. The guest starts at once, so its memory must be ready.
+    /// Starts QEMU with the built-in reset ROM. The guest starts at once, so its memory must be
+    /// ready.
     ///
     /// # Errors
-    /// If QEMU is not installed, too old, or cannot be started. Whether QEMU accepts its command line is
-    /// known a few milliseconds later: see [`Self::check_alive`].
+    /// If QEMU is not installed, too old, or cannot be started. Whether QEMU accepts its command
+    /// line is known a few milliseconds later: see [`Self::check_alive`].
     pub fn start(options: &Options<'_>) -> Result<Self, MachineError> {
         let version = installed_version()?;
         let messages = unnamed_file("QEMU's messages")?;
@@ -85,8 +88,8 @@ impl QemuProcess {
         command.process_group(0);
 
         let parent = getpid();
-        // SAFETY: between fork and exec the closure only makes system calls that are async-signal-safe
-        // (prctl, getppid, fcntl). It allocates nothing and takes no lock.
+        // SAFETY: between fork and exec the closure only makes system calls that are
+        // async-signal-safe (prctl, getppid, fcntl). It allocates nothing and takes no lock.
         unsafe { command.pre_exec(move || become_dependent(parent, &inherited)) };
 
         let (child, keeper) = Keeper::spawn(command)?;
@@ -106,8 +109,8 @@ impl QemuProcess {
     /// Checks that QEMU is still running.
     ///
     /// # Errors
-    /// If it is not: QEMU refused its command line, the guest triple-faulted, or QEMU was killed or crashed.
-    /// The error contains QEMU's messages.
+    /// If it is not: QEMU refused its command line, the guest triple-faulted, or QEMU was killed or
+    /// crashed. The error contains QEMU's messages.
     pub fn check_alive(&mut self) -> Result<(), MachineError> {
         match self.child.try_wait().map_err(MachineError::host("waiting for QEMU"))? {
             None => Ok(()),
@@ -143,8 +146,9 @@ impl Drop for QemuProcess {
     }
 }
 
-/// The thread that started the child and lives as long as the child does. The kernel sends the signal of a
-/// parent's death when the thread ends that started the child, not only when the whole program ends.
+/// The thread that started the child and lives as long as the child does. The kernel sends the
+/// signal of a parent's death when the thread ends that started the child, not only when the whole
+/// program ends.
 #[derive(Debug)]
 struct Keeper {
     /// The thread ends when this is dropped.
@@ -190,7 +194,8 @@ fn unnamed_file(name: &str) -> Result<File, MachineError> {
     Ok(file.into())
 }
 
-/// Adds a file to those that the child inherits, and returns its descriptor, which is the same in the child.
+/// Adds a file to those that the child inherits, and returns its descriptor, which is the same in
+/// the child.
 fn inherit(files: &mut Vec<OwnedFd>, file: io::Result<OwnedFd>) -> Result<RawFd, MachineError> {
     let file = file.map_err(MachineError::host("sharing memory with QEMU"))?;
     let descriptor = file.as_raw_fd();
