@@ -139,7 +139,7 @@ pub(super) fn links(memory: &GuestMemory, mode: PagingMode, arena: Arena) -> Vec
 /// The value of one of the guest's own slots.
 fn link(memory: &GuestMemory, mode: PagingMode, table: usize, slot: u64) -> u64 {
     let read = |at: u64, bytes| {
-        memory.read_entry(PhysAddr::new(at), bytes).expect("the own tables lie in memory")
+        memory.read_entry(PhysAddr::new(at), bytes).expect("the own tables are in memory")
     };
     let frame = |entry: u64| entry & EntryBits::ADDRESS;
 

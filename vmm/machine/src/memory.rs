@@ -99,13 +99,13 @@ impl GuestMemory {
 
     /// Reads a word that another thread or process may be writing.
     pub(crate) fn load(&self, at: u64) -> u64 {
-        self.0.load(GuestAddress(at), Ordering::Acquire).expect("the layout lies in memory")
+        self.0.load(GuestAddress(at), Ordering::Acquire).expect("the layout is in memory")
     }
 
     /// Writes a word. Another thread or process that sees it also sees all earlier writes.
     pub(crate) fn store(&self, at: u64, word: u64) {
         let stored = self.0.store(word, GuestAddress(at), Ordering::Release);
-        stored.expect("the layout lies in memory");
+        stored.expect("the layout is in memory");
     }
 
     /// Fills the data frames of a lane, which start at `first`, with their original contents.
@@ -127,7 +127,7 @@ impl GuestMemory {
     /// The address at which the host has mapped an address of the fixed layout.
     pub(crate) fn host_address(&self, at: u64) -> u64 {
         let address = self.0.get_host_address(GuestAddress(at));
-        address.expect("the layout lies in memory") as u64
+        address.expect("the layout is in memory") as u64
     }
 
     /// Writes bytes at an address of the fixed layout.
@@ -135,7 +135,7 @@ impl GuestMemory {
     /// # Panics
     /// If the range is outside memory.
     pub fn write(&self, at: u64, bytes: &[u8]) {
-        self.0.write_slice(bytes, GuestAddress(at)).expect("the layout lies in memory");
+        self.0.write_slice(bytes, GuestAddress(at)).expect("the layout is in memory");
     }
 
     /// Reads bytes from an address of the fixed layout.
@@ -143,7 +143,7 @@ impl GuestMemory {
     /// # Panics
     /// If the range is outside memory.
     pub fn read(&self, at: u64, bytes: &mut [u8]) {
-        self.0.read_slice(bytes, GuestAddress(at)).expect("the layout lies in memory");
+        self.0.read_slice(bytes, GuestAddress(at)).expect("the layout is in memory");
     }
 
     /// Writes a structure of the protocol.

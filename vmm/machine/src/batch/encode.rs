@@ -123,13 +123,13 @@ impl Encoded {
         let mut tables = self.tables.clone();
 
         for link in guest_tables::links(memory, tables.mode, self.batch.arena) {
-            let slot = tables.slot_at(link.at).expect("own slots lie in the arena's tables");
+            let slot = tables.slot_at(link.at).expect("own slots are in the arena's tables");
             tables.set(slot, link.value);
         }
 
         let pdptes = self.pdptes_at_load.unwrap_or_else(|| self.pdptes());
         for (address, pdpte) in self.pdpte_addresses().zip(pdptes) {
-            let slot = tables.slot_at(address).expect("the root lies in the arena");
+            let slot = tables.slot_at(address).expect("the root is in the arena");
             tables.set(slot, pdpte);
         }
 

@@ -166,17 +166,18 @@ impl Encoded {
             let Attempt::Observed(observation) = attempt else { continue };
 
             for entry in &case.entries {
-                let at = entry.at;
-                let after = if arena.is_read_only(at) {
-                    Some(memory.read_value(at))
+                let value = if arena.is_read_only(entry.at) {
+                    Some(memory.read_value(entry.at))
                 } else {
-                    // A slot that several lanes share is reported once.
-                    let slot = self.tables.slot_at(at);
-                    slot.filter(|slot| self.tables.owner(*slot) == Some(index))
-                        .map(|slot| tables_after.get(slot))
+                    // A slot that several lanes share is reported for its owner only.
+                    let slot = self.tables.slot_at(entry.at);
+                    let own = slot.filter(|slot| self.tables.owner(*slot) == Some(index));
+                    own.map(|slot| tables_after.get(slot))
                 };
-                let before = entry.value;
-                observation.entries.extend(after.map(|after| EntryAfter { at, before, after }));
+                if let Some(after) = value {
+                    let before = entry.value;
+                    observation.entries.push(EntryAfter { at: entry.at, before, after });
+                }
             }
         }
 

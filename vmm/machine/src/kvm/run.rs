@@ -10,6 +10,7 @@ use crosswalk_guest::layout::{Arena, CONTROL, SUPERVISOR_WINDOW};
 use crosswalk_guest::mailbox::{AccessRecord, Control, DOORBELL_PORT, Doorbell};
 use kvm_ioctls::VcpuExit;
 use mmu_core::Ring;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 /// How long a guest may take from one doorbell to the next. A full batch takes some 20 ms.
@@ -46,45 +47,16 @@ impl Vm {
         arena: Option<Arena>,
     ) -> Result<RunLog, MachineError> {
         let _watchdog = Watchdog::start().map_err(MachineError::host("starting the watchdog"))?;
-        let mut patience = Patience::new();
-        let mut log = RunLog::default();
+        let mut run = Run::new();
 
         loop {
-            match self.run_to_stop()? {
-                Stop::Doorbell(message) => {
-                    return match check_message(message, memory) {
-                        Ok(()) => Ok(log),
-                        Err(failure) => Err(self.failed(failure, arena)),
-                    };
-                }
-                Stop::Outside(access) => {
-                    let Some(position) = self.position(arena) else {
-                        let failure = GuestFailure::OutsideMemory(access.address);
-                        return Err(self.failed(failure, arena));
-                    };
-                    log.outside.push((position, access));
+            let stop = self.run_to_stop()?;
+            let position = || self.position(arena);
 
-                    if log.outside.len() > MAX_OUTSIDE || patience.is_late() {
-                        return Err(self.failed(GuestFailure::EndlessOutside, arena));
-                    }
-                }
-                Stop::Interrupted => {
-                    if patience.ends_at(self.position(arena)) {
-                        return Err(self.failed(GuestFailure::Hang, arena));
-                    }
-                }
-                Stop::NotEmulated => {
-                    let Some(position) = self.position(arena) else {
-                        return Err(self.failed(GuestFailure::NotEmulated, arena));
-                    };
-                    let why = "KVM_EXIT_INTERNAL_ERROR: this KVM cannot run the access".to_owned();
-                    log.gave_up = Some((position, why));
-                    return Ok(log);
-                }
-                Stop::TripleFault => return Err(self.failed(GuestFailure::TripleFault, arena)),
-                Stop::Other(exit) => {
-                    return Err(self.failed(GuestFailure::UnexpectedExit(exit), arena));
-                }
+            match run.react(stop, position, memory) {
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(())) => return Ok(run.log),
+                Err(failure) => return Err(MachineError::guest(failure, position())),
             }
         }
     }
@@ -109,10 +81,6 @@ impl Vm {
         })
     }
 
-    fn failed(&self, failure: GuestFailure, arena: Option<Arena>) -> MachineError {
-        MachineError::guest(failure, self.position(arena))
-    }
-
     /// The record on which the guest works: the one just before RSP, if RSP is in a list of the
     /// arena.
     fn position(&self, arena: Option<Arena>) -> Option<Position> {
@@ -131,6 +99,49 @@ impl Vm {
             // Without paging there is no window.
             .or_else(|| within(Ring::Zero, supervisor, end, 0))
             .or_else(|| within(Ring::Zero, supervisor, end, SUPERVISOR_WINDOW))
+    }
+}
+
+/// A run to the next doorbell.
+struct Run {
+    patience: Patience,
+    log: RunLog,
+}
+
+impl Run {
+    fn new() -> Self {
+        Self { patience: Patience::new(), log: RunLog::default() }
+    }
+
+    /// Decides, at a stop with the guest at this position, whether it runs on, is done, or failed.
+    fn react(
+        &mut self,
+        stop: Stop,
+        position: impl Fn() -> Option<Position>,
+        memory: &GuestMemory,
+    ) -> Result<ControlFlow<()>, GuestFailure> {
+        match stop {
+            Stop::Doorbell(message) => check_message(message, memory).map(ControlFlow::Break),
+            Stop::Outside(access) => {
+                let record = position().ok_or(GuestFailure::OutsideMemory(access.address))?;
+                self.log.outside.push((record, access));
+
+                if self.log.outside.len() > MAX_OUTSIDE || self.patience.is_late() {
+                    return Err(GuestFailure::EndlessOutside);
+                }
+                Ok(ControlFlow::Continue(()))
+            }
+            Stop::Interrupted if self.patience.ends_at(position()) => Err(GuestFailure::Hang),
+            Stop::Interrupted => Ok(ControlFlow::Continue(())),
+            Stop::NotEmulated => {
+                let record = position().ok_or(GuestFailure::NotEmulated)?;
+                let why = "KVM_EXIT_INTERNAL_ERROR: this KVM cannot run the access".to_owned();
+                self.log.gave_up = Some((record, why));
+                Ok(ControlFlow::Break(()))
+            }
+            Stop::TripleFault => Err(GuestFailure::TripleFault),
+            Stop::Other(exit) => Err(GuestFailure::UnexpectedExit(exit)),
+        }
     }
 }
 
@@ -193,5 +204,65 @@ impl Patience {
         self.last = position;
 
         self.is_late() || self.interruptions > MAX_INTERRUPTIONS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONTINUE: Result<ControlFlow<()>, GuestFailure> = Ok(ControlFlow::Continue(()));
+    const BREAK: Result<ControlFlow<()>, GuestFailure> = Ok(ControlFlow::Break(()));
+
+    fn at(record: usize) -> impl Fn() -> Option<Position> {
+        move || Some(Position { ring: Ring::Three, record })
+    }
+
+    fn outside_the_lists() -> Option<Position> {
+        None
+    }
+
+    #[test]
+    fn an_access_that_does_not_end_is_a_hang() {
+        let memory = GuestMemory::new().unwrap();
+        let mut run = Run::new();
+        for record in [3, 4, 4] {
+            assert_eq!(run.react(Stop::Interrupted, at(record), &memory), CONTINUE);
+        }
+
+        // Two interruptions at record 4 so far, of which the first does not count.
+        for _ in 1..MAX_INTERRUPTIONS {
+            assert_eq!(run.react(Stop::Interrupted, at(4), &memory), CONTINUE);
+        }
+        assert_eq!(run.react(Stop::Interrupted, at(4), &memory), Err(GuestFailure::Hang));
+    }
+
+    #[test]
+    fn a_stop_outside_the_lists_is_a_failure() {
+        let memory = GuestMemory::new().unwrap();
+        let access = OutsideAccess { address: 0x9000_0000, len: 8, is_write: false, data: 0 };
+        let mut run = Run::new();
+
+        assert_eq!(run.react(Stop::Outside(access), at(1), &memory), CONTINUE);
+        let outside = run.react(Stop::Outside(access), outside_the_lists, &memory);
+        assert_eq!(outside, Err(GuestFailure::OutsideMemory(0x9000_0000)));
+
+        assert_eq!(run.react(Stop::NotEmulated, at(2), &memory), BREAK);
+        assert_eq!(run.log.gave_up.as_ref().map(|(position, _)| *position), at(2)());
+        let not_emulated = run.react(Stop::NotEmulated, outside_the_lists, &memory);
+        assert_eq!(not_emulated, Err(GuestFailure::NotEmulated));
+    }
+
+    #[test]
+    fn only_completion_is_a_good_message() {
+        let memory = GuestMemory::new().unwrap();
+        memory.write_value(CONTROL, &Control { panic: 14 + 1, ..Control::default() });
+        let message =
+            |message| Run::new().react(Stop::Doorbell(message), outside_the_lists, &memory);
+
+        assert_eq!(message(Doorbell::Completed as u8), BREAK);
+        let panic = Err(GuestFailure::Exception { vector: 14 });
+        assert_eq!(message(Doorbell::Panic as u8), panic);
+        assert_eq!(message(0x77), Err(GuestFailure::UnknownMessage(0x77)));
     }
 }
