@@ -1,7 +1,7 @@
-//! Builds the binaries as bare-metal images when `vmm/build.rs` asks for it, and as host stubs
-//! otherwise, so that clippy and rust-analyzer read them like any other code.
+//! Builds the binaries as bare-metal images when `vmm/machine/build.rs` asks for it, and otherwise
+//! as host stubs, so that clippy and rust-analyzer read them like any other code.
 
-/// Which binary is laid out by which linker script.
+/// The linker script of each binary.
 const SCRIPTS: [(&str, &str); 6] = [
     ("image", "link.ld"),
     ("rom", "rom.ld"),
@@ -11,28 +11,37 @@ const SCRIPTS: [(&str, &str); 6] = [
     ("started", "link.ld"),
 ];
 
+/// Linker arguments of every image.
+const ARGUMENTS: [&str; 8] = [
+    "-nostartfiles",
+    "-nostdlib",
+    "-static",
+    "-no-pie",
+    "-Wl,--build-id=none",
+    "-Wl,-z,max-page-size=0x1000",
+    "-Wl,-z,norelro",
+    "-Wl,-z,noexecstack",
+];
+
 fn main() {
     println!("cargo::rustc-check-cfg=cfg(bare_metal)");
+    println!("cargo::rerun-if-env-changed=CROSSWALK_BARE_METAL");
     for (_, script) in SCRIPTS {
         println!("cargo::rerun-if-changed={script}");
     }
-    println!("cargo::rerun-if-env-changed=CROSSWALK_BARE_METAL");
-    if std::env::var_os("CROSSWALK_BARE_METAL").is_none() {
-        return;
+
+    if std::env::var_os("CROSSWALK_BARE_METAL").is_some() {
+        build_bare_metal();
     }
+}
+
+fn build_bare_metal() {
     println!("cargo::rustc-cfg=bare_metal");
-    for argument in [
-        "-nostartfiles",
-        "-nostdlib",
-        "-static",
-        "-no-pie",
-        "-Wl,--build-id=none",
-        "-Wl,-z,max-page-size=0x1000",
-        "-Wl,-z,norelro",
-        "-Wl,-z,noexecstack",
-    ] {
+
+    for argument in ARGUMENTS {
         println!("cargo::rustc-link-arg-bins={argument}");
     }
+
     for (binary, script) in SCRIPTS {
         let directory = env!("CARGO_MANIFEST_DIR");
         println!("cargo::rustc-link-arg-bin={binary}=-Wl,-T,{directory}/{script}");

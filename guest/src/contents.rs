@@ -1,22 +1,23 @@
-//! What the data frames contain: at every place something that names the place.
+//! The contents of the data frames: every location holds a value that identifies it.
 //!
-//! Data words are a one-to-one scramble of their own address, so that even a single byte tells
-//! places apart and a whole word tells which place was really read. At fixed offsets a frame holds
-//! what else an access can use, each naming its place too: stubs to fetch, segment descriptors to
-//! look up, and across its edges an instruction that starts in one frame and ends in the next. All
-//! addresses here are those of data memory itself, not of the places where it appears again.
+//! A data word is a one-to-one scramble of its own address, so that even a single byte
+//! distinguishes locations, and a whole word identifies the location that was really read. At fixed
+//! offsets a frame holds what other kinds of access need, again identifying its own location: stubs
+//! to fetch, segment descriptors to look up, and code that crosses from the end of one frame into
+//! the start of the next. All addresses here are addresses of the data memory itself, not of the
+//! places where it appears a second time ([`high`](crate::high)).
 
 use crate::layout::{AREA_SIZE, DATA_BASE};
 use crate::stub::Code;
 
-/// Where the code for fetches lies in a frame: aligned stubs of 8 bytes, good in 64-bit and in
-/// 32-bit code.
+/// The offsets of fetchable code in a frame: aligned stubs of [`CODE_SIZE`] bytes, valid as 64-bit
+/// and as 32-bit code.
 pub const CODE_OFFSETS: core::ops::Range<u64> = 0x800..0xa00;
-/// Bytes of a stub.
+/// Size of one such stub in bytes.
 pub const CODE_SIZE: u16 = 8;
 
-/// Where the code that crosses into the next page starts, and its bytes up to the end of the
-/// immediate in the next page.
+/// The offset in a frame at which the code that crosses into the next page starts, and its length
+/// in bytes up to the end of the immediate in the next page.
 pub const fn crossing_code(code: Code) -> (u64, u16) {
     match code {
         Code::Bits64 => (CROSSING, 10),
@@ -24,18 +25,20 @@ pub const fn crossing_code(code: Code) -> (u64, u16) {
     }
 }
 
-/// The last word of a frame, which the crossing code begins in.
+/// The offset of the last word of a frame, in which the crossing code begins.
 const CROSSING: u64 = 0xff8;
 
-/// Where segment descriptors lie in a frame, aligned to 8 bytes.
+/// The offsets of segment descriptors in a frame, aligned to 8 bytes.
 pub const DESCRIPTOR_OFFSETS: core::ops::Range<u64> = 0xa00..0xc00;
 
-/// `jmp r13` in 64-bit code; `inc ecx` and `jmp ebp` in 32-bit code: back to the list of records.
+/// `jmp r13` in 64-bit code; `inc ecx` and `jmp ebp` in 32-bit code. It returns to the list of
+/// records.
 const BACK: [u8; 3] = [0x41, 0xff, 0xe5];
 /// `mov ecx, imm32`
 const MOV_ECX: u8 = 0xb9;
-/// The start of `movabs rcx, imm64`, whose last two bytes lie in the next page. To 32-bit code the
-/// six bytes of the immediate before the edge are `mov cx, imm16` and the start of `mov ax, imm16`.
+/// The start of `movabs rcx, imm64`, whose last two bytes lie in the next page. As 32-bit code, the
+/// six bytes of the immediate before the page boundary are `mov cx, imm16` and the start of
+/// `mov ax, imm16`.
 const MOVABS_RCX: [u8; 2] = [0x48, 0xb9];
 const MOV_CX: [u8; 2] = [0x66, 0xb9];
 const MOV_AX: [u8; 2] = [0x66, 0xb8];
@@ -44,28 +47,29 @@ const DESCRIPTOR: u64 = 0xf3 << 40;
 
 /// A one-to-one scramble of 64 bits (the finalizer of `SplitMix64`).
 const fn scramble(value: u64) -> u64 {
-    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
+    let mixed = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed_twice = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+
+    mixed_twice ^ (mixed_twice >> 31)
 }
 
-/// A name of 11 bits for the frame of an address: no two frames in use share it.
+/// An 11-bit name for the frame of an address. No two frames in use share a name.
 const fn short_name(at: u64) -> u64 {
     let lane = (at.wrapping_sub(DATA_BASE) / AREA_SIZE) & 0x1ff;
     (lane << 2) | ((at >> 12) & 3)
 }
 
-/// The same spread over 16 bits, one-to-one.
+/// The same name, spread one-to-one over 16 bits.
 const fn name_of_16_bits(at: u64) -> [u8; 2] {
     (short_name(at) as u16).wrapping_mul(0x9e35).to_le_bytes()
 }
 
-/// The limit in the descriptor at a place: 20 bits that name it.
+/// The limit of the descriptor at an address: 20 bits that identify the address.
 const fn limit_at(at: u64) -> u64 {
     (short_name(at) << 9) | ((at & 0xfff) / 8)
 }
 
-/// A descriptor of a data segment with the limit that names its place.
+/// A data segment descriptor whose limit identifies its address.
 const fn descriptor(at: u64) -> u64 {
     let limit = limit_at(at);
     let base = scramble(at) & 0xff_ffff;
@@ -78,6 +82,7 @@ const fn word(at: u64) -> [u8; 8] {
     let name = name_of_16_bits(at);
     let [back, jump, to] = BACK;
     let offset = at & 0xfff;
+
     if offset == 0 {
         [name[0], name[1], back, jump, to, word[5], word[6], word[7]]
     } else if offset == CROSSING {
@@ -91,20 +96,21 @@ const fn word(at: u64) -> [u8; 8] {
     }
 }
 
-/// The byte at a physical address of data memory.
+/// The byte at a physical address of the data memory.
 pub const fn byte(at: u64) -> u8 {
     word(at & !7)[(at & 7) as usize]
 }
 
-/// Fills a buffer with what memory holds from `at`, 8-byte aligned, on.
+/// Fills `buffer` with the contents of memory from `at`, which must be 8-byte aligned.
 pub fn fill(at: u64, buffer: &mut [u8]) {
     for (place, chunk) in (at..).step_by(8).zip(buffer.chunks_mut(8)) {
         chunk.copy_from_slice(&word(place)[..chunk.len()]);
     }
 }
 
-/// What a fetch leaves in the record: the constant of the stub at `first`; or, when the code crosses
-/// a page, what its instructions load from the frames of `first` and of `second`.
+/// The value that a fetch leaves in its record: the constant of the stub at `first` or, for code
+/// that crosses a page, what its instructions load from the frames of `first` and of `second`.
+/// `None` where there is no code.
 ///
 /// ```
 /// use crosswalk_guest::contents::fetched;
@@ -112,10 +118,11 @@ pub fn fill(at: u64, buffer: &mut [u8]) {
 /// let place = 0x4000_0808;
 /// assert_ne!(fetched(place, None, Code::Bits64), fetched(place + 8, None, Code::Bits64));
 /// assert!(fetched(place, None, Code::Bits64).unwrap() < 1 << 32);
-/// assert_eq!(fetched(0x4000_0123, None, Code::Bits64), None); // no code at that place
+/// assert_eq!(fetched(0x4000_0123, None, Code::Bits64), None); // There is no code.
 /// ```
 pub const fn fetched(first: u64, second: Option<u64>, code: Code) -> Option<u64> {
     let offset = first & 0xfff;
+
     match second {
         None if offset >= CODE_OFFSETS.start
             && offset < CODE_OFFSETS.end
@@ -135,7 +142,7 @@ pub const fn fetched(first: u64, second: Option<u64>, code: Code) -> Option<u64>
     }
 }
 
-/// The limit that LSL finds in the descriptor at a place, if there is one.
+/// The limit that LSL finds in the descriptor at an address; `None` if there is no descriptor.
 ///
 /// ```
 /// assert_eq!(crosswalk_guest::contents::segment_limit(0x4000_1a08), Some(1 << 9 | 0xa08 / 8));
@@ -143,8 +150,8 @@ pub const fn fetched(first: u64, second: Option<u64>, code: Code) -> Option<u64>
 /// ```
 pub const fn segment_limit(at: u64) -> Option<u64> {
     let offset = at & 0xfff;
-    let is_one = offset >= DESCRIPTOR_OFFSETS.start && offset < DESCRIPTOR_OFFSETS.end;
-    if is_one && at.is_multiple_of(8) { Some(limit_at(at)) } else { None }
+    let is_descriptor = offset >= DESCRIPTOR_OFFSETS.start && offset < DESCRIPTOR_OFFSETS.end;
+    if is_descriptor && at.is_multiple_of(8) { Some(limit_at(at)) } else { None }
 }
 
 #[cfg(test)]
@@ -156,18 +163,21 @@ mod tests {
     /// By hand, from the encodings in the SDM: `48 b9 imm64` is one instruction in 64-bit code, and
     /// the six bytes after `48 b9` are `66 b9 imm16` and `66 b8` of `66 b8 imm16` in 32-bit code.
     #[test]
-    fn the_crossing_code_is_good_in_both_kinds_of_code() {
-        let (mut end, mut start) = ([0; 8], [0; 8]);
+    fn the_crossing_code_is_valid_in_both_kinds_of_code() {
+        let mut end = [0; 8];
+        let mut start = [0; 8];
         fill(0x4000_0ff8, &mut end);
         fill(0x4000_3000, &mut start);
         assert_eq!((end[0], end[1]), (0x48, 0xb9));
         assert_eq!((end[2], end[3], end[6], end[7]), (0x66, 0xb9, 0x66, 0xb8));
         assert_eq!(start[2..5], [0x41, 0xff, 0xe5]);
+
         let mut immediate = [0; 8];
         immediate[..6].copy_from_slice(&end[2..]);
         immediate[6..].copy_from_slice(&start[..2]);
         let long = fetched(0x4000_0ff8, Some(0x4000_3000), Code::Bits64);
         assert_eq!(long, Some(u64::from_le_bytes(immediate)));
+
         let cx = u64::from(u16::from_le_bytes([end[4], end[5]]));
         let ax = u64::from(u16::from_le_bytes([start[0], start[1]]));
         let short = fetched(0x4000_0ffa, Some(0x4000_3000), Code::Bits32);
@@ -199,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_and_fill_agree() {
+    fn byte_agrees_with_fill() {
         let mut frame = [0; 4096];
         fill(0x4020_0000, &mut frame);
         for (offset, value) in frame.iter().enumerate() {

@@ -1,16 +1,19 @@
-//! The data memory as it appears a second time at high physical addresses, so that the address bits
-//! above 4 GiB take part: the same frames, with the two halves of the region swapped. A walker that
-//! drops a high bit lands in another lane's area, not in the same frame.
+//! The data memory as it appears a second time at high physical addresses, so that address bits
+//! above 4 GiB take part in translations.
+//!
+//! The frames are the same, with the two halves of the data memory swapped. A walker that drops a
+//! high address bit therefore reaches another lane's area instead of the same frame.
 
 use crate::layout::{DATA_BASE, DATA_SIZE};
 
 const HALF: u64 = DATA_SIZE / 2;
 
-/// Address bits from 30 up, in two patterns that are each other's opposite.
+/// Two complementary patterns of the address bits from 30 up.
 const PATTERNS: [u64; 2] = [0x000a_aaaa_8000_0000, 0x0005_5555_4000_0000];
 
-/// The places for a MAXPHYADDR: every address bit from 32 up takes both values over the places, and
-/// so does every bit below 40, which is as far as PSE-36 reaches. None where there is no room.
+/// The addresses at which the data memory appears for a MAXPHYADDR, each aligned to 1 GiB. Over
+/// these places every address bit from 32 up to MAXPHYADDR takes both values, and so does every bit
+/// below 40, the limit of PSE-36. Empty if MAXPHYADDR leaves no room.
 ///
 /// ```
 /// let places: Vec<u64> = crosswalk_guest::high::places(36).collect();
@@ -21,27 +24,28 @@ const PATTERNS: [u64; 2] = [0x000a_aaaa_8000_0000, 0x0005_5555_4000_0000];
 pub fn places(physical_address_bits: u8) -> impl Iterator<Item = u64> {
     let bits = physical_address_bits;
     let narrow = (bits >= 36).then_some((bits.min(40), 0));
-    // Elsewhere than the narrow ones, whatever the bits above 40 are.
+    // Distinct from the narrow places, whatever the bits above 40 are.
     let wide = (bits > 40).then_some((bits, DATA_SIZE));
     let widths = narrow.into_iter().chain(wide);
+
     widths.flat_map(|(bits, shift)| PATTERNS.map(|all| (all ^ shift) & ((1 << bits) - 1)))
 }
 
-/// Where a data address appears at a place.
+/// The address at which a data address appears in a place.
 pub const fn appears_at(place: u64, data: u64) -> u64 {
     place + (data - DATA_BASE + HALF) % DATA_SIZE
 }
 
-/// The parts of a place, each contiguous: where it appears, and the data address behind it.
+/// The two contiguous parts of a place: the address of each, and the data address behind it.
 pub const fn parts(place: u64) -> [(u64, u64); 2] {
     [(place, DATA_BASE + HALF), (place + HALF, DATA_BASE)]
 }
 
-/// Bytes of a part.
+/// Size of a part in bytes.
 pub const PART_SIZE: u64 = HALF;
 
-/// The data address that a physical address leads to, itself or at a place; `None` where there is
-/// no data memory.
+/// The data address behind a physical address, which may itself be a data address or lie in a
+/// place. `None` where there is no data memory.
 ///
 /// ```
 /// use crosswalk_guest::high::data_behind;
@@ -54,6 +58,7 @@ pub fn data_behind(address: u64, physical_address_bits: u8) -> Option<u64> {
     if within(DATA_BASE).is_some() {
         return Some(address);
     }
+
     let offset = places(physical_address_bits).find_map(within)?;
     Some(DATA_BASE + (offset + HALF) % DATA_SIZE)
 }
@@ -63,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_disjoint_and_lie_in_reach() {
+    fn places_are_disjoint_and_within_maxphyaddr() {
         for bits in 32..=52 {
             let all: std::vec::Vec<u64> = places(bits).collect();
             for (i, place) in all.iter().enumerate() {
@@ -85,14 +90,19 @@ mod tests {
     }
 
     #[test]
-    fn what_appears_is_what_lies_behind() {
+    fn data_behind_is_the_inverse_of_appears_at() {
         for bits in [36, 40, 48] {
             for place in places(bits) {
                 for data in [DATA_BASE, DATA_BASE + HALF - 1, DATA_BASE + HALF, 0x7fff_ffff] {
                     let high = appears_at(place, data);
                     assert_eq!(data_behind(high, bits), Some(data));
-                    assert_ne!(high & 0xffff_ffff, data, "dropping high bits must show");
+                    assert_ne!(
+                        high & 0xffff_ffff,
+                        data,
+                        "dropping the high bits must lead elsewhere"
+                    );
                 }
+
                 let [(first, behind_first), (second, behind_second)] = parts(place);
                 assert_eq!(data_behind(first, bits), Some(behind_first));
                 assert_eq!(data_behind(second, bits), Some(behind_second));

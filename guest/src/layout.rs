@@ -1,79 +1,82 @@
-//! Where things lie: the guest's physical memory, and its own linear addresses.
+//! The layout of the guest's physical memory and of its own linear addresses.
 //!
 //! ```text
-//! physical                        what                              linear (user / supervisor)
+//! physical                        contents                          linear (user / supervisor)
 //! 0x0010_0000                     the image, then its stacks        same / +0x4000_0000
 //! 0x0020_0000                     the guest's own page tables       same / +0x4000_0000
 //! 0x0030_0000                     the control page                  same / +0x4000_0000
 //! 0x003f_0000                     two read-only page tables         same / +0x4000_0000
-//! 0x0040_0000, 0x0060_0000        arena 0, arena 1; or, while       same / +0x4000_0000
+//! 0x0040_0000, 0x0060_0000        arena 0, arena 1; while           same / +0x4000_0000
 //!                                 processes run, the memory of
-//!                                 their system (system/place.rs)
-//! 0x4000_0000 .. 0x8000_0000      data frames, few of them in use   by the cases under test only
-//! from 0x1_0000_0000              the data frames again, at high    by the cases under test only
-//!                                 places (high.rs), and holes
+//!                                 their system (system/layout.rs)
+//! 0x4000_0000 .. 0x8000_0000      data frames, few of them in use   mapped by cases only
+//! from 0x1_0000_0000              the data frames again, at high    mapped by cases only
+//!                                 addresses (high.rs), and holes
 //! ```
 //!
-//! The guest's own memory is mapped twice, in the slots of every root that tables.rs names: as user
-//! pages and, 1 GiB higher, as supervisor pages. So ring 3 reaches everything it needs, and ring 0
-//! never touches a user page on its own account, whatever SMEP and SMAP say. Without paging there is
-//! no window, and ring 0 uses the user addresses, which are physical ones.
+//! The guest's own memory is mapped twice, through the slots of every root that tables.rs lists: as
+//! user pages and, 1 GiB higher, as supervisor pages (the supervisor window). Ring 3 thus reaches
+//! everything it needs, and ring 0 never touches a user page of its own accord, whatever SMEP and
+//! SMAP require. Without paging there is no window, and ring 0 uses the user addresses, which equal
+//! the physical ones.
 
-/// Where the reset ROM is seen below 1 MiB, on machines that have one. It ends at
+/// The address at which the reset ROM appears below 1 MiB, on machines that have one. It ends at
 /// [`IMAGE_BASE`].
 pub const ROM_BASE: u64 = 0x000f_0000;
-/// Where the image is loaded, and its user address.
+/// The physical address at which the image is loaded, which is also its user address.
 pub const IMAGE_BASE: u64 = 0x0010_0000;
-/// The page of the code that changes paging (switch.s). It runs at its physical address in ring 0,
-/// while paging changes under it, so it is no user page: SMEP may be on.
+/// The page of the code that changes paging (switch.s). It runs in ring 0 at its physical address
+/// while paging changes underneath it. It is not a user page, because SMEP may be on.
 pub const SWITCH_PAGE: u64 = IMAGE_BASE + 0x4000;
-/// The pages that a process has of the supervisor: descriptor tables, vectors, switch.s, and
+/// The supervisor pages that every process maps: descriptor tables, vectors, switch.s, and
 /// processes.s with its data.
 pub const PROCESS_PAGES: core::ops::Range<u64> = IMAGE_BASE + 0x1000..IMAGE_BASE + 0x7000;
 /// The page of the programs that processes run (programs.s).
 pub const PROGRAMS_PAGE: u64 = PROCESS_PAGES.end;
-/// The end of the image with its stacks.
+/// The end of the image and its stacks.
 pub const IMAGE_END: u64 = 0x0018_0000;
-/// The top of the stack of ring 3.
+/// The top of the ring-3 stack.
 pub const USER_STACK_TOP: u64 = 0x0016_0000;
 /// The top of the stack for exceptions (IST 1).
 pub const FAULT_STACK_TOP: u64 = 0x0017_0000;
 /// The top of the stack for double faults (IST 2).
 pub const DOUBLE_FAULT_STACK_TOP: u64 = 0x0017_8000;
 
-/// The page tables that map the guest itself in long mode: the root, then the others. Built by the
-/// host before the first instruction.
+/// The page tables that map the guest itself in long mode: the root, then the others. The host
+/// builds them before the first instruction.
 pub const OWN_TABLES: u64 = 0x0020_0000;
-/// The same in the format of 32-bit paging.
+/// The tables that map the guest itself in 32-bit paging.
 pub const OWN_TABLES_32BIT: u64 = 0x0024_0000;
-/// How many frames there are for each.
+/// Number of frames reserved for each of the two sets of tables.
 pub const OWN_TABLE_FRAMES: usize = 64;
-/// The page through which host and guest talk: [`Control`](crate::mailbox::Control).
+/// The control page, through which host and guest communicate:
+/// [`Control`](crate::mailbox::Control).
 pub const CONTROL: u64 = 0x0030_0000;
-/// Page tables that the guest can only read, one for each arena, where the machine has such memory.
+/// Page tables that the guest can only read, one per arena, on machines with read-only memory.
 pub const READ_ONLY_TABLES: u64 = 0x003f_0000;
-/// The end of the memory that the guest uses itself, and that holds page tables.
+/// The end of low memory: everything the guest uses itself, and all page tables.
 pub const LOW_MEMORY_END: u64 = 0x0080_0000;
 
-/// Added to a user address of the guest, gives the supervisor address of the same memory.
+/// The distance from a user address of the guest to the supervisor address of the same memory.
 pub const SUPERVISOR_WINDOW: u64 = 0x4000_0000;
 
 /// The start of the memory that holds data frames.
 pub const DATA_BASE: u64 = 0x4000_0000;
-/// Its size: one naturally aligned 1 GiB page.
+/// Size of the data memory: one naturally aligned 1 GiB page.
 pub const DATA_SIZE: u64 = 0x4000_0000;
-/// Each lane owns one area of this size, a naturally aligned 2 MiB page.
+/// Size of the area that each lane owns: one naturally aligned 2 MiB page.
 pub const AREA_SIZE: u64 = 0x0020_0000;
-/// The first physical address that certainly has no memory and no device.
+/// The first physical address that is certain to have neither memory nor a device.
 pub const HOLE_BASE: u64 = 0x1_0000_0000;
 
-/// A hole below 4 GiB, where a page-table entry of 32 bits reaches.
+/// A hole below 4 GiB, within reach of a 32-bit page-table entry.
 pub const LOW_HOLE: core::ops::Range<u64> = 0x9000_0000..0xa000_0000;
 
-/// The last page below 4 GiB, where a 32-bit entry of ones points. At most a ROM is there.
+/// The last page below 4 GiB, to which a 32-bit entry of all ones points. It holds at most a ROM.
 const LAST_PAGE: u64 = 0xffff_f000;
 
-/// Whether an address lies where nothing is but perhaps data memory at a high place (high.rs).
+/// Whether an address is outside everything in this layout, except possibly the data memory at high
+/// addresses (high.rs).
 ///
 /// ```
 /// use crosswalk_guest::layout::is_above_the_layout;
@@ -84,69 +87,71 @@ pub const fn is_above_the_layout(address: u64) -> bool {
     address >= LAST_PAGE || (address >= LOW_HOLE.start && address < LOW_HOLE.end)
 }
 
-/// The most cases in a batch, one lane each; lane `i` owns data area `i`.
+/// Maximum number of cases in a batch. Each case has a lane of its own, and lane `i` owns data area
+/// `i`.
 pub const MAX_LANES: usize = 480;
-/// Contiguous data frames that a lane has in each arena.
+/// Number of contiguous data frames that a lane has in each arena.
 pub const FRAMES_PER_LANE: u64 = 2;
 
-/// The memory of one batch. There are two, so that the host can judge one batch while the guest
-/// runs another.
+/// The memory of one batch. There are two arenas, so that the host can judge one batch while the
+/// guest runs the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arena(u8);
 
 impl Arena {
     /// Both arenas.
     pub const ALL: [Self; 2] = [Self(0), Self(1)];
-    /// Page tables in an arena.
+    /// Number of page tables in an arena.
     pub const TABLES: usize = 10;
 
-    /// The arena for a batch with this number: batches alternate.
+    /// The arena of the batch with this number: batches alternate between the two.
     pub const fn for_batch(number: u64) -> Self {
         Self((number & 1) as u8)
     }
 
-    /// 0 or 1.
+    /// The arena's number, 0 or 1.
     pub const fn index(self) -> usize {
         self.0 as usize
     }
 
-    /// The arena's first byte: its [`Header`](crate::mailbox::Header).
+    /// The address of the arena, where its [`Header`](crate::mailbox::Header) is.
     pub const fn base(self) -> u64 {
         0x0040_0000 + self.0 as u64 * 0x0020_0000
     }
 
-    /// The records of the ring-3 list.
+    /// The address of the records of the ring-3 list.
     pub const fn user_records(self) -> u64 {
         self.base() + 0x1000
     }
 
-    /// The records of the ring-0 list.
+    /// The address of the records of the ring-0 list.
     pub const fn supervisor_records(self) -> u64 {
         self.base() + 0x1_0000
     }
 
-    /// The host's copy of table `index`, which the guest writes into the table itself.
+    /// The address of the host's copy of table `index`, which the guest copies to [`Self::table`].
     pub const fn table_image(self, index: usize) -> u64 {
         self.base() + 0x2_0000 + index as u64 * 0x1000
     }
 
-    /// The page table `index`, below [`Self::TABLES`]. Table 0 is the root; tables.rs tells what the
-    /// others are for.
+    /// The address of page table `index`, which must be less than [`Self::TABLES`]. Table 0 is the
+    /// root; tables.rs assigns the others to levels.
     pub const fn table(self, index: usize) -> u64 {
         self.base() + 0x4_0000 + index as u64 * 0x1000
     }
 
-    /// A page table that the guest can only read, where the machine has such memory: the host fills it.
+    /// The address of the page table that the guest can only read, on machines with read-only
+    /// memory. The host fills it.
     pub const fn read_only_table(self) -> u64 {
         READ_ONLY_TABLES + self.0 as u64 * 0x1000
     }
 
-    /// Whether an address lies in the table that can only be read.
+    /// Whether an address lies in the read-only table.
     pub const fn is_read_only(self, address: u64) -> bool {
         address & !0xfff == self.read_only_table()
     }
 
-    /// Which table of this arena an address lies in.
+    /// The index of the table that contains an address, if it is a table of this arena.
     ///
     /// ```
     /// use crosswalk_guest::layout::Arena;
@@ -157,6 +162,7 @@ impl Arena {
     pub const fn table_at(self, address: u64) -> Option<usize> {
         let first = self.table(0);
         let end = first + Self::TABLES as u64 * 0x1000;
+
         if address >= first && address < end {
             Some(((address - first) / 0x1000) as usize)
         } else {
@@ -164,28 +170,29 @@ impl Arena {
         }
     }
 
-    /// The first of the two contiguous data frames of a lane. Their place within the area varies
-    /// from lane to lane, so that every address bit from 12 to 29 takes both values.
+    /// The address of the first of a lane's two contiguous data frames. Their offset in the lane's
+    /// area varies from lane to lane, so that every address bit from 12 to 29 takes both values.
     pub const fn data_frames(self, lane: usize) -> u64 {
         let spread = (lane as u64 * 89 + 17) % 127;
         let frame = spread * 4 + self.0 as u64 * FRAMES_PER_LANE;
+
         DATA_BASE + lane as u64 * AREA_SIZE + frame * 0x1000
     }
-}
 
-impl Arena {
-    /// The arena to which a data frame in use belongs.
+    /// The arena that uses the data frame at an address; `None` if no lane uses that frame.
     pub fn of_data(address: u64) -> Option<Self> {
         let lane = lane_of_data(address).filter(|lane| *lane < MAX_LANES)?;
+
         let owns = |arena: &Self| {
             let first = arena.data_frames(lane);
             (first..first + FRAMES_PER_LANE * 0x1000).contains(&address)
         };
+
         Self::ALL.into_iter().find(owns)
     }
 }
 
-/// The lane that owns a data address.
+/// The lane whose area contains a data address; `None` outside the data memory.
 pub const fn lane_of_data(address: u64) -> Option<usize> {
     if address >= DATA_BASE && address < DATA_BASE + DATA_SIZE {
         Some(((address - DATA_BASE) / AREA_SIZE) as usize)

@@ -1,15 +1,16 @@
-//! What host and guest agree on: where everything lies in the guest's memory, how a batch of cases
-//! is handed over, and what the data frames contain.
+//! The protocol between host and guest: the layout of guest memory, the structures through which a
+//! batch of cases passes, and the contents of the data frames.
 //!
-//! The binary of this package is the image that runs in the guest. One batch goes like this:
+//! The binary `image` of this package is the program that runs in the guest. One batch runs like
+//! this:
 //!
-//! 1. The host writes a batch into an [arena](layout::Arena) (the new contents of its page tables,
-//!    and one [record](mailbox::Record) per case) and names it in the [control
-//!    page](mailbox::Control).
-//! 2. The guest, in ring 3, writes the page tables itself, loads the control registers and CR3 in
-//!    ring 0, and makes the accesses: first the ring-3 list, then the ring-0 list.
-//! 3. A fault is recorded in the record of its case, and so is what was read. At the end of both
-//!    lists the guest rings the doorbell, and the host looks at everything.
+//! 1. The host writes the batch into an [arena](layout::Arena): the new contents of its page tables
+//!    and one [record](mailbox::AccessRecord) per access. It then puts the arena's address into the
+//!    [control page](mailbox::Control).
+//! 2. The guest, in ring 3, writes the page tables itself. It loads the control registers and CR3
+//!    in ring 0, then makes the accesses: first the ring-3 list, then the ring-0 list.
+//! 3. Each record receives either the fault of its access or the value read. After both lists the
+//!    guest rings the doorbell, and the host inspects the records, tables and data frames.
 #![no_std]
 #![forbid(unsafe_code)]
 

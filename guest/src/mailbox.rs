@@ -1,17 +1,19 @@
-//! The structures through which a batch passes. All fields are little-endian 64-bit words.
+//! The structures through which host and guest exchange batches. All fields are little-endian
+//! 64-bit words.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// The port of the doorbell. The guest writes a [`Doorbell`] to it.
+/// The I/O port of the doorbell, to which the guest writes a [`Doorbell`] message.
 pub const DOORBELL_PORT: u16 = 0xf8;
 
-/// What the guest says with the doorbell.
+/// The messages that the guest sends with the doorbell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Doorbell {
-    /// The command in [`Control::completed`] is done (0: booted); waiting for the next.
+    /// The command numbered [`Control::completed`] is complete (0: the guest has booted), and the
+    /// guest waits for the next.
     Completed = 1,
-    /// An exception that no case can cause: see [`Control::panic`].
+    /// The guest took an exception that no case can cause: see [`Control::panic`].
     Panic = 2,
 }
 
@@ -19,27 +21,28 @@ pub enum Doorbell {
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Control {
-    /// From the host: the number of the batch to run. The guest runs it when it changes.
+    /// From the host: the number of the command to run. The guest starts when it changes.
     pub command: u64,
-    /// From the host: the address of the batch's arena, or [`REQUEST`](crate::system::layout::ORDER) for
-    /// an order.
+    /// From the host: the address of the batch's arena, or
+    /// [`REQUEST`](crate::system::layout::REQUEST) for a request to the virtual memory system.
     pub arena: u64,
-    /// From the guest: the last batch completed.
+    /// From the guest: the number of the last command completed.
     pub completed: u64,
-    /// From the guest: 0, or one more than the vector of an unexpected exception.
+    /// From the guest: 0, or the vector of an unexpected exception plus one.
     pub panic: u64,
-    /// From the guest, once: what `lsl` in ring 3 said of the descriptor whose limit is
-    /// [`PROBE_LIMIT`], or [`u64::MAX`] if it found none. Anything else than the limit means that
-    /// the processor read another descriptor table than the guest's.
+    /// From the guest, once at boot: the limit that `lsl` in ring 3 found in the descriptor whose
+    /// limit is [`PROBE_LIMIT`], or [`u64::MAX`] if it found no such descriptor. Any value other
+    /// than [`PROBE_LIMIT`] means that the processor read a descriptor table other than the
+    /// guest's.
     pub descriptor_limit: u64,
-    /// From the guest, once: in how many of the five modes the reference walk, run in the guest,
-    /// ends where it must.
+    /// From the guest, once at boot: the number of modes, out of five, in which the reference walk
+    /// gives the right result when it runs in the guest.
     pub modes_walked: u64,
-    /// From the guest, once: what CPUID says there of [`CPUID_LEAVES`], as EAX, EBX, ECX and EDX.
+    /// From the guest, once at boot: EAX, EBX, ECX and EDX of CPUID for each of [`CPUID_LEAVES`].
     pub cpuid: [[u32; 4]; CPUID_LEAVES.len()],
 }
 
-/// The leaves and subleaves of CPUID that the guest reports.
+/// The CPUID leaves and subleaves that the guest reports.
 pub const CPUID_LEAVES: [(u32, u32); 10] = [
     (0, 0),
     (1, 0),
@@ -53,19 +56,21 @@ pub const CPUID_LEAVES: [(u32, u32); 10] = [
     (0x8000_0008, 0),
 ];
 
-/// How the guest gets from its own 4-level paging to the control state of a batch.
+/// How the guest switches from its own 4-level paging to the control state of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Switch {
-    /// By loading the registers: the batch is in 4-level paging, too.
+    /// By loading the registers: the batch runs in 4-level paging as well.
     Stay = 0,
-    /// Out of long mode and back into it, since CR4.LA57 cannot change within (MODE-2).
+    /// By leaving long mode and entering it again, since CR4.LA57 cannot change in long mode
+    /// (MODE-2).
     FiveLevel = 1,
-    /// Out of long mode, into 32-bit code: 32-bit paging, PAE paging, or none.
+    /// By leaving long mode for 32-bit code: 32-bit paging, PAE paging, or no paging.
     Legacy = 2,
 }
 
-/// The limit in a descriptor of the guest that is there for this only: no other system has it.
+/// The limit of a descriptor that exists only for the descriptor probe. It is a value that no other
+/// system is expected to use.
 pub const PROBE_LIMIT: u32 = 0x5_c0de;
 
 /// The start of an arena: the control state of the batch.
@@ -74,64 +79,68 @@ pub const PROBE_LIMIT: u32 = 0x5_c0de;
 pub struct Header {
     /// CR0, loaded unless [`Self::keep_control`].
     pub cr0: u64,
-    /// What CR2 is set to before the first case; from the guest with [`Self::load_fault`], CR2 then.
+    /// The value of CR2 before the first case; from the guest, if [`Self::load_fault`] is set, CR2
+    /// after that fault.
     pub cr2: u64,
-    /// CR3, always loaded: it makes the processor forget old translations.
+    /// CR3, always loaded, which drops cached translations.
     pub cr3: u64,
-    /// CR4, loaded unless [`Self::keep_control`]; first without PGE, which forgets global ones.
+    /// CR4, loaded unless [`Self::keep_control`]; first without PGE, which drops global
+    /// translations.
     pub cr4: u64,
     /// EFER, loaded unless [`Self::keep_control`].
     pub efer: u64,
-    /// 1 when the host has set CR0, CR4 and EFER itself (a feature that is not in CPUID).
+    /// 1 if the host has set CR0, CR4 and EFER itself, for a feature that is not in CPUID.
     pub keep_control: u64,
-    /// The first record of the ring-3 list, as a user address.
+    /// The user address of the first record of the ring-3 list.
     pub user_records: u64,
-    /// The first record of the ring-0 list, as a supervisor address; without paging as a physical
-    /// one.
+    /// The supervisor address of the first record of the ring-0 list; without paging, its physical
+    /// address.
     pub supervisor_records: u64,
     /// A [`Switch`].
     pub switch: u64,
-    /// How many of the arena's tables the guest is to write.
+    /// The number of tables of the arena that the guest writes.
     pub tables: u64,
-    /// 1 when [`Self::pkrs`] is to be loaded.
+    /// 1 if the guest loads [`Self::pkrs`].
     pub loads_pkrs: u64,
-    /// `IA32_PKRS`. Key 0 must be free: the guest's own pages have it.
+    /// `IA32_PKRS`. It must not restrict key 0, which the guest's own pages use.
     pub pkrs: u64,
-    /// From the guest: 0, or [`FAULT_TAG`] with the vector in the high half and the error code in
-    /// the low one, when loading CR0 faulted (PDPTE-2); the lists were not run then.
+    /// From the guest: 0; or, when loading CR0 faulted (PDPTE-2), [`FAULT_TAG`] with the vector in
+    /// the high half and the error code in the low half. In that case the lists did not run.
     pub load_fault: u64,
-    /// 1 when the PDPTEs in memory are to be changed after they were loaded (PDPTE-1).
+    /// 1 if the guest changes the PDPTEs in memory after they have been loaded (PDPTE-1).
     pub edits_pdptes: u64,
-    /// What they are changed to.
+    /// The PDPTEs in memory after that change.
     pub pdptes: [u64; 4],
-    /// 1 when a process is to be entered instead of a list: this is no arena's header then.
+    /// 1 if the guest enters a process instead of a list. Such a header is not in an arena.
     pub enters_process: u64,
 }
 
-/// One case, or a step between cases, in a list that the guest runs with RSP as its instruction
-/// pointer: each stub returns into the next record's stub.
+/// One access, or one step between accesses, in a list that the guest runs with RSP as its
+/// instruction pointer: each stub returns into the stub of the next record.
 ///
-/// Before: the stub, the linear address, and the value to store. When the access is made RSP
-/// already points to the next record, so that a fault needs no bookkeeping. Afterwards: a record
-/// that faulted holds the vector and error code, and CR2; one that read holds the value.
+/// The host fills in the stub, the linear address, and the value to store. While the access runs,
+/// RSP already points to the next record, so a fault needs no bookkeeping. Afterwards the record of
+/// an access that faulted holds the vector, the error code and CR2; the record of a read holds the
+/// value.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct AccessRecord {
-    /// The address of the stub; after a fault [`FAULT_TAG`] with the vector, and the error code.
+    /// The address of the stub; after a fault, [`FAULT_TAG`] with the vector in the high half and
+    /// the error code in the low half.
     pub stub: u64,
     /// The linear address of the access; after a fault, CR2.
     pub address: u64,
-    /// The value to store; afterwards, the value read.
+    /// The value to store; after a read, the value read.
     pub value: u64,
 }
 
-/// The high half of [`AccessRecord::stub`] after a fault, less the vector.
+/// The high half of [`AccessRecord::stub`] after a fault, without the vector in its low byte.
 pub const FAULT_TAG: u32 = 0xfa17_0000;
 
 impl AccessRecord {
-    /// The vector and the error code, if the case faulted.
+    /// The vector and the error code, if the access faulted.
     ///
     /// ```
     /// use crosswalk_guest::mailbox::AccessRecord;
@@ -144,7 +153,7 @@ impl AccessRecord {
     }
 }
 
-/// The vector and the error code in a word that has [`FAULT_TAG`].
+/// The vector and the error code in a word tagged with [`FAULT_TAG`]; `None` for any other word.
 pub const fn tagged_fault(word: u64) -> Option<(u8, u32)> {
     let high = (word >> 32) as u32;
     if high & 0xffff_ff00 == FAULT_TAG { Some((high as u8, word as u32)) } else { None }

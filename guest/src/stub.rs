@@ -1,4 +1,4 @@
-//! The stubs: the few instructions that make one access, one stub for each kind, size and base
+//! Stubs: the few instructions that make one access, with one stub for each kind, size and base
 //! register. The image's header lists their addresses in the order of [`Stub::index`].
 
 use mmu_core::{PagingMode, Ring};
@@ -14,19 +14,20 @@ pub enum Form {
     Exchange,
     /// `lock xadd [m], reg`
     LockedExchange,
-    /// `lock cmpxchg [m], reg` with a comparison that fails: the old value is written back.
+    /// `lock cmpxchg [m], reg` with a comparison that fails, so that the old value is written back.
     FailingCompare,
     /// `clflush [m]`
     Clflush,
-    /// `jmp` to the address; the code there names its frame and comes back.
+    /// `jmp` to the address. The code there loads a value that identifies its frame, and jumps
+    /// back.
     Jump,
-    /// `lsl` of a selector whose descriptor lies at the address, which becomes the base of the local
-    /// descriptor table: an implicit supervisor read. Ring 3 and 64-bit code only.
+    /// `lsl` of a selector whose descriptor is at the address, which becomes the base of the local
+    /// descriptor table: an implicit supervisor read. Only in ring 3 and in 64-bit code.
     SegmentLimit,
 }
 
 impl Form {
-    /// Every form, in the order of the table.
+    /// All forms, in the order of the stub table.
     pub const ALL: [Self; 8] = [
         Self::Load,
         Self::Store,
@@ -39,47 +40,46 @@ impl Form {
     ];
 }
 
-/// Which code a list of records is run with.
+/// The kind of code that runs a list of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Code {
     /// 64-bit code, in long mode.
     Bits64,
-    /// 32-bit code: base register ESI always, sizes up to 4 bytes, no protection keys.
+    /// 32-bit code: the base register is always ESI, sizes go up to 4 bytes, and there are no
+    /// protection keys.
     Bits32,
 }
 
 impl Code {
     /// The code that makes the accesses of a mode.
     pub const fn of(mode: PagingMode) -> Self {
-        match mode {
-            PagingMode::FourLevel | PagingMode::FiveLevel => Self::Bits64,
-            _ => Self::Bits32,
-        }
+        if mode.is_long_mode() { Self::Bits64 } else { Self::Bits32 }
     }
 }
 
-/// What a record does.
+/// The action of one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stub {
     /// Makes an access.
     Access {
         /// The instruction.
         form: Form,
-        /// Through SS: base register RBP in 64-bit code, a prefix in 32-bit code; else RSI and DS.
+        /// Whether it goes through SS: with base register RBP in 64-bit code and with a prefix in
+        /// 32-bit code. Otherwise it uses RSI (ESI) and DS.
         stack: bool,
-        /// The binary logarithm of the size in bytes, 0 to 3. Ignored by the forms that have one
-        /// size.
+        /// The binary logarithm of the size in bytes, 0 to 3. Ignored by forms of a single size.
         log_size: u8,
-        /// Made with PKRU as the last [`Stub::SetPkru`] says, which is 0 again afterwards.
+        /// Whether PKRU has the value of the last [`Stub::SetPkru`] during the access. It is 0
+        /// otherwise.
         keyed: bool,
     },
     /// Loads EFLAGS from the record's address field.
     SetFlags,
-    /// Keeps the record's address field as the PKRU of keyed accesses.
+    /// Sets the PKRU of keyed accesses to the record's address field.
     SetPkru,
     /// Ends keyed accesses.
     ClearPkru,
-    /// Makes a change that only ring 0 may make, from the list of a ring. 64-bit code only.
+    /// Makes a change that only ring 0 may make, from the list of either ring. 64-bit code only.
     Privileged(Privileged, Ring),
     /// Ends the ring-3 list.
     UserEnd,
@@ -87,30 +87,31 @@ pub enum Stub {
     SupervisorEnd,
 }
 
-/// A change between the accesses of a sequence.
+/// A privileged change between the accesses of a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Privileged {
     /// `invlpg` of the record's address field.
     Invlpg,
-    /// Loads CR3 with what it holds.
+    /// Loads CR3 with its current value.
     ReloadCr3,
     /// Loads CR0 from the record's address field.
     SetCr0,
 }
 
-/// 64-bit stubs for one value of `keyed`: five forms of 2 segments and 4 sizes, two CLFLUSH, one
-/// jump, one LSL.
+/// Number of 64-bit stubs for one value of `keyed`: five forms with 2 segments and 4 sizes each,
+/// two CLFLUSH, one jump, one LSL.
 const PER_KEYED: usize = 5 * 8 + 2 + 1 + 1;
-/// 64-bit stubs.
+/// Number of 64-bit stubs: the accesses, five other stubs, and three privileged changes from two
+/// rings.
 const BITS_64: usize = 2 * PER_KEYED + 5 + 2 * 3;
-/// 32-bit accesses: five forms of 2 segments and 3 sizes, two CLFLUSH, one jump.
+/// Number of 32-bit accesses: five forms with 2 segments and 3 sizes each, two CLFLUSH, one jump.
 const ACCESSES_32: usize = 5 * 6 + 2 + 1;
 
-/// Entries in the table of stubs.
+/// Number of entries in the table of stubs.
 pub const STUBS: usize = BITS_64 + ACCESSES_32 + 3;
 
 impl Stub {
-    /// The stub's place in the image's table, or `None` where that code has no such stub.
+    /// The index of the stub in the image's table; `None` if this kind of code has no such stub.
     ///
     /// ```
     /// use crosswalk_guest::stub::{Code, Form, Stub, STUBS};
@@ -175,15 +176,15 @@ impl Stub {
 /// "XWALK" and the version of the protocol: the first word of an image.
 pub const IMAGE_MAGIC: u64 = 0x0003_4b4c_4157_5800;
 
-/// The start of an image, at [`IMAGE_BASE`](crate::layout::IMAGE_BASE). All addresses are user
-/// addresses.
+/// The header of an image, at [`IMAGE_BASE`](crate::layout::IMAGE_BASE). All addresses in it are
+/// user addresses.
 #[derive(Clone, Copy, Debug, zerocopy::FromBytes, zerocopy::Immutable, zerocopy::KnownLayout)]
 #[repr(C)]
 pub struct ImageHeader {
     /// [`IMAGE_MAGIC`].
     pub magic: u64,
-    /// The first instruction, to be run in ring 0 through the supervisor window.
+    /// The address of the first instruction, which runs in ring 0 through the supervisor window.
     pub entry: u64,
-    /// The stubs, by [`Stub::index`].
+    /// The addresses of the stubs, by [`Stub::index`].
     pub stubs: [u64; STUBS],
 }

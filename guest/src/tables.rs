@@ -1,12 +1,12 @@
-//! How the page tables of an arena serve each paging mode: which tables hold which level, and which
-//! of their slots map the guest itself and are no case's.
+//! How each paging mode uses the page tables of an arena: which tables belong to which level, and
+//! which slots map the guest itself and are therefore not available to cases.
 
 use crate::layout::Arena;
 use core::ops::Range;
 use mmu_core::PagingMode;
 
-/// The tables of each level, root first. In PAE paging table `1 + i` belongs to PDPTE `i`, since
-/// the lanes of a batch share the PDPTEs.
+/// The indices of the tables of each level, root first. In PAE paging, table `1 + i` belongs to
+/// PDPTE `i`, since all lanes of a batch share the PDPTEs.
 pub const fn of_levels(mode: PagingMode) -> &'static [Range<usize>] {
     match mode {
         PagingMode::Unpaged | PagingMode::Linear => &[],
@@ -17,7 +17,7 @@ pub const fn of_levels(mode: PagingMode) -> &'static [Range<usize>] {
     }
 }
 
-/// How many tables of an arena a mode uses: from the first on.
+/// The number of tables that a mode uses: tables 0 to `count - 1` of an arena.
 ///
 /// ```
 /// use mmu_core::PagingMode;
@@ -31,7 +31,7 @@ pub const fn count(mode: PagingMode) -> usize {
     }
 }
 
-/// Bytes of an entry.
+/// Size of a page-table entry in bytes.
 pub const fn entry_bytes(mode: PagingMode) -> u64 {
     match mode {
         PagingMode::Bits32 => 4,
@@ -39,13 +39,13 @@ pub const fn entry_bytes(mode: PagingMode) -> u64 {
     }
 }
 
-/// Slots of a table.
+/// Number of slots in a table.
 pub const fn slots(mode: PagingMode) -> usize {
     0x1000 / entry_bytes(mode) as usize
 }
 
-/// The slots, as table and range, through which the guest reaches its own memory and that no case
-/// may use: the first 8 MiB, and the same again through the supervisor window at 1 GiB.
+/// The slots, as table and range, through which the guest reaches its own memory: the first 8 MiB
+/// and, at 1 GiB, the same memory again through the supervisor window. No case may use them.
 pub const fn own_slots(mode: PagingMode) -> &'static [(usize, Range<usize>)] {
     match mode {
         PagingMode::Unpaged | PagingMode::Linear => &[],
@@ -53,7 +53,7 @@ pub const fn own_slots(mode: PagingMode) -> &'static [(usize, Range<usize>)] {
         PagingMode::Bits32 => &[(0, 0..2), (0, 256..258)],
         // PDEs of 2 MiB, below PDPTE 0 and PDPTE 1.
         PagingMode::Pae => &[(1, 0..4), (2, 0..4)],
-        // One entry of the root covers both.
+        // One entry of the root covers both ranges.
         PagingMode::FourLevel | PagingMode::FiveLevel => &[(0, 0..1)],
     }
 }
@@ -63,7 +63,8 @@ pub fn is_own(mode: PagingMode, table: usize, slot: usize) -> bool {
     own_slots(mode).iter().any(|(own, slots)| *own == table && slots.contains(&slot))
 }
 
-/// Whether a slot is shared by all lanes of a batch: PAE's PDPTEs, of which there are only four.
+/// Whether all lanes of a batch share the slots of a table. They share PAE's PDPTEs, of which there
+/// are only four.
 pub const fn is_shared(mode: PagingMode, table: usize) -> bool {
     matches!(mode, PagingMode::Pae) && table == 0
 }
@@ -82,6 +83,7 @@ mod tests {
                 if is_shared(mode, tables.start) {
                     continue;
                 }
+
                 let all =
                     tables.clone().flat_map(|table| (0..slots(mode)).map(move |i| (table, i)));
                 let free = all.filter(|(table, slot)| !is_own(mode, *table, *slot)).count();
@@ -94,10 +96,12 @@ mod tests {
     fn levels_follow_each_other_without_a_gap() {
         for mode in PagingMode::ALL {
             let mut next = 0;
+
             for tables in of_levels(mode) {
                 assert_eq!(tables.start, next, "{mode}");
                 next = tables.end;
             }
+
             assert_eq!(count(mode), next, "{mode}");
             assert_eq!(of_levels(mode).len(), mmu_core::x86::format::levels(mode).len(), "{mode}");
         }

@@ -1,4 +1,4 @@
-//! Takes a batch, then loops for ever.
+//! An image that takes a batch, then loops forever.
 #![cfg_attr(bare_metal, no_std, no_main)]
 
 #[cfg(bare_metal)]

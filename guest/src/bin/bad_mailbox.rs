@@ -1,4 +1,5 @@
-//! Takes a batch, then writes nonsense over its records and says that it is done.
+//! An image that takes a batch, then writes nonsense over its records and reports the batch as
+//! completed.
 #![cfg_attr(bare_metal, no_std, no_main)]
 
 #[cfg(bare_metal)]
@@ -8,16 +9,21 @@ mod bad;
 #[cfg(bare_metal)]
 bad::image!(
     "mov r8, rax",
-    "mov r9, [rax]",           // Control.command
-    "lea rdi, [rbx + 0x1000]", // the records of ring 3
+    "mov r9, [rax + {COMMAND}]",
+    "lea rdi, [rbx + {USER_RECORDS}]",
     "mov ecx, 0x3000",
     "mov eax, 0xa5",
     "rep stosb",
-    "mov [r8 + 16], r9", // Control.completed, last: with QEMU the host looks as soon as it sees it
-    "mov al, {COMPLETED}",
+    // Last: with QEMU the host continues as soon as it sees this.
+    "mov [r8 + {COMPLETED}], r9",
+    "mov al, {DONE}",
     "out {DOORBELL_PORT}, al",
-    "2: jmp 2b",
+    "2: jmp 2b";
+    USER_RECORDS = ARENA.user_records() - ARENA.base(),
 );
+
+#[cfg(bare_metal)]
+const ARENA: crosswalk_guest::layout::Arena = crosswalk_guest::layout::Arena::ALL[0];
 
 #[cfg(not(bare_metal))]
 fn main() {}

@@ -1,4 +1,4 @@
-//! Takes a batch, then triple-faults: there is no interrupt descriptor table.
+//! An image that takes a batch, then triple-faults, since it has no interrupt descriptor table.
 #![cfg_attr(bare_metal, no_std, no_main)]
 
 #[cfg(bare_metal)]

@@ -1,9 +1,9 @@
-# From the first instruction to the ring-3 kernel, and the way of a batch through both rings.
+# From the first instruction to the ring-3 kernel, and the path of a batch through both rings.
 #
-# Symbols are user addresses. Code that runs in ring 0 runs at symbol + WINDOW, and reaches its own
-# data RIP-relative, so also through the supervisor window.
+# Symbols are user addresses. Code in ring 0 runs at symbol + WINDOW. It addresses its own data
+# relative to RIP, and therefore through the supervisor window as well.
 
-.equ PLAIN_RFLAGS, 0x2                  # nothing but the bit that is always 1
+.equ PLAIN_RFLAGS, 0x2                  # only the bit that is always 1
 .equ EFER, 0xc0000080
 .equ PKRS, 0x6e1
 .equ CR4_PGE, 0x80
@@ -14,7 +14,7 @@
     # The table of stubs follows (stubs.s).
 
 .text
-# Entered by the host in ring 0, in long mode, on the guest's own page tables.
+# The host starts the guest here: in ring 0, in long mode, on the guest's own page tables.
 .global boot
 boot:
     lgdt [rip + GDT_POINTER]
@@ -23,13 +23,14 @@ boot:
     ltr ax
     mov rsp, {FAULT_STACK}
     push {USER_DATA}
-    push {USER_STACK_TOP} - 8           # as after a call: RSP + 8 is a multiple of 16
+    push {USER_STACK_TOP} - 8           # as after a CALL: RSP + 8 is a multiple of 16
     push PLAIN_RFLAGS
     push {USER_CODE}
     push offset kernel
     iretq
 
-# What a C function must keep, before a way through ring 0 that ends at batch_done.
+# Saves the registers that a C function must preserve, before a path through ring 0 that ends at
+# batch_done.
 .macro save_registers
     push rbx
     push rbp
@@ -40,7 +41,7 @@ boot:
     mov [rip + saved_rsp], rsp
 .endm
 
-# run_batch(rdi = header): called by the kernel in ring 3.
+# run_batch(rdi = header): the kernel calls it in ring 3.
 .global run_batch
 run_batch:
     save_registers
@@ -48,18 +49,18 @@ run_batch:
     lea r8, [rip + begin + {WINDOW}]
     jmp enter_supervisor
 
-# ring_doorbell(edi = message): called by the kernel in ring 3. The port is reached in ring 0, since
-# not every hypervisor without hardware support grants ring 3 I/O privilege.
+# ring_doorbell(edi = message): the kernel calls it in ring 3. Ring 0 writes to the port, since not
+# every hypervisor without hardware support grants I/O privilege to ring 3.
 .global ring_doorbell
 ring_doorbell:
     lea r8, [rip + ring + {WINDOW}]
-# The way into ring 0: the handler of #UD jumps to r8 when the fault is at this place.
+# The entry into ring 0: the handler of #UD jumps to r8 if the fault is at this address.
 .global enter_supervisor
 enter_supervisor:
     ud2
     ret
 
-# In ring 0, on the frame of the #UD: tell the host, then return past the ud2.
+# In ring 0, on the frame of the #UD: notify the host, then return past the ud2.
 ring:
     mov eax, edi
     out {DOORBELL_PORT}, al
@@ -93,10 +94,10 @@ begin:
     wrmsr
     mov rax, [rbx + {HEADER_CR0}]
     mov cr0, rax
-    mov rax, [rbx + {HEADER_CR4}]       # without PGE first: forgets global entries
+    mov rax, [rbx + {HEADER_CR4}]       # first without PGE: drops global translations
     and rax, ~CR4_PGE
     mov cr4, rax
-    mov rcx, [rbx + {HEADER_CR3}]       # forgets the others
+    mov rcx, [rbx + {HEADER_CR3}]       # drops the others
     mov cr3, rcx
     mov rax, [rbx + {HEADER_CR4}]
     mov cr4, rax
@@ -104,7 +105,7 @@ begin:
 2:
     mov rax, [rbx + {HEADER_CR3}]
     mov cr3, rax
-# In ring 0, in the batch's long mode, with its header in rbx.
+# In ring 0, in the long mode of the batch, with the address of its header in rbx.
 .global load_key_rights
 load_key_rights:
     cmp qword ptr [rbx + {HEADER_LOADS_PKRS}], 0
@@ -115,7 +116,7 @@ load_key_rights:
     wrmsr
 run_lists:
     lea r13, [rip + fetch_done - {WINDOW}]
-    mov r14, {WINDOW}                   # from a ring-3 record to the address the handlers use
+    mov r14, {WINDOW}                   # handlers add it to the address of a ring-3 record
     lea r15, [rip + next - {WINDOW}]
     mov rsp, {FAULT_STACK}
     push {USER_DATA}
@@ -144,12 +145,12 @@ end_supervisor:
     add rbx, {WINDOW}
     cmp qword ptr [rbx + {HEADER_SWITCH}], {STAY}
     jne leave_five_level                # switch.s
-    mov eax, {OWN_TABLES}               # the kernel may be asked to rewrite the batch's
+    mov eax, {OWN_TABLES}               # the kernel may have to rewrite the tables of the batch
     mov cr3, rax
 .global to_user
 to_user:
     push {USER_DATA}
-    push {USER_STACK_TOP} - 8           # batch_done loads the right one
+    push {USER_STACK_TOP} - 8           # batch_done loads the right value
     push PLAIN_RFLAGS
     push {USER_CODE}
     push offset batch_done

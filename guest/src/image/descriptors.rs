@@ -1,9 +1,10 @@
-//! The descriptor tables, as constants: the linker script fixes the addresses they contain
+//! The descriptor tables, as constants: the linker script fixes the addresses that they contain
 //! (SDM "Protected-Mode Memory Management", "Interrupt and Exception Handling", "Task Management").
 //!
-//! 64-bit code lives behind the supervisor window. 32-bit code does so while there is paging, and
-//! at the same addresses without it ("flat"): its code segment and the data segment after it in the
-//! table have the window as their base, or 0, and everything else has the base 0.
+//! 64-bit code runs in the supervisor window. So does 32-bit code while paging is on; without
+//! paging it runs at its physical addresses ("flat"). In both cases it uses the same offsets: its
+//! code segment, and the data segment that follows it in the table, have the window as their base,
+//! or 0. All other segments have base 0.
 
 use crate::process_page::{FRAME_END, FRAME_END_32};
 use crosswalk_guest::layout::{
@@ -13,46 +14,52 @@ use crosswalk_guest::mailbox::PROBE_LIMIT;
 
 /// Selector of 64-bit ring-0 code.
 pub(crate) const SUPERVISOR_CODE: u16 = 0x08;
-/// Selector of ring-0 data with the base 0.
+/// Selector of ring-0 data with base 0.
 pub(crate) const SUPERVISOR_DATA: u16 = 0x10;
 /// Selector of ring-3 data.
 pub(crate) const USER_DATA: u16 = 0x18 | 3;
 /// Selector of 64-bit ring-3 code.
 pub(crate) const USER_CODE: u16 = 0x20 | 3;
-/// Selector of the 64-bit task state.
+/// Selector of the 64-bit task-state segment.
 pub(crate) const TASK_STATE: u16 = 0x28;
-/// Selector of 32-bit ring-0 code without paging; the guest's own data follows.
+/// Selector of 32-bit ring-0 code without paging. The segment of the guest's own data follows it.
 pub(crate) const FLAT_CODE_32: u16 = 0x38;
-/// Selector of 32-bit ring-0 code behind the window; the guest's own data follows.
+/// Selector of 32-bit ring-0 code in the window. The segment of the guest's own data follows it.
 pub(crate) const WINDOW_CODE_32: u16 = 0x48;
 /// Selector of 32-bit ring-3 code.
 pub(crate) const USER_CODE_32: u16 = 0x58 | 3;
-/// Selector of the 32-bit task state without paging.
+/// Selector of the 32-bit task-state segment without paging.
 pub(crate) const FLAT_TASK_STATE_32: u16 = 0x60;
-/// Selector of the 32-bit task state behind the window.
+/// Selector of the 32-bit task-state segment in the window.
 pub(crate) const WINDOW_TASK_STATE_32: u16 = 0x68;
-/// Selector of the data that only the descriptor probe of the kernel looks for.
+/// Selector of the data segment that only the kernel's descriptor probe looks up.
 pub(crate) const PROBE_DATA: u16 = 0x70 | 3;
-/// Selector of the local descriptor table, which the stubs of `lsl` move about.
+/// Selector of the local descriptor table, whose base the stubs of `lsl` change.
 pub(crate) const LOCAL_TABLE: u16 = 0x78;
-/// Selector of the 32-bit task state while a process runs.
+/// Selector of the 32-bit task-state segment while a process runs.
 pub(crate) const PROCESS_TASK_STATE_32: u16 = 0x88;
 
 /// The section `.descriptors` (link.ld).
 const DESCRIPTORS: u64 = IMAGE_BASE + 0x1000;
 /// The section `.vectors` (link.ld): one handler every 64 bytes (traps.s).
 const VECTORS: u64 = IMAGE_BASE + 0x2000 + SUPERVISOR_WINDOW;
-/// The section `.vectors32` (link.ld), as an offset into either code segment (traps32.s).
+/// The section `.vectors32` (link.ld), as an offset into either 32-bit code segment (traps32.s).
 const VECTORS_32: u64 = IMAGE_BASE + 0x3000;
-/// The start of the section `.process` (link.ld): the handlers while a process runs, first those of
-/// 64-bit code, then those of 32-bit code (processes.s).
-const PROCESS_VECTORS_32: u64 = IMAGE_BASE + 0x5000 + VECTOR_COUNT as u64 * PROCESS_VECTOR_SIZE;
+/// The section `.process` (link.ld): the handlers while a process runs, first those of 64-bit code
+/// (processes.s).
 const PROCESS_VECTORS: u64 = IMAGE_BASE + 0x5000 + SUPERVISOR_WINDOW;
+/// The handlers of 32-bit code, which follow them, as an offset into the code segment.
+const PROCESS_VECTORS_32: u64 = IMAGE_BASE + 0x5000 + VECTOR_COUNT as u64 * PROCESS_VECTOR_SIZE;
+/// Bytes of a handler.
 const VECTOR_SIZE: u64 = 64;
+/// Bytes of a handler while a process runs.
 const PROCESS_VECTOR_SIZE: u64 = 16;
+/// Number of exception vectors.
 const VECTOR_COUNT: usize = 32;
+/// The vector of #DF.
+const DOUBLE_FAULT: usize = 8;
 
-/// Everything the processor reads by itself.
+/// Everything that the processor reads of its own accord.
 #[repr(C, align(4096))]
 struct Descriptors {
     gdt: [u64; 18],
@@ -67,7 +74,7 @@ struct Descriptors {
     process_task_state_32: TaskState32,
 }
 
-/// The 64-bit task-state segment: only its interrupt stacks are used.
+/// The 64-bit task-state segment, of which only the interrupt stacks are used.
 #[repr(C, packed(4))]
 struct TaskState {
     reserved: u32,
@@ -79,7 +86,7 @@ struct TaskState {
     io_map: u16,
 }
 
-/// The 32-bit task-state segment: only its ring-0 stack is used.
+/// The 32-bit task-state segment, of which only the ring-0 stack is used.
 #[repr(C, packed(4))]
 struct TaskState32 {
     link: u32,
@@ -107,6 +114,7 @@ const INTERRUPT_GATE: u64 = 0b1110 << 40;
 
 const SEGMENT: u64 = PRESENT | CODE_OR_DATA;
 
+/// The base field of a descriptor.
 const fn base(address: u64) -> u64 {
     (address & 0xff_ffff) << 16 | (address >> 24 & 0xff) << 56
 }
@@ -114,39 +122,48 @@ const fn base(address: u64) -> u64 {
 const PROBE_LIMIT_BITS: u64 =
     (PROBE_LIMIT as u64 & 0xffff) | (PROBE_LIMIT as u64 >> 16 & 0xf) << 48;
 
+/// The descriptor of a task-state segment, given its offset in [`Descriptors`], in the window.
 const fn task_descriptor(offset: usize, size: u64) -> u64 {
     let address = DESCRIPTORS + SUPERVISOR_WINDOW + offset as u64;
     base(address) | (size - 1) | PRESENT | AVAILABLE_TASK
 }
 
-/// Every vector on an interrupt stack of its own: compiled code uses the red zone, and in a list of
-/// records RSP is no stack at all.
+/// The gates of 64-bit code. All use an interrupt stack, double faults one of their own: compiled
+/// code uses the red zone, and in a list of records RSP does not point to a stack.
 const fn gates(first: u64, size: u64, stack: u64) -> [[u64; 2]; VECTOR_COUNT] {
     let mut gates = [[0; 2]; VECTOR_COUNT];
+
     let mut vector = 0;
     while vector < VECTOR_COUNT {
         let handler = first + vector as u64 * size;
-        let stack = if vector == 8 { 2 } else { stack };
-        let low = handler & 0xffff | (SUPERVISOR_CODE as u64) << 16 | stack << 32;
-        gates[vector] =
-            [low | PRESENT | INTERRUPT_GATE | (handler >> 16 & 0xffff) << 48, handler >> 32];
+        let interrupt_stack = if vector == DOUBLE_FAULT { 2 } else { stack };
+        gates[vector] = [gate(SUPERVISOR_CODE, handler) | interrupt_stack << 32, handler >> 32];
         vector += 1;
     }
+
     gates
 }
 
+/// The gates of 32-bit code.
 const fn gates_32(code: u16, first: u64, size: u64) -> [u64; VECTOR_COUNT] {
     let mut gates = [0; VECTOR_COUNT];
+
     let mut vector = 0;
     while vector < VECTOR_COUNT {
-        let handler = first + vector as u64 * size;
-        let low = handler & 0xffff | (code as u64) << 16;
-        gates[vector] = low | PRESENT | INTERRUPT_GATE | (handler >> 16 & 0xffff) << 48;
+        gates[vector] = gate(code, first + vector as u64 * size);
         vector += 1;
     }
+
     gates
 }
 
+/// An interrupt gate: in 32-bit code all of it, in 64-bit code its low half without the stack.
+const fn gate(code: u16, handler: u64) -> u64 {
+    let offset = handler & 0xffff | (handler >> 16 & 0xffff) << 48;
+    offset | (code as u64) << 16 | PRESENT | INTERRUPT_GATE
+}
+
+/// A 32-bit task state with a ring-0 stack.
 const fn task_state_32(stack: u64) -> TaskState32 {
     TaskState32 {
         link: 0,
@@ -157,6 +174,7 @@ const fn task_state_32(stack: u64) -> TaskState32 {
     }
 }
 
+/// The offset of a table in [`Descriptors`].
 macro_rules! at {
     ($field:ident) => {
         core::mem::offset_of!(Descriptors, $field)
@@ -179,7 +197,7 @@ static DESCRIPTOR_TABLES: Descriptors = Descriptors {
         SEGMENT | CODE | WIDE | base(SUPERVISOR_WINDOW),
         SEGMENT | DATA | WIDE | base(SUPERVISOR_WINDOW),
         SEGMENT | CODE | WIDE | RING_3,
-        // Without paging: not behind the window.
+        // Without paging there is no window.
         task_descriptor(at!(flat_task_state_32), TASK_STATE_32_SIZE) - base(SUPERVISOR_WINDOW),
         task_descriptor(at!(window_task_state_32), TASK_STATE_32_SIZE),
         SEGMENT | DATA | RING_3 | PROBE_LIMIT_BITS,
@@ -214,14 +232,14 @@ static DESCRIPTOR_TABLES: Descriptors = Descriptors {
     process_task_state_32: task_state_32(FRAME_END_32 + SUPERVISOR_WINDOW),
 };
 
-/// What LGDT and LIDT load: a limit and a base, of which 32-bit code takes the low half.
+/// The operand of LGDT and LIDT: a limit and a base, of which 32-bit code loads the low half.
 #[repr(C, packed)]
 struct Pointer {
     limit: u16,
     base: u64,
 }
 
-/// They lie in the page of switch.s: every process has it, too.
+/// Defines such an operand, in the page of switch.s, which every process maps as well.
 macro_rules! pointer {
     ($name:ident, $field:ident: $type:ty, $window:expr) => {
         #[unsafe(link_section = ".switch")]
@@ -242,5 +260,5 @@ pointer!(FLAT_IDT_32_POINTER, flat_idt_32: [u64; VECTOR_COUNT], 0);
 pointer!(WINDOW_IDT_32_POINTER, window_idt_32: [u64; VECTOR_COUNT], SUPERVISOR_WINDOW);
 pointer!(PROCESS_IDT_32_POINTER, process_idt_32: [u64; VECTOR_COUNT], SUPERVISOR_WINDOW);
 
-/// Where the global descriptor table lies, without the window.
+/// The physical address of the global descriptor table.
 pub(crate) const GDT: u64 = DESCRIPTORS;

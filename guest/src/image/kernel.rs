@@ -1,9 +1,8 @@
-//! The ring-3 kernel: takes a batch, writes its page tables, has its accesses made, says so; or takes an
-//! order for the virtual memory system.
+//! The ring-3 kernel. It takes a batch, writes its page tables and has its accesses made, or takes
+//! a request for the virtual memory system, and reports completion.
 
 use crate::descriptors::PROBE_DATA;
-use crate::self_test;
-use crate::system::serve_request;
+use crate::{self_test, system};
 use core::arch::asm;
 use core::arch::x86_64::{__cpuid_count, CpuidResult};
 use crosswalk_guest::layout::{Arena, CONTROL};
@@ -13,78 +12,109 @@ use crosswalk_guest::system::layout::REQUEST;
 unsafe extern "C" {
     /// Runs both lists of the batch whose header is at this address (boot.s).
     fn run_batch(header: u64);
-    /// Tells the host something; it may change memory before this returns (boot.s).
+    /// Sends a message to the host, which may change memory before this returns (boot.s).
     fn ring_doorbell(message: u64);
 }
 
-/// The first compiled code: entered once, from `boot`, in ring 3.
+const CONTROL_PAGE: *mut Control = CONTROL as *mut Control;
+
+/// The first compiled code. `boot` enters it once, in ring 3.
 #[unsafe(no_mangle)]
 extern "C" fn kernel() -> ! {
-    let control = CONTROL as *mut Control;
+    report_processor();
+
     let mut completed = 0;
-    // SAFETY: as in the loop below.
-    unsafe {
-        (&raw mut (*control).descriptor_limit).write_volatile(own_descriptor_limit());
-        (&raw mut (*control).modes_walked).write_volatile(self_test::modes_walked());
-        (&raw mut (*control).cpuid).write_volatile(CPUID_LEAVES.map(cpuid));
-    }
     loop {
-        // SAFETY: the control page is mapped, writable, aligned, and all its values are valid; the
-        // host changes it only between the doorbell and its answer, and volatile sees that.
-        let arena = unsafe {
-            (&raw mut (*control).completed).write_volatile(completed);
-            ring_doorbell(Doorbell::Completed as u64);
-            while (&raw const (*control).command).read_volatile() == completed {
-                core::hint::spin_loop();
-            }
-            completed = (&raw const (*control).command).read_volatile();
-            (&raw const (*control).arena).read_volatile()
-        };
-        if arena == REQUEST {
-            serve_request();
-            continue;
+        let place = next_command(&mut completed);
+
+        if place == REQUEST {
+            system::serve();
+        } else {
+            run_batch_at(place);
         }
-        let arena = if arena == Arena::ALL[0].base() { Arena::ALL[0] } else { Arena::ALL[1] };
-        // SAFETY: the host has filled the arena's header, and waits.
-        let tables = unsafe { (arena.base() as *const Header).read_volatile() }.tables;
-        write_tables(arena, tables as usize);
-        // SAFETY: the host has filled the arena; run_batch keeps the C calling convention.
-        unsafe { run_batch(arena.base()) };
     }
 }
 
-/// Writes the first page tables of the arena from the host's copy. The guest must do this itself: a
-/// hypervisor that shadows the tables sees the guest's writes, but not the host's.
+/// Writes what the guest reports once, at boot, into the control page.
+fn report_processor() {
+    // SAFETY: the control page is mapped, writable, aligned, and used by no one else before the
+    // first doorbell.
+    unsafe {
+        (&raw mut (*CONTROL_PAGE).descriptor_limit).write_volatile(own_descriptor_limit());
+        (&raw mut (*CONTROL_PAGE).modes_walked).write_volatile(self_test::modes_walked());
+        (&raw mut (*CONTROL_PAGE).cpuid).write_volatile(CPUID_LEAVES.map(cpuid));
+    }
+}
+
+/// Reports the last command as completed and waits for the next. Returns the address that it names,
+/// and updates `completed` to its number.
+fn next_command(completed: &mut u64) -> u64 {
+    // SAFETY: the control page is mapped, writable, aligned, and every bit pattern is a valid
+    // `Control`. The host may change it until the new command has been read, which volatile
+    // accesses allow. `ring_doorbell` keeps the C calling convention.
+    unsafe {
+        (&raw mut (*CONTROL_PAGE).completed).write_volatile(*completed);
+        ring_doorbell(Doorbell::Completed as u64);
+
+        while (&raw const (*CONTROL_PAGE).command).read_volatile() == *completed {
+            core::hint::spin_loop();
+        }
+
+        *completed = (&raw const (*CONTROL_PAGE).command).read_volatile();
+        (&raw const (*CONTROL_PAGE).arena).read_volatile()
+    }
+}
+
+/// Runs the batch in the arena at an address.
+fn run_batch_at(place: u64) {
+    let [first, second] = Arena::ALL;
+    let arena = if place == first.base() { first } else { second };
+
+    // SAFETY: the arena is mapped and aligned, every bit pattern is a valid `Header`, and the host,
+    // which filled it in, does not change it during the batch.
+    let tables = unsafe { (arena.base() as *const Header).read_volatile() }.tables;
+    write_tables(arena, tables as usize);
+
+    // SAFETY: the host has filled in the arena. `run_batch` keeps the C calling convention and
+    // restores the kernel's control state.
+    unsafe { run_batch(arena.base()) };
+}
+
+/// Writes the first `count` page tables of the arena from the host's copy. The guest must do this
+/// itself: a hypervisor that shadows the tables intercepts the guest's writes, but not the host's.
 fn write_tables(arena: Arena, count: usize) {
     for table in 0..count.min(Arena::TABLES) {
         let from = arena.table_image(table) as *const u64;
         let to = arena.table(table) as *mut u64;
-        for slot in 0..512 {
-            // SAFETY: both pages lie in the arena, which is mapped, writable and nobody else's.
-            unsafe { to.add(slot).write_volatile(from.add(slot).read_volatile()) };
+
+        for word in 0..512 {
+            // SAFETY: both pages are mapped, writable, aligned and in the arena, to which the
+            // kernel has no references; `word` stays within a page.
+            unsafe { to.add(word).write_volatile(from.add(word).read_volatile()) };
         }
     }
 }
 
-/// What CPUID says of a leaf and subleaf.
+/// EAX, EBX, ECX and EDX of CPUID for a leaf and subleaf.
 fn cpuid((leaf, subleaf): (u32, u32)) -> [u32; 4] {
     let CpuidResult { eax, ebx, ecx, edx } = __cpuid_count(leaf, subleaf);
     [eax, ebx, ecx, edx]
 }
 
-/// What the processor finds when ring 3 asks for the limit of a descriptor of the guest: an implicit
-/// supervisor read of the descriptor table. `u64::MAX` when it finds no such descriptor.
+/// The limit that LSL finds in a descriptor of the guest: an implicit supervisor read of the
+/// descriptor table. `u64::MAX` if it finds no such descriptor.
 fn own_descriptor_limit() -> u64 {
     let mut limit = u64::MAX;
-    // SAFETY: LSL only reads a descriptor; without a fitting one it leaves its register alone.
+    // SAFETY: LSL only reads a descriptor, and leaves its register unchanged if there is none.
     unsafe { asm!("lsl {0}, {1}", inout(reg) limit, in(reg) u64::from(PROBE_DATA)) };
     limit
 }
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    // SAFETY: keeps the C calling convention and has no precondition.
+    // SAFETY: `ring_doorbell` keeps the C calling convention and has no precondition.
     unsafe { ring_doorbell(Doorbell::Panic as u64) };
+
     loop {
         core::hint::spin_loop();
     }

@@ -1,11 +1,12 @@
-//! The memory functions that compiled code calls. Written with string instructions: a loop would be
-//! compiled into a call of itself.
+//! The memory functions that compiled code calls. They use string instructions, because the
+//! compiler would turn a loop into a call of the function itself.
 
 use core::arch::naked_asm;
 
 macro_rules! function {
     ($name:ident, $($line:literal),+) => {
-        // SAFETY: keeps the C calling convention and touches only what the C function may.
+        // SAFETY: the instructions keep the C calling convention (DF is clear on return, only
+        // caller-saved registers change) and access only the ranges that the C function may access.
         #[unsafe(naked)]
         #[unsafe(no_mangle)]
         unsafe extern "C" fn $name() {
@@ -14,7 +15,7 @@ macro_rules! function {
     };
 }
 
-// Compares forwards; the difference of the first bytes that differ, or 0.
+// Compares forwards; returns the difference of the first bytes that differ, or 0.
 function!(
     memcmp,
     "xor eax, eax",
@@ -29,7 +30,8 @@ function!(
 );
 function!(bcmp, "jmp memcmp");
 function!(memcpy, "mov rax, rdi", "mov rcx, rdx", "rep movsb", "ret");
-// Backwards only where the end of the source would be written over first.
+// Copies backwards only if copying forwards would overwrite the end of the source before reading
+// it.
 function!(
     memmove,
     "mov rax, rdi",

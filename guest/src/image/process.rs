@@ -1,12 +1,13 @@
-//! Running a process until it faults: its registers, in the code of its mode.
+//! Running a process until it faults, with its registers in the format of its mode.
 
+use crate::descriptors::{USER_CODE, USER_CODE_32, USER_DATA};
 use crate::process_page::{ExceptionFrame, ExceptionFrame32, ProcessPage};
-use crosswalk_guest::layout::PROGRAMS_PAGE;
+use crosswalk_guest::layout::{OWN_TABLES, PROGRAMS_PAGE};
 use crosswalk_guest::mailbox::{Header, Switch};
 use crosswalk_guest::system::Residence;
 use crosswalk_guest::system::layout::PROGRAMS_IN_PROCESS;
 use crosswalk_guest::system::program::GuestProgram;
-use mmu_core::{Cr4, Efer, PagingMode, PhysAddr, VirtAddr};
+use mmu_core::{Cr0, Cr4, Efer, PagingMode, PhysAddr, Vector, VirtAddr};
 
 unsafe extern "C" {
     /// Enters the process whose registers and mode are in the process page, and returns when it
@@ -18,32 +19,35 @@ unsafe extern "C" {
     fn forget_translation(address: u64);
     /// MOV to CR3 (processes.s).
     fn load_cr3(root: u64);
+    /// The offset of each program in its page, as 64-bit code (programs.s).
     static PROGRAMS_64: [u64; GuestProgram::ALL.len()];
+    /// The same as 32-bit code.
     static PROGRAMS_32: [u64; GuestProgram::ALL.len()];
 }
 
 /// The instruction with which a process calls the kernel.
 const HLT: u8 = 0xf4;
-const GENERAL_PROTECTION: u64 = 13;
-/// The bit that is always 1.
+/// RFLAGS with nothing set but the bit that is always 1.
 const PLAIN_RFLAGS: u32 = 0x2;
 
-/// The registers of a process that does not run.
+/// The registers of a process that is not running.
 #[derive(Clone, Copy)]
 pub(crate) enum ProcessRegisters {
     Bits64(ExceptionFrame),
     Bits32(ExceptionFrame32),
 }
 
-/// Why a process came back.
+/// The exception that ended a process's turn.
 pub(crate) struct Trap {
     pub(crate) vector: u64,
     pub(crate) error_code: u64,
+    /// CR2 after the exception, whatever its vector.
     pub(crate) cr2: u64,
+    /// The instruction pointer.
     pub(crate) at: u64,
 }
 
-/// How processes are run: in which mode, and where the kernel is meanwhile.
+/// How processes run: in which mode, and where the kernel is meanwhile.
 #[derive(Clone, Copy)]
 pub(crate) struct ProcessorMode {
     pub(crate) mode: PagingMode,
@@ -52,30 +56,33 @@ pub(crate) struct ProcessorMode {
 }
 
 impl ProcessorMode {
-    /// The control registers of the kernel: a batch may have left others.
+    /// Loads the kernel's control registers. A batch may have left others.
     pub(crate) fn take_over(&self) {
         let mut efer = Efer::LME | Efer::LMA;
         efer.set(Efer::NXE, self.execute_disable);
-        // SAFETY: the kernel's own 4-level paging goes on, and no entry of its tables has XD.
+
+        // SAFETY: the kernel stays in its own 4-level paging, and no entry of its tables has XD
+        // set, so its memory is mapped as before.
         unsafe { own_control(efer.bits()) };
     }
 
     /// The registers with which a program starts.
     pub(crate) fn start(&self, program: u64, arguments: [u64; 3]) -> ProcessRegisters {
-        let [first, second, third] = arguments;
         let number = (program as usize).min(GuestProgram::ALL.len() - 1);
-        let is_long = matches!(self.mode, PagingMode::FourLevel | PagingMode::FiveLevel);
-        // SAFETY: the tables are constants (programs.s).
+        let is_long = self.mode.is_long_mode();
+        // SAFETY: both statics are constant tables of this type in the image (programs.s).
         let offset = unsafe { if is_long { PROGRAMS_64[number] } else { PROGRAMS_32[number] } };
         let start = PROGRAMS_IN_PROCESS + offset;
+        let [first, second, third] = arguments;
+
         if is_long {
             ProcessRegisters::Bits64(ExceptionFrame {
                 rdi: first,
                 rcx: second,
                 rdx: third,
                 rip: start,
-                cs: crate::descriptors::USER_CODE.into(),
-                ss: crate::descriptors::USER_DATA.into(),
+                cs: USER_CODE.into(),
+                ss: USER_DATA.into(),
                 rflags: PLAIN_RFLAGS.into(),
                 ..ExceptionFrame::default()
             })
@@ -85,30 +92,35 @@ impl ProcessorMode {
                 ecx: second as u32,
                 edx: third as u32,
                 eip: start as u32,
-                cs: crate::descriptors::USER_CODE_32.into(),
-                ss: crate::descriptors::USER_DATA.into(),
+                cs: USER_CODE_32.into(),
+                ss: USER_DATA.into(),
                 eflags: PLAIN_RFLAGS,
                 ..ExceptionFrame32::default()
             })
         }
     }
 
-    /// Lets a process run on the tables of this root until it faults.
+    /// Runs a process on the page tables of this root until it faults, and updates its registers.
     pub(crate) fn run(&self, root: PhysAddr, registers: &mut ProcessRegisters) -> Trap {
-        let page = ProcessPage::at();
-        // SAFETY: the page is the kernel's while no process runs, and run_process keeps the C calling
-        // convention. Ring 0 and the processor change the page during the call alone.
+        let page = ProcessPage::pointer();
+        let stays = self.residence == Residence::InProcess;
+
+        // SAFETY: the page is mapped, writable and aligned, and no reference to it exists. Only
+        // ring 0 and the processor change it, during the call. `run_process` keeps the C calling
+        // convention and returns on the kernel's own control state; the frame holds the registers
+        // in the format of the mode in the header.
         unsafe {
             (&raw mut (*page).header).write_volatile(self.header(root));
-            let stays = self.residence == Residence::InProcess;
             (&raw mut (*page).stays).write_volatile(stays.into());
             match registers {
                 ProcessRegisters::Bits64(frame) => (&raw mut (*page).frame).write_volatile(*frame),
                 ProcessRegisters::Bits32(frame) => {
-                    (&raw mut (*page).frame_32).write_volatile(*frame)
+                    (&raw mut (*page).frame_32).write_volatile(*frame);
                 }
             }
+
             run_process();
+
             let cr2 = (&raw const (*page).cr2).read_volatile();
             match registers {
                 ProcessRegisters::Bits64(frame) => {
@@ -119,42 +131,45 @@ impl ProcessorMode {
                 ProcessRegisters::Bits32(frame) => {
                     *frame = (&raw const (*page).frame_32).read_volatile();
                     let ExceptionFrame32 { vector, error_code, eip, .. } = *frame;
-                    let (vector, error_code) = (vector.into(), error_code.into());
-                    Trap { vector, error_code, cr2: cr2 & 0xffff_ffff, at: eip.into() }
+                    Trap {
+                        vector: vector.into(),
+                        error_code: error_code.into(),
+                        cr2: cr2 & 0xffff_ffff,
+                        at: eip.into(),
+                    }
                 }
             }
         }
     }
 
-    /// Forgets the translation of a page of the space that runs.
-    pub(crate) fn forget(page: VirtAddr) {
-        // SAFETY: INVLPG changes no memory and no translation that the tables do not give.
+    /// Drops the cached translation of a page of the current address space.
+    pub(crate) fn flush_page(page: VirtAddr) {
+        // SAFETY: INVLPG changes no memory, and the tables give every translation that it drops.
         unsafe { forget_translation(page.get()) };
     }
 
-    /// Makes the kernel run on these tables, which map it.
-    pub(crate) fn move_to(root: PhysAddr) {
-        // SAFETY: the caller's root maps the kernel where it is.
-        unsafe { load_cr3(root.get()) };
+    /// Moves the kernel to its own page tables, which drops all cached translations.
+    pub(crate) fn load_own_tables() {
+        // SAFETY: the kernel's own tables always map it at the addresses that it uses.
+        unsafe { load_cr3(OWN_TABLES) };
     }
 
     /// The control state of a process.
     fn header(&self, root: PhysAddr) -> Header {
-        const CR0: u64 = 0x8001_0011; // PG WP ET PE
+        let cr0 = Cr0::PG | Cr0::WP | Cr0::ET | Cr0::PE;
         let pae = Cr4::PAE | Cr4::OSFXSR | Cr4::OSXMMEXCPT;
-        let mut efer = Efer::LME;
         let (switch, cr4) = match self.mode {
             PagingMode::FiveLevel => (Switch::FiveLevel, pae | Cr4::LA57),
             PagingMode::FourLevel => (Switch::Stay, pae),
             PagingMode::Pae => (Switch::Legacy, pae),
             _ => (Switch::Legacy, Cr4::empty()),
         };
-        if switch == Switch::Legacy {
-            efer = Efer::empty();
-        }
+
+        let mut efer = if switch == Switch::Legacy { Efer::empty() } else { Efer::LME };
         efer.set(Efer::NXE, self.execute_disable && self.mode != PagingMode::Bits32);
+
         Header {
-            cr0: CR0,
+            cr0: cr0.bits(),
             cr3: root.get(),
             cr4: cr4.bits(),
             efer: efer.bits(),
@@ -166,17 +181,23 @@ impl ProcessorMode {
 }
 
 impl ProcessRegisters {
-    /// What a process asks for, if this trap is a call of the kernel: EAX, and EDI, EBX, ECX.
+    /// The call that the process made, if this trap is a call of the kernel: EAX, and EDI, EBX,
+    /// ECX.
     pub(crate) fn call(&self, trap: &Trap) -> Option<(u64, [u64; 3])> {
         let offset = trap.at.wrapping_sub(PROGRAMS_IN_PROCESS);
-        if trap.vector != GENERAL_PROTECTION || trap.error_code != 0 || offset >= 0x1000 {
+        let is_privilege_fault =
+            trap.vector == Vector::GeneralProtection as u64 && trap.error_code == 0;
+        if !is_privilege_fault || offset >= 0x1000 {
             return None;
         }
-        // SAFETY: the page of the programs is mapped for the kernel, too, and never written.
+
+        // SAFETY: the kernel maps the page of the programs as well, and no one writes to it; the
+        // offset is within the page.
         let instruction = unsafe { ((PROGRAMS_PAGE + offset) as *const u8).read() };
         if instruction != HLT {
             return None;
         }
+
         Some(match self {
             Self::Bits64(frame) => (frame.rax, [frame.rdi, frame.rbx, frame.rcx]),
             Self::Bits32(frame) => {
@@ -185,8 +206,8 @@ impl ProcessRegisters {
         })
     }
 
-    /// Goes on behind the `hlt`.
-    pub(crate) fn step_over(&mut self) {
+    /// Moves the instruction pointer past the `hlt`.
+    pub(crate) fn step_over_call(&mut self) {
         match self {
             Self::Bits64(frame) => frame.rip += 1,
             Self::Bits32(frame) => frame.eip += 1,

@@ -1,12 +1,13 @@
-//! The page of data that a process has of the supervisor: where the processor puts the frame of a
-//! fault, so that the registers of a process need no copying, and where its mode is written down.
+//! The process page: the one page of supervisor data that every process maps. The processor pushes
+//! the frame of a fault there, so that the registers of a process need no copying, and the header
+//! describes the mode of the process.
 
 use core::mem::offset_of;
 use crosswalk_guest::layout::PROCESS_PAGES;
 use crosswalk_guest::mailbox::Header;
 
-/// The registers of a process in 64-bit code, as processes.s pushes and pops them. The processor's own
-/// frame is the last part.
+/// The registers of a process in 64-bit code, in the order in which processes.s pushes and pops
+/// them. The last five words are the frame that the processor pushes.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C, align(16))]
 pub(crate) struct ExceptionFrame {
@@ -28,7 +29,7 @@ pub(crate) struct ExceptionFrame {
     pub(crate) ss: u64,
 }
 
-/// The same in 32-bit code, as PUSHA has it.
+/// The registers of a process in 32-bit code, in the order of PUSHA.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub(crate) struct ExceptionFrame32 {
@@ -49,23 +50,25 @@ pub(crate) struct ExceptionFrame32 {
     pub(crate) ss: u32,
 }
 
-/// The page.
+/// The contents of the process page.
 #[repr(C, align(4096))]
 pub(crate) struct ProcessPage {
     /// The control state of the process.
     pub(crate) header: Header,
     /// CR2 at the last fault.
     pub(crate) cr2: u64,
-    /// Whether the kernel stays in the space of the process.
+    /// 1 if the kernel stays in the space of the process.
     pub(crate) stays: u64,
-    /// For what is pushed below a frame on the way out.
+    /// A stack below the frame, for what is pushed on the way in and out.
     stack: [u64; 32],
+    /// The registers of a process in 64-bit code.
     pub(crate) frame: ExceptionFrame,
     stack_32: [u64; 16],
+    /// The registers of a process in 32-bit code.
     pub(crate) frame_32: ExceptionFrame32,
 }
 
-/// Where the page lies; link.ld puts it there.
+/// The physical address of the page, at which link.ld places it.
 const PAGE: u64 = PROCESS_PAGES.end - 0x1000;
 
 macro_rules! place {
@@ -79,23 +82,25 @@ place!(CR2, cr2);
 place!(STAYS, stays);
 place!(FRAME, frame);
 place!(FRAME_32, frame_32);
-/// Where the processor starts to push.
+/// The address from which the processor pushes downwards when a process faults in 64-bit code.
 pub(crate) const FRAME_END: u64 = FRAME + size_of::<ExceptionFrame>() as u64;
+/// The same in 32-bit code.
 pub(crate) const FRAME_END_32: u64 = FRAME_32 + size_of::<ExceptionFrame32>() as u64;
 
 const _: () = assert!(FRAME_END.is_multiple_of(16) && size_of::<ProcessPage>() == 0x1000);
 
-// SAFETY: an empty page, of which compiled code has no other reference than the pointer below.
+// SAFETY: link.ld reserves the section for this page. Compiled code accesses it through
+// `ProcessPage::pointer` only.
 #[unsafe(link_section = ".process_data")]
 #[used]
 static mut PROCESS_PAGE: ProcessPage = ProcessPage::EMPTY;
 
 impl ProcessPage {
-    // SAFETY: every field is made of integers, for which zeros are a value.
+    // SAFETY: every field consists of integers, for which zero is a valid value.
     const EMPTY: Self = unsafe { core::mem::zeroed() };
 
-    /// The page, through its user address: the kernel runs in ring 3.
-    pub(crate) const fn at() -> *mut Self {
+    /// A pointer to the page at its user address, since the kernel runs in ring 3.
+    pub(crate) const fn pointer() -> *mut Self {
         &raw mut PROCESS_PAGE
     }
 }

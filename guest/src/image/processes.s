@@ -1,16 +1,16 @@
-# The way into a process and out of it, with its registers in one page that is mapped in every space
-# (process_page.rs). Ring 0 is at symbol + WINDOW here, too.
+# The way into a process and out of it. Its registers are in one page that every space maps
+# (process_page.rs). As elsewhere, ring 0 runs at symbol + WINDOW.
 #
-# The way out, in 4-level paging, is a MOV to CR3 on this page; from other modes it leads through
+# In 4-level paging the way out is a MOV to CR3 in this page. From other modes it leads through
 # switch.s, as paging changes.
 
 .equ EFER, 0xc0000080
 
-# Handlers, one every 16 bytes (descriptors.rs): whatever happens in a process ends its turn.
+# Handlers, one every 16 bytes (descriptors.rs): any exception in a process ends its turn.
 .macro process_vector vector
     .balign 16
     .if \vector != 8 && (\vector < 10 || \vector > 14) && \vector != 17 && \vector != 21
-        push 0                          # the others have an error code
+        push 0                          # for the others the processor pushes an error code
     .endif
     push \vector
 .endm
@@ -28,7 +28,7 @@
 .endr
 .balign 16
 
-# In ring 0, 32-bit code behind the window, on the process's tables.
+# In ring 0, in 32-bit code in the window, on the process's tables.
 .global enter_process_32
 enter_process_32:
     lidt gs:[PROCESS_IDT_32_POINTER]
@@ -49,7 +49,7 @@ leave_process_32:
     far_jump {FLAT_CODE_32}, back_to_four_level
 
 .code64
-# From the kernel, through the handler of #UD: ring 0, on the kernel's tables.
+# From the kernel, through the handler of #UD: in ring 0, on the kernel's tables.
 begin_process:
     mov ebx, {HEADER}
     cmp qword ptr [rbx + {HEADER_SWITCH}], {STAY}
@@ -57,9 +57,9 @@ begin_process:
     mov rax, [rbx + {HEADER_CR3}]
     mov rcx, cr3
     cmp rax, rcx
-    je enter_process                    # the kernel stays in its space: nothing is dropped
+    je enter_process                    # the kernel is in its space: keep cached translations
     mov cr3, rax
-# In ring 0, 64-bit code, on the process's tables.
+# In ring 0, in 64-bit code, on the process's tables.
 .global enter_process
 enter_process:
     lidt [rip + PROCESS_IDT_POINTER]
@@ -88,8 +88,8 @@ leave_process:
     mov esp, {FAULT_STACK}
     jmp to_user                         # boot.s
 
-# In ring 0, on the frame of the #UD: the control registers of the kernel, with EFER from edi. A batch
-# may have left others.
+# In ring 0, on the frame of the #UD: loads the kernel's control registers, with EFER from edi. A
+# batch may have left others.
 load_own_control:
     mov eax, edi
     xor edx, edx
@@ -102,20 +102,20 @@ load_own_control:
     add qword ptr [rsp], 2
     iretq
 
-# The same: forgets the page of the address in rdi.
+# Likewise: drops the translation of the page of the address in rdi.
 invalidate_page:
     invlpg [rdi]
     add qword ptr [rsp], 2
     iretq
 
-# The same: loads the root in rdi, which forgets everything.
+# Likewise: loads the root in rdi, which drops all translations.
 load_root:
     mov cr3, rdi
     add qword ptr [rsp], 2
     iretq
 .text
 
-# C functions of the kernel, in ring 3.
+# C functions that the kernel calls in ring 3.
 .macro ring_0 name, routine
     .global \name
     \name:
@@ -127,7 +127,7 @@ ring_0 own_control, load_own_control
 ring_0 forget_translation, invalidate_page
 ring_0 load_cr3, load_root
 
-# run_process(): until it faults.
+# run_process(): runs the process until it faults.
 .global run_process
 run_process:
     save_registers

@@ -1,9 +1,9 @@
-# The programs that processes run (system/program.rs), in ring 3 and at another address than they are
-# linked to: nothing here depends on where it lies. Arguments in edi, ecx, edx; a call of the kernel
-# is a `hlt` with its number in eax.
+# The programs that processes run (system/program.rs), in ring 3. They run at another address than
+# the one for which they are linked, so the code is position-independent. Arguments are in edi, ecx
+# and edx. A call of the kernel is a `hlt` with its number in eax.
 #
-# Once as 64-bit code and once as 32-bit code, from one source: addresses lie below 4 GiB. Only the
-# player is written twice.
+# One source is assembled as 64-bit code and as 32-bit code, since addresses are below 4 GiB. Only
+# the player is written twice.
 
 .macro call_kernel number
     mov eax, \number
@@ -26,7 +26,8 @@
 .endm
 
 .macro programs
-# Stores 8 bytes at both ends of each page: the address, and who in the upper 16 bits.
+# Stores 8 bytes at both ends of each page: the address, with the number of the writer in the upper
+# 16 bits.
 52: # fill
     shl edx, 16
 2:
@@ -53,8 +54,8 @@
     jnz 2b
     call_kernel {CALL_EXIT}
 
-# The node of page p leads to that of page (p + edx) mod ecx. Follows the links as it loads them: after
-# as many as there are pages it must be back.
+# The node of page p links to that of page (p + edx) mod ecx. Then it follows the links that it
+# loads. After as many links as there are pages it must be back at the first node.
 54: # list
     shl ecx, 12
     shl edx, 12
@@ -80,12 +81,12 @@
     jnz 4b
     cmp edi, ebx
     je 4f
-    xchg ebx, edi                       # found, and where it should be
+    xchg ebx, edi                       # the address found, and the one expected
     call_kernel {CALL_MISMATCH}
 4:
     call_kernel {CALL_EXIT}
 
-# One word a page, downwards from below edi, and up again.
+# Writes one word per page, downwards from edi, and compares them on the way up.
 55: # calls
     mov esp, edi
     mov ebx, ecx
@@ -107,7 +108,7 @@
     call_kernel {CALL_EXIT}
 .endm
 
-# Where each program starts, in the order of Program::ALL.
+# The offset of each program, in the order of GuestProgram::ALL.
 .macro program_table name
     .pushsection .rodata
     .global \name
@@ -117,7 +118,7 @@
     .popsection
 .endm
 
-# In a player: goes on where the kind of a step in eax is made.
+# In a player: jumps to the code for the kind of step in eax.
 .macro go_to_step
     cmp eax, {STEP_READ}
     je 3f
@@ -156,7 +157,7 @@ programs_start:
     jmp 2b
 7:
     jmp rdi
-27: # fetched code comes back
+27: # fetched code returns here
     mov ebx, ecx
     jmp 22b
 8:
@@ -166,7 +167,7 @@ programs_start:
     program_table PROGRAMS_64
 
 .code32
-57: # fetched code comes back, with one more
+57: # fetched code returns here, with ecx incremented
     dec ecx
     cmp ecx, ebx
     je 2f

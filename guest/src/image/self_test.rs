@@ -1,19 +1,23 @@
-//! The reference walk, run where there is no operating system: once at boot, in every mode, on a
-//! few entries. The host looks at the answer before it trusts the image.
+//! The self-test: the reference walk, without an operating system, once at boot, in every mode, on
+//! a few entries. The host checks the result before it trusts the image.
 
 use mmu_core::memory::SparseTables;
 use mmu_core::walk::predict_in_mode;
 use mmu_core::{Access, ControlState, Cr0, Cr4, Efer, Profile, Reference, Ring, VirtAddr};
 
-/// Linear address, tables, and where the access must end.
+/// A walk with a known result.
 struct Expectation {
+    /// Changes the state of 4-level paging to that of the mode.
     change: fn(&mut ControlState),
+    /// Address and value of each page-table entry.
     entries: &'static [(u64, u64)],
+    /// The linear address.
     address: u64,
+    /// The physical address that the walk must give.
     physical: u64,
 }
 
-/// One for each mode, worked out by hand.
+/// One for each mode, calculated by hand.
 const EXPECTATIONS: [Expectation; 5] = [
     Expectation {
         change: |state| state.cr0 -= Cr0::PG,
@@ -59,16 +63,21 @@ const EXPECTATIONS: [Expectation; 5] = [
     },
 ];
 
-/// How many modes the reference walks right: 5.
+/// The number of modes in which the reference walk gives the expected result; 5 if all is well.
 pub(crate) fn modes_walked() -> u64 {
-    let walks_right = |expectation: &&Expectation| {
+    EXPECTATIONS.iter().filter(|expectation| expectation.is_met()).count() as u64
+}
+
+impl Expectation {
+    fn is_met(&self) -> bool {
         let mut state = ControlState::long_mode(0x1000);
-        (expectation.change)(&mut state);
-        let read = Access::read(VirtAddr::new(expectation.address), 1, Ring::Three);
-        let tables = SparseTables::new(expectation.entries);
+        (self.change)(&mut state);
+        let tables = SparseTables::new(self.entries);
+        let read = Access::read(VirtAddr::new(self.address), 1, Ring::Three);
+
         let prediction = predict_in_mode(Reference, state, Profile::default(), &tables, &read);
         let reached = prediction.alternatives[0].outcome.physical_address();
-        reached.is_some_and(|reached| reached.get() == expectation.physical)
-    };
-    EXPECTATIONS.iter().filter(walks_right).count() as u64
+
+        reached.is_some_and(|reached| reached.get() == self.physical)
+    }
 }

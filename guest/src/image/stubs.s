@@ -1,8 +1,10 @@
 # The stubs, in the order of Stub::index (stub.rs). RSP walks a list of records: `ret` enters the
-# stub of the next record, which pops its address and value, makes its access, and returns into the
-# stub after it. When the access is made RSP is already past the record. In both rings the same.
+# stub of the next record. The stub pops its address and value, makes its access, and returns into
+# the next stub. While the access runs, RSP is already past the record. Both rings use the same
+# stubs.
 #
-# r12: PKRU of keyed accesses. r13: where fetched code returns to. r15: where a fault goes on.
+# r12: PKRU of keyed accesses. r13: where fetched code returns to. r15: where execution continues
+# after a fault.
 
 .macro table_entry
 777:
@@ -11,7 +13,7 @@
     .popsection
 .endm
 
-# PKRU is 0 except during a keyed access: the list itself lies in user pages.
+# PKRU is 0 except during a keyed access, because the list itself is in user pages.
 .macro write_pkru_zero
     xor eax, eax
     xor ecx, ecx
@@ -40,7 +42,7 @@
         write_pkru_zero
     .endif
     .if \has_result
-        mov [rsp - 8], rbx              # Record.value
+        mov [rsp - 8], rbx              # AccessRecord.value
     .endif
     ret
 .endm
@@ -69,8 +71,8 @@
     stub_end \keyed, 1
 .endm
 
-# The value differs from what memory holds, so that the comparison fails and the old value comes
-# back in rax.
+# The value differs from the contents of memory, so the comparison fails and returns the old value
+# in rax.
 .macro failing_compare base, value, other, keyed
     stub_start \base, \keyed
     mov rax, rbx
@@ -103,7 +105,7 @@
 .endm
 
 # Ring 3 only. Ring 0 makes the address the base of the local descriptor table, whose first
-# descriptor the processor then reads by itself. The limit found, or -1.
+# descriptor the processor then reads of its own accord. The result is the limit found, or -1.
 .macro segment_limit keyed
     table_entry
     pop rsi
@@ -113,7 +115,7 @@
     jmp enter_supervisor
 778:
     write_pkru_if \keyed
-    mov eax, 4 | 3                      # the first descriptor of the local table, for ring 3
+    mov eax, 4 | 3                      # first descriptor of the local table, RPL 3
     mov rbx, -1
     lsl ebx, eax
     stub_end \keyed, 1
@@ -123,13 +125,13 @@
     all_accesses 0
     all_accesses 1
 
-# SetFlags: RFLAGS from the address field.
+# SetFlags: loads RFLAGS from the address field.
     table_entry
     popfq
     pop rax
     ret
 
-# SetPkru: later stubs are the keyed ones.
+# SetPkru: keyed stubs follow.
     table_entry
     pop r12
     pop rax
@@ -154,8 +156,8 @@
     table_entry
     jmp end_supervisor
 
-# What only ring 0 may do, between the accesses of a sequence: once from ring 3, by way of the #UD, and
-# once in ring 0.
+# Changes that only ring 0 may make, between the accesses of a sequence: one stub for ring 3, which
+# enters ring 0 through the #UD, and one for ring 0.
 .macro privileged change:vararg
     table_entry
     pop rsi
@@ -182,7 +184,7 @@
     privileged reload_cr3
     privileged mov cr0, rsi
 
-# In ring 0, on the frame of the #UD: moves the local descriptor table to rsi, and goes on at r9.
+# In ring 0, on the frame of the #UD: moves the local descriptor table to rsi, and continues at r9.
 move_local_table:
     mov edi, {GDT} + {WINDOW} + {LOCAL_TABLE}
     mov eax, esi
@@ -198,7 +200,7 @@ move_local_table:
     mov [rsp], r9
     iretq
 
-# Fetched code has put its constant into rcx.
+# Fetched code has loaded its constant into rcx.
 .global fetch_done
 fetch_done:
     mov [rsp - 8], rcx

@@ -1,5 +1,5 @@
-# The stubs again as 32-bit code, in the order of Stub::index (stub.rs). A record's fields have eight
-# bytes, of which `ret` and `pop` take four. SS is flat like DS: a prefix makes it the segment.
+# The stubs as 32-bit code, in the order of Stub::index (stub.rs). The fields of a record have eight
+# bytes, of which `ret` and `pop` take four. SS is flat like DS; a prefix selects the segment.
 #
 # ebp: where fetched code returns to.
 
@@ -15,7 +15,7 @@
 .macro load_32 segment, value, other
     stub_start_32
     mov \value, \segment:[esi]
-    mov [esp - 8], ebx                  # Record.value
+    mov [esp - 8], ebx                  # AccessRecord.value
     ret
 .endm
 
@@ -64,7 +64,7 @@
     stub_start_32
     clflush ss:[esi]
     ret
-# In ring 0 the host has taken the base of the code segment off the address.
+# In ring 0 the host has subtracted the base of the code segment from the address.
     stub_start_32
     xor eax, eax
     xor ecx, ecx
@@ -77,7 +77,7 @@
     add esp, 12
     ret
 
-# UserEnd: the handler of #UD goes on with begin_supervisor_32.
+# UserEnd: the handler of #UD continues with begin_supervisor_32.
     table_entry
 .global enter_supervisor_32
 enter_supervisor_32:
@@ -87,7 +87,7 @@ enter_supervisor_32:
     table_entry
     jmp end_supervisor_32
 
-# Fetched code has put its constants into ecx and eax, and has added 1 to ecx (contents.rs).
+# Fetched code has loaded its constants into ecx and eax, and has added 1 to ecx (contents.rs).
 .global fetch_done_32
 fetch_done_32:
     dec ecx

@@ -1,10 +1,11 @@
 # Out of 4-level paging and back. CR4.LA57 cannot change in long mode (MODE-2), and 32-bit and PAE
-# paging are not long mode: either way leads through 32-bit code without paging, which runs where it
-# lies in physical memory ("flat"). Registers on the way: ebx, the header's user address.
+# paging are outside long mode, so all switches lead through 32-bit code without paging, which runs
+# at its physical address ("flat"). On the way ebx holds the user address of the header.
 #
-# All of it lies in a page of its own, a supervisor page also at its physical address (layout.rs), so
-# that SMEP can stay as it is. In PAE paging nothing here changes SMEP, PGE or PSE, which would load
-# the PDPTEs once more (PDPTE-1): the case may have edited them, or the processor set flags in them.
+# All of this code is in a page of its own, which is a supervisor page even at its physical address
+# (layout.rs), so that SMEP can stay on. In PAE paging nothing here changes SMEP, PGE or PSE, since
+# that would load the PDPTEs again (PDPTE-1), after the case may have edited them or the processor
+# set flags in them.
 
 .equ CR0_PG, 0x80000000
 .equ ALL_BUT_PG, 0x7fffffff
@@ -13,11 +14,11 @@
 .equ OWN_CR0, 0x80010011                # PG WP ET PE
 .equ OWN_CR4, 0x620                     # OSXMMEXCPT OSFXSR PAE
 .equ CR4_LA57, 1 << 12
-# What may be set while paging changes: PSE PAE PGE OSFXSR OSXMMEXCPT LA57 SMEP. SMAP would forbid
-# the data in user pages.
+# The bits that may be set while paging changes: PSE PAE PGE OSFXSR OSXMMEXCPT LA57 SMEP. SMAP would
+# forbid access to the data in user pages.
 .equ SAFE_CR4, 0x1016b0
 
-# Clears the busy bit of a task state and loads it; LTR refuses a busy one.
+# Clears the busy bit of a task-state segment and loads it, since LTR refuses a busy one.
 .macro load_task_state selector, segment
     and byte ptr \segment:[{GDT} + \selector + 5], 0xfd
     mov ax, \selector
@@ -31,21 +32,21 @@
     mov ss, ax
 .endm
 
-# The guest's own data, through the segment that follows the code segment in use.
+# Makes gs the segment of the guest's own data, which follows the code segment in use.
 .macro own_data
     mov eax, cs
     add eax, 8
     mov gs, ax
 .endm
 
-# In 32-bit code: goes on at a label, in another code segment.
+# In 32-bit code: continues at a label in another code segment.
 .macro far_jump selector, label
     .byte 0xea
     .long \label
     .word \selector
 .endm
 
-# In 64-bit code: goes on at a label in flat 32-bit code.
+# In 64-bit code: continues at a label in flat 32-bit code.
 .macro to_flat_code label
     flat_data
     push {FLAT_CODE_32}
@@ -54,7 +55,7 @@
 .endm
 
 .section .switch, "ax"
-# From `begin` (boot.s): ring 0, rbx the header behind the window.
+# From `begin` (boot.s): in ring 0, with the supervisor address of the header in rbx.
 .global leave_four_level
 leave_four_level:
     mov eax, OWN_CR4
@@ -73,7 +74,7 @@ enter_other_mode:
     own_data
     load_task_state {FLAT_TASK_STATE_32}, gs
     mov eax, [ebx + {HEADER_EFER}]
-    and eax, ~EFER_LMA                  # the processor's to set
+    and eax, ~EFER_LMA                  # the processor sets it
     xor edx, edx
     mov ecx, EFER
     wrmsr
@@ -82,9 +83,9 @@ enter_other_mode:
     mov cr4, eax
     mov eax, [ebx + {HEADER_CR3}]
     mov cr3, eax
-    mov ecx, [ebx + {HEADER_SWITCH}]    # the header may be out of sight behind a process's tables
+    mov ecx, [ebx + {HEADER_SWITCH}]    # the tables of a process may not map the header
     mov eax, [ebx + {HEADER_CR0}]
-# PAE's PDPTEs are loaded here; the handler of #GP knows this place (PDPTE-2).
+# This loads PAE's PDPTEs. The handler of #GP recognizes a fault here (PDPTE-2).
 .global load_paging
 load_paging:
     mov cr0, eax
@@ -100,7 +101,7 @@ behind_window:
     mov esp, {FAULT_STACK}
     load_task_state {WINDOW_TASK_STATE_32}, gs
 
-# In ring 0, 32-bit code, behind the window if there is paging: run the ring-3 list.
+# In ring 0, in 32-bit code, in the window if paging is on: run the ring-3 list.
 lists_32:
     mov eax, gs:[ebx + {HEADER_CR4}]
     mov cr4, eax
@@ -139,7 +140,7 @@ begin_supervisor_32:
     mov ebp, offset fetch_done_32
     ret
 
-# From the handler of #GP: CR0 was not loaded. On its frame: the error code.
+# From the handler of #GP, on its frame, which starts with the error code: CR0 was not loaded.
 .global load_failed
 load_failed:
     pop eax
@@ -154,14 +155,14 @@ load_failed:
 end_supervisor_32:
     far_jump {FLAT_CODE_32}, back_to_four_level
 
-# In flat 32-bit code; from a process, too.
+# In flat 32-bit code, after a batch or a process.
 .global back_to_four_level
 back_to_four_level:
     mov eax, cr0
     and eax, ALL_BUT_PG
     mov cr0, eax
-    # PAE before LME: QEMU 7.2 cannot leave a guest of SVM that has LME alone, as it loads the host's
-    # CR0 under the guest's CR4 and EFER.
+    # PAE before LME: QEMU 7.2 cannot leave an SVM guest that has LME set without PAE, as it loads
+    # the host's CR0 while the guest's CR4 and EFER are in effect.
     mov eax, OWN_CR4
     mov cr4, eax
     mov eax, EFER_LME
@@ -183,7 +184,7 @@ in_four_level:
     call own_tables_64
     jmp to_user
 
-# With 5-level paging on, still in compatibility mode in a user page.
+# With 5-level paging on, still in compatibility mode and at a physical address.
 .code32
 enter_five_level:
     far_jump {SUPERVISOR_CODE}, in_five_level
@@ -203,14 +204,14 @@ in_five_level:
     jne enter_process                   # processes.s
     jmp load_key_rights
 
-# From `end_supervisor` (boot.s): ring 0, 5-level paging.
+# From `end_supervisor` (boot.s) or from a process: in ring 0, in 5-level paging.
 .global leave_five_level
 leave_five_level:
     mov eax, OWN_CR4 | CR4_LA57
     mov cr4, rax
     to_flat_code back_to_four_level
 
-# The descriptor tables and the task state of 64-bit code.
+# Loads the descriptor tables and the task-state segment of 64-bit code.
 own_tables_64:
     lgdt [rip + GDT_POINTER]
     lidt [rip + IDT_POINTER]

@@ -1,15 +1,15 @@
 # Exception handlers, one every 64 bytes (descriptors.rs). They are short because a ring-0
 # instruction can cost a microsecond.
 
-# Records a fault of a case: RSP as saved by the processor lies just past the case's record. Writes
-# the tag, vector and error code over Record.stub, and CR2 over Record.address.
+# Records the fault of an access: the RSP that the processor saved points just past the record.
+# Writes the tag, vector and error code over AccessRecord.stub, and CR2 over AccessRecord.address.
 .macro record_fault vector
     mov rdi, [rsp + 32]                 # the saved RSP
     mov dword ptr [rsp + 4], {FAULT_TAG} + \vector
     pop [rdi + r14 - 24]
     mov rax, cr2
     mov [rdi + r14 - 16], rax
-    mov [rsp], r15                      # go on with the next record
+    mov [rsp], r15                      # continue with the next record
     iretq
 .endm
 
@@ -38,13 +38,13 @@
 .endr
 .text
 
-# An instruction of a stub that this processor lacks, or whatever a case fetched.
+# This processor lacks an instruction of a stub, or a case fetched something other than code.
 invalid_opcode:
     mov rdi, [rsp]
     sub rdi, r15
     cmp rdi, 16
     jae 2f
-    lea r15, [rip + next]               # next_keyed's own WRPKRU is missing: it would be for ever
+    lea r15, [rip + next]               # if next_keyed itself faults, do not repeat it
     sub r15, r14
 2:
     push 0                              # #UD has no error code

@@ -1,10 +1,11 @@
 # Exception handlers of 32-bit code, one every 64 bytes (descriptors.rs), at the same offsets in the
-# flat code segment and in the one behind the window.
+# flat code segment and in the one in the window.
 #
-# In ring 0 the frame lies on the list of records itself, over the second half of the record of the
-# case: error code, EIP, CS, EFLAGS, up to where ESP was, just past the record.
+# In ring 0 the processor pushes the frame onto the list of records itself, over the end of the
+# record of the access: error code, EIP, CS, EFLAGS. The frame ends where ESP was, just past the
+# record.
 
-# Writes the tag, vector and error code over Record.stub, and CR2 over Record.address.
+# Writes the tag, vector and error code over AccessRecord.stub, and CR2 over AccessRecord.address.
 .macro record_fault_32 vector
     test byte ptr [esp + 8], 3          # CS
     jnz 3f
@@ -15,7 +16,7 @@
     mov [esp - 4], eax
     mov dword ptr [esp], 0
     add esp, 12
-    ret                                 # go on with the next record
+    ret                                 # continue with the next record
 3:
     mov ecx, \vector
     jmp record_user_fault_32

@@ -1,7 +1,7 @@
 # From the reset vector into long mode (SDM "Processor Management and Initialization").
 #
-# Symbols lie below 1 MiB, where the ROM is seen a second time. The first instructions run at the top
-# of 4 GiB, in a segment whose base only a far jump changes.
+# Symbols are addresses below 1 MiB, where the ROM appears a second time. The first instructions run
+# just below 4 GiB, in a segment whose base changes with the first far jump.
 
 .equ CODE_32, 0x08
 .equ DATA, 0x10
@@ -17,7 +17,7 @@
 .equ STAGE_SIZE, 64
 .equ GDT_SIZE, 32
 
-# A far jump with a 32-bit offset; the assembler's own would take two symbols or 16 bits only.
+# A far jump with a 32-bit offset. The assembler's own form takes two symbols, or only 16 bits.
 .macro far_jump selector, target
     .byte 0xea
     .long \target
@@ -45,8 +45,9 @@ protected:
     mov gs, ax
     mov ss, ax
 
-    # The guest's tables do not map the ROM: the step into long mode is made from a copy, with its
-    # descriptors, in memory that they map where it is, at the bottom of a stack that nobody uses yet.
+    # The guest's tables do not map the ROM. The step into long mode therefore runs from a copy,
+    # with its descriptors, in memory that the tables map at its physical address: the bottom of a
+    # stack that is not in use yet.
     mov esi, offset stage
     mov edi, {STAGE}
     mov ecx, STAGE_SIZE

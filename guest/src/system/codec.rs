@@ -1,9 +1,6 @@
-//! Structures as 64-bit words, written and read in order.
+//! Structures as a fixed number of 64-bit words, written and read in order.
 
-use mmu_core::PagingMode;
-use mmu_core::space::{Backing, ObjectId, RegionKind, SlotNumber};
-
-/// Writes words one after the other.
+/// Writes the words of a structure.
 #[derive(Debug)]
 pub struct WordWriter<const N: usize> {
     words: [u64; N],
@@ -17,10 +14,10 @@ impl<const N: usize> Default for WordWriter<N> {
 }
 
 impl<const N: usize> WordWriter<N> {
-    /// The same with another word.
+    /// Appends a word.
     ///
     /// # Panics
-    /// When there are more than `N`.
+    /// If `N` words have been written already.
     #[must_use]
     pub const fn word(mut self, word: u64) -> Self {
         self.words[self.len] = word;
@@ -28,7 +25,7 @@ impl<const N: usize> WordWriter<N> {
         self
     }
 
-    /// The same with a word for whether there is something, and one for it.
+    /// Appends two words: whether there is a value, and the value or 0.
     #[must_use]
     pub const fn option(self, word: Option<u64>) -> Self {
         match word {
@@ -37,18 +34,27 @@ impl<const N: usize> WordWriter<N> {
         }
     }
 
-    /// The words, the rest 0.
+    /// Appends the index of a value in a list of all values of its type.
+    ///
+    /// A value that the list lacks becomes [`u64::MAX`], which [`WordReader::value_of`] rejects.
+    #[must_use]
+    pub fn index_of<T: PartialEq>(self, values: &[T], wanted: &T) -> Self {
+        let index = values.iter().position(|value| value == wanted);
+        self.word(index.map_or(u64::MAX, |index| index as u64))
+    }
+
+    /// All `N` words. Those not written are 0.
     pub const fn end(self) -> [u64; N] {
         self.words
     }
 }
 
-/// Reads words one after the other.
+/// Reads the words of a structure. Every method returns `None` past the end and for invalid words.
 #[derive(Debug)]
 pub struct WordReader<'w>(core::slice::Iter<'w, u64>);
 
 impl<'w> WordReader<'w> {
-    /// Reads these.
+    /// A reader that starts at the first of these words.
     pub fn new(words: &'w [u64]) -> Self {
         Self(words.iter())
     }
@@ -58,54 +64,25 @@ impl<'w> WordReader<'w> {
         self.0.next().copied()
     }
 
-    /// The next word, if it is as small as it must be.
+    /// The next word, if it fits a smaller type.
     pub fn small<T: TryFrom<u64>>(&mut self) -> Option<T> {
         self.word()?.try_into().ok()
     }
 
-    /// What [`WordWriter::option`] wrote.
+    /// The two words that [`WordWriter::option`] wrote.
     pub fn option(&mut self) -> Option<Option<u64>> {
-        let (some, word) = (self.word()?, self.word()?);
-        match some {
+        let is_some = self.word()?;
+        let word = self.word()?;
+
+        match is_some {
             0 => Some(None),
             1 => Some(Some(word)),
             _ => None,
         }
     }
-}
 
-pub(super) const MODES: [PagingMode; 4] =
-    [PagingMode::Bits32, PagingMode::Pae, PagingMode::FourLevel, PagingMode::FiveLevel];
-
-pub(super) const KINDS: [RegionKind; 7] = [
-    RegionKind::Code,
-    RegionKind::Data,
-    RegionKind::Heap,
-    RegionKind::Stack,
-    RegionKind::Shared,
-    RegionKind::Guard,
-    RegionKind::Kernel,
-];
-
-pub(super) fn place_in<T: PartialEq>(list: &[T], wanted: &T) -> u64 {
-    list.iter().position(|known| known == wanted).map_or(u64::MAX, |place| place as u64)
-}
-
-pub(super) fn backing_words(backing: Backing) -> (u64, u64) {
-    match backing {
-        Backing::Zero => (0, 0),
-        Backing::Image(slot) => (1, slot.0.into()),
-        Backing::Object(object) => (2, object.0.into()),
-        Backing::Fixed(frame) => (3, frame.get()),
+    /// The value whose index [`WordWriter::index_of`] wrote.
+    pub fn value_of<T: Copy>(&mut self, values: &[T]) -> Option<T> {
+        values.get(self.small::<usize>()?).copied()
     }
-}
-
-/// Fixed memory is the supervisor's: no order asks for it.
-pub(super) fn read_backing(reader: &mut WordReader<'_>) -> Option<Backing> {
-    Some(match (reader.word()?, reader.word()?) {
-        (0, _) => Backing::Zero,
-        (1, slot) => Backing::Image(SlotNumber(slot.try_into().ok()?)),
-        (2, object) => Backing::Object(ObjectId(object.try_into().ok()?)),
-        _ => return None,
-    })
 }

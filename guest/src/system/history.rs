@@ -1,24 +1,26 @@
-//! Events as words, for the way out of the guest.
+//! Events of the virtual memory system as words, in which form the guest reports them.
 
 use super::codec::{WordReader, WordWriter};
 use mmu_core::space::{Decision, Event, Invalid, Minor, SlotNumber, SpaceId};
 use mmu_core::{Fault, PhysAddr, Vector, VirtAddr};
 
-/// Words of an event.
+/// Number of words of an event.
 pub const WORDS: usize = 10;
 
+// The first word: the kind of event.
 const FAULT: u64 = 1;
 const GROWN: u64 = 2;
 const SECOND_CHANCE: u64 = 3;
 const EVICTED: u64 = 4;
 
+// The first word of a decision: its kind.
 const MINOR: u64 = 1;
 const MAJOR: u64 = 2;
 const INVALID: u64 = 3;
 
 const MINORS: [Minor; 5] =
     [Minor::ZeroFill, Minor::MapShared, Minor::Copy, Minor::Reuse, Minor::Spurious];
-const INVALIDS: [Invalid; 7] = [
+pub(super) const INVALIDS: [Invalid; 7] = [
     Invalid::NoRegion,
     Invalid::Guard,
     Invalid::ReadOnly,
@@ -39,19 +41,17 @@ const INVALIDS: [Invalid; 7] = [
 /// ```
 pub fn to_words(event: &Event) -> [u64; WORDS] {
     let writer = WordWriter::default();
-    let frame_word = |frame: Option<PhysAddr>| frame.map(PhysAddr::get);
+
     match *event {
         Event::Fault { space, fault, decision, frame } => {
-            let (kind, detail) = decision_words(decision);
-            writer
+            let writer = writer
                 .word(FAULT)
                 .word(space.0.into())
                 .word(fault.vector as u64)
                 .word(fault.error_code.into())
-                .option(fault.cr2.map(VirtAddr::get))
-                .word(kind)
-                .word(detail)
-                .option(frame_word(frame))
+                .option(fault.cr2.map(VirtAddr::get));
+
+            write_decision(writer, decision).option(frame.map(PhysAddr::get))
         }
         Event::Grown { space, start } => writer.word(GROWN).word(space.0.into()).word(start.get()),
         Event::SecondChance { frame } => writer.word(SECOND_CHANCE).word(frame.get()),
@@ -65,10 +65,10 @@ pub fn to_words(event: &Event) -> [u64; WORDS] {
     .end()
 }
 
-/// The event of these words; `None` if there is no such event.
+/// The event that these words describe; `None` if they describe none.
 pub fn from_words(words: &[u64; WORDS]) -> Option<Event> {
     let mut reader = WordReader::new(words);
-    let frame = |word: Option<u64>| word.map(PhysAddr::new);
+
     Some(match reader.word()? {
         FAULT => Event::Fault {
             space: SpaceId(reader.small()?),
@@ -77,8 +77,8 @@ pub fn from_words(words: &[u64; WORDS]) -> Option<Event> {
                 error_code: reader.small()?,
                 cr2: reader.option()?.map(VirtAddr::new),
             },
-            decision: decision(reader.word()?, reader.word()?)?,
-            frame: frame(reader.option()?),
+            decision: read_decision(&mut reader)?,
+            frame: reader.option()?.map(PhysAddr::new),
         },
         GROWN => {
             Event::Grown { space: SpaceId(reader.small()?), start: VirtAddr::new(reader.word()?) }
@@ -101,25 +101,21 @@ pub fn from_words(words: &[u64; WORDS]) -> Option<Event> {
     })
 }
 
-/// A decision as two words.
-pub(super) fn decision_words(decision: Decision) -> (u64, u64) {
-    let place = |known: Option<usize>| known.map_or(u64::MAX, |place| place as u64);
+/// Appends a decision as two words: its kind, and a detail.
+fn write_decision<const N: usize>(writer: WordWriter<N>, decision: Decision) -> WordWriter<N> {
     match decision {
-        Decision::Minor(minor) => (MINOR, place(MINORS.iter().position(|known| *known == minor))),
-        Decision::Major(slot) => (MAJOR, slot.0.into()),
-        Decision::Invalid(invalid) => {
-            (INVALID, place(INVALIDS.iter().position(|known| *known == invalid)))
-        }
+        Decision::Minor(minor) => writer.word(MINOR).index_of(&MINORS, &minor),
+        Decision::Major(slot) => writer.word(MAJOR).word(slot.0.into()),
+        Decision::Invalid(invalid) => writer.word(INVALID).index_of(&INVALIDS, &invalid),
     }
 }
 
-/// The decision of two words.
-pub(super) fn decision(kind: u64, detail: u64) -> Option<Decision> {
-    let place = usize::try_from(detail).ok()?;
-    match kind {
-        MINOR => MINORS.get(place).copied().map(Decision::Minor),
-        MAJOR => Some(Decision::Major(SlotNumber(detail.try_into().ok()?))),
-        INVALID => INVALIDS.get(place).copied().map(Decision::Invalid),
+/// Reads the two words of a decision.
+fn read_decision(reader: &mut WordReader<'_>) -> Option<Decision> {
+    match reader.word()? {
+        MINOR => reader.value_of(&MINORS).map(Decision::Minor),
+        MAJOR => Some(Decision::Major(SlotNumber(reader.small()?))),
+        INVALID => reader.value_of(&INVALIDS).map(Decision::Invalid),
         _ => None,
     }
 }
@@ -130,13 +126,15 @@ mod tests {
     use std::vec::Vec;
 
     #[test]
-    fn every_event_outlives_its_words() {
+    fn every_event_survives_encoding() {
         let fault =
             |vector, cr2: Option<u64>| Fault { vector, error_code: 7, cr2: cr2.map(VirtAddr::new) };
-        let minors = MINORS.map(Decision::Minor);
-        let decisions: Vec<_> = minors.into_iter().chain(INVALIDS.map(Decision::Invalid)).collect();
+        let minor = MINORS.map(Decision::Minor);
+        let invalid = INVALIDS.map(Decision::Invalid);
+        let major = [Decision::Major(SlotNumber(3))];
         let mut events = Vec::new();
-        for decision in decisions.into_iter().chain([Decision::Major(SlotNumber(3))]) {
+
+        for decision in minor.into_iter().chain(invalid).chain(major) {
             for fault in [
                 fault(Vector::PageFault, Some(0x8060_0123)),
                 fault(Vector::GeneralProtection, None),
@@ -147,6 +145,7 @@ mod tests {
                 }
             }
         }
+
         events.push(Event::Grown { space: SpaceId(15), start: VirtAddr::new(0x807f_d000) });
         events.push(Event::SecondChance { frame: PhysAddr::new(0x60_1000) });
         for from in [None, Some((SpaceId(1), VirtAddr::new(0x8060_0000)))] {
@@ -154,6 +153,7 @@ mod tests {
                 events.push(Event::Evicted { frame: PhysAddr::new(0x60_2000), from, written });
             }
         }
+
         for event in events {
             assert_eq!(from_words(&to_words(&event)), Some(event));
         }

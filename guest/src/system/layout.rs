@@ -1,48 +1,57 @@
-//! Where things lie while processes run. No batch runs then, so it is the memory of the arenas.
+//! The layout of memory while processes run. No batch runs then, so the system uses the arenas'
+//! memory.
 
+use super::history;
 use mmu_core::PhysAddr;
 
-/// The order. No arena starts here, so its address in the control page tells it from a batch.
+/// The address of the [`Request`](super::Request). No arena starts here, so this address in the
+/// control page distinguishes a request from a batch.
 pub const REQUEST: u64 = 0x0040_1000;
-/// The answer.
+/// The address of the [`Response`](super::Response).
 pub const RESPONSE: u64 = 0x0040_2000;
-/// The events of the last order.
+/// The address of the [events](super::history) of the last request.
 pub const HISTORY: u64 = 0x0041_0000;
-/// The most events of an order.
-pub const MAX_EVENTS: usize = 0x3_0000 / (8 * super::history::WORDS);
-/// The books after the last order.
+/// Maximum number of events that are kept of one request.
+pub const MAX_EVENTS: usize = 0x3_0000 / size_of::<[u64; history::WORDS]>();
+/// The address of the [`Accounting`](super::accounting::Accounting) after the last request.
 pub const ACCOUNTING: u64 = 0x0044_0000;
-/// The scripts of steps that processes are to make.
+/// The address of the scripts that processes play.
 pub const SCRIPTS: u64 = 0x0045_0000;
-/// Pages of scripts.
+/// Number of pages of scripts.
 pub const SCRIPT_PAGES: u64 = 16;
-/// The frames of the system, tables and pages.
+/// The first of the system's frames, which hold its page tables and its pages.
 pub const FRAMES: PhysAddr = PhysAddr::new(0x0060_0000);
-/// The most frames that the guest's system has.
+/// Maximum number of frames of the guest's system.
 pub const MAX_FRAMES: usize = 256;
-/// The slots of the backing store.
+/// The address of the backing store, an array of page-sized slots.
 pub const STORE: PhysAddr = PhysAddr::new(0x0070_0000);
-/// The most slots that the guest's system has.
+/// Maximum number of slots of the guest's system.
 pub const MAX_SLOTS: usize = 64;
 
-/// Where a process finds the programs that it can run, whatever its mode.
+/// The linear address of the programs in every process, whatever its mode.
 pub const PROGRAMS_IN_PROCESS: u64 = 0x804f_0000;
-/// Where a process finds the scripts.
+/// The linear address of the scripts in every process.
 pub const SCRIPTS_IN_PROCESS: u64 = 0x8058_0000;
 
-/// What frames hold before anybody was given one: only a wipe makes zeros of it.
+/// What a frame holds before it is first handed out. Only a wipe turns it into zeros.
 pub const LEFT_BEHIND: u64 = 0xa5a5_a5a5_a5a5_a5a5;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::layout::LOW_MEMORY_END;
+    use crate::system::accounting::Accounting;
+    use crate::system::{Request, Response};
 
     #[test]
     fn nothing_overlaps_and_all_ends_in_low_memory() {
         let pages = |count: usize| count as u64 * 0x1000;
-        assert!(HISTORY + (MAX_EVENTS * 8 * crate::system::history::WORDS) as u64 <= ACCOUNTING);
-        assert!(ACCOUNTING + size_of::<crate::system::accounting::Accounting>() as u64 <= SCRIPTS);
+        let history = MAX_EVENTS * size_of::<[u64; history::WORDS]>();
+
+        assert!(REQUEST + size_of::<[u64; Request::WORDS]>() as u64 <= RESPONSE);
+        assert!(RESPONSE + size_of::<Response>() as u64 <= HISTORY);
+        assert!(HISTORY + history as u64 <= ACCOUNTING);
+        assert!(ACCOUNTING + size_of::<Accounting>() as u64 <= SCRIPTS);
         assert!(SCRIPTS + SCRIPT_PAGES * 0x1000 <= FRAMES.get());
         assert!(FRAMES.get() + pages(MAX_FRAMES) <= STORE.get());
         assert!(STORE.get() + pages(MAX_SLOTS) <= LOW_MEMORY_END);

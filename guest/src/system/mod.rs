@@ -1,20 +1,20 @@
-//! The protocol of the virtual memory system: what the host orders, and what the guest's kernel
-//! answers, while it runs processes on [`mmu_core::space`] instead of batches.
+//! The protocol of the virtual memory system: what the host requests, and what the guest's kernel
+//! responds, while it runs processes on [`mmu_core::space`] instead of batches.
 //!
-//! 1. The host writes an [`Request`] to its [`place`], and names it in the
-//!    [control page](crate::mailbox::Control).
-//! 2. The guest's kernel, on tables of its own, [carries it out](carry_out); for [`Request::ProgramRun`] it
-//!    enters processes and serves their faults.
-//! 3. It answers with an [`Response`], the [events](history) of the order, and its [books].
+//! 1. The host writes a [`Request`] to [`layout::REQUEST`] and puts that address into the [control
+//!    page](crate::mailbox::Control).
+//! 2. The guest's kernel, on page tables of its own, [executes](execute) the request. For
+//!    [`Request::Run`] it enters processes and serves their faults.
+//! 3. It writes a [`Response`], the [events](history) of the request, and its [accounting] of
+//!    frames and slots.
 //!
-//! Everything here but the entering of processes is used by both sides: the host runs the same
-//! orders on the software MMU.
+//! Both sides use everything here except the code that enters processes: the host executes the same
+//! requests on the software MMU.
 
 pub mod accounting;
 pub mod codec;
 pub mod history;
 pub mod layout;
-
 pub mod program;
 mod request;
 mod response;

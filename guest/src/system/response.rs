@@ -1,85 +1,86 @@
-//! What the system answers to a request, as words.
+//! The responses of the guest's system, as words.
 
 use super::MAX_RUNS;
 use super::codec::WordWriter;
-use super::history::{decision, decision_words};
+use super::history::INVALIDS;
 use mmu_core::PhysAddr;
-use mmu_core::space::{Decision, Invalid, ObjectId, SpaceError, SpaceId};
+use mmu_core::space::{Invalid, ObjectId, SpaceError, SpaceId};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// The most loads told of one order that did not find what they should.
+/// Maximum number of [mismatches](ScriptMismatch) listed for one request.
 pub const MAX_MISMATCHES: usize = 64;
 
 /// How a program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// By itself.
+    /// It called [`Exit`](super::program::Call::Exit).
     Exited,
-    /// By an access that is not allowed.
+    /// It made an access that is not allowed.
     Invalid(Invalid),
-    /// The system could not serve a fault.
+    /// It faulted, and the system could not serve the fault.
     Refused(SpaceError),
-    /// An exception that is no fault of an address.
+    /// It took an exception, by vector, that no address causes.
     Exception(u8),
-    /// It faulted again and again at one place.
+    /// It faulted again and again at the same place.
     Endless,
 }
 
-/// What came of an order, besides its events.
+/// What a successful request returns, besides its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Completion {
-    /// It was done.
+    /// Nothing.
     Done,
-    /// It gave a space.
+    /// The address space created.
     Space(SpaceId),
-    /// It gave a shared object.
+    /// The shared object created.
     Object(ObjectId),
-    /// The clock took this frame, or none.
+    /// The frame that the clock reclaimed, if it found one.
     Taken(Option<PhysAddr>),
 }
 
-/// A load that did not find what it should.
+/// A load that did not find the expected value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct ScriptMismatch {
-    /// Whose.
+    /// The address space of the process, a [`SpaceId`].
     pub space: u64,
-    /// Where.
+    /// The linear address of the load.
     pub address: u64,
-    /// What it found.
+    /// The value that it found.
     pub found: u64,
 }
 
-/// What the kernel answers.
+/// The response to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Response {
-    /// What came of the order ([`Response::words_of`]).
-    pub carried: [u64; 3],
-    /// How each program of [`Request::ProgramRun`] ended ([`Ending::words`]).
+    /// The result of the request ([`Response::completion_words`]).
+    pub completion: [u64; 3],
+    /// How each program of [`Request::Run`](super::Request::Run) ended ([`Ending::words`]).
     pub endings: [[u64; 3]; MAX_RUNS],
-    /// How many loads did not find what they should. The first of them follow.
-    pub wrong_count: u64,
-    /// Which.
-    pub wrongs: [ScriptMismatch; MAX_MISMATCHES],
-    /// How many events there were. They lie at their [`place`](super::layout::HISTORY).
+    /// Number of loads that did not find the expected value. At most [`MAX_MISMATCHES`] are listed.
+    pub mismatch_count: u64,
+    /// The first of these loads.
+    pub mismatches: [ScriptMismatch; MAX_MISMATCHES],
+    /// Number of events, which are at [`HISTORY`](super::layout::HISTORY).
     pub event_count: u64,
 }
 
 impl Response {
-    /// An answer without events.
+    /// A response of zeros: no result and no events.
     pub const EMPTY: Self = Self {
-        carried: [0; 3],
+        completion: [0; 3],
         endings: [[0; 3]; MAX_RUNS],
-        wrong_count: 0,
-        wrongs: [ScriptMismatch { space: 0, address: 0, found: 0 }; MAX_MISMATCHES],
+        mismatch_count: 0,
+        mismatches: [ScriptMismatch { space: 0, address: 0, found: 0 }; MAX_MISMATCHES],
         event_count: 0,
     };
 
-    /// What came of an order, as words.
-    pub fn words_of(carried: &Result<Completion, SpaceError>) -> [u64; 3] {
+    /// The result of a request as words. The first is never 0.
+    pub fn completion_words(result: &Result<Completion, SpaceError>) -> [u64; 3] {
         let writer = WordWriter::default();
-        match carried {
+
+        match result {
             Ok(Completion::Done) => writer.word(1),
             Ok(Completion::Space(space)) => writer.word(2).word(space.0.into()),
             Ok(Completion::Object(object)) => writer.word(3).word(object.0.into()),
@@ -93,43 +94,58 @@ impl Response {
     }
 }
 
+// The first word of an ending.
+const NOT_RUN: u64 = 0;
+const EXITED: u64 = 1;
+const INVALID: u64 = 2;
+const REFUSED: u64 = 3;
+const EXCEPTION: u64 = 4;
+const ENDLESS: u64 = 5;
+
 impl Ending {
-    /// As words; 0 stands for no program.
+    /// The ending as words. The first is 0 only for a program that was not run.
     pub fn words(self) -> [u64; 3] {
         let writer = WordWriter::default();
+
         match self {
-            Self::Exited => writer.word(1),
-            Self::Invalid(invalid) => {
-                writer.word(2).word(decision_words(Decision::Invalid(invalid)).1)
-            }
+            Self::Exited => writer.word(EXITED),
+            Self::Invalid(invalid) => writer.word(INVALID).index_of(&INVALIDS, &invalid),
             Self::Refused(error) => {
                 let (number, detail) = error_words(&error);
-                writer.word(3).word(number).word(detail)
+                writer.word(REFUSED).word(number).word(detail)
             }
-            Self::Exception(vector) => writer.word(4).word(vector.into()),
-            Self::Endless => writer.word(5),
+            Self::Exception(vector) => writer.word(EXCEPTION).word(vector.into()),
+            Self::Endless => writer.word(ENDLESS),
         }
         .end()
     }
 
-    /// In words for people; `None` if there is no such ending.
-    pub fn of_words(words: [u64; 3]) -> Option<&'static str> {
-        Some(match words[0] {
-            0 => "was not run",
-            1 => "ended by itself",
-            2 => match decision(decision_words(Decision::Invalid(Invalid::Guard)).0, words[1])? {
-                Decision::Invalid(_) => "was ended for an access that is not allowed",
-                _ => return None,
-            },
-            3 => "was refused memory",
-            4 => "met an exception that no access causes",
-            5 => "faulted again and again",
+    /// The predicate of a sentence about the program that ended like this; `None` if the words are
+    /// not an ending.
+    ///
+    /// ```
+    /// use crosswalk_guest::system::Ending;
+    /// assert_eq!(Ending::describe(Ending::Exited.words()), Some("ended by itself"));
+    /// assert_eq!(Ending::describe([6, 0, 0]), None);
+    /// ```
+    pub fn describe(words: [u64; 3]) -> Option<&'static str> {
+        let [kind, detail, _] = words;
+
+        Some(match kind {
+            NOT_RUN => "was not run",
+            EXITED => "ended by itself",
+            INVALID if detail < INVALIDS.len() as u64 => {
+                "was ended for an access that is not allowed"
+            }
+            REFUSED => "was refused memory",
+            EXCEPTION => "took an exception that no access causes",
+            ENDLESS => "faulted again and again",
             _ => return None,
         })
     }
 }
 
-/// An error as two words.
+/// An error as two words. Host and guest compare these numbers and never decode them.
 fn error_words(error: &SpaceError) -> (u64, u64) {
     match *error {
         SpaceError::OutOfFrames(address) => (1, address.get()),

@@ -1,8 +1,8 @@
-//! The page tables that map the guest itself: built once by the host, and linked into the root of
-//! every batch.
+//! The page tables that map the guest itself. The host builds them once and links them into the
+//! root of every batch.
 
-use super::MachineError;
-use super::memory::GuestMemory;
+use crate::MachineError;
+use crate::memory::GuestMemory;
 use crosswalk_case::TableEntry;
 use crosswalk_guest::layout::{
     Arena, IMAGE_BASE, LOW_MEMORY_END, OWN_TABLE_FRAMES, OWN_TABLES, OWN_TABLES_32BIT,
@@ -17,6 +17,27 @@ use mmu_core::{
     VirtAddr,
 };
 use std::fmt::Display;
+use std::io;
+
+/// A mapping of the guest's whole low memory.
+struct Window {
+    /// The distance from physical to linear addresses.
+    offset: u64,
+    /// The ring that uses the window. Ring 3 gets user pages.
+    ring: Ring,
+}
+
+const WINDOWS: [Window; 2] = [
+    Window { offset: 0, ring: Ring::Three },
+    Window { offset: SUPERVISOR_WINDOW, ring: Ring::Zero },
+];
+
+impl Window {
+    /// The ring that uses a page of the window. The switch page is a supervisor page in both.
+    fn ring_of(&self, page: u64) -> Ring {
+        if page == SWITCH_PAGE { Ring::Zero } else { self.ring }
+    }
+}
 
 /// The control state in which the guest boots.
 pub(super) fn own_state(profile: Profile) -> ControlState {
@@ -25,18 +46,21 @@ pub(super) fn own_state(profile: Profile) -> ControlState {
     state
 }
 
-/// Maps the guest's own memory twice, as user and as supervisor pages (but one), in the formats of long mode
-/// and of 32-bit paging.
+/// Maps the guest's own memory through both [`WINDOWS`], in the formats of long mode and of 32-bit
+/// paging.
 pub(super) fn build(memory: &GuestMemory, profile: Profile) -> Result<(), MachineError> {
-    let state = own_state(profile);
-    build_in::<FourLevel>(memory, state, profile)?;
-    let mut state = ControlState { cr3: OWN_TABLES_32BIT, ..state };
-    (state.cr4, state.efer) = (Cr4::empty(), Efer::empty());
-    build_in::<Bits32>(memory, state, profile)
+    let long = own_state(profile);
+    let bits32 =
+        ControlState { cr3: OWN_TABLES_32BIT, cr4: Cr4::empty(), efer: Efer::empty(), ..long };
+
+    build_in::<FourLevel>(memory, long, profile)?;
+    build_in::<Bits32>(memory, bits32, profile)
 }
 
-/// Maps in one format, then walks the tables from the host's side to see that they say so. They are
-/// made elsewhere first: when a machine starts anew, a batch may be being encoded, and links to them.
+/// Builds the tables in one format, then walks them in guest memory to check the result.
+///
+/// They are built in a buffer first. When a machine restarts, a batch may be encoded at the same
+/// time, which reads the tables in guest memory.
 fn build_in<F: Format>(
     memory: &GuestMemory,
     state: ControlState,
@@ -46,67 +70,91 @@ fn build_in<F: Format>(
     let mut tables = Bytes::new(PhysAddr::new(state.cr3), &mut *content);
     let frames = FrameRange::new(PhysAddr::new(state.cr3 + 0x1000), OWN_TABLE_FRAMES - 1);
     let mut mapper = Mapper::<F, _, _>::new(state, profile, &mut tables, frames);
-    let windows = [(0, EntryBits::US), (SUPERVISOR_WINDOW, EntryBits::empty())];
-    let pages = || (IMAGE_BASE..LOW_MEMORY_END).step_by(0x1000);
-    let failed = |error: &dyn Display| MachineError::Host {
-        doing: "building the guest's own page tables",
-        source: std::io::Error::other(error.to_string()),
-    };
-    for (offset, flags) in windows {
+
+    for window in WINDOWS {
         for page in pages() {
-            let (address, frame) = (VirtAddr::new(page + offset), PhysAddr::new(page));
-            let rights = if page == SWITCH_PAGE { EntryBits::empty() } else { flags };
+            let address = VirtAddr::new(page + window.offset);
+            let mut flags = EntryBits::RW;
+            flags.set(EntryBits::US, window.ring_of(page) == Ring::Three);
+
             mapper
-                .map(address, frame, PageSize::Size4KiB, rights | EntryBits::RW)
-                .map_err(|error| failed(&error))?;
+                .map(address, PhysAddr::new(page), PageSize::Size4KiB, flags)
+                .map_err(|error| cannot_build(&error))?;
         }
     }
+
     memory.write(state.cr3, &content);
+    check::<F>(memory, state, profile)
+}
+
+/// Walks the tables in guest memory for every page.
+fn check<F: Format>(
+    memory: &GuestMemory,
+    state: ControlState,
+    profile: Profile,
+) -> Result<(), MachineError> {
     let mmu = Mmu::<F>::new(state, profile);
-    for ((offset, _), ring) in windows.into_iter().zip([Ring::Three, Ring::Zero]) {
+
+    for window in WINDOWS {
         for page in pages() {
-            let ring = if page == SWITCH_PAGE { Ring::Zero } else { ring };
-            let access = Access::write(VirtAddr::new(page + offset), 8, ring);
-            let walked = mmu.walk(memory, access.address, &access, &mut ());
+            let address = VirtAddr::new(page + window.offset);
+            let access = Access::write(address, 8, window.ring_of(page));
+            let walked = mmu.walk(memory, address, &access, &mut ());
+
             if !walked.is_ok_and(|translation| translation.address.get() == page) {
-                return Err(failed(&format_args!("{page:#x} is not mapped as it should be")));
+                return Err(cannot_build(&format_args!("{page:#x} is not mapped correctly")));
             }
         }
     }
+
     Ok(())
 }
 
-/// The entries for the own slots of an arena's tables in a mode.
+/// The pages of the guest's own memory.
+fn pages() -> impl Iterator<Item = u64> {
+    (IMAGE_BASE..LOW_MEMORY_END).step_by(0x1000)
+}
+
+fn cannot_build(why: &dyn Display) -> MachineError {
+    MachineError::host("building the guest's own page tables")(io::Error::other(why.to_string()))
+}
+
+/// The entries for the guest's own slots in an arena's tables in a mode. They lead to the guest's
+/// own tables.
 ///
 /// # Panics
-/// When the guest's own tables have not been built.
+/// If the guest's own tables have not been built.
 pub(super) fn links(memory: &GuestMemory, mode: PagingMode, arena: Arena) -> Vec<TableEntry> {
-    let read = |at: u64, bytes| {
-        memory.read_entry(PhysAddr::new(at), bytes).expect("the own tables lie in memory")
-    };
-    let frame = |entry: u64| entry & EntryBits::ADDRESS;
-    let slots = tables::own_slots(mode).iter();
-    let slots = slots.flat_map(|(table, slots)| slots.clone().map(move |slot| (*table, slot)));
+    let own_slots = tables::own_slots(mode).iter();
+    let slots = own_slots.flat_map(|(table, slots)| slots.clone().map(move |slot| (*table, slot)));
+
     slots
-        .map(|(table, slot)| {
-            let index = slot as u64;
-            let value = match mode {
-                PagingMode::Bits32 => read(OWN_TABLES_32BIT + index * 4, 4),
-                // PAE's entries below the PDPTEs are those of long mode: the page directory that
-                // long mode has under PDPTE 0 or 1.
-                PagingMode::Pae => {
-                    let pdpt = frame(read(OWN_TABLES, 8));
-                    let directory = frame(read(pdpt + (table as u64 - 1) * 8, 8));
-                    read(directory + index * 8, 8)
-                }
-                PagingMode::FiveLevel => {
-                    OWN_TABLES | (EntryBits::P | EntryBits::RW | EntryBits::US).bits()
-                }
-                _ => read(OWN_TABLES + index * 8, 8),
-            };
-            TableEntry { at: arena.table(table) + index * tables::entry_bytes(mode), value }
+        .map(|(table, slot)| TableEntry {
+            at: arena.table(table) + slot as u64 * tables::entry_bytes(mode),
+            value: link(memory, mode, table, slot as u64),
         })
         .collect()
+}
+
+/// The value of one of the guest's own slots.
+fn link(memory: &GuestMemory, mode: PagingMode, table: usize, slot: u64) -> u64 {
+    let read = |at: u64, bytes| {
+        memory.read_entry(PhysAddr::new(at), bytes).expect("the own tables are in memory")
+    };
+    let frame = |entry: u64| entry & EntryBits::ADDRESS;
+
+    match mode {
+        PagingMode::Bits32 => read(OWN_TABLES_32BIT + slot * 4, 4),
+        // PAE's entries below the PDPTEs have the format of long mode: take those of the page
+        // directory that long mode has under PDPTE 0 or 1.
+        PagingMode::Pae => {
+            let pdpt = frame(read(OWN_TABLES, 8));
+            let directory = frame(read(pdpt + (table as u64 - 1) * 8, 8));
+            read(directory + slot * 8, 8)
+        }
+        PagingMode::FiveLevel => OWN_TABLES | (EntryBits::P | EntryBits::RW | EntryBits::US).bits(),
+        _ => read(OWN_TABLES + slot * 8, 8),
+    }
 }
 
 #[cfg(test)]
@@ -114,25 +162,27 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    /// Batches went wrong that were encoded while a machine started anew.
+    /// Batches that were encoded while a machine restarted used to go wrong.
     #[test]
-    fn links_can_be_read_while_the_tables_are_built_again() {
+    fn links_can_be_read_while_the_tables_are_rebuilt() {
         let memory = GuestMemory::new().unwrap();
         let profile = Profile { physical_address_bits: 40, ..Profile::default() };
         build(&memory, profile).unwrap();
+
         let values = || -> Vec<u64> {
             let links = PagingMode::ALL.map(|mode| links(&memory, mode, Arena::ALL[0]));
             links.into_iter().flatten().map(|link| link.value).collect()
         };
-        let wanted = values();
+        let expected = values();
         let built = AtomicBool::new(false);
+
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 (0..5).for_each(|_| build(&memory, profile).unwrap());
                 built.store(true, Ordering::Relaxed);
             });
             while !built.load(Ordering::Relaxed) {
-                assert_eq!(values(), wanted);
+                assert_eq!(values(), expected);
             }
         });
     }

@@ -1,4 +1,4 @@
-//! What this host is: the KVM module and its settings, what lies beneath, the processor's name.
+//! What this host is: the KVM module and its settings, the hypervisor beneath it, the processor.
 
 use std::arch::x86_64::{__cpuid, CpuidResult};
 use std::path::Path;
@@ -14,21 +14,22 @@ pub enum Flavour {
     SvmNpt,
     /// AMD SVM with shadow page tables.
     SvmShadow,
-    /// The pagetable virtual machine: no hardware support; ring 0 is emulated, ring 3 runs on
-    /// shadow tables.
+    /// The pagetable virtual machine, which needs no hardware support: ring 0 is emulated, and ring
+    /// 3 runs on shadow page tables.
     Pvm,
-    /// A KVM of another kind.
+    /// Any other KVM.
     Unknown,
 }
 
 impl Flavour {
-    /// Found from the loaded modules and their parameters.
+    /// Detects the flavour from the loaded modules and their parameters.
     pub fn detect() -> Self {
         let loaded = |module: &str| Path::new("/sys/module").join(module).exists();
         let enabled = |parameter: &str| {
             std::fs::read_to_string(Path::new("/sys/module").join(parameter))
                 .is_ok_and(|text| matches!(text.trim(), "Y" | "1"))
         };
+
         if loaded("kvm_pvm") {
             Self::Pvm
         } else if loaded("kvm_intel") {
@@ -52,18 +53,19 @@ impl Flavour {
         }
     }
 
-    /// Whether the processor itself walks the guest's tables.
+    /// Whether the processor itself walks the guest's page tables.
     pub const fn processor_walks(self) -> bool {
         matches!(self, Self::VmxEpt | Self::SvmNpt)
     }
 }
 
-/// What lies beneath this host: `bare`, or the hypervisor that CPUID 40000000h names.
+/// What is beneath this host: `bare`, or the hypervisor that CPUID 40000000h names.
 pub fn beneath() -> String {
     const HYPERVISOR_PRESENT: u32 = 1 << 31;
     if __cpuid(1).ecx & HYPERVISOR_PRESENT == 0 {
         return "bare".into();
     }
+
     let CpuidResult { ebx, ecx, edx, .. } = __cpuid(0x4000_0000);
     match text_of(&[ebx, ecx, edx]).as_str() {
         "KVMKVMKVM" => "kvm".into(),
@@ -80,6 +82,7 @@ pub fn cpu_name() -> String {
     if __cpuid(0x8000_0000).eax < 0x8000_0004 {
         return "unknown".into();
     }
+
     let words: Vec<u32> = (0x8000_0002..=0x8000_0004)
         .flat_map(|leaf| {
             let CpuidResult { eax, ebx, ecx, edx } = __cpuid(leaf);
@@ -89,13 +92,13 @@ pub fn cpu_name() -> String {
     text_of(&words)
 }
 
-/// The host's kernel release.
+/// The kernel release of this host.
 pub fn kernel() -> String {
     std::fs::read_to_string("/proc/sys/kernel/osrelease")
         .map_or_else(|_| "unknown".into(), |text| text.trim().into())
 }
 
-/// The text in CPUID registers.
+/// The text that CPUID registers hold, in memory order.
 pub(super) fn text_of(words: &[u32]) -> String {
     let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     String::from_utf8_lossy(&bytes).trim_matches(['\0', ' ']).into()

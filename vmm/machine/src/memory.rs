@@ -1,5 +1,5 @@
-//! The guest's memory, on vm-memory: low memory for image, mailbox and tables, and 1 GiB of
-//! address space for data frames, of which few are ever touched.
+//! The guest's memory, on vm-memory: low memory for image, mailbox and page tables, and 1 GiB of
+//! address space for data frames, few of which are ever touched.
 
 use crosswalk_guest::contents;
 use crosswalk_guest::high::PART_SIZE;
@@ -17,27 +17,38 @@ use vm_memory::{
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// Bytes of data frames that one lane has in one arena.
+/// Size in bytes of the data frames that one lane has in one arena.
 pub const LANE_BYTES: usize = FRAMES_PER_LANE as usize * 0x1000;
 
-/// The files behind memory that is shared.
+/// The files behind memory that another process can map.
 #[derive(Debug)]
 pub struct SharedFiles {
-    /// From 0 on.
+    /// The file of low memory, which starts at address 0.
     pub low: File,
-    /// The halves of the data memory.
+    /// The files of the two halves of the data memory.
     pub halves: [File; 2],
 }
 
-/// The guest's physical memory. Clones share it.
+/// The guest's physical memory. Clones share it, and it stays mapped as long as one of them lives.
 #[derive(Clone, Debug)]
 pub struct GuestMemory(Arc<GuestMemoryMmap>);
 
+/// A region of guest-physical memory that is contiguous in the host's address space.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HostRegion {
+    /// The guest-physical address.
+    pub(crate) guest_physical: u64,
+    /// The address at which the host has mapped it.
+    pub(crate) host_address: u64,
+    /// Its size in bytes.
+    pub(crate) len: u64,
+}
+
 impl GuestMemory {
-    /// Maps fresh memory with every data frame filled.
+    /// Maps new memory, with every data frame filled.
     ///
     /// # Errors
-    /// When the host gives no memory.
+    /// If the host cannot map it.
     pub fn new() -> Result<Self, std::io::Error> {
         let ranges = [
             (GuestAddress(0), LOW_MEMORY_END as usize),
@@ -47,10 +58,11 @@ impl GuestMemory {
         Ok(Self::filled(memory))
     }
 
-    /// The same in files without a name, which another process can map.
+    /// Maps new memory in files without a name, which another process can map as well, with every
+    /// data frame filled.
     ///
     /// # Errors
-    /// When the host gives no memory.
+    /// If the host cannot create or map the files.
     pub fn shared() -> Result<(Self, SharedFiles), std::io::Error> {
         let file = |name: &str, len: u64| {
             let file = File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC)?);
@@ -59,6 +71,7 @@ impl GuestMemory {
         };
         let low = file("low memory", DATA_BASE)?;
         let halves = [file("data memory", PART_SIZE)?, file("data memory", PART_SIZE)?];
+
         let whole =
             |file: &File| Ok::<_, std::io::Error>(Some(FileOffset::new(file.try_clone()?, 0)));
         let ranges = [
@@ -68,74 +81,83 @@ impl GuestMemory {
         ];
         let memory =
             GuestMemoryMmap::from_ranges_with_files(&ranges).map_err(std::io::Error::other)?;
+
         Ok((Self::filled(memory), SharedFiles { low, halves }))
     }
 
     fn filled(memory: GuestMemoryMmap) -> Self {
         let memory = Self(Arc::new(memory));
+
         for arena in Arena::ALL {
             for lane in 0..MAX_LANES {
                 memory.restore(arena.data_frames(lane));
             }
         }
+
         memory
     }
 
     /// Reads a word that another thread or process may be writing.
     pub(crate) fn load(&self, at: u64) -> u64 {
-        self.0.load(GuestAddress(at), Ordering::Acquire).expect("the layout lies in memory")
+        self.0.load(GuestAddress(at), Ordering::Acquire).expect("the layout is in memory")
     }
 
-    /// Writes a word after everything that was written before.
+    /// Writes a word. Another thread or process that sees it also sees all earlier writes.
     pub(crate) fn store(&self, at: u64, word: u64) {
         let stored = self.0.store(word, GuestAddress(at), Ordering::Release);
-        stored.expect("the layout lies in memory");
+        stored.expect("the layout is in memory");
     }
 
-    /// Fills a lane's data frames, which start here, with what they should hold.
+    /// Fills the data frames of a lane, which start at `first`, with their original contents.
     pub fn restore(&self, first: u64) {
         let mut frames = [0; LANE_BYTES];
         contents::fill(first, &mut frames);
         self.write(first, &frames);
     }
 
-    /// The regions: guest-physical start, host address, bytes.
-    pub(crate) fn regions(&self) -> impl Iterator<Item = (u64, u64, u64)> {
+    /// All regions of the memory.
+    pub(crate) fn regions(&self) -> impl Iterator<Item = HostRegion> {
         self.0.iter().map(|region| {
-            let start = region.start_addr();
-            let host = self.0.get_host_address(start).expect("a region has a host address");
-            (start.0, host as u64, region.len())
+            let guest_physical = region.start_addr().0;
+            let host_address = self.host_address(guest_physical);
+            HostRegion { guest_physical, host_address, len: region.len() }
         })
     }
 
-    /// Where the host has the byte at a place of the fixed layout.
+    /// The address at which the host has mapped an address of the fixed layout.
     pub(crate) fn host_address(&self, at: u64) -> u64 {
         let address = self.0.get_host_address(GuestAddress(at));
-        address.expect("the layout lies in memory") as u64
+        address.expect("the layout is in memory") as u64
     }
 
-    /// Writes bytes at a place of the fixed layout.
+    /// Writes bytes at an address of the fixed layout.
     ///
     /// # Panics
-    /// When the place is outside memory, which no caller asks for.
+    /// If the range is outside memory.
     pub fn write(&self, at: u64, bytes: &[u8]) {
-        self.0.write_slice(bytes, GuestAddress(at)).expect("the layout lies in memory");
+        self.0.write_slice(bytes, GuestAddress(at)).expect("the layout is in memory");
     }
 
-    /// Reads bytes from a place of the fixed layout.
+    /// Reads bytes from an address of the fixed layout.
     ///
     /// # Panics
-    /// When the place is outside memory, which no caller asks for.
+    /// If the range is outside memory.
     pub fn read(&self, at: u64, bytes: &mut [u8]) {
-        self.0.read_slice(bytes, GuestAddress(at)).expect("the layout lies in memory");
+        self.0.read_slice(bytes, GuestAddress(at)).expect("the layout is in memory");
     }
 
-    /// Writes one of the protocol's structures.
+    /// Writes a structure of the protocol.
+    ///
+    /// # Panics
+    /// If the range is outside memory.
     pub fn write_value<T: IntoBytes + Immutable + ?Sized>(&self, at: u64, value: &T) {
         self.write(at, value.as_bytes());
     }
 
-    /// Reads one of the protocol's structures.
+    /// Reads a structure of the protocol.
+    ///
+    /// # Panics
+    /// If the range is outside memory.
     pub fn read_value<T: FromBytes + IntoBytes>(&self, at: u64) -> T {
         let mut value = T::new_zeroed();
         self.read(at, value.as_mut_bytes());
@@ -143,18 +165,19 @@ impl GuestMemory {
     }
 }
 
-/// Tables in guest memory, walked from the host's side.
+/// Page tables in guest memory, as the host walks them.
 impl TableMemory for GuestMemory {
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
         let mut entry = [0; 8];
         self.0
             .read_slice(&mut entry[..bytes.into()], GuestAddress(at.get()))
             .map_err(|_| OutsideMemory(at))?;
+
         Ok(u64::from_le_bytes(entry))
     }
 }
 
-/// Tables in guest memory, built from the host's side before the guest runs.
+/// Page tables in guest memory, as the host builds them before the guest runs.
 impl TableMemoryMut for GuestMemory {
     fn write_entry(&mut self, at: PhysAddr, bytes: u8, entry: u64) -> Result<(), OutsideMemory> {
         let entry = &entry.to_le_bytes()[..bytes.into()];

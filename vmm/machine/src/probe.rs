@@ -1,16 +1,21 @@
-//! Finding out, by trying, what a machine can do: batches of plain cases, all changed in one way.
+//! Probes: batches of plain cases, all changed in one way, that show what a machine can do.
 
-use super::batch::{Batch, DataFrames, Encoded};
-use super::memory::GuestMemory;
-use super::{Machine, MachineError};
+use crate::batch::{Batch, DataFrames, Encoded};
+use crate::memory::GuestMemory;
+use crate::{GuestFailure, Machine, MachineError, ModeOffer};
 use crosswalk_case::Case;
 use crosswalk_case::observation::{Attempt, Observation, name_of_fault};
 use crosswalk_guest::layout::{Arena, CONTROL};
 use crosswalk_guest::mailbox::{Control, PROBE_LIMIT};
 use mmu_core::{Cr4, Features, PagingMode, Ring};
 
-/// Cases in a probe batch: enough for counters to stand out from the batch's own costs.
+/// Number of cases in a probe batch: enough for counters to stand out from the costs of the batch
+/// itself.
 pub(super) const CASES: usize = 64;
+
+/// A PKRU that restricts key 15 only, which no plain case uses: loading it tests the instruction
+/// alone.
+pub(super) const HARMLESS_PKRU: u32 = 0xc000_0000;
 
 /// Runs probe batches.
 #[derive(Debug, Default)]
@@ -38,67 +43,84 @@ impl Prober {
         let batch = Batch { arena, cases: cases.collect() };
         let encoded = Encoded::new(batch, machine.image(), machine.capabilities());
         self.batches += 1;
+
         let command = encoded.write(machine.memory());
         let log = machine.run(command).map_err(|error| encoded.blame(error))?;
         encoded.read_back(&log, machine.memory(), &mut self.frames, machine.provenance())
     }
 
-    /// Why a mode is not offered: CPUID lacks it, or plain accesses do not complete in it.
+    /// Whether the machine offers a mode. It does not if CPUID lacks the mode, or if plain accesses
+    /// do not complete in it.
     pub(super) fn mode(
         &mut self,
         machine: &mut impl Machine,
         mode: PagingMode,
-    ) -> Result<Result<(), String>, MachineError> {
+    ) -> Result<ModeOffer, MachineError> {
         let has_la57 = machine.capabilities().profile.features.contains(Features::LA57);
         if mode == PagingMode::FiveLevel && !has_la57 {
-            return Ok(Err("CPUID 7 ECX[16] says that there is no LA57".into()));
+            return Ok((mode, Err("CPUID 7 ECX[16] says that there is no LA57".into())));
         }
+
         for ring in [Ring::Zero, Ring::Three] {
-            let runs = self.run(machine, mode, ring, |_| {})?;
-            let completes = |run: &Attempt| observed(run).is_some_and(|seen| seen.fault.is_none());
-            let Some(failed) = runs.iter().find(|run| !completes(run)) else { continue };
-            let end = match (failed, observed(failed).and_then(|seen| seen.fault)) {
-                (Attempt::Unsupported(why), _) => why.clone(),
-                (_, Some(fault)) => name_of_fault(fault.vector, fault.error_code),
-                (_, None) => "nothing".to_owned(),
-            };
-            let ring = if ring == Ring::Zero { 0 } else { 3 };
-            return Ok(Err(format!("a plain read in ring {ring} ends in {end}")));
+            let attempts = self.run(machine, mode, ring, |_| {})?;
+
+            if let Some(failed) = attempts.iter().find(|attempt| !completes(attempt)) {
+                let end = how_it_ended(failed);
+                let why = format!("a plain read in ring {} ends in {end}", ring.cpl());
+                return Ok((mode, Err(why)));
+            }
         }
-        Ok(Ok(()))
+
+        Ok((mode, Ok(())))
     }
 
-    /// Whether PKRU can be loaded in ring 0; the machine must have PKU.
+    /// Whether ring 0 can load PKRU. The machine must have PKU.
     pub(super) fn pkru_in_ring_0(
         &mut self,
         machine: &mut impl Machine,
     ) -> Result<bool, MachineError> {
-        // Key 15 is no plain case's: only the instruction is tried.
         let keyed = |case: &mut Case| {
             case.state.cr4 |= Cr4::PKE;
-            case.state.pkru = 0xc000_0000;
+            case.state.pkru = HARMLESS_PKRU;
         };
-        let runs = self.run(machine, PagingMode::FourLevel, Ring::Zero, keyed)?;
-        Ok(runs.iter().all(|run| observed(run).is_some()))
+        let attempts = self.run(machine, PagingMode::FourLevel, Ring::Zero, keyed)?;
+
+        Ok(attempts.iter().all(|attempt| observed(attempt).is_some()))
     }
 }
 
 /// What was observed, if the case ran.
-pub(super) fn observed(run: &Attempt) -> Option<&Observation> {
-    match run {
+pub(super) fn observed(attempt: &Attempt) -> Option<&Observation> {
+    match attempt {
         Attempt::Observed(observation) => Some(observation),
         Attempt::Unsupported(_) => None,
     }
 }
 
-/// The guest's self-test at boot: the reference, walking in the guest.
-pub(super) fn check_self_test(memory: &GuestMemory) -> Result<(), MachineError> {
-    let walked = memory.read_value::<Control>(CONTROL).modes_walked;
-    if walked == PagingMode::ALL.len() as u64 {
-        return Ok(());
+fn completes(attempt: &Attempt) -> bool {
+    observed(attempt).is_some_and(|observation| observation.fault.is_none())
+}
+
+/// The end of an attempt that did not complete.
+fn how_it_ended(attempt: &Attempt) -> String {
+    match attempt {
+        Attempt::Unsupported(why) => why.clone(),
+        Attempt::Observed(observation) => observation.fault.map_or_else(
+            || "nothing".to_owned(),
+            |fault| name_of_fault(fault.vector, fault.error_code),
+        ),
     }
-    let what = format!("failed its self-test: its reference walks {walked} modes of 5 right");
-    Err(MachineError::guest(what, None))
+}
+
+/// Checks the guest's self-test at boot: the reference walk, running in the guest.
+pub(super) fn check_self_test(memory: &GuestMemory) -> Result<(), MachineError> {
+    let right = memory.read_value::<Control>(CONTROL).modes_walked;
+
+    if right == PagingMode::ALL.len() as u64 {
+        Ok(())
+    } else {
+        Err(MachineError::guest(GuestFailure::SelfTest { right }, None))
+    }
 }
 
 /// Whether the guest's descriptor probe at boot found the guest's own descriptor.
@@ -107,6 +129,7 @@ pub(super) fn implicit_accesses(memory: &GuestMemory) -> Result<(), String> {
     if descriptor_limit == u64::from(PROBE_LIMIT) {
         return Ok(());
     }
+
     let found = if descriptor_limit == u64::MAX {
         "no such descriptor".to_owned()
     } else {

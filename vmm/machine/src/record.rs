@@ -1,11 +1,11 @@
-//! A machine as a line of a file has it: of a journal, of a corpus.
+//! A machine as a line of a journal or corpus describes it.
 
-use super::{Capabilities, Identity, ModeOffer};
+use crate::{Capabilities, Identity, ModeOffer};
 use crosswalk_case::FullProfile;
 use mmu_core::{Cr4, PagingMode};
 use serde::{Deserialize, Serialize};
 
-/// A machine, as far as cases and reports depend on it.
+/// The properties of a machine on which cases and reports depend.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
@@ -13,9 +13,9 @@ pub struct MachineLine {
     kind: String,
     flavour: String,
     beneath: String,
-    /// The processor's name. Nodes of a cluster may differ in it.
+    /// The name of the processor. Nodes of a cluster may differ in it.
     pub cpu: String,
-    /// The kernel; nodes may differ in it.
+    /// The kernel release. Nodes of a cluster may differ in it.
     pub host_kernel: String,
     emulator: Option<String>,
     profile: FullProfile,
@@ -31,9 +31,10 @@ pub struct MachineLine {
 }
 
 impl MachineLine {
-    /// The line of a machine.
+    /// The line that describes a machine.
     pub fn new(identity: &Identity, capabilities: &Capabilities) -> Self {
         let names = capabilities.not_in_cpuid.iter_names();
+
         Self {
             kind: identity.kind.clone(),
             flavour: identity.flavour.clone(),
@@ -54,21 +55,23 @@ impl MachineLine {
         }
     }
 
-    /// The machine in a line: `qemu tcg beneath kvm, QEMU 7.2.22, MAXPHYADDR 40`.
+    /// A short description of the machine:
+    /// `qemu tcg, beneath it kvm; QEMU 7.2.22, Linux 6.18.44; MAXPHYADDR 40`.
     pub fn describe(&self) -> String {
         let Self { kind, flavour, beneath, cpu, host_kernel, emulator, profile, .. } = self;
-        let what = emulator.as_ref().map_or_else(
-            || format!("{cpu}, Linux {host_kernel}"),
-            |emulator| format!("{emulator}, Linux {host_kernel}"),
-        );
+        let processor = emulator.as_ref().unwrap_or(cpu);
         let bits = profile.max_physical_address;
-        format!("{kind} {flavour}, beneath it {beneath}; {what}; MAXPHYADDR {bits}")
+
+        format!(
+            "{kind} {flavour}, beneath it {beneath}; {processor}, Linux {host_kernel}; \
+             MAXPHYADDR {bits}"
+        )
     }
 
-    /// The machine.
+    /// The machine that the line describes.
     ///
     /// # Errors
-    /// When it names something that does not exist.
+    /// If the line names something that does not exist.
     pub fn read(&self) -> Result<(Identity, Capabilities), String> {
         let identity = Identity {
             kind: self.kind.clone(),
@@ -78,12 +81,14 @@ impl MachineLine {
             host_kernel: self.host_kernel.clone(),
             version: self.emulator.clone(),
         };
+
         let profile = self.profile.clone().read().map_err(|error| format!("machine.{error}"))?;
         let mut not_in_cpuid = Cr4::empty();
         for name in &self.not_in_cpuid {
             not_in_cpuid |= Cr4::from_name(&name.to_uppercase())
                 .ok_or_else(|| format!("machine.not_in_cpuid: there is no {name:?}"))?;
         }
+
         let capabilities = Capabilities {
             profile,
             not_in_cpuid,
@@ -96,24 +101,26 @@ impl MachineLine {
             vmx: self.vmx,
             sees_outside: self.sees_outside,
         };
+
         Ok((identity, capabilities))
     }
 }
 
-/// Offers as they are written: each mode with the reason why not.
+/// Offers as they are written: the name of each mode, with the reason if it is not offered.
 pub fn offers(modes: &[ModeOffer]) -> Vec<(String, Option<String>)> {
     modes.iter().map(|(mode, offer)| (mode.name().into(), offer.clone().err())).collect()
 }
 
-/// Offers as they are read.
+/// Reads what [`offers`] wrote.
 ///
 /// # Errors
-/// When there is no such mode.
+/// If a paging mode does not exist.
 pub fn read_offers(modes: &[(String, Option<String>)]) -> Result<Vec<ModeOffer>, String> {
     let read = |(name, why): &(String, Option<String>)| {
-        let mode = PagingMode::ALL.into_iter().find(|mode| mode.name() == name);
-        let mode = mode.ok_or_else(|| format!("there is no paging mode {name:?}"))?;
+        let mode: PagingMode =
+            name.parse().map_err(|_| format!("there is no paging mode {name:?}"))?;
         Ok((mode, why.clone().map_or(Ok(()), Err)))
     };
+
     modes.iter().map(read).collect()
 }

@@ -12,7 +12,9 @@ use crosswalk_case::observation::Attempt;
 use crosswalk_machine::batch::{Batch, DataFrames, Encoded, arena_of};
 use crosswalk_machine::image::Image;
 use crosswalk_machine::memory::GuestMemory;
-use crosswalk_machine::{BatchCommand, Capabilities, Machine, MachineError, ProvenanceMap, RunLog};
+use crosswalk_machine::{
+    BatchCommand, Capabilities, GuestFailure, Machine, MachineError, ProvenanceMap, RunLog,
+};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
@@ -119,8 +121,8 @@ impl Pipeline {
         let mut log = line.answer().map_err(|error| encoded.blame(error))?;
         while let Some((position, why)) = log.gave_up {
             let Some(case) = encoded.case_at(position) else {
-                let what = format!("could not go on between two cases: {why}");
-                return Err(encoded.blame(MachineError::guest(what, Some(position))));
+                let failure = GuestFailure::BetweenCases(why);
+                return Err(encoded.blame(MachineError::guest(failure, Some(position))));
             };
             encoded.leave_out(case, why, &self.image);
             self.frames.restore(encoded.batch.arena, &self.memory);

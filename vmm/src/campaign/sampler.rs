@@ -7,7 +7,7 @@ use crate::generate::{CaseName, Generator, Schedule, Shard, Stream};
 use crosswalk_case::Case;
 use crosswalk_case::observation::Attempt;
 use crosswalk_machine::batch::{Batch, DataFrames, Encoded};
-use crosswalk_machine::{Capabilities, Machine, MachineError};
+use crosswalk_machine::{Capabilities, GuestFailure, Machine, MachineError};
 use mmu_core::PagingMode;
 
 /// A case that was tried.
@@ -109,8 +109,8 @@ fn run_batch(
             return Ok((encoded.batch.cases, runs));
         };
         let Some(case) = encoded.case_at(position) else {
-            let what = format!("could not go on between two cases: {why}");
-            return Err(encoded.blame(MachineError::guest(what, Some(position))));
+            let failure = GuestFailure::BetweenCases(why);
+            return Err(encoded.blame(MachineError::guest(failure, Some(position))));
         };
         encoded.leave_out(case, why, machine.image());
         frames.restore(encoded.batch.arena, machine.memory());

@@ -88,8 +88,8 @@ fn compare_completions(
     expected: &ModelSnapshot<'_>,
     seen: &GuestSnapshot<'_>,
 ) {
-    let machine = &seen.response.carried;
-    if *machine == Response::words_of(&expected.completion) {
+    let machine = &seen.response.completion;
+    if *machine == Response::completion_words(&expected.completion) {
         return;
     }
 
@@ -109,7 +109,7 @@ fn compare_endings(
     expected: &ModelSnapshot<'_>,
     seen: &GuestSnapshot<'_>,
 ) {
-    let in_words = |words| Ending::of_words(words).unwrap_or("ended in an unknown way");
+    let in_words = |words| Ending::describe(words).unwrap_or("ended in an unknown way");
     let endings = expected.outcome.endings.iter().map(|ending| ending.words());
     let all_endings = endings.chain(std::iter::repeat([0; 3]));
 
@@ -131,9 +131,9 @@ fn compare_mismatches(
     seen: &GuestSnapshot<'_>,
 ) {
     let software = &expected.outcome.mismatches;
-    let count = seen.response.wrong_count;
+    let count = seen.response.mismatch_count;
     let listed = (count as usize).min(MAX_MISMATCHES);
-    let machine = &seen.response.wrongs[..listed];
+    let machine = &seen.response.mismatches[..listed];
     if count == software.len() as u64 && *machine == software[..listed.min(software.len())] {
         return;
     }

@@ -59,7 +59,7 @@ impl<'m, F: Format> Driver<'m, F> {
             slots: MAX_SLOTS as u64,
             images: IMAGES.into(),
             execute_disable: has_execute_disable,
-            duties: safeguards,
+            safeguards,
             residence: setting.residence,
         };
 

@@ -14,7 +14,7 @@ use crosswalk_guest::system::layout::{
 use crosswalk_guest::system::program::{GuestProgram, ScriptStep};
 use crosswalk_guest::system::{MAX_RUNS, ProgramRun, Request, Response, history};
 use crosswalk_machine::memory::GuestMemory;
-use crosswalk_machine::{Identity, Machine, MachineError};
+use crosswalk_machine::{GuestFailure, Identity, Machine, MachineError};
 use mmu_core::space::SpaceId;
 use mmu_core::x86::format::Format;
 use mmu_core::{Features, PhysAddr};
@@ -116,8 +116,8 @@ impl<'m> GuestSystem<'m> {
                 let script = program.script();
                 let end = offset + size_of_val(&*script) as u64;
                 if end > SCRIPT_PAGES * 0x1000 {
-                    let what = format!("has no room for a program of {} steps", script.len());
-                    return Err(MachineError::guest(what, None));
+                    let failure = GuestFailure::ProgramTooLong { steps: script.len() };
+                    return Err(MachineError::guest(failure, None));
                 }
 
                 self.memory().write_value::<[ScriptStep]>(SCRIPTS + offset, &script);
@@ -164,8 +164,8 @@ impl<'m> GuestSystem<'m> {
 
         let response: Response = memory.read_value(RESPONSE);
         if response.event_count > MAX_EVENTS as u64 {
-            let what = format!("says that {} events happened in one request", response.event_count);
-            return Err(MachineError::guest(what, None));
+            let failure = GuestFailure::TooManyEvents(response.event_count);
+            return Err(MachineError::guest(failure, None));
         }
 
         let event_bytes = 8 * history::WORDS as u64;

@@ -1,10 +1,16 @@
-//! What the misbehaving images share: a valid header, and a start that answers the first doorbell
+//! What the misbehaving images share: a valid header, and a start that reports a successful boot
 //! like a good image, so that the host sends a batch before things go wrong.
 
-/// Defines an image that takes a batch and then runs these lines, in ring 0, with the address of
-/// the batch's arena in `rbx` and that of the control page in `rax`.
+/// Defines an image that waits for a batch and then runs these lines, in ring 0, with the
+/// supervisor address of the batch's arena in `rbx` and that of the control page in `rax`.
+/// Constants of the lines follow after a semicolon.
 macro_rules! image {
-    ($($line:literal),+ $(,)?) => {
+    ($($line:literal),+ $(,)? $(; $($name:ident = $value:expr),+ $(,)?)?) => {
+        use core::mem::offset_of;
+        use crosswalk_guest::layout::{CONTROL, SUPERVISOR_WINDOW};
+        use crosswalk_guest::mailbox::{Control, DOORBELL_PORT, Doorbell};
+        use crosswalk_guest::stub::{IMAGE_MAGIC, STUBS};
+
         core::arch::global_asm!(
             ".section .image_header, \"a\"",
             ".quad {MAGIC}",
@@ -14,23 +20,28 @@ macro_rules! image {
             ".global boot",
             "boot:",
             "mov eax, {CONTROL}",
-            "mov qword ptr [rax + 40], 5", // Control.modes_walked: the self-test went well
-            // Last: with QEMU the host goes on as soon as it sees this.
-            "mov qword ptr [rax + 16], 0", // Control.completed
-            "mov al, {COMPLETED}",
+            "mov qword ptr [rax + {MODES_WALKED}], 5", // The self-test succeeded.
+            // Last: with QEMU the host continues as soon as it sees this.
+            "mov qword ptr [rax + {COMPLETED}], 0",
+            "mov al, {DONE}",
             "out {DOORBELL_PORT}, al",
             "mov eax, {CONTROL}",
-            "3: cmp qword ptr [rax], 0", // Control.command
+            "3: cmp qword ptr [rax + {COMMAND}], 0",
             "je 3b",
-            "mov rbx, [rax + 8]", // Control.arena
+            "mov rbx, [rax + {ARENA}]",
             "add rbx, {WINDOW}",
             $($line,)+
-            MAGIC = const crosswalk_guest::stub::IMAGE_MAGIC,
-            STUBS = const crosswalk_guest::stub::STUBS,
-            CONTROL = const crosswalk_guest::layout::CONTROL + crosswalk_guest::layout::SUPERVISOR_WINDOW,
-            WINDOW = const crosswalk_guest::layout::SUPERVISOR_WINDOW,
-            DOORBELL_PORT = const crosswalk_guest::mailbox::DOORBELL_PORT,
-            COMPLETED = const crosswalk_guest::mailbox::Doorbell::Completed as u8,
+            MAGIC = const IMAGE_MAGIC,
+            STUBS = const STUBS,
+            CONTROL = const CONTROL + SUPERVISOR_WINDOW,
+            COMMAND = const offset_of!(Control, command),
+            ARENA = const offset_of!(Control, arena),
+            COMPLETED = const offset_of!(Control, completed),
+            MODES_WALKED = const offset_of!(Control, modes_walked),
+            WINDOW = const SUPERVISOR_WINDOW,
+            DOORBELL_PORT = const DOORBELL_PORT,
+            DONE = const Doorbell::Completed as u8,
+            $($($name = const $value,)+)?
         );
 
         #[panic_handler]

@@ -1,9 +1,10 @@
-//! Reading a batch back after its run: records, tables and data frames, into observations.
+//! Reading a batch back after its run: records, tables and data frames become observations.
 
 use super::CR2_AT_START;
-use super::encode::{Encoded, List, Owner};
+use super::encode::Encoded;
+use super::list::{List, Owner};
 use crate::memory::{GuestMemory, LANE_BYTES};
-use crate::{MachineError, Position, ProvenanceMap, ResultClass, RunLog};
+use crate::{GuestFailure, MachineError, Position, ProvenanceMap, ResultClass, RunLog};
 use crosswalk_case::observation::{
     Attempt, EarlierAccess, EntryAfter, Observation, ObservedFault, Provenance,
 };
@@ -11,14 +12,17 @@ use crosswalk_guest::contents;
 use crosswalk_guest::layout::{Arena, MAX_LANES};
 use crosswalk_guest::mailbox::{AccessRecord, Header, tagged_fault};
 use crosswalk_guest::stub::Code;
-use mmu_core::Ring;
+use mmu_core::{Ring, Vector};
 use std::sync::LazyLock;
-use zerocopy::FromZeros;
+use zerocopy::{FromZeros, IntoBytes};
 
-/// #UD: an instruction of the stub itself is not available.
+/// The vector of #UD: the processor lacks an instruction of the stub.
 const INVALID_OPCODE: u8 = 6;
 
-/// What every data frame should hold: for each arena, the frames of all lanes in a row.
+/// The part of CR2 that 32-bit code sees.
+const LOW_HALF: u64 = 0xffff_ffff;
+
+/// The original contents of the data frames: for each arena, the frames of all lanes in order.
 static PRISTINE: LazyLock<[Vec<u8>; 2]> = LazyLock::new(|| {
     Arena::ALL.map(|arena| {
         let mut frames = vec![0; MAX_LANES * LANE_BYTES];
@@ -29,10 +33,17 @@ static PRISTINE: LazyLock<[Vec<u8>; 2]> = LazyLock::new(|| {
     })
 });
 
-/// The data frames, compared with what they should hold.
+/// Compares data frames with their original contents.
 #[derive(Debug)]
 pub struct DataFrames {
     buffer: Vec<u8>,
+}
+
+/// A byte of a data frame that differs from its original contents.
+struct Change {
+    lane: usize,
+    at: u64,
+    found: u8,
 }
 
 impl Default for DataFrames {
@@ -42,38 +53,37 @@ impl Default for DataFrames {
 }
 
 impl DataFrames {
-    /// Undoes what a batch did that is to be run again.
+    /// Restores the data frames of an arena, before a batch runs again.
     pub fn restore(&mut self, arena: Arena, memory: &GuestMemory) {
         let _ = self.take_changes(arena, memory);
     }
 
-    /// Every changed byte with its lane; the frames are as before afterwards.
-    fn take_changes(&mut self, arena: Arena, memory: &GuestMemory) -> Vec<(usize, u64, u8)> {
+    /// Returns every changed byte, and restores the data frames.
+    fn take_changes(&mut self, arena: Arena, memory: &GuestMemory) -> Vec<Change> {
         let mut changes = Vec::new();
-        let pristine = &PRISTINE[arena.index()];
-        for (lane, expected) in pristine.chunks(LANE_BYTES).enumerate() {
+
+        for (lane, expected) in PRISTINE[arena.index()].chunks(LANE_BYTES).enumerate() {
             let first = arena.data_frames(lane);
             memory.read(first, &mut self.buffer);
             if self.buffer == expected {
                 continue;
             }
-            let pairs = self.buffer.iter().zip(expected).zip(first..);
-            changes.extend(
-                pairs
-                    .filter(|((found, expected), _)| found != expected)
-                    .map(|((found, _), at)| (lane, at, *found)),
-            );
+
+            let bytes = self.buffer.iter().zip(expected).zip(first..);
+            let different = bytes.filter(|((found, expected), _)| found != expected);
+            changes.extend(different.map(|((found, _), at)| Change { lane, at, found: *found }));
             memory.write(first, expected);
         }
+
         changes
     }
 }
 
 impl Encoded {
-    /// Reads back what the guest left, one result for each case.
+    /// Reads back what the guest left: one result for each case.
     ///
     /// # Errors
-    /// When a record holds what no guest of ours writes.
+    /// If a record holds what no guest of ours writes.
     pub fn read_back(
         &self,
         log: &RunLog,
@@ -82,165 +92,211 @@ impl Encoded {
         provenance: &ProvenanceMap,
     ) -> Result<Vec<Attempt>, MachineError> {
         let arena = self.batch.arena;
-        let mut runs: Vec<Attempt> = self
-            .left_out
-            .iter()
-            .map(|why| Attempt::Unsupported(why.clone().unwrap_or_default()))
-            .collect();
-        // 32-bit code sees the lower half of CR2.
-        let is_wide = Code::of(self.tables.mode) == Code::Bits64;
-        let cr2 = if is_wide { CR2_AT_START } else { CR2_AT_START & 0xffff_ffff };
+        let mut attempts = self.unsupported();
+
         let header: Header = memory.read_value(arena.base());
         if let Some((vector, error_code)) = tagged_fault(header.load_fault) {
-            let cr2_then = header.cr2 & 0xffff_ffff;
-            let fault = ObservedFault { vector, error_code, cr2: cr2_then, cr2_before: cr2 };
-            self.all_faulted(fault, memory, provenance.load, &mut runs);
-            return Ok(runs);
+            let fault = ObservedFault {
+                vector,
+                error_code,
+                cr2: header.cr2 & LOW_HALF,
+                cr2_before: self.cr2_at_start(),
+            };
+            self.all_faulted(fault, provenance.load, &mut attempts);
+            self.read_tables(memory, &mut attempts);
+            return Ok(attempts);
         }
-        let earlier = vec![Vec::new(); runs.len()];
-        let mut reading = Reading { memory, provenance, cr2, earlier, runs: &mut runs };
+
+        let mut reader = RecordReader {
+            memory,
+            provenance,
+            cr2: self.cr2_at_start(),
+            earlier: vec![Vec::new(); attempts.len()],
+            attempts: &mut attempts,
+        };
         for (ring, list, at) in [
             (Ring::Three, &self.user, arena.user_records()),
             (Ring::Zero, &self.supervisor, arena.supervisor_records()),
         ] {
-            reading.records(ring, list, at).map_err(|error| self.blame(error))?;
+            reader.read_list(ring, list, at).map_err(|error| self.blame(error))?;
         }
-        self.read_tables(memory, &mut runs);
-        for (lane, at, found) in frames.take_changes(arena, memory) {
-            if let Some(observation) = observation_of(lane, &mut runs) {
+
+        self.read_tables(memory, &mut attempts);
+        for Change { lane, at, found } in frames.take_changes(arena, memory) {
+            if let Some(observation) = observation_of(lane, &mut attempts) {
                 observation.stored.push((at, found));
             }
         }
-        for run in &mut runs {
-            if let Attempt::Observed(observation) = run {
-                observation.sees_outside = self.sees_outside;
-            }
+        self.read_log(log, provenance.outside, &mut attempts);
+
+        Ok(attempts)
+    }
+
+    /// CR2 before the first case, as the code of the mode sees it.
+    fn cr2_at_start(&self) -> u64 {
+        match Code::of(self.tables.mode) {
+            Code::Bits64 => CR2_AT_START,
+            Code::Bits32 => CR2_AT_START & LOW_HALF,
         }
-        for (position, access) in &log.outside {
-            if let Some(case) = self.case_at(*position)
-                && let Attempt::Observed(observation) = &mut runs[case]
-            {
-                observation.outside.push(*access);
-                observation.provenance = provenance.outside;
-            }
-        }
-        Ok(runs)
+    }
+
+    /// The results before anything is read: no case ran, for its reason if it was left out.
+    fn unsupported(&self) -> Vec<Attempt> {
+        let reasons = self.left_out.iter().map(|why| why.clone().unwrap_or_default());
+        reasons.map(Attempt::Unsupported).collect()
     }
 
     /// The control state could not be loaded, so no access was made: every case ends in this fault.
-    fn all_faulted(
-        &self,
-        fault: ObservedFault,
-        memory: &GuestMemory,
-        who: Provenance,
-        runs: &mut [Attempt],
-    ) {
-        for (run, left_out) in runs.iter_mut().zip(&self.left_out) {
+    fn all_faulted(&self, fault: ObservedFault, decider: Provenance, attempts: &mut [Attempt]) {
+        for (attempt, left_out) in attempts.iter_mut().zip(&self.left_out) {
             if left_out.is_none() {
-                *run = Attempt::Observed(Observation::new(Some(fault), 0, who));
+                *attempt = Attempt::Observed(Observation::new(Some(fault), 0, decider));
             }
         }
-        self.read_tables(memory, runs);
     }
 
-    /// Notes every entry of every case, and each slot of no case that is not what it was.
-    fn read_tables(&self, memory: &GuestMemory, runs: &mut [Attempt]) {
+    /// Adds every entry of every case, and every other slot that changed.
+    fn read_tables(&self, memory: &GuestMemory, attempts: &mut [Attempt]) {
         let arena = self.batch.arena;
-        let tables = (0..self.tables.contents().len()).map(|i| memory.read_value(arena.table(i)));
-        let after = self.tables.with_contents(tables.collect());
-        for (index, (case, run)) in self.batch.cases.iter().zip(&mut *runs).enumerate() {
-            let Attempt::Observed(observation) = run else { continue };
+        let count = self.tables.contents().len();
+        let contents = (0..count).map(|table| memory.read_value(arena.table(table))).collect();
+        let tables_after = self.tables.with_contents(contents);
+
+        for (index, (case, attempt)) in self.batch.cases.iter().zip(&mut *attempts).enumerate() {
+            let Attempt::Observed(observation) = attempt else { continue };
+
             for entry in &case.entries {
-                if arena.is_read_only(entry.at) {
-                    let (at, before, after) = (entry.at, entry.value, memory.read_value(entry.at));
-                    observation.entries.push(EntryAfter { at, before, after });
-                }
-                let Some(slot) = self.tables.slot_at(entry.at) else { continue };
-                // What lanes share is looked at once.
-                if self.tables.owner(slot) == Some(index) {
-                    let (before, after) = (entry.value, after.get(slot));
+                let value = if arena.is_read_only(entry.at) {
+                    Some(memory.read_value(entry.at))
+                } else {
+                    // A slot that several lanes share is reported for its owner only.
+                    let slot = self.tables.slot_at(entry.at);
+                    let own = slot.filter(|slot| self.tables.owner(*slot) == Some(index));
+                    own.map(|slot| tables_after.get(slot))
+                };
+                if let Some(after) = value {
+                    let before = entry.value;
                     observation.entries.push(EntryAfter { at: entry.at, before, after });
                 }
             }
         }
-        for (at, before, after, owner) in after.strays(&self.tables) {
-            if let Some(observation) = observation_of(owner.unwrap_or(0), runs) {
-                observation.entries.push(EntryAfter { at, before, after });
+
+        for stray in tables_after.strays(&self.tables) {
+            if let Some(observation) = observation_of(stray.neighbour.unwrap_or(0), attempts) {
+                observation.entries.push(EntryAfter {
+                    at: stray.at,
+                    before: stray.before,
+                    after: stray.after,
+                });
+            }
+        }
+    }
+
+    /// Adds the accesses that left the machine to the cases that made them.
+    fn read_log(&self, log: &RunLog, decider: Provenance, attempts: &mut [Attempt]) {
+        for attempt in &mut *attempts {
+            if let Attempt::Observed(observation) = attempt {
+                observation.sees_outside = self.sees_outside;
+            }
+        }
+
+        for (position, access) in &log.outside {
+            if let Some(case) = self.case_at(*position)
+                && let Attempt::Observed(observation) = &mut attempts[case]
+            {
+                observation.outside.push(*access);
+                observation.provenance = decider;
             }
         }
     }
 }
 
-/// The observation that answers for a lane's frames: the lane's own; the only one, when the batch
-/// has one case; any, when the lane is nobody's.
-fn observation_of(lane: usize, runs: &mut [Attempt]) -> Option<&mut Observation> {
-    let is_observed = |run: &Attempt| matches!(run, Attempt::Observed(_));
-    let owner = if runs.get(lane).is_some_and(is_observed) {
+/// The observation to which changes in a lane are attributed: that of the lane's own case or, if
+/// the lane has none that ran, the first of the batch.
+fn observation_of(lane: usize, attempts: &mut [Attempt]) -> Option<&mut Observation> {
+    let is_observed = |attempt: &Attempt| matches!(attempt, Attempt::Observed(_));
+    let index = if attempts.get(lane).is_some_and(is_observed) {
         lane
     } else {
-        runs.iter().position(is_observed)?
+        attempts.iter().position(is_observed)?
     };
-    match &mut runs[owner] {
+
+    match &mut attempts[index] {
         Attempt::Observed(observation) => Some(observation),
         Attempt::Unsupported(_) => None,
     }
 }
 
-/// The results of a batch, as its records are read.
-struct Reading<'r> {
+/// Reads the records of a batch in the order in which the guest ran them.
+struct RecordReader<'r> {
     memory: &'r GuestMemory,
     provenance: &'r ProvenanceMap,
-    /// The last value CR2 was seen with.
+    /// CR2 after the records so far.
     cr2: u64,
-    /// What the accesses before the last of each case came to.
+    /// For each case, the accesses so far that are not its last.
     earlier: Vec<Vec<EarlierAccess>>,
-    runs: &'r mut [Attempt],
+    attempts: &'r mut [Attempt],
 }
 
-impl Reading<'_> {
-    /// Reads one list of records.
-    fn records(&mut self, ring: Ring, list: &List, at: u64) -> Result<(), MachineError> {
-        let mut bytes = vec![AccessRecord::new_zeroed(); list.records.len()];
-        self.memory.read(at, zerocopy::IntoBytes::as_mut_bytes(bytes.as_mut_slice()));
-        for (number, (before, after)) in list.records.iter().zip(&bytes).enumerate() {
-            let fault = after.fault();
-            let known = match fault {
-                Some((vector, _)) => matches!(vector, INVALID_OPCODE | 12..=14),
-                None => after.stub == before.stub,
-            };
-            let owner = list.owners[number];
-            if !known || (fault.is_some() && owner.is_none()) {
-                let what = format!(
-                    "wrote nonsense into the mailbox: record {number} starts with {:#x}",
-                    after.stub
-                );
-                let at = Some(Position { ring, record: number });
-                return Err(MachineError::guest(what, at));
+impl RecordReader<'_> {
+    /// Reads the list of a ring.
+    fn read_list(&mut self, ring: Ring, list: &List, at: u64) -> Result<(), MachineError> {
+        let mut records = vec![AccessRecord::new_zeroed(); list.records.len()];
+        self.memory.read(at, records.as_mut_slice().as_mut_bytes());
+
+        let lists = list.records.iter().zip(&records).zip(&list.owners);
+        for (index, ((before, after), owner)) in lists.enumerate() {
+            if !is_possible(before, after, *owner) {
+                let failure = GuestFailure::BadRecord { record: index, word: after.stub };
+                return Err(MachineError::guest(failure, Some(Position { ring, record: index })));
             }
-            let Some(Owner { case, is_last }) = owner else { continue };
-            let class = match fault {
-                None => ResultClass::Translation,
-                Some((14, _)) => ResultClass::PageFault,
-                Some(_) => ResultClass::AddressFault,
-            };
-            let fault = fault.map(|(vector, error_code)| {
-                let cr2_before = std::mem::replace(&mut self.cr2, after.address);
-                ObservedFault { vector, error_code, cr2: after.address, cr2_before }
-            });
-            if fault.is_some_and(|fault| fault.vector == INVALID_OPCODE) {
-                self.runs[case] =
-                    Attempt::Unsupported("#UD: the machine lacks the instruction".into());
-                continue;
+
+            if let Some(owner) = owner {
+                self.read_access(ring, after, *owner);
             }
-            let who = self.provenance.of(ring, class);
-            if !is_last {
-                self.earlier[case].push(EarlierAccess { fault, value: after.value });
-                continue;
-            }
-            let mut observation = Observation::new(fault, after.value, who);
-            observation.earlier = std::mem::take(&mut self.earlier[case]);
-            self.runs[case] = Attempt::Observed(observation);
         }
+
         Ok(())
+    }
+
+    /// Reads the record of an access.
+    fn read_access(&mut self, ring: Ring, record: &AccessRecord, owner: Owner) {
+        let Owner { case, is_last } = owner;
+        let fault = record.fault().map(|(vector, error_code)| {
+            let cr2 = record.address;
+            let cr2_before = std::mem::replace(&mut self.cr2, cr2);
+            ObservedFault { vector, error_code, cr2, cr2_before }
+        });
+
+        if fault.is_some_and(|fault| fault.vector == INVALID_OPCODE) {
+            let why = "#UD: the machine lacks the instruction".into();
+            self.attempts[case] = Attempt::Unsupported(why);
+        } else if is_last {
+            let decider = self.provenance.of(ring, class_of(fault));
+            let mut observation = Observation::new(fault, record.value, decider);
+            observation.earlier = std::mem::take(&mut self.earlier[case]);
+            self.attempts[case] = Attempt::Observed(observation);
+        } else {
+            self.earlier[case].push(EarlierAccess { fault, value: record.value });
+        }
+    }
+}
+
+/// Whether a guest of ours can have turned one record into the other. Only an access can fault.
+fn is_possible(before: &AccessRecord, after: &AccessRecord, owner: Option<Owner>) -> bool {
+    match after.fault() {
+        None => after.stub == before.stub,
+        Some((vector, _)) => {
+            let is_recorded = vector == INVALID_OPCODE || Vector::from_number(vector).is_some();
+            is_recorded && owner.is_some()
+        }
+    }
+}
+
+fn class_of(fault: Option<ObservedFault>) -> ResultClass {
+    match fault.map(|fault| fault.vector) {
+        None => ResultClass::Translation,
+        Some(vector) if vector == Vector::PageFault as u8 => ResultClass::PageFault,
+        Some(_) => ResultClass::AddressFault,
     }
 }

@@ -1,15 +1,21 @@
-//! The KVM of this host. What it can do comes from its CPUID and from probes, never from a guess
-//! about its kind.
+//! The KVM of this host. Its capabilities come from its CPUID and from probes, never from
+//! assumptions about its flavour.
 
 mod probe;
+mod run;
+mod slots;
 mod stats;
 mod vm;
 mod watchdog;
 
-use super::host::{self, Flavour};
-use super::image::Image;
-use super::memory::GuestMemory;
-use super::{BatchCommand, Capabilities, Identity, Machine, MachineError, Parts, RunLog};
+use crate::host::{self, Flavour};
+use crate::image::Image;
+use crate::memory::GuestMemory;
+use crate::{
+    BatchCommand, Capabilities, GuestFailure, Identity, Machine, MachineError, Parts,
+    ProvenanceMap, RunLog, capabilities,
+};
+use crosswalk_case::observation::Provenance;
 use crosswalk_guest::layout::{Arena, CONTROL};
 use crosswalk_guest::mailbox::Control;
 use crosswalk_guest::system::layout::REQUEST;
@@ -25,35 +31,31 @@ pub struct KvmMachine {
     vm: Vm,
     cpuid: CpuId,
     parts: Parts,
-    /// Batches run so far: the guest starts on one when its number changes.
-    batches: u64,
-    /// Accesses so far that did not end.
+    /// The number of the last command. The guest starts on a command when the number changes.
+    commands: u64,
+    /// Number of accesses so far that did not end.
     hangs: u64,
 }
 
 impl KvmMachine {
-    /// Opens KVM, boots the guest, and probes what it can do and who decides.
+    /// Opens KVM, boots the guest, and probes what it can do and who decides its results.
     ///
     /// # Errors
-    /// [`MachineError::Unavailable`] when there is no KVM or it may not be opened; others when it
-    /// or the image does not work.
+    /// [`MachineError::Unavailable`] if this host has no KVM or this user may not open it; another
+    /// error if KVM or the image does not work.
     pub fn open(image: Image) -> Result<Self, MachineError> {
         let kvm = Kvm::new().map_err(unavailable)?;
         if kvm.get_api_version() != KVM_API_VERSION as i32 {
-            let why =
-                "/dev/kvm is no KVM that this program knows: a Linux of 2007 or later has one";
-            return Err(MachineError::Unavailable(why.into()));
+            return Err(MachineError::Unavailable(
+                "/dev/kvm has an API version other than that of every Linux since 2007".into(),
+            ));
         }
+
         let cpuid = kvm
             .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
-            .map_err(vm::host("KVM_GET_SUPPORTED_CPUID"))?;
-        let profile = profile_of(&cpuid);
-        let vmx = super::has_vmx(|leaf, subleaf| leaf_of(&cpuid, leaf, subleaf));
-        let read_only_tables = if kvm.check_extension(Cap::ReadonlyMem) {
-            Ok(())
-        } else {
-            Err("KVM_CAP_READONLY_MEM is 0: no read-only memory for tables".into())
-        };
+            .map_err(MachineError::host("KVM_GET_SUPPORTED_CPUID"))?;
+        let profile = Profile::from_cpuid(|leaf, subleaf| leaf_of(&cpuid, leaf, subleaf));
+
         let flavour = Flavour::detect();
         let identity = Identity {
             kind: "kvm".into(),
@@ -63,74 +65,72 @@ impl KvmMachine {
             host_kernel: host::kernel(),
             version: None,
         };
-        let memory = GuestMemory::new()
-            .map_err(|source| MachineError::Host { doing: "mapping guest memory", source })?;
-        let vm = Vm::start(&kvm, &memory, &image, &cpuid, profile)?;
-        let mut machine = Self {
-            kvm,
-            vm,
-            cpuid,
-            parts: Parts {
-                identity,
-                capabilities: Capabilities {
-                    sees_outside: true,
-                    vmx,
-                    read_only_tables,
-                    ..Capabilities::unprobed(profile)
-                },
-                provenance: probe::unprobed_provenance(),
-                memory,
-                image,
-            },
-            batches: 0,
-            hangs: 0,
+        let capabilities = Capabilities {
+            sees_outside: true,
+            vmx: capabilities::has_vmx(|leaf, subleaf| leaf_of(&cpuid, leaf, subleaf)),
+            read_only_tables: read_only_tables(&kvm),
+            ..Capabilities::unprobed(profile)
         };
+
+        let memory = GuestMemory::new().map_err(MachineError::host("mapping guest memory"))?;
+        let vm = Vm::start(&kvm, &memory, &image, &cpuid, profile)?;
+        // The weakest claim, until a probe shows more. It stays for `load`: changing CR0.PG leaves
+        // the guest under every KVM, and KVM itself loads the PDPTEs.
+        let provenance = ProvenanceMap::all(Provenance::KvmEmulator);
+
+        let parts = Parts { identity, capabilities, provenance, memory, image };
+        let mut machine = Self { kvm, vm, cpuid, parts, commands: 0, hangs: 0 };
         probe::probe(&mut machine, flavour)?;
         Ok(machine)
     }
 
-    /// Runs a batch that lies ready. An access that never ends is given up, unless they are so many
-    /// that it must be the guest: a KVM that shadows page tables can fault on one for ever.
-    fn run_to_doorbell(&mut self, arena: Arena) -> Result<RunLog, MachineError> {
+    /// Runs the batch in an arena after its command has been given.
+    ///
+    /// An access that never ends is given up, since a KVM that shadows page tables can fault on one
+    /// indefinitely. If there are too many of them, the guest is to blame.
+    fn run_batch(&mut self, arena: Arena) -> Result<RunLog, MachineError> {
         let result = self.vm.run_to_doorbell(&self.parts.memory, Some(arena));
+
         match result {
-            Err(MachineError::GuestFailed { what, at: Some(at), .. })
-                if what == super::HANGS && self.hangs < 2 + self.batches / 50 =>
-            {
+            Err(MachineError::GuestFailed {
+                failure: failure @ GuestFailure::Hang,
+                at: Some(at),
+                ..
+            }) if self.hangs < 2 + self.commands / 50 => {
                 self.hangs += 1;
-                Ok(RunLog { gave_up: Some((at, format!("the guest {what}"))), ..RunLog::default() })
+                let why = format!("the guest {failure}");
+                Ok(RunLog { gave_up: Some((at, why)), ..RunLog::default() })
             }
             other => other,
         }
     }
 
-    /// Names what lies at this address to the guest, under the next number.
+    /// Gives the guest the next command, which names the structure at an address.
     fn command(&mut self, place: u64) {
-        self.batches += 1;
+        self.commands += 1;
+
         let mut control: Control = self.parts.memory.read_value(CONTROL);
-        (control.arena, control.command) = (place, self.batches);
+        control.arena = place;
+        control.command = self.commands;
         self.parts.memory.write_value(CONTROL, &control);
     }
 
-    /// Checks that the guest says it has done what was asked for.
+    /// Checks that the guest reports the last command as completed.
     fn check_completed(&self) -> Result<(), MachineError> {
+        let expected = self.commands;
         let completed = self.parts.memory.read_value::<Control>(CONTROL).completed;
-        if completed != self.batches {
-            let what = format!(
-                "wrote nonsense into the mailbox: it says that batch {completed} is done, and \
-                 batch {} was asked for",
-                self.batches
-            );
-            return Err(MachineError::guest(what, None));
+
+        if completed == expected {
+            Ok(())
+        } else {
+            Err(MachineError::guest(GuestFailure::BadCompletion { completed, expected }, None))
         }
-        Ok(())
     }
 
-    /// A new virtual machine on the same memory, after the old one became useless.
-    fn start_anew(&mut self) -> Result<(), MachineError> {
-        let profile = self.parts.capabilities.profile;
-        self.vm =
-            Vm::start(&self.kvm, &self.parts.memory, &self.parts.image, &self.cpuid, profile)?;
+    /// Replaces the virtual machine, which can no longer be used, by a new one on the same memory.
+    fn restart(&mut self) -> Result<(), MachineError> {
+        let Parts { memory, image, capabilities, .. } = &self.parts;
+        self.vm = Vm::start(&self.kvm, memory, image, &self.cpuid, capabilities.profile)?;
         Ok(())
     }
 }
@@ -147,13 +147,15 @@ impl Machine for KvmMachine {
         if let Some(state) = &command.control {
             self.vm.force_control(state)?;
         }
+
         self.command(command.arena.base());
-        let log = self.run_to_doorbell(command.arena)?;
+        let log = self.run_batch(command.arena)?;
+
         if log.gave_up.is_some() {
-            self.start_anew()?;
-            return Ok(log);
+            self.restart()?;
+        } else {
+            self.check_completed()?;
         }
-        self.check_completed()?;
         Ok(log)
     }
 
@@ -164,11 +166,11 @@ impl Machine for KvmMachine {
     }
 }
 
-/// What is missing, and what to do about it.
+/// The reason why KVM cannot be opened, and what to do about it.
 fn unavailable(error: kvm_ioctls::Error) -> MachineError {
     MachineError::Unavailable(match error.errno() {
         libc::ENOENT | libc::ENODEV | libc::ENXIO => {
-            "there is no /dev/kvm on this host: load the module kvm_intel or kvm_amd, or switch on \
+            "there is no /dev/kvm on this host: load the module kvm_intel or kvm_amd, or enable \
              virtualization in the firmware or nested virtualization in the hypervisor"
                 .into()
         }
@@ -179,12 +181,16 @@ fn unavailable(error: kvm_ioctls::Error) -> MachineError {
     })
 }
 
-/// The processor that the guest sees, from the CPUID that KVM supports.
-fn profile_of(cpuid: &CpuId) -> Profile {
-    Profile::from_cpuid(|leaf, subleaf| leaf_of(cpuid, leaf, subleaf))
+/// Whether KVM has memory that the guest can only read.
+fn read_only_tables(kvm: &Kvm) -> Result<(), String> {
+    if kvm.check_extension(Cap::ReadonlyMem) {
+        Ok(())
+    } else {
+        Err("KVM_CAP_READONLY_MEM is 0: no read-only memory for tables".into())
+    }
 }
 
-/// What CPUID says of a leaf and subleaf.
+/// EAX, EBX, ECX and EDX of a leaf and subleaf.
 fn leaf_of(cpuid: &CpuId, leaf: u32, subleaf: u32) -> Option<[u32; 4]> {
     let mut entries = cpuid.as_slice().iter();
     let found = entries.find(|entry| entry.function == leaf && entry.index == subleaf)?;

@@ -1,38 +1,35 @@
-//! Finding out, by trying, what this KVM can do and who decides what.
+//! Probes of KVM: what it can do, and who decides which results.
 //!
-//! Provenance: a few batches of plain cases are run, one class of result and one ring at a time,
-//! and KVM's counters say how many instructions it emulated and how many page faults it injected.
+//! For the provenance of results, batches of plain cases run, one class of result and one ring at a
+//! time. KVM's counters then show how many instructions it emulated and how many page faults it
+//! injected.
 
 use super::KvmMachine;
 use super::stats::{Counters, Stats};
 use crate::host::Flavour;
-use crate::probe::{CASES, Prober, implicit_accesses, observed};
-use crate::{MachineError, ProvenanceMap, ResultClass};
+use crate::probe::{CASES, HARMLESS_PKRU, Prober, implicit_accesses, observed};
+use crate::{MachineError, ModeOffer};
 use crosswalk_case::Case;
 use crosswalk_case::observation::{Attempt, Provenance};
+use crosswalk_guest::contents::CODE_OFFSETS;
 use crosswalk_guest::layout::Arena;
-use mmu_core::{Cr4, Features, PagingMode, Ring, VirtAddr};
+use crosswalk_guest::stub::Form;
+use mmu_core::{AccessKind, Cr4, Features, PagingMode, Ring, VirtAddr};
 
-/// Before the probes: the humblest assumption.
-pub(super) fn unprobed_provenance() -> ProvenanceMap {
-    let all = [Provenance::KvmEmulator; 3];
-    // A change of CR0.PG leaves the guest under every KVM, which loads the PDPTEs itself.
-    let load = Provenance::KvmEmulator;
-    ProvenanceMap { user: all, supervisor: all, outside: Provenance::KvmEmulator, load }
-}
-
-/// Runs all probes and notes what they found.
+/// Runs all probes and notes what they find.
 pub(super) fn probe(machine: &mut KvmMachine, flavour: Flavour) -> Result<(), MachineError> {
     let mut prober = KvmProber { machine, prober: Prober::default() };
+
     prober.probe_provenance(flavour)?;
     prober.probe_control_bits()?;
     prober.probe_pkru()?;
     for mode in PagingMode::ALL {
         let offer = prober.probe_mode(mode)?;
-        prober.machine.parts.capabilities.modes.push((mode, offer));
+        prober.machine.parts.capabilities.modes.push(offer);
     }
-    prober.machine.parts.capabilities.implicit_accesses =
-        implicit_accesses(&prober.machine.parts.memory);
+
+    let parts = &mut prober.machine.parts;
+    parts.capabilities.implicit_accesses = implicit_accesses(&parts.memory);
     Ok(())
 }
 
@@ -42,69 +39,42 @@ struct KvmProber<'m> {
 }
 
 impl KvmProber<'_> {
-    /// Runs plain 4-level cases in one ring, all changed in the same way, and says what KVM did.
+    /// Runs plain 4-level cases in one ring, all changed in the same way. Returns the results, and
+    /// what KVM counted meanwhile.
     fn run(
         &mut self,
         ring: Ring,
         change: impl Fn(&mut Case),
     ) -> Result<(Vec<Attempt>, Counters), MachineError> {
-        let stats = Stats::open(&self.machine.vm.vcpu)
-            .map_err(|source| MachineError::Host { doing: "KVM_GET_STATS_FD", source })?;
-        let read = || {
-            stats
-                .read()
-                .map_err(|source| MachineError::Host { doing: "reading KVM's counters", source })
-        };
+        let stats =
+            Stats::open(&self.machine.vm.vcpu).map_err(MachineError::host("KVM_GET_STATS_FD"))?;
+        let read = || stats.read().map_err(MachineError::host("reading KVM's counters"));
+
         let before = read()?;
-        let runs = self.prober.run(self.machine, PagingMode::FourLevel, ring, change)?;
-        Ok((runs, read()?.since(before)))
+        let attempts = self.prober.run(self.machine, PagingMode::FourLevel, ring, change)?;
+        let counted = read()?.since(before);
+
+        Ok((attempts, counted))
     }
 
     fn probe_provenance(&mut self, flavour: Flavour) -> Result<(), MachineError> {
-        let provenance = |emulated: bool, otherwise: Provenance| {
-            if emulated { Provenance::KvmEmulator } else { otherwise }
-        };
-        for ring in [Ring::Zero, Ring::Three] {
+        for ring in Ring::ALL {
             let (_, reads) = self.run(ring, |_| {})?;
             let (_, faults) = self.run(ring, |case| case.entries[3].value = 0)?;
             let (_, bad_addresses) = self.run(ring, make_non_canonical)?;
-            // A list of 64 reads is some 300 instructions. Natively run, none is emulated but the
-            // batch's own overhead; more than one for each case is no overhead.
-            let runs_in_kvm = reads.instructions_emulated > 3 * CASES as u64;
-            let injected = faults.faults_injected >= CASES as u64;
-            // The handler's instructions may be emulated too, but they are as many for a page
-            // fault: what an address fault costs beyond those is the access itself.
-            let address_in_kvm = runs_in_kvm
-                || bad_addresses.instructions_emulated
-                    >= faults.instructions_emulated + CASES as u64 / 2;
-            let map = [
-                (
-                    ResultClass::Translation,
-                    if flavour.processor_walks() {
-                        Provenance::Processor
-                    } else {
-                        Provenance::ProcessorOnShadowTables
-                    },
-                    runs_in_kvm,
-                ),
-                (
-                    ResultClass::PageFault,
-                    if injected { Provenance::KvmWalker } else { Provenance::Processor },
-                    runs_in_kvm,
-                ),
-                (ResultClass::AddressFault, Provenance::Processor, address_in_kvm),
-            ]
-            .map(|(_, otherwise, emulated)| provenance(emulated, otherwise))
-            .map(|provenance| self.beneath(provenance));
+
+            let deciders = deciders(flavour, reads, faults, bad_addresses);
+            let deciders = deciders.map(|provenance| self.beneath(provenance));
             match ring {
-                Ring::Zero => self.machine.parts.provenance.supervisor = map,
-                Ring::Three => self.machine.parts.provenance.user = map,
+                Ring::Zero => self.machine.parts.provenance.supervisor = deciders,
+                Ring::Three => self.machine.parts.provenance.user = deciders,
             }
         }
+
         Ok(())
     }
 
-    /// Beneath TCG, what would be the processor's is TCG's.
+    /// If this host itself runs under TCG, TCG decides what the processor seems to decide.
     fn beneath(&self, provenance: Provenance) -> Provenance {
         match provenance {
             _ if self.machine.parts.identity.beneath != "tcg" => provenance,
@@ -114,67 +84,118 @@ impl KvmProber<'_> {
         }
     }
 
-    /// Which of SMEP and SMAP the machine accepts and obeys though its CPUID lacks them.
+    /// Which of SMEP and SMAP the machine accepts and obeys although its CPUID lacks them.
     fn probe_control_bits(&mut self) -> Result<(), MachineError> {
         let features = self.machine.parts.capabilities.profile.features;
+
         for (bit, feature) in [(Cr4::SMEP, Features::SMEP), (Cr4::SMAP, Features::SMAP)] {
-            if features.contains(feature) {
-                continue;
-            }
-            let mut state =
-                Case::plain(Arena::ALL[0], 0, Ring::Zero, self.machine.parts.capabilities.profile)
-                    .state;
-            state.cr4 |= bit;
-            if self.machine.vm.force_control(&state).is_err() {
-                continue;
-            }
-            self.machine.parts.capabilities.not_in_cpuid |= bit;
-            let (runs, _) = self.run(Ring::Zero, |case| {
-                case.state.cr4 |= bit;
-                if bit == Cr4::SMEP {
-                    make_fetch(case);
+            if !features.contains(feature) && self.accepts_control_bit(bit) {
+                // The probe's cases would be left out otherwise.
+                self.machine.parts.capabilities.not_in_cpuid |= bit;
+                if !self.obeys_control_bit(bit)? {
+                    self.machine.parts.capabilities.not_in_cpuid -= bit;
                 }
-            })?;
-            if !runs.iter().all(|run| observed(run).is_some_and(|seen| seen.fault.is_some())) {
-                self.machine.parts.capabilities.not_in_cpuid -= bit;
             }
         }
+
         Ok(())
     }
 
-    /// Why a mode is not offered. A guest that died of it is started anew.
-    fn probe_mode(&mut self, mode: PagingMode) -> Result<Result<(), String>, MachineError> {
+    fn accepts_control_bit(&mut self, bit: Cr4) -> bool {
+        let profile = self.machine.parts.capabilities.profile;
+        let mut state = Case::plain(Arena::ALL[0], 0, Ring::Zero, profile).state;
+        state.cr4 |= bit;
+
+        self.machine.vm.force_control(&state).is_ok()
+    }
+
+    /// Whether ring-0 accesses to user pages fault, as they must under SMEP (a fetch) or SMAP (a
+    /// read).
+    fn obeys_control_bit(&mut self, bit: Cr4) -> Result<bool, MachineError> {
+        let (attempts, _) = self.run(Ring::Zero, |case| {
+            case.state.cr4 |= bit;
+            if bit == Cr4::SMEP {
+                make_fetch(case);
+            }
+        })?;
+
+        let faults = |attempt| observed(attempt).is_some_and(|seen| seen.fault.is_some());
+        Ok(attempts.iter().all(faults))
+    }
+
+    /// Whether a mode is offered. A machine whose guest dies in the mode is restarted.
+    fn probe_mode(&mut self, mode: PagingMode) -> Result<ModeOffer, MachineError> {
         match self.prober.mode(self.machine, mode) {
-            Err(MachineError::GuestFailed { what, .. }) => {
-                self.machine.start_anew()?;
-                Ok(Err(format!("entering it, the guest {what}")))
+            Err(MachineError::GuestFailed { failure, .. }) => {
+                self.machine.restart()?;
+                Ok((mode, Err(format!("entering it, the guest {failure}"))))
             }
             offer => offer,
         }
     }
 
-    /// Whether ring 3 can load PKRU though CPUID lacks PKU; where CPUID has it, whether ring 0 can.
+    /// With PKU in CPUID, whether ring 0 can load PKRU as well; without, whether ring 3 can load it
+    /// all the same.
     fn probe_pkru(&mut self) -> Result<(), MachineError> {
         if self.machine.parts.capabilities.profile.features.contains(Features::PKU) {
-            // Else the probe's cases are left out.
+            // The probe's cases would be left out otherwise.
             self.machine.parts.capabilities.pkru_in_ring_0 = true;
-            let loaded = match self.prober.pkru_in_ring_0(self.machine) {
-                Err(MachineError::GuestFailed { .. }) => {
-                    self.machine.start_anew()?;
-                    false
-                }
-                loaded => loaded?,
-            };
-            self.machine.parts.capabilities.pkru_in_ring_0 = loaded;
-            return Ok(());
+            let loads = self.loads_pkru_in_ring_0()?;
+            self.machine.parts.capabilities.pkru_in_ring_0 = loads;
+        } else {
+            self.machine.parts.capabilities.pkru_without_pku = true;
+            let (attempts, _) = self.run(Ring::Three, |case| case.state.pkru = HARMLESS_PKRU)?;
+            let loads = attempts.iter().all(|attempt| observed(attempt).is_some());
+            self.machine.parts.capabilities.pkru_without_pku = loads;
         }
-        self.machine.parts.capabilities.pkru_without_pku = true;
-        // Key 15 is no plain case's: only the instruction is tried.
-        let (runs, _) = self.run(Ring::Three, |case| case.state.pkru = 0xc000_0000)?;
-        let loaded = runs.iter().all(|run| observed(run).is_some());
-        self.machine.parts.capabilities.pkru_without_pku = loaded;
+
         Ok(())
     }
+
+    /// Whether ring 0 can load PKRU. A machine whose guest dies of it is restarted.
+    fn loads_pkru_in_ring_0(&mut self) -> Result<bool, MachineError> {
+        match self.prober.pkru_in_ring_0(self.machine) {
+            Err(MachineError::GuestFailed { .. }) => {
+                self.machine.restart()?;
+                Ok(false)
+            }
+            loads => loads,
+        }
+    }
+}
+
+/// Who decides translations, page faults and address faults in a ring, from what KVM counted for a
+/// batch of each.
+fn deciders(
+    flavour: Flavour,
+    reads: Counters,
+    faults: Counters,
+    bad_addresses: Counters,
+) -> [Provenance; 3] {
+    // A list of 64 reads has some 300 instructions. If it runs natively, KVM emulates only what
+    // belongs to the batch as a whole. Three per case are more than that.
+    let runs_in_kvm = reads.instructions_emulated > 3 * CASES as u64;
+    if runs_in_kvm {
+        return [Provenance::KvmEmulator; 3];
+    }
+
+    let translation = if flavour.processor_walks() {
+        Provenance::Processor
+    } else {
+        Provenance::ProcessorOnShadowTables
+    };
+
+    let injects = faults.faults_injected >= CASES as u64;
+    let page_fault = if injects { Provenance::KvmWalker } else { Provenance::Processor };
+
+    // KVM may emulate the instructions of the handler, too, but those are as many for a page fault.
+    // What an address fault costs beyond them is the access itself.
+    let emulates_address_faults =
+        bad_addresses.instructions_emulated >= faults.instructions_emulated + CASES as u64 / 2;
+    let address_fault =
+        if emulates_address_faults { Provenance::KvmEmulator } else { Provenance::Processor };
+
+    [translation, page_fault, address_fault]
 }
 
 fn make_non_canonical(case: &mut Case) {
@@ -182,8 +203,10 @@ fn make_non_canonical(case: &mut Case) {
     case.access.address = VirtAddr::new(address ^ 1 << 62);
 }
 
+/// Turns a plain read into a fetch of the second stub in its page.
 fn make_fetch(case: &mut Case) {
-    case.access.kind = mmu_core::AccessKind::Fetch;
-    case.access.address = VirtAddr::new((case.access.address.get() & !0xfff) | 0x808);
-    case.form = crosswalk_guest::stub::Form::Jump;
+    let page = case.access.address.get() & !0xfff;
+    case.access.kind = AccessKind::Fetch;
+    case.access.address = VirtAddr::new(page | (CODE_OFFSETS.start + 8));
+    case.form = Form::Jump;
 }

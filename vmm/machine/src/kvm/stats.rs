@@ -1,5 +1,5 @@
-//! KVM's own counters for a vCPU, through the binary statistics file: they prove who did the work.
-//! (Linux, Documentation/virt/kvm/api.rst, `KVM_GET_STATS_FD`.)
+//! KVM's own counters for a vCPU, from its binary statistics file: they show whether KVM or the
+//! processor did the work. (Linux, Documentation/virt/kvm/api.rst, `KVM_GET_STATS_FD`.)
 
 use kvm_ioctls::VcpuFd;
 use std::fs::File;
@@ -14,13 +14,14 @@ ioctl_io_nr!(KVM_GET_STATS_FD, kvm_bindings::KVMIO, 0xce);
 /// The counters used here, at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counters {
-    /// Instructions that KVM emulated.
+    /// Number of instructions that KVM emulated.
     pub(super) instructions_emulated: u64,
-    /// Page faults that KVM injected into the guest.
+    /// Number of page faults that KVM injected into the guest.
     pub(super) faults_injected: u64,
 }
 
 impl Counters {
+    /// The increase since an earlier moment.
     pub(super) fn since(self, earlier: Self) -> Self {
         Self {
             instructions_emulated: self.instructions_emulated - earlier.instructions_emulated,
@@ -29,7 +30,7 @@ impl Counters {
     }
 }
 
-/// The statistics file of one vCPU, and where in it the counters are.
+/// The statistics file of a vCPU, and the offsets of the counters in it.
 #[derive(Debug)]
 pub(super) struct Stats {
     file: File,
@@ -39,29 +40,21 @@ pub(super) struct Stats {
 
 impl Stats {
     pub(super) fn open(vcpu: &VcpuFd) -> io::Result<Self> {
-        // SAFETY: the vCPU's descriptor is open, and this ioctl has no argument.
+        // SAFETY: the vCPU's descriptor is open, and this ioctl takes no argument.
         let descriptor = unsafe { ioctl(vcpu, KVM_GET_STATS_FD()) };
         if descriptor < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+        // SAFETY: the kernel has just created this descriptor for the caller, so nothing else owns
+        // it.
         let file = unsafe { File::from_raw_fd(descriptor) };
-        let header = read_words::<6>(&file, 0)?;
-        let [_, name_size, count, _, descriptors, data] = header;
-        let find = |wanted: &str| {
-            (0..count)
-                .find_map(|i| {
-                    let at = u64::from(descriptors) + u64::from(i) * (16 + u64::from(name_size));
-                    let [_, _, offset, _] = read_words::<4>(&file, at).ok()?;
-                    let mut name = vec![0; name_size as usize];
-                    file.read_exact_at(&mut name, at + 16).ok()?;
-                    let name = name.split(|byte| *byte == 0).next()?;
-                    (name == wanted.as_bytes()).then_some(u64::from(data) + u64::from(offset))
-                })
-                .ok_or_else(|| io::Error::other(format!("this KVM has no counter {wanted}")))
-        };
-        let (instructions_emulated, faults_injected) = (find("insn_emulation")?, find("pf_guest")?);
-        Ok(Self { file, instructions_emulated, faults_injected })
+
+        let layout = StatsLayout::read(&file)?;
+        Ok(Self {
+            instructions_emulated: layout.offset_of(&file, "insn_emulation")?,
+            faults_injected: layout.offset_of(&file, "pf_guest")?,
+            file,
+        })
     }
 
     pub(super) fn read(&self) -> io::Result<Counters> {
@@ -70,6 +63,7 @@ impl Stats {
             self.file.read_exact_at(&mut bytes, at)?;
             io::Result::Ok(u64::from_le_bytes(bytes))
         };
+
         Ok(Counters {
             instructions_emulated: counter(self.instructions_emulated)?,
             faults_injected: counter(self.faults_injected)?,
@@ -77,12 +71,54 @@ impl Stats {
     }
 }
 
+/// The header of the file (`struct kvm_stats_header`).
+struct StatsLayout {
+    name_size: u32,
+    count: u32,
+    /// The offset of the descriptors of all counters.
+    descriptors: u32,
+    /// The offset of their values.
+    data: u32,
+}
+
+impl StatsLayout {
+    /// Size in bytes of a descriptor (`struct kvm_stats_desc`) without the name that follows it.
+    const DESCRIPTOR_SIZE: u64 = 16;
+
+    fn read(file: &File) -> io::Result<Self> {
+        let [_flags, name_size, count, _id, descriptors, data] = read_words::<6>(file, 0)?;
+        Ok(Self { name_size, count, descriptors, data })
+    }
+
+    /// The offset of the value of a counter.
+    fn offset_of(&self, file: &File, counter: &str) -> io::Result<u64> {
+        let find = |index: u32| {
+            let stride = Self::DESCRIPTOR_SIZE + u64::from(self.name_size);
+            let at = u64::from(self.descriptors) + u64::from(index) * stride;
+            let [_flags, _exponent_and_size, offset, _bucket_size] =
+                read_words::<4>(file, at).ok()?;
+
+            let mut name = vec![0; self.name_size as usize];
+            file.read_exact_at(&mut name, at + Self::DESCRIPTOR_SIZE).ok()?;
+            let is_found = name.split(|byte| *byte == 0).next()? == counter.as_bytes();
+            is_found.then_some(u64::from(self.data) + u64::from(offset))
+        };
+
+        (0..self.count)
+            .find_map(find)
+            .ok_or_else(|| io::Error::other(format!("this KVM has no counter {counter}")))
+    }
+}
+
+/// Reads consecutive 32-bit words.
 fn read_words<const N: usize>(file: &File, at: u64) -> io::Result<[u32; N]> {
     let mut words = [0; N];
+
     for (i, word) in words.iter_mut().enumerate() {
         let mut bytes = [0; 4];
         file.read_exact_at(&mut bytes, at + 4 * i as u64)?;
         *word = u32::from_le_bytes(bytes);
     }
+
     Ok(words)
 }

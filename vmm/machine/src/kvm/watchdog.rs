@@ -1,5 +1,6 @@
-//! A timer that interrupts the vCPU now and then, so that a guest that never leaves by itself can
-//! be left. The signal does nothing; `KVM_RUN` returns with EINTR and the deadline is looked at.
+//! A timer that interrupts the vCPU at intervals, so that the host regains control of a guest that
+//! never exits. The signal itself does nothing: `KVM_RUN` returns with EINTR, and the caller checks
+//! its deadline.
 
 use nix::sys::signal::{SaFlags, SigAction, SigEvent, SigHandler, SigSet, SigevNotify, Signal};
 use nix::sys::time::TimeSpec;
@@ -11,7 +12,7 @@ use std::time::Duration;
 const SIGNAL: Signal = Signal::SIGUSR1;
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// Interrupts the thread that made it, until it is dropped.
+/// Interrupts the thread that started it, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Watchdog {
     _timer: Timer,
@@ -21,16 +22,20 @@ impl Watchdog {
     /// Starts to interrupt the calling thread.
     pub(super) fn start() -> io::Result<Self> {
         extern "C" fn nothing(_: libc::c_int) {}
+
         // Without SA_RESTART, so that the interrupted call returns.
         let action =
             SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
-        // SAFETY: the handler does nothing, so it is safe at any moment in any thread.
+        // SAFETY: the handler does nothing, so it may run in any thread at any time. No other code
+        // of this program installs a handler for this signal.
         unsafe { nix::sys::signal::sigaction(SIGNAL, &action) }?;
+
         let thread_id = nix::unistd::gettid().as_raw();
         let notify = SigevNotify::SigevThreadId { signal: SIGNAL, thread_id, si_value: 0 };
         let mut timer = Timer::new(ClockId::CLOCK_MONOTONIC, SigEvent::new(notify))?;
         let expiration = Expiration::Interval(TimeSpec::from_duration(INTERVAL));
         timer.set(expiration, TimerSetTimeFlags::empty())?;
+
         Ok(Self { _timer: timer })
     }
 }

@@ -1,33 +1,38 @@
-//! QEMU's command line, as a function of the machine that is wanted.
+//! QEMU's command line.
 //!
 //! Memory below 4 GiB is the RAM of a PC, split into NUMA nodes, since each node can have a file of
-//! its own; memory above is made of DIMMs, each at an address and with a file of its own. QEMU maps
-//! every file from its start, and one file in several places shows the same memory there.
+//! its own. Memory above consists of DIMMs, each with an address and a file of its own. QEMU maps
+//! every file from its start, so one file at several addresses shows the same memory there.
 
 use std::os::fd::RawFd;
 
 const GIB: u64 = 1 << 30;
-/// RAM of a PC ends below; memory for devices begins there.
+/// The RAM of a PC ends below this address; memory for devices begins here.
 const ABOVE_4_GIB: u64 = 4 * GIB;
-/// From here to 1 TiB an AMD machine has addresses of its own; if memory lay above, QEMU would keep
-/// all of it above (`pc_set_amd_above_4g_mem_start`).
+/// From here to 1 TiB, AMD machines reserve addresses. If memory reached beyond this address, QEMU
+/// would move all memory above 4 GiB to above 1 TiB (`pc_set_amd_above_4g_mem_start`).
 const AMD_RESERVED: u64 = 1012 * GIB;
 
-/// The places in the child of the files on the command line.
+/// A region of guest memory, as the child process sees it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RamPlace {
+    /// The guest-physical address.
     pub(super) guest_physical: u64,
+    /// Its size in bytes.
     pub(super) len: u64,
-    /// The descriptor that the child has of the file.
+    /// The child's descriptor of the file behind it.
     pub(super) fd: RawFd,
 }
 
-/// The path by which QEMU opens a file that it inherits.
+/// The path with which QEMU opens an inherited descriptor.
 fn path(fd: RawFd) -> String {
     format!("/proc/self/fd/{fd}")
 }
 
-/// The command line, without the program.
+/// QEMU's arguments, without the program.
+///
+/// # Errors
+/// If a PC cannot have this memory.
 pub(super) fn arguments(
     rom: RawFd,
     phys_bits: Option<u8>,
@@ -38,15 +43,6 @@ pub(super) fn arguments(
     ordered.sort_by_key(|place| place.guest_physical);
     let (ram, dimms) =
         ordered.split_at(ordered.partition_point(|place| place.guest_physical < ABOVE_4_GIB));
-    let ram_size = contiguous(ram)?;
-    let highest = dimms.last().map_or(ABOVE_4_GIB, |dimm| dimm.guest_physical + dimm.len);
-
-    let mut cpu = vec!["max".to_owned()];
-    cpu.extend(phys_bits.map(|bits| format!("phys-bits={bits}")));
-    if highest > AMD_RESERVED {
-        cpu.push("vendor=GenuineIntel".into());
-    }
-    cpu.extend(cpu_flags.iter().map(|flag| (*flag).to_owned()));
 
     let mut list: Vec<String> = "-no-user-config -nodefaults -display none -no-reboot -M pc \
          -accel tcg,thread=single"
@@ -54,31 +50,57 @@ pub(super) fn arguments(
         .map(str::to_owned)
         .collect();
     let mut option = |name: &str, value: String| list.extend([name.to_owned(), value]);
-    option("-cpu", cpu.join(","));
+
+    option("-cpu", cpu(phys_bits, cpu_flags, dimms));
     option("-bios", path(rom));
-    let size = if dimms.is_empty() {
-        format!("{ram_size}B")
-    } else {
-        // The range for DIMMs begins at 4 GiB, and is as large as they may become together.
-        let most = ram_size + (highest - ABOVE_4_GIB);
-        format!("{ram_size}B,slots={},maxmem={most}B", dimms.len())
-    };
-    option("-m", size);
+    option("-m", size(ram, dimms)?);
     for (id, RamPlace { guest_physical, len, fd }) in ordered.iter().enumerate() {
         let file = path(*fd);
         let backend =
             format!("memory-backend-file,id=memory{id},mem-path={file},size={len}B,share=on");
         option("-object", backend);
+
         if *guest_physical < ABOVE_4_GIB {
             option("-numa", format!("node,memdev=memory{id}"));
         } else {
             option("-device", format!("pc-dimm,memdev=memory{id},addr={guest_physical:#x}"));
         }
     }
+
     Ok(list)
 }
 
-/// The size of RAM, which must lie at 0 without a hole.
+/// The processor: QEMU's most capable one, with these changes.
+fn cpu(phys_bits: Option<u8>, flags: &[&str], dimms: &[RamPlace]) -> String {
+    let mut cpu = vec!["max".to_owned()];
+    cpu.extend(phys_bits.map(|bits| format!("phys-bits={bits}")));
+    if highest(dimms) > AMD_RESERVED {
+        cpu.push("vendor=GenuineIntel".into());
+    }
+    cpu.extend(flags.iter().map(|flag| (*flag).to_owned()));
+
+    cpu.join(",")
+}
+
+/// The size of memory, and its maximum size with DIMMs.
+fn size(ram: &[RamPlace], dimms: &[RamPlace]) -> Result<String, String> {
+    let ram_size = contiguous(ram)?;
+    if dimms.is_empty() {
+        return Ok(format!("{ram_size}B"));
+    }
+
+    // The address range for DIMMs begins at 4 GiB, and its size is the maximum size of all DIMMs
+    // together.
+    let max_size = ram_size + (highest(dimms) - ABOVE_4_GIB);
+    Ok(format!("{ram_size}B,slots={},maxmem={max_size}B", dimms.len()))
+}
+
+/// The end of memory above 4 GiB.
+fn highest(dimms: &[RamPlace]) -> u64 {
+    dimms.last().map_or(ABOVE_4_GIB, |dimm| dimm.guest_physical + dimm.len)
+}
+
+/// The size of RAM, which must start at 0 and have no hole.
 fn contiguous(ram: &[RamPlace]) -> Result<u64, String> {
     let mut end = 0;
     for place in ram {
@@ -90,10 +112,12 @@ fn contiguous(ram: &[RamPlace]) -> Result<u64, String> {
         }
         end += place.len;
     }
-    // More would be moved above 4 GiB by QEMU.
+
+    // QEMU would move more than that above 4 GiB.
     if end == 0 || end > 3 * GIB {
-        return Err(format!("RAM of {end:#x} bytes: more than none and at most 3 GiB is possible"));
+        return Err(format!("RAM of {end:#x} bytes is impossible: it must be 1 byte to 3 GiB"));
     }
+
     Ok(end)
 }
 
@@ -113,7 +137,9 @@ mod tests {
             place(0, 0x4000_0000, 7),
             place(0x5_6000_0000, 0x2000_0000, 8),
         ];
+
         let list = arguments(5, Some(36), &["-nx"], &memory).expect("the layout is possible");
+
         let expected = "-no-user-config -nodefaults -display none -no-reboot -M pc \
              -accel tcg,thread=single -cpu max,phys-bits=36,-nx -bios /proc/self/fd/5 \
              -m 2147483648B,slots=2,maxmem=21474836480B \
@@ -141,7 +167,8 @@ mod tests {
         let memory = |high| [place(0, 0x80_0000, 7), place(high, 0x2000_0000, 8)];
         let cpu = |high| {
             let list = arguments(5, Some(48), &[], &memory(high)).expect("possible");
-            list[list.iter().position(|word| word == "-cpu").expect("there is one") + 1].clone()
+            list[list.iter().position(|word| word == "-cpu").expect("the processor is given") + 1]
+                .clone()
         };
         assert_eq!(cpu(0xaa_8000_0000), "max,phys-bits=48");
         assert_eq!(cpu(0xaaaa_8000_0000), "max,phys-bits=48,vendor=GenuineIntel");

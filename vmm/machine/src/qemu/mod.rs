@@ -1,6 +1,6 @@
 //! QEMU's TCG: a processor emulated in software, in a process of its own, on memory that it shares
-//! with this one. Batches go through that memory alone: the guest spins until a command comes, the
-//! host until it is done.
+//! with this one. Commands go through that memory alone: the guest spins until one comes, the host
+//! until it is completed.
 
 mod arguments;
 pub mod process;
@@ -9,13 +9,13 @@ pub mod rom;
 
 pub use program::{PROGRAM, QemuVersion, installed_version};
 
-use super::host;
-use super::image::Image;
-use super::memory::{GuestMemory, SharedFiles};
-use super::probe::{self, Prober};
-use super::{
-    BatchCommand, Capabilities, Identity, Machine, MachineError, Parts, ProvenanceMap, RunLog,
-    guest_tables,
+use crate::host;
+use crate::image::Image;
+use crate::memory::{GuestMemory, SharedFiles};
+use crate::probe::{self, Prober};
+use crate::{
+    BatchCommand, Capabilities, GuestFailure, Identity, Machine, MachineError, Parts,
+    ProvenanceMap, RunLog, capabilities, guest_tables,
 };
 use crosswalk_case::observation::Provenance;
 use crosswalk_guest::high;
@@ -28,19 +28,20 @@ use std::mem::offset_of;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// How long a guest may take to boot or to run a batch. A full batch takes some milliseconds.
+/// How long a guest may take to boot or to complete a command. A full batch takes some
+/// milliseconds.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Which processor QEMU is to emulate, beyond its best one.
+/// The processor that QEMU emulates: changes to its most capable one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QemuProcessor {
     /// MAXPHYADDR; 40 if not given.
     pub physical_address_bits: Option<u8>,
-    /// Features to add or take away, in QEMU's words, such as `-nx`.
+    /// Features to add or remove, in QEMU's notation, such as `-nx`.
     pub features: Vec<String>,
 }
 
-/// What QEMU chooses.
+/// The MAXPHYADDR that QEMU itself chooses.
 const DEFAULT_BITS: u8 = 40;
 
 /// QEMU, with one virtual machine.
@@ -48,123 +49,147 @@ const DEFAULT_BITS: u8 = 40;
 pub struct QemuMachine {
     process: QemuProcess,
     parts: Parts,
-    /// Batches run so far.
-    batches: u64,
+    /// The number of the last command.
+    commands: u64,
 }
 
 impl QemuMachine {
-    /// Starts QEMU, boots the guest, and finds out what it can do.
+    /// Starts QEMU, boots the guest, and probes what it can do.
     ///
     /// # Errors
-    /// [`MachineError::Unavailable`] when there is no QEMU or it refuses; others when it or the image
-    /// does not work.
+    /// [`MachineError::Unavailable`] if there is no QEMU or it refuses the processor; another error
+    /// if QEMU or the image does not work.
     pub fn open(image: Image, processor: &QemuProcessor) -> Result<Self, MachineError> {
         let bits = processor.physical_address_bits.unwrap_or(DEFAULT_BITS);
-        let shared = GuestMemory::shared();
-        let (memory, files) = shared
-            .map_err(|source| MachineError::Host { doing: "mapping guest memory", source })?;
+        let profile = Profile { physical_address_bits: bits, ..Profile::default() };
+        let (memory, files) =
+            GuestMemory::shared().map_err(MachineError::host("mapping guest memory"))?;
         image.load(&memory);
-        let plain = Profile { physical_address_bits: bits, ..Profile::default() };
-        guest_tables::build(&memory, plain)?;
+        guest_tables::build(&memory, profile)?;
         let unbooted = Control { completed: u64::MAX, ..Control::default() };
         memory.write_value(CONTROL, &unbooted);
+
         let features: Vec<&str> = processor.features.iter().map(String::as_str).collect();
         let process = QemuProcess::start(&Options {
             phys_bits: Some(bits),
             cpu_flags: &features,
             memory: &regions(&files, bits),
         })?;
-        let identity = Identity {
-            kind: "qemu".into(),
-            flavour: "tcg".into(),
-            beneath: host::beneath(),
-            cpu: String::new(),
-            host_kernel: host::kernel(),
-            version: Some(format!("QEMU {}", process.version())),
+
+        let parts = Parts {
+            identity: Identity {
+                kind: "qemu".into(),
+                flavour: "tcg".into(),
+                beneath: host::beneath(),
+                cpu: String::new(),
+                host_kernel: host::kernel(),
+                version: Some(format!("QEMU {}", process.version())),
+            },
+            capabilities: Capabilities::unprobed(profile),
+            provenance: ProvenanceMap::all(Provenance::Tcg),
+            memory,
+            image,
         };
-        let provenance = ProvenanceMap {
-            user: [Provenance::Tcg; 3],
-            supervisor: [Provenance::Tcg; 3],
-            outside: Provenance::Tcg,
-            load: Provenance::Tcg,
-        };
-        let capabilities = Capabilities::unprobed(plain);
-        let parts = Parts { identity, capabilities, provenance, memory, image };
-        let mut machine = Self { process, parts, batches: 0 };
+        let mut machine = Self { process, parts, commands: 0 };
+
         machine.wait_for(0)?;
         probe::check_self_test(&machine.parts.memory)?;
-        machine.learn()?;
+        machine.read_cpuid();
+        machine.probe()?;
         Ok(machine)
     }
 
-    /// What the guest's CPUID and a few plain accesses say.
-    fn learn(&mut self) -> Result<(), MachineError> {
+    /// Learns what the guest's CPUID reports.
+    fn read_cpuid(&mut self) {
         let control: Control = self.parts.memory.read_value(CONTROL);
         let leaf = |leaf, subleaf| {
-            let place = CPUID_LEAVES.iter().position(|known| *known == (leaf, subleaf))?;
-            // Above the highest leaf CPUID answers with that of another.
-            let highest = control.cpuid[if leaf < 0x8000_0000 { 0 } else { 4 }][0];
-            (leaf <= highest).then(|| control.cpuid[place])
+            let index_of = |wanted| CPUID_LEAVES.iter().position(|known| *known == wanted);
+            let highest_leaf = if leaf < 0x8000_0000 { (0, 0) } else { (0x8000_0000, 0) };
+            let [highest, ..] = control.cpuid[index_of(highest_leaf)?];
+
+            // For leaves above the highest, CPUID returns those of another leaf.
+            let index = index_of((leaf, subleaf))?;
+            (leaf <= highest).then(|| control.cpuid[index])
         };
-        self.parts.capabilities.profile = Profile::from_cpuid(leaf).emulated_by_tcg();
-        self.parts.capabilities.vmx = super::has_vmx(leaf);
+
         let brand = (0x8000_0002..=0x8000_0004).filter_map(|number| leaf(number, 0)).flatten();
         self.parts.identity.cpu = host::text_of(&brand.collect::<Vec<u32>>());
-        self.parts.capabilities.implicit_accesses = probe::implicit_accesses(&self.parts.memory);
+        self.parts.capabilities.profile = Profile::from_cpuid(leaf).emulated_by_tcg();
+        self.parts.capabilities.vmx = capabilities::has_vmx(leaf);
+    }
+
+    /// Learns what plain accesses show.
+    fn probe(&mut self) -> Result<(), MachineError> {
         let mut prober = Prober::default();
+        self.parts.capabilities.implicit_accesses = probe::implicit_accesses(&self.parts.memory);
+
         if self.parts.capabilities.profile.features.contains(Features::PKU) {
-            // Else the probe's cases are left out.
+            // The probe's cases would be left out otherwise.
             self.parts.capabilities.pkru_in_ring_0 = true;
             self.parts.capabilities.pkru_in_ring_0 = prober.pkru_in_ring_0(self)?;
         }
+
         for mode in PagingMode::ALL {
             let offer = prober.mode(self, mode)?;
-            self.parts.capabilities.modes.push((mode, offer));
+            self.parts.capabilities.modes.push(offer);
         }
         Ok(())
     }
 
-    /// Names what lies at this address to the guest, under the next number, and waits.
+    /// Gives the guest the next command, which names the structure at an address, and waits for it.
     fn command(&mut self, place: u64) -> Result<(), MachineError> {
-        self.batches += 1;
+        self.commands += 1;
         self.parts.memory.store(CONTROL + offset_of!(Control, arena) as u64, place);
-        self.parts.memory.store(CONTROL + offset_of!(Control, command) as u64, self.batches);
-        self.wait_for(self.batches)
+        self.parts.memory.store(CONTROL + offset_of!(Control, command) as u64, self.commands);
+
+        self.wait_for(self.commands)
     }
 
-    /// Waits until the guest says that it has completed this batch.
-    fn wait_for(&mut self, batch: u64) -> Result<(), MachineError> {
+    /// Waits until the guest reports a command as completed.
+    fn wait_for(&mut self, command: u64) -> Result<(), MachineError> {
+        /// Number of polls before the host starts to sleep.
         const SPINS: u32 = 2000;
         const PAUSE: Duration = Duration::from_micros(20);
+        /// Number of polls from one check of the process and the deadline to the next.
+        const CHECK_INTERVAL: u32 = 100;
+
         let completed = CONTROL + offset_of!(Control, completed) as u64;
-        let panic = CONTROL + offset_of!(Control, panic) as u64;
         let deadline = Instant::now() + DEADLINE;
+
         let mut polls = 0;
-        while self.parts.memory.load(completed) != batch {
+        while self.parts.memory.load(completed) != command {
             polls += 1;
             if polls < SPINS {
                 std::hint::spin_loop();
                 continue;
             }
+
             std::thread::sleep(PAUSE);
-            if polls % 100 != 0 {
-                continue;
-            }
-            self.process.check_alive()?;
-            if let Some(vector) = self.parts.memory.load(panic).checked_sub(1) {
-                let what = format!("met exception {vector}, which no case causes");
-                return Err(MachineError::guest(what, None));
-            }
-            if Instant::now() > deadline {
-                return Err(MachineError::guest(super::HANGS, None));
+            if polls % CHECK_INTERVAL == 0 {
+                self.check_guest()?;
+                if Instant::now() > deadline {
+                    return Err(MachineError::guest(GuestFailure::Hang, None));
+                }
             }
         }
+
         Ok(())
+    }
+
+    /// Checks that QEMU is running and that the guest has not reported an exception.
+    fn check_guest(&mut self) -> Result<(), MachineError> {
+        self.process.check_alive()?;
+
+        let panic = self.parts.memory.load(CONTROL + offset_of!(Control, panic) as u64);
+        match panic.checked_sub(1) {
+            None => Ok(()),
+            Some(vector) => Err(MachineError::guest(GuestFailure::Exception { vector }, None)),
+        }
     }
 }
 
-/// The guest's memory for QEMU: low memory, the data memory in two halves, and these again at every
-/// high place.
+/// The guest's memory for QEMU: low memory, the data memory in two halves, and these halves again
+/// at every high place.
 fn regions(files: &SharedFiles, physical_address_bits: u8) -> Vec<RamRegion<'_>> {
     let [low, first, second] = [&files.low, &files.halves[0], &files.halves[1]].map(AsFd::as_fd);
     let half = high::PART_SIZE;
@@ -173,11 +198,13 @@ fn regions(files: &SharedFiles, physical_address_bits: u8) -> Vec<RamRegion<'_>>
         RamRegion { guest_physical: DATA_BASE, len: half, file: first },
         RamRegion { guest_physical: DATA_BASE + half, len: half, file: second },
     ];
+
     let parts = high::places(physical_address_bits).flat_map(high::parts);
     regions.extend(parts.map(|(guest_physical, data)| {
         let file = if data == DATA_BASE { first } else { second };
         RamRegion { guest_physical, len: half, file }
     }));
+
     regions
 }
 

@@ -1,4 +1,4 @@
-//! Which QEMU is installed.
+//! The QEMU that is installed.
 
 use crate::MachineError;
 use std::ffi::OsStr;
@@ -6,10 +6,10 @@ use std::fmt;
 use std::io;
 use std::process::{Command, Stdio};
 
-/// The program, looked for in `PATH`.
+/// The name of the program, which is searched in `PATH`.
 pub const PROGRAM: &str = "qemu-system-x86_64";
 
-/// The oldest version whose command line and machine are known to work.
+/// The oldest version that is known to work.
 const OLDEST: QemuVersion = QemuVersion([7, 2, 0]);
 
 /// A version of QEMU.
@@ -17,14 +17,16 @@ const OLDEST: QemuVersion = QemuVersion([7, 2, 0]);
 pub struct QemuVersion([u32; 3]);
 
 impl QemuVersion {
-    /// From what `--version` prints: `QEMU emulator version 7.2.22 (...)`.
+    /// Parses the output of `--version`: `QEMU emulator version 7.2.22 (...)`.
     fn parse(text: &str) -> Option<Self> {
         let version = text.strip_prefix("QEMU emulator version ")?.split_whitespace().next()?;
         let mut numbers = version.splitn(3, '.').map(|part| {
             let digits = part.split(|c: char| !c.is_ascii_digit()).next()?;
             digits.parse().ok()
         });
-        let (major, minor) = (numbers.next()??, numbers.next()??);
+
+        let major = numbers.next()??;
+        let minor = numbers.next()??;
         let patch = numbers.next().flatten().unwrap_or(0);
         Some(Self([major, minor, patch]))
     }
@@ -40,7 +42,7 @@ impl fmt::Display for QemuVersion {
 /// The version of the QEMU that is installed.
 ///
 /// # Errors
-/// When there is none, or it is too old.
+/// If there is none, or it is too old.
 pub fn installed_version() -> Result<QemuVersion, MachineError> {
     version_of(OsStr::new(PROGRAM))
 }
@@ -48,22 +50,26 @@ pub fn installed_version() -> Result<QemuVersion, MachineError> {
 /// The version of an installed program.
 fn version_of(program: &OsStr) -> Result<QemuVersion, MachineError> {
     let name = program.display();
-    let output = Command::new(program).arg("--version").stdin(Stdio::null()).output();
-    let output = output.map_err(|error| {
+
+    let ran = Command::new(program).arg("--version").stdin(Stdio::null()).output();
+    let output = ran.map_err(|error| {
         MachineError::Unavailable(match error.kind() {
             io::ErrorKind::NotFound => format!("no {name} in PATH: is QEMU installed?"),
             _ => format!("{name} cannot be started: {error}"),
         })
     })?;
+
     let text = String::from_utf8_lossy(&output.stdout);
     let version = QemuVersion::parse(&text).ok_or_else(|| {
-        let said = text.lines().next().unwrap_or_default();
-        MachineError::Unavailable(format!("{name} --version names no version, but says {said:?}"))
+        let line = text.lines().next().unwrap_or_default();
+        MachineError::Unavailable(format!("{name} --version prints no version, but {line:?}"))
     })?;
+
     if version < OLDEST {
         let why = format!("QEMU {version} is too old: {OLDEST} or later is needed");
         return Err(MachineError::Unavailable(why));
     }
+
     Ok(version)
 }
 
@@ -73,7 +79,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn versions_as_distributions_print_them() {
+    fn versions_of_distributions_are_parsed() {
         for (text, expected) in [
             ("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)\nCopyright", [7, 2, 22]),
             ("QEMU emulator version 10.0.2 (qemu-10.0.2-1.fc42)\n", [10, 0, 2]),
@@ -82,27 +88,32 @@ mod tests {
         ] {
             assert_eq!(QemuVersion::parse(text), Some(QemuVersion(expected)), "{text}");
         }
+
         for text in ["", "QEMU emulator version", "QEMU emulator version seven", "bash 5.2"] {
             assert_eq!(QemuVersion::parse(text), None, "{text}");
         }
         assert!(QemuVersion([10, 0, 0]) > OLDEST && QemuVersion([7, 1, 9]) < OLDEST);
     }
 
-    fn said_of(script: &str) -> String {
-        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    fn error_of(script: &str) -> String {
+        let directory = tempfile::tempdir().expect("a temporary directory can be created");
         let program = directory.path().join("qemu");
         std::fs::write(&program, script).expect("the file can be written");
+
         let executable = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(&program, executable).expect("the mode can be set");
-        version_of(program.as_os_str()).expect_err("this is no QEMU of ours").to_string()
+
+        version_of(program.as_os_str()).expect_err("this is not a usable QEMU").to_string()
     }
 
     #[test]
-    fn what_will_not_do_is_told_apart() {
-        let old = said_of("#!/bin/sh\necho QEMU emulator version 6.1.0\n");
+    fn each_unusable_program_has_its_own_error() {
+        let old = error_of("#!/bin/sh\necho QEMU emulator version 6.1.0\n");
         assert_eq!(old, "QEMU 6.1.0 is too old: 7.2.0 or later is needed");
-        let other = said_of("#!/bin/sh\necho hello\n");
-        assert!(other.ends_with("names no version, but says \"hello\""), "{other}");
+
+        let other = error_of("#!/bin/sh\necho hello\n");
+        assert!(other.ends_with("prints no version, but \"hello\""), "{other}");
+
         let missing = version_of(OsStr::new("no-such-qemu")).expect_err("there is none");
         assert_eq!(missing.to_string(), "no no-such-qemu in PATH: is QEMU installed?");
     }

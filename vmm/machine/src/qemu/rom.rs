@@ -1,40 +1,28 @@
-//! The reset ROM, laid out as a machine sees it: it ends with the reset vector.
+//! The reset ROM as a machine maps it. It ends with the reset vector.
 
-use crate::image::ImageError;
+use crate::elf::{self, ImageError};
 use crosswalk_guest::layout::{IMAGE_BASE, ROM_BASE};
-use object::{Object, ObjectSegment};
 
-/// Bytes of the ROM.
+/// Size of the ROM in bytes.
 pub const ROM_SIZE: usize = (IMAGE_BASE - ROM_BASE) as usize;
 
 /// The ROM that was built with this program.
 static BUILT_IN: &[u8] = include_bytes!(concat!(env!("GUEST_IMAGES"), "/rom"));
 
-/// The ROM built with this program.
+/// The contents of the ROM that was built with this program.
 ///
 /// # Errors
-/// None in a program that was built as it should be.
+/// Only if this program was not built properly.
 pub fn built_in() -> Result<Vec<u8>, ImageError> {
     from_elf("the built-in reset ROM", BUILT_IN)
 }
 
 fn from_elf(name: &str, elf: &[u8]) -> Result<Vec<u8>, ImageError> {
-    let error = |problem: String| ImageError::new(name, problem);
-    let file = object::File::parse(elf).map_err(|e| error(e.to_string()))?;
     let mut rom = vec![0; ROM_SIZE];
-    for segment in file.segments() {
-        let data = segment.data().map_err(|e| error(e.to_string()))?;
-        let start = segment.address().checked_sub(ROM_BASE).map(|offset| offset as usize);
-        let place = start.and_then(|start| rom.get_mut(start..start.checked_add(data.len())?));
-        let place = place.ok_or_else(|| {
-            let (from, size) = (segment.address(), data.len());
-            error(format!(
-                "its segment at {from:#x} of {size:#x} bytes lies outside {ROM_BASE:#x} to \
-                 {IMAGE_BASE:#x}"
-            ))
-        })?;
-        place.copy_from_slice(data);
+    for segment in elf::segments(name, elf, &(ROM_BASE..IMAGE_BASE))? {
+        rom[segment.offset..][..segment.data.len()].copy_from_slice(segment.data);
     }
+
     Ok(rom)
 }
 
@@ -46,6 +34,7 @@ mod tests {
     fn the_reset_vector_jumps_backwards_within_its_segment() {
         let rom = built_in().expect("the ROM was built");
         assert_eq!(rom.len(), 0x1_0000);
+
         // JMP rel16: the instruction pointer wraps within 64 KiB.
         assert_eq!(rom[0xfff0], 0xe9);
         let target = 0xfff3_u16.wrapping_add(u16::from_le_bytes([rom[0xfff1], rom[0xfff2]]));
@@ -53,12 +42,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_rom_is_refused() {
-        let error = from_elf("notes.txt", b"not an ELF file").expect_err("this is no ROM");
+    fn a_file_that_is_not_a_rom_is_refused() {
+        let error = from_elf("notes.txt", b"not an ELF file").expect_err("this is not a ROM");
         assert!(error.to_string().starts_with("notes.txt is not a guest image: "), "{error}");
-        // The image is an ELF file, but lies elsewhere.
+
+        // The image is an ELF file, but at other addresses.
         let image = include_bytes!(env!("GUEST_ELF"));
-        let error = from_elf("the image", image).expect_err("the image is no ROM");
+        let error = from_elf("the image", image).expect_err("the image is not a ROM");
         assert!(error.to_string().contains("outside 0xf0000 to 0x100000"), "{error}");
     }
 }

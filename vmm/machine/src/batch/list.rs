@@ -1,0 +1,167 @@
+//! The lists of records that the guest runs, one for each ring.
+
+use crate::image::Image;
+use crosswalk_case::{AccessStep, Action, Case};
+use crosswalk_guest::layout::SUPERVISOR_WINDOW;
+use crosswalk_guest::mailbox::AccessRecord;
+use crosswalk_guest::stub::{Code, Form, Privileged, Stub};
+use mmu_core::{AccessKind, ControlState, Cr0, Ring, Segment};
+
+/// The bits of a word that 32-bit code sees.
+const LOW_HALF: u64 = 0xffff_ffff;
+
+/// One ring's list of records.
+#[derive(Clone, Debug, Default)]
+pub(super) struct List {
+    pub(super) records: Vec<AccessRecord>,
+    /// The access that each record makes; `None` for steps between accesses.
+    pub(super) owners: Vec<Option<Owner>>,
+}
+
+/// An access of a case.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Owner {
+    /// The index of the case in its batch.
+    pub(super) case: usize,
+    /// Whether it is the last access of the case.
+    pub(super) is_last: bool,
+}
+
+/// Writes the list of one ring.
+pub(super) struct ListWriter<'i> {
+    image: &'i Image,
+    code: Code,
+    ring: Ring,
+    /// The distance from user addresses to those at which the ring finds the guest's memory.
+    window: u64,
+    list: List,
+    /// EFLAGS.AC after the records so far.
+    ac: bool,
+    /// The PKRU of keyed accesses after the records so far.
+    pkru: u32,
+}
+
+impl<'i> ListWriter<'i> {
+    pub(super) fn new(image: &'i Image, code: Code, ring: Ring, cr0: Cr0) -> Self {
+        let window = if ring == Ring::Three { 0 } else { supervisor_window(cr0) };
+        Self { image, code, ring, window, list: List::default(), ac: false, pkru: 0 }
+    }
+
+    /// Adds what the case with this index does in this ring.
+    pub(super) fn add(&mut self, index: usize, case: &Case) {
+        let mut state = case.state;
+        let mut rest = case.before.as_slice();
+
+        for action in case.script() {
+            action.change(&mut state);
+            rest = rest.split_first().map_or(rest, |(_, rest)| rest);
+
+            // A step that is not an access belongs to the next access.
+            let next = rest.iter().find_map(|action| match action {
+                Action::Access(step) => Some(step.access.ring),
+                _ => None,
+            });
+            let ring = match action {
+                Action::Access(step) => step.access.ring,
+                _ => next.unwrap_or(case.access.ring),
+            };
+
+            if ring == self.ring {
+                let is_last = action == Action::Access(case.made()) && rest.is_empty();
+                self.act(action, &state, Owner { case: index, is_last });
+            }
+        }
+    }
+
+    /// Ends the list, with EFLAGS.AC and PKRU as they were at its start.
+    pub(super) fn end(mut self) -> List {
+        self.set_pkru(0);
+        self.set_flags(false);
+
+        let end = if self.ring == Ring::Three { Stub::UserEnd } else { Stub::SupervisorEnd };
+        self.push(end, 0, 0, None);
+        self.list
+    }
+
+    fn act(&mut self, action: Action, state: &ControlState, owner: Owner) {
+        match action {
+            Action::Access(step) => self.access(step, state, owner),
+            // Page tables are in the guest's own memory.
+            Action::Write(entry) => {
+                let store =
+                    Stub::Access { form: Form::Store, stack: false, log_size: 3, keyed: false };
+                self.push(store, entry.at + self.window, entry.value, None);
+            }
+            Action::Invlpg(address) => self.change(Privileged::Invlpg, address.get()),
+            Action::ReloadCr3 => self.change(Privileged::ReloadCr3, 0),
+            Action::WriteProtect(_) => self.change(Privileged::SetCr0, state.cr0.bits()),
+            // PKRU is loaded around each access.
+            Action::Pkru(_) => {}
+        }
+    }
+
+    /// Adds a privileged change, with the contents of the record's address field.
+    fn change(&mut self, change: Privileged, operand: u64) {
+        self.push(Stub::Privileged(change, self.ring), operand, 0, None);
+    }
+
+    /// Adds an access, and before it the steps that change EFLAGS.AC and PKRU.
+    fn access(&mut self, step: AccessStep, state: &ControlState, owner: Owner) {
+        self.set_pkru(state.pkru);
+        self.set_flags(state.ac);
+
+        let mut address = step.access.address.get();
+        let mut value = step.value;
+        if self.code == Code::Bits32 {
+            value &= LOW_HALF;
+            if step.access.kind == AccessKind::Fetch {
+                // A jump adds the base of the code segment, which is the window.
+                address = address.wrapping_sub(self.window) & LOW_HALF;
+            }
+        }
+        self.push(stub_of(&step, self.pkru != 0), address, value, Some(owner));
+    }
+
+    fn set_pkru(&mut self, pkru: u32) {
+        if self.pkru != pkru {
+            self.pkru = pkru;
+            let step = if pkru == 0 { Stub::ClearPkru } else { Stub::SetPkru };
+            self.push(step, pkru.into(), 0, None);
+        }
+    }
+
+    fn set_flags(&mut self, ac: bool) {
+        const PLAIN_RFLAGS: u64 = 0x2;
+        const RFLAGS_AC: u64 = 1 << 18;
+
+        if self.ac != ac {
+            self.ac = ac;
+            self.push(Stub::SetFlags, PLAIN_RFLAGS | if ac { RFLAGS_AC } else { 0 }, 0, None);
+        }
+    }
+
+    fn push(&mut self, stub: Stub, address: u64, value: u64, owner: Option<Owner>) {
+        // The window is the base of 32-bit code segments.
+        let window_of_code = if self.code == Code::Bits64 { self.window } else { 0 };
+        let user_address = self.image.stub(stub, self.code).expect("admission checks the stubs");
+
+        let record = AccessRecord { stub: user_address + window_of_code, address, value };
+        self.list.records.push(record);
+        self.list.owners.push(owner);
+    }
+}
+
+/// The stub that makes an access.
+pub(super) fn stub_of(step: &AccessStep, keyed: bool) -> Stub {
+    Stub::Access {
+        form: step.form,
+        stack: step.access.segment == Segment::Stack,
+        log_size: (step.access.size.clamp(1, 8) as u8).ilog2() as u8,
+        keyed,
+    }
+}
+
+/// The distance from user addresses to those at which ring 0 finds the guest's memory.
+pub(super) fn supervisor_window(cr0: Cr0) -> u64 {
+    if cr0.contains(Cr0::PG) { SUPERVISOR_WINDOW } else { 0 }
+}

@@ -1,0 +1,117 @@
+//! What a case requires of a machine.
+
+use crate::Capabilities;
+use crosswalk_case::Case;
+use crosswalk_guest::layout::{Arena, HOLE_BASE};
+use mmu_core::walk::predict_in_mode;
+use mmu_core::{Cr4, Efer, Features, Outcome, Reference, Ring, Rule};
+
+/// Control bits, and the feature that each requires.
+const FEATURES_OF_CR4: [(Cr4, Features, &str); 6] = [
+    (Cr4::SMEP, Features::SMEP, "SMEP"),
+    (Cr4::SMAP, Features::SMAP, "SMAP"),
+    (Cr4::PKE, Features::PKU, "PKU"),
+    (Cr4::PKS, Features::PKS, "PKS"),
+    (Cr4::PGE, Features::PGE, "PGE"),
+    (Cr4::PCIDE, Features::PCID, "PCID"),
+];
+
+/// The reason why this machine cannot run a case; `None` if it can.
+pub fn cannot_run(case: &Case, machine: &Capabilities) -> Option<String> {
+    let is_read_only = |at: u64| Arena::ALL.iter().any(|arena| arena.is_read_only(at));
+    if let Err(why) = &machine.read_only_tables
+        && case.entries.iter().any(|entry| is_read_only(entry.at))
+    {
+        return Some(why.clone());
+    }
+
+    if case.is_sequence() {
+        case.accesses().iter().find_map(|alone| cannot_access(alone, machine))
+    } else {
+        cannot_access(case, machine)
+    }
+}
+
+/// The same for a single access.
+fn cannot_access(case: &Case, machine: &Capabilities) -> Option<String> {
+    lacks_mode(case, machine)
+        .or_else(|| lacks_feature(case, machine))
+        .or_else(|| cannot_load_pkru(case, machine))
+        .or_else(|| cannot_access_implicitly(case, machine))
+        .or_else(|| cannot_reach(case, machine))
+}
+
+fn lacks_mode(case: &Case, machine: &Capabilities) -> Option<String> {
+    let mode = case.mode();
+    let (_, offer) = machine.modes.iter().find(|(offered, _)| *offered == mode)?;
+    let why = offer.as_ref().err()?;
+    Some(format!("this machine does not run {mode}: {why}"))
+}
+
+fn lacks_feature(case: &Case, machine: &Capabilities) -> Option<String> {
+    let features = machine.profile.features;
+
+    for (bit, feature, name) in FEATURES_OF_CR4 {
+        let has_it = features.contains(feature) || machine.not_in_cpuid.contains(bit);
+        if case.state.cr4.contains(bit) && !has_it {
+            return Some(format!("this machine has no {name}"));
+        }
+    }
+
+    let lacks_nx = case.state.efer.contains(Efer::NXE) && !features.contains(Features::NX);
+    lacks_nx.then(|| "this machine has no NX".into())
+}
+
+fn cannot_load_pkru(case: &Case, machine: &Capabilities) -> Option<String> {
+    if case.state.pkru == 0 {
+        return None;
+    }
+
+    if !case.state.cr4.contains(Cr4::PKE) && !machine.pkru_without_pku {
+        return Some("PKRU cannot be loaded while CR4.PKE is 0".into());
+    }
+    if case.access.ring == Ring::Zero && !machine.pkru_in_ring_0 {
+        return Some("this machine loads PKRU in ring 3 only".into());
+    }
+    None
+}
+
+fn cannot_access_implicitly(case: &Case, machine: &Capabilities) -> Option<String> {
+    if !case.access.implicit {
+        return None;
+    }
+
+    let why = machine.implicit_accesses.as_ref().err()?;
+    Some(format!("implicit accesses cannot be tested: {why}"))
+}
+
+/// Whether the access may reach an address that this machine lacks, or that it cannot observe.
+fn cannot_reach(case: &Case, machine: &Capabilities) -> Option<String> {
+    if machine.sees_outside && machine.high_memory {
+        return None;
+    }
+
+    let reached = reached_addresses(case);
+    if !machine.sees_outside && reached.iter().any(|at| case.is_outside(*at)) {
+        return Some("accesses outside memory do not leave this machine".into());
+    }
+    let is_high = |at: &u64| *at >= HOLE_BASE && !case.is_outside(*at);
+    if !machine.high_memory && reached.iter().any(is_high) {
+        return Some("this machine has no memory at high addresses".into());
+    }
+    None
+}
+
+/// The physical addresses that the access may reach.
+fn reached_addresses(case: &Case) -> Vec<u64> {
+    let prediction = predict_in_mode(Reference, case.state, case.profile, case, &case.access);
+
+    let spans =
+        prediction.alternatives.iter().filter_map(|alternative| match &alternative.outcome {
+            // A table outside memory may read as ones, and lead anywhere.
+            _ if matches!(alternative.choice, Some((Rule::Out1, _))) => None,
+            Outcome::Translated(spans) => Some(spans),
+            Outcome::Fault(_) => None,
+        });
+    spans.flatten().map(|span| span.address.get()).collect()
+}

@@ -1,0 +1,67 @@
+//! What a machine offers.
+
+use mmu_core::{Cr4, PagingMode, Profile};
+
+/// A paging mode, and the reason if a machine does not offer it.
+pub type ModeOffer = (PagingMode, Result<(), String>);
+
+/// What a machine offers.
+#[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
+pub struct Capabilities {
+    /// The processor that the guest sees, from its CPUID.
+    pub profile: Profile,
+    /// Control bits that the machine accepts and obeys although its CPUID lacks the feature.
+    pub not_in_cpuid: Cr4,
+    /// The paging modes that were probed, each with the reason if it is not offered.
+    pub modes: Vec<ModeOffer>,
+    /// Whether a descriptor read at CPL 3 uses the guest's own descriptor table, or how it fails.
+    pub implicit_accesses: Result<(), String>,
+    /// Whether ring 3 can load PKRU although CPUID lacks PKU.
+    pub pkru_without_pku: bool,
+    /// Whether ring 0 can load PKRU as well.
+    pub pkru_in_ring_0: bool,
+    /// Whether the data memory appears again at high addresses ([`crosswalk_guest::high`]).
+    pub high_memory: bool,
+    /// Whether page tables can be in memory that the guest can only read, or why they cannot.
+    pub read_only_tables: Result<(), String>,
+    /// Whether the guest could run guests of its own under EPT: CPUID 1 ECX\[5\].
+    pub vmx: bool,
+    /// Whether accesses to addresses without memory leave the machine, so that the host sees them.
+    pub sees_outside: bool,
+}
+
+impl Capabilities {
+    /// A machine that offers everything except VMX, for tests of case generators, which need a
+    /// machine to generate for but not one that runs.
+    pub fn of_everything(profile: Profile) -> Self {
+        Self {
+            pkru_without_pku: true,
+            pkru_in_ring_0: true,
+            read_only_tables: Ok(()),
+            sees_outside: true,
+            ..Self::unprobed(profile)
+        }
+    }
+
+    /// What is known before any probe: only what CPUID reports.
+    pub(crate) fn unprobed(profile: Profile) -> Self {
+        Self {
+            profile,
+            not_in_cpuid: Cr4::empty(),
+            modes: Vec::new(),
+            implicit_accesses: Ok(()),
+            pkru_without_pku: false,
+            pkru_in_ring_0: false,
+            high_memory: true,
+            read_only_tables: Err("this machine has no read-only memory for tables".into()),
+            vmx: false,
+            sees_outside: false,
+        }
+    }
+}
+
+/// Whether a CPUID, given by leaf and subleaf, reports VMX.
+pub(crate) fn has_vmx(leaf: impl Fn(u32, u32) -> Option<[u32; 4]>) -> bool {
+    leaf(1, 0).is_some_and(|[_, _, ecx, _]| ecx >> 5 & 1 != 0)
+}

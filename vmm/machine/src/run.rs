@@ -1,0 +1,35 @@
+//! The run of a batch: what a machine is given, and what it reports.
+
+use crosswalk_case::observation::OutsideAccess;
+use crosswalk_guest::layout::Arena;
+use mmu_core::{ControlState, Ring};
+
+/// A batch that has been encoded into an arena and is ready to run.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchCommand {
+    /// The arena that holds the batch.
+    pub arena: Arena,
+    /// The control state for the machine to set itself, if the guest may not.
+    pub control: Option<ControlState>,
+    /// Whether the host has filled the arena's read-only table.
+    pub fills_read_only: bool,
+}
+
+/// A record in one of the two lists of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The ring whose list it is.
+    pub ring: Ring,
+    /// The index of the record.
+    pub record: usize,
+}
+
+/// What a machine reports of a batch besides what the guest left in memory.
+#[derive(Clone, Debug, Default)]
+pub struct RunLog {
+    /// Accesses that left the machine, each with the record that made it.
+    pub outside: Vec<(Position, OutsideAccess)>,
+    /// The record at which the machine had to give up, and why. The batch must run again without
+    /// that case; the machine is ready for it.
+    pub gave_up: Option<(Position, String)>,
+}
