@@ -28,7 +28,7 @@ fn table() -> &'static BTreeMap<String, BuiltTable> {
         let mut table = Table::new(walkers);
         for item in CorpusReader::bundled().expect("it can be read") {
             if let CorpusItem::Case(recorded) = item.expect("it is whole") {
-                let judged = verdict::judge(&Reference, &recorded.case, &recorded.run);
+                let judged = verdict::judge(&Reference, &recorded.case, &recorded.attempt);
                 table.add(&recorded.case, matches!(judged, Verdict::Agree { .. }));
             }
         }

@@ -74,7 +74,7 @@ pub fn recorded_document(recorded_on: &dyn Machine, recording: &Recording, bytes
         bytes,
         modes: modes(cases),
         rules: all_of(cases, |recorded| &recorded.rules),
-        mutants: all_of(cases, |recorded| &recorded.tells),
+        mutants: all_of(cases, |recorded| &recorded.catches),
         unknown: *unknown,
     })
 }
@@ -99,7 +99,7 @@ pub fn recorded_text(out: &Path, recording: &Recording, bytes: usize) -> String 
         modes.iter().map(|(mode, cases)| format!("{mode} {}", with_commas(*cases))).collect();
     line(&mut text, &format!("modes     {}", modes.join(", ")));
     let (rules, mutants) =
-        (all_of(cases, |recorded| &recorded.rules), all_of(cases, |recorded| &recorded.tells));
+        (all_of(cases, |recorded| &recorded.rules), all_of(cases, |recorded| &recorded.catches));
     line(&mut text, &format!("rules     {} of {} decide a case", rules.len(), Rule::ALL.len()));
     let (wrong, all) = (mutants.len(), MUTANTS.len());
     line(&mut text, &format!("mutants   {wrong} of {all} are proved wrong by a case"));

@@ -34,7 +34,7 @@ struct RunDocument<'r> {
     shard: &'r ShardLine,
     /// Whether nothing of the run remains to be done.
     complete: bool,
-    walker: &'r str,
+    walker: String,
     modes: Vec<ModeJson<'r>>,
     rules: RulesJson,
     coverage: coverage::CoverageJson,
@@ -142,12 +142,12 @@ pub fn document(facts: &RunFacts<'_>, summary: &Summary) -> String {
         machine: machine(facts.identity, facts.capabilities),
         sources: sources(facts.sources),
         covers: facts.covered.iter().map(|rule| rule.id()).collect(),
-        generator: &facts.run.generator,
+        generator: facts.run.generator.name(),
         seed: facts.run.has_seed().then_some(facts.run.seed),
         combinations: facts.run.combinations,
         shard: &facts.run.shard,
         complete: facts.complete,
-        walker: &facts.run.walker,
+        walker: facts.run.walker.to_string(),
         modes: facts
             .modes
             .iter()
