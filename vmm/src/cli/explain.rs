@@ -39,8 +39,10 @@ pub(super) struct ExplainArguments {
 }
 
 pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
-    let name = CaseName::is_meant(&arguments.case).then(|| arguments.case.parse::<CaseName>());
-    let name = name.transpose().map_err(Failure::Input)?;
+    let name: Option<CaseName> = CaseName::is_meant(&arguments.case)
+        .then(|| arguments.case.parse())
+        .transpose()
+        .map_err(Failure::Input)?;
 
     let mut machine = open_machine(arguments, name.is_some())?;
     let mut cases = match (name, &machine) {

@@ -56,8 +56,9 @@ impl FromStr for Split {
         const EXPECTED: &str =
             "expected a number of levels, or the index bits of each level, such as 10,10";
 
-        let numbers: Result<Vec<_>, _> = text.split(',').map(number).collect();
-        let numbers = numbers.map_err(|_| EXPECTED)?;
+        let parsed: Result<Vec<_>, _> = text.split(',').map(number).collect();
+        let numbers = parsed.map_err(|_| EXPECTED)?;
+
         Ok(match numbers[..] {
             [count] => Self::Evenly(count),
             _ => Self::IndexBits(numbers),
@@ -237,6 +238,7 @@ mod tests {
         ] {
             assert_eq!(geometry(options), Err(error.into()));
         }
+
         for (options, expectation) in [
             ("--bits x", "'--bits <N>': expected a whole number"),
             ("--bits -1", "'--bits <N>': expected a whole number"),

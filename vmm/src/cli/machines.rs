@@ -19,8 +19,8 @@ pub(super) struct MachinesArguments {
 pub(super) fn run(arguments: &MachinesArguments) -> ExitCode {
     let kinds = [("kvm", MachineKind::Kvm), ("qemu", MachineKind::Qemu)];
     let opened = kinds.map(|(name, kind)| {
-        let opened = arguments.options.open(kind);
-        (name, opened.map_err(|failure| failure.to_string()))
+        let machine = arguments.options.open(kind);
+        (name, machine.map_err(|failure| failure.to_string()))
     });
 
     let offers = opened.each_ref().map(|(name, opened)| {

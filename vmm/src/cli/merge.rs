@@ -77,8 +77,9 @@ fn add_up(directories: &[PathBuf]) -> Result<Sum, Failure> {
         }
 
         let journal = Journal::new(directory)?;
-        let part = journal.read()?;
-        let part = part.ok_or_else(|| at("expected a journal.jsonl, found none".into()))?;
+        let Some(part) = journal.read()? else {
+            return Err(at("expected a journal.jsonl, found none".into()));
+        };
 
         let sum = match &mut sum {
             Some(sum) => sum,

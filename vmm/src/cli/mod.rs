@@ -44,7 +44,7 @@ enum Invocation {
     Machines(machines::MachinesArguments),
     /// Show the walk of one case, step by step
     Explain(explain::ExplainArguments),
-    /// Test a machine with walker bugs known from history: which are caught?
+    /// Show which walker bugs known from history a machine catches
     Mutants(mutants::MutantsArguments),
     /// Record what a machine does, for replay on hosts without it
     Record(record::RecordArguments),

@@ -130,8 +130,11 @@ pub(super) fn causes(
     let marked: Vec<(&Deviation, Mark)> =
         deviations.iter().map(|deviation| (deviation, marked_by(deviation))).collect();
 
-    let right = marked.iter().filter(|(_, mark)| *mark == Mark::Right);
-    let mut right: Vec<_> = right.map(|(deviation, _)| deviation.cause()).collect();
+    let mut right: Vec<_> = marked
+        .iter()
+        .filter(|(_, mark)| *mark == Mark::Right)
+        .map(|(deviation, _)| deviation.cause())
+        .collect();
     if right.iter().any(|cause| cause.row.is_decided_by(&rules)) {
         right.retain(|cause| cause.row.is_decided_by(&rules));
     }

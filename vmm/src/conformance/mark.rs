@@ -341,10 +341,14 @@ mod tests {
     fn entries_must_have_the_flags_that_the_access_sets() {
         let (case, place) = write();
         let with = |flags: [u64; 4]| {
-            let entries = case.entries.iter().zip(flags);
-            let entries =
-                entries.map(|(entry, set)| TableEntry { value: entry.value | set, ..*entry });
-            let entries = Some(entries.collect());
+            let entries = case
+                .entries
+                .iter()
+                .zip(flags)
+                .map(|(entry, set)| TableEntry { value: entry.value | set, ..*entry })
+                .collect();
+            let entries = Some(entries);
+
             Answer::Translated(Translated { address: place, entries, ..Translated::default() })
         };
 

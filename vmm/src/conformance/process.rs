@@ -201,11 +201,11 @@ fn read_lines(output: ChildStdout, lines: &SyncSender<std::io::Result<Vec<u8>>>)
     let mut output = BufReader::new(output);
 
     loop {
-        let mut line = Vec::new();
-        let read = output.by_ref().take(LONGEST as u64 + 1).read_until(b'\n', &mut line);
+        let mut bytes = Vec::new();
+        let read = output.by_ref().take(LONGEST as u64 + 1).read_until(b'\n', &mut bytes);
         let line = match read {
             Ok(0) => return,
-            Ok(_) if line.ends_with(b"\n") => Ok(line),
+            Ok(_) if bytes.ends_with(b"\n") => Ok(bytes),
             Ok(read) if read > LONGEST => Err(std::io::Error::other("a line without end")),
             Ok(_) => return,
             Err(error) => Err(error),

@@ -22,8 +22,9 @@ fn answer(way: &Alternative) -> Answer {
     let entries = way
         .updates
         .iter()
-        .map(|update| TableEntry { at: update.at.get(), value: update.before | update.must_set });
-    let entries = Some(entries.collect());
+        .map(|update| TableEntry { at: update.at.get(), value: update.before | update.must_set })
+        .collect();
+    let entries = Some(entries);
 
     match &way.outcome {
         Outcome::Translated(spans) => Answer::Translated(Translated {

@@ -3,6 +3,7 @@
 
 use crate::walker::Walker;
 use crosswalk_case::{Case, Hex};
+use mmu_core::outcome::Span;
 use mmu_core::{Alternative, EntryUpdate, Outcome, Prediction, Reference, VirtAddr};
 use serde::Serialize;
 
@@ -84,10 +85,7 @@ impl OutcomeText {
     fn of(outcome: &Outcome) -> Self {
         match outcome {
             Outcome::Translated(spans) => {
-                let spans = spans.iter();
-                let spans = spans
-                    .map(|span| SpanText { address: Hex(span.address.get()), bytes: span.len });
-                Self::Translated(spans.collect())
+                Self::Translated(spans.iter().map(SpanText::of).collect())
             }
             Outcome::Fault(fault) => Self::Fault(FaultText {
                 vector: fault.vector as u8,
@@ -95,6 +93,12 @@ impl OutcomeText {
                 cr2: fault.cr2.map(VirtAddr::get).map(Hex),
             }),
         }
+    }
+}
+
+impl SpanText {
+    fn of(span: &Span) -> Self {
+        Self { address: Hex(span.address.get()), bytes: span.len }
     }
 }
 

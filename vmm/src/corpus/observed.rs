@@ -80,10 +80,10 @@ impl ObservedText {
     }
 
     pub(super) fn read(self) -> Result<Attempt, String> {
-        let provenance = by_name(&Provenance::ALL, Provenance::name, &self.provenance);
-        let provenance = provenance.map_err(|error| {
-            format!("observed.provenance: {error}, found {:?}", self.provenance)
-        })?;
+        let provenance =
+            by_name(&Provenance::ALL, Provenance::name, &self.provenance).map_err(|error| {
+                format!("observed.provenance: {error}, found {:?}", self.provenance)
+            })?;
 
         let fault = self.fault.map(ObservedFaultText::read).transpose()?;
         let outside = self.outside.iter().map(OutsideText::read).collect::<Result<_, _>>()?;

@@ -116,10 +116,10 @@ impl CorpusReader {
 
             let text = str::from_utf8(&bytes).map_err(|error| format!("not UTF-8: {error}"))?;
             let is_whole = text.ends_with('\n');
-            let text = text.trim_end_matches('\n');
+            let line = text.trim_end_matches('\n');
 
             let Some(section) = &mut self.section else {
-                let source = SourceLine::read(text)?;
+                let source = SourceLine::read(line)?;
                 self.section = Some(Section { cases: 0, digest: Sha256::new_with_prefix(&bytes) });
                 return Ok(Some(CorpusItem::Source(Box::new(source))));
             };
@@ -127,13 +127,13 @@ impl CorpusReader {
             if !is_whole {
                 return Err("expected the end of the line: the file ends too early".into());
             }
-            if text.starts_with("{\"end\"") {
-                section.check(&EndLine::read(text)?)?;
+            if line.starts_with("{\"end\"") {
+                section.check(&EndLine::read(line)?)?;
                 self.section = None;
                 continue;
             }
 
-            let recorded = CaseLine::read(text)?;
+            let recorded = CaseLine::read(line)?;
             section.cases += 1;
             section.digest.update(&bytes);
             return Ok(Some(CorpusItem::Case(Box::new(recorded))));

@@ -113,8 +113,11 @@ impl Recording {
         let is_caught = |walker: &dyn Walker| {
             matches!(verdict::judge(walker, &case, &attempt), Verdict::Diverge { .. })
         };
-        let caught = MUTANTS.iter().filter(|mutant| agrees && is_caught(mutant.walker));
-        let caught = caught.map(|mutant| mutant.id.into()).collect();
+        let caught = MUTANTS
+            .iter()
+            .filter(|mutant| agrees && is_caught(mutant.walker))
+            .map(|mutant| mutant.id.into())
+            .collect();
 
         self.cases.push(Recorded {
             name,

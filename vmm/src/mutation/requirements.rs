@@ -63,8 +63,7 @@ fn is_obeyed(feature: Features, machine: &Capabilities) -> bool {
 
 /// `CPUID 7 ECX[3] is 0: no PKU`.
 fn bit_is(feature: Features, value: u8) -> String {
-    let names: Vec<_> = feature.iter_names().map(|(name, _)| name).collect();
-    let names = names.join(" ");
+    let names = feature.iter_names().map(|(name, _)| name).collect::<Vec<_>>().join(" ");
 
     match feature.cpuid_bit() {
         Some(bit) if value == 0 => format!("{bit} is 0: no {names}"),

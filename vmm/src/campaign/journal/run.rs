@@ -89,6 +89,11 @@ pub struct ShardLine {
 }
 
 impl ShardLine {
+    /// Whether other parts are not these, as `expected ..., found ...`.
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        differ("shard", self, other)
+    }
+
     /// The parts that are not there.
     pub fn missing(&self) -> Vec<u64> {
         (0..self.count).filter(|part| !self.parts.contains(part)).collect()

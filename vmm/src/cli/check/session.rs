@@ -95,11 +95,11 @@ impl<'a> Session<'a> {
             return Ok(());
         };
 
-        if let Some(difference) = self.run.difference(&earlier.run).or_else(|| {
-            let expected = &self.run.shard;
-            let found = &earlier.run.shard;
-            (expected != found).then(|| format!("expected shard {expected:?}, found {found:?}"))
-        }) {
+        let difference = self
+            .run
+            .difference(&earlier.run)
+            .or_else(|| self.run.shard.difference(&earlier.run.shard));
+        if let Some(difference) = difference {
             return Err(journal.error(Some(1), format!("another run: {difference}")).into());
         }
 
