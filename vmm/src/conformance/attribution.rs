@@ -7,16 +7,16 @@ use crosswalk_case::Case;
 use mmu_core::{Alternative, Reference, Rule, RuleSet};
 use std::fmt;
 
-/// What a case can be about: a row of the table.
+/// An aspect of translation that a case can be about: a row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum KnownMistake {
+pub enum Aspect {
     /// Where the walk leads: which entries it reads, and to which address.
     Walk,
     /// A rule.
     Rule(Rule),
 }
 
-impl fmt::Display for KnownMistake {
+impl fmt::Display for Aspect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Walk => f.pad("WALK"),
@@ -25,8 +25,8 @@ impl fmt::Display for KnownMistake {
     }
 }
 
-impl KnownMistake {
-    /// The row of a deviation from a rule, or of one that is not about a rule.
+impl Aspect {
+    /// The aspect of a deviation from a rule, or of one that is not about a rule.
     fn of(rule: Option<Rule>) -> Self {
         rule.map_or(Self::Walk, Self::Rule)
     }
@@ -55,21 +55,21 @@ impl KnownMistake {
     }
 }
 
-/// Everything that a case can be about, in the order of the table.
-pub fn rows() -> Vec<KnownMistake> {
+/// Every aspect that a case can be about, in the order of the table.
+pub fn rows() -> Vec<Aspect> {
     let can_be_left_out = |rule: Rule| {
         MUTANTS.iter().any(|mutant| mutant.rule == Some(rule))
             || OMISSIONS.iter().any(|omission| omission.rule == Some(rule))
     };
 
     let rules = Rule::ALL.iter().copied().filter(|rule| can_be_left_out(*rule));
-    [KnownMistake::Walk].into_iter().chain(rules.map(KnownMistake::Rule)).collect()
+    [Aspect::Walk].into_iter().chain(rules.map(Aspect::Rule)).collect()
 }
 
 /// A way to get a case wrong: a mutant or an omission that predicts other outcomes.
 pub(super) struct Deviation {
     /// What it is about.
-    pub(super) row: KnownMistake,
+    pub(super) aspect: Aspect,
     /// What it does instead, in words.
     pub(super) instead: &'static str,
     /// The outcomes that it allows.
@@ -78,7 +78,7 @@ pub(super) struct Deviation {
 
 impl Deviation {
     pub(super) const fn cause(&self) -> ConformanceCause {
-        ConformanceCause { row: self.row, instead: Some(self.instead) }
+        ConformanceCause { aspect: self.aspect, instead: Some(self.instead) }
     }
 }
 
@@ -86,7 +86,7 @@ impl Deviation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ConformanceCause {
     /// What the answer is about.
-    pub(super) row: KnownMistake,
+    pub(super) aspect: Aspect,
     /// What the walker does instead, if that is known.
     pub(super) instead: Option<&'static str>,
 }
@@ -96,7 +96,7 @@ pub(super) fn deviations_in(case: &Case, allowed: &[Alternative]) -> Vec<Deviati
     let deviation = |rule: Option<Rule>, instead, walker: &dyn Walker| {
         let predicted = walker.predict(case).alternatives;
         (predicted != *allowed).then(|| Deviation {
-            row: KnownMistake::of(rule),
+            aspect: Aspect::of(rule),
             instead,
             allowed: predicted.to_vec(),
         })
@@ -135,8 +135,8 @@ pub(super) fn causes(
         .filter(|(_, mark)| *mark == Mark::Right)
         .map(|(deviation, _)| deviation.cause())
         .collect();
-    if right.iter().any(|cause| cause.row.is_decided_by(&rules)) {
-        right.retain(|cause| cause.row.is_decided_by(&rules));
+    if right.iter().any(|cause| cause.aspect.is_decided_by(&rules)) {
+        right.retain(|cause| cause.aspect.is_decided_by(&rules));
     }
     if !right.is_empty() {
         return right;
@@ -144,25 +144,27 @@ pub(super) fn causes(
 
     let silent: Vec<_> = marked
         .iter()
-        .filter(|(deviation, mark)| matches!(mark, Mark::Silent(_)) && deviation.row.ends_like(end))
+        .filter(|(deviation, mark)| {
+            matches!(mark, Mark::Silent(_)) && deviation.aspect.ends_like(end)
+        })
         .map(|(deviation, _)| deviation.cause())
         .collect();
     if !silent.is_empty() {
         return silent;
     }
 
-    let unexplained = |row| ConformanceCause { row, instead: None };
+    let unexplained = |aspect| ConformanceCause { aspect, instead: None };
     let reasons: Vec<_> = rules
         .iter()
-        .map(KnownMistake::Rule)
-        .filter(|row| row.ends_like(end))
+        .map(Aspect::Rule)
+        .filter(|aspect| aspect.ends_like(end))
         .map(unexplained)
         .collect();
     if !reasons.is_empty() {
         return reasons;
     }
 
-    vec![unexplained(KnownMistake::Walk)]
+    vec![unexplained(Aspect::Walk)]
 }
 
 /// Whether a rule can make an access end like this.

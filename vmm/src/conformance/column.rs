@@ -1,6 +1,6 @@
 //! A column of the table: how one walker handled the cases about each rule.
 
-use super::attribution::{self, ConformanceCause, Deviation, KnownMistake};
+use super::attribution::{self, Aspect, ConformanceCause, Deviation};
 use super::mark::{Mark, mark};
 use super::process::NoAnswer;
 use super::subjects::Subject;
@@ -72,8 +72,8 @@ impl MistakeGroup {
 pub struct Column {
     /// The walker.
     pub walker: Subject,
-    /// A cell for each row about which the walker was asked.
-    pub cells: BTreeMap<KnownMistake, Cell>,
+    /// A cell for each aspect about which the walker was asked.
+    pub cells: BTreeMap<Aspect, Cell>,
     /// Number of cases about which it was asked.
     pub asked: u64,
     /// Number of cases without an answer.
@@ -127,18 +127,18 @@ impl Column {
     /// Adds an answer that is allowed. It shows that the walker gets a rule right if one of the
     /// rule's deviations does not allow it.
     fn add_right(&mut self, case: &Case, answer: &Answer, deviations: &[Deviation]) {
-        let mut rows: BTreeMap<KnownMistake, bool> = BTreeMap::new();
+        let mut aspects: BTreeMap<Aspect, bool> = BTreeMap::new();
         for deviation in deviations {
             let by_deviation = mark(case, &deviation.allowed, answer);
             let is_refuted = matches!(by_deviation, Mark::Wrong { .. });
             if is_refuted {
                 *self.refuted.entry(deviation.cause()).or_default() += 1;
             }
-            *rows.entry(deviation.row).or_default() |= is_refuted;
+            *aspects.entry(deviation.aspect).or_default() |= is_refuted;
         }
 
-        for (row, is_right) in rows {
-            let cell = self.cells.entry(row).or_default();
+        for (aspect, is_right) in aspects {
+            let cell = self.cells.entry(aspect).or_default();
             if is_right {
                 cell.right += 1;
             } else {
@@ -148,9 +148,9 @@ impl Column {
     }
 
     fn add_silent(&mut self, deviations: &[Deviation]) {
-        let rows: BTreeSet<_> = deviations.iter().map(|deviation| deviation.row).collect();
-        for row in rows {
-            self.cells.entry(row).or_default().silent += 1;
+        let aspects: BTreeSet<_> = deviations.iter().map(|deviation| deviation.aspect).collect();
+        for aspect in aspects {
+            self.cells.entry(aspect).or_default().silent += 1;
         }
     }
 
@@ -178,7 +178,7 @@ impl Column {
                 all.into_iter().partition(|(causes, _)| causes.contains(&cause));
             self.mistakes = others;
 
-            let cell = self.cells.entry(cause.row).or_default();
+            let cell = self.cells.entry(cause.aspect).or_default();
             for MistakeGroup { count, simplest } in explained.into_values() {
                 let explained_by = cause.instead.map(String::from);
                 cell.add_mistakes(count, Mistake { explained_by, ..simplest });

@@ -14,7 +14,7 @@ mod subjects;
 mod table;
 mod walker_candidate;
 
-pub use attribution::{KnownMistake, rows};
+pub use attribution::{Aspect, rows};
 pub use column::{Cell, Column, Mistake};
 pub use subjects::{AdapterListing, AdaptersError, Subject, adapters, beside_this_program};
 pub use table::Table;

@@ -1,7 +1,7 @@
 //! The table of walkers and rules as a page of Markdown.
 
 use super::{CellResult, full_name, mistakes, remark, shown};
-use crate::conformance::{Column, KnownMistake, Mistake, Table};
+use crate::conformance::{Aspect, Column, Mistake, Table};
 use crate::report::style::number::with_commas;
 use std::fmt::Write;
 
@@ -78,7 +78,7 @@ is held to what it claims: one that gives an address and no rights is not blamed
 
 ";
 
-fn anchor(column: &Column, row: KnownMistake) -> String {
+fn anchor(column: &Column, row: Aspect) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
     format!("{}-{row}", column.walker.name).chars().map(plain).collect()
 }

@@ -9,7 +9,7 @@ pub use json::document;
 pub use markdown::page;
 pub use text::text;
 
-use crate::conformance::{Cell, Column, KnownMistake, Mistake, Table, rows};
+use crate::conformance::{Aspect, Cell, Column, Mistake, Table, rows};
 use crate::report::style::number::with_commas;
 
 /// What a cell comes to.
@@ -42,9 +42,8 @@ impl CellResult {
 }
 
 /// The rows about which some walker was asked.
-fn shown(table: &Table) -> Vec<KnownMistake> {
-    let is_asked =
-        |row: &KnownMistake| table.columns.iter().any(|column| column.cells.contains_key(row));
+fn shown(table: &Table) -> Vec<Aspect> {
+    let is_asked = |row: &Aspect| table.columns.iter().any(|column| column.cells.contains_key(row));
     rows().into_iter().filter(is_asked).collect()
 }
 
@@ -70,6 +69,6 @@ fn remark(column: &Column) -> String {
 }
 
 /// The mistakes of a column, by row.
-fn mistakes(column: &Column) -> impl Iterator<Item = (KnownMistake, u64, &Mistake)> {
+fn mistakes(column: &Column) -> impl Iterator<Item = (Aspect, u64, &Mistake)> {
     column.cells.iter().filter_map(|(row, cell)| Some((*row, cell.wrong, cell.mistake.as_ref()?)))
 }
