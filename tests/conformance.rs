@@ -1,6 +1,6 @@
 //! The table of the walkers that people use: what was seen of them by hand, it finds.
 
-use crosswalk::conformance::{Cell, KnownMistake, Table, adapters};
+use crosswalk::conformance::{Aspect, Cell, Table, adapters};
 use crosswalk::corpus::read::{CorpusItem, CorpusReader};
 use crosswalk::verdict::{self, Verdict};
 use mmu_core::{Reference, Rule};
@@ -13,7 +13,7 @@ const LIBRARIES: [&str; 4] = ["x86_64", "memflow", "page_table_multiarch", "vm-m
 
 /// What a walker made of the corpus.
 struct BuiltTable {
-    cells: BTreeMap<KnownMistake, Cell>,
+    cells: BTreeMap<Aspect, Cell>,
     asked: u64,
     failure: Option<String>,
 }
@@ -28,7 +28,7 @@ fn table() -> &'static BTreeMap<String, BuiltTable> {
         let mut table = Table::new(walkers);
         for item in CorpusReader::bundled().expect("it can be read") {
             if let CorpusItem::Case(recorded) = item.expect("it is whole") {
-                let judged = verdict::judge(&Reference, &recorded.case, &recorded.run);
+                let judged = verdict::judge(&Reference, &recorded.case, &recorded.attempt);
                 table.add(&recorded.case, matches!(judged, Verdict::Agree { .. }));
             }
         }
@@ -44,10 +44,7 @@ fn table() -> &'static BTreeMap<String, BuiltTable> {
 #[track_caller]
 fn cell(walker: &str, rule: Rule) -> &'static Cell {
     let column = table().get(walker).unwrap_or_else(|| panic!("no {walker}"));
-    column
-        .cells
-        .get(&KnownMistake::Rule(rule))
-        .unwrap_or_else(|| panic!("{walker}: nothing of {rule}"))
+    column.cells.get(&Aspect::Rule(rule)).unwrap_or_else(|| panic!("{walker}: nothing of {rule}"))
 }
 
 /// Asserts that a walker gets a rule wrong, by this mistake, in a case that shows it.

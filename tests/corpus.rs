@@ -94,7 +94,7 @@ fn the_bundled_corpus_covers_what_it_is_to_cover() {
     assert_eq!(covers, BTreeSet::from(COVERED));
     let mut ends: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for recorded in bundled() {
-        if let Attempt::Observed(seen) = &recorded.run {
+        if let Attempt::Observed(seen) = &recorded.attempt {
             let end = seen.fault.map(|fault| (fault.vector, fault.error_code));
             ends.entry(recorded.case.mode()).or_default().insert(end);
         }
@@ -119,12 +119,12 @@ fn every_mutant_of_a_covered_rule_is_caught() {
     for mutant in MUTANTS.iter() {
         let told: Vec<_> = cases
             .iter()
-            .filter(|recorded| recorded.tells.iter().any(|id| id == mutant.id))
+            .filter(|recorded| recorded.catches.iter().any(|id| id == mutant.id))
             .collect();
         let is_covered = mutant.rule.is_none_or(|rule| COVERED.contains(&rule.id()));
         assert!(!is_covered || !told.is_empty(), "{} is not caught", mutant.id);
         for recorded in told {
-            let verdict = verdict::judge(mutant.walker, &recorded.case, &recorded.run);
+            let verdict = verdict::judge(mutant.walker, &recorded.case, &recorded.attempt);
             let name = &recorded.name;
             assert!(matches!(verdict, Verdict::Diverge { .. }), "{} by {name}", mutant.id);
         }
@@ -162,7 +162,7 @@ fn assert_recorded_twice_alike(machine: &[&str]) {
             (CorpusItem::Case(first), CorpusItem::Case(second)) => {
                 assert_eq!((&first.name, &first.case), (&second.name, &second.case));
                 assert_eq!(first.allowed, second.allowed);
-                if first.run != second.run {
+                if first.attempt != second.attempt {
                     // The manuals leave it open: the likeliest way is not the only one, or a flag is.
                     let ways = first.allowed["access"].as_array().expect("ways");
                     let open = |way: &Value| {
@@ -200,7 +200,7 @@ fn a_damaged_corpus_is_one_line_with_its_place() {
         ("empty.zst", &[][..], "line 1: expected a corpus, found nothing"),
         ("cut.zst", &bundled[..bundled.len() / 2], "line "),
         ("altered.zst", &altered, "line "),
-        ("later.jsonl", b"{\"corpus\":2}\n", "line 1: expected version 1 of the form, found 2"),
+        ("later.jsonl", b"{\"corpus\":2}\n", "line 1: expected version 1 of the format, found 2"),
         ("other.jsonl", b"# a text\n", "line 1: expected the first line of a corpus"),
     ] {
         let file = sandbox.file(name, bytes);
@@ -269,7 +269,10 @@ esac; done"#;
     assert!(count(score, "right") > 20 && count(score, "wrong") > 20, "{score}");
     assert!(count(score, "failed") > 20, "{score}");
     let failures = score["failures"].as_array().expect("failures");
-    assert!(failures.iter().any(|one| one["what"].to_string().contains("no answer")), "{score}");
+    assert!(
+        failures.iter().any(|one| one["what"].to_string().contains("not an answer")),
+        "{score}"
+    );
     let mistake = &score["mistakes"][0];
     assert_eq!(mistake["answered"], "#PF(0)");
     let case = mistake["smallest_case"].to_string();

@@ -1,21 +1,23 @@
-//! crosswalk cross-checks address translation: a guest runs on real page tables, the host walks the
-//! same tables in software, and every outcome is compared.
+//! crosswalk cross-checks x86 address translation: a guest accesses memory through real page tables,
+//! the host walks the same tables in software, and every outcome is compared.
 //!
-//! From the ground up:
+//! A [case](crosswalk_case::Case) is what is tried, and a [machine](crosswalk_machine::Machine) runs it.
+//! The modules of this crate build on each other in this order; none uses a later one:
 //!
-//! - a [`case`] is what is tried, an [`observation`] is what a machine did with it;
-//! - two pillars stand on these: [`walker`]s predict, [`machine`]s act;
-//! - they meet in the [`verdict`];
-//! - [`tally`] counts verdicts, [`coverage`] says why a rule was not met, [`finding`] groups divergences,
-//!   names and shrinks them;
-//! - [`generate`] makes cases, [`campaign`] drives a run, [`journal`] keeps how far it came,
-//!   [`mixture`] runs some of every kind, [`mutation`] holds that against every mutant;
-//! - a [`candidate`] is somebody else's walker, a [`corpus`] what machines did elsewhere, [`replay`] judges
-//!   it, [`conformance`] shows which rules candidates get right;
-//! - [`report`] shows all that;
-//! - [`geometry`] stands alone: the textbook's arithmetic of page tables;
-//! - [`scenario`] stands alone, too: processes on the virtual memory system of `mmu-core`;
-//! - [`cli`] is the command line.
+//! - [`walker`]: predicts the outcomes of a case; the reference, and mutants of it with known mistakes;
+//! - [`verdict`]: compares a prediction with what was observed;
+//! - [`finding`]: groups divergences by their cause, names them, and shrinks their cases;
+//! - [`generate`]: makes cases;
+//! - [`campaign`]: runs cases on a machine and counts verdicts, with a journal to resume from;
+//! - [`corpus`]: records what machines do, and replays it where there is no machine;
+//! - [`mutation`]: judges all mutants by one run of a machine;
+//! - [`conformance`]: shows which rules the walkers of other projects get right;
+//! - [`geometry`]: the arithmetic of page tables, which needs none of the others;
+//! - [`scenario`]: processes on the virtual memory system of [`mmu_core::space`];
+//! - [`report`]: presents all results as text, JSON and HTML;
+//! - [`cli`]: the command line.
+
+#![forbid(unsafe_code)]
 
 pub mod campaign;
 pub mod cli;

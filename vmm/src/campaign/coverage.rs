@@ -1,23 +1,23 @@
-//! What a rule of paging asks for to be met: why a run has not met it, in a mode, on a machine.
+//! Coverage: why no case of a run was decided by a rule, in a paging mode, on a machine.
 
 use crosswalk_machine::Capabilities;
 use mmu_core::{Cr4, Features, PagingMode, Rule, Vendor};
 
-/// Why a rule was not met in a mode.
+/// Why a rule decided no case in a mode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Missed {
-    /// The rule is not about this mode.
+    /// The rule does not apply to this mode.
     OtherMode,
-    /// The machine cannot show it.
+    /// The machine cannot show the rule.
     Machine(String),
     /// No generator makes such cases yet.
     Campaign(&'static str),
-    /// The generators make such cases, and none has come up.
+    /// The generators make such cases, but none has come up.
     Chance,
 }
 
 impl Missed {
-    /// In a word: who stands in the way.
+    /// The obstacle in a word, as reports name it.
     pub const fn who(&self) -> &'static str {
         match self {
             Self::OtherMode => "mode",
@@ -27,32 +27,34 @@ impl Missed {
         }
     }
 
-    /// In words.
+    /// The reason in words.
     pub fn why(&self) -> &str {
         match self {
-            Self::OtherMode => "the rule is about other modes",
+            Self::OtherMode => "the rule applies to other modes",
             Self::Machine(why) => why,
             Self::Campaign(why) => why,
-            Self::Chance => "no case so far came to it; a longer run or another seed may",
+            Self::Chance => "no case so far reached it; a longer run or another seed may",
         }
     }
 }
 
-/// Why a rule that no case met was not met in a mode.
+/// Why a rule that decided no case in a mode did not.
 pub fn why_missed(rule: Rule, mode: PagingMode, machine: &Capabilities) -> Missed {
     if !modes(rule).contains(&mode) {
         return Missed::OtherMode;
     }
+
     if let Some((_, Err(why))) = machine.modes.iter().find(|(offered, _)| *offered == mode) {
         return Missed::Machine(format!("it does not run {mode}: {why}"));
     }
-    lacks(rule, machine)
+
+    obstacle(rule, machine)
         .map(Missed::Machine)
-        .or_else(|| not_tried(rule, mode).map(Missed::Campaign))
+        .or_else(|| not_generated(rule, mode).map(Missed::Campaign))
         .unwrap_or(Missed::Chance)
 }
 
-/// The same for all modes together: the nearest to being met that there is.
+/// The same for several modes together: the reason in the mode that comes closest to the rule.
 pub fn why_missed_everywhere(rule: Rule, modes: &[PagingMode], machine: &Capabilities) -> Missed {
     let nearness = |missed: &Missed| match missed {
         Missed::OtherMode => 0,
@@ -60,13 +62,15 @@ pub fn why_missed_everywhere(rule: Rule, modes: &[PagingMode], machine: &Capabil
         Missed::Campaign(_) => 2,
         Missed::Chance => 3,
     };
+
     let all = modes.iter().map(|mode| why_missed(rule, *mode, machine));
     all.max_by_key(nearness).unwrap_or(Missed::OtherMode)
 }
 
-/// The modes that a rule is about.
+/// The modes to which a rule applies.
 fn modes(rule: Rule) -> &'static [PagingMode] {
     use PagingMode::{Bits32, FiveLevel, FourLevel, Pae, Unpaged};
+
     match rule {
         Rule::Mode12 => &[Unpaged],
         Rule::Mode4 | Rule::Mode5 | Rule::Mode6 => &[Bits32],
@@ -93,9 +97,10 @@ fn modes(rule: Rule) -> &'static [PagingMode] {
     }
 }
 
-/// What the machine does not have, and the rule is about.
-fn lacks(rule: Rule, machine: &Capabilities) -> Option<String> {
+/// Why this machine cannot show a rule, if it cannot.
+fn obstacle(rule: Rule, machine: &Capabilities) -> Option<String> {
     let features = machine.profile.features;
+
     let without = |feature: Features| {
         let (name, _) = feature.iter_names().next()?;
         let obeyed = Cr4::from_name(name).is_some_and(|bit| machine.not_in_cpuid.contains(bit));
@@ -103,8 +108,11 @@ fn lacks(rule: Rule, machine: &Capabilities) -> Option<String> {
         (!features.contains(feature) && !obeyed).then(|| format!("{bit} is 0: no {name}"))
     };
     let with = |feature, name: &str| {
-        features.contains(feature).then(|| format!("it has {name}, and the rule is about others"))
+        features
+            .contains(feature)
+            .then(|| format!("it has {name}, and the rule applies to processors without it"))
     };
+
     match rule {
         Rule::Mode5 => without(Features::PSE36),
         Rule::Mode6 => with(Features::PSE36, "PSE-36"),
@@ -120,26 +128,26 @@ fn lacks(rule: Rule, machine: &Capabilities) -> Option<String> {
         Rule::Right7 => without(Features::CET_SS),
         Rule::Canon4 => without(Features::LAM),
         Rule::Pdpte4 => (machine.profile.vendor == Vendor::Intel)
-            .then(|| "PDPTEs are in registers on Intel's processors".into()),
+            .then(|| "on Intel processors the PDPTEs are in registers".into()),
         _ => None,
     }
 }
 
-/// What no generator makes yet.
-fn not_tried(rule: Rule, mode: PagingMode) -> Option<&'static str> {
+/// Why the generators make no case for a rule, if they make none.
+fn not_generated(rule: Rule, mode: PagingMode) -> Option<&'static str> {
     match rule {
-        Rule::Mode1 => Some("no case is in compatibility mode"),
-        Rule::Mode2 | Rule::Mode9 => Some("no case changes a control register wrongly"),
+        Rule::Mode1 => Some("no case runs in compatibility mode"),
+        Rule::Mode2 | Rule::Mode9 => Some("no case loads an invalid value into a control register"),
         Rule::Right7 => Some("the guest makes no shadow-stack accesses"),
-        Rule::Ad4 => Some("one processor runs, and nobody changes entries meanwhile"),
+        Rule::Ad4 => Some("a single processor runs, and nothing changes entries during an access"),
         Rule::Ad6 if matches!(mode, PagingMode::Bits32 | PagingMode::Pae) => {
-            Some("no case reaches a table as data, and here such an entry would map its own table")
+            Some("no case accesses a table as data, and here such an entry would map its own table")
         }
-        Rule::Ad5 => Some("nothing predicts speculation; it is counted under choices"),
-        Rule::Canon3 => Some("no case is an INVLPG or INVPCID"),
+        Rule::Ad5 => Some("speculation is not predicted; it is counted under choices"),
+        Rule::Canon3 => Some("no case makes an INVLPG or INVPCID access"),
         Rule::Canon4 => Some("the guest has no probe for LAM"),
         Rule::Tlb1 | Rule::Tlb2 | Rule::Tlb3 | Rule::Tlb4 | Rule::Tlb5 => {
-            Some("a case is one access, and all translations are forgotten before it")
+            Some("a case is a single access, and all translations are flushed before it")
         }
         _ => None,
     }
@@ -151,11 +159,12 @@ mod tests {
     use mmu_core::Profile;
 
     fn machine(features: Features) -> Capabilities {
-        let (yes, no) = (Ok(()), Err("it refuses".to_owned()));
+        let no_la57 = Err("it refuses".to_owned());
+
         Capabilities {
             profile: Profile { features, ..Profile::default() },
             not_in_cpuid: Cr4::SMEP,
-            modes: vec![(PagingMode::FourLevel, yes), (PagingMode::FiveLevel, no)],
+            modes: vec![(PagingMode::FourLevel, Ok(())), (PagingMode::FiveLevel, no_la57)],
             pkru_without_pku: false,
             pkru_in_ring_0: false,
             ..Capabilities::of_everything(Profile::default())
@@ -163,27 +172,33 @@ mod tests {
     }
 
     #[test]
-    fn a_missed_rule_tells_who_stands_in_the_way() {
+    fn a_missed_rule_names_the_obstacle() {
         let machine = machine(Features::NX | Features::PAT);
         let who = |rule, mode| why_missed(rule, mode, &machine).who();
+
         assert_eq!(who(Rule::Mode12, PagingMode::FourLevel), "mode");
         assert_eq!(who(Rule::Code1, PagingMode::FiveLevel), "machine");
         assert_eq!(who(Rule::Code11, PagingMode::FourLevel), "machine");
         assert_eq!(who(Rule::Tlb3, PagingMode::FourLevel), "campaign");
         assert_eq!(who(Rule::Code1, PagingMode::FourLevel), "chance");
-        // SMEP is obeyed though CPUID lacks it.
+
+        // The machine obeys SMEP although CPUID does not report it.
         assert_eq!(who(Rule::Right3, PagingMode::FourLevel), "chance");
         assert_eq!(who(Rule::Right4, PagingMode::FourLevel), "machine");
-        // Where the last level's entry would be the one used twice.
+
+        // In PAE paging the entry used twice would be the one of the last level.
         let in_pae = why_missed(Rule::Ad6, PagingMode::Pae, &machine);
-        assert_eq!((in_pae.who(), who(Rule::Ad6, PagingMode::FourLevel)), ("campaign", "chance"));
+        assert_eq!(in_pae.who(), "campaign");
+        assert_eq!(who(Rule::Ad6, PagingMode::FourLevel), "chance");
     }
 
     #[test]
-    fn of_several_modes_the_nearest_counts() {
+    fn of_several_modes_the_closest_counts() {
         let machine = machine(Features::PKU);
+
         let both = [PagingMode::FourLevel, PagingMode::FiveLevel];
         assert_eq!(why_missed_everywhere(Rule::Right5, &both, &machine), Missed::Chance);
+
         let one = [PagingMode::FiveLevel];
         assert_eq!(why_missed_everywhere(Rule::Right5, &one, &machine).who(), "machine");
     }

@@ -1,45 +1,46 @@
-//! A run: batches from a generator through a machine to verdicts. While the guest runs one batch
-//! in one arena, the host judges the batch before it in the other and writes the next.
+//! A campaign: cases from a generator, run on a machine in batches, and judged. While the guest runs
+//! one batch in one arena, the host judges the previous batch in the other and writes the next.
 
 pub mod coverage;
 pub mod journal;
+pub mod known;
 mod pipeline;
+pub mod predictor;
+mod reduce;
+mod runner;
 pub mod sampler;
 pub mod tally;
 
 use crate::campaign::tally::Tally;
-use crate::finding::known::{Kind, KnownFinding};
+use crate::finding::known::Kind;
 use crate::finding::{Finding, Findings};
-use crate::generate::{CaseName, Schedule, Turn};
+use crate::generate::{CaseName, Schedule};
 use crate::verdict::{self, Verdict};
 use crate::walker::WalkerSpec;
 use crosswalk_case::Case;
 use crosswalk_case::observation::Attempt;
-use crosswalk_machine::batch::Encoded;
 use crosswalk_machine::{Capabilities, Machine, MachineError};
+use known::KnownFindings;
 use mmu_core::Prediction;
-use pipeline::{ARENAS, MachineQueue, Pipeline, Turns, serve};
-use std::collections::VecDeque;
+use pipeline::{Clock, Pipeline};
+use runner::BatchRunner;
 use std::sync::atomic::AtomicBool;
-use std::sync::mpsc::sync_channel;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What to run.
 pub struct CampaignPlan {
-    /// Where the cases come from, in order; it may set a limit.
+    /// Where the cases come from, and in which order; it may limit their number.
     pub schedule: Schedule,
-    /// How long to go on at most, with the time of what went before.
+    /// The maximum duration, including the time before the campaign was resumed.
     pub time: Option<Duration>,
-    /// Who predicts.
+    /// The walker that predicts.
     pub walker: WalkerSpec,
-    /// Known findings of the machine.
-    pub known: Vec<KnownFinding>,
-    /// Whether those are forgiven.
-    pub forgives: bool,
+    /// The known findings of the machine.
+    pub known: KnownFindings,
 }
 
-/// How far a run has come: everything that it takes to go on.
+/// The state of a campaign: everything that is needed to resume it.
 pub struct CampaignProgress {
     /// The first turn of the schedule that is not judged yet.
     pub turn: u64,
@@ -47,31 +48,53 @@ pub struct CampaignProgress {
     pub tally: Tally,
     /// All findings so far.
     pub findings: Findings,
-    /// The time that it took.
+    /// The duration so far.
     pub elapsed: Duration,
 }
 
 impl CampaignProgress {
-    /// Nothing done yet.
+    /// The state before the first batch.
     pub fn start(plan: &CampaignPlan, machine: &Capabilities) -> Self {
-        let findings = Findings::new(plan.walker, plan.known.clone(), plan.forgives, machine);
-        Self { turn: 0, tally: Tally::default(), findings, elapsed: Duration::ZERO }
+        Self {
+            turn: 0,
+            tally: Tally::default(),
+            findings: plan.known.clone().collector(plan.walker, machine),
+            elapsed: Duration::ZERO,
+        }
+    }
+
+    fn add(&mut self, trial: &Trial, prediction: &Prediction, verdict: &Verdict) {
+        let Trial { name, case, attempt } = trial;
+
+        self.tally.add((*name, case), prediction, attempt, verdict);
+        self.findings.add(case, attempt, verdict);
     }
 }
 
-/// What came of a run.
+/// A case that was run on a machine, or that the machine could not run.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// The name of the case.
+    pub name: CaseName,
+    /// The case.
+    pub case: Case,
+    /// What was observed, or why the machine could not run the case.
+    pub attempt: Attempt,
+}
+
+/// The results of a campaign.
 #[derive(Debug)]
 pub struct Summary {
     /// All counts.
     pub tally: Tally,
     /// All findings, known ones first.
     pub findings: Vec<Finding>,
-    /// From the first batch to the last verdict.
+    /// The time from the first batch to the last verdict.
     pub duration: Duration,
 }
 
 impl Summary {
-    /// Whether something diverged that is not known.
+    /// Whether the machine diverged in a way that is not a known finding.
     pub fn has_unknown_divergence(&self) -> bool {
         self.findings
             .iter()
@@ -79,14 +102,14 @@ impl Summary {
     }
 }
 
-/// What looks on while a run goes on.
+/// Follows a campaign while it runs.
 pub trait Observer {
-    /// A case was judged, of which the walker predicts this.
+    /// Called for every case, with what the walker predicted and the verdict.
     fn judged(&mut self, case: &Case, prediction: &Prediction, verdict: &Verdict) {
         let _ = (case, prediction, verdict);
     }
 
-    /// A batch is done: everything before the turn is judged, and nothing after it.
+    /// Called after every batch: all cases before `progress.turn` are judged, and none after it.
     fn batch_done(&mut self, progress: &CampaignProgress);
 }
 
@@ -96,7 +119,7 @@ impl<F: FnMut(&CampaignProgress)> Observer for F {
     }
 }
 
-/// Runs a plan to its end, or until `stop` is set.
+/// Runs a campaign to its end, or until `stop` is set.
 ///
 /// # Errors
 /// When the guest or the machine dies.
@@ -107,48 +130,33 @@ pub fn run(
     stop: &AtomicBool,
     observer: &mut impl Observer,
 ) -> Result<(), MachineError> {
-    let start = Instant::now();
-    let before = progress.elapsed;
-    let mut desk = Pipeline::new(machine);
-    let mut turns = Turns { plan, next: progress.turn, start, before, stop };
+    let walker = plan.walker.walker();
+    let clock = Clock::resumed_after(progress.elapsed);
+
     thread::scope(|scope| {
-        let (commands, to_run) = sync_channel(ARENAS);
-        let (done, answers) = sync_channel(ARENAS);
-        let machine = &mut *machine;
-        scope.spawn(move || serve(machine, &to_run, &done));
-        let mut line = MachineQueue { commands, answers, early: VecDeque::new() };
-        let mut waiting: VecDeque<(Turn, Encoded)> = VecDeque::new();
-        loop {
-            while waiting.len() < ARENAS
-                && let Some(turn) = turns.next()
-            {
-                let encoded = desk.encode(plan.schedule.batch(&turn));
-                line.send(encoded.write(&desk.memory));
-                waiting.push_back((turn, encoded));
-            }
-            let Some((turn, mut encoded)) = waiting.pop_front() else { break };
-            let log = desk.see_through(&mut encoded, &mut line, waiting.len())?;
-            let runs = desk.read_back(&encoded, &log)?;
-            for ((case, run), index) in
-                encoded.batch.cases.iter().zip(&runs).zip(turn.first.index..)
-            {
-                let name = CaseName { index, ..turn.first };
-                let prediction = plan.walker.walker().predict(case);
-                let verdict =
-                    verdict::judge_prediction(plan.walker.walker(), case, &prediction, run);
+        let mut pipeline = Pipeline::start(scope, machine, plan, progress.turn, clock, stop);
+
+        while let Some(batch) = pipeline.next_batch()? {
+            for trial in &batch.trials {
+                let Trial { case, attempt, .. } = trial;
+                let prediction = walker.predict(case);
+                let verdict = verdict::judge_prediction(walker, case, &prediction, attempt);
+
                 observer.judged(case, &prediction, &verdict);
-                progress.tally.add((name, case), &prediction, run, &verdict);
-                progress.findings.add(case, run, &verdict);
+                progress.add(trial, &prediction, &verdict);
             }
-            progress.turn = turn.number + 1;
-            progress.elapsed = before + start.elapsed();
+
+            progress.turn = batch.next_turn;
+            progress.elapsed = clock.elapsed();
             observer.batch_done(progress);
         }
-        Ok::<(), MachineError>(())
+
+        Ok(())
     })
 }
 
-/// The summary of a run that has ended: every divergence is shrunk by running simpler cases.
+/// Summarizes a campaign that has ended, and reduces the example of every divergence by running
+/// simpler cases.
 ///
 /// # Errors
 /// When the guest or the machine dies.
@@ -157,19 +165,20 @@ pub fn finish(
     plan: &CampaignPlan,
     progress: CampaignProgress,
 ) -> Result<Summary, MachineError> {
-    let mut desk = Pipeline::new(machine);
+    let mut runner = BatchRunner::new(machine);
     let mut findings = progress.findings.finish();
+
     for finding in findings.iter_mut().filter(|finding| finding.kind == Kind::Divergence) {
-        desk.shrink(machine, plan, finding)?;
+        reduce::reduce_example(&mut runner, machine, plan, finding)?;
     }
+
     Ok(Summary { tally: progress.tally, findings, duration: progress.elapsed })
 }
 
-/// Runs one case and returns what was seen, with the arena it fits.
+/// Runs a single case. A case that does not fit the guest is [`Attempt::Unsupported`].
 ///
 /// # Errors
-/// When the guest or the machine dies. A case that does not fit the guest is
-/// [`Attempt::Unsupported`].
+/// When the guest or the machine dies.
 pub fn run_one(machine: &mut dyn Machine, case: &Case) -> Result<Attempt, MachineError> {
-    Pipeline::new(machine).run_one(machine, case)
+    BatchRunner::new(machine).run_one(machine, case)
 }

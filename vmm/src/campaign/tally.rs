@@ -1,44 +1,47 @@
-//! Counting: what was tried, what came of it, which rules decided, which choices machines made.
-//! Tallies of parts of a run add up to that of the whole.
+//! Counts of a run: cases and their outcomes, the rules that decided, the choices that machines made.
+//! The tallies of the parts of a run add up to the tally of the whole.
 
 use crate::generate::CaseName;
 use crate::verdict::{ChoiceTaken, Verdict};
 use crosswalk_case::Case;
-use crosswalk_case::observation::{Attempt, Provenance};
+use crosswalk_case::observation::{Attempt, Observation, Provenance};
 use mmu_core::{AccessKind, PagingMode, Prediction, Ring, Rule};
 use std::collections::BTreeMap;
 
 /// Counts for one paging mode.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ModeCounts {
-    /// Cases tried.
+    /// Number of cases.
     pub cases: u64,
-    /// Of these, accesses that completed on the machine.
+    /// Accesses that completed on the machine.
     pub translations: u64,
-    /// Of these, accesses that faulted on the machine.
+    /// Accesses that faulted on the machine.
     pub faults: u64,
-    /// Verdicts.
+
+    /// Cases on which the machine did what the walker allows.
     pub agreed: u64,
-    /// Verdicts.
+    /// Cases on which it did something else.
     pub diverged: u64,
-    /// Verdicts.
+    /// Cases that the machine could not run.
     pub unsupported: u64,
-    /// Completed accesses whose physical address nothing proves.
+    /// Completed accesses whose physical address was not proved.
     pub unproved: u64,
+
     /// Cases in ring 0.
     pub ring0: u64,
     /// Accesses that touch two pages.
     pub page_crossing: u64,
     /// Cases with two or more unusual bits on their path.
     pub two_unusual_bits: u64,
-    /// Cases of each kind of access.
+
+    /// Cases by kind of access.
     pub accesses: BTreeMap<AccessKind, u64>,
-    /// Who decided the observations.
+    /// Observations by who decided them.
     pub provenance: BTreeMap<Provenance, u64>,
 }
 
 impl ModeCounts {
-    /// Every count with its name, in the order of reports.
+    /// Every count with its name, in the order in which reports list them.
     pub const fn named(&mut self) -> [(&'static str, &mut u64); 10] {
         [
             ("cases", &mut self.cases),
@@ -53,38 +56,50 @@ impl ModeCounts {
             ("two_or_more_unusual_bits", &mut self.two_unusual_bits),
         ]
     }
+
+    fn merge(&mut self, mut other: Self) {
+        for ((_, count), (_, more)) in self.named().into_iter().zip(other.named()) {
+            *count += *more;
+        }
+        for (kind, more) in other.accesses {
+            *self.accesses.entry(kind).or_default() += more;
+        }
+        for (provenance, more) in other.provenance {
+            *self.provenance.entry(provenance).or_default() += more;
+        }
+    }
 }
 
-/// How often something was met, and the case that comes first in its stream.
+/// How often something occurred, and the first case by name that shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Occurrences {
-    /// How often.
+    /// Number of cases.
     pub count: u64,
-    /// One of the cases.
+    /// The first of the cases.
     pub example: CaseName,
 }
 
-/// How an access ended on the machine: vector and error code, or nothing for a completed one.
+/// How an access ended on the machine: vector and error code of a fault, `None` if it completed.
 pub type EndSeen = Option<(u8, u32)>;
 
-/// Everything counted in a run.
+/// All counts of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// By paging mode.
+    /// The counts of each paging mode.
     pub modes: BTreeMap<PagingMode, ModeCounts>,
-    /// The rules that decided a case that ran.
+    /// The rules that decided cases that ran.
     pub rules: BTreeMap<(Rule, PagingMode), Occurrences>,
-    /// How accesses ended, and who decided.
+    /// How accesses ended, and who decided it.
     pub ends: BTreeMap<(PagingMode, Provenance, EndSeen), Occurrences>,
-    /// The choices machines made, and how often.
+    /// The choices that machines made, and how often.
     pub choices: BTreeMap<ChoiceTaken, u64>,
-    /// The sum of the digests of all names of cases: equal sums, equal sets of cases.
+    /// The sum of the digests of all case names: equal sums mean equal sets of cases.
     pub digest: u64,
 }
 
-/// Counts one more case of a kind.
-fn count_occurrence<K: Ord>(met: &mut BTreeMap<K, Occurrences>, key: K, more: Occurrences) {
-    let known = met.entry(key).or_insert(Occurrences { count: 0, ..more });
+/// Adds occurrences to those of the same key.
+fn count_occurrence<K: Ord>(all: &mut BTreeMap<K, Occurrences>, key: K, more: Occurrences) {
+    let known = all.entry(key).or_insert(Occurrences { count: 0, ..more });
     known.count += more.count;
     known.example = known.example.min(more.example);
 }
@@ -95,64 +110,79 @@ impl Tally {
         &mut self,
         (name, case): (CaseName, &Case),
         prediction: &Prediction,
-        run: &Attempt,
+        attempt: &Attempt,
         verdict: &Verdict,
     ) {
         self.digest = self.digest.wrapping_add(name.digest());
+        self.add_case(case);
+        if let Attempt::Observed(observation) = attempt {
+            self.add_observation(case, observation, name, prediction);
+        }
+        self.add_verdict(case.mode(), verdict);
+    }
+
+    fn add_case(&mut self, case: &Case) {
         let mode = self.modes.entry(case.mode()).or_default();
+
         mode.cases += 1;
         mode.ring0 += u64::from(case.access.ring == Ring::Zero);
         mode.page_crossing += u64::from(case.access.crosses_page());
         mode.two_unusual_bits += u64::from(case.unusual_bits() >= 2);
         *mode.accesses.entry(case.access.kind).or_default() += 1;
-        if let Attempt::Observed(observation) = run {
-            let faulted = observation.fault.is_some();
-            mode.faults += u64::from(faulted);
-            mode.translations += u64::from(!faulted);
-            *mode.provenance.entry(observation.provenance).or_default() += 1;
-            let end = observation.fault.map(|fault| (fault.vector, fault.error_code));
-            let once = Occurrences { count: 1, example: name };
-            count_occurrence(&mut self.ends, (case.mode(), observation.provenance, end), once);
-            for rule in prediction.rules.iter() {
-                count_occurrence(&mut self.rules, (rule, case.mode()), once);
-            }
+    }
+
+    fn add_observation(
+        &mut self,
+        case: &Case,
+        observation: &Observation,
+        name: CaseName,
+        prediction: &Prediction,
+    ) {
+        let Observation { fault, provenance, .. } = *observation;
+        let mode = self.modes.entry(case.mode()).or_default();
+        mode.faults += u64::from(fault.is_some());
+        mode.translations += u64::from(fault.is_none());
+        *mode.provenance.entry(provenance).or_default() += 1;
+
+        let once = Occurrences { count: 1, example: name };
+        let end = fault.map(|fault| (fault.vector, fault.error_code));
+        count_occurrence(&mut self.ends, (case.mode(), provenance, end), once);
+        for rule in prediction.rules.iter() {
+            count_occurrence(&mut self.rules, (rule, case.mode()), once);
         }
+    }
+
+    fn add_verdict(&mut self, mode: PagingMode, verdict: &Verdict) {
+        let counts = self.modes.entry(mode).or_default();
+
         match verdict {
             Verdict::Agree { unproved, choices } => {
-                mode.agreed += 1;
-                mode.unproved += u64::from(*unproved);
+                counts.agreed += 1;
+                counts.unproved += u64::from(*unproved);
                 for choice in choices {
                     *self.choices.entry(*choice).or_default() += 1;
                 }
             }
-            Verdict::Diverge { .. } => mode.diverged += 1,
-            Verdict::Unsupported(_) => mode.unsupported += 1,
+            Verdict::Diverge { .. } => counts.diverged += 1,
+            Verdict::Unsupported(_) => counts.unsupported += 1,
         }
     }
 
     /// Adds the tally of another part of the run.
     pub fn merge(&mut self, other: Self) {
-        for (mode, mut counts) in other.modes {
-            let known = self.modes.entry(mode).or_default();
-            for ((_, count), (_, more)) in known.named().into_iter().zip(counts.named()) {
-                *count += *more;
-            }
-            for (kind, more) in counts.accesses {
-                *known.accesses.entry(kind).or_default() += more;
-            }
-            for (who, more) in counts.provenance {
-                *known.provenance.entry(who).or_default() += more;
-            }
+        for (mode, counts) in other.modes {
+            self.modes.entry(mode).or_default().merge(counts);
         }
-        for (key, met) in other.rules {
-            count_occurrence(&mut self.rules, key, met);
+        for (key, occurrences) in other.rules {
+            count_occurrence(&mut self.rules, key, occurrences);
         }
-        for (key, met) in other.ends {
-            count_occurrence(&mut self.ends, key, met);
+        for (key, occurrences) in other.ends {
+            count_occurrence(&mut self.ends, key, occurrences);
         }
         for (choice, more) in other.choices {
             *self.choices.entry(choice).or_default() += more;
         }
+
         self.digest = self.digest.wrapping_add(other.digest);
     }
 
@@ -161,28 +191,30 @@ impl Tally {
         self.rules.keys().any(|(hit, _)| *hit == rule)
     }
 
-    /// How the accesses of a mode ended, whoever decided.
+    /// How the accesses of a mode ended, regardless of who decided it.
     pub fn outcomes(&self, mode: PagingMode) -> BTreeMap<EndSeen, u64> {
         let mut outcomes = BTreeMap::new();
-        for ((in_mode, _, end), met) in &self.ends {
+
+        for ((in_mode, _, end), occurrences) in &self.ends {
             if *in_mode == mode {
-                *outcomes.entry(*end).or_default() += met.count;
+                *outcomes.entry(*end).or_default() += occurrences.count;
             }
         }
+
         outcomes
     }
 
-    /// Cases tried in all modes.
+    /// Number of cases in all modes.
     pub fn cases(&self) -> u64 {
         self.modes.values().map(|mode| mode.cases).sum()
     }
 
-    /// Cases that agreed, in all modes.
+    /// Number of cases that agreed, in all modes.
     pub fn agreed(&self) -> u64 {
         self.modes.values().map(|mode| mode.agreed).sum()
     }
 
-    /// Cases that diverged, in all modes.
+    /// Number of cases that diverged, in all modes.
     pub fn diverged(&self) -> u64 {
         self.modes.values().map(|mode| mode.diverged).sum()
     }

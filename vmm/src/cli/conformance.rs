@@ -1,94 +1,95 @@
 //! `crosswalk conformance`: which rules the walkers that people use get right.
 
 use super::failure::Failure;
-use super::output::print;
-use super::predictor::Predictor;
-use crate::conformance::{AdaptersError, Subject, Table, adapters, beside_this_program};
-use crate::corpus::BUNDLED_NAME;
+use super::output::{print, write_file};
+use super::progress;
+use crate::campaign::predictor::Predictor;
+use crate::conformance::{Subject, Table, adapters, beside_this_program};
 use crate::corpus::read::{CorpusItem, CorpusReader};
 use crate::report::conformance;
 use crate::verdict::{self, Verdict};
 use crate::walker::WalkerSpec;
-use indicatif::{ProgressBar, ProgressStyle};
 use mmu_core::Reference;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ConformanceArguments {
-    /// The corpus whose cases are asked; the one that comes with the program if not given
+    /// The corpus whose cases are asked [default: the corpus that comes with the program]
     #[arg(value_name = "FILE")]
     corpus: Option<PathBuf>,
-    /// Ask these walkers beside the adapters: cmd:PATH, a program that answers cases, or mutant:ID
+    /// Also ask this walker: cmd:PATH, a program that answers cases, or mutant:ID
     #[arg(long)]
     walker: Vec<Predictor>,
-    /// The program of the adapters [default: crosswalk-adapters beside this program]
+    /// The program of adapters [default: crosswalk-adapters in the directory of this program]
     #[arg(long, value_name = "PATH", conflicts_with = "no_adapters")]
     adapters: Option<PathBuf>,
-    /// Ask no adapters, only the walkers that are named
+    /// Ask no adapters, only the reference and the walkers given by --walker
     #[arg(long)]
     no_adapters: bool,
     /// Print one JSON document instead of text
     #[arg(long)]
     json: bool,
-    /// Write the table as a page of Markdown, too
+    /// Write the table into this file as a page of Markdown
     #[arg(long, value_name = "FILE")]
     page: Option<PathBuf>,
 }
 
-impl From<AdaptersError> for Failure {
-    fn from(error: AdaptersError) -> Self {
-        Self::Input(error.to_string())
-    }
-}
-
-/// 0 when the table is there, whatever it says.
+/// The exit code is 0 when there is a table, whatever it shows.
 pub(super) fn run(arguments: &ConformanceArguments) -> Result<ExitCode, Failure> {
-    let mut walkers = vec![Subject::own(WalkerSpec::Reference)];
-    walkers.extend(named_adapters(arguments)?);
-    walkers.extend(arguments.walker.iter().map(|walker| match walker {
-        Predictor::Own(choice) => Subject::own(*choice),
-        Predictor::Program(path) => Subject::program(path),
-    }));
-    let (name, reader) = match &arguments.corpus {
-        None => (BUNDLED_NAME.to_owned(), CorpusReader::bundled()?),
-        Some(path) => (path.display().to_string(), CorpusReader::open(path)?),
-    };
-    let bar = ProgressBar::new_spinner();
-    let style = ProgressStyle::with_template("{spinner} {human_pos} cases  {elapsed}");
-    bar.set_style(style.expect("the template is well-formed"));
-    let mut table = Table::new(walkers);
-    for item in reader {
-        if let CorpusItem::Case(recorded) = item? {
-            let by_reference = verdict::judge(&Reference, &recorded.case, &recorded.run);
-            table.add(&recorded.case, matches!(by_reference, Verdict::Agree { .. }));
-            bar.inc(1);
-        }
-    }
-    table.finish();
-    bar.finish_and_clear();
+    let subjects = subjects(arguments)?;
+    let reader = CorpusReader::open_or_bundled(arguments.corpus.as_deref())?;
+    let corpus = reader.name().to_owned();
+    let table = fill_table(subjects, reader)?;
+
     if let Some(page) = &arguments.page {
-        std::fs::write(page, conformance::page(&name, &table)).map_err(|error| {
-            Failure::Input(format!("{}: cannot be written: {error}", page.display()))
-        })?;
+        write_file(page, conformance::page(&corpus, &table))?;
     }
     print(&if arguments.json {
-        conformance::document(&name, &table)
+        conformance::document(&corpus, &table)
     } else {
-        conformance::text(&name, &table)
+        conformance::text(&corpus, &table)
     });
+
     Ok(ExitCode::SUCCESS)
 }
 
-fn named_adapters(arguments: &ConformanceArguments) -> Result<Vec<Subject>, Failure> {
-    if arguments.no_adapters {
-        return Ok(Vec::new());
+/// The walkers to ask: the reference, the adapters, and those given by `--walker`.
+fn subjects(arguments: &ConformanceArguments) -> Result<Vec<Subject>, Failure> {
+    let mut subjects = vec![Subject::built_in(WalkerSpec::Reference)];
+
+    if !arguments.no_adapters {
+        let program = arguments.adapters.clone().or_else(beside_this_program).ok_or_else(|| {
+            let problem = "there is no crosswalk-adapters beside this program: build it with \
+                           `cargo build --release --package crosswalk-adapters`, or use \
+                           --no-adapters";
+            Failure::Input(problem.into())
+        })?;
+        subjects.extend(adapters(&program)?);
     }
-    let program = arguments.adapters.clone().or_else(beside_this_program).ok_or_else(|| {
-        let problem = "there is no crosswalk-adapters beside this program: build it with `cargo \
-                       build --release --package crosswalk-adapters`, or ask without it by \
-                       --no-adapters";
-        Failure::Input(problem.into())
-    })?;
-    Ok(adapters(&program)?)
+
+    subjects.extend(arguments.walker.iter().map(|walker| match walker {
+        Predictor::BuiltIn(walker) => Subject::built_in(*walker),
+        Predictor::Program(path) => Subject::program(path),
+    }));
+
+    Ok(subjects)
+}
+
+/// Asks all walkers about all cases of a corpus.
+fn fill_table(subjects: Vec<Subject>, reader: CorpusReader) -> Result<Table, Failure> {
+    let counter = progress::case_counter();
+    let mut table = Table::new(subjects);
+
+    for item in reader {
+        if let CorpusItem::Case(recorded) = item? {
+            let verdict = verdict::judge(&Reference, &recorded.case, &recorded.attempt);
+            table.add(&recorded.case, matches!(verdict, Verdict::Agree { .. }));
+            counter.inc(1);
+        }
+    }
+
+    table.finish();
+    counter.finish_and_clear();
+    Ok(table)
 }

@@ -1,4 +1,4 @@
-//! `crosswalk explain`: one case, drawn.
+//! `crosswalk explain`: the walk of one case, step by step.
 
 use super::failure::Failure;
 use super::machine::{MachineArguments, MachineKind};
@@ -9,26 +9,29 @@ use crate::report::walk::{self, tree};
 use crate::walker::WalkerSpec;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use crosswalk_case::Case;
+use crosswalk_machine::Machine;
 use mmu_core::Profile;
 use mmu_core::x86::profile::GENERATIONS;
+use serde_json::value::RawValue;
+use std::fmt;
 use std::process::ExitCode;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ExplainArguments {
-    /// A case in its JSON form, a file that holds one (or an array of them), or the name of a case in
-    /// a report, such as random:4level:7:12345, which is what the machine's generator makes of it
+    /// A case as JSON, a file with a case (or an array of cases), or the name of a case from a
+    /// report, such as random:4level:7:12345, which the machine's generator makes again
     #[arg(value_name = "CASE|FILE|NAME")]
     case: String,
     /// Whose walk: reference, or mutant:ID
     #[arg(long, default_value = "reference")]
     walker: WalkerSpec,
-    /// The processor, by the name of its generation; else the case's
+    /// The processor, by the name of its generation [default: the processor of the case]
     #[arg(long, value_name = "NAME", value_parser = generations())]
     profile: Option<Profile>,
-    /// Draw the tree of the case's tables, too
+    /// Also draw the tree of the case's tables
     #[arg(long)]
     tree: bool,
-    /// Run the case on this machine, too
+    /// Also run the case on this machine
     #[arg(long, value_enum)]
     machine: Option<MachineKind>,
     #[command(flatten)]
@@ -36,74 +39,93 @@ pub(super) struct ExplainArguments {
 }
 
 pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
-    let name = CaseName::is_meant(&arguments.case).then(|| arguments.case.parse::<CaseName>());
-    let name = name.transpose().map_err(Failure::Input)?;
-    let mut machine = match (arguments.machine, name) {
-        (Some(kind), _) => Some(arguments.options.open(kind)?.machine),
-        // The generator asks what the machine has.
-        (None, Some(_)) => Some(arguments.options.open(MachineKind::Auto)?.machine),
-        (None, None) => None,
-    };
+    let name: Option<CaseName> = CaseName::is_meant(&arguments.case)
+        .then(|| arguments.case.parse())
+        .transpose()
+        .map_err(Failure::Input)?;
+
+    let mut machine = open_machine(arguments, name.is_some())?;
     let mut cases = match (name, &machine) {
-        (Some(name), Some(machine)) => {
-            let case = name.case(machine.capabilities());
-            vec![case.ok_or_else(|| Failure::Input(format!("{name}: there is no such index")))?]
-        }
-        _ => read(&arguments.case)?,
+        (Some(name), Some(machine)) => vec![named_case(name, machine.as_ref())?],
+        _ => read_cases(&arguments.case)?,
     };
     if let Some(profile) = arguments.profile {
         for case in &mut cases {
             case.profile = profile;
         }
     }
+
+    // A machine that was only opened for the name of a case does not run it.
+    let mut machine = machine.as_mut().filter(|_| arguments.machine.is_some());
     let count = cases.len();
-    for (number, case) in cases.iter().enumerate() {
+    for (number, case) in (1..).zip(&cases) {
         if count > 1 {
-            print(&format!("case {} of {count}\n\n", number + 1));
+            print(&format!("case {number} of {count}\n\n"));
         }
+
         print(&walk::explain(case, arguments.walker));
         if arguments.tree {
             print(&format!("\n{}", tree::draw(case)));
         }
-        if let Some(machine) = machine.as_mut().filter(|_| arguments.machine.is_some()) {
-            let run = campaign::run_one(machine.as_mut(), case)?;
-            print(&walk::beside(case, arguments.walker, &run));
+        if let Some(machine) = &mut machine {
+            let attempt = campaign::run_one(machine.as_mut(), case)?;
+            print(&walk::beside(case, arguments.walker, &attempt));
         }
-        if number + 1 < count {
+
+        if number < count {
             print("\n");
         }
     }
+
     Ok(ExitCode::SUCCESS)
 }
 
-/// Accepts the names of generations, and lists them otherwise.
+/// The machine to run on, or the one whose capabilities a generator needs to make a named case.
+fn open_machine(
+    arguments: &ExplainArguments,
+    is_named: bool,
+) -> Result<Option<Box<dyn Machine>>, Failure> {
+    let kind = arguments.machine.or(is_named.then_some(MachineKind::Auto));
+    let opened = kind.map(|kind| arguments.options.open(kind)).transpose()?;
+    Ok(opened.map(|opened| opened.machine))
+}
+
+/// Makes a named case again.
+fn named_case(name: CaseName, machine: &dyn Machine) -> Result<Case, Failure> {
+    let case = name.case(machine.capabilities());
+    case.ok_or_else(|| Failure::Input(format!("{name}: there is no such index")))
+}
+
+/// Accepts the names of generations; the error for any other name lists them.
 fn generations() -> impl TypedValueParser<Value = Profile> {
     let names = GENERATIONS.iter().map(|generation| generation.name);
     PossibleValuesParser::new(names)
         .try_map(|name| Profile::generation(&name).ok_or("no such generation"))
 }
 
-/// The cases that an argument names: a text that starts like JSON is a case, anything else a file.
-fn read(argument: &str) -> Result<Vec<Case>, Failure> {
-    let input = |name: &str, problem: String| Failure::Input(format!("{name}: {problem}"));
+/// Reads cases: a text that starts like a JSON object is a case, any other text is the name of a file.
+fn read_cases(argument: &str) -> Result<Vec<Case>, Failure> {
     if argument.trim_start().starts_with('{') {
         let case = Case::from_json(argument);
         return Ok(vec![case.map_err(|error| Failure::Input(error.to_string()))?]);
     }
+
+    let in_file = |error: &dyn fmt::Display| Failure::Input(format!("{argument}: {error}"));
     let text = std::fs::read_to_string(argument)
-        .map_err(|error| input(argument, format!("cannot be read: {error}")))?;
+        .map_err(|error| in_file(&format!("cannot be read: {error}")))?;
     if !text.trim_start().starts_with('[') {
         let case = Case::from_json(&text);
-        return Ok(vec![case.map_err(|error| input(argument, error.to_string()))?]);
+        return Ok(vec![case.map_err(|error| in_file(&error))?]);
     }
-    let values: Vec<Box<serde_json::value::RawValue>> =
-        serde_json::from_str(&text).map_err(|error| input(argument, error.to_string()))?;
+
+    let values: Vec<Box<RawValue>> =
+        serde_json::from_str(&text).map_err(|error| in_file(&error))?;
     if values.is_empty() {
-        return Err(input(argument, "expected at least one case, found an empty array".into()));
+        return Err(in_file(&"expected at least one case, found an empty array"));
     }
-    let cases = values.iter().enumerate().map(|(i, value)| {
-        let error = |error| input(argument, format!("case {}: {error}", i + 1));
-        Case::from_json(value.get()).map_err(error)
+
+    let cases = (1..).zip(&values).map(|(number, value)| {
+        Case::from_json(value.get()).map_err(|error| in_file(&format!("case {number}: {error}")))
     });
     cases.collect()
 }

@@ -1,35 +1,108 @@
 //! Why a command failed, and its exit code.
 
-use super::output::save;
+use crate::campaign::journal::JournalError;
+use crate::conformance::AdaptersError;
+use crate::corpus::read::CorpusError;
+use crate::finding::known::KnownError;
+use crosswalk_case::Case;
 use crosswalk_machine::MachineError;
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
 
-/// Why a command failed, as the exit codes of the contract tell it.
+/// Why a command failed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// Bad usage or input: exit 2.
+    /// Bad usage or input: exit code 2.
     Input(String),
-    /// No machine, or it died: exit 3.
-    Machine(String),
+    /// There is no machine, or it died: exit code 3.
+    Machine {
+        /// What happened.
+        problem: String,
+        /// The case that the guest died on, or all cases that it may have died on.
+        cases: Vec<Case>,
+    },
+}
+
+impl Failure {
+    /// A failure of a machine that is not about a case.
+    pub(super) const fn machine(problem: String) -> Self {
+        Self::Machine { problem, cases: Vec::new() }
+    }
+
+    /// Prints the failure and saves its cases, so that they can be run again. Returns the exit code.
+    pub(super) fn report(self) -> ExitCode {
+        match self {
+            Self::Input(problem) => {
+                eprintln!("crosswalk: {problem}");
+                ExitCode::from(2)
+            }
+            Self::Machine { problem, cases } => {
+                let note = match save(&cases) {
+                    Ok(None) => String::new(),
+                    Ok(Some(name)) => format!("; the case at hand is in {name}"),
+                    Err(error) => format!("; the case at hand could not be saved: {error}"),
+                };
+                eprintln!("crosswalk: {problem}{note}");
+                ExitCode::from(3)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Input(problem) | Self::Machine { problem, .. }) = self;
+        f.write_str(problem)
+    }
 }
 
 impl From<MachineError> for Failure {
     fn from(error: MachineError) -> Self {
         let problem = error.to_string();
+
         match error {
             MachineError::Image(_) => Self::Input(problem),
-            MachineError::GuestFailed { cases, .. } => Self::Machine(match save(&cases) {
-                Ok(None) => problem,
-                Ok(Some(name)) => format!("{problem}; the case at hand is in {name}"),
-                Err(error) => format!("{problem}; the case at hand could not be saved: {error}"),
-            }),
-            _ => Self::Machine(problem),
+            MachineError::GuestFailed { cases, .. } => Self::Machine { problem, cases },
+            _ => Self::machine(problem),
         }
     }
 }
 
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (Self::Input(problem) | Self::Machine(problem)) = self;
-        f.write_str(problem)
+impl From<JournalError> for Failure {
+    fn from(error: JournalError) -> Self {
+        Self::Input(error.to_string())
     }
+}
+
+impl From<CorpusError> for Failure {
+    fn from(error: CorpusError) -> Self {
+        Self::Input(error.to_string())
+    }
+}
+
+impl From<AdaptersError> for Failure {
+    fn from(error: AdaptersError) -> Self {
+        Self::Input(error.to_string())
+    }
+}
+
+impl From<KnownError> for Failure {
+    fn from(error: KnownError) -> Self {
+        Self::Input(error.to_string())
+    }
+}
+
+/// Saves cases in the working directory: a single case as an object, several as an array. Returns the
+/// name of the file, if there are cases.
+fn save(cases: &[Case]) -> io::Result<Option<String>> {
+    let text = match cases {
+        [] => return Ok(None),
+        [case] => serde_json::to_string_pretty(case),
+        several => serde_json::to_string_pretty(several),
+    };
+
+    let name = format!("crosswalk-case-{}.json", std::process::id());
+    std::fs::write(&name, text? + "\n")?;
+    Ok(Some(name))
 }

@@ -8,21 +8,21 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = "Without options: the textbook's examples, addresses of 32 and of 64 bits.")]
+#[command(after_help = "Without options: the textbook's examples, 32-bit and 64-bit addresses.")]
 pub(super) struct GeometryArguments {
-    /// Bits of a virtual address, 1 to 64 [default: 32]
+    /// Number of bits in a virtual address, 1 to 64 [default: 32]
     #[arg(long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
     bits: Option<u32>,
     /// Size of a page, a power of two: 4KiB, 4096, 2MiB, 1 [default: 4KiB]
     #[arg(long, value_name = "SIZE", value_parser = size, allow_negative_numbers = true)]
     page: Option<u128>,
-    /// Bytes of an entry [default: those of a frame number, rounded up to a power of two]
+    /// Bytes per entry [default: enough for a frame number, rounded up to a power of two]
     #[arg(long, value_name = "BYTES", value_parser = number, allow_negative_numbers = true)]
     entry: Option<u32>,
-    /// Bits of a physical address [default: as many as a virtual address has]
+    /// Number of bits in a physical address [default: as in a virtual address]
     #[arg(long, value_name = "N", value_parser = number, allow_negative_numbers = true)]
     physical: Option<u32>,
-    /// How many levels, or the index bits of each from the root down, such as 9,9,9,9
+    /// Number of levels, or the index bits of each level from the root down, such as 9,9,9,9
     /// [default: two, three, four and five levels]
     #[arg(long, value_name = "COUNT|LIST", allow_negative_numbers = true)]
     levels: Option<Split>,
@@ -34,76 +34,10 @@ pub(super) struct GeometryArguments {
 /// How `--levels` splits the page number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Split {
+    /// Into this number of levels.
     Evenly(u32),
+    /// Into levels with these numbers of index bits.
     IndexBits(Vec<u32>),
-}
-
-impl FromStr for Split {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let expected = "expected a number of levels, or the index bits of each, such as 10,10";
-        let numbers: Result<Vec<_>, _> = text.split(',').map(number).collect();
-        match numbers.map_err(|_| expected)?[..] {
-            [count] => Ok(Self::Evenly(count)),
-            ref bits => Ok(Self::IndexBits(bits.to_vec())),
-        }
-    }
-}
-
-fn number(text: &str) -> Result<u32, &'static str> {
-    text.trim().parse().map_err(|_| "expected a whole number below 2^32")
-}
-
-/// Reads 4096 or 4KiB, in either case of letters.
-fn size(text: &str) -> Result<u128, &'static str> {
-    let text = text.trim();
-    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let unit = match text[digits.len()..].trim_start().to_ascii_lowercase().as_str() {
-        "" => 0,
-        "kib" => 10,
-        "mib" => 20,
-        "gib" => 30,
-        "tib" => 40,
-        "pib" => 50,
-        "eib" => 60,
-        _ => return Err(EXPECTED_SIZE),
-    };
-    let number: u64 = digits.parse().map_err(|_| EXPECTED_SIZE)?;
-    Ok(u128::from(number) << unit)
-}
-
-const EXPECTED_SIZE: &str = "expected a size such as 1, 4096, 4KiB or 2MiB";
-
-pub(super) fn run(arguments: &GeometryArguments) -> Result<ExitCode, Failure> {
-    print(&output(arguments).map_err(|error| Failure::Input(sentence(&error)))?);
-    Ok(ExitCode::SUCCESS)
-}
-
-fn output(arguments: &GeometryArguments) -> Result<String, GeometryError> {
-    let GeometryArguments { bits, page, entry, physical, levels, json } = arguments;
-    let geometries = if (bits, page, entry, physical, levels) == (&None, &None, &None, &None, &None)
-    {
-        vec![Geometry::TEXTBOOK_32, Geometry::TEXTBOOK_64]
-    } else {
-        let default = Parameters::default();
-        vec![Geometry::new(&Parameters {
-            address_bits: bits.unwrap_or(default.address_bits),
-            page_bytes: page.unwrap_or(default.page_bytes),
-            physical_bits: *physical,
-            entry_bytes: *entry,
-        })?]
-    };
-    let configurations = geometries.into_iter().map(|geometry| {
-        let levels = match levels {
-            // Those that are possible: a small space may have too few bits for five.
-            None => (2..=5).filter_map(|count| geometry.even_levels(count).ok()).collect(),
-            Some(split) => vec![split.of(&geometry)?],
-        };
-        Ok(Configuration { geometry, levels })
-    });
-    let configurations = configurations.collect::<Result<Vec<_>, _>>()?;
-    Ok(if *json { geometry::json(&configurations) } else { geometry::text(&configurations) })
 }
 
 impl Split {
@@ -115,7 +49,94 @@ impl Split {
     }
 }
 
-/// An error, after the option that it is about.
+impl FromStr for Split {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const EXPECTED: &str =
+            "expected a number of levels, or the index bits of each level, such as 10,10";
+
+        let parsed: Result<Vec<_>, _> = text.split(',').map(number).collect();
+        let numbers = parsed.map_err(|_| EXPECTED)?;
+
+        Ok(match numbers[..] {
+            [count] => Self::Evenly(count),
+            _ => Self::IndexBits(numbers),
+        })
+    }
+}
+
+fn number(text: &str) -> Result<u32, &'static str> {
+    text.trim().parse().map_err(|_| "expected a whole number below 2^32")
+}
+
+/// Parses a size such as `4096` or `4KiB`; the case of the unit does not matter.
+fn size(text: &str) -> Result<u128, &'static str> {
+    const EXPECTED: &str = "expected a size such as 1, 4096, 4KiB or 2MiB";
+
+    let text = text.trim();
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let number: u64 = digits.parse().map_err(|_| EXPECTED)?;
+    let unit = match text[digits.len()..].trim_start().to_ascii_lowercase().as_str() {
+        "" => 0,
+        "kib" => 10,
+        "mib" => 20,
+        "gib" => 30,
+        "tib" => 40,
+        "pib" => 50,
+        "eib" => 60,
+        _ => return Err(EXPECTED),
+    };
+
+    Ok(u128::from(number) << unit)
+}
+
+pub(super) fn run(arguments: &GeometryArguments) -> Result<ExitCode, Failure> {
+    print(&output(arguments).map_err(|error| Failure::Input(sentence(&error)))?);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn output(arguments: &GeometryArguments) -> Result<String, GeometryError> {
+    let configurations = geometries(arguments)?.into_iter().map(|geometry| {
+        let levels = match &arguments.levels {
+            // Those that are possible: a small space may have too few bits for five.
+            None => (2..=5).filter_map(|count| geometry.even_levels(count).ok()).collect(),
+            Some(split) => vec![split.of(&geometry)?],
+        };
+        Ok(Configuration { geometry, levels })
+    });
+    let configurations = configurations.collect::<Result<Vec<_>, _>>()?;
+
+    Ok(if arguments.json {
+        geometry::json(&configurations)
+    } else {
+        geometry::text(&configurations)
+    })
+}
+
+/// The geometry that the options describe; without options, the textbook's examples.
+fn geometries(arguments: &GeometryArguments) -> Result<Vec<Geometry>, GeometryError> {
+    let GeometryArguments { bits, page, entry, physical, levels, json: _ } = arguments;
+    let is_given = bits.is_some()
+        || page.is_some()
+        || entry.is_some()
+        || physical.is_some()
+        || levels.is_some();
+    if !is_given {
+        return Ok(vec![Geometry::TEXTBOOK_32, Geometry::TEXTBOOK_64]);
+    }
+
+    let default = Parameters::default();
+    let geometry = Geometry::new(&Parameters {
+        address_bits: bits.unwrap_or(default.address_bits),
+        page_bytes: page.unwrap_or(default.page_bytes),
+        physical_bits: *physical,
+        entry_bytes: *entry,
+    })?;
+    Ok(vec![geometry])
+}
+
+/// An error message that begins with the option it is about.
 fn sentence(error: &GeometryError) -> String {
     let option = match error {
         GeometryError::AddressBits(_) => "--bits",
@@ -141,13 +162,15 @@ mod tests {
         arguments: GeometryArguments,
     }
 
-    /// What is printed, or the error: clap's, or the sentence after `crosswalk: `.
+    /// The output, or the error: clap's, or the sentence after `crosswalk: `.
     fn geometry(options: &str) -> Result<String, String> {
         let words = ["geometry"].into_iter().chain(options.split_whitespace());
+
         let parsed = GeometryCommandLine::try_parse_from(words).map_err(|error| {
             assert_eq!(error.exit_code(), 2);
             error.to_string()
         });
+
         output(&parsed?.arguments).map_err(|error| sentence(&error))
     }
 
@@ -158,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn without_options_the_textbook_s_examples() {
+    fn without_options_the_textbook_examples_are_shown() {
         let both = ["Addresses of 32 bits, pages of 4 KiB", "Addresses of 64 bits, pages of 4 KiB"];
         assert_eq!(headings(""), both);
         assert_eq!(headings("--bits 32"), both[..1]);
@@ -215,6 +238,7 @@ mod tests {
         ] {
             assert_eq!(geometry(options), Err(error.into()));
         }
+
         for (options, expectation) in [
             ("--bits x", "'--bits <N>': expected a whole number"),
             ("--bits -1", "'--bits <N>': expected a whole number"),

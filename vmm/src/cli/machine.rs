@@ -17,17 +17,17 @@ pub(super) enum MachineKind {
     Kvm,
     /// QEMU's emulation of a processor
     Qemu,
-    /// No machine: what others did, as it was recorded
+    /// No machine: what recorded machines did
     Corpus,
 }
 
-/// The machine to run on, as every subcommand that runs one takes it.
+/// The options of every subcommand that runs a machine.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct MachineArguments {
     /// MAXPHYADDR of the processor that QEMU emulates, 36 to 52 [default: 40]
     #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u8).range(36..=52))]
     phys_bits: Option<u8>,
-    /// Features that QEMU's processor is to have or lack, such as `-nx`; separated by commas
+    /// Features to add to or remove from QEMU's processor, such as `-nx`; separated by commas
     #[arg(long, value_name = "FEATURES", value_delimiter = ',', allow_hyphen_values = true)]
     qemu_cpu: Vec<String>,
     /// Run another guest image (for tests and research)
@@ -36,78 +36,100 @@ pub(super) struct MachineArguments {
 }
 
 /// A machine that works, and why it was chosen.
-pub(super) struct Opened {
+pub(super) struct OpenedMachine {
     pub(super) machine: Box<dyn Machine>,
     pub(super) why: String,
 }
 
-/// What `--machine` comes to.
-pub(super) enum Chosen {
+/// What `--machine` selects.
+pub(super) enum MachineChoice {
     /// A machine.
-    Machine(Opened),
-    /// None: the corpus that comes with the program, and why.
+    Machine(OpenedMachine),
+    /// No machine, but the corpus that comes with the program, and why.
     Corpus { why: String },
 }
 
+impl MachineChoice {
+    fn machine(machine: Box<dyn Machine>, why: impl Into<String>) -> Self {
+        Self::Machine(OpenedMachine { machine, why: why.into() })
+    }
+}
+
+/// The reason for a machine that the user selected.
+const AS_ASKED: &str = "as asked";
+
 impl MachineArguments {
-    /// Opens a machine, with the built-in image or another.
-    pub(super) fn open(&self, kind: MachineKind) -> Result<Opened, Failure> {
+    /// Opens a machine. Fails where [`Self::choose`] would select the corpus.
+    pub(super) fn open(&self, kind: MachineKind) -> Result<OpenedMachine, Failure> {
         match self.choose(kind)? {
-            Chosen::Machine(opened) => Ok(opened),
-            Chosen::Corpus { why } if kind == MachineKind::Auto => {
-                Err(Failure::Machine(format!("no machine: {why}")))
+            MachineChoice::Machine(opened) => Ok(opened),
+            MachineChoice::Corpus { why } if kind == MachineKind::Auto => {
+                Err(Failure::machine(format!("no machine: {why}")))
             }
-            Chosen::Corpus { .. } => {
+            MachineChoice::Corpus { .. } => {
                 let problem = "--machine corpus runs nothing: expected kvm, qemu or auto here";
                 Err(Failure::Input(problem.into()))
             }
         }
     }
 
-    /// Opens a machine, or none where there is the corpus instead.
-    pub(super) fn choose(&self, kind: MachineKind) -> Result<Chosen, Failure> {
-        if kind == MachineKind::Corpus {
-            return Ok(Chosen::Corpus { why: "as asked".into() });
+    /// Opens a machine, or selects the corpus.
+    pub(super) fn choose(&self, kind: MachineKind) -> Result<MachineChoice, Failure> {
+        match kind {
+            MachineKind::Corpus => Ok(MachineChoice::Corpus { why: AS_ASKED.into() }),
+            MachineKind::Kvm => Ok(MachineChoice::machine(self.open_kvm()?, AS_ASKED)),
+            MachineKind::Qemu => Ok(MachineChoice::machine(self.open_qemu()?, AS_ASKED)),
+            MachineKind::Auto => self.choose_available(),
         }
-        let image = match &self.guest_image {
-            None => Image::built_in(),
-            Some(path) => Image::from_file(path),
+    }
+
+    /// KVM if it works here, else QEMU, else the corpus.
+    fn choose_available(&self) -> Result<MachineChoice, Failure> {
+        let no_kvm = match self.open_kvm() {
+            Ok(machine) => {
+                return Ok(MachineChoice::machine(machine, "it can be opened here"));
+            }
+            Err(MachineError::Unavailable(why)) => why,
+            Err(error) => return Err(error.into()),
         };
-        let image = image.map_err(MachineError::from)?;
+
+        match self.open_qemu() {
+            Ok(machine) => Ok(MachineChoice::machine(machine, format!("no KVM: {no_kvm}"))),
+            Err(MachineError::Unavailable(no_qemu)) => {
+                Ok(MachineChoice::Corpus { why: format!("{no_kvm}; {no_qemu}") })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn open_kvm(&self) -> Result<Box<dyn Machine>, MachineError> {
+        Ok(Box::new(KvmMachine::open(self.image()?)?))
+    }
+
+    fn open_qemu(&self) -> Result<Box<dyn Machine>, MachineError> {
         let processor = QemuProcessor {
             physical_address_bits: self.phys_bits,
             features: self.qemu_cpu.clone(),
         };
-        let kvm = |image| KvmMachine::open(image).map(|machine| Box::new(machine) as _);
-        let qemu =
-            |image| QemuMachine::open(image, &processor).map(|machine| Box::new(machine) as _);
-        let opened = |machine, why: &str| Chosen::Machine(Opened { machine, why: why.into() });
-        let no_kvm = match kind {
-            MachineKind::Kvm => return Ok(opened(kvm(image)?, "as asked")),
-            MachineKind::Qemu => return Ok(opened(qemu(image)?, "as asked")),
-            MachineKind::Auto | MachineKind::Corpus => match kvm(image.clone()) {
-                Ok(machine) => return Ok(opened(machine, "it can be opened here")),
-                Err(MachineError::Unavailable(why)) => why,
-                Err(other) => return Err(other.into()),
-            },
-        };
-        match qemu(image) {
-            Ok(machine) => Ok(opened(machine, &format!("no KVM: {no_kvm}"))),
-            Err(MachineError::Unavailable(no_qemu)) => {
-                Ok(Chosen::Corpus { why: format!("{no_kvm}; {no_qemu}") })
-            }
-            Err(other) => Err(other.into()),
-        }
+        Ok(Box::new(QemuMachine::open(self.image()?, &processor)?))
     }
 
-    /// The first option that asks something of a machine, if there is one.
-    pub(super) fn asked_of_machine(&self) -> Option<&'static str> {
+    fn image(&self) -> Result<Image, MachineError> {
+        let image = match &self.guest_image {
+            None => Image::built_in(),
+            Some(path) => Image::from_file(path),
+        };
+        Ok(image?)
+    }
+
+    /// The first option that only makes sense with a machine, if there is one.
+    pub(super) fn first_option(&self) -> Option<&'static str> {
         [
             (self.phys_bits.is_some(), "--phys-bits"),
             (!self.qemu_cpu.is_empty(), "--qemu-cpu"),
             (self.guest_image.is_some(), "--guest-image"),
         ]
         .into_iter()
-        .find_map(|(asked, option)| asked.then_some(option))
+        .find_map(|(is_given, option)| is_given.then_some(option))
     }
 }

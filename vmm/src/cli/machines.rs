@@ -1,6 +1,5 @@
 //! `crosswalk machines`: what this host offers.
 
-use super::failure::Failure;
 use super::machine::{MachineArguments, MachineKind};
 use super::output::print;
 use crate::report;
@@ -16,14 +15,18 @@ pub(super) struct MachinesArguments {
     options: MachineArguments,
 }
 
-/// Opens every kind of machine; 3 when there is none.
+/// Opens every kind of machine. The exit code is 3 when none works.
 pub(super) fn run(arguments: &MachinesArguments) -> ExitCode {
     let kinds = [("kvm", MachineKind::Kvm), ("qemu", MachineKind::Qemu)];
-    let opened = kinds.map(|(name, kind)| (name, arguments.options.open(kind)));
+    let opened = kinds.map(|(name, kind)| {
+        let machine = arguments.options.open(kind);
+        (name, machine.map_err(|failure| failure.to_string()))
+    });
+
     let offers = opened.each_ref().map(|(name, opened)| {
         let offer: Result<&dyn Machine, &str> = match opened {
             Ok(opened) => Ok(opened.machine.as_ref()),
-            Err(Failure::Input(why) | Failure::Machine(why)) => Err(why.as_str()),
+            Err(why) => Err(why.as_str()),
         };
         (*name, offer)
     });
@@ -32,5 +35,7 @@ pub(super) fn run(arguments: &MachinesArguments) -> ExitCode {
     } else {
         report::run::text::machines(&offers)
     });
-    ExitCode::from(if opened.iter().any(|(_, opened)| opened.is_ok()) { 0 } else { 3 })
+
+    let works = opened.iter().any(|(_, opened)| opened.is_ok());
+    ExitCode::from(if works { 0 } else { 3 })
 }

@@ -1,23 +1,21 @@
-//! `crosswalk merge`: the reports of shards, added up.
+//! `crosswalk merge`: adds up the reports of shards.
 
 use super::failure::Failure;
-use super::known::known_findings;
-use super::output::print;
-use super::output::show;
+use super::output::{print, publish};
 use crate::campaign::Summary;
-use crate::campaign::journal::{Checkpoint, Journal, SmallestLine};
+use crate::campaign::journal::{Checkpoint, Journal, ShardLine, SmallestLine};
+use crate::campaign::predictor::Predictor;
 use crate::campaign::tally::Tally;
-use crate::finding::Findings;
+use crate::finding::{Finding, Findings};
 use crate::report::{self, RunFacts};
-use crate::walker::WalkerSpec;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct MergeArguments {
-    /// The directories that --report was given, one for each shard
+    /// The directories given to --report, one for each shard
     #[arg(value_name = "DIR", required = true)]
     shards: Vec<PathBuf>,
     /// Write the sum into this directory, in the same form
@@ -29,119 +27,158 @@ pub(super) struct MergeArguments {
 }
 
 pub(super) fn run(arguments: &MergeArguments) -> Result<ExitCode, Failure> {
-    let mut target = arguments.report.as_deref().map(Journal::new).transpose()?;
-    if let Some(target) = target.as_ref().filter(|target| target.path().exists()) {
-        let problem = "there is a run already: expected another directory".to_owned();
-        return Err(target.error(None, problem).into());
-    }
-    let (mut sum, findings) = add_up(&arguments.shards)?;
-    let in_journal = |problem: String| Failure::Input(problem);
-    let (identity, capabilities) = sum.run.machine.read().map_err(in_journal)?;
-    let modes = sum.run.read_modes().map_err(in_journal)?;
-    sum.findings = findings.save();
-    let mut findings = findings.finish();
-    for line in &sum.smallest {
-        let is_its = |id: &str, title: &str| (id, title) == (&line.id, &line.title);
-        let found = findings.iter_mut().find(|finding| is_its(&finding.id, &finding.title));
-        if let Some(finding) = found {
-            finding.offer(line.example.clone().read().map_err(in_journal)?);
-        }
-    }
-    sum.smallest = SmallestLine::of(&findings);
+    let mut target = arguments.report.as_deref().map(new_journal).transpose()?;
+    let (total, findings) = add_up(&arguments.shards)?.finish().map_err(Failure::Input)?;
     if let Some(target) = &mut target {
-        target.write(&sum)?;
+        target.write(&total)?;
     }
+
+    let (identity, capabilities) = total.run.machine.read().map_err(Failure::Input)?;
     let facts = RunFacts {
         identity: &identity,
         capabilities: &capabilities,
-        modes: &modes,
-        run: &sum.run,
+        modes: &total.run.read_modes().map_err(Failure::Input)?,
+        run: &total.run,
         sources: &[],
         covered: &[],
         candidate: None,
-        complete: sum.progress.complete,
-        cpu_seconds: sum.progress.cpu_seconds,
+        complete: total.progress.complete,
+        cpu_seconds: total.progress.cpu_seconds,
     };
-    let duration = Duration::try_from_secs_f64(sum.progress.seconds).unwrap_or_default();
-    let summary = Summary { tally: sum.tally, findings, duration };
+    let duration = Duration::try_from_secs_f64(total.progress.seconds).unwrap_or_default();
+    let summary = Summary { tally: total.tally, findings, duration };
+
     if !arguments.json {
-        let cases = report::run::text::describe_cases(&sum.run);
+        let cases = report::run::text::describe_cases(&total.run);
         print(&report::run::text::heading(&identity, &capabilities, "merged", &cases));
     }
-    show(&facts, &summary, arguments.json, arguments.report.as_deref())
+    publish(&facts, &summary, arguments.json, arguments.report.as_deref())
 }
 
-/// The sum of the journals in some directories. Times add up, too.
-fn add_up(directories: &[PathBuf]) -> Result<(Checkpoint, Findings), Failure> {
-    let mut sum: Option<(Checkpoint, Findings)> = None;
-    let mut parts = BTreeSet::new();
+/// The journal of the sum, in a directory that must not have one.
+fn new_journal(directory: &Path) -> Result<Journal, Failure> {
+    let journal = Journal::new(directory)?;
+
+    if journal.path().exists() {
+        let problem = "the directory has a run already: expected another directory";
+        return Err(journal.error(None, problem.into()).into());
+    }
+    Ok(journal)
+}
+
+/// Adds up the journals in some directories, of which there is at least one.
+fn add_up(directories: &[PathBuf]) -> Result<Sum, Failure> {
+    let mut sum: Option<Sum> = None;
+
     for directory in directories {
         let at = |problem: String| Failure::Input(format!("{}: {problem}", directory.display()));
         if !directory.is_dir() {
-            return Err(at("expected a directory that --report was given".into()));
+            return Err(at("expected a directory given to --report".into()));
         }
+
         let journal = Journal::new(directory)?;
-        let record = journal.read()?;
-        let mut record = record.ok_or_else(|| at("expected a journal.jsonl, found none".into()))?;
-        for part in &record.run.shard.parts {
-            if *part >= record.run.shard.count || !parts.insert(*part) {
-                let count = record.run.shard.count;
-                return Err(at(format!(
-                    "expected each shard once, found shard {part}/{count} again"
-                )));
-            }
-        }
-        if sum.is_none() {
-            sum = Some((emptied(&record), nothing_found(&record).map_err(at)?));
-        }
-        let (total, findings) = sum.as_mut().expect("it was just made");
-        if let Some(difference) = total.run.difference(&record.run) {
+        let Some(part) = journal.read()? else {
+            return Err(at("expected a journal.jsonl, found none".into()));
+        };
+
+        let sum = match &mut sum {
+            Some(sum) => sum,
+            none => none.insert(Sum::start(&part).map_err(at)?),
+        };
+        sum.add_shards(&part.run.shard).map_err(at)?;
+        if let Some(difference) = sum.total.run.difference(&part.run) {
             return Err(journal.error(Some(1), format!("another run: {difference}")).into());
         }
-        for saved in record.findings.drain(..) {
-            findings.add_saved(saved).map_err(at)?;
-        }
-        add(total, record);
+        sum.add(part).map_err(at)?;
     }
-    let (mut total, findings) = sum.expect("there is a directory");
-    total.run.shard.parts = parts.into_iter().collect();
-    total.progress.complete &= total.run.shard.missing().is_empty();
-    Ok((total, findings))
+
+    Ok(sum.expect("the command line requires a directory"))
 }
 
-/// The same run with nothing done.
-fn emptied(record: &Checkpoint) -> Checkpoint {
-    let mut empty = record.clone();
-    empty.progress.turn = 0;
-    (empty.progress.seconds, empty.progress.cpu_seconds) = (0.0, 0.0);
-    empty.progress.complete = true;
-    empty.tally = Tally::default();
-    empty.findings.clear();
-    empty.smallest.clear();
-    empty
+/// The sum of the parts of a run.
+struct Sum {
+    total: Checkpoint,
+    findings: Findings,
+    shards: BTreeSet<u64>,
 }
 
-fn nothing_found(record: &Checkpoint) -> Result<Findings, String> {
-    let (identity, capabilities) = record.run.machine.read()?;
-    let walker: WalkerSpec = record.run.walker.parse()?;
-    let (known, forgives) = known_findings(record.run.known.as_deref(), walker, &identity)
-        .map_err(|failure| failure.to_string())?;
-    Ok(Findings::new(walker, known, forgives, &capabilities))
-}
+impl Sum {
+    /// The same run as this part of it, but with nothing done.
+    fn start(part: &Checkpoint) -> Result<Self, String> {
+        let (identity, capabilities) = part.run.machine.read()?;
+        let Predictor::BuiltIn(walker) = part.run.walker else {
+            let walker = &part.run.walker;
+            return Err(format!("expected a run of a built-in walker, found {walker}"));
+        };
+        let known = part.run.known.load(walker, &identity).map_err(|error| error.to_string())?;
 
-fn add(total: &mut Checkpoint, part: Checkpoint) {
-    total.progress.turn += part.progress.turn;
-    total.progress.seconds += part.progress.seconds;
-    total.progress.cpu_seconds += part.progress.cpu_seconds;
-    total.progress.complete &= part.progress.complete;
-    for (all, one) in [
-        (&mut total.run.machine.cpu, part.run.machine.cpu),
-        (&mut total.run.machine.host_kernel, part.run.machine.host_kernel),
-    ] {
-        if !all.split("; ").any(|known| known == one) {
-            *all = format!("{all}; {one}");
-        }
+        let mut total = part.clone();
+        total.progress.turn = 0;
+        total.progress.seconds = 0.0;
+        total.progress.cpu_seconds = 0.0;
+        total.progress.complete = true;
+        total.tally = Tally::default();
+        total.findings.clear();
+        total.smallest.clear();
+
+        let findings = known.collector(walker, &capabilities);
+        Ok(Self { total, findings, shards: BTreeSet::new() })
     }
-    total.tally.merge(part.tally);
-    total.smallest.extend(part.smallest);
+
+    /// Notes that shards are there. None may be there already.
+    fn add_shards(&mut self, ShardLine { count, parts }: &ShardLine) -> Result<(), String> {
+        for part in parts {
+            if part >= count || !self.shards.insert(*part) {
+                return Err(format!("expected each shard once, found shard {part}/{count} again"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a part of the run. Times add up as well.
+    fn add(&mut self, part: Checkpoint) -> Result<(), String> {
+        for saved in part.findings {
+            self.findings.add_saved(saved)?;
+        }
+
+        let total = &mut self.total;
+        total.progress.turn += part.progress.turn;
+        total.progress.seconds += part.progress.seconds;
+        total.progress.cpu_seconds += part.progress.cpu_seconds;
+        total.progress.complete &= part.progress.complete;
+        total.tally.merge(part.tally);
+        total.smallest.extend(part.smallest);
+
+        let machine = &mut total.run.machine;
+        add_name(&mut machine.cpu, &part.run.machine.cpu);
+        add_name(&mut machine.host_kernel, &part.run.machine.host_kernel);
+        Ok(())
+    }
+
+    /// The whole run and its findings, each with the smallest example of all parts.
+    fn finish(self) -> Result<(Checkpoint, Vec<Finding>), String> {
+        let Self { mut total, findings, shards } = self;
+
+        total.run.shard.parts = shards.into_iter().collect();
+        total.progress.complete &= total.run.shard.missing().is_empty();
+        total.findings = findings.save();
+
+        let mut findings = findings.finish();
+        for SmallestLine { id, title, example } in std::mem::take(&mut total.smallest) {
+            let is_same = |finding: &&mut Finding| finding.id == id && finding.title == title;
+            if let Some(finding) = findings.iter_mut().find(is_same) {
+                finding.offer(example.read()?);
+            }
+        }
+        total.smallest = SmallestLine::of(&findings);
+
+        Ok((total, findings))
+    }
+}
+
+/// Adds a name to those in a list such as `one; another`.
+fn add_name(list: &mut String, name: &str) {
+    if !list.split("; ").any(|known| known == name) {
+        *list = format!("{list}; {name}");
+    }
 }

@@ -3,87 +3,83 @@
 mod check;
 mod conformance;
 mod explain;
-mod failure;
 mod geometry;
-mod known;
-mod machine;
 mod machines;
 mod merge;
 mod mutants;
-mod output;
-mod parse;
-mod predictor;
-mod progress;
 mod record;
 mod replay;
 mod scenario;
-mod usage;
+
+mod cpu_time;
+mod failure;
+mod machine;
+mod modes;
+mod output;
+mod program;
+mod progress;
+mod time;
 
 use clap::{Parser, Subcommand};
 use failure::Failure;
 use std::process::ExitCode;
 
-/// Cross-checks address translation: runs a guest on real page tables, walks the same tables in
+/// Cross-checks x86 address translation: runs a guest on real page tables, walks the same tables in
 /// software, and compares every outcome.
 #[derive(Debug, Parser)]
 #[command(name = "crosswalk", version, max_term_width = 80)]
 #[command(args_conflicts_with_subcommands = true)]
 struct CommandLine {
     #[command(subcommand)]
-    command: Option<Invocation>,
+    invocation: Option<Invocation>,
     #[command(flatten)]
     check: check::CheckArguments,
 }
 
 #[derive(Debug, Subcommand)]
 enum Invocation {
-    /// Run cases on a machine and compare (the default)
+    /// Run cases on a machine and compare every outcome (the default)
     Check(check::CheckArguments),
-    /// Say what this host offers, and why not
+    /// Show which machines this host offers, and why others are missing
     Machines(machines::MachinesArguments),
-    /// Draw the walk of one case, step by step
+    /// Show the walk of one case, step by step
     Explain(explain::ExplainArguments),
-    /// Hold the walker bugs known to history against a machine
+    /// Show which walker bugs known from history a machine catches
     Mutants(mutants::MutantsArguments),
-    /// Record what a machine does with cases, to be replayed anywhere
+    /// Record what a machine does, for replay on hosts without it
     Record(record::RecordArguments),
-    /// Hold a recorded corpus against a walker, yours for instance; nothing is run
+    /// Compare a recorded corpus with a walker, such as your own; nothing is run
     Replay(replay::ReplayArguments),
     /// Show which rules the walkers that people use get right
     Conformance(conformance::ConformanceArguments),
     /// Add up the reports of the shards of a run
     Merge(merge::MergeArguments),
-    /// Compute what page tables cost, for any address width
+    /// Compute the cost of page tables for any address width
     Geometry(geometry::GeometryArguments),
-    /// Run processes on a virtual memory system, and tell what becomes of their pages
+    /// Run processes on a virtual memory system, and follow their pages
     Scenario(scenario::ScenarioArguments),
 }
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments = CommandLine::parse();
-    let result = match arguments.command {
-        None => check::run(&arguments.check),
-        Some(Invocation::Check(arguments)) => check::run(&arguments),
-        Some(Invocation::Machines(arguments)) => Ok(machines::run(&arguments)),
-        Some(Invocation::Explain(arguments)) => explain::run(&arguments),
-        Some(Invocation::Mutants(arguments)) => mutants::run(&arguments),
-        Some(Invocation::Record(arguments)) => record::run(&arguments),
-        Some(Invocation::Replay(arguments)) => replay::run(&arguments),
-        Some(Invocation::Conformance(arguments)) => conformance::run(&arguments),
-        Some(Invocation::Merge(arguments)) => merge::run(&arguments),
-        Some(Invocation::Geometry(arguments)) => geometry::run(&arguments),
-        Some(Invocation::Scenario(arguments)) => scenario::run(&arguments),
-    };
-    match result {
-        Ok(code) => code,
-        Err(failure) => {
-            eprintln!("crosswalk: {failure}");
-            ExitCode::from(match failure {
-                Failure::Input(_) => 2,
-                Failure::Machine(_) => 3,
-            })
-        }
+    let command_line = CommandLine::parse();
+    let invocation = command_line.invocation.unwrap_or(Invocation::Check(command_line.check));
+
+    run(invocation).unwrap_or_else(Failure::report)
+}
+
+fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
+    match invocation {
+        Invocation::Check(arguments) => check::run(&arguments),
+        Invocation::Machines(arguments) => Ok(machines::run(&arguments)),
+        Invocation::Explain(arguments) => explain::run(&arguments),
+        Invocation::Mutants(arguments) => mutants::run(&arguments),
+        Invocation::Record(arguments) => record::run(&arguments),
+        Invocation::Replay(arguments) => replay::run(&arguments),
+        Invocation::Conformance(arguments) => conformance::run(&arguments),
+        Invocation::Merge(arguments) => merge::run(&arguments),
+        Invocation::Geometry(arguments) => geometry::run(&arguments),
+        Invocation::Scenario(arguments) => scenario::run(&arguments),
     }
 }
 

@@ -1,15 +1,16 @@
-//! `crosswalk mutants`: can it fail? The walker bugs known to history, and which of them a machine
-//! proves wrong.
+//! `crosswalk mutants`: which of the walker bugs known from history a machine proves wrong.
 
 use super::failure::Failure;
-use super::machine::{MachineArguments, MachineKind};
+use super::machine::{MachineArguments, MachineKind, OpenedMachine};
+use super::modes::offered;
 use super::output::print;
-use super::parse::{DEFAULT_TIME, parse_time};
+use super::progress;
+use super::time::{DEFAULT_TIME, parse_time};
 use crate::campaign::sampler::Sampler;
-use crate::mutation::{self, Limit, MutationProgress, Status};
+use crate::mutation::{self, Limit, MutationProgress, MutationScore, Status};
 use crate::report::{self, mutants};
 use crate::walker::{MUTANTS, UNREACHABLE};
-use indicatif::{ProgressBar, ProgressStyle};
+use crosswalk_machine::{Machine, MachineError};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -18,10 +19,10 @@ pub(super) struct MutantsArguments {
     /// The machine to run on
     #[arg(long, value_enum, default_value = "auto")]
     machine: MachineKind,
-    /// Stop after so many cases
+    /// Stop after this number of cases
     #[arg(long, conflicts_with = "time", value_parser = clap::value_parser!(u64).range(1..))]
     cases: Option<u64>,
-    /// Stop after so long, such as 30s, 5m or 1h [default: 10s]
+    /// Stop after this time, such as 30s, 5m or 1h [default: 10s]
     #[arg(long = "for", id = "time", value_name = "TIME", value_parser = parse_time)]
     time: Option<Duration>,
     /// Repeat the run that had this seed
@@ -34,47 +35,57 @@ pub(super) struct MutantsArguments {
     options: MachineArguments,
 }
 
-/// 0 when no mutant is missed, else 1.
+impl MutantsArguments {
+    fn limit(&self) -> Limit {
+        match self.cases {
+            Some(cases) => Limit::Cases(cases),
+            None => Limit::Time(self.time.unwrap_or(DEFAULT_TIME)),
+        }
+    }
+}
+
+/// The exit code is 0 when no mutant is missed, else 1.
 pub(super) fn run(arguments: &MutantsArguments) -> Result<ExitCode, Failure> {
-    let limit = match (arguments.cases, arguments.time) {
-        (Some(cases), _) => Limit::Cases(cases),
-        (None, time) => Limit::Time(time.unwrap_or(DEFAULT_TIME)),
-    };
     let seed = arguments.seed.unwrap_or_else(rand::random);
-    let opened = arguments.options.open(arguments.machine)?;
-    let (mut machine, why) = (opened.machine, opened.why);
+    let OpenedMachine { mut machine, why } = arguments.options.open(arguments.machine)?;
+
     if !arguments.json {
-        let what = format!("random and sequences, seed {seed}");
-        print(&report::run::text::heading(machine.identity(), machine.capabilities(), &why, &what));
+        let cases = format!("random and sequences, seed {seed}");
+        let heading = report::run::text::heading;
+        print(&heading(machine.identity(), machine.capabilities(), &why, &cases));
     }
-    let capabilities = machine.capabilities();
-    let offered: Vec<_> = capabilities
-        .modes
-        .iter()
-        .filter(|(_, offer)| offer.is_ok())
-        .map(|(mode, _)| *mode)
-        .collect();
-    if offered.is_empty() {
-        return Err(Failure::Machine("the machine offers no mode".into()));
+
+    let modes = offered(&machine.capabilities().modes);
+    if modes.is_empty() {
+        return Err(Failure::machine("the machine offers no mode".into()));
     }
-    let mut mixture = Sampler::new(seed, &offered, capabilities);
-    let bar = ProgressBar::new((MUTANTS.len() + UNREACHABLE.len()) as u64);
-    let style = ProgressStyle::with_template("{bar:30} {pos} of {len} caught  {msg}");
-    bar.set_style(style.expect("the template is well-formed"));
-    let score = mutation::run(
-        machine.as_mut(),
-        &mut mixture,
-        limit,
-        |MutationProgress { cases, caught }| {
-            bar.set_position(caught as u64);
-            bar.set_message(format!("{cases} cases"));
-        },
-    )?;
-    bar.finish_and_clear();
+    let mut sampler = Sampler::new(seed, &modes, machine.capabilities());
+    let score = run_with_bar(machine.as_mut(), &mut sampler, arguments.limit())?;
+
     print(&if arguments.json {
         mutants::document(machine.as_ref(), seed, &score)
     } else {
         mutants::text(&score)
     });
-    Ok(ExitCode::from(u8::from(score.count(Status::Missed) > 0)))
+
+    let missed = score.count(Status::Missed);
+    Ok(ExitCode::from(u8::from(missed > 0)))
+}
+
+fn run_with_bar(
+    machine: &mut dyn Machine,
+    sampler: &mut Sampler,
+    limit: Limit,
+) -> Result<MutationScore, MachineError> {
+    let total = (MUTANTS.len() + UNREACHABLE.len()) as u64;
+    let bar = progress::bar(total, "{bar:30} {pos} of {len} caught  {msg}");
+
+    let score = mutation::run(machine, sampler, limit, |progress| {
+        let MutationProgress { cases, caught } = progress;
+        bar.set_position(caught as u64);
+        bar.set_message(format!("{cases} cases"));
+    })?;
+
+    bar.finish_and_clear();
+    Ok(score)
 }

@@ -1,50 +1,55 @@
-//! What commands print and save.
+//! What commands print and write.
 
 use super::failure::Failure;
-use crate::campaign;
+use crate::campaign::Summary;
 use crate::report::{self, RunFacts};
-use crosswalk_case::Case;
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Saves the cases that a guest died on: one as it is, several as an array.
-pub(super) fn save(cases: &[Case]) -> std::io::Result<Option<String>> {
-    let text = match cases {
-        [] => return Ok(None),
-        [case] => serde_json::to_string_pretty(case),
-        many => serde_json::to_string_pretty(many),
-    };
-    let name = format!("crosswalk-case-{}.json", std::process::id());
-    std::fs::write(&name, text? + "\n")?;
-    Ok(Some(name))
-}
-
-/// Prints to standard output; a closed pipe ends the program quietly.
+/// Prints to standard output. If the pipe is closed, the program ends quietly.
 pub(super) fn print(text: &str) {
-    use std::io::Write;
-    if std::io::stdout().write_all(text.as_bytes()).is_err() {
+    if io::stdout().write_all(text.as_bytes()).is_err() {
         std::process::exit(0);
     }
 }
 
-/// Prints a report and writes it into a directory, if there is one; the exit code tells the result.
-pub(super) fn show(
+/// Writes a file.
+pub(super) fn write_file(path: &Path, content: impl AsRef<[u8]>) -> Result<(), Failure> {
+    std::fs::write(path, content).map_err(|error| cannot_write(path, &error))
+}
+
+/// Writes a file whole or not at all.
+pub(super) fn replace_file(path: &Path, content: impl AsRef<[u8]>) -> Result<(), Failure> {
+    let mut next = path.as_os_str().to_owned();
+    next.push(".next");
+
+    std::fs::write(&next, content)
+        .and_then(|()| std::fs::rename(&next, path))
+        .map_err(|error| cannot_write(path, &error))
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> Failure {
+    Failure::Input(format!("{}: cannot be written: {error}", path.display()))
+}
+
+/// Prints the report of a run, and writes it into a directory if there is one. Returns the exit code:
+/// 1 if the machine or the walker is wrong, else 0.
+pub(super) fn publish(
     facts: &RunFacts<'_>,
-    summary: &campaign::Summary,
+    summary: &Summary,
     json: bool,
     directory: Option<&Path>,
 ) -> Result<ExitCode, Failure> {
     let document = report::run::json::document(facts, summary);
     if let Some(directory) = directory {
-        let page = report::run::html::page(facts, summary);
-        for (name, text) in [("report.json", &document), ("index.html", &page)] {
-            let path = directory.join(name);
-            std::fs::write(&path, text).map_err(|error| {
-                Failure::Input(format!("{}: cannot be written: {error}", path.display()))
-            })?;
-        }
+        write_file(&directory.join("report.json"), &document)?;
+        write_file(&directory.join("index.html"), report::run::html::page(facts, summary))?;
     }
+
     print(&if json { document } else { report::run::text::summary(facts, summary) });
-    let is_wrong = facts.candidate.is_some_and(|score| !score.is_clean());
-    Ok(ExitCode::from(u8::from(summary.has_unknown_divergence() || is_wrong)))
+
+    let is_candidate_wrong = facts.candidate.is_some_and(|score| !score.is_clean());
+    let failed = summary.has_unknown_divergence() || is_candidate_wrong;
+    Ok(ExitCode::from(u8::from(failed)))
 }

@@ -1,27 +1,41 @@
-//! A bar on a terminal's standard error, nothing elsewhere.
+//! Progress on standard error, if that is a terminal.
 
 use crate::campaign::CampaignProgress;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::time::Duration;
 
-/// The bar.
-pub(super) struct Bar {
+/// A bar of some length, with an indicatif template.
+pub(super) fn bar(length: u64, template: &str) -> ProgressBar {
+    ProgressBar::new(length).with_style(style(template))
+}
+
+/// Counts cases whose number is not known in advance.
+pub(super) fn case_counter() -> ProgressBar {
+    let template = "{spinner} {human_pos} cases  {elapsed}";
+    ProgressBar::new_spinner().with_style(style(template))
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("the template is well-formed")
+}
+
+/// The bar of a campaign.
+pub(super) struct CampaignBar {
     bar: ProgressBar,
     time: Option<Duration>,
 }
 
-impl Bar {
-    /// For a run that ends after so many cases, or so much time.
+impl CampaignBar {
+    /// A bar for a campaign that ends after a time or, without one, after a number of cases.
     pub(super) fn start(cases: Option<u64>, time: Option<Duration>) -> Self {
         let length = time.map_or(cases.unwrap_or(0), |time| time.as_millis() as u64);
-        let bar = ProgressBar::new(length);
-        let style = ProgressStyle::with_template("{bar:30} {percent:>3}%  {msg}");
-        bar.set_style(style.expect("the template is well-formed"));
-        Self { bar, time }
+        Self { bar: bar(length, "{bar:30} {percent:>3}%  {msg}"), time }
     }
 
     pub(super) fn show(&self, progress: &CampaignProgress) {
-        let (cases, diverged) = (progress.tally.cases(), progress.tally.diverged());
+        let cases = progress.tally.cases();
+        let diverged = progress.tally.diverged();
+
         self.bar.set_position(match self.time {
             None => cases,
             Some(time) => progress.elapsed.min(time).as_millis() as u64,

@@ -1,32 +1,33 @@
-//! `crosswalk record`: what a machine does, for those who do not have it.
+//! `crosswalk record`: records what a machine does, for those who do not have it.
 
 use super::failure::Failure;
-use super::known::{known_findings, modes};
-use super::machine::{MachineArguments, MachineKind};
-use super::output::print;
-use super::parse::parse_mode;
+use super::machine::{MachineArguments, MachineKind, OpenedMachine};
+use super::modes::{offered, requested};
+use super::output::{print, replace_file};
+use super::progress;
+use crate::campaign::known::KnownSource;
 use crate::corpus::record::{RecordOptions, Recording, record};
 use crate::corpus::write;
 use crate::finding::Findings;
 use crate::report::{self, corpus};
 use crate::walker::WalkerSpec;
-use indicatif::{ProgressBar, ProgressStyle};
+use crosswalk_machine::{Machine, MachineError};
 use mmu_core::PagingMode;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct RecordArguments {
-    /// The file to write: zstd, or plain text if its name ends in .jsonl
+    /// The file to write: compressed with zstd, or plain text if its name ends in .jsonl
     #[arg(value_name = "OUT")]
     out: PathBuf,
     /// The machine to run on
     #[arg(long, value_enum, default_value = "auto")]
     machine: MachineKind,
-    /// Paging modes, separated by commas; all that the machine offers if not given
-    #[arg(long, value_delimiter = ',', value_parser = parse_mode)]
+    /// Paging modes, separated by commas [default: all that the machine offers]
+    #[arg(long, value_delimiter = ',')]
     mode: Vec<PagingMode>,
-    /// How many cases to try; those are recorded that show something new, in the simplest way
+    /// Number of cases to try; the simplest cases that show something new are recorded
     #[arg(long, default_value = "200000", value_parser = clap::value_parser!(u64).range(1..))]
     cases: u64,
     /// Record every case that is tried
@@ -42,7 +43,7 @@ pub(super) struct RecordArguments {
     options: MachineArguments,
 }
 
-/// So many cases fit into memory when every one is kept.
+/// Maximum number of cases with `--all`: they must fit into memory.
 const MAX_OF_ALL: u64 = 1_000_000;
 
 pub(super) fn run(arguments: &RecordArguments) -> Result<ExitCode, Failure> {
@@ -50,52 +51,63 @@ pub(super) fn run(arguments: &RecordArguments) -> Result<ExitCode, Failure> {
         let problem = format!("--all: expected --cases {MAX_OF_ALL} at most");
         return Err(Failure::Input(problem));
     }
-    let opened = arguments.options.open(arguments.machine)?;
-    let (mut machine, why) = (opened.machine, opened.why);
-    let (known, forgives) = known_findings(None, WalkerSpec::Reference, machine.identity())?;
-    let findings = Findings::new(WalkerSpec::Reference, known, forgives, machine.capabilities());
-    let offered = modes(&arguments.mode, machine.as_ref())?;
-    let offered = offered.iter().filter(|(_, offer)| offer.is_ok()).map(|(mode, _)| *mode);
-    let order = RecordOptions {
+
+    let OpenedMachine { mut machine, why } = arguments.options.open(arguments.machine)?;
+    let known = KnownSource::Shipped.load(WalkerSpec::Reference, machine.identity())?;
+    let findings = known.collector(WalkerSpec::Reference, machine.capabilities());
+    let options = RecordOptions {
         seed: arguments.seed.unwrap_or_else(rand::random),
-        modes: offered.collect(),
+        modes: offered(&requested(&arguments.mode, machine.as_ref())?),
         cases: arguments.cases,
         all: arguments.all,
     };
+
     if !arguments.json {
-        let what = format!("random and single, seed {}", order.seed);
-        print(&report::run::text::heading(machine.identity(), machine.capabilities(), &why, &what));
+        let cases = format!("random and single, seed {}", options.seed);
+        let heading = report::run::text::heading;
+        print(&heading(machine.identity(), machine.capabilities(), &why, &cases));
     }
-    let bar = ProgressBar::new(order.cases);
-    let style = ProgressStyle::with_template("{bar:30} {human_pos} of {human_len} tried  {msg}");
-    bar.set_style(style.expect("the template is well-formed"));
-    let recording = record(machine.as_mut(), &order, &findings, |tried, points| {
-        bar.set_position(tried);
-        bar.set_message(format!("{points} points shown"));
-    })?;
-    bar.finish_and_clear();
-    let bytes = write(&arguments.out, &recording)?;
+
+    let recording = record_with_bar(machine.as_mut(), &options, &findings)?;
+    let bytes = write_corpus(&arguments.out, &recording)?;
+
     print(&if arguments.json {
         corpus::recorded_document(machine.as_ref(), &recording, bytes)
     } else {
         corpus::recorded_text(&arguments.out, &recording, bytes)
     });
+
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes a file, whole or not at all; returns its size in bytes.
-fn write(out: &Path, Recording { source, cases, .. }: &Recording) -> Result<usize, Failure> {
+fn record_with_bar(
+    machine: &mut dyn Machine,
+    options: &RecordOptions,
+    findings: &Findings,
+) -> Result<Recording, MachineError> {
+    let template = "{bar:30} {human_pos} of {human_len} tried  {msg}";
+    let bar = progress::bar(options.cases, template);
+
+    let recording = record(machine, options, findings, |tried, points| {
+        bar.set_position(tried);
+        bar.set_message(format!("{points} points shown"));
+    })?;
+
+    bar.finish_and_clear();
+    Ok(recording)
+}
+
+/// Writes the corpus, compressed or not. Returns its size in bytes.
+fn write_corpus(out: &Path, recording: &Recording) -> Result<usize, Failure> {
+    let Recording { source, cases, .. } = recording;
     let is_plain = out.extension().is_some_and(|extension| extension == "jsonl");
+
     let content = if is_plain {
         write::section(source, cases).into_bytes()
     } else {
         write::compressed(source, cases)
     };
-    let mut next = out.as_os_str().to_owned();
-    next.push(".next");
-    let next = PathBuf::from(next);
-    std::fs::write(&next, &content).and_then(|()| std::fs::rename(&next, out)).map_err(
-        |error| Failure::Input(format!("{}: cannot be written: {error}", out.display())),
-    )?;
+
+    replace_file(out, &content)?;
     Ok(content.len())
 }

@@ -1,35 +1,35 @@
-//! `crosswalk scenario`: processes on the virtual memory system, and what becomes of their pages.
+//! `crosswalk scenario`: processes on the virtual memory system, and what happens to their pages.
 
 use super::failure::Failure;
-use super::machine::{MachineArguments, MachineKind, Opened};
+use super::machine::{MachineArguments, MachineKind, OpenedMachine};
 use super::output::print;
 use crate::report::scenario::random::{self, NarratedRandomRuns, RandomRun};
 use crate::report::scenario::{self, NarratedScenarios};
 use crate::scenario::random::{Operation, operations, play, shrink};
 use crate::scenario::story::Story;
-use crate::scenario::{SCENARIOS, Setting, run as run_in_software, run_on};
-use clap::builder::PossibleValuesParser;
-use crosswalk_machine::{Machine, MachineError};
+use crate::scenario::{SCENARIOS, Scenario, Setting, run as run_in_software, run_on};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use crosswalk_machine::{Capabilities, Identity, Machine, MachineError};
 use mmu_core::PagingMode;
 use std::process::ExitCode;
 
 #[derive(Clone, Debug, clap::Args)]
 #[command(
-    after_help = "They run in software, and on a machine beside it if there is one: every fault, \
-                        entry and frame is compared after every step."
+    after_help = "Scenarios run in software and, if there is a machine, on it as well: every \
+                        fault, entry and frame is compared after every step."
 )]
 pub(super) struct ScenarioArguments {
-    /// Which scenario [default: list them]
-    #[arg(value_name = "NAME|all|random", value_parser = names(), hide_possible_values = true)]
-    name: Option<String>,
-    /// The machine to run on, too; none for software only
-    #[arg(long, value_name = "MACHINE", default_value = "auto", value_parser = machine)]
-    machine: Wanted,
+    /// The scenario to run [default: list the scenarios]
+    #[arg(value_name = "NAME|all|random", value_parser = selections(), hide_possible_values = true)]
+    name: Option<Selection>,
+    /// The machine to compare with; none for software only
+    #[arg(long, value_name = "MACHINE", default_value = "auto", value_parser = parse_machine)]
+    machine: ComparedMachine,
     /// Paging modes, separated by commas: 32bit, pae, 4level or 5level [default: all that the
     /// machine offers; in software 4level]
-    #[arg(long, value_delimiter = ',', value_parser = mode)]
+    #[arg(long, value_delimiter = ',', value_parser = parse_mode)]
     mode: Vec<PagingMode>,
-    /// With random: how many operations
+    /// With random: number of operations
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     operations: usize,
     /// With random: repeat the operations of this seed
@@ -42,133 +42,214 @@ pub(super) struct ScenarioArguments {
     options: MachineArguments,
 }
 
-/// No scenario with a story: random operations.
-const RANDOM: &str = "random";
-
-/// A machine, or none.
+/// What to run.
 #[derive(Clone, Copy, Debug)]
-enum Wanted {
+enum Selection {
+    One(Scenario),
+    All,
+    /// Random operations, which have no story.
+    Random,
+}
+
+impl Selection {
+    const ALL: &'static str = "all";
+    const RANDOM: &'static str = "random";
+
+    fn from_name(name: &str) -> Option<Self> {
+        match name {
+            Self::ALL => Some(Self::All),
+            Self::RANDOM => Some(Self::Random),
+            _ => {
+                let scenario = SCENARIOS.iter().find(|scenario| scenario.name == name);
+                scenario.copied().map(Self::One)
+            }
+        }
+    }
+}
+
+/// Accepts the names of scenarios, `all` and `random`; the error for any other name lists them.
+fn selections() -> impl TypedValueParser<Value = Selection> {
+    let names = SCENARIOS.iter().map(|scenario| scenario.name);
+    PossibleValuesParser::new(names.chain([Selection::ALL, Selection::RANDOM]))
+        .try_map(|name| Selection::from_name(&name).ok_or("no such scenario"))
+}
+
+/// The machine to compare the software with.
+#[derive(Clone, Copy, Debug)]
+enum ComparedMachine {
     None,
     Kind(MachineKind),
 }
 
-fn machine(text: &str) -> Result<Wanted, &'static str> {
+fn parse_machine(text: &str) -> Result<ComparedMachine, &'static str> {
     match text {
-        "none" => Ok(Wanted::None),
-        "auto" => Ok(Wanted::Kind(MachineKind::Auto)),
-        "kvm" => Ok(Wanted::Kind(MachineKind::Kvm)),
-        "qemu" => Ok(Wanted::Kind(MachineKind::Qemu)),
+        "none" => Ok(ComparedMachine::None),
+        "auto" => Ok(ComparedMachine::Kind(MachineKind::Auto)),
+        "kvm" => Ok(ComparedMachine::Kind(MachineKind::Kvm)),
+        "qemu" => Ok(ComparedMachine::Kind(MachineKind::Qemu)),
         _ => Err("expected auto, kvm, qemu or none"),
     }
 }
 
-/// The names of scenarios, `all`, and `random`.
-fn names() -> PossibleValuesParser {
-    let names = SCENARIOS.iter().map(|scenario| scenario.name);
-    PossibleValuesParser::new(names.chain(["all", RANDOM]))
-}
-
+/// The modes with page tables.
 const MODES: [PagingMode; 4] =
     [PagingMode::Bits32, PagingMode::Pae, PagingMode::FourLevel, PagingMode::FiveLevel];
 
-fn mode(text: &str) -> Result<PagingMode, &'static str> {
-    let found = MODES.into_iter().find(|mode| mode.name() == text);
-    found.ok_or("expected 32bit, pae, 4level or 5level")
+fn parse_mode(text: &str) -> Result<PagingMode, &'static str> {
+    let mode = text.parse().ok().filter(|mode| MODES.contains(mode));
+    mode.ok_or("expected 32bit, pae, 4level or 5level")
 }
 
-/// 0 when every claim of every scenario holds and no history parts from the machine's, else 1.
+/// The exit code is 0 when every claim holds and the machine agrees with the software, else 1.
 pub(super) fn run(arguments: &ScenarioArguments) -> Result<ExitCode, Failure> {
-    let Some(name) = &arguments.name else {
+    let Some(selection) = arguments.name else {
         print(&if arguments.json { scenario::json_list() } else { scenario::list() });
         return Ok(ExitCode::SUCCESS);
     };
-    let (mut opened, why_none) = open(arguments)?;
-    let modes = modes(arguments, opened.as_ref().map(|opened| opened.machine.as_ref()))?;
-    if name == RANDOM {
-        return run_random(arguments, opened, &why_none, &modes);
-    }
-    let mut stories = Vec::new();
-    for mode in modes {
-        for known in SCENARIOS.iter().filter(|known| name == "all" || known.name == name) {
-            let setting = Setting::new(mode);
-            stories.extend(match &mut opened {
-                Some(opened) => run_on(opened.machine.as_mut(), known.name, setting).transpose()?,
-                None => run_in_software(known.name, setting),
-            });
-        }
-    }
-    let narrated = NarratedScenarios {
-        stories: &stories,
-        machine: opened.as_ref().map(|opened| (opened.machine.identity(), opened.why.as_str())),
-        why_none: &why_none,
+
+    let mut host = Host::open(arguments)?;
+    let modes = host.modes(&arguments.mode)?;
+    let passed = match selection {
+        Selection::One(scenario) => run_stories(&mut host, &modes, &[scenario], arguments)?,
+        Selection::All => run_stories(&mut host, &modes, SCENARIOS, arguments)?,
+        Selection::Random => run_random(&mut host, &modes, arguments)?,
     };
-    print(&if arguments.json { scenario::json(&narrated) } else { scenario::text(&narrated) });
-    let passed = stories.iter().all(Story::passed);
+
     Ok(ExitCode::from(u8::from(!passed)))
 }
 
-/// The same operations in every mode. What fails is shrunk.
-fn run_random(
-    arguments: &ScenarioArguments,
-    mut opened: Option<Opened>,
-    why_none: &str,
+/// Runs scenarios in every mode. Returns whether all of them passed.
+fn run_stories(
+    host: &mut Host,
     modes: &[PagingMode],
-) -> Result<ExitCode, Failure> {
+    scenarios: &[Scenario],
+    arguments: &ScenarioArguments,
+) -> Result<bool, Failure> {
+    let mut stories = Vec::new();
+    for mode in modes {
+        for scenario in scenarios {
+            stories.extend(host.run(scenario, Setting::new(*mode))?);
+        }
+    }
+
+    let narrated = NarratedScenarios {
+        stories: &stories,
+        machine: host.compared_with(),
+        why_none: &host.why_none,
+    };
+    print(&if arguments.json { scenario::json(&narrated) } else { scenario::text(&narrated) });
+
+    Ok(stories.iter().all(Story::passed))
+}
+
+/// Runs the same random operations in every mode, and shrinks those that fail. Returns whether none
+/// failed.
+fn run_random(
+    host: &mut Host,
+    modes: &[PagingMode],
+    arguments: &ScenarioArguments,
+) -> Result<bool, Failure> {
     let seed = arguments.seed.unwrap_or_else(rand::random);
     let all = operations(seed, arguments.operations);
+
     let mut runs = Vec::new();
     for mode in modes {
-        let mut perform = |operations: &[Operation]| {
-            let setting = Setting::new(*mode);
-            match &mut opened {
-                Some(opened) => play(Some(opened.machine.as_mut()), setting, operations),
-                None => play(None, setting, operations),
-            }
-        };
+        let setting = Setting::new(*mode);
+        let mut perform = |operations: &[Operation]| play(host.machine(), setting, operations);
+
         let played = perform(&all)?;
         let failed = played.problem.is_some();
         let smallest = if failed { shrink(&all, &mut perform)? } else { Vec::new() };
         runs.push(RandomRun { mode: *mode, played, smallest });
     }
-    let machine = opened.as_ref().map(|opened| (opened.machine.identity(), opened.why.as_str()));
-    let narrated = NarratedRandomRuns { seed, runs: &runs, machine, why_none };
+
+    let narrated = NarratedRandomRuns {
+        seed,
+        runs: &runs,
+        machine: host.compared_with(),
+        why_none: &host.why_none,
+    };
     print(&if arguments.json { random::json(&narrated) } else { random::text(&narrated) });
-    Ok(ExitCode::from(u8::from(!narrated.passed())))
+
+    Ok(narrated.passed())
 }
 
-/// The machine, or why there is none. That `auto` finds none is no failure.
-fn open(arguments: &ScenarioArguments) -> Result<(Option<Opened>, String), Failure> {
-    let Wanted::Kind(kind) = arguments.machine else {
-        return Ok((None, "no machine was asked for".into()));
-    };
-    match arguments.options.open(kind) {
-        Ok(opened) => Ok((Some(opened), String::new())),
-        Err(Failure::Machine(why)) if kind == MachineKind::Auto => Ok((None, why)),
-        Err(failure) => Err(failure),
+/// Where scenarios run: in software and, if there is one, on a machine.
+struct Host {
+    opened: Option<OpenedMachine>,
+    /// Why there is no machine.
+    why_none: String,
+}
+
+impl Host {
+    /// Opens the machine. With `auto` there may be none.
+    fn open(arguments: &ScenarioArguments) -> Result<Self, Failure> {
+        let ComparedMachine::Kind(kind) = arguments.machine else {
+            return Ok(Self { opened: None, why_none: "no machine was asked for".into() });
+        };
+
+        match arguments.options.open(kind) {
+            Ok(opened) => Ok(Self { opened: Some(opened), why_none: String::new() }),
+            Err(Failure::Machine { problem, .. }) if kind == MachineKind::Auto => {
+                Ok(Self { opened: None, why_none: problem })
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    fn machine(&mut self) -> Option<&mut dyn Machine> {
+        match &mut self.opened {
+            Some(opened) => Some(opened.machine.as_mut()),
+            None => None,
+        }
+    }
+
+    /// The machine that the software is compared with, and why it was chosen.
+    fn compared_with(&self) -> Option<(&Identity, &str)> {
+        self.opened.as_ref().map(|opened| (opened.machine.identity(), opened.why.as_str()))
+    }
+
+    /// Runs one scenario.
+    fn run(
+        &mut self,
+        scenario: &Scenario,
+        setting: Setting,
+    ) -> Result<Option<Story>, MachineError> {
+        match self.machine() {
+            Some(machine) => run_on(machine, scenario.name, setting).transpose(),
+            None => Ok(run_in_software(scenario.name, setting)),
+        }
+    }
+
+    /// The requested modes, which the machine must offer; if none is requested, all that it offers.
+    fn modes(&self, requested: &[PagingMode]) -> Result<Vec<PagingMode>, Failure> {
+        let Some(OpenedMachine { machine, .. }) = &self.opened else {
+            let default = &[PagingMode::FourLevel][..];
+            return Ok(if requested.is_empty() { default } else { requested }.to_vec());
+        };
+
+        let why_not = |mode: &PagingMode| why_not_offered(*mode, machine.capabilities());
+        if requested.is_empty() {
+            return Ok(MODES.into_iter().filter(|mode| why_not(mode).is_none()).collect());
+        }
+
+        for mode in requested {
+            if let Some(why) = why_not(mode) {
+                let kind = &machine.identity().kind;
+                return Err(Failure::machine(format!(
+                    "{kind} cannot run {mode} here: {why}; --machine none runs the software"
+                )));
+            }
+        }
+        Ok(requested.to_vec())
     }
 }
 
-/// The modes asked for, which the machine must offer; otherwise all that it does.
-fn modes(
-    arguments: &ScenarioArguments,
-    machine: Option<&dyn Machine>,
-) -> Result<Vec<PagingMode>, Failure> {
-    let Some(machine) = machine else {
-        let asked = !arguments.mode.is_empty();
-        return Ok(if asked { arguments.mode.clone() } else { vec![PagingMode::FourLevel] });
-    };
-    let offers = &machine.capabilities().modes;
-    let offered = |mode: &PagingMode| offers.iter().any(|(known, is)| known == mode && is.is_ok());
-    if arguments.mode.is_empty() {
-        return Ok(MODES.into_iter().filter(offered).collect());
+/// Why a machine does not offer a mode; `None` if it does.
+fn why_not_offered(mode: PagingMode, machine: &Capabilities) -> Option<&str> {
+    match machine.modes.iter().find(|(known, _)| *known == mode) {
+        Some((_, Ok(()))) => None,
+        Some((_, Err(why))) => Some(why),
+        None => Some(""),
     }
-    if let Some(mode) = arguments.mode.iter().find(|mode| !offered(mode)) {
-        let offer = offers.iter().find(|(known, _)| known == mode);
-        let why = offer.and_then(|(_, offer)| offer.as_ref().err()).map_or("", String::as_str);
-        let kind = machine.identity().kind.clone();
-        let what =
-            format!("{kind} cannot run {mode} here: {why}; --machine none runs the software");
-        return Err(MachineError::Unavailable(what).into());
-    }
-    Ok(arguments.mode.clone())
 }

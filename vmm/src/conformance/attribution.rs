@@ -1,23 +1,22 @@
-//! Which rule a wrong answer is about.
+//! Attribution: which rule a wrong answer is about.
 
-use super::table::ConformanceCause;
-use crate::conformance::mark::Mark;
+use super::mark::Mark;
 use crate::verdict::End;
 use crate::walker::{MUTANTS, OMISSIONS, Walker};
 use crosswalk_case::Case;
-use mmu_core::{Alternative, Reference, Rule};
+use mmu_core::{Alternative, Reference, Rule, RuleSet};
 use std::fmt;
 
-/// A row of the table.
+/// An aspect of translation that a case can be about: a row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum KnownMistake {
+pub enum Aspect {
     /// Where the walk leads: which entries it reads, and to which address.
     Walk,
     /// A rule.
     Rule(Rule),
 }
 
-impl fmt::Display for KnownMistake {
+impl fmt::Display for Aspect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Walk => f.pad("WALK"),
@@ -26,8 +25,13 @@ impl fmt::Display for KnownMistake {
     }
 }
 
-impl KnownMistake {
-    /// What it says, in a sentence.
+impl Aspect {
+    /// The aspect of a deviation from a rule, or of one that is not about a rule.
+    fn of(rule: Option<Rule>) -> Self {
+        rule.map_or(Self::Walk, Self::Rule)
+    }
+
+    /// What it means, in a sentence.
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::Walk => {
@@ -36,87 +40,137 @@ impl KnownMistake {
             Self::Rule(rule) => rule.meaning(),
         }
     }
+
+    /// Whether it is one of the rules that decide a case, or the walk, which decides every case.
+    fn is_decided_by(self, rules: &RuleSet) -> bool {
+        match self {
+            Self::Walk => true,
+            Self::Rule(rule) => rules.contains(rule),
+        }
+    }
+
+    /// Whether it is a rule that can make an access end like this.
+    fn ends_like(self, end: End) -> bool {
+        matches!(self, Self::Rule(rule) if ends_like(rule, end))
+    }
 }
 
-/// Every row that a case can be about, in order.
-pub fn rows() -> Vec<KnownMistake> {
-    let has = |rule: Rule| {
+/// Every aspect that a case can be about, in the order of the table.
+pub fn rows() -> Vec<Aspect> {
+    let can_be_left_out = |rule: Rule| {
         MUTANTS.iter().any(|mutant| mutant.rule == Some(rule))
             || OMISSIONS.iter().any(|omission| omission.rule == Some(rule))
     };
-    let rules = Rule::ALL.iter().copied().filter(|rule| has(*rule));
-    [KnownMistake::Walk].into_iter().chain(rules.map(KnownMistake::Rule)).collect()
+
+    let rules = Rule::ALL.iter().copied().filter(|rule| can_be_left_out(*rule));
+    [Aspect::Walk].into_iter().chain(rules.map(Aspect::Rule)).collect()
 }
 
-/// The row of what breaks a rule, or leads elsewhere.
-fn row_of(rule: Option<Rule>) -> KnownMistake {
-    rule.map_or(KnownMistake::Walk, KnownMistake::Rule)
-}
-
-/// A way to get a case wrong.
+/// A way to get a case wrong: a mutant or an omission that predicts other outcomes.
 pub(super) struct Deviation {
     /// What it is about.
-    pub(super) row: KnownMistake,
-    /// What is done instead, in words.
+    pub(super) aspect: Aspect,
+    /// What it does instead, in words.
     pub(super) instead: &'static str,
-    /// What it allows.
+    /// The outcomes that it allows.
     pub(super) allowed: Vec<Alternative>,
 }
 
-/// The mutants and omissions that predict a case otherwise.
-pub(super) fn deviations_in(case: &Case, allowed: &[Alternative]) -> Vec<Deviation> {
-    let mutants = MUTANTS.iter().map(|mutant| (row_of(mutant.rule), mutant.mistake, mutant.walker));
-    let omissions =
-        OMISSIONS.iter().map(|omission| (row_of(omission.rule), omission.instead, omission.walker));
-    let all = omissions.chain(mutants).filter_map(|(row, instead, walker): (_, _, &dyn Walker)| {
-        let predicted = walker.predict(case).alternatives.to_vec();
-        (predicted != allowed).then_some(Deviation { row, instead, allowed: predicted })
-    });
-    all.collect()
+impl Deviation {
+    pub(super) const fn cause(&self) -> ConformanceCause {
+        ConformanceCause { aspect: self.aspect, instead: Some(self.instead) }
+    }
 }
 
-/// The causes of a wrong answer: the deviations by which it is right, of those the ones whose rule decides
-/// the case if there are any. Where there is none, those by which it says nothing wrong and whose rule
-/// is a reason for the expected end; or else every such rule.
+/// The cause of a wrong answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ConformanceCause {
+    /// What the answer is about.
+    pub(super) aspect: Aspect,
+    /// What the walker does instead, if that is known.
+    pub(super) instead: Option<&'static str>,
+}
+
+/// The mutants and omissions that predict other outcomes than the `allowed` ones.
+pub(super) fn deviations_in(case: &Case, allowed: &[Alternative]) -> Vec<Deviation> {
+    let deviation = |rule: Option<Rule>, instead, walker: &dyn Walker| {
+        let predicted = walker.predict(case).alternatives;
+        (predicted != *allowed).then(|| Deviation {
+            aspect: Aspect::of(rule),
+            instead,
+            allowed: predicted.to_vec(),
+        })
+    };
+
+    let omissions = OMISSIONS
+        .iter()
+        .filter_map(|omission| deviation(omission.rule, omission.instead, omission.walker));
+    let mutants =
+        MUTANTS.iter().filter_map(|mutant| deviation(mutant.rule, mutant.mistake, mutant.walker));
+
+    omissions.chain(mutants).collect()
+}
+
+/// The possible causes of a wrong answer, at least one. The first of these that exist:
+///
+/// 1. the deviations under which the answer is right; if the rules of some of them decide the case,
+///    only those;
+/// 2. the deviations under which the answer says nothing wrong, and whose rule is a reason for the
+///    expected end of the access;
+/// 3. every rule that decides the case and is a reason for its expected end;
+/// 4. the walk.
 pub(super) fn causes(
-    about: &[Deviation],
+    deviations: &[Deviation],
     marked_by: impl Fn(&Deviation) -> Mark,
     case: &Case,
     allowed: &[Alternative],
 ) -> Vec<ConformanceCause> {
     let rules = Reference.predict(case).rules;
-    let end = allowed.first().map_or(End::Completed, |way| End::of(&way.outcome));
-    let decides = |row: KnownMistake| match row {
-        KnownMistake::Rule(rule) => rules.contains(rule),
-        KnownMistake::Walk => true,
-    };
-    let is_reason =
-        |row: KnownMistake| matches!(row, KnownMistake::Rule(rule) if ends_like(rule, end));
-    let named = |way: &Deviation| (way.row, Some(way.instead));
-    let marked: Vec<(&Deviation, Mark)> = about.iter().map(|way| (way, marked_by(way))).collect();
-    let right = marked.iter().filter(|(_, mark)| *mark == Mark::Right);
-    let mut causes: Vec<ConformanceCause> = right.map(|(way, _)| named(way)).collect();
-    if causes.iter().any(|(row, _)| decides(*row)) {
-        causes.retain(|(row, _)| decides(*row));
+    let end = allowed.first().map_or(End::Completed, |likeliest| End::of(&likeliest.outcome));
+    let marked: Vec<(&Deviation, Mark)> =
+        deviations.iter().map(|deviation| (deviation, marked_by(deviation))).collect();
+
+    let mut right: Vec<_> = marked
+        .iter()
+        .filter(|(_, mark)| *mark == Mark::Right)
+        .map(|(deviation, _)| deviation.cause())
+        .collect();
+    if right.iter().any(|cause| cause.aspect.is_decided_by(&rules)) {
+        right.retain(|cause| cause.aspect.is_decided_by(&rules));
     }
-    if causes.is_empty() {
-        let silent = marked.iter().filter(|(_, mark)| matches!(mark, Mark::Silent(_)));
-        causes.extend(silent.map(|(way, _)| named(way)).filter(|(row, _)| is_reason(*row)));
+    if !right.is_empty() {
+        return right;
     }
-    if causes.is_empty() {
-        let reasons = rules.iter().map(KnownMistake::Rule).filter(|row| is_reason(*row));
-        causes.extend(reasons.map(|row| (row, None)));
+
+    let silent: Vec<_> = marked
+        .iter()
+        .filter(|(deviation, mark)| {
+            matches!(mark, Mark::Silent(_)) && deviation.aspect.ends_like(end)
+        })
+        .map(|(deviation, _)| deviation.cause())
+        .collect();
+    if !silent.is_empty() {
+        return silent;
     }
-    if causes.is_empty() {
-        causes.push((KnownMistake::Walk, None));
+
+    let unexplained = |aspect| ConformanceCause { aspect, instead: None };
+    let reasons: Vec<_> = rules
+        .iter()
+        .map(Aspect::Rule)
+        .filter(|aspect| aspect.ends_like(end))
+        .map(unexplained)
+        .collect();
+    if !reasons.is_empty() {
+        return reasons;
     }
-    causes
+
+    vec![unexplained(Aspect::Walk)]
 }
 
-/// Whether a rule is a reason for an access to end so.
+/// Whether a rule can make an access end like this.
 fn ends_like(rule: Rule, end: End) -> bool {
     match end {
-        // Where the address lies otherwise than in other entries.
+        // The only rule about where an address lies; the others are about which entries are read.
         End::Completed => rule == Rule::Mode5,
         End::NotPresent => rule == Rule::Code1,
         End::Reserved => matches!(

@@ -1,4 +1,4 @@
-//! Marks: an answer held against what the manuals allow. Only what it says counts.
+//! Marks: an answer compared with what the manuals allow. Only what the answer says counts.
 
 use crate::verdict::End;
 use crate::verdict::describe_expectation;
@@ -9,33 +9,36 @@ use mmu_core::x86::semantics::{Denial, Rights};
 use mmu_core::{AccessKind, Alternative, Cr4, Fault, Outcome, Reference, Regime, Semantics};
 use std::fmt::Write;
 
-/// What becomes of an answer.
+/// The mark of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mark {
-    /// All that it says is allowed.
+    /// Everything that it says is allowed.
     Right,
-    /// It does not say what matters here, and why.
+    /// It leaves out what matters here, and why.
     Silent(String),
-    /// It says what is not allowed.
+    /// It says something that is not allowed.
     Wrong {
-        /// The likeliest outcome that is, in words.
+        /// The likeliest outcome that is allowed, in words.
         expected: String,
-        /// What the candidate said, in words.
+        /// The answer, in words.
         answered: String,
     },
 }
 
-/// Marks an answer by the outcomes that are allowed, at least one.
+/// Marks an answer by the outcomes that are allowed. There must be at least one.
 pub fn mark(case: &Case, allowed: &[Alternative], answer: &Answer) -> Mark {
     if let Answer::Silent(why) = answer {
         return Mark::Silent(why.clone());
     }
-    let held: Vec<Marked> = allowed.iter().map(|way| mark_alternative(case, way, answer)).collect();
-    let silent = held.iter().find_map(|held| match held {
+
+    let marked: Vec<Marked> =
+        allowed.iter().map(|way| mark_alternative(case, way, answer)).collect();
+    let silent = marked.iter().find_map(|marked| match marked {
         Marked::Silent(why) => Some((*why).to_owned()),
         _ => None,
     });
-    if held.contains(&Marked::Agrees) {
+
+    if marked.contains(&Marked::Agrees) {
         Mark::Right
     } else if let Some(why) = silent {
         Mark::Silent(why)
@@ -45,7 +48,7 @@ pub fn mark(case: &Case, allowed: &[Alternative], answer: &Answer) -> Mark {
     }
 }
 
-/// An answer beside one allowed outcome.
+/// An answer compared with one allowed outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Marked {
     Agrees,
@@ -67,6 +70,7 @@ fn mark_alternative(case: &Case, way: &Alternative, answer: &Answer) -> Marked {
                 spans.get(number).is_some_and(|span| span.address.get() == address)
             };
             let denies = said.page.and_then(|page| allows(case, page)) == Some(false);
+
             let agrees = !denies
                 && is_at(0, said.address)
                 && said.second.is_none_or(|second| is_at(1, second))
@@ -83,117 +87,143 @@ fn mark_alternative(case: &Case, way: &Alternative, answer: &Answer) -> Marked {
     }
 }
 
-/// A translation where the access is to fault.
+/// Marks a translation where the access must fault. A candidate that does not claim to look for this
+/// fault leaves it out; it is not wrong.
 fn check_fault_details(case: &Case, said: &Translated, fault: &Fault, way: &Alternative) -> Marked {
-    let (reason, why) = match End::of(&Outcome::Fault(*fault)) {
-        End::NotPresent => (Ignores::PRESENT, "it does not look whether entries are present"),
-        End::Reserved => (Ignores::RESERVED, "it does not look at reserved bits"),
-        End::BadAddress => (Ignores::ADDRESS, "it does not look at the address itself"),
-        End::Denied | End::Completed => {
-            return match said.page.map(|page| allows(case, page)) {
-                Some(Some(allowed)) => {
-                    Marked::agrees(!allowed && are_allowed(way, said.entries.as_deref()))
-                }
-                Some(None) => Marked::Silent("what it knows of the page's rights does not decide"),
-                None if said.ignores.contains(Ignores::RIGHTS) => {
-                    Marked::Silent("it does not look at rights")
-                }
-                None => Marked::Differs,
-            };
-        }
+    let ignored = |reason: Ignores, why| {
+        if said.ignores.contains(reason) { Marked::Silent(why) } else { Marked::Differs }
     };
-    if said.ignores.contains(reason) { Marked::Silent(why) } else { Marked::Differs }
+
+    match End::of(&Outcome::Fault(*fault)) {
+        End::NotPresent => {
+            ignored(Ignores::PRESENT, "it does not look whether entries are present")
+        }
+        End::Reserved => ignored(Ignores::RESERVED, "it does not look at reserved bits"),
+        End::BadAddress => ignored(Ignores::ADDRESS, "it does not look at the address itself"),
+        End::Denied | End::Completed => match said.page.map(|page| allows(case, page)) {
+            None => ignored(Ignores::RIGHTS, "it does not look at rights"),
+            Some(None) => Marked::Silent("what it knows of the page's rights does not decide"),
+            Some(Some(allowed)) => {
+                Marked::agrees(!allowed && are_allowed(way, said.entries.as_deref()))
+            }
+        },
+    }
 }
 
+/// Whether everything that an answer says of a fault is true.
 fn is_said(said: &Faulted, fault: &Fault) -> bool {
     said.vector.is_none_or(|vector| vector == fault.vector as u8)
         && said.error_code.is_none_or(|code| code == fault.error_code)
         && said.cr2.is_none_or(|cr2| fault.cr2.map(mmu_core::VirtAddr::get) == Some(cr2))
 }
 
-/// Whether the entries may be so after the access.
+/// Whether the entries may have these values after the access.
 fn are_allowed(way: &Alternative, entries: Option<&[TableEntry]>) -> bool {
     let Some(entries) = entries else { return true };
+
     let after = |at: u64| entries.iter().find(|entry| entry.at == at);
-    let listed = way.updates.iter().all(|update| {
+    let expected_are_listed = way.updates.iter().all(|update| {
         update.allows(after(update.at.get()).map_or(update.before, |entry| entry.value))
     });
-    let is_listed =
+    let is_expected =
         |entry: &TableEntry| way.updates.iter().any(|update| update.at.get() == entry.at);
-    listed && entries.iter().all(is_listed)
+
+    expected_are_listed && entries.iter().all(is_expected)
 }
 
-/// Whether a page with these rights allows the access; `None` where that hangs on what is not said.
+/// Whether a page with these rights allows the access; `None` if that depends on what is not said.
 fn allows(case: &Case, page: PageRights) -> Option<bool> {
     let case = case.accesses().pop()?;
     if case.access.shadow_stack {
-        // That hangs on D of the leaf, and on the levels apart (RIGHT-7).
+        // This also depends on D of the leaf, and on R/W of each level (RIGHT-7).
         return None;
     }
+
     let regime = Regime::new(case.state, case.profile);
-    let both = |said: Option<bool>| said.map_or_else(|| vec![true, false], |said| vec![said]);
     let has_keys =
         case.state.cr4.intersects(Cr4::PKE | Cr4::PKS) && case.access.kind != AccessKind::Fetch;
+
     let mut decided = None;
-    for writable in both(page.writable) {
-        for user in both(page.user) {
-            for executable in both(page.executable) {
-                let mut rights = Rights::empty();
-                rights.set(Rights::WRITE, writable);
-                rights.set(Rights::USER, user);
-                rights.set(Rights::EXECUTE, executable);
-                let denial = Reference.denial(rights, rights, 0, &case.access, &regime);
-                let allowed = (denial - Denial::KEY).is_empty();
-                // The page's key is not said.
-                if (allowed && has_keys) || decided.is_some_and(|known| known != allowed) {
-                    return None;
-                }
-                decided = Some(allowed);
-            }
+    for rights in possible_rights(page) {
+        let denial = Reference.denial(rights, rights, 0, &case.access, &regime);
+        let is_allowed = (denial - Denial::KEY).is_empty();
+
+        // The page's protection key is not said.
+        let depends_on_key = is_allowed && has_keys;
+        if depends_on_key || decided.is_some_and(|known| known != is_allowed) {
+            return None;
         }
+        decided = Some(is_allowed);
     }
     decided
+}
+
+/// Every combination of rights that agrees with what is said.
+fn possible_rights(page: PageRights) -> Vec<Rights> {
+    let mut all = vec![Rights::empty()];
+
+    for (right, said) in [
+        (Rights::WRITE, page.writable),
+        (Rights::USER, page.user),
+        (Rights::EXECUTE, page.executable),
+    ] {
+        let with = all.iter().map(|rights| *rights | right).collect::<Vec<_>>();
+        match said {
+            Some(true) => all = with,
+            Some(false) => {}
+            None => all.extend(with),
+        }
+    }
+    all
 }
 
 /// An answer in a few words.
 pub fn describe(answer: &Answer) -> String {
     match answer {
         Answer::Silent(why) => format!("nothing: {why}"),
-        Answer::Fault(Faulted { vector, error_code, cr2, .. }) => {
-            let mut text = match (vector, error_code) {
-                (Some(vector), code) => name_of_fault(*vector, code.unwrap_or(0)),
-                (None, Some(code)) => format!("a fault with error code {code:#x}"),
-                (None, None) => "a fault".into(),
-            };
-            if let Some(cr2) = cr2 {
-                let _ = write!(text, " at {cr2:#x}");
-            }
-            text
-        }
-        Answer::Translated(Translated { address, second, page, entries, .. }) => {
-            let mut text = format!("translated to {address:#x}");
-            if let Some(second) = second {
-                let _ = write!(text, " and {second:#x}");
-            }
-            if let Some(PageRights { writable, user, executable }) = page {
-                let rights = [
-                    (writable, "writable", "read-only"),
-                    (user, "a user's", "the supervisor's"),
-                    (executable, "executable", "not executable"),
-                ];
-                let words = rights
-                    .iter()
-                    .filter_map(|(said, yes, no)| said.map(|said| if said { *yes } else { *no }));
-                let _ = write!(text, ", {}", words.collect::<Vec<_>>().join(", "));
-            }
-            if let Some(entries) = entries {
-                let entry = |entry: &TableEntry| format!("{:#x} at {:#x}", entry.value, entry.at);
-                let entries: Vec<_> = entries.iter().map(entry).collect();
-                let _ = write!(text, "; entries then: {}", entries.join(", "));
-            }
-            text
-        }
+        Answer::Fault(fault) => describe_fault(fault),
+        Answer::Translated(translation) => describe_translation(translation),
     }
+}
+
+fn describe_fault(Faulted { vector, error_code, cr2, .. }: &Faulted) -> String {
+    let name = match (vector, error_code) {
+        (Some(vector), code) => name_of_fault(*vector, code.unwrap_or(0)),
+        (None, Some(code)) => format!("a fault with error code {code:#x}"),
+        (None, None) => "a fault".into(),
+    };
+
+    match cr2 {
+        Some(cr2) => format!("{name} at {cr2:#x}"),
+        None => name,
+    }
+}
+
+fn describe_translation(translation: &Translated) -> String {
+    let Translated { address, second, page, entries, .. } = translation;
+    let mut text = format!("translated to {address:#x}");
+
+    if let Some(second) = second {
+        let _ = write!(text, " and {second:#x}");
+    }
+    if let Some(PageRights { writable, user, executable }) = page {
+        let rights = [
+            (writable, "writable", "read-only"),
+            (user, "a user's", "the supervisor's"),
+            (executable, "executable", "not executable"),
+        ];
+        let words = rights
+            .iter()
+            .filter_map(|(said, yes, no)| said.map(|said| if said { *yes } else { *no }));
+        let _ = write!(text, ", {}", words.collect::<Vec<_>>().join(", "));
+    }
+    if let Some(entries) = entries {
+        let entry = |entry: &TableEntry| format!("{:#x} at {:#x}", entry.value, entry.at);
+        let entries: Vec<_> = entries.iter().map(entry).collect();
+        let _ = write!(text, "; entries then: {}", entries.join(", "));
+    }
+
+    text
 }
 
 #[cfg(test)]
@@ -203,11 +233,13 @@ mod tests {
     use crosswalk_guest::layout::Arena;
     use mmu_core::{Profile, Ring};
 
-    /// A write by ring 3 to a plain page, whose first byte lies 0x108 bytes into the lane's frame.
+    /// A write by ring 3 to a plain page, and the physical address of its first byte: 0x108 bytes into
+    /// the lane's frame.
     fn write() -> (Case, u64) {
         let mut case = Case::plain(Arena::ALL[0], 3, Ring::Three, Profile::default());
         case.access.kind = AccessKind::Write;
         case.form = Case::default_form(AccessKind::Write);
+
         (case, Arena::ALL[0].data_frames(3) + 0x108)
     }
 
@@ -225,25 +257,30 @@ mod tests {
     }
 
     #[test]
-    fn a_translation_is_right_where_it_leads_to_the_right_place() {
+    fn a_translation_is_right_if_its_address_is_right() {
         let (case, place) = write();
+
         assert_eq!(marked(&case, &Answer::translated(place)), Mark::Right);
         assert!(is_wrong(&marked(&case, &Answer::translated(place + 1))));
+
         let elsewhere = Translated { address: place, second: Some(0), ..Translated::default() };
         assert!(is_wrong(&marked(&case, &Answer::Translated(elsewhere))));
+
         assert!(is_wrong(&marked(&case, &Answer::Fault(Faulted::default()))));
         assert_eq!(marked(&case, &Answer::Silent("no".into())), Mark::Silent("no".into()));
     }
 
     #[test]
-    fn a_fault_is_held_to_what_it_says() {
+    fn only_what_a_fault_says_is_marked() {
         let (mut case, _) = write();
         case.entries[3].value &= !2;
+
         // P, W and U: bits 0 to 2.
         let said = |error_code, cr2| {
             Answer::Fault(Faulted { vector: Some(14), error_code, cr2, entries: None })
         };
         let address = case.access.address.get();
+
         for right in [said(None, None), said(Some(7), None), said(Some(7), Some(address))] {
             assert_eq!(marked(&case, &right), Mark::Right, "{right:?}");
         }
@@ -253,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_candidate_ignores_is_not_its_fault() {
+    fn a_candidate_is_not_blamed_for_what_it_claims_to_ignore() {
         let (case, place) = write();
         let ignoring = |ignores| {
             Answer::Translated(Translated { address: place, ignores, ..Translated::default() })
@@ -263,6 +300,7 @@ mod tests {
             (Ignores::RIGHTS, 3, 2, 0),
             (Ignores::RESERVED, 2, 0, 1 << 51),
         ];
+
         for (reason, entry, cleared, set) in breakages {
             let mut broken = case.clone();
             broken.entries[entry].value = broken.entries[entry].value & !cleared | set;
@@ -272,41 +310,49 @@ mod tests {
     }
 
     #[test]
-    fn a_page_s_rights_are_judged_as_far_as_they_decide() {
+    fn the_rights_of_a_page_count_as_far_as_they_decide() {
         let (mut case, place) = write();
         assert_eq!(marked(&case, &page(place, Some(true), Some(true))), Mark::Right);
         assert!(is_wrong(&marked(&case, &page(place, Some(false), None))));
         assert!(is_wrong(&marked(&case, &page(place, Some(true), Some(false)))));
+
+        // A page is writable only if R/W is set at every level: this one is read-only.
         case.entries[2].value &= !2;
-        // R/W counts when set at every level: this page is read-only.
         assert!(is_wrong(&marked(&case, &page(place, Some(true), Some(true)))));
         assert!(matches!(marked(&case, &page(place, Some(true), None)), Mark::Silent(_)));
         assert_eq!(marked(&case, &page(place, Some(false), None)), Mark::Right);
     }
 
     #[test]
-    fn right_7_a_page_s_rights_do_not_make_it_a_shadow_stack() {
+    fn right_7_rights_alone_do_not_make_a_page_a_shadow_stack() {
         let (mut case, place) = write();
         case.access.shadow_stack = true;
+        let page = page(place, Some(false), Some(true));
+
         // R/W of the leaf is bit 1 and must be clear, D is bit 6 and must be set.
         case.entries[3].value ^= 0x42;
-        let page = page(place, Some(false), Some(true));
         assert_eq!(marked(&case, &page), Mark::Right);
+
         case.entries[3].value &= !0x40;
         assert!(matches!(marked(&case, &page), Mark::Silent(_)));
     }
 
     #[test]
-    fn entries_are_held_to_the_flags_of_the_access() {
+    fn entries_must_have_the_flags_that_the_access_sets() {
         let (case, place) = write();
         let with = |flags: [u64; 4]| {
-            let entries = case.entries.iter().zip(flags);
-            let entries =
-                entries.map(|(entry, set)| TableEntry { value: entry.value | set, ..*entry });
-            let entries = Some(entries.collect());
+            let entries = case
+                .entries
+                .iter()
+                .zip(flags)
+                .map(|(entry, set)| TableEntry { value: entry.value | set, ..*entry })
+                .collect();
+            let entries = Some(entries);
+
             Answer::Translated(Translated { address: place, entries, ..Translated::default() })
         };
-        // A is bit 5, D bit 6, of the leaf only.
+
+        // A is bit 5. D is bit 6, and is set in the leaf only.
         assert_eq!(marked(&case, &with([0x20, 0x20, 0x20, 0x60])), Mark::Right);
         for wrong in [[0x20, 0x20, 0x20, 0x20], [0x20, 0, 0x20, 0x60], [0x20, 0x20, 0x60, 0x60]] {
             assert!(is_wrong(&marked(&case, &with(wrong))), "{wrong:x?}");

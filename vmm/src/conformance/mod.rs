@@ -1,17 +1,20 @@
-//! Conformance: which rules the walkers that people use get right, by what machines did.
+//! Conformance: which rules the walkers that people use get right, judged by what machines did.
 //!
-//! A case is about a rule when a mutant or an omission of the rule predicts otherwise. A walker gets
-//! the rule right there if its answer is allowed, and would not be if the rule were left out; it gets
-//! it wrong if its answer is allowed only then. What is allowed either way says nothing of the rule.
+//! A case is about a rule when a mutant or an omission of the rule predicts other outcomes. A walker
+//! gets the rule right there if its answer is allowed, and would not be allowed without the rule. It
+//! gets the rule wrong if its answer is allowed only without the rule. An answer that is allowed
+//! either way says nothing about the rule.
 
 mod attribution;
+mod column;
 pub mod mark;
 pub mod process;
-pub mod reference;
 pub mod score;
 mod subjects;
 mod table;
+mod walker_candidate;
 
-pub use attribution::{KnownMistake, rows};
+pub use attribution::{Aspect, rows};
+pub use column::{Cell, Column, Mistake};
 pub use subjects::{AdapterListing, AdaptersError, Subject, adapters, beside_this_program};
-pub use table::{Cell, Column, Mistake, Table};
+pub use table::Table;

@@ -1,5 +1,6 @@
-//! A candidate that is a program of its own: it reads a case a line and answers a line. Whatever it
-//! does, the run goes on: one that dies or says nothing in time is started again for the next case.
+//! A candidate that is a program of its own: it reads a case a line and writes an answer a line.
+//! Whatever the program does, the run goes on: if it dies or misses its deadline, it is started again
+//! for the next case.
 
 use crosswalk_case::Case;
 use crosswalk_case::protocol::Answer;
@@ -9,10 +10,16 @@ use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// The time a dying program has to end.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Number of failures in a row after which a program is given up.
+const MAX_FAILURES: u32 = 20;
 
 /// Why a program has no answer to a case.
 #[derive(Debug, thiserror::Error)]
@@ -26,8 +33,8 @@ pub enum NoAnswer {
     /// It took too long.
     #[error("no answer within {} s", .0.as_secs_f64())]
     Late(Duration),
-    /// It said something else.
-    #[error("it answered {line:?}, which is no answer: {problem}")]
+    /// Its line is not an answer.
+    #[error("it answered {line:?}, which is not an answer: {problem}")]
     Bad {
         /// The line, or its beginning.
         line: String,
@@ -36,67 +43,85 @@ pub enum NoAnswer {
     },
 }
 
-/// A program.
+/// A program that answers cases.
 #[derive(Debug)]
 pub struct CommandCandidate {
     program: PathBuf,
     arguments: Vec<String>,
-    patience: Duration,
+    timeout: Duration,
     running: Option<Running>,
+    /// Number of failures since the last answer.
+    failures: u32,
 }
-
-#[derive(Debug)]
-struct Running {
-    child: Child,
-    /// The bytes of every line that it writes, as they come.
-    lines: Receiver<std::io::Result<Vec<u8>>>,
-    /// What is to be written to it.
-    cases: Option<SyncSender<String>>,
-}
-
-/// How long a dying program has to be gone.
-const GRACE: Duration = Duration::from_secs(1);
 
 impl CommandCandidate {
-    /// A program with its arguments, which has so long for each answer.
-    pub fn new(program: &Path, arguments: &[String], patience: Duration) -> Self {
-        let (program, arguments) = (program.to_owned(), arguments.to_vec());
-        Self { program, arguments, patience, running: None }
+    /// A program with its arguments; `timeout` is the time it has for each answer.
+    pub fn new(program: &Path, arguments: &[String], timeout: Duration) -> Self {
+        Self {
+            program: program.to_owned(),
+            arguments: arguments.to_vec(),
+            timeout,
+            running: None,
+            failures: 0,
+        }
     }
 
-    /// Starts it, if it does not run yet.
+    /// Starts the program, if it is not running.
     ///
     /// # Errors
-    /// When there is no such program, or it may not be run.
+    /// When the program does not exist, or may not be run.
     pub fn start(&mut self) -> std::io::Result<()> {
-        self.running = Some(self.taken()?);
+        self.running = Some(self.take_running()?);
         Ok(())
     }
 
-    /// What runs, or is started now.
-    fn taken(&mut self) -> std::io::Result<Running> {
+    /// The running program; it is started if necessary.
+    fn take_running(&mut self) -> std::io::Result<Running> {
         match self.running.take() {
             Some(running) => Ok(running),
             None => Running::start(&self.program, &self.arguments),
         }
     }
 
-    /// What it says of a case.
+    /// The program's answer to a case.
     ///
     /// # Errors
-    /// When it says nothing that is an answer. It can be asked again.
+    /// When there is no answer. The program can be asked again.
     pub fn ask(&mut self, case: &Case) -> Result<Answer, NoAnswer> {
-        let mut running = self.taken().map_err(NoAnswer::NotStarted)?;
-        let line = running.ask(&case.to_json(), self.patience)?;
-        // A program that answers nonsense may have lost count: it starts anew.
+        let answer = self.try_ask(case);
+        self.failures = if answer.is_ok() { 0 } else { self.failures + 1 };
+        answer
+    }
+
+    fn try_ask(&mut self, case: &Case) -> Result<Answer, NoAnswer> {
+        let mut running = self.take_running().map_err(NoAnswer::NotStarted)?;
+        let line = running.ask(&case.to_json(), self.timeout)?;
         let text = String::from_utf8_lossy(&line);
+
         let answer = Answer::from_line(&text).map_err(|problem| {
             let beginning = |text: &str| text.chars().take(60).collect();
             NoAnswer::Bad { line: beginning(&text), problem: beginning(&problem) }
         })?;
+
+        // A program that answers nonsense may have lost count, so only one that answers stays.
         self.running = Some(running);
         Ok(answer)
     }
+
+    /// Whether it has failed so often in a row that asking again is not worth the time.
+    pub const fn is_given_up(&self) -> bool {
+        self.failures >= MAX_FAILURES
+    }
+}
+
+/// A program that is running, with a thread for its input and one for its output.
+#[derive(Debug)]
+struct Running {
+    child: Child,
+    /// The lines that the program writes, as bytes.
+    lines: Receiver<std::io::Result<Vec<u8>>>,
+    /// The lines to write to the program.
+    cases: Option<SyncSender<String>>,
 }
 
 impl Running {
@@ -105,63 +130,46 @@ impl Running {
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            // Whatever it starts goes with it.
+            // So that the processes that it starts can be killed with it.
             .process_group(0)
             .spawn()?;
-        let mut input = child.stdin.take().expect("it is piped");
-        let output = child.stdout.take().expect("it is piped");
-        // A program need not read what it is sent, and then only this thread waits.
-        let (cases, to_send) = sync_channel::<String>(1);
-        thread::spawn(move || {
-            for line in to_send {
-                if input.write_all(line.as_bytes()).and_then(|()| input.flush()).is_err() {
-                    return;
-                }
-            }
-        });
-        // A line ahead is as many as a program may be: what it says unasked is no answer.
+        let input = child.stdin.take().expect("standard input is piped");
+        let output = child.stdout.take().expect("standard output is piped");
+
+        // A program need not read what it is sent; then only this thread waits.
+        let (cases, to_send) = sync_channel(1);
+        thread::spawn(move || write_lines(input, &to_send));
+
+        // A program may be at most one line ahead: a line that was not asked for is not an answer.
         let (send, lines) = sync_channel(1);
-        thread::spawn(move || {
-            let mut output = BufReader::new(output);
-            loop {
-                let mut line = Vec::new();
-                let read = output.by_ref().take(LONGEST as u64 + 1).read_until(b'\n', &mut line);
-                let line = match read {
-                    Ok(0) => return,
-                    Ok(_) if line.ends_with(b"\n") => Ok(line),
-                    Ok(read) if read > LONGEST => Err(std::io::Error::other("a line without end")),
-                    Ok(_) => return,
-                    Err(error) => Err(error),
-                };
-                let is_last = line.is_err();
-                if send.send(line).is_err() || is_last {
-                    return;
-                }
-            }
-        });
+        thread::spawn(move || read_lines(output, &send));
+
         Ok(Self { child, lines, cases: Some(cases) })
     }
 
-    /// Sends a line and waits for the next.
-    fn ask(&mut self, line: &str, patience: Duration) -> Result<Vec<u8>, NoAnswer> {
-        let deadline = Instant::now() + patience;
-        let cases = self.cases.as_ref().expect("it is taken when the program is dropped");
+    /// Sends a line and waits for the next line of the program.
+    fn ask(&mut self, line: &str, timeout: Duration) -> Result<Vec<u8>, NoAnswer> {
+        let deadline = Instant::now() + timeout;
+
+        let cases = self.cases.as_ref().expect("it is taken only when the program is dropped");
         if let Err(TrySendError::Full(_)) = cases.try_send(format!("{line}\n")) {
-            return Err(NoAnswer::Late(patience));
+            return Err(NoAnswer::Late(timeout));
         }
+
         match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(Ok(line)) => Ok(line),
             Ok(Err(error)) => {
                 Err(NoAnswer::Bad { line: String::new(), problem: error.to_string() })
             }
-            Err(RecvTimeoutError::Timeout) => Err(NoAnswer::Late(patience)),
-            Err(RecvTimeoutError::Disconnected) => Err(NoAnswer::Died(self.end())),
+            Err(RecvTimeoutError::Timeout) => Err(NoAnswer::Late(timeout)),
+            Err(RecvTimeoutError::Disconnected) => Err(NoAnswer::Died(self.describe_end())),
         }
     }
 
     /// How a program that has closed its output ended.
-    fn end(&mut self) -> String {
+    fn describe_end(&mut self) -> String {
         let start = Instant::now();
+
         loop {
             match self.child.try_wait() {
                 Ok(Some(status)) => {
@@ -178,10 +186,42 @@ impl Running {
     }
 }
 
+/// Writes lines to a program until it closes its input, or there are no more.
+fn write_lines(mut input: ChildStdin, lines: &Receiver<String>) {
+    for line in lines {
+        if input.write_all(line.as_bytes()).and_then(|()| input.flush()).is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads lines from a program until it closes its output. A line that is too long is an error, and the
+/// last.
+fn read_lines(output: ChildStdout, lines: &SyncSender<std::io::Result<Vec<u8>>>) {
+    let mut output = BufReader::new(output);
+
+    loop {
+        let mut bytes = Vec::new();
+        let read = output.by_ref().take(LONGEST as u64 + 1).read_until(b'\n', &mut bytes);
+        let line = match read {
+            Ok(0) => return,
+            Ok(_) if bytes.ends_with(b"\n") => Ok(bytes),
+            Ok(read) if read > LONGEST => Err(std::io::Error::other("a line without end")),
+            Ok(_) => return,
+            Err(error) => Err(error),
+        };
+
+        let is_last = line.is_err();
+        if lines.send(line).is_err() || is_last {
+            return;
+        }
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
+        // A well-behaved program ends when its input is closed.
         self.cases = None;
-        // One that was asked and answered ends by itself when there is no more to read.
         let start = Instant::now();
         while start.elapsed() < GRACE / 10 {
             if !matches!(self.child.try_wait(), Ok(None)) {
@@ -189,6 +229,7 @@ impl Drop for Running {
             }
             thread::sleep(Duration::from_millis(1));
         }
+
         if let Ok(group) = i32::try_from(self.child.id()) {
             let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
         }
@@ -203,8 +244,8 @@ mod tests {
     use crosswalk_guest::layout::Arena;
     use mmu_core::{Profile, Ring};
 
-    fn shell(script: &str, patience: Duration) -> CommandCandidate {
-        CommandCandidate::new(Path::new("/bin/sh"), &["-c".into(), script.into()], patience)
+    fn shell(script: &str, timeout: Duration) -> CommandCandidate {
+        CommandCandidate::new(Path::new("/bin/sh"), &["-c".into(), script.into()], timeout)
     }
 
     fn case() -> Case {
@@ -223,38 +264,41 @@ mod tests {
     }
 
     #[test]
-    fn whatever_a_program_does_is_told_and_it_can_be_asked_again() {
+    fn whatever_a_program_does_is_reported_and_it_can_be_asked_again() {
         let short = Duration::from_millis(300);
-        for (script, patience, told) in [
+        for (script, timeout, words) in [
             ("exit 7", LONG, "it ended with exit code 7 instead of answering"),
             ("kill -SEGV $$", LONG, "it was killed by signal 11 instead of answering"),
             ("exec >&-; sleep 1000", LONG, "it closed its output instead of answering"),
-            ("echo hello; cat", LONG, "it answered \"hello\\n\", which is no answer"),
-            ("cat", LONG, "which is no answer"),
+            ("echo hello; cat", LONG, "it answered \"hello\\n\", which is not an answer"),
+            ("cat", LONG, "which is not an answer"),
             ("sleep 1000", short, "no answer within 0.3 s"),
             ("while :; do :; done", short, "no answer within 0.3 s"),
             ("head -c 1000000 /dev/zero", LONG, "a line without end"),
             ("printf '{\"silent\"'", LONG, "instead of answering"),
         ] {
-            let mut program = shell(script, patience);
+            let mut program = shell(script, timeout);
             for _ in 0..2 {
                 let error = program.ask(&case()).unwrap_err().to_string();
-                assert!(error.contains(told), "{script}: {error}");
+                assert!(error.contains(words), "{script}: {error}");
             }
         }
+
         let mut missing = CommandCandidate::new(Path::new("/no/such/program"), &[], LONG);
         let error = missing.ask(&case()).unwrap_err().to_string();
         assert!(error.starts_with("it cannot be started: No such file"), "{error}");
     }
 
     #[test]
-    fn a_program_that_never_reads_holds_nobody_up() {
+    fn a_program_that_never_reads_does_not_block_the_run() {
         let mut program = shell("while :; do echo '{\"silent\":\"\"}'; done", LONG);
+
         let mut case = case();
         let entry = case.entries[0];
         case.entries =
             (0..600).map(|i| crosswalk_case::TableEntry { at: 8 * i, ..entry }).collect();
+
         let asked = (0..20).map(|_| program.ask(&case));
-        assert!(asked.into_iter().any(|answer| answer.is_err()), "pipes have an end");
+        assert!(asked.into_iter().any(|answer| answer.is_err()), "the pipe is full at some point");
     }
 }

@@ -1,63 +1,68 @@
-//! The score of a candidate over many cases, with the simplest case of each kind of mistake.
+//! The score of a program over many cases, with the simplest case of each kind of mistake.
 
 use super::mark::{Mark, mark};
 use super::process::{CommandCandidate, NoAnswer};
 use crate::verdict::{End, Verdict};
 use crosswalk_case::Case;
+use crosswalk_case::protocol::Answer;
 use crosswalk_case::size_of_case;
-use mmu_core::{AccessKind, PagingMode, Prediction};
+use mmu_core::{AccessKind, Alternative, PagingMode, Prediction};
 use std::collections::BTreeMap;
 
-/// What came of asking a candidate.
+/// The result of asking a program about many cases.
 #[derive(Clone, Debug, Default)]
 pub struct CandidateScore {
-    /// What it said is allowed.
+    /// Number of answers that are allowed.
     pub right: u64,
-    /// It said what is not allowed.
+    /// Number of answers that are not allowed.
     pub wrong: u64,
-    /// It did not say what matters.
+    /// Number of answers that leave out what matters.
     pub silent: u64,
-    /// It had no answer: it died, was late, or said what is no answer.
+    /// Number of cases without an answer: the program died, was late, or its line is not an answer.
     pub failed: u64,
-    /// The machine does not do there what the manuals allow, or was not seen: nobody is marked.
+    /// Number of cases without a mark: the machine itself differs from the manuals, or could not run
+    /// the case.
     pub not_marked: u64,
-    /// Cases that it was not asked, since it failed again and again.
+    /// Number of cases about which it was not asked any more, because it failed all the time.
     pub not_asked: u64,
-    /// Its mistakes, those that look alike together.
+    /// The mistakes, grouped by what they have in common.
     pub mistakes: BTreeMap<MistakeKey, Mistakes>,
-    /// Why it did not say, as often as it gave the reason.
+    /// The reasons for leaving something out, with their number.
     pub silences: BTreeMap<String, u64>,
-    /// Its failures, those with the same words together.
+    /// The failures, grouped by their words.
     pub failures: BTreeMap<String, Mistakes>,
-    in_a_row: u32,
 }
 
-/// What makes two mistakes look alike: the mode, the kind of access, and how it was to end.
+/// What the mistakes of a group have in common: the mode, the kind of access, and its expected end.
 pub type MistakeKey = (PagingMode, AccessKind, End);
 
-/// Mistakes that look alike.
+/// A group of mistakes or failures.
 #[derive(Clone, Debug)]
 pub struct Mistakes {
-    /// How many.
+    /// Number of cases.
     pub count: u64,
     /// The simplest case.
     pub case: Case,
-    /// What is allowed there, in words.
+    /// The likeliest outcome that is allowed there, in words.
     pub expected: String,
-    /// What it said, in words.
+    /// The program's answer, in words.
     pub answered: String,
 }
 
-/// After so many failures in a row a candidate is not asked again.
-const MAX_FAILURES: u32 = 20;
+/// Maximum number of groups of reasons, and of failures. A program may say something else each time.
+const MAX_GROUPS: usize = 100;
+
+/// The group of everything beyond that.
+const OTHERS: &str = "something else";
 
 impl CandidateScore {
-    /// Whether it made no mistake and never failed.
+    /// Whether the program made no mistake and always had an answer.
     pub const fn is_clean(&self) -> bool {
         self.wrong == 0 && self.failed == 0 && self.not_asked == 0
     }
 
-    /// Asks about a case, of which the reference predicts this, and by which a machine was judged so.
+    /// Asks a program about a case. `prediction` is the reference's, `verdict` that of the machine
+    /// by the reference: only cases on which the machine agrees are marked.
     pub fn ask(
         &mut self,
         candidate: &mut CommandCandidate,
@@ -69,66 +74,57 @@ impl CandidateScore {
             self.not_marked += 1;
             return;
         }
-        if self.in_a_row >= MAX_FAILURES {
+        if candidate.is_given_up() {
             self.not_asked += 1;
             return;
         }
+
         match candidate.ask(case) {
-            Ok(answer) => {
-                self.in_a_row = 0;
-                let ways = &prediction.alternatives;
-                self.add(
-                    case,
-                    ways.first().map(|way| End::of(&way.outcome)),
-                    mark(case, ways, &answer),
-                );
-            }
-            Err(failure) => {
-                self.in_a_row += 1;
-                self.failed += 1;
-                self.add_failure(case, &failure);
-            }
+            Ok(answer) => self.add(case, &prediction.alternatives, &answer),
+            Err(failure) => self.add_failure(case, &failure),
         }
     }
 
-    fn add(&mut self, case: &Case, end: Option<End>, mark: Mark) {
-        match mark {
+    fn add(&mut self, case: &Case, allowed: &[Alternative], answer: &Answer) {
+        match mark(case, allowed, answer) {
             Mark::Right => self.right += 1,
             Mark::Silent(why) => {
                 self.silent += 1;
-                let why = group_of(&self.silences, &why);
-                *self.silences.entry(why).or_default() += 1;
+                let group = group_of(&self.silences, &why);
+                *self.silences.entry(group).or_default() += 1;
             }
             Mark::Wrong { expected, answered } => {
                 self.wrong += 1;
-                let alike = (case.mode(), case.access.kind, end.unwrap_or(End::Completed));
-                count(&mut self.mistakes, alike, case, &expected, &answered);
+                let likeliest = allowed.first();
+                let end = likeliest.map_or(End::Completed, |likeliest| End::of(&likeliest.outcome));
+                let key = (case.mode(), case.access.kind, end);
+                count(&mut self.mistakes, key, case, &expected, &answered);
             }
         }
     }
 
     fn add_failure(&mut self, case: &Case, failure: &NoAnswer) {
-        let kind = match failure {
-            NoAnswer::Bad { problem, .. } => format!("a line that is no answer: {problem}"),
+        self.failed += 1;
+        let words = match failure {
+            NoAnswer::Bad { problem, .. } => format!("a line that is not an answer: {problem}"),
             other => other.to_string(),
         };
-        let kind = group_of(&self.failures, &kind);
-        count(&mut self.failures, kind, case, "an answer", &failure.to_string());
+        let group = group_of(&self.failures, &words);
+        count(&mut self.failures, group, case, "an answer", &failure.to_string());
     }
 }
 
-/// So many kinds of words are told apart: a program may say something else each time.
-const MAX_KINDS: usize = 100;
-
-/// Words of a program as a kind among those known; control characters could obey a terminal.
-fn group_of<T>(known: &BTreeMap<String, T>, words: &str) -> String {
+/// The group for a program's words. They may end up on a terminal, which must not obey them.
+fn group_of<T>(groups: &BTreeMap<String, T>, words: &str) -> String {
     let words = words.replace(char::is_control, "\u{fffd}");
-    let is_new = !known.contains_key(&words);
-    if is_new && known.len() >= MAX_KINDS { "something else".into() } else { words }
+    let is_new = !groups.contains_key(&words);
+
+    if is_new && groups.len() >= MAX_GROUPS { OTHERS.into() } else { words }
 }
 
+/// Counts a case, and keeps the simplest of its group.
 fn count<K: Ord>(
-    all: &mut BTreeMap<K, Mistakes>,
+    groups: &mut BTreeMap<K, Mistakes>,
     key: K,
     case: &Case,
     expected: &str,
@@ -140,9 +136,10 @@ fn count<K: Ord>(
         expected: expected.to_owned(),
         answered: answered.to_owned(),
     };
-    let known = all.entry(key).or_insert_with(new);
-    if size_of_case(case) < size_of_case(&known.case) {
-        *known = Mistakes { count: known.count, ..new() };
+
+    let group = groups.entry(key).or_insert_with(new);
+    if size_of_case(case) < size_of_case(&group.case) {
+        *group = Mistakes { count: group.count, ..new() };
     }
-    known.count += 1;
+    group.count += 1;
 }

@@ -1,8 +1,8 @@
-//! The walkers of the table: ours, programs, and the adapters for those of other projects, which a
-//! program of its own has (`vmm/adapters`).
+//! The walkers of the table: built-in walkers, programs, and the adapters for the walkers of other
+//! projects. The adapters are a program of their own (`vmm/adapters`).
 
-use crate::conformance::process::{CommandCandidate, NoAnswer};
-use crate::conformance::reference::WalkerCandidate;
+use super::process::{CommandCandidate, NoAnswer};
+use super::walker_candidate::WalkerCandidate;
 use crate::walker::WalkerSpec;
 use crosswalk_case::Case;
 use crosswalk_case::protocol::{Answer, Candidate};
@@ -12,21 +12,27 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// A walker with its name.
+/// The time a program has for an answer. Some adapters start a machine for their first.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The file name of the adapters' program.
+const ADAPTERS: &str = "crosswalk-adapters";
+
+/// A walker under test.
 pub struct Subject {
     /// The name.
     pub name: String,
-    /// Its version, if it has one.
+    /// The version, if it has one.
     pub version: Option<String>,
     /// What it is, in a line.
     pub what: String,
-    /// Why it cannot be asked here, if it cannot.
+    /// Why it cannot be asked on this host, if it cannot.
     pub unavailable: Option<String>,
-    asked: SubjectKind,
+    kind: SubjectKind,
 }
 
 enum SubjectKind {
-    Own(WalkerCandidate),
+    BuiltIn(WalkerCandidate),
     Program(CommandCandidate),
 }
 
@@ -36,48 +42,70 @@ impl fmt::Debug for Subject {
     }
 }
 
-/// How long a walker has for an answer: some start a machine for their first.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 impl Subject {
-    /// A walker of ours.
-    pub fn own(choice: WalkerSpec) -> Self {
+    /// A built-in walker.
+    pub fn built_in(walker: WalkerSpec) -> Self {
         let what =
-            if choice.is_reference() { "crosswalk's own walk".into() } else { choice.mistakes() };
+            if walker.is_reference() { "crosswalk's own walk".into() } else { walker.mistakes() };
+
         Self {
-            name: choice.to_string(),
+            name: walker.to_string(),
             version: Some(env!("CARGO_PKG_VERSION").into()),
             what,
             unavailable: None,
-            asked: SubjectKind::Own(WalkerCandidate(choice.walker())),
+            kind: SubjectKind::BuiltIn(WalkerCandidate(walker.walker())),
         }
     }
 
-    /// A program that speaks the line protocol.
+    /// A program that speaks the walker protocol.
     pub fn program(path: &Path) -> Self {
         let name = path.file_stem().unwrap_or(path.as_os_str());
+
         Self {
             name: name.display().to_string(),
             version: None,
             what: format!("cmd:{}", path.display()),
             unavailable: None,
-            asked: SubjectKind::Program(CommandCandidate::new(path, &[], PATIENCE)),
+            kind: SubjectKind::Program(CommandCandidate::new(path, &[], TIMEOUT)),
         }
     }
 
-    /// What it says of a case.
+    /// One of the walkers that a program of adapters has.
+    fn adapter(program: &Path, listing: AdapterListing) -> Self {
+        let AdapterListing { name, version, what, available, reason } = listing;
+        let reason = reason.unwrap_or_else(|| "the adapter gives no reason".into());
+        let candidate = CommandCandidate::new(program, std::slice::from_ref(&name), TIMEOUT);
+
+        Self {
+            name,
+            version: Some(version),
+            what,
+            unavailable: (!available).then_some(reason),
+            kind: SubjectKind::Program(candidate),
+        }
+    }
+
+    /// The walker's answer to a case.
     ///
     /// # Errors
     /// When it has no answer.
     pub fn ask(&mut self, case: &Case) -> Result<Answer, NoAnswer> {
-        match &mut self.asked {
-            SubjectKind::Own(own) => Ok(own.answer(case)),
+        match &mut self.kind {
+            SubjectKind::BuiltIn(walker) => Ok(walker.answer(case)),
             SubjectKind::Program(program) => program.ask(case),
+        }
+    }
+
+    /// Whether it has failed so often that asking again is not worth the time.
+    pub(super) const fn is_given_up(&self) -> bool {
+        match &self.kind {
+            SubjectKind::BuiltIn(_) => false,
+            SubjectKind::Program(program) => program.is_given_up(),
         }
     }
 }
 
-/// Why there are no adapters.
+/// Why the adapters cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {problem}", path.display())]
 pub struct AdaptersError {
@@ -85,54 +113,44 @@ pub struct AdaptersError {
     problem: String,
 }
 
-/// An adapter, as the program of the adapters lists it.
+/// An adapter, as the program of adapters lists it.
 #[derive(Clone, Debug, Deserialize)]
 pub struct AdapterListing {
-    /// What it is asked for by.
+    /// The name of the adapter.
     pub name: String,
-    /// The version of what it adapts.
+    /// The version of the walker that it adapts.
     pub version: String,
-    /// What that is, in a line.
+    /// What that walker is, in a line.
     pub what: String,
-    /// Whether it can be asked here.
+    /// Whether it can be asked on this host.
     pub available: bool,
     /// Why not.
     pub reason: Option<String>,
 }
 
-/// The program of the adapters, if it lies beside this one.
+/// The program of adapters in the directory of this program, if there is one.
 pub fn beside_this_program() -> Option<PathBuf> {
-    let program = std::env::current_exe().ok()?.with_file_name("crosswalk-adapters");
+    let program = std::env::current_exe().ok()?.with_file_name(ADAPTERS);
     program.exists().then_some(program)
 }
 
 /// The walkers that a program of adapters has.
 ///
 /// # Errors
-/// When it does not list them.
+/// When the program does not list its adapters.
 pub fn adapters(program: &Path) -> Result<Vec<Subject>, AdaptersError> {
     let error = |problem: String| AdaptersError { path: program.to_owned(), problem };
-    let listed = Command::new(program)
+
+    let output = Command::new(program)
         .arg("list")
         .output()
         .map_err(|problem| error(format!("cannot be run: {problem}")))?;
-    if !listed.status.success() {
-        let status = listed.status;
+    if !output.status.success() {
+        let status = output.status;
         return Err(error(format!("expected a list of adapters, but it ended with {status}")));
     }
-    let adapters: Vec<AdapterListing> = serde_json::from_slice(&listed.stdout)
+
+    let listings: Vec<AdapterListing> = serde_json::from_slice(&output.stdout)
         .map_err(|problem| error(format!("expected a list of adapters: {problem}")))?;
-    let named = adapters.into_iter().map(|adapter| {
-        let arguments = [adapter.name.clone()];
-        let unavailable = (!adapter.available)
-            .then(|| adapter.reason.unwrap_or_else(|| "it does not say why".into()));
-        Subject {
-            name: adapter.name,
-            version: Some(adapter.version),
-            what: adapter.what,
-            unavailable,
-            asked: SubjectKind::Program(CommandCandidate::new(program, &arguments, PATIENCE)),
-        }
-    });
-    Ok(named.collect())
+    Ok(listings.into_iter().map(|listing| Subject::adapter(program, listing)).collect())
 }

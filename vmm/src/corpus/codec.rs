@@ -1,17 +1,17 @@
-//! Lines in zstd frames. Memory is bounded whatever a file holds: lines have a longest length, and
-//! frames a largest window.
+//! Lines of text in zstd frames. Memory use is bounded whatever a file holds: lines have a maximum
+//! length, and frames a maximum window.
 
 use ruzstd::decoding::StreamingDecoder;
 use ruzstd::encoding::{CompressionLevel, compress};
 use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
 
-/// The longest line in bytes: a case of a few hundred entries.
-pub(super) const LONGEST: u64 = 1 << 18;
+/// Maximum length of a line in bytes: a case with a few hundred entries.
+pub(super) const MAX_LINE: u64 = 1 << 18;
 
-/// The largest window of a frame in bytes.
-const LARGEST_WINDOW: u64 = 8 << 20;
+/// Maximum window of a frame in bytes.
+const MAX_WINDOW: u64 = 8 << 20;
 
-/// What a zstd frame begins with.
+/// The first bytes of a zstd frame.
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// Compresses text into one frame.
@@ -21,9 +21,10 @@ pub(super) fn compressed(text: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// A file whose first bytes have been looked at.
 type Peeked<R> = Chain<Cursor<Vec<u8>>, BufReader<R>>;
 
-/// The lines of a file: of zstd frames one after the other, or of plain text.
+/// The lines of a file, which is a sequence of zstd frames or plain text.
 pub(super) struct Lines<R: Read> {
     text: BufReader<Text<R>>,
 }
@@ -34,11 +35,12 @@ enum Text<R: Read> {
 }
 
 impl<R: Read> Lines<R> {
-    /// The lines of what is read.
+    /// The lines of `file`.
     pub(super) fn new(file: R) -> io::Result<Self> {
         let mut file = BufReader::new(file);
         let mut start = Vec::new();
         file.by_ref().take(MAGIC.len() as u64).read_to_end(&mut start)?;
+
         let is_zstd = start == MAGIC;
         let whole = Cursor::new(start).chain(file);
         let text = if is_zstd {
@@ -46,17 +48,20 @@ impl<R: Read> Lines<R> {
         } else {
             Text::Plain(whole)
         };
+
         Ok(Self { text: BufReader::new(text) })
     }
 
-    /// The next line with its end; empty when there is none.
+    /// The next line, including its line feed; empty at the end of the file.
     pub(super) fn next(&mut self) -> io::Result<Vec<u8>> {
         let mut line = Vec::new();
-        self.text.by_ref().take(LONGEST + 1).read_until(b'\n', &mut line)?;
-        if line.len() as u64 > LONGEST {
-            let problem = format!("expected lines of at most {LONGEST} bytes");
+        self.text.by_ref().take(MAX_LINE + 1).read_until(b'\n', &mut line)?;
+
+        if line.len() as u64 > MAX_LINE {
+            let problem = format!("expected lines of at most {MAX_LINE} bytes");
             return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
         }
+
         Ok(line)
     }
 }
@@ -72,10 +77,11 @@ impl<R: Read> Read for Text<R> {
 
 type Decoder<R> = StreamingDecoder<Peeked<R>, ruzstd::decoding::FrameDecoder>;
 
-/// Frames, decoded one after the other.
+/// A sequence of frames, decoded in order.
 struct ZstdFrames<R: Read> {
-    /// The file between two frames.
+    /// The file, between two frames.
     file: Option<Peeked<R>>,
+    /// The frame that is being decoded, which then has the file.
     frame: Option<Box<Decoder<R>>>,
 }
 
@@ -89,24 +95,29 @@ impl<R: Read> Read for ZstdFrames<R> {
                 }
                 self.end_frame()?;
             }
+
             let Some(mut file) = self.file.take() else { return Ok(0) };
             if is_at_end(&mut file)? {
                 return Ok(0);
             }
-            let frame = StreamingDecoder::new_with_max_window_size(file, LARGEST_WINDOW);
+
+            let frame = StreamingDecoder::new_with_max_window_size(file, MAX_WINDOW);
             self.frame = Some(Box::new(frame.map_err(invalid)?));
         }
     }
 }
 
 impl<R: Read> ZstdFrames<R> {
+    /// Checks the frame that was decoded, and takes the file back.
     fn end_frame(&mut self) -> io::Result<()> {
         let Some(frame) = self.frame.take() else { return Ok(()) };
         let (file, decoder) = frame.into_parts();
+
         let written = decoder.get_checksum_from_data();
         if written.is_some() && written != decoder.get_calculated_checksum() {
             return Err(invalid("the checksum of a zstd frame is wrong"));
         }
+
         self.file = Some(file);
         Ok(())
     }

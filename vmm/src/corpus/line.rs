@@ -1,6 +1,6 @@
-//! The lines of a corpus: one that starts a section, cases, one that ends it.
+//! The lines of a corpus: the first line of a section, a line for each case, and the last line.
 
-use super::outcome::{ObservedText, allowed};
+use super::observed::ObservedText;
 use super::{FORMAT, Recorded, Source};
 use crosswalk_case::Case;
 use crosswalk_case::observation::Attempt;
@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SourceLine {
-    /// The version of the form.
+    /// The version of the format.
     corpus: u32,
     crosswalk: String,
     machine: MachineLine,
@@ -28,11 +28,12 @@ pub(super) struct CaseLine {
     name: String,
     case: Box<RawValue>,
     rules: Vec<String>,
-    tells: Vec<String>,
+    #[serde(rename = "tells")]
+    catches: Vec<String>,
     allowed: serde_json::Value,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     observed: Option<ObservedText>,
-    /// In place of an observation: why the machine could not run it.
+    /// Instead of an observation: why the machine could not run the case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unsupported: Option<String>,
 }
@@ -41,9 +42,9 @@ pub(super) struct CaseLine {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EndLine {
-    /// How many cases it has.
+    /// Number of cases in the section.
     pub(super) end: u64,
-    /// The SHA-256 of all its lines before, with their ends.
+    /// The SHA-256 of all lines of the section before this one, including their line feeds.
     pub(super) sha256: String,
 }
 
@@ -61,21 +62,24 @@ impl From<&Source> for SourceLine {
 }
 
 impl SourceLine {
-    /// The source, with the version of its form looked at before anything else.
+    /// Reads the source. The version of the format is checked first: another version may have other
+    /// fields.
     pub(super) fn read(text: &str) -> Result<Source, String> {
         #[derive(Deserialize)]
         struct FormatVersion {
             corpus: u32,
         }
+
         let FormatVersion { corpus } = parse::<FormatVersion>(text).map_err(|problem| {
-            format!("expected the first line of a corpus, which has its version: {problem}")
+            format!("expected the first line of a corpus, with its version: {problem}")
         })?;
         if corpus != FORMAT {
             return Err(format!(
-                "expected version {FORMAT} of the form, found {corpus}: another version of crosswalk \
-                 wrote it"
+                "expected version {FORMAT} of the format, found {corpus}: another version of \
+                 crosswalk wrote it"
             ));
         }
+
         let line: Self = parse(text)?;
         let source = Source {
             crosswalk: line.crosswalk,
@@ -85,6 +89,7 @@ impl SourceLine {
             tried: line.tried,
         };
         source.machine()?;
+
         Ok(source)
     }
 }
@@ -92,15 +97,16 @@ impl SourceLine {
 impl CaseLine {
     pub(super) fn of(recorded: &Recorded) -> Self {
         let case = serde_json::value::to_raw_value(&recorded.case);
-        let (observed, unsupported) = match &recorded.run {
-            Attempt::Observed(seen) => (Some(ObservedText::of(seen)), None),
+        let (observed, unsupported) = match &recorded.attempt {
+            Attempt::Observed(observation) => (Some(ObservedText::of(observation)), None),
             Attempt::Unsupported(why) => (None, Some(why.clone())),
         };
+
         Self {
             name: recorded.name.to_string(),
             case: case.expect("a case is plain data"),
             rules: recorded.rules.clone(),
-            tells: recorded.tells.clone(),
+            catches: recorded.catches.clone(),
             allowed: recorded.allowed.clone(),
             observed,
             unsupported,
@@ -110,14 +116,21 @@ impl CaseLine {
     pub(super) fn read(text: &str) -> Result<Recorded, String> {
         let line: Self = parse(text)?;
         let case = Case::from_json(line.case.get()).map_err(|error| format!("case.{error}"))?;
-        let run = match (line.observed, line.unsupported) {
+        let attempt = match (line.observed, line.unsupported) {
             (Some(observed), None) => observed.read()?,
             (None, Some(why)) => Attempt::Unsupported(why),
             _ => return Err("expected either \"observed\" or \"unsupported\"".into()),
         };
         let name = line.name.parse().map_err(|problem| format!("name: {problem}"))?;
-        let (rules, tells, allowed) = (line.rules, line.tells, line.allowed);
-        Ok(Recorded { name, case, run, rules, tells, allowed })
+
+        Ok(Recorded {
+            name,
+            case,
+            attempt,
+            rules: line.rules,
+            catches: line.catches,
+            allowed: line.allowed,
+        })
     }
 }
 
@@ -127,20 +140,19 @@ impl EndLine {
     }
 }
 
-/// Reads a line, with the place of what is wrong.
+/// Parses a line. An error names the field.
 fn parse<'t, T: Deserialize<'t>>(text: &'t str) -> Result<T, String> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let read = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let place = error.path().to_string();
-        if place == "." { error.inner().to_string() } else { format!("{place}: {}", error.inner()) }
+        let problem = error.inner();
+        let path = error.path();
+        if path.iter().next().is_none() {
+            problem.to_string()
+        } else {
+            format!("{path}: {problem}")
+        }
     })?;
+
     deserializer.end().map_err(|error| error.to_string())?;
     Ok(read)
-}
-
-impl Recorded {
-    /// Whether this version of the program allows what was allowed when it was recorded.
-    pub fn is_allowed_the_same(&self) -> bool {
-        self.allowed == allowed(&self.case)
-    }
 }

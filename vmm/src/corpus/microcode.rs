@@ -1,8 +1,8 @@
-//! What the system tells of its processor's microcode.
+//! The revision of the processor's microcode.
 
 use std::fs;
 
-/// The microcode's revision as Linux has it; `None` where it does not tell.
+/// The microcode revision that Linux reports; `None` if it reports none.
 pub fn microcode() -> Option<String> {
     let text = fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = text.lines().find(|line| line.starts_with("microcode"))?;

@@ -1,13 +1,16 @@
-//! The corpus: what machines did with cases, recorded, to be replayed where there is none.
+//! The corpus: what machines did with cases, recorded, to be replayed where there is no machine.
 //!
-//! A corpus is one or more sections, one for each machine that was recorded: what the machine is, its
-//! cases, and an end that tells whether anything was lost. Sections follow one another, so that
-//! corpora are joined by `cat`. `docs/guide/src/corpus-format.md` specifies the form.
+//! A corpus is one or more sections, one for each machine that was recorded: a description of the
+//! machine, its cases, and an end that shows whether anything was lost. Sections simply follow one
+//! another, so `cat` joins corpora. `docs/guide/src/corpus-format.md` specifies the format.
 
+mod allowed;
 mod codec;
+mod coverage;
 mod line;
+mod machines;
 mod microcode;
-mod outcome;
+mod observed;
 pub mod read;
 pub mod record;
 pub mod replay;
@@ -17,25 +20,32 @@ pub mod write;
 pub use microcode::microcode;
 
 use crate::generate::CaseName;
+use allowed::allowed;
 use crosswalk_case::Case;
 use crosswalk_case::observation::Attempt;
 use crosswalk_machine::{Capabilities, Identity, MachineLine};
 
-/// The version of the form.
+/// The version of the format.
 pub const FORMAT: u32 = 1;
 
-/// What a section was recorded from.
+/// The corpus that comes with the program, compressed.
+pub const BUNDLED: &[u8] = include_bytes!("../../corpus/bundled.jsonl.zst");
+
+/// The name of the bundled corpus in reports and errors.
+pub const BUNDLED_NAME: &str = "the bundled corpus";
+
+/// Where a section was recorded, and how.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Source {
     /// The version of the program that recorded it.
     pub crosswalk: String,
     /// The machine.
     pub machine: MachineLine,
-    /// The processor's microcode, where the system tells it.
+    /// The revision of the processor's microcode, if the system reports one.
     pub microcode: Option<String>,
     /// The seed of the cases.
     pub seed: u64,
-    /// How many cases were tried, of which those were recorded that add something.
+    /// Number of cases that were tried. Those that add something were recorded.
     pub tried: u64,
 }
 
@@ -43,7 +53,7 @@ impl Source {
     /// The machine.
     ///
     /// # Errors
-    /// When it names something that does not exist.
+    /// When the description names something that does not exist, such as a feature.
     pub fn machine(&self) -> Result<(Identity, Capabilities), String> {
         self.machine.read()
     }
@@ -52,25 +62,27 @@ impl Source {
 /// A recorded case.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recorded {
-    /// Its name, by which the machine's generator makes it again.
+    /// The name of the case, from which the machine's generator makes it again.
     pub name: CaseName,
     /// The case.
     pub case: Case,
     /// What the machine did.
-    pub run: Attempt,
-    /// The ids of the rules that decided.
+    pub attempt: Attempt,
+    /// The ids of the rules that decided the case.
     pub rules: Vec<String>,
-    /// The ids of the mutants that it proves wrong.
-    pub tells: Vec<String>,
-    /// The allowed outcomes as they were recorded; `docs/guide/src/corpus-format.md` has their form.
+    /// The ids of the mutants that the case catches.
+    pub catches: Vec<String>,
+    /// The outcomes that were allowed at the time of recording, in the form that
+    /// `docs/guide/src/corpus-format.md` specifies.
     pub allowed: serde_json::Value,
 }
 
-/// The corpus that comes with the program, compressed.
-pub const BUNDLED: &[u8] = include_bytes!("../../corpus/bundled.jsonl.zst");
-
-/// What errors call it.
-pub const BUNDLED_NAME: &str = "the bundled corpus";
+impl Recorded {
+    /// Whether this version of the program allows the same outcomes as the one that recorded the case.
+    pub fn is_allowed_the_same(&self) -> bool {
+        self.allowed == allowed(&self.case)
+    }
+}
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,4 @@
-//! Reading a corpus, line by line: whatever it holds, memory is bounded, and what is wrong is told with
-//! its line.
+//! Reads a corpus line by line. Memory use is bounded whatever the file holds, and errors name the line.
 
 use super::codec::Lines;
 use super::line::{CaseLine, EndLine, SourceLine};
@@ -15,25 +14,25 @@ use std::path::Path;
 #[error("{name}{}: {problem}", line.map_or_else(String::new, |line| format!(", line {line}")))]
 pub struct CorpusError {
     name: String,
-    /// The line, from 1, of the text that is compressed.
+    /// The line of the uncompressed text, from 1.
     line: Option<u64>,
     problem: String,
 }
 
-/// What comes next in a corpus.
+/// An item of a corpus.
 #[derive(Debug)]
 pub enum CorpusItem {
-    /// A section begins: what follows was recorded from this.
+    /// A section begins: the cases that follow come from this source.
     Source(Box<Source>),
     /// A case.
     Case(Box<Recorded>),
 }
 
-/// A corpus that is being read: an iterator over what it holds, up to the first error.
+/// Reads a corpus: an iterator over its items, up to the first error.
 pub struct CorpusReader {
     name: String,
     lines: Lines<Box<dyn Read + Send>>,
-    /// The lines so far.
+    /// Number of lines read so far.
     line: u64,
     section: Option<Section>,
     is_over: bool,
@@ -46,10 +45,10 @@ struct Section {
 }
 
 impl CorpusReader {
-    /// Reads a file.
+    /// Opens a corpus file.
     ///
     /// # Errors
-    /// When it cannot be opened.
+    /// When the file cannot be opened.
     pub fn open(path: &Path) -> Result<Self, CorpusError> {
         let name = path.display().to_string();
         match File::open(path) {
@@ -61,18 +60,26 @@ impl CorpusReader {
         }
     }
 
-    /// Reads the corpus that comes with the program.
+    /// Opens a corpus file, or the bundled corpus if there is no path.
     ///
     /// # Errors
-    /// None in a program that was built as it should be: a test reads it.
+    /// When the file cannot be opened.
+    pub fn open_or_bundled(path: Option<&Path>) -> Result<Self, CorpusError> {
+        path.map_or_else(Self::bundled, Self::open)
+    }
+
+    /// Opens the corpus that comes with the program.
+    ///
+    /// # Errors
+    /// Never in a released program: a test reads the whole corpus.
     pub fn bundled() -> Result<Self, CorpusError> {
         Self::new(BUNDLED_NAME.into(), Box::new(BUNDLED))
     }
 
-    /// Reads what a reader gives; `name` is what errors call it.
+    /// Reads a corpus from `file`; errors call it `name`.
     ///
     /// # Errors
-    /// When it gives nothing.
+    /// When `file` cannot be read.
     pub fn new(name: String, file: Box<dyn Read + Send>) -> Result<Self, CorpusError> {
         match Lines::new(file) {
             Ok(lines) => Ok(Self { name, lines, line: 0, section: None, is_over: false }),
@@ -80,15 +87,22 @@ impl CorpusReader {
         }
     }
 
+    /// The name of the corpus in reports and errors.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// An error about the line that was read last.
     pub fn error(&self, problem: &str) -> CorpusError {
-        // What somebody wrote is shown, but a terminal must not obey it.
-        let problem: String = problem.replace(char::is_control, "\u{fffd}");
-        let most = 400;
-        let problem = match problem.char_indices().nth(most) {
-            Some((at, _)) => format!("{}…", &problem[..at]),
-            None => problem,
-        };
+        const MAX_CHARS: usize = 400;
+
+        // The text of the file may end up on a terminal, which must not obey it.
+        let mut problem = problem.replace(char::is_control, "\u{fffd}");
+        if let Some((end, _)) = problem.char_indices().nth(MAX_CHARS) {
+            problem.truncate(end);
+            problem.push('…');
+        }
+
         CorpusError { name: self.name.clone(), line: Some(self.line), problem }
     }
 
@@ -99,23 +113,27 @@ impl CorpusReader {
             if bytes.is_empty() {
                 return self.end_of_file().map(|()| None);
             }
-            let text = str::from_utf8(&bytes).map_err(|error| format!("no UTF-8: {error}"))?;
+
+            let text = str::from_utf8(&bytes).map_err(|error| format!("not UTF-8: {error}"))?;
             let is_whole = text.ends_with('\n');
-            let text = text.trim_end_matches('\n');
+            let line = text.trim_end_matches('\n');
+
             let Some(section) = &mut self.section else {
-                let source = SourceLine::read(text)?;
+                let source = SourceLine::read(line)?;
                 self.section = Some(Section { cases: 0, digest: Sha256::new_with_prefix(&bytes) });
                 return Ok(Some(CorpusItem::Source(Box::new(source))));
             };
+
             if !is_whole {
                 return Err("expected the end of the line: the file ends too early".into());
             }
-            if text.starts_with("{\"end\"") {
-                section.check(&EndLine::read(text)?)?;
+            if line.starts_with("{\"end\"") {
+                section.check(&EndLine::read(line)?)?;
                 self.section = None;
                 continue;
             }
-            let recorded = CaseLine::read(text)?;
+
+            let recorded = CaseLine::read(line)?;
             section.cases += 1;
             section.digest.update(&bytes);
             return Ok(Some(CorpusItem::Case(Box::new(recorded))));
@@ -124,9 +142,9 @@ impl CorpusReader {
 
     fn end_of_file(&self) -> Result<(), String> {
         match (&self.section, self.line) {
-            (Some(_), _) => Err("expected the line that ends the section: the file ends too \
-                                 early"
-                .into()),
+            (Some(_), _) => {
+                Err("expected the last line of the section: the file ends too early".into())
+            }
             (None, 1) => Err("expected a corpus, found nothing".into()),
             (None, _) => Ok(()),
         }
@@ -134,18 +152,22 @@ impl CorpusReader {
 }
 
 impl Section {
+    /// Compares the section with what its last line says.
     fn check(&self, end: &EndLine) -> Result<(), String> {
         if end.end != self.cases {
-            let (expected, found) = (end.end, self.cases);
+            let expected = end.end;
+            let found = self.cases;
             return Err(format!("expected {expected} cases before this line, found {found}"));
         }
+
         let digest = hex(&self.digest.clone().finalize());
         if end.sha256 != digest {
             return Err(format!(
-                "the section was altered: its lines have SHA-256 {digest}, and this one says {:?}",
+                "the section was altered: its lines have SHA-256 {digest}, but this line says {:?}",
                 end.sha256
             ));
         }
+
         Ok(())
     }
 }
@@ -157,6 +179,7 @@ impl Iterator for CorpusReader {
         if self.is_over {
             return None;
         }
+
         match self.read() {
             Ok(item) => {
                 self.is_over = item.is_none();

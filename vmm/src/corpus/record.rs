@@ -1,9 +1,10 @@
-//! Recording: a mixture of cases is run on a machine, and what adds something is kept.
+//! Records a corpus: runs cases of every kind on a machine, and keeps those that add something.
 
-use super::outcome::allowed;
+use super::allowed::allowed;
 use super::select::Selection;
 use super::{Recorded, Source, microcode};
-use crate::campaign::sampler::{Sampler, Trial};
+use crate::campaign::Trial;
+use crate::campaign::sampler::Sampler;
 use crate::finding::Findings;
 use crate::verdict::{self, Verdict};
 use crate::walker::{MUTANTS, Walker};
@@ -17,82 +18,114 @@ pub struct RecordOptions {
     pub seed: u64,
     /// The modes.
     pub modes: Vec<PagingMode>,
-    /// How many cases to try.
+    /// Number of cases to try.
     pub cases: u64,
-    /// Whether all of them are kept, not only those that add something.
+    /// Whether to keep all of them, not only those that add something.
     pub all: bool,
 }
 
 /// A recorded section.
 #[derive(Clone, Debug)]
 pub struct Recording {
-    /// What it was recorded from.
+    /// Where it was recorded, and how.
     pub source: Source,
-    /// Its cases, in the order in which they were tried.
+    /// The cases, in the order in which they were tried.
     pub cases: Vec<Recorded>,
-    /// How many of those show a divergence that is not known.
+    /// Number of cases that show a divergence that is not a known finding.
     pub unknown: u64,
 }
 
-/// Records what a machine does. `findings` knows its known ones; `note` is told how many cases were
-/// tried, and how many points are shown so far.
+/// Records what a machine does. `findings` has the machine's known findings; `note` is called with
+/// the number of cases tried so far, and the number of points that they show.
 ///
 /// # Errors
 /// When the guest or the machine dies.
 pub fn record(
     machine: &mut dyn Machine,
-    order: &RecordOptions,
+    options: &RecordOptions,
+    findings: &Findings,
+    note: impl FnMut(u64, usize),
+) -> Result<Recording, MachineError> {
+    let (tried, kept) = try_cases(machine, options, findings, note)?;
+
+    let mut recording =
+        Recording { source: source(machine, options.seed, tried), cases: Vec::new(), unknown: 0 };
+    for trial in kept {
+        recording.add(trial, findings);
+    }
+
+    Ok(recording)
+}
+
+/// Tries the cases. Returns their number, and those to keep.
+fn try_cases(
+    machine: &mut dyn Machine,
+    options: &RecordOptions,
     findings: &Findings,
     mut note: impl FnMut(u64, usize),
-) -> Result<Recording, MachineError> {
-    let mut mixture = Sampler::new(order.seed, &order.modes, machine.capabilities());
+) -> Result<(u64, Vec<Trial>), MachineError> {
+    let mut sampler = Sampler::new(options.seed, &options.modes, machine.capabilities());
     let mut selection = Selection::default();
     let mut all = Vec::new();
-    while selection.tried() < order.cases {
-        let tried = mixture.run(machine, order.cases - selection.tried())?;
-        if tried.is_empty() {
+
+    while selection.tried() < options.cases {
+        let trials = sampler.run(machine, options.cases - selection.tried())?;
+        if trials.is_empty() {
             break;
         }
-        for tried in tried {
-            let Trial { case, run, .. } = &tried;
-            let prediction = Reference.predict(case);
-            let verdict = verdict::judge_prediction(&Reference, case, &prediction, run);
-            let shown = findings.shown(case, run, &verdict);
-            if order.all {
-                all.push(tried.clone());
+
+        for trial in trials {
+            if options.all {
+                all.push(trial.clone());
             }
-            let shown = shown.as_deref();
-            selection.add(tried, &prediction, &verdict, shown);
+            selection.add(trial, findings);
         }
         note(selection.tried(), selection.points());
     }
-    let source = Source {
+
+    let tried = selection.tried();
+    Ok((tried, if options.all { all } else { selection.finish() }))
+}
+
+fn source(machine: &dyn Machine, seed: u64, tried: u64) -> Source {
+    let identity = machine.identity();
+    let is_emulated = identity.version.is_some();
+
+    Source {
         crosswalk: env!("CARGO_PKG_VERSION").into(),
-        machine: MachineLine::new(machine.identity(), machine.capabilities()),
-        // That of an emulated processor says nothing.
-        microcode: (machine.identity().kind == "kvm").then(microcode).flatten(),
-        seed: order.seed,
-        tried: selection.tried(),
-    };
-    let kept = if order.all { all } else { selection.finish() };
-    let mut recording = Recording { source, cases: Vec::new(), unknown: 0 };
-    for Trial { name, case, run } in kept {
+        machine: MachineLine::new(identity, machine.capabilities()),
+        // An emulated processor does not run the host's microcode.
+        microcode: if is_emulated { None } else { microcode() },
+        seed,
+        tried,
+    }
+}
+
+impl Recording {
+    fn add(&mut self, trial: Trial, findings: &Findings) {
+        let Trial { name, case, attempt } = trial;
         let prediction = Reference.predict(&case);
-        let verdict = verdict::judge_prediction(&Reference, &case, &prediction, &run);
-        recording.unknown += u64::from(findings.shown(&case, &run, &verdict).is_none());
+        let verdict = verdict::judge_prediction(&Reference, &case, &prediction, &attempt);
         let agrees = matches!(verdict, Verdict::Agree { .. });
-        let tells = MUTANTS.iter().filter(|mutant| {
-            let by_mutant = || verdict::judge(mutant.walker, &case, &run);
-            agrees && matches!(by_mutant(), Verdict::Diverge { .. })
-        });
-        recording.cases.push(Recorded {
+
+        self.unknown += u64::from(findings.shown(&case, &attempt, &verdict).is_none());
+
+        let is_caught = |walker: &dyn Walker| {
+            matches!(verdict::judge(walker, &case, &attempt), Verdict::Diverge { .. })
+        };
+        let caught = MUTANTS
+            .iter()
+            .filter(|mutant| agrees && is_caught(mutant.walker))
+            .map(|mutant| mutant.id.into())
+            .collect();
+
+        self.cases.push(Recorded {
             name,
             rules: prediction.rules.iter().map(|rule| rule.id().into()).collect(),
-            tells: tells.map(|mutant| mutant.id.into()).collect(),
+            catches: caught,
             allowed: allowed(&case),
             case,
-            run,
+            attempt,
         });
     }
-    Ok(recording)
 }

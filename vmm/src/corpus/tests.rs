@@ -1,9 +1,9 @@
-//! The form of a corpus: what is written reads back, and what is damaged is told.
+//! A corpus reads back as it was written, and damage is an error that names the line.
 
-use super::outcome::allowed;
 use super::read::{CorpusItem, CorpusReader};
+use super::replay::{ReplayPlan, replay};
 use super::*;
-use crate::corpus::replay::{ReplayPlan, replay};
+use crate::campaign::known::KnownSource;
 use crate::walker::WalkerSpec;
 use crosswalk_case::observation::{
     EarlierAccess, EntryAfter, Observation, ObservedFault, OutsideAccess, Provenance,
@@ -24,8 +24,10 @@ fn source() -> Source {
         host_kernel: "6.1".into(),
         version: None,
     };
+
     let mut capabilities = Capabilities::of_everything(Profile::default());
     capabilities.modes = vec![(PagingMode::FourLevel, Ok(())), (PagingMode::Pae, Err("no".into()))];
+
     Source {
         crosswalk: "0.1.0".into(),
         machine: MachineLine::new(&identity, &capabilities),
@@ -35,12 +37,33 @@ fn source() -> Source {
     }
 }
 
-/// A fault and everything else that an observation can have, a plain read, and one that did not run.
+/// A fault with everything else that an observation can have, a plain read, and a case that could not
+/// run.
 fn cases() -> Vec<Recorded> {
     let case = Case::plain(Arena::ALL[0], 3, Ring::Three, Profile::default());
+    let attempts = [
+        Attempt::Observed(everything_observed(&case)),
+        Attempt::Observed(Observation::new(None, 8, Provenance::Tcg)),
+        Attempt::Unsupported("it cannot".into()),
+    ];
+
+    let recorded = |(index, attempt): (u64, Attempt)| Recorded {
+        name: format!("random:4level:5:{index}").parse().expect("a name"),
+        allowed: allowed(&case),
+        case: case.clone(),
+        attempt,
+        rules: vec!["AD-1".into()],
+        catches: vec!["M04".into(), "M34".into()],
+    };
+    (0..).zip(attempts).map(recorded).collect()
+}
+
+/// An observation in which no field is empty.
+fn everything_observed(case: &Case) -> Observation {
     let entry = case.entries[0];
     let fault = ObservedFault { vector: 14, error_code: 0x10, cr2: u64::MAX, cr2_before: 0x1000 };
-    let everything = Observation {
+
+    Observation {
         earlier: vec![
             EarlierAccess { fault: Some(fault), value: 5 },
             EarlierAccess { fault: None, value: 6 },
@@ -52,50 +75,43 @@ fn cases() -> Vec<Recorded> {
         outside: vec![OutsideAccess { address: 1 << 40, len: 8, is_write: true, data: 9 }],
         sees_outside: true,
         provenance: Provenance::KvmWalker,
-    };
-    let plain = Observation::new(None, 8, Provenance::Tcg);
-    let runs = [
-        Attempt::Observed(everything),
-        Attempt::Observed(plain),
-        Attempt::Unsupported("it cannot".into()),
-    ];
-    let recorded = |(index, run): (u64, Attempt)| Recorded {
-        name: format!("random:4level:5:{index}").parse().expect("a name"),
-        allowed: allowed(&case),
-        case: case.clone(),
-        run,
-        rules: vec!["AD-1".into()],
-        tells: vec!["M04".into(), "M34".into()],
-    };
-    (0..).zip(runs).map(recorded).collect()
+    }
 }
 
 fn reader(bytes: &[u8]) -> CorpusReader {
     CorpusReader::new("corpus".into(), Box::new(Cursor::new(bytes.to_vec())))
-        .expect("bytes can be read")
+        .expect("bytes in memory can be read")
 }
 
 /// What a corpus holds, or the error in words.
 fn read(bytes: &[u8]) -> Result<(Vec<Source>, Vec<Recorded>), String> {
-    let (mut sources, mut cases) = (Vec::new(), Vec::new());
+    let mut sources = Vec::new();
+    let mut cases = Vec::new();
+
     for item in reader(bytes) {
         match item.map_err(|error| error.to_string())? {
             CorpusItem::Source(source) => sources.push(*source),
             CorpusItem::Case(recorded) => cases.push(*recorded),
         }
     }
+
     Ok((sources, cases))
 }
 
-/// The same, judged: nothing in a corpus may bring that down.
+/// The same for a replay, which must survive any corpus.
 fn replayed(bytes: &[u8]) -> Result<(), String> {
-    let plan = ReplayPlan { walker: WalkerSpec::Reference, modes: Vec::new(), cases: None };
-    let known = |_: &_| Ok((Vec::new(), false));
-    let replayed = replay(&mut reader(bytes), &plan, &known, |_, _, _| {});
+    let plan = ReplayPlan {
+        walker: WalkerSpec::Reference,
+        known: KnownSource::Unforgiven,
+        modes: Vec::new(),
+        cases: None,
+    };
+
+    let replayed = replay(&mut reader(bytes), &plan, |_, _, _| {});
     replayed.map(|_| ()).map_err(|error| error.to_string())
 }
 
-/// A section whose digest is right whatever its lines are.
+/// A section with a correct digest, whatever its lines are.
 fn sealed(lines: &[String]) -> Vec<u8> {
     let text = lines.join("\n") + "\n";
     let digest = write::hex(&Sha256::digest(&text));
@@ -103,6 +119,7 @@ fn sealed(lines: &[String]) -> Vec<u8> {
     (text + &end).into_bytes()
 }
 
+/// The lines of a section without its last.
 fn lines() -> Vec<String> {
     let text = write::section(&source(), &cases());
     text.lines().take(1 + cases().len()).map(String::from).collect()
@@ -112,28 +129,31 @@ fn lines() -> Vec<String> {
 fn a_section_reads_back_as_it_was_written() {
     let plain = write::section(&source(), &cases()).into_bytes();
     let compressed = write::compressed(&source(), &cases());
+
     for bytes in [plain.clone(), compressed.clone()] {
         assert_eq!(read(&bytes).unwrap(), (vec![source()], cases()));
     }
     assert_eq!(sealed(&lines()), plain);
-    // Two files one after the other are one corpus.
+
+    // A corpus file followed by another is one corpus.
     let twice = [compressed.clone(), compressed].concat();
     let (sources, all) = read(&twice).unwrap();
     assert_eq!((sources.len(), all.len()), (2, 6));
 }
 
 #[test]
-fn what_is_wrong_is_told_with_its_line() {
+fn an_error_names_the_line_and_what_was_expected() {
     let whole = write::section(&source(), &cases());
     let with = |from: &str, to: &str| {
         assert!(whole.contains(from), "{from}");
         whole.replacen(from, to, 1)
     };
-    for (text, told) in [
+
+    for (text, words) in [
         (String::new(), "corpus, line 1: expected a corpus, found nothing"),
         ("hello\n".into(), "line 1: expected the first line of a corpus"),
         ("{}\n".into(), "line 1: expected the first line of a corpus"),
-        (with("\"corpus\":1", "\"corpus\":2"), "line 1: expected version 1 of the form, found 2"),
+        (with("\"corpus\":1", "\"corpus\":2"), "line 1: expected version 1 of the format, found 2"),
         (with("\"seed\":18446744073709551615", "\"seed\":-1"), "line 1: seed: invalid value"),
         (with("\"4level\",null", "\"6level\",null"), "line 1: there is no paging mode \"6level\""),
         (with("\"tried\":7", "\"tried\":7,\"more\":1"), "line 1: more: unknown field `more`"),
@@ -149,42 +169,43 @@ fn what_is_wrong_is_told_with_its_line() {
         (with("}\n", "}\r\n"), "line 5: the section was altered"),
     ] {
         let error = read(text.as_bytes()).unwrap_err();
-        assert!(error.contains(told), "{told:?} not in {error:?}");
+        assert!(error.contains(words), "{words:?} not in {error:?}");
     }
 }
 
 #[test]
-fn a_file_that_was_cut_off_is_refused() {
+fn a_truncated_file_is_refused() {
     let plain = write::section(&source(), &cases()).into_bytes();
     let compressed = write::compressed(&source(), &cases());
     for whole in [plain, compressed] {
-        // Without its last line feed a section is whole in everything but form.
+        // A section without its last line feed has all its content, but is refused as well.
         for length in 0..whole.len() {
-            let error = read(&whole[..length]).expect_err("it is cut off");
+            let error = read(&whole[..length]).expect_err("the file is truncated");
             assert!(error.starts_with("corpus, line "), "{length}: {error}");
         }
     }
 }
 
 #[test]
-fn memory_is_bounded_whatever_a_file_holds() {
-    // A line without end, plain and as a few bytes of zstd: one raw block, repeated.
+fn memory_use_is_bounded_whatever_a_file_holds() {
+    // An endless line, as plain text and as a few bytes of zstd: one run-length block, repeated.
     let endless = vec![b'x'; 1 << 20];
     let mut bomb = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x68];
     for _ in 0..10_000 {
-        // Not the last block, run-length, 128 KiB.
+        // A run-length block of 128 KiB that is not the last.
         bomb.extend([0x02, 0x00, 0x10, b'x']);
     }
     for bytes in [endless, bomb] {
         let error = read(&bytes).unwrap_err();
         assert!(error.contains("expected lines of at most 262144 bytes"), "{error}");
     }
-    // A frame that asks for a window of 2 GiB.
+
+    // A frame that requires a window of 2 GiB.
     let greedy = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xa8, 0x01, 0x00, 0x00];
     assert!(read(&greedy).unwrap_err().contains("indow"), "{:?}", read(&greedy));
 }
 
-/// Another value in place of one that a line holds.
+/// Replaces one of the values in a line; `place` selects it.
 fn put(value: &mut Value, place: usize, new: &Value) {
     let count = places(value);
     let mut left = place % count;
@@ -199,11 +220,13 @@ fn places(value: &Value) -> usize {
     }
 }
 
+/// Replaces the value `left` places further on, counting depth first.
 fn put_at(value: &mut Value, left: &mut usize, new: &Value) -> bool {
     if *left == 0 {
         *value = new.clone();
         return true;
     }
+
     *left -= 1;
     match value {
         Value::Array(values) => values.iter_mut().any(|value| put_at(value, left, new)),
@@ -239,15 +262,16 @@ proptest! {
         };
         let place = place.index(bytes.len());
         bytes[place] ^= 1 << bit;
-        // A bit of a frame may mean nothing.
+
+        // Some bits of a frame have no meaning.
         if let Ok(same) = read(&bytes) {
             prop_assert_eq!(same, (vec![source()], cases()));
         }
     }
 
-    /// Sealed again by whoever changed it: judged, or refused.
+    /// A section with hostile values and a correct digest is either replayed or refused.
     #[test]
-    fn hostile_values_bring_nothing_down(
+    fn hostile_values_do_not_crash_a_replay(
         line in 0_usize..4,
         changes in prop::collection::vec((any::<usize>(), hostile_value()), 1..4),
     ) {
@@ -256,6 +280,7 @@ proptest! {
         for (place, new) in changes {
             put(&mut value, place, &new);
         }
+
         lines[line] = value.to_string();
         if let Err(error) = replayed(&sealed(&lines)) {
             prop_assert!(error.starts_with("corpus, line "), "{}", error);
@@ -264,7 +289,7 @@ proptest! {
     }
 
     #[test]
-    fn noise_is_refused(bytes in prop::collection::vec(any::<u8>(), 0..200), is_frame: bool) {
+    fn random_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..200), is_frame: bool) {
         let start: &[u8] = if is_frame { &[0x28, 0xb5, 0x2f, 0xfd] } else { &[] };
         prop_assert!(read(&[start, &bytes].concat()).is_err());
     }

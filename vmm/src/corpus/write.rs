@@ -1,4 +1,4 @@
-//! Writing a corpus.
+//! Writes a corpus.
 
 use super::line::{CaseLine, EndLine, SourceLine};
 use super::{Recorded, Source, codec};
@@ -6,20 +6,21 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 
-/// One section as text: lines of JSON.
+/// A section as text: lines of JSON.
 ///
 /// # Panics
-/// Never: a section has nothing that JSON cannot hold.
+/// Never: a section holds nothing that JSON cannot represent.
 pub fn section(source: &Source, cases: &[Recorded]) -> String {
     let mut text = line(&SourceLine::from(source));
     for recorded in cases {
         text += &line(&CaseLine::of(recorded));
     }
+
     let sha256 = hex(&Sha256::digest(&text));
     text + &line(&EndLine { end: cases.len() as u64, sha256 })
 }
 
-/// One section as a file has it.
+/// A section as a corpus file holds it: a zstd frame.
 pub fn compressed(source: &Source, cases: &[Recorded]) -> Vec<u8> {
     codec::compressed(section(source, cases).as_bytes())
 }

@@ -1,193 +1,238 @@
-//! The mutation score: which of the walker bugs known to history a machine proves wrong.
+//! The mutation score: which of the walker bugs known from history a machine proves wrong.
 //!
-//! The machine runs once, and every mutant is held against the same observations. A mutant is caught
-//! by a case on which the machine does what the reference allows and the mutant does not. The
-//! smallest such case is then run again, reduced, and run alone.
+//! The machine runs every case once, and all mutants are judged by the same observations. A case
+//! catches a mutant when the machine does what the reference allows and the mutant does not allow.
+//! The smallest such case is then reduced, and run once more alone.
 
 mod requirements;
 mod trial;
 
-pub use trial::{Status, Verdicts};
+pub use trial::Status;
 
-use crate::campaign::run_one;
-use crate::campaign::sampler::{Sampler, Trial};
+use crate::campaign::sampler::Sampler;
+use crate::campaign::{Trial, run_one};
 use crate::finding::{Example, shrink};
-use crate::walker::{MUTANTS, Mutant, UNREACHABLE};
+use crate::walker::{MUTANTS, Mutant, UNREACHABLE, Unreachable};
 use crosswalk_case::Case;
 use crosswalk_case::observation::Attempt;
-use crosswalk_machine::{Machine, MachineError};
+use crosswalk_machine::{Capabilities, Machine, MachineError};
+use requirements::unmet;
 use std::time::{Duration, Instant};
-use trial::{MutantTrial, Side};
+use trial::{MutantTrial, ReferenceVerdicts, Side};
 
 /// When a run ends at the latest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// After so many cases.
+    /// After this number of cases.
     Cases(u64),
-    /// After so much time.
+    /// After this time.
     Time(Duration),
 }
 
-/// What became of one mutant.
+impl Limit {
+    /// Number of cases that are left.
+    fn cases_left(self, cases: u64, elapsed: Duration) -> u64 {
+        match self {
+            Self::Cases(limit) => limit - cases,
+            Self::Time(limit) if elapsed < limit => u64::MAX,
+            Self::Time(_) => 0,
+        }
+    }
+}
+
+/// The result for one mutant.
 #[derive(Clone, Debug)]
 pub struct MutantOutcome {
-    /// Its id.
+    /// The id of the mutant.
     pub id: &'static str,
-    /// The mistake.
+    /// Its mistake.
     pub mistake: &'static str,
-    /// Where it happened.
+    /// Where the mistake was made.
     pub origin: &'static str,
     /// Whether it was caught, or why not.
     pub status: Status,
-    /// How many cases it took.
+    /// Number of cases it took to catch it.
     pub cases_to_catch: Option<u64>,
-    /// The smallest case that catches it, or that shows that the machine has it.
+    /// The smallest case that catches it, or that shows that the machine makes the same mistake.
     pub example: Option<Example>,
     /// Why it was not caught.
     pub reason: Option<String>,
 }
 
-/// The score of a run.
+impl MutantOutcome {
+    const fn missed(id: &'static str, mistake: &'static str, origin: &'static str) -> Self {
+        Self {
+            id,
+            mistake,
+            origin,
+            status: Status::Missed,
+            cases_to_catch: None,
+            example: None,
+            reason: None,
+        }
+    }
+}
+
+/// The mutation score of a machine.
 #[derive(Clone, Debug)]
 pub struct MutationScore {
-    /// Every mutant, by id.
+    /// The result for every mutant, by id.
     pub outcomes: Vec<MutantOutcome>,
-    /// The cases that were run.
+    /// Number of cases that were run.
     pub cases: u64,
-    /// From the first batch on.
+    /// The time since the first batch.
     pub duration: Duration,
 }
 
 impl MutationScore {
-    /// How many mutants have a status.
+    /// Number of mutants with this status.
     pub fn count(&self, status: Status) -> usize {
         self.outcomes.iter().filter(|outcome| outcome.status == status).count()
     }
 }
 
-/// How far a run is.
+/// The progress of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct MutationProgress {
-    /// Cases so far.
+    /// Number of cases so far.
     pub cases: u64,
-    /// Mutants caught so far.
+    /// Number of mutants caught so far.
     pub caught: usize,
 }
 
-/// Runs random cases until the limit, or until every mutant is caught that can be.
+/// Runs cases until the limit, or until every mutant is caught that the machine can catch.
 ///
 /// # Errors
 /// When the guest or the machine dies.
 pub fn run(
     machine: &mut dyn Machine,
-    mixture: &mut Sampler,
+    sampler: &mut Sampler,
     limit: Limit,
-    mut progress: impl FnMut(MutationProgress),
+    progress: impl FnMut(MutationProgress),
 ) -> Result<MutationScore, MachineError> {
     let start = Instant::now();
-    let mut suspects: Vec<MutantTrial> = MUTANTS
+    let mut trials: Vec<MutantTrial> = MUTANTS
         .iter()
-        .map(|mutant| MutantTrial::new(mutant, requirements::why_not(mutant.needs, machine)))
+        .map(|mutant| MutantTrial::new(mutant, unmet(mutant.needs, machine.capabilities())))
         .collect();
-    let mut cases = 0;
-    loop {
-        let left = match limit {
-            Limit::Cases(wanted) => wanted - cases,
-            Limit::Time(time) if start.elapsed() < time => u64::MAX,
-            Limit::Time(_) => 0,
-        };
-        if left == 0 || !suspects.iter().any(MutantTrial::is_open) {
-            break;
-        }
-        let tried = mixture.run(machine, left)?;
-        if tried.is_empty() {
-            break;
-        }
-        for Trial { case, run, .. } in &tried {
-            cases += 1;
-            hold(&mut suspects, case, run, cases);
-        }
-        let caught = suspects.iter().filter(|suspect| suspect.is_caught()).count();
-        progress(MutationProgress { cases, caught });
-    }
+
+    let cases = run_cases(machine, sampler, limit, start, &mut trials, progress)?;
+
     let mut outcomes = Vec::new();
-    for suspect in suspects {
-        outcomes.push(conclude(machine, suspect)?);
+    for trial in &trials {
+        outcomes.push(conclude(machine, trial)?);
     }
-    outcomes.extend(UNREACHABLE.iter().map(|mutant| {
-        MutantOutcome {
-            id: mutant.id,
-            mistake: mutant.mistake,
-            origin: mutant.origin,
-            status: Status::OutOfReach,
-            cases_to_catch: None,
-            example: None,
-            reason: Some(
-                requirements::why_not(mutant.needs, machine)
-                    .unwrap_or_else(|| format!("the guest would have to {}", mutant.guest)),
-            ),
-        }
-    }));
+    let capabilities = machine.capabilities();
+    outcomes.extend(UNREACHABLE.iter().map(|mutant| unreachable_outcome(mutant, capabilities)));
     outcomes.sort_unstable_by_key(|outcome| outcome.id);
+
     Ok(MutationScore { outcomes, cases, duration: start.elapsed() })
 }
 
-/// Holds one case against every mutant.
-fn hold(suspects: &mut [MutantTrial], case: &Case, run: &Attempt, number: u64) {
-    let Attempt::Observed(_) = run else { return };
-    let verdicts = Verdicts::of(case, run);
-    let mut has: Vec<&'static Mutant> = Vec::new();
-    for suspect in &mut *suspects {
-        if suspect.hold(case, run, &verdicts, number) {
-            has.push(suspect.mutant);
+/// Runs the cases, and judges all mutants by each of them. Returns the number of cases.
+fn run_cases(
+    machine: &mut dyn Machine,
+    sampler: &mut Sampler,
+    limit: Limit,
+    start: Instant,
+    trials: &mut [MutantTrial],
+    mut progress: impl FnMut(MutationProgress),
+) -> Result<u64, MachineError> {
+    let mut cases = 0;
+
+    loop {
+        let left = limit.cases_left(cases, start.elapsed());
+        if left == 0 || !trials.iter().any(MutantTrial::is_open) {
+            return Ok(cases);
         }
-    }
-    for suspect in suspects.iter_mut().filter(|_| !has.is_empty()) {
-        suspect.hold_beside(&has, case, run, &verdicts);
+
+        let batch = sampler.run(machine, left)?;
+        if batch.is_empty() {
+            return Ok(cases);
+        }
+        for Trial { case, attempt, .. } in &batch {
+            cases += 1;
+            judge_mutants(trials, case, attempt, cases);
+        }
+
+        let caught = trials.iter().filter(|trial| trial.is_caught()).count();
+        progress(MutationProgress { cases, caught });
     }
 }
 
-/// What became of a mutant: the smallest of its cases is reduced and run alone.
-fn conclude(
-    machine: &mut dyn Machine,
-    mut suspect: MutantTrial,
-) -> Result<MutantOutcome, MachineError> {
-    let mutant = suspect.mutant;
-    let outcome = |status, cases_to_catch, example, reason| MutantOutcome {
-        id: mutant.id,
-        mistake: mutant.mistake,
-        origin: mutant.origin,
-        status,
-        cases_to_catch,
-        example,
-        reason,
-    };
-    for (side, status) in [(Side::Caught, Status::Caught), (Side::Has, Status::MachineHasIt)] {
-        if let Some(example) = reduce(machine, &mut suspect, side)? {
-            let cases = if side == Side::Caught { suspect.cases_to_catch } else { None };
-            let reason = (side == Side::Has)
-                .then(|| format!("expected {}, observed {}", example.expected, example.observed));
-            return Ok(outcome(status, cases, Some(example), reason));
+/// Judges all mutants by one case; `number` is the number of cases so far.
+fn judge_mutants(trials: &mut [MutantTrial], case: &Case, attempt: &Attempt, number: u64) {
+    let Attempt::Observed(_) = attempt else { return };
+    let verdicts = ReferenceVerdicts::of(case, attempt);
+
+    let mut made_by_machine: Vec<&'static Mutant> = Vec::new();
+    for trial in &mut *trials {
+        if trial.add(case, attempt, &verdicts, number) {
+            made_by_machine.push(trial.mutant());
         }
     }
-    let why_not = suspect.lacking.clone().or_else(|| suspect.hidden());
-    Ok(match why_not {
-        Some(why) => outcome(Status::OutOfReach, None, None, Some(why)),
-        None => outcome(Status::Missed, None, None, Some(suspect.missed())),
+
+    if !made_by_machine.is_empty() {
+        for trial in trials {
+            trial.add_combined(&made_by_machine, case, attempt, &verdicts);
+        }
+    }
+}
+
+/// The result for a mutant. The smallest of its cases is reduced and run alone.
+fn conclude(machine: &mut dyn Machine, trial: &MutantTrial) -> Result<MutantOutcome, MachineError> {
+    let mutant = trial.mutant();
+    let missed = MutantOutcome::missed(mutant.id, mutant.mistake, mutant.origin);
+
+    if let Some(example) = reduce(machine, trial, Side::Caught)? {
+        return Ok(MutantOutcome {
+            status: Status::Caught,
+            cases_to_catch: trial.cases_to_catch(),
+            example: Some(example),
+            ..missed
+        });
+    }
+
+    if let Some(example) = reduce(machine, trial, Side::MachineHasIt)? {
+        let Example { expected, observed, .. } = &example;
+        return Ok(MutantOutcome {
+            status: Status::MachineHasIt,
+            reason: Some(format!("expected {expected}, observed {observed}")),
+            example: Some(example),
+            ..missed
+        });
+    }
+
+    Ok(match trial.why_out_of_reach() {
+        Some(why) => MutantOutcome { status: Status::OutOfReach, reason: Some(why), ..missed },
+        None => MutantOutcome { reason: Some(trial.why_missed()), ..missed },
     })
 }
 
-/// The smallest case for one side, confirmed by running it alone.
+/// The result for a mistake that no case can show.
+fn unreachable_outcome(mutant: &Unreachable, machine: &Capabilities) -> MutantOutcome {
+    let reason = unmet(mutant.needs, machine)
+        .unwrap_or_else(|| format!("the guest would have to {}", mutant.guest));
+
+    MutantOutcome {
+        status: Status::OutOfReach,
+        reason: Some(reason),
+        ..MutantOutcome::missed(mutant.id, mutant.mistake, mutant.origin)
+    }
+}
+
+/// The smallest case for a side, confirmed by running it alone.
 fn reduce(
     machine: &mut dyn Machine,
-    suspect: &mut MutantTrial,
+    trial: &MutantTrial,
     side: Side,
 ) -> Result<Option<Example>, MachineError> {
-    for example in suspect.examples(side) {
-        let mut show = |case: &Case| {
-            let run = run_one(machine, case)?;
-            Ok::<_, MachineError>(suspect.shows(side, case, &run))
-        };
+    let mut show = |case: &Case| {
+        let attempt = run_one(machine, case)?;
+        Ok::<_, MachineError>(trial.shows(side, case, &attempt))
+    };
+
+    for example in trial.examples(side) {
         let smallest = shrink(example, &mut show)?;
         if let Some(confirmed) = show(&smallest.case)? {
             return Ok(Some(confirmed));

@@ -1,46 +1,46 @@
-//! Whether a machine has what it takes to show a mistake, as its CPUID and its probes tell.
+//! Whether a machine meets the requirements of a mutant, according to its CPUID and its probes.
 
 use crate::walker::Need;
-use crosswalk_machine::{Capabilities, Machine};
+use crosswalk_machine::Capabilities;
 use mmu_core::{Cr4, Features, Vendor};
 
-/// What a machine lacks of these needs.
-pub(super) fn why_not(needs: &[Need], machine: &dyn Machine) -> Option<String> {
-    let lacking: Vec<String> =
-        needs.iter().filter_map(|need| lacks(*need, machine.capabilities())).collect();
-    (!lacking.is_empty()).then(|| lacking.join("; "))
+/// The requirements that a machine does not meet, in words; `None` if it meets all of them.
+pub(super) fn unmet(needs: &[Need], machine: &Capabilities) -> Option<String> {
+    let unmet: Vec<String> = needs.iter().filter_map(|need| why_unmet(*need, machine)).collect();
+    (!unmet.is_empty()).then(|| unmet.join("; "))
 }
 
-/// What is missing, if it is.
-fn lacks(need: Need, machine: &Capabilities) -> Option<String> {
-    let (profile, bits) = (&machine.profile, machine.profile.physical_address_bits);
+/// Why a machine does not meet a requirement; `None` if it does.
+fn why_unmet(need: Need, machine: &Capabilities) -> Option<String> {
+    let profile = &machine.profile;
+    let bits = profile.physical_address_bits;
     let width = || format!("MAXPHYADDR is {bits} (CPUID 80000008h EAX[7:0])");
+
     match need {
         Need::Mode(mode) => {
             let (_, offer) = machine.modes.iter().find(|(offered, _)| *offered == mode)?;
             offer.as_ref().err().map(|why| format!("no {mode} paging: {why}"))
         }
         Need::Feature(feature) => {
-            let mut names = feature.iter_names();
-            let bit = names.next().and_then(|(name, _)| Cr4::from_name(name));
-            let obeyed = bit.is_some_and(|bit| machine.not_in_cpuid.contains(bit));
-            (!profile.features.contains(feature) && !obeyed).then(|| bit_is(feature, 0))
+            let has_feature = profile.features.contains(feature) || is_obeyed(feature, machine);
+            (!has_feature).then(|| bit_is(feature, 0))
         }
         Need::Lacks(feature) => profile.features.contains(feature).then(|| bit_is(feature, 1)),
         Need::Amd => {
-            let reserves = profile.vendor == Vendor::Amd
-                || profile.pins.global_in_pml4e_is_reserved == Some(true);
             let vendor = profile.vendor;
-            (!reserves).then(|| format!("vendor {vendor:?}: G in a PML4E is ignored (CODE-7)"))
+            let reserves_global =
+                vendor == Vendor::Amd || profile.pins.global_in_pml4e_is_reserved == Some(true);
+            (!reserves_global)
+                .then(|| format!("vendor {vendor:?}: G in a PML4E is ignored (CODE-7)"))
         }
-        Need::BitsAbove(most) => (bits <= most).then(width),
-        Need::BitsBelow(least) => (bits >= least).then(width),
+        Need::BitsAbove(limit) => (bits <= limit).then(width),
+        Need::BitsBelow(limit) => (bits >= limit).then(width),
         Need::HighMemory => {
             (!machine.high_memory).then(|| "there is no memory at high addresses".into())
         }
         Need::Implicit => machine.implicit_accesses.clone().err(),
         Need::ReadOnlyTables => machine.read_only_tables.clone().err(),
-        Need::Vmx => (!machine.vmx).then(|| "CPUID 1 ECX[5] is 0: there is no VMX".into()),
+        Need::Vmx => (!machine.vmx).then(|| "CPUID 1 ECX[5] is 0: no VMX".into()),
         Need::LoadsPkru if !profile.features.contains(Features::PKU) => {
             Some(bit_is(Features::PKU, 0))
         }
@@ -48,19 +48,26 @@ fn lacks(need: Need, machine: &Capabilities) -> Option<String> {
             (!machine.pkru_in_ring_0).then(|| "PKRU cannot be loaded in ring 0 here".into())
         }
         Need::OneOf(needs) => {
-            let lacking: Option<Vec<String>> =
-                needs.iter().map(|need| lacks(*need, machine)).collect();
-            lacking.map(|lacking| lacking.join("; "))
+            let all_unmet: Option<Vec<String>> =
+                needs.iter().map(|need| why_unmet(*need, machine)).collect();
+            all_unmet.map(|reasons| reasons.join("; "))
         }
     }
 }
 
-/// `CPUID 7 ECX[3] is 0: PKU`.
+/// Whether the machine obeys the feature's bit of CR4 although its CPUID does not report the feature.
+fn is_obeyed(feature: Features, machine: &Capabilities) -> bool {
+    let name = feature.iter_names().next().map(|(name, _)| name);
+    name.and_then(Cr4::from_name).is_some_and(|bit| machine.not_in_cpuid.contains(bit))
+}
+
+/// `CPUID 7 ECX[3] is 0: no PKU`.
 fn bit_is(feature: Features, value: u8) -> String {
-    let names: Vec<_> = feature.iter_names().map(|(name, _)| name).collect();
-    let names = names.join(" ");
+    let names = feature.iter_names().map(|(name, _)| name).collect::<Vec<_>>().join(" ");
+
     match feature.cpuid_bit() {
-        Some(bit) => format!("{bit} is {value}: {}{names}", if value == 0 { "no " } else { "" }),
+        Some(bit) if value == 0 => format!("{bit} is 0: no {names}"),
+        Some(bit) => format!("{bit} is {value}: {names}"),
         None => format!("{names} is {value}"),
     }
 }

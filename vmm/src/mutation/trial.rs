@@ -1,4 +1,4 @@
-//! One mutant on trial: what the observations say of it.
+//! One mutant on trial: the evidence that the observations give for and against it.
 
 use crate::finding::Example;
 use crate::verdict::{self, Verdict, judge_prediction};
@@ -9,14 +9,14 @@ use crosswalk_case::size_of_case;
 use mmu_core::{AccessKind, PagingMode, Prediction, Profile, Reference, Rule};
 use std::collections::BTreeSet;
 
-/// What a run says of a mutant that predicted this.
+/// The status of a mutant after a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// The machine proves it wrong.
     Caught,
     /// The machine makes the same mistake.
     MachineHasIt,
-    /// The machine lacks what it takes.
+    /// The machine cannot show the mistake.
     OutOfReach,
     /// None of these.
     Missed,
@@ -34,248 +34,291 @@ impl Status {
     }
 }
 
-/// What a case can say of a mutant.
+/// What a case is evidence for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
     /// The machine agrees with the reference and not with the mutant.
     Caught,
     /// The machine agrees with the mutant and not with the reference.
-    Has,
+    MachineHasIt,
 }
 
-/// What the reference says of a run, for every mutant.
-pub struct Verdicts {
-    predicted: Prediction,
+/// The verdicts of the reference on a case. They are the same for every mutant.
+pub(super) struct ReferenceVerdicts {
+    prediction: Prediction,
     verdict: Verdict,
-    /// The same where PDPTEs are in registers, which the SDM asks for: a choice (PDPTE-4) can be a
-    /// mutant's mistake (M31).
-    by_registers: Option<(Case, Verdict)>,
+    /// In PAE paging: the same case with the PDPTEs in registers, as the SDM has them, and its
+    /// verdict. What the rules leave open here (PDPTE-4) can be a mutant's mistake (M31).
+    in_registers: Option<(Case, Verdict)>,
 }
 
-impl Verdicts {
-    /// Judges a run by the reference.
-    pub fn of(case: &Case, run: &Attempt) -> Self {
-        let predicted = Reference.predict(case);
-        let verdict = judge_prediction(&Reference, case, &predicted, run);
-        let by_registers = (case.mode() == PagingMode::Pae).then(|| {
-            let mut pinned = case.clone();
-            pinned.profile = with_registers(case.profile);
-            let verdict = verdict::judge(&Reference, &pinned, run);
+impl ReferenceVerdicts {
+    pub(super) fn of(case: &Case, attempt: &Attempt) -> Self {
+        let prediction = Reference.predict(case);
+        let verdict = judge_prediction(&Reference, case, &prediction, attempt);
+
+        let in_registers = (case.mode() == PagingMode::Pae).then(|| {
+            let pinned = Case { profile: with_registers(case.profile), ..case.clone() };
+            let verdict = verdict::judge(&Reference, &pinned, attempt);
             (pinned, verdict)
         });
-        Self { predicted, verdict, by_registers }
-    }
-}
 
-impl Verdicts {
+        Self { prediction, verdict, in_registers }
+    }
+
     /// Whether the machine agrees with the reference.
-    fn agrees(&self) -> bool {
+    const fn agrees(&self) -> bool {
         matches!(self.verdict, Verdict::Agree { .. })
     }
 }
 
-fn with_registers(mut profile: Profile) -> Profile {
+const fn with_registers(mut profile: Profile) -> Profile {
     profile.pins.pdptes_are_walked = Some(false);
     profile
 }
 
-/// So many cases are kept for each side, the smallest first.
+/// Number of examples that are kept for each side, the smallest first.
 const MAX_EXAMPLES: usize = 12;
-/// So many are looked at before the smallest are good enough.
+/// Number of cases of a kind after which no more are looked at.
 const ENOUGH: u32 = 60;
-/// So many cases that another mistake hides are no accident.
-const SOME: u32 = 5;
+/// Minimum number of cases that another mistake must hide for this not to be an accident.
+const MIN_HIDDEN: u32 = 5;
+/// A mutant that this machine should not be able to show is judged by one in this many cases.
+const SAMPLING: u64 = 16;
 
-/// A mutant, and what speaks for and against it.
+/// The cases that are evidence for one side.
+#[derive(Default)]
+struct Evidence {
+    cases: u32,
+    /// The smallest of the cases.
+    examples: Vec<Example>,
+}
+
+impl Evidence {
+    fn add(&mut self, example: Example) {
+        self.cases += 1;
+
+        let size = size_of_case(&example.case);
+        let place = self.examples.partition_point(|known| size_of_case(&known.case) <= size);
+        self.examples.insert(place, example);
+        self.examples.truncate(MAX_EXAMPLES);
+    }
+}
+
+/// A mutant, and the evidence for and against it.
 pub(super) struct MutantTrial {
-    pub(super) mutant: &'static Mutant,
-    /// What the machine lacks for it to show.
-    pub(super) lacking: Option<String>,
-    /// How many cases it took to catch it.
-    pub(super) cases_to_catch: Option<u64>,
-    caught: (u32, Vec<Example>),
-    has_it: (u32, Vec<Example>),
-    /// Cases that it predicts otherwise than the reference.
-    told_apart: u64,
-    /// The choice of the machine by which such a case agreed with both.
-    hidden_by: Option<(Rule, &'static str)>,
-    /// The kinds of access that speak for the machine having it.
+    mutant: &'static Mutant,
+    /// The requirements that the machine does not meet.
+    unmet: Option<String>,
+    /// Number of cases it took to catch the mutant.
+    cases_to_catch: Option<u64>,
+    caught: Evidence,
+    machine_has_it: Evidence,
+    /// The kinds of access on which the machine makes the mistake.
     kinds: BTreeSet<AccessKind>,
-    /// Cases that speak against it beside another mistake, which the machine has.
+    /// Number of cases for which its prediction differs from the reference's.
+    distinguished: u64,
+    /// The choice by which the machine agreed with both in such a case.
+    hidden_by_choice: Option<(Rule, &'static str)>,
+    /// Number of cases that refute the mutant combined with another one, whose mistake the machine
+    /// makes.
     refuted: u32,
-    beside: Option<&'static Mutant>,
+    /// The other mutant.
+    hidden_by_mutant: Option<&'static Mutant>,
 }
 
 impl MutantTrial {
-    pub(super) fn new(mutant: &'static Mutant, lacking: Option<String>) -> Self {
+    pub(super) fn new(mutant: &'static Mutant, unmet: Option<String>) -> Self {
         Self {
             mutant,
-            lacking,
+            unmet,
             cases_to_catch: None,
-            caught: (0, Vec::new()),
-            has_it: (0, Vec::new()),
-            told_apart: 0,
-            hidden_by: None,
+            caught: Evidence::default(),
+            machine_has_it: Evidence::default(),
             kinds: BTreeSet::new(),
+            distinguished: 0,
+            hidden_by_choice: None,
             refuted: 0,
-            beside: None,
+            hidden_by_mutant: None,
         }
     }
 
-    pub(super) fn is_caught(&self) -> bool {
+    pub(super) const fn mutant(&self) -> &'static Mutant {
+        self.mutant
+    }
+
+    pub(super) const fn cases_to_catch(&self) -> Option<u64> {
+        self.cases_to_catch
+    }
+
+    pub(super) const fn is_caught(&self) -> bool {
         self.cases_to_catch.is_some()
     }
 
-    /// Whether it may be caught yet.
-    pub(super) fn is_open(&self) -> bool {
-        !self.is_caught() && self.lacking.is_none()
+    /// Whether it can still be caught.
+    pub(super) const fn is_open(&self) -> bool {
+        !self.is_caught() && self.unmet.is_none()
     }
 
-    /// Whether this case is not worth the time: enough is known, or it is one of many for a mutant that
-    /// should not show here at all.
-    fn passes_over(&self, number: u64) -> bool {
-        self.caught.0 >= ENOUGH || (self.lacking.is_some() && !number.is_multiple_of(16))
+    /// Whether a case is not worth the time: there is enough evidence, or this machine should not be
+    /// able to show the mistake at all.
+    fn skips(&self, number: u64) -> bool {
+        let is_sampled = number.is_multiple_of(SAMPLING);
+        self.caught.cases >= ENOUGH || (self.unmet.is_some() && !is_sampled)
     }
 
-    /// Takes note of a case; `number` cases have been run with it. Returns whether the machine agrees
-    /// with this mutant and not with the reference.
-    pub(super) fn hold(
+    /// Adds the evidence of a case; `number` is the number of cases so far. Returns whether the
+    /// machine agrees with this mutant and not with the reference.
+    pub(super) fn add(
         &mut self,
         case: &Case,
-        run: &Attempt,
-        verdicts: &Verdicts,
+        attempt: &Attempt,
+        verdicts: &ReferenceVerdicts,
         number: u64,
     ) -> bool {
-        if self.passes_over(number) {
+        if self.skips(number) {
             return false;
         }
-        let predicted = self.mutant.walker.predict(case);
-        let is_told_apart = predicted.alternatives != verdicts.predicted.alternatives;
-        self.told_apart += u64::from(is_told_apart);
-        match side(self.mutant, case, run, verdicts, &predicted) {
+
+        let prediction = self.mutant.walker.predict(case);
+        let is_distinguished = prediction.alternatives != verdicts.prediction.alternatives;
+        self.distinguished += u64::from(is_distinguished);
+
+        match evidence(self.mutant, case, attempt, verdicts, &prediction) {
             Some((Side::Caught, example)) => {
                 self.cases_to_catch.get_or_insert(number);
-                keep(&mut self.caught, example);
+                self.caught.add(example);
+                false
             }
-            Some((Side::Has, example)) => {
+            Some((Side::MachineHasIt, example)) => {
                 self.kinds.insert(case.access.kind);
-                keep(&mut self.has_it, example);
-                return !verdicts.agrees();
+                self.machine_has_it.add(example);
+                !verdicts.agrees()
             }
-            None if is_told_apart => {
-                if let Verdict::Agree { choices, .. } = &verdicts.verdict {
-                    let chosen = choices.iter().find(|choice| choice.level.is_empty());
-                    self.hidden_by = self.hidden_by.or(chosen.map(|way| (way.rule, way.member)));
+            None => {
+                if is_distinguished {
+                    self.note_choice(&verdicts.verdict);
                 }
+                false
             }
-            None => {}
         }
-        false
     }
 
-    /// Takes note of a case on which the machine agrees with other mutants and not with the
-    /// reference: does it make this mistake beside the other?
-    pub(super) fn hold_beside(
+    /// Notes the choice by which the machine agrees with both the mutant and the reference.
+    fn note_choice(&mut self, by_reference: &Verdict) {
+        if let Verdict::Agree { choices, .. } = by_reference
+            && self.hidden_by_choice.is_none()
+        {
+            let of_outcome = choices.iter().find(|choice| choice.level.is_empty());
+            self.hidden_by_choice = of_outcome.map(|choice| (choice.rule, choice.member));
+        }
+    }
+
+    /// Adds the evidence of a case on which the machine makes the mistakes of other mutants: does it
+    /// make this mistake as well?
+    pub(super) fn add_combined(
         &mut self,
         others: &[&'static Mutant],
         case: &Case,
-        run: &Attempt,
-        verdicts: &Verdicts,
+        attempt: &Attempt,
+        verdicts: &ReferenceVerdicts,
     ) {
-        let Some(rules) = self.mutant.semantics.filter(|_| self.refuted < ENOUGH && self.is_open())
-        else {
-            return;
-        };
-        let predicted = self.mutant.walker.predict(case);
-        if predicted.alternatives == verdicts.predicted.alternatives {
+        if self.refuted >= ENOUGH || !self.is_open() {
             return;
         }
-        let others = others.iter().filter(|other| other.id != self.mutant.id);
-        for (other, its) in others.filter_map(|other| Some((*other, other.semantics?))) {
-            let both = verdict::judge(&Combined(rules, its), case, run);
-            if matches!(both, Verdict::Diverge { .. }) {
+        let Some(rules) = self.mutant.semantics else { return };
+        if self.mutant.walker.predict(case).alternatives == verdicts.prediction.alternatives {
+            return;
+        }
+
+        for other in others.iter().filter(|other| other.id != self.mutant.id) {
+            let Some(other_rules) = other.semantics else { continue };
+            let by_both = verdict::judge(&Combined(rules, other_rules), case, attempt);
+            if matches!(by_both, Verdict::Diverge { .. }) {
                 self.refuted += 1;
-                self.beside = Some(other);
+                self.hidden_by_mutant = Some(other);
             }
         }
     }
 
-    /// Whether what agrees with it shows that the machine makes the mistake. One kind of access alone
-    /// may show another fault of the machine, if elsewhere the machine makes no such mistake.
-    fn machine_has_it(&self) -> bool {
+    /// Whether the evidence shows that the machine makes the mistake. A single kind of access may
+    /// show a different fault of the machine, if other cases refute the mistake.
+    fn machine_makes_it(&self) -> bool {
         self.refuted == 0 || self.kinds.len() > 1
     }
 
-    /// The cases that speak for one side, the smallest first.
+    /// The cases that are evidence for a side, the smallest first.
     pub(super) fn examples(&self, side: Side) -> Vec<Example> {
         match side {
-            Side::Caught => self.caught.1.clone(),
-            Side::Has if self.machine_has_it() => self.has_it.1.clone(),
-            Side::Has => Vec::new(),
+            Side::Caught => self.caught.examples.clone(),
+            Side::MachineHasIt if self.machine_makes_it() => self.machine_has_it.examples.clone(),
+            Side::MachineHasIt => Vec::new(),
         }
     }
 
-    /// What a run shows, if it speaks for this side.
-    pub(super) fn shows(&self, wanted: Side, case: &Case, run: &Attempt) -> Option<Example> {
-        let Attempt::Observed(_) = run else { return None };
-        let verdicts = Verdicts::of(case, run);
-        let predicted = self.mutant.walker.predict(case);
-        let (side, example) = side(self.mutant, case, run, &verdicts, &predicted)?;
+    /// The example that a case gives, if it is evidence for this side.
+    pub(super) fn shows(&self, wanted: Side, case: &Case, attempt: &Attempt) -> Option<Example> {
+        let Attempt::Observed(_) = attempt else { return None };
+        let verdicts = ReferenceVerdicts::of(case, attempt);
+        let prediction = self.mutant.walker.predict(case);
+
+        let (side, example) = evidence(self.mutant, case, attempt, &verdicts, &prediction)?;
         (side == wanted).then_some(example)
     }
 
+    /// Why this machine cannot show the mistake, if it cannot.
+    pub(super) fn why_out_of_reach(&self) -> Option<String> {
+        self.unmet.clone().or_else(|| self.why_hidden())
+    }
+
     /// What hides the mistake on this machine, if something does.
-    pub(super) fn hidden(&self) -> Option<String> {
-        if let Some(Mutant { id, mistake, .. }) = self.beside.filter(|_| self.refuted >= SOME) {
+    fn why_hidden(&self) -> Option<String> {
+        if self.refuted >= MIN_HIDDEN
+            && let Some(Mutant { id, mistake, .. }) = self.hidden_by_mutant
+        {
             return Some(format!(
                 "every case that shows it shows {id}, too, which the machine has: {mistake}"
             ));
         }
-        let (rule, member) = self.hidden_by?;
-        Some(format!("{rule} leaves a choice, and what the machine chose hides it: {member}"))
+
+        let (rule, member) = self.hidden_by_choice?;
+        Some(format!("{rule} leaves a choice, and the machine's choice hides it: {member}"))
     }
 
     /// Why it is missed.
-    pub(super) fn missed(&self) -> String {
-        match self.told_apart {
-            0 => "no case was met that tells it from the reference".into(),
-            cases => {
-                format!("{cases} cases tell it from the reference, and none speaks against it")
-            }
+    pub(super) fn why_missed(&self) -> String {
+        match self.distinguished {
+            0 => "no case distinguishes it from the reference".into(),
+            cases => format!(
+                "{cases} cases distinguish it from the reference, but none is evidence against it"
+            ),
         }
     }
 }
 
-/// Keeps the smallest examples.
-fn keep((count, examples): &mut (u32, Vec<Example>), example: Example) {
-    *count += 1;
-    let size = size_of_case(&example.case);
-    let place = examples.partition_point(|known| size_of_case(&known.case) <= size);
-    examples.insert(place, example);
-    examples.truncate(MAX_EXAMPLES);
-}
-
-/// What a run says of a mutant that predicted this.
-fn side(
+/// The side for which a case is evidence, if it is. `prediction` is the mutant's.
+fn evidence(
     mutant: &Mutant,
     case: &Case,
-    run: &Attempt,
-    verdicts: &Verdicts,
-    predicted: &Prediction,
+    attempt: &Attempt,
+    verdicts: &ReferenceVerdicts,
+    prediction: &Prediction,
 ) -> Option<(Side, Example)> {
-    match (&verdicts.verdict, judge_prediction(mutant.walker, case, predicted, run)) {
+    let by_mutant = judge_prediction(mutant.walker, case, prediction, attempt);
+
+    match (&verdicts.verdict, by_mutant) {
         (Verdict::Agree { .. }, Verdict::Diverge { expected, differences }) => {
-            Some((Side::Caught, Example::of(case, &expected, run, &differences)))
+            Some((Side::Caught, Example::of(case, &expected, attempt, &differences)))
         }
         (Verdict::Diverge { expected, differences }, Verdict::Agree { .. }) => {
-            Some((Side::Has, Example::of(case, expected, run, differences)))
+            Some((Side::MachineHasIt, Example::of(case, expected, attempt, differences)))
         }
         _ => {
-            let (pinned, by_reference) = verdicts.by_registers.as_ref()?;
+            let (pinned, by_reference) = verdicts.in_registers.as_ref()?;
             let Verdict::Diverge { expected, differences } = by_reference else { return None };
-            let by_mutant = verdict::judge(mutant.walker, pinned, run);
+            let by_mutant = verdict::judge(mutant.walker, pinned, attempt);
             matches!(by_mutant, Verdict::Agree { .. })
-                .then(|| (Side::Has, Example::of(pinned, expected, run, differences)))
+                .then(|| (Side::MachineHasIt, Example::of(pinned, expected, attempt, differences)))
         }
     }
 }

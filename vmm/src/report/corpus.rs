@@ -76,7 +76,7 @@ pub fn recorded_document(recorded_on: &dyn Machine, recording: &Recording, bytes
         bytes,
         modes: modes(cases),
         rules: all_of(cases, |recorded| &recorded.rules),
-        mutants: all_of(cases, |recorded| &recorded.tells),
+        mutants: all_of(cases, |recorded| &recorded.catches),
         unknown: *unknown,
     })
 }
@@ -105,7 +105,7 @@ pub fn recorded_text(out: &Path, recording: &Recording, bytes: usize) -> String 
 
     let rules = all_of(cases, |recorded| &recorded.rules).len();
     line(&mut text, &format!("rules     {rules} of {} decide a case", Rule::ALL.len()));
-    let mutants = all_of(cases, |recorded| &recorded.tells).len();
+    let mutants = all_of(cases, |recorded| &recorded.catches).len();
     line(
         &mut text,
         &format!("mutants   {mutants} of {} are proved wrong by a case", MUTANTS.len()),

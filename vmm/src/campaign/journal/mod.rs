@@ -1,13 +1,15 @@
-//! The journal of a run: everything that it takes to go on after the process was killed, and to add
-//! the runs of shards. A file of JSON lines, the first of which says what is run; it is written anew
-//! every half second and then takes the place of the one before, so that it is always whole and
-//! never grows.
+//! The journal of a run: everything that is needed to resume the run after the process was killed, and
+//! to add up the runs of shards. The journal is a file of JSON lines, the first of which says what is
+//! run. It is rewritten every half second into a new file that then replaces the old one, so it is
+//! always whole and does not grow with the run.
 
 mod run;
 mod tally;
+mod text;
 
-pub use run::{RunLine, ShardLine};
+pub use run::{CaseSource, RunLine, RunOptions, ShardLine};
 
+use crate::campaign::CampaignProgress;
 use crate::campaign::tally::Tally;
 use crate::finding::Finding;
 use crate::finding::saved::{Saved, SavedExample};
@@ -16,71 +18,81 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use tally::TallyLine;
 
-/// What a journal holds.
+/// The state of a run, from which `--resume` goes on.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     /// What is run.
     pub run: RunLine,
-    /// How far it came.
+    /// How far the run has come.
     pub progress: ProgressLine,
     /// All counts.
     pub tally: Tally,
-    /// All that was found.
+    /// All findings.
     pub findings: Vec<Saved>,
     /// The smallest case of each finding, once the run has ended.
     pub smallest: Vec<SmallestLine>,
 }
 
-/// How far a run came.
+impl Checkpoint {
+    /// The state of a run that is not finished. `cpu_seconds` includes child processes.
+    pub fn new(
+        run: &RunLine,
+        progress: &CampaignProgress,
+        cpu_seconds: f64,
+        complete: bool,
+    ) -> Self {
+        Self {
+            run: run.clone(),
+            progress: ProgressLine {
+                turn: progress.turn,
+                seconds: progress.elapsed.as_secs_f64(),
+                cpu_seconds,
+                complete,
+            },
+            tally: progress.tally.clone(),
+            findings: progress.findings.save(),
+            smallest: Vec::new(),
+        }
+    }
+}
+
+/// How far a run has come.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProgressLine {
     /// The first turn that is not judged.
     pub turn: u64,
-    /// From the first batch on.
+    /// The time since the first batch, in seconds.
     pub seconds: f64,
-    /// CPU time, with that of child processes.
+    /// CPU time in seconds, including child processes.
     pub cpu_seconds: f64,
-    /// Whether nothing remains to be done.
+    /// Whether nothing remains to be run.
     pub complete: bool,
 }
 
-/// The smallest case of a finding: its id, its title, and the case.
+/// The smallest case of a finding.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SmallestLine {
-    /// The id.
+    /// The id of the finding.
     pub id: String,
-    /// The title.
+    /// The title of the finding.
     pub title: String,
-    /// The case and what was seen.
+    /// The case and what was observed.
     pub example: SavedExample,
 }
 
 impl SmallestLine {
-    /// One for each finding that has a case.
+    /// A line for each finding that has an example.
     pub fn of(findings: &[Finding]) -> Vec<Self> {
         let line = |finding: &Finding| {
             let example = SavedExample::from(finding.example.as_ref()?);
             Some(Self { id: finding.id.clone(), title: finding.title.clone(), example })
         };
+
         findings.iter().filter_map(line).collect()
     }
-}
-
-/// A line.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
-enum JournalLine {
-    Run(Box<RunLine>),
-    Progress(ProgressLine),
-    Tally(TallyLine),
-    Finding(Saved),
-    Smallest(SmallestLine),
-    /// The last: how many lines come before it.
-    Lines(usize),
 }
 
 /// Why a journal cannot be used.
@@ -93,13 +105,13 @@ pub struct JournalError {
     problem: String,
 }
 
-/// The file in a report's directory.
-const NAME: &str = "journal.jsonl";
+/// The name of the journal in a report's directory.
+const FILE_NAME: &str = "journal.jsonl";
 
-/// How often it is written.
-const EVERY: Duration = Duration::from_millis(500);
+/// The time between two checkpoints.
+const PERIOD: Duration = Duration::from_millis(500);
 
-/// A journal that is being written.
+/// The journal in a report's directory.
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
@@ -107,116 +119,67 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// The journal in a directory, which is made if there is none.
+    /// The journal in a directory. The directory is created if it does not exist.
     ///
     /// # Errors
-    /// When the directory cannot be made.
+    /// When the directory cannot be created.
     pub fn new(directory: &Path) -> Result<Self, JournalError> {
-        let path = directory.join(NAME);
         fs::create_dir_all(directory).map_err(|error| JournalError {
             path: directory.to_owned(),
             line: None,
-            problem: format!("the directory cannot be made: {error}"),
+            problem: format!("the directory cannot be created: {error}"),
         })?;
-        Ok(Self { path, written: None })
+
+        Ok(Self { path: directory.join(FILE_NAME), written: None })
     }
 
-    /// Where it is.
+    /// The path of the file, which may not exist yet.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether it is time to write again.
+    /// Whether it is time for the next checkpoint.
     pub fn is_due(&self) -> bool {
-        self.written.is_none_or(|written| written.elapsed() >= EVERY)
+        self.written.is_none_or(|written| written.elapsed() >= PERIOD)
     }
 
-    /// Writes a record in place of what is there.
+    /// Replaces the content of the journal.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn write(&mut self, record: &Checkpoint) -> Result<(), JournalError> {
+    pub fn write(&mut self, checkpoint: &Checkpoint) -> Result<(), JournalError> {
         let next = self.path.with_extension("jsonl.next");
-        let written = fs::write(&next, text(record)).and_then(|()| fs::rename(&next, &self.path));
-        written.map_err(|error| self.error(None, format!("cannot be written: {error}")))?;
+        let content = text::write(checkpoint);
+
+        fs::write(&next, content)
+            .and_then(|()| fs::rename(&next, &self.path))
+            .map_err(|error| self.error(None, format!("cannot be written: {error}")))?;
+
         self.written = Some(Instant::now());
         Ok(())
     }
 
-    /// What it holds; `None` if there is none.
+    /// Reads the journal; `None` if the file does not exist.
     ///
     /// # Errors
-    /// When it cannot be read, or is damaged: the error names the line.
+    /// When the file cannot be read, or is damaged: the error names the line.
     pub fn read(&self) -> Result<Option<Checkpoint>, JournalError> {
-        let text = match fs::read_to_string(&self.path) {
-            Ok(text) => text,
+        let content = match fs::read_to_string(&self.path) {
+            Ok(content) => content,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(self.error(None, format!("cannot be read: {error}"))),
         };
-        parse(&text).map(Some).map_err(|(line, problem)| self.error(Some(line), problem))
+
+        match text::parse(&content) {
+            Ok(checkpoint) => Ok(Some(checkpoint)),
+            Err(bad) => Err(self.error(Some(bad.number), bad.problem)),
+        }
     }
 
-    /// An error about a line of this journal.
+    /// An error about this journal, or about a line of it.
     pub fn error(&self, line: Option<usize>, problem: String) -> JournalError {
         JournalError { path: self.path.clone(), line, problem }
     }
-}
-
-fn text(record: &Checkpoint) -> String {
-    let mut lines = vec![
-        JournalLine::Run(Box::new(record.run.clone())),
-        JournalLine::Progress(record.progress),
-    ];
-    lines.extend(TallyLine::of(&record.tally).into_iter().map(JournalLine::Tally));
-    lines.extend(record.findings.iter().cloned().map(JournalLine::Finding));
-    lines.extend(record.smallest.iter().cloned().map(JournalLine::Smallest));
-    lines.push(JournalLine::Lines(lines.len()));
-    let mut text = String::new();
-    for line in &lines {
-        text += &serde_json::to_string(line).expect("a line is plain data");
-        text.push('\n');
-    }
-    text
-}
-
-/// The record, or the number of the bad line and what is wrong with it.
-fn parse(text: &str) -> Result<Checkpoint, (usize, String)> {
-    let mut run = None;
-    let mut progress = None;
-    let mut tally = Tally::default();
-    let (mut findings, mut smallest) = (Vec::new(), Vec::new());
-    let mut last = None;
-    for (index, line) in text.lines().enumerate() {
-        let number = index + 1;
-        let told = |problem: String| (number, problem.replace(char::is_control, "\u{fffd}"));
-        if last.is_some() {
-            return Err(told("expected nothing after the line that counts the others".into()));
-        }
-        let line = serde_json::from_str(line)
-            .map_err(|error| told(format!("expected a line of a journal: {error}")))?;
-        match line {
-            JournalLine::Run(line) if index == 0 => run = Some(*line),
-            JournalLine::Progress(line) if index == 1 => progress = Some(line),
-            _ if index < 2 => {
-                return Err(told("expected \"run\" first, and \"progress\" second".into()));
-            }
-            JournalLine::Run(_) | JournalLine::Progress(_) => {
-                return Err(told("expected \"run\" and \"progress\" once".into()));
-            }
-            JournalLine::Tally(line) => line.add_to(&mut tally).map_err(told)?,
-            JournalLine::Finding(saved) => findings.push(saved),
-            JournalLine::Smallest(line) => smallest.push(line),
-            JournalLine::Lines(count) if count == index => last = Some(count),
-            JournalLine::Lines(count) => {
-                return Err(told(format!("expected {count} lines before this one, found {index}")));
-            }
-        }
-    }
-    let end = text.lines().count() + 1;
-    let (Some(run), Some(progress), Some(_)) = (run, progress, last) else {
-        return Err((end, "expected more lines: the file ends too early".into()));
-    };
-    Ok(Checkpoint { run, progress, tally, findings, smallest })
 }
 
 #[cfg(test)]

@@ -1,152 +1,217 @@
-//! What is run, as the first line of a journal has it: enough to tell whether another run is the
-//! same, and to report on it without the machine.
+//! What is run, as the first line of a journal describes it: enough to compare two runs, and to report
+//! on a run without its machine.
 
+use crate::campaign::known::KnownSource;
+use crate::campaign::predictor::Predictor;
 use crate::generate::{Generator, Shard};
 use crosswalk_machine::{Capabilities, Identity, MachineLine, ModeOffer, offers, read_offers};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
-/// The form of a journal; another program may write another.
+/// The version of the journal's format.
 const FORMAT: u32 = 1;
 
-/// What stands in a generator's place where cases were recorded.
-const RECORDED: &str = "recorded";
-
 /// What is run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunLine {
     format: u32,
-    /// The version of the program: another may make other cases.
+    /// The version of the program: another version may generate other cases.
     version: String,
-    /// `random`, `exhaustive` or `guided`; `recorded` in a replay.
-    pub generator: String,
-    /// The seed.
+    /// Where the cases come from.
+    pub generator: CaseSource,
+    /// The seed of the cases; 0 if they have none.
     pub seed: u64,
-    /// The modes asked for, each with the reason why it is not run.
+    /// The requested modes, each with the reason if it is not run.
     pub modes: Vec<(String, Option<String>)>,
-    /// How many combinations all modes have, where they are enumerated.
+    /// The number of combinations in all modes, if cases are enumerated.
     pub combinations: Option<u64>,
-    /// The limit of the whole run.
+    /// The maximum number of cases of the whole run.
     pub cases: Option<u64>,
     /// Who predicts.
-    pub walker: String,
-    /// The file of known findings, or `none`; nothing for the one of the machine.
-    pub known: Option<String>,
-    /// Which parts of the run.
+    pub walker: Predictor,
+    /// Where the known findings come from.
+    pub known: KnownSource,
+    /// Which parts of the run these are.
     pub shard: ShardLine,
     /// The machine.
     pub machine: MachineLine,
+}
+
+/// Where the cases of a run come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CaseSource {
+    /// Random cases.
+    Random,
+    /// Every combination.
+    Exhaustive,
+    /// Random cases, guided towards rare ones.
+    Guided,
+    /// Cases that run alone.
+    Single,
+    /// The cases of a corpus: a replay.
+    Recorded,
+}
+
+impl CaseSource {
+    /// The name used in journals and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Random => "random",
+            Self::Exhaustive => "exhaustive",
+            Self::Guided => "guided",
+            Self::Single => "single",
+            Self::Recorded => "recorded",
+        }
+    }
+}
+
+impl From<Generator> for CaseSource {
+    fn from(generator: Generator) -> Self {
+        match generator {
+            Generator::Random(_) => Self::Random,
+            Generator::Exhaustive => Self::Exhaustive,
+            Generator::Guided(_) => Self::Guided,
+            Generator::Single(_) => Self::Single,
+        }
+    }
 }
 
 /// Which parts of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShardLine {
-    /// How many parts the run has.
+    /// Number of parts of the whole run.
     pub count: u64,
-    /// Which of them these are.
+    /// The parts, by their numbers from 0.
     pub parts: Vec<u64>,
 }
 
-impl RunLine {
-    /// The line of a run.
-    #[expect(clippy::too_many_arguments, reason = "everything that a run depends on")]
-    pub fn new(
-        generator: Generator,
-        seed: u64,
-        modes: &[ModeOffer],
-        cases: Option<u64>,
-        walker: String,
-        known: Option<String>,
-        shard: Shard,
-        machine: (&Identity, &Capabilities),
-    ) -> Self {
-        let offered = modes.iter().filter(|(_, offer)| offer.is_ok());
-        let combinations = (generator == Generator::Exhaustive)
-            .then(|| offered.map(|(mode, _)| generator.stream(*mode, machine.1).cases()).sum());
-        Self {
-            format: FORMAT,
-            version: env!("CARGO_PKG_VERSION").into(),
-            generator: generator.name().into(),
-            seed,
-            modes: offers(modes),
-            combinations,
-            cases,
-            walker,
-            known,
-            shard: ShardLine { count: shard.count, parts: vec![shard.index] },
-            machine: MachineLine::new(machine.0, machine.1),
-        }
-    }
-
-    /// The line of a replay: nothing is generated, and there is no seed.
-    pub fn replayed(
-        modes: &[ModeOffer],
-        cases: Option<u64>,
-        walker: String,
-        known: Option<String>,
-        machine: (&Identity, &Capabilities),
-    ) -> Self {
-        Self {
-            format: FORMAT,
-            version: env!("CARGO_PKG_VERSION").into(),
-            generator: RECORDED.into(),
-            seed: 0,
-            modes: offers(modes),
-            combinations: None,
-            cases,
-            walker,
-            known,
-            shard: ShardLine { count: 1, parts: vec![0] },
-            machine: MachineLine::new(machine.0, machine.1),
-        }
-    }
-
-    /// Whether the cases have a seed.
-    pub fn has_seed(&self) -> bool {
-        !["exhaustive", RECORDED].contains(&self.generator.as_str())
-    }
-
-    /// In what another run differs, besides the shard: the first thing, as it is here and there.
+impl ShardLine {
+    /// Whether other parts are not these, as `expected ..., found ...`.
     pub fn difference(&self, other: &Self) -> Option<String> {
-        let differ = |name: &str, here: &dyn std::fmt::Debug, there: &dyn std::fmt::Debug| {
-            let (here, there) = (format!("{here:?}"), format!("{there:?}"));
-            (here != there).then(|| format!("expected {name} {here}, found {there}"))
-        };
-        let (mut machine, mut others) = (self.machine.clone(), other.machine.clone());
-        for machine in [&mut machine, &mut others] {
+        differ("shard", self, other)
+    }
+
+    /// The parts that are not there.
+    pub fn missing(&self) -> Vec<u64> {
+        (0..self.count).filter(|part| !self.parts.contains(part)).collect()
+    }
+}
+
+impl From<Shard> for ShardLine {
+    fn from(shard: Shard) -> Self {
+        Self { count: shard.count, parts: vec![shard.index] }
+    }
+}
+
+/// What the user asked of a run or of a replay.
+#[derive(Clone, Copy, Debug)]
+pub struct RunOptions<'r> {
+    /// The requested modes, each with the reason if it is not run.
+    pub modes: &'r [ModeOffer],
+    /// The maximum number of cases of the whole run.
+    pub cases: Option<u64>,
+    /// Who predicts.
+    pub walker: &'r Predictor,
+    /// Where the known findings come from.
+    pub known: &'r KnownSource,
+}
+
+impl RunLine {
+    /// The line of a run on a machine.
+    pub fn generated(
+        generator: Generator,
+        shard: Shard,
+        options: RunOptions<'_>,
+        identity: &Identity,
+        capabilities: &Capabilities,
+    ) -> Self {
+        let combinations = (generator == Generator::Exhaustive).then(|| {
+            let offered = options.modes.iter().filter(|(_, offer)| offer.is_ok());
+            offered.map(|(mode, _)| generator.stream(*mode, capabilities).cases()).sum()
+        });
+
+        Self {
+            seed: generator.seed().unwrap_or(0),
+            combinations,
+            shard: shard.into(),
+            ..Self::new(generator.into(), options, identity, capabilities)
+        }
+    }
+
+    /// The line of a replay. Nothing is generated, so there is no seed.
+    pub fn replayed(
+        options: RunOptions<'_>,
+        identity: &Identity,
+        capabilities: &Capabilities,
+    ) -> Self {
+        Self::new(CaseSource::Recorded, options, identity, capabilities)
+    }
+
+    /// A whole run without a seed.
+    fn new(
+        generator: CaseSource,
+        options: RunOptions<'_>,
+        identity: &Identity,
+        capabilities: &Capabilities,
+    ) -> Self {
+        Self {
+            format: FORMAT,
+            version: env!("CARGO_PKG_VERSION").into(),
+            generator,
+            seed: 0,
+            modes: offers(options.modes),
+            combinations: None,
+            cases: options.cases,
+            walker: options.walker.clone(),
+            known: options.known.clone(),
+            shard: Shard::WHOLE.into(),
+            machine: MachineLine::new(identity, capabilities),
+        }
+    }
+
+    /// Whether the cases depend on a seed.
+    pub const fn has_seed(&self) -> bool {
+        !matches!(self.generator, CaseSource::Exhaustive | CaseSource::Recorded)
+    }
+
+    /// The first field in which another run differs, shard aside, as `expected ..., found ...`. The
+    /// processor's name and the kernel may differ: the nodes of a cluster do.
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        let known = |run: &Self| Option::<String>::from(run.known.clone());
+        let machine = |run: &Self| {
+            let mut machine = run.machine.clone();
             machine.cpu.clear();
             machine.host_kernel.clear();
-        }
-        [
-            differ("format", &self.format, &other.format),
-            differ("version", &self.version, &other.version),
-            differ("generator", &self.generator, &other.generator),
-            differ("seed", &self.seed, &other.seed),
-            differ("modes", &self.modes, &other.modes),
-            differ("cases", &self.cases, &other.cases),
-            differ("walker", &self.walker, &other.walker),
-            differ("known findings", &self.known, &other.known),
-            differ("shards", &self.shard.count, &other.shard.count),
-            differ("machine", &machine, &others),
-        ]
-        .into_iter()
-        .flatten()
-        .next()
+            machine
+        };
+
+        None.or_else(|| differ("format", &self.format, &other.format))
+            .or_else(|| differ("version", &self.version, &other.version))
+            .or_else(|| differ("generator", self.generator.name(), other.generator.name()))
+            .or_else(|| differ("seed", &self.seed, &other.seed))
+            .or_else(|| differ("modes", &self.modes, &other.modes))
+            .or_else(|| differ("cases", &self.cases, &other.cases))
+            .or_else(|| differ("walker", &self.walker.to_string(), &other.walker.to_string()))
+            .or_else(|| differ("known findings", &known(self), &known(other)))
+            .or_else(|| differ("shards", &self.shard.count, &other.shard.count))
+            .or_else(|| differ("machine", &machine(self), &machine(other)))
     }
 
-    /// The modes asked for, each with the reason why it was not run.
+    /// The requested modes, each with the reason if it was not run.
     ///
     /// # Errors
-    /// When there is no such mode.
+    /// When a mode does not exist.
     pub fn read_modes(&self) -> Result<Vec<ModeOffer>, String> {
         read_offers(&self.modes)
     }
 }
 
-impl ShardLine {
-    /// The parts that are not there.
-    pub fn missing(&self) -> Vec<u64> {
-        (0..self.count).filter(|part| !self.parts.contains(part)).collect()
-    }
+fn differ<T>(name: &str, here: &T, there: &T) -> Option<String>
+where
+    T: PartialEq + fmt::Debug + ?Sized,
+{
+    (here != there).then(|| format!("expected {name} {here:?}, found {there:?}"))
 }

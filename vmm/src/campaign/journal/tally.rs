@@ -1,12 +1,13 @@
-//! The counts of a run as lines.
+//! The counts of a run as lines of the journal.
 
 use crate::campaign::tally::{ModeCounts, Occurrences, Tally};
-use crate::generate::CaseName;
 use crate::verdict::ChoiceTaken;
 use crosswalk_case::observation::Provenance;
+use mmu_core::name::by_name;
 use mmu_core::{AccessKind, PagingMode, Ring, Rule};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashSet};
+use std::str::FromStr;
 use std::sync::{LazyLock, Mutex};
 
 /// A part of a tally.
@@ -29,7 +30,7 @@ pub(super) enum TallyLine {
     End {
         mode: String,
         provenance: String,
-        /// Vector and error code; none for an access that completed.
+        /// Vector and error code; nothing for an access that completed.
         fault: Option<(u8, u32)>,
         count: u64,
         example: String,
@@ -50,77 +51,74 @@ pub(super) enum TallyLine {
 impl TallyLine {
     /// All lines of a tally.
     pub(super) fn of(tally: &Tally) -> Vec<Self> {
-        let mut lines = vec![Self::Digest(tally.digest)];
-        for (mode, counts) in &tally.modes {
-            let by_name = |named: [(&str, &mut u64); 10]| {
-                named.into_iter().map(|(name, count)| (name.to_owned(), *count)).collect()
-            };
-            let accesses = counts.accesses.iter();
-            let provenance = counts.provenance.iter();
-            lines.push(Self::Mode {
-                mode: mode.name().into(),
-                counts: by_name(counts.clone().named()),
-                accesses: accesses.map(|(kind, count)| (kind.name().into(), *count)).collect(),
-                provenance: provenance.map(|(who, count)| (who.name().into(), *count)).collect(),
-            });
-        }
-        lines.extend(tally.rules.iter().map(|((rule, mode), met)| Self::Rule {
+        let modes = tally.modes.iter().map(|(mode, counts)| Self::of_mode(*mode, counts));
+
+        let rules = tally.rules.iter().map(|((rule, mode), occurrences)| Self::Rule {
             rule: rule.id().into(),
             mode: mode.name().into(),
-            count: met.count,
-            example: met.example.to_string(),
-        }));
-        lines.extend(tally.ends.iter().map(|((mode, provenance, fault), met)| Self::End {
+            count: occurrences.count,
+            example: occurrences.example.to_string(),
+        });
+
+        let ends = tally.ends.iter().map(|((mode, provenance, fault), occurrences)| Self::End {
             mode: mode.name().into(),
             provenance: provenance.name().into(),
             fault: *fault,
-            count: met.count,
-            example: met.example.to_string(),
-        }));
-        lines.extend(tally.choices.iter().map(|(choice, count)| Self::Choice {
+            count: occurrences.count,
+            example: occurrences.example.to_string(),
+        });
+
+        let choices = tally.choices.iter().map(|(choice, count)| Self::Choice {
             rule: choice.rule.id().into(),
             mode: choice.mode.name().into(),
             provenance: choice.provenance.name().into(),
-            ring: if choice.ring == Ring::Zero { 0 } else { 3 },
+            ring: choice.ring.cpl(),
             access: choice.access.name().into(),
             end: choice.end.name().into(),
             level: choice.level.into(),
             member: choice.member.into(),
             count: *count,
-        }));
-        lines
+        });
+
+        let digest = Self::Digest(tally.digest);
+        [digest].into_iter().chain(modes).chain(rules).chain(ends).chain(choices).collect()
+    }
+
+    fn of_mode(mode: PagingMode, counts: &ModeCounts) -> Self {
+        let accesses = counts.accesses.iter();
+        let provenance = counts.provenance.iter();
+        let named = counts.clone().named().map(|(name, count)| (name.to_owned(), *count));
+
+        Self::Mode {
+            mode: mode.name().into(),
+            counts: named.into(),
+            accesses: accesses.map(|(kind, count)| (kind.name().into(), *count)).collect(),
+            provenance: provenance.map(|(who, count)| (who.name().into(), *count)).collect(),
+        }
     }
 
     /// Adds the line to a tally.
     pub(super) fn add_to(self, tally: &mut Tally) -> Result<(), String> {
         let mut part = Tally::default();
+
         match self {
             Self::Digest(digest) => part.digest = digest,
             Self::Mode { mode, counts, accesses, provenance } => {
-                let mut read = ModeCounts::default();
-                for (name, count) in read.named() {
-                    *count = *counts.get(name).ok_or_else(|| format!("expected counts.{name}"))?;
-                }
-                for (name, count) in accesses {
-                    read.accesses.insert(access(&name)?, count);
-                }
-                for (name, count) in provenance {
-                    read.provenance.insert(who(&name)?, count);
-                }
-                part.modes.insert(paging_mode(&mode)?, read);
+                let counts = read_counts(&counts, accesses, provenance)?;
+                part.modes.insert(paging_mode(&mode)?, counts);
             }
             Self::Rule { rule: id, mode, count, example } => {
-                let met = Occurrences { count, example: example.parse::<CaseName>()? };
-                part.rules.insert((rule(&id)?, paging_mode(&mode)?), met);
+                let occurrences = Occurrences { count, example: example.parse()? };
+                part.rules.insert((rule(&id)?, paging_mode(&mode)?), occurrences);
             }
-            Self::End { mode, provenance, fault, count, example } => {
-                let met = Occurrences { count, example: example.parse::<CaseName>()? };
-                part.ends.insert((paging_mode(&mode)?, who(&provenance)?, fault), met);
+            Self::End { mode, provenance: who, fault, count, example } => {
+                let occurrences = Occurrences { count, example: example.parse()? };
+                part.ends.insert((paging_mode(&mode)?, provenance(&who)?, fault), occurrences);
             }
             Self::Choice {
                 rule: id,
                 mode,
-                provenance,
+                provenance: who,
                 ring,
                 access: kind,
                 end,
@@ -131,8 +129,8 @@ impl TallyLine {
                 let choice = ChoiceTaken {
                     rule: rule(&id)?,
                     mode: paging_mode(&mode)?,
-                    provenance: who(&provenance)?,
-                    ring: if ring == 0 { Ring::Zero } else { Ring::Three },
+                    provenance: provenance(&who)?,
+                    ring: if ring == Ring::Zero.cpl() { Ring::Zero } else { Ring::Three },
                     access: access(&kind)?,
                     end: end
                         .parse()
@@ -143,38 +141,63 @@ impl TallyLine {
                 part.choices.insert(choice, count);
             }
         }
+
         tally.merge(part);
         Ok(())
     }
 }
 
+fn read_counts(
+    named: &BTreeMap<String, u64>,
+    accesses: BTreeMap<String, u64>,
+    provenances: BTreeMap<String, u64>,
+) -> Result<ModeCounts, String> {
+    let mut counts = ModeCounts::default();
+
+    for (name, count) in counts.named() {
+        *count = *named.get(name).ok_or_else(|| format!("expected counts.{name}"))?;
+    }
+    for (name, count) in accesses {
+        counts.accesses.insert(access(&name)?, count);
+    }
+    for (name, count) in provenances {
+        counts.provenance.insert(provenance(&name)?, count);
+    }
+
+    Ok(counts)
+}
+
 fn paging_mode(name: &str) -> Result<PagingMode, String> {
-    let found = PagingMode::ALL.into_iter().find(|mode| mode.name() == name);
-    found.ok_or_else(|| format!("there is no paging mode {name:?}"))
+    named("paging mode", name)
 }
 
 fn rule(id: &str) -> Result<Rule, String> {
-    let found = Rule::ALL.iter().copied().find(|rule| rule.id() == id);
-    found.ok_or_else(|| format!("there is no rule {id:?}"))
+    named("rule", id)
 }
 
 fn access(name: &str) -> Result<AccessKind, String> {
-    let found = AccessKind::ALL.into_iter().find(|kind| kind.name() == name);
-    found.ok_or_else(|| format!("there is no kind of access {name:?}"))
+    named("kind of access", name)
 }
 
-fn who(name: &str) -> Result<Provenance, String> {
-    let found = Provenance::ALL.into_iter().find(|who| who.name() == name);
-    found.ok_or_else(|| format!("there is no provenance {name:?}"))
+/// The value with a name. The error does not list the names: there are many rules.
+fn named<T: FromStr>(what: &str, name: &str) -> Result<T, String> {
+    name.parse().map_err(|_| format!("there is no {what} {name:?}"))
 }
 
-/// A name that lives as long as the program. Each different one is kept once; there are few.
+fn provenance(name: &str) -> Result<Provenance, String> {
+    by_name(&Provenance::ALL, Provenance::name, name)
+        .map_err(|_| format!("there is no provenance {name:?}"))
+}
+
+/// A name that lives as long as the program. Every distinct name is kept once; there are few.
 fn interned(name: String) -> &'static str {
     static NAMES: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
-    let mut names = NAMES.lock().expect("nobody panics while holding it");
+    let mut names = NAMES.lock().expect("no thread panics while it holds the lock");
+
     if let Some(known) = names.get(name.as_str()) {
         return known;
     }
+
     let kept: &'static str = Box::leak(name.into_boxed_str());
     names.insert(kept);
     kept

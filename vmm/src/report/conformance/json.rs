@@ -1,7 +1,7 @@
 //! The table of walkers and rules as JSON.
 
 use super::{CellResult, shown};
-use crate::conformance::{Cell, Column, KnownMistake, Table};
+use crate::conformance::{Aspect, Cell, Column, Table};
 use crate::report::style::json::to_text;
 use crosswalk_case::Case;
 use serde::Serialize;
@@ -13,7 +13,7 @@ struct ConformanceDocument<'r> {
     /// The number of cases in which the machine itself differs from the manuals, or was not seen.
     not_counted: u64,
     walkers: Vec<WalkerJson<'r>>,
-    rules: Vec<KnownMistakeJson<'r>>,
+    rules: Vec<AspectJson<'r>>,
 }
 
 #[derive(Serialize)]
@@ -35,7 +35,7 @@ struct FailureJson<'r> {
 }
 
 #[derive(Serialize)]
-struct KnownMistakeJson<'r> {
+struct AspectJson<'r> {
     rule: String,
     meaning: &'static str,
     cells: Vec<CellJson<'r>>,
@@ -66,7 +66,7 @@ pub fn document(corpus: &str, table: &Table) -> String {
         failed: column.failed,
         failure: column.failure.as_ref().map(|(case, why)| FailureJson { case, why }),
     });
-    let rules = shown(table).into_iter().map(|known| KnownMistakeJson {
+    let rules = shown(table).into_iter().map(|known| AspectJson {
         rule: known.to_string(),
         meaning: known.meaning(),
         cells: table.columns.iter().map(|column| cell_json(column, known)).collect(),
@@ -81,7 +81,7 @@ pub fn document(corpus: &str, table: &Table) -> String {
     })
 }
 
-fn cell_json(column: &Column, known: KnownMistake) -> CellJson<'_> {
+fn cell_json(column: &Column, known: Aspect) -> CellJson<'_> {
     let cell = column.cells.get(&known);
     let none = Cell::default();
     let Cell { right, wrong, silent, .. } = cell.unwrap_or(&none);

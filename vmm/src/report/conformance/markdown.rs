@@ -1,7 +1,7 @@
 //! The table of walkers and rules as a page of Markdown.
 
 use super::{CellResult, full_name, mistakes, remark, shown};
-use crate::conformance::{Column, KnownMistake, Mistake, Table};
+use crate::conformance::{Aspect, Column, Mistake, Table};
 use crate::report::style::number::with_commas;
 use std::fmt::Write;
 
@@ -70,7 +70,7 @@ fn add_table(text: &mut String, table: &Table) {
 }
 
 /// The mark of a cell; a wrong one links to its smallest case.
-fn mark(column: &Column, known: KnownMistake) -> String {
+fn mark(column: &Column, known: Aspect) -> String {
     let cell = column.cells.get(&known);
     match (CellResult::of(cell), cell) {
         (CellResult::Wrong, Some(cell)) => {
@@ -98,7 +98,7 @@ fn add_mistakes(text: &mut String, column: &Column) {
 }
 
 /// The name of the place on the page where a mistake is described.
-fn anchor(column: &Column, known: KnownMistake) -> String {
+fn anchor(column: &Column, known: Aspect) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
     format!("{}-{known}", column.walker.name).chars().map(plain).collect()
 }

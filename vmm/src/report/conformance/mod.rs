@@ -10,7 +10,7 @@ pub use json::document;
 pub use markdown::page;
 pub use text::text;
 
-use crate::conformance::{Cell, Column, KnownMistake, Mistake, Table, rows};
+use crate::conformance::{Aspect, Cell, Column, Mistake, Table, rows};
 use crate::report::style::number::with_commas;
 
 /// The result that a cell shows.
@@ -43,10 +43,9 @@ impl CellResult {
 }
 
 /// The known mistakes that at least one walker was asked about.
-fn shown(table: &Table) -> Vec<KnownMistake> {
-    let is_asked = |mistake: &KnownMistake| {
-        table.columns.iter().any(|column| column.cells.contains_key(mistake))
-    };
+fn shown(table: &Table) -> Vec<Aspect> {
+    let is_asked =
+        |mistake: &Aspect| table.columns.iter().any(|column| column.cells.contains_key(mistake));
     rows().into_iter().filter(is_asked).collect()
 }
 
@@ -74,6 +73,6 @@ fn remark(column: &Column) -> String {
 }
 
 /// The mistakes of a walker: the known mistake each is, how often it was made, and its simplest case.
-fn mistakes(column: &Column) -> impl Iterator<Item = (KnownMistake, u64, &Mistake)> {
+fn mistakes(column: &Column) -> impl Iterator<Item = (Aspect, u64, &Mistake)> {
     column.cells.iter().filter_map(|(row, cell)| Some((*row, cell.wrong, cell.mistake.as_ref()?)))
 }

@@ -26,7 +26,7 @@ pub fn heading(identity: &Identity, capabilities: &Capabilities, why: &str, case
 
 /// The cases of a run, in words.
 pub fn describe_cases(run: &RunLine) -> String {
-    let mut words = vec![run.generator.clone()];
+    let mut words = vec![run.generator.name().to_owned()];
 
     match run.combinations {
         Some(all) => words.push(format!("{} combinations", with_commas(all))),
@@ -82,7 +82,7 @@ pub fn summary(facts: &RunFacts<'_>, summary: &Summary) -> String {
         line(&mut text, &describe_what_is_missing(facts));
     }
     if let Some(score) = facts.candidate {
-        score::describe(&mut text, &facts.run.walker, score);
+        score::describe(&mut text, &facts.run.walker.to_string(), score);
     }
     line(&mut text, &verdict(facts, summary));
     text
@@ -138,20 +138,21 @@ fn describe_totals(text: &mut String, facts: &RunFacts<'_>, summary: &Summary) {
 /// The result in a sentence.
 pub(super) fn verdict(facts: &RunFacts<'_>, summary: &Summary) -> String {
     if let Some(score) = facts.candidate {
-        return score::verdict(&facts.run.walker, score);
+        return score::verdict(&facts.run.walker.to_string(), score);
     }
 
     let is_caught = summary.findings.iter().any(|finding| finding.catches_walker);
-    match (facts.run.walker.as_str(), summary.has_unknown_divergence()) {
-        ("reference", false) if !facts.sources.is_empty() => {
+    let walker = &facts.run.walker;
+    match (walker.is_reference(), summary.has_unknown_divergence()) {
+        (true, false) if !facts.sources.is_empty() => {
             "The recorded machines and the model agree, known findings aside.".into()
         }
-        ("reference", false) => "The machine and the model agree, known findings aside.".into(),
-        ("reference", true) => {
+        (true, false) => "The machine and the model agree, known findings aside.".into(),
+        (true, true) => {
             "The machine and the model disagree: see the findings that are not known.".into()
         }
-        (walker, _) if is_caught => format!("{walker} is caught: the machine proves it wrong."),
-        (walker, _) => {
+        (false, _) if is_caught => format!("{walker} is caught: the machine proves it wrong."),
+        (false, _) => {
             format!("{walker} is not caught: no case here distinguishes it from the reference.")
         }
     }
@@ -275,7 +276,7 @@ fn describe_findings(text: &mut String, facts: &RunFacts<'_>, summary: &Summary)
     for finding in &summary.findings {
         // In a mutant's run the machine's own faults are listed, without an example.
         let has_example =
-            finding.catches_walker || facts.run.walker == "reference" || facts.candidate.is_some();
+            finding.catches_walker || facts.run.walker.is_reference() || facts.candidate.is_some();
         if finding.kind == Kind::Divergence && !finding.known && finding.count > 0 && has_example {
             describe_example(text, facts, finding);
         }

@@ -115,7 +115,7 @@ fn about(facts: &RunFacts<'_>) -> Vec<(&'static str, String)> {
         ("host", format!("{cpu}, Linux {host_kernel}")),
         ("guest", format!("MAXPHYADDR {bits}, features {}", features.join(" "))),
         ("cases", super::text::describe_cases(facts.run)),
-        ("walker", facts.run.walker.clone()),
+        ("walker", facts.run.walker.to_string()),
     ]
 }
 

@@ -1,0 +1,70 @@
+//! Who predicts in a run, as `--walker` names it: a built-in walker, or the user's program.
+
+use crate::walker::WalkerSpec;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// `reference`, `mutant:ID`, `mutant:ID+ID` or `cmd:PATH`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Predictor {
+    /// A built-in walker.
+    BuiltIn(WalkerSpec),
+    /// A program that speaks the walker protocol.
+    Program(PathBuf),
+}
+
+impl Predictor {
+    /// The walker whose predictions the machine is compared with. For a program it is the
+    /// reference: the program itself is only asked about the cases that have been run.
+    pub const fn judge(&self) -> WalkerSpec {
+        match self {
+            Self::BuiltIn(walker) => *walker,
+            Self::Program(_) => WalkerSpec::Reference,
+        }
+    }
+
+    /// Whether it is the reference walker.
+    pub const fn is_reference(&self) -> bool {
+        matches!(self, Self::BuiltIn(WalkerSpec::Reference))
+    }
+}
+
+impl FromStr for Predictor {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("cmd:") {
+            Some("") => Err("expected a program after cmd:".into()),
+            Some(path) => Ok(Self::Program(path.into())),
+            None => text.parse().map(Self::BuiltIn).map_err(|error: String| {
+                error.replacen("expected reference,", "expected reference, cmd:PATH,", 1)
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Predictor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BuiltIn(walker) => walker.fmt(f),
+            Self::Program(path) => write!(f, "cmd:{}", path.display()),
+        }
+    }
+}
+
+impl TryFrom<String> for Predictor {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Predictor> for String {
+    fn from(predictor: Predictor) -> Self {
+        predictor.to_string()
+    }
+}

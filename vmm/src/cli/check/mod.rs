@@ -1,0 +1,116 @@
+//! `crosswalk check`: runs cases on a machine and compares every outcome.
+
+mod session;
+
+use super::failure::Failure;
+use super::machine::{MachineArguments, MachineChoice, MachineKind};
+use super::replay::{self, ReplayOptions};
+use super::time::parse_time;
+use crate::campaign::known::KnownSource;
+use crate::campaign::predictor::Predictor;
+use crate::generate::Shard;
+use mmu_core::PagingMode;
+use session::Session;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+#[derive(Clone, Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "options of the command line")]
+pub(super) struct CheckArguments {
+    /// The machine to run on
+    #[arg(long, value_enum, default_value = "auto")]
+    machine: MachineKind,
+    /// Paging modes, separated by commas [default: all that the machine offers]
+    #[arg(long, value_delimiter = ',')]
+    mode: Vec<PagingMode>,
+    /// Stop after this number of cases, all shards together
+    #[arg(long, conflicts_with = "time", value_parser = clap::value_parser!(u64).range(1..))]
+    cases: Option<u64>,
+    /// Stop after this time, such as 30s, 5m or 1h [default: 10s]
+    #[arg(long = "for", id = "time", value_name = "TIME", value_parser = parse_time)]
+    time: Option<Duration>,
+    /// Repeat the run that had this seed
+    #[arg(long, conflicts_with = "exhaustive")]
+    seed: Option<u64>,
+    /// Run every combination of entry bits, accesses and control bits; to the end unless limited
+    #[arg(long)]
+    exhaustive: bool,
+    /// Run random cases, guided towards what chance rarely shows
+    #[arg(long, conflicts_with = "exhaustive")]
+    guided: bool,
+    /// Run one of N parts of the run: I from 0 to N-1. Needs --seed, unless --exhaustive is given
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
+    /// Who predicts: reference; mutant:ID, a walker with one known mistake; ID+ID: with two; or
+    /// cmd:PATH, a program that answers cases
+    #[arg(long, default_value = "reference")]
+    walker: Predictor,
+    /// A file of known findings, or none to forgive nothing [default: the file for the machine]
+    #[arg(long, value_name = "FILE|none")]
+    known: Option<KnownSource>,
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    json: bool,
+    /// Keep a journal in this directory, and write the report there as JSON and HTML
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// Resume the run in the report's directory, if there is one
+    #[arg(long, requires = "report")]
+    resume: bool,
+    #[command(flatten)]
+    options: MachineArguments,
+}
+
+pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
+    match arguments.options.choose(arguments.machine)? {
+        MachineChoice::Corpus { why } => replay_instead(&why, arguments),
+        MachineChoice::Machine(machine) => {
+            let mut session = Session::open(arguments, machine)?;
+            session.resume()?;
+            session.run()?;
+            session.report()
+        }
+    }
+}
+
+/// Replays the bundled corpus, unless the user asked for something that needs a machine.
+fn replay_instead(why: &str, arguments: &CheckArguments) -> Result<ExitCode, Failure> {
+    let is_automatic = arguments.machine == MachineKind::Auto;
+
+    if let Some(option) = arguments.first_option_of_machine() {
+        let problem = format!("{option} needs a machine: the cases of the corpus are recorded");
+        return Err(if is_automatic {
+            Failure::machine(format!("no machine: {why}; {problem}"))
+        } else {
+            Failure::Input(problem)
+        });
+    }
+
+    let why = if is_automatic { format!("no machine here: {why}") } else { why.to_owned() };
+    let options = ReplayOptions {
+        walker: arguments.walker.clone(),
+        mode: arguments.mode.clone(),
+        cases: arguments.cases,
+        known: arguments.known.clone(),
+        json: arguments.json,
+        report: arguments.report.clone(),
+    };
+    replay::run_bundled(&why, &options)
+}
+
+impl CheckArguments {
+    /// The first option that only makes sense with a machine, if there is one.
+    fn first_option_of_machine(&self) -> Option<&'static str> {
+        [
+            (self.exhaustive, "--exhaustive"),
+            (self.guided, "--guided"),
+            (self.seed.is_some(), "--seed"),
+            (self.shard.is_some(), "--shard"),
+            (self.resume, "--resume"),
+        ]
+        .into_iter()
+        .find_map(|(is_given, option)| is_given.then_some(option))
+        .or_else(|| self.options.first_option())
+    }
+}

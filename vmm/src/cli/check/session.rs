@@ -1,0 +1,319 @@
+//! A run on a machine, from opening its journal to its report.
+
+use super::CheckArguments;
+use crate::campaign::journal::{
+    Checkpoint, Journal, JournalError, RunLine, RunOptions, SmallestLine,
+};
+use crate::campaign::known::{KnownFindings, KnownSource};
+use crate::campaign::predictor::Predictor;
+use crate::campaign::{self, CampaignPlan, CampaignProgress, Observer};
+use crate::cli::cpu_time::cpu_seconds;
+use crate::cli::failure::Failure;
+use crate::cli::machine::OpenedMachine;
+use crate::cli::modes::{offered, requested};
+use crate::cli::output::{print, publish};
+use crate::cli::program::AskedProgram;
+use crate::cli::progress::CampaignBar;
+use crate::cli::time::DEFAULT_TIME;
+use crate::generate::{Generator, Schedule, Shard};
+use crate::report::{self, RunFacts};
+use crate::verdict::Verdict;
+use crosswalk_case::Case;
+use crosswalk_machine::{Capabilities, Identity, Machine, ModeOffer};
+use mmu_core::Prediction;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// A run on a machine.
+pub(super) struct Session<'a> {
+    arguments: &'a CheckArguments,
+    machine: Box<dyn Machine>,
+    /// Why this machine was chosen.
+    why: String,
+    modes: Vec<ModeOffer>,
+    plan: CampaignPlan,
+    progress: CampaignProgress,
+    is_complete: bool,
+    /// The run, as the journal describes it.
+    run: RunLine,
+    journal: Option<Journal>,
+    /// What the journal holds when the session opens.
+    earlier: Option<Checkpoint>,
+    /// CPU time in seconds before the run was resumed.
+    cpu_before: f64,
+    /// The user's program that is asked about every case, if there is one.
+    program: Option<AskedProgram>,
+}
+
+impl<'a> Session<'a> {
+    /// Prepares everything that the run needs. Nothing runs yet.
+    pub(super) fn open(
+        arguments: &'a CheckArguments,
+        OpenedMachine { machine, why }: OpenedMachine,
+    ) -> Result<Self, Failure> {
+        if arguments.resume && matches!(arguments.walker, Predictor::Program(_)) {
+            let problem = "--resume: the journal does not keep the answers of a program";
+            return Err(Failure::Input(problem.into()));
+        }
+
+        let program = AskedProgram::start(&arguments.walker)?;
+        let journal = arguments.report.as_deref().map(Journal::new).transpose()?;
+        let earlier = read_journal(journal.as_ref(), arguments.resume)?;
+
+        let identity = machine.identity();
+        let capabilities = machine.capabilities();
+        let generator = arguments.generator(earlier.as_ref())?;
+        let known = arguments.known().load(arguments.walker.judge(), identity)?;
+        let modes = requested(&arguments.mode, machine.as_ref())?;
+
+        let run = arguments.run_line(generator, &modes, identity, capabilities);
+        let plan = arguments.plan(generator, &modes, known, capabilities);
+        let progress = CampaignProgress::start(&plan, capabilities);
+
+        Ok(Self {
+            arguments,
+            machine,
+            why,
+            modes,
+            plan,
+            progress,
+            is_complete: false,
+            run,
+            journal,
+            earlier,
+            cpu_before: 0.0,
+            program,
+        })
+    }
+
+    /// Goes back to the state that the journal holds, if it holds one.
+    pub(super) fn resume(&mut self) -> Result<(), Failure> {
+        let (Some(earlier), Some(journal)) = (self.earlier.take(), &self.journal) else {
+            return Ok(());
+        };
+
+        let difference = self
+            .run
+            .difference(&earlier.run)
+            .or_else(|| self.run.shard.difference(&earlier.run.shard));
+        if let Some(difference) = difference {
+            return Err(journal.error(Some(1), format!("another run: {difference}")).into());
+        }
+
+        self.progress.turn = earlier.progress.turn;
+        self.progress.elapsed = Duration::try_from_secs_f64(earlier.progress.seconds)
+            .map_err(|error| journal.error(Some(2), error.to_string()))?;
+        self.progress.tally = earlier.tally;
+        for saved in earlier.findings {
+            let added = self.progress.findings.add_saved(saved);
+            added.map_err(|problem| journal.error(None, problem))?;
+        }
+
+        self.cpu_before = earlier.progress.cpu_seconds;
+        Ok(())
+    }
+
+    /// Runs the cases until the limit, or until the user stops the run.
+    pub(super) fn run(&mut self) -> Result<(), Failure> {
+        self.print_heading();
+
+        let stop = stop_flag()?;
+        let mut observer = RunObserver {
+            bar: CampaignBar::start(self.plan.schedule.about_cases(), self.plan.time),
+            program: self.program.as_mut(),
+            journal: self.journal.as_mut(),
+            run: &self.run,
+            cpu_before: self.cpu_before,
+            stop: &stop,
+            failed: None,
+        };
+        let machine = self.machine.as_mut();
+        campaign::run(machine, &self.plan, &mut self.progress, &stop, &mut observer)?;
+
+        let RunObserver { bar, failed, .. } = observer;
+        bar.end();
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+
+        self.is_complete = !stop.load(Ordering::Relaxed);
+        self.checkpoint()
+    }
+
+    fn print_heading(&self) {
+        if self.arguments.json {
+            return;
+        }
+
+        let cases = report::run::text::describe_cases(&self.run);
+        let machine = &self.machine;
+        print(&report::run::text::heading(
+            machine.identity(),
+            machine.capabilities(),
+            &self.why,
+            &cases,
+        ));
+    }
+
+    /// Writes the current state into the journal, if there is one.
+    fn checkpoint(&mut self) -> Result<(), Failure> {
+        let state = self.state();
+        if let Some(journal) = &mut self.journal {
+            journal.write(&state)?;
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> Checkpoint {
+        let cpu_seconds = self.cpu_before + cpu_seconds();
+        Checkpoint::new(&self.run, &self.progress, cpu_seconds, self.is_complete)
+    }
+
+    /// Reduces the findings and publishes the report. Returns the exit code.
+    pub(super) fn report(mut self) -> Result<ExitCode, Failure> {
+        let mut last = self.state();
+        let summary = campaign::finish(self.machine.as_mut(), &self.plan, self.progress)?;
+        last.smallest = SmallestLine::of(&summary.findings);
+        last.progress.cpu_seconds = self.cpu_before + cpu_seconds();
+        if let Some(journal) = &mut self.journal {
+            journal.write(&last)?;
+        }
+
+        let facts = RunFacts {
+            identity: self.machine.identity(),
+            capabilities: self.machine.capabilities(),
+            modes: &self.modes,
+            run: &self.run,
+            sources: &[],
+            covered: &[],
+            candidate: self.program.as_ref().map(AskedProgram::score),
+            complete: self.is_complete,
+            cpu_seconds: last.progress.cpu_seconds,
+        };
+        publish(&facts, &summary, self.arguments.json, self.arguments.report.as_deref())
+    }
+}
+
+impl CheckArguments {
+    /// What generates the cases. A resumed run goes on with the seed in its journal.
+    fn generator(&self, earlier: Option<&Checkpoint>) -> Result<Generator, Failure> {
+        if self.exhaustive {
+            return Ok(Generator::Exhaustive);
+        }
+
+        let seed = self.seed.or(earlier.map(|checkpoint| checkpoint.run.seed));
+        if seed.is_none() && self.shard.is_some() {
+            let problem =
+                "--shard needs --seed or --exhaustive: all shards must have the same cases";
+            return Err(Failure::Input(problem.into()));
+        }
+
+        let seed = seed.unwrap_or_else(rand::random);
+        Ok(if self.guided { Generator::Guided(seed) } else { Generator::Random(seed) })
+    }
+
+    fn run_line(
+        &self,
+        generator: Generator,
+        modes: &[ModeOffer],
+        identity: &Identity,
+        capabilities: &Capabilities,
+    ) -> RunLine {
+        let options =
+            RunOptions { modes, cases: self.cases, walker: &self.walker, known: &self.known() };
+        RunLine::generated(generator, self.whole_or_shard(), options, identity, capabilities)
+    }
+
+    fn plan(
+        &self,
+        generator: Generator,
+        modes: &[ModeOffer],
+        known: KnownFindings,
+        capabilities: &Capabilities,
+    ) -> CampaignPlan {
+        let shard = self.whole_or_shard();
+        let ends_by_itself = self.cases.is_some() || self.exhaustive;
+
+        CampaignPlan {
+            schedule: Schedule::new(generator, &offered(modes), capabilities, shard, self.cases),
+            time: self.time.or((!ends_by_itself).then_some(DEFAULT_TIME)),
+            walker: self.walker.judge(),
+            known,
+        }
+    }
+
+    fn known(&self) -> KnownSource {
+        self.known.clone().unwrap_or_default()
+    }
+
+    fn whole_or_shard(&self) -> Shard {
+        self.shard.unwrap_or(Shard::WHOLE)
+    }
+}
+
+/// What the journal holds of an earlier part of the run. Without `--resume` it must hold nothing.
+fn read_journal(journal: Option<&Journal>, resume: bool) -> Result<Option<Checkpoint>, Failure> {
+    let Some(journal) = journal else { return Ok(None) };
+
+    let earlier = journal.read()?;
+    if earlier.is_some() && !resume {
+        return Err(Failure::Input(format!(
+            "{}: the directory has a run already: expected --resume to continue it, or another \
+             directory",
+            journal.path().display()
+        )));
+    }
+    Ok(earlier)
+}
+
+/// Follows a run: shows its progress, writes checkpoints, and asks the user's program.
+struct RunObserver<'r> {
+    bar: CampaignBar,
+    program: Option<&'r mut AskedProgram>,
+    journal: Option<&'r mut Journal>,
+    run: &'r RunLine,
+    cpu_before: f64,
+    stop: &'r AtomicBool,
+    /// Why a checkpoint could not be written. The run stops then.
+    failed: Option<JournalError>,
+}
+
+impl Observer for RunObserver<'_> {
+    fn judged(&mut self, case: &Case, prediction: &Prediction, verdict: &Verdict) {
+        if let Some(program) = &mut self.program {
+            program.ask(case, prediction, verdict);
+        }
+    }
+
+    fn batch_done(&mut self, progress: &CampaignProgress) {
+        self.bar.show(progress);
+
+        let due = self.journal.as_mut().filter(|journal| journal.is_due());
+        if let Some(journal) = due {
+            let cpu_seconds = self.cpu_before + cpu_seconds();
+            let checkpoint = Checkpoint::new(self.run, progress, cpu_seconds, false);
+            if let Err(error) = journal.write(&checkpoint) {
+                self.failed = Some(error);
+                self.stop.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// A flag that the first Ctrl-C or SIGTERM sets, so that the run ends with a report. The second one
+/// ends the program at once.
+fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+
+    for signal in [SIGINT, SIGTERM] {
+        let code = 128 + signal;
+        signal_hook::flag::register_conditional_shutdown(signal, code, stop.clone())
+            .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
+            .map_err(|error| Failure::machine(format!("signals cannot be caught: {error}")))?;
+    }
+
+    Ok(stop)
+}

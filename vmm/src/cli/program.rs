@@ -1,0 +1,42 @@
+//! The user's program that predicts, as `--walker cmd:PATH` names it.
+
+use super::failure::Failure;
+use crate::campaign::predictor::Predictor;
+use crate::conformance::process::CommandCandidate;
+use crate::conformance::score::CandidateScore;
+use crate::verdict::Verdict;
+use crosswalk_case::Case;
+use mmu_core::Prediction;
+use std::time::Duration;
+
+/// The time a program has for an answer.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A program that is asked about every case of a run, and its score.
+pub(super) struct AskedProgram {
+    candidate: CommandCandidate,
+    score: CandidateScore,
+}
+
+impl AskedProgram {
+    /// Starts the program, if the predictor is one.
+    pub(super) fn start(predictor: &Predictor) -> Result<Option<Self>, Failure> {
+        let Predictor::Program(path) = predictor else { return Ok(None) };
+
+        let mut candidate = CommandCandidate::new(path, &[], TIMEOUT);
+        candidate.start().map_err(|error| {
+            Failure::Input(format!("{predictor}: the program cannot be started: {error}"))
+        })?;
+
+        Ok(Some(Self { candidate, score: CandidateScore::default() }))
+    }
+
+    /// Asks about a case that was run. `prediction` and `verdict` are the reference's.
+    pub(super) fn ask(&mut self, case: &Case, prediction: &Prediction, verdict: &Verdict) {
+        self.score.ask(&mut self.candidate, case, prediction, verdict);
+    }
+
+    pub(super) const fn score(&self) -> &CandidateScore {
+        &self.score
+    }
+}

@@ -1,0 +1,166 @@
+//! What was observed of a case, as text.
+
+use crosswalk_case::Hex;
+use crosswalk_case::observation::{
+    Attempt, EarlierAccess, EntryAfter, Observation, ObservedFault, OutsideAccess, Provenance,
+};
+use mmu_core::name::by_name;
+use serde::{Deserialize, Serialize};
+
+/// An observation.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ObservedText {
+    provenance: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fault: Option<ObservedFaultText>,
+    value: Hex,
+    /// Bytes of data memory that changed: address and new value.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    stored: Vec<(Hex, u8)>,
+    entries: Vec<EntryAfterText>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    outside: Vec<OutsideText>,
+    sees_outside: bool,
+    /// The accesses of a sequence before its last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    earlier: Vec<EarlierAccessText>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ObservedFaultText {
+    vector: u8,
+    error_code: Hex,
+    cr2: Hex,
+    cr2_before: Hex,
+}
+
+/// A table entry before and after the access.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EntryAfterText {
+    address: Hex,
+    before: Hex,
+    after: Hex,
+}
+
+/// An access to an address without memory.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OutsideText {
+    address: Hex,
+    bytes: u8,
+    store: bool,
+    data: Hex,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EarlierAccessText {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fault: Option<ObservedFaultText>,
+    value: Hex,
+}
+
+impl ObservedText {
+    pub(super) fn of(observation: &Observation) -> Self {
+        let Observation { earlier, fault, value, stored, entries, outside, .. } = observation;
+
+        Self {
+            provenance: observation.provenance.name().into(),
+            fault: fault.as_ref().map(ObservedFaultText::of),
+            value: Hex(*value),
+            stored: stored.iter().map(|(at, byte)| (Hex(*at), *byte)).collect(),
+            entries: entries.iter().map(EntryAfterText::of).collect(),
+            outside: outside.iter().map(OutsideText::of).collect(),
+            sees_outside: observation.sees_outside,
+            earlier: earlier.iter().map(EarlierAccessText::of).collect(),
+        }
+    }
+
+    pub(super) fn read(self) -> Result<Attempt, String> {
+        let provenance =
+            by_name(&Provenance::ALL, Provenance::name, &self.provenance).map_err(|error| {
+                format!("observed.provenance: {error}, found {:?}", self.provenance)
+            })?;
+
+        let fault = self.fault.map(ObservedFaultText::read).transpose()?;
+        let outside = self.outside.iter().map(OutsideText::read).collect::<Result<_, _>>()?;
+        let earlier =
+            self.earlier.into_iter().map(EarlierAccessText::read).collect::<Result<_, _>>()?;
+
+        Ok(Attempt::Observed(Observation {
+            earlier,
+            fault,
+            value: self.value.0,
+            stored: self.stored.into_iter().map(|(Hex(at), byte)| (at, byte)).collect(),
+            entries: self.entries.into_iter().map(EntryAfterText::read).collect(),
+            outside,
+            sees_outside: self.sees_outside,
+            provenance,
+        }))
+    }
+}
+
+impl ObservedFaultText {
+    fn of(fault: &ObservedFault) -> Self {
+        Self {
+            vector: fault.vector,
+            error_code: Hex(fault.error_code.into()),
+            cr2: Hex(fault.cr2),
+            cr2_before: Hex(fault.cr2_before),
+        }
+    }
+
+    fn read(self) -> Result<ObservedFault, String> {
+        let error_code = u32::try_from(self.error_code.0)
+            .map_err(|_| "observed: expected an error code of at most 32 bits".to_owned())?;
+
+        Ok(ObservedFault {
+            vector: self.vector,
+            error_code,
+            cr2: self.cr2.0,
+            cr2_before: self.cr2_before.0,
+        })
+    }
+}
+
+impl EntryAfterText {
+    fn of(entry: &EntryAfter) -> Self {
+        let EntryAfter { at, before, after } = *entry;
+        Self { address: Hex(at), before: Hex(before), after: Hex(after) }
+    }
+
+    fn read(self) -> EntryAfter {
+        EntryAfter { at: self.address.0, before: self.before.0, after: self.after.0 }
+    }
+}
+
+impl OutsideText {
+    fn of(access: &OutsideAccess) -> Self {
+        let OutsideAccess { address, len, is_write, data } = *access;
+        Self { address: Hex(address), bytes: len, store: is_write, data: Hex(data) }
+    }
+
+    fn read(&self) -> Result<OutsideAccess, String> {
+        let Self { address: Hex(address), bytes: len, store: is_write, data: Hex(data) } = *self;
+        if !(1..=8).contains(&len) {
+            return Err(format!("observed.outside: expected 1 to 8 bytes, found {len}"));
+        }
+
+        Ok(OutsideAccess { address, len, is_write, data })
+    }
+}
+
+impl EarlierAccessText {
+    fn of(access: &EarlierAccess) -> Self {
+        let fault = access.fault.as_ref().map(ObservedFaultText::of);
+        Self { fault, value: Hex(access.value) }
+    }
+
+    fn read(self) -> Result<EarlierAccess, String> {
+        let fault = self.fault.map(ObservedFaultText::read).transpose()?;
+        Ok(EarlierAccess { fault, value: self.value.0 })
+    }
+}
