@@ -45,10 +45,12 @@ impl KvmMachine {
     /// error if KVM or the image does not work.
     pub fn open(image: Image) -> Result<Self, MachineError> {
         let kvm = Kvm::new().map_err(unavailable)?;
-        if kvm.get_api_version() != KVM_API_VERSION as i32 {
-            return Err(MachineError::Unavailable(
-                "/dev/kvm has an API version other than that of every Linux since 2007".into(),
-            ));
+        let version = kvm.get_api_version();
+        if version != KVM_API_VERSION as i32 {
+            return Err(MachineError::Unavailable(format!(
+                "/dev/kvm is not a KVM that this program knows: its API version is {version}, and \
+                 that of every Linux since 2007 is {KVM_API_VERSION}"
+            )));
         }
 
         let cpuid = kvm
