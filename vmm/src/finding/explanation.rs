@@ -132,8 +132,8 @@ mod tests {
         Case::plain(Arena::ALL[0], lane, Ring::Three, profile)
     }
 
-    /// Reads through a PDE with a reserved bit (M13b), CLFLUSHes of a read-only page (M36), or both in
-    /// one case.
+    /// Reads through a PDE with a reserved bit (M13b), flushes of a read-only page (M36), or both in one
+    /// case.
     fn cases(reserved: bool, flush: bool) -> Vec<Case> {
         let case = |lane| {
             let mut case = plain(lane);

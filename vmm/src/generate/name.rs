@@ -106,10 +106,10 @@ impl CaseName {
     }
 }
 
-/// The increment of SplitMix64.
+/// The increment of `SplitMix64`.
 pub(super) const GOLDEN_GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The finalizer of SplitMix64: a one-to-one scramble of 64 bits.
+/// The finalizer of `SplitMix64`: a one-to-one scramble of 64 bits.
 const fn scramble(value: u64) -> u64 {
     let first = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let second = (first ^ (first >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -171,7 +171,7 @@ impl Schedule {
     /// The number of cases of the whole run before a batch in pair `pair` of the stream with this
     /// index.
     fn cases_before(&self, pair: u64, index: usize, batch: u64) -> u64 {
-        let before = |(other, stream): (usize, &Box<dyn Stream>)| {
+        let before = |(other, stream): (usize, &dyn Stream)| {
             let batches = match other.cmp(&index) {
                 Ordering::Less => 2 * pair + 2,
                 Ordering::Equal => batch,
@@ -179,6 +179,7 @@ impl Schedule {
             };
             stream.cases_before(batches.min(stream.batches()))
         };
-        self.streams.iter().enumerate().map(before).sum()
+        let streams = self.streams.iter().map(|stream| &**stream);
+        streams.enumerate().map(before).sum()
     }
 }

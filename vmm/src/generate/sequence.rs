@@ -22,11 +22,11 @@ pub(super) fn sequence(
     let subject = rng.random_range(0..8);
     // Slots below 256 of the root: some machines cannot use 256 (K3).
     let lane = rng.random_range(0..250);
-    let ring = if rng.random_bool(0.5) { Ring::Zero } else { Ring::Three };
-    let mut case = Case::plain_in(mode, arena, lane, ring, machine.profile);
+    let cpl = if rng.random_bool(0.5) { Ring::Zero } else { Ring::Three };
+    let mut case = Case::plain_in(mode, arena, lane, cpl, machine.profile);
     case.state.cr0.set(Cr0::WP, rng.random_bool(0.5));
 
-    let mut builder = SequenceBuilder { rng, machine, case, ring };
+    let mut builder = SequenceBuilder { rng, machine, case, ring: cpl };
     match subject {
         0 => builder.read_then_write(),
         1 => builder.two_large_entries(),

@@ -31,7 +31,7 @@ pub(super) fn judge_sequence(
 
         if !differences.is_empty() {
             for difference in &mut differences {
-                difference.expected += &format!(" of access {}", number + 1);
+                difference.expected = format!("{} of access {}", difference.expected, number + 1);
             }
             return Verdict::Diverge { expected: Box::new(expected.clone()), differences };
         }

@@ -109,7 +109,7 @@ impl ObservedConditions {
 }
 
 /// Whether a value is the wanted one. If none is given, every value is.
-fn is_wanted<T: PartialEq>(wanted: Option<T>, value: T) -> bool {
+fn is_wanted<T: Copy + PartialEq>(wanted: Option<T>, value: T) -> bool {
     wanted.is_none_or(|wanted| wanted == value)
 }
 

@@ -45,7 +45,7 @@ impl CaseBuilder<'_> {
         *slots = free;
         self.crosses = true;
         self.leaf_level = last;
-        self.map(rng, &crossing.first, Some(crossing.second));
+        self.map(rng, &crossing.first, Some(&crossing.second));
         Some(())
     }
 

@@ -33,8 +33,8 @@ impl CaseBuilder<'_> {
         if let Some(path) = free.draw_path(rng, self.leaf_level, needs_pair) {
             *slots = free;
             let leaf = path[self.leaf_level];
-            let second = needs_pair.then(|| vec![(leaf.next(), self.leaf_level)]);
-            return self.map(rng, &path, second);
+            let second = [(leaf.next(), self.leaf_level)];
+            return self.map(rng, &path, needs_pair.then_some(&second));
         }
 
         // No pair of slots is left. Single ones are, for every lane.
@@ -55,7 +55,7 @@ impl CaseBuilder<'_> {
         &mut self,
         rng: &mut impl Rng,
         path: &[TableSlot],
-        second: Option<Vec<SlotAtDepth>>,
+        second: Option<&[SlotAtDepth]>,
     ) {
         let shift = levels(self.mode)[self.leaf_level].shift;
         let within_page = (1 << shift) - 1;
@@ -65,7 +65,8 @@ impl CaseBuilder<'_> {
             Target::Outside => outside_page(rng, self.machine, self.mode, shift),
             Target::Data | Target::High(_) => pages[0] & !within_page,
         };
-        self.link(path.iter().copied().zip(0..).collect(), base);
+        let first: Vec<SlotAtDepth> = path.iter().copied().zip(0..).collect();
+        self.link(&first, base);
         if let Some(second) = second {
             self.link(second, pages[1]);
         }
@@ -96,7 +97,7 @@ impl CaseBuilder<'_> {
     }
 
     /// Adds plain entries: each points to the table of the next, and the last to a page.
-    fn link(&mut self, path: Vec<SlotAtDepth>, page: u64) {
+    fn link(&mut self, path: &[SlotAtDepth], page: u64) {
         let plain = EntryBits::P | EntryBits::RW | EntryBits::US;
 
         for (i, (slot, depth)) in path.iter().enumerate() {

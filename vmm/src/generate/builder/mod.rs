@@ -79,11 +79,11 @@ impl<'c> CaseBuilder<'c> {
         mut state: ControlState,
     ) -> Self {
         let mode = state.mode();
-        let ring = if rng.random_bool(0.2) { Ring::Zero } else { Ring::Three };
-        if ring == Ring::Zero && state.cr4.contains(Cr4::SMAP) {
+        let cpl = if rng.random_bool(0.2) { Ring::Zero } else { Ring::Three };
+        if cpl == Ring::Zero && state.cr4.contains(Cr4::SMAP) {
             state.ac = rng.random_bool(0.4);
         }
-        state.pkru = random_pkru(rng, ring, machine, &state);
+        state.pkru = random_pkru(rng, cpl, machine, &state);
 
         let leaf_level = random_leaf_level(rng, &state);
         let target = Target::random(rng, machine, mode, leaf_level);
@@ -101,7 +101,7 @@ impl<'c> CaseBuilder<'c> {
             kind,
             form: Case::default_form(kind),
             size: 1,
-            ring,
+            ring: cpl,
             segment,
             leaf_level,
             target,
@@ -261,21 +261,16 @@ fn random_kind(rng: &mut impl Rng) -> AccessKind {
     }
 }
 
-fn random_pkru(
-    rng: &mut impl Rng,
-    ring: Ring,
-    machine: &Capabilities,
-    state: &ControlState,
-) -> u32 {
+fn random_pkru(rng: &mut impl Rng, cpl: Ring, machine: &Capabilities, state: &ControlState) -> u32 {
     let has_keys = state.cr4.contains(Cr4::PKE);
-    let can_load = ring == Ring::Three || machine.pkru_in_ring_0;
+    let can_load = cpl == Ring::Three || machine.pkru_in_ring_0;
     if has_keys && can_load && rng.random_bool(0.5) {
         return rng.random();
     }
 
     // While CR4.PKE is 0, PKRU must not matter (RIGHT-5).
     let is_long_mode = state.mode().is_long_mode();
-    let works_without_keys = is_long_mode && ring == Ring::Three && machine.pkru_without_pku;
+    let works_without_keys = is_long_mode && cpl == Ring::Three && machine.pkru_without_pku;
     if !has_keys && works_without_keys && rng.random_bool(0.01) {
         rng.random_range(1..4)
     } else {

@@ -44,6 +44,7 @@ pub(super) const IGNORED: u64 = 0xe00;
 const HIGH_IGNORED: u64 = 0x7f << 52;
 
 /// Where in a walk an entry is used.
+#[derive(Clone, Copy)]
 pub(super) struct EntryPlace {
     /// The level of its table.
     pub(super) level: &'static Level,
