@@ -33,21 +33,21 @@ const FIRST_FREE_FRAME: u64 = 0x2000;
 const RAM_BYTES: usize = 0x4_0000;
 
 /// One of the four registers.
-type Register = u8;
+type RegisterNumber = u8;
 
 /// A made-up instruction. Addresses and numbers have 32 bits.
 #[derive(Clone, Copy)]
 enum Instruction {
     /// Puts a number into a register.
-    Set(Register, u32),
+    Set(RegisterNumber, u32),
     /// Adds a number to a register.
-    Add(Register, u32),
+    Add(RegisterNumber, u32),
     /// Loads 8 bytes from an address plus register 0.
-    Load(Register, u32),
+    Load(RegisterNumber, u32),
     /// Stores 8 bytes at an address plus register 0.
-    Store(Register, u32),
+    Store(RegisterNumber, u32),
     /// Jumps to an address if a register is less than register 3.
-    JumpIfLess(Register, u32),
+    JumpIfLess(RegisterNumber, u32),
     /// Ends the program.
     Halt,
 }
@@ -121,7 +121,7 @@ fn program() -> Vec<Instruction> {
 }
 
 /// Why the processor stopped.
-enum Stop {
+enum Halt {
     Halted,
     BadInstruction([u8; 8]),
     /// The kernel did not resolve this fault.
@@ -129,17 +129,17 @@ enum Stop {
 }
 
 /// What one instruction led to.
-enum Step {
+enum Executed {
     Next,
-    Stop(Stop),
+    Stop(Halt),
 }
 
 /// The frames that the kernel gives out, lowest first.
-struct Frames {
+struct FreeFrames {
     next: u64,
 }
 
-impl FrameAllocator for &mut Frames {
+impl FrameAllocator for &mut FreeFrames {
     fn allocate(&mut self) -> Option<PhysAddr> {
         let frame = self.next;
         let end = frame + PageSize::Size4KiB.bytes();
@@ -154,7 +154,7 @@ struct Emulator {
     state: ControlState,
     mmu: CachedMmu<FourLevel>,
     ram: Bytes<Vec<u8>>,
-    frames: Frames,
+    frames: FreeFrames,
     registers: [u64; 4],
     instruction_pointer: u64,
 }
@@ -167,7 +167,7 @@ impl Emulator {
             state,
             mmu: CachedMmu::new(state, Profile::default()),
             ram: Bytes::new(PhysAddr::new(0), vec![0; RAM_BYTES]),
-            frames: Frames { next: FIRST_FREE_FRAME },
+            frames: FreeFrames { next: FIRST_FREE_FRAME },
             registers: [0; 4],
             instruction_pointer: PROGRAM,
         };
@@ -190,14 +190,14 @@ impl Emulator {
 
     /// Executes instructions until one stops the processor. An instruction that faults has no
     /// effect, so once the kernel has resolved the fault it is executed again.
-    fn run(&mut self) -> Stop {
+    fn run(&mut self) -> Halt {
         loop {
             match self.step() {
-                Ok(Step::Next) => {}
-                Ok(Step::Stop(stop)) => return stop,
+                Ok(Executed::Next) => {}
+                Ok(Executed::Stop(stop)) => return stop,
                 Err(fault) => {
                     if !self.handle(&fault) {
-                        return Stop::Killed(fault);
+                        return Halt::Killed(fault);
                     }
                 }
             }
@@ -205,11 +205,11 @@ impl Emulator {
     }
 
     /// Fetches, decodes and executes one instruction.
-    fn step(&mut self) -> Result<Step, Fault> {
+    fn step(&mut self) -> Result<Executed, Fault> {
         let address = self.instruction_pointer;
         let bytes = self.read(AccessKind::Fetch, address)?.to_le_bytes();
         let Some(instruction) = Instruction::decode(bytes) else {
-            return Ok(Step::Stop(Stop::BadInstruction(bytes)));
+            return Ok(Executed::Stop(Halt::BadInstruction(bytes)));
         };
         println!("{address:#x}: {instruction}");
 
@@ -234,11 +234,11 @@ impl Emulator {
                     next = target.into();
                 }
             }
-            Instruction::Halt => return Ok(Step::Stop(Stop::Halted)),
+            Instruction::Halt => return Ok(Executed::Stop(Halt::Halted)),
         }
 
         self.instruction_pointer = next;
-        Ok(Step::Next)
+        Ok(Executed::Next)
     }
 
     /// Translates an access of 8 bytes by the program: the physical address of each byte. This is
@@ -311,7 +311,7 @@ impl Emulator {
         Ok(frame)
     }
 
-    fn mapper(&mut self) -> Mapper<'_, FourLevel, Bytes<Vec<u8>>, &mut Frames> {
+    fn mapper(&mut self) -> Mapper<'_, FourLevel, Bytes<Vec<u8>>, &mut FreeFrames> {
         Mapper::new(self.state, Profile::default(), &mut self.ram, &mut self.frames)
     }
 }
@@ -320,9 +320,9 @@ fn main() -> Result<(), MapError> {
     let mut emulator = Emulator::new(&program())?;
 
     match emulator.run() {
-        Stop::Halted => println!("\nThe program ended."),
-        Stop::BadInstruction(bytes) => println!("\nThere is no instruction {bytes:x?}."),
-        Stop::Killed(fault) => println!("\nThe kernel ended the program: {fault}"),
+        Halt::Halted => println!("\nThe program ended."),
+        Halt::BadInstruction(bytes) => println!("\nThere is no instruction {bytes:x?}."),
+        Halt::Killed(fault) => println!("\nThe kernel ended the program: {fault}"),
     }
 
     println!("\nThe pages, with the A and D bits that the MMU set:");

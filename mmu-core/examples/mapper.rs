@@ -14,7 +14,7 @@ use mmu_core::{
 
 /// The physical memory: 1 MiB from address 0 on. Large frames may be outside it, as only tables are
 /// read and written.
-type Ram = Bytes<Vec<u8>>;
+type ByteMemory = Bytes<Vec<u8>>;
 
 /// The root table. It must exist before anything is mapped.
 const ROOT: u64 = 0x1000;
@@ -75,12 +75,15 @@ fn main() -> Result<(), MapError> {
 }
 
 /// A mapper that changes what is mapped. It needs no frames, as it adds no tables.
-fn edit(ram: &mut Ram, state: ControlState) -> Mapper<'_, FourLevel, Ram, FrameRange> {
+fn edit(
+    ram: &mut ByteMemory,
+    state: ControlState,
+) -> Mapper<'_, FourLevel, ByteMemory, FrameRange> {
     Mapper::new(state, Profile::default(), ram, FrameRange::new(PhysAddr::new(0), 0))
 }
 
 /// Prints the entries on the path of an access, and how the access ends.
-fn show_walk(mmu: &Mmu<FourLevel>, ram: &Ram, access: &Access) {
+fn show_walk(mmu: &Mmu<FourLevel>, ram: &ByteMemory, access: &Access) {
     println!("  {} of {} in {:?}", access.kind.name(), access.address, access.ring);
 
     // A walk reports its steps to a trace; `Path` keeps them.

@@ -20,10 +20,10 @@ const OTHER_PTE: PhysAddr = PhysAddr::new(0x5008);
 
 /// Memory that remembers up to 8 edits of its entries. [`CachedMmu`] uses it as it uses any memory;
 /// only the predictions look at the past.
-type Tables = History<Bytes<Vec<u8>>, 8>;
+type TableHistory = History<Bytes<Vec<u8>>, 8>;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut tables = Tables::new(page_tables()?);
+    let mut tables = TableHistory::new(page_tables()?);
     let state = ControlState::long_mode(0x1000);
     let profile = "skylake".parse::<Generation>()?.profile;
     let mut mmu = CachedMmu::<FourLevel>::new(state, profile);
@@ -80,20 +80,20 @@ fn page_tables() -> Result<Bytes<Vec<u8>>, OutsideMemory> {
 }
 
 /// Software stores an entry.
-fn edit(tables: &mut Tables, at: PhysAddr, entry: u64) -> Result<(), EditError> {
+fn edit(tables: &mut TableHistory, at: PhysAddr, entry: u64) -> Result<(), EditError> {
     let before = tables.read_entry(at, 8)?;
     println!("  the entry at {at} changes from {before:#x} to {entry:#x}");
     tables.edit(at, 8, entry)
 }
 
 /// Software executes INVLPG. The history must know: nothing older is cached for the page.
-fn invlpg(mmu: &mut CachedMmu<FourLevel>, tables: &mut Tables) {
+fn invlpg(mmu: &mut CachedMmu<FourLevel>, tables: &mut TableHistory) {
     mmu.invlpg(PAGE);
     tables.forget(PAGE);
 }
 
 /// Makes an access through the caches, and checks that its outcome is allowed.
-fn show_access(mmu: &mut CachedMmu<FourLevel>, tables: &mut Tables, access: &Access) {
+fn show_access(mmu: &mut CachedMmu<FourLevel>, tables: &mut TableHistory, access: &Access) {
     let before = tables.clone();
     let outcome = mmu.access(tables, access).expect("all tables are in memory");
     println!("  the caching MMU: {}", describe(&outcome));
@@ -107,7 +107,7 @@ fn show_access(mmu: &mut CachedMmu<FourLevel>, tables: &mut Tables, access: &Acc
 
 /// Prints every outcome that is allowed: the one of the entries in memory, and those of old entries
 /// that a processor may have cached.
-fn show_allowed(mmu: &Mmu<FourLevel>, tables: &Tables, access: &Access) {
+fn show_allowed(mmu: &Mmu<FourLevel>, tables: &TableHistory, access: &Access) {
     mmu.predict_stale(tables, access, |prediction| {
         for alternative in &prediction.alternatives {
             let source = alternative.choice.map_or("memory", |(_, member)| member);

@@ -22,7 +22,7 @@
 mod measured;
 mod shown;
 
-use shown::Shown;
+use shown::ShownOutput;
 
 use crate::common::{self, Ran, Sandbox};
 use assert_cmd::Command;
@@ -36,11 +36,11 @@ use std::sync::OnceLock;
 struct Block {
     /// What it takes to run them.
     needs: Vec<String>,
-    steps: Vec<Step>,
+    steps: Vec<SampleStep>,
 }
 
 /// A command of a block.
-struct Step {
+struct SampleStep {
     command: String,
     /// The lines of the page that show its output.
     output: Range<usize>,
@@ -65,8 +65,8 @@ pub(crate) fn problems(page: &Path, root: &Path) -> Vec<String> {
         let place = format!("{name}:{}", steps.first().map_or(0, |step| step.output.start));
         let is_runnable = needs.iter().all(|need| is_here(need, &place));
 
-        for Step { command, output, code } in steps {
-            let shown = Shown::new(&lines[output.clone()]);
+        for SampleStep { command, output, code } in steps {
+            let shown = ShownOutput::new(&lines[output.clone()]);
             if let Some(file) = command.strip_prefix("cat ") {
                 make(&sandbox, file, &shown);
                 ran.clear();
@@ -123,12 +123,12 @@ fn blocks(lines: &[&str]) -> Vec<Block> {
 }
 
 /// The commands of a block.
-fn steps(lines: &[&str], block: Range<usize>) -> Vec<Step> {
+fn steps(lines: &[&str], block: Range<usize>) -> Vec<SampleStep> {
     let prompts: Vec<_> = block.clone().filter(|i| lines[*i].starts_with("$ ")).collect();
     assert_eq!(prompts.first(), Some(&block.start), "line {}: expected a command", block.start + 1);
     let ends = prompts.iter().skip(1).copied().chain([block.end]);
 
-    let mut steps: Vec<Step> = Vec::new();
+    let mut steps: Vec<SampleStep> = Vec::new();
     for (start, end) in prompts.iter().zip(ends) {
         let command = lines[*start]["$ ".len()..].to_owned();
         let output = start + 1..end;
@@ -136,7 +136,7 @@ fn steps(lines: &[&str], block: Range<usize>) -> Vec<Step> {
             let code = lines[output.start].parse().expect("an exit code");
             steps.last_mut().expect("a command whose exit code is shown").code = code;
         } else {
-            steps.push(Step { command, output, code: 0 });
+            steps.push(SampleStep { command, output, code: 0 });
         }
     }
     steps
@@ -174,7 +174,7 @@ fn machine(kind: &str) -> &'static Value {
 }
 
 /// Makes a file that a page shows.
-fn make(sandbox: &Sandbox, name: &str, shown: &Shown) {
+fn make(sandbox: &Sandbox, name: &str, shown: &ShownOutput) {
     use std::os::unix::fs::PermissionsExt;
     let contents = shown.text();
     let is_program = contents.starts_with("#!");

@@ -11,13 +11,13 @@ const CUT: char = '…';
 const WIDTH: usize = 80;
 
 /// What a page shows of an output.
-pub(crate) struct Shown {
+pub(crate) struct ShownOutput {
     lines: Vec<String>,
     /// Blank lines that separate it from the next command.
     blank: usize,
 }
 
-impl Shown {
+impl ShownOutput {
     pub(crate) fn new(lines: &[&str]) -> Self {
         let end = lines.iter().rposition(|line| !line.is_empty()).map_or(0, |last| last + 1);
         let blank = lines.len() - end;
@@ -179,12 +179,12 @@ fn explain(piece: &[String], printed: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::Shown;
+    use super::ShownOutput;
 
     const OUTPUT: &str = "one 1\ntwo 2\nthree 3\nfour 4\n5 cases in 0.3 s\n";
 
     fn difference(shown: &str) -> Option<String> {
-        Shown::new(&shown.lines().collect::<Vec<_>>()).difference(OUTPUT)
+        ShownOutput::new(&shown.lines().collect::<Vec<_>>()).difference(OUTPUT)
     }
 
     #[test]
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_new_output_is_written_where_the_old_one_was() {
-        let shown = Shown::new(&["...", "three 4", "four 4", "...", "5 cases in 7.5 s", ""]);
+        let shown = ShownOutput::new(&["...", "three 4", "four 4", "...", "5 cases in 7.5 s", ""]);
         let blessed = shown.blessed(OUTPUT);
         assert_eq!(blessed, ["...", "three 3", "four 4", "...", "5 cases in 7.5 s", ""]);
     }

@@ -10,7 +10,7 @@ use mmu_core::x86::format::Format;
 use mmu_core::{Fault, Vector, VirtAddr};
 
 /// A system of the guest's size.
-pub(crate) type GuestSystem<F> = System<F, MAX_FRAMES, MAX_SLOTS>;
+pub(crate) type KernelSystem<F> = System<F, MAX_FRAMES, MAX_SLOTS>;
 
 /// Number of equal faults in a row after which an access is taken never to complete.
 const MAX_FAULTS: u32 = 8;
@@ -18,7 +18,7 @@ const MAX_FAULTS: u32 = 8;
 /// Runs every program to its end, round robin: a process that yields lets the next one go on.
 /// Endings and mismatches go into the response.
 pub(crate) fn run_in_turn<F: Format>(
-    system: &mut GuestSystem<F>,
+    system: &mut KernelSystem<F>,
     environment: &mut ImageEnvironment,
     processor: ProcessorMode,
     runs: &[Option<ProgramRun>; MAX_RUNS],
@@ -50,7 +50,7 @@ pub(crate) fn run_in_turn<F: Format>(
 
 /// Runs a process until it yields (`None`) or ends.
 fn take_turn<F: Format>(
-    system: &mut GuestSystem<F>,
+    system: &mut KernelSystem<F>,
     environment: &mut ImageEnvironment,
     processor: ProcessorMode,
     space: SpaceId,

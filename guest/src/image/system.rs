@@ -2,7 +2,7 @@
 
 use crate::environment::ImageEnvironment;
 use crate::process::ProcessorMode;
-use crate::scheduler::{GuestSystem, run_in_turn};
+use crate::scheduler::{KernelSystem, run_in_turn};
 use core::cell::UnsafeCell;
 use crosswalk_guest::system::accounting::{self, Accounting};
 use crosswalk_guest::system::layout::{
@@ -18,10 +18,10 @@ use mmu_core::{PagingMode, PhysAddr};
 /// The system, in the format of its processes.
 enum AnySystem {
     None,
-    Bits32(GuestSystem<Bits32>),
-    Pae(GuestSystem<Pae>),
-    FourLevel(GuestSystem<FourLevel>),
-    FiveLevel(GuestSystem<FiveLevel>),
+    Bits32(KernelSystem<Bits32>),
+    Pae(KernelSystem<Pae>),
+    FourLevel(KernelSystem<FourLevel>),
+    FiveLevel(KernelSystem<FiveLevel>),
 }
 
 /// Everything that the kernel keeps from one request to the next.
@@ -146,7 +146,7 @@ fn fill_memory(environment: &mut ImageEnvironment, images: u32) -> Result<(), Sp
 /// Executes a request on the system, enters the processes of [`Request::Run`], and writes the
 /// accounting.
 fn handle_in<F: Format>(
-    system: &mut GuestSystem<F>,
+    system: &mut KernelSystem<F>,
     environment: &mut ImageEnvironment,
     processor: ProcessorMode,
     request: &Request,
@@ -165,12 +165,12 @@ fn handle_in<F: Format>(
 }
 
 /// A new system, after its accounting has been written.
-fn started<F: Format>(system: GuestSystem<F>) -> GuestSystem<F> {
+fn started<F: Format>(system: KernelSystem<F>) -> KernelSystem<F> {
     write_accounting(&system);
     system
 }
 
-fn write_accounting<F: Format>(system: &GuestSystem<F>) {
+fn write_accounting<F: Format>(system: &KernelSystem<F>) {
     let accounting = accounting::of(system, FRAMES);
     // SAFETY: the address is mapped, writable and aligned, and no reference to it exists.
     unsafe { (ACCOUNTING as *mut Accounting).write_volatile(accounting) };

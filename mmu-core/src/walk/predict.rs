@@ -20,7 +20,7 @@ use crate::x86::state::{Cr4, Efer, PagingMode};
 use arrayvec::ArrayVec;
 
 /// A rule that leaves something open, and the member of the choice that is taken.
-type Member = (Rule, &'static str);
+type OpenMember = (Rule, &'static str);
 
 impl<F: Format, R: Semantics> Mmu<F, R> {
     /// Every way in which the access may go, and what it does to the entries on its path.
@@ -112,7 +112,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         &self,
         memory: &M,
         access: &Access,
-        choice: Option<Member>,
+        choice: Option<OpenMember>,
         found: &mut Prediction,
     ) {
         if self.predict_in(memory, access, choice, found).is_ok() {
@@ -131,7 +131,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         &self,
         memory: &M,
         access: &Access,
-        choice: Option<Member>,
+        choice: Option<OpenMember>,
         found: &mut Prediction,
     ) -> Result<(), OutsideMemory> {
         let mut pages = ArrayVec::<WalkedPage, 2>::new();
@@ -191,7 +191,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         &self,
         pages: &[WalkedPage],
         access: &Access,
-        choice: Option<Member>,
+        choice: Option<OpenMember>,
         found: &mut Prediction,
     ) {
         let faulting = pages.iter().find(|page| page.faults());

@@ -18,7 +18,7 @@ impl ImageError {
 }
 
 /// A segment of an ELF file.
-pub(crate) struct Segment<'e> {
+pub(crate) struct LoadSegment<'e> {
     /// Its offset in the address range of the image, in bytes.
     pub(crate) offset: usize,
     /// Its initial contents.
@@ -36,7 +36,7 @@ pub(crate) fn segments<'e>(
     name: &str,
     elf: &'e [u8],
     range: &Range<u64>,
-) -> Result<Vec<Segment<'e>>, ImageError> {
+) -> Result<Vec<LoadSegment<'e>>, ImageError> {
     let unreadable = |error: object::Error| ImageError::new(name, error.to_string());
     let file: object::File<'e> = object::File::parse(elf).map_err(unreadable)?;
 
@@ -58,7 +58,7 @@ pub(crate) fn segments<'e>(
             ));
         }
 
-        segments.push(Segment {
+        segments.push(LoadSegment {
             offset: (start - range.start) as usize,
             data,
             size: size as usize,

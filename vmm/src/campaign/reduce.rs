@@ -21,7 +21,7 @@ pub(super) fn reduce_example(
     finding: &mut Finding,
 ) -> Result<(), MachineError> {
     let Some(example) = finding.example.take() else { return Ok(()) };
-    let target = Target::of(plan, finding, &example);
+    let target = WantedFinding::of(plan, finding, &example);
 
     let smallest = shrink(example, |case| {
         let attempt = runner.run_one(machine, case)?;
@@ -33,7 +33,7 @@ pub(super) fn reduce_example(
 }
 
 /// What a simpler case must show to be an example of the same finding.
-struct Target {
+struct WantedFinding {
     /// A finding about the machine is judged by the reference, whichever walker predicted.
     judge: WalkerSpec,
     catches_walker: bool,
@@ -45,7 +45,7 @@ struct Target {
     machine_quirks: Quirks,
 }
 
-impl Target {
+impl WantedFinding {
     fn of(plan: &CampaignPlan, finding: &Finding, example: &Example) -> Self {
         Self {
             judge: if finding.catches_walker { plan.walker } else { WalkerSpec::Reference },

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 pub(super) struct ScenarioArguments {
     /// The scenario to run [default: list the scenarios]
     #[arg(value_name = "NAME|all|random", value_parser = selections(), hide_possible_values = true)]
-    name: Option<Selection>,
+    name: Option<Asked>,
     /// The machine to compare with; none for software only
     #[arg(long, value_name = "MACHINE", default_value = "auto", value_parser = parse_machine)]
     machine: ComparedMachine,
@@ -44,14 +44,14 @@ pub(super) struct ScenarioArguments {
 
 /// What to run.
 #[derive(Clone, Copy, Debug)]
-enum Selection {
+enum Asked {
     One(Scenario),
     All,
     /// Random operations, which have no story.
     Random,
 }
 
-impl Selection {
+impl Asked {
     const ALL: &'static str = "all";
     const RANDOM: &'static str = "random";
 
@@ -68,10 +68,10 @@ impl Selection {
 }
 
 /// Accepts the names of scenarios, `all` and `random`; the error for any other name lists them.
-fn selections() -> impl TypedValueParser<Value = Selection> {
+fn selections() -> impl TypedValueParser<Value = Asked> {
     let names = SCENARIOS.iter().map(|scenario| scenario.name);
-    PossibleValuesParser::new(names.chain([Selection::ALL, Selection::RANDOM]))
-        .try_map(|name| Selection::from_name(&name).ok_or("no such scenario"))
+    PossibleValuesParser::new(names.chain([Asked::ALL, Asked::RANDOM]))
+        .try_map(|name| Asked::from_name(&name).ok_or("no such scenario"))
 }
 
 /// The machine to compare the software with.
@@ -110,9 +110,9 @@ pub(super) fn run(arguments: &ScenarioArguments) -> Result<ExitCode, Failure> {
     let mut host = Host::open(arguments)?;
     let modes = host.modes(&arguments.mode)?;
     let passed = match selection {
-        Selection::One(scenario) => run_stories(&mut host, &modes, &[scenario], arguments)?,
-        Selection::All => run_stories(&mut host, &modes, SCENARIOS, arguments)?,
-        Selection::Random => run_random(&mut host, &modes, arguments)?,
+        Asked::One(scenario) => run_stories(&mut host, &modes, &[scenario], arguments)?,
+        Asked::All => run_stories(&mut host, &modes, SCENARIOS, arguments)?,
+        Asked::Random => run_random(&mut host, &modes, arguments)?,
     };
 
     Ok(ExitCode::from(u8::from(!passed)))

@@ -2,7 +2,7 @@
 //! a group, and nothing that the machine does not do. Groups with one cause are one finding.
 
 use super::example::CountedExample;
-use super::group::{Agreements, Group, Member, explains};
+use super::group::{Agreements, Group, GroupMember, explains};
 use crate::walker::{PAIRS, WalkerSpec};
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ pub(super) fn explain(groups: Vec<(String, Group)>, agreements: &Agreements) -> 
             open.into_iter().partition(|group| group.causes.contains(&cause));
         open = others;
 
-        let examples: Vec<&Member> = members.iter().flat_map(|group| &group.members).collect();
+        let examples: Vec<&GroupMember> = members.iter().flat_map(|group| &group.members).collect();
         for group in &mut open {
             group.causes.retain(|other| can_coexist(*other, cause, &examples));
         }
@@ -51,7 +51,7 @@ pub(super) fn explain(groups: Vec<(String, Group)>, agreements: &Agreements) -> 
 struct OpenGroup {
     title: String,
     found: CountedExample,
-    members: Vec<Member>,
+    members: Vec<GroupMember>,
     /// What may explain it.
     causes: Vec<WalkerSpec>,
 }
@@ -81,7 +81,7 @@ fn best_explanation(groups: &[OpenGroup]) -> Option<WalkerSpec> {
 
 /// Whether a machine that makes a mistake which explains these divergences can make another one, too:
 /// the pair of both explains them as well.
-fn can_coexist(cause: WalkerSpec, other: WalkerSpec, explained: &[&Member]) -> bool {
+fn can_coexist(cause: WalkerSpec, other: WalkerSpec, explained: &[&GroupMember]) -> bool {
     let (WalkerSpec::Mutant(cause), WalkerSpec::Mutant(other)) = (cause, other) else {
         return true;
     };
@@ -151,7 +151,7 @@ mod tests {
         (1..20).map(case).collect()
     }
 
-    fn runs(walker: &dyn Walker, cases: Vec<Case>) -> Vec<Member> {
+    fn runs(walker: &dyn Walker, cases: Vec<Case>) -> Vec<GroupMember> {
         let run = |case: Case| {
             let run = run_by(walker, &case);
             (case, run)
@@ -159,7 +159,7 @@ mod tests {
         cases.into_iter().map(run).collect()
     }
 
-    fn groups(runs: &[Member]) -> Vec<(String, Group)> {
+    fn groups(runs: &[GroupMember]) -> Vec<(String, Group)> {
         let mut groups = Vec::new();
         for (case, run) in runs {
             let way = &Reference.predict(case).alternatives[0];
@@ -169,7 +169,7 @@ mod tests {
     }
 
     /// The cause of each finding, and its number of cases.
-    fn causes_of(runs: &[Member], agreements: &Agreements) -> Vec<(Option<String>, u64)> {
+    fn causes_of(runs: &[GroupMember], agreements: &Agreements) -> Vec<(Option<String>, u64)> {
         let cause = |explained| match explained {
             Explained::By(cause, found) => (Some(cause.to_string()), found.count),
             Explained::Unexplained(_, found) => (None, found.count),

@@ -14,14 +14,14 @@ const MAX_AGREEMENTS: usize = 500;
 const AGREEMENTS_APART: u64 = 16;
 
 /// A case with what the machine did.
-pub(super) type Member = (Case, Attempt);
+pub(super) type GroupMember = (Case, Attempt);
 
 /// Divergences that look alike, and that the same mutants predict.
 pub(super) struct Group {
     /// The number of divergences, and the smallest.
     pub(super) found: CountedExample,
     /// The first members. A group that was read from a journal has none.
-    pub(super) members: Vec<Member>,
+    pub(super) members: Vec<GroupMember>,
     /// The mutants that predict all members.
     explained_by: Vec<WalkerSpec>,
 }
@@ -120,7 +120,7 @@ pub(super) fn explains(walker: WalkerSpec, case: &Case, run: &Attempt) -> bool {
 #[derive(Default)]
 pub(super) struct Agreements {
     count: u64,
-    kept: Vec<Member>,
+    kept: Vec<GroupMember>,
 }
 
 impl Agreements {

@@ -2,7 +2,7 @@
 //! lanes, or give up on them.
 
 use super::PDPTE_LOW_RESERVED_BITS;
-use super::builder::{CaseBuilder, Target, outside_page};
+use super::builder::{AccessTarget, CaseBuilder, outside_page};
 use super::placement::FreeSlots;
 use super::state::random_state;
 use crosswalk_case::Case;
@@ -43,7 +43,7 @@ pub(super) fn alone(
 /// A fetch from an address without memory.
 fn fetch_outside(rng: &mut impl Rng, builder: &mut CaseBuilder<'_>, slots: &mut FreeSlots) {
     builder.set_kind(rng, AccessKind::Fetch);
-    builder.target = Target::Outside;
+    builder.target = AccessTarget::Outside;
     builder.crosses = false;
     builder.unusual = 0;
     builder.place_anywhere(rng, slots);

@@ -15,7 +15,7 @@ use core::cell::Cell;
 use proptest::prelude::*;
 use std::vec::Vec;
 
-type EditHistory = History<EightEntries, 12>;
+type EightEntryHistory = History<EightEntries, 12>;
 
 /// The entry with the address of one of the four tables, unless it maps a large page: a history
 /// knows an entry by its address, so each of the eight entries must have only one.
@@ -47,7 +47,7 @@ fn within<F: Format>(path: u64, access: &Access) -> Access {
 /// An MMU with caches of `N` structure entries per level, and the history of its page tables.
 struct StaleBench<F: Format, const N: usize> {
     bench: PropertyBench<F, N>,
-    history: EditHistory,
+    history: EightEntryHistory,
 }
 
 impl<F: Format, const N: usize> StaleBench<F, N> {
@@ -57,7 +57,7 @@ impl<F: Format, const N: usize> StaleBench<F, N> {
         profile.vendor = vendor;
         bench.mmu = CachedMmu::with_semantics(Reference, state, profile);
 
-        Self { bench, history: EditHistory::new(EightEntries(tables.0.map(direct))) }
+        Self { bench, history: EightEntryHistory::new(EightEntries(tables.0.map(direct))) }
     }
 
     fn perform(&mut self, event: CacheEvent) -> Result<(), TestCaseError> {
@@ -170,7 +170,7 @@ fn is_bounded<F: Format>(
     let mmu: Mmu<F> = *PropertyBench::<F, 0>::new(tables, true).mmu.mmu();
     let access = Access { size: 1, ..placed::<F>(path, &access) };
 
-    let mut history = EditHistory::new(EightEntries(tables.0.map(direct)));
+    let mut history = EightEntryHistory::new(EightEntries(tables.0.map(direct)));
     let mut moments = vec![*history.memory()];
 
     for (slot, flip) in edits {

@@ -14,11 +14,11 @@ use crate::walk::Mmu;
 const A: u64 = bit::A;
 const AD: u64 = bit::A | bit::D;
 
-type Tables = History<Bytes<Vec<u8>>, 8>;
+type EditedTables = History<Bytes<Vec<u8>>, 8>;
 
 /// The page in the frame at 0x5000 and its neighbour in that at 0x6000: present, writable, user. A
 /// is set in every entry.
-fn tables() -> Tables {
+fn tables() -> EditedTables {
     let mut memory = Bytes::new(PhysAddr::new(0x10_000), vec![0; 0x8000]);
     for (at, entry) in [
         (PML4E, 0x11_027),
@@ -32,10 +32,10 @@ fn tables() -> Tables {
         memory.write_entry(PhysAddr::new(at), 8, entry).unwrap();
     }
 
-    Tables::new(memory)
+    EditedTables::new(memory)
 }
 
-fn edit(tables: &mut Tables, at: u64, entry: u64) {
+fn edit(tables: &mut EditedTables, at: u64, entry: u64) {
     tables.edit(PhysAddr::new(at), 8, entry).unwrap();
 }
 
@@ -44,7 +44,7 @@ fn profile(vendor: Vendor) -> Profile {
 }
 
 /// The predictions of all stale views.
-fn predictions(tables: &Tables, access: &Access, vendor: Vendor) -> Vec<Prediction> {
+fn predictions(tables: &EditedTables, access: &Access, vendor: Vendor) -> Vec<Prediction> {
     let mmu = Mmu::<FourLevel>::new(ControlState::long_mode(0x10_000), profile(vendor));
     let mut all = Vec::new();
     mmu.predict_stale(tables, access, |prediction| all.push(prediction.clone()));
@@ -57,7 +57,7 @@ fn user(kind: AccessKind, address: u64) -> Access {
 
 /// The possible ends of a user access, each once, with those of the entries in memory first: a
 /// physical address or an error code.
-fn ends(tables: &Tables, kind: AccessKind, vendor: Vendor) -> Vec<Result<u64, u32>> {
+fn ends(tables: &EditedTables, kind: AccessKind, vendor: Vendor) -> Vec<Result<u64, u32>> {
     let mut ends = Vec::new();
     for prediction in predictions(tables, &user(kind, BYTE), vendor) {
         for alternative in &prediction.alternatives {
@@ -74,7 +74,7 @@ fn ends(tables: &Tables, kind: AccessKind, vendor: Vendor) -> Vec<Result<u64, u3
     ends
 }
 
-fn assert_ends(tables: &Tables, kind: AccessKind, expected: &[Result<u64, u32>]) {
+fn assert_ends(tables: &EditedTables, kind: AccessKind, expected: &[Result<u64, u32>]) {
     for vendor in [Vendor::Intel, Vendor::Amd] {
         assert_eq!(ends(tables, kind, vendor), expected, "{vendor:?}");
     }
@@ -273,7 +273,7 @@ fn tlb_5_is_reported_for_another_page_size() {
     edit(&mut tables, PDE, 0x40_00a7);
     assert_ends(&tables, Read, &[Ok(0x40_4234), Ok(0x5234)]);
 
-    let reported = |tables: &Tables| {
+    let reported = |tables: &EditedTables| {
         let all = predictions(tables, &user(Read, BYTE), Vendor::Intel);
         all.iter().map(|prediction| prediction.rules.contains(Rule::Tlb5)).collect::<Vec<_>>()
     };
@@ -318,7 +318,7 @@ fn a_cache_that_ignores_an_invalidation_is_detected() {
     let mut tables = tables();
     let state = ControlState::long_mode(0x10_000);
     let mut mmu = CachedMmu::<FourLevel>::new(state, profile(Vendor::Amd));
-    let mut is_allowed = |tables: &mut Tables| {
+    let mut is_allowed = |tables: &mut EditedTables| {
         let outcome = mmu.access(tables, &user(Read, BYTE)).unwrap();
         let reached = outcome.physical_address().map(PhysAddr::get);
         reached.is_some_and(|address| ends(tables, Read, Vendor::Amd).contains(&Ok(address)))

@@ -17,7 +17,7 @@ use std::boxed::Box;
 use std::vec::Vec;
 
 /// A flat table as in textbooks, with addresses narrow enough that it fits in four frames.
-type FlatTable = Linear<24, 12, 4>;
+type SmallFlatTable = Linear<24, 12, 4>;
 
 const MAX_FRAMES: usize = 64;
 const MAX_SLOTS: usize = 64;
@@ -161,7 +161,7 @@ macro_rules! for_each_format {
         for_each_format!(@ five_level FiveLevel: $($test)*);
         for_each_format!(@ bits32 Bits32: $($test)*);
         for_each_format!(@ pae Pae: $($test)*);
-        for_each_format!(@ textbook FlatTable: $($test)*);
+        for_each_format!(@ textbook SmallFlatTable: $($test)*);
     };
     (@ $module:ident $format:ident: $($test:ident)*) => {
         mod $module {

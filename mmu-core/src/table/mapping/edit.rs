@@ -1,7 +1,7 @@
 //! Ranges, and changes to pages that are already mapped.
 
 use super::FrameAllocator;
-use super::entry::{Mapping, Target, flags_of};
+use super::entry::{MapTarget, Mapping, flags_of};
 use super::error::MapError;
 use super::mapper::{Flush, Mapper};
 use super::pages::MappedPages;
@@ -161,10 +161,10 @@ impl<F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'_, F, M, A> {
             let at = cursor.entry_for(address);
             let entry = cursor.read(&*self.memory, at)?;
 
-            match Target::of::<F>(level, entry, &self.regime) {
-                Target::Nothing => break,
-                Target::Page => return Ok(FoundLeaf { level, at, entry }),
-                Target::Table(table) => next = cursor.below(table),
+            match MapTarget::of::<F>(level, entry, &self.regime) {
+                MapTarget::Nothing => break,
+                MapTarget::Page => return Ok(FoundLeaf { level, at, entry }),
+                MapTarget::Table(table) => next = cursor.below(table),
             }
         }
 

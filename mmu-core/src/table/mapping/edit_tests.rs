@@ -7,9 +7,9 @@ use crate::{ControlState, Cr4, Efer, PageSize, PhysAddr, Profile, VirtAddr};
 use std::string::ToString;
 use std::vec::Vec;
 
-type ByteMemory = Bytes<Vec<u8>>;
+type EditedMemory = Bytes<Vec<u8>>;
 
-fn ram() -> ByteMemory {
+fn ram() -> EditedMemory {
     Bytes::new(PhysAddr::new(0), vec![0; 0x10_0000])
 }
 
@@ -17,18 +17,18 @@ fn frames() -> FrameRange {
     FrameRange::new(PhysAddr::new(0x2000), 64)
 }
 
-fn four_level(memory: &mut ByteMemory) -> Mapper<'_, FourLevel, ByteMemory, FrameRange> {
+fn four_level(memory: &mut EditedMemory) -> Mapper<'_, FourLevel, EditedMemory, FrameRange> {
     Mapper::new(ControlState::long_mode(0x1000), Profile::default(), memory, frames())
 }
 
-fn bits32(memory: &mut ByteMemory) -> Mapper<'_, Bits32, ByteMemory, FrameRange> {
+fn bits32(memory: &mut EditedMemory) -> Mapper<'_, Bits32, EditedMemory, FrameRange> {
     let mut state = ControlState::long_mode(0x1000);
     state.cr4 = Cr4::PSE;
     state.efer = Efer::empty();
     Mapper::new(state, Profile::default(), memory, frames())
 }
 
-fn pae(memory: &mut ByteMemory) -> Mapper<'_, Pae, ByteMemory, FrameRange> {
+fn pae(memory: &mut EditedMemory) -> Mapper<'_, Pae, EditedMemory, FrameRange> {
     let mut state = ControlState::long_mode(0x1000);
     state.efer = Efer::empty();
     Mapper::new(state, Profile::default(), memory, frames())

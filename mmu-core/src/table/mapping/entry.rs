@@ -6,7 +6,7 @@ use crate::x86::regime::Regime;
 
 /// Where an entry leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Target {
+pub(super) enum MapTarget {
     /// P is 0.
     Nothing,
     /// A page.
@@ -15,7 +15,7 @@ pub(super) enum Target {
     Table(PhysAddr),
 }
 
-impl Target {
+impl MapTarget {
     pub(super) fn of<F: Format>(level: &Level, entry: u64, regime: &Regime) -> Self {
         if entry & EntryBits::P.bits() == 0 {
             Self::Nothing

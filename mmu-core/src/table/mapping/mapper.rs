@@ -1,7 +1,7 @@
 //! Maps pages in tables of any format.
 
 use super::FrameAllocator;
-use super::entry::Target;
+use super::entry::MapTarget;
 use super::error::MapError;
 use crate::address::{PageSize, PhysAddr, VirtAddr};
 use crate::memory::TableMemoryMut;
@@ -86,19 +86,19 @@ impl<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'m, F, M, A> {
             let level = cursor.level();
             let at = cursor.entry_for(page);
             let entry = cursor.read(self.memory, at)?;
-            let target = Target::of::<F>(level, entry, &self.regime);
+            let target = MapTarget::of::<F>(level, entry, &self.regime);
 
             if level.number == leaf_level.number {
                 return match target {
-                    Target::Nothing => self.write_leaf(level, at, frame, flags),
+                    MapTarget::Nothing => self.write_leaf(level, at, frame, flags),
                     _ => Err(MapError::Overlap(page)),
                 };
             }
 
             let table = match target {
-                Target::Table(table) => table,
-                Target::Nothing => self.add_table(level, at)?,
-                Target::Page => return Err(MapError::Overlap(page)),
+                MapTarget::Table(table) => table,
+                MapTarget::Nothing => self.add_table(level, at)?,
+                MapTarget::Page => return Err(MapError::Overlap(page)),
             };
             next = cursor.below(table);
         }

@@ -1,6 +1,6 @@
 //! The mapped pages of an address space, in order.
 
-use super::entry::{Mapping, Target};
+use super::entry::{MapTarget, Mapping};
 use super::error::MapError;
 use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::TableMemory;
@@ -68,10 +68,10 @@ impl<F: Format, M: TableMemory> Iterator for MappedPages<'_, F, M> {
                 }
             };
 
-            match Target::of::<F>(level, entry, &self.regime) {
-                Target::Nothing => {}
-                Target::Table(table) => self.open(cursor.below(table), address),
-                Target::Page => {
+            match MapTarget::of::<F>(level, entry, &self.regime) {
+                MapTarget::Nothing => {}
+                MapTarget::Table(table) => self.open(cursor.below(table), address),
+                MapTarget::Page => {
                     let page = limits::extended::<F>(VirtAddr::new(address));
                     if let Some(mapping) = Mapping::of_leaf::<F>(level, page, entry) {
                         return Some(Ok(mapping));

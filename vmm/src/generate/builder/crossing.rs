@@ -1,7 +1,7 @@
 //! Accesses that cross from one table into the next.
 
 use super::mapping::SlotAtDepth;
-use super::{CaseBuilder, Target};
+use super::{AccessTarget, CaseBuilder};
 use crate::generate::placement::{FreeSlots, TableSlot};
 use crosswalk_guest::stub::Form;
 use crosswalk_guest::tables;
@@ -51,7 +51,7 @@ impl CaseBuilder<'_> {
 
     fn can_cross_tables(&self) -> bool {
         let can_cross = self.size > 1 || self.kind == AccessKind::Fetch;
-        let needs_one_page = self.target == Target::Outside
+        let needs_one_page = self.target == AccessTarget::Outside
             || !self.maps_frames()
             || self.form == Form::SegmentLimit;
         self.mode != PagingMode::Unpaged && can_cross && !needs_one_page

@@ -1,6 +1,6 @@
 //! Addresses at the edges of the address space and of the canonical addresses.
 
-use super::{CaseBuilder, Target};
+use super::{AccessTarget, CaseBuilder};
 use crate::generate::placement::{FreeSlots, TableSlot};
 use crosswalk_guest::stub::Form;
 use crosswalk_guest::tables;
@@ -91,7 +91,7 @@ impl CaseBuilder<'_> {
             self.set_kind(rng, kind);
         }
         self.size = 1 << rng.random_range(1..4);
-        self.target = Target::Data;
+        self.target = AccessTarget::Data;
         self.leaf_level = self.last();
         self.crosses = true;
         self.unusual = self.unusual.min(1);

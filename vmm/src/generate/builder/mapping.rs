@@ -1,6 +1,6 @@
 //! The mapping of a lane's pages: entries, and the address that they translate.
 
-use super::{CaseBuilder, PlacedEntry, Target, outside_page};
+use super::{AccessTarget, CaseBuilder, PlacedEntry, outside_page};
 use crate::generate::canonical;
 use crate::generate::placement::{FreeSlots, TableSlot};
 use crosswalk_guest::contents::{self, CODE_OFFSETS, DESCRIPTOR_OFFSETS, crossing_code};
@@ -46,7 +46,7 @@ impl CaseBuilder<'_> {
     /// Whether a small page can map the target.
     pub(super) fn maps_frames(&self) -> bool {
         // A 32-bit entry reaches a high address in a large page only.
-        self.target == Target::Data || self.mode != PagingMode::Bits32
+        self.target == AccessTarget::Data || self.mode != PagingMode::Bits32
     }
 
     /// Maps the first page by the slots of its path, and the second by slots of its own; then forms
@@ -62,8 +62,8 @@ impl CaseBuilder<'_> {
 
         let pages = self.pages(rng, second.is_some());
         let base = match self.target {
-            Target::Outside => outside_page(rng, self.machine, self.mode, shift),
-            Target::Data | Target::High(_) => pages[0] & !within_page,
+            AccessTarget::Outside => outside_page(rng, self.machine, self.mode, shift),
+            AccessTarget::Data | AccessTarget::High(_) => pages[0] & !within_page,
         };
         let first: Vec<SlotAtDepth> = path.iter().copied().zip(0..).collect();
         self.link(&first, base);
@@ -91,8 +91,8 @@ impl CaseBuilder<'_> {
             pages[1] = pages[0];
         }
         match self.target {
-            Target::High(place) => pages.map(|page| high::appears_at(place, page)),
-            Target::Data | Target::Outside => pages,
+            AccessTarget::High(place) => pages.map(|page| high::appears_at(place, page)),
+            AccessTarget::Data | AccessTarget::Outside => pages,
         }
     }
 

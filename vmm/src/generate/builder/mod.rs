@@ -16,7 +16,7 @@ mod target;
 mod unusual;
 
 pub(super) use observable::make_observable;
-pub(super) use target::{Target, outside_page};
+pub(super) use target::{AccessTarget, outside_page};
 
 use super::address_bits;
 use super::placement::TableSlot;
@@ -50,7 +50,7 @@ pub(super) struct CaseBuilder<'c> {
 
     /// The depth of the leaf, 0 for the root.
     leaf_level: usize,
-    pub(super) target: Target,
+    pub(super) target: AccessTarget,
     /// Whether the access crosses into a second page.
     pub(super) crosses: bool,
     /// Number of unusual bits to add.
@@ -86,7 +86,7 @@ impl<'c> CaseBuilder<'c> {
         state.pkru = random_pkru(rng, cpl, machine, &state);
 
         let leaf_level = random_leaf_level(rng, &state);
-        let target = Target::random(rng, machine, mode, leaf_level);
+        let target = AccessTarget::random(rng, machine, mode, leaf_level);
         let segment = if rng.random_bool(0.25) { Segment::Stack } else { Segment::Data };
         let crosses = rng.random_bool(0.12);
         let unusual = [0, 1, 1, 1, 2, 2, 3][rng.random_range(0..7)];
@@ -145,8 +145,8 @@ impl<'c> CaseBuilder<'c> {
 
         // An address without memory has no code to run and no descriptor to read.
         let needs_memory = matches!(self.form, Form::Jump | Form::SegmentLimit);
-        if needs_memory && self.target == Target::Outside {
-            self.target = Target::Data;
+        if needs_memory && self.target == AccessTarget::Outside {
+            self.target = AccessTarget::Data;
         }
     }
 

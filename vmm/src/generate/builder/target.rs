@@ -9,7 +9,7 @@ use rand::{Rng, RngExt};
 
 /// What the access should reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::generate) enum Target {
+pub(in crate::generate) enum AccessTarget {
     /// The lane's own data frames.
     Data,
     /// The same frames where they appear at a high physical address.
@@ -18,7 +18,7 @@ pub(in crate::generate) enum Target {
     Outside,
 }
 
-impl Target {
+impl AccessTarget {
     /// A target that a leaf at this depth can map.
     pub(super) fn random(
         rng: &mut impl Rng,

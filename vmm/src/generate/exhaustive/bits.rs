@@ -45,7 +45,7 @@ const HIGH_IGNORED: u64 = 0x7f << 52;
 
 /// Where in a walk an entry is used.
 #[derive(Clone, Copy)]
-pub(super) struct EntryPlace {
+pub(super) struct VariedEntry {
     /// The level of its table.
     pub(super) level: &'static Level,
     /// Whether it maps the page.
@@ -55,8 +55,8 @@ pub(super) struct EntryPlace {
 }
 
 /// What can be unusual about an entry.
-pub(super) fn digits(mode: PagingMode, place: EntryPlace, machine: &Capabilities) -> Vec<Digit> {
-    let EntryPlace { level, is_leaf, pse } = place;
+pub(super) fn digits(mode: PagingMode, place: VariedEntry, machine: &Capabilities) -> Vec<Digit> {
+    let VariedEntry { level, is_leaf, pse } = place;
     let is_narrow = mode == PagingMode::Bits32;
     let is_large = is_leaf && level.number > 1;
     let is_long_mode = mode.is_long_mode();

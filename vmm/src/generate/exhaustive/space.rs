@@ -1,6 +1,6 @@
 //! The space of combinations: control bits, accesses, and the entries that vary.
 
-use super::bits::{Digit, EntryPlace, IGNORED, KEY, can_be_leaf, digits, main_digits};
+use super::bits::{Digit, IGNORED, KEY, VariedEntry, can_be_leaf, digits, main_digits};
 use super::digits::Digits;
 use crate::generate::PDPTE_LOW_RESERVED_BITS;
 use crate::generate::state::not_in_cpuid;
@@ -238,7 +238,7 @@ fn subspaces(
 
     for leaf in (0..levels.len()).rev().filter(|depth| can_be_leaf(&levels[*depth], pse)) {
         let all = |depth: usize| {
-            let place = EntryPlace { level: &levels[depth], is_leaf: depth == leaf, pse };
+            let place = VariedEntry { level: &levels[depth], is_leaf: depth == leaf, pse };
             (depth, digits(mode, place, machine))
         };
         let main = |depth: usize| (depth, main_digits(all(depth).1));

@@ -18,12 +18,12 @@ use std::vec::Vec;
 /// A flat table whose entries fit in one 4 KiB frame.
 type Flat = Linear<20, 12, 4>;
 
-type ByteMemory = Bytes<Vec<u8>>;
+type FormatMemory = Bytes<Vec<u8>>;
 
 /// Number of frames for tables, from 0x2000 up.
 const FRAMES: usize = 32;
 
-fn memory() -> ByteMemory {
+fn memory() -> FormatMemory {
     Bytes::new(PhysAddr::new(0), vec![0; (FRAMES + 2) * 0x1000])
 }
 
@@ -33,7 +33,7 @@ fn profile() -> Profile {
 
 /// A control state with the root in the frame at 0x1000. The PDPTE registers are loaded from
 /// memory, as MOV to CR3 does (PDPTE-1).
-fn state<F: Format>(memory: &ByteMemory) -> ControlState {
+fn state<F: Format>(memory: &FormatMemory) -> ControlState {
     let mut state = ControlState::long_mode(0x1000);
     match F::MODE {
         PagingMode::Unpaged => state.cr0 -= Cr0::PG,
@@ -54,19 +54,19 @@ fn state<F: Format>(memory: &ByteMemory) -> ControlState {
     state
 }
 
-type FormatMapper<'m, F> = Mapper<'m, F, ByteMemory, FrameRange>;
+type FormatMapper<'m, F> = Mapper<'m, F, FormatMemory, FrameRange>;
 
-fn mapper_for<F: Format>(profile: Profile, memory: &mut ByteMemory) -> FormatMapper<'_, F> {
+fn mapper_for<F: Format>(profile: Profile, memory: &mut FormatMemory) -> FormatMapper<'_, F> {
     let frames = FrameRange::new(PhysAddr::new(0x2000), FRAMES);
     Mapper::new(state::<F>(memory), profile, memory, frames)
 }
 
-fn mapper<F: Format>(memory: &mut ByteMemory) -> FormatMapper<'_, F> {
+fn mapper<F: Format>(memory: &mut FormatMemory) -> FormatMapper<'_, F> {
     mapper_for(profile(), memory)
 }
 
 /// The outcome of a supervisor's write of one byte.
-fn outcome<F: Format>(memory: &ByteMemory, address: u64) -> Outcome {
+fn outcome<F: Format>(memory: &FormatMemory, address: u64) -> Outcome {
     let write = Access::write(VirtAddr::new(address), 1, Ring::Zero);
     let prediction = Mmu::<F>::new(state::<F>(memory), profile()).predict(memory, &write);
     assert_eq!(prediction.alternatives.len(), 1);
@@ -74,12 +74,12 @@ fn outcome<F: Format>(memory: &ByteMemory, address: u64) -> Outcome {
     prediction.alternatives[0].outcome.clone()
 }
 
-fn translate<F: Format>(memory: &ByteMemory, address: u64) -> Option<u64> {
+fn translate<F: Format>(memory: &FormatMemory, address: u64) -> Option<u64> {
     outcome::<F>(memory, address).physical_address().map(PhysAddr::get)
 }
 
 fn map<F: Format>(
-    memory: &mut ByteMemory,
+    memory: &mut FormatMemory,
     page: u64,
     frame: u64,
     size: PageSize,
@@ -88,7 +88,7 @@ fn map<F: Format>(
 }
 
 #[track_caller]
-fn assert_entries(memory: &ByteMemory, bytes: u8, entries: &[(u64, u64)]) {
+fn assert_entries(memory: &FormatMemory, bytes: u8, entries: &[(u64, u64)]) {
     for &(at, entry) in entries {
         assert_eq!(memory.read_entry(PhysAddr::new(at), bytes), Ok(entry), "at {at:#x}");
     }
@@ -151,7 +151,7 @@ fn map_writes_the_frame_number_into_a_flat_table() {
 }
 
 #[track_caller]
-fn assert_sizes_refused<F: Format>(memory: &mut ByteMemory, sizes: &[PageSize]) {
+fn assert_sizes_refused<F: Format>(memory: &mut FormatMemory, sizes: &[PageSize]) {
     for &size in sizes {
         let refused = Err(MapError::NoSuchPageSize(size));
         assert_eq!(map::<F>(memory, 0, 0, size), refused, "{:?}", F::MODE);
@@ -294,8 +294,8 @@ fn misaligned_and_overlapping_4_mib_pages_are_refused() {
 }
 
 /// The addresses of the bytes in which two memories differ.
-fn changed(before: &ByteMemory, after: &ByteMemory) -> Vec<u64> {
-    let byte = |memory: &ByteMemory, at| memory.read_entry(PhysAddr::new(at), 1).unwrap();
+fn changed(before: &FormatMemory, after: &FormatMemory) -> Vec<u64> {
+    let byte = |memory: &FormatMemory, at| memory.read_entry(PhysAddr::new(at), 1).unwrap();
     let all = 0..(FRAMES as u64 + 2) * 0x1000;
     all.filter(|&at| byte(before, at) != byte(after, at)).collect()
 }
@@ -327,7 +327,7 @@ fn an_edit_changes_one_entry<F: Format>() {
 }
 
 /// The tables with every zero entry but that at `slot` replaced by noise with P=0.
-fn with_noise<F: Format>(mut tables: ByteMemory, slot: u64) -> ByteMemory {
+fn with_noise<F: Format>(mut tables: FormatMemory, slot: u64) -> FormatMemory {
     for at in (0..(FRAMES as u64 + 2) * 0x1000).step_by(F::ENTRY_BYTES.into()) {
         let is_zero = tables.read_entry(PhysAddr::new(at), F::ENTRY_BYTES) == Ok(0);
         if at != slot && is_zero {
@@ -376,7 +376,10 @@ fn fitted<F: Format>((address, size, frame): Page) -> Page {
 }
 
 /// Maps the pages that do not overlap earlier ones, and returns them.
-fn map_all<F: Format>(memory: &mut ByteMemory, pages: &[Page]) -> Result<Vec<Page>, TestCaseError> {
+fn map_all<F: Format>(
+    memory: &mut FormatMemory,
+    pages: &[Page],
+) -> Result<Vec<Page>, TestCaseError> {
     let mut mapper = mapper::<F>(memory);
     let mut known = Vec::new();
 

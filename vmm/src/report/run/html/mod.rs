@@ -18,7 +18,7 @@ use crosswalk_case::observation::Provenance;
 use crosswalk_machine::{Identity, ModeOffer};
 use mmu_core::{PagingMode, Rule};
 use std::collections::BTreeSet;
-use walk::{Shown, show};
+use walk::{ShownExample, show};
 
 #[derive(Template)]
 #[template(path = "report.html")]
@@ -52,7 +52,7 @@ struct FindingCard {
     count: String,
     explained_by: Option<String>,
     mode: Option<&'static str>,
-    example: Option<Shown>,
+    example: Option<ShownExample>,
 }
 
 /// A row of a heat map.

@@ -8,7 +8,7 @@ use mmu_core::walk::Step;
 use mmu_core::{PagingMode, Reference, VirtAddr};
 
 /// A case that shows a finding.
-pub(super) struct Shown {
+pub(super) struct ShownExample {
     pub(super) expected: String,
     pub(super) observed: String,
     pub(super) differences: Vec<String>,
@@ -45,12 +45,12 @@ pub(super) struct DrawnStep {
 }
 
 /// A finding's example, as the page shows it.
-pub(super) fn show(example: &Example) -> Shown {
+pub(super) fn show(example: &Example) -> ShownExample {
     let case = &example.case;
     let is_walked = case.canonical_ends() == [true; 2];
     let pages = if is_walked { pages(case) } else { Vec::new() };
 
-    Shown {
+    ShownExample {
         expected: example.expected.clone(),
         observed: example.observed.clone(),
         differences: example.differences.iter().map(ToString::to_string).collect(),
