@@ -170,7 +170,7 @@ pub(super) fn causes(
 /// Whether a rule can make an access end like this.
 fn ends_like(rule: Rule, end: End) -> bool {
     match end {
-        // The only rule about where an address lies; the others are about which entries are read.
+        // PSE-36 stores part of the address in other bits of the entry than usual (MODE-5).
         End::Completed => rule == Rule::Mode5,
         End::NotPresent => rule == Rule::Code1,
         End::Reserved => matches!(
