@@ -1,6 +1,6 @@
 //! Memory that remembers what its entries were before they were edited.
 
-use super::TableMemoryUpdate;
+use super::update::TableMemoryUpdate;
 use crate::address::{PAGE_SHIFT, PhysAddr, VirtAddr};
 use crate::memory::{OutsideMemory, TableMemory, TableMemoryMut};
 use arrayvec::ArrayVec;

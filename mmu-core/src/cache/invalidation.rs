@@ -1,7 +1,7 @@
 //! What an instruction, a fault or a change of the control state drops from the caches (TLB-3, TLB-4;
 //! SDM "Operations that Invalidate TLBs and Paging-Structure Caches").
 
-use super::{StructureEntry, TlbEntry};
+use super::entry::{StructureEntry, TlbEntry};
 use crate::address::VirtAddr;
 use crate::table::limits;
 use crate::x86::control::CR3_NO_FLUSH;

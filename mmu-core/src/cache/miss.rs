@@ -1,9 +1,10 @@
 //! A TLB miss: the walk, and what it leaves in the caches.
 
-use super::{
-    AccessError, CachedMmu, Invalidation, StructureEntry, TableMemoryUpdate, TlbEntry,
-    TranslationError,
-};
+use super::entry::{StructureEntry, TlbEntry};
+use super::error::{AccessError, TranslationError};
+use super::invalidation::Invalidation;
+use super::mmu::CachedMmu;
+use super::update::TableMemoryUpdate;
 use crate::access::Access;
 use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::OutsideMemory;

@@ -1,9 +1,10 @@
 //! An MMU that translates through the caches.
 
-use super::{
-    AccessError, Invalidation, RegisterWrite, StructureCaches, TableMemoryUpdate, Tlb,
-    TranslationError, invalidated_by, pcid,
-};
+use super::error::{AccessError, TranslationError};
+use super::invalidation::{Invalidation, RegisterWrite, invalidated_by, pcid};
+use super::structures::StructureCaches;
+use super::tlb::Tlb;
+use super::update::TableMemoryUpdate;
 use crate::access::Access;
 use crate::address::VirtAddr;
 use crate::outcome::{Outcome, Span};

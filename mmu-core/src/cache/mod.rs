@@ -1,12 +1,18 @@
 //! Software caches of translations, for any format (SDM "Caching Translation Information"). They are
 //! beside the walk, which does not know of them: a first reading can skip this folder.
 //!
-//! 1. [`TableMemoryUpdate`]: the locked read-modify-write that sets A and D;
-//! 2. [`Invalidation`]: what an instruction or a register change drops;
-//! 3. [`Tlb`] and [`StructureCaches`]: what is cached of a leaf, and of the entries above it;
-//! 4. [`CachedMmu`]: an access through them;
-//! 5. [`History`] and [`Mmu::predict_stale`](crate::Mmu::predict_stale): everything that the manuals
-//!    allow caches to do after edits without invalidation, of which [`CachedMmu`] does one thing.
+//! The files from the bottom up. Each imports only those before it:
+//!
+//! 1. `update`, `error`: the locked read-modify-write that sets A and D ([`TableMemoryUpdate`]), and
+//!    why an access has no outcome ([`AccessError`]);
+//! 2. `entry`: what is cached of a leaf ([`TlbEntry`]), and of the entries above it
+//!    ([`StructureEntry`]);
+//! 3. `invalidation`: what an instruction or a register change drops ([`Invalidation`]);
+//! 4. `tlb`, `structures`: the caches themselves ([`Tlb`], [`StructureCaches`]);
+//! 5. `mmu`, `miss`: an access through them ([`CachedMmu`]), and the walk when they miss;
+//! 6. `history`, `stale`: everything that the manuals allow caches to do after edits without
+//!    invalidation ([`History`], [`Mmu::predict_stale`](crate::Mmu::predict_stale)), of which
+//!    [`CachedMmu`] does one thing.
 //!
 //! The caches store facts: where an address leads, and what its entries allow. Whether an access is
 //! allowed is judged again each time, from these facts and the current registers.
@@ -42,6 +48,7 @@
 //! # Ok::<(), mmu_core::memory::OutsideMemory>(())
 //! ```
 
+mod entry;
 mod error;
 mod history;
 mod invalidation;
@@ -56,11 +63,11 @@ mod tests;
 mod tlb;
 mod update;
 
+pub use entry::{StructureEntry, TlbEntry};
 pub use error::{AccessError, TranslationError};
 pub use history::{EditError, History};
 pub use invalidation::{Invalidation, RegisterWrite, invalidated_by, pcid};
 pub use mmu::CachedMmu;
-
-pub use structures::{StructureCaches, StructureEntry};
-pub use tlb::{Tlb, TlbEntry};
+pub use structures::StructureCaches;
+pub use tlb::Tlb;
 pub use update::TableMemoryUpdate;

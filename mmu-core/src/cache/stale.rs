@@ -14,8 +14,7 @@
 //!   fault drops what is cached for the address (TLB-3). An AMD processor repeats the walk first (APM
 //!   "Use of Cached Entries When Reporting a Page Fault Exception").
 
-use super::History;
-use super::history::EditNumber;
+use super::history::{EditNumber, History};
 use crate::access::Access;
 use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::{OutsideMemory, TableMemory};

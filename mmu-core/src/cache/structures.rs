@@ -1,33 +1,11 @@
 //! The paging-structure caches: caches of the entries above the leaf (SDM "Paging-Structure Caches").
 
-use super::Invalidation;
-use crate::address::{PhysAddr, VirtAddr};
+use super::entry::StructureEntry;
+use super::invalidation::Invalidation;
+use crate::address::VirtAddr;
 use crate::table::Cursor;
 use crate::walk::Start;
 use crate::x86::format::{Format, Level};
-use crate::x86::semantics::Rights;
-
-/// One cached entry that points to a table, combined with those above it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StructureEntry {
-    /// The linear-address bits that lead to it: the address shifted right by `shift`.
-    pub prefix: u64,
-    /// The lowest linear-address bit of its level's index.
-    pub shift: u8,
-    /// The PCID that was current when it was cached. Entries above the leaf are never global.
-    pub pcid: u16,
-    /// The table that it points to.
-    pub table: PhysAddr,
-    /// What this entry and those above it allow together.
-    pub rights: Rights,
-}
-
-impl StructureEntry {
-    /// Whether it is on the path of this address for this PCID.
-    pub const fn serves(&self, address: VirtAddr, pcid: u16) -> bool {
-        self.prefix == address.get() >> self.shift && self.pcid == pcid
-    }
-}
 
 /// The lowest level whose entries can point to a table: that of the PDEs.
 const LOWEST: u8 = 2;

@@ -1,11 +1,12 @@
 //! The audit: whether the accounting of frames and slots agrees with the tables.
 
+use super::error::SpaceError;
 use super::frames::FrameUse;
+use super::ids::{PAGE_BYTES, SlotNumber, SpaceId};
 use super::object::ObjectPage;
 use super::region::Region;
-use super::system::{SpaceId, System};
+use super::system::System;
 use super::tables::{LeafEntry, PageState, SpaceTables};
-use super::{PAGE_BYTES, SlotNumber, SpaceError};
 use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::TableMemory;
 use crate::x86::format::{EntryBits, Format};

@@ -1,12 +1,10 @@
 //! What the system runs on: memory, translation caches, a backing store, and a record of events. A
 //! guest's kernel and a model on the host each provide their own.
 
-use super::{Event, SpaceId};
-use crate::address::{PAGE_SHIFT, PageSize, PhysAddr, VirtAddr};
+use super::event::Event;
+use super::ids::{PAGE_BYTES, SlotNumber, SpaceId};
+use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::{OutsideMemory, TableMemoryMut};
-
-/// Bytes of a page and of a frame.
-pub const PAGE_BYTES: u64 = PageSize::Size4KiB.bytes();
 
 /// Memory with whole frames: tables and the contents of pages.
 ///
@@ -72,23 +70,6 @@ pub trait BackingStore: FrameMemory {
     /// When no memory answers there.
     fn load(&mut self, slot: SlotNumber, frame: PhysAddr) -> Result<(), OutsideMemory> {
         self.copy(self.place(slot), frame)
-    }
-}
-
-/// The number of a slot of the backing store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SlotNumber(pub u32);
-
-impl SlotNumber {
-    /// The slot `count` further on.
-    #[must_use]
-    pub const fn plus(self, count: u64) -> Self {
-        Self(self.0 + count as u32)
-    }
-
-    /// The distance from the first slot, in bytes.
-    pub const fn offset(self) -> u64 {
-        (self.0 as u64) << PAGE_SHIFT
     }
 }
 

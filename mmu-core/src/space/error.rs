@@ -1,6 +1,6 @@
 //! Why an operation failed.
 
-use super::SpaceId;
+use super::ids::SpaceId;
 use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::OutsideMemory;
 use core::fmt;

@@ -1,6 +1,6 @@
 //! Events and decisions: the history on which two MMUs must agree.
 
-use super::{SlotNumber, SpaceId};
+use super::ids::{SlotNumber, SpaceId};
 use crate::address::{PhysAddr, VirtAddr};
 use crate::x86::fault::Fault;
 use core::fmt;

@@ -3,14 +3,15 @@
 //! It knows what a processor reports: the address and the error code. Whether the page is in memory it
 //! reads from the tables and not from P of the error code: with an old translation the two may differ.
 
+use super::environment::Environment;
+use super::error::SpaceError;
+use super::event::{Decision, Event, Invalid, Minor};
 use super::frames::FrameUse;
+use super::ids::{ObjectId, PAGE_BYTES, SlotNumber, SpaceId, page_of};
 use super::object::ObjectPage;
-use super::region::{Backing, Protection, Region, RegionKind, page_of};
-use super::system::{Safeguards, SpaceId, System};
+use super::region::{Backing, Protection, Region, RegionKind};
+use super::system::{Safeguards, System};
 use super::tables::{LeafEntry, PageState, SpaceTables};
-use super::{
-    Decision, Environment, Event, Invalid, Minor, ObjectId, PAGE_BYTES, SlotNumber, SpaceError,
-};
 use crate::address::{PhysAddr, VirtAddr};
 use crate::x86::fault::{Fault, PageFaultCode, Vector};
 use crate::x86::format::{EntryBits, Format};

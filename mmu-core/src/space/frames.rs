@@ -1,6 +1,6 @@
 //! The frames of memory: which are free, what the others are used for, and the references to each.
 
-use super::{ObjectId, PAGE_BYTES, SlotNumber, SpaceId};
+use super::ids::{ObjectId, PAGE_BYTES, SlotNumber, SpaceId};
 use crate::address::{PhysAddr, VirtAddr};
 
 /// What a frame is used for.

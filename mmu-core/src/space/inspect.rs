@@ -1,11 +1,13 @@
 //! Read-only views of a system.
 
+use super::error::SpaceError;
+use super::event::Statistics;
 use super::frames::{FrameUse, Frames};
+use super::ids::SpaceId;
 use super::region::Region;
 use super::slots::Slots;
-use super::system::{SpaceId, System};
+use super::system::System;
 use super::tables::{LeafEntry, PageState, SpaceTables};
-use super::{SpaceError, Statistics};
 use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::TableMemory;
 use crate::x86::format::Format;

@@ -1,15 +1,24 @@
 //! A virtual memory system: address spaces whose pages are brought in when they are touched, copied
 //! when they are written, and moved to a store when memory is short.
 //!
-//! 1. [`FrameMemory`], [`TlbShootdown`], [`BackingStore`], [`EventSink`]: what it runs on, together an
-//!    [`Environment`];
-//! 2. [`Frames`], [`Slots`]: which frames and slots are in use, and the references to each;
-//! 3. [`Region`], [`Protection`], [`Backing`]: the parts of an address space;
-//! 4. [`System`]: the operations: create, map, unmap, protect, grow, fork, destroy;
-//! 5. [`System::fault`]: the page-fault handler, and the [`Decision`]s it makes;
-//! 6. [`System::reclaim`]: the clock;
-//! 7. [`System::audit`]: whether the accounting agrees with the tables;
-//! 8. [`Software`]: a computer in software to run it on, with the MMU of [`cache`](crate::cache).
+//! The files from the bottom up. Each imports only those before it:
+//!
+//! 1. `ids`: [`SpaceId`], [`ObjectId`] and [`SlotNumber`], and the size of a page;
+//! 2. `region`, `object`: the parts of an address space ([`Region`], [`Protection`], [`Backing`]), and
+//!    what several spaces share;
+//! 3. `event`, `error`: the history ([`Event`], [`Decision`]), and why an operation fails
+//!    ([`SpaceError`]);
+//! 4. `environment`: [`FrameMemory`], [`TlbShootdown`], [`BackingStore`] and [`EventSink`], which a
+//!    system runs on, together an [`Environment`];
+//! 5. `frames`, `slots`, `tables`: which [`Frames`] and [`Slots`] are in use, with the references to
+//!    each, and the tables of one space;
+//! 6. `system`, `inspect`: the [`System`] with its [`Settings`], and read-only views of it;
+//! 7. `reclaim`: the clock ([`System::reclaim`]), and frames for pages and tables;
+//! 8. `pages`, `regions`, `spaces`: the operations on the entries of pages, on regions (map, unmap,
+//!    protect, grow) and on whole spaces (create, fork, destroy);
+//! 9. `fault`: the page-fault handler ([`System::fault`]), which makes the decisions;
+//! 10. `audit`: whether the accounting agrees with the tables ([`System::audit`]);
+//! 11. `software`: a computer in software to run a system on, with the MMU of [`cache`](crate::cache).
 //!
 //! It is generic over the table format, needs no allocator, and is deterministic: the same operations
 //! and faults give the same decisions, frames and table entries, whatever walks the tables. Two MMUs
@@ -79,30 +88,31 @@ mod environment;
 mod error;
 mod event;
 mod fault;
-mod fork;
 mod frames;
+mod ids;
 mod inspect;
 mod object;
+mod pages;
 mod reclaim;
 mod region;
 mod regions;
 mod slots;
 mod software;
+mod spaces;
 mod system;
 mod tables;
 #[cfg(test)]
 mod tests;
 
 pub use audit::Flaw;
-pub use environment::{
-    BackingStore, Environment, EventSink, FrameMemory, PAGE_BYTES, SlotNumber, TlbShootdown,
-};
+pub use environment::{BackingStore, Environment, EventSink, FrameMemory, TlbShootdown};
 pub use error::SpaceError;
 pub use event::{Decision, Event, Invalid, Minor, Statistics};
 pub use frames::{Frame, FrameUse, Frames};
-pub use object::{MAX_OBJECT_PAGES, ObjectId};
+pub use ids::{ObjectId, PAGE_BYTES, SlotNumber, SpaceId};
+pub use object::MAX_OBJECT_PAGES;
 pub use region::{Backing, Protection, Region, RegionKind};
 pub use slots::Slots;
 pub use software::{AccessCounts, Software, StaleTranslation};
-pub use system::{MAX_OBJECTS, MAX_REGIONS, MAX_SPACES, Safeguards, Settings, SpaceId, System};
+pub use system::{MAX_OBJECTS, MAX_REGIONS, MAX_SPACES, Safeguards, Settings, System};
 pub use tables::{LeafEntry, PageState};

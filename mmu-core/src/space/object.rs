@@ -1,21 +1,11 @@
 //! Shared objects: pages that several spaces share.
 
-use super::{Backing, SlotNumber};
+use super::ids::SlotNumber;
+use super::region::Backing;
 use crate::address::PhysAddr;
-use core::fmt;
 
 /// The maximum number of pages of a shared object.
 pub const MAX_OBJECT_PAGES: usize = 16;
-
-/// The number of a shared object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ObjectId(pub u8);
-
-impl fmt::Display for ObjectId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// Where a page of an object is. The object keeps this, and not the entries of the spaces that share
 /// it, since a page that no space maps at the moment must not be lost.

@@ -7,12 +7,15 @@
 //! Clearing A comes with a shoot-down, although a processor may do without. A translation that stays
 //! cached would not set A again, and what the clock sees would depend on the size of the TLB.
 
+use super::environment::Environment;
+use super::error::SpaceError;
+use super::event::Event;
 use super::frames::{Frame, FrameUse};
+use super::ids::{SlotNumber, SpaceId};
 use super::object::ObjectPage;
-use super::region::Backing;
-use super::system::{MAX_SPACES, Space, SpaceId, System};
+use super::region::{Backing, Region};
+use super::system::{MAX_SPACES, Space, System};
 use super::tables::{LeafEntry, PageState, SpaceTables};
-use super::{Environment, Event, SlotNumber, SpaceError};
 use crate::address::{PAGE_SHIFT, PhysAddr, VirtAddr};
 use crate::memory::TableMemory;
 use crate::x86::format::{EntryBits, Format};
@@ -234,7 +237,7 @@ fn page_in<F: Format>(space: &Space<F>, usage: FrameUse) -> Option<VirtAddr> {
         FrameUse::Table(_) => None,
         FrameUse::Page(page) => Some(page),
         FrameUse::Shared(object, number) => {
-            let shows = |region: &&super::Region| region.backing == Backing::Object(object);
+            let shows = |region: &&Region| region.backing == Backing::Object(object);
             let region = space.regions.iter().find(shows)?;
             Some(region.start.wrapping_add(u64::from(number) << PAGE_SHIFT))
         }

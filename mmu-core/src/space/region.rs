@@ -1,6 +1,6 @@
 //! Regions: the parts of an address space, and what is allowed in them.
 
-use super::{ObjectId, PAGE_BYTES, SlotNumber};
+use super::ids::{ObjectId, PAGE_BYTES, SlotNumber};
 use crate::address::{PhysAddr, VirtAddr};
 use crate::x86::format::EntryBits;
 use bitflags::bitflags;
@@ -173,9 +173,4 @@ impl Region {
     pub(super) const fn page_number(&self, address: VirtAddr) -> u64 {
         address.get().wrapping_sub(self.start.get()) / PAGE_BYTES
     }
-}
-
-/// The first address of the page that holds an address.
-pub(super) const fn page_of(address: VirtAddr) -> VirtAddr {
-    VirtAddr::new(address.get() & !(PAGE_BYTES - 1))
 }

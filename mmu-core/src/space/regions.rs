@@ -1,10 +1,12 @@
 //! The operations on regions and shared objects that programs ask for.
 
-use super::object::{MAX_OBJECT_PAGES, Object, ObjectId, ObjectPage};
-use super::region::{Backing, Region, RegionKind};
-use super::system::{SpaceId, System};
+use super::environment::Environment;
+use super::error::SpaceError;
+use super::ids::{ObjectId, PAGE_BYTES, SpaceId};
+use super::object::{MAX_OBJECT_PAGES, Object, ObjectPage};
+use super::region::{Backing, Protection, Region, RegionKind};
+use super::system::System;
 use super::tables::{PageState, SpaceTables};
-use super::{Environment, PAGE_BYTES, Protection, SpaceError};
 use crate::address::{PAGE_SHIFT, PhysAddr, VirtAddr};
 use crate::table::limits;
 use crate::x86::format::{EntryBits, Format};

@@ -1,6 +1,6 @@
 //! The slots of the backing store: which are free, and the references to each.
 
-use super::SlotNumber;
+use super::ids::SlotNumber;
 
 /// The slots of a store, at most `N`. The first of them hold *images*, from which programs are loaded,
 /// and are never written. The others take reclaimed pages.

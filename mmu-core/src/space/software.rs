@@ -1,10 +1,11 @@
 //! A computer in software: memory, an MMU with its caches, and a store. With it a [`System`] runs
 //! without any machine.
 
-use super::{
-    BackingStore, Event, EventSink, FrameMemory, SlotNumber, SpaceError, SpaceId, System,
-    TlbShootdown,
-};
+use super::environment::{BackingStore, EventSink, FrameMemory, TlbShootdown};
+use super::error::SpaceError;
+use super::event::Event;
+use super::ids::{SlotNumber, SpaceId};
+use super::system::System;
 use crate::access::Access;
 use crate::address::{PhysAddr, VirtAddr};
 use crate::cache::{AccessError, CachedMmu, RegisterWrite, TableMemoryUpdate};

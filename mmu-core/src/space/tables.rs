@@ -3,7 +3,7 @@
 //! All pages have 4 KiB, so leaves are in the last level only. An entry with P=0 is free for software
 //! (CODE-1): it records where a page is that is not in memory.
 
-use super::{PAGE_BYTES, SlotNumber};
+use super::ids::{PAGE_BYTES, SlotNumber};
 use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::{OutsideMemory, TableMemory, TableMemoryMut};
 use crate::table::{Cursor, limits};

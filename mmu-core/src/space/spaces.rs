@@ -1,13 +1,67 @@
-//! Fork: a second address space with the same contents, which are not copied until one side writes.
+//! The operations on whole address spaces: create, fork, destroy. A fork makes a second space with the
+//! same contents, which are not copied until one side writes.
 
+use super::environment::Environment;
+use super::error::SpaceError;
+use super::frames::FrameUse;
+use super::ids::{PAGE_BYTES, SpaceId};
 use super::region::{Backing, Region};
-use super::system::{Safeguards, SpaceId, System};
+use super::system::{Safeguards, Space, System};
 use super::tables::{LeafEntry, PageState, SpaceTables};
-use super::{Environment, PAGE_BYTES, SpaceError};
-use crate::address::PhysAddr;
+use crate::address::{PhysAddr, VirtAddr};
 use crate::x86::format::{EntryBits, Format};
+use arrayvec::ArrayVec;
 
 impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS> {
+    /// Makes an address space with an empty root table.
+    ///
+    /// # Errors
+    /// When there are too many, or no frame is left.
+    pub fn create<E: Environment>(&mut self, env: &mut E) -> Result<SpaceId, SpaceError> {
+        let free = self.spaces.iter().position(Option::is_none);
+        let number = free.ok_or(SpaceError::TooManySpaces)?;
+        let space = SpaceId(number as u8);
+
+        let length = SpaceTables::<F>::ROOT_FRAMES;
+        let usage = FrameUse::Table(space);
+        let root = self.obtain_run(env, length, usage, space, VirtAddr::new(0))?;
+        let tables = SpaceTables::new(root);
+        for frame in tables.root_frames() {
+            env.wipe(frame)?;
+        }
+
+        self.spaces[number] = Some(Space { tables, regions: ArrayVec::new() });
+        Ok(space)
+    }
+
+    /// Ends an address space: its regions, then its tables.
+    ///
+    /// # Errors
+    /// When there is no such space.
+    pub fn destroy<E: Environment>(
+        &mut self,
+        env: &mut E,
+        space: SpaceId,
+    ) -> Result<(), SpaceError> {
+        while let Some(region) = self.space(space)?.regions.last().copied() {
+            self.drop_pages(env, space, &region, false)?;
+            self.space_mut(space)?.regions.pop();
+            self.detach(region.backing);
+        }
+
+        let tables = self.space(space)?.tables;
+        tables.for_each_table(env, &mut |table| {
+            self.frames.release(table);
+        })?;
+        for frame in tables.root_frames() {
+            self.frames.release(frame);
+        }
+
+        self.spaces[usize::from(space.0)] = None;
+        self.flush_space(env, space);
+        Ok(())
+    }
+
     /// Makes a copy of an address space. Pages in memory are shared and write-protected in both, so
     /// that a write faults and copies. Pages in the store stay there, once for both. Shared objects
     /// stay shared.
