@@ -3,7 +3,7 @@
 
 use crosswalk_case::Case;
 use crosswalk_case::protocol::Answer;
-use crosswalk_case::protocol::text::LONGEST;
+use crosswalk_case::protocol::MAX_ANSWER_BYTES;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -125,11 +125,14 @@ impl Running {
             let mut output = BufReader::new(output);
             loop {
                 let mut line = Vec::new();
-                let read = output.by_ref().take(LONGEST as u64 + 1).read_until(b'\n', &mut line);
+                let read =
+                    output.by_ref().take(MAX_ANSWER_BYTES as u64 + 1).read_until(b'\n', &mut line);
                 let line = match read {
                     Ok(0) => return,
                     Ok(_) if line.ends_with(b"\n") => Ok(line),
-                    Ok(read) if read > LONGEST => Err(std::io::Error::other("a line without end")),
+                    Ok(read) if read > MAX_ANSWER_BYTES => {
+                        Err(std::io::Error::other("a line without end"))
+                    }
                     Ok(_) => return,
                     Err(error) => Err(error),
                 };

@@ -44,7 +44,7 @@ fn answer(way: &Alternative) -> Answer {
 mod tests {
     use super::*;
     use crate::conformance::mark::{Mark, mark};
-    use crosswalk_case::protocol::text;
+    use crosswalk_case::protocol::MAX_ANSWER_BYTES;
     use crosswalk_guest::layout::Arena;
     use mmu_core::{PagingMode, Profile, Reference, Ring};
 
@@ -57,7 +57,7 @@ mod tests {
                 let ways = Reference.predict(&case).alternatives;
                 assert_eq!(mark(&case, &ways, &answer), Mark::Right, "{mode}");
                 let line = answer.to_line();
-                assert!(line.len() < text::LONGEST);
+                assert!(line.len() < MAX_ANSWER_BYTES);
                 assert_eq!(Answer::from_line(&line).unwrap(), answer);
                 if let Some(leaf) = case.entries.last_mut() {
                     leaf.value = 0;

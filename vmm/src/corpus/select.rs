@@ -6,7 +6,7 @@ use crate::campaign::sampler::Trial;
 use crate::verdict::{self, End, Verdict};
 use crate::walker::{MUTANTS, OMISSIONS, Walker};
 use crosswalk_case::Case;
-use crosswalk_case::size_of_case;
+use crosswalk_case::{CaseSize, size_of_case};
 use mmu_core::walk::{Path, walk_in_mode};
 use mmu_core::x86::format::EntryBits;
 use mmu_core::{AccessKind, Cr0, Cr4, Efer, PagingMode, Prediction, Reference, Ring, Rule};
@@ -45,10 +45,8 @@ pub(super) struct Selection {
     tried: u64,
 }
 
-type Size = (usize, u32, bool, usize, u32, u16);
-
 struct SelectedCase {
-    size: Size,
+    size: CaseSize,
     number: u64,
     tried: Trial,
     points: Vec<SelectionKey>,
@@ -105,7 +103,7 @@ impl Selection {
 
     /// The mutants and omissions that a case tells from the machine, as far as there is no simpler
     /// case for them.
-    fn deviations(&self, Trial { case, run, .. }: &Trial, size: Size) -> Vec<Point> {
+    fn deviations(&self, Trial { case, run, .. }: &Trial, size: CaseSize) -> Vec<Point> {
         let is_told = |walker: &dyn Walker| {
             matches!(verdict::judge(walker, case, run), Verdict::Diverge { .. })
         };
@@ -119,7 +117,7 @@ impl Selection {
         wanted.map(|(point, _)| point).collect()
     }
 
-    fn is_simpler(&self, key: &SelectionKey, size: Size) -> bool {
+    fn is_simpler(&self, key: &SelectionKey, size: CaseSize) -> bool {
         self.simplest.get(key).is_none_or(|known| size < known.size)
     }
 

@@ -224,7 +224,7 @@ fn check_access(case: &Case, of_sequence: bool) -> Result<(), String> {
     let sized = !matches!(case.form, Form::Jump | Form::Clflush);
     let keyed = case.state.pkru != 0;
     let code = Code::of(case.mode());
-    let has_stub = stub_of(&case.made(), keyed).index(code).is_some();
+    let has_stub = stub_of(&case.access_step(), keyed).index(code).is_some();
     if (sized && !access.size.is_power_of_two()) || !has_stub {
         let bits = if code == Code::Bits64 { 64 } else { 32 };
         return Err(format!(
@@ -355,7 +355,8 @@ mod tests {
         assert_refused(&case, "64-bit code");
 
         let mut case = plain(PagingMode::FourLevel, Ring::Three);
-        let AccessStep { access, form, value } = plain(PagingMode::FourLevel, Ring::Zero).made();
+        let AccessStep { access, form, value } =
+            plain(PagingMode::FourLevel, Ring::Zero).access_step();
         case.before = vec![Action::Access(AccessStep { access, form, value })];
         assert_refused(&case, "ring 3 comes before ring 0");
 
