@@ -7,6 +7,7 @@
 use crate::registers::root_table;
 use crosswalk_case::{Case, TableEntry};
 use crosswalk_guest::layout::LOW_MEMORY_END;
+use crosswalk_guest::tables;
 use mmu_core::{PagingMode, PhysAddr};
 use std::cell::Cell;
 
@@ -92,7 +93,7 @@ impl EntryFrames {
     pub(crate) fn load(&mut self, case: &Case) {
         self.clear();
 
-        let bytes = entry_bytes(case);
+        let bytes = tables::entry_bytes(case.mode());
         for entry in contents(case) {
             self.frame_for_entry(entry.at).store(entry, bytes);
         }
@@ -137,11 +138,6 @@ impl EntryFrames {
     pub(crate) fn led_outside(&self) -> bool {
         self.led_outside.get()
     }
-}
-
-/// Bytes of a table entry in the case's paging mode.
-pub(crate) fn entry_bytes(case: &Case) -> u64 {
-    if case.mode() == PagingMode::Bits32 { 4 } else { 8 }
 }
 
 /// The entries in the case's memory: those that it lists, and PAE's PDPTEs where it lists none.

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crosswalk_adapters::{ADAPTERS, Adapter};
-use crosswalk_case::protocol::serve::serve;
+use crosswalk_case::protocol::serve;
 use serde_json::json;
 use std::io::{stdin, stdout};
 use std::process::ExitCode;

@@ -1,8 +1,9 @@
 //! The memory of a case as guest memory, for walkers that read a virtual machine's memory.
 
-use crate::frames::{FRAME_SIZE, contents, entry_bytes};
+use crate::frames::{FRAME_SIZE, contents};
 use crosswalk_case::{Case, TableEntry};
 use crosswalk_guest::layout::LOW_MEMORY_END;
+use crosswalk_guest::tables;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 /// The frames above low memory that have entries of the case, by physical address.
@@ -41,7 +42,7 @@ pub(crate) fn changed<M: GuestMemoryBackend>(
     let mut changed = Vec::new();
     for TableEntry { at, value } in contents(case) {
         let place = GuestAddress(at);
-        let loaded = if entry_bytes(case) == 4 {
+        let loaded = if tables::entry_bytes(case.mode()) == 4 {
             memory.read_obj::<u32>(place).map(u64::from)
         } else {
             memory.read_obj::<u64>(place)
@@ -62,6 +63,6 @@ fn store<M: GuestMemoryBackend>(
     place: u64,
 ) -> Result<(), String> {
     let word = entry.value.to_le_bytes();
-    let bytes = &word[..entry_bytes(case) as usize];
+    let bytes = &word[..tables::entry_bytes(case.mode()) as usize];
     memory.write_slice(bytes, GuestAddress(place)).map_err(|error| error.to_string())
 }

@@ -4,13 +4,14 @@
 //! For ring 0 it claims everything but the error code. Unicorn cannot easily be put into ring 3, so
 //! for accesses by ring 3 only presence and reserved bits are claimed.
 
-use crate::frames::{FRAME_SIZE, contents, entry_bytes};
+use crate::frames::{FRAME_SIZE, contents};
 use crate::memory::high_frames;
 use crate::pages::{self, PageLookup, Reply};
 use crate::registers::WalkRegisters;
 use crosswalk_case::Case;
 use crosswalk_case::protocol::{Answer, Candidate, Ignores};
 use crosswalk_guest::layout::LOW_MEMORY_END;
+use crosswalk_guest::tables;
 use mmu_core::x86::format::{EntryBits, Level};
 use mmu_core::{AccessKind, ControlState, Cr0, Cr4, Efer, Features, PagingMode, Ring, Vendor};
 use std::fmt;
@@ -59,8 +60,9 @@ impl UnicornEngine {
 
         let reply = translate(unicorn, case);
 
+        let zeros = &[0; 8][..tables::entry_bytes(case.mode()) as usize];
         for entry in contents(case) {
-            unicorn.mem_write(entry.at, &[0; 8][..entry_bytes(case) as usize]).map_err(failed)?;
+            unicorn.mem_write(entry.at, zeros).map_err(failed)?;
         }
         for frame in high {
             unicorn.mem_unmap(frame, FRAME_SIZE).map_err(failed)?;
@@ -110,9 +112,9 @@ fn check_profile(case: &Case) -> Result<(), String> {
 }
 
 fn translate(unicorn: &mut Unicorn<'static, ()>, case: &Case) -> Reply {
+    let bytes = tables::entry_bytes(case.mode()) as usize;
     for entry in contents(case) {
-        let word = entry.value.to_le_bytes();
-        unicorn.mem_write(entry.at, &word[..entry_bytes(case) as usize]).map_err(failed)?;
+        unicorn.mem_write(entry.at, &entry.value.to_le_bytes()[..bytes]).map_err(failed)?;
     }
 
     let checks_rights = can_check_rights(case);

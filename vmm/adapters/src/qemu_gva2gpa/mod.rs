@@ -19,6 +19,7 @@ use gdb::{Gdb, Register};
 use mmu_core::{ControlState, Cr0, Cr4, Efer, PagingMode};
 use process::{MEMORY_SIZE, MonitoredProcess};
 use program::installed_version;
+use std::io;
 
 /// The faults that it does not look for.
 const IGNORES: Ignores = Ignores::RESERVED.union(Ignores::RIGHTS);
@@ -90,7 +91,7 @@ impl QemuGva2gpa {
             loaded.is_some_and(|loaded| WalkRegisters { cr3: wanted.cr3, ..loaded } == wanted);
         let gdb = self.process.gdb();
         if only_cr3_differs {
-            gdb.store(Register::Cr3, wanted.cr3).map_err(stub_failed)?;
+            by_stub(gdb.store(Register::Cr3, wanted.cr3))?;
         } else {
             store_all(gdb, &wanted)?;
             check_kept(gdb, &wanted)?;
@@ -111,14 +112,14 @@ fn store_all(gdb: &mut Gdb, wanted: &WalkRegisters) -> Result<(), String> {
         (Register::Cr3, *cr3),
         (Register::Cr0, cr0.bits()),
     ] {
-        gdb.store(register, value).map_err(stub_failed)?;
+        by_stub(gdb.store(register, value))?;
     }
     Ok(())
 }
 
 /// Checks that QEMU has the registers that were stored, and is in long mode if they say so.
 fn check_kept(gdb: &mut Gdb, wanted: &WalkRegisters) -> Result<(), String> {
-    let mut load = |register| gdb.load(register).map_err(stub_failed);
+    let mut load = |register| by_stub(gdb.load(register));
     let cr0 = load(Register::Cr0)?;
     let cr4 = load(Register::Cr4)?;
     let efer = Efer::from_bits_retain(load(Register::Efer)?);
@@ -135,8 +136,9 @@ fn check_kept(gdb: &mut Gdb, wanted: &WalkRegisters) -> Result<(), String> {
     Ok(())
 }
 
-fn stub_failed(error: std::io::Error) -> String {
-    format!("QEMU's debug stub: {error}")
+/// A result of the debug stub, with errors as reasons for no answer.
+fn by_stub<T>(result: io::Result<T>) -> Result<T, String> {
+    result.map_err(|error| format!("QEMU's debug stub: {error}"))
 }
 
 /// Reads what the command prints.
