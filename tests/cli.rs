@@ -1,12 +1,15 @@
 //! The command line, as far as it needs no machine.
 
-mod common;
-
 use assert_cmd::Command;
-use common::{PROGRAM, Ran, run, run_with_dev, skip};
+use crosswalk_test_support as support;
+use support::{ProgramOutput, program, run, run_with_dev, skip};
+
+/// A case whose first entry is not listed, and so not present.
+const CASE: &str = r#"{"mode":"4level","state":{"cr0":"0x80010011","cr3":"0x440000","cr4":"0x620",
+    "efer":"0xd00"},"entries":[],"access":{"kind":"read","address":"0x0","size":1,"ring":0}}"#;
 
 #[test]
-fn help_lists_what_works_and_nothing_else() {
+fn help_lists_every_subcommand() {
     let help = run(&["--help"]).expect_code(0).stdout;
     let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     let names: Vec<_> = commands
@@ -15,6 +18,7 @@ fn help_lists_what_works_and_nothing_else() {
             line.strip_prefix("  ")?.split(' ').next().filter(|name| !name.is_empty())
         })
         .collect();
+
     let expected = [
         "check",
         "machines",
@@ -45,10 +49,8 @@ fn help_fits_80_columns() {
         &["geometry", "--help"],
         &["scenario", "--help"],
     ] {
-        let help = run(arguments).expect_code(0).stdout;
+        let help = run(arguments).expect_code(0).expect_80_columns().stdout;
         assert!(help.contains("Usage: crosswalk"), "{help}");
-        let too_wide = help.lines().find(|line| line.chars().count() > 80);
-        assert_eq!(too_wide, None, "{arguments:?}");
     }
 }
 
@@ -59,7 +61,7 @@ fn the_version_is_that_of_crosswalk() {
 }
 
 #[test]
-fn bad_usage_ends_with_2_and_says_what_is_expected() {
+fn bad_usage_exits_with_2_and_names_what_is_expected() {
     for (arguments, words) in [
         (&["frobnicate"][..], "frobnicate"),
         (&["check", "--cases", "0"], "--cases"),
@@ -78,7 +80,7 @@ fn bad_usage_ends_with_2_and_says_what_is_expected() {
         (&["check", "--machine", "abacus"], "kvm"),
         (&["check", "--walker", "mutant:M99"], "M13a, M13b, M14, M15"),
         (
-            &["check", "--walker", "somebody"],
+            &["check", "--walker", "unknown"],
             "expected reference, cmd:PATH, mutant:ID or mutant:ID+ID",
         ),
         (&["check", "--shard", "3/3", "--seed", "1"], "I from 0 to N-1"),
@@ -97,37 +99,40 @@ fn bad_usage_ends_with_2_and_says_what_is_expected() {
         (&["scenario", "all", "--mode", "unpaged"], "expected 32bit, pae, 4level or 5level"),
         (&["scenario", "all", "--machine", "abacus"], "expected auto, kvm, qemu or none"),
     ] {
-        let ran = run(arguments).expect_code(2);
-        // The list of ids is broken into lines.
-        let told = ran.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(told.contains(words), "{arguments:?}: no {words:?} in {told}");
-        assert_eq!(ran.stdout, "");
+        let output = run(arguments).expect_code(2);
+        // The list of ids is wrapped.
+        let message = output.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(message.contains(words), "{arguments:?}: no {words:?} in {message}");
+        assert_eq!(output.stdout, "");
     }
 }
 
 #[test]
 fn a_closed_pipe_ends_the_program_quietly() {
-    let case = r#"{"mode":"4level","state":{"cr0":"0x80010011","cr3":"0x440000","cr4":"0x620",
-        "efer":"0xd00"},"entries":[],"access":{"kind":"read","address":"0x0","size":1,"ring":0}}"#;
-    let script = format!("'{PROGRAM}' explain '{case}' | true");
-    let ran = Ran::of(Command::new("sh").args(["-c", &script])).expect_code(0);
-    assert_eq!(ran.stderr, "");
+    let script = format!("'{}' explain '{CASE}' | true", program().display());
+    let output = ProgramOutput::of(Command::new("sh").args(["-c", &script])).expect_code(0);
+    assert_eq!(output.stderr, "");
 }
 
-/// Asserts that the program ends with 3 and one line with these words, however it is started.
+/// Asserts that every subcommand that needs a machine exits with 3 and prints these words in one
+/// line. `make` fills `/dev`, as in [`run_with_dev`].
 fn assert_no_machine(make: &str, words: [&str; 2]) {
     for arguments in ["check --machine kvm", "check --seed 1 --json", "mutants", "machines"] {
-        let Some(ran) = run_with_dev(make, arguments) else {
+        let Some(output) = run_with_dev(make, arguments) else {
             return skip("unshare", "another /dev cannot be mounted here");
         };
-        let ran = ran.expect_code(3);
-        let said = if arguments == "machines" { &ran.stdout } else { ran.only_line_of_stderr() };
-        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        let output = output.expect_code(3);
+
+        let message = if arguments == "machines" {
+            output.words_of_stdout()
+        } else {
+            output.only_line_of_stderr().to_owned()
+        };
         for word in words {
-            assert!(said.contains(word), "{arguments}: no {word:?} in {said:?}");
+            assert!(message.contains(word), "{arguments}: no {word:?} in {message:?}");
         }
         if arguments.starts_with("check") {
-            assert_eq!(ran.stdout, "");
+            assert_eq!(output.stdout, "");
         }
     }
 }
@@ -137,37 +142,36 @@ fn without_dev_kvm_one_line_says_what_is_missing_and_what_to_do() {
     assert_no_machine("true", ["there is no /dev/kvm", "load the module"]);
 }
 
-/// On a file system mounted with `nodev`, no device may be opened, not even by root.
+/// On a file system mounted with `nodev`, even root may not open a device.
 #[test]
-fn a_dev_kvm_that_may_not_be_opened_is_told_apart() {
+fn a_dev_kvm_that_may_not_be_opened_has_its_own_message() {
     assert_no_machine("mknod /dev/kvm c 10 232", ["may not be opened", "group kvm"]);
 }
 
 #[test]
-fn a_dev_kvm_that_is_something_else_is_an_error_too() {
+fn a_dev_kvm_that_is_not_a_device_is_an_error() {
     assert_no_machine("touch /dev/kvm", ["KVM", ""]);
 }
 
 #[test]
-fn machines_tells_scripts_why_kvm_is_not_there() {
-    let Some(ran) = run_with_dev("true", "machines --json") else {
+fn machines_reports_to_scripts_why_kvm_is_not_available() {
+    let Some(output) = run_with_dev("true", "machines --json") else {
         return skip("unshare", "another /dev cannot be mounted here");
     };
-    let offers = ran.expect_code(3).json();
+    let offers = output.expect_code(3).json();
     assert_eq!(offers[0]["kind"], "kvm");
     assert_eq!(offers[0]["available"], false);
-    let reason = offers[0]["reason"].as_str().expect("a reason");
+
+    let reason = support::report::text(&offers[0]["reason"]);
     assert!(reason.contains("there is no /dev/kvm"), "{reason}");
 }
 
 #[test]
 fn explain_needs_no_machine_unless_asked_to() {
-    let case = r#"{"mode":"4level","state":{"cr0":"0x80010011","cr3":"0x440000","cr4":"0x620",
-        "efer":"0xd00"},"entries":[],"access":{"kind":"read","address":"0x0","size":1,"ring":0}}"#;
     for (arguments, code) in [("", 0), ("--machine kvm", 3)] {
-        let Some(ran) = run_with_dev("true", &format!("explain {arguments} '{case}'")) else {
+        let Some(output) = run_with_dev("true", &format!("explain {arguments} '{CASE}'")) else {
             return skip("unshare", "another /dev cannot be mounted here");
         };
-        ran.expect_code(code);
+        output.expect_code(code);
     }
 }

@@ -1,53 +1,64 @@
-//! The table of the walkers that people use: what was seen of them by hand, it finds.
+//! The conformance table of the libraries, over the bundled corpus: it finds the mistakes that were
+//! found by hand.
 
 use crosswalk::conformance::{Aspect, Cell, Table, adapters};
 use crosswalk::corpus::read::{CorpusItem, CorpusReader};
 use crosswalk::verdict::{self, Verdict};
+use crosswalk_case::TableEntry;
 use mmu_core::{Reference, Rule};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::OnceLock;
 
-/// The libraries: they are always there.
+/// The libraries, which every build of the adapters has.
 const LIBRARIES: [&str; 4] = ["x86_64", "memflow", "page_table_multiarch", "vm-memory"];
 
-/// What a walker made of the corpus.
-struct BuiltTable {
+/// The column of one walker.
+struct Column {
     cells: BTreeMap<Aspect, Cell>,
     asked: u64,
     failure: Option<String>,
 }
 
-/// The table by the bundled corpus. Several tests look at it.
-fn table() -> &'static BTreeMap<String, BuiltTable> {
-    static TABLE: OnceLock<BTreeMap<String, BuiltTable>> = OnceLock::new();
-    TABLE.get_or_init(|| {
-        let program = Path::new(env!("CARGO_BIN_EXE_crosswalk-adapters"));
-        let mut walkers = adapters(program).expect("it lists them");
-        walkers.retain(|walker| LIBRARIES.contains(&walker.name.as_str()));
-        let mut table = Table::new(walkers);
-        for item in CorpusReader::bundled().expect("it can be read") {
-            if let CorpusItem::Case(recorded) = item.expect("it is whole") {
-                let judged = verdict::judge(&Reference, &recorded.case, &recorded.attempt);
-                table.add(&recorded.case, matches!(judged, Verdict::Agree { .. }));
-            }
+/// The table over the bundled corpus, built once for all tests.
+fn table() -> &'static BTreeMap<String, Column> {
+    static TABLE: OnceLock<BTreeMap<String, Column>> = OnceLock::new();
+    TABLE.get_or_init(build_table)
+}
+
+fn build_table() -> BTreeMap<String, Column> {
+    let program = Path::new(env!("CARGO_BIN_EXE_crosswalk-adapters"));
+    let mut walkers = adapters(program).expect("the program lists its adapters");
+    walkers.retain(|walker| LIBRARIES.contains(&walker.name.as_str()));
+
+    let mut table = Table::new(walkers);
+    for item in CorpusReader::bundled().expect("the corpus can be read") {
+        if let CorpusItem::Case(recorded) = item.expect("the corpus is complete") {
+            let verdict = verdict::judge(&Reference, &recorded.case, &recorded.attempt);
+            table.add(&recorded.case, matches!(verdict, Verdict::Agree { .. }));
         }
-        table.finish();
-        let made = table.columns.into_iter().map(|column| {
-            let failure = column.failure.map(|(case, why)| format!("{why}: {case}"));
-            (column.walker.name, BuiltTable { cells: column.cells, asked: column.asked, failure })
-        });
-        made.collect()
-    })
+    }
+    table.finish();
+
+    let columns = table.columns.into_iter().map(|column| {
+        let failure = column.failure.map(|(case, why)| format!("{why}: {case}"));
+        (column.walker.name, Column { cells: column.cells, asked: column.asked, failure })
+    });
+    columns.collect()
+}
+
+#[track_caller]
+fn column(walker: &str) -> &'static Column {
+    table().get(walker).unwrap_or_else(|| panic!("no column for {walker}"))
 }
 
 #[track_caller]
 fn cell(walker: &str, rule: Rule) -> &'static Cell {
-    let column = table().get(walker).unwrap_or_else(|| panic!("no {walker}"));
-    column.cells.get(&Aspect::Rule(rule)).unwrap_or_else(|| panic!("{walker}: nothing of {rule}"))
+    let cells = &column(walker).cells;
+    cells.get(&Aspect::Rule(rule)).unwrap_or_else(|| panic!("{walker}: no cell for {rule}"))
 }
 
-/// Asserts that a walker gets a rule wrong, by this mistake, in a case that shows it.
+/// Asserts that a walker gets a rule wrong, in a case that this mistake explains.
 #[track_caller]
 fn assert_wrong(walker: &str, rule: Rule, by: &str) {
     let cell = cell(walker, rule);
@@ -57,9 +68,9 @@ fn assert_wrong(walker: &str, rule: Rule, by: &str) {
 }
 
 #[test]
-fn each_is_asked_every_case_and_answers() {
+fn every_library_answers_every_case() {
     for name in LIBRARIES {
-        let column = table().get(name).unwrap_or_else(|| panic!("no {name}"));
+        let column = column(name);
         assert!(column.asked > 1000, "{name}: {}", column.asked);
         assert_eq!(column.failure, None, "{name}");
     }
@@ -83,15 +94,16 @@ fn x86_64_reports_a_leaf_that_is_not_present_as_mapped() {
 #[test]
 fn page_table_multiarch_ignores_p_above_the_leaf() {
     assert_wrong("page_table_multiarch", Rule::Code1, "P=0");
+
     let mistake = cell("page_table_multiarch", Rule::Code1).mistake.as_ref().expect("a case");
-    let present = |entry: &crosswalk_case::TableEntry| entry.value & 1 != 0;
+    let present = |entry: &TableEntry| entry.value & 1 != 0;
     let (leaf, above) = mistake.case.entries.split_last().expect("entries");
     assert!(present(leaf) && !above.iter().all(present), "{}", mistake.case);
 }
 
-/// No library is blamed for what it does not claim: those that know no rights are silent on them.
+/// A library is marked only on what it claims, and one that knows no rights claims nothing here.
 #[test]
-fn who_says_nothing_of_rights_is_not_blamed_for_them() {
+fn a_library_that_reports_no_rights_is_not_marked_on_them() {
     for rule in [Rule::Right2, Rule::Right3, Rule::Right4] {
         let Cell { wrong, right, .. } = cell("x86_64", rule);
         assert_eq!((*wrong, *right), (0, 0), "{rule}");
@@ -99,8 +111,8 @@ fn who_says_nothing_of_rights_is_not_blamed_for_them() {
 }
 
 #[test]
-fn our_own_over_vm_memory_is_right_everywhere() {
-    let column = &table()["vm-memory"];
+fn crosswalk_s_own_walker_over_vm_memory_is_right_everywhere() {
+    let column = column("vm-memory");
     let wrong: Vec<_> = column.cells.iter().filter(|(_, cell)| cell.wrong > 0).collect();
     assert!(wrong.is_empty(), "{wrong:?}");
     assert!(column.cells.values().filter(|cell| cell.right > 0).count() > 20);

@@ -1,18 +1,14 @@
 //! What `crosswalk explain` draws. The snapshots were read line by line against the manuals; a
-//! change to one is a change to what users see.
+//! change to a snapshot is a change to what users see.
 
-mod case_text;
-mod common;
-
-use case_text::{plain, with};
-use common::{Sandbox, run};
+use crosswalk_test_support as support;
 use serde_json::{Value, json};
+use support::case_json::{plain, with};
+use support::{Sandbox, run};
 
 /// The drawing of a case, which fits a terminal.
 fn explain(case: &Value) -> String {
-    let text = run(&["explain", &case.to_string()]).expect_code(0).stdout;
-    assert_eq!(text.lines().find(|line| line.chars().count() > 80), None, "too wide:\n{text}");
-    text
+    run(&["explain", &case.to_string()]).expect_code(0).expect_80_columns().stdout
 }
 
 #[test]
@@ -69,10 +65,11 @@ fn a_table_where_there_is_no_memory() {
 }
 
 #[test]
-fn a_mutant_walks_wrongly_and_says_so() {
+fn a_mutant_s_walk_is_wrong_and_names_the_mutant() {
     let case = with([("/entries/2/value", json!("0x400010e7"))]).to_string();
     let reference = run(&["explain", &case]).expect_code(0).stdout;
     let mutant = run(&["explain", "--walker", "mutant:M37", &case]).expect_code(0).stdout;
+
     // Bit 12 of a 2 MiB leaf is PAT; the mutant leaves it in the address.
     assert!(reference.contains("completed: 8 bytes at 0x40004128"), "{reference}");
     assert!(mutant.contains("completed: 8 bytes at 0x40005128"), "{mutant}");
@@ -83,33 +80,38 @@ fn a_mutant_walks_wrongly_and_says_so() {
 fn a_profile_may_be_named_in_the_case_and_on_the_command_line() {
     // G in a PML4E: ignored by the SDM, must be zero by the APM (CODE-7).
     let case = |profile| with([("/entries/0/value", json!("0x441107")), ("/profile", profile)]);
-    let (intel, amd) = (case(json!("skylake")), case(json!("zen-3")));
-    let (completed, denied) = ("completed: 8 bytes", "#PF(P|U|RSVD)");
-    assert!(explain(&intel).contains(completed), "{}", explain(&intel));
-    assert!(explain(&amd).contains(denied), "{}", explain(&amd));
+    let intel = case(json!("skylake"));
+    let amd = case(json!("zen-3"));
+    assert!(explain(&intel).contains("completed: 8 bytes"), "{}", explain(&intel));
+    assert!(explain(&amd).contains("#PF(P|U|RSVD)"), "{}", explain(&amd));
+
     let named = |name, case: &Value| {
         run(&["explain", "--profile", name, &case.to_string()]).expect_code(0).stdout
     };
     assert_eq!(named("zen-3", &intel), explain(&amd));
     assert_eq!(named("skylake", &amd), explain(&intel));
+
     let unknown = run(&["explain", "--profile", "z80", &amd.to_string()]).expect_code(2);
     assert!(unknown.stderr.contains("zen-3"), "{}", unknown.stderr);
 }
 
 #[test]
-fn a_case_may_come_from_a_file_alone_or_among_others() {
+fn a_file_may_have_one_case_or_a_list() {
     let sandbox = Sandbox::new();
-    let (first, second) = (plain(), with([("/access/ring", json!(0))]));
+    let first = plain();
+    let second = with([("/access/ring", json!(0))]);
     let one = sandbox.file("one.json", format!("\n{first:#}\n"));
     let two = sandbox.file("two.json", json!([first, second]).to_string());
+
     let drawn = explain(&first);
     assert_eq!(sandbox.run(&["explain", &one]).expect_code(0).stdout, drawn);
+
     let both = sandbox.run(&["explain", &two]).expect_code(0).stdout;
     let expected = format!("case 1 of 2\n\n{drawn}\ncase 2 of 2\n\n{}", explain(&second));
     assert_eq!(both, expected);
 }
 
-/// What may be left out, and numbers with underscores.
+/// Optional fields with their defaults, and a number with underscores.
 #[test]
 fn the_text_form_is_lenient_where_nothing_is_ambiguous() {
     let full = with([

@@ -1,9 +1,9 @@
 //! README and the guide are right: their sample runs are what the program prints, their links lead
 //! somewhere, and what they list is complete.
 
-mod common;
 mod sample;
 
+use crosswalk_test_support as support;
 use mmu_core::Rule;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -102,10 +102,10 @@ fn the_page_on_json_has_every_field() {
         vec!["scenario", "random", "--machine", "none", "--seed", "7", "--operations", "100"],
         vec!["conformance", "--no-adapters", "--walker", "mutant:M41"],
     ];
-    if common::can_be_started("python3") {
+    if support::requirement::can_be_started("python3") {
         commands.push(vec!["replay", "--walker", &walker]);
     }
-    if common::qemu_can_be_started() {
+    if support::requirement::has_qemu() {
         commands.push(vec!["machines"]);
         commands.push(vec!["mutants", "--machine", "qemu", "--cases", "200", "--seed", "1"]);
         commands.push(vec!["record", "out", "--machine", "qemu", "--cases", "50", "--seed", "1"]);
@@ -114,7 +114,7 @@ fn the_page_on_json_has_every_field() {
     for mut command in commands {
         command.push("--json");
         let mut names = BTreeSet::new();
-        collect(&common::run(&command).json(), &mut names);
+        collect(&support::run(&command).json(), &mut names);
         let is_missing = |name: &String| {
             let word = format!("`{name}`");
             !pages.iter().any(|page| page.contains(&word))

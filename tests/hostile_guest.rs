@@ -1,31 +1,33 @@
-//! Guests that misbehave, and files that are no guests: each ends in a clear error, soon.
+//! Guests that misbehave, and files that are not guests: each ends in a clear error, in time.
 
-mod common;
-
-use common::{Ran, Sandbox, guest_image, require_kvm, require_qemu};
+use crosswalk_test_support as support;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::time::{Duration, Instant};
+use support::{ProgramOutput, Sandbox, guest_image, require_kvm, require_qemu};
 
-/// A misbehaving guest must be found out long before this, even on a busy machine.
-const SOON: Duration = Duration::from_secs(30);
+/// Time limit for detecting a misbehaving guest, even on a busy machine.
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 
-fn check_with(sandbox: &Sandbox, machine: &str, image: &str) -> Ran {
-    let asked = ["--machine", machine, "--cases", "500", "--seed", "1", "--guest-image", image];
+/// Runs `check` with another guest image. The run must end in time and leave no process behind.
+fn check_with(sandbox: &Sandbox, machine: &str, image: &str) -> ProgramOutput {
+    let options = ["--machine", machine, "--cases", "500", "--seed", "1", "--guest-image", image];
     let start = Instant::now();
-    let ran = sandbox.run(&[&["check", "--json"], &asked[..]].concat());
-    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
-    assert_eq!(sandbox.processes(), [""; 0], "left behind");
-    ran
+    let output = sandbox.run(&[&["check", "--json"], &options[..]].concat());
+    assert!(start.elapsed() < TIME_LIMIT, "{:?}", start.elapsed());
+    assert_eq!(sandbox.processes(), [""; 0], "processes are left behind");
+    output
 }
 
-/// The images boot, pass for a guest, and then do what they are for.
+/// Asserts that a guest image that boots, is accepted, and then misbehaves ends the run with an
+/// error that contains `words`, and that the case at hand is saved.
 fn assert_dies(machine: &str, image: &str, words: &str) {
     let sandbox = Sandbox::new();
-    let ran = check_with(&sandbox, machine, guest_image(image).to_str().expect("a path of ours"));
-    let ran = ran.expect_code(3);
-    assert_eq!(ran.stdout, "", "there is no report of a run that died");
-    let line = ran.only_line_of_stderr();
+    let image = guest_image(image);
+    let output =
+        check_with(&sandbox, machine, image.to_str().expect("a plain path")).expect_code(3);
+    assert_eq!(output.stdout, "", "a run whose guest dies has no report");
+    let line = output.only_line_of_stderr();
     assert!(line.starts_with("crosswalk: the guest ") && line.contains(words), "{line}");
 
     let files = sandbox.files();
@@ -42,7 +44,7 @@ fn a_guest_that_triple_faults() {
 }
 
 #[test]
-fn a_guest_that_loops_for_ever() {
+fn a_guest_that_loops_forever() {
     require_kvm!();
     assert_dies("kvm", "bad-loop", "did not come back");
 }
@@ -62,53 +64,60 @@ fn bad_guests_on_qemu() {
 }
 
 #[test]
-fn a_file_that_is_no_image_is_named() {
+fn a_file_that_is_not_a_guest_image_is_named() {
     let sandbox = Sandbox::new();
     sandbox.file("notes.txt", "not an ELF file");
     sandbox.file("empty", "");
-    std::fs::create_dir(sandbox.path().join("folder")).expect("a directory can be made");
-    let elf = std::env::current_exe().expect("this test is a file");
-    let other_elf = elf.to_str().expect("a path of ours");
+    std::fs::create_dir(sandbox.path().join("folder")).expect("a directory can be created");
+    let test = std::env::current_exe().expect("this test is a file");
+    let other_elf = test.to_str().expect("a plain path");
+
     let names = ["notes.txt", "empty", "folder", "missing", other_elf];
     for (name, machine) in names.into_iter().flat_map(|name| [(name, "kvm"), (name, "qemu")]) {
-        let ran = check_with(&sandbox, machine, name).expect_code(2);
-        let line = ran.only_line_of_stderr();
+        let output = check_with(&sandbox, machine, name).expect_code(2);
+        let line = output.only_line_of_stderr();
         assert!(line.contains(name) && line.contains("is not a guest image"), "{line}");
     }
 }
 
-/// The program may refuse a damaged image, find the guest dead, or, when nothing that matters is
-/// damaged, run it. It may not panic (which every run asserts), hang, or be killed.
+/// Asserts that the program handles a damaged image: it may refuse the image, find the guest dead,
+/// or, when nothing that matters is damaged, run it. It must not panic (which every run asserts),
+/// hang, or be killed.
 fn assert_survives(sandbox: &Sandbox, machine: &str, image: &[u8], damage: &str) {
     let name = sandbox.file("damaged", image);
-    let ran = check_with(sandbox, machine, &name);
-    let code = ran.code.unwrap_or_else(|| panic!("{damage}: killed: {}", ran.stderr));
-    assert!((0..=3).contains(&code), "{damage}: exit {code}: {}", ran.stderr);
-    let is_told = !ran.stderr.is_empty();
-    assert_eq!(is_told, code >= 2, "{damage}: exit {code}, standard error {:?}", ran.stderr);
+    let output = check_with(sandbox, machine, &name);
+    let code = output.code.unwrap_or_else(|| panic!("{damage}: killed: {}", output.stderr));
+    assert!((0..=3).contains(&code), "{damage}: exit {code}: {}", output.stderr);
+
+    let has_error = !output.stderr.is_empty();
+    assert_eq!(has_error, code >= 2, "{damage}: exit {code}, standard error {:?}", output.stderr);
 }
 
-fn real_image() -> Vec<u8> {
+/// The guest image that comes with the program.
+fn intact_image() -> Vec<u8> {
     std::fs::read(guest_image("image")).expect("the image was built with the program")
 }
 
 #[test]
 fn a_truncated_image_is_survived() {
     require_kvm!();
-    let (sandbox, image) = (Sandbox::new(), real_image());
+    let sandbox = Sandbox::new();
+    let image = intact_image();
     let cut = |length: usize| {
         assert_survives(&sandbox, "kvm", &image[..length], &format!("cut to {length} bytes"));
     };
+
     // Around the ends of the ELF header and of the first program headers, then evenly.
     [1, 16, 63, 64, 65, 119, 120, 121].into_iter().for_each(cut);
     (1..13).map(|part| image.len() * part / 13).for_each(cut);
 }
 
-/// A few only: a guest that hangs takes QEMU's whole deadline.
+/// A few lengths only: a guest that hangs takes QEMU's whole time limit.
 #[test]
 fn a_truncated_image_is_survived_on_qemu() {
     require_qemu!();
-    let (sandbox, image) = (Sandbox::new(), real_image());
+    let sandbox = Sandbox::new();
+    let image = intact_image();
     for length in (1..5).map(|part| image.len() * part / 5) {
         assert_survives(&sandbox, "qemu", &image[..length], &format!("cut to {length} bytes"));
     }
@@ -116,11 +125,18 @@ fn a_truncated_image_is_survived_on_qemu() {
 
 #[test]
 fn flipped_bytes_in_the_headers_are_survived() {
+    /// Bytes of the ELF header, and of each program header after it.
+    const ELF_HEADER: usize = 64;
+    const PROGRAM_HEADER: usize = 56;
+    /// The offset of `e_phnum`, the number of program headers, in the ELF header.
+    const PHNUM: usize = 56;
+
     require_kvm!();
-    let (sandbox, image) = (Sandbox::new(), real_image());
+    let sandbox = Sandbox::new();
+    let image = intact_image();
+    let headers = ELF_HEADER + PROGRAM_HEADER * usize::from(image[PHNUM]);
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(0x0e1f);
-    // The ELF header says how many program headers of 56 bytes follow it.
-    let headers = 64 + 56 * usize::from(image[56]);
+
     for number in 0..50 {
         let mut damaged = image.clone();
         let mut places = Vec::new();
@@ -129,11 +145,8 @@ fn flipped_bytes_in_the_headers_are_survived() {
             damaged[place] ^= rng.random_range(1..=255_u8);
             places.push(format!("{place:#x}: {:#x}", damaged[place]));
         }
-        assert_survives(
-            &sandbox,
-            "kvm",
-            &damaged,
-            &format!("copy {number}, {}", places.join(", ")),
-        );
+
+        let damage = format!("copy {number}, {}", places.join(", "));
+        assert_survives(&sandbox, "kvm", &damaged, &damage);
     }
 }

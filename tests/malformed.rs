@@ -1,24 +1,27 @@
-//! Malformed cases: one clear line that names the place and the expectation, exit 2, no panic.
+//! Malformed cases: one clear line with the place and the expectation, exit code 2, no panic.
 
-mod case_text;
-mod common;
-
-use case_text::{plain, with};
-use common::{Sandbox, run};
+use crosswalk::report::walk;
+use crosswalk::walker::WalkerSpec;
 use crosswalk_case::Case;
+use crosswalk_test_support as support;
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use support::case_json::{plain, with};
+use support::{ProgramOutput, Sandbox, run};
 
-/// Asserts that this argument is refused in one line with all these words.
+/// Asserts that `explain` refuses this argument in one line with all these words.
 #[track_caller]
 fn assert_refused(argument: &str, words: &[&str]) {
-    assert_words(&run(&["explain", argument]), words);
+    assert_error(&run(&["explain", argument]), words);
 }
 
+/// Asserts that a run ended with exit code 2 and one line with all these words.
 #[track_caller]
-fn assert_words(ran: &common::Ran, words: &[&str]) {
-    assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{}", ran.stderr);
-    let line = ran.only_line_of_stderr();
+fn assert_error(output: &ProgramOutput, words: &[&str]) {
+    assert_eq!(output.code, Some(2), "{}", output.stderr);
+    assert_eq!(output.stdout, "");
+
+    let line = output.only_line_of_stderr();
     assert!(line.starts_with("crosswalk: "), "{line}");
     for word in words {
         assert!(line.contains(word), "no {word:?} in {line:?}");
@@ -26,12 +29,12 @@ fn assert_words(ran: &common::Ran, words: &[&str]) {
 }
 
 #[test]
-fn a_wrong_value_is_refused_with_its_place_and_what_fits() {
+fn a_wrong_value_is_refused_with_its_place_and_what_is_expected() {
     let hex = "expected a hex string such as \"0x1000\"";
     for (pointer, value, words) in [
-        ("/mode", json!("6level"), ["mode", "expected one of \"unpaged\", \"32bit\", \"pae\""]),
+        ("/mode", json!("6level"), ["mode", "expected one of unpaged, 32bit, pae"]),
         ("/mode", json!(4), ["mode", "expected a string"]),
-        // What the control registers select counts.
+        // The mode must be the one that the control registers select.
         ("/mode", json!("pae"), ["mode", "expected \"4level\", the mode that state selects"]),
         ("/state/cr4", json!("0x1620"), ["mode", "\"5level\""]),
         ("/state/cr0", json!(0x8001_0011_u32), ["state.cr0", hex]),
@@ -64,17 +67,29 @@ fn a_wrong_value_is_refused_with_its_place_and_what_fits() {
         ("/access/size", json!(9), ["access.size", "expected 1 to 8 bytes"]),
         ("/access/size", json!(65536), ["access.size", "expected u16"]),
         ("/access/size", json!(-1), ["access.size", "expected u16"]),
-        ("/access/ring", json!(1), ["access.ring", "expected one of \"0\", \"3\""]),
-        ("/access/segment", json!("extra"), ["access.segment", "\"data\", \"stack\""]),
-        ("/access/kind", json!("peek"), ["access.kind", "\"read\", \"write\", \"rmw\""]),
-        ("/access/instruction", json!("xadd"), ["access.instruction", "\"mov from memory\""]),
-        ("/access/instruction", json!("nop"), ["access.instruction", "\"mov from memory\""]),
+        ("/access/ring", json!(1), ["access.ring", "expected one of 0, 3"]),
+        ("/access/segment", json!("extra"), ["access.segment", "data, stack"]),
+        ("/access/kind", json!("peek"), ["access.kind", "read, write, rmw"]),
+        (
+            "/access/instruction",
+            json!("xadd"),
+            ["access.instruction", "expected one of mov from memory, lsl"],
+        ),
+        (
+            "/access/instruction",
+            json!("nop"),
+            ["access.instruction", "expected one of mov from memory, lsl"],
+        ),
         ("/access/colour", json!("red"), ["access", "unknown field `colour`"]),
-        ("/profile", json!("z80"), ["profile", "expected one of \"pentium-pro\", \"pentium-3\""]),
-        ("/profile", json!("Zen-3"), ["profile", "\"zen-3\", \"zen-4\", found \"Zen-3\""]),
+        ("/profile", json!("z80"), ["profile", "expected one of pentium-pro, pentium-3"]),
+        ("/profile", json!("Zen-3"), ["profile", "zen-3, zen-4, found \"Zen-3\""]),
         ("/profile", json!(7), ["profile", "expected the name of a processor generation"]),
-        ("/profile/vendor", json!("via"), ["profile.vendor", "\"intel\", \"amd\""]),
-        ("/profile/features/1", json!("3dnow"), ["profile.features[1]", "\"nx\""]),
+        ("/profile/vendor", json!("via"), ["profile.vendor", "intel, amd"]),
+        (
+            "/profile/features/1",
+            json!("3dnow"),
+            ["profile.features[1]", "expected one of nx, page_1gb"],
+        ),
         ("/profile/max_physical_address", json!(53), ["max_physical_address", "32 to 52"]),
         ("/profile/max_physical_address", json!(31), ["max_physical_address", "32 to 52"]),
     ] {
@@ -95,31 +110,34 @@ fn a_missing_field_is_named() {
         ("/profile", "features"),
     ] {
         let mut case = plain();
-        let parent = case.pointer_mut(parent).and_then(Value::as_object_mut);
-        parent.expect("the plain case has it").remove(name);
+        let fields = case.pointer_mut(parent).and_then(Value::as_object_mut);
+        fields.expect("an object").remove(name);
         assert_refused(&case.to_string(), &[&format!("missing field `{name}`")]);
     }
 }
 
 #[test]
-fn what_is_not_one_json_text_is_refused() {
+fn anything_but_one_json_document_is_refused() {
     let case = plain().to_string();
     assert_refused(&format!("{case} x"), &["after the case", "trailing"]);
     assert_refused(&format!("{case}{case}"), &["after the case", "trailing"]);
     assert_refused(&case[..case.len() - 1], &["EOF"]);
     assert_refused("{", &["EOF"]);
     assert_refused("{}", &["missing field"]);
+
     let twice = case.replacen("\"mode\"", "\"mode\":\"4level\",\"mode\"", 1);
     assert_refused(&twice, &["duplicate field `mode`"]);
-    // Deeper than any case: the parser must give up before the stack does.
+
+    // So deep that the parser must refuse it before its stack overflows.
     assert_refused(&format!("{{\"mode\":{}", "[".repeat(100_000)), &["mode"]);
 }
 
 #[test]
-fn a_file_is_named_and_so_is_the_case_in_it() {
+fn an_error_names_the_file_and_the_case_in_it() {
     let sandbox = Sandbox::new();
     let bad = with([("/access/ring", json!(2))]);
-    std::fs::create_dir(sandbox.path().join("folder")).expect("a directory can be made");
+    std::fs::create_dir(sandbox.path().join("folder")).expect("a directory can be created");
+
     for (name, contents, words) in [
         ("empty.json", Vec::new(), ["EOF", ""]),
         ("blank.json", b" \n\n".to_vec(), ["EOF", ""]),
@@ -133,22 +151,21 @@ fn a_file_is_named_and_so_is_the_case_in_it() {
         ("two.json", format!("{}\n{}", plain(), plain()).into_bytes(), ["after the case", ""]),
     ] {
         let name = sandbox.file(name, contents);
-        let ran = sandbox.run(&["explain", &name]);
-        assert_words(&ran, &[&format!("crosswalk: {name}: "), words[0], words[1]]);
+        let output = sandbox.run(&["explain", &name]);
+        assert_error(&output, &[&format!("crosswalk: {name}: "), words[0], words[1]]);
     }
+
     for name in ["folder", "missing.json", ""] {
-        let ran = sandbox.run(&["explain", name]);
-        assert_words(&ran, &[&format!("crosswalk: {name}: cannot be read: ")]);
+        let output = sandbox.run(&["explain", name]);
+        assert_error(&output, &[&format!("crosswalk: {name}: cannot be read: ")]);
     }
 }
 
-/// Reads a text as `explain` would; what comes of it, all of it, must not panic.
+/// Reads a text as `explain` does, and uses the case or the error; nothing may panic.
 fn use_text(text: &str) {
-    use crosswalk::report::walk;
-    use crosswalk::walker::WalkerSpec;
     match Case::from_json(text) {
         Ok(case) => {
-            assert_eq!(Case::from_json(&case.to_json()).expect("what is written reads"), case);
+            assert_eq!(Case::from_json(&case.to_json()).expect("its own text can be read"), case);
             assert!(!walk::explain(&case, WalkerSpec::Reference).is_empty());
             let _ = crosswalk_machine::batch::arena_of(&case);
         }
@@ -159,7 +176,7 @@ fn use_text(text: &str) {
     }
 }
 
-/// Something that a field of a case could hold, rightly or wrongly.
+/// Values that a field of a case could have, valid or not.
 fn any_value() -> impl Strategy<Value = Value> {
     prop_oneof![
         any::<u64>().prop_map(|number| json!(format!("{number:#x}"))),
@@ -176,28 +193,31 @@ fn any_value() -> impl Strategy<Value = Value> {
     ]
 }
 
-/// Every place in a case.
-fn places(value: &Value, at: &str, found: &mut Vec<String>) {
+/// Collects the JSON pointers to a value and to all values inside it.
+fn collect_pointers(value: &Value, at: &str, found: &mut Vec<String>) {
     found.push(at.to_owned());
     match value {
         Value::Object(fields) => {
-            fields.iter().for_each(|(name, value)| places(value, &format!("{at}/{name}"), found));
+            for (name, inner) in fields {
+                collect_pointers(inner, &format!("{at}/{name}"), found);
+            }
         }
         Value::Array(list) => {
-            let list = list.iter().enumerate();
-            list.for_each(|(i, value)| places(value, &format!("{at}/{i}"), found));
+            for (index, inner) in list.iter().enumerate() {
+                collect_pointers(inner, &format!("{at}/{index}"), found);
+            }
         }
         _ => {}
     }
 }
 
-/// So many cases of a property. A failing one is printed, and not kept in a file of the tree.
-fn tries(count: u32) -> ProptestConfig {
+/// The number of inputs for a property. A failing input is printed, and not kept in a file.
+fn inputs(count: u32) -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(count) }
 }
 
 proptest! {
-    #![proptest_config(tries(3000))]
+    #![proptest_config(inputs(3000))]
 
     #[test]
     fn any_text_is_read_or_refused(text in ".{0,200}") {
@@ -209,11 +229,11 @@ proptest! {
         changes in prop::collection::vec((any::<prop::sample::Index>(), any_value()), 1..4),
     ) {
         let mut case = plain();
-        for (place, value) in changes {
-            let mut found = Vec::new();
-            places(&case, "", &mut found);
-            let place: &String = place.get(&found);
-            *case.pointer_mut(place).expect("it was found") = value;
+        for (choice, value) in changes {
+            let mut pointers = Vec::new();
+            collect_pointers(&case, "", &mut pointers);
+            let pointer: &String = choice.get(&pointers);
+            *case.pointer_mut(pointer).expect("it was found") = value;
         }
         use_text(&case.to_string());
     }
@@ -225,8 +245,8 @@ proptest! {
         is_cut in any::<bool>(),
     ) {
         let mut text = plain().to_string();
-        for (place, character) in changes {
-            let at = place.index(text.len());
+        for (choice, character) in changes {
+            let at = choice.index(text.len());
             text.replace_range(at..=at, &character);
         }
         if is_cut {
@@ -237,14 +257,14 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(tries(60))]
+    #![proptest_config(inputs(60))]
 
-    /// Whatever a file holds, the program ends as the contract says.
+    /// For a file of any contents, the program exits as the contract says.
     #[test]
-    fn a_file_of_any_bytes_ends_with_0_or_2(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn a_file_of_any_bytes_exits_with_0_or_2(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let sandbox = Sandbox::new();
         let name = sandbox.file("bytes", bytes);
-        let ran = sandbox.run(&["explain", &name]);
-        prop_assert!(matches!(ran.code, Some(0 | 2)), "{:?}", ran);
+        let output = sandbox.run(&["explain", &name]);
+        prop_assert!(matches!(output.code, Some(0 | 2)), "{:?}", output);
     }
 }

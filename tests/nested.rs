@@ -1,28 +1,27 @@
-//! The main job on a real KVM whose processor QEMU emulates (`ci/nested`), once over nested page
-//! tables and once over KVM's shadow tables.
-
-mod common;
+//! `check` on a real KVM whose processor QEMU emulates (`ci/nested`), once over nested page tables
+//! and once over KVM's shadow tables.
 
 use assert_cmd::Command;
-use common::{Sandbox, count, finding};
-use serde_json::Value;
-use std::path::Path;
+use crosswalk_test_support as support;
+use serde_json::{Map, Value};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
+use support::report::list;
+use support::{Sandbox, count, finding, mode, program, repository, skip};
 
-/// What such a KVM must check.
+/// The modes that such a KVM must check.
 const MODES: &[&str] = &["unpaged", "32bit", "pae", "4level", "5level"];
 
-/// Enough cases to meet the faults of the emulated processor in each mode.
+/// Enough cases to hit the faults of the emulated processor in each mode.
 const CASES: u64 = 60_000;
 
-/// The program boots and runs twice in this time. `ci/nested` bounds the runs itself.
-const DEADLINE: Duration = Duration::from_secs(1200);
+/// Time limit for booting and running the program twice. `ci/nested` limits the runs itself.
+const TIME_LIMIT: Duration = Duration::from_secs(1200);
 
-/// What `ci/nested` says when something is missing.
+/// The exit code of `ci/nested` when something that it needs is missing.
 const MISSING: i32 = 77;
 
-/// The reports with npt=1 and npt=0, or what is missing. Several tests look at them.
+/// The reports with npt=1 and npt=0, run once for all tests; or what is missing.
 fn reports() -> &'static Result<[Value; 2], String> {
     static REPORTS: OnceLock<Result<[Value; 2], String>> = OnceLock::new();
     REPORTS.get_or_init(|| {
@@ -33,46 +32,42 @@ fn reports() -> &'static Result<[Value; 2], String> {
     })
 }
 
-/// What the program wrote with npt=1 and npt=0, given these arguments; or what is missing.
+/// What the program prints with npt=1 and npt=0, given these arguments; or what is missing.
 fn run(arguments: &[&str]) -> Result<[String; 2], String> {
-    // One at a time: a program that shares its processor could miss a deadline.
+    // One run at a time: two that share a processor could exceed a time limit.
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock();
+
     let sandbox = Sandbox::new();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ci/nested");
-    let mut command = Command::new(script);
-    // This very program: another, built for speed, takes longer to build than it gains.
-    command.args(["--offline", "--limit", "300", "--binary", common::PROGRAM, "--out"]);
-    command.arg(sandbox.path()).args(arguments);
-    let output = command.timeout(DEADLINE).output().expect("ci/nested starts");
-    let said = String::from_utf8_lossy(&output.stderr);
+    let mut command = Command::new(repository().join("ci/nested"));
+    // The program under test: to build an optimised one would take longer than it saves.
+    command.args(["--offline", "--limit", "300", "--binary"]).arg(program());
+    command.arg("--out").arg(sandbox.path()).args(arguments);
+    let output = command.timeout(TIME_LIMIT).output().expect("ci/nested starts");
+
+    let stderr = String::from_utf8_lossy(&output.stderr);
     if output.status.code() == Some(MISSING) {
-        return Err(said.trim().to_owned());
+        return Err(stderr.trim().to_owned());
     }
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{told}\n{said}");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{stdout}\n{stderr}");
+
     Ok(["npt1.json", "npt0.json"]
         .map(|name| std::fs::read_to_string(sandbox.path().join(name)).expect("a report")))
 }
 
-/// The two reports. Ends the test, aloud, where they cannot be had.
+/// The two reports. Skips the rest of the test function where they cannot be produced.
 macro_rules! require_nested {
     () => {
         match reports() {
             Ok(reports) => reports,
-            Err(why) => return common::skip("nested", why),
+            Err(why) => return skip("nested", why),
         }
     };
 }
 
-#[track_caller]
-fn mode<'r>(report: &'r Value, name: &str) -> &'r Value {
-    let modes = report["modes"].as_array().expect("modes are a list");
-    modes.iter().find(|mode| mode["mode"] == name).unwrap_or_else(|| panic!("no mode {name}"))
-}
-
 #[test]
-fn the_machine_is_told_by_its_flavour_and_what_lies_beneath() {
+fn the_machine_has_its_flavour_and_what_lies_beneath() {
     let reports = require_nested!();
     for (report, flavour) in reports.iter().zip(["svm-npt", "svm-shadow"]) {
         let machine = &report["machine"];
@@ -83,7 +78,7 @@ fn the_machine_is_told_by_its_flavour_and_what_lies_beneath() {
 }
 
 #[test]
-fn every_mode_is_checked_and_nothing_unknown_diverges() {
+fn every_mode_is_checked_and_every_divergence_is_known() {
     for report in require_nested!() {
         for name in MODES {
             let mode = mode(report, name);
@@ -92,31 +87,31 @@ fn every_mode_is_checked_and_nothing_unknown_diverges() {
             assert!(count(mode, "cases") >= fair_share, "{mode}");
             assert!(count(mode, "unsupported") < fair_share / 30, "{mode}");
         }
-        for finding in report["findings"].as_array().expect("findings are a list") {
+        for finding in list(&report["findings"]) {
             assert!(finding["known"] == true || count(finding, "count") == 0, "{finding}");
         }
     }
 }
 
-/// Nested tables leave everything to the processor; with shadow tables KVM walks, and the processor
-/// uses what KVM built. None of it is hardware's.
+/// With nested tables the processor decides everything; with shadow tables KVM walks, and the
+/// processor uses what KVM built. The processor is emulated, so nothing counts as a processor's.
 #[test]
-fn an_emulated_processor_is_never_called_one() {
+fn an_emulated_processor_is_never_called_a_processor() {
     let [nested, shadow] = require_nested!();
     for name in MODES {
-        let (nested, shadow) = (mode(nested, name), mode(shadow, name));
+        let shadow_mode = mode(shadow, name);
         let decided = [("tcg-on-shadow-tables", "translations"), ("kvm-walker", "faults")]
-            .map(|(who, what)| (who, count(shadow, what)));
-        let deciders = |mode: &'static Value| mode["provenance"].as_object().expect("counts");
-        let (nested, shadow) = (deciders(nested), deciders(shadow));
-        let all = |deciders: &serde_json::Map<String, Value>| {
-            deciders.values().map(|count| count.as_u64().expect("a count")).sum::<u64>()
-        };
-        assert!(nested["tcg"].as_u64() > Some(all(nested) * 9 / 10), "{name}: {nested:?}");
+            .map(|(who, results)| (who, count(shadow_mode, results)));
+        let nested = deciders(mode(nested, name));
+        let shadow = deciders(shadow_mode);
+
+        let all: u64 = nested.values().map(|count| count.as_u64().expect("a count")).sum();
+        assert!(nested["tcg"].as_u64() > Some(all * 9 / 10), "{name}: {nested:?}");
         for (who, results) in decided {
             let part = shadow.get(who).and_then(Value::as_u64).unwrap_or(0);
             assert!(part >= results / 2, "{name}: {part} of {results}: {shadow:?}");
         }
+
         for who in ["processor", "processor-on-shadow-tables"] {
             assert!(!nested.contains_key(who) && !shadow.contains_key(who), "{name}: {who}");
         }
@@ -124,43 +119,48 @@ fn an_emulated_processor_is_never_called_one() {
     }
 }
 
+/// The number of cases that each provenance decided.
+fn deciders(mode: &Value) -> &Map<String, Value> {
+    mode["provenance"].as_object().expect("counts by provenance")
+}
+
 /// TCG reports a reserved bit without P; KVM's walker, which decides with npt=0, does not.
 #[test]
-fn whose_walk_it_is_shows_in_whose_faults_are_met() {
+fn the_faults_found_are_those_of_the_walk_that_decides() {
     let [nested, shadow] = require_nested!();
     for id in ["T1", "T2", "T3", "T5", "T6", "T8", "T11", "N8"] {
-        assert!(count(finding(nested, id), "count") > 0, "{id} was not met with npt=1");
+        assert!(count(finding(nested, id), "count") > 0, "{id} was not found with npt=1");
     }
     for id in ["T2", "T3", "T8", "N6", "N7"] {
-        assert!(count(finding(shadow, id), "count") > 0, "{id} was not met with npt=0");
+        assert!(count(finding(shadow, id), "count") > 0, "{id} was not found with npt=0");
     }
-    let findings = shadow["findings"].as_array().expect("findings are a list");
-    assert!(findings.iter().all(|finding| finding["id"] != "T1"));
+    assert!(list(&shadow["findings"]).iter().all(|finding| finding["id"] != "T1"));
 }
 
-/// AD-2 leaves open whether A is set above a fault: TCG sets it on its way, KVM after a whole walk.
+/// AD-2 leaves open whether A is set above a fault: TCG sets it during the walk, KVM after it.
 #[test]
-fn the_two_choose_differently_about_accessed_flags_above_a_fault() {
-    let reports = require_nested!();
+fn tcg_and_kvm_choose_differently_about_accessed_flags_above_a_fault() {
+    let [nested, shadow] = require_nested!();
     for name in MODES.iter().filter(|mode| **mode != "unpaged") {
-        let [nested, shadow] = [0, 1].map(|which| {
-            ["A set", "A left clear"].map(|member| taken(&reports[which], name, "AD-2", member))
-        });
-        assert!(nested[0] > nested[1], "{name}: {nested:?} with npt=1");
-        assert!(shadow[0] < shadow[1], "{name}: {shadow:?} with npt=0");
+        let times = |report: &Value, member: &str| times_chosen(report, name, "AD-2", member);
+        let tcg = ["A set", "A left clear"].map(|member| times(nested, member));
+        assert!(tcg[0] > tcg[1], "{name}: {tcg:?} with npt=1");
+        let kvm = ["A set", "A left clear"].map(|member| times(shadow, member));
+        assert!(kvm[0] < kvm[1], "{name}: {kvm:?} with npt=0");
     }
 }
 
-/// In how many cases a member of a choice was taken.
-fn taken(report: &Value, mode: &str, rule: &str, member: &str) -> u64 {
-    let choices = report["choices"].as_array().expect("choices are a list").iter();
-    let these =
-        choices.filter(|at| at["mode"] == mode && at["rule"] == rule && at["member"] == member);
+/// The number of cases in which a machine chose this member of a choice.
+fn times_chosen(report: &Value, mode: &str, rule: &str, member: &str) -> u64 {
+    let choices = list(&report["choices"]).iter();
+    let these = choices.filter(|choice| {
+        choice["mode"] == mode && choice["rule"] == rule && choice["member"] == member
+    });
     these.map(|choice| count(choice, "count")).sum()
 }
 
-/// PDPTE-4: a PDPTE that memory has no more is in a register of KVM's with npt=0, and read from
-/// memory by the processor with npt=1; PDPTE-1 and the APM's nested paging allow both.
+/// PDPTE-4: a PDPTE that is no longer in memory is in KVM's register with npt=0, and with npt=1 the
+/// processor reads it from memory. PDPTE-1 and the APM's nested paging allow both.
 #[test]
 fn pdptes_are_read_during_the_walk_over_nested_tables_only() {
     let case = r#"{"mode": "pae", "state": {"cr0": "0x80010011", "cr3": "0x440900",
@@ -172,14 +172,15 @@ fn pdptes_are_read_during_the_walk_over_nested_tables_only() {
         "profile": {"vendor": "amd", "max_physical_address": 40, "features": ["nx", "pge"]}}"#;
     let [nested, shadow] = match run(&["explain", "--machine", "kvm", &case.replace('\n', "")]) {
         Ok(written) => written,
-        Err(why) => return common::skip("nested", &why),
+        Err(why) => return skip("nested", &why),
     };
-    // The frame is lane 1's in arena 0, and memory's bytes tell where they lie (contents.rs).
+
+    // The frame is that of lane 1 in arena 0, and each byte of memory names its place (contents.rs).
     let byte = crosswalk_guest::contents::byte(0x403a_87a0);
     for (text, machine) in
         [(nested, "#PF(U) at 0x967a87a0 (decided by tcg)".into()), (shadow, format!("{byte:#x}"))]
     {
-        let line = text.lines().find(|line| line.starts_with("machine ")).expect("it ran");
+        let line = text.lines().find(|line| line.starts_with("machine ")).expect("the case ran");
         assert!(line.contains(&machine), "{text}");
         assert!(text.contains("verdict   agree"), "{text}");
     }

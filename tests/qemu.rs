@@ -1,29 +1,36 @@
-//! QEMU as a process: what its reset ROM sets up, what memory it shares, and how it ends.
+//! QEMU as a process: the state in which its reset ROM leaves the processor, the memory that it
+//! shares, and how it ends.
 
-mod common;
-
-use common::require_qemu;
 use crosswalk_guest::layout::{CONTROL, OWN_TABLES};
 use crosswalk_machine::qemu::process::{Options, QemuProcess, RamRegion};
+use crosswalk_test_support as support;
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use object::{Object, ObjectSegment};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{Duration, Instant};
+use support::{guest_image, require_qemu};
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 const GIB: u64 = 1 << 30;
 const HALF: u64 = GIB / 2;
 
-// Words of the control page that the image `started` uses.
+// Indexes of the words of the control page that the image `started` uses.
 const REQUEST: u64 = 0;
 const FROM: u64 = 1;
 const TO: u64 = 2;
 const DONE: u64 = 3;
+/// CR0, CR3, CR4 and EFER as the image found them.
+const REGISTERS: [u64; 4] = [4, 5, 6, 7];
+const FLAGS: u64 = 8;
+const CODE_SEGMENT: u64 = 9;
 const COUNT: u64 = 11;
 
-/// The memory of the guest `started`: 1 GiB, and twice 512 MiB that is seen in several places.
+/// The memory of the guest `started`: 1 GiB, and two halves of 512 MiB that appear at several
+/// addresses.
 struct SharedMemory {
     low: File,
     halves: [File; 2],
@@ -32,47 +39,48 @@ struct SharedMemory {
 impl SharedMemory {
     fn new() -> Self {
         let file = |size| {
-            let file = memfd_create("guest memory", MFdFlags::MFD_CLOEXEC);
-            let file = File::from(file.expect("memory can be had"));
-            file.set_len(size).expect("it can be as large");
+            let memory = memfd_create("guest memory", MFdFlags::MFD_CLOEXEC);
+            let file = File::from(memory.expect("a memory file can be created"));
+            file.set_len(size).expect("the file can have this size");
             file
         };
         Self { low: file(GIB), halves: [file(HALF), file(HALF)] }
     }
 
-    /// Loads the image and builds its tables: the first 2 MiB pages at 0 and at 1 GiB, and two
-    /// 1 GiB pages of any memory at 2 and 3 GiB.
-    fn load(&self, windows: [u64; 2]) {
-        let elf = std::fs::read(common::guest_image("started")).expect("the image was built");
+    /// Memory with the image and its tables: the first four 2 MiB pages at 0 and at 1 GiB, and these
+    /// two windows of memory, 1 GiB each, at 2 and 3 GiB.
+    fn with_image(windows: [u64; 2]) -> Self {
+        let memory = Self::new();
+        let elf = std::fs::read(guest_image("started")).expect("the image was built");
         let file = object::File::parse(elf.as_slice()).expect("the image is an ELF file");
         for segment in file.segments() {
             let data = segment.data().expect("a segment has data");
-            self.low.write_all_at(data, segment.address()).expect("the image fits");
+            memory.low.write_all_at(data, segment.address()).expect("the image fits");
         }
+
         let [pdpt, directory] = [OWN_TABLES + 0x1000, OWN_TABLES + 0x2000];
-        self.set(OWN_TABLES, pdpt | 7);
-        self.set(pdpt, directory | 7);
-        self.set(pdpt + 8, directory | 7);
+        memory.set(OWN_TABLES, pdpt | 7);
+        memory.set(pdpt, directory | 7);
+        memory.set(pdpt + 8, directory | 7);
         for (slot, window) in (2..).zip(windows) {
-            self.set(pdpt + 8 * slot, window | 0x87);
+            memory.set(pdpt + 8 * slot, window | 0x87);
         }
         for page in 0..4 {
-            self.set(directory + 8 * page, page << 21 | 0x87);
+            memory.set(directory + 8 * page, page << 21 | 0x87);
         }
+        memory
     }
 
     fn set(&self, at: u64, word: u64) {
-        self.low.write_all_at(&word.to_le_bytes(), at).expect("the layout lies in memory");
+        self.low.write_all_at(&word.to_le_bytes(), at).expect("the layout is within memory");
     }
 
     fn control(&self, word: u64) -> u64 {
         read(&self.low, CONTROL + 8 * word)
     }
 
-    /// Low memory and both halves above it, then both halves swapped at these places.
+    /// Low memory and both halves above it; then both halves in the opposite order at these places.
     fn regions<'f>(&'f self, places: &[u64]) -> Vec<RamRegion<'f>> {
-        let [first, second] = self.halves.each_ref().map(|half| half.as_fd());
-        let mut regions = vec![RamRegion { guest_physical: 0, len: GIB, file: self.low.as_fd() }];
         let halves = |start: u64, files: [BorrowedFd<'f>; 2]| {
             let starts = [start, start + HALF];
             std::iter::zip(starts, files).map(|(guest_physical, file)| RamRegion {
@@ -81,12 +89,15 @@ impl SharedMemory {
                 file,
             })
         };
+
+        let [first, second] = self.halves.each_ref().map(|half| half.as_fd());
+        let mut regions = vec![RamRegion { guest_physical: 0, len: GIB, file: self.low.as_fd() }];
         regions.extend(halves(GIB, [first, second]));
         regions.extend(places.iter().flat_map(|place| halves(*place, [second, first])));
         regions
     }
 
-    /// Has the guest copy a word.
+    /// Lets the guest copy a word.
     fn copy(&self, process: &mut QemuProcess, from: u64, to: u64) {
         let request = self.control(DONE) + 1;
         self.set(CONTROL + 8 * FROM, from);
@@ -98,7 +109,7 @@ impl SharedMemory {
 
 fn read(file: &File, at: u64) -> u64 {
     let mut word = [0; 8];
-    file.read_exact_at(&mut word, at).expect("the layout lies in memory");
+    file.read_exact_at(&mut word, at).expect("the layout is within memory");
     u64::from_le_bytes(word)
 }
 
@@ -111,30 +122,30 @@ fn start(memory: &[RamRegion<'_>], phys_bits: u8, cpu_flags: &[&str]) -> QemuPro
 fn wait_until(process: &mut QemuProcess, condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {
-        process.check_alive().expect("QEMU runs");
-        assert!(start.elapsed() < DEADLINE, "nothing happens");
+        process.check_alive().expect("QEMU is running");
+        assert!(start.elapsed() < TIME_LIMIT, "the guest does not respond");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
 #[test]
-fn the_rom_enters_long_mode_as_a_host_with_registers_does() {
+fn the_rom_enters_long_mode_with_the_registers_that_kvm_is_given() {
     require_qemu!();
     for (cpu_flags, efer) in [(&[][..], 0xd00), (&["-nx"][..], 0x500)] {
-        let memory = SharedMemory::new();
-        memory.load([GIB; 2]);
+        let memory = SharedMemory::with_image([GIB; 2]);
         let mut process = start(&memory.regions(&[]), 40, cpu_flags);
         wait_until(&mut process, || memory.control(COUNT) > 0);
-        // PG, WP, ET, PE; PAE, OSFXSR, OSXMMEXCPT; LME, LMA and perhaps NXE.
-        let control = [4, 5, 6, 7].map(|word| memory.control(word));
-        assert_eq!(control, [0x8001_0011, OWN_TABLES, 0x620, efer], "{control:x?}");
-        assert_eq!(memory.control(8) & 0x600, 0, "no interrupts, strings go upwards");
-        assert_eq!(memory.control(9) & 3, 0, "ring 0");
+
+        // PG, WP, ET, PE; PAE, OSFXSR, OSXMMEXCPT; LME, LMA and, if there is one, NXE.
+        let registers = REGISTERS.map(|word| memory.control(word));
+        assert_eq!(registers, [0x8001_0011, OWN_TABLES, 0x620, efer], "{registers:x?}");
+        assert_eq!(memory.control(FLAGS) & 0x600, 0, "IF and DF must be clear");
+        assert_eq!(memory.control(CODE_SEGMENT) & 3, 0, "the CPL must be 0");
     }
 }
 
 #[test]
-fn high_memory_is_the_low_one_with_its_halves_swapped() {
+fn high_memory_is_low_memory_with_its_halves_swapped() {
     require_qemu!();
     let narrow = [0x5_4000_0000, 0xa_8000_0000];
     let middle = [0x55_4000_0000, 0xaa_8000_0000];
@@ -146,14 +157,15 @@ fn high_memory_is_the_low_one_with_its_halves_swapped() {
         (48, [middle, wide].concat(), wide),
     ];
     for (phys_bits, places, windows) in layouts {
-        let memory = SharedMemory::new();
-        memory.load(windows);
+        let memory = SharedMemory::with_image(windows);
         let [first, second] = &memory.halves;
         let mut process = start(&memory.regions(&places), phys_bits, &[]);
+
         for place in [2 * GIB, 3 * GIB] {
-            // Where the guest sees a half at this place, and the file behind it.
-            let seen = [(place, second), (place + HALF, first)];
-            for ((from, written), (to, copied)) in [(seen[0], seen[1]), (seen[1], seen[0])] {
+            // The linear address of each half at this place, and the file behind it.
+            let halves = [(place, second), (place + HALF, first)];
+            for ((from, written), (to, copied)) in [(halves[0], halves[1]), (halves[1], halves[0])]
+            {
                 let word = from + 0x1230;
                 written.write_all_at(&word.to_le_bytes(), 0x1230).expect("memory can be written");
                 memory.copy(&mut process, from + 0x1230, to + 0x1fff_fff8);
@@ -164,74 +176,71 @@ fn high_memory_is_the_low_one_with_its_halves_swapped() {
 }
 
 #[test]
-fn memory_costs_what_is_touched() {
+fn only_memory_that_is_touched_is_allocated() {
     require_qemu!();
-    let memory = SharedMemory::new();
-    memory.load([0x55_4000_0000, 0xaa_8000_0000]);
-    let regions = memory.regions(&[0x55_4000_0000, 0xaa_8000_0000]);
-    let mut process = start(&regions, 40, &[]);
+    let places = [0x55_4000_0000, 0xaa_8000_0000];
+    let memory = SharedMemory::with_image(places);
+    let mut process = start(&memory.regions(&places), 40, &[]);
     wait_until(&mut process, || memory.control(COUNT) > 0);
+
     for file in [&memory.low, &memory.halves[0], &memory.halves[1]] {
         let bytes = file.metadata().expect("a file has metadata").blocks() * 512;
-        assert!(bytes < 8 << 20, "{bytes} bytes of a sparse file are in use");
+        assert!(bytes < 8 << 20, "{bytes} bytes of a sparse file are allocated");
     }
 }
 
 #[test]
-fn qemu_is_gone_when_it_is_dropped() {
+fn qemu_ends_when_it_is_dropped() {
     require_qemu!();
-    let memory = SharedMemory::new();
-    memory.load([GIB; 2]);
+    let memory = SharedMemory::with_image([GIB; 2]);
     let mut process = start(&memory.regions(&[]), 40, &[]);
     wait_until(&mut process, || memory.control(COUNT) > 0);
-    let id = process.id();
-    let proc = format!("/proc/{id}");
-    assert!(std::fs::exists(&proc).expect("/proc can be read"));
+
+    let entry = format!("/proc/{}", process.id());
+    let exists = || std::fs::exists(&entry).expect("/proc can be read");
+    assert!(exists());
     drop(process);
-    assert!(!std::fs::exists(&proc).expect("/proc can be read"), "{id} is neither dead nor reaped");
+    assert!(!exists(), "{entry} still exists: it runs, or was not waited for");
 }
 
 #[test]
 fn qemu_outlives_the_thread_that_starts_it() {
     require_qemu!();
-    let memory = SharedMemory::new();
-    memory.load([GIB; 2]);
+    let memory = SharedMemory::with_image([GIB; 2]);
     let started = || start(&memory.regions(&[]), 40, &[]);
-    let mut process = std::thread::scope(|scope| scope.spawn(started).join()).expect("it starts");
+    let mut process = std::thread::scope(|scope| scope.spawn(started).join()).expect("QEMU starts");
     wait_until(&mut process, || memory.control(COUNT) > 0);
-    process.check_alive().expect("QEMU runs on");
+    process.check_alive().expect("QEMU is running");
 }
 
-/// What the end of QEMU is reported as.
+/// The error that reports the end of QEMU.
 fn end_of(mut process: QemuProcess) -> String {
     let start = Instant::now();
     loop {
         if let Err(error) = process.check_alive() {
             return error.to_string();
         }
-        assert!(start.elapsed() < DEADLINE, "QEMU does not end");
+        assert!(start.elapsed() < TIME_LIMIT, "QEMU does not end");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
 #[test]
-fn a_death_is_told_with_its_cause() {
+fn an_unexpected_end_is_reported_with_its_cause() {
     require_qemu!();
-    let memory = SharedMemory::new();
-    memory.load([GIB; 2]);
+    let memory = SharedMemory::with_image([GIB; 2]);
 
     let refused = end_of(start(&memory.regions(&[]), 40, &["+no-such-feature"]));
     assert!(refused.contains("ended with exit status: 1: "), "{refused}");
     assert!(refused.contains("no-such-feature"), "{refused}");
 
     let process = start(&memory.regions(&[]), 40, &[]);
-    let id = nix::unistd::Pid::from_raw(process.id() as i32);
-    nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGKILL).expect("it is ours");
+    kill(Pid::from_raw(process.id() as i32), Signal::SIGKILL).expect("the process is ours");
     let killed = end_of(process);
     assert!(killed.starts_with("running QEMU: QEMU "), "{killed}");
     assert!(killed.contains("signal: 9"), "{killed}");
 
-    // Without its tables the guest cannot take its first step in long mode.
+    // Without its tables the guest cannot execute its first instruction in long mode.
     memory.set(OWN_TABLES, 0);
     let reset = end_of(start(&memory.regions(&[]), 40, &[]));
     assert_eq!(reset, "the guest triple-faulted");

@@ -1,44 +1,43 @@
-//! The main job on QEMU's TCG, end to end, as a user starts it.
+//! `check` on QEMU's TCG, end to end, as a user runs it.
 
-mod common;
-mod contract;
-
-use common::{Ran, Sandbox, count, finding, mode, require_qemu, run};
-use contract::assert_report;
 use crosswalk_case::Case;
+use crosswalk_test_support as support;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
+use support::report::{assert_report, list, text};
+use support::{ProgramOutput, Sandbox, count, finding, mode, require_qemu, run};
 
-/// Enough cases to meet every finding, and every error code of every mode.
+/// Enough cases to hit every finding, and every error code of every mode.
 const CASES: u64 = 150_000;
 
 const MODES: [&str; 5] = ["unpaged", "32bit", "pae", "4level", "5level"];
 
-/// What must have happened by then, even on a busy machine.
-const DEADLINE: Duration = Duration::from_secs(60);
+/// Time limit for processes to start and to end, even on a busy machine.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 
-fn check(arguments: &[&str]) -> Ran {
+fn check(arguments: &[&str]) -> ProgramOutput {
     run(&[&["check", "--machine", "qemu", "--json", "--seed", "1"], arguments].concat())
 }
 
-/// A run with nothing unusual asked for. Several tests look at it.
+/// The report of a run with default settings, run once for all tests.
 fn plain_report() -> &'static Value {
     static REPORT: OnceLock<Value> = OnceLock::new();
     REPORT.get_or_init(|| {
-        let ran = check(&["--cases", &CASES.to_string()]).expect_code(0);
-        assert_eq!(ran.stderr, "", "reports go to standard output, progress to terminals");
-        ran.json()
+        let output = check(&["--cases", &CASES.to_string()]).expect_code(0);
+        assert_eq!(output.stderr, "", "reports go to standard output, progress to terminals");
+        output.json()
     })
 }
 
-/// Asserts that all modes were run, with every kind of access, and that what diverged is known.
+/// Asserts that all modes were checked with every kind of access, and that every divergence is known.
 #[track_caller]
 fn assert_checked(report: &Value) {
-    let modes = report["modes"].as_array().expect("modes are a list");
-    let names: Vec<_> = modes.iter().map(|mode| mode["mode"].as_str().expect("a name")).collect();
+    let modes = list(&report["modes"]);
+    let names: Vec<_> = modes.iter().map(|mode| text(&mode["mode"])).collect();
     assert_eq!(names, MODES);
+
     for mode in modes {
         assert_eq!(mode["status"], "checked", "{mode}");
         assert_eq!(count(mode, "unsupported"), 0, "{mode}");
@@ -49,42 +48,47 @@ fn assert_checked(report: &Value) {
         assert_eq!(observed, count(mode, "cases"), "{mode}");
         assert_eq!(count(&mode["provenance"], "tcg"), observed, "{mode}");
     }
-    for finding in report["findings"].as_array().expect("findings are a list") {
+
+    for finding in list(&report["findings"]) {
         assert!(finding["known"] == true || count(finding, "count") == 0, "{finding}");
     }
 }
 
 #[test]
-fn every_mode_is_checked_and_nothing_unknown_diverges() {
+fn every_mode_is_checked_and_every_divergence_is_known() {
     require_qemu!();
     let report = plain_report();
     assert_report(report);
     assert_checked(report);
+
     let machine = &report["machine"];
-    assert_eq!((&machine["kind"], &machine["flavour"]), (&"qemu".into(), &"tcg".into()));
+    assert_eq!(machine["kind"], "qemu");
+    assert_eq!(machine["flavour"], "tcg");
     assert_eq!(machine["max_physical_address"], 40);
-    let version = machine["version"].as_str().expect("a version");
+    let version = text(&machine["version"]);
     assert!(version.starts_with("QEMU "), "{version}");
+
+    // Each mode gets a share of the cases, though less where some cases run alone.
     assert_eq!(count(&report["totals"], "cases"), CASES);
-    // Each mode gets its share, though those with lone cases come out shorter.
     for name in MODES {
         assert!(count(mode(report, name), "cases") > CASES / 10, "{name}");
     }
 }
 
-/// Some only on another processor; T13 with 36 address bits, too.
+/// T9, T13 and T14 need another processor than the default.
 #[test]
-fn every_known_finding_is_met() {
+fn every_known_finding_occurs() {
     require_qemu!();
-    let met = |report: &Value, id: &str| count(finding(report, id), "count") > 0;
+    let occurs = |report: &Value, id: &str| count(finding(report, id), "count") > 0;
     for id in ["T1", "T2", "T3", "T4", "T5", "T6", "T7", "T8", "T11", "T12"] {
-        assert!(met(plain_report(), id), "{id} was not met");
+        assert!(occurs(plain_report(), id), "{id} does not occur");
     }
+
     for (id, without) in [("T9", "pdpe1gb"), ("T13", "pse36"), ("T14", "pat")] {
-        assert!(!met(plain_report(), id), "{id} was met");
+        assert!(!occurs(plain_report(), id), "{id} occurs with {without}");
         let processor = format!("--qemu-cpu=-{without}");
         let report = check(&["--cases", "20000", &processor]).expect_code(0).json();
-        assert!(met(&report, id), "{id} was not met without {without}");
+        assert!(occurs(&report, id), "{id} does not occur without {without}");
     }
 }
 
@@ -95,8 +99,10 @@ fn other_physical_address_widths_are_checked_too() {
         let report = check(&["--cases", "30000", "--phys-bits", bits]).expect_code(0).json();
         assert_checked(&report);
         assert_eq!(report["machine"]["max_physical_address"].to_string(), bits);
-        let narrow = count(finding(&report, "T13"), "count");
-        assert_eq!(narrow > 0, bits == "36", "PSE-36 reaches as far as bit 39: {narrow} of T13");
+
+        // PSE-36 reaches bit 39, so a processor with fewer address bits shows T13.
+        let t13 = count(finding(&report, "T13"), "count");
+        assert_eq!(t13 > 0, bits == "36", "T13 occurs {t13} times with {bits} bits");
     }
 }
 
@@ -107,9 +113,10 @@ fn without_known_findings_t1_fails_the_run_one_bit_away_from_a_plain_mapping() {
     let t1 = finding(&report, "T1");
     assert_eq!(t1["known"], false);
     assert_eq!(t1["explained_by"], "mutant:M13b");
-    let text = t1["smallest_case"].to_string();
-    let case = Case::from_json(&text).expect("the case in a report is a case");
+
+    let case = Case::from_json(&t1["smallest_case"].to_string()).expect("a case");
     assert_eq!(case.unusual_bits(), 1, "{case}");
+
     for id in ["T1", "T2", "T3", "T5", "T6", "T8"] {
         let finding = finding(&report, id);
         assert_eq!(finding["known"], false, "{id}");
@@ -125,26 +132,27 @@ fn a_seed_repeats_a_run_exactly() {
     let report = || {
         let mut report = check(&["--cases", "20000"]).expect_code(0).json();
         for timing in ["seconds", "cpu_seconds", "cases_per_second"] {
-            report["totals"].as_object_mut().expect("totals").remove(timing);
+            report["totals"].as_object_mut().expect("an object").remove(timing);
         }
         report
     };
     assert_eq!(report(), report());
 }
 
-/// Every way an access can end in a mode, by the SDM's "Page-Fault Exceptions": an absent entry, a
+/// Every outcome of an access in a mode, by the SDM's "Page-Fault Exceptions": an absent entry, a
 /// denial, or a reserved bit (which QEMU reports without P: T1), for reads, writes and fetches in
-/// either ring. In long mode keys can deny reads and writes, and an address can be no address (#SS
-/// never comes: T3).
-fn ends(mode: &str) -> BTreeSet<String> {
-    let mut ends = BTreeSet::from(["completed".to_owned()]);
+/// either ring. In long mode keys can deny reads and writes, and an address can be non-canonical
+/// (which is never #SS: T3).
+fn outcomes(mode: &str) -> BTreeSet<String> {
+    let mut outcomes = BTreeSet::from(["completed".to_owned()]);
     let is_long_mode = matches!(mode, "4level" | "5level");
     if is_long_mode {
-        ends.insert("#GP(0)".into());
+        outcomes.insert("#GP(0)".into());
     }
     if mode == "unpaged" {
-        return ends;
+        return outcomes;
     }
+
     for user in ["", "U"] {
         for (write, fetch) in [("", ""), ("W", ""), ("", "I")] {
             for (present, reserved, key) in
@@ -153,52 +161,55 @@ fn ends(mode: &str) -> BTreeSet<String> {
                 if !key.is_empty() && (!is_long_mode || !fetch.is_empty()) {
                     continue;
                 }
-                let flags = [present, write, user, reserved, fetch, key];
-                let flags: Vec<_> = flags.into_iter().filter(|flag| !flag.is_empty()).collect();
-                let flags = if flags.is_empty() { "0".into() } else { flags.join("|") };
-                ends.insert(format!("#PF({flags})"));
+                let all = [present, write, user, reserved, fetch, key];
+                let set: Vec<_> = all.into_iter().filter(|flag| !flag.is_empty()).collect();
+                let flags = if set.is_empty() { "0".into() } else { set.join("|") };
+                outcomes.insert(format!("#PF({flags})"));
             }
         }
     }
-    ends
+    outcomes
 }
 
 #[test]
-fn every_error_code_of_every_mode_is_seen_and_no_other() {
+fn every_error_code_of_every_mode_occurs_and_no_other() {
     require_qemu!();
     for name in MODES {
-        let outcomes = mode(plain_report(), name)["outcomes"].as_object().expect("counts");
-        let seen: BTreeSet<String> = outcomes.keys().cloned().collect();
-        let missing: Vec<_> = ends(name).difference(&seen).cloned().collect();
-        let strange: Vec<_> = seen.difference(&ends(name)).cloned().collect();
-        assert!(missing.is_empty() && strange.is_empty(), "{name}: {missing:?} {strange:?}");
+        let counts = mode(plain_report(), name)["outcomes"].as_object().expect("counts");
+        let observed: BTreeSet<String> = counts.keys().cloned().collect();
+        let expected = outcomes(name);
+
+        let missing: Vec<_> = expected.difference(&observed).collect();
+        let unexpected: Vec<_> = observed.difference(&expected).collect();
+        assert!(missing.is_empty(), "{name}: {missing:?}");
+        assert!(unexpected.is_empty(), "{name}: {unexpected:?}");
     }
 }
 
 #[test]
-fn without_qemu_there_is_one_sentence() {
+fn a_missing_qemu_is_reported_in_one_sentence() {
     let sandbox = Sandbox::new();
-    let asked = ["check", "--machine", "qemu", "--cases", "10"];
-    let ran = Ran::of(sandbox.command(&asked).env("PATH", sandbox.path())).expect_code(3);
-    assert_eq!(ran.stdout, "");
-    let line = ran.only_line_of_stderr();
+    let mut command = sandbox.command(&["check", "--machine", "qemu", "--cases", "10"]);
+    let output = ProgramOutput::of(command.env("PATH", sandbox.path())).expect_code(3);
+    assert_eq!(output.stdout, "");
+    let line = output.only_line_of_stderr();
     assert_eq!(line, "crosswalk: no qemu-system-x86_64 in PATH: is QEMU installed?");
 }
 
 #[test]
-fn what_qemu_refuses_is_told_in_one_sentence() {
+fn an_option_that_qemu_refuses_is_reported_in_one_sentence() {
     require_qemu!();
     for (option, word) in [("nonsense", "nonsense"), ("+no-such-feature", "no-such-feature")] {
-        let ran = check(&["--cases", "10", &format!("--qemu-cpu={option}")]).expect_code(3);
-        assert_eq!(ran.stdout, "");
-        let line = ran.only_line_of_stderr();
+        let output = check(&["--cases", "10", &format!("--qemu-cpu={option}")]).expect_code(3);
+        assert_eq!(output.stdout, "");
+        let line = output.only_line_of_stderr();
         assert!(line.starts_with("crosswalk: QEMU ") && line.contains(word), "{line}");
     }
 }
 
-/// A killed program has no time to end QEMU.
+/// A program that is killed has no time to end QEMU itself.
 #[test]
-fn nothing_is_left_behind_when_the_program_ends_or_is_killed() {
+fn no_process_is_left_behind_when_the_program_ends_or_is_killed() {
     require_qemu!();
     let sandbox = Sandbox::new();
     sandbox.run(&["check", "--machine", "qemu", "--cases", "1000"]).expect_code(0);
@@ -207,14 +218,14 @@ fn nothing_is_left_behind_when_the_program_ends_or_is_killed() {
     let wait_until = |condition: &dyn Fn(&[String]) -> bool| {
         let start = Instant::now();
         while !condition(&sandbox.processes()) {
-            assert!(start.elapsed() < DEADLINE, "{:?}", sandbox.processes());
+            assert!(start.elapsed() < TIME_LIMIT, "{:?}", sandbox.processes());
             std::thread::sleep(Duration::from_millis(10));
         }
     };
     let mut program = sandbox.spawn(&["check", "--machine", "qemu", "--for", "1h"]);
-    // Not the one that is asked for its version.
+    // The QEMU that is run, not the one that only prints its version.
     wait_until(&|lines| lines.iter().any(|line| line.contains(" -bios ")));
-    program.kill().expect("it runs");
-    program.wait().expect("it is ours");
+    program.kill().expect("the program is running");
+    program.wait().expect("the program can be waited for");
     wait_until(&|lines| lines.is_empty());
 }

@@ -1,19 +1,17 @@
 //! Single cases in every paging mode on QEMU's TCG (`single`): what the rights allow, by the SDM's
-//! "Determination of Access Rights", with the error code that tells why not.
+//! "Determination of Access Rights", and the error code of what they deny.
 
-mod common;
-mod single;
-
-use common::require_qemu;
 use crosswalk_case::Case;
 use crosswalk_guest::layout::Arena;
 use crosswalk_guest::stub::Form;
 use crosswalk_machine::Machine;
 use crosswalk_machine::qemu::QemuMachine;
+use crosswalk_test_support as support;
 use mmu_core::{Cr0, Cr4, PagingMode, Ring};
-use single::{
-    LANE, P, PAGED, PS, RINGS, RW, US, assert_completed, assert_page_fault, fetch, held,
-    is_long_mode, leaf, observe, open_qemu, places, plain_in, user, widest,
+use support::require_qemu;
+use support::single::{
+    LANE, P, PAGED, PS, RW, US, assert_completed, assert_page_fault, fetch_bit, leaf, memory_at,
+    observe, open_qemu, places, plain_in, user_bit, widest,
 };
 
 const LONG_MODES: [PagingMode; 2] = [PagingMode::FourLevel, PagingMode::FiveLevel];
@@ -21,31 +19,44 @@ const LONG_MODES: [PagingMode; 2] = [PagingMode::FourLevel, PagingMode::FiveLeve
 // Bits of an error code.
 const PRESENT: u32 = 1;
 const WRITE: u32 = 1 << 1;
+const USER: u32 = 1 << 2;
 const FETCH: u32 = 1 << 4;
 const KEY: u32 = 1 << 5;
 
-/// Execute-disable.
+/// Bit 63 of an entry: execute-disable.
 const XD: u64 = 1 << 63;
+/// Bits 62:59 of an entry: protection key 5.
+const KEY_5: u64 = 5 << 59;
 
-/// A plain case of a mode; offset 0x808 has data and code.
+/// The offset of the accesses in their page, which contains data and code.
+const OFFSET: u64 = 0x808;
+
+/// A plain case of a mode.
 fn plain(machine: &QemuMachine, mode: PagingMode, ring: Ring, form: Form) -> Case {
-    plain_in(mode, machine.capabilities().profile, Arena::ALL[0], ring, form, 0x808)
+    plain_in(mode, machine.capabilities().profile, Arena::ALL[0], ring, form, OFFSET)
 }
 
-/// Asserts that the access completes: it reaches its place, and its entries are as they should be.
+/// A case with another value in one of its entries.
+fn with_entry(case: &Case, index: usize, change: impl FnOnce(&mut u64)) -> Case {
+    let mut changed = case.clone();
+    change(&mut changed.entries[index].value);
+    changed
+}
+
+/// Asserts that the access completes: it reaches its place, and sets A and D.
 #[track_caller]
 fn assert_allowed(machine: &mut QemuMachine, case: &Case) {
     let seen = observe(machine, case);
-    let first = Arena::ALL[0].data_frames(LANE) + 0x808;
+    let first = Arena::ALL[0].data_frames(LANE) + OFFSET;
     if case.form == Form::Jump {
         assert_eq!(seen.fault, None, "{case}");
-        assert_eq!(seen.value, held(&places(first + 1, 4)), "{case}");
+        assert_eq!(seen.value, memory_at(&places(first + 1, 4)), "{case}");
     } else {
         assert_completed(case, &seen, &places(first, widest(case.mode())), 1);
     }
 }
 
-/// The entries that have rights: PAE's PDPTEs have none.
+/// The indexes of the entries that have rights, which PAE's PDPTEs do not.
 fn entries_with_rights(case: &Case) -> std::ops::Range<usize> {
     usize::from(case.mode() == PagingMode::Pae)..case.entries.len()
 }
@@ -55,55 +66,54 @@ fn rights_are_those_of_the_whole_path() {
     require_qemu!();
     let mut machine = open_qemu();
     for mode in PAGED {
-        let plain = |machine: &QemuMachine, ring, form| plain(machine, mode, ring, form);
-        for level in entries_with_rights(&plain(&machine, Ring::Three, Form::Load)) {
-            let mut case = plain(&machine, Ring::Three, Form::Store);
-            case.entries[level].value &= !RW;
-            assert_page_fault(&mut machine, &case, PRESENT | WRITE | 4);
-            let mut case = plain(&machine, Ring::Three, Form::Load);
-            case.entries[level].value &= !RW;
-            assert_allowed(&mut machine, &case);
+        let user = |machine: &QemuMachine, form| plain(machine, mode, Ring::Three, form);
+        let supervisor = |machine: &QemuMachine, form| plain(machine, mode, Ring::Zero, form);
+        for level in entries_with_rights(&user(&machine, Form::Load)) {
+            let store = with_entry(&user(&machine, Form::Store), level, |entry| *entry &= !RW);
+            assert_page_fault(&mut machine, &store, PRESENT | WRITE | USER);
+            let load = with_entry(&user(&machine, Form::Load), level, |entry| *entry &= !RW);
+            assert_allowed(&mut machine, &load);
 
-            for (form, code) in [(Form::Load, 0), (Form::Store, WRITE), (Form::Jump, fetch(mode))] {
-                let mut case = plain(&machine, Ring::Three, form);
-                case.entries[level].value &= !US;
-                assert_page_fault(&mut machine, &case, PRESENT | code | 4);
-                let mut case = plain(&machine, Ring::Zero, form);
-                case.entries[level].value &= !US;
-                assert_allowed(&mut machine, &case);
+            for (form, code) in
+                [(Form::Load, 0), (Form::Store, WRITE), (Form::Jump, fetch_bit(mode))]
+            {
+                let by_user = with_entry(&user(&machine, form), level, |entry| *entry &= !US);
+                assert_page_fault(&mut machine, &by_user, PRESENT | code | USER);
+                let by_supervisor =
+                    with_entry(&supervisor(&machine, form), level, |entry| *entry &= !US);
+                assert_allowed(&mut machine, &by_supervisor);
             }
 
-            // RIGHT-2: WP=0 lets the supervisor write all the same, and D is set.
-            let mut case = plain(&machine, Ring::Zero, Form::Store);
-            case.entries[level].value &= !RW;
-            assert_page_fault(&mut machine, &case, PRESENT | WRITE);
-            case.state.cr0.remove(Cr0::WP);
-            assert_allowed(&mut machine, &case);
+            // RIGHT-2: with WP=0 the supervisor's write completes, and sets D.
+            let mut store =
+                with_entry(&supervisor(&machine, Form::Store), level, |entry| *entry &= !RW);
+            assert_page_fault(&mut machine, &store, PRESENT | WRITE);
+            store.state.cr0.remove(Cr0::WP);
+            assert_allowed(&mut machine, &store);
         }
     }
 }
 
 #[test]
-fn execute_disable_at_any_level_denies_fetches_alone() {
+fn execute_disable_at_any_level_denies_fetches_only() {
     require_qemu!();
     let mut machine = open_qemu();
     for mode in [PagingMode::Pae, PagingMode::FourLevel, PagingMode::FiveLevel] {
-        for ring in RINGS {
-            let levels = entries_with_rights(&plain(&machine, mode, ring, Form::Load));
-            for level in levels {
-                let mut case = plain(&machine, mode, ring, Form::Jump);
-                case.entries[level].value |= XD;
-                assert_page_fault(&mut machine, &case, PRESENT | FETCH | user(ring));
-                let mut case = plain(&machine, mode, ring, Form::Store);
-                case.entries[level].value |= XD;
-                assert_allowed(&mut machine, &case);
+        for ring in Ring::ALL {
+            let fetch = plain(&machine, mode, ring, Form::Jump);
+            let store = plain(&machine, mode, ring, Form::Store);
+            for level in entries_with_rights(&fetch) {
+                let denied = with_entry(&fetch, level, |entry| *entry |= XD);
+                assert_page_fault(&mut machine, &denied, PRESENT | FETCH | user_bit(ring));
+                let allowed = with_entry(&store, level, |entry| *entry |= XD);
+                assert_allowed(&mut machine, &allowed);
             }
         }
     }
 }
 
-/// RIGHT-3: no supervisor fetch from a page that is a user's at every level. CODE-8: I/D is told
-/// wherever SMEP is on.
+/// RIGHT-3: the supervisor may not fetch from a page that user code may access, that is, with U/S
+/// set at every level. CODE-8: I/D is reported wherever SMEP is on.
 #[test]
 fn smep_denies_supervisor_fetches_from_user_pages() {
     require_qemu!();
@@ -114,22 +124,23 @@ fn smep_denies_supervisor_fetches_from_user_pages() {
             case.state.cr4 |= Cr4::SMEP;
             case
         };
-        let case = with_smep(&machine, Ring::Zero, Form::Jump);
-        assert_page_fault(&mut machine, &case, PRESENT | FETCH);
+
+        let denied = with_smep(&machine, Ring::Zero, Form::Jump);
+        assert_page_fault(&mut machine, &denied, PRESENT | FETCH);
         for (ring, form) in
             [(Ring::Three, Form::Jump), (Ring::Zero, Form::Load), (Ring::Zero, Form::Store)]
         {
-            let case = with_smep(&machine, ring, form);
-            assert_allowed(&mut machine, &case);
+            let allowed = with_smep(&machine, ring, form);
+            assert_allowed(&mut machine, &allowed);
         }
-        for level in entries_with_rights(&case) {
-            let mut case = case.clone();
-            case.entries[level].value &= !US;
-            assert_allowed(&mut machine, &case);
+        for level in entries_with_rights(&denied) {
+            let allowed = with_entry(&denied, level, |entry| *entry &= !US);
+            assert_allowed(&mut machine, &allowed);
         }
-        let mut case = with_smep(&machine, Ring::Three, Form::Jump);
-        *leaf(&mut case) &= !P;
-        assert_page_fault(&mut machine, &case, FETCH | 4);
+
+        let mut absent = with_smep(&machine, Ring::Three, Form::Jump);
+        *leaf(&mut absent) &= !P;
+        assert_page_fault(&mut machine, &absent, FETCH | USER);
     }
 }
 
@@ -145,72 +156,78 @@ fn smap_denies_supervisor_data_accesses_to_user_pages_unless_ac_is_set() {
             case.state.ac = ac;
             case
         };
+
         for (form, code) in [(Form::Load, 0), (Form::Store, WRITE)] {
-            let case = with_smap(&machine, Ring::Zero, form, false);
-            assert_page_fault(&mut machine, &case, PRESENT | code);
-            for level in entries_with_rights(&case) {
-                let mut case = case.clone();
-                case.entries[level].value &= !US;
-                assert_allowed(&mut machine, &case);
+            let denied = with_smap(&machine, Ring::Zero, form, false);
+            assert_page_fault(&mut machine, &denied, PRESENT | code);
+            for level in entries_with_rights(&denied) {
+                let allowed = with_entry(&denied, level, |entry| *entry &= !US);
+                assert_allowed(&mut machine, &allowed);
             }
-            let case = with_smap(&machine, Ring::Zero, form, true);
-            assert_allowed(&mut machine, &case);
-            let case = with_smap(&machine, Ring::Three, form, false);
-            assert_allowed(&mut machine, &case);
+
+            let with_ac = with_smap(&machine, Ring::Zero, form, true);
+            assert_allowed(&mut machine, &with_ac);
+            let by_user = with_smap(&machine, Ring::Three, form, false);
+            assert_allowed(&mut machine, &by_user);
         }
-        let case = with_smap(&machine, Ring::Zero, Form::Jump, false);
-        assert_allowed(&mut machine, &case);
+
+        let fetch = with_smap(&machine, Ring::Zero, Form::Jump, false);
+        assert_allowed(&mut machine, &fetch);
     }
 }
 
-/// A page with key 5.
+/// A plain case whose page has key 5, with both kinds of protection keys enabled.
 fn keyed(machine: &QemuMachine, mode: PagingMode, ring: Ring, form: Form) -> Case {
     let mut case = plain(machine, mode, ring, form);
     case.state.cr4 |= Cr4::PKE | Cr4::PKS;
-    *leaf(&mut case) |= 5 << 59;
+    *leaf(&mut case) |= KEY_5;
     case
 }
 
-/// What PKRU and PKRS say of key 5: access disabled, write disabled.
+/// Access-disable for key 5 in PKRU and PKRS.
 const NO_ACCESS: u32 = 1 << 10;
+/// Write-disable for key 5 in PKRU and PKRS.
 const NO_WRITE: u32 = 1 << 11;
-/// The same for all keys but 5 and the guest's own, 0.
-const OTHERS: u32 = !(NO_ACCESS | NO_WRITE | 3);
+/// Both for all keys but 5, and 0, which is the guest's own.
+const OTHER_KEYS: u32 = !(NO_ACCESS | NO_WRITE | 3);
 
-/// RIGHT-5 and RIGHT-6: PKRU governs user pages in both rings, but no fetches.
+/// RIGHT-5 and RIGHT-6: PKRU controls user pages in both rings, but not fetches.
 #[test]
-fn pkru_governs_user_pages_in_both_rings() {
+fn pkru_controls_user_pages_in_both_rings() {
     require_qemu!();
     let mut machine = open_qemu();
-    for (mode, ring) in LONG_MODES.into_iter().flat_map(|mode| RINGS.map(|ring| (mode, ring))) {
+    for (mode, ring) in LONG_MODES.into_iter().flat_map(|mode| Ring::ALL.map(|ring| (mode, ring))) {
         let with = |machine: &QemuMachine, form, pkru| {
             let mut case = keyed(machine, mode, ring, form);
             case.state.pkru = pkru;
             case
         };
+
         for (form, code) in [(Form::Load, 0), (Form::Store, WRITE)] {
-            let case = with(&machine, form, NO_ACCESS);
-            assert_page_fault(&mut machine, &case, PRESENT | KEY | code | user(ring));
-            let case = with(&machine, form, OTHERS);
-            assert_allowed(&mut machine, &case);
+            let denied = with(&machine, form, NO_ACCESS);
+            assert_page_fault(&mut machine, &denied, PRESENT | KEY | code | user_bit(ring));
+            let allowed = with(&machine, form, OTHER_KEYS);
+            assert_allowed(&mut machine, &allowed);
         }
-        let case = with(&machine, Form::Load, NO_WRITE);
-        assert_allowed(&mut machine, &case);
-        let case = with(&machine, Form::Jump, NO_ACCESS | NO_WRITE);
-        assert_allowed(&mut machine, &case);
-        // WP=0 spares the supervisor, from the write disable only.
-        let mut case = with(&machine, Form::Store, NO_WRITE);
-        assert_page_fault(&mut machine, &case, PRESENT | KEY | WRITE | user(ring));
-        case.state.cr0.remove(Cr0::WP);
+        let load = with(&machine, Form::Load, NO_WRITE);
+        assert_allowed(&mut machine, &load);
+        let fetch = with(&machine, Form::Jump, NO_ACCESS | NO_WRITE);
+        assert_allowed(&mut machine, &fetch);
+
+        // With WP=0, write-disable does not apply to the supervisor.
+        let mut store = with(&machine, Form::Store, NO_WRITE);
+        assert_page_fault(&mut machine, &store, PRESENT | KEY | WRITE | user_bit(ring));
+        store.state.cr0.remove(Cr0::WP);
         if ring == Ring::Zero {
-            assert_allowed(&mut machine, &case);
+            assert_allowed(&mut machine, &store);
         } else {
-            assert_page_fault(&mut machine, &case, PRESENT | KEY | WRITE | 4);
+            assert_page_fault(&mut machine, &store, PRESENT | KEY | WRITE | USER);
         }
-        // PKRS is about other pages.
-        let mut case = with(&machine, Form::Store, 0);
-        case.state.pkrs = NO_ACCESS | NO_WRITE;
-        assert_allowed(&mut machine, &case);
+
+        // PKRS controls other pages.
+        let mut with_pkrs = with(&machine, Form::Store, 0);
+        with_pkrs.state.pkrs = NO_ACCESS | NO_WRITE;
+        assert_allowed(&mut machine, &with_pkrs);
     }
 }
 
@@ -224,15 +241,15 @@ fn the_key_of_a_large_page_counts() {
         case.state.cr4 |= Cr4::PKE;
         case.state.pkru = NO_ACCESS;
         case.entries.truncate(depth + 1);
-        *leaf(&mut case) = Arena::ALL[0].data_frames(LANE) & !0x1f_ffff | PS | P | RW | US;
-        *leaf(&mut case) |= 5 << 59;
-        assert_page_fault(&mut machine, &case, PRESENT | KEY | 4);
+        let frame = Arena::ALL[0].data_frames(LANE) & !0x1f_ffff;
+        *leaf(&mut case) = frame | PS | P | RW | US | KEY_5;
+        assert_page_fault(&mut machine, &case, PRESENT | KEY | USER);
     }
 }
 
-/// PKRS governs supervisor pages, which ring 3 cannot reach anyhow.
+/// PKRS controls supervisor pages, which ring 3 cannot access in any case.
 #[test]
-fn pkrs_governs_supervisor_pages() {
+fn pkrs_controls_supervisor_pages() {
     require_qemu!();
     let mut machine = open_qemu();
     for mode in LONG_MODES {
@@ -242,60 +259,65 @@ fn pkrs_governs_supervisor_pages() {
             case.state.pkrs = pkrs;
             case
         };
+
         for (form, code) in [(Form::Load, 0), (Form::Store, WRITE)] {
-            let case = with(&machine, form, NO_ACCESS);
-            assert_page_fault(&mut machine, &case, PRESENT | KEY | code);
-            let case = with(&machine, form, OTHERS);
-            assert_allowed(&mut machine, &case);
+            let denied = with(&machine, form, NO_ACCESS);
+            assert_page_fault(&mut machine, &denied, PRESENT | KEY | code);
+            let allowed = with(&machine, form, OTHER_KEYS);
+            assert_allowed(&mut machine, &allowed);
         }
-        let case = with(&machine, Form::Load, NO_WRITE);
-        assert_allowed(&mut machine, &case);
-        let mut case = with(&machine, Form::Store, NO_WRITE);
-        assert_page_fault(&mut machine, &case, PRESENT | KEY | WRITE);
-        case.state.cr0.remove(Cr0::WP);
-        assert_allowed(&mut machine, &case);
-        let case = with(&machine, Form::Jump, NO_ACCESS);
-        assert_allowed(&mut machine, &case);
-        // PKRU is about other pages.
-        let mut case = with(&machine, Form::Store, 0);
-        case.state.pkru = NO_ACCESS | NO_WRITE;
-        assert_allowed(&mut machine, &case);
+        let load = with(&machine, Form::Load, NO_WRITE);
+        assert_allowed(&mut machine, &load);
+        let fetch = with(&machine, Form::Jump, NO_ACCESS);
+        assert_allowed(&mut machine, &fetch);
+
+        let mut store = with(&machine, Form::Store, NO_WRITE);
+        assert_page_fault(&mut machine, &store, PRESENT | KEY | WRITE);
+        store.state.cr0.remove(Cr0::WP);
+        assert_allowed(&mut machine, &store);
+
+        // PKRU controls other pages.
+        let mut with_pkru = with(&machine, Form::Store, 0);
+        with_pkru.state.pkru = NO_ACCESS | NO_WRITE;
+        assert_allowed(&mut machine, &with_pkru);
     }
 }
 
-/// LSL in ring 3 reads the descriptor as a supervisor: U/S is not told, a supervisor page is no
-/// obstacle, and SMAP denies a user page (CODE-9, RIGHT-4).
+/// LSL in ring 3 reads the descriptor as a supervisor: the error code has no U/S, a supervisor page
+/// can be read, and SMAP denies a user page (CODE-9, RIGHT-4).
 #[test]
 fn lsl_reads_a_descriptor_as_a_supervisor() {
     require_qemu!();
     let mut machine = open_qemu();
+    let profile = machine.capabilities().profile;
     for mode in LONG_MODES {
         for offset in [0xa00, 0xbf8] {
-            let profile = machine.capabilities().profile;
             let case =
                 plain_in(mode, profile, Arena::ALL[0], Ring::Three, Form::SegmentLimit, offset);
-            // The limit lies in bits 15:0 and 51:48 (SDM "Segment Descriptors").
-            let descriptor = held(&places(Arena::ALL[0].data_frames(LANE) + offset, 8));
+            // The limit is in bits 15:0 and 51:48 (SDM "Segment Descriptors").
+            let descriptor = memory_at(&places(Arena::ALL[0].data_frames(LANE) + offset, 8));
             let limit = descriptor & 0xffff | descriptor >> 32 & 0xf_0000;
-            let assert_found = |machine: &mut QemuMachine, case: &Case| {
+            assert_ne!(limit, 0);
+            let assert_reads_limit = |machine: &mut QemuMachine, case: &Case| {
                 let seen = observe(machine, case);
                 assert_eq!((seen.fault, seen.value), (None, limit), "{case}");
             };
-            assert!(is_long_mode(case.mode()) && limit != 0);
-            assert_found(&mut machine, &case);
+
+            assert_reads_limit(&mut machine, &case);
             let mut supervisor = case.clone();
             *leaf(&mut supervisor) &= !US;
-            assert_found(&mut machine, &supervisor);
+            assert_reads_limit(&mut machine, &supervisor);
+
             for level in 0..case.entries.len() {
-                let mut absent = case.clone();
-                absent.entries[level].value &= !P;
+                let absent = with_entry(&case, level, |entry| *entry &= !P);
                 assert_page_fault(&mut machine, &absent, 0);
             }
-            let mut smap = case.clone();
-            smap.state.cr4 |= Cr4::SMAP;
-            assert_page_fault(&mut machine, &smap, PRESENT);
+
+            let mut with_smap = case.clone();
+            with_smap.state.cr4 |= Cr4::SMAP;
+            assert_page_fault(&mut machine, &with_smap, PRESENT);
             supervisor.state.cr4 |= Cr4::SMAP;
-            assert_found(&mut machine, &supervisor);
+            assert_reads_limit(&mut machine, &supervisor);
         }
     }
 }

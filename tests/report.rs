@@ -1,56 +1,66 @@
-//! Reports for people: the page of HTML in a browser, and text on a terminal and elsewhere.
-
-mod common;
+//! Reports for people: the HTML page in a browser, and text on a terminal and in a pipe.
 
 use assert_cmd::Command;
-use common::{Ran, Sandbox, require_kvm, require_qemu, run, skip};
+use crosswalk_test_support as support;
+use serde_json::Value;
 use std::path::Path;
+use support::requirement::can_be_started;
+use support::{ProgramOutput, Sandbox, program, require_kvm, require_qemu, run, skip};
 
-/// The page of a small run, with divergences that are not known.
+/// Runs `check` with unknown divergences and `--report r`, and returns the page.
 fn page(sandbox: &Sandbox) -> String {
-    let arguments =
-        ["check", "--machine", "kvm", "--seed", "2", "--cases", "4000", "--known", "none"];
-    let ran = sandbox.run(&[&arguments[..], &["--report", "r"]].concat());
-    assert!(matches!(ran.code, Some(0 | 1)), "{}", ran.stderr);
+    let options = ["--machine", "kvm", "--seed", "2", "--cases", "4000", "--known", "none"];
+    let output = sandbox.run(&[&["check", "--report", "r"], &options[..]].concat());
+    assert!(matches!(output.code, Some(0 | 1)), "{}", output.stderr);
+    read_page(sandbox)
+}
+
+fn read_page(sandbox: &Sandbox) -> String {
     std::fs::read_to_string(sandbox.path().join("r/index.html")).expect("a page")
 }
 
-/// Opens the page in a browser, with filters set; `None` where there is no browser.
+/// The page as a browser shows it with these filters; `None` where there is no browser.
 fn browse(sandbox: &Sandbox, filters: &str) -> Option<String> {
     let names = ["chromium", "chromium-browser", "google-chrome"];
-    let browser = names
-        .into_iter()
-        .find(|name| std::process::Command::new(name).arg("--version").output().is_ok())?;
+    let browser = names.into_iter().find(|name| can_be_started(name))?;
     let page = sandbox.path().join("r/index.html");
-    let ran = Ran::of(
-        Command::new(browser)
-            .args(["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"])
-            .arg(format!("--user-data-dir={}", sandbox.path().join("browser").display()))
-            .arg("--dump-dom")
-            .arg(format!("file://{}#{filters}", page.display())),
-    );
-    let ran = ran.expect_code(0);
-    assert!(!ran.stderr.contains("Uncaught"), "{}", ran.stderr);
-    Some(ran.stdout)
+
+    let mut command = Command::new(browser);
+    command
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"])
+        .arg(format!("--user-data-dir={}", sandbox.path().join("browser").display()))
+        .arg("--dump-dom")
+        .arg(format!("file://{}#{filters}", page.display()));
+    let output = ProgramOutput::of(&mut command).expect_code(0);
+    assert!(!output.stderr.contains("Uncaught"), "{}", output.stderr);
+    Some(output.stdout)
 }
 
-/// The rows of a table that are to be seen, by the text of their first cell.
+/// The visible rows of a table, by the text of their first cell.
 fn visible_rows(page: &str, table: &str) -> Vec<String> {
-    let table = page.split(&format!("<table id=\"{table}\"")).nth(1).expect("the table");
-    let table = table.split("</table>").next().expect("its end");
+    let (_, after_start) = page.split_once(&format!("<table id=\"{table}\"")).expect("the table");
+    let table = after_start.split("</table>").next().expect("its end");
     let rows = table.split("<tr data-filter").skip(1);
-    let seen = rows.filter(|row| !row.split('>').next().expect("a tag").contains("hidden"));
-    seen.map(|row| {
-        let first = row.split("scope=\"row\">").nth(1).expect("a first cell");
-        first.split("</th>").next().expect("its end").replace("<code>", "").replace("</code>", "")
-    })
-    .collect()
+
+    let visible = rows.filter(|row| !first_tag(row).contains("hidden"));
+    let first_cell = |row: &str| {
+        let (_, cell) = row.split_once("scope=\"row\">").expect("a first cell");
+        let text = cell.split("</th>").next().expect("its end");
+        text.replace("<code>", "").replace("</code>", "")
+    };
+    visible.map(first_cell).collect()
 }
 
+/// The number of hidden cells in a mode's column.
 fn hidden_cells(page: &str, mode: &str) -> usize {
-    let cells =
-        page.split("<t").filter(|cell| cell.contains(&format!("data-mode=\"{mode}\" data-column")));
-    cells.filter(|cell| cell.split('>').next().expect("a tag").contains("hidden")).count()
+    let attribute = format!("data-mode=\"{mode}\" data-column");
+    let cells = page.split("<t").filter(|cell| cell.contains(&attribute));
+    cells.filter(|cell| first_tag(cell).contains("hidden")).count()
+}
+
+/// The attributes of the tag that a piece of HTML begins with.
+fn first_tag(html: &str) -> &str {
+    html.split('>').next().expect("a tag")
 }
 
 #[test]
@@ -59,88 +69,94 @@ fn the_page_works_in_a_browser() {
     let sandbox = Sandbox::new();
     let source = page(&sandbox);
     for outside in ["src=", "href=", "@import", "url(", "http://", "https://"] {
-        assert!(!source.contains(outside), "the page needs nothing else, and has {outside}");
+        assert!(!source.contains(outside), "the page must be self-contained, and has {outside}");
     }
     let Some(all) = browse(&sandbox, "") else {
         return skip("chromium", "no Chromium");
     };
     assert_eq!(visible_rows(&all, "rules").len(), mmu_core::Rule::ALL.len());
     assert_eq!(hidden_cells(&all, "4level"), 0);
-    assert!(all.contains("class=\"walk\"") && all.contains("PML4E"), "a walk is drawn");
+    assert!(all.contains("class=\"walk\"") && all.contains("PML4E"), "no walk is drawn");
 
-    let one = browse(&sandbox, "words=canon-1").expect("a browser");
-    assert_eq!(visible_rows(&one, "rules"), ["CANON-1"]);
-    assert!(visible_rows(&one, "ends").is_empty());
+    let one_rule = browse(&sandbox, "words=canon-1").expect("a browser");
+    assert_eq!(visible_rows(&one_rule, "rules"), ["CANON-1"]);
+    assert!(visible_rows(&one_rule, "ends").is_empty());
 
-    let mode = browse(&sandbox, "mode=pae").expect("a browser");
-    assert_eq!(visible_rows(&mode, "modes"), ["pae"]);
-    assert!(hidden_cells(&mode, "4level") > 0 && hidden_cells(&mode, "pae") == 0);
+    let one_mode = browse(&sandbox, "mode=pae").expect("a browser");
+    assert_eq!(visible_rows(&one_mode, "modes"), ["pae"]);
+    assert!(hidden_cells(&one_mode, "4level") > 0 && hidden_cells(&one_mode, "pae") == 0);
 
-    let kind = browse(&sandbox, "kind=absent").expect("a browser");
-    let findings = kind.split("<details").skip(1);
-    for tag in findings.map(|finding| finding.split('>').next().expect("a tag")) {
+    let one_kind = browse(&sandbox, "kind=absent").expect("a browser");
+    for tag in one_kind.split("<details").skip(1).map(first_tag) {
         assert_eq!(tag.contains("hidden"), !tag.contains("data-kind=\"absent\""), "{tag}");
     }
 }
 
 #[test]
-fn what_a_case_holds_cannot_break_the_page() {
+fn html_in_a_title_is_escaped() {
     require_kvm!();
     let sandbox = Sandbox::new();
-    let known = "[[finding]]\nid = \"X\"\ntitle = \"<script>alert(1)</script>\"\nkind = \"divergence\"\n\
-        rule = \"CODE-1\"\nmanual = \"\"\nsince = \"\"\n";
+    let known = "[[finding]]\nid = \"X\"\ntitle = \"<script>alert(1)</script>\"\n\
+        kind = \"divergence\"\nrule = \"CODE-1\"\nmanual = \"\"\nsince = \"\"\n";
     let file = sandbox.file("known.toml", known);
-    let arguments = ["check", "--machine", "kvm", "--seed", "2", "--cases", "100", "--report", "r"];
-    sandbox.run(&[&arguments[..], &["--known", &file]].concat());
-    let page = std::fs::read_to_string(sandbox.path().join("r/index.html")).expect("a page");
-    assert!(page.contains("alert(1)") && !page.contains("<script>alert"), "it is escaped");
+
+    let options = ["--machine", "kvm", "--seed", "2", "--cases", "100", "--known", &file];
+    sandbox.run(&[&["check", "--report", "r"], &options[..]].concat());
+    let page = read_page(&sandbox);
+    assert!(page.contains("alert(1)") && !page.contains("<script>alert"));
 }
 
 /// Thousands of divergences are one line, with what explains them and the smallest case.
 #[test]
-fn a_finding_is_one_line_a_cause_and_a_smallest_case() {
+fn a_finding_has_one_line_a_cause_and_a_smallest_case() {
     require_qemu!();
-    let arguments = ["check", "--machine", "qemu", "--seed", "2", "--cases", "20000"];
-    let text = run(&[&arguments[..], &["--known", "none"]].concat()).expect_code(1).stdout;
-    let row = text.lines().find(|line| line.starts_with(" T1 ")).expect("a line for it");
+    let options = ["--machine", "qemu", "--seed", "2", "--cases", "20000", "--known", "none"];
+    let text = run(&[&["check"], &options[..]].concat()).expect_code(1).stdout;
+
+    let row = text.lines().find(|line| line.starts_with(" T1 ")).expect("a line for T1");
     let words: Vec<_> = row.split_whitespace().collect();
     assert_eq!(words[1], "DIVERGES");
     let cases = words[2];
     assert!(cases.replace(',', "").parse::<u64>().expect("a count") > 1000, "{row}");
-    let told =
+
+    let explanation =
         format!("T1: {cases} cases, explained by mutant:M13b; the smallest has one unusual bit\n");
-    assert!(text.contains(&told), "{text}");
-    let case =
-        text.split(&told).nth(1).expect("more").lines().find(|line| line.contains("explain"));
-    let case = case.and_then(|line| line.split('\'').nth(1)).expect("a case in quotes");
-    let access = &serde_json::from_str::<serde_json::Value>(case).expect("JSON")["access"];
-    assert_eq!((&access["kind"], &access["size"]), (&"read".into(), &1.into()), "{access}");
+    let (_, after) = text.split_once(&explanation).unwrap_or_else(|| panic!("{text}"));
+    let command = after.lines().find(|line| line.contains("explain")).expect("a command");
+    let case = command.split('\'').nth(1).expect("a case in quotes");
+
+    let access = &serde_json::from_str::<Value>(case).expect("a case is JSON")["access"];
+    assert_eq!(access["kind"], "read");
+    assert_eq!(access["size"], 1);
 }
 
-/// Runs on a terminal of 80 columns, and returns what the terminal was sent.
+/// Runs `check` on a terminal of 80 columns, and returns what the terminal received.
 fn on_a_terminal(sandbox: &Sandbox, environment: &[(&str, &str)]) -> String {
-    let program = common::PROGRAM;
     let command = format!(
-        "stty cols 80 rows 24; '{program}' check --machine kvm --seed 2 --cases 60000; echo code $?"
+        "stty cols 80 rows 24; \
+         '{}' check --machine kvm --seed 2 --cases 60000; echo code $?",
+        program().display()
     );
     let mut script = Command::new("script");
     script.args(["--quiet", "--return", "--flush", "--command", &command, "typescript"]);
     script.current_dir(sandbox.path()).env("TERM", "xterm-256color").env_remove("NO_COLOR");
     script.envs(environment.iter().copied());
-    let sent = Ran::of(&mut script).expect_code(0).stdout;
-    assert!(sent.contains("code 0"), "{sent}");
-    sent
+
+    let received = ProgramOutput::of(&mut script).expect_code(0).stdout;
+    assert!(received.contains("code 0"), "{received}");
+    received
 }
 
-/// The lines as they stay on the screen: without what the progress bar drew and took away again.
-fn lines_that_stay(sent: &str) -> Vec<String> {
-    let lines = sent.split('\n').map(|line| {
+/// The lines that stay on the screen, without what the progress bar drew and erased again.
+fn lines_that_stay(received: &str) -> Vec<String> {
+    let last_drawn = |line: &str| {
         let last = line.trim_end_matches('\r').rsplit('\r').next().unwrap_or_default();
         without_escapes(last)
-    });
-    lines.collect()
+    };
+    received.split('\n').map(last_drawn).collect()
 }
 
+/// A text without escape sequences (ESC [ ... and a letter).
 fn without_escapes(text: &str) -> String {
     let mut plain = String::new();
     let mut rest = text.chars();
@@ -155,34 +171,34 @@ fn without_escapes(text: &str) -> String {
 }
 
 #[test]
-fn a_terminal_of_80_columns_holds_every_line() {
+fn every_line_fits_a_terminal_of_80_columns() {
     require_kvm!();
     if !Path::new("/usr/bin/script").exists() {
         return skip("script", "no script, which runs a program on a terminal");
     }
     let sandbox = Sandbox::new();
     let plain = on_a_terminal(&sandbox, &[]);
-    assert!(plain.contains('%'), "a bar is drawn: {plain}");
-    for sent in [plain, on_a_terminal(&sandbox, &[("NO_COLOR", "1")])] {
-        let lines = lines_that_stay(&sent);
+    assert!(plain.contains('%'), "no progress bar is drawn: {plain}");
+
+    for received in [plain, on_a_terminal(&sandbox, &[("NO_COLOR", "1")])] {
+        let lines = lines_that_stay(&received);
         let too_wide = lines.iter().find(|line| line.chars().count() > 80);
         assert_eq!(too_wide, None);
         assert!(lines.iter().any(|line| line.starts_with("The machine and the model agree")));
-        // The cursor moves and lines are erased, and nothing is coloured (ESC [ ... m).
-        let escapes = sent.split("\u{1b}[").skip(1);
+
+        // The cursor moves and lines are erased, but no colour is set (ESC [ ... m).
+        let escapes = received.split("\u{1b}[").skip(1);
         let ends = escapes.filter_map(|escape| escape.chars().find(char::is_ascii_alphabetic));
-        assert_eq!(ends.filter(|end| *end == 'm').count(), 0, "{sent:?}");
+        assert_eq!(ends.filter(|end| *end == 'm').count(), 0, "{received:?}");
     }
 }
 
 #[test]
 fn a_pipe_gets_text_and_nothing_else() {
     require_kvm!();
-    let sandbox = Sandbox::new();
-    let ran = sandbox.run(&["check", "--machine", "kvm", "--seed", "2", "--cases", "3000"]);
-    let ran = ran.expect_code(0);
-    assert_eq!(ran.stderr, "");
-    assert!(!ran.stdout.contains(['\u{1b}', '\r']), "{}", ran.stdout);
-    let too_wide = ran.stdout.lines().find(|line| line.chars().count() > 80);
-    assert_eq!(too_wide, None);
+    let output = run(&["check", "--machine", "kvm", "--seed", "2", "--cases", "3000"])
+        .expect_code(0)
+        .expect_80_columns();
+    assert_eq!(output.stderr, "");
+    assert!(!output.stdout.contains(['\u{1b}', '\r']), "{}", output.stdout);
 }

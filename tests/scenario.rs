@@ -1,20 +1,19 @@
-//! What `crosswalk scenario` tells. The snapshots were read line by line; a change to one is a change
-//! to what users see.
+//! What `crosswalk scenario` prints. The snapshots were read line by line; a change to a snapshot is
+//! a change to what users see.
 
-mod common;
+use crosswalk_test_support as support;
+use serde_json::{Value, json};
+use support::report::list;
+use support::{ProgramOutput, count, guest_image, require_kvm, run, run_with_dev, skip};
 
-use common::{count, guest_image, require_kvm, run, run_with_dev, skip};
-
-/// What the program says in software alone, which fits a terminal.
+/// What the program prints about the software alone, which fits a terminal.
 fn scenario(arguments: &[&str]) -> String {
     let software = ["scenario", "--machine", "none"];
-    let text = run(&[&software, arguments].concat()).expect_code(0).stdout;
-    assert_eq!(text.lines().find(|line| line.chars().count() > 80), None, "too wide:\n{text}");
-    text
+    run(&[&software, arguments].concat()).expect_code(0).expect_80_columns().stdout
 }
 
 #[test]
-fn copy_on_write_is_told_step_by_step() {
+fn copy_on_write_is_narrated_step_by_step() {
     insta::assert_snapshot!(scenario(&["copy-on-write"]));
 }
 
@@ -24,7 +23,7 @@ fn dirty_pages_go_to_the_store() {
 }
 
 #[test]
-fn all_of_them_pass_in_every_mode() {
+fn every_scenario_passes_in_every_mode() {
     for mode in ["32bit", "pae", "4level", "5level"] {
         let text = scenario(&["all", "--mode", mode]);
         assert!(text.contains(&format!("10 of 10 scenarios pass with {mode} tables.")), "{text}");
@@ -34,59 +33,64 @@ fn all_of_them_pass_in_every_mode() {
 }
 
 #[test]
-fn without_a_name_they_are_listed() {
-    let list = scenario(&[]);
+fn without_a_name_the_scenarios_are_listed() {
+    let listed = scenario(&[]);
     for name in ["isolation", "reclaim", "linear-versus-multilevel"] {
-        assert!(list.lines().any(|line| line.starts_with(&format!("{name}: "))), "{list}");
+        assert!(listed.lines().any(|line| line.starts_with(&format!("{name}: "))), "{listed}");
     }
 }
 
 #[test]
-fn json_has_the_same_for_scripts() {
+fn json_reports_the_same_to_scripts() {
     let arguments = ["scenario", "all", "--machine", "none", "--json"];
     let report = run(&arguments).expect_code(0).json();
-    assert_eq!(report["modes"], serde_json::json!(["4level"]));
-    assert_eq!(report["comparison"]["machine"], serde_json::Value::Null);
+    assert_eq!(report["modes"], json!(["4level"]));
+    assert_eq!(report["comparison"]["machine"], Value::Null);
     assert_eq!(report["comparison"]["result"], "software only: nothing was compared");
-    assert_eq!(
-        (count(&report["totals"], "scenarios"), count(&report["totals"], "passed")),
-        (10, 10)
-    );
-    let told = report["scenarios"].as_array().expect("a list");
-    let dirty = told.iter().find(|told| told["name"] == "dirty").expect("dirty is among them");
+    assert_eq!(count(&report["totals"], "scenarios"), 10);
+    assert_eq!(count(&report["totals"], "passed"), 10);
+
+    let mut scenarios = list(&report["scenarios"]).iter();
+    let dirty = scenarios.find(|scenario| scenario["name"] == "dirty").expect("dirty is listed");
     assert_eq!(count(&dirty["statistics"]["pages"], "written"), 2);
-    let faults = dirty["timeline"].as_array().expect("a list");
-    let fault = faults.iter().find(|moment| moment["event"] == "fault").expect("a fault");
-    // The first read of an image: user, not present.
+
+    // The first read from an image: by user code, from a page that is not present.
+    let mut events = list(&dirty["timeline"]).iter();
+    let fault = events.find(|event| event["event"] == "fault").expect("a fault");
     assert_eq!(fault["error_code"], "0x4");
-    assert_eq!((&fault["cr2"], &fault["kind"]), (&"0x80500000".into(), &"major".into()));
+    assert_eq!(fault["cr2"], "0x80500000");
+    assert_eq!(fault["kind"], "major");
 }
 
-/// Where there is neither KVM nor QEMU, the software runs alone, and says so; a machine that was asked
-/// for and is not there is an error.
+/// Where there is neither KVM nor QEMU, the software runs alone, and the program says so; a machine
+/// that is named on the command line and missing is an error.
 #[test]
-fn without_any_machine_the_software_runs_alone() {
-    let without = |arguments: &str| {
-        let ran = run_with_dev("true", arguments);
-        if ran.is_none() {
-            skip("unshare", "another /dev cannot be mounted here");
-        }
-        ran
-    };
-    let Some(ran) = without("scenario dirty") else { return };
-    let ran = ran.expect_code(0);
-    assert!(ran.stdout.contains("Software only: nothing was compared: "), "{}", ran.stdout);
-    assert!(ran.stdout.contains("/dev/kvm"), "{}", ran.stdout);
-    let Some(asked) = without("scenario dirty --machine kvm") else { return };
-    assert!(asked.expect_code(3).only_line_of_stderr().contains("/dev/kvm"));
+fn without_a_machine_the_software_runs_alone() {
+    let Some(output) = run_without_machines("scenario dirty") else { return };
+    let output = output.expect_code(0);
+    assert!(output.stdout.contains("Software only: nothing was compared: "), "{}", output.stdout);
+    assert!(output.stdout.contains("/dev/kvm"), "{}", output.stdout);
+
+    let Some(output) = run_without_machines("scenario dirty --machine kvm") else { return };
+    assert!(output.expect_code(3).only_line_of_stderr().contains("/dev/kvm"));
+}
+
+/// Runs the program with an empty `/dev`; where that cannot be mounted, prints that the test is
+/// skipped.
+fn run_without_machines(arguments: &str) -> Option<ProgramOutput> {
+    let output = run_with_dev("true", arguments);
+    if output.is_none() {
+        skip("unshare", "another /dev cannot be mounted here");
+    }
+    output
 }
 
 #[test]
-fn a_guest_that_writes_nonsense_ends_the_run() {
+fn a_misbehaving_guest_ends_the_run() {
     require_kvm!();
     for image in ["bad-mailbox", "bad-loop", "bad-triple-fault"] {
-        let image = guest_image(image);
-        let image = image.to_str().expect("a plain path");
+        let path = guest_image(image);
+        let image = path.to_str().expect("a plain path");
         let arguments = ["scenario", "dirty", "--machine", "kvm", "--guest-image", image];
         run(&arguments).expect_code(3).only_line_of_stderr();
     }

@@ -24,13 +24,15 @@ mod shown;
 
 use shown::ShownOutput;
 
-use crate::common::{self, Ran, Sandbox};
 use assert_cmd::Command;
+use crosswalk_test_support as support;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::OnceLock;
+use support::requirement::{can_be_started, has_kvm, has_qemu};
+use support::{ProgramOutput, Sandbox};
 
 /// A block of sample runs.
 struct Block {
@@ -145,21 +147,21 @@ fn steps(lines: &[&str], block: Range<usize>) -> Vec<SampleStep> {
 /// Whether this host has what a sample needs. Says so if not.
 fn is_here(need: &str, place: &str) -> bool {
     let skip = |missing: &str, why: &str| {
-        common::skip(missing, &format!("{place}: {why}"));
+        support::skip(missing, &format!("{place}: {why}"));
         false
     };
     match need {
-        "pvm" if !common::kvm_can_be_opened() => skip("kvm", "no /dev/kvm"),
+        "pvm" if !has_kvm() => skip("kvm", "no /dev/kvm"),
         "pvm" => {
             let is_pvm = machine("kvm")["flavour"] == "pvm";
             is_pvm || skip("pvm", "the sample is of another flavour of KVM")
         }
-        "qemu-7.2" if !common::qemu_can_be_started() => skip("qemu", "no qemu-system-x86_64"),
+        "qemu-7.2" if !has_qemu() => skip("qemu", "no qemu-system-x86_64"),
         "qemu-7.2" => {
             let version = machine("qemu")["version"].as_str().unwrap_or_default().to_owned();
             version.starts_with("QEMU 7.2.") || skip("qemu-7.2", "the sample is of QEMU 7.2")
         }
-        "python3" => common::can_be_started("python3") || skip("python3", "no python3"),
+        "python3" => can_be_started("python3") || skip("python3", "no python3"),
         _ => panic!("{place}: a sample cannot need {need:?}"),
     }
 }
@@ -167,7 +169,7 @@ fn is_here(need: &str, place: &str) -> bool {
 /// What `crosswalk machines` says of a machine.
 fn machine(kind: &str) -> &'static Value {
     static MACHINES: OnceLock<Value> = OnceLock::new();
-    let machines = MACHINES.get_or_init(|| common::run(&["machines", "--json"]).json());
+    let machines = MACHINES.get_or_init(|| support::run(&["machines", "--json"]).json());
     let offers = machines.as_array().expect("a list of machines");
     let offer = offers.iter().find(|offer| offer["kind"] == kind).expect("a machine of this kind");
     &offer["machine"]
@@ -187,11 +189,11 @@ fn make(sandbox: &Sandbox, name: &str, shown: &ShownOutput) {
 
 /// Runs a command, and returns what it printed, errors included, and its exit code.
 fn run(sandbox: &Sandbox, command: &str) -> (String, Option<i32>) {
-    let program = Path::new(common::PROGRAM).parent().expect("a directory with the program");
+    let program = support::program().parent().expect("a directory with the program");
     let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap_or_default());
     let mut shell = Command::new("sh");
     shell.arg("-c").arg(format!("exec 2>&1; {command}")).env("PATH", path);
-    let ran = Ran::of(shell.current_dir(sandbox.path()));
+    let ran = ProgramOutput::of(shell.current_dir(sandbox.path()));
     (ran.stdout, ran.code)
 }
 

@@ -1,31 +1,38 @@
-//! The table memory of a case, as frames that a library can be pointed at.
+//! The table memory of a case, as frames that a library can be given pointers to.
 //!
-//! A case says what its memory holds: the entries that it lists, zeros around them and low down, and
-//! nothing anywhere else. Only frames with entries are kept; all the others are one frame of zeros.
+//! A case defines its memory: the entries that it lists, zeros in the rest of their frames and in
+//! low memory, and nothing anywhere else. Only frames with entries are stored; all the others are
+//! one shared frame of zeros.
 
+use crate::registers::root_table;
 use crosswalk_case::{Case, TableEntry};
 use crosswalk_guest::layout::LOW_MEMORY_END;
-use mmu_core::PagingMode;
+use crosswalk_guest::tables;
+use mmu_core::{PagingMode, PhysAddr};
 use std::cell::Cell;
 
-/// Why there is no answer to a case whose tables lead to where there is no memory (OUT-1).
+/// The reason for no answer when the tables of a case lead to where there is no memory (OUT-1).
 pub(crate) const OUTSIDE: &str = "a table lies outside memory";
 
-const FRAME_SHIFT: u32 = 12;
+/// Bytes in a frame.
+pub(crate) const FRAME_SIZE: u64 = 0x1000;
 
-/// A frame of table entries. Cells, since some libraries want a pointer through which they could
-/// write.
+/// Table entries of 64 bits in a frame.
+const WORDS: usize = FRAME_SIZE as usize / 8;
+
+/// A frame of table entries. It consists of cells, because some libraries ask for a pointer that
+/// they could write through.
 #[repr(C, align(4096))]
 #[derive(Debug)]
-pub(crate) struct EntryFrame([Cell<u64>; 512]);
+pub(crate) struct EntryFrame([Cell<u64>; WORDS]);
 
 impl EntryFrame {
     fn zeros() -> Box<Self> {
-        Box::new(Self([const { Cell::new(0) }; 512]))
+        Box::new(Self([const { Cell::new(0) }; WORDS]))
     }
 
-    /// Its 512 words, which are entries of 64 bits.
-    pub(crate) fn words(&self) -> &[Cell<u64>; 512] {
+    /// Its words, which are entries of 64 bits.
+    pub(crate) fn words(&self) -> &[Cell<u64>; WORDS] {
         &self.0
     }
 
@@ -37,7 +44,7 @@ impl EntryFrame {
 
     /// The word at an address.
     fn word(&self, at: u64) -> &Cell<u64> {
-        &self.0[at as usize % 4096 / 8]
+        &self.0[at as usize / 8 % WORDS]
     }
 
     fn store(&self, entry: TableEntry, bytes: u64) {
@@ -52,10 +59,12 @@ impl EntryFrame {
     }
 }
 
-/// The frames of one case after another.
+/// The frames of one case at a time.
 #[derive(Debug)]
 pub(crate) struct EntryFrames {
-    held: Vec<(u64, Box<EntryFrame>)>,
+    /// The frames with entries, by physical address.
+    stored: Vec<(PhysAddr, Box<EntryFrame>)>,
+    /// Frames of earlier cases, to be used again.
     spare: Vec<Box<EntryFrame>>,
     zeros: Box<EntryFrame>,
     led_outside: Cell<bool>,
@@ -63,72 +72,79 @@ pub(crate) struct EntryFrames {
 
 impl Default for EntryFrames {
     fn default() -> Self {
-        let (held, spare) = (Vec::new(), Vec::new());
-        Self { held, spare, zeros: EntryFrame::zeros(), led_outside: Cell::new(false) }
+        Self {
+            stored: Vec::new(),
+            spare: Vec::new(),
+            zeros: EntryFrame::zeros(),
+            led_outside: Cell::new(false),
+        }
     }
 }
 
 impl EntryFrames {
-    /// Forgets all that they hold.
+    /// Removes all entries.
     pub(crate) fn clear(&mut self) {
-        self.spare.extend(self.held.drain(..).map(|(_, frame)| frame));
+        self.spare.extend(self.stored.drain(..).map(|(_, frame)| frame));
         self.zeros.clear();
         self.led_outside.set(false);
     }
 
-    /// Holds what the memory of a case holds.
+    /// Takes over the memory of a case.
     pub(crate) fn load(&mut self, case: &Case) {
         self.clear();
-        let bytes = entry_bytes(case);
+
+        let bytes = tables::entry_bytes(case.mode());
         for entry in contents(case) {
-            let number = entry.at >> FRAME_SHIFT;
-            if !self.held.iter().any(|(held, _)| *held == number) {
-                let frame = self.spare.pop().unwrap_or_else(EntryFrame::zeros);
-                frame.clear();
-                self.held.push((number, frame));
-            }
-            let frame = self.held.iter().find(|(held, _)| *held == number);
-            frame.expect("it was put there").1.store(entry, bytes);
+            self.frame_for_entry(entry.at).store(entry, bytes);
         }
     }
 
-    /// The frame that holds an address. Where there is no memory it reads as zeros, and
-    /// [`Self::led_outside`] tells.
+    /// The frame that contains an address, stored from now on.
+    fn frame_for_entry(&mut self, address: u64) -> &EntryFrame {
+        let wanted = PhysAddr::new(address).frame();
+        let known = self.stored.iter().position(|(start, _)| *start == wanted);
+
+        let index = known.unwrap_or_else(|| {
+            let frame = self.spare.pop().unwrap_or_else(EntryFrame::zeros);
+            frame.clear();
+            self.stored.push((wanted, frame));
+            self.stored.len() - 1
+        });
+        &self.stored[index].1
+    }
+
+    /// The frame that contains an address. Where there is no memory it reads as zeros, and
+    /// [`Self::led_outside`] is true from then on.
     pub(crate) fn get(&self, address: u64) -> &EntryFrame {
-        let number = address >> FRAME_SHIFT;
-        if let Some((_, frame)) = self.held.iter().find(|(held, _)| *held == number) {
+        let wanted = PhysAddr::new(address).frame();
+        if let Some((_, frame)) = self.stored.iter().find(|(start, _)| *start == wanted) {
             return frame;
         }
+
         if address >= LOW_MEMORY_END {
             self.led_outside.set(true);
         }
         &self.zeros
     }
 
-    /// The bytes from an address on, which do not cross a word.
+    /// Reads the bytes at an address; they must not cross a word.
     pub(crate) fn read(&self, address: u64, bytes: &mut [u8]) {
         let word = self.get(address).word(address).get().to_le_bytes();
         let start = address as usize % 8;
         bytes.copy_from_slice(&word[start..start + bytes.len()]);
     }
 
-    /// Whether anything asked for a frame where there is no memory since a case was loaded.
+    /// Whether a frame was asked for where there is no memory, since the case was loaded.
     pub(crate) fn led_outside(&self) -> bool {
         self.led_outside.get()
     }
 }
 
-/// How many bytes an entry of this case has.
-pub(crate) fn entry_bytes(case: &Case) -> u64 {
-    if case.mode() == PagingMode::Bits32 { 4 } else { 8 }
-}
-
-/// The entries in the case's memory: those that it lists, and PAE's PDPTEs where it does not list
-/// them.
+/// The entries in the case's memory: those that it lists, and PAE's PDPTEs where it lists none.
 pub(crate) fn contents(case: &Case) -> Vec<TableEntry> {
     let mut entries = case.entries.clone();
     if case.mode() == PagingMode::Pae {
-        let pdpt = case.state.cr3 & 0xffff_ffe0;
+        let pdpt = root_table(&case.state);
         for (at, value) in (pdpt..).step_by(8).zip(case.state.pdptes) {
             if case.entries.iter().all(|entry| entry.at != at) {
                 entries.push(TableEntry { at, value });
@@ -141,12 +157,7 @@ pub(crate) fn contents(case: &Case) -> Vec<TableEntry> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crosswalk_guest::layout::Arena;
-    use mmu_core::{Profile, Ring};
-
-    fn plain(mode: PagingMode) -> Case {
-        Case::plain_in(mode, Arena::ALL[0], 3, Ring::Three, Profile::default())
-    }
+    use crate::testing::plain;
 
     fn word(frames: &EntryFrames, at: u64) -> u64 {
         let mut bytes = [0; 8];
@@ -155,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_case_does_not_list_is_zero_in_low_memory_and_nothing_above() {
+    fn unlisted_words_are_zero_near_entries_and_in_low_memory_only() {
         let mut frames = EntryFrames::default();
         let mut case = plain(PagingMode::FourLevel);
         case.entries = vec![TableEntry { at: 0x12_3456_7000, value: 0x1234_5678_9abc_def7 }];
@@ -164,8 +175,10 @@ mod tests {
         assert_eq!(word(&frames, 0x12_3456_7008), 0);
         assert_eq!(word(&frames, 0x7f_fff8), 0);
         assert!(!frames.led_outside());
+
         assert_eq!(word(&frames, 0x80_0000), 0);
         assert!(frames.led_outside());
+
         case.entries.clear();
         frames.load(&case);
         assert!(!frames.led_outside());
@@ -174,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_of_32_bits_share_a_word() {
+    fn two_32_bit_entries_share_a_word() {
         let mut frames = EntryFrames::default();
         let mut case = plain(PagingMode::Bits32);
         case.entries = vec![
@@ -183,19 +196,21 @@ mod tests {
         ];
         frames.load(&case);
         assert_eq!(word(&frames, 0x1000), 0x2222_2222_1111_1111);
+
         let mut upper = [0; 4];
         frames.read(0x1004, &mut upper);
         assert_eq!(upper, [0x22; 4]);
     }
 
     #[test]
-    fn pdptes_that_are_not_listed_are_those_of_the_registers() {
+    fn unlisted_pdptes_equal_the_registers() {
         let mut frames = EntryFrames::default();
         let mut case = plain(PagingMode::Pae);
         case.state.cr3 = 0x1020;
         case.state.pdptes = [0x2001, 0, 0x3001, 0x4001];
         case.entries = vec![TableEntry { at: 0x1038, value: 0x5001 }];
         frames.load(&case);
+
         let pdptes = [0x1020, 0x1028, 0x1030, 0x1038].map(|at| word(&frames, at));
         assert_eq!(pdptes, [0x2001, 0, 0x3001, 0x5001]);
     }

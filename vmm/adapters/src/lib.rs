@@ -1,13 +1,19 @@
-//! Walkers that people use, as candidates for `crosswalk`: one file each. Each answers what its
-//! walker claims and nothing more.
+//! Page walkers that people use, as candidates for `crosswalk conformance`, one file for each. An
+//! adapter answers what its walker claims and nothing more.
+//!
+//! The features `kvm` (on by default) and `unicorn` (off by default) add the adapters that need a
+//! kernel interface or a C library.
+#![deny(unsafe_code)]
 
 mod frames;
+#[cfg(feature = "kvm")]
 pub mod kvm_translate;
 pub mod memflow;
 mod memory;
 pub mod page_table_multiarch;
 mod pages;
 pub mod qemu_gva2gpa;
+mod registers;
 #[cfg(test)]
 mod testing;
 #[cfg(feature = "unicorn")]
@@ -17,18 +23,18 @@ pub mod x86_64;
 
 use crosswalk_case::protocol::Candidate;
 
-/// An adapter.
+/// An adapter: the way to ask one walker.
 #[derive(Clone, Copy, Debug)]
 pub struct Adapter {
     /// Its name on the command line.
     pub name: &'static str,
-    /// What it asks, and for what.
+    /// The part of the walker that it asks, and what that part answers.
     pub what: &'static str,
     version: fn() -> String,
     open: fn() -> Result<Box<dyn Candidate>, String>,
 }
 
-/// Every adapter.
+/// Every adapter, including those that this build leaves out.
 pub const ADAPTERS: [Adapter; 7] = [
     Adapter {
         name: "x86_64",
@@ -51,15 +57,15 @@ pub const ADAPTERS: [Adapter; 7] = [
     },
     Adapter {
         name: "vm-memory",
-        what: "crosswalk's own VirtualMemory over vm-memory: all that an access does",
+        what: "crosswalk's own VirtualMemory over vm-memory: everything that an access does",
         version: || vm_memory::VERSION.into(),
         open: || Ok(Box::new(vm_memory::VmMemory::new()?)),
     },
     Adapter {
         name: "kvm-translate",
         what: "this host's KVM_TRANSLATE: where an address leads, and reserved bits",
-        version: kvm_translate::version,
-        open: || Ok(Box::new(kvm_translate::KvmTranslate::new()?)),
+        version: kernel_release,
+        open: open_kvm_translate,
     },
     Adapter {
         name: "qemu-gva2gpa",
@@ -75,7 +81,43 @@ pub const ADAPTERS: [Adapter; 7] = [
     },
 ];
 
-/// The version of Unicorn, linked or not.
+impl Adapter {
+    /// The adapter with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        ADAPTERS.into_iter().find(|adapter| adapter.name == name)
+    }
+
+    /// The version of the walker; for a walker that is part of the kernel, the kernel's.
+    pub fn version(&self) -> String {
+        (self.version)()
+    }
+
+    /// Starts the walker.
+    ///
+    /// # Errors
+    /// When this build or this host does not have the walker; the error says why.
+    pub fn open(&self) -> Result<Box<dyn Candidate>, String> {
+        (self.open)()
+    }
+}
+
+/// KVM's version is that of the running kernel.
+fn kernel_release() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map_or_else(|_| "unknown".into(), |release| release.trim().into())
+}
+
+#[cfg(feature = "kvm")]
+fn open_kvm_translate() -> Result<Box<dyn Candidate>, String> {
+    Ok(Box::new(kvm_translate::KvmTranslate::new()?))
+}
+
+#[cfg(not(feature = "kvm"))]
+fn open_kvm_translate() -> Result<Box<dyn Candidate>, String> {
+    Err("it was left out; --features kvm builds it in".into())
+}
+
+/// The version of Unicorn, whether it is linked in or not.
 const UNICORN_VERSION: &str = "2.1.5";
 
 #[cfg(feature = "unicorn")]
@@ -86,24 +128,4 @@ fn open_unicorn() -> Result<Box<dyn Candidate>, String> {
 #[cfg(not(feature = "unicorn"))]
 fn open_unicorn() -> Result<Box<dyn Candidate>, String> {
     Err("it was left out; --features unicorn builds it in, under the terms of GPL-2.0".into())
-}
-
-impl Adapter {
-    /// The adapter of a name.
-    pub fn named(name: &str) -> Option<Self> {
-        ADAPTERS.into_iter().find(|adapter| adapter.name == name)
-    }
-
-    /// The version of the walker.
-    pub fn version(&self) -> String {
-        (self.version)()
-    }
-
-    /// Makes the candidate.
-    ///
-    /// # Errors
-    /// When the walker is not here, and why.
-    pub fn open(&self) -> Result<Box<dyn Candidate>, String> {
-        (self.open)()
-    }
 }

@@ -1,10 +1,10 @@
 //! memflow: its x86 architectures, through `VirtualTranslate::virt_to_phys`.
 //!
-//! It says where an address leads, and whether the page can be written and executed; not whether it
-//! is a user's, nor whether reserved bits are set.
+//! It says where an address leads, and whether the page can be written and executed; not whether
+//! user code may access it, nor whether reserved bits are set.
 
 use crate::frames::{EntryFrames, OUTSIDE};
-use crate::pages::{self, FoundPage, Said};
+use crate::pages::{self, PageLookup, Reply};
 use ::memflow::architecture::x86::{X86VirtualTranslate, x32, x32_pae, x64};
 use ::memflow::cglue::{CTup2, CTup3};
 use ::memflow::error::{Error, ErrorKind, ErrorOrigin};
@@ -21,7 +21,7 @@ use std::fmt;
 /// The version of the library.
 pub const VERSION: &str = "0.2.4";
 
-/// Scratch memory of the library's walk for one address.
+/// Bytes of scratch memory that the library's walk gets.
 const SCRATCH: usize = 1 << 20;
 
 /// The candidate.
@@ -46,50 +46,61 @@ impl Default for Memflow {
 
 impl Candidate for Memflow {
     fn answer(&mut self, case: &Case) -> Answer {
-        self.say(case).unwrap_or_else(Answer::Silent)
+        self.try_answer(case).unwrap_or_else(Answer::Silent)
     }
 }
 
 impl Memflow {
-    fn say(&mut self, case: &Case) -> Said {
+    fn try_answer(&mut self, case: &Case) -> Reply {
         pages::check(case, &[PagingMode::Bits32, PagingMode::Pae, PagingMode::FourLevel])?;
         pages::check_pdptes(case)?;
-        let root = Address::from(case.state.cr3);
-        let translator = match case.mode() {
-            PagingMode::Bits32 if !case.state.cr4.contains(Cr4::PSE) => {
-                return Err("it cannot be told that CR4.PSE is 0".into());
-            }
-            PagingMode::Bits32 => x32::new_translator(root),
-            PagingMode::Pae => x32_pae::new_translator(root),
-            _ => x64::new_translator(root),
-        };
+        let translator = translator(case)?;
         if case.access.shadow_stack {
             return Err("it does not know shadow stacks".into());
         }
+
         self.memory.set_translator(translator);
         self.memory.phys_mem().0.load(case);
+
         let mut ignores = Ignores::RESERVED;
-        // PAE's PDPTEs are checked when they are loaded, and it loads none.
+        // PAE's PDPTEs are checked when they are loaded, and the library loads none.
         ignores.set(Ignores::ADDRESS, case.mode() == PagingMode::Pae);
         pages::answer(case, ignores, |address| {
-            let found = match self.memory.virt_to_phys(Address::from(address)) {
-                Ok(physical) => {
-                    let kind = physical.page_type();
-                    let rights = Some(PageRights {
-                        writable: Some(kind.contains(PageType::WRITEABLE)),
-                        user: None,
-                        executable: Some(!kind.contains(PageType::NOEXEC)),
-                    });
-                    FoundPage::Page { address: physical.address().to_umem(), rights }
-                }
-                Err(_) => FoundPage::Nothing,
-            };
+            let lookup = self.translate(address);
             let led_outside = self.memory.phys_mem_ref().0.led_outside();
-            if led_outside { Err(OUTSIDE.into()) } else { Ok(found) }
+            if led_outside { Err(OUTSIDE.into()) } else { Ok(lookup) }
         })
+    }
+
+    fn translate(&mut self, address: u64) -> PageLookup {
+        let Ok(physical) = self.memory.virt_to_phys(Address::from(address)) else {
+            return PageLookup::NotMapped;
+        };
+
+        let kind = physical.page_type();
+        let rights = Some(PageRights {
+            writable: Some(kind.contains(PageType::WRITEABLE)),
+            user: None,
+            executable: Some(!kind.contains(PageType::NOEXEC)),
+        });
+        PageLookup::Mapped { address: physical.address().to_umem(), rights }
     }
 }
 
+/// The library's translator for the case's mode and root table.
+fn translator(case: &Case) -> Result<X86VirtualTranslate, String> {
+    let root = Address::from(case.state.cr3);
+    Ok(match case.mode() {
+        PagingMode::Bits32 if !case.state.cr4.contains(Cr4::PSE) => {
+            return Err("it cannot be told that CR4.PSE is 0".into());
+        }
+        PagingMode::Bits32 => x32::new_translator(root),
+        PagingMode::Pae => x32_pae::new_translator(root),
+        _ => x64::new_translator(root),
+    })
+}
+
+/// Physical memory, as the library reads it.
 struct MemflowMemory(EntryFrames);
 
 impl PhysicalMemory for MemflowMemory {
@@ -124,22 +135,23 @@ impl PhysicalMemory for MemflowMemory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{is_right, is_wrong, leaf, plain, silence, with_tables_everywhere, write};
+    use crate::testing::{
+        assert_notices_tables_outside_memory, assert_right, assert_wrong, plain, set_entry,
+        silence, with_each_entry_absent, write,
+    };
     use mmu_core::{AccessKind, Ring};
 
     const MODES: [PagingMode; 3] = [PagingMode::Bits32, PagingMode::Pae, PagingMode::FourLevel];
 
     #[test]
-    fn a_plain_page_and_one_that_is_not_there() {
+    fn present_and_absent_pages() {
         let mut candidate = Memflow::default();
         for mode in MODES {
             let mut case = write(mode);
             case.state.cr4 |= Cr4::PSE;
-            assert!(is_right(&mut candidate, &case), "{mode}");
-            for entry in 1..case.entries.len() {
-                let mut absent = case.clone();
-                absent.entries[entry].value &= !1;
-                assert!(is_right(&mut candidate, &absent), "{mode}, entry {entry}");
+            assert_right(&mut candidate, &case);
+            for absent in with_each_entry_absent(&case).into_iter().skip(1) {
+                assert_right(&mut candidate, &absent);
             }
         }
     }
@@ -150,9 +162,9 @@ mod tests {
         for entry in 0..4 {
             let mut case = plain(PagingMode::FourLevel);
             case.access.kind = AccessKind::Fetch;
-            assert!(is_right(&mut candidate, &case));
+            assert_right(&mut candidate, &case);
             case.entries[entry].value |= 1 << 63;
-            assert!(is_right(&mut candidate, &case), "entry {entry}");
+            assert_right(&mut candidate, &case);
         }
     }
 
@@ -160,27 +172,28 @@ mod tests {
     fn known_r_w_is_ored_over_the_levels() {
         let mut candidate = Memflow::default();
         for entry in 0..4 {
-            // The supervisor's write, which U/S has no part in.
+            // A supervisor write, which U/S does not affect.
             let mut case = write(PagingMode::FourLevel);
             case.access.ring = Ring::Zero;
             case.entries[entry].value &= !2;
-            assert!(is_wrong(&mut candidate, &case), "entry {entry}");
+            assert_wrong(&mut candidate, &case);
         }
-        let mut case = write(PagingMode::FourLevel);
-        case.entries.iter_mut().for_each(|entry| entry.value &= !2);
-        assert!(is_right(&mut candidate, &case));
+
+        let mut read_only = write(PagingMode::FourLevel);
+        read_only.entries.iter_mut().for_each(|entry| entry.value &= !2);
+        assert_right(&mut candidate, &read_only);
     }
 
     #[test]
     fn known_the_pat_bit_stays_in_large_addresses() {
         let mut candidate = Memflow::default();
-        for (mode, level) in [(PagingMode::FourLevel, 2), (PagingMode::FourLevel, 3)] {
-            let mut case = plain(mode);
-            // P, W, U, PS; then PAT at bit 12, which is no address.
-            leaf(&mut case, level, 0x4000_0087);
-            assert!(is_right(&mut candidate, &case), "{mode}");
-            leaf(&mut case, level, 0x4000_1087);
-            assert!(is_wrong(&mut candidate, &case), "{mode}");
+        for level in [2, 3] {
+            let mut case = plain(PagingMode::FourLevel);
+            // P, W, U, PS; then PAT in bit 12, which is not part of the address.
+            set_entry(&mut case, level, 0x4000_0087);
+            assert_right(&mut candidate, &case);
+            set_entry(&mut case, level, 0x4000_1087);
+            assert_wrong(&mut candidate, &case);
         }
     }
 
@@ -188,24 +201,25 @@ mod tests {
     fn known_pae_addresses_end_at_36_bits() {
         let mut candidate = Memflow::default();
         let mut case = plain(PagingMode::Pae);
-        leaf(&mut case, 1, 0x8_4000_0007);
-        assert!(is_right(&mut candidate, &case));
-        leaf(&mut case, 1, 0x18_4000_0007);
-        assert!(is_wrong(&mut candidate, &case));
+        set_entry(&mut case, 1, 0x8_4000_0007);
+        assert_right(&mut candidate, &case);
+        set_entry(&mut case, 1, 0x18_4000_0007);
+        assert_wrong(&mut candidate, &case);
     }
 
     #[test]
-    fn tables_may_lie_anywhere() {
+    fn tables_outside_memory_are_noticed() {
         let mut candidate = Memflow::default();
         for mode in MODES {
-            for mut case in with_tables_everywhere(mode) {
+            assert_notices_tables_outside_memory(&mut candidate, mode, |case| {
                 case.state.cr4 |= Cr4::PSE;
-                assert_eq!(silence(&mut candidate, &case), OUTSIDE);
-            }
-            let mut case = plain(mode);
-            case.state.cr4 |= Cr4::PSE;
-            assert!(is_right(&mut candidate, &case));
+            });
         }
+    }
+
+    #[test]
+    fn what_the_library_cannot_be_told_is_refused() {
+        let mut candidate = Memflow::default();
         assert!(silence(&mut candidate, &plain(PagingMode::FiveLevel)).contains("mode"));
         assert!(silence(&mut candidate, &plain(PagingMode::Bits32)).contains("PSE"));
     }

@@ -1,13 +1,12 @@
-//! The memory of a case as guest memory, for walkers that have a machine's memory.
+//! The memory of a case as guest memory, for walkers that read a virtual machine's memory.
 
-use crate::frames::{contents, entry_bytes};
+use crate::frames::{FRAME_SIZE, contents};
 use crosswalk_case::{Case, TableEntry};
 use crosswalk_guest::layout::LOW_MEMORY_END;
+use crosswalk_guest::tables;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
-const FRAME_SIZE: u64 = 0x1000;
-
-/// The frames above the low memory that hold entries of the case.
+/// The frames above low memory that have entries of the case, by physical address.
 pub(crate) fn high_frames(case: &Case) -> Vec<u64> {
     let high = contents(case).into_iter().filter(|entry| entry.at >= LOW_MEMORY_END);
     let mut frames: Vec<u64> = high.map(|entry| entry.at & !(FRAME_SIZE - 1)).collect();
@@ -16,7 +15,7 @@ pub(crate) fn high_frames(case: &Case) -> Vec<u64> {
     frames
 }
 
-/// Writes what the memory of a case holds; `place` says where an address lies.
+/// Writes the entries of a case; `place` maps a physical address to its address in `memory`.
 pub(crate) fn write<M: GuestMemoryBackend>(
     memory: &M,
     case: &Case,
@@ -25,7 +24,7 @@ pub(crate) fn write<M: GuestMemoryBackend>(
     contents(case).iter().try_for_each(|entry| store(memory, case, entry, place(entry.at)))
 }
 
-/// Writes zeros where the case has entries.
+/// Writes zeros over the entries of a case; `place` is as for [`write`].
 pub(crate) fn erase<M: GuestMemoryBackend>(
     memory: &M,
     case: &Case,
@@ -35,7 +34,7 @@ pub(crate) fn erase<M: GuestMemoryBackend>(
     contents(case).iter().try_for_each(|entry| store(memory, case, &zero(entry), place(entry.at)))
 }
 
-/// The entries that are no longer what the case says.
+/// The entries that have changed, with their new values.
 pub(crate) fn changed<M: GuestMemoryBackend>(
     memory: &M,
     case: &Case,
@@ -43,12 +42,13 @@ pub(crate) fn changed<M: GuestMemoryBackend>(
     let mut changed = Vec::new();
     for TableEntry { at, value } in contents(case) {
         let place = GuestAddress(at);
-        let after = if entry_bytes(case) == 4 {
+        let loaded = if tables::entry_bytes(case.mode()) == 4 {
             memory.read_obj::<u32>(place).map(u64::from)
         } else {
             memory.read_obj::<u64>(place)
         };
-        let after = after.map_err(|error| error.to_string())?;
+
+        let after = loaded.map_err(|error| error.to_string())?;
         if after != value {
             changed.push(TableEntry { at, value: after });
         }
@@ -62,7 +62,7 @@ fn store<M: GuestMemoryBackend>(
     entry: &TableEntry,
     place: u64,
 ) -> Result<(), String> {
-    let bytes = entry.value.to_le_bytes();
-    let bytes = &bytes[..entry_bytes(case) as usize];
+    let word = entry.value.to_le_bytes();
+    let bytes = &word[..tables::entry_bytes(case.mode()) as usize];
     memory.write_slice(bytes, GuestAddress(place)).map_err(|error| error.to_string())
 }

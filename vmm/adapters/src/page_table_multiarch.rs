@@ -1,11 +1,12 @@
 //! The crate `page_table_multiarch` of `ArceOS`: `PageTable64::query`.
 //!
-//! It says where an address leads. The flags that it returns are the leaf's alone, so they claim
-//! nothing of the rights of the whole path; it looks neither at reserved bits nor at whether the
+//! It says where an address leads. The flags that it returns are those of the leaf entry, so they
+//! claim nothing about the rights of the whole path; it checks neither reserved bits nor whether the
 //! address is canonical.
 
 use crate::frames::{EntryFrames, OUTSIDE};
-use crate::pages::{self, FoundPage, Said};
+use crate::pages::{self, PageLookup, Reply};
+use crate::registers::root_table;
 use ::page_table_multiarch::PagingHandler;
 use ::page_table_multiarch::x86_64::X64PageTable;
 use crosswalk_case::Case;
@@ -18,10 +19,10 @@ use std::mem::ManuallyDrop;
 /// The version of the library.
 pub const VERSION: &str = "0.6.2";
 
-/// What it does not look for.
+/// The faults that it does not look for.
 const IGNORES: Ignores = Ignores::RESERVED.union(Ignores::RIGHTS).union(Ignores::ADDRESS);
 
-/// The candidate. Its frames belong to the thread, since the library asks a type for them and not a
+/// The candidate. Its frames belong to the thread, since the library asks a type for them, not a
 /// value.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PageTableMultiarch;
@@ -33,46 +34,50 @@ thread_local! {
 
 impl Candidate for PageTableMultiarch {
     fn answer(&mut self, case: &Case) -> Answer {
-        say(case).unwrap_or_else(Answer::Silent)
+        try_answer(case).unwrap_or_else(Answer::Silent)
     }
 }
 
-fn say(case: &Case) -> Said {
+fn try_answer(case: &Case) -> Reply {
     pages::check(case, &[PagingMode::FourLevel])?;
     let table = table_of(case)?;
+
     pages::answer(case, IGNORES, |address| {
-        let found = match table.query(VirtAddr::from(address as usize)) {
-            Ok((address, _, _)) => {
-                FoundPage::Page { address: usize::from(address) as u64, rights: None }
+        let lookup = match table.query(VirtAddr::from(address as usize)) {
+            Ok((physical, _, _)) => {
+                PageLookup::Mapped { address: usize::from(physical) as u64, rights: None }
             }
-            Err(_) => FoundPage::Nothing,
+            Err(_) => PageLookup::NotMapped,
         };
         let led_outside = FRAMES.with_borrow(EntryFrames::led_outside);
-        if led_outside { Err(OUTSIDE.into()) } else { Ok(found) }
+        if led_outside { Err(OUTSIDE.into()) } else { Ok(lookup) }
     })
 }
 
-/// The case's tables as the library holds them. It is never dropped, as it would free every table
-/// that it can reach, and owns nothing else.
+/// The case's tables in the library's type. Dropping it would free every table that it reaches, and
+/// it owns nothing else, so it is never dropped.
 fn table_of(case: &Case) -> Result<ManuallyDrop<X64PageTable<Handler>>, String> {
-    ROOT.set(case.state.cr3 & mmu_core::x86::format::EntryBits::ADDRESS);
-    // It makes an empty root where it is told to; what is there in the end is written afterwards.
+    ROOT.set(root_table(&case.state));
+
+    // `try_new` clears the root table, so the entries are written afterwards.
     FRAMES.with_borrow_mut(EntryFrames::clear);
     let table = X64PageTable::try_new().map_err(|error| format!("{error:?}"))?;
     FRAMES.with_borrow_mut(|frames| frames.load(case));
     Ok(ManuallyDrop::new(table))
 }
 
+/// The library's access to memory.
 struct Handler;
 
 impl PagingHandler for Handler {
+    /// Asked once, for the root table.
     fn alloc_frames(_: usize, _: usize) -> Option<PhysAddr> {
         Some(PhysAddr::from(ROOT.get() as usize))
     }
 
     fn dealloc_frames(_: PhysAddr, _: usize) {}
 
-    /// Every address gets a frame, and one that stays where it is until the next case.
+    /// Every address has a frame, which stays where it is until the next case.
     fn phys_to_virt(address: PhysAddr) -> VirtAddr {
         FRAMES.with_borrow(|frames| {
             let frame = frames.get(usize::from(address) as u64);
@@ -84,16 +89,18 @@ impl PagingHandler for Handler {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{is_right, is_wrong, leaf, plain, silence, with_tables_everywhere};
+    use crate::testing::{
+        assert_notices_tables_outside_memory, assert_right, assert_wrong, plain, set_entry, silence,
+    };
 
     #[test]
-    fn a_plain_page_and_one_that_is_not_there() {
+    fn present_and_absent_pages() {
         let mut case = plain(PagingMode::FourLevel);
-        assert!(is_right(&mut PageTableMultiarch, &case));
+        assert_right(&mut PageTableMultiarch, &case);
         case.entries[3].value &= !1;
-        assert!(is_right(&mut PageTableMultiarch, &case));
+        assert_right(&mut PageTableMultiarch, &case);
         case.entries[2].value = 0;
-        assert!(is_right(&mut PageTableMultiarch, &case));
+        assert_right(&mut PageTableMultiarch, &case);
     }
 
     #[test]
@@ -101,7 +108,7 @@ mod tests {
         for entry in 0..3 {
             let mut case = plain(PagingMode::FourLevel);
             case.entries[entry].value &= !1;
-            assert!(is_wrong(&mut PageTableMultiarch, &case), "entry {entry}");
+            assert_wrong(&mut PageTableMultiarch, &case);
         }
     }
 
@@ -109,29 +116,31 @@ mod tests {
     fn known_the_pat_bit_stays_in_large_addresses() {
         for level in [2, 3] {
             let mut case = plain(PagingMode::FourLevel);
-            // P, W, U, PS; then PAT at bit 12, which is no address.
-            leaf(&mut case, level, 0x4000_0087);
-            assert!(is_right(&mut PageTableMultiarch, &case), "level {level}");
-            leaf(&mut case, level, 0x4000_1087);
-            assert!(is_wrong(&mut PageTableMultiarch, &case), "level {level}");
+            // P, W, U, PS; then PAT in bit 12, which is not part of the address.
+            set_entry(&mut case, level, 0x4000_0087);
+            assert_right(&mut PageTableMultiarch, &case);
+            set_entry(&mut case, level, 0x4000_1087);
+            assert_wrong(&mut PageTableMultiarch, &case);
         }
     }
 
     #[test]
-    fn known_a_table_in_frame_0_is_taken_for_none() {
+    fn known_a_table_in_frame_0_counts_as_absent() {
         let mut case = plain(PagingMode::FourLevel);
         let slot = case.entries[3].at & 0xfff;
         case.entries[2].value &= 0xfff;
         case.entries[3].at = slot;
-        assert!(is_wrong(&mut PageTableMultiarch, &case));
+        assert_wrong(&mut PageTableMultiarch, &case);
     }
 
     #[test]
-    fn tables_may_lie_anywhere() {
-        for case in with_tables_everywhere(PagingMode::FourLevel) {
-            assert_eq!(silence(&mut PageTableMultiarch, &case), OUTSIDE);
-        }
-        assert!(is_right(&mut PageTableMultiarch, &plain(PagingMode::FourLevel)));
+    fn tables_outside_memory_are_noticed() {
+        let candidate = &mut PageTableMultiarch;
+        assert_notices_tables_outside_memory(candidate, PagingMode::FourLevel, |_| ());
+    }
+
+    #[test]
+    fn other_modes_are_refused() {
         for mode in [PagingMode::FiveLevel, PagingMode::Pae, PagingMode::Bits32] {
             assert!(silence(&mut PageTableMultiarch, &plain(mode)).contains("mode"));
         }

@@ -1,27 +1,30 @@
-//! Unicorn: `vmem_translate`, the walk of the processor that it emulates. It is QEMU's of some years
-//! ago.
+//! Unicorn: `vmem_translate`, the walk of the processor that it emulates. The code is from a QEMU of
+//! some years ago.
 //!
-//! An access of ring 0 is judged whole, but for the error code. For ring 3 Unicorn cannot easily be
-//! put into that ring, so only presence and reserved bits are claimed.
+//! For ring 0 it claims everything but the error code. Unicorn cannot easily be put into ring 3, so
+//! for accesses by ring 3 only presence and reserved bits are claimed.
 
-use crate::frames::contents;
+use crate::frames::{FRAME_SIZE, contents};
 use crate::memory::high_frames;
-use crate::pages::{self, FoundPage, Said};
+use crate::pages::{self, PageLookup, Reply};
+use crate::registers::WalkRegisters;
 use crosswalk_case::Case;
 use crosswalk_case::protocol::{Answer, Candidate, Ignores};
 use crosswalk_guest::layout::LOW_MEMORY_END;
-use mmu_core::x86::format::EntryBits;
+use crosswalk_guest::tables;
+use mmu_core::x86::format::{EntryBits, Level};
 use mmu_core::{AccessKind, ControlState, Cr0, Cr4, Efer, Features, PagingMode, Ring, Vendor};
 use std::fmt;
 use unicorn_engine::{Arch, Mode, Prot, RegisterX86, Unicorn, X86CpuModel, uc_error};
 
-const FRAME_SIZE: u64 = 0x1000;
-/// What it takes for MAXPHYADDR, whatever the processor.
+/// MAXPHYADDR of Unicorn's processors, whatever the model.
 const PHYSICAL_ADDRESS_BITS: u8 = 40;
+/// The number of the MSR `IA32_EFER`.
 const EFER: u32 = 0xc000_0080;
+const RFLAGS_ALWAYS_SET: u64 = 1 << 1;
 const RFLAGS_AC: u64 = 1 << 18;
 
-/// The candidate: a processor in long mode and one that never was there.
+/// The candidate: one processor for long mode, and one that never enters it.
 pub struct UnicornEngine {
     long: Unicorn<'static, ()>,
     legacy: Unicorn<'static, ()>,
@@ -33,12 +36,8 @@ impl fmt::Debug for UnicornEngine {
     }
 }
 
-fn failed(error: uc_error) -> String {
-    format!("Unicorn: {error:?}")
-}
-
 impl UnicornEngine {
-    /// Makes both processors.
+    /// Creates both processors.
     ///
     /// # Errors
     /// When Unicorn refuses.
@@ -46,35 +45,43 @@ impl UnicornEngine {
         Ok(Self { long: processor(Mode::MODE_64)?, legacy: processor(Mode::MODE_32)? })
     }
 
-    fn say(&mut self, case: &Case) -> Said {
+    fn try_answer(&mut self, case: &Case) -> Reply {
         pages::check(case, &PagingMode::ALL)?;
         pages::check_pdptes(case)?;
         pages::check_tables(case)?;
         check_profile(case)?;
+
         let is_long = case.state.efer.contains(Efer::LMA);
         let unicorn = if is_long { &mut self.long } else { &mut self.legacy };
         let high = high_frames(case);
         for frame in &high {
             unicorn.mem_map(*frame, FRAME_SIZE, Prot::ALL).map_err(failed)?;
         }
-        let said = say(unicorn, case);
+
+        let reply = translate(unicorn, case);
+
+        let zeros = &[0; 8][..tables::entry_bytes(case.mode()) as usize];
         for entry in contents(case) {
-            unicorn.mem_write(entry.at, &[0; 8][..entry_bytes(case)]).map_err(failed)?;
+            unicorn.mem_write(entry.at, zeros).map_err(failed)?;
         }
         for frame in high {
             unicorn.mem_unmap(frame, FRAME_SIZE).map_err(failed)?;
         }
-        said
+        reply
     }
 }
 
 impl Candidate for UnicornEngine {
     fn answer(&mut self, case: &Case) -> Answer {
-        self.say(case).unwrap_or_else(Answer::Silent)
+        self.try_answer(case).unwrap_or_else(Answer::Silent)
     }
 }
 
-/// A processor with as many features as Unicorn has.
+fn failed(error: uc_error) -> String {
+    format!("Unicorn: {error:?}")
+}
+
+/// A processor with every feature that Unicorn has.
 fn processor(mode: Mode) -> Result<Unicorn<'static, ()>, String> {
     let mut unicorn = Unicorn::new(Arch::X86, mode).map_err(failed)?;
     unicorn.ctl_set_cpu_model(X86CpuModel::ICELAKE_SERVER as i32).map_err(failed)?;
@@ -82,7 +89,7 @@ fn processor(mode: Mode) -> Result<Unicorn<'static, ()>, String> {
     Ok(unicorn)
 }
 
-/// Refuses cases that hang on a processor that Unicorn cannot be.
+/// Refuses cases that depend on a processor that Unicorn cannot emulate.
 fn check_profile(case: &Case) -> Result<(), String> {
     let profile = case.profile;
     let from = profile.physical_address_bits.min(PHYSICAL_ADDRESS_BITS);
@@ -92,43 +99,48 @@ fn check_profile(case: &Case) -> Result<(), String> {
     {
         return Err("its processor has 40 physical address bits".into());
     }
-    if !profile.features.contains(Features::PAGE_1GB) && pages::meets_1_gib(case) {
+
+    if !profile.features.contains(Features::PAGE_1GB) && pages::reaches_1_gib_page(case) {
         return Err("its processor has 1 GiB pages".into());
     }
-    if profile.vendor == Vendor::Amd && pages::meets(case, EntryBits::G, |level| level.number > 3) {
+
+    let is_pml4e_or_above = |level: &Level| level.number > 3;
+    if profile.vendor == Vendor::Amd && pages::reaches_flag(case, EntryBits::G, is_pml4e_or_above) {
         return Err("its processor is Intel's, and ignores G in a PML4E (CODE-7)".into());
     }
     Ok(())
 }
 
-fn say(unicorn: &mut Unicorn<'static, ()>, case: &Case) -> Said {
+fn translate(unicorn: &mut Unicorn<'static, ()>, case: &Case) -> Reply {
+    let bytes = tables::entry_bytes(case.mode()) as usize;
     for entry in contents(case) {
-        let bytes = entry.value.to_le_bytes();
-        unicorn.mem_write(entry.at, &bytes[..entry_bytes(case)]).map_err(failed)?;
+        unicorn.mem_write(entry.at, &entry.value.to_le_bytes()[..bytes]).map_err(failed)?;
     }
-    let judges = judges_rights(case);
-    load(unicorn, &case.state, judges).map_err(failed)?;
+
+    let checks_rights = can_check_rights(case);
+    load_control_state(unicorn, &case.state, checks_rights).map_err(failed)?;
     let protection = match case.access.kind {
-        _ if !judges => Prot::READ,
+        _ if !checks_rights => Prot::READ,
         AccessKind::Read | AccessKind::Clflush => Prot::READ,
         AccessKind::Write | AccessKind::ReadModifyWrite => Prot::WRITE,
         AccessKind::Fetch => Prot::EXEC,
     };
+
     let mut ignores = Ignores::empty();
-    ignores.set(Ignores::RIGHTS, !judges);
-    // PAE's PDPTEs are checked when they are loaded, and it loads none.
+    ignores.set(Ignores::RIGHTS, !checks_rights);
+    // PAE's PDPTEs are checked when they are loaded, and Unicorn loads none.
     ignores.set(Ignores::ADDRESS, case.mode() == PagingMode::Pae);
     pages::answer(case, ignores, |address| match unicorn.vmem_translate(address, protection) {
-        Ok(address) => Ok(FoundPage::Page { address, rights: None }),
+        Ok(address) => Ok(PageLookup::Mapped { address, rights: None }),
         Err(uc_error::READ_PROT | uc_error::WRITE_PROT | uc_error::FETCH_PROT) => {
-            Ok(FoundPage::Nothing)
+            Ok(PageLookup::NotMapped)
         }
         Err(error) => Err(failed(error)),
     })
 }
 
-/// Whether Unicorn can make the access as it is.
-fn judges_rights(case: &Case) -> bool {
+/// Whether Unicorn can perform the access with the rights that it has in the case.
+fn can_check_rights(case: &Case) -> bool {
     let unknown = Cr4::PKE | Cr4::PKS | Cr4::CET;
     case.access.ring == Ring::Zero
         && !case.access.implicit
@@ -136,54 +148,48 @@ fn judges_rights(case: &Case) -> bool {
         && !case.state.cr4.intersects(unknown)
 }
 
-/// Loads the control state; without what keeps the supervisor from reading, where its rights do not
-/// matter.
-fn load(
+/// Loads the control state. Where rights are not checked, it leaves out SMEP and SMAP, which could
+/// deny the supervisor's read.
+fn load_control_state(
     unicorn: &mut Unicorn<'static, ()>,
     state: &ControlState,
-    judges: bool,
+    checks_rights: bool,
 ) -> Result<(), uc_error> {
-    let cr0 = state.cr0 & (Cr0::PE | Cr0::ET | Cr0::WP | Cr0::PG);
-    let mut cr4 = state.cr4 & (Cr4::PSE | Cr4::PAE | Cr4::PGE | Cr4::LA57);
-    if judges {
+    let WalkRegisters { cr0, cr3, mut cr4, efer } = WalkRegisters::of(state);
+    if checks_rights {
         cr4 |= state.cr4 & (Cr4::SMEP | Cr4::SMAP);
     }
-    let long = state.efer.contains(Efer::LMA);
-    let mut efer = state.efer & Efer::NXE;
-    efer.set(Efer::LME, long);
-    let cr3 = match state.mode() {
-        PagingMode::Pae | PagingMode::Bits32 => state.cr3 & 0xffff_ffe0,
-        _ => state.cr3 & EntryBits::ADDRESS,
-    };
+
+    // Out of paging, and of long mode with it; then back in, which sets LMA.
     unicorn.reg_write(RegisterX86::CR0, (cr0 - Cr0::PG).bits())?;
     unicorn.reg_write(RegisterX86::CR4, cr4.bits())?;
-    // The structure of C: the number, and after four bytes of nothing the value.
+    // The layout of C's uc_x86_msr: the number, four bytes of padding, the value.
     let mut msr = [0; 16];
     msr[..4].copy_from_slice(&EFER.to_le_bytes());
     msr[8..].copy_from_slice(&efer.bits().to_le_bytes());
     unicorn.reg_write_long(RegisterX86::MSR, &msr)?;
     unicorn.reg_write(RegisterX86::CR3, cr3)?;
     unicorn.reg_write(RegisterX86::CR0, cr0.bits())?;
-    let flags = 2 | if state.ac { RFLAGS_AC } else { 0 };
-    unicorn.reg_write(RegisterX86::EFLAGS, flags)?;
-    unicorn.ctl_flush_tlb()
-}
 
-fn entry_bytes(case: &Case) -> usize {
-    crate::frames::entry_bytes(case) as usize
+    let ac = if state.ac { RFLAGS_AC } else { 0 };
+    unicorn.reg_write(RegisterX86::EFLAGS, RFLAGS_ALWAYS_SET | ac)?;
+    unicorn.ctl_flush_tlb()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frames::OUTSIDE;
-    use crate::testing::{is_right, leaf, plain, silence, with_tables_everywhere, write};
+    use crate::testing::{
+        assert_notices_tables_outside_memory, assert_right, plain, set_entry,
+        with_each_entry_absent, write,
+    };
     use mmu_core::Profile;
 
     fn candidate() -> UnicornEngine {
-        UnicornEngine::new().expect("it is linked")
+        UnicornEngine::new().expect("Unicorn is linked in")
     }
 
+    /// The processor that Unicorn emulates.
     fn profile() -> Profile {
         Profile { physical_address_bits: PHYSICAL_ADDRESS_BITS, ..Profile::default() }
     }
@@ -193,17 +199,13 @@ mod tests {
         let mut candidate = candidate();
         let there_and_back = PagingMode::ALL.into_iter().chain(PagingMode::ALL.into_iter().rev());
         for mode in there_and_back {
-            for ring in [Ring::Zero, Ring::Three] {
+            for ring in Ring::ALL {
                 let mut case = write(mode);
-                (case.profile, case.access.ring) = (profile(), ring);
-                assert!(is_right(&mut candidate, &case), "{mode}");
-                for entry in 0..case.entries.len() {
-                    let mut absent = case.clone();
-                    absent.entries[entry].value &= !1;
-                    if let Some(pdpte) = case.pdpte_at(case.entries[entry].at) {
-                        absent.state.pdptes[pdpte] &= !1;
-                    }
-                    assert!(is_right(&mut candidate, &absent), "{mode}, entry {entry}");
+                case.profile = profile();
+                case.access.ring = ring;
+                assert_right(&mut candidate, &case);
+                for absent in with_each_entry_absent(&case) {
+                    assert_right(&mut candidate, &absent);
                 }
             }
         }
@@ -214,51 +216,54 @@ mod tests {
         let mut candidate = candidate();
         for entry in 0..4 {
             let mut case = write(PagingMode::FourLevel);
-            (case.profile, case.access.ring) = (profile(), Ring::Zero);
+            case.profile = profile();
+            case.access.ring = Ring::Zero;
+
             let mut reserved = case.clone();
             reserved.entries[entry].value |= 1 << 51;
-            assert!(is_right(&mut candidate, &reserved), "entry {entry}");
+            assert_right(&mut candidate, &reserved);
+
             case.entries[entry].value &= !2;
-            assert!(is_right(&mut candidate, &case), "entry {entry}");
+            assert_right(&mut candidate, &case);
             case.access.kind = AccessKind::Fetch;
             case.entries[entry].value |= 1 << 63;
-            assert!(is_right(&mut candidate, &case), "entry {entry}");
+            assert_right(&mut candidate, &case);
         }
-        let mut case = plain(PagingMode::FourLevel);
-        (case.profile, case.access.ring) = (profile(), Ring::Zero);
-        case.state.cr4 |= Cr4::SMAP;
-        assert!(is_right(&mut candidate, &case));
-        case.state.ac = true;
-        assert!(is_right(&mut candidate, &case));
+
+        let mut smap = plain(PagingMode::FourLevel);
+        smap.profile = profile();
+        smap.access.ring = Ring::Zero;
+        smap.state.cr4 |= Cr4::SMAP;
+        assert_right(&mut candidate, &smap);
+        smap.state.ac = true;
+        assert_right(&mut candidate, &smap);
     }
 
     #[test]
     fn large_pages_and_high_addresses() {
         let mut candidate = candidate();
         for level in [2, 3] {
-            let mut case = plain(PagingMode::FourLevel);
-            case.profile = profile();
-            // P, W, U, PS, and PAT at bit 12, which is no address.
-            leaf(&mut case, level, 0x34_4000_0000 | 0x1087);
-            assert!(is_right(&mut candidate, &case), "level {level}");
+            let mut large = plain(PagingMode::FourLevel);
+            large.profile = profile();
+            // P, W, U, PS, and PAT in bit 12, which is not part of the address.
+            set_entry(&mut large, level, 0x34_4000_0000 | 0x1087);
+            assert_right(&mut candidate, &large);
         }
-        let mut case = plain(PagingMode::FourLevel);
-        case.profile = profile();
-        case.entries[2].value = 0x3_4567_8007;
-        case.entries[3].at = 0x3_4567_8000 + (case.entries[3].at & 0xfff);
-        assert!(is_right(&mut candidate, &case));
+
+        let mut high = plain(PagingMode::FourLevel);
+        high.profile = profile();
+        high.entries[2].value = 0x3_4567_8007;
+        high.entries[3].at = 0x3_4567_8000 + (high.entries[3].at & 0xfff);
+        assert_right(&mut candidate, &high);
     }
 
     #[test]
-    fn tables_may_lie_anywhere() {
+    fn tables_outside_memory_are_noticed() {
         let mut candidate = candidate();
         for mode in [PagingMode::Bits32, PagingMode::Pae, PagingMode::FourLevel] {
-            for mut case in with_tables_everywhere(mode) {
-                case.profile.physical_address_bits = 52;
-                assert_eq!(silence(&mut candidate, &case), OUTSIDE);
-            }
-            let case = Case { profile: profile(), ..plain(mode) };
-            assert!(is_right(&mut candidate, &case));
+            assert_notices_tables_outside_memory(&mut candidate, mode, |case| {
+                case.profile = profile();
+            });
         }
     }
 }

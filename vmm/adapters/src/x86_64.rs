@@ -1,10 +1,11 @@
 //! rust-osdev's crate `x86_64`: `MappedPageTable`, through its trait `Translate`.
 //!
-//! It says where an address leads. The flags that it returns are the leaf's alone, so they claim
-//! nothing of the rights of the whole path, and it does not look at reserved bits.
+//! It says where an address leads. The flags that it returns are those of the leaf entry, so they
+//! claim nothing about the rights of the whole path, and it does not check reserved bits.
 
 use crate::frames::{EntryFrames, OUTSIDE};
-use crate::pages::{self, FoundPage, Said};
+use crate::pages::{self, PageLookup, Reply};
+use crate::registers::root_table;
 use ::x86_64::structures::paging::mapper::{PageTableFrameMapping, TranslateResult};
 use ::x86_64::structures::paging::page_table::PageTableFlags;
 use ::x86_64::structures::paging::{MappedPageTable, PageTable, PhysFrame, Translate};
@@ -12,79 +13,92 @@ use ::x86_64::{PhysAddr, VirtAddr};
 use crosswalk_case::Case;
 use crosswalk_case::protocol::{Answer, Candidate, Ignores};
 use mmu_core::PagingMode;
+use mmu_core::x86::format::EntryBits;
 
 /// The version of the library.
 pub const VERSION: &str = "0.15.5";
 
-/// What it does not look for. Addresses that are not canonical it cannot even be asked for.
+/// The faults that it does not look for. It cannot even be asked about an address that is not
+/// canonical.
 const IGNORES: Ignores = Ignores::RESERVED.union(Ignores::RIGHTS);
-
-/// Bits 51:12, which the library takes for an entry's address.
-const ADDRESS: u64 = mmu_core::x86::format::EntryBits::ADDRESS;
 
 /// The candidate.
 #[derive(Debug, Default)]
 pub struct X86_64 {
     frames: EntryFrames,
-    /// A copy of the root table: the library wants to have that one for itself, and another entry
-    /// may well lead back to it.
+    /// A copy of the root table: the library borrows it exclusively, and an entry may well point
+    /// back to it.
     root: PageTable,
 }
 
 impl Candidate for X86_64 {
     fn answer(&mut self, case: &Case) -> Answer {
-        self.say(case).unwrap_or_else(Answer::Silent)
+        self.try_answer(case).unwrap_or_else(Answer::Silent)
     }
 }
 
 impl X86_64 {
-    fn say(&mut self, case: &Case) -> Said {
+    fn try_answer(&mut self, case: &Case) -> Reply {
         pages::check(case, &[PagingMode::FourLevel])?;
         self.load(case);
-        let addresses = pages::addresses(case);
+        self.check_for_panic(case)?;
+
+        pages::answer(case, IGNORES, |address| {
+            let Ok(address) = VirtAddr::try_new(address) else {
+                return Ok(PageLookup::NotMapped);
+            };
+            let lookup = match self.translate(address) {
+                TranslateResult::Mapped { frame, offset, .. } => {
+                    let address = frame.start_address().as_u64() + offset;
+                    PageLookup::Mapped { address, rights: None }
+                }
+                TranslateResult::NotMapped | TranslateResult::InvalidFrameAddress(_) => {
+                    PageLookup::NotMapped
+                }
+            };
+            if self.frames.led_outside() { Err(OUTSIDE.into()) } else { Ok(lookup) }
+        })
+    }
+
+    /// Refuses cases whose walk would make the library panic.
+    fn check_for_panic(&self, case: &Case) -> Result<(), String> {
         let present_and_large = PageTableFlags::PRESENT | PageTableFlags::HUGE_PAGE;
-        for address in addresses.into_iter().filter_map(|address| VirtAddr::try_new(address).ok()) {
+        let addresses = pages::addresses(case).into_iter();
+        let canonical = addresses.filter_map(|address| VirtAddr::try_new(address).ok());
+        for address in canonical {
             if self.root[address.p4_index()].flags().contains(present_and_large) {
                 return Err("it panics where a PML4E has PS set".into());
             }
         }
-        pages::answer(case, IGNORES, |address| {
-            let Ok(address) = VirtAddr::try_new(address) else { return Ok(FoundPage::Nothing) };
-            let found = match self.translate(address) {
-                TranslateResult::Mapped { frame, offset, .. } => {
-                    let address = frame.start_address().as_u64() + offset;
-                    FoundPage::Page { address, rights: None }
-                }
-                TranslateResult::NotMapped | TranslateResult::InvalidFrameAddress(_) => {
-                    FoundPage::Nothing
-                }
-            };
-            if self.frames.led_outside() { Err(OUTSIDE.into()) } else { Ok(found) }
-        })
+        Ok(())
     }
 
     fn load(&mut self, case: &Case) {
         self.frames.load(case);
-        let root = self.frames.get(case.state.cr3 & ADDRESS);
+
+        let root = self.frames.get(root_table(&case.state));
         for (entry, word) in self.root.iter_mut().zip(root.words()) {
             let value = word.get();
-            let flags = PageTableFlags::from_bits_retain(value & !ADDRESS);
-            entry.set_addr(PhysAddr::new(value & ADDRESS), flags);
+            let flags = PageTableFlags::from_bits_retain(value & !EntryBits::ADDRESS);
+            entry.set_addr(PhysAddr::new(value & EntryBits::ADDRESS), flags);
         }
     }
 
+    #[expect(unsafe_code, reason = "the library trusts the mapping of frames")]
     fn translate(&mut self, address: VirtAddr) -> TranslateResult {
-        // SAFETY: the mapping gives a valid table for every frame, and the root is nobody else's.
-        // Whether the tables make sense does not matter, since nothing is changed through them.
+        // SAFETY: the mapping returns a valid table for every frame, and `self.root` is borrowed
+        // exclusively. Nothing is changed through the tables, so their contents do not matter.
         let mapped = unsafe { MappedPageTable::new(&mut self.root, InFrames(&self.frames)) };
         mapped.translate(address)
     }
 }
 
+/// The library's access to memory.
 struct InFrames<'f>(&'f EntryFrames);
 
-// SAFETY: the frames are aligned as tables are, as large, made of cells through which writing is
-// allowed, and stay where they are while they are borrowed.
+// SAFETY: the frames have the alignment and size of tables, consist of cells through which writing
+// is allowed, and stay where they are while they are borrowed.
+#[expect(unsafe_code, reason = "the library trusts the mapping of frames")]
 unsafe impl PageTableFrameMapping for InFrames<'_> {
     fn frame_to_pointer(&self, frame: PhysFrame) -> *mut PageTable {
         let frame = self.0.get(frame.start_address().as_u64());
@@ -95,18 +109,20 @@ unsafe impl PageTableFrameMapping for InFrames<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{is_right, is_wrong, leaf, plain, silence, with_tables_everywhere};
+    use crate::testing::{
+        assert_notices_tables_outside_memory, assert_right, assert_wrong, plain, set_entry, silence,
+    };
     use mmu_core::VirtAddr;
 
     #[test]
-    fn a_plain_page_and_one_that_is_not_there() {
+    fn present_and_absent_pages() {
         let mut candidate = X86_64::default();
         let mut case = plain(PagingMode::FourLevel);
-        assert!(is_right(&mut candidate, &case));
+        assert_right(&mut candidate, &case);
         case.entries[2].value &= !1;
-        assert!(is_right(&mut candidate, &case));
+        assert_right(&mut candidate, &case);
         case.access.address = VirtAddr::new(0x8000_0000_0000);
-        assert!(is_right(&mut candidate, &case));
+        assert_right(&mut candidate, &case);
     }
 
     #[test]
@@ -114,9 +130,9 @@ mod tests {
         let mut candidate = X86_64::default();
         for level in [2, 3] {
             let mut case = plain(PagingMode::FourLevel);
-            // P, W, U, PS, and PAT at bit 12, which is no address.
-            leaf(&mut case, level, 0x4000_0000 | 0x1087);
-            assert!(is_right(&mut candidate, &case), "level {level}");
+            // P, W, U, PS, and PAT in bit 12, which is not part of the address.
+            set_entry(&mut case, level, 0x4000_0000 | 0x1087);
+            assert_right(&mut candidate, &case);
         }
     }
 
@@ -125,9 +141,9 @@ mod tests {
         let mut candidate = X86_64::default();
         let mut case = plain(PagingMode::FourLevel);
         case.entries[3].value &= !1;
-        assert!(is_wrong(&mut candidate, &case));
+        assert_wrong(&mut candidate, &case);
         case.entries[3].value = 0;
-        assert!(is_right(&mut candidate, &case));
+        assert_right(&mut candidate, &case);
     }
 
     #[test]
@@ -137,19 +153,21 @@ mod tests {
         let mut case = plain(PagingMode::FourLevel);
         case.entries[0].value |= 0x80;
         assert!(silence(&mut candidate, &case).contains("panics"));
+
         candidate.load(&case);
         candidate.translate(::x86_64::VirtAddr::new(case.access.address.get()));
     }
 
     #[test]
-    fn tables_may_lie_anywhere() {
+    fn tables_outside_memory_are_noticed() {
         let mut candidate = X86_64::default();
-        for case in with_tables_everywhere(PagingMode::FourLevel) {
-            assert_eq!(silence(&mut candidate, &case), OUTSIDE);
-        }
-        assert!(is_right(&mut candidate, &plain(PagingMode::FourLevel)));
+        assert_notices_tables_outside_memory(&mut candidate, PagingMode::FourLevel, |_| ());
+    }
+
+    #[test]
+    fn other_modes_are_refused() {
         for mode in [PagingMode::FiveLevel, PagingMode::Pae, PagingMode::Bits32] {
-            assert!(silence(&mut candidate, &plain(mode)).contains("mode"));
+            assert!(silence(&mut X86_64::default(), &plain(mode)).contains("mode"));
         }
     }
 }

@@ -1,11 +1,20 @@
-//! The program, as crosswalk and people run it.
+//! The program `crosswalk-adapters`, as crosswalk and people run it.
 
 use assert_cmd::Command;
+use assert_cmd::assert::Assert;
 use serde_json::Value;
 use std::path::Path;
 
 fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_crosswalk-adapters"))
+}
+
+fn stdout(assert: &Assert) -> String {
+    String::from_utf8(assert.get_output().stdout.clone()).expect("standard output is text")
+}
+
+fn stderr(assert: &Assert) -> String {
+    String::from_utf8(assert.get_output().stderr.clone()).expect("standard error is text")
 }
 
 /// A read by ring 3 in 4-level paging, from a page of 4 KiB at 0x201000.
@@ -17,15 +26,20 @@ const CASE: &str = concat!(
 );
 
 fn list() -> Vec<Value> {
-    let output = program().arg("list").assert().success().get_output().stdout.clone();
-    let text = String::from_utf8(output).expect("it is text");
+    let text = stdout(&program().arg("list").assert().success());
     assert_eq!(text.lines().count(), 1, "{text}");
-    serde_json::from_str(&text).expect("it is a JSON array")
+    serde_json::from_str(&text).expect("the list is a JSON array")
+}
+
+fn name_of(adapter: &Value) -> &str {
+    adapter["name"].as_str().expect("an adapter has a name")
 }
 
 #[test]
 fn the_list_names_every_adapter_once() {
-    let names = [
+    let list = list();
+    let names: Vec<_> = list.iter().map(name_of).collect();
+    let expected = [
         "x86_64",
         "memflow",
         "page_table_multiarch",
@@ -34,22 +48,21 @@ fn the_list_names_every_adapter_once() {
         "qemu-gva2gpa",
         "unicorn",
     ];
-    let list = list();
-    assert_eq!(list.iter().map(|adapter| &adapter["name"]).collect::<Vec<_>>(), names);
+    assert_eq!(names, expected);
+
     for adapter in list {
         assert!(adapter["what"].is_string(), "{adapter}");
-        assert_eq!(adapter["available"] == true, adapter["reason"].is_null(), "{adapter}");
         assert!(adapter["version"].is_string(), "{adapter}");
+        assert_eq!(adapter["available"] == true, adapter["reason"].is_null(), "{adapter}");
     }
 }
 
 #[test]
-fn the_libraries_have_the_versions_that_are_linked() {
-    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.lock");
-    let lock = std::fs::read_to_string(lock).expect("the workspace has a lock file");
+fn each_library_has_the_version_in_the_lock_file() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.lock");
+    let lock = std::fs::read_to_string(path).expect("the workspace has a lock file");
     for adapter in list() {
-        let name = adapter["name"].as_str().expect("it has a name");
-        let package = match name {
+        let package = match name_of(&adapter) {
             "kvm-translate" | "qemu-gva2gpa" => continue,
             "unicorn" => "unicorn-engine",
             library => library,
@@ -60,20 +73,19 @@ fn the_libraries_have_the_versions_that_are_linked() {
 }
 
 #[test]
-fn every_adapter_that_is_here_answers_a_line_with_a_line() {
+fn every_available_adapter_answers_each_line_with_a_line() {
     for adapter in list() {
-        let name = adapter["name"].as_str().expect("it has a name");
+        let name = name_of(&adapter);
         if adapter["available"] != true {
-            let assert = program().arg(name).assert().code(3).stdout("");
-            let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
-            assert_eq!(said.lines().count(), 1, "{said}");
+            let error = stderr(&program().arg(name).assert().code(3).stdout(""));
+            assert_eq!(error.lines().count(), 1, "{error}");
             continue;
         }
-        let assert =
-            program().arg(name).write_stdin(format!("{CASE}\n{CASE}\n")).assert().success();
-        let said = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
-        assert_eq!(said.lines().count(), 2, "{name}: {said}");
-        for line in said.lines() {
+
+        let input = format!("{CASE}\n{CASE}\n");
+        let answers = stdout(&program().arg(name).write_stdin(input).assert().success());
+        assert_eq!(answers.lines().count(), 2, "{name}: {answers}");
+        for line in answers.lines() {
             let answer: Value = serde_json::from_str(line).expect("an answer is JSON");
             assert_eq!(answer["translated"]["address"], "0x201108", "{name}: {answer}");
         }
@@ -81,14 +93,29 @@ fn every_adapter_that_is_here_answers_a_line_with_a_line() {
 }
 
 #[test]
-fn what_it_does_not_know_is_bad_usage() {
+fn unknown_adapters_and_bad_cases_are_bad_input() {
     let problems = [
         ("bochs", "", "crosswalk-adapters: there is no adapter \"bochs\"; there are x86_64, "),
         ("x86_64", "{\"mode\":\"6level\"}\n", "crosswalk-adapters: "),
     ];
     for (name, input, problem) in problems {
-        let assert = program().arg(name).write_stdin(input).assert().code(2).stdout("");
-        let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
-        assert!(said.starts_with(problem) && said.lines().count() == 1, "{said}");
+        let error = stderr(&program().arg(name).write_stdin(input).assert().code(2).stdout(""));
+        assert!(error.starts_with(problem) && error.lines().count() == 1, "{error}");
+    }
+}
+
+#[test]
+fn help_and_version_are_printed_and_other_options_refused() {
+    for option in ["-h", "--help"] {
+        let help = stdout(&program().arg(option).assert().success());
+        assert!(help.contains("Usage: crosswalk-adapters <NAME>"), "{help}");
+    }
+    for option in ["-V", "--version"] {
+        let version = stdout(&program().arg(option).assert().success());
+        assert_eq!(version, format!("crosswalk-adapters {}\n", env!("CARGO_PKG_VERSION")));
+    }
+    for arguments in [&[][..], &["--frobnicate"], &["x86_64", "memflow"]] {
+        let error = stderr(&program().args(arguments).assert().code(2).stdout(""));
+        assert!(error.contains("--help"), "{error}");
     }
 }

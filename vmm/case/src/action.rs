@@ -1,20 +1,20 @@
-//! Sequences: what comes before the access of a case.
+//! Sequences: what happens before the access of a case.
 
-use super::{Case, TableEntry};
+use crate::{Case, TableEntry};
 use crosswalk_guest::stub::Form;
 use mmu_core::{Access, ControlState, Cr0, VirtAddr};
 use std::iter::once;
 
-/// One thing done before the access.
+/// One action before the access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Another access.
     Access(AccessStep),
-    /// Software stores a table entry, and invalidates nothing.
+    /// Software stores a table entry, without invalidating anything.
     Write(TableEntry),
     /// INVLPG.
     Invlpg(VirtAddr),
-    /// MOV to CR3 of what it holds.
+    /// MOV to CR3 of the value that it already has.
     ReloadCr3,
     /// WRPKRU.
     Pkru(u32),
@@ -22,19 +22,19 @@ pub enum Action {
     WriteProtect(bool),
 }
 
-/// An access, and how the guest makes it.
+/// An access, and how the guest performs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AccessStep {
     /// The access.
     pub access: Access,
-    /// The instruction that makes it.
+    /// The instruction that performs it.
     pub form: Form,
-    /// What the instruction stores, or adds.
+    /// The value that the instruction stores or adds.
     pub value: u64,
 }
 
 impl Action {
-    /// The registers afterwards.
+    /// Changes the registers as the action does.
     pub fn change(&self, state: &mut ControlState) {
         match self {
             Self::Pkru(pkru) => state.pkru = *pkru,
@@ -45,18 +45,36 @@ impl Action {
 }
 
 impl Case {
-    /// Whether anything comes before the access.
+    /// Whether there are actions before the access.
     pub fn is_sequence(&self) -> bool {
         !self.before.is_empty()
     }
 
-    /// The access of the case itself.
-    pub fn made(&self) -> AccessStep {
+    /// The access of the case itself, which comes last.
+    pub fn access_step(&self) -> AccessStep {
         AccessStep { access: self.access, form: self.form, value: self.value }
     }
 
-    /// Every access, the last one too, each as a case of its own: with the registers of its moment,
-    /// and the tables as software left them.
+    /// All actions in order, the access last.
+    pub fn script(&self) -> impl Iterator<Item = Action> {
+        self.before.iter().copied().chain(once(Action::Access(self.access_step())))
+    }
+
+    /// Each access, including the last, as a case of its own: with the registers at that point, and
+    /// the tables as software left them.
+    ///
+    /// ```
+    /// use crosswalk_case::{Action, Case};
+    /// use crosswalk_guest::layout::Arena;
+    /// use mmu_core::{Cr0, Profile, Ring};
+    ///
+    /// let mut case = Case::plain(Arena::ALL[0], 0, Ring::Zero, Profile::default());
+    /// case.before = vec![Action::Access(case.access_step()), Action::WriteProtect(false)];
+    /// let accesses = case.accesses();
+    /// let protected: Vec<bool> =
+    ///     accesses.iter().map(|access| access.state.cr0.contains(Cr0::WP)).collect();
+    /// assert_eq!(protected, [true, false]);
+    /// ```
     pub fn accesses(&self) -> Vec<Self> {
         let mut alone = Self { before: Vec::new(), ..self.clone() };
         let mut accesses = Vec::new();
@@ -64,7 +82,9 @@ impl Case {
             action.change(&mut alone.state);
             match action {
                 Action::Access(AccessStep { access, form, value }) => {
-                    (alone.access, alone.form, alone.value) = (access, form, value);
+                    alone.access = access;
+                    alone.form = form;
+                    alone.value = value;
                     accesses.push(alone.clone());
                 }
                 Action::Write(written) => {
@@ -73,14 +93,12 @@ impl Case {
                         entry.value = written.value;
                     }
                 }
-                _ => {}
+                Action::Invlpg(_)
+                | Action::ReloadCr3
+                | Action::Pkru(_)
+                | Action::WriteProtect(_) => {}
             }
         }
         accesses
-    }
-
-    /// All that is done, the access last.
-    pub fn script(&self) -> impl Iterator<Item = Action> {
-        self.before.iter().copied().chain(once(Action::Access(self.made())))
     }
 }

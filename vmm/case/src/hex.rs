@@ -1,9 +1,10 @@
-//! Numbers as text: addresses and register values are hex strings, which JSON numbers cannot hold.
+//! Numbers of 64 bits as text: JSON numbers cannot hold all of them, hex strings can.
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A number written as a hex string.
+/// A number that is written as a hex string, such as `"0x1000"`. When it is read, underscores between
+/// the digits are ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hex(pub u64);
 
@@ -16,9 +17,11 @@ impl Serialize for Hex {
 impl<'de> Deserialize<'de> for Hex {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         const EXPECTED: &str = "expected a hex string such as \"0x1000\"";
+
         let value = serde_json::Value::deserialize(deserializer)?;
         let text =
             value.as_str().ok_or_else(|| D::Error::custom(format!("{EXPECTED}, found {value}")))?;
+
         text.strip_prefix("0x")
             .and_then(|digits| u64::from_str_radix(&digits.replace('_', ""), 16).ok())
             .map(Self)

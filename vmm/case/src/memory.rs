@@ -1,14 +1,16 @@
-//! A case as the memory that a walk reads: its own copy of the tables.
+//! A case as the memory that a walk reads: the case's own copy of the tables, which no machine
+//! touches.
 
 use crate::{Case, TableEntry};
+use crosswalk_guest::layout::LOW_MEMORY_END;
 use mmu_core::PhysAddr;
 use mmu_core::cache::TableMemoryUpdate;
 use mmu_core::memory::{OutsideMemory, TableMemory, TableMemoryMut};
 
-/// The case's tables as memory to walk: the case's own copy, which no machine touches.
+/// Walks read the entries that the case lists. In low memory, and in the frames of listed entries,
+/// unlisted entries are 0; elsewhere there is no memory for tables (OUT-1).
 impl TableMemory for Case {
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
-        let frame = |address: u64| address >> 12;
         let listed = self.entries.iter().find(|entry| entry.at == at.get());
         if let Some(entry) = listed {
             return Ok(entry.value & (u64::MAX >> (64 - 8 * bytes)));
@@ -16,17 +18,14 @@ impl TableMemory for Case {
         if let Some(pdpte) = self.pdpte_at(at.get()) {
             return Ok(self.state.pdptes[pdpte]);
         }
-        let known = at.get() < TABLE_MEMORY_END
-            || self.entries.iter().any(|entry| frame(entry.at) == frame(at.get()));
-        if known { Ok(0) } else { Err(OutsideMemory(at)) }
+
+        let shares_frame = |entry: &TableEntry| PhysAddr::new(entry.at).frame() == at.frame();
+        let is_memory = at.get() < LOW_MEMORY_END || self.entries.iter().any(shares_frame);
+        if is_memory { Ok(0) } else { Err(OutsideMemory(at)) }
     }
 }
 
-/// The last physical address below which unlisted entries read 0; above, there is no memory for
-/// tables (OUT-1).
-const TABLE_MEMORY_END: u64 = crosswalk_guest::layout::LOW_MEMORY_END;
-
-/// Software's stores into the case's copy of the tables.
+/// Stores by software.
 impl TableMemoryMut for Case {
     fn write_entry(&mut self, at: PhysAddr, bytes: u8, value: u64) -> Result<(), OutsideMemory> {
         self.read_entry(at, bytes)?;
@@ -38,7 +37,7 @@ impl TableMemoryMut for Case {
     }
 }
 
-/// The processor's.
+/// Updates of A and D by the processor.
 impl TableMemoryUpdate for Case {
     fn update_entry(
         &mut self,

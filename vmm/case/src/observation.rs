@@ -1,9 +1,17 @@
 //! What a machine did with one case, and who decided it.
 
+use mmu_core::name::{UnknownName, by_name};
 use mmu_core::{Fault, Vector};
 use std::fmt;
+use std::str::FromStr;
 
-/// Who decided an observation. An emulator's work is never called the processor's.
+/// Who decided an observation. What an emulator does is never attributed to the processor.
+///
+/// ```
+/// use crosswalk_case::observation::Provenance;
+/// assert_eq!("kvm-walker".parse::<Provenance>().unwrap(), Provenance::KvmWalker);
+/// assert!("hardware".parse::<Provenance>().is_err());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Provenance {
     /// The processor's own walk of the guest's tables, or its own check of an address.
@@ -12,7 +20,7 @@ pub enum Provenance {
     ProcessorOnShadowTables,
     /// A fault that KVM's walker computed and injected into natively running code.
     KvmWalker,
-    /// KVM ran the instruction itself.
+    /// KVM emulated the instruction.
     KvmEmulator,
     /// An emulated processor's own walk, beneath KVM or without it.
     Tcg,
@@ -21,7 +29,7 @@ pub enum Provenance {
 }
 
 impl Provenance {
-    /// Everyone who decides.
+    /// Every provenance.
     pub const ALL: [Self; 6] = [
         Self::Processor,
         Self::ProcessorOnShadowTables,
@@ -44,6 +52,15 @@ impl Provenance {
     }
 }
 
+/// The name of a provenance, as [`Provenance::name`] returns it.
+impl FromStr for Provenance {
+    type Err = UnknownName<Self>;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        by_name(&Self::ALL, Self::name, name)
+    }
+}
+
 impl fmt::Display for Provenance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
@@ -53,13 +70,13 @@ impl fmt::Display for Provenance {
 /// An exception as the guest's handler saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ObservedFault {
-    /// The vector: any number, this is what a machine said.
+    /// The vector; a faulty machine may report any number.
     pub vector: u8,
-    /// The error code as pushed.
+    /// The error code that was pushed.
     pub error_code: u32,
     /// CR2 in the handler.
     pub cr2: u64,
-    /// CR2 before the case, which a fault other than #PF must leave (CANON-1).
+    /// CR2 before the case, which only #PF may change (CANON-1).
     pub cr2_before: u64,
 }
 
@@ -68,74 +85,88 @@ pub struct ObservedFault {
 pub struct EntryAfter {
     /// Its physical address.
     pub at: u64,
-    /// What the guest wrote there for the case.
+    /// The value that the guest wrote there for the case.
     pub before: u64,
-    /// What was there in the end.
+    /// The value after the case.
     pub after: u64,
 }
 
-/// An access that left the machine because there is no memory: it proves its physical address.
+/// An access that left the machine because there is no memory at its address. It proves the physical
+/// address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutsideAccess {
     /// The physical address.
     pub address: u64,
-    /// Bytes, at most 8.
+    /// Number of bytes, at most 8.
     pub len: u8,
     /// Whether it was a store.
     pub is_write: bool,
-    /// The bytes stored, or those handed to the load; low byte first.
+    /// The bytes that were stored, or those that the load received; low byte first.
     pub data: u64,
 }
 
-/// What was seen of an access before the last of a sequence.
+/// What was observed of an access before the last of a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EarlierAccess {
     /// The exception, if there was one.
     pub fault: Option<ObservedFault>,
-    /// What the instruction left in its register, as wide as the register.
+    /// What the instruction left in its register, at the full width of the register.
     pub value: u64,
 }
 
-/// Everything that was seen of one case.
+/// Everything that was observed of one case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation {
     /// The accesses before the last, in order.
     pub earlier: Vec<EarlierAccess>,
     /// The exception, if there was one.
     pub fault: Option<ObservedFault>,
-    /// What the instruction left in its register, as wide as the register.
+    /// What the instruction left in its register, at the full width of the register.
     pub value: u64,
-    /// Bytes of data memory that are no longer what they were: address and new value.
+    /// The bytes of data memory that changed: address and new value.
     pub stored: Vec<(u64, u8)>,
-    /// Every entry of the case, and neighbours of no case that changed.
+    /// Every entry of the case, and the entries beside them that changed.
     pub entries: Vec<EntryAfter>,
     /// Accesses that left the machine, in order.
     pub outside: Vec<OutsideAccess>,
-    /// Whether such accesses can be seen at all; else nothing tells where they went.
+    /// Whether accesses that leave the machine are visible; if not, nothing shows where they went.
     pub sees_outside: bool,
     /// Who decided.
     pub provenance: Provenance,
 }
 
 impl Observation {
-    /// What its record tells of a case; nothing is known yet of memory.
+    /// An observation of fault, register and provenance; nothing is known about memory yet.
     pub fn new(fault: Option<ObservedFault>, value: u64, provenance: Provenance) -> Self {
-        let (stored, entries, outside) = (Vec::new(), Vec::new(), Vec::new());
-        let (earlier, sees_outside) = (Vec::new(), true);
-        Self { earlier, fault, value, stored, entries, outside, sees_outside, provenance }
+        Self {
+            earlier: Vec::new(),
+            fault,
+            value,
+            stored: Vec::new(),
+            entries: Vec::new(),
+            outside: Vec::new(),
+            sees_outside: true,
+            provenance,
+        }
     }
 }
 
-/// What became of a case on a machine.
+/// The result of running a case on a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attempt {
-    /// It ran.
+    /// The case ran.
     Observed(Observation),
-    /// The machine cannot run it, and why.
+    /// The machine cannot run the case, for this reason.
     Unsupported(String),
 }
 
-/// `#PF(P|W)`, `#GP(0)`: a vector, whatever it is, and an error code.
+/// A vector and an error code as text, such as `#PF(P|W)` or `#GP(0)`. The vector may be any number.
+///
+/// ```
+/// use crosswalk_case::observation::name_of_fault;
+/// assert_eq!(name_of_fault(14, 0x3), "#PF(P|W)");
+/// assert_eq!(name_of_fault(99, 0), "exception 99");
+/// ```
 pub fn name_of_fault(vector: u8, error_code: u32) -> String {
     match Vector::from_number(vector) {
         Some(vector) => Fault { vector, error_code, cr2: None }.to_string(),

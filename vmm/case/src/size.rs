@@ -1,23 +1,123 @@
-//! How complicated a case is: what shrinking makes smaller.
+//! How complicated a case is: what shrinking minimises.
 
 use crate::Case;
-use mmu_core::{Cr0, Cr4};
+use mmu_core::walk::{Path, Step, walk_in_mode};
+use mmu_core::x86::format::{EntryBits, EntryKind};
+use mmu_core::{Cr0, Cr4, PagingMode, Reference, VirtAddr};
 
-/// Orders cases from simple to complicated.
-pub fn size_of_case(case: &Case) -> (usize, u32, bool, usize, u32, u16) {
+/// How complicated a case is. The fields are compared in order, so the first that differs decides.
+///
+/// ```
+/// use crosswalk_case::{Case, size_of_case};
+/// use crosswalk_guest::layout::Arena;
+/// use mmu_core::{Profile, Ring};
+///
+/// let plain = Case::plain(Arena::ALL[0], 0, Ring::Three, Profile::default());
+/// let mut read_only = plain.clone();
+/// read_only.entries[3].value &= !2;
+/// assert_eq!(size_of_case(&read_only).unusual_bits, 1);
+/// assert!(size_of_case(&plain) < size_of_case(&read_only));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CaseSize {
+    /// Number of actions before the access.
+    pub actions: usize,
+    /// [`Case::unusual_bits`].
+    pub unusual_bits: u32,
+    /// Whether the access touches two pages.
+    pub crosses_page: bool,
+    /// Number of entries that the case lists.
+    pub entries: usize,
+    /// Number of optional features of the control state in use, plus the rank of the access kind, from
+    /// 0 for a read.
+    pub control: u32,
+    /// Bytes that the access touches.
+    pub access_bytes: u16,
+}
+
+/// The size of a case.
+pub fn size_of_case(case: &Case) -> CaseSize {
     let state = &case.state;
     let optional = Cr4::PSE | Cr4::PGE | Cr4::PCIDE | Cr4::SMEP | Cr4::SMAP | Cr4::PKE | Cr4::PKS;
-    let state_bits = (state.cr4 & optional).bits().count_ones()
+    let features_in_use = (state.cr4 & optional).bits().count_ones()
         + u32::from(state.pkru != 0)
         + u32::from(state.pkrs != 0)
         + u32::from(state.ac)
         + u32::from(!state.cr0.contains(Cr0::WP));
-    (
-        case.before.len(),
-        case.unusual_bits(),
-        case.access.crosses_page(),
-        case.entries.len(),
-        state_bits + case.access.kind as u32,
-        case.access.size,
-    )
+
+    CaseSize {
+        actions: case.before.len(),
+        unusual_bits: case.unusual_bits(),
+        crosses_page: case.access.crosses_page(),
+        entries: case.entries.len(),
+        control: features_in_use + case.access.kind as u32,
+        access_bytes: case.access.size,
+    }
+}
+
+impl Case {
+    /// The number of bits in which the entries on the path differ from a plain mapping: one that is
+    /// present, writable and accessible to user code at every level, with every other flag 0.
+    ///
+    /// A, D and addresses do not count. PS counts where no page of that size exists. An address that
+    /// is not canonical counts as one bit. In PAE's PDPTEs everything but P and the address counts;
+    /// each PDPTE whose memory differs from its register counts as one bit.
+    pub fn unusual_bits(&self) -> u32 {
+        let plain = (EntryBits::P | EntryBits::RW | EntryBits::US).bits();
+        let uncounted = (EntryBits::A | EntryBits::D).bits();
+        let is_canonical = self.canonical_ends() == [true; 2];
+        let mut bits = u32::from(!is_canonical) + self.edited_pdptes();
+
+        let mut counted: Vec<u64> = Vec::new();
+        for address in [self.access.address, self.access.last_byte()] {
+            for (step, address_field) in self.path(address) {
+                if counted.contains(&step.at.get()) {
+                    continue;
+                }
+                counted.push(step.at.get());
+
+                let (expected, ignored) = if step.level.has_flags {
+                    (plain, uncounted)
+                } else {
+                    (EntryBits::P.bits(), 0)
+                };
+                bits += ((step.entry ^ expected) & !ignored & !address_field).count_ones();
+            }
+        }
+        bits
+    }
+
+    /// The number of PAE's PDPTEs whose listed entry differs from the register.
+    fn edited_pdptes(&self) -> u32 {
+        let edited = self.entries.iter().filter(|entry| {
+            self.pdpte_at(entry.at).is_some_and(|pdpte| self.state.pdptes[pdpte] != entry.value)
+        });
+        edited.count() as u32
+    }
+
+    /// The entries that a walk for `address` reads, each with the bits that hold the address. They
+    /// include PS where it makes the entry a large leaf.
+    fn path(&self, address: VirtAddr) -> Vec<(Step, u64)> {
+        let mut path = Path::default();
+        let at = (address, &self.access);
+        // A walk that faults has a path, too.
+        let _ = walk_in_mode(Reference, self.state, self.profile, self, at, &mut path);
+
+        path.steps.iter().map(|step| (*step, self.address_field(step))).collect()
+    }
+
+    /// The bits of an entry that hold its address, and PS where it makes the entry a large leaf.
+    fn address_field(&self, step: &Step) -> u64 {
+        /// Bits 20:13 of a 4 MiB leaf, which are address bits 39:32 (MODE-5).
+        const PSE_36: u64 = 0x001f_e000;
+
+        let field = EntryBits::ADDRESS & !self.profile.bits_above_physical();
+        if step.kind != EntryKind::Leaf || step.level.number == 1 {
+            return field;
+        }
+
+        let large = field & !((1 << step.level.shift) - 1) | EntryBits::PS.bits();
+        let uses_pse_36 = self.mode() == PagingMode::Bits32 && step.target.get() >> 32 != 0;
+        if uses_pse_36 { large | PSE_36 } else { large }
+    }
 }

@@ -4,7 +4,7 @@
 
 use crosswalk_case::Case;
 use crosswalk_case::protocol::Answer;
-use crosswalk_case::protocol::text::LONGEST;
+use crosswalk_case::protocol::MAX_ANSWER_BYTES;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -202,11 +202,11 @@ fn read_lines(output: ChildStdout, lines: &SyncSender<std::io::Result<Vec<u8>>>)
 
     loop {
         let mut bytes = Vec::new();
-        let read = output.by_ref().take(LONGEST as u64 + 1).read_until(b'\n', &mut bytes);
+        let read = output.by_ref().take(MAX_ANSWER_BYTES as u64 + 1).read_until(b'\n', &mut bytes);
         let line = match read {
             Ok(0) => return,
             Ok(_) if bytes.ends_with(b"\n") => Ok(bytes),
-            Ok(read) if read > LONGEST => Err(std::io::Error::other("a line without end")),
+            Ok(read) if read > MAX_ANSWER_BYTES => Err(std::io::Error::other("a line without end")),
             Ok(_) => return,
             Err(error) => Err(error),
         };

@@ -8,7 +8,7 @@ use crate::finding::Findings;
 use crate::verdict::{self, End, Verdict};
 use crate::walker::{MUTANTS, OMISSIONS, Walker};
 use crosswalk_case::Case;
-use crosswalk_case::size_of_case;
+use crosswalk_case::{CaseSize, size_of_case};
 use mmu_core::walk::{Path, walk_in_mode};
 use mmu_core::x86::format::EntryBits;
 use mmu_core::{
@@ -49,11 +49,9 @@ pub(super) struct Selection {
     tried: u64,
 }
 
-type Size = (usize, u32, bool, usize, u32, u16);
-
 #[derive(Clone)]
 struct SelectedCase {
-    size: Size,
+    size: CaseSize,
     /// Its place in the order in which cases were tried.
     number: u64,
     trial: Trial,
@@ -91,7 +89,12 @@ impl Selection {
     }
 
     /// Everything worth showing that a case shows.
-    fn points_of_trial(&self, trial: &Trial, size: Size, findings: &Findings) -> Vec<SelectionKey> {
+    fn points_of_trial(
+        &self,
+        trial: &Trial,
+        size: CaseSize,
+        findings: &Findings,
+    ) -> Vec<SelectionKey> {
         let Trial { case, attempt, .. } = trial;
         let prediction = Reference.predict(case);
         let verdict = verdict::judge_prediction(&Reference, case, &prediction, attempt);
@@ -116,7 +119,7 @@ impl Selection {
     }
 
     /// The mutants and omissions that a case proves wrong, unless there is a simpler case for them.
-    fn deviations(&self, Trial { case, attempt, .. }: &Trial, size: Size) -> Vec<Point> {
+    fn deviations(&self, Trial { case, attempt, .. }: &Trial, size: CaseSize) -> Vec<Point> {
         let is_wrong = |walker: &dyn Walker| {
             matches!(verdict::judge(walker, case, attempt), Verdict::Diverge { .. })
         };
@@ -136,7 +139,7 @@ impl Selection {
             .collect()
     }
 
-    fn is_simpler(&self, key: &SelectionKey, size: Size) -> bool {
+    fn is_simpler(&self, key: &SelectionKey, size: CaseSize) -> bool {
         self.simplest.get(key).is_none_or(|known| size < known.size)
     }
 

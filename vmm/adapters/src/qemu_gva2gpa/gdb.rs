@@ -1,4 +1,4 @@
-//! The remote protocol of GDB, as little of it as registers take.
+//! GDB's remote protocol, as much of it as reading and writing registers takes.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -16,20 +16,20 @@ pub(super) enum Register {
 #[derive(Debug)]
 pub(super) struct Gdb(BufReader<UnixStream>);
 
-/// No answer of QEMU's to us is longer.
-const LONGEST: u64 = 0x1000;
+/// Maximum number of bytes in a packet that QEMU sends.
+const MAX_PACKET: u64 = 0x1000;
 
 impl Gdb {
     pub(super) fn new(stream: UnixStream) -> io::Result<Self> {
         let mut gdb = Self(BufReader::new(stream));
-        // It deals in single registers with those only who have asked which there are.
+        // QEMU reads and writes single registers only for clients that have asked for their list.
         gdb.ask("qXfer:features:read:target.xml:0,400")?;
         Ok(gdb)
     }
 
     /// Stores a register.
     pub(super) fn store(&mut self, register: Register, value: u64) -> io::Result<()> {
-        // In the order of memory.
+        // Hexadecimal bytes in memory order.
         let packet = format!("P{:x}={:016x}", register as u8, value.swap_bytes());
         match self.ask(&packet)?.as_str() {
             "OK" => Ok(()),
@@ -37,7 +37,7 @@ impl Gdb {
         }
     }
 
-    /// What a register holds.
+    /// Loads a register.
     pub(super) fn load(&mut self, register: Register) -> io::Result<u64> {
         let text = self.ask(&format!("p{:x}", register as u8))?;
         match u64::from_str_radix(&text, 16) {
@@ -47,20 +47,22 @@ impl Gdb {
     }
 
     fn ask(&mut self, packet: &str) -> io::Result<String> {
-        let sum = packet.bytes().fold(0, u8::wrapping_add);
-        self.0.get_mut().write_all(format!("${packet}#{sum:02x}").as_bytes())?;
-        self.until(b'$')?;
-        let mut answer = self.until(b'#')?;
-        answer.pop();
+        let checksum = packet.bytes().fold(0, u8::wrapping_add);
+        self.0.get_mut().write_all(format!("${packet}#{checksum:02x}").as_bytes())?;
+
+        self.read_until(b'$')?;
+        let mut response = self.read_until(b'#')?;
+        response.pop();
         self.0.read_exact(&mut [0; 2])?;
+
         self.0.get_mut().write_all(b"+")?;
-        String::from_utf8(answer).map_err(|error| unexpected(&error.to_string()))
+        String::from_utf8(response).map_err(|error| unexpected(&error.to_string()))
     }
 
-    /// What comes up to a byte, and the byte.
-    fn until(&mut self, end: u8) -> io::Result<Vec<u8>> {
+    /// The bytes up to and including `end`.
+    fn read_until(&mut self, end: u8) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        self.0.by_ref().take(LONGEST).read_until(end, &mut bytes)?;
+        self.0.by_ref().take(MAX_PACKET).read_until(end, &mut bytes)?;
         match bytes.last() {
             Some(last) if *last == end => Ok(bytes),
             Some(_) => Err(unexpected(&String::from_utf8_lossy(&bytes))),
@@ -69,6 +71,6 @@ impl Gdb {
     }
 }
 
-fn unexpected(said: &str) -> io::Error {
-    io::Error::other(format!("it says {said:?}"))
+fn unexpected(response: &str) -> io::Error {
+    io::Error::other(format!("unexpected response {response:?}"))
 }

@@ -1,82 +1,81 @@
 //! QEMU's monitor command `gva2gpa`: the walk by which its monitor and its debug stub read memory,
 //! which is not the walk of the processor that it emulates.
 //!
-//! It looks whether entries are present and, in long mode, whether the address is canonical; not at
-//! rights nor reserved bits. The virtual machine is never run.
+//! It checks whether entries are present and, in long mode, whether the address is canonical; it
+//! checks neither rights nor reserved bits. The virtual machine never runs.
 
 mod gdb;
 mod monitor;
 mod process;
+mod program;
 
 use crate::frames::contents;
 use crate::memory::{erase, write};
-use crate::pages::{self, FoundPage, Said};
+use crate::pages::{self, PageLookup, Reply};
+use crate::registers::WalkRegisters;
 use crosswalk_case::Case;
 use crosswalk_case::protocol::{Answer, Candidate, Ignores};
-use crosswalk_machine::qemu::installed_version;
-use gdb::Register;
+use gdb::{Gdb, Register};
 use mmu_core::{ControlState, Cr0, Cr4, Efer, PagingMode};
 use process::{MEMORY_SIZE, MonitoredProcess};
+use program::installed_version;
+use std::io;
 
-/// What it does not look for.
+/// The faults that it does not look for.
 const IGNORES: Ignores = Ignores::RESERVED.union(Ignores::RIGHTS);
 
-/// QEMU, with one virtual machine that stands still.
+/// QEMU, with a virtual machine that is stopped.
 #[derive(Debug)]
 pub struct QemuGva2gpa {
     process: MonitoredProcess,
+    /// What the processor's registers hold; `None` when it is not known.
     loaded: Option<WalkRegisters>,
 }
 
-/// The control registers, as far as the walk hangs on them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct WalkRegisters {
-    cr0: u64,
-    cr3: u64,
-    cr4: u64,
-    /// Without LMA, which follows from the others.
-    efer: u64,
-}
-
-/// The version of the QEMU that is installed.
+/// The version of the QEMU that is installed, or `none`.
 pub fn version() -> String {
-    installed_version().map_or_else(|_| "none".into(), |version| version.to_string())
+    installed_version().unwrap_or_else(|_| "none".into())
 }
 
 impl QemuGva2gpa {
     /// Starts QEMU.
     ///
     /// # Errors
-    /// When there is none or it cannot be used, and why.
+    /// When there is no QEMU or it cannot be used; the error says why.
     pub fn new() -> Result<Self, String> {
-        installed_version().map_err(|error| error.to_string())?;
+        installed_version()?;
         let process =
             MonitoredProcess::start().map_err(|error| format!("QEMU cannot be used: {error}"))?;
         Ok(Self { process, loaded: None })
     }
 
-    fn say(&mut self, case: &Case) -> Said {
+    fn try_answer(&mut self, case: &Case) -> Reply {
         pages::check(case, &PagingMode::ALL)?;
         pages::check_pdptes(case)?;
         pages::check_tables(case)?;
         if contents(case).iter().any(|entry| entry.at >= MEMORY_SIZE) {
             return Err("it has entries past the memory of this machine".into());
         }
+
         write(self.process.memory(), case, |at| at)?;
-        let said = self.translate(case);
+        let reply = self.translate(case);
         erase(self.process.memory(), case, |at| at)?;
-        said
+        reply
     }
 
-    fn translate(&mut self, case: &Case) -> Said {
+    fn translate(&mut self, case: &Case) -> Reply {
         self.load(&case.state)?;
+
         let mut ignores = IGNORES;
-        // PAE's PDPTEs are checked when they are loaded, and it loads none.
+        // PAE's PDPTEs are checked when they are loaded, and the command loads none.
         ignores.set(Ignores::ADDRESS, case.mode() == PagingMode::Pae);
         pages::answer(case, ignores, |address| {
-            let said = self.process.monitor().command(&format!("gva2gpa {address:#x}"));
-            let said = said.map_err(|error| format!("QEMU's monitor: {error}"))?;
-            read(said.trim()).ok_or_else(|| format!("QEMU's monitor says {said:?}"))
+            let printed = self
+                .process
+                .monitor()
+                .command(&format!("gva2gpa {address:#x}"))
+                .map_err(|error| format!("QEMU's monitor: {error}"))?;
+            parse(printed.trim()).ok_or_else(|| format!("QEMU's monitor prints {printed:?}"))
         })
     }
 
@@ -86,72 +85,85 @@ impl QemuGva2gpa {
         if wanted.cr3 >> 32 != 0 {
             return Err("QEMU's debug stub takes 32 bits of CR3 outside 64-bit code".into());
         }
+
         let loaded = self.loaded.take();
+        let only_cr3_differs =
+            loaded.is_some_and(|loaded| WalkRegisters { cr3: wanted.cr3, ..loaded } == wanted);
         let gdb = self.process.gdb();
-        let failed = |error: std::io::Error| format!("QEMU's debug stub: {error}");
-        if loaded.map(|loaded| WalkRegisters { cr3: wanted.cr3, ..loaded }) == Some(wanted) {
-            gdb.store(Register::Cr3, wanted.cr3).map_err(failed)?;
-            self.loaded = Some(wanted);
-            return Ok(());
+        if only_cr3_differs {
+            by_stub(gdb.store(Register::Cr3, wanted.cr3))?;
+        } else {
+            store_all(gdb, &wanted)?;
+            check_kept(gdb, &wanted)?;
         }
-        // Out of paging, and of long mode with it; then back in, which sets LMA.
-        for (register, value) in [
-            (Register::Cr0, wanted.cr0 & !Cr0::PG.bits()),
-            (Register::Cr4, wanted.cr4),
-            (Register::Efer, wanted.efer),
-            (Register::Cr3, wanted.cr3),
-            (Register::Cr0, wanted.cr0),
-        ] {
-            gdb.store(register, value).map_err(failed)?;
-        }
-        let mut kept = |register| gdb.load(register).map_err(failed);
-        let (cr0, cr4, efer) = (kept(Register::Cr0)?, kept(Register::Cr4)?, kept(Register::Efer)?);
-        let is_long = Efer::from_bits_retain(efer).contains(Efer::LMA);
-        let efer = efer & !Efer::LMA.bits();
-        let kept = WalkRegisters { cr0, cr4, efer, ..wanted };
-        if kept != wanted || is_long != state.efer.contains(Efer::LMA) {
-            return Err(format!("QEMU does not keep the control state, but has {kept:x?}"));
-        }
+
         self.loaded = Some(wanted);
         Ok(())
     }
 }
 
-impl WalkRegisters {
-    fn of(state: &ControlState) -> Self {
-        let cr0 = state.cr0 & (Cr0::PE | Cr0::ET | Cr0::WP | Cr0::PG);
-        let cr4 = state.cr4 & (Cr4::PSE | Cr4::PAE | Cr4::PGE | Cr4::LA57);
-        // Outside long mode LME stays out, lest paging bring it in.
-        let mut efer = state.efer & (Efer::LME | Efer::NXE);
-        efer.set(Efer::LME, state.efer.contains(Efer::LMA));
-        let cr3 = match state.mode() {
-            PagingMode::Pae | PagingMode::Bits32 => state.cr3 & 0xffff_ffe0,
-            _ => state.cr3 & mmu_core::x86::format::EntryBits::ADDRESS,
-        };
-        Self { cr0: cr0.bits(), cr3, cr4: cr4.bits(), efer: efer.bits() }
+/// Stores all registers: out of paging, and of long mode with it; then back in, which sets LMA.
+fn store_all(gdb: &mut Gdb, wanted: &WalkRegisters) -> Result<(), String> {
+    let WalkRegisters { cr0, cr3, cr4, efer } = wanted;
+    for (register, value) in [
+        (Register::Cr0, (*cr0 - Cr0::PG).bits()),
+        (Register::Cr4, cr4.bits()),
+        (Register::Efer, efer.bits()),
+        (Register::Cr3, *cr3),
+        (Register::Cr0, cr0.bits()),
+    ] {
+        by_stub(gdb.store(register, value))?;
     }
+    Ok(())
 }
 
-/// What the command prints.
-fn read(said: &str) -> Option<FoundPage> {
-    if said == "Unmapped" {
-        return Some(FoundPage::Nothing);
+/// Checks that QEMU has the registers that were stored, and is in long mode if they say so.
+fn check_kept(gdb: &mut Gdb, wanted: &WalkRegisters) -> Result<(), String> {
+    let mut load = |register| by_stub(gdb.load(register));
+    let cr0 = load(Register::Cr0)?;
+    let cr4 = load(Register::Cr4)?;
+    let efer = Efer::from_bits_retain(load(Register::Efer)?);
+
+    let kept = WalkRegisters {
+        cr0: Cr0::from_bits_retain(cr0),
+        cr3: wanted.cr3,
+        cr4: Cr4::from_bits_retain(cr4),
+        efer: efer - Efer::LMA,
+    };
+    if kept != *wanted || efer.contains(Efer::LMA) != wanted.efer.contains(Efer::LME) {
+        return Err(format!("QEMU does not keep the control state, but has {kept:x?}"));
     }
-    let address = u64::from_str_radix(said.strip_prefix("gpa: 0x")?, 16).ok()?;
-    Some(FoundPage::Page { address, rights: None })
+    Ok(())
+}
+
+/// A result of the debug stub, with errors as reasons for no answer.
+fn by_stub<T>(result: io::Result<T>) -> Result<T, String> {
+    result.map_err(|error| format!("QEMU's debug stub: {error}"))
+}
+
+/// Reads what the command prints.
+fn parse(printed: &str) -> Option<PageLookup> {
+    if printed == "Unmapped" {
+        return Some(PageLookup::NotMapped);
+    }
+    let address = u64::from_str_radix(printed.strip_prefix("gpa: 0x")?, 16).ok()?;
+    Some(PageLookup::Mapped { address, rights: None })
 }
 
 impl Candidate for QemuGva2gpa {
     fn answer(&mut self, case: &Case) -> Answer {
-        self.say(case).unwrap_or_else(Answer::Silent)
+        self.try_answer(case).unwrap_or_else(Answer::Silent)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frames::OUTSIDE;
-    use crate::testing::{is_right, leaf, plain, silence, skip, with_tables_everywhere, write};
+    use crate::testing::{
+        assert_notices_tables_outside_memory, assert_right, plain, set_entry, silence,
+        with_each_entry_absent, write,
+    };
+    use crosswalk_test_support::skip;
     use mmu_core::VirtAddr;
 
     /// The candidate, unless there is no QEMU here.
@@ -165,14 +177,9 @@ mod tests {
         let there_and_back = PagingMode::ALL.into_iter().chain(PagingMode::ALL.into_iter().rev());
         for mode in there_and_back {
             let case = write(mode);
-            assert!(is_right(&mut candidate, &case), "{mode}");
-            for entry in 0..case.entries.len() {
-                let mut absent = case.clone();
-                absent.entries[entry].value &= !1;
-                if let Some(pdpte) = case.pdpte_at(case.entries[entry].at) {
-                    absent.state.pdptes[pdpte] &= !1;
-                }
-                assert!(is_right(&mut candidate, &absent), "{mode}, entry {entry}");
+            assert_right(&mut candidate, &case);
+            for absent in with_each_entry_absent(&case) {
+                assert_right(&mut candidate, &absent);
             }
         }
     }
@@ -181,40 +188,38 @@ mod tests {
     fn large_pages_and_high_addresses() {
         let Some(mut candidate) = candidate() else { return };
         for level in [2, 3] {
-            let mut case = plain(PagingMode::FourLevel);
-            // P, W, U, PS, and PAT at bit 12, which is no address.
-            leaf(&mut case, level, 0x1234_4000_0000 | 0x1087);
-            assert!(is_right(&mut candidate, &case), "level {level}");
+            let mut large = plain(PagingMode::FourLevel);
+            // P, W, U, PS, and PAT in bit 12, which is not part of the address.
+            set_entry(&mut large, level, 0x1234_4000_0000 | 0x1087);
+            assert_right(&mut candidate, &large);
         }
+
         let mut case = plain(PagingMode::FourLevel);
         case.entries[2].value = 0x3_4567_8007;
         case.entries[3].at = 0x3_4567_8000 + (case.entries[3].at & 0xfff);
-        assert!(is_right(&mut candidate, &case));
-        // The same page in the upper half.
+        assert_right(&mut candidate, &case);
+
+        // The same page in the upper half, then at an address that is not canonical.
         case.entries[0].at += 256 * 8;
         case.access.address = VirtAddr::new(case.access.address.get() | 0xffff_8000_0000_0000);
-        assert!(is_right(&mut candidate, &case));
+        assert_right(&mut candidate, &case);
         case.access.address = VirtAddr::new(case.access.address.get() & !(1 << 50));
-        assert!(is_right(&mut candidate, &case));
+        assert_right(&mut candidate, &case);
     }
 
     #[test]
-    fn tables_may_lie_anywhere() {
+    fn tables_outside_memory_are_noticed() {
         let Some(mut candidate) = candidate() else { return };
         for mode in [PagingMode::Bits32, PagingMode::Pae, PagingMode::FourLevel] {
-            for mut case in with_tables_everywhere(mode) {
-                case.profile.physical_address_bits = 52;
-                assert_eq!(silence(&mut candidate, &case), OUTSIDE);
-            }
-            assert!(is_right(&mut candidate, &plain(mode)));
+            assert_notices_tables_outside_memory(&mut candidate, mode, |_| ());
         }
     }
 
     #[test]
-    fn when_qemu_is_gone_there_is_a_reason_and_no_answer() {
+    fn once_qemu_has_ended_there_is_a_reason_and_no_answer() {
         let Some(mut candidate) = candidate() else { return };
         let case = plain(PagingMode::FourLevel);
-        assert!(is_right(&mut candidate, &case));
+        assert_right(&mut candidate, &case);
         candidate.process.kill();
         assert!(silence(&mut candidate, &case).starts_with("QEMU's debug stub"));
     }

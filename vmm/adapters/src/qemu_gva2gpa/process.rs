@@ -1,9 +1,9 @@
-//! The process of QEMU: a bare processor and flat memory that is shared with this program. It is gone
-//! when its owner is.
+//! The process of QEMU: a bare processor, and flat memory that it shares with this program. It ends
+//! when its owner is dropped or dies.
 
 use super::gdb::Gdb;
 use super::monitor::Monitor;
-use crosswalk_machine::qemu::PROGRAM;
+use super::program::PROGRAM;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -20,11 +20,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap};
 
-/// How much memory the machine has. Nothing is there until it is written.
+/// Bytes of memory that the machine has. The host allocates a page only when it is written.
 pub(super) const MEMORY_SIZE: u64 = 64 << 30;
 
-/// It answers in less than a millisecond.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Time to wait for one response, which usually takes less than a millisecond.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// QEMU, running.
 #[derive(Debug)]
@@ -33,36 +33,32 @@ pub(super) struct MonitoredProcess {
     gdb: Gdb,
     monitor: Monitor,
     memory: GuestMemoryMmap,
-    /// The signal of a parent's death comes when the thread ends that started the child, so the
-    /// owner stays on its thread.
-    _stays: PhantomData<*const ()>,
+    /// The kernel sends the signal of a parent's death when the thread that started the child ends,
+    /// so the owner must stay on its thread.
+    _not_send: PhantomData<*const ()>,
 }
 
 impl MonitoredProcess {
     pub(super) fn start() -> io::Result<Self> {
         let file: File = memfd_create("tables", MFdFlags::MFD_CLOEXEC)?.into();
         file.set_len(MEMORY_SIZE)?;
-        let range = (GuestAddress(0), MEMORY_SIZE as usize);
-        let shared = Some(FileOffset::new(file.try_clone()?, 0));
-        let memory = GuestMemoryMmap::from_ranges_with_files([(range.0, range.1, shared)])
-            .map_err(io::Error::other)?;
-        let (gdb, its_gdb) = UnixStream::pair()?;
-        let (monitor, its_monitor) = UnixStream::pair()?;
+        let shared = FileOffset::new(file.try_clone()?, 0);
+        let range = (GuestAddress(0), MEMORY_SIZE as usize, Some(shared));
+        let memory = GuestMemoryMmap::from_ranges_with_files([range]).map_err(io::Error::other)?;
+
+        let (gdb, qemu_gdb) = UnixStream::pair()?;
+        let (monitor, qemu_monitor) = UnixStream::pair()?;
         for stream in [&gdb, &monitor] {
-            stream.set_read_timeout(Some(PATIENCE))?;
-            stream.set_write_timeout(Some(PATIENCE))?;
+            stream.set_read_timeout(Some(TIMEOUT))?;
+            stream.set_write_timeout(Some(TIMEOUT))?;
         }
-        let inherited: [OwnedFd; 3] = [file.into(), its_gdb.into(), its_monitor.into()];
-        let mut child = spawn(inherited)?;
-        let connected = Monitor::new(monitor).and_then(|monitor| Ok((monitor, Gdb::new(gdb)?)));
-        match connected {
-            Ok((monitor, gdb)) => Ok(Self { child, gdb, monitor, memory, _stays: PhantomData }),
+        let mut child = spawn([file.into(), qemu_gdb.into(), qemu_monitor.into()])?;
+
+        match connect(monitor, gdb) {
+            Ok((monitor, gdb)) => Ok(Self { child, gdb, monitor, memory, _not_send: PhantomData }),
             Err(error) => {
-                let _ = child.kill();
-                let mut said = String::new();
-                let _ = child.stderr.take().map(|mut stderr| stderr.read_to_string(&mut said));
-                let _ = child.wait();
-                Err(io::Error::other(format!("{error}: {}", said.trim())))
+                let printed = end_with_stderr(&mut child);
+                Err(io::Error::other(format!("{error}: {}", printed.trim())))
             }
         }
     }
@@ -79,9 +75,9 @@ impl MonitoredProcess {
         &self.memory
     }
 
-    /// Ends it.
+    /// Ends QEMU.
     pub(super) fn kill(&mut self) {
-        // Neither fails but for a process that is gone already.
+        // Both fail only when the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -93,14 +89,29 @@ impl Drop for MonitoredProcess {
     }
 }
 
-/// Starts QEMU with the memory, and its ends of the connections.
+fn connect(monitor: UnixStream, gdb: UnixStream) -> io::Result<(Monitor, Gdb)> {
+    Ok((Monitor::new(monitor)?, Gdb::new(gdb)?))
+}
+
+/// Ends a QEMU that does not respond, and returns what it printed on standard error.
+fn end_with_stderr(child: &mut Child) -> String {
+    let mut printed = String::new();
+    let _ = child.kill();
+    if let Some(mut stderr) = child.stderr.take() {
+        let _ = stderr.read_to_string(&mut printed);
+    }
+    let _ = child.wait();
+    printed
+}
+
+/// Starts QEMU with its memory and its ends of the connections.
+#[expect(unsafe_code, reason = "system calls between fork and exec")]
 fn spawn(inherited: [OwnedFd; 3]) -> io::Result<Child> {
     let [memory, gdb, monitor] = inherited.each_ref().map(AsRawFd::as_raw_fd);
     let mut command = Command::new(PROGRAM);
     command
         .args("-no-user-config -nodefaults -display none -accel tcg,thread=single -S".split(' '))
-        // No board: a processor, and memory without holes. It lacks the APIC's number, which a board
-        // would give it.
+        // No board: a processor, and memory without holes. A board would number the processor's APIC.
         .args(["-machine", "none,memory-backend=tables", "-cpu", "max,apic-id=0"])
         .args(["-m", &format!("{MEMORY_SIZE}B"), "-object"])
         .arg(format!(
@@ -112,22 +123,24 @@ fn spawn(inherited: [OwnedFd; 3]) -> io::Result<Child> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
-        // An interrupt from the terminal is for this program alone.
+        // An interrupt from the terminal must reach this program only.
         .process_group(0);
+
     let parent = getpid();
-    // SAFETY: between fork and exec the closure makes system calls only, and those are
-    // async-signal-safe; it allocates nothing and takes no lock.
+    // SAFETY: between fork and exec the closure only performs async-signal-safe system calls; it
+    // neither allocates nor takes a lock.
     unsafe { command.pre_exec(move || become_dependent(parent, &inherited)) };
     command.spawn()
 }
 
-/// In the child: dies with its parent, and keeps these files.
+/// In the child: ends it with its parent, and keeps these files open over exec.
 fn become_dependent(parent: Pid, files: &[OwnedFd]) -> io::Result<()> {
     set_pdeathsig(Signal::SIGKILL)?;
-    // A parent that died before the call sends no signal any more.
+    // If the parent died before the call, no signal will come.
     if getppid() != parent {
         return Err(Errno::ESRCH.into());
     }
+
     for file in files {
         fcntl(file, FcntlArg::F_SETFD(FdFlag::empty()))?;
     }

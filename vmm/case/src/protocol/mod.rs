@@ -1,12 +1,16 @@
-//! Candidates: walkers of other people, put to the test. A candidate says of a case what it can: all
-//! that a processor would do, or only where an address leads. It is held to what it says, and to
-//! nothing else ([`mark`]).
+//! Candidates: other walkers, which are put to the test. A candidate answers what it can about a case:
+//! everything that a processor would do, or only where an address leads. It is marked on what it
+//! claims, and on nothing else.
 //!
-//! One in Rust implements [`Candidate`]; [`serve`](serve::serve) makes a program of it that speaks the
-//! line protocol of [`text`], as programs in any language can; [`command`] runs such a program.
+//! A walker in Rust implements [`Candidate`], and [`serve`] makes a program of it that speaks the line
+//! protocol, as programs in any language can: a case per line on standard input, an answer per line on
+//! standard output. `docs/walker-protocol.md` describes the protocol.
 
-pub mod serve;
-pub mod text;
+mod serve;
+mod text;
+
+pub use serve::serve;
+pub use text::MAX_ANSWER_BYTES;
 
 use crate::{Case, TableEntry};
 use bitflags::bitflags;
@@ -14,8 +18,8 @@ use bitflags::bitflags;
 /// A walker that answers cases.
 ///
 /// ```
-/// use crosswalk_case::protocol::{Answer, Candidate};
 /// use crosswalk_case::Case;
+/// use crosswalk_case::protocol::{Answer, Candidate};
 ///
 /// /// Takes linear addresses for physical ones.
 /// struct NoPaging;
@@ -27,23 +31,31 @@ use bitflags::bitflags;
 /// }
 /// ```
 pub trait Candidate {
-    /// What it says of a case.
+    /// What it claims about a case.
     fn answer(&mut self, case: &Case) -> Answer;
 }
 
-/// What a candidate says of a case.
+/// What a candidate claims about a case.
+///
+/// ```
+/// use crosswalk_case::protocol::Answer;
+///
+/// let answer = Answer::translated(0x201108);
+/// assert_eq!(answer.to_line(), r#"{"translated":{"address":"0x201108"}}"#);
+/// assert_eq!(Answer::from_line(&answer.to_line()), Ok(answer));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// The access completes.
     Translated(Translated),
     /// The access faults.
     Fault(Faulted),
-    /// It does not say, and why.
+    /// The candidate claims nothing, for this reason.
     Silent(String),
 }
 
 impl Answer {
-    /// The access completes, and its first byte lies at this physical address.
+    /// The access completes, and this is the physical address of its first byte.
     pub fn translated(address: u64) -> Self {
         Self::Translated(Translated { address, ..Translated::default() })
     }
@@ -52,46 +64,46 @@ impl Answer {
 /// An access that completes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Translated {
-    /// Where its first byte lies in physical memory.
+    /// The physical address of its first byte.
     pub address: u64,
-    /// Where its first byte on a second page lies, if it says.
+    /// The physical address of its first byte on a second page; `None` claims nothing about it.
     pub second: Option<u64>,
     /// The faults that the candidate does not look for.
     pub ignores: Ignores,
-    /// What the tables allow, for one that knows a page's rights and does not judge accesses: they
-    /// are judged by these.
+    /// The rights of the page, from a candidate that knows them but does not check accesses: the
+    /// access is then checked against them.
     pub page: Option<PageRights>,
-    /// Every entry that the access changes, as it is then, if it says.
+    /// Every entry that the access changes, with its new value; `None` claims nothing about entries.
     pub entries: Option<Vec<TableEntry>>,
 }
 
-/// An access that faults. What is `None` is not said.
+/// An access that faults. A field that is `None` claims nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faulted {
-    /// 14 for a page fault.
+    /// The vector; 14 for a page fault.
     pub vector: Option<u8>,
-    /// The error code as pushed.
+    /// The error code that is pushed.
     pub error_code: Option<u32>,
     /// The address that a page fault leaves in CR2.
     pub cr2: Option<u64>,
-    /// Every entry that the access changes, as it is then.
+    /// Every entry that the access changes, with its new value.
     pub entries: Option<Vec<TableEntry>>,
 }
 
-/// What the entries of a path allow together. What is `None` is not said.
+/// What all entries of a path together allow. A field that is `None` claims nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PageRights {
-    /// Whether it can be written.
+    /// Whether the page can be written.
     pub writable: Option<bool>,
-    /// Whether it is a user's.
+    /// Whether user code may access the page.
     pub user: Option<bool>,
-    /// Whether it can be executed.
+    /// Whether the page can be executed.
     pub executable: Option<bool>,
 }
 
 bitflags! {
-    /// Reasons for a fault that a candidate does not look for: it is not blamed for a translation
-    /// where a processor faults for one of them.
+    /// Reasons for a fault that a candidate does not look for: a translation is not marked wrong where
+    /// a processor faults for one of these.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Ignores: u8 {
         /// An entry is not present.

@@ -1,17 +1,19 @@
-//! The line protocol, answers: one JSON object a line. `docs/guide/src/walker-protocol.md` has it in full.
+//! Answers of the line protocol: one JSON object per line.
 
 use super::{Answer, Faulted, Ignores, PageRights, Translated};
-use crate::{EntryText, Hex, TableEntry};
+use crate::text::EntryText;
+use crate::{Hex, TableEntry};
 use serde::{Deserialize, Serialize};
 
-/// The longest answer in bytes.
-pub const LONGEST: usize = 1 << 16;
+/// Maximum number of bytes in an answer, its line feed included.
+pub const MAX_ANSWER_BYTES: usize = 1 << 16;
 
+/// An answer as it is written.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 enum AnswerText {
     Translated(TranslatedText),
-    Fault(AnsweredFaultText),
+    Fault(FaultText),
     Silent(String),
 }
 
@@ -31,7 +33,7 @@ struct TranslatedText {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct AnsweredFaultText {
+struct FaultText {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     vector: Option<u8>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -73,87 +75,104 @@ impl Answer {
     /// Reads an answer from its line.
     ///
     /// # Errors
-    /// When it is no answer: what is expected, and what was found, in words.
+    /// When the line is not an answer; the message says what was expected and what was found.
     pub fn from_line(line: &str) -> Result<Self, String> {
         let mut deserializer = serde_json::Deserializer::from_str(line);
         let text: AnswerText = serde_path_to_error::deserialize(&mut deserializer)
             .map_err(|error| format!("{}: {}", error.path(), error.inner()))?;
         deserializer.end().map_err(|error| format!("after the answer: {error}"))?;
-        text.read()
+
+        Ok(match text {
+            AnswerText::Translated(text) => Self::Translated(text.read()),
+            AnswerText::Fault(text) => Self::Fault(text.read()?),
+            AnswerText::Silent(why) => Self::Silent(why),
+        })
     }
 
-    /// The answer on one line, without its end.
+    /// The answer as a line, without the line feed.
     ///
     /// # Panics
-    /// Never: an answer has nothing that JSON cannot hold.
+    /// Never: JSON can represent every answer.
     pub fn to_line(&self) -> String {
         serde_json::to_string(&AnswerText::from(self)).expect("an answer is plain data")
     }
 }
 
-impl AnswerText {
-    fn read(self) -> Result<Answer, String> {
-        let entries = |entries: Option<Vec<EntryText>>| {
-            let entry = |text: EntryText| TableEntry { at: text.address.0, value: text.value.0 };
-            entries.map(|entries| entries.into_iter().map(entry).collect())
+impl TranslatedText {
+    fn read(self) -> Translated {
+        let ignored = |ignored: &Ignored| IGNORED[*ignored as usize].1;
+        let rights =
+            |PageText { writable, user, executable }| PageRights { writable, user, executable };
+
+        Translated {
+            address: self.address.0,
+            second: self.second.map(|Hex(address)| address),
+            ignores: self.ignores.iter().map(ignored).collect(),
+            page: self.page.map(rights),
+            entries: read_entries(self.entries),
+        }
+    }
+}
+
+impl FaultText {
+    fn read(self) -> Result<Faulted, String> {
+        let narrow = |Hex(code)| {
+            u32::try_from(code).map_err(|_| "fault.error_code: more than 32 bits".to_owned())
         };
-        Ok(match self {
-            Self::Translated(text) => {
-                let ignored = |ignored: &Ignored| IGNORED[*ignored as usize].1;
-                Answer::Translated(Translated {
-                    address: text.address.0,
-                    second: text.second.map(|Hex(address)| address),
-                    ignores: text.ignores.iter().map(ignored).collect(),
-                    page: text.page.map(|PageText { writable, user, executable }| PageRights {
-                        writable,
-                        user,
-                        executable,
-                    }),
-                    entries: entries(text.entries),
-                })
-            }
-            Self::Fault(text) => {
-                let code = text.error_code.map(|Hex(code)| u32::try_from(code));
-                let code = code.transpose().map_err(|_| "fault.error_code: more than 32 bits")?;
-                Answer::Fault(Faulted {
-                    vector: text.vector,
-                    error_code: code,
-                    cr2: text.cr2.map(|Hex(address)| address),
-                    entries: entries(text.entries),
-                })
-            }
-            Self::Silent(why) => Answer::Silent(why),
+
+        Ok(Faulted {
+            vector: self.vector,
+            error_code: self.error_code.map(narrow).transpose()?,
+            cr2: self.cr2.map(|Hex(address)| address),
+            entries: read_entries(self.entries),
         })
     }
 }
 
+fn read_entries(entries: Option<Vec<EntryText>>) -> Option<Vec<TableEntry>> {
+    let entry = |text: EntryText| TableEntry { at: text.address.0, value: text.value.0 };
+    entries.map(|entries| entries.into_iter().map(entry).collect())
+}
+
 impl From<&Answer> for AnswerText {
     fn from(answer: &Answer) -> Self {
-        let entries = |entries: &Option<Vec<TableEntry>>| {
-            entries.as_ref().map(|entries| entries.iter().map(EntryText::from).collect())
-        };
         match answer {
-            Answer::Translated(translated) => {
-                let ignored = IGNORED.iter().filter(|(_, flag)| translated.ignores.contains(*flag));
-                Self::Translated(TranslatedText {
-                    address: Hex(translated.address),
-                    second: translated.second.map(Hex),
-                    ignores: ignored.map(|(ignored, _)| *ignored).collect(),
-                    page: translated.page.map(|PageRights { writable, user, executable }| {
-                        PageText { writable, user, executable }
-                    }),
-                    entries: entries(&translated.entries),
-                })
-            }
-            Answer::Fault(fault) => Self::Fault(AnsweredFaultText {
-                vector: fault.vector,
-                error_code: fault.error_code.map(|code| Hex(code.into())),
-                cr2: fault.cr2.map(Hex),
-                entries: entries(&fault.entries),
-            }),
+            Answer::Translated(translated) => Self::Translated(translated.into()),
+            Answer::Fault(fault) => Self::Fault(fault.into()),
             Answer::Silent(why) => Self::Silent(why.clone()),
         }
     }
+}
+
+impl From<&Translated> for TranslatedText {
+    fn from(translated: &Translated) -> Self {
+        let ignored = IGNORED.iter().filter(|(_, flag)| translated.ignores.contains(*flag));
+        let rights =
+            |PageRights { writable, user, executable }| PageText { writable, user, executable };
+
+        Self {
+            address: Hex(translated.address),
+            second: translated.second.map(Hex),
+            ignores: ignored.map(|(ignored, _)| *ignored).collect(),
+            page: translated.page.map(rights),
+            entries: write_entries(translated.entries.as_deref()),
+        }
+    }
+}
+
+impl From<&Faulted> for FaultText {
+    fn from(fault: &Faulted) -> Self {
+        Self {
+            vector: fault.vector,
+            error_code: fault.error_code.map(|code| Hex(code.into())),
+            cr2: fault.cr2.map(Hex),
+            entries: write_entries(fault.entries.as_deref()),
+        }
+    }
+}
+
+fn write_entries(entries: Option<&[TableEntry]>) -> Option<Vec<EntryText>> {
+    entries.map(|entries| entries.iter().map(EntryText::from).collect())
 }
 
 #[cfg(test)]
@@ -176,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_told_with_its_place() {
+    fn a_line_that_is_not_an_answer_is_refused_with_its_place() {
         for (line, problem) in [
             ("", "EOF"),
             ("hello", "expected value"),

@@ -266,7 +266,7 @@ fn check_access(case: &Case) -> Result<(), String> {
     let has_size = !matches!(case.form, Form::Jump | Form::Clflush);
     let keyed = case.state.pkru != 0;
     let code = Code::of(case.mode());
-    let has_stub = stub_of(&case.made(), keyed).index(code).is_some();
+    let has_stub = stub_of(&case.access_step(), keyed).index(code).is_some();
     if (has_size && !access.size.is_power_of_two()) || !has_stub {
         let bits = if code == Code::Bits64 { 64 } else { 32 };
         return Err(format!(
@@ -344,7 +344,8 @@ mod tests {
         assert_refused(&legacy, "64-bit code");
 
         let mut descending = plain(PagingMode::FourLevel, Ring::Three);
-        let AccessStep { access, form, value } = plain(PagingMode::FourLevel, Ring::Zero).made();
+        let AccessStep { access, form, value } =
+            plain(PagingMode::FourLevel, Ring::Zero).access_step();
         descending.before = vec![Action::Access(AccessStep { access, form, value })];
         assert_refused(&descending, "ring 3 comes before ring 0");
 

@@ -67,7 +67,7 @@ impl<'i> ListWriter<'i> {
             };
 
             if ring == self.ring {
-                let is_last = action == Action::Access(case.made()) && rest.is_empty();
+                let is_last = action == Action::Access(case.access_step()) && rest.is_empty();
                 self.act(action, &state, Owner { case: index, is_last });
             }
         }

@@ -1,10 +1,10 @@
-//! A case in its text form, to be changed.
+//! A plain case in its JSON form, for tests that change some of its fields.
 
 use serde_json::{Value, json};
 
 /// A user's read of 8 bytes from a 4 KiB page that allows everything. The linear address is
-/// 0x8080604128: index 1, 2, 3 and 4 from the top, offset 0x128.
-pub(crate) fn plain() -> Value {
+/// 0x8080604128: indexes 1, 2, 3 and 4 from the root down, offset 0x128.
+pub fn plain() -> Value {
     json!({
         "mode": "4level",
         "state": {"cr0": "0x80010011", "cr3": "0x440000", "cr4": "0x620", "efer": "0xd00"},
@@ -23,8 +23,10 @@ pub(crate) fn plain() -> Value {
     })
 }
 
-/// The plain case with some places, given as JSON pointers, set to other values.
-pub(crate) fn with<const N: usize>(changes: [(&str, Value); N]) -> Value {
+/// The plain case with other values at some places, which are JSON pointers; `-` as an index appends
+/// to a list.
+#[track_caller]
+pub fn with<const N: usize>(changes: [(&str, Value); N]) -> Value {
     let mut case = plain();
     for (pointer, value) in changes {
         let (parent, name) = pointer.rsplit_once('/').expect("a JSON pointer");

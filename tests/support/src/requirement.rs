@@ -1,0 +1,70 @@
+//! What a test needs of the host, and skipping the test where that is missing.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::process::Command;
+
+/// Skips the rest of the test function where there is no KVM.
+#[macro_export]
+macro_rules! require_kvm {
+    () => {
+        if !$crate::requirement::has_kvm() {
+            $crate::skip("kvm", "no /dev/kvm");
+            return;
+        }
+    };
+}
+
+/// Skips the rest of the test function where there is no QEMU.
+#[macro_export]
+macro_rules! require_qemu {
+    () => {
+        if !$crate::requirement::has_qemu() {
+            $crate::skip("qemu", "no qemu-system-x86_64");
+            return;
+        }
+    };
+}
+
+/// Skips the rest of the test function where a program is missing.
+#[macro_export]
+macro_rules! require_program {
+    ($name:literal) => {
+        if !$crate::requirement::can_be_started($name) {
+            $crate::skip($name, concat!("no ", $name));
+            return;
+        }
+    };
+}
+
+/// Whether the tests that need KVM can run.
+pub fn has_kvm() -> bool {
+    OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok()
+}
+
+/// Whether the tests that need QEMU can run.
+pub fn has_qemu() -> bool {
+    can_be_started("qemu-system-x86_64")
+}
+
+/// Whether a program with this name can be started.
+pub fn can_be_started(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok()
+}
+
+/// Prints that a test is skipped, and why.
+///
+/// # Panics
+/// When `CROSSWALK_REQUIRE` lists what is missing.
+pub fn skip(missing: &str, why: &str) {
+    let required = std::env::var("CROSSWALK_REQUIRE").unwrap_or_default();
+    assert!(
+        !required.split(',').any(|name| name.trim() == missing),
+        "CROSSWALK_REQUIRE={required} does not allow skipping this test: {why}"
+    );
+
+    // Directly to standard error, since the test harness hides what `eprintln!` prints in a test
+    // that passes.
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    let _ = std::io::stderr().write_all(format!("skipped: {why} ({test})\n").as_bytes());
+}

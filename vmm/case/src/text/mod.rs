@@ -1,0 +1,175 @@
+//! The text form of a case: JSON, with addresses and register values as hex strings. What is written
+//! reads back as the same case.
+
+mod profile;
+mod read;
+mod write;
+
+pub use profile::FullProfile;
+
+use crate::hex::Hex;
+use crate::{Case, TableEntry};
+use mmu_core::Segment;
+use mmu_core::name::by_name;
+use profile::ProfileText;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Why a text is not a case.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}: {problem}")]
+pub struct CaseError {
+    /// The field, such as `entries[2].value`.
+    pub place: String,
+    /// What is wrong with it, and what is expected.
+    pub problem: String,
+}
+
+impl CaseError {
+    fn new(place: impl fmt::Display, problem: impl fmt::Display) -> Self {
+        // The message quotes its input, whose control characters must not reach a terminal.
+        let plain = |text: String| text.replace(char::is_control, "\u{fffd}");
+        Self { place: plain(place.to_string()), problem: plain(problem.to_string()) }
+    }
+}
+
+/// A case as it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CaseText {
+    mode: String,
+    state: StateText,
+    entries: Vec<EntryText>,
+    /// Only in a sequence.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    before: Vec<ActionText>,
+    access: AccessText,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<ProfileText>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StateText {
+    cr0: Hex,
+    cr3: Hex,
+    cr4: Hex,
+    efer: Hex,
+    #[serde(default = "zero")]
+    pkru: Hex,
+    #[serde(default = "zero")]
+    pkrs: Hex,
+    /// Only in PAE paging.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pdptes: Option<[Hex; 4]>,
+    #[serde(default)]
+    ac: bool,
+}
+
+/// A table entry as it is written.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EntryText {
+    /// The entry's physical address.
+    pub(crate) address: Hex,
+    /// Its value.
+    pub(crate) value: Hex,
+}
+
+impl From<&TableEntry> for EntryText {
+    fn from(entry: &TableEntry) -> Self {
+        Self { address: Hex(entry.at), value: Hex(entry.value) }
+    }
+}
+
+/// An action: its name, and its operand if it has one.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ActionText {
+    Access(AccessText),
+    Write(EntryText),
+    Invlpg(Hex),
+    ReloadCr3,
+    Pkru(Hex),
+    WriteProtect(bool),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AccessText {
+    kind: String,
+    address: Hex,
+    size: u16,
+    ring: u8,
+    #[serde(default = "data_segment")]
+    segment: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    implicit: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    shadow_stack: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instruction: Option<String>,
+    #[serde(default = "zero")]
+    value: Hex,
+}
+
+fn zero() -> Hex {
+    Hex(0)
+}
+
+fn data_segment() -> String {
+    segment_name(Segment::Data).into()
+}
+
+const SEGMENTS: [Segment; 2] = [Segment::Data, Segment::Stack];
+
+const fn segment_name(segment: Segment) -> &'static str {
+    match segment {
+        Segment::Data => "data",
+        Segment::Stack => "stack",
+    }
+}
+
+/// The value with this name; the error lists the names that are known.
+fn named<T: Copy>(
+    place: &str,
+    known: &'static [T],
+    name: fn(T) -> &'static str,
+    found: &str,
+) -> Result<T, CaseError> {
+    by_name(known, name, found)
+        .map_err(|unknown| CaseError::new(place, format!("{unknown}, found {found:?}")))
+}
+
+impl Case {
+    /// Reads a case from its text form.
+    ///
+    /// # Errors
+    /// When the text is not JSON or not a case; the error names the field and the expectation.
+    pub fn from_json(text: &str) -> Result<Self, CaseError> {
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let case: CaseText =
+            serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+                let path = error.path().to_string();
+                let place = if path == "." { "the case".to_owned() } else { path };
+                CaseError::new(place, error.inner())
+            })?;
+        deserializer.end().map_err(|error| CaseError::new("after the case", error))?;
+
+        case.try_into()
+    }
+
+    /// The text form, on one line.
+    ///
+    /// # Panics
+    /// Never: JSON can represent every case.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(&CaseText::from(self)).expect("a case is plain data")
+    }
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_json())
+    }
+}

@@ -1,0 +1,152 @@
+//! Reading the text form: every field is checked, and an error names the field.
+
+use super::profile::ProfileText;
+use super::{
+    AccessText, ActionText, CaseError, CaseText, EntryText, SEGMENTS, StateText, named,
+    segment_name,
+};
+use crate::hex::Hex;
+use crate::{AccessStep, Action, Case, TableEntry, instruction};
+use crosswalk_guest::stub::Form;
+use crosswalk_guest::tables;
+use mmu_core::{
+    Access, AccessKind, ControlState, Cr0, Cr4, Efer, PagingMode, Profile, Ring, VirtAddr,
+};
+
+/// Bytes of the longest instruction, and of the widest data access.
+const MAX_FETCH: u16 = 15;
+const MAX_DATA: u16 = 8;
+
+impl TryFrom<CaseText> for Case {
+    type Error = CaseError;
+
+    fn try_from(text: CaseText) -> Result<Self, CaseError> {
+        let state = text.state.read()?;
+        let mode = read_mode(&text.mode, &state)?;
+        let entries = read_entries(&text.entries, mode)?;
+
+        let actions = text.before.iter().enumerate();
+        let before = actions
+            .map(|(i, action)| action.read(&format!("before[{i}]"), mode))
+            .collect::<Result<Vec<_>, _>>()?;
+        let AccessStep { access, form, value } = text.access.read("access")?;
+        let profile = text.profile.map_or_else(|| Ok(Profile::default()), ProfileText::read)?;
+
+        Ok(Self { profile, state, entries, before, access, form, value })
+    }
+}
+
+/// The mode, which must be the one that the control state selects.
+fn read_mode(name: &str, state: &ControlState) -> Result<PagingMode, CaseError> {
+    let mode = named("mode", &PagingMode::ALL, PagingMode::name, name)?;
+    let selected = state.mode();
+    if selected != mode {
+        let problem =
+            format!("expected {:?}, the mode that state selects, found {name:?}", selected.name());
+        return Err(CaseError::new("mode", problem));
+    }
+    Ok(mode)
+}
+
+/// The entries; no address may occur twice.
+fn read_entries(texts: &[EntryText], mode: PagingMode) -> Result<Vec<TableEntry>, CaseError> {
+    let mut entries: Vec<TableEntry> = Vec::new();
+    for (i, text) in texts.iter().enumerate() {
+        let place = format!("entries[{i}].address");
+        let entry = text.read(&place, mode)?;
+        if entries.iter().any(|known| known.at == entry.at) {
+            let problem = format!("expected each address once, found {:#x} again", entry.at);
+            return Err(CaseError::new(place, problem));
+        }
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+/// The value of PKRU or PKRS.
+fn read_key_rights(place: &str, value: Hex) -> Result<u32, CaseError> {
+    u32::try_from(value.0).map_err(|_| {
+        CaseError::new(place, format!("expected at most 32 bits, found {:#x}", value.0))
+    })
+}
+
+impl StateText {
+    fn read(&self) -> Result<ControlState, CaseError> {
+        Ok(ControlState {
+            cr0: Cr0::from_bits_retain(self.cr0.0),
+            cr3: self.cr3.0,
+            cr4: Cr4::from_bits_retain(self.cr4.0),
+            efer: Efer::from_bits_retain(self.efer.0),
+            pkru: read_key_rights("state.pkru", self.pkru)?,
+            pkrs: read_key_rights("state.pkrs", self.pkrs)?,
+            pdptes: self.pdptes.map_or([0; 4], |pdptes| pdptes.map(|Hex(entry)| entry)),
+            ac: self.ac,
+        })
+    }
+}
+
+impl EntryText {
+    fn read(&self, place: &str, mode: PagingMode) -> Result<TableEntry, CaseError> {
+        let Self { address: Hex(at), value: Hex(value) } = *self;
+        let bytes = tables::entry_bytes(mode);
+        if at % bytes != 0 {
+            let problem = format!("expected a multiple of {bytes}, found {at:#x}");
+            return Err(CaseError::new(place, problem));
+        }
+        Ok(TableEntry { at, value })
+    }
+}
+
+impl ActionText {
+    fn read(&self, place: &str, mode: PagingMode) -> Result<Action, CaseError> {
+        Ok(match self {
+            Self::Access(access) => Action::Access(access.read(&format!("{place}.access"))?),
+            Self::Write(entry) => {
+                Action::Write(entry.read(&format!("{place}.write.address"), mode)?)
+            }
+            Self::Invlpg(address) => Action::Invlpg(VirtAddr::new(address.0)),
+            Self::ReloadCr3 => Action::ReloadCr3,
+            Self::Pkru(pkru) => Action::Pkru(read_key_rights(&format!("{place}.pkru"), *pkru)?),
+            Self::WriteProtect(on) => Action::WriteProtect(*on),
+        })
+    }
+}
+
+impl AccessText {
+    fn read(&self, place: &str) -> Result<AccessStep, CaseError> {
+        let at = |field: &str| format!("{place}.{field}");
+        let kind = named(&at("kind"), &AccessKind::ALL, AccessKind::name, &self.kind)?;
+
+        let limit = if kind == AccessKind::Fetch { MAX_FETCH } else { MAX_DATA };
+        if self.size == 0 || self.size > limit {
+            let problem =
+                format!("expected 1 to {limit} bytes for a {}, found {}", self.kind, self.size);
+            return Err(CaseError::new(at("size"), problem));
+        }
+
+        let form = self.read_form(&at("instruction"), kind)?;
+        let access = Access {
+            kind,
+            address: VirtAddr::new(self.address.0),
+            size: self.size,
+            ring: read_ring(&at("ring"), self.ring)?,
+            segment: named(&at("segment"), &SEGMENTS, segment_name, &self.segment)?,
+            implicit: self.implicit,
+            shadow_stack: self.shadow_stack,
+        };
+        Ok(AccessStep { access, form, value: self.value.0 })
+    }
+
+    /// The instruction, which must be one for this kind of access.
+    fn read_form(&self, place: &str, kind: AccessKind) -> Result<Form, CaseError> {
+        match &self.instruction {
+            None => Ok(Case::default_form(kind)),
+            Some(name) => named(place, instruction::forms(kind), instruction::name, name),
+        }
+    }
+}
+
+fn read_ring(place: &str, cpl: u8) -> Result<Ring, CaseError> {
+    let found = Ring::ALL.into_iter().find(|ring| ring.cpl() == cpl);
+    found.ok_or_else(|| CaseError::new(place, format!("expected one of 0, 3, found {cpl}")))
+}
