@@ -48,9 +48,11 @@ pub fn list() -> String {
         line(&mut text, &format!("{}: {}", scenario.name, scenario.shows));
     }
     text.push_str(
-        "\n`crosswalk scenario NAME` runs one of them, `crosswalk scenario all` runs all, and\n",
+        "\n`crosswalk scenario NAME` runs one of them, `crosswalk scenario all` runs all\n",
     );
-    text.push_str("`crosswalk scenario random` performs thousands of random operations.\n");
+    text.push_str(
+        "of them, `crosswalk scenario random` performs thousands of random operations.\n",
+    );
     text
 }
 
