@@ -12,8 +12,8 @@ use crosswalk_test_support as support;
 use mmu_core::{Cr0, Cr4, PagingMode, Ring, Segment, VirtAddr};
 use support::require_kvm;
 use support::single::{
-    D, LANE, P, RW, US, assert_completed, bytes_changed, entries_after, fault_of, memory_at,
-    observe, open_kvm, places, plain_in, user_bit,
+    D, LANE, P, RW, US, assert_completed, assert_every_variant_completes, bytes_changed,
+    entries_after, fault_of, memory_at, observe, open_kvm, places, plain_in, user_bit,
 };
 
 /// A plain case of 4-level paging.
@@ -39,21 +39,7 @@ fn every_form_size_ring_and_segment_reaches_its_bytes() {
         Form::FailingCompare,
         Form::Clflush,
     ];
-    for (ring, form) in Ring::ALL.into_iter().flat_map(|ring| forms.map(|form| (ring, form))) {
-        for size in [1, 2, 4, 8] {
-            for segment in [Segment::Data, Segment::Stack] {
-                // Both arenas, so that one is known not to be a copy of the other.
-                let arena = Arena::ALL[usize::from(segment == Segment::Stack)];
-                let mut case = plain(&machine, arena, ring, form, 0x10b);
-                case.access.size = size;
-                case.access.segment = segment;
-
-                let seen = observe(&mut machine, &case);
-                let reached = places(arena.data_frames(LANE) + 0x10b, size);
-                assert_completed(&case, &seen, &reached, 1);
-            }
-        }
-    }
+    assert_every_variant_completes(&mut machine, PagingMode::FourLevel, &forms);
 }
 
 /// Each stub, at offset 0x800 and after, is `mov ecx, imm32; jmp r13`.

@@ -9,12 +9,12 @@ use crosswalk_guest::stub::Form;
 use crosswalk_machine::Machine;
 use crosswalk_machine::qemu::QemuMachine;
 use crosswalk_test_support as support;
-use mmu_core::{Cr4, PagingMode, Ring, Segment, VirtAddr};
+use mmu_core::{Cr4, PagingMode, Ring, VirtAddr};
 use support::require_qemu;
 use support::single::{
-    A, D, LANE, P, PAGED, PS, RW, US, assert_completed, assert_page_fault, entries_after,
-    entry_bytes, fault_of, fetch_bit, leaf, memory_at, observe, open_qemu, places, plain_in,
-    user_bit, widest, without_pdptes,
+    A, D, LANE, P, PAGED, PS, RW, US, assert_completed, assert_every_variant_completes,
+    assert_page_fault, entries_after, entry_bytes, fault_of, fetch_bit, leaf, memory_at, observe,
+    open_qemu, places, plain_in, user_bit, widest, without_pdptes,
 };
 
 /// A plain case of a mode in the first arena.
@@ -37,25 +37,10 @@ fn paged_modes_and_rings() -> impl Iterator<Item = (PagingMode, Ring)> {
 fn every_form_size_ring_and_segment_reaches_its_bytes() {
     require_qemu!();
     let mut machine = open_qemu();
-    let profile = machine.capabilities().profile;
     let forms =
         [Form::Load, Form::Store, Form::Exchange, Form::LockedExchange, Form::FailingCompare];
     for mode in PagingMode::ALL {
-        for (ring, form) in Ring::ALL.into_iter().flat_map(|ring| forms.map(|form| (ring, form))) {
-            for size in [1, 2, 4, 8].into_iter().filter(|size| *size <= widest(mode)) {
-                for segment in [Segment::Data, Segment::Stack] {
-                    // Both arenas, so that one is known not to be a copy of the other.
-                    let arena = Arena::ALL[usize::from(segment == Segment::Stack)];
-                    let mut case = plain_in(mode, profile, arena, ring, form, 0x10b);
-                    case.access.size = size;
-                    case.access.segment = segment;
-
-                    let seen = observe(&mut machine, &case);
-                    let reached = places(arena.data_frames(LANE) + 0x10b, size);
-                    assert_completed(&case, &seen, &reached, 1);
-                }
-            }
-        }
+        assert_every_variant_completes(&mut machine, mode, &forms);
     }
 }
 

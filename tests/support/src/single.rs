@@ -12,7 +12,7 @@ use crosswalk_machine::Machine;
 use crosswalk_machine::image::Image;
 use crosswalk_machine::kvm::KvmMachine;
 use crosswalk_machine::qemu::{QemuMachine, QemuProcessor};
-use mmu_core::{AccessKind, PagingMode, Profile, Ring, VirtAddr};
+use mmu_core::{AccessKind, PagingMode, Profile, Ring, Segment, VirtAddr};
 
 /// Bit 0 of an entry: present.
 pub const P: u64 = 1;
@@ -121,6 +121,32 @@ pub fn assert_completed(case: &Case, seen: &Observation, places: &[u64], leaves:
     let entries = without_pdptes(case, seen.entries.clone());
     assert_eq!(entries, without_pdptes(case, entries_after(case, leaves)), "{case}");
     assert_eq!(seen.outside, [], "{case}");
+}
+
+/// Runs an access of each form, in both rings, of each size and through each segment, at an offset
+/// that is not aligned, and asserts that it completes. Sizes are those of the mode's code.
+#[track_caller]
+pub fn assert_every_variant_completes(machine: &mut dyn Machine, mode: PagingMode, forms: &[Form]) {
+    const OFFSET: u64 = 0x10b;
+
+    let profile = machine.capabilities().profile;
+    let variants =
+        Ring::ALL.into_iter().flat_map(|ring| forms.iter().map(move |form| (ring, form)));
+    for (ring, form) in variants {
+        for size in [1, 2, 4, 8].into_iter().filter(|size| *size <= widest(mode)) {
+            for segment in [Segment::Data, Segment::Stack] {
+                // Both arenas, so that one is known not to be a copy of the other.
+                let arena = Arena::ALL[usize::from(segment == Segment::Stack)];
+                let mut case = plain_in(mode, profile, arena, ring, *form, OFFSET);
+                case.access.size = size;
+                case.access.segment = segment;
+
+                let seen = observe(machine, &case);
+                let reached = places(arena.data_frames(LANE) + OFFSET, size);
+                assert_completed(&case, &seen, &reached, 1);
+            }
+        }
+    }
 }
 
 /// U/S of an error code (CODE-9).

@@ -12,7 +12,7 @@ use mmu_core::{PagingMode, PhysAddr};
 use std::cell::Cell;
 
 /// The reason for no answer when the tables of a case lead to where there is no memory (OUT-1).
-pub(crate) const OUTSIDE: &str = "a table lies outside memory";
+pub(crate) const OUTSIDE: &str = "a table is outside memory";
 
 /// Bytes in a frame.
 pub(crate) const FRAME_SIZE: u64 = 0x1000;

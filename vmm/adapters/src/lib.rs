@@ -13,6 +13,8 @@ mod memory;
 pub mod page_table_multiarch;
 mod pages;
 pub mod qemu_gva2gpa;
+#[cfg(any(feature = "kvm", feature = "unicorn"))]
+mod reached;
 mod registers;
 #[cfg(test)]
 mod testing;

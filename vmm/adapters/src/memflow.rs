@@ -92,7 +92,7 @@ fn translator(case: &Case) -> Result<X86VirtualTranslate, String> {
     let root = Address::from(case.state.cr3);
     Ok(match case.mode() {
         PagingMode::Bits32 if !case.state.cr4.contains(Cr4::PSE) => {
-            return Err("it cannot be told that CR4.PSE is 0".into());
+            return Err("it has no setting for CR4.PSE=0".into());
         }
         PagingMode::Bits32 => x32::new_translator(root),
         PagingMode::Pae => x32_pae::new_translator(root),
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_library_cannot_be_told_is_refused() {
+    fn modes_that_the_library_has_no_setting_for_are_refused() {
         let mut candidate = Memflow::default();
         assert!(silence(&mut candidate, &plain(PagingMode::FiveLevel)).contains("mode"));
         assert!(silence(&mut candidate, &plain(PagingMode::Bits32)).contains("PSE"));

@@ -5,7 +5,6 @@ use crate::frames::OUTSIDE;
 use crosswalk_case::protocol::{Answer, Faulted, Ignores, PageRights, Translated};
 use crosswalk_case::{Case, TableEntry};
 use mmu_core::walk::{Path, Translation, WalkError, walk_in_mode};
-use mmu_core::x86::format::{EntryBits, Level};
 use mmu_core::x86::state::{CR3_LAM_U48, CR3_LAM_U57};
 use mmu_core::{AccessKind, Cr4, Efer, PagingMode, Reference, VirtAddr};
 
@@ -61,25 +60,8 @@ pub(crate) fn check_tables(case: &Case) -> Result<(), String> {
     if addresses(case).into_iter().any(leads_outside) { Err(OUTSIDE.into()) } else { Ok(()) }
 }
 
-/// Whether the walk reaches an entry that maps a page of 1 GiB on processors with such pages.
-pub(crate) fn reaches_1_gib_page(case: &Case) -> bool {
-    reaches_flag(case, EntryBits::PS, |level| level.shift == 30 && level.has_flags)
-}
-
-/// Whether the walk reaches an entry with this flag at a level that `is_meant` selects.
-pub(crate) fn reaches_flag(
-    case: &Case,
-    flag: EntryBits,
-    is_meant: impl Fn(&Level) -> bool,
-) -> bool {
-    addresses(case).into_iter().any(|address| {
-        let (path, _) = walk(case, address);
-        path.steps.iter().any(|step| is_meant(step.level) && step.entry & flag.bits() != 0)
-    })
-}
-
 /// The reference walk for one address of a single access.
-fn walk(case: &Case, address: u64) -> (Path, Result<Translation, WalkError>) {
+pub(crate) fn walk(case: &Case, address: u64) -> (Path, Result<Translation, WalkError>) {
     let mut path = Path::default();
     let at = (VirtAddr::new(address), &case.access);
     let end = walk_in_mode(Reference, case.state, case.profile, case, at, &mut path);

@@ -7,6 +7,7 @@
 use crate::frames::{FRAME_SIZE, contents};
 use crate::memory::high_frames;
 use crate::pages::{self, PageLookup, Reply};
+use crate::reached;
 use crate::registers::WalkRegisters;
 use crosswalk_case::Case;
 use crosswalk_case::protocol::{Answer, Candidate, Ignores};
@@ -100,12 +101,12 @@ fn check_profile(case: &Case) -> Result<(), String> {
         return Err("its processor has 40 physical address bits".into());
     }
 
-    if !profile.features.contains(Features::PAGE_1GB) && pages::reaches_1_gib_page(case) {
+    if !profile.features.contains(Features::PAGE_1GB) && reached::one_gib_page(case) {
         return Err("its processor has 1 GiB pages".into());
     }
 
     let is_pml4e_or_above = |level: &Level| level.number > 3;
-    if profile.vendor == Vendor::Amd && pages::reaches_flag(case, EntryBits::G, is_pml4e_or_above) {
+    if profile.vendor == Vendor::Amd && reached::flag(case, EntryBits::G, is_pml4e_or_above) {
         return Err("its processor is Intel's, and ignores G in a PML4E (CODE-7)".into());
     }
     Ok(())

@@ -2,7 +2,7 @@
 //! everything that a processor would do, or only where an address leads. It is marked on what it
 //! claims, and on nothing else.
 //!
-//! A walker in Rust implements [`Candidate`], and [`serve`] makes a program of it that speaks the line
+//! A walker in Rust implements [`Candidate`], and [`serve()`] makes a program of it that speaks the line
 //! protocol, as programs in any language can: a case per line on standard input, an answer per line on
 //! standard output. `docs/walker-protocol.md` describes the protocol.
 

@@ -3,18 +3,19 @@
 //! KVM always walks as for a system access, whatever the access, so it claims nothing about rights;
 //! nor does it check whether an address is canonical. The virtual machine never runs.
 
+mod cpuid;
+
 use crate::frames::FRAME_SIZE;
 use crate::memory::{erase, high_frames, write};
 use crate::pages::{self, PageLookup, Reply};
+use crate::reached;
 use crate::registers::WalkRegisters;
 use crosswalk_case::Case;
 use crosswalk_case::protocol::{Answer, Candidate, Ignores};
 use crosswalk_guest::layout::LOW_MEMORY_END;
-use kvm_bindings::{
-    CpuId, KVM_MAX_CPUID_ENTRIES, kvm_cpuid_entry2, kvm_sregs, kvm_userspace_memory_region,
-};
+use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES, kvm_sregs, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
-use mmu_core::{ControlState, Efer, Features, PagingMode, Profile, Vendor};
+use mmu_core::{ControlState, Efer, Features, PagingMode, Profile};
 use vm_memory::{GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 
 /// The faults that it does not look for.
@@ -61,7 +62,7 @@ impl KvmTranslate {
         ];
         let memory = GuestMemoryMmap::from_ranges(&ranges).map_err(|error| error.to_string())?;
 
-        let features = supported_features(&cpuid);
+        let features = cpuid::features(&cpuid);
         let machine = Self { vcpu, cpuid, profile: None, initial_sregs, features, vm, memory };
         machine.set_memory_slot(0, 0, 0, LOW_MEMORY_END)?;
         Ok(machine)
@@ -136,7 +137,7 @@ impl KvmTranslate {
     /// Refuses cases whose walk depends on a page size that this KVM does not support.
     fn check_features(&self, case: &Case) -> Result<(), String> {
         let missing = case.profile.features - self.features;
-        if missing.contains(Features::PAGE_1GB) && pages::reaches_1_gib_page(case) {
+        if missing.contains(Features::PAGE_1GB) && reached::one_gib_page(case) {
             return Err("this KVM has no 1 GiB pages".into());
         }
         Ok(())
@@ -148,10 +149,7 @@ impl KvmTranslate {
             return Ok(());
         }
 
-        for entry in self.cpuid.as_mut_slice() {
-            set_vendor_and_width(entry, &profile);
-            set_features(entry, profile.features & self.features);
-        }
+        cpuid::describe(&mut self.cpuid, &profile, self.features);
 
         self.profile = None;
         self.vcpu.set_cpuid2(&self.cpuid).map_err(failed("KVM_SET_CPUID2"))?;
@@ -191,60 +189,6 @@ impl Candidate for KvmTranslate {
 /// Puts the operation that failed in front of an error.
 fn failed(operation: &'static str) -> impl Fn(kvm_ioctls::Error) -> String {
     move |error| format!("{operation}: {error}")
-}
-
-/// The features that CPUID describes.
-fn supported_features(cpuid: &CpuId) -> Features {
-    let registers = |leaf: u32, subleaf: u32| {
-        let mut entries = cpuid.as_slice().iter();
-        let entry = entries.find(|entry| (entry.function, entry.index) == (leaf, subleaf))?;
-        Some([entry.eax, entry.ebx, entry.ecx, entry.edx])
-    };
-    Profile::from_cpuid(registers).features
-}
-
-/// Writes the vendor's name and MAXPHYADDR, where this leaf has them. An unknown vendor keeps the
-/// host's name.
-fn set_vendor_and_width(entry: &mut kvm_cpuid_entry2, profile: &Profile) {
-    let name = match profile.vendor {
-        Vendor::Intel => Some(b"GenuineIntel"),
-        Vendor::Amd => Some(b"AuthenticAMD"),
-        Vendor::Unknown => None,
-    };
-
-    match (entry.function, name) {
-        (0 | 0x8000_0000, Some(name)) => {
-            let word = |at: usize| {
-                u32::from_le_bytes([name[at], name[at + 1], name[at + 2], name[at + 3]])
-            };
-            entry.ebx = word(0);
-            entry.edx = word(4);
-            entry.ecx = word(8);
-        }
-        (0x8000_0008, _) => {
-            entry.eax = entry.eax & !0xff | u32::from(profile.physical_address_bits);
-        }
-        _ => {}
-    }
-}
-
-/// Sets or clears the bit of each feature that this leaf reports.
-fn set_features(entry: &mut kvm_cpuid_entry2, features: Features) {
-    for feature in Features::all().iter() {
-        let Some(bit) = feature.cpuid_bit() else { continue };
-        if (bit.leaf, bit.subleaf) != (entry.function, entry.index) {
-            continue;
-        }
-
-        let register = match bit.register {
-            "EAX" => &mut entry.eax,
-            "EBX" => &mut entry.ebx,
-            "ECX" => &mut entry.ecx,
-            _ => &mut entry.edx,
-        };
-        let is_set = u32::from(features.contains(feature));
-        *register = *register & !(1 << bit.bit) | is_set << bit.bit;
-    }
 }
 
 #[cfg(test)]
