@@ -14,19 +14,19 @@ use std::sync::OnceLock;
 const LIBRARIES: [&str; 4] = ["x86_64", "memflow", "page_table_multiarch", "vm-memory"];
 
 /// The column of one walker.
-struct Column {
+struct WalkerColumn {
     cells: BTreeMap<Aspect, Cell>,
     asked: u64,
     failure: Option<String>,
 }
 
 /// The table over the bundled corpus, built once for all tests.
-fn table() -> &'static BTreeMap<String, Column> {
-    static TABLE: OnceLock<BTreeMap<String, Column>> = OnceLock::new();
+fn table() -> &'static BTreeMap<String, WalkerColumn> {
+    static TABLE: OnceLock<BTreeMap<String, WalkerColumn>> = OnceLock::new();
     TABLE.get_or_init(build_table)
 }
 
-fn build_table() -> BTreeMap<String, Column> {
+fn build_table() -> BTreeMap<String, WalkerColumn> {
     let program = Path::new(env!("CARGO_BIN_EXE_crosswalk-adapters"));
     let mut walkers = adapters(program).expect("the program lists its adapters");
     walkers.retain(|walker| LIBRARIES.contains(&walker.name.as_str()));
@@ -42,13 +42,13 @@ fn build_table() -> BTreeMap<String, Column> {
 
     let columns = table.columns.into_iter().map(|column| {
         let failure = column.failure.map(|(case, why)| format!("{why}: {case}"));
-        (column.walker.name, Column { cells: column.cells, asked: column.asked, failure })
+        (column.walker.name, WalkerColumn { cells: column.cells, asked: column.asked, failure })
     });
     columns.collect()
 }
 
 #[track_caller]
-fn column(walker: &str) -> &'static Column {
+fn column(walker: &str) -> &'static WalkerColumn {
     table().get(walker).unwrap_or_else(|| panic!("no column for {walker}"))
 }
 

@@ -30,7 +30,7 @@ struct AlternativeText {
 #[serde(rename_all = "lowercase")]
 enum OutcomeText {
     Translated(Vec<SpanText>),
-    Fault(FaultText),
+    Fault(AllowedFaultText),
 }
 
 #[derive(Serialize)]
@@ -40,7 +40,7 @@ struct SpanText {
 }
 
 #[derive(Serialize)]
-struct FaultText {
+struct AllowedFaultText {
     vector: u8,
     error_code: Hex,
     /// `None` if CR2 keeps its value.
@@ -87,7 +87,7 @@ impl OutcomeText {
             Outcome::Translated(spans) => {
                 Self::Translated(spans.iter().map(SpanText::of).collect())
             }
-            Outcome::Fault(fault) => Self::Fault(FaultText {
+            Outcome::Fault(fault) => Self::Fault(AllowedFaultText {
                 vector: fault.vector as u8,
                 error_code: Hex(fault.error_code.into()),
                 cr2: fault.cr2.map(VirtAddr::get).map(Hex),
