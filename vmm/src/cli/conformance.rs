@@ -60,9 +60,9 @@ fn subjects(arguments: &ConformanceArguments) -> Result<Vec<Subject>, Failure> {
 
     if !arguments.no_adapters {
         let program = arguments.adapters.clone().or_else(beside_this_program).ok_or_else(|| {
-            let problem = "there is no crosswalk-adapters beside this program: build it with \
-                           `cargo build --release --package crosswalk-adapters`, or use \
-                           --no-adapters";
+            let problem = "there is no crosswalk-adapters beside this program: install it with \
+                           `cargo install --locked --path vmm/adapters`, name one with --adapters \
+                           FILE, or use --no-adapters";
             Failure::Input(problem.into())
         })?;
         subjects.extend(adapters(&program)?);

@@ -62,6 +62,8 @@ enum Invocation {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    cpu_time::start();
+
     let command_line = CommandLine::parse();
     let invocation = command_line.invocation.unwrap_or(Invocation::Check(command_line.check));
 

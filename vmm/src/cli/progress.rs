@@ -40,7 +40,7 @@ impl CampaignBar {
             None => cases,
             Some(time) => progress.elapsed.min(time).as_millis() as u64,
         });
-        self.bar.set_message(format!("{cases} cases, {diverged} diverged"));
+        self.bar.set_message(format!("{cases} cases, {diverged} differ"));
     }
 
     pub(super) fn end(&self) {

@@ -78,8 +78,13 @@ impl Answer {
     /// When the line is not an answer; the message says what was expected and what was found.
     pub fn from_line(line: &str) -> Result<Self, String> {
         let mut deserializer = serde_json::Deserializer::from_str(line);
-        let text: AnswerText = serde_path_to_error::deserialize(&mut deserializer)
-            .map_err(|error| format!("{}: {}", error.path(), error.inner()))?;
+        let text: AnswerText =
+            serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+                match error.path().to_string().as_str() {
+                    "." => error.inner().to_string(),
+                    path => format!("{path}: {}", error.inner()),
+                }
+            })?;
         deserializer.end().map_err(|error| format!("after the answer: {error}"))?;
 
         Ok(match text {

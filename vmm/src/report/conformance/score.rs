@@ -1,7 +1,7 @@
 //! The score of one walker that is a program, for people and for scripts.
 
 use crate::conformance::score::{CandidateScore, Mistakes};
-use crate::report::style::number::with_commas;
+use crate::report::style::number::{cases, with_commas};
 use crate::report::style::table::line;
 use crosswalk_case::Case;
 use serde::Serialize;
@@ -91,7 +91,7 @@ pub(in crate::report) fn describe(text: &mut String, walker: &str, score: &Candi
         score.failures.iter().map(|(what, mistakes)| (format!("failed: {what}"), mistakes));
     for (what, mistakes) in failures.chain(mistakes(score)).take(MAX_DESCRIBED) {
         let Mistakes { count, case, expected, answered } = mistakes;
-        line(text, &format!("{}: {what}", with_commas(*count)));
+        line(text, &format!("{}: {what}", cases(*count)));
         line(text, &format!("  expected {expected}"));
         line(text, &format!("  answered {answered}"));
         // One line, however long: people copy it into a shell.
@@ -110,8 +110,13 @@ pub(in crate::report) fn verdict(walker: &str, score: &CandidateScore) -> String
         format!("{walker} says nothing wrong.")
     } else {
         let CandidateScore { wrong, failed, not_asked, .. } = score;
-        let wrong = with_commas(*wrong);
-        let failed = with_commas(failed + not_asked);
-        format!("{walker} is wrong in {wrong} cases, and has no answer in {failed}.")
+        let wrong = cases(*wrong);
+        match failed + not_asked {
+            0 => format!("{walker} is wrong in {wrong}."),
+            unanswered => {
+                let unanswered = with_commas(unanswered);
+                format!("{walker} is wrong in {wrong}, and has no answer in {unanswered}.")
+            }
+        }
     }
 }

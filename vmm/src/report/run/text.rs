@@ -7,7 +7,7 @@ use crate::campaign::tally::{EndSeen, ModeCounts};
 use crate::finding::Finding;
 use crate::finding::known::Kind;
 use crate::report::conformance::score;
-use crate::report::style::number::with_commas;
+use crate::report::style::number::{cases, with_commas};
 use crate::report::style::table::{line, new_table, trimmed};
 use crate::report::{RunFacts, features_not_run};
 use crosswalk_machine::{Capabilities, Identity, Machine, ResultClass};
@@ -125,14 +125,11 @@ fn describe_modes(text: &mut String, facts: &RunFacts<'_>, summary: &Summary) {
 /// The number of cases and how long they took.
 fn describe_totals(text: &mut String, facts: &RunFacts<'_>, summary: &Summary) {
     let seconds = summary.duration.as_secs_f64();
-    let cases = summary.tally.cases();
-    let rate = with_commas((cases as f64 / seconds) as u64);
-    let cases = with_commas(cases);
+    let count = summary.tally.cases();
+    let rate = with_commas((count as f64 / seconds) as u64);
+    let count = cases(count);
     let cpu = facts.cpu_seconds;
-    line(
-        text,
-        &format!("{cases} cases in {seconds:.1} s, {rate} a second, {cpu:.1} s of CPU time."),
-    );
+    line(text, &format!("{count} in {seconds:.1} s, {rate} a second, {cpu:.1} s of CPU time."));
 }
 
 /// The result in a sentence.
@@ -219,10 +216,10 @@ fn describe_mode(
 
 fn describe_choices(text: &mut String, summary: &Summary) {
     let choices = &summary.tally.choices;
-    let rules: BTreeSet<_> = choices.keys().map(|choice| choice.rule.id()).collect();
+    let rules: BTreeSet<_> = choices.keys().map(|choice| choice.rule).collect();
     if !rules.is_empty() {
         let kinds = choices.len();
-        let names: Vec<_> = rules.into_iter().collect();
+        let names: Vec<_> = rules.into_iter().map(Rule::id).collect();
         let names = names.join(", ");
         line(text, &format!("choices   {kinds} kinds, under {names}; --json lists them"));
     }
@@ -263,6 +260,8 @@ fn describe_findings(text: &mut String, facts: &RunFacts<'_>, summary: &Summary)
     for finding in &summary.findings {
         let kind = match (finding.kind, finding.known) {
             (Kind::Divergence, true) => "known",
+            // It is not forgiven, and nothing shows it either.
+            (Kind::Divergence, false) if finding.count == 0 => "-",
             (Kind::Divergence, false) => "DIVERGES",
             (Kind::Choice, _) => "choice",
             (Kind::Unsupported, _) => "unsupported",
@@ -293,8 +292,8 @@ fn describe_example(text: &mut String, facts: &RunFacts<'_>, finding: &Finding) 
         1 => "one unusual bit".to_owned(),
         many => format!("{many} unusual bits"),
     };
-    let count = with_commas(finding.count);
-    line(text, &format!("{}: {count} cases{why}; the smallest has {bits}", finding.id));
+    let count = cases(finding.count);
+    line(text, &format!("{}: {count}{why}; the smallest has {bits}", finding.id));
     line(text, &format!("{}: expected {}", finding.id, example.expected));
     line(text, &format!("{}: observed {}", finding.id, example.observed));
     for difference in &example.differences {

@@ -15,6 +15,14 @@ pub(in crate::report) fn with_commas(number: u64) -> String {
     text
 }
 
+/// A number of cases with its noun: 1 case, 1,234 cases.
+pub(in crate::report) fn cases(number: u64) -> String {
+    match number {
+        1 => "1 case".to_owned(),
+        number => format!("{} cases", with_commas(number)),
+    }
+}
+
 /// A size in the largest unit that it fills, to four digits.
 pub(in crate::report) fn size(bytes: u128) -> String {
     let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB"];

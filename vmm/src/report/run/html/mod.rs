@@ -10,7 +10,7 @@ use crate::campaign::tally::{ModeCounts, Occurrences, Tally};
 use crate::finding::Finding;
 use crate::finding::known::Kind;
 use crate::report::run::text::verdict;
-use crate::report::style::number::with_commas;
+use crate::report::style::number::{cases, with_commas};
 use crate::report::{RunFacts, name_of_end};
 use askama::Template;
 use choices::{ChoiceTable, choice_tables};
@@ -150,8 +150,7 @@ fn card(finding: &Finding) -> FindingCard {
     };
     let count = match finding.count {
         0 => "not met".to_owned(),
-        1 => "1 case".to_owned(),
-        count => format!("{} cases", with_commas(count)),
+        count => cases(count),
     };
 
     FindingCard {
