@@ -20,7 +20,7 @@ const INVALID: u64 = 3;
 
 const MINORS: [Minor; 5] =
     [Minor::ZeroFill, Minor::MapShared, Minor::Copy, Minor::Reuse, Minor::Spurious];
-pub(super) const INVALIDS: [Invalid; 7] = [
+pub(super) const INVALIDS: [Invalid; 10] = [
     Invalid::NoRegion,
     Invalid::Guard,
     Invalid::ReadOnly,
@@ -28,6 +28,9 @@ pub(super) const INVALIDS: [Invalid; 7] = [
     Invalid::Supervisor,
     Invalid::NotCanonical,
     Invalid::Reserved,
+    Invalid::ProtectionKey,
+    Invalid::ShadowStack,
+    Invalid::Processor,
 ];
 
 /// The words of an event.

@@ -163,5 +163,6 @@ fn error_words(error: &SpaceError) -> (u64, u64) {
         SpaceError::FrameTooHigh(frame) => (13, frame.get()),
         SpaceError::OwnFrame(frame) => (14, frame.get()),
         SpaceError::Outside(outside) => (15, outside.0.get()),
+        SpaceError::SlotTooHigh(slot) => (16, slot.0.into()),
     }
 }

@@ -23,6 +23,8 @@ pub enum Flaw {
     WrongFrame(SpaceId, VirtAddr, PhysAddr),
     /// A page can be written although another space has the same frame as its own page.
     WritableAndShared(SpaceId, VirtAddr, PhysAddr),
+    /// A page is mapped read-only with D set: with CR4.CET it would be a shadow stack (RIGHT-7).
+    ShadowStack(SpaceId, VirtAddr, u64),
     /// The tables cannot be read.
     Unreadable(SpaceError),
 }
@@ -43,6 +45,11 @@ impl fmt::Display for Flaw {
                 f,
                 "space {space} may write to {page}, though another space has its frame {frame}, \
                  too: the write protection after a fork is missing"
+            ),
+            Self::ShadowStack(space, page, entry) => write!(
+                f,
+                "space {space} maps {page} with R/W=0 and D=1 ({entry:#x}): with CET it would be a \
+                 shadow stack"
             ),
             Self::Unreadable(error) => error.fmt(f),
         }
@@ -142,6 +149,11 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         leaf: &LeafEntry,
         frame: PhysAddr,
     ) -> Result<(), Flaw> {
+        let is_writable = Self::HAS_FLAGS && leaf.entry & EntryBits::RW.bits() != 0;
+        if Self::HAS_FLAGS && !is_writable && Self::is_dirty(leaf.entry) {
+            return Err(Flaw::ShadowStack(id, leaf.page, leaf.entry));
+        }
+
         let wrong_frame = Err(Flaw::WrongFrame(id, leaf.page, frame));
         let Some(known) = self.frames.get(frame) else {
             // Fixed memory is mapped, too, and is not one of the frames.
@@ -150,7 +162,6 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
 
         match known.usage {
             FrameUse::Page(page) if page == leaf.page => {
-                let is_writable = Self::HAS_FLAGS && leaf.entry & EntryBits::RW.bits() != 0;
                 if is_writable && known.references > 1 {
                     return Err(Flaw::WritableAndShared(id, leaf.page, frame));
                 }

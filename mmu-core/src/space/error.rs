@@ -1,6 +1,6 @@
 //! Why an operation failed.
 
-use super::ids::SpaceId;
+use super::ids::{SlotNumber, SpaceId};
 use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::OutsideMemory;
 use core::fmt;
@@ -36,6 +36,8 @@ pub enum SpaceError {
     BadSlots(VirtAddr),
     /// A frame is above the physical addresses that an entry of this format can hold.
     FrameTooHigh(PhysAddr),
+    /// A slot has a number that the entry of a page that is not in memory cannot hold.
+    SlotTooHigh(SlotNumber),
     /// A region of fixed memory, from this address, includes frames of the system.
     OwnFrame(PhysAddr),
     /// There is no memory where a table or a page should be.
@@ -68,6 +70,7 @@ impl fmt::Display for SpaceError {
                 write!(f, "the contents of the region at {start} are not in the store")
             }
             Self::FrameTooHigh(frame) => write!(f, "frame {frame} does not fit into an entry"),
+            Self::SlotTooHigh(slot) => write!(f, "slot {} does not fit into an entry", slot.0),
             Self::OwnFrame(frame) => {
                 write!(f, "the memory from {frame} on holds frames of the system")
             }

@@ -38,7 +38,8 @@ pub enum Minor {
     Copy,
     /// Copy-on-write when no other space has the frame any more: the writer keeps it.
     Reuse,
-    /// The tables already allow the access: the translation that faulted was an old one.
+    /// The tables already allow the access: the translation that faulted was an old one. The same
+    /// fault once more is [`Invalid::Processor`].
     Spurious,
 }
 
@@ -59,6 +60,13 @@ pub enum Invalid {
     NotCanonical,
     /// A reserved bit is set in an entry: the tables are damaged.
     Reserved,
+    /// A protection key forbids it. The system gives no page a key, so PKRU or PKRS forbids key 0.
+    ProtectionKey,
+    /// A shadow-stack access: no region is a shadow stack.
+    ShadowStack,
+    /// The tables allow it and the processor does not: SMAP or SMEP forbids the supervisor a user
+    /// page, or the error code names a cause outside the tables, such as SGX.
+    Processor,
 }
 
 /// `minor: zero-fill`, `major: from slot 3`, `invalid: guard page`.
@@ -78,6 +86,9 @@ impl fmt::Display for Decision {
             Self::Invalid(Invalid::Supervisor) => "supervisor's page",
             Self::Invalid(Invalid::NotCanonical) => "not canonical",
             Self::Invalid(Invalid::Reserved) => "reserved bit in an entry",
+            Self::Invalid(Invalid::ProtectionKey) => "protection key",
+            Self::Invalid(Invalid::ShadowStack) => "shadow-stack access",
+            Self::Invalid(Invalid::Processor) => "denied by the processor, not by the tables",
         };
         write!(f, "{}: {why}", self.kind())
     }

@@ -39,7 +39,23 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         space: SpaceId,
         fault: &Fault,
     ) -> Result<Decision, SpaceError> {
-        let (decision, frame) = self.decide(env, space, fault)?;
+        let mut retried = self.space(space)?.retried.clone();
+        let (mut decision, mut frame) = self.decide(env, space, fault)?;
+
+        if decision != Decision::Minor(Minor::Spurious) {
+            retried.clear();
+        } else if retried.contains(fault) {
+            // The page was shot down before the last attempt, so the processor has used these tables
+            // (TLB-2), and denies the access itself.
+            (decision, frame) = (Decision::Invalid(Invalid::Processor), None);
+        } else {
+            if retried.is_full() {
+                retried.remove(0);
+            }
+            retried.push(*fault);
+        }
+        // A spurious fault has shot down its page, and changed no entry.
+        self.space_mut(space)?.retried = retried;
 
         self.statistics.count(decision);
         env.record(Event::Fault { space, fault: *fault, decision, frame });
@@ -276,12 +292,19 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
     }
 }
 
-/// Why a region does not allow an access, if it does not.
+/// Why an access is not allowed, if the region or the error code says so. Bits of the code that have
+/// no name here (HLAT, SGX, RMP) stand for causes outside the tables, which no change of them cures.
 fn denial(region: &Region, code: PageFaultCode) -> Option<Invalid> {
     let lacks = |needed| !region.protection.contains(needed);
 
     if region.kind == RegionKind::Guard {
         Some(Invalid::Guard)
+    } else if code.contains(PageFaultCode::PK) {
+        Some(Invalid::ProtectionKey)
+    } else if code.contains(PageFaultCode::SS) {
+        Some(Invalid::ShadowStack)
+    } else if !PageFaultCode::all().contains(code) {
+        Some(Invalid::Processor)
     } else if code.contains(PageFaultCode::U) && lacks(Protection::USER) {
         Some(Invalid::Supervisor)
     } else if code.contains(PageFaultCode::W) && lacks(Protection::WRITE) {

@@ -4,7 +4,7 @@ use super::environment::{Environment, FrameMemory};
 use super::error::SpaceError;
 use super::frames::FrameUse;
 use super::ids::{PAGE_BYTES, SpaceId};
-use super::region::Region;
+use super::region::{Backing, Region};
 use super::system::{Safeguards, System};
 use super::tables::{LeafEntry, LeafPlace, PageState, SpaceTables};
 use crate::address::{PhysAddr, VirtAddr};
@@ -73,6 +73,44 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         SpaceTables::<F>::leaf(frame, bits)
     }
 
+    /// The entry that takes the place of another one for the same frame of a region. A stays, and D
+    /// where the page can still be written. With R/W=0 it would map a shadow stack (RIGHT-7), so the
+    /// frame remembers it.
+    pub(super) fn changed_entry(&mut self, region: &Region, frame: PhysAddr, old: u64) -> u64 {
+        let new = self.leaf_entry(region, frame);
+        if !Self::HAS_FLAGS {
+            return new;
+        }
+        if matches!(region.backing, Backing::Fixed(_)) {
+            return new | Self::fixed_bits(new);
+        }
+
+        self.note_dirty(frame, old);
+        let is_writable = new & EntryBits::RW.bits() != 0;
+        let dirty = if is_writable { EntryBits::D } else { EntryBits::empty() };
+        new | old & (EntryBits::A | dirty).bits()
+    }
+
+    /// A and D in the entry of a fixed page. These pages are never reclaimed, so the processor need
+    /// not record their use. D goes with R/W only: otherwise the entry would map a shadow stack
+    /// (RIGHT-7).
+    pub(super) const fn fixed_bits(entry: u64) -> u64 {
+        if !Self::HAS_FLAGS {
+            0
+        } else if entry & EntryBits::RW.bits() != 0 {
+            EntryBits::A.bits() | EntryBits::D.bits()
+        } else {
+            EntryBits::A.bits()
+        }
+    }
+
+    /// Keeps what D of an entry says about a frame, for when the entry loses it.
+    pub(super) fn note_dirty(&mut self, frame: PhysAddr, entry: u64) {
+        if let Some(known) = self.frames.get_mut(frame) {
+            known.dirty |= Self::is_dirty(entry);
+        }
+    }
+
     fn is_copy_on_write(&self, frame: PhysAddr) -> bool {
         let is_protected = self.settings.safeguards.contains(Safeguards::WRITE_PROTECT);
         let Some(known) = self.frames.get(frame) else { return false };
@@ -108,9 +146,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
             PageState::Untouched => {}
             PageState::Swapped(slot) => self.slots.release(slot),
             PageState::InFrame(frame) => {
-                if let Some(known) = self.frames.get_mut(frame) {
-                    known.dirty |= Self::is_dirty(entry);
-                }
+                self.note_dirty(frame, entry);
                 self.release(frame);
             }
         }

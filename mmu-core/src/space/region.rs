@@ -83,7 +83,7 @@ pub enum Backing {
     /// A shared object, from its first page.
     Object(ObjectId),
     /// Memory outside the system's frames, from this address: the supervisor's own code. It is mapped
-    /// at once, with A and D set, and never reclaimed.
+    /// at once, with A set, and D where it may be written, and never reclaimed.
     Fixed(PhysAddr),
 }
 

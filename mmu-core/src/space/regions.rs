@@ -9,7 +9,7 @@ use super::system::System;
 use super::tables::{PageState, SpaceTables};
 use crate::address::{PAGE_SHIFT, PhysAddr, VirtAddr};
 use crate::table::limits;
-use crate::x86::format::{EntryBits, Format};
+use crate::x86::format::Format;
 
 impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS> {
     /// Adds a region. Its pages are mapped when they are touched, those of [`Backing::Fixed`] at once.
@@ -46,14 +46,11 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         region: &Region,
         first: PhysAddr,
     ) -> Result<(), SpaceError> {
-        // These pages are never reclaimed, so the processor need not record their use.
-        let used = if Self::HAS_FLAGS { EntryBits::A | EntryBits::D } else { EntryBits::empty() };
-
         for offset in (0..region.pages).map(|number| number * PAGE_BYTES) {
             let page = region.start.wrapping_add(offset);
             let at = self.leaf(env, space, page)?.at;
-            let entry = self.leaf_entry(region, first + offset) | used.bits();
-            env.write_entry(at, F::ENTRY_BYTES, entry)?;
+            let entry = self.leaf_entry(region, first + offset);
+            env.write_entry(at, F::ENTRY_BYTES, entry | Self::fixed_bits(entry))?;
             self.space(space)?.tables.mark_path(env, page)?;
         }
         Ok(())
@@ -138,13 +135,12 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         self.space_mut(space)?.regions[place].protection = protection;
 
         let region = self.space(space)?.regions[place];
-        let kept = if Self::HAS_FLAGS { EntryBits::A | EntryBits::D } else { EntryBits::empty() };
         let mut from = region.start;
         while let Some(leaf) = self.space(space)?.tables.next(env, from, region.end())? {
             from = leaf.page.wrapping_add(PAGE_BYTES);
 
             if let PageState::InFrame(frame) = SpaceTables::<F>::state(leaf.entry) {
-                let new = self.leaf_entry(&region, frame) | leaf.entry & kept.bits();
+                let new = self.changed_entry(&region, frame, leaf.entry);
                 env.write_entry(leaf.at, F::ENTRY_BYTES, new)?;
                 self.flush_page(env, space, leaf.page);
             }

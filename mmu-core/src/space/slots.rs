@@ -14,10 +14,20 @@ pub struct Slots<const N: usize> {
 }
 
 impl<const N: usize> Slots<N> {
-    /// `count` slots (cut to `N`), of which the first `images` are never written.
+    /// `count` slots (cut to `N`), of which the first `images` (cut to the same number) are never
+    /// written.
     pub const fn new(count: u32, images: u32) -> Self {
         let count = if count < N as u32 { count } else { N as u32 };
+        let images = if images < count { images } else { count };
         Self { images, count, references: [0; N] }
+    }
+
+    /// The last slot, if there is one.
+    pub(super) const fn last(&self) -> Option<SlotNumber> {
+        match self.count.checked_sub(1) {
+            Some(last) => Some(SlotNumber(last)),
+            None => None,
+        }
     }
 
     /// Whether these slots are images.

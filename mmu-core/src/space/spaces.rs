@@ -30,7 +30,8 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
             env.wipe(frame)?;
         }
 
-        self.spaces[number] = Some(Space { tables, regions: ArrayVec::new() });
+        self.spaces[number] =
+            Some(Space { tables, regions: ArrayVec::new(), retried: ArrayVec::new() });
         Ok(space)
     }
 
@@ -130,7 +131,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
                 }
                 PageState::InFrame(frame) if Self::HAS_FLAGS => {
                     self.frames.share(frame);
-                    self.share_page(env, at, child_at, entry)?;
+                    self.share_page(env, at, child_at, frame, entry)?;
                 }
                 PageState::InFrame(frame) => {
                     let copy = self.copy_frame(env, frame, child, page)?;
@@ -141,23 +142,27 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         Ok(())
     }
 
-    /// Write-protects a page in both spaces, for copy-on-write.
+    /// Write-protects a page in both spaces, for copy-on-write. The frame remembers D: an entry with
+    /// R/W=0 and D=1 would map a shadow stack (RIGHT-7).
     fn share_page<E: Environment>(
-        &self,
+        &mut self,
         env: &mut E,
         parent_at: PhysAddr,
         child_at: PhysAddr,
+        frame: PhysAddr,
         entry: u64,
     ) -> Result<(), SpaceError> {
+        self.note_dirty(frame, entry);
+        let clean = entry & !EntryBits::D.bits();
         let protected = if self.settings.safeguards.contains(Safeguards::WRITE_PROTECT) {
-            entry & !EntryBits::RW.bits()
+            clean & !EntryBits::RW.bits()
         } else {
-            entry
+            clean
         };
         env.write_entry(parent_at, F::ENTRY_BYTES, protected)?;
 
-        // The child has not touched the page. The parent's entry keeps D.
-        let untouched = protected & !(EntryBits::A | EntryBits::D).bits();
+        // The child has not touched the page.
+        let untouched = protected & !EntryBits::A.bits();
         env.write_entry(child_at, F::ENTRY_BYTES, untouched)?;
         Ok(())
     }

@@ -11,6 +11,7 @@ use super::region::Region;
 use super::slots::Slots;
 use super::tables::SpaceTables;
 use crate::address::{PhysAddr, VirtAddr};
+use crate::x86::fault::Fault;
 use crate::x86::format::{EntryBits, Format};
 use arrayvec::ArrayVec;
 use bitflags::bitflags;
@@ -58,6 +59,10 @@ pub struct Settings {
 pub(super) struct Space<F: Format> {
     pub(super) tables: SpaceTables<F>,
     pub(super) regions: ArrayVec<Region, MAX_REGIONS>,
+    /// The last faults that were [`Spurious`](super::Minor::Spurious), as long as no entry of the
+    /// space changes. If one of them comes again, it was not an old translation. An access that two
+    /// pages deny may be reported at either (CODE-12), so there are two.
+    pub(super) retried: ArrayVec<Fault, 2>,
 }
 
 /// Address spaces over at most `FRAMES` frames and `SLOTS` slots. All state is in this value, in tables
@@ -87,7 +92,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
     /// A system without address spaces.
     ///
     /// # Errors
-    /// When entries of the format cannot hold the address of a frame.
+    /// When entries of the format cannot hold the address of a frame or the number of a slot.
     pub fn new(settings: Settings) -> Result<Self, SpaceError> {
         let frames = Frames::new(settings.first_frame, settings.frames);
 
@@ -98,9 +103,16 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
             }
         }
 
+        let slots = Slots::new(settings.slots, settings.images);
+        if let Some(last) = slots.last()
+            && !SpaceTables::<F>::fits_absent(last)
+        {
+            return Err(SpaceError::SlotTooHigh(last));
+        }
+
         Ok(Self {
             frames,
-            slots: Slots::new(settings.slots, settings.images),
+            slots,
             spaces: [const { None }; MAX_SPACES],
             objects: [const { None }; MAX_OBJECTS],
             hand: 0,
@@ -140,6 +152,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         space: SpaceId,
         page: VirtAddr,
     ) {
+        self.forget_retry(space);
         if self.settings.safeguards.contains(Safeguards::SHOOT_DOWN) {
             self.statistics.pages_forgotten += 1;
             env.flush_page(space, page);
@@ -148,9 +161,17 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
 
     /// Shoots down all translations of a space.
     pub(super) fn flush_space<E: Environment>(&mut self, env: &mut E, space: SpaceId) {
+        self.forget_retry(space);
         if self.settings.safeguards.contains(Safeguards::SHOOT_DOWN) {
             self.statistics.spaces_forgotten += 1;
             env.flush_space(space);
+        }
+    }
+
+    /// The entries of a space have changed, so its next fault may come from an old translation.
+    fn forget_retry(&mut self, space: SpaceId) {
+        if let Ok(space) = self.space_mut(space) {
+            space.retried.clear();
         }
     }
 }

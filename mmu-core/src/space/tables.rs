@@ -98,6 +98,11 @@ impl<F: Format> SpaceTables<F> {
         })
     }
 
+    /// Whether the leaf entry of a page that is not in memory can hold this slot.
+    pub(super) fn fits_absent(slot: SlotNumber) -> bool {
+        Self::absent(Some(slot)) <= limits::all_ones(F::ENTRY_BYTES)
+    }
+
     /// The leaf entry that maps a frame.
     pub(super) fn leaf(frame: PhysAddr, bits: EntryBits) -> u64 {
         F::entry(Self::LEAVES, EntryKind::Leaf, frame, bits)

@@ -1,9 +1,11 @@
 //! Tests of the system: single operations by hand, and properties over random operations.
 
 mod breakages;
+mod denials;
 mod faults;
 mod properties;
 mod reclaiming;
+mod shadow_stacks;
 mod spaces;
 
 use super::*;

@@ -111,3 +111,85 @@ fn a_full_store_keeps_dirty_pages_in_memory() {
 
     bench.audit();
 }
+
+/// Flat tables with entries of 1 and of 2 bytes.
+type OneByte = Linear<20, 12, 1>;
+type TwoBytes = Linear<24, 12, 2>;
+
+/// The settings of a system with this number of slots, and otherwise room for everything.
+fn settings(slots: u32, images: u32) -> Settings {
+    Settings {
+        first_frame: PhysAddr::new(0),
+        frames: 64,
+        slots,
+        images,
+        execute_disable: false,
+        safeguards: Safeguards::all(),
+    }
+}
+
+/// An entry with P=0 holds the number of the slot plus 1 above bit 0: 7 bits in an entry of 1 byte, so
+/// slots 0 to 126. Of 300 pages in a store of 300 slots, 173 lost their contents.
+#[test]
+fn slots_that_do_not_fit_into_an_entry_are_refused() {
+    let new = |slots| System::<OneByte, 64, 300>::new(settings(slots, 0)).map(drop);
+    assert_eq!(new(300), Err(SpaceError::SlotTooHigh(SlotNumber(299))));
+    assert_eq!(new(128), Err(SpaceError::SlotTooHigh(SlotNumber(127))));
+    assert_eq!(new(127), Ok(()));
+    assert_eq!(new(0), Ok(()));
+
+    // 15 bits in an entry of 2 bytes: slots 0 to 32766.
+    let new = |slots| System::<TwoBytes, 64, 40_000>::new(settings(slots, 0)).map(drop);
+    assert_eq!(new(32_768), Err(SpaceError::SlotTooHigh(SlotNumber(32_767))));
+    assert_eq!(new(32_767), Ok(()));
+}
+
+/// Slots that are cut do not count, and there are no more images than slots.
+#[test]
+fn images_are_among_the_slots() {
+    assert!(System::<OneByte, 64, 100>::new(settings(300, 300)).is_ok());
+
+    let slots = Slots::<8>::new(8, 300);
+    assert!(slots.are_images(SlotNumber(7), 1));
+    assert!(!slots.are_images(SlotNumber(8), 1));
+    assert_eq!(slots.in_use(), 0);
+}
+
+/// With as many slots as an entry can hold, all pages keep their contents.
+#[test]
+fn pages_in_the_last_slots_of_narrow_entries_keep_their_contents() {
+    const SLOTS: usize = 127;
+    const PAGES: u64 = 180;
+
+    let store = PhysAddr::new(0x4_0000);
+    let bytes = vec![0xa5; store.get() as usize + 0x1000 * SLOTS];
+    let mut computer =
+        Software::<OneByte, _, Vec<Event>>::new(bytes, store, Profile::default(), Vec::new());
+    let mut system = System::<OneByte, 64, SLOTS>::new(settings(SLOTS as u32, 0)).unwrap();
+    let space = system.create(&mut computer).unwrap();
+    let heap = VirtAddr::new(0x1_0000);
+    system.map(&mut computer, space, Region::heap(heap, PAGES, PAGES)).unwrap();
+    computer.run(&system, space).unwrap();
+
+    // 63 pages have room in memory, beside the table. The first pass writes, the others find it again.
+    for pass in 0..3 {
+        for page in 0..PAGES {
+            let access = Access::write(heap.wrapping_add(page << 12), 4, Ring::Three);
+            let at = loop {
+                match computer.access(&access).unwrap() {
+                    Outcome::Translated(spans) => break spans[0].address,
+                    Outcome::Fault(fault) => {
+                        system.fault(&mut computer, space, &fault).unwrap();
+                    }
+                }
+            };
+            if pass == 0 {
+                computer.write_entry(at, 8, 1000 + page).unwrap();
+            }
+            assert_eq!(computer.read_entry(at, 8), Ok(1000 + page), "page {page}");
+        }
+    }
+
+    assert_eq!(system.slots().in_use(), SLOTS);
+    system.audit(&computer).unwrap();
+}

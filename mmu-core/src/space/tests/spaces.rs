@@ -9,7 +9,7 @@ for_each_format! {
     a_fork_shares_a_page_in_the_store
     protection_changes_take_effect_at_once
     a_space_id_is_reused_with_another_root
-    fixed_pages_are_accessed_and_dirty_from_the_start
+    fixed_pages_are_accessed_and_where_writable_dirty_from_the_start
 }
 
 fn a_fork_copies_the_contents_and_separates_later_writes<F: Format>() {
@@ -211,21 +211,35 @@ fn a_space_id_is_reused_with_another_root<F: Format>() {
     bench.audit();
 }
 
-fn fixed_pages_are_accessed_and_dirty_from_the_start<F: Format>() {
-    let mut bench = SpaceBench::<F>::new(16);
-    let space = bench.create();
-    bench.map(space, fixed_region());
+/// RIGHT-7: with R/W=0, D would make the page a shadow stack.
+fn fixed_pages_are_accessed_and_where_writable_dirty_from_the_start<F: Format>() {
+    let has_dirty = F::LEVELS[F::LEVELS.len() - 1].has_flags;
+    let writable = Protection::READ | Protection::WRITE;
 
-    let page = fixed_region().start;
-    let path = bench.system.path(&bench.computer, space, page).unwrap();
-    let entries: Vec<_> =
-        path.map(|at| bench.computer.read_entry(at, F::ENTRY_BYTES).unwrap()).collect();
+    for (protection, is_dirty) in [(Protection::READ, false), (writable, has_dirty)] {
+        let mut bench = SpaceBench::<F>::new(16);
+        let space = bench.create();
+        bench.map(space, Region { protection, ..fixed_region() });
 
-    for (level, entry) in F::LEVELS.iter().zip(&entries) {
-        // The PDPTEs of PAE paging and the entries of the flat table have no A.
-        assert_eq!(entry & 0x20 != 0, level.has_flags, "{}", level.number);
+        let page = fixed_region().start;
+        let entries = |bench: &SpaceBench<F>| -> Vec<u64> {
+            let path = bench.system.path(&bench.computer, space, page).unwrap();
+            path.map(|at| bench.computer.read_entry(at, F::ENTRY_BYTES).unwrap()).collect()
+        };
+        let mapped = entries(&bench);
+        for (level, entry) in F::LEVELS.iter().zip(&mapped) {
+            // The PDPTEs of PAE paging and the entries of the flat table have no A.
+            assert_eq!(entry & 0x20 != 0, level.has_flags, "{}", level.number);
+        }
+        if has_dirty {
+            assert_eq!(mapped[F::LEVELS.len() - 1] & 0x40 != 0, is_dirty);
+        }
+
+        // A change of protection and back leads to the same entries.
+        for other in [writable, Protection::READ, protection] {
+            bench.system.protect(&mut bench.computer, space, page, other).unwrap();
+            bench.audit();
+        }
+        assert_eq!(entries(&bench), mapped);
     }
-
-    let leaf = entries[F::LEVELS.len() - 1];
-    assert_eq!(leaf & 0x40 != 0, F::LEVELS[F::LEVELS.len() - 1].has_flags);
 }

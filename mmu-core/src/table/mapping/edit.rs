@@ -1,14 +1,15 @@
 //! Ranges, and changes to pages that are already mapped.
 
 use super::FrameAllocator;
-use super::entry::{MapTarget, Mapping, flags_of};
+use super::entry::{MapTarget, Mapping, check_reserved, flags_of, rights_below};
 use super::error::MapError;
-use super::mapper::{Flush, Mapper};
+use super::mapper::{Flush, Mapper, check_allowed};
 use super::pages::MappedPages;
 use crate::address::{PageSize, PhysAddr, VirtAddr};
 use crate::memory::TableMemoryMut;
 use crate::table::Cursor;
 use crate::x86::format::{EntryBits, EntryKind, Format, Level};
+use crate::x86::semantics::Rights;
 
 /// The page sizes of x86, largest first.
 const LARGEST_FIRST: [PageSize; 4] =
@@ -18,6 +19,8 @@ const LARGEST_FIRST: [PageSize; 4] =
 struct FoundLeaf {
     level: &'static Level,
     at: PhysAddr,
+    /// What the tables above it allow.
+    above: Rights,
     entry: u64,
 }
 
@@ -58,12 +61,13 @@ impl<F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'_, F, M, A> {
         Ok(())
     }
 
-    /// Unmaps the page of this size that starts here, and returns its frame. The tables stay.
+    /// Unmaps the page of this size that starts here, and returns its frame. The tables stay. A leaf
+    /// with reserved bits can be removed, too.
     ///
     /// # Errors
     /// When no page of this size is mapped there; see [`MapError`].
     pub fn unmap(&mut self, page: VirtAddr, size: PageSize) -> Result<(PhysAddr, Flush), MapError> {
-        let FoundLeaf { level, at, entry } = self.find_page(page, size)?;
+        let FoundLeaf { level, at, entry, .. } = self.find_page(page, size)?;
 
         self.memory.write_entry(at, F::ENTRY_BYTES, 0)?;
         Ok((F::address(level, EntryKind::Leaf, entry), Flush(page)))
@@ -73,15 +77,17 @@ impl<F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'_, F, M, A> {
     /// the new flags say.
     ///
     /// # Errors
-    /// When no page of this size is mapped there, or the flags do not fit; see [`MapError`].
+    /// When no page of this size is mapped there, or the flags do not fit or ask for more than the
+    /// tables above allow; see [`MapError`].
     pub fn protect(
         &mut self,
         page: VirtAddr,
         size: PageSize,
         flags: EntryBits,
     ) -> Result<Flush, MapError> {
-        let FoundLeaf { level, at, entry } = self.find_page(page, size)?;
-        Self::check_flags(level, size, flags)?;
+        let FoundLeaf { level, at, above, entry } = self.find_page(page, size)?;
+        self.check_flags(level, size, flags)?;
+        check_allowed(page, level, above, flags)?;
 
         let frame = F::address(level, EntryKind::Leaf, entry);
         self.write_leaf(level, at, frame, flags)?;
@@ -92,7 +98,8 @@ impl<F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'_, F, M, A> {
     /// flags stay.
     ///
     /// # Errors
-    /// When no page of this size is mapped there, or the frame does not fit; see [`MapError`].
+    /// When no page of this size is mapped there, the frame does not fit, or a flag is reserved; see
+    /// [`MapError`].
     pub fn remap(
         &mut self,
         page: VirtAddr,
@@ -102,8 +109,9 @@ impl<F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'_, F, M, A> {
         if !frame.is_aligned(size) {
             return Err(MapError::Misaligned(frame.get(), size));
         }
-        let FoundLeaf { level, at, entry } = self.find_page(page, size)?;
+        let FoundLeaf { level, at, entry, .. } = self.find_page(page, size)?;
         self.check_fits(level, EntryKind::Leaf, frame)?;
+        check_reserved::<F>(level, EntryKind::Leaf, entry, &self.regime)?;
 
         self.write_leaf(level, at, frame, flags_of::<F>(level, entry))?;
         Ok((F::address(level, EntryKind::Leaf, entry), Flush(page)))
@@ -112,10 +120,12 @@ impl<F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'_, F, M, A> {
     /// The mapped page that holds an address.
     ///
     /// # Errors
-    /// [`MapError::NotMapped`], or that a table is outside memory.
+    /// [`MapError::NotMapped`], that an entry on the way has reserved bits set, or that a table is
+    /// outside memory.
     pub fn translate(&self, address: VirtAddr) -> Result<Mapping, MapError> {
-        let FoundLeaf { level, entry, .. } = self.find(address)?;
-        Mapping::of_leaf::<F>(level, address, entry).ok_or(MapError::NotMapped(address))
+        let FoundLeaf { level, above, entry, .. } = self.find(address)?;
+        check_reserved::<F>(level, EntryKind::Leaf, entry, &self.regime)?;
+        Mapping::of_leaf::<F>(level, address, above, entry).ok_or(MapError::NotMapped(address))
     }
 
     /// Every mapped page, lowest address first.
@@ -153,8 +163,9 @@ impl<F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'_, F, M, A> {
         if is_same_size { Ok(found) } else { Err(MapError::NotMapped(page)) }
     }
 
-    /// The leaf for an address, of any page size.
+    /// The leaf for an address, of any page size. The leaf itself may have reserved bits.
     fn find(&self, address: VirtAddr) -> Result<FoundLeaf, MapError> {
+        let mut above = Rights::all();
         let mut next = Cursor::<F>::at_root(self.root);
         while let Some(cursor) = next {
             let level = cursor.level();
@@ -163,8 +174,12 @@ impl<F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'_, F, M, A> {
 
             match MapTarget::of::<F>(level, entry, &self.regime) {
                 MapTarget::Nothing => break,
-                MapTarget::Page => return Ok(FoundLeaf { level, at, entry }),
-                MapTarget::Table(table) => next = cursor.below(table),
+                MapTarget::Page => return Ok(FoundLeaf { level, at, above, entry }),
+                MapTarget::Table(table) => {
+                    check_reserved::<F>(level, EntryKind::Table, entry, &self.regime)?;
+                    above = rights_below(level, above, entry);
+                    next = cursor.below(table);
+                }
             }
         }
 

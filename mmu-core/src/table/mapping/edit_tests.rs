@@ -3,6 +3,7 @@
 use super::{FrameRange, MapError, MappedPages, Mapper, Mapping};
 use crate::memory::{Bytes, TableMemoryMut};
 use crate::x86::format::{Bits32, EntryBits, FourLevel, Pae};
+use crate::x86::semantics::Rights;
 use crate::{ControlState, Cr4, Efer, PageSize, PhysAddr, Profile, VirtAddr};
 use std::string::ToString;
 use std::vec::Vec;
@@ -51,6 +52,7 @@ fn protect_keeps_the_frame_and_returns_the_page_to_flush() {
         frame: PhysAddr::new(0x9_3000),
         size: PageSize::Size4KiB,
         flags: EntryBits::P | EntryBits::US | EntryBits::XD,
+        rights: Rights::USER,
     };
     assert_eq!(mapper.translate(VirtAddr::new(0x4000_5abc)), Ok(expected));
 }

@@ -1,8 +1,10 @@
 //! Reading the entries of well-formed tables: where they lead, and what a leaf maps.
 
+use super::error::MapError;
 use crate::address::{PageSize, PhysAddr, VirtAddr};
 use crate::x86::format::{EntryBits, EntryKind, Format, Level};
 use crate::x86::regime::Regime;
+use crate::x86::semantics::{Reference, Rights, Semantics};
 
 /// Where an entry leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +29,27 @@ impl MapTarget {
     }
 }
 
+/// Checks that no bit of an entry is reserved, as the walk does.
+pub(super) fn check_reserved<F: Format>(
+    level: &Level,
+    kind: EntryKind,
+    entry: u64,
+    regime: &Regime,
+) -> Result<(), MapError> {
+    let groups = F::reserved_bits(level, kind, regime);
+    match groups.into_iter().find(|(bits, _)| entry & bits != 0) {
+        None => Ok(()),
+        Some((bits, rule)) => {
+            Err(MapError::Reserved(EntryBits::from_bits_retain(entry & bits), rule))
+        }
+    }
+}
+
+/// What a path allows that is one entry longer (RIGHT-1). Entries without flags restrict nothing.
+pub(super) fn rights_below(level: &Level, above: Rights, entry: u64) -> Rights {
+    if level.has_flags { Reference.combine(above, entry) } else { above }
+}
+
 /// One mapped page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mapping {
@@ -38,12 +61,20 @@ pub struct Mapping {
     pub size: PageSize,
     /// The flags of its leaf: every bit outside the address, including the PAT bit of a large page.
     pub flags: EntryBits,
+    /// What the leaf and all tables above it allow together (RIGHT-1). A right that `flags` has and
+    /// that is missing here is forbidden by an upper table.
+    pub rights: Rights,
 }
 
 impl Mapping {
-    /// The mapping by a leaf of the page that holds `address`. `None` at a level whose page size is
-    /// not one of x86.
-    pub(super) fn of_leaf<F: Format>(level: &Level, address: VirtAddr, leaf: u64) -> Option<Self> {
+    /// The mapping by a leaf of the page that holds `address`, below tables that allow `above`.
+    /// `None` at a level whose page size is not one of x86.
+    pub(super) fn of_leaf<F: Format>(
+        level: &Level,
+        address: VirtAddr,
+        above: Rights,
+        leaf: u64,
+    ) -> Option<Self> {
         let size = level.page_size()?;
 
         Some(Self {
@@ -51,6 +82,7 @@ impl Mapping {
             frame: F::address(level, EntryKind::Leaf, leaf),
             size,
             flags: flags_of::<F>(level, leaf),
+            rights: rights_below(level, above, leaf),
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Maps pages in tables of any format.
 
 use super::FrameAllocator;
-use super::entry::MapTarget;
+use super::entry::{MapTarget, check_reserved, rights_below};
 use super::error::MapError;
 use crate::address::{PageSize, PhysAddr, VirtAddr};
 use crate::memory::TableMemoryMut;
@@ -9,6 +9,7 @@ use crate::table::{Cursor, limits};
 use crate::x86::format::{EntryBits, EntryKind, Format, Level};
 use crate::x86::profile::Profile;
 use crate::x86::regime::Regime;
+use crate::x86::semantics::Rights;
 use crate::x86::state::ControlState;
 use core::marker::PhantomData;
 
@@ -56,8 +57,9 @@ impl<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'m, F, M, A> {
         Self { regime, root: F::root(&regime), memory, frames, format: PhantomData }
     }
 
-    /// Maps one page. `flags` are the leaf's; P and, for a large page, PS are added. The tables on
-    /// the way allow everything, so that the leaf alone decides.
+    /// Maps one page. `flags` are the leaf's; P and, for a large page, PS are added. New tables on
+    /// the way allow everything, so that the leaf alone decides. Where tables are there already and
+    /// forbid a right that `flags` ask for, the page is refused: XD=0 asks for execution.
     ///
     /// No invalidation is needed, since an entry with P=0 is never cached (TLB-1). But the processor
     /// does not see a new PDPTE of PAE paging until it loads its registers again (PDPTE-1).
@@ -79,8 +81,9 @@ impl<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'m, F, M, A> {
             return Err(MapError::Misaligned(frame.get(), size));
         }
         self.check_fits(leaf_level, EntryKind::Leaf, frame)?;
-        Self::check_flags(leaf_level, size, flags)?;
+        self.check_flags(leaf_level, size, flags)?;
 
+        let mut above = Rights::all();
         let mut next = Cursor::<F>::at_root(self.root);
         while let Some(cursor) = next {
             let level = cursor.level();
@@ -96,7 +99,12 @@ impl<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'m, F, M, A> {
             }
 
             let table = match target {
-                MapTarget::Table(table) => table,
+                MapTarget::Table(table) => {
+                    check_reserved::<F>(level, EntryKind::Table, entry, &self.regime)?;
+                    above = rights_below(level, above, entry);
+                    check_allowed(page, leaf_level, above, flags)?;
+                    table
+                }
                 MapTarget::Nothing => self.add_table(level, at)?,
                 MapTarget::Page => return Err(MapError::Overlap(page)),
             };
@@ -136,10 +144,8 @@ impl<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'m, F, M, A> {
         address: PhysAddr,
     ) -> Result<(), MapError> {
         let exists = address.get() >> self.regime.profile.physical_address_bits == 0;
-        let sets_no_reserved_bit = |entry| {
-            let reserved = F::reserved_bits(level, kind, &self.regime);
-            reserved.iter().all(|(bits, _)| entry & bits == 0)
-        };
+        let sets_no_reserved_bit =
+            |entry| check_reserved::<F>(level, kind, entry, &self.regime).is_ok();
 
         let entry = limits::entry_for::<F>(level, kind, address);
         if exists && entry.is_some_and(sets_no_reserved_bit) {
@@ -149,17 +155,30 @@ impl<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'m, F, M, A> {
         }
     }
 
-    /// Checks that the flags of a leaf leave its address alone.
+    /// Checks the flags of a leaf: the entry has these bits, they leave its address alone, and none
+    /// of them is reserved in this mode on this processor.
     pub(super) fn check_flags(
+        &self,
         level: &Level,
         size: PageSize,
         flags: EntryBits,
     ) -> Result<(), MapError> {
+        let held = if level.has_flags {
+            EntryBits::from_bits_retain(limits::all_ones(F::ENTRY_BYTES))
+        } else {
+            EntryBits::P | EntryBits::RW | EntryBits::US
+        };
+        let missing = flags.difference(held);
+        if !missing.is_empty() {
+            return Err(MapError::NoSuchFlags(missing));
+        }
+
         let zero = PhysAddr::new(0);
         let entry = F::entry(level, EntryKind::Leaf, zero, flags);
-        let fits = F::address(level, EntryKind::Leaf, entry) == zero;
-
-        if fits { Ok(()) } else { Err(MapError::FlagsInAddress(flags, size)) }
+        if F::address(level, EntryKind::Leaf, entry) != zero {
+            return Err(MapError::FlagsInAddress(flags, size));
+        }
+        check_reserved::<F>(level, EntryKind::Leaf, entry, &self.regime)
     }
 
     pub(super) fn write_leaf(
@@ -187,4 +206,15 @@ impl<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'m, F, M, A> {
         self.memory.write_entry(at, F::ENTRY_BYTES, entry)?;
         Ok(table)
     }
+}
+
+/// Checks that the tables above a page allow what the flags of its leaf ask for (RIGHT-1).
+pub(super) fn check_allowed(
+    page: VirtAddr,
+    leaf_level: &Level,
+    above: Rights,
+    flags: EntryBits,
+) -> Result<(), MapError> {
+    let forbidden = rights_below(leaf_level, Rights::all(), flags.bits()).difference(above);
+    if forbidden.is_empty() { Ok(()) } else { Err(MapError::Forbidden(page, forbidden)) }
 }

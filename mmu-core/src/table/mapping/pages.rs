@@ -1,16 +1,17 @@
 //! The mapped pages of an address space, in order.
 
-use super::entry::{MapTarget, Mapping};
+use super::entry::{MapTarget, Mapping, check_reserved, rights_below};
 use super::error::MapError;
 use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::TableMemory;
 use crate::table::{Cursor, limits};
-use crate::x86::format::{Format, MAX_LEVELS};
+use crate::x86::format::{EntryKind, Format, MAX_LEVELS};
 use crate::x86::regime::Regime;
+use crate::x86::semantics::Rights;
 use arrayvec::ArrayVec;
 
 /// Iterates over the mapped pages, lowest linear address first. A table outside memory yields an
-/// error, and the iteration goes on behind it.
+/// error, and so does an entry with reserved bits; the iteration goes on behind it.
 #[derive(Clone, Debug)]
 pub struct MappedPages<'m, F: Format, M: TableMemory> {
     regime: Regime,
@@ -27,18 +28,20 @@ struct OpenTable<F: Format> {
     next: u64,
     /// The first linear address that the table maps, without sign extension.
     start: u64,
+    /// What the tables down to this one allow.
+    above: Rights,
 }
 
 impl<'m, F: Format, M: TableMemory> MappedPages<'m, F, M> {
     pub(super) fn new(regime: Regime, root: PhysAddr, memory: &'m M) -> Self {
         let mut pages = Self { regime, memory, path: ArrayVec::new() };
-        pages.open(Cursor::at_root(root), 0);
+        pages.open(Cursor::at_root(root), 0, Rights::all());
         pages
     }
 
     /// Visits a table next, if there is one.
-    fn open(&mut self, cursor: Option<Cursor<F>>, start: u64) {
-        self.path.extend(cursor.map(|cursor| OpenTable { cursor, next: 0, start }));
+    fn open(&mut self, cursor: Option<Cursor<F>>, start: u64, above: Rights) {
+        self.path.extend(cursor.map(|cursor| OpenTable { cursor, next: 0, start, above }));
     }
 }
 
@@ -47,8 +50,9 @@ impl<F: Format, M: TableMemory> Iterator for MappedPages<'_, F, M> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let OpenTable { cursor, next, start } = self.path.last_mut()?;
+            let OpenTable { cursor, next, start, above } = self.path.last_mut()?;
             let cursor = *cursor;
+            let above = *above;
             let level = cursor.level();
 
             if *next >> level.index_bits != 0 {
@@ -68,12 +72,24 @@ impl<F: Format, M: TableMemory> Iterator for MappedPages<'_, F, M> {
                 }
             };
 
-            match MapTarget::of::<F>(level, entry, &self.regime) {
+            let target = MapTarget::of::<F>(level, entry, &self.regime);
+            let kind = match target {
+                MapTarget::Nothing => continue,
+                MapTarget::Table(_) => EntryKind::Table,
+                MapTarget::Page => EntryKind::Leaf,
+            };
+            if let Err(reserved) = check_reserved::<F>(level, kind, entry, &self.regime) {
+                return Some(Err(reserved));
+            }
+
+            match target {
                 MapTarget::Nothing => {}
-                MapTarget::Table(table) => self.open(cursor.below(table), address),
+                MapTarget::Table(table) => {
+                    self.open(cursor.below(table), address, rights_below(level, above, entry));
+                }
                 MapTarget::Page => {
                     let page = limits::extended::<F>(VirtAddr::new(address));
-                    if let Some(mapping) = Mapping::of_leaf::<F>(level, page, entry) {
+                    if let Some(mapping) = Mapping::of_leaf::<F>(level, page, above, entry) {
                         return Some(Ok(mapping));
                     }
                 }

@@ -1,6 +1,8 @@
 //! Tests of the mapper with 4-level paging: the entries that it writes, what it refuses, and that a
-//! walk finds what was mapped. `formats` has the tests of the other formats.
+//! walk finds what was mapped. `formats` has the tests of the other formats, `flags` those of flags
+//! that an entry cannot have or that upper tables forbid.
 
+mod flags;
 mod formats;
 
 use super::{Flush, FrameRange, MapError, Mapper};
