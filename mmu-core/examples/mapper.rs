@@ -96,7 +96,7 @@ fn show_walk(mmu: &Mmu<FourLevel>, ram: &ByteMemory, access: &Access) {
 
     // The prediction is about the whole access: masking, canonical addresses, both of its pages,
     // and the updates of A and D. Here the manuals allow exactly one outcome.
-    let prediction = mmu.predict(ram, access);
+    let prediction = mmu.predict(ram, access).expect("the access has a size");
     let likeliest = &prediction.alternatives[0];
     match &likeliest.outcome {
         Outcome::Translated(spans) => println!("    reaches {}", spans[0].address),

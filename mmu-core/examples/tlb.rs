@@ -99,21 +99,23 @@ fn show_access(mmu: &mut CachedMmu<FourLevel>, tables: &mut TableHistory, access
     println!("  the caching MMU: {}", describe(&outcome));
 
     let mut is_allowed = false;
-    mmu.mmu().predict_stale(&before, access, |prediction| {
+    let predicted = mmu.mmu().predict_stale(&before, access, |prediction| {
         is_allowed |= prediction.alternatives.iter().any(|known| known.outcome == outcome);
     });
+    predicted.expect("the access has a size that instructions have");
     assert!(is_allowed, "a TLB does one of the things that the manuals allow");
 }
 
 /// Prints every outcome that is allowed: the one of the entries in memory, and those of old entries
 /// that a processor may have cached.
 fn show_allowed(mmu: &Mmu<FourLevel>, tables: &TableHistory, access: &Access) {
-    mmu.predict_stale(tables, access, |prediction| {
+    let predicted = mmu.predict_stale(tables, access, |prediction| {
         for alternative in &prediction.alternatives {
             let source = alternative.choice.map_or("memory", |(_, member)| member);
             println!("  allowed, from {source}: {}", describe(&alternative.outcome));
         }
     });
+    predicted.expect("the access has a size that instructions have");
 }
 
 /// Prints what the TLB and the paging-structure caches contain.

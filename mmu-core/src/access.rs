@@ -2,10 +2,18 @@
 
 use crate::address::{PAGE_SHIFT, VirtAddr};
 use crate::name::{UnknownName, by_name};
+use core::fmt;
+use core::iter;
 use core::str::FromStr;
 
-/// Number of bytes in the smallest page.
-const PAGE_BYTES: u16 = 1 << PAGE_SHIFT;
+/// Maximum number of pages that one access touches. The instructions that access most are XSAVE and
+/// XRSTOR: their area has some 12,000 bytes with every state component defined so far, 8,192 of them
+/// for AMX's tiles (SDM volume 1, "Managing State Using the XSAVE Feature Set"). Its address is a
+/// multiple of 64, so it touches four pages at most.
+pub const MAX_PAGES: usize = 4;
+
+/// Maximum number of pages that one fetch touches: an instruction has at most 15 bytes.
+pub const MAX_FETCH_PAGES: usize = 2;
 
 /// What the access does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -131,7 +139,8 @@ pub struct Access {
     pub kind: AccessKind,
     /// The linear address of its first byte.
     pub address: VirtAddr,
-    /// Number of bytes, 1 to 4096: an access touches two pages at most.
+    /// Number of bytes: at least one, in at most [`MAX_PAGES`] pages. Accesses of any other size are
+    /// refused with a [`SizeError`]. What touches more pages is several accesses ([`Self::pages`]).
     pub size: u16,
     /// The CPL of the code that makes it.
     pub ring: Ring,
@@ -179,18 +188,17 @@ impl Access {
         matches!(self.ring, Ring::Three) && !self.implicit
     }
 
-    /// The linear address of its last byte.
+    /// The linear address of its last byte; without bytes, its own.
     pub const fn last_byte(&self) -> VirtAddr {
-        self.address.wrapping_add(self.size as u64 - 1)
+        self.address.wrapping_add((self.size as u64).saturating_sub(1))
     }
 
     /// Number of its bytes in the 4 KiB page of the first.
     pub const fn bytes_in_first_page(&self) -> u16 {
-        let room = PAGE_BYTES - self.address.offset(PAGE_SHIFT) as u16;
-        if self.size < room { self.size } else { room }
+        self.bytes_before(PAGE_SHIFT)
     }
 
-    /// Whether it touches two 4 KiB pages.
+    /// Whether it touches several 4 KiB pages.
     ///
     /// ```
     /// use mmu_core::{Access, Ring, VirtAddr};
@@ -200,4 +208,87 @@ impl Access {
     pub const fn crosses_page(&self) -> bool {
         self.bytes_in_first_page() < self.size
     }
+
+    /// The access, cut at the boundaries of 4 KiB pages: an access for each page, in the order of
+    /// addresses, whatever the size. A page larger than 4 KiB counts as several.
+    ///
+    /// It serves an emulator for what touches more than [`MAX_PAGES`] pages. To the manuals that is
+    /// not one access: each iteration of a string instruction with REP is complete before the next
+    /// begins (SDM volume 2, "REP/REPE/REPZ/REPNE/REPNZ"), and so is each row of an AMX tile.
+    ///
+    /// ```
+    /// use mmu_core::{Access, Ring, VirtAddr};
+    ///
+    /// let copy = Access::read(VirtAddr::new(0x1f00), 0x2200, Ring::Three);
+    /// let pages: Vec<_> = copy.pages().map(|page| (page.address.get(), page.size)).collect();
+    /// assert_eq!(pages, [(0x1f00, 0x100), (0x2000, 0x1000), (0x3000, 0x1000), (0x4000, 0x100)]);
+    /// ```
+    pub fn pages(&self) -> impl Iterator<Item = Self> + use<> {
+        self.cut_at(PAGE_SHIFT)
+    }
+
+    /// The access, cut at the multiples of 2^`shift` bytes (4 KiB at most).
+    #[inline]
+    pub(crate) fn cut_at(&self, shift: u8) -> impl Iterator<Item = Self> + use<> {
+        let mut rest = *self;
+        iter::from_fn(move || {
+            let size = rest.bytes_before(shift);
+            let piece = Self { size, ..rest };
+
+            rest.address = rest.address.wrapping_add(size.into());
+            rest.size -= size;
+            (size != 0).then_some(piece)
+        })
+    }
+
+    /// Number of its bytes before the next multiple of 2^`shift` bytes (4 KiB at most).
+    #[inline]
+    const fn bytes_before(&self, shift: u8) -> u16 {
+        let room = (1 << shift) - self.address.offset(shift) as u16;
+        if self.size < room { self.size } else { room }
+    }
+
+    /// Checks the size, for pages of 2^`shift` bytes (4 KiB at most).
+    #[inline]
+    pub(crate) fn check_size(&self, shift: u8) -> Result<(), SizeError> {
+        let in_first_page = self.bytes_before(shift);
+        if in_first_page == 0 {
+            return Err(SizeError::Empty);
+        }
+
+        let behind = usize::from(self.size - in_first_page);
+        let pages = 1 + behind.div_ceil(1 << shift);
+        let limit = match self.kind {
+            AccessKind::Fetch => MAX_FETCH_PAGES,
+            _ => MAX_PAGES,
+        };
+        if pages > limit { Err(SizeError::TooManyPages { pages, limit }) } else { Ok(()) }
+    }
 }
+
+/// Why an access is refused: no instruction makes one of this size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SizeError {
+    /// It has no bytes.
+    Empty,
+    /// It touches more pages than one access can.
+    TooManyPages {
+        /// The number of pages that it touches.
+        pages: usize,
+        /// The number that it may touch: [`MAX_PAGES`], or [`MAX_FETCH_PAGES`].
+        limit: usize,
+    },
+}
+
+impl fmt::Display for SizeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("the access has no bytes"),
+            Self::TooManyPages { pages, limit } => {
+                write!(f, "the access touches {pages} pages; one access touches at most {limit}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for SizeError {}

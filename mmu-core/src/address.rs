@@ -5,6 +5,11 @@ use core::fmt;
 /// Number of low address bits inside the smallest page.
 pub const PAGE_SHIFT: u8 = 12;
 
+/// The number whose lowest `bits` bits are set, at most all 64.
+pub(crate) const fn low_bits(bits: u8) -> u64 {
+    if bits < 64 { (1 << bits) - 1 } else { u64::MAX }
+}
+
 /// A linear address as an instruction forms it: any 64-bit value, canonical or not.
 ///
 /// ```
@@ -29,7 +34,7 @@ impl VirtAddr {
     }
 
     /// Whether bits 63 down to `bits - 1` are all equal: `bits` is 48 for 4-level paging
-    /// (SDM "Canonical Addressing").
+    /// (SDM "Canonical Addressing"). Every address is canonical in 64 bits or more.
     pub const fn is_canonical(self, bits: u8) -> bool {
         self.sign_extended(bits).0 == self.0
     }
@@ -37,13 +42,17 @@ impl VirtAddr {
     /// The lowest `bits` bits. Outside long mode a linear address has 32.
     #[must_use]
     pub const fn truncated(self, bits: u8) -> Self {
-        Self(self.0 & (u64::MAX >> (64 - bits)))
+        Self(self.0 & low_bits(bits))
     }
 
-    /// The address with bit `bits - 1` copied to bits 63:`bits`.
+    /// The address with bit `bits - 1` copied to bits 63:`bits`; 0 if `bits` is 0.
     #[must_use]
     pub const fn sign_extended(self, bits: u8) -> Self {
-        let unused = 64 - bits as u32;
+        if bits == 0 {
+            return Self(0);
+        }
+
+        let unused = 64_u32.saturating_sub(bits as u32);
         Self(((self.0 << unused) as i64 >> unused) as u64)
     }
 
@@ -55,12 +64,19 @@ impl VirtAddr {
 
     /// The `bits` bits from `shift` up: the index into a table.
     pub const fn index(self, shift: u8, bits: u8) -> u64 {
-        (self.0 >> shift) & ((1 << bits) - 1)
+        if shift < 64 { (self.0 >> shift) & low_bits(bits) } else { 0 }
+    }
+
+    /// The same for the level of a table, whose `shift` and `bits` are below 64: without a comparison
+    /// in every step of a walk.
+    pub(crate) const fn table_index(self, shift: u8, bits: u8) -> u64 {
+        let mask = 1_u64.wrapping_shl(bits as u32) - 1;
+        self.0.wrapping_shr(shift as u32) & mask
     }
 
     /// The lowest `bits` bits: the offset into a page of 2^`bits` bytes.
     pub const fn offset(self, bits: u8) -> u64 {
-        self.0 & ((1 << bits) - 1)
+        self.0 & low_bits(bits)
     }
 }
 

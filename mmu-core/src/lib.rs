@@ -34,15 +34,16 @@
 //! let mmu = Mmu::<FourLevel>::new(state, Profile::default());
 //!
 //! let read = Access::read(VirtAddr::new(0x1234), 8, Ring::Three);
-//! let outcome = &mmu.predict(&tables, &read).alternatives[0].outcome;
+//! let outcome = &mmu.predict(&tables, &read)?.alternatives[0].outcome;
 //! assert_eq!(outcome.physical_address().unwrap().get(), 0x50_234);
 //!
 //! let write = Access::write(VirtAddr::new(0x1234), 8, Ring::Three);
-//! let prediction = mmu.predict(&tables, &write);
+//! let prediction = mmu.predict(&tables, &write)?;
 //! let Outcome::Fault(fault) = prediction.alternatives[0].outcome else {
 //!     panic!("a user write to a read-only page faults");
 //! };
 //! assert_eq!(fault.to_string(), "#PF(P|W|U) at 0x1234");
+//! # Ok::<(), mmu_core::access::SizeError>(())
 //! ```
 #![no_std]
 #![forbid(unsafe_code)]

@@ -121,11 +121,21 @@ impl<B: AsRef<[u8]>> Bytes<B> {
         }
         Ok(start as usize..end as usize)
     }
+
+    /// The indices of the entry at a physical address. No memory has entries of more than 8 bytes.
+    #[inline]
+    fn entry_range(
+        &self,
+        at: PhysAddr,
+        bytes: u8,
+    ) -> Result<core::ops::Range<usize>, OutsideMemory> {
+        if bytes > 8 { Err(OutsideMemory(at)) } else { self.range(at, bytes.into()) }
+    }
 }
 
 impl<B: AsRef<[u8]>> TableMemory for Bytes<B> {
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
-        let range = self.range(at, bytes.into())?;
+        let range = self.entry_range(at, bytes)?;
 
         let mut entry = [0; 8];
         entry[..range.len()].copy_from_slice(&self.bytes.as_ref()[range]);
@@ -135,7 +145,7 @@ impl<B: AsRef<[u8]>> TableMemory for Bytes<B> {
 
 impl<B: AsRef<[u8]> + AsMut<[u8]>> TableMemoryMut for Bytes<B> {
     fn write_entry(&mut self, at: PhysAddr, bytes: u8, entry: u64) -> Result<(), OutsideMemory> {
-        let range = self.range(at, bytes.into())?;
+        let range = self.entry_range(at, bytes)?;
 
         let len = range.len();
         self.bytes.as_mut()[range].copy_from_slice(&entry.to_le_bytes()[..len]);

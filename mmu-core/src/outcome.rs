@@ -1,9 +1,10 @@
 //! Predictions: the set of outcomes that the manuals allow for an access, each with its updates of
 //! the entries on the path.
 
+use crate::access::MAX_PAGES;
 use crate::address::PhysAddr;
 use crate::x86::fault::Fault;
-use crate::x86::format::Level;
+use crate::x86::format::{Level, MAX_LEVELS};
 use crate::x86::rule::{Rule, RuleSet};
 use arrayvec::ArrayVec;
 
@@ -19,8 +20,9 @@ pub struct Span {
 /// How an access ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It completes, on these bytes: one span, or two when it crosses a page boundary.
-    Translated(ArrayVec<Span, 2>),
+    /// It completes, on these bytes: one span for each 4 KiB page that it touches, in the order of
+    /// linear addresses.
+    Translated(ArrayVec<Span, MAX_PAGES>),
     /// It faults.
     Fault(Fault),
 }
@@ -74,12 +76,18 @@ impl EntryUpdate {
     }
 }
 
-/// Maximum number of alternatives: two outcomes of an access that crosses a page, for each of the
-/// two members of three open choices (CODE-7, CODE-8, OUT-1).
-pub const MAX_ALTERNATIVES: usize = 16;
+/// Maximum number of alternatives: a fault on each of four pages (CODE-12), for each of the two
+/// members of two open choices (CODE-7, OUT-1). A fetch has one choice more (CODE-8), and touches
+/// two pages.
+pub const MAX_ALTERNATIVES: usize = 4 * MAX_PAGES;
 
-/// Maximum number of entries on the paths of an access: five levels for each of two pages.
-pub const MAX_ENTRIES: usize = 10;
+/// Maximum number of entries on the paths of an access: one for each of its pages in the last level,
+/// and two in each level above, since pages that follow one another lie under one upper entry or two.
+/// Only old entries in caches ([`Mmu::predict_stale`](crate::Mmu::predict_stale)) or a [`Semantics`]
+/// of its own can lead an access of more than two pages to more; these are left out.
+///
+/// [`Semantics`]: crate::Semantics
+pub const MAX_ENTRIES: usize = MAX_PAGES + 2 * (MAX_LEVELS - 1);
 
 /// One outcome that is allowed for an access.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,8 +100,8 @@ pub struct Alternative {
     pub choice: Option<(Rule, &'static str)>,
 }
 
-/// Every outcome that is allowed for an access, and the rules that led there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Every outcome that is allowed for an access, and the rules that led there. The default has none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prediction {
     /// The alternatives, at least one, the likeliest first.
     pub alternatives: ArrayVec<Alternative, MAX_ALTERNATIVES>,

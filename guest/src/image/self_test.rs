@@ -75,7 +75,8 @@ impl Expectation {
         let tables = SparseTables::new(self.entries);
         let read = Access::read(VirtAddr::new(self.address), 1, Ring::Three);
 
-        let prediction = predict_in_mode(Reference, state, Profile::default(), &tables, &read);
+        let predicted = predict_in_mode(Reference, state, Profile::default(), &tables, &read);
+        let Ok(prediction) = predicted else { return false };
         let reached = prediction.alternatives[0].outcome.physical_address();
 
         reached.is_some_and(|reached| reached.get() == self.physical)

@@ -30,7 +30,7 @@ pub struct TlbEntry {
 impl TlbEntry {
     /// Whether it translates this address for this PCID.
     pub const fn translates(&self, address: VirtAddr, pcid: u16) -> bool {
-        self.page == address.get() >> self.shift && (self.global || self.pcid == pcid)
+        self.page == address.index(self.shift, 64) && (self.global || self.pcid == pcid)
     }
 
     /// The physical address of a byte in the page.
@@ -57,6 +57,6 @@ pub struct StructureEntry {
 impl StructureEntry {
     /// Whether it is on the path of this address for this PCID.
     pub const fn serves(&self, address: VirtAddr, pcid: u16) -> bool {
-        self.prefix == address.get() >> self.shift && self.pcid == pcid
+        self.prefix == address.index(self.shift, 64) && self.pcid == pcid
     }
 }

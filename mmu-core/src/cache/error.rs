@@ -1,5 +1,6 @@
 //! Why an access through the caches does not translate.
 
+use crate::access::SizeError;
 use crate::address::PhysAddr;
 use crate::memory::OutsideMemory;
 use crate::x86::semantics::Cause;
@@ -12,6 +13,8 @@ pub enum AccessError {
     Outside(OutsideMemory),
     /// The entry at this address changed again and again while A or D was to be set.
     Contended(PhysAddr),
+    /// No instruction makes an access of this size.
+    Size(SizeError),
 }
 
 impl fmt::Display for AccessError {
@@ -19,6 +22,7 @@ impl fmt::Display for AccessError {
         match self {
             Self::Outside(outside) => outside.fmt(f),
             Self::Contended(at) => write!(f, "the entry at {at} changes faster than it is read"),
+            Self::Size(error) => error.fmt(f),
         }
     }
 }
@@ -28,6 +32,12 @@ impl core::error::Error for AccessError {}
 impl From<OutsideMemory> for AccessError {
     fn from(outside: OutsideMemory) -> Self {
         Self::Outside(outside)
+    }
+}
+
+impl From<SizeError> for AccessError {
+    fn from(error: SizeError) -> Self {
+        Self::Size(error)
     }
 }
 

@@ -70,7 +70,7 @@ pub(super) struct Past {
 /// mmu.predict_stale(&tables, &read, |allowed| {
 ///     let outcome = &allowed.alternatives[0].outcome;
 ///     reached.push(outcome.physical_address().unwrap().get());
-/// });
+/// })?;
 /// assert_eq!(reached, [0x6234, 0x5234]); // the new frame, or still the old one
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -99,6 +99,7 @@ impl<M, const N: usize> History<M, N> {
     pub fn forget_all(&mut self) {
         self.past.clear();
         self.forgotten.clear();
+        self.now = 0;
     }
 
     /// Records INVLPG of this address, or a page fault at it (TLB-3): nothing older is cached for its

@@ -84,7 +84,7 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
 
     /// Performs an access: the bytes that it reaches, with A and D set in memory, or its fault.
     ///
-    /// A crossing access that faults on its second page leaves A and D of its first page set (AD-7).
+    /// An access that faults leaves A and D set in the pages before the one that faults (AD-7).
     ///
     /// # Errors
     /// When there is no outcome; see [`AccessError`].
@@ -93,6 +93,8 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
         memory: &mut M,
         access: &Access,
     ) -> Result<Outcome, AccessError> {
+        Mmu::<F, R>::check_size(access)?;
+
         let Some(access) = self.mmu.canonical_access(access, &mut self.decided) else {
             return Ok(Outcome::Fault(self.mmu.semantics().non_canonical_fault(access)));
         };

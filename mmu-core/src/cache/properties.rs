@@ -338,7 +338,7 @@ fn check_access<F: Format, const N: usize>(
     access: &Access,
 ) -> Result<(), TestCaseError> {
     let before = bench.tables;
-    let prediction = bench.mmu.mmu().predict(&before, access);
+    let prediction = bench.mmu.mmu().predict(&before, access).unwrap();
     let outcome = bench.access(access);
 
     let after = &bench.tables;

@@ -15,10 +15,10 @@
 //!   "Use of Cached Entries When Reporting a Page Fault Exception").
 
 use super::history::{EditNumber, History};
-use crate::access::Access;
+use crate::access::{Access, MAX_PAGES, SizeError};
 use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::{OutsideMemory, TableMemory};
-use crate::outcome::{MAX_ENTRIES, Prediction};
+use crate::outcome::Prediction;
 use crate::table::limits;
 use crate::walk::{Mmu, Path, WalkedPage};
 use crate::x86::format::{EntryBits, EntryKind, Format, MAX_LEVELS};
@@ -53,7 +53,7 @@ struct Pick {
 /// The picks of a view, in the order of its reads.
 #[derive(Debug, Default)]
 struct Picks {
-    list: ArrayVec<Pick, MAX_ENTRIES>,
+    list: ArrayVec<Pick, { MAX_PAGES * MAX_LEVELS }>,
     /// The number of reads so far.
     read: usize,
     /// The moment since which the next entry can have been cached.
@@ -152,18 +152,24 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     /// safe to try on every processor.
     ///
     /// The number of mixtures is bounded by the edits: a walk of L levels over E of them has at most
-    /// (E + L)! / (E! L!), and an access to two pages the product. The registers are those of the
+    /// (E + L)! / (E! L!), and an access to several pages the product. The registers are those of the
     /// MMU. Faults and INVLPG must be recorded in the history ([`History::forget`]).
+    ///
+    /// # Errors
+    /// When no instruction makes an access of this size. `visit` is not called then.
     pub fn predict_stale<M: TableMemory, const N: usize>(
         &self,
         history: &History<M, N>,
         access: &Access,
         mut visit: impl FnMut(&Prediction),
-    ) {
+    ) -> Result<(), SizeError> {
+        Self::check_size(access)?;
+
         let mut rules = RuleSet::default();
         let Some(canonical) = self.canonical_access(access, &mut rules) else {
             // Neither tables nor caches are used (CANON-1).
-            return visit(&self.predict(history.memory(), access));
+            visit(&self.predict(history.memory(), access)?);
+            return Ok(());
         };
 
         self.predict_views(history, &canonical, None, rules, &mut visit);
@@ -171,6 +177,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
             let other = Self::with_regime(*self.semantics(), Regime { choices, ..*self.regime() });
             other.predict_views(history, &canonical, Some((rule, member)), rules, &mut visit);
         }
+        Ok(())
     }
 
     /// The same with the regime's choices.
@@ -201,8 +208,8 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         mut choice: Option<(Rule, &'static str)>,
         rules: RuleSet,
     ) -> Option<Prediction> {
-        let mut found = Prediction { alternatives: ArrayVec::new(), rules };
-        let mut pages = ArrayVec::<WalkedPage, 2>::new();
+        let mut found = Prediction { rules, ..Prediction::default() };
+        let mut pages = ArrayVec::<WalkedPage, MAX_PAGES>::new();
 
         for (address, len) in Self::pages(access) {
             view.start_walk(address);

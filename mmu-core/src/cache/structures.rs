@@ -38,9 +38,9 @@ impl<const N: usize> StructureCaches<N> {
             return None;
         }
 
-        let cache = level.number.checked_sub(LOWEST)?;
-        let place = Self::place(address.get() >> level.shift, pcid);
-        let entry = self.caches[usize::from(cache)][place].as_ref();
+        let cache = self.caches.get(usize::from(level.number.checked_sub(LOWEST)?))?;
+        let place = Self::place(address.index(level.shift, 64), pcid);
+        let entry = cache[place].as_ref();
         entry.filter(|entry| entry.serves(address, pcid))
     }
 

@@ -40,9 +40,10 @@ impl<const SETS: usize, const WAYS: usize> Tlb<SETS, WAYS> {
         None
     }
 
-    /// Adds an entry. A PCID has at most one for each page.
+    /// Adds an entry. A PCID has at most one for each page. A page larger than the address space is
+    /// not kept.
     pub fn insert(&mut self, entry: TlbEntry) {
-        if WAYS == 0 {
+        if WAYS == 0 || entry.shift >= 64 {
             return;
         }
 

@@ -63,7 +63,8 @@ impl<const N: usize> Frames<N> {
         self.allocate_run(1, usage, owner)
     }
 
-    /// Takes the lowest `length` consecutive free frames, and returns the first of them.
+    /// Takes the lowest `length` consecutive free frames, and returns the first of them; `None` also
+    /// if `length` is 0.
     ///
     /// ```
     /// use mmu_core::PhysAddr;
@@ -86,6 +87,10 @@ impl<const N: usize> Frames<N> {
         usage: FrameUse,
         owner: SpaceId,
     ) -> Option<PhysAddr> {
+        if length == 0 {
+            return None;
+        }
+
         let frames = &mut self.places[..self.count];
         let lowest = frames.iter().skip(self.lowest).position(Option::is_none);
         self.lowest = lowest.map_or(self.count, |ahead| self.lowest + ahead);
@@ -101,7 +106,7 @@ impl<const N: usize> Frames<N> {
     /// Adds a reference to a frame that is in use.
     pub fn share(&mut self, frame: PhysAddr) {
         if let Some(frame) = self.get_mut(frame) {
-            frame.references += 1;
+            frame.references = frame.references.saturating_add(1);
         }
     }
 
@@ -143,7 +148,7 @@ impl<const N: usize> Frames<N> {
 
     /// The address of a frame by its number.
     pub(super) const fn address(&self, number: usize) -> PhysAddr {
-        PhysAddr::new(self.first.get() + number as u64 * PAGE_BYTES)
+        PhysAddr::new(self.first.get().wrapping_add((number as u64).wrapping_mul(PAGE_BYTES)))
     }
 
     /// The number of a frame by its address.

@@ -39,7 +39,7 @@ impl SlotNumber {
     /// The slot `count` further on.
     #[must_use]
     pub const fn plus(self, count: u64) -> Self {
-        Self(self.0 + count as u32)
+        Self(self.0.wrapping_add(count as u32))
     }
 
     /// The distance from the first slot, in bytes.

@@ -98,7 +98,8 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
 
         let last = frames.address(frames.count().saturating_sub(1));
         for frame in [settings.first_frame, last] {
-            if !SpaceTables::<F>::fits(frame) {
+            // A range that wraps has no last frame.
+            if !SpaceTables::<F>::fits(frame) || last < settings.first_frame {
                 return Err(SpaceError::FrameTooHigh(frame));
             }
         }

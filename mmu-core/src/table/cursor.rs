@@ -81,14 +81,14 @@ impl<F: Format> Cursor<F> {
     /// The physical address of the entry with this index.
     #[inline]
     pub fn entry_at(self, index: u64) -> PhysAddr {
-        self.table + index * u64::from(F::ENTRY_BYTES)
+        self.table + index.wrapping_mul(F::ENTRY_BYTES.into())
     }
 
     /// The physical address of the entry that a linear address selects.
     #[inline]
     pub fn entry_for(self, address: VirtAddr) -> PhysAddr {
         let level = self.level();
-        self.entry_at(address.index(level.shift, level.index_bits))
+        self.entry_at(address.table_index(level.shift, level.index_bits))
     }
 
     /// The entry at this physical address, in the size of the format's entries.

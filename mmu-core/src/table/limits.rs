@@ -1,7 +1,7 @@
 //! What a format can express: the linear addresses that exist in it, and the physical addresses that
 //! fit into its entries.
 
-use crate::address::{PhysAddr, VirtAddr};
+use crate::address::{PhysAddr, VirtAddr, low_bits};
 use crate::x86::format::{EntryBits, EntryKind, Format, Level};
 
 /// Whether a linear address exists: canonical in long mode (CANON-1), within the width of addresses
@@ -28,7 +28,7 @@ pub(crate) const fn extended<F: Format>(address: VirtAddr) -> VirtAddr {
 
 /// An entry of `bytes` bytes in which every bit is set.
 pub(crate) const fn all_ones(bytes: u8) -> u64 {
-    u64::MAX >> (64 - 8 * bytes)
+    low_bits(bytes.saturating_mul(8))
 }
 
 /// A present entry for a physical address. `None` if entries of this kind are too narrow for the

@@ -2,7 +2,7 @@
 //! still has a walk compiled for its format; these functions pick one.
 
 use super::{Mmu, Trace, Translation, WalkError};
-use crate::access::Access;
+use crate::access::{Access, SizeError};
 use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::TableMemory;
 use crate::outcome::Prediction;
@@ -46,20 +46,41 @@ macro_rules! in_mode {
 /// let mut state = ControlState::long_mode(0);
 /// state.cr0.remove(Cr0::PG);
 /// let read = Access::read(VirtAddr::new(0x1234), 1, Ring::Zero);
+/// let memory = SparseTables::new(&[]);
 /// let prediction =
-///     walk::predict_in_mode(Reference, state, Profile::default(), &SparseTables::new(&[]), &read);
+///     walk::predict_in_mode(Reference, state, Profile::default(), &memory, &read).unwrap();
 ///
 /// let outcome = &prediction.alternatives[0].outcome;
 /// assert_eq!(outcome.physical_address().unwrap().get(), 0x1234); // MODE-12
 /// ```
+///
+/// # Errors
+/// As [`Mmu::predict`].
+#[inline]
 pub fn predict_in_mode<R: Semantics, M: TableMemory>(
     semantics: R,
     state: ControlState,
     profile: Profile,
     memory: &M,
     access: &Access,
-) -> Prediction {
-    in_mode!(state, profile, semantics, predict(memory, access))
+) -> Result<Prediction, SizeError> {
+    let mut found = Prediction::default();
+    predict_into_in_mode(semantics, state, profile, (memory, access), &mut found)?;
+    Ok(found)
+}
+
+/// [`Mmu::predict_into`] in the mode of the control state.
+///
+/// # Errors
+/// As [`Mmu::predict`].
+pub fn predict_into_in_mode<R: Semantics, M: TableMemory>(
+    semantics: R,
+    state: ControlState,
+    profile: Profile,
+    (memory, access): (&M, &Access),
+    found: &mut Prediction,
+) -> Result<(), SizeError> {
+    in_mode!(state, profile, semantics, predict_into(memory, access, found))
 }
 
 /// [`Mmu::walk`] in the mode of the control state.

@@ -14,7 +14,10 @@ mod updates;
 
 pub(crate) use predict::WalkedPage;
 
-pub use any_mode::{decode_in_mode, encode_in_mode, predict_in_mode, root_in_mode, walk_in_mode};
+pub use any_mode::{
+    decode_in_mode, encode_in_mode, predict_in_mode, predict_into_in_mode, root_in_mode,
+    walk_in_mode,
+};
 pub use trace::{Path, Step, Trace};
 
 use crate::access::Access;
@@ -100,6 +103,8 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     }
 
     pub(crate) fn with_regime(semantics: R, regime: Regime) -> Self {
+        const { assert!(F::LEVELS.len() <= MAX_LEVELS, "no format has more levels") };
+
         let mut reserved = [ReservedMasks::default(); MAX_LEVELS];
         for (masks, level) in reserved.iter_mut().zip(F::LEVELS) {
             masks.table = semantics.reserved_bits::<F>(level, EntryKind::Table, &regime);
@@ -152,20 +157,19 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         trace: &mut T,
     ) -> Result<Translation, WalkError> {
         // Without paging the linear address is the physical address.
-        if F::LEVELS.is_empty() {
+        let Some(mut cursor) = start.cursor else {
             trace.rule(Rule::Mode12);
             let address = PhysAddr::new(address.truncated(F::ADDRESS_BITS).get());
             return Ok(Translation { address, rights: Rights::all(), leaf: 0 });
-        }
+        };
 
         // The root table is at CR3, less the bits that are not part of its address.
         if self.root.get() != self.regime.state.cr3 {
             trace.rule(Rule::Mode8);
         }
 
-        let mut next = start.cursor;
         let mut rights = start.rights;
-        while let Some(cursor) = next {
+        loop {
             let level = cursor.level();
 
             // 1. Bits of the linear address select an entry of the table.
@@ -198,8 +202,10 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
             self.trace_good_entry(level, kind, entry, trace);
 
             // 5. Go down to the next table,
-            if kind == EntryKind::Table {
-                next = cursor.below(target);
+            if kind == EntryKind::Table
+                && let Some(below) = cursor.below(target)
+            {
+                cursor = below;
                 continue;
             }
 
@@ -208,8 +214,6 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
             let address = target + address.offset(level.shift);
             return Ok(Translation { address, rights, leaf: entry });
         }
-
-        unreachable!("the last level of every format has leaves only")
     }
 
     /// Reads an entry: from memory, or from the register that holds it (PDPTE-1).

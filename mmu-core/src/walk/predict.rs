@@ -1,11 +1,11 @@
 //! From walks to a prediction: everything that the manuals allow for one access.
 //!
-//! An access touches one page or two, and each is walked. The results of the walks decide the outcome
-//! and the updates of the entries. Where processors legally differ, the walks are repeated for each
-//! member of the choice.
+//! An access touches one page or several, and each is walked. The results of the walks decide the
+//! outcome and the updates of the entries. Where processors legally differ, the walks are repeated for
+//! each member of the choice.
 
 use super::{Mmu, Path, Translation, WalkError};
-use crate::access::{Access, AccessKind};
+use crate::access::{Access, AccessKind, MAX_PAGES, SizeError};
 use crate::address::{PAGE_SHIFT, PhysAddr, VirtAddr};
 use crate::memory::{OutsideMemory, TableMemory};
 use crate::outcome::{Alternative, MAX_ALTERNATIVES, Outcome, Prediction, Span};
@@ -26,23 +26,75 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     /// Every way in which the access may go, and what it does to the entries on its path.
     ///
     /// Memory is only read: the prediction says what the tables must look like afterwards.
-    pub fn predict<M: TableMemory>(&self, memory: &M, access: &Access) -> Prediction {
-        let mut found = Prediction { alternatives: ArrayVec::new(), rules: RuleSet::default() };
+    ///
+    /// ```
+    /// use mmu_core::access::SizeError;
+    /// use mmu_core::memory::SparseTables;
+    /// use mmu_core::x86::format::Bits32;
+    /// use mmu_core::{Access, ControlState, Cr4, Efer, Mmu, Outcome, Profile, Ring, VirtAddr};
+    ///
+    /// let entries = [(0, 0x1007), (0x1004, 0x5007), (0x1008, 0x9007), (0x100c, 0x3007)];
+    /// let mut state = ControlState::long_mode(0);
+    /// state.cr4 = Cr4::empty();
+    /// state.efer = Efer::empty();
+    /// let mmu = Mmu::<Bits32>::new(state, Profile::default());
+    ///
+    /// // XRSTOR from an area in three pages.
+    /// let read = Access::read(VirtAddr::new(0x1f00), 0x1200, Ring::Three);
+    /// let prediction = mmu.predict(&SparseTables::new(&entries), &read)?;
+    /// let Outcome::Translated(spans) = &prediction.alternatives[0].outcome else {
+    ///     panic!("the pages are mapped");
+    /// };
+    /// let spans = spans.iter().map(|span| (span.address.get(), span.len));
+    /// assert_eq!(spans.collect::<Vec<_>>(), [(0x5f00, 0x100), (0x9000, 0x1000), (0x3000, 0x100)]);
+    ///
+    /// let nothing = Access { size: 0, ..read };
+    /// assert_eq!(mmu.predict(&SparseTables::new(&entries), &nothing), Err(SizeError::Empty));
+    /// # Ok::<(), SizeError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When no instruction makes an access of this size.
+    #[inline]
+    pub fn predict<M: TableMemory>(
+        &self,
+        memory: &M,
+        access: &Access,
+    ) -> Result<Prediction, SizeError> {
+        let mut found = Prediction::default();
+        self.predict_into(memory, access, &mut found)?;
+        Ok(found)
+    }
+
+    /// The same into a prediction of the caller's, whose contents are replaced. A prediction has room
+    /// for all that can be allowed, some 11 KiB, so a loop over many accesses should not move it.
+    ///
+    /// # Errors
+    /// As [`Mmu::predict`]. The prediction has no alternatives then.
+    pub fn predict_into<M: TableMemory>(
+        &self,
+        memory: &M,
+        access: &Access,
+        found: &mut Prediction,
+    ) -> Result<(), SizeError> {
+        found.alternatives.clear();
+        found.rules = RuleSet::default();
+        Self::check_size(access)?;
 
         let Some(canonical) = self.canonical_access(access, &mut found.rules) else {
             let outcome = Outcome::Fault(self.semantics.non_canonical_fault(access));
             found.add(Alternative { outcome, updates: ArrayVec::new(), choice: None });
-            return found;
+            return Ok(());
         };
 
-        self.predict_with(memory, &canonical, None, &mut found);
+        self.predict_with(memory, &canonical, None, found);
         for (choices, rule, member) in self.other_choices(&canonical) {
             let other = Self::with_regime(self.semantics, Regime { choices, ..self.regime });
-            other.predict_with(memory, &canonical, Some((rule, member)), &mut found);
+            other.predict_with(memory, &canonical, Some((rule, member)), found);
         }
 
         found.name_first_member();
-        found
+        Ok(())
     }
 
     /// The access with the linear address that is translated: masked in long mode, cut to 32 bits
@@ -134,7 +186,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         choice: Option<OpenMember>,
         found: &mut Prediction,
     ) -> Result<(), OutsideMemory> {
-        let mut pages = ArrayVec::<WalkedPage, 2>::new();
+        let mut pages = ArrayVec::<WalkedPage, MAX_PAGES>::new();
         for (address, len) in Self::pages(access) {
             pages.push(self.walk_page(memory, address, len, access, found)?);
         }
@@ -143,22 +195,25 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         Ok(())
     }
 
-    /// The pages of an access, one or two: the first address that it touches in each, and the number
-    /// of its bytes there.
-    pub(crate) fn pages(access: &Access) -> ArrayVec<(VirtAddr, u16), 2> {
-        let first_len = Self::bytes_in_first_page(access);
-        let second = limits::wrapped::<F>(access.address.wrapping_add(first_len.into()));
-
-        let both = [(access.address, first_len), (second, access.size - first_len)];
-        both.into_iter().filter(|(_, len)| *len != 0).collect()
+    /// The number of address bits inside a page. A page larger than 4 KiB counts as several: each
+    /// 4 KiB of it is walked.
+    fn page_shift() -> u8 {
+        F::LEVELS.last().map_or(PAGE_SHIFT, |level| level.shift.min(PAGE_SHIFT))
     }
 
-    /// The number of bytes of an access that are in the page of its first byte. A page larger than
-    /// 4 KiB counts as several: each 4 KiB of it is walked.
-    fn bytes_in_first_page(access: &Access) -> u16 {
-        let shift = F::LEVELS.last().map_or(PAGE_SHIFT, |level| level.shift.min(PAGE_SHIFT));
-        let room = (1 << shift) - access.address.offset(shift) as u16;
-        access.size.min(room)
+    /// Whether an instruction can make an access of this size: it has at least one byte, and touches
+    /// at most [`MAX_PAGES`] pages.
+    #[inline]
+    pub(crate) fn check_size(access: &Access) -> Result<(), SizeError> {
+        access.check_size(Self::page_shift())
+    }
+
+    /// The pages of an access, in the order of addresses: the first address that it touches in each,
+    /// and the number of its bytes there.
+    #[inline]
+    pub(crate) fn pages(access: &Access) -> impl Iterator<Item = (VirtAddr, u16)> + use<F, R> {
+        let pieces = access.cut_at(Self::page_shift());
+        pieces.map(|piece| (limits::wrapped::<F>(piece.address), piece.size))
     }
 
     /// Walks for one of the access's pages.
@@ -194,26 +249,25 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         choice: Option<OpenMember>,
         found: &mut Prediction,
     ) {
-        let faulting = pages.iter().find(|page| page.faults());
-        let outcome = match (faulting, pages) {
-            (Some(page), _) => page.outcome(),
-            (None, [first, second]) => first.outcome().followed_by(&second.outcome()),
-            (None, _) => pages[0].outcome(),
-        };
-        if outcome.fault().is_some() && pages.len() > 1 {
+        let mut faults = pages.iter().filter_map(WalkedPage::fault);
+        let lowest = faults.next();
+        if lowest.is_some() && pages.len() > 1 {
             found.rules.insert(Rule::Code12);
         }
 
+        let outcome = match lowest {
+            Some(fault) => Outcome::Fault(fault),
+            None => Outcome::Translated(pages.iter().filter_map(WalkedPage::span).collect()),
+        };
         let updates = self.updates(pages, access, &mut found.rules);
         found.add(Alternative { outcome, updates: updates.clone(), choice });
 
-        // Where both pages fault, a processor may report either (CODE-12).
-        if let [first, second] = pages
-            && first.faults()
-            && second.faults()
-        {
-            let choice = Some((Rule::Code12, "the upper page is reported"));
-            found.add(Alternative { outcome: second.outcome(), updates, choice });
+        // Where several pages fault, a processor may report any of them (CODE-12).
+        let others = ["the upper page is reported", "a page further up is reported"];
+        for (number, fault) in faults.enumerate() {
+            let choice = Some((Rule::Code12, others[number.min(1)]));
+            let outcome = Outcome::Fault(fault);
+            found.add(Alternative { outcome, updates: updates.clone(), choice });
         }
     }
 }
@@ -269,16 +323,6 @@ impl Prediction {
     }
 }
 
-impl Outcome {
-    /// The outcome of an access that completes on two pages.
-    fn followed_by(mut self, second: &Self) -> Self {
-        if let (Self::Translated(spans), Self::Translated(more)) = (&mut self, second) {
-            spans.extend(more.iter().copied());
-        }
-        self
-    }
-}
-
 /// The walk for one page of an access.
 pub(crate) struct WalkedPage {
     pub(crate) path: Path,
@@ -297,13 +341,20 @@ impl WalkedPage {
         matches!(self.end, PageEnd::Fault(..))
     }
 
-    fn outcome(&self) -> Outcome {
-        match &self.end {
+    const fn fault(&self) -> Option<Fault> {
+        match self.end {
+            PageEnd::Translated(..) => None,
+            PageEnd::Fault(_, fault) => Some(fault),
+        }
+    }
+
+    /// The bytes that the access reaches in the page.
+    const fn span(&self) -> Option<Span> {
+        match self.end {
             PageEnd::Translated(translation, len) => {
-                let span = Span { address: translation.address, len: *len };
-                Outcome::Translated(core::iter::once(span).collect())
+                Some(Span { address: translation.address, len })
             }
-            PageEnd::Fault(_, fault) => Outcome::Fault(*fault),
+            PageEnd::Fault(..) => None,
         }
     }
 }

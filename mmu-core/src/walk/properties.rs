@@ -51,7 +51,7 @@ struct GivenMachine {
 
 impl GivenMachine {
     fn predict(self, slots: &EntrySlots, access: &Access) -> Prediction {
-        Mmu::<FourLevel>::new(self.state, self.profile).predict(slots, access)
+        Mmu::<FourLevel>::new(self.state, self.profile).predict(slots, access).unwrap()
     }
 
     /// Whether the likeliest outcome is that the access completes.

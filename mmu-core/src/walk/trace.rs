@@ -56,7 +56,8 @@ impl Trace for () {
     fn rule(&mut self, _rule: Rule) {}
 }
 
-/// Keeps every report: the entries on the path, root first, and the rules that decided.
+/// Keeps every report of one walk: the entries on the path, root first, and the rules that decided.
+/// A second walk needs a path of its own: entries for which there is no room are not kept.
 #[derive(Clone, Debug, Default)]
 pub struct Path {
     /// The entries on the path.
@@ -69,7 +70,7 @@ impl Trace for Path {
     const WANTED: bool = true;
 
     fn step(&mut self, step: Step) {
-        self.steps.push(step);
+        let _ = self.steps.try_push(step);
     }
 
     fn rule(&mut self, rule: Rule) {

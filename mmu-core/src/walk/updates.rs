@@ -18,13 +18,16 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         access: &Access,
         rules: &mut RuleSet,
     ) -> ArrayVec<EntryUpdate, MAX_ENTRIES> {
-        let completes = !pages.iter().any(WalkedPage::faults);
+        let first_fault = pages.iter().position(WalkedPage::faults);
+        let completes = first_fault.is_none();
         let mut updates = ArrayVec::new();
 
-        for number in 0..pages.len() {
-            let governed = self.page_flags(pages, number, access);
+        for (number, page) in pages.iter().enumerate() {
+            let is_behind = first_fault.is_some_and(|fault| fault < number);
+            let governed =
+                if completes { AT_COMPLETION } else { self.page_flags(page, is_behind, access) };
 
-            for step in &pages[number].path.steps {
+            for step in &page.path.steps {
                 // A bad entry is left alone, and PAE's PDPTEs have no flags (PDPTE-3).
                 if step.error.is_some() || !step.level.has_flags {
                     continue;
@@ -46,26 +49,24 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         updates
     }
 
-    /// What governs A and D in the entries of one of the pages.
-    fn page_flags(&self, pages: &[WalkedPage], number: usize, access: &Access) -> PageFlags {
+    /// What governs A and D in the entries of a page of an access that faults: on this page or on
+    /// another. `is_behind` says whether a page at lower addresses faults.
+    fn page_flags(&self, page: &WalkedPage, is_behind: bool, access: &Access) -> PageFlags {
         let without_dirty = |rule| PageFlags { rule, sets_dirty: false };
-        let is_second = number > 0;
+        let is_written = self.semantics.is_write(access) && !page.faults();
 
-        if !pages.iter().any(WalkedPage::faults) {
-            return PageFlags { rule: Rule::Ad1, sets_dirty: true };
+        // A page may be written before the one behind it faults. A wide store is several accesses,
+        // of which any may complete while another faults, whatever their addresses.
+        if is_written && (!is_behind || access.size > MAX_UNDIVIDED_BYTES) {
+            return PageFlags { rule: Rule::Ad7, sets_dirty: true };
         }
-        // A page behind the one that faults is reached by speculation only.
-        if is_second && pages[0].faults() {
+        // Otherwise a page behind the one that faults is reached by speculation only.
+        if is_behind {
             return without_dirty(Rule::Ad5);
         }
 
-        match &pages[number].end {
+        match &page.end {
             PageEnd::Fault(Cause::Denied(_), _) => without_dirty(Rule::Ad3),
-            PageEnd::Translated(..) if is_second => without_dirty(Rule::Ad5),
-            // The first page may be written before the second one faults.
-            PageEnd::Translated(..) if self.semantics.is_write(access) => {
-                PageFlags { rule: Rule::Ad7, sets_dirty: true }
-            }
             PageEnd::Fault(Cause::Entry(_), _) | PageEnd::Translated(..) => {
                 without_dirty(Rule::Ad2)
             }
@@ -83,6 +84,13 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         flags.bits()
     }
 }
+
+/// Number of bytes up to which a store that faults stores nothing. A larger one may complete in part
+/// (AD-7; SDM "Guaranteed Atomic Operations").
+const MAX_UNDIVIDED_BYTES: u16 = 8;
+
+/// A completed access sets A, and D for a write (AD-1).
+const AT_COMPLETION: PageFlags = PageFlags { rule: Rule::Ad1, sets_dirty: true };
 
 /// What governs A and D in the entries of a page.
 #[derive(Clone, Copy)]
@@ -118,6 +126,9 @@ fn merge(
             known.must_set |= update.must_set;
             known.may_set |= update.may_set;
         }
-        None => updates.push(update),
+        // There is room for all entries of two pages, and of any that share their upper tables.
+        None => {
+            let _ = updates.try_push(update);
+        }
     }
 }

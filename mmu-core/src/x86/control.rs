@@ -205,7 +205,7 @@ impl ControlState {
             return Ok(Self { cr3: value & 0xffff_ffff, ..*self });
         }
 
-        let mut allowed = (1 << profile.physical_address_bits) - 1;
+        let mut allowed = profile.physical_address_mask();
         let mut cr3 = value;
         if profile.features.contains(Features::LAM) {
             allowed |= CR3_LAM_U57 | CR3_LAM_U48;

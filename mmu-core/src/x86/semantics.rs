@@ -115,7 +115,7 @@ pub trait Semantics: Copy {
 
     /// The index into the table of a level.
     fn index(&self, level: &Level, address: VirtAddr) -> u64 {
-        address.index(level.shift, level.index_bits)
+        address.table_index(level.shift, level.index_bits)
     }
 
     /// The entry, if the walk takes it from a register rather than from memory (PDPTE-1).

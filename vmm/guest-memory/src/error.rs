@@ -1,5 +1,6 @@
 //! Why a read or a write of virtual memory does not complete.
 
+use mmu_core::access::SizeError;
 use mmu_core::cache::AccessError;
 use mmu_core::memory::OutsideMemory;
 use mmu_core::{Fault, PhysAddr};
@@ -25,6 +26,8 @@ pub enum FailureCause {
     Outside(OutsideMemory),
     /// The entry at this physical address kept changing while A or D was to be set.
     Contended(PhysAddr),
+    /// No instruction makes an access of this size.
+    Size(SizeError),
 }
 
 impl From<AccessError> for FailureCause {
@@ -32,6 +35,7 @@ impl From<AccessError> for FailureCause {
         match error {
             AccessError::Outside(outside) => Self::Outside(outside),
             AccessError::Contended(at) => Self::Contended(at),
+            AccessError::Size(error) => Self::Size(error),
         }
     }
 }
@@ -42,6 +46,7 @@ impl fmt::Display for FailureCause {
             Self::Fault(fault) => fault.fmt(f),
             Self::Outside(outside) => outside.fmt(f),
             Self::Contended(at) => AccessError::Contended(*at).fmt(f),
+            Self::Size(error) => error.fmt(f),
         }
     }
 }

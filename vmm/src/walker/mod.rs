@@ -16,8 +16,27 @@ pub use omissions::{OMISSIONS, Omission};
 pub use spec::WalkerSpec;
 
 use crosswalk_case::Case;
-use mmu_core::walk::{Path, Translation, WalkError, predict_in_mode, walk_in_mode};
-use mmu_core::{Prediction, Semantics, VirtAddr};
+use mmu_core::memory::TableMemory;
+use mmu_core::walk::{Path, Translation, WalkError, predict_into_in_mode, walk_in_mode};
+use mmu_core::{Access, ControlState, Prediction, Profile, Semantics, VirtAddr};
+
+/// Why every access of a case can be predicted: the reader of cases refuses other sizes, and the
+/// generators and the shrinker stay within its limits.
+const CHECKED_SIZE: &str = "an access of a case has a size that instructions have";
+
+/// What is allowed for an access of a case, in the mode of the control state.
+fn predict_case<R: Semantics, M: TableMemory>(
+    semantics: R,
+    state: ControlState,
+    profile: Profile,
+    memory: &M,
+    access: &Access,
+) -> Prediction {
+    let mut found = Prediction::default();
+    let predicted = predict_into_in_mode(semantics, state, profile, (memory, access), &mut found);
+    predicted.expect(CHECKED_SIZE);
+    found
+}
 
 /// A model that predicts what a machine does with a case.
 pub trait Walker: Send + Sync {
@@ -43,7 +62,7 @@ impl<R: Semantics + Send + Sync> Walker for R {
             return predictions.pop().expect("a case has an access");
         }
         control_load::predict_with_control_load(*self, case, |state, profile| {
-            predict_in_mode(*self, state, profile, case, &case.access)
+            predict_case(*self, state, profile, case, &case.access)
         })
     }
 

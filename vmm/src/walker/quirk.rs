@@ -7,11 +7,11 @@
 //! TCG of QEMU 7.2 it is `mmu_translate` (`excp_helper.c`) or the translator unless stated otherwise, in
 //! KVM of Linux 6.1 a function of arch/x86/kvm/mmu.
 
-use super::{Walker, control_load};
+use super::{Walker, control_load, predict_case};
 use arrayvec::ArrayVec;
 use bitflags::bitflags;
 use crosswalk_case::Case;
-use mmu_core::walk::{Path, Translation, WalkError, predict_in_mode, walk_in_mode};
+use mmu_core::walk::{Path, Translation, WalkError, walk_in_mode};
 use mmu_core::x86::format::{EntryBits, EntryKind, Format, Level, Pae};
 use mmu_core::x86::semantics::{Cause, Denial, EntryError};
 use mmu_core::{
@@ -159,7 +159,7 @@ impl Quirky {
             return self.predict_straddling(case, access);
         }
 
-        let predict = |state, profile| predict_in_mode(semantics, state, profile, case, access);
+        let predict = |state, profile| predict_case(semantics, state, profile, case, access);
         let mut walked = if self.has(Quirks::LOOSE_PDPTES) {
             predict(case.state, case.profile)
         } else {
@@ -176,7 +176,7 @@ impl Quirky {
     fn predict_straddling(self, case: &Case, access: &Access) -> Prediction {
         let semantics = QuirkySemantics(self.0);
         let first = Access { size: access.bytes_in_first_page(), ..*access };
-        let mut walked = predict_in_mode(semantics, case.state, case.profile, case, &first);
+        let mut walked = predict_case(semantics, case.state, case.profile, case, &first);
         if self.has(Quirks::A_BEFORE_1_GIB) {
             add_early_accessed(semantics, case, &first, &mut walked);
         }

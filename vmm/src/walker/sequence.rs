@@ -1,6 +1,7 @@
 //! Predicting a sequence: each access from the tables and registers as those before it left them, and
 //! from what the processor may have cached of earlier tables (TLB-2).
 
+use super::{CHECKED_SIZE, predict_case};
 use arrayvec::ArrayVec;
 use crosswalk_case::{AccessStep, Action, Case};
 use crosswalk_guest::layout::Arena;
@@ -8,7 +9,7 @@ use crosswalk_guest::tables;
 use mmu_core::cache::{History, TableMemoryUpdate};
 use mmu_core::memory::TableMemory;
 use mmu_core::outcome::MAX_ALTERNATIVES;
-use mmu_core::walk::{Path, predict_in_mode, walk_in_mode};
+use mmu_core::walk::{Path, walk_in_mode};
 use mmu_core::x86::format::{FiveLevel, FourLevel, levels};
 use mmu_core::{
     Access, Alternative, ControlState, Cr4, EntryUpdate, Mmu, PagingMode, PhysAddr, Prediction,
@@ -254,18 +255,15 @@ fn predict_access<R: Semantics>(
     let mut all = Prediction { alternatives: ArrayVec::new(), rules: RuleSet::default() };
     let add = |found: &Prediction| add_new_ways(&mut all, found);
 
-    match state.mode() {
-        PagingMode::FourLevel => {
-            Mmu::<FourLevel, R>::with_semantics(semantics, state, profile)
-                .predict_stale(memory, access, add);
-        }
-        PagingMode::FiveLevel => {
-            Mmu::<FiveLevel, R>::with_semantics(semantics, state, profile)
-                .predict_stale(memory, access, add);
-        }
+    let predicted = match state.mode() {
+        PagingMode::FourLevel => Mmu::<FourLevel, R>::with_semantics(semantics, state, profile)
+            .predict_stale(memory, access, add),
+        PagingMode::FiveLevel => Mmu::<FiveLevel, R>::with_semantics(semantics, state, profile)
+            .predict_stale(memory, access, add),
         // The guest runs no sequences in the other modes.
-        _ => return predict_in_mode(semantics, state, profile, memory.memory(), access),
-    }
+        _ => return predict_case(semantics, state, profile, memory.memory(), access),
+    };
+    predicted.expect(CHECKED_SIZE);
     all
 }
 

@@ -98,9 +98,13 @@ impl<F: Format, const N: usize> StaleBench<F, N> {
 
         let after = &self.history;
         let mut is_allowed = false;
-        self.bench.mmu.mmu().predict_stale(&before, access, |prediction| {
-            is_allowed |= allows::<F>(prediction, &outcome, before.memory(), after.memory());
-        });
+        self.bench
+            .mmu
+            .mmu()
+            .predict_stale(&before, access, |prediction| {
+                is_allowed |= allows::<F>(prediction, &outcome, before.memory(), after.memory());
+            })
+            .unwrap();
         prop_assert!(is_allowed, "{access:?}: {outcome:?} of {before:?}, now {after:?}");
 
         if let Some(address) = outcome.fault().and_then(|fault| fault.cr2) {
@@ -183,7 +187,8 @@ fn is_bounded<F: Format>(
     mmu.predict_stale(&history, &access, |prediction| {
         let outcomes = prediction.alternatives.iter().map(|known| &known.outcome);
         reached.extend(outcomes.filter_map(Outcome::physical_address));
-    });
+    })
+    .unwrap();
 
     for address in reached {
         let is_known = is_reachable(&mmu, &moments, &mut Vec::new(), &access, address);
@@ -192,8 +197,9 @@ fn is_bounded<F: Format>(
 
     history.forget_all();
     let mut all = Vec::new();
-    mmu.predict_stale(&history, &access, |prediction| all.push(prediction.alternatives.clone()));
-    prop_assert_eq!(all, [mmu.predict(history.memory(), &access).alternatives]);
+    mmu.predict_stale(&history, &access, |prediction| all.push(prediction.alternatives.clone()))
+        .unwrap();
+    prop_assert_eq!(all, [mmu.predict(history.memory(), &access).unwrap().alternatives]);
     Ok(())
 }
 

@@ -47,7 +47,7 @@ fn profile(vendor: Vendor) -> Profile {
 fn predictions(tables: &EditedTables, access: &Access, vendor: Vendor) -> Vec<Prediction> {
     let mmu = Mmu::<FourLevel>::new(ControlState::long_mode(0x10_000), profile(vendor));
     let mut all = Vec::new();
-    mmu.predict_stale(tables, access, |prediction| all.push(prediction.clone()));
+    mmu.predict_stale(tables, access, |prediction| all.push(prediction.clone())).unwrap();
     all
 }
 
@@ -87,7 +87,7 @@ fn tlb_2_without_an_edit_there_is_one_prediction() {
 
     for access in [user(Read, BYTE), user(Write, BYTE), user(Read, 1 << 47), user(Read, 0)] {
         let all = predictions(&tables, &access, Vendor::Intel);
-        let expected = mmu.predict(&tables, &access);
+        let expected = mmu.predict(&tables, &access).unwrap();
         assert_eq!(all.len(), 1);
         assert_eq!(all[0].alternatives, expected.alternatives);
         assert!(!all[0].rules.contains(Rule::Tlb2));

@@ -36,7 +36,7 @@ pub struct Flush(pub VirtAddr);
 ///
 /// let mmu = Mmu::<FourLevel>::new(state, Profile::default());
 /// let read = Access::read(VirtAddr::new(0x40_0123), 1, Ring::Zero);
-/// let outcome = &mmu.predict(&memory, &read).alternatives[0].outcome;
+/// let outcome = &mmu.predict(&memory, &read).unwrap().alternatives[0].outcome;
 /// assert_eq!(outcome.physical_address(), Some(PhysAddr::new(0x8123)));
 /// # Ok::<(), mmu_core::table::mapping::MapError>(())
 /// ```
@@ -143,7 +143,7 @@ impl<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'m, F, M, A> {
         kind: EntryKind,
         address: PhysAddr,
     ) -> Result<(), MapError> {
-        let exists = address.get() >> self.regime.profile.physical_address_bits == 0;
+        let exists = address.get() & !self.regime.profile.physical_address_mask() == 0;
         let sets_no_reserved_bit =
             |entry| check_reserved::<F>(level, kind, entry, &self.regime).is_ok();
 

@@ -74,7 +74,7 @@ fn mapper(ram: &mut Ram) -> TestMapper<'_> {
 fn translate(ram: &Ram, address: VirtAddr) -> Option<PhysAddr> {
     let read = Access::read(address, 1, Ring::Zero);
     let mmu = Mmu::<FourLevel>::new(state(), profile());
-    let prediction = mmu.predict(ram, &read);
+    let prediction = mmu.predict(ram, &read).unwrap();
     assert_eq!(prediction.alternatives.len(), 1);
 
     prediction.alternatives[0].outcome.physical_address()

@@ -169,7 +169,7 @@ const WALKS_PER_PREDICTION: usize = 2 * 3 * 4;
 fn prediction_ends<F: Format>(garbage: &Garbage, access: &Access) -> Result<(), TestCaseError> {
     let memory = garbage.memory::<F>();
     let counting = Counting::new::<F>(&memory);
-    let prediction = garbage.mmu::<F>().predict(&counting, access);
+    let prediction = garbage.mmu::<F>().predict(&counting, access).unwrap();
     let walks = if garbage.vendor == Vendor::Intel { 2 * 3 } else { WALKS_PER_PREDICTION };
 
     prop_assert!(counting.reads.get() <= walks * F::LEVELS.len());
@@ -220,8 +220,9 @@ fn rights_are_monotonic<F: Format>(
 
     let address = VirtAddr::new(page_of_path::<F>() + access.address.offset(12));
     let access = Access { address, size: access.bytes_in_first_page(), ..*access };
-    let allows =
-        |entries: &Slots6| mmu.predict(entries, &access).alternatives[0].outcome.fault().is_none();
+    let allows = |entries: &Slots6| {
+        mmu.predict(entries, &access).unwrap().alternatives[0].outcome.fault().is_none()
+    };
 
     let mut more = entries;
     let entry = &mut more.0[usize::from(level.number)];
@@ -264,7 +265,7 @@ fn self_maps_end<F: Format>() {
 
         let memory = Everywhere(entry);
         let counting = Counting::new::<F>(&memory);
-        let prediction = mmu.predict(&counting, &access);
+        let prediction = mmu.predict(&counting, &access).unwrap();
         let reached = prediction.alternatives[0].outcome.physical_address().map(PhysAddr::get);
 
         assert_eq!(reached, Some(0x3000 + address % 0x1000), "{:?} {address:#x}", F::MODE);
@@ -273,7 +274,7 @@ fn self_maps_end<F: Format>() {
         // If every entry has PS set, the first level with large pages ends the walk.
         let large_pages = Everywhere(P | RW | US | PS);
         let counting = Counting::new::<F>(&large_pages);
-        assert_eq!(mmu.predict(&counting, &access).alternatives.len(), 1);
+        assert_eq!(mmu.predict(&counting, &access).unwrap().alternatives.len(), 1);
         assert!(counting.reads.get() <= F::LEVELS.len());
     }
 }
@@ -292,7 +293,7 @@ fn outside_is_an_outcome<F: Format>() {
     let mut table = F::root(&regime);
     for (depth, level) in F::LEVELS.iter().enumerate() {
         let memory = SparseTables::new(&entries);
-        let prediction = mmu.predict(&memory, &access);
+        let prediction = mmu.predict(&memory, &access).unwrap();
         let in_register = F::register(level, 0, &regime).is_some();
         if !in_register {
             assert!(prediction.rules.contains(Rule::Out1), "{:?} {depth}", F::MODE);
@@ -366,7 +367,7 @@ proptest! {
         prediction_ends::<Unpaged>(&garbage, &access)?;
 
         let memory = garbage.memory::<Unpaged>();
-        let prediction = garbage.mmu::<Unpaged>().predict(&memory, &access);
+        let prediction = garbage.mmu::<Unpaged>().predict(&memory, &access).unwrap();
         let reached = prediction.alternatives[0].outcome.physical_address();
         prop_assert_eq!(reached, Some(PhysAddr::new(access.address.get() & 0xffff_ffff)));
     }

@@ -215,7 +215,7 @@ fn outcome_of_walk<F: Format>(
     memory: &TwoSlots,
     access: &Access,
 ) -> Result<(OracleOutcome, usize), TestCaseError> {
-    let prediction = Mmu::<F>::new(state, profile).predict(memory, access);
+    let prediction = Mmu::<F>::new(state, profile).predict(memory, access).unwrap();
     prop_assert_eq!(prediction.alternatives.len(), 1);
 
     let only = &prediction.alternatives[0];
@@ -330,8 +330,8 @@ proptest! {
     ) {
         let (access, _) = at_page(access, 22);
         let memory = TwoSlots { pte, pde };
-        let intel = Mmu::<Bits32>::new(state, profile).predict(&memory, &access);
-        let other = Mmu::<Bits32>::new(state, Profile { vendor, ..profile }).predict(&memory, &access);
+        let intel = Mmu::<Bits32>::new(state, profile).predict(&memory, &access).unwrap();
+        let other = Mmu::<Bits32>::new(state, Profile { vendor, ..profile }).predict(&memory, &access).unwrap();
         prop_assert_eq!(&intel.alternatives[0].outcome, &other.alternatives[0].outcome);
     }
 }

@@ -15,7 +15,7 @@ use crate::x86::state::{Cr4, PagingMode};
 fn does<F: Format>(entries: &[(u64, u64)], access: &Access) -> CheckedPrediction {
     let state = state_of(PagingMode::Linear, 0x10_0000);
     let mmu = Mmu::<F>::new(state, Profile::default());
-    CheckedPrediction(mmu.predict(&SparseTables::new(entries), access))
+    CheckedPrediction(mmu.predict(&SparseTables::new(entries), access).unwrap())
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn linear_tables_have_no_rights() {
 
     for kind in [Read, Write, Fetch, AccessKind::ReadModifyWrite, AccessKind::Clflush] {
         for ring in [Zero, Three] {
-            let any = mmu.predict(&SparseTables::new(&table), &access(kind, 0x1234, ring));
+            let any = mmu.predict(&SparseTables::new(&table), &access(kind, 0x1234, ring)).unwrap();
             CheckedPrediction(any).reaches(0x7234).updates(&[]);
         }
     }

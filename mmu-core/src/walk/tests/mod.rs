@@ -10,6 +10,7 @@ mod entries;
 mod faults;
 mod five_level;
 mod keys;
+mod large;
 mod linear;
 mod masking;
 mod modes;
@@ -205,7 +206,9 @@ impl TestMachine {
 
     fn does(&self, access: Access) -> CheckedPrediction {
         let memory = SparseTables::new(&self.entries);
-        CheckedPrediction(predict_in_mode(Reference, self.state, self.profile, &memory, &access))
+        CheckedPrediction(
+            predict_in_mode(Reference, self.state, self.profile, &memory, &access).unwrap(),
+        )
     }
 
     fn reads(&self, address: u64, ring: Ring) -> CheckedPrediction {

@@ -10,8 +10,8 @@ use crate::x86::state::PagingMode;
 /// of `ENTRY` bytes (1, 2, 4 or 8). CR3 is the address of the table.
 ///
 /// Bit 0 of an entry is set if the page is present; the bits above are the frame number. There are
-/// no rights and no accessed or dirty bits: an access completes or faults. It touches two pages at
-/// most, so with pages smaller than 4 KiB it must not be larger than a page.
+/// no rights and no accessed or dirty bits: an access completes or faults. Pages smaller than 4 KiB
+/// count as pages, of which an access touches at most [`MAX_PAGES`](crate::access::MAX_PAGES).
 ///
 /// ```
 /// use mmu_core::x86::format::Linear;
@@ -23,11 +23,21 @@ use crate::x86::state::PagingMode;
 /// let table = [(0x1000 + 2 * 3, 5 << 1 | 1)];
 /// let mmu = Mmu::<Tiny>::new(ControlState::long_mode(0x1000), Profile::default());
 /// let read = Access::read(VirtAddr::new(0x0342), 1, Ring::Three);
-/// let prediction = mmu.predict(&SparseTables::new(&table), &read);
+/// let prediction = mmu.predict(&SparseTables::new(&table), &read).unwrap();
 /// assert_eq!(prediction.alternatives[0].outcome.physical_address().unwrap().get(), 0x542);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Linear<const BITS: u8, const PAGE_SHIFT: u8, const ENTRY: u8>;
+
+impl<const BITS: u8, const PAGE_SHIFT: u8, const ENTRY: u8> Linear<BITS, PAGE_SHIFT, ENTRY> {
+    /// The lowest linear-address bit of the index. Parameters that make no table do not compile.
+    const SHIFT: u8 = {
+        assert!(PAGE_SHIFT < BITS && BITS <= 64, "pages divide the address space");
+        assert!(BITS - PAGE_SHIFT < 64, "a table has fewer than 2^64 entries");
+        assert!(matches!(ENTRY, 1 | 2 | 4 | 8), "entries have 1, 2, 4 or 8 bytes");
+        PAGE_SHIFT
+    };
+}
 
 impl<const BITS: u8, const PAGE_SHIFT: u8, const ENTRY: u8> Format
     for Linear<BITS, PAGE_SHIFT, ENTRY>
@@ -38,8 +48,8 @@ impl<const BITS: u8, const PAGE_SHIFT: u8, const ENTRY: u8> Format
     const LEVELS: &'static [Level] = &[Level {
         number: 1,
         entry_name: "entry",
-        shift: PAGE_SHIFT,
-        index_bits: BITS - PAGE_SHIFT,
+        shift: Self::SHIFT,
+        index_bits: BITS - Self::SHIFT,
         leaf: Leaf::Always,
         has_flags: false,
     }];
@@ -53,10 +63,10 @@ impl<const BITS: u8, const PAGE_SHIFT: u8, const ENTRY: u8> Format
     }
 
     fn address(_level: &Level, _kind: EntryKind, entry: u64) -> PhysAddr {
-        PhysAddr::new((entry >> 1) << PAGE_SHIFT)
+        PhysAddr::new((entry >> 1) << Self::SHIFT)
     }
 
     fn entry(_: &Level, _: EntryKind, address: PhysAddr, _: EntryBits) -> u64 {
-        (address.get() >> PAGE_SHIFT) << 1 | 1
+        (address.get() >> Self::SHIFT) << 1 | 1
     }
 }

@@ -2,7 +2,7 @@
 //! (SDM "4-Level Paging and 5-Level Paging"). 5-level paging has one more level on top.
 
 use super::{EntryBits, EntryKind, Format, Leaf, Level, ReservedBits, address_of_64_bits, when};
-use crate::address::PhysAddr;
+use crate::address::{PhysAddr, low_bits};
 use crate::x86::profile::Features;
 use crate::x86::regime::Regime;
 use crate::x86::rule::Rule;
@@ -51,7 +51,7 @@ fn reserved_bits(level: &Level, kind: EntryKind, regime: &Regime) -> ReservedBit
             Leaf::Always => (0, Rule::Code5),
         },
         // Bits 20:13 of a 2 MiB leaf, 29:13 of a 1 GiB leaf; bit 12 is PAT.
-        (when(large_leaf, ((1 << level.shift) - 1) & !0x1fff), Rule::Code6),
+        (when(large_leaf, low_bits(level.shift) & !0x1fff), Rule::Code6),
         (when(global_reserved, EntryBits::G.bits()), Rule::Code7),
     ]
 }

@@ -15,7 +15,7 @@ pub use long_mode::{FiveLevel, FourLevel};
 pub use pae::Pae;
 pub use unpaged::Unpaged;
 
-use crate::address::{PageSize, PhysAddr};
+use crate::address::{PageSize, PhysAddr, low_bits};
 use crate::x86::profile::Features;
 use crate::x86::regime::Regime;
 use crate::x86::rule::Rule;
@@ -169,5 +169,5 @@ const fn address_of_64_bits(level: &Level, kind: EntryKind, entry: u64) -> PhysA
         EntryKind::Table => 12,
         EntryKind::Leaf => level.shift,
     };
-    PhysAddr::new(entry & EntryBits::ADDRESS & !((1 << low) - 1))
+    PhysAddr::new(entry & EntryBits::ADDRESS & !low_bits(low))
 }

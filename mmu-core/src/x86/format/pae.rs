@@ -59,7 +59,7 @@ impl Format for Pae {
 
     fn reserved_bits(level: &Level, kind: EntryKind, regime: &Regime) -> ReservedBits {
         // Bits 62:MAXPHYADDR: unlike in long mode, none of them is ignored (CODE-4).
-        let above = !EntryBits::XD.bits() & !((1 << regime.profile.physical_address_bits) - 1);
+        let above = !EntryBits::XD.bits() & !regime.profile.physical_address_mask();
         if level.number == 3 {
             let bits = PDPTE_LOW_RESERVED | above | EntryBits::XD.bits();
             return [(bits, Rule::Pdpte2), NONE, NONE, NONE, NONE];

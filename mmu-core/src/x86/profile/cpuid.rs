@@ -1,6 +1,6 @@
 //! Reading a profile from CPUID.
 
-use super::{Features, Pins, Profile, Vendor};
+use super::{Features, PHYSICAL_ADDRESS_BITS, Pins, Profile, Vendor};
 use core::fmt;
 
 /// The registers that CPUID returns, by index.
@@ -125,7 +125,8 @@ impl Profile {
 
         Self {
             vendor: cpuid(0, 0).map_or(Vendor::Unknown, vendor),
-            physical_address_bits: bits.clamp(32, 52),
+            physical_address_bits: bits
+                .clamp(*PHYSICAL_ADDRESS_BITS.start(), *PHYSICAL_ADDRESS_BITS.end()),
             features,
             pins: Pins::default(),
         }

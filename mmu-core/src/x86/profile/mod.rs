@@ -7,8 +7,11 @@ mod generations;
 pub use cpuid::CpuidBit;
 pub use generations::{GENERATIONS, Generation};
 
+use crate::address::low_bits;
 use crate::name::{UnknownName, by_name};
 use bitflags::bitflags;
+use core::fmt;
+use core::ops::RangeInclusive;
 use core::str::FromStr;
 
 /// The vendor, whose rules apply where the two manuals differ.
@@ -89,12 +92,31 @@ bitflags! {
     }
 }
 
+/// The widths that physical addresses can have: 32 bits before PAE, and at most 52 (SDM "Paging",
+/// "Physical Addresses").
+pub const PHYSICAL_ADDRESS_BITS: RangeInclusive<u8> = 32..=52;
+
+/// The error for a width of physical addresses that no processor has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PhysicalWidthError(pub u8);
+
+impl fmt::Display for PhysicalWidthError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (least, most) = PHYSICAL_ADDRESS_BITS.into_inner();
+        write!(f, "expected {least} to {most} bits, found {}", self.0)
+    }
+}
+
+impl core::error::Error for PhysicalWidthError {}
+
 /// A processor, as far as address translation is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Profile {
     /// The vendor, which decides where the manuals differ (CODE-7, CODE-8).
     pub vendor: Vendor,
     /// MAXPHYADDR: the width of physical addresses in bits, 32 to 52 (CPUID 80000008h EAX\[7:0\]).
+    /// [`Profile::check`] and [`Profile::with_physical_address_bits`] refuse other numbers; a walk
+    /// takes the nearest of these instead.
     pub physical_address_bits: u8,
     /// The features that the processor has.
     pub features: Features,
@@ -117,6 +139,47 @@ pub struct Pins {
 }
 
 impl Profile {
+    /// The same processor with physical addresses of this width.
+    ///
+    /// ```
+    /// use mmu_core::Profile;
+    /// use mmu_core::x86::profile::PhysicalWidthError;
+    ///
+    /// let profile = Profile::default().with_physical_address_bits(46)?;
+    /// assert_eq!(profile.physical_address_mask(), 0x3fff_ffff_ffff);
+    ///
+    /// let error = profile.with_physical_address_bits(64).unwrap_err();
+    /// assert_eq!(error.to_string(), "expected 32 to 52 bits, found 64");
+    /// # Ok::<(), PhysicalWidthError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When no processor has physical addresses of this width.
+    pub fn with_physical_address_bits(self, bits: u8) -> Result<Self, PhysicalWidthError> {
+        let changed = Self { physical_address_bits: bits, ..self };
+        changed.check()?;
+        Ok(changed)
+    }
+
+    /// Checks a profile that comes from outside the program.
+    ///
+    /// # Errors
+    /// When no processor has physical addresses of its width.
+    pub fn check(&self) -> Result<(), PhysicalWidthError> {
+        let bits = self.physical_address_bits;
+        if PHYSICAL_ADDRESS_BITS.contains(&bits) { Ok(()) } else { Err(PhysicalWidthError(bits)) }
+    }
+
+    /// The bits that a physical address can have: MAXPHYADDR-1 to 0.
+    pub const fn physical_address_mask(&self) -> u64 {
+        let (least, most) = (*PHYSICAL_ADDRESS_BITS.start(), *PHYSICAL_ADDRESS_BITS.end());
+        low_bits(match self.physical_address_bits {
+            bits if bits < least => least,
+            bits if bits > most => most,
+            bits => bits,
+        })
+    }
+
     /// The bits of an entry from MAXPHYADDR to 51, which are reserved (CODE-4).
     ///
     /// ```
@@ -124,8 +187,7 @@ impl Profile {
     /// assert_eq!(profile.bits_above_physical(), 0x000f_0000_0000_0000);
     /// ```
     pub const fn bits_above_physical(&self) -> u64 {
-        let all = (1 << 52) - 1;
-        all & !((1 << self.physical_address_bits) - 1)
+        low_bits(*PHYSICAL_ADDRESS_BITS.end()) & !self.physical_address_mask()
     }
 }
 

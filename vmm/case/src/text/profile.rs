@@ -142,12 +142,6 @@ impl FullProfile {
     /// # Errors
     /// When a name is unknown or MAXPHYADDR is out of range.
     pub fn read(self) -> Result<Profile, CaseError> {
-        let bits = self.max_physical_address;
-        if !(32..=52).contains(&bits) {
-            let problem = format!("expected 32 to 52 bits, found {bits}");
-            return Err(CaseError::new("profile.max_physical_address", problem));
-        }
-
         let mut features = Features::empty();
         for (i, name) in self.features.iter().enumerate() {
             features |= read_feature(&format!("profile.features[{i}]"), name)?;
@@ -159,9 +153,9 @@ impl FullProfile {
             absent_pdptes_are_checked,
             smep_alone_reports_fetch,
         } = self.pins;
-        Ok(Profile {
+        let profile = Profile {
             vendor: named("profile.vendor", &VENDORS, vendor_name, &self.vendor)?,
-            physical_address_bits: bits,
+            physical_address_bits: self.max_physical_address,
             features,
             pins: Pins {
                 global_in_pml4e_is_reserved,
@@ -169,7 +163,11 @@ impl FullProfile {
                 absent_pdptes_are_checked,
                 smep_alone_reports_fetch,
             },
-        })
+        };
+
+        let checked = profile.check().map_err(|error| error.to_string());
+        checked.map_err(|problem| CaseError::new("profile.max_physical_address", problem))?;
+        Ok(profile)
     }
 }
 

@@ -7,9 +7,9 @@ use crosswalk_guest::high::data_behind;
 use crosswalk_guest::layout::{Arena, DATA_BASE, DATA_SIZE, HOLE_BASE, is_above_the_layout};
 use crosswalk_guest::stub::{Code, Form};
 use crosswalk_guest::tables;
-use mmu_core::outcome::{MAX_ENTRIES, Span};
+use mmu_core::outcome::Span;
 use mmu_core::walk::{predict_in_mode, root_in_mode};
-use mmu_core::x86::format::EntryBits;
+use mmu_core::x86::format::{EntryBits, MAX_LEVELS};
 use mmu_core::{Cr0, Cr4, Efer, Outcome, PagingMode, Reference, Regime, Ring};
 
 /// Maximum number of actions before the last access of a sequence.
@@ -50,6 +50,9 @@ fn arena_of_root(case: &Case) -> Result<Arena, String> {
         format!("its CR3 points to {root:#x}; a root table lies at {first:#x} or {second:#x}")
     })
 }
+
+/// Maximum number of entries of a sequence: those on the paths of two pages.
+const MAX_ENTRIES: usize = 2 * MAX_LEVELS;
 
 /// Checks what the guest can run in one go: the ring-3 list, then the ring-0 list, in 64-bit code.
 fn check_sequence(case: &Case) -> Result<(), String> {
@@ -284,7 +287,8 @@ fn check_access(case: &Case) -> Result<(), String> {
 /// machine does not report which of several accesses left it.
 fn check_reach(case: &Case, of_sequence: bool) -> Result<(), String> {
     let bits = case.profile.physical_address_bits;
-    let prediction = predict_in_mode(Reference, case.state, case.profile, case, &case.access);
+    let prediction = predict_in_mode(Reference, case.state, case.profile, case, &case.access)
+        .map_err(|error| error.to_string())?;
 
     for alternative in &prediction.alternatives {
         let Outcome::Translated(spans) = &alternative.outcome else { continue };

@@ -104,7 +104,9 @@ fn cannot_reach(case: &Case, machine: &Capabilities) -> Option<String> {
 
 /// The physical addresses that the access may reach.
 fn reached_addresses(case: &Case) -> Vec<u64> {
-    let prediction = predict_in_mode(Reference, case.state, case.profile, case, &case.access);
+    let predicted = predict_in_mode(Reference, case.state, case.profile, case, &case.access);
+    // An access of a size that no instruction has is not admitted.
+    let Ok(prediction) = predicted else { return Vec::new() };
 
     let spans =
         prediction.alternatives.iter().filter_map(|alternative| match &alternative.outcome {

@@ -97,12 +97,7 @@ pub fn beside(case: &Case, walker: WalkerSpec, attempt: &Attempt) -> String {
 
 /// The address of the first byte in each page the access touches.
 pub(super) fn pages(case: &Case) -> Vec<VirtAddr> {
-    let access = &case.access;
-    let mut pages = vec![access.address];
-    if access.crosses_page() {
-        pages.push(access.address.wrapping_add(access.bytes_in_first_page().into()));
-    }
-    pages
+    case.access.pages().map(|page| page.address).collect()
 }
 
 /// What comes before the access of a sequence.

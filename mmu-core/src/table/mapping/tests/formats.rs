@@ -68,7 +68,7 @@ fn mapper<F: Format>(memory: &mut FormatMemory) -> FormatMapper<'_, F> {
 /// The outcome of a supervisor's write of one byte.
 fn outcome<F: Format>(memory: &FormatMemory, address: u64) -> Outcome {
     let write = Access::write(VirtAddr::new(address), 1, Ring::Zero);
-    let prediction = Mmu::<F>::new(state::<F>(memory), profile()).predict(memory, &write);
+    let prediction = Mmu::<F>::new(state::<F>(memory), profile()).predict(memory, &write).unwrap();
     assert_eq!(prediction.alternatives.len(), 1);
 
     prediction.alternatives[0].outcome.clone()
@@ -128,7 +128,7 @@ fn pdpte_1_a_new_pdpte_is_not_used_until_it_is_loaded() {
     assert_entries(&memory, 8, &path);
 
     let read = Access::read(VirtAddr::new(0x4060_4234), 1, Ring::Zero);
-    let stale = Mmu::<Pae>::new(before, profile()).predict(&memory, &read);
+    let stale = Mmu::<Pae>::new(before, profile()).predict(&memory, &read).unwrap();
     assert_eq!(stale.alternatives[0].outcome.fault().map(|fault| fault.error_code), Some(0));
     assert_eq!(translate::<Pae>(&memory, 0x4060_4234), Some(0x1_4000_0234));
 }

@@ -1,0 +1,490 @@
+//! No public function panics, whatever the values that it is given: every constructor and method is
+//! driven with arbitrary ones. Only what the functions return is not checked here.
+
+use mmu_core::cache::{
+    CachedMmu, History, Invalidation, RegisterWrite, StructureCaches, StructureEntry,
+    TableMemoryUpdate, Tlb, TlbEntry, invalidated_by, pcid,
+};
+use mmu_core::memory::{Bytes, SparseTables, TableMemory, TableMemoryMut};
+use mmu_core::space::{
+    Backing, Event, EventSink, FrameUse, Frames, ObjectId, Protection, Region, RegionKind,
+    Safeguards, Settings, SlotNumber, Slots, Software, SpaceId, System,
+};
+use mmu_core::table::Cursor;
+use mmu_core::table::mapping::{FrameAllocator, FrameRange, Mapper};
+use mmu_core::walk::{
+    Path, decode_in_mode, encode_in_mode, predict_in_mode, root_in_mode, walk_in_mode,
+};
+use mmu_core::x86::control::Mov;
+use mmu_core::x86::format::{
+    Bits32, EntryBits, EntryKind, FiveLevel, Format, FourLevel, Leaf, Level, Linear, Pae, Unpaged,
+};
+use mmu_core::x86::semantics::{Cause, Denial, EntryError, Rights};
+use mmu_core::{
+    Access, AccessKind, ControlState, Cr0, Cr4, Efer, Fault, Features, Mmu, PageFaultCode,
+    PageSize, PagingMode, PhysAddr, Pins, Profile, Reference, Regime, Ring, Segment, Semantics,
+    Vector, Vendor, VirtAddr,
+};
+use proptest::prelude::*;
+
+/// Number of bytes of memory from address 0 on.
+const MEMORY: usize = 0x1_0000;
+
+/// Arbitrary values, many of them near the limits of their types and of memory.
+struct Values(u64);
+
+impl Values {
+    /// The next word of SplitMix64.
+    const fn word(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
+    }
+
+    fn number(&mut self) -> u64 {
+        let word = self.word();
+        match self.word() % 8 {
+            0 => word % 4,
+            1 => u64::MAX - word % 4,
+            2 => 1_u64.rotate_left(word as u32),
+            3 => 1_u64.rotate_left(word as u32).wrapping_sub(1 + (word >> 32) % 2),
+            4 => word % MEMORY as u64,
+            5 => word % MEMORY as u64 & !0xfff,
+            6 => word & 0xffff_f000,
+            _ => word,
+        }
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.number() as u8
+    }
+
+    fn flag(&mut self) -> bool {
+        self.word() & 1 != 0
+    }
+
+    fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.word() as usize % all.len()]
+    }
+
+    fn address(&mut self) -> VirtAddr {
+        VirtAddr::new(self.number())
+    }
+
+    fn place(&mut self) -> PhysAddr {
+        PhysAddr::new(self.number())
+    }
+
+    fn access(&mut self) -> Access {
+        Access {
+            kind: self.one_of(&AccessKind::ALL),
+            address: self.address(),
+            size: self.number() as u16,
+            ring: self.one_of(&Ring::ALL),
+            segment: self.one_of(&Segment::ALL),
+            implicit: self.flag(),
+            shadow_stack: self.flag(),
+        }
+    }
+
+    fn pin(&mut self) -> Option<bool> {
+        self.one_of(&[None, Some(false), Some(true)])
+    }
+
+    fn profile(&mut self) -> Profile {
+        Profile {
+            vendor: self.one_of(&Vendor::ALL),
+            physical_address_bits: self.byte(),
+            features: Features::from_bits_retain(self.word() as u32),
+            pins: Pins {
+                global_in_pml4e_is_reserved: self.pin(),
+                pdptes_are_walked: self.pin(),
+                absent_pdptes_are_checked: self.pin(),
+                smep_alone_reports_fetch: self.pin(),
+            },
+        }
+    }
+
+    fn state(&mut self) -> ControlState {
+        ControlState {
+            cr0: Cr0::from_bits_retain(self.number() as _),
+            cr3: self.number(),
+            cr4: Cr4::from_bits_retain(self.number() as _),
+            efer: Efer::from_bits_retain(self.number() as _),
+            pkru: self.number() as u32,
+            pkrs: self.number() as u32,
+            pdptes: [(); 4].map(|()| self.number()),
+            ac: self.flag(),
+        }
+    }
+
+    fn level(&mut self) -> Level {
+        Level {
+            number: self.byte(),
+            entry_name: "any",
+            shift: self.byte(),
+            index_bits: self.byte(),
+            leaf: self.one_of(&[Leaf::Never, Leaf::Always]),
+            has_flags: self.flag(),
+        }
+    }
+
+    fn kind(&mut self) -> EntryKind {
+        self.one_of(&[EntryKind::Table, EntryKind::Leaf])
+    }
+
+    fn size(&mut self) -> PageSize {
+        let sizes = [PageSize::Size4KiB, PageSize::Size2MiB, PageSize::Size4MiB];
+        self.one_of(&[sizes[0], sizes[1], sizes[2], PageSize::Size1GiB])
+    }
+
+    fn fault(&mut self) -> Fault {
+        let vectors = [Vector::StackFault, Vector::GeneralProtection, Vector::PageFault];
+        let cr2 = self.flag().then(|| self.address());
+        Fault { vector: self.one_of(&vectors), error_code: self.number() as u32, cr2 }
+    }
+
+    fn invalidation(&mut self) -> Invalidation {
+        let (address, pcid) = (self.address(), self.number() as u16);
+        self.one_of(&[
+            Invalidation::Nothing,
+            Invalidation::Path { address, pcid },
+            Invalidation::Page { address, pcid },
+            Invalidation::Address { address, pcid },
+            Invalidation::Context { pcid },
+            Invalidation::WholeContext { pcid },
+        ])
+    }
+
+    /// Memory in which many entries lead to others.
+    fn memory(&mut self) -> Bytes<Vec<u8>> {
+        let words = (0..MEMORY / 8).flat_map(|_| {
+            let entry = self.number() & 0x1f_ffff | self.word() & 0x67;
+            entry.to_le_bytes()
+        });
+        Bytes::new(PhysAddr::new(0), words.collect())
+    }
+}
+
+fn drive_addresses(values: &mut Values) {
+    let address = values.address();
+    let _ = address.is_canonical(values.byte());
+    let _ = address.truncated(values.byte());
+    let _ = address.sign_extended(values.byte());
+    let _ = address.index(values.byte(), values.byte());
+    let _ = address.offset(values.byte());
+    let _ = address.wrapping_add(values.number());
+    let _ = (values.place() + values.number()).is_aligned(values.size());
+
+    let access = values.access();
+    let _ = (access.last_byte(), access.bytes_in_first_page(), access.crosses_page());
+    let sizes = access.pages().map(|page| u32::from(page.size));
+    assert_eq!(sizes.sum::<u32>(), u32::from(access.size));
+
+    let profile = values.profile();
+    let _ = profile.check().map_err(|error| error.to_string());
+    let _ = profile.with_physical_address_bits(values.byte());
+    let _ = (profile.bits_above_physical(), profile.physical_address_mask());
+    let registers = [(); 4].map(|()| values.number() as u32);
+    let _ = Profile::from_cpuid(|_, _| Some(registers));
+    let _ = Features::from_bits_retain(values.word() as u32).cpuid_bit();
+    let _ = (Vector::from_number(values.byte()), Ring::from_cpl(values.byte()));
+    let _ = values.fault().to_string();
+    let _ = (EntryBits::key_of(values.number()), EntryBits::with_key(values.number() as u32));
+
+    let entries = [(values.number(), values.number())];
+    let tables = SparseTables::new(&entries).with_memory_below(values.number());
+    let _ = tables.read_entry(values.place(), values.byte());
+    let mut memory = Bytes::new(values.place(), vec![0; 64]);
+    let _ = memory.bytes(values.place(), values.number()).map(<[u8]>::len);
+    let _ = memory.read_entry(values.place(), values.byte());
+    let _ = memory.write_entry(values.place(), values.byte(), values.number());
+    let (old, new) = (values.number(), values.number());
+    let _ = memory.update_entry(values.place(), values.byte(), old, new);
+}
+
+fn drive_format<F: Format>(values: &mut Values) {
+    let mut memory = values.memory();
+    let (state, profile) = (values.state(), values.profile());
+    let regime = Regime::new(state, profile);
+    let (level, kind, access) = (values.level(), values.kind(), values.access());
+    let (entry, address) = (values.number(), values.address());
+
+    let _ = (F::root(&regime), F::is_leaf(&level, entry, &regime));
+    let _ = F::reserved_bits(&level, kind, &regime);
+    let _ = F::address(&level, kind, entry);
+    let _ = F::entry(&level, kind, values.place(), EntryBits::from_bits_retain(values.number()));
+    let _ = F::rule_at_work(&level, kind, entry, &regime);
+    let _ = F::register(&level, values.number(), &regime);
+
+    let rights = Rights::from_bits_retain(values.byte());
+    let _ = Reference.masked_address(&access, &regime);
+    let _ = Reference.is_canonical(&access, values.byte());
+    let _ = Reference.index(&level, address);
+    let _ = Reference.denial(rights, rights, entry, &access, &regime);
+    let denied = Cause::Denied(Denial::from_bits_retain(values.byte()));
+    let cause = values.one_of(&[denied, Cause::Entry(EntryError::NotPresent)]);
+    let _ = Reference.page_fault_code(cause, &access, &regime);
+
+    let cursor = Cursor::<F>::at_depth(values.number() as usize, values.place());
+    if let Some(cursor) = cursor.or(Cursor::at_root(values.place())) {
+        let _ = (cursor.entry_at(values.number()), cursor.entry_for(address), cursor.is_last());
+        let _ = cursor.read(&memory, values.place());
+        let _ = cursor.below(values.place());
+    }
+
+    let mmu = Mmu::<F>::new(state, profile);
+    let mut path = Path::default();
+    for _ in 0..3 {
+        let _ = mmu.walk(&memory, values.address(), &access, &mut path);
+    }
+    for access in [access, values.access(), values.access()] {
+        if let Ok(prediction) = mmu.predict(&memory, &access) {
+            assert!(!prediction.alternatives.is_empty());
+        }
+    }
+
+    let mut history = History::<_, 2>::new(memory.clone());
+    for _ in 0..3 {
+        let _ = history.edit(values.place(), values.byte(), values.number());
+        history.forget(values.address());
+        let _ = mmu.predict_stale(&history, &values.access(), |_| {});
+    }
+    history.forget_all();
+
+    let mut cached = CachedMmu::<F, Reference, 4, 2, 2>::with_semantics(Reference, state, profile);
+    for _ in 0..4 {
+        let access = values.access();
+        let _ = cached.access(&mut memory, &access);
+        let _ = cached.translate(&mut memory, values.address(), &access);
+        cached.invalidate(values.invalidation());
+        cached.invlpg(values.address());
+        let _ = cached.invpcid(values.number(), [values.number(), values.number()]);
+        cached.set_state(RegisterWrite::Cr3(values.number()), values.state());
+    }
+    let _ = Invalidation::invlpg::<F>(&state, values.address());
+    let _ = invalidated_by(RegisterWrite::Other, &state, &values.state());
+
+    let frames = FrameRange::new(values.place(), values.number() as usize);
+    let mut mapper = Mapper::<F, _, _>::new(state, profile, &mut memory, frames);
+    for _ in 0..4 {
+        let (page, frame, size) = (values.address(), values.place(), values.size());
+        let flags = EntryBits::from_bits_retain(values.number());
+        let _ = mapper.map(page, frame, size, flags);
+        let _ = mapper.map_range(page, frame, values.number(), flags);
+        let _ = mapper.protect(page, size, flags);
+        let _ = mapper.remap(page, values.place(), size);
+        let _ = mapper.translate(page);
+        let _ = mapper.pages().take(8).count();
+        let _ = mapper.unmap(page, size);
+    }
+}
+
+fn drive_modes(values: &mut Values) {
+    let memory = values.memory();
+    let (state, profile, access) = (values.state(), values.profile(), values.access());
+    let regime = Regime::new(state, profile);
+    let (level, kind, place) = (values.level(), values.kind(), values.place());
+
+    let _ = (state.mode(), pcid(&state), root_in_mode(&regime));
+    let _ = decode_in_mode(&regime, &level, values.number());
+    for mode in PagingMode::ALL {
+        let _ =
+            encode_in_mode(mode, &level, kind, place, EntryBits::from_bits_retain(values.word()));
+    }
+    let _ = predict_in_mode(Reference, state, profile, &memory, &access);
+    let at = (values.address(), &access);
+    let _ = walk_in_mode(Reference, state, profile, &memory, at, &mut ());
+
+    let cr0 = Cr0::from_bits_retain(values.number() as _);
+    let cr4 = Cr4::from_bits_retain(values.number() as _);
+    for mov in [Mov::Cr0(cr0), Mov::Cr3(values.number()), Mov::Cr4(cr4)] {
+        assert!(!state.loads(mov, profile, &memory).is_empty());
+    }
+    let _ = state.load_cr0(cr0, profile, &memory);
+    let _ = state.load_cr3(values.number(), profile, &memory);
+    let _ = state.load_cr4(cr4, profile, &memory);
+}
+
+fn drive_caches(values: &mut Values) {
+    let mut tlb = Tlb::<4, 2>::new();
+    let structures = StructureCaches::<2>::new();
+    for _ in 0..8 {
+        let rights = Rights::from_bits_retain(values.byte());
+        let (shift, pcid) = (values.byte(), values.number() as u16);
+        let entry = TlbEntry {
+            page: values.number(),
+            shift,
+            pcid,
+            global: values.flag(),
+            frame: values.place(),
+            above: rights,
+            rights,
+            leaf: values.number(),
+            dirty: values.flag(),
+        };
+        let (prefix, table) = (values.number(), values.place());
+        let structure = StructureEntry { prefix, shift, pcid, table, rights };
+
+        tlb.insert(entry);
+        let (address, invalidation) = (values.address(), values.invalidation());
+        let _ = tlb.lookup(address, pcid);
+        let _ = structures.lookup(&values.level(), address, pcid);
+        let _ = (entry.translates(address, pcid), entry.physical_address(address));
+        let _ = structure.serves(address, pcid);
+        let _ = (invalidation.drops(&entry), invalidation.drops_structure(&structure));
+        tlb.invalidate(invalidation);
+    }
+}
+
+/// Keeps no history.
+#[derive(Clone)]
+struct Forgetful;
+
+impl EventSink for Forgetful {
+    fn record(&mut self, _event: Event) {}
+}
+
+fn region(values: &mut Values) -> Region {
+    let kinds = [RegionKind::Heap, RegionKind::Stack, RegionKind::Data, RegionKind::Guard];
+    let (slot, object, place) =
+        (SlotNumber(values.number() as u32), ObjectId(values.byte()), values.place());
+    Region {
+        kind: values.one_of(&kinds),
+        start: values.address(),
+        // A fixed region is mapped at once: in memory this small, thousands of pages are many.
+        pages: values.number(),
+        limit: values.number(),
+        protection: Protection::from_bits_retain(values.byte()),
+        backing: values.one_of(&[
+            Backing::Zero,
+            Backing::Image(slot),
+            Backing::Object(object),
+            Backing::Fixed(place),
+        ]),
+    }
+}
+
+fn drive_space<F: Format>(values: &mut Values) {
+    let mut frames = Frames::<8>::new(values.place(), values.number() as usize);
+    for _ in 0..4 {
+        let usage = FrameUse::Page(values.address());
+        let space = SpaceId(values.byte());
+        let frame = frames.allocate_run(values.number() as usize, usage, space);
+        let frame = frame.or_else(|| frames.allocate(usage, space)).unwrap_or(values.place());
+        frames.share(frame);
+        let _ = (frames.get(frame), frames.free(), frames.iter().count());
+        let other = values.place();
+        let _ = frames.release(values.one_of(&[frame, other]));
+    }
+
+    let slots = Slots::<8>::new(values.number() as u32, values.number() as u32);
+    let slot = SlotNumber(values.number() as u32);
+    let _ = (slots.references(slot), slots.in_use(), slot.plus(values.number()), slot.offset());
+    let any = region(values);
+    let _ = (any.end(), any.holds(values.address()));
+    let _ = Region::stack(values.address(), values.number(), values.number()).end();
+    let _ = Region::heap(values.address(), values.number(), values.number()).end();
+
+    let is_usual = values.flag();
+    let settings = Settings {
+        first_frame: if is_usual { PhysAddr::new(0) } else { values.place() },
+        frames: if is_usual { 12 } else { values.number() as usize },
+        slots: values.number() as u32,
+        images: values.number() as u32 % 9,
+        execute_disable: values.flag(),
+        safeguards: Safeguards::from_bits_retain(values.byte()),
+    };
+    let Ok(mut system) = System::<F, 12, 8>::new(settings) else { return };
+
+    let bytes = vec![0; MEMORY];
+    let mut computer = Software::<F, _, _>::new(bytes, values.place(), values.profile(), Forgetful);
+    let _ = system.create(&mut computer);
+    for _ in 0..8 {
+        let any = values.byte();
+        let space = SpaceId(values.one_of(&[0, 0, 0, 1, any]));
+        let mut added = region(values);
+        if values.flag() {
+            let (start, pages) = (0x40_0000 + values.word() % 8 * 0x1_0000, 1 + values.word() % 4);
+            added = Region { start: VirtAddr::new(start), pages, limit: pages, ..added };
+        }
+        let _ = system.map(&mut computer, space, added);
+        let _ = computer.run(&system, space);
+
+        let near = added.start.wrapping_add(values.word() % 0x4000);
+        let far = values.address();
+        let address = values.one_of(&[near, far]);
+        let code = PageFaultCode::from_bits_retain(values.number() as u32);
+        let _ = system.fault(&mut computer, space, &Fault::page_fault(code, address));
+        let _ = system.fault(&mut computer, space, &values.fault());
+        let _ = computer.access(&Access { address, ..values.access() });
+        let _ = computer.stale(&system);
+
+        let _ = system.grow(space, address, values.number());
+        let backing = values.one_of(&[Backing::Zero, added.backing]);
+        let _ = system.create_object(values.number(), backing);
+        let _ = system.protect(&mut computer, space, address, added.protection);
+        let _ = system.look(&computer, space, address);
+        let _ = system.path(&computer, space, address).map(Iterator::count);
+        let _ = system.sharers(&computer, values.place());
+        let _ = (system.root(space), system.regions(space), system.table_frames(space));
+        let _ = system.audit(&computer);
+        match values.word() % 8 {
+            0 => drop(system.fork(&mut computer, space)),
+            1 => drop(system.unmap(&mut computer, space, address)),
+            2 => drop(system.reclaim(&mut computer)),
+            3 => drop(system.destroy(&mut computer, space)),
+            _ => drop(system.create(&mut computer)),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_address_access_or_profile_panics(seed in any::<u64>()) {
+        for step in 0..64 {
+            drive_addresses(&mut Values(seed ^ step));
+        }
+    }
+
+    #[test]
+    fn no_walk_cache_or_mapping_panics(seed in any::<u64>()) {
+        drive_format::<Unpaged>(&mut Values(seed));
+        drive_format::<Bits32>(&mut Values(seed));
+        drive_format::<Pae>(&mut Values(seed));
+        drive_format::<FourLevel>(&mut Values(seed));
+        drive_format::<FiveLevel>(&mut Values(seed));
+        drive_format::<Linear<24, 12, 4>>(&mut Values(seed));
+        drive_format::<Linear<64, 4, 8>>(&mut Values(seed));
+    }
+
+    #[test]
+    fn no_mode_or_control_register_panics(seed in any::<u64>()) {
+        drive_modes(&mut Values(seed));
+    }
+
+    #[test]
+    fn no_cache_panics(seed in any::<u64>()) {
+        for step in 0..64 {
+            drive_caches(&mut Values(seed ^ step));
+        }
+    }
+
+    #[test]
+    fn no_address_space_panics(seed in any::<u64>()) {
+        drive_space::<Bits32>(&mut Values(seed));
+        drive_space::<Pae>(&mut Values(seed));
+        drive_space::<FourLevel>(&mut Values(seed));
+        drive_space::<FiveLevel>(&mut Values(seed));
+        drive_space::<Linear<24, 12, 4>>(&mut Values(seed));
+    }
+}
+
+#[test]
+fn a_frame_allocator_and_its_numbers_wrap() {
+    let mut frames = FrameRange::new(PhysAddr::new(u64::MAX), usize::MAX);
+    assert!(frames.allocate().is_some() && frames.allocate().is_some());
+}
