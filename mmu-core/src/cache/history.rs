@@ -39,6 +39,7 @@ pub(super) type EditNumber = u32;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Past {
     at: PhysAddr,
+    /// With every flag that the processor may have set: it may have cached the entry with them.
     pub(super) value: u64,
     /// The first moment at which it was gone.
     pub(super) until: EditNumber,
@@ -47,7 +48,8 @@ pub(super) struct Past {
 /// Memory that remembers up to `N` edits of its entries, for the caches of one address space.
 ///
 /// A and D that the processor sets are not edits: they become part of the entry in which they are
-/// set, and show whether it can have been cached.
+/// set, and show whether it can have been cached. Where an access only *may* have set them (AD-2, AD-3,
+/// AD-7), [`History::may_set`] records that: the entry may have been cached, too.
 ///
 /// ```
 /// use mmu_core::cache::History;
@@ -80,14 +82,25 @@ pub struct History<M, const N: usize> {
     now: EditNumber,
     /// Oldest first.
     past: ArrayVec<Past, N>,
-    /// Pages for which nothing older than this moment is cached.
+    /// Pages of 4 KiB, with the moment of the last invalidation of each.
     forgotten: ArrayVec<(u64, EditNumber), N>,
+    /// The moment of the last invalidation of all but global translations.
+    only_global_since: EditNumber,
+    /// Flags that the processor may have set in an entry since software last stored it.
+    maybe_set: ArrayVec<(PhysAddr, u64), N>,
 }
 
 impl<M, const N: usize> History<M, N> {
     /// Memory of which nothing is cached.
     pub const fn new(memory: M) -> Self {
-        Self { memory, now: 0, past: ArrayVec::new_const(), forgotten: ArrayVec::new_const() }
+        Self {
+            memory,
+            now: 0,
+            past: ArrayVec::new_const(),
+            forgotten: ArrayVec::new_const(),
+            only_global_since: 0,
+            maybe_set: ArrayVec::new_const(),
+        }
     }
 
     /// The memory as it is now.
@@ -100,11 +113,16 @@ impl<M, const N: usize> History<M, N> {
         self.past.clear();
         self.forgotten.clear();
         self.now = 0;
+        self.only_global_since = 0;
     }
 
     /// Records INVLPG of this address, or a page fault at it (TLB-3): nothing older is cached for its
-    /// 4 KiB. That INVLPG also drops upper entries for other addresses is not recorded, which allows
-    /// more.
+    /// page. That is the whole page if it was cached as a large one, whichever byte the address is
+    /// (SDM "Details of TLB Use": both "invalidate all TLB entries corresponding to the translation
+    /// specified by the paging structures"; APM "INVLPG": "regardless of the page size"). A
+    /// translation of another size for another 4 KiB stays.
+    ///
+    /// That INVLPG also drops upper entries for other addresses is not recorded, which allows more.
     pub fn forget(&mut self, address: VirtAddr) {
         let page = address.get() >> PAGE_SHIFT;
         self.forgotten.retain(|(known, _)| *known != page);
@@ -117,11 +135,48 @@ impl<M, const N: usize> History<M, N> {
         let _ = self.forgotten.try_push((page, self.now));
     }
 
-    /// The moment since which entries can have been cached for an address.
-    pub(super) fn cached_since(&self, address: VirtAddr) -> EditNumber {
-        let page = address.get() >> PAGE_SHIFT;
-        let known = self.forgotten.iter().find(|(known, _)| *known == page);
-        known.map_or(0, |(_, since)| *since)
+    /// Records MOV to CR3 while CR4.PGE=1: of what is older, only translations whose leaf has G are
+    /// still cached, and no upper entries on their own (TLB-4; SDM "Operations that Invalidate TLBs
+    /// and Paging-Structure Caches"). While CR4.PGE=0 there are no global translations, and it is
+    /// [`History::forget_all`].
+    pub const fn forget_non_global(&mut self) {
+        self.only_global_since = self.now;
+    }
+
+    /// Records that an access may have set these flags in the entry at this address, or may not.
+    ///
+    /// # Errors
+    /// When there is no room: a history holds such flags for `N` entries.
+    pub fn may_set(&mut self, at: PhysAddr, flags: u64) -> Result<(), EditError> {
+        if flags == 0 {
+            return Ok(());
+        }
+
+        match self.maybe_set.iter_mut().find(|(known, _)| *known == at) {
+            Some((_, known_flags)) => *known_flags |= flags,
+            None => self.maybe_set.try_push((at, flags)).map_err(|_| EditError::Full)?,
+        }
+        Ok(())
+    }
+
+    /// The flags that the processor may have set in an entry since software last stored it.
+    pub fn maybe_set(&self, at: PhysAddr) -> u64 {
+        let known = self.maybe_set.iter().find(|(known, _)| *known == at);
+        known.map_or(0, |(_, flags)| *flags)
+    }
+
+    /// The moment since which a translation of a page of `1 << shift` bytes can have been cached.
+    pub(super) fn cached_since(&self, address: VirtAddr, shift: u8) -> EditNumber {
+        let shift = shift.max(PAGE_SHIFT);
+        let is_in_page = |page: u64| page >> (shift - PAGE_SHIFT) == address.get() >> shift;
+        let known = self.forgotten.iter().filter(|(page, _)| is_in_page(*page));
+        known.map(|(_, since)| *since).max().unwrap_or(0)
+    }
+
+    /// The moment since which upper entries, and translations that are not global, can have been
+    /// cached.
+    pub(super) const fn only_global_since(&self) -> EditNumber {
+        self.only_global_since
     }
 
     /// The earlier values of an entry, newest first.
@@ -142,15 +197,22 @@ impl<M: TableMemoryMut, const N: usize> History<M, N> {
     /// # Errors
     /// When there is no memory, or no room in the history. Nothing is stored then.
     pub fn edit(&mut self, at: PhysAddr, bytes: u8, entry: u64) -> Result<(), EditError> {
-        let value = self.memory.read_entry(at, bytes)?;
-        if value == entry {
-            return Ok(());
-        }
+        let before = self.memory.read_entry(at, bytes)?;
+        let value = before | self.maybe_set(at);
+        let is_new = value != entry;
 
-        let until = self.now + 1;
-        self.past.try_push(Past { at, value, until }).map_err(|_| EditError::Full)?;
-        self.memory.write_entry(at, bytes, entry)?;
-        self.now = until;
+        if is_new && self.past.is_full() {
+            return Err(EditError::Full);
+        }
+        if before != entry {
+            self.memory.write_entry(at, bytes, entry)?;
+        }
+        self.maybe_set.retain(|(known, _)| *known != at);
+
+        if is_new {
+            self.now += 1;
+            let _ = self.past.try_push(Past { at, value, until: self.now });
+        }
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use mmu_core::cache::{History, TableMemoryUpdate};
 use mmu_core::memory::TableMemory;
 use mmu_core::outcome::MAX_ALTERNATIVES;
 use mmu_core::walk::{Path, walk_in_mode};
-use mmu_core::x86::format::{FiveLevel, FourLevel, levels};
+use mmu_core::x86::format::{Bits32, FiveLevel, FourLevel, Pae, levels};
 use mmu_core::{
     Access, Alternative, ControlState, Cr4, EntryUpdate, Mmu, PagingMode, PhysAddr, Prediction,
     Profile, Reference, Rule, RuleSet, Semantics, VirtAddr,
@@ -120,7 +120,8 @@ fn walked(case: &Case, state: &ControlState, memory: &Case, access: Access) -> S
     SequenceEvent::Access { access, path: Box::new(path), completed: end.is_ok() }
 }
 
-/// Maximum number of edits that are remembered without an invalidation.
+/// Maximum number of edits that are remembered without an invalidation, and of entries with flags that
+/// accesses may have set.
 const MAX_EDITS: usize = 16;
 
 type EditHistory = History<Case, MAX_EDITS>;
@@ -128,14 +129,15 @@ type EditHistory = History<Case, MAX_EDITS>;
 /// The tables of a case, with what may be cached of them.
 struct CachedTables {
     history: EditHistory,
-    /// Flags that earlier accesses may have set, by the address of the entry.
-    open: BTreeMap<u64, u64>,
+    /// The size of an entry.
+    entry_bytes: u8,
 }
 
 impl CachedTables {
     fn new(case: &Case) -> Self {
         let tables = Case { before: Vec::new(), ..case.clone() };
-        Self { history: History::new(tables), open: BTreeMap::new() }
+        let entry_bytes = tables::entry_bytes(case.mode()) as u8;
+        Self { history: History::new(tables), entry_bytes }
     }
 
     /// Follows an action other than an access.
@@ -143,17 +145,16 @@ impl CachedTables {
         match action {
             Action::Write(entry) => {
                 let at = PhysAddr::new(entry.at);
-                self.open.remove(&entry.at);
-                if self.history.edit(at, 8, entry.value).is_err() {
+                if self.history.edit(at, self.entry_bytes, entry.value).is_err() {
                     // Stale translations are no longer allowed from here on. No sequence is so long.
                     self.history.forget_all();
-                    let _ = self.history.edit(at, 8, entry.value);
+                    let _ = self.history.edit(at, self.entry_bytes, entry.value);
                 }
             }
             Action::Invlpg(address) => self.history.forget(address),
-            // Global translations stay (TLB-4).
-            Action::ReloadCr3 if !state.cr4.contains(Cr4::PGE) => self.history.forget_all(),
-            _ => {}
+            Action::ReloadCr3 if state.cr4.contains(Cr4::PGE) => self.history.forget_non_global(),
+            Action::ReloadCr3 => self.history.forget_all(),
+            Action::Access(_) | Action::Pkru(_) | Action::WriteProtect(_) => {}
         }
     }
 
@@ -162,9 +163,10 @@ impl CachedTables {
     fn set_flags(&mut self, predicted: &Prediction) {
         for (at, FlagsSet { all, any }) in flags_set(predicted) {
             let at = PhysAddr::new(at);
-            let old = self.history.read_entry(at, 8).unwrap_or(0);
-            let _ = self.history.update_entry(at, 8, old, old | all);
-            *self.open.entry(at.get()).or_insert(0) |= any & !all;
+            let old = self.history.read_entry(at, self.entry_bytes).unwrap_or(0);
+            let _ = self.history.update_entry(at, self.entry_bytes, old, old | all);
+            // There is room: the guest runs no sequence with so many entries.
+            let _ = self.history.may_set(at, any & !all);
         }
 
         if let Some(address) = common_cr2(predicted) {
@@ -178,7 +180,7 @@ impl CachedTables {
 
         for way in &mut last.alternatives {
             for entry in &now.entries {
-                let may_set = self.open.get(&entry.at).copied().unwrap_or(0);
+                let may_set = self.history.maybe_set(PhysAddr::new(entry.at));
                 let initial = case.entries.iter().find(|initial| initial.at == entry.at);
                 let is_changed = may_set != 0 || initial != Some(entry);
 
@@ -253,15 +255,25 @@ fn predict_access<R: Semantics>(
     access: &Access,
 ) -> Prediction {
     let mut all = Prediction { alternatives: ArrayVec::new(), rules: RuleSet::default() };
-    let add = |found: &Prediction| add_new_ways(&mut all, found);
+    let mut add = |found: &Prediction| add_new_ways(&mut all, found);
 
     let predicted = match state.mode() {
         PagingMode::FourLevel => Mmu::<FourLevel, R>::with_semantics(semantics, state, profile)
             .predict_stale(memory, access, add),
         PagingMode::FiveLevel => Mmu::<FiveLevel, R>::with_semantics(semantics, state, profile)
             .predict_stale(memory, access, add),
-        // The guest runs no sequences in the other modes.
-        _ => return predict_case(semantics, state, profile, memory.memory(), access),
+        mode => {
+            // This names the members of the choices that these modes leave open.
+            add(&predict_case(semantics, state, profile, memory.memory(), access));
+            match mode {
+                PagingMode::Bits32 => Mmu::<Bits32, R>::with_semantics(semantics, state, profile)
+                    .predict_stale(memory, access, add),
+                PagingMode::Pae => Mmu::<Pae, R>::with_semantics(semantics, state, profile)
+                    .predict_stale(memory, access, add),
+                // There are no tables.
+                _ => Ok(()),
+            }
+        }
     };
     predicted.expect(CHECKED_SIZE);
     all

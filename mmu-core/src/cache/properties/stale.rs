@@ -64,8 +64,11 @@ impl<F: Format, const N: usize> StaleBench<F, N> {
         match event {
             CacheEvent::Edit { slot, flip, .. } => self.edit(slot, flip),
             CacheEvent::Cr3 { number, no_flush: true } => self.invlpg(address::<F>(number)),
-            // A history does not know which pages are global and survive MOV to CR3.
-            CacheEvent::Cr3 { .. } => {}
+            // All PCIDs have the same root, and global pages stay.
+            CacheEvent::Cr3 { .. } => {
+                self.bench.mov_to_cr3(0, false);
+                self.history.forget_non_global();
+            }
             // NXE and PSE stay: stale predictions assume the current registers.
             CacheEvent::Registers { bits, pkru } => self.bench.change_registers(bits | 0xc0, pkru),
             CacheEvent::Access { path, access } => self.access(&within::<F>(path, &access))?,

@@ -5,6 +5,8 @@ mod invalidations;
 mod races;
 mod sizes;
 mod stale;
+mod stale_drops;
+mod stale_flags;
 mod verdicts;
 
 use super::{CachedMmu, Invalidation, RegisterWrite, TableMemoryUpdate};

@@ -14,11 +14,11 @@ use crate::walk::Mmu;
 const A: u64 = bit::A;
 const AD: u64 = bit::A | bit::D;
 
-type EditedTables = History<Bytes<Vec<u8>>, 8>;
+pub(super) type EditedTables = History<Bytes<Vec<u8>>, 8>;
 
 /// The page in the frame at 0x5000 and its neighbour in that at 0x6000: present, writable, user. A
 /// is set in every entry.
-fn tables() -> EditedTables {
+pub(super) fn tables() -> EditedTables {
     let mut memory = Bytes::new(PhysAddr::new(0x10_000), vec![0; 0x8000]);
     for (at, entry) in [
         (PML4E, 0x11_027),
@@ -35,31 +35,54 @@ fn tables() -> EditedTables {
     EditedTables::new(memory)
 }
 
-fn edit(tables: &mut EditedTables, at: u64, entry: u64) {
+pub(super) fn edit(tables: &mut EditedTables, at: u64, entry: u64) {
     tables.edit(PhysAddr::new(at), 8, entry).unwrap();
 }
 
-fn profile(vendor: Vendor) -> Profile {
+pub(super) fn profile(vendor: Vendor) -> Profile {
     Profile { vendor, physical_address_bits: 48, ..Profile::default() }
 }
 
 /// The predictions of all stale views.
-fn predictions(tables: &EditedTables, access: &Access, vendor: Vendor) -> Vec<Prediction> {
-    let mmu = Mmu::<FourLevel>::new(ControlState::long_mode(0x10_000), profile(vendor));
+pub(super) fn predictions(
+    tables: &EditedTables,
+    access: &Access,
+    vendor: Vendor,
+) -> Vec<Prediction> {
+    predictions_in(ControlState::long_mode(0x10_000), profile(vendor), tables, access)
+}
+
+/// The predictions of all stale views, in a control state and on a processor.
+pub(super) fn predictions_in(
+    state: ControlState,
+    profile: Profile,
+    tables: &EditedTables,
+    access: &Access,
+) -> Vec<Prediction> {
+    let mmu = Mmu::<FourLevel>::new(state, profile);
     let mut all = Vec::new();
     mmu.predict_stale(tables, access, |prediction| all.push(prediction.clone())).unwrap();
     all
 }
 
-fn user(kind: AccessKind, address: u64) -> Access {
+pub(super) fn user(kind: AccessKind, address: u64) -> Access {
     Access::new(kind, VirtAddr::new(address), 1, Ring::Three)
 }
 
 /// The possible ends of a user access, each once, with those of the entries in memory first: a
 /// physical address or an error code.
-fn ends(tables: &EditedTables, kind: AccessKind, vendor: Vendor) -> Vec<Result<u64, u32>> {
+pub(super) fn ends(
+    tables: &EditedTables,
+    kind: AccessKind,
+    vendor: Vendor,
+) -> Vec<Result<u64, u32>> {
+    ends_of(&predictions(tables, &user(kind, BYTE), vendor))
+}
+
+/// The ends in these predictions, each once: a physical address or an error code.
+pub(super) fn ends_of(predictions: &[Prediction]) -> Vec<Result<u64, u32>> {
     let mut ends = Vec::new();
-    for prediction in predictions(tables, &user(kind, BYTE), vendor) {
+    for prediction in predictions {
         for alternative in &prediction.alternatives {
             let end = match &alternative.outcome {
                 Outcome::Translated(spans) => Ok(spans[0].address.get()),
@@ -74,7 +97,7 @@ fn ends(tables: &EditedTables, kind: AccessKind, vendor: Vendor) -> Vec<Result<u
     ends
 }
 
-fn assert_ends(tables: &EditedTables, kind: AccessKind, expected: &[Result<u64, u32>]) {
+pub(super) fn assert_ends(tables: &EditedTables, kind: AccessKind, expected: &[Result<u64, u32>]) {
     for vendor in [Vendor::Intel, Vendor::Amd] {
         assert_eq!(ends(tables, kind, vendor), expected, "{vendor:?}");
     }
