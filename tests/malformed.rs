@@ -45,6 +45,17 @@ fn a_wrong_value_is_refused_with_its_place_and_what_is_expected() {
         ("/state/pkru", json!("0x100000000"), ["state.pkru", "32 bits"]),
         ("/state/ac", json!("yes"), ["state.ac", "expected a boolean"]),
         ("/state/cr2", json!("0x0"), ["state", "unknown field `cr2`"]),
+        // No processor can be in these states.
+        ("/state/cr0", json!("0x80010010"), ["state.cr0", "PG=1 needs PE=1"]),
+        ("/state/cr0", json!("0xa0010011"), ["state.cr0", "NW=1 needs CD=1"]),
+        ("/state/cr4", json!("0x600"), ["state.cr4", "EFER.LMA=1 needs PAE=1"]),
+        ("/state/cr4", json!("0x8620"), ["state.cr4", "reserved bits are 0"]),
+        ("/state/efer", json!("0xc00"), ["state.efer", "LMA=1 exactly if LME=1 and CR0.PG=1"]),
+        (
+            "/state/pdptes",
+            json!(["0x1", "0x0", "0x0", "0x0"]),
+            ["state.pdptes", "expected in pae paging only, found in 4level"],
+        ),
         ("/entries", json!({}), ["entries", "expected a sequence"]),
         ("/entries/1", json!(7), ["entries[1]", "struct EntryText"]),
         ("/entries/1/value", json!(7), ["entries[1].value", hex]),

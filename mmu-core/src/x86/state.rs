@@ -1,20 +1,35 @@
 //! The control state: the registers that decide how an address is translated.
 
+mod possible;
+
+pub use possible::StateError;
+pub(crate) use possible::available_cr3;
+
 use crate::name::{UnknownName, by_name};
 use bitflags::bitflags;
 use core::fmt;
 use core::str::FromStr;
 
 bitflags! {
-    /// The bits of CR0 that matter to paging. Other bits are kept.
+    /// The bits of CR0. Those without a name are reserved.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct Cr0: u64 {
         /// Protected mode.
         const PE = 1 << 0;
+        /// Monitor coprocessor.
+        const MP = 1 << 1;
+        /// Emulation: there is no x87 unit.
+        const EM = 1 << 2;
+        /// Task switched.
+        const TS = 1 << 3;
         /// Extension type: always 1.
         const ET = 1 << 4;
+        /// Numeric error.
+        const NE = 1 << 5;
         /// Write protect: R/W binds the supervisor too (RIGHT-2).
         const WP = 1 << 16;
+        /// Alignment mask.
+        const AM = 1 << 18;
         /// Not write-through. Changing it loads the PDPTEs (PDPTE-1).
         const NW = 1 << 29;
         /// Cache disable. Changing it loads the PDPTEs (PDPTE-1).
@@ -24,51 +39,95 @@ bitflags! {
         const _ = !0;
     }
 
-    /// The bits of CR4 that matter to paging. Other bits are kept.
+    /// The bits of CR4. Those without a name are reserved.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct Cr4: u64 {
+        /// Virtual-8086 mode extensions.
+        const VME = 1 << 0;
+        /// Protected-mode virtual interrupts.
+        const PVI = 1 << 1;
+        /// Time stamp disable.
+        const TSD = 1 << 2;
+        /// Debugging extensions.
+        const DE = 1 << 3;
         /// 4 MiB pages in 32-bit paging (MODE-3).
         const PSE = 1 << 4;
         /// Physical-address extension: entries of 64 bits.
         const PAE = 1 << 5;
+        /// Machine-check enable.
+        const MCE = 1 << 6;
         /// Global pages.
         const PGE = 1 << 7;
+        /// Performance-monitoring counters for every ring.
+        const PCE = 1 << 8;
         /// FXSAVE and SSE are usable, as compiled guest code requires.
         const OSFXSR = 1 << 9;
         /// SIMD exceptions are handled, as compiled guest code requires.
         const OSXMMEXCPT = 1 << 10;
+        /// User-mode instruction prevention.
+        const UMIP = 1 << 11;
         /// 57-bit linear addresses.
         const LA57 = 1 << 12;
+        /// VMX enable.
+        const VMXE = 1 << 13;
+        /// SMX enable.
+        const SMXE = 1 << 14;
+        /// RDFSBASE and its kin for every ring.
+        const FSGSBASE = 1 << 16;
+        /// Process-context identifiers: CR3\[11:0\] names an address space (MODE-8).
+        const PCIDE = 1 << 17;
+        /// XSAVE and the extended states.
+        const OSXSAVE = 1 << 18;
+        /// Key Locker.
+        const KL = 1 << 19;
         /// No supervisor fetches from user pages (RIGHT-3).
         const SMEP = 1 << 20;
         /// No supervisor data accesses to user pages (RIGHT-4).
         const SMAP = 1 << 21;
         /// Protection keys for user pages (RIGHT-5).
         const PKE = 1 << 22;
-        /// Process-context identifiers: CR3\[11:0\] names an address space (MODE-8).
-        const PCIDE = 1 << 17;
         /// Control-flow enforcement: there are shadow stacks (RIGHT-7).
         const CET = 1 << 23;
         /// Protection keys for supervisor pages (RIGHT-5).
         const PKS = 1 << 24;
+        /// User interrupts.
+        const UINTR = 1 << 25;
+        /// Linear-address space separation.
+        const LASS = 1 << 27;
         /// Linear-address masking of supervisor addresses (CANON-4).
         const LAM_SUP = 1 << 28;
+        /// Flexible return and event delivery.
+        const FRED = 1 << 32;
         const _ = !0;
     }
 
-    /// The bits of EFER that matter to paging. Other bits are kept.
+    /// The bits of EFER. Those without a name are reserved.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct Efer: u64 {
+        /// SYSCALL and SYSRET.
+        const SCE = 1 << 0;
         /// Long mode enable: turning paging on activates long mode.
         const LME = 1 << 8;
         /// Long mode active. It decides the paging mode, not CS.L (MODE-1).
         const LMA = 1 << 10;
         /// Execute-disable: XD bits are not reserved (CODE-3).
         const NXE = 1 << 11;
+        /// AMD's virtual machines.
+        const SVME = 1 << 12;
+        /// AMD's segment limits in long mode.
+        const LMSLE = 1 << 13;
+        /// AMD's fast FXSAVE and FXRSTOR.
+        const FFXSR = 1 << 14;
         /// AMD's translation cache extension: INVLPG may keep upper entries (TLB-4).
         const TCE = 1 << 15;
+        /// AMD's MCOMMIT.
+        const MCOMMIT = 1 << 17;
+        /// AMD's interruptible WBINVD.
+        const INTWB = 1 << 18;
         /// AMD's upper-address ignore (CANON-4).
         const UAIE = 1 << 20;
+        /// AMD's automatic IBRS.
+        const AIBRSE = 1 << 21;
         const _ = !0;
     }
 }
@@ -164,6 +223,7 @@ pub struct ControlState {
 
 impl ControlState {
     /// Long mode with 4-level paging, write protection and execute-disable; everything else is off.
+    /// [`Self::in_mode`] is checked, and for every mode.
     pub fn long_mode(cr3: u64) -> Self {
         Self {
             cr0: Cr0::PE | Cr0::ET | Cr0::WP | Cr0::PG,

@@ -13,6 +13,7 @@ use libfuzzer_sys::fuzz_target;
 use mmu_core::memory::{OutsideMemory, TableMemory};
 use mmu_core::walk::predict_in_mode;
 use mmu_core::x86::control::Mov;
+use mmu_core::x86::profile::ControlFeatures;
 use mmu_core::{
     Access, AccessKind, ControlState, Cr0, Cr4, Efer, Features, PagingMode, PhysAddr, Pins,
     Profile, Reference, Ring, Segment, Vendor, VirtAddr,
@@ -39,7 +40,9 @@ fn walk(mut input: Unstructured<'_>) -> Result<()> {
     for mode in PagingMode::ALL {
         predict(in_mode(mode, state));
     }
-    for mov in [Mov::Cr0(state.cr0), Mov::Cr3(state.cr3), Mov::Cr4(state.cr4)] {
+    for mov in
+        [Mov::Cr0(state.cr0), Mov::Cr3(state.cr3), Mov::Cr4(state.cr4), Mov::Efer(state.efer)]
+    {
         for before in PagingMode::ALL {
             let loads = in_mode(before, state).loads(mov, profile, &tables);
             loads.into_iter().filter_map(|load| load.result.ok()).for_each(predict);
@@ -99,6 +102,7 @@ fn profile(input: &mut Unstructured<'_>) -> Result<Profile> {
         physical_address_bits: input.int_in_range(32..=52)?,
         vendor: *input.choose(&[Vendor::Intel, Vendor::Amd, Vendor::Unknown])?,
         features: Features::from_bits_truncate(input.arbitrary()?),
+        control_features: ControlFeatures::all(),
         pins: Pins {
             global_in_pml4e_is_reserved: input.arbitrary()?,
             pdptes_are_walked: input.arbitrary()?,

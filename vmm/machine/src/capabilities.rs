@@ -1,5 +1,6 @@
 //! What a machine offers.
 
+use mmu_core::x86::profile::ControlFeatures;
 use mmu_core::{Cr4, PagingMode, Profile};
 
 /// A paging mode, and the reason if a machine does not offer it.
@@ -59,6 +60,12 @@ impl Capabilities {
             sees_outside: false,
         }
     }
+}
+
+/// The processor of a machine's cases, from a CPUID that is given by leaf and subleaf. No case loads a
+/// bit that needs one of the [`ControlFeatures`], and not every machine reports their leaves.
+pub(crate) fn profile_of(cpuid: impl Fn(u32, u32) -> Option<[u32; 4]>) -> Profile {
+    Profile { control_features: ControlFeatures::all(), ..Profile::from_cpuid(cpuid) }
 }
 
 /// Whether a CPUID, given by leaf and subleaf, reports VMX.

@@ -1,5 +1,5 @@
-//! The load of the control state, which comes before the access: in PAE paging it may fault
-//! (PDPTE-2).
+//! The load of the control state, which comes before the access: the MOV to CR3 may fault, in long mode
+//! for a bit of CR3 (MODE-8), in PAE paging for a PDPTE (PDPTE-2).
 
 use arrayvec::ArrayVec;
 use crosswalk_case::Case;
@@ -11,16 +11,35 @@ use mmu_core::{
     Semantics,
 };
 
+/// The prediction for a case in long mode whose CR3 cannot be loaded: the MOV faults, and no access is
+/// made (MODE-8).
+pub(super) fn predict_cr3_fault(case: &Case) -> Option<Prediction> {
+    if !case.mode().is_long_mode() {
+        return None;
+    }
+    let unread = SparseTables::new(&[]);
+    let Err(LoadError::Fault(fault)) = case.state.load_cr3(case.state.cr3, case.profile, &unread)
+    else {
+        return None;
+    };
+
+    let outcome = Outcome::Fault(fault);
+    let alternative = Alternative { outcome, updates: ArrayVec::new(), choice: None };
+    let mut rules = RuleSet::default();
+    rules.insert(Rule::Mode8);
+    Some(Prediction { alternatives: ArrayVec::from_iter([alternative]), rules })
+}
+
 /// Predicts a case whose control state is loaded first. `predict` predicts the access alone, in a
-/// state and on a processor. If a PDPTE is bad when it is loaded, the load may fault, and the access is
-/// not made.
+/// state and on a processor. If CR3 or a PDPTE is bad when it is loaded, the load may fault, and the
+/// access is not made.
 pub(super) fn predict_with_control_load(
     semantics: impl Semantics,
     case: &Case,
     predict: impl Fn(ControlState, Profile) -> Prediction,
 ) -> Prediction {
     if case.mode() != PagingMode::Pae {
-        return predict(case.state, case.profile);
+        return predict_cr3_fault(case).unwrap_or_else(|| predict(case.state, case.profile));
     }
 
     let LoadedPdptes { memory, registers } = LoadedPdptes::of(semantics, case);
@@ -122,6 +141,7 @@ impl LoadedPdptes {
 mod tests {
     use super::*;
     use crate::walker::Walker;
+    use crosswalk_case::Action;
     use crosswalk_guest::layout::Arena;
     use mmu_core::{Fault, Reference, Ring, Vector, Vendor};
 
@@ -140,6 +160,25 @@ mod tests {
         let ways = Reference.predict(case).alternatives;
         let code = |fault: &Fault| (fault.vector, fault.error_code);
         ways.iter().map(|way| way.outcome.fault().map(code).expect("a fault")).collect()
+    }
+
+    /// SDM "MOV - Move to/from Control Registers": bit 63 with PCIDE=0, and a bit above MAXPHYADDR.
+    #[test]
+    fn mode_8_a_cr3_that_cannot_be_loaded_is_gp() {
+        let profile = Profile { physical_address_bits: 40, ..Profile::default() };
+        for mode in [PagingMode::FourLevel, PagingMode::FiveLevel] {
+            let good = Case::plain_in(mode, Arena::ALL[0], 5, Ring::Three, profile);
+            assert!(predict_cr3_fault(&good).is_none());
+
+            for bit in [40, 51, 52, 60, 63] {
+                let mut case = good.clone();
+                case.state.cr3 |= 1 << bit;
+                assert_eq!(faults(&case), [(Vector::GeneralProtection, 0)], "bit {bit}");
+
+                case.before.push(Action::ReloadCr3);
+                assert_eq!(faults(&case), [(Vector::GeneralProtection, 0)], "bit {bit}");
+            }
+        }
     }
 
     #[test]

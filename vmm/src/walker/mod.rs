@@ -59,7 +59,8 @@ impl<R: Semantics + Send + Sync> Walker for R {
     fn predict(&self, case: &Case) -> Prediction {
         if case.is_sequence() {
             let mut predictions = sequence::predict(case, |_, _, _| *self);
-            return predictions.pop().expect("a case has an access");
+            let last = predictions.pop().expect("a case has an access");
+            return control_load::predict_cr3_fault(case).unwrap_or(last);
         }
         control_load::predict_with_control_load(*self, case, |state, profile| {
             predict_case(*self, state, profile, case, &case.access)
@@ -72,6 +73,9 @@ impl<R: Semantics + Send + Sync> Walker for R {
         }
         let mut predictions = sequence::predict(case, |_, _, _| *self);
         predictions.pop();
+        if let Some(fault) = control_load::predict_cr3_fault(case) {
+            predictions.fill(fault);
+        }
         predictions
     }
 

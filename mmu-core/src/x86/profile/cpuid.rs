@@ -1,6 +1,6 @@
 //! Reading a profile from CPUID.
 
-use super::{Features, PHYSICAL_ADDRESS_BITS, Pins, Profile, Vendor};
+use super::{ControlFeatures, Features, PHYSICAL_ADDRESS_BITS, Pins, Profile, Vendor};
 use core::fmt;
 
 /// The registers that CPUID returns, by index.
@@ -27,6 +27,40 @@ const BITS: [(Features, u32, u32, usize, u32); 14] = [
     (Features::NX, 0x8000_0001, 0, EDX, 20),
     (Features::PAGE_1GB, 0x8000_0001, 0, EDX, 26),
 ];
+
+/// Where CPUID reports each feature that only CR4 and EFER show.
+const CONTROL_BITS: [(ControlFeatures, u32, u32, usize, u32); 27] = [
+    (ControlFeatures::VME, 1, 0, EDX, 1),
+    (ControlFeatures::DE, 1, 0, EDX, 2),
+    (ControlFeatures::PSE, 1, 0, EDX, 3),
+    (ControlFeatures::TSC, 1, 0, EDX, 4),
+    (ControlFeatures::PAE, 1, 0, EDX, 6),
+    (ControlFeatures::MCE, 1, 0, EDX, 7),
+    (ControlFeatures::FXSR, 1, 0, EDX, 24),
+    (ControlFeatures::SSE, 1, 0, EDX, 25),
+    (ControlFeatures::VMX, 1, 0, ECX, 5),
+    (ControlFeatures::SMX, 1, 0, ECX, 6),
+    (ControlFeatures::XSAVE, 1, 0, ECX, 26),
+    (ControlFeatures::FSGSBASE, 7, 0, EBX, 0),
+    (ControlFeatures::UMIP, 7, 0, ECX, 2),
+    (ControlFeatures::KEY_LOCKER, 7, 0, ECX, 23),
+    (ControlFeatures::UINTR, 7, 0, EDX, 5),
+    (ControlFeatures::CET_IBT, 7, 0, EDX, 20),
+    (ControlFeatures::LASS, 7, 1, EAX, 6),
+    (ControlFeatures::FRED, 7, 1, EAX, 17),
+    (ControlFeatures::SVM, 0x8000_0001, 0, ECX, 2),
+    (ControlFeatures::TCE, 0x8000_0001, 0, ECX, 17),
+    (ControlFeatures::SYSCALL, 0x8000_0001, 0, EDX, 11),
+    (ControlFeatures::FFXSR, 0x8000_0001, 0, EDX, 25),
+    (ControlFeatures::LONG_MODE, 0x8000_0001, 0, EDX, 29),
+    (ControlFeatures::MCOMMIT, 0x8000_0008, 0, EBX, 8),
+    (ControlFeatures::INT_WBINVD, 0x8000_0008, 0, EBX, 13),
+    (ControlFeatures::UAI, 0x8000_0021, 0, EAX, 7),
+    (ControlFeatures::AUTOMATIC_IBRS, 0x8000_0021, 0, EAX, 8),
+];
+
+/// The bit by which CPUID 80000008h EBX reports that EFER.LMSLE is reserved.
+const LMSLE_IS_UNSUPPORTED: u32 = 20;
 
 /// The vendor strings, in the order of EBX, EDX and ECX of leaf 0.
 const VENDORS: [(&[u8; 12], Vendor); 3] = [
@@ -113,21 +147,33 @@ impl Profile {
     /// assert_eq!(profile.features, Features::NX);
     /// ```
     pub fn from_cpuid(cpuid: impl Fn(u32, u32) -> Option<[u32; 4]>) -> Self {
+        let is_set = |leaf, subleaf, register: usize, bit: u32| {
+            cpuid(leaf, subleaf).is_some_and(|registers| registers[register] >> bit & 1 != 0)
+        };
+        let vendor = cpuid(0, 0).map_or(Vendor::Unknown, vendor);
+
         let mut features = Features::empty();
         for (feature, leaf, subleaf, register, bit) in BITS {
-            let present =
-                cpuid(leaf, subleaf).is_some_and(|registers| registers[register] >> bit & 1 != 0);
-            features.set(feature, present);
+            features.set(feature, is_set(leaf, subleaf, register, bit));
         }
+        let mut control_features = ControlFeatures::empty();
+        for (feature, leaf, subleaf, register, bit) in CONTROL_BITS {
+            control_features.set(feature, is_set(leaf, subleaf, register, bit));
+        }
+        let has_lmsle = vendor == Vendor::Amd
+            && control_features.contains(ControlFeatures::LONG_MODE)
+            && !is_set(0x8000_0008, 0, EBX, LMSLE_IS_UNSUPPORTED);
+        control_features.set(ControlFeatures::LMSLE, has_lmsle);
 
         // Processors without this leaf have 36 bits, or 32 before PAE (SDM "CPUID").
         let bits = cpuid(0x8000_0008, 0).map_or(36, |registers| registers[EAX] as u8);
 
         Self {
-            vendor: cpuid(0, 0).map_or(Vendor::Unknown, vendor),
+            vendor,
             physical_address_bits: bits
                 .clamp(*PHYSICAL_ADDRESS_BITS.start(), *PHYSICAL_ADDRESS_BITS.end()),
             features,
+            control_features,
             pins: Pins::default(),
         }
     }

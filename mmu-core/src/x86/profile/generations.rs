@@ -1,7 +1,7 @@
 //! Profiles of processor generations, as far as they translate addresses differently, and of
 //! software that emulates a processor.
 
-use super::{Features, Pins, Profile, Vendor};
+use super::{ControlFeatures, Features, Pins, Profile, Vendor};
 use crate::name::{UnknownName, by_name};
 use core::str::FromStr;
 
@@ -42,7 +42,17 @@ const fn generation(
         absent_pdptes_are_checked: None,
         smep_alone_reports_fetch: None,
     };
-    Generation { name, profile: Profile { vendor, physical_address_bits, features, pins } }
+    let control_features = ControlFeatures::all();
+    let profile = Profile { vendor, physical_address_bits, features, control_features, pins };
+    Generation { name, profile }
+}
+
+impl Generation {
+    /// The generation with these features for CR4 and EFER.
+    const fn control(mut self, features: ControlFeatures) -> Self {
+        self.profile.control_features = features;
+        self
+    }
 }
 
 /// The features of a generation: those of an earlier one and some more.
@@ -64,24 +74,45 @@ const ZEN: Features = with!(BARCELONA; SMEP SMAP);
 const ZEN_3: Features = with!(ZEN; PKU PCID INVPCID CET_SS);
 const ZEN_4: Features = with!(ZEN_3; LA57);
 
+/// The features for CR4 and EFER alone: those of an earlier generation and some more.
+macro_rules! control {
+    ($base:expr; $($feature:ident)*) => { $base$(.union(ControlFeatures::$feature))* };
+}
+
+const PENTIUM_PRO_CONTROL: ControlFeatures =
+    control!(ControlFeatures::empty(); VME DE PSE TSC PAE MCE);
+const PENTIUM_3_CONTROL: ControlFeatures = control!(PENTIUM_PRO_CONTROL; FXSR SSE);
+const PRESCOTT_CONTROL: ControlFeatures = control!(PENTIUM_3_CONTROL; SYSCALL LONG_MODE);
+const WESTMERE_CONTROL: ControlFeatures = control!(PRESCOTT_CONTROL; VMX SMX);
+const IVY_BRIDGE_CONTROL: ControlFeatures = control!(WESTMERE_CONTROL; XSAVE FSGSBASE);
+const ICE_LAKE_CONTROL: ControlFeatures = control!(IVY_BRIDGE_CONTROL; UMIP);
+const SAPPHIRE_RAPIDS_CONTROL: ControlFeatures = control!(ICE_LAKE_CONTROL; CET_IBT UINTR);
+const K8_CONTROL: ControlFeatures = control!(PRESCOTT_CONTROL; SVM LMSLE FFXSR);
+const ZEN_CONTROL: ControlFeatures = control!(K8_CONTROL; XSAVE FSGSBASE TCE);
+const ZEN_3_CONTROL: ControlFeatures =
+    control!(ZEN_CONTROL; UMIP INT_WBINVD).difference(ControlFeatures::LMSLE);
+const ZEN_4_CONTROL: ControlFeatures = control!(ZEN_3_CONTROL; UAI AUTOMATIC_IBRS);
+
 /// The generations of Intel, then those of AMD, oldest first. A generation is listed if it changed
 /// something that a walk or its error codes show; the others are like the one before.
 pub const GENERATIONS: &[Generation] = &[
-    generation("pentium-pro", Vendor::Intel, 36, Features::PGE),
-    generation("pentium-3", Vendor::Intel, 36, PENTIUM_3),
-    generation("prescott", Vendor::Intel, 36, PRESCOTT),
-    generation("westmere", Vendor::Intel, 40, WESTMERE),
-    generation("ivy-bridge", Vendor::Intel, 46, IVY_BRIDGE),
-    generation("broadwell", Vendor::Intel, 46, BROADWELL),
-    generation("skylake", Vendor::Intel, 46, SKYLAKE),
-    generation("ice-lake", Vendor::Intel, 52, ICE_LAKE),
-    generation("sapphire-rapids", Vendor::Intel, 52, SAPPHIRE_RAPIDS),
-    generation("granite-rapids", Vendor::Intel, 52, GRANITE_RAPIDS),
-    generation("k8", Vendor::Amd, 40, PRESCOTT),
-    generation("barcelona", Vendor::Amd, 48, BARCELONA),
-    generation("zen", Vendor::Amd, 48, ZEN),
-    generation("zen-3", Vendor::Amd, 48, ZEN_3),
-    generation("zen-4", Vendor::Amd, 52, ZEN_4),
+    generation("pentium-pro", Vendor::Intel, 36, Features::PGE).control(PENTIUM_PRO_CONTROL),
+    generation("pentium-3", Vendor::Intel, 36, PENTIUM_3).control(PENTIUM_3_CONTROL),
+    generation("prescott", Vendor::Intel, 36, PRESCOTT).control(PRESCOTT_CONTROL),
+    generation("westmere", Vendor::Intel, 40, WESTMERE).control(WESTMERE_CONTROL),
+    generation("ivy-bridge", Vendor::Intel, 46, IVY_BRIDGE).control(IVY_BRIDGE_CONTROL),
+    generation("broadwell", Vendor::Intel, 46, BROADWELL).control(IVY_BRIDGE_CONTROL),
+    generation("skylake", Vendor::Intel, 46, SKYLAKE).control(IVY_BRIDGE_CONTROL),
+    generation("ice-lake", Vendor::Intel, 52, ICE_LAKE).control(ICE_LAKE_CONTROL),
+    generation("sapphire-rapids", Vendor::Intel, 52, SAPPHIRE_RAPIDS)
+        .control(SAPPHIRE_RAPIDS_CONTROL),
+    generation("granite-rapids", Vendor::Intel, 52, GRANITE_RAPIDS)
+        .control(SAPPHIRE_RAPIDS_CONTROL),
+    generation("k8", Vendor::Amd, 40, PRESCOTT).control(K8_CONTROL),
+    generation("barcelona", Vendor::Amd, 48, BARCELONA).control(K8_CONTROL),
+    generation("zen", Vendor::Amd, 48, ZEN).control(ZEN_CONTROL),
+    generation("zen-3", Vendor::Amd, 48, ZEN_3).control(ZEN_3_CONTROL),
+    generation("zen-4", Vendor::Amd, 52, ZEN_4).control(ZEN_4_CONTROL),
 ];
 
 impl Profile {

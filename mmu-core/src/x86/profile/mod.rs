@@ -1,9 +1,11 @@
 //! The profile of a processor: vendor, address width, features, and the choices it is known to
 //! make.
 
+mod control_features;
 mod cpuid;
 mod generations;
 
+pub use control_features::ControlFeatures;
 pub use cpuid::CpuidBit;
 pub use generations::{GENERATIONS, Generation};
 
@@ -120,6 +122,8 @@ pub struct Profile {
     pub physical_address_bits: u8,
     /// The features that the processor has.
     pub features: Features,
+    /// The features that it has for CR4 and EFER alone.
+    pub control_features: ControlFeatures,
     /// The choices it is known to make, beyond those that its vendor decides.
     pub pins: Pins,
 }
@@ -198,6 +202,7 @@ impl Default for Profile {
             vendor: Vendor::Unknown,
             physical_address_bits: 48,
             features: Features::all(),
+            control_features: ControlFeatures::all(),
             pins: Pins::default(),
         }
     }
@@ -261,6 +266,16 @@ impl Profile {
             Vendor::Amd | Vendor::Unknown => Pin::Open,
         };
         Pin::known_or(self.pins.smep_alone_reports_fetch, by_manual)
+    }
+
+    /// MODE-1: does a WRMSR of EFER raise #GP if its LMA differs from the current one? The SDM has LMA
+    /// read-only (`IA32_EFER`); the APM says yes ("Long Mode Active (LMA) Bit").
+    pub(crate) const fn checks_written_lma(self) -> Pin {
+        match self.vendor {
+            Vendor::Intel => Pin::No,
+            Vendor::Amd => Pin::Yes,
+            Vendor::Unknown => Pin::Open,
+        }
     }
 
     /// TLB-2: may a page fault follow from cached entries that differ from those in memory? The SDM

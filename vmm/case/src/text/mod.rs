@@ -3,6 +3,8 @@
 
 mod profile;
 mod read;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use profile::FullProfile;

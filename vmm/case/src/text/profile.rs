@@ -1,8 +1,9 @@
 //! The processor of a case: the name of a generation, or everything about it.
 
 use super::{CaseError, named};
-use mmu_core::x86::profile::GENERATIONS;
-use mmu_core::{Features, Pins, Profile, Vendor};
+use bitflags::Flags;
+use mmu_core::x86::profile::{ControlFeatures, GENERATIONS};
+use mmu_core::{Pins, Profile, Vendor};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -73,6 +74,9 @@ pub struct FullProfile {
     /// MAXPHYADDR: the number of physical address bits, 32 to 52.
     pub max_physical_address: u8,
     features: Vec<String>,
+    /// Only if the processor lacks one: no walk depends on them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    control_features: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "PinsText::is_empty")]
     pins: PinsText,
 }
@@ -107,9 +111,9 @@ const fn vendor_name(vendor: Vendor) -> &'static str {
     }
 }
 
-/// Every feature, with its name.
-fn feature_names() -> impl Iterator<Item = (String, Features)> {
-    Features::all().iter_names().map(|(name, feature)| (name.to_lowercase(), feature))
+/// The names of features.
+fn names<F: Flags>(features: &F) -> Vec<String> {
+    features.iter_names().map(|(name, _)| name.to_lowercase()).collect()
 }
 
 impl From<&Profile> for FullProfile {
@@ -120,12 +124,13 @@ impl From<&Profile> for FullProfile {
             absent_pdptes_are_checked,
             smep_alone_reports_fetch,
         } = profile.pins;
-        let features = feature_names().filter(|(_, feature)| profile.features.contains(*feature));
+        let lacks_one = !profile.control_features.is_all();
 
         Self {
             vendor: vendor_name(profile.vendor).into(),
             max_physical_address: profile.physical_address_bits,
-            features: features.map(|(name, _)| name).collect(),
+            features: names(&profile.features),
+            control_features: lacks_one.then(|| names(&profile.control_features)),
             pins: PinsText {
                 global_in_pml4e_is_reserved,
                 pdptes_are_walked,
@@ -142,10 +147,11 @@ impl FullProfile {
     /// # Errors
     /// When a name is unknown or MAXPHYADDR is out of range.
     pub fn read(self) -> Result<Profile, CaseError> {
-        let mut features = Features::empty();
-        for (i, name) in self.features.iter().enumerate() {
-            features |= read_feature(&format!("profile.features[{i}]"), name)?;
-        }
+        let features = read_features("profile.features", &self.features)?;
+        let control_features = self.control_features.map_or_else(
+            || Ok(ControlFeatures::all()),
+            |found| read_features("profile.control_features", &found),
+        )?;
 
         let PinsText {
             global_in_pml4e_is_reserved,
@@ -157,6 +163,7 @@ impl FullProfile {
             vendor: named("profile.vendor", &VENDORS, vendor_name, &self.vendor)?,
             physical_address_bits: self.max_physical_address,
             features,
+            control_features,
             pins: Pins {
                 global_in_pml4e_is_reserved,
                 pdptes_are_walked,
@@ -171,11 +178,17 @@ impl FullProfile {
     }
 }
 
-fn read_feature(place: &str, found: &str) -> Result<Features, CaseError> {
-    let known = feature_names().find(|(name, _)| name == found);
-    known.map(|(_, feature)| feature).ok_or_else(|| {
-        let names: Vec<_> = feature_names().map(|(name, _)| name).collect();
-        let problem = format!("expected one of {}, found {found:?}", names.join(", "));
-        CaseError::new(place, problem)
-    })
+/// The features with these names.
+fn read_features<F: Flags>(place: &str, found: &[String]) -> Result<F, CaseError> {
+    let mut features = F::empty();
+    for (i, name) in found.iter().enumerate() {
+        let known = F::from_name(&name.to_uppercase()).filter(|_| *name == name.to_lowercase());
+        let Some(feature) = known else {
+            let problem =
+                format!("expected one of {}, found {name:?}", names(&F::all()).join(", "));
+            return Err(CaseError::new(format!("{place}[{i}]"), problem));
+        };
+        features.insert(feature);
+    }
+    Ok(features)
 }

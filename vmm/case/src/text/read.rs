@@ -9,6 +9,7 @@ use crate::hex::Hex;
 use crate::{AccessStep, Action, Case, TableEntry, instruction};
 use crosswalk_guest::stub::Form;
 use crosswalk_guest::tables;
+use mmu_core::x86::state::StateError;
 use mmu_core::{
     Access, AccessKind, ControlState, Cr0, Cr4, Efer, PagingMode, Profile, Ring, VirtAddr,
 };
@@ -23,6 +24,7 @@ impl TryFrom<CaseText> for Case {
     fn try_from(text: CaseText) -> Result<Self, CaseError> {
         let state = text.state.read()?;
         let mode = read_mode(&text.mode, &state)?;
+        text.state.check_pdptes(mode)?;
         let entries = read_entries(&text.entries, mode)?;
 
         let actions = text.before.iter().enumerate();
@@ -72,7 +74,7 @@ fn read_key_rights(place: &str, value: Hex) -> Result<u32, CaseError> {
 
 impl StateText {
     fn read(&self) -> Result<ControlState, CaseError> {
-        Ok(ControlState {
+        let state = ControlState {
             cr0: Cr0::from_bits_retain(self.cr0.0),
             cr3: self.cr3.0,
             cr4: Cr4::from_bits_retain(self.cr4.0),
@@ -81,8 +83,34 @@ impl StateText {
             pkrs: read_key_rights("state.pkrs", self.pkrs)?,
             pdptes: self.pdptes.map_or([0; 4], |pdptes| pdptes.map(|Hex(entry)| entry)),
             ac: self.ac,
-        })
+        };
+        check_possible(&state)?;
+        Ok(state)
     }
+
+    /// PDPTEs are registers of PAE paging alone.
+    fn check_pdptes(&self, mode: PagingMode) -> Result<(), CaseError> {
+        if self.pdptes.is_some() && mode != PagingMode::Pae {
+            let problem = format!("expected in pae paging only, found in {mode}");
+            return Err(CaseError::new("state.pdptes", problem));
+        }
+        Ok(())
+    }
+}
+
+/// Checks that some processor can be in a state. A machine may obey a bit that its CPUID lacks, so the
+/// case's own processor does not count. CR3 is not checked: it is the operand of the MOV that comes
+/// before the access, and that may fault (MODE-8).
+fn check_possible(state: &ControlState) -> Result<(), CaseError> {
+    let besides_cr3 = ControlState { cr3: 0, ..*state };
+    besides_cr3.check().map_err(|error| {
+        let StateError { register, value, bits, reason } = error;
+        let problem = format!(
+            "expected a state that a processor can be in: {reason}; found {value:#x}, where bits \
+             {bits:#x} are wrong"
+        );
+        CaseError::new(format!("state.{register}"), problem)
+    })
 }
 
 impl EntryText {

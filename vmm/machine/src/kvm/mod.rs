@@ -21,7 +21,6 @@ use crosswalk_guest::mailbox::Control;
 use crosswalk_guest::system::layout::REQUEST;
 use kvm_bindings::{CpuId, KVM_API_VERSION, KVM_MAX_CPUID_ENTRIES};
 use kvm_ioctls::{Cap, Kvm};
-use mmu_core::Profile;
 use vm::Vm;
 
 /// KVM, with one virtual machine.
@@ -56,7 +55,7 @@ impl KvmMachine {
         let cpuid = kvm
             .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
             .map_err(MachineError::host("KVM_GET_SUPPORTED_CPUID"))?;
-        let profile = Profile::from_cpuid(|leaf, subleaf| leaf_of(&cpuid, leaf, subleaf));
+        let profile = capabilities::profile_of(|leaf, subleaf| leaf_of(&cpuid, leaf, subleaf));
 
         let flavour = Flavour::detect();
         let identity = Identity {

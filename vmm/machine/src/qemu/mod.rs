@@ -114,7 +114,7 @@ impl QemuMachine {
 
         let brand = (0x8000_0002..=0x8000_0004).filter_map(|number| leaf(number, 0)).flatten();
         self.parts.identity.cpu = host::text_of(&brand.collect::<Vec<u32>>());
-        self.parts.capabilities.profile = Profile::from_cpuid(leaf).emulated_by_tcg();
+        self.parts.capabilities.profile = capabilities::profile_of(leaf).emulated_by_tcg();
         self.parts.capabilities.vmx = capabilities::has_vmx(leaf);
     }
 

@@ -33,7 +33,7 @@ pub fn explain(case: &Case, walker: WalkerSpec) -> String {
         }
     } else {
         draw_address(&mut text, last.mode(), last.access.address, None);
-        line(&mut text, why_not_walked(last.mode()));
+        line(&mut text, why_not_walked(last.mode(), &prediction));
         text.push('\n');
     }
 
@@ -49,8 +49,11 @@ fn is_walked(prediction: &Prediction) -> bool {
         .all(|alternative| alternative.outcome.fault().is_none_or(|fault| fault.cr2.is_some()))
 }
 
-const fn why_not_walked(mode: PagingMode) -> &'static str {
+fn why_not_walked(mode: PagingMode, prediction: &Prediction) -> &'static str {
     match mode {
+        _ if mode.is_long_mode() && prediction.rules.contains(Rule::Mode8) => {
+            "CR3 has bits set that cannot be loaded: MOV to CR3 faults, and the access is not made"
+        }
         PagingMode::Pae => {
             "a PDPTE has reserved bits set when it is loaded: MOV to CR3 faults, and the access is \
              not made"

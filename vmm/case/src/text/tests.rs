@@ -1,0 +1,145 @@
+//! What is read, what is refused, and that the two forms of a case are the same.
+
+use crate::Case;
+use crosswalk_guest::layout::Arena;
+use mmu_core::x86::profile::{ControlFeatures, GENERATIONS};
+use mmu_core::{Cr4, PagingMode, Profile, Ring};
+use proptest::prelude::*;
+
+fn plain(mode: PagingMode, profile: Profile) -> Case {
+    Case::plain_in(mode, Arena::ALL[0], 7, Ring::Zero, profile)
+}
+
+/// The error for a case.
+fn refusal(case: &Case) -> String {
+    Case::from_json(&case.to_json()).expect_err("an impossible case").to_string()
+}
+
+/// SDM "MOV - Move to/from Control Registers" and "Checks on Guest Control Registers": the registers
+/// that no processor can hold, by the bits that are turned in a plain state.
+#[test]
+fn a_state_that_no_processor_can_be_in_is_refused() {
+    for (cr0, cr4, efer, place) in [
+        // PE=0 with PG=1; NW=1 with CD=0; ET=0; bits 32 and 6.
+        (0x1, 0, 0, "state.cr0: "),
+        (0x2000_0000, 0, 0, "state.cr0: "),
+        (0x10, 0, 0, "state.cr0: "),
+        (1 << 32, 0, 0, "state.cr0: "),
+        (1 << 6, 0, 0, "state.cr0: "),
+        // CET=1 with WP=0.
+        (0x1_0000, 1 << 23, 0, "state.cr0: "),
+        // PAE=0 with LMA=1; bits 15 and 33.
+        (0, 0x20, 0, "state.cr4: "),
+        (0, 1 << 15, 0, "state.cr4: "),
+        (0, 1 << 33, 0, "state.cr4: "),
+        // LME=0 with LMA=1; bit 9.
+        (0, 0, 0x100, "state.efer: "),
+        (0, 0, 0x200, "state.efer: "),
+    ] {
+        let mut case = plain(PagingMode::FourLevel, Profile::default());
+        case.state.cr0 = mmu_core::Cr0::from_bits_retain(case.state.cr0.bits() ^ cr0);
+        case.state.cr4 = Cr4::from_bits_retain(case.state.cr4.bits() ^ cr4);
+        case.state.efer = mmu_core::Efer::from_bits_retain(case.state.efer.bits() ^ efer);
+
+        let refusal = refusal(&case);
+        assert!(refusal.starts_with(place), "{refusal}");
+        assert!(refusal.contains("expected a state that a processor can be in"), "{refusal}");
+    }
+
+    // PCIDE outside long mode (MODE-8).
+    let mut case = plain(PagingMode::Pae, Profile::default());
+    case.state.cr4 |= Cr4::PCIDE;
+    assert_eq!(
+        refusal(&case),
+        "state.cr4: expected a state that a processor can be in: PCIDE=1 needs long mode; found \
+         0x20620, where bits 0x20000 are wrong"
+    );
+}
+
+/// A machine may obey a bit that its CPUID lacks, and MOV to CR3 may fault (MODE-8).
+#[test]
+fn a_state_that_the_profile_forbids_is_read() {
+    let mut case = plain(PagingMode::FourLevel, Profile::generation("k8").unwrap());
+    case.state.cr4 |= Cr4::PKE | Cr4::SMAP | Cr4::PKS;
+    assert_eq!(Case::from_json(&case.to_json()).unwrap(), case);
+
+    for bit in [40, 52, 63] {
+        let cr3 = case.state.cr3 | 1 << bit;
+        let mut case = case.clone();
+        case.state.cr3 = cr3;
+        assert_eq!(Case::from_json(&case.to_json()).unwrap(), case);
+    }
+}
+
+#[test]
+fn pdptes_belong_to_pae_paging() {
+    for mode in PagingMode::ALL {
+        let case = plain(mode, Profile::default());
+        let mut text: serde_json::Value = serde_json::from_str(&case.to_json()).unwrap();
+        text["state"]["pdptes"] = serde_json::json!(["0x1", "0x0", "0x0", "0x0"]);
+
+        let read = Case::from_json(&text.to_string());
+        if mode == PagingMode::Pae {
+            assert_eq!(read.unwrap().state.pdptes, [1, 0, 0, 0]);
+        } else {
+            let refusal = read.unwrap_err().to_string();
+            let expected = format!("state.pdptes: expected in pae paging only, found in {mode}");
+            assert_eq!(refusal, expected);
+        }
+    }
+}
+
+#[test]
+fn plain_cases_and_every_generation_read_back() {
+    for mode in PagingMode::ALL {
+        for generation in GENERATIONS {
+            let case = plain(mode, generation.profile);
+            assert_eq!(Case::from_json(&case.to_json()).unwrap(), case, "{}", generation.name);
+        }
+    }
+
+    // Features for CR4 and EFER alone are written where one is missing.
+    let all = plain(PagingMode::FourLevel, Profile::default());
+    assert!(!all.to_json().contains("control_features"));
+    let mut one = all;
+    one.profile.control_features = ControlFeatures::UMIP | ControlFeatures::LONG_MODE;
+    let expected = r#""control_features":["umip","long_mode"]"#;
+    assert!(one.to_json().contains(expected), "{}", one.to_json());
+}
+
+proptest! {
+    /// Whatever registers a text gives: what is read prints as a text that reads the same.
+    #[test]
+    fn what_is_read_reads_back(
+        cr0 in any::<u64>(),
+        cr4 in any::<u64>(),
+        efer in any::<u64>(),
+        turned in any::<[u64; 3]>(),
+        pdptes in proptest::option::of(any::<[u64; 4]>()),
+        mode in proptest::sample::select(&PagingMode::ALL),
+    ) {
+        let case = plain(mode, Profile::default());
+        let mut text: serde_json::Value = serde_json::from_str(&case.to_json()).unwrap();
+        let state = [
+            ("cr0", case.state.cr0.bits(), cr0, turned[0]),
+            ("cr4", case.state.cr4.bits(), cr4, turned[1]),
+            ("efer", case.state.efer.bits(), efer, turned[2]),
+        ];
+        for (name, plain, random, turned) in state {
+            // Arbitrary, or the plain value with a bit turned, or plain.
+            let value = match turned % 4 {
+                0 => random,
+                1 => plain ^ 1 << (random % 64),
+                _ => plain,
+            };
+            text["state"][name] = format!("{value:#x}").into();
+        }
+        if let Some(pdptes) = pdptes {
+            text["state"]["pdptes"] = pdptes.map(|entry| format!("{entry:#x}")).to_vec().into();
+        }
+
+        if let Ok(read) = Case::from_json(&text.to_string()) {
+            prop_assert_eq!(Case::from_json(&read.to_json()).unwrap(), read);
+        }
+    }
+}
