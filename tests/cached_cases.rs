@@ -93,12 +93,17 @@ const ANSWERS: &[Answer] = &[
     // occur on a processor that supports" CET.
     answer("read-then-clear-rw-then-write", "", &[READ_ONLY]),
     answer("read-then-clear-rw-then-write", "skylake", &[READ_ONLY, F0]),
+    // TLB-2; SDM "Optional Invalidation" is about every paging mode.
+    answer("pae-read-then-move", "skylake", &[F1, F0]),
+    answer("32bit-read-then-move", "skylake", &[F1, F0]),
 ];
 
 /// The cases that the machines cannot run, and why. The last two have no reason of the program's own
 /// yet: the guest has no contents in the frame of the one, and no code to fetch for the other.
 const NOT_ON_MACHINES: &[(&str, Option<&str>)] = &[
     ("B17-pae-invlpg-keeps-pdptes", Some("a sequence runs in 64-bit code")),
+    ("pae-read-then-move", Some("a sequence runs in 64-bit code")),
+    ("32bit-read-then-move", Some("a sequence runs in 64-bit code")),
     ("B55-supervisor-write-then-user-write", Some("ring 3 comes before ring 0")),
     ("B18-invlpg-large-other-offset", None),
     ("B65-cached-crossing-fetch", None),
