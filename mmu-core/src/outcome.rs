@@ -75,8 +75,8 @@ impl EntryUpdate {
 }
 
 /// Maximum number of alternatives: two outcomes of an access that crosses a page, for each of the
-/// two members of three open choices (CODE-7, CODE-8, OUT-1).
-pub const MAX_ALTERNATIVES: usize = 16;
+/// two members of three open choices (CODE-7, CODE-8, OUT-1), and a fault of the address (CANON-2).
+pub const MAX_ALTERNATIVES: usize = 17;
 
 /// Maximum number of entries on the paths of an access: five levels for each of two pages.
 pub const MAX_ENTRIES: usize = 10;

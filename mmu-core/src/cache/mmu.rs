@@ -12,6 +12,7 @@ use crate::walk::{Mmu, Translation};
 use crate::x86::fault::Fault;
 use crate::x86::format::Format;
 use crate::x86::profile::Profile;
+use crate::x86::regime::Regime;
 use crate::x86::rule::{Rule, RuleSet};
 use crate::x86::semantics::{Cause, Reference, Semantics};
 use crate::x86::state::ControlState;
@@ -98,7 +99,7 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
         };
 
         let mut spans = ArrayVec::new();
-        for (address, len) in Mmu::<F, R>::pages(&access) {
+        for (address, len) in self.mmu.pages(&access) {
             match self.translate(memory, address, &access) {
                 Ok(translation) => spans.push(Span { address: translation.address, len }),
                 Err(TranslationError::Fault(cause)) => {
@@ -175,7 +176,8 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
 
     /// INVLPG. With AMD's EFER.TCE it drops no more than it must.
     pub fn invlpg(&mut self, address: VirtAddr) {
-        let allowed = Invalidation::invlpg::<F>(&self.mmu.regime().state, address);
+        let Regime { state, profile, .. } = self.mmu.regime();
+        let allowed = Invalidation::invlpg::<F>(state, profile, address);
         let Some(&least) = allowed.first() else { return };
 
         if least == Invalidation::Nothing {
@@ -189,7 +191,8 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
     /// # Errors
     /// #GP(0), and nothing is dropped; see [`Invalidation::invpcid`].
     pub fn invpcid(&mut self, kind: u64, descriptor: [u64; 2]) -> Result<(), Fault> {
-        let invalidation = Invalidation::invpcid::<F>(&self.mmu.regime().state, kind, descriptor)?;
+        let Regime { state, profile, .. } = self.mmu.regime();
+        let invalidation = Invalidation::invpcid::<F>(state, profile, kind, descriptor)?;
         self.invalidate(invalidation);
         Ok(())
     }

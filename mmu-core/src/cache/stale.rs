@@ -108,8 +108,9 @@ impl<'h, M, const N: usize> StaleView<'h, M, N> {
     }
 
     /// Starts a walk for an address.
-    fn start_walk(&self, address: VirtAddr) {
-        self.picks.borrow_mut().since = self.history.cached_since(address);
+    fn start_walk<F: Format>(&self, address: VirtAddr) {
+        // CR2 may hold a tag that no cache knows (CANON-4).
+        self.picks.borrow_mut().since = self.history.cached_since(limits::extended::<F>(address));
     }
 
     /// The number of reads so far.
@@ -160,16 +161,16 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         access: &Access,
         mut visit: impl FnMut(&Prediction),
     ) {
-        let mut rules = RuleSet::default();
-        let Some(canonical) = self.canonical_access(access, &mut rules) else {
-            // Neither tables nor caches are used (CANON-1).
-            return visit(&self.predict(history.memory(), access));
-        };
+        let is_refused =
+            |mmu: &Self| mmu.canonical_access(access, &mut RuleSet::default()).is_none();
 
-        self.predict_views(history, &canonical, None, rules, &mut visit);
-        for (choices, rule, member) in self.other_choices(&canonical) {
+        self.predict_views(history, access, None, &mut visit);
+        for (choices, rule, member) in self.other_choices(access) {
             let other = Self::with_regime(*self.semantics(), Regime { choices, ..*self.regime() });
-            other.predict_views(history, &canonical, Some((rule, member)), rules, &mut visit);
+            // What is refused either way is refused by the same fault.
+            if !(is_refused(self) && is_refused(&other)) {
+                other.predict_views(history, access, Some((rule, member)), &mut visit);
+            }
         }
     }
 
@@ -179,12 +180,18 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         history: &History<M, N>,
         access: &Access,
         choice: Option<(Rule, &'static str)>,
-        rules: RuleSet,
         visit: &mut impl FnMut(&Prediction),
     ) {
+        let mut rules = RuleSet::default();
+        let Some(access) = self.canonical_access(access, &mut rules) else {
+            // Neither tables nor caches are used (CANON-1).
+            let alternatives = [self.refusal(access, choice)].into_iter().collect();
+            return visit(&Prediction { alternatives, rules });
+        };
+
         let view = StaleView::new(history);
         loop {
-            if let Some(prediction) = self.predict_view(&view, access, choice, rules) {
+            if let Some(prediction) = self.predict_view(&view, &access, choice, rules) {
                 visit(&prediction);
             }
             if !view.advance() {
@@ -204,8 +211,8 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         let mut found = Prediction { alternatives: ArrayVec::new(), rules };
         let mut pages = ArrayVec::<WalkedPage, 2>::new();
 
-        for (address, len) in Self::pages(access) {
-            view.start_walk(address);
+        for (address, len) in self.pages(access) {
+            view.start_walk::<F>(address);
             let reads_before = view.reads();
             let mut page = self.walk_page(view, address, len, access, &mut found).ok()?;
             let origins = view.origins(&page.path, reads_before);

@@ -89,6 +89,8 @@ struct PinsText {
     absent_pdptes_are_checked: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     smep_alone_reports_fetch: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    denied_pte_is_accessed: Option<bool>,
 }
 
 impl PinsText {
@@ -119,6 +121,7 @@ impl From<&Profile> for FullProfile {
             pdptes_are_walked,
             absent_pdptes_are_checked,
             smep_alone_reports_fetch,
+            denied_pte_is_accessed,
         } = profile.pins;
         let features = feature_names().filter(|(_, feature)| profile.features.contains(*feature));
 
@@ -131,6 +134,7 @@ impl From<&Profile> for FullProfile {
                 pdptes_are_walked,
                 absent_pdptes_are_checked,
                 smep_alone_reports_fetch,
+                denied_pte_is_accessed,
             },
         }
     }
@@ -158,6 +162,7 @@ impl FullProfile {
             pdptes_are_walked,
             absent_pdptes_are_checked,
             smep_alone_reports_fetch,
+            denied_pte_is_accessed,
         } = self.pins;
         Ok(Profile {
             vendor: named("profile.vendor", &VENDORS, vendor_name, &self.vendor)?,
@@ -168,6 +173,7 @@ impl FullProfile {
                 pdptes_are_walked,
                 absent_pdptes_are_checked,
                 smep_alone_reports_fetch,
+                denied_pte_is_accessed,
             },
         })
     }
