@@ -9,7 +9,7 @@ use crosswalk_case::Case;
 use crosswalk_case::protocol::Answer;
 use crosswalk_machine::Capabilities;
 use crosswalk_test_support as support;
-use mmu_core::{Cr4, PagingMode, Profile, Reference};
+use mmu_core::{Cr4, PagingMode, Profile, Reference, Segment};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -128,9 +128,18 @@ fn the_document_describes_cases_and_answers() {
     pins.pdptes_are_walked = Some(true);
     pins.absent_pdptes_are_checked = Some(true);
     pins.smep_alone_reports_fetch = Some(true);
+    pins.denied_pte_is_accessed = Some(true);
     let with_all_features = random_cases(PagingMode::Pae).last().expect("a case");
 
-    for case in [with_pins, with_all_features] {
+    let through = |segment| {
+        let mut case = case_of(&case_json::plain());
+        case.access.segment = segment;
+        case
+    };
+    let through_every_segment = Segment::ALL.map(through);
+
+    for case in [with_pins, with_all_features].into_iter().chain(through_every_segment) {
+        assert_eq!(Case::from_json(&case.to_json()).expect("it reads back"), case);
         let written: Value = serde_json::from_str(&case.to_json()).expect("a case is JSON");
         for name in names(&written) {
             assert!(document.contains(&format!("`{name}`")), "nothing about {name}");
@@ -211,7 +220,7 @@ fn is_found_wrong(candidate: &mut CommandCandidate) -> bool {
 /// Cases for processors of either vendor and of an unknown one, on machines that can do everything.
 fn random_cases(mode: PagingMode) -> impl Iterator<Item = Case> {
     let amd = Profile::generation("zen-4").expect("a known generation");
-    let intel = Profile::generation("granite-rapids").expect("a known generation");
+    let intel = Profile::generation("sierra-forest").expect("a known generation");
     // Fewer address bits than the maximum, so that there are reserved ones above them.
     let narrow_intel = Profile { physical_address_bits: 46, ..intel };
 

@@ -100,25 +100,34 @@ impl Ring {
     }
 }
 
-/// The segment that an access goes through. It decides the vector of the fault when the address is
-/// not canonical (CANON-1).
+/// The segment that a data access goes through. It decides the vector of the fault when the address
+/// is not canonical (CANON-1), and whether AMD's UAI applies (CANON-4).
+///
+/// CS is not listed: a fetch goes through it, whatever its segment says here, and in 64-bit mode no
+/// data access does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Segment {
-    /// Any segment but SS.
+    /// DS, the default, or ES.
     Data,
     /// SS, the default when the base register is RSP or RBP.
     Stack,
+    /// FS. The address of the access includes its base.
+    Fs,
+    /// GS. The address of the access includes its base.
+    Gs,
 }
 
 impl Segment {
     /// Every segment.
-    pub const ALL: [Self; 2] = [Self::Data, Self::Stack];
+    pub const ALL: [Self; 4] = [Self::Data, Self::Stack, Self::Fs, Self::Gs];
 
     /// The name used in cases.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Data => "data",
             Self::Stack => "stack",
+            Self::Fs => "fs",
+            Self::Gs => "gs",
         }
     }
 }

@@ -15,7 +15,7 @@ impl<T: Copy> UnknownName<T> {
     /// ```
     /// use mmu_core::Segment;
     /// let error = "heap".parse::<Segment>().unwrap_err();
-    /// assert_eq!(error.expected().collect::<Vec<_>>(), ["data", "stack"]);
+    /// assert_eq!(error.expected().collect::<Vec<_>>(), ["data", "stack", "fs", "gs"]);
     /// ```
     pub fn expected(&self) -> impl Iterator<Item = &'static str> {
         self.known.iter().copied().map(self.name)

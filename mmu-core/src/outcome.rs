@@ -77,9 +77,11 @@ impl EntryUpdate {
 }
 
 /// Maximum number of alternatives: a fault on each of four pages (CODE-12), for each of the two
-/// members of two open choices (CODE-7, OUT-1). A fetch has one choice more (CODE-8), and touches
-/// two pages.
-pub const MAX_ALTERNATIVES: usize = 4 * MAX_PAGES;
+/// members of three open choices (CODE-7, CANON-4, OUT-1): 32. Others have fewer. Of a choice of
+/// CANON-2 one member is a fault of the address, so there are 4 × 2 × 2 and that fault (CODE-7 or
+/// PDPTE-4, OUT-1): 17. A fetch has another choice (CODE-8), but touches two pages and has no tag:
+/// 2 × 2 × 2 × 2 and a fault of the address, 17 as well.
+pub const MAX_ALTERNATIVES: usize = 8 * MAX_PAGES;
 
 /// Maximum number of entries on the paths of an access: one for each of its pages in the last level,
 /// and two in each level above, since pages that follow one another lie under one upper entry or two.

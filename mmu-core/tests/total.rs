@@ -19,6 +19,7 @@ use mmu_core::x86::control::Mov;
 use mmu_core::x86::format::{
     Bits32, EntryBits, EntryKind, FiveLevel, Format, FourLevel, Leaf, Level, Linear, Pae, Unpaged,
 };
+use mmu_core::x86::profile::ControlFeatures;
 use mmu_core::x86::semantics::{Cause, Denial, EntryError, Rights};
 use mmu_core::{
     Access, AccessKind, ControlState, Cr0, Cr4, Efer, Fault, Features, Mmu, PageFaultCode,
@@ -97,11 +98,13 @@ impl Values {
             vendor: self.one_of(&Vendor::ALL),
             physical_address_bits: self.byte(),
             features: Features::from_bits_retain(self.word() as u32),
+            control_features: ControlFeatures::from_bits_retain(self.word() as u32),
             pins: Pins {
                 global_in_pml4e_is_reserved: self.pin(),
                 pdptes_are_walked: self.pin(),
                 absent_pdptes_are_checked: self.pin(),
                 smep_alone_reports_fetch: self.pin(),
+                denied_pte_is_accessed: self.pin(),
             },
         }
     }
@@ -220,7 +223,7 @@ fn drive_format<F: Format>(values: &mut Values) {
 
     let rights = Rights::from_bits_retain(values.byte());
     let _ = Reference.masked_address(&access, &regime);
-    let _ = Reference.is_canonical(&access, values.byte());
+    let _ = Reference.is_canonical(&access, values.byte(), &regime);
     let _ = Reference.index(&level, address);
     let _ = Reference.denial(rights, rights, entry, &access, &regime);
     let denied = Cause::Denied(Denial::from_bits_retain(values.byte()));
@@ -263,7 +266,7 @@ fn drive_format<F: Format>(values: &mut Values) {
         let _ = cached.invpcid(values.number(), [values.number(), values.number()]);
         cached.set_state(RegisterWrite::Cr3(values.number()), values.state());
     }
-    let _ = Invalidation::invlpg::<F>(&state, values.address());
+    let _ = Invalidation::invlpg::<F>(&state, &profile, values.address());
     let _ = invalidated_by(RegisterWrite::Other, &state, &values.state());
 
     let frames = FrameRange::new(values.place(), values.number() as usize);

@@ -7,6 +7,7 @@ use crate::table::limits;
 use crate::x86::control::CR3_NO_FLUSH;
 use crate::x86::fault::{Fault, Vector};
 use crate::x86::format::Format;
+use crate::x86::profile::{Features, Profile};
 use crate::x86::state::{ControlState, Cr0, Cr4, Efer};
 use arrayvec::ArrayVec;
 
@@ -63,26 +64,34 @@ impl Invalidation {
     /// elsewhere (TLB-4; APM "Invalidation of Cached Upper-level Entries by INVLPG").
     ///
     /// A non-canonical address drops nothing (CANON-3). It is not masked first, since INVLPG is not
-    /// an access (SDM "Linear-Address Pre-Processing").
+    /// an access (SDM "Linear-Address Pre-Processing"). What is canonical depends on the width that
+    /// the processor has, whether or not CR4.LA57 uses it: of an address that only 57 bits make
+    /// canonical, nothing is translated with four levels, but the paging-structure entries go.
     ///
     /// ```
     /// use mmu_core::cache::Invalidation;
     /// use mmu_core::x86::format::FourLevel;
-    /// use mmu_core::{ControlState, Efer, VirtAddr};
+    /// use mmu_core::{ControlState, Efer, Profile, VirtAddr};
     /// let mut state = ControlState::long_mode(0x1000);
+    /// let profile = Profile::default();
     /// let address = VirtAddr::new(0x5000);
     /// let page = Invalidation::Page { address, pcid: 0 };
-    /// assert_eq!(Invalidation::invlpg::<FourLevel>(&state, address)[..], [page]);
+    /// assert_eq!(Invalidation::invlpg::<FourLevel>(&state, &profile, address)[..], [page]);
     /// state.efer |= Efer::TCE;
     /// let path = Invalidation::Path { address, pcid: 0 };
-    /// assert_eq!(Invalidation::invlpg::<FourLevel>(&state, address)[..], [path, page]);
+    /// let allowed = Invalidation::invlpg::<FourLevel>(&state, &profile, address);
+    /// assert_eq!(allowed[..], [path, page]);
     /// ```
-    pub fn invlpg<F: Format>(state: &ControlState, address: VirtAddr) -> ArrayVec<Self, 2> {
+    pub fn invlpg<F: Format>(
+        state: &ControlState,
+        profile: &Profile,
+        address: VirtAddr,
+    ) -> ArrayVec<Self, 2> {
         let mut allowed = ArrayVec::new();
         let address = limits::wrapped::<F>(address);
         let pcid = pcid(state);
 
-        if !limits::exists::<F>(address) {
+        if F::IS_LONG_MODE && !address.is_canonical(linear_address_bits(state, profile)) {
             allowed.push(Self::Nothing);
             return allowed;
         }
@@ -99,9 +108,11 @@ impl Invalidation {
     ///
     /// # Errors
     /// #GP(0) for a type above 3, for a reserved bit in the descriptor, for a PCID other than 0
-    /// with types 0 and 1 while CR4.PCIDE=0, and for a non-canonical address with type 0 (CANON-3).
+    /// with types 0 and 1 while CR4.PCIDE=0, and for an address with type 0 that is not canonical in
+    /// the width that the processor has (CANON-3).
     pub fn invpcid<F: Format>(
         state: &ControlState,
+        profile: &Profile,
         kind: u64,
         [low, high]: [u64; 2],
     ) -> Result<Self, Fault> {
@@ -116,8 +127,8 @@ impl Invalidation {
             0 => {
                 // The address has 64 bits even outside 64-bit mode.
                 let address = VirtAddr::new(high);
-                let bits = if state.cr4.contains(Cr4::LA57) { 57 } else { 48 };
-                require(pcid_exists && address.is_canonical(bits))?;
+                let is_canonical = address.is_canonical(linear_address_bits(state, profile));
+                require(pcid_exists && is_canonical)?;
                 Ok(Self::Address { address: limits::wrapped::<F>(address), pcid })
             }
             1 => require(pcid_exists).map(|()| Self::Context { pcid }),
@@ -165,6 +176,14 @@ impl Invalidation {
             _ => None,
         }
     }
+}
+
+/// The width of linear addresses that a processor has: 57 bits with 5-level paging, whether or not
+/// CR4.LA57 turns it on (CANON-3; SDM "CPUID" and "INVPCID", Intel's "5-Level Paging and 5-Level EPT"
+/// white paper, "Canonicality Checking"). A machine that obeys CR4.LA57 without the feature has it, too.
+fn linear_address_bits(state: &ControlState, profile: &Profile) -> u8 {
+    let has_57 = profile.features.contains(Features::LA57) || state.cr4.contains(Cr4::LA57);
+    if has_57 { 57 } else { 48 }
 }
 
 /// Bits 11:0 of CR3.

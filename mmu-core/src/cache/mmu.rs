@@ -5,13 +5,14 @@ use super::invalidation::{Invalidation, RegisterWrite, invalidated_by, pcid};
 use super::structures::StructureCaches;
 use super::tlb::Tlb;
 use super::update::TableMemoryUpdate;
-use crate::access::Access;
+use crate::access::{Access, MAX_PAGES};
 use crate::address::VirtAddr;
 use crate::outcome::{Outcome, Span};
 use crate::walk::{Mmu, Translation};
 use crate::x86::fault::Fault;
 use crate::x86::format::Format;
 use crate::x86::profile::Profile;
+use crate::x86::regime::Regime;
 use crate::x86::rule::{Rule, RuleSet};
 use crate::x86::semantics::{Cause, Reference, Semantics};
 use crate::x86::state::ControlState;
@@ -99,8 +100,9 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
             return Ok(Outcome::Fault(self.mmu.semantics().non_canonical_fault(access)));
         };
 
+        let pages: ArrayVec<_, MAX_PAGES> = self.mmu.pages(&access).collect();
         let mut spans = ArrayVec::new();
-        for (address, len) in Mmu::<F, R>::pages(&access) {
+        for (address, len) in pages {
             match self.translate(memory, address, &access) {
                 Ok(translation) => spans.push(Span { address: translation.address, len }),
                 Err(TranslationError::Fault(cause)) => {
@@ -177,7 +179,8 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
 
     /// INVLPG. With AMD's EFER.TCE it drops no more than it must.
     pub fn invlpg(&mut self, address: VirtAddr) {
-        let allowed = Invalidation::invlpg::<F>(&self.mmu.regime().state, address);
+        let Regime { state, profile, .. } = self.mmu.regime();
+        let allowed = Invalidation::invlpg::<F>(state, profile, address);
         let Some(&least) = allowed.first() else { return };
 
         if least == Invalidation::Nothing {
@@ -191,7 +194,8 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
     /// # Errors
     /// #GP(0), and nothing is dropped; see [`Invalidation::invpcid`].
     pub fn invpcid(&mut self, kind: u64, descriptor: [u64; 2]) -> Result<(), Fault> {
-        let invalidation = Invalidation::invpcid::<F>(&self.mmu.regime().state, kind, descriptor)?;
+        let Regime { state, profile, .. } = self.mmu.regime();
+        let invalidation = Invalidation::invpcid::<F>(state, profile, kind, descriptor)?;
         self.invalidate(invalidation);
         Ok(())
     }

@@ -128,7 +128,7 @@ impl<'h, M, const N: usize> StaleView<'h, M, N> {
         Self { history, picks: RefCell::default() }
     }
 
-    /// Starts a walk for an address.
+    /// Starts a walk for an address, as caches know it.
     fn start_walk(&self, address: VirtAddr) {
         self.picks.borrow_mut().since = self.history.cached_since(address, PAGE_SHIFT);
     }
@@ -172,7 +172,7 @@ struct CachedPath<'a> {
     picks: &'a [Pick],
     /// The number of the lowest entry that has been replaced.
     last: usize,
-    /// The address that was walked.
+    /// The address that was walked, as caches know it.
     address: VirtAddr,
 }
 
@@ -228,17 +228,16 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     ) -> Result<(), SizeError> {
         Self::check_size(access)?;
 
-        let mut rules = RuleSet::default();
-        let Some(canonical) = self.canonical_access(access, &mut rules) else {
-            // Neither tables nor caches are used (CANON-1).
-            visit(&self.predict(history.memory(), access)?);
-            return Ok(());
-        };
+        let is_refused =
+            |mmu: &Self| mmu.canonical_access(access, &mut RuleSet::default()).is_none();
 
-        self.predict_views(history, &canonical, None, rules, &mut visit);
-        for (choices, rule, member) in self.other_choices(&canonical) {
+        self.predict_views(history, access, None, &mut visit);
+        for (choices, rule, member) in self.other_choices(access) {
             let other = Self::with_regime(*self.semantics(), Regime { choices, ..*self.regime() });
-            other.predict_views(history, &canonical, Some((rule, member)), rules, &mut visit);
+            // What is refused either way is refused by the same fault.
+            if !(is_refused(self) && is_refused(&other)) {
+                other.predict_views(history, access, Some((rule, member)), &mut visit);
+            }
         }
         Ok(())
     }
@@ -249,12 +248,18 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         history: &History<M, N>,
         access: &Access,
         choice: Option<(Rule, &'static str)>,
-        rules: RuleSet,
         visit: &mut impl FnMut(&Prediction),
     ) {
+        let mut rules = RuleSet::default();
+        let Some(access) = self.canonical_access(access, &mut rules) else {
+            // Neither tables nor caches are used (CANON-1).
+            let alternatives = [self.refusal(access, choice)].into_iter().collect();
+            return visit(&Prediction { alternatives, rules });
+        };
+
         let view = StaleView::new(history);
         loop {
-            if let Some(prediction) = self.predict_view(&view, access, choice, rules) {
+            if let Some(prediction) = self.predict_view(&view, &access, choice, rules) {
                 visit(&prediction);
             }
             if !view.advance() {
@@ -274,14 +279,17 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         let mut found = Prediction { rules, ..Prediction::default() };
         let mut pages = ArrayVec::<WalkedPage, MAX_PAGES>::new();
 
-        for (address, len) in Self::pages(access) {
-            view.start_walk(address);
+        for (address, len) in self.pages(access) {
+            // CR2 may hold a tag that no cache knows (CANON-4).
+            let cached_address = limits::extended::<F>(address);
+            view.start_walk(cached_address);
             let reads_before = view.reads();
             let mut page = self.walk_page(view, address, len, access, &mut found).ok()?;
             let mut picks = view.picks(&page.path, reads_before);
 
             if let Some(last) = picks.iter().rposition(|pick| pick.origin == Origin::Past) {
-                let cached = CachedPath { page: &page, picks: &picks, last, address };
+                let cached =
+                    CachedPath { page: &page, picks: &picks, last, address: cached_address };
                 let used = self.cached_use(view.history, &cached, access)?;
                 found.rules.insert(Rule::Tlb2);
                 if self.changes_size(&page, view.history.memory(), address, access) {

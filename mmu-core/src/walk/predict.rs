@@ -22,6 +22,9 @@ use arrayvec::ArrayVec;
 /// A rule that leaves something open, and the member of the choice that is taken.
 type OpenMember = (Rule, &'static str);
 
+/// A member of CANON-2 under LAM.
+const BYTES_FOLLOW: &str = "the bytes follow the masked first one";
+
 impl<F: Format, R: Semantics> Mmu<F, R> {
     /// Every way in which the access may go, and what it does to the entries on its path.
     ///
@@ -67,7 +70,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     }
 
     /// The same into a prediction of the caller's, whose contents are replaced. A prediction has room
-    /// for all that can be allowed, some 11 KiB, so a loop over many accesses should not move it.
+    /// for all that can be allowed, some 22 KiB, so a loop over many accesses should not move it.
     ///
     /// # Errors
     /// As [`Mmu::predict`]. The prediction has no alternatives then.
@@ -81,27 +84,44 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         found.rules = RuleSet::default();
         Self::check_size(access)?;
 
-        let Some(canonical) = self.canonical_access(access, &mut found.rules) else {
-            let outcome = Outcome::Fault(self.semantics.non_canonical_fault(access));
-            found.add(Alternative { outcome, updates: ArrayVec::new(), choice: None });
-            return Ok(());
-        };
-
-        self.predict_with(memory, &canonical, None, found);
-        for (choices, rule, member) in self.other_choices(&canonical) {
+        self.predict_in_regime(memory, access, None, found);
+        for (choices, rule, member) in self.other_choices(access) {
             let other = Self::with_regime(self.semantics, Regime { choices, ..self.regime });
-            other.predict_with(memory, &canonical, Some((rule, member)), found);
+            other.predict_in_regime(memory, access, Some((rule, member)), found);
         }
 
         found.name_first_member();
         Ok(())
     }
 
+    /// Predicts with the regime's choices.
+    fn predict_in_regime<M: TableMemory>(
+        &self,
+        memory: &M,
+        access: &Access,
+        choice: Option<OpenMember>,
+        found: &mut Prediction,
+    ) {
+        match self.canonical_access(access, &mut found.rules) {
+            Some(canonical) => self.predict_with(memory, &canonical, choice, found),
+            None => found.add(self.refusal(access, choice)),
+        }
+    }
+
+    /// What becomes of an access that is not canonical.
+    pub(crate) fn refusal(&self, access: &Access, choice: Option<OpenMember>) -> Alternative {
+        let outcome = Outcome::Fault(self.semantics.non_canonical_fault(access));
+        Alternative { outcome, updates: ArrayVec::new(), choice }
+    }
+
     /// The access with the linear address that is translated: masked in long mode, cut to 32 bits
-    /// elsewhere. `None` when it is not canonical.
+    /// elsewhere. `None` when it is not canonical, or exceeds the limit of its segment.
     pub(crate) fn canonical_access(&self, access: &Access, rules: &mut RuleSet) -> Option<Access> {
+        let translated = Access { address: self.walked_address(access.address, access), ..*access };
+
         if !F::IS_LONG_MODE {
-            return Some(Access { address: limits::wrapped::<F>(access.address), ..*access });
+            let exceeds_limit = self.regime.choices.limit_ends_at_4_gib && passes_4_gib(access);
+            return (!exceeds_limit).then_some(translated);
         }
 
         let masked = self.semantics.masked_address(access, &self.regime);
@@ -109,8 +129,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
             rules.insert(Rule::Canon4);
         }
 
-        let translated = Access { address: masked.unwrap_or(access.address), ..*access };
-        if masked.is_some() && self.semantics.is_canonical(&translated, F::ADDRESS_BITS) {
+        if masked.is_some() && self.semantics.is_canonical(access, F::ADDRESS_BITS, &self.regime) {
             return Some(translated);
         }
 
@@ -121,41 +140,91 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         None
     }
 
+    /// The linear address at which the tables are walked for an address of an access, and which CR2
+    /// reports. No index depends on the bits of a tag that CR2 holds.
+    fn walked_address(&self, address: VirtAddr, access: &Access) -> VirtAddr {
+        if !F::IS_LONG_MODE || self.regime.choices.cr2_holds_the_tag {
+            return limits::wrapped::<F>(address);
+        }
+
+        let masked = self.semantics.masked_address(&Access { address, ..*access }, &self.regime);
+        masked.unwrap_or(address)
+    }
+
     /// The combinations of open choices that the regime does not take and that may matter to this
     /// access.
     pub(crate) fn other_choices(
         &self,
         access: &Access,
-    ) -> ArrayVec<(Choices, Rule, &'static str), 3> {
+    ) -> ArrayVec<(Choices, Rule, &'static str), 7> {
         let Regime { state, profile, choices } = self.regime;
-        let mut others = ArrayVec::new();
-
-        // At most one of these two is open: they belong to different modes.
-        if F::IS_LONG_MODE && profile.global_in_pml4e_is_reserved() == Pin::Open {
-            let reserved = Choices { global_in_pml4e_is_reserved: true, ..choices };
-            others.push((reserved, Rule::Code7, "G in a PML4E is reserved"));
-        }
-        if F::MODE == PagingMode::Pae && profile.pdptes_are_walked() == Pin::Open {
-            let walked = Choices { pdptes_are_walked: true, ..choices };
-            others.push((walked, Rule::Pdpte4, "PDPTEs are read during the walk"));
-        }
-
-        // I/D is open for a fetch with SMEP alone, beside each of the above.
+        let is_fetch = access.kind == AccessKind::Fetch;
         let nx_is_on = state.cr4.contains(Cr4::PAE) && state.efer.contains(Efer::NXE);
         let smep_alone = state.cr4.contains(Cr4::SMEP) && !nx_is_on;
-        if access.kind == AccessKind::Fetch
-            && smep_alone
-            && profile.smep_alone_reports_fetch() == Pin::Open
-        {
-            let silent = |choices| Choices { smep_alone_reports_fetch: false, ..choices };
-            let combined = others.last().copied();
-            others.push((silent(choices), Rule::Code8, "I/D is 0 with SMEP alone"));
-            if let Some((choices, rule, member)) = combined {
-                others.push((silent(choices), rule, member));
+        let is_processor = F::MODE != PagingMode::Linear;
+        let is_tagged = F::IS_LONG_MODE && state.efer.contains(Efer::UAIE);
+
+        // At most three of these are open for one access: the first two belong to different modes,
+        // and so do the last three, of which two are not open for a fetch.
+        let open: [(bool, fn(&mut Choices), OpenMember); 6] = [
+            (
+                F::IS_LONG_MODE && profile.global_in_pml4e_is_reserved() == Pin::Open,
+                |choices| choices.global_in_pml4e_is_reserved = true,
+                (Rule::Code7, "G in a PML4E is reserved"),
+            ),
+            (
+                F::MODE == PagingMode::Pae && profile.pdptes_are_walked() == Pin::Open,
+                |choices| choices.pdptes_are_walked = true,
+                (Rule::Pdpte4, "PDPTEs are read during the walk"),
+            ),
+            (
+                is_fetch && smep_alone && profile.smep_alone_reports_fetch() == Pin::Open,
+                |choices| choices.smep_alone_reports_fetch = false,
+                (Rule::Code8, "I/D is 0 with SMEP alone"),
+            ),
+            (
+                is_tagged && !is_fetch,
+                |choices| choices.cr2_holds_the_tag = true,
+                (Rule::Canon4, "CR2 holds the tag"),
+            ),
+            (
+                F::IS_LONG_MODE && !is_tagged && self.masking_decides(access),
+                |choices| choices.bytes_follow_the_masked_first = true,
+                (Rule::Canon2, BYTES_FOLLOW),
+            ),
+            (
+                // Descriptor tables have limits of their own.
+                !F::IS_LONG_MODE && is_processor && !access.implicit && passes_4_gib(access),
+                |choices| choices.limit_ends_at_4_gib = true,
+                (Rule::Canon2, "the segment's limit is exceeded"),
+            ),
+        ];
+
+        let mut combined = ArrayVec::<(Choices, Option<OpenMember>), 8>::new();
+        combined.push((choices, None));
+        for (_, take, member) in open.into_iter().filter(|(is_open, ..)| *is_open) {
+            for number in 0..combined.len() {
+                let (mut choices, first) = combined[number];
+                take(&mut choices);
+                combined.push((choices, first.or(Some(member))));
             }
         }
 
+        let others = combined.into_iter();
         others
+            .filter_map(|(choices, member)| member.map(|(rule, name)| (choices, rule, name)))
+            .collect()
+    }
+
+    /// Whether it matters to an access how LAM masks the bytes after the first (CANON-2).
+    fn masking_decides(&self, access: &Access) -> bool {
+        let follow = Choices { bytes_follow_the_masked_first: true, ..self.regime.choices };
+        let is_canonical = |choices| {
+            let regime = Regime { choices, ..self.regime };
+            self.semantics.is_canonical(access, F::ADDRESS_BITS, &regime)
+        };
+
+        access.crosses_page() && is_canonical(follow) != is_canonical(self.regime.choices)
     }
 
     /// Predicts with the regime's choices. If a table is outside memory, both contents are tried that
@@ -187,7 +256,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         found: &mut Prediction,
     ) -> Result<(), OutsideMemory> {
         let mut pages = ArrayVec::<WalkedPage, MAX_PAGES>::new();
-        for (address, len) in Self::pages(access) {
+        for (address, len) in self.pages(access) {
             pages.push(self.walk_page(memory, address, len, access, found)?);
         }
 
@@ -208,12 +277,12 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         access.check_size(Self::page_shift())
     }
 
-    /// The pages of an access, in the order of addresses: the first address that it touches in each,
-    /// and the number of its bytes there.
+    /// The pages of an access, in the order of its bytes: the first address that it touches in each,
+    /// as it is walked with the regime's choices, and the number of its bytes there.
     #[inline]
-    pub(crate) fn pages(access: &Access) -> impl Iterator<Item = (VirtAddr, u16)> + use<F, R> {
+    pub(crate) fn pages(&self, access: &Access) -> impl Iterator<Item = (VirtAddr, u16)> {
         let pieces = access.cut_at(Self::page_shift());
-        pieces.map(|piece| (limits::wrapped::<F>(piece.address), piece.size))
+        pieces.map(|piece| (self.walked_address(piece.address, &piece), piece.size))
     }
 
     /// Walks for one of the access's pages.
@@ -272,6 +341,12 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     }
 }
 
+/// Whether an access outside long mode has bytes at 4 GiB and above.
+const fn passes_4_gib(access: &Access) -> bool {
+    let first = Access { address: access.address.truncated(32), ..*access };
+    first.last_byte().get() >> 32 != 0
+}
+
 /// The rules that shape the error code of a page fault.
 fn rules_of_fault(cause: Cause, access: &Access) -> RuleSet {
     let by_key = matches!(cause, Cause::Denied(denial) if denial.contains(Denial::KEY));
@@ -311,14 +386,17 @@ impl Prediction {
     fn name_first_member(&mut self) {
         let [first, second, ..] = self.alternatives.as_mut_slice() else { return };
 
-        if let (None, Some((rule, _))) = (first.choice, second.choice) {
-            let member = match rule {
+        if let (None, Some((rule, member))) = (first.choice, second.choice) {
+            let first_member = match rule {
                 Rule::Code7 => "G in a PML4E is ignored",
                 Rule::Code8 => "I/D is 1 with SMEP alone",
                 Rule::Pdpte4 => "PDPTEs are in registers",
+                Rule::Canon4 => "CR2 does not hold the tag",
+                Rule::Canon2 if member == BYTES_FOLLOW => "each byte is masked",
+                Rule::Canon2 => "the address wraps at 4 GiB",
                 _ => "the lower page is reported",
             };
-            first.choice = Some((rule, member));
+            first.choice = Some((rule, first_member));
         }
     }
 }

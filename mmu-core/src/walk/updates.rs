@@ -4,8 +4,10 @@
 use super::predict::{PageEnd, WalkedPage};
 use super::{Mmu, Step};
 use crate::access::Access;
+use crate::address::PAGE_SHIFT;
 use crate::outcome::{EntryUpdate, MAX_ENTRIES};
 use crate::x86::format::{EntryBits, EntryKind, Format};
+use crate::x86::profile::Pin;
 use crate::x86::rule::{Rule, RuleSet};
 use crate::x86::semantics::{Cause, Semantics};
 use arrayvec::ArrayVec;
@@ -19,7 +21,9 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         rules: &mut RuleSet,
     ) -> ArrayVec<EntryUpdate, MAX_ENTRIES> {
         let first_fault = pages.iter().position(WalkedPage::faults);
+        let faulting = pages.iter().filter(|page| page.faults()).count();
         let completes = first_fault.is_none();
+        let denied_pte_is_accessed = self.regime.profile.denied_pte_is_accessed();
         let mut updates = ArrayVec::new();
 
         for (number, page) in pages.iter().enumerate() {
@@ -33,13 +37,22 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
                     continue;
                 }
                 let flags = self.flags_to_set(step, access, governed.sets_dirty);
+                let open_by = governed.rule_for(step.kind);
+                let is_pte = step.level.shift == PAGE_SHIFT;
+                let (must_set, may_set) = match denied_pte_is_accessed {
+                    _ if completes => (flags, 0),
+                    // Where several pages fault, the processor may not have come to this one.
+                    Pin::Yes if open_by == Rule::Ad3 && is_pte && faulting == 1 => (flags, 0),
+                    Pin::No if open_by == Rule::Ad3 && is_pte => (0, 0),
+                    Pin::No | Pin::Yes | Pin::Open => (0, flags),
+                };
                 let update = EntryUpdate {
                     at: step.at,
                     level: step.level,
                     before: step.entry,
-                    must_set: if completes { flags } else { 0 },
-                    may_set: if completes { 0 } else { flags },
-                    open_by: governed.rule_for(step.kind),
+                    must_set,
+                    may_set,
+                    open_by,
                 };
                 rules.insert(update.open_by);
                 merge(&mut updates, update, rules);

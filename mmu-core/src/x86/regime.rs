@@ -15,6 +15,14 @@ pub struct Choices {
     pub absent_pdptes_are_checked: bool,
     /// CODE-8: a fetch is reported with SMEP even while NXE=0.
     pub smep_alone_reports_fetch: bool,
+    /// CANON-2: under LAM the address of the first byte is masked, and those of the others follow
+    /// it; otherwise each byte is masked and checked by itself.
+    pub bytes_follow_the_masked_first: bool,
+    /// CANON-2: outside long mode an access past 4 GiB exceeds the limit of its segment; otherwise
+    /// it wraps.
+    pub limit_ends_at_4_gib: bool,
+    /// CANON-4: CR2 holds the bits that UAI ignores.
+    pub cr2_holds_the_tag: bool,
 }
 
 /// Everything that decides a walk apart from the tables and the access.
@@ -36,6 +44,9 @@ impl Regime {
             pdptes_are_walked: profile.pdptes_are_walked() == Pin::Yes,
             absent_pdptes_are_checked: profile.absent_pdptes_are_checked() == Pin::Yes,
             smep_alone_reports_fetch: profile.smep_alone_reports_fetch() != Pin::No,
+            bytes_follow_the_masked_first: false,
+            limit_ends_at_4_gib: false,
+            cr2_holds_the_tag: false,
         };
         Self { state, profile, choices }
     }

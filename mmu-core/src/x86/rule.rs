@@ -122,11 +122,15 @@ rules! {
     Ad7 = "AD-7",
     /// A non-canonical address is #SS(0) on the stack and #GP(0) elsewhere, without a walk.
     Canon1 = "CANON-1",
-    /// Every byte of an access must be canonical, and is tested before the walk.
+    /// Every byte of an access must be canonical, and is tested before the walk. Where LAM masks the
+    /// first byte across 2^64, each byte is masked or all follow the first (choice). Outside long mode
+    /// an access past 4 GiB wraps, or exceeds the limit of its segment (choice).
     Canon2 = "CANON-2",
-    /// INVLPG of a non-canonical address does nothing; INVPCID of one raises #GP.
+    /// INVLPG of a non-canonical address does nothing; INVPCID of one raises #GP. The width that the
+    /// processor has decides, whether or not CR4.LA57 uses it.
     Canon3 = "CANON-3",
-    /// LAM and UAI strip bits of data addresses before the check, not of fetches.
+    /// LAM and UAI strip bits of data addresses before the check, not of fetches. UAI does so for DS
+    /// and ES only, and CR2 may hold what it strips (choice).
     Canon4 = "CANON-4",
     /// Nothing is cached from an entry with P=0 or a reserved bit, or before its A is set.
     Tlb1 = "TLB-1",

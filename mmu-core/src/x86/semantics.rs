@@ -68,14 +68,15 @@ pub enum Cause {
 /// The decisions of a walk. The defaults are the reference.
 pub trait Semantics: Copy {
     /// The linear address that is translated: LAM and UAI mask bits of data addresses (CANON-4; SDM
-    /// "Linear-Address Masking", APM "Upper Address Ignore"). `None` if the highest bit that LAM
-    /// leaves differs from bit 63.
+    /// "Linear-Address Masking", APM "Upper Address Ignore"). UAI does so for DS and ES only. `None`
+    /// if the highest bit that LAM leaves differs from bit 63.
     fn masked_address(&self, access: &Access, regime: &Regime) -> Option<VirtAddr> {
         let state = &regime.state;
         if access.kind == AccessKind::Fetch || access.implicit {
             return Some(access.address);
         }
-        if state.efer.contains(Efer::UAIE) {
+        let by_ds_or_es = access.segment == Segment::Data && !access.shadow_stack;
+        if state.efer.contains(Efer::UAIE) && by_ds_or_es {
             // Bits 63:57 are ignored, as if they repeated bit 56.
             return Some(access.address.sign_extended(57));
         }
@@ -93,17 +94,32 @@ pub trait Semantics: Copy {
         (extended.get() >> 63 == bit_63).then_some(extended)
     }
 
-    /// Whether every byte of the access has a canonical address (CANON-2).
-    fn is_canonical(&self, access: &Access, address_bits: u8) -> bool {
-        access.address.is_canonical(address_bits) && access.last_byte().is_canonical(address_bits)
+    /// Whether every byte of the access has a canonical address once it is masked (CANON-2). Bits
+    /// that UAI ignores are not part of any byte's address, so that with 57 address bits every byte
+    /// passes.
+    ///
+    /// Under LAM the bytes may be masked one by one, or follow the first one's masked address.
+    fn is_canonical(&self, access: &Access, address_bits: u8, regime: &Regime) -> bool {
+        let first = self.masked_address(access, regime);
+
+        let last = if regime.choices.bytes_follow_the_masked_first {
+            first.map(|first| Access { address: first, ..*access }.last_byte())
+        } else {
+            let alone = Access { address: access.last_byte(), size: 1, ..*access };
+            self.masked_address(&alone, regime)
+        };
+        let is_canonical =
+            |byte: Option<VirtAddr>| byte.is_some_and(|b| b.is_canonical(address_bits));
+        is_canonical(first) && is_canonical(last)
     }
 
-    /// The fault of an access that is not canonical: #SS for the stack, otherwise #GP. CR2 keeps
-    /// its value (CANON-1; SDM "Canonical Addressing" and the exception pages of the instructions).
+    /// The fault of an access that is not canonical, or exceeds the limit of its segment: #SS for
+    /// the stack, otherwise #GP. CR2 keeps its value (CANON-1; SDM "Canonical Addressing", "Limit
+    /// Checking" and the exception pages of the instructions).
     fn non_canonical_fault(&self, access: &Access) -> Fault {
         let vector = match access.segment {
             Segment::Stack => Vector::StackFault,
-            Segment::Data => Vector::GeneralProtection,
+            Segment::Data | Segment::Fs | Segment::Gs => Vector::GeneralProtection,
         };
         Fault { vector, error_code: 0, cr2: None }
     }

@@ -108,6 +108,7 @@ fn profile(input: &mut Unstructured<'_>) -> Result<Profile> {
             pdptes_are_walked: input.arbitrary()?,
             absent_pdptes_are_checked: input.arbitrary()?,
             smep_alone_reports_fetch: input.arbitrary()?,
+            denied_pte_is_accessed: input.arbitrary()?,
         },
     })
 }
@@ -119,7 +120,7 @@ fn access(input: &mut Unstructured<'_>) -> Result<Access> {
         address: VirtAddr::new(input.arbitrary()?),
         size: input.int_in_range(1..=4096)?,
         ring: *input.choose(&Ring::ALL)?,
-        segment: *input.choose(&[Segment::Data, Segment::Stack])?,
+        segment: *input.choose(&Segment::ALL)?,
         implicit: input.arbitrary()?,
         shadow_stack: input.arbitrary()?,
     })

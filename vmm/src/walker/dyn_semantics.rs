@@ -113,7 +113,7 @@ pub struct Combined(pub &'static dyn DynSemantics, pub &'static dyn DynSemantics
 decisions! {
     {
         either masked_address(access: &Access, regime: &Regime) -> Option<VirtAddr>;
-        either is_canonical(access: &Access, address_bits: u8) -> bool;
+        either is_canonical(access: &Access, address_bits: u8, regime: &Regime) -> bool;
         either non_canonical_fault(access: &Access) -> Fault;
         either index(level: &Level, address: VirtAddr) -> u64;
         either entry_error(entry: u64, reserved: u64) -> Option<EntryError>;

@@ -200,7 +200,7 @@ omissions! {
         }
     }
     NoCanonicalCheck, Some(Rule::Canon1), "addresses need not be canonical", {
-        fn is_canonical(&self, _access: &Access, _address_bits: u8) -> bool {
+        fn is_canonical(&self, _access: &Access, _address_bits: u8, _regime: &Regime) -> bool {
             true
         }
     }

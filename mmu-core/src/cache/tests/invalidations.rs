@@ -2,11 +2,13 @@
 //! keeps.
 
 use super::{
-    AccessKind::Read, BYTE, CacheBench, Cached, ControlState, Cr0, Cr4, Invalidation, NEIGHBOUR,
-    NEXT_PTE, PDE, PDPTE, PML4E, PTE, RegisterWrite, Ring, Rule, Vector, VirtAddr, bit,
+    AccessKind::Read, BYTE, CacheBench, Cached, ControlState, Cr0, Cr4, Features, Invalidation,
+    NEIGHBOUR, NEXT_PTE, PDE, PDPTE, PML4E, PTE, Profile, RegisterWrite, Ring, Rule, Vector,
+    VirtAddr, bit,
 };
 use crate::cache::invalidated_by;
 use crate::x86::format::{Bits32, FiveLevel, FourLevel, Pae};
+use crate::x86::regime::Regime;
 use crate::x86::state::Efer;
 
 const NO_FLUSH: u64 = 1 << 63;
@@ -108,12 +110,12 @@ fn tlb_4_invlpg_with_tce_keeps_upper_entries_that_lead_elsewhere() {
     bench.reads(far + 0x1000, 0x6234);
 
     // A processor may drop the others as well. An address that is not canonical drops nothing.
-    let state = bench.state();
+    let Regime { state, profile, .. } = *bench.mmu.mmu().regime();
     let address = VirtAddr::new(BYTE);
     let path = Invalidation::Path { address, pcid: 0 };
     let page = Invalidation::Page { address, pcid: 0 };
-    assert_eq!(Invalidation::invlpg::<FourLevel>(&state, address)[..], [path, page]);
-    let bad = Invalidation::invlpg::<FourLevel>(&state, VirtAddr::new(1 << 47));
+    assert_eq!(Invalidation::invlpg::<FourLevel>(&state, &profile, address)[..], [path, page]);
+    let bad = Invalidation::invlpg::<FourLevel>(&state, &profile, VirtAddr::new(1 << 57));
     assert_eq!(bad[..], [Invalidation::Nothing]);
 }
 
@@ -128,23 +130,65 @@ fn canon_3_invlpg_of_a_non_canonical_address_does_nothing() {
     assert!(bench.mmu.rules().contains(Rule::Canon3));
 
     // LAM does not make it canonical.
-    let state = bench.state();
+    let Regime { state, profile, .. } = *bench.mmu.mmu().regime();
     let lam = ControlState { cr3: state.cr3 | 1 << 62, ..state };
-    let masked = Invalidation::invlpg::<FourLevel>(&lam, VirtAddr::new(BYTE | 1 << 60));
+    let masked = Invalidation::invlpg::<FourLevel>(&lam, &profile, VirtAddr::new(BYTE | 1 << 60));
     assert_eq!(masked[..], [Invalidation::Nothing]);
 }
 
+/// A processor with 57-bit linear addresses, and one without.
+fn wide_and_narrow() -> [Profile; 2] {
+    let wide = Profile { features: Features::all(), ..Profile::default() };
+    [wide, Profile { features: Features::all() - Features::LA57, ..wide }]
+}
+
 #[test]
-fn canon_3_the_mode_decides_what_is_canonical() {
+fn canon_3_the_width_of_the_processor_decides_what_is_canonical() {
+    // Bit 50 is part of a canonical address of 57 bits, not of one of 48; CR4.LA57 does not matter
+    // (Intel's white paper on 5-level paging, "Canonicality Checking").
     let state = ControlState::long_mode(0x1000);
+    let [wide, narrow] = wide_and_narrow();
     let address = VirtAddr::new(1 << 50 | 0x5000);
     let page = |address| Invalidation::Page { address, pcid: 0 };
-    assert_eq!(Invalidation::invlpg::<FourLevel>(&state, address)[..], [Invalidation::Nothing]);
-    assert_eq!(Invalidation::invlpg::<FiveLevel>(&state, address)[..], [page(address)]);
+    let dropped = Invalidation::invlpg::<FourLevel>(&state, &wide, address);
+    assert_eq!(dropped[..], [page(address)]);
+    let dropped = Invalidation::invlpg::<FourLevel>(&state, &narrow, address);
+    assert_eq!(dropped[..], [Invalidation::Nothing]);
 
-    let cut = page(VirtAddr::new(0x5000));
-    assert_eq!(Invalidation::invlpg::<Bits32>(&state, address)[..], [cut]);
-    assert_eq!(Invalidation::invlpg::<Pae>(&state, address)[..], [cut]);
+    let five_levels = ControlState { cr4: state.cr4 | Cr4::LA57, ..state };
+    for profile in [wide, narrow] {
+        let dropped = Invalidation::invlpg::<FiveLevel>(&five_levels, &profile, address);
+        assert_eq!(dropped[..], [page(address)]);
+        let beyond = VirtAddr::new(1 << 57);
+        let dropped = Invalidation::invlpg::<FiveLevel>(&five_levels, &profile, beyond);
+        assert_eq!(dropped[..], [Invalidation::Nothing]);
+
+        let cut = page(VirtAddr::new(0x5000));
+        assert_eq!(Invalidation::invlpg::<Bits32>(&state, &profile, address)[..], [cut]);
+        assert_eq!(Invalidation::invlpg::<Pae>(&state, &profile, address)[..], [cut]);
+    }
+}
+
+#[test]
+fn canon_3_invpcid_judges_by_the_width_of_the_processor() {
+    let state = ControlState::long_mode(0x1000);
+    let [wide, narrow] = wide_and_narrow();
+    let allows = |profile, address| {
+        Invalidation::invpcid::<FourLevel>(&state, &profile, 0, [0, address]).is_ok()
+    };
+    assert!(allows(wide, 1 << 50) && !allows(narrow, 1 << 50));
+    assert!(!allows(wide, 1 << 57) && !allows(narrow, 1 << 57));
+    assert!(allows(narrow, 0x7fff_ffff_f000) && !allows(narrow, 1 << 47));
+}
+
+#[test]
+fn canon_3_an_address_of_57_bits_drops_structure_entries_with_four_levels() {
+    // The SDM lets INVLPG drop all paging-structure entries of the PCID; no translation has this
+    // address, not even that of the page with the same low 48 bits.
+    let mut bench = cached(Cr4::empty());
+    bench.mmu.invlpg(VirtAddr::new(BYTE | 1 << 50));
+    assert_eq!(kept(&bench.mmu), ([true, false, true], 0));
+    assert!(!bench.mmu.rules().contains(Rule::Canon3));
 }
 
 #[test]
@@ -183,7 +227,7 @@ fn tlb_4_invpcid_raises_gp() {
 
     for (bench, kind, descriptor) in [
         // CANON-3.
-        (&with_pcids, 0, [5, 1 << 47]),
+        (&with_pcids, 0, [5, 1 << 57]),
         (&without_pcids, 0, [0, 1 << 60]),
         // A type above 3, and reserved bits of the descriptor.
         (&with_pcids, 4, [0, 0]),

@@ -7,6 +7,7 @@ use super::{
     BYTE, ControlState, Cr4, NEIGHBOUR, PDE, PDPTE, PTE, Vec, Vendor, VirtAddr,
     stale::{EditedTables, assert_ends, edit, ends_of, predictions_in, profile, tables, user},
 };
+use crate::x86::state::Efer;
 
 /// The 2 MiB around the page.
 const LARGE: u64 = BYTE & !0x1f_ffff;
@@ -43,6 +44,23 @@ fn tlb_4_the_whole_of_a_large_page_is_dropped() {
     tables.forget(VirtAddr::new(LARGE));
     edit(&mut tables, PDE, 0x80_00e7);
     assert_ends(&tables, Read, &[Ok(0x80_4234), Ok(0x60_4234)]);
+}
+
+/// APM "Upper Address Ignore": bits 63:57 are not translated, so no cache knows them. The APM does not
+/// say whether CR2 holds them.
+#[test]
+fn canon_4_a_tag_in_cr2_does_not_hide_that_a_large_page_is_dropped() {
+    let mut state = ControlState::long_mode(0x10_000);
+    state.efer |= Efer::UAIE;
+    let tagged = user(Read, BYTE | 1 << 60);
+    let ends_in = |tables: &EditedTables| {
+        ends_of(&predictions_in(state, profile(Vendor::Amd), tables, &tagged))
+    };
+
+    let mut tables = moved_large_page();
+    assert_eq!(ends_in(&tables), [Ok(0x60_4234), Ok(0x40_4234)]);
+    tables.forget(VirtAddr::new(LARGE));
+    assert_eq!(ends_in(&tables), [Ok(0x60_4234)]);
 }
 
 #[test]

@@ -1,10 +1,14 @@
 //! 32-bit paging: MODE-4 to MODE-7, MODE-11, and the rules that do not depend on the mode
 //! (SDM "32-Bit Paging").
 
-use super::{Access, Cr4, Features, PagingMode, Rule, TestMachine, Vendor, access, bit, code};
+use super::{
+    Access, Cr4, Features, PagingMode, Rule, TestMachine, Vector, Vendor, access, bit, code,
+    on_stack,
+};
 use crate::access::AccessKind;
 use crate::access::Ring::{Three, Zero};
 use core::ops::RangeInclusive;
+use std::vec::Vec;
 
 /// Entry 1 of the directory and 4 of the table.
 const BYTE: u64 = 0x40_4234;
@@ -278,17 +282,48 @@ fn canon_1_every_address_is_canonical_outside_long_mode() {
     page_4k().reads(0xffff_ffff_0040_4234, Three).reaches(0x4000_0234).not_by(Rule::Canon1);
 }
 
+/// The last page of the address space is mapped, and the first.
+fn both_ends() -> TestMachine {
+    let last = [(0x10_ffc, 0x11_007), (0x11_ffc, 0x4000_0007)];
+    TestMachine::in_mode(PagingMode::Bits32, 0x10_000, &last)
+        .set(0x10_000, 0x5000_0087)
+        .cr4(Cr4::PSE)
+}
+
 #[test]
 fn code_12_addresses_wrap_at_4g() {
-    // The last page of the address space is mapped, and the first page later.
-    let last = [(0x10_ffc, 0x11_007), (0x11_ffc, 0x4000_0007)];
-    let machine = TestMachine::in_mode(PagingMode::Bits32, 0x10_000, &last);
-    machine.writes(0xffff_fffd, Zero).faults(code::W, 0).by(Rule::Code12);
+    // An implicit access, which no segment's limit governs.
+    let implicit = Access { implicit: true, ..access(AccessKind::Write, 0xffff_fffd, Zero) };
+    let absent = both_ends().clear(0x10_000, bit::P);
+    absent.does(implicit).faults(code::W, 0).by(Rule::Code12).not_by(Rule::Canon2);
 
-    let both = machine.set(0x10_000, 0x5000_0087).cr4(Cr4::PSE);
-    both.writes(0xffff_fffd, Zero).reaches_spans(&[(0x4000_0ffd, 3), (0x5000_0000, 5)]).updates(&[
+    let spans = [(0x4000_0ffd, 3), (0x5000_0000, 5)];
+    let write = both_ends().does(implicit);
+    write.reaches_spans(&spans).updates(&[
         (0x10_ffc, bit::A, 0),
         (0x11_ffc, AD, 0),
         (0x10_000, AD, 0),
     ]);
+}
+
+#[test]
+fn canon_2_an_access_past_4_gib_wraps_or_exceeds_the_limit() {
+    // SDM "Limit Checking": with an effective limit of FFFFFFFFH such an access may or may not
+    // cause #GP, or #SS through SS; it is specific to the implementation.
+    let spans = [(0x4000_0ffd, 3), (0x5000_0000, 5)];
+    let write = both_ends().writes(0xffff_fffd, Zero);
+    write.reaches_spans_or_raises(&spans, Vector::GeneralProtection);
+    write.chosen_by(&[Some(Rule::Canon2), Some(Rule::Canon2)]).by(Rule::Canon2);
+    let members = write.0.alternatives.iter().map(|way| way.choice.unwrap().1).collect::<Vec<_>>();
+    assert_eq!(members, ["the address wraps at 4 GiB", "the segment's limit is exceeded"]);
+
+    let stack = on_stack(access(AccessKind::Read, 0xffff_fffd, Three));
+    both_ends().does(stack).reaches_spans_or_raises(&spans, Vector::StackFault);
+    let fetch = both_ends().fetches(0xffff_fffd, Three);
+    fetch.reaches_spans_or_raises(&spans, Vector::GeneralProtection);
+
+    // The last byte within the limit, and the bits above 31, which do not count.
+    both_ends().reads(0xffff_fff8, Three).reaches(0x4000_0ff8).not_by(Rule::Canon2);
+    let cut = both_ends().reads(0x1_ffff_fffd, Three);
+    cut.reaches_spans_or_raises(&spans, Vector::GeneralProtection);
 }

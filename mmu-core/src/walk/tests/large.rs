@@ -10,7 +10,8 @@ use crate::memory::{Bytes, SparseTables, TableMemoryMut};
 use crate::outcome::Outcome;
 use crate::x86::fault::Vector;
 use crate::x86::format::{FourLevel, Linear};
-use crate::x86::profile::Profile;
+use crate::x86::profile::{Profile, Vendor};
+use crate::x86::state::Efer;
 use crate::{Mmu, PagingMode, PhysAddr};
 use std::vec;
 use std::vec::Vec;
@@ -141,7 +142,29 @@ fn mode_12_wide_accesses_wrap_at_4_gib_without_paging() {
     let machine = TestMachine::in_mode(PagingMode::Unpaged, 0, &[]);
     let read = Access::read(VirtAddr::new(0xffff_e800), 0x2800, Zero);
     let spans = [(0xffff_e800, 0x800), (0xffff_f000, 0x1000), (0, 0x1000)];
-    machine.does(read).reaches_spans(&spans);
+    // CANON-2: or it exceeds the segment's limit (SDM "Limit Checking").
+    let wraps = machine.does(read);
+    wraps.reaches_spans_or_raises(&spans, Vector::GeneralProtection).by(Rule::Canon2);
+}
+
+/// CODE-12 with CANON-4, CODE-7 and OUT-1: each of four pages may be reported, with or without its tag,
+/// since G of the PML4E is reserved, or for the directory outside memory, which reads as zeros or ones.
+#[test]
+fn code_12_no_alternative_is_lost_of_a_wide_access_with_a_tag() {
+    let tables = TestMachine::with_entries(&[(PML4E, 0x11_107), (PDPTE, 0x70_007)]);
+    let mut machine = tables.vendor(Vendor::Unknown);
+    machine.state.efer |= Efer::UAIE;
+    let tag = 1 << 60;
+    let read = Access { address: VirtAddr::new(PAGE + 0x800 | tag), ..wide(AccessKind::Read) };
+
+    let reserved = code::P | code::U | code::RSVD;
+    let mut expected = Vec::new();
+    for cr2_tag in [0, tag] {
+        for code in [code::U, reserved, reserved] {
+            expected.extend([0x800, 0x1000, 0x2000, 0x3000].map(|at| (code, PAGE + at | cr2_tag)));
+        }
+    }
+    machine.does(read).faults_in_one_of(&expected);
 }
 
 #[test]

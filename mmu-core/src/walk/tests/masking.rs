@@ -1,10 +1,15 @@
 //! Masked bits of data addresses: CANON-4
 //! (SDM "Linear-Address Masking", APM "Upper Address Ignore").
 
-use super::{BYTE, BYTE_5, Cr4, Efer, PTE, Rule, TestMachine, access, bit, code, on_stack};
-use crate::access::AccessKind;
+use super::{
+    BYTE, BYTE_5, Cr4, Efer, PTE, PagingMode, Rule, TestMachine, access, assert_fault, bit, code,
+    on_stack,
+};
 use crate::access::Ring::{Three, Zero};
+use crate::access::{Access, AccessKind, Segment};
+use crate::address::PhysAddr;
 use crate::x86::fault::Vector;
+use std::vec::Vec;
 
 /// CR3 bits 61 and 62.
 const LAM_U57: u64 = 1 << 61;
@@ -170,11 +175,74 @@ fn canon_2_every_byte_must_be_canonical_after_masking() {
     machine.reads(0x0100_7fff_ffff_fffc, Three).raises(Vector::GeneralProtection).by(Rule::Canon2);
 }
 
-/// A page at `BYTE` and at `UPPER` with AMD's upper address ignore.
-fn uai() -> TestMachine {
-    let mut machine = four_levels(0, Cr4::empty());
+/// Pages at both ends of the upper half, with these bits of CR4.
+fn around_the_top(cr4: Cr4) -> TestMachine {
+    let top = [(0x10_ff8, 0x20_007), (0x20_ff8, 0x21_007), (0x21_ff8, 0x22_007)];
+    let zero = [(0x10_000, 0x24_007), (0x24_000, 0x25_007), (0x25_000, 0x26_007)];
+    let pages = [(0x22_ff8, 0x1_5000_0007), (0x26_000, 0x1_6000_0007)];
+
+    TestMachine::with_entries(&[&top[..], &zero[..], &pages[..]].concat()).cr4(cr4)
+}
+
+#[test]
+fn canon_2_under_lam_the_bytes_after_2_64_are_masked_alone_or_follow_the_first() {
+    // SDM "Linear-Address Pre-Processing" masks the address of an access, and does not say whether
+    // each byte or the first alone. Of the bytes at 0xfeff_ffff_ffff_fffc and after, the last four
+    // have bit 63 set and bit 47 clear; the masked first address is 0xffff_ffff_ffff_fffc, four
+    // bytes below 2^64.
+    let read = around_the_top(Cr4::LAM_SUP).reads(0xfeff_ffff_ffff_fffc, Zero);
+    read.chosen_by(&[Some(Rule::Canon2), Some(Rule::Canon2)]).by(Rule::Canon4);
+
+    let [alone, follow] = read.0.alternatives.as_slice() else { panic!("not two") };
+    assert_eq!(alone.outcome.fault().map(|fault| fault.vector), Some(Vector::GeneralProtection));
+    assert!(alone.updates.is_empty());
+    assert_eq!(follow.outcome.physical_address().map(PhysAddr::get), Some(0x1_5000_0ffc));
+    assert_eq!(follow.updates.len(), 8);
+    let members = read.0.alternatives.iter().map(|way| way.choice.unwrap().1).collect::<Vec<_>>();
+    assert_eq!(members, ["each byte is masked", "the bytes follow the masked first one"]);
+
+    // With nothing mapped the second member faults; either page may be reported (CODE-12).
+    let nothing = TestMachine::with_entries(&[(0x10_000, 0)]).cr4(Cr4::LAM_SUP);
+    let read = nothing.reads(0xfeff_ffff_ffff_fffc, Zero);
+    let [alone, lower, upper] = read.0.alternatives.as_slice() else { panic!("not three") };
+    assert_eq!(alone.outcome.fault().and_then(|fault| fault.cr2), None);
+    assert_fault(&lower.outcome, 0, 0xffff_ffff_ffff_fffc);
+    assert_fault(&upper.outcome, 0, 0);
+}
+
+#[test]
+fn canon_2_lam_leaves_no_choice_where_both_ways_of_masking_agree() {
+    // Untagged across 2^64: every byte is canonical.
+    let top = around_the_top(Cr4::LAM_SUP);
+    let both = [(0x1_5000_0ffc, 4), (0x1_6000_0000, 4)];
+    top.reads(0xffff_ffff_ffff_fffc, Zero).reaches_spans(&both);
+    around_the_top(Cr4::empty()).reads(0xffff_ffff_ffff_fffc, Zero).reaches_spans(&both);
+
+    // Across the end of the lower half: bit 47 of the later bytes differs from bit 63.
+    let lower = four_levels(LAM_U48, Cr4::empty());
+    lower.reads(0x0100_7fff_ffff_fffc, Three).raises(Vector::GeneralProtection);
+}
+
+#[test]
+fn canon_2_lam_u48_with_five_levels_leaves_the_same_choice_at_bit_47() {
+    // Bytes from 0x8000_0000_0000 on are canonical with 57 bits, but have bit 47 set and bit 63
+    // clear.
+    let read = five_levels(LAM_U48, Cr4::empty()).reads(0x0100_7fff_ffff_fffc, Zero);
+    let [alone, lower, upper] = read.0.alternatives.as_slice() else { panic!("not three") };
+    assert_eq!(alone.outcome.fault().map(|fault| fault.vector), Some(Vector::GeneralProtection));
+    assert_fault(&lower.outcome, 0, 0x7fff_ffff_fffc);
+    assert_fault(&upper.outcome, 0, 0x8000_0000_0000);
+}
+
+/// The same machine with AMD's upper address ignore.
+fn with_uai(mut machine: TestMachine) -> TestMachine {
     machine.state.efer |= Efer::UAIE;
     machine
+}
+
+/// A page at `BYTE` and at `UPPER` with upper address ignore.
+fn uai() -> TestMachine {
+    with_uai(four_levels(0, Cr4::empty()))
 }
 
 #[test]
@@ -187,8 +255,80 @@ fn canon_4_uai_ignores_bits_63_to_57() {
 
 #[test]
 fn canon_4_uai_with_five_levels() {
-    let mut machine = five_levels(0, Cr4::empty());
-    machine.state.efer |= Efer::UAIE;
+    let machine = with_uai(five_levels(0, Cr4::empty()));
     // Bit 56 is the highest bit that is translated, so every address is canonical.
     check_reached(&machine, true, &[BYTE_5 | 0xfe << 56, UPPER_5 & !(0xfe << 56), BYTE | 1 << 63]);
+}
+
+#[test]
+fn canon_4_uai_with_five_levels_checks_no_byte() {
+    // APM "Upper Address Ignore": no canonical checks for DS and ES with 5-level paging. The pages
+    // below and above bit 56: entries 0xff and 0x100 of the PML5.
+    let below = [(0xf_7f8, 0x20_007), (0x20_ff8, 0x21_007), (0x21_ff8, 0x22_007)];
+    let above = [(0xf_800, 0x24_007), (0x24_000, 0x25_007), (0x25_000, 0x26_007)];
+    let leaves = [
+        (0x22_ff8, 0x23_007),
+        (0x23_ff8, 0x1_5000_0007),
+        (0x26_000, 0x27_007),
+        (0x27_000, 0x1_6000_0007),
+    ];
+    let entries = [&below[..], &above[..], &leaves[..]].concat();
+    let machine = with_uai(TestMachine::in_mode(PagingMode::FiveLevel, 0xf_000, &entries));
+
+    let both = [(0x1_5000_0ffc, 4), (0x1_6000_0000, 4)];
+    for tag in [0, 0x52 << 56, 0xfe << 56] {
+        machine.reads(0x00ff_ffff_ffff_fffc | tag, Three).reaches_spans(&both);
+    }
+
+    // The second page may be reported with the bits above 56 or without them.
+    let absent = machine.clear(0x27_000, bit::P);
+    absent
+        .reads(0x52ff_ffff_ffff_fffc, Three)
+        .faults_in_one_of(&[(code::U, 0xff00_0000_0000_0000), (code::U, 0x5300_0000_0000_0000)]);
+}
+
+#[test]
+fn canon_4_cr2_may_hold_the_tag_that_uai_ignores() {
+    // APM "Address Tag Storage": CR2 is not guaranteed to hold the tag.
+    let absent = uai().clear(PTE, bit::P);
+    let tagged = BYTE | 0xb4 << 56;
+    let fault = absent.reads(tagged, Three);
+    fault.faults_in_one_of(&[(code::U, BYTE), (code::U, tagged)]);
+    fault.chosen_by(&[Some(Rule::Canon4), Some(Rule::Canon4)]);
+
+    // Without a tag there is nothing to choose.
+    absent.reads(BYTE, Three).faults(code::U, BYTE);
+    // The next page keeps the tag or loses it too.
+    let next = uai().reads(0xb400_0080_8060_4ffc, Zero);
+    next.faults_in_one_of(&[(0, 0x80_8060_5000), (0, 0xb400_0080_8060_5000)]);
+}
+
+#[test]
+fn canon_4_uai_ignores_nothing_of_the_stack_segment() {
+    // APM "Upper Address Ignore": references through CS, SS, FS and GS are checked as without it.
+    let tagged = access(AccessKind::Read, BYTE | 0xb4 << 56, Three);
+    let refused = uai().does(on_stack(tagged));
+    refused.raises(Vector::StackFault).by(Rule::Canon1).not_by(Rule::Canon4);
+    uai().does(on_stack(access(AccessKind::Read, BYTE, Three))).reaches(0x1_4000_0234);
+}
+
+#[test]
+fn canon_4_uai_ignores_nothing_of_fs_and_gs() {
+    for segment in [Segment::Fs, Segment::Gs] {
+        let through = |address| Access { segment, ..access(AccessKind::Write, address, Three) };
+        let refused = uai().does(through(BYTE | 0xb4 << 56));
+        refused.raises(Vector::GeneralProtection).by(Rule::Canon1).not_by(Rule::Canon4);
+        uai().does(through(BYTE)).reaches(0x1_4000_0234);
+
+        // LAM does not depend on the segment.
+        let lam = four_levels(LAM_U48, Cr4::empty());
+        lam.does(through(BYTE | 1 << 55)).reaches(0x1_4000_0234).by(Rule::Canon4);
+    }
+}
+
+#[test]
+fn canon_4_uai_ignores_nothing_of_shadow_stacks() {
+    let tagged = access(AccessKind::Read, BYTE | 0xb4 << 56, Three);
+    let refused = uai().does(Access { shadow_stack: true, ..tagged });
+    refused.raises(Vector::GeneralProtection).not_by(Rule::Canon4);
 }

@@ -311,6 +311,26 @@ impl CheckedPrediction {
         self
     }
 
+    /// There are two outcomes: the first reaches these spans, the second is this exception, with
+    /// error code 0, without CR2, and without a trace in any entry.
+    #[track_caller]
+    fn reaches_spans_or_raises(&self, expected: &[(u64, u16)], vector: Vector) -> &Self {
+        let [wrapped, refused] = self.0.alternatives.as_slice() else {
+            panic!("not two alternatives: {:#?}", self.0.alternatives)
+        };
+
+        let Outcome::Translated(spans) = &wrapped.outcome else {
+            panic!("faults: {:?}", wrapped.outcome)
+        };
+        let spans: Vec<_> = spans.iter().map(|span| (span.address.get(), span.len)).collect();
+        assert_eq!(spans, expected);
+
+        let fault = refused.outcome.fault().expect("a fault");
+        assert_eq!((fault.vector, fault.error_code, fault.cr2), (vector, 0, None));
+        assert!(refused.updates.is_empty());
+        self
+    }
+
     /// These rules distinguish the alternatives, in their order.
     #[track_caller]
     fn chosen_by(&self, expected: &[Option<Rule>]) -> &Self {

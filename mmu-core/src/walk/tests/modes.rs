@@ -1,7 +1,8 @@
 //! Rules that concern several modes: MODE-3, MODE-8, MODE-11, MODE-12.
 
 use super::{
-    BYTE, BYTE_5, Cr4, PDE, PDPTE, PTE, PagingMode, Rule, TestMachine, access, bit, code, state_of,
+    Access, BYTE, BYTE_5, Cr4, PDE, PDPTE, PTE, PagingMode, Rule, TestMachine, Vector, access, bit,
+    code, state_of,
 };
 use crate::access::AccessKind;
 use crate::access::Ring::{Three, Zero};
@@ -106,8 +107,13 @@ fn mode_12_without_paging_a_linear_address_is_physical() {
 fn mode_12_the_address_is_truncated_to_32_bits() {
     unpaged().reads(0xffff_ffff_8765_4320, Zero).reaches(0x8765_4320);
     unpaged().reads(0x8000_0000_0000, Zero).reaches(0).not_by(Rule::Canon1);
+
+    // CANON-2: past 4 GiB it wraps, or exceeds the segment's limit (SDM "Limit Checking").
     let wraps = unpaged().writes(0xffff_fffd, Zero);
-    wraps.reaches_spans(&[(0xffff_fffd, 3), (0, 5)]).updates(&[]);
+    let spans = [(0xffff_fffd, 3), (0, 5)];
+    wraps.reaches_spans_or_raises(&spans, Vector::GeneralProtection).by(Rule::Canon2).updates(&[]);
+    let implicit = Access { implicit: true, ..access(AccessKind::Read, 0xffff_fffd, Three) };
+    unpaged().does(implicit).reaches_spans(&spans);
 }
 
 #[test]

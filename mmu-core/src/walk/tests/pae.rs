@@ -2,8 +2,8 @@
 //! not depend on the mode (SDM "PAE Paging").
 
 use super::{
-    Access, Cr4, FRAME, Features, PDE, PTE, PagingMode, Rule, TestMachine, Vendor, access, bit,
-    code,
+    Access, Cr4, FRAME, Features, PDE, PTE, PagingMode, Rule, TestMachine, Vector, Vendor, access,
+    bit, code,
 };
 use crate::access::AccessKind;
 use crate::access::Ring::{Three, Zero};
@@ -236,9 +236,17 @@ fn code_12_addresses_wrap_at_4g() {
     let mut machine = machine(&[(0x12_ff8, 0x13_007), (0x13_ff8, FRAME | 7), (0x14_000, 0)]);
     machine.state.pdptes[3] = 0x12_001;
     machine.state.pdptes[0] = 0x14_001;
-    machine.writes(0xffff_fffd, Zero).faults(code::W, 0).by(Rule::Code12);
+    // An implicit access, which no segment's limit governs.
+    let implicit = Access { implicit: true, ..access(AccessKind::Write, 0xffff_fffd, Zero) };
+    machine.does(implicit).faults(code::W, 0).by(Rule::Code12);
 
-    let both = machine.set(0x14_000, 0x5000_0087).writes(0xffff_fffd, Zero);
-    both.reaches_spans(&[(0x1_4000_0ffd, 3), (0x5000_0000, 5)]);
+    let spans = [(0x1_4000_0ffd, 3), (0x5000_0000, 5)];
+    let machine = machine.set(0x14_000, 0x5000_0087);
+    let both = machine.does(implicit);
+    both.reaches_spans(&spans);
     both.updates(&[(0x12_ff8, bit::A, 0), (0x13_ff8, AD, 0), (0x14_000, AD, 0)]);
+
+    // CANON-2: an explicit one may exceed the limit instead (SDM "Limit Checking").
+    let write = machine.writes(0xffff_fffd, Zero);
+    write.reaches_spans_or_raises(&spans, Vector::GeneralProtection).by(Rule::Canon2);
 }

@@ -79,6 +79,29 @@ fn ad_3_a_leaf_that_denies_the_access_stays_clean() {
     assert!(!leaf.allows(0x1_4000_0045) && !leaf.allows(0x1_4000_0065));
 }
 
+#[test]
+fn ad_3_a_pin_settles_a_of_a_pte_that_denies_the_access() {
+    // The manuals leave it open; kvm-unit-tests and XTF both demand A=0 of processors.
+    let others = [PML4E, PDPTE, PDE].map(|at| (at, 0, bit::A));
+    for (pin, must_set, may_set) in
+        [(None, 0, bit::A), (Some(false), 0, 0), (Some(true), bit::A, 0)]
+    {
+        let mut page = TestMachine::page_4k().clear(PTE, bit::RW);
+        page.profile.pins.denied_pte_is_accessed = pin;
+        let fault = page.writes(BYTE, Zero);
+        fault.faults(code::P | code::W, BYTE).by(Rule::Ad3);
+        fault.updates(&[&others[..], &[(PTE, must_set, may_set)]].concat());
+
+        // It is about 4 KiB pages, and about rights only.
+        let mut large = TestMachine::page_2m().clear(PDE, bit::RW);
+        large.profile.pins.denied_pte_is_accessed = pin;
+        large.writes(BYTE, Zero).updates(&[PML4E, PDPTE, PDE].map(|at| (at, 0, bit::A)));
+        let mut good = TestMachine::page_4k();
+        good.profile.pins.denied_pte_is_accessed = pin;
+        good.reads(BYTE, Zero).updates(&[PML4E, PDPTE, PDE, PTE].map(|at| (at, bit::A, 0)));
+    }
+}
+
 /// An address that uses entry 1 of the PML4, which points to the PML4, at all four levels.
 const SELF_MAPPED: u64 = 0x80_4020_1010;
 

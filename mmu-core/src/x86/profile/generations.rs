@@ -41,6 +41,7 @@ const fn generation(
         pdptes_are_walked: None,
         absent_pdptes_are_checked: None,
         smep_alone_reports_fetch: None,
+        denied_pte_is_accessed: None,
     };
     let control_features = ControlFeatures::all();
     let profile = Profile { vendor, physical_address_bits, features, control_features, pins };
@@ -64,11 +65,12 @@ const PENTIUM_3: Features = with!(Features::empty(); PGE PAT PSE36);
 const PRESCOTT: Features = with!(PENTIUM_3; NX);
 const WESTMERE: Features = with!(PRESCOTT; PCID PAGE_1GB);
 const IVY_BRIDGE: Features = with!(WESTMERE; SMEP);
-const BROADWELL: Features = with!(IVY_BRIDGE; SMAP INVPCID);
+const HASWELL: Features = with!(IVY_BRIDGE; INVPCID);
+const BROADWELL: Features = with!(HASWELL; SMAP);
 const SKYLAKE: Features = with!(BROADWELL; PKU);
 const ICE_LAKE: Features = with!(SKYLAKE; LA57);
 const SAPPHIRE_RAPIDS: Features = with!(ICE_LAKE; PKS CET_SS);
-const GRANITE_RAPIDS: Features = with!(SAPPHIRE_RAPIDS; LAM);
+const SIERRA_FOREST: Features = with!(SAPPHIRE_RAPIDS; LAM);
 const BARCELONA: Features = with!(PRESCOTT; PAGE_1GB);
 const ZEN: Features = with!(BARCELONA; SMEP SMAP);
 const ZEN_3: Features = with!(ZEN; PKU PCID INVPCID CET_SS);
@@ -101,13 +103,16 @@ pub const GENERATIONS: &[Generation] = &[
     generation("prescott", Vendor::Intel, 36, PRESCOTT).control(PRESCOTT_CONTROL),
     generation("westmere", Vendor::Intel, 40, WESTMERE).control(WESTMERE_CONTROL),
     generation("ivy-bridge", Vendor::Intel, 46, IVY_BRIDGE).control(IVY_BRIDGE_CONTROL),
+    generation("haswell", Vendor::Intel, 46, HASWELL).control(IVY_BRIDGE_CONTROL),
     generation("broadwell", Vendor::Intel, 46, BROADWELL).control(IVY_BRIDGE_CONTROL),
     generation("skylake", Vendor::Intel, 46, SKYLAKE).control(IVY_BRIDGE_CONTROL),
     generation("ice-lake", Vendor::Intel, 52, ICE_LAKE).control(ICE_LAKE_CONTROL),
     generation("sapphire-rapids", Vendor::Intel, 52, SAPPHIRE_RAPIDS)
         .control(SAPPHIRE_RAPIDS_CONTROL),
-    generation("granite-rapids", Vendor::Intel, 52, GRANITE_RAPIDS)
+    // Like the one before: LAM came with the efficient cores.
+    generation("granite-rapids", Vendor::Intel, 52, SAPPHIRE_RAPIDS)
         .control(SAPPHIRE_RAPIDS_CONTROL),
+    generation("sierra-forest", Vendor::Intel, 52, SIERRA_FOREST).control(SAPPHIRE_RAPIDS_CONTROL),
     generation("k8", Vendor::Amd, 40, PRESCOTT).control(K8_CONTROL),
     generation("barcelona", Vendor::Amd, 48, BARCELONA).control(K8_CONTROL),
     generation("zen", Vendor::Amd, 48, ZEN).control(ZEN_CONTROL),
@@ -156,6 +161,7 @@ mod tests {
     use super::*;
     use crate::x86::format::{EntryKind, Format, FourLevel, Pae};
     use crate::{ControlState, Regime};
+    use std::vec::Vec;
 
     #[test]
     fn names_are_unique_and_features_only_grow_within_a_vendor() {
@@ -169,6 +175,26 @@ mod tests {
                 assert!(next.profile.physical_address_bits >= profile.physical_address_bits);
             }
         }
+    }
+
+    #[test]
+    fn linear_address_masking_came_with_sierra_forest() {
+        // Intel's article on LAM and the models of QEMU give it to Sierra Forest, and not to the
+        // Granite Rapids of the same year.
+        let lam: Vec<_> = GENERATIONS
+            .iter()
+            .filter(|generation| generation.profile.features.contains(Features::LAM))
+            .map(|generation| generation.name)
+            .collect();
+        assert_eq!(lam, ["sierra-forest"]);
+    }
+
+    #[test]
+    fn invpcid_came_with_haswell_and_smap_with_broadwell() {
+        let has = |name, feature| Profile::generation(name).unwrap().features.contains(feature);
+        assert!(!has("ivy-bridge", Features::INVPCID));
+        assert!(has("haswell", Features::INVPCID) && !has("haswell", Features::SMAP));
+        assert!(has("broadwell", Features::INVPCID) && has("broadwell", Features::SMAP));
     }
 
     #[test]

@@ -140,6 +140,8 @@ pub struct Pins {
     pub absent_pdptes_are_checked: Option<bool>,
     /// CODE-8: a fetch is reported with SMEP even while NXE=0.
     pub smep_alone_reports_fetch: Option<bool>,
+    /// AD-3: A is set in the PTE of a 4 KiB page whose rights deny the access.
+    pub denied_pte_is_accessed: Option<bool>,
 }
 
 impl Profile {
@@ -276,6 +278,12 @@ impl Profile {
             Vendor::Amd => Pin::Yes,
             Vendor::Unknown => Pin::Open,
         }
+    }
+
+    /// AD-3: is A set in the PTE of a 4 KiB page whose rights deny the access? The manuals leave it
+    /// open (SDM and APM "Accessed and Dirty Flags").
+    pub(crate) const fn denied_pte_is_accessed(self) -> Pin {
+        Pin::known_or(self.pins.denied_pte_is_accessed, Pin::Open)
     }
 
     /// TLB-2: may a page fault follow from cached entries that differ from those in memory? The SDM

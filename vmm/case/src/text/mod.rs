@@ -123,12 +123,14 @@ fn data_segment() -> String {
     segment_name(Segment::Data).into()
 }
 
-const SEGMENTS: [Segment; 2] = [Segment::Data, Segment::Stack];
+const SEGMENTS: [Segment; 4] = [Segment::Data, Segment::Stack, Segment::Fs, Segment::Gs];
 
 const fn segment_name(segment: Segment) -> &'static str {
     match segment {
         Segment::Data => "data",
         Segment::Stack => "stack",
+        Segment::Fs => "fs",
+        Segment::Gs => "gs",
     }
 }
 

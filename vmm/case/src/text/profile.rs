@@ -93,6 +93,8 @@ struct PinsText {
     absent_pdptes_are_checked: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     smep_alone_reports_fetch: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    denied_pte_is_accessed: Option<bool>,
 }
 
 impl PinsText {
@@ -123,6 +125,7 @@ impl From<&Profile> for FullProfile {
             pdptes_are_walked,
             absent_pdptes_are_checked,
             smep_alone_reports_fetch,
+            denied_pte_is_accessed,
         } = profile.pins;
         let lacks_one = !profile.control_features.is_all();
 
@@ -136,6 +139,7 @@ impl From<&Profile> for FullProfile {
                 pdptes_are_walked,
                 absent_pdptes_are_checked,
                 smep_alone_reports_fetch,
+                denied_pte_is_accessed,
             },
         }
     }
@@ -158,6 +162,7 @@ impl FullProfile {
             pdptes_are_walked,
             absent_pdptes_are_checked,
             smep_alone_reports_fetch,
+            denied_pte_is_accessed,
         } = self.pins;
         let profile = Profile {
             vendor: named("profile.vendor", &VENDORS, vendor_name, &self.vendor)?,
@@ -169,6 +174,7 @@ impl FullProfile {
                 pdptes_are_walked,
                 absent_pdptes_are_checked,
                 smep_alone_reports_fetch,
+                denied_pte_is_accessed,
             },
         };
 

@@ -10,7 +10,7 @@ use crosswalk_guest::tables;
 use mmu_core::outcome::Span;
 use mmu_core::walk::{predict_in_mode, root_in_mode};
 use mmu_core::x86::format::{EntryBits, MAX_LEVELS};
-use mmu_core::{Cr0, Cr4, Efer, Outcome, PagingMode, Reference, Regime, Ring};
+use mmu_core::{Cr0, Cr4, Efer, Outcome, PagingMode, Reference, Regime, Ring, Segment};
 
 /// Maximum number of actions before the last access of a sequence.
 const MAX_ACTIONS: usize = 16;
@@ -259,6 +259,9 @@ fn check_access(case: &Case) -> Result<(), String> {
     if access.shadow_stack {
         return Err("the guest makes no shadow-stack accesses".into());
     }
+    if matches!(access.segment, Segment::Fs | Segment::Gs) {
+        return Err("the guest has no instruction that goes through FS or GS".into());
+    }
     if access.implicit != (case.form == Form::SegmentLimit) {
         return Err("an implicit access is what lsl does, and lsl makes no other".into());
     }
@@ -361,6 +364,15 @@ mod tests {
         let entry = writing.entries[3];
         writing.before = vec![Action::Write(TableEntry { value: 0x10_0007, ..entry })];
         assert_refused(&writing, "the guest's own memory");
+    }
+
+    #[test]
+    fn an_access_through_fs_or_gs_is_refused() {
+        for segment in [Segment::Fs, Segment::Gs] {
+            let mut case = plain(PagingMode::FourLevel, Ring::Three);
+            case.access.segment = segment;
+            assert_refused(&case, "through FS or GS");
+        }
     }
 
     #[test]

@@ -42,11 +42,12 @@ pub fn explain(case: &Case, walker: WalkerSpec) -> String {
 }
 
 /// Whether the walker looks at the tables at all: a fault that leaves CR2 alone comes before the walk.
+/// Where such a fault is one member of CANON-2, the other is a walk.
 fn is_walked(prediction: &Prediction) -> bool {
-    prediction
-        .alternatives
-        .iter()
-        .all(|alternative| alternative.outcome.fault().is_none_or(|fault| fault.cr2.is_some()))
+    prediction.alternatives.iter().all(|alternative| {
+        let is_open = alternative.choice.is_some_and(|(rule, _)| rule == Rule::Canon2);
+        is_open || alternative.outcome.fault().is_none_or(|fault| fault.cr2.is_some())
+    })
 }
 
 fn why_not_walked(mode: PagingMode, prediction: &Prediction) -> &'static str {
@@ -128,7 +129,12 @@ pub(super) fn in_words(access: &Access) -> String {
         other => other.name(),
     };
     let ring = access.ring.cpl();
-    let segment = if access.segment == Segment::Stack { ", stack segment" } else { "" };
+    let segment = match access.segment {
+        Segment::Data => "",
+        Segment::Stack => ", stack segment",
+        Segment::Fs => ", through FS",
+        Segment::Gs => ", through GS",
+    };
     let implicit = if access.implicit { ", implicit" } else { "" };
     let crossing = if access.crosses_page() { ", across a page boundary" } else { "" };
 

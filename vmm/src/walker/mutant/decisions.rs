@@ -195,8 +195,9 @@ mutants! {
         }
     }
     M21, Some(Rule::Canon2), "Bochs 8674659f9", "only the first byte of an access tested for canonical form", [], {
-        fn is_canonical(&self, access: &Access, address_bits: u8) -> bool {
-            access.address.is_canonical(address_bits)
+        fn is_canonical(&self, access: &Access, address_bits: u8, regime: &Regime) -> bool {
+            let first = self.masked_address(access, regime);
+            first.is_some_and(|first| first.is_canonical(address_bits))
         }
     }
     M30, Some(Rule::Mode8), "HAXM #152", "CR3[11:5] dropped in PAE", [Mode(PagingMode::Pae)], {

@@ -311,8 +311,8 @@ fn access<F: Format>(
     let pdptes = [0x1000, 0x1008, 0x1010, 0x1018]
         .map(|at| memory.read_entry(PhysAddr::new(at), 8).expect("memory"));
     let mmu = Mmu::<F>::new(ControlState { pdptes, ..state }, profile);
-    let mut prediction = mmu.predict(memory, &Access::new(kind, PAGE, 1, ring));
-    prediction.alternatives.remove(0).outcome
+    let prediction = mmu.predict(memory, &Access::new(kind, PAGE, 1, ring));
+    prediction.unwrap().alternatives.remove(0).outcome
 }
 
 /// Maps a page with these flags, below tables with the rights `tables`. If that succeeds, the walk
