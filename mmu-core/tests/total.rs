@@ -19,6 +19,7 @@ use mmu_core::x86::control::Mov;
 use mmu_core::x86::format::{
     Bits32, EntryBits, EntryKind, FiveLevel, Format, FourLevel, Leaf, Level, Linear, Pae, Unpaged,
 };
+use mmu_core::x86::profile::ControlFeatures;
 use mmu_core::x86::semantics::{Cause, Denial, EntryError, Rights};
 use mmu_core::{
     Access, AccessKind, ControlState, Cr0, Cr4, Efer, Fault, Features, Mmu, PageFaultCode,
@@ -97,6 +98,7 @@ impl Values {
             vendor: self.one_of(&Vendor::ALL),
             physical_address_bits: self.byte(),
             features: Features::from_bits_retain(self.word() as u32),
+            control_features: ControlFeatures::from_bits_retain(self.word() as u32),
             pins: Pins {
                 global_in_pml4e_is_reserved: self.pin(),
                 pdptes_are_walked: self.pin(),
