@@ -95,7 +95,8 @@ fn right_7_a_shadow_stack_access_to_a_forked_page_is_denied() {
         let mmu = Mmu::<FourLevel>::new(state, Profile::default());
 
         let read = Access::read(VirtAddr::new(HEAP), 8, Ring::Three);
-        let prediction = mmu.predict(&bench.computer, &Access { shadow_stack: true, ..read });
+        let access = Access { shadow_stack: true, ..read };
+        let prediction = mmu.predict(&bench.computer, &access).unwrap();
         let fault = prediction.alternatives[0].outcome.fault().expect("not a shadow stack");
         // P, U and SS.
         assert_eq!(fault.error_code, 0x45);
