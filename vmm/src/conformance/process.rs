@@ -34,7 +34,7 @@ pub enum NoAnswer {
     #[error("no answer within {} s", .0.as_secs_f64())]
     Late(Duration),
     /// Its line is not an answer.
-    #[error("its line {line:?} is not an answer: {problem}")]
+    #[error("it answered {line:?}, which is not an answer: {problem}")]
     Bad {
         /// The line, or its beginning.
         line: String,
