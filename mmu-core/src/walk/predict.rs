@@ -22,8 +22,8 @@ use arrayvec::ArrayVec;
 /// A rule that leaves something open, and the member of the choice that is taken.
 type OpenMember = (Rule, &'static str);
 
-/// Whether a choice is open, how the member is taken that the regime does not take, and which it is.
-type OpenChoice = (bool, fn(&mut Choices), OpenMember);
+/// Whether a choice is open, how to take its other member, and that member.
+type PossibleChoice = (bool, fn(&mut Choices), OpenMember);
 
 /// A member of CANON-2 under LAM.
 const BYTES_FOLLOW: &str = "the bytes follow the masked first one";
@@ -169,7 +169,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
 
         // At most three of these are open for one access: the first two belong to different modes,
         // and so do the last three, of which two are not open for a fetch.
-        let open: [OpenChoice; 6] = [
+        let open: [PossibleChoice; 6] = [
             (
                 F::IS_LONG_MODE && profile.global_in_pml4e_is_reserved() == Pin::Open,
                 |choices| choices.global_in_pml4e_is_reserved = true,

@@ -155,13 +155,14 @@ fn code_12_no_alternative_is_lost_of_a_wide_access_with_a_tag() {
     let mut machine = tables.vendor(Vendor::Unknown);
     machine.state.efer |= Efer::UAIE;
     let tag = 1 << 60;
-    let read = Access { address: VirtAddr::new(PAGE + 0x800 | tag), ..wide(AccessKind::Read) };
+    let read = Access { address: VirtAddr::new(tag | (PAGE + 0x800)), ..wide(AccessKind::Read) };
 
     let reserved = code::P | code::U | code::RSVD;
     let mut expected = Vec::new();
     for cr2_tag in [0, tag] {
         for code in [code::U, reserved, reserved] {
-            expected.extend([0x800, 0x1000, 0x2000, 0x3000].map(|at| (code, PAGE + at | cr2_tag)));
+            expected
+                .extend([0x800, 0x1000, 0x2000, 0x3000].map(|at| (code, cr2_tag | (PAGE + at))));
         }
     }
     machine.does(read).faults_in_one_of(&expected);
