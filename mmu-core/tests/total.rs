@@ -35,7 +35,7 @@ const MEMORY: usize = 0x1_0000;
 struct Values(u64);
 
 impl Values {
-    /// The next word of SplitMix64.
+    /// The next word of `SplitMix64`.
     const fn word(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -51,7 +51,7 @@ impl Values {
             2 => 1_u64.rotate_left(word as u32),
             3 => 1_u64.rotate_left(word as u32).wrapping_sub(1 + (word >> 32) % 2),
             4 => word % MEMORY as u64,
-            5 => word % MEMORY as u64 & !0xfff,
+            5 => (word % MEMORY as u64) & !0xfff,
             6 => word & 0xffff_f000,
             _ => word,
         }
