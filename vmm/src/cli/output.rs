@@ -19,8 +19,21 @@ pub(super) fn write_file(path: &Path, content: impl AsRef<[u8]>) -> Result<(), F
     std::fs::write(path, content).map_err(|error| cannot_write(path, &error))
 }
 
+/// Refuses what [`replace_file`] must not replace: a device such as /dev/null, a pipe, a directory, a
+/// symbolic link.
+pub(super) fn check_replaceable(path: &Path) -> Result<(), Failure> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.is_file() => {
+            let problem = "is not a regular file, so it is not replaced; name a file";
+            Err(Failure::Input(format!("{}: {problem}", path.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Writes a file whole or not at all.
 pub(super) fn replace_file(path: &Path, content: impl AsRef<[u8]>) -> Result<(), Failure> {
+    check_replaceable(path)?;
     let mut next = path.as_os_str().to_owned();
     next.push(".next");
 
@@ -52,4 +65,34 @@ pub(super) fn publish(
     let is_candidate_wrong = facts.candidate.is_some_and(|score| !score.is_clean());
     let failed = summary.has_unknown_divergence() || is_candidate_wrong;
     Ok(ExitCode::from(u8::from(failed)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{FileTypeExt, symlink};
+    use std::os::unix::net::UnixListener;
+
+    /// A socket stands for every special file: a test can make one without privileges.
+    #[test]
+    fn only_regular_files_are_replaced() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let socket = directory.path().join("socket");
+        let link = directory.path().join("link");
+        let _listener = UnixListener::bind(&socket).expect("a socket");
+        symlink(&socket, &link).expect("a link");
+
+        for path in [socket.as_path(), &link, directory.path()] {
+            assert!(replace_file(path, "text").is_err(), "{}", path.display());
+        }
+        assert!(fs::symlink_metadata(&socket).expect("still there").file_type().is_socket());
+        assert!(fs::symlink_metadata(&link).expect("still there").is_symlink());
+
+        let file = directory.path().join("file");
+        for text in ["new", "replaced"] {
+            replace_file(&file, text).expect("a regular file is written");
+            assert_eq!(fs::read_to_string(&file).expect("a file"), text);
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use super::machine::{MachineArguments, MachineKind, OpenedMachine};
 use super::modes::{offered, requested};
-use super::output::{print, replace_file};
+use super::output::{check_replaceable, print, replace_file};
 use super::progress;
 use crate::campaign::known::KnownSource;
 use crate::corpus::record::{RecordOptions, Recording, record};
@@ -51,6 +51,8 @@ pub(super) fn run(arguments: &RecordArguments) -> Result<ExitCode, Failure> {
         let problem = format!("--all: expected --cases {MAX_OF_ALL} at most");
         return Err(Failure::Input(problem));
     }
+    // Before the recording, which takes long.
+    check_replaceable(&arguments.out)?;
 
     let OpenedMachine { mut machine, why } = arguments.options.open(arguments.machine)?;
     let known = KnownSource::Shipped.load(WalkerSpec::Reference, machine.identity())?;
