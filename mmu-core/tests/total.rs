@@ -86,6 +86,7 @@ impl Values {
             segment: self.one_of(&Segment::ALL),
             implicit: self.flag(),
             shadow_stack: self.flag(),
+            compatibility: self.flag(),
         }
     }
 

@@ -113,7 +113,8 @@ fn profile(input: &mut Unstructured<'_>) -> Result<Profile> {
     })
 }
 
-/// Its kind, address and size, the ring and the segment, and two flags: implicit, and to a shadow stack.
+/// Its kind, address and size, the ring and the segment, and three flags: implicit, to a shadow stack,
+/// and in compatibility mode.
 fn access(input: &mut Unstructured<'_>) -> Result<Access> {
     Ok(Access {
         kind: *input.choose(&AccessKind::ALL)?,
@@ -123,5 +124,6 @@ fn access(input: &mut Unstructured<'_>) -> Result<Access> {
         segment: *input.choose(&Segment::ALL)?,
         implicit: input.arbitrary()?,
         shadow_stack: input.arbitrary()?,
+        compatibility: input.arbitrary()?,
     })
 }

@@ -109,6 +109,9 @@ struct AccessText {
     implicit: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     shadow_stack: bool,
+    /// Only in long mode.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    compatibility: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     instruction: Option<String>,
     #[serde(default = "zero")]

@@ -31,7 +31,7 @@ impl TryFrom<CaseText> for Case {
         let before = actions
             .map(|(i, action)| action.read(&format!("before[{i}]"), mode))
             .collect::<Result<Vec<_>, _>>()?;
-        let AccessStep { access, form, value } = text.access.read("access")?;
+        let AccessStep { access, form, value } = text.access.read("access", mode)?;
         let profile = text.profile.map_or_else(|| Ok(Profile::default()), ProfileText::read)?;
 
         Ok(Self { profile, state, entries, before, access, form, value })
@@ -128,7 +128,7 @@ impl EntryText {
 impl ActionText {
     fn read(&self, place: &str, mode: PagingMode) -> Result<Action, CaseError> {
         Ok(match self {
-            Self::Access(access) => Action::Access(access.read(&format!("{place}.access"))?),
+            Self::Access(access) => Action::Access(access.read(&format!("{place}.access"), mode)?),
             Self::Write(entry) => {
                 Action::Write(entry.read(&format!("{place}.write.address"), mode)?)
             }
@@ -141,7 +141,7 @@ impl ActionText {
 }
 
 impl AccessText {
-    fn read(&self, place: &str) -> Result<AccessStep, CaseError> {
+    fn read(&self, place: &str, mode: PagingMode) -> Result<AccessStep, CaseError> {
         let at = |field: &str| format!("{place}.{field}");
         let kind = named(&at("kind"), &AccessKind::ALL, AccessKind::name, &self.kind)?;
 
@@ -150,6 +150,11 @@ impl AccessText {
             let problem =
                 format!("expected 1 to {limit} bytes for a {}, found {}", self.kind, self.size);
             return Err(CaseError::new(at("size"), problem));
+        }
+
+        if self.compatibility && !mode.is_long_mode() {
+            let problem = format!("expected in 4level and 5level paging only, found in {mode}");
+            return Err(CaseError::new(at("compatibility"), problem));
         }
 
         let form = self.read_form(&at("instruction"), kind)?;
@@ -161,6 +166,7 @@ impl AccessText {
             segment: named(&at("segment"), &SEGMENTS, segment_name, &self.segment)?,
             implicit: self.implicit,
             shadow_stack: self.shadow_stack,
+            compatibility: self.compatibility,
         };
         Ok(AccessStep { access, form, value: self.value.0 })
     }

@@ -64,6 +64,7 @@ impl From<&AccessStep> for AccessText {
             segment: segment_name(access.segment).into(),
             implicit: access.implicit,
             shadow_stack: access.shadow_stack,
+            compatibility: access.compatibility,
             instruction: Some(instruction::name(*form).into()),
             value: Hex(*value),
         }

@@ -232,6 +232,7 @@ impl<'c> CaseBuilder<'c> {
             segment: self.segment,
             implicit: self.form == Form::SegmentLimit,
             shadow_stack: false,
+            compatibility: false,
         };
         let case = Case {
             profile,

@@ -246,6 +246,7 @@ fn access(variant: AccessVariant, address: VirtAddr, code: Code) -> Access {
         segment: Segment::Data,
         implicit: variant.form == Form::SegmentLimit,
         shadow_stack: false,
+        compatibility: false,
     }
 }
 
