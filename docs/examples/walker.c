@@ -84,7 +84,7 @@ static void answer(const char *json) {
     int plain = !masked && !is(access, "shadow_stack", "true") &&
                 !is(access, "compatibility", "true") && !*field(json, "before");
     if (!plain || !is(json, "mode", "\"4level\"") || *field(json, "global_in_pml4e_is_reserved"))
-        puts("{\"silent\":\"only single accesses in 64-bit mode with 4 levels, without LAM and CET\"}");
+        puts("{\"silent\":\"only single accesses in 4-level paging, without LAM and CET\"}");
     else if ((first + BIT(47)) >> 48 || (last + BIT(47)) >> 48) /* bits 63:47 differ */
         printf("{\"fault\":{\"vector\":%d,\"error_code\":\"0x0\"}}\n",
                is(access, "segment", "\"stack\"") ? 12 : 13);

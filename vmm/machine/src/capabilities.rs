@@ -18,6 +18,8 @@ pub struct Capabilities {
     pub modes: Vec<ModeOffer>,
     /// Whether a descriptor read at CPL 3 uses the guest's own descriptor table, or how it fails.
     pub implicit_accesses: Result<(), String>,
+    /// Whether code in compatibility mode runs, or how it fails.
+    pub compatibility: Result<(), String>,
     /// Whether ring 3 can load PKRU although CPUID lacks PKU.
     pub pkru_without_pku: bool,
     /// Whether ring 0 can load PKRU as well.
@@ -52,6 +54,7 @@ impl Capabilities {
             not_in_cpuid: Cr4::empty(),
             modes: Vec::new(),
             implicit_accesses: Ok(()),
+            compatibility: Ok(()),
             pkru_without_pku: false,
             pkru_in_ring_0: false,
             high_memory: true,

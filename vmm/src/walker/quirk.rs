@@ -55,6 +55,9 @@ bitflags! {
         const FETCH_BY_NXE_ALONE = 1 << 12;
         /// PSE-36 addresses have 36 bits, whatever MAXPHYADDR is (KVM's `__reset_rsvds_bits_mask`).
         const PSE_36_ENDS_AT_36 = 1 << 13;
+        /// In compatibility mode an access past 4 GiB goes on at 4 GiB (`probe_access` adds to a linear
+        /// address of 64 bits).
+        const GOES_ON_AT_4_GIB = 1 << 14;
     }
 }
 
@@ -77,6 +80,7 @@ impl Quirks {
             (Self::RMW_LOADS_FIRST, access.kind == AccessKind::ReadModifyWrite),
             (Self::CLFLUSH_IS_NOTHING, access.kind == AccessKind::Clflush),
             (Self::FETCH_BY_NXE_ALONE, access.kind == AccessKind::Fetch),
+            (Self::GOES_ON_AT_4_GIB, access.compatibility && access.crosses_page()),
             (Self::STACK_IS_GP, access.segment == Segment::Stack),
         ] {
             if !can_show {
@@ -305,6 +309,10 @@ const PSE_36_ADDRESS: u64 = 0x001f_e000;
 const PSE_36_ADDRESS_FROM_36: u64 = 0x001e_0000;
 
 impl Semantics for QuirkySemantics {
+    fn has_64_bit_address(&self, access: &Access) -> bool {
+        self.has(Quirks::GOES_ON_AT_4_GIB) || Reference.has_64_bit_address(access)
+    }
+
     fn page_fault_code(&self, cause: Cause, access: &Access, regime: &Regime) -> PageFaultCode {
         let mut code = Reference.page_fault_code(cause, access, regime);
         let is_fetch = access.kind == AccessKind::Fetch;

@@ -3,6 +3,7 @@
 mod decisions;
 mod pair;
 mod stateful;
+mod submode;
 mod write_back;
 
 pub use pair::{PAIRS, Pair};
@@ -35,7 +36,8 @@ pub struct Mutant {
 
 /// Every mutant, by id.
 pub static MUTANTS: LazyLock<Vec<Mutant>> = LazyLock::new(|| {
-    let mut all = [decisions::MUTANTS, stateful::MUTANTS, write_back::MUTANTS].concat();
+    let mut all =
+        [decisions::MUTANTS, stateful::MUTANTS, submode::MUTANTS, write_back::MUTANTS].concat();
     all.sort_unstable_by_key(|mutant| mutant.id);
     all
 });
@@ -107,6 +109,8 @@ pub enum Need {
     HighMemory,
     /// Descriptor reads that use the guest's own table.
     Implicit,
+    /// Code in compatibility mode.
+    Compatibility,
     /// Tables in memory that is read-only to the guest.
     ReadOnlyTables,
     /// Virtual machines with extended page tables.
