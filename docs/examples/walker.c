@@ -75,14 +75,17 @@ static int walk(const char *json, uint64_t linear, uint64_t *physical) {
 /* Prints what a processor does with the case, as far as this program knows. */
 static void answer(const char *json) {
     const char *access = field(json, "access");
-    uint64_t first = number(access, "address"), last = first + number(access, "size") - 1;
+    /* In compatibility mode an address has 32 bits, but not that of a descriptor. */
+    int narrow = is(access, "compatibility", "true") && !is(access, "implicit", "true");
+    uint64_t space = narrow ? BIT(32) - 1 : ~UINT64_C(0);
+    uint64_t first = number(access, "address") & space;
+    uint64_t last = (first + number(access, "size") - 1) & space;
     uint64_t cr2 = first, physical = 0, second = 0;
     int code = walk(json, first, &physical), crosses = first >> 12 != last >> 12;
     if (code < 0 && crosses) code = walk(json, cr2 = last & -BIT(12), &second);
     int masked = number(json, "cr3") >> 61 & 3 || number(json, "cr4") & BIT(28) || /* LAM */
                  number(json, "efer") & BIT(20);                                   /* UAI */
-    int plain = !masked && !is(access, "shadow_stack", "true") &&
-                !is(access, "compatibility", "true") && !*field(json, "before");
+    int plain = !masked && !is(access, "shadow_stack", "true") && !*field(json, "before");
     if (!plain || !is(json, "mode", "\"4level\"") || *field(json, "global_in_pml4e_is_reserved"))
         puts("{\"silent\":\"only single accesses in 4-level paging, without LAM and CET\"}");
     else if ((first + BIT(47)) >> 48 || (last + BIT(47)) >> 48) /* bits 63:47 differ */

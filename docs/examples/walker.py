@@ -56,10 +56,11 @@ def answer(case):
     """What a processor does with the case, as far as this program knows."""
     state, access, levels = case.state, case.access, LEVELS.get(case.mode)
     masked = state.cr4 & LAM_SUP or state.cr3 & LAM_USER or state.efer & UAIE
-    unknown = access.shadow_stack or access.compatibility or masked
-    if not levels or case.before or unknown:
+    if not levels or case.before or access.shadow_stack or masked:
         return {"silent": "only single accesses in 4-level and 5-level paging, without LAM and CET"}
-    first, last = access.address, (access.address + access.size - 1) % (1 << 64)
+    # In compatibility mode an address has 32 bits, but not that of a descriptor.
+    space = 1 << (32 if access.compatibility and not access.implicit else 64)
+    first, last = access.address % space, (access.address + access.size - 1) % space
     canonical = (0, (1 << 53 - 9 * levels) - 1)  # the bits from 47 or 56 on, all the same
     if first >> 11 + 9 * levels not in canonical or last >> 11 + 9 * levels not in canonical:
         return {"fault": {"vector": 12 if access.segment == "stack" else 13, "error_code": "0x0"}}
