@@ -54,6 +54,17 @@ pub enum Saved {
     },
 }
 
+impl Saved {
+    /// Number of cases.
+    pub const fn count(&self) -> u64 {
+        match self {
+            Self::Known { count, .. } | Self::Caught { count, .. } | Self::Group { count, .. } => {
+                *count
+            }
+        }
+    }
+}
+
 /// An [`Example`] as data.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -177,7 +188,7 @@ impl Findings {
         // A probe counts once, however many parts a run has.
         let count = match self.known[index].kind {
             Kind::Probe => known.count.max(found.count),
-            _ => known.count + found.count,
+            _ => known.count.saturating_add(found.count),
         };
         known.merge(found);
         known.count = count;
