@@ -77,6 +77,9 @@ fn add_up(directories: &[PathBuf], known: Option<&KnownSource>) -> Result<Sum, F
 
     for directory in directories {
         let at = |problem: String| Failure::Input(format!("{}: {problem}", directory.display()));
+        if !directory.is_dir() {
+            return Err(at("expected a directory given to --report".into()));
+        }
         let part = Journal::read_from(directory)?;
 
         let sum = match &mut sum {

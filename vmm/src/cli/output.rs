@@ -2,14 +2,17 @@
 
 use super::failure::Failure;
 use crate::campaign::Summary;
+use crate::conformance::score::CandidateScore;
 use crate::file;
-use crate::report::{self, RunFacts};
+use crate::report::{self, RunFacts, printable};
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Prints to standard output. If the pipe is closed, the program ends quietly.
+/// Prints to standard output, with nothing that a terminal obeys. If the pipe is closed, the program ends
+/// quietly.
 pub(super) fn print(text: &str) {
+    let text = printable(text);
     if io::stdout().write_all(text.as_bytes()).is_err() {
         std::process::exit(0);
     }
@@ -29,8 +32,8 @@ fn cannot_write(path: &Path, error: &io::Error) -> Failure {
     Failure::Input(format!("{}: cannot be written: {error}", path.display()))
 }
 
-/// Prints the report of a run, and writes it into a directory if there is one. Returns the exit code:
-/// 1 if the machine or the walker is wrong, else 0.
+/// Prints the report of a run, and writes it into a directory if there is one. Returns the exit code: 3
+/// if nothing was compared, 1 if the machine or the walker is wrong, else 0.
 pub(super) fn publish(
     facts: &RunFacts<'_>,
     summary: &Summary,
@@ -45,7 +48,17 @@ pub(super) fn publish(
 
     print(&if json { document } else { report::run::text::summary(facts, summary) });
 
+    let is_silent = facts.candidate.is_some_and(CandidateScore::compared_nothing);
+    if (summary.compared_nothing() || is_silent) && !is_empty_shard(facts, summary) {
+        return Ok(ExitCode::from(3));
+    }
+
     let is_candidate_wrong = facts.candidate.is_some_and(|score| !score.is_clean());
-    let failed = summary.has_unknown_divergence() || is_candidate_wrong;
+    let failed = summary.has_unknown_finding() || is_candidate_wrong;
     Ok(ExitCode::from(u8::from(failed)))
+}
+
+/// Whether it is one of so many shards of a run that no case was left for it.
+fn is_empty_shard(facts: &RunFacts<'_>, summary: &Summary) -> bool {
+    facts.complete && summary.tally.cases() == 0 && !facts.run.shard.missing().is_empty()
 }

@@ -52,15 +52,26 @@ pub enum Saved {
         /// The smallest case.
         example: Option<SavedExample>,
     },
+
+    /// Cases that were not run for a reason that is not known.
+    Unrun {
+        /// The reason.
+        reason: String,
+        /// Number of cases.
+        count: u64,
+        /// The smallest case.
+        example: Option<SavedExample>,
+    },
 }
 
 impl Saved {
     /// Number of cases.
     pub const fn count(&self) -> u64 {
         match self {
-            Self::Known { count, .. } | Self::Caught { count, .. } | Self::Group { count, .. } => {
-                *count
-            }
+            Self::Known { count, .. }
+            | Self::Caught { count, .. }
+            | Self::Group { count, .. }
+            | Self::Unrun { count, .. } => *count,
         }
     }
 }
@@ -151,7 +162,12 @@ impl Findings {
                 example: saved(&group.found),
             })
         });
-        known.chain(caught).chain(groups).collect()
+        let unrun = self.unrun.by_reason().map(|(reason, found)| Saved::Unrun {
+            reason: reason.to_owned(),
+            count: found.count,
+            example: saved(found),
+        });
+        known.chain(caught).chain(groups).chain(unrun).collect()
     }
 
     /// Adds what was found before, or by another part of the run.
@@ -163,6 +179,10 @@ impl Findings {
             Saved::Known { id, count, example } => self.add_known(&id, counted(count, example)?),
             Saved::Caught { count, example } => {
                 self.caught.merge(counted(count, example)?);
+                Ok(())
+            }
+            Saved::Unrun { reason, count, example } => {
+                self.unrun.merge(&reason, counted(count, example)?);
                 Ok(())
             }
             Saved::Group { ring, expected, observed, fields, explained_by, count, example } => {

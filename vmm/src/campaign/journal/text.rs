@@ -80,11 +80,7 @@ pub(super) fn parse(text: &str) -> Result<Checkpoint, BadLine> {
     let mut parser = Parser::default();
 
     for line in text.lines() {
-        parser.read(line).map_err(|problem| BadLine {
-            number: parser.lines + 1,
-            // The text of the file may end up on a terminal, which must not obey it.
-            problem: problem.replace(char::is_control, "\u{fffd}"),
-        })?;
+        parser.read(line).map_err(|problem| BadLine { number: parser.lines + 1, problem })?;
         parser.lines += 1;
     }
 
