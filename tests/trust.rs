@@ -24,7 +24,7 @@ fn recorded() -> (Source, Vec<Recorded>) {
 
 /// Replays these cases.
 fn replay(sandbox: &Sandbox, source: &Source, cases: &[Recorded], more: &[&str]) -> ProgramOutput {
-    let corpus = sandbox.file("corpus.jsonl", &write::section(source, cases));
+    let corpus = sandbox.file("corpus.jsonl", write::section(source, cases));
     sandbox.run(&[&["replay", &corpus], more].concat())
 }
 
@@ -36,7 +36,9 @@ fn make_unsupported(recorded: &mut Recorded, why: &str) {
 fn a_run_in_which_no_case_ran_is_not_an_agreement() {
     let sandbox = Sandbox::new();
     let (source, mut cases) = recorded();
-    cases.iter_mut().for_each(|recorded| make_unsupported(recorded, "out of order"));
+    for recorded in &mut cases {
+        make_unsupported(recorded, "out of order");
+    }
 
     for more in [&[][..], &["--walker", "mutant:M04"], &["--known", "none"]] {
         let output = replay(&sandbox, &source, &cases, more).expect_code(3);

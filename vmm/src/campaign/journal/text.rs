@@ -10,6 +10,7 @@ use crate::finding::saved::Saved;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
+use std::fmt::Write;
 
 /// A line with its checksum.
 #[derive(Serialize, Deserialize)]
@@ -27,7 +28,8 @@ pub(super) struct Checksum(String);
 impl Checksum {
     pub(super) fn add(&mut self, line: &str) -> &str {
         let digest = Sha256::new().chain_update(&self.0).chain_update(line).finalize();
-        self.0 = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        let first: [u8; 8] = digest[..8].try_into().expect("a digest has 32 bytes");
+        self.0 = format!("{:016x}", u64::from_be_bytes(first));
         &self.0
     }
 }
@@ -70,7 +72,7 @@ pub(super) fn write(checkpoint: &Checkpoint) -> String {
     for line in &lines {
         let line = serde_json::to_string(line).expect("a line is plain data");
         let sum = checksum.add(&line);
-        text += &format!("{{\"sum\":\"{sum}\",\"line\":{line}}}\n");
+        let _ = writeln!(text, "{{\"sum\":\"{sum}\",\"line\":{line}}}");
     }
     text
 }
