@@ -249,7 +249,7 @@ pub trait Semantics: Copy {
             && !access.is_user()
             && rights.contains(Rights::USER)
             && regime.state.cr4.contains(Cr4::SMAP)
-            && (access.implicit || !regime.state.ac)
+            && (access.implicit || !access.ac)
     }
 
     /// Protection keys: the page, not the CPL, selects PKRU (user pages) or PKRS (supervisor

@@ -168,9 +168,7 @@ omissions! {
     }
     NoAc, Some(Rule::Right4), "EFLAGS.AC excuses nothing", {
         fn smap_denied(&self, rights: Rights, access: &Access, regime: &Regime) -> bool {
-            let mut regime = *regime;
-            regime.state.ac = false;
-            Reference.smap_denied(rights, access, &regime)
+            Reference.smap_denied(rights, &Access { ac: false, ..*access }, regime)
         }
     }
     NoKeys, Some(Rule::Right5), "protection keys are not obeyed", {

@@ -153,7 +153,7 @@ fn describe_access(text: &mut String, case: &Case) {
         bit("EFER.NXE", state.efer.contains(Efer::NXE)),
         bit("CR4.SMEP", state.cr4.contains(Cr4::SMEP)),
         bit("CR4.SMAP", state.cr4.contains(Cr4::SMAP)),
-        bit("AC", state.ac),
+        bit("AC", case.access.ac),
         bit("CR4.PKE", state.cr4.contains(Cr4::PKE)),
     ];
     if state.pkru != 0 {
