@@ -202,6 +202,11 @@ omissions! {
             true
         }
     }
+    NoSeparation, Some(Rule::Canon5), "LASS is not obeyed", {
+        fn violates_lass(&self, _access: &Access, _regime: &Regime) -> bool {
+            false
+        }
+    }
     NoMasking, Some(Rule::Canon4), "LAM and UAI are not obeyed", {
         fn masked_address(&self, access: &Access, _regime: &Regime) -> Option<VirtAddr> {
             Some(access.address)

@@ -11,6 +11,7 @@ mod faults;
 mod five_level;
 mod keys;
 mod large;
+mod lass;
 mod linear;
 mod masking;
 mod modes;
