@@ -156,15 +156,19 @@ pub struct Access {
     /// The segment it goes through.
     pub segment: Segment,
     /// Whether the processor makes it for its own purposes, to a descriptor table for instance. It
-    /// is then a supervisor access whatever the CPL (CODE-9), and EFLAGS.AC does not excuse it
+    /// is then a supervisor access whatever the CPL (CODE-9), and [`ac`](Self::ac) does not count
     /// (RIGHT-4).
     pub implicit: bool,
     /// Whether it is a shadow-stack access, as CALL and RET make under CET (RIGHT-7).
     pub shadow_stack: bool,
+    /// EFLAGS.AC when the instruction runs. It exempts explicit supervisor accesses from SMAP
+    /// (RIGHT-4). It is a flag of the running code and not part of the control state, so STAC, CLAC
+    /// and POPF need not tell the MMU.
+    pub ac: bool,
 }
 
 impl Access {
-    /// An explicit access through a data segment.
+    /// An explicit access through a data segment, with EFLAGS.AC=0.
     pub const fn new(kind: AccessKind, address: VirtAddr, size: u16, ring: Ring) -> Self {
         Self {
             kind,
@@ -174,6 +178,7 @@ impl Access {
             segment: Segment::Data,
             implicit: false,
             shadow_stack: false,
+            ac: false,
         }
     }
 

@@ -86,6 +86,7 @@ impl Values {
             segment: self.one_of(&Segment::ALL),
             implicit: self.flag(),
             shadow_stack: self.flag(),
+            ac: self.flag(),
         }
     }
 
@@ -118,7 +119,6 @@ impl Values {
             pkru: self.number() as u32,
             pkrs: self.number() as u32,
             pdptes: [(); 4].map(|()| self.number()),
-            ac: self.flag(),
         }
     }
 

@@ -111,20 +111,25 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         }
     }
 
-    /// What becomes of an access that is not canonical.
+    /// What becomes of an access that violates LASS or is not canonical.
     pub(crate) fn refusal(&self, access: &Access, choice: Option<OpenMember>) -> Alternative {
         let outcome = Outcome::Fault(self.semantics.non_canonical_fault(access));
         Alternative { outcome, updates: ArrayVec::new(), choice }
     }
 
     /// The access with the linear address that is translated: masked in long mode, cut to 32 bits
-    /// elsewhere. `None` when it is not canonical, or exceeds the limit of its segment.
+    /// elsewhere. `None` when it violates LASS, is not canonical, or exceeds the limit of its segment.
     pub(crate) fn canonical_access(&self, access: &Access, rules: &mut RuleSet) -> Option<Access> {
         let translated = Access { address: self.walked_address(access.address, access), ..*access };
 
         if !F::IS_LONG_MODE {
             let exceeds_limit = self.regime.choices.limit_ends_at_4_gib && passes_4_gib(access);
             return (!exceeds_limit).then_some(translated);
+        }
+
+        if self.semantics.violates_lass(access, &self.regime) {
+            rules.insert(Rule::Canon5);
+            return None;
         }
 
         let masked = self.semantics.masked_address(access, &self.regime);

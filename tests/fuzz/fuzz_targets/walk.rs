@@ -92,7 +92,6 @@ fn control_state(input: &mut Unstructured<'_>) -> Result<ControlState> {
         pkru: input.arbitrary()?,
         pkrs: input.arbitrary()?,
         pdptes: input.arbitrary()?,
-        ac: input.arbitrary()?,
     })
 }
 
@@ -113,7 +112,8 @@ fn profile(input: &mut Unstructured<'_>) -> Result<Profile> {
     })
 }
 
-/// Its kind, address and size, the ring and the segment, and two flags: implicit, and to a shadow stack.
+/// Its kind, address and size, the ring and the segment, and three flags: implicit, to a shadow stack,
+/// and EFLAGS.AC.
 fn access(input: &mut Unstructured<'_>) -> Result<Access> {
     Ok(Access {
         kind: *input.choose(&AccessKind::ALL)?,
@@ -123,5 +123,6 @@ fn access(input: &mut Unstructured<'_>) -> Result<Access> {
         segment: *input.choose(&Segment::ALL)?,
         implicit: input.arbitrary()?,
         shadow_stack: input.arbitrary()?,
+        ac: input.arbitrary()?,
     })
 }

@@ -21,7 +21,7 @@ pub(crate) enum PageLookup {
 pub(crate) type Reply = Result<Answer, String>;
 
 /// Refuses cases that no library here can be asked about: other modes than these, sequences, and
-/// addresses that are masked before they are translated.
+/// addresses that are masked or checked before they are translated.
 pub(crate) fn check(case: &Case, modes: &[PagingMode]) -> Result<(), String> {
     let mode = case.mode();
     if !modes.contains(&mode) {
@@ -38,6 +38,9 @@ pub(crate) fn check(case: &Case, modes: &[PagingMode]) -> Result<(), String> {
     let is_data = case.access.kind != AccessKind::Fetch && !case.access.implicit;
     if mode.is_long_mode() && masks && is_data {
         return Err("it does not know linear-address masking (CANON-4)".into());
+    }
+    if mode.is_long_mode() && state.cr4.contains(Cr4::LASS) {
+        return Err("it does not know linear-address space separation (CANON-5)".into());
     }
     Ok(())
 }

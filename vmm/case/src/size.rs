@@ -42,7 +42,7 @@ pub fn size_of_case(case: &Case) -> CaseSize {
     let features_in_use = (state.cr4 & optional).bits().count_ones()
         + u32::from(state.pkru != 0)
         + u32::from(state.pkrs != 0)
-        + u32::from(state.ac)
+        + u32::from(case.access.ac)
         + u32::from(!state.cr0.contains(Cr0::WP));
 
     CaseSize {

@@ -116,8 +116,12 @@ impl CacheBench {
 
     #[track_caller]
     fn does(&mut self, kind: AccessKind, address: u64, ring: Ring) -> Outcome {
-        let access = Access::new(kind, VirtAddr::new(address), 1, ring);
-        self.mmu.access(&mut self.memory, &access).expect("an outcome")
+        self.performs(&Access::new(kind, VirtAddr::new(address), 1, ring))
+    }
+
+    #[track_caller]
+    fn performs(&mut self, access: &Access) -> Outcome {
+        self.mmu.access(&mut self.memory, access).expect("an outcome")
     }
 
     /// A user access reaches this physical address.

@@ -52,6 +52,9 @@ fn is_walked(prediction: &Prediction) -> bool {
 
 fn why_not_walked(mode: PagingMode, prediction: &Prediction) -> &'static str {
     match mode {
+        _ if prediction.rules.contains(Rule::Canon5) => {
+            "violates LASS: bit 63 of the address is that of the other half, so there is no walk"
+        }
         _ if mode.is_long_mode() && prediction.rules.contains(Rule::Mode8) => {
             "CR3 has bits set that cannot be loaded: MOV to CR3 faults, and the access is not made"
         }
@@ -153,9 +156,12 @@ fn describe_access(text: &mut String, case: &Case) {
         bit("EFER.NXE", state.efer.contains(Efer::NXE)),
         bit("CR4.SMEP", state.cr4.contains(Cr4::SMEP)),
         bit("CR4.SMAP", state.cr4.contains(Cr4::SMAP)),
-        bit("AC", state.ac),
+        bit("AC", case.access.ac),
         bit("CR4.PKE", state.cr4.contains(Cr4::PKE)),
     ];
+    if state.cr4.contains(Cr4::LASS) {
+        bits.push("CR4.LASS=1".to_owned());
+    }
     if state.pkru != 0 {
         bits.push(format!("PKRU={:#x}", state.pkru));
     }
