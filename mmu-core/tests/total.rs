@@ -90,6 +90,7 @@ impl Values {
             implicit: self.flag(),
             shadow_stack: self.flag(),
             ac: self.flag(),
+            compatibility: self.flag(),
         }
     }
 

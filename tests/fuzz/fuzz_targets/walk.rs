@@ -114,8 +114,8 @@ fn profile(input: &mut Unstructured<'_>) -> Result<Profile> {
     })
 }
 
-/// Its kind, address and size, the ring and the segment, and three flags: implicit, to a shadow stack,
-/// and EFLAGS.AC.
+/// Its kind, address and size, the ring and the segment, and four flags: implicit, to a shadow stack,
+/// EFLAGS.AC, and in compatibility mode.
 fn access(input: &mut Unstructured<'_>) -> Result<Access> {
     Ok(Access {
         kind: *input.choose(&AccessKind::ALL)?,
@@ -126,5 +126,6 @@ fn access(input: &mut Unstructured<'_>) -> Result<Access> {
         implicit: input.arbitrary()?,
         shadow_stack: input.arbitrary()?,
         ac: input.arbitrary()?,
+        compatibility: input.arbitrary()?,
     })
 }

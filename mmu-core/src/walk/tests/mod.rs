@@ -5,6 +5,7 @@
 
 mod bits32;
 mod choices;
+mod compatibility;
 mod crossing;
 mod entries;
 mod faults;

@@ -264,6 +264,9 @@ fn check_access(case: &Case) -> Result<(), String> {
     if access.shadow_stack {
         return Err("the guest makes no shadow-stack accesses".into());
     }
+    if access.compatibility {
+        return Err("the guest runs no code in compatibility mode".into());
+    }
     if matches!(access.segment, Segment::Fs | Segment::Gs) {
         return Err("the guest has no instruction that goes through FS or GS".into());
     }

@@ -235,6 +235,7 @@ impl<'c> CaseBuilder<'c> {
             implicit: self.form == Form::SegmentLimit,
             shadow_stack: false,
             ac: self.ac,
+            compatibility: false,
         };
         let case = Case {
             profile,

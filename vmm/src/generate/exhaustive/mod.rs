@@ -247,6 +247,7 @@ fn access(variant: AccessVariant, address: VirtAddr, code: Code) -> Access {
         implicit: variant.form == Form::SegmentLimit,
         shadow_stack: false,
         ac: variant.ac,
+        compatibility: false,
     }
 }
 
