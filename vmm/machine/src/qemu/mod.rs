@@ -183,10 +183,10 @@ impl QemuMachine {
     }
 
     fn check_interrupter(&self) -> Result<(), MachineError> {
-        match self.parts.interrupter.is_interrupted() {
-            true => Err(MachineError::Interrupted),
-            false => Ok(()),
+        if self.parts.interrupter.is_interrupted() {
+            return Err(MachineError::Interrupted);
         }
+        Ok(())
     }
 
     /// Checks that QEMU is running and that the guest has not reported an exception.
