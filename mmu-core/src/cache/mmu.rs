@@ -23,7 +23,8 @@ use crate::x86::state::ControlState;
 /// leave open it takes the likeliest. Its outcome is always among those that [`Mmu::predict_stale`]
 /// allows for the edits since the last invalidation (TLB-2).
 ///
-/// A change of the paging mode drops everything: make a new MMU for the new mode.
+/// A change of the paging mode drops everything: make a new MMU for the new mode, or use
+/// [`AnyCachedMmu`](super::AnyCachedMmu), which does so.
 #[derive(Clone, Debug)]
 pub struct CachedMmu<
     F: Format,

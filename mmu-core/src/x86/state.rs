@@ -237,6 +237,12 @@ impl ControlState {
         }
     }
 
+    /// The same with 5-level paging.
+    pub fn five_level(cr3: u64) -> Self {
+        let four_level = Self::long_mode(cr3);
+        Self { cr4: four_level.cr4 | Cr4::LA57, ..four_level }
+    }
+
     /// Protected mode without paging (MODE-12).
     pub fn unpaged() -> Self {
         let paged = Self::bits32(0);
