@@ -249,10 +249,10 @@ impl ControlState {
         Self { cr0: paged.cr0 - Cr0::PG, ..paged }
     }
 
-    /// 32-bit paging with 4 MiB pages and write protection; everything else is off.
+    /// 32-bit paging with write protection; everything else is off, 4 MiB pages as well.
     pub fn bits32(cr3: u64) -> Self {
-        let cr4 = Cr4::PSE | Cr4::OSFXSR | Cr4::OSXMMEXCPT;
-        Self { cr4, efer: Efer::empty(), ..Self::long_mode(cr3) }
+        let long_mode = Self::long_mode(cr3);
+        Self { cr4: long_mode.cr4 - Cr4::PAE, efer: Efer::empty(), ..long_mode }
     }
 
     /// PAE paging with write protection and execute-disable; everything else is off. `pdptes` are the

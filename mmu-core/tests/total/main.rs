@@ -79,11 +79,14 @@ fn drive_addresses(values: &mut Values) {
 }
 
 fn drive_translation(translated: AccessTranslation) {
-    let spans = translated.spans().iter().map(|span| usize::from(span.len));
+    let spans = translated.spans().map(|span| usize::from(span.len));
     assert!(spans.sum::<usize>() > 0);
     for page in translated.translations() {
         let _ = (page.page_size(), page.pat_index());
     }
+    let mut bytes = [0; 7];
+    let _ = translated.split(&bytes).count();
+    let _ = translated.split_mut(&mut bytes).count();
     let _ = translated.address();
     let _ = Outcome::of::<()>(Ok(translated));
 }

@@ -18,6 +18,7 @@ mod pae;
 mod pdptes;
 mod rights;
 mod shadow_stacks;
+mod translate;
 mod updates;
 
 use crate::access::{Access, AccessKind, Ring, Segment};
