@@ -110,14 +110,14 @@ prop_compose! {
     /// An access to the page at 0, half of the time near its end.
     fn access_in_page()(
         kind in prop::sample::select(AccessKind::ALL.to_vec()),
-        [user, implicit] in any::<[bool; 2]>(),
+        [user, implicit, ac] in any::<[bool; 3]>(),
         offset in prop_oneof![0..0x1000_u64, 0xff8..0x1000_u64],
         size in 1..=8_u16,
     ) -> Access {
         let ring = if user { Ring::Three } else { Ring::Zero };
         let implicit = implicit && kind != AccessKind::Fetch;
 
-        Access { implicit, ..Access::new(kind, VirtAddr::new(offset), size, ring) }
+        Access { implicit, ac, ..Access::new(kind, VirtAddr::new(offset), size, ring) }
     }
 }
 
@@ -214,7 +214,6 @@ impl<F: Format, const N: usize> PropertyBench<F, N> {
         let bit = |n: u8| bits >> n & 1 != 0;
 
         new.pkru = pkru;
-        new.ac = bit(0);
         new.cr0.set(Cr0::WP, bit(1));
         new.cr4.set(Cr4::SMEP, bit(2) && bit(3));
         new.cr4.set(Cr4::SMAP, bit(4) && bit(5));

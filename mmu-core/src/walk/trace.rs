@@ -175,7 +175,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     fn ac_excuses(&self, rights: Rights, access: &Access) -> bool {
         let state = &self.regime.state;
 
-        state.ac
+        access.ac
             && state.cr4.contains(Cr4::SMAP)
             && rights.contains(Rights::USER)
             && !access.is_user()

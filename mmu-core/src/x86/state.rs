@@ -217,8 +217,6 @@ pub struct ControlState {
     pub pkrs: u32,
     /// The PDPTE registers of PAE paging, as the last MOV that loads them left them (PDPTE-1).
     pub pdptes: [u64; 4],
-    /// EFLAGS.AC, which exempts explicit supervisor accesses from SMAP.
-    pub ac: bool,
 }
 
 impl ControlState {
@@ -233,7 +231,6 @@ impl ControlState {
             pkru: 0,
             pkrs: 0,
             pdptes: [0; 4],
-            ac: false,
         }
     }
 

@@ -67,6 +67,8 @@ impl Values {
             segment: self.one_of(&Segment::ALL),
             implicit: self.flag(),
             shadow_stack: self.flag(),
+            ac: self.flag(),
+            compatibility: self.flag(),
         }
     }
 
@@ -99,7 +101,6 @@ impl Values {
             pkru: self.number() as u32,
             pkrs: self.number() as u32,
             pdptes: [(); 4].map(|()| self.number()),
-            ac: self.flag(),
         }
     }
 

@@ -90,7 +90,6 @@ fn control_state(input: &mut Unstructured<'_>) -> Result<ControlState> {
         pkru: input.arbitrary()?,
         pkrs: input.arbitrary()?,
         pdptes: input.arbitrary()?,
-        ac: input.arbitrary()?,
     })
 }
 
@@ -111,7 +110,8 @@ fn profile(input: &mut Unstructured<'_>) -> Result<Profile> {
     })
 }
 
-/// Its kind, address and size, the ring and the segment, and two flags: implicit, and to a shadow stack.
+/// Its kind, address and size, the ring and the segment, and four flags: implicit, to a shadow stack,
+/// EFLAGS.AC, and in compatibility mode.
 fn access(input: &mut Unstructured<'_>) -> Result<Access> {
     Ok(Access {
         kind: *input.choose(&AccessKind::ALL)?,
@@ -121,5 +121,7 @@ fn access(input: &mut Unstructured<'_>) -> Result<Access> {
         segment: *input.choose(&Segment::ALL)?,
         implicit: input.arbitrary()?,
         shadow_stack: input.arbitrary()?,
+        ac: input.arbitrary()?,
+        compatibility: input.arbitrary()?,
     })
 }

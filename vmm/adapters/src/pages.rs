@@ -21,7 +21,7 @@ pub(crate) enum PageLookup {
 pub(crate) type Reply = Result<Answer, String>;
 
 /// Refuses cases that no library here can be asked about: other modes than these, sequences, and
-/// addresses that are masked before they are translated.
+/// addresses that are masked or checked before they are translated.
 pub(crate) fn check(case: &Case, modes: &[PagingMode]) -> Result<(), String> {
     let mode = case.mode();
     if !modes.contains(&mode) {
@@ -36,8 +36,11 @@ pub(crate) fn check(case: &Case, modes: &[PagingMode]) -> Result<(), String> {
         || state.cr4.contains(Cr4::LAM_SUP)
         || state.efer.contains(Efer::UAIE);
     let is_data = case.access.kind != AccessKind::Fetch && !case.access.implicit;
-    if mode.is_long_mode() && masks && is_data {
+    if case.has_64_bit_address() && masks && is_data {
         return Err("it does not know linear-address masking (CANON-4)".into());
+    }
+    if mode.is_long_mode() && state.cr4.contains(Cr4::LASS) {
+        return Err("it does not know linear-address space separation (CANON-5)".into());
     }
     Ok(())
 }
@@ -97,7 +100,7 @@ pub(crate) fn addresses(case: &Case) -> Vec<u64> {
     let first = access.address.get();
     let second = access.address.wrapping_add(access.bytes_in_first_page().into()).get();
 
-    let mask = if case.mode().is_long_mode() { u64::MAX } else { u32::MAX.into() };
+    let mask = if case.has_64_bit_address() { u64::MAX } else { u32::MAX.into() };
     let pages = 1 + usize::from(access.crosses_page());
     [first, second].into_iter().take(pages).map(|address| address & mask).collect()
 }

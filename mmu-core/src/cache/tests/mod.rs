@@ -119,8 +119,12 @@ impl CacheBench {
 
     #[track_caller]
     fn does(&mut self, kind: AccessKind, address: u64, ring: Ring) -> Outcome {
-        let access = Access::new(kind, VirtAddr::new(address), 1, ring);
-        Outcome::of(self.mmu.translate(&self.memory, &access)).expect("an outcome")
+        self.performs(&Access::new(kind, VirtAddr::new(address), 1, ring))
+    }
+
+    #[track_caller]
+    fn performs(&mut self, access: &Access) -> Outcome {
+        Outcome::of(self.mmu.translate(&self.memory, access)).expect("an outcome")
     }
 
     /// A user access reaches this physical address.

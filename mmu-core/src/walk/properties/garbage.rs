@@ -85,9 +85,10 @@ fn any_access() -> impl Strategy<Value = Access> {
         any::<u64>().prop_map(|address| ((address << 16) as i64 >> 16) as u64),
         any::<u64>().prop_map(|address| address | 0xfff),
     ];
-    (access(), address, any::<bool>()).prop_map(|(access, address, shadow_stack)| {
+    (access(), address, any::<[bool; 2]>()).prop_map(|(access, address, flags)| {
+        let [shadow_stack, compatibility] = flags;
         let shadow_stack = shadow_stack && access.kind != AccessKind::Fetch;
-        Access { address: VirtAddr::new(address), shadow_stack, ..access }
+        Access { address: VirtAddr::new(address), shadow_stack, compatibility, ..access }
     })
 }
 
