@@ -14,7 +14,7 @@ use crate::x86::format::Format;
 use crate::x86::profile::Profile;
 use crate::x86::regime::Regime;
 use crate::x86::rule::{Rule, RuleSet};
-use crate::x86::semantics::{Cause, Reference, Semantics};
+use crate::x86::semantics::{AlignmentCheck, Cause, Reference, Semantics};
 use crate::x86::state::ControlState;
 use arrayvec::ArrayVec;
 
@@ -99,6 +99,13 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
         let Some(access) = self.mmu.canonical_access(access, &mut self.decided) else {
             return Ok(Outcome::Fault(self.mmu.semantics().non_canonical_fault(access)));
         };
+
+        // Before the walk, which would set D (ALIGN-1).
+        let check = self.mmu.semantics().alignment_check(&access, self.mmu.regime());
+        if check == AlignmentCheck::Fails {
+            self.decided.insert(Rule::Align1);
+            return Ok(Outcome::Fault(Fault::ALIGNMENT_CHECK));
+        }
 
         let pages: ArrayVec<_, MAX_PAGES> = self.mmu.pages(&access).collect();
         let mut spans = ArrayVec::new();

@@ -14,7 +14,7 @@ use crate::access::{Access, AccessKind, Ring};
 use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::{Bytes, OutsideMemory, TableMemory, TableMemoryMut};
 use crate::outcome::Outcome;
-use crate::x86::fault::Vector;
+use crate::x86::fault::{Fault, Vector};
 use crate::x86::format::FourLevel;
 use crate::x86::profile::{Features, Profile, Vendor};
 use crate::x86::rule::Rule;
