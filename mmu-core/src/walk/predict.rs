@@ -4,12 +4,12 @@
 //! outcome and the updates of the entries. Where processors legally differ, the walks are repeated for
 //! each member of the choice.
 
-use super::{Mmu, Path, Translation, WalkError};
+use super::{Mmu, Path, WalkError};
 use crate::access::{Access, AccessKind, MAX_PAGES, SizeError};
 use crate::address::{PAGE_SHIFT, PhysAddr, VirtAddr};
 use crate::memory::{OutsideMemory, TableMemory};
 use crate::outcome::{
-    Alternative, EntryUpdate, MAX_ALTERNATIVES, MAX_ENTRIES, Outcome, Prediction, Span,
+    Alternative, EntryUpdate, MAX_ALTERNATIVES, MAX_ENTRIES, Outcome, Prediction, Span, Translation,
 };
 use crate::table::limits;
 use crate::x86::fault::Fault;
@@ -37,7 +37,10 @@ const CHECKED_16_BYTES: &str = "the alignment of 16 bytes is checked";
 impl<F: Format, R: Semantics> Mmu<F, R> {
     /// Every way in which the access may go, and what it does to the entries on its path.
     ///
-    /// Memory is only read: the prediction says what the tables must look like afterwards.
+    /// Memory is only read: the prediction says what the tables must look like afterwards. Its error
+    /// must be [`OutsideMemory`]: what a machine does where there is no memory is a choice (OUT-1),
+    /// and about other errors the manuals say nothing. [`Self::walk`] and [`Self::translate`] return
+    /// them.
     ///
     /// ```
     /// use mmu_core::access::SizeError;
@@ -68,7 +71,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     /// # Errors
     /// When no instruction makes an access of this size.
     #[inline]
-    pub fn predict<M: TableMemory>(
+    pub fn predict<M: TableMemory<Error = OutsideMemory> + ?Sized>(
         &self,
         memory: &M,
         access: &Access,
@@ -83,7 +86,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     ///
     /// # Errors
     /// As [`Mmu::predict`]. The prediction has no alternatives then.
-    pub fn predict_into<M: TableMemory>(
+    pub fn predict_into<M: TableMemory<Error = OutsideMemory> + ?Sized>(
         &self,
         memory: &M,
         access: &Access,
@@ -104,7 +107,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     }
 
     /// Predicts with the regime's choices.
-    fn predict_in_regime<M: TableMemory>(
+    fn predict_in_regime<M: TableMemory<Error = OutsideMemory> + ?Sized>(
         &self,
         memory: &M,
         access: &Access,
@@ -254,7 +257,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
 
     /// Predicts with the regime's choices. If a table is outside memory, both contents are tried that
     /// machines give it (OUT-1).
-    fn predict_with<M: TableMemory>(
+    fn predict_with<M: TableMemory<Error = OutsideMemory> + ?Sized>(
         &self,
         memory: &M,
         access: &Access,
@@ -273,7 +276,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         }
     }
 
-    fn predict_in<M: TableMemory>(
+    fn predict_in<M: TableMemory<Error = OutsideMemory> + ?Sized>(
         &self,
         memory: &M,
         access: &Access,
@@ -311,7 +314,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     }
 
     /// Walks for one of the access's pages.
-    pub(crate) fn walk_page<M: TableMemory>(
+    pub(crate) fn walk_page<M: TableMemory<Error = OutsideMemory> + ?Sized>(
         &self,
         memory: &M,
         address: VirtAddr,
@@ -330,7 +333,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
                 found.rules.extend(rules_of_fault(cause, access));
                 PageEnd::Fault(cause, Fault::page_fault(code, address))
             }
-            Err(WalkError::Outside(outside)) => return Err(outside),
+            Err(WalkError::Memory(outside)) => return Err(outside),
         };
         Ok(WalkedPage { path, end })
     }
@@ -500,12 +503,14 @@ impl WalkedPage {
 }
 
 /// Memory in which everything outside reads as one value.
-struct OutsideReads<'a, M> {
+struct OutsideReads<'a, M: ?Sized> {
     memory: &'a M,
     value: u64,
 }
 
-impl<M: TableMemory> TableMemory for OutsideReads<'_, M> {
+impl<M: TableMemory<Error = OutsideMemory> + ?Sized> TableMemory for OutsideReads<'_, M> {
+    type Error = OutsideMemory;
+
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
         let outside = self.value & limits::all_ones(bytes);
         Ok(self.memory.read_entry(at, bytes).unwrap_or(outside))

@@ -2,6 +2,7 @@
 //! paging; `garbage` has those of every format, and `oracle` a second implementation of 32-bit and
 //! PAE paging.
 
+mod alignment;
 mod garbage;
 mod oracle;
 
@@ -36,6 +37,8 @@ const PAGE: u64 = 0x80_8060_4000;
 struct EntrySlots([u64; 5]);
 
 impl TableMemory for EntrySlots {
+    type Error = OutsideMemory;
+
     fn read_entry(&self, at: PhysAddr, _bytes: u8) -> Result<u64, OutsideMemory> {
         let slot = (at.get() & 0xfff) / 8;
         Ok(self.0[slot as usize - 1])

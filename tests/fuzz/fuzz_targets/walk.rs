@@ -60,6 +60,8 @@ struct Tables<'w> {
 }
 
 impl TableMemory for Tables<'_> {
+    type Error = OutsideMemory;
+
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> std::result::Result<u64, OutsideMemory> {
         assert!(at.get().is_multiple_of(bytes.into()), "{at} is not a multiple of {bytes}");
         if at.get() >= self.end {

@@ -4,10 +4,12 @@
 use crate::frames::OUTSIDE;
 use crosswalk_case::protocol::{Answer, Faulted, Ignores, PageRights, Translated};
 use crosswalk_case::{Case, TableEntry};
-use mmu_core::walk::{Path, Translation, WalkError, walk_in_mode};
+use mmu_core::walk::{Path, WalkError, walk_in_mode};
 use mmu_core::x86::semantics::AlignmentCheck;
 use mmu_core::x86::state::{CR3_LAM_U48, CR3_LAM_U57};
-use mmu_core::{AccessKind, Cr4, Efer, PagingMode, Reference, Regime, Semantics, VirtAddr};
+use mmu_core::{
+    AccessKind, Cr4, Efer, PagingMode, Reference, Regime, Semantics, Translation, VirtAddr,
+};
 
 /// A library's translation of one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +67,7 @@ pub(crate) fn check_pdptes(case: &Case) -> Result<(), String> {
 /// Refuses cases whose walk reaches a table where there is no memory (OUT-1): for walkers with
 /// memory of their own, which would find something there.
 pub(crate) fn check_tables(case: &Case) -> Result<(), String> {
-    let leads_outside = |address| matches!(walk(case, address).1, Err(WalkError::Outside(_)));
+    let leads_outside = |address| matches!(walk(case, address).1, Err(WalkError::Memory(_)));
     if addresses(case).into_iter().any(leads_outside) { Err(OUTSIDE.into()) } else { Ok(()) }
 }
 

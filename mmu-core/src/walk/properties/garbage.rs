@@ -34,7 +34,9 @@ impl<'m, M> Counting<'m, M> {
     }
 }
 
-impl<M: TableMemory> TableMemory for Counting<'_, M> {
+impl<M: TableMemory<Error = OutsideMemory>> TableMemory for Counting<'_, M> {
+    type Error = OutsideMemory;
+
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
         assert_eq!(bytes, self.entry_bytes);
         assert_eq!(at.get() % u64::from(bytes), 0, "{at} is not aligned");
@@ -150,7 +152,7 @@ fn walk_ends<F: Format>(garbage: &Garbage, access: &Access) -> Result<(), TestCa
             prop_assert_eq!(path.steps.last().map_or(0, |step| step.entry), translation.leaf);
         }
         Err(WalkError::Fault(_)) => prop_assert!(steps > 0),
-        Err(WalkError::Outside(outside)) => {
+        Err(WalkError::Memory(outside)) => {
             prop_assert!(outside.0.get() >= FRAMES * 0x1000);
             prop_assert!(steps < F::LEVELS.len());
         }
@@ -195,6 +197,8 @@ fn prediction_ends<F: Format>(garbage: &Garbage, access: &Access) -> Result<(), 
 struct Slots6([u64; 6]);
 
 impl TableMemory for Slots6 {
+    type Error = OutsideMemory;
+
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
         let slot = (at.get() & 0xfff) / u64::from(bytes);
         Ok(self.0.get(slot as usize).map_or(0, |entry| entry & u64::MAX >> (64 - 8 * bytes)))
@@ -247,6 +251,8 @@ fn path() -> impl Strategy<Value = Slots6> {
 struct Everywhere(u64);
 
 impl TableMemory for Everywhere {
+    type Error = OutsideMemory;
+
     fn read_entry(&self, _at: PhysAddr, _bytes: u8) -> Result<u64, OutsideMemory> {
         Ok(self.0)
     }

@@ -197,6 +197,8 @@ struct TwoSlots {
 }
 
 impl TableMemory for TwoSlots {
+    type Error = OutsideMemory;
+
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
         match at.get() % 0x1000 / u64::from(bytes) {
             1 => Ok(self.pte),

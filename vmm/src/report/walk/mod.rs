@@ -8,12 +8,12 @@ use crate::verdict::{self, Verdict, describe_observation};
 use crate::walker::{Mutant, WalkerSpec};
 use crosswalk_case::observation::{Attempt, EntryAfter};
 use crosswalk_case::{Action, Case};
-use mmu_core::walk::{Path, Step, Translation, WalkError};
+use mmu_core::walk::{Path, Step, WalkError};
 use mmu_core::x86::format::{EntryBits, EntryKind, levels};
 use mmu_core::x86::semantics::{Cause, Denial, EntryError, Rights};
 use mmu_core::{
-    Access, AccessKind, Cr0, Cr4, Efer, Fault, PagingMode, Prediction, Rule, Segment, Vector,
-    VirtAddr,
+    Access, AccessKind, Cr0, Cr4, Efer, Fault, PagingMode, Prediction, Rule, Segment, Translation,
+    Vector, VirtAddr,
 };
 use std::fmt::Write;
 
@@ -248,7 +248,7 @@ fn draw_path(text: &mut String, case: &Case, path: &Path, end: &Result<Translati
 pub(super) fn end_in_words(end: &Result<Translation, WalkError>) -> String {
     match end {
         Ok(translation) => format!("reaches {}", translation.address),
-        Err(WalkError::Outside(outside)) => format!("stops: {outside} (OUT-1)"),
+        Err(WalkError::Memory(outside)) => format!("stops: {outside} (OUT-1)"),
         Err(WalkError::Fault(Cause::Entry(EntryError::NotPresent))) => {
             "stops: the entry is not present".into()
         }
