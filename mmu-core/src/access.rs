@@ -156,15 +156,23 @@ pub struct Access {
     /// The segment it goes through.
     pub segment: Segment,
     /// Whether the processor makes it for its own purposes, to a descriptor table for instance. It
-    /// is then a supervisor access whatever the CPL (CODE-9), and EFLAGS.AC does not excuse it
+    /// is then a supervisor access whatever the CPL (CODE-9), and [`ac`](Self::ac) does not count
     /// (RIGHT-4).
     pub implicit: bool,
     /// Whether it is a shadow-stack access, as CALL and RET make under CET (RIGHT-7).
     pub shadow_stack: bool,
+    /// EFLAGS.AC when the instruction runs. It exempts explicit supervisor accesses from SMAP
+    /// (RIGHT-4). It is a flag of the running code and not part of the control state, so STAC, CLAC
+    /// and POPF need not tell the MMU.
+    pub ac: bool,
+    /// Whether the code that makes it runs in compatibility mode: in long mode with CS.L=0. The
+    /// linear address then has 32 bits, unless the access is implicit (MODE-1). It has no meaning
+    /// outside long mode.
+    pub compatibility: bool,
 }
 
 impl Access {
-    /// An explicit access through a data segment.
+    /// An explicit access through a data segment, with EFLAGS.AC=0.
     pub const fn new(kind: AccessKind, address: VirtAddr, size: u16, ring: Ring) -> Self {
         Self {
             kind,
@@ -174,6 +182,8 @@ impl Access {
             segment: Segment::Data,
             implicit: false,
             shadow_stack: false,
+            ac: false,
+            compatibility: false,
         }
     }
 
@@ -195,6 +205,22 @@ impl Access {
     /// Whether it is a user-mode access (CODE-9).
     pub const fn is_user(&self) -> bool {
         matches!(self.ring, Ring::Three) && !self.implicit
+    }
+
+    /// Whether its linear address has 64 bits if it is made in long mode. In compatibility mode it has
+    /// 32; but the bases of descriptor tables have 64 bits in either submode (MODE-1; SDM "Descriptor
+    /// Tables in IA-32e Mode").
+    ///
+    /// ```
+    /// use mmu_core::{Access, Ring, VirtAddr};
+    /// let read = Access::read(VirtAddr::new(0x1000), 8, Ring::Three);
+    /// let in_compatibility_mode = Access { compatibility: true, ..read };
+    /// let descriptor = Access { implicit: true, ..in_compatibility_mode };
+    /// let all = [read, in_compatibility_mode, descriptor];
+    /// assert_eq!(all.map(|access| access.has_64_bit_address()), [true, false, true]);
+    /// ```
+    pub const fn has_64_bit_address(&self) -> bool {
+        !self.compatibility || self.implicit
     }
 
     /// The linear address of its last byte; without bytes, its own.

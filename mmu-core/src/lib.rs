@@ -65,7 +65,9 @@ pub mod x86;
 
 pub use access::{Access, AccessKind, Ring, Segment};
 pub use address::{PageSize, PhysAddr, VirtAddr};
-pub use outcome::{Alternative, EntryUpdate, Outcome, Prediction};
+pub use outcome::{
+    AccessError, AccessTranslation, Alternative, EntryUpdate, Outcome, Prediction, Translation,
+};
 pub use walk::Mmu;
 pub use x86::fault::{Fault, PageFaultCode, Vector};
 pub use x86::profile::{Features, Pins, Profile, Vendor};

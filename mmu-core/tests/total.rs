@@ -2,10 +2,12 @@
 //! driven with arbitrary ones. Only what the functions return is not checked here.
 
 use mmu_core::cache::{
-    CachedMmu, History, Invalidation, RegisterWrite, StructureCaches, StructureEntry,
-    TableMemoryUpdate, Tlb, TlbEntry, invalidated_by, pcid,
+    CachedMmu, History, Invalidation, RegisterWrite, StructureCaches, StructureEntry, Tlb,
+    TlbEntry, invalidated_by, pcid,
 };
-use mmu_core::memory::{Bytes, SparseTables, TableMemory, TableMemoryMut};
+use mmu_core::memory::{
+    AtomicTableMemory, AtomicWords, Bytes, SparseTables, TableMemory, TableMemoryMut, Unshared,
+};
 use mmu_core::space::{
     Backing, Event, EventSink, FrameUse, Frames, ObjectId, Protection, Region, RegionKind,
     Safeguards, Settings, SlotNumber, Slots, Software, SpaceId, System,
@@ -22,11 +24,12 @@ use mmu_core::x86::format::{
 use mmu_core::x86::profile::ControlFeatures;
 use mmu_core::x86::semantics::{Cause, Denial, EntryError, Rights};
 use mmu_core::{
-    Access, AccessKind, ControlState, Cr0, Cr4, Efer, Fault, Features, Mmu, PageFaultCode,
-    PageSize, PagingMode, PhysAddr, Pins, Profile, Reference, Regime, Ring, Segment, Semantics,
-    Vector, Vendor, VirtAddr,
+    Access, AccessKind, AccessTranslation, ControlState, Cr0, Cr4, Efer, Fault, Features, Mmu,
+    Outcome, PageFaultCode, PageSize, PagingMode, PhysAddr, Pins, Profile, Reference, Regime, Ring,
+    Segment, Semantics, Vector, Vendor, VirtAddr,
 };
 use proptest::prelude::*;
+use std::sync::atomic::AtomicU64;
 
 /// Number of bytes of memory from address 0 on.
 const MEMORY: usize = 0x1_0000;
@@ -86,6 +89,8 @@ impl Values {
             segment: self.one_of(&Segment::ALL),
             implicit: self.flag(),
             shadow_stack: self.flag(),
+            ac: self.flag(),
+            compatibility: self.flag(),
         }
     }
 
@@ -118,7 +123,6 @@ impl Values {
             pkru: self.number() as u32,
             pkrs: self.number() as u32,
             pdptes: [(); 4].map(|()| self.number()),
-            ac: self.flag(),
         }
     }
 
@@ -203,8 +207,28 @@ fn drive_addresses(values: &mut Values) {
     let _ = memory.bytes(values.place(), values.number()).map(<[u8]>::len);
     let _ = memory.read_entry(values.place(), values.byte());
     let _ = memory.write_entry(values.place(), values.byte(), values.number());
-    let (old, new) = (values.number(), values.number());
-    let _ = memory.update_entry(values.place(), values.byte(), old, new);
+    let (current, new) = (values.number(), values.number());
+    let memory = Unshared::new(memory);
+    let _ = memory.compare_exchange(values.place(), values.byte(), current, new);
+
+    let words = [const { AtomicU64::new(0) }; 4];
+    let mut words = AtomicWords::new(values.place(), words);
+    let _ = words.read_entry(values.place(), values.byte());
+    let _ = words.write_entry(values.place(), values.byte(), values.number());
+    let _ = words.compare_exchange(values.place(), values.byte(), current, new);
+    let mut bytes = vec![0; values.byte().into()];
+    let _ = words.read(values.place(), &mut bytes);
+    let _ = words.write(values.place(), &bytes);
+}
+
+fn drive_translation(translated: AccessTranslation) {
+    let spans = translated.spans().iter().map(|span| usize::from(span.len));
+    assert!(spans.sum::<usize>() > 0);
+    for page in translated.translations() {
+        let _ = (page.page_size(), page.pat_index());
+    }
+    let _ = translated.address();
+    let _ = Outcome::of::<()>(Ok(translated));
 }
 
 fn drive_format<F: Format>(values: &mut Values) {
@@ -248,10 +272,16 @@ fn drive_format<F: Format>(values: &mut Values) {
         }
     }
 
+    for _ in 0..3 {
+        let _ = mmu.probe(&memory, &values.access()).map(drive_translation);
+        let _ = mmu.translate(&Unshared::new(&mut memory), &values.access());
+    }
+
     let mut history = History::<_, 2>::new(memory.clone());
     for _ in 0..3 {
         let _ = history.edit(values.place(), values.byte(), values.number());
         history.forget(values.address());
+        let _ = history.set_flags(values.place(), values.byte(), values.number());
         let _ = mmu.predict_stale(&history, &values.access(), |_| {});
     }
     history.forget_all();
@@ -259,8 +289,8 @@ fn drive_format<F: Format>(values: &mut Values) {
     let mut cached = CachedMmu::<F, Reference, 4, 2, 2>::with_semantics(Reference, state, profile);
     for _ in 0..4 {
         let access = values.access();
-        let _ = cached.access(&mut memory, &access);
-        let _ = cached.translate(&mut memory, values.address(), &access);
+        let _ = cached.translate(&Unshared::new(&mut memory), &access).map(drive_translation);
+        let _ = cached.probe(&memory, &values.access());
         cached.invalidate(values.invalidation());
         cached.invlpg(values.address());
         let _ = cached.invpcid(values.number(), [values.number(), values.number()]);

@@ -8,9 +8,11 @@ use super::ids::{SlotNumber, SpaceId};
 use super::system::System;
 use crate::access::Access;
 use crate::address::{PhysAddr, VirtAddr};
-use crate::cache::{AccessError, CachedMmu, RegisterWrite, TableMemoryUpdate};
-use crate::memory::{Bytes, OutsideMemory, TableMemory, TableMemoryMut};
-use crate::outcome::Outcome;
+use crate::cache::{CachedMmu, RegisterWrite};
+use crate::memory::{
+    AtomicTableMemory, Bytes, OutsideMemory, TableMemory, TableMemoryMut, Unshared,
+};
+use crate::outcome::{AccessError, Outcome};
 use crate::table::limits;
 use crate::x86::control::LoadError;
 use crate::x86::format::{EntryBits, Format};
@@ -119,8 +121,9 @@ impl<
     /// # Errors
     /// When a table is outside memory.
     pub fn access(&mut self, access: &Access) -> Result<Outcome, AccessError> {
-        let mut tables = CountedReads { memory: &mut self.memory, reads: Cell::new(0) };
-        let outcome = self.mmu.access(&mut tables, access)?;
+        let memory = Unshared::new(&mut self.memory);
+        let tables = CountedReads { memory, reads: Cell::new(0) };
+        let outcome = Outcome::of(self.mmu.translate(&tables, access))?;
         let reads = tables.reads.get();
 
         match outcome {
@@ -184,7 +187,7 @@ impl<
         } else {
             match state.load_cr3(root.get(), profile, &self.memory) {
                 Ok(new) => new,
-                Err(LoadError::Outside(outside)) => return Err(outside.into()),
+                Err(LoadError::Memory(outside)) => return Err(outside.into()),
                 Err(LoadError::Fault(_)) => return Err(SpaceError::FrameTooHigh(root)),
             }
         };
@@ -212,6 +215,8 @@ fn control_state(mode: PagingMode, profile: Profile) -> ControlState {
 impl<F: Format, B: AsRef<[u8]>, H, const SETS: usize, const WAYS: usize, const STRUCTURES: usize>
     TableMemory for Software<F, B, H, SETS, WAYS, STRUCTURES>
 {
+    type Error = OutsideMemory;
+
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
         self.memory.read_entry(at, bytes)
     }
@@ -300,28 +305,30 @@ impl<F: Format, B, H: EventSink, const SETS: usize, const WAYS: usize, const STR
 }
 
 /// Memory that counts what a walk reads.
-struct CountedReads<'m, B> {
-    memory: &'m mut Bytes<B>,
+struct CountedReads<M> {
+    memory: M,
     reads: Cell<u64>,
 }
 
-impl<B: AsRef<[u8]>> TableMemory for CountedReads<'_, B> {
-    fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
+impl<M: TableMemory> TableMemory for CountedReads<M> {
+    type Error = M::Error;
+
+    fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, M::Error> {
         self.reads.set(self.reads.get() + 1);
         self.memory.read_entry(at, bytes)
     }
 }
 
 /// The compare of a locked update does not count as a read.
-impl<B: AsRef<[u8]> + AsMut<[u8]>> TableMemoryUpdate for CountedReads<'_, B> {
-    fn update_entry(
-        &mut self,
+impl<M: AtomicTableMemory> AtomicTableMemory for CountedReads<M> {
+    fn compare_exchange(
+        &self,
         at: PhysAddr,
         bytes: u8,
-        old: u64,
+        current: u64,
         new: u64,
-    ) -> Result<bool, OutsideMemory> {
-        self.memory.update_entry(at, bytes, old, new)
+    ) -> Result<bool, M::Error> {
+        self.memory.compare_exchange(at, bytes, current, new)
     }
 }
 

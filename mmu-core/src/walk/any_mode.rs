@@ -1,11 +1,11 @@
 //! Walks in the mode that the control state selects, where it is known only at run time. Each mode
 //! still has a walk compiled for its format; these functions pick one.
 
-use super::{Mmu, Trace, Translation, WalkError};
+use super::{Mmu, Trace, WalkError};
 use crate::access::{Access, SizeError};
 use crate::address::{PhysAddr, VirtAddr};
-use crate::memory::TableMemory;
-use crate::outcome::Prediction;
+use crate::memory::{OutsideMemory, TableMemory};
+use crate::outcome::{Prediction, Translation};
 use crate::x86::format::{
     Bits32, EntryBits, EntryKind, FiveLevel, Format, FourLevel, Level, Pae, Unpaged,
 };
@@ -57,7 +57,7 @@ macro_rules! in_mode {
 /// # Errors
 /// As [`Mmu::predict`].
 #[inline]
-pub fn predict_in_mode<R: Semantics, M: TableMemory>(
+pub fn predict_in_mode<R: Semantics, M: TableMemory<Error = OutsideMemory>>(
     semantics: R,
     state: ControlState,
     profile: Profile,
@@ -73,7 +73,7 @@ pub fn predict_in_mode<R: Semantics, M: TableMemory>(
 ///
 /// # Errors
 /// As [`Mmu::predict`].
-pub fn predict_into_in_mode<R: Semantics, M: TableMemory>(
+pub fn predict_into_in_mode<R: Semantics, M: TableMemory<Error = OutsideMemory>>(
     semantics: R,
     state: ControlState,
     profile: Profile,
@@ -94,7 +94,7 @@ pub fn walk_in_mode<R: Semantics, M: TableMemory, T: Trace>(
     memory: &M,
     (address, access): (VirtAddr, &Access),
     trace: &mut T,
-) -> Result<Translation, WalkError> {
+) -> Result<Translation, WalkError<M::Error>> {
     in_mode!(state, profile, semantics, walk(memory, address, access, trace))
 }
 

@@ -4,11 +4,11 @@
 //! outcome and the updates of the entries. Where processors legally differ, the walks are repeated for
 //! each member of the choice.
 
-use super::{Mmu, Path, Translation, WalkError};
+use super::{Mmu, Path, WalkError};
 use crate::access::{Access, AccessKind, MAX_PAGES, SizeError};
 use crate::address::{PAGE_SHIFT, PhysAddr, VirtAddr};
 use crate::memory::{OutsideMemory, TableMemory};
-use crate::outcome::{Alternative, MAX_ALTERNATIVES, Outcome, Prediction, Span};
+use crate::outcome::{Alternative, MAX_ALTERNATIVES, Outcome, Prediction, Span, Translation};
 use crate::table::limits;
 use crate::x86::fault::Fault;
 use crate::x86::format::Format;
@@ -31,7 +31,10 @@ const BYTES_FOLLOW: &str = "the bytes follow the masked first one";
 impl<F: Format, R: Semantics> Mmu<F, R> {
     /// Every way in which the access may go, and what it does to the entries on its path.
     ///
-    /// Memory is only read: the prediction says what the tables must look like afterwards.
+    /// Memory is only read: the prediction says what the tables must look like afterwards. Its error
+    /// must be [`OutsideMemory`]: what a machine does where there is no memory is a choice (OUT-1),
+    /// and about other errors the manuals say nothing. [`Self::walk`] and [`Self::translate`] return
+    /// them.
     ///
     /// ```
     /// use mmu_core::access::SizeError;
@@ -62,7 +65,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     /// # Errors
     /// When no instruction makes an access of this size.
     #[inline]
-    pub fn predict<M: TableMemory>(
+    pub fn predict<M: TableMemory<Error = OutsideMemory> + ?Sized>(
         &self,
         memory: &M,
         access: &Access,
@@ -77,7 +80,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     ///
     /// # Errors
     /// As [`Mmu::predict`]. The prediction has no alternatives then.
-    pub fn predict_into<M: TableMemory>(
+    pub fn predict_into<M: TableMemory<Error = OutsideMemory> + ?Sized>(
         &self,
         memory: &M,
         access: &Access,
@@ -98,7 +101,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     }
 
     /// Predicts with the regime's choices.
-    fn predict_in_regime<M: TableMemory>(
+    fn predict_in_regime<M: TableMemory<Error = OutsideMemory> + ?Sized>(
         &self,
         memory: &M,
         access: &Access,
@@ -111,18 +114,29 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         }
     }
 
-    /// What becomes of an access that is not canonical.
+    /// What becomes of an access that violates LASS or is not canonical.
     pub(crate) fn refusal(&self, access: &Access, choice: Option<OpenMember>) -> Alternative {
         let outcome = Outcome::Fault(self.semantics.non_canonical_fault(access));
         Alternative { outcome, updates: ArrayVec::new(), choice }
     }
 
-    /// The access with the linear address that is translated: masked in long mode, cut to 32 bits
-    /// elsewhere. `None` when it is not canonical, or exceeds the limit of its segment.
+    /// The access with the linear address that is translated: masked in 64-bit mode, cut to 32 bits
+    /// elsewhere. `None` when it violates LASS, is not canonical, or exceeds the limit of its segment.
     pub(crate) fn canonical_access(&self, access: &Access, rules: &mut RuleSet) -> Option<Access> {
         let translated = Access { address: self.walked_address(access.address, access), ..*access };
 
-        if !F::IS_LONG_MODE {
+        if F::IS_LONG_MODE && access.compatibility {
+            rules.insert(Rule::Mode1);
+        }
+        // Compatibility mode is separated as well, by linear addresses whose bit 63 is 0.
+        let is_wide = self.has_64_bit_address(access);
+        let linear = if is_wide { access } else { &translated };
+        if F::IS_LONG_MODE && self.semantics.violates_lass(linear, &self.regime) {
+            rules.insert(Rule::Canon5);
+            return None;
+        }
+
+        if !is_wide {
             let exceeds_limit = self.regime.choices.limit_ends_at_4_gib && passes_4_gib(access);
             return (!exceeds_limit).then_some(translated);
         }
@@ -146,12 +160,20 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     /// The linear address at which the tables are walked for an address of an access, and which CR2
     /// reports. No index depends on the bits of a tag that CR2 holds.
     fn walked_address(&self, address: VirtAddr, access: &Access) -> VirtAddr {
+        if F::IS_LONG_MODE && !self.has_64_bit_address(access) {
+            return address.truncated(32);
+        }
         if !F::IS_LONG_MODE || self.regime.choices.cr2_holds_the_tag {
             return limits::wrapped::<F>(address);
         }
 
         let masked = self.semantics.masked_address(&Access { address, ..*access }, &self.regime);
         masked.unwrap_or(address)
+    }
+
+    /// Whether the linear address of an access has 64 bits and must be canonical.
+    fn has_64_bit_address(&self, access: &Access) -> bool {
+        F::IS_LONG_MODE && self.semantics.has_64_bit_address(access)
     }
 
     /// The combinations of open choices that the regime does not take and that may matter to this
@@ -165,10 +187,11 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         let nx_is_on = state.cr4.contains(Cr4::PAE) && state.efer.contains(Efer::NXE);
         let smep_alone = state.cr4.contains(Cr4::SMEP) && !nx_is_on;
         let is_processor = F::MODE != PagingMode::Linear;
-        let is_tagged = F::IS_LONG_MODE && state.efer.contains(Efer::UAIE);
+        let is_wide = self.has_64_bit_address(access);
+        let is_tagged = is_wide && state.efer.contains(Efer::UAIE);
 
-        // At most three of these are open for one access: the first two belong to different modes,
-        // and so do the last three, of which two are not open for a fetch.
+        // At most three of these are open for one access: the first two belong to different modes, and
+        // each of the last three excludes the other two.
         let open: [PossibleChoice; 6] = [
             (
                 F::IS_LONG_MODE && profile.global_in_pml4e_is_reserved() == Pin::Open,
@@ -191,13 +214,13 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
                 (Rule::Canon4, "CR2 holds the tag"),
             ),
             (
-                F::IS_LONG_MODE && !is_tagged && self.masking_decides(access),
+                is_wide && !is_tagged && self.masking_decides(access),
                 |choices| choices.bytes_follow_the_masked_first = true,
                 (Rule::Canon2, BYTES_FOLLOW),
             ),
             (
                 // Descriptor tables have limits of their own.
-                !F::IS_LONG_MODE && is_processor && !access.implicit && passes_4_gib(access),
+                !is_wide && is_processor && !access.implicit && passes_4_gib(access),
                 |choices| choices.limit_ends_at_4_gib = true,
                 (Rule::Canon2, "the segment's limit is exceeded"),
             ),
@@ -232,7 +255,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
 
     /// Predicts with the regime's choices. If a table is outside memory, both contents are tried that
     /// machines give it (OUT-1).
-    fn predict_with<M: TableMemory>(
+    fn predict_with<M: TableMemory<Error = OutsideMemory> + ?Sized>(
         &self,
         memory: &M,
         access: &Access,
@@ -251,7 +274,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         }
     }
 
-    fn predict_in<M: TableMemory>(
+    fn predict_in<M: TableMemory<Error = OutsideMemory> + ?Sized>(
         &self,
         memory: &M,
         access: &Access,
@@ -289,7 +312,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     }
 
     /// Walks for one of the access's pages.
-    pub(crate) fn walk_page<M: TableMemory>(
+    pub(crate) fn walk_page<M: TableMemory<Error = OutsideMemory> + ?Sized>(
         &self,
         memory: &M,
         address: VirtAddr,
@@ -308,7 +331,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
                 found.rules.extend(rules_of_fault(cause, access));
                 PageEnd::Fault(cause, Fault::page_fault(code, address))
             }
-            Err(WalkError::Outside(outside)) => return Err(outside),
+            Err(WalkError::Memory(outside)) => return Err(outside),
         };
         Ok(WalkedPage { path, end })
     }
@@ -344,7 +367,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     }
 }
 
-/// Whether an access outside long mode has bytes at 4 GiB and above.
+/// Whether an access with an address of 32 bits has bytes at 4 GiB and above.
 const fn passes_4_gib(access: &Access) -> bool {
     let first = Access { address: access.address.truncated(32), ..*access };
     first.last_byte().get() >> 32 != 0
@@ -441,12 +464,14 @@ impl WalkedPage {
 }
 
 /// Memory in which everything outside reads as one value.
-struct OutsideReads<'a, M> {
+struct OutsideReads<'a, M: ?Sized> {
     memory: &'a M,
     value: u64,
 }
 
-impl<M: TableMemory> TableMemory for OutsideReads<'_, M> {
+impl<M: TableMemory<Error = OutsideMemory> + ?Sized> TableMemory for OutsideReads<'_, M> {
+    type Error = OutsideMemory;
+
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
         let outside = self.value & limits::all_ones(bytes);
         Ok(self.memory.read_entry(at, bytes).unwrap_or(outside))

@@ -32,7 +32,8 @@ macro_rules! rules {
 }
 
 rules! {
-    /// EFER.LMA decides long-mode paging, not CS.L.
+    /// EFER.LMA decides long-mode paging, not CS.L. Compatibility mode walks 4 or 5 levels, too, with
+    /// linear addresses of 32 bits; those of descriptor tables have 64.
     Mode1 = "MODE-1",
     /// CR4.LA57 cannot change while paging in long mode: #GP.
     Mode2 = "MODE-2",
@@ -123,7 +124,7 @@ rules! {
     /// A non-canonical address is #SS(0) on the stack and #GP(0) elsewhere, without a walk.
     Canon1 = "CANON-1",
     /// Every byte of an access must be canonical, and is tested before the walk. Where LAM masks the
-    /// first byte across 2^64, each byte is masked or all follow the first (choice). Outside long mode
+    /// first byte across 2^64, each byte is masked or all follow the first (choice). Outside 64-bit mode
     /// an access past 4 GiB wraps, or exceeds the limit of its segment (choice).
     Canon2 = "CANON-2",
     /// INVLPG of a non-canonical address does nothing; INVPCID of one raises #GP. The width that the
@@ -132,6 +133,10 @@ rules! {
     /// LAM and UAI strip bits of data addresses before the check, not of fetches. UAI does so for DS
     /// and ES only, and CR2 may hold what it strips (choice).
     Canon4 = "CANON-4",
+    /// LASS: no user access to the upper half of the addresses and no supervisor access to the lower;
+    /// #SS(0) on the stack and #GP(0) elsewhere, without a walk. A supervisor's data are separated with
+    /// SMAP only, and EFLAGS.AC excuses an explicit access.
+    Canon5 = "CANON-5",
     /// Nothing is cached from an entry with P=0 or a reserved bit, or before its A is set.
     Tlb1 = "TLB-1",
     /// After an edit without invalidation the old and the new translation are allowed, and mixtures of

@@ -67,12 +67,40 @@ pub enum Cause {
 
 /// The decisions of a walk. The defaults are the reference.
 pub trait Semantics: Copy {
+    /// Whether the linear address of an access in long mode has 64 bits and must be canonical;
+    /// otherwise it has 32 (MODE-1).
+    fn has_64_bit_address(&self, access: &Access) -> bool {
+        access.has_64_bit_address()
+    }
+
+    /// Whether the access violates linear-address space separation: a user-mode access to an address
+    /// with bit 63 set, or a supervisor-mode access to one with bit 63 clear. A supervisor's data are
+    /// separated only while CR4.SMAP=1, and an explicit access is excused by EFLAGS.AC; fetches always
+    /// are (CANON-5; SDM "Linear-Address Space Separation (LASS)").
+    ///
+    /// It is called in long mode only. The addresses are those before masking, which never changes bit
+    /// 63; in compatibility mode they have 32 bits.
+    fn violates_lass(&self, access: &Access, regime: &Regime) -> bool {
+        let cr4 = regime.state.cr4;
+        let is_separated = access.is_user()
+            || access.kind == AccessKind::Fetch
+            || (cr4.contains(Cr4::SMAP) && (access.implicit || !access.ac));
+
+        if !cr4.contains(Cr4::LASS) || !is_separated {
+            return false;
+        }
+
+        let own_half = u64::from(!access.is_user());
+        let is_outside = |byte: VirtAddr| byte.get() >> 63 != own_half;
+        is_outside(access.address) || is_outside(self.last_byte(access, regime))
+    }
+
     /// The linear address that is translated: LAM and UAI mask bits of data addresses (CANON-4; SDM
-    /// "Linear-Address Masking", APM "Upper Address Ignore"). UAI does so for DS and ES only. `None`
-    /// if the highest bit that LAM leaves differs from bit 63.
+    /// "Linear-Address Masking", APM "Upper Address Ignore"), in 64-bit mode only. UAI does so for DS
+    /// and ES only. `None` if the highest bit that LAM leaves differs from bit 63.
     fn masked_address(&self, access: &Access, regime: &Regime) -> Option<VirtAddr> {
         let state = &regime.state;
-        if access.kind == AccessKind::Fetch || access.implicit {
+        if access.kind == AccessKind::Fetch || access.implicit || access.compatibility {
             return Some(access.address);
         }
         let by_ds_or_es = access.segment == Segment::Data && !access.shadow_stack;
@@ -94,6 +122,14 @@ pub trait Semantics: Copy {
         (extended.get() >> 63 == bit_63).then_some(extended)
     }
 
+    /// The linear address of the last byte, before it is masked itself. Under LAM it may follow the
+    /// masked address of the first (CANON-2).
+    fn last_byte(&self, access: &Access, regime: &Regime) -> VirtAddr {
+        let follows = regime.choices.bytes_follow_the_masked_first;
+        let first = if follows { self.masked_address(access, regime) } else { None };
+        Access { address: first.unwrap_or(access.address), ..*access }.last_byte()
+    }
+
     /// Whether every byte of the access has a canonical address once it is masked (CANON-2). Bits
     /// that UAI ignores are not part of any byte's address, so that with 57 address bits every byte
     /// passes.
@@ -113,9 +149,9 @@ pub trait Semantics: Copy {
         is_canonical(first) && is_canonical(last)
     }
 
-    /// The fault of an access that is not canonical, or exceeds the limit of its segment: #SS for
-    /// the stack, otherwise #GP. CR2 keeps its value (CANON-1; SDM "Canonical Addressing", "Limit
-    /// Checking" and the exception pages of the instructions).
+    /// The fault of an access that violates LASS, is not canonical, or exceeds the limit of its
+    /// segment: #SS for the stack, otherwise #GP. CR2 keeps its value (CANON-1, CANON-5; SDM "Canonical
+    /// Addressing", "Limit Checking" and the exception pages of the instructions).
     fn non_canonical_fault(&self, access: &Access) -> Fault {
         let vector = match access.segment {
             Segment::Stack => Vector::StackFault,
@@ -256,7 +292,7 @@ pub trait Semantics: Copy {
             && !access.is_user()
             && rights.contains(Rights::USER)
             && regime.state.cr4.contains(Cr4::SMAP)
-            && (access.implicit || !regime.state.ac)
+            && (access.implicit || !access.ac)
     }
 
     /// Protection keys: the page, not the CPL, selects PKRU (user pages) or PKRS (supervisor

@@ -60,6 +60,8 @@ struct Tables<'w> {
 }
 
 impl TableMemory for Tables<'_> {
+    type Error = OutsideMemory;
+
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> std::result::Result<u64, OutsideMemory> {
         assert!(at.get().is_multiple_of(bytes.into()), "{at} is not a multiple of {bytes}");
         if at.get() >= self.end {
@@ -92,7 +94,6 @@ fn control_state(input: &mut Unstructured<'_>) -> Result<ControlState> {
         pkru: input.arbitrary()?,
         pkrs: input.arbitrary()?,
         pdptes: input.arbitrary()?,
-        ac: input.arbitrary()?,
     })
 }
 
@@ -113,7 +114,8 @@ fn profile(input: &mut Unstructured<'_>) -> Result<Profile> {
     })
 }
 
-/// Its kind, address and size, the ring and the segment, and two flags: implicit, and to a shadow stack.
+/// Its kind, address and size, the ring and the segment, and four flags: implicit, to a shadow stack,
+/// EFLAGS.AC, and in compatibility mode.
 fn access(input: &mut Unstructured<'_>) -> Result<Access> {
     Ok(Access {
         kind: *input.choose(&AccessKind::ALL)?,
@@ -123,5 +125,7 @@ fn access(input: &mut Unstructured<'_>) -> Result<Access> {
         segment: *input.choose(&Segment::ALL)?,
         implicit: input.arbitrary()?,
         shadow_stack: input.arbitrary()?,
+        ac: input.arbitrary()?,
+        compatibility: input.arbitrary()?,
     })
 }

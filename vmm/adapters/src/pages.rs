@@ -4,9 +4,9 @@
 use crate::frames::OUTSIDE;
 use crosswalk_case::protocol::{Answer, Faulted, Ignores, PageRights, Translated};
 use crosswalk_case::{Case, TableEntry};
-use mmu_core::walk::{Path, Translation, WalkError, walk_in_mode};
+use mmu_core::walk::{Path, WalkError, walk_in_mode};
 use mmu_core::x86::state::{CR3_LAM_U48, CR3_LAM_U57};
-use mmu_core::{AccessKind, Cr4, Efer, PagingMode, Reference, VirtAddr};
+use mmu_core::{AccessKind, Cr4, Efer, PagingMode, Reference, Translation, VirtAddr};
 
 /// A library's translation of one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(crate) enum PageLookup {
 pub(crate) type Reply = Result<Answer, String>;
 
 /// Refuses cases that no library here can be asked about: other modes than these, sequences, and
-/// addresses that are masked before they are translated.
+/// addresses that are masked or checked before they are translated.
 pub(crate) fn check(case: &Case, modes: &[PagingMode]) -> Result<(), String> {
     let mode = case.mode();
     if !modes.contains(&mode) {
@@ -36,8 +36,11 @@ pub(crate) fn check(case: &Case, modes: &[PagingMode]) -> Result<(), String> {
         || state.cr4.contains(Cr4::LAM_SUP)
         || state.efer.contains(Efer::UAIE);
     let is_data = case.access.kind != AccessKind::Fetch && !case.access.implicit;
-    if mode.is_long_mode() && masks && is_data {
+    if case.has_64_bit_address() && masks && is_data {
         return Err("it does not know linear-address masking (CANON-4)".into());
+    }
+    if mode.is_long_mode() && state.cr4.contains(Cr4::LASS) {
+        return Err("it does not know linear-address space separation (CANON-5)".into());
     }
     Ok(())
 }
@@ -56,7 +59,7 @@ pub(crate) fn check_pdptes(case: &Case) -> Result<(), String> {
 /// Refuses cases whose walk reaches a table where there is no memory (OUT-1): for walkers with
 /// memory of their own, which would find something there.
 pub(crate) fn check_tables(case: &Case) -> Result<(), String> {
-    let leads_outside = |address| matches!(walk(case, address).1, Err(WalkError::Outside(_)));
+    let leads_outside = |address| matches!(walk(case, address).1, Err(WalkError::Memory(_)));
     if addresses(case).into_iter().any(leads_outside) { Err(OUTSIDE.into()) } else { Ok(()) }
 }
 
@@ -97,7 +100,7 @@ pub(crate) fn addresses(case: &Case) -> Vec<u64> {
     let first = access.address.get();
     let second = access.address.wrapping_add(access.bytes_in_first_page().into()).get();
 
-    let mask = if case.mode().is_long_mode() { u64::MAX } else { u32::MAX.into() };
+    let mask = if case.has_64_bit_address() { u64::MAX } else { u32::MAX.into() };
     let pages = 1 + usize::from(access.crosses_page());
     [first, second].into_iter().take(pages).map(|address| address & mask).collect()
 }

@@ -9,11 +9,10 @@ use crosswalk_case::protocol::{Answer, Candidate, Faulted, Translated};
 use crosswalk_case::{Case, TableEntry};
 use crosswalk_guest::layout::LOW_MEMORY_END;
 use crosswalk_memory::VirtualMemory;
-use mmu_core::cache::AccessError;
 use mmu_core::memory::SparseTables;
 use mmu_core::x86::control::LoadError;
 use mmu_core::x86::format::{Bits32, FiveLevel, Format, FourLevel, Pae, Unpaged};
-use mmu_core::{Fault, Outcome, PagingMode, VirtAddr};
+use mmu_core::{AccessError, AccessTranslation, Fault, PagingMode, VirtAddr};
 use std::sync::Arc;
 use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap, MmapRegion};
 
@@ -48,7 +47,7 @@ impl VmMemory {
 
         let memory = self.memory_for(case)?;
         write(&memory, case, |at| at)?;
-        let outcome = match case.mode() {
+        let translated = match case.mode() {
             PagingMode::Unpaged | PagingMode::Linear => translate::<Unpaged>(&memory, case),
             PagingMode::Bits32 => translate::<Bits32>(&memory, case),
             PagingMode::Pae => translate::<Pae>(&memory, case),
@@ -58,15 +57,15 @@ impl VmMemory {
         let entries = changed(&memory, case)?;
         erase(&memory, case, |at| at)?;
 
-        match outcome {
-            Ok(Outcome::Translated(spans)) => Ok(Answer::Translated(Translated {
-                address: spans[0].address.get(),
-                second: spans.get(1).map(|span| span.address.get()),
+        match translated {
+            Ok(translation) => Ok(Answer::Translated(Translated {
+                address: translation.address().get(),
+                second: translation.spans().get(1).map(|span| span.address.get()),
                 entries: Some(entries),
                 ..Translated::default()
             })),
-            Ok(Outcome::Fault(fault)) => Ok(faulted(&fault, entries)),
-            Err(AccessError::Outside(_)) => Err(OUTSIDE.into()),
+            Err(AccessError::Fault(fault)) => Ok(faulted(&fault, entries)),
+            Err(AccessError::Memory(_)) => Err(OUTSIDE.into()),
             Err(error) => Err(error.to_string()),
         }
     }
@@ -90,7 +89,10 @@ impl Candidate for VmMemory {
     }
 }
 
-fn translate<F: Format>(memory: &GuestMemoryMmap, case: &Case) -> Result<Outcome, AccessError> {
+fn translate<F: Format>(
+    memory: &GuestMemoryMmap,
+    case: &Case,
+) -> Result<AccessTranslation, AccessError> {
     VirtualMemory::<F, _>::new(memory, case.state, case.profile).translate(&case.access)
 }
 

@@ -42,7 +42,7 @@ pub fn size_of_case(case: &Case) -> CaseSize {
     let features_in_use = (state.cr4 & optional).bits().count_ones()
         + u32::from(state.pkru != 0)
         + u32::from(state.pkrs != 0)
-        + u32::from(state.ac)
+        + u32::from(case.access.ac)
         + u32::from(!state.cr0.contains(Cr0::WP));
 
     CaseSize {
@@ -69,7 +69,9 @@ impl Case {
         let mut bits = u32::from(!is_canonical) + self.edited_pdptes();
 
         let mut counted: Vec<u64> = Vec::new();
+        let width = if self.has_64_bit_address() { 64 } else { 32 };
         for address in [self.access.address, self.access.last_byte()] {
+            let address = address.truncated(width);
             for (step, address_field) in self.path(address) {
                 if counted.contains(&step.at.get()) {
                     continue;

@@ -11,11 +11,13 @@ mod tests;
 
 pub use error::{FailureCause, VirtualMemoryError};
 
-use mmu_core::cache::{AccessError, CachedMmu};
+use mmu_core::cache::CachedMmu;
 use mmu_core::memory::OutsideMemory;
 use mmu_core::outcome::Span;
 use mmu_core::x86::format::Format;
-use mmu_core::{Access, AccessKind, ControlState, Outcome, Profile, Ring, VirtAddr};
+use mmu_core::{
+    Access, AccessError, AccessKind, AccessTranslation, ControlState, Profile, Ring, VirtAddr,
+};
 use tables::TablesInMemory;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryError};
 
@@ -81,13 +83,13 @@ impl<'m, F: Format, M: GuestMemoryBackend> VirtualMemory<'m, F, M> {
         &mut self.mmu
     }
 
-    /// Translates one access without moving bytes. The outcome is a fault, or the physical
-    /// addresses, whether there is memory at them or not. A and D are set as by the access itself.
+    /// Translates one access without moving bytes: to physical addresses, whether there is memory at
+    /// them or not. A and D are set as by the access itself.
     ///
     /// # Errors
-    /// When a table is outside memory, or an entry is contended.
-    pub fn translate(&mut self, access: &Access) -> Result<Outcome, AccessError> {
-        self.mmu.access(&mut TablesInMemory(self.memory), access)
+    /// The fault, that a table is outside memory, or that an entry is contended.
+    pub fn translate(&mut self, access: &Access) -> Result<AccessTranslation, AccessError> {
+        self.mmu.translate(&TablesInMemory(self.memory), access)
     }
 
     /// Fills a buffer with the bytes from `address` on, as code in this ring reads them.
@@ -145,10 +147,8 @@ impl<'m, F: Format, M: GuestMemoryBackend> VirtualMemory<'m, F, M> {
         access: &Access,
         mut move_span: impl FnMut(&M, Span, usize) -> Result<(), GuestMemoryError>,
     ) -> Result<(), FailureCause> {
-        let spans = match self.translate(access)? {
-            Outcome::Translated(spans) => spans,
-            Outcome::Fault(fault) => return Err(FailureCause::Fault(fault)),
-        };
+        let translated = self.translate(access)?;
+        let spans = translated.spans();
 
         // All spans are checked before the first byte moves.
         let outside = |span: &Span| FailureCause::Outside(OutsideMemory(span.address));
@@ -158,7 +158,7 @@ impl<'m, F: Format, M: GuestMemoryBackend> VirtualMemory<'m, F, M> {
 
         let mut before = 0;
         for span in spans {
-            move_span(self.memory, span, before).map_err(|_| outside(&span))?;
+            move_span(self.memory, *span, before).map_err(|_| outside(span))?;
             before += usize::from(span.len);
         }
         Ok(())

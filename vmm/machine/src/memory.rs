@@ -174,6 +174,8 @@ impl GuestMemory {
 
 /// Page tables in guest memory, as the host walks them.
 impl TableMemory for GuestMemory {
+    type Error = OutsideMemory;
+
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
         let mut entry = [0; 8];
         self.0

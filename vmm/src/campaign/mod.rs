@@ -96,9 +96,22 @@ pub struct Summary {
 impl Summary {
     /// Whether the machine diverged in a way that is not a known finding.
     pub fn has_unknown_divergence(&self) -> bool {
-        self.findings
-            .iter()
-            .any(|finding| finding.kind == Kind::Divergence && !finding.known && finding.count > 0)
+        self.has_unknown(Kind::Divergence)
+    }
+
+    /// Whether the machine diverged, or did not run a case, in a way that is not a known finding.
+    pub fn has_unknown_finding(&self) -> bool {
+        self.has_unknown(Kind::Divergence) || self.has_unknown(Kind::Unsupported)
+    }
+
+    fn has_unknown(&self, kind: Kind) -> bool {
+        let mut findings = self.findings.iter();
+        findings.any(|finding| finding.kind == kind && !finding.known && finding.count > 0)
+    }
+
+    /// Whether no case was compared with anything.
+    pub fn compared_nothing(&self) -> bool {
+        self.tally.agreed() == 0 && self.tally.diverged() == 0
     }
 }
 

@@ -61,6 +61,11 @@ impl CandidateScore {
         self.wrong == 0 && self.failed == 0 && self.not_asked == 0
     }
 
+    /// Whether no answer of the program was marked, and none was missing.
+    pub const fn compared_nothing(&self) -> bool {
+        self.right == 0 && self.is_clean()
+    }
+
     /// Asks a program about a case. `prediction` is the reference's, `verdict` that of the machine
     /// by the reference: only cases on which the machine agrees are marked.
     pub fn ask(

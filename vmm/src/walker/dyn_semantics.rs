@@ -112,6 +112,8 @@ pub struct Combined(pub &'static dyn DynSemantics, pub &'static dyn DynSemantics
 
 decisions! {
     {
+        either violates_lass(access: &Access, regime: &Regime) -> bool;
+        either has_64_bit_address(access: &Access) -> bool;
         either masked_address(access: &Access, regime: &Regime) -> Option<VirtAddr>;
         either is_canonical(access: &Access, address_bits: u8, regime: &Regime) -> bool;
         either non_canonical_fault(access: &Access) -> Fault;

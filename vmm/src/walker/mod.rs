@@ -16,16 +16,16 @@ pub use omissions::{OMISSIONS, Omission};
 pub use spec::WalkerSpec;
 
 use crosswalk_case::Case;
-use mmu_core::memory::TableMemory;
-use mmu_core::walk::{Path, Translation, WalkError, predict_into_in_mode, walk_in_mode};
-use mmu_core::{Access, ControlState, Prediction, Profile, Semantics, VirtAddr};
+use mmu_core::memory::{OutsideMemory, TableMemory};
+use mmu_core::walk::{Path, WalkError, predict_into_in_mode, walk_in_mode};
+use mmu_core::{Access, ControlState, Prediction, Profile, Semantics, Translation, VirtAddr};
 
 /// Why every access of a case can be predicted: the reader of cases refuses other sizes, and the
 /// generators and the shrinker stay within its limits.
 const CHECKED_SIZE: &str = "an access of a case has a size that instructions have";
 
 /// What is allowed for an access of a case, in the mode of the control state.
-fn predict_case<R: Semantics, M: TableMemory>(
+fn predict_case<R: Semantics, M: TableMemory<Error = OutsideMemory>>(
     semantics: R,
     state: ControlState,
     profile: Profile,

@@ -11,12 +11,13 @@ use super::{Walker, control_load, predict_case};
 use arrayvec::ArrayVec;
 use bitflags::bitflags;
 use crosswalk_case::Case;
-use mmu_core::walk::{Path, Translation, WalkError, walk_in_mode};
+use mmu_core::walk::{Path, WalkError, walk_in_mode};
 use mmu_core::x86::format::{EntryBits, EntryKind, Format, Level, Pae};
 use mmu_core::x86::semantics::{Cause, Denial, EntryError};
 use mmu_core::{
     Access, AccessKind, Alternative, Efer, EntryUpdate, Fault, Outcome, PageFaultCode, PagingMode,
-    PhysAddr, Prediction, Reference, Regime, Rule, RuleSet, Segment, Semantics, Vector, VirtAddr,
+    PhysAddr, Prediction, Reference, Regime, Rule, RuleSet, Segment, Semantics, Translation,
+    Vector, VirtAddr,
 };
 use std::str::FromStr;
 

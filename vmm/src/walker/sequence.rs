@@ -6,8 +6,7 @@ use arrayvec::ArrayVec;
 use crosswalk_case::{AccessStep, Action, Case};
 use crosswalk_guest::layout::Arena;
 use crosswalk_guest::tables;
-use mmu_core::cache::{History, TableMemoryUpdate};
-use mmu_core::memory::TableMemory;
+use mmu_core::cache::History;
 use mmu_core::outcome::MAX_ALTERNATIVES;
 use mmu_core::walk::{Path, walk_in_mode};
 use mmu_core::x86::format::{Bits32, FiveLevel, FourLevel, Pae, levels};
@@ -163,8 +162,7 @@ impl CachedTables {
     fn set_flags(&mut self, predicted: &Prediction) {
         for (at, FlagsSet { all, any }) in flags_set(predicted) {
             let at = PhysAddr::new(at);
-            let old = self.history.read_entry(at, self.entry_bytes).unwrap_or(0);
-            let _ = self.history.update_entry(at, self.entry_bytes, old, old | all);
+            let _ = self.history.set_flags(at, self.entry_bytes, all);
             // There is room: the guest runs no sequence with so many entries.
             let _ = self.history.may_set(at, any & !all);
         }

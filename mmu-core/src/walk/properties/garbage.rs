@@ -34,7 +34,9 @@ impl<'m, M> Counting<'m, M> {
     }
 }
 
-impl<M: TableMemory> TableMemory for Counting<'_, M> {
+impl<M: TableMemory<Error = OutsideMemory>> TableMemory for Counting<'_, M> {
+    type Error = OutsideMemory;
+
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
         assert_eq!(bytes, self.entry_bytes);
         assert_eq!(at.get() % u64::from(bytes), 0, "{at} is not aligned");
@@ -83,9 +85,10 @@ fn any_access() -> impl Strategy<Value = Access> {
         any::<u64>().prop_map(|address| ((address << 16) as i64 >> 16) as u64),
         any::<u64>().prop_map(|address| address | 0xfff),
     ];
-    (access(), address, any::<bool>()).prop_map(|(access, address, shadow_stack)| {
+    (access(), address, any::<[bool; 2]>()).prop_map(|(access, address, flags)| {
+        let [shadow_stack, compatibility] = flags;
         let shadow_stack = shadow_stack && access.kind != AccessKind::Fetch;
-        Access { address: VirtAddr::new(address), shadow_stack, ..access }
+        Access { address: VirtAddr::new(address), shadow_stack, compatibility, ..access }
     })
 }
 
@@ -150,7 +153,7 @@ fn walk_ends<F: Format>(garbage: &Garbage, access: &Access) -> Result<(), TestCa
             prop_assert_eq!(path.steps.last().map_or(0, |step| step.entry), translation.leaf);
         }
         Err(WalkError::Fault(_)) => prop_assert!(steps > 0),
-        Err(WalkError::Outside(outside)) => {
+        Err(WalkError::Memory(outside)) => {
             prop_assert!(outside.0.get() >= FRAMES * 0x1000);
             prop_assert!(steps < F::LEVELS.len());
         }
@@ -195,6 +198,8 @@ fn prediction_ends<F: Format>(garbage: &Garbage, access: &Access) -> Result<(), 
 struct Slots6([u64; 6]);
 
 impl TableMemory for Slots6 {
+    type Error = OutsideMemory;
+
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
         let slot = (at.get() & 0xfff) / u64::from(bytes);
         Ok(self.0.get(slot as usize).map_or(0, |entry| entry & u64::MAX >> (64 - 8 * bytes)))
@@ -247,6 +252,8 @@ fn path() -> impl Strategy<Value = Slots6> {
 struct Everywhere(u64);
 
 impl TableMemory for Everywhere {
+    type Error = OutsideMemory;
+
     fn read_entry(&self, _at: PhysAddr, _bytes: u8) -> Result<u64, OutsideMemory> {
         Ok(self.0)
     }

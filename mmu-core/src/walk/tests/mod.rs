@@ -5,12 +5,14 @@
 
 mod bits32;
 mod choices;
+mod compatibility;
 mod crossing;
 mod entries;
 mod faults;
 mod five_level;
 mod keys;
 mod large;
+mod lass;
 mod linear;
 mod masking;
 mod modes;
@@ -199,11 +201,6 @@ impl TestMachine {
         self
     }
 
-    fn ac(mut self) -> Self {
-        self.state.ac = true;
-        self
-    }
-
     fn does(&self, access: Access) -> CheckedPrediction {
         let memory = SparseTables::new(&self.entries);
         CheckedPrediction(
@@ -232,6 +229,11 @@ fn access(kind: AccessKind, address: u64, ring: Ring) -> Access {
 /// The same access through the stack segment.
 fn on_stack(access: Access) -> Access {
     Access { segment: Segment::Stack, ..access }
+}
+
+/// The same access with EFLAGS.AC=1.
+fn with_ac(access: Access) -> Access {
+    Access { ac: true, ..access }
 }
 
 /// A prediction with assertions.

@@ -61,6 +61,12 @@ impl Level {
             _ => None,
         }
     }
+
+    /// Whether the PAT bit of a leaf is set: bit 7 of a PTE, bit 12 of a large page (MODE-11).
+    pub(crate) const fn has_pat(&self, leaf: u64) -> bool {
+        let pat = if self.number == 1 { EntryBits::PS } else { EntryBits::LARGE_PAT };
+        self.has_flags && leaf & pat.bits() != 0
+    }
 }
 
 /// The levels of a mode's format, root first. Empty for the flat table, whose level depends on its

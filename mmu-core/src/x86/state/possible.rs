@@ -208,8 +208,8 @@ impl ControlState {
         Ok(state)
     }
 
-    /// Checks that some processor can be in this state. PKRU, PKRS, EFLAGS.AC and the PDPTEs can
-    /// have any value.
+    /// Checks that some processor can be in this state. PKRU, PKRS and the PDPTEs can have any
+    /// value.
     ///
     /// ```
     /// use mmu_core::{ControlState, Cr0};

@@ -1,6 +1,6 @@
 //! What is read, what is refused, and that the two forms of a case are the same.
 
-use crate::Case;
+use crate::{Action, Case};
 use crosswalk_guest::layout::Arena;
 use mmu_core::x86::profile::{ControlFeatures, GENERATIONS};
 use mmu_core::{Cr4, PagingMode, Profile, Ring};
@@ -89,6 +89,30 @@ fn pdptes_belong_to_pae_paging() {
     }
 }
 
+/// MODE-1: compatibility mode is a submode of long mode.
+#[test]
+fn compatibility_mode_belongs_to_long_mode() {
+    for mode in PagingMode::ALL {
+        let mut case = plain(mode, Profile::default());
+        assert!(!case.to_json().contains("compatibility"));
+        case.access.compatibility = true;
+
+        if matches!(mode, PagingMode::FourLevel | PagingMode::FiveLevel) {
+            assert!(case.to_json().contains(r#""compatibility":true"#));
+            assert_eq!(Case::from_json(&case.to_json()).unwrap(), case);
+            assert!(!case.has_64_bit_address());
+            case.access.address = mmu_core::VirtAddr::new(1 << 60);
+            assert_eq!(case.canonical_ends(), [true; 2]);
+            case.access.implicit = true;
+            assert_eq!(case.canonical_ends(), [false; 2]);
+        } else {
+            let expected = "expected in 4level and 5level paging only, found in";
+            let refusal = refusal(&case);
+            assert_eq!(refusal, format!("access.compatibility: {expected} {mode}"));
+        }
+    }
+}
+
 #[test]
 fn plain_cases_and_every_generation_read_back() {
     for mode in PagingMode::ALL {
@@ -105,6 +129,30 @@ fn plain_cases_and_every_generation_read_back() {
     one.profile.control_features = ControlFeatures::UMIP | ControlFeatures::LONG_MODE;
     let expected = r#""control_features":["umip","long_mode"]"#;
     assert!(one.to_json().contains(expected), "{}", one.to_json());
+}
+
+/// EFLAGS.AC stands in the state, for every access that has none of its own.
+#[test]
+fn ac_is_written_with_the_state_and_read_into_every_access() {
+    let mut case = plain(PagingMode::FourLevel, Profile::default());
+    case.before = vec![Action::Access(case.access_step())];
+    let accesses_with_ac = |case: &Case| -> Vec<bool> {
+        case.accesses().iter().map(|access| access.access.ac).collect()
+    };
+
+    let without = case.to_json();
+    assert!(without.contains(r#""pkrs":"0x0","ac":false},"#), "{without}");
+    assert_eq!(without.matches(r#""ac""#).count(), 1);
+    let with = Case::from_json(&without.replace(r#""ac":false"#, r#""ac":true"#)).unwrap();
+    assert_eq!(accesses_with_ac(&with), [true, true]);
+    assert_eq!(with.to_json().matches(r#""ac":true"#).count(), 1);
+
+    case.access.ac = true;
+    assert!(case.to_json().contains(r#""ac":true},"#), "{case}");
+    assert!(case.to_json().contains(r#""ac":false,"instruction""#), "{case}");
+    let read = Case::from_json(&case.to_json()).unwrap();
+    assert_eq!(accesses_with_ac(&read), [false, true]);
+    assert_eq!(read, case);
 }
 
 proptest! {

@@ -141,6 +141,11 @@ fn limits(mode: PagingMode, pcid: bool) -> RegisterLimits {
 fn check_state(case: &Case, arena: Arena) -> Result<(), String> {
     let state = &case.state;
     let mode = case.mode();
+    if mode.is_long_mode() && state.cr4.contains(Cr4::LASS) {
+        return Err("the guest's ring-0 code lies in the lower half of the addresses, where \
+                    CR4.LASS lets no supervisor fetch"
+            .into());
+    }
     let limits = limits(mode, state.cr4.contains(Cr4::PCIDE));
     let (cr4, free_cr4) = limits.cr4;
     let pg = if mode == PagingMode::Unpaged { Cr0::empty() } else { Cr0::PG };
@@ -267,6 +272,9 @@ fn check_access(case: &Case) -> Result<(), String> {
     let access = &case.access;
     if access.shadow_stack {
         return Err("the guest makes no shadow-stack accesses".into());
+    }
+    if access.compatibility {
+        return Err("the guest runs no code in compatibility mode".into());
     }
     if matches!(access.segment, Segment::Fs | Segment::Gs) {
         return Err("the guest has no instruction that goes through FS or GS".into());
@@ -407,6 +415,13 @@ mod tests {
         let entry = writing.entries[3];
         writing.before = vec![Action::Write(TableEntry { value: 0x10_0007, ..entry })];
         assert_refused(&writing, "the guest's own memory");
+    }
+
+    #[test]
+    fn lass_is_refused_with_the_reason() {
+        let mut case = plain(PagingMode::FourLevel, Ring::Three);
+        case.state.cr4 |= Cr4::LASS;
+        assert_refused(&case, "CR4.LASS lets no supervisor fetch");
     }
 
     #[test]

@@ -60,7 +60,7 @@ impl<'a> Session<'a> {
         }
 
         let program = AskedProgram::start(&arguments.walker)?;
-        let journal = arguments.report.as_deref().map(Journal::new).transpose()?;
+        let journal = arguments.report.as_deref().map(Journal::in_directory).transpose()?;
         let earlier = read_journal(journal.as_ref(), arguments.resume)?;
 
         let identity = machine.identity();
@@ -260,11 +260,9 @@ fn read_journal(journal: Option<&Journal>, resume: bool) -> Result<Option<Checkp
 
     let earlier = journal.read()?;
     if earlier.is_some() && !resume {
-        return Err(Failure::Input(format!(
-            "{}: the directory has a run already: expected --resume to continue it, or another \
-             directory",
-            journal.path().display()
-        )));
+        let problem = "the directory has a run already: expected --resume to continue it, or \
+                       another directory";
+        return Err(journal.error(None, problem.into()).into());
     }
     Ok(earlier)
 }

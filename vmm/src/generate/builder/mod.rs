@@ -46,6 +46,8 @@ pub(super) struct CaseBuilder<'c> {
     form: Form,
     size: u16,
     ring: Ring,
+    /// EFLAGS.AC.
+    ac: bool,
     segment: Segment,
 
     /// The depth of the leaf, 0 for the root.
@@ -80,9 +82,8 @@ impl<'c> CaseBuilder<'c> {
     ) -> Self {
         let mode = state.mode();
         let cpl = if rng.random_bool(0.2) { Ring::Zero } else { Ring::Three };
-        if cpl == Ring::Zero && state.cr4.contains(Cr4::SMAP) {
-            state.ac = rng.random_bool(0.4);
-        }
+        let ac_counts = cpl == Ring::Zero && state.cr4.contains(Cr4::SMAP);
+        let ac = ac_counts && rng.random_bool(0.4);
         state.pkru = random_pkru(rng, cpl, machine, &state);
 
         let leaf_level = random_leaf_level(rng, &state);
@@ -102,6 +103,7 @@ impl<'c> CaseBuilder<'c> {
             form: Case::default_form(kind),
             size: 1,
             ring: cpl,
+            ac,
             segment,
             leaf_level,
             target,
@@ -232,6 +234,8 @@ impl<'c> CaseBuilder<'c> {
             segment: self.segment,
             implicit: self.form == Form::SegmentLimit,
             shadow_stack: false,
+            ac: self.ac,
+            compatibility: false,
         };
         let case = Case {
             profile,

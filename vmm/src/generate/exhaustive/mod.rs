@@ -65,7 +65,7 @@ impl ExhaustiveStream {
         let address = VirtAddr::new(base | offset(variant.form));
         let case = Case {
             profile: self.machine.profile,
-            state: ControlState { ac: variant.ac, ..state },
+            state,
             entries,
             before: Vec::new(),
             access: access(variant, address, Code::of(self.mode)),
@@ -246,6 +246,8 @@ fn access(variant: AccessVariant, address: VirtAddr, code: Code) -> Access {
         segment: Segment::Data,
         implicit: variant.form == Form::SegmentLimit,
         shadow_stack: false,
+        ac: variant.ac,
+        compatibility: false,
     }
 }
 

@@ -106,7 +106,9 @@ pub(in crate::report) fn describe(text: &mut String, walker: &str, score: &Candi
 
 /// The result in a sentence.
 pub(in crate::report) fn verdict(walker: &str, score: &CandidateScore) -> String {
-    if score.is_clean() {
+    if score.compared_nothing() {
+        format!("Nothing was compared: {walker} gave no answer that could be marked.")
+    } else if score.is_clean() {
         format!("{walker} says nothing wrong.")
     } else {
         let CandidateScore { wrong, failed, not_asked, .. } = score;

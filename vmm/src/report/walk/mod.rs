@@ -8,11 +8,12 @@ use crate::verdict::{self, Verdict, describe_observation};
 use crate::walker::{Mutant, WalkerSpec};
 use crosswalk_case::observation::{Attempt, EntryAfter};
 use crosswalk_case::{Action, Case};
-use mmu_core::walk::{Path, Step, Translation, WalkError};
+use mmu_core::walk::{Path, Step, WalkError};
 use mmu_core::x86::format::{EntryBits, EntryKind, levels};
 use mmu_core::x86::semantics::{Cause, Denial, EntryError, Rights};
 use mmu_core::{
-    Access, AccessKind, Cr0, Cr4, Efer, PagingMode, Prediction, Rule, Segment, VirtAddr,
+    Access, AccessKind, Cr0, Cr4, Efer, PagingMode, Prediction, Rule, Segment, Translation,
+    VirtAddr,
 };
 use std::fmt::Write;
 
@@ -52,6 +53,9 @@ fn is_walked(prediction: &Prediction) -> bool {
 
 fn why_not_walked(mode: PagingMode, prediction: &Prediction) -> &'static str {
     match mode {
+        _ if prediction.rules.contains(Rule::Canon5) => {
+            "violates LASS: bit 63 of the address is that of the other half, so there is no walk"
+        }
         _ if mode.is_long_mode() && prediction.rules.contains(Rule::Mode8) => {
             "CR3 has bits set that cannot be loaded: MOV to CR3 faults, and the access is not made"
         }
@@ -136,10 +140,13 @@ pub(super) fn in_words(access: &Access) -> String {
         Segment::Gs => ", through GS",
     };
     let implicit = if access.implicit { ", implicit" } else { "" };
+    let submode = if access.compatibility { ", in compatibility mode" } else { "" };
     let crossing = if access.crosses_page() { ", across a page boundary" } else { "" };
 
     let Access { size, address, .. } = access;
-    format!("{kind} of {size} bytes at {address}, ring {ring}{segment}{implicit}{crossing}")
+    format!(
+        "{kind} of {size} bytes at {address}, ring {ring}{segment}{implicit}{submode}{crossing}"
+    )
 }
 
 /// The access, and the state it is made in.
@@ -153,9 +160,12 @@ fn describe_access(text: &mut String, case: &Case) {
         bit("EFER.NXE", state.efer.contains(Efer::NXE)),
         bit("CR4.SMEP", state.cr4.contains(Cr4::SMEP)),
         bit("CR4.SMAP", state.cr4.contains(Cr4::SMAP)),
-        bit("AC", state.ac),
+        bit("AC", case.access.ac),
         bit("CR4.PKE", state.cr4.contains(Cr4::PKE)),
     ];
+    if state.cr4.contains(Cr4::LASS) {
+        bits.push("CR4.LASS=1".to_owned());
+    }
     if state.pkru != 0 {
         bits.push(format!("PKRU={:#x}", state.pkru));
     }
@@ -233,7 +243,7 @@ fn draw_path(text: &mut String, case: &Case, path: &Path, end: &Result<Translati
 pub(super) fn end_in_words(end: &Result<Translation, WalkError>) -> String {
     match end {
         Ok(translation) => format!("reaches {}", translation.address),
-        Err(WalkError::Outside(outside)) => format!("stops: {outside} (OUT-1)"),
+        Err(WalkError::Memory(outside)) => format!("stops: {outside} (OUT-1)"),
         Err(WalkError::Fault(Cause::Entry(EntryError::NotPresent))) => {
             "stops: the entry is not present".into()
         }

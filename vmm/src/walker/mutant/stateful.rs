@@ -5,12 +5,12 @@ use super::{Mutant, Need};
 use crate::walker::Walker;
 use crate::walker::sequence::{SequenceEvent, events, is_same_page, predict};
 use crosswalk_case::{Action, Case};
-use mmu_core::walk::{Path, Translation, WalkError};
+use mmu_core::walk::{Path, WalkError};
 use mmu_core::x86::format::{EntryBits, EntryKind};
 use mmu_core::x86::semantics::{Denial, Rights};
 use mmu_core::{
     Access, AccessKind, ControlState, Cr0, Features, PhysAddr, Prediction, Reference, Regime, Rule,
-    Semantics, VirtAddr,
+    Semantics, Translation, VirtAddr,
 };
 
 pub(super) const MUTANTS: &[Mutant] = &[
