@@ -129,6 +129,7 @@ fn implicit_access(
     let lane = rng.random_range(0..250);
     let mut case = Case::plain_in(mode, arena, lane, Ring::Three, machine.profile);
     let page = case.access.address.get() & !0xfff;
+    let mut ac = false;
     let mut address = page + DESCRIPTOR_OFFSETS.start + 8 * rng.random_range(0..64);
 
     match address_bits(mode) {
@@ -138,12 +139,12 @@ fn implicit_access(
         _ => {
             let has_smap = machine.profile.features.contains(Features::SMAP);
             case.state.cr4.set(Cr4::SMAP, has_smap);
-            case.state.ac = rng.random_bool(0.75);
+            ac = rng.random_bool(0.75);
         }
     }
 
     let read = Access::read(VirtAddr::new(address), 8, Ring::Three);
-    case.access = Access { implicit: true, ..read };
+    case.access = Access { implicit: true, ac, ..read };
     case.form = Form::SegmentLimit;
     case
 }

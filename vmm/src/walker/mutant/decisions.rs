@@ -81,7 +81,7 @@ mutants! {
     }
     B05, Some(Rule::Right4), "QEMU 8a201bd47e, Bochs 93a07982d", "EFLAGS.AC excuses implicit accesses, too", [Implicit, Feature(Features::SMAP)], {
         fn smap_denied(&self, rights: Rights, access: &Access, regime: &Regime) -> bool {
-            !regime.state.ac && Reference.smap_denied(rights, access, regime)
+            !access.ac && Reference.smap_denied(rights, access, regime)
         }
     }
     B06, Some(Rule::Right5), "Bochs 951361a3a", "PKRU applied to supervisor pages, too", [PKU], {

@@ -4,8 +4,8 @@ use super::{Mutant, Need};
 use crate::walker::Walker;
 use crate::walker::sequence::is_same_page;
 use crosswalk_case::{Action, Case};
-use mmu_core::walk::{Path, Translation, WalkError};
-use mmu_core::{Alternative, Cr4, Features, Prediction, Reference, Rule, VirtAddr};
+use mmu_core::walk::{Path, WalkError};
+use mmu_core::{Alternative, Cr4, Features, Prediction, Reference, Rule, Translation, VirtAddr};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {

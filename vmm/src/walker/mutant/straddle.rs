@@ -4,8 +4,8 @@ use super::Mutant;
 use crate::walker::Walker;
 use crosswalk_case::Case;
 use mmu_core::outcome::Span;
-use mmu_core::walk::{Path, Translation, WalkError};
-use mmu_core::{Access, Outcome, Prediction, Reference, Rule, Vector, VirtAddr};
+use mmu_core::walk::{Path, WalkError};
+use mmu_core::{Access, Outcome, Prediction, Reference, Rule, Translation, Vector, VirtAddr};
 
 pub(super) const MUTANTS: &[Mutant] = &[Mutant {
     id: "B43",

@@ -107,13 +107,13 @@ fn b05_ac_excuses_an_implicit_access() {
     case.access.implicit = true;
     case.state.cr4 |= Cr4::SMAP;
     assert_eq!(both("B05", &case), [Err(1), Err(1)]);
-    case.state.ac = true;
+    case.access.ac = true;
     assert_eq!(both("B05", &case), [Err(1), Ok(PLACE)]);
 
     // An explicit one is excused.
     let mut explicit = four_level(Ring::Zero);
     explicit.state.cr4 |= Cr4::SMAP;
-    explicit.state.ac = true;
+    explicit.access.ac = true;
     assert_eq!(both("B05", &explicit), [Ok(PLACE), Ok(PLACE)]);
 }
 
