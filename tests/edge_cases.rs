@@ -56,7 +56,7 @@ const ANSWERS: &[Answer] = &[
         &["completed: 8 bytes at 0x40046000"],
     ),
     answer("F8-fetch-where-there-is-no-code", "", &["completed: 4 bytes at 0x40044200"]),
-    // LASS; SDM "Linear-Address-Space Separation (LASS)": a user access to an address whose bit 63 is 1
+    // CANON-5; SDM "Linear-Address-Space Separation (LASS)": a user access to an address whose bit 63 is 1
     // is #GP, before paging.
     answer("lass-user-read-of-upper-half", "", &["#GP(0)"]),
     // CANON-4, CODE-12; APM "Upper Address Ignore": with 57 address bits there is no canonical check.
