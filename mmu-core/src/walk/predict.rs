@@ -8,7 +8,7 @@ use super::{Mmu, Path, WalkError};
 use crate::access::{Access, AccessKind, MAX_PAGES, SizeError};
 use crate::address::{PAGE_SHIFT, PhysAddr, VirtAddr};
 use crate::memory::{OutsideMemory, TableMemory};
-use crate::outcome::{Alternative, MAX_ALTERNATIVES, Outcome, Prediction, Span, Translation};
+use crate::outcome::{Alternative, MAX_ALTERNATIVES, Outcome, Prediction, Span};
 use crate::table::limits;
 use crate::x86::fault::Fault;
 use crate::x86::format::Format;
@@ -40,13 +40,10 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     /// use mmu_core::access::SizeError;
     /// use mmu_core::memory::SparseTables;
     /// use mmu_core::x86::format::Bits32;
-    /// use mmu_core::{Access, ControlState, Cr4, Efer, Mmu, Outcome, Profile, Ring, VirtAddr};
+    /// use mmu_core::{Access, ControlState, Mmu, Outcome, Profile, Ring, VirtAddr};
     ///
     /// let entries = [(0, 0x1007), (0x1004, 0x5007), (0x1008, 0x9007), (0x100c, 0x3007)];
-    /// let mut state = ControlState::long_mode(0);
-    /// state.cr4 = Cr4::empty();
-    /// state.efer = Efer::empty();
-    /// let mmu = Mmu::<Bits32>::new(state, Profile::default());
+    /// let mmu = Mmu::<Bits32>::new(ControlState::bits32(0), Profile::default());
     ///
     /// // XRSTOR from an area in three pages.
     /// let read = Access::read(VirtAddr::new(0x1f00), 0x1200, Ring::Three);
@@ -325,7 +322,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         found.rules.extend(path.rules);
 
         let end = match walked {
-            Ok(translation) => PageEnd::Translated(translation, len),
+            Ok(translation) => PageEnd::Translated(Span { address: translation.address, len }),
             Err(WalkError::Fault(cause)) => {
                 let code = self.semantics.page_fault_code(cause, access, &self.regime);
                 found.rules.extend(rules_of_fault(cause, access));
@@ -435,8 +432,8 @@ pub(crate) struct WalkedPage {
 
 /// How the walk for a page ended.
 pub(super) enum PageEnd {
-    /// At the page, of which the access touches this number of bytes.
-    Translated(Translation, u16),
+    /// At the page, of which the access touches these bytes.
+    Translated(Span),
     Fault(Cause, Fault),
 }
 
@@ -447,7 +444,7 @@ impl WalkedPage {
 
     const fn fault(&self) -> Option<Fault> {
         match self.end {
-            PageEnd::Translated(..) => None,
+            PageEnd::Translated(_) => None,
             PageEnd::Fault(_, fault) => Some(fault),
         }
     }
@@ -455,9 +452,7 @@ impl WalkedPage {
     /// The bytes that the access reaches in the page.
     const fn span(&self) -> Option<Span> {
         match self.end {
-            PageEnd::Translated(translation, len) => {
-                Some(Span { address: translation.address, len })
-            }
+            PageEnd::Translated(span) => Some(span),
             PageEnd::Fault(..) => None,
         }
     }

@@ -4,9 +4,9 @@
 use crate::frames::OUTSIDE;
 use crosswalk_case::protocol::{Answer, Faulted, Ignores, PageRights, Translated};
 use crosswalk_case::{Case, TableEntry};
-use mmu_core::walk::{Path, WalkError, walk_in_mode};
+use mmu_core::walk::{Path, WalkError};
 use mmu_core::x86::state::{CR3_LAM_U48, CR3_LAM_U57};
-use mmu_core::{AccessKind, Cr4, Efer, PagingMode, Reference, Translation, VirtAddr};
+use mmu_core::{AccessKind, AnyMmu, Cr4, Efer, PagingMode, Translation, VirtAddr};
 
 /// A library's translation of one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +66,8 @@ pub(crate) fn check_tables(case: &Case) -> Result<(), String> {
 /// The reference walk for one address of a single access.
 pub(crate) fn walk(case: &Case, address: u64) -> (Path, Result<Translation, WalkError>) {
     let mut path = Path::default();
-    let at = (VirtAddr::new(address), &case.access);
-    let end = walk_in_mode(Reference, case.state, case.profile, case, at, &mut path);
+    let mmu = AnyMmu::new(case.state, case.profile);
+    let end = mmu.walk(case, VirtAddr::new(address), &case.access, &mut path);
     (path, end)
 }
 

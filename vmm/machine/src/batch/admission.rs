@@ -9,10 +9,9 @@ use crosswalk_guest::layout::{Arena, DATA_BASE, DATA_SIZE, HOLE_BASE, is_above_t
 use crosswalk_guest::stub::{Code, Form};
 use crosswalk_guest::tables;
 use mmu_core::outcome::Span;
-use mmu_core::walk::{predict_in_mode, root_in_mode};
-use mmu_core::x86::format::{EntryBits, MAX_LEVELS};
+use mmu_core::x86::format::{self, EntryBits, MAX_LEVELS};
 use mmu_core::{
-    AccessKind, Cr0, Cr4, Efer, Outcome, PagingMode, Reference, Regime, Ring, Segment, VirtAddr,
+    AccessKind, AnyMmu, Cr0, Cr4, Efer, Outcome, PagingMode, Regime, Ring, Segment, VirtAddr,
 };
 
 /// Maximum number of actions before the last access of a sequence.
@@ -52,7 +51,7 @@ pub fn arena_of(case: &Case) -> Result<Arena, String> {
 
 /// The arena whose first table is the root.
 fn arena_of_root(case: &Case) -> Result<Arena, String> {
-    let root = root_in_mode(&Regime::new(case.state, case.profile)).get() & !0xfff;
+    let root = format::root(&Regime::new(case.state, case.profile)).get() & !0xfff;
 
     Arena::ALL.into_iter().find(|arena| arena.table(0) == root).ok_or_else(|| {
         let [first, second] = Arena::ALL.map(|arena| arena.table(0));
@@ -307,8 +306,8 @@ fn check_access(case: &Case) -> Result<(), String> {
 /// machine does not report which of several accesses left it.
 fn check_reach(case: &Case, of_sequence: bool) -> Result<(), String> {
     let bits = case.profile.physical_address_bits;
-    let prediction = predict_in_mode(Reference, case.state, case.profile, case, &case.access)
-        .map_err(|error| error.to_string())?;
+    let mmu = AnyMmu::new(case.state, case.profile);
+    let prediction = mmu.predict(case, &case.access).map_err(|error| error.to_string())?;
 
     for alternative in &prediction.alternatives {
         let Outcome::Translated(spans) = &alternative.outcome else { continue };
@@ -341,8 +340,8 @@ fn check_code(case: &Case) -> Result<(), String> {
         return Ok(());
     }
 
-    let prediction = predict_in_mode(Reference, case.state, case.profile, case, access)
-        .map_err(|error| error.to_string())?;
+    let mmu = AnyMmu::new(case.state, case.profile);
+    let prediction = mmu.predict(case, access).map_err(|error| error.to_string())?;
     let starts = |outcome: &Outcome| match outcome {
         Outcome::Fault(fault) => fault.cr2.is_some_and(|cr2| page(cr2) != page(access.address)),
         // Where there is no memory there is no data either.

@@ -3,8 +3,7 @@
 
 use crosswalk_case::{Action, Case, TableEntry};
 use crosswalk_guest::layout::Arena;
-use mmu_core::walk::decode_in_mode;
-use mmu_core::x86::format::{EntryKind, levels};
+use mmu_core::x86::format::{self, EntryKind, levels};
 use mmu_core::{PagingMode, Regime};
 use std::collections::BTreeSet;
 
@@ -36,7 +35,7 @@ fn reached_addresses(case: &Case) -> Vec<u64> {
     let entries = case.entries.iter().chain(written);
     let pages = entries.flat_map(|TableEntry { value, .. }| {
         levels(case.mode()).iter().filter_map(move |level| {
-            let (kind, first) = decode_in_mode(&regime, level, *value);
+            let (kind, first) = format::decode(&regime, level, *value);
             (kind == EntryKind::Leaf).then_some((first, level.shift))
         })
     });
