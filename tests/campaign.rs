@@ -198,7 +198,7 @@ fn a_journal_that_cannot_be_resumed_is_one_clear_error() {
     let damaged = good.replacen("CODE-1\"", "CODE-0\"", 1);
     let line = 1 + damaged.lines().position(|line| line.contains("CODE-0")).expect("a line");
     std::fs::write(&journal, &damaged).expect("the journal can be written");
-    refused(again, &[&format!("r/journal.jsonl, line {line}: "), "no rule"]);
+    refused(again, &[&format!("r/journal.jsonl, line {line}: "), "checksum"]);
 
     std::fs::write(&journal, &good[..good.len() / 2]).expect("the journal can be written");
     refused(again, &["r/journal.jsonl, line "]);
@@ -221,11 +221,46 @@ fn reports_that_cannot_be_merged_are_one_clear_error() {
 
     check(&sandbox, "--seed 3 --cases 500 --report r").expect_code(0);
     refused(&["r", "r"], "r: expected each shard once, found shard 0/1 again");
-    refused(&["."], ".: expected a journal.jsonl, found none");
+    refused(&["."], "./journal.jsonl: expected a journal, found none");
+    std::fs::create_dir(sandbox.path().join("link")).expect("a directory");
+    std::os::unix::fs::symlink("/dev/zero", sandbox.path().join("link/journal.jsonl"))
+        .expect("a link");
+    refused(&["link"], "link/journal.jsonl: cannot be read: expected a regular file");
 
     check(&sandbox, "--seed 3 --cases 500 --shard 0/2 --report s").expect_code(0);
     check(&sandbox, "--seed 4 --cases 500 --shard 1/2 --report t").expect_code(0);
     refused(&["s", "t"], "t/journal.jsonl, line 1: another run: expected seed 3, found 4");
+
+    // A journal may name any file: none is opened that the user does not name.
+    std::fs::write(sandbox.path().join("known.toml"), "").expect("a file");
+    let run = check(&sandbox, "--seed 3 --cases 500 --known known.toml --report k");
+    refused(&["k"], "used the known findings of \"known.toml\": name the file with --known");
+    refused(&["s", "--known", "known.toml"], "did not use the known findings that --known names");
+    let merged = sandbox.run(&["merge", "k", "--known", "known.toml"]);
+    assert_eq!(merged.code, run.code, "{}", merged.stderr);
+}
+
+#[test]
+fn two_runs_do_not_write_into_one_directory() {
+    require_kvm!();
+    let sandbox = Sandbox::new();
+    let mut first = sandbox.spawn(&["check", "--machine", "kvm", "--for", "1h", "--report", "r"]);
+    while !sandbox.path().join("r/journal.jsonl").exists() {
+        let status = first.try_wait().expect("the child can be waited for");
+        assert_eq!(status, None, "the run ended by itself");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+
+    let words = "r: the directory cannot be used: another run is writing into it";
+    let output = check(&sandbox, "--cases 500 --report r --resume").expect_code(2);
+    assert!(output.only_line_of_stderr().contains(words), "{}", output.stderr);
+    let output = sandbox.run(&["replay", "--cases", "50", "--report", "r"]).expect_code(2);
+    assert!(output.only_line_of_stderr().contains(words), "{}", output.stderr);
+
+    // However a run ends, the directory is free again.
+    first.kill().expect("it can be killed");
+    first.wait().expect("it ends");
+    check(&sandbox, "--for 1ms --report r --resume").expect_code(0);
 }
 
 /// Every rule that was hit has a case, whose name repeats it.

@@ -112,7 +112,7 @@ fn rights_are_those_of_long_mode(machine: &mut dyn Machine, table_use: TableUse,
 }
 
 /// It wraps to address 0, where nothing is mapped, or exceeds the limit of its segment. QEMU goes on at
-/// 4 GiB (T15), where nothing is mapped either.
+/// 4 GiB (T16), where nothing is mapped either.
 fn an_access_past_4_gib_does_not_complete(
     machine: &mut dyn Machine,
     table_use: TableUse,

@@ -255,11 +255,13 @@ fn script_walker(sandbox: &Sandbox, name: &str, script: &str) -> String {
 }
 
 #[test]
-fn a_walker_that_answers_nothing_wrong_passes() {
+fn a_walker_that_says_nothing_is_not_called_right() {
     let sandbox = Sandbox::new();
     let script = r#"while read -r case; do echo '{"silent":"I know nothing"}'; done"#;
     let walker = script_walker(&sandbox, "silent", script);
-    let report = report(&["replay", "--walker", &walker], 0);
+    let said = run(&["replay", "--walker", &walker]).expect_code(3).words_of_stdout();
+    assert!(said.contains("Nothing was compared: cmd:"), "{said}");
+    let report = report(&["replay", "--walker", &walker], 3);
     assert_eq!(report["walker"], walker.as_str());
 
     let score = &report["candidate"];

@@ -153,7 +153,7 @@ fn smap_denies_supervisor_data_accesses_to_user_pages_unless_ac_is_set() {
         let with_smap = |machine: &QemuMachine, ring, form, ac| {
             let mut case = plain(machine, mode, ring, form);
             case.state.cr4 |= Cr4::SMAP;
-            case.state.ac = ac;
+            case.access.ac = ac;
             case
         };
 

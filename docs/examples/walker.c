@@ -84,10 +84,12 @@ static void answer(const char *json) {
     int code = walk(json, first, &physical), crosses = first >> 12 != last >> 12;
     if (code < 0 && crosses) code = walk(json, cr2 = last & -BIT(12), &second);
     int masked = number(json, "cr3") >> 61 & 3 || number(json, "cr4") & BIT(28) || /* LAM */
-                 number(json, "efer") & BIT(20);                                   /* UAI */
-    int plain = !masked && !is(access, "shadow_stack", "true") && !*field(json, "before");
+                 number(json, "cr4") & BIT(27) || number(json, "efer") & BIT(20);  /* LASS, UAI */
+    int checked = number(json, "cr0") & BIT(18) && is(json, "ac", "true"); /* alignment */
+    int plain = !masked && !checked && !is(access, "shadow_stack", "true") &&
+                !*field(json, "before");
     if (!plain || !is(json, "mode", "\"4level\"") || *field(json, "global_in_pml4e_is_reserved"))
-        puts("{\"silent\":\"only single accesses in 4-level paging, without LAM and CET\"}");
+        puts("{\"silent\":\"only 4-level paging, no LAM, LASS, CET or alignment checks\"}");
     else if ((first + BIT(47)) >> 48 || (last + BIT(47)) >> 48) /* bits 63:47 differ */
         printf("{\"fault\":{\"vector\":%d,\"error_code\":\"0x0\"}}\n",
                is(access, "segment", "\"stack\"") ? 12 : 13);

@@ -5,8 +5,8 @@ import json
 import sys
 
 P, RW, US, PS, G, XD, ADDRESS = 1, 1 << 1, 1 << 2, 1 << 7, 1 << 8, 1 << 63, 0xF_FFFF_FFFF_F000
-WP, NXE, SMEP, SMAP, PKE, PKS = 1 << 16, 1 << 11, 1 << 20, 1 << 21, 1 << 22, 1 << 24
-LAM_SUP, LAM_USER, UAIE = 1 << 28, 3 << 61, 1 << 20
+WP, AM, NXE, SMEP, SMAP, PKE, PKS = 1 << 16, 1 << 18, 1 << 11, 1 << 20, 1 << 21, 1 << 22, 1 << 24
+LASS, LAM_SUP, LAM_USER, UAIE = 1 << 27, 1 << 28, 3 << 61, 1 << 20
 CODE_P, CODE_W, CODE_U, CODE_RSVD, CODE_I, CODE_PK = 1, 2, 4, 8, 16, 32
 LEVELS = {"4level": 4, "5level": 5}
 
@@ -55,9 +55,10 @@ def walk(case, address):
 def answer(case):
     """What a processor does with the case, as far as this program knows."""
     state, access, levels = case.state, case.access, LEVELS.get(case.mode)
-    masked = state.cr4 & LAM_SUP or state.cr3 & LAM_USER or state.efer & UAIE
-    if not levels or case.before or access.shadow_stack or masked:
-        return {"silent": "only single accesses in 4-level and 5-level paging, without LAM and CET"}
+    masked = state.cr4 & (LASS | LAM_SUP) or state.cr3 & LAM_USER or state.efer & UAIE
+    aligned = not (state.cr0 & AM and state.ac and access.ring == 3)
+    if not levels or case.before or access.shadow_stack or masked or not aligned:
+        return {"silent": "only long mode, without LAM, LASS, CET and alignment checks"}
     # In compatibility mode an address has 32 bits, but not that of a descriptor.
     space = 1 << (32 if access.compatibility and not access.implicit else 64)
     first, last = access.address % space, (access.address + access.size - 1) % space

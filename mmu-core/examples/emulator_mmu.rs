@@ -9,14 +9,15 @@
 //! ```
 
 use mmu_core::cache::CachedMmu;
-use mmu_core::memory::{Bytes, TableMemoryMut};
+use mmu_core::memory::AtomicWords;
 use mmu_core::table::mapping::{FrameAllocator, MapError, Mapper};
 use mmu_core::x86::format::{EntryBits, FourLevel};
 use mmu_core::{
-    Access, AccessKind, ControlState, Fault, Outcome, PageFaultCode, PageSize, PhysAddr, Profile,
-    Ring, VirtAddr,
+    Access, AccessError, AccessKind, AccessTranslation, ControlState, Fault, PageFaultCode,
+    PageSize, PhysAddr, Profile, Ring, VirtAddr,
 };
 use std::fmt;
+use std::sync::atomic::AtomicU64;
 
 /// The program starts 20 bytes before the end of a page, so the processor fetches its third
 /// instruction from two pages.
@@ -31,6 +32,9 @@ const HEAP_BYTES: u64 = 0x4000;
 const ROOT: u64 = 0x1000;
 const FIRST_FREE_FRAME: u64 = 0x2000;
 const RAM_BYTES: usize = 0x4_0000;
+
+/// The memory of the emulated machine.
+type Memory = AtomicWords<Vec<AtomicU64>>;
 
 /// One of the four registers.
 type RegisterNumber = u8;
@@ -153,7 +157,7 @@ impl FrameAllocator for &mut FreeFrames {
 struct Emulator {
     state: ControlState,
     mmu: CachedMmu<FourLevel>,
-    ram: Bytes<Vec<u8>>,
+    ram: Memory,
     frames: FreeFrames,
     registers: [u64; 4],
     instruction_pointer: u64,
@@ -163,10 +167,11 @@ impl Emulator {
     /// A processor with paging on, and the program in two read-only pages.
     fn new(program: &[Instruction]) -> Result<Self, MapError> {
         let state = ControlState::long_mode(ROOT);
+        let words = (0..RAM_BYTES / 8).map(|_| AtomicU64::new(0));
         let mut emulator = Self {
             state,
             mmu: CachedMmu::new(state, Profile::default()),
-            ram: Bytes::new(PhysAddr::new(0), vec![0; RAM_BYTES]),
+            ram: Memory::new(PhysAddr::new(0), words.collect()),
             frames: FreeFrames { next: FIRST_FREE_FRAME },
             registers: [0; 4],
             instruction_pointer: PROGRAM,
@@ -185,7 +190,7 @@ impl Emulator {
     fn load_byte(&mut self, address: VirtAddr, byte: u8) -> Result<(), MapError> {
         let mapping = self.mapper().translate(address)?;
         let at = mapping.frame + address.offset(mapping.size.shift());
-        Ok(self.ram.write_entry(at, 1, byte.into())?)
+        Ok(self.ram.write(at, &[byte])?)
     }
 
     /// Executes instructions until one stops the processor. An instruction that faults has no
@@ -241,41 +246,38 @@ impl Emulator {
         Ok(Executed::Next)
     }
 
-    /// Translates an access of 8 bytes by the program: the physical address of each byte. This is
-    /// the only place where the emulator uses the MMU. It sets A and D in the page tables.
-    fn translate(&mut self, kind: AccessKind, address: u64) -> Result<Vec<PhysAddr>, Fault> {
+    /// Translates an access of 8 bytes by the program. This is the only place where the emulator uses
+    /// the MMU. It sets A and D in the page tables.
+    fn translate(&mut self, kind: AccessKind, address: u64) -> Result<AccessTranslation, Fault> {
         let access = Access::new(kind, VirtAddr::new(address), 8, Ring::Three);
-        let outcome = self.mmu.access(&mut self.ram, &access).expect("all tables are in memory");
 
-        match outcome {
-            // One span, or two if the access crosses a page: their frames need not be adjacent.
-            Outcome::Translated(spans) => {
-                if let [first, second] = spans.as_slice() {
-                    let (first, second) = (first.address, second.address);
-                    println!("    {address:#x} crosses a page: {first} and {second}");
-                }
-                let bytes = spans
-                    .iter()
-                    .flat_map(|span| (0..u64::from(span.len)).map(|offset| span.address + offset));
-                Ok(bytes.collect())
-            }
-            Outcome::Fault(fault) => Err(fault),
+        let translated = match self.mmu.translate(&self.ram, &access) {
+            Ok(translated) => translated,
+            Err(AccessError::Fault(fault)) => return Err(fault),
+            Err(error) => panic!("all tables are in memory: {error}"),
+        };
+        // One page, or two if the access crosses a boundary: their frames need not be adjacent.
+        if let [first, second] = translated.translations() {
+            println!("    {address:#x} crosses a page: {} and {}", first.address, second.address);
         }
+        Ok(translated)
     }
 
     fn read(&mut self, kind: AccessKind, address: u64) -> Result<u64, Fault> {
+        let translated = self.translate(kind, address)?;
+
         let mut value = [0; 8];
-        for (byte, at) in value.iter_mut().zip(self.translate(kind, address)?) {
-            *byte = self.ram.bytes(at, 1).expect("frames are in memory")[0];
+        for (at, bytes) in translated.split_mut(&mut value) {
+            self.ram.read(at, bytes).expect("frames are in memory");
         }
         Ok(u64::from_le_bytes(value))
     }
 
     fn write(&mut self, address: u64, value: u64) -> Result<(), Fault> {
-        for (byte, at) in
-            value.to_le_bytes().into_iter().zip(self.translate(AccessKind::Write, address)?)
-        {
-            self.ram.write_entry(at, 1, byte.into()).expect("frames are in memory");
+        let translated = self.translate(AccessKind::Write, address)?;
+
+        for (at, bytes) in translated.split(&value.to_le_bytes()) {
+            self.ram.write(at, bytes).expect("frames are in memory");
         }
         Ok(())
     }
@@ -311,7 +313,7 @@ impl Emulator {
         Ok(frame)
     }
 
-    fn mapper(&mut self) -> Mapper<'_, FourLevel, Bytes<Vec<u8>>, &mut FreeFrames> {
+    fn mapper(&mut self) -> Mapper<'_, FourLevel, Memory, &mut FreeFrames> {
         Mapper::new(self.state, Profile::default(), &mut self.ram, &mut self.frames)
     }
 }

@@ -6,7 +6,7 @@
 //! ```
 
 use mmu_core::cache::{CachedMmu, EditError, History};
-use mmu_core::memory::{Bytes, OutsideMemory, TableMemory, TableMemoryMut};
+use mmu_core::memory::{Bytes, OutsideMemory, TableMemory, TableMemoryMut, Unshared};
 use mmu_core::x86::format::FourLevel;
 use mmu_core::x86::profile::Generation;
 use mmu_core::{Access, ControlState, Mmu, Outcome, PhysAddr, Ring, VirtAddr};
@@ -20,7 +20,7 @@ const OTHER_PTE: PhysAddr = PhysAddr::new(0x5008);
 
 /// Memory that remembers up to 8 edits of its entries. [`CachedMmu`] uses it as it uses any memory;
 /// only the predictions look at the past.
-type TableHistory = History<Bytes<Vec<u8>>, 8>;
+type TableHistory = History<Unshared<Bytes<Vec<u8>>>, 8>;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut tables = TableHistory::new(page_tables()?);
@@ -65,8 +65,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Four tables that map the page to the frame at 0xa000, and a second last-level table.
-fn page_tables() -> Result<Bytes<Vec<u8>>, OutsideMemory> {
-    let mut memory = Bytes::new(PhysAddr::new(0x1000), vec![0; 0x5000]);
+fn page_tables() -> Result<Unshared<Bytes<Vec<u8>>>, OutsideMemory> {
+    let mut memory = Unshared::new(Bytes::new(PhysAddr::new(0x1000), vec![0; 0x5000]));
     for (at, entry) in [
         (PhysAddr::new(0x1000), 0x2007),
         (PhysAddr::new(0x2000), 0x3007),
@@ -95,7 +95,7 @@ fn invlpg(mmu: &mut CachedMmu<FourLevel>, tables: &mut TableHistory) {
 /// Makes an access through the caches, and checks that its outcome is allowed.
 fn show_access(mmu: &mut CachedMmu<FourLevel>, tables: &mut TableHistory, access: &Access) {
     let before = tables.clone();
-    let outcome = mmu.access(tables, access).expect("all tables are in memory");
+    let outcome = Outcome::of(mmu.translate(tables, access)).expect("all tables are in memory");
     println!("  the caching MMU: {}", describe(&outcome));
 
     let mut is_allowed = false;

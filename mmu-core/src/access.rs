@@ -142,6 +142,7 @@ impl FromStr for Segment {
 }
 
 /// An access: what it does, where, to how many bytes, and with which privilege.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Access {
     /// What it does.
@@ -156,11 +157,15 @@ pub struct Access {
     /// The segment it goes through.
     pub segment: Segment,
     /// Whether the processor makes it for its own purposes, to a descriptor table for instance. It
-    /// is then a supervisor access whatever the CPL (CODE-9), and EFLAGS.AC does not excuse it
+    /// is then a supervisor access whatever the CPL (CODE-9), and [`ac`](Self::ac) does not count
     /// (RIGHT-4).
     pub implicit: bool,
     /// Whether it is a shadow-stack access, as CALL and RET make under CET (RIGHT-7).
     pub shadow_stack: bool,
+    /// EFLAGS.AC when the instruction runs. It exempts explicit supervisor accesses from SMAP
+    /// (RIGHT-4). It is a flag of the running code and not part of the control state, so STAC, CLAC
+    /// and POPF need not tell the MMU.
+    pub ac: bool,
     /// Whether the code that makes it runs in compatibility mode: in long mode with CS.L=0. The
     /// linear address then has 32 bits, unless the access is implicit (MODE-1). It has no meaning
     /// outside long mode.
@@ -168,7 +173,7 @@ pub struct Access {
 }
 
 impl Access {
-    /// An explicit access through a data segment.
+    /// An explicit access through a data segment, with EFLAGS.AC=0.
     pub const fn new(kind: AccessKind, address: VirtAddr, size: u16, ring: Ring) -> Self {
         Self {
             kind,
@@ -178,6 +183,7 @@ impl Access {
             segment: Segment::Data,
             implicit: false,
             shadow_stack: false,
+            ac: false,
             compatibility: false,
         }
     }

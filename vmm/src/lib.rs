@@ -4,6 +4,7 @@
 //! A [case](crosswalk_case::Case) is what is tried, and a [machine](crosswalk_machine::Machine) runs it.
 //! The modules of this crate build on each other in this order; none uses a later one:
 //!
+//! - [`file`]: files that stay whole whatever happens to the program;
 //! - [`walker`]: predicts the outcomes of a case; the reference, and mutants of it with known mistakes;
 //! - [`verdict`]: compares a prediction with what was observed;
 //! - [`finding`]: groups divergences by their cause, names them, and shrinks their cases;
@@ -23,6 +24,7 @@ pub mod campaign;
 pub mod cli;
 pub mod conformance;
 pub mod corpus;
+pub mod file;
 pub mod finding;
 pub mod generate;
 pub mod geometry;

@@ -40,6 +40,8 @@ impl ImageEnvironment {
 }
 
 impl TableMemory for ImageEnvironment {
+    type Error = OutsideMemory;
+
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
         let pointer = Self::pointer(at, bytes)?;
 

@@ -3,7 +3,7 @@
 
 use super::layout::{PROGRAMS_IN_PROCESS, SCRIPT_PAGES, SCRIPTS, SCRIPTS_IN_PROCESS};
 use crate::layout::{OWN_TABLES, PROCESS_PAGES, PROGRAMS_PAGE, SUPERVISOR_WINDOW, SWITCH_PAGE};
-use mmu_core::memory::{OutsideMemory, TableMemoryMut};
+use mmu_core::memory::TableMemoryMut;
 use mmu_core::space::{Backing, PAGE_BYTES, Protection, Region, RegionKind};
 use mmu_core::x86::format::EntryBits;
 use mmu_core::{PagingMode, PhysAddr, VirtAddr};
@@ -54,8 +54,8 @@ pub fn regions(mode: PagingMode, residence: Residence) -> impl Iterator<Item = R
 /// one for its user pages, one for the supervisor window. Each covers 1 GiB.
 ///
 /// # Errors
-/// If a table lies outside memory.
-pub fn link_kernel<M: TableMemoryMut>(memory: &mut M, root: PhysAddr) -> Result<(), OutsideMemory> {
+/// When a table cannot be read or written.
+pub fn link_kernel<M: TableMemoryMut>(memory: &mut M, root: PhysAddr) -> Result<(), M::Error> {
     let table = |entry: u64| PhysAddr::new(entry & EntryBits::ADDRESS);
     let kernel_pdpt = table(memory.read_entry(PhysAddr::new(OWN_TABLES), 8)?);
     let process_pdpt = table(memory.read_entry(root, 8)?);

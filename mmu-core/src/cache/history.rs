@@ -1,34 +1,33 @@
 //! Memory that remembers what its entries were before they were edited.
 
-use super::update::TableMemoryUpdate;
 use crate::address::{PAGE_SHIFT, PhysAddr, VirtAddr};
-use crate::memory::{OutsideMemory, TableMemory, TableMemoryMut};
+use crate::memory::{AtomicTableMemory, OutsideMemory, TableMemory, TableMemoryMut};
 use arrayvec::ArrayVec;
 use core::fmt;
 
-/// Why an edit was not made.
+/// Why an edit was not made. `E` is the error of the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EditError {
-    /// There is no memory at this place.
-    Outside(OutsideMemory),
+pub enum EditError<E = OutsideMemory> {
+    /// The entry cannot be read or written, for instance because it is outside memory.
+    Memory(E),
     /// The history is full: it holds as many edits as it can since [`History::forget_all`].
     Full,
 }
 
-impl fmt::Display for EditError {
+impl<E: fmt::Display> fmt::Display for EditError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Outside(outside) => outside.fmt(f),
+            Self::Memory(error) => error.fmt(f),
             Self::Full => f.write_str("too many edits without an invalidation"),
         }
     }
 }
 
-impl core::error::Error for EditError {}
+impl<E: fmt::Debug + fmt::Display> core::error::Error for EditError<E> {}
 
-impl From<OutsideMemory> for EditError {
-    fn from(outside: OutsideMemory) -> Self {
-        Self::Outside(outside)
+impl<E> From<E> for EditError<E> {
+    fn from(error: E) -> Self {
+        Self::Memory(error)
     }
 }
 
@@ -55,15 +54,12 @@ pub(super) struct Past {
 /// use mmu_core::cache::History;
 /// use mmu_core::x86::format::Bits32;
 /// use mmu_core::memory::{Bytes, TableMemoryMut};
-/// use mmu_core::{Access, ControlState, Cr4, Efer, Mmu, PhysAddr, Profile, Ring, VirtAddr};
+/// use mmu_core::{Access, ControlState, Mmu, PhysAddr, Profile, Ring, VirtAddr};
 ///
 /// let mut memory = Bytes::new(PhysAddr::new(0), [0; 0x2000]);
 /// memory.write_entry(PhysAddr::new(0), 4, 0x1027)?; // PDE 0
 /// memory.write_entry(PhysAddr::new(0x1004), 4, 0x5027)?; // PTE 1
-/// let mut state = ControlState::long_mode(0);
-/// state.cr4 = Cr4::empty();
-/// state.efer = Efer::empty();
-/// let mmu = Mmu::<Bits32>::new(state, Profile::default());
+/// let mmu = Mmu::<Bits32>::new(ControlState::bits32(0), Profile::default());
 ///
 /// let mut tables = History::<_, 8>::new(memory);
 /// tables.edit(PhysAddr::new(0x1004), 4, 0x6007)?;
@@ -195,8 +191,8 @@ impl<M: TableMemoryMut, const N: usize> History<M, N> {
     /// nothing.
     ///
     /// # Errors
-    /// When there is no memory, or no room in the history. Nothing is stored then.
-    pub fn edit(&mut self, at: PhysAddr, bytes: u8, entry: u64) -> Result<(), EditError> {
+    /// When the memory cannot store it, or there is no room in the history. Nothing is stored then.
+    pub fn edit(&mut self, at: PhysAddr, bytes: u8, entry: u64) -> Result<(), EditError<M::Error>> {
         let before = self.memory.read_entry(at, bytes)?;
         let value = before | self.maybe_set(at);
         let is_new = value != entry;
@@ -215,24 +211,35 @@ impl<M: TableMemoryMut, const N: usize> History<M, N> {
         }
         Ok(())
     }
+
+    /// The processor sets these flags in an entry. That is no edit.
+    ///
+    /// # Errors
+    /// When the memory cannot store it.
+    pub fn set_flags(&mut self, at: PhysAddr, bytes: u8, flags: u64) -> Result<(), M::Error> {
+        let before = self.memory.read_entry(at, bytes)?;
+        self.memory.write_entry(at, bytes, before | flags)
+    }
 }
 
 /// The memory as it is now.
 impl<M: TableMemory, const N: usize> TableMemory for History<M, N> {
-    fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
+    type Error = M::Error;
+
+    fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, M::Error> {
         self.memory.read_entry(at, bytes)
     }
 }
 
 /// The processor sets A and D.
-impl<M: TableMemoryUpdate, const N: usize> TableMemoryUpdate for History<M, N> {
-    fn update_entry(
-        &mut self,
+impl<M: AtomicTableMemory, const N: usize> AtomicTableMemory for History<M, N> {
+    fn compare_exchange(
+        &self,
         at: PhysAddr,
         bytes: u8,
-        old: u64,
+        current: u64,
         new: u64,
-    ) -> Result<bool, OutsideMemory> {
-        self.memory.update_entry(at, bytes, old, new)
+    ) -> Result<bool, M::Error> {
+        self.memory.compare_exchange(at, bytes, current, new)
     }
 }

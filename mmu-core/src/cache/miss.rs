@@ -1,23 +1,18 @@
 //! A TLB miss: the walk, and what it leaves in the caches.
 
 use super::entry::{StructureEntry, TlbEntry};
-use super::error::{AccessError, TranslationError};
 use super::invalidation::Invalidation;
 use super::mmu::CachedMmu;
-use super::update::TableMemoryUpdate;
 use crate::access::Access;
-use crate::address::{PhysAddr, VirtAddr};
-use crate::memory::OutsideMemory;
-use crate::walk::{Start, Step, Trace, Translation, WalkError};
-use crate::x86::format::{EntryBits, EntryKind, Format, MAX_LEVELS};
+use crate::address::VirtAddr;
+use crate::memory::AtomicTableMemory;
+use crate::outcome::{AccessError, Translation};
+use crate::walk::{Entries, Start, Step};
+use crate::x86::fault::PageFaultCode;
+use crate::x86::format::{EntryBits, EntryKind, Format};
 use crate::x86::rule::Rule;
-use crate::x86::semantics::{Cause, Rights, Semantics};
+use crate::x86::semantics::{Rights, Semantics};
 use crate::x86::state::Cr4;
-use arrayvec::ArrayVec;
-
-/// How often a walk is repeated because another processor or a device changed an entry (AD-4). A real
-/// processor would hold its lock, so nobody loses this often.
-const MAX_RETRIES: usize = 100;
 
 impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCTURES: usize>
     CachedMmu<F, R, SETS, WAYS, STRUCTURES>
@@ -25,17 +20,15 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
     /// Walks from where the paging-structure caches lead. If that ends badly, they may be the reason:
     /// they are dropped (TLB-3), and the walk from the root decides.
     #[inline(never)]
-    pub(super) fn walk<M: TableMemoryUpdate>(
+    pub(super) fn walk<M: AtomicTableMemory + ?Sized>(
         &mut self,
-        memory: &mut M,
+        memory: &M,
         address: VirtAddr,
         access: &Access,
-    ) -> Result<Translation, TranslationError> {
+    ) -> Result<Translation, AccessError<M::Error>> {
         if let Some(start) = self.structures.start::<F>(address, self.pcid) {
             match self.walk_from(start, memory, address, access) {
-                Err(
-                    TranslationError::Fault(_) | TranslationError::Failed(AccessError::Outside(_)),
-                ) => {
+                Err(AccessError::Fault(_) | AccessError::Memory(_)) => {
                     self.invalidate_for_fault(Invalidation::Path { address, pcid: self.pcid });
                 }
                 result => return result,
@@ -46,70 +39,32 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
     }
 
     /// Walks, sets A and D, and caches the path: in this order, since nothing is cached before its A
-    /// is set (TLB-1). Starts again when it loses a race for an entry (AD-4).
-    fn walk_from<M: TableMemoryUpdate>(
+    /// is set (TLB-1).
+    fn walk_from<M: AtomicTableMemory + ?Sized>(
         &mut self,
         start: Start<F>,
-        memory: &mut M,
+        memory: &M,
         address: VirtAddr,
         access: &Access,
-    ) -> Result<Translation, TranslationError> {
-        let mut lost_at = PhysAddr::default();
+    ) -> Result<Translation, AccessError<M::Error>> {
+        let mut path = Entries::default();
+        let decided = &mut self.decided;
+        let walked =
+            self.mmu.walk_and_set_flags(start, memory, address, access, &mut path, decided);
 
-        for _ in 0..MAX_RETRIES {
-            let mut path = Entries::default();
-            let walked = self.mmu.walk_from(start, memory, address, access, &mut path);
-            let mut translation = match walked {
-                Ok(translation) => translation,
-                Err(WalkError::Fault(cause)) => {
-                    if matches!(cause, Cause::Entry(_)) {
-                        self.decided.insert(Rule::Tlb1);
-                    }
-                    return Err(TranslationError::Fault(cause));
-                }
-                Err(WalkError::Outside(outside)) => return Err(outside.into()),
-            };
-
-            match self.set_flags(memory, access, &mut path)? {
-                FlagUpdate::Done => {
-                    translation.leaf = path.0.last().map_or(0, |leaf| leaf.entry);
-                    self.fill(start.rights, address, &path);
-                    return Ok(translation);
-                }
-                FlagUpdate::LostRace(at) => {
-                    self.decided.insert(Rule::Ad4);
-                    lost_at = at;
+        match &walked {
+            Ok(_) => self.fill(start.rights, address, &path),
+            Err(AccessError::Fault(fault)) => {
+                let code = PageFaultCode::from_bits_retain(fault.error_code);
+                let by_entry =
+                    !code.contains(PageFaultCode::P) || code.contains(PageFaultCode::RSVD);
+                if by_entry {
+                    self.decided.insert(Rule::Tlb1);
                 }
             }
+            Err(_) => {}
         }
-
-        Err(TranslationError::Failed(AccessError::Contended(lost_at)))
-    }
-
-    /// Sets A in every entry of a path, and D in the leaf for a write (AD-1).
-    fn set_flags<M: TableMemoryUpdate>(
-        &self,
-        memory: &mut M,
-        access: &Access,
-        path: &mut Entries,
-    ) -> Result<FlagUpdate, OutsideMemory> {
-        let semantics = self.mmu.semantics();
-
-        for step in path.0.iter_mut().filter(|step| step.level.has_flags) {
-            let is_leaf = step.kind == EntryKind::Leaf;
-            let mut flags = EntryBits::empty();
-            flags.set(EntryBits::A, semantics.sets_accessed(step.level));
-            flags.set(EntryBits::D, is_leaf && semantics.sets_dirty(step.rights, access));
-
-            let new = step.entry | flags.bits();
-            let changes = new != step.entry;
-            if changes && !memory.update_entry(step.at, F::ENTRY_BYTES, step.entry, new)? {
-                return Ok(FlagUpdate::LostRace(step.at));
-            }
-            step.entry = new;
-        }
-
-        Ok(FlagUpdate::Done)
+        walked
     }
 
     /// Caches the entries of a completed walk.
@@ -161,26 +116,4 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
             dirty: leaf.has(EntryBits::D),
         }
     }
-}
-
-/// The result of setting A and D along a path.
-enum FlagUpdate {
-    Done,
-    /// The entry at this address changed since the walk read it. This walk itself may have changed
-    /// it, where one entry serves two levels (AD-6).
-    LostRace(PhysAddr),
-}
-
-/// The entries on the path of a walk, without the rules.
-#[derive(Default)]
-struct Entries(ArrayVec<Step, MAX_LEVELS>);
-
-impl Trace for Entries {
-    const WANTED: bool = false;
-
-    fn step(&mut self, step: Step) {
-        self.0.push(step);
-    }
-
-    fn rule(&mut self, _rule: Rule) {}
 }

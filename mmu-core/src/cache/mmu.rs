@@ -1,20 +1,19 @@
 //! An MMU that translates through the caches.
 
-use super::error::{AccessError, TranslationError};
 use super::invalidation::{Invalidation, RegisterWrite, invalidated_by, pcid};
 use super::structures::StructureCaches;
 use super::tlb::Tlb;
-use super::update::TableMemoryUpdate;
 use crate::access::{Access, MAX_PAGES};
 use crate::address::VirtAddr;
-use crate::outcome::{Outcome, Span};
-use crate::walk::{Mmu, Translation};
+use crate::memory::{AtomicTableMemory, TableMemory};
+use crate::outcome::{AccessError, AccessTranslation, Translation};
+use crate::walk::Mmu;
 use crate::x86::fault::Fault;
 use crate::x86::format::Format;
 use crate::x86::profile::Profile;
 use crate::x86::regime::Regime;
 use crate::x86::rule::{Rule, RuleSet};
-use crate::x86::semantics::{Cause, Reference, Semantics};
+use crate::x86::semantics::{Reference, Semantics};
 use crate::x86::state::ControlState;
 use arrayvec::ArrayVec;
 
@@ -25,7 +24,8 @@ use arrayvec::ArrayVec;
 /// leave open it takes the likeliest. Its outcome is always among those that [`Mmu::predict_stale`]
 /// allows for the edits since the last invalidation (TLB-2).
 ///
-/// A change of the paging mode drops everything: make a new MMU for the new mode.
+/// A change of the paging mode drops everything: make a new MMU for the new mode, or use
+/// [`AnyCachedMmu`](super::AnyCachedMmu), which does so.
 #[derive(Clone, Debug)]
 pub struct CachedMmu<
     F: Format,
@@ -83,80 +83,117 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
         self.decided
     }
 
-    /// Performs an access: the bytes that it reaches, with A and D set in memory, or its fault.
+    /// Translates an access through the caches, sets A and D in memory, and caches what it walks.
     ///
-    /// An access that faults leaves A and D set in the pages before the one that faults (AD-7).
+    /// An access that faults on a page leaves A and D set for those before it (AD-7).
     ///
     /// # Errors
-    /// When there is no outcome; see [`AccessError`].
-    pub fn access<M: TableMemoryUpdate>(
+    /// The fault, the error of the memory, or why there is neither; see [`AccessError`].
+    pub fn translate<M: AtomicTableMemory + ?Sized>(
         &mut self,
-        memory: &mut M,
+        memory: &M,
         access: &Access,
-    ) -> Result<Outcome, AccessError> {
-        Mmu::<F, R>::check_size(access)?;
+    ) -> Result<AccessTranslation, AccessError<M::Error>> {
+        let access = self.mmu.access_to_walk(access, &mut self.decided)?;
+        let mut translated = AccessTranslation::new();
 
-        let Some(access) = self.mmu.canonical_access(access, &mut self.decided) else {
-            return Ok(Outcome::Fault(self.mmu.semantics().non_canonical_fault(access)));
-        };
+        // Most accesses touch one page.
+        let first = self.mmu.pages(&access).next();
+        if let Some((address, len)) = first
+            && len == access.size
+        {
+            translated.push(self.translate_page(memory, address, &access)?, len);
+            return Ok(translated);
+        }
 
         let pages: ArrayVec<_, MAX_PAGES> = self.mmu.pages(&access).collect();
-        let mut spans = ArrayVec::new();
         for (address, len) in pages {
-            match self.translate(memory, address, &access) {
-                Ok(translation) => spans.push(Span { address: translation.address, len }),
-                Err(TranslationError::Fault(cause)) => {
-                    return Ok(Outcome::Fault(self.page_fault(cause, &access, address)));
-                }
-                Err(TranslationError::Failed(error)) => return Err(error),
-            }
+            translated.push(self.translate_page(memory, address, &access)?, len);
         }
-        Ok(Outcome::Translated(spans))
+        Ok(translated)
     }
 
-    fn page_fault(&self, cause: Cause, access: &Access, address: VirtAddr) -> Fault {
-        let code = self.mmu.semantics().page_fault_code(cause, access, self.mmu.regime());
-        Fault::page_fault(code, address)
-    }
-
-    /// Translates one address, which must be canonical, for an access. The size of the access plays
-    /// no part.
+    /// The same without any effect: neither memory nor the caches change. What is cached counts, so
+    /// that the answer is that of [`Self::translate`].
     ///
     /// # Errors
-    /// The cause of a page fault, or why there is no outcome.
+    /// As [`Self::translate`].
+    pub fn probe<M: TableMemory + ?Sized>(
+        &self,
+        memory: &M,
+        access: &Access,
+    ) -> Result<AccessTranslation, AccessError<M::Error>> {
+        let access = self.mmu.access_to_walk(access, &mut RuleSet::default())?;
+
+        let mut translated = AccessTranslation::new();
+        for (address, len) in self.mmu.pages(&access) {
+            translated.push(self.probe_page(memory, address, &access)?, len);
+        }
+        Ok(translated)
+    }
+
     #[inline]
-    pub fn translate<M: TableMemoryUpdate>(
+    fn translate_page<M: AtomicTableMemory + ?Sized>(
         &mut self,
-        memory: &mut M,
+        memory: &M,
         address: VirtAddr,
         access: &Access,
-    ) -> Result<Translation, TranslationError> {
-        let Some(entry) = self.tlb.lookup(address, self.pcid) else {
-            return self.walk(memory, address, access);
-        };
+    ) -> Result<Translation, AccessError<M::Error>> {
+        let path = Invalidation::Path { address, pcid: self.pcid };
 
-        // The registers may have changed since the entry was cached, so rights are judged again.
+        match self.look_up(address, access) {
+            TlbAnswer::Hit(translation) => return Ok(translation),
+            TlbAnswer::Miss => {}
+            // D is set in memory, where the leaf may have changed meanwhile.
+            TlbAnswer::NotDirty => self.tlb.invalidate(path),
+            TlbAnswer::Denied => self.invalidate_for_fault(path),
+        }
+        self.walk(memory, address, access)
+    }
+
+    fn probe_page<M: TableMemory + ?Sized>(
+        &self,
+        memory: &M,
+        address: VirtAddr,
+        access: &Access,
+    ) -> Result<Translation, AccessError<M::Error>> {
+        let answer = self.look_up(address, access);
+        if let TlbAnswer::Hit(translation) = answer {
+            return Ok(translation);
+        }
+
+        // A denied access drops what the structure caches have for it (TLB-3).
+        let start = self.structures.start::<F>(address, self.pcid);
+        if let (Some(start), TlbAnswer::Miss | TlbAnswer::NotDirty) = (start, answer)
+            && let Ok(translation) = self.mmu.probe_from(start, memory, address, access)
+        {
+            return Ok(translation);
+        }
+        self.mmu.probe_from(self.mmu.root(), memory, address, access)
+    }
+
+    /// What the TLB knows about an access. The registers may have changed since an entry was cached, so
+    /// its rights are judged again.
+    #[inline]
+    fn look_up(&self, address: VirtAddr, access: &Access) -> TlbAnswer {
+        let Some(entry) = self.tlb.lookup(address, self.pcid) else { return TlbAnswer::Miss };
+
         let semantics = self.mmu.semantics();
         let regime = self.mmu.regime();
         let denial = semantics.denial(entry.above, entry.rights, entry.leaf, access, regime);
-        let is_allowed = denial.is_empty();
-        let must_set_dirty = !entry.dirty && semantics.sets_dirty(entry.rights, access);
-        if is_allowed && !must_set_dirty {
-            return Ok(Translation {
-                address: entry.physical_address(address),
-                rights: entry.rights,
-                leaf: entry.leaf,
-            });
+        if !denial.is_empty() {
+            return TlbAnswer::Denied;
+        }
+        if !entry.dirty && semantics.sets_dirty(entry.rights, access) {
+            return TlbAnswer::NotDirty;
         }
 
-        let path = Invalidation::Path { address, pcid: self.pcid };
-        if is_allowed {
-            // D is set in memory, where the leaf may have changed meanwhile.
-            self.tlb.invalidate(path);
-        } else {
-            self.invalidate_for_fault(path);
-        }
-        self.walk(memory, address, access)
+        TlbAnswer::Hit(Translation {
+            address: entry.physical_address(address),
+            rights: entry.rights,
+            leaf: entry.leaf,
+            level: F::LEVELS.iter().rev().find(|level| level.shift == entry.shift),
+        })
     }
 
     /// A page fault drops what is cached for its address (TLB-3).
@@ -209,4 +246,16 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
         self.mmu = Mmu::with_semantics(*self.mmu.semantics(), new, regime.profile);
         self.pcid = pcid(&new);
     }
+}
+
+/// What the TLB knows about an access to a page.
+enum TlbAnswer {
+    /// It may go on with this translation.
+    Hit(Translation),
+    /// Nothing.
+    Miss,
+    /// The access is allowed, and is the first write through a leaf without D.
+    NotDirty,
+    /// The rights deny the access, if they are still the same in memory.
+    Denied,
 }

@@ -3,14 +3,13 @@
 //!
 //! The files from the bottom up. Each imports only those before it:
 //!
-//! 1. `update`, `error`: the locked read-modify-write that sets A and D ([`TableMemoryUpdate`]), and
-//!    why an access has no outcome ([`AccessError`]);
-//! 2. `entry`: what is cached of a leaf ([`TlbEntry`]), and of the entries above it
+//! 1. `entry`: what is cached of a leaf ([`TlbEntry`]), and of the entries above it
 //!    ([`StructureEntry`]);
-//! 3. `invalidation`: what an instruction or a register change drops ([`Invalidation`]);
-//! 4. `tlb`, `structures`: the caches themselves ([`Tlb`], [`StructureCaches`]);
-//! 5. `mmu`, `miss`: an access through them ([`CachedMmu`]), and the walk when they miss;
-//! 6. `history`, `stale`: everything that the manuals allow caches to do after edits without
+//! 2. `invalidation`: what an instruction or a register change drops ([`Invalidation`]);
+//! 3. `tlb`, `structures`: the caches themselves ([`Tlb`], [`StructureCaches`]);
+//! 4. `mmu`, `miss`, `any_mode`: an access through them ([`CachedMmu`]), the walk when they miss, and
+//!    the MMU of a processor that changes its mode ([`AnyCachedMmu`]);
+//! 5. `history`, `stale`: everything that the manuals allow caches to do after edits without
 //!    invalidation ([`History`], [`Mmu::predict_stale`](crate::Mmu::predict_stale)), of which
 //!    [`CachedMmu`] does one thing.
 //!
@@ -27,29 +26,25 @@
 //! ```
 //! use mmu_core::cache::CachedMmu;
 //! use mmu_core::x86::format::Bits32;
-//! use mmu_core::memory::{Bytes, TableMemoryMut};
-//! use mmu_core::{Access, ControlState, Cr4, Efer, PhysAddr, Profile, Ring, VirtAddr};
+//! use mmu_core::memory::{Bytes, TableMemoryMut, Unshared};
+//! use mmu_core::{Access, ControlState, PhysAddr, Profile, Ring, VirtAddr};
 //!
-//! let mut memory = Bytes::new(PhysAddr::new(0), [0; 0x2000]);
+//! let mut memory = Unshared::new(Bytes::new(PhysAddr::new(0), [0; 0x2000]));
 //! memory.write_entry(PhysAddr::new(0), 4, 0x1007)?; // PDE 0
 //! memory.write_entry(PhysAddr::new(0x1004), 4, 0x5007)?; // PTE 1
-//! let mut state = ControlState::long_mode(0);
-//! state.cr4 = Cr4::empty();
-//! state.efer = Efer::empty();
-//! let mut mmu = CachedMmu::<Bits32>::new(state, Profile::default());
+//! let mut mmu = CachedMmu::<Bits32>::new(ControlState::bits32(0), Profile::default());
 //!
 //! let read = Access::read(VirtAddr::new(0x1234), 4, Ring::Three);
-//! let reached = |outcome: mmu_core::Outcome| outcome.physical_address().map(PhysAddr::get);
-//! assert_eq!(reached(mmu.access(&mut memory, &read).unwrap()), Some(0x5234));
+//! assert_eq!(mmu.translate(&memory, &read)?.address(), PhysAddr::new(0x5234));
 //! memory.write_entry(PhysAddr::new(0x1004), 4, 0x6007)?;
-//! assert_eq!(reached(mmu.access(&mut memory, &read).unwrap()), Some(0x5234)); // still cached
+//! assert_eq!(mmu.translate(&memory, &read)?.address(), PhysAddr::new(0x5234)); // still cached
 //! mmu.invlpg(read.address);
-//! assert_eq!(reached(mmu.access(&mut memory, &read).unwrap()), Some(0x6234));
-//! # Ok::<(), mmu_core::memory::OutsideMemory>(())
+//! assert_eq!(mmu.translate(&memory, &read)?.address(), PhysAddr::new(0x6234));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod any_mode;
 mod entry;
-mod error;
 mod history;
 mod invalidation;
 mod miss;
@@ -61,13 +56,11 @@ mod structures;
 #[cfg(test)]
 mod tests;
 mod tlb;
-mod update;
 
+pub use any_mode::AnyCachedMmu;
 pub use entry::{StructureEntry, TlbEntry};
-pub use error::{AccessError, TranslationError};
 pub use history::{EditError, History};
 pub use invalidation::{Invalidation, RegisterWrite, invalidated_by, pcid};
 pub use mmu::CachedMmu;
 pub use structures::StructureCaches;
 pub use tlb::Tlb;
-pub use update::TableMemoryUpdate;

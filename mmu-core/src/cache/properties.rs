@@ -6,10 +6,10 @@
 
 mod stale;
 
-use super::{CachedMmu, RegisterWrite, TableMemoryUpdate, TlbEntry, pcid};
+use super::{CachedMmu, RegisterWrite, TlbEntry, pcid};
 use crate::access::{Access, AccessKind, Ring};
 use crate::address::{PhysAddr, VirtAddr};
-use crate::memory::{OutsideMemory, TableMemory, TableMemoryMut};
+use crate::memory::{OutsideMemory, TableMemory, TableMemoryMut, Unshared};
 use crate::outcome::{Outcome, Prediction};
 use crate::x86::format::{Bits32, FiveLevel, Format, FourLevel, Linear, Pae, Unpaged};
 use crate::x86::profile::{Features, Profile, Vendor};
@@ -43,6 +43,8 @@ const fn truncated(entry: u64, bytes: u8) -> u64 {
 }
 
 impl TableMemory for EightEntries {
+    type Error = OutsideMemory;
+
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
         Ok(truncated(self.0[slot(at, bytes)], bytes))
     }
@@ -53,25 +55,6 @@ impl TableMemoryMut for EightEntries {
         let entry = &mut self.0[slot(at, bytes)];
         *entry = *entry & !truncated(u64::MAX, bytes) | truncated(new, bytes);
         Ok(())
-    }
-}
-
-impl TableMemoryUpdate for EightEntries {
-    fn update_entry(
-        &mut self,
-        at: PhysAddr,
-        bytes: u8,
-        old: u64,
-        new: u64,
-    ) -> Result<bool, OutsideMemory> {
-        let entry = &mut self.0[slot(at, bytes)];
-        let unchanged = truncated(*entry, bytes) == old;
-
-        if unchanged {
-            *entry = *entry & !truncated(u64::MAX, bytes) | new;
-        }
-
-        Ok(unchanged)
     }
 }
 
@@ -127,14 +110,14 @@ prop_compose! {
     /// An access to the page at 0, half of the time near its end.
     fn access_in_page()(
         kind in prop::sample::select(AccessKind::ALL.to_vec()),
-        [user, implicit] in any::<[bool; 2]>(),
+        [user, implicit, ac] in any::<[bool; 3]>(),
         offset in prop_oneof![0..0x1000_u64, 0xff8..0x1000_u64],
         size in 1..=8_u16,
     ) -> Access {
         let ring = if user { Ring::Three } else { Ring::Zero };
         let implicit = implicit && kind != AccessKind::Fetch;
 
-        Access { implicit, ..Access::new(kind, VirtAddr::new(offset), size, ring) }
+        Access { implicit, ac, ..Access::new(kind, VirtAddr::new(offset), size, ring) }
     }
 }
 
@@ -231,7 +214,7 @@ impl<F: Format, const N: usize> PropertyBench<F, N> {
         let bit = |n: u8| bits >> n & 1 != 0;
 
         new.pkru = pkru;
-        new.ac = bit(0);
+        new.cr0.set(Cr0::AM, bit(0));
         new.cr0.set(Cr0::WP, bit(1));
         new.cr4.set(Cr4::SMEP, bit(2) && bit(3));
         new.cr4.set(Cr4::SMAP, bit(4) && bit(5));
@@ -281,7 +264,8 @@ impl<F: Format, const N: usize> PropertyBench<F, N> {
     }
 
     fn access(&mut self, access: &Access) -> Outcome {
-        self.mmu.access(&mut self.tables, access).expect("an outcome")
+        let tables = Unshared::new(&mut self.tables);
+        Outcome::of(self.mmu.translate(&tables, access)).expect("an outcome")
     }
 }
 

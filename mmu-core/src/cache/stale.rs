@@ -88,7 +88,9 @@ struct StaleView<'h, M, const N: usize> {
     picks: RefCell<Picks>,
 }
 
-impl<M: TableMemory, const N: usize> TableMemory for StaleView<'_, M, N> {
+impl<M: TableMemory<Error = OutsideMemory>, const N: usize> TableMemory for StaleView<'_, M, N> {
+    type Error = OutsideMemory;
+
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
         let Picks { list, read, since } = &mut *self.picks.borrow_mut();
         let chosen = list.get(*read).map_or(0, |pick| pick.chosen);
@@ -220,7 +222,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     ///
     /// # Errors
     /// When no instruction makes an access of this size. `visit` is not called then.
-    pub fn predict_stale<M: TableMemory, const N: usize>(
+    pub fn predict_stale<M: TableMemory<Error = OutsideMemory>, const N: usize>(
         &self,
         history: &History<M, N>,
         access: &Access,
@@ -243,7 +245,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     }
 
     /// The same with the regime's choices.
-    fn predict_views<M: TableMemory, const N: usize>(
+    fn predict_views<M: TableMemory<Error = OutsideMemory>, const N: usize>(
         &self,
         history: &History<M, N>,
         access: &Access,
@@ -253,8 +255,9 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         let mut rules = RuleSet::default();
         let Some(access) = self.canonical_access(access, &mut rules) else {
             // Neither tables nor caches are used (CANON-1).
-            let alternatives = [self.refusal(access, choice)].into_iter().collect();
-            return visit(&Prediction { alternatives, rules });
+            let mut found = Prediction { rules, ..Prediction::default() };
+            self.refuse(access, choice, &mut found);
+            return visit(&found);
         };
 
         let view = StaleView::new(history);
@@ -269,7 +272,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     }
 
     /// What one view allows; `None` if caches cannot show it.
-    fn predict_view<M: TableMemory, const N: usize>(
+    fn predict_view<M: TableMemory<Error = OutsideMemory>, const N: usize>(
         &self,
         view: &StaleView<'_, M, N>,
         access: &Access,
@@ -324,7 +327,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
 
     /// How a processor may use a path with replaced entries for this access; `None` if it cannot have
     /// cached it.
-    fn cached_use<M: TableMemory, const N: usize>(
+    fn cached_use<M: TableMemory<Error = OutsideMemory>, const N: usize>(
         &self,
         history: &History<M, N>,
         cached: &CachedPath<'_>,
@@ -394,7 +397,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     /// The leaf that memory has now, if a processor may set D in it for a write by way of the cached
     /// leaf, which is clean, without another look at R/W (SDM "Accessed and Dirty Flags": "This will
     /// never occur on a processor that supports" CET). The APM does not say.
-    fn dirty_alone<M: TableMemory, const N: usize>(
+    fn dirty_alone<M: TableMemory<Error = OutsideMemory>, const N: usize>(
         &self,
         history: &History<M, N>,
         cached: &Step,
@@ -412,7 +415,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     }
 
     /// Whether the page has another size than the one that memory has for its address (TLB-5).
-    fn changes_size<M: TableMemory>(
+    fn changes_size<M: TableMemory<Error = OutsideMemory>>(
         &self,
         page: &WalkedPage,
         memory: &M,

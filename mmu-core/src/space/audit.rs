@@ -8,7 +8,7 @@ use super::region::Region;
 use super::system::System;
 use super::tables::{LeafEntry, PageState, SpaceTables};
 use crate::address::{PhysAddr, VirtAddr};
-use crate::memory::TableMemory;
+use crate::memory::{OutsideMemory, TableMemory};
 use crate::x86::format::{EntryBits, Format};
 use core::fmt;
 
@@ -70,7 +70,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
     ///
     /// # Errors
     /// The first flaw.
-    pub fn audit<M: TableMemory>(&self, memory: &M) -> Result<(), Flaw> {
+    pub fn audit<M: TableMemory<Error = OutsideMemory>>(&self, memory: &M) -> Result<(), Flaw> {
         let mut found = Found { frames: [0; FRAMES], slots: [0; SLOTS] };
 
         for id in self.spaces() {
@@ -90,7 +90,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
     }
 
     /// The frames of a space's tables must be in use as its tables.
-    fn audit_tables<M: TableMemory>(
+    fn audit_tables<M: TableMemory<Error = OutsideMemory>>(
         &self,
         memory: &M,
         id: SpaceId,
@@ -116,7 +116,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
     }
 
     /// Every page of a space's regions must be in a slot, or in a frame that is in use as this page.
-    fn audit_pages<M: TableMemory>(
+    fn audit_pages<M: TableMemory<Error = OutsideMemory>>(
         &self,
         memory: &M,
         id: SpaceId,

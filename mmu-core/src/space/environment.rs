@@ -10,7 +10,7 @@ use crate::memory::{OutsideMemory, TableMemoryMut};
 ///
 /// The default methods go word by word through [`TableMemoryMut`]; override them where memory offers
 /// something faster.
-pub trait FrameMemory: TableMemoryMut {
+pub trait FrameMemory: TableMemoryMut<Error = OutsideMemory> {
     /// Fills a frame with zeros.
     ///
     /// # Errors

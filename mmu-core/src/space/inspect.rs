@@ -9,7 +9,7 @@ use super::slots::Slots;
 use super::system::System;
 use super::tables::{LeafEntry, PageState, SpaceTables};
 use crate::address::{PhysAddr, VirtAddr};
-use crate::memory::TableMemory;
+use crate::memory::{OutsideMemory, TableMemory};
 use crate::x86::format::Format;
 
 impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS> {
@@ -40,7 +40,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
     ///
     /// # Errors
     /// When there is no such space, or a table is outside memory.
-    pub fn next_page<M: TableMemory>(
+    pub fn next_page<M: TableMemory<Error = OutsideMemory>>(
         &self,
         memory: &M,
         space: SpaceId,
@@ -55,7 +55,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
     ///
     /// # Errors
     /// When there is no such space, or a table is outside memory.
-    pub fn look<M: TableMemory>(
+    pub fn look<M: TableMemory<Error = OutsideMemory>>(
         &self,
         memory: &M,
         space: SpaceId,
@@ -69,7 +69,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
     ///
     /// # Errors
     /// When there is no such space, or a table is outside memory.
-    pub fn path<M: TableMemory>(
+    pub fn path<M: TableMemory<Error = OutsideMemory>>(
         &self,
         memory: &M,
         space: SpaceId,

@@ -34,6 +34,8 @@
 //! /// 16 frames and a store of 8 slots behind them. No process runs, so nothing is cached.
 //! struct Machine(Bytes<[u8; 0x1_8000]>);
 //! impl TableMemory for Machine {
+//!     type Error = OutsideMemory;
+//!
 //!     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
 //!         self.0.read_entry(at, bytes)
 //!     }

@@ -17,7 +17,7 @@ use super::region::{Backing, Region};
 use super::system::{MAX_SPACES, Space, System};
 use super::tables::{LeafEntry, PageState, SpaceTables};
 use crate::address::{PAGE_SHIFT, PhysAddr, VirtAddr};
-use crate::memory::TableMemory;
+use crate::memory::{OutsideMemory, TableMemory};
 use crate::x86::format::{EntryBits, Format};
 use arrayvec::ArrayVec;
 
@@ -149,7 +149,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
     }
 
     /// The entries that map a frame.
-    fn mappings<M: TableMemory>(
+    fn mappings<M: TableMemory<Error = OutsideMemory>>(
         &self,
         memory: &M,
         frame: PhysAddr,
@@ -174,7 +174,7 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
     ///
     /// # Errors
     /// When a table is outside memory.
-    pub fn sharers<M: TableMemory>(
+    pub fn sharers<M: TableMemory<Error = OutsideMemory>>(
         &self,
         memory: &M,
         frame: PhysAddr,

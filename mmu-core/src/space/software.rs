@@ -8,16 +8,18 @@ use super::ids::{SlotNumber, SpaceId};
 use super::system::System;
 use crate::access::Access;
 use crate::address::{PhysAddr, VirtAddr};
-use crate::cache::{AccessError, CachedMmu, RegisterWrite, TableMemoryUpdate};
-use crate::memory::{Bytes, OutsideMemory, TableMemory, TableMemoryMut};
-use crate::outcome::Outcome;
+use crate::cache::{CachedMmu, RegisterWrite};
+use crate::memory::{
+    AtomicTableMemory, Bytes, OutsideMemory, TableMemory, TableMemoryMut, Unshared,
+};
+use crate::outcome::{AccessError, Outcome};
 use crate::table::limits;
 use crate::x86::control::LoadError;
 use crate::x86::format::{EntryBits, Format};
 use crate::x86::profile::{Features, Profile};
 use crate::x86::regime::Regime;
 use crate::x86::semantics::Reference;
-use crate::x86::state::{ControlState, Cr4, Efer, PagingMode};
+use crate::x86::state::{ControlState, Efer, PagingMode};
 use core::cell::Cell;
 use core::fmt;
 
@@ -119,8 +121,9 @@ impl<
     /// # Errors
     /// When a table is outside memory.
     pub fn access(&mut self, access: &Access) -> Result<Outcome, AccessError> {
-        let mut tables = CountedReads { memory: &mut self.memory, reads: Cell::new(0) };
-        let outcome = self.mmu.access(&mut tables, access)?;
+        let memory = Unshared::new(&mut self.memory);
+        let tables = CountedReads { memory, reads: Cell::new(0) };
+        let outcome = Outcome::of(self.mmu.translate(&tables, access))?;
         let reads = tables.reads.get();
 
         match outcome {
@@ -184,7 +187,7 @@ impl<
         } else {
             match state.load_cr3(root.get(), profile, &self.memory) {
                 Ok(new) => new,
-                Err(LoadError::Outside(outside)) => return Err(outside.into()),
+                Err(LoadError::Memory(outside)) => return Err(outside.into()),
                 Err(LoadError::Fault(_)) => return Err(SpaceError::FrameTooHigh(root)),
             }
         };
@@ -197,21 +200,25 @@ impl<
 /// The control registers of a mode, before a root is loaded: write protection on, and
 /// execute-disable where processor and entries have it.
 fn control_state(mode: PagingMode, profile: Profile) -> ControlState {
-    let has_nx = profile.features.contains(Features::NX);
-    let mut long_mode = ControlState::long_mode(0);
-    long_mode.efer.set(Efer::NXE, has_nx);
-
-    match mode {
-        PagingMode::Bits32 => ControlState { cr4: Cr4::empty(), efer: Efer::empty(), ..long_mode },
-        PagingMode::Pae => ControlState { efer: long_mode.efer & Efer::NXE, ..long_mode },
-        PagingMode::FiveLevel => ControlState { cr4: long_mode.cr4 | Cr4::LA57, ..long_mode },
-        PagingMode::Unpaged | PagingMode::FourLevel | PagingMode::Linear => long_mode,
+    let mut state = match mode {
+        PagingMode::Bits32 => ControlState::bits32(0),
+        PagingMode::Pae => ControlState::pae(0, [0; 4]),
+        PagingMode::FiveLevel => ControlState::five_level(0),
+        PagingMode::Unpaged | PagingMode::FourLevel | PagingMode::Linear => {
+            ControlState::long_mode(0)
+        }
+    };
+    if !profile.features.contains(Features::NX) {
+        state.efer -= Efer::NXE;
     }
+    state
 }
 
 impl<F: Format, B: AsRef<[u8]>, H, const SETS: usize, const WAYS: usize, const STRUCTURES: usize>
     TableMemory for Software<F, B, H, SETS, WAYS, STRUCTURES>
 {
+    type Error = OutsideMemory;
+
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
         self.memory.read_entry(at, bytes)
     }
@@ -300,28 +307,30 @@ impl<F: Format, B, H: EventSink, const SETS: usize, const WAYS: usize, const STR
 }
 
 /// Memory that counts what a walk reads.
-struct CountedReads<'m, B> {
-    memory: &'m mut Bytes<B>,
+struct CountedReads<M> {
+    memory: M,
     reads: Cell<u64>,
 }
 
-impl<B: AsRef<[u8]>> TableMemory for CountedReads<'_, B> {
-    fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
+impl<M: TableMemory> TableMemory for CountedReads<M> {
+    type Error = M::Error;
+
+    fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, M::Error> {
         self.reads.set(self.reads.get() + 1);
         self.memory.read_entry(at, bytes)
     }
 }
 
 /// The compare of a locked update does not count as a read.
-impl<B: AsRef<[u8]> + AsMut<[u8]>> TableMemoryUpdate for CountedReads<'_, B> {
-    fn update_entry(
-        &mut self,
+impl<M: AtomicTableMemory> AtomicTableMemory for CountedReads<M> {
+    fn compare_exchange(
+        &self,
         at: PhysAddr,
         bytes: u8,
-        old: u64,
+        current: u64,
         new: u64,
-    ) -> Result<bool, OutsideMemory> {
-        self.memory.update_entry(at, bytes, old, new)
+    ) -> Result<bool, M::Error> {
+        self.memory.compare_exchange(at, bytes, current, new)
     }
 }
 

@@ -129,7 +129,7 @@ impl<F: Format> SpaceTables<F> {
     }
 
     /// The entries on the way to a page, root first, as far as there are tables.
-    fn descent<M: TableMemory + ?Sized>(
+    fn descent<M: TableMemory<Error = OutsideMemory> + ?Sized>(
         self,
         memory: &M,
         page: VirtAddr,
@@ -151,7 +151,7 @@ impl<F: Format> SpaceTables<F> {
     }
 
     /// The same in one piece.
-    pub(super) fn path<M: TableMemory + ?Sized>(
+    pub(super) fn path<M: TableMemory<Error = OutsideMemory> + ?Sized>(
         self,
         memory: &M,
         page: VirtAddr,
@@ -160,7 +160,7 @@ impl<F: Format> SpaceTables<F> {
     }
 
     /// The entry of a page, or where the table for it is missing.
-    pub(super) fn find<M: TableMemory + ?Sized>(
+    pub(super) fn find<M: TableMemory<Error = OutsideMemory> + ?Sized>(
         self,
         memory: &M,
         page: VirtAddr,
@@ -178,7 +178,7 @@ impl<F: Format> SpaceTables<F> {
     }
 
     /// The entry of a page, if there is a table for it.
-    pub(super) fn look<M: TableMemory + ?Sized>(
+    pub(super) fn look<M: TableMemory<Error = OutsideMemory> + ?Sized>(
         self,
         memory: &M,
         page: VirtAddr,
@@ -191,7 +191,7 @@ impl<F: Format> SpaceTables<F> {
 
     /// The first entry that is not 0, of the pages from `from` to below `end`. Where a table is
     /// missing, all of its pages are skipped at once.
-    pub(super) fn next<M: TableMemory + ?Sized>(
+    pub(super) fn next<M: TableMemory<Error = OutsideMemory> + ?Sized>(
         self,
         memory: &M,
         from: VirtAddr,
@@ -215,7 +215,7 @@ impl<F: Format> SpaceTables<F> {
     }
 
     /// Sets A in the entries above the leaf of a page, where they have it.
-    pub(super) fn mark_path<M: TableMemoryMut + ?Sized>(
+    pub(super) fn mark_path<M: TableMemoryMut<Error = OutsideMemory> + ?Sized>(
         self,
         memory: &mut M,
         page: VirtAddr,
@@ -231,7 +231,7 @@ impl<F: Format> SpaceTables<F> {
     }
 
     /// Calls `visit` with every table below the root, lower levels first.
-    pub(super) fn for_each_table<M: TableMemory + ?Sized>(
+    pub(super) fn for_each_table<M: TableMemory<Error = OutsideMemory> + ?Sized>(
         self,
         memory: &M,
         visit: &mut impl FnMut(PhysAddr),
@@ -242,7 +242,7 @@ impl<F: Format> SpaceTables<F> {
         }
     }
 
-    fn visit_below<M: TableMemory + ?Sized>(
+    fn visit_below<M: TableMemory<Error = OutsideMemory> + ?Sized>(
         cursor: Cursor<F>,
         memory: &M,
         visit: &mut impl FnMut(PhysAddr),

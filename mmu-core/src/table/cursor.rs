@@ -2,7 +2,7 @@
 //! mapper and the address spaces, holds a [`Cursor`].
 
 use crate::address::{PhysAddr, VirtAddr};
-use crate::memory::{OutsideMemory, TableMemory};
+use crate::memory::TableMemory;
 use crate::x86::format::{Format, Level};
 use core::marker::PhantomData;
 
@@ -94,13 +94,9 @@ impl<F: Format> Cursor<F> {
     /// The entry at this physical address, in the size of the format's entries.
     ///
     /// # Errors
-    /// When no memory answers there.
+    /// When the memory cannot read it.
     #[inline]
-    pub fn read<M: TableMemory + ?Sized>(
-        self,
-        memory: &M,
-        at: PhysAddr,
-    ) -> Result<u64, OutsideMemory> {
+    pub fn read<M: TableMemory + ?Sized>(self, memory: &M, at: PhysAddr) -> Result<u64, M::Error> {
         memory.read_entry(at, F::ENTRY_BYTES)
     }
 

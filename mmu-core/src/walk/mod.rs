@@ -10,19 +10,20 @@ mod properties;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod translate;
 mod updates;
 
 pub(crate) use predict::WalkedPage;
+pub(crate) use translate::Entries;
 
-pub use any_mode::{
-    decode_in_mode, encode_in_mode, predict_in_mode, predict_into_in_mode, root_in_mode,
-    walk_in_mode,
-};
+pub use any_mode::AnyMmu;
+pub(crate) use any_mode::in_any_mode;
 pub use trace::{Path, Step, Trace};
 
 use crate::access::Access;
 use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::{OutsideMemory, TableMemory};
+use crate::outcome::Translation;
 use crate::table::Cursor;
 use crate::x86::format::{EntryKind, Format, Level, MAX_LEVELS};
 use crate::x86::profile::Profile;
@@ -32,24 +33,14 @@ use crate::x86::semantics::{Cause, Denial, Reference, Rights, Semantics};
 use crate::x86::state::ControlState;
 use core::marker::PhantomData;
 
-/// The result of a completed walk.
+/// Why a walk ended without a translation. `E` is the error of the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Translation {
-    /// The physical address of the byte at the linear address.
-    pub address: PhysAddr,
-    /// What the whole path allows.
-    pub rights: Rights,
-    /// The entry that maps the page.
-    pub leaf: u64,
-}
-
-/// Why a walk ended without a translation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WalkError {
+pub enum WalkError<E = OutsideMemory> {
     /// A page fault, and its cause.
     Fault(Cause),
-    /// A table is outside memory (OUT-1). What happens then depends on the machine.
-    Outside(OutsideMemory),
+    /// An entry could not be read, for instance because a table is outside memory (OUT-1). What
+    /// happens then depends on the machine.
+    Memory(E),
 }
 
 /// Where a walk begins: at the root, or below it with what a paging-structure cache knows.
@@ -135,32 +126,32 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     /// The address must be canonical. The size of the access plays no part.
     ///
     /// # Errors
-    /// The cause of the page fault, or that a table is outside memory.
-    pub fn walk<M: TableMemory, T: Trace>(
+    /// The cause of the page fault, or the error of the memory.
+    pub fn walk<M: TableMemory + ?Sized, T: Trace>(
         &self,
         memory: &M,
         address: VirtAddr,
         access: &Access,
         trace: &mut T,
-    ) -> Result<Translation, WalkError> {
+    ) -> Result<Translation, WalkError<M::Error>> {
         self.walk_from(self.root(), memory, address, access, trace)
     }
 
     /// The same from any level on (SDM "4-Level Paging and 5-Level Paging", "32-Bit Paging", "PAE
     /// Paging").
-    pub(crate) fn walk_from<M: TableMemory, T: Trace>(
+    pub(crate) fn walk_from<M: TableMemory + ?Sized, T: Trace>(
         &self,
         start: Start<F>,
         memory: &M,
         address: VirtAddr,
         access: &Access,
         trace: &mut T,
-    ) -> Result<Translation, WalkError> {
+    ) -> Result<Translation, WalkError<M::Error>> {
         // Without paging the linear address is the physical address.
         let Some(mut cursor) = start.cursor else {
             trace.rule(Rule::Mode12);
             let address = PhysAddr::new(address.truncated(F::ADDRESS_BITS).get());
-            return Ok(Translation { address, rights: Rights::all(), leaf: 0 });
+            return Ok(Translation { address, rights: Rights::all(), leaf: 0, level: None });
         };
 
         // The root table is at CR3, less the bits that are not part of its address.
@@ -205,6 +196,10 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
             if kind == EntryKind::Table
                 && let Some(below) = cursor.below(target)
             {
+                let denial = self.semantics.denial_on_the_way(rights, access, &self.regime);
+                if !denial.is_empty() {
+                    return Err(WalkError::Fault(Cause::Denied(denial)));
+                }
                 cursor = below;
                 continue;
             }
@@ -212,33 +207,33 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
             // 6. or end at the page, if the rights of the whole path allow the access (CODE-2).
             self.judge_rights(level, above, rights, entry, access, trace)?;
             let address = target + address.offset(level.shift);
-            return Ok(Translation { address, rights, leaf: entry });
+            return Ok(Translation { address, rights, leaf: entry, level: Some(level) });
         }
     }
 
     /// Reads an entry: from memory, or from the register that holds it (PDPTE-1).
     #[inline]
-    fn read_entry<M: TableMemory, T: Trace>(
+    fn read_entry<M: TableMemory + ?Sized, T: Trace>(
         &self,
         cursor: Cursor<F>,
         index: u64,
         memory: &M,
         trace: &mut T,
-    ) -> Result<u64, WalkError> {
+    ) -> Result<u64, WalkError<M::Error>> {
         if let Some(entry) = self.semantics.register::<F>(cursor.level(), index, &self.regime) {
             trace.rule(Rule::Pdpte1);
             return Ok(entry);
         }
 
-        cursor.read(memory, cursor.entry_at(index)).map_err(|outside| {
+        cursor.read(memory, cursor.entry_at(index)).map_err(|error| {
             trace.rule(Rule::Out1);
-            WalkError::Outside(outside)
+            WalkError::Memory(error)
         })
     }
 
     /// Judges an access by the rights of the whole path and of the path above its leaf.
     #[inline]
-    fn judge_rights<T: Trace>(
+    fn judge_rights<T: Trace, E>(
         &self,
         level: &Level,
         above: Rights,
@@ -246,7 +241,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         leaf: u64,
         access: &Access,
         trace: &mut T,
-    ) -> Result<(), WalkError> {
+    ) -> Result<(), WalkError<E>> {
         // The entries of a flat table have no rights.
         let denial = if level.has_flags {
             self.semantics.denial(above, rights, leaf, access, &self.regime)

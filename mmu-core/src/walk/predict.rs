@@ -4,18 +4,20 @@
 //! outcome and the updates of the entries. Where processors legally differ, the walks are repeated for
 //! each member of the choice.
 
-use super::{Mmu, Path, Translation, WalkError};
+use super::{Mmu, Path, WalkError};
 use crate::access::{Access, AccessKind, MAX_PAGES, SizeError};
 use crate::address::{PAGE_SHIFT, PhysAddr, VirtAddr};
 use crate::memory::{OutsideMemory, TableMemory};
-use crate::outcome::{Alternative, MAX_ALTERNATIVES, Outcome, Prediction, Span};
+use crate::outcome::{
+    Alternative, EntryUpdate, MAX_ALTERNATIVES, MAX_ENTRIES, Outcome, Prediction, Span,
+};
 use crate::table::limits;
 use crate::x86::fault::Fault;
-use crate::x86::format::Format;
+use crate::x86::format::{EntryBits, Format};
 use crate::x86::profile::Pin;
 use crate::x86::regime::{Choices, Regime};
 use crate::x86::rule::{Rule, RuleSet};
-use crate::x86::semantics::{Cause, Denial, Semantics};
+use crate::x86::semantics::{AlignmentCheck, Cause, Denial, Semantics};
 use crate::x86::state::{Cr4, Efer, PagingMode};
 use arrayvec::ArrayVec;
 
@@ -28,22 +30,26 @@ type PossibleChoice = (bool, fn(&mut Choices), OpenMember);
 /// A member of CANON-2 under LAM.
 const BYTES_FOLLOW: &str = "the bytes follow the masked first one";
 
+/// Members of ALIGN-1.
+const CHECKED_FIRST: &str = "the alignment is checked first";
+const CHECKED_16_BYTES: &str = "the alignment of 16 bytes is checked";
+
 impl<F: Format, R: Semantics> Mmu<F, R> {
     /// Every way in which the access may go, and what it does to the entries on its path.
     ///
-    /// Memory is only read: the prediction says what the tables must look like afterwards.
+    /// Memory is only read: the prediction says what the tables must look like afterwards. Its error
+    /// must be [`OutsideMemory`]: what a machine does where there is no memory is a choice (OUT-1),
+    /// and about other errors the manuals say nothing. [`Self::walk`] and [`Self::translate`] return
+    /// them.
     ///
     /// ```
     /// use mmu_core::access::SizeError;
     /// use mmu_core::memory::SparseTables;
     /// use mmu_core::x86::format::Bits32;
-    /// use mmu_core::{Access, ControlState, Cr4, Efer, Mmu, Outcome, Profile, Ring, VirtAddr};
+    /// use mmu_core::{Access, ControlState, Mmu, Outcome, Profile, Ring, VirtAddr};
     ///
     /// let entries = [(0, 0x1007), (0x1004, 0x5007), (0x1008, 0x9007), (0x100c, 0x3007)];
-    /// let mut state = ControlState::long_mode(0);
-    /// state.cr4 = Cr4::empty();
-    /// state.efer = Efer::empty();
-    /// let mmu = Mmu::<Bits32>::new(state, Profile::default());
+    /// let mmu = Mmu::<Bits32>::new(ControlState::bits32(0), Profile::default());
     ///
     /// // XRSTOR from an area in three pages.
     /// let read = Access::read(VirtAddr::new(0x1f00), 0x1200, Ring::Three);
@@ -62,7 +68,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     /// # Errors
     /// When no instruction makes an access of this size.
     #[inline]
-    pub fn predict<M: TableMemory>(
+    pub fn predict<M: TableMemory<Error = OutsideMemory> + ?Sized>(
         &self,
         memory: &M,
         access: &Access,
@@ -77,7 +83,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     ///
     /// # Errors
     /// As [`Mmu::predict`]. The prediction has no alternatives then.
-    pub fn predict_into<M: TableMemory>(
+    pub fn predict_into<M: TableMemory<Error = OutsideMemory> + ?Sized>(
         &self,
         memory: &M,
         access: &Access,
@@ -98,7 +104,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     }
 
     /// Predicts with the regime's choices.
-    fn predict_in_regime<M: TableMemory>(
+    fn predict_in_regime<M: TableMemory<Error = OutsideMemory> + ?Sized>(
         &self,
         memory: &M,
         access: &Access,
@@ -107,25 +113,44 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     ) {
         match self.canonical_access(access, &mut found.rules) {
             Some(canonical) => self.predict_with(memory, &canonical, choice, found),
-            None => found.add(self.refusal(access, choice)),
+            None => self.refuse(access, choice, found),
         }
     }
 
-    /// What becomes of an access that is not canonical.
-    pub(crate) fn refusal(&self, access: &Access, choice: Option<OpenMember>) -> Alternative {
+    /// Adds what becomes of an access that violates LASS or is not canonical.
+    pub(crate) fn refuse(
+        &self,
+        access: &Access,
+        choice: Option<OpenMember>,
+        found: &mut Prediction,
+    ) {
         let outcome = Outcome::Fault(self.semantics.non_canonical_fault(access));
-        Alternative { outcome, updates: ArrayVec::new(), choice }
+        found.add(Alternative { outcome, updates: ArrayVec::new(), choice });
+
+        if self.semantics.alignment_check(access, &self.regime) != AlignmentCheck::Passes {
+            let outcome = Outcome::Fault(Fault::ALIGNMENT_CHECK);
+            let choice = Some((Rule::Align1, CHECKED_FIRST));
+            found.add(Alternative { outcome, updates: ArrayVec::new(), choice });
+        }
     }
 
     /// The access with the linear address that is translated: masked in 64-bit mode, cut to 32 bits
-    /// elsewhere. `None` when it is not canonical, or exceeds the limit of its segment.
+    /// elsewhere. `None` when it violates LASS, is not canonical, or exceeds the limit of its segment.
     pub(crate) fn canonical_access(&self, access: &Access, rules: &mut RuleSet) -> Option<Access> {
         let translated = Access { address: self.walked_address(access.address, access), ..*access };
 
         if F::IS_LONG_MODE && access.compatibility {
             rules.insert(Rule::Mode1);
         }
-        if !self.has_64_bit_address(access) {
+        // Compatibility mode is separated as well, by linear addresses whose bit 63 is 0.
+        let is_wide = self.has_64_bit_address(access);
+        let linear = if is_wide { access } else { &translated };
+        if F::IS_LONG_MODE && self.semantics.violates_lass(linear, &self.regime) {
+            rules.insert(Rule::Canon5);
+            return None;
+        }
+
+        if !is_wide {
             let exceeds_limit = self.regime.choices.limit_ends_at_4_gib && passes_4_gib(access);
             return (!exceeds_limit).then_some(translated);
         }
@@ -244,7 +269,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
 
     /// Predicts with the regime's choices. If a table is outside memory, both contents are tried that
     /// machines give it (OUT-1).
-    fn predict_with<M: TableMemory>(
+    fn predict_with<M: TableMemory<Error = OutsideMemory> + ?Sized>(
         &self,
         memory: &M,
         access: &Access,
@@ -263,7 +288,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         }
     }
 
-    fn predict_in<M: TableMemory>(
+    fn predict_in<M: TableMemory<Error = OutsideMemory> + ?Sized>(
         &self,
         memory: &M,
         access: &Access,
@@ -301,7 +326,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     }
 
     /// Walks for one of the access's pages.
-    pub(crate) fn walk_page<M: TableMemory>(
+    pub(crate) fn walk_page<M: TableMemory<Error = OutsideMemory> + ?Sized>(
         &self,
         memory: &M,
         address: VirtAddr,
@@ -314,13 +339,13 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         found.rules.extend(path.rules);
 
         let end = match walked {
-            Ok(translation) => PageEnd::Translated(translation, len),
+            Ok(translation) => PageEnd::Translated(Span { address: translation.address, len }),
             Err(WalkError::Fault(cause)) => {
                 let code = self.semantics.page_fault_code(cause, access, &self.regime);
                 found.rules.extend(rules_of_fault(cause, access));
                 PageEnd::Fault(cause, Fault::page_fault(code, address))
             }
-            Err(WalkError::Outside(outside)) => return Err(outside),
+            Err(WalkError::Memory(outside)) => return Err(outside),
         };
         Ok(WalkedPage { path, end })
     }
@@ -343,7 +368,19 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
             Some(fault) => Outcome::Fault(fault),
             None => Outcome::Translated(pages.iter().filter_map(WalkedPage::span).collect()),
         };
-        let updates = self.updates(pages, access, &mut found.rules);
+        let check = self.semantics.alignment_check(access, &self.regime);
+        let mut rules = RuleSet::default();
+        let updates = self.updates(pages, access, &mut rules);
+        let updates_of_check = updates_without_access(&updates);
+
+        if check == AlignmentCheck::Fails && lowest.is_none() {
+            found.rules.insert(Rule::Align1);
+            let outcome = Outcome::Fault(Fault::ALIGNMENT_CHECK);
+            found.add(Alternative { outcome, updates: updates_of_check, choice });
+            return;
+        }
+
+        found.rules.extend(rules);
         found.add(Alternative { outcome, updates: updates.clone(), choice });
 
         // Where several pages fault, a processor may report any of them (CODE-12).
@@ -353,7 +390,30 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
             let outcome = Outcome::Fault(fault);
             found.add(Alternative { outcome, updates: updates.clone(), choice });
         }
+
+        // "Exceptions within each class are implementation-dependent" (SDM "Priority Among Concurrent
+        // Events", where page faults and #AC are in one class).
+        if check != AlignmentCheck::Passes {
+            let member = if lowest.is_some() { CHECKED_FIRST } else { CHECKED_16_BYTES };
+            let choice = Some((Rule::Align1, member));
+            let outcome = Outcome::Fault(Fault::ALIGNMENT_CHECK);
+            found.add(Alternative { outcome, updates: updates_of_check, choice });
+        }
     }
+}
+
+/// What an access that fails the alignment check may do to the entries on its path: the processor may
+/// have walked to the page and set A, but it has not written (ALIGN-1).
+fn updates_without_access(
+    updates: &ArrayVec<EntryUpdate, MAX_ENTRIES>,
+) -> ArrayVec<EntryUpdate, MAX_ENTRIES> {
+    let accessed = |update: &EntryUpdate| EntryUpdate {
+        must_set: 0,
+        may_set: (update.must_set | update.may_set) & EntryBits::A.bits(),
+        open_by: Rule::Align1,
+        ..*update
+    };
+    updates.iter().map(accessed).collect()
 }
 
 /// Whether an access with an address of 32 bits has bytes at 4 GiB and above.
@@ -409,6 +469,8 @@ impl Prediction {
                 Rule::Canon4 => "CR2 does not hold the tag",
                 Rule::Canon2 if member == BYTES_FOLLOW => "each byte is masked",
                 Rule::Canon2 => "the address wraps at 4 GiB",
+                Rule::Align1 if member == CHECKED_FIRST => "the alignment is checked last",
+                Rule::Align1 => "the alignment of 16 bytes is not checked",
                 _ => "the lower page is reported",
             };
             first.choice = Some((rule, first_member));
@@ -424,8 +486,8 @@ pub(crate) struct WalkedPage {
 
 /// How the walk for a page ended.
 pub(super) enum PageEnd {
-    /// At the page, of which the access touches this number of bytes.
-    Translated(Translation, u16),
+    /// At the page, of which the access touches these bytes.
+    Translated(Span),
     Fault(Cause, Fault),
 }
 
@@ -436,7 +498,7 @@ impl WalkedPage {
 
     const fn fault(&self) -> Option<Fault> {
         match self.end {
-            PageEnd::Translated(..) => None,
+            PageEnd::Translated(_) => None,
             PageEnd::Fault(_, fault) => Some(fault),
         }
     }
@@ -444,21 +506,21 @@ impl WalkedPage {
     /// The bytes that the access reaches in the page.
     const fn span(&self) -> Option<Span> {
         match self.end {
-            PageEnd::Translated(translation, len) => {
-                Some(Span { address: translation.address, len })
-            }
+            PageEnd::Translated(span) => Some(span),
             PageEnd::Fault(..) => None,
         }
     }
 }
 
 /// Memory in which everything outside reads as one value.
-struct OutsideReads<'a, M> {
+struct OutsideReads<'a, M: ?Sized> {
     memory: &'a M,
     value: u64,
 }
 
-impl<M: TableMemory> TableMemory for OutsideReads<'_, M> {
+impl<M: TableMemory<Error = OutsideMemory> + ?Sized> TableMemory for OutsideReads<'_, M> {
+    type Error = OutsideMemory;
+
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
         let outside = self.value & limits::all_ones(bytes);
         Ok(self.memory.read_entry(at, bytes).unwrap_or(outside))

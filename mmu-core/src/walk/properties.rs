@@ -2,6 +2,7 @@
 //! paging; `garbage` has those of every format, and `oracle` a second implementation of 32-bit and
 //! PAE paging.
 
+mod alignment;
 mod garbage;
 mod oracle;
 
@@ -36,6 +37,8 @@ const PAGE: u64 = 0x80_8060_4000;
 struct EntrySlots([u64; 5]);
 
 impl TableMemory for EntrySlots {
+    type Error = OutsideMemory;
+
     fn read_entry(&self, at: PhysAddr, _bytes: u8) -> Result<u64, OutsideMemory> {
         let slot = (at.get() & 0xfff) / 8;
         Ok(self.0[slot as usize - 1])
@@ -110,7 +113,7 @@ fn vendor() -> impl Strategy<Value = Vendor> {
 
 prop_compose! {
     fn machine()(
-        [wp, nxe, ac] in any::<[bool; 3]>(),
+        [wp, nxe] in any::<[bool; 2]>(),
         [smep, smap, pke, pks] in any::<[bool; 4]>(),
         (pkru, pkrs) in any::<(u32, u32)>(),
         vendor in vendor(),
@@ -125,7 +128,6 @@ prop_compose! {
         }
         state.pkru = pkru;
         state.pkrs = pkrs;
-        state.ac = ac;
 
         let features = if large { Features::all() } else { Features::empty() };
         let profile = Profile { vendor, physical_address_bits, features, ..Profile::default() };
@@ -138,15 +140,14 @@ prop_compose! {
     /// An access that begins in the page, and may end in the next.
     fn access()(
         kind in prop::sample::select(AccessKind::ALL.to_vec()),
-        user in any::<bool>(),
-        implicit in any::<bool>(),
+        [user, implicit, ac] in any::<[bool; 3]>(),
         offset in prop_oneof![0..0x1000_u64, 0xff8..0x1000_u64],
         size in 1..=8_u16,
     ) -> Access {
         let ring = if user { Ring::Three } else { Ring::Zero };
         let implicit = implicit && kind != AccessKind::Fetch;
 
-        Access { implicit, ..Access::new(kind, VirtAddr::new(PAGE + offset), size, ring) }
+        Access { implicit, ac, ..Access::new(kind, VirtAddr::new(PAGE + offset), size, ring) }
     }
 }
 
@@ -186,7 +187,7 @@ fn permitted_by_rights(entries: &[u64], state: &ControlState, access: &Access) -
 
     let wp = bit(state.cr0.bits(), 16);
     let execution_prevention = bit(state.cr4.bits(), 20);
-    let access_prevention = bit(state.cr4.bits(), 21) && (access.implicit || !state.ac);
+    let access_prevention = bit(state.cr4.bits(), 21) && (access.implicit || !access.ac);
 
     let mode_and_address = (is_user_mode(access), is_user_address(entries));
     let read = match mode_and_address {

@@ -150,7 +150,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         }
 
         for (applies, rule) in [
-            (has_pat(level, leaf), Rule::Mode11),
+            (level.has_pat(leaf), Rule::Mode11),
             (denial.intersects(BY_FLAGS), Rule::Right1),
             (self.wp_decides(rights, access), Rule::Right2),
             (denial.contains(Denial::SMEP), Rule::Right3),
@@ -175,7 +175,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     fn ac_excuses(&self, rights: Rights, access: &Access) -> bool {
         let state = &self.regime.state;
 
-        state.ac
+        access.ac
             && state.cr4.contains(Cr4::SMAP)
             && rights.contains(Rights::USER)
             && !access.is_user()
@@ -191,10 +191,4 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
 
         F::IS_LONG_MODE && (user_keys || supervisor_keys)
     }
-}
-
-/// Whether the PAT bit of a leaf is set: bit 7 of a PTE, bit 12 of a large page.
-fn has_pat(level: &Level, leaf: u64) -> bool {
-    let pat = if level.number == 1 { EntryBits::PS } else { EntryBits::LARGE_PAT };
-    level.has_flags && leaf & pat.bits() != 0
 }

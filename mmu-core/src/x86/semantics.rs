@@ -65,12 +65,45 @@ pub enum Cause {
     Denied(Denial),
 }
 
+/// The result of the alignment check (ALIGN-1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AlignmentCheck {
+    /// The access is aligned, or its alignment is not checked.
+    Passes,
+    /// Some processors refuse the access.
+    MayFail,
+    /// The access is refused.
+    Fails,
+}
+
 /// The decisions of a walk. The defaults are the reference.
 pub trait Semantics: Copy {
     /// Whether the linear address of an access in long mode has 64 bits and must be canonical;
     /// otherwise it has 32 (MODE-1).
     fn has_64_bit_address(&self, access: &Access) -> bool {
         access.has_64_bit_address()
+    }
+
+    /// Whether the access violates linear-address space separation: a user-mode access to an address
+    /// with bit 63 set, or a supervisor-mode access to one with bit 63 clear. A supervisor's data are
+    /// separated only while CR4.SMAP=1, and an explicit access is excused by EFLAGS.AC; fetches always
+    /// are (CANON-5; SDM "Linear-Address Space Separation (LASS)").
+    ///
+    /// It is called in long mode only. The addresses are those before masking, which never changes bit
+    /// 63; in compatibility mode they have 32 bits.
+    fn violates_lass(&self, access: &Access, regime: &Regime) -> bool {
+        let cr4 = regime.state.cr4;
+        let is_separated = access.is_user()
+            || access.kind == AccessKind::Fetch
+            || (cr4.contains(Cr4::SMAP) && (access.implicit || !access.ac));
+
+        if !cr4.contains(Cr4::LASS) || !is_separated {
+            return false;
+        }
+
+        let own_half = u64::from(!access.is_user());
+        let is_outside = |byte: VirtAddr| byte.get() >> 63 != own_half;
+        is_outside(access.address) || is_outside(self.last_byte(access, regime))
     }
 
     /// The linear address that is translated: LAM and UAI mask bits of data addresses (CANON-4; SDM
@@ -100,6 +133,14 @@ pub trait Semantics: Copy {
         (extended.get() >> 63 == bit_63).then_some(extended)
     }
 
+    /// The linear address of the last byte, before it is masked itself. Under LAM it may follow the
+    /// masked address of the first (CANON-2).
+    fn last_byte(&self, access: &Access, regime: &Regime) -> VirtAddr {
+        let follows = regime.choices.bytes_follow_the_masked_first;
+        let first = if follows { self.masked_address(access, regime) } else { None };
+        Access { address: first.unwrap_or(access.address), ..*access }.last_byte()
+    }
+
     /// Whether every byte of the access has a canonical address once it is masked (CANON-2). Bits
     /// that UAI ignores are not part of any byte's address, so that with 57 address bits every byte
     /// passes.
@@ -119,15 +160,40 @@ pub trait Semantics: Copy {
         is_canonical(first) && is_canonical(last)
     }
 
-    /// The fault of an access that is not canonical, or exceeds the limit of its segment: #SS for
-    /// the stack, otherwise #GP. CR2 keeps its value (CANON-1; SDM "Canonical Addressing", "Limit
-    /// Checking" and the exception pages of the instructions).
+    /// The fault of an access that violates LASS, is not canonical, or exceeds the limit of its
+    /// segment: #SS for the stack, otherwise #GP. CR2 keeps its value (CANON-1, CANON-5; SDM "Canonical
+    /// Addressing", "Limit Checking" and the exception pages of the instructions).
     fn non_canonical_fault(&self, access: &Access) -> Fault {
         let vector = match access.segment {
             Segment::Stack => Vector::StackFault,
             Segment::Data | Segment::Fs | Segment::Gs => Vector::GeneralProtection,
         };
         Fault { vector, error_code: 0, cr2: None }
+    }
+
+    /// The alignment check: CR0.AM, EFLAGS.AC, and CPL 3 turn it on, for explicit data accesses. An
+    /// access of 4 bytes counts as a doubleword, one of 10 as a double extended-precision number. Of 16
+    /// bytes, the processor may check for a multiple of 8 (ALIGN-1; SDM "Interrupt 17 - Alignment Check
+    /// Exception (#AC)").
+    fn alignment_check(&self, access: &Access, regime: &Regime) -> AlignmentCheck {
+        let is_data = !matches!(access.kind, AccessKind::Fetch | AccessKind::Clflush);
+        let is_on = regime.state.cr0.contains(Cr0::PE | Cr0::AM) && access.ac;
+        // The pointer to a shadow stack is checked when it is loaded.
+        if !is_on || !is_data || !access.is_user() || access.shadow_stack {
+            return AlignmentCheck::Passes;
+        }
+
+        let shift = match access.size {
+            2 => 1,
+            4 | 6 => 2,
+            8 | 10 | 16 => 3,
+            _ => 0,
+        };
+        match access.address.offset(shift) {
+            0 => AlignmentCheck::Passes,
+            _ if access.size == 16 => AlignmentCheck::MayFail,
+            _ => AlignmentCheck::Fails,
+        }
     }
 
     /// The physical address of the root table, from CR3 (MODE-8).
@@ -182,6 +248,13 @@ pub trait Semantics: Copy {
         own.set(Rights::EXECUTE, !entry.contains(EntryBits::XD));
 
         above & own
+    }
+
+    /// The reasons why the rights of the entries so far end the walk at an entry that points to a
+    /// table. There are none: rights are judged when the whole translation exists, so that an entry
+    /// further down that is not present, or has a reserved bit set, comes first (CODE-2).
+    fn denial_on_the_way(&self, _rights: Rights, _access: &Access, _regime: &Regime) -> Denial {
+        Denial::empty()
     }
 
     /// Whether the access needs the right to write (CODE-10, RIGHT-8).
@@ -255,7 +328,7 @@ pub trait Semantics: Copy {
             && !access.is_user()
             && rights.contains(Rights::USER)
             && regime.state.cr4.contains(Cr4::SMAP)
-            && (access.implicit || !regime.state.ac)
+            && (access.implicit || !access.ac)
     }
 
     /// Protection keys: the page, not the CPL, selects PKRU (user pages) or PKRS (supervisor

@@ -217,8 +217,6 @@ pub struct ControlState {
     pub pkrs: u32,
     /// The PDPTE registers of PAE paging, as the last MOV that loads them left them (PDPTE-1).
     pub pdptes: [u64; 4],
-    /// EFLAGS.AC, which exempts explicit supervisor accesses from SMAP.
-    pub ac: bool,
 }
 
 impl ControlState {
@@ -233,8 +231,42 @@ impl ControlState {
             pkru: 0,
             pkrs: 0,
             pdptes: [0; 4],
-            ac: false,
         }
+    }
+
+    /// The same with 5-level paging.
+    pub fn five_level(cr3: u64) -> Self {
+        let four_level = Self::long_mode(cr3);
+        Self { cr4: four_level.cr4 | Cr4::LA57, ..four_level }
+    }
+
+    /// Protected mode without paging (MODE-12).
+    pub fn unpaged() -> Self {
+        let paged = Self::bits32(0);
+        Self { cr0: paged.cr0 - Cr0::PG, ..paged }
+    }
+
+    /// 32-bit paging with write protection; everything else is off, 4 MiB pages as well.
+    pub fn bits32(cr3: u64) -> Self {
+        let long_mode = Self::long_mode(cr3);
+        Self { cr4: long_mode.cr4 - Cr4::PAE, efer: Efer::empty(), ..long_mode }
+    }
+
+    /// PAE paging with write protection and execute-disable; everything else is off. `pdptes` are the
+    /// four registers, which MOV to CR3 reads from the table at `cr3` (PDPTE-1).
+    ///
+    /// ```
+    /// use mmu_core::memory::SparseTables;
+    /// use mmu_core::{ControlState, PagingMode, Profile};
+    ///
+    /// let table = [(0x1000, 0x2001), (0x1018, 0x3001)];
+    /// let before = ControlState::pae(0, [0; 4]);
+    /// let state = before.load_cr3(0x1000, Profile::default(), &SparseTables::new(&table))?;
+    /// assert_eq!(state, ControlState::pae(0x1000, [0x2001, 0, 0, 0x3001]));
+    /// # Ok::<(), mmu_core::x86::control::LoadError>(())
+    /// ```
+    pub fn pae(cr3: u64, pdptes: [u64; 4]) -> Self {
+        Self { efer: Efer::NXE, pdptes, ..Self::long_mode(cr3) }
     }
 
     /// The paging mode (SDM "Paging Modes and Control Bits"; MODE-1, MODE-12).

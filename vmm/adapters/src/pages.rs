@@ -4,9 +4,12 @@
 use crate::frames::OUTSIDE;
 use crosswalk_case::protocol::{Answer, Faulted, Ignores, PageRights, Translated};
 use crosswalk_case::{Case, TableEntry};
-use mmu_core::walk::{Path, Translation, WalkError, walk_in_mode};
+use mmu_core::walk::{Path, WalkError};
+use mmu_core::x86::semantics::AlignmentCheck;
 use mmu_core::x86::state::{CR3_LAM_U48, CR3_LAM_U57};
-use mmu_core::{AccessKind, Cr4, Efer, PagingMode, Reference, VirtAddr};
+use mmu_core::{
+    AccessKind, AnyMmu, Cr4, Efer, PagingMode, Reference, Regime, Semantics, Translation, VirtAddr,
+};
 
 /// A library's translation of one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +24,7 @@ pub(crate) enum PageLookup {
 pub(crate) type Reply = Result<Answer, String>;
 
 /// Refuses cases that no library here can be asked about: other modes than these, sequences, and
-/// addresses that are masked before they are translated.
+/// addresses that are masked or checked before they are translated.
 pub(crate) fn check(case: &Case, modes: &[PagingMode]) -> Result<(), String> {
     let mode = case.mode();
     if !modes.contains(&mode) {
@@ -38,6 +41,14 @@ pub(crate) fn check(case: &Case, modes: &[PagingMode]) -> Result<(), String> {
     let is_data = case.access.kind != AccessKind::Fetch && !case.access.implicit;
     if case.has_64_bit_address() && masks && is_data {
         return Err("it does not know linear-address masking (CANON-4)".into());
+    }
+    if mode.is_long_mode() && state.cr4.contains(Cr4::LASS) {
+        return Err("it does not know linear-address space separation (CANON-5)".into());
+    }
+
+    let regime = Regime::new(*state, case.profile);
+    if Reference.alignment_check(&case.access, &regime) != AlignmentCheck::Passes {
+        return Err("it does not check alignment (ALIGN-1)".into());
     }
     Ok(())
 }
@@ -56,15 +67,15 @@ pub(crate) fn check_pdptes(case: &Case) -> Result<(), String> {
 /// Refuses cases whose walk reaches a table where there is no memory (OUT-1): for walkers with
 /// memory of their own, which would find something there.
 pub(crate) fn check_tables(case: &Case) -> Result<(), String> {
-    let leads_outside = |address| matches!(walk(case, address).1, Err(WalkError::Outside(_)));
+    let leads_outside = |address| matches!(walk(case, address).1, Err(WalkError::Memory(_)));
     if addresses(case).into_iter().any(leads_outside) { Err(OUTSIDE.into()) } else { Ok(()) }
 }
 
 /// The reference walk for one address of a single access.
 pub(crate) fn walk(case: &Case, address: u64) -> (Path, Result<Translation, WalkError>) {
     let mut path = Path::default();
-    let at = (VirtAddr::new(address), &case.access);
-    let end = walk_in_mode(Reference, case.state, case.profile, case, at, &mut path);
+    let mmu = AnyMmu::new(case.state, case.profile);
+    let end = mmu.walk(case, VirtAddr::new(address), &case.access, &mut path);
     (path, end)
 }
 

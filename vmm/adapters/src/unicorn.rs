@@ -14,7 +14,7 @@ use crosswalk_case::protocol::{Answer, Candidate, Ignores};
 use crosswalk_guest::layout::LOW_MEMORY_END;
 use crosswalk_guest::tables;
 use mmu_core::x86::format::{EntryBits, Level};
-use mmu_core::{AccessKind, ControlState, Cr0, Cr4, Efer, Features, PagingMode, Ring, Vendor};
+use mmu_core::{AccessKind, Cr0, Cr4, Efer, Features, PagingMode, Ring, Vendor};
 use std::fmt;
 use unicorn_engine::{Arch, Mode, Prot, RegisterX86, Unicorn, X86CpuModel, uc_error};
 
@@ -119,7 +119,7 @@ fn translate(unicorn: &mut Unicorn<'static, ()>, case: &Case) -> Reply {
     }
 
     let checks_rights = can_check_rights(case);
-    load_control_state(unicorn, &case.state, checks_rights).map_err(failed)?;
+    load_registers(unicorn, case, checks_rights).map_err(failed)?;
     let protection = match case.access.kind {
         _ if !checks_rights => Prot::READ,
         AccessKind::Read | AccessKind::Clflush => Prot::READ,
@@ -149,16 +149,16 @@ fn can_check_rights(case: &Case) -> bool {
         && !case.state.cr4.intersects(unknown)
 }
 
-/// Loads the control state. Where rights are not checked, it leaves out SMEP and SMAP, which could
-/// deny the supervisor's read.
-fn load_control_state(
+/// Loads the control state and EFLAGS.AC. Where rights are not checked, it leaves out SMEP and SMAP,
+/// which could deny the supervisor's read.
+fn load_registers(
     unicorn: &mut Unicorn<'static, ()>,
-    state: &ControlState,
+    case: &Case,
     checks_rights: bool,
 ) -> Result<(), uc_error> {
-    let WalkRegisters { cr0, cr3, mut cr4, efer } = WalkRegisters::of(state);
+    let WalkRegisters { cr0, cr3, mut cr4, efer } = WalkRegisters::of(&case.state);
     if checks_rights {
-        cr4 |= state.cr4 & (Cr4::SMEP | Cr4::SMAP);
+        cr4 |= case.state.cr4 & (Cr4::SMEP | Cr4::SMAP);
     }
 
     // Out of paging, and of long mode with it; then back in, which sets LMA.
@@ -172,7 +172,7 @@ fn load_control_state(
     unicorn.reg_write(RegisterX86::CR3, cr3)?;
     unicorn.reg_write(RegisterX86::CR0, cr0.bits())?;
 
-    let ac = if state.ac { RFLAGS_AC } else { 0 };
+    let ac = if case.access.ac { RFLAGS_AC } else { 0 };
     unicorn.reg_write(RegisterX86::EFLAGS, RFLAGS_ALWAYS_SET | ac)?;
     unicorn.ctl_flush_tlb()
 }
@@ -236,7 +236,7 @@ mod tests {
         smap.access.ring = Ring::Zero;
         smap.state.cr4 |= Cr4::SMAP;
         assert_right(&mut candidate, &smap);
-        smap.state.ac = true;
+        smap.access.ac = true;
         assert_right(&mut candidate, &smap);
     }
 

@@ -4,12 +4,13 @@
 use crate::{Case, TableEntry};
 use crosswalk_guest::layout::LOW_MEMORY_END;
 use mmu_core::PhysAddr;
-use mmu_core::cache::TableMemoryUpdate;
 use mmu_core::memory::{OutsideMemory, TableMemory, TableMemoryMut};
 
 /// Walks read the entries that the case lists. In low memory, and in the frames of listed entries,
 /// unlisted entries are 0; elsewhere there is no memory for tables (OUT-1).
 impl TableMemory for Case {
+    type Error = OutsideMemory;
+
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
         let listed = self.entries.iter().find(|entry| entry.at == at.get());
         if let Some(entry) = listed {
@@ -34,22 +35,5 @@ impl TableMemoryMut for Case {
             None => self.entries.push(TableEntry { at: at.get(), value }),
         }
         Ok(())
-    }
-}
-
-/// Updates of A and D by the processor.
-impl TableMemoryUpdate for Case {
-    fn update_entry(
-        &mut self,
-        at: PhysAddr,
-        bytes: u8,
-        old: u64,
-        new: u64,
-    ) -> Result<bool, OutsideMemory> {
-        let unchanged = self.read_entry(at, bytes)? == old;
-        if unchanged && old != new {
-            self.write_entry(at, bytes, new)?;
-        }
-        Ok(unchanged)
     }
 }

@@ -1,9 +1,9 @@
 //! How complicated a case is: what shrinking minimises.
 
 use crate::Case;
-use mmu_core::walk::{Path, Step, walk_in_mode};
+use mmu_core::walk::{Path, Step};
 use mmu_core::x86::format::{EntryBits, EntryKind};
-use mmu_core::{Cr0, Cr4, PagingMode, Reference, VirtAddr};
+use mmu_core::{AnyMmu, Cr0, Cr4, PagingMode, VirtAddr};
 
 /// How complicated a case is. The fields are compared in order, so the first that differs decides.
 ///
@@ -42,8 +42,9 @@ pub fn size_of_case(case: &Case) -> CaseSize {
     let features_in_use = (state.cr4 & optional).bits().count_ones()
         + u32::from(state.pkru != 0)
         + u32::from(state.pkrs != 0)
-        + u32::from(state.ac)
-        + u32::from(!state.cr0.contains(Cr0::WP));
+        + u32::from(case.access.ac)
+        + u32::from(!state.cr0.contains(Cr0::WP))
+        + u32::from(state.cr0.contains(Cr0::AM));
 
     CaseSize {
         actions: case.before.len(),
@@ -101,9 +102,9 @@ impl Case {
     /// include PS where it makes the entry a large leaf.
     fn path(&self, address: VirtAddr) -> Vec<(Step, u64)> {
         let mut path = Path::default();
-        let at = (address, &self.access);
         // A walk that faults has a path, too.
-        let _ = walk_in_mode(Reference, self.state, self.profile, self, at, &mut path);
+        let mmu = AnyMmu::new(self.state, self.profile);
+        let _ = mmu.walk(self, address, &self.access, &mut path);
 
         path.steps.iter().map(|step| (*step, self.address_field(step))).collect()
     }

@@ -1,9 +1,8 @@
 //! Why a read or a write of virtual memory does not complete.
 
 use mmu_core::access::SizeError;
-use mmu_core::cache::AccessError;
 use mmu_core::memory::OutsideMemory;
-use mmu_core::{Fault, PhysAddr};
+use mmu_core::{AccessError, Fault, PhysAddr};
 use std::fmt;
 
 /// A read or a write that did not complete.
@@ -33,7 +32,8 @@ pub enum FailureCause {
 impl From<AccessError> for FailureCause {
     fn from(error: AccessError) -> Self {
         match error {
-            AccessError::Outside(outside) => Self::Outside(outside),
+            AccessError::Fault(fault) => Self::Fault(fault),
+            AccessError::Memory(outside) => Self::Outside(outside),
             AccessError::Contended(at) => Self::Contended(at),
             AccessError::Size(error) => Self::Size(error),
         }
@@ -45,7 +45,7 @@ impl fmt::Display for FailureCause {
         match self {
             Self::Fault(fault) => fault.fmt(f),
             Self::Outside(outside) => outside.fmt(f),
-            Self::Contended(at) => AccessError::Contended(*at).fmt(f),
+            Self::Contended(at) => AccessError::<OutsideMemory>::Contended(*at).fmt(f),
             Self::Size(error) => error.fmt(f),
         }
     }

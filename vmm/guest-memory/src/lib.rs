@@ -1,7 +1,7 @@
 //! Guest memory by virtual address: reads and writes that go through the guest's page tables as the
 //! guest's own accesses do, with rights checked, A and D set, and faults returned.
 //!
-//! [`VirtualMemory`] works on any memory of vm-memory, with any table format, through a software TLB.
+//! [`VirtualMemory`] works on any memory of vm-memory, in any paging mode, through a software TLB.
 #![forbid(unsafe_code)]
 
 mod error;
@@ -11,11 +11,12 @@ mod tests;
 
 pub use error::{FailureCause, VirtualMemoryError};
 
-use mmu_core::cache::{AccessError, CachedMmu};
 use mmu_core::memory::OutsideMemory;
 use mmu_core::outcome::Span;
-use mmu_core::x86::format::Format;
-use mmu_core::{Access, AccessKind, ControlState, Outcome, Profile, Ring, VirtAddr};
+use mmu_core::{
+    Access, AccessError, AccessKind, AccessTranslation, AnyCachedMmu, ControlState, Profile, Ring,
+    VirtAddr,
+};
 use tables::TablesInMemory;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryError};
 
@@ -26,7 +27,6 @@ const MAX_ACCESS: usize = 0x1000;
 ///
 /// ```
 /// use crosswalk_memory::VirtualMemory;
-/// use mmu_core::x86::format::FourLevel;
 /// use mmu_core::{ControlState, Profile, Ring, VirtAddr};
 /// use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 ///
@@ -40,7 +40,7 @@ const MAX_ACCESS: usize = 0x1000;
 ///
 /// let state = ControlState::long_mode(0x1000);
 /// let profile = Profile::default();
-/// let mut guest = VirtualMemory::<FourLevel, _>::new(&memory, state, profile);
+/// let mut guest = VirtualMemory::new(&memory, state, profile);
 ///
 /// // Four bytes written by user code, which also sets A and D.
 /// guest.write(VirtAddr::new(0x1ffc), &[1, 2, 3, 4], Ring::Three)?;
@@ -55,39 +55,39 @@ const MAX_ACCESS: usize = 0x1000;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct VirtualMemory<'m, F: Format, M: GuestMemoryBackend> {
-    mmu: CachedMmu<F>,
+pub struct VirtualMemory<'m, M: GuestMemoryBackend> {
+    mmu: AnyCachedMmu,
     memory: &'m M,
 }
 
-impl<'m, F: Format, M: GuestMemoryBackend> VirtualMemory<'m, F, M> {
-    /// The virtual memory of a control state with this table format. The TLB is empty.
+impl<'m, M: GuestMemoryBackend> VirtualMemory<'m, M> {
+    /// The virtual memory of a control state, in its paging mode. The TLB is empty.
     pub fn new(memory: &'m M, state: ControlState, profile: Profile) -> Self {
-        Self { mmu: CachedMmu::new(state, profile), memory }
+        Self { mmu: AnyCachedMmu::new(state, profile), memory }
     }
 
     /// The MMU, which the caller informs about register changes and invalidations.
     ///
     /// ```no_run
     /// # use crosswalk_memory::VirtualMemory;
-    /// # use mmu_core::{VirtAddr, x86::format::FourLevel};
+    /// # use mmu_core::VirtAddr;
     /// # use vm_memory::GuestMemoryMmap;
-    /// # fn edit(guest: &mut VirtualMemory<'_, FourLevel, GuestMemoryMmap>) {
+    /// # fn edit(guest: &mut VirtualMemory<'_, GuestMemoryMmap>) {
     /// // After an edit of the page's entry, as the guest itself must do:
     /// guest.mmu().invlpg(VirtAddr::new(0x1000));
     /// # }
     /// ```
-    pub fn mmu(&mut self) -> &mut CachedMmu<F> {
+    pub fn mmu(&mut self) -> &mut AnyCachedMmu {
         &mut self.mmu
     }
 
-    /// Translates one access without moving bytes. The outcome is a fault, or the physical
-    /// addresses, whether there is memory at them or not. A and D are set as by the access itself.
+    /// Translates one access without moving bytes: to physical addresses, whether there is memory at
+    /// them or not. A and D are set as by the access itself.
     ///
     /// # Errors
-    /// When a table is outside memory, or an entry is contended.
-    pub fn translate(&mut self, access: &Access) -> Result<Outcome, AccessError> {
-        self.mmu.access(&mut TablesInMemory(self.memory), access)
+    /// The fault, that a table is outside memory, or that an entry is contended.
+    pub fn translate(&mut self, access: &Access) -> Result<AccessTranslation, AccessError> {
+        self.mmu.translate(&TablesInMemory(self.memory), access)
     }
 
     /// Fills a buffer with the bytes from `address` on, as code in this ring reads them.
@@ -145,19 +145,16 @@ impl<'m, F: Format, M: GuestMemoryBackend> VirtualMemory<'m, F, M> {
         access: &Access,
         mut move_span: impl FnMut(&M, Span, usize) -> Result<(), GuestMemoryError>,
     ) -> Result<(), FailureCause> {
-        let spans = match self.translate(access)? {
-            Outcome::Translated(spans) => spans,
-            Outcome::Fault(fault) => return Err(FailureCause::Fault(fault)),
-        };
+        let translated = self.translate(access)?;
 
         // All spans are checked before the first byte moves.
         let outside = |span: &Span| FailureCause::Outside(OutsideMemory(span.address));
-        if let Some(span) = spans.iter().find(|span| !self.has_memory(span)) {
-            return Err(outside(span));
+        if let Some(span) = translated.spans().find(|span| !self.has_memory(span)) {
+            return Err(outside(&span));
         }
 
         let mut before = 0;
-        for span in spans {
+        for span in translated.spans() {
             move_span(self.memory, span, before).map_err(|_| outside(&span))?;
             before += usize::from(span.len);
         }

@@ -2,8 +2,7 @@
 //! change them at the same time.
 
 use mmu_core::PhysAddr;
-use mmu_core::cache::TableMemoryUpdate;
-use mmu_core::memory::{OutsideMemory, TableMemory};
+use mmu_core::memory::{AtomicTableMemory, OutsideMemory, TableMemory};
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use vm_memory::bitmap::{BitmapSlice, MS};
 use vm_memory::volatile_memory::Error as VolatileMemoryError;
@@ -25,6 +24,8 @@ impl<M: GuestMemoryBackend> TablesInMemory<'_, M> {
 }
 
 impl<M: GuestMemoryBackend> TableMemory for TablesInMemory<'_, M> {
+    type Error = OutsideMemory;
+
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
         let entry = self.entry(at, bytes)?;
         let loaded = match bytes {
@@ -45,29 +46,30 @@ where
     Ok(entry.get_atomic_ref::<A>(0)?.load(Ordering::Acquire).into())
 }
 
-/// Replaces an entry if it still has the old value, and returns whether it had.
+/// Replaces an entry if it still has the current value, and returns whether it had.
 macro_rules! compare_exchange {
-    ($entry:expr, $atomic:ty, $old:expr, $new:expr) => {
+    ($entry:expr, $atomic:ty, $current:expr, $new:expr) => {
         $entry.get_atomic_ref::<$atomic>(0).map(|cell| {
-            cell.compare_exchange($old as _, $new as _, Ordering::AcqRel, Ordering::Acquire).is_ok()
+            cell.compare_exchange($current as _, $new as _, Ordering::AcqRel, Ordering::Acquire)
+                .is_ok()
         })
     };
 }
 
-impl<M: GuestMemoryBackend> TableMemoryUpdate for TablesInMemory<'_, M> {
-    fn update_entry(
-        &mut self,
+impl<M: GuestMemoryBackend> AtomicTableMemory for TablesInMemory<'_, M> {
+    fn compare_exchange(
+        &self,
         at: PhysAddr,
         bytes: u8,
-        old: u64,
+        current: u64,
         new: u64,
     ) -> Result<bool, OutsideMemory> {
         let entry = self.entry(at, bytes)?;
         let updated = match bytes {
-            1 => compare_exchange!(entry, AtomicU8, old, new),
-            2 => compare_exchange!(entry, AtomicU16, old, new),
-            4 => compare_exchange!(entry, AtomicU32, old, new),
-            _ => compare_exchange!(entry, AtomicU64, old, new),
+            1 => compare_exchange!(entry, AtomicU8, current, new),
+            2 => compare_exchange!(entry, AtomicU16, current, new),
+            4 => compare_exchange!(entry, AtomicU32, current, new),
+            _ => compare_exchange!(entry, AtomicU64, current, new),
         };
         updated.map_err(|_| OutsideMemory(at))
     }

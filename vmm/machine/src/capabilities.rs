@@ -20,6 +20,8 @@ pub struct Capabilities {
     pub implicit_accesses: Result<(), String>,
     /// Whether code in compatibility mode runs, or how it fails.
     pub compatibility: Result<(), String>,
+    /// Whether LLDT takes a base that is not canonical, so that a descriptor there can be read.
+    pub any_local_table: bool,
     /// Whether ring 3 can load PKRU although CPUID lacks PKU.
     pub pkru_without_pku: bool,
     /// Whether ring 0 can load PKRU as well.
@@ -39,6 +41,7 @@ impl Capabilities {
     /// machine to generate for but not one that runs.
     pub fn of_everything(profile: Profile) -> Self {
         Self {
+            any_local_table: true,
             pkru_without_pku: true,
             pkru_in_ring_0: true,
             read_only_tables: Ok(()),
@@ -55,6 +58,7 @@ impl Capabilities {
             modes: Vec::new(),
             implicit_accesses: Ok(()),
             compatibility: Ok(()),
+            any_local_table: false,
             pkru_without_pku: false,
             pkru_in_ring_0: false,
             high_memory: true,

@@ -115,6 +115,13 @@ impl GuestMemory {
         self.write(first, &frames);
     }
 
+    /// Fills a data frame with its original contents.
+    pub(crate) fn restore_frame(&self, frame: u64) {
+        let mut contents = [0; 0x1000];
+        contents::fill(frame, &mut contents);
+        self.write(frame, &contents);
+    }
+
     /// All regions of the memory.
     pub(crate) fn regions(&self) -> impl Iterator<Item = HostRegion> {
         self.0.iter().map(|region| {
@@ -167,6 +174,8 @@ impl GuestMemory {
 
 /// Page tables in guest memory, as the host walks them.
 impl TableMemory for GuestMemory {
+    type Error = OutsideMemory;
+
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
         let mut entry = [0; 8];
         self.0

@@ -73,6 +73,7 @@ fn modes(rule: Rule) -> &'static [PagingMode] {
 
     match rule {
         Rule::Mode12 => &[Unpaged],
+        Rule::Align1 => &[Unpaged, Bits32, Pae, FourLevel, FiveLevel],
         Rule::Mode4 | Rule::Mode5 | Rule::Mode6 => &[Bits32],
         Rule::Mode7 => &[Bits32, Pae],
         Rule::Pdpte1 | Rule::Pdpte2 | Rule::Pdpte3 | Rule::Pdpte4 => &[Pae],
@@ -92,7 +93,8 @@ fn modes(rule: Rule) -> &'static [PagingMode] {
         | Rule::Canon1
         | Rule::Canon2
         | Rule::Canon3
-        | Rule::Canon4 => &[FourLevel, FiveLevel],
+        | Rule::Canon4
+        | Rule::Canon5 => &[FourLevel, FiveLevel],
         _ => &[Bits32, Pae, FourLevel, FiveLevel],
     }
 }
@@ -146,6 +148,10 @@ fn not_generated(rule: Rule, mode: PagingMode) -> Option<&'static str> {
         Rule::Ad5 => Some("speculation is not predicted; it is counted under choices"),
         Rule::Canon3 => Some("no case makes an INVLPG or INVPCID access"),
         Rule::Canon4 => Some("the guest has no probe for LAM"),
+        Rule::Canon5 => Some(
+            "the ring-0 code of the guest lies in the lower half of the addresses, where LASS lets no \
+             supervisor fetch",
+        ),
         Rule::Tlb1 | Rule::Tlb2 | Rule::Tlb3 | Rule::Tlb4 | Rule::Tlb5 => {
             Some("a case is a single access, and all translations are flushed before it")
         }

@@ -59,14 +59,10 @@ impl ModeCounts {
 
     fn merge(&mut self, mut other: Self) {
         for ((_, count), (_, more)) in self.named().into_iter().zip(other.named()) {
-            *count += *more;
+            *count = count.saturating_add(*more);
         }
-        for (kind, more) in other.accesses {
-            *self.accesses.entry(kind).or_default() += more;
-        }
-        for (provenance, more) in other.provenance {
-            *self.provenance.entry(provenance).or_default() += more;
-        }
+        add_counts(&mut self.accesses, other.accesses);
+        add_counts(&mut self.provenance, other.provenance);
     }
 }
 
@@ -97,10 +93,18 @@ pub struct Tally {
     pub digest: u64,
 }
 
+/// Adds counts to those of the same key. A count from a journal may be any number.
+fn add_counts<K: Ord>(all: &mut BTreeMap<K, u64>, more: BTreeMap<K, u64>) {
+    for (key, more) in more {
+        let count = all.entry(key).or_default();
+        *count = count.saturating_add(more);
+    }
+}
+
 /// Adds occurrences to those of the same key.
 fn count_occurrence<K: Ord>(all: &mut BTreeMap<K, Occurrences>, key: K, more: Occurrences) {
     let known = all.entry(key).or_insert(Occurrences { count: 0, ..more });
-    known.count += more.count;
+    known.count = known.count.saturating_add(more.count);
     known.example = known.example.min(more.example);
 }
 
@@ -179,9 +183,7 @@ impl Tally {
         for (key, occurrences) in other.ends {
             count_occurrence(&mut self.ends, key, occurrences);
         }
-        for (choice, more) in other.choices {
-            *self.choices.entry(choice).or_default() += more;
-        }
+        add_counts(&mut self.choices, other.choices);
 
         self.digest = self.digest.wrapping_add(other.digest);
     }

@@ -1,7 +1,7 @@
 //! `crosswalk conformance`: which rules the walkers that people use get right.
 
 use super::failure::Failure;
-use super::output::{print, write_file};
+use super::output::{print, replace_file};
 use super::progress;
 use crate::campaign::predictor::Predictor;
 use crate::conformance::{Subject, Table, adapters, beside_this_program};
@@ -43,7 +43,7 @@ pub(super) fn run(arguments: &ConformanceArguments) -> Result<ExitCode, Failure>
     let table = fill_table(subjects, reader)?;
 
     if let Some(page) = &arguments.page {
-        write_file(page, conformance::page(&corpus, &table))?;
+        replace_file(page, conformance::page(&corpus, &table))?;
     }
     print(&if arguments.json {
         conformance::document(&corpus, &table)

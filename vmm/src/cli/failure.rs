@@ -4,6 +4,7 @@ use crate::campaign::journal::JournalError;
 use crate::conformance::AdaptersError;
 use crate::corpus::read::CorpusError;
 use crate::finding::known::KnownError;
+use crate::report::printable;
 use crosswalk_case::Case;
 use crosswalk_machine::MachineError;
 use std::fmt;
@@ -34,7 +35,7 @@ impl Failure {
     pub(super) fn report(self) -> ExitCode {
         match self {
             Self::Input(problem) => {
-                eprintln!("crosswalk: {problem}");
+                print_error(&problem);
                 ExitCode::from(2)
             }
             Self::Machine { problem, cases } => {
@@ -43,11 +44,16 @@ impl Failure {
                     Ok(Some(name)) => format!("; the case at hand is in {name}"),
                     Err(error) => format!("; the case at hand could not be saved: {error}"),
                 };
-                eprintln!("crosswalk: {problem}{note}");
+                print_error(&format!("{problem}{note}"));
                 ExitCode::from(3)
             }
         }
     }
+}
+
+/// Prints to standard error, with nothing that a terminal obeys.
+fn print_error(problem: &str) {
+    eprintln!("crosswalk: {}", printable(problem));
 }
 
 impl fmt::Display for Failure {

@@ -4,6 +4,7 @@ use super::failure::Failure;
 use super::output::{print, publish};
 use crate::campaign::Summary;
 use crate::campaign::journal::{Checkpoint, Journal, ShardLine, SmallestLine};
+use crate::campaign::known::KnownSource;
 use crate::campaign::predictor::Predictor;
 use crate::campaign::tally::Tally;
 use crate::finding::{Finding, Findings};
@@ -18,6 +19,9 @@ pub(super) struct MergeArguments {
     /// The directories given to --report, one for each shard
     #[arg(value_name = "DIR", required = true)]
     shards: Vec<PathBuf>,
+    /// The file of known findings, if the run used one
+    #[arg(long, value_name = "FILE|none")]
+    known: Option<KnownSource>,
     /// Write the sum into this directory, in the same form
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
@@ -28,7 +32,8 @@ pub(super) struct MergeArguments {
 
 pub(super) fn run(arguments: &MergeArguments) -> Result<ExitCode, Failure> {
     let mut target = arguments.report.as_deref().map(new_journal).transpose()?;
-    let (total, findings) = add_up(&arguments.shards)?.finish().map_err(Failure::Input)?;
+    let (total, findings) =
+        add_up(&arguments.shards, arguments.known.as_ref())?.finish().map_err(Failure::Input)?;
     if let Some(target) = &mut target {
         target.write(&total)?;
     }
@@ -57,9 +62,9 @@ pub(super) fn run(arguments: &MergeArguments) -> Result<ExitCode, Failure> {
 
 /// The journal of the sum, in a directory that must not have one.
 fn new_journal(directory: &Path) -> Result<Journal, Failure> {
-    let journal = Journal::new(directory)?;
+    let journal = Journal::in_directory(directory)?;
 
-    if journal.path().exists() {
+    if journal.read()?.is_some() {
         let problem = "the directory has a run already: expected another directory";
         return Err(journal.error(None, problem.into()).into());
     }
@@ -67,7 +72,7 @@ fn new_journal(directory: &Path) -> Result<Journal, Failure> {
 }
 
 /// Adds up the journals in some directories, of which there is at least one.
-fn add_up(directories: &[PathBuf]) -> Result<Sum, Failure> {
+fn add_up(directories: &[PathBuf], known: Option<&KnownSource>) -> Result<Sum, Failure> {
     let mut sum: Option<Sum> = None;
 
     for directory in directories {
@@ -75,19 +80,17 @@ fn add_up(directories: &[PathBuf]) -> Result<Sum, Failure> {
         if !directory.is_dir() {
             return Err(at("expected a directory given to --report".into()));
         }
-
-        let journal = Journal::new(directory)?;
-        let Some(part) = journal.read()? else {
-            return Err(at("expected a journal.jsonl, found none".into()));
-        };
+        let part = Journal::read_from(directory)?;
 
         let sum = match &mut sum {
             Some(sum) => sum,
-            none => none.insert(Sum::start(&part).map_err(at)?),
+            none => none.insert(Sum::start(&part, known).map_err(at)?),
         };
         sum.add_shards(&part.run.shard).map_err(at)?;
         if let Some(difference) = sum.total.run.difference(&part.run) {
-            return Err(journal.error(Some(1), format!("another run: {difference}")).into());
+            return Err(
+                Journal::error_in(directory, 1, format!("another run: {difference}")).into()
+            );
         }
         sum.add(part).map_err(at)?;
     }
@@ -104,13 +107,14 @@ struct Sum {
 
 impl Sum {
     /// The same run as this part of it, but with nothing done.
-    fn start(part: &Checkpoint) -> Result<Self, String> {
+    fn start(part: &Checkpoint, known: Option<&KnownSource>) -> Result<Self, String> {
         let (identity, capabilities) = part.run.machine.read()?;
         let Predictor::BuiltIn(walker) = part.run.walker else {
             let walker = &part.run.walker;
             return Err(format!("expected a run of a built-in walker, found {walker}"));
         };
-        let known = part.run.known.load(walker, &identity).map_err(|error| error.to_string())?;
+        let known = known_findings(&part.run.known, known)?;
+        let known = known.load(walker, &identity).map_err(|error| error.to_string())?;
 
         let mut total = part.clone();
         total.progress.turn = 0;
@@ -173,6 +177,23 @@ impl Sum {
         total.smallest = SmallestLine::of(&findings);
 
         Ok((total, findings))
+    }
+}
+
+/// The source of a run's known findings. A file is opened only if the user names it: a journal comes
+/// from elsewhere, and may name any.
+fn known_findings<'k>(
+    in_journal: &'k KnownSource,
+    given: Option<&'k KnownSource>,
+) -> Result<&'k KnownSource, String> {
+    match (in_journal, given) {
+        (KnownSource::File(path), None) => {
+            Err(format!("the run used the known findings of {path:?}: name the file with --known"))
+        }
+        (KnownSource::File(_), Some(given @ KnownSource::File(_))) => Ok(given),
+        (_, None) => Ok(in_journal),
+        (_, Some(given)) if given == in_journal => Ok(given),
+        _ => Err("the run did not use the known findings that --known names".into()),
     }
 }
 

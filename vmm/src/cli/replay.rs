@@ -10,6 +10,7 @@ use crate::campaign::known::KnownSource;
 use crate::campaign::predictor::Predictor;
 use crate::corpus::read::CorpusReader;
 use crate::corpus::replay::{ReplayPlan, replay};
+use crate::file::LockedDirectory;
 use crate::report::{RunFacts, corpus};
 use mmu_core::PagingMode;
 use std::path::{Path, PathBuf};
@@ -106,14 +107,12 @@ fn run_reader(
     if !options.json {
         print(&corpus::heading(&replayed, name, why));
     }
-    if let Some(directory) = &options.report {
-        create(directory)?;
-    }
+    let _lock = options.report.as_deref().map(lock).transpose()?;
     publish(&facts, &replayed.summary, options.json, options.report.as_deref())
 }
 
-fn create(directory: &Path) -> Result<(), Failure> {
-    std::fs::create_dir_all(directory).map_err(|error| {
-        Failure::Input(format!("{}: cannot be created: {error}", directory.display()))
+fn lock(directory: &Path) -> Result<LockedDirectory, Failure> {
+    LockedDirectory::create(directory).map_err(|error| {
+        Failure::Input(format!("{}: the directory cannot be used: {error}", directory.display()))
     })
 }

@@ -25,6 +25,8 @@ pub struct CandidateScore {
     pub not_marked: u64,
     /// Number of cases about which it was not asked any more, because it failed all the time.
     pub not_asked: u64,
+    /// Number of cases about which it was not asked, because the time of the run was up.
+    pub not_asked_in_time: u64,
     /// The mistakes, grouped by what they have in common.
     pub mistakes: BTreeMap<MistakeKey, Mistakes>,
     /// The reasons for leaving something out, with their number.
@@ -59,6 +61,11 @@ impl CandidateScore {
     /// Whether the program made no mistake and always had an answer.
     pub const fn is_clean(&self) -> bool {
         self.wrong == 0 && self.failed == 0 && self.not_asked == 0
+    }
+
+    /// Whether no answer of the program was marked, and none was missing.
+    pub const fn compared_nothing(&self) -> bool {
+        self.right == 0 && self.is_clean()
     }
 
     /// Asks a program about a case. `prediction` is the reference's, `verdict` that of the machine

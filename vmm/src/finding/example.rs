@@ -76,7 +76,7 @@ impl CountedExample {
 
     /// Counts all cases of another.
     pub(super) fn merge(&mut self, other: Self) {
-        self.count += other.count;
+        self.count = self.count.saturating_add(other.count);
         self.smallest = Example::smaller(self.smallest.take(), other.smallest);
     }
 }

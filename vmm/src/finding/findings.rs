@@ -7,6 +7,7 @@ use super::group::{Agreements, Group};
 use super::known::{self, Kind, KnownFinding};
 use super::quirks;
 use super::signature::Signature;
+use super::unrun::Unrun;
 use crate::verdict::{self, ChoiceTaken, Difference, Verdict};
 use crate::walker::WalkerSpec;
 use crate::walker::quirk::{Quirks, Quirky};
@@ -30,6 +31,8 @@ pub struct Findings {
     pub(super) caught: CountedExample,
     /// The other divergences.
     pub(super) groups: BTreeMap<Signature, Vec<Group>>,
+    /// The cases that were not run for a reason that is not known.
+    pub(super) unrun: Unrun,
     agreements: Agreements,
 }
 
@@ -64,6 +67,7 @@ impl Findings {
             occurred,
             caught: CountedExample::default(),
             groups: BTreeMap::new(),
+            unrun: Unrun::default(),
             agreements: Agreements::default(),
         }
     }
@@ -99,11 +103,13 @@ impl Findings {
         }
     }
 
-    /// Counts the known finding that explains why a case could not be run.
+    /// Counts the known finding that explains why a case could not be run, or else the reason.
     fn add_unsupported(&mut self, case: &Case, why: &str) {
-        if let Some(index) = self.known_limit(case, why) {
-            let example = Example::in_words(case, "the case runs".into(), why.to_owned());
-            self.occurred.entry(index).or_default().add(example);
+        let example = Example::in_words(case, "the case runs".into(), why.to_owned());
+
+        match self.known_limit(case, why) {
+            Some(index) => self.occurred.entry(index).or_default().add(example),
+            None => self.unrun.add(why, example),
         }
     }
 
@@ -211,7 +217,8 @@ impl Findings {
     }
 
     /// The findings of the run: the one that catches the walker, then the known findings, whether they
-    /// occurred or not, then the others. Groups with one cause are one finding.
+    /// occurred or not, then the others. Groups with one cause are one finding. Last are the reasons
+    /// that are not known for which cases were not run.
     pub fn finish(self) -> Vec<Finding> {
         let mut findings = Vec::new();
         if self.caught.count > 0 {
@@ -223,7 +230,8 @@ impl Findings {
             findings.push(Finding {
                 explained_by: known.explained_by,
                 kind: known.kind,
-                known: self.forgives,
+                // A machine that cannot run a case does nothing that could be forgiven.
+                known: self.forgives || known.kind == Kind::Unsupported,
                 quirk: known.quirk,
                 ..Finding::unknown(known.id, known.title, found)
             });
@@ -233,12 +241,21 @@ impl Findings {
             groups.into_iter().map(move |group| (signature.title(), group))
         });
         let explained = explain(titled.collect(), &self.agreements);
+        let of_groups = explained.len();
         for (number, explained) in (1..).zip(explained) {
             findings.push(match explained {
                 Explained::By(cause, found) => machine_with(cause, found),
                 Explained::Unexplained(title, found) => {
                     Finding::unknown(format!("F{number}"), title, found)
                 }
+            });
+        }
+
+        for (number, (reason, found)) in (of_groups + 1..).zip(self.unrun.by_reason()) {
+            let title = format!("not run: {reason}");
+            findings.push(Finding {
+                kind: Kind::Unsupported,
+                ..Finding::unknown(format!("F{number}"), title, found.clone())
             });
         }
         findings

@@ -13,6 +13,7 @@ pub mod quirks;
 pub mod saved;
 mod shrink;
 mod signature;
+mod unrun;
 
 pub use example::Example;
 pub use findings::Findings;
@@ -36,7 +37,8 @@ pub struct Finding {
     pub count: u64,
     /// The kind of finding.
     pub kind: Kind,
-    /// Whether it is known, and this run forgives known findings.
+    /// Whether it is known, and this run forgives known findings. A known reason for not running a
+    /// case needs no forgiveness.
     pub known: bool,
     /// Whether it is about the walker, a mutant: the machine agrees with the reference. All other
     /// findings are about the machine, by comparison with the reference.

@@ -52,6 +52,28 @@ pub enum Saved {
         /// The smallest case.
         example: Option<SavedExample>,
     },
+
+    /// Cases that were not run for a reason that is not known.
+    Unrun {
+        /// The reason.
+        reason: String,
+        /// Number of cases.
+        count: u64,
+        /// The smallest case.
+        example: Option<SavedExample>,
+    },
+}
+
+impl Saved {
+    /// Number of cases.
+    pub const fn count(&self) -> u64 {
+        match self {
+            Self::Known { count, .. }
+            | Self::Caught { count, .. }
+            | Self::Group { count, .. }
+            | Self::Unrun { count, .. } => *count,
+        }
+    }
 }
 
 /// An [`Example`] as data.
@@ -140,7 +162,12 @@ impl Findings {
                 example: saved(&group.found),
             })
         });
-        known.chain(caught).chain(groups).collect()
+        let unrun = self.unrun.by_reason().map(|(reason, found)| Saved::Unrun {
+            reason: reason.to_owned(),
+            count: found.count,
+            example: saved(found),
+        });
+        known.chain(caught).chain(groups).chain(unrun).collect()
     }
 
     /// Adds what was found before, or by another part of the run.
@@ -152,6 +179,10 @@ impl Findings {
             Saved::Known { id, count, example } => self.add_known(&id, counted(count, example)?),
             Saved::Caught { count, example } => {
                 self.caught.merge(counted(count, example)?);
+                Ok(())
+            }
+            Saved::Unrun { reason, count, example } => {
+                self.unrun.merge(&reason, counted(count, example)?);
                 Ok(())
             }
             Saved::Group { ring, expected, observed, fields, explained_by, count, example } => {
@@ -177,7 +208,7 @@ impl Findings {
         // A probe counts once, however many parts a run has.
         let count = match self.known[index].kind {
             Kind::Probe => known.count.max(found.count),
-            _ => known.count + found.count,
+            _ => known.count.saturating_add(found.count),
         };
         known.merge(found);
         known.count = count;

@@ -2,7 +2,7 @@
 //! still shows the same finding stays.
 
 use super::Example;
-use crosswalk_case::{Case, size_of_case};
+use crosswalk_case::{Action, Case, size_of_case};
 use mmu_core::x86::format::EntryBits;
 use mmu_core::{AccessKind, Cr0, Cr4, PagingMode};
 
@@ -87,6 +87,7 @@ impl Simplifications<'_> {
             }
         }
         self.add(|case| case.state.cr0.insert(Cr0::WP));
+        self.add(|case| case.state.cr0.remove(Cr0::AM));
         self.add(|case| {
             case.state.cr4.remove(Cr4::PKS);
             case.state.pkrs = 0;
@@ -116,7 +117,7 @@ impl Simplifications<'_> {
     /// With PKRU or EFLAGS.AC clear.
     fn clear_keys_and_ac(&mut self) {
         self.add(|case| case.state.pkru = 0);
-        self.add(|case| case.state.ac = false);
+        self.add(clear_ac);
     }
 
     /// With a simpler kind of access, or a smaller one.
@@ -138,6 +139,16 @@ impl Simplifications<'_> {
 
 /// The bits of a PDPTE that are the address of a table below 4 GiB.
 const LOW_TABLE_ADDRESS: u64 = 0xffff_f000;
+
+/// Clears EFLAGS.AC in every access.
+fn clear_ac(case: &mut Case) {
+    case.access.ac = false;
+    for action in &mut case.before {
+        if let Action::Access(step) = action {
+            step.access.ac = false;
+        }
+    }
+}
 
 fn make_access(case: &mut Case, kind: AccessKind) {
     case.access.kind = kind;

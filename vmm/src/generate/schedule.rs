@@ -23,6 +23,9 @@ pub struct Shard {
 impl Shard {
     /// The whole run.
     pub const WHOLE: Self = Self { index: 0, count: 1 };
+
+    /// The most parts that a run is divided into.
+    pub const MAX_COUNT: u64 = 1 << 20;
 }
 
 impl fmt::Display for Shard {
@@ -35,14 +38,15 @@ impl FromStr for Shard {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const MAX_COUNT: u64 = 1 << 20;
         let shard = text.split_once('/').and_then(|(index, count)| {
             Some(Self { index: index.parse().ok()?, count: count.parse().ok()? })
         });
 
-        shard.filter(|shard| shard.index < shard.count && shard.count <= MAX_COUNT).ok_or_else(
-            || "expected I/N with I from 0 to N-1, such as 0/64 for the first of 64".into(),
-        )
+        shard
+            .filter(|shard| shard.index < shard.count && shard.count <= Self::MAX_COUNT)
+            .ok_or_else(|| {
+                "expected I/N with I from 0 to N-1, such as 0/64 for the first of 64".into()
+            })
     }
 }
 

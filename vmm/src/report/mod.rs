@@ -16,6 +16,8 @@ pub mod scenario;
 mod style;
 pub mod walk;
 
+pub(crate) use style::printable;
+
 use crate::campaign::journal::RunLine;
 use crate::conformance::score::CandidateScore;
 use crate::corpus::Source;

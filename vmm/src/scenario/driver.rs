@@ -11,7 +11,7 @@ use super::{Scenario, Setting};
 use crosswalk_guest::layout::{OWN_TABLE_FRAMES, OWN_TABLES};
 use crosswalk_guest::system::{Completion, Ending, ProgramRun, Request, Residence};
 use crosswalk_machine::MachineError;
-use mmu_core::memory::{TableMemory, TableMemoryMut};
+use mmu_core::memory::{OutsideMemory, TableMemory, TableMemoryMut};
 use mmu_core::space::{
     AccessCounts, Backing, Event, Invalid, ObjectId, PAGE_BYTES, PageState, Protection, Region,
     Safeguards, Settings, SpaceError, SpaceId, System,
@@ -352,7 +352,7 @@ impl<F: Format> Driver<'_, F> {
     }
 
     /// The memory of the software.
-    pub fn memory(&self) -> &impl TableMemory {
+    pub fn memory(&self) -> &impl TableMemory<Error = OutsideMemory> {
         &self.model.computer
     }
 

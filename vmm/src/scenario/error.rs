@@ -2,7 +2,7 @@
 
 use crosswalk_guest::system::Ending;
 use crosswalk_machine::MachineError;
-use mmu_core::cache::AccessError;
+use mmu_core::AccessError;
 use mmu_core::memory::OutsideMemory;
 use mmu_core::space::SpaceError;
 

@@ -6,7 +6,7 @@
 
 use super::{Erased, Walker};
 use mmu_core::x86::format::{EntryBits, EntryKind, Format, Level};
-use mmu_core::x86::semantics::{Cause, Denial, Rights};
+use mmu_core::x86::semantics::{AlignmentCheck, Cause, Denial, Rights};
 use mmu_core::{
     Access, AccessKind, Cr0, Cr4, PageFaultCode, PagingMode, PhysAddr, Reference, Regime, Rule,
     Semantics, VirtAddr,
@@ -168,9 +168,7 @@ omissions! {
     }
     NoAc, Some(Rule::Right4), "EFLAGS.AC excuses nothing", {
         fn smap_denied(&self, rights: Rights, access: &Access, regime: &Regime) -> bool {
-            let mut regime = *regime;
-            regime.state.ac = false;
-            Reference.smap_denied(rights, access, &regime)
+            Reference.smap_denied(rights, &Access { ac: false, ..*access }, regime)
         }
     }
     NoKeys, Some(Rule::Right5), "protection keys are not obeyed", {
@@ -202,6 +200,16 @@ omissions! {
     NoCanonicalCheck, Some(Rule::Canon1), "addresses need not be canonical", {
         fn is_canonical(&self, _access: &Access, _address_bits: u8, _regime: &Regime) -> bool {
             true
+        }
+    }
+    NoAlignmentCheck, Some(Rule::Align1), "alignment is not checked", {
+        fn alignment_check(&self, _access: &Access, _regime: &Regime) -> AlignmentCheck {
+            AlignmentCheck::Passes
+        }
+    }
+    NoSeparation, Some(Rule::Canon5), "LASS is not obeyed", {
+        fn violates_lass(&self, _access: &Access, _regime: &Regime) -> bool {
+            false
         }
     }
     NoMasking, Some(Rule::Canon4), "LAM and UAI are not obeyed", {

@@ -7,6 +7,7 @@ use super::{
     VirtAddr, address, allows, event, flip, placed, tables,
 };
 use crate::cache::{EditError, History, Invalidation};
+use crate::memory::Unshared;
 use crate::outcome::Outcome;
 use crate::walk::Mmu;
 use crate::x86::regime::Regime;
@@ -15,7 +16,12 @@ use core::cell::Cell;
 use proptest::prelude::*;
 use std::vec::Vec;
 
-type EightEntryHistory = History<EightEntries, 12>;
+type EightEntryHistory = History<Unshared<EightEntries>, 12>;
+
+/// The entries in memory.
+fn entries(history: &EightEntryHistory) -> EightEntries {
+    history.memory().clone().into_inner()
+}
 
 /// The entry with the address of one of the four tables, unless it maps a large page: a history
 /// knows an entry by its address, so each of the eight entries must have only one.
@@ -57,7 +63,10 @@ impl<F: Format, const N: usize> StaleBench<F, N> {
         profile.vendor = vendor;
         bench.mmu = CachedMmu::with_semantics(Reference, state, profile);
 
-        Self { bench, history: EightEntryHistory::new(EightEntries(tables.0.map(direct))) }
+        Self {
+            bench,
+            history: EightEntryHistory::new(Unshared::new(EightEntries(tables.0.map(direct)))),
+        }
     }
 
     fn perform(&mut self, event: CacheEvent) -> Result<(), TestCaseError> {
@@ -79,7 +88,7 @@ impl<F: Format, const N: usize> StaleBench<F, N> {
 
     /// Flips bits of an entry without an invalidation, unless the history is full.
     fn edit(&mut self, slot: usize, flip: u64) {
-        let new = direct(self.history.memory().0[slot] ^ flip);
+        let new = direct(entries(&self.history).0[slot] ^ flip);
         let stored = self.history.edit(place::<F>(slot), F::ENTRY_BYTES, new);
 
         if stored == Err(EditError::Full) {
@@ -97,15 +106,17 @@ impl<F: Format, const N: usize> StaleBench<F, N> {
     /// An access, whose outcome must be one of those allowed.
     fn access(&mut self, access: &Access) -> Result<(), TestCaseError> {
         let before = self.history.clone();
-        let outcome = self.bench.mmu.access(&mut self.history, access).expect("an outcome");
+        let outcome = Outcome::of(self.bench.mmu.translate(&self.history, access));
+        let outcome = outcome.expect("an outcome");
 
         let after = &self.history;
+        let changed = [entries(&before), entries(after)];
         let mut is_allowed = false;
         self.bench
             .mmu
             .mmu()
             .predict_stale(&before, access, |prediction| {
-                is_allowed |= allows::<F>(prediction, &outcome, before.memory(), after.memory());
+                is_allowed |= allows::<F>(prediction, &outcome, &changed[0], &changed[1]);
             })
             .unwrap();
         prop_assert!(is_allowed, "{access:?}: {outcome:?} of {before:?}, now {after:?}");
@@ -136,6 +147,8 @@ struct Moments<'a> {
 }
 
 impl TableMemory for Moments<'_> {
+    type Error = OutsideMemory;
+
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
         let read = self.reads.replace(self.reads.get() + 1);
         self.history[self.when[read]].read_entry(at, bytes)
@@ -177,13 +190,13 @@ fn is_bounded<F: Format>(
     let mmu: Mmu<F> = *PropertyBench::<F, 0>::new(tables, true).mmu.mmu();
     let access = Access { size: 1, ..placed::<F>(path, &access) };
 
-    let mut history = EightEntryHistory::new(EightEntries(tables.0.map(direct)));
-    let mut moments = vec![*history.memory()];
+    let mut history = EightEntryHistory::new(Unshared::new(EightEntries(tables.0.map(direct))));
+    let mut moments = vec![entries(&history)];
 
     for (slot, flip) in edits {
-        let new = direct(history.memory().0[*slot] ^ flip);
+        let new = direct(entries(&history).0[*slot] ^ flip);
         history.edit(place::<F>(*slot), F::ENTRY_BYTES, new).expect("the history has room");
-        moments.push(*history.memory());
+        moments.push(entries(&history));
     }
 
     let mut reached = Vec::new();

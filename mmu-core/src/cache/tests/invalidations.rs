@@ -325,7 +325,6 @@ fn tlb_4_changes_of_control_bits() {
         ),
         (|s| s.cr0 -= Cr0::WP, |s| s.cr0 |= Cr0::WP, Invalidation::Nothing, Invalidation::Nothing),
         (|s| s.pkru = 0, |s| s.pkru = 7, Invalidation::Nothing, Invalidation::Nothing),
-        (|s| s.ac = false, |s| s.ac = true, Invalidation::Nothing, Invalidation::Nothing),
     ];
 
     for (row, (off, on, switched_on, switched_off)) in rows.iter().enumerate() {

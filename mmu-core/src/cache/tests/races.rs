@@ -1,45 +1,48 @@
 //! AD-4: another processor changes an entry between reading it and setting A and D.
 
 use super::{
-    Access, BYTE, Bytes, CacheBench, Outcome, OutsideMemory, PDE, PTE, PhysAddr, Ring, Rule,
-    TableMemory, TableMemoryMut, TableMemoryUpdate, Vec, VirtAddr,
+    Access, AtomicTableMemory, BYTE, Bytes, CacheBench, Outcome, OutsideMemory, PDE, PTE, PhysAddr,
+    Ring, Rule, TableMemory, Unshared, Vec, VirtAddr,
 };
-use crate::cache::AccessError;
+use crate::outcome::AccessError;
 use core::cell::Cell;
 
 /// Memory in which another processor stores `value` at `at` just before each of the next `times`
 /// updates of that entry.
 struct Raced<'a> {
-    memory: &'a mut Bytes<Vec<u8>>,
+    memory: &'a Unshared<Bytes<Vec<u8>>>,
     at: u64,
-    value: u64,
-    times: usize,
+    value: Cell<u64>,
+    times: Cell<usize>,
     reads: Cell<usize>,
 }
 
 impl TableMemory for Raced<'_> {
+    type Error = OutsideMemory;
+
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
         self.reads.set(self.reads.get() + 1);
         self.memory.read_entry(at, bytes)
     }
 }
 
-impl TableMemoryUpdate for Raced<'_> {
-    fn update_entry(
-        &mut self,
+impl AtomicTableMemory for Raced<'_> {
+    fn compare_exchange(
+        &self,
         at: PhysAddr,
         bytes: u8,
-        old: u64,
+        current: u64,
         new: u64,
     ) -> Result<bool, OutsideMemory> {
-        if at.get() == self.at && self.times > 0 {
-            self.times -= 1;
-            self.memory.write_entry(at, bytes, self.value)?;
+        if at.get() == self.at && self.times.get() > 0 {
+            self.times.set(self.times.get() - 1);
+            let before = self.memory.read_entry(at, bytes)?;
+            self.memory.compare_exchange(at, bytes, before, self.value.get())?;
             // Each store changes the value.
-            self.value ^= 1 << 52;
+            self.value.set(self.value.get() ^ 1 << 52);
         }
 
-        self.memory.update_entry(at, bytes, old, new)
+        self.memory.compare_exchange(at, bytes, current, new)
     }
 }
 
@@ -50,9 +53,15 @@ fn write_against_one_store(
     at: u64,
     value: u64,
 ) -> (Result<u64, u32>, usize) {
-    let mut memory = Raced { memory: &mut bench.memory, at, value, times: 1, reads: Cell::new(0) };
+    let memory = Raced {
+        memory: &bench.memory,
+        at,
+        value: Cell::new(value),
+        times: Cell::new(1),
+        reads: Cell::new(0),
+    };
     let write = Access::write(VirtAddr::new(BYTE), 1, Ring::Three);
-    let end = match bench.mmu.access(&mut memory, &write).expect("an outcome") {
+    let end = match Outcome::of(bench.mmu.translate(&memory, &write)).expect("an outcome") {
         Outcome::Translated(spans) => Ok(spans[0].address.get()),
         Outcome::Fault(fault) => Err(fault.error_code),
     };
@@ -96,17 +105,17 @@ fn ad_4_a_race_on_a_leaf_that_is_cached_clean() {
 #[test]
 fn ad_4_the_number_of_reads_is_bounded() {
     let mut bench = CacheBench::new();
-    let mut memory = Raced {
-        memory: &mut bench.memory,
+    let memory = Raced {
+        memory: &bench.memory,
         at: PTE,
-        value: 0x7007,
-        times: usize::MAX,
+        value: Cell::new(0x7007),
+        times: Cell::new(usize::MAX),
         reads: Cell::new(0),
     };
     let write = Access::write(VirtAddr::new(BYTE), 1, Ring::Three);
-    let outcome = bench.mmu.access(&mut memory, &write);
+    let translated = bench.mmu.translate(&memory, &write);
 
-    assert_eq!(outcome, Err(AccessError::Contended(PhysAddr::new(PTE))));
+    assert_eq!(translated, Err(AccessError::Contended(PhysAddr::new(PTE))));
     assert_eq!(memory.reads.get(), 400);
     assert_eq!(bench.cached(), (0, 0));
 }
@@ -118,7 +127,7 @@ fn out_1_a_table_outside_memory_has_no_outcome() {
 
     let read = Access::read(VirtAddr::new(BYTE), 1, Ring::Three);
     let outside = OutsideMemory(PhysAddr::new(0x7777_7020));
-    let outcome = bench.mmu.access(&mut bench.memory, &read);
-    assert_eq!(outcome, Err(AccessError::Outside(outside)));
+    let translated = bench.mmu.translate(&bench.memory, &read);
+    assert_eq!(translated, Err(AccessError::Memory(outside)));
     assert_eq!(bench.cached(), (0, 0));
 }

@@ -109,8 +109,8 @@ fn caches_of_size_0_cache_nothing() {
 
     for frame in [0x5000, 0x7000] {
         bench.set(super::PTE, frame | 7);
-        let outcome = off.access(&mut bench.memory, &read).unwrap();
-        assert_eq!(outcome.physical_address(), Some(PhysAddr::new(frame + 0x234)));
+        let translated = off.translate(&bench.memory, &read).unwrap();
+        assert_eq!(translated.address(), PhysAddr::new(frame + 0x234));
     }
 
     assert_eq!((off.tlb().iter().count(), off.structures().iter().count()), (0, 0));

@@ -7,19 +7,19 @@ use super::{
     PhysAddr, Profile, Ring, Rule, TableMemory, TableMemoryMut, Vec, Vendor, VirtAddr, bit,
 };
 use crate::cache::{CachedMmu, EditError, History};
-use crate::memory::OutsideMemory;
+use crate::memory::{OutsideMemory, Unshared};
 use crate::outcome::{Outcome, Prediction};
 use crate::walk::Mmu;
 
 const A: u64 = bit::A;
 const AD: u64 = bit::A | bit::D;
 
-pub(super) type EditedTables = History<Bytes<Vec<u8>>, 8>;
+pub(super) type EditedTables = History<Unshared<Bytes<Vec<u8>>>, 8>;
 
 /// The page in the frame at 0x5000 and its neighbour in that at 0x6000: present, writable, user. A
 /// is set in every entry.
 pub(super) fn tables() -> EditedTables {
-    let mut memory = Bytes::new(PhysAddr::new(0x10_000), vec![0; 0x8000]);
+    let mut memory = Unshared::new(Bytes::new(PhysAddr::new(0x10_000), vec![0; 0x8000]));
     for (at, entry) in [
         (PML4E, 0x11_027),
         (PDPTE, 0x12_027),
@@ -330,7 +330,7 @@ fn an_edit_that_does_not_fit_in_the_history_is_refused() {
     assert_eq!(tables.edit(first, 8, 1), Ok(()));
 
     let outside = PhysAddr::new(0x2000);
-    assert_eq!(tables.edit(outside, 8, 1), Err(EditError::Outside(OutsideMemory(outside))));
+    assert_eq!(tables.edit(outside, 8, 1), Err(EditError::Memory(OutsideMemory(outside))));
 
     tables.forget_all();
     assert_eq!(tables.edit(second, 8, 1), Ok(()));
@@ -342,7 +342,7 @@ fn a_cache_that_ignores_an_invalidation_is_detected() {
     let state = ControlState::long_mode(0x10_000);
     let mut mmu = CachedMmu::<FourLevel>::new(state, profile(Vendor::Amd));
     let mut is_allowed = |tables: &mut EditedTables| {
-        let outcome = mmu.access(tables, &user(Read, BYTE)).unwrap();
+        let outcome = Outcome::of(mmu.translate(tables, &user(Read, BYTE))).unwrap();
         let reached = outcome.physical_address().map(PhysAddr::get);
         reached.is_some_and(|address| ends(tables, Read, Vendor::Amd).contains(&Ok(address)))
     };

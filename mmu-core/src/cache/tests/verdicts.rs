@@ -3,8 +3,8 @@
 use super::{
     Access,
     AccessKind::{Fetch, Read, Write},
-    BYTE, CacheBench, Cr0, Cr4, NEIGHBOUR, NEXT_PTE, Outcome, PAGE, PATH, PDE, PML4E, PTE, Ring,
-    Rule, Vec, Vector, VirtAddr, bit,
+    BYTE, CacheBench, Cr0, Cr4, Fault, NEIGHBOUR, NEXT_PTE, Outcome, PAGE, PATH, PDE, PML4E, PTE,
+    Ring, Rule, Vec, Vector, VirtAddr, bit,
 };
 
 /// Error codes of user reads (SDM "Page-Fault Exceptions").
@@ -172,9 +172,12 @@ fn right_3_and_4_apply_to_a_cached_translation() {
 
     bench.change(|state| state.cr4.insert(Cr4::SMAP));
     bench.faults(Read, BYTE, Ring::Zero, 1);
-    bench.change(|state| state.ac = true);
-    assert!(bench.does(Read, BYTE, Ring::Zero).fault().is_none());
-    bench.change(|state| state.ac = false);
+    // AC belongs to the code that runs: STAC and CLAC drop nothing.
+    bench.reads(BYTE, 0x5234);
+    let cached = bench.cached();
+    let with_ac = Access { ac: true, ..Access::read(VirtAddr::new(BYTE), 1, Ring::Zero) };
+    assert!(bench.performs(&with_ac).fault().is_none());
+    assert_eq!(bench.cached(), cached);
     bench.faults(Read, BYTE, Ring::Zero, 1);
 
     assert!(bench.does(Fetch, BYTE, Ring::Zero).fault().is_none());
@@ -201,13 +204,13 @@ fn right_7_the_cached_leaf_decides_whether_a_page_is_a_shadow_stack() {
     let write = Access::write(VirtAddr::new(PAGE), 8, Ring::Three);
     let user_push = Access { shadow_stack: true, ..write };
     for _ in 0..2 {
-        let outcome = bench.mmu.access(&mut bench.memory, &user_push).unwrap();
+        let outcome = Outcome::of(bench.mmu.translate(&bench.memory, &user_push)).unwrap();
         assert!(outcome.fault().is_none(), "{outcome:?}");
     }
 
     // It is not a supervisor shadow stack: P, W and SS.
     let supervisor_push = Access { ring: Ring::Zero, ..user_push };
-    let outcome = bench.mmu.access(&mut bench.memory, &supervisor_push).unwrap();
+    let outcome = Outcome::of(bench.mmu.translate(&bench.memory, &supervisor_push)).unwrap();
     assert_eq!(outcome.fault().unwrap().error_code, 64 + 2 + 1);
 }
 
@@ -265,13 +268,13 @@ fn ad_7_a_crossing_write_that_faults_leaves_its_first_page_dirty() {
     bench.set(NEXT_PTE, 0);
 
     let write = Access::write(VirtAddr::new(PAGE + 0xffe), 4, Ring::Three);
-    let outcome = bench.mmu.access(&mut bench.memory, &write).unwrap();
+    let outcome = Outcome::of(bench.mmu.translate(&bench.memory, &write)).unwrap();
     let fault = outcome.fault().unwrap();
     assert_eq!((fault.error_code, fault.cr2.unwrap().get()), (NOT_PRESENT + 2, NEIGHBOUR));
     assert_eq!(bench.get(PTE) & bit::D, bit::D);
 
     bench.set(NEXT_PTE, 0x6007);
-    let outcome = bench.mmu.access(&mut bench.memory, &write).unwrap();
+    let outcome = Outcome::of(bench.mmu.translate(&bench.memory, &write)).unwrap();
     let Outcome::Translated(spans) = outcome else { panic!("{outcome:?}") };
     let spans: Vec<_> = spans.iter().map(|span| (span.address.get(), span.len)).collect();
     assert_eq!(spans, [(0x5ffe, 2), (0x6000, 2)]);
@@ -283,4 +286,26 @@ fn canon_1_an_address_that_is_not_canonical_caches_nothing() {
     let outcome = bench.does(Read, 1 << 47, Ring::Three);
     assert_eq!(outcome.fault().unwrap().vector, Vector::GeneralProtection);
     assert_eq!(bench.cached(), (0, 0));
+}
+
+/// The check comes before the walk, which would set D (ALIGN-1).
+#[test]
+fn align_1_a_misaligned_write_leaves_caches_and_tables_alone() {
+    let mut bench = CacheBench::new();
+    let write = Access { size: 8, ac: true, ..Access::write(VirtAddr::new(BYTE), 8, Ring::Three) };
+    assert!(bench.performs(&write).fault().is_none(), "without CR0.AM");
+
+    let mut bench = CacheBench::new();
+    bench.change(|state| state.cr0.insert(Cr0::AM));
+    let outcome = bench.performs(&write);
+    assert_eq!(outcome.fault(), Some(&Fault::ALIGNMENT_CHECK));
+    assert_eq!((bench.get(PTE), bench.cached()), (0x5007, (0, 0)));
+
+    // The address is checked before.
+    let beyond = Access { address: VirtAddr::new(0x8000_0000_0001), ..write };
+    let outcome = bench.performs(&beyond);
+    assert_eq!(outcome.fault().map(|fault| fault.vector), Some(Vector::GeneralProtection));
+
+    let aligned = Access { address: VirtAddr::new(BYTE - 4), ..write };
+    assert!(bench.performs(&aligned).fault().is_none());
 }

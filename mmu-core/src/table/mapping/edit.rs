@@ -36,7 +36,7 @@ impl<F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'_, F, M, A> {
         frame: PhysAddr,
         bytes: u64,
         flags: EntryBits,
-    ) -> Result<(), MapError> {
+    ) -> Result<(), MapError<M::Error>> {
         for number in [start.get(), frame.get(), bytes] {
             if number % PageSize::Size4KiB.bytes() != 0 {
                 return Err(MapError::Misaligned(number, PageSize::Size4KiB));
@@ -66,7 +66,11 @@ impl<F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'_, F, M, A> {
     ///
     /// # Errors
     /// When no page of this size is mapped there; see [`MapError`].
-    pub fn unmap(&mut self, page: VirtAddr, size: PageSize) -> Result<(PhysAddr, Flush), MapError> {
+    pub fn unmap(
+        &mut self,
+        page: VirtAddr,
+        size: PageSize,
+    ) -> Result<(PhysAddr, Flush), MapError<M::Error>> {
         let FoundLeaf { level, at, entry, .. } = self.find_page(page, size)?;
 
         self.memory.write_entry(at, F::ENTRY_BYTES, 0)?;
@@ -84,7 +88,7 @@ impl<F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'_, F, M, A> {
         page: VirtAddr,
         size: PageSize,
         flags: EntryBits,
-    ) -> Result<Flush, MapError> {
+    ) -> Result<Flush, MapError<M::Error>> {
         let FoundLeaf { level, at, above, entry } = self.find_page(page, size)?;
         self.check_flags(level, size, flags)?;
         check_allowed(page, level, above, flags)?;
@@ -105,13 +109,13 @@ impl<F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'_, F, M, A> {
         page: VirtAddr,
         frame: PhysAddr,
         size: PageSize,
-    ) -> Result<(PhysAddr, Flush), MapError> {
+    ) -> Result<(PhysAddr, Flush), MapError<M::Error>> {
         if !frame.is_aligned(size) {
             return Err(MapError::Misaligned(frame.get(), size));
         }
         let FoundLeaf { level, at, entry, .. } = self.find_page(page, size)?;
         self.check_fits(level, EntryKind::Leaf, frame)?;
-        check_reserved::<F>(level, EntryKind::Leaf, entry, &self.regime)?;
+        check_reserved::<F, _>(level, EntryKind::Leaf, entry, &self.regime)?;
 
         self.write_leaf(level, at, frame, flags_of::<F>(level, entry))?;
         Ok((F::address(level, EntryKind::Leaf, entry), Flush(page)))
@@ -120,11 +124,11 @@ impl<F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'_, F, M, A> {
     /// The mapped page that holds an address.
     ///
     /// # Errors
-    /// [`MapError::NotMapped`], that an entry on the way has reserved bits set, or that a table is
-    /// outside memory.
-    pub fn translate(&self, address: VirtAddr) -> Result<Mapping, MapError> {
+    /// [`MapError::NotMapped`], that an entry on the way has reserved bits set, or the error of the
+    /// memory.
+    pub fn translate(&self, address: VirtAddr) -> Result<Mapping, MapError<M::Error>> {
         let FoundLeaf { level, above, entry, .. } = self.find(address)?;
-        check_reserved::<F>(level, EntryKind::Leaf, entry, &self.regime)?;
+        check_reserved::<F, _>(level, EntryKind::Leaf, entry, &self.regime)?;
         Mapping::of_leaf::<F>(level, address, above, entry).ok_or(MapError::NotMapped(address))
     }
 
@@ -155,7 +159,7 @@ impl<F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'_, F, M, A> {
     }
 
     /// The leaf of the page that starts here, which must be of this size.
-    fn find_page(&self, page: VirtAddr, size: PageSize) -> Result<FoundLeaf, MapError> {
+    fn find_page(&self, page: VirtAddr, size: PageSize) -> Result<FoundLeaf, MapError<M::Error>> {
         self.check_page(page, size)?;
 
         let found = self.find(page)?;
@@ -164,7 +168,7 @@ impl<F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'_, F, M, A> {
     }
 
     /// The leaf for an address, of any page size. The leaf itself may have reserved bits.
-    fn find(&self, address: VirtAddr) -> Result<FoundLeaf, MapError> {
+    fn find(&self, address: VirtAddr) -> Result<FoundLeaf, MapError<M::Error>> {
         let mut above = Rights::all();
         let mut next = Cursor::<F>::at_root(self.root);
         while let Some(cursor) = next {
@@ -176,7 +180,7 @@ impl<F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'_, F, M, A> {
                 MapTarget::Nothing => break,
                 MapTarget::Page => return Ok(FoundLeaf { level, at, above, entry }),
                 MapTarget::Table(table) => {
-                    check_reserved::<F>(level, EntryKind::Table, entry, &self.regime)?;
+                    check_reserved::<F, _>(level, EntryKind::Table, entry, &self.regime)?;
                     above = rights_below(level, above, entry);
                     next = cursor.below(table);
                 }

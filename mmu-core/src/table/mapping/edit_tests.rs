@@ -211,7 +211,7 @@ fn a_table_outside_memory_does_not_end_the_list() {
     mapper.memory.write_entry(PhysAddr::new(0x1000), 8, 0x7000_0000_0007).unwrap();
 
     let mut pages: MappedPages<'_, _, _> = mapper.pages();
-    assert!(matches!(pages.next(), Some(Err(MapError::Outside(_)))));
+    assert!(matches!(pages.next(), Some(Err(MapError::Memory(_)))));
     assert_eq!(pages.next().unwrap().unwrap().page, far);
 }
 

@@ -30,12 +30,12 @@ impl MapTarget {
 }
 
 /// Checks that no bit of an entry is reserved, as the walk does.
-pub(super) fn check_reserved<F: Format>(
+pub(super) fn check_reserved<F: Format, E>(
     level: &Level,
     kind: EntryKind,
     entry: u64,
     regime: &Regime,
-) -> Result<(), MapError> {
+) -> Result<(), MapError<E>> {
     let groups = F::reserved_bits(level, kind, regime);
     match groups.into_iter().find(|(bits, _)| entry & bits != 0) {
         None => Ok(()),

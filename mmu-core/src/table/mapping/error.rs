@@ -7,9 +7,9 @@ use crate::x86::rule::Rule;
 use crate::x86::semantics::Rights;
 use core::fmt;
 
-/// Why an edit failed. No mapping has changed then, though empty tables may have been added.
+/// Why an edit failed. `E` is the error of the memory. No mapping has changed then, though empty tables may have been added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MapError {
+pub enum MapError<E = OutsideMemory> {
     /// The frame allocator has no frame for a new table.
     OutOfFrames,
     /// The address is not a multiple of the page size.
@@ -36,11 +36,11 @@ pub enum MapError {
     Overlap(VirtAddr),
     /// Nothing is mapped there.
     NotMapped(VirtAddr),
-    /// A table is outside memory.
-    Outside(OutsideMemory),
+    /// A table cannot be read or written, for instance because it is outside memory.
+    Memory(E),
 }
 
-impl fmt::Display for MapError {
+impl<E: fmt::Display> fmt::Display for MapError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OutOfFrames => f.write_str("no frame is left for a new table"),
@@ -81,15 +81,15 @@ impl fmt::Display for MapError {
             }
             Self::Overlap(address) => write!(f, "{address} is mapped already"),
             Self::NotMapped(address) => write!(f, "{address} is not mapped"),
-            Self::Outside(outside) => outside.fmt(f),
+            Self::Memory(error) => error.fmt(f),
         }
     }
 }
 
-impl core::error::Error for MapError {}
+impl<E: fmt::Debug + fmt::Display> core::error::Error for MapError<E> {}
 
-impl From<OutsideMemory> for MapError {
-    fn from(outside: OutsideMemory) -> Self {
-        Self::Outside(outside)
+impl<E> From<E> for MapError<E> {
+    fn from(error: E) -> Self {
+        Self::Memory(error)
     }
 }

@@ -75,7 +75,7 @@ impl<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'m, F, M, A> {
         frame: PhysAddr,
         size: PageSize,
         flags: EntryBits,
-    ) -> Result<(), MapError> {
+    ) -> Result<(), MapError<M::Error>> {
         let leaf_level = self.check_page(page, size)?;
         if !frame.is_aligned(size) {
             return Err(MapError::Misaligned(frame.get(), size));
@@ -88,7 +88,7 @@ impl<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'m, F, M, A> {
         while let Some(cursor) = next {
             let level = cursor.level();
             let at = cursor.entry_for(page);
-            let entry = cursor.read(self.memory, at)?;
+            let entry = cursor.read(&*self.memory, at)?;
             let target = MapTarget::of::<F>(level, entry, &self.regime);
 
             if level.number == leaf_level.number {
@@ -100,7 +100,7 @@ impl<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'m, F, M, A> {
 
             let table = match target {
                 MapTarget::Table(table) => {
-                    check_reserved::<F>(level, EntryKind::Table, entry, &self.regime)?;
+                    check_reserved::<F, _>(level, EntryKind::Table, entry, &self.regime)?;
                     above = rights_below(level, above, entry);
                     check_allowed(page, leaf_level, above, flags)?;
                     table
@@ -122,7 +122,7 @@ impl<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'m, F, M, A> {
         &self,
         page: VirtAddr,
         size: PageSize,
-    ) -> Result<&'static Level, MapError> {
+    ) -> Result<&'static Level, MapError<M::Error>> {
         if page.offset(size.shift()) != 0 {
             return Err(MapError::Misaligned(page.get(), size));
         }
@@ -142,10 +142,10 @@ impl<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'m, F, M, A> {
         level: &Level,
         kind: EntryKind,
         address: PhysAddr,
-    ) -> Result<(), MapError> {
+    ) -> Result<(), MapError<M::Error>> {
         let exists = address.get() & !self.regime.profile.physical_address_mask() == 0;
         let sets_no_reserved_bit =
-            |entry| check_reserved::<F>(level, kind, entry, &self.regime).is_ok();
+            |entry| check_reserved::<F, M::Error>(level, kind, entry, &self.regime).is_ok();
 
         let entry = limits::entry_for::<F>(level, kind, address);
         if exists && entry.is_some_and(sets_no_reserved_bit) {
@@ -162,7 +162,7 @@ impl<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'m, F, M, A> {
         level: &Level,
         size: PageSize,
         flags: EntryBits,
-    ) -> Result<(), MapError> {
+    ) -> Result<(), MapError<M::Error>> {
         let held = if level.has_flags {
             EntryBits::from_bits_retain(limits::all_ones(F::ENTRY_BYTES))
         } else {
@@ -178,7 +178,7 @@ impl<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'m, F, M, A> {
         if F::address(level, EntryKind::Leaf, entry) != zero {
             return Err(MapError::FlagsInAddress(flags, size));
         }
-        check_reserved::<F>(level, EntryKind::Leaf, entry, &self.regime)
+        check_reserved::<F, _>(level, EntryKind::Leaf, entry, &self.regime)
     }
 
     pub(super) fn write_leaf(
@@ -187,13 +187,13 @@ impl<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'m, F, M, A> {
         at: PhysAddr,
         frame: PhysAddr,
         flags: EntryBits,
-    ) -> Result<(), MapError> {
+    ) -> Result<(), MapError<M::Error>> {
         let leaf = F::entry(level, EntryKind::Leaf, frame, flags | EntryBits::P);
         Ok(self.memory.write_entry(at, F::ENTRY_BYTES, leaf)?)
     }
 
     /// Adds an empty table, and the entry at `at` that points to it.
-    fn add_table(&mut self, level: &Level, at: PhysAddr) -> Result<PhysAddr, MapError> {
+    fn add_table(&mut self, level: &Level, at: PhysAddr) -> Result<PhysAddr, MapError<M::Error>> {
         let table = self.frames.allocate().ok_or(MapError::OutOfFrames)?;
         self.check_fits(level, EntryKind::Table, table)?;
 
@@ -209,12 +209,12 @@ impl<'m, F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'m, F, M, A> {
 }
 
 /// Checks that the tables above a page allow what the flags of its leaf ask for (RIGHT-1).
-pub(super) fn check_allowed(
+pub(super) fn check_allowed<E>(
     page: VirtAddr,
     leaf_level: &Level,
     above: Rights,
     flags: EntryBits,
-) -> Result<(), MapError> {
+) -> Result<(), MapError<E>> {
     let forbidden = rights_below(leaf_level, Rights::all(), flags.bits()).difference(above);
     if forbidden.is_empty() { Ok(()) } else { Err(MapError::Forbidden(page, forbidden)) }
 }

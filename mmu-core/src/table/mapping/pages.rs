@@ -10,8 +10,8 @@ use crate::x86::regime::Regime;
 use crate::x86::semantics::Rights;
 use arrayvec::ArrayVec;
 
-/// Iterates over the mapped pages, lowest linear address first. A table outside memory yields an
-/// error, and so does an entry with reserved bits; the iteration goes on behind it.
+/// Iterates over the mapped pages, lowest linear address first. A table that cannot be read yields
+/// an error, and so does an entry with reserved bits; the iteration goes on behind it.
 #[derive(Clone, Debug)]
 pub struct MappedPages<'m, F: Format, M: TableMemory> {
     regime: Regime,
@@ -46,7 +46,7 @@ impl<'m, F: Format, M: TableMemory> MappedPages<'m, F, M> {
 }
 
 impl<F: Format, M: TableMemory> Iterator for MappedPages<'_, F, M> {
-    type Item = Result<Mapping, MapError>;
+    type Item = Result<Mapping, MapError<M::Error>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -78,7 +78,7 @@ impl<F: Format, M: TableMemory> Iterator for MappedPages<'_, F, M> {
                 MapTarget::Table(_) => EntryKind::Table,
                 MapTarget::Page => EntryKind::Leaf,
             };
-            if let Err(reserved) = check_reserved::<F>(level, kind, entry, &self.regime) {
+            if let Err(reserved) = check_reserved::<F, _>(level, kind, entry, &self.regime) {
                 return Some(Err(reserved));
             }
 

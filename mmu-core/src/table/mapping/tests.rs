@@ -40,6 +40,8 @@ impl Ram {
 }
 
 impl TableMemory for Ram {
+    type Error = OutsideMemory;
+
     fn read_entry(&self, at: PhysAddr, _bytes: u8) -> Result<u64, OutsideMemory> {
         self.0.get(Self::slot(at)).copied().ok_or(OutsideMemory(at))
     }
@@ -256,7 +258,7 @@ fn tables_outside_memory_are_an_error() {
     let mut no_memory = Bytes::new(PhysAddr::new(0), [0_u8; 0]);
     let frames = FrameRange::new(PhysAddr::new(0x2000), FRAMES);
     let mut mapper = Mapper::<FourLevel, _, _>::new(state(), profile(), &mut no_memory, frames);
-    let refused = Err(MapError::Outside(OutsideMemory(PhysAddr::new(0x1008))));
+    let refused = Err(MapError::Memory(OutsideMemory(PhysAddr::new(0x1008))));
 
     assert_eq!(mapper.map(PAGE, FRAME, Size4KiB, EntryBits::RW), refused);
     assert_eq!(mapper.unmap(PAGE, Size4KiB).map(|_| ()), refused);
@@ -271,7 +273,7 @@ fn errors_name_the_address_and_the_reason() {
             "0x1234 is not a multiple of the page size 0x200000",
         ),
         (
-            MapError::Outside(OutsideMemory(FRAME)),
+            MapError::Memory(OutsideMemory(FRAME)),
             "there is no memory at physical address 0x140000000",
         ),
     ] {

@@ -33,7 +33,6 @@ struct Given<'a> {
     cr0: u64,
     cr4: u64,
     efer: u64,
-    ac: bool,
     maxphyaddr: u32,
     pse36: bool,
     pat: bool,
@@ -46,7 +45,6 @@ impl Given<'_> {
             cr0: state.cr0.bits(),
             cr4: state.cr4.bits(),
             efer: state.efer.bits(),
-            ac: state.ac,
             maxphyaddr: profile.physical_address_bits.into(),
             pse36: profile.features.contains(Features::PSE36),
             pat: profile.features.contains(Features::PAT),
@@ -93,7 +91,8 @@ impl Given<'_> {
             let denied = execution_prevention && user_address;
             !denied && !no_code
         } else {
-            let denied = access_prevention && user_address && (self.access.implicit || !self.ac);
+            let denied =
+                access_prevention && user_address && (self.access.implicit || !self.access.ac);
             !denied && (!self.writes() || writable || !wp)
         }
     }
@@ -198,6 +197,8 @@ struct TwoSlots {
 }
 
 impl TableMemory for TwoSlots {
+    type Error = OutsideMemory;
+
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
         match at.get() % 0x1000 / u64::from(bytes) {
             1 => Ok(self.pte),
@@ -236,7 +237,7 @@ fn outcome_of_walk<F: Format>(
 prop_compose! {
     /// Registers and a processor for either mode.
     fn machine()(
-        [wp, nxe, ac] in any::<[bool; 3]>(),
+        [wp, nxe] in any::<[bool; 2]>(),
         [smep, smap, pse] in any::<[bool; 3]>(),
         [pse36, pat] in any::<[bool; 2]>(),
         physical_address_bits in prop::sample::select(vec![32_u8, 36, 39, 40, 41, 46, 52]),
@@ -247,7 +248,6 @@ prop_compose! {
         for (on, bit) in [(smep, Cr4::SMEP), (smap, Cr4::SMAP), (pse, Cr4::PSE)] {
             state.cr4.set(bit, on);
         }
-        state.ac = ac;
 
         let mut features = Features::all();
         features.set(Features::PSE36, pse36);

@@ -3,7 +3,7 @@
 
 use super::{
     Access, Cr4, Features, PagingMode, Rule, TestMachine, Vector, Vendor, access, bit, code,
-    on_stack,
+    on_stack, with_ac,
 };
 use crate::access::AccessKind;
 use crate::access::Ring::{Three, Zero};
@@ -241,10 +241,10 @@ fn right_4_smap_denies_supervisor_data_accesses_to_user_pages() {
     page.writes(BYTE, Zero).faults(code::P | code::W, BYTE).by(Rule::Right4);
     page.fetches(BYTE, Zero).reaches(0x4000_0234);
     page.reads(BYTE, Three).reaches(0x4000_0234);
-    page.clone().ac().writes(BYTE, Zero).reaches(0x4000_0234).by(Rule::Right4);
+    page.does(with_ac(access(AccessKind::Write, BYTE, Zero))).reaches(0x4000_0234).by(Rule::Right4);
 
     let implicit = Access { implicit: true, ..access(AccessKind::Read, BYTE, Three) };
-    page.clone().ac().does(implicit).faults(code::P, BYTE).by(Rule::Right4);
+    page.does(with_ac(implicit)).faults(code::P, BYTE).by(Rule::Right4);
 
     for at in [PDE, PTE] {
         let supervisor = page.clone().clear(at, bit::US);

@@ -5,9 +5,9 @@ use super::{FRAME, PAGE, PDE, PDPTE, PML4E, Rule, TestMachine, bit, code};
 use crate::access::Ring::{Three, Zero};
 use crate::access::{Access, AccessKind, MAX_FETCH_PAGES, MAX_PAGES, SizeError};
 use crate::address::VirtAddr;
-use crate::cache::{AccessError, CachedMmu};
-use crate::memory::{Bytes, SparseTables, TableMemoryMut};
-use crate::outcome::Outcome;
+use crate::cache::CachedMmu;
+use crate::memory::{Bytes, SparseTables, TableMemoryMut, Unshared};
+use crate::outcome::{AccessError, Outcome};
 use crate::x86::fault::Vector;
 use crate::x86::format::{FourLevel, Linear};
 use crate::x86::profile::{Profile, Vendor};
@@ -213,7 +213,7 @@ fn pages_smaller_than_4_kib_count_as_pages() {
 
 #[test]
 fn the_caching_mmu_makes_wide_accesses_and_refuses_other_sizes() {
-    let mut memory = Bytes::new(PhysAddr::new(0), vec![0; 0x5000]);
+    let mut memory = Unshared::new(Bytes::new(PhysAddr::new(0), vec![0; 0x5000]));
     let tables = [(0x1000, 0x2007), (0x2000, 0x3007), (0x3000, 0x4007)];
     let pages = [(0x4000, 0x9007), (0x4008, 0x7007), (0x4010, 0x8007)];
     for (at, entry) in tables.into_iter().chain(pages) {
@@ -224,12 +224,12 @@ fn the_caching_mmu_makes_wide_accesses_and_refuses_other_sizes() {
 
     for _ in ["a miss", "a hit"] {
         let write = Access::write(VirtAddr::new(0x800), 0x2000, Three);
-        let Ok(Outcome::Translated(spans)) = mmu.access(&mut memory, &write) else { panic!() };
-        let spans: Vec<_> = spans.iter().map(|span| (span.address.get(), span.len)).collect();
+        let translated = mmu.translate(&memory, &write).unwrap();
+        let spans: Vec<_> = translated.spans().map(|span| (span.address.get(), span.len)).collect();
         assert_eq!(spans, [(0x9800, 0x800), (0x7000, 0x1000), (0x8000, 0x800)]);
     }
 
     let empty = Access::read(VirtAddr::new(0), 0, Three);
-    let refused = mmu.access(&mut memory, &empty);
+    let refused = mmu.translate(&memory, &empty);
     assert_eq!(refused, Err(AccessError::Size(SizeError::Empty)));
 }

@@ -3,6 +3,7 @@
 //! A test maps one page, changes what its rule is about, and checks the whole outcome: vector,
 //! error code and CR2, or the physical address, and the updates of A and D.
 
+mod alignment;
 mod bits32;
 mod choices;
 mod compatibility;
@@ -12,6 +13,7 @@ mod faults;
 mod five_level;
 mod keys;
 mod large;
+mod lass;
 mod linear;
 mod masking;
 mod modes;
@@ -19,17 +21,17 @@ mod pae;
 mod pdptes;
 mod rights;
 mod shadow_stacks;
+mod translate;
 mod updates;
 
 use crate::access::{Access, AccessKind, Ring, Segment};
 use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::SparseTables;
 use crate::outcome::{Alternative, EntryUpdate, Outcome, Prediction};
-use crate::walk::predict_in_mode;
+use crate::walk::AnyMmu;
 use crate::x86::fault::Vector;
 use crate::x86::profile::{Features, Profile, Vendor};
 use crate::x86::rule::Rule;
-use crate::x86::semantics::Reference;
 use crate::x86::state::{ControlState, Cr0, Cr4, Efer, PagingMode};
 use std::vec::Vec;
 
@@ -200,16 +202,10 @@ impl TestMachine {
         self
     }
 
-    fn ac(mut self) -> Self {
-        self.state.ac = true;
-        self
-    }
-
     fn does(&self, access: Access) -> CheckedPrediction {
         let memory = SparseTables::new(&self.entries);
-        CheckedPrediction(
-            predict_in_mode(Reference, self.state, self.profile, &memory, &access).unwrap(),
-        )
+        let mmu = AnyMmu::new(self.state, self.profile);
+        CheckedPrediction(mmu.predict(&memory, &access).unwrap())
     }
 
     fn reads(&self, address: u64, ring: Ring) -> CheckedPrediction {
@@ -233,6 +229,11 @@ fn access(kind: AccessKind, address: u64, ring: Ring) -> Access {
 /// The same access through the stack segment.
 fn on_stack(access: Access) -> Access {
     Access { segment: Segment::Stack, ..access }
+}
+
+/// The same access with EFLAGS.AC=1.
+fn with_ac(access: Access) -> Access {
+    Access { ac: true, ..access }
 }
 
 /// A prediction with assertions.

@@ -3,7 +3,7 @@
 
 use super::{
     Access, Cr4, FRAME, Features, PDE, PTE, PagingMode, Rule, TestMachine, Vector, Vendor, access,
-    bit, code,
+    bit, code, with_ac,
 };
 use crate::access::AccessKind;
 use crate::access::Ring::{Three, Zero};
@@ -201,10 +201,12 @@ fn right_4_smap_denies_supervisor_data_accesses_to_user_pages() {
     page.reads(BYTE, Zero).faults(code::P, BYTE).by(Rule::Right4);
     page.writes(BYTE, Zero).faults(code::P | code::W, BYTE).by(Rule::Right4);
     page.fetches(BYTE, Zero).reaches(0x1_4000_4234).not_by(Rule::Right4);
-    page.clone().ac().reads(BYTE, Zero).reaches(0x1_4000_4234).by(Rule::Right4);
+    page.does(with_ac(access(AccessKind::Read, BYTE, Zero)))
+        .reaches(0x1_4000_4234)
+        .by(Rule::Right4);
 
     let implicit = Access { implicit: true, ..access(AccessKind::Write, BYTE, Three) };
-    page.clone().ac().does(implicit).faults(code::P | code::W, BYTE).by(Rule::Right4);
+    page.does(with_ac(implicit)).faults(code::P | code::W, BYTE).by(Rule::Right4);
     page.clear(PDE, bit::US).reads(BYTE, Zero).reaches(0x1_4000_4234).not_by(Rule::Right4);
 }
 

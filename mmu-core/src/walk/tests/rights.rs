@@ -3,6 +3,7 @@
 
 use super::{
     Access, BYTE, Cr4, PDE, PDPTE, PML4E, PTE, Rule, TestMachine, Vendor, access, bit, code,
+    with_ac,
 };
 use crate::access::AccessKind;
 use crate::access::Ring::{Three, Zero};
@@ -124,21 +125,23 @@ fn right_4_smap_does_not_affect_other_accesses() {
 
 #[test]
 fn right_4_ac_excuses_an_explicit_access() {
-    let page = TestMachine::page_4k().cr4(Cr4::SMAP).ac();
-    page.reads(BYTE, Zero).reaches(0x1_4000_0234).by(Rule::Right4);
-    page.writes(BYTE, Zero).reaches(0x1_4000_0234).by(Rule::Right4);
+    let page = TestMachine::page_4k().cr4(Cr4::SMAP);
+    let write = with_ac(access(AccessKind::Write, BYTE, Zero));
+    for explicit in [with_ac(access(AccessKind::Read, BYTE, Zero)), write] {
+        page.does(explicit).reaches(0x1_4000_0234).by(Rule::Right4);
+    }
 
     // AC has no effect on R/W.
     let read_only = page.clear(PTE, bit::RW);
-    read_only.writes(BYTE, Zero).faults(code::P | code::W, BYTE);
+    read_only.does(write).faults(code::P | code::W, BYTE);
 }
 
 #[test]
 fn right_4_ac_does_not_excuse_an_implicit_access() {
-    let page = TestMachine::page_4k().cr4(Cr4::SMAP).ac();
+    let page = TestMachine::page_4k().cr4(Cr4::SMAP);
     for ring in [Zero, Three] {
         let implicit = Access { implicit: true, ..access(AccessKind::Read, BYTE, ring) };
-        page.does(implicit).faults(code::P, BYTE).by(Rule::Right4);
+        page.does(with_ac(implicit)).faults(code::P, BYTE).by(Rule::Right4);
     }
 }
 

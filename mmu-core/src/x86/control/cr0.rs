@@ -1,6 +1,7 @@
 //! MOV to CR0.
 
-use super::{LoadError, require};
+use super::require;
+use crate::x86::fault::Fault;
 use crate::x86::state::{ControlState, Cr0, Cr4, Efer};
 
 /// Bits 63:32 are reserved and must be 0.
@@ -8,7 +9,7 @@ const UPPER_HALF: Cr0 = Cr0::from_bits_retain(!0 << 32);
 
 impl ControlState {
     /// The state with another CR0, and whether that loads PDPTEs.
-    pub(super) fn with_cr0(&self, value: Cr0) -> Result<(Self, bool), LoadError> {
+    pub(super) fn with_cr0(&self, value: Cr0) -> Result<(Self, bool), Fault> {
         require(!value.intersects(UPPER_HALF))?;
 
         let mut new = Self { cr0: value.stored(), ..*self };
@@ -29,6 +30,7 @@ impl ControlState {
 
 #[cfg(test)]
 mod tests {
+    use super::super::LoadError;
     use super::super::test_support::{NOTHING, is_gp, profile, unpaged};
     use super::*;
 

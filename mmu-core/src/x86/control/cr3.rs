@@ -1,12 +1,13 @@
 //! MOV to CR3.
 
-use super::{CR3_NO_FLUSH, LoadError, require};
+use super::{CR3_NO_FLUSH, require};
+use crate::x86::fault::Fault;
 use crate::x86::profile::Profile;
 use crate::x86::state::{ControlState, Cr4, Efer, available_cr3};
 
 impl ControlState {
     /// The state with another CR3.
-    pub(super) fn with_cr3(&self, value: u64, profile: Profile) -> Result<Self, LoadError> {
+    pub(super) fn with_cr3(&self, value: u64, profile: Profile) -> Result<Self, Fault> {
         if !self.efer.contains(Efer::LMA) {
             // Outside 64-bit mode the operand has 32 bits.
             return Ok(Self { cr3: value & 0xffff_ffff, ..*self });

@@ -1,12 +1,13 @@
 //! MOV to CR4.
 
-use super::{LoadError, require};
+use super::require;
+use crate::x86::fault::Fault;
 use crate::x86::profile::Profile;
 use crate::x86::state::{ControlState, Cr4, Efer};
 
 impl ControlState {
     /// The state with another CR4, and whether that loads PDPTEs.
-    pub(super) fn with_cr4(&self, value: Cr4, profile: Profile) -> Result<(Self, bool), LoadError> {
+    pub(super) fn with_cr4(&self, value: Cr4, profile: Profile) -> Result<(Self, bool), Fault> {
         let new = Self { cr4: value, ..*self };
         let changed = self.cr4 ^ value;
         let long_mode = self.efer.contains(Efer::LMA);
@@ -23,6 +24,7 @@ impl ControlState {
 
 #[cfg(test)]
 mod tests {
+    use super::super::LoadError;
     use super::super::test_support::{NOTHING, is_gp, pae, profile, unpaged};
     use super::*;
     use crate::x86::profile::{ControlFeatures, Features};

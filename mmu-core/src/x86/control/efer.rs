@@ -1,6 +1,7 @@
 //! WRMSR of EFER.
 
 use super::{Load, LoadError, MAX_LOADS, require};
+use crate::x86::fault::Fault;
 use crate::x86::profile::{Pin, Profile};
 use crate::x86::rule::Rule;
 use crate::x86::state::{ControlState, Cr0, Efer};
@@ -15,10 +16,10 @@ impl ControlState {
     pub(super) fn efer_loads(&self, value: Efer, profile: Profile) -> ArrayVec<Load, MAX_LOADS> {
         let pin = profile.checks_written_lma();
         let mut loads = ArrayVec::new();
-        let result = self.with_efer(value, profile, pin == Pin::Yes);
+        let result = self.with_efer(value, profile, pin == Pin::Yes).map_err(LoadError::Fault);
         loads.push(Load { result, choice: None });
 
-        let other = self.with_efer(value, profile, pin != Pin::Yes);
+        let other = self.with_efer(value, profile, pin != Pin::Yes).map_err(LoadError::Fault);
         if pin == Pin::Open && other != loads[0].result {
             loads[0].choice = Some((Rule::Mode1, IGNORED));
             loads.push(Load { result: other, choice: Some((Rule::Mode1, CHECKED)) });
@@ -32,7 +33,7 @@ impl ControlState {
         value: Efer,
         profile: Profile,
         checks_lma: bool,
-    ) -> Result<Self, LoadError> {
+    ) -> Result<Self, Fault> {
         // Without any of its bits there is no such register.
         let available = Efer::available(profile);
         require(!available.is_empty() && available.contains(value))?;

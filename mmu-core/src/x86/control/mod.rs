@@ -20,29 +20,42 @@ use crate::x86::regime::{Choices, Regime};
 use crate::x86::rule::Rule;
 use crate::x86::state::{ControlState, Cr0, Cr4, Efer, PagingMode};
 use arrayvec::ArrayVec;
+use core::fmt;
 
 /// Bit 63 of the value moved to CR3: with CR4.PCIDE, nothing is invalidated (MODE-9).
 pub const CR3_NO_FLUSH: u64 = 1 << 63;
 
-/// The reason why a load of a control register does not complete. Nothing is loaded then.
+/// The reason why a load of a control register does not complete. Nothing is loaded then. `E` is the
+/// error of the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LoadError {
+pub enum LoadError<E = OutsideMemory> {
     /// The exception it raises: #GP(0).
     Fault(Fault),
-    /// The PDPTEs are outside memory.
-    Outside(OutsideMemory),
+    /// The PDPTEs of PAE paging cannot be read, for instance because they are outside memory.
+    Memory(E),
 }
 
-impl From<OutsideMemory> for LoadError {
-    fn from(outside: OutsideMemory) -> Self {
-        Self::Outside(outside)
+impl<E: fmt::Display> fmt::Display for LoadError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fault(fault) => fault.fmt(f),
+            Self::Memory(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<E: fmt::Debug + fmt::Display> core::error::Error for LoadError<E> {}
+
+impl<E> From<Fault> for LoadError<E> {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
     }
 }
 
 /// Raises #GP(0) unless a condition holds.
-fn require(condition: bool) -> Result<(), LoadError> {
+fn require(condition: bool) -> Result<(), Fault> {
     let fault = Fault { vector: Vector::GeneralProtection, error_code: 0, cr2: None };
-    if condition { Ok(()) } else { Err(LoadError::Fault(fault)) }
+    if condition { Ok(()) } else { Err(fault) }
 }
 
 /// A MOV to a control register, or a WRMSR of EFER.
@@ -102,7 +115,8 @@ fn open_choices(profile: Profile, choices: Choices) -> impl Iterator<Item = Open
 impl ControlState {
     /// Every result that is allowed for a MOV, the likeliest first. There are several only where
     /// PAE paging loads a PDPTE with reserved bits, and for a write of EFER.LMA on a processor of an
-    /// unknown vendor.
+    /// unknown vendor. The memory's error must be [`OutsideMemory`], as for
+    /// [`Mmu::predict`](crate::Mmu::predict).
     ///
     /// ```
     /// use mmu_core::x86::control::Mov;
@@ -116,7 +130,7 @@ impl ControlState {
     /// assert!(loads[0].result.is_ok() && loads[1].result.is_err());
     /// assert_eq!(loads[1].choice.unwrap().0.id(), "PDPTE-2");
     /// ```
-    pub fn loads<M: TableMemory>(
+    pub fn loads<M: TableMemory<Error = OutsideMemory> + ?Sized>(
         &self,
         mov: Mov,
         profile: Profile,
@@ -148,12 +162,12 @@ impl ControlState {
     /// #GP in long mode for a bit above MAXPHYADDR, except the LAM bits where there is LAM and bit
     /// 63 while PCIDE=1 (MODE-8); #GP for a bad PDPTE (PDPTE-2). Outside long mode the operand has
     /// 32 bits, and what is above them is not loaded.
-    pub fn load_cr3<M: TableMemory>(
+    pub fn load_cr3<M: TableMemory + ?Sized>(
         &self,
         value: u64,
         profile: Profile,
         memory: &M,
-    ) -> Result<Self, LoadError> {
+    ) -> Result<Self, LoadError<M::Error>> {
         self.likeliest(Mov::Cr3(value), profile, memory)
     }
 
@@ -163,12 +177,12 @@ impl ControlState {
     /// #GP for a reserved bit and for one whose feature the processor lacks ([`Cr4::available`]);
     /// for changing LA57 or PAE in long mode (MODE-2); for setting PCIDE outside long mode or while
     /// CR3\[11:0\] is not 0 (MODE-8); for setting CET while CR0.WP=0; and for a bad PDPTE (PDPTE-2).
-    pub fn load_cr4<M: TableMemory>(
+    pub fn load_cr4<M: TableMemory + ?Sized>(
         &self,
         value: Cr4,
         profile: Profile,
         memory: &M,
-    ) -> Result<Self, LoadError> {
+    ) -> Result<Self, LoadError<M::Error>> {
         self.likeliest(Mov::Cr4(value), profile, memory)
     }
 
@@ -178,12 +192,12 @@ impl ControlState {
     /// #GP for one of bits 63:32, for PG without PE, for NW without CD, for clearing WP while
     /// CR4.CET=1, for setting PG with LME and without PAE, for clearing PG while PCIDE=1, and for a
     /// bad PDPTE (PDPTE-2). Other reserved bits stay clear, and ET stays set.
-    pub fn load_cr0<M: TableMemory>(
+    pub fn load_cr0<M: TableMemory + ?Sized>(
         &self,
         value: Cr0,
         profile: Profile,
         memory: &M,
-    ) -> Result<Self, LoadError> {
+    ) -> Result<Self, LoadError<M::Error>> {
         self.likeliest(Mov::Cr0(value), profile, memory)
     }
 
@@ -196,35 +210,35 @@ impl ControlState {
     /// let tce = state.load_efer(state.efer | Efer::TCE, zen_3)?;
     /// assert!(tce.efer.contains(Efer::TCE));
     /// assert!(state.load_efer(state.efer | Efer::UAIE, zen_3).is_err());
-    /// # Ok::<(), mmu_core::x86::control::LoadError>(())
+    /// # Ok::<(), mmu_core::Fault>(())
     /// ```
     ///
     /// # Errors
     /// #GP for a reserved bit and for one whose feature the processor lacks ([`Efer::available`]); for
     /// changing LME while CR0.PG=1; and on AMD for a value of LMA that differs from the current one,
     /// which others ignore (MODE-1).
-    pub fn load_efer(&self, value: Efer, profile: Profile) -> Result<Self, LoadError> {
+    pub fn load_efer(&self, value: Efer, profile: Profile) -> Result<Self, Fault> {
         self.with_efer(value, profile, profile.checks_written_lma() == Pin::Yes)
     }
 
     /// The state after a MOV, with the likeliest member of each choice.
-    fn likeliest<M: TableMemory>(
+    fn likeliest<M: TableMemory + ?Sized>(
         &self,
         mov: Mov,
         profile: Profile,
         memory: &M,
-    ) -> Result<Self, LoadError> {
+    ) -> Result<Self, LoadError<M::Error>> {
         self.after(mov, profile, memory, Regime::new(*self, profile).choices)
     }
 
     /// The state after a MOV, with these choices.
-    fn after<M: TableMemory>(
+    fn after<M: TableMemory + ?Sized>(
         &self,
         mov: Mov,
         profile: Profile,
         memory: &M,
         choices: Choices,
-    ) -> Result<Self, LoadError> {
+    ) -> Result<Self, LoadError<M::Error>> {
         let (new, loads_pdptes) = match mov {
             Mov::Cr0(value) => self.with_cr0(value)?,
             Mov::Cr3(value) => (self.with_cr3(value, profile)?, true),

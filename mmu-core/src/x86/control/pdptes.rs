@@ -10,12 +10,12 @@ use crate::x86::state::ControlState;
 
 impl ControlState {
     /// The state with all four PDPTEs loaded from memory (PDPTE-1, PDPTE-2).
-    pub(super) fn with_pdptes<M: TableMemory>(
+    pub(super) fn with_pdptes<M: TableMemory + ?Sized>(
         self,
         profile: Profile,
         memory: &M,
         choices: Choices,
-    ) -> Result<Self, LoadError> {
+    ) -> Result<Self, LoadError<M::Error>> {
         let regime = Regime { choices, ..Regime::new(self, profile) };
         let level = &Pae::LEVELS[0];
         let reserved = Reference.reserved_bits::<Pae>(level, EntryKind::Table, &regime);
@@ -24,7 +24,7 @@ impl ControlState {
         let mut new = self;
         for (slot, pdpte) in (0..).zip(&mut new.pdptes) {
             let at = root + u64::from(Pae::ENTRY_BYTES) * slot;
-            *pdpte = memory.read_entry(at, Pae::ENTRY_BYTES)?;
+            *pdpte = memory.read_entry(at, Pae::ENTRY_BYTES).map_err(LoadError::Memory)?;
 
             // PDPTE-4: PDPTEs that the walk reads are checked by the walk (APM "Handling of PDPT
             // Entries in PAE Mode").

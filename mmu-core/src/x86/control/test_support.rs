@@ -28,8 +28,8 @@ pub(super) fn unpaged() -> ControlState {
     state
 }
 
-pub(super) fn is_gp<T>(result: &Result<T, LoadError>) -> bool {
+pub(super) fn is_gp<T, E: Copy + Into<LoadError>>(result: &Result<T, E>) -> bool {
     const GP: Fault = Fault { vector: Vector::GeneralProtection, error_code: 0, cr2: None };
 
-    matches!(result, Err(LoadError::Fault(fault)) if *fault == GP)
+    result.as_ref().is_err_and(|error| (*error).into() == LoadError::Fault(GP))
 }

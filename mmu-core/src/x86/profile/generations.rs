@@ -89,6 +89,7 @@ const WESTMERE_CONTROL: ControlFeatures = control!(PRESCOTT_CONTROL; VMX SMX);
 const IVY_BRIDGE_CONTROL: ControlFeatures = control!(WESTMERE_CONTROL; XSAVE FSGSBASE);
 const ICE_LAKE_CONTROL: ControlFeatures = control!(IVY_BRIDGE_CONTROL; UMIP);
 const SAPPHIRE_RAPIDS_CONTROL: ControlFeatures = control!(ICE_LAKE_CONTROL; CET_IBT UINTR);
+const SIERRA_FOREST_CONTROL: ControlFeatures = control!(SAPPHIRE_RAPIDS_CONTROL; LASS);
 const K8_CONTROL: ControlFeatures = control!(PRESCOTT_CONTROL; SVM LMSLE FFXSR);
 const ZEN_CONTROL: ControlFeatures = control!(K8_CONTROL; XSAVE FSGSBASE TCE);
 const ZEN_3_CONTROL: ControlFeatures =
@@ -109,10 +110,10 @@ pub const GENERATIONS: &[Generation] = &[
     generation("ice-lake", Vendor::Intel, 52, ICE_LAKE).control(ICE_LAKE_CONTROL),
     generation("sapphire-rapids", Vendor::Intel, 52, SAPPHIRE_RAPIDS)
         .control(SAPPHIRE_RAPIDS_CONTROL),
-    // Like the one before: LAM came with the efficient cores.
+    // Like the one before: LAM and LASS came with the efficient cores.
     generation("granite-rapids", Vendor::Intel, 52, SAPPHIRE_RAPIDS)
         .control(SAPPHIRE_RAPIDS_CONTROL),
-    generation("sierra-forest", Vendor::Intel, 52, SIERRA_FOREST).control(SAPPHIRE_RAPIDS_CONTROL),
+    generation("sierra-forest", Vendor::Intel, 52, SIERRA_FOREST).control(SIERRA_FOREST_CONTROL),
     generation("k8", Vendor::Amd, 40, PRESCOTT).control(K8_CONTROL),
     generation("barcelona", Vendor::Amd, 48, BARCELONA).control(K8_CONTROL),
     generation("zen", Vendor::Amd, 48, ZEN).control(ZEN_CONTROL),

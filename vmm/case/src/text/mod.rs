@@ -64,6 +64,7 @@ struct StateText {
     /// Only in PAE paging.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pdptes: Option<[Hex; 4]>,
+    /// EFLAGS.AC of every access that has none of its own.
     #[serde(default)]
     ac: bool,
 }
@@ -109,6 +110,9 @@ struct AccessText {
     implicit: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     shadow_stack: bool,
+    /// Only in a sequence, where EFLAGS.AC is not that of the last access.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ac: Option<bool>,
     /// Only in long mode.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     compatibility: bool,

@@ -22,6 +22,7 @@ impl TryFrom<CaseText> for Case {
     type Error = CaseError;
 
     fn try_from(text: CaseText) -> Result<Self, CaseError> {
+        let ac = text.state.ac;
         let state = text.state.read()?;
         let mode = read_mode(&text.mode, &state)?;
         text.state.check_pdptes(mode)?;
@@ -29,9 +30,9 @@ impl TryFrom<CaseText> for Case {
 
         let actions = text.before.iter().enumerate();
         let before = actions
-            .map(|(i, action)| action.read(&format!("before[{i}]"), mode))
+            .map(|(i, action)| action.read(&format!("before[{i}]"), mode, ac))
             .collect::<Result<Vec<_>, _>>()?;
-        let AccessStep { access, form, value } = text.access.read("access", mode)?;
+        let AccessStep { access, form, value } = text.access.read("access", mode, ac)?;
         let profile = text.profile.map_or_else(|| Ok(Profile::default()), ProfileText::read)?;
 
         Ok(Self { profile, state, entries, before, access, form, value })
@@ -82,7 +83,6 @@ impl StateText {
             pkru: read_key_rights("state.pkru", self.pkru)?,
             pkrs: read_key_rights("state.pkrs", self.pkrs)?,
             pdptes: self.pdptes.map_or([0; 4], |pdptes| pdptes.map(|Hex(entry)| entry)),
-            ac: self.ac,
         };
         check_possible(&state)?;
         Ok(state)
@@ -126,9 +126,11 @@ impl EntryText {
 }
 
 impl ActionText {
-    fn read(&self, place: &str, mode: PagingMode) -> Result<Action, CaseError> {
+    fn read(&self, place: &str, mode: PagingMode, ac: bool) -> Result<Action, CaseError> {
         Ok(match self {
-            Self::Access(access) => Action::Access(access.read(&format!("{place}.access"), mode)?),
+            Self::Access(access) => {
+                Action::Access(access.read(&format!("{place}.access"), mode, ac)?)
+            }
             Self::Write(entry) => {
                 Action::Write(entry.read(&format!("{place}.write.address"), mode)?)
             }
@@ -141,7 +143,8 @@ impl ActionText {
 }
 
 impl AccessText {
-    fn read(&self, place: &str, mode: PagingMode) -> Result<AccessStep, CaseError> {
+    /// Reads the access; `ac` is EFLAGS.AC unless the text gives another.
+    fn read(&self, place: &str, mode: PagingMode, ac: bool) -> Result<AccessStep, CaseError> {
         let at = |field: &str| format!("{place}.{field}");
         let kind = named(&at("kind"), &AccessKind::ALL, AccessKind::name, &self.kind)?;
 
@@ -166,6 +169,7 @@ impl AccessText {
             segment: named(&at("segment"), &SEGMENTS, segment_name, &self.segment)?,
             implicit: self.implicit,
             shadow_stack: self.shadow_stack,
+            ac: self.ac.unwrap_or(ac),
             compatibility: self.compatibility,
         };
         Ok(AccessStep { access, form, value: self.value.0 })

@@ -1,6 +1,6 @@
 //! What is read, what is refused, and that the two forms of a case are the same.
 
-use crate::Case;
+use crate::{Action, Case};
 use crosswalk_guest::layout::Arena;
 use mmu_core::x86::profile::{ControlFeatures, GENERATIONS};
 use mmu_core::{Cr4, PagingMode, Profile, Ring};
@@ -129,6 +129,30 @@ fn plain_cases_and_every_generation_read_back() {
     one.profile.control_features = ControlFeatures::UMIP | ControlFeatures::LONG_MODE;
     let expected = r#""control_features":["umip","long_mode"]"#;
     assert!(one.to_json().contains(expected), "{}", one.to_json());
+}
+
+/// EFLAGS.AC stands in the state, for every access that has none of its own.
+#[test]
+fn ac_is_written_with_the_state_and_read_into_every_access() {
+    let mut case = plain(PagingMode::FourLevel, Profile::default());
+    case.before = vec![Action::Access(case.access_step())];
+    let accesses_with_ac = |case: &Case| -> Vec<bool> {
+        case.accesses().iter().map(|access| access.access.ac).collect()
+    };
+
+    let without = case.to_json();
+    assert!(without.contains(r#""pkrs":"0x0","ac":false},"#), "{without}");
+    assert_eq!(without.matches(r#""ac""#).count(), 1);
+    let with = Case::from_json(&without.replace(r#""ac":false"#, r#""ac":true"#)).unwrap();
+    assert_eq!(accesses_with_ac(&with), [true, true]);
+    assert_eq!(with.to_json().matches(r#""ac":true"#).count(), 1);
+
+    case.access.ac = true;
+    assert!(case.to_json().contains(r#""ac":true},"#), "{case}");
+    assert!(case.to_json().contains(r#""ac":false,"instruction""#), "{case}");
+    let read = Case::from_json(&case.to_json()).unwrap();
+    assert_eq!(accesses_with_ac(&read), [false, true]);
+    assert_eq!(read, case);
 }
 
 proptest! {

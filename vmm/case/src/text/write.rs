@@ -17,56 +17,54 @@ impl From<&Case> for CaseText {
     fn from(case: &Case) -> Self {
         Self {
             mode: case.mode().name().into(),
-            state: StateText::from(&case.state),
+            state: write_state(&case.state, case.access.ac),
             entries: case.entries.iter().map(EntryText::from).collect(),
-            before: case.before.iter().map(ActionText::from).collect(),
-            access: AccessText::from(&case.access_step()),
+            before: case.before.iter().map(|action| write_action(action, case.access.ac)).collect(),
+            access: write_access(&case.access_step(), case.access.ac),
             profile: Some(ProfileText::Full(FullProfile::from(&case.profile))),
         }
     }
 }
 
-impl From<&ControlState> for StateText {
-    fn from(state: &ControlState) -> Self {
-        Self {
-            cr0: Hex(state.cr0.bits()),
-            cr3: Hex(state.cr3),
-            cr4: Hex(state.cr4.bits()),
-            efer: Hex(state.efer.bits()),
-            pkru: Hex(state.pkru.into()),
-            pkrs: Hex(state.pkrs.into()),
-            pdptes: (state.mode() == PagingMode::Pae).then(|| state.pdptes.map(Hex)),
-            ac: state.ac,
-        }
+/// The control state, with EFLAGS.AC of the last access.
+fn write_state(state: &ControlState, ac: bool) -> StateText {
+    StateText {
+        cr0: Hex(state.cr0.bits()),
+        cr3: Hex(state.cr3),
+        cr4: Hex(state.cr4.bits()),
+        efer: Hex(state.efer.bits()),
+        pkru: Hex(state.pkru.into()),
+        pkrs: Hex(state.pkrs.into()),
+        pdptes: (state.mode() == PagingMode::Pae).then(|| state.pdptes.map(Hex)),
+        ac,
     }
 }
 
-impl From<&Action> for ActionText {
-    fn from(action: &Action) -> Self {
-        match action {
-            Action::Access(step) => Self::Access(AccessText::from(step)),
-            Action::Write(entry) => Self::Write(entry.into()),
-            Action::Invlpg(address) => Self::Invlpg(Hex(address.get())),
-            Action::ReloadCr3 => Self::ReloadCr3,
-            Action::Pkru(pkru) => Self::Pkru(Hex((*pkru).into())),
-            Action::WriteProtect(on) => Self::WriteProtect(*on),
-        }
+fn write_action(action: &Action, last_ac: bool) -> ActionText {
+    match action {
+        Action::Access(step) => ActionText::Access(write_access(step, last_ac)),
+        Action::Write(entry) => ActionText::Write(entry.into()),
+        Action::Invlpg(address) => ActionText::Invlpg(Hex(address.get())),
+        Action::ReloadCr3 => ActionText::ReloadCr3,
+        Action::Pkru(pkru) => ActionText::Pkru(Hex((*pkru).into())),
+        Action::WriteProtect(on) => ActionText::WriteProtect(*on),
     }
 }
 
-impl From<&AccessStep> for AccessText {
-    fn from(AccessStep { access, form, value }: &AccessStep) -> Self {
-        Self {
-            kind: access.kind.name().into(),
-            address: Hex(access.address.get()),
-            size: access.size,
-            ring: access.ring.cpl(),
-            segment: segment_name(access.segment).into(),
-            implicit: access.implicit,
-            shadow_stack: access.shadow_stack,
-            compatibility: access.compatibility,
-            instruction: Some(instruction::name(*form).into()),
-            value: Hex(*value),
-        }
+/// An access, with its EFLAGS.AC where that differs from the last access's.
+fn write_access(step: &AccessStep, last_ac: bool) -> AccessText {
+    let AccessStep { access, form, value } = step;
+    AccessText {
+        kind: access.kind.name().into(),
+        address: Hex(access.address.get()),
+        size: access.size,
+        ring: access.ring.cpl(),
+        segment: segment_name(access.segment).into(),
+        implicit: access.implicit,
+        shadow_stack: access.shadow_stack,
+        compatibility: access.compatibility,
+        ac: (access.ac != last_ac).then_some(access.ac),
+        instruction: Some(instruction::name(*form).into()),
+        value: Hex(*value),
     }
 }

@@ -108,7 +108,7 @@ impl<'i> ListWriter<'i> {
     /// Adds an access, and before it the steps that change EFLAGS.AC and PKRU.
     fn access(&mut self, step: AccessStep, state: &ControlState, owner: Owner) {
         self.set_pkru(state.pkru);
-        self.set_flags(state.ac);
+        self.set_flags(step.access.ac);
 
         let mut address = step.access.address.get();
         let mut value = step.value;

@@ -7,6 +7,7 @@
 //! data frame.
 
 mod admission;
+mod elsewhere;
 mod encode;
 mod list;
 mod read_back;
@@ -21,7 +22,7 @@ pub use requirements::cannot_run;
 use crosswalk_case::Case;
 use crosswalk_guest::layout::Arena;
 
-/// Cases that run together. Apart from PKRU and EFLAGS.AC they have the same control state, and in
+/// Cases that run together. Apart from PKRU they have the same control state, and in
 /// PAE paging the same PDPTEs.
 #[derive(Clone, Debug)]
 pub struct Batch {

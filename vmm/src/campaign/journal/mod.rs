@@ -3,19 +3,22 @@
 //! run. It is rewritten every half second into a new file that then replaces the old one, so it is
 //! always whole and does not grow with the run.
 
+mod bounds;
 mod run;
 mod tally;
 mod text;
+
+use bounds::{check_count, check_seconds};
+use text::BadLine;
 
 pub use run::{CaseSource, RunLine, RunOptions, ShardLine};
 
 use crate::campaign::CampaignProgress;
 use crate::campaign::tally::Tally;
+use crate::file::{self, LockedDirectory};
 use crate::finding::Finding;
 use crate::finding::saved::{Saved, SavedExample};
 use serde::{Deserialize, Serialize};
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -71,6 +74,15 @@ pub struct ProgressLine {
     pub complete: bool,
 }
 
+impl ProgressLine {
+    /// Checks that a run can have come this far.
+    fn check(&self) -> Result<(), String> {
+        check_count(self.turn)?;
+        check_seconds(self.seconds)?;
+        check_seconds(self.cpu_seconds)
+    }
+}
+
 /// The smallest case of a finding.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -108,6 +120,9 @@ pub struct JournalError {
 /// The name of the journal in a report's directory.
 const FILE_NAME: &str = "journal.jsonl";
 
+/// The longest journal that is read. A run's is a few hundred kilobytes long, whatever its cases.
+const MAX_BYTES: u64 = 64 << 20;
+
 /// The time between two checkpoints.
 const PERIOD: Duration = Duration::from_millis(500);
 
@@ -116,26 +131,37 @@ const PERIOD: Duration = Duration::from_millis(500);
 pub struct Journal {
     path: PathBuf,
     written: Option<Instant>,
+    _lock: LockedDirectory,
 }
 
 impl Journal {
-    /// The journal in a directory. The directory is created if it does not exist.
+    /// The journal of a run that writes into this directory. The directory is created if it does not
+    /// exist, and no other run can write into it while this value lives.
     ///
     /// # Errors
-    /// When the directory cannot be created.
-    pub fn new(directory: &Path) -> Result<Self, JournalError> {
-        fs::create_dir_all(directory).map_err(|error| JournalError {
+    /// When the directory cannot be created, or another run is writing into it.
+    pub fn in_directory(directory: &Path) -> Result<Self, JournalError> {
+        let lock = LockedDirectory::create(directory).map_err(|error| JournalError {
             path: directory.to_owned(),
             line: None,
-            problem: format!("the directory cannot be created: {error}"),
+            problem: format!("the directory cannot be used: {error}"),
         })?;
 
-        Ok(Self { path: directory.join(FILE_NAME), written: None })
+        Ok(Self { path: directory.join(FILE_NAME), written: None, _lock: lock })
     }
 
-    /// The path of the file, which may not exist yet.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Reads the journal in a directory into which another run may be writing.
+    ///
+    /// # Errors
+    /// When there is no journal, or it cannot be read, or is damaged: the error names the line.
+    pub fn read_from(directory: &Path) -> Result<Checkpoint, JournalError> {
+        let path = directory.join(FILE_NAME);
+        read(&path)?.ok_or_else(|| error_in(&path, None, "expected a journal, found none".into()))
+    }
+
+    /// An error about a line of the journal in a directory.
+    pub fn error_in(directory: &Path, line: usize, problem: String) -> JournalError {
+        error_in(&directory.join(FILE_NAME), Some(line), problem)
     }
 
     /// Whether it is time for the next checkpoint.
@@ -148,11 +174,7 @@ impl Journal {
     /// # Errors
     /// When the file cannot be written.
     pub fn write(&mut self, checkpoint: &Checkpoint) -> Result<(), JournalError> {
-        let next = self.path.with_extension("jsonl.next");
-        let content = text::write(checkpoint);
-
-        fs::write(&next, content)
-            .and_then(|()| fs::rename(&next, &self.path))
+        file::replace(&self.path, text::write(checkpoint))
             .map_err(|error| self.error(None, format!("cannot be written: {error}")))?;
 
         self.written = Some(Instant::now());
@@ -164,22 +186,27 @@ impl Journal {
     /// # Errors
     /// When the file cannot be read, or is damaged: the error names the line.
     pub fn read(&self) -> Result<Option<Checkpoint>, JournalError> {
-        let content = match fs::read_to_string(&self.path) {
-            Ok(content) => content,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(self.error(None, format!("cannot be read: {error}"))),
-        };
-
-        match text::parse(&content) {
-            Ok(checkpoint) => Ok(Some(checkpoint)),
-            Err(bad) => Err(self.error(Some(bad.number), bad.problem)),
-        }
+        read(&self.path)
     }
 
     /// An error about this journal, or about a line of it.
     pub fn error(&self, line: Option<usize>, problem: String) -> JournalError {
-        JournalError { path: self.path.clone(), line, problem }
+        error_in(&self.path, line, problem)
     }
+}
+
+fn read(path: &Path) -> Result<Option<Checkpoint>, JournalError> {
+    let content = file::read_at_most(path, MAX_BYTES)
+        .map_err(|error| error_in(path, None, format!("cannot be read: {error}")))?;
+    let Some(content) = content else { return Ok(None) };
+
+    let checkpoint = text::parse(&content)
+        .map_err(|BadLine { number, problem }| error_in(path, Some(number), problem))?;
+    Ok(Some(checkpoint))
+}
+
+fn error_in(path: &Path, line: Option<usize>, problem: String) -> JournalError {
+    JournalError { path: path.to_owned(), line, problem }
 }
 
 #[cfg(test)]

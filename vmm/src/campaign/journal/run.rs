@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The version of the journal's format.
-const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// What is run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -84,7 +84,7 @@ impl From<Generator> for CaseSource {
 pub struct ShardLine {
     /// Number of parts of the whole run.
     pub count: u64,
-    /// The parts, by their numbers from 0.
+    /// The parts, by their numbers from 0, in ascending order.
     pub parts: Vec<u64>,
 }
 
@@ -96,7 +96,19 @@ impl ShardLine {
 
     /// The parts that are not there.
     pub fn missing(&self) -> Vec<u64> {
-        (0..self.count).filter(|part| !self.parts.contains(part)).collect()
+        (0..self.count).filter(|part| self.parts.binary_search(part).is_err()).collect()
+    }
+
+    /// Checks that these are parts of a run, in ascending order.
+    fn check(&self) -> Result<(), String> {
+        let Self { count, parts } = self;
+        let are_parts = parts.is_sorted_by(|a, b| a < b) && parts.iter().all(|part| part < count);
+
+        if (1..=Shard::MAX_COUNT).contains(count) && !parts.is_empty() && are_parts {
+            Ok(())
+        } else {
+            Err(format!("expected parts of at most {} shards, in order", Shard::MAX_COUNT))
+        }
     }
 }
 
@@ -170,6 +182,19 @@ impl RunLine {
             shard: Shard::WHOLE.into(),
             machine: MachineLine::new(identity, capabilities),
         }
+    }
+
+    /// Checks that this program wrote the line, in this version.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let version = env!("CARGO_PKG_VERSION");
+        if self.version != version {
+            let found = &self.version;
+            return Err(format!(
+                "expected a journal of version {version}, found one of {found}: another version may \
+                 generate other cases"
+            ));
+        }
+        self.shard.check()
     }
 
     /// Whether the cases depend on a seed.

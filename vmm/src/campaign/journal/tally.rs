@@ -1,5 +1,6 @@
 //! The counts of a run as lines of the journal.
 
+use super::bounds::check_count;
 use crate::campaign::tally::{ModeCounts, Occurrences, Tally};
 use crate::verdict::ChoiceTaken;
 use crosswalk_case::observation::Provenance;
@@ -108,11 +109,11 @@ impl TallyLine {
                 part.modes.insert(paging_mode(&mode)?, counts);
             }
             Self::Rule { rule: id, mode, count, example } => {
-                let occurrences = Occurrences { count, example: example.parse()? };
+                let occurrences = occurrences(count, &example)?;
                 part.rules.insert((rule(&id)?, paging_mode(&mode)?), occurrences);
             }
             Self::End { mode, provenance: who, fault, count, example } => {
-                let occurrences = Occurrences { count, example: example.parse()? };
+                let occurrences = occurrences(count, &example)?;
                 part.ends.insert((paging_mode(&mode)?, provenance(&who)?, fault), occurrences);
             }
             Self::Choice {
@@ -138,6 +139,7 @@ impl TallyLine {
                     level: interned(level),
                     member: interned(member),
                 };
+                check_count(count)?;
                 part.choices.insert(choice, count);
             }
         }
@@ -145,6 +147,11 @@ impl TallyLine {
         tally.merge(part);
         Ok(())
     }
+}
+
+fn occurrences(count: u64, example: &str) -> Result<Occurrences, String> {
+    check_count(count)?;
+    Ok(Occurrences { count, example: example.parse()? })
 }
 
 fn read_counts(
@@ -156,14 +163,21 @@ fn read_counts(
 
     for (name, count) in counts.named() {
         *count = *named.get(name).ok_or_else(|| format!("expected counts.{name}"))?;
+        check_count(*count)?;
     }
     for (name, count) in accesses {
+        check_count(count)?;
         counts.accesses.insert(access(&name)?, count);
     }
     for (name, count) in provenances {
+        check_count(count)?;
         counts.provenance.insert(provenance(&name)?, count);
     }
 
+    let ModeCounts { cases, agreed, diverged, unsupported, .. } = counts;
+    if agreed + diverged + unsupported != cases {
+        return Err(format!("expected {agreed} + {diverged} + {unsupported} cases, found {cases}"));
+    }
     Ok(counts)
 }
 

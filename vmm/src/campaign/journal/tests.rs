@@ -1,6 +1,6 @@
 //! A journal reads back as it was written, and an error about a damaged one names the line.
 
-use super::text::{BadLine, parse, write};
+use super::text::{BadLine, Checksum, parse, write};
 use super::*;
 use crate::campaign::known::KnownSource;
 use crate::campaign::predictor::Predictor;
@@ -63,7 +63,8 @@ fn checkpoint() -> Checkpoint {
 fn tally() -> Tally {
     let mut tally = Tally { digest: u64::MAX, ..Tally::default() };
 
-    let mut counts = ModeCounts { cases: 70, faults: 30, translations: 40, ..Default::default() };
+    let mut counts =
+        ModeCounts { cases: 70, faults: 30, translations: 40, agreed: 70, ..Default::default() };
     counts.accesses.insert(AccessKind::Fetch, 70);
     counts.provenance.insert(Provenance::KvmWalker, 70);
     tally.modes.insert(PagingMode::Pae, counts);
@@ -105,12 +106,38 @@ fn a_checkpoint_reads_back_as_it_was_written() {
     assert_eq!(read.run.read_modes().expect("modes")[1].1, Err("no LA57".into()));
 }
 
+/// The lines of the checkpoint without their checksums.
+fn plain_lines() -> Vec<String> {
+    let plain = |line: &str| {
+        let (_, line) = line.split_once("\"line\":").expect("a line");
+        line.strip_suffix('}').expect("a line").to_owned()
+    };
+    write(&checkpoint()).lines().map(plain).collect()
+}
+
+/// A journal of these lines, with checksums that fit. Whoever forges a journal can do that, too.
+fn forged(lines: &[String]) -> String {
+    let mut checksum = Checksum::default();
+    let sum = |line: &String| {
+        let sum = checksum.add(line);
+        format!("{{\"sum\":\"{sum}\",\"line\":{line}}}\n")
+    };
+    lines.iter().map(sum).collect()
+}
+
+fn assert_refused(text: &str, line: usize, words: &str) {
+    let BadLine { number, problem } = parse(text).expect_err("a damaged journal");
+    assert_eq!(number, line, "{problem} in {text}");
+    assert!(problem.contains(words) && !problem.contains('\u{1b}'), "{problem}");
+}
+
 #[test]
-fn an_error_names_the_damaged_line() {
+fn a_damaged_journal_is_refused_at_the_line() {
     let good = write(&checkpoint());
     let half = &good[..good.len() / 2];
     let lines: Vec<&str> = good.lines().collect();
     let count = lines.len();
+    let without = |number: usize| [&lines[..number - 1], &lines[number..]].concat().join("\n");
     let changed = |number: usize, with: &str| {
         let mut lines = lines.clone();
         lines[number - 1] = with;
@@ -122,19 +149,69 @@ fn an_error_names_the_damaged_line() {
         (lines[..count - 1].join("\n"), count, "ends too early"),
         (half.to_owned(), half.lines().count(), "a line of a journal"),
         (changed(1, "{}"), 1, "a line of a journal"),
-        (changed(2, lines[3]), 2, "\"progress\" second"),
-        (changed(4, lines[0]), 4, "once"),
         (changed(3, "\u{1b}[31m"), 3, "a line of a journal"),
-        (changed(5, &lines[4].replace("CODE-1", "CODE-99")), 5, "no rule \"CODE-99\""),
-        (changed(5, &lines[4].replace("random:pae:9:17", "random:pae")), 5, "name of a case"),
-        (changed(4, &lines[3].replace("\"faults\"", "\"fault\"")), 4, "expected counts.faults"),
-        (changed(count, "{\"lines\":3}"), count, "expected 3 lines before this one"),
-        (good.clone() + "{\"lines\":3}", count + 1, "expected nothing after"),
+        // A number that was edited, a line that was lost, and one that was moved.
+        (changed(2, &lines[1].replace("\"turn\":12", "\"turn\":0")), 2, "checksum"),
+        (without(5), 5, "checksum"),
+        (changed(4, lines[4]), 4, "checksum"),
+        (good.clone() + lines[count - 1], count + 1, "expected nothing after"),
     ] {
-        let BadLine { number, problem } = parse(&text).expect_err("a damaged journal");
-        assert_eq!(number, line, "{problem} in {text}");
-        assert!(problem.contains(words) && !problem.contains('\u{1b}'), "{problem}");
+        assert_refused(&text, line, words);
     }
+}
+
+#[test]
+fn a_forged_journal_is_refused_at_the_line() {
+    let lines = plain_lines();
+    assert!(parse(&forged(&lines)).is_ok());
+    let count = lines.len();
+    let changed = |number: usize, with: &str| {
+        let mut lines = lines.clone();
+        assert_ne!(lines[number - 1], with);
+        with.clone_into(&mut lines[number - 1]);
+        forged(&lines)
+    };
+    let edited = |number: usize, from: &str, to: &str| {
+        assert!(lines[number - 1].contains(from), "{}", lines[number - 1]);
+        changed(number, &lines[number - 1].replace(from, to))
+    };
+
+    for (text, line, words) in [
+        (edited(1, "\"format\":2", "\"format\":3"), 1, "expected format 2 of a journal, found 3"),
+        (edited(1, env!("CARGO_PKG_VERSION"), "99.0.0"), 1, "found one of 99.0.0"),
+        (edited(1, "\"count\":8", "\"count\":18446744073709551615"), 1, "at most 1048576 shards"),
+        (edited(1, "\"count\":8", "\"count\":0"), 1, "at most 1048576 shards"),
+        (edited(1, "\"parts\":[3]", "\"parts\":[8]"), 1, "at most 1048576 shards"),
+        (edited(1, "\"parts\":[3]", "\"parts\":[3,3]"), 1, "at most 1048576 shards"),
+        (edited(2, "\"turn\":12", "\"turn\":18446744073709551615"), 2, "a count of at most"),
+        (edited(2, "\"seconds\":1.5", "\"seconds\":-1.5"), 2, "expected seconds"),
+        (edited(2, "\"seconds\":1.5", "\"seconds\":1e300"), 2, "expected seconds"),
+        (changed(2, &lines[3]), 2, "\"progress\" second"),
+        (changed(4, &lines[0]), 4, "once"),
+        (edited(4, "\"faults\"", "\"fault\""), 4, "expected counts.faults"),
+        (edited(4, "\"agreed\":70", "\"agreed\":71"), 4, "expected 71 + 0 + 0 cases, found 70"),
+        (edited(5, "CODE-1", "CODE-99"), 5, "no rule \"CODE-99\""),
+        (edited(5, "random:pae:9:17", "random:pae"), 5, "name of a case"),
+        (changed(count, "{\"lines\":3}"), count, "expected 3 lines before this one"),
+    ] {
+        assert_refused(&text, line, words);
+    }
+}
+
+/// Lines had no checksums in format 1.
+#[test]
+fn a_journal_of_an_older_format_is_told_as_that() {
+    let first = plain_lines()[0].replace("\"format\":2", "\"format\":1");
+    assert_refused(&first, 1, "expected format 2 of a journal, found 1");
+}
+
+#[test]
+fn counts_beyond_all_bounds_do_not_wrap() {
+    let mut tally = tally();
+    tally.modes.get_mut(&PagingMode::Pae).expect("it is there").cases = u64::MAX;
+    tally.merge(self::tally());
+
+    assert_eq!(tally.modes[&PagingMode::Pae].cases, u64::MAX);
 }
 
 #[test]

@@ -1,10 +1,38 @@
-//! The text of a journal: a JSON object a line.
+//! The text of a journal: a JSON object a line, with a checksum that also covers the lines before it.
+//! So a line that was changed, lost, or moved is noticed, whether by a disk or by an editor.
 
+use super::bounds::check_count;
+use super::run::FORMAT;
 use super::tally::TallyLine;
 use super::{Checkpoint, ProgressLine, RunLine, SmallestLine};
 use crate::campaign::tally::Tally;
 use crate::finding::saved::Saved;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
+
+/// A line with its checksum.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SummedLine<'t> {
+    sum: String,
+    #[serde(borrow)]
+    line: &'t RawValue,
+}
+
+/// The checksum of all lines so far: of each its text, and the checksum before it.
+#[derive(Default)]
+pub(super) struct Checksum(String);
+
+impl Checksum {
+    pub(super) fn add(&mut self, line: &str) -> &str {
+        let digest = Sha256::new().chain_update(&self.0).chain_update(line).finalize();
+        let first: [u8; 8] = digest[..8].try_into().expect("a digest has 32 bytes");
+        self.0 = format!("{:016x}", u64::from_be_bytes(first));
+        &self.0
+    }
+}
 
 /// A line.
 #[derive(Serialize, Deserialize)]
@@ -40,9 +68,11 @@ pub(super) fn write(checkpoint: &Checkpoint) -> String {
     lines.push(JournalLine::Lines(lines.len()));
 
     let mut text = String::new();
+    let mut checksum = Checksum::default();
     for line in &lines {
-        text += &serde_json::to_string(line).expect("a line is plain data");
-        text.push('\n');
+        let line = serde_json::to_string(line).expect("a line is plain data");
+        let sum = checksum.add(&line);
+        let _ = writeln!(text, "{{\"sum\":\"{sum}\",\"line\":{line}}}");
     }
     text
 }
@@ -52,11 +82,7 @@ pub(super) fn parse(text: &str) -> Result<Checkpoint, BadLine> {
     let mut parser = Parser::default();
 
     for line in text.lines() {
-        parser.read(line).map_err(|problem| BadLine {
-            number: parser.lines + 1,
-            // The text of the file may end up on a terminal, which must not obey it.
-            problem: problem.replace(char::is_control, "\u{fffd}"),
-        })?;
+        parser.read(line).map_err(|problem| BadLine { number: parser.lines + 1, problem })?;
         parser.lines += 1;
     }
 
@@ -67,11 +93,26 @@ pub(super) fn parse(text: &str) -> Result<Checkpoint, BadLine> {
     })
 }
 
+/// Checks the format that the first line names, if it names one, before anything else in it is
+/// understood. Lines had no checksums in format 1.
+fn check_format(line: &str) -> Result<(), String> {
+    let line: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+    let format = line.pointer("/line/run/format").or_else(|| line.pointer("/run/format"));
+
+    match format {
+        Some(format) if *format != FORMAT => {
+            Err(format!("expected format {FORMAT} of a journal, found {format}"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What has been read of a journal.
 #[derive(Default)]
 struct Parser {
     /// The lines read so far.
     lines: usize,
+    checksum: Checksum,
     run: Option<RunLine>,
     progress: Option<ProgressLine>,
     tally: Tally,
@@ -86,18 +127,24 @@ impl Parser {
             return Err("expected nothing after the line that counts the others".into());
         }
 
-        let line: JournalLine = serde_json::from_str(line)
-            .map_err(|error| format!("expected a line of a journal: {error}"))?;
-
-        match (self.lines, line) {
-            (0, JournalLine::Run(run)) => self.run = Some(*run),
-            (1, JournalLine::Progress(progress)) => self.progress = Some(progress),
+        match (self.lines, self.unsummed(line)?) {
+            (0, JournalLine::Run(run)) => {
+                run.check()?;
+                self.run = Some(*run);
+            }
+            (1, JournalLine::Progress(progress)) => {
+                progress.check()?;
+                self.progress = Some(progress);
+            }
             (0 | 1, _) => return Err("expected \"run\" first, and \"progress\" second".into()),
             (_, JournalLine::Run(_) | JournalLine::Progress(_)) => {
                 return Err("expected \"run\" and \"progress\" once".into());
             }
             (_, JournalLine::Tally(line)) => line.add_to(&mut self.tally)?,
-            (_, JournalLine::Finding(saved)) => self.findings.push(saved),
+            (_, JournalLine::Finding(saved)) => {
+                check_count(saved.count())?;
+                self.findings.push(saved);
+            }
             (_, JournalLine::Smallest(line)) => self.smallest.push(line),
             (lines, JournalLine::Lines(count)) if count == lines => self.is_at_end = true,
             (lines, JournalLine::Lines(count)) => {
@@ -105,6 +152,21 @@ impl Parser {
             }
         }
         Ok(())
+    }
+
+    /// What a line says, if its checksum fits.
+    fn unsummed(&mut self, line: &str) -> Result<JournalLine, String> {
+        if self.lines == 0 {
+            check_format(line)?;
+        }
+        let SummedLine { sum, line } = serde_json::from_str(line)
+            .map_err(|error| format!("expected a line of a journal: {error}"))?;
+        let line = line.get();
+
+        if self.checksum.add(line) != sum {
+            return Err("its checksum does not fit: this line or one before it was changed".into());
+        }
+        serde_json::from_str(line).map_err(|error| format!("expected a line of a journal: {error}"))
     }
 
     /// The checkpoint, if all of it was read.

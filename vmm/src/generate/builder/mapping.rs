@@ -7,8 +7,7 @@ use crosswalk_guest::contents::{self, CODE_OFFSETS, DESCRIPTOR_OFFSETS, crossing
 use crosswalk_guest::high;
 use crosswalk_guest::stub::{Code, Form};
 use crosswalk_guest::tables;
-use mmu_core::walk::encode_in_mode;
-use mmu_core::x86::format::{EntryBits, EntryKind, levels};
+use mmu_core::x86::format::{self, EntryBits, EntryKind, levels};
 use mmu_core::{PagingMode, PhysAddr};
 use rand::{Rng, RngExt};
 use std::ops::Range;
@@ -120,7 +119,7 @@ impl CaseBuilder<'_> {
                 Some((next, _)) => (EntryKind::Table, self.arena.table(next.table)),
                 None => (EntryKind::Leaf, page),
             };
-            let value = encode_in_mode(self.mode, level, kind, PhysAddr::new(target), plain);
+            let value = format::entry(self.mode, level, kind, PhysAddr::new(target), plain);
             let value = if kind == EntryKind::Table { self.shared(*slot, value) } else { value };
             self.entries.push(PlacedEntry { slot: *slot, level, value });
         }

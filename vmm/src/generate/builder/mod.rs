@@ -26,10 +26,9 @@ use crosswalk_guest::layout::Arena;
 use crosswalk_guest::stub::{Code, Form};
 use crosswalk_guest::tables::{self, TableUse};
 use crosswalk_machine::Capabilities;
-use mmu_core::walk::root_in_mode;
-use mmu_core::x86::format::{EntryBits, Leaf, Level, levels};
+use mmu_core::x86::format::{self, EntryBits, Leaf, Level, levels};
 use mmu_core::{
-    Access, AccessKind, ControlState, Cr4, PagingMode, Regime, Ring, Segment, VirtAddr,
+    Access, AccessKind, ControlState, Cr0, Cr4, PagingMode, Regime, Ring, Segment, VirtAddr,
 };
 use rand::seq::IndexedMutRandom;
 use rand::{Rng, RngExt};
@@ -50,6 +49,8 @@ pub(super) struct CaseBuilder<'c> {
     form: Form,
     size: u16,
     ring: Ring,
+    /// EFLAGS.AC.
+    ac: bool,
     segment: Segment,
 
     /// The depth of the leaf, 0 for the root.
@@ -86,9 +87,12 @@ impl<'c> CaseBuilder<'c> {
         let mode = state.mode();
         let table_use = TableUse { mode, compatibility };
         let cpl = if rng.random_bool(0.2) { Ring::Zero } else { Ring::Three };
-        if cpl == Ring::Zero && state.cr4.contains(Cr4::SMAP) {
-            state.ac = rng.random_bool(0.4);
-        }
+        // In ring 0 EFLAGS.AC suspends SMAP (RIGHT-4), in ring 3 it turns on alignment checks (ALIGN-1).
+        let ac_counts = match cpl {
+            Ring::Zero => state.cr4.contains(Cr4::SMAP),
+            Ring::Three => state.cr0.contains(Cr0::AM),
+        };
+        let ac = if ac_counts { rng.random_bool(0.4) } else { rng.random_bool(0.02) };
         if Code::of(table_use) == Code::Bits64 {
             state.pkru = random_pkru(rng, cpl, machine, &state);
         }
@@ -112,6 +116,7 @@ impl<'c> CaseBuilder<'c> {
             form: Case::default_form(kind),
             size: 1,
             ring: cpl,
+            ac,
             segment,
             leaf_level,
             target,
@@ -246,7 +251,7 @@ impl<'c> CaseBuilder<'c> {
         let profile = self.machine.profile;
         let frames = self.arena.data_frames(self.lane);
 
-        let root = root_in_mode(&Regime::new(self.state, profile)).get();
+        let root = format::root(&Regime::new(self.state, profile)).get();
         let address_of = |slot: &TableSlot| {
             let table = if slot.table == 0 { root } else { self.arena.table(slot.table) };
             table + slot.index * tables::entry_bytes(self.mode)
@@ -265,6 +270,7 @@ impl<'c> CaseBuilder<'c> {
             segment: self.segment,
             implicit: self.form == Form::SegmentLimit,
             shadow_stack: false,
+            ac: self.ac,
             compatibility: self.compatibility,
         };
         let case = Case {

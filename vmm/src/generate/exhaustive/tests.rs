@@ -138,7 +138,7 @@ fn no_combination_comes_twice() {
         for case in stream.batch(number * 37, usize::MAX).cases {
             let state = &case.state;
             let registers = (state.cr0.bits(), state.cr4.bits(), state.efer.bits());
-            let access = (case.form, case.access.ring, state.ac);
+            let access = (case.form, case.access.ring, case.access.ac);
             let flags: Vec<u64> =
                 case.entries.iter().map(|entry| entry.value & 0xffff_0000_0000_1fff).collect();
             let alignment = case.entries.last().map(|entry| entry.value & 0x2010_2000);

@@ -134,24 +134,39 @@ fn describe_totals(text: &mut String, facts: &RunFacts<'_>, summary: &Summary) {
 
 /// The result in a sentence.
 pub(super) fn verdict(facts: &RunFacts<'_>, summary: &Summary) -> String {
+    if summary.compared_nothing() {
+        return nothing_compared(summary.tally.cases());
+    }
     if let Some(score) = facts.candidate {
         return score::verdict(&facts.run.walker.to_string(), score);
     }
 
     let is_caught = summary.findings.iter().any(|finding| finding.catches_walker);
     let walker = &facts.run.walker;
-    match (walker.is_reference(), summary.has_unknown_divergence()) {
+    match (walker.is_reference(), summary.has_unknown_finding()) {
         (true, false) if !facts.sources.is_empty() => {
             "The recorded machines and the model agree, known findings aside.".into()
         }
         (true, false) => "The machine and the model agree, known findings aside.".into(),
-        (true, true) => {
+        (true, true) if summary.has_unknown_divergence() => {
             "The machine and the model disagree: see the findings that are not known.".into()
+        }
+        (true, true) => {
+            "The machine did not run every case, for reasons that are not known: see the findings."
+                .into()
         }
         (false, _) if is_caught => format!("{walker} is caught: the machine proves it wrong."),
         (false, _) => {
             format!("{walker} is not caught: no case here distinguishes it from the reference.")
         }
+    }
+}
+
+/// The result of a run in which no case could be judged.
+fn nothing_compared(count: u64) -> String {
+    match count {
+        0 => "Nothing was compared: there was no case.".into(),
+        count => format!("Nothing was compared: of {} none could be run.", cases(count)),
     }
 }
 
@@ -264,7 +279,8 @@ fn describe_findings(text: &mut String, facts: &RunFacts<'_>, summary: &Summary)
             (Kind::Divergence, false) if finding.count == 0 => "-",
             (Kind::Divergence, false) => "DIVERGES",
             (Kind::Choice, _) => "choice",
-            (Kind::Unsupported, _) => "unsupported",
+            (Kind::Unsupported, true) => "unsupported",
+            (Kind::Unsupported, false) => "NOT RUN",
             (Kind::Probe, _) => "probe",
         };
         let count = if finding.count == 0 { "not met".into() } else { with_commas(finding.count) };
@@ -276,7 +292,10 @@ fn describe_findings(text: &mut String, facts: &RunFacts<'_>, summary: &Summary)
         // In a mutant's run the machine's own faults are listed, without an example.
         let has_example =
             finding.catches_walker || facts.run.walker.is_reference() || facts.candidate.is_some();
-        if finding.kind == Kind::Divergence && !finding.known && finding.count > 0 && has_example {
+        let is_unknown = matches!(finding.kind, Kind::Divergence | Kind::Unsupported)
+            && !finding.known
+            && finding.count > 0;
+        if is_unknown && has_example {
             describe_example(text, facts, finding);
         }
     }

@@ -2,4 +2,7 @@
 
 pub(super) mod json;
 pub(super) mod number;
+mod printable;
 pub(super) mod table;
+
+pub(crate) use printable::printable;

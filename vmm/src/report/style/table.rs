@@ -1,5 +1,6 @@
 //! Texts of 80 columns: lines that break, and tables.
 
+use super::printable::within_line;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table};
 use std::fmt::Write;
@@ -29,8 +30,14 @@ pub(in crate::report) fn trimmed(table: &Table) -> String {
     lines.join("\n")
 }
 
-/// Adds a line, broken at blanks so that it fits; its continuation is indented.
+/// Adds a line, broken at blanks so that it fits; its continuation is indented. A line break at the end
+/// of the words adds an empty line; within them it is shown as what it is.
 pub(in crate::report) fn line(text: &mut String, words: &str) {
+    let (words, end) = match words.strip_suffix('\n') {
+        Some(words) => (within_line(words), "\n\n"),
+        None => (within_line(words), "\n"),
+    };
+
     let indent = words.len() - words.trim_start().len();
     let mut column = 0;
     for word in words.trim_start().split_inclusive(' ') {
@@ -51,7 +58,7 @@ pub(in crate::report) fn line(text: &mut String, words: &str) {
         text.push_str(word);
         column += word.chars().count();
     }
-    text.push('\n');
+    text.push_str(end);
 }
 
 #[cfg(test)]

@@ -8,11 +8,12 @@ use crate::verdict::{self, Verdict, describe_observation};
 use crate::walker::{Mutant, WalkerSpec};
 use crosswalk_case::observation::{Attempt, EntryAfter};
 use crosswalk_case::{Action, Case};
-use mmu_core::walk::{Path, Step, Translation, WalkError};
+use mmu_core::walk::{Path, Step, WalkError};
 use mmu_core::x86::format::{EntryBits, EntryKind, levels};
 use mmu_core::x86::semantics::{Cause, Denial, EntryError, Rights};
 use mmu_core::{
-    Access, AccessKind, Cr0, Cr4, Efer, PagingMode, Prediction, Rule, Segment, VirtAddr,
+    Access, AccessKind, Cr0, Cr4, Efer, Fault, PagingMode, Prediction, Rule, Segment, Translation,
+    Vector, VirtAddr,
 };
 use std::fmt::Write;
 
@@ -46,12 +47,20 @@ pub fn explain(case: &Case, walker: WalkerSpec) -> String {
 fn is_walked(prediction: &Prediction) -> bool {
     prediction.alternatives.iter().all(|alternative| {
         let is_open = alternative.choice.is_some_and(|(rule, _)| rule == Rule::Canon2);
-        is_open || alternative.outcome.fault().is_none_or(|fault| fault.cr2.is_some())
+        is_open || alternative.outcome.fault().is_none_or(comes_after_a_walk)
     })
+}
+
+/// Whether a processor may have walked the tables before this fault.
+fn comes_after_a_walk(fault: &Fault) -> bool {
+    fault.cr2.is_some() || fault.vector == Vector::AlignmentCheck
 }
 
 fn why_not_walked(mode: PagingMode, prediction: &Prediction) -> &'static str {
     match mode {
+        _ if prediction.rules.contains(Rule::Canon5) => {
+            "violates LASS: bit 63 of the address is that of the other half, so there is no walk"
+        }
         _ if mode.is_long_mode() && prediction.rules.contains(Rule::Mode8) => {
             "CR3 has bits set that cannot be loaded: MOV to CR3 faults, and the access is not made"
         }
@@ -156,9 +165,15 @@ fn describe_access(text: &mut String, case: &Case) {
         bit("EFER.NXE", state.efer.contains(Efer::NXE)),
         bit("CR4.SMEP", state.cr4.contains(Cr4::SMEP)),
         bit("CR4.SMAP", state.cr4.contains(Cr4::SMAP)),
-        bit("AC", state.ac),
+        bit("AC", case.access.ac),
         bit("CR4.PKE", state.cr4.contains(Cr4::PKE)),
     ];
+    if state.cr0.contains(Cr0::AM) {
+        bits.push("CR0.AM=1".to_owned());
+    }
+    if state.cr4.contains(Cr4::LASS) {
+        bits.push("CR4.LASS=1".to_owned());
+    }
     if state.pkru != 0 {
         bits.push(format!("PKRU={:#x}", state.pkru));
     }
@@ -236,7 +251,7 @@ fn draw_path(text: &mut String, case: &Case, path: &Path, end: &Result<Translati
 pub(super) fn end_in_words(end: &Result<Translation, WalkError>) -> String {
     match end {
         Ok(translation) => format!("reaches {}", translation.address),
-        Err(WalkError::Outside(outside)) => format!("stops: {outside} (OUT-1)"),
+        Err(WalkError::Memory(outside)) => format!("stops: {outside} (OUT-1)"),
         Err(WalkError::Fault(Cause::Entry(EntryError::NotPresent))) => {
             "stops: the entry is not present".into()
         }

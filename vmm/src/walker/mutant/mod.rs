@@ -1,8 +1,10 @@
 //! Mutants: walkers with one mistake that a real walker once had.
 
 mod decisions;
+mod invalidations;
 mod pair;
 mod stateful;
+mod straddle;
 mod submode;
 mod write_back;
 
@@ -36,8 +38,15 @@ pub struct Mutant {
 
 /// Every mutant, by id.
 pub static MUTANTS: LazyLock<Vec<Mutant>> = LazyLock::new(|| {
-    let mut all =
-        [decisions::MUTANTS, stateful::MUTANTS, submode::MUTANTS, write_back::MUTANTS].concat();
+    let mut all = [
+        decisions::MUTANTS,
+        stateful::MUTANTS,
+        invalidations::MUTANTS,
+        straddle::MUTANTS,
+        submode::MUTANTS,
+        write_back::MUTANTS,
+    ]
+    .concat();
     all.sort_unstable_by_key(|mutant| mutant.id);
     all
 });
@@ -111,6 +120,8 @@ pub enum Need {
     Implicit,
     /// Code in compatibility mode.
     Compatibility,
+    /// An LLDT that takes a base that is not canonical.
+    AnyLocalTable,
     /// Tables in memory that is read-only to the guest.
     ReadOnlyTables,
     /// Virtual machines with extended page tables.

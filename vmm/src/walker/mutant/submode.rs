@@ -4,15 +4,17 @@ use super::{Mutant, Need};
 use crate::walker::{Erased, Walker};
 use crosswalk_case::Case;
 use mmu_core::memory::TableMemory;
-use mmu_core::walk::{Path, Translation, WalkError};
-use mmu_core::{Access, Efer, PhysAddr, Prediction, Reference, Rule, Semantics, VirtAddr};
+use mmu_core::walk::{Path, WalkError};
+use mmu_core::{
+    Access, Efer, PhysAddr, Prediction, Reference, Rule, Semantics, Translation, VirtAddr,
+};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         id: "C01",
         rule: Some(Rule::Mode1),
         mistake: "addresses of compatibility mode not cut to 32 bits",
-        origin: "QEMU 7.2, found by this program (T15)",
+        origin: "QEMU 7.2, found by this program (T16)",
         needs: &[Need::Compatibility],
         semantics: Some(&C01),
         walker: &Erased(&C01),

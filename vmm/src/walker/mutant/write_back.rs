@@ -4,8 +4,8 @@ use super::{Mutant, Need};
 use crate::walker::Walker;
 use crosswalk_case::Case;
 use crosswalk_guest::layout::Arena;
-use mmu_core::walk::{Path, Translation, WalkError};
-use mmu_core::{EntryUpdate, PagingMode, Prediction, Reference, Rule, VirtAddr};
+use mmu_core::walk::{Path, WalkError};
+use mmu_core::{EntryUpdate, PagingMode, Prediction, Reference, Rule, Translation, VirtAddr};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {

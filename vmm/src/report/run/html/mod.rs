@@ -25,7 +25,7 @@ use walk::{ShownExample, show};
 struct RunPage {
     title: String,
     verdict: String,
-    diverges: bool,
+    is_bad: bool,
     totals: String,
     facts: Vec<(&'static str, String)>,
     mode_counts: Vec<String>,
@@ -80,7 +80,7 @@ pub fn page(facts: &RunFacts<'_>, summary: &Summary) -> String {
     let page = RunPage {
         title: format!("{} {}", facts.identity.kind, facts.identity.flavour),
         verdict: verdict(facts, summary),
-        diverges: summary.has_unknown_divergence(),
+        is_bad: summary.has_unknown_finding() || summary.compared_nothing(),
         totals: totals(facts, summary),
         facts: about(facts),
         mode_counts: ModeCounts::default().named().map(|(name, _)| name.replace('_', " ")).into(),

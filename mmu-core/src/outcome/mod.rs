@@ -1,5 +1,9 @@
-//! Predictions: the set of outcomes that the manuals allow for an access, each with its updates of
-//! the entries on the path.
+//! What a walk returns. A *translation* is one answer: where an access goes. A *prediction* is the set
+//! of outcomes that the manuals allow for an access, each with its updates of the entries on the path.
+
+mod translation;
+
+pub use translation::{AccessError, AccessTranslation, Translation};
 
 use crate::access::MAX_PAGES;
 use crate::address::PhysAddr;
@@ -28,6 +32,20 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// The outcome of an access that was translated, to be compared with those of a prediction.
+    ///
+    /// # Errors
+    /// The same error, except for a fault, which is an outcome.
+    pub fn of<E>(
+        translated: Result<AccessTranslation, AccessError<E>>,
+    ) -> Result<Self, AccessError<E>> {
+        match translated {
+            Ok(translation) => Ok(Self::Translated(translation.spans().collect())),
+            Err(AccessError::Fault(fault)) => Ok(Self::Fault(fault)),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The physical address of the first byte, if the access completes.
     pub fn physical_address(&self) -> Option<PhysAddr> {
         match self {

@@ -1,0 +1,198 @@
+//! Files that stay whole whatever happens to the program, and that lead nowhere else: a file is
+//! replaced at once or not at all, read up to a limit, and only ever a regular file.
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag};
+use std::fs::{self, File, Permissions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+/// How the name of a file begins that is not whole yet.
+const UNFINISHED: &str = ".crosswalk-";
+
+/// Replaces a file by one with this content. It is written beside the old one, under a name that
+/// nobody can guess, and then renamed: whoever reads it finds the old content or the new one.
+///
+/// # Errors
+/// When it is not a regular file, or cannot be written. The old content is still there then.
+pub fn replace(path: &Path, content: impl AsRef<[u8]>) -> io::Result<()> {
+    check_replaceable(path)?;
+
+    let directory = match path.parent() {
+        Some(directory) if !directory.as_os_str().is_empty() => directory,
+        _ => Path::new("."),
+    };
+    // As for every new file, the umask takes away what others may not do.
+    let permissions = Permissions::from_mode(0o666);
+    let mut next = tempfile::Builder::new()
+        .prefix(UNFINISHED)
+        .permissions(permissions)
+        .tempfile_in(directory)?;
+
+    next.write_all(content.as_ref())?;
+    next.persist(path)?;
+    Ok(())
+}
+
+/// Checks that [`replace`] may replace what has this path: nothing, or a regular file. A device such
+/// as /dev/null, a pipe, or a symbolic link has a meaning of its own.
+///
+/// # Errors
+/// When it is anything else, or nobody can tell.
+pub fn check_replaceable(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_file() => Ok(()),
+        Ok(_) => Err(not_regular()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads a file of at most `limit` bytes; `None` if it does not exist. Neither a link nor a pipe that
+/// has its name is opened.
+///
+/// # Errors
+/// When it is not a regular file, is longer, is not UTF-8, or cannot be read.
+pub fn read_at_most(path: &Path, limit: u64) -> io::Result<Option<String>> {
+    // A pipe without a writer would keep a blocking open waiting.
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let file = match File::options().read(true).custom_flags(flags.bits()).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.raw_os_error() == Some(Errno::ELOOP as i32) => {
+            return Err(not_regular());
+        }
+        Err(error) => return Err(error),
+    };
+    if !file.metadata()?.is_file() {
+        return Err(not_regular());
+    }
+
+    let mut text = String::new();
+    file.take(limit.saturating_add(1)).read_to_string(&mut text)?;
+    if text.len() as u64 > limit {
+        let problem = format!("expected at most {limit} bytes");
+        return Err(io::Error::new(ErrorKind::FileTooLarge, problem));
+    }
+    Ok(Some(text))
+}
+
+fn not_regular() -> io::Error {
+    io::Error::new(ErrorKind::InvalidInput, "expected a regular file, found something else")
+}
+
+/// A directory in which nobody else writes while this value lives. The kernel gives it free when the
+/// program ends, however it ends.
+#[derive(Debug)]
+pub struct LockedDirectory {
+    /// `None` on a file system without locks.
+    _lock: Option<Flock<File>>,
+}
+
+impl LockedDirectory {
+    /// Creates the directory if it does not exist, locks it, and removes what a program that was killed
+    /// left unfinished there.
+    ///
+    /// # Errors
+    /// When it cannot be created or opened, or another run has locked it.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        fs::create_dir_all(path)?;
+        let directory = File::open(path)?;
+
+        match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => {
+                remove_unfinished(path)?;
+                Ok(Self { _lock: Some(lock) })
+            }
+            Err((_, Errno::EWOULDBLOCK)) => {
+                Err(io::Error::new(ErrorKind::ResourceBusy, "another run is writing into it"))
+            }
+            // Some network file systems have no locks. Files are whole there all the same.
+            Err((_, Errno::ENOLCK | Errno::ENOTSUP)) => Ok(Self { _lock: None }),
+            Err((_, errno)) => Err(errno.into()),
+        }
+    }
+}
+
+fn remove_unfinished(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let is_unfinished = entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes());
+        if is_unfinished && entry.file_type()?.is_file() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::stat::Mode;
+    use nix::unistd::mkfifo;
+    use std::os::unix::fs::{FileTypeExt, symlink};
+
+    #[test]
+    fn a_file_is_replaced_whole() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("file");
+
+        for text in ["a first and longer text", "a second"] {
+            replace(&path, text).expect("a regular file is written");
+            assert_eq!(read_at_most(&path, 100).expect("it is there").as_deref(), Some(text));
+        }
+        let files = fs::read_dir(directory.path()).expect("a directory").count();
+        assert_eq!(files, 1, "nothing is left beside it");
+    }
+
+    /// As root, `record /dev/null` once put a file where the device had been.
+    #[test]
+    fn only_regular_files_are_replaced_and_read() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = |name| directory.path().join(name);
+        mkfifo(&path("pipe"), Mode::S_IRWXU).expect("a pipe");
+        fs::write(path("target"), "kept").expect("a file");
+        symlink("target", path("link")).expect("a link");
+        symlink("nothing", path("dangling")).expect("a link");
+        fs::create_dir(path("directory")).expect("a directory");
+
+        for name in ["pipe", "link", "dangling", "directory"] {
+            assert!(replace(&path(name), "text").is_err(), "{name} was replaced");
+            assert!(read_at_most(&path(name), 100).is_err(), "{name} was read");
+        }
+        let found = |name| fs::symlink_metadata(path(name)).expect("still there").file_type();
+        assert!(found("pipe").is_fifo() && found("link").is_symlink());
+        assert_eq!(fs::read_to_string(path("target")).expect("a file"), "kept");
+        assert!(!path("nothing").exists());
+    }
+
+    #[test]
+    fn a_file_is_read_up_to_the_limit() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("file");
+        assert!(read_at_most(&path, 4).expect("nothing is no error").is_none());
+
+        fs::write(&path, "four").expect("a file");
+        assert_eq!(read_at_most(&path, 4).expect("short enough").as_deref(), Some("four"));
+        let error = read_at_most(&path, 3).expect_err("too long");
+        assert_eq!(error.to_string(), "expected at most 3 bytes");
+    }
+
+    #[test]
+    fn a_directory_is_locked_once() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("new");
+
+        let lock = LockedDirectory::create(&path).expect("it is free");
+        let error = LockedDirectory::create(&path).expect_err("it is locked");
+        assert_eq!(error.to_string(), "another run is writing into it");
+
+        drop(lock);
+        let [unfinished, other] = [".crosswalk-a1", "other"].map(|name| path.join(name));
+        fs::write(&unfinished, "hal").expect("a file");
+        fs::write(&other, "whole").expect("a file");
+        LockedDirectory::create(&path).expect("it is free again");
+        assert!(!unfinished.exists() && other.exists());
+    }
+}
