@@ -6,23 +6,9 @@
 //! them: 7 is `P|W|U`.
 
 use crosswalk_test_support as support;
-use support::{repository, require_kvm, require_qemu, run};
-
-/// A case, a processor, and all that may come of it.
-struct Answer {
-    file: &'static str,
-    /// A generation, or "" for the processor of the case, which has CET and an unknown vendor.
-    profile: &'static str,
-    outcomes: &'static [&'static str],
-}
-
-const fn answer(
-    file: &'static str,
-    profile: &'static str,
-    outcomes: &'static [&'static str],
-) -> Answer {
-    Answer { file, profile, outcomes }
-}
+use support::answers::Refusal::{self, Everywhere};
+use support::answers::{Answer, answer, assert_machine, assert_reference, case_path};
+use support::{require_kvm, require_qemu, run};
 
 const F0: &str = "completed: 8 bytes at 0x40044000";
 const F0_AT_10: &str = "completed: 8 bytes at 0x40044010";
@@ -98,81 +84,37 @@ const ANSWERS: &[Answer] = &[
     answer("32bit-read-then-move", "skylake", &[F1, F0]),
 ];
 
-/// The cases that the machines cannot run, and why. The last two have no reason of the program's own
-/// yet: the guest has no contents in the frame of the one, and no code to fetch for the other.
-const NOT_ON_MACHINES: &[(&str, Option<&str>)] = &[
-    ("B17-pae-invlpg-keeps-pdptes", Some("a sequence runs in 64-bit code")),
-    ("pae-read-then-move", Some("a sequence runs in 64-bit code")),
-    ("32bit-read-then-move", Some("a sequence runs in 64-bit code")),
-    ("B55-supervisor-write-then-user-write", Some("ring 3 comes before ring 0")),
-    ("B18-invlpg-large-other-offset", None),
-    ("B65-cached-crossing-fetch", None),
+/// The cases that no machine can run, and why.
+const REFUSALS: &[Refusal] = &[
+    Everywhere("B17-pae-invlpg-keeps-pdptes", "a sequence runs in 64-bit code"),
+    Everywhere("pae-read-then-move", "a sequence runs in 64-bit code"),
+    Everywhere("32bit-read-then-move", "a sequence runs in 64-bit code"),
+    Everywhere("B55-supervisor-write-then-user-write", "ring 3 comes before ring 0"),
+    Everywhere("B65-cached-crossing-fetch", "it would run data as code"),
 ];
-
-fn path(file: &str) -> String {
-    repository().join(format!("tests/cases/{file}.json")).display().to_string()
-}
-
-/// The outcomes in what `explain` draws, each without the choice that leads to it.
-fn outcomes(drawing: &str) -> Vec<&str> {
-    drawing
-        .lines()
-        .filter_map(|line| line.strip_prefix("outcome   ").or(line.strip_prefix("or        ")))
-        .map(|outcome| outcome.split(" (if ").next().unwrap_or(outcome))
-        .collect()
-}
 
 #[test]
 fn the_reference_gives_the_right_answers() {
-    for Answer { file, profile, outcomes: expected } in ANSWERS {
-        let path = path(file);
-        let mut arguments = vec!["explain", &path];
-        if !profile.is_empty() {
-            arguments.extend(["--profile", profile]);
-        }
-
-        let drawing = run(&arguments).expect_code(0).stdout;
-        assert_eq!(outcomes(&drawing), *expected, "{file} {profile}\n{drawing}");
-    }
+    assert_reference(ANSWERS);
 }
 
 /// SDM "Accessed and Dirty Flags": a write sets D, whatever came before it.
 #[test]
 fn a_write_sets_d_after_a_read_and_after_a_fault() {
     for file in ["B23-read-then-write-D", "B29-pf-drops-stale"] {
-        let drawing = run(&["explain", &path(file)]).expect_code(0).stdout;
+        let drawing = run(&["explain", &case_path(file)]).expect_code(0).stdout;
         assert!(drawing.contains("sets D in the PTE at 0x445048"), "{file}\n{drawing}");
-    }
-}
-
-#[track_caller]
-fn assert_machine_agrees(machine: &str) {
-    for Answer { file, .. } in ANSWERS {
-        let refused = NOT_ON_MACHINES.iter().find(|(refused, _)| refused == file);
-        let drawing = match refused {
-            Some((_, None)) => continue,
-            _ => run(&["explain", "--machine", machine, &path(file)]).expect_code(0),
-        };
-
-        let words = drawing.words_of_stdout();
-        match refused {
-            Some((_, Some(why))) => {
-                assert!(words.contains(why), "{file}\n{words}");
-                assert!(words.ends_with("verdict unsupported"), "{file}\n{words}");
-            }
-            _ => assert!(words.ends_with("verdict agree"), "{file}\n{words}"),
-        }
     }
 }
 
 #[test]
 fn kvm_gives_one_of_the_right_answers() {
     require_kvm!();
-    assert_machine_agrees("kvm");
+    assert_machine("kvm", ANSWERS, REFUSALS);
 }
 
 #[test]
 fn qemu_gives_one_of_the_right_answers() {
     require_qemu!();
-    assert_machine_agrees("qemu");
+    assert_machine("qemu", ANSWERS, REFUSALS);
 }

@@ -82,9 +82,10 @@ static void answer(const char *json) {
     int masked = number(json, "cr3") >> 61 & 3 || number(json, "cr4") & BIT(28) || /* LAM */
                  number(json, "cr4") & BIT(27) || number(json, "efer") & BIT(20);  /* LASS, UAI */
     int checked = number(json, "cr0") & BIT(18) && is(json, "ac", "true"); /* alignment */
-    int plain = !masked && !checked && !is(access, "shadow_stack", "true") && !*field(json, "before");
+    int plain = !masked && !checked && !is(access, "shadow_stack", "true") &&
+                !is(access, "compatibility", "true") && !*field(json, "before");
     if (!plain || !is(json, "mode", "\"4level\"") || *field(json, "global_in_pml4e_is_reserved"))
-        puts("{\"silent\":\"only 4-level paging, without LAM, LASS, CET and alignment checks\"}");
+        puts("{\"silent\":\"only 64-bit mode, 4 levels, no LAM, LASS, CET or alignment check\"}");
     else if ((first + BIT(47)) >> 48 || (last + BIT(47)) >> 48) /* bits 63:47 differ */
         printf("{\"fault\":{\"vector\":%d,\"error_code\":\"0x0\"}}\n",
                is(access, "segment", "\"stack\"") ? 12 : 13);

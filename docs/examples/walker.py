@@ -56,9 +56,10 @@ def answer(case):
     """What a processor does with the case, as far as this program knows."""
     state, access, levels = case.state, case.access, LEVELS.get(case.mode)
     masked = state.cr4 & (LASS | LAM_SUP) or state.cr3 & LAM_USER or state.efer & UAIE
-    aligned = not (state.cr0 & AM and state.ac and access.ring == 3)
-    if not levels or case.before or access.shadow_stack or masked or not aligned:
-        return {"silent": "only 4-level and 5-level paging, without LAM, LASS, CET and alignment checks"}
+    checked = state.cr0 & AM and state.ac and access.ring == 3  # alignment
+    unknown = access.shadow_stack or access.compatibility or masked or checked
+    if not levels or case.before or unknown:
+        return {"silent": "only 64-bit mode, without LAM, LASS, CET and alignment checks"}
     first, last = access.address, (access.address + access.size - 1) % (1 << 64)
     canonical = (0, (1 << 53 - 9 * levels) - 1)  # the bits from 47 or 56 on, all the same
     if first >> 11 + 9 * levels not in canonical or last >> 11 + 9 * levels not in canonical:

@@ -108,6 +108,31 @@ pub fn fill(at: u64, buffer: &mut [u8]) {
     }
 }
 
+/// Whether there is code for a fetch of `size` bytes at an offset of a page: a stub in the page, or
+/// the code that crosses into the next page. Anywhere else the guest would run data as code.
+///
+/// ```
+/// use crosswalk_guest::contents::is_code;
+/// use crosswalk_guest::stub::Code;
+/// assert!(is_code(0x808, 8, Code::Bits64) && is_code(0xff8, 10, Code::Bits64));
+/// assert!(!is_code(0x804, 8, Code::Bits64), "inside a stub");
+/// assert!(!is_code(0xffe, 10, Code::Bits64), "data crosses there");
+/// ```
+pub const fn is_code(offset: u64, size: u16, code: Code) -> bool {
+    let last = offset + size.saturating_sub(1) as u64;
+
+    match last >> 12 {
+        0 => is_stub(offset),
+        1 => offset == crossing_code(code).0,
+        _ => false,
+    }
+}
+
+/// Whether a stub to fetch starts at an offset of a page.
+const fn is_stub(offset: u64) -> bool {
+    offset >= CODE_OFFSETS.start && offset < CODE_OFFSETS.end && offset.is_multiple_of(8)
+}
+
 /// The value that a fetch leaves in its record: the constant of the stub at `first` or, for code
 /// that crosses a page, what its instructions load from the frames of `first` and of `second`.
 /// `None` where there is no code.
@@ -124,12 +149,7 @@ pub const fn fetched(first: u64, second: Option<u64>, code: Code) -> Option<u64>
     let offset = first & 0xfff;
 
     match second {
-        None if offset >= CODE_OFFSETS.start
-            && offset < CODE_OFFSETS.end
-            && offset.is_multiple_of(8) =>
-        {
-            Some(scramble(first) & 0xffff_ffff)
-        }
+        None if is_stub(offset) => Some(scramble(first) & 0xffff_ffff),
         Some(second) if offset == crossing_code(code).0 && second.is_multiple_of(0x1000) => {
             let [_, _, c0, c1, x, y, a0, a1] = word(first & !7);
             let [e, f] = name_of_16_bits(second);

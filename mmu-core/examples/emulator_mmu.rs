@@ -256,32 +256,28 @@ impl Emulator {
             Err(AccessError::Fault(fault)) => return Err(fault),
             Err(error) => panic!("all tables are in memory: {error}"),
         };
-        // One span, or two if the access crosses a page: their frames need not be adjacent.
-        if let [first, second] = translated.spans() {
-            let (first, second) = (first.address, second.address);
-            println!("    {address:#x} crosses a page: {first} and {second}");
+        // One page, or two if the access crosses a boundary: their frames need not be adjacent.
+        if let [first, second] = translated.translations() {
+            println!("    {address:#x} crosses a page: {} and {}", first.address, second.address);
         }
         Ok(translated)
     }
 
     fn read(&mut self, kind: AccessKind, address: u64) -> Result<u64, Fault> {
+        let translated = self.translate(kind, address)?;
+
         let mut value = [0; 8];
-        let mut rest = value.as_mut_slice();
-        for span in self.translate(kind, address)?.spans() {
-            let (bytes, behind) = rest.split_at_mut(span.len.into());
-            self.ram.read(span.address, bytes).expect("frames are in memory");
-            rest = behind;
+        for (at, bytes) in translated.split_mut(&mut value) {
+            self.ram.read(at, bytes).expect("frames are in memory");
         }
         Ok(u64::from_le_bytes(value))
     }
 
     fn write(&mut self, address: u64, value: u64) -> Result<(), Fault> {
-        let value = value.to_le_bytes();
-        let mut rest = value.as_slice();
-        for span in self.translate(AccessKind::Write, address)?.spans() {
-            let (bytes, behind) = rest.split_at(span.len.into());
-            self.ram.write(span.address, bytes).expect("frames are in memory");
-            rest = behind;
+        let translated = self.translate(AccessKind::Write, address)?;
+
+        for (at, bytes) in translated.split(&value.to_le_bytes()) {
+            self.ram.write(at, bytes).expect("frames are in memory");
         }
         Ok(())
     }

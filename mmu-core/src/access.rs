@@ -142,6 +142,7 @@ impl FromStr for Segment {
 }
 
 /// An access: what it does, where, to how many bytes, and with which privilege.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Access {
     /// What it does.
@@ -165,6 +166,10 @@ pub struct Access {
     /// (RIGHT-4). It is a flag of the running code and not part of the control state, so STAC, CLAC
     /// and POPF need not tell the MMU.
     pub ac: bool,
+    /// Whether the code that makes it runs in compatibility mode: in long mode with CS.L=0. The
+    /// linear address then has 32 bits, unless the access is implicit (MODE-1). It has no meaning
+    /// outside long mode.
+    pub compatibility: bool,
 }
 
 impl Access {
@@ -179,6 +184,7 @@ impl Access {
             implicit: false,
             shadow_stack: false,
             ac: false,
+            compatibility: false,
         }
     }
 
@@ -200,6 +206,22 @@ impl Access {
     /// Whether it is a user-mode access (CODE-9).
     pub const fn is_user(&self) -> bool {
         matches!(self.ring, Ring::Three) && !self.implicit
+    }
+
+    /// Whether its linear address has 64 bits if it is made in long mode. In compatibility mode it has
+    /// 32; but the bases of descriptor tables have 64 bits in either submode (MODE-1; SDM "Descriptor
+    /// Tables in IA-32e Mode").
+    ///
+    /// ```
+    /// use mmu_core::{Access, Ring, VirtAddr};
+    /// let read = Access::read(VirtAddr::new(0x1000), 8, Ring::Three);
+    /// let in_compatibility_mode = Access { compatibility: true, ..read };
+    /// let descriptor = Access { implicit: true, ..in_compatibility_mode };
+    /// let all = [read, in_compatibility_mode, descriptor];
+    /// assert_eq!(all.map(|access| access.has_64_bit_address()), [true, false, true]);
+    /// ```
+    pub const fn has_64_bit_address(&self) -> bool {
+        !self.compatibility || self.implicit
     }
 
     /// The linear address of its last byte; without bytes, its own.

@@ -1,15 +1,16 @@
 //! A software MMU for x86 paging, complete enough to be the reference that real processors,
 //! hypervisors and emulators are checked against, and small enough to be read from end to end.
 //!
-//! Read it from the ground up:
+//! To give an emulator its MMU, start at [`AnyCachedMmu`] and the example `two_processors`. To ask what
+//! the manuals allow, start at [`Mmu::predict`]. To read the code, read it from the ground up:
 //!
 //! 1. [`address`], [`access`], [`memory`], [`outcome`]: what a walk is given and what it returns;
 //! 2. [`x86`]: everything specific to x86: control state, processor profiles, faults, table formats
 //!    as data, and every decision of a walk as one method of [`Semantics`], so that a *mutant* (a
 //!    walker with one known mistake) is the reference with one method overridden;
 //! 3. [`table`]: descending through page tables, and writing them;
-//! 4. [`walk`]: one walk for all formats, and [`Mmu::predict`], which turns it into the set of
-//!    outcomes that the manuals allow;
+//! 4. [`walk`]: one walk for all formats; [`Mmu::predict`], which turns it into the set of outcomes that
+//!    the manuals allow, and [`Mmu::translate`], which takes one of them;
 //! 5. [`cache`]: caching translations, as a TLB does. Skip it on a first reading;
 //! 6. [`space`]: a virtual memory system on top: address spaces, fault handling, frames. No walk
 //!    depends on it.
@@ -65,13 +66,19 @@ pub mod x86;
 
 pub use access::{Access, AccessKind, Ring, Segment};
 pub use address::{PageSize, PhysAddr, VirtAddr};
+pub use cache::AnyCachedMmu;
 pub use outcome::{
     AccessError, AccessTranslation, Alternative, EntryUpdate, Outcome, Prediction, Translation,
 };
-pub use walk::Mmu;
+pub use walk::{AnyMmu, Mmu};
 pub use x86::fault::{Fault, PageFaultCode, Vector};
 pub use x86::profile::{Features, Pins, Profile, Vendor};
 pub use x86::regime::Regime;
 pub use x86::rule::{Rule, RuleSet};
 pub use x86::semantics::{Reference, Semantics};
 pub use x86::state::{ControlState, Cr0, Cr4, Efer, PagingMode};
+
+/// The examples of the README, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

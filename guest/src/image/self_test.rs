@@ -2,8 +2,7 @@
 //! a few entries. The host checks the result before it trusts the image.
 
 use mmu_core::memory::SparseTables;
-use mmu_core::walk::predict_in_mode;
-use mmu_core::{Access, ControlState, Cr0, Cr4, Efer, Profile, Reference, Ring, VirtAddr};
+use mmu_core::{Access, AnyMmu, ControlState, Cr0, Cr4, Efer, Profile, Ring, VirtAddr};
 
 /// A walk with a known result.
 struct Expectation {
@@ -75,7 +74,7 @@ impl Expectation {
         let tables = SparseTables::new(self.entries);
         let read = Access::read(VirtAddr::new(self.address), 1, Ring::Three);
 
-        let predicted = predict_in_mode(Reference, state, Profile::default(), &tables, &read);
+        let predicted = AnyMmu::new(state, Profile::default()).predict(&tables, &read);
         let Ok(prediction) = predicted else { return false };
         let reached = prediction.alternatives[0].outcome.physical_address();
 

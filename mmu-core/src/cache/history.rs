@@ -54,15 +54,12 @@ pub(super) struct Past {
 /// use mmu_core::cache::History;
 /// use mmu_core::x86::format::Bits32;
 /// use mmu_core::memory::{Bytes, TableMemoryMut};
-/// use mmu_core::{Access, ControlState, Cr4, Efer, Mmu, PhysAddr, Profile, Ring, VirtAddr};
+/// use mmu_core::{Access, ControlState, Mmu, PhysAddr, Profile, Ring, VirtAddr};
 ///
 /// let mut memory = Bytes::new(PhysAddr::new(0), [0; 0x2000]);
 /// memory.write_entry(PhysAddr::new(0), 4, 0x1027)?; // PDE 0
 /// memory.write_entry(PhysAddr::new(0x1004), 4, 0x5027)?; // PTE 1
-/// let mut state = ControlState::long_mode(0);
-/// state.cr4 = Cr4::empty();
-/// state.efer = Efer::empty();
-/// let mmu = Mmu::<Bits32>::new(state, Profile::default());
+/// let mmu = Mmu::<Bits32>::new(ControlState::bits32(0), Profile::default());
 ///
 /// let mut tables = History::<_, 8>::new(memory);
 /// tables.edit(PhysAddr::new(0x1004), 4, 0x6007)?;

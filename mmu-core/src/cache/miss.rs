@@ -47,10 +47,13 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
         address: VirtAddr,
         access: &Access,
     ) -> Result<Translation, AccessError<M::Error>> {
-        let walked = self.mmu.walk_and_set_flags(start, memory, address, access, &mut self.decided);
+        let mut path = Entries::default();
+        let decided = &mut self.decided;
+        let walked =
+            self.mmu.walk_and_set_flags(start, memory, address, access, &mut path, decided);
 
         match &walked {
-            Ok((_, path)) => self.fill(start.rights, address, path),
+            Ok(_) => self.fill(start.rights, address, &path),
             Err(AccessError::Fault(fault)) => {
                 let code = PageFaultCode::from_bits_retain(fault.error_code);
                 let by_entry =
@@ -61,7 +64,7 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
             }
             Err(_) => {}
         }
-        walked.map(|(translation, _)| translation)
+        walked
     }
 
     /// Caches the entries of a completed walk.

@@ -3,7 +3,7 @@
 use super::invalidation::{Invalidation, RegisterWrite, invalidated_by, pcid};
 use super::structures::StructureCaches;
 use super::tlb::Tlb;
-use crate::access::Access;
+use crate::access::{Access, MAX_PAGES};
 use crate::address::VirtAddr;
 use crate::memory::{AtomicTableMemory, TableMemory};
 use crate::outcome::{AccessError, AccessTranslation, Translation};
@@ -15,6 +15,7 @@ use crate::x86::regime::Regime;
 use crate::x86::rule::{Rule, RuleSet};
 use crate::x86::semantics::{Reference, Semantics};
 use crate::x86::state::ControlState;
+use arrayvec::ArrayVec;
 
 /// The MMU of one processor for one table format, with a TLB of `SETS` sets of `WAYS` entries and
 /// paging-structure caches of `STRUCTURES` entries each.
@@ -23,7 +24,8 @@ use crate::x86::state::ControlState;
 /// leave open it takes the likeliest. Its outcome is always among those that [`Mmu::predict_stale`]
 /// allows for the edits since the last invalidation (TLB-2).
 ///
-/// A change of the paging mode drops everything: make a new MMU for the new mode.
+/// A change of the paging mode drops everything: make a new MMU for the new mode, or use
+/// [`AnyCachedMmu`](super::AnyCachedMmu), which does so.
 #[derive(Clone, Debug)]
 pub struct CachedMmu<
     F: Format,
@@ -92,9 +94,19 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
         memory: &M,
         access: &Access,
     ) -> Result<AccessTranslation, AccessError<M::Error>> {
-        let (access, pages) = self.mmu.pages_to_walk(access, &mut self.decided)?;
-
+        let access = self.mmu.access_to_walk(access, &mut self.decided)?;
         let mut translated = AccessTranslation::new();
+
+        // Most accesses touch one page.
+        let first = self.mmu.pages(&access).next();
+        if let Some((address, len)) = first
+            && len == access.size
+        {
+            translated.push(self.translate_page(memory, address, &access)?, len);
+            return Ok(translated);
+        }
+
+        let pages: ArrayVec<_, MAX_PAGES> = self.mmu.pages(&access).collect();
         for (address, len) in pages {
             translated.push(self.translate_page(memory, address, &access)?, len);
         }
@@ -111,10 +123,10 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
         memory: &M,
         access: &Access,
     ) -> Result<AccessTranslation, AccessError<M::Error>> {
-        let (access, pages) = self.mmu.pages_to_walk(access, &mut RuleSet::default())?;
+        let access = self.mmu.access_to_walk(access, &mut RuleSet::default())?;
 
         let mut translated = AccessTranslation::new();
-        for (address, len) in pages {
+        for (address, len) in self.mmu.pages(&access) {
             translated.push(self.probe_page(memory, address, &access)?, len);
         }
         Ok(translated)

@@ -7,7 +7,8 @@
 //!    ([`StructureEntry`]);
 //! 2. `invalidation`: what an instruction or a register change drops ([`Invalidation`]);
 //! 3. `tlb`, `structures`: the caches themselves ([`Tlb`], [`StructureCaches`]);
-//! 4. `mmu`, `miss`: an access through them ([`CachedMmu`]), and the walk when they miss;
+//! 4. `mmu`, `miss`, `any_mode`: an access through them ([`CachedMmu`]), the walk when they miss, and
+//!    the MMU of a processor that changes its mode ([`AnyCachedMmu`]);
 //! 5. `history`, `stale`: everything that the manuals allow caches to do after edits without
 //!    invalidation ([`History`], [`Mmu::predict_stale`](crate::Mmu::predict_stale)), of which
 //!    [`CachedMmu`] does one thing.
@@ -42,6 +43,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod any_mode;
 mod entry;
 mod history;
 mod invalidation;
@@ -55,6 +57,7 @@ mod structures;
 mod tests;
 mod tlb;
 
+pub use any_mode::AnyCachedMmu;
 pub use entry::{StructureEntry, TlbEntry};
 pub use history::{EditError, History};
 pub use invalidation::{Invalidation, RegisterWrite, invalidated_by, pcid};

@@ -10,6 +10,8 @@
 
 mod bytes;
 mod sparse;
+#[cfg(test)]
+mod tests;
 mod unshared;
 #[cfg(target_has_atomic = "64")]
 mod words;

@@ -40,7 +40,7 @@ impl Outcome {
         translated: Result<AccessTranslation, AccessError<E>>,
     ) -> Result<Self, AccessError<E>> {
         match translated {
-            Ok(translation) => Ok(Self::Translated(translation.into_spans())),
+            Ok(translation) => Ok(Self::Translated(translation.spans().collect())),
             Err(AccessError::Fault(fault)) => Ok(Self::Fault(fault)),
             Err(error) => Err(error),
         }

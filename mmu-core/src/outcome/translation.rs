@@ -8,7 +8,7 @@ use crate::x86::fault::Fault;
 use crate::x86::format::{EntryBits, Level};
 use crate::x86::semantics::Rights;
 use arrayvec::ArrayVec;
-use core::fmt;
+use core::{fmt, mem};
 
 /// The translation of one linear address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,30 +54,34 @@ impl Translation {
 /// have been translated, with the rights checked, before the first byte is moved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessTranslation {
-    spans: ArrayVec<Span, MAX_PAGES>,
     translations: ArrayVec<Translation, MAX_PAGES>,
+    /// The number of bytes in each of the pages.
+    lens: [u16; MAX_PAGES],
 }
 
 impl AccessTranslation {
     /// The translation of no bytes yet.
+    #[inline]
     pub(crate) const fn new() -> Self {
-        Self { spans: ArrayVec::new_const(), translations: ArrayVec::new_const() }
+        Self { translations: ArrayVec::new_const(), lens: [0; MAX_PAGES] }
     }
 
     /// Adds the next page, of which the access touches `len` bytes.
+    #[inline]
     pub(crate) fn push(&mut self, translation: Translation, len: u16) {
-        self.spans.push(Span { address: translation.address, len });
+        self.lens[self.translations.len()] = len;
         self.translations.push(translation);
     }
 
     /// The physical address of the first byte.
     pub fn address(&self) -> PhysAddr {
-        self.spans[0].address
+        self.translations[0].address
     }
 
     /// The bytes of the access, one span for each 4 KiB page that it touches.
-    pub fn spans(&self) -> &[Span] {
-        &self.spans
+    pub fn spans(&self) -> impl ExactSizeIterator<Item = Span> {
+        let pages = self.translations.iter().zip(self.lens);
+        pages.map(|(translation, len)| Span { address: translation.address, len })
     }
 
     /// The translation of the first byte in each of these pages, with rights, page size and memory
@@ -86,9 +90,43 @@ impl AccessTranslation {
         &self.translations
     }
 
-    /// The spans as an outcome has them.
-    pub(super) fn into_spans(self) -> ArrayVec<Span, MAX_PAGES> {
-        self.spans
+    /// The bytes of a store, each span's with its physical address.
+    ///
+    /// ```
+    /// # use mmu_core::{Access, ControlState, Mmu, Profile, Ring, VirtAddr};
+    /// # use mmu_core::memory::SparseTables;
+    /// # use mmu_core::x86::format::Bits32;
+    /// let tables = SparseTables::new(&[(0, 0x1007), (0x1004, 0x5007), (0x1008, 0x9007)]);
+    /// let mmu = Mmu::<Bits32>::new(ControlState::bits32(0), Profile::default());
+    /// let write = Access::write(VirtAddr::new(0x1ffd), 4, Ring::Three);
+    ///
+    /// let translated = mmu.probe(&tables, &write)?;
+    /// let pieces = translated.split(b"word").map(|(at, bytes)| (at.get(), bytes));
+    /// assert!(pieces.eq([(0x5ffd, b"wor".as_slice()), (0x9000, b"d".as_slice())]));
+    /// # Ok::<(), mmu_core::AccessError>(())
+    /// ```
+    pub fn split<'b>(&self, bytes: &'b [u8]) -> impl Iterator<Item = (PhysAddr, &'b [u8])> {
+        let mut rest = bytes;
+        self.spans().map(move |span| {
+            let len = rest.len().min(span.len.into());
+            let (piece, behind) = rest.split_at(len);
+            rest = behind;
+            (span.address, piece)
+        })
+    }
+
+    /// The same for the bytes that a load fills.
+    pub fn split_mut<'b>(
+        &self,
+        bytes: &'b mut [u8],
+    ) -> impl Iterator<Item = (PhysAddr, &'b mut [u8])> {
+        let mut rest = bytes;
+        self.spans().map(move |span| {
+            let len = rest.len().min(span.len.into());
+            let (piece, behind) = mem::take(&mut rest).split_at_mut(len);
+            rest = behind;
+            (span.address, piece)
+        })
     }
 }
 

@@ -19,7 +19,7 @@ use crate::x86::format::{EntryBits, Format};
 use crate::x86::profile::{Features, Profile};
 use crate::x86::regime::Regime;
 use crate::x86::semantics::Reference;
-use crate::x86::state::{ControlState, Cr4, Efer, PagingMode};
+use crate::x86::state::{ControlState, Efer, PagingMode};
 use core::cell::Cell;
 use core::fmt;
 
@@ -200,16 +200,18 @@ impl<
 /// The control registers of a mode, before a root is loaded: write protection on, and
 /// execute-disable where processor and entries have it.
 fn control_state(mode: PagingMode, profile: Profile) -> ControlState {
-    let has_nx = profile.features.contains(Features::NX);
-    let mut long_mode = ControlState::long_mode(0);
-    long_mode.efer.set(Efer::NXE, has_nx);
-
-    match mode {
-        PagingMode::Bits32 => ControlState { cr4: Cr4::empty(), efer: Efer::empty(), ..long_mode },
-        PagingMode::Pae => ControlState { efer: long_mode.efer & Efer::NXE, ..long_mode },
-        PagingMode::FiveLevel => ControlState { cr4: long_mode.cr4 | Cr4::LA57, ..long_mode },
-        PagingMode::Unpaged | PagingMode::FourLevel | PagingMode::Linear => long_mode,
+    let mut state = match mode {
+        PagingMode::Bits32 => ControlState::bits32(0),
+        PagingMode::Pae => ControlState::pae(0, [0; 4]),
+        PagingMode::FiveLevel => ControlState::five_level(0),
+        PagingMode::Unpaged | PagingMode::FourLevel | PagingMode::Linear => {
+            ControlState::long_mode(0)
+        }
+    };
+    if !profile.features.contains(Features::NX) {
+        state.efer -= Efer::NXE;
     }
+    state
 }
 
 impl<F: Format, B: AsRef<[u8]>, H, const SETS: usize, const WAYS: usize, const STRUCTURES: usize>

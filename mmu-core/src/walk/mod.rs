@@ -16,10 +16,8 @@ mod updates;
 pub(crate) use predict::WalkedPage;
 pub(crate) use translate::Entries;
 
-pub use any_mode::{
-    decode_in_mode, encode_in_mode, predict_in_mode, predict_into_in_mode, root_in_mode,
-    walk_in_mode,
-};
+pub use any_mode::AnyMmu;
+pub(crate) use any_mode::in_any_mode;
 pub use trace::{Path, Step, Trace};
 
 use crate::access::Access;

@@ -9,7 +9,7 @@ use crate::access::{Access, AccessKind, MAX_PAGES, SizeError};
 use crate::address::{PAGE_SHIFT, PhysAddr, VirtAddr};
 use crate::memory::{OutsideMemory, TableMemory};
 use crate::outcome::{
-    Alternative, EntryUpdate, MAX_ALTERNATIVES, MAX_ENTRIES, Outcome, Prediction, Span, Translation,
+    Alternative, EntryUpdate, MAX_ALTERNATIVES, MAX_ENTRIES, Outcome, Prediction, Span,
 };
 use crate::table::limits;
 use crate::x86::fault::Fault;
@@ -46,13 +46,10 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     /// use mmu_core::access::SizeError;
     /// use mmu_core::memory::SparseTables;
     /// use mmu_core::x86::format::Bits32;
-    /// use mmu_core::{Access, ControlState, Cr4, Efer, Mmu, Outcome, Profile, Ring, VirtAddr};
+    /// use mmu_core::{Access, ControlState, Mmu, Outcome, Profile, Ring, VirtAddr};
     ///
     /// let entries = [(0, 0x1007), (0x1004, 0x5007), (0x1008, 0x9007), (0x100c, 0x3007)];
-    /// let mut state = ControlState::long_mode(0);
-    /// state.cr4 = Cr4::empty();
-    /// state.efer = Efer::empty();
-    /// let mmu = Mmu::<Bits32>::new(state, Profile::default());
+    /// let mmu = Mmu::<Bits32>::new(ControlState::bits32(0), Profile::default());
     ///
     /// // XRSTOR from an area in three pages.
     /// let read = Access::read(VirtAddr::new(0x1f00), 0x1200, Ring::Three);
@@ -137,19 +134,25 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         }
     }
 
-    /// The access with the linear address that is translated: masked in long mode, cut to 32 bits
+    /// The access with the linear address that is translated: masked in 64-bit mode, cut to 32 bits
     /// elsewhere. `None` when it violates LASS, is not canonical, or exceeds the limit of its segment.
     pub(crate) fn canonical_access(&self, access: &Access, rules: &mut RuleSet) -> Option<Access> {
         let translated = Access { address: self.walked_address(access.address, access), ..*access };
 
-        if !F::IS_LONG_MODE {
-            let exceeds_limit = self.regime.choices.limit_ends_at_4_gib && passes_4_gib(access);
-            return (!exceeds_limit).then_some(translated);
+        if F::IS_LONG_MODE && access.compatibility {
+            rules.insert(Rule::Mode1);
         }
-
-        if self.semantics.violates_lass(access, &self.regime) {
+        // Compatibility mode is separated as well, by linear addresses whose bit 63 is 0.
+        let is_wide = self.has_64_bit_address(access);
+        let linear = if is_wide { access } else { &translated };
+        if F::IS_LONG_MODE && self.semantics.violates_lass(linear, &self.regime) {
             rules.insert(Rule::Canon5);
             return None;
+        }
+
+        if !is_wide {
+            let exceeds_limit = self.regime.choices.limit_ends_at_4_gib && passes_4_gib(access);
+            return (!exceeds_limit).then_some(translated);
         }
 
         let masked = self.semantics.masked_address(access, &self.regime);
@@ -171,12 +174,20 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     /// The linear address at which the tables are walked for an address of an access, and which CR2
     /// reports. No index depends on the bits of a tag that CR2 holds.
     fn walked_address(&self, address: VirtAddr, access: &Access) -> VirtAddr {
+        if F::IS_LONG_MODE && !self.has_64_bit_address(access) {
+            return address.truncated(32);
+        }
         if !F::IS_LONG_MODE || self.regime.choices.cr2_holds_the_tag {
             return limits::wrapped::<F>(address);
         }
 
         let masked = self.semantics.masked_address(&Access { address, ..*access }, &self.regime);
         masked.unwrap_or(address)
+    }
+
+    /// Whether the linear address of an access has 64 bits and must be canonical.
+    fn has_64_bit_address(&self, access: &Access) -> bool {
+        F::IS_LONG_MODE && self.semantics.has_64_bit_address(access)
     }
 
     /// The combinations of open choices that the regime does not take and that may matter to this
@@ -190,10 +201,11 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         let nx_is_on = state.cr4.contains(Cr4::PAE) && state.efer.contains(Efer::NXE);
         let smep_alone = state.cr4.contains(Cr4::SMEP) && !nx_is_on;
         let is_processor = F::MODE != PagingMode::Linear;
-        let is_tagged = F::IS_LONG_MODE && state.efer.contains(Efer::UAIE);
+        let is_wide = self.has_64_bit_address(access);
+        let is_tagged = is_wide && state.efer.contains(Efer::UAIE);
 
-        // At most three of these are open for one access: the first two belong to different modes,
-        // and so do the last three, of which two are not open for a fetch.
+        // At most three of these are open for one access: the first two belong to different modes, and
+        // each of the last three excludes the other two.
         let open: [PossibleChoice; 6] = [
             (
                 F::IS_LONG_MODE && profile.global_in_pml4e_is_reserved() == Pin::Open,
@@ -216,13 +228,13 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
                 (Rule::Canon4, "CR2 holds the tag"),
             ),
             (
-                F::IS_LONG_MODE && !is_tagged && self.masking_decides(access),
+                is_wide && !is_tagged && self.masking_decides(access),
                 |choices| choices.bytes_follow_the_masked_first = true,
                 (Rule::Canon2, BYTES_FOLLOW),
             ),
             (
                 // Descriptor tables have limits of their own.
-                !F::IS_LONG_MODE && is_processor && !access.implicit && passes_4_gib(access),
+                !is_wide && is_processor && !access.implicit && passes_4_gib(access),
                 |choices| choices.limit_ends_at_4_gib = true,
                 (Rule::Canon2, "the segment's limit is exceeded"),
             ),
@@ -327,7 +339,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         found.rules.extend(path.rules);
 
         let end = match walked {
-            Ok(translation) => PageEnd::Translated(translation, len),
+            Ok(translation) => PageEnd::Translated(Span { address: translation.address, len }),
             Err(WalkError::Fault(cause)) => {
                 let code = self.semantics.page_fault_code(cause, access, &self.regime);
                 found.rules.extend(rules_of_fault(cause, access));
@@ -404,7 +416,7 @@ fn updates_without_access(
     updates.iter().map(accessed).collect()
 }
 
-/// Whether an access outside long mode has bytes at 4 GiB and above.
+/// Whether an access with an address of 32 bits has bytes at 4 GiB and above.
 const fn passes_4_gib(access: &Access) -> bool {
     let first = Access { address: access.address.truncated(32), ..*access };
     first.last_byte().get() >> 32 != 0
@@ -474,8 +486,8 @@ pub(crate) struct WalkedPage {
 
 /// How the walk for a page ended.
 pub(super) enum PageEnd {
-    /// At the page, of which the access touches this number of bytes.
-    Translated(Translation, u16),
+    /// At the page, of which the access touches these bytes.
+    Translated(Span),
     Fault(Cause, Fault),
 }
 
@@ -486,7 +498,7 @@ impl WalkedPage {
 
     const fn fault(&self) -> Option<Fault> {
         match self.end {
-            PageEnd::Translated(..) => None,
+            PageEnd::Translated(_) => None,
             PageEnd::Fault(_, fault) => Some(fault),
         }
     }
@@ -494,9 +506,7 @@ impl WalkedPage {
     /// The bytes that the access reaches in the page.
     const fn span(&self) -> Option<Span> {
         match self.end {
-            PageEnd::Translated(translation, len) => {
-                Some(Span { address: translation.address, len })
-            }
+            PageEnd::Translated(span) => Some(span),
             PageEnd::Fault(..) => None,
         }
     }

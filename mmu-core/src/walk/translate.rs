@@ -2,7 +2,7 @@
 //! choices decide.
 
 use super::{Mmu, Start, Step, Trace, WalkError};
-use crate::access::{Access, MAX_PAGES};
+use crate::access::Access;
 use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::{AtomicTableMemory, TableMemory};
 use crate::outcome::{AccessError, AccessTranslation, Translation};
@@ -15,9 +15,6 @@ use arrayvec::ArrayVec;
 /// How often a walk is repeated because another processor or a device changed an entry (AD-4). A real
 /// processor would hold its lock, so nobody loses this often.
 const MAX_RETRIES: usize = 100;
-
-/// The pages of an access: an address in each, as it is walked, and the number of bytes there.
-pub(crate) type AccessPages = ArrayVec<(VirtAddr, u16), MAX_PAGES>;
 
 impl<F: Format, R: Semantics> Mmu<F, R> {
     /// Translates an access as a processor without caches performs it: checks size and canonical form,
@@ -61,13 +58,19 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         access: &Access,
     ) -> Result<AccessTranslation, AccessError<M::Error>> {
         let mut rules = RuleSet::default();
-        let (access, pages) = self.pages_to_walk(access, &mut rules)?;
+        let access = self.access_to_walk(access, &mut rules)?;
 
         let mut translated = AccessTranslation::new();
-        for (address, len) in pages {
-            let walked =
-                self.walk_and_set_flags(self.root(), memory, address, &access, &mut rules)?;
-            translated.push(walked.0, len);
+        for (address, len) in self.pages(&access) {
+            let translation = self.walk_and_set_flags(
+                self.root(),
+                memory,
+                address,
+                &access,
+                &mut Entries::default(),
+                &mut rules,
+            )?;
+            translated.push(translation, len);
         }
         Ok(translated)
     }
@@ -82,35 +85,33 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         memory: &M,
         access: &Access,
     ) -> Result<AccessTranslation, AccessError<M::Error>> {
-        let (access, pages) = self.pages_to_walk(access, &mut RuleSet::default())?;
+        let access = self.access_to_walk(access, &mut RuleSet::default())?;
 
         let mut translated = AccessTranslation::new();
-        for (address, len) in pages {
+        for (address, len) in self.pages(&access) {
             translated.push(self.probe_from(self.root(), memory, address, &access)?, len);
         }
         Ok(translated)
     }
 
-    /// Checks an access before its walks: the access with the address that is translated, and its
-    /// pages.
+    /// Checks an access before its walks: the access with the address that is translated.
     #[inline]
-    pub(crate) fn pages_to_walk<E>(
+    pub(crate) fn access_to_walk<E>(
         &self,
         access: &Access,
         rules: &mut RuleSet,
-    ) -> Result<(Access, AccessPages), AccessError<E>> {
+    ) -> Result<Access, AccessError<E>> {
         Self::check_size(access)?;
 
         let Some(canonical) = self.canonical_access(access, rules) else {
-            return Err(AccessError::Fault(self.semantics.non_canonical_fault(access)));
+            return Err(self.semantics.non_canonical_fault(access).into());
         };
         // Before the walk, which would set D (ALIGN-1).
         if self.semantics.alignment_check(access, &self.regime) == AlignmentCheck::Fails {
             rules.insert(Rule::Align1);
-            return Err(AccessError::Fault(Fault::ALIGNMENT_CHECK));
+            return Err(Fault::ALIGNMENT_CHECK.into());
         }
-
-        Ok((canonical, self.pages(&canonical).collect()))
+        Ok(canonical)
     }
 
     /// Walks for one page, and changes nothing.
@@ -126,25 +127,27 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     }
 
     /// Walks for one page, and sets A and D. Starts again when it loses a race for an entry (AD-4).
+    /// `path` is the path that was walked last.
     pub(crate) fn walk_and_set_flags<M: AtomicTableMemory + ?Sized>(
         &self,
         start: Start<F>,
         memory: &M,
         address: VirtAddr,
         access: &Access,
+        path: &mut Entries,
         rules: &mut RuleSet,
-    ) -> Result<(Translation, Entries), AccessError<M::Error>> {
+    ) -> Result<Translation, AccessError<M::Error>> {
         let mut lost_at = PhysAddr::default();
 
         for _ in 0..MAX_RETRIES {
-            let mut path = Entries::default();
-            let walked = self.walk_from(start, memory, address, access, &mut path);
+            path.0.clear();
+            let walked = self.walk_from(start, memory, address, access, path);
             let translation = walked.map_err(|error| self.access_error(error, address, access))?;
 
-            match self.set_flags(memory, access, &mut path).map_err(AccessError::Memory)? {
+            match self.set_flags(memory, access, path).map_err(AccessError::Memory)? {
                 FlagUpdate::Done => {
                     let leaf = path.0.last().map_or(0, |leaf| leaf.entry);
-                    return Ok((Translation { leaf, ..translation }, path));
+                    return Ok(Translation { leaf, ..translation });
                 }
                 FlagUpdate::LostRace(at) => {
                     rules.insert(Rule::Ad4);

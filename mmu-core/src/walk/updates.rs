@@ -80,9 +80,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
 
         match &page.end {
             PageEnd::Fault(Cause::Denied(_), _) => without_dirty(Rule::Ad3),
-            PageEnd::Fault(Cause::Entry(_), _) | PageEnd::Translated(..) => {
-                without_dirty(Rule::Ad2)
-            }
+            PageEnd::Fault(Cause::Entry(_), _) | PageEnd::Translated(_) => without_dirty(Rule::Ad2),
         }
     }
 

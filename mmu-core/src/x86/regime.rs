@@ -18,7 +18,7 @@ pub struct Choices {
     /// CANON-2: under LAM the address of the first byte is masked, and those of the others follow
     /// it; otherwise each byte is masked and checked by itself.
     pub bytes_follow_the_masked_first: bool,
-    /// CANON-2: outside long mode an access past 4 GiB exceeds the limit of its segment; otherwise
+    /// CANON-2: outside 64-bit mode an access past 4 GiB exceeds the limit of its segment; otherwise
     /// it wraps.
     pub limit_ends_at_4_gib: bool,
     /// CANON-4: CR2 holds the bits that UAI ignores.

@@ -32,7 +32,8 @@ macro_rules! rules {
 }
 
 rules! {
-    /// EFER.LMA decides long-mode paging, not CS.L.
+    /// EFER.LMA decides long-mode paging, not CS.L. Compatibility mode walks 4 or 5 levels, too, with
+    /// linear addresses of 32 bits; those of descriptor tables have 64.
     Mode1 = "MODE-1",
     /// CR4.LA57 cannot change while paging in long mode: #GP.
     Mode2 = "MODE-2",
@@ -123,7 +124,7 @@ rules! {
     /// A non-canonical address is #SS(0) on the stack and #GP(0) elsewhere, without a walk.
     Canon1 = "CANON-1",
     /// Every byte of an access must be canonical, and is tested before the walk. Where LAM masks the
-    /// first byte across 2^64, each byte is masked or all follow the first (choice). Outside long mode
+    /// first byte across 2^64, each byte is masked or all follow the first (choice). Outside 64-bit mode
     /// an access past 4 GiB wraps, or exceeds the limit of its segment (choice).
     Canon2 = "CANON-2",
     /// INVLPG of a non-canonical address does nothing; INVPCID of one raises #GP. The width that the

@@ -78,6 +78,12 @@ pub enum AlignmentCheck {
 
 /// The decisions of a walk. The defaults are the reference.
 pub trait Semantics: Copy {
+    /// Whether the linear address of an access in long mode has 64 bits and must be canonical;
+    /// otherwise it has 32 (MODE-1).
+    fn has_64_bit_address(&self, access: &Access) -> bool {
+        access.has_64_bit_address()
+    }
+
     /// Whether the access violates linear-address space separation: a user-mode access to an address
     /// with bit 63 set, or a supervisor-mode access to one with bit 63 clear. A supervisor's data are
     /// separated only while CR4.SMAP=1, and an explicit access is excused by EFLAGS.AC; fetches always
@@ -101,11 +107,11 @@ pub trait Semantics: Copy {
     }
 
     /// The linear address that is translated: LAM and UAI mask bits of data addresses (CANON-4; SDM
-    /// "Linear-Address Masking", APM "Upper Address Ignore"). UAI does so for DS and ES only. `None`
-    /// if the highest bit that LAM leaves differs from bit 63.
+    /// "Linear-Address Masking", APM "Upper Address Ignore"), in 64-bit mode only. UAI does so for DS
+    /// and ES only. `None` if the highest bit that LAM leaves differs from bit 63.
     fn masked_address(&self, access: &Access, regime: &Regime) -> Option<VirtAddr> {
         let state = &regime.state;
-        if access.kind == AccessKind::Fetch || access.implicit {
+        if access.kind == AccessKind::Fetch || access.implicit || access.compatibility {
             return Some(access.address);
         }
         let by_ds_or_es = access.segment == Segment::Data && !access.shadow_stack;

@@ -234,16 +234,22 @@ impl ControlState {
         }
     }
 
+    /// The same with 5-level paging.
+    pub fn five_level(cr3: u64) -> Self {
+        let four_level = Self::long_mode(cr3);
+        Self { cr4: four_level.cr4 | Cr4::LA57, ..four_level }
+    }
+
     /// Protected mode without paging (MODE-12).
     pub fn unpaged() -> Self {
         let paged = Self::bits32(0);
         Self { cr0: paged.cr0 - Cr0::PG, ..paged }
     }
 
-    /// 32-bit paging with 4 MiB pages and write protection; everything else is off.
+    /// 32-bit paging with write protection; everything else is off, 4 MiB pages as well.
     pub fn bits32(cr3: u64) -> Self {
-        let cr4 = Cr4::PSE | Cr4::OSFXSR | Cr4::OSXMMEXCPT;
-        Self { cr4, efer: Efer::empty(), ..Self::long_mode(cr3) }
+        let long_mode = Self::long_mode(cr3);
+        Self { cr4: long_mode.cr4 - Cr4::PAE, efer: Efer::empty(), ..long_mode }
     }
 
     /// PAE paging with write protection and execute-disable; everything else is off. `pdptes` are the

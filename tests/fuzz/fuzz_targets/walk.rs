@@ -11,13 +11,9 @@
 use libfuzzer_sys::arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use mmu_core::memory::{OutsideMemory, TableMemory};
-use mmu_core::walk::predict_in_mode;
 use mmu_core::x86::control::Mov;
 use mmu_core::x86::profile::ControlFeatures;
-use mmu_core::{
-    Access, AccessKind, ControlState, Cr0, Cr4, Efer, Features, PagingMode, PhysAddr, Pins,
-    Profile, Reference, Ring, Segment, Vendor, VirtAddr,
-};
+use mmu_core::{Access, AccessKind, AnyMmu, ControlState, Cr0, Cr4, Efer, Features, PagingMode, PhysAddr, Pins, Profile, Ring, Segment, Vendor, VirtAddr};
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = walk(Unstructured::new(bytes));
@@ -32,7 +28,7 @@ fn walk(mut input: Unstructured<'_>) -> Result<()> {
 
     let predict = |state| {
         // An access of a size that no instruction has is refused.
-        if let Ok(prediction) = predict_in_mode(Reference, state, profile, &tables, &access) {
+        if let Ok(prediction) = AnyMmu::new(state, profile).predict(&tables, &access) {
             assert!(!prediction.alternatives.is_empty(), "no outcome");
         }
     };
@@ -114,8 +110,8 @@ fn profile(input: &mut Unstructured<'_>) -> Result<Profile> {
     })
 }
 
-/// Its kind, address and size, the ring and the segment, and three flags: implicit, to a shadow stack,
-/// and EFLAGS.AC.
+/// Its kind, address and size, the ring and the segment, and four flags: implicit, to a shadow stack,
+/// EFLAGS.AC, and in compatibility mode.
 fn access(input: &mut Unstructured<'_>) -> Result<Access> {
     Ok(Access {
         kind: *input.choose(&AccessKind::ALL)?,
@@ -126,5 +122,6 @@ fn access(input: &mut Unstructured<'_>) -> Result<Access> {
         implicit: input.arbitrary()?,
         shadow_stack: input.arbitrary()?,
         ac: input.arbitrary()?,
+        compatibility: input.arbitrary()?,
     })
 }

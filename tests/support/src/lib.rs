@@ -8,6 +8,7 @@
 #![allow(clippy::missing_panics_doc, reason = "helpers of tests panic when a test must fail")]
 #![allow(clippy::return_self_not_must_use, reason = "an assertion may be all that a test wants")]
 
+pub mod answers;
 pub mod case_json;
 pub mod hand_made;
 pub mod program;

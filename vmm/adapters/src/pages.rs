@@ -4,11 +4,11 @@
 use crate::frames::OUTSIDE;
 use crosswalk_case::protocol::{Answer, Faulted, Ignores, PageRights, Translated};
 use crosswalk_case::{Case, TableEntry};
-use mmu_core::walk::{Path, WalkError, walk_in_mode};
+use mmu_core::walk::{Path, WalkError};
 use mmu_core::x86::semantics::AlignmentCheck;
 use mmu_core::x86::state::{CR3_LAM_U48, CR3_LAM_U57};
 use mmu_core::{
-    AccessKind, Cr4, Efer, PagingMode, Reference, Regime, Semantics, Translation, VirtAddr,
+    AccessKind, AnyMmu, Cr4, Efer, PagingMode, Reference, Regime, Semantics, Translation, VirtAddr,
 };
 
 /// A library's translation of one address.
@@ -39,7 +39,7 @@ pub(crate) fn check(case: &Case, modes: &[PagingMode]) -> Result<(), String> {
         || state.cr4.contains(Cr4::LAM_SUP)
         || state.efer.contains(Efer::UAIE);
     let is_data = case.access.kind != AccessKind::Fetch && !case.access.implicit;
-    if mode.is_long_mode() && masks && is_data {
+    if case.has_64_bit_address() && masks && is_data {
         return Err("it does not know linear-address masking (CANON-4)".into());
     }
     if mode.is_long_mode() && state.cr4.contains(Cr4::LASS) {
@@ -74,8 +74,8 @@ pub(crate) fn check_tables(case: &Case) -> Result<(), String> {
 /// The reference walk for one address of a single access.
 pub(crate) fn walk(case: &Case, address: u64) -> (Path, Result<Translation, WalkError>) {
     let mut path = Path::default();
-    let at = (VirtAddr::new(address), &case.access);
-    let end = walk_in_mode(Reference, case.state, case.profile, case, at, &mut path);
+    let mmu = AnyMmu::new(case.state, case.profile);
+    let end = mmu.walk(case, VirtAddr::new(address), &case.access, &mut path);
     (path, end)
 }
 
@@ -108,7 +108,7 @@ pub(crate) fn addresses(case: &Case) -> Vec<u64> {
     let first = access.address.get();
     let second = access.address.wrapping_add(access.bytes_in_first_page().into()).get();
 
-    let mask = if case.mode().is_long_mode() { u64::MAX } else { u32::MAX.into() };
+    let mask = if case.has_64_bit_address() { u64::MAX } else { u32::MAX.into() };
     let pages = 1 + usize::from(access.crosses_page());
     [first, second].into_iter().take(pages).map(|address| address & mask).collect()
 }

@@ -11,8 +11,7 @@ use crosswalk_guest::layout::LOW_MEMORY_END;
 use crosswalk_memory::VirtualMemory;
 use mmu_core::memory::SparseTables;
 use mmu_core::x86::control::LoadError;
-use mmu_core::x86::format::{Bits32, FiveLevel, Format, FourLevel, Pae, Unpaged};
-use mmu_core::{AccessError, AccessTranslation, Fault, PagingMode, VirtAddr};
+use mmu_core::{AccessError, Fault, PagingMode, VirtAddr};
 use std::sync::Arc;
 use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap, MmapRegion};
 
@@ -47,20 +46,15 @@ impl VmMemory {
 
         let memory = self.memory_for(case)?;
         write(&memory, case, |at| at)?;
-        let translated = match case.mode() {
-            PagingMode::Unpaged | PagingMode::Linear => translate::<Unpaged>(&memory, case),
-            PagingMode::Bits32 => translate::<Bits32>(&memory, case),
-            PagingMode::Pae => translate::<Pae>(&memory, case),
-            PagingMode::FourLevel => translate::<FourLevel>(&memory, case),
-            PagingMode::FiveLevel => translate::<FiveLevel>(&memory, case),
-        };
+        let mut guest = VirtualMemory::new(&memory, case.state, case.profile);
+        let translated = guest.translate(&case.access);
         let entries = changed(&memory, case)?;
         erase(&memory, case, |at| at)?;
 
         match translated {
             Ok(translation) => Ok(Answer::Translated(Translated {
                 address: translation.address().get(),
-                second: translation.spans().get(1).map(|span| span.address.get()),
+                second: translation.spans().nth(1).map(|span| span.address.get()),
                 entries: Some(entries),
                 ..Translated::default()
             })),
@@ -87,13 +81,6 @@ impl Candidate for VmMemory {
     fn answer(&mut self, case: &Case) -> Answer {
         self.try_answer(case).unwrap_or_else(Answer::Silent)
     }
-}
-
-fn translate<F: Format>(
-    memory: &GuestMemoryMmap,
-    case: &Case,
-) -> Result<AccessTranslation, AccessError> {
-    VirtualMemory::<F, _>::new(memory, case.state, case.profile).translate(&case.access)
 }
 
 /// The fault of the MOV to CR3 that loads PAE's PDPTEs; the access never runs then (PDPTE-2).

@@ -90,13 +90,19 @@ impl Case {
         self.state.mode()
     }
 
-    /// Whether the first and the last byte of the access have canonical addresses. Outside long mode
-    /// every address is canonical.
+    /// Whether the linear address of the access has 64 bits: in long mode, but not in compatibility
+    /// mode (MODE-1). Otherwise it has 32.
+    pub fn has_64_bit_address(&self) -> bool {
+        self.mode().is_long_mode() && self.access.has_64_bit_address()
+    }
+
+    /// Whether the first and the last byte of the access have canonical addresses. An address of 32
+    /// bits always is.
     pub fn canonical_ends(&self) -> [bool; 2] {
         let bits = match self.mode() {
-            PagingMode::FourLevel => 48,
+            _ if !self.has_64_bit_address() => return [true; 2],
             PagingMode::FiveLevel => 57,
-            _ => return [true; 2],
+            _ => 48,
         };
         [self.access.address, self.access.last_byte()].map(|byte| byte.is_canonical(bits))
     }

@@ -1,9 +1,9 @@
 //! How complicated a case is: what shrinking minimises.
 
 use crate::Case;
-use mmu_core::walk::{Path, Step, walk_in_mode};
+use mmu_core::walk::{Path, Step};
 use mmu_core::x86::format::{EntryBits, EntryKind};
-use mmu_core::{Cr0, Cr4, PagingMode, Reference, VirtAddr};
+use mmu_core::{AnyMmu, Cr0, Cr4, PagingMode, VirtAddr};
 
 /// How complicated a case is. The fields are compared in order, so the first that differs decides.
 ///
@@ -70,7 +70,9 @@ impl Case {
         let mut bits = u32::from(!is_canonical) + self.edited_pdptes();
 
         let mut counted: Vec<u64> = Vec::new();
+        let width = if self.has_64_bit_address() { 64 } else { 32 };
         for address in [self.access.address, self.access.last_byte()] {
+            let address = address.truncated(width);
             for (step, address_field) in self.path(address) {
                 if counted.contains(&step.at.get()) {
                     continue;
@@ -100,9 +102,9 @@ impl Case {
     /// include PS where it makes the entry a large leaf.
     fn path(&self, address: VirtAddr) -> Vec<(Step, u64)> {
         let mut path = Path::default();
-        let at = (address, &self.access);
         // A walk that faults has a path, too.
-        let _ = walk_in_mode(Reference, self.state, self.profile, self, at, &mut path);
+        let mmu = AnyMmu::new(self.state, self.profile);
+        let _ = mmu.walk(self, address, &self.access, &mut path);
 
         path.steps.iter().map(|step| (*step, self.address_field(step))).collect()
     }

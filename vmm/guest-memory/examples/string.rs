@@ -5,7 +5,6 @@
 //! ```
 
 use crosswalk_memory::VirtualMemory;
-use mmu_core::x86::format::FourLevel;
 use mmu_core::{ControlState, Profile, Ring, VirtAddr};
 use std::error::Error;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
@@ -32,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     memory.write_slice(b"guest!", GuestAddress(0x6000))?;
 
     let state = ControlState::long_mode(0x1000);
-    let mut guest = VirtualMemory::<FourLevel, _>::new(&memory, state, Profile::default());
+    let mut guest = VirtualMemory::new(&memory, state, Profile::default());
 
     // The read takes each part of the string from its own frame.
     let address = VirtAddr::new(0x1ff9);

@@ -1,7 +1,7 @@
 //! Guest memory by virtual address: reads and writes that go through the guest's page tables as the
 //! guest's own accesses do, with rights checked, A and D set, and faults returned.
 //!
-//! [`VirtualMemory`] works on any memory of vm-memory, with any table format, through a software TLB.
+//! [`VirtualMemory`] works on any memory of vm-memory, in any paging mode, through a software TLB.
 #![forbid(unsafe_code)]
 
 mod error;
@@ -11,12 +11,11 @@ mod tests;
 
 pub use error::{FailureCause, VirtualMemoryError};
 
-use mmu_core::cache::CachedMmu;
 use mmu_core::memory::OutsideMemory;
 use mmu_core::outcome::Span;
-use mmu_core::x86::format::Format;
 use mmu_core::{
-    Access, AccessError, AccessKind, AccessTranslation, ControlState, Profile, Ring, VirtAddr,
+    Access, AccessError, AccessKind, AccessTranslation, AnyCachedMmu, ControlState, Profile, Ring,
+    VirtAddr,
 };
 use tables::TablesInMemory;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryError};
@@ -28,7 +27,6 @@ const MAX_ACCESS: usize = 0x1000;
 ///
 /// ```
 /// use crosswalk_memory::VirtualMemory;
-/// use mmu_core::x86::format::FourLevel;
 /// use mmu_core::{ControlState, Profile, Ring, VirtAddr};
 /// use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 ///
@@ -42,7 +40,7 @@ const MAX_ACCESS: usize = 0x1000;
 ///
 /// let state = ControlState::long_mode(0x1000);
 /// let profile = Profile::default();
-/// let mut guest = VirtualMemory::<FourLevel, _>::new(&memory, state, profile);
+/// let mut guest = VirtualMemory::new(&memory, state, profile);
 ///
 /// // Four bytes written by user code, which also sets A and D.
 /// guest.write(VirtAddr::new(0x1ffc), &[1, 2, 3, 4], Ring::Three)?;
@@ -57,29 +55,29 @@ const MAX_ACCESS: usize = 0x1000;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct VirtualMemory<'m, F: Format, M: GuestMemoryBackend> {
-    mmu: CachedMmu<F>,
+pub struct VirtualMemory<'m, M: GuestMemoryBackend> {
+    mmu: AnyCachedMmu,
     memory: &'m M,
 }
 
-impl<'m, F: Format, M: GuestMemoryBackend> VirtualMemory<'m, F, M> {
-    /// The virtual memory of a control state with this table format. The TLB is empty.
+impl<'m, M: GuestMemoryBackend> VirtualMemory<'m, M> {
+    /// The virtual memory of a control state, in its paging mode. The TLB is empty.
     pub fn new(memory: &'m M, state: ControlState, profile: Profile) -> Self {
-        Self { mmu: CachedMmu::new(state, profile), memory }
+        Self { mmu: AnyCachedMmu::new(state, profile), memory }
     }
 
     /// The MMU, which the caller informs about register changes and invalidations.
     ///
     /// ```no_run
     /// # use crosswalk_memory::VirtualMemory;
-    /// # use mmu_core::{VirtAddr, x86::format::FourLevel};
+    /// # use mmu_core::VirtAddr;
     /// # use vm_memory::GuestMemoryMmap;
-    /// # fn edit(guest: &mut VirtualMemory<'_, FourLevel, GuestMemoryMmap>) {
+    /// # fn edit(guest: &mut VirtualMemory<'_, GuestMemoryMmap>) {
     /// // After an edit of the page's entry, as the guest itself must do:
     /// guest.mmu().invlpg(VirtAddr::new(0x1000));
     /// # }
     /// ```
-    pub fn mmu(&mut self) -> &mut CachedMmu<F> {
+    pub fn mmu(&mut self) -> &mut AnyCachedMmu {
         &mut self.mmu
     }
 
@@ -148,17 +146,16 @@ impl<'m, F: Format, M: GuestMemoryBackend> VirtualMemory<'m, F, M> {
         mut move_span: impl FnMut(&M, Span, usize) -> Result<(), GuestMemoryError>,
     ) -> Result<(), FailureCause> {
         let translated = self.translate(access)?;
-        let spans = translated.spans();
 
         // All spans are checked before the first byte moves.
         let outside = |span: &Span| FailureCause::Outside(OutsideMemory(span.address));
-        if let Some(span) = spans.iter().find(|span| !self.has_memory(span)) {
-            return Err(outside(span));
+        if let Some(span) = translated.spans().find(|span| !self.has_memory(span)) {
+            return Err(outside(&span));
         }
 
         let mut before = 0;
-        for span in spans {
-            move_span(self.memory, *span, before).map_err(|_| outside(span))?;
+        for span in translated.spans() {
+            move_span(self.memory, span, before).map_err(|_| outside(&span))?;
             before += usize::from(span.len);
         }
         Ok(())

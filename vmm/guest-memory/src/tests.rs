@@ -2,8 +2,7 @@
 
 use super::{FailureCause, VirtualMemory, VirtualMemoryError};
 use mmu_core::memory::OutsideMemory;
-use mmu_core::x86::format::{Bits32, FourLevel};
-use mmu_core::{Access, ControlState, Cr4, Efer, PhysAddr, Profile, Ring, Vector, VirtAddr};
+use mmu_core::{Access, ControlState, PhysAddr, Profile, Ring, Vector, VirtAddr};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
 const SIZE: usize = 0x20_0000;
@@ -25,7 +24,7 @@ fn memory() -> GuestMemoryMmap {
     memory
 }
 
-fn guest(memory: &GuestMemoryMmap) -> VirtualMemory<'_, FourLevel, GuestMemoryMmap> {
+fn guest(memory: &GuestMemoryMmap) -> VirtualMemory<'_, GuestMemoryMmap> {
     VirtualMemory::new(memory, ControlState::long_mode(0x1000), Profile::default())
 }
 
@@ -100,11 +99,8 @@ fn an_update_of_a_32_bit_entry_leaves_the_next_one_alone() {
     for (at, entry) in [(0x1000, 0x2007_u32), (0x1004, 0xdead_beef), (0x2004, 0x6007)] {
         memory.write_obj(entry, GuestAddress(at)).unwrap();
     }
-    let mut state = ControlState::long_mode(0x1000);
-    state.cr4 = Cr4::empty();
-    state.efer = Efer::empty();
-
-    let mut guest = VirtualMemory::<Bits32, _>::new(&memory, state, Profile::default());
+    let state = ControlState::bits32(0x1000);
+    let mut guest = VirtualMemory::new(&memory, state, Profile::default());
     guest.write(VirtAddr::new(0x1004), &[5], Ring::Zero).unwrap();
     assert_eq!(memory.read_obj::<u8>(GuestAddress(0x6004)).unwrap(), 5);
     let entries =

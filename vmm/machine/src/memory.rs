@@ -115,6 +115,13 @@ impl GuestMemory {
         self.write(first, &frames);
     }
 
+    /// Fills a data frame with its original contents.
+    pub(crate) fn restore_frame(&self, frame: u64) {
+        let mut contents = [0; 0x1000];
+        contents::fill(frame, &mut contents);
+        self.write(frame, &contents);
+    }
+
     /// All regions of the memory.
     pub(crate) fn regions(&self) -> impl Iterator<Item = HostRegion> {
         self.0.iter().map(|region| {

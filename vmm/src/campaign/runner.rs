@@ -57,7 +57,7 @@ impl BatchRunner {
         };
 
         encoded.leave_out(case, why, &self.image);
-        self.frames.restore(encoded.batch.arena, &self.memory);
+        encoded.restore(&self.memory, &mut self.frames);
 
         Ok(())
     }
@@ -126,7 +126,7 @@ impl BatchRunner {
         let command = self.write(&encoded);
         let log = machine.run(command).map_err(|error| encoded.blame(error))?;
         if let Some((_, why)) = log.gave_up {
-            self.frames.restore(arena, &self.memory);
+            encoded.restore(&self.memory, &mut self.frames);
             return Ok(Attempt::Unsupported(why));
         }
 

@@ -5,8 +5,12 @@ use crate::verdict::describe_expectation;
 use crosswalk_case::observation::name_of_fault;
 use crosswalk_case::protocol::{Answer, Faulted, Ignores, PageRights, Translated};
 use crosswalk_case::{Case, TableEntry};
+use crosswalk_guest::tables;
+use mmu_core::memory::TableMemory;
 use mmu_core::x86::semantics::{Denial, Rights};
-use mmu_core::{AccessKind, Alternative, Cr4, Fault, Outcome, Reference, Regime, Semantics};
+use mmu_core::{
+    AccessKind, Alternative, Cr4, Fault, Outcome, PhysAddr, Reference, Regime, Semantics,
+};
 use std::fmt::Write;
 
 /// The mark of an answer.
@@ -74,14 +78,14 @@ fn mark_alternative(case: &Case, way: &Alternative, answer: &Answer) -> Marked {
             let agrees = !denies
                 && is_at(0, said.address)
                 && said.second.is_none_or(|second| is_at(1, second))
-                && are_allowed(way, said.entries.as_deref());
+                && are_allowed(case, way, said.entries.as_deref());
             Marked::agrees(agrees)
         }
         (Answer::Translated(said), Outcome::Fault(fault)) => {
             check_fault_details(case, said, fault, way)
         }
         (Answer::Fault(said), Outcome::Fault(fault)) => {
-            Marked::agrees(is_said(said, fault) && are_allowed(way, said.entries.as_deref()))
+            Marked::agrees(is_said(said, fault) && are_allowed(case, way, said.entries.as_deref()))
         }
         (Answer::Fault(_), Outcome::Translated(_)) => Marked::Differs,
     }
@@ -106,7 +110,7 @@ fn check_fault_details(case: &Case, said: &Translated, fault: &Fault, way: &Alte
             None => ignored(Ignores::RIGHTS, "it does not look at rights"),
             Some(None) => Marked::Silent("what it knows of the page's rights does not decide"),
             Some(Some(allowed)) => {
-                Marked::agrees(!allowed && are_allowed(way, said.entries.as_deref()))
+                Marked::agrees(!allowed && are_allowed(case, way, said.entries.as_deref()))
             }
         },
     }
@@ -119,18 +123,23 @@ fn is_said(said: &Faulted, fault: &Fault) -> bool {
         && said.cr2.is_none_or(|cr2| fault.cr2.map(mmu_core::VirtAddr::get) == Some(cr2))
 }
 
-/// Whether the entries may have these values after the access.
-fn are_allowed(way: &Alternative, entries: Option<&[TableEntry]>) -> bool {
+/// Whether the entries may have these values after the access. An entry that is listed with the value
+/// that it had before is not a change.
+fn are_allowed(case: &Case, way: &Alternative, entries: Option<&[TableEntry]>) -> bool {
     let Some(entries) = entries else { return true };
 
     let after = |at: u64| entries.iter().find(|entry| entry.at == at);
     let expected_are_listed = way.updates.iter().all(|update| {
         update.allows(after(update.at.get()).map_or(update.before, |entry| entry.value))
     });
-    let is_expected =
-        |entry: &TableEntry| way.updates.iter().any(|update| update.at.get() == entry.at);
 
-    expected_are_listed && entries.iter().all(is_expected)
+    let is_updated =
+        |entry: &TableEntry| way.updates.iter().any(|update| update.at.get() == entry.at);
+    let bytes = tables::entry_bytes(case.mode()) as u8;
+    let is_unchanged =
+        |entry: &TableEntry| case.read_entry(PhysAddr::new(entry.at), bytes) == Ok(entry.value);
+
+    expected_are_listed && entries.iter().all(|entry| is_updated(entry) || is_unchanged(entry))
 }
 
 /// Whether a page with these rights allows the access; `None` if that depends on what is not said.
@@ -233,7 +242,7 @@ mod tests {
     use super::*;
     use crate::walker::Walker;
     use crosswalk_guest::layout::Arena;
-    use mmu_core::{Profile, Ring};
+    use mmu_core::{PagingMode, Profile, Ring};
 
     /// A write by ring 3 to a plain page, and the physical address of its first byte: 0x108 bytes into
     /// the lane's frame.
@@ -358,6 +367,35 @@ mod tests {
         assert_eq!(marked(&case, &with([0x20, 0x20, 0x20, 0x60])), Mark::Right);
         for wrong in [[0x20, 0x20, 0x20, 0x20], [0x20, 0, 0x20, 0x60], [0x20, 0x20, 0x60, 0x60]] {
             assert!(is_wrong(&marked(&case, &with(wrong))), "{wrong:x?}");
+        }
+    }
+
+    /// PDPTE-3: a walk writes no PDPTE of PAE paging. To list one with the value that it has says
+    /// nothing else, and neither does any other entry that stays as it is.
+    #[test]
+    fn pdpte_3_an_entry_that_stays_as_it_is_may_be_listed() {
+        let profile = Profile { physical_address_bits: 40, ..Profile::default() };
+        let mut case = Case::plain_in(PagingMode::Pae, Arena::ALL[0], 3, Ring::Three, profile);
+        for entry in &mut case.entries[1..] {
+            entry.value |= 0x20;
+        }
+        let place = Arena::ALL[0].data_frames(3) + 0x108;
+        let answer = |entries: &[TableEntry]| {
+            let entries = Some(entries.to_vec());
+            Answer::Translated(Translated { address: place, entries, ..Translated::default() })
+        };
+        let pdpte = case.entries[0];
+        let unlisted = TableEntry { at: pdpte.at + 8, value: case.state.pdptes[3] };
+        let neighbour = TableEntry { at: case.entries[2].at + 8, value: 0 };
+
+        assert_eq!(marked(&case, &answer(&[])), Mark::Right);
+        assert_eq!(marked(&case, &answer(&case.entries)), Mark::Right);
+        assert_eq!(marked(&case, &answer(&[unlisted, neighbour])), Mark::Right);
+        for changed in [
+            TableEntry { value: pdpte.value | 0x20, ..pdpte },
+            TableEntry { value: 0x20, ..neighbour },
+        ] {
+            assert!(is_wrong(&marked(&case, &answer(&[changed]))), "{changed:x?}");
         }
     }
 }

@@ -9,10 +9,10 @@ use crate::verdict::{self, End, Verdict};
 use crate::walker::{MUTANTS, OMISSIONS, Walker};
 use crosswalk_case::Case;
 use crosswalk_case::{CaseSize, size_of_case};
-use mmu_core::walk::{Path, walk_in_mode};
+use mmu_core::walk::Path;
 use mmu_core::x86::format::EntryBits;
 use mmu_core::{
-    AccessKind, ControlState, Cr0, Cr4, Efer, PagingMode, Prediction, Reference, Ring, Rule,
+    AccessKind, AnyMmu, ControlState, Cr0, Cr4, Efer, PagingMode, Prediction, Reference, Ring, Rule,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -216,8 +216,8 @@ fn control_bits(state: &ControlState) -> [(&'static str, bool); 8] {
 fn points_of_walk(case: &Case, end: End) -> Vec<Point> {
     let access = &case.access;
     let mut path = Path::default();
-    let at = (access.address, access);
-    let _ = walk_in_mode(Reference, case.state, case.profile, case, at, &mut path);
+    let mmu = AnyMmu::new(case.state, case.profile);
+    let _ = mmu.walk(case, access.address, access, &mut path);
 
     let mut points = vec![Point::Depth(path.steps.len(), access.crosses_page(), end)];
     if case.unusual_bits() <= 2 {

@@ -113,6 +113,7 @@ pub struct Combined(pub &'static dyn DynSemantics, pub &'static dyn DynSemantics
 decisions! {
     {
         either violates_lass(access: &Access, regime: &Regime) -> bool;
+        either has_64_bit_address(access: &Access) -> bool;
         either masked_address(access: &Access, regime: &Regime) -> Option<VirtAddr>;
         either is_canonical(access: &Access, address_bits: u8, regime: &Regime) -> bool;
         either alignment_check(access: &Access, regime: &Regime) -> AlignmentCheck;

@@ -17,8 +17,10 @@ pub use spec::WalkerSpec;
 
 use crosswalk_case::Case;
 use mmu_core::memory::{OutsideMemory, TableMemory};
-use mmu_core::walk::{Path, WalkError, predict_into_in_mode, walk_in_mode};
-use mmu_core::{Access, ControlState, Prediction, Profile, Semantics, Translation, VirtAddr};
+use mmu_core::walk::{Path, WalkError};
+use mmu_core::{
+    Access, AnyMmu, ControlState, Prediction, Profile, Semantics, Translation, VirtAddr,
+};
 
 /// Why every access of a case can be predicted: the reader of cases refuses other sizes, and the
 /// generators and the shrinker stay within its limits.
@@ -33,8 +35,8 @@ fn predict_case<R: Semantics, M: TableMemory<Error = OutsideMemory>>(
     access: &Access,
 ) -> Prediction {
     let mut found = Prediction::default();
-    let predicted = predict_into_in_mode(semantics, state, profile, (memory, access), &mut found);
-    predicted.expect(CHECKED_SIZE);
+    let mmu = AnyMmu::with_semantics(semantics, state, profile);
+    mmu.predict_into(memory, access, &mut found).expect(CHECKED_SIZE);
     found
 }
 
@@ -82,8 +84,8 @@ impl<R: Semantics + Send + Sync> Walker for R {
     fn walk(&self, case: &Case, address: VirtAddr) -> (Path, Result<Translation, WalkError>) {
         let last = case.accesses().pop().expect("a case has an access");
         let mut path = Path::default();
-        let at = (address, &last.access);
-        let end = walk_in_mode(*self, last.state, last.profile, &last, at, &mut path);
+        let mmu = AnyMmu::with_semantics(*self, last.state, last.profile);
+        let end = mmu.walk(&last, address, &last.access, &mut path);
         (path, end)
     }
 }

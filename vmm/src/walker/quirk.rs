@@ -11,11 +11,11 @@ use super::{Walker, control_load, predict_case};
 use arrayvec::ArrayVec;
 use bitflags::bitflags;
 use crosswalk_case::Case;
-use mmu_core::walk::{Path, WalkError, walk_in_mode};
+use mmu_core::walk::{Path, WalkError};
 use mmu_core::x86::format::{EntryBits, EntryKind, Format, Level, Pae};
 use mmu_core::x86::semantics::{AlignmentCheck, Cause, Denial, EntryError};
 use mmu_core::{
-    Access, AccessKind, Alternative, Cr0, Efer, EntryUpdate, Fault, Outcome, PageFaultCode,
+    Access, AccessKind, Alternative, AnyMmu, Cr0, Efer, EntryUpdate, Fault, Outcome, PageFaultCode,
     PagingMode, PhysAddr, Prediction, Reference, Regime, Rule, RuleSet, Segment, Semantics,
     Translation, Vector, VirtAddr,
 };
@@ -145,9 +145,9 @@ impl Walker for Quirky {
 
     fn walk(&self, case: &Case, address: VirtAddr) -> (Path, Result<Translation, WalkError>) {
         let mut path = Path::default();
-        let at = (address, &case.access);
         let semantics = QuirkySemantics(self.0);
-        let end = walk_in_mode(semantics, case.state, case.profile, case, at, &mut path);
+        let mmu = AnyMmu::with_semantics(semantics, case.state, case.profile);
+        let end = mmu.walk(case, address, &case.access, &mut path);
         (path, end)
     }
 }
@@ -206,11 +206,11 @@ fn add_early_accessed(
 ) {
     let second = access.address.wrapping_add(access.bytes_in_first_page().into());
     let pages = [Some(access.address), access.crosses_page().then_some(second)];
+    let mmu = AnyMmu::with_semantics(semantics, case.state, case.profile);
 
     for address in pages.into_iter().flatten() {
         let mut path = Path::default();
-        let at = (address, access);
-        if walk_in_mode(semantics, case.state, case.profile, case, at, &mut path).is_ok() {
+        if mmu.walk(case, address, access, &mut path).is_ok() {
             continue;
         }
 

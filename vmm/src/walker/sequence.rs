@@ -8,11 +8,11 @@ use crosswalk_guest::layout::Arena;
 use crosswalk_guest::tables;
 use mmu_core::cache::History;
 use mmu_core::outcome::MAX_ALTERNATIVES;
-use mmu_core::walk::{Path, walk_in_mode};
+use mmu_core::walk::Path;
 use mmu_core::x86::format::{Bits32, FiveLevel, FourLevel, Pae, levels};
 use mmu_core::{
-    Access, Alternative, ControlState, Cr4, EntryUpdate, Mmu, PagingMode, PhysAddr, Prediction,
-    Profile, Reference, Rule, RuleSet, Semantics, VirtAddr,
+    Access, Alternative, AnyMmu, ControlState, Cr4, EntryUpdate, Mmu, PagingMode, PhysAddr,
+    Prediction, Profile, Reference, Rule, RuleSet, Semantics, VirtAddr,
 };
 use std::collections::BTreeMap;
 
@@ -114,8 +114,8 @@ fn follow<R: Semantics>(
 /// An access as an event, with its walk by the reference.
 fn walked(case: &Case, state: &ControlState, memory: &Case, access: Access) -> SequenceEvent {
     let mut path = Path::default();
-    let at = (access.address, &access);
-    let end = walk_in_mode(Reference, *state, case.profile, memory, at, &mut path);
+    let mmu = AnyMmu::new(*state, case.profile);
+    let end = mmu.walk(memory, access.address, &access, &mut path);
     SequenceEvent::Access { access, path: Box::new(path), completed: end.is_ok() }
 }
 

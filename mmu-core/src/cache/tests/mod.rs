@@ -1,6 +1,7 @@
 //! Tests of the rules of caching, with every expected value taken from the manuals by hand, and
 //! tests of the caches themselves.
 
+mod any_mode;
 mod invalidations;
 mod races;
 mod sizes;

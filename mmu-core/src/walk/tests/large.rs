@@ -225,8 +225,7 @@ fn the_caching_mmu_makes_wide_accesses_and_refuses_other_sizes() {
     for _ in ["a miss", "a hit"] {
         let write = Access::write(VirtAddr::new(0x800), 0x2000, Three);
         let translated = mmu.translate(&memory, &write).unwrap();
-        let spans: Vec<_> =
-            translated.spans().iter().map(|span| (span.address.get(), span.len)).collect();
+        let spans: Vec<_> = translated.spans().map(|span| (span.address.get(), span.len)).collect();
         assert_eq!(spans, [(0x9800, 0x800), (0x7000, 0x1000), (0x8000, 0x800)]);
     }
 

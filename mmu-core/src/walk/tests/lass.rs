@@ -188,3 +188,25 @@ fn canon_5_does_nothing_outside_long_mode() {
         legacy.does(access(kind, 0x5000, Zero)).reaches(0x7000).not_by(Rule::Canon5);
     }
 }
+
+/// LASS applies in compatibility mode, too. The linear addresses there have 32 bits, so bit 63 is 0
+/// whatever the address says: user accesses pass, and a supervisor's are those that SMAP separates.
+#[test]
+fn canon_5_in_compatibility_mode_every_address_is_in_the_lower_half() {
+    let compatible = |access: Access| Access { compatibility: true, ..access };
+    let low = 0xf_ffff;
+
+    let machine = supervisor_page(LASS_AND_SMAP);
+    for address in [BYTE, BYTE | 1 << 63] {
+        let read = compatible(access(AccessKind::Read, address, Zero));
+        assert_violation(&machine, read, Vector::GeneralProtection);
+        machine.does(with_ac(read)).not_by(Rule::Canon5);
+        assert_violation(
+            &machine,
+            compatible(access(AccessKind::Fetch, address, Zero)),
+            Vector::GeneralProtection,
+        );
+    }
+    let read = compatible(access(AccessKind::Read, low | 1 << 63, Three));
+    user_page(LASS_AND_SMAP).does(read).not_by(Rule::Canon5);
+}

@@ -6,6 +6,7 @@
 mod alignment;
 mod bits32;
 mod choices;
+mod compatibility;
 mod crossing;
 mod entries;
 mod faults;
@@ -20,17 +21,17 @@ mod pae;
 mod pdptes;
 mod rights;
 mod shadow_stacks;
+mod translate;
 mod updates;
 
 use crate::access::{Access, AccessKind, Ring, Segment};
 use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::SparseTables;
 use crate::outcome::{Alternative, EntryUpdate, Outcome, Prediction};
-use crate::walk::predict_in_mode;
+use crate::walk::AnyMmu;
 use crate::x86::fault::Vector;
 use crate::x86::profile::{Features, Profile, Vendor};
 use crate::x86::rule::Rule;
-use crate::x86::semantics::Reference;
 use crate::x86::state::{ControlState, Cr0, Cr4, Efer, PagingMode};
 use std::vec::Vec;
 
@@ -203,9 +204,8 @@ impl TestMachine {
 
     fn does(&self, access: Access) -> CheckedPrediction {
         let memory = SparseTables::new(&self.entries);
-        CheckedPrediction(
-            predict_in_mode(Reference, self.state, self.profile, &memory, &access).unwrap(),
-        )
+        let mmu = AnyMmu::new(self.state, self.profile);
+        CheckedPrediction(mmu.predict(&memory, &access).unwrap())
     }
 
     fn reads(&self, address: u64, ring: Ring) -> CheckedPrediction {

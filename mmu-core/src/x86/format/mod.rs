@@ -1,6 +1,7 @@
 //! Table formats as data: which address bits index each level, which levels can map a page, and
 //! which bits of an entry are reserved. There is one walk, generic over the trait [`Format`].
 
+mod any_mode;
 mod bits32;
 mod entry;
 mod linear;
@@ -8,6 +9,7 @@ mod long_mode;
 mod pae;
 mod unpaged;
 
+pub use any_mode::{decode, entry, levels, root};
 pub use bits32::Bits32;
 pub use entry::EntryBits;
 pub use linear::Linear;
@@ -66,18 +68,6 @@ impl Level {
     pub(crate) const fn has_pat(&self, leaf: u64) -> bool {
         let pat = if self.number == 1 { EntryBits::PS } else { EntryBits::LARGE_PAT };
         self.has_flags && leaf & pat.bits() != 0
-    }
-}
-
-/// The levels of a mode's format, root first. Empty for the flat table, whose level depends on its
-/// parameters.
-pub const fn levels(mode: PagingMode) -> &'static [Level] {
-    match mode {
-        PagingMode::Unpaged | PagingMode::Linear => &[],
-        PagingMode::Bits32 => Bits32::LEVELS,
-        PagingMode::Pae => Pae::LEVELS,
-        PagingMode::FourLevel => FourLevel::LEVELS,
-        PagingMode::FiveLevel => FiveLevel::LEVELS,
     }
 }
 

@@ -113,6 +113,9 @@ struct AccessText {
     /// Only in a sequence, where EFLAGS.AC is not that of the last access.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ac: Option<bool>,
+    /// Only in long mode.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    compatibility: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     instruction: Option<String>,
     #[serde(default = "zero")]

@@ -33,7 +33,7 @@ impl TryFrom<CaseText> for Case {
             .map(|(i, action)| action.read(&format!("before[{i}]"), mode, ac))
             .collect::<Result<Vec<_>, _>>()?;
         check_loads(&state, &before)?;
-        let AccessStep { access, form, value } = text.access.read("access", ac)?;
+        let AccessStep { access, form, value } = text.access.read("access", mode, ac)?;
         let profile = text.profile.map_or_else(|| Ok(Profile::default()), ProfileText::read)?;
 
         Ok(Self { profile, state, entries, before, access, form, value })
@@ -140,7 +140,9 @@ impl EntryText {
 impl ActionText {
     fn read(&self, place: &str, mode: PagingMode, ac: bool) -> Result<Action, CaseError> {
         Ok(match self {
-            Self::Access(access) => Action::Access(access.read(&format!("{place}.access"), ac)?),
+            Self::Access(access) => {
+                Action::Access(access.read(&format!("{place}.access"), mode, ac)?)
+            }
             Self::Write(entry) => {
                 Action::Write(entry.read(&format!("{place}.write.address"), mode)?)
             }
@@ -154,7 +156,7 @@ impl ActionText {
 
 impl AccessText {
     /// Reads the access; `ac` is EFLAGS.AC unless the text gives another.
-    fn read(&self, place: &str, ac: bool) -> Result<AccessStep, CaseError> {
+    fn read(&self, place: &str, mode: PagingMode, ac: bool) -> Result<AccessStep, CaseError> {
         let at = |field: &str| format!("{place}.{field}");
         let kind = named(&at("kind"), &AccessKind::ALL, AccessKind::name, &self.kind)?;
 
@@ -163,6 +165,11 @@ impl AccessText {
             let problem =
                 format!("expected 1 to {limit} bytes for a {}, found {}", self.kind, self.size);
             return Err(CaseError::new(at("size"), problem));
+        }
+
+        if self.compatibility && !mode.is_long_mode() {
+            let problem = format!("expected in 4level and 5level paging only, found in {mode}");
+            return Err(CaseError::new(at("compatibility"), problem));
         }
 
         let form = self.read_form(&at("instruction"), kind)?;
@@ -175,6 +182,7 @@ impl AccessText {
             implicit: self.implicit,
             shadow_stack: self.shadow_stack,
             ac: self.ac.unwrap_or(ac),
+            compatibility: self.compatibility,
         };
         Ok(AccessStep { access, form, value: self.value.0 })
     }

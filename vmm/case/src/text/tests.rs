@@ -138,6 +138,30 @@ fn pdptes_belong_to_pae_paging() {
     }
 }
 
+/// MODE-1: compatibility mode is a submode of long mode.
+#[test]
+fn compatibility_mode_belongs_to_long_mode() {
+    for mode in PagingMode::ALL {
+        let mut case = plain(mode, Profile::default());
+        assert!(!case.to_json().contains("compatibility"));
+        case.access.compatibility = true;
+
+        if matches!(mode, PagingMode::FourLevel | PagingMode::FiveLevel) {
+            assert!(case.to_json().contains(r#""compatibility":true"#));
+            assert_eq!(Case::from_json(&case.to_json()).unwrap(), case);
+            assert!(!case.has_64_bit_address());
+            case.access.address = mmu_core::VirtAddr::new(1 << 60);
+            assert_eq!(case.canonical_ends(), [true; 2]);
+            case.access.implicit = true;
+            assert_eq!(case.canonical_ends(), [false; 2]);
+        } else {
+            let expected = "expected in 4level and 5level paging only, found in";
+            let refusal = refusal(&case);
+            assert_eq!(refusal, format!("access.compatibility: {expected} {mode}"));
+        }
+    }
+}
+
 #[test]
 fn plain_cases_and_every_generation_read_back() {
     for mode in PagingMode::ALL {

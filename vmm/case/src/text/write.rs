@@ -62,6 +62,7 @@ fn write_access(step: &AccessStep, last_ac: bool) -> AccessText {
         segment: segment_name(access.segment).into(),
         implicit: access.implicit,
         shadow_stack: access.shadow_stack,
+        compatibility: access.compatibility,
         ac: (access.ac != last_ac).then_some(access.ac),
         instruction: Some(instruction::name(*form).into()),
         value: Hex(*value),

@@ -3,14 +3,16 @@
 
 use super::list::stub_of;
 use crosswalk_case::{Action, Case, TableEntry};
+use crosswalk_guest::contents::is_code;
 use crosswalk_guest::high::data_behind;
 use crosswalk_guest::layout::{Arena, DATA_BASE, DATA_SIZE, HOLE_BASE, is_above_the_layout};
 use crosswalk_guest::stub::{Code, Form};
 use crosswalk_guest::tables;
 use mmu_core::outcome::Span;
-use mmu_core::walk::{predict_in_mode, root_in_mode};
-use mmu_core::x86::format::{EntryBits, MAX_LEVELS};
-use mmu_core::{Cr0, Cr4, Efer, Outcome, PagingMode, Reference, Regime, Ring, Segment};
+use mmu_core::x86::format::{self, EntryBits, MAX_LEVELS};
+use mmu_core::{
+    AccessKind, AnyMmu, Cr0, Cr4, Efer, Outcome, PagingMode, Regime, Ring, Segment, VirtAddr,
+};
 
 /// Maximum number of actions before the last access of a sequence.
 const MAX_ACTIONS: usize = 16;
@@ -33,9 +35,15 @@ pub fn arena_of(case: &Case) -> Result<Arena, String> {
     if case.is_sequence() {
         check_sequence(case)?;
     }
-    for alone in case.accesses() {
-        check_access(&alone)?;
-        check_reach(&alone, case.is_sequence())?;
+
+    let accesses = case.accesses();
+    for alone in &accesses {
+        check_access(alone)?;
+        check_reach(alone, case.is_sequence())?;
+        for tables in &accesses {
+            // A fetch may use a cached translation of another moment.
+            check_code(&Case { entries: tables.entries.clone(), ..alone.clone() })?;
+        }
     }
 
     Ok(arena)
@@ -43,7 +51,7 @@ pub fn arena_of(case: &Case) -> Result<Arena, String> {
 
 /// The arena whose first table is the root.
 fn arena_of_root(case: &Case) -> Result<Arena, String> {
-    let root = root_in_mode(&Regime::new(case.state, case.profile)).get() & !0xfff;
+    let root = format::root(&Regime::new(case.state, case.profile)).get() & !0xfff;
 
     Arena::ALL.into_iter().find(|arena| arena.table(0) == root).ok_or_else(|| {
         let [first, second] = Arena::ALL.map(|arena| arena.table(0));
@@ -264,6 +272,9 @@ fn check_access(case: &Case) -> Result<(), String> {
     if access.shadow_stack {
         return Err("the guest makes no shadow-stack accesses".into());
     }
+    if access.compatibility {
+        return Err("the guest runs no code in compatibility mode".into());
+    }
     if matches!(access.segment, Segment::Fs | Segment::Gs) {
         return Err("the guest has no instruction that goes through FS or GS".into());
     }
@@ -295,8 +306,8 @@ fn check_access(case: &Case) -> Result<(), String> {
 /// machine does not report which of several accesses left it.
 fn check_reach(case: &Case, of_sequence: bool) -> Result<(), String> {
     let bits = case.profile.physical_address_bits;
-    let prediction = predict_in_mode(Reference, case.state, case.profile, case, &case.access)
-        .map_err(|error| error.to_string())?;
+    let mmu = AnyMmu::new(case.state, case.profile);
+    let prediction = mmu.predict(case, &case.access).map_err(|error| error.to_string())?;
 
     for alternative in &prediction.alternatives {
         let Outcome::Translated(spans) = &alternative.outcome else { continue };
@@ -320,6 +331,40 @@ fn check_reach(case: &Case, of_sequence: bool) -> Result<(), String> {
     Ok(())
 }
 
+/// Checks that there is code where a fetch may get an instruction. It gets none if every allowed
+/// outcome is a fault of the page at which the instruction starts, or of its address.
+fn check_code(case: &Case) -> Result<(), String> {
+    let access = &case.access;
+    let offset = access.address.get() & 0xfff;
+    if access.kind != AccessKind::Fetch || is_code(offset, access.size, Code::of(case.mode())) {
+        return Ok(());
+    }
+
+    let mmu = AnyMmu::new(case.state, case.profile);
+    let prediction = mmu.predict(case, access).map_err(|error| error.to_string())?;
+    let starts = |outcome: &Outcome| match outcome {
+        Outcome::Fault(fault) => fault.cr2.is_some_and(|cr2| page(cr2) != page(access.address)),
+        // Where there is no memory there is no data either.
+        Outcome::Translated(spans) => {
+            let bits = case.profile.physical_address_bits;
+            spans.iter().any(|span| data_behind(span.address.get(), bits).is_some())
+        }
+    };
+
+    if prediction.alternatives.iter().any(|alternative| starts(&alternative.outcome)) {
+        return Err(format!(
+            "it would run data as code: at offset {offset:#x} of a page there is none of {} bytes",
+            access.size
+        ));
+    }
+    Ok(())
+}
+
+/// The number of a page, as far as 32-bit code has it.
+const fn page(address: VirtAddr) -> u64 {
+    address.get() >> 12 & 0xf_ffff
+}
+
 /// The addresses of the first and the last byte of a span.
 fn first_and_last(span: &Span) -> [u64; 2] {
     let first = span.address.get();
@@ -330,7 +375,7 @@ fn first_and_last(span: &Span) -> [u64; 2] {
 mod tests {
     use super::*;
     use crosswalk_case::AccessStep;
-    use mmu_core::Profile;
+    use mmu_core::{Access, Profile};
 
     fn plain(mode: PagingMode, ring: Ring) -> Case {
         let profile = Profile { physical_address_bits: 40, ..Profile::default() };
@@ -385,6 +430,33 @@ mod tests {
             case.access.segment = segment;
             assert_refused(&case, "through FS or GS");
         }
+    }
+
+    /// There is code from offset 0x800 on, and from 0xff8 across the end of a page.
+    #[test]
+    fn a_fetch_where_there_is_no_code_is_refused() {
+        let mut case = plain(PagingMode::FourLevel, Ring::Three);
+        let page = case.access.address.get() & !0xfff;
+        let fetch = |offset, size| Access::fetch(VirtAddr::new(page + offset), size, Ring::Three);
+        case.form = Form::Jump;
+
+        case.access = fetch(0x808, 8);
+        assert_eq!(arena_of(&case), Ok(Arena::ALL[1]));
+        for (offset, size) in [(0x200, 4), (0x80c, 8), (0xa00, 8), (0x808, 0x1000)] {
+            case.access = fetch(offset, size);
+            assert_refused(&case, "run data as code");
+        }
+
+        // It faults on the second page only, so that the end of the first would run.
+        case.access = fetch(0xffe, 4);
+        assert_refused(&case, "run data as code");
+        case.access = fetch(0xff8, 10);
+        assert_eq!(arena_of(&case), Ok(Arena::ALL[1]));
+
+        // Nothing runs of a page that is not present.
+        case.access = fetch(0x200, 4);
+        case.entries[3].value &= !1;
+        assert_eq!(arena_of(&case), Ok(Arena::ALL[1]));
     }
 
     #[test]

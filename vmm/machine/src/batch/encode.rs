@@ -1,5 +1,6 @@
 //! Writing a batch into its arena.
 
+use super::elsewhere::frames_elsewhere;
 use super::list::{List, ListWriter, supervisor_window};
 use super::requirements::cannot_run;
 use super::tables::{ArenaTables, TableWords};
@@ -12,6 +13,7 @@ use crosswalk_guest::mailbox::{Header, Switch};
 use crosswalk_guest::stub::Code;
 use crosswalk_guest::tables;
 use mmu_core::{ControlState, Cr4, PagingMode, Ring};
+use std::collections::BTreeSet;
 
 /// A batch as it was written: everything that the host needs to read it back.
 #[derive(Clone, Debug)]
@@ -33,6 +35,9 @@ pub struct Encoded {
     /// load.
     keep_control: bool,
     pub(super) sees_outside: bool,
+    /// Data frames outside the lanes, which the host fills for a case that runs alone. The cases of a
+    /// larger batch keep to their lanes.
+    pub(super) elsewhere: BTreeSet<u64>,
 }
 
 impl Encoded {
@@ -54,6 +59,10 @@ impl Encoded {
             supervisor: List::default(),
             keep_control: !not_in_cpuid.is_empty(),
             sees_outside: capabilities.sees_outside,
+            elsewhere: match batch.cases.as_slice() {
+                [alone] => frames_elsewhere(alone, batch.arena),
+                _ => BTreeSet::new(),
+            },
             batch,
         };
         encoded.place_entries();
@@ -105,6 +114,9 @@ impl Encoded {
         }
         if let Some(words) = &self.read_only {
             memory.write_value(arena.read_only_table(), words);
+        }
+        for frame in &self.elsewhere {
+            memory.restore_frame(*frame);
         }
         memory.write_value(arena.user_records(), self.user.records.as_slice());
         memory.write_value(arena.supervisor_records(), self.supervisor.records.as_slice());

@@ -7,6 +7,7 @@
 //! data frame.
 
 mod admission;
+mod elsewhere;
 mod encode;
 mod list;
 mod read_back;

@@ -1,6 +1,7 @@
 //! Reading a batch back after its run: records, tables and data frames become observations.
 
 use super::CR2_AT_START;
+use super::elsewhere::FRAME_BYTES;
 use super::encode::Encoded;
 use super::list::{List, Owner};
 use crate::memory::{GuestMemory, LANE_BYTES};
@@ -53,11 +54,6 @@ impl Default for DataFrames {
 }
 
 impl DataFrames {
-    /// Restores the data frames of an arena, before a batch runs again.
-    pub fn restore(&mut self, arena: Arena, memory: &GuestMemory) {
-        let _ = self.take_changes(arena, memory);
-    }
-
     /// Returns every changed byte, and restores the data frames.
     fn take_changes(&mut self, arena: Arena, memory: &GuestMemory) -> Vec<Change> {
         let mut changes = Vec::new();
@@ -127,9 +123,35 @@ impl Encoded {
                 observation.stored.push((at, found));
             }
         }
+        let elsewhere = self.take_changes_elsewhere(memory);
+        if let Some(observation) = observation_of(0, &mut attempts) {
+            observation.stored.extend(elsewhere);
+            observation.stored.sort_unstable();
+        }
         self.read_log(log, provenance.outside, &mut attempts);
 
         Ok(attempts)
+    }
+
+    /// Restores every data frame that the batch may have changed, before it runs again.
+    pub fn restore(&self, memory: &GuestMemory, frames: &mut DataFrames) {
+        let _ = frames.take_changes(self.batch.arena, memory);
+        let _ = self.take_changes_elsewhere(memory);
+    }
+
+    /// Returns every byte that changed in a data frame outside the lanes, and restores these frames.
+    fn take_changes_elsewhere(&self, memory: &GuestMemory) -> Vec<(u64, u8)> {
+        let mut changes = Vec::new();
+
+        for frame in &self.elsewhere {
+            let mut bytes = vec![0; FRAME_BYTES as usize];
+            memory.read(*frame, &mut bytes);
+            let found = (*frame..).zip(bytes);
+            changes.extend(found.filter(|(at, found)| contents::byte(*at) != *found));
+            memory.restore_frame(*frame);
+        }
+
+        changes
     }
 
     /// CR2 before the first case, as the code of the mode sees it.

@@ -3,8 +3,7 @@
 use crate::Capabilities;
 use crosswalk_case::Case;
 use crosswalk_guest::layout::{Arena, HOLE_BASE};
-use mmu_core::walk::predict_in_mode;
-use mmu_core::{Cr4, Efer, Features, Outcome, Reference, Ring, Rule};
+use mmu_core::{AnyMmu, Cr4, Efer, Features, Outcome, Ring, Rule};
 
 /// Control bits, and the feature that each requires.
 const FEATURES_OF_CR4: [(Cr4, Features, &str); 6] = [
@@ -104,7 +103,7 @@ fn cannot_reach(case: &Case, machine: &Capabilities) -> Option<String> {
 
 /// The physical addresses that the access may reach.
 fn reached_addresses(case: &Case) -> Vec<u64> {
-    let predicted = predict_in_mode(Reference, case.state, case.profile, case, &case.access);
+    let predicted = AnyMmu::new(case.state, case.profile).predict(case, &case.access);
     // An access of a size that no instruction has is not admitted.
     let Ok(prediction) = predicted else { return Vec::new() };
 

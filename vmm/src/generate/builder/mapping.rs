@@ -6,8 +6,7 @@ use crate::generate::placement::{FreeSlots, TableSlot};
 use crosswalk_guest::contents::{self, CODE_OFFSETS, DESCRIPTOR_OFFSETS, crossing_code};
 use crosswalk_guest::high;
 use crosswalk_guest::stub::{Code, Form};
-use mmu_core::walk::encode_in_mode;
-use mmu_core::x86::format::{EntryBits, EntryKind, levels};
+use mmu_core::x86::format::{self, EntryBits, EntryKind, levels};
 use mmu_core::{PagingMode, PhysAddr};
 use rand::{Rng, RngExt};
 use std::ops::Range;
@@ -110,7 +109,7 @@ impl CaseBuilder<'_> {
                 Some((next, _)) => (EntryKind::Table, self.arena.table(next.table)),
                 None => (EntryKind::Leaf, page),
             };
-            let value = encode_in_mode(self.mode, level, kind, PhysAddr::new(target), plain);
+            let value = format::entry(self.mode, level, kind, PhysAddr::new(target), plain);
             self.entries.push(PlacedEntry { slot: *slot, level, value });
         }
     }

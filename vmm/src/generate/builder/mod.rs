@@ -25,8 +25,7 @@ use crosswalk_guest::layout::Arena;
 use crosswalk_guest::stub::{Code, Form};
 use crosswalk_guest::tables;
 use crosswalk_machine::Capabilities;
-use mmu_core::walk::root_in_mode;
-use mmu_core::x86::format::{EntryBits, Leaf, Level, levels};
+use mmu_core::x86::format::{self, EntryBits, Leaf, Level, levels};
 use mmu_core::{
     Access, AccessKind, ControlState, Cr0, Cr4, PagingMode, Regime, Ring, Segment, VirtAddr,
 };
@@ -219,7 +218,7 @@ impl<'c> CaseBuilder<'c> {
         let profile = self.machine.profile;
         let frames = self.arena.data_frames(self.lane);
 
-        let root = root_in_mode(&Regime::new(self.state, profile)).get();
+        let root = format::root(&Regime::new(self.state, profile)).get();
         let address_of = |slot: &TableSlot| {
             let table = if slot.table == 0 { root } else { self.arena.table(slot.table) };
             table + slot.index * tables::entry_bytes(self.mode)
@@ -239,6 +238,7 @@ impl<'c> CaseBuilder<'c> {
             implicit: self.form == Form::SegmentLimit,
             shadow_stack: false,
             ac: self.ac,
+            compatibility: false,
         };
         let case = Case {
             profile,

@@ -16,8 +16,7 @@ use crosswalk_guest::stub::{Code, Form};
 use crosswalk_guest::tables;
 use crosswalk_machine::Capabilities;
 use crosswalk_machine::batch::Batch;
-use mmu_core::walk::encode_in_mode;
-use mmu_core::x86::format::{EntryBits, EntryKind, MAX_LEVELS, levels};
+use mmu_core::x86::format::{self, EntryBits, EntryKind, MAX_LEVELS, levels};
 use mmu_core::{Access, AccessKind, ControlState, PagingMode, PhysAddr, Segment, VirtAddr};
 use space::{AccessVariant, Subspace, Sweep, accesses, sweeps};
 
@@ -101,7 +100,7 @@ impl ExhaustiveStream {
             };
             address |= slot.index << level.shift;
 
-            let value = encode_in_mode(self.mode, level, kind, PhysAddr::new(target), plain);
+            let value = format::entry(self.mode, level, kind, PhysAddr::new(target), plain);
             let at = arena.table(slot.table) + slot.index * tables::entry_bytes(self.mode);
             entries.push(TableEntry { at, value });
         }
@@ -247,6 +246,7 @@ fn access(variant: AccessVariant, address: VirtAddr, code: Code) -> Access {
         implicit: variant.form == Form::SegmentLimit,
         shadow_stack: false,
         ac: variant.ac,
+        compatibility: false,
     }
 }
 

@@ -145,10 +145,13 @@ pub(super) fn in_words(access: &Access) -> String {
         Segment::Gs => ", through GS",
     };
     let implicit = if access.implicit { ", implicit" } else { "" };
+    let submode = if access.compatibility { ", in compatibility mode" } else { "" };
     let crossing = if access.crosses_page() { ", across a page boundary" } else { "" };
 
     let Access { size, address, .. } = access;
-    format!("{kind} of {size} bytes at {address}, ring {ring}{segment}{implicit}{crossing}")
+    format!(
+        "{kind} of {size} bytes at {address}, ring {ring}{segment}{implicit}{submode}{crossing}"
+    )
 }
 
 /// The access, and the state it is made in.

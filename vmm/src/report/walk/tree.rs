@@ -1,8 +1,7 @@
 //! The tree of a case's tables: every entry that is not 0, below the entry that leads to it.
 
 use crosswalk_case::Case;
-use mmu_core::walk::{decode_in_mode, root_in_mode};
-use mmu_core::x86::format::{EntryBits, EntryKind, Level, levels};
+use mmu_core::x86::format::{self, EntryBits, EntryKind, Level, levels};
 use mmu_core::{PagingMode, PhysAddr, Regime, VirtAddr};
 use std::fmt::Write;
 
@@ -10,7 +9,7 @@ use std::fmt::Write;
 pub fn draw(case: &Case) -> String {
     let regime = Regime::new(case.state, case.profile);
     let mut tree = Tree { case, regime, text: String::new() };
-    let root = root_in_mode(&tree.regime);
+    let root = format::root(&tree.regime);
 
     let _ = writeln!(tree.text, "{} tables from {root}", case.mode());
     if levels(case.mode()).is_empty() {
@@ -36,7 +35,7 @@ impl Tree<'_> {
             let is_last = i + 1 == entries.len();
             let (branch, under) = if is_last { ("└─", "  ") } else { ("├─", "│ ") };
 
-            let (kind, target) = decode_in_mode(&self.regime, level, *value);
+            let (kind, target) = format::decode(&self.regime, level, *value);
             let flags = EntryBits::from_bits_retain(*value);
             let is_present = flags.contains(EntryBits::P);
             let leads = match kind {

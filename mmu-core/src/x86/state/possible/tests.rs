@@ -182,6 +182,28 @@ fn a_constructor_refuses_what_the_processor_lacks() {
     assert_eq!(refused(PagingMode::Linear, 0x1000), "mode");
 }
 
+/// SDM "Paging Modes and Control Bits": PG, PAE, LMA and LA57 select the mode.
+#[test]
+fn there_is_a_ready_made_state_for_every_mode() {
+    let pdptes = [0x2001, 0, 0x3001, 0];
+    for (state, mode, cr0, paging_bits_of_cr4, efer) in [
+        (ControlState::unpaged(), PagingMode::Unpaged, 0x1_0011, 0, 0),
+        (ControlState::bits32(0x1000), PagingMode::Bits32, 0x8001_0011, 0, 0),
+        (ControlState::pae(0x1000, pdptes), PagingMode::Pae, 0x8001_0011, 0x20, 0x800),
+        (ControlState::long_mode(0x1000), PagingMode::FourLevel, 0x8001_0011, 0x20, 0xd00),
+        (ControlState::five_level(0x1000), PagingMode::FiveLevel, 0x8001_0011, 0x1020, 0xd00),
+    ] {
+        assert_eq!(state.mode(), mode);
+        assert_eq!(state.check(), Ok(()), "{mode}");
+        assert_eq!(state.cr0.bits(), cr0, "{mode}");
+        // Without OSFXSR and OSXMMEXCPT.
+        assert_eq!(state.cr4.bits() & !0x600, paging_bits_of_cr4, "{mode}");
+        assert_eq!(state.efer.bits(), efer, "{mode}");
+        assert_eq!(state.cr3, if mode == PagingMode::Unpaged { 0 } else { 0x1000 });
+        assert_eq!(state.pdptes, if mode == PagingMode::Pae { pdptes } else { [0; 4] });
+    }
+}
+
 #[test]
 fn an_error_names_register_rule_and_bits() {
     let mut state = ControlState::long_mode(0x1000);

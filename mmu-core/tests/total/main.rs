@@ -1,6 +1,8 @@
 //! No public function panics, whatever the values that it is given: every constructor and method is
 //! driven with arbitrary ones. Only what the functions return is not checked here.
 
+mod values;
+
 use mmu_core::cache::{
     CachedMmu, History, Invalidation, RegisterWrite, StructureCaches, StructureEntry, Tlb,
     TlbEntry, invalidated_by, pcid,
@@ -14,164 +16,20 @@ use mmu_core::space::{
 };
 use mmu_core::table::Cursor;
 use mmu_core::table::mapping::{FrameAllocator, FrameRange, Mapper};
-use mmu_core::walk::{
-    Path, decode_in_mode, encode_in_mode, predict_in_mode, root_in_mode, walk_in_mode,
-};
+use mmu_core::walk::Path;
 use mmu_core::x86::control::Mov;
 use mmu_core::x86::format::{
-    Bits32, EntryBits, EntryKind, FiveLevel, Format, FourLevel, Leaf, Level, Linear, Pae, Unpaged,
+    self, Bits32, EntryBits, FiveLevel, Format, FourLevel, Linear, Pae, Unpaged,
 };
-use mmu_core::x86::profile::ControlFeatures;
 use mmu_core::x86::semantics::{Cause, Denial, EntryError, Rights};
 use mmu_core::{
-    Access, AccessKind, AccessTranslation, ControlState, Cr0, Cr4, Efer, Fault, Features, Mmu,
-    Outcome, PageFaultCode, PageSize, PagingMode, PhysAddr, Pins, Profile, Reference, Regime, Ring,
-    Segment, Semantics, Vector, Vendor, VirtAddr,
+    Access, AccessTranslation, AnyCachedMmu, AnyMmu, Cr0, Cr4, Fault, Features, Mmu, Outcome,
+    PageFaultCode, PagingMode, PhysAddr, Profile, Reference, Regime, Ring, Semantics, Vector,
+    VirtAddr,
 };
 use proptest::prelude::*;
 use std::sync::atomic::AtomicU64;
-
-/// Number of bytes of memory from address 0 on.
-const MEMORY: usize = 0x1_0000;
-
-/// Arbitrary values, many of them near the limits of their types and of memory.
-struct Values(u64);
-
-impl Values {
-    /// The next word of `SplitMix64`.
-    const fn word(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
-    }
-
-    fn number(&mut self) -> u64 {
-        let word = self.word();
-        match self.word() % 8 {
-            0 => word % 4,
-            1 => u64::MAX - word % 4,
-            2 => 1_u64.rotate_left(word as u32),
-            3 => 1_u64.rotate_left(word as u32).wrapping_sub(1 + (word >> 32) % 2),
-            4 => word % MEMORY as u64,
-            5 => (word % MEMORY as u64) & !0xfff,
-            6 => word & 0xffff_f000,
-            _ => word,
-        }
-    }
-
-    fn byte(&mut self) -> u8 {
-        self.number() as u8
-    }
-
-    fn flag(&mut self) -> bool {
-        self.word() & 1 != 0
-    }
-
-    fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
-        all[self.word() as usize % all.len()]
-    }
-
-    fn address(&mut self) -> VirtAddr {
-        VirtAddr::new(self.number())
-    }
-
-    fn place(&mut self) -> PhysAddr {
-        PhysAddr::new(self.number())
-    }
-
-    fn access(&mut self) -> Access {
-        Access {
-            kind: self.one_of(&AccessKind::ALL),
-            address: self.address(),
-            size: self.number() as u16,
-            ring: self.one_of(&Ring::ALL),
-            segment: self.one_of(&Segment::ALL),
-            implicit: self.flag(),
-            shadow_stack: self.flag(),
-            ac: self.flag(),
-        }
-    }
-
-    fn pin(&mut self) -> Option<bool> {
-        self.one_of(&[None, Some(false), Some(true)])
-    }
-
-    fn profile(&mut self) -> Profile {
-        Profile {
-            vendor: self.one_of(&Vendor::ALL),
-            physical_address_bits: self.byte(),
-            features: Features::from_bits_retain(self.word() as u32),
-            control_features: ControlFeatures::from_bits_retain(self.word() as u32),
-            pins: Pins {
-                global_in_pml4e_is_reserved: self.pin(),
-                pdptes_are_walked: self.pin(),
-                absent_pdptes_are_checked: self.pin(),
-                smep_alone_reports_fetch: self.pin(),
-                denied_pte_is_accessed: self.pin(),
-            },
-        }
-    }
-
-    fn state(&mut self) -> ControlState {
-        ControlState {
-            cr0: Cr0::from_bits_retain(self.number() as _),
-            cr3: self.number(),
-            cr4: Cr4::from_bits_retain(self.number() as _),
-            efer: Efer::from_bits_retain(self.number() as _),
-            pkru: self.number() as u32,
-            pkrs: self.number() as u32,
-            pdptes: [(); 4].map(|()| self.number()),
-        }
-    }
-
-    fn level(&mut self) -> Level {
-        Level {
-            number: self.byte(),
-            entry_name: "any",
-            shift: self.byte(),
-            index_bits: self.byte(),
-            leaf: self.one_of(&[Leaf::Never, Leaf::Always]),
-            has_flags: self.flag(),
-        }
-    }
-
-    fn kind(&mut self) -> EntryKind {
-        self.one_of(&[EntryKind::Table, EntryKind::Leaf])
-    }
-
-    fn size(&mut self) -> PageSize {
-        let sizes = [PageSize::Size4KiB, PageSize::Size2MiB, PageSize::Size4MiB];
-        self.one_of(&[sizes[0], sizes[1], sizes[2], PageSize::Size1GiB])
-    }
-
-    fn fault(&mut self) -> Fault {
-        let vectors = [Vector::StackFault, Vector::GeneralProtection, Vector::PageFault];
-        let cr2 = self.flag().then(|| self.address());
-        Fault { vector: self.one_of(&vectors), error_code: self.number() as u32, cr2 }
-    }
-
-    fn invalidation(&mut self) -> Invalidation {
-        let (address, pcid) = (self.address(), self.number() as u16);
-        self.one_of(&[
-            Invalidation::Nothing,
-            Invalidation::Path { address, pcid },
-            Invalidation::Page { address, pcid },
-            Invalidation::Address { address, pcid },
-            Invalidation::Context { pcid },
-            Invalidation::WholeContext { pcid },
-        ])
-    }
-
-    /// Memory in which many entries lead to others.
-    fn memory(&mut self) -> Bytes<Vec<u8>> {
-        let words = (0..MEMORY / 8).flat_map(|_| {
-            let entry = self.number() & 0x1f_ffff | self.word() & 0x67;
-            entry.to_le_bytes()
-        });
-        Bytes::new(PhysAddr::new(0), words.collect())
-    }
-}
+use values::{MEMORY, Values};
 
 fn drive_addresses(values: &mut Values) {
     let address = values.address();
@@ -221,11 +79,14 @@ fn drive_addresses(values: &mut Values) {
 }
 
 fn drive_translation(translated: AccessTranslation) {
-    let spans = translated.spans().iter().map(|span| usize::from(span.len));
+    let spans = translated.spans().map(|span| usize::from(span.len));
     assert!(spans.sum::<usize>() > 0);
     for page in translated.translations() {
         let _ = (page.page_size(), page.pat_index());
     }
+    let mut bytes = [0; 7];
+    let _ = translated.split(&bytes).count();
+    let _ = translated.split_mut(&mut bytes).count();
     let _ = translated.address();
     let _ = Outcome::of::<()>(Ok(translated));
 }
@@ -319,15 +180,19 @@ fn drive_modes(values: &mut Values) {
     let regime = Regime::new(state, profile);
     let (level, kind, place) = (values.level(), values.kind(), values.place());
 
-    let _ = (state.mode(), pcid(&state), root_in_mode(&regime));
-    let _ = decode_in_mode(&regime, &level, values.number());
+    let _ = (state.mode(), pcid(&state), format::root(&regime));
+    let _ = format::decode(&regime, &level, values.number());
     for mode in PagingMode::ALL {
-        let _ =
-            encode_in_mode(mode, &level, kind, place, EntryBits::from_bits_retain(values.word()));
+        let flags = EntryBits::from_bits_retain(values.word());
+        let _ = format::entry(mode, &level, kind, place, flags);
     }
-    let _ = predict_in_mode(Reference, state, profile, &memory, &access);
-    let at = (values.address(), &access);
-    let _ = walk_in_mode(Reference, state, profile, &memory, at, &mut ());
+
+    let mut memory = memory;
+    let mmu = AnyMmu::new(state, profile);
+    let _ = mmu.predict(&memory, &access);
+    let _ = mmu.walk(&memory, values.address(), &access, &mut ());
+    let _ = mmu.probe(&memory, &values.access()).map(drive_translation);
+    let _ = mmu.translate(&Unshared::new(&mut memory), &values.access());
 
     let cr0 = Cr0::from_bits_retain(values.number() as _);
     let cr4 = Cr4::from_bits_retain(values.number() as _);
@@ -337,6 +202,36 @@ fn drive_modes(values: &mut Values) {
     let _ = state.load_cr0(cr0, profile, &memory);
     let _ = state.load_cr3(values.number(), profile, &memory);
     let _ = state.load_cr4(cr4, profile, &memory);
+}
+
+fn drive_any_cached_mmu(values: &mut Values) {
+    let mut memory = Unshared::new(values.memory());
+    let mut mmu = AnyCachedMmu::<_, 4, 2, 2>::with_semantics(
+        Reference,
+        values.possible_state(),
+        values.profile(),
+    );
+
+    for _ in 0..16 {
+        let _ = mmu.translate(&memory, &values.access()).map(drive_translation);
+        let _ = mmu.probe(&memory, &values.access());
+        let value = values.number();
+        match values.word() % 10 {
+            0 => drop(mmu.write_cr0(&memory, 0x8001_0011 ^ value)),
+            1 => drop(mmu.write_cr3(&memory, value)),
+            2 => drop(mmu.write_cr4(&memory, 0x20 ^ value)),
+            3 => drop(mmu.write_efer(value)),
+            4 => mmu.write_pkru(value as u32),
+            5 => mmu.write_pkrs(value as u32),
+            6 => mmu.invlpg(values.address()),
+            7 => drop(mmu.invpcid(value % 5, [values.number(), values.number()])),
+            8 => mmu.invalidate(values.invalidation()),
+            _ => mmu.set_state(RegisterWrite::Cr3(value), values.possible_state()),
+        }
+        let _ = memory.write_entry(values.place(), values.byte(), values.number());
+    }
+    let _ = (mmu.rules(), mmu.regime(), mmu.tlb().iter().count());
+    let _ = mmu.structures().iter().count();
 }
 
 fn drive_caches(values: &mut Values) {
@@ -496,6 +391,9 @@ proptest! {
     #[test]
     fn no_mode_or_control_register_panics(seed in any::<u64>()) {
         drive_modes(&mut Values(seed));
+        for step in 0..4 {
+            drive_any_cached_mmu(&mut Values(seed ^ step));
+        }
     }
 
     #[test]
