@@ -56,10 +56,13 @@ def answer(case):
     """What a processor does with the case, as far as this program knows."""
     state, access, levels = case.state, case.access, LEVELS.get(case.mode)
     masked = state.cr4 & (LASS | LAM_SUP) or state.cr3 & LAM_USER or state.efer & UAIE
-    checked = state.cr0 & AM and state.ac and access.ring == 3  # alignment
-    unknown = access.shadow_stack or access.compatibility or masked or checked
+    unknown = access.shadow_stack or access.compatibility or masked
     if not levels or case.before or unknown:
-        return {"silent": "only 64-bit mode, without LAM, LASS, CET and alignment checks"}
+        return {"silent": "only single accesses in 64-bit mode, without LAM, LASS and CET"}
+    data = access.kind in ("read", "write", "rmw") and not access.implicit
+    alignment = {2: 2, 4: 4, 6: 4, 8: 8}.get(access.size, 1)
+    if state.cr0 & AM and state.ac and access.ring == 3 and data and access.address % alignment:
+        return {"fault": {"vector": 17, "error_code": "0x0"}}
     first, last = access.address, (access.address + access.size - 1) % (1 << 64)
     canonical = (0, (1 << 53 - 9 * levels) - 1)  # the bits from 47 or 56 on, all the same
     if first >> 11 + 9 * levels not in canonical or last >> 11 + 9 * levels not in canonical:
