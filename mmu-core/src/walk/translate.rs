@@ -111,6 +111,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
             rules.insert(Rule::Align1);
             return Err(Fault::ALIGNMENT_CHECK.into());
         }
+
         Ok(canonical)
     }
 

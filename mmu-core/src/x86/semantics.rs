@@ -250,6 +250,13 @@ pub trait Semantics: Copy {
         above & own
     }
 
+    /// The reasons why the rights of the entries so far end the walk at an entry that points to a
+    /// table. There are none: rights are judged when the whole translation exists, so that an entry
+    /// further down that is not present, or has a reserved bit set, comes first (CODE-2).
+    fn denial_on_the_way(&self, _rights: Rights, _access: &Access, _regime: &Regime) -> Denial {
+        Denial::empty()
+    }
+
     /// Whether the access needs the right to write (CODE-10, RIGHT-8).
     fn is_write(&self, access: &Access) -> bool {
         access.kind.writes()

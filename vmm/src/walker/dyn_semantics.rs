@@ -121,6 +121,7 @@ decisions! {
         either index(level: &Level, address: VirtAddr) -> u64;
         either entry_error(entry: u64, reserved: u64) -> Option<EntryError>;
         bits combine(above: Rights, entry: u64) -> Rights;
+        bits denial_on_the_way(rights: Rights, access: &Access, regime: &Regime) -> Denial;
         either is_write(access: &Access) -> bool;
         bits denial(
             above: Rights, rights: Rights, leaf: u64, access: &Access, regime: &Regime
