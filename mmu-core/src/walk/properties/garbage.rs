@@ -4,7 +4,8 @@
 use super::{A, D, P, PS, RW, US, XD, access, vendor};
 use crate::access::{Access, AccessKind, Ring};
 use crate::address::{PhysAddr, VirtAddr};
-use crate::memory::{Bytes, OutsideMemory, SparseTables, TableMemory};
+use crate::memory::{Bytes, OutsideMemory, SparseTables, TableMemory, TableMemoryMut, Unshared};
+use crate::outcome::{AccessError, Outcome};
 use crate::walk::tests::state_of;
 use crate::walk::{Mmu, Path, WalkError};
 use crate::x86::format::{
@@ -192,6 +193,51 @@ fn prediction_ends<F: Format>(garbage: &Garbage, access: &Access) -> Result<(), 
     Ok(())
 }
 
+/// One answer over random memory is one of those that are predicted, with what it sets.
+fn translation_is_allowed<F: Format>(
+    garbage: &Garbage,
+    access: &Access,
+) -> Result<(), TestCaseError> {
+    let mmu = garbage.mmu::<F>();
+    let memory = Unshared::new(garbage.memory::<F>());
+    let prediction = mmu.predict(&memory, access).unwrap();
+
+    let probed = Outcome::of(mmu.probe(&memory, access));
+    let translated = Outcome::of(mmu.translate(&memory, access));
+    // D decides what a shadow stack is, and an access to several pages may set it on the way.
+    if !access.shadow_stack {
+        prop_assert_eq!(&probed, &translated);
+    }
+    let outcome = match translated {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            prop_assert!(matches!(error, AccessError::Memory(_)), "{:?}", error);
+            return Ok(());
+        }
+    };
+
+    let mut others = memory.clone();
+    let is_allowed = prediction.alternatives.iter().any(|known| {
+        let mut after = known.updates.iter().map(|update| {
+            let entry = memory.read_entry(update.at, F::ENTRY_BYTES).unwrap_or(0);
+            (update, entry)
+        });
+        known.outcome == outcome && after.all(|(update, entry)| update.allows(entry))
+    });
+    prop_assert!(is_allowed, "{:?} is not in {:?}", outcome, prediction);
+
+    // Nothing else has changed.
+    for update in prediction.alternatives.iter().flat_map(|known| &known.updates) {
+        others.write_entry(update.at, F::ENTRY_BYTES, update.before).unwrap();
+    }
+    let all = |memory: Unshared<Bytes<Vec<u8>>>| {
+        let memory = memory.into_inner();
+        memory.bytes(PhysAddr::new(0), FRAMES * 0x1000).unwrap().to_vec()
+    };
+    prop_assert_eq!(all(others), all(Unshared::new(garbage.memory::<F>())));
+    Ok(())
+}
+
 /// Memory in which every frame is the same: the entry of level `n` is in slot `n`, so every address
 /// in an entry leads to the next one.
 #[derive(Clone, Copy, Debug)]
@@ -337,6 +383,17 @@ macro_rules! for_every_format {
                 #![proptest_config(ProptestConfig::with_cases(1024))]
 
                 #[test]
+                fn a_translation_is_among_the_predictions(
+                    garbage in garbage(), access in any_access(),
+                ) {
+                    translation_is_allowed::<$format>(&garbage, &access)?;
+                }
+            }
+
+            proptest! {
+                #![proptest_config(ProptestConfig::with_cases(1024))]
+
+                #[test]
                 fn rights_are_monotonic(
                     entries in path(), level in 0..5_usize, wider in any::<[bool; 3]>(),
                     vendor in vendor(), access in access(),
@@ -372,6 +429,7 @@ proptest! {
     fn without_paging_nothing_is_read(garbage in garbage(), access in any_access()) {
         walk_ends::<Unpaged>(&garbage, &access)?;
         prediction_ends::<Unpaged>(&garbage, &access)?;
+        translation_is_allowed::<Unpaged>(&garbage, &access)?;
 
         let memory = garbage.memory::<Unpaged>();
         let prediction = garbage.mmu::<Unpaged>().predict(&memory, &access).unwrap();
