@@ -6,8 +6,8 @@ use crosswalk_case::{Case, TableEntry};
 use crosswalk_guest::contents;
 use crosswalk_guest::layout::{Arena, HOLE_BASE};
 use crosswalk_guest::stub::Form;
-use crosswalk_machine::Machine;
 use crosswalk_machine::kvm::KvmMachine;
+use crosswalk_machine::{Machine, MachineError};
 use crosswalk_test_support as support;
 use mmu_core::{Cr0, Cr4, PagingMode, Ring, Segment, VirtAddr};
 use support::require_kvm;
@@ -245,5 +245,20 @@ fn a_case_that_the_guest_cannot_run_is_unsupported_with_a_reason() {
 
         // The machine still runs other cases.
         assert_eq!(observe(&mut machine, &plain).fault, None);
+    }
+}
+
+/// Nobody knows what the guest of a machine was doing that was interrupted: it runs nothing any more.
+#[test]
+fn a_machine_that_was_interrupted_stays_so() {
+    require_kvm!();
+    let mut machine = open_kvm();
+    let case = plain(&machine, Arena::ALL[0], Ring::Three, Form::Load, 0);
+    run_one(&mut machine, &case).expect("it runs");
+
+    machine.interrupter().interrupt();
+    for _ in 0..2 {
+        let refused = run_one(&mut machine, &case);
+        assert!(matches!(refused, Err(MachineError::Interrupted)), "{refused:?}");
     }
 }

@@ -142,6 +142,7 @@ impl FromStr for Segment {
 }
 
 /// An access: what it does, where, to how many bytes, and with which privilege.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Access {
     /// What it does.

@@ -29,6 +29,9 @@ pub enum MachineError {
         /// The error that the host reported.
         source: io::Error,
     },
+    /// The run was interrupted ([`Interrupter`](crate::Interrupter)).
+    #[error("the run was interrupted")]
+    Interrupted,
     /// A file is not a guest image.
     #[error(transparent)]
     Image(#[from] ImageError),

@@ -18,6 +18,7 @@ mod identity;
 pub mod image;
 pub mod kvm;
 pub mod memory;
+mod patience;
 mod probe;
 mod provenance;
 pub mod qemu;
@@ -30,7 +31,7 @@ pub use error::{GuestFailure, MachineError};
 pub use identity::Identity;
 pub use provenance::{ProvenanceMap, ResultClass};
 pub use record::{MachineLine, offers, read_offers};
-pub use run::{BatchCommand, Position, RunLog};
+pub use run::{BatchCommand, Interrupter, Position, RunLog};
 
 use image::Image;
 use memory::GuestMemory;
@@ -43,8 +44,8 @@ pub trait Machine: Send {
     /// Runs a batch that has been encoded into an arena ([`batch::Encoded::write`]), to its end.
     ///
     /// # Errors
-    /// If the guest or the machine fails. A case that the machine cannot run is not an error but
-    /// [`RunLog::gave_up`].
+    /// If the guest or the machine fails, or the run is interrupted. A case that the machine cannot run
+    /// is not an error but [`RunLog::gave_up`].
     fn run(&mut self, command: BatchCommand) -> Result<RunLog, MachineError>;
 
     /// Lets the guest's virtual memory system serve a request.
@@ -59,6 +60,11 @@ pub trait Machine: Send {
     /// If the guest or the machine fails. A request that the system refuses is not an error: the
     /// response says so.
     fn serve_request(&mut self) -> Result<(), MachineError>;
+
+    /// What ends the run in progress, from another thread.
+    fn interrupter(&self) -> &Interrupter {
+        &self.parts().interrupter
+    }
 
     /// What the machine is.
     fn identity(&self) -> &Identity {
@@ -99,4 +105,6 @@ pub struct Parts {
     pub memory: GuestMemory,
     /// The image that runs in the guest.
     pub image: Image,
+    /// What ends the run in progress.
+    pub interrupter: Interrupter,
 }

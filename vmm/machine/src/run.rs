@@ -3,6 +3,8 @@
 use crosswalk_case::observation::OutsideAccess;
 use crosswalk_guest::layout::Arena;
 use mmu_core::{ControlState, Ring};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A batch that has been encoded into an arena and is ready to run.
 #[derive(Clone, Copy, Debug)]
@@ -32,4 +34,22 @@ pub struct RunLog {
     /// The record at which the machine had to give up, and why. The batch must run again without
     /// that case; the machine is ready for it.
     pub gave_up: Option<(Position, String)>,
+}
+
+/// Ends the run of a machine from another thread, whatever the guest does, within a fraction of a
+/// second: it fails with [`MachineError::Interrupted`](crate::MachineError::Interrupted), and so does
+/// every later one, since nobody knows what the guest was doing.
+#[derive(Clone, Debug, Default)]
+pub struct Interrupter(Arc<AtomicBool>);
+
+impl Interrupter {
+    /// Ends the run in progress.
+    pub fn interrupt(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the machine was interrupted.
+    pub fn is_interrupted(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }

@@ -22,7 +22,7 @@ use crosswalk_case::observation::Attempt;
 use crosswalk_machine::{Capabilities, Machine, MachineError};
 use known::KnownFindings;
 use mmu_core::Prediction;
-use pipeline::{Clock, Pipeline};
+use pipeline::{Clock, Limit, Pipeline};
 use runner::BatchRunner;
 use std::sync::atomic::AtomicBool;
 use std::thread;
@@ -132,7 +132,8 @@ impl<F: FnMut(&CampaignProgress)> Observer for F {
     }
 }
 
-/// Runs a campaign to its end, or until `stop` is set.
+/// Runs a campaign to its end, or until `stop` is set. Within a second the end comes, whatever the guest
+/// does: a batch that takes longer is left unjudged, and the machine is interrupted.
 ///
 /// # Errors
 /// When the guest or the machine dies.
@@ -147,7 +148,8 @@ pub fn run(
     let clock = Clock::resumed_after(progress.elapsed);
 
     thread::scope(|scope| {
-        let mut pipeline = Pipeline::start(scope, machine, plan, progress.turn, clock, stop);
+        let limit = Limit::new(plan.time, clock, stop);
+        let mut pipeline = Pipeline::start(scope, machine, &plan.schedule, progress.turn, limit)?;
 
         while let Some(batch) = pipeline.next_batch()? {
             for trial in &batch.trials {
@@ -169,7 +171,7 @@ pub fn run(
 }
 
 /// Summarizes a campaign that has ended, and reduces the example of every divergence by running
-/// simpler cases.
+/// simpler cases, if the machine was not interrupted.
 ///
 /// # Errors
 /// When the guest or the machine dies.
@@ -181,7 +183,11 @@ pub fn finish(
     let mut runner = BatchRunner::new(machine);
     let mut findings = progress.findings.finish();
 
+    let is_usable = !machine.interrupter().is_interrupted();
     for finding in findings.iter_mut().filter(|finding| finding.kind == Kind::Divergence) {
+        if !is_usable {
+            break;
+        }
         reduce::reduce_example(&mut runner, machine, plan, finding)?;
     }
 

@@ -5,15 +5,16 @@
 //! Turns -> encode, write -> MachineQueue -> machine's thread -> MachineQueue -> read back -> judge
 //! ```
 
+use super::Trial;
 use super::runner::BatchRunner;
-use super::{CampaignPlan, Trial};
 use crate::generate::{Schedule, Turn};
 use crosswalk_machine::batch::Encoded;
-use crosswalk_machine::{BatchCommand, Machine, MachineError, RunLog};
+use crosswalk_machine::{BatchCommand, Interrupter, Machine, MachineError, RunLog};
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::Scope;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
 /// Maximum number of batches in flight: one for each arena.
@@ -36,12 +37,58 @@ impl Clock {
     }
 }
 
+/// How long the batches may take that are under way when a campaign ends, on fast machines and on slow
+/// ones. A batch takes some 20 ms on KVM.
+const GRACE: [Duration; 2] = [Duration::from_millis(900), Duration::from_secs(3)];
+
+/// Decides when a campaign is over: when its time is up, or the user stops it.
+pub(super) struct Limit<'p> {
+    time: Option<Duration>,
+    clock: Clock,
+    stop: &'p AtomicBool,
+    /// When it was first seen that the campaign is over.
+    over_since: Cell<Option<Instant>>,
+    /// Number of batches that have run.
+    batches: Cell<u32>,
+}
+
+impl<'p> Limit<'p> {
+    pub(super) fn new(time: Option<Duration>, clock: Clock, stop: &'p AtomicBool) -> Self {
+        Self { time, clock, stop, over_since: Cell::new(None), batches: Cell::new(0) }
+    }
+
+    /// Whether no batch may begin any more.
+    fn is_over(&self) -> bool {
+        let is_late = self.time.is_some_and(|time| self.clock.elapsed() >= time);
+        let is_over = is_late || self.stop.load(Ordering::Relaxed);
+
+        if is_over && self.over_since.get().is_none() {
+            self.over_since.set(Some(Instant::now()));
+        }
+        is_over
+    }
+
+    /// Whether no batch may go on any more.
+    fn is_overdue(&self) -> bool {
+        self.is_over() && self.over_since.get().is_some_and(|since| since.elapsed() >= self.grace())
+    }
+
+    /// The time for all arenas and one more, by the batches so far.
+    fn grace(&self) -> Duration {
+        let [min, max] = GRACE;
+        let average = self.clock.start.elapsed() / self.batches.get().max(1);
+        (average * (ARENAS as u32 + 1)).clamp(min, max)
+    }
+}
+
 /// The host's half of a campaign: keeps both arenas filled, and returns batches in order.
 pub(super) struct Pipeline<'p> {
     schedule: &'p Schedule,
     turns: Turns<'p>,
+    limit: Limit<'p>,
     runner: BatchRunner,
     queue: MachineQueue,
+    interrupter: Interrupter,
     /// The batches that the machine has not completed yet, oldest first.
     in_flight: VecDeque<(Turn, Encoded)>,
 }
@@ -54,33 +101,40 @@ pub(super) struct FinishedBatch {
 }
 
 impl<'p> Pipeline<'p> {
-    /// Starts the machine's thread. The campaign begins at `turn` of the plan's schedule.
+    /// Starts the machine's thread. The campaign begins at `turn` of the schedule.
+    ///
+    /// # Errors
+    /// When the host has no thread for it.
     pub(super) fn start<'scope>(
         scope: &'scope Scope<'scope, '_>,
         machine: &'scope mut dyn Machine,
-        plan: &'p CampaignPlan,
+        schedule: &'p Schedule,
         turn: u64,
-        clock: Clock,
-        stop: &'p AtomicBool,
-    ) -> Self {
-        let schedule = &plan.schedule;
-
-        Self {
+        limit: Limit<'p>,
+    ) -> Result<Self, MachineError> {
+        Ok(Self {
             schedule,
-            turns: Turns { schedule, next: turn, time: plan.time, clock, stop },
+            turns: Turns { schedule, next: turn },
+            limit,
             runner: BatchRunner::new(machine),
-            queue: MachineQueue::start(scope, machine),
+            interrupter: machine.interrupter().clone(),
+            queue: MachineQueue::start(scope, machine)?,
             in_flight: VecDeque::new(),
-        }
+        })
     }
 
-    /// The next batch, once it has run; `None` at the end of the campaign.
+    /// The next batch, once it has run; `None` at the end of the campaign. Batches that are under way
+    /// then, and take too long, are not waited for: the machine is interrupted.
     pub(super) fn next_batch(&mut self) -> Result<Option<FinishedBatch>, MachineError> {
         self.fill();
 
         let Some((turn, mut encoded)) = self.in_flight.pop_front() else { return Ok(None) };
-        let log = self.complete(&mut encoded)?;
+        let log = match self.complete(&mut encoded) {
+            Err(MachineError::Interrupted) => return Ok(None),
+            completed => completed?,
+        };
         let trials = self.runner.read_back(encoded, &log, turn.first)?;
+        self.limit.batches.update(|batches| batches.saturating_add(1));
 
         Ok(Some(FinishedBatch { next_turn: turn.number + 1, trials }))
     }
@@ -88,6 +142,7 @@ impl<'p> Pipeline<'p> {
     /// Sends batches to the machine until every arena has one.
     fn fill(&mut self) {
         while self.in_flight.len() < ARENAS
+            && !self.limit.is_over()
             && let Some(turn) = self.turns.next()
         {
             let encoded = self.runner.encode(self.schedule.batch(&turn));
@@ -99,38 +154,58 @@ impl<'p> Pipeline<'p> {
     /// Waits for the oldest batch. As long as the machine gives up at one of its cases, the batch
     /// runs again without that case, after the batches that were sent behind it.
     fn complete(&mut self, encoded: &mut Encoded) -> Result<RunLog, MachineError> {
-        let mut log = self.queue.receive().map_err(|error| encoded.blame(error))?;
+        let mut log = self.receive().map_err(|error| encoded.blame(error))?;
 
         while let Some((position, why)) = log.gave_up.take() {
             self.runner.leave_out(encoded, position, why)?;
-            self.queue.wait_for(self.in_flight.len());
+            while self.queue.early.len() < self.in_flight.len() {
+                let done = self.receive_new();
+                self.queue.early.push_back(done);
+            }
 
-            let command = self.runner.write(encoded);
-            log = self.queue.run_now(command).map_err(|error| encoded.blame(error))?;
+            if self.limit.is_overdue() {
+                self.interrupter.interrupt();
+            }
+            self.queue.send(self.runner.write(encoded));
+            log = self.receive_new().map_err(|error| encoded.blame(error))?;
         }
 
         Ok(log)
     }
+
+    /// Waits for the result of the oldest command.
+    fn receive(&mut self) -> BatchDone {
+        self.queue.early.pop_front().unwrap_or_else(|| self.receive_new())
+    }
+
+    /// Waits for the result of the oldest command that has none yet.
+    fn receive_new(&self) -> BatchDone {
+        /// The time between two looks at the limit.
+        const LOOK: Duration = Duration::from_millis(50);
+
+        loop {
+            match self.queue.done.recv_timeout(LOOK) {
+                Ok(done) => return done,
+                Err(RecvTimeoutError::Timeout) if self.limit.is_overdue() => {
+                    self.interrupter.interrupt();
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => panic!("every command has a result"),
+            }
+        }
+    }
 }
 
-/// The turns of the schedule that are left, until time is up or the campaign is stopped.
+/// The turns of the schedule that are left.
 struct Turns<'p> {
     schedule: &'p Schedule,
     next: u64,
-    time: Option<Duration>,
-    clock: Clock,
-    stop: &'p AtomicBool,
 }
 
 impl Iterator for Turns<'_> {
     type Item = Turn;
 
     fn next(&mut self) -> Option<Turn> {
-        let is_late = self.time.is_some_and(|time| self.clock.elapsed() >= time);
-        if is_late || self.stop.load(Ordering::Relaxed) {
-            return None;
-        }
-
         let turn = self.schedule.turn(self.next)?;
         self.next = turn.number + 1;
         Some(turn)
@@ -148,39 +223,22 @@ struct MachineQueue {
 }
 
 impl MachineQueue {
-    fn start<'scope>(scope: &'scope Scope<'scope, '_>, machine: &'scope mut dyn Machine) -> Self {
+    fn start<'scope>(
+        scope: &'scope Scope<'scope, '_>,
+        machine: &'scope mut dyn Machine,
+    ) -> Result<Self, MachineError> {
         let (commands, to_run) = sync_channel(ARENAS);
         let (send_done, done) = sync_channel(ARENAS);
-        scope.spawn(move || run_commands(machine, &to_run, &send_done));
 
-        Self { commands, done, early: VecDeque::new() }
+        thread::Builder::new()
+            .name("machine".into())
+            .spawn_scoped(scope, move || run_commands(machine, &to_run, &send_done))
+            .map_err(|source| MachineError::Host { doing: "starting a thread", source })?;
+        Ok(Self { commands, done, early: VecDeque::new() })
     }
 
     fn send(&self, command: BatchCommand) {
         self.commands.send(command).expect("the machine's thread outlives the queue");
-    }
-
-    /// Waits for the result of the oldest command.
-    fn receive(&mut self) -> BatchDone {
-        self.early.pop_front().unwrap_or_else(|| self.receive_new())
-    }
-
-    fn receive_new(&self) -> BatchDone {
-        self.done.recv().expect("every command has a result")
-    }
-
-    /// Waits until the next `count` commands are done, so that the machine is idle.
-    fn wait_for(&mut self, count: usize) {
-        while self.early.len() < count {
-            let done = self.receive_new();
-            self.early.push_back(done);
-        }
-    }
-
-    /// Runs a command on the idle machine, ahead of the results that were received early.
-    fn run_now(&self, command: BatchCommand) -> BatchDone {
-        self.send(command);
-        self.receive_new()
     }
 }
 

@@ -36,6 +36,11 @@ impl AskedProgram {
         self.score.ask(&mut self.candidate, case, prediction, verdict);
     }
 
+    /// Leaves out a case that comes after the end of the run's time.
+    pub(super) const fn leave_out(&mut self) {
+        self.score.not_asked_in_time += 1;
+    }
+
     pub(super) const fn score(&self) -> &CandidateScore {
         &self.score
     }

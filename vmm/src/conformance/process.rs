@@ -6,9 +6,10 @@ use crosswalk_case::Case;
 use crosswalk_case::protocol::Answer;
 use crosswalk_case::protocol::MAX_ANSWER_BYTES;
 use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -138,13 +139,14 @@ impl Running {
 
         // A program need not read what it is sent; then only this thread waits.
         let (cases, to_send) = sync_channel(1);
-        thread::spawn(move || write_lines(input, &to_send));
-
         // A program may be at most one line ahead: a line that was not asked for is not an answer.
         let (send, lines) = sync_channel(1);
-        thread::spawn(move || read_lines(output, &send));
+        // From here on the child is killed whatever happens.
+        let running = Self { child, lines, cases: Some(cases) };
 
-        Ok(Self { child, lines, cases: Some(cases) })
+        thread::Builder::new().spawn(move || write_lines(input, &to_send))?;
+        thread::Builder::new().spawn(move || read_lines(output, &send))?;
+        Ok(running)
     }
 
     /// Sends a line and waits for the next line of the program.
@@ -167,22 +169,37 @@ impl Running {
     }
 
     /// How a program that has closed its output ended.
-    fn describe_end(&mut self) -> String {
+    fn describe_end(&self) -> String {
+        match self.end_within(GRACE) {
+            Some(WaitStatus::Exited(_, code)) => format!("ended with exit code {code}"),
+            Some(WaitStatus::Signaled(_, signal, _)) => {
+                format!("was killed by signal {}", signal as i32)
+            }
+            Some(_) => "ended".into(),
+            None => "closed its output".into(),
+        }
+    }
+
+    /// How the program ends, if it does within a time. It is not waited for: until then no other group
+    /// of processes has its number.
+    fn end_within(&self, time: Duration) -> Option<WaitStatus> {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
         let start = Instant::now();
 
         loop {
-            match self.child.try_wait() {
-                Ok(Some(status)) => {
-                    return match (status.code(), status.signal()) {
-                        (Some(code), _) => format!("ended with exit code {code}"),
-                        (None, Some(signal)) => format!("was killed by signal {signal}"),
-                        (None, None) => "ended".into(),
-                    };
+            match waitid(Id::Pid(self.group()), flags) {
+                Ok(WaitStatus::StillAlive) if start.elapsed() < time => {
+                    thread::sleep(Duration::from_millis(1));
                 }
-                Ok(None) if start.elapsed() < GRACE => thread::sleep(Duration::from_millis(1)),
-                Ok(None) | Err(_) => return "closed its output".into(),
+                Ok(WaitStatus::StillAlive) | Err(_) => return None,
+                Ok(end) => return Some(end),
             }
         }
+    }
+
+    /// The group of the program, and of what it starts.
+    fn group(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
     }
 }
 
@@ -222,17 +239,10 @@ impl Drop for Running {
     fn drop(&mut self) {
         // A well-behaved program ends when its input is closed.
         self.cases = None;
-        let start = Instant::now();
-        while start.elapsed() < GRACE / 10 {
-            if !matches!(self.child.try_wait(), Ok(None)) {
-                return;
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
+        let _ = self.end_within(GRACE / 10);
 
-        if let Ok(group) = i32::try_from(self.child.id()) {
-            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
-        }
+        // What it started dies, too, whether the program is well-behaved or not.
+        let _ = killpg(self.group(), Signal::SIGKILL);
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

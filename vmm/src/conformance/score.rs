@@ -25,6 +25,8 @@ pub struct CandidateScore {
     pub not_marked: u64,
     /// Number of cases about which it was not asked any more, because it failed all the time.
     pub not_asked: u64,
+    /// Number of cases about which it was not asked, because the time of the run was up.
+    pub not_asked_in_time: u64,
     /// The mistakes, grouped by what they have in common.
     pub mistakes: BTreeMap<MistakeKey, Mistakes>,
     /// The reasons for leaving something out, with their number.

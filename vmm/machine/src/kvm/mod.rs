@@ -12,7 +12,7 @@ use crate::host::{self, Flavour};
 use crate::image::Image;
 use crate::memory::GuestMemory;
 use crate::{
-    BatchCommand, Capabilities, GuestFailure, Identity, Machine, MachineError, Parts,
+    BatchCommand, Capabilities, GuestFailure, Identity, Interrupter, Machine, MachineError, Parts,
     ProvenanceMap, RunLog, capabilities,
 };
 use crosswalk_case::observation::Provenance;
@@ -79,7 +79,8 @@ impl KvmMachine {
         // the guest under every KVM, and KVM itself loads the PDPTEs.
         let provenance = ProvenanceMap::all(Provenance::KvmEmulator);
 
-        let parts = Parts { identity, capabilities, provenance, memory, image };
+        let interrupter = Interrupter::default();
+        let parts = Parts { identity, capabilities, provenance, memory, image, interrupter };
         let mut machine = Self { kvm, vm, cpuid, parts, commands: 0, hangs: 0 };
         probe::probe(&mut machine, flavour)?;
         Ok(machine)
@@ -90,7 +91,8 @@ impl KvmMachine {
     /// An access that never ends is given up, since a KVM that shadows page tables can fault on one
     /// indefinitely. If there are too many of them, the guest is to blame.
     fn run_batch(&mut self, arena: Arena) -> Result<RunLog, MachineError> {
-        let result = self.vm.run_to_doorbell(&self.parts.memory, Some(arena));
+        let Parts { memory, interrupter, .. } = &self.parts;
+        let result = self.vm.run_to_doorbell(memory, interrupter, Some(arena));
 
         match result {
             Err(MachineError::GuestFailed {
@@ -162,7 +164,8 @@ impl Machine for KvmMachine {
 
     fn serve_request(&mut self) -> Result<(), MachineError> {
         self.command(REQUEST);
-        self.vm.run_to_doorbell(&self.parts.memory, None)?;
+        let Parts { memory, interrupter, .. } = &self.parts;
+        self.vm.run_to_doorbell(memory, interrupter, None)?;
         self.check_completed()
     }
 }

@@ -3,21 +3,22 @@
 use super::vm::Vm;
 use super::watchdog::Watchdog;
 use crate::memory::GuestMemory;
-use crate::{GuestFailure, MachineError, Position, RunLog};
+use crate::patience::Patience;
+use crate::{GuestFailure, Interrupter, MachineError, Position, RunLog};
 use crosswalk_case::observation::OutsideAccess;
 use crosswalk_guest::contents;
 use crosswalk_guest::layout::{Arena, CONTROL, SUPERVISOR_WINDOW};
 use crosswalk_guest::mailbox::{AccessRecord, Control, DOORBELL_PORT, Doorbell};
 use kvm_ioctls::VcpuExit;
 use mmu_core::Ring;
+use nix::time::ClockId;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-/// How long a guest may take from one doorbell to the next. A full batch takes some 20 ms.
-const DEADLINE: Duration = Duration::from_secs(4);
-/// Number of interruptions during one access after which it is taken never to end. The watchdog
-/// interrupts every 100 ms, and the longest access takes microseconds.
-const MAX_INTERRUPTIONS: u32 = 10;
+/// How long a guest may compute from one doorbell to the next. A full batch takes some 20 ms.
+const LIMIT: Duration = Duration::from_secs(4);
+/// How long an access may take before it is taken never to end. The longest takes microseconds.
+const ACCESS_LIMIT: Duration = Duration::from_secs(1);
 /// Maximum number of accesses outside memory in one batch. It is far above that of any batch of
 /// ours.
 const MAX_OUTSIDE: usize = 100_000;
@@ -44,16 +45,21 @@ impl Vm {
     pub(super) fn run_to_doorbell(
         &mut self,
         memory: &GuestMemory,
+        interrupter: &Interrupter,
         arena: Option<Arena>,
     ) -> Result<RunLog, MachineError> {
         let _watchdog = Watchdog::start().map_err(MachineError::host("starting the watchdog"))?;
-        let mut run = Run::new();
+        let mut run = Run::start(Moment::now()?);
 
         loop {
+            if interrupter.is_interrupted() {
+                return Err(MachineError::Interrupted);
+            }
             let stop = self.run_to_stop()?;
+            let now = Moment::now()?;
             let position = || self.position(arena);
 
-            match run.react(stop, position, memory) {
+            match run.react(stop, now, position, memory) {
                 Ok(ControlFlow::Continue(())) => {}
                 Ok(ControlFlow::Break(())) => return Ok(run.log),
                 Err(failure) => return Err(MachineError::guest(failure, position())),
@@ -102,21 +108,41 @@ impl Vm {
     }
 }
 
+/// A moment, by the clock on the wall and by that of the vCPU.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    wall: Instant,
+    /// The processor time of the vCPU's thread.
+    used: Duration,
+}
+
+impl Moment {
+    fn now() -> Result<Self, MachineError> {
+        let used = ClockId::CLOCK_THREAD_CPUTIME_ID.now();
+        let used = used.map_err(MachineError::host("reading the thread's clock"))?;
+        Ok(Self { wall: Instant::now(), used: used.into() })
+    }
+}
+
 /// A run to the next doorbell.
 struct Run {
     patience: Patience,
+    /// The record at the last interruption, and the patience with that access.
+    access: Option<(Position, Patience)>,
     log: RunLog,
 }
 
 impl Run {
-    fn new() -> Self {
-        Self { patience: Patience::new(), log: RunLog::default() }
+    fn start(now: Moment) -> Self {
+        let patience = Patience::start(LIMIT, now.used, now.wall);
+        Self { patience, access: None, log: RunLog::default() }
     }
 
     /// Decides, at a stop with the guest at this position, whether it runs on, is done, or failed.
     fn react(
         &mut self,
         stop: Stop,
+        now: Moment,
         position: impl Fn() -> Option<Position>,
         memory: &GuestMemory,
     ) -> Result<ControlFlow<()>, GuestFailure> {
@@ -126,12 +152,12 @@ impl Run {
                 let record = position().ok_or(GuestFailure::OutsideMemory(access.address))?;
                 self.log.outside.push((record, access));
 
-                if self.log.outside.len() > MAX_OUTSIDE || self.patience.is_late() {
+                if self.log.outside.len() > MAX_OUTSIDE || self.is_late(now) {
                     return Err(GuestFailure::EndlessOutside);
                 }
                 Ok(ControlFlow::Continue(()))
             }
-            Stop::Interrupted if self.patience.ends_at(position()) => Err(GuestFailure::Hang),
+            Stop::Interrupted if self.is_late_at(position(), now) => Err(GuestFailure::Hang),
             Stop::Interrupted => Ok(ControlFlow::Continue(())),
             Stop::NotEmulated => {
                 let record = position().ok_or(GuestFailure::NotEmulated)?;
@@ -141,6 +167,26 @@ impl Run {
             }
             Stop::TripleFault => Err(GuestFailure::TripleFault),
             Stop::Other(exit) => Err(GuestFailure::UnexpectedExit(exit)),
+        }
+    }
+
+    fn is_late(&mut self, now: Moment) -> bool {
+        self.patience.is_over(now.used, now.wall)
+    }
+
+    /// Whether the guest is late, or has been at the same record for too long.
+    fn is_late_at(&mut self, position: Option<Position>, now: Moment) -> bool {
+        let is_late = self.is_late(now);
+
+        match (&mut self.access, position) {
+            (Some((last, patience)), Some(position)) if *last == position => {
+                is_late || patience.is_over(now.used, now.wall)
+            }
+            (access, position) => {
+                let patience = Patience::start(ACCESS_LIMIT, now.used, now.wall);
+                *access = position.map(|position| (position, patience));
+                is_late
+            }
         }
     }
 }
@@ -179,34 +225,6 @@ fn note_store(address: u64, data: &[u8]) -> OutsideAccess {
     OutsideAccess { address, len, is_write: true, data: u64::from_le_bytes(bytes) }
 }
 
-/// Decides when to stop waiting for a guest.
-struct Patience {
-    deadline: Instant,
-    /// The record at the last interruption, and the number of interruptions there before it.
-    last: Option<Position>,
-    interruptions: u32,
-}
-
-impl Patience {
-    fn new() -> Self {
-        Self { deadline: Instant::now() + DEADLINE, last: None, interruptions: 0 }
-    }
-
-    fn is_late(&self) -> bool {
-        Instant::now() > self.deadline
-    }
-
-    /// Notes an interruption. Whether the guest is late, or has been at the same record for too
-    /// long.
-    fn ends_at(&mut self, position: Option<Position>) -> bool {
-        let is_same = position.is_some() && position == self.last;
-        self.interruptions = if is_same { self.interruptions + 1 } else { 0 };
-        self.last = position;
-
-        self.is_late() || self.interruptions > MAX_INTERRUPTIONS
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,34 +240,56 @@ mod tests {
         None
     }
 
+    /// A run that has just started, and the moments at which the vCPU had used so many milliseconds
+    /// of the same time on the wall.
+    fn started() -> (Run, impl Fn(u64) -> Moment) {
+        let start = Instant::now();
+        let moment = move |milliseconds| {
+            let used = Duration::from_millis(milliseconds);
+            Moment { wall: start + used, used }
+        };
+        (Run::start(moment(0)), moment)
+    }
+
     #[test]
     fn an_access_that_does_not_end_is_a_hang() {
         let memory = GuestMemory::new().unwrap();
-        let mut run = Run::new();
-        for record in [3, 4, 4] {
-            assert_eq!(run.react(Stop::Interrupted, at(record), &memory), CONTINUE);
-        }
+        let (mut run, now) = started();
+        let mut interrupted = |milliseconds, record| {
+            run.react(Stop::Interrupted, now(milliseconds), at(record), &memory)
+        };
 
-        // Two interruptions at record 4 so far, of which the first does not count.
-        for _ in 1..MAX_INTERRUPTIONS {
-            assert_eq!(run.react(Stop::Interrupted, at(4), &memory), CONTINUE);
+        for (milliseconds, record) in [(900, 3), (1000, 4), (1900, 4), (1999, 4)] {
+            assert_eq!(interrupted(milliseconds, record), CONTINUE);
         }
-        assert_eq!(run.react(Stop::Interrupted, at(4), &memory), Err(GuestFailure::Hang));
+        assert_eq!(interrupted(2000, 4), Err(GuestFailure::Hang));
+    }
+
+    #[test]
+    fn a_guest_that_never_rings_is_a_hang() {
+        let memory = GuestMemory::new().unwrap();
+        let (mut run, now) = started();
+        for record in 1..40 {
+            let moment = now(100 * record as u64);
+            assert_eq!(run.react(Stop::Interrupted, moment, at(record), &memory), CONTINUE);
+        }
+        let late = run.react(Stop::Interrupted, now(4000), at(40), &memory);
+        assert_eq!(late, Err(GuestFailure::Hang));
     }
 
     #[test]
     fn a_stop_outside_the_lists_is_a_failure() {
         let memory = GuestMemory::new().unwrap();
         let access = OutsideAccess { address: 0x9000_0000, len: 8, is_write: false, data: 0 };
-        let mut run = Run::new();
+        let (mut run, now) = started();
 
-        assert_eq!(run.react(Stop::Outside(access), at(1), &memory), CONTINUE);
-        let outside = run.react(Stop::Outside(access), outside_the_lists, &memory);
+        assert_eq!(run.react(Stop::Outside(access), now(1), at(1), &memory), CONTINUE);
+        let outside = run.react(Stop::Outside(access), now(1), outside_the_lists, &memory);
         assert_eq!(outside, Err(GuestFailure::OutsideMemory(0x9000_0000)));
 
-        assert_eq!(run.react(Stop::NotEmulated, at(2), &memory), BREAK);
+        assert_eq!(run.react(Stop::NotEmulated, now(1), at(2), &memory), BREAK);
         assert_eq!(run.log.gave_up.as_ref().map(|(position, _)| *position), at(2)());
-        let not_emulated = run.react(Stop::NotEmulated, outside_the_lists, &memory);
+        let not_emulated = run.react(Stop::NotEmulated, now(1), outside_the_lists, &memory);
         assert_eq!(not_emulated, Err(GuestFailure::NotEmulated));
     }
 
@@ -257,8 +297,10 @@ mod tests {
     fn only_completion_is_a_good_message() {
         let memory = GuestMemory::new().unwrap();
         memory.write_value(CONTROL, &Control { panic: 14 + 1, ..Control::default() });
-        let message =
-            |message| Run::new().react(Stop::Doorbell(message), outside_the_lists, &memory);
+        let message = |message| {
+            let (mut run, now) = started();
+            run.react(Stop::Doorbell(message), now(1), outside_the_lists, &memory)
+        };
 
         assert_eq!(message(Doorbell::Completed as u8), BREAK);
         let panic = Err(GuestFailure::Exception { vector: 14 });

@@ -1,11 +1,11 @@
 //! A virtual machine with one vCPU, which starts in long mode on the guest's own page tables.
 
 use super::slots::MemorySlots;
-use crate::MachineError;
 use crate::guest_tables;
 use crate::image::Image;
 use crate::memory::GuestMemory;
 use crate::probe::check_self_test;
+use crate::{Interrupter, MachineError};
 use crosswalk_guest::layout::{CONTROL, SUPERVISOR_WINDOW};
 use crosswalk_guest::mailbox::Control;
 use kvm_bindings::{CpuId, kvm_segment, kvm_sregs};
@@ -50,7 +50,7 @@ impl Vm {
         let mut machine = Self { vcpu, owner, slots };
         machine.enter_long_mode(guest_tables::own_state(profile), image.entry())?;
 
-        machine.run_to_doorbell(memory, None)?;
+        machine.run_to_doorbell(memory, &Interrupter::default(), None)?;
         check_self_test(memory)?;
         Ok(machine)
     }

@@ -12,9 +12,10 @@ pub use program::{PROGRAM, QemuVersion, installed_version};
 use crate::host;
 use crate::image::Image;
 use crate::memory::{GuestMemory, SharedFiles};
+use crate::patience::Patience;
 use crate::probe::{self, Prober};
 use crate::{
-    BatchCommand, Capabilities, GuestFailure, Identity, Machine, MachineError, Parts,
+    BatchCommand, Capabilities, GuestFailure, Identity, Interrupter, Machine, MachineError, Parts,
     ProvenanceMap, RunLog, capabilities, guest_tables,
 };
 use crosswalk_case::observation::Provenance;
@@ -28,9 +29,9 @@ use std::mem::offset_of;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// How long a guest may take to boot or to complete a command. A full batch takes some
+/// How long QEMU may compute until the guest has booted or completed a command. A full batch takes some
 /// milliseconds.
-const DEADLINE: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// The processor that QEMU emulates: changes to its most capable one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -89,6 +90,7 @@ impl QemuMachine {
             provenance: ProvenanceMap::all(Provenance::Tcg),
             memory,
             image,
+            interrupter: Interrupter::default(),
         };
         let mut machine = Self { process, parts, commands: 0 };
 
@@ -138,6 +140,7 @@ impl QemuMachine {
 
     /// Gives the guest the next command, which names the structure at an address, and waits for it.
     fn command(&mut self, place: u64) -> Result<(), MachineError> {
+        self.check_interrupter()?;
         self.commands += 1;
         self.parts.memory.store(CONTROL + offset_of!(Control, arena) as u64, place);
         self.parts.memory.store(CONTROL + offset_of!(Control, command) as u64, self.commands);
@@ -150,11 +153,11 @@ impl QemuMachine {
         /// Number of polls before the host starts to sleep.
         const SPINS: u32 = 2000;
         const PAUSE: Duration = Duration::from_micros(20);
-        /// Number of polls from one check of the process and the deadline to the next.
+        /// Number of polls from one check of the process and its time to the next.
         const CHECK_INTERVAL: u32 = 100;
 
         let completed = CONTROL + offset_of!(Control, completed) as u64;
-        let deadline = Instant::now() + DEADLINE;
+        let mut patience: Option<Patience> = None;
 
         let mut polls = 0;
         while self.parts.memory.load(completed) != command {
@@ -167,12 +170,22 @@ impl QemuMachine {
             std::thread::sleep(PAUSE);
             if polls % CHECK_INTERVAL == 0 {
                 self.check_guest()?;
-                if Instant::now() > deadline {
+                self.check_interrupter()?;
+                let (used, now) = (self.process.cpu_time()?, Instant::now());
+                let patience = patience.get_or_insert_with(|| Patience::start(LIMIT, used, now));
+                if patience.is_over(used, now) {
                     return Err(MachineError::guest(GuestFailure::Hang, None));
                 }
             }
         }
 
+        Ok(())
+    }
+
+    fn check_interrupter(&self) -> Result<(), MachineError> {
+        if self.parts.interrupter.is_interrupted() {
+            return Err(MachineError::Interrupted);
+        }
         Ok(())
     }
 

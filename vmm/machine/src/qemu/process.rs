@@ -10,6 +10,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
+use nix::time::ClockId;
 use nix::unistd::{Pid, getpid, getppid};
 use std::fs::File;
 use std::io::{self, Write};
@@ -19,6 +20,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// A region of the guest's memory: a file, mapped from its start at a guest-physical address.
 ///
@@ -116,6 +118,16 @@ impl QemuProcess {
             None => Ok(()),
             Some(status) => Err(self.ended(status)),
         }
+    }
+
+    /// The processor time that QEMU has used so far, in all its threads.
+    ///
+    /// # Errors
+    /// If it is not running any more, and has been waited for.
+    pub fn cpu_time(&self) -> Result<Duration, MachineError> {
+        let pid = Pid::from_raw(self.child.id() as i32);
+        let used = ClockId::pid_cpu_clock_id(pid).and_then(ClockId::now);
+        Ok(used.map_err(MachineError::host("reading QEMU's clock"))?.into())
     }
 
     fn ended(&self, status: ExitStatus) -> MachineError {

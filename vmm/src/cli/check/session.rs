@@ -25,7 +25,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A run on a machine.
 pub(super) struct Session<'a> {
@@ -121,6 +121,7 @@ impl<'a> Session<'a> {
         self.print_heading();
 
         let stop = stop_flag()?;
+        let left = self.plan.time.map(|time| time.saturating_sub(self.progress.elapsed));
         let mut observer = RunObserver {
             bar: CampaignBar::start(self.plan.schedule.about_cases(), self.plan.time),
             program: self.program.as_mut(),
@@ -128,6 +129,7 @@ impl<'a> Session<'a> {
             run: &self.run,
             cpu_before: self.cpu_before,
             stop: &stop,
+            end: left.and_then(|left| Instant::now().checked_add(left)),
             failed: None,
         };
         let machine = self.machine.as_mut();
@@ -275,14 +277,30 @@ struct RunObserver<'r> {
     run: &'r RunLine,
     cpu_before: f64,
     stop: &'r AtomicBool,
+    /// When the run's time is up.
+    end: Option<Instant>,
     /// Why a checkpoint could not be written. The run stops then.
     failed: Option<JournalError>,
 }
 
+impl RunObserver<'_> {
+    /// Whether the run is over. The cases that ran until then are still judged, but a program may take
+    /// its time with each, so it is not asked any more.
+    fn is_over(&self) -> bool {
+        let is_late = self.end.is_some_and(|end| Instant::now() >= end);
+        is_late || self.stop.load(Ordering::Relaxed)
+    }
+}
+
 impl Observer for RunObserver<'_> {
     fn judged(&mut self, case: &Case, prediction: &Prediction, verdict: &Verdict) {
+        let is_over = self.is_over();
         if let Some(program) = &mut self.program {
-            program.ask(case, prediction, verdict);
+            if is_over {
+                program.leave_out();
+            } else {
+                program.ask(case, prediction, verdict);
+            }
         }
     }
 

@@ -17,6 +17,7 @@ pub(in crate::report) struct CandidateScoreJson<'r> {
     failed: u64,
     not_marked: u64,
     not_asked: u64,
+    not_asked_in_time: u64,
     mistakes: Vec<MistakeJson<'r>>,
     failures: Vec<MistakeJson<'r>>,
     silences: &'r BTreeMap<String, u64>,
@@ -42,6 +43,7 @@ pub(in crate::report) fn json(score: &CandidateScore) -> CandidateScoreJson<'_> 
         failed: score.failed,
         not_marked: score.not_marked,
         not_asked: score.not_asked,
+        not_asked_in_time: score.not_asked_in_time,
         mistakes: mistakes(score).map(|(what, mistakes)| entry(what, mistakes)).collect(),
         failures: failures.map(|(what, mistakes)| entry(what.clone(), mistakes)).collect(),
         silences: &score.silences,
@@ -64,13 +66,23 @@ const MAX_DESCRIBED: usize = 8;
 
 /// The score in 80 columns.
 pub(in crate::report) fn describe(text: &mut String, walker: &str, score: &CandidateScore) {
-    let CandidateScore { right, wrong, silent, failed, not_marked, not_asked, .. } = score;
+    let CandidateScore {
+        right,
+        wrong,
+        silent,
+        failed,
+        not_marked,
+        not_asked,
+        not_asked_in_time,
+        ..
+    } = score;
     let counts = [
         (right, "right"),
         (wrong, "wrong"),
         (silent, "not said"),
         (failed, "without an answer"),
         (not_asked, "not asked after too many of those"),
+        (not_asked_in_time, "not asked: the time was up"),
         (not_marked, "not marked: the machine differs from the manuals itself, or was not seen"),
     ];
     let words: Vec<_> = counts

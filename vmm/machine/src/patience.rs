@@ -1,0 +1,77 @@
+//! How long to wait for a guest: counted in the time that the guest itself had. A program that was
+//! stopped, a host that is busy or was suspended, says nothing about the guest.
+
+use std::time::{Duration, Instant};
+
+/// How long a guest may take that uses no processor time at all, as one that halts.
+const MAX_WAIT: Duration = Duration::from_secs(30);
+/// The most that counts as waiting between two looks at the clock. Those who wait look far more often,
+/// so whatever is longer was spent stopped, or waiting for a processor.
+const MAX_GAP: Duration = Duration::from_millis(250);
+
+/// Decides when a guest has had its time.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    /// The processor time that the guest may use.
+    limit: Duration,
+    /// The processor time that it had used when the waiting began.
+    start: Duration,
+    waited: Duration,
+    last_look: Instant,
+}
+
+impl Patience {
+    /// Starts to wait for a guest that has used this much processor time so far.
+    pub(crate) fn start(limit: Duration, used: Duration, now: Instant) -> Self {
+        Self { limit, start: used, waited: Duration::ZERO, last_look: now }
+    }
+
+    /// Looks at the clocks: whether the guest, which has used this much processor time by now, had
+    /// enough.
+    pub(crate) fn is_over(&mut self, used: Duration, now: Instant) -> bool {
+        let gap = now.saturating_duration_since(self.last_look);
+        self.waited += gap.min(MAX_GAP);
+        self.last_look = now;
+
+        used.saturating_sub(self.start) >= self.limit || self.waited >= MAX_WAIT
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(4);
+    const LOOK: Duration = Duration::from_millis(100);
+
+    #[test]
+    fn a_guest_that_computes_has_its_limit() {
+        let (used, now) = (Duration::from_secs(7), Instant::now());
+        let mut patience = Patience::start(LIMIT, used, now);
+
+        for look in 1..40 {
+            assert!(!patience.is_over(used + look * LOOK, now + look * LOOK), "look {look}");
+        }
+        assert!(patience.is_over(used + LIMIT, now + LIMIT));
+    }
+
+    #[test]
+    fn a_guest_that_halts_is_not_waited_for_for_ever() {
+        let now = Instant::now();
+        let mut patience = Patience::start(LIMIT, Duration::ZERO, now);
+        let looks = (1..).take_while(|look| !patience.is_over(Duration::ZERO, now + *look * LOOK));
+        assert_eq!(looks.count(), 299);
+    }
+
+    /// Nor does a busy host, where the vCPU has little of a processor.
+    #[test]
+    fn a_program_that_was_stopped_has_not_waited() {
+        let mut now = Instant::now();
+        let mut patience = Patience::start(LIMIT, Duration::ZERO, now);
+
+        for hour in 1..=20 {
+            now += Duration::from_secs(3600);
+            assert!(!patience.is_over(hour * LOOK, now), "stopped {hour} times");
+        }
+    }
+}
