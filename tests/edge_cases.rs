@@ -56,6 +56,9 @@ const ANSWERS: &[Answer] = &[
         &["completed: 8 bytes at 0x40046000"],
     ),
     answer("F8-fetch-where-there-is-no-code", "", &["completed: 4 bytes at 0x40044200"]),
+    // CANON-5; SDM "Linear-Address-Space Separation (LASS)": a user access to an address whose bit 63 is 1
+    // is #GP, before paging.
+    answer("lass-user-read-of-upper-half", "", &["#GP(0)"]),
     // CANON-4, CODE-12; APM "Upper Address Ignore": with 57 address bits there is no canonical check.
     // Either page may be reported. Bit 56 of the upper one is set, so that with the tag removed bits
     // 63:57 are ones.
@@ -91,6 +94,7 @@ const REFUSALS: &[Refusal] = &[
     Everywhere("B70-uai-data-segment", "its EFER is 0x100d00"),
     Everywhere("B70-uai-stack-segment", "its EFER is 0x100d00"),
     Everywhere("F8-fetch-where-there-is-no-code", "it would run data as code"),
+    Everywhere("lass-user-read-of-upper-half", "CR4.LASS lets no supervisor fetch"),
     Everywhere("uai-5level-straddle", "its EFER is 0x100d00"),
     Everywhere("lam-sup-across-2-64", "its CR4 is 0x10000620"),
 ];

@@ -80,7 +80,7 @@ fn every_mode_is_checked_and_every_divergence_is_known() {
 fn every_known_finding_occurs() {
     require_qemu!();
     let occurs = |report: &Value, id: &str| count(finding(report, id), "count") > 0;
-    for id in ["T1", "T2", "T3", "T4", "T5", "T6", "T7", "T8", "T11", "T12"] {
+    for id in ["T1", "T2", "T3", "T4", "T5", "T6", "T7", "T8", "T11", "T12", "T15"] {
         assert!(occurs(plain_report(), id), "{id} does not occur");
     }
 

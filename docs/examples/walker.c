@@ -81,10 +81,11 @@ static void answer(const char *json) {
     if (code < 0 && crosses) code = walk(json, cr2 = last & -BIT(12), &second);
     int masked = number(json, "cr3") >> 61 & 3 || number(json, "cr4") & BIT(28) || /* LAM */
                  number(json, "cr4") & BIT(27) || number(json, "efer") & BIT(20);  /* LASS, UAI */
-    int plain = !masked && !is(access, "shadow_stack", "true") &&
+    int checked = number(json, "cr0") & BIT(18) && is(json, "ac", "true"); /* alignment */
+    int plain = !masked && !checked && !is(access, "shadow_stack", "true") &&
                 !is(access, "compatibility", "true") && !*field(json, "before");
     if (!plain || !is(json, "mode", "\"4level\"") || *field(json, "global_in_pml4e_is_reserved"))
-        puts("{\"silent\":\"only single accesses in 64-bit mode, 4 levels, no LAM, LASS or CET\"}");
+        puts("{\"silent\":\"only 64-bit mode, 4 levels, no LAM, LASS, CET or alignment checks\"}");
     else if ((first + BIT(47)) >> 48 || (last + BIT(47)) >> 48) /* bits 63:47 differ */
         printf("{\"fault\":{\"vector\":%d,\"error_code\":\"0x0\"}}\n",
                is(access, "segment", "\"stack\"") ? 12 : 13);

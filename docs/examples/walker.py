@@ -5,7 +5,7 @@ import json
 import sys
 
 P, RW, US, PS, G, XD, ADDRESS = 1, 1 << 1, 1 << 2, 1 << 7, 1 << 8, 1 << 63, 0xF_FFFF_FFFF_F000
-WP, NXE, SMEP, SMAP, PKE, PKS = 1 << 16, 1 << 11, 1 << 20, 1 << 21, 1 << 22, 1 << 24
+WP, AM, NXE, SMEP, SMAP, PKE, PKS = 1 << 16, 1 << 18, 1 << 11, 1 << 20, 1 << 21, 1 << 22, 1 << 24
 LASS, LAM_SUP, LAM_USER, UAIE = 1 << 27, 1 << 28, 3 << 61, 1 << 20
 CODE_P, CODE_W, CODE_U, CODE_RSVD, CODE_I, CODE_PK = 1, 2, 4, 8, 16, 32
 LEVELS = {"4level": 4, "5level": 5}
@@ -56,9 +56,10 @@ def answer(case):
     """What a processor does with the case, as far as this program knows."""
     state, access, levels = case.state, case.access, LEVELS.get(case.mode)
     masked = state.cr4 & (LASS | LAM_SUP) or state.cr3 & LAM_USER or state.efer & UAIE
-    unknown = access.shadow_stack or access.compatibility or masked
+    aligned = not (state.cr0 & AM and state.ac and access.ring == 3)
+    unknown = access.shadow_stack or access.compatibility or masked or not aligned
     if not levels or case.before or unknown:
-        return {"silent": "only single accesses in 64-bit mode, without LAM, LASS and CET"}
+        return {"silent": "only 64-bit mode, without LAM, LASS, CET and alignment checks"}
     first, last = access.address, (access.address + access.size - 1) % (1 << 64)
     canonical = (0, (1 << 53 - 9 * levels) - 1)  # the bits from 47 or 56 on, all the same
     if first >> 11 + 9 * levels not in canonical or last >> 11 + 9 * levels not in canonical:

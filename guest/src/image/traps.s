@@ -19,7 +19,7 @@
         cmp qword ptr [rsp], offset enter_supervisor
         jne invalid_opcode
         jmp r8
-    .elseif \vector >= 12 && \vector <= 14
+    .elseif (\vector >= 12 && \vector <= 14) || \vector == 17
         record_fault \vector
     .else
         mov eax, {CONTROL} + {WINDOW}

@@ -33,7 +33,7 @@
         cmp dword ptr [esp + 4], offset load_paging
         je load_failed
         record_fault_32 \vector
-    .elseif \vector == 12 || \vector == 14
+    .elseif \vector == 12 || \vector == 14 || \vector == 17
         record_fault_32 \vector
     .else
         own_data

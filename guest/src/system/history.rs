@@ -20,7 +20,7 @@ const INVALID: u64 = 3;
 
 const MINORS: [Minor; 5] =
     [Minor::ZeroFill, Minor::MapShared, Minor::Copy, Minor::Reuse, Minor::Spurious];
-pub(super) const INVALIDS: [Invalid; 10] = [
+pub(super) const INVALIDS: [Invalid; 11] = [
     Invalid::NoRegion,
     Invalid::Guard,
     Invalid::ReadOnly,
@@ -31,6 +31,7 @@ pub(super) const INVALIDS: [Invalid; 10] = [
     Invalid::ProtectionKey,
     Invalid::ShadowStack,
     Invalid::Processor,
+    Invalid::Misaligned,
 ];
 
 /// The words of an event.

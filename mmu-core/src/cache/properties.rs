@@ -214,6 +214,7 @@ impl<F: Format, const N: usize> PropertyBench<F, N> {
         let bit = |n: u8| bits >> n & 1 != 0;
 
         new.pkru = pkru;
+        new.cr0.set(Cr0::AM, bit(0));
         new.cr0.set(Cr0::WP, bit(1));
         new.cr4.set(Cr4::SMEP, bit(2) && bit(3));
         new.cr4.set(Cr4::SMAP, bit(4) && bit(5));

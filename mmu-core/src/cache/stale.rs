@@ -255,8 +255,9 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         let mut rules = RuleSet::default();
         let Some(access) = self.canonical_access(access, &mut rules) else {
             // Neither tables nor caches are used (CANON-1).
-            let alternatives = [self.refusal(access, choice)].into_iter().collect();
-            return visit(&Prediction { alternatives, rules });
+            let mut found = Prediction { rules, ..Prediction::default() };
+            self.refuse(access, choice, &mut found);
+            return visit(&found);
         };
 
         let view = StaleView::new(history);

@@ -56,8 +56,10 @@ pub enum Invalid {
     NoExecute,
     /// A user access to a region of the supervisor.
     Supervisor,
-    /// The address is not canonical, or the exception is not a page fault.
+    /// The address is not canonical, or the exception is neither a page fault nor #AC.
     NotCanonical,
+    /// The access is misaligned, and its alignment is checked.
+    Misaligned,
     /// A reserved bit is set in an entry: the tables are damaged.
     Reserved,
     /// A protection key forbids it. The system gives no page a key, so PKRU or PKRS forbids key 0.
@@ -85,6 +87,7 @@ impl fmt::Display for Decision {
             Self::Invalid(Invalid::NoExecute) => "fetch from no-execute",
             Self::Invalid(Invalid::Supervisor) => "supervisor's page",
             Self::Invalid(Invalid::NotCanonical) => "not canonical",
+            Self::Invalid(Invalid::Misaligned) => "misaligned access",
             Self::Invalid(Invalid::Reserved) => "reserved bit in an entry",
             Self::Invalid(Invalid::ProtectionKey) => "protection key",
             Self::Invalid(Invalid::ShadowStack) => "shadow-stack access",

@@ -72,6 +72,9 @@ impl<F: Format, const FRAMES: usize, const SLOTS: usize> System<F, FRAMES, SLOTS
         let invalid = |why| Ok((Decision::Invalid(why), None));
         let code = PageFaultCode::from_bits_retain(fault.error_code);
 
+        if fault.vector == Vector::AlignmentCheck {
+            return invalid(Invalid::Misaligned);
+        }
         let (Vector::PageFault, Some(address)) = (fault.vector, fault.cr2) else {
             return invalid(Invalid::NotCanonical);
         };

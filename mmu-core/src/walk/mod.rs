@@ -196,6 +196,10 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
             if kind == EntryKind::Table
                 && let Some(below) = cursor.below(target)
             {
+                let denial = self.semantics.denial_on_the_way(rights, access, &self.regime);
+                if !denial.is_empty() {
+                    return Err(WalkError::Fault(Cause::Denied(denial)));
+                }
                 cursor = below;
                 continue;
             }

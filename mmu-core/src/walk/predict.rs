@@ -8,14 +8,16 @@ use super::{Mmu, Path, WalkError};
 use crate::access::{Access, AccessKind, MAX_PAGES, SizeError};
 use crate::address::{PAGE_SHIFT, PhysAddr, VirtAddr};
 use crate::memory::{OutsideMemory, TableMemory};
-use crate::outcome::{Alternative, MAX_ALTERNATIVES, Outcome, Prediction, Span};
+use crate::outcome::{
+    Alternative, EntryUpdate, MAX_ALTERNATIVES, MAX_ENTRIES, Outcome, Prediction, Span,
+};
 use crate::table::limits;
 use crate::x86::fault::Fault;
-use crate::x86::format::Format;
+use crate::x86::format::{EntryBits, Format};
 use crate::x86::profile::Pin;
 use crate::x86::regime::{Choices, Regime};
 use crate::x86::rule::{Rule, RuleSet};
-use crate::x86::semantics::{Cause, Denial, Semantics};
+use crate::x86::semantics::{AlignmentCheck, Cause, Denial, Semantics};
 use crate::x86::state::{Cr4, Efer, PagingMode};
 use arrayvec::ArrayVec;
 
@@ -27,6 +29,10 @@ type PossibleChoice = (bool, fn(&mut Choices), OpenMember);
 
 /// A member of CANON-2 under LAM.
 const BYTES_FOLLOW: &str = "the bytes follow the masked first one";
+
+/// Members of ALIGN-1.
+const CHECKED_FIRST: &str = "the alignment is checked first";
+const CHECKED_16_BYTES: &str = "the alignment of 16 bytes is checked";
 
 impl<F: Format, R: Semantics> Mmu<F, R> {
     /// Every way in which the access may go, and what it does to the entries on its path.
@@ -107,14 +113,25 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     ) {
         match self.canonical_access(access, &mut found.rules) {
             Some(canonical) => self.predict_with(memory, &canonical, choice, found),
-            None => found.add(self.refusal(access, choice)),
+            None => self.refuse(access, choice, found),
         }
     }
 
-    /// What becomes of an access that violates LASS or is not canonical.
-    pub(crate) fn refusal(&self, access: &Access, choice: Option<OpenMember>) -> Alternative {
+    /// Adds what becomes of an access that violates LASS or is not canonical.
+    pub(crate) fn refuse(
+        &self,
+        access: &Access,
+        choice: Option<OpenMember>,
+        found: &mut Prediction,
+    ) {
         let outcome = Outcome::Fault(self.semantics.non_canonical_fault(access));
-        Alternative { outcome, updates: ArrayVec::new(), choice }
+        found.add(Alternative { outcome, updates: ArrayVec::new(), choice });
+
+        if self.semantics.alignment_check(access, &self.regime) != AlignmentCheck::Passes {
+            let outcome = Outcome::Fault(Fault::ALIGNMENT_CHECK);
+            let choice = Some((Rule::Align1, CHECKED_FIRST));
+            found.add(Alternative { outcome, updates: ArrayVec::new(), choice });
+        }
     }
 
     /// The access with the linear address that is translated: masked in 64-bit mode, cut to 32 bits
@@ -352,7 +369,19 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
             Some(fault) => Outcome::Fault(fault),
             None => Outcome::Translated(pages.iter().filter_map(WalkedPage::span).collect()),
         };
-        let updates = self.updates(pages, access, &mut found.rules);
+        let check = self.semantics.alignment_check(access, &self.regime);
+        let mut rules = RuleSet::default();
+        let updates = self.updates(pages, access, &mut rules);
+        let updates_of_check = updates_without_access(&updates);
+
+        if check == AlignmentCheck::Fails && lowest.is_none() {
+            found.rules.insert(Rule::Align1);
+            let outcome = Outcome::Fault(Fault::ALIGNMENT_CHECK);
+            found.add(Alternative { outcome, updates: updates_of_check, choice });
+            return;
+        }
+
+        found.rules.extend(rules);
         found.add(Alternative { outcome, updates: updates.clone(), choice });
 
         // Where several pages fault, a processor may report any of them (CODE-12).
@@ -362,7 +391,30 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
             let outcome = Outcome::Fault(fault);
             found.add(Alternative { outcome, updates: updates.clone(), choice });
         }
+
+        // "Exceptions within each class are implementation-dependent" (SDM "Priority Among Concurrent
+        // Events", where page faults and #AC are in one class).
+        if check != AlignmentCheck::Passes {
+            let member = if lowest.is_some() { CHECKED_FIRST } else { CHECKED_16_BYTES };
+            let choice = Some((Rule::Align1, member));
+            let outcome = Outcome::Fault(Fault::ALIGNMENT_CHECK);
+            found.add(Alternative { outcome, updates: updates_of_check, choice });
+        }
     }
+}
+
+/// What an access that fails the alignment check may do to the entries on its path: the processor may
+/// have walked to the page and set A, but it has not written (ALIGN-1).
+fn updates_without_access(
+    updates: &ArrayVec<EntryUpdate, MAX_ENTRIES>,
+) -> ArrayVec<EntryUpdate, MAX_ENTRIES> {
+    let accessed = |update: &EntryUpdate| EntryUpdate {
+        must_set: 0,
+        may_set: (update.must_set | update.may_set) & EntryBits::A.bits(),
+        open_by: Rule::Align1,
+        ..*update
+    };
+    updates.iter().map(accessed).collect()
 }
 
 /// Whether an access with an address of 32 bits has bytes at 4 GiB and above.
@@ -418,6 +470,8 @@ impl Prediction {
                 Rule::Canon4 => "CR2 does not hold the tag",
                 Rule::Canon2 if member == BYTES_FOLLOW => "each byte is masked",
                 Rule::Canon2 => "the address wraps at 4 GiB",
+                Rule::Align1 if member == CHECKED_FIRST => "the alignment is checked last",
+                Rule::Align1 => "the alignment of 16 bytes is not checked",
                 _ => "the lower page is reported",
             };
             first.choice = Some((rule, first_member));

@@ -2,6 +2,7 @@
 //! paging; `garbage` has those of every format, and `oracle` a second implementation of 32-bit and
 //! PAE paging.
 
+mod alignment;
 mod garbage;
 mod oracle;
 

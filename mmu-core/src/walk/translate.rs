@@ -9,7 +9,7 @@ use crate::outcome::{AccessError, AccessTranslation, Translation};
 use crate::x86::fault::Fault;
 use crate::x86::format::{EntryBits, EntryKind, Format, MAX_LEVELS};
 use crate::x86::rule::{Rule, RuleSet};
-use crate::x86::semantics::Semantics;
+use crate::x86::semantics::{AlignmentCheck, Semantics};
 use arrayvec::ArrayVec;
 
 /// How often a walk is repeated because another processor or a device changed an entry (AD-4). A real
@@ -103,8 +103,16 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     ) -> Result<Access, AccessError<E>> {
         Self::check_size(access)?;
 
-        let canonical = self.canonical_access(access, rules);
-        canonical.ok_or_else(|| self.semantics.non_canonical_fault(access).into())
+        let Some(canonical) = self.canonical_access(access, rules) else {
+            return Err(AccessError::Fault(self.semantics.non_canonical_fault(access)));
+        };
+        // Before the walk, which would set D (ALIGN-1).
+        if self.semantics.alignment_check(access, &self.regime) == AlignmentCheck::Fails {
+            rules.insert(Rule::Align1);
+            return Err(AccessError::Fault(Fault::ALIGNMENT_CHECK));
+        }
+
+        Ok(canonical)
     }
 
     /// Walks for one page, and changes nothing.

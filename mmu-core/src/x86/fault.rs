@@ -14,6 +14,8 @@ pub enum Vector {
     GeneralProtection = 13,
     /// #PF.
     PageFault = 14,
+    /// #AC: a misaligned access while alignment is checked (ALIGN-1).
+    AlignmentCheck = 17,
 }
 
 impl Vector {
@@ -23,6 +25,7 @@ impl Vector {
             12 => Some(Self::StackFault),
             13 => Some(Self::GeneralProtection),
             14 => Some(Self::PageFault),
+            17 => Some(Self::AlignmentCheck),
             _ => None,
         }
     }
@@ -33,6 +36,7 @@ impl Vector {
             Self::StackFault => "#SS",
             Self::GeneralProtection => "#GP",
             Self::PageFault => "#PF",
+            Self::AlignmentCheck => "#AC",
         }
     }
 }
@@ -65,11 +69,15 @@ pub struct Fault {
     pub vector: Vector,
     /// The error code that is pushed: [`PageFaultCode`] for a page fault, 0 for the others.
     pub error_code: u32,
-    /// The new value of CR2; `None` if it keeps its value (CANON-1).
+    /// The new value of CR2; `None` if it keeps its value (CANON-1, ALIGN-1).
     pub cr2: Option<VirtAddr>,
 }
 
 impl Fault {
+    /// #AC(0).
+    pub const ALIGNMENT_CHECK: Self =
+        Self { vector: Vector::AlignmentCheck, error_code: 0, cr2: None };
+
     /// A page fault on a linear address.
     pub const fn page_fault(code: PageFaultCode, address: VirtAddr) -> Self {
         Self { vector: Vector::PageFault, error_code: code.bits(), cr2: Some(address) }

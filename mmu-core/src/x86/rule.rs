@@ -137,6 +137,10 @@ rules! {
     /// #SS(0) on the stack and #GP(0) elsewhere, without a walk. A supervisor's data are separated with
     /// SMAP only, and EFLAGS.AC excuses an explicit access.
     Canon5 = "CANON-5",
+    /// With CR0.AM=1 and EFLAGS.AC=1 a misaligned explicit data access of ring 3 is #AC(0), and A may be
+    /// set on its path. Which fault comes first if there is another, and whether 16 bytes are checked,
+    /// depends on the processor (choice).
+    Align1 = "ALIGN-1",
     /// Nothing is cached from an entry with P=0 or a reserved bit, or before its A is set.
     Tlb1 = "TLB-1",
     /// After an edit without invalidation the old and the new translation are allowed, and mixtures of

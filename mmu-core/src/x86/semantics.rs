@@ -65,6 +65,17 @@ pub enum Cause {
     Denied(Denial),
 }
 
+/// The result of the alignment check (ALIGN-1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AlignmentCheck {
+    /// The access is aligned, or its alignment is not checked.
+    Passes,
+    /// Some processors refuse the access.
+    MayFail,
+    /// The access is refused.
+    Fails,
+}
+
 /// The decisions of a walk. The defaults are the reference.
 pub trait Semantics: Copy {
     /// Whether the linear address of an access in long mode has 64 bits and must be canonical;
@@ -160,6 +171,31 @@ pub trait Semantics: Copy {
         Fault { vector, error_code: 0, cr2: None }
     }
 
+    /// The alignment check: CR0.AM, EFLAGS.AC, and CPL 3 turn it on, for explicit data accesses. An
+    /// access of 4 bytes counts as a doubleword, one of 10 as a double extended-precision number. Of 16
+    /// bytes, the processor may check for a multiple of 8 (ALIGN-1; SDM "Interrupt 17 - Alignment Check
+    /// Exception (#AC)").
+    fn alignment_check(&self, access: &Access, regime: &Regime) -> AlignmentCheck {
+        let is_data = !matches!(access.kind, AccessKind::Fetch | AccessKind::Clflush);
+        let is_on = regime.state.cr0.contains(Cr0::PE | Cr0::AM) && access.ac;
+        // The pointer to a shadow stack is checked when it is loaded.
+        if !is_on || !is_data || !access.is_user() || access.shadow_stack {
+            return AlignmentCheck::Passes;
+        }
+
+        let shift = match access.size {
+            2 => 1,
+            4 | 6 => 2,
+            8 | 10 | 16 => 3,
+            _ => 0,
+        };
+        match access.address.offset(shift) {
+            0 => AlignmentCheck::Passes,
+            _ if access.size == 16 => AlignmentCheck::MayFail,
+            _ => AlignmentCheck::Fails,
+        }
+    }
+
     /// The physical address of the root table, from CR3 (MODE-8).
     fn root<F: Format>(&self, regime: &Regime) -> PhysAddr {
         F::root(regime)
@@ -212,6 +248,13 @@ pub trait Semantics: Copy {
         own.set(Rights::EXECUTE, !entry.contains(EntryBits::XD));
 
         above & own
+    }
+
+    /// The reasons why the rights of the entries so far end the walk at an entry that points to a
+    /// table. There are none: rights are judged when the whole translation exists, so that an entry
+    /// further down that is not present, or has a reserved bit set, comes first (CODE-2).
+    fn denial_on_the_way(&self, _rights: Rights, _access: &Access, _regime: &Regime) -> Denial {
+        Denial::empty()
     }
 
     /// Whether the access needs the right to write (CODE-10, RIGHT-8).

@@ -89,15 +89,15 @@ pub fn assert_machine(machine: &str, answers: &[Answer], refusals: &[Refusal]) {
 }
 
 fn duty(machine: &str, file: &str, refusals: &[Refusal]) -> Duty {
-    let duties = refusals.iter().filter_map(|refusal| match refusal {
-        Refusal::Everywhere(refused, why) if *refused == file => Some(Duty::Refuse(why)),
-        Refusal::On(on, refused, why) if *refused == file && *on == machine => {
+    let of_refusal = |refusal: &Refusal| match *refusal {
+        Refusal::Everywhere(refused, why) if refused == file => Some(Duty::Refuse(why)),
+        Refusal::On(on, refused, why) if refused == file && on == machine => {
             Some(Duty::Refuse(why))
         }
-        Refusal::OnSomeKvm(refused, why) if *refused == file && machine == "kvm" => {
+        Refusal::OnSomeKvm(refused, why) if refused == file && machine == "kvm" => {
             Some(Duty::AgreeOrRefuse(why))
         }
         _ => None,
-    });
-    duties.last().unwrap_or(Duty::Agree)
+    };
+    refusals.iter().find_map(of_refusal).unwrap_or(Duty::Agree)
 }

@@ -5,8 +5,11 @@ use crate::frames::OUTSIDE;
 use crosswalk_case::protocol::{Answer, Faulted, Ignores, PageRights, Translated};
 use crosswalk_case::{Case, TableEntry};
 use mmu_core::walk::{Path, WalkError};
+use mmu_core::x86::semantics::AlignmentCheck;
 use mmu_core::x86::state::{CR3_LAM_U48, CR3_LAM_U57};
-use mmu_core::{AccessKind, AnyMmu, Cr4, Efer, PagingMode, Translation, VirtAddr};
+use mmu_core::{
+    AccessKind, AnyMmu, Cr4, Efer, PagingMode, Reference, Regime, Semantics, Translation, VirtAddr,
+};
 
 /// A library's translation of one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +44,11 @@ pub(crate) fn check(case: &Case, modes: &[PagingMode]) -> Result<(), String> {
     }
     if mode.is_long_mode() && state.cr4.contains(Cr4::LASS) {
         return Err("it does not know linear-address space separation (CANON-5)".into());
+    }
+
+    let regime = Regime::new(*state, case.profile);
+    if Reference.alignment_check(&case.access, &regime) != AlignmentCheck::Passes {
+        return Err("it does not check alignment (ALIGN-1)".into());
     }
     Ok(())
 }

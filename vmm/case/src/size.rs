@@ -43,7 +43,8 @@ pub fn size_of_case(case: &Case) -> CaseSize {
         + u32::from(state.pkru != 0)
         + u32::from(state.pkrs != 0)
         + u32::from(case.access.ac)
-        + u32::from(!state.cr0.contains(Cr0::WP));
+        + u32::from(!state.cr0.contains(Cr0::WP))
+        + u32::from(state.cr0.contains(Cr0::AM));
 
     CaseSize {
         actions: case.before.len(),

@@ -18,6 +18,8 @@ pub struct Capabilities {
     pub modes: Vec<ModeOffer>,
     /// Whether a descriptor read at CPL 3 uses the guest's own descriptor table, or how it fails.
     pub implicit_accesses: Result<(), String>,
+    /// Whether LLDT takes a base that is not canonical, so that a descriptor there can be read.
+    pub any_local_table: bool,
     /// Whether ring 3 can load PKRU although CPUID lacks PKU.
     pub pkru_without_pku: bool,
     /// Whether ring 0 can load PKRU as well.
@@ -37,6 +39,7 @@ impl Capabilities {
     /// machine to generate for but not one that runs.
     pub fn of_everything(profile: Profile) -> Self {
         Self {
+            any_local_table: true,
             pkru_without_pku: true,
             pkru_in_ring_0: true,
             read_only_tables: Ok(()),
@@ -52,6 +55,7 @@ impl Capabilities {
             not_in_cpuid: Cr4::empty(),
             modes: Vec::new(),
             implicit_accesses: Ok(()),
+            any_local_table: false,
             pkru_without_pku: false,
             pkru_in_ring_0: false,
             high_memory: true,

@@ -29,7 +29,7 @@ pub use capabilities::{Capabilities, ModeOffer};
 pub use elf::ImageError;
 pub use error::{GuestFailure, MachineError};
 pub use identity::Identity;
-pub use provenance::{ProvenanceMap, ResultClass};
+pub use provenance::{Deciders, ProvenanceMap, ResultClass};
 pub use record::{MachineLine, offers, read_offers};
 pub use run::{BatchCommand, Interrupter, Position, RunLog};
 

@@ -12,15 +12,20 @@ pub enum ResultClass {
     PageFault,
     /// A fault of the address itself: #GP or #SS.
     AddressFault,
+    /// A misaligned access: #AC, which ring 0 never raises.
+    AlignmentFault,
 }
+
+/// Who decides each class of results, in the order of [`ResultClass`].
+pub type Deciders = [Provenance; 4];
 
 /// Who decides which results, as a probe found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProvenanceMap {
-    /// For ring 3, in the order of [`ResultClass`]: translations, page faults, address faults.
-    pub user: [Provenance; 3],
-    /// For ring 0, in the same order.
-    pub supervisor: [Provenance; 3],
+    /// For ring 3.
+    pub user: Deciders,
+    /// For ring 0.
+    pub supervisor: Deciders,
     /// For accesses that reached an address without memory.
     pub outside: Provenance,
     /// For a fault of loading CR0, which also loads PAE's PDPTEs.
@@ -39,8 +44,8 @@ impl ProvenanceMap {
     /// A map in which one party decides everything.
     pub(crate) const fn all(provenance: Provenance) -> Self {
         Self {
-            user: [provenance; 3],
-            supervisor: [provenance; 3],
+            user: [provenance; 4],
+            supervisor: [provenance; 4],
             outside: provenance,
             load: provenance,
         }

@@ -94,6 +94,7 @@ impl MachineLine {
             not_in_cpuid,
             modes: read_offers(&self.modes)?,
             implicit_accesses: self.no_implicit_accesses.clone().map_or(Ok(()), Err),
+            any_local_table: false, // A corpus generates no cases.
             pkru_without_pku: self.pkru_without_pku,
             pkru_in_ring_0: self.pkru_in_ring_0,
             high_memory: self.high_memory,

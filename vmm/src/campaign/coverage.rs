@@ -73,6 +73,7 @@ fn modes(rule: Rule) -> &'static [PagingMode] {
 
     match rule {
         Rule::Mode12 => &[Unpaged],
+        Rule::Align1 => &[Unpaged, Bits32, Pae, FourLevel, FiveLevel],
         Rule::Mode4 | Rule::Mode5 | Rule::Mode6 => &[Bits32],
         Rule::Mode7 => &[Bits32, Pae],
         Rule::Pdpte1 | Rule::Pdpte2 | Rule::Pdpte3 | Rule::Pdpte4 => &[Pae],

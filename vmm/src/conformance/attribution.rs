@@ -190,6 +190,7 @@ fn ends_like(rule: Rule, end: End) -> bool {
             rule,
             Rule::Right1 | Rule::Right3 | Rule::Right4 | Rule::Right5 | Rule::Right7 | Rule::Right8
         ),
+        End::Misaligned => rule == Rule::Align1,
         End::BadAddress => matches!(rule, Rule::Canon1 | Rule::Canon2 | Rule::Pdpte2),
     }
 }

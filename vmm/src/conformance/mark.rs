@@ -103,7 +103,9 @@ fn check_fault_details(case: &Case, said: &Translated, fault: &Fault, way: &Alte
             ignored(Ignores::PRESENT, "it does not look whether entries are present")
         }
         End::Reserved => ignored(Ignores::RESERVED, "it does not look at reserved bits"),
-        End::BadAddress => ignored(Ignores::ADDRESS, "it does not look at the address itself"),
+        End::BadAddress | End::Misaligned => {
+            ignored(Ignores::ADDRESS, "it does not look at the address itself")
+        }
         End::Denied | End::Completed => match said.page.map(|page| allows(case, page)) {
             None => ignored(Ignores::RIGHTS, "it does not look at rights"),
             Some(None) => Marked::Silent("what it knows of the page's rights does not decide"),

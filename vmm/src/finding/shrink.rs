@@ -87,6 +87,7 @@ impl Simplifications<'_> {
             }
         }
         self.add(|case| case.state.cr0.insert(Cr0::WP));
+        self.add(|case| case.state.cr0.remove(Cr0::AM));
         self.add(|case| {
             case.state.cr4.remove(Cr4::PKS);
             case.state.pkrs = 0;

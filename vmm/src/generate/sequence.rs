@@ -5,7 +5,7 @@
 
 use crosswalk_case::{AccessStep, Action, Case, TableEntry};
 use crosswalk_guest::contents;
-use crosswalk_guest::layout::{Arena, DATA_BASE};
+use crosswalk_guest::layout::{AREA_SIZE, Arena, DATA_BASE};
 use crosswalk_guest::stub::Form;
 use crosswalk_machine::Capabilities;
 use mmu_core::x86::format::{EntryBits, levels};
@@ -19,7 +19,7 @@ pub(super) fn sequence(
     arena: Arena,
     machine: &Capabilities,
 ) -> Case {
-    let subject = rng.random_range(0..8);
+    let subject = rng.random_range(0..11);
     // Slots below 256 of the root: some machines cannot use 256 (K3).
     let lane = rng.random_range(0..250);
     let cpl = if rng.random_bool(0.5) { Ring::Zero } else { Ring::Three };
@@ -35,6 +35,9 @@ pub(super) fn sequence(
         4 => builder.lose_leaf(),
         5 => builder.change_keys(),
         6 => builder.read_only_table(),
+        7 => builder.invalidate_large_page(),
+        8 => builder.reload_cr3(),
+        9 => builder.protect_written_page(),
         _ => builder.edit_entry(),
     }
     builder.case
@@ -74,17 +77,8 @@ impl<R: Rng> SequenceBuilder<'_, R> {
 
     /// Two entries map one large frame, and one of them is read-only: each has its own rights.
     fn two_large_entries(&mut self) {
-        let leaf = self.case.entries.len() - 2;
-        let frame = self.case.entries[leaf + 1].value & !LOW_FLAGS;
-        self.case.entries.truncate(leaf + 1);
-
-        let address = self.case.access.address.get();
-        let offset = (frame & LARGE_OFFSET) | (address & PAGE_OFFSET);
-        self.case.access.address = VirtAddr::new(address & !LARGE_OFFSET | offset);
-
-        let flags = self.case.entries[leaf].value & LOW_FLAGS | EntryBits::PS.bits();
-        self.case.entries[leaf].value = frame & !LARGE_OFFSET | flags;
-        self.alias(leaf);
+        self.use_large_page();
+        self.alias(self.leaf());
     }
 
     /// Two entries of one level point to one table, and one of them is read-only.
@@ -124,6 +118,18 @@ impl<R: Rng> SequenceBuilder<'_, R> {
         self.last_random_access(0);
     }
 
+    /// A read-only page is written while CR0.WP is 0, and then again while it is 1.
+    fn protect_written_page(&mut self) {
+        self.use_ring_0();
+        self.case.state.cr0 -= Cr0::WP;
+        let depth = self.rng.random_range(0..self.case.entries.len());
+        self.case.entries[depth].value &= !RW;
+
+        self.access(AccessKind::Write);
+        self.case.before.push(Action::WriteProtect(true));
+        self.last_access(AccessKind::Write, 0);
+    }
+
     /// A leaf is cached with D clear and then loses P: a write has to read the leaf again.
     fn lose_leaf(&mut self) {
         self.access(AccessKind::Read);
@@ -155,6 +161,27 @@ impl<R: Rng> SequenceBuilder<'_, R> {
         };
         self.case.before.push(invalidation);
         self.last_random_access(0);
+    }
+
+    /// A large page changes, and INVLPG of another of its addresses drops all of it (TLB-4).
+    fn invalidate_large_page(&mut self) {
+        self.use_large_page();
+        let address = self.case.access.address.get();
+        let other = address ^ 1 << self.rng.random_range(12..21);
+        self.change_page(AREA_SIZE, Action::Invlpg(VirtAddr::new(other)));
+    }
+
+    /// A page changes, and MOV to CR3 drops it: it is not global, or CR4.PGE is 0 (TLB-4).
+    fn reload_cr3(&mut self) {
+        let has_global_pages = self.machine.profile.features.contains(Features::PGE);
+        let is_on = has_global_pages && self.rng.random_bool(0.5);
+        self.case.state.cr4.set(Cr4::PGE, is_on);
+        let leaf = self.leaf();
+        if !is_on {
+            self.case.entries[leaf].value |= EntryBits::G.bits();
+        }
+
+        self.change_page(PAGE_OFFSET + 1, Action::ReloadCr3);
     }
 
     /// PKRU changes between two accesses to a page with a protection key.
@@ -202,6 +229,34 @@ impl<R: Rng> SequenceBuilder<'_, R> {
     fn use_ring_0(&mut self) {
         self.ring = Ring::Zero;
         self.case.access.ring = Ring::Zero;
+    }
+
+    /// Maps the page by a large one.
+    fn use_large_page(&mut self) {
+        let leaf = self.leaf() - 1;
+        let frame = self.case.entries[leaf + 1].value & !LOW_FLAGS;
+        self.case.entries.truncate(leaf + 1);
+
+        let address = self.case.access.address.get();
+        let offset = (frame & LARGE_OFFSET) | (address & PAGE_OFFSET);
+        self.case.access.address = VirtAddr::new(address & !LARGE_OFFSET | offset);
+
+        let flags = self.case.entries[leaf].value & LOW_FLAGS | EntryBits::PS.bits();
+        self.case.entries[leaf].value = frame & !LARGE_OFFSET | flags;
+    }
+
+    /// Between two accesses of one kind, moves the page to another place at this distance, or makes it
+    /// read-only if they write, and invalidates it. What was cached would serve the second access.
+    fn change_page(&mut self, distance: u64, invalidation: Action) {
+        let kind = self.random_kind();
+        self.access(kind);
+
+        let leaf = self.case.entries[self.leaf()];
+        let is_moved = kind == AccessKind::Read || self.rng.random_bool(0.5);
+        let value = if is_moved { leaf.value + distance } else { leaf.value & !RW };
+        self.case.before.push(Action::Write(TableEntry { value, ..leaf }));
+        self.case.before.push(invalidation);
+        self.last_access(kind, 0);
     }
 
     /// Makes some entry read-only, mostly.

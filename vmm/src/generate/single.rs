@@ -4,9 +4,9 @@
 use super::alone::alone;
 use super::sequence::sequence;
 use super::state::not_in_cpuid;
-use super::{ENDLESS, PDPTE_LOW_RESERVED_BITS, Stream, stream_seed};
+use super::{ENDLESS, PDPTE_LOW_RESERVED_BITS, Stream, address_bits, stream_seed};
 use crosswalk_case::{Case, TableEntry};
-use crosswalk_guest::contents::{self, CODE_OFFSETS};
+use crosswalk_guest::contents::{self, CODE_OFFSETS, DESCRIPTOR_OFFSETS};
 use crosswalk_guest::layout::Arena;
 use crosswalk_guest::stub::Form;
 use crosswalk_machine::Capabilities;
@@ -30,12 +30,20 @@ impl SingleStream {
         Self { seed, mode, machine }
     }
 
+    /// Whether the guest makes implicit accesses in this mode.
+    fn makes_implicit_accesses(&self) -> bool {
+        self.mode.is_long_mode() && self.machine.implicit_accesses.is_ok()
+    }
+
     fn case(&self, number: u64) -> Case {
         let stream = stream_seed(self.seed.rotate_left(32), self.mode, number);
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(stream);
         let arena = Arena::for_batch(number);
 
         match number % 8 {
+            7 if self.makes_implicit_accesses() && rng.random_bool(0.5) => {
+                implicit_access(&mut rng, self.mode, arena, &self.machine)
+            }
             7 if self.mode != PagingMode::Unpaged => {
                 fetch_without_nxe(&mut rng, self.mode, arena, &self.machine)
             }
@@ -107,6 +115,37 @@ fn fetch_without_nxe(
     let address = VirtAddr::new(page + CODE_OFFSETS.start);
     case.access = Access::fetch(address, contents::CODE_SIZE, Ring::Zero);
     case.form = Form::Jump;
+    case
+}
+
+/// An implicit access that EFLAGS.AC does not excuse from SMAP (RIGHT-4), or one to an address that is
+/// not canonical (CANON-1).
+fn implicit_access(
+    rng: &mut impl Rng,
+    mode: PagingMode,
+    arena: Arena,
+    machine: &Capabilities,
+) -> Case {
+    let lane = rng.random_range(0..250);
+    let mut case = Case::plain_in(mode, arena, lane, Ring::Three, machine.profile);
+    let page = case.access.address.get() & !0xfff;
+    let mut ac = false;
+    let mut address = page + DESCRIPTOR_OFFSETS.start + 8 * rng.random_range(0..64);
+
+    match address_bits(mode) {
+        Some(bits) if machine.any_local_table && rng.random_bool(0.5) => {
+            address ^= 1 << rng.random_range(bits..64);
+        }
+        _ => {
+            let has_smap = machine.profile.features.contains(Features::SMAP);
+            case.state.cr4.set(Cr4::SMAP, has_smap);
+            ac = rng.random_bool(0.75);
+        }
+    }
+
+    let read = Access::read(VirtAddr::new(address), 8, Ring::Three);
+    case.access = Access { implicit: true, ac, ..read };
+    case.form = Form::SegmentLimit;
     case
 }
 

@@ -19,6 +19,7 @@ pub(super) fn random_state(
     let mut state = plain_state(mode, arena, machine.profile);
     state.cr3 |= random_cr3_bits(rng, mode);
     state.cr0.set(Cr0::WP, rng.random_bool(0.6));
+    state.cr0.set(Cr0::AM, rng.random_bool(0.15));
     state.efer.set(Efer::NXE, features.contains(Features::NX) && rng.random_bool(0.7));
     for (bit, feature, chance, in_every_mode) in [
         (Cr4::SMEP, Features::SMEP, 0.25, true),

@@ -39,6 +39,8 @@ fn why_unmet(need: Need, machine: &Capabilities) -> Option<String> {
             (!machine.high_memory).then(|| "there is no memory at high addresses".into())
         }
         Need::Implicit => machine.implicit_accesses.clone().err(),
+        Need::AnyLocalTable => (!machine.any_local_table)
+            .then(|| "LLDT may refuse a base that is not canonical".into()),
         Need::ReadOnlyTables => machine.read_only_tables.clone().err(),
         Need::Vmx => (!machine.vmx).then(|| "CPUID 1 ECX[5] is 0: no VMX".into()),
         Need::LoadsPkru if !profile.features.contains(Features::PKU) => {

@@ -1,4 +1,4 @@
-//! The end of an access, in five classes.
+//! The end of an access, in six classes.
 
 use mmu_core::name::{UnknownName, by_name};
 use mmu_core::{Outcome, PageFaultCode, Vector};
@@ -15,20 +15,30 @@ pub enum End {
     Reserved,
     /// The rights denied it.
     Denied,
-    /// The address was not canonical.
+    /// The address was not canonical, or violated LASS.
     BadAddress,
+    /// It was misaligned.
+    Misaligned,
 }
 
 impl End {
     /// Every end.
-    pub const ALL: [Self; 5] =
-        [Self::Completed, Self::NotPresent, Self::Reserved, Self::Denied, Self::BadAddress];
+    pub const ALL: [Self; 6] = [
+        Self::Completed,
+        Self::NotPresent,
+        Self::Reserved,
+        Self::Denied,
+        Self::BadAddress,
+        Self::Misaligned,
+    ];
 
     /// The end of an outcome.
     pub fn of(outcome: &Outcome) -> Self {
         let Some(fault) = outcome.fault() else { return Self::Completed };
-        if fault.vector != Vector::PageFault {
-            return Self::BadAddress;
+        match fault.vector {
+            Vector::PageFault => {}
+            Vector::AlignmentCheck => return Self::Misaligned,
+            Vector::StackFault | Vector::GeneralProtection => return Self::BadAddress,
         }
 
         let code = PageFaultCode::from_bits_retain(fault.error_code);
@@ -49,6 +59,7 @@ impl End {
             Self::Reserved => "reserved bit",
             Self::Denied => "denied",
             Self::BadAddress => "bad address",
+            Self::Misaligned => "misaligned",
         }
     }
 }

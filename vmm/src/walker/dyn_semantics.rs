@@ -5,7 +5,7 @@
 //! even more pairs of them. They share one compiled walk, which calls each decision through a pointer.
 
 use mmu_core::x86::format::{Bits32, EntryKind, FiveLevel, Format, FourLevel, Level, Pae, Unpaged};
-use mmu_core::x86::semantics::{Cause, Denial, EntryError, Rights};
+use mmu_core::x86::semantics::{AlignmentCheck, Cause, Denial, EntryError, Rights};
 use mmu_core::{
     Access, Fault, PageFaultCode, PagingMode, PhysAddr, Reference, Regime, Semantics, VirtAddr,
 };
@@ -116,10 +116,12 @@ decisions! {
         either has_64_bit_address(access: &Access) -> bool;
         either masked_address(access: &Access, regime: &Regime) -> Option<VirtAddr>;
         either is_canonical(access: &Access, address_bits: u8, regime: &Regime) -> bool;
+        either alignment_check(access: &Access, regime: &Regime) -> AlignmentCheck;
         either non_canonical_fault(access: &Access) -> Fault;
         either index(level: &Level, address: VirtAddr) -> u64;
         either entry_error(entry: u64, reserved: u64) -> Option<EntryError>;
         bits combine(above: Rights, entry: u64) -> Rights;
+        bits denial_on_the_way(rights: Rights, access: &Access, regime: &Regime) -> Denial;
         either is_write(access: &Access) -> bool;
         bits denial(
             above: Rights, rights: Rights, leaf: u64, access: &Access, regime: &Regime

@@ -6,7 +6,7 @@
 
 use super::{Erased, Walker};
 use mmu_core::x86::format::{EntryBits, EntryKind, Format, Level};
-use mmu_core::x86::semantics::{Cause, Denial, Rights};
+use mmu_core::x86::semantics::{AlignmentCheck, Cause, Denial, Rights};
 use mmu_core::{
     Access, AccessKind, Cr0, Cr4, PageFaultCode, PagingMode, PhysAddr, Reference, Regime, Rule,
     Semantics, VirtAddr,
@@ -200,6 +200,11 @@ omissions! {
     NoCanonicalCheck, Some(Rule::Canon1), "addresses need not be canonical", {
         fn is_canonical(&self, _access: &Access, _address_bits: u8, _regime: &Regime) -> bool {
             true
+        }
+    }
+    NoAlignmentCheck, Some(Rule::Align1), "alignment is not checked", {
+        fn alignment_check(&self, _access: &Access, _regime: &Regime) -> AlignmentCheck {
+            AlignmentCheck::Passes
         }
     }
     NoSeparation, Some(Rule::Canon5), "LASS is not obeyed", {

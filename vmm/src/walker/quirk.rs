@@ -3,9 +3,9 @@
 //! The reference itself stays as the manuals have it. A known finding that names a quirk covers exactly
 //! the cases that the reference with this quirk predicts, alone or together with other quirks.
 //!
-//! The quirks here are those of QEMU's TCG and of KVM's walker. They name the function that deviates: in
-//! TCG of QEMU 7.2 it is `mmu_translate` (`excp_helper.c`) or the translator unless stated otherwise, in
-//! KVM of Linux 6.1 a function of arch/x86/kvm/mmu.
+//! The quirks here are those of QEMU's TCG, of KVM's walker and of KVM's module pvm. They name the
+//! function that deviates: in TCG of QEMU 7.2 it is `mmu_translate` (`excp_helper.c`) or the translator
+//! unless stated otherwise, in KVM of Linux 6.1 a function of arch/x86/kvm/mmu.
 
 use super::{Walker, control_load, predict_case};
 use arrayvec::ArrayVec;
@@ -13,9 +13,9 @@ use bitflags::bitflags;
 use crosswalk_case::Case;
 use mmu_core::walk::{Path, WalkError};
 use mmu_core::x86::format::{EntryBits, EntryKind, Format, Level, Pae};
-use mmu_core::x86::semantics::{Cause, Denial, EntryError};
+use mmu_core::x86::semantics::{AlignmentCheck, Cause, Denial, EntryError};
 use mmu_core::{
-    Access, AccessKind, Alternative, AnyMmu, Efer, EntryUpdate, Fault, Outcome, PageFaultCode,
+    Access, AccessKind, Alternative, AnyMmu, Cr0, Efer, EntryUpdate, Fault, Outcome, PageFaultCode,
     PagingMode, PhysAddr, Prediction, Reference, Regime, Rule, RuleSet, Segment, Semantics,
     Translation, Vector, VirtAddr,
 };
@@ -56,6 +56,10 @@ bitflags! {
         const FETCH_BY_NXE_ALONE = 1 << 12;
         /// PSE-36 addresses have 36 bits, whatever MAXPHYADDR is (KVM's `__reset_rsvds_bits_mask`).
         const PSE_36_ENDS_AT_36 = 1 << 13;
+        /// Alignment is not checked: CR0.AM and EFLAGS.AC do nothing.
+        const NO_ALIGNMENT_CHECK = 1 << 14;
+        /// CR0.AM counts as 1: ring 3 runs natively under the host's CR0 (kvm-pvm).
+        const AM_IS_ALWAYS_1 = 1 << 15;
     }
 }
 
@@ -79,6 +83,8 @@ impl Quirks {
             (Self::CLFLUSH_IS_NOTHING, access.kind == AccessKind::Clflush),
             (Self::FETCH_BY_NXE_ALONE, access.kind == AccessKind::Fetch),
             (Self::STACK_IS_GP, access.segment == Segment::Stack),
+            (Self::NO_ALIGNMENT_CHECK, case.state.cr0.contains(Cr0::AM) && access.ac),
+            (Self::AM_IS_ALWAYS_1, !case.state.cr0.contains(Cr0::AM) && access.ac),
         ] {
             if !can_show {
                 possible -= quirks;
@@ -324,6 +330,18 @@ impl Semantics for QuirkySemantics {
     fn reports_fetch(&self, regime: &Regime) -> bool {
         let by_nxe = self.has(Quirks::FETCH_BY_NXE_ALONE) && regime.state.efer.contains(Efer::NXE);
         by_nxe || Reference.reports_fetch(regime)
+    }
+
+    fn alignment_check(&self, access: &Access, regime: &Regime) -> AlignmentCheck {
+        if self.has(Quirks::NO_ALIGNMENT_CHECK) {
+            return AlignmentCheck::Passes;
+        }
+
+        let mut regime = *regime;
+        if self.has(Quirks::AM_IS_ALWAYS_1) {
+            regime.state.cr0 |= Cr0::AM;
+        }
+        Reference.alignment_check(access, &regime)
     }
 
     fn non_canonical_fault(&self, access: &Access) -> Fault {

@@ -17,7 +17,7 @@ use crate::memory::{
     AtomicTableMemory, Bytes, OutsideMemory, TableMemory, TableMemoryMut, Unshared,
 };
 use crate::outcome::Outcome;
-use crate::x86::fault::Vector;
+use crate::x86::fault::{Fault, Vector};
 use crate::x86::format::FourLevel;
 use crate::x86::profile::{Features, Profile, Vendor};
 use crate::x86::rule::Rule;

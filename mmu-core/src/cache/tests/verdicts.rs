@@ -3,8 +3,8 @@
 use super::{
     Access,
     AccessKind::{Fetch, Read, Write},
-    BYTE, CacheBench, Cr0, Cr4, NEIGHBOUR, NEXT_PTE, Outcome, PAGE, PATH, PDE, PML4E, PTE, Ring,
-    Rule, Vec, Vector, VirtAddr, bit,
+    BYTE, CacheBench, Cr0, Cr4, Fault, NEIGHBOUR, NEXT_PTE, Outcome, PAGE, PATH, PDE, PML4E, PTE,
+    Ring, Rule, Vec, Vector, VirtAddr, bit,
 };
 
 /// Error codes of user reads (SDM "Page-Fault Exceptions").
@@ -286,4 +286,26 @@ fn canon_1_an_address_that_is_not_canonical_caches_nothing() {
     let outcome = bench.does(Read, 1 << 47, Ring::Three);
     assert_eq!(outcome.fault().unwrap().vector, Vector::GeneralProtection);
     assert_eq!(bench.cached(), (0, 0));
+}
+
+/// The check comes before the walk, which would set D (ALIGN-1).
+#[test]
+fn align_1_a_misaligned_write_leaves_caches_and_tables_alone() {
+    let mut bench = CacheBench::new();
+    let write = Access { size: 8, ac: true, ..Access::write(VirtAddr::new(BYTE), 8, Ring::Three) };
+    assert!(bench.performs(&write).fault().is_none(), "without CR0.AM");
+
+    let mut bench = CacheBench::new();
+    bench.change(|state| state.cr0.insert(Cr0::AM));
+    let outcome = bench.performs(&write);
+    assert_eq!(outcome.fault(), Some(&Fault::ALIGNMENT_CHECK));
+    assert_eq!((bench.get(PTE), bench.cached()), (0x5007, (0, 0)));
+
+    // The address is checked before.
+    let beyond = Access { address: VirtAddr::new(0x8000_0000_0001), ..write };
+    let outcome = bench.performs(&beyond);
+    assert_eq!(outcome.fault().map(|fault| fault.vector), Some(Vector::GeneralProtection));
+
+    let aligned = Access { address: VirtAddr::new(BYTE - 4), ..write };
+    assert!(bench.performs(&aligned).fault().is_none());
 }

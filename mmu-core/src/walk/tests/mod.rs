@@ -3,6 +3,7 @@
 //! A test maps one page, changes what its rule is about, and checks the whole outcome: vector,
 //! error code and CR2, or the physical address, and the updates of A and D.
 
+mod alignment;
 mod bits32;
 mod choices;
 mod compatibility;

@@ -151,7 +151,7 @@ fn check_state(case: &Case, arena: Arena) -> Result<(), String> {
     let cr0 = Cr0::PE | Cr0::ET | pg;
 
     for (register, value, required, free) in [
-        ("CR0", state.cr0.bits(), cr0.bits(), Cr0::WP.bits()),
+        ("CR0", state.cr0.bits(), cr0.bits(), (Cr0::WP | Cr0::AM).bits()),
         ("CR4", state.cr4.bits(), cr4.bits(), free_cr4.bits()),
         ("EFER", state.efer.bits(), limits.efer.bits(), Efer::NXE.bits()),
         ("CR3", state.cr3, arena.table(0) & !limits.cr3_free, limits.cr3_free),

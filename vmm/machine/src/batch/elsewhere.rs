@@ -50,7 +50,7 @@ mod tests {
     use super::*;
     use mmu_core::{Profile, Ring, VirtAddr};
 
-    /// The frames of lane 3 of arena 0 are those at 0x4067_8000 and 0x4067_9000: (3 * 89 + 17) % 127
+    /// The frames of lane 3 of arena 0 are those at 0x40678000 and 0x40679000: (3 * 89 + 17) % 127
     /// is 30, of 4 frames each, in an area of 2 MiB.
     #[test]
     fn only_frames_outside_the_lanes_are_elsewhere() {

@@ -319,6 +319,7 @@ fn class_of(fault: Option<ObservedFault>) -> ResultClass {
     match fault.map(|fault| fault.vector) {
         None => ResultClass::Translation,
         Some(vector) if vector == Vector::PageFault as u8 => ResultClass::PageFault,
+        Some(vector) if vector == Vector::AlignmentCheck as u8 => ResultClass::AlignmentFault,
         Some(_) => ResultClass::AddressFault,
     }
 }

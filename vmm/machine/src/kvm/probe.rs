@@ -8,13 +8,13 @@ use super::KvmMachine;
 use super::stats::{Counters, Stats};
 use crate::host::Flavour;
 use crate::probe::{CASES, HARMLESS_PKRU, Prober, implicit_accesses, observed};
-use crate::{MachineError, ModeOffer};
+use crate::{Deciders, MachineError, ModeOffer};
 use crosswalk_case::Case;
 use crosswalk_case::observation::{Attempt, Provenance};
 use crosswalk_guest::contents::CODE_OFFSETS;
 use crosswalk_guest::layout::Arena;
 use crosswalk_guest::stub::Form;
-use mmu_core::{AccessKind, Cr4, Features, PagingMode, Ring, VirtAddr};
+use mmu_core::{AccessKind, Cr0, Cr4, Features, PagingMode, Ring, VirtAddr};
 
 /// Runs all probes and notes what they find.
 pub(super) fn probe(machine: &mut KvmMachine, flavour: Flavour) -> Result<(), MachineError> {
@@ -63,7 +63,9 @@ impl KvmProber<'_> {
             let (_, faults) = self.run(ring, |case| case.entries[3].value = 0)?;
             let (_, bad_addresses) = self.run(ring, make_non_canonical)?;
 
-            let deciders = deciders(flavour, reads, faults, bad_addresses);
+            let (_, misaligned) = self.run(ring, misalign)?;
+
+            let deciders = deciders(flavour, reads, faults, [bad_addresses, misaligned]);
             let deciders = deciders.map(|provenance| self.beneath(provenance));
             match ring {
                 Ring::Zero => self.machine.parts.provenance.supervisor = deciders,
@@ -164,19 +166,19 @@ impl KvmProber<'_> {
     }
 }
 
-/// Who decides translations, page faults and address faults in a ring, from what KVM counted for a
-/// batch of each.
+/// Who decides translations, page faults, address faults and alignment faults in a ring, from what KVM
+/// counted for a batch of each.
 fn deciders(
     flavour: Flavour,
     reads: Counters,
     faults: Counters,
-    bad_addresses: Counters,
-) -> [Provenance; 3] {
+    other_faults: [Counters; 2],
+) -> Deciders {
     // A list of 64 reads has some 300 instructions. If it runs natively, KVM emulates only what
     // belongs to the batch as a whole. Three per case are more than that.
     let runs_in_kvm = reads.instructions_emulated > 3 * CASES as u64;
     if runs_in_kvm {
-        return [Provenance::KvmEmulator; 3];
+        return [Provenance::KvmEmulator; 4];
     }
 
     let translation = if flavour.processor_walks() {
@@ -189,18 +191,25 @@ fn deciders(
     let page_fault = if injects { Provenance::KvmWalker } else { Provenance::Processor };
 
     // KVM may emulate the instructions of the handler, too, but those are as many for a page fault.
-    // What an address fault costs beyond them is the access itself.
-    let emulates_address_faults =
-        bad_addresses.instructions_emulated >= faults.instructions_emulated + CASES as u64 / 2;
-    let address_fault =
-        if emulates_address_faults { Provenance::KvmEmulator } else { Provenance::Processor };
+    // What another fault costs beyond them is the access itself.
+    let emulated_for_page_faults = faults.instructions_emulated + CASES as u64 / 2;
+    let [address_fault, alignment_fault] = other_faults.map(|counted| {
+        let is_emulated = counted.instructions_emulated >= emulated_for_page_faults;
+        if is_emulated { Provenance::KvmEmulator } else { Provenance::Processor }
+    });
 
-    [translation, page_fault, address_fault]
+    [translation, page_fault, address_fault, alignment_fault]
 }
 
 fn make_non_canonical(case: &mut Case) {
     let address = case.access.address.get();
     case.access.address = VirtAddr::new(address ^ 1 << 62);
+}
+
+fn misalign(case: &mut Case) {
+    case.state.cr0 |= Cr0::AM;
+    case.access.ac = true;
+    case.access.address = case.access.address.wrapping_add(1);
 }
 
 /// Turns a plain read into a fetch of the second stub in its page.

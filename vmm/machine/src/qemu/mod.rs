@@ -124,6 +124,8 @@ impl QemuMachine {
     fn probe(&mut self) -> Result<(), MachineError> {
         let mut prober = Prober::default();
         self.parts.capabilities.implicit_accesses = probe::implicit_accesses(&self.parts.memory);
+        // TCG's LLDT checks no base.
+        self.parts.capabilities.any_local_table = true;
 
         if self.parts.capabilities.profile.features.contains(Features::PKU) {
             // The probe's cases would be left out otherwise.

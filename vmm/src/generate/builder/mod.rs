@@ -27,7 +27,7 @@ use crosswalk_guest::tables;
 use crosswalk_machine::Capabilities;
 use mmu_core::x86::format::{self, EntryBits, Leaf, Level, levels};
 use mmu_core::{
-    Access, AccessKind, ControlState, Cr4, PagingMode, Regime, Ring, Segment, VirtAddr,
+    Access, AccessKind, ControlState, Cr0, Cr4, PagingMode, Regime, Ring, Segment, VirtAddr,
 };
 use rand::seq::IndexedMutRandom;
 use rand::{Rng, RngExt};
@@ -81,8 +81,12 @@ impl<'c> CaseBuilder<'c> {
     ) -> Self {
         let mode = state.mode();
         let cpl = if rng.random_bool(0.2) { Ring::Zero } else { Ring::Three };
-        let ac_counts = cpl == Ring::Zero && state.cr4.contains(Cr4::SMAP);
-        let ac = ac_counts && rng.random_bool(0.4);
+        // In ring 0 EFLAGS.AC suspends SMAP (RIGHT-4), in ring 3 it turns on alignment checks (ALIGN-1).
+        let ac_counts = match cpl {
+            Ring::Zero => state.cr4.contains(Cr4::SMAP),
+            Ring::Three => state.cr0.contains(Cr0::AM),
+        };
+        let ac = if ac_counts { rng.random_bool(0.4) } else { rng.random_bool(0.02) };
         state.pkru = random_pkru(rng, cpl, machine, &state);
 
         let leaf_level = random_leaf_level(rng, &state);

@@ -14,8 +14,7 @@ use crate::report::style::json::to_text;
 use crate::report::{RunFacts, name_of_end, when};
 use crate::verdict::ChoiceTaken;
 use crosswalk_case::Case;
-use crosswalk_case::observation::Provenance;
-use crosswalk_machine::{Machine, MachineLine};
+use crosswalk_machine::{Deciders, Machine, MachineLine};
 use mmu_core::{PagingMode, Rule};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -287,8 +286,8 @@ fn offer_json<'r>(kind: &'r str, offer: Result<&'r dyn Machine, &'r str>) -> Off
 
     let capabilities = opened.capabilities();
     let map = opened.provenance();
-    let by_class = |who: &[Provenance; 3]| {
-        let classes = ["translation", "page_fault", "address_fault"];
+    let by_class = |who: &Deciders| {
+        let classes = ["translation", "page_fault", "address_fault", "alignment_fault"];
         classes.into_iter().zip(who.iter().map(|who| who.name())).collect()
     };
 

@@ -12,8 +12,8 @@ use mmu_core::walk::{Path, Step, WalkError};
 use mmu_core::x86::format::{EntryBits, EntryKind, levels};
 use mmu_core::x86::semantics::{Cause, Denial, EntryError, Rights};
 use mmu_core::{
-    Access, AccessKind, Cr0, Cr4, Efer, PagingMode, Prediction, Rule, Segment, Translation,
-    VirtAddr,
+    Access, AccessKind, Cr0, Cr4, Efer, Fault, PagingMode, Prediction, Rule, Segment, Translation,
+    Vector, VirtAddr,
 };
 use std::fmt::Write;
 
@@ -47,8 +47,13 @@ pub fn explain(case: &Case, walker: WalkerSpec) -> String {
 fn is_walked(prediction: &Prediction) -> bool {
     prediction.alternatives.iter().all(|alternative| {
         let is_open = alternative.choice.is_some_and(|(rule, _)| rule == Rule::Canon2);
-        is_open || alternative.outcome.fault().is_none_or(|fault| fault.cr2.is_some())
+        is_open || alternative.outcome.fault().is_none_or(comes_after_a_walk)
     })
+}
+
+/// Whether a processor may have walked the tables before this fault.
+fn comes_after_a_walk(fault: &Fault) -> bool {
+    fault.cr2.is_some() || fault.vector == Vector::AlignmentCheck
 }
 
 fn why_not_walked(mode: PagingMode, prediction: &Prediction) -> &'static str {
@@ -163,6 +168,9 @@ fn describe_access(text: &mut String, case: &Case) {
         bit("AC", case.access.ac),
         bit("CR4.PKE", state.cr4.contains(Cr4::PKE)),
     ];
+    if state.cr0.contains(Cr0::AM) {
+        bits.push("CR0.AM=1".to_owned());
+    }
     if state.cr4.contains(Cr4::LASS) {
         bits.push("CR4.LASS=1".to_owned());
     }

@@ -3,7 +3,8 @@
 
 use super::Mutant;
 use super::Need::{
-    self, Amd, BitsAbove, BitsBelow, Feature, HighMemory, Implicit, Lacks, LoadsPkru, Mode, OneOf,
+    self, Amd, AnyLocalTable, BitsAbove, BitsBelow, Feature, HighMemory, Implicit, Lacks,
+    LoadsPkru, Mode, OneOf,
 };
 use crate::walker::Erased;
 use mmu_core::x86::format::{EntryBits, EntryKind, Format, Level};
@@ -45,12 +46,75 @@ const PKS: Need = Feature(Features::PKS);
 
 const PS: u64 = EntryBits::PS.bits();
 
+/// A bit that is not a right, and marks that the root was passed.
+const PASSED_ROOT: Rights = Rights::from_bits_retain(1 << 7);
+
 /// Whether a PDE of 32-bit paging maps a page.
 fn is_4_mib_pde<F: Format>(level: &Level, kind: EntryKind) -> bool {
     F::MODE == PagingMode::Bits32 && level.number == 2 && kind == EntryKind::Leaf
 }
 
 mutants! {
+    B01, Some(Rule::Code2), "v86 ebea7292, ACRN 44a2d77c3", "R/W and U/S judged on the way down, before the entries below", [], {
+        fn denial_on_the_way(&self, rights: Rights, access: &Access, regime: &Regime) -> Denial {
+            let denial = Reference.denial(rights, rights, 0, access, regime);
+            denial & (Denial::SUPERVISOR_PAGE | Denial::READ_ONLY)
+        }
+    }
+    B01x, Some(Rule::Code2), "Bochs 91e6ca8d5", "XD judged on the way down, before the entries below", [Feature(Features::NX)], {
+        fn denial_on_the_way(&self, rights: Rights, access: &Access, regime: &Regime) -> Denial {
+            Reference.denial(rights, rights, 0, access, regime) & Denial::EXECUTE_DISABLED
+        }
+    }
+    B02, Some(Rule::Code9), "halfix 9bbf835", "W/R and U/S left out of the error code when the PDPTE is absent", [Mode(PagingMode::Pae)], {
+        fn page_fault_code(&self, cause: Cause, access: &Access, regime: &Regime) -> PageFaultCode {
+            let code = Reference.page_fault_code(cause, access, regime);
+            let pdpte = regime.state.pdptes[(access.address.get() >> 30 & 3) as usize];
+            let is_absent = regime.state.mode() == PagingMode::Pae && pdpte & EntryBits::P.bits() == 0;
+            if is_absent { code - (PageFaultCode::W | PageFaultCode::U) } else { code }
+        }
+    }
+    B04, Some(Rule::Right3), "QEMU b4bda1ae57", "SMEP applied to user fetches, too", [Feature(Features::SMEP)], {
+        fn smep_denied(&self, rights: Rights, access: &Access, regime: &Regime) -> bool {
+            Reference.smep_denied(rights, &Access { ring: Ring::Zero, ..*access }, regime)
+        }
+    }
+    B05, Some(Rule::Right4), "QEMU 8a201bd47e, Bochs 93a07982d", "EFLAGS.AC excuses implicit accesses, too", [Implicit, Feature(Features::SMAP)], {
+        fn smap_denied(&self, rights: Rights, access: &Access, regime: &Regime) -> bool {
+            !access.ac && Reference.smap_denied(rights, access, regime)
+        }
+    }
+    B06, Some(Rule::Right5), "Bochs 951361a3a", "PKRU applied to supervisor pages, too", [PKU], {
+        fn key_denied(&self, rights: Rights, leaf: u64, access: &Access, regime: &Regime) -> bool {
+            Reference.key_denied(rights | Rights::USER, leaf, access, regime)
+                || Reference.key_denied(rights, leaf, access, regime)
+        }
+    }
+    B09b, Some(Rule::Mode5), "86Box f1a60d824, 74bda7121", "PSE-36: PDE[20:17] dropped from the address", [Mode(PagingMode::Bits32), Feature(Features::PSE36), HighMemory, BitsAbove(36)], {
+        fn address<F: Format>(&self, level: &Level, kind: EntryKind, entry: u64) -> PhysAddr {
+            let whole = F::address(level, kind, entry).get();
+            let dropped = if is_4_mib_pde::<F>(level, kind) { 0xf0_0000_0000 } else { 0 };
+            PhysAddr::new(whole & !dropped)
+        }
+    }
+    B11, Some(Rule::Mode8), "PCem 34c0db9c, gdb-pt-dump 38a0df1, Bareflank #631", "CR3[11:0] kept in the address of the root", [], {
+        fn root<F: Format>(&self, regime: &Regime) -> PhysAddr {
+            // PAE has bits 11:5 in the address anyway.
+            let low = if F::MODE == PagingMode::Pae { 0x1f } else { 0xfff };
+            F::root(regime) + (regime.state.cr3 & low)
+        }
+    }
+    B37, Some(Rule::Canon1), "Bochs 55cb12bad, 8108da227", "implicit accesses not tested for canonical form", [Implicit, AnyLocalTable], {
+        fn is_canonical(&self, access: &Access, address_bits: u8, regime: &Regime) -> bool {
+            access.implicit || Reference.is_canonical(access, address_bits, regime)
+        }
+    }
+    B39, Some(Rule::Right1), "QEMU 128b52e8d1", "the rights of the root's entry forgotten", [], {
+        fn combine(&self, above: Rights, entry: u64) -> Rights {
+            let rights = Reference.combine(above, entry);
+            if above.contains(PASSED_ROOT) { rights | PASSED_ROOT } else { Rights::all() | PASSED_ROOT }
+        }
+    }
     M01, Some(Rule::Mode5), "Xen 4c5d78a10d", "PSE-36: PDE[20:13] dropped from the address", [Mode(PagingMode::Bits32), Feature(Features::PSE36), HighMemory], {
         fn address<F: Format>(&self, level: &Level, kind: EntryKind, entry: u64) -> PhysAddr {
             let whole = F::address(level, kind, entry).get();
@@ -264,11 +328,9 @@ mutants! {
     }
     M41, Some(Rule::Right1), "memflow 0.2.4", "R/W ORed over the levels", [], {
         fn combine(&self, above: Rights, entry: u64) -> Rights {
-            // The rights above the root are not ORed: a bit that is not a right marks that the root was
-            // passed.
-            const PASSED: Rights = Rights::from_bits_retain(1 << 7);
-            let above_writes = above.contains(PASSED) && above.contains(Rights::WRITE);
-            let mut rights = Reference.combine(above, entry) | PASSED;
+            // The rights above the root are not ORed.
+            let above_writes = above.contains(PASSED_ROOT | Rights::WRITE);
+            let mut rights = Reference.combine(above, entry) | PASSED_ROOT;
             rights.set(Rights::WRITE, above_writes || entry & EntryBits::RW.bits() != 0);
             rights
         }
@@ -282,29 +344,4 @@ mutants! {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::walker::Walker;
-    use crosswalk_case::Case;
-    use crosswalk_guest::layout::Arena;
-    use mmu_core::Profile;
-
-    /// As observed in memflow 0.2.4: a read-only leaf under writable tables is writable, and a path that
-    /// is read-only at every level is not.
-    #[test]
-    fn m41_one_writable_entry_is_enough_and_none_is_not() {
-        let mut case = Case::plain(Arena::ALL[0], 3, Ring::Three, Profile::default());
-        case.access.kind = AccessKind::Write;
-        case.form = Case::default_form(AccessKind::Write);
-
-        let denies = |case: &Case| {
-            let ways = Erased(&M41).predict(case).alternatives;
-            ways[0].outcome.fault().is_some()
-        };
-        for entry in (0..4).rev() {
-            assert!(!denies(&case), "{case}");
-            case.entries[entry].value &= !EntryBits::RW.bits();
-        }
-        assert!(denies(&case));
-    }
-}
+mod tests;

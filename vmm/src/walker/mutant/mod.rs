@@ -1,8 +1,10 @@
 //! Mutants: walkers with one mistake that a real walker once had.
 
 mod decisions;
+mod invalidations;
 mod pair;
 mod stateful;
+mod straddle;
 mod write_back;
 
 pub use pair::{PAIRS, Pair};
@@ -35,7 +37,14 @@ pub struct Mutant {
 
 /// Every mutant, by id.
 pub static MUTANTS: LazyLock<Vec<Mutant>> = LazyLock::new(|| {
-    let mut all = [decisions::MUTANTS, stateful::MUTANTS, write_back::MUTANTS].concat();
+    let mut all = [
+        decisions::MUTANTS,
+        stateful::MUTANTS,
+        invalidations::MUTANTS,
+        straddle::MUTANTS,
+        write_back::MUTANTS,
+    ]
+    .concat();
     all.sort_unstable_by_key(|mutant| mutant.id);
     all
 });
@@ -107,6 +116,8 @@ pub enum Need {
     HighMemory,
     /// Descriptor reads that use the guest's own table.
     Implicit,
+    /// An LLDT that takes a base that is not canonical.
+    AnyLocalTable,
     /// Tables in memory that is read-only to the guest.
     ReadOnlyTables,
     /// Virtual machines with extended page tables.

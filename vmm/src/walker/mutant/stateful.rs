@@ -13,67 +13,79 @@ use mmu_core::{
     Semantics, Translation, VirtAddr,
 };
 
-/// A mutant of this file.
-const fn mutant(
-    id: &'static str,
-    rule: Option<Rule>,
-    origin: &'static str,
-    mistake: &'static str,
-    needs: &'static [Need],
-    walker: &'static dyn Walker,
-) -> Mutant {
-    Mutant { id, rule, mistake, origin, needs, semantics: None, walker }
-}
-
 pub(super) const MUTANTS: &[Mutant] = &[
-    mutant(
-        "M17",
-        Some(Rule::Right5),
-        "Bochs a3c77b4b0",
-        "WRPKRU without effect on a cached verdict",
-        &[Need::Feature(Features::PKU)],
-        &Stateful(M17::after),
-    ),
-    mutant(
-        "M24",
-        Some(Rule::Right2),
-        "KVM c22885050e65",
-        "D lost under WP=0 when the page was first reached by a read",
-        &[],
-        &Stateful(M24::after),
-    ),
-    mutant(
-        "M25",
-        Some(Rule::Right1),
-        "KVM 5fd5387c89ec, d28c6cfbbc5e",
-        "two large entries for one frame share one set of rights",
-        &[],
-        &Stateful(M25::after),
-    ),
-    mutant(
-        "M26",
-        Some(Rule::Right1),
-        "kvm-unit-tests 47fd6bc5",
-        "a table reached from two parents remembered with the first parent's rights",
-        &[],
-        &Stateful(M26::after),
-    ),
-    mutant(
-        "M27",
-        Some(Rule::Right2),
-        "kvm-unit-tests 858d3794",
-        "CR0.WP sampled when something else last changed",
-        &[],
-        &Stateful(M27::after),
-    ),
-    mutant(
-        "M40",
-        Some(Rule::Ad4),
-        "KNL erratum 4",
-        "A and D set after P was cleared by another processor",
-        &[],
-        &M40,
-    ),
+    Mutant {
+        id: "B23",
+        rule: Some(Rule::Ad1),
+        mistake: "D lost when the page was first reached by a read",
+        origin: "v86 86fc5423, IBMulator #34 f9bdcd4, blitz/vmmu #3",
+        needs: &[],
+        semantics: None,
+        walker: &Stateful(B23::after),
+    },
+    Mutant {
+        id: "B25",
+        rule: Some(Rule::Right2),
+        mistake: "the right to write that WP=0 gave is kept when CR0.WP is set",
+        origin: "v86 a8e64dc2, 86Box bdc430430, halfix 1079480",
+        needs: &[],
+        semantics: None,
+        walker: &Stateful(B25::after),
+    },
+    Mutant {
+        id: "M17",
+        rule: Some(Rule::Right5),
+        mistake: "WRPKRU without effect on a cached verdict",
+        origin: "Bochs a3c77b4b0",
+        needs: &[Need::Feature(Features::PKU)],
+        semantics: None,
+        walker: &Stateful(M17::after),
+    },
+    Mutant {
+        id: "M24",
+        rule: Some(Rule::Right2),
+        mistake: "D lost under WP=0 when the page was first reached by a read",
+        origin: "KVM c22885050e65",
+        needs: &[],
+        semantics: None,
+        walker: &Stateful(M24::after),
+    },
+    Mutant {
+        id: "M25",
+        rule: Some(Rule::Right1),
+        mistake: "two large entries for one frame share one set of rights",
+        origin: "KVM 5fd5387c89ec, d28c6cfbbc5e",
+        needs: &[],
+        semantics: None,
+        walker: &Stateful(M25::after),
+    },
+    Mutant {
+        id: "M26",
+        rule: Some(Rule::Right1),
+        mistake: "a table reached from two parents remembered with the first parent's rights",
+        origin: "kvm-unit-tests 47fd6bc5",
+        needs: &[],
+        semantics: None,
+        walker: &Stateful(M26::after),
+    },
+    Mutant {
+        id: "M27",
+        rule: Some(Rule::Right2),
+        mistake: "CR0.WP sampled when something else last changed",
+        origin: "kvm-unit-tests 858d3794",
+        needs: &[],
+        semantics: None,
+        walker: &Stateful(M27::after),
+    },
+    Mutant {
+        id: "M40",
+        rule: Some(Rule::Ad4),
+        mistake: "A and D set after P was cleared by another processor",
+        origin: "KNL erratum 4",
+        needs: &[],
+        semantics: None,
+        walker: &M40,
+    },
 ];
 
 /// A walker whose semantics for an access depend on what came before it.
@@ -106,6 +118,61 @@ fn cached(events: &[SequenceEvent], address: VirtAddr) -> impl Iterator<Item = &
     accesses.filter(move |access| is_same_page(access.address, address))
 }
 
+/// Whether a read may have cached the page of an access.
+fn is_read_before(events: &[SequenceEvent], access: &Access) -> bool {
+    cached(events, access.address).any(|earlier| earlier.kind == AccessKind::Read)
+}
+
+/// Whether the page was first reached by a read.
+#[derive(Clone, Copy)]
+struct B23(bool);
+
+impl B23 {
+    fn after(events: &[SequenceEvent], access: &Access, _: &ControlState) -> Self {
+        Self(is_read_before(events, access))
+    }
+}
+
+impl Semantics for B23 {
+    fn sets_dirty(&self, _: Rights, access: &Access) -> bool {
+        !self.0 && self.is_write(access)
+    }
+}
+
+/// Whether the supervisor wrote the page while CR0.WP was 0.
+#[derive(Clone, Copy)]
+struct B25(bool);
+
+impl B25 {
+    fn after(events: &[SequenceEvent], access: &Access, state: &ControlState) -> Self {
+        let mut write_protect = state.cr0.contains(Cr0::WP);
+        let since = events.iter().rev().take_while(|event| !event.invalidates(access.address));
+
+        // Back through the values that WP had.
+        for event in since {
+            if let SequenceEvent::Action(Action::WriteProtect(on)) = event {
+                write_protect = !on;
+            }
+
+            let is_written = event.completed().is_some_and(|(earlier, _)| {
+                let is_same_page = is_same_page(earlier.address, access.address);
+                is_same_page && earlier.kind.writes() && !earlier.is_user()
+            });
+            if is_written && !write_protect {
+                return Self(true);
+            }
+        }
+        Self(false)
+    }
+}
+
+impl Semantics for B25 {
+    fn write_denied(&self, rights: Rights, access: &Access, regime: &Regime) -> bool {
+        let is_kept = self.0 && !access.is_user();
+        !is_kept && Reference.write_denied(rights, access, regime)
+    }
+}
+
 /// Whether keys allowed an access that needs the same right before, and are not checked again.
 #[derive(Clone, Copy)]
 struct M17(bool);
@@ -129,7 +196,7 @@ struct M24(bool);
 
 impl M24 {
     fn after(events: &[SequenceEvent], access: &Access, _: &ControlState) -> Self {
-        Self(cached(events, access.address).any(|earlier| earlier.kind == AccessKind::Read))
+        Self(is_read_before(events, access))
     }
 }
 
@@ -306,167 +373,4 @@ fn lost_leaf(case: &Case) -> Option<PhysAddr> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::walker::MUTANTS;
-    use crosswalk_case::{AccessStep, TableEntry};
-    use crosswalk_guest::layout::Arena;
-    use crosswalk_guest::stub::Form;
-    use mmu_core::{Cr4, Profile, Ring};
-
-    const RW: u64 = 1 << 1;
-    const A: u64 = 1 << 5;
-    const D: u64 = 1 << 6;
-    const PS: u64 = 1 << 7;
-
-    fn plain(ring: Ring) -> Case {
-        let profile = Profile { physical_address_bits: 40, ..Profile::default() };
-        Case::plain(Arena::ALL[0], 7, ring, profile)
-    }
-
-    /// Adds an earlier access to the same page.
-    fn access_before(case: &mut Case, kind: AccessKind) {
-        let access = Access { kind, ..case.access };
-        case.before.push(Action::Access(AccessStep {
-            access,
-            form: Case::default_form(kind),
-            value: 1,
-        }));
-    }
-
-    /// Makes the last access a write.
-    fn write(case: &mut Case) {
-        case.access.kind = AccessKind::Write;
-        case.form = Form::Store;
-        case.value = 2;
-    }
-
-    /// The error code of the last access, and A and D in the leaf after it.
-    fn end(walker: &dyn Walker, case: &Case) -> (Option<u32>, u64) {
-        let way = &walker.predict(case).alternatives[0];
-        let leaf = case.entries.iter().rfind(|entry| entry.at >> 12 == leaf_table(case) >> 12);
-        let at = leaf.expect("a leaf").at;
-        let update = way.updates.iter().find(|update| update.at.get() == at);
-
-        let left = update.map_or(0, |update| update.before | update.must_set);
-        (way.outcome.fault().map(|fault| fault.error_code), left & (A | D))
-    }
-
-    fn leaf_table(case: &Case) -> u64 {
-        case.entries.iter().map(|entry| entry.at).max().unwrap_or(0)
-    }
-
-    /// The end by the reference, and by a mutant.
-    fn both(id: &str, case: &Case) -> [(Option<u32>, u64); 2] {
-        let mutant = MUTANTS.iter().find(|mutant| mutant.id == id).expect("it is listed");
-        [end(&Reference, case), end(mutant.walker, case)]
-    }
-
-    #[test]
-    fn m17_a_key_that_allowed_an_access_is_not_checked_again() {
-        let mut case = plain(Ring::Three);
-        case.state.cr4 |= Cr4::PKE;
-        case.entries[3].value |= 5 << 59;
-        access_before(&mut case, AccessKind::Read);
-        case.before.push(Action::Pkru(1 << 10));
-
-        // P, U and PK: bits 0, 2 and 5. The first access has set A.
-        assert_eq!(both("M17", &case), [(Some(0x25), A), (None, A)]);
-
-        // After INVLPG it is checked.
-        case.before.push(Action::Invlpg(case.access.address));
-        assert_eq!(both("M17", &case), [(Some(0x25), A), (Some(0x25), A)]);
-    }
-
-    #[test]
-    fn m24_d_is_lost_after_a_read() {
-        let mut case = plain(Ring::Zero);
-        case.state.cr0 -= Cr0::WP;
-        case.entries[3].value &= !RW;
-        access_before(&mut case, AccessKind::Read);
-        write(&mut case);
-        assert_eq!(both("M24", &case), [(None, A | D), (None, A)]);
-    }
-
-    #[test]
-    fn m25_a_large_frame_has_the_rights_of_its_first_entry() {
-        let mut case = plain(Ring::Three);
-        case.entries.pop();
-        let at = case.entries[2].at;
-        case.entries[2].value = 0x4000_0000 | PS | 7;
-        case.entries.push(TableEntry { at: at + 8, value: 0x4000_0000 | PS | 5 });
-        access_before(&mut case, AccessKind::Read);
-        write(&mut case);
-        case.access.address = case.access.address.wrapping_add(1 << 21);
-
-        // P, W and U.
-        assert_eq!(both("M25", &case), [(Some(7), 0), (None, A | D)]);
-    }
-
-    #[test]
-    fn m26_a_table_has_the_rights_of_its_first_parent() {
-        let mut case = plain(Ring::Three);
-        let parent = case.entries[2];
-        case.entries.push(TableEntry { at: parent.at + 8, value: parent.value & !RW });
-        access_before(&mut case, AccessKind::Write);
-        write(&mut case);
-        case.access.address = case.access.address.wrapping_add(1 << 21);
-        assert_eq!(both("M26", &case), [(Some(7), A | D), (None, A | D)]);
-    }
-
-    #[test]
-    fn m26_a_changed_parent_is_read_again() {
-        let mut case = plain(Ring::Three);
-        let parent = case.entries[2];
-        access_before(&mut case, AccessKind::Write);
-        case.before.push(Action::Write(TableEntry { value: parent.value & !RW, ..parent }));
-        case.before.push(Action::ReloadCr3);
-        write(&mut case);
-        assert_eq!(both("M26", &case), [(Some(7), A | D), (Some(7), A | D)]);
-    }
-
-    #[test]
-    fn m27_cr0_wp_counts_from_the_next_load_of_cr3() {
-        let mut case = plain(Ring::Zero);
-        case.entries[3].value &= !RW;
-        case.before.push(Action::WriteProtect(false));
-        write(&mut case);
-
-        // P and W.
-        assert_eq!(both("M27", &case), [(None, A | D), (Some(3), 0)]);
-
-        case.before.push(Action::ReloadCr3);
-        assert_eq!(both("M27", &case), [(None, A | D), (None, A | D)]);
-    }
-
-    #[test]
-    fn m40_flags_are_set_in_an_entry_that_is_not_present() {
-        let mut case = plain(Ring::Three);
-        access_before(&mut case, AccessKind::Read);
-        let leaf = case.entries[3];
-        case.before.push(Action::Write(TableEntry { value: leaf.value & !1, ..leaf }));
-        write(&mut case);
-
-        // W and U.
-        assert_eq!(both("M40", &case), [(Some(6), 0), (Some(6), A | D)]);
-    }
-
-    /// TLB-2: without INVLPG a read may use the old translation or the new one.
-    #[test]
-    fn tlb_2_a_read_after_an_edit_has_two_ways() {
-        let mut case = plain(Ring::Three);
-        access_before(&mut case, AccessKind::Read);
-        let leaf = case.entries[3];
-        case.before.push(Action::Write(TableEntry { value: leaf.value + 0x1000, ..leaf }));
-
-        let frame = leaf.value & EntryBits::ADDRESS;
-        let reached = |case: &Case| -> Vec<u64> {
-            let ways = Reference.predict(case).alternatives;
-            let addresses = ways.iter().filter_map(|way| way.outcome.physical_address());
-            addresses.map(|at| at.get() - frame).collect()
-        };
-        assert_eq!(reached(&case), [0x1108, 0x108]);
-        case.before.push(Action::Invlpg(case.access.address));
-        assert_eq!(reached(&case), [0x1108]);
-    }
-}
+mod tests;
