@@ -230,6 +230,7 @@ fn random_cases(mode: PagingMode) -> impl Iterator<Item = Case> {
             not_in_cpuid: Cr4::empty(),
             modes: Vec::new(),
             implicit_accesses: Ok(()),
+            compatibility: Ok(()),
             any_local_table: true,
             pkru_without_pku: true,
             pkru_in_ring_0: true,

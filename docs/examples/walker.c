@@ -75,7 +75,11 @@ static int walk(const char *json, uint64_t linear, uint64_t *physical) {
 /* Prints what a processor does with the case, as far as this program knows. */
 static void answer(const char *json) {
     const char *access = field(json, "access");
-    uint64_t first = number(access, "address"), last = first + number(access, "size") - 1;
+    /* In compatibility mode an address has 32 bits, but not that of a descriptor. */
+    int narrow = is(access, "compatibility", "true") && !is(access, "implicit", "true");
+    uint64_t space = narrow ? BIT(32) - 1 : ~UINT64_C(0);
+    uint64_t first = number(access, "address") & space;
+    uint64_t last = (first + number(access, "size") - 1) & space;
     uint64_t cr2 = first, physical = 0, second = 0;
     int code = walk(json, first, &physical), crosses = first >> 12 != last >> 12;
     if (code < 0 && crosses) code = walk(json, cr2 = last & -BIT(12), &second);
@@ -83,9 +87,9 @@ static void answer(const char *json) {
                  number(json, "cr4") & BIT(27) || number(json, "efer") & BIT(20);  /* LASS, UAI */
     int checked = number(json, "cr0") & BIT(18) && is(json, "ac", "true"); /* alignment */
     int plain = !masked && !checked && !is(access, "shadow_stack", "true") &&
-                !is(access, "compatibility", "true") && !*field(json, "before");
+                !*field(json, "before");
     if (!plain || !is(json, "mode", "\"4level\"") || *field(json, "global_in_pml4e_is_reserved"))
-        puts("{\"silent\":\"only 64-bit mode, 4 levels, no LAM, LASS, CET or alignment checks\"}");
+        puts("{\"silent\":\"only 4-level paging, no LAM, LASS, CET or alignment checks\"}");
     else if ((first + BIT(47)) >> 48 || (last + BIT(47)) >> 48) /* bits 63:47 differ */
         printf("{\"fault\":{\"vector\":%d,\"error_code\":\"0x0\"}}\n",
                is(access, "segment", "\"stack\"") ? 12 : 13);

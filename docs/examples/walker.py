@@ -57,10 +57,11 @@ def answer(case):
     state, access, levels = case.state, case.access, LEVELS.get(case.mode)
     masked = state.cr4 & (LASS | LAM_SUP) or state.cr3 & LAM_USER or state.efer & UAIE
     aligned = not (state.cr0 & AM and state.ac and access.ring == 3)
-    unknown = access.shadow_stack or access.compatibility or masked or not aligned
-    if not levels or case.before or unknown:
-        return {"silent": "only 64-bit mode, without LAM, LASS, CET and alignment checks"}
-    first, last = access.address, (access.address + access.size - 1) % (1 << 64)
+    if not levels or case.before or access.shadow_stack or masked or not aligned:
+        return {"silent": "only long mode, without LAM, LASS, CET and alignment checks"}
+    # In compatibility mode an address has 32 bits, but not that of a descriptor.
+    space = 1 << (32 if access.compatibility and not access.implicit else 64)
+    first, last = access.address % space, (access.address + access.size - 1) % space
     canonical = (0, (1 << 53 - 9 * levels) - 1)  # the bits from 47 or 56 on, all the same
     if first >> 11 + 9 * levels not in canonical or last >> 11 + 9 * levels not in canonical:
         return {"fault": {"vector": 12 if access.segment == "stack" else 13, "error_code": "0x0"}}

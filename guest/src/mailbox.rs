@@ -111,6 +111,8 @@ pub struct Header {
     pub edits_pdptes: u64,
     /// The PDPTEs in memory after that change.
     pub pdptes: [u64; 4],
+    /// 1 if the lists run in compatibility mode: 32-bit code in long mode.
+    pub compatibility: u64,
     /// 1 if the guest enters a process instead of a list. Such a header is not in an arena.
     pub enters_process: u64,
 }

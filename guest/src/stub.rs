@@ -1,7 +1,8 @@
 //! Stubs: the few instructions that make one access, with one stub for each kind, size and base
 //! register. The image's header lists their addresses in the order of [`Stub::index`].
 
-use mmu_core::{PagingMode, Ring};
+use crate::tables::TableUse;
+use mmu_core::Ring;
 
 /// An instruction that accesses memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,9 +52,10 @@ pub enum Code {
 }
 
 impl Code {
-    /// The code that makes the accesses of a mode.
-    pub const fn of(mode: PagingMode) -> Self {
-        if mode.is_long_mode() { Self::Bits64 } else { Self::Bits32 }
+    /// The code that makes the accesses with this use of the tables.
+    pub const fn of(tables: TableUse) -> Self {
+        let is_64_bit = tables.mode.is_long_mode() && !tables.compatibility;
+        if is_64_bit { Self::Bits64 } else { Self::Bits32 }
     }
 }
 
@@ -174,7 +176,7 @@ impl Stub {
 }
 
 /// "XWALK" and the version of the protocol: the first word of an image.
-pub const IMAGE_MAGIC: u64 = 0x0003_4b4c_4157_5800;
+pub const IMAGE_MAGIC: u64 = 0x0004_4b4c_4157_5800;
 
 /// The header of an image, at [`IMAGE_BASE`](crate::layout::IMAGE_BASE). All addresses in it are
 /// user addresses.

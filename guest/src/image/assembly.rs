@@ -15,6 +15,7 @@ core::arch::global_asm!(
     include_str!("switch.s"),
     include_str!("traps32.s"),
     include_str!("stubs32.s"),
+    include_str!("compatibility.s"),
     include_str!("processes.s"),
     include_str!("programs.s"),
     // Layout.
@@ -45,6 +46,7 @@ core::arch::global_asm!(
     HEADER_LOAD_FAULT = const offset_of!(Header, load_fault),
     HEADER_EDITS_PDPTES = const offset_of!(Header, edits_pdptes),
     HEADER_PDPTES = const offset_of!(Header, pdptes),
+    HEADER_COMPATIBILITY = const offset_of!(Header, compatibility),
     HEADER_ENTERS_PROCESS = const offset_of!(Header, enters_process),
     // Descriptors.
     GDT = const descriptors::GDT,
@@ -54,6 +56,7 @@ core::arch::global_asm!(
     USER_DATA = const descriptors::USER_DATA,
     TASK_STATE = const descriptors::TASK_STATE,
     FLAT_CODE_32 = const descriptors::FLAT_CODE_32,
+    WINDOW_DATA_32 = const descriptors::WINDOW_DATA_32,
     WINDOW_CODE_32 = const descriptors::WINDOW_CODE_32,
     USER_CODE_32 = const descriptors::USER_CODE_32,
     FLAT_TASK_STATE_32 = const descriptors::FLAT_TASK_STATE_32,

@@ -115,6 +115,8 @@ load_key_rights:
     mov ecx, PKRS
     wrmsr
 run_lists:
+    cmp qword ptr [rbx + {HEADER_COMPATIBILITY}], 0
+    jne run_compatible_lists            # compatibility.s
     lea r13, [rip + fetch_done - {WINDOW}]
     mov r14, {WINDOW}                   # handlers add it to the address of a ring-3 record
     lea r15, [rip + next - {WINDOW}]

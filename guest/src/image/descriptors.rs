@@ -26,6 +26,8 @@ pub(crate) const TASK_STATE: u16 = 0x28;
 pub(crate) const FLAT_CODE_32: u16 = 0x38;
 /// Selector of 32-bit ring-0 code in the window. The segment of the guest's own data follows it.
 pub(crate) const WINDOW_CODE_32: u16 = 0x48;
+/// Selector of the guest's own data in the window.
+pub(crate) const WINDOW_DATA_32: u16 = 0x50;
 /// Selector of 32-bit ring-3 code.
 pub(crate) const USER_CODE_32: u16 = 0x58 | 3;
 /// Selector of the 32-bit task-state segment without paging.

@@ -153,6 +153,9 @@ load_failed:
 # After the ring-0 list.
 .global end_supervisor_32
 end_supervisor_32:
+    mov ebx, gs:[saved_header]
+    cmp dword ptr gs:[ebx + {HEADER_COMPATIBILITY}], 0
+    jne end_compatible_supervisor       # compatibility.s
     far_jump {FLAT_CODE_32}, back_to_four_level
 
 # In flat 32-bit code, after a batch or a process.

@@ -40,6 +40,8 @@
 
 # This processor lacks an instruction of a stub, or a case fetched something other than code.
 invalid_opcode:
+    cmp qword ptr [rsp], offset enter_supervisor_32
+    je begin_compatible_supervisor      # compatibility.s
     mov rdi, [rsp]
     sub rdi, r15
     cmp rdi, 16

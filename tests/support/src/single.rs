@@ -7,7 +7,8 @@ use crosswalk_case::{Case, TableEntry};
 use crosswalk_guest::contents;
 use crosswalk_guest::high::data_behind;
 use crosswalk_guest::layout::Arena;
-use crosswalk_guest::stub::Form;
+use crosswalk_guest::stub::{Code, Form};
+use crosswalk_guest::tables::TableUse;
 use crosswalk_machine::Machine;
 use crosswalk_machine::image::Image;
 use crosswalk_machine::kvm::KvmMachine;
@@ -57,7 +58,19 @@ pub fn plain_in(
     form: Form,
     offset: u64,
 ) -> Case {
-    let mut case = Case::plain_in(mode, arena, LANE, ring, profile);
+    plain_with(TableUse::of(mode), profile, arena, ring, form, offset)
+}
+
+/// The same for any use of the tables.
+pub fn plain_with(
+    table_use: TableUse,
+    profile: Profile,
+    arena: Arena,
+    ring: Ring,
+    form: Form,
+    offset: u64,
+) -> Case {
+    let mut case = Case::plain_with(table_use, arena, LANE, ring, profile);
     case.form = form;
     case.access.kind = match form {
         Form::Load | Form::SegmentLimit => AccessKind::Read,
@@ -127,17 +140,24 @@ pub fn assert_completed(case: &Case, seen: &Observation, places: &[u64], leaves:
 /// that is not aligned, and asserts that it completes. Sizes are those of the mode's code.
 #[track_caller]
 pub fn assert_every_variant_completes(machine: &mut dyn Machine, mode: PagingMode, forms: &[Form]) {
+    assert_variants_complete(machine, TableUse::of(mode), forms);
+}
+
+/// The same for any use of the tables.
+#[track_caller]
+pub fn assert_variants_complete(machine: &mut dyn Machine, table_use: TableUse, forms: &[Form]) {
     const OFFSET: u64 = 0x10b;
 
     let profile = machine.capabilities().profile;
     let variants =
         Ring::ALL.into_iter().flat_map(|ring| forms.iter().map(move |form| (ring, form)));
     for (ring, form) in variants {
-        for size in [1, 2, 4, 8].into_iter().filter(|size| *size <= widest(mode)) {
+        let widest = if Code::of(table_use) == Code::Bits64 { 8 } else { 4 };
+        for size in [1, 2, 4, 8].into_iter().filter(|size| *size <= widest) {
             for segment in [Segment::Data, Segment::Stack] {
                 // Both arenas, so that one is known not to be a copy of the other.
                 let arena = Arena::ALL[usize::from(segment == Segment::Stack)];
-                let mut case = plain_in(mode, profile, arena, ring, *form, OFFSET);
+                let mut case = plain_with(table_use, profile, arena, ring, *form, OFFSET);
                 case.access.size = size;
                 case.access.segment = segment;
 

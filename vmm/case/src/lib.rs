@@ -18,11 +18,12 @@ mod text;
 
 pub use action::{AccessStep, Action};
 pub use hex::Hex;
-pub use plain::plain_state;
+pub use plain::{plain_state, shared_entries};
 pub use size::{CaseSize, size_of_case};
 pub use text::{CaseError, FullProfile};
 
 use crosswalk_guest::stub::Form;
+use crosswalk_guest::tables::TableUse;
 use crosswalk_guest::{high, layout};
 use mmu_core::{Access, ControlState, PagingMode, Profile};
 
@@ -88,6 +89,12 @@ impl Case {
     /// The paging mode that the control state selects.
     pub fn mode(&self) -> PagingMode {
         self.state.mode()
+    }
+
+    /// What decides how the case uses the tables of an arena.
+    pub fn table_use(&self) -> TableUse {
+        let mode = self.mode();
+        TableUse { mode, compatibility: mode.is_long_mode() && self.access.compatibility }
     }
 
     /// Whether the linear address of the access has 64 bits: in long mode, but not in compatibility

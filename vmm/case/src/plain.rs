@@ -3,8 +3,8 @@
 
 use crate::{Case, TableEntry};
 use crosswalk_guest::layout::{Arena, MAX_LANES};
-use crosswalk_guest::stub::Form;
-use crosswalk_guest::tables;
+use crosswalk_guest::stub::{Code, Form};
+use crosswalk_guest::tables::{self, TableUse};
 use mmu_core::x86::format::{EntryBits, levels};
 use mmu_core::{
     Access, ControlState, Cr0, Cr4, Efer, Features, PagingMode, Profile, Ring, VirtAddr,
@@ -47,39 +47,79 @@ impl Case {
         ring: Ring,
         profile: Profile,
     ) -> Self {
+        Self::plain_with(TableUse::of(mode), arena, lane, ring, profile)
+    }
+
+    /// The same for any use of the tables: [`Self::plain_in`], or in compatibility mode.
+    ///
+    /// # Panics
+    /// When the arena has no such lane.
+    pub fn plain_with(
+        table_use: TableUse,
+        arena: Arena,
+        lane: usize,
+        ring: Ring,
+        profile: Profile,
+    ) -> Self {
         assert!(lane < MAX_LANES, "there are {MAX_LANES} lanes");
+        let TableUse { mode, compatibility } = table_use;
         let state = plain_state(mode, arena, profile);
-        let (entries, page) = plain_mapping(mode, arena, lane);
-        let size = if state.efer.contains(Efer::LMA) { 8 } else { 4 };
+        let (entries, page) = plain_mapping(table_use, arena, lane);
+        let size = if Code::of(table_use) == Code::Bits64 { 8 } else { 4 };
+        let read = Access::read(page.wrapping_add(OFFSET), size, ring);
 
         Self {
             profile,
             state,
             entries,
             before: Vec::new(),
-            access: Access::read(page.wrapping_add(OFFSET), size, ring),
+            access: Access { compatibility, ..read },
             form: Form::Load,
             value: 0,
         }
     }
 }
 
+/// The entries of the levels that all lanes share in compatibility mode, as plain cases have them:
+/// every right, and A set, so that no lane changes them. The guest itself needs the root's and the
+/// first two PDPTEs. Empty for a use of the tables in which the lanes share none, and for PAE paging,
+/// whose PDPTEs are in registers.
+pub fn shared_entries(table_use: TableUse, arena: Arena) -> Vec<TableEntry> {
+    if table_use.mode == PagingMode::Pae {
+        return Vec::new();
+    }
+
+    let levels = tables::shared_levels(table_use);
+    let flags = (EntryBits::P | EntryBits::RW | EntryBits::US | EntryBits::A).bits();
+    let entries_of = |level: usize| {
+        let first = tables::of_levels(table_use)[level + 1].clone();
+        (0..).zip(first).map(move |(slot, below)| TableEntry {
+            at: arena.table(level) + slot * tables::entry_bytes(table_use.mode),
+            value: arena.table(below) | flags,
+        })
+    };
+    (0..levels).flat_map(entries_of).collect()
+}
+
 /// The entries that map a lane's data frame, and the linear address of the page.
-fn plain_mapping(mode: PagingMode, arena: Arena, lane: usize) -> (Vec<TableEntry>, VirtAddr) {
+fn plain_mapping(table_use: TableUse, arena: Arena, lane: usize) -> (Vec<TableEntry>, VirtAddr) {
+    let mode = table_use.mode;
     let frame = arena.data_frames(lane);
     if mode == PagingMode::Unpaged {
         return (Vec::new(), VirtAddr::new(frame));
     }
 
     let flags = (EntryBits::P | EntryBits::RW | EntryBits::US).bits();
-    let path = plain_path(mode, lane);
+    let path = plain_path(table_use, lane);
+    let shared = shared_entries(table_use, arena);
     let mut entries: Vec<TableEntry> = Vec::new();
     let mut address = 0;
     for (depth, (level, (table, slot))) in levels(mode).iter().zip(&path).enumerate() {
         let at = arena.table(*table) + slot * tables::entry_bytes(mode);
         let target = path.get(depth + 1).map_or(frame, |(next, _)| arena.table(*next));
         let flags = if level.has_flags { flags } else { EntryBits::P.bits() };
-        entries.push(TableEntry { at, value: target | flags });
+        let own = TableEntry { at, value: target | flags };
+        entries.push(shared.iter().copied().find(|entry| entry.at == at).unwrap_or(own));
         address |= slot << level.shift;
     }
 
@@ -93,20 +133,25 @@ fn plain_mapping(mode: PagingMode, arena: Arena, lane: usize) -> (Vec<TableEntry
 }
 
 /// The tables and slots of a plain case, root first.
-fn plain_path(mode: PagingMode, lane: usize) -> Vec<(usize, u64)> {
-    let first = |level: usize| tables::of_levels(mode)[level].start;
+fn plain_path(table_use: TableUse, lane: usize) -> Vec<(usize, u64)> {
+    let first = |level: usize| tables::of_levels(table_use)[level].start;
     let lane = lane as u64;
-    match mode {
+    let shared = tables::shared_levels(table_use);
+    if shared > 0 {
+        // PDPTE 2 and the table that belongs to it.
+        let path = tables::shared_path(table_use, 2).map(|(table, slot)| (table, slot as u64));
+        return path.chain([(first(shared) + 2, lane), (first(shared + 1), lane)]).collect();
+    }
+
+    match table_use.mode {
         PagingMode::Unpaged | PagingMode::Linear => Vec::new(),
         PagingMode::Bits32 => {
             // Lanes skip the slots that map the guest itself.
             let slot = if lane < 254 { lane + 2 } else { lane + 4 };
             vec![(first(0), slot), (first(1), slot)]
         }
-        // PDPTE 2 and the table that belongs to it.
-        PagingMode::Pae => vec![(first(0), 2), (first(1) + 2, lane), (first(2), lane)],
-        PagingMode::FourLevel | PagingMode::FiveLevel => {
-            (0..levels(mode).len()).map(|level| (first(level), lane + 1)).collect()
+        PagingMode::Pae | PagingMode::FourLevel | PagingMode::FiveLevel => {
+            (0..levels(table_use.mode).len()).map(|level| (first(level), lane + 1)).collect()
         }
     }
 }

@@ -18,6 +18,8 @@ pub struct Capabilities {
     pub modes: Vec<ModeOffer>,
     /// Whether a descriptor read at CPL 3 uses the guest's own descriptor table, or how it fails.
     pub implicit_accesses: Result<(), String>,
+    /// Whether code in compatibility mode runs, or how it fails.
+    pub compatibility: Result<(), String>,
     /// Whether LLDT takes a base that is not canonical, so that a descriptor there can be read.
     pub any_local_table: bool,
     /// Whether ring 3 can load PKRU although CPUID lacks PKU.
@@ -55,6 +57,7 @@ impl Capabilities {
             not_in_cpuid: Cr4::empty(),
             modes: Vec::new(),
             implicit_accesses: Ok(()),
+            compatibility: Ok(()),
             any_local_table: false,
             pkru_without_pku: false,
             pkru_in_ring_0: false,

@@ -8,7 +8,7 @@ use crosswalk_guest::layout::{
     Arena, IMAGE_BASE, LOW_MEMORY_END, OWN_TABLE_FRAMES, OWN_TABLES, OWN_TABLES_32BIT,
     SUPERVISOR_WINDOW, SWITCH_PAGE,
 };
-use crosswalk_guest::tables;
+use crosswalk_guest::tables::{self, TableUse};
 use mmu_core::memory::{Bytes, TableMemory};
 use mmu_core::table::mapping::{FrameRange, Mapper};
 use mmu_core::x86::format::{Bits32, EntryBits, Format, FourLevel};
@@ -124,32 +124,33 @@ fn cannot_build(why: &dyn Display) -> MachineError {
 ///
 /// # Panics
 /// If the guest's own tables have not been built.
-pub(super) fn links(memory: &GuestMemory, mode: PagingMode, arena: Arena) -> Vec<TableEntry> {
-    let own_slots = tables::own_slots(mode).iter();
+pub(super) fn links(memory: &GuestMemory, table_use: TableUse, arena: Arena) -> Vec<TableEntry> {
+    let own_slots = tables::own_slots(table_use).iter();
     let slots = own_slots.flat_map(|(table, slots)| slots.clone().map(move |slot| (*table, slot)));
 
     slots
         .map(|(table, slot)| TableEntry {
-            at: arena.table(table) + slot as u64 * tables::entry_bytes(mode),
-            value: link(memory, mode, table, slot as u64),
+            at: arena.table(table) + slot as u64 * tables::entry_bytes(table_use.mode),
+            value: link(memory, table_use, table, slot as u64),
         })
         .collect()
 }
 
 /// The value of one of the guest's own slots.
-fn link(memory: &GuestMemory, mode: PagingMode, table: usize, slot: u64) -> u64 {
+fn link(memory: &GuestMemory, table_use: TableUse, table: usize, slot: u64) -> u64 {
     let read = |at: u64, bytes| {
         memory.read_entry(PhysAddr::new(at), bytes).expect("the own tables are in memory")
     };
     let frame = |entry: u64| entry & EntryBits::ADDRESS;
 
-    match mode {
+    match table_use.mode {
         PagingMode::Bits32 => read(OWN_TABLES_32BIT + slot * 4, 4),
-        // PAE's entries below the PDPTEs have the format of long mode: take those of the page
-        // directory that long mode has under PDPTE 0 or 1.
-        PagingMode::Pae => {
+        // Below PDPTEs that the lanes share, take the entries of the page directory that long mode has
+        // under PDPTE 0 or 1. PAE's have the same format.
+        _ if tables::shared_levels(table_use) > 0 => {
+            let first = tables::of_levels(table_use)[tables::shared_levels(table_use)].start;
             let pdpt = frame(read(OWN_TABLES, 8));
-            let directory = frame(read(pdpt + (table as u64 - 1) * 8, 8));
+            let directory = frame(read(pdpt + (table - first) as u64 * 8, 8));
             read(directory + slot * 8, 8)
         }
         PagingMode::FiveLevel => OWN_TABLES | (EntryBits::P | EntryBits::RW | EntryBits::US).bits(),
@@ -170,7 +171,7 @@ mod tests {
         build(&memory, profile).unwrap();
 
         let values = || -> Vec<u64> {
-            let links = PagingMode::ALL.map(|mode| links(&memory, mode, Arena::ALL[0]));
+            let links = TableUse::ALL.map(|table_use| links(&memory, table_use, Arena::ALL[0]));
             links.into_iter().flatten().map(|link| link.value).collect()
         };
         let expected = values();

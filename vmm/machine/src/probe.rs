@@ -7,6 +7,7 @@ use crosswalk_case::Case;
 use crosswalk_case::observation::{Attempt, Observation, name_of_fault};
 use crosswalk_guest::layout::{Arena, CONTROL};
 use crosswalk_guest::mailbox::{Control, PROBE_LIMIT};
+use crosswalk_guest::tables::TableUse;
 use mmu_core::{Cr4, Features, PagingMode, Ring};
 
 /// Number of cases in a probe batch: enough for counters to stand out from the costs of the batch
@@ -25,18 +26,18 @@ pub(super) struct Prober {
 }
 
 impl Prober {
-    /// Runs plain cases in one mode and ring, all changed in the same way.
+    /// Runs plain cases in one use of the tables and one ring, all changed in the same way.
     pub(super) fn run(
         &mut self,
         machine: &mut impl Machine,
-        mode: PagingMode,
+        table_use: TableUse,
         ring: Ring,
         change: impl Fn(&mut Case),
     ) -> Result<Vec<Attempt>, MachineError> {
         let arena = Arena::for_batch(self.batches);
         let profile = machine.capabilities().profile;
         let cases = (0..CASES).map(|lane| {
-            let mut case = Case::plain_in(mode, arena, lane, ring, profile);
+            let mut case = Case::plain_with(table_use, arena, lane, ring, profile);
             change(&mut case);
             case
         });
@@ -61,17 +62,35 @@ impl Prober {
             return Ok((mode, Err("CPUID 7 ECX[16] says that there is no LA57".into())));
         }
 
+        let offer = self.plain_reads(machine, TableUse::of(mode))?;
+        Ok((mode, offer))
+    }
+
+    /// Whether the machine runs code in compatibility mode.
+    pub(super) fn compatibility(
+        &mut self,
+        machine: &mut impl Machine,
+    ) -> Result<Result<(), String>, MachineError> {
+        let table_use = TableUse { mode: PagingMode::FourLevel, compatibility: true };
+        self.plain_reads(machine, table_use)
+    }
+
+    /// Whether plain reads complete in both rings, or how one ends.
+    fn plain_reads(
+        &mut self,
+        machine: &mut impl Machine,
+        table_use: TableUse,
+    ) -> Result<Result<(), String>, MachineError> {
         for ring in [Ring::Zero, Ring::Three] {
-            let attempts = self.run(machine, mode, ring, |_| {})?;
+            let attempts = self.run(machine, table_use, ring, |_| {})?;
 
             if let Some(failed) = attempts.iter().find(|attempt| !completes(attempt)) {
                 let end = how_it_ended(failed);
-                let why = format!("a plain read in ring {} ends in {end}", ring.cpl());
-                return Ok((mode, Err(why)));
+                return Ok(Err(format!("a plain read in ring {} ends in {end}", ring.cpl())));
             }
         }
 
-        Ok((mode, Ok(())))
+        Ok(Ok(()))
     }
 
     /// Whether ring 0 can load PKRU. The machine must have PKU.
@@ -83,7 +102,7 @@ impl Prober {
             case.state.cr4 |= Cr4::PKE;
             case.state.pkru = HARMLESS_PKRU;
         };
-        let attempts = self.run(machine, PagingMode::FourLevel, Ring::Zero, keyed)?;
+        let attempts = self.run(machine, TableUse::of(PagingMode::FourLevel), Ring::Zero, keyed)?;
 
         Ok(attempts.iter().all(|attempt| observed(attempt).is_some()))
     }

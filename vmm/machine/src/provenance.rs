@@ -26,6 +26,10 @@ pub struct ProvenanceMap {
     pub user: Deciders,
     /// For ring 0.
     pub supervisor: Deciders,
+    /// For ring 3 in compatibility mode.
+    pub compatible_user: Deciders,
+    /// For ring 0 in compatibility mode.
+    pub compatible_supervisor: Deciders,
     /// For accesses that reached an address without memory.
     pub outside: Provenance,
     /// For a fault of loading CR0, which also loads PAE's PDPTEs.
@@ -33,12 +37,15 @@ pub struct ProvenanceMap {
 }
 
 impl ProvenanceMap {
-    /// Who decides results of this class in this ring.
-    pub const fn of(&self, ring: Ring, class: ResultClass) -> Provenance {
-        match ring {
-            Ring::Three => self.user[class as usize],
-            Ring::Zero => self.supervisor[class as usize],
-        }
+    /// Who decides results of this class in this ring, in compatibility mode or outside it.
+    pub const fn of(&self, ring: Ring, compatibility: bool, class: ResultClass) -> Provenance {
+        let deciders = match (ring, compatibility) {
+            (Ring::Three, false) => &self.user,
+            (Ring::Zero, false) => &self.supervisor,
+            (Ring::Three, true) => &self.compatible_user,
+            (Ring::Zero, true) => &self.compatible_supervisor,
+        };
+        deciders[class as usize]
     }
 
     /// A map in which one party decides everything.
@@ -46,6 +53,8 @@ impl ProvenanceMap {
         Self {
             user: [provenance; 4],
             supervisor: [provenance; 4],
+            compatible_user: [provenance; 4],
+            compatible_supervisor: [provenance; 4],
             outside: provenance,
             load: provenance,
         }

@@ -22,6 +22,9 @@ pub struct MachineLine {
     not_in_cpuid: Vec<String>,
     modes: Vec<(String, Option<String>)>,
     no_implicit_accesses: Option<String>,
+    /// Machines of older files made no such accesses.
+    #[serde(default = "not_tried")]
+    no_compatibility_mode: Option<String>,
     pkru_without_pku: bool,
     pkru_in_ring_0: bool,
     high_memory: bool,
@@ -46,6 +49,7 @@ impl MachineLine {
             not_in_cpuid: names.map(|(name, _)| name.to_lowercase()).collect(),
             modes: offers(&capabilities.modes),
             no_implicit_accesses: capabilities.implicit_accesses.clone().err(),
+            no_compatibility_mode: capabilities.compatibility.clone().err(),
             pkru_without_pku: capabilities.pkru_without_pku,
             pkru_in_ring_0: capabilities.pkru_in_ring_0,
             high_memory: capabilities.high_memory,
@@ -94,6 +98,7 @@ impl MachineLine {
             not_in_cpuid,
             modes: read_offers(&self.modes)?,
             implicit_accesses: self.no_implicit_accesses.clone().map_or(Ok(()), Err),
+            compatibility: self.no_compatibility_mode.clone().map_or(Ok(()), Err),
             any_local_table: false, // A corpus generates no cases.
             pkru_without_pku: self.pkru_without_pku,
             pkru_in_ring_0: self.pkru_in_ring_0,
@@ -105,6 +110,11 @@ impl MachineLine {
 
         Ok((identity, capabilities))
     }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the type of the field")]
+fn not_tried() -> Option<String> {
+    Some("no case was tried in compatibility mode".into())
 }
 
 /// Offers as they are written: the name of each mode, with the reason if it is not offered.

@@ -116,6 +116,7 @@ fn obstacle(rule: Rule, machine: &Capabilities) -> Option<String> {
     };
 
     match rule {
+        Rule::Mode1 => machine.compatibility.clone().err(),
         Rule::Mode5 => without(Features::PSE36),
         Rule::Mode6 => with(Features::PSE36, "PSE-36"),
         Rule::Mode7 => with(Features::PAT, "PAT"),
@@ -138,7 +139,6 @@ fn obstacle(rule: Rule, machine: &Capabilities) -> Option<String> {
 /// Why the generators make no case for a rule, if they make none.
 fn not_generated(rule: Rule, mode: PagingMode) -> Option<&'static str> {
     match rule {
-        Rule::Mode1 => Some("no case runs in compatibility mode"),
         Rule::Mode2 | Rule::Mode9 => Some("no case loads an invalid value into a control register"),
         Rule::Right7 => Some("the guest makes no shadow-stack accesses"),
         Rule::Ad4 => Some("a single processor runs, and nothing changes entries during an access"),

@@ -49,6 +49,9 @@ impl JoinedMachine {
         if capabilities.implicit_accesses.is_ok() {
             all.implicit_accesses = Ok(());
         }
+        if capabilities.compatibility.is_ok() {
+            all.compatibility = Ok(());
+        }
         if capabilities.read_only_tables.is_ok() {
             all.read_only_tables = Ok(());
         }

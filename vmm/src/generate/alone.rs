@@ -4,9 +4,10 @@
 use super::PDPTE_LOW_RESERVED_BITS;
 use super::builder::{AccessTarget, CaseBuilder, outside_page};
 use super::placement::FreeSlots;
-use super::state::random_state;
+use super::state::random_batch_state;
 use crosswalk_case::Case;
 use crosswalk_guest::layout::Arena;
+use crosswalk_guest::tables;
 use crosswalk_machine::Capabilities;
 use mmu_core::x86::format::EntryBits;
 use mmu_core::{AccessKind, PagingMode};
@@ -16,16 +17,19 @@ use rand::{Rng, RngExt};
 /// A case to run alone. Without paging there are no such kinds, and it is an ordinary one.
 pub(super) fn alone(
     rng: &mut impl Rng,
-    mode: PagingMode,
+    (mode, number): (PagingMode, u64),
     arena: Arena,
     machine: &Capabilities,
 ) -> Case {
-    let state = random_state(rng, mode, arena, machine);
+    let state = random_batch_state(rng, (mode, number), arena, machine);
     let mut builder = CaseBuilder::new(rng, arena, 0, machine, state);
-    let mut slots = FreeSlots::new(mode);
+    let mut slots = FreeSlots::new(state.table_use());
     let is_long_mode = mode.is_long_mode();
 
     match (mode, rng.random_range(0..4)) {
+        (_, kind) if state.compatibility => {
+            return compatible(rng, kind, builder, &mut slots);
+        }
         (PagingMode::Unpaged | PagingMode::Linear, _) => builder.place_anywhere(rng, &mut slots),
         (PagingMode::Pae, 1) => return bad_pdpte(rng, builder, &mut slots),
         (PagingMode::Pae, 2 | 3) => return edited_pdpte(rng, builder, &mut slots),
@@ -38,6 +42,28 @@ pub(super) fn alone(
         _ => return table_outside(rng, builder, &mut slots),
     }
     builder.finish(rng)
+}
+
+/// A case in compatibility mode to run alone.
+fn compatible(
+    rng: &mut impl Rng,
+    kind: u32,
+    mut builder: CaseBuilder<'_>,
+    slots: &mut FreeSlots,
+) -> Case {
+    match kind {
+        0 => map_1_gib(rng, builder, slots),
+        1 => unusual_pdpte(rng, builder, slots),
+        2 if builder.machine.sees_outside && rng.random_bool(0.5) => {
+            fetch_outside(rng, &mut builder, slots);
+            builder.finish(rng)
+        }
+        2 => table_outside(rng, builder, slots),
+        _ => {
+            builder.straddle_4_gib(rng, slots).expect("every slot is free");
+            builder.finish(rng)
+        }
+    }
 }
 
 /// A fetch from an address without memory.
@@ -57,10 +83,10 @@ fn table_outside(rng: &mut impl Rng, mut builder: CaseBuilder<'_>, slots: &mut F
 
     let machine = builder.machine;
     let mode = builder.mode;
-    let tables = builder.entries.len() - 1;
-    // The guest itself may live below a PDPTE of PAE.
-    let first = usize::from(mode == PagingMode::Pae).min(tables);
-    if let Some(entry) = builder.entries[first..tables].choose_mut(rng) {
+    let last = builder.entries.len() - 1;
+    // The guest itself may live below a PDPTE that the lanes share.
+    let first = tables::shared_levels(builder.table_use()).min(last);
+    if let Some(entry) = builder.entries[first..last].choose_mut(rng) {
         let flags = entry.value & 0xfff;
         entry.value = outside_page(rng, machine, mode, 12) | flags;
     }
@@ -95,6 +121,21 @@ fn edited_pdpte(rng: &mut impl Rng, mut builder: CaseBuilder<'_>, slots: &mut Fr
     let in_register = [good, absent][rng.random_range(0..2)];
     builder.state.pdptes[index] = in_register;
     builder.entries[0].value = in_memory;
+    builder.finish(rng)
+}
+
+/// A page of 1 GiB below 4 GiB, in compatibility mode.
+fn map_1_gib(rng: &mut impl Rng, mut builder: CaseBuilder<'_>, slots: &mut FreeSlots) -> Case {
+    builder.unusual = builder.unusual.min(1);
+    builder.place_1_gib(rng, slots);
+    builder.vary_pdpte(rng);
+    builder.finish(rng)
+}
+
+/// An unusual PDPTE in compatibility mode, which other lanes would share.
+fn unusual_pdpte(rng: &mut impl Rng, mut builder: CaseBuilder<'_>, slots: &mut FreeSlots) -> Case {
+    place_below_free_pdpte(rng, &mut builder, slots);
+    builder.vary_pdpte(rng);
     builder.finish(rng)
 }
 
@@ -133,7 +174,7 @@ mod tests {
             for seed in 0..300 {
                 let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
                 let arena = Arena::for_batch(seed);
-                let case = alone(&mut rng, mode, arena, &machine);
+                let case = alone(&mut rng, (mode, seed), arena, &machine);
                 assert_eq!(arena_of(&case), Ok(arena), "{case}");
             }
         }

@@ -8,14 +8,14 @@
 use super::alone::alone;
 use super::placement::FreeSlots;
 use super::random::{lane, together};
-use super::state::random_state;
+use super::state::{BatchState, random_batch_state};
 use super::{ENDLESS, Stream, is_alone, random_cases_before, stream_seed};
 use crate::walker::Walker;
 use crosswalk_case::Case;
 use crosswalk_guest::layout::{Arena, MAX_LANES};
 use crosswalk_machine::Capabilities;
 use crosswalk_machine::batch::Batch;
-use mmu_core::{AccessKind, ControlState, PagingMode, Reference, Ring, Rule};
+use mmu_core::{AccessKind, PagingMode, Reference, Ring, Rule};
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::collections::HashMap;
@@ -94,7 +94,8 @@ impl GuidedStream {
             for batch in 0..SURVEY_BATCHES {
                 let mut rng = self.rng(ENDLESS + batch);
                 let arena = Arena::for_batch(batch);
-                let cases = together(&mut rng, self.mode, arena, &self.machine, SURVEY_LANES);
+                let cases =
+                    together(&mut rng, (self.mode, batch), arena, &self.machine, SURVEY_LANES);
                 for case in cases {
                     survey.add(&case);
                 }
@@ -109,17 +110,18 @@ impl GuidedStream {
     }
 
     /// The cases of a batch, one for each lane.
-    fn together(&self, rng: &mut Xoshiro256PlusPlus, arena: Arena, lanes: usize) -> Vec<Case> {
-        let state = self.state(rng, arena);
-        let mut slots = FreeSlots::new(self.mode);
+    fn together(&self, rng: &mut Xoshiro256PlusPlus, number: u64, lanes: usize) -> Vec<Case> {
+        let arena = Arena::for_batch(number);
+        let state = self.state(rng, number);
+        let mut slots = FreeSlots::new(state.table_use());
         // What the batch has shown is worth less from then on.
         let mut survey = self.survey().clone();
         let mut cases = Vec::with_capacity(lanes);
 
-        for number in 0..lanes {
+        for lane_number in 0..lanes {
             let candidates = (0..CANDIDATES).map(|_| {
                 let mut slots = slots.clone();
-                let case = lane(rng, arena, number, &self.machine, state, &mut slots);
+                let case = lane(rng, arena, lane_number, &self.machine, state, &mut slots);
                 (survey.worth(&case), case, slots)
             });
             let best = candidates.max_by(|(one, ..), (other, ..)| one.total_cmp(other));
@@ -133,12 +135,13 @@ impl GuidedStream {
     }
 
     /// Of a few control states the one under which the best of a few cases is worth most.
-    fn state(&self, rng: &mut Xoshiro256PlusPlus, arena: Arena) -> ControlState {
+    fn state(&self, rng: &mut Xoshiro256PlusPlus, number: u64) -> BatchState {
+        let arena = Arena::for_batch(number);
         let survey = self.survey();
         let candidates = (0..STATES).map(|_| {
-            let state = random_state(rng, self.mode, arena, &self.machine);
+            let state = random_batch_state(rng, (self.mode, number), arena, &self.machine);
             let worth = |_| {
-                let mut slots = FreeSlots::new(self.mode);
+                let mut slots = FreeSlots::new(state.table_use());
                 survey.worth(&lane(rng, arena, 0, &self.machine, state, &mut slots))
             };
             ((0..CASES_OF_STATE).map(worth).fold(0.0, f64::max), state)
@@ -148,8 +151,10 @@ impl GuidedStream {
     }
 
     /// A case that runs alone.
-    fn alone(&self, rng: &mut Xoshiro256PlusPlus, arena: Arena) -> Case {
-        let candidates = (0..CANDIDATES).map(|_| alone(rng, self.mode, arena, &self.machine));
+    fn alone(&self, rng: &mut Xoshiro256PlusPlus, number: u64) -> Case {
+        let arena = Arena::for_batch(number);
+        let batch = (self.mode, number);
+        let candidates = (0..CANDIDATES).map(|_| alone(rng, batch, arena, &self.machine));
         let worth = |case: &Case| self.survey().worth(case);
         let best = candidates.max_by(|one, other| worth(one).total_cmp(&worth(other)));
         best.expect("there is a candidate")
@@ -173,9 +178,9 @@ impl Stream for GuidedStream {
         let mut rng = self.rng(number);
         let arena = Arena::for_batch(number);
         let cases = if is_alone(self.mode, number) {
-            vec![self.alone(&mut rng, arena)]
+            vec![self.alone(&mut rng, number)]
         } else {
-            self.together(&mut rng, arena, most.min(MAX_LANES))
+            self.together(&mut rng, number, most.min(MAX_LANES))
         };
         Batch { arena, cases }
     }

@@ -3,9 +3,9 @@
 //! another level, reads the entry of another lane.
 
 use crosswalk_guest::layout::Arena;
-use crosswalk_guest::tables;
-use mmu_core::PagingMode;
+use crosswalk_guest::tables::{self, TableUse};
 use rand::{Rng, RngExt};
+use std::ops::Range;
 
 /// A slot of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,21 +26,22 @@ impl TableSlot {
 /// The slots that are still free.
 #[derive(Clone, Debug)]
 pub(super) struct FreeSlots {
-    mode: PagingMode,
+    table_use: TableUse,
     /// Whether each slot of each table is taken.
     taken: Vec<Vec<bool>>,
 }
 
 impl FreeSlots {
-    /// All slots of a mode's tables except those that map the guest itself.
-    pub(super) fn new(mode: PagingMode) -> Self {
-        let mut taken = vec![vec![false; tables::slots(mode)]; tables::count(mode)];
-        for (table, slots) in tables::own_slots(mode) {
+    /// All slots of the tables in use except those that map the guest itself.
+    pub(super) fn new(table_use: TableUse) -> Self {
+        let slots = tables::slots(table_use.mode);
+        let mut taken = vec![vec![false; slots]; tables::count(table_use)];
+        for (table, slots) in tables::own_slots(table_use) {
             taken[*table][slots.clone()].fill(true);
         }
 
         debug_assert!(taken.len() <= Arena::TABLES);
-        Self { mode, taken }
+        Self { table_use, taken }
     }
 
     /// Takes a path of free slots from the root (level 0) down to a level, and with `pair` the slot after
@@ -52,27 +53,37 @@ impl FreeSlots {
         pair: bool,
     ) -> Option<Vec<TableSlot>> {
         let mut path = Vec::with_capacity(leaf_level + 1);
-        for level in 0..=leaf_level {
-            if !self.is_shared(level) {
-                path.push(self.draw(rng, level, pair && level == leaf_level)?);
-            }
+        for level in self.shared_levels()..=leaf_level {
+            path.push(self.draw(rng, level, pair && level == leaf_level)?);
         }
 
         self.add_shared(&mut path);
         Some(path)
     }
 
-    /// Prepends the shared slot that leads to a path, in PAE paging.
+    /// Prepends the shared slots that lead to a path, if there are any.
     pub(super) fn add_shared(&self, path: &mut Vec<TableSlot>) {
-        if let Some(first) = path.first().filter(|_| self.is_shared(0)) {
-            path.insert(0, TableSlot { table: 0, index: first.table as u64 - 1 });
+        if let Some(first) = path.first() {
+            let shared = self.shared_path(first.table);
+            path.splice(0..0, shared);
         }
     }
 
-    /// Whether the lanes share the slots of a level: PAE's PDPTEs.
-    pub(super) fn is_shared(&self, level: usize) -> bool {
-        let level = &tables::of_levels(self.mode)[level];
-        tables::is_shared(self.mode, level.start)
+    /// The shared slots that lead to a table of the first level that is not shared.
+    pub(super) fn shared_path(&self, table: usize) -> Vec<TableSlot> {
+        let pdpte = table - self.first_own_tables().start;
+        let path = tables::shared_path(self.table_use, pdpte);
+        path.map(|(table, index)| TableSlot { table, index: index as u64 }).collect()
+    }
+
+    /// Number of upper levels whose slots the lanes share.
+    pub(super) fn shared_levels(&self) -> usize {
+        tables::shared_levels(self.table_use)
+    }
+
+    /// The tables of the first level that is not shared.
+    pub(super) fn first_own_tables(&self) -> Range<usize> {
+        tables::of_levels(self.table_use)[self.shared_levels()].clone()
     }
 
     /// Takes a free slot at a level, and with `pair` the slot after it, too.
@@ -82,8 +93,8 @@ impl FreeSlots {
         level: usize,
         pair: bool,
     ) -> Option<TableSlot> {
-        let tables = tables::of_levels(self.mode)[level].clone();
-        let slots = tables::slots(self.mode);
+        let tables = tables::of_levels(self.table_use)[level].clone();
+        let slots = tables::slots(self.table_use.mode);
         let first_table = rng.random_range(tables.clone());
         let first_index = rng.random_range(0..slots);
 
@@ -106,14 +117,14 @@ impl FreeSlots {
 
     /// Takes any free slot of a table.
     pub(super) fn draw_in(&mut self, rng: &mut impl Rng, table: usize) -> Option<TableSlot> {
-        let slots = tables::slots(self.mode);
+        let slots = tables::slots(self.table_use.mode);
         let first = rng.random_range(0..slots);
         (first..slots).chain(0..first).find_map(|index| self.take_in(table, index))
     }
 
     /// Takes the slot with this index in some table of a level, if it is free in one.
     pub(super) fn take(&mut self, level: usize, index: usize) -> Option<TableSlot> {
-        let mut tables = tables::of_levels(self.mode)[level].clone();
+        let mut tables = tables::of_levels(self.table_use)[level].clone();
         tables.find_map(|table| self.take_in(table, index))
     }
 

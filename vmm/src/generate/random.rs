@@ -3,13 +3,13 @@
 use super::alone::alone;
 use super::builder::CaseBuilder;
 use super::placement::FreeSlots;
-use super::state::random_state;
+use super::state::{BatchState, random_batch_state};
 use super::{ENDLESS, Stream, is_alone, random_cases_before, stream_seed};
 use crosswalk_case::Case;
 use crosswalk_guest::layout::{Arena, MAX_LANES};
 use crosswalk_machine::Capabilities;
 use crosswalk_machine::batch::Batch;
-use mmu_core::{ControlState, PagingMode};
+use mmu_core::PagingMode;
 use rand::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -45,9 +45,9 @@ impl Stream for RandomStream {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(stream_seed(self.seed, self.mode, number));
         let arena = Arena::for_batch(number);
         let cases = if is_alone(self.mode, number) {
-            vec![alone(&mut rng, self.mode, arena, &self.machine)]
+            vec![alone(&mut rng, (self.mode, number), arena, &self.machine)]
         } else {
-            together(&mut rng, self.mode, arena, &self.machine, most.min(MAX_LANES))
+            together(&mut rng, (self.mode, number), arena, &self.machine, most.min(MAX_LANES))
         };
         Batch { arena, cases }
     }
@@ -56,13 +56,13 @@ impl Stream for RandomStream {
 /// Cases that can run together, one for each lane.
 pub(super) fn together(
     rng: &mut impl Rng,
-    mode: PagingMode,
+    batch: (PagingMode, u64),
     arena: Arena,
     machine: &Capabilities,
     lanes: usize,
 ) -> Vec<Case> {
-    let state = random_state(rng, mode, arena, machine);
-    let mut slots = FreeSlots::new(mode);
+    let state = random_batch_state(rng, batch, arena, machine);
+    let mut slots = FreeSlots::new(state.table_use());
     (0..lanes).map(|number| lane(rng, arena, number, machine, state, &mut slots)).collect()
 }
 
@@ -72,7 +72,7 @@ pub(super) fn lane(
     arena: Arena,
     lane: usize,
     machine: &Capabilities,
-    state: ControlState,
+    state: BatchState,
     slots: &mut FreeSlots,
 ) -> Case {
     let mut builder = CaseBuilder::new(rng, arena, lane, machine, state);
@@ -95,6 +95,7 @@ pub(super) fn lane(
 mod tests {
     use super::*;
     use crate::generate::tests::capabilities;
+    use crosswalk_guest::tables;
     use crosswalk_machine::batch::arena_of;
     use std::collections::HashSet;
 
@@ -105,14 +106,14 @@ mod tests {
                 let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
                 let arena = Arena::for_batch(seed);
                 let machine = capabilities(seed % 3 != 0);
-                let cases = together(&mut rng, mode, arena, &machine, 480);
+                let cases = together(&mut rng, (mode, seed), arena, &machine, 480);
                 assert_lanes_are_apart(mode, arena, &cases);
             }
         }
     }
 
     fn assert_lanes_are_apart(mode: PagingMode, arena: Arena, cases: &[Case]) {
-        let has_shared_root = mode == PagingMode::Pae;
+        let shared = tables::shared_levels(cases[0].table_use());
         let mut used = HashSet::new();
 
         for case in cases {
@@ -121,7 +122,7 @@ mod tests {
             let own = case
                 .entries
                 .iter()
-                .filter(|entry| !has_shared_root || arena.table_at(entry.at) != Some(0));
+                .filter(|entry| arena.table_at(entry.at).is_none_or(|table| table >= shared));
             for entry in own {
                 assert!(used.insert(entry.at), "{:#x} belongs to two lanes", entry.at);
             }
@@ -132,7 +133,7 @@ mod tests {
     fn a_case_is_the_same_after_its_text_form() {
         for mode in PagingMode::ALL {
             let mut rng = Xoshiro256PlusPlus::seed_from_u64(7);
-            for case in together(&mut rng, mode, Arena::ALL[0], &capabilities(true), 480) {
+            for case in together(&mut rng, (mode, 11), Arena::ALL[0], &capabilities(true), 480) {
                 assert_eq!(Case::from_json(&case.to_json()).unwrap(), case);
             }
         }

@@ -52,7 +52,9 @@ impl SingleStream {
                 sequence(&mut rng, self.mode, arena, &self.machine)
             }
             _ => {
-                let mut case = alone(&mut rng, self.mode, arena, &self.machine);
+                // In compatibility mode every other time.
+                let batch = if number % 16 == 14 { 55 } else { 0 };
+                let mut case = alone(&mut rng, (self.mode, batch), arena, &self.machine);
                 if rng.random_bool(0.5) {
                     remove_known_pdptes(&mut case);
                 }

@@ -1,13 +1,60 @@
 //! Random control states, one for each batch.
 
+use super::{PERIOD, is_alone};
 use crosswalk_case::plain_state;
 use crosswalk_guest::layout::Arena;
+use crosswalk_guest::tables::TableUse;
 use crosswalk_machine::Capabilities;
+use mmu_core::x86::format::EntryBits;
 use mmu_core::{ControlState, Cr0, Cr4, Efer, Features, PagingMode};
 use rand::{Rng, RngExt};
 
+/// What all cases of a batch have in common.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BatchState {
+    pub(super) state: ControlState,
+    /// Whether the accesses are made in compatibility mode.
+    pub(super) compatibility: bool,
+    /// The bits in which PDPTE 2 and 3 are unusual in compatibility mode, where all lanes share them.
+    pub(super) unusual_pdptes: [u64; 2],
+}
+
+impl BatchState {
+    /// What decides how the batch uses the tables.
+    pub(super) fn table_use(&self) -> TableUse {
+        TableUse { mode: self.state.mode(), compatibility: self.compatibility }
+    }
+}
+
+/// The state of a batch with this number.
+pub(super) fn random_batch_state(
+    rng: &mut impl Rng,
+    (mode, number): (PagingMode, u64),
+    arena: Arena,
+    machine: &Capabilities,
+) -> BatchState {
+    let state = random_state(rng, mode, arena, machine);
+    let compatibility = is_compatible(mode, number, machine);
+    let mut unusual_pdptes = [0; 2];
+    if compatibility && !is_alone(mode, number) {
+        let rights = [EntryBits::RW, EntryBits::US, EntryBits::XD];
+        for bits in &mut unusual_pdptes {
+            let unusual = rights.get(rng.random_range(0..10));
+            *bits = unusual.map_or(0, EntryBits::bits);
+        }
+    }
+
+    BatchState { state, compatibility, unusual_pdptes }
+}
+
+/// Whether the cases of a batch are in compatibility mode.
+fn is_compatible(mode: PagingMode, number: u64, machine: &Capabilities) -> bool {
+    let is_turn = matches!(number % PERIOD, 11 | 12) || matches!(number % (4 * PERIOD), 55 | 56);
+    mode.is_long_mode() && machine.compatibility.is_ok() && is_turn
+}
+
 /// The control state of a batch.
-pub(super) fn random_state(
+fn random_state(
     rng: &mut impl Rng,
     mode: PagingMode,
     arena: Arena,

@@ -39,6 +39,7 @@ fn why_unmet(need: Need, machine: &Capabilities) -> Option<String> {
             (!machine.high_memory).then(|| "there is no memory at high addresses".into())
         }
         Need::Implicit => machine.implicit_accesses.clone().err(),
+        Need::Compatibility => machine.compatibility.clone().err(),
         Need::AnyLocalTable => (!machine.any_local_table)
             .then(|| "LLDT may refuse a base that is not canonical".into()),
         Need::ReadOnlyTables => machine.read_only_tables.clone().err(),

@@ -60,6 +60,9 @@ bitflags! {
         const NO_ALIGNMENT_CHECK = 1 << 14;
         /// CR0.AM counts as 1: ring 3 runs natively under the host's CR0 (kvm-pvm).
         const AM_IS_ALWAYS_1 = 1 << 15;
+        /// In compatibility mode an access past 4 GiB goes on at 4 GiB (`probe_access` adds to a linear
+        /// address of 64 bits).
+        const GOES_ON_AT_4_GIB = 1 << 16;
     }
 }
 
@@ -82,6 +85,7 @@ impl Quirks {
             (Self::RMW_LOADS_FIRST, access.kind == AccessKind::ReadModifyWrite),
             (Self::CLFLUSH_IS_NOTHING, access.kind == AccessKind::Clflush),
             (Self::FETCH_BY_NXE_ALONE, access.kind == AccessKind::Fetch),
+            (Self::GOES_ON_AT_4_GIB, access.compatibility && access.crosses_page()),
             (Self::STACK_IS_GP, access.segment == Segment::Stack),
             (Self::NO_ALIGNMENT_CHECK, case.state.cr0.contains(Cr0::AM) && access.ac),
             (Self::AM_IS_ALWAYS_1, !case.state.cr0.contains(Cr0::AM) && access.ac),
@@ -312,6 +316,10 @@ const PSE_36_ADDRESS: u64 = 0x001f_e000;
 const PSE_36_ADDRESS_FROM_36: u64 = 0x001e_0000;
 
 impl Semantics for QuirkySemantics {
+    fn has_64_bit_address(&self, access: &Access) -> bool {
+        self.has(Quirks::GOES_ON_AT_4_GIB) || Reference.has_64_bit_address(access)
+    }
+
     fn page_fault_code(&self, cause: Cause, access: &Access, regime: &Regime) -> PageFaultCode {
         let mut code = Reference.page_fault_code(cause, access, regime);
         let is_fetch = access.kind == AccessKind::Fetch;

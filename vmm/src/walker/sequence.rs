@@ -5,7 +5,7 @@ use super::{CHECKED_SIZE, predict_case};
 use arrayvec::ArrayVec;
 use crosswalk_case::{AccessStep, Action, Case};
 use crosswalk_guest::layout::Arena;
-use crosswalk_guest::tables;
+use crosswalk_guest::tables::{self, TableUse};
 use mmu_core::cache::History;
 use mmu_core::outcome::MAX_ALTERNATIVES;
 use mmu_core::walk::Path;
@@ -241,7 +241,10 @@ fn common_cr2(predicted: &Prediction) -> Option<VirtAddr> {
 /// The depth of the level that an arena's table serves: the first, if it serves several.
 fn depth_of(mode: PagingMode, at: u64) -> usize {
     let Some(table) = Arena::ALL.iter().find_map(|arena| arena.table_at(at)) else { return 0 };
-    tables::of_levels(mode).iter().position(|tables| tables.contains(&table)).unwrap_or(0)
+    tables::of_levels(TableUse::of(mode))
+        .iter()
+        .position(|tables| tables.contains(&table))
+        .unwrap_or(0)
 }
 
 /// Everything that is allowed for one access, by the tables or by what may be cached of earlier ones.

@@ -31,7 +31,7 @@ pub(crate) fn expected_value(case: &Case, spans: &[Span], before: &Stores) -> Op
         }
         AccessKind::Fetch => {
             let second = spans.get(1).map(place);
-            contents::fetched(place(&spans[0]), second, Code::of(case.mode()))
+            contents::fetched(place(&spans[0]), second, Code::of(case.table_use()))
         }
         AccessKind::Write | AccessKind::Clflush => None,
     }

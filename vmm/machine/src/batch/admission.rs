@@ -2,12 +2,12 @@
 //! A case that a user wrote may not, and must not be able to damage the guest.
 
 use super::list::stub_of;
-use crosswalk_case::{Action, Case, TableEntry};
+use crosswalk_case::{Action, Case, TableEntry, shared_entries};
 use crosswalk_guest::contents::is_code;
 use crosswalk_guest::high::data_behind;
 use crosswalk_guest::layout::{Arena, DATA_BASE, DATA_SIZE, HOLE_BASE, is_above_the_layout};
 use crosswalk_guest::stub::{Code, Form};
-use crosswalk_guest::tables;
+use crosswalk_guest::tables::{self, TableUse};
 use mmu_core::outcome::Span;
 use mmu_core::x86::format::{self, EntryBits, MAX_LEVELS};
 use mmu_core::{
@@ -64,8 +64,8 @@ const MAX_ENTRIES: usize = 2 * MAX_LEVELS;
 
 /// Checks what the guest can run in one go: the ring-3 list, then the ring-0 list, in 64-bit code.
 fn check_sequence(case: &Case) -> Result<(), String> {
-    if Code::of(case.mode()) != Code::Bits64 {
-        return Err(format!("a sequence runs in 64-bit code, and not in {}", case.mode()));
+    if case.accesses().iter().any(|alone| Code::of(alone.table_use()) != Code::Bits64) {
+        return Err(format!("a sequence runs in 64-bit code; this one is in {}", case.mode()));
     }
     if case.entries.len() > MAX_ENTRIES {
         let count = case.entries.len();
@@ -202,7 +202,7 @@ fn check_entries(case: &Case, arena: Arena) -> Result<(), String> {
         if arena.is_read_only(entry.at) && has_wide_entries {
             check_read_only(*entry)?;
         } else {
-            check_slot(case.mode(), arena, entry.at)?;
+            check_slot(case, arena, *entry)?;
             check_target(case, arena, *entry)?;
         }
     }
@@ -211,8 +211,10 @@ fn check_entries(case: &Case, arena: Arena) -> Result<(), String> {
 }
 
 /// Checks that an entry is in a table of its mode, in a slot that does not map the guest itself.
-fn check_slot(mode: PagingMode, arena: Arena, at: u64) -> Result<(), String> {
-    let count = tables::count(mode);
+fn check_slot(case: &Case, arena: Arena, entry: TableEntry) -> Result<(), String> {
+    let mode = case.mode();
+    let at = entry.at;
+    let count = tables::count(case.table_use());
     let Some(table) = arena.table_at(at).filter(|table| *table < count) else {
         let from = arena.table(0);
         let to = arena.table(count);
@@ -222,10 +224,29 @@ fn check_slot(mode: PagingMode, arena: Arena, at: u64) -> Result<(), String> {
     };
 
     let slot = (at & 0xfff) / tables::entry_bytes(mode);
-    if tables::is_own(mode, table, slot as usize) {
+    if tables::is_own(case.table_use(), table, slot as usize) {
         return Err(format!("slot {slot} of table {table} maps the guest itself"));
     }
-    Ok(())
+    check_shared(case.table_use(), arena, entry)
+}
+
+/// Checks an entry that all lanes share in compatibility mode: the guest itself lives below the first
+/// two PDPTEs.
+fn check_shared(table_use: TableUse, arena: Arena, entry: TableEntry) -> Result<(), String> {
+    if !table_use.compatibility {
+        return Ok(());
+    }
+
+    let pdpt = arena.table(tables::shared_levels(table_use) - 1);
+    let is_free = [2, 3].map(|slot| pdpt + 8 * slot).contains(&entry.at);
+    let required = shared_entries(table_use, arena).into_iter().find(|other| other.at == entry.at);
+    match required {
+        Some(required) if !is_free && required != entry => Err(format!(
+            "its entry {:#x} at {:#x} leads to the guest itself, which needs {:#x} there",
+            entry.value, entry.at, required.value
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Checks that a present entry does not point to the guest's own memory as a table. As a page it
@@ -272,9 +293,6 @@ fn check_access(case: &Case) -> Result<(), String> {
     if access.shadow_stack {
         return Err("the guest makes no shadow-stack accesses".into());
     }
-    if access.compatibility {
-        return Err("the guest runs no code in compatibility mode".into());
-    }
     if matches!(access.segment, Segment::Fs | Segment::Gs) {
         return Err("the guest has no instruction that goes through FS or GS".into());
     }
@@ -287,7 +305,7 @@ fn check_access(case: &Case) -> Result<(), String> {
 
     let has_size = !matches!(case.form, Form::Jump | Form::Clflush);
     let keyed = case.state.pkru != 0;
-    let code = Code::of(case.mode());
+    let code = Code::of(case.table_use());
     let has_stub = stub_of(&case.access_step(), keyed).index(code).is_some();
     if (has_size && !access.size.is_power_of_two()) || !has_stub {
         let bits = if code == Code::Bits64 { 64 } else { 32 };
@@ -336,7 +354,8 @@ fn check_reach(case: &Case, of_sequence: bool) -> Result<(), String> {
 fn check_code(case: &Case) -> Result<(), String> {
     let access = &case.access;
     let offset = access.address.get() & 0xfff;
-    if access.kind != AccessKind::Fetch || is_code(offset, access.size, Code::of(case.mode())) {
+    if access.kind != AccessKind::Fetch || is_code(offset, access.size, Code::of(case.table_use()))
+    {
         return Ok(());
     }
 

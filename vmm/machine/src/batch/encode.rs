@@ -8,7 +8,7 @@ use super::{Batch, CR2_AT_START};
 use crate::image::Image;
 use crate::memory::GuestMemory;
 use crate::{BatchCommand, Capabilities, MachineError, Position, guest_tables};
-use crosswalk_case::Case;
+use crosswalk_case::{Case, TableEntry, shared_entries};
 use crosswalk_guest::mailbox::{Header, Switch};
 use crosswalk_guest::stub::Code;
 use crosswalk_guest::tables;
@@ -52,7 +52,7 @@ impl Encoded {
 
         let mut encoded = Self {
             left_out,
-            tables: ArenaTables::new(state.mode(), batch.arena),
+            tables: ArenaTables::new(batch.cases[0].table_use(), batch.arena),
             read_only: None,
             pdptes_at_load: None,
             user: List::default(),
@@ -66,6 +66,7 @@ impl Encoded {
             batch,
         };
         encoded.place_entries();
+        encoded.place_shared();
         encoded.place_pdptes();
         encoded.fill_lists(image);
         encoded
@@ -134,7 +135,7 @@ impl Encoded {
     fn tables_at_load(&self, memory: &GuestMemory) -> ArenaTables {
         let mut tables = self.tables.clone();
 
-        for link in guest_tables::links(memory, tables.mode, self.batch.arena) {
+        for link in guest_tables::links(memory, tables.table_use, self.batch.arena) {
             let slot = tables.slot_at(link.at).expect("own slots are in the arena's tables");
             tables.set(slot, link.value);
         }
@@ -150,7 +151,7 @@ impl Encoded {
 
     fn header(&self) -> Header {
         let Batch { arena, .. } = self.batch;
-        let mode = self.tables.mode;
+        let table_use = self.tables.table_use;
         let state = self.state();
 
         Header {
@@ -162,13 +163,14 @@ impl Encoded {
             keep_control: self.keep_control.into(),
             user_records: arena.user_records(),
             supervisor_records: arena.supervisor_records() + supervisor_window(state.cr0),
-            switch: switch_to(mode) as u64,
-            tables: tables::count(mode) as u64,
+            switch: switch_to(table_use.mode) as u64,
+            tables: tables::count(table_use) as u64,
             loads_pkrs: state.cr4.contains(Cr4::PKS).into(),
             pkrs: state.pkrs.into(),
             load_fault: 0,
             edits_pdptes: self.pdptes_at_load.is_some().into(),
             pdptes: self.pdptes(),
+            compatibility: table_use.compatibility.into(),
             enters_process: 0,
         }
     }
@@ -176,6 +178,11 @@ impl Encoded {
     /// The control state that all cases share.
     fn state(&self) -> &ControlState {
         &self.batch.cases[0].state
+    }
+
+    /// The paging mode that all cases share.
+    const fn mode(&self) -> PagingMode {
+        self.tables.table_use.mode
     }
 
     /// Puts the entries of all cases into the tables.
@@ -195,6 +202,23 @@ impl Encoded {
         }
     }
 
+    /// Puts the entries that all lanes share in compatibility mode into the tables where no case lists
+    /// them.
+    fn place_shared(&mut self) {
+        let arena = self.batch.arena;
+        if !self.tables.table_use.compatibility {
+            return;
+        }
+
+        for TableEntry { at, value } in shared_entries(self.tables.table_use, arena) {
+            if let Some(slot) = self.tables.slot_at(at)
+                && self.tables.owner(slot).is_none()
+            {
+                self.tables.set(slot, value);
+            }
+        }
+    }
+
     /// Puts PAE's PDPTEs that no case lists into the tables, as they are in their registers. If
     /// others differ from their registers, they change after they have been loaded (PDPTE-1).
     fn place_pdptes(&mut self) {
@@ -208,14 +232,14 @@ impl Encoded {
             }
         }
 
-        let differ = self.tables.mode == PagingMode::Pae && in_registers != self.pdptes();
+        let differ = self.mode() == PagingMode::Pae && in_registers != self.pdptes();
         self.pdptes_at_load = differ.then_some(in_registers);
     }
 
     /// The addresses of PAE's four PDPTEs; none in other modes.
     fn pdpte_addresses(&self) -> impl Iterator<Item = u64> + use<> {
         let root = self.state().cr3 & 0xffff_ffe0;
-        let count = if self.tables.mode == PagingMode::Pae { 4 } else { 0 };
+        let count = if self.mode() == PagingMode::Pae { 4 } else { 0 };
         (0..count).map(move |i| root + 8 * i)
     }
 
@@ -235,7 +259,7 @@ impl Encoded {
     }
 
     fn list(&self, ring: Ring, image: &Image) -> List {
-        let code = Code::of(self.tables.mode);
+        let code = Code::of(self.tables.table_use);
         let mut writer = ListWriter::new(image, code, ring, self.state().cr0);
 
         for (index, case) in self.cases_that_run() {

@@ -12,7 +12,6 @@ use crosswalk_case::observation::{
 use crosswalk_guest::contents;
 use crosswalk_guest::layout::{Arena, MAX_LANES};
 use crosswalk_guest::mailbox::{AccessRecord, Header, tagged_fault};
-use crosswalk_guest::stub::Code;
 use mmu_core::{Ring, Vector};
 use std::sync::LazyLock;
 use zerocopy::{FromZeros, IntoBytes};
@@ -106,6 +105,7 @@ impl Encoded {
         let mut reader = RecordReader {
             memory,
             provenance,
+            compatibility: self.tables.table_use.compatibility,
             cr2: self.cr2_at_start(),
             earlier: vec![Vec::new(); attempts.len()],
             attempts: &mut attempts,
@@ -154,12 +154,10 @@ impl Encoded {
         changes
     }
 
-    /// CR2 before the first case, as the code of the mode sees it.
+    /// CR2 before the first case, as the handlers see it: in long mode they are 64-bit code.
     fn cr2_at_start(&self) -> u64 {
-        match Code::of(self.tables.mode) {
-            Code::Bits64 => CR2_AT_START,
-            Code::Bits32 => CR2_AT_START & LOW_HALF,
-        }
+        let is_long_mode = self.tables.table_use.mode.is_long_mode();
+        if is_long_mode { CR2_AT_START } else { CR2_AT_START & LOW_HALF }
     }
 
     /// The results before anything is read: no case ran, for its reason if it was left out.
@@ -253,6 +251,8 @@ fn observation_of(lane: usize, attempts: &mut [Attempt]) -> Option<&mut Observat
 struct RecordReader<'r> {
     memory: &'r GuestMemory,
     provenance: &'r ProvenanceMap,
+    /// Whether the lists ran in compatibility mode.
+    compatibility: bool,
     /// CR2 after the records so far.
     cr2: u64,
     /// For each case, the accesses so far that are not its last.
@@ -294,7 +294,7 @@ impl RecordReader<'_> {
             let why = "#UD: the machine lacks the instruction".into();
             self.attempts[case] = Attempt::Unsupported(why);
         } else if is_last {
-            let decider = self.provenance.of(ring, class_of(fault));
+            let decider = self.provenance.of(ring, self.compatibility, class_of(fault));
             let mut observation = Observation::new(fault, record.value, decider);
             observation.earlier = std::mem::take(&mut self.earlier[case]);
             self.attempts[case] = Attempt::Observed(observation);

@@ -37,6 +37,7 @@ fn cannot_access(case: &Case, machine: &Capabilities) -> Option<String> {
         .or_else(|| lacks_feature(case, machine))
         .or_else(|| cannot_load_pkru(case, machine))
         .or_else(|| cannot_access_implicitly(case, machine))
+        .or_else(|| cannot_run_compatibility_mode(case, machine))
         .or_else(|| cannot_reach(case, machine))
 }
 
@@ -82,6 +83,15 @@ fn cannot_access_implicitly(case: &Case, machine: &Capabilities) -> Option<Strin
 
     let why = machine.implicit_accesses.as_ref().err()?;
     Some(format!("implicit accesses cannot be tested: {why}"))
+}
+
+fn cannot_run_compatibility_mode(case: &Case, machine: &Capabilities) -> Option<String> {
+    if !case.access.compatibility {
+        return None;
+    }
+
+    let why = machine.compatibility.as_ref().err()?;
+    Some(format!("this machine does not run code in compatibility mode: {why}"))
 }
 
 /// Whether the access may reach an address that this machine lacks, or that it cannot observe.

@@ -1,16 +1,15 @@
 //! The host's model of an arena's page tables: the value of each slot, and the case that owns it.
 
 use crosswalk_guest::layout::Arena;
-use crosswalk_guest::tables;
-use mmu_core::PagingMode;
+use crosswalk_guest::tables::{self, TableUse};
 
 /// The contents of one table as 64-bit words. A word holds one entry, or two of 32 bits.
 pub(super) type TableWords = [u64; 512];
 
-/// The tables of an arena in one mode.
+/// The tables of an arena in one use.
 #[derive(Clone, Debug)]
 pub(super) struct ArenaTables {
-    pub(super) mode: PagingMode,
+    pub(super) table_use: TableUse,
     arena: Arena,
     contents: Vec<TableWords>,
     /// The index of the case that owns a slot, for every 4 bytes of each table. The slots of 64-bit
@@ -38,13 +37,18 @@ pub(super) struct Stray {
 }
 
 impl ArenaTables {
-    /// The tables that a mode uses, filled with zeros.
-    pub(super) fn new(mode: PagingMode, arena: Arena) -> Self {
-        let count = tables::count(mode);
-        Self { mode, arena, contents: vec![[0; 512]; count], owners: vec![[None; 1024]; count] }
+    /// The tables in use, filled with zeros.
+    pub(super) fn new(table_use: TableUse, arena: Arena) -> Self {
+        let count = tables::count(table_use);
+        Self {
+            table_use,
+            arena,
+            contents: vec![[0; 512]; count],
+            owners: vec![[None; 1024]; count],
+        }
     }
 
-    /// The slot at an address; `None` outside the tables that the mode uses.
+    /// The slot at an address; `None` outside the tables in use.
     pub(super) fn slot_at(&self, address: u64) -> Option<ArenaSlot> {
         let table = self.arena.table_at(address).filter(|table| *table < self.contents.len())?;
 
@@ -78,7 +82,7 @@ impl ArenaTables {
     pub(super) fn claim(&mut self, slot: ArenaSlot, case: usize) {
         let owner = &mut self.owners[slot.table][slot.offset / 4];
         debug_assert!(
-            owner.is_none() || tables::is_shared(self.mode, slot.table),
+            owner.is_none() || tables::is_shared(self.table_use, slot.table),
             "lanes share offset {:#x} of table {}",
             slot.offset,
             slot.table
@@ -104,13 +108,14 @@ impl ArenaTables {
 
         for (table, (now, then)) in self.contents.iter().zip(&before.contents).enumerate() {
             // A shared slot that no case lists serves the guest alone.
-            if tables::is_shared(self.mode, table) {
+            if tables::is_shared(self.table_use, table) {
                 continue;
             }
 
             let changed = (0..512).filter(|word| now[*word] != then[*word]);
             let offsets = changed.flat_map(|word| (word * 8..word * 8 + 8).step_by(bytes));
-            for offset in offsets.filter(|offset| !tables::is_own(self.mode, table, offset / bytes))
+            for offset in
+                offsets.filter(|offset| !tables::is_own(self.table_use, table, offset / bytes))
             {
                 let slot = ArenaSlot { table, offset };
                 let was = before.get(slot);
@@ -140,7 +145,7 @@ impl ArenaTables {
     }
 
     const fn entry_bytes(&self) -> usize {
-        tables::entry_bytes(self.mode) as usize
+        tables::entry_bytes(self.table_use.mode) as usize
     }
 }
 
@@ -153,11 +158,12 @@ fn read(words: &TableWords, offset: usize, bytes: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mmu_core::PagingMode;
 
     #[test]
     fn setting_a_32_bit_slot_leaves_its_neighbour_alone() {
         let arena = Arena::ALL[1];
-        let mut tables = ArenaTables::new(PagingMode::Bits32, arena);
+        let mut tables = ArenaTables::new(TableUse::of(PagingMode::Bits32), arena);
         let slot = |offset| tables.slot_at(arena.table(2) + offset).unwrap();
         let low = slot(0x18);
         let high = slot(0x1c);
@@ -173,7 +179,7 @@ mod tests {
     #[test]
     fn a_stray_change_is_attributed_to_the_neighbour() {
         let arena = Arena::ALL[0];
-        let mut before = ArenaTables::new(PagingMode::Bits32, arena);
+        let mut before = ArenaTables::new(TableUse::of(PagingMode::Bits32), arena);
         let slot = before.slot_at(arena.table(1) + 0x20).unwrap();
         before.claim(slot, 7);
 

@@ -14,19 +14,22 @@ use crosswalk_case::observation::{Attempt, Provenance};
 use crosswalk_guest::contents::CODE_OFFSETS;
 use crosswalk_guest::layout::Arena;
 use crosswalk_guest::stub::Form;
+use crosswalk_guest::tables::TableUse;
 use mmu_core::{AccessKind, Cr0, Cr4, Features, PagingMode, Ring, VirtAddr};
 
 /// Runs all probes and notes what they find.
 pub(super) fn probe(machine: &mut KvmMachine, flavour: Flavour) -> Result<(), MachineError> {
-    let mut prober = KvmProber { machine, prober: Prober::default() };
+    let mut prober = KvmProber { machine, flavour, prober: Prober::default() };
 
-    prober.probe_provenance(flavour)?;
+    prober.probe_provenance()?;
     prober.probe_control_bits()?;
     prober.probe_pkru()?;
     for mode in PagingMode::ALL {
         let offer = prober.probe_mode(mode)?;
         prober.machine.parts.capabilities.modes.push(offer);
     }
+
+    prober.probe_compatibility()?;
 
     let parts = &mut prober.machine.parts;
     parts.capabilities.implicit_accesses = implicit_accesses(&parts.memory);
@@ -35,6 +38,7 @@ pub(super) fn probe(machine: &mut KvmMachine, flavour: Flavour) -> Result<(), Ma
 
 struct KvmProber<'m> {
     machine: &'m mut KvmMachine,
+    flavour: Flavour,
     prober: Prober,
 }
 
@@ -46,27 +50,31 @@ impl KvmProber<'_> {
         ring: Ring,
         change: impl Fn(&mut Case),
     ) -> Result<(Vec<Attempt>, Counters), MachineError> {
+        self.run_with(TableUse::of(PagingMode::FourLevel), ring, change)
+    }
+
+    /// The same in any use of the tables.
+    fn run_with(
+        &mut self,
+        table_use: TableUse,
+        ring: Ring,
+        change: impl Fn(&mut Case),
+    ) -> Result<(Vec<Attempt>, Counters), MachineError> {
         let stats =
             Stats::open(&self.machine.vm.vcpu).map_err(MachineError::host("KVM_GET_STATS_FD"))?;
         let read = || stats.read().map_err(MachineError::host("reading KVM's counters"));
 
         let before = read()?;
-        let attempts = self.prober.run(self.machine, PagingMode::FourLevel, ring, change)?;
+        let attempts = self.prober.run(self.machine, table_use, ring, change)?;
         let counted = read()?.since(before);
 
         Ok((attempts, counted))
     }
 
-    fn probe_provenance(&mut self, flavour: Flavour) -> Result<(), MachineError> {
+    fn probe_provenance(&mut self) -> Result<(), MachineError> {
+        let table_use = TableUse::of(PagingMode::FourLevel);
         for ring in Ring::ALL {
-            let (_, reads) = self.run(ring, |_| {})?;
-            let (_, faults) = self.run(ring, |case| case.entries[3].value = 0)?;
-            let (_, bad_addresses) = self.run(ring, make_non_canonical)?;
-
-            let (_, misaligned) = self.run(ring, misalign)?;
-
-            let deciders = deciders(flavour, reads, faults, [bad_addresses, misaligned]);
-            let deciders = deciders.map(|provenance| self.beneath(provenance));
+            let deciders = self.deciders(table_use, ring, make_non_canonical)?;
             match ring {
                 Ring::Zero => self.machine.parts.provenance.supervisor = deciders,
                 Ring::Three => self.machine.parts.provenance.user = deciders,
@@ -74,6 +82,22 @@ impl KvmProber<'_> {
         }
 
         Ok(())
+    }
+
+    /// Who decides in a ring. `make_bad` gives a plain case a bad address.
+    fn deciders(
+        &mut self,
+        table_use: TableUse,
+        ring: Ring,
+        make_bad: fn(&mut Case),
+    ) -> Result<Deciders, MachineError> {
+        let (_, reads) = self.run_with(table_use, ring, |_| {})?;
+        let (_, faults) = self.run_with(table_use, ring, |case| case.entries[3].value = 0)?;
+        let (_, bad_addresses) = self.run_with(table_use, ring, make_bad)?;
+        let (_, misaligned) = self.run_with(table_use, ring, misalign)?;
+
+        let deciders = deciders(self.flavour, reads, faults, [bad_addresses, misaligned]);
+        Ok(deciders.map(|provenance| self.beneath(provenance)))
     }
 
     /// If this host itself runs under TCG, TCG decides what the processor seems to decide.
@@ -134,6 +158,28 @@ impl KvmProber<'_> {
             }
             offer => offer,
         }
+    }
+
+    /// Whether code in compatibility mode runs, and who decides there: a KVM may run it in another way
+    /// than 64-bit code. A machine whose guest dies of it is restarted.
+    fn probe_compatibility(&mut self) -> Result<(), MachineError> {
+        let offer = match self.prober.compatibility(self.machine) {
+            Err(MachineError::GuestFailed { failure, .. }) => {
+                self.machine.restart()?;
+                Err(format!("entering it, the guest {failure}"))
+            }
+            offer => offer?,
+        };
+
+        if offer.is_ok() {
+            let table_use = TableUse { mode: PagingMode::FourLevel, compatibility: true };
+            let supervisor = self.deciders(table_use, Ring::Zero, make_wrap)?;
+            let user = self.deciders(table_use, Ring::Three, make_wrap)?;
+            self.machine.parts.provenance.compatible_supervisor = supervisor;
+            self.machine.parts.provenance.compatible_user = user;
+        }
+        self.machine.parts.capabilities.compatibility = offer;
+        Ok(())
     }
 
     /// With PKU in CPUID, whether ring 0 can load PKRU as well; without, whether ring 3 can load it
@@ -204,6 +250,11 @@ fn deciders(
 fn make_non_canonical(case: &mut Case) {
     let address = case.access.address.get();
     case.access.address = VirtAddr::new(address ^ 1 << 62);
+}
+
+/// Lets a plain read in compatibility mode pass 4 GiB.
+fn make_wrap(case: &mut Case) {
+    case.access.address = VirtAddr::new(0xffff_fffe);
 }
 
 fn misalign(case: &mut Case) {

@@ -137,6 +137,7 @@ impl QemuMachine {
             let offer = prober.mode(self, mode)?;
             self.parts.capabilities.modes.push(offer);
         }
+        self.parts.capabilities.compatibility = prober.compatibility(self)?;
         Ok(())
     }
 

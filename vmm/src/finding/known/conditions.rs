@@ -19,6 +19,8 @@ pub struct When {
     ring: Option<u8>,
     #[serde(default, deserialize_with = "read_names")]
     access: Option<Vec<AccessKind>>,
+    /// The access is made in compatibility mode.
+    compatibility: Option<bool>,
     pml4_slot: Option<u64>,
     crosses_page: Option<bool>,
     /// Some bytes are canonical and some are not.
@@ -39,6 +41,7 @@ impl When {
         is_among(self.mode.as_ref(), &case.mode())
             && is_wanted(self.ring, access.ring.cpl())
             && is_among(self.access.as_ref(), &access.kind)
+            && is_wanted(self.compatibility, access.compatibility)
             && is_wanted(self.pml4_slot, access.address.index(39, 9))
             && is_wanted(self.crosses_page, access.crosses_page())
             && is_wanted(self.straddles_canonical, first_is_canonical != last_is_canonical)

@@ -34,10 +34,11 @@ impl CaseBuilder<'_> {
         let mut free = slots.clone();
         let mut crossing = self.turn(rng, &mut free, turn_level)?;
         let end = tables::slots(self.mode) - 1;
-        for level in crossing.first.len() + usize::from(free.is_shared(0))..=last {
+        for level in crossing.first.len() + free.shared_levels()..=last {
             crossing.first.push(free.take(level, end)?);
         }
-        for level in crossing.second.len() + turn_level..=last {
+        let below = crossing.second.last().map_or(0, |(_, depth)| depth + 1);
+        for level in below..=last {
             crossing.second.push((free.take(level, 0)?, level));
         }
         free.add_shared(&mut crossing.first);
@@ -66,19 +67,18 @@ impl CaseBuilder<'_> {
         turn_level: usize,
     ) -> Option<Crossing> {
         let mut crossing = Crossing::default();
-        if turn_level == 0 && free.is_shared(0) {
+        let shared = free.shared_levels();
+        if turn_level < shared {
             // From one PDPTE to the next. The guest itself lives at the start of the first two.
-            let table = 2 + rng.random_range(0..2);
+            let table = free.first_own_tables().start + 1 + rng.random_range(0..2);
             crossing.first.push(free.take_in(table, tables::slots(self.mode) - 1)?);
-            crossing.second.push((TableSlot { table: 0, index: table as u64 }, 0));
-            crossing.second.push((free.take_in(table + 1, 0)?, 1));
+            crossing.second.extend(free.shared_path(table + 1).into_iter().zip(0..));
+            crossing.second.push((free.take_in(table + 1, 0)?, shared));
             return Some(crossing);
         }
 
-        for level in 0..=turn_level {
-            if !free.is_shared(level) {
-                crossing.first.push(free.draw(rng, level, level == turn_level)?);
-            }
+        for level in shared..=turn_level {
+            crossing.first.push(free.draw(rng, level, level == turn_level)?);
         }
         let turn = *crossing.first.last()?;
         let ends_lower_half = self.mode.is_long_mode() && turn_level == 0 && turn.index == 255;

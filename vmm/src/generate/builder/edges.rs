@@ -30,6 +30,9 @@ impl CaseBuilder<'_> {
     ) -> Option<()> {
         let end = tables::slots(self.mode) - 1;
         let is_lower_half = self.mode.is_long_mode() && rng.random_bool(0.5);
+        if is_lower_half && self.compatibility {
+            return self.straddle_4_gib(rng, slots);
+        }
         let root = if is_lower_half { LAST_OF_LOWER_HALF } else { end };
         self.place_at(rng, slots, Indices { root, below: end })
     }
@@ -60,11 +63,14 @@ impl CaseBuilder<'_> {
 
         let mut free = slots.clone();
         let mut path = Vec::new();
-        for depth in 0..levels.len() {
+        let shared = free.shared_levels();
+        for depth in shared..levels.len() {
             match depth {
-                _ if free.is_shared(depth) => {}
                 // Below the last PDPTE.
-                1 if free.is_shared(0) => path.push(free.take_in(4, indices.below)?),
+                _ if depth == shared && shared > 0 => {
+                    let last = free.first_own_tables().end - 1;
+                    path.push(free.take_in(last, indices.below)?);
+                }
                 0 => path.push(free.take(0, indices.root)?),
                 _ => path.push(free.take(depth, indices.below)?),
             }
@@ -75,6 +81,28 @@ impl CaseBuilder<'_> {
         self.crosses = false;
         self.leaf_level = levels.len() - 1;
         self.map(rng, &path, None);
+        Some(())
+    }
+
+    /// An access with bytes on both sides of 4 GiB, in compatibility mode (CANON-2). Nothing is mapped at
+    /// address 0. `None` if a slot is taken.
+    pub(in crate::generate) fn straddle_4_gib(
+        &mut self,
+        rng: &mut impl Rng,
+        slots: &mut FreeSlots,
+    ) -> Option<()> {
+        while !matches!(self.form, Form::Load | Form::Store | Form::Exchange) {
+            let kinds = [AccessKind::Read, AccessKind::Write, AccessKind::ReadModifyWrite];
+            let kind = kinds[rng.random_range(0..3)];
+            self.set_kind(rng, kind);
+        }
+        self.size = 1 << rng.random_range(1..3);
+        self.target = AccessTarget::Data;
+        self.unusual = self.unusual.min(1);
+
+        let end = tables::slots(self.mode) - 1;
+        self.place_at(rng, slots, Indices { root: end, below: end })?;
+        self.address = 0xffff_f000 | (0x1000 - rng.random_range(1..u64::from(self.size)));
         Some(())
     }
 

@@ -40,7 +40,7 @@ impl CaseBuilder<'_> {
         free: &mut FreeSlots,
         levels: usize,
     ) -> Option<Vec<TableSlot>> {
-        let start = usize::from(free.is_shared(0));
+        let start = free.shared_levels();
         let mut path: Vec<TableSlot> = vec![free.draw(rng, start, false)?];
 
         while path.len() + start < levels {
@@ -54,7 +54,7 @@ impl CaseBuilder<'_> {
                 0..3 => free.draw_in(rng, from.table)?,
                 _ if is_loop => free.draw_in(rng, from.table)?,
                 _ => {
-                    let table = rng.random_range(start..tables::count(self.mode));
+                    let table = rng.random_range(start..tables::count(self.table_use()));
                     free.draw_in(rng, table)?
                 }
             };

@@ -6,6 +6,7 @@ use crate::generate::placement::{FreeSlots, TableSlot};
 use crosswalk_guest::contents::{self, CODE_OFFSETS, DESCRIPTOR_OFFSETS, crossing_code};
 use crosswalk_guest::high;
 use crosswalk_guest::stub::{Code, Form};
+use crosswalk_guest::tables;
 use mmu_core::x86::format::{self, EntryBits, EntryKind, levels};
 use mmu_core::{PagingMode, PhysAddr};
 use rand::{Rng, RngExt};
@@ -40,6 +41,15 @@ impl CaseBuilder<'_> {
         self.crosses = false;
         let path = slots.draw_path(rng, self.leaf_level, false);
         self.map(rng, &path.expect("every level has a slot for every lane"), None);
+    }
+
+    /// Maps the lane's frames by a page of 1 GiB below 4 GiB, through PDPTE 2 or 3, in compatibility
+    /// mode.
+    pub(in crate::generate) fn place_1_gib(&mut self, rng: &mut impl Rng, slots: &FreeSlots) {
+        let directory = slots.first_own_tables().start + rng.random_range(2..4);
+        self.crosses = false;
+        self.leaf_level = slots.shared_levels() - 1;
+        self.map(rng, &slots.shared_path(directory), None);
     }
 
     /// Whether a small page can map the target.
@@ -110,8 +120,23 @@ impl CaseBuilder<'_> {
                 None => (EntryKind::Leaf, page),
             };
             let value = format::entry(self.mode, level, kind, PhysAddr::new(target), plain);
+            let value = if kind == EntryKind::Table { self.shared(*slot, value) } else { value };
             self.entries.push(PlacedEntry { slot: *slot, level, value });
         }
+    }
+
+    /// The value of an entry as the batch has it, if its lanes share it.
+    fn shared(&self, slot: TableSlot, plain: u64) -> u64 {
+        let levels = tables::shared_levels(self.table_use());
+        if !self.compatibility || slot.table >= levels {
+            return plain;
+        }
+
+        let is_pdpte = slot.table + 1 == levels;
+        let pdpte = slot.index.checked_sub(2).filter(|_| is_pdpte);
+        let unusual = pdpte.and_then(|pdpte| self.unusual_pdptes.get(pdpte as usize));
+        // With A set, no lane changes it.
+        (plain | EntryBits::A.bits()) ^ unusual.copied().unwrap_or(0)
     }
 
     /// The offset in its page at which the access starts: one with something for the instruction.
@@ -122,7 +147,7 @@ impl CaseBuilder<'_> {
 
         match (self.form, self.crosses) {
             (Form::Jump, true) => {
-                let (offset, size) = crossing_code(Code::of(self.mode));
+                let (offset, size) = crossing_code(Code::of(self.table_use()));
                 self.size = size;
                 offset
             }

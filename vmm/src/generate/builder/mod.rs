@@ -20,10 +20,11 @@ pub(super) use target::{AccessTarget, outside_page};
 
 use super::address_bits;
 use super::placement::TableSlot;
+use super::state::BatchState;
 use crosswalk_case::{Case, TableEntry};
 use crosswalk_guest::layout::Arena;
 use crosswalk_guest::stub::{Code, Form};
-use crosswalk_guest::tables;
+use crosswalk_guest::tables::{self, TableUse};
 use crosswalk_machine::Capabilities;
 use mmu_core::x86::format::{self, EntryBits, Leaf, Level, levels};
 use mmu_core::{
@@ -36,6 +37,9 @@ use unusual::EntryPlace;
 /// A case in the making.
 pub(super) struct CaseBuilder<'c> {
     pub(super) mode: PagingMode,
+    pub(super) compatibility: bool,
+    /// The bits in which the PDPTEs 2 and 3 of the batch are unusual, in compatibility mode.
+    unusual_pdptes: [u64; 2],
     arena: Arena,
     lane: usize,
     pub(super) machine: &'c Capabilities,
@@ -77,9 +81,11 @@ impl<'c> CaseBuilder<'c> {
         arena: Arena,
         lane: usize,
         machine: &'c Capabilities,
-        mut state: ControlState,
+        batch: BatchState,
     ) -> Self {
+        let BatchState { mut state, compatibility, unusual_pdptes } = batch;
         let mode = state.mode();
+        let table_use = TableUse { mode, compatibility };
         let cpl = if rng.random_bool(0.2) { Ring::Zero } else { Ring::Three };
         // In ring 0 EFLAGS.AC suspends SMAP (RIGHT-4), in ring 3 it turns on alignment checks (ALIGN-1).
         let ac_counts = match cpl {
@@ -87,9 +93,11 @@ impl<'c> CaseBuilder<'c> {
             Ring::Three => state.cr0.contains(Cr0::AM),
         };
         let ac = if ac_counts { rng.random_bool(0.4) } else { rng.random_bool(0.02) };
-        state.pkru = random_pkru(rng, cpl, machine, &state);
+        if Code::of(table_use) == Code::Bits64 {
+            state.pkru = random_pkru(rng, cpl, machine, &state);
+        }
 
-        let leaf_level = random_leaf_level(rng, &state);
+        let leaf_level = random_leaf_level(rng, &state).max(tables::shared_levels(table_use));
         let target = AccessTarget::random(rng, machine, mode, leaf_level);
         let segment = if rng.random_bool(0.25) { Segment::Stack } else { Segment::Data };
         let crosses = rng.random_bool(0.12);
@@ -98,6 +106,8 @@ impl<'c> CaseBuilder<'c> {
 
         let mut builder = Self {
             mode,
+            compatibility,
+            unusual_pdptes,
             arena,
             lane,
             machine,
@@ -122,7 +132,7 @@ impl<'c> CaseBuilder<'c> {
     /// Sets the kind of the access and draws its form and size. Not every kind goes with every segment
     /// and target, or can cross into a second page.
     pub(super) fn set_kind(&mut self, rng: &mut impl Rng, kind: AccessKind) {
-        let is_wide = Code::of(self.mode) == Code::Bits64;
+        let is_wide = Code::of(self.table_use()) == Code::Bits64;
         self.kind = kind;
         self.form = Case::default_form(kind);
         self.size = 1 << rng.random_range(0..if is_wide { 4 } else { 3 });
@@ -155,6 +165,11 @@ impl<'c> CaseBuilder<'c> {
         }
     }
 
+    /// What decides how the lane uses the tables.
+    pub(super) const fn table_use(&self) -> TableUse {
+        TableUse { mode: self.mode, compatibility: self.compatibility }
+    }
+
     /// The depth of the last level.
     fn last(&self) -> usize {
         levels(self.mode).len() - 1
@@ -173,6 +188,24 @@ impl<'c> CaseBuilder<'c> {
         }
         self.vary_canonical(rng);
         self.case(rng)
+    }
+
+    /// Makes the PDPTE that leads to the page unusual, or clears its A. No other lane may share it.
+    pub(super) fn vary_pdpte(&mut self, rng: &mut impl Rng) {
+        let state = self.state;
+        let machine = self.machine;
+        let is_fetch = self.kind == AccessKind::Fetch;
+        let depth = tables::shared_levels(self.table_use()) - 1;
+        let is_leaf = depth == self.leaf_level;
+
+        let entry = &mut self.entries[depth];
+        if rng.random_bool(0.5) {
+            entry.value &= !EntryBits::A.bits();
+        }
+        if rng.random_bool(0.7) {
+            let place = EntryPlace { level: entry.level, is_leaf, is_fetch };
+            entry.value = place.make_unusual(rng, &state, machine, entry.value);
+        }
     }
 
     fn vary_accessed_and_dirty(&mut self, rng: &mut impl Rng) {
@@ -205,7 +238,7 @@ impl<'c> CaseBuilder<'c> {
         let Some(bits) = address_bits(self.mode) else { return };
         let is_canonical = VirtAddr::new(self.address).is_canonical(bits);
         // The descriptor table that LSL reads cannot have a non-canonical base.
-        let may_be_bad = is_canonical && self.form != Form::SegmentLimit;
+        let may_be_bad = is_canonical && !self.compatibility && self.form != Form::SegmentLimit;
         if may_be_bad && rng.random_bool(0.02) {
             // One of the bits that must repeat the highest translated one (CANON-1).
             self.address ^= 1 << rng.random_range(bits..64);
@@ -238,7 +271,7 @@ impl<'c> CaseBuilder<'c> {
             implicit: self.form == Form::SegmentLimit,
             shadow_stack: false,
             ac: self.ac,
-            compatibility: false,
+            compatibility: self.compatibility,
         };
         let case = Case {
             profile,
@@ -252,9 +285,11 @@ impl<'c> CaseBuilder<'c> {
         make_observable(case, frames)
     }
 
-    /// The entries that belong to this lane alone: all but PAE's PDPTEs.
+    /// The entries that belong to this lane alone.
     fn own_entries(&mut self) -> Vec<&mut PlacedEntry> {
-        self.entries.iter_mut().filter(|entry| entry.level.has_flags).collect()
+        let table_use = self.table_use();
+        let is_own = |entry: &&mut PlacedEntry| !tables::is_shared(table_use, entry.slot.table);
+        self.entries.iter_mut().filter(is_own).collect()
     }
 }
 

@@ -13,7 +13,7 @@ use crosswalk_case::{Case, TableEntry, plain_state};
 use crosswalk_guest::contents::{CODE_OFFSETS, CODE_SIZE, DESCRIPTOR_OFFSETS};
 use crosswalk_guest::layout::{Arena, MAX_LANES};
 use crosswalk_guest::stub::{Code, Form};
-use crosswalk_guest::tables;
+use crosswalk_guest::tables::{self, TableUse};
 use crosswalk_machine::Capabilities;
 use crosswalk_machine::batch::Batch;
 use mmu_core::x86::format::{self, EntryBits, EntryKind, MAX_LEVELS, levels};
@@ -67,7 +67,7 @@ impl ExhaustiveStream {
             state,
             entries,
             before: Vec::new(),
-            access: access(variant, address, Code::of(self.mode)),
+            access: access(variant, address, Code::of(TableUse::of(self.mode))),
             form: variant.form,
             value: 0x0123_4567_89ab_cdef_u64.rotate_left(lane as u32),
         };
@@ -199,14 +199,15 @@ fn slots(mode: PagingMode, depth: usize) -> Vec<TableSlot> {
     // No number of free slots is a multiple of these.
     const STRIDES: [usize; MAX_LEVELS] = [101, 211, 307, 401, 503];
 
-    let tables = tables::of_levels(mode)[depth].clone();
-    if tables::is_shared(mode, tables.start) {
+    let table_use = TableUse::of(mode);
+    let tables = tables::of_levels(table_use)[depth].clone();
+    if tables::is_shared(table_use, tables.start) {
         return vec![TableSlot { table: 0, index: 0 }; MAX_LANES];
     }
 
     let all = tables.flat_map(|table| (0..tables::slots(mode)).map(move |index| (table, index)));
     let free: Vec<TableSlot> = all
-        .filter(|(table, index)| !tables::is_own(mode, *table, *index))
+        .filter(|(table, index)| !tables::is_own(table_use, *table, *index))
         .map(|(table, index)| TableSlot { table, index: index as u64 })
         .collect();
     (0..MAX_LANES).map(|lane| free[(lane * STRIDES[depth] + depth) % free.len()]).collect()

@@ -119,6 +119,8 @@ struct OfferJson<'r> {
     provenance: Option<BTreeMap<&'static str, BTreeMap<&'static str, &'static str>>>,
     /// Why implicit supervisor accesses cannot be tested, if they cannot.
     no_implicit_accesses: Option<&'r str>,
+    /// Why code in compatibility mode cannot be run, if it cannot.
+    no_compatibility_mode: Option<&'r str>,
 }
 
 #[derive(Serialize)]
@@ -281,6 +283,7 @@ fn offer_json<'r>(kind: &'r str, offer: Result<&'r dyn Machine, &'r str>) -> Off
             modes: Vec::new(),
             provenance: None,
             no_implicit_accesses: None,
+            no_compatibility_mode: None,
         };
     };
 
@@ -308,8 +311,11 @@ fn offer_json<'r>(kind: &'r str, offer: Result<&'r dyn Machine, &'r str>) -> Off
         provenance: Some(BTreeMap::from([
             ("ring0", by_class(&map.supervisor)),
             ("ring3", by_class(&map.user)),
+            ("ring0_compatibility", by_class(&map.compatible_supervisor)),
+            ("ring3_compatibility", by_class(&map.compatible_user)),
             ("outside", BTreeMap::from([("any", map.outside.name())])),
         ])),
         no_implicit_accesses: capabilities.implicit_accesses.as_ref().err().map(String::as_str),
+        no_compatibility_mode: capabilities.compatibility.as_ref().err().map(String::as_str),
     }
 }

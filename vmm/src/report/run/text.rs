@@ -346,8 +346,17 @@ fn describe_machine(text: &mut String, machine: &dyn Machine) {
     text.push('\n');
 
     let mut deciders = new_table(&["who decides", "translations", "page faults", "address faults"]);
-    for (name, ring) in [("ring 0", Ring::Zero), ("ring 3", Ring::Three)] {
-        let who = |class| machine.provenance().of(ring, class).name().to_owned();
+    let compatible = capabilities.compatibility.is_ok();
+    for (name, ring, compatibility) in [
+        ("ring 0", Ring::Zero, false),
+        ("ring 3", Ring::Three, false),
+        ("ring 0, compatibility mode", Ring::Zero, true),
+        ("ring 3, compatibility mode", Ring::Three, true),
+    ] {
+        if compatibility && !compatible {
+            continue;
+        }
+        let who = |class| machine.provenance().of(ring, compatibility, class).name().to_owned();
         deciders.add_row([
             name.to_owned(),
             who(ResultClass::Translation),
@@ -370,5 +379,8 @@ fn describe_machine(text: &mut String, machine: &dyn Machine) {
     describe_features_not_run(text, capabilities);
     if let Err(why) = &capabilities.implicit_accesses {
         line(text, &format!("Implicit supervisor accesses cannot be tested: {why}."));
+    }
+    if let Err(why) = &capabilities.compatibility {
+        line(text, &format!("Compatibility mode cannot be tested: {why}."));
     }
 }

@@ -5,6 +5,7 @@ mod invalidations;
 mod pair;
 mod stateful;
 mod straddle;
+mod submode;
 mod write_back;
 
 pub use pair::{PAIRS, Pair};
@@ -42,6 +43,7 @@ pub static MUTANTS: LazyLock<Vec<Mutant>> = LazyLock::new(|| {
         stateful::MUTANTS,
         invalidations::MUTANTS,
         straddle::MUTANTS,
+        submode::MUTANTS,
         write_back::MUTANTS,
     ]
     .concat();
@@ -116,6 +118,8 @@ pub enum Need {
     HighMemory,
     /// Descriptor reads that use the guest's own table.
     Implicit,
+    /// Code in compatibility mode.
+    Compatibility,
     /// An LLDT that takes a base that is not canonical.
     AnyLocalTable,
     /// Tables in memory that is read-only to the guest.
