@@ -76,6 +76,8 @@ fn the_examples_are_silent_about_what_they_do_not_implement() {
         // Linear-address masking of user addresses, and UAI.
         case_json::with([("/state/cr3", json!("0x2000000000440000"))]),
         case_json::with([("/state/efer", json!("0x100d00"))]),
+        // Linear-address space separation.
+        case_json::with([("/state/cr4", json!("0x8000620"))]),
     ];
     let mut cases: Vec<Case> = unknown.iter().map(case_of).collect();
     for mode in [PagingMode::Unpaged, PagingMode::Bits32, PagingMode::Pae] {

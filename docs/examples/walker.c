@@ -85,11 +85,16 @@ static void answer(const char *json) {
     if (code < 0 && crosses) code = walk(json, cr2 = last & -BIT(12), &second);
     int masked = number(json, "cr3") >> 61 & 3 || number(json, "cr4") & BIT(28) || /* LAM */
                  number(json, "cr4") & BIT(27) || number(json, "efer") & BIT(20);  /* LASS, UAI */
-    int checked = number(json, "cr0") & BIT(18) && is(json, "ac", "true"); /* alignment */
-    int plain = !masked && !checked && !is(access, "shadow_stack", "true") &&
-                !*field(json, "before");
+    int checked = number(json, "cr0") & BIT(18) && is(json, "ac", "true") && /* alignment */
+                  number(access, "ring") == 3 && !is(access, "implicit", "true") &&
+                  !is(access, "kind", "\"fetch\"") && !is(access, "kind", "\"clflush\"");
+    uint64_t size = number(access, "size"), align = size & (size - 1) ? 1 : size;
+    if (size == 6) align = 4;
+    int plain = !masked && !is(access, "shadow_stack", "true") && !*field(json, "before");
     if (!plain || !is(json, "mode", "\"4level\"") || *field(json, "global_in_pml4e_is_reserved"))
-        puts("{\"silent\":\"only 4-level paging, no LAM, LASS, CET or alignment checks\"}");
+        puts("{\"silent\":\"only single accesses in 4-level paging, without LAM, LASS and CET\"}");
+    else if (checked && first % align)
+        puts("{\"fault\":{\"vector\":17,\"error_code\":\"0x0\"}}");
     else if ((first + BIT(47)) >> 48 || (last + BIT(47)) >> 48) /* bits 63:47 differ */
         printf("{\"fault\":{\"vector\":%d,\"error_code\":\"0x0\"}}\n",
                is(access, "segment", "\"stack\"") ? 12 : 13);

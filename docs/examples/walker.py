@@ -56,9 +56,12 @@ def answer(case):
     """What a processor does with the case, as far as this program knows."""
     state, access, levels = case.state, case.access, LEVELS.get(case.mode)
     masked = state.cr4 & (LASS | LAM_SUP) or state.cr3 & LAM_USER or state.efer & UAIE
-    aligned = not (state.cr0 & AM and state.ac and access.ring == 3)
-    if not levels or case.before or access.shadow_stack or masked or not aligned:
-        return {"silent": "only long mode, without LAM, LASS, CET and alignment checks"}
+    if not levels or case.before or access.shadow_stack or masked:
+        return {"silent": "only single accesses in long mode, without LAM, LASS and CET"}
+    data = access.kind in ("read", "write", "rmw") and not access.implicit
+    alignment = {2: 2, 4: 4, 6: 4, 8: 8}.get(access.size, 1)
+    if state.cr0 & AM and state.ac and access.ring == 3 and data and access.address % alignment:
+        return {"fault": {"vector": 17, "error_code": "0x0"}}
     # In compatibility mode an address has 32 bits, but not that of a descriptor.
     space = 1 << (32 if access.compatibility and not access.implicit else 64)
     first, last = access.address % space, (access.address + access.size - 1) % space

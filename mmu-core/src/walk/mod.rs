@@ -3,6 +3,7 @@
 //! [`Mmu::walk`] is the only walk in this crate. It reports what happens on the way to a [`Trace`];
 //! with the trace `()`, which wants no reports, the compiler leaves the reporting out.
 
+mod alternatives;
 mod any_mode;
 mod predict;
 #[cfg(test)]

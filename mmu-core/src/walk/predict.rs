@@ -4,16 +4,15 @@
 //! outcome and the updates of the entries. Where processors legally differ, the walks are repeated for
 //! each member of the choice.
 
+use super::alternatives::{BYTES_FOLLOW, CHECKED_16_BYTES, CHECKED_FIRST, updates_without_access};
 use super::{Mmu, Path, WalkError};
 use crate::access::{Access, AccessKind, MAX_PAGES, SizeError};
 use crate::address::{PAGE_SHIFT, PhysAddr, VirtAddr};
 use crate::memory::{OutsideMemory, TableMemory};
-use crate::outcome::{
-    Alternative, EntryUpdate, MAX_ALTERNATIVES, MAX_ENTRIES, Outcome, Prediction, Span,
-};
+use crate::outcome::{Alternative, Outcome, Prediction, Span};
 use crate::table::limits;
 use crate::x86::fault::Fault;
-use crate::x86::format::{EntryBits, Format};
+use crate::x86::format::Format;
 use crate::x86::profile::Pin;
 use crate::x86::regime::{Choices, Regime};
 use crate::x86::rule::{Rule, RuleSet};
@@ -26,13 +25,6 @@ type OpenMember = (Rule, &'static str);
 
 /// Whether a choice is open, how to take its other member, and that member.
 type PossibleChoice = (bool, fn(&mut Choices), OpenMember);
-
-/// A member of CANON-2 under LAM.
-const BYTES_FOLLOW: &str = "the bytes follow the masked first one";
-
-/// Members of ALIGN-1.
-const CHECKED_FIRST: &str = "the alignment is checked first";
-const CHECKED_16_BYTES: &str = "the alignment of 16 bytes is checked";
 
 impl<F: Format, R: Semantics> Mmu<F, R> {
     /// Every way in which the access may go, and what it does to the entries on its path.
@@ -402,20 +394,6 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     }
 }
 
-/// What an access that fails the alignment check may do to the entries on its path: the processor may
-/// have walked to the page and set A, but it has not written (ALIGN-1).
-fn updates_without_access(
-    updates: &ArrayVec<EntryUpdate, MAX_ENTRIES>,
-) -> ArrayVec<EntryUpdate, MAX_ENTRIES> {
-    let accessed = |update: &EntryUpdate| EntryUpdate {
-        must_set: 0,
-        may_set: (update.must_set | update.may_set) & EntryBits::A.bits(),
-        open_by: Rule::Align1,
-        ..*update
-    };
-    updates.iter().map(accessed).collect()
-}
-
 /// Whether an access with an address of 32 bits has bytes at 4 GiB and above.
 const fn passes_4_gib(access: &Access) -> bool {
     let first = Access { address: access.address.truncated(32), ..*access };
@@ -438,44 +416,6 @@ fn rules_of_fault(cause: Cause, access: &Access) -> RuleSet {
         }
     }
     rules
-}
-
-impl Prediction {
-    /// Adds an alternative, unless an equal one is there. A choice whose members make no difference
-    /// has decided nothing, so only a new alternative counts its rule.
-    fn add(&mut self, alternative: Alternative) {
-        let is_known = self.alternatives.iter().any(|known| {
-            known.outcome == alternative.outcome && known.updates == alternative.updates
-        });
-        if is_known || self.alternatives.len() == MAX_ALTERNATIVES {
-            return;
-        }
-
-        if let Some((rule, _)) = alternative.choice {
-            self.rules.insert(rule);
-        }
-        self.alternatives.push(alternative);
-    }
-
-    /// Where there are several alternatives, the first is a member of the choice, too.
-    fn name_first_member(&mut self) {
-        let [first, second, ..] = self.alternatives.as_mut_slice() else { return };
-
-        if let (None, Some((rule, member))) = (first.choice, second.choice) {
-            let first_member = match rule {
-                Rule::Code7 => "G in a PML4E is ignored",
-                Rule::Code8 => "I/D is 1 with SMEP alone",
-                Rule::Pdpte4 => "PDPTEs are in registers",
-                Rule::Canon4 => "CR2 does not hold the tag",
-                Rule::Canon2 if member == BYTES_FOLLOW => "each byte is masked",
-                Rule::Canon2 => "the address wraps at 4 GiB",
-                Rule::Align1 if member == CHECKED_FIRST => "the alignment is checked last",
-                Rule::Align1 => "the alignment of 16 bytes is not checked",
-                _ => "the lower page is reported",
-            };
-            first.choice = Some((rule, first_member));
-        }
-    }
 }
 
 /// The walk for one page of an access.

@@ -104,12 +104,12 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         Self::check_size(access)?;
 
         let Some(canonical) = self.canonical_access(access, rules) else {
-            return Err(AccessError::Fault(self.semantics.non_canonical_fault(access)));
+            return Err(self.semantics.non_canonical_fault(access).into());
         };
         // Before the walk, which would set D (ALIGN-1).
         if self.semantics.alignment_check(access, &self.regime) == AlignmentCheck::Fails {
             rules.insert(Rule::Align1);
-            return Err(AccessError::Fault(Fault::ALIGNMENT_CHECK));
+            return Err(Fault::ALIGNMENT_CHECK.into());
         }
 
         Ok(canonical)

@@ -11,7 +11,7 @@ use std::vec::Vec;
 /// The accessed flag: bit 5 of an entry.
 const A: u64 = 1 << 5;
 
-fn is_check(alternative: &&Alternative) -> bool {
+fn is_check(alternative: &Alternative) -> bool {
     alternative.outcome.fault().is_some_and(|fault| fault.vector == Vector::AlignmentCheck)
 }
 
@@ -41,7 +41,7 @@ proptest! {
             return Ok(());
         }
 
-        let checks: Vec<_> = with.alternatives.iter().filter(is_check).collect();
+        let checks: Vec<_> = with.alternatives.iter().filter(|way| is_check(way)).collect();
         prop_assert!(!checks.is_empty());
         for check in checks {
             prop_assert_eq!(check.outcome.fault(), Some(&Fault::ALIGNMENT_CHECK));

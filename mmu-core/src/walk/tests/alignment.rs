@@ -7,7 +7,7 @@ use super::{
 };
 use crate::access::AccessKind;
 use crate::access::Ring::{Three, Zero};
-use crate::address::VirtAddr;
+use crate::address::{PhysAddr, VirtAddr};
 use crate::outcome::Outcome;
 
 /// A misaligned address in the page, for every size.
@@ -89,7 +89,7 @@ fn align_1_sixteen_bytes_may_be_checked_for_eight() {
 
     let path = [PML4E, PDPTE, PDE, PTE];
     let reached = assert_either(&machine.does(wide(4)), &path);
-    assert_eq!(reached.physical_address().map(|address| address.get()), Some(0x1_4000_0004));
+    assert_eq!(reached.physical_address().map(PhysAddr::get), Some(0x1_4000_0004));
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn align_1_applies_in_every_mode() {
 fn align_1_a_tag_does_not_matter() {
     let masked = checked(TestMachine::page_4k()).cr3(0x10_000 | 1 << 61);
     let tag = 0x2a << 57;
-    let aligned = VirtAddr::new(PAGE + 0x230 | tag);
+    let aligned = VirtAddr::new((PAGE + 0x230) | tag);
     let read = Access { address: aligned, ..user(AccessKind::Read, BYTE) };
     masked.does(read).reaches(0x1_4000_0230);
     assert_refused(&masked.does(user(AccessKind::Read, ODD | tag)));

@@ -2,8 +2,14 @@
 //! than leave them (SDM "MOV - Move to/from Control Registers", "Checks on Guest Control Registers";
 //! APM "Long Mode Consistency Checks", "MOV `CRn`").
 
+#[cfg(test)]
+mod tests;
+
 use super::{CR3_LAM_U48, CR3_LAM_U57, ControlState, Cr0, Cr4, Efer, PagingMode};
-use crate::x86::profile::{ControlFeatures, Features, Profile, Vendor};
+use crate::x86::format::{EntryBits, EntryKind, Format, Pae};
+use crate::x86::profile::{ControlFeatures, Features, Pin, Profile, Vendor};
+use crate::x86::regime::Regime;
+use crate::x86::semantics::{Reference, Semantics};
 use core::fmt;
 
 /// The width of the widest physical address, in bits.
@@ -12,7 +18,7 @@ const MAX_PHYSICAL_ADDRESS_BITS: u8 = 52;
 /// The reason why no processor, or not this one, can be in a control state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StateError {
-    /// The register: `cr0`, `cr3`, `cr4` or `efer`; or `mode`.
+    /// The register: `cr0`, `cr3`, `cr4`, `efer` or `pdptes`; or `mode`.
     pub register: &'static str,
     /// Its value.
     pub value: u64,
@@ -208,8 +214,9 @@ impl ControlState {
         Ok(state)
     }
 
-    /// Checks that some processor can be in this state. PKRU, PKRS and the PDPTEs can have any
-    /// value.
+    /// Checks that some processor can be in this state, and that the model knows what every bit of it does
+    /// to a translation. PKRU and PKRS can have any value, and so can the PDPTEs, since some processors
+    /// read them during the walk (PDPTE-4).
     ///
     /// ```
     /// use mmu_core::{ControlState, Cr0};
@@ -234,7 +241,7 @@ impl ControlState {
     }
 
     /// Checks that this processor can be in this state: as [`check`](Self::check), with its features
-    /// and its MAXPHYADDR.
+    /// and its MAXPHYADDR, and its PDPTE registers if it has them.
     ///
     /// ```
     /// use mmu_core::{ControlState, Cr4, Profile};
@@ -250,7 +257,9 @@ impl ControlState {
         self.check_cr0()?;
         self.check_cr3(profile)?;
         self.check_cr4(profile)?;
-        self.check_efer(profile)
+        self.check_efer(profile)?;
+        self.check_pdptes(profile)?;
+        self.check_modelled()
     }
 
     pub(crate) fn check_cr0(&self) -> Result<(), StateError> {
@@ -299,6 +308,32 @@ impl ControlState {
         )
     }
 
+    /// A load of the PDPTE registers refuses reserved bits, so no register has one (PDPTE-2).
+    fn check_pdptes(&self, profile: Profile) -> Result<(), StateError> {
+        if self.mode() != PagingMode::Pae || profile.pdptes_are_walked() != Pin::No {
+            return Ok(());
+        }
+
+        let regime = Regime::new(*self, profile);
+        let reserved = Reference.reserved_bits::<Pae>(&Pae::LEVELS[0], EntryKind::Table, &regime);
+        for pdpte in self.pdptes {
+            let wrong = pdpte & reserved;
+            let is_present = pdpte & EntryBits::P.bits() != 0;
+            let reason = "reserved bits of a present PDPTE are 0";
+            first_broken("pdptes", pdpte, [(is_present && wrong != 0, wrong, reason)])?;
+        }
+        Ok(())
+    }
+
+    /// Of the bits that a processor may have, the model must know all that decide about addresses.
+    /// EFER.LMSLE gives data segments a limit in 64-bit mode (APM "Data Limit Checks in 64-bit Mode"), and
+    /// neither a state nor an access has a segment's limit.
+    fn check_modelled(&self) -> Result<(), StateError> {
+        let limits = self.efer.contains(Efer::LMSLE | Efer::LMA);
+        let reason = "LMSLE=1 gives segments a limit in long mode, which the model does not know";
+        first_broken("efer", self.efer.bits(), [(limits, Efer::LMSLE.bits(), reason)])
+    }
+
     pub(crate) fn check_efer(&self, profile: Profile) -> Result<(), StateError> {
         let reserved = self.efer - Efer::available(Profile::default());
         let missing = self.efer - Efer::available(profile);
@@ -314,183 +349,5 @@ impl ControlState {
                 (is_active != long_mode, Efer::LMA.bits(), "LMA=1 exactly if LME=1 and CR0.PG=1"),
             ],
         )
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::memory::SparseTables;
-    use crate::x86::control::Mov;
-    use crate::x86::profile::GENERATIONS;
-    use proptest::prelude::*;
-    use std::string::ToString;
-
-    /// The register that makes a state impossible.
-    fn wrong(state: ControlState) -> Option<&'static str> {
-        state.check().err().map(|error| error.register)
-    }
-
-    /// SDM "MOV - Move to/from Control Registers" and "Checks on Guest Control Registers".
-    #[test]
-    fn states_that_no_processor_can_be_in() {
-        let good = ControlState::long_mode(0x1000);
-        assert_eq!(wrong(good), None);
-        let cr0 = |bits| ControlState { cr0: Cr0::from_bits_retain(bits), ..good };
-        let cr4 = |bits| ControlState { cr4: Cr4::from_bits_retain(bits), ..good };
-        let efer = |bits| ControlState { efer: Efer::from_bits_retain(bits), ..good };
-        let cr3 = |cr3| ControlState { cr3, ..good };
-
-        for (state, register) in [
-            // Bit 32; bit 6; without ET; PG without PE; NW without CD.
-            (cr0(0x1_8001_0011), "cr0"),
-            (cr0(0x8001_0051), "cr0"),
-            (cr0(0x8001_0001), "cr0"),
-            (cr0(0x8001_0010), "cr0"),
-            (cr0(0xa001_0011), "cr0"),
-            // CET without WP.
-            (ControlState { cr0: Cr0::from_bits_retain(0x8000_0011), ..cr4(0x80_0620) }, "cr0"),
-            // Above 52 bits; bit 63, which is not stored.
-            (cr3(1 << 52 | 0x1000), "cr3"),
-            (cr3(1 << 63 | 0x1000), "cr3"),
-            // Bits 15, 26, 29 and 33; long mode without PAE; PCIDE outside long mode.
-            (cr4(0x8620), "cr4"),
-            (cr4(0x400_0620), "cr4"),
-            (cr4(0x2000_0620), "cr4"),
-            (cr4(0x2_0000_0620), "cr4"),
-            (cr4(0x600), "cr4"),
-            (ControlState { efer: Efer::empty(), ..cr4(0x2_0620) }, "cr4"),
-            // Bits 1, 9, 16 and 63; LMA without LME; LME and PG without LMA; LMA without PG.
-            (efer(0xd02), "efer"),
-            (efer(0xf00), "efer"),
-            (efer(0x1_0d00), "efer"),
-            (efer(0xd00 | 1 << 63), "efer"),
-            (efer(0xc00), "efer"),
-            (efer(0x900), "efer"),
-            (ControlState { cr0: Cr0::from_bits_retain(0x1_0011), ..good }, "efer"),
-        ] {
-            assert_eq!(wrong(state), Some(register), "{state:x?}");
-        }
-    }
-
-    #[test]
-    fn states_that_some_processor_can_be_in() {
-        let good = ControlState::long_mode(0x1000);
-        for state in [
-            // LAM bits; a CR3 that long mode left behind; LA57 outside long mode.
-            ControlState { cr3: 3 << 61 | 0xf_ffff_ffff_f000, ..good },
-            ControlState { cr3: 1 << 40, cr4: Cr4::empty(), efer: Efer::empty(), ..good },
-            ControlState { cr4: Cr4::LA57, efer: Efer::NXE, ..good },
-            // Paging is off and LME is on; real mode.
-            ControlState { cr0: Cr0::PE | Cr0::ET, efer: Efer::LME, ..good },
-            ControlState { cr0: Cr0::ET, cr4: Cr4::empty(), efer: Efer::empty(), ..good },
-            // Both vendors' bits, of which a processor has at most one kind.
-            ControlState { efer: good.efer | Efer::UAIE | Efer::TCE, ..good },
-            ControlState { cr4: good.cr4 | Cr4::LASS | Cr4::LAM_SUP, ..good },
-        ] {
-            assert_eq!(state.check(), Ok(()), "{state:x?}");
-        }
-    }
-
-    #[test]
-    fn a_constructor_refuses_what_the_processor_lacks() {
-        let skylake = Profile::generation("skylake").unwrap();
-        let pentium_3 = Profile::generation("pentium-3").unwrap();
-
-        for mode in PagingMode::ALL {
-            let state = ControlState::in_mode(mode, 0x1000, Profile::default()).unwrap();
-            assert_eq!((state.mode(), state.cr3), (mode, 0x1000));
-            assert_eq!(state.check(), Ok(()));
-
-            let refused = |profile| {
-                let state = ControlState::in_mode(mode, 0x1000, profile);
-                state.err().map(|error| error.register)
-            };
-            let no_long_mode = if mode.is_long_mode() { Some("cr4") } else { None };
-            let only_five = no_long_mode.filter(|_| mode == PagingMode::FiveLevel);
-            assert_eq!(refused(skylake), only_five, "{mode}");
-            let on_pentium_3 = if mode == PagingMode::FourLevel { Some("efer") } else { only_five };
-            assert_eq!(refused(pentium_3), on_pentium_3, "{mode}");
-        }
-
-        // Skylake has 46 bits (MODE-8), and outside long mode a CR3 has 32.
-        let refused = |mode, cr3| ControlState::in_mode(mode, cr3, skylake).unwrap_err().register;
-        assert_eq!(refused(PagingMode::FourLevel, 1 << 46), "cr3");
-        assert_eq!(refused(PagingMode::Pae, 1 << 32), "cr3");
-        assert_eq!(refused(PagingMode::Linear, 0x1000), "mode");
-    }
-
-    /// SDM "Paging Modes and Control Bits": PG, PAE, LMA and LA57 select the mode.
-    #[test]
-    fn there_is_a_ready_made_state_for_every_mode() {
-        let pdptes = [0x2001, 0, 0x3001, 0];
-        for (state, mode, cr0, paging_bits_of_cr4, efer) in [
-            (ControlState::unpaged(), PagingMode::Unpaged, 0x1_0011, 0, 0),
-            (ControlState::bits32(0x1000), PagingMode::Bits32, 0x8001_0011, 0, 0),
-            (ControlState::pae(0x1000, pdptes), PagingMode::Pae, 0x8001_0011, 0x20, 0x800),
-            (ControlState::long_mode(0x1000), PagingMode::FourLevel, 0x8001_0011, 0x20, 0xd00),
-            (ControlState::five_level(0x1000), PagingMode::FiveLevel, 0x8001_0011, 0x1020, 0xd00),
-        ] {
-            assert_eq!(state.mode(), mode);
-            assert_eq!(state.check(), Ok(()), "{mode}");
-            assert_eq!(state.cr0.bits(), cr0, "{mode}");
-            // Without OSFXSR and OSXMMEXCPT.
-            assert_eq!(state.cr4.bits() & !0x600, paging_bits_of_cr4, "{mode}");
-            assert_eq!(state.efer.bits(), efer, "{mode}");
-            assert_eq!(state.cr3, if mode == PagingMode::Unpaged { 0 } else { 0x1000 });
-            assert_eq!(state.pdptes, if mode == PagingMode::Pae { pdptes } else { [0; 4] });
-        }
-    }
-
-    #[test]
-    fn an_error_names_register_rule_and_bits() {
-        let mut state = ControlState::long_mode(0x1000);
-        state.cr4 |= Cr4::SMAP | Cr4::PKE;
-        let ivy_bridge = Profile::generation("ivy-bridge").unwrap();
-        assert_eq!(
-            state.check_on(ivy_bridge).unwrap_err().to_string(),
-            "cr4: the processor lacks the feature; bits 0x600000 are wrong in 0x600620"
-        );
-    }
-
-    /// A load of a control register.
-    fn mov() -> impl Strategy<Value = Mov> {
-        // One or two bits differ from a usual value: most such loads are near a rule.
-        let value = |usual: u64| {
-            (0..64_u32, 0..64_u32, any::<bool>())
-                .prop_map(move |(one, two, both)| usual ^ 1 << one ^ u64::from(both) << two)
-        };
-        prop_oneof![
-            prop_oneof![value(0x8001_0011), value(0x1_0011)]
-                .prop_map(|bits| Mov::Cr0(Cr0::from_bits_retain(bits))),
-            prop_oneof![value(0x1000), any::<u64>()].prop_map(Mov::Cr3),
-            prop_oneof![value(0x20), value(0), value(0x2_0020)]
-                .prop_map(|bits| Mov::Cr4(Cr4::from_bits_retain(bits))),
-            prop_oneof![value(0xd00), value(0x900), value(0)]
-                .prop_map(|bits| Mov::Efer(Efer::from_bits_retain(bits))),
-        ]
-    }
-
-    proptest! {
-        /// From a state that a processor can be in, every load that completes leads to another one.
-        #[test]
-        fn loads_keep_the_state_possible(
-            mode in proptest::sample::select(&PagingMode::ALL),
-            generation in proptest::sample::select(GENERATIONS),
-            movs in proptest::collection::vec(mov(), 1..12),
-        ) {
-            let profile = generation.profile;
-            let Ok(mut state) = ControlState::in_mode(mode, 0, profile) else { return Ok(()) };
-            let memory = SparseTables::new(&[]).with_memory_below(u64::MAX);
-
-            for mov in movs {
-                for load in state.loads(mov, profile, &memory) {
-                    if let Ok(new) = load.result {
-                        prop_assert_eq!(new.check_on(profile), Ok(()), "after {:?}", mov);
-                        state = new;
-                    }
-                }
-            }
-        }
     }
 }

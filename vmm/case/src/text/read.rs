@@ -32,6 +32,7 @@ impl TryFrom<CaseText> for Case {
         let before = actions
             .map(|(i, action)| action.read(&format!("before[{i}]"), mode, ac))
             .collect::<Result<Vec<_>, _>>()?;
+        check_loads(&state, &before)?;
         let AccessStep { access, form, value } = text.access.read("access", mode, ac)?;
         let profile = text.profile.map_or_else(|| Ok(Profile::default()), ProfileText::read)?;
 
@@ -84,7 +85,7 @@ impl StateText {
             pkrs: read_key_rights("state.pkrs", self.pkrs)?,
             pdptes: self.pdptes.map_or([0; 4], |pdptes| pdptes.map(|Hex(entry)| entry)),
         };
-        check_possible(&state)?;
+        check_possible(&state, |register| format!("state.{register}"))?;
         Ok(state)
     }
 
@@ -98,10 +99,21 @@ impl StateText {
     }
 }
 
-/// Checks that some processor can be in a state. A machine may obey a bit that its CPUID lacks, so the
-/// case's own processor does not count. CR3 is not checked: it is the operand of the MOV that comes
-/// before the access, and that may fault (MODE-8).
-fn check_possible(state: &ControlState) -> Result<(), CaseError> {
+/// Checks that the registers that actions load lead to possible states: the load would fault instead.
+fn check_loads(initial: &ControlState, before: &[Action]) -> Result<(), CaseError> {
+    let mut state = *initial;
+    for (i, action) in before.iter().enumerate() {
+        action.change(&mut state);
+        check_possible(&state, |_| format!("before[{i}]"))?;
+    }
+    Ok(())
+}
+
+/// Checks that some processor can be in a state, and that the model knows all its bits; `place` is where
+/// the text has a register. A machine may obey a bit that its CPUID lacks, so the case's own processor
+/// does not count. CR3 is not checked: it is the operand of the MOV that comes before the access, and that
+/// may fault (MODE-8). Nor are the PDPTEs: what loads them may fault, too (PDPTE-2).
+fn check_possible(state: &ControlState, place: impl Fn(&str) -> String) -> Result<(), CaseError> {
     let besides_cr3 = ControlState { cr3: 0, ..*state };
     besides_cr3.check().map_err(|error| {
         let StateError { register, value, bits, reason } = error;
@@ -109,7 +121,7 @@ fn check_possible(state: &ControlState) -> Result<(), CaseError> {
             "expected a state that a processor can be in: {reason}; found {value:#x}, where bits \
              {bits:#x} are wrong"
         );
-        CaseError::new(format!("state.{register}"), problem)
+        CaseError::new(place(register), problem)
     })
 }
 

@@ -56,6 +56,55 @@ fn a_state_that_no_processor_can_be_in_is_refused() {
     );
 }
 
+/// Every bit that the model does not know is an error that names the field and the bit: the reserved ones,
+/// and EFER.LMSLE.
+#[test]
+fn no_bit_of_a_control_register_is_ignored() {
+    let plain = plain(PagingMode::FourLevel, Profile::default());
+    for (field, value, bit) in [
+        ("cr0", plain.state.cr0.bits(), 1 << 6),
+        ("cr0", plain.state.cr0.bits(), 1 << 32),
+        ("cr4", plain.state.cr4.bits(), 1 << 15),
+        ("cr4", plain.state.cr4.bits(), 1 << 26),
+        ("cr4", plain.state.cr4.bits(), 1 << 63),
+        ("efer", plain.state.efer.bits(), 1 << 13),
+        ("efer", plain.state.efer.bits(), 1 << 16),
+    ] {
+        let text = plain.to_json().replace(
+            &format!(r#""{field}":"{value:#x}""#),
+            &format!(r#""{field}":"{:#x}""#, value | bit),
+        );
+        let refusal = Case::from_json(&text).unwrap_err().to_string();
+        let names_it = refusal.contains(&format!("bits {bit:#x} are wrong"));
+        assert!(refusal.starts_with(&format!("state.{field}: ")) && names_it, "{refusal}");
+    }
+
+    // PKRU and PKRS have 32 bits.
+    for field in ["pkru", "pkrs"] {
+        let text = plain
+            .to_json()
+            .replace(&format!(r#""{field}":"0x0""#), &format!(r#""{field}":"0x100000000""#));
+        let refusal = Case::from_json(&text).unwrap_err().to_string();
+        assert_eq!(refusal, format!("state.{field}: expected at most 32 bits, found 0x100000000"));
+    }
+}
+
+/// MOV to CR0 with WP=0 and CR4.CET=1 is #GP, so no access is made in such a state.
+#[test]
+fn an_action_that_leads_to_an_impossible_state_is_refused() {
+    let mut case = plain(PagingMode::FourLevel, Profile::default());
+    case.state.cr4 |= Cr4::CET;
+    case.before = vec![Action::WriteProtect(true)];
+    assert_eq!(Case::from_json(&case.to_json()).unwrap(), case);
+
+    case.before.push(Action::WriteProtect(false));
+    assert_eq!(
+        refusal(&case),
+        "before[1]: expected a state that a processor can be in: CR4.CET=1 needs WP=1; found \
+         0x80000011, where bits 0x10000 are wrong"
+    );
+}
+
 /// A machine may obey a bit that its CPUID lacks, and MOV to CR3 may fault (MODE-8).
 #[test]
 fn a_state_that_the_profile_forbids_is_read() {

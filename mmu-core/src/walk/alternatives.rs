@@ -1,0 +1,65 @@
+//! The alternatives of a prediction, and the names of the members of choices.
+
+use crate::outcome::{Alternative, EntryUpdate, MAX_ALTERNATIVES, MAX_ENTRIES, Prediction};
+use crate::x86::format::EntryBits;
+use crate::x86::rule::Rule;
+use arrayvec::ArrayVec;
+
+/// A member of CANON-2 under LAM.
+pub(super) const BYTES_FOLLOW: &str = "the bytes follow the masked first one";
+
+/// Members of ALIGN-1.
+pub(super) const CHECKED_FIRST: &str = "the alignment is checked first";
+pub(super) const CHECKED_16_BYTES: &str = "the alignment of 16 bytes is checked";
+
+/// What an access that fails the alignment check may do to the entries on its path: the processor may
+/// have walked to the page and set A, but it has not written (ALIGN-1).
+pub(super) fn updates_without_access(
+    updates: &ArrayVec<EntryUpdate, MAX_ENTRIES>,
+) -> ArrayVec<EntryUpdate, MAX_ENTRIES> {
+    let accessed = |update: &EntryUpdate| EntryUpdate {
+        must_set: 0,
+        may_set: (update.must_set | update.may_set) & EntryBits::A.bits(),
+        open_by: Rule::Align1,
+        ..*update
+    };
+    updates.iter().map(accessed).collect()
+}
+
+impl Prediction {
+    /// Adds an alternative, unless an equal one is there. A choice whose members make no difference
+    /// has decided nothing, so only a new alternative counts its rule.
+    pub(super) fn add(&mut self, alternative: Alternative) {
+        let is_known = self.alternatives.iter().any(|known| {
+            known.outcome == alternative.outcome && known.updates == alternative.updates
+        });
+        if is_known || self.alternatives.len() == MAX_ALTERNATIVES {
+            return;
+        }
+
+        if let Some((rule, _)) = alternative.choice {
+            self.rules.insert(rule);
+        }
+        self.alternatives.push(alternative);
+    }
+
+    /// Where there are several alternatives, the first is a member of the choice, too.
+    pub(super) fn name_first_member(&mut self) {
+        let [first, second, ..] = self.alternatives.as_mut_slice() else { return };
+
+        if let (None, Some((rule, member))) = (first.choice, second.choice) {
+            let first_member = match rule {
+                Rule::Code7 => "G in a PML4E is ignored",
+                Rule::Code8 => "I/D is 1 with SMEP alone",
+                Rule::Pdpte4 => "PDPTEs are in registers",
+                Rule::Canon4 => "CR2 does not hold the tag",
+                Rule::Canon2 if member == BYTES_FOLLOW => "each byte is masked",
+                Rule::Canon2 => "the address wraps at 4 GiB",
+                Rule::Align1 if member == CHECKED_FIRST => "the alignment is checked last",
+                Rule::Align1 => "the alignment of 16 bytes is not checked",
+                _ => "the lower page is reported",
+            };
+            first.choice = Some((rule, first_member));
+        }
+    }
+}
