@@ -2,7 +2,8 @@
 //!
 //! A walk reads entries ([`TableMemory`]), a mapper writes them ([`TableMemoryMut`]), and a processor
 //! sets A and D in them ([`AtomicTableMemory`]). An emulator or hypervisor implements these traits for
-//! its own memory, with an error of its own, or uses one of these:
+//! its own memory, with an error of its own, or uses one of these. References to memory are memory, too;
+//! of an `Arc`, pass `&*arc`.
 //!
 //! - [`AtomicWords`]: words of 64 bits that several processors use at once;
 //! - [`Bytes`]: bytes that nobody else uses; a processor sets A and D in [`Unshared`] bytes;

@@ -73,7 +73,8 @@ impl WordPart<'_> {
 }
 
 impl<W: AsRef<[AtomicU64]>> AtomicWords<W> {
-    /// Memory whose first byte has the physical address `start`.
+    /// Memory whose first byte has the physical address `start`, a multiple of 8: an entry must lie in
+    /// one word.
     pub const fn new(start: PhysAddr, words: W) -> Self {
         Self { start, words }
     }

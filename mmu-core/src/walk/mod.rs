@@ -226,10 +226,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
             return Ok(entry);
         }
 
-        cursor.read(memory, cursor.entry_at(index)).map_err(|error| {
-            trace.rule(Rule::Out1);
-            WalkError::Memory(error)
-        })
+        cursor.read(memory, cursor.entry_at(index)).map_err(WalkError::Memory)
     }
 
     /// Judges an access by the rights of the whole path and of the path above its leaf.

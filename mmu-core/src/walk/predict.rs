@@ -272,6 +272,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
             return;
         }
 
+        found.rules.insert(Rule::Out1);
         for (value, member) in [(0, "reads as zeros"), (u64::MAX, "reads as ones")] {
             let filled = OutsideReads { memory, value };
             let choice = Some((Rule::Out1, member));

@@ -221,7 +221,9 @@ pub struct ControlState {
 
 impl ControlState {
     /// Long mode with 4-level paging, write protection and execute-disable; everything else is off.
-    /// [`Self::in_mode`] is checked, and for every mode.
+    ///
+    /// Every mode has a ready-made state: [`Self::unpaged`], [`Self::bits32`], [`Self::pae`], this one,
+    /// and [`Self::five_level`]. [`Self::in_mode`] makes one for a processor, and is checked.
     pub fn long_mode(cr3: u64) -> Self {
         Self {
             cr0: Cr0::PE | Cr0::ET | Cr0::WP | Cr0::PG,

@@ -18,6 +18,7 @@ use mmu_core::{
 };
 use std::fmt::Display;
 use std::io;
+use std::sync::LazyLock;
 
 /// A mapping of the guest's whole low memory.
 struct Window {
@@ -46,26 +47,32 @@ pub(super) fn own_state(profile: Profile) -> ControlState {
     state
 }
 
-/// Maps the guest's own memory through both [`WINDOWS`], in the formats of long mode and of 32-bit
-/// paging.
-pub(super) fn build(memory: &GuestMemory, profile: Profile) -> Result<(), MachineError> {
-    let long = own_state(profile);
-    let bits32 =
-        ControlState { cr3: OWN_TABLES_32BIT, cr4: Cr4::empty(), efer: Efer::empty(), ..long };
+/// The page tables in one format, from their root on.
+type Content = Vec<u8>;
 
-    build_in::<FourLevel>(memory, long, profile)?;
-    build_in::<Bits32>(memory, bits32, profile)
+/// The tables in the formats of long mode and of 32-bit paging, as the host builds them. A guest can
+/// write to its copy, so nothing is ever read from that.
+struct OwnTables {
+    long: Content,
+    bits32: Content,
 }
 
-/// Builds the tables in one format, then walks them in guest memory to check the result.
-///
-/// They are built in a buffer first. When a machine restarts, a batch may be encoded at the same
-/// time, which reads the tables in guest memory.
-fn build_in<F: Format>(
-    memory: &GuestMemory,
-    state: ControlState,
-    profile: Profile,
-) -> Result<(), MachineError> {
+/// They depend on the layout alone: no processor reserves a bit of their entries.
+static OWN: LazyLock<OwnTables> = LazyLock::new(|| {
+    let profile = Profile::default();
+    OwnTables {
+        long: map_windows::<FourLevel>(own_state(profile), profile),
+        bits32: map_windows::<Bits32>(own_state_32bit(profile), profile),
+    }
+});
+
+fn own_state_32bit(profile: Profile) -> ControlState {
+    let long = own_state(profile);
+    ControlState { cr3: OWN_TABLES_32BIT, cr4: Cr4::empty(), efer: Efer::empty(), ..long }
+}
+
+/// Maps the guest's own memory through both [`WINDOWS`].
+fn map_windows<F: Format>(state: ControlState, profile: Profile) -> Content {
     let mut content = vec![0; OWN_TABLE_FRAMES * 0x1000];
     let mut tables = Bytes::new(PhysAddr::new(state.cr3), &mut *content);
     let frames = FrameRange::new(PhysAddr::new(state.cr3 + 0x1000), OWN_TABLE_FRAMES - 1);
@@ -77,14 +84,21 @@ fn build_in<F: Format>(
             let mut flags = EntryBits::RW;
             flags.set(EntryBits::US, window.ring_of(page) == Ring::Three);
 
-            mapper
-                .map(address, PhysAddr::new(page), PageSize::Size4KiB, flags)
-                .map_err(|error| cannot_build(&error))?;
+            let mapped = mapper.map(address, PhysAddr::new(page), PageSize::Size4KiB, flags);
+            mapped.expect("the frames suffice, and no page is mapped twice");
         }
     }
+    content
+}
 
-    memory.write(state.cr3, &content);
-    check::<F>(memory, state, profile)
+/// Writes the tables into guest memory, and walks them there to check the result.
+pub(super) fn build(memory: &GuestMemory, profile: Profile) -> Result<(), MachineError> {
+    let OwnTables { long, bits32 } = &*OWN;
+    memory.write(OWN_TABLES, long);
+    memory.write(OWN_TABLES_32BIT, bits32);
+
+    check::<FourLevel>(memory, own_state(profile), profile)?;
+    check::<Bits32>(memory, own_state_32bit(profile), profile)
 }
 
 /// Walks the tables in guest memory for every page.
@@ -121,70 +135,81 @@ fn cannot_build(why: &dyn Display) -> MachineError {
 
 /// The entries for the guest's own slots in an arena's tables in a mode. They lead to the guest's
 /// own tables.
-///
-/// # Panics
-/// If the guest's own tables have not been built.
-pub(super) fn links(memory: &GuestMemory, table_use: TableUse, arena: Arena) -> Vec<TableEntry> {
+pub(super) fn links(table_use: TableUse, arena: Arena) -> Vec<TableEntry> {
     let own_slots = tables::own_slots(table_use).iter();
     let slots = own_slots.flat_map(|(table, slots)| slots.clone().map(move |slot| (*table, slot)));
 
     slots
         .map(|(table, slot)| TableEntry {
             at: arena.table(table) + slot as u64 * tables::entry_bytes(table_use.mode),
-            value: link(memory, table_use, table, slot as u64),
+            value: OWN.link(table_use, table, slot as u64),
         })
         .collect()
 }
 
-/// The value of one of the guest's own slots.
-fn link(memory: &GuestMemory, table_use: TableUse, table: usize, slot: u64) -> u64 {
-    let read = |at: u64, bytes| {
-        memory.read_entry(PhysAddr::new(at), bytes).expect("the own tables are in memory")
-    };
-    let frame = |entry: u64| entry & EntryBits::ADDRESS;
+impl OwnTables {
+    /// The value of one of the guest's own slots.
+    fn link(&self, table_use: TableUse, table: usize, slot: u64) -> u64 {
+        let frame = |entry: u64| entry & EntryBits::ADDRESS;
+        let entry = |content: &Content, start: u64, at: u64, bytes| {
+            let tables = Bytes::new(PhysAddr::new(start), content.as_slice());
+            tables.read_entry(PhysAddr::new(at), bytes).expect("own tables lead to own tables")
+        };
+        let read = |at| entry(&self.long, OWN_TABLES, at, 8);
 
-    match table_use.mode {
-        PagingMode::Bits32 => read(OWN_TABLES_32BIT + slot * 4, 4),
-        // Below PDPTEs that the lanes share, take the entries of the page directory that long mode has
-        // under PDPTE 0 or 1. PAE's have the same format.
-        _ if tables::shared_levels(table_use) > 0 => {
-            let first = tables::of_levels(table_use)[tables::shared_levels(table_use)].start;
-            let pdpt = frame(read(OWN_TABLES, 8));
-            let directory = frame(read(pdpt + (table - first) as u64 * 8, 8));
-            read(directory + slot * 8, 8)
+        match table_use.mode {
+            PagingMode::Bits32 => {
+                entry(&self.bits32, OWN_TABLES_32BIT, OWN_TABLES_32BIT + slot * 4, 4)
+            }
+            // Below PDPTEs that the lanes share, take the entries of the page directory that long mode
+            // has under PDPTE 0 or 1. PAE's have the same format.
+            _ if tables::shared_levels(table_use) > 0 => {
+                let first = tables::of_levels(table_use)[tables::shared_levels(table_use)].start;
+                let pdpt = frame(read(OWN_TABLES));
+                let directory = frame(read(pdpt + (table - first) as u64 * 8));
+                read(directory + slot * 8)
+            }
+            PagingMode::FiveLevel => {
+                OWN_TABLES | (EntryBits::P | EntryBits::RW | EntryBits::US).bits()
+            }
+            _ => read(OWN_TABLES + slot * 8),
         }
-        PagingMode::FiveLevel => OWN_TABLES | (EntryBits::P | EntryBits::RW | EntryBits::US).bits(),
-        _ => read(OWN_TABLES + slot * 8, 8),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicBool, Ordering};
 
-    /// Batches that were encoded while a machine restarted used to go wrong.
+    /// A guest can write to its copy of the tables. What it writes there used to end in a panic, and
+    /// would mislead the host where it does not.
     #[test]
-    fn links_can_be_read_while_the_tables_are_rebuilt() {
+    fn links_do_not_depend_on_what_the_guest_writes() {
         let memory = GuestMemory::new().unwrap();
         let profile = Profile { physical_address_bits: 40, ..Profile::default() };
         build(&memory, profile).unwrap();
-
         let values = || -> Vec<u64> {
-            let links = TableUse::ALL.map(|table_use| links(&memory, table_use, Arena::ALL[0]));
+            let links = TableUse::ALL.map(|table_use| links(table_use, Arena::ALL[0]));
             links.into_iter().flatten().map(|link| link.value).collect()
         };
-        let expected = values();
-        let built = AtomicBool::new(false);
 
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                (0..5).for_each(|_| build(&memory, profile).unwrap());
-                built.store(true, Ordering::Relaxed);
-            });
-            while !built.load(Ordering::Relaxed) {
-                assert_eq!(values(), expected);
-            }
-        });
+        let expected = values();
+        assert!(!expected.is_empty());
+        let garbage = vec![0xff; OWN_TABLE_FRAMES * 0x1000];
+        memory.write(OWN_TABLES, &garbage);
+        memory.write(OWN_TABLES_32BIT, &garbage);
+        assert_eq!(values(), expected);
+    }
+
+    /// The links lead to the tables that a walk of the guest's memory goes through.
+    #[test]
+    fn links_are_the_entries_of_the_guests_tables() {
+        let memory = GuestMemory::new().unwrap();
+        build(&memory, Profile::default()).unwrap();
+
+        for link in links(TableUse::of(PagingMode::FourLevel), Arena::ALL[0]) {
+            let own = OWN_TABLES + (link.at - Arena::ALL[0].table(0));
+            assert_eq!(memory.read_entry(PhysAddr::new(own), 8), Ok(link.value));
+        }
     }
 }

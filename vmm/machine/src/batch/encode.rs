@@ -104,13 +104,10 @@ impl Encoded {
     }
 
     /// Writes the batch into its arena, and returns the command to run it.
-    ///
-    /// # Panics
-    /// If the guest's own tables have not been built.
     pub fn write(&self, memory: &GuestMemory) -> BatchCommand {
         let arena = self.batch.arena;
 
-        for (index, table) in self.tables_at_load(memory).contents().iter().enumerate() {
+        for (index, table) in self.tables_at_load().contents().iter().enumerate() {
             memory.write_value(arena.table_image(index), table);
         }
         if let Some(words) = &self.read_only {
@@ -132,10 +129,10 @@ impl Encoded {
 
     /// The tables as the guest writes them: with the links to its own tables, and with the PDPTEs
     /// that are loaded.
-    fn tables_at_load(&self, memory: &GuestMemory) -> ArenaTables {
+    fn tables_at_load(&self) -> ArenaTables {
         let mut tables = self.tables.clone();
 
-        for link in guest_tables::links(memory, tables.table_use, self.batch.arena) {
+        for link in guest_tables::links(tables.table_use, self.batch.arena) {
             let slot = tables.slot_at(link.at).expect("own slots are in the arena's tables");
             tables.set(slot, link.value);
         }
