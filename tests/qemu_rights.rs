@@ -2,6 +2,7 @@
 //! "Determination of Access Rights", and the error code of what they deny.
 
 use crosswalk_case::Case;
+use crosswalk_guest::contents::{byte, is_loadable};
 use crosswalk_guest::layout::Arena;
 use crosswalk_guest::stub::Form;
 use crosswalk_machine::Machine;
@@ -10,8 +11,8 @@ use crosswalk_test_support as support;
 use mmu_core::{Cr0, Cr4, PagingMode, Ring};
 use support::require_qemu;
 use support::single::{
-    LANE, P, PAGED, PS, RW, US, assert_completed, assert_page_fault, fetch_bit, leaf, memory_at,
-    observe, open_qemu, places, plain_in, user_bit, widest,
+    LANE, P, PAGED, PS, RW, US, assert_completed, assert_page_fault, entries_after, fault_of,
+    fetch_bit, leaf, memory_at, observe, open_qemu, places, plain_in, user_bit, widest,
 };
 
 const LONG_MODES: [PagingMode; 2] = [PagingMode::FourLevel, PagingMode::FiveLevel];
@@ -319,5 +320,46 @@ fn lsl_reads_a_descriptor_as_a_supervisor() {
             supervisor.state.cr4 |= Cr4::SMAP;
             assert_reads_limit(&mut machine, &supervisor);
         }
+    }
+}
+
+/// A load of ES sets the accessed bit of the descriptor: an implicit write, and so the supervisor's.
+/// QEMU writes the upper half of the descriptor, so that CR2 is one less than the access byte.
+#[test]
+fn right_2_a_segment_load_sets_the_accessed_bit_as_the_supervisor() {
+    require_qemu!();
+    let mut machine = open_qemu();
+    for mode in [PagingMode::FourLevel, PagingMode::FiveLevel] {
+        let frame = Arena::ALL[0].data_frames(LANE);
+        let mut offsets = (5..0x1000).step_by(8);
+        let offset = offsets.find(|offset| is_loadable(frame + offset)).expect("a descriptor");
+        let profile = machine.capabilities().profile;
+        let plain = plain_in(mode, profile, Arena::ALL[0], Ring::Three, Form::SegmentLoad, offset);
+        let old = byte(frame + offset);
+        assert_eq!(old & 0xf9, 0xf0, "present, DPL 3, data, not accessed");
+
+        // A supervisor page, and with CR0.WP=0 a read-only one.
+        for (clear, wp) in [(0, true), (US, true), (RW, false), (US | RW, false)] {
+            let mut case = plain.clone();
+            *leaf(&mut case) &= !clear;
+            case.state.cr0.set(Cr0::WP, wp);
+            let seen = observe(&mut machine, &case);
+            assert_eq!(seen.fault, None, "{case}");
+            assert_eq!(seen.stored, [(frame + offset, old | 1)], "{case}");
+            assert_eq!(seen.entries, entries_after(&case, 1), "{case}");
+        }
+
+        let mut read_only = plain.clone();
+        *leaf(&mut read_only) &= !RW;
+        let fault = fault_of(&mut machine, &read_only);
+        let cr2 = read_only.access.address.get() - 1;
+        assert_eq!((fault.vector, fault.error_code, fault.cr2), (14, 3, cr2), "{read_only}");
+
+        // The read of the descriptor comes first.
+        let mut absent = plain;
+        *leaf(&mut absent) &= !P;
+        let fault = fault_of(&mut machine, &absent);
+        let cr2 = absent.access.address.get() - 5;
+        assert_eq!((fault.vector, fault.error_code, fault.cr2), (14, 0, cr2), "{absent}");
     }
 }

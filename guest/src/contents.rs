@@ -174,6 +174,21 @@ pub const fn segment_limit(at: u64) -> Option<u64> {
     if is_descriptor && at.is_multiple_of(8) { Some(limit_at(at)) } else { None }
 }
 
+/// The offset of the access byte in a segment descriptor.
+pub const ACCESS_BYTE: u64 = 5;
+
+/// Whether the access byte at an address is that of a descriptor that ring 3 can load and that is not
+/// accessed: present, DPL 3, a data segment. Among the words of a frame there are some by chance.
+///
+/// ```
+/// use crosswalk_guest::contents::is_loadable;
+/// assert!((0x4000_0005..0x4000_1000).step_by(8).any(is_loadable));
+/// assert!(!is_loadable(0x4000_0a05)); // The descriptors for LSL are accessed.
+/// ```
+pub const fn is_loadable(at: u64) -> bool {
+    at & 7 == ACCESS_BYTE && byte(at) & 0b1111_1001 == 0b1111_0000
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -25,11 +25,15 @@ pub enum Form {
     /// `lsl` of a selector whose descriptor is at the address, which becomes the base of the local
     /// descriptor table: an implicit supervisor read. Only in ring 3 and in 64-bit code.
     SegmentLimit,
+    /// `mov es, reg` of a selector whose descriptor has its access byte at the address and is not
+    /// accessed. The processor reads the descriptor, and then sets the bit: an implicit supervisor
+    /// write. Only in ring 3 and in 64-bit code.
+    SegmentLoad,
 }
 
 impl Form {
     /// All forms, in the order of the stub table.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Load,
         Self::Store,
         Self::Exchange,
@@ -38,6 +42,7 @@ impl Form {
         Self::Clflush,
         Self::Jump,
         Self::SegmentLimit,
+        Self::SegmentLoad,
     ];
 }
 
@@ -101,8 +106,8 @@ pub enum Privileged {
 }
 
 /// Number of 64-bit stubs for one value of `keyed`: five forms with 2 segments and 4 sizes each,
-/// two CLFLUSH, one jump, one LSL.
-const PER_KEYED: usize = 5 * 8 + 2 + 1 + 1;
+/// two CLFLUSH, one jump, one LSL, one load of ES.
+const PER_KEYED: usize = 5 * 8 + 2 + 1 + 1 + 1;
 /// Number of 64-bit stubs: the accesses, five other stubs, and three privileged changes from two
 /// rings.
 const BITS_64: usize = 2 * PER_KEYED + 5 + 2 * 3;
@@ -139,6 +144,7 @@ impl Stub {
                     Form::Clflush => 5 * 8 + stack as usize,
                     Form::Jump => 5 * 8 + 2,
                     Form::SegmentLimit => 5 * 8 + 3,
+                    Form::SegmentLoad => 5 * 8 + 4,
                     _ => form as usize * 8 + stack as usize * 4 + log_size as usize,
                 };
                 keyed as usize * PER_KEYED + within
@@ -158,7 +164,7 @@ impl Stub {
     const fn index_32(self) -> Option<usize> {
         match self {
             Self::Access { keyed: true, .. }
-            | Self::Access { form: Form::SegmentLimit, .. }
+            | Self::Access { form: Form::SegmentLimit | Form::SegmentLoad, .. }
             | Self::SetPkru
             | Self::ClearPkru
             | Self::Privileged(..) => None,

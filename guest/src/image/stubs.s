@@ -102,6 +102,7 @@
     stub_start rsi, \keyed
     jmp rsi
     segment_limit \keyed
+    segment_load \keyed
 .endm
 
 # Ring 3 only. Ring 0 makes the address the base of the local descriptor table, whose first
@@ -119,6 +120,23 @@
     mov rbx, -1
     lsl ebx, eax
     stub_end \keyed, 1
+.endm
+
+# The same for a load of es, which sets the accessed bit of the descriptor.
+.macro segment_load keyed
+    table_entry
+    pop rsi
+    pop rbx
+    lea r8, [rip + move_local_table + {WINDOW}]
+    lea r9, [rip + 776f]
+    jmp enter_supervisor
+776:
+    write_pkru_if \keyed
+    mov eax, 4 | 3                      # first descriptor of the local table, RPL 3
+    mov es, eax
+    mov eax, {USER_DATA}
+    mov es, eax
+    stub_end \keyed, 0
 .endm
 
 .text

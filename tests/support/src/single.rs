@@ -74,12 +74,15 @@ pub fn plain_with(
     case.form = form;
     case.access.kind = match form {
         Form::Load | Form::SegmentLimit => AccessKind::Read,
-        Form::Store => AccessKind::Write,
+        Form::Store | Form::SegmentLoad => AccessKind::Write,
         Form::Exchange | Form::LockedExchange | Form::FailingCompare => AccessKind::ReadModifyWrite,
         Form::Clflush => AccessKind::Clflush,
         Form::Jump => AccessKind::Fetch,
     };
-    case.access.implicit = form == Form::SegmentLimit;
+    case.access.implicit = matches!(form, Form::SegmentLimit | Form::SegmentLoad);
+    if form == Form::SegmentLoad {
+        case.access.size = 1;
+    }
     case.access.address = VirtAddr::new((case.access.address.get() & !0xfff) | offset);
     case.value = 0x0123_4567_89ab_cdef & mask(case.access.size);
     case

@@ -8,7 +8,7 @@ use mmu_core::AccessKind;
 pub(crate) const fn forms(kind: AccessKind) -> &'static [Form] {
     match kind {
         AccessKind::Read => &[Form::Load, Form::SegmentLimit],
-        AccessKind::Write => &[Form::Store],
+        AccessKind::Write => &[Form::Store, Form::SegmentLoad],
         AccessKind::ReadModifyWrite => {
             &[Form::Exchange, Form::LockedExchange, Form::FailingCompare]
         }
@@ -28,6 +28,7 @@ pub(crate) const fn name(form: Form) -> &'static str {
         Form::Clflush => "clflush",
         Form::Jump => "jmp",
         Form::SegmentLimit => "lsl",
+        Form::SegmentLoad => "mov to es",
     }
 }
 

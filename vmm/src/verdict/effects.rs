@@ -102,6 +102,8 @@ fn stored_value(case: &Case, old: u64) -> Option<u64> {
         // "The destination operand is written back if the comparison fails" (SDM, CMPXCHG; the APM
         // says the same): only a device can see that store.
         Form::FailingCompare => Some(old),
+        // The accessed bit of the descriptor.
+        Form::SegmentLoad => Some(old | 1),
         Form::Load | Form::Clflush | Form::Jump | Form::SegmentLimit => None,
     }
 }

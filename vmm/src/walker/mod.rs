@@ -6,6 +6,7 @@ mod dyn_semantics;
 mod mutant;
 mod omissions;
 pub mod quirk;
+mod segment_load;
 mod sequence;
 mod spec;
 pub(crate) mod value;
@@ -65,7 +66,7 @@ impl<R: Semantics + Send + Sync> Walker for R {
             return control_load::predict_cr3_fault(case).unwrap_or(last);
         }
         control_load::predict_with_control_load(*self, case, |state, profile| {
-            predict_case(*self, state, profile, case, &case.access)
+            segment_load::predict(case, |access| predict_case(*self, state, profile, case, access))
         })
     }
 

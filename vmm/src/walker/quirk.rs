@@ -7,7 +7,7 @@
 //! function that deviates: in TCG of QEMU 7.2 it is `mmu_translate` (`excp_helper.c`) or the translator
 //! unless stated otherwise, in KVM of Linux 6.1 a function of arch/x86/kvm/mmu.
 
-use super::{Walker, control_load, predict_case};
+use super::{Walker, control_load, predict_case, segment_load};
 use arrayvec::ArrayVec;
 use bitflags::bitflags;
 use crosswalk_case::Case;
@@ -135,7 +135,7 @@ impl Walker for Quirky {
                 let loaded = self.predict_access(case, &load);
                 stores_if_loaded(&loaded, self.predict_access(case, access))
             }
-            _ => self.predict_access(case, access),
+            _ => segment_load::predict(case, |access| self.predict_access(case, access)),
         };
         if self.has(Quirks::LOOSE_PDPTES) && case.mode() == PagingMode::Pae {
             may_set_accessed_in_pdptes(case, &mut predicted);

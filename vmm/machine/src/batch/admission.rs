@@ -3,7 +3,7 @@
 
 use super::list::stub_of;
 use crosswalk_case::{Action, Case, TableEntry, shared_entries};
-use crosswalk_guest::contents::is_code;
+use crosswalk_guest::contents::{is_code, is_loadable};
 use crosswalk_guest::high::data_behind;
 use crosswalk_guest::layout::{Arena, DATA_BASE, DATA_SIZE, HOLE_BASE, is_above_the_layout};
 use crosswalk_guest::stub::{Code, Form};
@@ -70,6 +70,9 @@ fn check_sequence(case: &Case) -> Result<(), String> {
     if case.entries.len() > MAX_ENTRIES {
         let count = case.entries.len();
         return Err(format!("a sequence has at most {MAX_ENTRIES} entries; it has {count}"));
+    }
+    if case.accesses().iter().any(|alone| alone.form == Form::SegmentLoad) {
+        return Err("no sequence loads a segment".into());
     }
     if case.before.len() > MAX_ACTIONS {
         let count = case.before.len();
@@ -296,11 +299,17 @@ fn check_access(case: &Case) -> Result<(), String> {
     if matches!(access.segment, Segment::Fs | Segment::Gs) {
         return Err("the guest has no instruction that goes through FS or GS".into());
     }
-    if access.implicit != (case.form == Form::SegmentLimit) {
-        return Err("an implicit access is what lsl does, and lsl makes no other".into());
+    let is_implicit = matches!(case.form, Form::SegmentLimit | Form::SegmentLoad);
+    if access.implicit != is_implicit {
+        return Err(
+            "an implicit access is what lsl does, or mov to es, and they make no other".into()
+        );
     }
     if case.form == Form::SegmentLimit && (access.ring == Ring::Zero || access.size != 8) {
         return Err("lsl reads 8 bytes, in ring 3".into());
+    }
+    if case.form == Form::SegmentLoad && (access.ring == Ring::Zero || access.size != 1) {
+        return Err("mov to es writes the access byte of a descriptor, in ring 3".into());
     }
 
     let has_size = !matches!(case.form, Form::Jump | Form::Clflush);
@@ -334,6 +343,14 @@ fn check_reach(case: &Case, of_sequence: bool) -> Result<(), String> {
             let ends = first_and_last(span);
             let in_data = ends.iter().all(|at| data_behind(*at, bits).is_some());
             let is_above = ends.into_iter().all(is_above_the_layout) && !of_sequence;
+
+            let behind = data_behind(ends[0], bits);
+            if case.form == Form::SegmentLoad && !behind.is_some_and(is_loadable) {
+                let [at, _] = ends;
+                return Err(format!(
+                    "there is no descriptor that is not accessed with its access byte at {at:#x}"
+                ));
+            }
 
             if !in_data && !is_above {
                 let [first, _] = ends;

@@ -2,6 +2,7 @@
 
 use crate::image::Image;
 use crosswalk_case::{AccessStep, Action, Case};
+use crosswalk_guest::contents::ACCESS_BYTE;
 use crosswalk_guest::layout::SUPERVISOR_WINDOW;
 use crosswalk_guest::mailbox::AccessRecord;
 use crosswalk_guest::stub::{Code, Form, Privileged, Stub};
@@ -118,6 +119,10 @@ impl<'i> ListWriter<'i> {
                 // A jump adds the base of the code segment, which is the window.
                 address = address.wrapping_sub(self.window) & LOW_HALF;
             }
+        }
+        if step.form == Form::SegmentLoad {
+            // The stub takes the address of the descriptor.
+            address = address.wrapping_sub(ACCESS_BYTE);
         }
         self.push(stub_of(&step, self.pkru != 0), address, value, Some(owner));
     }

@@ -225,7 +225,7 @@ const fn offset(form: Form) -> u64 {
 fn access(variant: AccessVariant, address: VirtAddr, code: Code) -> Access {
     let kind = match variant.form {
         Form::Load | Form::SegmentLimit => AccessKind::Read,
-        Form::Store => AccessKind::Write,
+        Form::Store | Form::SegmentLoad => AccessKind::Write,
         Form::Exchange | Form::LockedExchange | Form::FailingCompare => AccessKind::ReadModifyWrite,
         Form::Clflush => AccessKind::Clflush,
         Form::Jump => AccessKind::Fetch,

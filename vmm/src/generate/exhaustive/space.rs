@@ -219,7 +219,9 @@ pub(super) fn accesses(mode: PagingMode, machine: &Capabilities) -> Vec<AccessVa
     }
 
     for (ring, ac) in [(Ring::Three, false), (Ring::Zero, false), (Ring::Zero, true)] {
-        let explicit = Form::ALL.into_iter().filter(|form| *form != Form::SegmentLimit);
+        let explicit = Form::ALL
+            .into_iter()
+            .filter(|form| !matches!(form, Form::SegmentLimit | Form::SegmentLoad));
         accesses.extend(explicit.map(|form| AccessVariant { form, ring, ac }));
     }
     accesses
