@@ -84,8 +84,8 @@ fn map_windows<F: Format>(state: ControlState, profile: Profile) -> Content {
             let mut flags = EntryBits::RW;
             flags.set(EntryBits::US, window.ring_of(page) == Ring::Three);
 
-            let mapped = mapper.map(address, PhysAddr::new(page), PageSize::Size4KiB, flags);
-            mapped.expect("the frames suffice, and no page is mapped twice");
+            let result = mapper.map(address, PhysAddr::new(page), PageSize::Size4KiB, flags);
+            result.expect("the frames suffice, and no page is mapped twice");
         }
     }
     content
