@@ -166,7 +166,7 @@ struct Emulator {
 impl Emulator {
     /// A processor with paging on, and the program in two read-only pages.
     fn new(program: &[Instruction]) -> Result<Self, MapError> {
-        let state = ControlState::long_mode(ROOT);
+        let state = ControlState::four_level(ROOT);
         let words = (0..RAM_BYTES / 8).map(|_| AtomicU64::new(0));
         let mut emulator = Self {
             state,

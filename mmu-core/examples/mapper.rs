@@ -25,7 +25,7 @@ const KERNEL: VirtAddr = VirtAddr::new(0xffff_8000_0020_0000);
 
 fn main() -> Result<(), MapError> {
     let mut ram = Bytes::new(PhysAddr::new(0), vec![0; 0x10_0000]);
-    let state = ControlState::long_mode(ROOT);
+    let state = ControlState::four_level(ROOT);
     let mmu = Mmu::<FourLevel>::new(state, Profile::default());
 
     // The mapper takes frames for new tables from a range. It borrows the memory, so it is dropped

@@ -24,7 +24,7 @@ type TableHistory = History<Unshared<Bytes<Vec<u8>>>, 8>;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut tables = TableHistory::new(page_tables()?);
-    let state = ControlState::long_mode(0x1000);
+    let state = ControlState::four_level(0x1000);
     let profile = "skylake".parse::<Generation>()?.profile;
     let mut mmu = CachedMmu::<FourLevel>::new(state, profile);
     let read = Access::read(PAGE, 8, Ring::Three);

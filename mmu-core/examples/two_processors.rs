@@ -26,7 +26,7 @@ struct Processor<'m> {
 
 impl<'m> Processor<'m> {
     fn new(ram: &'m Ram) -> Self {
-        let state = ControlState::long_mode(0x1000);
+        let state = ControlState::four_level(0x1000);
         Self { mmu: AnyCachedMmu::new(state, Profile::default()), ram }
     }
 

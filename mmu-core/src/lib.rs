@@ -31,7 +31,7 @@
 //!     (0x12_000, 0x13_007), // PDE
 //!     (0x13_008, 0x50_005), // PTE: present, read-only, user
 //! ]);
-//! let state = ControlState::long_mode(0x10_000);
+//! let state = ControlState::four_level(0x10_000);
 //! let mmu = Mmu::<FourLevel>::new(state, Profile::default());
 //!
 //! let read = Access::read(VirtAddr::new(0x1234), 8, Ring::Three);

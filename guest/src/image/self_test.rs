@@ -69,7 +69,7 @@ pub(crate) fn modes_walked() -> u64 {
 
 impl Expectation {
     fn is_met(&self) -> bool {
-        let mut state = ControlState::long_mode(0x1000);
+        let mut state = ControlState::four_level(0x1000);
         (self.change)(&mut state);
         let tables = SparseTables::new(self.entries);
         let read = Access::read(VirtAddr::new(self.address), 1, Ring::Three);

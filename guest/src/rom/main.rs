@@ -3,7 +3,7 @@
 //!
 //! The host puts the image and the page tables into memory before the first instruction. The ROM
 //! sets up the state that a host with access to the registers sets up itself:
-//! `ControlState::long_mode` of mmu-core, with NXE if the processor has it.
+//! `ControlState::four_level` of mmu-core, with NXE if the processor has it.
 #![cfg_attr(bare_metal, no_std, no_main)]
 
 #[cfg(bare_metal)]

@@ -72,7 +72,7 @@ impl Invalidation {
     /// use mmu_core::cache::Invalidation;
     /// use mmu_core::x86::format::FourLevel;
     /// use mmu_core::{ControlState, Efer, Profile, VirtAddr};
-    /// let mut state = ControlState::long_mode(0x1000);
+    /// let mut state = ControlState::four_level(0x1000);
     /// let profile = Profile::default();
     /// let address = VirtAddr::new(0x5000);
     /// let page = Invalidation::Page { address, pcid: 0 };
@@ -210,7 +210,7 @@ pub enum RegisterWrite {
 /// use mmu_core::cache::{Invalidation, RegisterWrite, invalidated_by};
 /// use mmu_core::{ControlState, Cr4};
 ///
-/// let old = ControlState::long_mode(0x1000);
+/// let old = ControlState::four_level(0x1000);
 /// let other_root = ControlState { cr3: 0x2000, ..old };
 /// let all_but_global = Invalidation::Context { pcid: 0 };
 /// assert_eq!(invalidated_by(RegisterWrite::Cr3(0x2000), &old, &other_root), all_but_global);

@@ -160,7 +160,7 @@ struct PropertyBench<F: Format, const N: usize> {
 
 impl<F: Format, const N: usize> PropertyBench<F, N> {
     fn new(tables: EightEntries, global: bool) -> Self {
-        let mut state = ControlState::long_mode(0x1000);
+        let mut state = ControlState::four_level(0x1000);
         match F::MODE {
             PagingMode::Unpaged => state.cr0 -= Cr0::PG,
             PagingMode::Bits32 => state.cr4 = Cr4::PSE,

@@ -63,7 +63,7 @@ impl core::error::Error for OutsideMemory {}
 ///     }
 /// }
 ///
-/// let mmu = Mmu::<FourLevel>::new(ControlState::long_mode(0x1000), Profile::default());
+/// let mmu = Mmu::<FourLevel>::new(ControlState::four_level(0x1000), Profile::default());
 /// let read = Access::read(VirtAddr::new(0x80_0000_0000), 8, Ring::Three);
 /// let walked = mmu.walk(&Guest, read.address, &read, &mut ());
 /// assert_eq!(walked, Err(WalkError::Memory(EptViolation(PhysAddr::new(0x1008)))));

@@ -205,7 +205,7 @@ fn control_state(mode: PagingMode, profile: Profile) -> ControlState {
         PagingMode::Pae => ControlState::pae(0, [0; 4]),
         PagingMode::FiveLevel => ControlState::five_level(0),
         PagingMode::Unpaged | PagingMode::FourLevel | PagingMode::Linear => {
-            ControlState::long_mode(0)
+            ControlState::four_level(0)
         }
     };
     if !profile.features.contains(Features::NX) {

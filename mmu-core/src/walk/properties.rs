@@ -120,7 +120,7 @@ prop_compose! {
         physical_address_bits in prop::sample::select(vec![36_u8, 40, 48, 52]),
         large in any::<bool>(),
     ) -> GivenMachine {
-        let mut state = ControlState::long_mode(0x10_000);
+        let mut state = ControlState::four_level(0x10_000);
         state.cr0.set(Cr0::WP, wp);
         state.efer.set(Efer::NXE, nxe);
         for (on, bit) in [(smep, Cr4::SMEP), (smap, Cr4::SMAP), (pke, Cr4::PKE), (pks, Cr4::PKS)] {

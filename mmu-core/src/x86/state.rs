@@ -224,7 +224,7 @@ impl ControlState {
     ///
     /// Every mode has a ready-made state: [`Self::unpaged`], [`Self::bits32`], [`Self::pae`], this one,
     /// and [`Self::five_level`]. [`Self::in_mode`] makes one for a processor, and is checked.
-    pub fn long_mode(cr3: u64) -> Self {
+    pub fn four_level(cr3: u64) -> Self {
         Self {
             cr0: Cr0::PE | Cr0::ET | Cr0::WP | Cr0::PG,
             cr3,
@@ -238,7 +238,7 @@ impl ControlState {
 
     /// The same with 5-level paging.
     pub fn five_level(cr3: u64) -> Self {
-        let four_level = Self::long_mode(cr3);
+        let four_level = Self::four_level(cr3);
         Self { cr4: four_level.cr4 | Cr4::LA57, ..four_level }
     }
 
@@ -250,7 +250,7 @@ impl ControlState {
 
     /// 32-bit paging with write protection; everything else is off, 4 MiB pages as well.
     pub fn bits32(cr3: u64) -> Self {
-        let long_mode = Self::long_mode(cr3);
+        let long_mode = Self::four_level(cr3);
         Self { cr4: long_mode.cr4 - Cr4::PAE, efer: Efer::empty(), ..long_mode }
     }
 
@@ -268,14 +268,14 @@ impl ControlState {
     /// # Ok::<(), mmu_core::x86::control::LoadError>(())
     /// ```
     pub fn pae(cr3: u64, pdptes: [u64; 4]) -> Self {
-        Self { efer: Efer::NXE, pdptes, ..Self::long_mode(cr3) }
+        Self { efer: Efer::NXE, pdptes, ..Self::four_level(cr3) }
     }
 
     /// The paging mode (SDM "Paging Modes and Control Bits"; MODE-1, MODE-12).
     ///
     /// ```
     /// use mmu_core::{ControlState, Cr4, PagingMode};
-    /// let mut state = ControlState::long_mode(0x1000);
+    /// let mut state = ControlState::four_level(0x1000);
     /// assert_eq!(state.mode(), PagingMode::FourLevel);
     /// state.cr4 |= Cr4::LA57;
     /// assert_eq!(state.mode(), PagingMode::FiveLevel);

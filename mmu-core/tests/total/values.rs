@@ -114,7 +114,7 @@ impl Values {
             ControlState::unpaged(),
             ControlState::bits32(cr3),
             ControlState::pae(cr3, pdptes),
-            ControlState::long_mode(cr3),
+            ControlState::four_level(cr3),
             ControlState::five_level(cr3),
         ])
     }

@@ -159,7 +159,7 @@ fn plain_path(table_use: TableUse, lane: usize) -> Vec<(usize, u64)> {
 /// The control state of plain cases: write protection on, execute-disable on if the processor has it,
 /// everything else off.
 pub fn plain_state(mode: PagingMode, arena: Arena, profile: Profile) -> ControlState {
-    let mut state = ControlState::long_mode(arena.table(0));
+    let mut state = ControlState::four_level(arena.table(0));
     match mode {
         PagingMode::FourLevel | PagingMode::Linear => {}
         PagingMode::FiveLevel => state.cr4 |= Cr4::LA57,

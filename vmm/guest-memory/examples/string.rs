@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     memory.write_slice(b"Hello, ", GuestAddress(0x9ff9))?;
     memory.write_slice(b"guest!", GuestAddress(0x6000))?;
 
-    let state = ControlState::long_mode(0x1000);
+    let state = ControlState::four_level(0x1000);
     let mut guest = VirtualMemory::new(&memory, state, Profile::default());
 
     // The read takes each part of the string from its own frame.

@@ -38,7 +38,7 @@ const MAX_ACCESS: usize = 0x1000;
 /// memory.write_obj(0x4007_u64, GuestAddress(0x3000))?;
 /// memory.write_obj(0x6007_u64, GuestAddress(0x4008))?;
 ///
-/// let state = ControlState::long_mode(0x1000);
+/// let state = ControlState::four_level(0x1000);
 /// let profile = Profile::default();
 /// let mut guest = VirtualMemory::new(&memory, state, profile);
 ///

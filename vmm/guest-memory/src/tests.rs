@@ -25,7 +25,7 @@ fn memory() -> GuestMemoryMmap {
 }
 
 fn guest(memory: &GuestMemoryMmap) -> VirtualMemory<'_, GuestMemoryMmap> {
-    VirtualMemory::new(memory, ControlState::long_mode(0x1000), Profile::default())
+    VirtualMemory::new(memory, ControlState::four_level(0x1000), Profile::default())
 }
 
 fn word(memory: &GuestMemoryMmap, at: u64) -> u64 {

@@ -42,7 +42,7 @@ impl Window {
 
 /// The control state in which the guest boots.
 pub(super) fn own_state(profile: Profile) -> ControlState {
-    let mut state = ControlState::long_mode(OWN_TABLES);
+    let mut state = ControlState::four_level(OWN_TABLES);
     state.efer.set(Efer::NXE, profile.features.contains(Features::NX));
     state
 }

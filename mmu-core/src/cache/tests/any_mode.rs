@@ -89,7 +89,7 @@ fn a_processor_goes_through_every_mode() {
 #[test]
 fn tlb_4_a_change_of_mode_drops_everything() {
     let mut memory = memory();
-    let mut mmu = AnyCachedMmu::new(ControlState::long_mode(0x6000), Profile::default());
+    let mut mmu = AnyCachedMmu::new(ControlState::four_level(0x6000), Profile::default());
     mmu.write_cr4(&memory, PAE | PGE).unwrap();
     assert_eq!(reached(&mut mmu, &memory), 0x1_6234);
     // The PTE and three above it. The translation is global.
@@ -108,7 +108,7 @@ fn tlb_4_a_change_of_mode_drops_everything() {
 #[test]
 fn tlb_4_a_write_within_a_mode_drops_what_it_must() {
     let mut memory = memory();
-    let mut mmu = AnyCachedMmu::new(ControlState::long_mode(0x6000), Profile::default());
+    let mut mmu = AnyCachedMmu::new(ControlState::four_level(0x6000), Profile::default());
     assert_eq!(reached(&mut mmu, &memory), 0x1_6234);
     memory.write_entry(PhysAddr::new(0x9008), 8, 0x1_7007).unwrap();
 
@@ -137,7 +137,7 @@ fn tlb_4_a_write_within_a_mode_drops_what_it_must() {
 #[test]
 fn a_write_that_faults_changes_nothing() {
     let memory = memory();
-    let mut mmu = AnyCachedMmu::new(ControlState::long_mode(0x6000), Profile::default());
+    let mut mmu = AnyCachedMmu::new(ControlState::four_level(0x6000), Profile::default());
     assert_eq!(reached(&mut mmu, &memory), 0x1_6234);
     let before = mmu.regime().state;
 
@@ -161,7 +161,7 @@ fn a_write_that_faults_changes_nothing() {
 #[test]
 fn a_snapshot_may_have_another_mode() {
     let memory = memory();
-    let mut mmu = AnyCachedMmu::new(ControlState::long_mode(0x6000), Profile::default());
+    let mut mmu = AnyCachedMmu::new(ControlState::four_level(0x6000), Profile::default());
     assert_eq!(reached(&mut mmu, &memory), 0x1_6234);
 
     mmu.set_state(RegisterWrite::Other, ControlState::bits32(0x1000));

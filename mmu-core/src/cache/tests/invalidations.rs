@@ -146,7 +146,7 @@ fn wide_and_narrow() -> [Profile; 2] {
 fn canon_3_the_width_of_the_processor_decides_what_is_canonical() {
     // Bit 50 is part of a canonical address of 57 bits, not of one of 48; CR4.LA57 does not matter
     // (Intel's white paper on 5-level paging, "Canonicality Checking").
-    let state = ControlState::long_mode(0x1000);
+    let state = ControlState::four_level(0x1000);
     let [wide, narrow] = wide_and_narrow();
     let address = VirtAddr::new(1 << 50 | 0x5000);
     let page = |address| Invalidation::Page { address, pcid: 0 };
@@ -171,7 +171,7 @@ fn canon_3_the_width_of_the_processor_decides_what_is_canonical() {
 
 #[test]
 fn canon_3_invpcid_judges_by_the_width_of_the_processor() {
-    let state = ControlState::long_mode(0x1000);
+    let state = ControlState::four_level(0x1000);
     let [wide, narrow] = wide_and_narrow();
     let allows = |profile, address| {
         Invalidation::invpcid::<FourLevel>(&state, &profile, 0, [0, address]).is_ok()
@@ -328,10 +328,10 @@ fn tlb_4_changes_of_control_bits() {
     ];
 
     for (row, (off, on, switched_on, switched_off)) in rows.iter().enumerate() {
-        let mut without = ControlState::long_mode(0x1000);
+        let mut without = ControlState::four_level(0x1000);
         off(&mut without);
 
-        let mut with = ControlState::long_mode(0x1000);
+        let mut with = ControlState::four_level(0x1000);
         on(&mut with);
 
         let dropped = |old, new| invalidated_by(RegisterWrite::Other, old, new);
@@ -359,7 +359,7 @@ fn tlb_4_smep_drops_the_current_pcid_and_pge_everything() {
 
 #[test]
 fn tlb_4_mov_to_cr3_drops_even_if_the_value_stays() {
-    let old = ControlState::long_mode(0x1000);
+    let old = ControlState::four_level(0x1000);
     let dropped = |write, old| invalidated_by(write, &old, &old);
     let all_but_global = Invalidation::Context { pcid: 0 };
     assert_eq!(

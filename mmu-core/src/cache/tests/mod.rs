@@ -65,11 +65,11 @@ impl CacheBench {
     /// user, neither accessed nor dirty. The caches of the MMU are empty. An Intel processor with
     /// 48 physical address bits.
     fn new() -> Self {
-        Self::with_state(ControlState::long_mode(0x10_000))
+        Self::with_state(ControlState::four_level(0x10_000))
     }
 
     fn with_cr4(cr4: Cr4) -> Self {
-        let mut state = ControlState::long_mode(0x10_000);
+        let mut state = ControlState::four_level(0x10_000);
         state.cr4 |= cr4;
         Self::with_state(state)
     }

@@ -49,7 +49,7 @@ pub(super) fn predictions(
     access: &Access,
     vendor: Vendor,
 ) -> Vec<Prediction> {
-    predictions_in(ControlState::long_mode(0x10_000), profile(vendor), tables, access)
+    predictions_in(ControlState::four_level(0x10_000), profile(vendor), tables, access)
 }
 
 /// The predictions of all stale views, in a control state and on a processor.
@@ -106,7 +106,7 @@ pub(super) fn assert_ends(tables: &EditedTables, kind: AccessKind, expected: &[R
 #[test]
 fn tlb_2_without_an_edit_there_is_one_prediction() {
     let tables = tables();
-    let mmu = Mmu::<FourLevel>::new(ControlState::long_mode(0x10_000), profile(Vendor::Intel));
+    let mmu = Mmu::<FourLevel>::new(ControlState::four_level(0x10_000), profile(Vendor::Intel));
 
     for access in [user(Read, BYTE), user(Write, BYTE), user(Read, 1 << 47), user(Read, 0)] {
         let all = predictions(&tables, &access, Vendor::Intel);
@@ -339,7 +339,7 @@ fn an_edit_that_does_not_fit_in_the_history_is_refused() {
 #[test]
 fn a_cache_that_ignores_an_invalidation_is_detected() {
     let mut tables = tables();
-    let state = ControlState::long_mode(0x10_000);
+    let state = ControlState::four_level(0x10_000);
     let mut mmu = CachedMmu::<FourLevel>::new(state, profile(Vendor::Amd));
     let mut is_allowed = |tables: &mut EditedTables| {
         let outcome = Outcome::of(mmu.translate(tables, &user(Read, BYTE))).unwrap();

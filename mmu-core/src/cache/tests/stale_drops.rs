@@ -50,7 +50,7 @@ fn tlb_4_the_whole_of_a_large_page_is_dropped() {
 /// say whether CR2 holds them.
 #[test]
 fn canon_4_a_tag_in_cr2_does_not_hide_that_a_large_page_is_dropped() {
-    let mut state = ControlState::long_mode(0x10_000);
+    let mut state = ControlState::four_level(0x10_000);
     state.efer |= Efer::UAIE;
     let tagged = user(Read, BYTE | 1 << 60);
     let ends_in = |tables: &EditedTables| {
@@ -111,7 +111,7 @@ fn tlb_4_the_size_is_that_of_the_cached_page() {
 
 /// The ends of a user access to the page with CR4.PGE set.
 fn with_pge(tables: &EditedTables, kind: AccessKind) -> Vec<Result<u64, u32>> {
-    let mut state = ControlState::long_mode(0x10_000);
+    let mut state = ControlState::four_level(0x10_000);
     state.cr4 |= Cr4::PGE;
     ends_of(&predictions_in(state, profile(Vendor::Intel), tables, &user(kind, BYTE)))
 }

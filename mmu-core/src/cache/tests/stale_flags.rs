@@ -132,7 +132,7 @@ fn without_cet(vendor: Vendor) -> Profile {
 #[test]
 fn tlb_2_without_cet_a_write_may_set_d_after_r_w_was_cleared() {
     for vendor in Vendor::ALL {
-        let state = ControlState::long_mode(0x10_000);
+        let state = ControlState::four_level(0x10_000);
         let mut tables = tables_with(PTE, 0x5027);
         edit(&mut tables, PTE, 0x5025);
         assert_eq!(ends(&tables, Write, vendor), [Err(7)], "with CET");
@@ -158,7 +158,7 @@ fn tlb_2_without_cet_a_write_may_set_d_after_r_w_was_cleared() {
 /// The sentence is about R/W. When more has changed, the entry is read again (AD-4).
 #[test]
 fn ad_4_d_is_set_only_in_an_entry_that_lost_nothing_but_r_w() {
-    let state = ControlState::long_mode(0x10_000);
+    let state = ControlState::four_level(0x10_000);
     for (entry, code) in [
         (0x7025, 7),                  // another frame
         (0x5021, 7),                  // U/S cleared too

@@ -90,7 +90,7 @@ fn right_7_a_shadow_stack_access_to_a_forked_page_is_denied() {
     let child = bench.fork(parent);
 
     for space in [parent, child] {
-        let mut state = ControlState::long_mode(bench.system.root(space).unwrap().get());
+        let mut state = ControlState::four_level(bench.system.root(space).unwrap().get());
         state.cr4 |= Cr4::CET;
         let mmu = Mmu::<FourLevel>::new(state, Profile::default());
 

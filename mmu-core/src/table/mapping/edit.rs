@@ -141,7 +141,7 @@ impl<F: Format, M: TableMemoryMut, A: FrameAllocator> Mapper<'_, F, M, A> {
     /// use mmu_core::{ControlState, PhysAddr, Profile, VirtAddr};
     ///
     /// let mut memory = Bytes::new(PhysAddr::new(0), [0; 0x8000]);
-    /// let mut state = ControlState::long_mode(0x1000);
+    /// let mut state = ControlState::four_level(0x1000);
     /// state.cr4 = mmu_core::Cr4::PSE;
     /// let frames = FrameRange::new(PhysAddr::new(0x2000), 4);
     /// let mut mapper =

@@ -19,18 +19,18 @@ fn frames() -> FrameRange {
 }
 
 fn four_level(memory: &mut EditedMemory) -> Mapper<'_, FourLevel, EditedMemory, FrameRange> {
-    Mapper::new(ControlState::long_mode(0x1000), Profile::default(), memory, frames())
+    Mapper::new(ControlState::four_level(0x1000), Profile::default(), memory, frames())
 }
 
 fn bits32(memory: &mut EditedMemory) -> Mapper<'_, Bits32, EditedMemory, FrameRange> {
-    let mut state = ControlState::long_mode(0x1000);
+    let mut state = ControlState::four_level(0x1000);
     state.cr4 = Cr4::PSE;
     state.efer = Efer::empty();
     Mapper::new(state, Profile::default(), memory, frames())
 }
 
 fn pae(memory: &mut EditedMemory) -> Mapper<'_, Pae, EditedMemory, FrameRange> {
-    let mut state = ControlState::long_mode(0x1000);
+    let mut state = ControlState::four_level(0x1000);
     state.efer = Efer::empty();
     Mapper::new(state, Profile::default(), memory, frames())
 }
@@ -191,7 +191,7 @@ fn pages_are_listed_in_order_and_sign_extended() {
 
 #[test]
 fn tables_that_point_to_themselves_can_be_listed() {
-    let state = ControlState::long_mode(0x1000);
+    let state = ControlState::four_level(0x1000);
     // Every entry of the root points to the root, which maps 512^4 pages.
     let root: Vec<u8> = [0x1007_u64; 512].iter().flat_map(|entry| entry.to_le_bytes()).collect();
     let mut memory = Bytes::new(PhysAddr::new(0x1000), root);

@@ -27,7 +27,7 @@ pub struct Flush(pub VirtAddr);
 /// use mmu_core::{Access, ControlState, Mmu, PageSize, PhysAddr, Profile, Ring, VirtAddr};
 ///
 /// let mut memory = Bytes::new(PhysAddr::new(0), [0; 0x10000]);
-/// let state = ControlState::long_mode(0x1000);
+/// let state = ControlState::four_level(0x1000);
 /// let frames = FrameRange::new(PhysAddr::new(0x2000), 16);
 /// let mut mapper =
 ///     Mapper::<FourLevel, _, _>::new(state, Profile::default(), &mut memory, frames);

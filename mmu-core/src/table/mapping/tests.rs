@@ -59,7 +59,7 @@ fn profile() -> Profile {
 }
 
 fn state() -> ControlState {
-    ControlState::long_mode(0x1000)
+    ControlState::four_level(0x1000)
 }
 
 type TestMapper<'m> = Mapper<'m, FourLevel, Ram, FrameRange>;

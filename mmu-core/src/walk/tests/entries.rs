@@ -19,7 +19,7 @@ fn open_above(depth: usize) -> Vec<(u64, u64, u64)> {
 #[test]
 fn mode_1_lma_decides_long_mode_paging() {
     // SDM "Paging Modes and Control Bits": neither CS nor the instruction matters.
-    let mut state = ControlState::long_mode(0x10_000);
+    let mut state = ControlState::four_level(0x10_000);
     assert_eq!(state.mode(), PagingMode::FourLevel);
     assert_eq!(state.mode(), FourLevel::MODE);
 

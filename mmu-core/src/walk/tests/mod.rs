@@ -81,7 +81,7 @@ const PML5E: u64 = 0xf_028;
 
 /// A control state in a mode, with write protection and NXE on and the rest off.
 pub(super) fn state_of(mode: PagingMode, cr3: u64) -> ControlState {
-    let mut state = ControlState::long_mode(cr3);
+    let mut state = ControlState::four_level(cr3);
     match mode {
         PagingMode::Unpaged => state.cr0 -= Cr0::PG,
         PagingMode::Bits32 => state.cr4 -= Cr4::PAE,
@@ -115,7 +115,7 @@ impl TestMachine {
             ..Profile::default()
         };
 
-        let state = ControlState::long_mode(0x10_000);
+        let state = ControlState::four_level(0x10_000);
         Self { state, profile, entries: entries.to_vec() }
     }
 

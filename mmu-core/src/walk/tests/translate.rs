@@ -41,7 +41,7 @@ fn four_level() -> (Ram, ControlState) {
         (0x4008, 0x900f),
         (0x4010, 0x8000_0000_0000_7087),
     ];
-    (ram(&entries), ControlState::long_mode(0x1000))
+    (ram(&entries), ControlState::four_level(0x1000))
 }
 
 fn user(kind: AccessKind, address: u64, size: u16) -> Access {

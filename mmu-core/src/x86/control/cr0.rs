@@ -42,7 +42,7 @@ mod tests {
     /// set one of bits 63:32 is #GP(0).
     #[test]
     fn mov_cr0_bits_63_32_are_gp() {
-        let state = ControlState::long_mode(0x1000);
+        let state = ControlState::four_level(0x1000);
         for bit in 32..64 {
             let value = state.cr0 | Cr0::from_bits_retain(1 << bit);
             assert!(is_gp(&load(state, value)), "bit {bit}");
@@ -53,7 +53,7 @@ mod tests {
     /// ET remains set.
     #[test]
     fn mov_cr0_reserved_bits_stay_clear_and_et_stays_set() {
-        let state = ControlState::long_mode(0x1000);
+        let state = ControlState::four_level(0x1000);
         // Bits 28:19, 17 and 15:6; without ET.
         let reserved = 0x1ff8_0000 | 1 << 17 | 0xffc0;
         let value = Cr0::from_bits_retain(0x8001_0001 | reserved);
@@ -67,7 +67,7 @@ mod tests {
     /// SDM "MOV - Move to/from Control Registers", exceptions; APM "MOV `CRn`": CD=0 with NW=1.
     #[test]
     fn mov_cr0_nw_without_cd_is_gp() {
-        let state = ControlState::long_mode(0x1000);
+        let state = ControlState::four_level(0x1000);
         assert!(is_gp(&load(state, state.cr0 | Cr0::NW)));
         assert!(load(state, state.cr0 | Cr0::CD).is_ok());
 
@@ -79,7 +79,7 @@ mod tests {
     /// The same sections: PG=1 with PE=0, whether PG is set or PE is cleared.
     #[test]
     fn mov_cr0_pg_without_pe_is_gp() {
-        let state = ControlState::long_mode(0x1000);
+        let state = ControlState::four_level(0x1000);
         assert!(is_gp(&load(state, state.cr0 - Cr0::PE)));
 
         let real_mode = ControlState { cr0: Cr0::ET, ..unpaged() };
@@ -90,7 +90,7 @@ mod tests {
     /// SDM "MOV - Move to/from Control Registers": clearing WP while CR4.CET=1.
     #[test]
     fn mov_cr0_wp_cannot_be_cleared_under_cet() {
-        let mut state = ControlState::long_mode(0x1000);
+        let mut state = ControlState::four_level(0x1000);
         assert!(load(state, state.cr0 - Cr0::WP).is_ok());
 
         state.cr4 |= Cr4::CET;

@@ -29,7 +29,7 @@ mod tests {
 
     #[test]
     fn mode_8_cr3_bits_above_maxphyaddr_are_gp_in_long_mode() {
-        let state = ControlState::long_mode(0x1000);
+        let state = ControlState::four_level(0x1000);
         assert!(is_gp(&state.load_cr3(1 << 40, profile(), &NOTHING)));
         assert!(is_gp(&state.load_cr3(1 << 63, profile(), &NOTHING)));
         assert_eq!(state.load_cr3(1 << 39, profile(), &NOTHING).unwrap().cr3, 1 << 39);
@@ -46,7 +46,7 @@ mod tests {
     #[test]
     fn mode_8_every_cr3_bit_above_maxphyaddr_is_gp() {
         let without_lam = Profile { features: Features::all() - Features::LAM, ..profile() };
-        let mut state = ControlState::long_mode(0x1000);
+        let mut state = ControlState::four_level(0x1000);
 
         for pcide in [false, true] {
             state.cr4.set(Cr4::PCIDE, pcide);
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn mode_9_bit_63_is_not_stored() {
-        let mut state = ControlState::long_mode(0x1000);
+        let mut state = ControlState::four_level(0x1000);
         state.cr4 |= Cr4::PCIDE;
         let after = state.load_cr3(CR3_NO_FLUSH | 0x7005, profile(), &NOTHING).unwrap();
         assert_eq!(after.cr3, 0x7005);

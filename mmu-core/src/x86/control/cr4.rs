@@ -37,7 +37,7 @@ mod tests {
     /// SDM "Control Registers": bits 15, 26, 31:29 and 63:33 are reserved, and setting one is #GP(0).
     #[test]
     fn mov_cr4_reserved_bits_are_gp() {
-        let state = ControlState::long_mode(0x1000);
+        let state = ControlState::four_level(0x1000);
         // LA57 and PAE cannot change in long mode.
         for bit in (0..64).filter(|bit| ![5, 12].contains(bit)) {
             let is_reserved = matches!(bit, 15 | 26 | 29..=31 | 33..=63);
@@ -91,7 +91,7 @@ mod tests {
             assert!(is_gp(&load(state, bit, processor)), "{bit:?}");
         }
 
-        let mut state = ControlState::long_mode(0x1000);
+        let mut state = ControlState::four_level(0x1000);
         state.cr4 = Cr4::PAE;
         let with_pcids = state.cr4 | Cr4::PCIDE;
         assert!(is_gp(&load(state, with_pcids, lacks(Features::PCID))));
@@ -107,7 +107,7 @@ mod tests {
     /// SDM "MOV - Move to/from Control Registers": setting CET while CR0.WP=0.
     #[test]
     fn mov_cr4_cet_needs_wp() {
-        let mut state = ControlState::long_mode(0x1000);
+        let mut state = ControlState::four_level(0x1000);
         assert!(load(state, state.cr4 | Cr4::CET, profile()).is_ok());
         state.cr0 -= Cr0::WP;
         assert!(is_gp(&load(state, state.cr4 | Cr4::CET, profile())));
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn mode_2_la57_cannot_change_in_long_mode() {
-        let state = ControlState::long_mode(0x1000);
+        let state = ControlState::four_level(0x1000);
         assert!(is_gp(&load(state, state.cr4 | Cr4::LA57, profile())));
         assert!(is_gp(&load(state, state.cr4 - Cr4::PAE, profile())));
 
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn mode_8_pcide_needs_long_mode_and_an_empty_pcid() {
-        let state = ControlState::long_mode(0x1000);
+        let state = ControlState::four_level(0x1000);
         let with = state.cr4 | Cr4::PCIDE;
         assert!(state.load_cr4(with, profile(), &NOTHING).is_ok());
 

@@ -60,7 +60,7 @@ mod tests {
     /// Of bits 7:1 the APM says only that they read as zero.
     #[test]
     fn wrmsr_efer_reserved_bits_are_gp() {
-        let state = ControlState::long_mode(0x1000);
+        let state = ControlState::four_level(0x1000);
         for bit in 0..64 {
             let is_reserved = matches!(bit, 1..=7 | 9 | 16 | 19 | 22..=63);
             let value = state.efer | Efer::from_bits_retain(1 << bit);
@@ -104,7 +104,7 @@ mod tests {
     /// while PG=1.
     #[test]
     fn wrmsr_efer_lme_cannot_change_while_paging() {
-        let long_mode = ControlState::long_mode(0x1000);
+        let long_mode = ControlState::four_level(0x1000);
         assert!(is_gp(&long_mode.load_efer(long_mode.efer - Efer::LME, profile())));
         let legacy = pae(0x1000);
         assert!(is_gp(&legacy.load_efer(legacy.efer | Efer::LME, profile())));
@@ -118,7 +118,7 @@ mod tests {
     /// value is #GP.
     #[test]
     fn mode_1_lma_cannot_be_written() {
-        let long_mode = ControlState::long_mode(0x1000);
+        let long_mode = ControlState::four_level(0x1000);
         let state = unpaged();
         for (before, value) in
             [(long_mode, long_mode.efer - Efer::LMA), (state, state.efer | Efer::LMA)]

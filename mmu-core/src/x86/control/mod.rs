@@ -122,7 +122,7 @@ impl ControlState {
     /// use mmu_core::x86::control::Mov;
     /// use mmu_core::memory::SparseTables;
     /// use mmu_core::{ControlState, Efer, Profile};
-    /// let pae = ControlState { efer: Efer::empty(), ..ControlState::long_mode(0) };
+    /// let pae = ControlState { efer: Efer::empty(), ..ControlState::four_level(0) };
     /// let absent_but_reserved = [(0x2000, 0x100)];
     /// let memory = SparseTables::new(&absent_but_reserved);
     /// let loads = pae.loads(Mov::Cr3(0x2000), Profile::default(), &memory);
@@ -205,7 +205,7 @@ impl ControlState {
     ///
     /// ```
     /// use mmu_core::{ControlState, Efer, Profile};
-    /// let state = ControlState::long_mode(0x1000);
+    /// let state = ControlState::four_level(0x1000);
     /// let zen_3 = Profile::generation("zen-3").unwrap();
     /// let tce = state.load_efer(state.efer | Efer::TCE, zen_3)?;
     /// assert!(tce.efer.contains(Efer::TCE));

@@ -14,7 +14,7 @@ pub(super) fn profile() -> Profile {
 }
 
 pub(super) fn pae(cr3: u64) -> ControlState {
-    let mut state = ControlState::long_mode(cr3);
+    let mut state = ControlState::four_level(cr3);
     state.efer = Efer::NXE;
     assert_eq!(state.mode(), PagingMode::Pae);
     state
@@ -22,7 +22,7 @@ pub(super) fn pae(cr3: u64) -> ControlState {
 
 /// Long mode with paging turned off: EFER.LME is still 1.
 pub(super) fn unpaged() -> ControlState {
-    let mut state = ControlState::long_mode(0x1000);
+    let mut state = ControlState::four_level(0x1000);
     state.cr0.remove(Cr0::PG);
     state.efer.remove(Efer::LMA);
     state

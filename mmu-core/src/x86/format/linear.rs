@@ -21,7 +21,7 @@ use crate::x86::state::PagingMode;
 /// // 16-bit addresses, pages of 256 bytes, entries of 2 bytes: page 3 is in frame 5.
 /// type Tiny = Linear<16, 8, 2>;
 /// let table = [(0x1000 + 2 * 3, 5 << 1 | 1)];
-/// let mmu = Mmu::<Tiny>::new(ControlState::long_mode(0x1000), Profile::default());
+/// let mmu = Mmu::<Tiny>::new(ControlState::four_level(0x1000), Profile::default());
 /// let read = Access::read(VirtAddr::new(0x0342), 1, Ring::Three);
 /// let prediction = mmu.predict(&SparseTables::new(&table), &read).unwrap();
 /// assert_eq!(prediction.alternatives[0].outcome.physical_address().unwrap().get(), 0x542);

@@ -202,7 +202,7 @@ mod tests {
     fn a_pin_overrides_the_vendor() {
         // The SDM ignores G in a PML4E; a processor pinned otherwise does not (CODE-7).
         let mut profile = Profile::generation("skylake").unwrap();
-        let state = ControlState::long_mode(0x1000);
+        let state = ControlState::four_level(0x1000);
         let reserved = |profile| {
             let regime = Regime::new(state, profile);
             let groups = FourLevel::reserved_bits(&FourLevel::LEVELS[0], EntryKind::Table, &regime);
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn pdpte_4_tcg_walks_the_pdptes_and_kvm_has_registers() {
-        let mut state = ControlState::long_mode(0x1000);
+        let mut state = ControlState::four_level(0x1000);
         state.pdptes[0] = 0x5001;
         let zen = Profile::generation("zen").unwrap();
         let register = |profile| Pae::register(&Pae::LEVELS[0], 0, &Regime::new(state, profile));

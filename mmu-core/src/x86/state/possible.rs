@@ -202,7 +202,7 @@ impl ControlState {
             first_broken("cr3", cr3, [(above != 0, above, "it has 32 bits outside long mode")])?;
         }
 
-        let mut state = Self { cr4: Cr4::empty(), efer: Efer::empty(), ..Self::long_mode(cr3) };
+        let mut state = Self { cr4: Cr4::empty(), efer: Efer::empty(), ..Self::four_level(cr3) };
         state.cr0.set(Cr0::PG, mode != PagingMode::Unpaged);
         state.cr4.set(Cr4::PAE, long_mode || mode == PagingMode::Pae);
         state.cr4.set(Cr4::LA57, mode == PagingMode::FiveLevel);
@@ -220,7 +220,7 @@ impl ControlState {
     ///
     /// ```
     /// use mmu_core::{ControlState, Cr0};
-    /// let mut state = ControlState::long_mode(0x1000);
+    /// let mut state = ControlState::four_level(0x1000);
     /// assert!(state.check().is_ok());
     /// state.cr0 -= Cr0::PE;
     /// assert_eq!(
@@ -245,7 +245,7 @@ impl ControlState {
     ///
     /// ```
     /// use mmu_core::{ControlState, Cr4, Profile};
-    /// let mut state = ControlState::long_mode(0x1000);
+    /// let mut state = ControlState::four_level(0x1000);
     /// state.cr4 |= Cr4::PKE;
     /// assert!(state.check_on(Profile::generation("broadwell").unwrap()).is_err());
     /// assert!(state.check_on(Profile::generation("skylake").unwrap()).is_ok());

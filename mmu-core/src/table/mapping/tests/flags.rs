@@ -35,7 +35,7 @@ fn memory() -> FlagMemory {
 
 /// The control state of a mode, with NXE.
 fn state<F: Format>() -> ControlState {
-    let long_mode = ControlState::long_mode(0x1000);
+    let long_mode = ControlState::four_level(0x1000);
     match F::MODE {
         PagingMode::Bits32 => ControlState { cr4: Cr4::PSE, efer: Efer::empty(), ..long_mode },
         PagingMode::Pae => ControlState { efer: Efer::NXE, ..long_mode },

@@ -34,7 +34,7 @@ fn profile() -> Profile {
 /// A control state with the root in the frame at 0x1000. The PDPTE registers are loaded from
 /// memory, as MOV to CR3 does (PDPTE-1).
 fn state<F: Format>(memory: &FormatMemory) -> ControlState {
-    let mut state = ControlState::long_mode(0x1000);
+    let mut state = ControlState::four_level(0x1000);
     match F::MODE {
         PagingMode::Unpaged => state.cr0 -= Cr0::PG,
         PagingMode::Bits32 => {

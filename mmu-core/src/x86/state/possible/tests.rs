@@ -15,7 +15,7 @@ fn wrong(state: ControlState) -> Option<&'static str> {
 /// SDM "MOV - Move to/from Control Registers" and "Checks on Guest Control Registers".
 #[test]
 fn states_that_no_processor_can_be_in() {
-    let good = ControlState::long_mode(0x1000);
+    let good = ControlState::four_level(0x1000);
     assert_eq!(wrong(good), None);
     let cr0 = |bits| ControlState { cr0: Cr0::from_bits_retain(bits), ..good };
     let cr4 = |bits| ControlState { cr4: Cr4::from_bits_retain(bits), ..good };
@@ -56,7 +56,7 @@ fn states_that_no_processor_can_be_in() {
 
 #[test]
 fn states_that_some_processor_can_be_in() {
-    let good = ControlState::long_mode(0x1000);
+    let good = ControlState::four_level(0x1000);
     for state in [
         // LAM bits; a CR3 that long mode left behind; LA57 outside long mode.
         ControlState { cr3: 3 << 61 | 0xf_ffff_ffff_f000, ..good },
@@ -77,7 +77,7 @@ fn states_that_some_processor_can_be_in() {
 /// what it does.
 #[test]
 fn every_bit_is_known_or_refused() {
-    let plain = ControlState::long_mode(0x1000);
+    let plain = ControlState::four_level(0x1000);
     let refused = |state: ControlState, register: &str, bit: u64| {
         let error = state.check().err();
         let names_it =
@@ -121,7 +121,7 @@ fn every_bit_is_known_or_refused() {
 
 #[test]
 fn segment_limits_in_long_mode_are_refused_and_outside_it_do_nothing() {
-    let mut state = ControlState::long_mode(0x1000);
+    let mut state = ControlState::four_level(0x1000);
     state.efer |= Efer::LMSLE;
     assert_eq!(
         state.check().unwrap_err().to_string(),
@@ -190,7 +190,7 @@ fn there_is_a_ready_made_state_for_every_mode() {
         (ControlState::unpaged(), PagingMode::Unpaged, 0x1_0011, 0, 0),
         (ControlState::bits32(0x1000), PagingMode::Bits32, 0x8001_0011, 0, 0),
         (ControlState::pae(0x1000, pdptes), PagingMode::Pae, 0x8001_0011, 0x20, 0x800),
-        (ControlState::long_mode(0x1000), PagingMode::FourLevel, 0x8001_0011, 0x20, 0xd00),
+        (ControlState::four_level(0x1000), PagingMode::FourLevel, 0x8001_0011, 0x20, 0xd00),
         (ControlState::five_level(0x1000), PagingMode::FiveLevel, 0x8001_0011, 0x1020, 0xd00),
     ] {
         assert_eq!(state.mode(), mode);
@@ -206,7 +206,7 @@ fn there_is_a_ready_made_state_for_every_mode() {
 
 #[test]
 fn an_error_names_register_rule_and_bits() {
-    let mut state = ControlState::long_mode(0x1000);
+    let mut state = ControlState::four_level(0x1000);
     state.cr4 |= Cr4::SMAP | Cr4::PKE;
     let ivy_bridge = Profile::generation("ivy-bridge").unwrap();
     assert_eq!(
