@@ -59,6 +59,9 @@ pub enum GuestFailure {
     /// The processor was reset.
     #[error("triple-faulted")]
     TripleFault,
+    /// The machine was reset or turned off, and does not say which or why.
+    #[error("reset the machine or turned it off: it may have triple-faulted")]
+    MachineOff,
     /// It took an exception that no case can cause.
     #[error("took exception {vector}, which no case causes")]
     Exception {

@@ -6,6 +6,7 @@ mod arguments;
 pub mod process;
 mod program;
 pub mod rom;
+mod unnamed_file;
 
 pub use program::{PROGRAM, QemuVersion, installed_version};
 

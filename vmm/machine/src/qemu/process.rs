@@ -4,10 +4,10 @@
 use super::arguments::{RamPlace, arguments};
 use super::program::{PROGRAM, QemuVersion, installed_version};
 use super::rom;
+use super::unnamed_file::{beginning, unnamed_file};
 use crate::{GuestFailure, MachineError};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::time::ClockId;
@@ -15,7 +15,6 @@ use nix::unistd::{Pid, getpid, getppid};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -132,9 +131,10 @@ impl QemuProcess {
 
     fn ended(&self, status: ExitStatus) -> MachineError {
         let messages = one_line(&self.messages);
-        // A reset ends QEMU without a message, and only a triple fault resets our guest.
+        // A reset ends QEMU without a message, and so does turning the power off. Of our guest's
+        // doings only a triple fault does that.
         if status.success() && messages.is_empty() {
-            return MachineError::guest(GuestFailure::TripleFault, None);
+            return MachineError::guest(GuestFailure::MachineOff, None);
         }
 
         let version = self.version;
@@ -199,13 +199,6 @@ impl Keeper {
     }
 }
 
-/// A file in memory without a name.
-fn unnamed_file(name: &str) -> Result<File, MachineError> {
-    let file =
-        memfd_create(name, MFdFlags::MFD_CLOEXEC).map_err(MachineError::host("memfd_create"))?;
-    Ok(file.into())
-}
-
 /// Adds a file to those that the child inherits, and returns its descriptor, which is the same in
 /// the child.
 fn inherit(files: &mut Vec<OwnedFd>, file: io::Result<OwnedFd>) -> Result<RawFd, MachineError> {
@@ -231,12 +224,7 @@ fn become_dependent(parent: Pid, files: &[OwnedFd]) -> io::Result<()> {
 
 /// QEMU's messages in one line, without the program's name.
 fn one_line(messages: &File) -> String {
-    const MAX_BYTES: usize = 1000;
-
-    let mut bytes = [0; MAX_BYTES];
-    let len = messages.read_at(&mut bytes, 0).unwrap_or(0);
-    let text = String::from_utf8_lossy(&bytes[..len]);
-
+    let text = beginning(messages);
     let program = format!("{PROGRAM}: ");
     let lines = text.lines().map(|line| line.trim().trim_start_matches(program.as_str()));
     lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")

@@ -1,16 +1,22 @@
 //! The QEMU that is installed.
 
+use super::unnamed_file::{beginning, unnamed_file};
 use crate::MachineError;
 use std::ffi::OsStr;
 use std::fmt;
 use std::io;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// The name of the program, which is searched in `PATH`.
 pub const PROGRAM: &str = "qemu-system-x86_64";
 
 /// The oldest version that is known to work.
 const OLDEST: QemuVersion = QemuVersion([7, 2, 0]);
+
+/// How long it may take to tell its version.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// A version of QEMU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,16 +56,23 @@ pub fn installed_version() -> Result<QemuVersion, MachineError> {
 /// The version of an installed program.
 fn version_of(program: &OsStr) -> Result<QemuVersion, MachineError> {
     let name = program.display();
+    // Not a pipe: what the program starts could keep that open.
+    let answer = unnamed_file("QEMU's version")?;
+    let stdout = answer.try_clone().map_err(MachineError::host("sharing a file with QEMU"))?;
 
-    let ran = Command::new(program).arg("--version").stdin(Stdio::null()).output();
-    let output = ran.map_err(|error| {
+    let mut command = Command::new(program);
+    command.arg("--version").stdin(Stdio::null()).stdout(stdout).stderr(Stdio::null());
+    let mut child = command.spawn().map_err(|error| {
         MachineError::Unavailable(match error.kind() {
             io::ErrorKind::NotFound => format!("no {name} in PATH: is QEMU installed?"),
             _ => format!("{name} cannot be started: {error}"),
         })
     })?;
+    if !ends_within(&mut child, LIMIT).map_err(MachineError::host("waiting for QEMU"))? {
+        return Err(MachineError::Unavailable(format!("{name} --version does not end")));
+    }
 
-    let text = String::from_utf8_lossy(&output.stdout);
+    let text = beginning(&answer);
     let version = QemuVersion::parse(&text).ok_or_else(|| {
         let line = text.lines().next().unwrap_or_default();
         MachineError::Unavailable(format!("{name} --version prints no version, but {line:?}"))
@@ -71,6 +84,20 @@ fn version_of(program: &OsStr) -> Result<QemuVersion, MachineError> {
     }
 
     Ok(version)
+}
+
+/// Waits for a child, which is killed if it does not end in time.
+fn ends_within(child: &mut Child, limit: Duration) -> io::Result<bool> {
+    let start = Instant::now();
+    while child.try_wait()?.is_none() {
+        if start.elapsed() > limit {
+            child.kill()?;
+            child.wait()?;
+            return Ok(false);
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -104,6 +131,23 @@ mod tests {
         std::fs::set_permissions(&program, executable).expect("the mode can be set");
 
         version_of(program.as_os_str()).expect_err("this is not a usable QEMU").to_string()
+    }
+
+    #[test]
+    fn a_program_that_does_not_end_is_killed() {
+        let ended = |script: &str, limit| {
+            let mut child = Command::new("sh").args(["-c", script]).spawn().expect("sh starts");
+            ends_within(&mut child, limit).expect("it is a child")
+        };
+        assert!(ended("exit 3", LIMIT));
+        assert!(!ended("exec sleep 1000", Duration::from_millis(50)));
+    }
+
+    /// What it started may go on and hold its output.
+    #[test]
+    fn a_program_that_leaves_another_behind_is_not_waited_for() {
+        let error = error_of("#!/bin/sh\necho hello\nsleep 20 &\n");
+        assert!(error.ends_with("prints no version, but \"hello\""), "{error}");
     }
 
     #[test]

@@ -1,14 +1,17 @@
-//! The tree of a case's tables: every entry that is not 0, below the entry that leads to it.
+//! The tree of a case's tables: every entry that is not 0, below the entry that leads to it. A table that
+//! several entries lead to is drawn below the first of them, once for each level that it serves: so the
+//! drawing is never larger than the tables are.
 
 use crosswalk_case::Case;
 use mmu_core::x86::format::{self, EntryBits, EntryKind, Level, levels};
 use mmu_core::{PagingMode, PhysAddr, Regime, VirtAddr};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// Draws the tree.
 pub fn draw(case: &Case) -> String {
     let regime = Regime::new(case.state, case.profile);
-    let mut tree = Tree { case, regime, text: String::new() };
+    let mut tree = Tree { case, regime, drawn: BTreeSet::new(), text: String::new() };
     let root = format::root(&tree.regime);
 
     let _ = writeln!(tree.text, "{} tables from {root}", case.mode());
@@ -22,6 +25,8 @@ pub fn draw(case: &Case) -> String {
 struct Tree<'c> {
     case: &'c Case,
     regime: Regime,
+    /// The tables that have been drawn, each with the number of levels below it.
+    drawn: BTreeSet<(PhysAddr, usize)>,
     text: String,
 }
 
@@ -30,6 +35,8 @@ impl Tree<'_> {
     /// the format, so tables that lead back to themselves end as they do in a walk.
     fn table(&mut self, table: PhysAddr, levels: &[Level], linear: u64, indent: &str) {
         let Some((level, below)) = levels.split_first() else { return };
+        self.drawn.insert((table, below.len()));
+
         let entries = self.entries(table, level);
         for (i, (index, value)) in entries.iter().enumerate() {
             let is_last = i + 1 == entries.len();
@@ -38,8 +45,11 @@ impl Tree<'_> {
             let (kind, target) = format::decode(&self.regime, level, *value);
             let flags = EntryBits::from_bits_retain(*value);
             let is_present = flags.contains(EntryBits::P);
+            let leads_on = is_present && kind == EntryKind::Table && !below.is_empty();
+            let is_drawn = leads_on && self.drawn.contains(&(target, below.len() - 1));
             let leads = match kind {
                 _ if !is_present => "not present".to_owned(),
+                EntryKind::Table if is_drawn => format!("table {target}, as above,"),
                 EntryKind::Table => format!("table {target}"),
                 EntryKind::Leaf => format!("{} page {target}", page_size(level)),
             };
@@ -49,7 +59,7 @@ impl Tree<'_> {
             let start = self.canonical(linear | index << level.shift);
             let _ = writeln!(self.text, "{:<60} from {start}", line.trim_end());
 
-            if is_present && kind == EntryKind::Table {
+            if leads_on && !is_drawn {
                 self.table(target, below, start.get(), &format!("{indent}{under}"));
             }
         }
@@ -132,5 +142,24 @@ mod tests {
                 "└─ PTE 1023: 4 KiB page 0x1000 supervisor, writable from 0xfffff000",
             ]
         );
+    }
+
+    /// Every entry of a PML4 leads to the PML4 itself. As a tree without end it had 512 to the power of
+    /// 4 lines.
+    #[test]
+    fn a_table_is_drawn_once_for_each_level() {
+        let entry =
+            |index| format!(r#"{{"address":"{:#x}","value":"0x440007"}}"#, 0x44_0000 + 8 * index);
+        let entries: Vec<_> = (0..512).map(entry).collect();
+        let case = format!(
+            r#"{{"mode":"4level","state":{{"cr0":"0x80010011","cr3":"0x440000","cr4":"0x620",
+            "efer":"0xd00"}},"entries":[{}],
+            "access":{{"kind":"read","address":"0x0","size":1,"ring":3}}}}"#,
+            entries.join(",")
+        );
+
+        let drawn = draw(&Case::from_json(&case).unwrap());
+        assert_eq!(drawn.lines().count(), 1 + 4 * 512);
+        assert_eq!(drawn.lines().filter(|line| line.contains("as above")).count(), 3 * 511);
     }
 }
