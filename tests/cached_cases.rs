@@ -7,7 +7,7 @@
 
 use crosswalk_test_support as support;
 use support::answers::Refusal::{self, Everywhere};
-use support::answers::{Answer, answer, assert_machine, assert_reference, case_path};
+use support::answers::{RightAnswer, answer, assert_machine, assert_reference, case_path};
 use support::{require_kvm, require_qemu, run};
 
 const F0: &str = "completed: 8 bytes at 0x40044000";
@@ -15,7 +15,7 @@ const F0_AT_10: &str = "completed: 8 bytes at 0x40044010";
 const F1: &str = "completed: 8 bytes at 0x40045000";
 const READ_ONLY: &str = "#PF(P|W|U) at 0x18140e09000";
 
-const ANSWERS: &[Answer] = &[
+const ANSWERS: &[RightAnswer] = &[
     // PDPTE-1; SDM "PDPTE Registers": they are loaded by MOV to CR0, CR3 and CR4. INVLPG is not among
     // them. PDPTE-4: an AMD processor may read the PDPTE, whose P is 0 now.
     answer("B17-pae-invlpg-keeps-pdptes", "skylake", &["completed: 4 bytes at 0x40044000"]),

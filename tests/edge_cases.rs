@@ -8,7 +8,7 @@
 
 use crosswalk_test_support as support;
 use support::answers::Refusal::{self, Everywhere, On, OnSomeKvm};
-use support::answers::{Answer, answer, assert_machine, assert_reference, case_path};
+use support::answers::{RightAnswer, answer, assert_machine, assert_reference, case_path};
 use support::{require_kvm, require_qemu, run};
 
 const F0: &str = "completed: 8 bytes at 0x40044000";
@@ -18,7 +18,7 @@ const WRAPPED: &str = "completed: 2 bytes at 0x40045ffe, then 2 bytes at 0x40044
 /// reserved bits. To cut its address to 32 bits would lead to F0.
 const NO_TABLE: [&str; 2] = ["#PF(U) at 0x18140e09000", "#PF(P|U|RSVD) at 0x18140e09000"];
 
-const ANSWERS: &[Answer] = &[
+const ANSWERS: &[RightAnswer] = &[
     // RIGHT-4; SDM "Determination of Access Rights": implicit supervisor-mode accesses to user-mode
     // addresses are not allowed under SMAP, whatever EFLAGS.AC is.
     answer("B05-implicit-smap-ac1", "", &["#PF(P) at 0x18140e09000"]),

@@ -4,7 +4,7 @@
 use crate::program::{repository, run};
 
 /// A case, a processor, and all that may come of it.
-pub struct Answer {
+pub struct RightAnswer {
     /// The name of its file, without the directory and the extension.
     pub file: &'static str,
     /// A generation, or "" for the processor of the case, which by default has CET and an unknown
@@ -19,8 +19,8 @@ pub const fn answer(
     file: &'static str,
     profile: &'static str,
     outcomes: &'static [&'static str],
-) -> Answer {
-    Answer { file, profile, outcomes }
+) -> RightAnswer {
+    RightAnswer { file, profile, outcomes }
 }
 
 /// A case that some machine cannot run, and the reason that the program gives.
@@ -47,8 +47,8 @@ pub fn case_path(file: &str) -> String {
 
 /// Asserts that the reference gives every answer, and nothing else.
 #[track_caller]
-pub fn assert_reference(answers: &[Answer]) {
-    for Answer { file, profile, outcomes: expected } in answers {
+pub fn assert_reference(answers: &[RightAnswer]) {
+    for RightAnswer { file, profile, outcomes: expected } in answers {
         let path = case_path(file);
         let mut arguments = vec!["explain", &path];
         if !profile.is_empty() {
@@ -72,8 +72,8 @@ fn outcomes(drawing: &str) -> Vec<&str> {
 /// Asserts that a machine (`kvm` or `qemu`) agrees with every answer, or refuses the case for the reason
 /// that is listed.
 #[track_caller]
-pub fn assert_machine(machine: &str, answers: &[Answer], refusals: &[Refusal]) {
-    for Answer { file, .. } in answers {
+pub fn assert_machine(machine: &str, answers: &[RightAnswer], refusals: &[Refusal]) {
+    for RightAnswer { file, .. } in answers {
         let drawing = run(&["explain", "--machine", machine, &case_path(file)]).expect_code(0);
         let words = drawing.words_of_stdout();
         let agrees = words.ends_with("verdict agree");

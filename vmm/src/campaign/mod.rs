@@ -22,7 +22,7 @@ use crosswalk_case::observation::Attempt;
 use crosswalk_machine::{Capabilities, Machine, MachineError};
 use known::KnownFindings;
 use mmu_core::Prediction;
-use pipeline::{Clock, Limit, Pipeline};
+use pipeline::{Clock, Pipeline, RunLimit};
 use runner::BatchRunner;
 use std::sync::atomic::AtomicBool;
 use std::thread;
@@ -148,7 +148,7 @@ pub fn run(
     let clock = Clock::resumed_after(progress.elapsed);
 
     thread::scope(|scope| {
-        let limit = Limit::new(plan.time, clock, stop);
+        let limit = RunLimit::new(plan.time, clock, stop);
         let mut pipeline = Pipeline::start(scope, machine, &plan.schedule, progress.turn, limit)?;
 
         while let Some(batch) = pipeline.next_batch()? {

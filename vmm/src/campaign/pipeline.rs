@@ -42,7 +42,7 @@ impl Clock {
 const GRACE: [Duration; 2] = [Duration::from_millis(900), Duration::from_secs(3)];
 
 /// Decides when a campaign is over: when its time is up, or the user stops it.
-pub(super) struct Limit<'p> {
+pub(super) struct RunLimit<'p> {
     time: Option<Duration>,
     clock: Clock,
     stop: &'p AtomicBool,
@@ -52,7 +52,7 @@ pub(super) struct Limit<'p> {
     batches: Cell<u32>,
 }
 
-impl<'p> Limit<'p> {
+impl<'p> RunLimit<'p> {
     pub(super) fn new(time: Option<Duration>, clock: Clock, stop: &'p AtomicBool) -> Self {
         Self { time, clock, stop, over_since: Cell::new(None), batches: Cell::new(0) }
     }
@@ -85,7 +85,7 @@ impl<'p> Limit<'p> {
 pub(super) struct Pipeline<'p> {
     schedule: &'p Schedule,
     turns: Turns<'p>,
-    limit: Limit<'p>,
+    limit: RunLimit<'p>,
     runner: BatchRunner,
     queue: MachineQueue,
     interrupter: Interrupter,
@@ -110,7 +110,7 @@ impl<'p> Pipeline<'p> {
         machine: &'scope mut dyn Machine,
         schedule: &'p Schedule,
         turn: u64,
-        limit: Limit<'p>,
+        limit: RunLimit<'p>,
     ) -> Result<Self, MachineError> {
         Ok(Self {
             schedule,

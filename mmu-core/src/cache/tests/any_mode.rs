@@ -8,10 +8,10 @@ use crate::x86::fault::{Fault, Vector};
 use crate::x86::rule::Rule;
 use crate::x86::state::{ControlState, Cr0, PagingMode};
 
-type Memory = Unshared<Bytes<Vec<u8>>>;
+type AnyModeMemory = Unshared<Bytes<Vec<u8>>>;
 
 /// Tables of three formats, which map page 1 to a frame of each.
-fn memory() -> Memory {
+fn memory() -> AnyModeMemory {
     let mut memory = Unshared::new(Bytes::new(PhysAddr::new(0), vec![0; 0xc000]));
     for (at, bytes, entry) in [
         // 32-bit paging: frame 0x14.
@@ -34,7 +34,7 @@ fn memory() -> Memory {
 }
 
 /// Where a read of page 1 goes.
-fn reached(mmu: &mut AnyCachedMmu, memory: &Memory) -> u64 {
+fn reached(mmu: &mut AnyCachedMmu, memory: &AnyModeMemory) -> u64 {
     let read = Access::read(VirtAddr::new(0x1234), 1, Ring::Zero);
     mmu.translate(memory, &read).unwrap().address().get()
 }

@@ -10,13 +10,16 @@ use crate::access::{Access, Ring};
 use crate::address::{PageSize, PhysAddr, VirtAddr};
 use crate::memory::{Bytes, OutsideMemory, TableMemory, TableMemoryMut};
 use crate::walk::Mmu;
-use crate::x86::format::{EntryBits, FourLevel};
+use crate::x86::format::{EntryBits, FourLevel, Linear};
 use crate::x86::profile::{Features, Profile, Vendor};
 use crate::x86::state::ControlState;
 use PageSize::{Size1GiB, Size2MiB, Size4KiB};
 use proptest::prelude::*;
 use std::string::ToString;
 use std::vec::Vec;
+
+/// A flat table whose entries fit in one 4 KiB frame.
+type Flat = Linear<20, 12, 4>;
 
 const SIZES: [PageSize; 3] = [Size4KiB, Size2MiB, Size1GiB];
 
@@ -25,11 +28,11 @@ const PAGE: VirtAddr = VirtAddr::new(0x80_8000_0000);
 const FRAME: PhysAddr = PhysAddr::new(0x1_4000_0000);
 
 /// Memory for the root table at 0x1000 and the tables that follow it.
-struct Ram(Vec<u64>);
+struct MapperMemory(Vec<u64>);
 
 const FRAMES: usize = 32;
 
-impl Ram {
+impl MapperMemory {
     fn new() -> Self {
         Self(vec![0; (FRAMES + 2) * 512])
     }
@@ -39,7 +42,7 @@ impl Ram {
     }
 }
 
-impl TableMemory for Ram {
+impl TableMemory for MapperMemory {
     type Error = OutsideMemory;
 
     fn read_entry(&self, at: PhysAddr, _bytes: u8) -> Result<u64, OutsideMemory> {
@@ -47,7 +50,7 @@ impl TableMemory for Ram {
     }
 }
 
-impl TableMemoryMut for Ram {
+impl TableMemoryMut for MapperMemory {
     fn write_entry(&mut self, at: PhysAddr, _bytes: u8, entry: u64) -> Result<(), OutsideMemory> {
         *self.0.get_mut(Self::slot(at)).ok_or(OutsideMemory(at))? = entry;
         Ok(())
@@ -62,18 +65,18 @@ fn state() -> ControlState {
     ControlState::four_level(0x1000)
 }
 
-type TestMapper<'m> = Mapper<'m, FourLevel, Ram, FrameRange>;
+type TestMapper<'m> = Mapper<'m, FourLevel, MapperMemory, FrameRange>;
 
-fn mapper_for(profile: Profile, ram: &mut Ram) -> TestMapper<'_> {
+fn mapper_for(profile: Profile, ram: &mut MapperMemory) -> TestMapper<'_> {
     Mapper::new(state(), profile, ram, FrameRange::new(PhysAddr::new(0x2000), FRAMES))
 }
 
-fn mapper(ram: &mut Ram) -> TestMapper<'_> {
+fn mapper(ram: &mut MapperMemory) -> TestMapper<'_> {
     mapper_for(profile(), ram)
 }
 
 /// The physical address of a byte, if the supervisor can read it.
-fn translate(ram: &Ram, address: VirtAddr) -> Option<PhysAddr> {
+fn translate(ram: &MapperMemory, address: VirtAddr) -> Option<PhysAddr> {
     let read = Access::read(address, 1, Ring::Zero);
     let mmu = Mmu::<FourLevel>::new(state(), profile());
     let prediction = mmu.predict(ram, &read).unwrap();
@@ -84,7 +87,7 @@ fn translate(ram: &Ram, address: VirtAddr) -> Option<PhysAddr> {
 
 #[test]
 fn map_writes_the_entries_of_the_path() {
-    let mut ram = Ram::new();
+    let mut ram = MapperMemory::new();
     let page = VirtAddr::new(0x80_8060_4000);
     let flags = EntryBits::RW | EntryBits::XD;
     mapper(&mut ram).map(page, FRAME, Size4KiB, flags).unwrap();
@@ -105,7 +108,7 @@ fn map_sets_the_page_size_bit_of_large_pages_only() {
         (Size2MiB, 0x3000, 0x1_4000_0085),
         (Size1GiB, 0x2010, 0x1_4000_0085),
     ] {
-        let mut ram = Ram::new();
+        let mut ram = MapperMemory::new();
         mapper(&mut ram).map(PAGE, FRAME, size, EntryBits::US).unwrap();
         assert_eq!(ram.read_entry(PhysAddr::new(at), 8), Ok(entry), "{size:?}");
     }
@@ -113,7 +116,7 @@ fn map_sets_the_page_size_bit_of_large_pages_only() {
 
 #[test]
 fn a_new_table_is_cleared_before_it_is_used() {
-    let mut ram = Ram::new();
+    let mut ram = MapperMemory::new();
     ram.0[0x2000 / 8..].fill(!0);
     mapper(&mut ram).map(PAGE, FRAME, Size4KiB, EntryBits::RW).unwrap();
 
@@ -126,7 +129,7 @@ fn a_new_table_is_cleared_before_it_is_used() {
 #[test]
 fn unmap_returns_the_frame() {
     for size in SIZES {
-        let mut ram = Ram::new();
+        let mut ram = MapperMemory::new();
         mapper(&mut ram).map(PAGE, FRAME, size, EntryBits::RW).unwrap();
 
         let last = size.bytes() - 1;
@@ -142,7 +145,7 @@ fn unmap_returns_the_frame() {
 
 #[test]
 fn unmap_removes_pat_and_flags_from_the_frame() {
-    let mut ram = Ram::new();
+    let mut ram = MapperMemory::new();
     let flags = EntryBits::all() - EntryBits::PS;
     mapper(&mut ram).map(PAGE, FRAME, Size2MiB, flags).unwrap();
     assert_eq!(mapper(&mut ram).unmap(PAGE, Size2MiB), Ok((FRAME, Flush(PAGE))));
@@ -150,7 +153,7 @@ fn unmap_removes_pat_and_flags_from_the_frame() {
 
 #[test]
 fn running_out_of_frames_is_an_error() {
-    let mut ram = Ram::new();
+    let mut ram = MapperMemory::new();
     // A 4 KiB page needs three tables.
     let frames = FrameRange::new(PhysAddr::new(0x2000), 2);
     let mut mapper: TestMapper<'_> = Mapper::new(state(), profile(), &mut ram, frames);
@@ -162,7 +165,7 @@ fn running_out_of_frames_is_an_error() {
 
 #[test]
 fn misaligned_pages_and_frames_are_refused() {
-    let mut ram = Ram::new();
+    let mut ram = MapperMemory::new();
     let mut mapper = mapper(&mut ram);
 
     for size in SIZES {
@@ -180,7 +183,7 @@ fn misaligned_pages_and_frames_are_refused() {
 
 #[test]
 fn addresses_that_are_not_canonical_are_refused() {
-    let mut ram = Ram::new();
+    let mut ram = MapperMemory::new();
     let mut mapper = mapper(&mut ram);
 
     for page in [0x8000_0000_0000, 0xffff_7fff_c000_0000].map(VirtAddr::new) {
@@ -192,7 +195,7 @@ fn addresses_that_are_not_canonical_are_refused() {
 
 #[test]
 fn page_sizes_that_the_processor_lacks_are_refused() {
-    let mut ram = Ram::new();
+    let mut ram = MapperMemory::new();
     let features = Features::all() - Features::PAGE_1GB;
     let mut mapper = mapper_for(Profile { features, ..profile() }, &mut ram);
     let refused = Err(MapError::NoSuchPageSize(Size1GiB));
@@ -204,7 +207,7 @@ fn page_sizes_that_the_processor_lacks_are_refused() {
 
 #[test]
 fn frames_above_maxphyaddr_are_refused() {
-    let mut ram = Ram::new();
+    let mut ram = MapperMemory::new();
     for (bits, first_bad) in [(36, 1 << 36), (48, 1 << 48), (52, 1 << 52)] {
         let profile = Profile { physical_address_bits: bits, ..profile() };
         let mut mapper = mapper_for(profile, &mut ram);
@@ -224,7 +227,7 @@ fn frames_above_maxphyaddr_are_refused() {
 #[test]
 fn overlapping_pages_are_refused() {
     for mapped in SIZES {
-        let mut ram = Ram::new();
+        let mut ram = MapperMemory::new();
         let mut mapper = mapper(&mut ram);
         mapper.map(PAGE, FRAME, mapped, EntryBits::RW).unwrap();
 
@@ -237,7 +240,7 @@ fn overlapping_pages_are_refused() {
 
 #[test]
 fn pages_that_are_not_mapped_cannot_be_unmapped() {
-    let mut ram = Ram::new();
+    let mut ram = MapperMemory::new();
     let mut mapper = mapper(&mut ram);
     let refused = Err(MapError::NotMapped(PAGE));
 
@@ -309,7 +312,7 @@ fn is_free(mapped: &[Page], page: u64, size: PageSize) -> bool {
 proptest! {
     #[test]
     fn mapped_pages_translate_to_their_frames_and_other_pages_do_not(pages in pages()) {
-        let mut ram = Ram::new();
+        let mut ram = MapperMemory::new();
         let mut mapper = mapper(&mut ram);
         let mut mapped: Vec<Page> = Vec::new();
 

@@ -15,10 +15,10 @@ use crate::x86::state::{ControlState, Cr4};
 use std::string::ToString;
 use std::vec::Vec;
 
-type Ram = Unshared<Bytes<Vec<u8>>>;
+type TranslateMemory = Unshared<Bytes<Vec<u8>>>;
 
 /// Memory with entries of 8 bytes.
-fn ram(entries: &[(u64, u64)]) -> Ram {
+fn ram(entries: &[(u64, u64)]) -> TranslateMemory {
     let mut ram = Unshared::new(Bytes::new(PhysAddr::new(0), vec![0; 0x6000]));
     for &(at, entry) in entries {
         ram.write_entry(PhysAddr::new(at), 8, entry).unwrap();
@@ -26,13 +26,13 @@ fn ram(entries: &[(u64, u64)]) -> Ram {
     ram
 }
 
-fn entry(ram: &Ram, at: u64) -> u64 {
+fn entry(ram: &TranslateMemory, at: u64) -> u64 {
     ram.read_entry(PhysAddr::new(at), 8).unwrap()
 }
 
 /// Four tables, from 0x1000 on. Page 1 is in frame 9, write-through, and page 2 in frame 7; a page of
 /// 2 MiB follows, with PCD and PAT.
-fn four_level() -> (Ram, ControlState) {
+fn four_level() -> (TranslateMemory, ControlState) {
     let entries = [
         (0x1000, 0x2007),
         (0x2000, 0x3007),
@@ -158,7 +158,7 @@ fn smep_and_smap_are_in_the_answer() {
 
 /// Guest-physical memory below a hypervisor, which has not mapped all of it.
 struct Guest {
-    ram: Ram,
+    ram: TranslateMemory,
     /// The frame that causes a violation.
     unmapped: u64,
     /// Whether writes cause one everywhere.

@@ -1,6 +1,7 @@
 //! Tests of flags that a leaf cannot have, because they are reserved, part of the address or not in
 //! the entry, and of flags that the tables above forbid.
 
+use super::Flat;
 use crate::access::{Access, AccessKind, Ring};
 use crate::address::{PageSize, PhysAddr, VirtAddr};
 use crate::memory::{Bytes, TableMemory, TableMemoryMut};
@@ -9,7 +10,7 @@ use crate::table::Cursor;
 use crate::table::mapping::{FrameRange, MapError, Mapper, Mapping};
 use crate::walk::Mmu;
 use crate::x86::fault::PageFaultCode;
-use crate::x86::format::{Bits32, EntryBits, EntryKind, FiveLevel, Format, FourLevel, Linear, Pae};
+use crate::x86::format::{Bits32, EntryBits, EntryKind, FiveLevel, Format, FourLevel, Pae};
 use crate::x86::profile::{Features, Profile, Vendor};
 use crate::x86::rule::Rule;
 use crate::x86::semantics::Rights;
@@ -18,9 +19,6 @@ use PageSize::{Size1GiB, Size2MiB, Size4KiB, Size4MiB};
 use proptest::prelude::*;
 use std::string::ToString;
 use std::vec::Vec;
-
-/// A flat table whose entries fit in one 4 KiB frame.
-type Flat = Linear<20, 12, 4>;
 
 /// The root is at 0x1000, and new tables follow from 0x2000.
 type FlagMemory = Bytes<Vec<u8>>;

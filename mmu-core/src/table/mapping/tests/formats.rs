@@ -1,7 +1,7 @@
 //! Tests of the mapper with every format: the entries that it writes, what it refuses, and that a
 //! walk finds what was mapped.
 
-use super::{Page, is_free};
+use super::{Flat, Page, is_free};
 use crate::access::{Access, Ring};
 use crate::address::{PageSize, PhysAddr, VirtAddr};
 use crate::memory::{Bytes, TableMemory, TableMemoryMut};
@@ -14,9 +14,6 @@ use crate::x86::state::{ControlState, Cr0, Cr4, Efer, PagingMode};
 use PageSize::{Size1GiB, Size2MiB, Size4KiB, Size4MiB};
 use proptest::prelude::*;
 use std::vec::Vec;
-
-/// A flat table whose entries fit in one 4 KiB frame.
-type Flat = Linear<20, 12, 4>;
 
 type FormatMemory = Bytes<Vec<u8>>;
 
