@@ -99,7 +99,7 @@ impl KvmMachine {
                 failure: failure @ GuestFailure::Hang,
                 at: Some(at),
                 ..
-            }) if self.hangs < 2 + self.commands / 50 => {
+            }) if self.hangs < 8 + self.commands / 20 => {
                 self.hangs += 1;
                 let why = format!("the guest {failure}");
                 Ok(RunLog { gave_up: Some((at, why)), ..RunLog::default() })

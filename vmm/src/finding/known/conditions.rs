@@ -19,6 +19,10 @@ pub struct When {
     ring: Option<u8>,
     #[serde(default, deserialize_with = "read_names")]
     access: Option<Vec<AccessKind>>,
+    /// The processor makes the access for itself.
+    implicit: Option<bool>,
+    /// EFLAGS.AC is 1.
+    ac: Option<bool>,
     /// The access is made in compatibility mode.
     compatibility: Option<bool>,
     pml4_slot: Option<u64>,
@@ -41,6 +45,8 @@ impl When {
         is_among(self.mode.as_ref(), &case.mode())
             && is_wanted(self.ring, access.ring.cpl())
             && is_among(self.access.as_ref(), &access.kind)
+            && is_wanted(self.implicit, access.implicit)
+            && is_wanted(self.ac, access.ac)
             && is_wanted(self.compatibility, access.compatibility)
             && is_wanted(self.pml4_slot, access.address.index(39, 9))
             && is_wanted(self.crosses_page, access.crosses_page())
