@@ -13,7 +13,10 @@ use libfuzzer_sys::fuzz_target;
 use mmu_core::memory::{OutsideMemory, TableMemory};
 use mmu_core::x86::control::Mov;
 use mmu_core::x86::profile::ControlFeatures;
-use mmu_core::{Access, AccessKind, AnyMmu, ControlState, Cr0, Cr4, Efer, Features, PagingMode, PhysAddr, Pins, Profile, Ring, Segment, Vendor, VirtAddr};
+use mmu_core::{
+    Access, AccessKind, AnyMmu, ControlState, Cr0, Cr4, Efer, Features, PagingMode, PhysAddr, Pins,
+    Profile, Ring, Segment, Vendor, VirtAddr,
+};
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = walk(Unstructured::new(bytes));
