@@ -4,7 +4,7 @@
 //! A [case](crosswalk_case::Case) is what is tried, and a [machine](crosswalk_machine::Machine) runs it.
 //! The modules of this crate build on each other in this order; none uses a later one:
 //!
-//! - [`file`]: files that stay whole whatever happens to the program;
+//! - [`file`](mod@file): files that stay whole whatever happens to the program;
 //! - [`walker`]: predicts the outcomes of a case; the reference, and mutants of it with known mistakes;
 //! - [`verdict`]: compares a prediction with what was observed;
 //! - [`finding`]: groups divergences by their cause, names them, and shrinks their cases;
