@@ -89,7 +89,7 @@ impl KvmMachine {
     /// Runs the batch in an arena after its command has been given.
     ///
     /// An access that never ends is given up, since a KVM that shadows page tables can fault on one
-    /// indefinitely. If there are too many of them, the guest is to blame.
+    /// indefinitely. If half of the commands end like that, the guest is to blame.
     fn run_batch(&mut self, arena: Arena) -> Result<RunLog, MachineError> {
         let Parts { memory, interrupter, .. } = &self.parts;
         let result = self.vm.run_to_doorbell(memory, interrupter, Some(arena));
@@ -99,7 +99,7 @@ impl KvmMachine {
                 failure: failure @ GuestFailure::Hang,
                 at: Some(at),
                 ..
-            }) if self.hangs < 8 + self.commands / 20 => {
+            }) if self.hangs < 8 + self.commands / 2 => {
                 self.hangs += 1;
                 let why = format!("the guest {failure}");
                 Ok(RunLog { gave_up: Some((at, why)), ..RunLog::default() })
