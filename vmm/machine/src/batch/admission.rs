@@ -2,6 +2,7 @@
 //! A case that a user wrote may not, and must not be able to damage the guest.
 
 use super::list::stub_of;
+use super::registers::check_state;
 use crosswalk_case::{Action, Case, TableEntry, shared_entries};
 use crosswalk_guest::contents::{is_code, is_loadable};
 use crosswalk_guest::high::data_behind;
@@ -10,9 +11,7 @@ use crosswalk_guest::stub::{Code, Form};
 use crosswalk_guest::tables::{self, TableUse};
 use mmu_core::outcome::Span;
 use mmu_core::x86::format::{self, EntryBits, MAX_LEVELS};
-use mmu_core::{
-    AccessKind, AnyMmu, Cr0, Cr4, Efer, Outcome, PagingMode, Regime, Ring, Segment, VirtAddr,
-};
+use mmu_core::{AccessKind, AnyMmu, Cr4, Outcome, PagingMode, Regime, Ring, Segment, VirtAddr};
 
 /// Maximum number of actions before the last access of a sequence.
 const MAX_ACTIONS: usize = 16;
@@ -102,100 +101,6 @@ fn written_entries(case: &Case) -> impl Iterator<Item = &TableEntry> {
         Action::Write(entry) => Some(entry),
         _ => None,
     })
-}
-
-/// The registers with which the guest runs in a mode.
-struct RegisterLimits {
-    /// The bits of CR4 that must be set, and those that may be set.
-    cr4: (Cr4, Cr4),
-    /// The bits of EFER that must be set. NXE may be set.
-    efer: Efer,
-    /// The bits of CR3 outside the address of the root that may be set.
-    cr3_free: u64,
-}
-
-fn limits(mode: PagingMode, pcid: bool) -> RegisterLimits {
-    let sse = Cr4::OSFXSR | Cr4::OSXMMEXCPT;
-    let checks = Cr4::PGE | Cr4::SMEP | Cr4::SMAP | Cr4::PSE;
-    let long = |own: Cr4| RegisterLimits {
-        cr4: (sse | Cr4::PAE | own, checks | Cr4::PKE | Cr4::PKS),
-        efer: Efer::LME | Efer::LMA,
-        cr3_free: 0x18, // PWT and PCD
-    };
-    let legacy = |own: Cr4, free: Cr4, cr3_free| RegisterLimits {
-        cr4: (sse | own, checks | free),
-        efer: Efer::empty(),
-        cr3_free,
-    };
-
-    match mode {
-        PagingMode::FiveLevel => long(Cr4::LA57),
-        PagingMode::FourLevel | PagingMode::Linear if pcid => {
-            RegisterLimits { cr3_free: 0xfff, ..long(Cr4::PCIDE) }
-        }
-        PagingMode::FourLevel | PagingMode::Linear => long(Cr4::empty()),
-        PagingMode::Pae => legacy(Cr4::PAE, Cr4::empty(), 0xfff),
-        PagingMode::Bits32 => legacy(Cr4::empty(), Cr4::empty(), 0xfff),
-        PagingMode::Unpaged => legacy(Cr4::empty(), Cr4::PAE, u64::MAX),
-    }
-}
-
-fn check_state(case: &Case, arena: Arena) -> Result<(), String> {
-    let state = &case.state;
-    let mode = case.mode();
-    if mode.is_long_mode() && state.cr4.contains(Cr4::LASS) {
-        return Err("the guest's ring-0 code lies in the lower half of the addresses, where \
-                    CR4.LASS lets no supervisor fetch"
-            .into());
-    }
-    let limits = limits(mode, state.cr4.contains(Cr4::PCIDE));
-    let (cr4, free_cr4) = limits.cr4;
-    let pg = if mode == PagingMode::Unpaged { Cr0::empty() } else { Cr0::PG };
-    let cr0 = Cr0::PE | Cr0::ET | pg;
-
-    for (register, value, required, free) in [
-        ("CR0", state.cr0.bits(), cr0.bits(), (Cr0::WP | Cr0::AM).bits()),
-        ("CR4", state.cr4.bits(), cr4.bits(), free_cr4.bits()),
-        ("EFER", state.efer.bits(), limits.efer.bits(), Efer::NXE.bits()),
-        ("CR3", state.cr3, arena.table(0) & !limits.cr3_free, limits.cr3_free),
-    ] {
-        if value & !free != required {
-            return Err(format!(
-                "its {register} is {value:#x}; in {mode} the guest runs with {required:#x}, and \
-                 with or without {free:#x}"
-            ));
-        }
-    }
-
-    if state.pkrs & 3 != 0 {
-        return Err("the guest's own pages have key 0, which PKRS must leave free".into());
-    }
-    if mode == PagingMode::Pae {
-        check_pdptes(case, arena)?;
-    }
-    Ok(())
-}
-
-/// Checks the first two PDPTEs, under which the guest itself is mapped.
-fn check_pdptes(case: &Case, arena: Arena) -> Result<(), String> {
-    /// The bits that may be set: PWT, PCD, and those that are ignored.
-    const FREE: u64 = 0xe18;
-
-    for i in 0..2 {
-        let required = arena.table(1 + i) | EntryBits::P.bits();
-        let is_good = |entry: u64| entry & !FREE == required;
-        let in_register = case.state.pdptes[i];
-        let in_memory = case.entries.iter().find(|entry| case.pdpte_at(entry.at) == Some(i));
-
-        if !is_good(in_register) || !in_memory.is_none_or(|entry| is_good(entry.value)) {
-            return Err(format!(
-                "its PDPTE {i} is {in_register:#x}; the guest itself lives there and needs \
-                 {required:#x}, in the register and in memory"
-            ));
-        }
-    }
-
-    Ok(())
 }
 
 fn check_entries(case: &Case, arena: Arena) -> Result<(), String> {

@@ -11,6 +11,7 @@ mod elsewhere;
 mod encode;
 mod list;
 mod read_back;
+mod registers;
 mod requirements;
 mod tables;
 
