@@ -6,7 +6,7 @@ use crosswalk::corpus::{Recorded, Source, write};
 use crosswalk_case::observation::Attempt;
 use crosswalk_test_support as support;
 use support::report::{list, text};
-use support::{ProgramOutput, Sandbox, count, run};
+use support::{ProgramOutput, Sandbox, count, program, run};
 
 /// The first machine of the bundled corpus, and a few cases that ran on it.
 fn recorded() -> (Source, Vec<Recorded>) {
@@ -119,6 +119,18 @@ fn a_terminal_obeys_nothing_that_a_name_says() {
     for command in ["replay", "explain", "merge"] {
         let output = run(&[command, "\u{1b}[31m\u{9b}x"]).expect_code(2);
         assert_harmless(&output.stderr);
+    }
+}
+
+/// A result that nobody can read is no result.
+#[test]
+fn a_result_that_cannot_be_written_is_told() {
+    for arguments in ["replay --cases 50", "geometry", "scenario"] {
+        let script = format!("exec '{}' {arguments} > /dev/full", program().display());
+        let mut command = assert_cmd::Command::new("sh");
+        let output = ProgramOutput::of(command.args(["-c", &script])).expect_code(3);
+        let line = output.only_line_of_stderr();
+        assert!(line.contains("standard output: cannot be written"), "{arguments}: {line}");
     }
 }
 

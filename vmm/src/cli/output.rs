@@ -10,11 +10,18 @@ use std::path::Path;
 use std::process::ExitCode;
 
 /// Prints to standard output, with nothing that a terminal obeys. If the pipe is closed, the program ends
-/// quietly.
+/// quietly; if the text cannot be written for another reason, it says so and exits with 3.
 pub(super) fn print(text: &str) {
     let text = printable(text);
-    if io::stdout().write_all(text.as_bytes()).is_err() {
-        std::process::exit(0);
+    let mut out = io::stdout().lock();
+
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => {
+            eprintln!("crosswalk: standard output: cannot be written: {error}");
+            std::process::exit(3);
+        }
     }
 }
 
