@@ -346,8 +346,8 @@ fn every_thread_of_qemu_is_in_jail() {
             let children = std::fs::read_to_string(thread.path().join("children")).ok()?;
             children.split_whitespace().next()?.parse::<u32>().ok()
         };
-        let tasks = std::fs::read_dir(format!("/proc/{id}/task")).ok()?;
-        let child = tasks.filter_map(|task| of_thread(task.ok()?)).next()?;
+        let mut tasks = std::fs::read_dir(format!("/proc/{id}/task")).ok()?;
+        let child = tasks.find_map(|task| of_thread(task.ok()?))?;
         // Several threads: QEMU itself, with its guest running.
         (threads(child).len() > 1).then_some(child)
     });

@@ -9,7 +9,6 @@ use landlock::{
 };
 use nix::errno::Errno;
 use std::env;
-use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -42,6 +41,13 @@ impl Landlock {
             Err(Errno::ENOSYS) => Err("this kernel has none".into()),
             Err(error) => Err(format!("this kernel refuses to tell its version: {error}")),
         }
+    }
+
+    /// What it does, given what it does about files. Older versions do less.
+    pub(super) fn describe(&self, files: &str) -> String {
+        let tcp = if self.abi >= ABI::V4 { ", no TCP" } else { "" };
+        let signals = if self.abi >= ABI::V6 { ", no signals to others" } else { "" };
+        format!("ABI {}: {files}{tcp}{signals}", self.abi as i32)
     }
 
     /// No file may be opened.
@@ -114,12 +120,6 @@ impl Landlock {
     }
 }
 
-impl fmt::Display for Landlock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.abi as i32)
-    }
-}
-
 /// Where QEMU's libraries and firmware may be: where systems and packages have them, and beside the
 /// program.
 fn readable_by(program: &Path) -> Vec<PathBuf> {
@@ -156,4 +156,17 @@ pub(super) fn restrict_self(rules: &OwnedFd) -> io::Result<()> {
     // SAFETY: the descriptor is open, and the call reads no memory.
     let result = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, rules.as_raw_fd(), 0) };
     if result == 0 { Ok(()) } else { Err(last_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_version_is_not_said_to_do_more() {
+        let described = |abi| Landlock { abi }.describe("no file");
+        assert_eq!(described(ABI::V2), "ABI 2: no file");
+        assert_eq!(described(ABI::V4), "ABI 4: no file, no TCP");
+        assert_eq!(described(ABI::V7), "ABI 7: no file, no TCP, no signals to others");
+    }
 }

@@ -142,9 +142,7 @@ impl Jail {
                 JailPart::of("seccomp", &host.seccomp, |()| {
                     "only the system calls of a vCPU".into()
                 }),
-                JailPart::of("landlock", &host.landlock, |landlock| {
-                    format!("ABI {landlock}: no file and no network")
-                }),
+                JailPart::of("landlock", &host.landlock, |landlock| landlock.describe("no file")),
             ]
         })
     }
@@ -162,7 +160,7 @@ impl Jail {
                     "QEMU's own filter of system calls".into()
                 }),
                 JailPart::of("landlock", &host.landlock, |landlock| {
-                    format!("ABI {landlock}: QEMU's libraries and firmware to read")
+                    landlock.describe("QEMU's libraries and firmware to read")
                 }),
                 JailPart::of("namespaces", &host.namespaces, ToString::to_string),
                 JailPart::in_force("limits", &limits::describe(&limits::qemu(memory))),
@@ -181,7 +179,7 @@ impl Jail {
                     "no sockets, and no changes of the system or of files".into()
                 }),
                 JailPart::of("landlock", &host.landlock, |landlock| {
-                    format!("ABI {landlock}: all files to read, none to write")
+                    landlock.describe("all files to read, none to write")
                 }),
                 JailPart::of("namespaces", &host.namespaces, ToString::to_string),
                 JailPart::in_force("limits", &limits::describe(&limits::walker(counts.is_ok()))),

@@ -67,9 +67,10 @@ impl QemuProcess {
     /// If QEMU is not installed, too old, or cannot be started, or the jail cannot be closed. Whether
     /// QEMU accepts its command line is known a few milliseconds later: see [`Self::check_alive`].
     pub fn start(options: &Options<'_>, jail: &Jail) -> Result<Self, MachineError> {
-        let (version, sandbox) = match jail.is_none() {
-            true => (installed_version()?, Err(String::new())),
-            false => installed_with_sandbox()?,
+        let (version, sandbox) = if jail.is_none() {
+            (installed_version()?, Err("QEMU is not in jail".into()))
+        } else {
+            installed_with_sandbox()?
         };
         let messages = unnamed_file("QEMU's messages")?;
         let mut rom_file = unnamed_file("reset ROM")?;
