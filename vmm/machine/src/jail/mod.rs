@@ -1,18 +1,18 @@
 //! The jail: what runs a guest, and what answers for a user, is kept away from the host as far as the
 //! host can keep it.
 //!
-//! Three kinds of inmates have a jail of their own: the [thread of a vCPU](Jail::lock_vcpu), the process
-//! of QEMU, and the [walkers](Jail::cage_walker) of `cmd:`. A jail has [parts](JailPart). The host is
+//! Three kinds of inmates have a jail of their own: the thread of a vCPU, the process of QEMU,
+//! and the [walkers](Jail::cage_walker) of `cmd:`. A jail has [parts](JailPart). The host is
 //! asked once which of them it offers; a part that it does not offer is reported, and a part that it
 //! offers and then refuses is an error.
 //!
-//! - [`syscalls`]: filters of system calls (seccomp);
-//! - [`files`]: which files may be read, and that none may be written (Landlock);
-//! - [`namespaces`]: a network, mounts and IPC of its own;
-//! - [`limits`]: bounds on memory, files and processes;
-//! - [`privileges`]: capabilities, and that a program can gain no privileges;
-//! - [`cage`]: all of it, around a process that is about to start;
-//! - [`executables`]: the files that start a program.
+//! - `syscalls`: filters of system calls (seccomp);
+//! - `files`: which files may be read, and that none may be written (Landlock);
+//! - `namespaces`: a network, mounts and IPC of its own;
+//! - `limits`: bounds on memory, files and processes;
+//! - `privileges`: capabilities, and that a program can gain no privileges;
+//! - `cage`: all of it, around a process that is about to start;
+//! - `executables`: the files that start a program.
 
 mod cage;
 mod executables;

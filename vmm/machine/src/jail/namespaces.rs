@@ -40,8 +40,11 @@ impl Namespaces {
             }
         }
 
-        let error = first.map_or_else(String::new, |error| format!(": {error}"));
-        Err(format!("this host lets this user have none{error}"))
+        let why = first.map_or_else(String::new, |error| match error.raw_os_error() {
+            Some(libc::ENOSPC) => "user.max_user_namespaces allows no more".into(),
+            _ => error.to_string(),
+        });
+        Err(format!("this host lets this user have none: {why}"))
     }
 
     /// Whether it is a user namespace, too.

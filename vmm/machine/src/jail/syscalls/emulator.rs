@@ -3,7 +3,7 @@
 //! The list is that of a program which emulates a processor with threads, memory and files: what QEMU
 //! 7.2 was seen to make, and the calls that another version or library may make in their place. It
 //! has no sockets, no processes, no changes of files, and nothing that concerns other processes.
-//! `execve` is in it, since QEMU has yet to start; [Landlock](crate::jail::files) allows no other program.
+//! `execve` is in it, since QEMU has yet to start; Landlock allows no other program.
 
 use super::{Rules, UNKNOWN, all_but, any, bits, is, only};
 use seccompiler::BpfProgram;
