@@ -8,6 +8,7 @@ use crosswalk::walker::Walker;
 use crosswalk_case::Case;
 use crosswalk_case::protocol::Answer;
 use crosswalk_machine::Capabilities;
+use crosswalk_machine::jail::Jail;
 use crosswalk_test_support as support;
 use mmu_core::{Cr4, PagingMode, Profile, Reference, Segment};
 use serde_json::{Value, json};
@@ -105,7 +106,12 @@ fn a_mistake_in_the_python_example_is_found() {
         ("last & ~0xFFF", "last"),
     ] {
         let text = with_mistake(&source("walker.py"), right, wrong);
-        let mut python = CommandCandidate::new(Path::new("python3"), &["-c".into(), text], TIMEOUT);
+        let mut python = CommandCandidate::new(
+            Path::new("python3"),
+            &["-c".into(), text],
+            TIMEOUT,
+            &Jail::strongest(),
+        );
         assert!(is_found_wrong(&mut python), "the cases do not need {right:?}");
     }
 }
@@ -193,7 +199,7 @@ fn with_mistake(text: &str, right: &str, wrong: &str) -> String {
 
 /// The Python example; the file itself is executable.
 fn python() -> CommandCandidate {
-    CommandCandidate::new(&path("walker.py"), &[], TIMEOUT)
+    CommandCandidate::new(&path("walker.py"), &[], TIMEOUT, &Jail::strongest())
 }
 
 /// A compiled C program, and the directory that contains it.
@@ -207,7 +213,7 @@ fn c(text: &str) -> (CommandCandidate, TempDir) {
     cc.args(["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-O1", "-o"]);
     let output = cc.arg(&program).arg(&source).output().expect("cc starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    (CommandCandidate::new(&program, &[], TIMEOUT), directory)
+    (CommandCandidate::new(&program, &[], TIMEOUT, &Jail::strongest()), directory)
 }
 
 fn marked(candidate: &mut CommandCandidate, case: &Case) -> Mark {

@@ -2,6 +2,7 @@
 //! shares, and how it ends.
 
 use crosswalk_guest::layout::{CONTROL, OWN_TABLES};
+use crosswalk_machine::jail::Jail;
 use crosswalk_machine::qemu::process::{Options, QemuProcess, RamRegion};
 use crosswalk_test_support as support;
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -115,7 +116,7 @@ fn read(file: &File, at: u64) -> u64 {
 
 fn start(memory: &[RamRegion<'_>], phys_bits: u8, cpu_flags: &[&str]) -> QemuProcess {
     let options = Options { phys_bits: Some(phys_bits), cpu_flags, memory };
-    QemuProcess::start(&options).expect("QEMU starts")
+    QemuProcess::start(&options, &Jail::strongest()).expect("QEMU starts")
 }
 
 #[track_caller]

@@ -11,6 +11,7 @@ use crosswalk_guest::stub::{Code, Form};
 use crosswalk_guest::tables::TableUse;
 use crosswalk_machine::Machine;
 use crosswalk_machine::image::Image;
+use crosswalk_machine::jail::Jail;
 use crosswalk_machine::kvm::KvmMachine;
 use crosswalk_machine::qemu::{QemuMachine, QemuProcessor};
 use mmu_core::{AccessKind, PagingMode, Profile, Ring, Segment, VirtAddr};
@@ -37,12 +38,13 @@ pub const PAGED: [PagingMode; 4] =
 
 /// KVM, with the guest image that was built with the program.
 pub fn open_kvm() -> KvmMachine {
-    KvmMachine::open(built_in_image()).expect("KVM works")
+    KvmMachine::open(built_in_image(), &Jail::strongest()).expect("KVM works")
 }
 
 /// QEMU with its default processor, and the guest image that was built with the program.
 pub fn open_qemu() -> QemuMachine {
-    QemuMachine::open(built_in_image(), &QemuProcessor::default()).expect("QEMU works")
+    QemuMachine::open(built_in_image(), &QemuProcessor::default(), &Jail::strongest())
+        .expect("QEMU works")
 }
 
 fn built_in_image() -> Image {

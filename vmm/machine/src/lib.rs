@@ -16,6 +16,7 @@ mod guest_tables;
 pub mod host;
 mod identity;
 pub mod image;
+pub mod jail;
 pub mod kvm;
 pub mod memory;
 mod patience;
@@ -34,6 +35,7 @@ pub use record::{MachineLine, offers, read_offers};
 pub use run::{BatchCommand, Interrupter, Position, RunLog};
 
 use image::Image;
+use jail::JailReport;
 use memory::GuestMemory;
 
 /// A virtual machine that runs the guest image.
@@ -81,6 +83,11 @@ pub trait Machine: Send {
         &self.parts().provenance
     }
 
+    /// The jail that the guest is in.
+    fn jail(&self) -> &JailReport {
+        &self.parts().jail
+    }
+
     /// The guest's memory.
     fn memory(&self) -> &GuestMemory {
         &self.parts().memory
@@ -107,4 +114,6 @@ pub struct Parts {
     pub image: Image,
     /// What ends the run in progress.
     pub interrupter: Interrupter,
+    /// The jail that the guest is in.
+    pub jail: JailReport,
 }

@@ -1,6 +1,7 @@
 //! `crosswalk conformance`: which rules the walkers that people use get right.
 
 use super::failure::Failure;
+use super::jail::JailArguments;
 use super::output::{print, replace_file};
 use super::progress;
 use crate::campaign::predictor::Predictor;
@@ -33,6 +34,8 @@ pub(super) struct ConformanceArguments {
     /// Write the table into this file as a page of Markdown
     #[arg(long, value_name = "FILE")]
     page: Option<PathBuf>,
+    #[command(flatten)]
+    jail: JailArguments,
 }
 
 /// The exit code is 0 when there is a table, whatever it shows.
@@ -56,6 +59,7 @@ pub(super) fn run(arguments: &ConformanceArguments) -> Result<ExitCode, Failure>
 
 /// The walkers to ask: the reference, the adapters, and those given by `--walker`.
 fn subjects(arguments: &ConformanceArguments) -> Result<Vec<Subject>, Failure> {
+    let jail = arguments.jail.jail()?;
     let mut subjects = vec![Subject::built_in(WalkerSpec::Reference)];
 
     if !arguments.no_adapters {
@@ -65,12 +69,12 @@ fn subjects(arguments: &ConformanceArguments) -> Result<Vec<Subject>, Failure> {
                            FILE, or use --no-adapters";
             Failure::Input(problem.into())
         })?;
-        subjects.extend(adapters(&program)?);
+        subjects.extend(adapters(&program, &jail)?);
     }
 
     subjects.extend(arguments.walker.iter().map(|walker| match walker {
         Predictor::BuiltIn(walker) => Subject::built_in(*walker),
-        Predictor::Program(path) => Subject::program(path),
+        Predictor::Program(path) => Subject::program(path, &jail),
     }));
 
     Ok(subjects)

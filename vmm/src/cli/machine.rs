@@ -1,8 +1,10 @@
 //! Which machine to run on, and opening it.
 
 use super::failure::Failure;
+use super::jail::JailArguments;
 use clap::ValueEnum;
 use crosswalk_machine::image::Image;
+use crosswalk_machine::jail::Jail;
 use crosswalk_machine::kvm::KvmMachine;
 use crosswalk_machine::qemu::{QemuMachine, QemuProcessor};
 use crosswalk_machine::{Machine, MachineError};
@@ -33,6 +35,8 @@ pub(super) struct MachineArguments {
     /// Run another guest image (for tests and research)
     #[arg(long, value_name = "FILE")]
     guest_image: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) jail: JailArguments,
 }
 
 /// A machine that works, and why it was chosen.
@@ -75,17 +79,19 @@ impl MachineArguments {
 
     /// Opens a machine, or selects the corpus.
     pub(super) fn choose(&self, kind: MachineKind) -> Result<MachineChoice, Failure> {
+        let jail = self.jail.jail()?;
+
         match kind {
             MachineKind::Corpus => Ok(MachineChoice::Corpus { why: AS_ASKED.into() }),
-            MachineKind::Kvm => Ok(MachineChoice::machine(self.open_kvm()?, AS_ASKED)),
-            MachineKind::Qemu => Ok(MachineChoice::machine(self.open_qemu()?, AS_ASKED)),
-            MachineKind::Auto => self.choose_available(),
+            MachineKind::Kvm => Ok(MachineChoice::machine(self.open_kvm(&jail)?, AS_ASKED)),
+            MachineKind::Qemu => Ok(MachineChoice::machine(self.open_qemu(&jail)?, AS_ASKED)),
+            MachineKind::Auto => self.choose_available(&jail),
         }
     }
 
     /// KVM if it works here, else QEMU, else the corpus.
-    fn choose_available(&self) -> Result<MachineChoice, Failure> {
-        let no_kvm = match self.open_kvm() {
+    fn choose_available(&self, jail: &Jail) -> Result<MachineChoice, Failure> {
+        let no_kvm = match self.open_kvm(jail) {
             Ok(machine) => {
                 return Ok(MachineChoice::machine(machine, "it can be opened here"));
             }
@@ -93,7 +99,7 @@ impl MachineArguments {
             Err(error) => return Err(error.into()),
         };
 
-        match self.open_qemu() {
+        match self.open_qemu(jail) {
             Ok(machine) => Ok(MachineChoice::machine(machine, format!("no KVM: {no_kvm}"))),
             Err(MachineError::Unavailable(no_qemu)) => {
                 Ok(MachineChoice::Corpus { why: format!("{no_kvm}; {no_qemu}") })
@@ -102,16 +108,16 @@ impl MachineArguments {
         }
     }
 
-    fn open_kvm(&self) -> Result<Box<dyn Machine>, MachineError> {
-        Ok(Box::new(KvmMachine::open(self.image()?)?))
+    fn open_kvm(&self, jail: &Jail) -> Result<Box<dyn Machine>, MachineError> {
+        Ok(Box::new(KvmMachine::open(self.image()?, jail)?))
     }
 
-    fn open_qemu(&self) -> Result<Box<dyn Machine>, MachineError> {
+    fn open_qemu(&self, jail: &Jail) -> Result<Box<dyn Machine>, MachineError> {
         let processor = QemuProcessor {
             physical_address_bits: self.phys_bits,
             features: self.qemu_cpu.clone(),
         };
-        Ok(Box::new(QemuMachine::open(self.image()?, &processor)?))
+        Ok(Box::new(QemuMachine::open(self.image()?, &processor, jail)?))
     }
 
     fn image(&self) -> Result<Image, MachineError> {

@@ -1,5 +1,6 @@
 //! `crosswalk machines`: what this host offers.
 
+use super::failure::Failure;
 use super::machine::{MachineArguments, MachineKind};
 use super::output::print;
 use crate::report;
@@ -16,7 +17,8 @@ pub(super) struct MachinesArguments {
 }
 
 /// Opens every kind of machine. The exit code is 3 when none works.
-pub(super) fn run(arguments: &MachinesArguments) -> ExitCode {
+pub(super) fn run(arguments: &MachinesArguments) -> Result<ExitCode, Failure> {
+    let walkers = arguments.options.jail.jail()?.report_walkers();
     let kinds = [("kvm", MachineKind::Kvm), ("qemu", MachineKind::Qemu)];
     let opened = kinds.map(|(name, kind)| {
         let machine = arguments.options.open(kind);
@@ -31,11 +33,11 @@ pub(super) fn run(arguments: &MachinesArguments) -> ExitCode {
         (*name, offer)
     });
     print(&if arguments.json {
-        report::run::json::machines(&offers)
+        report::run::json::machines(&offers, &walkers)
     } else {
-        report::run::text::machines(&offers)
+        report::run::text::machines(&offers, &walkers)
     });
 
     let works = opened.iter().any(|(_, opened)| opened.is_ok());
-    ExitCode::from(if works { 0 } else { 3 })
+    Ok(ExitCode::from(if works { 0 } else { 3 }))
 }

@@ -48,6 +48,7 @@ pub(super) fn run(arguments: &MergeArguments) -> Result<ExitCode, Failure> {
         covered: &[],
         candidate: None,
         complete: total.progress.complete,
+        jail: None,
         cpu_seconds: total.progress.cpu_seconds,
     };
     let duration = Duration::try_from_secs_f64(total.progress.seconds).unwrap_or_default();
@@ -55,7 +56,7 @@ pub(super) fn run(arguments: &MergeArguments) -> Result<ExitCode, Failure> {
 
     if !arguments.json {
         let cases = report::run::text::describe_cases(&total.run);
-        print(&report::run::text::heading(&identity, &capabilities, "merged", &cases));
+        print(&report::run::text::heading(&identity, &capabilities, None, "merged", &cases));
     }
     publish(&facts, &summary, arguments.json, arguments.report.as_deref())
 }

@@ -13,6 +13,7 @@ mod scenario;
 
 mod cpu_time;
 mod failure;
+mod jail;
 mod machine;
 mod modes;
 mod output;
@@ -73,7 +74,7 @@ pub fn main() -> ExitCode {
 fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
     match invocation {
         Invocation::Check(arguments) => check::run(&arguments),
-        Invocation::Machines(arguments) => Ok(machines::run(&arguments)),
+        Invocation::Machines(arguments) => machines::run(&arguments),
         Invocation::Explain(arguments) => explain::run(&arguments),
         Invocation::Mutants(arguments) => mutants::run(&arguments),
         Invocation::Record(arguments) => record::run(&arguments),

@@ -52,7 +52,13 @@ pub(super) fn run(arguments: &MutantsArguments) -> Result<ExitCode, Failure> {
     if !arguments.json {
         let cases = format!("random and sequences, seed {seed}");
         let heading = report::run::text::heading;
-        print(&heading(machine.identity(), machine.capabilities(), &why, &cases));
+        print(&heading(
+            machine.identity(),
+            machine.capabilities(),
+            Some(machine.jail()),
+            &why,
+            &cases,
+        ));
     }
 
     let modes = offered(&machine.capabilities().modes);

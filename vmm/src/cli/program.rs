@@ -1,6 +1,7 @@
 //! The user's program that predicts, as `--walker cmd:PATH` names it.
 
 use super::failure::Failure;
+use super::jail::JailArguments;
 use crate::campaign::predictor::Predictor;
 use crate::conformance::process::CommandCandidate;
 use crate::conformance::score::CandidateScore;
@@ -19,11 +20,14 @@ pub(super) struct AskedProgram {
 }
 
 impl AskedProgram {
-    /// Starts the program, if the predictor is one.
-    pub(super) fn start(predictor: &Predictor) -> Result<Option<Self>, Failure> {
+    /// Starts the program in a jail, if the predictor is one.
+    pub(super) fn start(
+        predictor: &Predictor,
+        jail: JailArguments,
+    ) -> Result<Option<Self>, Failure> {
         let Predictor::Program(path) = predictor else { return Ok(None) };
 
-        let mut candidate = CommandCandidate::new(path, &[], TIMEOUT);
+        let mut candidate = CommandCandidate::new(path, &[], TIMEOUT, &jail.jail()?);
         candidate.start().map_err(|error| {
             Failure::Input(format!("{predictor}: the program cannot be started: {error}"))
         })?;

@@ -67,7 +67,13 @@ pub(super) fn run(arguments: &RecordArguments) -> Result<ExitCode, Failure> {
     if !arguments.json {
         let cases = format!("random and single, seed {}", options.seed);
         let heading = report::run::text::heading;
-        print(&heading(machine.identity(), machine.capabilities(), &why, &cases));
+        print(&heading(
+            machine.identity(),
+            machine.capabilities(),
+            Some(machine.jail()),
+            &why,
+            &cases,
+        ));
     }
 
     let recording = record_with_bar(machine.as_mut(), &options, &findings)?;

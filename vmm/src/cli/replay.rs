@@ -2,6 +2,7 @@
 
 use super::cpu_time::cpu_seconds;
 use super::failure::Failure;
+use super::jail::JailArguments;
 use super::output::{print, publish};
 use super::program::AskedProgram;
 use super::progress;
@@ -47,6 +48,8 @@ pub(super) struct ReplayOptions {
     /// Write the report into this directory as JSON and HTML
     #[arg(long, value_name = "DIR")]
     pub(super) report: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) jail: JailArguments,
 }
 
 pub(super) fn run(arguments: &ReplayArguments) -> Result<ExitCode, Failure> {
@@ -70,7 +73,7 @@ fn run_reader(
         modes: options.mode.clone(),
         cases: options.cases,
     };
-    let mut program = AskedProgram::start(&options.walker)?;
+    let mut program = AskedProgram::start(&options.walker, options.jail)?;
 
     let counter = progress::case_counter();
     let replayed = replay(&mut reader, &plan, |recorded, prediction, verdict| {
@@ -101,6 +104,7 @@ fn run_reader(
         covered: &replayed.covered,
         candidate: program.as_ref().map(AskedProgram::score),
         complete: true,
+        jail: None,
         cpu_seconds: cpu_seconds(),
     };
 

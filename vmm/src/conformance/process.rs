@@ -5,6 +5,7 @@
 use crosswalk_case::Case;
 use crosswalk_case::protocol::Answer;
 use crosswalk_case::protocol::MAX_ANSWER_BYTES;
+use crosswalk_machine::jail::Jail;
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
@@ -50,18 +51,20 @@ pub struct CommandCandidate {
     program: PathBuf,
     arguments: Vec<String>,
     timeout: Duration,
+    jail: Jail,
     running: Option<Running>,
     /// Number of failures since the last answer.
     failures: u32,
 }
 
 impl CommandCandidate {
-    /// A program with its arguments; `timeout` is the time it has for each answer.
-    pub fn new(program: &Path, arguments: &[String], timeout: Duration) -> Self {
+    /// A program with its arguments; `timeout` is the time it has for each answer. It runs in a jail.
+    pub fn new(program: &Path, arguments: &[String], timeout: Duration, jail: &Jail) -> Self {
         Self {
             program: program.to_owned(),
             arguments: arguments.to_vec(),
             timeout,
+            jail: jail.clone(),
             running: None,
             failures: 0,
         }
@@ -80,7 +83,7 @@ impl CommandCandidate {
     fn take_running(&mut self) -> std::io::Result<Running> {
         match self.running.take() {
             Some(running) => Ok(running),
-            None => Running::start(&self.program, &self.arguments),
+            None => Running::start(&self.program, &self.arguments, &self.jail),
         }
     }
 
@@ -126,14 +129,16 @@ struct Running {
 }
 
 impl Running {
-    fn start(program: &Path, arguments: &[String]) -> std::io::Result<Self> {
-        let mut child = Command::new(program)
+    fn start(program: &Path, arguments: &[String], jail: &Jail) -> std::io::Result<Self> {
+        let mut command = Command::new(program);
+        command
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // So that the processes that it starts can be killed with it.
-            .process_group(0)
-            .spawn()?;
+            .process_group(0);
+        let key = jail.cage_walker()?.close_around(&mut command)?;
+        let mut child = command.spawn().map_err(|error| key.explain(error))?;
         let input = child.stdin.take().expect("standard input is piped");
         let output = child.stdout.take().expect("standard output is piped");
 
@@ -255,7 +260,12 @@ mod tests {
     use mmu_core::{Profile, Ring};
 
     fn shell(script: &str, timeout: Duration) -> CommandCandidate {
-        CommandCandidate::new(Path::new("/bin/sh"), &["-c".into(), script.into()], timeout)
+        CommandCandidate::new(
+            Path::new("/bin/sh"),
+            &["-c".into(), script.into()],
+            timeout,
+            &Jail::strongest(),
+        )
     }
 
     fn case() -> Case {
@@ -294,7 +304,8 @@ mod tests {
             }
         }
 
-        let mut missing = CommandCandidate::new(Path::new("/no/such/program"), &[], LONG);
+        let mut missing =
+            CommandCandidate::new(Path::new("/no/such/program"), &[], LONG, &Jail::strongest());
         let error = missing.ask(&case()).unwrap_err().to_string();
         assert!(error.starts_with("it cannot be started: No such file"), "{error}");
     }

@@ -6,6 +6,7 @@ use super::walker_candidate::WalkerCandidate;
 use crate::walker::WalkerSpec;
 use crosswalk_case::Case;
 use crosswalk_case::protocol::{Answer, Candidate};
+use crosswalk_machine::jail::Jail;
 use serde::Deserialize;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -57,8 +58,8 @@ impl Subject {
         }
     }
 
-    /// A program that speaks the walker protocol.
-    pub fn program(path: &Path) -> Self {
+    /// A program that speaks the walker protocol, in a jail.
+    pub fn program(path: &Path, jail: &Jail) -> Self {
         let name = path.file_stem().unwrap_or(path.as_os_str());
 
         Self {
@@ -66,15 +67,16 @@ impl Subject {
             version: None,
             what: format!("cmd:{}", path.display()),
             unavailable: None,
-            kind: SubjectKind::Program(CommandCandidate::new(path, &[], TIMEOUT)),
+            kind: SubjectKind::Program(CommandCandidate::new(path, &[], TIMEOUT, jail)),
         }
     }
 
     /// One of the walkers that a program of adapters has.
-    fn adapter(program: &Path, listing: AdapterListing) -> Self {
+    fn adapter(program: &Path, listing: AdapterListing, jail: &Jail) -> Self {
         let AdapterListing { name, version, what, available, reason } = listing;
         let reason = reason.unwrap_or_else(|| "the adapter gives no reason".into());
-        let candidate = CommandCandidate::new(program, std::slice::from_ref(&name), TIMEOUT);
+        let arguments = std::slice::from_ref(&name);
+        let candidate = CommandCandidate::new(program, arguments, TIMEOUT, jail);
 
         Self {
             name,
@@ -138,13 +140,17 @@ pub fn beside_this_program() -> Option<PathBuf> {
 ///
 /// # Errors
 /// When the program does not list its adapters.
-pub fn adapters(program: &Path) -> Result<Vec<Subject>, AdaptersError> {
+pub fn adapters(program: &Path, jail: &Jail) -> Result<Vec<Subject>, AdaptersError> {
     let error = |problem: String| AdaptersError { path: program.to_owned(), problem };
 
-    let output = Command::new(program)
-        .arg("list")
-        .output()
-        .map_err(|problem| error(format!("cannot be run: {problem}")))?;
+    let mut command = Command::new(program);
+    command.arg("list");
+    let cannot_be_run = |problem| error(format!("cannot be run: {problem}"));
+    let key = jail
+        .cage_walker()
+        .and_then(|cage| cage.close_around(&mut command))
+        .map_err(cannot_be_run)?;
+    let output = command.output().map_err(|problem| cannot_be_run(key.explain(problem)))?;
     if !output.status.success() {
         let status = output.status;
         return Err(error(format!("expected a list of adapters, but it ended with {status}")));
@@ -152,5 +158,5 @@ pub fn adapters(program: &Path) -> Result<Vec<Subject>, AdaptersError> {
 
     let listings: Vec<AdapterListing> = serde_json::from_slice(&output.stdout)
         .map_err(|problem| error(format!("expected a list of adapters: {problem}")))?;
-    Ok(listings.into_iter().map(|listing| Subject::adapter(program, listing)).collect())
+    Ok(listings.into_iter().map(|listing| Subject::adapter(program, listing, jail)).collect())
 }

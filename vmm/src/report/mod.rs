@@ -4,11 +4,12 @@
 //! - [`run`]: a run or a replay, as text, JSON and HTML; [`mutants`], [`corpus`], [`conformance`],
 //!   [`scenario`] and [`geometry`]: the other commands;
 //! - [`walk`]: one walk, drawn;
-//! - `style`: what all texts are made of; `machine`: a machine in JSON.
+//! - `style`: what all texts are made of; `machine` and `jail`: those in JSON.
 
 pub mod conformance;
 pub mod corpus;
 pub mod geometry;
+mod jail;
 mod machine;
 pub mod mutants;
 pub mod run;
@@ -23,6 +24,7 @@ use crate::conformance::score::CandidateScore;
 use crate::corpus::Source;
 use crate::verdict::ChoiceTaken;
 use crosswalk_case::observation::name_of_fault;
+use crosswalk_machine::jail::JailReport;
 use crosswalk_machine::{Capabilities, Identity, ModeOffer};
 use mmu_core::{Cr4, Features, Rule};
 
@@ -45,6 +47,8 @@ pub struct RunFacts<'r> {
     pub candidate: Option<&'r CandidateScore>,
     /// Whether nothing of the run remains to be done.
     pub complete: bool,
+    /// The jail of the guest, if one was run.
+    pub jail: Option<&'r JailReport>,
     /// CPU time of this process and its children, in seconds.
     pub cpu_seconds: f64,
 }

@@ -5,11 +5,13 @@ mod probe;
 mod run;
 mod slots;
 mod stats;
+mod thread;
 mod vm;
 mod watchdog;
 
 use crate::host::{self, Flavour};
 use crate::image::Image;
+use crate::jail::Jail;
 use crate::memory::GuestMemory;
 use crate::{
     BatchCommand, Capabilities, GuestFailure, Identity, Interrupter, Machine, MachineError, Parts,
@@ -21,13 +23,15 @@ use crosswalk_guest::mailbox::Control;
 use crosswalk_guest::system::layout::REQUEST;
 use kvm_bindings::{CpuId, KVM_API_VERSION, KVM_MAX_CPUID_ENTRIES};
 use kvm_ioctls::{Cap, Kvm};
+use std::sync::Arc;
+use thread::VcpuThread;
 use vm::Vm;
 
 /// KVM, with one virtual machine.
 #[derive(Debug)]
 pub struct KvmMachine {
-    kvm: Kvm,
-    vm: Vm,
+    kvm: Arc<Kvm>,
+    vcpu: VcpuThread,
     cpuid: CpuId,
     parts: Parts,
     /// The number of the last command. The guest starts on a command when the number changes.
@@ -37,12 +41,12 @@ pub struct KvmMachine {
 }
 
 impl KvmMachine {
-    /// Opens KVM, boots the guest, and probes what it can do and who decides its results.
+    /// Opens KVM, boots the guest in a jail, and probes what it can do and who decides its results.
     ///
     /// # Errors
     /// [`MachineError::Unavailable`] if this host has no KVM or this user may not open it; another
-    /// error if KVM or the image does not work.
-    pub fn open(image: Image) -> Result<Self, MachineError> {
+    /// error if KVM, the image or the jail does not work.
+    pub fn open(image: Image, jail: &Jail) -> Result<Self, MachineError> {
         let kvm = Kvm::new().map_err(unavailable)?;
         let version = kvm.get_api_version();
         if version != KVM_API_VERSION as i32 {
@@ -74,14 +78,17 @@ impl KvmMachine {
         };
 
         let memory = GuestMemory::new().map_err(MachineError::host("mapping guest memory"))?;
-        let vm = Vm::start(&kvm, &memory, &image, &cpuid, profile)?;
+        let vcpu = VcpuThread::start(jail)?;
         // The weakest claim, until a probe shows more. It stays for `load`: changing CR0.PG leaves
         // the guest under every KVM, and KVM itself loads the PDPTEs.
         let provenance = ProvenanceMap::all(Provenance::KvmEmulator);
 
         let interrupter = Interrupter::default();
-        let parts = Parts { identity, capabilities, provenance, memory, image, interrupter };
-        let mut machine = Self { kvm, vm, cpuid, parts, commands: 0, hangs: 0 };
+        let jail = jail.report_vcpu();
+        let parts = Parts { identity, capabilities, provenance, memory, image, interrupter, jail };
+        let kvm = Arc::new(kvm);
+        let mut machine = Self { kvm, vcpu, cpuid, parts, commands: 0, hangs: 0 };
+        machine.restart()?;
         probe::probe(&mut machine, flavour)?;
         Ok(machine)
     }
@@ -91,10 +98,7 @@ impl KvmMachine {
     /// An access that never ends is given up, since a KVM that shadows page tables can fault on one
     /// indefinitely. If half of the commands end like that, the guest is to blame.
     fn run_batch(&mut self, arena: Arena) -> Result<RunLog, MachineError> {
-        let Parts { memory, interrupter, .. } = &self.parts;
-        let result = self.vm.run_to_doorbell(memory, interrupter, Some(arena));
-
-        match result {
+        match self.run_to_doorbell(Some(arena)) {
             Err(MachineError::GuestFailed {
                 failure: failure @ GuestFailure::Hang,
                 at: Some(at),
@@ -106,6 +110,13 @@ impl KvmMachine {
             }
             other => other,
         }
+    }
+
+    /// Runs the guest to its next doorbell. `arena` is the arena of the batch, if a batch is running.
+    fn run_to_doorbell(&self, arena: Option<Arena>) -> Result<RunLog, MachineError> {
+        let memory = self.parts.memory.clone();
+        let interrupter = self.parts.interrupter.clone();
+        self.vcpu.run(move |vm| vm.run_to_doorbell(&memory, &interrupter, arena))
     }
 
     /// Gives the guest the next command, which names the structure at an address.
@@ -131,10 +142,15 @@ impl KvmMachine {
     }
 
     /// Replaces the virtual machine, which can no longer be used, by a new one on the same memory.
-    fn restart(&mut self) -> Result<(), MachineError> {
+    fn restart(&self) -> Result<(), MachineError> {
         let Parts { memory, image, capabilities, .. } = &self.parts;
-        self.vm = Vm::start(&self.kvm, memory, image, &self.cpuid, capabilities.profile)?;
-        Ok(())
+        let kvm = self.kvm.clone();
+        let memory = memory.clone();
+        let image = image.clone();
+        let cpuid = self.cpuid.clone();
+        let profile = capabilities.profile;
+
+        self.vcpu.replace(move || Vm::start(&kvm, &memory, &image, &cpuid, profile))
     }
 }
 
@@ -145,10 +161,10 @@ impl Machine for KvmMachine {
 
     fn run(&mut self, command: BatchCommand) -> Result<RunLog, MachineError> {
         if command.fills_read_only {
-            self.vm.renew_read_only()?;
+            self.vcpu.run(|vm| vm.renew_read_only())?;
         }
-        if let Some(state) = &command.control {
-            self.vm.force_control(state)?;
+        if let Some(state) = command.control {
+            self.vcpu.run(move |vm| vm.force_control(&state))?;
         }
 
         self.command(command.arena.base());
@@ -164,8 +180,7 @@ impl Machine for KvmMachine {
 
     fn serve_request(&mut self) -> Result<(), MachineError> {
         self.command(REQUEST);
-        let Parts { memory, interrupter, .. } = &self.parts;
-        self.vm.run_to_doorbell(memory, interrupter, None)?;
+        self.run_to_doorbell(None)?;
         self.check_completed()
     }
 }

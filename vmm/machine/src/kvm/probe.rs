@@ -6,6 +6,7 @@
 
 use super::KvmMachine;
 use super::stats::{Counters, Stats};
+use super::vm::Vm;
 use crate::host::Flavour;
 use crate::probe::{CASES, HARMLESS_PKRU, Prober, implicit_accesses, observed};
 use crate::{Deciders, MachineError, ModeOffer};
@@ -60,8 +61,9 @@ impl KvmProber<'_> {
         ring: Ring,
         change: impl Fn(&mut Case),
     ) -> Result<(Vec<Attempt>, Counters), MachineError> {
-        let stats =
-            Stats::open(&self.machine.vm.vcpu).map_err(MachineError::host("KVM_GET_STATS_FD"))?;
+        let open =
+            |vm: &mut Vm| Stats::open(&vm.vcpu).map_err(MachineError::host("KVM_GET_STATS_FD"));
+        let stats = self.machine.vcpu.run(open)?;
         let read = || stats.read().map_err(MachineError::host("reading KVM's counters"));
 
         let before = read()?;
@@ -132,7 +134,7 @@ impl KvmProber<'_> {
         let mut state = Case::plain(Arena::ALL[0], 0, Ring::Zero, profile).state;
         state.cr4 |= bit;
 
-        self.machine.vm.force_control(&state).is_ok()
+        self.machine.vcpu.run(move |vm| vm.force_control(&state)).is_ok()
     }
 
     /// Whether ring-0 accesses to user pages fault, as they must under SMEP (a fetch) or SMAP (a

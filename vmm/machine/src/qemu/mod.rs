@@ -12,6 +12,7 @@ pub use program::{PROGRAM, QemuVersion, installed_version};
 
 use crate::host;
 use crate::image::Image;
+use crate::jail::Jail;
 use crate::memory::{GuestMemory, SharedFiles};
 use crate::patience::Patience;
 use crate::probe::{self, Prober};
@@ -56,12 +57,16 @@ pub struct QemuMachine {
 }
 
 impl QemuMachine {
-    /// Starts QEMU, boots the guest, and probes what it can do.
+    /// Starts QEMU in a jail, boots the guest, and probes what it can do.
     ///
     /// # Errors
     /// [`MachineError::Unavailable`] if there is no QEMU or it refuses the processor; another error
     /// if QEMU or the image does not work.
-    pub fn open(image: Image, processor: &QemuProcessor) -> Result<Self, MachineError> {
+    pub fn open(
+        image: Image,
+        processor: &QemuProcessor,
+        jail: &Jail,
+    ) -> Result<Self, MachineError> {
         let bits = processor.physical_address_bits.unwrap_or(DEFAULT_BITS);
         let profile = Profile { physical_address_bits: bits, ..Profile::default() };
         let (memory, files) =
@@ -72,11 +77,9 @@ impl QemuMachine {
         memory.write_value(CONTROL, &unbooted);
 
         let features: Vec<&str> = processor.features.iter().map(String::as_str).collect();
-        let process = QemuProcess::start(&Options {
-            phys_bits: Some(bits),
-            cpu_flags: &features,
-            memory: &regions(&files, bits),
-        })?;
+        let options =
+            Options { phys_bits: Some(bits), cpu_flags: &features, memory: &regions(&files, bits) };
+        let process = QemuProcess::start(&options, jail)?;
 
         let parts = Parts {
             identity: Identity {
@@ -92,6 +95,7 @@ impl QemuMachine {
             memory,
             image,
             interrupter: Interrupter::default(),
+            jail: process.jail().clone(),
         };
         let mut machine = Self { process, parts, commands: 0 };
 

@@ -2,9 +2,10 @@
 //! owner.
 
 use super::arguments::{RamPlace, arguments};
-use super::program::{PROGRAM, QemuVersion, installed_version};
+use super::program::{PROGRAM, QemuVersion, SANDBOX, installed_version, installed_with_sandbox};
 use super::rom;
 use super::unnamed_file::{beginning, unnamed_file};
+use crate::jail::{CageKey, Jail, JailReport, find_program};
 use crate::{GuestFailure, MachineError};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -55,17 +56,22 @@ pub struct QemuProcess {
     /// QEMU's standard error.
     messages: File,
     keeper: Keeper,
+    jail: JailReport,
 }
 
 impl QemuProcess {
-    /// Starts QEMU with the built-in reset ROM. The guest starts at once, so its memory must be
-    /// ready.
+    /// Starts QEMU in a jail with the built-in reset ROM. The guest starts at once, so its memory must
+    /// be ready.
     ///
     /// # Errors
-    /// If QEMU is not installed, too old, or cannot be started. Whether QEMU accepts its command
-    /// line is known a few milliseconds later: see [`Self::check_alive`].
-    pub fn start(options: &Options<'_>) -> Result<Self, MachineError> {
-        let version = installed_version()?;
+    /// If QEMU is not installed, too old, or cannot be started, or the jail cannot be closed. Whether
+    /// QEMU accepts its command line is known a few milliseconds later: see [`Self::check_alive`].
+    pub fn start(options: &Options<'_>, jail: &Jail) -> Result<Self, MachineError> {
+        let (version, sandbox) = if jail.is_none() {
+            (installed_version()?, Err("QEMU is not in jail".into()))
+        } else {
+            installed_with_sandbox()?
+        };
         let messages = unnamed_file("QEMU's messages")?;
         let mut rom_file = unnamed_file("reset ROM")?;
         rom_file
@@ -84,22 +90,36 @@ impl QemuProcess {
             .map_err(|why| MachineError::host("laying out QEMU's memory")(io::Error::other(why)))?;
         let stderr = messages.try_clone().map_err(MachineError::host("sharing QEMU's messages"))?;
         let mut command = Command::new(PROGRAM);
+        if sandbox.is_ok() {
+            command.args(SANDBOX);
+        }
         command.args(list).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
         // An interrupt from the terminal is meant for this program alone.
         command.process_group(0);
+
+        let size = options.memory.iter().map(|region| region.len).sum();
+        let key = find_program(PROGRAM)
+            .and_then(|program| jail.cage_qemu(&program, size)?.close_around(&mut command))
+            .map_err(MachineError::host("building QEMU's jail"))?;
 
         let parent = getpid();
         // SAFETY: between fork and exec the closure only makes system calls that are
         // async-signal-safe (prctl, getppid, fcntl). It allocates nothing and takes no lock.
         unsafe { command.pre_exec(move || become_dependent(parent, &inherited)) };
 
-        let (child, keeper) = Keeper::spawn(command)?;
-        Ok(Self { child, version, messages, keeper })
+        let (child, keeper) = Keeper::spawn(command, key)?;
+        let jail = jail.report_qemu(size, &sandbox);
+        Ok(Self { child, version, messages, keeper, jail })
     }
 
     /// The version of QEMU.
     pub fn version(&self) -> QemuVersion {
         self.version
+    }
+
+    /// The jail that it is in.
+    pub fn jail(&self) -> &JailReport {
+        &self.jail
     }
 
     /// The id of the process.
@@ -139,8 +159,12 @@ impl QemuProcess {
 
         let version = self.version;
         let words = if messages.is_empty() { String::new() } else { format!(": {messages}") };
+        let hint = match self.jail {
+            JailReport::On(_) => " (it is in jail; --no-jail runs it without)",
+            JailReport::Off => "",
+        };
         if status.code().is_some() {
-            MachineError::Unavailable(format!("QEMU {version} ended with {status}{words}"))
+            MachineError::Unavailable(format!("QEMU {version} ended with {status}{words}{hint}"))
         } else {
             let why = format!("QEMU {version} died of {status}{words}");
             MachineError::host("running QEMU")(io::Error::other(why))
@@ -170,7 +194,7 @@ struct Keeper {
 
 impl Keeper {
     /// Starts a child from a new thread.
-    fn spawn(mut command: Command) -> Result<(Child, Self), MachineError> {
+    fn spawn(mut command: Command, key: CageKey) -> Result<(Child, Self), MachineError> {
         let (release, released) = mpsc::channel::<()>();
         let (give, take) = mpsc::channel();
 
@@ -186,7 +210,9 @@ impl Keeper {
             .map_err(MachineError::host("starting a thread"))?;
 
         let spawned = take.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()));
-        let child = spawned.map_err(MachineError::host("starting QEMU"))?;
+        let child = spawned
+            .map_err(|error| key.explain(error))
+            .map_err(MachineError::host("starting QEMU"))?;
         Ok((child, Self { release: Some(release), thread: Some(thread) }))
     }
 

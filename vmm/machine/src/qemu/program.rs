@@ -15,6 +15,10 @@ pub const PROGRAM: &str = "qemu-system-x86_64";
 /// The oldest version that is known to work.
 const OLDEST: QemuVersion = QemuVersion([7, 2, 0]);
 
+/// QEMU's own filter of system calls, with everything in it that QEMU can leave out.
+pub(super) const SANDBOX: [&str; 2] =
+    ["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"];
+
 /// How long it may take to tell its version.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -53,15 +57,38 @@ pub fn installed_version() -> Result<QemuVersion, MachineError> {
     version_of(OsStr::new(PROGRAM))
 }
 
+/// The version of the QEMU that is installed, and whether it has its own [filter](SANDBOX): one that
+/// has none refuses the option before it prints its version.
+pub(super) fn installed_with_sandbox() -> Result<(QemuVersion, Result<(), String>), MachineError> {
+    let program = OsStr::new(PROGRAM);
+    let answer = answer_of(program, &SANDBOX)?;
+
+    if QemuVersion::parse(&answer).is_some() {
+        return Ok((version_in(program, &answer)?, Ok(())));
+    }
+    let why = "this QEMU was built without seccomp, or does not know all of its options";
+    Ok((version_of(program)?, Err(why.into())))
+}
+
 /// The version of an installed program.
 fn version_of(program: &OsStr) -> Result<QemuVersion, MachineError> {
+    version_in(program, &answer_of(program, &[])?)
+}
+
+/// What a program answers to `--version` after these options.
+fn answer_of(program: &OsStr, options: &[&str]) -> Result<String, MachineError> {
     let name = program.display();
     // Not a pipe: what the program starts could keep that open.
     let answer = unnamed_file("QEMU's version")?;
     let stdout = answer.try_clone().map_err(MachineError::host("sharing a file with QEMU"))?;
 
     let mut command = Command::new(program);
-    command.arg("--version").stdin(Stdio::null()).stdout(stdout).stderr(Stdio::null());
+    command
+        .args(options)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(stdout)
+        .stderr(Stdio::null());
     let mut child = command.spawn().map_err(|error| {
         MachineError::Unavailable(match error.kind() {
             io::ErrorKind::NotFound => format!("no {name} in PATH: is QEMU installed?"),
@@ -72,8 +99,13 @@ fn version_of(program: &OsStr) -> Result<QemuVersion, MachineError> {
         return Err(MachineError::Unavailable(format!("{name} --version does not end")));
     }
 
-    let text = beginning(&answer);
-    let version = QemuVersion::parse(&text).ok_or_else(|| {
+    Ok(beginning(&answer))
+}
+
+/// The version in a program's answer.
+fn version_in(program: &OsStr, text: &str) -> Result<QemuVersion, MachineError> {
+    let name = program.display();
+    let version = QemuVersion::parse(text).ok_or_else(|| {
         let line = text.lines().next().unwrap_or_default();
         MachineError::Unavailable(format!("{name} --version prints no version, but {line:?}"))
     })?;

@@ -95,6 +95,7 @@ fn replay_instead(why: &str, arguments: &CheckArguments) -> Result<ExitCode, Fai
         known: arguments.known.clone(),
         json: arguments.json,
         report: arguments.report.clone(),
+        jail: arguments.options.jail,
     };
     replay::run_bundled(&why, &options)
 }

@@ -59,7 +59,7 @@ impl<'a> Session<'a> {
             return Err(Failure::Input(problem.into()));
         }
 
-        let program = AskedProgram::start(&arguments.walker)?;
+        let program = AskedProgram::start(&arguments.walker, arguments.options.jail)?;
         let journal = arguments.report.as_deref().map(Journal::in_directory).transpose()?;
         let earlier = read_journal(journal.as_ref(), arguments.resume)?;
 
@@ -155,6 +155,7 @@ impl<'a> Session<'a> {
         print(&report::run::text::heading(
             machine.identity(),
             machine.capabilities(),
+            Some(machine.jail()),
             &self.why,
             &cases,
         ));
@@ -193,6 +194,7 @@ impl<'a> Session<'a> {
             covered: &[],
             candidate: self.program.as_ref().map(AskedProgram::score),
             complete: self.is_complete,
+            jail: Some(self.machine.jail()),
             cpu_seconds: last.progress.cpu_seconds,
         };
         publish(&facts, &summary, self.arguments.json, self.arguments.report.as_deref())

@@ -9,11 +9,13 @@ use crate::corpus::Source;
 use crate::finding::Finding;
 use crate::finding::known::Kind;
 use crate::report::conformance::score;
+use crate::report::jail::{JailJson, jail};
 use crate::report::machine::{MachineJson, machine};
 use crate::report::style::json::to_text;
 use crate::report::{RunFacts, name_of_end, when};
 use crate::verdict::ChoiceTaken;
 use crosswalk_case::Case;
+use crosswalk_machine::jail::JailReport;
 use crosswalk_machine::{Deciders, Machine, MachineLine};
 use mmu_core::{PagingMode, Rule};
 use serde::Serialize;
@@ -22,6 +24,9 @@ use std::collections::BTreeMap;
 #[derive(Serialize)]
 struct RunDocument<'r> {
     machine: MachineJson<'r>,
+    /// The jail of the guest, if one was run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jail: Option<JailJson<'r>>,
     /// Of a replay: where its cases were recorded.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     sources: Vec<SourceJson<'r>>,
@@ -115,6 +120,8 @@ struct OfferJson<'r> {
     available: bool,
     reason: Option<&'r str>,
     machine: Option<MachineJson<'r>>,
+    jail: Option<JailJson<'r>>,
+    walkers_jail: JailJson<'r>,
     modes: Vec<ModeOfferJson<'r>>,
     provenance: Option<BTreeMap<&'static str, BTreeMap<&'static str, &'static str>>>,
     /// Why implicit supervisor accesses cannot be tested, if they cannot.
@@ -143,6 +150,7 @@ pub fn document(facts: &RunFacts<'_>, summary: &Summary) -> String {
 
     to_text(&RunDocument {
         machine: machine(facts.identity, facts.capabilities),
+        jail: facts.jail.map(jail),
         sources: facts.sources.iter().map(|(source, cases)| source_json(source, *cases)).collect(),
         covers: facts.covered.iter().map(|rule| rule.id()).collect(),
         generator: facts.run.generator.name(),
@@ -217,9 +225,10 @@ fn source_json(source: &Source, cases: u64) -> SourceJson<'_> {
     }
 }
 
-/// What this host offers: each machine, or why not.
-pub fn machines(offers: &[(&str, Result<&dyn Machine, &str>)]) -> String {
-    let offers: Vec<_> = offers.iter().map(|(kind, offer)| offer_json(kind, *offer)).collect();
+/// What this host offers: each machine, or why not, and the jail of the walkers.
+pub fn machines(offers: &[(&str, Result<&dyn Machine, &str>)], walkers: &JailReport) -> String {
+    let offers: Vec<_> =
+        offers.iter().map(|(kind, offer)| offer_json(kind, *offer, walkers)).collect();
     to_text(&offers)
 }
 
@@ -273,13 +282,19 @@ fn finding_json(finding: &Finding) -> FindingJson<'_> {
     }
 }
 
-fn offer_json<'r>(kind: &'r str, offer: Result<&'r dyn Machine, &'r str>) -> OfferJson<'r> {
+fn offer_json<'r>(
+    kind: &'r str,
+    offer: Result<&'r dyn Machine, &'r str>,
+    walkers: &'r JailReport,
+) -> OfferJson<'r> {
     let Ok(opened) = offer else {
         return OfferJson {
             kind,
             available: false,
             reason: offer.err(),
             machine: None,
+            jail: None,
+            walkers_jail: jail(walkers),
             modes: Vec::new(),
             provenance: None,
             no_implicit_accesses: None,
@@ -299,6 +314,8 @@ fn offer_json<'r>(kind: &'r str, offer: Result<&'r dyn Machine, &'r str>) -> Off
         available: true,
         reason: None,
         machine: Some(machine(opened.identity(), capabilities)),
+        jail: Some(jail(opened.jail())),
+        walkers_jail: jail(walkers),
         modes: capabilities
             .modes
             .iter()

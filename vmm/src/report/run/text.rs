@@ -10,15 +10,27 @@ use crate::report::conformance::score;
 use crate::report::style::number::{cases, with_commas};
 use crate::report::style::table::{line, new_table, trimmed};
 use crate::report::{RunFacts, features_not_run};
+use crosswalk_machine::jail::{JailPart, JailReport};
 use crosswalk_machine::{Capabilities, Identity, Machine, ResultClass};
 use mmu_core::{PagingMode, Ring, Rule};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 /// What is about to run, and why on this machine.
-pub fn heading(identity: &Identity, capabilities: &Capabilities, why: &str, cases: &str) -> String {
+///
+/// The jail is mentioned where it is not complete.
+pub fn heading(
+    identity: &Identity,
+    capabilities: &Capabilities,
+    jail: Option<&JailReport>,
+    why: &str,
+    cases: &str,
+) -> String {
     let mut text = String::new();
     describe_identity(&mut text, identity, capabilities, why);
+    if let Some(jail) = jail.filter(|jail| jail.is_partial()) {
+        line(&mut text, &format!("jail      {jail}"));
+    }
     line(&mut text, &format!("cases     {cases}"));
     text.push('\n');
     text
@@ -329,7 +341,7 @@ fn describe_example(text: &mut String, facts: &RunFacts<'_>, finding: &Finding) 
 }
 
 /// What this host offers: each machine, or why not.
-pub fn machines(offers: &[(&str, Result<&dyn Machine, &str>)]) -> String {
+pub fn machines(offers: &[(&str, Result<&dyn Machine, &str>)], walkers: &JailReport) -> String {
     let mut text = String::new();
     for (kind, offer) in offers {
         match offer {
@@ -337,7 +349,33 @@ pub fn machines(offers: &[(&str, Result<&dyn Machine, &str>)]) -> String {
             Ok(machine) => describe_machine(&mut text, *machine),
         }
     }
+
+    describe_jails(&mut text, offers, walkers);
     text
+}
+
+/// Who is in jail, with what.
+fn describe_jails(
+    text: &mut String,
+    offers: &[(&str, Result<&dyn Machine, &str>)],
+    walkers: &JailReport,
+) {
+    let guests = offers.iter().filter_map(|(kind, offer)| Some((*kind, offer.ok()?.jail())));
+    let inmates: Vec<_> = guests.chain([("cmd:", walkers)]).collect();
+    if let Some((_, JailReport::Off)) = inmates.first() {
+        line(text, "No guest and no program is in jail: --no-jail.");
+        return;
+    }
+
+    let mut table = new_table(&["jail of", "part", "in force", "how, or why not"]);
+    for (kind, jail) in inmates {
+        for JailPart { name, state } in jail.parts() {
+            let in_force = if state.is_ok() { "yes" } else { "no" };
+            let (Ok(words) | Err(words)) = state;
+            table.add_row([kind, name, in_force, words]);
+        }
+    }
+    let _ = writeln!(text, "\n{}", trimmed(&table));
 }
 
 fn describe_machine(text: &mut String, machine: &dyn Machine) {
