@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use support::hostile::HostileImage;
 use support::{ProgramOutput, Sandbox, require_kvm, require_qemu};
-use table::{GROUPS, Hostile, Right};
+use table::{ENDS, GROUPS, Hostile, Right};
 
 /// Time limit for one run, on a busy machine. A guest that halts has 30 s.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
@@ -168,6 +168,7 @@ fn words_of(right: Right) -> String {
         Right::Agrees => "0: no effect".into(),
         Right::Disagrees => "1: found".into(),
         Right::ComparesNothing => "3: \"Nothing was compared\"".into(),
+        Right::Dies(phrases) if phrases == ENDS => "3: ends".into(),
         Right::Dies(phrases) => format!("3: \"{}\"", phrases.join("\" or \"")),
         Right::Ends => "1 or 3, in time".into(),
     }
