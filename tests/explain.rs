@@ -126,3 +126,19 @@ fn the_text_form_is_lenient_where_nothing_is_ambiguous() {
     ]);
     assert_eq!(explain(&full), explain(&plain()));
 }
+
+/// Every entry of the root leads to the root: 512^4 translations, and one table.
+#[test]
+fn a_tree_of_tables_that_contain_themselves_has_each_table_once() {
+    let mut case = plain();
+    let place = |slot: u64| format!("{:#x}", 0x44_0000 + 8 * slot);
+    let entry = |slot| json!({"address": place(slot), "value": "0x440007"});
+    case["entries"] = (0..512).map(entry).collect();
+
+    let sandbox = Sandbox::new();
+    let file = sandbox.file("case.json", case.to_string());
+    let drawing = sandbox.run(&["explain", "--tree", &file]).expect_code(0).stdout;
+    let lines = drawing.lines().count();
+    assert!((512..4 * 512 + 100).contains(&lines), "{lines} lines");
+    assert!(drawing.contains("PML4E 511: table 0x440000, as above"), "{drawing}");
+}

@@ -3,8 +3,9 @@
 
 use crosswalk_test_support as support;
 use serde_json::{Value, json};
+use support::hostile::HostileImage;
 use support::report::list;
-use support::{ProgramOutput, count, guest_image, require_kvm, run, run_with_dev, skip};
+use support::{ProgramOutput, Sandbox, count, require_kvm, run, run_with_dev, skip};
 
 /// What the program prints about the software alone, which fits a terminal.
 fn scenario(arguments: &[&str]) -> String {
@@ -88,10 +89,13 @@ fn run_without_machines(arguments: &str) -> Option<ProgramOutput> {
 #[test]
 fn a_misbehaving_guest_ends_the_run() {
     require_kvm!();
-    for image in ["bad-mailbox", "bad-loop", "bad-triple-fault"] {
-        let path = guest_image(image);
-        let image = path.to_str().expect("a plain path");
-        let arguments = ["scenario", "dirty", "--machine", "kvm", "--guest-image", image];
-        run(&arguments).expect_code(3).only_line_of_stderr();
+    let image = HostileImage::read();
+    for behaviour in
+        ["completes_a_later_command", "loops_in_a_command", "triple_faults_in_a_command"]
+    {
+        let sandbox = Sandbox::new();
+        let guest = sandbox.file("guest", image.with(behaviour));
+        let arguments = ["scenario", "dirty", "--machine", "kvm", "--guest-image", &guest];
+        sandbox.run(&arguments).expect_code(3).only_line_of_stderr();
     }
 }

@@ -17,16 +17,20 @@
 # The host starts the guest here: in ring 0, in long mode, on the guest's own page tables.
 .global boot
 boot:
+    mov eax, offset kernel
+# The kernel is at the address in rax; it finds rdi as it is.
+.global boot_kernel
+boot_kernel:
     lgdt [rip + GDT_POINTER]
     lidt [rip + IDT_POINTER]
-    mov ax, {TASK_STATE}
-    ltr ax
+    mov cx, {TASK_STATE}
+    ltr cx
     mov rsp, {FAULT_STACK}
     push {USER_DATA}
     push {USER_STACK_TOP} - 8           # as after a CALL: RSP + 8 is a multiple of 16
     push PLAIN_RFLAGS
     push {USER_CODE}
-    push offset kernel
+    push rax
     iretq
 
 # Saves the registers that a C function must preserve, before a path through ring 0 that ends at

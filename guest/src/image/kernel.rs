@@ -22,7 +22,11 @@ const CONTROL_PAGE: *mut Control = CONTROL as *mut Control;
 #[unsafe(no_mangle)]
 extern "C" fn kernel() -> ! {
     report_processor();
+    serve(run_batch_at)
+}
 
+/// Serves commands for ever. Batches are run by this function, which gets the address of the arena.
+pub(crate) fn serve(run: impl Fn(u64)) -> ! {
     let mut completed = 0;
     loop {
         let place = next_command(&mut completed);
@@ -30,13 +34,13 @@ extern "C" fn kernel() -> ! {
         if place == REQUEST {
             system::serve();
         } else {
-            run_batch_at(place);
+            run(place);
         }
     }
 }
 
 /// Writes what the guest reports once, at boot, into the control page.
-fn report_processor() {
+pub(crate) fn report_processor() {
     // SAFETY: the control page is mapped, writable, aligned, and used by no one else before the
     // first doorbell.
     unsafe {
@@ -66,7 +70,7 @@ fn next_command(completed: &mut u64) -> u64 {
 }
 
 /// Runs the batch in the arena at an address.
-fn run_batch_at(place: u64) {
+pub(crate) fn run_batch_at(place: u64) {
     let [first, second] = Arena::ALL;
     let arena = if place == first.base() { first } else { second };
 

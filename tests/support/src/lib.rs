@@ -11,6 +11,7 @@
 pub mod answers;
 pub mod case_json;
 pub mod hand_made;
+pub mod hostile;
 pub mod program;
 pub mod report;
 pub mod requirement;

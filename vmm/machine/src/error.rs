@@ -68,6 +68,9 @@ pub enum GuestFailure {
         /// The vector, as the guest reports it.
         vector: u64,
     },
+    /// It reported an exception that does not exist.
+    #[error("wrote nonsense into the mailbox: it reports an exception as {0:#x}")]
+    NoException(u64),
     /// The reference walk gives wrong results in the guest.
     #[error("failed its self-test: its reference walk is right in {right} of 5 modes")]
     SelfTest {
@@ -108,6 +111,9 @@ pub enum GuestFailure {
         /// Its first word.
         word: u64,
     },
+    /// It reported something other than #GP as the fault of loading the control registers.
+    #[error("wrote nonsense into the mailbox: it reports the fault of a load as {0:#x}")]
+    BadLoadFault(u64),
     /// The machine gave up between the accesses of two cases, so no case can be left out.
     #[error("could not continue between two cases: {0}")]
     BetweenCases(String),
@@ -120,4 +126,15 @@ pub enum GuestFailure {
     /// It reported more events than a request can have.
     #[error("reported {0} events of one request")]
     TooManyEvents(u64),
+}
+
+impl GuestFailure {
+    /// The failure of a guest that reports an exception in
+    /// [`Control::panic`](crosswalk_guest::mailbox::Control::panic).
+    pub(crate) const fn of_report(panic: u64) -> Self {
+        match panic {
+            1..=256 => Self::Exception { vector: panic - 1 },
+            _ => Self::NoException(panic),
+        }
+    }
 }

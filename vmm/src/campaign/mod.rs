@@ -26,7 +26,7 @@ use pipeline::{Clock, Pipeline, RunLimit};
 use runner::BatchRunner;
 use std::sync::atomic::AtomicBool;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What to run.
 pub struct CampaignPlan {
@@ -170,8 +170,12 @@ pub fn run(
     })
 }
 
+/// How long the examples of all findings together are reduced. Seconds suffice, unless a guest is slow on
+/// purpose.
+const REDUCTION: Duration = Duration::from_secs(10);
+
 /// Summarizes a campaign that has ended, and reduces the example of every divergence by running
-/// simpler cases, if the machine was not interrupted.
+/// simpler cases, if the machine was not interrupted, and for a limited time.
 ///
 /// # Errors
 /// When the guest or the machine dies.
@@ -183,12 +187,13 @@ pub fn finish(
     let mut runner = BatchRunner::new(machine);
     let mut findings = progress.findings.finish();
 
+    let deadline = Instant::now() + REDUCTION;
     let is_usable = !machine.interrupter().is_interrupted();
     for finding in findings.iter_mut().filter(|finding| finding.kind == Kind::Divergence) {
         if !is_usable {
             break;
         }
-        reduce::reduce_example(&mut runner, machine, plan, finding)?;
+        reduce::reduce_example(&mut runner, machine, plan, finding, deadline)?;
     }
 
     Ok(Summary { tally: progress.tally, findings, duration: progress.elapsed })

@@ -11,19 +11,24 @@ use crosswalk_case::Case;
 use crosswalk_case::observation::Attempt;
 use crosswalk_machine::{Machine, MachineError};
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 /// Replaces a finding's example by the smallest case that differs in the same fields, by running
-/// simpler cases on the machine.
+/// simpler cases on the machine until the deadline.
 pub(super) fn reduce_example(
     runner: &mut BatchRunner,
     machine: &mut dyn Machine,
     plan: &CampaignPlan,
     finding: &mut Finding,
+    deadline: Instant,
 ) -> Result<(), MachineError> {
     let Some(example) = finding.example.take() else { return Ok(()) };
     let target = WantedFinding::of(plan, finding, &example);
 
     let smallest = shrink(example, |case| {
+        if Instant::now() >= deadline {
+            return Ok(None);
+        }
         let attempt = runner.run_one(machine, case)?;
         Ok::<_, MachineError>(target.shown_by(case, &attempt))
     })?;

@@ -91,6 +91,9 @@ impl Encoded {
 
         let header: Header = memory.read_value(arena.base());
         if let Some((vector, error_code)) = tagged_fault(header.load_fault) {
+            if vector != Vector::GeneralProtection as u8 {
+                return Err(self.bad_load_fault(header.load_fault));
+            }
             let fault = ObservedFault {
                 vector,
                 error_code,
@@ -100,6 +103,8 @@ impl Encoded {
             self.all_faulted(fault, provenance.load, &mut attempts);
             self.read_tables(memory, &mut attempts);
             return Ok(attempts);
+        } else if header.load_fault != 0 {
+            return Err(self.bad_load_fault(header.load_fault));
         }
 
         let mut reader = RecordReader {
@@ -131,6 +136,10 @@ impl Encoded {
         self.read_log(log, provenance.outside, &mut attempts);
 
         Ok(attempts)
+    }
+
+    fn bad_load_fault(&self, word: u64) -> MachineError {
+        self.blame(MachineError::guest(GuestFailure::BadLoadFault(word), None))
     }
 
     /// Restores every data frame that the batch may have changed, before it runs again.

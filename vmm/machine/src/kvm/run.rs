@@ -197,7 +197,7 @@ fn check_message(message: u8, memory: &GuestMemory) -> Result<(), GuestFailure> 
         Ok(())
     } else if message == Doorbell::Panic as u8 {
         let Control { panic, .. } = memory.read_value(CONTROL);
-        Err(GuestFailure::Exception { vector: panic.wrapping_sub(1) })
+        Err(GuestFailure::of_report(panic))
     } else {
         Err(GuestFailure::UnknownMessage(message))
     }

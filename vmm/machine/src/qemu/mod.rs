@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 
 /// How long QEMU may compute until the guest has booted or completed a command. A full batch takes some
 /// milliseconds.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(4);
 
 /// The processor that QEMU emulates: changes to its most capable one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,6 +43,9 @@ pub struct QemuProcessor {
     /// Features to add or remove, in QEMU's notation, such as `-nx`.
     pub features: Vec<String>,
 }
+
+/// The address of [`Control::completed`].
+const COMPLETED: u64 = CONTROL + offset_of!(Control, completed) as u64;
 
 /// The MAXPHYADDR that QEMU itself chooses.
 const DEFAULT_BITS: u8 = 40;
@@ -73,7 +76,8 @@ impl QemuMachine {
             GuestMemory::shared().map_err(MachineError::host("mapping guest memory"))?;
         image.load(&memory);
         guest_tables::build(&memory, profile)?;
-        let unbooted = Control { completed: u64::MAX, ..Control::default() };
+        // As if the command before the first had been completed.
+        let unbooted = Control { completed: 0_u64.wrapping_sub(1), ..Control::default() };
         memory.write_value(CONTROL, &unbooted);
 
         let features: Vec<&str> = processor.features.iter().map(String::as_str).collect();
@@ -164,11 +168,10 @@ impl QemuMachine {
         /// Number of polls from one check of the process and its time to the next.
         const CHECK_INTERVAL: u32 = 100;
 
-        let completed = CONTROL + offset_of!(Control, completed) as u64;
         let mut patience: Option<Patience> = None;
 
         let mut polls = 0;
-        while self.parts.memory.load(completed) != command {
+        while self.parts.memory.load(COMPLETED) != command {
             polls += 1;
             if polls < SPINS {
                 std::hint::spin_loop();
@@ -178,6 +181,7 @@ impl QemuMachine {
             std::thread::sleep(PAUSE);
             if polls % CHECK_INTERVAL == 0 {
                 self.check_guest()?;
+                self.check_completed(command)?;
                 self.check_interrupter()?;
                 let (used, now) = (self.process.cpu_time()?, Instant::now());
                 let patience = patience.get_or_insert_with(|| Patience::start(LIMIT, used, now));
@@ -188,6 +192,15 @@ impl QemuMachine {
         }
 
         Ok(())
+    }
+
+    /// Checks that the guest reports this command as completed, or the one before it.
+    fn check_completed(&self, expected: u64) -> Result<(), MachineError> {
+        let completed = self.parts.memory.load(COMPLETED);
+        if completed == expected || completed == expected.wrapping_sub(1) {
+            return Ok(());
+        }
+        Err(MachineError::guest(GuestFailure::BadCompletion { completed, expected }, None))
     }
 
     fn check_interrupter(&self) -> Result<(), MachineError> {
@@ -202,9 +215,9 @@ impl QemuMachine {
         self.process.check_alive()?;
 
         let panic = self.parts.memory.load(CONTROL + offset_of!(Control, panic) as u64);
-        match panic.checked_sub(1) {
-            None => Ok(()),
-            Some(vector) => Err(MachineError::guest(GuestFailure::Exception { vector }, None)),
+        match panic {
+            0 => Ok(()),
+            _ => Err(MachineError::guest(GuestFailure::of_report(panic), None)),
         }
     }
 }
