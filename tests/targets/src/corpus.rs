@@ -53,7 +53,7 @@ fn with_end(text: &[u8]) -> Vec<u8> {
         section.push(b'\n');
     }
 
-    let cases = section.iter().filter(|byte| **byte == b'\n').count() - 1;
+    let cases = section.split(|byte| *byte == b'\n').count() - 2;
     let digest = Sha256::digest(&section);
     let hex = digest.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
     section.extend(format!("{{\"end\":{cases},\"sha256\":\"{hex}\"}}\n").into_bytes());

@@ -36,8 +36,11 @@ pub use {
     protocol::protocol, scenario::scenario,
 };
 
+/// What a target does with an input.
+pub type Target = fn(&[u8]);
+
 /// Every target with its name.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Target)] = &[
     ("answer", answer),
     ("case", case),
     #[cfg(feature = "program")]
@@ -59,7 +62,7 @@ pub const TARGETS: &[(&str, fn(&[u8]))] = &[
 
 #[cfg(all(test, feature = "program"))]
 mod tests {
-    use super::TARGETS;
+    use super::{TARGETS, Target};
     use std::collections::BTreeSet;
     use std::fs;
     use std::path::{Path, PathBuf};
@@ -81,7 +84,7 @@ mod tests {
 
     /// Runs a target on every file of a folder. The name of the file is printed first, so that a panic is
     /// preceded by the input that causes it.
-    fn run_on(target: fn(&[u8]), folder: &str) -> usize {
+    fn run_on(target: Target, folder: &str) -> usize {
         let inputs = entries(folder);
         for input in &inputs {
             println!("{}", input.display());

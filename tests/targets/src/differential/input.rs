@@ -1,7 +1,7 @@
 //! What an input of the differential target means. All zeros is a plain mapping of everything; each
 //! field deviates from it a little, so that most inputs are tables that lead somewhere.
 
-use super::oracle::{Attempted, Processor};
+use super::oracle::{Attempted, OracleProcessor};
 use super::ram::{RAM_BYTES, Ram};
 use crate::reader::Reader;
 use mmu_core::x86::profile::ControlFeatures;
@@ -14,13 +14,13 @@ use mmu_core::{
 const PLAIN: u64 = 7;
 
 /// Registers and processor, for both sides.
-pub(super) struct Given {
+pub(super) struct StateAndProfile {
     pub(super) state: ControlState,
     pub(super) profile: Profile,
-    pub(super) processor: Processor,
+    pub(super) processor: OracleProcessor,
 }
 
-impl Given {
+impl StateAndProfile {
     pub(super) fn read(input: &mut Reader<'_>) -> Self {
         let mode = input.pick(&[
             PagingMode::FourLevel,
@@ -46,7 +46,7 @@ impl Given {
             ..state_of(mode, flags)
         };
         let profile = profile_of(vendor, maxphyaddr, lacks, pdptes_are_walked);
-        let processor = Processor {
+        let processor = OracleProcessor {
             cr0: state.cr0.bits(),
             cr3: state.cr3,
             cr4: state.cr4.bits(),

@@ -2,7 +2,7 @@
 //! `translate` and the MMU with caches agree with a walker that shares no code with them about the
 //! outcome, the error code, CR2, the physical address, the size of the page, and A and D.
 //!
-//! Input: registers and processor ([`Given`]), 64 entries of four bytes, an access, and then steps: an
+//! Input: registers and processor ([`StateAndProfile`]), 64 entries of four bytes, an access, and then steps: an
 //! access each, or an edit of an entry with its invalidation.
 
 mod input;
@@ -10,7 +10,7 @@ mod oracle;
 mod ram;
 
 use crate::reader::Reader;
-use input::Given;
+use input::StateAndProfile;
 use mmu_core::cache::Invalidation;
 use mmu_core::walk::WalkError;
 use mmu_core::x86::semantics::{Cause, EntryError};
@@ -33,7 +33,7 @@ const MAX_STEPS: usize = 12;
 /// When they differ.
 pub fn differential(input: &[u8]) {
     let mut input = Reader::new(input);
-    let given = Given::read(&mut input);
+    let given = StateAndProfile::read(&mut input);
     let mut ram = input::ram(&mut input);
 
     let mmu = AnyMmu::new(given.state, given.profile);
@@ -42,7 +42,7 @@ pub fn differential(input: &[u8]) {
 
     for _ in 0..=MAX_STEPS {
         let access = input::access(&mut input, mode);
-        ram = Compared { given: &given, mmu: &mmu, access: &access }.all(&ram, &mut cached);
+        ram = ComparedAccess { given: &given, mmu: &mmu, access: &access }.all(&ram, &mut cached);
         if input.is_at_end() {
             return;
         }
@@ -57,13 +57,13 @@ pub fn differential(input: &[u8]) {
 }
 
 /// An access, and who translates it.
-struct Compared<'g> {
-    given: &'g Given,
+struct ComparedAccess<'g> {
+    given: &'g StateAndProfile,
     mmu: &'g AnyMmu,
     access: &'g Access,
 }
 
-impl Compared<'_> {
+impl ComparedAccess<'_> {
     /// Compares all walks for an access. Returns memory with A and D set.
     fn all(&self, ram: &Ram, cached: &mut SmallCaches) -> Ram {
         let Self { given, mmu, access } = self;
@@ -147,13 +147,13 @@ impl Compared<'_> {
                 let mut filled = Ram { outside: Some(value), ..ram.clone() };
                 let attempted = input::attempted(self.access);
                 let expected = self.given.processor.access(&mut filled, &attempted, false);
-                let expected = expected.map(without_page_sizes);
+                let expected = expected.map(|pages| without_page_sizes(&pages));
                 assert!(outcomes.contains(&expected), "predict: no {expected:?} in {outcomes:?}");
             }
             return;
         }
 
-        let expected = expected.clone().map(without_page_sizes);
+        let expected = expected.clone().map(|pages| without_page_sizes(&pages));
         assert_eq!(outcomes[0], expected, "predict: {:?}", self.access);
         self.updates(&prediction.alternatives[0].updates, ram, expected.is_ok());
     }
@@ -211,6 +211,6 @@ fn outcome(outcome: &Outcome) -> Result<Vec<(PhysAddr, u64)>, Refused> {
     }
 }
 
-fn without_page_sizes(pages: Vec<Reached>) -> Vec<(PhysAddr, u64)> {
+fn without_page_sizes(pages: &[Reached]) -> Vec<(PhysAddr, u64)> {
     pages.iter().map(|page| (PhysAddr::new(page.physical), page.len)).collect()
 }

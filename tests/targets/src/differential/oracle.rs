@@ -6,8 +6,9 @@
 use super::ram::Ram;
 
 /// The registers, and what the processor is known to do.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Processor {
+pub(super) struct OracleProcessor {
     pub(super) cr0: u64,
     pub(super) cr3: u64,
     pub(super) cr4: u64,
@@ -25,6 +26,7 @@ pub(super) struct Processor {
 }
 
 /// What an instruction does.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attempted {
     pub(super) address: u64,
@@ -63,6 +65,18 @@ pub(super) enum Refused {
     NoMemory(u64),
 }
 
+impl Attempted {
+    /// "If a memory address referencing the SS segment is in a non-canonical form", #SS; else #GP. Code
+    /// is in CS.
+    const fn vector_of_address(&self) -> u8 {
+        if self.through_ss && !self.fetches { 12 } else { 13 }
+    }
+
+    const fn user_mode(&self) -> bool {
+        self.cpl == 3 && !self.implicit
+    }
+}
+
 const fn bit(value: u64, number: u32) -> bool {
     value >> number & 1 == 1
 }
@@ -72,7 +86,7 @@ const fn field(value: u64, high: u32, low: u32) -> u64 {
     if high < low { 0 } else { value & (u64::MAX >> (63 - high)) & (u64::MAX << low) }
 }
 
-impl Processor {
+impl OracleProcessor {
     fn paging(&self) -> bool {
         bit(self.cr0, 31)
     }
@@ -98,7 +112,7 @@ impl Processor {
         sets_flags: bool,
     ) -> Result<Vec<Reached>, Refused> {
         if !self.is_canonical(access) {
-            return Err(Refused::General { vector: self.vector_of_address(access) });
+            return Err(Refused::General { vector: access.vector_of_address() });
         }
 
         let mut reached = Vec::new();
@@ -175,16 +189,6 @@ impl Processor {
         is_fine(access.address) && is_fine(access.address.wrapping_add(access.size - 1))
     }
 
-    /// "If a memory address referencing the SS segment is in a non-canonical form", #SS; else #GP. Code
-    /// is in CS.
-    fn vector_of_address(&self, access: &Attempted) -> u8 {
-        if access.through_ss && !access.fetches { 12 } else { 13 }
-    }
-
-    fn user_mode(&self, access: &Attempted) -> bool {
-        access.cpl == 3 && !access.implicit
-    }
-
     fn walk(
         &self,
         ram: &mut Ram,
@@ -196,7 +200,7 @@ impl Processor {
             return Ok((linear, None));
         }
 
-        let mut path = Path::default();
+        let mut path = OraclePath::default();
         let walked = if !self.pae() {
             self.walk_32_bit(ram, linear, &mut path)
         } else if self.long_mode() {
@@ -206,9 +210,9 @@ impl Processor {
         };
         let fault = |code| Refused::PageFault { code, cr2: linear };
         let shift = walked.map_err(|stop| match stop {
-            Stop::NotPresent => fault(self.code(access, false, false, false)),
-            Stop::Reserved => fault(self.code(access, true, true, false)),
-            Stop::NoMemory(at) => Refused::NoMemory(at),
+            NoTranslation::NotPresent => fault(self.code(access, false, false, false)),
+            NoTranslation::Reserved => fault(self.code(access, true, true, false)),
+            NoTranslation::NoMemory(at) => Refused::NoMemory(at),
         })?;
 
         let by_key = self.key_denies(&path, access);
@@ -223,7 +227,12 @@ impl Processor {
     }
 
     /// "32-Bit Paging".
-    fn walk_32_bit(&self, ram: &Ram, linear: u64, path: &mut Path) -> Result<u32, Stop> {
+    fn walk_32_bit(
+        &self,
+        ram: &Ram,
+        linear: u64,
+        path: &mut OraclePath,
+    ) -> Result<u32, NoTranslation> {
         let pse = bit(self.cr4, 4);
         let table = field(self.cr3, 31, 12);
         let pde = path.read(ram, table + (linear >> 22 & 0x3ff) * 4, 4)?;
@@ -234,7 +243,7 @@ impl Processor {
             let m = if self.has_pse36 { self.maxphyaddr.min(40) } else { 32 };
             let pat_is_reserved = !self.has_pat && bit(pde, 12);
             if field(pde, 21, m - 19) != 0 || pat_is_reserved {
-                return Err(Stop::Reserved);
+                return Err(NoTranslation::Reserved);
             }
             path.frame = field(pde, 31, 22) | field(pde, 20, 13) << 19;
             return Ok(22);
@@ -243,28 +252,32 @@ impl Processor {
         let pte = path.read(ram, field(pde, 31, 12) + (linear >> 12 & 0x3ff) * 4, 4)?;
         // "If the PAT is not supported, bit 7 is reserved", with CR4.PSE.
         if pse && !self.has_pat && bit(pte, 7) {
-            return Err(Stop::Reserved);
+            return Err(NoTranslation::Reserved);
         }
         path.frame = field(pte, 31, 12);
         Ok(12)
     }
 
     /// "PAE Paging".
-    fn walk_pae(&self, ram: &Ram, linear: u64, path: &mut Path) -> Result<u32, Stop> {
+    fn walk_pae(
+        &self,
+        ram: &Ram,
+        linear: u64,
+        path: &mut OraclePath,
+    ) -> Result<u32, NoTranslation> {
         let number = linear >> 30 & 3;
-        let pdpte = match self.pdptes {
-            Some(registers) => registers[number as usize],
-            None => {
-                let at = field(self.cr3, 31, 5) + number * 8;
-                ram.read(at, 8).ok_or(Stop::NoMemory(at))?
-            }
+        let pdpte = if let Some(registers) = self.pdptes {
+            registers[number as usize]
+        } else {
+            let at = field(self.cr3, 31, 5) + number * 8;
+            ram.read(at, 8).ok_or(NoTranslation::NoMemory(at))?
         };
         if !bit(pdpte, 0) {
-            return Err(Stop::NotPresent);
+            return Err(NoTranslation::NotPresent);
         }
         let above = field(pdpte, 63, self.maxphyaddr);
         if self.pdptes.is_none() && above | field(pdpte, 2, 1) | field(pdpte, 8, 5) != 0 {
-            return Err(Stop::Reserved);
+            return Err(NoTranslation::Reserved);
         }
 
         // "If the P flag of a PDE or a PTE is 1, bits 62:MAXPHYADDR are reserved", and XD while
@@ -273,12 +286,12 @@ impl Processor {
             |entry: u64| field(entry, 62, self.maxphyaddr) != 0 || (!self.nxe() && bit(entry, 63));
         let pde = path.read(ram, field(pdpte, 51, 12) + (linear >> 21 & 0x1ff) * 8, 8)?;
         if malformed(pde) {
-            return Err(Stop::Reserved);
+            return Err(NoTranslation::Reserved);
         }
         if bit(pde, 7) {
             let pat_is_reserved = !self.has_pat && bit(pde, 12);
             if field(pde, 20, 13) != 0 || pat_is_reserved {
-                return Err(Stop::Reserved);
+                return Err(NoTranslation::Reserved);
             }
             path.frame = field(pde, 51, 21);
             return Ok(21);
@@ -286,14 +299,19 @@ impl Processor {
 
         let pte = path.read(ram, field(pde, 51, 12) + (linear >> 12 & 0x1ff) * 8, 8)?;
         if malformed(pte) || (!self.has_pat && bit(pte, 7)) {
-            return Err(Stop::Reserved);
+            return Err(NoTranslation::Reserved);
         }
         path.frame = field(pte, 51, 12);
         Ok(12)
     }
 
     /// "4-Level Paging and 5-Level Paging".
-    fn walk_long(&self, ram: &Ram, linear: u64, path: &mut Path) -> Result<u32, Stop> {
+    fn walk_long(
+        &self,
+        ram: &Ram,
+        linear: u64,
+        path: &mut OraclePath,
+    ) -> Result<u32, NoTranslation> {
         let top = if bit(self.cr4, 12) { 5 } else { 4 };
         let mut table = field(self.cr3, self.maxphyaddr - 1, 12);
 
@@ -303,18 +321,20 @@ impl Processor {
             let above = field(entry, 51, self.maxphyaddr) != 0;
             let xd_is_reserved = !self.nxe() && bit(entry, 63);
             if above || xd_is_reserved {
-                return Err(Stop::Reserved);
+                return Err(NoTranslation::Reserved);
             }
 
             match level {
                 // "Bit 7: reserved, must be 0." G is reserved by the APM alone.
-                4 | 5 if bit(entry, 7) => return Err(Stop::Reserved),
-                4 | 5 if bit(entry, 8) && self.pml4e_g_is_reserved => return Err(Stop::Reserved),
-                3 if bit(entry, 7) && !self.has_1_gib_pages => return Err(Stop::Reserved),
+                4 | 5 if bit(entry, 7) => return Err(NoTranslation::Reserved),
+                4 | 5 if bit(entry, 8) && self.pml4e_g_is_reserved => {
+                    return Err(NoTranslation::Reserved);
+                }
+                3 if bit(entry, 7) && !self.has_1_gib_pages => return Err(NoTranslation::Reserved),
                 2 | 3 if bit(entry, 7) => {
                     // Bit 12 is the PAT; the others below the address of the page are reserved.
                     if field(entry, shift - 1, 13) != 0 {
-                        return Err(Stop::Reserved);
+                        return Err(NoTranslation::Reserved);
                     }
                     path.frame = field(entry, 51, shift);
                     return Ok(shift);
@@ -328,14 +348,14 @@ impl Processor {
     }
 
     /// "Determination of Access Rights".
-    fn rights_deny(&self, path: &Path, access: &Attempted) -> bool {
+    fn rights_deny(&self, path: &OraclePath, access: &Attempted) -> bool {
         let user_page = path.entries.iter().all(|(_, entry)| bit(*entry, 2));
         let writable = path.entries.iter().all(|(_, entry)| bit(*entry, 1));
         let no_code = path.entries.iter().any(|(_, entry)| bit(*entry, 63));
         let wp = bit(self.cr0, 16);
-        let smep = bit(self.cr4, 20);
-        let smap = bit(self.cr4, 21);
-        let user_mode = self.user_mode(access);
+        let execution_prevention = bit(self.cr4, 20);
+        let access_prevention = bit(self.cr4, 21);
+        let user_mode = access.user_mode();
 
         if access.shadow_stack {
             return !path.is_shadow_stack() || user_page != user_mode;
@@ -344,17 +364,17 @@ impl Processor {
             return true;
         }
         if access.fetches {
-            return no_code || (smep && !user_mode && user_page);
+            return no_code || (execution_prevention && !user_mode && user_page);
         }
 
         let excused = access.ac && !access.implicit;
-        let prevented = smap && !user_mode && user_page && !excused;
+        let prevented = access_prevention && !user_mode && user_page && !excused;
         let read_only = access.writes && !writable && (user_mode || wp);
         prevented || read_only
     }
 
     /// "Protection Keys".
-    fn key_denies(&self, path: &Path, access: &Attempted) -> bool {
+    fn key_denies(&self, path: &OraclePath, access: &Attempted) -> bool {
         let user_page = path.entries.iter().all(|(_, entry)| bit(*entry, 2));
         let (is_on, register) =
             if user_page { (bit(self.cr4, 22), self.pkru) } else { (bit(self.cr4, 24), self.pkrs) };
@@ -367,7 +387,7 @@ impl Processor {
         let write_disable = bit(register.into(), 2 * key as u32 + 1);
         // WD of a user page binds user accesses, and all accesses with CR0.WP; WD of a supervisor page
         // binds with CR0.WP only.
-        let binds = bit(self.cr0, 16) || (user_page && self.user_mode(access));
+        let binds = bit(self.cr0, 16) || (user_page && access.user_mode());
         access_disable || (access.writes && write_disable && binds)
     }
 
@@ -378,7 +398,7 @@ impl Processor {
 
         u32::from(present)
             | u32::from(access.writes) << 1
-            | u32::from(self.user_mode(access)) << 2
+            | u32::from(access.user_mode()) << 2
             | u32::from(reserved) << 3
             | u32::from(access.fetches && reports_fetch) << 4
             | u32::from(by_key) << 5
@@ -387,7 +407,7 @@ impl Processor {
 }
 
 /// Why a walk has no translation.
-enum Stop {
+enum NoTranslation {
     NotPresent,
     Reserved,
     NoMemory(u64),
@@ -395,20 +415,20 @@ enum Stop {
 
 /// The entries of a walk that have rights and flags, and the page that they lead to.
 #[derive(Default)]
-struct Path {
+struct OraclePath {
     /// Each with its address.
     entries: Vec<(u64, u64)>,
     entry_bytes: u8,
     frame: u64,
 }
 
-impl Path {
+impl OraclePath {
     /// Reads the next entry, which must be present.
-    fn read(&mut self, ram: &Ram, at: u64, bytes: u8) -> Result<u64, Stop> {
-        let entry = ram.read(at, bytes).ok_or(Stop::NoMemory(at))?;
+    fn read(&mut self, ram: &Ram, at: u64, bytes: u8) -> Result<u64, NoTranslation> {
+        let entry = ram.read(at, bytes).ok_or(NoTranslation::NoMemory(at))?;
         self.entries.push((at, entry));
         self.entry_bytes = bytes;
-        if bit(entry, 0) { Ok(entry) } else { Err(Stop::NotPresent) }
+        if bit(entry, 0) { Ok(entry) } else { Err(NoTranslation::NotPresent) }
     }
 
     fn leaf(&self) -> u64 {
