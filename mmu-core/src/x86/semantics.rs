@@ -162,11 +162,11 @@ pub trait Semantics: Copy {
 
     /// The fault of an access that violates LASS, is not canonical, or exceeds the limit of its
     /// segment: #SS for the stack, otherwise #GP. CR2 keeps its value (CANON-1, CANON-5; SDM "Canonical
-    /// Addressing", "Limit Checking" and the exception pages of the instructions).
+    /// Addressing", "Limit Checking" and the exception pages of the instructions). A fetch goes through CS.
     fn non_canonical_fault(&self, access: &Access) -> Fault {
         let vector = match access.segment {
-            Segment::Stack => Vector::StackFault,
-            Segment::Data | Segment::Fs | Segment::Gs => Vector::GeneralProtection,
+            Segment::Stack if access.kind != AccessKind::Fetch => Vector::StackFault,
+            _ => Vector::GeneralProtection,
         };
         Fault { vector, error_code: 0, cr2: None }
     }

@@ -41,7 +41,11 @@ impl Image {
         Self::from_elf(&name, &elf)
     }
 
-    fn from_elf(name: &str, elf: &[u8]) -> Result<Self, ImageError> {
+    /// Reads an image from the contents of a file; errors call it `name`.
+    ///
+    /// # Errors
+    /// If it is not a guest image.
+    pub fn from_elf(name: &str, elf: &[u8]) -> Result<Self, ImageError> {
         let mut bytes = Vec::new();
         for segment in elf::segments(name, elf, &(IMAGE_BASE..IMAGE_END))? {
             let end = segment.offset + segment.size;

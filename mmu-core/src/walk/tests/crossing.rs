@@ -164,6 +164,10 @@ fn canon_1_a_non_canonical_address_is_not_walked() {
 
         let bad = machine.does(on_stack(access(AccessKind::Read, address, Zero)));
         bad.raises(Vector::StackFault).by(Rule::Canon1).updates(&[]);
+
+        // Code is in CS, whatever the segment of the access says.
+        let bad = machine.does(on_stack(access(AccessKind::Fetch, address, Zero)));
+        bad.raises(Vector::GeneralProtection).by(Rule::Canon1).updates(&[]);
     }
 }
 

@@ -5,13 +5,15 @@
 
 mod bounds;
 mod run;
+mod sum;
 mod tally;
 mod text;
 
 use bounds::{check_count, check_seconds};
-use text::BadLine;
 
 pub use run::{CaseSource, RunLine, RunOptions, ShardLine};
+pub use sum::Sum;
+pub use text::BadLine;
 
 use crate::campaign::CampaignProgress;
 use crate::campaign::tally::Tally;
@@ -19,7 +21,9 @@ use crate::file::{self, LockedDirectory};
 use crate::finding::Finding;
 use crate::finding::saved::{Saved, SavedExample};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 /// The state of a run, from which `--resume` goes on.
@@ -57,6 +61,22 @@ impl Checkpoint {
             findings: progress.findings.save(),
             smallest: Vec::new(),
         }
+    }
+}
+
+/// The text of a journal, as [`Journal::write`] writes it.
+impl fmt::Display for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&text::write(self))
+    }
+}
+
+/// Reads the text of a journal. The error is about a line of it.
+impl FromStr for Checkpoint {
+    type Err = BadLine;
+
+    fn from_str(text: &str) -> Result<Self, BadLine> {
+        text::parse(text)
     }
 }
 
@@ -174,7 +194,7 @@ impl Journal {
     /// # Errors
     /// When the file cannot be written.
     pub fn write(&mut self, checkpoint: &Checkpoint) -> Result<(), JournalError> {
-        file::replace(&self.path, text::write(checkpoint))
+        file::replace(&self.path, checkpoint.to_string())
             .map_err(|error| self.error(None, format!("cannot be written: {error}")))?;
 
         self.written = Some(Instant::now());
@@ -200,7 +220,8 @@ fn read(path: &Path) -> Result<Option<Checkpoint>, JournalError> {
         .map_err(|error| error_in(path, None, format!("cannot be read: {error}")))?;
     let Some(content) = content else { return Ok(None) };
 
-    let checkpoint = text::parse(&content)
+    let checkpoint = content
+        .parse()
         .map_err(|BadLine { number, problem }| error_in(path, Some(number), problem))?;
     Ok(Some(checkpoint))
 }

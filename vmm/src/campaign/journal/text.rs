@@ -49,12 +49,14 @@ enum JournalLine {
     Lines(usize),
 }
 
-/// A line that cannot be used.
-#[derive(Debug)]
-pub(super) struct BadLine {
-    /// From 1.
-    pub(super) number: usize,
-    pub(super) problem: String,
+/// A line of a journal that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("line {number}: {problem}")]
+pub struct BadLine {
+    /// Its number, from 1.
+    pub number: usize,
+    /// What is wrong.
+    pub problem: String,
 }
 
 /// Writes a checkpoint as lines.

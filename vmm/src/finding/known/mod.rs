@@ -152,7 +152,7 @@ pub struct KnownError {
 pub fn shipped(flavour: &str, beneath: &str) -> Result<Vec<KnownFinding>, KnownError> {
     let on = format!("{flavour}-on-{beneath}");
     match SHIPPED.iter().find(|(known, _)| *known == flavour || *known == on) {
-        Some((name, text)) => parse(&format!("known/{name}.toml"), text),
+        Some((name, text)) => from_text(&format!("known/{name}.toml"), text),
         None => Ok(Vec::new()),
     }
 }
@@ -164,9 +164,31 @@ pub fn shipped(flavour: &str, beneath: &str) -> Result<Vec<KnownFinding>, KnownE
 pub fn from_file(path: &Path) -> Result<Vec<KnownFinding>, KnownError> {
     let name = path.display().to_string();
     match std::fs::read_to_string(path) {
-        Ok(text) => parse(&name, &text),
+        Ok(text) => from_text(&name, &text),
         Err(error) => Err(KnownError { name, problem: error.to_string() }),
     }
+}
+
+/// The known findings in the text of a file; errors call it `name`.
+///
+/// # Errors
+/// If the text is malformed. The error names the place.
+pub fn from_text(name: &str, text: &str) -> Result<Vec<KnownFinding>, KnownError> {
+    let error = |problem: String| KnownError { name: name.to_owned(), problem };
+    let file: File = toml::from_str(text).map_err(|e| error(e.to_string()))?;
+
+    let mut all = Vec::new();
+    for include in &file.include {
+        all.extend(included(include).map_err(error)?);
+    }
+    all.extend(file.finding);
+
+    for known in &all {
+        if let Some(case) = &known.case {
+            Case::from_json(case).map_err(|e| error(format!("case of {}: {e}", known.id)))?;
+        }
+    }
+    Ok(all)
 }
 
 /// A file of known findings.
@@ -187,24 +209,6 @@ struct Include {
     from: String,
     /// The ids of the findings.
     findings: Vec<String>,
-}
-
-fn parse(name: &str, text: &str) -> Result<Vec<KnownFinding>, KnownError> {
-    let error = |problem: String| KnownError { name: name.to_owned(), problem };
-    let file: File = toml::from_str(text).map_err(|e| error(e.to_string()))?;
-
-    let mut all = Vec::new();
-    for include in &file.include {
-        all.extend(included(include).map_err(error)?);
-    }
-    all.extend(file.finding);
-
-    for known in &all {
-        if let Some(case) = &known.case {
-            Case::from_json(case).map_err(|e| error(format!("case of {}: {e}", known.id)))?;
-        }
-    }
-    Ok(all)
 }
 
 /// The findings that an `include` names, in its order.
@@ -233,14 +237,14 @@ mod tests {
     #[test]
     fn every_shipped_file_can_be_read() {
         for (name, text) in SHIPPED {
-            let known = parse(name, text).unwrap_or_else(|error| panic!("{error}"));
+            let known = from_text(name, text).unwrap_or_else(|error| panic!("{error}"));
             assert!(!known.is_empty());
         }
     }
 
     #[test]
     fn a_quirk_shows_in_the_case_of_its_finding() {
-        let files = SHIPPED.iter().map(|(name, text)| parse(name, text).unwrap());
+        let files = SHIPPED.iter().map(|(name, text)| from_text(name, text).unwrap());
         for known in files.flatten().filter(|known| !known.quirk.is_empty()) {
             let Some(case) = &known.case else { continue };
             let case = Case::from_json(case).unwrap();
@@ -252,14 +256,15 @@ mod tests {
     #[test]
     fn a_file_includes_findings_of_another_by_their_ids() {
         let text = "[[include]]\nfrom='tcg'\nfindings=['T3', 'T1']";
-        let known = parse("x.toml", text).unwrap();
+        let known = from_text("x.toml", text).unwrap();
         assert_eq!(known.iter().map(|known| &*known.id).collect::<Vec<_>>(), ["T3", "T1"]);
 
         for (wrong, names) in [
             ("from='tgc'\nfindings=[]", "found \"tgc\""),
             ("from='tcg'\nfindings=['T99']", "no finding \"T99\""),
         ] {
-            let error = parse("x.toml", &format!("[[include]]\n{wrong}")).unwrap_err().to_string();
+            let error =
+                from_text("x.toml", &format!("[[include]]\n{wrong}")).unwrap_err().to_string();
             assert!(error.contains("x.toml") && error.contains(names), "{error}");
         }
     }
@@ -283,7 +288,7 @@ mod tests {
             (finding("choice", "AD-3", "seen.expected=['refused']"), "refused"),
             (finding("choice", "AD-3", "seen.fields=['cr3']"), "cr3"),
         ] {
-            let error = parse("x.toml", &text).unwrap_err().to_string();
+            let error = from_text("x.toml", &text).unwrap_err().to_string();
             assert!(error.contains("x.toml") && error.contains(word), "{error}");
         }
     }
