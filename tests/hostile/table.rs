@@ -2,7 +2,7 @@
 
 /// How a run ends that has a hostile guest.
 #[derive(Clone, Copy, Debug)]
-pub enum Right {
+pub(crate) enum Right {
     /// Exit 0: what the guest did makes no difference.
     Agrees,
     /// Exit 1: the lie is a finding.
@@ -17,13 +17,13 @@ pub enum Right {
 
 /// A behaviour of the hostile guest.
 #[derive(Clone, Copy, Debug)]
-pub struct Hostile {
+pub(crate) struct Hostile {
     /// Its label in the image, without `hostile_`.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// What it does: a sentence without its subject.
-    pub does: &'static str,
-    pub on_kvm: Right,
-    pub on_qemu: Right,
+    pub(crate) does: &'static str,
+    pub(crate) on_kvm: Right,
+    pub(crate) on_qemu: Right,
 }
 
 use Right::Dies;
@@ -40,7 +40,7 @@ const HANGS_OR_RESETS: Right = Dies(&["did not come back", "reset the machine or
 /// An access to a port ends a KVM's run, since there are no devices.
 const LEAVES: Right = Dies(&["stopped in an unexpected way: Io"]);
 /// What ends the run depends on the KVM, and on what it emulates.
-pub const ENDS: &[&str] = &[
+pub(crate) const ENDS: &[&str] = &[
     "triple-faulted",
     "stopped in an unexpected way",
     "ran an instruction that KVM cannot emulate",
@@ -59,7 +59,7 @@ const fn row(name: &'static str, does: &'static str, on_kvm: Right, on_qemu: Rig
 }
 
 /// The behaviours, in groups with a heading.
-pub const GROUPS: [(&str, &[Hostile]); 8] = [
+pub(crate) const GROUPS: [(&str, &[Hostile]); 8] = [
     (
         "Before the first word",
         &[
