@@ -14,6 +14,11 @@ const CHECK: &str = "check --machine kvm --mode 4level --seed 5 --cases 300 --js
 const CHECK_REPORT: &str =
     "check --machine kvm --mode 4level --seed 5 --cases 300 --json --report r --resume";
 
+/// How the host's error appears in a sentence.
+fn told(errno: Errno) -> String {
+    std::io::Error::from(errno).to_string()
+}
+
 fn words(command: &str) -> Vec<&str> {
     command.split(' ').collect()
 }
@@ -83,7 +88,7 @@ fn a_disk_that_fails_is_told_and_the_run_resumes() {
         for errno in errnos {
             let effect = Effect::Fail(*errno);
             count += strike(&words(CHECK_REPORT), call, 1, effect, |sandbox, run, fault| {
-                assert_refused(&run, fault, &[errno.desc()]);
+                assert_refused(&run, fault, &[&told(*errno)]);
                 assert!(run.stderr.contains("r: ") || run.stderr.contains("r/"), "{}", run.stderr);
                 assert_eq!(run.stdout, "");
 
@@ -130,7 +135,7 @@ fn a_journal_that_cannot_be_read_is_told() {
 
     let journal = std::fs::read(source.path().join("r/journal.jsonl")).expect("a journal");
     for (effect, code) in
-        [(Effect::Fail(Errno::EIO), 2), (Effect::Fail(Errno::EINTR), 0), (Effect::Short, 0)]
+        [(Effect::Fail(Errno::EIO), 3), (Effect::Fail(Errno::EINTR), 0), (Effect::Short, 0)]
     {
         for number in 1.. {
             let fault = Fault::at(Call::Read, number, effect);
@@ -141,7 +146,7 @@ fn a_journal_that_cannot_be_read_is_told() {
             }
             assert_eq!(run.code, Some(code), "{fault:?}: {run:?}");
             let told = run.stderr.contains("journal.jsonl: cannot be read: Input/output error");
-            assert_eq!(told, code == 2, "{fault:?}: {}", run.stderr);
+            assert_eq!(told, code == 3, "{fault:?}: {}", run.stderr);
         }
     }
     let after = std::fs::read(source.path().join("r/journal.jsonl")).expect("a journal");
@@ -195,7 +200,7 @@ fn assert_each_is_told(arguments: &[&str], call: Call, usual_step: usize, errnos
         count += strike(arguments, call, step(usual_step), effect, |sandbox, run, fault| {
             // Some failures are those of a probe, which says that there is less to test.
             if run.code != Some(0) {
-                assert_refused(&run, fault, &[errno.desc(), "refused", "KVM"]);
+                assert_refused(&run, fault, &[&told(*errno), "refused", "KVM"]);
             }
             assert_eq!(sandbox.processes(), Vec::<String>::new(), "{fault:?}");
         });
@@ -270,7 +275,7 @@ fn a_walker_that_cannot_be_started_is_told() {
 
         assert!(run.struck, "{fault:?} was not reached");
         assert!(matches!(run.code, Some(2 | 3)), "{fault:?}: {run:?}");
-        assert!(run.stderr.contains(errno.desc()), "{fault:?}: {run:?}");
+        assert!(run.stderr.contains(&told(errno)), "{fault:?}: {run:?}");
         assert_eq!(sandbox.processes(), Vec::<String>::new(), "{fault:?}");
     }
 }

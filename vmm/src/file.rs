@@ -12,10 +12,12 @@ use std::path::Path;
 const UNFINISHED: &str = ".crosswalk-";
 
 /// Replaces a file by one with this content. It is written beside the old one, under a name that
-/// nobody can guess, and then renamed: whoever reads it finds the old content or the new one.
+/// nobody can guess, made durable, and then renamed: whoever reads it finds the old content or the new
+/// one, after a failure of the power, too.
 ///
 /// # Errors
-/// When it is not a regular file, or cannot be written. The old content is still there then.
+/// When it is not a regular file, or cannot be written: the old content is still there then. Or when the
+/// new name may not outlive a failure of the power.
 pub fn replace(path: &Path, content: impl AsRef<[u8]>) -> io::Result<()> {
     check_replaceable(path)?;
 
@@ -31,8 +33,36 @@ pub fn replace(path: &Path, content: impl AsRef<[u8]>) -> io::Result<()> {
         .tempfile_in(directory)?;
 
     next.write_all(content.as_ref())?;
+    // A file system may write the name before the content.
+    next.as_file().sync_all()?;
     next.persist(path)?;
-    Ok(())
+
+    sync_directory(directory)
+}
+
+/// Makes the names in a directory durable, where the file system can.
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    match File::open(directory)?.sync_all() {
+        Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(()),
+        synced => synced,
+    }
+}
+
+/// Whether an error is a failure of the host, or a lack of something that it has for all, and not about
+/// the file that was named.
+pub fn is_of_host(error: &io::Error) -> bool {
+    let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
+
+    matches!(
+        errno,
+        Errno::ENOSPC
+            | Errno::EDQUOT
+            | Errno::EIO
+            | Errno::ENOMEM
+            | Errno::EMFILE
+            | Errno::ENFILE
+            | Errno::EAGAIN
+    )
 }
 
 /// Checks that [`replace`] may replace what has this path: nothing, or a regular file. A device such
@@ -116,7 +146,7 @@ impl LockedDirectory {
 }
 
 fn remove_unfinished(directory: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
+    for entry in read_directory(directory)? {
         let entry = entry?;
         let is_unfinished = entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes());
         if is_unfinished && entry.file_type()?.is_file() {
@@ -124,6 +154,16 @@ fn remove_unfinished(directory: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Unlike a file, a directory is not opened again by the library when a signal interrupts it.
+fn read_directory(directory: &Path) -> io::Result<fs::ReadDir> {
+    loop {
+        match fs::read_dir(directory) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ impl Call {
 
     /// The kind of the call that a thread is about to make; `None` if it is of no interest.
     pub(super) fn of(pid: Pid, registers: &user_regs_struct, sandbox: &Path) -> Option<Self> {
-        let at_descriptor = |kind| is_within(&opened(pid, registers.rdi), sandbox).then_some(kind);
+        let at_descriptor = |kind| opened(pid, registers.rdi).starts_with(sandbox).then_some(kind);
         let at_path = |pointer, kind| is_within(&path_at(pid, pointer), sandbox).then_some(kind);
 
         match registers.orig_rax as i64 {
