@@ -57,7 +57,7 @@ fn an_edited_journal_is_refused_at_its_line() {
         ("\"format\":2", "\"format\":3", "journal.jsonl, line 1: expected format 2"),
         ("\"version\":\"", "\"version\":\"99.0.0", "line 1: expected a journal of version"),
         ("\"count\":1", "\"count\":18446744073709551615", "line 1: expected parts of at most"),
-        ("\"turn\":", "\"turn\":9999999999", "line 2: "),
+        ("\"turn\":", "\"turn\":9999999999999999", "line 2: "),
         ("\"agreed\":", "\"agreed\":9", "found"),
     ] {
         assert_refused(merge(&sandbox, &forge(&good, from, to)), words);

@@ -2,9 +2,13 @@
 //! replaced at once or not at all, read up to a limit, and only ever a regular file.
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::fcntl::OFlag;
+use rustix::fs::{Dir, FlockOperation, flock};
+use rustix::io::Errno as LockError;
+use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -116,8 +120,8 @@ fn not_regular() -> io::Error {
 /// program ends, however it ends.
 #[derive(Debug)]
 pub struct LockedDirectory {
-    /// `None` on a file system without locks.
-    _lock: Option<Flock<File>>,
+    /// The lock ends when this is closed. A file system without locks has none.
+    _directory: File,
 }
 
 impl LockedDirectory {
@@ -130,40 +134,34 @@ impl LockedDirectory {
         fs::create_dir_all(path)?;
         let directory = File::open(path)?;
 
-        match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => {
-                remove_unfinished(path)?;
-                Ok(Self { _lock: Some(lock) })
-            }
-            Err((_, Errno::EWOULDBLOCK)) => {
-                Err(io::Error::new(ErrorKind::ResourceBusy, "another run is writing into it"))
+        match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => remove_unfinished(path)?,
+            Err(LockError::WOULDBLOCK) => {
+                return Err(io::Error::new(
+                    ErrorKind::ResourceBusy,
+                    "another run is writing into it",
+                ));
             }
             // Some network file systems have no locks. Files are whole there all the same.
-            Err((_, Errno::ENOLCK | Errno::ENOTSUP)) => Ok(Self { _lock: None }),
-            Err((_, errno)) => Err(errno.into()),
+            Err(LockError::NOLCK | LockError::NOTSUP) => {}
+            Err(error) => return Err(error.into()),
         }
+        Ok(Self { _directory: directory })
     }
 }
 
+/// The standard library's iterator panics where a directory cannot be closed, so this is another.
 fn remove_unfinished(directory: &Path) -> io::Result<()> {
-    for entry in read_directory(directory)? {
+    for entry in Dir::new(File::open(directory)?)? {
         let entry = entry?;
-        let is_unfinished = entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes());
-        if is_unfinished && entry.file_type()?.is_file() {
-            fs::remove_file(entry.path())?;
+        let name = entry.file_name().to_bytes();
+        let path = directory.join(OsStr::from_bytes(name));
+
+        if name.starts_with(UNFINISHED.as_bytes()) && fs::symlink_metadata(&path)?.is_file() {
+            fs::remove_file(path)?;
         }
     }
     Ok(())
-}
-
-/// Unlike a file, a directory is not opened again by the library when a signal interrupts it.
-fn read_directory(directory: &Path) -> io::Result<fs::ReadDir> {
-    loop {
-        match fs::read_dir(directory) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            read => return read,
-        }
-    }
 }
 
 #[cfg(test)]
