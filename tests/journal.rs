@@ -5,6 +5,7 @@ use crosswalk_test_support as support;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use sha2::{Digest, Sha256};
+use std::fmt::Write;
 use support::{ProgramOutput, Sandbox, require_kvm};
 
 const CHECK: &str = "check --machine kvm --mode 4level --seed 3 --cases 300 --report r";
@@ -27,8 +28,9 @@ fn forge(journal: &str, from: &str, to: &str) -> String {
         let (_, line) = line.split_once("\"line\":").expect("a line of a journal");
         let line = line.strip_suffix('}').expect("a line of a journal");
         let digest = Sha256::new().chain_update(&sum).chain_update(line).finalize();
-        sum = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-        forged += &format!("{{\"sum\":\"{sum}\",\"line\":{line}}}\n");
+        let first: [u8; 8] = digest[..8].try_into().expect("a digest has 32 bytes");
+        sum = format!("{:016x}", u64::from_be_bytes(first));
+        writeln!(forged, "{{\"sum\":\"{sum}\",\"line\":{line}}}").expect("a string takes all");
     }
     forged
 }

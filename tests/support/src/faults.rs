@@ -107,6 +107,7 @@ impl Sandbox {
         command
             .stdout(stdout.try_clone().expect("a file"))
             .stderr(stderr.try_clone().expect("a file"));
+        #[expect(clippy::zombie_processes, reason = "the tracer waits for it")]
         let child = command.spawn().expect("sh starts");
         let pid = Pid::from_raw(child.id().cast_signed());
 

@@ -108,7 +108,7 @@ impl Call {
 
     /// Changes the arguments so that the kernel refuses the call and nothing happens. The number of
     /// the call stays, since a filter of system calls may allow no other.
-    pub(super) fn spoil(self, registers: &mut user_regs_struct) {
+    pub(super) fn spoil(registers: &mut user_regs_struct) {
         match registers.orig_rax as i64 {
             libc::SYS_openat
             | libc::SYS_renameat

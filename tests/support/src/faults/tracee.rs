@@ -110,7 +110,7 @@ impl Tracee {
             Effect::Short | Effect::Torn => registers.rdx = registers.rdx.div_ceil(2),
             // The kernel closes a file even if it returns an error.
             Effect::Fail(_) if call == Call::Close => {}
-            Effect::Fail(_) => call.spoil(&mut registers),
+            Effect::Fail(_) => Call::spoil(&mut registers),
         }
         let _ = ptrace::setregs(pid, registers);
         self.pending.insert(pid, fault.effect);
