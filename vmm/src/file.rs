@@ -2,9 +2,13 @@
 //! replaced at once or not at all, read up to a limit, and only ever a regular file.
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::fcntl::OFlag;
+use rustix::fs::{Dir, FlockOperation, flock};
+use rustix::io::Errno as LockError;
+use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -12,10 +16,12 @@ use std::path::Path;
 const UNFINISHED: &str = ".crosswalk-";
 
 /// Replaces a file by one with this content. It is written beside the old one, under a name that
-/// nobody can guess, and then renamed: whoever reads it finds the old content or the new one.
+/// nobody can guess, made durable, and then renamed: whoever reads it finds the old content or the new
+/// one, after a failure of the power, too.
 ///
 /// # Errors
-/// When it is not a regular file, or cannot be written. The old content is still there then.
+/// When it is not a regular file, or cannot be written: the old content is still there then. Or when the
+/// new name may not outlive a failure of the power.
 pub fn replace(path: &Path, content: impl AsRef<[u8]>) -> io::Result<()> {
     check_replaceable(path)?;
 
@@ -31,8 +37,36 @@ pub fn replace(path: &Path, content: impl AsRef<[u8]>) -> io::Result<()> {
         .tempfile_in(directory)?;
 
     next.write_all(content.as_ref())?;
+    // A file system may write the name before the content.
+    next.as_file().sync_all()?;
     next.persist(path)?;
-    Ok(())
+
+    sync_directory(directory)
+}
+
+/// Makes the names in a directory durable, where the file system can.
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    match File::open(directory)?.sync_all() {
+        Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(()),
+        synced => synced,
+    }
+}
+
+/// Whether an error is a failure of the host, or a lack of something that it has for all, and not about
+/// the file that was named.
+pub fn is_of_host(error: &io::Error) -> bool {
+    let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
+
+    matches!(
+        errno,
+        Errno::ENOSPC
+            | Errno::EDQUOT
+            | Errno::EIO
+            | Errno::ENOMEM
+            | Errno::EMFILE
+            | Errno::ENFILE
+            | Errno::EAGAIN
+    )
 }
 
 /// Checks that [`replace`] may replace what has this path: nothing, or a regular file. A device such
@@ -86,8 +120,8 @@ fn not_regular() -> io::Error {
 /// program ends, however it ends.
 #[derive(Debug)]
 pub struct LockedDirectory {
-    /// `None` on a file system without locks.
-    _lock: Option<Flock<File>>,
+    /// The lock ends when this is closed. A file system without locks has none.
+    _directory: File,
 }
 
 impl LockedDirectory {
@@ -100,27 +134,31 @@ impl LockedDirectory {
         fs::create_dir_all(path)?;
         let directory = File::open(path)?;
 
-        match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => {
-                remove_unfinished(path)?;
-                Ok(Self { _lock: Some(lock) })
-            }
-            Err((_, Errno::EWOULDBLOCK)) => {
-                Err(io::Error::new(ErrorKind::ResourceBusy, "another run is writing into it"))
+        match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => remove_unfinished(path)?,
+            Err(LockError::WOULDBLOCK) => {
+                return Err(io::Error::new(
+                    ErrorKind::ResourceBusy,
+                    "another run is writing into it",
+                ));
             }
             // Some network file systems have no locks. Files are whole there all the same.
-            Err((_, Errno::ENOLCK | Errno::ENOTSUP)) => Ok(Self { _lock: None }),
-            Err((_, errno)) => Err(errno.into()),
+            Err(LockError::NOLCK | LockError::NOTSUP) => {}
+            Err(error) => return Err(error.into()),
         }
+        Ok(Self { _directory: directory })
     }
 }
 
+/// The standard library's iterator panics where a directory cannot be closed, so this is another.
 fn remove_unfinished(directory: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
+    for entry in Dir::new(File::open(directory)?)? {
         let entry = entry?;
-        let is_unfinished = entry.file_name().as_encoded_bytes().starts_with(UNFINISHED.as_bytes());
-        if is_unfinished && entry.file_type()?.is_file() {
-            fs::remove_file(entry.path())?;
+        let name = entry.file_name().to_bytes();
+        let path = directory.join(OsStr::from_bytes(name));
+
+        if name.starts_with(UNFINISHED.as_bytes()) && fs::symlink_metadata(&path)?.is_file() {
+            fs::remove_file(path)?;
         }
     }
     Ok(())

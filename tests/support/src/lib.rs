@@ -10,6 +10,7 @@
 
 pub mod answers;
 pub mod case_json;
+pub mod faults;
 pub mod hand_made;
 pub mod hostile;
 pub mod program;

@@ -2,6 +2,7 @@
 
 use assert_cmd::Command;
 use serde_json::Value;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::LazyLock;
@@ -155,10 +156,17 @@ impl Sandbox {
 
     /// Starts the program without waiting for it. Its output is discarded.
     pub fn spawn(&self, arguments: &[&str]) -> Child {
-        let mut command = std::process::Command::new(program());
-        command.current_dir(self.path()).args(arguments).env(MARK, self.path());
+        let mut command = self.std_command(program());
+        command.args(arguments);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn().expect("the program starts")
+    }
+
+    /// A command in this directory, not started yet, that [`Self::processes`] finds.
+    pub(crate) fn std_command(&self, program: impl AsRef<OsStr>) -> std::process::Command {
+        let mut command = std::process::Command::new(program);
+        command.current_dir(self.path()).env(MARK, self.path());
+        command
     }
 
     /// The command lines of the processes that were started in this directory and still exist,

@@ -3,6 +3,7 @@
 use crate::campaign::journal::JournalError;
 use crate::conformance::AdaptersError;
 use crate::corpus::read::CorpusError;
+use crate::file;
 use crate::finding::known::KnownError;
 use crate::report::printable;
 use crosswalk_case::Case;
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 pub(super) enum Failure {
     /// Bad usage or input: exit code 2.
     Input(String),
-    /// There is no machine, or it died: exit code 3.
+    /// There is no machine, it died, the host failed, or the result cannot be written: exit code 3.
     Machine {
         /// What happened.
         problem: String,
@@ -29,6 +30,11 @@ impl Failure {
     /// A failure of a machine that is not about a case.
     pub(super) const fn machine(problem: String) -> Self {
         Self::Machine { problem, cases: Vec::new() }
+    }
+
+    /// What follows from an error of the host about something that the user named.
+    pub(super) fn of_io(problem: String, error: &io::Error) -> Self {
+        if file::is_of_host(error) { Self::machine(problem) } else { Self::Input(problem) }
     }
 
     /// Prints the failure and saves its cases, so that they can be run again. Returns the exit code.
@@ -77,7 +83,8 @@ impl From<MachineError> for Failure {
 
 impl From<JournalError> for Failure {
     fn from(error: JournalError) -> Self {
-        Self::Input(error.to_string())
+        let problem = error.to_string();
+        if error.is_of_host() { Self::machine(problem) } else { Self::Input(problem) }
     }
 }
 
@@ -109,6 +116,6 @@ fn save(cases: &[Case]) -> io::Result<Option<String>> {
     };
 
     let name = format!("crosswalk-case-{}.json", std::process::id());
-    std::fs::write(&name, text? + "\n")?;
+    file::replace(name.as_ref(), text? + "\n")?;
     Ok(Some(name))
 }

@@ -27,16 +27,24 @@ pub(super) fn print(text: &str) {
 
 /// Checks that [`replace_file`] will not refuse a file, before the work that fills it.
 pub(super) fn check_replaceable(path: &Path) -> Result<(), Failure> {
-    file::check_replaceable(path).map_err(|error| cannot_write(path, &error))
+    file::check_replaceable(path)
+        .map_err(|error| Failure::of_io(cannot_be_written(path, &error), &error))
 }
 
-/// Writes a file whole or not at all.
+/// Writes a file whole or not at all. Except for a file that is not to be replaced, the user has named
+/// nothing wrong if that fails: the result is lost.
 pub(super) fn replace_file(path: &Path, content: impl AsRef<[u8]>) -> Result<(), Failure> {
-    file::replace(path, content).map_err(|error| cannot_write(path, &error))
+    file::replace(path, content).map_err(|error| {
+        let problem = cannot_be_written(path, &error);
+        match error.kind() {
+            io::ErrorKind::InvalidInput => Failure::Input(problem),
+            _ => Failure::machine(problem),
+        }
+    })
 }
 
-fn cannot_write(path: &Path, error: &io::Error) -> Failure {
-    Failure::Input(format!("{}: cannot be written: {error}", path.display()))
+fn cannot_be_written(path: &Path, error: &io::Error) -> String {
+    format!("{}: cannot be written: {error}", path.display())
 }
 
 /// Prints the report of a run, and writes it into a directory if there is one. Returns the exit code: 3

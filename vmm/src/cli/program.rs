@@ -29,7 +29,8 @@ impl AskedProgram {
 
         let mut candidate = CommandCandidate::new(path, &[], TIMEOUT, &jail.jail()?);
         candidate.start().map_err(|error| {
-            Failure::Input(format!("{predictor}: the program cannot be started: {error}"))
+            let problem = format!("{predictor}: the program cannot be started: {error}");
+            Failure::of_io(problem, &error)
         })?;
 
         Ok(Some(Self { candidate, score: CandidateScore::default() }))

@@ -117,6 +117,7 @@ fn run_reader(
 
 fn lock(directory: &Path) -> Result<LockedDirectory, Failure> {
     LockedDirectory::create(directory).map_err(|error| {
-        Failure::Input(format!("{}: the directory cannot be used: {error}", directory.display()))
+        let problem = format!("{}: the directory cannot be used: {error}", directory.display());
+        Failure::of_io(problem, &error)
     })
 }

@@ -22,6 +22,7 @@ use crate::finding::Finding;
 use crate::finding::saved::{Saved, SavedExample};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -135,6 +136,14 @@ pub struct JournalError {
     /// The line, from 1.
     line: Option<usize>,
     problem: String,
+    is_of_host: bool,
+}
+
+impl JournalError {
+    /// Whether the host failed, and neither the journal nor the directory is wrong.
+    pub const fn is_of_host(&self) -> bool {
+        self.is_of_host
+    }
 }
 
 /// The name of the journal in a report's directory.
@@ -165,6 +174,7 @@ impl Journal {
             path: directory.to_owned(),
             line: None,
             problem: format!("the directory cannot be used: {error}"),
+            is_of_host: file::is_of_host(&error),
         })?;
 
         Ok(Self { path: directory.join(FILE_NAME), written: None, _lock: lock })
@@ -194,8 +204,10 @@ impl Journal {
     /// # Errors
     /// When the file cannot be written.
     pub fn write(&mut self, checkpoint: &Checkpoint) -> Result<(), JournalError> {
-        file::replace(&self.path, checkpoint.to_string())
-            .map_err(|error| self.error(None, format!("cannot be written: {error}")))?;
+        file::replace(&self.path, checkpoint.to_string()).map_err(|error| JournalError {
+            is_of_host: error.kind() != io::ErrorKind::InvalidInput,
+            ..self.error(None, format!("cannot be written: {error}"))
+        })?;
 
         self.written = Some(Instant::now());
         Ok(())
@@ -216,8 +228,10 @@ impl Journal {
 }
 
 fn read(path: &Path) -> Result<Option<Checkpoint>, JournalError> {
-    let content = file::read_at_most(path, MAX_BYTES)
-        .map_err(|error| error_in(path, None, format!("cannot be read: {error}")))?;
+    let content = file::read_at_most(path, MAX_BYTES).map_err(|error| JournalError {
+        is_of_host: file::is_of_host(&error),
+        ..error_in(path, None, format!("cannot be read: {error}"))
+    })?;
     let Some(content) = content else { return Ok(None) };
 
     let checkpoint = content
@@ -227,7 +241,7 @@ fn read(path: &Path) -> Result<Option<Checkpoint>, JournalError> {
 }
 
 fn error_in(path: &Path, line: Option<usize>, problem: String) -> JournalError {
-    JournalError { path: path.to_owned(), line, problem }
+    JournalError { path: path.to_owned(), line, problem, is_of_host: false }
 }
 
 #[cfg(test)]
