@@ -17,6 +17,10 @@ impl ImageError {
     }
 }
 
+/// The most segments that are loaded. An image of ours has fewer than ten; an ELF file may list 65,535
+/// that all name the same bytes.
+const MAX_SEGMENTS: usize = 64;
+
 /// A segment of an ELF file.
 pub(crate) struct LoadSegment<'e> {
     /// Its offset in the address range of the image, in bytes.
@@ -42,6 +46,11 @@ pub(crate) fn segments<'e>(
 
     let mut segments = Vec::new();
     for segment in file.segments() {
+        if segments.len() == MAX_SEGMENTS {
+            let problem = format!("expected at most {MAX_SEGMENTS} segments");
+            return Err(ImageError::new(name, problem));
+        }
+
         let start = segment.address();
         let data = segment.data().map_err(unreadable)?;
         let size = segment.size().max(data.len() as u64);
@@ -59,7 +68,7 @@ pub(crate) fn segments<'e>(
         }
 
         segments.push(LoadSegment {
-            offset: (start - range.start) as usize,
+            offset: start.saturating_sub(range.start) as usize,
             data,
             size: size as usize,
         });

@@ -1,6 +1,6 @@
 //! The QEMU that is installed.
 
-use super::unnamed_file::{beginning, unnamed_file};
+use super::unnamed_file::{message_file, messages};
 use crate::MachineError;
 use std::ffi::OsStr;
 use std::fmt;
@@ -57,7 +57,7 @@ pub fn installed_version() -> Result<QemuVersion, MachineError> {
 fn version_of(program: &OsStr) -> Result<QemuVersion, MachineError> {
     let name = program.display();
     // Not a pipe: what the program starts could keep that open.
-    let answer = unnamed_file("QEMU's version")?;
+    let answer = message_file("QEMU's version")?;
     let stdout = answer.try_clone().map_err(MachineError::host("sharing a file with QEMU"))?;
 
     let mut command = Command::new(program);
@@ -72,7 +72,7 @@ fn version_of(program: &OsStr) -> Result<QemuVersion, MachineError> {
         return Err(MachineError::Unavailable(format!("{name} --version does not end")));
     }
 
-    let text = beginning(&answer);
+    let text = messages(&answer);
     let version = QemuVersion::parse(&text).ok_or_else(|| {
         let line = text.lines().next().unwrap_or_default();
         MachineError::Unavailable(format!("{name} --version prints no version, but {line:?}"))
@@ -147,6 +147,13 @@ mod tests {
     #[test]
     fn a_program_that_leaves_another_behind_is_not_waited_for() {
         let error = error_of("#!/bin/sh\necho hello\nsleep 20 &\n");
+        assert!(error.ends_with("prints no version, but \"hello\""), "{error}");
+    }
+
+    /// What it cannot write fills no memory, and the beginning is what counts.
+    #[test]
+    fn a_program_that_writes_without_end_is_told_so() {
+        let error = error_of("#!/bin/sh\nyes hello\n");
         assert!(error.ends_with("prints no version, but \"hello\""), "{error}");
     }
 

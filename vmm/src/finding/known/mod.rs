@@ -7,6 +7,7 @@ mod names;
 
 pub use conditions::{ObservedConditions, When};
 
+use crate::file;
 use crate::verdict::{ChoiceTaken, Difference};
 use crate::walker::quirk::Quirks;
 use crosswalk_case::Case;
@@ -136,6 +137,10 @@ const SHIPPED: &[(&str, &str)] = &[
     ("svm-shadow-on-tcg", include_str!("../../../known/svm-shadow-on-tcg.toml")),
 ];
 
+/// The longest file of known findings that is read. Those that come with the program are shorter than
+/// 100 KB.
+const MAX_BYTES: u64 = 4 << 20;
+
 /// Why a file of known findings cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{name}: {problem}")]
@@ -163,7 +168,7 @@ pub fn shipped(flavour: &str, beneath: &str) -> Result<Vec<KnownFinding>, KnownE
 /// If the file cannot be read or is malformed. The error names the place.
 pub fn from_file(path: &Path) -> Result<Vec<KnownFinding>, KnownError> {
     let name = path.display().to_string();
-    match std::fs::read_to_string(path) {
+    match file::read_input(path, MAX_BYTES) {
         Ok(text) => parse(&name, &text),
         Err(error) => Err(KnownError { name, problem: error.to_string() }),
     }
