@@ -1,4 +1,15 @@
 //! Reading the ELF files of guest images.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
+)]
 
 use object::{Object, ObjectSegment};
 use std::ops::Range;

@@ -1,4 +1,15 @@
 //! What this host is: the KVM module and its settings, the hypervisor beneath it, the processor.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
+)]
 
 use std::arch::x86_64::{__cpuid, CpuidResult};
 use std::fs::File;

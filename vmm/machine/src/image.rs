@@ -1,4 +1,15 @@
 //! The guest image, as the host loads it.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
+)]
 
 use crate::elf::{self, ImageError, LoadSegment};
 use crate::memory::GuestMemory;

@@ -1,4 +1,15 @@
 //! The QEMU that is installed.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
+)]
 
 use super::unnamed_file::{message_file, messages};
 use crate::MachineError;

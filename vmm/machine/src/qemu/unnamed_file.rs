@@ -1,4 +1,15 @@
 //! Files in memory without a name, for what passes between this program and QEMU.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
+)]
 
 use crate::MachineError;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
