@@ -1,5 +1,16 @@
 //! Files that stay whole whatever happens to the program, and that lead nowhere else: a file is
 //! replaced at once or not at all, read up to a limit, and only ever a regular file.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
+)]
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};

@@ -1,6 +1,17 @@
 //! Known findings: faults and limits of a machine that have been examined and written down, so that
 //! a run shows them without failing. They are data: the program comes with a file for each flavour of
 //! machine, and `--known FILE` takes another.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
+)]
 
 mod conditions;
 mod names;
