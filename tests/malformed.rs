@@ -279,3 +279,14 @@ proptest! {
         prop_assert!(matches!(output.code, Some(0 | 2)), "{:?}", output);
     }
 }
+
+/// A file without an end fills no memory.
+#[test]
+fn an_endless_input_is_refused() {
+    assert_refused("/dev/zero", &["/dev/zero", "expected at most"]);
+
+    let known = run(&["replay", "--known", "/dev/zero"]);
+    assert!(known.only_line_of_stderr().contains("expected at most"), "{}", known.stderr);
+    let image = run(&["check", "--machine", "qemu", "--guest-image", "/dev/zero"]);
+    assert!(image.only_line_of_stderr().contains("expected at most"), "{}", image.stderr);
+}

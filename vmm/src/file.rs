@@ -1,5 +1,16 @@
 //! Files that stay whole whatever happens to the program, and that lead nowhere else: a file is
 //! replaced at once or not at all, read up to a limit, and only ever a regular file.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
+)]
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -103,13 +114,26 @@ pub fn read_at_most(path: &Path, limit: u64) -> io::Result<Option<String>> {
         return Err(not_regular());
     }
 
+    text_of(file, limit).map(Some)
+}
+
+/// Reads what the user names as an input, of at most `limit` bytes: a file, or a pipe such as that of
+/// `<(...)`.
+///
+/// # Errors
+/// When it does not exist, is longer, is not UTF-8, or cannot be read.
+pub fn read_input(path: &Path, limit: u64) -> io::Result<String> {
+    text_of(File::open(path)?, limit)
+}
+
+fn text_of(file: File, limit: u64) -> io::Result<String> {
     let mut text = String::new();
     file.take(limit.saturating_add(1)).read_to_string(&mut text)?;
     if text.len() as u64 > limit {
         let problem = format!("expected at most {limit} bytes");
         return Err(io::Error::new(ErrorKind::FileTooLarge, problem));
     }
-    Ok(Some(text))
+    Ok(text)
 }
 
 fn not_regular() -> io::Error {

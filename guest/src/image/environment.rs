@@ -2,10 +2,9 @@
 //! the processor's real caches.
 
 use crate::process::ProcessorMode;
-use crosswalk_guest::layout::{LOW_MEMORY_END, OWN_TABLES};
 use crosswalk_guest::system::Residence;
 use crosswalk_guest::system::history;
-use crosswalk_guest::system::layout::{HISTORY, MAX_EVENTS, STORE};
+use crosswalk_guest::system::layout::{HISTORY, MAX_EVENTS, STORE, holds_entry};
 use mmu_core::memory::{OutsideMemory, TableMemory, TableMemoryMut};
 use mmu_core::space::{
     BackingStore, Event, EventSink, FrameMemory, SlotNumber, SpaceId, TlbShootdown,
@@ -23,13 +22,7 @@ impl ImageEnvironment {
     /// A pointer to an entry of this many bytes, if it is aligned and in memory that may hold
     /// tables.
     fn pointer(at: PhysAddr, bytes: u8) -> Result<*mut u64, OutsideMemory> {
-        let is_inside = at.get() >= OWN_TABLES && at.get() + u64::from(bytes) <= LOW_MEMORY_END;
-
-        if is_inside && at.get().is_multiple_of(bytes.into()) {
-            Ok(at.get() as *mut u64)
-        } else {
-            Err(OutsideMemory(at))
-        }
+        if holds_entry(at, bytes) { Ok(at.get() as *mut u64) } else { Err(OutsideMemory(at)) }
     }
 
     /// Whether the kernel resides in the space of the process that ran last. Translations of other

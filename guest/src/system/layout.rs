@@ -2,6 +2,7 @@
 //! memory.
 
 use super::history;
+use crate::layout::{LOW_MEMORY_END, OWN_TABLES};
 use mmu_core::PhysAddr;
 
 /// The address of the [`Request`](super::Request). No arena starts here, so this address in the
@@ -36,10 +37,17 @@ pub const SCRIPTS_IN_PROCESS: u64 = 0x8058_0000;
 /// What a frame holds before it is first handed out. Only a wipe turns it into zeros.
 pub const LEFT_BEHIND: u64 = 0xa5a5_a5a5_a5a5_a5a5;
 
+/// Whether a table entry of this many bytes may be accessed: it is 4 or 8 bytes long, aligned, and
+/// inside the memory from the kernel's own tables to the end of low memory.
+pub fn holds_entry(at: PhysAddr, bytes: u8) -> bool {
+    let last = LOW_MEMORY_END - u64::from(bytes);
+    let is_inside = (OWN_TABLES..=last).contains(&at.get());
+    is_inside && matches!(bytes, 4 | 8) && at.get().is_multiple_of(bytes.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layout::LOW_MEMORY_END;
     use crate::system::accounting::Accounting;
     use crate::system::{Request, Response};
 
@@ -55,5 +63,30 @@ mod tests {
         assert!(SCRIPTS + SCRIPT_PAGES * 0x1000 <= FRAMES.get());
         assert!(FRAMES.get() + pages(MAX_FRAMES) <= STORE.get());
         assert!(STORE.get() + pages(MAX_SLOTS) <= LOW_MEMORY_END);
+    }
+
+    /// The guest's kernel makes a pointer of what is inside, so nothing else may be.
+    #[test]
+    fn an_entry_is_aligned_and_in_memory() {
+        for (at, bytes, expected) in [
+            (OWN_TABLES, 8, true),
+            (OWN_TABLES + 4, 4, true),
+            (LOW_MEMORY_END - 8, 8, true),
+            (LOW_MEMORY_END - 4, 4, true),
+            (OWN_TABLES - 8, 8, false),
+            (OWN_TABLES + 4, 8, false),
+            (OWN_TABLES + 2, 4, false),
+            (LOW_MEMORY_END, 8, false),
+            (LOW_MEMORY_END - 4, 8, false),
+            // Its end is 2^64, which is 0.
+            (u64::MAX - 7, 8, false),
+            (u64::MAX - 3, 4, false),
+            // No entry has such a size.
+            (OWN_TABLES, 0, false),
+            (OWN_TABLES + 1, 1, false),
+            (OWN_TABLES, 16, false),
+        ] {
+            assert_eq!(holds_entry(PhysAddr::new(at), bytes), expected, "{at:#x}, {bytes} bytes");
+        }
     }
 }

@@ -1,4 +1,15 @@
 //! Reading the ELF files of guest images.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
+)]
 
 use object::{Object, ObjectSegment};
 use std::ops::Range;
@@ -16,6 +27,10 @@ impl ImageError {
         Self { name: name.to_owned(), problem: problem.into() }
     }
 }
+
+/// The most segments that are loaded. An image of ours has fewer than ten; an ELF file may list 65,535
+/// that all name the same bytes.
+const MAX_SEGMENTS: usize = 64;
 
 /// A segment of an ELF file.
 pub(crate) struct LoadSegment<'e> {
@@ -42,6 +57,11 @@ pub(crate) fn segments<'e>(
 
     let mut segments = Vec::new();
     for segment in file.segments() {
+        if segments.len() == MAX_SEGMENTS {
+            let problem = format!("expected at most {MAX_SEGMENTS} segments");
+            return Err(ImageError::new(name, problem));
+        }
+
         let start = segment.address();
         let data = segment.data().map_err(unreadable)?;
         let size = segment.size().max(data.len() as u64);
@@ -59,7 +79,7 @@ pub(crate) fn segments<'e>(
         }
 
         segments.push(LoadSegment {
-            offset: (start - range.start) as usize,
+            offset: start.saturating_sub(range.start) as usize,
             data,
             size: size as usize,
         });

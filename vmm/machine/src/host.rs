@@ -1,6 +1,19 @@
 //! What this host is: the KVM module and its settings, the hypervisor beneath it, the processor.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
+)]
 
 use std::arch::x86_64::{__cpuid, CpuidResult};
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 /// How the host's KVM translates for its guests.
@@ -17,25 +30,41 @@ pub enum Flavour {
     /// The pagetable virtual machine, which needs no hardware support: ring 0 is emulated, and ring
     /// 3 runs on shadow page tables.
     Pvm,
-    /// Any other KVM.
+    /// Any other KVM, or one about which /sys tells nothing.
     Unknown,
 }
 
 impl Flavour {
     /// Detects the flavour from the loaded modules and their parameters.
     pub fn detect() -> Self {
-        let loaded = |module: &str| Path::new("/sys/module").join(module).exists();
-        let enabled = |parameter: &str| {
-            std::fs::read_to_string(Path::new("/sys/module").join(parameter))
-                .is_ok_and(|text| matches!(text.trim(), "Y" | "1"))
+        Self::detect_in(Path::new("/sys/module"))
+    }
+
+    fn detect_in(modules: &Path) -> Self {
+        let is_loaded = |module: &str| modules.join(module).exists();
+        let is_enabled = |parameter: &str| {
+            let text = file_beginning(&modules.join(parameter))?;
+            match text.trim() {
+                "Y" | "1" => Some(true),
+                "N" | "0" => Some(false),
+                _ => None,
+            }
         };
 
-        if loaded("kvm_pvm") {
+        if is_loaded("kvm_pvm") {
             Self::Pvm
-        } else if loaded("kvm_intel") {
-            if enabled("kvm_intel/parameters/ept") { Self::VmxEpt } else { Self::VmxShadow }
-        } else if loaded("kvm_amd") {
-            if enabled("kvm_amd/parameters/npt") { Self::SvmNpt } else { Self::SvmShadow }
+        } else if is_loaded("kvm_intel") {
+            match is_enabled("kvm_intel/parameters/ept") {
+                Some(true) => Self::VmxEpt,
+                Some(false) => Self::VmxShadow,
+                None => Self::Unknown,
+            }
+        } else if is_loaded("kvm_amd") {
+            match is_enabled("kvm_amd/parameters/npt") {
+                Some(true) => Self::SvmNpt,
+                Some(false) => Self::SvmShadow,
+                None => Self::Unknown,
+            }
         } else {
             Self::Unknown
         }
@@ -94,12 +123,72 @@ pub fn cpu_name() -> String {
 
 /// The kernel release of this host.
 pub fn kernel() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/osrelease")
-        .map_or_else(|_| "unknown".into(), |text| text.trim().into())
+    file_beginning(Path::new("/proc/sys/kernel/osrelease"))
+        .map_or_else(|| "unknown".into(), |text| text.trim().into())
+}
+
+/// The beginning of a file of a line or less; `None` if it cannot be read. What is mounted in a
+/// container may be another file than the kernel's.
+fn file_beginning(path: &Path) -> Option<String> {
+    const MAX_BYTES: u64 = 256;
+
+    let mut text = String::new();
+    let file = File::open(path).ok()?;
+    file.take(MAX_BYTES).read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 /// The text that CPUID registers hold, in memory order.
 pub(super) fn text_of(words: &[u32]) -> String {
     let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     String::from_utf8_lossy(&bytes).trim_matches(['\0', ' ']).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// The flavour if these modules are loaded, each with a parameter.
+    fn flavour_of(modules: &[(&str, &str, &[u8])]) -> Flavour {
+        let directory = tempfile::tempdir().expect("a temporary directory can be created");
+        for (module, parameter, value) in modules {
+            let parameters = directory.path().join(module).join("parameters");
+            fs::create_dir_all(&parameters).expect("the directory can be created");
+            fs::write(parameters.join(parameter), value).expect("the file can be written");
+        }
+        Flavour::detect_in(directory.path())
+    }
+
+    #[test]
+    fn a_flavour_is_a_module_and_its_parameter() {
+        for (module, parameter, value, expected) in [
+            ("kvm_pvm", "any", "", Flavour::Pvm),
+            ("kvm_intel", "ept", "Y\n", Flavour::VmxEpt),
+            ("kvm_intel", "ept", "N\n", Flavour::VmxShadow),
+            ("kvm_amd", "npt", "1\n", Flavour::SvmNpt),
+            ("kvm_amd", "npt", "0\n", Flavour::SvmShadow),
+        ] {
+            let found = flavour_of(&[(module, parameter, value.as_bytes())]);
+            assert_eq!(found, expected, "{module} {value:?}");
+        }
+    }
+
+    /// A container may hide /sys, or parts of it. Then nothing is assumed.
+    #[test]
+    fn what_sys_does_not_tell_is_unknown() {
+        assert_eq!(flavour_of(&[]), Flavour::Unknown);
+        assert_eq!(Flavour::detect_in(Path::new("/no/such/directory")), Flavour::Unknown);
+
+        for (module, parameter, value) in [
+            ("kvm_intel", "another", &b"Y"[..]),
+            ("kvm_amd", "another", b"1"),
+            ("kvm_intel", "ept", b""),
+            ("kvm_amd", "npt", b"maybe"),
+            ("kvm_amd", "npt", &[0xff; 4096]),
+        ] {
+            let found = flavour_of(&[(module, parameter, value)]);
+            assert_eq!(found, Flavour::Unknown, "{module} {value:?}");
+        }
+    }
 }

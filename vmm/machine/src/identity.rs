@@ -1,5 +1,7 @@
 //! What a machine is, and on what it runs.
 
+use crate::host::Flavour;
+
 /// What a machine is, and on what it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -15,4 +17,16 @@ pub struct Identity {
     pub host_kernel: String,
     /// The name and version of the emulator, if the machine is emulated.
     pub version: Option<String>,
+}
+
+impl Identity {
+    /// Of a KVM whose flavour is unknown: what that means for its findings, as a sentence.
+    pub fn unknown_flavour(&self) -> Option<&'static str> {
+        let is_unknown = self.kind == "kvm" && self.flavour == Flavour::Unknown.name();
+        is_unknown.then_some(
+            "The flavour of this KVM is unknown, because /sys/module does not tell it: known findings of \
+             a flavour cannot be matched, and what is known of this machine appears as unknown. --known \
+             names a file of them.",
+        )
+    }
 }

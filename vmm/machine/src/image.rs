@@ -1,9 +1,22 @@
 //! The guest image, as the host loads it.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
+)]
 
-use crate::elf::{self, ImageError};
+use crate::elf::{self, ImageError, LoadSegment};
 use crate::memory::GuestMemory;
 use crosswalk_guest::layout::{IMAGE_BASE, IMAGE_END};
 use crosswalk_guest::stub::{Code, IMAGE_MAGIC, ImageHeader, Stub};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 use zerocopy::FromBytes;
 
@@ -13,6 +26,9 @@ pub struct Image {
     bytes: Vec<u8>,
     header: ImageHeader,
 }
+
+/// The longest file that is read. An image with all its symbols takes a few hundred kilobytes.
+const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// The directory in which the build left all images, including those that misbehave, for tests.
 #[doc(hidden)]
@@ -36,7 +52,15 @@ impl Image {
     /// If the file cannot be read or is not a guest image.
     pub fn from_file(path: &Path) -> Result<Self, ImageError> {
         let name = path.display().to_string();
-        let elf = std::fs::read(path).map_err(|error| ImageError::new(&name, error.to_string()))?;
+        let unreadable = |error: io::Error| ImageError::new(&name, error.to_string());
+
+        let mut elf = Vec::new();
+        let file = File::open(path).map_err(unreadable)?;
+        file.take(MAX_FILE_BYTES + 1).read_to_end(&mut elf).map_err(unreadable)?;
+        if elf.len() as u64 > MAX_FILE_BYTES {
+            let problem = format!("expected at most {MAX_FILE_BYTES} bytes");
+            return Err(ImageError::new(&name, problem));
+        }
 
         Self::from_elf(&name, &elf)
     }
@@ -48,9 +72,11 @@ impl Image {
     pub fn from_elf(name: &str, elf: &[u8]) -> Result<Self, ImageError> {
         let mut bytes = Vec::new();
         for segment in elf::segments(name, elf, &(IMAGE_BASE..IMAGE_END))? {
-            let end = segment.offset + segment.size;
-            bytes.resize(bytes.len().max(end), 0);
-            bytes[segment.offset..][..segment.data.len()].copy_from_slice(segment.data);
+            let LoadSegment { offset, data, size } = segment;
+            bytes.resize(bytes.len().max(offset.saturating_add(size)), 0);
+            for (byte, initial) in bytes.iter_mut().skip(offset).zip(data) {
+                *byte = *initial;
+            }
         }
 
         let (header, _) = ImageHeader::read_from_prefix(&bytes)
@@ -71,7 +97,7 @@ impl Image {
 
     /// The user address of a stub; `None` if this kind of code has no such stub.
     pub fn stub(&self, stub: Stub, code: Code) -> Option<u64> {
-        stub.index(code).map(|index| self.header.stubs[index])
+        stub.index(code).and_then(|index| self.header.stubs.get(index).copied())
     }
 
     /// Copies the image to its place in memory.

@@ -178,9 +178,9 @@ impl TableMemory for GuestMemory {
 
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
         let mut entry = [0; 8];
-        self.0
-            .read_slice(&mut entry[..bytes.into()], GuestAddress(at.get()))
-            .map_err(|_| OutsideMemory(at))?;
+        // No memory has entries of more than 8 bytes.
+        let part = entry.get_mut(..bytes.into()).ok_or(OutsideMemory(at))?;
+        self.0.read_slice(part, GuestAddress(at.get())).map_err(|_| OutsideMemory(at))?;
 
         Ok(u64::from_le_bytes(entry))
     }
@@ -189,7 +189,27 @@ impl TableMemory for GuestMemory {
 /// Page tables in guest memory, as the host builds them before the guest runs.
 impl TableMemoryMut for GuestMemory {
     fn write_entry(&mut self, at: PhysAddr, bytes: u8, entry: u64) -> Result<(), OutsideMemory> {
-        let entry = &entry.to_le_bytes()[..bytes.into()];
-        self.0.write_slice(entry, GuestAddress(at.get())).map_err(|_| OutsideMemory(at))
+        let entry = entry.to_le_bytes();
+        let part = entry.get(..bytes.into()).ok_or(OutsideMemory(at))?;
+        self.0.write_slice(part, GuestAddress(at.get())).map_err(|_| OutsideMemory(at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crosswalk_guest::layout::OWN_TABLES;
+
+    #[test]
+    fn no_entry_has_more_than_8_bytes() {
+        let mut memory = GuestMemory::new().expect("memory can be mapped");
+        let at = PhysAddr::new(OWN_TABLES);
+
+        assert_eq!(memory.write_entry(at, 8, 0x1122_3344_5566_7788), Ok(()));
+        assert_eq!(memory.read_entry(at, 4), Ok(0x5566_7788));
+        for bytes in [9, u8::MAX] {
+            assert_eq!(memory.read_entry(at, bytes), Err(OutsideMemory(at)));
+            assert_eq!(memory.write_entry(at, bytes, 0), Err(OutsideMemory(at)));
+        }
     }
 }

@@ -1,4 +1,15 @@
 //! Probes: batches of plain cases, all changed in one way, that show what a machine can do.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
+)]
 
 use crate::batch::{Batch, DataFrames, Encoded};
 use crate::memory::GuestMemory;
@@ -43,7 +54,7 @@ impl Prober {
         });
         let batch = Batch { arena, cases: cases.collect() };
         let encoded = Encoded::new(batch, machine.image(), machine.capabilities());
-        self.batches += 1;
+        self.batches = self.batches.wrapping_add(1);
 
         let command = encoded.write(machine.memory());
         let log = machine.run(command).map_err(|error| encoded.blame(error))?;

@@ -199,7 +199,8 @@ impl Tally {
 
         for ((in_mode, _, end), occurrences) in &self.ends {
             if *in_mode == mode {
-                *outcomes.entry(*end).or_default() += occurrences.count;
+                let count: &mut u64 = outcomes.entry(*end).or_default();
+                *count = count.saturating_add(occurrences.count);
             }
         }
 
@@ -208,16 +209,50 @@ impl Tally {
 
     /// Number of cases in all modes.
     pub fn cases(&self) -> u64 {
-        self.modes.values().map(|mode| mode.cases).sum()
+        self.sum(|mode| mode.cases)
     }
 
     /// Number of cases that agreed, in all modes.
     pub fn agreed(&self) -> u64 {
-        self.modes.values().map(|mode| mode.agreed).sum()
+        self.sum(|mode| mode.agreed)
     }
 
     /// Number of cases that diverged, in all modes.
     pub fn diverged(&self) -> u64 {
-        self.modes.values().map(|mode| mode.diverged).sum()
+        self.sum(|mode| mode.diverged)
+    }
+
+    /// The sum of a count over all modes. A count from a journal may be any number.
+    fn sum(&self, count: impl Fn(&ModeCounts) -> u64) -> u64 {
+        self.modes.values().map(count).fold(0, u64::saturating_add)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A journal, or many that are merged, may name any numbers.
+    #[test]
+    fn counts_of_any_size_add_up_without_overflow() {
+        let counts = ModeCounts {
+            cases: u64::MAX,
+            agreed: u64::MAX,
+            diverged: u64::MAX,
+            ..ModeCounts::default()
+        };
+        let example = "random:4level:1:0".parse().expect("a name of a case");
+        let occurrences = Occurrences { count: u64::MAX, example };
+
+        let mut tally = Tally::default();
+        for mode in [PagingMode::FourLevel, PagingMode::Pae] {
+            tally.modes.insert(mode, counts.clone());
+        }
+        for who in [Provenance::Processor, Provenance::Tcg] {
+            tally.ends.insert((PagingMode::FourLevel, who, None), occurrences);
+        }
+
+        assert_eq!([tally.cases(), tally.agreed(), tally.diverged()], [u64::MAX; 3]);
+        assert_eq!(tally.outcomes(PagingMode::FourLevel), [(None, u64::MAX)].into());
     }
 }

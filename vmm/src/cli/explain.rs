@@ -4,6 +4,7 @@ use super::failure::Failure;
 use super::machine::{MachineArguments, MachineKind};
 use super::output::print;
 use crate::campaign;
+use crate::file;
 use crate::generate::CaseName;
 use crate::report::walk::{self, tree};
 use crate::walker::WalkerSpec;
@@ -14,6 +15,7 @@ use mmu_core::Profile;
 use mmu_core::x86::profile::GENERATIONS;
 use serde_json::value::RawValue;
 use std::fmt;
+use std::path::Path;
 use std::process::ExitCode;
 
 #[derive(Clone, Debug, clap::Args)]
@@ -103,6 +105,9 @@ fn generations() -> impl TypedValueParser<Value = Profile> {
         .try_map(|name| Profile::generation(&name).ok_or("no such generation"))
 }
 
+/// The longest file of cases that is read: tens of thousands of them.
+const MAX_BYTES: u64 = 64 << 20;
+
 /// Reads cases: a text that starts like a JSON object is a case, any other text is the name of a file.
 fn read_cases(argument: &str) -> Result<Vec<Case>, Failure> {
     if argument.trim_start().starts_with('{') {
@@ -111,7 +116,7 @@ fn read_cases(argument: &str) -> Result<Vec<Case>, Failure> {
     }
 
     let in_file = |error: &dyn fmt::Display| Failure::Input(format!("{argument}: {error}"));
-    let text = std::fs::read_to_string(argument)
+    let text = file::read_input(Path::new(argument), MAX_BYTES)
         .map_err(|error| in_file(&format!("cannot be read: {error}")))?;
     if !text.trim_start().starts_with('[') {
         let case = Case::from_json(&text);

@@ -1,6 +1,17 @@
 //! A candidate that is a program of its own: it reads a case a line and writes an answer a line.
 //! Whatever the program does, the run goes on: if it dies or misses its deadline, it is started again
 //! for the next case.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
+)]
 
 use crosswalk_case::Case;
 use crosswalk_case::protocol::Answer;
@@ -19,6 +30,12 @@ use std::time::{Duration, Instant};
 
 /// The time a dying program has to end.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// The time a program has to end whose input is closed.
+const SHORT_GRACE: Duration = Duration::from_millis(100);
+
+/// The bytes of a line that are read at most: one more than an answer may have.
+const LONGEST_READ: u64 = MAX_ANSWER_BYTES as u64 + 1;
 
 /// Number of failures in a row after which a program is given up.
 const MAX_FAILURES: u32 = 20;
@@ -93,7 +110,7 @@ impl CommandCandidate {
     /// When there is no answer. The program can be asked again.
     pub fn ask(&mut self, case: &Case) -> Result<Answer, NoAnswer> {
         let answer = self.try_ask(case);
-        self.failures = if answer.is_ok() { 0 } else { self.failures + 1 };
+        self.failures = if answer.is_ok() { 0 } else { self.failures.saturating_add(1) };
         answer
     }
 
@@ -139,8 +156,7 @@ impl Running {
             .process_group(0);
         let key = jail.cage_walker()?.close_around(&mut command)?;
         let mut child = command.spawn().map_err(|error| key.explain(error))?;
-        let input = child.stdin.take().expect("standard input is piped");
-        let output = child.stdout.take().expect("standard output is piped");
+        let pipes = (child.stdin.take(), child.stdout.take());
 
         // A program need not read what it is sent; then only this thread waits.
         let (cases, to_send) = sync_channel(1);
@@ -148,6 +164,9 @@ impl Running {
         let (send, lines) = sync_channel(1);
         // From here on the child is killed whatever happens.
         let running = Self { child, lines, cases: Some(cases) };
+        let (Some(input), Some(output)) = pipes else {
+            return Err(std::io::Error::other("it has no pipes"));
+        };
 
         thread::Builder::new().spawn(move || write_lines(input, &to_send))?;
         thread::Builder::new().spawn(move || read_lines(output, &send))?;
@@ -156,14 +175,14 @@ impl Running {
 
     /// Sends a line and waits for the next line of the program.
     fn ask(&mut self, line: &str, timeout: Duration) -> Result<Vec<u8>, NoAnswer> {
-        let deadline = Instant::now() + timeout;
+        let start = Instant::now();
 
-        let cases = self.cases.as_ref().expect("it is taken only when the program is dropped");
-        if let Err(TrySendError::Full(_)) = cases.try_send(format!("{line}\n")) {
+        let sent = self.cases.as_ref().map(|cases| cases.try_send(format!("{line}\n")));
+        if let Some(Err(TrySendError::Full(_))) = sent {
             return Err(NoAnswer::Late(timeout));
         }
 
-        match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        match self.lines.recv_timeout(timeout.saturating_sub(start.elapsed())) {
             Ok(Ok(line)) => Ok(line),
             Ok(Err(error)) => {
                 Err(NoAnswer::Bad { line: String::new(), problem: error.to_string() })
@@ -224,7 +243,7 @@ fn read_lines(output: ChildStdout, lines: &SyncSender<std::io::Result<Vec<u8>>>)
 
     loop {
         let mut bytes = Vec::new();
-        let read = output.by_ref().take(MAX_ANSWER_BYTES as u64 + 1).read_until(b'\n', &mut bytes);
+        let read = output.by_ref().take(LONGEST_READ).read_until(b'\n', &mut bytes);
         let line = match read {
             Ok(0) => return,
             Ok(_) if bytes.ends_with(b"\n") => Ok(bytes),
@@ -244,7 +263,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         // A well-behaved program ends when its input is closed.
         self.cases = None;
-        let _ = self.end_within(GRACE / 10);
+        let _ = self.end_within(SHORT_GRACE);
 
         // What it started dies, too, whether the program is well-behaved or not.
         let _ = killpg(self.group(), Signal::SIGKILL);

@@ -1,4 +1,15 @@
 //! The lines of a corpus: the first line of a section, a line for each case, and the last line.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
+)]
 
 use super::observed::ObservedText;
 use super::{FORMAT, Recorded, Source};
@@ -95,6 +106,7 @@ impl SourceLine {
 }
 
 impl CaseLine {
+    #[cfg_attr(not(test), expect(clippy::expect_used, reason = "a case is strings and numbers"))]
     pub(super) fn of(recorded: &Recorded) -> Self {
         let case = serde_json::value::to_raw_value(&recorded.case);
         let (observed, unsupported) = match &recorded.attempt {

@@ -1,4 +1,15 @@
 //! Reads a corpus line by line. Memory use is bounded whatever the file holds, and errors name the line.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
+)]
 
 use super::codec::Lines;
 use super::line::{CaseLine, EndLine, SourceLine};
@@ -108,7 +119,7 @@ impl CorpusReader {
 
     fn read(&mut self) -> Result<Option<CorpusItem>, String> {
         loop {
-            self.line += 1;
+            self.line = self.line.saturating_add(1);
             let bytes = self.lines.next().map_err(|error| error.to_string())?;
             if bytes.is_empty() {
                 return self.end_of_file().map(|()| None);
@@ -134,7 +145,7 @@ impl CorpusReader {
             }
 
             let recorded = CaseLine::read(line)?;
-            section.cases += 1;
+            section.cases = section.cases.saturating_add(1);
             section.digest.update(&bytes);
             return Ok(Some(CorpusItem::Case(Box::new(recorded))));
         }

@@ -70,7 +70,7 @@ fn best_explanation(groups: &[OpenGroup]) -> Option<WalkerSpec> {
 
     for cause in groups.iter().flat_map(|group| &group.causes) {
         let members = groups.iter().filter(|group| group.causes.contains(cause));
-        let explained = members.map(|group| group.found.count).sum();
+        let explained = members.map(|group| group.found.count).fold(0, u64::saturating_add);
         let rank = (explained, matches!(cause, WalkerSpec::Mutant(_)));
         if best.is_none_or(|(_, highest)| rank > highest) {
             best = Some((*cause, rank));

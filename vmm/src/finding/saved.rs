@@ -1,4 +1,15 @@
 //! Findings as data. A journal keeps them, so that a run can be resumed and parts of a run be merged.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
+)]
 
 use super::example::{CountedExample, Example};
 use super::findings::Findings;
@@ -97,6 +108,7 @@ struct SavedDifference {
 }
 
 impl From<&Example> for SavedExample {
+    #[cfg_attr(not(test), expect(clippy::expect_used, reason = "a case is strings and numbers"))]
     fn from(example: &Example) -> Self {
         let difference = |Difference { field, expected, observed }: &Difference| SavedDifference {
             field: field.name().into(),
@@ -145,7 +157,7 @@ impl Findings {
         let saved = |found: &CountedExample| found.smallest.as_ref().map(SavedExample::from);
 
         let known = self.occurred.iter().map(|(index, found)| Saved::Known {
-            id: self.known[*index].id.clone(),
+            id: self.known.get(*index).map(|known| known.id.clone()).unwrap_or_default(),
             count: found.count,
             example: saved(found),
         });
@@ -201,12 +213,13 @@ impl Findings {
     }
 
     fn add_known(&mut self, id: &str, found: CountedExample) -> Result<(), String> {
-        let index = self.known.iter().position(|known| known.id == id);
-        let index = index.ok_or_else(|| format!("this run knows no finding {id:?}"))?;
+        let mut all = self.known.iter().enumerate();
+        let named = all.find(|(_, known)| known.id == id);
+        let (index, finding) = named.ok_or_else(|| format!("this run knows no finding {id:?}"))?;
         let known = self.occurred.entry(index).or_default();
 
         // A probe counts once, however many parts a run has.
-        let count = match self.known[index].kind {
+        let count = match finding.kind {
             Kind::Probe => known.count.max(found.count),
             _ => known.count.saturating_add(found.count),
         };

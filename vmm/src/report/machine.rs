@@ -9,6 +9,9 @@ use serde::Serialize;
 pub(in crate::report) struct MachineJson<'r> {
     kind: &'r str,
     flavour: &'r str,
+    /// What it means that the flavour is unknown, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unknown_flavour: Option<&'static str>,
     beneath: &'r str,
     cpu: &'r str,
     max_physical_address: u8,
@@ -40,6 +43,7 @@ pub(in crate::report) fn machine<'r>(
     MachineJson {
         kind: &identity.kind,
         flavour: &identity.flavour,
+        unknown_flavour: identity.unknown_flavour(),
         beneath: &identity.beneath,
         cpu: &identity.cpu,
         max_physical_address: profile.physical_address_bits,

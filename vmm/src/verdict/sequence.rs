@@ -1,5 +1,16 @@
 //! Judging a sequence: the accesses before the last by their records, and the last one also by what
 //! all of them left in memory.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
+)]
 
 use super::Verdict;
 use super::access::judge_access;
@@ -18,25 +29,28 @@ pub(super) fn judge_sequence(
     seen: &Observation,
 ) -> Verdict {
     let accesses = case.accesses();
-    if seen.earlier.len() != earlier.len() || accesses.len() != earlier.len() + 1 {
+    let all_made = |before: &[Case]| [before.len(), seen.earlier.len()] == [earlier.len(); 2];
+    let Some((last_access, accesses)) =
+        accesses.split_last().filter(|(_, before)| all_made(before))
+    else {
         return Verdict::Unsupported("an access of the sequence could not be made".into());
-    }
+    };
 
     let mut stores = Stores::new();
-    for (number, (access, prediction)) in accesses.iter().zip(earlier).enumerate() {
-        let record = seen.earlier[number];
+    let asked = accesses.iter().zip(earlier).zip(&seen.earlier);
+    for (number, ((access, prediction), record)) in (1..).zip(asked) {
         let recorded = Observation::new(record.fault, record.value, seen.provenance);
         let (expected, mut differences) =
             nearest(prediction, |way| compare_record(access, way, &recorded, &stores));
 
         if !differences.is_empty() {
             for difference in &mut differences {
-                difference.expected = format!("{} of access {}", difference.expected, number + 1);
+                difference.expected = format!("{} of access {}", difference.expected, number);
             }
             return Verdict::Diverge { expected: Box::new(expected.clone()), differences };
         }
         // What is stored now is what the next access finds.
         stores = Effects::of(access, &expected.outcome, &stores).stored.into_iter().collect();
     }
-    judge_access(&accesses[earlier.len()], last, seen, &stores)
+    judge_access(last_access, last, seen, &stores)
 }

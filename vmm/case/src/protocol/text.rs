@@ -1,4 +1,15 @@
 //! Answers of the line protocol: one JSON object per line.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
+)]
 
 use super::{Answer, Faulted, Ignores, PageRights, Translated};
 use crate::text::EntryText;
@@ -44,7 +55,7 @@ struct FaultText {
     entries: Option<Vec<EntryText>>,
 }
 
-#[derive(Clone, Copy, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Ignored {
     Present,
@@ -98,6 +109,7 @@ impl Answer {
     ///
     /// # Panics
     /// Never: JSON can represent every answer.
+    #[cfg_attr(not(test), expect(clippy::expect_used, reason = "strings and numbers are JSON"))]
     pub fn to_line(&self) -> String {
         serde_json::to_string(&AnswerText::from(self)).expect("an answer is plain data")
     }
@@ -105,7 +117,8 @@ impl Answer {
 
 impl TranslatedText {
     fn read(self) -> Translated {
-        let ignored = |ignored: &Ignored| IGNORED[*ignored as usize].1;
+        let named = |ignored: &Ignored| IGNORED.iter().find(|(name, _)| name == ignored);
+        let ignored = |ignored| named(ignored).map_or(Ignores::empty(), |(_, ignores)| *ignores);
         let rights =
             |PageText { writable, user, executable }| PageRights { writable, user, executable };
 

@@ -1,4 +1,15 @@
 //! Reading the text form: every field is checked, and an error names the field.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
+)]
 
 use super::profile::ProfileText;
 use super::{
@@ -129,7 +140,7 @@ impl EntryText {
     fn read(&self, place: &str, mode: PagingMode) -> Result<TableEntry, CaseError> {
         let Self { address: Hex(at), value: Hex(value) } = *self;
         let bytes = tables::entry_bytes(mode);
-        if at % bytes != 0 {
+        if !at.is_multiple_of(bytes) {
             let problem = format!("expected a multiple of {bytes}, found {at:#x}");
             return Err(CaseError::new(place, problem));
         }

@@ -1,4 +1,15 @@
 //! Reading a batch back after its run: records, tables and data frames become observations.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
+)]
 
 use super::CR2_AT_START;
 use super::elsewhere::FRAME_BYTES;
@@ -57,7 +68,8 @@ impl DataFrames {
     fn take_changes(&mut self, arena: Arena, memory: &GuestMemory) -> Vec<Change> {
         let mut changes = Vec::new();
 
-        for (lane, expected) in PRISTINE[arena.index()].chunks(LANE_BYTES).enumerate() {
+        let pristine = PRISTINE.get(arena.index()).map_or(&[][..], Vec::as_slice);
+        for (lane, expected) in pristine.chunks(LANE_BYTES).enumerate() {
             let first = arena.data_frames(lane);
             memory.read(first, &mut self.buffer);
             if self.buffer == expected {
@@ -231,7 +243,7 @@ impl Encoded {
 
         for (position, access) in &log.outside {
             if let Some(case) = self.case_at(*position)
-                && let Attempt::Observed(observation) = &mut attempts[case]
+                && let Some(Attempt::Observed(observation)) = attempts.get_mut(case)
             {
                 observation.outside.push(*access);
                 observation.provenance = decider;
@@ -250,7 +262,7 @@ fn observation_of(lane: usize, attempts: &mut [Attempt]) -> Option<&mut Observat
         attempts.iter().position(is_observed)?
     };
 
-    match &mut attempts[index] {
+    match attempts.get_mut(index)? {
         Attempt::Observed(observation) => Some(observation),
         Attempt::Unsupported(_) => None,
     }
@@ -299,16 +311,19 @@ impl RecordReader<'_> {
             ObservedFault { vector, error_code, cr2, cr2_before }
         });
 
+        let attempt = self.attempts.get_mut(case);
+        let (Some(attempt), Some(earlier)) = (attempt, self.earlier.get_mut(case)) else { return };
+
         if fault.is_some_and(|fault| fault.vector == INVALID_OPCODE) {
             let why = "#UD: the machine lacks the instruction".into();
-            self.attempts[case] = Attempt::Unsupported(why);
+            *attempt = Attempt::Unsupported(why);
         } else if is_last {
             let decider = self.provenance.of(ring, self.compatibility, class_of(fault));
             let mut observation = Observation::new(fault, record.value, decider);
-            observation.earlier = std::mem::take(&mut self.earlier[case]);
-            self.attempts[case] = Attempt::Observed(observation);
+            observation.earlier = std::mem::take(earlier);
+            *attempt = Attempt::Observed(observation);
         } else {
-            self.earlier[case].push(EarlierAccess { fault, value: record.value });
+            earlier.push(EarlierAccess { fault, value: record.value });
         }
     }
 }

@@ -1,5 +1,16 @@
 //! KVM's own counters for a vCPU, from its binary statistics file: they show whether KVM or the
 //! processor did the work. (Linux, Documentation/virt/kvm/api.rst, `KVM_GET_STATS_FD`.)
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
+)]
 
 use kvm_ioctls::VcpuFd;
 use std::fs::File;
@@ -21,11 +32,13 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    /// The increase since an earlier moment.
+    /// The increase since an earlier moment; 0 if the kernel counts backwards.
     pub(super) fn since(self, earlier: Self) -> Self {
         Self {
-            instructions_emulated: self.instructions_emulated - earlier.instructions_emulated,
-            faults_injected: self.faults_injected - earlier.faults_injected,
+            instructions_emulated: self
+                .instructions_emulated
+                .saturating_sub(earlier.instructions_emulated),
+            faults_injected: self.faults_injected.saturating_sub(earlier.faults_injected),
         }
     }
 }
@@ -71,6 +84,9 @@ impl Stats {
     }
 }
 
+/// The longest name of a counter that is read. Linux has 48 bytes for it.
+const MAX_NAME_BYTES: u32 = 1 << 10;
+
 /// The header of the file (`struct kvm_stats_header`).
 struct StatsLayout {
     name_size: u32,
@@ -93,15 +109,16 @@ impl StatsLayout {
     /// The offset of the value of a counter.
     fn offset_of(&self, file: &File, counter: &str) -> io::Result<u64> {
         let find = |index: u32| {
-            let stride = Self::DESCRIPTOR_SIZE + u64::from(self.name_size);
-            let at = u64::from(self.descriptors) + u64::from(index) * stride;
+            let stride = Self::DESCRIPTOR_SIZE.saturating_add(self.name_size.into());
+            let before = u64::from(index).saturating_mul(stride);
+            let at = before.saturating_add(self.descriptors.into());
             let [_flags, _exponent_and_size, offset, _bucket_size] =
                 read_words::<4>(file, at).ok()?;
 
-            let mut name = vec![0; self.name_size as usize];
-            file.read_exact_at(&mut name, at + Self::DESCRIPTOR_SIZE).ok()?;
+            let mut name = vec![0; self.name_size.min(MAX_NAME_BYTES) as usize];
+            file.read_exact_at(&mut name, at.saturating_add(Self::DESCRIPTOR_SIZE)).ok()?;
             let is_found = name.split(|byte| *byte == 0).next()? == counter.as_bytes();
-            is_found.then_some(u64::from(self.data) + u64::from(offset))
+            is_found.then_some(u64::from(self.data).saturating_add(offset.into()))
         };
 
         (0..self.count)
@@ -114,9 +131,9 @@ impl StatsLayout {
 fn read_words<const N: usize>(file: &File, at: u64) -> io::Result<[u32; N]> {
     let mut words = [0; N];
 
-    for (i, word) in words.iter_mut().enumerate() {
+    for (offset, word) in (0..).step_by(4).zip(&mut words) {
         let mut bytes = [0; 4];
-        file.read_exact_at(&mut bytes, at + 4 * i as u64)?;
+        file.read_exact_at(&mut bytes, at.saturating_add(offset))?;
         *word = u32::from_le_bytes(bytes);
     }
 

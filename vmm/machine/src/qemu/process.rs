@@ -4,7 +4,7 @@
 use super::arguments::{RamPlace, arguments};
 use super::program::{PROGRAM, QemuVersion, SANDBOX, installed_version, installed_with_sandbox};
 use super::rom;
-use super::unnamed_file::{beginning, unnamed_file};
+use super::unnamed_file::{message_file, messages, unnamed_file};
 use crate::jail::{CageKey, Jail, JailReport, find_program};
 use crate::{GuestFailure, MachineError};
 use nix::errno::Errno;
@@ -72,7 +72,7 @@ impl QemuProcess {
         } else {
             installed_with_sandbox()?
         };
-        let messages = unnamed_file("QEMU's messages")?;
+        let messages = message_file("QEMU's messages")?;
         let mut rom_file = unnamed_file("reset ROM")?;
         rom_file
             .write_all(&rom::built_in()?)
@@ -249,8 +249,8 @@ fn become_dependent(parent: Pid, files: &[OwnedFd]) -> io::Result<()> {
 }
 
 /// QEMU's messages in one line, without the program's name.
-fn one_line(messages: &File) -> String {
-    let text = beginning(messages);
+fn one_line(file: &File) -> String {
+    let text = messages(file);
     let program = format!("{PROGRAM}: ");
     let lines = text.lines().map(|line| line.trim().trim_start_matches(program.as_str()));
     lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")

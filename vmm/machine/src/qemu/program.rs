@@ -1,6 +1,17 @@
 //! The QEMU that is installed.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
+)]
 
-use super::unnamed_file::{beginning, unnamed_file};
+use super::unnamed_file::{message_file, messages};
 use crate::MachineError;
 use std::ffi::OsStr;
 use std::fmt;
@@ -79,7 +90,7 @@ fn version_of(program: &OsStr) -> Result<QemuVersion, MachineError> {
 fn answer_of(program: &OsStr, options: &[&str]) -> Result<String, MachineError> {
     let name = program.display();
     // Not a pipe: what the program starts could keep that open.
-    let answer = unnamed_file("QEMU's version")?;
+    let answer = message_file("QEMU's version")?;
     let stdout = answer.try_clone().map_err(MachineError::host("sharing a file with QEMU"))?;
 
     let mut command = Command::new(program);
@@ -99,7 +110,7 @@ fn answer_of(program: &OsStr, options: &[&str]) -> Result<String, MachineError> 
         return Err(MachineError::Unavailable(format!("{name} --version does not end")));
     }
 
-    Ok(beginning(&answer))
+    Ok(messages(&answer))
 }
 
 /// The version in a program's answer.
@@ -179,6 +190,13 @@ mod tests {
     #[test]
     fn a_program_that_leaves_another_behind_is_not_waited_for() {
         let error = error_of("#!/bin/sh\necho hello\nsleep 20 &\n");
+        assert!(error.ends_with("prints no version, but \"hello\""), "{error}");
+    }
+
+    /// What it cannot write fills no memory, and the beginning is what counts.
+    #[test]
+    fn a_program_that_writes_without_end_is_told_so() {
+        let error = error_of("#!/bin/sh\nyes hello\n");
         assert!(error.ends_with("prints no version, but \"hello\""), "{error}");
     }
 

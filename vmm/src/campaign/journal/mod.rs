@@ -2,6 +2,17 @@
 //! to add up the runs of shards. The journal is a file of JSON lines, the first of which says what is
 //! run. It is rewritten every half second into a new file that then replaces the old one, so it is
 //! always whole and does not grow with the run.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
+)]
 
 mod bounds;
 mod run;

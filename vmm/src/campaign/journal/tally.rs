@@ -1,4 +1,15 @@
 //! The counts of a run as lines of the journal.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
+)]
 
 use super::bounds::check_count;
 use crate::campaign::tally::{ModeCounts, Occurrences, Tally};
@@ -175,7 +186,8 @@ fn read_counts(
     }
 
     let ModeCounts { cases, agreed, diverged, unsupported, .. } = counts;
-    if agreed + diverged + unsupported != cases {
+    let judged = agreed.checked_add(diverged).and_then(|judged| judged.checked_add(unsupported));
+    if judged != Some(cases) {
         return Err(format!("expected {agreed} + {diverged} + {unsupported} cases, found {cases}"));
     }
     Ok(counts)
@@ -204,6 +216,7 @@ fn provenance(name: &str) -> Result<Provenance, String> {
 }
 
 /// A name that lives as long as the program. Every distinct name is kept once; there are few.
+#[cfg_attr(not(test), expect(clippy::expect_used, reason = "a name is a string: nothing panics"))]
 fn interned(name: String) -> &'static str {
     static NAMES: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
     let mut names = NAMES.lock().expect("no thread panics while it holds the lock");

@@ -1,5 +1,16 @@
 //! The text of a journal: a JSON object a line, with a checksum that also covers the lines before it.
 //! So a line that was changed, lost, or moved is noticed, whether by a disk or by an editor.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
+)]
 
 use super::bounds::check_count;
 use super::run::FORMAT;
@@ -28,8 +39,10 @@ pub(super) struct Checksum(String);
 impl Checksum {
     pub(super) fn add(&mut self, line: &str) -> &str {
         let digest = Sha256::new().chain_update(&self.0).chain_update(line).finalize();
-        let first: [u8; 8] = digest[..8].try_into().expect("a digest has 32 bytes");
-        self.0 = format!("{:016x}", u64::from_be_bytes(first));
+        self.0.clear();
+        for byte in digest.iter().take(8) {
+            let _ = write!(self.0, "{byte:02x}");
+        }
         &self.0
     }
 }
@@ -60,6 +73,7 @@ pub struct BadLine {
 }
 
 /// Writes a checkpoint as lines.
+#[cfg_attr(not(test), expect(clippy::expect_used, reason = "strings and numbers are JSON"))]
 pub(super) fn write(checkpoint: &Checkpoint) -> String {
     let Checkpoint { run, progress, tally, findings, smallest } = checkpoint;
 
@@ -83,12 +97,13 @@ pub(super) fn write(checkpoint: &Checkpoint) -> String {
 pub(super) fn parse(text: &str) -> Result<Checkpoint, BadLine> {
     let mut parser = Parser::default();
 
+    let mut number: usize = 1;
     for line in text.lines() {
-        parser.read(line).map_err(|problem| BadLine { number: parser.lines + 1, problem })?;
-        parser.lines += 1;
+        parser.read(line).map_err(|problem| BadLine { number, problem })?;
+        parser.lines = number;
+        number = number.saturating_add(1);
     }
 
-    let number = parser.lines + 1;
     parser.finish().ok_or_else(|| BadLine {
         number,
         problem: "expected more lines: the file ends too early".into(),

@@ -1,12 +1,24 @@
 //! Known findings: faults and limits of a machine that have been examined and written down, so that
 //! a run shows them without failing. They are data: the program comes with a file for each flavour of
 //! machine, and `--known FILE` takes another.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
+)]
 
 mod conditions;
 mod names;
 
 pub use conditions::{ObservedConditions, When};
 
+use crate::file;
 use crate::verdict::{ChoiceTaken, Difference};
 use crate::walker::quirk::Quirks;
 use crosswalk_case::Case;
@@ -136,6 +148,10 @@ const SHIPPED: &[(&str, &str)] = &[
     ("svm-shadow-on-tcg", include_str!("../../../known/svm-shadow-on-tcg.toml")),
 ];
 
+/// The longest file of known findings that is read. Those that come with the program are shorter than
+/// 100 KB.
+const MAX_BYTES: u64 = 4 << 20;
+
 /// Why a file of known findings cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{name}: {problem}")]
@@ -163,7 +179,7 @@ pub fn shipped(flavour: &str, beneath: &str) -> Result<Vec<KnownFinding>, KnownE
 /// If the file cannot be read or is malformed. The error names the place.
 pub fn from_file(path: &Path) -> Result<Vec<KnownFinding>, KnownError> {
     let name = path.display().to_string();
-    match std::fs::read_to_string(path) {
+    match file::read_input(path, MAX_BYTES) {
         Ok(text) => from_text(&name, &text),
         Err(error) => Err(KnownError { name, problem: error.to_string() }),
     }

@@ -79,6 +79,9 @@ fn describe_identity(
         format!("; obeyed, but not in CPUID: {}", hidden.join(" "))
     };
     line(text, &format!("guest     MAXPHYADDR {bits}, features {features}{obeyed}"));
+    if let Some(words) = identity.unknown_flavour() {
+        line(text, words);
+    }
 }
 
 /// The result of a run.
@@ -299,6 +302,9 @@ fn describe_findings(text: &mut String, facts: &RunFacts<'_>, summary: &Summary)
         table.add_row([finding.id.clone(), kind.into(), count, finding.title.clone()]);
     }
     let _ = writeln!(text, "{}\n", trimmed(&table));
+    if let (true, Some(words)) = (summary.has_unknown_finding(), facts.identity.unknown_flavour()) {
+        line(text, &format!("{words}\n"));
+    }
 
     for finding in &summary.findings {
         // In a mutant's run the machine's own faults are listed, without an example.

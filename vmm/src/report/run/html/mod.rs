@@ -110,8 +110,13 @@ fn about(facts: &RunFacts<'_>) -> Vec<(&'static str, String)> {
     let bits = profile.physical_address_bits;
     let features: Vec<_> = profile.features.iter_names().map(|(name, _)| name).collect();
 
+    let mut machine = format!("{kind}{version}, flavour {flavour}, beneath it {beneath}");
+    if let Some(words) = facts.identity.unknown_flavour() {
+        machine = format!("{machine}. {words}");
+    }
+
     vec![
-        ("machine", format!("{kind}{version}, flavour {flavour}, beneath it {beneath}")),
+        ("machine", machine),
         ("host", format!("{cpu}, Linux {host_kernel}")),
         ("guest", format!("MAXPHYADDR {bits}, features {}", features.join(" "))),
         ("cases", super::text::describe_cases(facts.run)),
