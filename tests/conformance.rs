@@ -5,6 +5,7 @@ use crosswalk::conformance::{Aspect, Cell, Table, adapters};
 use crosswalk::corpus::read::{CorpusItem, CorpusReader};
 use crosswalk::verdict::{self, Verdict};
 use crosswalk_case::TableEntry;
+use crosswalk_machine::jail::Jail;
 use mmu_core::{Reference, Rule};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,7 +29,8 @@ fn table() -> &'static BTreeMap<String, WalkerColumn> {
 
 fn build_table() -> BTreeMap<String, WalkerColumn> {
     let program = Path::new(env!("CARGO_BIN_EXE_crosswalk-adapters"));
-    let mut walkers = adapters(program).expect("the program lists its adapters");
+    let mut walkers =
+        adapters(program, &Jail::strongest()).expect("the program lists its adapters");
     walkers.retain(|walker| LIBRARIES.contains(&walker.name.as_str()));
 
     let mut table = Table::new(walkers);

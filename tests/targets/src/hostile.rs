@@ -6,6 +6,7 @@ use crosswalk_case::observation::{OutsideAccess, Provenance};
 use crosswalk_guest::layout::{Arena, LOW_MEMORY_END, MAX_LANES};
 use crosswalk_guest::mailbox::FAULT_TAG;
 use crosswalk_machine::image::Image;
+use crosswalk_machine::jail::Jail;
 use crosswalk_machine::memory::GuestMemory;
 use crosswalk_machine::{
     BatchCommand, Capabilities, Identity, Interrupter, Machine, MachineError, Parts, Position,
@@ -53,6 +54,7 @@ impl HostileMachine {
                 memory: GuestMemory::new().expect("the host has memory"),
                 image: Image::built_in().expect("the image is built in"),
                 interrupter: Interrupter::default(),
+                jail: Jail::none().report_vcpu(),
             },
             script: Vec::new(),
         }

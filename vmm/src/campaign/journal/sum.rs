@@ -1,4 +1,15 @@
 //! Adding up the parts of a run, each from a journal of its own.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
+)]
 
 use super::{Checkpoint, RunLine, ShardLine, SmallestLine};
 use crate::campaign::known::KnownSource;
@@ -70,7 +81,7 @@ impl Sum {
         }
 
         let total = &mut self.total;
-        total.progress.turn += part.progress.turn;
+        total.progress.turn = total.progress.turn.saturating_add(part.progress.turn);
         total.progress.seconds += part.progress.seconds;
         total.progress.cpu_seconds += part.progress.cpu_seconds;
         total.progress.complete &= part.progress.complete;
@@ -86,7 +97,7 @@ impl Sum {
     /// The whole run and its findings, each with the smallest example of all parts.
     ///
     /// # Errors
-    /// When an example names something unknown.
+    /// When an example names something unknown, or the parts add up to more than a run can have.
     pub fn finish(self) -> Result<(Checkpoint, Vec<Finding>), String> {
         let Self { mut total, findings, shards } = self;
 
@@ -103,6 +114,8 @@ impl Sum {
         }
         total.smallest = SmallestLine::of(&findings);
 
+        // Forged parts can each be within bounds, and their sum be a journal that nobody can read.
+        total.to_string().parse::<Checkpoint>().map_err(|bad| bad.problem)?;
         Ok((total, findings))
     }
 }

@@ -235,3 +235,27 @@ fn tallies_of_parts_add_up() {
     assert_eq!((rule.count, rule.example), (10, name(17)));
     assert_eq!(twice.digest, u64::MAX.wrapping_mul(2));
 }
+
+/// Each part of a forged run may have as many cases as there can be. Their sum is refused, since nobody
+/// could read it again.
+#[test]
+fn a_sum_that_could_not_be_read_again_is_refused() {
+    let part = |index: u64, turn: u64| {
+        let mut part = checkpoint();
+        part.run.shard.parts = vec![index];
+        part.progress.turn = turn;
+        part
+    };
+    let add_up = |turns: [u64; 2]| {
+        let mut sum = Sum::start(&part(0, 1), None).expect("the run can be added up");
+        for (index, turn) in (0..).zip(turns) {
+            sum.add_shards(&part(index, turn).run.shard).expect("each shard is new");
+            sum.add(part(index, turn)).expect("the part names nothing unknown");
+        }
+        sum.finish().map(|(total, _)| total.progress.turn)
+    };
+
+    assert_eq!(add_up([5, 7]), Ok(12));
+    let error = add_up([1 << 43, 1]).expect_err("there are too many");
+    assert!(error.starts_with("expected a count of at most 8796093022208, found "), "{error}");
+}
