@@ -6,6 +6,8 @@
 use crosswalk_test_support as support;
 use nix::errno::Errno;
 use serde_json::Value;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use support::faults::{Call, Effect, Fault, TracedRun};
 use support::{ProgramOutput, Sandbox, require_kvm, require_qemu};
@@ -280,6 +282,45 @@ fn a_walker_that_cannot_be_started_is_told() {
         assert!(run.stderr.contains(&told(errno)), "{fault:?}: {run:?}");
         assert_eq!(sandbox.processes(), Vec::<String>::new(), "{fault:?}");
     }
+}
+
+/// What the host offers and then refuses ends a run: nobody is left half in jail.
+#[track_caller]
+fn assert_an_open_jail_is_told(inmate: &[&str]) {
+    for number in 1.. {
+        let sandbox = Sandbox::new();
+        let fault = Fault::at(Call::Jail, number, Effect::Fail(Errno::EPERM));
+        let run = sandbox.trace(inmate, Some(fault));
+        if !run.struck {
+            assert!(number > 1, "{inmate:?}: this host offers no part of a jail");
+            return;
+        }
+        assert_refused(&run, fault, &["jail"]);
+        assert_eq!(sandbox.processes(), Vec::<String>::new(), "{inmate:?}: {fault:?}");
+    }
+}
+
+#[test]
+fn a_walker_whose_jail_cannot_be_closed_is_told() {
+    let sandbox = Sandbox::new();
+    let script = "#!/bin/sh\nwhile read -r case; do echo '{\"silent\":\"x\"}'; done\n";
+    let path = sandbox.path().join(sandbox.file("walker", script));
+    std::fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("a file of our own");
+
+    let walker = format!("cmd:{}", path.display());
+    assert_an_open_jail_is_told(&["replay", "--cases", "40", "--walker", &walker]);
+}
+
+#[test]
+fn a_vcpu_whose_jail_cannot_be_closed_is_told() {
+    require_kvm!();
+    assert_an_open_jail_is_told(&words("check --machine kvm --cases 100"));
+}
+
+#[test]
+fn a_qemu_whose_jail_cannot_be_closed_is_told() {
+    require_qemu!();
+    assert_an_open_jail_is_told(&words("check --machine qemu --cases 100"));
 }
 
 /// With hardly any descriptors, a run ends with a sentence.

@@ -12,6 +12,7 @@
     )
 )]
 
+use crosswalk_machine::jail::JailError;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use rustix::fs::{Dir, FlockOperation, flock};
@@ -66,18 +67,20 @@ fn sync_directory(directory: &Path) -> io::Result<()> {
 /// Whether an error is a failure of the host, or a lack of something that it has for all, and not about
 /// the file that was named.
 pub fn is_of_host(error: &io::Error) -> bool {
+    let is_of_jail = error.get_ref().is_some_and(|inner| inner.is::<JailError>());
     let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
 
-    matches!(
-        errno,
-        Errno::ENOSPC
-            | Errno::EDQUOT
-            | Errno::EIO
-            | Errno::ENOMEM
-            | Errno::EMFILE
-            | Errno::ENFILE
-            | Errno::EAGAIN
-    )
+    is_of_jail
+        || matches!(
+            errno,
+            Errno::ENOSPC
+                | Errno::EDQUOT
+                | Errno::EIO
+                | Errno::ENOMEM
+                | Errno::EMFILE
+                | Errno::ENFILE
+                | Errno::EAGAIN
+        )
 }
 
 /// Checks that [`replace`] may replace what has this path: nothing, or a regular file. A device such

@@ -43,6 +43,8 @@ pub enum Call {
     Pipe,
     /// Creates a timer.
     Timer,
+    /// Closes a part of the jail: a filter of system calls, or Landlock.
+    Jail,
     /// Asks KVM for something, but not to run.
     Kvm,
     /// Lets KVM run the guest.
@@ -101,6 +103,11 @@ impl Call {
             libc::SYS_memfd_create => Some(Self::MemoryFile),
             libc::SYS_pipe2 | libc::SYS_pipe => Some(Self::Pipe),
             libc::SYS_timer_create => Some(Self::Timer),
+            libc::SYS_seccomp => {
+                let closes = registers.rdi == u64::from(libc::SECCOMP_SET_MODE_FILTER);
+                closes.then_some(Self::Jail)
+            }
+            libc::SYS_landlock_restrict_self => Some(Self::Jail),
             libc::SYS_ioctl => kvm(registers.rsi),
             _ => None,
         }

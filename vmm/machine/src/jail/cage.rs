@@ -109,11 +109,17 @@ impl CageKey {
 
         match part {
             None => error,
-            Some(part) => io::Error::other(format!(
-                "its jail cannot be closed: {part}: {error}; --no-jail runs it without"
-            )),
+            Some(part) => io::Error::other(JailError { part, error }),
         }
     }
+}
+
+/// A part of a jail that the host offers, and then refuses.
+#[derive(Debug, thiserror::Error)]
+#[error("its jail cannot be closed: {part}: {error}; --no-jail runs it without")]
+pub struct JailError {
+    part: &'static str,
+    error: io::Error,
 }
 
 #[cfg(test)]
@@ -153,7 +159,9 @@ mod tests {
         let mut command = Command::new("/bin/true");
         let cage = Cage { filters: vec![Vec::new()], ..Cage::open() };
         let key = cage.close_around(&mut command).unwrap();
-        let error = key.explain(command.spawn().unwrap_err()).to_string();
+        let error = key.explain(command.spawn().unwrap_err());
+        assert!(error.get_ref().is_some_and(|inner| inner.is::<JailError>()));
+        let error = error.to_string();
         assert!(error.starts_with("its jail cannot be closed: seccomp: "), "{error}");
     }
 }

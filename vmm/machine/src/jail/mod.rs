@@ -23,7 +23,7 @@ mod privileges;
 mod report;
 mod syscalls;
 
-pub use cage::{Cage, CageKey};
+pub use cage::{Cage, CageKey, JailError};
 pub use executables::find_program;
 pub use report::{JailPart, JailReport};
 
