@@ -67,7 +67,7 @@ fn sync_directory(directory: &Path) -> io::Result<()> {
 /// Whether an error is a failure of the host, or a lack of something that it has for all, and not about
 /// the file that was named.
 pub fn is_of_host(error: &io::Error) -> bool {
-    let is_of_jail = error.get_ref().is_some_and(|inner| inner.is::<JailError>());
+    let is_of_jail = matches!(error.get_ref(), Some(inner) if inner.is::<JailError>());
     let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
 
     is_of_jail

@@ -160,7 +160,7 @@ mod tests {
         let cage = Cage { filters: vec![Vec::new()], ..Cage::open() };
         let key = cage.close_around(&mut command).unwrap();
         let error = key.explain(command.spawn().unwrap_err());
-        assert!(error.get_ref().is_some_and(|inner| inner.is::<JailError>()));
+        assert!(matches!(error.get_ref(), Some(inner) if inner.is::<JailError>()));
         let error = error.to_string();
         assert!(error.starts_with("its jail cannot be closed: seccomp: "), "{error}");
     }
