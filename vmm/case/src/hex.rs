@@ -1,15 +1,4 @@
 //! Numbers of 64 bits as text: JSON numbers cannot hold all of them, hex strings can.
-#![cfg_attr(
-    not(test),
-    warn(
-        clippy::arithmetic_side_effects,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic,
-        clippy::string_slice,
-        clippy::unwrap_used
-    )
-)]
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

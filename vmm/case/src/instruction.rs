@@ -1,4 +1,5 @@
 //! The instructions that perform an access, and their names in the text form.
+#![allow(clippy::indexing_slicing, reason = "every kind of access has a form")]
 
 use crate::Case;
 use crosswalk_guest::stub::Form;

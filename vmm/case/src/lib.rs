@@ -5,6 +5,17 @@
 //! - [`observation`] is what a machine did with a case, and who decided it;
 //! - [`protocol`] is how a walker in any language answers cases, one line for each.
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
+)]
 
 mod action;
 mod hex;

@@ -1,16 +1,5 @@
 //! A case as the memory that a walk reads: the case's own copy of the tables, which no machine
 //! touches.
-#![cfg_attr(
-    not(test),
-    warn(
-        clippy::arithmetic_side_effects,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic,
-        clippy::string_slice,
-        clippy::unwrap_used
-    )
-)]
 
 use crate::{Case, TableEntry};
 use crosswalk_guest::layout::LOW_MEMORY_END;

@@ -1,15 +1,4 @@
 //! What a machine did with one case, and who decided it.
-#![cfg_attr(
-    not(test),
-    warn(
-        clippy::arithmetic_side_effects,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic,
-        clippy::string_slice,
-        clippy::unwrap_used
-    )
-)]
 
 use mmu_core::name::{UnknownName, by_name};
 use mmu_core::{Fault, Vector};

@@ -1,5 +1,10 @@
 //! Plain cases: one page with every right, and nothing unusual. Probes and tests start from these,
 //! and change what they are about.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    reason = "places of the layout, which no case decides"
+)]
 
 use crate::{Case, TableEntry};
 use crosswalk_guest::layout::{Arena, MAX_LANES};

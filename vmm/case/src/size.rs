@@ -1,4 +1,9 @@
 //! How complicated a case is: what shrinking minimises.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    reason = "counts of bits, and numbers of PDPTEs"
+)]
 
 use crate::Case;
 use mmu_core::walk::{Path, Step};

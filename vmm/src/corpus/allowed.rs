@@ -59,6 +59,7 @@ struct UpdateText {
 ///
 /// # Panics
 /// Never: an outcome holds nothing that JSON cannot represent.
+#[cfg_attr(not(test), expect(clippy::expect_used, reason = "outcomes are plain data"))]
 pub(super) fn allowed(case: &Case) -> serde_json::Value {
     let alternatives = |prediction: &Prediction| {
         prediction.alternatives.iter().map(AlternativeText::of).collect::<Vec<_>>()

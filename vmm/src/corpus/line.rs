@@ -1,15 +1,4 @@
 //! The lines of a corpus: the first line of a section, a line for each case, and the last line.
-#![cfg_attr(
-    not(test),
-    warn(
-        clippy::arithmetic_side_effects,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic,
-        clippy::string_slice,
-        clippy::unwrap_used
-    )
-)]
 
 use super::observed::ObservedText;
 use super::{FORMAT, Recorded, Source};

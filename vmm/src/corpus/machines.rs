@@ -1,15 +1,4 @@
 //! The machines of a corpus as if they were one.
-#![cfg_attr(
-    not(test),
-    warn(
-        clippy::arithmetic_side_effects,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic,
-        clippy::string_slice,
-        clippy::unwrap_used
-    )
-)]
 
 use crosswalk_machine::{Capabilities, Identity, ModeOffer};
 

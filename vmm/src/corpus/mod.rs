@@ -3,6 +3,17 @@
 //! A corpus is one or more sections, one for each machine that was recorded: a description of the
 //! machine, its cases, and an end that shows whether anything was lost. Sections simply follow one
 //! another, so `cat` joins corpora. `docs/guide/src/corpus-format.md` specifies the format.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::unwrap_used
+    )
+)]
 
 mod allowed;
 mod codec;

@@ -1,15 +1,4 @@
 //! Reads a corpus line by line. Memory use is bounded whatever the file holds, and errors name the line.
-#![cfg_attr(
-    not(test),
-    warn(
-        clippy::arithmetic_side_effects,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic,
-        clippy::string_slice,
-        clippy::unwrap_used
-    )
-)]
 
 use super::codec::Lines;
 use super::line::{CaseLine, EndLine, SourceLine};

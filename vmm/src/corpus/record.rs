@@ -1,4 +1,5 @@
 //! Records a corpus: runs cases of every kind on a machine, and keeps those that add something.
+#![allow(clippy::arithmetic_side_effects, reason = "counts of cases that were read")]
 
 use super::allowed::allowed;
 use super::select::Selection;

@@ -1,4 +1,5 @@
 //! Replays a corpus: judges what machines did as if they had just done it. Nothing is run.
+#![allow(clippy::arithmetic_side_effects, reason = "counts of cases that were read")]
 
 use super::coverage::Claims;
 use super::machines::JoinedMachine;

@@ -2,6 +2,7 @@
 //!
 //! Whether a case is kept depends on the case, on its prediction, and on whether the machine agrees,
 //! but never on a choice that the rules leave open. So recording again keeps the same cases.
+#![allow(clippy::arithmetic_side_effects, reason = "counts of cases that were read")]
 
 use crate::campaign::Trial;
 use crate::finding::Findings;
@@ -164,9 +165,9 @@ impl Selection {
         by_size.sort_by_key(|selected| std::cmp::Reverse((selected.size, selected.number)));
         for selected in by_size {
             let points = wanted_points(&selected);
-            if points.iter().all(|key| shown[key] > 1) {
-                for key in &points {
-                    *shown.get_mut(key).expect("every wanted point was counted") -= 1;
+            if points.iter().all(|key| shown.get(key).is_some_and(|count| *count > 1)) {
+                for key in points {
+                    shown.entry(key).and_modify(|count| *count -= 1);
                 }
                 kept.remove(&selected.number);
             }

@@ -25,6 +25,7 @@ pub fn compressed(source: &Source, cases: &[Recorded]) -> Vec<u8> {
     codec::compressed(section(source, cases).as_bytes())
 }
 
+#[cfg_attr(not(test), expect(clippy::expect_used, reason = "a line is plain data"))]
 fn line(line: &impl Serialize) -> String {
     serde_json::to_string(line).expect("a line is plain data") + "\n"
 }

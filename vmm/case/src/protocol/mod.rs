@@ -5,17 +5,6 @@
 //! A walker in Rust implements [`Candidate`], and [`serve()`] makes a program of it that speaks the line
 //! protocol, as programs in any language can: a case per line on standard input, an answer per line on
 //! standard output. `docs/walker-protocol.md` describes the protocol.
-#![cfg_attr(
-    not(test),
-    warn(
-        clippy::arithmetic_side_effects,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic,
-        clippy::string_slice,
-        clippy::unwrap_used
-    )
-)]
 
 mod serve;
 mod text;

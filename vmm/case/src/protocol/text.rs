@@ -1,15 +1,4 @@
 //! Answers of the line protocol: one JSON object per line.
-#![cfg_attr(
-    not(test),
-    warn(
-        clippy::arithmetic_side_effects,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic,
-        clippy::string_slice,
-        clippy::unwrap_used
-    )
-)]
 
 use super::{Answer, Faulted, Ignores, PageRights, Translated};
 use crate::text::EntryText;

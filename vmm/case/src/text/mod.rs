@@ -1,16 +1,5 @@
 //! The text form of a case: JSON, with addresses and register values as hex strings. What is written
 //! reads back as the same case.
-#![cfg_attr(
-    not(test),
-    warn(
-        clippy::arithmetic_side_effects,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic,
-        clippy::string_slice,
-        clippy::unwrap_used
-    )
-)]
 
 mod profile;
 mod read;

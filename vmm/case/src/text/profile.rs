@@ -1,15 +1,4 @@
 //! The processor of a case: the name of a generation, or everything about it.
-#![cfg_attr(
-    not(test),
-    warn(
-        clippy::arithmetic_side_effects,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic,
-        clippy::string_slice,
-        clippy::unwrap_used
-    )
-)]
 
 use super::{CaseError, named};
 use bitflags::Flags;

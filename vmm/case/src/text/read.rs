@@ -1,15 +1,4 @@
 //! Reading the text form: every field is checked, and an error names the field.
-#![cfg_attr(
-    not(test),
-    warn(
-        clippy::arithmetic_side_effects,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic,
-        clippy::string_slice,
-        clippy::unwrap_used
-    )
-)]
 
 use super::profile::ProfileText;
 use super::{

@@ -1,16 +1,5 @@
 //! How much a journal can say. A journal may come from anywhere: what is in bounds adds up, over as
 //! many shards as there can be, without an overflow.
-#![cfg_attr(
-    not(test),
-    warn(
-        clippy::arithmetic_side_effects,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic,
-        clippy::string_slice,
-        clippy::unwrap_used
-    )
-)]
 
 use crate::generate::Shard;
 

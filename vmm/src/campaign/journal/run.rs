@@ -1,16 +1,5 @@
 //! What is run, as the first line of a journal describes it: enough to compare two runs, and to report
 //! on a run without its machine.
-#![cfg_attr(
-    not(test),
-    warn(
-        clippy::arithmetic_side_effects,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic,
-        clippy::string_slice,
-        clippy::unwrap_used
-    )
-)]
 
 use crate::campaign::known::KnownSource;
 use crate::campaign::predictor::Predictor;

@@ -1,15 +1,4 @@
 //! Adding up the parts of a run, each from a journal of its own.
-#![cfg_attr(
-    not(test),
-    warn(
-        clippy::arithmetic_side_effects,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic,
-        clippy::string_slice,
-        clippy::unwrap_used
-    )
-)]
 
 use super::{Checkpoint, RunLine, ShardLine, SmallestLine};
 use crate::campaign::known::KnownSource;

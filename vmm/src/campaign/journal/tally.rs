@@ -1,15 +1,4 @@
 //! The counts of a run as lines of the journal.
-#![cfg_attr(
-    not(test),
-    warn(
-        clippy::arithmetic_side_effects,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic,
-        clippy::string_slice,
-        clippy::unwrap_used
-    )
-)]
 
 use super::bounds::check_count;
 use crate::campaign::tally::{ModeCounts, Occurrences, Tally};

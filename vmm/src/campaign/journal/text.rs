@@ -1,16 +1,5 @@
 //! The text of a journal: a JSON object a line, with a checksum that also covers the lines before it.
 //! So a line that was changed, lost, or moved is noticed, whether by a disk or by an editor.
-#![cfg_attr(
-    not(test),
-    warn(
-        clippy::arithmetic_side_effects,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic,
-        clippy::string_slice,
-        clippy::unwrap_used
-    )
-)]
 
 use super::bounds::check_count;
 use super::run::FORMAT;

@@ -1,15 +1,4 @@
 //! The conditions under which a known finding covers what a case showed.
-#![cfg_attr(
-    not(test),
-    warn(
-        clippy::arithmetic_side_effects,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic,
-        clippy::string_slice,
-        clippy::unwrap_used
-    )
-)]
 
 use super::names::read_names;
 use crate::verdict::{ChoiceTaken, Difference, End, Field};

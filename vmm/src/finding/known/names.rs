@@ -1,15 +1,4 @@
 //! Reading names in a file of known findings.
-#![cfg_attr(
-    not(test),
-    warn(
-        clippy::arithmetic_side_effects,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic,
-        clippy::string_slice,
-        clippy::unwrap_used
-    )
-)]
 
 use serde::de::{Deserialize, Deserializer, Error};
 use std::fmt::Display;
