@@ -21,7 +21,7 @@ const NOBODY: u32 = 65534;
 /// The beginning of a program in Python that tries to escape. `attempt` says on standard error what
 /// happened.
 const ATTEMPT: &str = r#"
-import json, os, socket, sys, time
+import ctypes, fcntl, json, os, resource, socket, sys, time
 
 def attempt(name, action):
     try:
@@ -37,6 +37,10 @@ def fork():
     if child == 0:
         os._exit(0)
     os.waitpid(child, 0)
+
+def outlive_the_parent():
+    if ctypes.CDLL(None).prctl(1, 0) != 0:
+        raise OSError
 
 def connect(family, address):
     # A connection that nobody answers went through the jail.
@@ -58,11 +62,12 @@ attempt("connecting", lambda: connect(socket.AF_INET, ("127.0.0.1", 9)))
 attempt("connecting-locally", lambda: connect(socket.AF_UNIX, "DIRECTORY/none"))
 attempt("forking", fork)
 attempt("signalling", lambda: os.kill(os.getppid(), 0))
+attempt("outliving", outlive_the_parent)
 attempt("running", lambda: os.execv("/bin/true", ["true"]) if os.environ["ESCAPE"] == "no" else None)
 sys.exit(9)
 "#;
 
-const ESCAPES: [&str; 7] = [
+const ESCAPES: [&str; 8] = [
     "reading-a-file",
     "writing-a-file",
     "removing-a-file",
@@ -70,6 +75,7 @@ const ESCAPES: [&str; 7] = [
     "connecting-locally",
     "forking",
     "signalling",
+    "outliving",
 ];
 
 /// A walker that tries to change its host, then says nothing about a case.
@@ -82,6 +88,11 @@ for line in sys.stdin:
     attempt("connecting", lambda: connect(socket.AF_INET, ("127.0.0.1", 9)))
     attempt("connecting-locally", lambda: connect(socket.AF_UNIX, "none"))
     attempt("signalling", lambda: os.kill(os.getppid(), 0))
+    attempt("limiting", lambda: resource.prlimit(os.getppid(), resource.RLIMIT_CORE, (0, 0)))
+    attempt("slowing", lambda: os.setpriority(os.PRIO_PROCESS, os.getppid(), 0))
+    attempt("locking", lambda: fcntl.flock(open("victim"), fcntl.LOCK_EX))
+    attempt("sending", lambda: socket.socketpair(type=socket.SOCK_DGRAM))
+    attempt("leaving-its-group", lambda: os.setpgid(0, 0))
     attempt("READING", lambda: open("victim").read())
     attempt("FORKING", fork)
     attempt("DISCARDING", lambda: open("/dev/null", "w").write("nothing"))
@@ -399,6 +410,11 @@ fn a_walker_changes_nothing_and_reaches_nobody() {
             "connecting",
             "connecting-locally",
             "signalling",
+            "limiting",
+            "slowing",
+            "locking",
+            "sending",
+            "leaving-its-group",
         ] {
             assert!(said.contains(&format!("{attempt} refused")), "{attempt}: {said}");
         }
@@ -412,7 +428,7 @@ fn a_walker_changes_nothing_and_reaches_nobody() {
         assert!(!sandbox.path().join("written").exists());
 
         let said = ask(run, &walker, &["--no-jail"]);
-        for attempt in ["writing-a-file", "making-a-directory", "connecting", "signalling"] {
+        for attempt in ["writing-a-file", "connecting", "signalling", "limiting", "sending"] {
             assert!(said.contains(&format!("{attempt} went through")), "{attempt}: {said}");
         }
     }

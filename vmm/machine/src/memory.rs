@@ -8,6 +8,7 @@ use crosswalk_guest::layout::{
 };
 use mmu_core::PhysAddr;
 use mmu_core::memory::{OutsideMemory, TableMemory, TableMemoryMut};
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::fs::File;
 use std::sync::Arc;
@@ -65,8 +66,12 @@ impl GuestMemory {
     /// If the host cannot create or map the files.
     pub fn shared() -> Result<(Self, SharedFiles), std::io::Error> {
         let file = |name: &str, len: u64| {
-            let file = File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC)?);
+            let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+            let file = File::from(memfd_create(name, flags)?);
             file.set_len(len)?;
+            // If the other process could cut it, the next access here would be a SIGBUS.
+            let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+            fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
             Ok::<_, std::io::Error>(file)
         };
         let low = file("low memory", DATA_BASE)?;

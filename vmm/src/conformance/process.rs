@@ -23,7 +23,7 @@ use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -36,6 +36,9 @@ const SHORT_GRACE: Duration = Duration::from_millis(100);
 
 /// The bytes of a line that are read at most: one more than an answer may have.
 const LONGEST_READ: u64 = MAX_ANSWER_BYTES as u64 + 1;
+
+/// Number of bytes of a program's messages that are passed on.
+const MAX_MESSAGE_BYTES: usize = 1 << 16;
 
 /// Number of failures in a row after which a program is given up.
 const MAX_FAILURES: u32 = 20;
@@ -143,6 +146,8 @@ struct Running {
     lines: Receiver<std::io::Result<Vec<u8>>>,
     /// The lines to write to the program.
     cases: Option<SyncSender<String>>,
+    /// Disconnected when all of its messages have been passed on.
+    passed_on: Receiver<()>,
 }
 
 impl Running {
@@ -152,24 +157,28 @@ impl Running {
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            // Standard error may be a terminal or a file of the user's.
+            .stderr(Stdio::piped())
             // So that the processes that it starts can be killed with it.
             .process_group(0);
         let key = jail.cage_walker()?.close_around(&mut command)?;
         let mut child = command.spawn().map_err(|error| key.explain(error))?;
-        let pipes = (child.stdin.take(), child.stdout.take());
+        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
 
         // A program need not read what it is sent; then only this thread waits.
         let (cases, to_send) = sync_channel(1);
         // A program may be at most one line ahead: a line that was not asked for is not an answer.
         let (send, lines) = sync_channel(1);
         // From here on the child is killed whatever happens.
-        let running = Self { child, lines, cases: Some(cases) };
-        let (Some(input), Some(output)) = pipes else {
+        let (passing_on, passed_on) = sync_channel(0);
+        let running = Self { child, lines, cases: Some(cases), passed_on };
+        let (Some(input), Some(output), Some(messages)) = pipes else {
             return Err(std::io::Error::other("it has no pipes"));
         };
 
         thread::Builder::new().spawn(move || write_lines(input, &to_send))?;
         thread::Builder::new().spawn(move || read_lines(output, &send))?;
+        thread::Builder::new().spawn(move || pass_on(messages, &passing_on))?;
         Ok(running)
     }
 
@@ -259,6 +268,22 @@ fn read_lines(output: ChildStdout, lines: &SyncSender<std::io::Result<Vec<u8>>>)
     }
 }
 
+/// Passes on what a program says on standard error, up to a limit, and without what commands a terminal. It
+/// reads on after that, so that the program does not wait.
+fn pass_on(mut messages: ChildStderr, _until_done: &SyncSender<()>) {
+    let mut rest = MAX_MESSAGE_BYTES;
+    let mut bytes = [0; 4096];
+
+    while let Ok(read @ 1..) = messages.read(&mut bytes) {
+        let said = bytes.get(..read.min(rest)).unwrap_or_default();
+        rest = rest.saturating_sub(read);
+        let is_command = |letter: char| letter.is_control() && letter != '\n' && letter != '\t';
+        let text = String::from_utf8_lossy(said).replace(is_command, "\u{fffd}");
+        // Nobody need listen.
+        let _ = std::io::stderr().write_all(text.as_bytes());
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         // A well-behaved program ends when its input is closed.
@@ -269,6 +294,8 @@ impl Drop for Running {
         let _ = killpg(self.group(), Signal::SIGKILL);
         let _ = self.child.kill();
         let _ = self.child.wait();
+
+        let _ = self.passed_on.recv_timeout(SHORT_GRACE);
     }
 }
 

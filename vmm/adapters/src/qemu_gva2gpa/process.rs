@@ -122,9 +122,8 @@ fn spawn(inherited: [OwnedFd; 3]) -> io::Result<Child> {
         .args(["-mon", "chardev=monitor,mode=control"])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        // An interrupt from the terminal must reach this program only.
-        .process_group(0);
+        // It stays in the group of this program, and ends with it.
+        .stderr(Stdio::piped());
 
     let parent = getpid();
     // SAFETY: between fork and exec the closure only performs async-signal-safe system calls; it

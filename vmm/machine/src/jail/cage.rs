@@ -1,5 +1,6 @@
 //! All parts of a jail around a process that is about to start.
 
+use super::descriptors;
 use super::files;
 use super::limits::{self, Limit};
 use super::namespaces::Namespaces;
@@ -76,6 +77,9 @@ impl Cage {
     fn enter_by_steps(&self) -> Result<(), (Step, io::Error)> {
         let at = |step: Step| move |error: io::Error| (step, error);
 
+        if self.drops_privileges {
+            descriptors::close_all_on_exec().map_err(at(Step::Privileges))?;
+        }
         if let Some(namespaces) = self.namespaces {
             namespaces.enter().map_err(at(Step::Namespaces))?;
         }
@@ -126,6 +130,7 @@ pub struct JailError {
 mod tests {
     use super::super::Jail;
     use super::*;
+    use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
     /// Runs a shell script in the cage of a walker. Returns its exit code and what it prints.
     fn in_cage(script: &str) -> (Option<i32>, String) {
@@ -152,6 +157,15 @@ mod tests {
             );
         }
         assert!(text.contains("NoNewPrivs:\t1"), "{text}");
+    }
+
+    /// Whoever started crosswalk may have left files open for it.
+    #[test]
+    fn an_inmate_inherits_no_file() {
+        let file = File::open("/dev/null").unwrap();
+        fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
+        let (code, text) = in_cage("ls /proc/$$/fd");
+        assert_eq!((code, text.as_str()), (Some(0), "0\n1\n2\n"));
     }
 
     #[test]

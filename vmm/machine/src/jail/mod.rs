@@ -15,6 +15,7 @@
 //! - `executables`: the files that start a program.
 
 mod cage;
+mod descriptors;
 mod executables;
 mod files;
 mod limits;

@@ -73,13 +73,34 @@ fn any(calls: &[i64]) -> Rules {
 
 /// A rule about an argument: its bits under a mask have this value.
 fn bits(argument: u8, mask: u64, value: u64) -> io::Result<SeccompRule> {
-    let operator = SeccompCmpOp::MaskedEq(mask);
-    let condition =
-        SeccompCondition::new(argument, SeccompCmpArgLen::Qword, operator, value & mask);
-    condition.and_then(|condition| SeccompRule::new(vec![condition])).map_err(io::Error::other)
+    all_of(vec![condition(argument, SeccompCmpOp::MaskedEq(mask), value & mask)?])
 }
 
 /// A rule about an argument of 32 bits.
 fn is(argument: u8, value: u32) -> io::Result<SeccompRule> {
     bits(argument, u32::MAX.into(), value.into())
+}
+
+/// A rule about an argument of 32 bits: it has any other value.
+fn is_not(argument: u8, value: u32) -> io::Result<SeccompRule> {
+    let low_half = SeccompCmpArgLen::Dword;
+    let condition = SeccompCondition::new(argument, low_half, SeccompCmpOp::Ne, value.into());
+    all_of(vec![condition.map_err(io::Error::other)?])
+}
+
+/// A rule about two arguments of 32 bits: each has this value.
+fn are([first, second]: [(u8, u32); 2]) -> io::Result<SeccompRule> {
+    let low_half = SeccompCmpOp::MaskedEq(u32::MAX.into());
+    let condition =
+        |(argument, value): (u8, u32)| condition(argument, low_half.clone(), value.into());
+    all_of(vec![condition(first)?, condition(second)?])
+}
+
+fn condition(argument: u8, operator: SeccompCmpOp, value: u64) -> io::Result<SeccompCondition> {
+    let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Qword, operator, value);
+    condition.map_err(io::Error::other)
+}
+
+fn all_of(conditions: Vec<SeccompCondition>) -> io::Result<SeccompRule> {
+    SeccompRule::new(conditions).map_err(io::Error::other)
 }

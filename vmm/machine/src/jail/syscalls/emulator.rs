@@ -5,7 +5,7 @@
 //! has no sockets, no processes, no changes of files, and nothing that concerns other processes.
 //! `execve` is in it, since QEMU has yet to start; Landlock allows no other program.
 
-use super::{Rules, UNKNOWN, all_but, any, bits, is, only};
+use super::{Rules, UNKNOWN, all_but, any, are, bits, is, is_not, only};
 use seccompiler::BpfProgram;
 use std::io;
 
@@ -24,7 +24,6 @@ const STARTING: &[i64] = &[
     libc::SYS_getrlimit,
     libc::SYS_getrusage,
     libc::SYS_getuid,
-    libc::SYS_prctl,
     libc::SYS_seccomp,
     libc::SYS_set_tid_address,
     libc::SYS_sysinfo,
@@ -155,6 +154,10 @@ pub(in crate::jail) fn qemu() -> io::Result<Vec<BpfProgram>> {
     allowed.insert(libc::SYS_clone, vec![bits(0, thread, thread)?]);
     // Its own limits, and those of no other process.
     allowed.insert(libc::SYS_prlimit64, vec![is(0, 0)?]);
+
+    // It dies with crosswalk, and cannot change that.
+    let [order, kill] = [libc::PR_SET_PDEATHSIG, libc::SIGKILL].map(|number| number as u32);
+    allowed.insert(libc::SYS_prctl, vec![is_not(0, order)?, are([(0, order), (1, kill)])?]);
 
     Ok(vec![only(allowed)?, all_but(any(&[libc::SYS_clone3]), UNKNOWN)?])
 }
