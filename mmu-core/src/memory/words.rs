@@ -152,6 +152,13 @@ impl<W: AsRef<[AtomicU64]>> TableMemory for AtomicWords<W> {
 
     #[inline]
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
+        // Most formats have entries of one word. An address below the start makes the offset too large
+        // for an index, and so does one that is not aligned, as its low bits become the highest.
+        if bytes == 8 {
+            let offset = at.get().wrapping_sub(self.start.get());
+            let word = self.words.as_ref().get(offset.rotate_right(3) as usize);
+            return word.map(|word| word.load(Ordering::Acquire)).ok_or(OutsideMemory(at));
+        }
         Ok(self.entry(at, bytes)?.load())
     }
 }

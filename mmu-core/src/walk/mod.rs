@@ -1,10 +1,12 @@
 //! The walk: from a linear address down the tables to a page, or to the reason why not.
 //!
-//! [`Mmu::walk`] is the only walk in this crate. It reports what happens on the way to a [`Trace`];
-//! with the trace `()`, which wants no reports, the compiler leaves the reporting out.
+//! [`Mmu::walk`] reports what happens on the way to a [`Trace`]. With the trace `()`, which wants no
+//! reports, it first tries the way of `masks`, which is as short as it can be, and returns here for
+//! whatever is not an ordinary translation.
 
 mod alternatives;
 mod any_mode;
+mod masks;
 mod predict;
 #[cfg(test)]
 mod properties;
@@ -33,6 +35,7 @@ use crate::x86::rule::Rule;
 use crate::x86::semantics::{Cause, Denial, Reference, Rights, Semantics};
 use crate::x86::state::ControlState;
 use core::marker::PhantomData;
+use masks::Masks;
 
 /// Why a walk ended without a translation. `E` is the error of the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +65,7 @@ pub struct Mmu<F: Format, R: Semantics = Reference> {
     regime: Regime,
     root: PhysAddr,
     reserved: [ReservedMasks; MAX_LEVELS],
+    masks: Masks,
     format: PhantomData<F>,
 }
 
@@ -104,7 +108,8 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         }
 
         let root = semantics.root::<F>(&regime);
-        Self { semantics, regime, root, reserved, format: PhantomData }
+        let masks = Masks::of::<F>(&regime);
+        Self { semantics, regime, root, reserved, masks, format: PhantomData }
     }
 
     /// The control state, processor and choices of this MMU.
@@ -124,11 +129,30 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
 
     /// Walks the tables to the page that holds `address`, and judges the rights of `access`.
     ///
-    /// The address must be canonical. The size of the access plays no part.
+    /// The address must be canonical. The size of the access plays no part. With the trace `()`, entries
+    /// are read once if the access completes, and a second time for the cause if it does not.
     ///
     /// # Errors
     /// The cause of the page fault, or the error of the memory.
+    #[inline]
     pub fn walk<M: TableMemory + ?Sized, T: Trace>(
+        &self,
+        memory: &M,
+        address: VirtAddr,
+        access: &Access,
+        trace: &mut T,
+    ) -> Result<Translation, WalkError<M::Error>> {
+        if R::IS_REFERENCE
+            && !T::LISTENS
+            && let Some(translation) = self.walk_by_masks(memory, address, access)
+        {
+            return Ok(translation);
+        }
+        self.walk_in_detail(memory, address, access, trace)
+    }
+
+    #[inline(never)]
+    fn walk_in_detail<M: TableMemory + ?Sized, T: Trace>(
         &self,
         memory: &M,
         address: VirtAddr,

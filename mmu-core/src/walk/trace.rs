@@ -37,6 +37,9 @@ impl Step {
 
 /// Receives what a walk reports.
 pub trait Trace {
+    /// Whether it receives anything at all. If not, a walk in which nothing goes wrong has a shorter way.
+    const LISTENS: bool = true;
+
     /// Whether rules are wanted. If not, the walk does not work out which of them applied.
     const WANTED: bool;
 
@@ -49,6 +52,7 @@ pub trait Trace {
 
 /// Ignores every report.
 impl Trace for () {
+    const LISTENS: bool = false;
     const WANTED: bool = false;
 
     fn step(&mut self, _step: Step) {}

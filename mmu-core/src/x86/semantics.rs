@@ -78,6 +78,9 @@ pub enum AlignmentCheck {
 
 /// The decisions of a walk. The defaults are the reference.
 pub trait Semantics: Copy {
+    /// Whether no decision is overridden. A walk may then take them all together.
+    const IS_REFERENCE: bool = false;
+
     /// Whether the linear address of an access in long mode has 64 bits and must be canonical;
     /// otherwise it has 32 (MODE-1).
     fn has_64_bit_address(&self, access: &Access) -> bool {
@@ -404,4 +407,6 @@ pub trait Semantics: Copy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reference;
 
-impl Semantics for Reference {}
+impl Semantics for Reference {
+    const IS_REFERENCE: bool = true;
+}

@@ -9,7 +9,7 @@ use super::{
 use crate::cache::{EditError, History, Invalidation};
 use crate::memory::Unshared;
 use crate::outcome::Outcome;
-use crate::walk::Mmu;
+use crate::walk::{Mmu, Path};
 use crate::x86::regime::Regime;
 use crate::x86::semantics::Reference;
 use core::cell::Cell;
@@ -166,7 +166,8 @@ fn is_reachable<F: Format>(
 ) -> bool {
     if when.len() == F::LEVELS.len() {
         let memory = Moments { history, when, reads: 0.into() };
-        let walked = mmu.walk(&memory, access.address, access, &mut ());
+        // A walk that reports reads every entry once.
+        let walked = mmu.walk(&memory, access.address, access, &mut Path::default());
         return walked.is_ok_and(|translation| translation.address == expected);
     }
 

@@ -142,8 +142,10 @@ impl Garbage {
 fn walk_ends<F: Format>(garbage: &Garbage, access: &Access) -> Result<(), TestCaseError> {
     let memory = garbage.memory::<F>();
     let counting = Counting::new::<F>(&memory);
+    let mmu = garbage.mmu::<F>();
     let mut path = Path::default();
-    let result = garbage.mmu::<F>().walk(&counting, access.address, access, &mut path);
+    let result = mmu.walk(&counting, access.address, access, &mut path);
+    prop_assert_eq!(mmu.walk(&memory, access.address, access, &mut ()), result);
 
     let steps = path.steps.len();
     prop_assert!(counting.reads.get() <= F::LEVELS.len());

@@ -1,0 +1,25 @@
+//! The yardstick: a bounds-checked 4-level walk that looks at P and PS only.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Where an address leads. `None` if an entry is not present or outside memory.
+#[inline]
+pub(crate) fn walk(words: &[AtomicU64], root: u64, address: u64) -> Option<u64> {
+    const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+
+    let mut table = root;
+    for shift in [39, 30, 21, 12] {
+        let word = words.get((table / 8 + (address >> shift & 511)) as usize)?;
+        let entry = word.load(Ordering::Relaxed);
+        if entry & 1 == 0 {
+            return None;
+        }
+        let is_page = shift == 12 || (shift < 39 && entry & 0x80 != 0);
+        if is_page {
+            let offset = (1 << shift) - 1;
+            return Some(entry & ADDRESS & !offset | address & offset);
+        }
+        table = entry & ADDRESS;
+    }
+    None
+}
