@@ -1,26 +1,81 @@
 //! A TLB miss: the walk, and what it leaves in the caches.
 
 use super::entry::{StructureEntry, TlbEntry};
-use super::invalidation::Invalidation;
 use super::mmu::CachedMmu;
 use crate::access::Access;
 use crate::address::VirtAddr;
 use crate::memory::AtomicTableMemory;
 use crate::outcome::{AccessError, Translation};
-use crate::walk::{Entries, Start, Step};
+use crate::walk::{Demand, Entries, Mmu, SettledLeaf, Start, Step};
 use crate::x86::fault::PageFaultCode;
-use crate::x86::format::{EntryBits, EntryKind, Format};
+use crate::x86::format::{EntryBits, EntryKind, Format, MAX_LEVELS};
 use crate::x86::rule::Rule;
 use crate::x86::semantics::{Rights, Semantics};
 use crate::x86::state::Cr4;
+use arrayvec::ArrayVec;
 
 impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCTURES: usize>
     CachedMmu<F, R, SETS, WAYS, STRUCTURES>
 {
+    /// The translation of an address that the TLB does not have, and what it leaves in the caches, if the
+    /// access is an ordinary one that completes, and A and D are set already. It is what
+    /// [`Self::walk_in_detail`] would find.
+    #[inline]
+    pub(super) fn walk_by_masks<M: AtomicTableMemory + ?Sized>(
+        &mut self,
+        memory: &M,
+        address: VirtAddr,
+        access: &Access,
+    ) -> Option<Translation> {
+        if !R::IS_REFERENCE {
+            return None;
+        }
+        let demand = Demand::of(access, self.mmu.regime())?;
+        let start = self.structures.start::<F>(address, self.pcid);
+        let start = start.unwrap_or_else(|| self.mmu.root());
+
+        let mut tables = ArrayVec::<_, MAX_LEVELS>::new();
+        let leaf = self.mmu.leaf_from(start, memory, address, |level, table, path| {
+            // A PDPTE of PAE paging is in a register, not in a cache (PDPTE-1).
+            if level.has_flags {
+                tables.push((level, table, path.rights()));
+            }
+        })?;
+        let SettledLeaf { level, entry, above, path } = leaf;
+
+        let entry_bits = EntryBits::from_bits_retain(entry);
+        let is_dirty = entry_bits.contains(EntryBits::D);
+        let changes_nothing = level.has_flags
+            && path.all & EntryBits::A.bits() != 0
+            && (is_dirty || !access.kind.writes());
+        if !changes_nothing || !demand.is_met(path, entry, access, self.mmu.regime()) {
+            return None;
+        }
+
+        for &(level, table, rights) in &tables {
+            let shift = level.shift;
+            let prefix = address.get() >> shift;
+            let pcid = self.pcid;
+            self.structures.insert(level, StructureEntry { prefix, shift, pcid, table, rights });
+        }
+        self.tlb.insert(TlbEntry {
+            page: address.get() >> level.shift,
+            shift: level.shift,
+            pcid: self.pcid,
+            global: self.has_global_pages() && entry_bits.contains(EntryBits::G),
+            frame: F::address(level, EntryKind::Leaf, entry),
+            above: above.rights(),
+            rights: path.rights(),
+            leaf: entry,
+            dirty: is_dirty,
+        });
+        Some(Mmu::<F, R>::translation(level, entry, path, address))
+    }
+
     /// Walks from where the paging-structure caches lead. If that ends badly, they may be the reason:
     /// they are dropped (TLB-3), and the walk from the root decides.
     #[inline(never)]
-    pub(super) fn walk<M: AtomicTableMemory + ?Sized>(
+    pub(super) fn walk_in_detail<M: AtomicTableMemory + ?Sized>(
         &mut self,
         memory: &M,
         address: VirtAddr,
@@ -29,7 +84,7 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
         if let Some(start) = self.structures.start::<F>(address, self.pcid) {
             match self.walk_from(start, memory, address, access) {
                 Err(AccessError::Fault(_) | AccessError::Memory(_)) => {
-                    self.invalidate_for_fault(Invalidation::Path { address, pcid: self.pcid });
+                    self.invalidate_for_fault(self.path(address));
                 }
                 result => return result,
             }
@@ -102,18 +157,21 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
 
     fn tlb_entry(&self, leaf: &Step, above: Rights, address: VirtAddr) -> TlbEntry {
         let shift = leaf.level.shift;
-        let has_global_pages = self.mmu.regime().state.cr4.contains(Cr4::PGE);
 
         TlbEntry {
             page: address.get() >> shift,
             shift,
             pcid: self.pcid,
-            global: has_global_pages && leaf.level.has_flags && leaf.has(EntryBits::G),
+            global: self.has_global_pages() && leaf.level.has_flags && leaf.has(EntryBits::G),
             frame: leaf.target,
             above,
             rights: leaf.rights,
             leaf: leaf.entry,
             dirty: leaf.has(EntryBits::D),
         }
+    }
+
+    const fn has_global_pages(&self) -> bool {
+        self.mmu.regime().state.cr4.contains(Cr4::PGE)
     }
 }

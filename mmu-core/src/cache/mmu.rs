@@ -1,5 +1,6 @@
 //! An MMU that translates through the caches.
 
+use super::entry::TlbEntry;
 use super::invalidation::{Invalidation, RegisterWrite, invalidated_by, pcid};
 use super::structures::StructureCaches;
 use super::tlb::Tlb;
@@ -7,7 +8,7 @@ use crate::access::{Access, MAX_PAGES};
 use crate::address::VirtAddr;
 use crate::memory::{AtomicTableMemory, TableMemory};
 use crate::outcome::{AccessError, AccessTranslation, Translation};
-use crate::walk::Mmu;
+use crate::walk::{Demand, Mmu, PathBits};
 use crate::x86::fault::Fault;
 use crate::x86::format::Format;
 use crate::x86::profile::Profile;
@@ -102,13 +103,13 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
         if let Some((address, len)) = first
             && len == access.size
         {
-            translated.push(self.translate_page(memory, address, &access)?, len);
+            translated.push(self.walk(memory, address, &access)?, len);
             return Ok(translated);
         }
 
         let pages: ArrayVec<_, MAX_PAGES> = self.mmu.pages(&access).collect();
         for (address, len) in pages {
-            translated.push(self.translate_page(memory, address, &access)?, len);
+            translated.push(self.walk(memory, address, &access)?, len);
         }
         Ok(translated)
     }
@@ -132,23 +133,37 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
         Ok(translated)
     }
 
+    /// Translates one address as [`Mmu::walk`] does, through the caches, sets A and D in memory, and
+    /// caches what it walks.
+    ///
+    /// The address must be canonical. The size of the access plays no part.
+    ///
+    /// # Errors
+    /// The page fault, or the error of the memory; see [`AccessError`].
     #[inline]
-    fn translate_page<M: AtomicTableMemory + ?Sized>(
+    pub fn walk<M: AtomicTableMemory + ?Sized>(
         &mut self,
         memory: &M,
         address: VirtAddr,
         access: &Access,
     ) -> Result<Translation, AccessError<M::Error>> {
-        let path = Invalidation::Path { address, pcid: self.pcid };
-
         match self.look_up(address, access) {
             TlbAnswer::Hit(translation) => return Ok(translation),
-            TlbAnswer::Miss => {}
+            TlbAnswer::Miss => {
+                if let Some(translation) = self.walk_by_masks(memory, address, access) {
+                    return Ok(translation);
+                }
+            }
             // D is set in memory, where the leaf may have changed meanwhile.
-            TlbAnswer::NotDirty => self.tlb.invalidate(path),
-            TlbAnswer::Denied => self.invalidate_for_fault(path),
+            TlbAnswer::NotDirty => self.tlb.invalidate(self.path(address)),
+            TlbAnswer::Denied => self.invalidate_for_fault(self.path(address)),
         }
-        self.walk(memory, address, access)
+        self.walk_in_detail(memory, address, access)
+    }
+
+    /// What a page fault at an address drops.
+    pub(super) const fn path(&self, address: VirtAddr) -> Invalidation {
+        Invalidation::Path { address, pcid: self.pcid }
     }
 
     fn probe_page<M: TableMemory + ?Sized>(
@@ -178,13 +193,10 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
     fn look_up(&self, address: VirtAddr, access: &Access) -> TlbAnswer {
         let Some(entry) = self.tlb.lookup(address, self.pcid) else { return TlbAnswer::Miss };
 
-        let semantics = self.mmu.semantics();
-        let regime = self.mmu.regime();
-        let denial = semantics.denial(entry.above, entry.rights, entry.leaf, access, regime);
-        if !denial.is_empty() {
+        if !self.allows(&entry, access) {
             return TlbAnswer::Denied;
         }
-        if !entry.dirty && semantics.sets_dirty(entry.rights, access) {
+        if !entry.dirty && self.mmu.semantics().sets_dirty(entry.rights, access) {
             return TlbAnswer::NotDirty;
         }
 
@@ -194,6 +206,20 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
             leaf: entry.leaf,
             level: F::LEVELS.iter().rev().find(|level| level.shift == entry.shift),
         })
+    }
+
+    /// Whether the rights of an entry allow an access.
+    #[inline]
+    fn allows(&self, entry: &TlbEntry, access: &Access) -> bool {
+        let TlbEntry { above, rights, leaf, .. } = *entry;
+        let regime = self.mmu.regime();
+
+        if R::IS_REFERENCE
+            && let Some(demand) = Demand::of(access, regime)
+        {
+            return demand.is_met(PathBits::of_rights(rights), leaf, access, regime);
+        }
+        self.mmu.semantics().denial(above, rights, leaf, access, regime).is_empty()
     }
 
     /// A page fault drops what is cached for its address (TLB-3).

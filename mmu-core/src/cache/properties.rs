@@ -206,7 +206,7 @@ impl<F: Format, const N: usize> PropertyBench<F, N> {
     }
 
     fn translations(&self) -> Vec<TlbEntry> {
-        self.mmu.tlb().iter().copied().collect()
+        self.mmu.tlb().iter().collect()
     }
 
     fn change_registers(&mut self, bits: u8, pkru: u32) {

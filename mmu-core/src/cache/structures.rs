@@ -33,18 +33,20 @@ impl<const N: usize> StructureCaches<N> {
     }
 
     /// The entry of a level on the path of an address, if it is cached.
+    #[inline]
     pub fn lookup(&self, level: &Level, address: VirtAddr, pcid: u16) -> Option<&StructureEntry> {
         if N == 0 {
             return None;
         }
 
         let cache = self.caches.get(usize::from(level.number.checked_sub(LOWEST)?))?;
-        let place = Self::place(address.index(level.shift, 64), pcid);
-        let entry = cache[place].as_ref();
-        entry.filter(|entry| entry.serves(address, pcid))
+        let prefix = address.index(level.shift, 64);
+        let entry = cache[Self::place(prefix, pcid)].as_ref();
+        entry.filter(|entry| entry.prefix == prefix && entry.pcid == pcid)
     }
 
     /// Where a walk for an address can begin: below the lowest cached entry on its path.
+    #[inline]
     pub(super) fn start<F: Format>(&self, address: VirtAddr, pcid: u16) -> Option<Start<F>> {
         F::LEVELS.iter().enumerate().rev().find_map(|(depth, level)| {
             let entry = self.lookup(level, address, pcid)?;

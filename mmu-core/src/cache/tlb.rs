@@ -3,92 +3,197 @@
 
 use super::entry::TlbEntry;
 use super::invalidation::Invalidation;
-use crate::address::VirtAddr;
+use crate::address::{PhysAddr, VirtAddr};
+use crate::x86::semantics::Rights;
 
 /// A set-associative TLB of `SETS` sets (a power of two) of `WAYS` entries (0 to 255; 0 switches it
-/// off), for pages of every size. It takes about 40 bytes per entry and needs no allocator.
+/// off), for pages of every size. It takes 28 bytes per entry, rounded up to whole cache lines of 64
+/// bytes per set, and needs no allocator. With two ways a set is one line.
 ///
 /// The low bits of the page number select the set. A new entry replaces one for the same page, or
 /// takes a free place, or replaces the entries of its set in turn.
 #[derive(Clone, Debug)]
 pub struct Tlb<const SETS: usize, const WAYS: usize> {
-    entries: [[Option<TlbEntry>; WAYS]; SETS],
-    /// The way of each set that is replaced next.
-    next: [u8; SETS],
+    sets: [Set<WAYS>; SETS],
     /// Bit n is set if there may be an entry with shift n. Page sizes not in use cost nothing.
     shifts: u64,
+}
+
+/// The entries of a set: first what a lookup compares, then what it returns.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+struct Set<const WAYS: usize> {
+    pages: [u64; WAYS],
+    tags: [Tag; WAYS],
+    /// The way that is replaced next.
+    next: u8,
+    frames: [PhysAddr; WAYS],
+    leaves: [u64; WAYS],
+}
+
+/// The rest of an entry, packed:
+///
+/// | bits | |
+/// |---|---|
+/// | 5:0 | the shift |
+/// | 6 | 1; 0 for a free place |
+/// | 7 | global |
+/// | 19:8 | the PCID |
+/// | 22:20 | the rights of the whole path |
+/// | 25:23 | the rights of the path above the leaf |
+/// | 26 | dirty |
+#[derive(Clone, Copy, Debug)]
+struct Tag(u32);
+
+impl Tag {
+    const FREE: Self = Self(0);
+
+    const SHIFT: u32 = 0x3f;
+    const USED: u32 = 1 << 6;
+    const GLOBAL: u32 = 1 << 7;
+    const PCID: u32 = 0xfff << 8;
+    const DIRTY: u32 = 1 << 26;
+
+    #[inline]
+    const fn of(entry: &TlbEntry) -> Self {
+        let TlbEntry { shift, pcid, global, above, rights, dirty, .. } = *entry;
+        let rights = (rights.bits() as u32) << 20 | (above.bits() as u32) << 23;
+        let flags = (global as u32) << 7 | (dirty as u32) << 26;
+        Self(Self::key(shift, pcid).0 | rights | flags)
+    }
+
+    /// What the tag of an entry for a page of this size and a PCID begins with.
+    #[inline]
+    const fn key(shift: u8, pcid: u16) -> Self {
+        Self(shift as u32 & Self::SHIFT | Self::USED | (pcid as u32) << 8 & Self::PCID)
+    }
+
+    /// Whether it has the size of a key, and its PCID unless it is global.
+    #[inline]
+    const fn serves(self, key: Self) -> bool {
+        let pcid = if self.0 & Self::GLOBAL == 0 { Self::PCID } else { 0 };
+        (self.0 ^ key.0) & (Self::SHIFT | Self::USED | pcid) == 0
+    }
+
+    #[inline]
+    const fn is_used(self) -> bool {
+        self.0 & Self::USED != 0
+    }
+}
+
+impl<const WAYS: usize> Set<WAYS> {
+    const EMPTY: Self = Self {
+        pages: [0; WAYS],
+        tags: [Tag::FREE; WAYS],
+        next: 0,
+        frames: [PhysAddr::new(0); WAYS],
+        leaves: [0; WAYS],
+    };
+
+    /// The way of the entry for a page.
+    #[inline]
+    fn find(&self, page: u64, key: Tag) -> Option<usize> {
+        (0..WAYS).find(|way| self.pages[*way] == page && self.tags[*way].serves(key))
+    }
+
+    /// The entry in a way.
+    #[inline]
+    const fn entry(&self, way: usize) -> TlbEntry {
+        let Tag(tag) = self.tags[way];
+        TlbEntry {
+            page: self.pages[way],
+            shift: (tag & Tag::SHIFT) as u8,
+            pcid: (tag >> 8 & 0xfff) as u16,
+            global: tag & Tag::GLOBAL != 0,
+            frame: self.frames[way],
+            above: Rights::from_bits_truncate((tag >> 23) as u8),
+            rights: Rights::from_bits_truncate((tag >> 20) as u8),
+            leaf: self.leaves[way],
+            dirty: tag & Tag::DIRTY != 0,
+        }
+    }
+
+    fn entries(&self) -> impl Iterator<Item = TlbEntry> {
+        let used = (0..WAYS).filter(|way| self.tags[*way].is_used());
+        used.map(|way| self.entry(way))
+    }
+
+    /// The way for a new entry.
+    #[inline]
+    fn place(&mut self, page: u64, key: Tag) -> usize {
+        let free = || self.tags.iter().position(|tag| !tag.is_used());
+        if let Some(way) = self.find(page, key).or_else(free) {
+            return way;
+        }
+
+        let way = usize::from(self.next);
+        self.next = if way + 1 == WAYS { 0 } else { self.next + 1 };
+        way
+    }
+
+    /// Drops what an invalidation covers.
+    fn invalidate(&mut self, invalidation: Invalidation) {
+        for way in 0..WAYS {
+            if self.tags[way].is_used() && invalidation.drops(&self.entry(way)) {
+                self.tags[way] = Tag::FREE;
+            }
+        }
+    }
 }
 
 impl<const SETS: usize, const WAYS: usize> Tlb<SETS, WAYS> {
     /// An empty TLB.
     pub const fn new() -> Self {
         const { assert!(SETS.is_power_of_two() && WAYS <= u8::MAX as usize) };
-        Self { entries: [[None; WAYS]; SETS], next: [0; SETS], shifts: 0 }
+        Self { sets: [Set::EMPTY; SETS], shifts: 0 }
     }
 
     /// The entry that translates an address for a PCID. If there are several, for pages of different
     /// sizes (TLB-5), the smallest page wins.
     #[inline]
-    pub fn lookup(&self, address: VirtAddr, pcid: u16) -> Option<&TlbEntry> {
+    pub fn lookup(&self, address: VirtAddr, pcid: u16) -> Option<TlbEntry> {
         for shift in bits(self.shifts) {
-            let set = &self.entries[Self::set(address.get() >> shift)];
-            let hits = |entry: &&TlbEntry| entry.shift == shift && entry.translates(address, pcid);
-            if let Some(entry) = set.iter().flatten().find(hits) {
-                return Some(entry);
+            let page = address.get() >> shift;
+            let set = &self.sets[Self::set(page)];
+            if let Some(way) = set.find(page, Tag::key(shift, pcid)) {
+                return Some(set.entry(way));
             }
         }
         None
     }
 
-    /// Adds an entry. A PCID has at most one for each page. A page larger than the address space is
-    /// not kept.
+    /// Adds an entry. A PCID, of 12 bits, has at most one for each page. A page larger than the address
+    /// space is not kept.
+    #[inline]
     pub fn insert(&mut self, entry: TlbEntry) {
         if WAYS == 0 || entry.shift >= 64 {
             return;
         }
 
-        let number = Self::set(entry.page);
-        let set = &mut self.entries[number];
-        let is_same_page = |known: &TlbEntry| {
-            (known.page, known.shift) == (entry.page, entry.shift)
-                && (known.global || known.pcid == entry.pcid)
-        };
-        let same = set.iter().position(|known| known.as_ref().is_some_and(is_same_page));
-        let free = || set.iter().position(Option::is_none);
-        let way = same.or_else(free).unwrap_or_else(|| {
-            let next = &mut self.next[number];
-            let way = usize::from(*next);
-            *next = if way + 1 == WAYS { 0 } else { *next + 1 };
-            way
-        });
-
-        set[way] = Some(entry);
+        let set = &mut self.sets[Self::set(entry.page)];
+        let way = set.place(entry.page, Tag::key(entry.shift, entry.pcid));
+        set.pages[way] = entry.page;
+        set.tags[way] = Tag::of(&entry);
+        set.frames[way] = entry.frame;
+        set.leaves[way] = entry.leaf;
         self.shifts |= 1 << entry.shift;
     }
 
     /// Drops what an invalidation covers. For a single address it looks at a few entries only.
     pub fn invalidate(&mut self, invalidation: Invalidation) {
-        let drop_from = |set: &mut [Option<TlbEntry>; WAYS]| {
-            for place in set {
-                if place.as_ref().is_some_and(|entry| invalidation.drops(entry)) {
-                    *place = None;
-                }
-            }
-        };
-
         if let Some(address) = invalidation.address() {
             for shift in bits(self.shifts) {
-                drop_from(&mut self.entries[Self::set(address.get() >> shift)]);
+                self.sets[Self::set(address.get() >> shift)].invalidate(invalidation);
             }
         } else if invalidation != Invalidation::Nothing {
-            self.entries.iter_mut().for_each(drop_from);
+            self.sets.iter_mut().for_each(|set| set.invalidate(invalidation));
             self.shifts = self.iter().fold(0, |shifts, entry| shifts | 1 << entry.shift);
         }
     }
 
     /// All entries, in no particular order.
-    pub fn iter(&self) -> impl Iterator<Item = &TlbEntry> {
-        self.entries.iter().flatten().flatten()
+    pub fn iter(&self) -> impl Iterator<Item = TlbEntry> {
+        self.sets.iter().flat_map(Set::entries)
     }
 
     const fn set(page: u64) -> usize {

@@ -79,6 +79,26 @@ pub trait TableMemory {
     /// # Errors
     /// When the entry cannot be read.
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, Self::Error>;
+
+    /// Reads entries that follow each other, the first of them at `at`: one after the other, unless a
+    /// memory knows a faster way.
+    ///
+    /// # Errors
+    /// When one of them cannot be read. The contents of `entries` have no meaning then.
+    #[inline]
+    fn read_entries(
+        &self,
+        at: PhysAddr,
+        bytes: u8,
+        entries: &mut [u64],
+    ) -> Result<(), Self::Error> {
+        let mut next = at;
+        for entry in entries {
+            *entry = self.read_entry(next, bytes)?;
+            next = next + u64::from(bytes);
+        }
+        Ok(())
+    }
 }
 
 /// Memory into which a mapper writes table entries.
@@ -132,6 +152,16 @@ macro_rules! forward {
             #[inline]
             fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, T::Error> {
                 (**self).read_entry(at, bytes)
+            }
+
+            #[inline]
+            fn read_entries(
+                &self,
+                at: PhysAddr,
+                bytes: u8,
+                entries: &mut [u64],
+            ) -> Result<(), T::Error> {
+                (**self).read_entries(at, bytes, entries)
             }
         }
 

@@ -4,7 +4,7 @@ use super::{
     AtomicTableMemory, AtomicWords, Bytes, OutsideMemory, TableMemory, TableMemoryMut, Unshared,
 };
 use crate::address::PhysAddr;
-use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::vec::Vec;
 
@@ -116,4 +116,24 @@ fn references_to_memory_are_memory() {
     let shared = words();
     writes(&shared, 9).unwrap();
     assert_eq!(reads(&shared), Ok(9));
+}
+
+#[test]
+fn entries_in_a_row_are_those_one_by_one() {
+    let words = [const { AtomicU64::new(0) }; 4];
+    for (word, value) in words.iter().zip([0x1111_2222, 0x3333, u64::MAX, 4]) {
+        word.store(value, Ordering::Relaxed);
+    }
+    let memory = AtomicWords::new(PhysAddr::new(0x1000), words);
+    let row = |at, bytes| {
+        let mut entries = [0; 3];
+        memory.read_entries(PhysAddr::new(at), bytes, &mut entries).map(|()| entries)
+    };
+
+    assert_eq!(row(0x1000, 8), Ok([0x1111_2222, 0x3333, u64::MAX]));
+    assert_eq!(row(0x1008, 8), Ok([0x3333, u64::MAX, 4]));
+    assert_eq!(row(0x1010, 8), Err(OutsideMemory(PhysAddr::new(0x1020))));
+    assert_eq!(row(0xff8, 8), Err(OutsideMemory(PhysAddr::new(0xff8))));
+    assert_eq!(row(0x1004, 4), Ok([0, 0x3333, 0]));
+    assert_eq!(row(0x1018, 4), Err(OutsideMemory(PhysAddr::new(0x1020))));
 }

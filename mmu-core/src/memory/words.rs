@@ -129,6 +129,13 @@ impl<W: AsRef<[AtomicU64]>> AtomicWords<W> {
         offset.filter(|_| fits).ok_or(OutsideMemory(at))
     }
 
+    /// The index of the word at a physical address. That of an address below the start is too large for
+    /// an index, and so is that of one that is not aligned, as its low bits become the highest.
+    #[inline]
+    const fn word_index(&self, at: PhysAddr) -> usize {
+        at.get().wrapping_sub(self.start.get()).rotate_right(3) as usize
+    }
+
     /// The part of the next `len` bytes, at least one, that lies in the first word.
     fn part(&self, offset: u64, len: usize) -> Option<WordPart<'_>> {
         let word = self.words.as_ref().get((offset / 8) as usize)?;
@@ -152,14 +159,35 @@ impl<W: AsRef<[AtomicU64]>> TableMemory for AtomicWords<W> {
 
     #[inline]
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
-        // Most formats have entries of one word. An address below the start makes the offset too large
-        // for an index, and so does one that is not aligned, as its low bits become the highest.
+        // Most formats have entries of one word.
         if bytes == 8 {
-            let offset = at.get().wrapping_sub(self.start.get());
-            let word = self.words.as_ref().get(offset.rotate_right(3) as usize);
+            let word = self.words.as_ref().get(self.word_index(at));
             return word.map(|word| word.load(Ordering::Acquire)).ok_or(OutsideMemory(at));
         }
         Ok(self.entry(at, bytes)?.load())
+    }
+
+    #[inline]
+    fn read_entries(
+        &self,
+        at: PhysAddr,
+        bytes: u8,
+        entries: &mut [u64],
+    ) -> Result<(), OutsideMemory> {
+        let words = self.words.as_ref().get(self.word_index(at)..);
+        if bytes == 8
+            && let Some(words) = words.and_then(|words| words.get(..entries.len()))
+        {
+            for (entry, word) in entries.iter_mut().zip(words) {
+                *entry = word.load(Ordering::Acquire);
+            }
+            return Ok(());
+        }
+
+        for (number, entry) in entries.iter_mut().enumerate() {
+            *entry = self.read_entry(at + number as u64 * u64::from(bytes), bytes)?;
+        }
+        Ok(())
     }
 }
 

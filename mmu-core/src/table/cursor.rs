@@ -72,6 +72,12 @@ impl<F: Format> Cursor<F> {
         &F::LEVELS[self.depth]
     }
 
+    /// The physical address of the table.
+    #[inline]
+    pub const fn table(self) -> PhysAddr {
+        self.table
+    }
+
     /// Whether the format has no further level.
     #[inline]
     pub const fn is_last(self) -> bool {

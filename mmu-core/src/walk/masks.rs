@@ -5,9 +5,9 @@
 //! why. So it never reports, and cannot disagree about anything but a translation; properties check that
 //! it does not.
 
-use super::Mmu;
+use super::{Mmu, Start};
 use crate::access::{Access, AccessKind};
-use crate::address::VirtAddr;
+use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::TableMemory;
 use crate::outcome::Translation;
 use crate::x86::format::{EntryBits, EntryKind, Format, Leaf, Level, MAX_LEVELS};
@@ -16,57 +16,156 @@ use crate::x86::semantics::{Reference, Rights, Semantics};
 use crate::x86::state::{Cr0, Cr4};
 
 const P: u64 = EntryBits::P.bits();
+const PS: u64 = EntryBits::PS.bits();
+const XD: u64 = EntryBits::XD.bits();
 
-/// What decides about the entries of each level.
-#[derive(Clone, Copy, Debug, Default)]
+/// What some bits of an entry must be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Check {
+    mask: u64,
+    want: u64,
+}
+
+impl Check {
+    /// What no entry passes.
+    const NEVER: Self = Self { mask: 0, want: 1 };
+
+    /// 0 for an entry that passes.
+    #[inline]
+    pub(super) const fn flaws(self, entry: u64) -> u64 {
+        entry & self.mask ^ self.want
+    }
+
+    #[inline]
+    pub(super) const fn passes(self, entry: u64) -> bool {
+        entry & self.mask == self.want
+    }
+}
+
+/// What decides about the entries of a level. No entry passes both checks.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct LevelMasks {
-    /// PS where it makes an entry map a page; otherwise nothing.
-    pub(super) page_size: u64,
-    /// P and the reserved bits of an entry that points to a table: of all these, P alone must be set.
-    pub(super) table: u64,
-    /// The same for an entry that maps a page.
-    pub(super) leaf: u64,
+    /// Whether an entry points to a table, is present and has no reserved bit set.
+    pub(super) table: Check,
+    /// Whether an entry maps a page, is present and has no reserved bit set.
+    pub(super) leaf: Check,
 }
 
 impl LevelMasks {
+    const NONE: Self = Self { table: Check::NEVER, leaf: Check::NEVER };
+
+    /// The bits of a present entry that decide what it is, and whether it is good.
+    #[inline]
+    pub(super) const fn deciding(&self) -> u64 {
+        self.table.mask | self.leaf.mask
+    }
+
     fn of<F: Format>(level: &Level, regime: &Regime) -> Self {
         let reserved = |kind| Reference.reserved_bits::<F>(level, kind, regime);
-        let page_size = matches!(level.leaf, Leaf::IfPageSizeBit(..))
-            && F::is_leaf(level, EntryBits::PS.bits(), regime);
+        let (table, leaf) = (P | reserved(EntryKind::Table), P | reserved(EntryKind::Leaf));
 
-        Self {
-            page_size: if page_size { EntryBits::PS.bits() } else { 0 },
-            table: P | reserved(EntryKind::Table),
-            leaf: P | reserved(EntryKind::Leaf),
+        match level.leaf {
+            Leaf::Always => Self { table: Check::NEVER, leaf: Check { mask: leaf, want: P } },
+            Leaf::IfPageSizeBit(..) if F::is_leaf(level, PS, regime) => Self {
+                table: Check { mask: table | PS, want: P },
+                leaf: Check { mask: leaf | PS, want: P | PS },
+            },
+            Leaf::IfPageSizeBit(..) | Leaf::Never => {
+                Self { table: Check { mask: table, want: P }, leaf: Check::NEVER }
+            }
         }
     }
 }
 
 /// The masks of all levels.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Masks([LevelMasks; MAX_LEVELS]);
 
 impl Masks {
     pub(super) fn of<F: Format>(regime: &Regime) -> Self {
-        let mut masks = Self::default();
+        let mut masks = Self([LevelMasks::NONE; MAX_LEVELS]);
         for (masks, level) in masks.0.iter_mut().zip(F::LEVELS) {
             *masks = LevelMasks::of::<F>(level, regime);
         }
         masks
     }
+
+    /// The masks of the level at this depth.
+    #[inline]
+    pub(super) const fn at(&self, depth: usize) -> &LevelMasks {
+        &self.0[depth]
+    }
+
+    /// The levels, root first, each with its masks.
+    #[inline]
+    fn levels<F: Format>(&self) -> impl Iterator<Item = (&'static Level, &LevelMasks)> {
+        F::LEVELS.iter().zip(&self.0)
+    }
 }
 
-/// What a path must grant, as bits of the AND of its entries, in which XD is inverted.
+/// The entries of a path together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PathBits {
+    /// Flags that all of them have.
+    pub(crate) all: u64,
+    /// Flags that any of them has.
+    pub(super) any: u64,
+}
+
+impl PathBits {
+    /// The path of no entries, which allows everything.
+    pub(super) const EMPTY: Self = Self { all: u64::MAX, any: 0 };
+
+    /// A path that grants these rights, with every other flag set.
+    #[inline]
+    pub(crate) const fn of_rights(rights: Rights) -> Self {
+        let rights = rights.bits() as u64;
+        // R/W and U/S are bits 0 and 1 of the rights, and bits 1 and 2 of an entry.
+        let missing = (!rights & 3) << 1;
+        let any = (!rights >> 2 & 1) << 63;
+        Self { all: !missing, any }
+    }
+
+    /// The path that is longer by this entry.
+    #[inline]
+    #[must_use]
+    pub(super) const fn and(self, level: &Level, entry: u64) -> Self {
+        if level.has_flags { Self { all: self.all & entry, any: self.any | entry } } else { self }
+    }
+
+    /// R/W and U/S of the path, and XD where it allows fetches.
+    #[inline]
+    const fn flags(self) -> u64 {
+        self.all & !XD | !self.any & XD
+    }
+
+    /// The rights that it grants.
+    #[inline]
+    pub(crate) const fn rights(self) -> Rights {
+        let write = self.all >> 1 & 1;
+        let user = self.all >> 2 & 1;
+        let execute = !self.any >> 63;
+        Rights::from_bits_truncate((write | user << 1 | execute << 2) as u8)
+    }
+}
+
+/// What a path must grant, as bits of its flags.
 #[derive(Clone, Copy, Debug)]
-struct Demand {
+pub(crate) struct Demand {
     set: u64,
     clear: u64,
+    /// Whether protection keys are on.
+    pub(super) has_keys: bool,
 }
 
 impl Demand {
-    /// What an access demands (RIGHT-1 to RIGHT-4).
+    /// What an access demands (RIGHT-1 to RIGHT-4). `None` for shadow stacks, which demand other things.
     #[inline]
-    fn of(access: &Access, regime: &Regime) -> Self {
+    pub(crate) fn of(access: &Access, regime: &Regime) -> Option<Self> {
+        if access.shadow_stack {
+            return None;
+        }
+
         let when = |condition: bool, flag: EntryBits| if condition { flag.bits() } else { 0 };
         let (cr0, cr4) = (regime.state.cr0, regime.state.cr4);
         let is_user = access.is_user();
@@ -82,23 +181,84 @@ impl Demand {
         } else {
             cr4.contains(Cr4::SMAP) && (access.implicit || !access.ac)
         };
-        Self { set, clear: when(!is_user && bars_user_pages, EntryBits::US) }
+        Some(Self {
+            set,
+            clear: when(!is_user && bars_user_pages, EntryBits::US),
+            has_keys: cr4.intersects(Cr4::PKE.union(Cr4::PKS)),
+        })
     }
 
-    const fn is_met_by(self, path: u64) -> bool {
-        path & (self.set | self.clear) == self.set
+    /// 0 for a path that meets it, keys apart.
+    #[inline]
+    pub(super) const fn flaws(self, path: PathBits) -> u64 {
+        path.flags() & (self.set | self.clear) ^ self.set
+    }
+
+    /// Whether a path meets it, and the key of its leaf allows the access (RIGHT-5).
+    #[inline]
+    pub(crate) fn is_met(
+        self,
+        path: PathBits,
+        leaf: u64,
+        access: &Access,
+        regime: &Regime,
+    ) -> bool {
+        self.flaws(path) == 0
+            && !(self.has_keys && Reference.key_denied(path.rights(), leaf, access, regime))
     }
 }
 
-/// The rights in the AND of a path's entries.
-const fn rights(path: u64) -> Rights {
-    let write = path >> 1 & 1;
-    let user = path >> 2 & 1;
-    let execute = path >> 63;
-    Rights::from_bits_truncate((write | user << 1 | execute << 2) as u8)
+/// The end of a walk that has begun anywhere.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SettledLeaf {
+    pub(crate) level: &'static Level,
+    pub(crate) entry: u64,
+    /// The path to it, and with it.
+    pub(crate) above: PathBits,
+    pub(crate) path: PathBits,
 }
 
 impl<F: Format, R: Semantics> Mmu<F, R> {
+    /// The leaf for an address, from any level on, if all entries are good. `on_table` is told of each
+    /// table on the way, with the level of the entry that points to it and the path down to there.
+    #[inline]
+    pub(crate) fn leaf_from<M: TableMemory + ?Sized>(
+        &self,
+        start: Start<F>,
+        memory: &M,
+        address: VirtAddr,
+        mut on_table: impl FnMut(&'static Level, PhysAddr, PathBits),
+    ) -> Option<SettledLeaf> {
+        let mut cursor = start.cursor?;
+        let mut above = PathBits::of_rights(start.rights);
+
+        // Most walks that caches shorten have one entry left, of a level that the compiler knows.
+        if let (true, Some(level)) = (cursor.is_last(), F::LEVELS.last()) {
+            let place = Self::place_of(level, cursor.table(), address);
+            let entry = self.entry_at(memory, level, place, address).ok()?;
+            let path = above.and(level, entry);
+            let leaf = SettledLeaf { level, entry, above, path };
+            return self.masks.at(F::LEVELS.len() - 1).leaf.passes(entry).then_some(leaf);
+        }
+
+        loop {
+            let level = cursor.level();
+            let entry = self.entry_at(memory, level, cursor.entry_for(address), address).ok()?;
+            let path = above.and(level, entry);
+
+            let masks = self.masks.at(cursor.depth());
+            if masks.table.passes(entry) {
+                let table = F::address(level, EntryKind::Table, entry);
+                on_table(level, table, path);
+                cursor = cursor.below(table)?;
+                above = path;
+                continue;
+            }
+            let leaf = SettledLeaf { level, entry, above, path };
+            return masks.leaf.passes(entry).then_some(leaf);
+        }
+    }
+
     /// The translation of an address, if the access is an ordinary one and completes.
     #[inline]
     pub(super) fn walk_by_masks<M: TableMemory + ?Sized>(
@@ -107,62 +267,74 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         address: VirtAddr,
         access: &Access,
     ) -> Option<Translation> {
-        // Shadow stacks demand other things.
-        if access.shadow_stack {
+        let demand = Demand::of(access, &self.regime)?;
+        let (level, leaf, path) = self.leaf_by_masks(memory, address)?;
+
+        if level.has_flags && !demand.is_met(path, leaf, access, &self.regime) {
             return None;
         }
+        Some(Self::translation(level, leaf, path, address))
+    }
 
-        let demand = Demand::of(access, &self.regime);
+    /// The leaf for an address and its level, and the path down to it, if all entries are good.
+    #[inline]
+    pub(super) fn leaf_by_masks<M: TableMemory + ?Sized>(
+        &self,
+        memory: &M,
+        address: VirtAddr,
+    ) -> Option<(&'static Level, u64, PathBits)> {
         let mut table = self.root;
-        let mut path = u64::MAX;
-        for (level, masks) in F::LEVELS.iter().zip(&self.masks.0) {
-            let index = address.table_index(level.shift, level.index_bits);
-            let at = table + index.wrapping_mul(F::ENTRY_BYTES.into());
-            let entry = match F::register(level, index, &self.regime) {
-                Some(entry) => entry,
-                None => memory.read_entry(at, F::ENTRY_BYTES).ok()?,
-            };
+        let mut path = PathBits::EMPTY;
 
-            if level.has_flags {
-                path &= entry ^ EntryBits::XD.bits();
-            }
-            let is_leaf = match level.leaf {
-                Leaf::Never => false,
-                Leaf::IfPageSizeBit(..) => entry & masks.page_size != 0,
-                Leaf::Always => true,
-            };
-            if !is_leaf {
-                if entry & masks.table != P {
-                    return None;
-                }
-                table = F::address(level, EntryKind::Table, entry);
-                continue;
-            }
+        for (level, masks) in self.masks.levels::<F>() {
+            let place = Self::place_of(level, table, address);
+            let entry = self.entry_at(memory, level, place, address).ok()?;
+            path = path.and(level, entry);
 
-            let is_good = entry & masks.leaf == P;
-            let rights = rights(path);
-            if !is_good || (level.has_flags && !self.grants(path, rights, entry, demand, access)) {
-                return None;
+            if level.leaf == Leaf::Always || !masks.table.passes(entry) {
+                return masks.leaf.passes(entry).then_some((level, entry, path));
             }
-            let address = F::address(level, EntryKind::Leaf, entry) + address.offset(level.shift);
-            return Some(Translation { address, rights, leaf: entry, level: Some(level) });
+            table = F::address(level, EntryKind::Table, entry);
         }
         None
     }
 
-    /// Whether a path meets a demand, and its key allows the access (RIGHT-5).
+    /// The physical address of the entry of a table that an address selects.
     #[inline]
-    fn grants(
-        &self,
-        path: u64,
-        rights: Rights,
-        leaf: u64,
-        demand: Demand,
-        access: &Access,
-    ) -> bool {
-        let has_keys = self.regime.state.cr4.intersects(Cr4::PKE.union(Cr4::PKS));
+    pub(super) fn place_of(level: &Level, table: PhysAddr, address: VirtAddr) -> PhysAddr {
+        let index = address.table_index(level.shift, level.index_bits);
+        table + index.wrapping_mul(F::ENTRY_BYTES.into())
+    }
 
-        demand.is_met_by(path)
-            && !(has_keys && Reference.key_denied(rights, leaf, access, &self.regime))
+    /// The entry that an address selects, which is at this place unless it is in a register.
+    #[inline]
+    pub(super) fn entry_at<M: TableMemory + ?Sized>(
+        &self,
+        memory: &M,
+        level: &Level,
+        place: PhysAddr,
+        address: VirtAddr,
+    ) -> Result<u64, M::Error> {
+        let index = address.table_index(level.shift, level.index_bits);
+        match F::register(level, index, &self.regime) {
+            Some(entry) => Ok(entry),
+            None => memory.read_entry(place, F::ENTRY_BYTES),
+        }
+    }
+
+    /// The translation of an address by its leaf.
+    #[inline]
+    pub(crate) fn translation(
+        level: &'static Level,
+        leaf: u64,
+        path: PathBits,
+        address: VirtAddr,
+    ) -> Translation {
+        Translation {
+            address: F::address(level, EntryKind::Leaf, leaf) + address.offset(level.shift),
+            rights: path.rights(),
+            leaf,
+            level: Some(level),
+        }
     }
 }

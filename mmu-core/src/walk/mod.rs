@@ -6,21 +6,26 @@
 
 mod alternatives;
 mod any_mode;
+mod batch;
+mod locate;
 mod masks;
 mod predict;
 #[cfg(test)]
 mod properties;
+mod range;
 #[cfg(test)]
 mod tests;
 mod trace;
 mod translate;
 mod updates;
 
+pub(crate) use masks::{Demand, PathBits, SettledLeaf};
 pub(crate) use predict::WalkedPage;
 pub(crate) use translate::Entries;
 
 pub use any_mode::AnyMmu;
 pub(crate) use any_mode::in_any_mode;
+pub use range::{PageRun, Pages};
 pub use trace::{Path, Step, Trace};
 
 use crate::access::Access;
@@ -113,7 +118,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     }
 
     /// The control state, processor and choices of this MMU.
-    pub fn regime(&self) -> &Regime {
+    pub const fn regime(&self) -> &Regime {
         &self.regime
     }
 

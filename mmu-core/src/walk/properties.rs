@@ -1,9 +1,10 @@
 //! Properties of every prediction, for random entries and registers. This file has those of 4-level
-//! paging; `garbage` has those of every format, and `oracle` a second implementation of 32-bit and
+//! paging; `garbage` has those of every format, `many` those of walks for many addresses, and `oracle` a second implementation of 32-bit and
 //! PAE paging.
 
 mod alignment;
 mod garbage;
+mod many;
 mod oracle;
 
 use crate::access::{Access, AccessKind, Ring};

@@ -49,7 +49,7 @@ fn tlb_1_a_is_set_in_memory_before_anything_is_cached() {
     }
 
     assert_eq!(bench.cached(), (1, 3));
-    let entry = *bench.mmu.tlb().iter().next().unwrap();
+    let entry = bench.mmu.tlb().iter().next().unwrap();
     assert_eq!((entry.page, entry.shift, entry.leaf), (PAGE >> 12, 12, 0x5027));
     assert!(!entry.dirty && !entry.global);
 

@@ -20,7 +20,7 @@ use proptest::prelude::*;
 use std::vec::Vec;
 
 /// A flat table whose entries fit in one 4 KiB frame.
-type FlatMemory = Linear<20, 12, 4>;
+pub(super) type FlatMemory = Linear<20, 12, 4>;
 
 /// Memory that counts the reads, and checks that each is of one aligned entry.
 struct Counting<'m, M> {
@@ -48,7 +48,7 @@ impl<M: TableMemory<Error = OutsideMemory>> TableMemory for Counting<'_, M> {
 
 /// Random memory and registers, and a random processor.
 #[derive(Clone, Debug)]
-struct Garbage {
+pub(super) struct Garbage {
     seed: u64,
     /// Whether entries are present and point into the random memory, so that walks go deep.
     tame: bool,
@@ -65,7 +65,7 @@ struct Garbage {
 const FRAMES: u64 = 4;
 
 prop_compose! {
-    fn garbage()(
+    pub(super) fn garbage()(
         seed in any::<u64>(), tame in any::<bool>(), cr3 in 0..FRAMES * 0x1000,
         state in any::<[u64; 2]>(), vendor in vendor(), physical_address_bits in 32..=52_u8,
         features in any::<u32>(),
@@ -79,7 +79,7 @@ prop_compose! {
 }
 
 /// An access of at most 8 bytes at any address.
-fn any_access() -> impl Strategy<Value = Access> {
+pub(super) fn any_access() -> impl Strategy<Value = Access> {
     let address = prop_oneof![
         any::<u64>(),
         any::<u64>().prop_map(|address| address & 0xffff_ffff),
@@ -95,7 +95,7 @@ fn any_access() -> impl Strategy<Value = Access> {
 
 impl Garbage {
     /// The memory, filled by `SplitMix64`.
-    fn memory<F: Format>(&self) -> Bytes<Vec<u8>> {
+    pub(super) fn memory<F: Format>(&self) -> Bytes<Vec<u8>> {
         let mut seed = self.seed;
         let words = (0..FRAMES * 0x1000 / 8).flat_map(|_| {
             seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -117,7 +117,7 @@ impl Garbage {
         Bytes::new(PhysAddr::new(0), bytes)
     }
 
-    fn mmu<F: Format>(&self) -> Mmu<F> {
+    pub(super) fn mmu<F: Format>(&self) -> Mmu<F> {
         let [cr4, efer] = self.state;
         // CR3 is aligned for the flat table.
         let mut state = state_of(F::MODE, self.cr3 & !3);

@@ -4,6 +4,7 @@ use crate::measure::Run;
 use crate::workload::{Memory, Workload};
 use mmu_core::cache::CachedMmu;
 use mmu_core::x86::format::FourLevel;
+use mmu_core::x86::semantics::Reference;
 use mmu_core::{Access, Mmu, Outcome, PhysAddr, Prediction, Profile, Ring, VirtAddr};
 
 fn read(address: u64) -> Access {
@@ -47,15 +48,78 @@ pub(crate) fn predict<'w>(memory: &'w Memory, workload: &'w Workload) -> Run<'w>
     })
 }
 
-/// Through a TLB and paging-structure caches of the default size.
-pub(crate) fn cached<'w>(memory: &'w Memory, workload: &'w Workload) -> Run<'w> {
-    let mut mmu = Box::new(CachedMmu::<FourLevel>::new(workload.state(), Profile::default()));
+/// Through a TLB and paging-structure caches of these sizes.
+pub(crate) fn cached<'w, const SETS: usize, const WAYS: usize, const STRUCTURES: usize>(
+    memory: &'w Memory,
+    workload: &'w Workload,
+) -> Run<'w> {
+    let (state, profile) = (workload.state(), Profile::default());
+    let mmu = CachedMmu::<FourLevel, Reference, SETS, WAYS, STRUCTURES>::with_semantics(
+        Reference, state, profile,
+    );
+    let mut mmu = Box::new(mmu);
     let tables = memory.tables();
     Box::new(move |addresses| {
         let mut sum = 0_u64;
         for address in addresses {
-            if let Ok(translated) = mmu.translate(&tables, &read(*address)) {
-                sum = sum.wrapping_add(translated.address().get());
+            let access = read(*address);
+            if let Ok(translation) = mmu.walk(&tables, access.address, &access) {
+                sum = sum.wrapping_add(translation.address.get());
+            }
+        }
+        sum
+    })
+}
+
+/// Level by level.
+pub(crate) fn batch<'w>(memory: &'w Memory, workload: &'w Workload) -> Run<'w> {
+    let mmu = mmu(workload);
+    let tables = memory.tables();
+    let mut list = Vec::new();
+    Box::new(move |addresses| {
+        let mut sum = 0_u64;
+        for part in addresses.chunks(1024) {
+            list.clear();
+            list.extend(part.iter().copied().map(VirtAddr::new));
+            mmu.walk_batch(&tables, &list, &read(0), |_, translated| {
+                if let Ok(translation) = translated {
+                    sum = sum.wrapping_add(translation.address.get());
+                }
+            });
+        }
+        sum
+    })
+}
+
+/// All pages from the first to the last, for workloads that have no others.
+pub(crate) fn range<'w>(memory: &'w Memory, workload: &'w Workload) -> Option<Run<'w>> {
+    let mmu = mmu(workload);
+    let tables = memory.tables();
+    let (first, last) = workload.range?;
+    let (first, last) = (VirtAddr::new(first), VirtAddr::new(last));
+
+    Some(Box::new(move |_| {
+        let mut sum = 0_u64;
+        mmu.walk_range(&tables, first, last, &read(0), |run| {
+            if let Ok(pages) = run.pages {
+                let pages = pages.translations();
+                sum = pages.fold(sum, |sum, page| sum.wrapping_add(page.address.get()));
+            }
+        });
+        // It finds the pages, and the others bytes in them.
+        sum.wrapping_add(workload.offsets)
+    }))
+}
+
+/// Without rights.
+pub(crate) fn locate<'w>(memory: &'w Memory, workload: &'w Workload) -> Run<'w> {
+    let mmu = mmu(workload);
+    let tables = memory.tables();
+    Box::new(move |addresses| {
+        let mut sum = 0_u64;
+        for address in addresses {
+            if let Ok(found) = mmu.locate(&tables, VirtAddr::new(*address)) {
+                sum = sum.wrapping_add(found.get());
             }
         }
         sum

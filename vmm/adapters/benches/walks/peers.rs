@@ -2,15 +2,17 @@
 
 use crate::measure::Run;
 use crate::workload::{MEMORY, Memory, Workload};
-use memflow::architecture::x86::x64;
+use memflow::architecture::x86::{X86VirtualTranslate, x64};
 use memflow::cglue::{CTup2, CTup3};
 use memflow::error::{Error, ErrorKind, ErrorOrigin};
 use memflow::mem::mem_data::{PhysicalReadMemOps, PhysicalWriteMemOps, opt_call};
 use memflow::mem::virt_translate::VirtualTranslation;
 use memflow::mem::{
-    DirectTranslate, PhysicalMemory, PhysicalMemoryMetadata, VirtualDma, VirtualTranslate,
+    CachedVirtualTranslate, DirectTranslate, PhysicalMemory, PhysicalMemoryMetadata, VirtualDma,
+    VirtualTranslate, VirtualTranslate2,
 };
 use memflow::types::Address;
+use memflow::types::cache::count_validator::CountCacheValidator;
 use page_table_multiarch::PagingHandler;
 use page_table_multiarch::x86_64::X64PageTable;
 use std::mem::ManuallyDrop;
@@ -83,7 +85,51 @@ impl PagingHandler for Frames {
 
 /// memflow, one address at a time.
 pub(crate) fn memflow<'w>(memory: &'w Memory, workload: &'w Workload) -> Run<'w> {
-    let mut translator = translator(memory, workload);
+    one_by_one(translator(memory, workload, DirectTranslate::with_capacity(SCRATCH)))
+}
+
+/// memflow, a list of addresses at a time.
+pub(crate) fn memflow_list<'w>(memory: &'w Memory, workload: &'w Workload) -> Run<'w> {
+    in_lists(translator(memory, workload, DirectTranslate::with_capacity(SCRATCH)))
+}
+
+/// memflow with its cache of translations, one address at a time.
+pub(crate) fn memflow_cached<'w>(memory: &'w Memory, workload: &'w Workload) -> Run<'w> {
+    one_by_one(translator(memory, workload, cache()))
+}
+
+/// memflow with its cache of translations, a list of addresses at a time.
+pub(crate) fn memflow_cached_list<'w>(memory: &'w Memory, workload: &'w Workload) -> Run<'w> {
+    in_lists(translator(memory, workload, cache()))
+}
+
+/// Bytes of the arena from which memflow allocates.
+const SCRATCH: usize = 64 << 20;
+
+/// A cache that has room for every page of a workload, and is valid for every round.
+fn cache() -> CachedVirtualTranslate<DirectTranslate, CountCacheValidator> {
+    const ENTRIES: usize = 1 << 19;
+
+    CachedVirtualTranslate::builder(DirectTranslate::with_capacity(SCRATCH))
+        .arch(x64::ARCH)
+        .entries(ENTRIES)
+        .validator(CountCacheValidator::new(usize::MAX))
+        .build()
+        .expect("entries and an architecture are all that it needs")
+}
+
+type Translator<V> = VirtualDma<GuestMemory, V, X86VirtualTranslate>;
+
+fn translator<V: VirtualTranslate2>(
+    memory: &Memory,
+    workload: &Workload,
+    translate: V,
+) -> Translator<V> {
+    let translator = x64::new_translator(Address::from(workload.root));
+    VirtualDma::with_vat(GuestMemory(memory.words()), x64::ARCH, translator, translate)
+}
+
+fn one_by_one<'w, V: VirtualTranslate2 + 'w>(mut translator: Translator<V>) -> Run<'w> {
     Box::new(move |addresses| {
         let mut sum = 0_u64;
         for address in addresses {
@@ -95,11 +141,9 @@ pub(crate) fn memflow<'w>(memory: &'w Memory, workload: &'w Workload) -> Run<'w>
     })
 }
 
-/// memflow, a list of addresses at a time.
-pub(crate) fn memflow_list<'w>(memory: &'w Memory, workload: &'w Workload) -> Run<'w> {
+fn in_lists<'w, V: VirtualTranslate2 + 'w>(mut translator: Translator<V>) -> Run<'w> {
     const LIST: usize = 1024;
 
-    let mut translator = translator(memory, workload);
     let mut list = Vec::with_capacity(LIST);
     Box::new(move |addresses| {
         let mut sum = 0_u64;
@@ -115,15 +159,6 @@ pub(crate) fn memflow_list<'w>(memory: &'w Memory, workload: &'w Workload) -> Ru
         }
         sum
     })
-}
-
-type Translator =
-    VirtualDma<GuestMemory, DirectTranslate, memflow::architecture::x86::X86VirtualTranslate>;
-
-fn translator(memory: &Memory, workload: &Workload) -> Translator {
-    let translator = x64::new_translator(Address::from(workload.root));
-    let scratch = DirectTranslate::with_capacity(64 << 20);
-    VirtualDma::with_vat(GuestMemory(memory.words()), x64::ARCH, translator, scratch)
 }
 
 /// Physical memory, as memflow reads it.

@@ -1,5 +1,7 @@
 //! The yardstick: a bounds-checked 4-level walk that looks at P and PS only.
 
+use crate::measure::Run;
+use crate::workload::{Memory, Workload};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Where an address leads. `None` if an entry is not present or outside memory.
@@ -22,4 +24,16 @@ pub(crate) fn walk(words: &[AtomicU64], root: u64, address: u64) -> Option<u64> 
         table = entry & ADDRESS;
     }
     None
+}
+
+/// One address after the other.
+pub(crate) fn run<'w>(memory: &'w Memory, workload: &'w Workload) -> Run<'w> {
+    let (words, root) = (memory.words(), workload.root);
+    Box::new(move |addresses| {
+        let mut sum = 0_u64;
+        for address in addresses {
+            sum = sum.wrapping_add(walk(words, root, *address).unwrap_or(0));
+        }
+        sum
+    })
 }

@@ -66,6 +66,10 @@ pub(crate) struct Workload {
     pub(crate) root: u64,
     /// The sum of all physical addresses, which every contestant must find.
     pub(crate) sum: u64,
+    /// The part of it that the offsets into the pages are.
+    pub(crate) offsets: u64,
+    /// The first and the last address, if every page between them is one of the workload.
+    pub(crate) range: Option<(u64, u64)>,
 }
 
 impl Workload {
@@ -98,13 +102,16 @@ impl Workload {
             Order::Up | Order::Shuffled => (0..count as u64).collect(),
             Order::Sparse => (0..count).map(|_| random.next_u64() >> (64 - 47 + shift)).collect(),
         };
+        let range = (!matches!(order, Order::Sparse)).then_some((0, ((count as u64) << shift) - 1));
         let mut sum = 0_u64;
+        let mut offsets = 0_u64;
         for page in &mut pages {
             let frame = random.next_u64() % (1 << (39 - shift));
             let offset = random.next_u64() % (1 << shift) / 8 * 8;
             let mapped = tables.map(*page << shift, frame << shift, shift);
             *page = *page << shift | offset;
             sum = sum.wrapping_add(mapped | offset);
+            offsets = offsets.wrapping_add(offset);
         }
         if matches!(order, Order::Shuffled) {
             for left in (1..pages.len()).rev() {
@@ -112,7 +119,7 @@ impl Workload {
             }
         }
 
-        Self { name, what, addresses: pages, root: tables.root, sum }
+        Self { name, what, addresses: pages, root: tables.root, sum, offsets, range }
     }
 }
 

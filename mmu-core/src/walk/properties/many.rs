@@ -1,0 +1,153 @@
+//! Properties of the walks for many addresses, in every format on random memory: each answer is that of
+//! the walk for one.
+
+use super::garbage::{FlatMemory, Garbage, any_access, garbage};
+use crate::access::Access;
+use crate::address::{VirtAddr, low_bits};
+use crate::outcome::Translation;
+use crate::walk::{PageRun, WalkError};
+use crate::x86::format::{Bits32, FiveLevel, Format, FourLevel, Pae, Unpaged};
+use crate::x86::semantics::Cause;
+use proptest::prelude::*;
+use std::vec::Vec;
+
+/// Addresses near each other and far apart, more than a batch has at once.
+fn addresses() -> impl Strategy<Value = Vec<u64>> {
+    let address = prop_oneof![
+        any::<u64>(),
+        any::<u64>().prop_map(|address| address & 0x3f_ffff),
+        Just(0x1234_5678_9abc),
+    ];
+    prop::collection::vec(address, 0..300)
+}
+
+/// The address of the format that has these bits.
+fn canonical<F: Format>(address: u64) -> VirtAddr {
+    if F::IS_LONG_MODE {
+        VirtAddr::new(address).sign_extended(F::ADDRESS_BITS)
+    } else {
+        VirtAddr::new(address & low_bits(F::ADDRESS_BITS))
+    }
+}
+
+fn a_batch_is_many_walks<F: Format>(
+    garbage: &Garbage,
+    addresses: &[u64],
+    access: &Access,
+) -> Result<(), TestCaseError> {
+    let memory = garbage.memory::<F>();
+    let mmu = garbage.mmu::<F>();
+    let addresses: Vec<_> = addresses.iter().map(|address| canonical::<F>(*address)).collect();
+
+    let mut results = Vec::new();
+    mmu.walk_batch(&memory, &addresses, access, |address, result| results.push((address, result)));
+
+    prop_assert_eq!(results.len(), addresses.len());
+    for (address, (of, result)) in addresses.iter().zip(results) {
+        prop_assert_eq!(*address, of);
+        prop_assert_eq!(mmu.walk(&memory, *address, access, &mut ()), result);
+    }
+    Ok(())
+}
+
+fn a_range_is_many_walks<F: Format>(
+    garbage: &Garbage,
+    (first, len): (u64, u64),
+    access: &Access,
+) -> Result<(), TestCaseError> {
+    let memory = garbage.memory::<F>();
+    let mmu = garbage.mmu::<F>();
+    let first = canonical::<F>(first);
+    // Not beyond the half, or the highest address.
+    let half = if F::IS_LONG_MODE { F::ADDRESS_BITS - 1 } else { F::ADDRESS_BITS };
+    let end = (first.get() | low_bits(half)).min(u64::MAX - 0x1000);
+    let last = first.get().saturating_add(len).min(end).max(first.get());
+
+    let mut answers = Vec::new();
+    mmu.walk_range(&memory, first, VirtAddr::new(last), access, |run| {
+        let mut address = run.first.max(first).get();
+        while address <= run.last.get().min(last) {
+            answers.push((address, answer(&run, address)));
+            address = next_page(address);
+        }
+    });
+
+    let mut expected = first.get();
+    for (address, answer) in answers {
+        prop_assert_eq!(address, expected);
+        prop_assert_eq!(mmu.walk(&memory, VirtAddr::new(address), access, &mut ()), answer);
+        expected = next_page(address);
+    }
+    prop_assert!(expected > last, "{:#x} is missing", expected);
+    Ok(())
+}
+
+/// The first address of the next page of 4 KiB. The last page is not looked at.
+fn next_page(address: u64) -> u64 {
+    (address | 0xfff).saturating_add(1)
+}
+
+/// What a run says about one of its addresses.
+fn answer<F: Format>(run: &PageRun<'_, F>, address: u64) -> Result<Translation, WalkError> {
+    let offset = address - run.first.get();
+    run.pages.map(|pages| {
+        let shift = pages.level.map_or(63, |level| level.shift);
+        let page = pages.translations().nth((offset >> shift) as usize).unwrap();
+        Translation { address: page.address + (offset & low_bits(shift)), ..page }
+    })
+}
+
+fn what_is_located_is_what_the_walk_finds<F: Format>(
+    garbage: &Garbage,
+    access: &Access,
+) -> Result<(), TestCaseError> {
+    let memory = garbage.memory::<F>();
+    let mmu = garbage.mmu::<F>();
+    let address = canonical::<F>(access.address.get());
+    let located = mmu.locate(&memory, address);
+
+    match mmu.walk(&memory, address, access, &mut ()) {
+        Ok(translation) => prop_assert_eq!(located, Ok(translation.address)),
+        // The page is there.
+        Err(WalkError::Fault(Cause::Denied(_))) => prop_assert!(located.is_ok()),
+        Err(error) => prop_assert_eq!(located, Err(error)),
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn batches(garbage in garbage(), addresses in addresses(), access in any_access()) {
+        a_batch_is_many_walks::<FourLevel>(&garbage, &addresses, &access)?;
+        a_batch_is_many_walks::<FiveLevel>(&garbage, &addresses, &access)?;
+        a_batch_is_many_walks::<Pae>(&garbage, &addresses, &access)?;
+        a_batch_is_many_walks::<Bits32>(&garbage, &addresses, &access)?;
+        a_batch_is_many_walks::<FlatMemory>(&garbage, &addresses, &access)?;
+        a_batch_is_many_walks::<Unpaged>(&garbage, &addresses, &access)?;
+    }
+
+    #[test]
+    fn ranges(
+        garbage in garbage(),
+        first in any::<u64>(),
+        len in prop_oneof![0..0x10_0000_u64, 0..0x80_0000_u64],
+        access in any_access(),
+    ) {
+        a_range_is_many_walks::<FourLevel>(&garbage, (first, len), &access)?;
+        a_range_is_many_walks::<FiveLevel>(&garbage, (first, len), &access)?;
+        a_range_is_many_walks::<Pae>(&garbage, (first, len), &access)?;
+        a_range_is_many_walks::<Bits32>(&garbage, (first, len), &access)?;
+        a_range_is_many_walks::<FlatMemory>(&garbage, (first, len), &access)?;
+        a_range_is_many_walks::<Unpaged>(&garbage, (first, len), &access)?;
+    }
+
+    #[test]
+    fn places(garbage in garbage(), access in any_access()) {
+        what_is_located_is_what_the_walk_finds::<FourLevel>(&garbage, &access)?;
+        what_is_located_is_what_the_walk_finds::<FiveLevel>(&garbage, &access)?;
+        what_is_located_is_what_the_walk_finds::<Pae>(&garbage, &access)?;
+        what_is_located_is_what_the_walk_finds::<Bits32>(&garbage, &access)?;
+        what_is_located_is_what_the_walk_finds::<FlatMemory>(&garbage, &access)?;
+        what_is_located_is_what_the_walk_finds::<Unpaged>(&garbage, &access)?;
+    }
+}
