@@ -3,7 +3,7 @@
 
 use super::{Mmu, Trace, WalkError};
 use crate::access::{Access, SizeError};
-use crate::address::VirtAddr;
+use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::{AtomicTableMemory, OutsideMemory, TableMemory};
 use crate::outcome::{AccessError, AccessTranslation, Prediction, Translation};
 use crate::x86::format::{Bits32, FiveLevel, FourLevel, Pae, Unpaged};
@@ -59,6 +59,29 @@ impl AnyMmu {
     /// The reference for a control state and a processor.
     pub fn new(state: ControlState, profile: Profile) -> Self {
         Self::with_semantics(Reference, state, profile)
+    }
+
+    /// [`Mmu::locate`].
+    ///
+    /// # Errors
+    /// As [`Mmu::locate`].
+    pub fn locate<M: TableMemory + ?Sized>(
+        &self,
+        memory: &M,
+        address: VirtAddr,
+    ) -> Result<PhysAddr, WalkError<M::Error>> {
+        in_any_mode!(self, mmu => mmu.locate(memory, address))
+    }
+
+    /// [`Mmu::walk_batch`].
+    pub fn walk_batch<M: TableMemory + ?Sized>(
+        &self,
+        memory: &M,
+        addresses: &[VirtAddr],
+        access: &Access,
+        each: impl FnMut(VirtAddr, Result<Translation, WalkError<M::Error>>),
+    ) {
+        in_any_mode!(self, mmu => mmu.walk_batch(memory, addresses, access, each));
     }
 }
 

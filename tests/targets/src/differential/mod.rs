@@ -16,7 +16,7 @@ use mmu_core::walk::WalkError;
 use mmu_core::x86::semantics::{Cause, EntryError};
 use mmu_core::{
     Access, AccessError, AccessTranslation, AnyCachedMmu, AnyMmu, Fault, Outcome, PhysAddr,
-    Reference, Vector, VirtAddr,
+    Reference, Translation, Vector, VirtAddr,
 };
 use oracle::{Attempted, Reached, Refused};
 use ram::{Ram, SharedRam};
@@ -118,7 +118,9 @@ impl ComparedAccess<'_> {
         }
 
         let linear = self.given.processor.linear(attempted.address, attempted);
-        let walked = self.mmu.walk(memory, VirtAddr::new(linear), self.access, &mut ());
+        let linear = VirtAddr::new(linear);
+        let walked = self.mmu.walk(memory, linear, self.access, &mut ());
+        self.others(memory, linear, walked);
         let is_same = match (walked, &expected) {
             (Ok(translation), Ok(pages)) => translation.address.get() == pages[0].physical,
             (Err(WalkError::Fault(cause)), Err(Refused::PageFault { code, .. })) => {
@@ -133,6 +135,26 @@ impl ComparedAccess<'_> {
             _ => false,
         };
         assert!(is_same, "walk: {walked:?} instead of {expected:?} for {:?}", self.access);
+    }
+
+    /// The walk for many addresses finds the same for each, and what is located is what is walked.
+    fn others(&self, memory: &SharedRam, linear: VirtAddr, walked: Result<Translation, WalkError>) {
+        /// More than go down together, and some that are left.
+        const MANY: usize = 8 + 1;
+
+        let mut found = 0;
+        self.mmu.walk_batch(memory, &[linear; MANY], self.access, |address, in_batch| {
+            assert_eq!((address, in_batch), (linear, walked), "batch: {:?}", self.access);
+            found += 1;
+        });
+        assert_eq!(found, MANY);
+
+        let located = self.mmu.locate(memory, linear);
+        match walked {
+            Ok(translation) => assert_eq!(located, Ok(translation.address), "{linear}"),
+            Err(WalkError::Fault(Cause::Denied(_))) => assert!(located.is_ok(), "{linear}"),
+            Err(error) => assert_eq!(located, Err(error), "{linear}"),
+        }
     }
 
     /// The likeliest outcome of a prediction is the oracle's, and its updates are those of memory. Where
