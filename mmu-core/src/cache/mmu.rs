@@ -161,6 +161,30 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
         self.walk_in_detail(memory, address, access)
     }
 
+    /// Walks for many addresses, one after the other, and hands over the result of each, in their order. It
+    /// is what [`Self::walk`] returns for an access like `access` at that address. Where a TLB is larger
+    /// than the caches of the processor that runs this, it is faster.
+    ///
+    /// The addresses must be canonical.
+    #[inline]
+    pub fn walk_batch<M: AtomicTableMemory + ?Sized>(
+        &mut self,
+        memory: &M,
+        addresses: &[VirtAddr],
+        access: &Access,
+        mut each: impl FnMut(VirtAddr, Result<Translation, AccessError<M::Error>>),
+    ) {
+        /// Number of addresses whose sets are asked for at once.
+        const TOUCHED: usize = 64;
+
+        for addresses in addresses.chunks(TOUCHED) {
+            self.tlb.touch(addresses);
+            for address in addresses {
+                each(*address, self.walk(memory, *address, access));
+            }
+        }
+    }
+
     /// What a page fault at an address drops.
     pub(super) const fn path(&self, address: VirtAddr) -> Invalidation {
         Invalidation::Path { address, pcid: self.pcid }

@@ -162,6 +162,19 @@ impl<const SETS: usize, const WAYS: usize> Tlb<SETS, WAYS> {
         None
     }
 
+    /// Asks for the sets of addresses, so that lookups need not wait for one after the other.
+    #[inline]
+    pub(super) fn touch(&self, addresses: &[VirtAddr]) {
+        for shift in bits(self.shifts) {
+            let touched = addresses.iter().fold(0, |touched, address| {
+                let set = &self.sets[Self::set(address.get() >> shift)];
+                touched | set.pages.first().unwrap_or(&0) | set.leaves.last().unwrap_or(&0)
+            });
+            // Whoever loads something must want it.
+            core::hint::black_box(touched);
+        }
+    }
+
     /// Adds an entry. A PCID, of 12 bits, has at most one for each page. A page larger than the address
     /// space is not kept.
     #[inline]

@@ -1,11 +1,16 @@
 //! The caches themselves: sizes, sets, replacement, page sizes.
 
-use super::{AccessKind::Read, BYTE, CacheBench, PAGE, PDE, PDPTE, Ring, VirtAddr};
+use super::{
+    Access, AccessKind::Read, BYTE, CacheBench, NEIGHBOUR, NEXT_PTE, PAGE, PDE, PDPTE, PTE, Ring,
+    VirtAddr, bit,
+};
 use crate::address::PhysAddr;
 use crate::cache::{CachedMmu, Invalidation, Tlb, TlbEntry};
+use crate::outcome::{AccessError, Translation};
 use crate::x86::format::FourLevel;
 use crate::x86::regime::Regime;
 use crate::x86::semantics::{Reference, Rights};
+use std::vec::Vec;
 
 fn entry(page: u64) -> TlbEntry {
     TlbEntry {
@@ -105,10 +110,10 @@ fn caches_of_size_0_cache_nothing() {
     let Regime { state, profile, .. } = *bench.mmu.mmu().regime();
     let mut off =
         CachedMmu::<FourLevel, Reference, 1, 0, 0>::with_semantics(Reference, state, profile);
-    let read = crate::Access::read(VirtAddr::new(BYTE), 1, Ring::Three);
+    let read = Access::read(VirtAddr::new(BYTE), 1, Ring::Three);
 
     for frame in [0x5000, 0x7000] {
-        bench.set(super::PTE, frame | 7);
+        bench.set(PTE, frame | 7);
         let translated = off.translate(&bench.memory, &read).unwrap();
         assert_eq!(translated.address(), PhysAddr::new(frame + 0x234));
     }
@@ -120,4 +125,29 @@ fn caches_of_size_0_cache_nothing() {
 #[test]
 fn an_entry_is_as_small_as_documented() {
     assert!(size_of::<Option<TlbEntry>>() <= 40);
+}
+
+/// What is asked for beforehand changes no answer: a fault in the list drops what is cached, and the same
+/// address behind it is walked again.
+#[test]
+fn a_list_is_one_address_after_the_other() {
+    let mut bench = CacheBench::new();
+    bench.writes(BYTE, 0x5234);
+    bench.set(PTE, 0x7001);
+
+    // The TLB still has the page, for users and for writes.
+    let list = [BYTE, NEIGHBOUR, 0x1000, BYTE].map(VirtAddr::new);
+    let write = Access::write(VirtAddr::new(0), 1, Ring::Three);
+    let mut found = Vec::new();
+    let mut keep = |_, result: Result<Translation, AccessError>| {
+        found.push(result.map(|page| page.address.get()).ok());
+    };
+    bench.mmu.walk_batch(&bench.memory, &list, &write, &mut keep);
+    bench.mmu.invlpg(VirtAddr::new(BYTE));
+    bench.mmu.walk_batch(&bench.memory, &list, &write, keep);
+
+    let first = [Some(0x5234), Some(0x6000), None, Some(0x5234)];
+    assert_eq!(found[..4], first);
+    assert_eq!(found[4..], [None, Some(0x6000), None, None]);
+    assert_eq!(bench.get(NEXT_PTE), 0x6007 + bit::A + bit::D);
 }

@@ -39,6 +39,9 @@ const ENTRIES: &[(&str, usize, Make)] = &[
     ("CachedMmu, a large TLB", usize::MAX, |memory, workload| {
         Some(ours::cached::<0x1_0000, 4, 1024>(memory, workload))
     }),
+    ("CachedMmu, lists", usize::MAX, |memory, workload| {
+        Some(ours::cached_batch::<0x4_0000, 2, 1024>(memory, workload))
+    }),
     ("Mmu::predict_into", 1 << 15, |memory, workload| Some(ours::predict(memory, workload))),
     ("x86_64", usize::MAX, |memory, workload| Some(peers::x86_64(memory, workload))),
     ("page_table_multiarch", usize::MAX, |memory, workload| {
@@ -97,7 +100,7 @@ fn main() -> ExitCode {
     };
 
     // A large TLB is made on the stack.
-    let thread = std::thread::Builder::new().stack_size(64 << 20);
+    let thread = std::thread::Builder::new().stack_size(256 << 20);
     let run = move || run(&options).inspect_err(|error| eprintln!("memory for tables: {error}"));
     match thread.spawn(run).map(std::thread::JoinHandle::join) {
         Ok(Ok(Ok(()))) => ExitCode::SUCCESS,

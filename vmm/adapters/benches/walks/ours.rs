@@ -71,6 +71,33 @@ pub(crate) fn cached<'w, const SETS: usize, const WAYS: usize, const STRUCTURES:
     })
 }
 
+/// The same for lists of addresses.
+pub(crate) fn cached_batch<'w, const SETS: usize, const WAYS: usize, const STRUCTURES: usize>(
+    memory: &'w Memory,
+    workload: &'w Workload,
+) -> Run<'w> {
+    let (state, profile) = (workload.state(), Profile::default());
+    let mmu = CachedMmu::<FourLevel, Reference, SETS, WAYS, STRUCTURES>::with_semantics(
+        Reference, state, profile,
+    );
+    let mut mmu = Box::new(mmu);
+    let tables = memory.tables();
+    let mut list = Vec::new();
+    Box::new(move |addresses| {
+        let mut sum = 0_u64;
+        for part in addresses.chunks(1024) {
+            list.clear();
+            list.extend(part.iter().copied().map(VirtAddr::new));
+            mmu.walk_batch(&tables, &list, &read(0), |_, translated| {
+                if let Ok(translation) = translated {
+                    sum = sum.wrapping_add(translation.address.get());
+                }
+            });
+        }
+        sum
+    })
+}
+
 /// Level by level.
 pub(crate) fn batch<'w>(memory: &'w Memory, workload: &'w Workload) -> Run<'w> {
     let mmu = mmu(workload);
