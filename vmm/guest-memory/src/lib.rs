@@ -58,12 +58,14 @@ const MAX_ACCESS: usize = 0x1000;
 pub struct VirtualMemory<'m, M: GuestMemoryBackend> {
     mmu: AnyCachedMmu,
     memory: &'m M,
+    tables: TablesInMemory<'m, M>,
 }
 
 impl<'m, M: GuestMemoryBackend> VirtualMemory<'m, M> {
     /// The virtual memory of a control state, in its paging mode. The TLB is empty.
     pub fn new(memory: &'m M, state: ControlState, profile: Profile) -> Self {
-        Self { mmu: AnyCachedMmu::new(state, profile), memory }
+        let mmu = AnyCachedMmu::new(state, profile);
+        Self { mmu, memory, tables: TablesInMemory::new(memory) }
     }
 
     /// The MMU, which the caller informs about register changes and invalidations.
@@ -87,7 +89,7 @@ impl<'m, M: GuestMemoryBackend> VirtualMemory<'m, M> {
     /// # Errors
     /// The fault, that a table is outside memory, or that an entry is contended.
     pub fn translate(&mut self, access: &Access) -> Result<AccessTranslation, AccessError> {
-        self.mmu.translate(&TablesInMemory(self.memory), access)
+        self.mmu.translate(&self.tables, access)
     }
 
     /// Fills a buffer with the bytes from `address` on, as code in this ring reads them.

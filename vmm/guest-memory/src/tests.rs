@@ -3,7 +3,11 @@
 use super::{FailureCause, VirtualMemory, VirtualMemoryError};
 use mmu_core::memory::OutsideMemory;
 use mmu_core::{Access, ControlState, PhysAddr, Profile, Ring, Vector, VirtAddr};
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use vm_memory::bitmap::{AtomicBitmap, Bitmap};
+use vm_memory::{
+    Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, VolatileMemory,
+};
 
 const SIZE: usize = 0x20_0000;
 
@@ -125,4 +129,31 @@ fn an_edited_entry_is_used_after_an_invalidation() {
     guest.mmu().invlpg(page);
     guest.read(page, &mut byte, Ring::Three).unwrap();
     assert_eq!(byte, [2]);
+}
+
+/// The tables of one region lead to those of another, and A and D count as writes.
+#[test]
+fn tables_lie_in_several_regions_and_their_pages_become_dirty() {
+    let ranges = [(GuestAddress(0x1000), 0x1000), (GuestAddress(0x8000), 0x4000)];
+    let memory = GuestMemoryMmap::<AtomicBitmap>::from_ranges(&ranges).unwrap();
+    for (at, entry) in [(0x1000, 0x9007_u64), (0x9000, 0xa007), (0xa000, 0xb007), (0xb008, 0x8007)]
+    {
+        // This marks nothing as dirty.
+        let slice = memory.get_slice(GuestAddress(at), 8).unwrap();
+        slice.get_atomic_ref::<AtomicU64>(0).unwrap().store(entry, Ordering::Relaxed);
+    }
+    let is_dirty = |at: u64| {
+        let region = memory.find_region(GuestAddress(at)).unwrap();
+        region.bitmap().dirty_at((at - region.start_addr().0) as usize)
+    };
+    assert!(!is_dirty(0x1000));
+
+    let mut guest =
+        VirtualMemory::new(&memory, ControlState::four_level(0x1000), Profile::default());
+    let read = Access::read(VirtAddr::new(0x1234), 4, Ring::Three);
+    assert_eq!(guest.translate(&read).unwrap().address(), PhysAddr::new(0x8234));
+    for table in [0x1000, 0x9000, 0xa000, 0xb000] {
+        assert!(is_dirty(table), "{table:#x}");
+    }
+    assert!(!is_dirty(0x8000));
 }

@@ -6,6 +6,7 @@
 //! A ratio is the median, over the rounds, of the ratios to the plain walk. It is what to look at: the
 //! nanoseconds depend on who else uses the machine.
 
+mod guest_memory;
 #[cfg(feature = "kvm")]
 mod kvm_translate;
 mod measure;
@@ -41,6 +42,9 @@ const ENTRIES: &[(&str, usize, Make)] = &[
     }),
     ("CachedMmu, lists", usize::MAX, |memory, workload| {
         Some(ours::cached_batch::<0x4_0000, 2, 1024>(memory, workload))
+    }),
+    ("VirtualMemory", usize::MAX, |memory, workload| {
+        Some(guest_memory::translate(memory, workload))
     }),
     ("Mmu::predict_into", 1 << 15, |memory, workload| Some(ours::predict(memory, workload))),
     ("x86_64", usize::MAX, |memory, workload| Some(peers::x86_64(memory, workload))),
