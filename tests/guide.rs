@@ -1,6 +1,7 @@
 //! README and the guide are right: their sample runs are what the program prints, their links lead
 //! somewhere, and what they list is complete.
 
+#[path = "sample/mod.rs"]
 mod sample;
 
 use crosswalk_test_support as support;

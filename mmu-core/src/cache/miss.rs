@@ -6,7 +6,7 @@ use crate::access::Access;
 use crate::address::VirtAddr;
 use crate::memory::AtomicTableMemory;
 use crate::outcome::{AccessError, Translation};
-use crate::walk::{Demand, Entries, Mmu, SettledLeaf, Start, Step};
+use crate::walk::{Demand, Entries, GoodEntry, Mmu, Start, Step};
 use crate::x86::fault::PageFaultCode;
 use crate::x86::format::{EntryBits, EntryKind, Format, MAX_LEVELS};
 use crate::x86::rule::Rule;
@@ -17,9 +17,8 @@ use arrayvec::ArrayVec;
 impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCTURES: usize>
     CachedMmu<F, R, SETS, WAYS, STRUCTURES>
 {
-    /// The translation of an address that the TLB does not have, and what it leaves in the caches, if the
-    /// access is an ordinary one that completes, and A and D are set already. It is what
-    /// [`Self::walk_in_detail`] would find.
+    /// The translation of an address that the TLB does not have, if the access is an ordinary one that
+    /// completes. It does what [`Self::walk_in_detail`] would do.
     #[inline]
     pub(super) fn walk_by_masks<M: AtomicTableMemory + ?Sized>(
         &mut self,
@@ -35,41 +34,92 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
         let start = start.unwrap_or_else(|| self.mmu.root());
 
         let mut tables = ArrayVec::<_, MAX_LEVELS>::new();
-        let leaf = self.mmu.leaf_from(start, memory, address, |level, table, path| {
-            // A PDPTE of PAE paging is in a register, not in a cache (PDPTE-1).
-            if level.has_flags {
-                tables.push((level, table, path.rights()));
-            }
+        let mut above = start.rights;
+        let leaf = self.mmu.leaf_from(start, memory, address, |table| {
+            above = table.path.rights();
+            tables.push(table);
         })?;
-        let SettledLeaf { level, entry, above, path } = leaf;
-
-        let entry_bits = EntryBits::from_bits_retain(entry);
-        let is_dirty = entry_bits.contains(EntryBits::D);
-        let changes_nothing = level.has_flags
-            && path.all & EntryBits::A.bits() != 0
-            && (is_dirty || !access.kind.writes());
-        if !changes_nothing || !demand.is_met(path, entry, access, self.mmu.regime()) {
+        let GoodEntry { level, path, .. } = leaf;
+        if level.has_flags && !demand.is_met(path, leaf.entry, access, self.mmu.regime()) {
             return None;
         }
 
-        for &(level, table, rights) in &tables {
+        let flags = match access.kind.writes() {
+            _ if !level.has_flags => EntryBits::empty(),
+            true => EntryBits::A | EntryBits::D,
+            false => EntryBits::A,
+        };
+        let entry = leaf.entry | flags.bits();
+        let are_set = path.all & EntryBits::A.bits() != 0 && entry == leaf.entry;
+        if !are_set && !self.set_flags(memory, &tables, leaf, entry) {
+            return None;
+        }
+
+        self.fill_by_masks(address, &tables, above, GoodEntry { entry, ..leaf });
+        Some(Mmu::<F, R>::translation(level, entry, path, address))
+    }
+
+    /// Sets A in entries that point to tables, and replaces their leaf. `false` if that is not possible:
+    /// because an entry has changed (AD-4), or for a reason that the detailed walk tells.
+    #[inline(never)]
+    fn set_flags<M: AtomicTableMemory + ?Sized>(
+        &mut self,
+        memory: &M,
+        tables: &[GoodEntry],
+        leaf: GoodEntry,
+        new_leaf: u64,
+    ) -> bool {
+        let tables = tables.iter().filter(|table| table.level.has_flags);
+        let tables = tables.map(|table| (table, table.entry | EntryBits::A.bits()));
+
+        for (GoodEntry { at, entry, .. }, new) in tables.chain([(&leaf, new_leaf)]) {
+            if new == *entry {
+                continue;
+            }
+            match memory.compare_exchange(*at, F::ENTRY_BYTES, *entry, new) {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.decided.insert(Rule::Ad4);
+                    return false;
+                }
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// Caches the entries of a walk whose A is set (TLB-1). `above` is what those above the leaf allow.
+    #[inline]
+    fn fill_by_masks(
+        &mut self,
+        address: VirtAddr,
+        tables: &[GoodEntry],
+        above: Rights,
+        leaf: GoodEntry,
+    ) {
+        let pcid = self.pcid;
+        // A PDPTE of PAE paging is in a register, not in a cache (PDPTE-1).
+        for &GoodEntry { level, entry, path, .. } in tables.iter().filter(|it| it.level.has_flags) {
             let shift = level.shift;
             let prefix = address.get() >> shift;
-            let pcid = self.pcid;
+            let table = F::address(level, EntryKind::Table, entry);
+            let rights = path.rights();
             self.structures.insert(level, StructureEntry { prefix, shift, pcid, table, rights });
         }
+
+        let GoodEntry { level, entry, path, .. } = leaf;
+        let bits = EntryBits::from_bits_retain(entry);
         self.tlb.insert(TlbEntry {
             page: address.get() >> level.shift,
             shift: level.shift,
-            pcid: self.pcid,
-            global: self.has_global_pages() && entry_bits.contains(EntryBits::G),
+            pcid,
+            global: self.has_global_pages() && level.has_flags && bits.contains(EntryBits::G),
             frame: F::address(level, EntryKind::Leaf, entry),
-            above: above.rights(),
+            above,
             rights: path.rights(),
             leaf: entry,
-            dirty: is_dirty,
+            dirty: !level.has_flags || bits.contains(EntryBits::D),
         });
-        Some(Mmu::<F, R>::translation(level, entry, path, address))
     }
 
     /// Walks from where the paging-structure caches lead. If that ends badly, they may be the reason:

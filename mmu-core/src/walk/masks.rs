@@ -208,54 +208,52 @@ impl Demand {
     }
 }
 
-/// The end of a walk that has begun anywhere.
+/// A good entry on the way of a walk.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct SettledLeaf {
+pub(crate) struct GoodEntry {
     pub(crate) level: &'static Level,
+    /// Its physical address, if it is in memory.
+    pub(crate) at: PhysAddr,
     pub(crate) entry: u64,
-    /// The path to it, and with it.
-    pub(crate) above: PathBits,
+    /// The path down to it, and with it.
     pub(crate) path: PathBits,
 }
 
 impl<F: Format, R: Semantics> Mmu<F, R> {
-    /// The leaf for an address, from any level on, if all entries are good. `on_table` is told of each
-    /// table on the way, with the level of the entry that points to it and the path down to there.
+    /// The leaf for an address, from any level on, if all entries are good. `on_table` is given each
+    /// entry on the way that points to a table.
     #[inline]
     pub(crate) fn leaf_from<M: TableMemory + ?Sized>(
         &self,
         start: Start<F>,
         memory: &M,
         address: VirtAddr,
-        mut on_table: impl FnMut(&'static Level, PhysAddr, PathBits),
-    ) -> Option<SettledLeaf> {
+        mut on_table: impl FnMut(GoodEntry),
+    ) -> Option<GoodEntry> {
         let mut cursor = start.cursor?;
-        let mut above = PathBits::of_rights(start.rights);
+        let mut path = PathBits::of_rights(start.rights);
 
         // Most walks that caches shorten have one entry left, of a level that the compiler knows.
         if let (true, Some(level)) = (cursor.is_last(), F::LEVELS.last()) {
-            let place = Self::place_of(level, cursor.table(), address);
-            let entry = self.entry_at(memory, level, place, address).ok()?;
-            let path = above.and(level, entry);
-            let leaf = SettledLeaf { level, entry, above, path };
+            let at = Self::place_of(level, cursor.table(), address);
+            let entry = self.entry_at(memory, level, at, address).ok()?;
+            let leaf = GoodEntry { level, at, entry, path: path.and(level, entry) };
             return self.masks.at(F::LEVELS.len() - 1).leaf.passes(entry).then_some(leaf);
         }
 
         loop {
             let level = cursor.level();
-            let entry = self.entry_at(memory, level, cursor.entry_for(address), address).ok()?;
-            let path = above.and(level, entry);
+            let at = cursor.entry_for(address);
+            let entry = self.entry_at(memory, level, at, address).ok()?;
+            path = path.and(level, entry);
 
+            let found = GoodEntry { level, at, entry, path };
             let masks = self.masks.at(cursor.depth());
-            if masks.table.passes(entry) {
-                let table = F::address(level, EntryKind::Table, entry);
-                on_table(level, table, path);
-                cursor = cursor.below(table)?;
-                above = path;
-                continue;
+            if !masks.table.passes(entry) {
+                return masks.leaf.passes(entry).then_some(found);
             }
-            let leaf = SettledLeaf { level, entry, above, path };
-            return masks.leaf.passes(entry).then_some(leaf);
+            on_table(found);
+            cursor = cursor.below(F::address(level, EntryKind::Table, entry))?;
         }
     }
 

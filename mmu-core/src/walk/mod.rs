@@ -19,7 +19,7 @@ mod trace;
 mod translate;
 mod updates;
 
-pub(crate) use masks::{Demand, PathBits, SettledLeaf};
+pub(crate) use masks::{Demand, GoodEntry, PathBits};
 pub(crate) use predict::WalkedPage;
 pub(crate) use translate::Entries;
 

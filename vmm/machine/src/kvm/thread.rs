@@ -2,6 +2,7 @@
 //! time, and works on one job after another.
 
 use super::vm::Vm;
+use super::watchdog;
 use crate::MachineError;
 use crate::jail::Jail;
 use std::io;
@@ -31,7 +32,7 @@ impl VcpuThread {
         let thread = Builder::new()
             .name("vcpu".into())
             .spawn(move || {
-                let lock = jail.lock_vcpu();
+                let lock = leave_signals_to_others().and_then(|()| jail.lock_vcpu());
                 let is_free = lock.is_err();
                 if locked.send(lock).is_err() || is_free {
                     return;
@@ -97,6 +98,28 @@ impl VcpuThread {
         // A thread that panics drops its end of the channel.
         result.recv().unwrap_or_else(|_| Err(ended(DOING)))
     }
+}
+
+/// Blocks every signal in the calling thread that is meant for the whole process: whatever its handler
+/// does, as writing into a pipe, the jail would refuse. The watchdog's signal still comes, and so do
+/// those of a thread's own mistakes.
+fn leave_signals_to_others() -> io::Result<()> {
+    use nix::sys::signal::{SigSet, Signal};
+    const OWN: [Signal; 7] = [
+        watchdog::SIGNAL,
+        Signal::SIGSEGV,
+        Signal::SIGBUS,
+        Signal::SIGFPE,
+        Signal::SIGILL,
+        Signal::SIGTRAP,
+        Signal::SIGSYS,
+    ];
+
+    let mut others = SigSet::all();
+    for signal in OWN {
+        others.remove(signal);
+    }
+    Ok(others.thread_set_mask()?)
 }
 
 impl Drop for VcpuThread {

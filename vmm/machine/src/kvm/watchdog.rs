@@ -9,7 +9,8 @@ use nix::time::ClockId;
 use std::io;
 use std::time::Duration;
 
-const SIGNAL: Signal = Signal::SIGUSR1;
+/// The signal with which it interrupts.
+pub(super) const SIGNAL: Signal = Signal::SIGUSR1;
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// Interrupts the thread that started it, until it is dropped.
