@@ -7,7 +7,7 @@
 
 use super::Mmu;
 use crate::access::{Access, AccessKind};
-use crate::address::VirtAddr;
+use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::TableMemory;
 use crate::outcome::Translation;
 use crate::x86::format::{EntryBits, EntryKind, Format, Leaf, Level, MAX_LEVELS};
@@ -99,13 +99,15 @@ const fn rights(path: u64) -> Rights {
 }
 
 impl<F: Format, R: Semantics> Mmu<F, R> {
-    /// The translation of an address, if the access is an ordinary one and completes.
+    /// The translation of an address, if the access is an ordinary one and completes. `seen` gets
+    /// every entry on the way, root first.
     #[inline]
     pub(super) fn walk_by_masks<M: TableMemory + ?Sized>(
         &self,
         memory: &M,
         address: VirtAddr,
         access: &Access,
+        mut seen: impl FnMut(PhysAddr, u64),
     ) -> Option<Translation> {
         // Shadow stacks demand other things.
         if access.shadow_stack {
@@ -122,6 +124,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
                 Some(entry) => entry,
                 None => memory.read_entry(at, F::ENTRY_BYTES).ok()?,
             };
+            seen(at, entry);
 
             if level.has_flags {
                 path &= entry ^ EntryBits::XD.bits();

@@ -6,7 +6,9 @@
 
 mod alternatives;
 mod any_mode;
+mod choices;
 mod masks;
+mod ordinary;
 mod predict;
 #[cfg(test)]
 mod properties;
@@ -144,7 +146,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     ) -> Result<Translation, WalkError<M::Error>> {
         if R::IS_REFERENCE
             && !T::LISTENS
-            && let Some(translation) = self.walk_by_masks(memory, address, access)
+            && let Some(translation) = self.walk_by_masks(memory, address, access, |_, _| {})
         {
             return Ok(translation);
         }
