@@ -384,7 +384,7 @@ fn any_alternative_agrees_and_differences_are_to_the_nearest() {
     let (_, absent) = faulting(Vector::PageFault, 0x4);
     let mut prediction: Prediction = reserved.clone();
     prediction.alternatives[0].choice = Some((Rule::Code7, "reserved"));
-    prediction.alternatives.extend(absent.alternatives.clone());
+    prediction.alternatives.extend(absent.alternatives.iter().cloned());
     prediction.alternatives[1].choice = Some((Rule::Code7, "absent"));
 
     let taken = choices(&case, &prediction, observation_of(&case, &absent));

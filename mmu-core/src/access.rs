@@ -260,26 +260,32 @@ impl Access {
     /// assert_eq!(pages, [(0x1f00, 0x100), (0x2000, 0x1000), (0x3000, 0x1000), (0x4000, 0x100)]);
     /// ```
     pub fn pages(&self) -> impl Iterator<Item = Self> + use<> {
-        self.cut_at(PAGE_SHIFT)
+        let access = *self;
+        self.cut_at(PAGE_SHIFT).map(move |(address, size)| Self { address, size, ..access })
     }
 
-    /// The access, cut at the multiples of 2^`shift` bytes (4 KiB at most).
+    /// The access, cut at the multiples of 2^`shift` bytes (4 KiB at most): the address and the number of
+    /// bytes of each piece.
     #[inline]
-    pub(crate) fn cut_at(&self, shift: u8) -> impl Iterator<Item = Self> + use<> {
-        let mut rest = *self;
+    pub(crate) fn cut_at(&self, shift: u8) -> impl Iterator<Item = (VirtAddr, u16)> + use<> {
+        let mut address = self.address;
+        let mut left = self.size;
         iter::from_fn(move || {
-            let size = rest.bytes_before(shift);
-            let piece = Self { size, ..rest };
+            if left == 0 {
+                return None;
+            }
+            let room = (1 << shift) - address.offset(shift) as u16;
+            let piece = (address, left.min(room));
 
-            rest.address = rest.address.wrapping_add(size.into());
-            rest.size -= size;
-            (size != 0).then_some(piece)
+            address = address.wrapping_add(piece.1.into());
+            left -= piece.1;
+            Some(piece)
         })
     }
 
     /// Number of its bytes before the next multiple of 2^`shift` bytes (4 KiB at most).
     #[inline]
-    const fn bytes_before(&self, shift: u8) -> u16 {
+    pub(crate) const fn bytes_before(&self, shift: u8) -> u16 {
         let room = (1 << shift) - self.address.offset(shift) as u16;
         if self.size < room { self.size } else { room }
     }
@@ -290,6 +296,9 @@ impl Access {
         let in_first_page = self.bytes_before(shift);
         if in_first_page == 0 {
             return Err(SizeError::Empty);
+        }
+        if in_first_page == self.size {
+            return Ok(());
         }
 
         let behind = usize::from(self.size - in_first_page);

@@ -51,6 +51,8 @@ fn build(sources: &Path, out: &Path) -> PathBuf {
 
     let mut build = cargo(&workspace);
     build.args(["build", "--offline", "--bins", "--profile", "guest", "--target", TARGET]);
+    // As a package of its own mmu-core would have its feature `alloc`, and the guest has no heap.
+    build.args(["--package", "crosswalk-guest"]);
     build.arg("--target-dir").arg(&target_dir);
     build.env("RUSTFLAGS", FLAGS).env("CROSSWALK_BARE_METAL", "1");
     assert!(succeeds(build), "the guest images were not built: see the messages above");

@@ -1,8 +1,10 @@
 //! What a walk returns. A *translation* is one answer: where an access goes. A *prediction* is the set
 //! of outcomes that the manuals allow for an access, each with its updates of the entries on the path.
 
+mod list;
 mod translation;
 
+pub use list::BoundedList;
 pub use translation::{AccessError, AccessTranslation, Translation};
 
 use crate::access::MAX_PAGES;
@@ -109,13 +111,23 @@ pub const MAX_ALTERNATIVES: usize = 8 * MAX_PAGES;
 /// [`Semantics`]: crate::Semantics
 pub const MAX_ENTRIES: usize = MAX_PAGES + 2 * (MAX_LEVELS - 1);
 
+/// Number of entries of an alternative that need no heap: those of a path of any format, and of an access
+/// to two pages whose tables are the same.
+const INLINE_ENTRIES: usize = MAX_LEVELS + 1;
+
+/// The updates of the entries on the path of an access.
+pub type EntryUpdates = BoundedList<EntryUpdate, INLINE_ENTRIES, MAX_ENTRIES>;
+
+/// The outcomes that are allowed for an access. Most accesses have one.
+pub type Alternatives = BoundedList<Alternative, 1, MAX_ALTERNATIVES>;
+
 /// One outcome that is allowed for an access.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alternative {
     /// How it ends.
     pub outcome: Outcome,
     /// The updates of the entries on its path. An entry used twice is listed once.
-    pub updates: ArrayVec<EntryUpdate, MAX_ENTRIES>,
+    pub updates: EntryUpdates,
     /// If a rule leaves a choice: the rule, and the member of the choice that leads here.
     pub choice: Option<(Rule, &'static str)>,
 }
@@ -124,7 +136,7 @@ pub struct Alternative {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prediction {
     /// The alternatives, at least one, the likeliest first.
-    pub alternatives: ArrayVec<Alternative, MAX_ALTERNATIVES>,
+    pub alternatives: Alternatives,
     /// The rules that decided.
     pub rules: RuleSet,
 }

@@ -1,8 +1,9 @@
 //! The alternatives of a prediction, and the names of the members of choices.
 
-use crate::outcome::{Alternative, EntryUpdate, MAX_ALTERNATIVES, MAX_ENTRIES, Prediction};
+use crate::access::MAX_PAGES;
+use crate::outcome::{Alternative, EntryUpdate, EntryUpdates, Outcome, Prediction, Span};
 use crate::x86::format::EntryBits;
-use crate::x86::rule::Rule;
+use crate::x86::rule::{Rule, RuleSet};
 use arrayvec::ArrayVec;
 
 /// A member of CANON-2 under LAM.
@@ -14,9 +15,7 @@ pub(super) const CHECKED_16_BYTES: &str = "the alignment of 16 bytes is checked"
 
 /// What an access that fails the alignment check may do to the entries on its path: the processor may
 /// have walked to the page and set A, but it has not written (ALIGN-1).
-pub(super) fn updates_without_access(
-    updates: &ArrayVec<EntryUpdate, MAX_ENTRIES>,
-) -> ArrayVec<EntryUpdate, MAX_ENTRIES> {
+pub(super) fn updates_without_access(updates: &EntryUpdates) -> EntryUpdates {
     let accessed = |update: &EntryUpdate| EntryUpdate {
         must_set: 0,
         may_set: (update.must_set | update.may_set) & EntryBits::A.bits(),
@@ -27,13 +26,37 @@ pub(super) fn updates_without_access(
 }
 
 impl Prediction {
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        self.alternatives.clear();
+        self.rules = RuleSet::default();
+    }
+
+    /// Keeps one alternative without a choice, in which the access completes: its bytes, none so far, and
+    /// its updates, which are those of an earlier prediction.
+    #[inline]
+    pub(super) fn only_completion(
+        &mut self,
+    ) -> (&mut ArrayVec<Span, MAX_PAGES>, &mut EntryUpdates) {
+        if self.alternatives.is_empty() {
+            let outcome = Outcome::Translated(ArrayVec::new());
+            let updates = EntryUpdates::new();
+            self.alternatives.push(Alternative { outcome, updates, choice: None });
+        }
+
+        self.alternatives.truncate(1);
+        let Alternative { outcome, updates, choice } = &mut self.alternatives[0];
+        *choice = None;
+        (outcome.cleared(), updates)
+    }
+
     /// Adds an alternative, unless an equal one is there. A choice whose members make no difference
     /// has decided nothing, so only a new alternative counts its rule.
     pub(super) fn add(&mut self, alternative: Alternative) {
         let is_known = self.alternatives.iter().any(|known| {
             known.outcome == alternative.outcome && known.updates == alternative.updates
         });
-        if is_known || self.alternatives.len() == MAX_ALTERNATIVES {
+        if is_known || self.alternatives.is_full() {
             return;
         }
 
@@ -60,6 +83,22 @@ impl Prediction {
                 _ => "the lower page is reported",
             };
             first.choice = Some((rule, first_member));
+        }
+    }
+}
+
+impl Outcome {
+    /// The bytes of a completion, none so far.
+    #[inline]
+    fn cleared(&mut self) -> &mut ArrayVec<Span, MAX_PAGES> {
+        loop {
+            match self {
+                Self::Translated(spans) => {
+                    spans.clear();
+                    return spans;
+                }
+                Self::Fault(_) => *self = Self::Translated(ArrayVec::new()),
+            }
         }
     }
 }

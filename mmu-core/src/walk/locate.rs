@@ -37,7 +37,7 @@ impl<F: Format> Mmu<F> {
         memory: &M,
         address: VirtAddr,
     ) -> Result<PhysAddr, WalkError<M::Error>> {
-        match self.leaf_by_masks(memory, address) {
+        match self.leaf_by_masks(memory, address, |_, _| {}) {
             Some((level, leaf, _)) => {
                 Ok(F::address(level, EntryKind::Leaf, leaf) + address.offset(level.shift))
             }

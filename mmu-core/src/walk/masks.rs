@@ -257,16 +257,18 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         }
     }
 
-    /// The translation of an address, if the access is an ordinary one and completes.
+    /// The translation of an address, if the access is an ordinary one and completes. `seen` gets
+    /// every entry on the way, root first.
     #[inline]
     pub(super) fn walk_by_masks<M: TableMemory + ?Sized>(
         &self,
         memory: &M,
         address: VirtAddr,
         access: &Access,
+        seen: impl FnMut(PhysAddr, u64),
     ) -> Option<Translation> {
         let demand = Demand::of(access, &self.regime)?;
-        let (level, leaf, path) = self.leaf_by_masks(memory, address)?;
+        let (level, leaf, path) = self.leaf_by_masks(memory, address, seen)?;
 
         if level.has_flags && !demand.is_met(path, leaf, access, &self.regime) {
             return None;
@@ -280,6 +282,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         &self,
         memory: &M,
         address: VirtAddr,
+        mut seen: impl FnMut(PhysAddr, u64),
     ) -> Option<(&'static Level, u64, PathBits)> {
         let mut table = self.root;
         let mut path = PathBits::EMPTY;
@@ -287,6 +290,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         for (level, masks) in self.masks.levels::<F>() {
             let place = Self::place_of(level, table, address);
             let entry = self.entry_at(memory, level, place, address).ok()?;
+            seen(place, entry);
             path = path.and(level, entry);
 
             if level.leaf == Leaf::Always || !masks.table.passes(entry) {

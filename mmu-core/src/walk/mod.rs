@@ -7,8 +7,10 @@
 mod alternatives;
 mod any_mode;
 mod batch;
+mod choices;
 mod locate;
 mod masks;
+mod ordinary;
 mod predict;
 #[cfg(test)]
 mod properties;
@@ -149,7 +151,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     ) -> Result<Translation, WalkError<M::Error>> {
         if R::IS_REFERENCE
             && !T::LISTENS
-            && let Some(translation) = self.walk_by_masks(memory, address, access)
+            && let Some(translation) = self.walk_by_masks(memory, address, access, |_, _| {})
         {
             return Ok(translation);
         }

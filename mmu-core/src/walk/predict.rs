@@ -2,29 +2,24 @@
 //!
 //! An access touches one page or several, and each is walked. The results of the walks decide the
 //! outcome and the updates of the entries. Where processors legally differ, the walks are repeated for
-//! each member of the choice.
+//! each member of the choice, unless the first walks show that no choice matters here. An access that
+//! completes and leaves nothing open takes the way of `ordinary`, which does all of this in one go.
 
-use super::alternatives::{BYTES_FOLLOW, CHECKED_16_BYTES, CHECKED_FIRST, updates_without_access};
+use super::alternatives::{CHECKED_16_BYTES, CHECKED_FIRST, updates_without_access};
+use super::choices::{OpenMember, passes_4_gib};
 use super::{Mmu, Path, WalkError};
 use crate::access::{Access, AccessKind, MAX_PAGES, SizeError};
 use crate::address::{PAGE_SHIFT, PhysAddr, VirtAddr};
 use crate::memory::{OutsideMemory, TableMemory};
-use crate::outcome::{Alternative, Outcome, Prediction, Span};
+use crate::outcome::{Alternative, EntryUpdates, Outcome, Prediction, Span};
 use crate::table::limits;
 use crate::x86::fault::Fault;
 use crate::x86::format::Format;
-use crate::x86::profile::Pin;
-use crate::x86::regime::{Choices, Regime};
+use crate::x86::regime::Regime;
 use crate::x86::rule::{Rule, RuleSet};
 use crate::x86::semantics::{AlignmentCheck, Cause, Denial, Semantics};
-use crate::x86::state::{Cr4, Efer, PagingMode};
+use crate::x86::state::{CR3_LAM_U48, CR3_LAM_U57, Cr4, Efer};
 use arrayvec::ArrayVec;
-
-/// A rule that leaves something open, and the member of the choice that is taken.
-type OpenMember = (Rule, &'static str);
-
-/// Whether a choice is open, how to take its other member, and that member.
-type PossibleChoice = (bool, fn(&mut Choices), OpenMember);
 
 impl<F: Format, R: Semantics> Mmu<F, R> {
     /// Every way in which the access may go, and what it does to the entries on its path.
@@ -70,8 +65,8 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         Ok(found)
     }
 
-    /// The same into a prediction of the caller's, whose contents are replaced. A prediction has room
-    /// for all that can be allowed, some 22 KiB, so a loop over many accesses should not move it.
+    /// The same into a prediction of the caller's, whose contents are replaced. A loop over many
+    /// accesses then moves nothing, and allocates for the largest prediction only.
     ///
     /// # Errors
     /// As [`Mmu::predict`]. The prediction has no alternatives then.
@@ -81,32 +76,59 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         access: &Access,
         found: &mut Prediction,
     ) -> Result<(), SizeError> {
-        found.alternatives.clear();
-        found.rules = RuleSet::default();
-        Self::check_size(access)?;
+        if let Err(error) = Self::check_size(access) {
+            found.clear();
+            return Err(error);
+        }
 
-        self.predict_in_regime(memory, access, None, found);
+        if self.predict_ordinary(memory, access, found).is_none() {
+            found.clear();
+            self.predict_in_detail(memory, access, found);
+        }
+        Ok(())
+    }
+
+    /// Predicts with the regime's choices, and with the others where they can make a difference.
+    pub(super) fn predict_in_detail<M: TableMemory<Error = OutsideMemory> + ?Sized>(
+        &self,
+        memory: &M,
+        access: &Access,
+        found: &mut Prediction,
+    ) {
+        let settled = self.predict_in_regime(memory, access, None, found);
+        if !settled || !R::IS_REFERENCE || self.bytes_are_open(access) {
+            self.predict_other_choices(memory, access, found);
+        }
+        found.name_first_member();
+    }
+
+    /// Adds what becomes of an access if the processor chooses otherwise.
+    pub(super) fn predict_other_choices<M: TableMemory<Error = OutsideMemory> + ?Sized>(
+        &self,
+        memory: &M,
+        access: &Access,
+        found: &mut Prediction,
+    ) {
         for (choices, rule, member) in self.other_choices(access) {
             let other = Self::with_regime(self.semantics, Regime { choices, ..self.regime });
             other.predict_in_regime(memory, access, Some((rule, member)), found);
         }
-
-        found.name_first_member();
-        Ok(())
     }
 
-    /// Predicts with the regime's choices.
-    fn predict_in_regime<M: TableMemory<Error = OutsideMemory> + ?Sized>(
+    /// Predicts with the regime's choices. Returns whether it is settled that no choice of the walk
+    /// makes a difference.
+    pub(super) fn predict_in_regime<M: TableMemory<Error = OutsideMemory> + ?Sized>(
         &self,
         memory: &M,
         access: &Access,
         choice: Option<OpenMember>,
         found: &mut Prediction,
-    ) {
-        match self.canonical_access(access, &mut found.rules) {
-            Some(canonical) => self.predict_with(memory, &canonical, choice, found),
-            None => self.refuse(access, choice, found),
-        }
+    ) -> bool {
+        let Some(canonical) = self.canonical_access(access, &mut found.rules) else {
+            self.refuse(access, choice, found);
+            return true;
+        };
+        self.predict_with(memory, &canonical, choice, found)
     }
 
     /// Adds what becomes of an access that violates LASS or is not canonical.
@@ -117,18 +139,42 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         found: &mut Prediction,
     ) {
         let outcome = Outcome::Fault(self.semantics.non_canonical_fault(access));
-        found.add(Alternative { outcome, updates: ArrayVec::new(), choice });
+        found.add(Alternative { outcome, updates: EntryUpdates::new(), choice });
 
         if self.semantics.alignment_check(access, &self.regime) != AlignmentCheck::Passes {
             let outcome = Outcome::Fault(Fault::ALIGNMENT_CHECK);
             let choice = Some((Rule::Align1, CHECKED_FIRST));
-            found.add(Alternative { outcome, updates: ArrayVec::new(), choice });
+            found.add(Alternative { outcome, updates: EntryUpdates::new(), choice });
         }
     }
 
     /// The access with the linear address that is translated: masked in 64-bit mode, cut to 32 bits
     /// elsewhere. `None` when it violates LASS, is not canonical, or exceeds the limit of its segment.
+    #[inline]
     pub(crate) fn canonical_access(&self, access: &Access, rules: &mut RuleSet) -> Option<Access> {
+        if R::IS_REFERENCE && self.is_plainly_canonical(access) {
+            return Some(*access);
+        }
+        self.canonical_access_in_detail(access, rules)
+    }
+
+    /// Whether nothing masks or separates addresses, and those of the access are canonical.
+    #[inline]
+    fn is_plainly_canonical(&self, access: &Access) -> bool {
+        const SPECIAL: Cr4 = Cr4::LASS.union(Cr4::LAM_SUP);
+        let state = &self.regime.state;
+        let is_plain = !state.cr4.intersects(SPECIAL)
+            && state.cr3 & (CR3_LAM_U48 | CR3_LAM_U57) == 0
+            && !state.efer.contains(Efer::UAIE);
+
+        F::IS_LONG_MODE
+            && is_plain
+            && !access.compatibility
+            && access.address.is_canonical(F::ADDRESS_BITS)
+            && access.last_byte().is_canonical(F::ADDRESS_BITS)
+    }
+
+    fn canonical_access_in_detail(&self, access: &Access, rules: &mut RuleSet) -> Option<Access> {
         let translated = Access { address: self.walked_address(access.address, access), ..*access };
 
         if F::IS_LONG_MODE && access.compatibility {
@@ -178,85 +224,8 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     }
 
     /// Whether the linear address of an access has 64 bits and must be canonical.
-    fn has_64_bit_address(&self, access: &Access) -> bool {
+    pub(super) fn has_64_bit_address(&self, access: &Access) -> bool {
         F::IS_LONG_MODE && self.semantics.has_64_bit_address(access)
-    }
-
-    /// The combinations of open choices that the regime does not take and that may matter to this
-    /// access.
-    pub(crate) fn other_choices(
-        &self,
-        access: &Access,
-    ) -> ArrayVec<(Choices, Rule, &'static str), 7> {
-        let Regime { state, profile, choices } = self.regime;
-        let is_fetch = access.kind == AccessKind::Fetch;
-        let nx_is_on = state.cr4.contains(Cr4::PAE) && state.efer.contains(Efer::NXE);
-        let smep_alone = state.cr4.contains(Cr4::SMEP) && !nx_is_on;
-        let is_processor = F::MODE != PagingMode::Linear;
-        let is_wide = self.has_64_bit_address(access);
-        let is_tagged = is_wide && state.efer.contains(Efer::UAIE);
-
-        // At most three of these are open for one access: the first two belong to different modes, and
-        // each of the last three excludes the other two.
-        let open: [PossibleChoice; 6] = [
-            (
-                F::IS_LONG_MODE && profile.global_in_pml4e_is_reserved() == Pin::Open,
-                |choices| choices.global_in_pml4e_is_reserved = true,
-                (Rule::Code7, "G in a PML4E is reserved"),
-            ),
-            (
-                F::MODE == PagingMode::Pae && profile.pdptes_are_walked() == Pin::Open,
-                |choices| choices.pdptes_are_walked = true,
-                (Rule::Pdpte4, "PDPTEs are read during the walk"),
-            ),
-            (
-                is_fetch && smep_alone && profile.smep_alone_reports_fetch() == Pin::Open,
-                |choices| choices.smep_alone_reports_fetch = false,
-                (Rule::Code8, "I/D is 0 with SMEP alone"),
-            ),
-            (
-                is_tagged && !is_fetch,
-                |choices| choices.cr2_holds_the_tag = true,
-                (Rule::Canon4, "CR2 holds the tag"),
-            ),
-            (
-                is_wide && !is_tagged && self.masking_decides(access),
-                |choices| choices.bytes_follow_the_masked_first = true,
-                (Rule::Canon2, BYTES_FOLLOW),
-            ),
-            (
-                // Descriptor tables have limits of their own.
-                !is_wide && is_processor && !access.implicit && passes_4_gib(access),
-                |choices| choices.limit_ends_at_4_gib = true,
-                (Rule::Canon2, "the segment's limit is exceeded"),
-            ),
-        ];
-
-        let mut combined = ArrayVec::<(Choices, Option<OpenMember>), 8>::new();
-        combined.push((choices, None));
-        for (_, take, member) in open.into_iter().filter(|(is_open, ..)| *is_open) {
-            for number in 0..combined.len() {
-                let (mut choices, first) = combined[number];
-                take(&mut choices);
-                combined.push((choices, first.or(Some(member))));
-            }
-        }
-
-        let others = combined.into_iter();
-        others
-            .filter_map(|(choices, member)| member.map(|(rule, name)| (choices, rule, name)))
-            .collect()
-    }
-
-    /// Whether it matters to an access how LAM masks the bytes after the first (CANON-2).
-    fn masking_decides(&self, access: &Access) -> bool {
-        let follow = Choices { bytes_follow_the_masked_first: true, ..self.regime.choices };
-        let is_canonical = |choices| {
-            let regime = Regime { choices, ..self.regime };
-            self.semantics.is_canonical(access, F::ADDRESS_BITS, &regime)
-        };
-
-        access.crosses_page() && is_canonical(follow) != is_canonical(self.regime.choices)
     }
 
     /// Predicts with the regime's choices. If a table is outside memory, both contents are tried that
@@ -267,9 +236,9 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         access: &Access,
         choice: Option<OpenMember>,
         found: &mut Prediction,
-    ) {
-        if self.predict_in(memory, access, choice, found).is_ok() {
-            return;
+    ) -> bool {
+        if let Ok(settled) = self.predict_in(memory, access, choice, found) {
+            return settled;
         }
 
         found.rules.insert(Rule::Out1);
@@ -279,6 +248,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
             // No read fails in such memory.
             let _ = self.predict_in(&filled, access, choice, found);
         }
+        false
     }
 
     fn predict_in<M: TableMemory<Error = OutsideMemory> + ?Sized>(
@@ -287,19 +257,22 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         access: &Access,
         choice: Option<OpenMember>,
         found: &mut Prediction,
-    ) -> Result<(), OutsideMemory> {
+    ) -> Result<bool, OutsideMemory> {
         let mut pages = ArrayVec::<WalkedPage, MAX_PAGES>::new();
         for (address, len) in self.pages(access) {
             pages.push(self.walk_page(memory, address, len, access, found)?);
         }
 
         self.conclude(&pages, access, choice, found);
-        Ok(())
+        let mut pages = pages.iter();
+        let is_open =
+            |page: &WalkedPage| self.is_open(memory, &page.path.steps, page.faults(), access);
+        Ok(!pages.any(is_open))
     }
 
     /// The number of address bits inside a page. A page larger than 4 KiB counts as several: each
     /// 4 KiB of it is walked.
-    fn page_shift() -> u8 {
+    pub(super) fn page_shift() -> u8 {
         F::LEVELS.last().map_or(PAGE_SHIFT, |level| level.shift.min(PAGE_SHIFT))
     }
 
@@ -311,11 +284,16 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     }
 
     /// The pages of an access, in the order of its bytes: the first address that it touches in each,
-    /// as it is walked with the regime's choices, and the number of its bytes there.
+    /// as it is walked with the regime's choices, and the number of its bytes there. The address of the
+    /// access itself is one that is walked.
     #[inline]
     pub(crate) fn pages(&self, access: &Access) -> impl Iterator<Item = (VirtAddr, u16)> {
-        let pieces = access.cut_at(Self::page_shift());
-        pieces.map(|piece| (self.walked_address(piece.address, &piece), piece.size))
+        let mut is_first = true;
+        access.cut_at(Self::page_shift()).map(move |(address, len)| {
+            let walked = if is_first { address } else { self.walked_address(address, access) };
+            is_first = false;
+            (walked, len)
+        })
     }
 
     /// Walks for one of the access's pages.
@@ -393,12 +371,6 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
             found.add(Alternative { outcome, updates: updates_of_check, choice });
         }
     }
-}
-
-/// Whether an access with an address of 32 bits has bytes at 4 GiB and above.
-const fn passes_4_gib(access: &Access) -> bool {
-    let first = Access { address: access.address.truncated(32), ..*access };
-    first.last_byte().get() >> 32 != 0
 }
 
 /// The rules that shape the error code of a page fault.

@@ -1,11 +1,13 @@
 //! Properties of every prediction, for random entries and registers. This file has those of 4-level
-//! paging; `garbage` has those of every format, `many` those of walks for many addresses, and `oracle` a second implementation of 32-bit and
-//! PAE paging.
+//! paging; `garbage` has those of every format, `many` those of walks for many addresses, `oracle` a second
+//! implementation of 32-bit and PAE paging, and `shortcuts` compares a prediction with one that leaves
+//! nothing out.
 
 mod alignment;
 mod garbage;
 mod many;
 mod oracle;
+mod shortcuts;
 
 use crate::access::{Access, AccessKind, Ring};
 use crate::address::{PhysAddr, VirtAddr};
@@ -306,7 +308,7 @@ proptest! {
         mut slots in slots(), root in any::<u64>(), machine in machine(), access in access_to_one_page(),
     ) {
         slots.0[0] = root & !P;
-        for known in machine.predict(&slots, &access).alternatives {
+        for known in &machine.predict(&slots, &access).alternatives {
             let fault = known.outcome.fault().copied();
             prop_assert!(fault.is_some());
             // Neither P nor RSVD nor PK.
@@ -319,7 +321,7 @@ proptest! {
     fn a_translation_keeps_the_offset_into_its_page(
         slots in slots(), machine in machine(), access in access_to_one_page(),
     ) {
-        for known in machine.predict(&slots, &access).alternatives {
+        for known in &machine.predict(&slots, &access).alternatives {
             if let Some(physical) = known.outcome.physical_address() {
                 let mask = (1 << page_bits(&slots, machine)) - 1;
                 prop_assert_eq!(physical.get() & mask, access.address.get() & mask);
@@ -332,8 +334,8 @@ proptest! {
     fn an_access_is_translated_as_a_whole_or_not_at_all(
         slots in slots(), machine in machine(), access in access(),
     ) {
-        for known in machine.predict(&slots, &access).alternatives {
-            if let Outcome::Translated(spans) = known.outcome {
+        for known in &machine.predict(&slots, &access).alternatives {
+            if let Outcome::Translated(spans) = &known.outcome {
                 prop_assert_eq!(spans.iter().map(|span| span.len).sum::<u16>(), access.size);
                 prop_assert_eq!(spans.len(), if access.crosses_page() { 2 } else { 1 });
             }
@@ -389,7 +391,7 @@ proptest! {
     fn updates_touch_accessed_and_dirty_only(
         slots in slots(), machine in machine(), access in access(),
     ) {
-        for known in machine.predict(&slots, &access).alternatives {
+        for known in &machine.predict(&slots, &access).alternatives {
             let completes = known.outcome.fault().is_none();
             for update in &known.updates {
                 let touched = update.must_set | update.may_set;

@@ -82,6 +82,17 @@ impl Trace for Path {
     }
 }
 
+/// Keeps the rules alone.
+impl Trace for RuleSet {
+    const WANTED: bool = true;
+
+    fn step(&mut self, _step: Step) {}
+
+    fn rule(&mut self, rule: Rule) {
+        self.insert(rule);
+    }
+}
+
 /// The reasons to deny an access that R/W, U/S and XD give.
 const BY_FLAGS: Denial =
     Denial::SUPERVISOR_PAGE.union(Denial::READ_ONLY).union(Denial::EXECUTE_DISABLED);

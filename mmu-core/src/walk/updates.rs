@@ -1,16 +1,15 @@
 //! What an access does to the entries on its path: which of A and D are set, and which may be (AD-1 to
 //! AD-7).
 
+use super::Mmu;
 use super::predict::{PageEnd, WalkedPage};
-use super::{Mmu, Step};
 use crate::access::Access;
 use crate::address::PAGE_SHIFT;
-use crate::outcome::{EntryUpdate, MAX_ENTRIES};
-use crate::x86::format::{EntryBits, EntryKind, Format};
+use crate::outcome::{EntryUpdate, EntryUpdates};
+use crate::x86::format::{EntryBits, EntryKind, Format, Level};
 use crate::x86::profile::Pin;
 use crate::x86::rule::{Rule, RuleSet};
-use crate::x86::semantics::{Cause, Semantics};
-use arrayvec::ArrayVec;
+use crate::x86::semantics::{Cause, Rights, Semantics};
 
 impl<F: Format, R: Semantics> Mmu<F, R> {
     /// What the access does to the entries of its pages.
@@ -19,12 +18,12 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         pages: &[WalkedPage],
         access: &Access,
         rules: &mut RuleSet,
-    ) -> ArrayVec<EntryUpdate, MAX_ENTRIES> {
+    ) -> EntryUpdates {
         let first_fault = pages.iter().position(WalkedPage::faults);
         let faulting = pages.iter().filter(|page| page.faults()).count();
         let completes = first_fault.is_none();
         let denied_pte_is_accessed = self.regime.profile.denied_pte_is_accessed();
-        let mut updates = ArrayVec::new();
+        let mut updates = EntryUpdates::new();
 
         for (number, page) in pages.iter().enumerate() {
             let is_behind = first_fault.is_some_and(|fault| fault < number);
@@ -36,7 +35,9 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
                 if step.error.is_some() || !step.level.has_flags {
                     continue;
                 }
-                let flags = self.flags_to_set(step, access, governed.sets_dirty);
+                let flags = self.flags_to_set(step.level, step.kind, step.rights, access);
+                let flags = if governed.sets_dirty { flags } else { flags - EntryBits::D };
+                let flags = flags.bits();
                 let open_by = governed.rule_for(step.kind);
                 let is_pte = step.level.shift == PAGE_SHIFT;
                 let (must_set, may_set) = match denied_pte_is_accessed {
@@ -84,15 +85,21 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         }
     }
 
-    /// The flags that an access sets in an entry: A, and D in a leaf where `sets_dirty` allows it.
-    fn flags_to_set(&self, step: &Step, access: &Access, sets_dirty: bool) -> u64 {
-        let is_leaf = step.kind == EntryKind::Leaf;
-        let dirties = is_leaf && self.semantics.sets_dirty(step.rights, access);
+    /// The flags that an access sets in an entry when it completes: A, and D in a leaf.
+    #[inline]
+    pub(super) fn flags_to_set(
+        &self,
+        level: &Level,
+        kind: EntryKind,
+        rights: Rights,
+        access: &Access,
+    ) -> EntryBits {
+        let is_leaf = kind == EntryKind::Leaf;
 
         let mut flags = EntryBits::empty();
-        flags.set(EntryBits::A, self.semantics.sets_accessed(step.level));
-        flags.set(EntryBits::D, dirties && sets_dirty);
-        flags.bits()
+        flags.set(EntryBits::A, self.semantics.sets_accessed(level));
+        flags.set(EntryBits::D, is_leaf && self.semantics.sets_dirty(rights, access));
+        flags
     }
 }
 
@@ -124,11 +131,7 @@ impl PageFlags {
 
 /// Adds an update. An entry that is there already gets the bits of both; that it is at another level
 /// is AD-6.
-fn merge(
-    updates: &mut ArrayVec<EntryUpdate, MAX_ENTRIES>,
-    update: EntryUpdate,
-    rules: &mut RuleSet,
-) {
+fn merge(updates: &mut EntryUpdates, update: EntryUpdate, rules: &mut RuleSet) {
     match updates.iter_mut().find(|known| known.at == update.at) {
         Some(known) => {
             if known.level != update.level {
@@ -138,8 +141,6 @@ fn merge(
             known.may_set |= update.may_set;
         }
         // There is room for all entries of two pages, and of any that share their upper tables.
-        None => {
-            let _ = updates.try_push(update);
-        }
+        None => updates.push(update),
     }
 }

@@ -1,6 +1,5 @@
 //! Predictions and observations written by hand, for the tests of the verdict.
 
-use arrayvec::ArrayVec;
 use crosswalk::verdict::{Field, Verdict, judge_observation};
 use crosswalk_case::Case;
 use crosswalk_case::observation::{
@@ -105,13 +104,12 @@ fn completes(case: &Case, spans: &[(u64, u16)]) -> Prediction {
     };
     let span = |(address, len): &(u64, u16)| Span { address: PhysAddr::new(*address), len: *len };
 
-    let mut alternatives = ArrayVec::new();
-    alternatives.push(Alternative {
+    let only = Alternative {
         outcome: Outcome::Translated(spans.iter().map(span).collect()),
         updates: FourLevel::LEVELS.iter().enumerate().map(update).collect(),
         choice: None,
-    });
-    Prediction { alternatives, rules: RuleSet::default() }
+    };
+    Prediction { alternatives: [only].into_iter().collect(), rules: RuleSet::default() }
 }
 
 /// The observation of a machine that behaves like the first alternative.

@@ -95,7 +95,7 @@ pub(super) struct ConformanceCause {
 pub(super) fn deviations_in(case: &Case, allowed: &[Alternative]) -> Vec<Deviation> {
     let deviation = |rule: Option<Rule>, instead, walker: &dyn Walker| {
         let predicted = walker.predict(case).alternatives;
-        (predicted != *allowed).then(|| Deviation {
+        (*predicted != *allowed).then(|| Deviation {
             aspect: Aspect::of(rule),
             instead,
             allowed: predicted.to_vec(),

@@ -4,6 +4,7 @@
 use arrayvec::ArrayVec;
 use crosswalk_case::Case;
 use mmu_core::memory::{SparseTables, TableMemory};
+use mmu_core::outcome::EntryUpdates;
 use mmu_core::x86::control::{LoadError, Mov};
 use mmu_core::x86::format::{Format, Pae};
 use mmu_core::{
@@ -24,10 +25,10 @@ pub(super) fn predict_cr3_fault(case: &Case) -> Option<Prediction> {
     };
 
     let outcome = Outcome::Fault(fault);
-    let alternative = Alternative { outcome, updates: ArrayVec::new(), choice: None };
+    let alternative = Alternative { outcome, updates: EntryUpdates::new(), choice: None };
     let mut rules = RuleSet::default();
     rules.insert(Rule::Mode8);
-    Some(Prediction { alternatives: ArrayVec::from_iter([alternative]), rules })
+    Some(Prediction { alternatives: [alternative].into_iter().collect(), rules })
 }
 
 /// Predicts a case whose control state is loaded first. `predict` predicts the access alone, in a
@@ -55,7 +56,7 @@ pub(super) fn predict_with_control_load(
     for load in loads {
         if let Err(LoadError::Fault(fault)) = load.result {
             let outcome = Outcome::Fault(fault);
-            faults.push(Alternative { outcome, updates: ArrayVec::new(), choice: load.choice });
+            faults.push(Alternative { outcome, updates: EntryUpdates::new(), choice: load.choice });
             continue;
         }
 
@@ -85,21 +86,17 @@ fn join(known: Option<Prediction>, more: Prediction) -> Prediction {
     let Some(mut known) = known else { return more };
     known.rules.extend(more.rules);
 
-    let room = known.alternatives.remaining_capacity();
-    known.alternatives.extend(more.alternatives.into_iter().take(room));
+    known.alternatives.extend(more.alternatives.iter().cloned());
     known
 }
 
 /// A prediction in which the faults of the load come before the ways of the access.
 fn faults_first(faults: ArrayVec<Alternative, 3>, walked: Option<Prediction>) -> Prediction {
-    let mut predicted = walked
-        .unwrap_or_else(|| Prediction { alternatives: ArrayVec::new(), rules: RuleSet::default() });
+    let mut predicted = walked.unwrap_or_default();
 
     for (place, fault) in faults.into_iter().enumerate() {
         predicted.rules.insert(Rule::Pdpte2);
-        if !predicted.alternatives.is_full() {
-            predicted.alternatives.insert(place, fault);
-        }
+        predicted.alternatives.insert(place, fault);
     }
     predicted
 }

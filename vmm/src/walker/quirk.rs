@@ -11,6 +11,7 @@ use super::{Walker, control_load, predict_case, segment_load};
 use arrayvec::ArrayVec;
 use bitflags::bitflags;
 use crosswalk_case::Case;
+use mmu_core::outcome::EntryUpdates;
 use mmu_core::walk::{Path, WalkError};
 use mmu_core::x86::format::{EntryBits, EntryKind, Format, Level, Pae};
 use mmu_core::x86::semantics::{AlignmentCheck, Cause, Denial, EntryError};
@@ -245,8 +246,7 @@ fn stores_if_loaded(load: &Prediction, mut whole: Prediction) -> Prediction {
         let mut same_choice = load.alternatives.iter().filter(|loaded| loaded.choice == way.choice);
         !same_choice.any(|loaded| faults(&loaded))
     });
-    let room = whole.alternatives.remaining_capacity();
-    whole.alternatives.extend(load.alternatives.iter().filter(faults).take(room).cloned());
+    whole.alternatives.extend(load.alternatives.iter().filter(faults).cloned());
     whole
 }
 
@@ -264,9 +264,7 @@ fn may_set_accessed_in_pdptes(case: &Case, predicted: &mut Prediction) {
                 may_set: EntryBits::A.bits(),
                 open_by: Rule::Pdpte3,
             };
-            if !way.updates.is_full() {
-                way.updates.push(update);
-            }
+            way.updates.push(update);
         }
     }
 }
@@ -277,7 +275,7 @@ fn must_set_accessed(way: &mut Alternative, at: PhysAddr, level: &'static Level,
 
     if let Some(known) = way.updates.iter_mut().find(|update| update.at == at) {
         known.must_set |= accessed;
-    } else if !way.updates.is_full() {
+    } else {
         way.updates.push(EntryUpdate {
             at,
             level,
@@ -292,7 +290,7 @@ fn must_set_accessed(way: &mut Alternative, at: PhysAddr, level: &'static Level,
 fn completes_without_a_trace() -> Prediction {
     let way = Alternative {
         outcome: Outcome::Translated(ArrayVec::new()),
-        updates: ArrayVec::new(),
+        updates: EntryUpdates::new(),
         choice: None,
     };
     Prediction { alternatives: [way].into_iter().collect(), rules: RuleSet::default() }

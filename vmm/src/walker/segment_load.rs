@@ -25,12 +25,12 @@ fn combine(load: &Prediction, store: &Prediction, descriptor: VirtAddr) -> Predi
 
     for loaded in &load.alternatives {
         if loaded.outcome.fault().is_some() {
-            add(&mut found, loaded.clone());
+            found.alternatives.push(loaded.clone());
             continue;
         }
         for stored in store.alternatives.iter().filter(|way| way.choice == loaded.choice) {
             let Some(fault) = stored.outcome.fault() else {
-                add(&mut found, stored.clone());
+                found.alternatives.push(stored.clone());
                 continue;
             };
             for (offset, choice) in WRITES {
@@ -38,7 +38,7 @@ fn combine(load: &Prediction, store: &Prediction, descriptor: VirtAddr) -> Predi
                 let outcome = Outcome::Fault(mmu_core::Fault { cr2, ..*fault });
                 let choice = stored.choice.or(Some((Rule::Code12, choice)));
                 let updates = loaded.updates.clone();
-                add(&mut found, Alternative { outcome, updates, choice });
+                found.alternatives.push(Alternative { outcome, updates, choice });
             }
         }
     }
@@ -51,12 +51,6 @@ const WRITES: [(u64, &str); 3] = [
     (4, "the upper half of the descriptor is written"),
     (0, "the whole descriptor is written"),
 ];
-
-fn add(found: &mut Prediction, way: Alternative) {
-    if !found.alternatives.is_full() {
-        found.alternatives.push(way);
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -2,17 +2,15 @@
 //! from what the processor may have cached of earlier tables (TLB-2).
 
 use super::{CHECKED_SIZE, predict_case};
-use arrayvec::ArrayVec;
 use crosswalk_case::{AccessStep, Action, Case};
 use crosswalk_guest::layout::Arena;
 use crosswalk_guest::tables::{self, TableUse};
 use mmu_core::cache::History;
-use mmu_core::outcome::MAX_ALTERNATIVES;
 use mmu_core::walk::Path;
 use mmu_core::x86::format::{Bits32, FiveLevel, FourLevel, Pae, levels};
 use mmu_core::{
     Access, Alternative, AnyMmu, ControlState, Cr4, EntryUpdate, Mmu, PagingMode, PhysAddr,
-    Prediction, Profile, Reference, Rule, RuleSet, Semantics, VirtAddr,
+    Prediction, Profile, Reference, Rule, Semantics, VirtAddr,
 };
 use std::collections::BTreeMap;
 
@@ -185,7 +183,7 @@ impl CachedTables {
                 let known = way.updates.iter_mut().find(|update| update.at.get() == entry.at);
                 if let Some(update) = known {
                     update.may_set |= may_set;
-                } else if is_changed && !way.updates.is_full() {
+                } else if is_changed {
                     let depth = depth_of(case.mode(), entry.at);
                     way.updates.push(EntryUpdate {
                         at: PhysAddr::new(entry.at),
@@ -255,7 +253,7 @@ fn predict_access<R: Semantics>(
     memory: &EditHistory,
     access: &Access,
 ) -> Prediction {
-    let mut all = Prediction { alternatives: ArrayVec::new(), rules: RuleSet::default() };
+    let mut all = Prediction::default();
     let mut add = |found: &Prediction| add_new_ways(&mut all, found);
 
     let predicted = match state.mode() {
@@ -288,7 +286,7 @@ fn add_new_ways(all: &mut Prediction, found: &Prediction) {
         let is_same =
             |known: &Alternative| known.outcome == way.outcome && known.updates == way.updates;
         let is_known = all.alternatives.iter().any(is_same);
-        if !is_known && all.alternatives.len() < MAX_ALTERNATIVES {
+        if !is_known {
             all.alternatives.push(way.clone());
         }
     }

@@ -95,7 +95,7 @@ fn kept((correct, seen): (Prediction, Prediction)) -> Prediction {
     }
 
     let mut kept = seen;
-    kept.alternatives.retain(|way| is_cached(way));
+    kept.alternatives.retain(is_cached);
     if kept.alternatives.is_empty() { correct } else { kept }
 }
 

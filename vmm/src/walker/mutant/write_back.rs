@@ -73,8 +73,7 @@ impl Walker for M35 {
             .retain(|entry| destroyed.iter().all(|update| update.at.get() != entry.at));
         let mut wrong = Reference.predict(&remaining);
         for way in &mut wrong.alternatives {
-            let room = way.updates.remaining_capacity();
-            way.updates.extend(destroyed.iter().copied().take(room));
+            way.updates.extend(destroyed.iter().copied());
         }
         wrong
     }

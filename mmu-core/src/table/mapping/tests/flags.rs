@@ -310,7 +310,7 @@ fn access<F: Format>(
         .map(|at| memory.read_entry(PhysAddr::new(at), 8).expect("memory"));
     let mmu = Mmu::<F>::new(ControlState { pdptes, ..state }, profile);
     let prediction = mmu.predict(memory, &Access::new(kind, PAGE, 1, ring));
-    prediction.unwrap().alternatives.remove(0).outcome
+    prediction.unwrap().alternatives[0].outcome.clone()
 }
 
 /// Maps a page with these flags, below tables with the rights `tables`. If that succeeds, the walk
