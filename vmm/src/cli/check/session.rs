@@ -179,6 +179,9 @@ impl<'a> Session<'a> {
     pub(super) fn report(mut self) -> Result<ExitCode, Failure> {
         let mut last = self.state();
         let summary = campaign::finish(self.machine.as_mut(), &self.plan, self.progress)?;
+        if let Some(program) = &mut self.program {
+            program.end();
+        }
         last.smallest = SmallestLine::of(&summary.findings);
         last.progress.cpu_seconds = self.cpu_before + cpu_seconds();
         if let Some(journal) = &mut self.journal {
