@@ -7,7 +7,7 @@ use crosswalk_machine::image::Image;
 use crosswalk_machine::jail::Jail;
 use crosswalk_machine::kvm::KvmMachine;
 use crosswalk_machine::qemu::{QemuMachine, QemuProcessor};
-use crosswalk_machine::{Machine, MachineError};
+use crosswalk_machine::{Identity, Machine, MachineError};
 use std::path::PathBuf;
 
 /// Which machine to run on.
@@ -106,6 +106,15 @@ impl MachineArguments {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Opens another machine like one that is open.
+    pub(super) fn open_like(
+        &self,
+        machine: &Identity,
+        jail: &Jail,
+    ) -> Result<Box<dyn Machine>, MachineError> {
+        if machine.kind == "kvm" { self.open_kvm(jail) } else { self.open_qemu(jail) }
     }
 
     fn open_kvm(&self, jail: &Jail) -> Result<Box<dyn Machine>, MachineError> {

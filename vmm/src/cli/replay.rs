@@ -107,6 +107,7 @@ fn run_reader(
         covered: &replayed.covered,
         candidate: program.as_ref().map(AskedProgram::score),
         complete: true,
+        jobs: None,
         jail: None,
         cpu_seconds: cpu_seconds(),
     };
