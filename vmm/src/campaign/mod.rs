@@ -35,7 +35,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 use turn_queue::{CloseOnDrop, InOrder, TurnQueue};
-use worker::{BatchReport, JudgedBatch, Worker};
+use worker::{BatchReport, JudgedBatch, JudgedCase, Worker};
 
 /// What to run.
 pub struct CampaignPlan {
@@ -73,9 +73,9 @@ impl CampaignProgress {
     }
 
     fn add(&mut self, batch: JudgedBatch, observer: &mut impl Observer) {
-        for (Trial { case, attempt, .. }, verdict) in &batch.cases {
-            observer.judged(case, verdict);
-            self.findings.add(case, attempt, verdict);
+        for JudgedCase { trial: Trial { case, attempt, .. }, verdict, shown } in batch.cases {
+            observer.judged(&case, &verdict);
+            self.findings.add_recognized(&case, &attempt, shown);
         }
 
         self.tally.merge(batch.tally);
@@ -162,7 +162,8 @@ pub fn run(
     let line = fleet::line_of(fleet.first);
     let opener = Opener::new(fleet.open, &line);
     let queue = TurnQueue::new(&plan.schedule, progress.turn, fleet.machines);
-    let worker = Worker { plan, queue: &queue };
+    let recognizer = progress.findings.recognizer();
+    let worker = Worker { plan, recognizer: &recognizer, queue: &queue };
     let limit = || RunLimit::new(plan.time, clock, [stop, queue.closed()]);
 
     thread::scope(|scope| {

@@ -5,6 +5,7 @@ use super::pipeline::{FailedBatch, FinishedBatch, Pipeline, RunLimit};
 use super::tally::Tally;
 use super::turn_queue::TurnQueue;
 use super::{CampaignPlan, Trial};
+use crate::finding::{Recognizer, ShownByCase};
 use crate::verdict::{self, Verdict};
 use crosswalk_machine::{Machine, MachineError};
 use std::sync::mpsc::Sender;
@@ -18,8 +19,16 @@ pub(super) struct JudgedBatch {
     pub(super) next_turn: u64,
     /// The counts of its cases.
     pub(super) tally: Tally,
-    /// Its cases with their verdicts, in order.
-    pub(super) cases: Vec<(Trial, Verdict)>,
+    /// Its cases in order.
+    pub(super) cases: Vec<JudgedCase>,
+}
+
+/// A case that was run, with its verdict.
+pub(super) struct JudgedCase {
+    pub(super) trial: Trial,
+    pub(super) verdict: Verdict,
+    /// What it shows.
+    pub(super) shown: ShownByCase,
 }
 
 /// What a machine reports of each of its batches.
@@ -29,6 +38,7 @@ pub(super) type BatchReport = Result<JudgedBatch, FailedBatch>;
 #[derive(Clone, Copy)]
 pub(super) struct Worker<'p> {
     pub(super) plan: &'p CampaignPlan,
+    pub(super) recognizer: &'p Recognizer,
     pub(super) queue: &'p TurnQueue<'p>,
 }
 
@@ -54,7 +64,7 @@ impl Worker<'_> {
         reports: &Sender<BatchReport>,
     ) {
         thread::scope(|scope| {
-            let Self { plan, queue } = self;
+            let Self { plan, queue, .. } = self;
             let mut pipeline = match Pipeline::start(scope, machine, &plan.schedule, queue, limit) {
                 Ok(pipeline) => pipeline,
                 Err(error) => return report_failure(error, reports),
@@ -80,7 +90,8 @@ impl Worker<'_> {
             let prediction = walker.predict(case);
             let verdict = verdict::judge_prediction(walker, case, &prediction, attempt);
             tally.add((*name, case), &prediction, attempt, &verdict);
-            (trial, verdict)
+            let shown = self.recognizer.recognize(case, attempt, &verdict);
+            JudgedCase { trial, verdict, shown }
         });
         let cases = judged.collect();
 
