@@ -1,9 +1,14 @@
 //! The machines of a campaign: one that is open, and others like it.
 
-use crosswalk_machine::{Machine, MachineError, MachineLine};
+use super::pipeline::RunLimit;
+use crosswalk_machine::{Interrupter, Machine, MachineError, MachineLine};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
 
-/// Opens another machine like the first.
-pub type OpenAnother<'f> = dyn Fn() -> Result<Box<dyn Machine>, MachineError> + Sync + 'f;
+/// Opens another machine like the first. The interrupter is that of the machine, and ends the opening, too.
+pub type OpenAnother<'f> =
+    dyn Fn(Interrupter) -> Result<Box<dyn Machine>, MachineError> + Sync + 'f;
 
 /// The machines that share the cases of a campaign. Each has a guest of its own.
 pub struct Fleet<'f> {
@@ -28,9 +33,31 @@ impl<'f> Opener<'f> {
         Self { open, first }
     }
 
+    /// Opens a machine, unless the campaign is over before the machine runs.
+    pub(super) fn open(self, limit: &RunLimit<'_>) -> Result<Box<dyn Machine>, MachineError> {
+        /// The time between two looks at the limit.
+        const LOOK: Duration = Duration::from_millis(50);
+
+        let interrupter = Interrupter::default();
+        let of_machine = interrupter.clone();
+        let (send, opened) = channel();
+
+        thread::scope(|scope| {
+            scope.spawn(move || send.send(self.open_alike(of_machine)));
+            loop {
+                match opened.recv_timeout(LOOK) {
+                    Ok(opened) => return opened,
+                    Err(RecvTimeoutError::Timeout) if limit.is_over() => interrupter.interrupt(),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return Err(MachineError::Interrupted),
+                }
+            }
+        })
+    }
+
     /// Opens a machine. If it offered something else than the first, some cases would be different on it.
-    pub(super) fn open(self) -> Result<Box<dyn Machine>, MachineError> {
-        let machine = (self.open)()?;
+    fn open_alike(self, interrupter: Interrupter) -> Result<Box<dyn Machine>, MachineError> {
+        let machine = (self.open)(interrupter)?;
 
         let line = line_of(machine.as_ref());
         if line == *self.first {

@@ -62,7 +62,7 @@ impl<'p> RunLimit<'p> {
     }
 
     /// Whether no batch may begin any more.
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         let is_late = self.time.is_some_and(|time| self.clock.elapsed() >= time);
         let is_over = is_late || self.stops.iter().any(|stop| stop.load(Ordering::Relaxed));
 

@@ -50,8 +50,10 @@ impl Worker<'_> {
         limit: RunLimit<'_>,
         reports: &Sender<BatchReport>,
     ) {
-        match opener.open() {
+        match opener.open(&limit) {
             Ok(mut machine) => self.run(machine.as_mut(), limit, reports),
+            // The campaign is over.
+            Err(MachineError::Interrupted) => {}
             Err(error) => report_failure(error, reports),
         }
     }

@@ -143,7 +143,7 @@ impl<'a> Session<'a> {
         let options = &self.arguments.options;
         let jail = options.jail.jail()?;
         let identity = self.machine.identity().clone();
-        let open = || options.open_like(&identity, &jail);
+        let open = |interrupter| options.open_like(&identity, &jail, interrupter);
         let mut fleet =
             Fleet { first: self.machine.as_mut(), machines: self.machines, open: &open };
         campaign::run(&mut fleet, &self.plan, &mut self.progress, &stop, &mut observer)?;
