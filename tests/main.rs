@@ -18,6 +18,7 @@ mod guide;
 mod hostile_behaviours;
 mod hostile_guest;
 mod jail;
+mod jobs;
 mod journal;
 mod kills;
 mod kvm;

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use support::report::{assert_report, list, text};
-use support::{ProgramOutput, Sandbox, count, finding, mode, require_qemu, run};
+use support::{ProgramOutput, Sandbox, count, finding, mode, program, require_qemu, run};
 
 /// Enough cases to hit every finding, and every error code of every mode.
 const CASES: u64 = 150_000;
@@ -137,6 +137,41 @@ fn a_seed_repeats_a_run_exactly() {
         report
     };
     assert_eq!(report(), report());
+}
+
+/// QEMU runs until the report is written, so its time is not among that of the children that have ended.
+/// What another program used is, if crosswalk takes its place.
+#[test]
+fn cpu_seconds_include_qemu_while_it_runs_and_nothing_from_before() {
+    require_qemu!();
+    let sandbox = Sandbox::new();
+    let shell = "(i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done); times >before; exec \"$@\"";
+    let script = r#"sh -c "$0" sh "$@" >report.json; times >after"#;
+    let run = ["check", "--machine", "qemu", "--json", "--cases", "50000", "--seed", "1"];
+    let mut command = assert_cmd::Command::new("sh");
+    command.current_dir(sandbox.path()).args(["-c", script, shell]).arg(program()).args(run);
+    ProgramOutput::of(&mut command).expect_code(0);
+
+    // The second line is about the children: minutes and seconds, in user space and in the kernel.
+    let read = |name| std::fs::read_to_string(sandbox.path().join(name)).expect("it was written");
+    let seconds = |name| -> f64 {
+        let times = read(name);
+        let line = times.lines().nth(1).expect("two lines").split_whitespace();
+        let seconds = line.map(|time| {
+            let (minutes, seconds) = time.trim_end_matches('s').split_once('m').expect("minutes");
+            60.0 * number(minutes) + number(seconds)
+        });
+        seconds.sum()
+    };
+    let used = seconds("after") - seconds("before");
+
+    let report: Value = serde_json::from_str(&read("report.json")).expect("a report");
+    let reported = report["totals"]["cpu_seconds"].as_f64().expect("a number");
+    assert!((0.7 * used..used + 0.05).contains(&reported), "{reported} s of {used} s");
+}
+
+fn number(text: &str) -> f64 {
+    text.parse().expect("a number")
 }
 
 /// Every outcome of an access in a mode, by the SDM's "Page-Fault Exceptions": an absent entry, a

@@ -10,6 +10,7 @@
 
 pub mod batch;
 mod capabilities;
+pub mod child;
 mod elf;
 mod error;
 mod guest_tables;

@@ -1,7 +1,9 @@
-//! A campaign: cases from a generator, run on a machine in batches, and judged. While the guest runs
-//! one batch in one arena, the host judges the previous batch in the other and writes the next.
+//! A campaign: cases from a generator, run on machines in batches, and judged. While a guest runs one
+//! batch in one arena, the host judges the previous batch in the other and writes the next. With several
+//! machines, each takes the next batches, and the verdicts are added up in the order of the schedule.
 
 pub mod coverage;
+mod fleet;
 pub mod journal;
 pub mod known;
 mod pipeline;
@@ -10,23 +12,30 @@ mod reduce;
 mod runner;
 pub mod sampler;
 pub mod tally;
+mod turn_queue;
+mod worker;
+
+pub use fleet::{Fleet, OpenAnother};
 
 use crate::campaign::tally::Tally;
 use crate::finding::known::Kind;
 use crate::finding::{Finding, Findings};
 use crate::generate::{CaseName, Schedule};
-use crate::verdict::{self, Verdict};
+use crate::verdict::Verdict;
 use crate::walker::WalkerSpec;
 use crosswalk_case::Case;
 use crosswalk_case::observation::Attempt;
 use crosswalk_machine::{Capabilities, Machine, MachineError};
+use fleet::Opener;
 use known::KnownFindings;
-use mmu_core::Prediction;
-use pipeline::{Clock, Pipeline, RunLimit};
+use pipeline::{Clock, FailedBatch, RunLimit};
 use runner::BatchRunner;
 use std::sync::atomic::AtomicBool;
-use std::thread;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
+use turn_queue::{CloseOnDrop, InOrder, TurnQueue};
+use worker::{BatchReport, JudgedBatch, JudgedCase, Worker};
 
 /// What to run.
 pub struct CampaignPlan {
@@ -63,11 +72,14 @@ impl CampaignProgress {
         }
     }
 
-    fn add(&mut self, trial: &Trial, prediction: &Prediction, verdict: &Verdict) {
-        let Trial { name, case, attempt } = trial;
+    fn add(&mut self, batch: JudgedBatch, observer: &mut impl Observer) {
+        for JudgedCase { trial: Trial { case, attempt, .. }, verdict, shown } in batch.cases {
+            observer.judged(&case, &verdict);
+            self.findings.add_recognized(&case, &attempt, shown);
+        }
 
-        self.tally.add((*name, case), prediction, attempt, verdict);
-        self.findings.add(case, attempt, verdict);
+        self.tally.merge(batch.tally);
+        self.turn = batch.next_turn;
     }
 }
 
@@ -117,9 +129,9 @@ impl Summary {
 
 /// Follows a campaign while it runs.
 pub trait Observer {
-    /// Called for every case, with what the walker predicted and the verdict.
-    fn judged(&mut self, case: &Case, prediction: &Prediction, verdict: &Verdict) {
-        let _ = (case, prediction, verdict);
+    /// Called for every case in order, with its verdict.
+    fn judged(&mut self, case: &Case, verdict: &Verdict) {
+        let _ = (case, verdict);
     }
 
     /// Called after every batch: all cases before `progress.turn` are judged, and none after it.
@@ -132,42 +144,96 @@ impl<F: FnMut(&CampaignProgress)> Observer for F {
     }
 }
 
-/// Runs a campaign to its end, or until `stop` is set. Within a second the end comes, whatever the guest
-/// does: a batch that takes longer is left unjudged, and the machine is interrupted.
+/// Runs a campaign to its end, or until `stop` is set. Within a second the end comes, whatever the guests
+/// do: a batch that takes longer is left unjudged, with those after it, and its machine is interrupted.
+///
+/// The cases and the result do not depend on the number of machines.
 ///
 /// # Errors
-/// When the guest or the machine dies.
+/// When a guest or a machine dies.
 pub fn run(
-    machine: &mut dyn Machine,
+    fleet: &mut Fleet<'_>,
     plan: &CampaignPlan,
     progress: &mut CampaignProgress,
     stop: &AtomicBool,
     observer: &mut impl Observer,
 ) -> Result<(), MachineError> {
-    let walker = plan.walker.walker();
     let clock = Clock::resumed_after(progress.elapsed);
+    let line = fleet::line_of(fleet.first);
+    let opener = Opener::new(fleet.open, &line);
+    let queue = TurnQueue::new(&plan.schedule, progress.turn, fleet.machines);
+    let recognizer = progress.findings.recognizer();
+    let worker = Worker { plan, recognizer: &recognizer, queue: &queue };
+    let limit = || RunLimit::new(plan.time, clock, [stop, queue.closed()]);
 
     thread::scope(|scope| {
-        let limit = RunLimit::new(plan.time, clock, stop);
-        let mut pipeline = Pipeline::start(scope, machine, &plan.schedule, progress.turn, limit)?;
+        let _closed = CloseOnDrop(&queue);
+        let (reports, received) = channel();
 
-        while let Some(batch) = pipeline.next_batch()? {
-            for trial in &batch.trials {
-                let Trial { case, attempt, .. } = trial;
-                let prediction = walker.predict(case);
-                let verdict = verdict::judge_prediction(walker, case, &prediction, attempt);
+        let first = &mut *fleet.first;
+        let (limit_of_first, reports_of_first) = (limit(), reports.clone());
+        start(scope, &queue, move || worker.run(first, limit_of_first, &reports_of_first))?;
+        for _ in 1..fleet.machines {
+            let (limit, reports) = (limit(), reports.clone());
+            start(scope, &queue, move || worker.open_and_run(opener, limit, &reports))?;
+        }
+        drop(reports);
 
-                observer.judged(case, &prediction, &verdict);
-                progress.add(trial, &prediction, &verdict);
+        collect(&received, &queue, clock, progress, observer)
+    })
+}
+
+/// Starts a thread that works with a machine. If it panics, the others end.
+fn start<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    queue: &'scope TurnQueue<'_>,
+    work: impl FnOnce() + Send + 'scope,
+) -> Result<(), MachineError> {
+    let work = move || {
+        let closed = CloseOnDrop(queue);
+        work();
+        // Others may have batches in flight.
+        std::mem::forget(closed);
+    };
+
+    let started = thread::Builder::new().name("worker".into()).spawn_scoped(scope, work);
+    started.map_err(|source| MachineError::Host { doing: "starting a thread", source })?;
+    Ok(())
+}
+
+/// Adds up the batches of all machines in order, until no machine has one. The first failure in that
+/// order ends the campaign.
+fn collect(
+    received: &Receiver<BatchReport>,
+    queue: &TurnQueue<'_>,
+    clock: Clock,
+    progress: &mut CampaignProgress,
+    observer: &mut impl Observer,
+) -> Result<(), MachineError> {
+    let mut batches = InOrder::new();
+    let mut failed: Option<FailedBatch> = None;
+
+    for report in received {
+        match report {
+            Ok(batch) => batches.add(batch.place, batch),
+            Err(failure) => {
+                queue.close();
+                let is_first = failed.as_ref().is_none_or(|first| failure.place < first.place);
+                if is_first {
+                    failed = Some(failure);
+                }
             }
-
-            progress.turn = batch.next_turn;
-            progress.elapsed = clock.elapsed();
-            observer.batch_done(progress);
         }
 
-        Ok(())
-    })
+        while let Some(batch) = batches.take_next() {
+            progress.add(batch, observer);
+            progress.elapsed = clock.elapsed();
+            observer.batch_done(progress);
+            queue.judged_one();
+        }
+    }
+
+    failed.map_or(Ok(()), |failed| Err(failed.error))
 }
 
 /// How long the examples of all findings together are reduced. Seconds suffice, unless a guest is slow on

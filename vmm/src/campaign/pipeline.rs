@@ -2,12 +2,14 @@
 //! the next.
 //!
 //! ```text
-//! Turns -> encode, write -> MachineQueue -> machine's thread -> MachineQueue -> read back -> judge
+//! TurnQueue -> encode, write -> MachineQueue -> machine's thread -> MachineQueue -> read back -> judge
 //! ```
 
 use super::Trial;
 use super::runner::BatchRunner;
-use crate::generate::{Schedule, Turn};
+use super::turn_queue::{PlacedTurn, TurnQueue};
+use crate::generate::Schedule;
+use crosswalk_guest::layout::Arena;
 use crosswalk_machine::batch::Encoded;
 use crosswalk_machine::{BatchCommand, Interrupter, Machine, MachineError, RunLog};
 use std::cell::Cell;
@@ -41,11 +43,13 @@ impl Clock {
 /// ones. A batch takes some 20 ms on KVM.
 const GRACE: [Duration; 2] = [Duration::from_millis(900), Duration::from_secs(3)];
 
-/// Decides when a campaign is over: when its time is up, or the user stops it.
+/// Decides when a campaign is over for a machine: when its time is up, the user stops it, or another
+/// machine failed.
 pub(super) struct RunLimit<'p> {
     time: Option<Duration>,
     clock: Clock,
-    stop: &'p AtomicBool,
+    /// Each of them ends the campaign.
+    stops: [&'p AtomicBool; 2],
     /// When it was first seen that the campaign is over.
     over_since: Cell<Option<Instant>>,
     /// Number of batches that have run.
@@ -53,14 +57,14 @@ pub(super) struct RunLimit<'p> {
 }
 
 impl<'p> RunLimit<'p> {
-    pub(super) fn new(time: Option<Duration>, clock: Clock, stop: &'p AtomicBool) -> Self {
-        Self { time, clock, stop, over_since: Cell::new(None), batches: Cell::new(0) }
+    pub(super) fn new(time: Option<Duration>, clock: Clock, stops: [&'p AtomicBool; 2]) -> Self {
+        Self { time, clock, stops, over_since: Cell::new(None), batches: Cell::new(0) }
     }
 
     /// Whether no batch may begin any more.
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         let is_late = self.time.is_some_and(|time| self.clock.elapsed() >= time);
-        let is_over = is_late || self.stop.load(Ordering::Relaxed);
+        let is_over = is_late || self.stops.iter().any(|stop| stop.load(Ordering::Relaxed));
 
         if is_over && self.over_since.get().is_none() {
             self.over_since.set(Some(Instant::now()));
@@ -81,27 +85,39 @@ impl<'p> RunLimit<'p> {
     }
 }
 
-/// The host's half of a campaign: keeps both arenas filled, and returns batches in order.
+/// The host's half of a machine: keeps both arenas filled, and returns batches in the order in which
+/// they were taken.
 pub(super) struct Pipeline<'p> {
     schedule: &'p Schedule,
-    turns: Turns<'p>,
+    queue: &'p TurnQueue<'p>,
+    /// Turns that were taken, and not sent to the machine.
+    turns: VecDeque<PlacedTurn>,
     limit: RunLimit<'p>,
     runner: BatchRunner,
-    queue: MachineQueue,
+    commands: MachineQueue,
     interrupter: Interrupter,
     /// The batches that the machine has not completed yet, oldest first.
-    in_flight: VecDeque<(Turn, Encoded)>,
+    in_flight: VecDeque<(PlacedTurn, Encoded)>,
 }
 
 /// A batch that has run.
 pub(super) struct FinishedBatch {
+    /// Its place among all batches of the campaign.
+    pub(super) place: u64,
     /// The first turn of the schedule after it.
     pub(super) next_turn: u64,
     pub(super) trials: Vec<Trial>,
 }
 
+/// Why a batch, and all after it on the same machine, did not run.
+pub(super) struct FailedBatch {
+    /// The place of the batch.
+    pub(super) place: u64,
+    pub(super) error: MachineError,
+}
+
 impl<'p> Pipeline<'p> {
-    /// Starts the machine's thread. The campaign begins at `turn` of the schedule.
+    /// Starts the machine's thread.
     ///
     /// # Errors
     /// When the host has no thread for it.
@@ -109,46 +125,69 @@ impl<'p> Pipeline<'p> {
         scope: &'scope Scope<'scope, '_>,
         machine: &'scope mut dyn Machine,
         schedule: &'p Schedule,
-        turn: u64,
+        queue: &'p TurnQueue<'p>,
         limit: RunLimit<'p>,
     ) -> Result<Self, MachineError> {
         Ok(Self {
             schedule,
-            turns: Turns { schedule, next: turn },
+            queue,
+            turns: VecDeque::new(),
             limit,
             runner: BatchRunner::new(machine),
             interrupter: machine.interrupter().clone(),
-            queue: MachineQueue::start(scope, machine)?,
+            commands: MachineQueue::start(scope, machine)?,
             in_flight: VecDeque::new(),
         })
     }
 
     /// The next batch, once it has run; `None` at the end of the campaign. Batches that are under way
     /// then, and take too long, are not waited for: the machine is interrupted.
-    pub(super) fn next_batch(&mut self) -> Result<Option<FinishedBatch>, MachineError> {
+    pub(super) fn next_batch(&mut self) -> Result<Option<FinishedBatch>, FailedBatch> {
         self.fill();
 
-        let Some((turn, mut encoded)) = self.in_flight.pop_front() else { return Ok(None) };
+        let Some((placed, mut encoded)) = self.in_flight.pop_front() else { return Ok(None) };
+        let PlacedTurn { place, turn } = placed;
+        let failed = |error| FailedBatch { place, error };
+
         let log = match self.complete(&mut encoded) {
             Err(MachineError::Interrupted) => return Ok(None),
-            completed => completed?,
+            completed => completed.map_err(failed)?,
         };
-        let trials = self.runner.read_back(encoded, &log, turn.first)?;
+        let trials = self.runner.read_back(encoded, &log, turn.first).map_err(failed)?;
         self.limit.batches.update(|batches| batches.saturating_add(1));
 
-        Ok(Some(FinishedBatch { next_turn: turn.number + 1, trials }))
+        Ok(Some(FinishedBatch { place, next_turn: turn.number + 1, trials }))
     }
 
-    /// Sends batches to the machine until every arena has one.
+    /// Sends batches to the machine until every arena has one. It waits for turns only when the machine
+    /// has none.
     fn fill(&mut self) {
-        while self.in_flight.len() < ARENAS
-            && !self.limit.is_over()
-            && let Some(turn) = self.turns.next()
-        {
-            let encoded = self.runner.encode(self.schedule.batch(&turn));
-            self.queue.send(self.runner.write(&encoded));
-            self.in_flight.push_back((turn, encoded));
+        while !self.limit.is_over() {
+            if self.turns.is_empty() && self.in_flight.len() < ARENAS {
+                self.turns = self.queue.take();
+            }
+
+            match self.turns.front() {
+                Some(placed) if self.is_free(placed.turn.arena()) => self.send_next(),
+                None if self.in_flight.is_empty() && self.queue.wait_for_room() => {}
+                _ => return,
+            }
         }
+    }
+
+    /// Whether no batch in flight is in an arena. The last pair of a stream may be a single batch, so
+    /// that the one behind it has the same arena.
+    fn is_free(&self, arena: Arena) -> bool {
+        self.in_flight.iter().all(|(placed, _)| placed.turn.arena() != arena)
+    }
+
+    /// Sends the next of the turns that were taken to the machine.
+    fn send_next(&mut self) {
+        let Some(placed) = self.turns.pop_front() else { return };
+
+        let encoded = self.runner.encode(self.schedule.batch(&placed.turn));
+        self.commands.send(self.runner.write(&encoded));
+        self.in_flight.push_back((placed, encoded));
     }
 
     /// Waits for the oldest batch. As long as the machine gives up at one of its cases, the batch
@@ -158,15 +197,15 @@ impl<'p> Pipeline<'p> {
 
         while let Some((position, why)) = log.gave_up.take() {
             self.runner.leave_out(encoded, position, why)?;
-            while self.queue.early.len() < self.in_flight.len() {
+            while self.commands.early.len() < self.in_flight.len() {
                 let done = self.receive_new();
-                self.queue.early.push_back(done);
+                self.commands.early.push_back(done);
             }
 
             if self.limit.is_overdue() {
                 self.interrupter.interrupt();
             }
-            self.queue.send(self.runner.write(encoded));
+            self.commands.send(self.runner.write(encoded));
             log = self.receive_new().map_err(|error| encoded.blame(error))?;
         }
 
@@ -175,7 +214,7 @@ impl<'p> Pipeline<'p> {
 
     /// Waits for the result of the oldest command.
     fn receive(&mut self) -> BatchDone {
-        self.queue.early.pop_front().unwrap_or_else(|| self.receive_new())
+        self.commands.early.pop_front().unwrap_or_else(|| self.receive_new())
     }
 
     /// Waits for the result of the oldest command that has none yet.
@@ -184,7 +223,7 @@ impl<'p> Pipeline<'p> {
         const LOOK: Duration = Duration::from_millis(50);
 
         loop {
-            match self.queue.done.recv_timeout(LOOK) {
+            match self.commands.done.recv_timeout(LOOK) {
                 Ok(done) => return done,
                 Err(RecvTimeoutError::Timeout) if self.limit.is_overdue() => {
                     self.interrupter.interrupt();
@@ -193,22 +232,6 @@ impl<'p> Pipeline<'p> {
                 Err(RecvTimeoutError::Disconnected) => panic!("every command has a result"),
             }
         }
-    }
-}
-
-/// The turns of the schedule that are left.
-struct Turns<'p> {
-    schedule: &'p Schedule,
-    next: u64,
-}
-
-impl Iterator for Turns<'_> {
-    type Item = Turn;
-
-    fn next(&mut self) -> Option<Turn> {
-        let turn = self.schedule.turn(self.next)?;
-        self.next = turn.number + 1;
-        Some(turn)
     }
 }
 

@@ -7,7 +7,7 @@ use crosswalk_machine::image::Image;
 use crosswalk_machine::jail::Jail;
 use crosswalk_machine::kvm::KvmMachine;
 use crosswalk_machine::qemu::{QemuMachine, QemuProcessor};
-use crosswalk_machine::{Machine, MachineError};
+use crosswalk_machine::{Identity, Interrupter, Machine, MachineError};
 use std::path::PathBuf;
 
 /// Which machine to run on.
@@ -83,15 +83,19 @@ impl MachineArguments {
 
         match kind {
             MachineKind::Corpus => Ok(MachineChoice::Corpus { why: AS_ASKED.into() }),
-            MachineKind::Kvm => Ok(MachineChoice::machine(self.open_kvm(&jail)?, AS_ASKED)),
-            MachineKind::Qemu => Ok(MachineChoice::machine(self.open_qemu(&jail)?, AS_ASKED)),
+            MachineKind::Kvm => {
+                Ok(MachineChoice::machine(self.open_kvm(&jail, Interrupter::default())?, AS_ASKED))
+            }
+            MachineKind::Qemu => {
+                Ok(MachineChoice::machine(self.open_qemu(&jail, Interrupter::default())?, AS_ASKED))
+            }
             MachineKind::Auto => self.choose_available(&jail),
         }
     }
 
     /// KVM if it works here, else QEMU, else the corpus.
     fn choose_available(&self, jail: &Jail) -> Result<MachineChoice, Failure> {
-        let no_kvm = match self.open_kvm(jail) {
+        let no_kvm = match self.open_kvm(jail, Interrupter::default()) {
             Ok(machine) => {
                 return Ok(MachineChoice::machine(machine, "it can be opened here"));
             }
@@ -99,7 +103,7 @@ impl MachineArguments {
             Err(error) => return Err(error.into()),
         };
 
-        match self.open_qemu(jail) {
+        match self.open_qemu(jail, Interrupter::default()) {
             Ok(machine) => Ok(MachineChoice::machine(machine, format!("no KVM: {no_kvm}"))),
             Err(MachineError::Unavailable(no_qemu)) => {
                 Ok(MachineChoice::Corpus { why: format!("{no_kvm}; {no_qemu}") })
@@ -108,16 +112,39 @@ impl MachineArguments {
         }
     }
 
-    fn open_kvm(&self, jail: &Jail) -> Result<Box<dyn Machine>, MachineError> {
-        Ok(Box::new(KvmMachine::open(self.image()?, jail)?))
+    /// Opens another machine like one that is open.
+    pub(super) fn open_like(
+        &self,
+        machine: &Identity,
+        jail: &Jail,
+        interrupter: Interrupter,
+    ) -> Result<Box<dyn Machine>, MachineError> {
+        if machine.kind == "kvm" {
+            self.open_kvm(jail, interrupter)
+        } else {
+            self.open_qemu(jail, interrupter)
+        }
     }
 
-    fn open_qemu(&self, jail: &Jail) -> Result<Box<dyn Machine>, MachineError> {
+    fn open_kvm(
+        &self,
+        jail: &Jail,
+        interrupter: Interrupter,
+    ) -> Result<Box<dyn Machine>, MachineError> {
+        Ok(Box::new(KvmMachine::open_with(self.image()?, jail, interrupter)?))
+    }
+
+    fn open_qemu(
+        &self,
+        jail: &Jail,
+        interrupter: Interrupter,
+    ) -> Result<Box<dyn Machine>, MachineError> {
         let processor = QemuProcessor {
             physical_address_bits: self.phys_bits,
             features: self.qemu_cpu.clone(),
         };
-        Ok(Box::new(QemuMachine::open(self.image()?, &processor, jail)?))
+        let image = self.image()?;
+        Ok(Box::new(QemuMachine::open_with(image, &processor, jail, interrupter)?))
     }
 
     fn image(&self) -> Result<Image, MachineError> {

@@ -44,6 +44,7 @@ pub(super) fn run(arguments: &MergeArguments) -> Result<ExitCode, Failure> {
         covered: &[],
         candidate: None,
         complete: total.progress.complete,
+        jobs: None,
         jail: None,
         cpu_seconds: total.progress.cpu_seconds,
     };

@@ -46,6 +46,11 @@ impl AskedProgram {
         self.score.not_asked_in_time += 1;
     }
 
+    /// Ends the program. What it started, and waited for, counts as CPU time from then on.
+    pub(super) fn end(&mut self) {
+        self.candidate.end();
+    }
+
     pub(super) const fn score(&self) -> &CandidateScore {
         &self.score
     }

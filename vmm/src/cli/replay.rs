@@ -83,6 +83,9 @@ fn run_reader(
         counter.inc(1);
     })?;
     counter.finish_and_clear();
+    if let Some(program) = &mut program {
+        program.end();
+    }
 
     let name = reader.name();
     if replayed.summary.tally.cases() == 0 {
@@ -104,6 +107,7 @@ fn run_reader(
         covered: &replayed.covered,
         candidate: program.as_ref().map(AskedProgram::score),
         complete: true,
+        jobs: None,
         jail: None,
         cpu_seconds: cpu_seconds(),
     };

@@ -16,6 +16,7 @@
 use crosswalk_case::Case;
 use crosswalk_case::protocol::Answer;
 use crosswalk_case::protocol::MAX_ANSWER_BYTES;
+use crosswalk_machine::child::CountedChild;
 use crosswalk_machine::jail::Jail;
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
@@ -23,7 +24,7 @@ use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -99,6 +100,11 @@ impl CommandCandidate {
         Ok(())
     }
 
+    /// Ends the program, if it is running.
+    pub fn end(&mut self) {
+        self.running = None;
+    }
+
     /// The running program; it is started if necessary.
     fn take_running(&mut self) -> std::io::Result<Running> {
         match self.running.take() {
@@ -141,7 +147,7 @@ impl CommandCandidate {
 /// A program that is running, with a thread for its input and one for its output.
 #[derive(Debug)]
 struct Running {
-    child: Child,
+    child: CountedChild,
     /// The lines that the program writes, as bytes.
     lines: Receiver<std::io::Result<Vec<u8>>>,
     /// The lines to write to the program.
@@ -171,6 +177,7 @@ impl Running {
         let (send, lines) = sync_channel(1);
         // From here on the child is killed whatever happens.
         let (passing_on, passed_on) = sync_channel(0);
+        let child = CountedChild::new(child);
         let running = Self { child, lines, cases: Some(cases), passed_on };
         let (Some(input), Some(output), Some(messages)) = pipes else {
             return Err(std::io::Error::other("it has no pipes"));
@@ -232,7 +239,7 @@ impl Running {
 
     /// The group of the program, and of what it starts.
     fn group(&self) -> Pid {
-        Pid::from_raw(self.child.id().cast_signed())
+        self.child.id()
     }
 }
 
@@ -292,8 +299,7 @@ impl Drop for Running {
 
         // What it started dies, too, whether the program is well-behaved or not.
         let _ = killpg(self.group(), Signal::SIGKILL);
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.child.end();
 
         let _ = self.passed_on.recv_timeout(SHORT_GRACE);
     }

@@ -10,6 +10,7 @@ mod findings;
 mod group;
 pub mod known;
 pub mod quirks;
+mod recognizer;
 pub mod saved;
 mod shrink;
 mod signature;
@@ -17,6 +18,7 @@ mod unrun;
 
 pub use example::Example;
 pub use findings::Findings;
+pub(crate) use recognizer::{Recognizer, ShownByCase};
 pub use shrink::shrink;
 
 use crate::walker::quirk::Quirks;

@@ -157,7 +157,7 @@ impl Findings {
         let saved = |found: &CountedExample| found.smallest.as_ref().map(SavedExample::from);
 
         let known = self.occurred.iter().map(|(index, found)| Saved::Known {
-            id: self.known.get(*index).map(|known| known.id.clone()).unwrap_or_default(),
+            id: self.known().get(*index).map(|known| known.id.clone()).unwrap_or_default(),
             count: found.count,
             example: saved(found),
         });
@@ -213,7 +213,8 @@ impl Findings {
     }
 
     fn add_known(&mut self, id: &str, found: CountedExample) -> Result<(), String> {
-        let mut all = self.known.iter().enumerate();
+        let recognizer = self.recognizer();
+        let mut all = recognizer.known.iter().enumerate();
         let named = all.find(|(_, known)| known.id == id);
         let (index, finding) = named.ok_or_else(|| format!("this run knows no finding {id:?}"))?;
         let known = self.occurred.entry(index).or_default();

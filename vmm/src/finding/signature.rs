@@ -7,7 +7,7 @@ use mmu_core::{Alternative, Ring};
 
 /// The features that divergences have in common.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Signature {
+pub(crate) struct Signature {
     /// The ring of the access.
     pub(super) ring: Ring,
     /// How the access should have ended.

@@ -4,6 +4,7 @@
 //! pair `k` of each stream belongs to shard `k mod N`. So every shard has all modes and both arenas.
 
 use super::{CaseName, Generator, Stream};
+use crosswalk_guest::layout::Arena;
 use crosswalk_machine::Capabilities;
 use crosswalk_machine::batch::Batch;
 use mmu_core::PagingMode;
@@ -72,6 +73,18 @@ pub struct Turn {
     most: usize,
     /// The name of the first case; the others follow by index.
     pub first: CaseName,
+}
+
+impl Turn {
+    /// The arena of the batch.
+    pub fn arena(&self) -> Arena {
+        Arena::for_batch(self.batch)
+    }
+
+    /// Whether this batch and another one are a pair, or the same.
+    pub const fn is_paired_with(&self, other: &Self) -> bool {
+        self.stream == other.stream && self.batch / 2 == other.batch / 2
+    }
 }
 
 impl Schedule {

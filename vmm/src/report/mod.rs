@@ -47,6 +47,8 @@ pub struct RunFacts<'r> {
     pub candidate: Option<&'r CandidateScore>,
     /// Whether nothing of the run remains to be done.
     pub complete: bool,
+    /// The number of machines that ran at once, if any did.
+    pub jobs: Option<usize>,
     /// The jail of the guest, if one was run.
     pub jail: Option<&'r JailReport>,
     /// CPU time of this process and its children, in seconds.

@@ -47,6 +47,18 @@ impl KvmMachine {
     /// [`MachineError::Unavailable`] if this host has no KVM or this user may not open it; another
     /// error if KVM, the image or the jail does not work.
     pub fn open(image: Image, jail: &Jail) -> Result<Self, MachineError> {
+        Self::open_with(image, jail, Interrupter::default())
+    }
+
+    /// Like [`Self::open`], with an interrupter that ends the opening as well.
+    ///
+    /// # Errors
+    /// As those of `open`, and [`MachineError::Interrupted`].
+    pub fn open_with(
+        image: Image,
+        jail: &Jail,
+        interrupter: Interrupter,
+    ) -> Result<Self, MachineError> {
         let kvm = Kvm::new().map_err(unavailable)?;
         let version = kvm.get_api_version();
         if version != KVM_API_VERSION as i32 {
@@ -83,7 +95,6 @@ impl KvmMachine {
         // the guest under every KVM, and KVM itself loads the PDPTEs.
         let provenance = ProvenanceMap::all(Provenance::KvmEmulator);
 
-        let interrupter = Interrupter::default();
         let jail = jail.report_vcpu();
         let parts = Parts { identity, capabilities, provenance, memory, image, interrupter, jail };
         let kvm = Arc::new(kvm);

@@ -70,6 +70,19 @@ impl QemuMachine {
         processor: &QemuProcessor,
         jail: &Jail,
     ) -> Result<Self, MachineError> {
+        Self::open_with(image, processor, jail, Interrupter::default())
+    }
+
+    /// Like [`Self::open`], with an interrupter that ends the opening as well.
+    ///
+    /// # Errors
+    /// As those of `open`, and [`MachineError::Interrupted`].
+    pub fn open_with(
+        image: Image,
+        processor: &QemuProcessor,
+        jail: &Jail,
+        interrupter: Interrupter,
+    ) -> Result<Self, MachineError> {
         let bits = processor.physical_address_bits.unwrap_or(DEFAULT_BITS);
         let profile = Profile { physical_address_bits: bits, ..Profile::default() };
         let (memory, files) =
@@ -98,7 +111,7 @@ impl QemuMachine {
             provenance: ProvenanceMap::all(Provenance::Tcg),
             memory,
             image,
-            interrupter: Interrupter::default(),
+            interrupter,
             jail: process.jail().clone(),
         };
         let mut machine = Self { process, parts, commands: 0 };

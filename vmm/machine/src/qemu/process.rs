@@ -5,19 +5,19 @@ use super::arguments::{RamPlace, arguments};
 use super::program::{PROGRAM, QemuVersion, SANDBOX, installed_version, installed_with_sandbox};
 use super::rom;
 use super::unnamed_file::{message_file, messages, unnamed_file};
+use crate::child::CountedChild;
 use crate::jail::{CageKey, Jail, JailReport, find_program};
 use crate::{GuestFailure, MachineError};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
-use nix::time::ClockId;
 use nix::unistd::{Pid, getpid, getppid};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -51,7 +51,7 @@ pub struct Options<'f> {
 /// ends.
 #[derive(Debug)]
 pub struct QemuProcess {
-    child: Child,
+    child: CountedChild,
     version: QemuVersion,
     /// QEMU's standard error.
     messages: File,
@@ -124,7 +124,7 @@ impl QemuProcess {
 
     /// The id of the process.
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.child.id().as_raw().cast_unsigned()
     }
 
     /// Checks that QEMU is still running.
@@ -144,9 +144,7 @@ impl QemuProcess {
     /// # Errors
     /// If it is not running any more, and has been waited for.
     pub fn cpu_time(&self) -> Result<Duration, MachineError> {
-        let pid = Pid::from_raw(self.child.id() as i32);
-        let used = ClockId::pid_cpu_clock_id(pid).and_then(ClockId::now);
-        Ok(used.map_err(MachineError::host("reading QEMU's clock"))?.into())
+        self.child.cpu_time().map_err(MachineError::host("reading QEMU's clock"))
     }
 
     fn ended(&self, status: ExitStatus) -> MachineError {
@@ -174,10 +172,7 @@ impl QemuProcess {
 
 impl Drop for QemuProcess {
     fn drop(&mut self) {
-        // Both fail only if the process is gone already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-
+        self.child.end();
         self.keeper.end();
     }
 }
@@ -194,14 +189,14 @@ struct Keeper {
 
 impl Keeper {
     /// Starts a child from a new thread.
-    fn spawn(mut command: Command, key: CageKey) -> Result<(Child, Self), MachineError> {
+    fn spawn(mut command: Command, key: CageKey) -> Result<(CountedChild, Self), MachineError> {
         let (release, released) = mpsc::channel::<()>();
         let (give, take) = mpsc::channel();
 
         let thread = std::thread::Builder::new()
             .name("qemu".into())
             .spawn(move || {
-                let _ = give.send(command.spawn());
+                let _ = give.send(command.spawn().map(CountedChild::new));
                 // Closes the parent's copies of the inherited files.
                 drop(command);
                 // Returns an error when the sender is dropped.

@@ -17,6 +17,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -69,8 +70,17 @@ pub fn installed_version() -> Result<QemuVersion, MachineError> {
 }
 
 /// The version of the QEMU that is installed, and whether it has its own [filter](SANDBOX): one that
-/// has none refuses the option before it prints its version.
+/// has none refuses the option before it prints its version. QEMU is asked once, however many run.
 pub(super) fn installed_with_sandbox() -> Result<(QemuVersion, Result<(), String>), MachineError> {
+    static INSTALLED: OnceLock<(QemuVersion, Result<(), String>)> = OnceLock::new();
+
+    match INSTALLED.get() {
+        Some(installed) => Ok(installed.clone()),
+        None => ask_for_sandbox().inspect(|answer| drop(INSTALLED.set(answer.clone()))),
+    }
+}
+
+fn ask_for_sandbox() -> Result<(QemuVersion, Result<(), String>), MachineError> {
     let program = OsStr::new(PROGRAM);
     let answer = answer_of(program, &SANDBOX)?;
 

@@ -30,6 +30,10 @@ pub(super) struct CheckArguments {
     /// Stop after this time, such as 30s, 5m or 1h [default: 10s]
     #[arg(long = "for", id = "time", value_name = "TIME", value_parser = parse_time)]
     time: Option<Duration>,
+    /// Run this number of machines at once; the result does not depend on it [default: the
+    /// processors available]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
     /// Repeat the run that had this seed
     #[arg(long, conflicts_with = "exhaustive")]
     seed: Option<u64>,
@@ -108,6 +112,7 @@ impl CheckArguments {
             (self.guided, "--guided"),
             (self.seed.is_some(), "--seed"),
             (self.shard.is_some(), "--shard"),
+            (self.jobs.is_some(), "--jobs"),
             (self.resume, "--resume"),
         ]
         .into_iter()

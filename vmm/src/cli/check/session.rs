@@ -6,7 +6,7 @@ use crate::campaign::journal::{
 };
 use crate::campaign::known::{KnownFindings, KnownSource};
 use crate::campaign::predictor::Predictor;
-use crate::campaign::{self, CampaignPlan, CampaignProgress, Observer};
+use crate::campaign::{self, CampaignPlan, CampaignProgress, Fleet, Observer};
 use crate::cli::cpu_time::cpu_seconds;
 use crate::cli::failure::Failure;
 use crate::cli::machine::OpenedMachine;
@@ -18,13 +18,17 @@ use crate::cli::time::DEFAULT_TIME;
 use crate::generate::{Generator, Schedule, Shard};
 use crate::report::{self, RunFacts};
 use crate::verdict::Verdict;
+use crate::walker::Walker;
 use crosswalk_case::Case;
+use crosswalk_guest::layout::MAX_LANES;
 use crosswalk_machine::{Capabilities, Identity, Machine, ModeOffer};
-use mmu_core::Prediction;
+use mmu_core::Reference;
 use signal_hook::consts::{SIGINT, SIGTERM};
+use std::num::NonZero;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 /// A run on a machine.
@@ -33,6 +37,8 @@ pub(super) struct Session<'a> {
     machine: Box<dyn Machine>,
     /// Why this machine was chosen.
     why: String,
+    /// Number of machines that run, this one included.
+    machines: usize,
     modes: Vec<ModeOffer>,
     plan: CampaignPlan,
     progress: CampaignProgress,
@@ -72,11 +78,13 @@ impl<'a> Session<'a> {
         let run = arguments.run_line(generator, &modes, identity, capabilities);
         let plan = arguments.plan(generator, &modes, known, capabilities);
         let progress = CampaignProgress::start(&plan, capabilities);
+        let machines = arguments.machines(&plan);
 
         Ok(Self {
             arguments,
             machine,
             why,
+            machines,
             modes,
             plan,
             progress,
@@ -132,8 +140,13 @@ impl<'a> Session<'a> {
             end: left.and_then(|left| Instant::now().checked_add(left)),
             failed: None,
         };
-        let machine = self.machine.as_mut();
-        campaign::run(machine, &self.plan, &mut self.progress, &stop, &mut observer)?;
+        let options = &self.arguments.options;
+        let jail = options.jail.jail()?;
+        let identity = self.machine.identity().clone();
+        let open = |interrupter| options.open_like(&identity, &jail, interrupter);
+        let mut fleet =
+            Fleet { first: self.machine.as_mut(), machines: self.machines, open: &open };
+        campaign::run(&mut fleet, &self.plan, &mut self.progress, &stop, &mut observer)?;
 
         let RunObserver { bar, failed, .. } = observer;
         bar.end();
@@ -179,6 +192,9 @@ impl<'a> Session<'a> {
     pub(super) fn report(mut self) -> Result<ExitCode, Failure> {
         let mut last = self.state();
         let summary = campaign::finish(self.machine.as_mut(), &self.plan, self.progress)?;
+        if let Some(program) = &mut self.program {
+            program.end();
+        }
         last.smallest = SmallestLine::of(&summary.findings);
         last.progress.cpu_seconds = self.cpu_before + cpu_seconds();
         if let Some(journal) = &mut self.journal {
@@ -194,6 +210,7 @@ impl<'a> Session<'a> {
             covered: &[],
             candidate: self.program.as_ref().map(AskedProgram::score),
             complete: self.is_complete,
+            jobs: Some(self.machines),
             jail: Some(self.machine.jail()),
             cpu_seconds: last.progress.cpu_seconds,
         };
@@ -249,6 +266,27 @@ impl CheckArguments {
         }
     }
 
+    /// The number of machines that run: no more than there are pairs of batches and, unless the user
+    /// asked for them, than are worth starting.
+    fn machines(&self, plan: &CampaignPlan) -> usize {
+        /// A QEMU takes about as much CPU time to start as a quarter of these cases.
+        const CASES_WORTH_A_START: u64 = 50_000;
+        const CASES_OF_A_PAIR: u64 = 2 * MAX_LANES as u64;
+
+        let (wanted, cases_of_each) = match (self.jobs, &self.walker) {
+            (Some(jobs), _) => (u64::from(jobs), CASES_OF_A_PAIR),
+            // It answers one case after another, and more slowly than a machine runs them.
+            (None, Predictor::Program(_)) => (1, CASES_WORTH_A_START),
+            (None, _) => {
+                let processors = available_parallelism().map_or(1, NonZero::get);
+                (processors as u64, CASES_WORTH_A_START)
+            }
+        };
+
+        let cases = plan.schedule.about_cases().unwrap_or(u64::MAX);
+        wanted.min(cases.div_ceil(cases_of_each)).max(1) as usize
+    }
+
     fn known(&self) -> KnownSource {
         self.known.clone().unwrap_or_default()
     }
@@ -295,13 +333,13 @@ impl RunObserver<'_> {
 }
 
 impl Observer for RunObserver<'_> {
-    fn judged(&mut self, case: &Case, prediction: &Prediction, verdict: &Verdict) {
+    fn judged(&mut self, case: &Case, verdict: &Verdict) {
         let is_over = self.is_over();
         if let Some(program) = &mut self.program {
             if is_over {
                 program.leave_out();
             } else {
-                program.ask(case, prediction, verdict);
+                program.ask(case, &Reference.predict(case), verdict);
             }
         }
     }

@@ -38,6 +38,9 @@ struct RunDocument<'r> {
     /// The number of combinations, where they are enumerated.
     combinations: Option<u64>,
     shard: &'r ShardLine,
+    /// The number of machines that ran at once. The results do not depend on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jobs: Option<usize>,
     /// Whether nothing of the run remains to be done.
     complete: bool,
     walker: String,
@@ -157,6 +160,7 @@ pub fn document(facts: &RunFacts<'_>, summary: &Summary) -> String {
         seed: facts.run.has_seed().then_some(facts.run.seed),
         combinations: facts.run.combinations,
         shard: &facts.run.shard,
+        jobs: facts.jobs,
         complete: facts.complete,
         walker: facts.run.walker.to_string(),
         modes: modes.collect(),
