@@ -131,12 +131,24 @@ fn a_seed_repeats_a_run_exactly() {
     require_qemu!();
     let report = || {
         let mut report = check(&["--cases", "20000"]).expect_code(0).json();
-        for timing in ["seconds", "cpu_seconds", "cases_per_second"] {
+        for timing in ["seconds", "cpu_seconds", "cases_per_second", "breakdown"] {
             report["totals"].as_object_mut().expect("an object").remove(timing);
         }
         report
     };
     assert_eq!(report(), report());
+}
+
+#[test]
+fn a_run_says_where_its_time_went() {
+    require_qemu!();
+    let report = check(&["--cases", "2000"]).expect_code(0).json();
+
+    let breakdown = &report["totals"]["breakdown"];
+    for phase in ["generating", "encoding", "guest", "exit", "reading_back", "judging"] {
+        let seconds = breakdown[phase].as_f64().expect("every phase has a number");
+        assert!(seconds > 0.0, "{phase} in {breakdown}");
+    }
 }
 
 /// Every outcome of an access in a mode, by the SDM's "Page-Fault Exceptions": an absent entry, a

@@ -25,6 +25,7 @@ mod provenance;
 pub mod qemu;
 mod record;
 mod run;
+mod stopwatch;
 
 pub use capabilities::{Capabilities, ModeOffer};
 pub use elf::ImageError;
@@ -32,7 +33,8 @@ pub use error::{GuestFailure, MachineError};
 pub use identity::Identity;
 pub use provenance::{Deciders, ProvenanceMap, ResultClass};
 pub use record::{MachineLine, offers, read_offers};
-pub use run::{BatchCommand, Interrupter, Position, RunLog};
+pub use run::{BatchCommand, Interrupter, Position, RunLog, RunTime};
+pub use stopwatch::Stopwatch;
 
 use image::Image;
 use jail::JailReport;

@@ -1,6 +1,7 @@
 //! A campaign: cases from a generator, run on a machine in batches, and judged. While the guest runs
 //! one batch in one arena, the host judges the previous batch in the other and writes the next.
 
+pub mod breakdown;
 pub mod coverage;
 pub mod journal;
 pub mod known;
@@ -17,9 +18,10 @@ use crate::finding::{Finding, Findings};
 use crate::generate::{CaseName, Schedule};
 use crate::verdict::{self, Verdict};
 use crate::walker::WalkerSpec;
+use breakdown::Breakdown;
 use crosswalk_case::Case;
 use crosswalk_case::observation::Attempt;
-use crosswalk_machine::{Capabilities, Machine, MachineError};
+use crosswalk_machine::{Capabilities, Machine, MachineError, Stopwatch};
 use known::KnownFindings;
 use mmu_core::Prediction;
 use pipeline::{Clock, Pipeline, RunLimit};
@@ -50,6 +52,8 @@ pub struct CampaignProgress {
     pub findings: Findings,
     /// The duration so far.
     pub elapsed: Duration,
+    /// Where the time went since the campaign was started or resumed.
+    pub breakdown: Breakdown,
 }
 
 impl CampaignProgress {
@@ -60,6 +64,7 @@ impl CampaignProgress {
             tally: Tally::default(),
             findings: plan.known.clone().collector(plan.walker, machine),
             elapsed: Duration::ZERO,
+            breakdown: Breakdown::default(),
         }
     }
 
@@ -91,6 +96,8 @@ pub struct Summary {
     pub findings: Vec<Finding>,
     /// The time from the first batch to the last verdict.
     pub duration: Duration,
+    /// Where the time went; `None` if no machine ran.
+    pub breakdown: Option<Breakdown>,
 }
 
 impl Summary {
@@ -152,6 +159,7 @@ pub fn run(
         let mut pipeline = Pipeline::start(scope, machine, &plan.schedule, progress.turn, limit)?;
 
         while let Some(batch) = pipeline.next_batch()? {
+            let mut stopwatch = Stopwatch::start();
             for trial in &batch.trials {
                 let Trial { case, attempt, .. } = trial;
                 let prediction = walker.predict(case);
@@ -161,6 +169,8 @@ pub fn run(
                 progress.add(trial, &prediction, &verdict);
             }
 
+            progress.breakdown += batch.breakdown;
+            progress.breakdown.judging += stopwatch.lap();
             progress.turn = batch.next_turn;
             progress.elapsed = clock.elapsed();
             observer.batch_done(progress);
@@ -196,7 +206,12 @@ pub fn finish(
         reduce::reduce_example(&mut runner, machine, plan, finding, deadline)?;
     }
 
-    Ok(Summary { tally: progress.tally, findings, duration: progress.elapsed })
+    Ok(Summary {
+        tally: progress.tally,
+        findings,
+        duration: progress.elapsed,
+        breakdown: Some(progress.breakdown),
+    })
 }
 
 /// Runs a single case. A case that does not fit the guest is [`Attempt::Unsupported`].

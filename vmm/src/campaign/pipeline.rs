@@ -6,10 +6,11 @@
 //! ```
 
 use super::Trial;
+use super::breakdown::Breakdown;
 use super::runner::BatchRunner;
 use crate::generate::{Schedule, Turn};
 use crosswalk_machine::batch::Encoded;
-use crosswalk_machine::{BatchCommand, Interrupter, Machine, MachineError, RunLog};
+use crosswalk_machine::{BatchCommand, Interrupter, Machine, MachineError, RunLog, Stopwatch};
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -91,6 +92,8 @@ pub(super) struct Pipeline<'p> {
     interrupter: Interrupter,
     /// The batches that the machine has not completed yet, oldest first.
     in_flight: VecDeque<(Turn, Encoded)>,
+    /// Where the time since the last finished batch went.
+    breakdown: Breakdown,
 }
 
 /// A batch that has run.
@@ -98,6 +101,8 @@ pub(super) struct FinishedBatch {
     /// The first turn of the schedule after it.
     pub(super) next_turn: u64,
     pub(super) trials: Vec<Trial>,
+    /// Where the time since the batch before it went, judging left out.
+    pub(super) breakdown: Breakdown,
 }
 
 impl<'p> Pipeline<'p> {
@@ -120,6 +125,7 @@ impl<'p> Pipeline<'p> {
             interrupter: machine.interrupter().clone(),
             queue: MachineQueue::start(scope, machine)?,
             in_flight: VecDeque::new(),
+            breakdown: Breakdown::default(),
         })
     }
 
@@ -133,10 +139,14 @@ impl<'p> Pipeline<'p> {
             Err(MachineError::Interrupted) => return Ok(None),
             completed => completed?,
         };
+
+        let mut stopwatch = Stopwatch::start();
         let trials = self.runner.read_back(encoded, &log, turn.first)?;
+        self.breakdown.reading_back += stopwatch.lap();
         self.limit.batches.update(|batches| batches.saturating_add(1));
 
-        Ok(Some(FinishedBatch { next_turn: turn.number + 1, trials }))
+        let breakdown = std::mem::take(&mut self.breakdown);
+        Ok(Some(FinishedBatch { next_turn: turn.number + 1, trials, breakdown }))
     }
 
     /// Sends batches to the machine until every arena has one.
@@ -145,8 +155,15 @@ impl<'p> Pipeline<'p> {
             && !self.limit.is_over()
             && let Some(turn) = self.turns.next()
         {
-            let encoded = self.runner.encode(self.schedule.batch(&turn));
-            self.queue.send(self.runner.write(&encoded));
+            let mut stopwatch = Stopwatch::start();
+            let batch = self.schedule.batch(&turn);
+            self.breakdown.generating += stopwatch.lap();
+
+            let encoded = self.runner.encode(batch);
+            let command = self.runner.write(&encoded);
+            self.breakdown.encoding += stopwatch.lap();
+
+            self.queue.send(command);
             self.in_flight.push_back((turn, encoded));
         }
     }
@@ -155,6 +172,7 @@ impl<'p> Pipeline<'p> {
     /// runs again without that case, after the batches that were sent behind it.
     fn complete(&mut self, encoded: &mut Encoded) -> Result<RunLog, MachineError> {
         let mut log = self.receive().map_err(|error| encoded.blame(error))?;
+        self.breakdown += log.time;
 
         while let Some((position, why)) = log.gave_up.take() {
             self.runner.leave_out(encoded, position, why)?;
@@ -168,6 +186,7 @@ impl<'p> Pipeline<'p> {
             }
             self.queue.send(self.runner.write(encoded));
             log = self.receive_new().map_err(|error| encoded.blame(error))?;
+            self.breakdown += log.time;
         }
 
         Ok(log)

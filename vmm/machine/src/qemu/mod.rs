@@ -18,7 +18,7 @@ use crate::patience::Patience;
 use crate::probe::{self, Prober};
 use crate::{
     BatchCommand, Capabilities, GuestFailure, Identity, Interrupter, Machine, MachineError, Parts,
-    ProvenanceMap, RunLog, capabilities, guest_tables,
+    ProvenanceMap, RunLog, RunTime, Stopwatch, capabilities, guest_tables,
 };
 use crosswalk_case::observation::Provenance;
 use crosswalk_guest::high;
@@ -248,8 +248,13 @@ impl Machine for QemuMachine {
     }
 
     fn run(&mut self, command: BatchCommand) -> Result<RunLog, MachineError> {
+        let mut stopwatch = Stopwatch::start();
+        let before = self.process.cpu_time()?;
         self.command(command.arena.base())?;
-        Ok(RunLog::default())
+        let guest = self.process.cpu_time()?.saturating_sub(before);
+
+        let time = RunTime { guest, exit: stopwatch.lap() };
+        Ok(RunLog { time, ..RunLog::default() })
     }
 
     fn serve_request(&mut self) -> Result<(), MachineError> {
