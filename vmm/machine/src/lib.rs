@@ -65,6 +65,10 @@ pub trait Machine: Send {
     /// response says so.
     fn serve_request(&mut self) -> Result<(), MachineError>;
 
+    /// Has nothing to run for now. A guest that waits for a command actively stops using a processor, until
+    /// the next command.
+    fn rest(&mut self) {}
+
     /// What ends the run in progress, from another thread.
     fn interrupter(&self) -> &Interrupter {
         &self.parts().interrupter

@@ -16,6 +16,8 @@ pub struct BatchCommand {
     pub control: Option<ControlState>,
     /// Whether the host has filled the arena's read-only table.
     pub fills_read_only: bool,
+    /// Number of records in both lists.
+    pub records: usize,
 }
 
 /// A record in one of the two lists of a batch.

@@ -267,7 +267,13 @@ fn run_commands(
     to_run: &Receiver<BatchCommand>,
     done: &SyncSender<BatchDone>,
 ) {
-    for command in to_run {
+    loop {
+        let next = to_run.try_recv().or_else(|_| {
+            machine.rest();
+            to_run.recv()
+        });
+        let Ok(command) = next else { return };
+
         if done.send(machine.run(command)).is_err() {
             return;
         }
