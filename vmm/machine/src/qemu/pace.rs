@@ -5,7 +5,7 @@ use std::time::Duration;
 /// The time that a batch takes, by its number of records.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    /// Seconds for a record, at best; of late.
+    /// Seconds for a record, at best.
     record: Option<f64>,
 }
 
@@ -21,14 +21,14 @@ impl Pace {
         Duration::from_secs_f64(expected)
     }
 
-    /// Notes how long a batch took. One that took longer than before may have shared its processor, so it
-    /// counts little.
+    /// Notes how long a batch took. Only the fastest counts: the others may have shared their processor, and
+    /// one whose result was looked for too late may have been faster.
     pub(super) fn note(&mut self, records: usize, took: Duration) {
         if records < Self::MIN_RECORDS {
             return;
         }
         let record = took.as_secs_f64() / records as f64;
-        self.record = Some(self.record.map_or(record, |known| record.min(known * 1.1)));
+        self.record = Some(self.record.map_or(record, |known| record.min(known)));
     }
 }
 
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_fastest_batches_count_most() {
+    fn only_the_fastest_batch_counts() {
         let mut pace = Pace::default();
         assert_eq!(pace.expected(1000), Duration::ZERO);
 
@@ -46,9 +46,9 @@ mod tests {
         assert_eq!(pace.expected(500), Duration::from_micros(1500));
 
         pace.note(1000, Duration::from_secs(1));
-        assert_eq!(pace.expected(1000), Duration::from_micros(3300));
+        assert_eq!(pace.expected(1000), Duration::from_millis(3));
         pace.note(3, Duration::from_nanos(3));
-        assert_eq!(pace.expected(1000), Duration::from_micros(3300));
+        assert_eq!(pace.expected(1000), Duration::from_millis(3));
         pace.note(2000, Duration::from_millis(2));
         assert_eq!(pace.expected(1000), Duration::from_micros(750));
     }
