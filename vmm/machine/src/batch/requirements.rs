@@ -159,7 +159,7 @@ mod tests {
         case
     }
 
-    /// The highest byte of data is at 0x7fff_ffff. In a 4 MiB page, bits 20:13 are address bits 39:32
+    /// Data ends below bit 31. In a 4 MiB page, bits 20:13 are address bits 39:32
     /// (SDM "32-Bit Paging", "Format of a 32-Bit Page-Directory Entry that Maps a 4-MByte Page").
     #[test]
     fn mode_5_only_low_pages_need_no_prediction() {
