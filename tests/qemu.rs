@@ -205,6 +205,30 @@ fn qemu_ends_when_it_is_dropped() {
 }
 
 #[test]
+fn a_suspended_qemu_is_stopped_until_it_is_resumed() {
+    require_qemu!();
+    let memory = SharedMemory::with_image([GIB; 2]);
+    let mut process = start(&memory.regions(&[]), 40, &[]);
+    wait_until(&mut process, || memory.control(COUNT) > 0);
+
+    let entry = format!("/proc/{}", process.id());
+    let status = || std::fs::read_to_string(format!("{entry}/status")).expect("QEMU exists");
+    let is_stopped = || status().lines().any(|line| line.starts_with("State:\tT"));
+    process.suspend();
+    wait_until(&mut process, is_stopped);
+
+    process.resume().expect("QEMU is there");
+    wait_until(&mut process, || !is_stopped());
+    let count = memory.control(COUNT);
+    wait_until(&mut process, || memory.control(COUNT) != count);
+
+    process.suspend();
+    wait_until(&mut process, is_stopped);
+    drop(process);
+    assert!(!std::fs::exists(&entry).expect("/proc can be read"), "{entry} still exists");
+}
+
+#[test]
 fn qemu_outlives_the_thread_that_starts_it() {
     require_qemu!();
     let memory = SharedMemory::with_image([GIB; 2]);

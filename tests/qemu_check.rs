@@ -131,7 +131,7 @@ fn a_seed_repeats_a_run_exactly() {
     require_qemu!();
     let report = || {
         let mut report = check(&["--cases", "20000"]).expect_code(0).json();
-        for timing in ["seconds", "cpu_seconds", "cases_per_second"] {
+        for timing in ["seconds", "cpu_seconds", "cases_per_second", "breakdown"] {
             report["totals"].as_object_mut().expect("an object").remove(timing);
         }
         report
@@ -172,6 +172,18 @@ fn cpu_seconds_include_qemu_while_it_runs_and_nothing_from_before() {
 
 fn number(text: &str) -> f64 {
     text.parse().expect("a number")
+}
+
+#[test]
+fn a_run_says_where_its_time_went() {
+    require_qemu!();
+    let report = check(&["--cases", "2000"]).expect_code(0).json();
+
+    let breakdown = &report["totals"]["breakdown"];
+    for phase in ["generating", "encoding", "guest", "exit", "reading_back", "judging"] {
+        let seconds = breakdown[phase].as_f64().expect("every phase has a number");
+        assert!(seconds > 0.0, "{phase} in {breakdown}");
+    }
 }
 
 /// Every outcome of an access in a mode, by the SDM's "Page-Fault Exceptions": an absent entry, a

@@ -12,7 +12,7 @@ use crosswalk_case::observation::Attempt;
 use crosswalk_guest::contents;
 use crosswalk_guest::layout::Arena;
 use crosswalk_guest::tables::TableUse;
-use crosswalk_machine::batch::{Batch, DataFrames, Encoded};
+use crosswalk_machine::batch::{Batch, Encoded};
 use crosswalk_machine::{Machine, MachineError};
 use mmu_core::{AccessKind, Reference, Ring, VirtAddr};
 use std::cell::RefCell;
@@ -21,8 +21,7 @@ use std::cell::RefCell;
 const MAX_CASES: usize = 4;
 
 thread_local! {
-    static HOST: RefCell<(HostileMachine, DataFrames)> =
-        RefCell::new((HostileMachine::new(), DataFrames::default()));
+    static HOST: RefCell<HostileMachine> = RefCell::new(HostileMachine::new());
 }
 
 /// Reads back a batch.
@@ -30,7 +29,7 @@ thread_local! {
 /// # Panics
 /// When it is not read back as it must be.
 pub fn protocol(input: &[u8]) {
-    HOST.with_borrow_mut(|(machine, frames)| {
+    HOST.with_borrow_mut(|machine| {
         let mut input = Reader::new(input);
         let batch = batch(&mut input, machine);
         let cases = batch.cases.len();
@@ -38,7 +37,7 @@ pub fn protocol(input: &[u8]) {
 
         let encoded = Encoded::new(batch, machine.image(), machine.capabilities());
         machine.script = input.rest().to_vec();
-        run(machine, frames, encoded, cases);
+        run(machine, encoded, cases);
 
         for lane in 0..MAX_CASES * 2 {
             let mut found = [0; 0x10];
@@ -80,17 +79,17 @@ fn batch(input: &mut Reader<'_>, machine: &HostileMachine) -> Batch {
 }
 
 /// Runs the batch until the machine gives up no more, as a campaign does.
-fn run(machine: &mut HostileMachine, frames: &mut DataFrames, mut encoded: Encoded, cases: usize) {
+fn run(machine: &mut HostileMachine, mut encoded: Encoded, cases: usize) {
     loop {
         let command = encoded.write(machine.memory());
         let mut log = machine.run(command).expect("this machine does not fail");
 
         let Some((position, why)) = log.gave_up.take() else {
-            let read = encoded.read_back(&log, machine.memory(), frames, machine.provenance());
-            encoded.restore(machine.memory(), frames);
+            let read = encoded.read_back(&log, machine.memory(), machine.provenance());
+            encoded.restore(machine.memory());
             return judge(&encoded, read, cases);
         };
-        encoded.restore(machine.memory(), frames);
+        encoded.restore(machine.memory());
         let Some(case) = encoded.case_at(position) else { return };
         encoded.leave_out(case, why, machine.image());
     }

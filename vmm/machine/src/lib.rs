@@ -26,6 +26,7 @@ mod provenance;
 pub mod qemu;
 mod record;
 mod run;
+mod stopwatch;
 
 pub use capabilities::{Capabilities, ModeOffer};
 pub use elf::ImageError;
@@ -33,7 +34,8 @@ pub use error::{GuestFailure, MachineError};
 pub use identity::Identity;
 pub use provenance::{Deciders, ProvenanceMap, ResultClass};
 pub use record::{MachineLine, offers, read_offers};
-pub use run::{BatchCommand, Interrupter, Position, RunLog};
+pub use run::{BatchCommand, Interrupter, Position, RunLog, RunTime};
+pub use stopwatch::Stopwatch;
 
 use image::Image;
 use jail::JailReport;
@@ -63,6 +65,10 @@ pub trait Machine: Send {
     /// If the guest or the machine fails. A request that the system refuses is not an error: the
     /// response says so.
     fn serve_request(&mut self) -> Result<(), MachineError>;
+
+    /// Has nothing to run for now. A guest that waits for a command actively stops using a processor, until
+    /// the next command.
+    fn rest(&mut self) {}
 
     /// What ends the run in progress, from another thread.
     fn interrupter(&self) -> &Interrupter {

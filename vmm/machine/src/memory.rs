@@ -158,6 +158,24 @@ impl GuestMemory {
         self.0.read_slice(bytes, GuestAddress(at)).expect("the layout is in memory");
     }
 
+    /// Whether a range of the fixed layout has these contents. It is compared where it is, without a
+    /// copy.
+    ///
+    /// # Panics
+    /// If the range is outside memory.
+    pub(crate) fn holds(&self, at: u64, contents: &[u8]) -> bool {
+        let place = self.0.get_slice(GuestAddress(at), contents.len());
+        let place = place.expect("the layout is in memory").ptr_guard();
+
+        // SAFETY: both ranges are mapped and of this length: `get_slice` has checked the first, which
+        // `self` keeps mapped. A guest may write to it meanwhile, so no Rust code reads it; whatever
+        // memcmp reads, it only returns a number.
+        let difference = unsafe {
+            libc::memcmp(place.as_ptr().cast(), contents.as_ptr().cast(), contents.len())
+        };
+        difference == 0
+    }
+
     /// Writes a structure of the protocol.
     ///
     /// # Panics
@@ -204,6 +222,22 @@ impl TableMemoryMut for GuestMemory {
 mod tests {
     use super::*;
     use crosswalk_guest::layout::OWN_TABLES;
+
+    #[test]
+    fn contents_are_compared_to_the_last_byte() {
+        let memory = GuestMemory::new().expect("memory can be mapped");
+        let first = Arena::ALL[1].data_frames(7);
+        let mut contents = vec![0; LANE_BYTES];
+        memory.read(first, &mut contents);
+        assert!(memory.holds(first, &contents));
+
+        for offset in [0, 0x0fff, 0x1000, 0x1fff] {
+            memory.write(first + offset, &[!contents[offset as usize]]);
+            assert!(!memory.holds(first, &contents), "{offset:#x}");
+            memory.restore(first);
+        }
+        assert!(memory.holds(first, &contents[..0x1001]));
+    }
 
     #[test]
     fn no_entry_has_more_than_8_bytes() {

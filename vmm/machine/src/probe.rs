@@ -11,7 +11,7 @@
     )
 )]
 
-use crate::batch::{Batch, DataFrames, Encoded};
+use crate::batch::{Batch, Encoded};
 use crate::memory::GuestMemory;
 use crate::{GuestFailure, Machine, MachineError, ModeOffer};
 use crosswalk_case::Case;
@@ -32,7 +32,6 @@ pub(super) const HARMLESS_PKRU: u32 = 0xc000_0000;
 /// Runs probe batches.
 #[derive(Debug, Default)]
 pub(super) struct Prober {
-    frames: DataFrames,
     batches: u64,
 }
 
@@ -58,7 +57,7 @@ impl Prober {
 
         let command = encoded.write(machine.memory());
         let log = machine.run(command).map_err(|error| encoded.blame(error))?;
-        encoded.read_back(&log, machine.memory(), &mut self.frames, machine.provenance())
+        encoded.read_back(&log, machine.memory(), machine.provenance())
     }
 
     /// Whether the machine offers a mode. It does not if CPUID lacks the mode, or if plain accesses

@@ -5,6 +5,7 @@ use crosswalk_guest::layout::Arena;
 use mmu_core::{ControlState, Ring};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// A batch that has been encoded into an arena and is ready to run.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +16,8 @@ pub struct BatchCommand {
     pub control: Option<ControlState>,
     /// Whether the host has filled the arena's read-only table.
     pub fills_read_only: bool,
+    /// Number of records in both lists.
+    pub records: usize,
 }
 
 /// A record in one of the two lists of a batch.
@@ -34,6 +37,17 @@ pub struct RunLog {
     /// The record at which the machine had to give up, and why. The batch must run again without
     /// that case; the machine is ready for it.
     pub gave_up: Option<(Position, String)>,
+    /// What it cost.
+    pub time: RunTime,
+}
+
+/// The processor time that a run took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunTime {
+    /// In the guest, and in the kernel or the emulator that runs it.
+    pub guest: Duration,
+    /// In this program: on the way to the guest and back, and for accesses that leave the machine.
+    pub exit: Duration,
 }
 
 /// Ends the run of a machine from another thread, whatever the guest does, within a fraction of a

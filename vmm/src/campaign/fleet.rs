@@ -21,6 +21,13 @@ pub struct Fleet<'f> {
     pub open: &'f OpenAnother<'f>,
 }
 
+impl<'f> Fleet<'f> {
+    /// One machine alone.
+    pub fn alone(machine: &'f mut dyn Machine) -> Self {
+        Self { first: machine, machines: 1, open: &|_| Err(MachineError::Interrupted) }
+    }
+}
+
 /// Opens machines that must be like the first.
 #[derive(Clone, Copy)]
 pub(super) struct Opener<'f> {

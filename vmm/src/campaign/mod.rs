@@ -2,6 +2,7 @@
 //! batch in one arena, the host judges the previous batch in the other and writes the next. With several
 //! machines, each takes the next batches, and the verdicts are added up in the order of the schedule.
 
+pub mod breakdown;
 pub mod coverage;
 mod fleet;
 pub mod journal;
@@ -23,9 +24,10 @@ use crate::finding::{Finding, Findings};
 use crate::generate::{CaseName, Schedule};
 use crate::verdict::Verdict;
 use crate::walker::WalkerSpec;
+use breakdown::Breakdown;
 use crosswalk_case::Case;
 use crosswalk_case::observation::Attempt;
-use crosswalk_machine::{Capabilities, Machine, MachineError};
+use crosswalk_machine::{Capabilities, Machine, MachineError, Stopwatch};
 use fleet::Opener;
 use known::KnownFindings;
 use pipeline::{Clock, FailedBatch, RunLimit};
@@ -59,6 +61,8 @@ pub struct CampaignProgress {
     pub findings: Findings,
     /// The duration so far.
     pub elapsed: Duration,
+    /// Where the time went since the campaign was started or resumed.
+    pub breakdown: Breakdown,
 }
 
 impl CampaignProgress {
@@ -69,6 +73,7 @@ impl CampaignProgress {
             tally: Tally::default(),
             findings: plan.known.clone().collector(plan.walker, machine),
             elapsed: Duration::ZERO,
+            breakdown: Breakdown::default(),
         }
     }
 
@@ -79,6 +84,7 @@ impl CampaignProgress {
         }
 
         self.tally.merge(batch.tally);
+        self.breakdown += batch.breakdown;
         self.turn = batch.next_turn;
     }
 }
@@ -103,6 +109,8 @@ pub struct Summary {
     pub findings: Vec<Finding>,
     /// The time from the first batch to the last verdict.
     pub duration: Duration,
+    /// Where the time went; `None` if no machine ran.
+    pub breakdown: Option<Breakdown>,
 }
 
 impl Summary {
@@ -226,7 +234,9 @@ fn collect(
         }
 
         while let Some(batch) = batches.take_next() {
+            let mut stopwatch = Stopwatch::start();
             progress.add(batch, observer);
+            progress.breakdown.judging += stopwatch.lap();
             progress.elapsed = clock.elapsed();
             observer.batch_done(progress);
             queue.judged_one();
@@ -262,7 +272,12 @@ pub fn finish(
         reduce::reduce_example(&mut runner, machine, plan, finding, deadline)?;
     }
 
-    Ok(Summary { tally: progress.tally, findings, duration: progress.elapsed })
+    Ok(Summary {
+        tally: progress.tally,
+        findings,
+        duration: progress.elapsed,
+        breakdown: Some(progress.breakdown),
+    })
 }
 
 /// Runs a single case. A case that does not fit the guest is [`Attempt::Unsupported`].

@@ -6,12 +6,13 @@
 //! ```
 
 use super::Trial;
+use super::breakdown::Breakdown;
 use super::runner::BatchRunner;
 use super::turn_queue::{PlacedTurn, TurnQueue};
 use crate::generate::Schedule;
 use crosswalk_guest::layout::Arena;
 use crosswalk_machine::batch::Encoded;
-use crosswalk_machine::{BatchCommand, Interrupter, Machine, MachineError, RunLog};
+use crosswalk_machine::{BatchCommand, Interrupter, Machine, MachineError, RunLog, Stopwatch};
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -98,6 +99,8 @@ pub(super) struct Pipeline<'p> {
     interrupter: Interrupter,
     /// The batches that the machine has not completed yet, oldest first.
     in_flight: VecDeque<(PlacedTurn, Encoded)>,
+    /// Where the time since the last finished batch went.
+    breakdown: Breakdown,
 }
 
 /// A batch that has run.
@@ -107,6 +110,8 @@ pub(super) struct FinishedBatch {
     /// The first turn of the schedule after it.
     pub(super) next_turn: u64,
     pub(super) trials: Vec<Trial>,
+    /// Where the time since the batch before it went, judging left out.
+    pub(super) breakdown: Breakdown,
 }
 
 /// Why a batch, and all after it on the same machine, did not run.
@@ -137,6 +142,7 @@ impl<'p> Pipeline<'p> {
             interrupter: machine.interrupter().clone(),
             commands: MachineQueue::start(scope, machine)?,
             in_flight: VecDeque::new(),
+            breakdown: Breakdown::default(),
         })
     }
 
@@ -153,10 +159,14 @@ impl<'p> Pipeline<'p> {
             Err(MachineError::Interrupted) => return Ok(None),
             completed => completed.map_err(failed)?,
         };
+
+        let mut stopwatch = Stopwatch::start();
         let trials = self.runner.read_back(encoded, &log, turn.first).map_err(failed)?;
+        self.breakdown.reading_back += stopwatch.lap();
         self.limit.batches.update(|batches| batches.saturating_add(1));
 
-        Ok(Some(FinishedBatch { place, next_turn: turn.number + 1, trials }))
+        let breakdown = std::mem::take(&mut self.breakdown);
+        Ok(Some(FinishedBatch { place, next_turn: turn.number + 1, trials, breakdown }))
     }
 
     /// Sends batches to the machine until every arena has one. It waits for turns only when the machine
@@ -185,8 +195,15 @@ impl<'p> Pipeline<'p> {
     fn send_next(&mut self) {
         let Some(placed) = self.turns.pop_front() else { return };
 
-        let encoded = self.runner.encode(self.schedule.batch(&placed.turn));
-        self.commands.send(self.runner.write(&encoded));
+        let mut stopwatch = Stopwatch::start();
+        let batch = self.schedule.batch(&placed.turn);
+        self.breakdown.generating += stopwatch.lap();
+
+        let encoded = self.runner.encode(batch);
+        let command = self.runner.write(&encoded);
+        self.breakdown.encoding += stopwatch.lap();
+
+        self.commands.send(command);
         self.in_flight.push_back((placed, encoded));
     }
 
@@ -194,6 +211,7 @@ impl<'p> Pipeline<'p> {
     /// runs again without that case, after the batches that were sent behind it.
     fn complete(&mut self, encoded: &mut Encoded) -> Result<RunLog, MachineError> {
         let mut log = self.receive().map_err(|error| encoded.blame(error))?;
+        self.breakdown += log.time;
 
         while let Some((position, why)) = log.gave_up.take() {
             self.runner.leave_out(encoded, position, why)?;
@@ -207,6 +225,7 @@ impl<'p> Pipeline<'p> {
             }
             self.commands.send(self.runner.write(encoded));
             log = self.receive_new().map_err(|error| encoded.blame(error))?;
+            self.breakdown += log.time;
         }
 
         Ok(log)
@@ -271,7 +290,13 @@ fn run_commands(
     to_run: &Receiver<BatchCommand>,
     done: &SyncSender<BatchDone>,
 ) {
-    for command in to_run {
+    loop {
+        let next = to_run.try_recv().or_else(|_| {
+            machine.rest();
+            to_run.recv()
+        });
+        let Ok(command) = next else { return };
+
         if done.send(machine.run(command)).is_err() {
             return;
         }

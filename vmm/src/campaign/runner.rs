@@ -4,7 +4,7 @@ use super::Trial;
 use crate::generate::CaseName;
 use crosswalk_case::Case;
 use crosswalk_case::observation::Attempt;
-use crosswalk_machine::batch::{Batch, DataFrames, Encoded, arena_of};
+use crosswalk_machine::batch::{Batch, Encoded, arena_of};
 use crosswalk_machine::image::Image;
 use crosswalk_machine::memory::GuestMemory;
 use crosswalk_machine::{
@@ -19,7 +19,6 @@ pub(super) struct BatchRunner {
     image: Image,
     capabilities: Capabilities,
     provenance: ProvenanceMap,
-    frames: DataFrames,
 }
 
 impl BatchRunner {
@@ -29,7 +28,6 @@ impl BatchRunner {
             image: machine.image().clone(),
             capabilities: machine.capabilities().clone(),
             provenance: *machine.provenance(),
-            frames: DataFrames::default(),
         }
     }
 
@@ -57,7 +55,7 @@ impl BatchRunner {
         };
 
         encoded.leave_out(case, why, &self.image);
-        encoded.restore(&self.memory, &mut self.frames);
+        encoded.restore(&self.memory);
 
         Ok(())
     }
@@ -81,7 +79,7 @@ impl BatchRunner {
     }
 
     fn attempts(&mut self, encoded: &Encoded, log: &RunLog) -> Result<Vec<Attempt>, MachineError> {
-        encoded.read_back(log, &self.memory, &mut self.frames, &self.provenance)
+        encoded.read_back(log, &self.memory, &self.provenance)
     }
 
     /// Runs a batch to its end, without the cases at which the machine gives up.
@@ -126,7 +124,7 @@ impl BatchRunner {
         let command = self.write(&encoded);
         let log = machine.run(command).map_err(|error| encoded.blame(error))?;
         if let Some((_, why)) = log.gave_up {
-            encoded.restore(&self.memory, &mut self.frames);
+            encoded.restore(&self.memory);
             return Ok(Attempt::Unsupported(why));
         }
 

@@ -1,5 +1,6 @@
 //! The work of one machine in a campaign: it takes turns, runs their batches, and judges them.
 
+use super::breakdown::Breakdown;
 use super::fleet::Opener;
 use super::pipeline::{FailedBatch, FinishedBatch, Pipeline, RunLimit};
 use super::tally::Tally;
@@ -7,7 +8,7 @@ use super::turn_queue::TurnQueue;
 use super::{CampaignPlan, Trial};
 use crate::finding::{Recognizer, ShownByCase};
 use crate::verdict::{self, Verdict};
-use crosswalk_machine::{Machine, MachineError};
+use crosswalk_machine::{Machine, MachineError, Stopwatch};
 use std::sync::mpsc::Sender;
 use std::thread;
 
@@ -19,6 +20,8 @@ pub(super) struct JudgedBatch {
     pub(super) next_turn: u64,
     /// The counts of its cases.
     pub(super) tally: Tally,
+    /// Where its time went.
+    pub(super) breakdown: Breakdown,
     /// Its cases in order.
     pub(super) cases: Vec<JudgedCase>,
 }
@@ -83,7 +86,8 @@ impl Worker<'_> {
     }
 
     fn judge(self, batch: FinishedBatch) -> JudgedBatch {
-        let FinishedBatch { place, next_turn, trials } = batch;
+        let FinishedBatch { place, next_turn, trials, mut breakdown } = batch;
+        let mut stopwatch = Stopwatch::start();
         let walker = self.plan.walker.walker();
         let mut tally = Tally::default();
 
@@ -97,7 +101,8 @@ impl Worker<'_> {
         });
         let cases = judged.collect();
 
-        JudgedBatch { place, next_turn, tally, cases }
+        breakdown.judging += stopwatch.lap();
+        JudgedBatch { place, next_turn, tally, breakdown, cases }
     }
 }
 

@@ -49,7 +49,7 @@ pub(super) fn run(arguments: &MergeArguments) -> Result<ExitCode, Failure> {
         cpu_seconds: total.progress.cpu_seconds,
     };
     let duration = Duration::try_from_secs_f64(total.progress.seconds).unwrap_or_default();
-    let summary = Summary { tally: total.tally, findings, duration };
+    let summary = Summary { tally: total.tally, findings, duration, breakdown: None };
 
     if !arguments.json {
         let cases = report::run::text::describe_cases(&total.run);

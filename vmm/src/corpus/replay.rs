@@ -178,7 +178,12 @@ impl<'p> Replay<'p> {
             identity,
             modes: modes.cloned().collect(),
             capabilities,
-            summary: Summary { tally: self.tally, findings, duration: self.start.elapsed() },
+            summary: Summary {
+                tally: self.tally,
+                findings,
+                duration: self.start.elapsed(),
+                breakdown: None,
+            },
             allowed_otherwise: self.allowed_otherwise,
             covered: self.claims.covered(),
         })

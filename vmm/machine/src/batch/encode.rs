@@ -124,6 +124,7 @@ impl Encoded {
             arena,
             control: self.keep_control.then_some(*self.state()),
             fills_read_only: self.read_only.is_some(),
+            records: self.user.records.len() + self.supervisor.records.len(),
         }
     }
 

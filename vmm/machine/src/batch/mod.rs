@@ -17,7 +17,6 @@ mod tables;
 
 pub use admission::arena_of;
 pub use encode::Encoded;
-pub use read_back::DataFrames;
 pub use requirements::cannot_run;
 
 use crosswalk_case::Case;

@@ -44,12 +44,6 @@ static PRISTINE: LazyLock<[Vec<u8>; 2]> = LazyLock::new(|| {
     })
 });
 
-/// Compares data frames with their original contents.
-#[derive(Debug)]
-pub struct DataFrames {
-    buffer: Vec<u8>,
-}
-
 /// A byte of a data frame that differs from its original contents.
 struct Change {
     lane: usize,
@@ -57,33 +51,50 @@ struct Change {
     found: u8,
 }
 
-impl Default for DataFrames {
-    fn default() -> Self {
-        Self { buffer: vec![0; LANE_BYTES] }
+/// Returns every changed byte of the data frames of an arena, and restores them.
+fn take_changes(arena: Arena, memory: &GuestMemory) -> Vec<Change> {
+    let mut changes = Vec::new();
+
+    let pristine = PRISTINE.get(arena.index()).map_or(&[][..], Vec::as_slice);
+    for (lane, expected) in pristine.chunks(LANE_BYTES).enumerate() {
+        let mut add = |at, found| changes.push(Change { lane, at, found });
+        take_changes_of(arena.data_frames(lane), expected, memory, &mut add);
     }
+
+    changes
 }
 
-impl DataFrames {
-    /// Returns every changed byte, and restores the data frames.
-    fn take_changes(&mut self, arena: Arena, memory: &GuestMemory) -> Vec<Change> {
-        let mut changes = Vec::new();
+/// Passes every byte of a range that differs from its original contents to `add`, in order, and
+/// restores it. Few ranges differ, and those in few bytes, so what differs is cut into smaller and
+/// smaller parts.
+fn take_changes_of(
+    first: u64,
+    expected: &[u8],
+    memory: &GuestMemory,
+    add: &mut impl FnMut(u64, u8),
+) {
+    const SMALLEST: usize = 16;
 
-        let pristine = PRISTINE.get(arena.index()).map_or(&[][..], Vec::as_slice);
-        for (lane, expected) in pristine.chunks(LANE_BYTES).enumerate() {
-            let first = arena.data_frames(lane);
-            memory.read(first, &mut self.buffer);
-            if self.buffer == expected {
-                continue;
-            }
-
-            let bytes = self.buffer.iter().zip(expected).zip(first..);
-            let different = bytes.filter(|((found, expected), _)| found != expected);
-            changes.extend(different.map(|((found, _), at)| Change { lane, at, found: *found }));
-            memory.write(first, expected);
-        }
-
-        changes
+    if memory.holds(first, expected) {
+        return;
     }
+    if expected.len() > SMALLEST {
+        let part = expected.len().div_ceil(8);
+        for (at, expected) in (first..).step_by(part).zip(expected.chunks(part)) {
+            take_changes_of(at, expected, memory, add);
+        }
+        return;
+    }
+
+    let mut bytes = [0; SMALLEST];
+    let bytes = bytes.get_mut(..expected.len()).unwrap_or_default();
+    memory.read(first, bytes);
+    for ((found, expected), at) in bytes.iter().zip(expected).zip(first..) {
+        if found != expected {
+            add(at, *found);
+        }
+    }
+    memory.write(first, expected);
 }
 
 impl Encoded {
@@ -95,7 +106,6 @@ impl Encoded {
         &self,
         log: &RunLog,
         memory: &GuestMemory,
-        frames: &mut DataFrames,
         provenance: &ProvenanceMap,
     ) -> Result<Vec<Attempt>, MachineError> {
         let arena = self.batch.arena;
@@ -135,7 +145,7 @@ impl Encoded {
         }
 
         self.read_tables(memory, &mut attempts);
-        for Change { lane, at, found } in frames.take_changes(arena, memory) {
+        for Change { lane, at, found } in take_changes(arena, memory) {
             if let Some(observation) = observation_of(lane, &mut attempts) {
                 observation.stored.push((at, found));
             }
@@ -155,8 +165,8 @@ impl Encoded {
     }
 
     /// Restores every data frame that the batch may have changed, before it runs again.
-    pub fn restore(&self, memory: &GuestMemory, frames: &mut DataFrames) {
-        let _ = frames.take_changes(self.batch.arena, memory);
+    pub fn restore(&self, memory: &GuestMemory) {
+        let _ = take_changes(self.batch.arena, memory);
         let _ = self.take_changes_elsewhere(memory);
     }
 
@@ -345,5 +355,34 @@ fn class_of(fault: Option<ObservedFault>) -> ResultClass {
         Some(vector) if vector == Vector::PageFault as u8 => ResultClass::PageFault,
         Some(vector) if vector == Vector::AlignmentCheck as u8 => ResultClass::AlignmentFault,
         Some(_) => ResultClass::AddressFault,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first and the last byte of each frame, and two that are found in different parts.
+    #[test]
+    fn a_change_of_any_byte_is_found_and_undone() {
+        const OFFSETS: [u64; 6] = [0, 0x0345, 0x0fff, 0x1000, 0x1abc, 0x1fff];
+        let memory = GuestMemory::new().unwrap();
+
+        for arena in Arena::ALL {
+            let mut expected = Vec::new();
+            for lane in [0, 3, MAX_LANES - 1] {
+                for at in OFFSETS.map(|offset| arena.data_frames(lane) + offset) {
+                    let found = !contents::byte(at);
+                    memory.write(at, &[found]);
+                    expected.push((lane, at, found));
+                }
+            }
+
+            let changes = take_changes(arena, &memory).into_iter();
+            let found: Vec<_> =
+                changes.map(|Change { lane, at, found }| (lane, at, found)).collect();
+            assert_eq!(found, expected);
+            assert!(take_changes(arena, &memory).is_empty());
+        }
     }
 }

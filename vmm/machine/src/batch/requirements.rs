@@ -1,9 +1,10 @@
 //! What a case requires of a machine.
 
 use crate::Capabilities;
-use crosswalk_case::Case;
-use crosswalk_guest::layout::{Arena, HOLE_BASE};
-use mmu_core::{AnyMmu, Cr4, Efer, Features, Outcome, Ring, Rule};
+use crosswalk_case::{Case, TableEntry};
+use crosswalk_guest::layout::{Arena, DATA_BASE, DATA_SIZE, HOLE_BASE};
+use mmu_core::x86::format::EntryBits;
+use mmu_core::{AnyMmu, Cr4, Efer, Features, Outcome, PagingMode, Ring, Rule};
 
 /// Control bits, and the feature that each requires.
 const FEATURES_OF_CR4: [(Cr4, Features, &str); 6] = [
@@ -96,7 +97,7 @@ fn cannot_run_compatibility_mode(case: &Case, machine: &Capabilities) -> Option<
 
 /// Whether the access may reach an address that this machine lacks, or that it cannot observe.
 fn cannot_reach(case: &Case, machine: &Capabilities) -> Option<String> {
-    if machine.sees_outside && machine.high_memory {
+    if (machine.sees_outside && machine.high_memory) || stays_low(case) {
         return None;
     }
 
@@ -109,6 +110,24 @@ fn cannot_reach(case: &Case, machine: &Capabilities) -> Option<String> {
         return Some("this machine has no memory at high addresses".into());
     }
     None
+}
+
+/// Whether no page that an entry may map, in whatever mode and at whatever level, reaches above the data
+/// memory. Then the access does not either, and nothing has to be predicted.
+fn stays_low(case: &Case) -> bool {
+    /// The address bits of an entry from 2 GiB on, where [`DATA_BASE`] and [`DATA_SIZE`] end.
+    const HIGH: u64 = EntryBits::ADDRESS & !(DATA_BASE + DATA_SIZE - 1);
+    /// Address bits 39:32 of a 4 MiB page (MODE-5).
+    const HIGH_OF_4_MIB: u64 = 0x1f_e000;
+
+    match case.mode() {
+        PagingMode::Unpaged | PagingMode::Linear => false,
+        PagingMode::Bits32 => case.entries.iter().all(|TableEntry { value, .. }| {
+            let is_large = value & EntryBits::PS.bits() != 0;
+            value & (if is_large { HIGH | HIGH_OF_4_MIB } else { HIGH }) == 0
+        }),
+        _ => case.entries.iter().all(|entry| entry.value & HIGH == 0),
+    }
 }
 
 /// The physical addresses that the access may reach.
@@ -125,4 +144,39 @@ fn reached_addresses(case: &Case) -> Vec<u64> {
             Outcome::Fault(_) => None,
         });
     spans.flatten().map(|span| span.address.get()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mmu_core::Profile;
+
+    fn with_leaf(mode: PagingMode, change: impl Fn(&mut u64)) -> Case {
+        let profile = Profile { physical_address_bits: 40, ..Profile::default() };
+        let mut case = Case::plain_in(mode, Arena::ALL[0], 3, Ring::Three, profile);
+        let leaf = case.entries.last_mut().expect("a plain case has entries");
+        change(&mut leaf.value);
+        case
+    }
+
+    /// Data ends below bit 31. In a 4 MiB page, bits 20:13 are address bits 39:32
+    /// (SDM "32-Bit Paging", "Format of a 32-Bit Page-Directory Entry that Maps a 4-MByte Page").
+    #[test]
+    fn mode_5_only_low_pages_need_no_prediction() {
+        for mode in [PagingMode::Bits32, PagingMode::Pae, PagingMode::FourLevel] {
+            assert!(stays_low(&with_leaf(mode, |_| {})), "{mode}");
+            assert!(!stays_low(&with_leaf(mode, |leaf| *leaf |= 1 << 31)), "{mode}");
+        }
+        assert!(!stays_low(&with_leaf(PagingMode::FourLevel, |leaf| *leaf |= 1 << 51)));
+
+        // Bit 7 makes a directory entry a page; of the address bits only 13 to 20 matter.
+        let page = |bit: u32| with_leaf(PagingMode::Bits32, |leaf| *leaf = 0x4000_0087 | 1 << bit);
+        assert!(stays_low(&page(12)) && stays_low(&page(21)));
+        assert!(!stays_low(&page(13)) && !stays_low(&page(20)));
+
+        // Without paging there are no entries: the address itself decides.
+        let profile = Profile::default();
+        let flat = Case::plain_in(PagingMode::Unpaged, Arena::ALL[0], 3, Ring::Three, profile);
+        assert!(!stays_low(&flat));
+    }
 }

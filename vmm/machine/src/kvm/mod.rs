@@ -15,7 +15,7 @@ use crate::jail::Jail;
 use crate::memory::GuestMemory;
 use crate::{
     BatchCommand, Capabilities, GuestFailure, Identity, Interrupter, Machine, MachineError, Parts,
-    ProvenanceMap, RunLog, capabilities,
+    ProvenanceMap, RunLog, Stopwatch, capabilities,
 };
 use crosswalk_case::observation::Provenance;
 use crosswalk_guest::layout::{Arena, CONTROL};
@@ -171,6 +171,8 @@ impl Machine for KvmMachine {
     }
 
     fn run(&mut self, command: BatchCommand) -> Result<RunLog, MachineError> {
+        let mut stopwatch = Stopwatch::start();
+
         if command.fills_read_only {
             self.vcpu.run(|vm| vm.renew_read_only())?;
         }
@@ -179,13 +181,15 @@ impl Machine for KvmMachine {
         }
 
         self.command(command.arena.base());
-        let log = self.run_batch(command.arena)?;
+        let mut log = self.run_batch(command.arena)?;
 
         if log.gave_up.is_some() {
             self.restart()?;
         } else {
             self.check_completed()?;
         }
+
+        log.time.exit += stopwatch.lap();
         Ok(log)
     }
 

@@ -4,7 +4,7 @@ use super::vm::Vm;
 use super::watchdog::Watchdog;
 use crate::memory::GuestMemory;
 use crate::patience::{MAX_WAIT, Patience};
-use crate::{GuestFailure, Interrupter, MachineError, Position, RunLog};
+use crate::{GuestFailure, Interrupter, MachineError, Position, RunLog, Stopwatch};
 use crosswalk_case::observation::OutsideAccess;
 use crosswalk_guest::contents;
 use crosswalk_guest::layout::{Arena, CONTROL, SUPERVISOR_WINDOW};
@@ -53,12 +53,15 @@ impl Vm {
     ) -> Result<RunLog, MachineError> {
         let _watchdog = Watchdog::start().map_err(MachineError::host("starting the watchdog"))?;
         let mut run = Run::start(Moment::now()?);
+        let mut stopwatch = Stopwatch::start();
 
         loop {
             if interrupter.is_interrupted() {
                 return Err(MachineError::Interrupted);
             }
+            run.log.time.exit += stopwatch.lap();
             let stop = self.run_to_stop()?;
+            run.log.time.guest += stopwatch.lap();
             let now = Moment::now()?;
             let position = || self.position(arena);
 

@@ -3,6 +3,7 @@
 //! until it is completed.
 
 mod arguments;
+mod pace;
 pub mod process;
 mod program;
 pub mod rom;
@@ -18,7 +19,7 @@ use crate::patience::Patience;
 use crate::probe::{self, Prober};
 use crate::{
     BatchCommand, Capabilities, GuestFailure, Identity, Interrupter, Machine, MachineError, Parts,
-    ProvenanceMap, RunLog, capabilities, guest_tables,
+    ProvenanceMap, RunLog, RunTime, Stopwatch, capabilities, guest_tables,
 };
 use crosswalk_case::observation::Provenance;
 use crosswalk_guest::high;
@@ -26,6 +27,7 @@ use crosswalk_guest::layout::{CONTROL, DATA_BASE};
 use crosswalk_guest::mailbox::{CPUID_LEAVES, Control};
 use crosswalk_guest::system::layout::REQUEST;
 use mmu_core::{Features, PagingMode, Profile};
+use pace::Pace;
 use process::{Options, QemuProcess, RamRegion};
 use std::mem::offset_of;
 use std::os::fd::AsFd;
@@ -57,6 +59,7 @@ pub struct QemuMachine {
     parts: Parts,
     /// The number of the last command.
     commands: u64,
+    pace: Pace,
 }
 
 impl QemuMachine {
@@ -114,9 +117,9 @@ impl QemuMachine {
             interrupter,
             jail: process.jail().clone(),
         };
-        let mut machine = Self { process, parts, commands: 0 };
+        let mut machine = Self { process, parts, commands: 0, pace: Pace::default() };
 
-        machine.wait_for(0)?;
+        machine.wait_for(0, Duration::ZERO)?;
         probe::check_self_test(&machine.parts.memory)?;
         machine.read_cpuid();
         machine.probe()?;
@@ -163,20 +166,24 @@ impl QemuMachine {
         Ok(())
     }
 
-    /// Gives the guest the next command, which names the structure at an address, and waits for it.
-    fn command(&mut self, place: u64) -> Result<(), MachineError> {
+    /// Gives the guest the next command, which names the structure at an address, and waits for it. It will
+    /// hardly be completed before the expected time.
+    fn command(&mut self, place: u64, expected: Duration) -> Result<(), MachineError> {
         self.check_interrupter()?;
         self.commands += 1;
         self.parts.memory.store(CONTROL + offset_of!(Control, arena) as u64, place);
         self.parts.memory.store(CONTROL + offset_of!(Control, command) as u64, self.commands);
 
-        self.wait_for(self.commands)
+        self.process.resume()?;
+        self.wait_for(self.commands, expected)
     }
 
-    /// Waits until the guest reports a command as completed.
-    fn wait_for(&mut self, command: u64) -> Result<(), MachineError> {
+    /// Waits until the guest reports a command as completed, which takes at least the expected time.
+    fn wait_for(&mut self, command: u64, expected: Duration) -> Result<(), MachineError> {
         /// Number of polls before the host starts to sleep.
         const SPINS: u32 = 2000;
+        /// How late a sleeping thread may wake up.
+        const LATENESS: Duration = Duration::from_micros(60);
         const PAUSE: Duration = Duration::from_micros(20);
         /// Number of polls from one check of the process and its time to the next.
         const CHECK_INTERVAL: u32 = 100;
@@ -184,6 +191,10 @@ impl QemuMachine {
         let mut patience: Option<Patience> = None;
 
         let mut polls = 0;
+        if expected > LATENESS {
+            std::thread::sleep(expected.saturating_sub(LATENESS));
+            polls = SPINS;
+        }
         while self.parts.memory.load(COMPLETED) != command {
             polls += 1;
             if polls < SPINS {
@@ -261,11 +272,22 @@ impl Machine for QemuMachine {
     }
 
     fn run(&mut self, command: BatchCommand) -> Result<RunLog, MachineError> {
-        self.command(command.arena.base())?;
-        Ok(RunLog::default())
+        let mut stopwatch = Stopwatch::start();
+        let before = self.process.cpu_time()?;
+        let start = Instant::now();
+        self.command(command.arena.base(), self.pace.expected(command.records))?;
+        self.pace.note(command.records, start.elapsed());
+        let guest = self.process.cpu_time()?.saturating_sub(before);
+
+        let time = RunTime { guest, exit: stopwatch.lap() };
+        Ok(RunLog { time, ..RunLog::default() })
     }
 
     fn serve_request(&mut self) -> Result<(), MachineError> {
-        self.command(REQUEST)
+        self.command(REQUEST, Duration::ZERO)
+    }
+
+    fn rest(&mut self) {
+        self.process.suspend();
     }
 }

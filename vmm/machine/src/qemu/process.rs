@@ -11,7 +11,7 @@ use crate::{GuestFailure, MachineError};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid, getppid};
 use std::fs::File;
 use std::io::{self, Write};
@@ -57,6 +57,9 @@ pub struct QemuProcess {
     messages: File,
     keeper: Keeper,
     jail: JailReport,
+    is_suspended: bool,
+    /// Whether its end was waited for, so that its id may be that of another process.
+    is_reaped: bool,
 }
 
 impl QemuProcess {
@@ -109,7 +112,7 @@ impl QemuProcess {
 
         let (child, keeper) = Keeper::spawn(command, key)?;
         let jail = jail.report_qemu(size, &sandbox);
-        Ok(Self { child, version, messages, keeper, jail })
+        Ok(Self { child, version, messages, keeper, jail, is_suspended: false, is_reaped: false })
     }
 
     /// The version of QEMU.
@@ -135,7 +138,10 @@ impl QemuProcess {
     pub fn check_alive(&mut self) -> Result<(), MachineError> {
         match self.child.try_wait().map_err(MachineError::host("waiting for QEMU"))? {
             None => Ok(()),
-            Some(status) => Err(self.ended(status)),
+            Some(status) => {
+                self.is_reaped = true;
+                Err(self.ended(status))
+            }
         }
     }
 
@@ -145,6 +151,30 @@ impl QemuProcess {
     /// If it is not running any more, and has been waited for.
     pub fn cpu_time(&self) -> Result<Duration, MachineError> {
         self.child.cpu_time().map_err(MachineError::host("reading QEMU's clock"))
+    }
+
+    /// Stops QEMU until it is resumed: its guest waits for commands in a loop. It can be killed all the same.
+    pub fn suspend(&mut self) {
+        // It fails only if the process is gone already, which shows at the next command.
+        self.is_suspended = self.signal(Signal::SIGSTOP).is_ok();
+    }
+
+    /// Lets QEMU go on.
+    ///
+    /// # Errors
+    /// If it is not running any more, and has been waited for.
+    pub fn resume(&mut self) -> Result<(), MachineError> {
+        if std::mem::take(&mut self.is_suspended) {
+            self.signal(Signal::SIGCONT).map_err(MachineError::host("waking QEMU up"))?;
+        }
+        Ok(())
+    }
+
+    fn signal(&self, signal: Signal) -> Result<(), Errno> {
+        if self.is_reaped {
+            return Err(Errno::ESRCH);
+        }
+        kill(self.child.id(), signal)
     }
 
     fn ended(&self, status: ExitStatus) -> MachineError {

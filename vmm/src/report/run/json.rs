@@ -3,6 +3,7 @@
 
 use super::coverage;
 use crate::campaign::Summary;
+use crate::campaign::breakdown::Breakdown;
 use crate::campaign::journal::ShardLine;
 use crate::campaign::tally::{EndSeen, ModeCounts, Tally};
 use crate::corpus::Source;
@@ -115,6 +116,9 @@ struct Totals {
     seconds: f64,
     cpu_seconds: f64,
     cases_per_second: f64,
+    /// Processor time in seconds by phase, if a machine ran.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    breakdown: Option<BTreeMap<&'static str, f64>>,
 }
 
 #[derive(Serialize)]
@@ -203,7 +207,12 @@ fn totals_json(facts: &RunFacts<'_>, summary: &Summary) -> Totals {
         seconds,
         cpu_seconds: facts.cpu_seconds,
         cases_per_second: tally.cases() as f64 / seconds,
+        breakdown: summary.breakdown.as_ref().map(breakdown_json),
     }
+}
+
+fn breakdown_json(breakdown: &Breakdown) -> BTreeMap<&'static str, f64> {
+    breakdown.named().into_iter().map(|(phase, time)| (phase, time.as_secs_f64())).collect()
 }
 
 /// Where the cases of a replay were recorded.
