@@ -84,7 +84,7 @@ struct Measured {
     bare: Cost,
     checked: Cost,
     /// The phases of the cross-check, in microseconds a case.
-    phases: Vec<(&'static str, f64)>,
+    phases: Phases,
 }
 
 impl Measured {
