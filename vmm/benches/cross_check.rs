@@ -65,6 +65,9 @@ fn option<T: std::str::FromStr>(name: &str) -> Option<T> {
     std::env::args().skip_while(|argument| argument != name).nth(1)?.parse().ok()
 }
 
+/// The phases of a run by name, each in microseconds a case.
+type Phases = Vec<(&'static str, f64)>;
+
 /// What a case takes, in microseconds: on the clock on the wall, and of processors.
 #[derive(Clone, Copy)]
 struct Cost {
@@ -83,8 +86,8 @@ impl Cost {
 struct Measured {
     bare: Cost,
     checked: Cost,
-    /// The phases of the cross-check, in microseconds a case.
-    phases: Vec<(&'static str, f64)>,
+    /// Those of the cross-check.
+    phases: Phases,
 }
 
 impl Measured {
@@ -203,7 +206,7 @@ fn run_bare(machine: &mut dyn Machine, batches: &[Encoded]) -> Result<Cost, Mach
 fn run_checked(
     machine: &mut dyn Machine,
     plan: &CampaignPlan,
-) -> Result<(Cost, Vec<(&'static str, f64)>), MachineError> {
+) -> Result<(Cost, Phases), MachineError> {
     let mut progress = CampaignProgress::start(plan, machine.capabilities());
     let stop = AtomicBool::new(false);
 
