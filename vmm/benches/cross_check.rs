@@ -65,6 +65,9 @@ fn option<T: std::str::FromStr>(name: &str) -> Option<T> {
     std::env::args().skip_while(|argument| argument != name).nth(1)?.parse().ok()
 }
 
+/// The phases of a run by name, each in microseconds a case.
+type Phases = Vec<(&'static str, f64)>;
+
 /// What a case takes, in microseconds: on the clock on the wall, and of processors.
 #[derive(Clone, Copy)]
 struct Cost {
@@ -198,9 +201,6 @@ fn run_bare(machine: &mut dyn Machine, batches: &[Encoded]) -> Result<Cost, Mach
 
     Ok(Cost::of(cases, wall, cpu))
 }
-
-/// The phases of a case, each with its microseconds.
-type Phases = Vec<(&'static str, f64)>;
 
 /// Runs the same cases as a campaign. Returns what each phase took as well.
 fn run_checked(
