@@ -30,8 +30,8 @@ pub(super) struct CheckArguments {
     /// Stop after this time, such as 30s, 5m or 1h [default: 10s]
     #[arg(long = "for", id = "time", value_name = "TIME", value_parser = parse_time)]
     time: Option<Duration>,
-    /// Run this number of machines at once; the result does not depend on it [default: the
-    /// processors available]
+    /// Run this number of machines at once; the result does not depend on it [default: one for
+    /// each processor available, and of QEMU for every two]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
     /// Repeat the run that had this seed

@@ -78,7 +78,7 @@ impl<'a> Session<'a> {
         let run = arguments.run_line(generator, &modes, identity, capabilities);
         let plan = arguments.plan(generator, &modes, known, capabilities);
         let progress = CampaignProgress::start(&plan, capabilities);
-        let machines = arguments.machines(&plan);
+        let machines = arguments.machines(&plan, identity);
 
         Ok(Self {
             arguments,
@@ -268,7 +268,7 @@ impl CheckArguments {
 
     /// The number of machines that run: no more than there are pairs of batches and, unless the user
     /// asked for them, than are worth starting.
-    fn machines(&self, plan: &CampaignPlan) -> usize {
+    fn machines(&self, plan: &CampaignPlan, identity: &Identity) -> usize {
         /// A QEMU takes about as much CPU time to start as a quarter of these cases.
         const CASES_WORTH_A_START: u64 = 50_000;
         const CASES_OF_A_PAIR: u64 = 2 * MAX_LANES as u64;
@@ -279,7 +279,12 @@ impl CheckArguments {
             (None, Predictor::Program(_)) => (1, CASES_WORTH_A_START),
             (None, _) => {
                 let processors = available_parallelism().map_or(1, NonZero::get);
-                (processors as u64, CASES_WORTH_A_START)
+                // QEMU and the host's half of its work keep a processor busy each.
+                let machines = match identity.kind.as_ref() {
+                    "qemu" => processors.div_ceil(2),
+                    _ => processors,
+                };
+                (machines as u64, CASES_WORTH_A_START)
             }
         };
 
