@@ -4,6 +4,7 @@ use crate::verdict::{self, Verdict};
 use crate::walker::quirk::{Quirks, Quirky};
 use crosswalk_case::Case;
 use crosswalk_case::observation::Attempt;
+use std::iter;
 
 /// The smallest set of a machine's quirks with which the reference predicts the observation, if there
 /// is one. Not every quirk that could show need be in it: a machine may have a second walker without
@@ -15,11 +16,28 @@ pub fn explaining(machine: Quirks, case: &Case, run: &Attempt) -> Option<Quirks>
         members.map(|(_, quirk)| *quirk).collect()
     };
 
-    let mut sets: Vec<u32> = (0..1 << quirks.len()).collect();
-    sets.sort_by_key(|set| set.count_ones());
-    sets.into_iter()
+    sets_by_size(quirks.len() as u32)
         .map(members)
         .find(|quirks| matches!(verdict::judge(&Quirky(*quirks), case, run), Verdict::Agree { .. }))
+}
+
+/// All sets of `count` members, as bits, the smaller ones first. There are many, and one of the first
+/// mostly does.
+fn sets_by_size(count: u32) -> impl Iterator<Item = u32> {
+    let sets_of = move |size: u32| {
+        let first = (1 << size) - 1;
+        iter::successors(Some(first), |set| next_of_same_size(*set))
+            .take_while(move |set| *set < 1 << count)
+    };
+    (0..=count).flat_map(sets_of)
+}
+
+/// The next larger number with as many bits set: the lowest run of ones loses its highest to the place
+/// above, and the others go down to the end.
+fn next_of_same_size(set: u32) -> Option<u32> {
+    let lowest = set & set.wrapping_neg();
+    let carried = set + lowest;
+    Some(carried | ((carried ^ set) >> 2).checked_div(lowest)?)
 }
 
 #[cfg(test)]
@@ -28,6 +46,18 @@ mod tests {
     use crosswalk_case::observation::{Observation, ObservedFault, Provenance};
     use crosswalk_guest::layout::Arena;
     use mmu_core::{Profile, Ring};
+
+    #[test]
+    fn every_set_comes_once_and_the_smaller_ones_first() {
+        assert_eq!(sets_by_size(0).collect::<Vec<_>>(), [0]);
+        let sets: Vec<_> = sets_by_size(3).collect();
+        assert_eq!(sets, [0b000, 0b001, 0b010, 0b100, 0b011, 0b101, 0b110, 0b111]);
+
+        let mut sets: Vec<_> = sets_by_size(12).collect();
+        assert!(sets.is_sorted_by_key(|set| set.count_ones()));
+        sets.sort_unstable();
+        assert!(sets.into_iter().eq(0..1 << 12));
+    }
 
     /// A read through a PDE with a reserved bit: the SDM asks for P and RSVD, TCG reports RSVD alone.
     #[test]

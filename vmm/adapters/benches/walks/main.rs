@@ -41,7 +41,7 @@ const ENTRIES: &[(&str, usize, Make)] = &[
         Some(ours::cached::<0x1_0000, 4, 1024>(memory, workload))
     }),
     ("CachedMmu, lists", usize::MAX, |memory, workload| {
-        Some(ours::cached_batch::<0x4_0000, 2, 1024>(memory, workload))
+        Some(ours::cached_lists::<0x4_0000, 2, 1024>(memory, workload))
     }),
     ("VirtualMemory", usize::MAX, |memory, workload| {
         Some(guest_memory::translate(memory, workload))

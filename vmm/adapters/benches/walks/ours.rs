@@ -48,16 +48,20 @@ pub(crate) fn predict<'w>(memory: &'w Memory, workload: &'w Workload) -> Run<'w>
     })
 }
 
-/// Through a TLB and paging-structure caches of these sizes.
+/// An MMU with a TLB and paging-structure caches of these sizes.
+type Caches<const SETS: usize, const WAYS: usize, const STRUCTURES: usize> =
+    CachedMmu<FourLevel, Reference, SETS, WAYS, STRUCTURES>;
+
+/// Through the caches, one address after the other.
 pub(crate) fn cached<'w, const SETS: usize, const WAYS: usize, const STRUCTURES: usize>(
     memory: &'w Memory,
     workload: &'w Workload,
 ) -> Run<'w> {
-    let (state, profile) = (workload.state(), Profile::default());
-    let mmu = CachedMmu::<FourLevel, Reference, SETS, WAYS, STRUCTURES>::with_semantics(
-        Reference, state, profile,
-    );
-    let mut mmu = Box::new(mmu);
+    let mut mmu = Box::new(Caches::<SETS, WAYS, STRUCTURES>::with_semantics(
+        Reference,
+        workload.state(),
+        Profile::default(),
+    ));
     let tables = memory.tables();
     Box::new(move |addresses| {
         let mut sum = 0_u64;
@@ -72,27 +76,35 @@ pub(crate) fn cached<'w, const SETS: usize, const WAYS: usize, const STRUCTURES:
 }
 
 /// The same for lists of addresses.
-pub(crate) fn cached_batch<'w, const SETS: usize, const WAYS: usize, const STRUCTURES: usize>(
+pub(crate) fn cached_lists<'w, const SETS: usize, const WAYS: usize, const STRUCTURES: usize>(
     memory: &'w Memory,
     workload: &'w Workload,
 ) -> Run<'w> {
-    let (state, profile) = (workload.state(), Profile::default());
-    let mmu = CachedMmu::<FourLevel, Reference, SETS, WAYS, STRUCTURES>::with_semantics(
-        Reference, state, profile,
-    );
-    let mut mmu = Box::new(mmu);
+    let mut mmu = Box::new(Caches::<SETS, WAYS, STRUCTURES>::with_semantics(
+        Reference,
+        workload.state(),
+        Profile::default(),
+    ));
     let tables = memory.tables();
-    let mut list = Vec::new();
+    in_lists(move |list, sum| {
+        mmu.walk_batch(&tables, list, &read(0), |_, translated| {
+            let address = translated.map_or(0, |translation| translation.address.get());
+            *sum = sum.wrapping_add(address);
+        });
+    })
+}
+
+/// Gives the addresses as lists to something that adds the physical addresses to a sum.
+fn in_lists<'w>(mut add: impl FnMut(&[VirtAddr], &mut u64) + 'w) -> Run<'w> {
+    const LIST: usize = 1024;
+
+    let mut list = Vec::with_capacity(LIST);
     Box::new(move |addresses| {
         let mut sum = 0_u64;
-        for part in addresses.chunks(1024) {
+        for part in addresses.chunks(LIST) {
             list.clear();
             list.extend(part.iter().copied().map(VirtAddr::new));
-            mmu.walk_batch(&tables, &list, &read(0), |_, translated| {
-                if let Ok(translation) = translated {
-                    sum = sum.wrapping_add(translation.address.get());
-                }
-            });
+            add(&list, &mut sum);
         }
         sum
     })
@@ -102,19 +114,11 @@ pub(crate) fn cached_batch<'w, const SETS: usize, const WAYS: usize, const STRUC
 pub(crate) fn batch<'w>(memory: &'w Memory, workload: &'w Workload) -> Run<'w> {
     let mmu = mmu(workload);
     let tables = memory.tables();
-    let mut list = Vec::new();
-    Box::new(move |addresses| {
-        let mut sum = 0_u64;
-        for part in addresses.chunks(1024) {
-            list.clear();
-            list.extend(part.iter().copied().map(VirtAddr::new));
-            mmu.walk_batch(&tables, &list, &read(0), |_, translated| {
-                if let Ok(translation) = translated {
-                    sum = sum.wrapping_add(translation.address.get());
-                }
-            });
-        }
-        sum
+    in_lists(move |list, sum| {
+        mmu.walk_batch(&tables, list, &read(0), |_, translated| {
+            let address = translated.map_or(0, |translation| translation.address.get());
+            *sum = sum.wrapping_add(address);
+        });
     })
 }
 

@@ -112,21 +112,29 @@ fn cannot_reach(case: &Case, machine: &Capabilities) -> Option<String> {
     None
 }
 
-/// Whether no page that an entry may map, in whatever mode and at whatever level, reaches above the data
-/// memory. Then the access does not either, and nothing has to be predicted.
+/// Whether no page that a good entry may map, in whatever mode and at whatever level, reaches above the data
+/// memory. Then the access does not either, and nothing has to be predicted. Bits that no physical address
+/// of the processor has are reserved in an entry (CODE-4).
 fn stays_low(case: &Case) -> bool {
-    /// The address bits of an entry from 2 GiB on, where [`DATA_BASE`] and [`DATA_SIZE`] end.
-    const HIGH: u64 = EntryBits::ADDRESS & !(DATA_BASE + DATA_SIZE - 1);
+    /// Where data memory ends: at 2 GiB.
+    const END: u64 = DATA_BASE + DATA_SIZE;
+    /// The address bits of an entry from there on.
+    const HIGH: u64 = EntryBits::ADDRESS & !(END - 1);
     /// Address bits 39:32 of a 4 MiB page (MODE-5).
     const HIGH_OF_4_MIB: u64 = 0x1f_e000;
 
+    let high = HIGH & case.profile.physical_address_mask();
     match case.mode() {
-        PagingMode::Unpaged | PagingMode::Linear => false,
+        PagingMode::Unpaged => {
+            let access = &case.access;
+            access.address.get().saturating_add(access.size.into()) <= END
+        }
+        PagingMode::Linear => false,
         PagingMode::Bits32 => case.entries.iter().all(|TableEntry { value, .. }| {
             let is_large = value & EntryBits::PS.bits() != 0;
             value & (if is_large { HIGH | HIGH_OF_4_MIB } else { HIGH }) == 0
         }),
-        _ => case.entries.iter().all(|entry| entry.value & HIGH == 0),
+        _ => case.entries.iter().all(|entry| entry.value & high == 0),
     }
 }
 
@@ -149,7 +157,7 @@ fn reached_addresses(case: &Case) -> Vec<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mmu_core::Profile;
+    use mmu_core::{Profile, VirtAddr};
 
     fn with_leaf(mode: PagingMode, change: impl Fn(&mut u64)) -> Case {
         let profile = Profile { physical_address_bits: 40, ..Profile::default() };
@@ -167,7 +175,9 @@ mod tests {
             assert!(stays_low(&with_leaf(mode, |_| {})), "{mode}");
             assert!(!stays_low(&with_leaf(mode, |leaf| *leaf |= 1 << 31)), "{mode}");
         }
-        assert!(!stays_low(&with_leaf(PagingMode::FourLevel, |leaf| *leaf |= 1 << 51)));
+        // The highest address bit of this processor, and the lowest reserved one.
+        assert!(!stays_low(&with_leaf(PagingMode::FourLevel, |leaf| *leaf |= 1 << 39)));
+        assert!(stays_low(&with_leaf(PagingMode::FourLevel, |leaf| *leaf |= 1 << 40)));
 
         // Bit 7 makes a directory entry a page; of the address bits only 13 to 20 matter.
         let page = |bit: u32| with_leaf(PagingMode::Bits32, |leaf| *leaf = 0x4000_0087 | 1 << bit);
@@ -176,7 +186,11 @@ mod tests {
 
         // Without paging there are no entries: the address itself decides.
         let profile = Profile::default();
-        let flat = Case::plain_in(PagingMode::Unpaged, Arena::ALL[0], 3, Ring::Three, profile);
+        let mut flat = Case::plain_in(PagingMode::Unpaged, Arena::ALL[0], 3, Ring::Three, profile);
+        flat.access.size = 8;
+        flat.access.address = VirtAddr::new(0x7fff_fff8);
+        assert!(stays_low(&flat));
+        flat.access.address = VirtAddr::new(0x7fff_fff9);
         assert!(!stays_low(&flat));
     }
 }
