@@ -7,6 +7,8 @@ pub(crate) enum Right {
     Agrees,
     /// Exit 1: the lie is a finding.
     Disagrees,
+    /// Exit 0 or 1: the lie is a finding if the guest comes to it in time.
+    MayDisagree,
     /// Exit 3: no case could be run.
     ComparesNothing,
     /// Exit 3, with one of these phrases in the error.
@@ -30,6 +32,7 @@ use Right::Dies;
 
 const AGREES: Right = Right::Agrees;
 const DISAGREES: Right = Right::Disagrees;
+const MAY_DISAGREE: Right = Right::MayDisagree;
 const COMPARES_NOTHING: Right = Right::ComparesNothing;
 const ANY: Right = Right::Ends;
 const HANGS: Right = Dies(&["did not come back"]);
@@ -422,11 +425,12 @@ pub(crate) const GROUPS: [(&str, &[Hostile]); 8] = [
             row("rewrites_other_entries", "changes an entry of no case", DISAGREES, DISAGREES),
             row("rewrites_data", "changes a byte of a data frame", DISAGREES, DISAGREES),
             row("changes_the_header", "changes what only the guest reads", AGREES, AGREES),
+            // QEMU is stopped while it has nothing to run, so the host mostly reads undisturbed.
             row(
                 "changes_what_is_being_read",
                 "changes records while the host reads them, where it can",
                 HANGS,
-                DISAGREES,
+                MAY_DISAGREE,
             ),
             row("loops_after_a_batch", "completes a batch, then loops", HANGS, HANGS),
         ],
