@@ -14,11 +14,13 @@ impl Pace {
     const MIN_RECORDS: usize = 100;
     /// A result that comes late counts for more than one that is looked for early.
     const CAUTION: f64 = 0.75;
+    /// Whoever waits sees no interruption meanwhile, and a hostile guest may have been slow on purpose.
+    const MAX_EXPECTED: Duration = Duration::from_millis(50);
 
     /// How long a batch with this many records will take at least.
     pub(super) fn expected(&self, records: usize) -> Duration {
         let expected = self.record.unwrap_or(0.0) * records as f64 * Self::CAUTION;
-        Duration::from_secs_f64(expected)
+        Duration::from_secs_f64(expected).min(Self::MAX_EXPECTED)
     }
 
     /// Notes how long a batch took. Only the fastest counts: the others may have shared their processor, and
@@ -35,6 +37,13 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slow_guest_does_not_keep_its_host_from_an_interruption() {
+        let mut pace = Pace::default();
+        pace.note(100, Duration::from_secs(3));
+        assert_eq!(pace.expected(1000), Duration::from_millis(50));
+    }
 
     #[test]
     fn only_the_fastest_batch_counts() {
