@@ -2,7 +2,7 @@
 //!
 //! - `access`: one access, or the last one of a sequence;
 //! - `sequence`: the accesses of a sequence, one by one;
-//! - `compare`: an observation and one allowed outcome;
+//! - `compare`: an observation and the allowed outcomes;
 //! - `effects`: what an allowed outcome does to memory;
 //! - `choices`: what the machine chose where the rules leave a choice;
 //! - `describe`: observations and outcomes in words.
@@ -24,6 +24,7 @@ pub use end::End;
 use crate::walker::Walker;
 use crate::walker::value::Stores;
 use access::judge_access;
+use compare::Comparison;
 use crosswalk_case::Case;
 use crosswalk_case::observation::Attempt;
 use mmu_core::{Alternative, Prediction};
@@ -50,6 +51,18 @@ pub enum Verdict {
 
     /// The machine could not run the case. Holds the reason.
     Unsupported(String),
+}
+
+/// Whether a walker predicts what was observed of a case. [`judge`] says more, and takes longer.
+pub fn agrees(walker: &dyn Walker, case: &Case, run: &Attempt) -> bool {
+    match run {
+        Attempt::Observed(seen) if !case.is_sequence() => {
+            let before = Stores::new();
+            let comparison = Comparison { case, seen, before: &before, is_record: false };
+            walker.predict(case).alternatives.iter().any(|way| comparison.agrees(way))
+        }
+        _ => matches!(judge(walker, case, run), Verdict::Agree { .. }),
+    }
 }
 
 /// Judges one case by the prediction of a walker.

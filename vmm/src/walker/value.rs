@@ -12,10 +12,58 @@ use crosswalk_guest::contents;
 use crosswalk_guest::stub::{Code, Form};
 use mmu_core::outcome::Span;
 use mmu_core::{AccessKind, Alternative, Outcome, Reference};
-use std::collections::BTreeMap;
+use smallvec::SmallVec;
+use std::ops::Deref;
 
-/// Bytes of data memory that were stored, by address.
-pub(crate) type Stores = BTreeMap<u64, u8>;
+/// Bytes of data memory that were stored, each with its address, in the order of addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stores(SmallVec<[(u64, u8); 16]>);
+
+impl Stores {
+    /// Memory in which nothing was stored.
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Stores a byte.
+    pub(crate) fn store(&mut self, at: u64, byte: u8) {
+        match self.place_of(at) {
+            Ok(place) => self.0[place].1 = byte,
+            Err(place) => self.0.insert(place, (at, byte)),
+        }
+    }
+
+    /// Leaves out the bytes that memory has anyway.
+    pub(crate) fn without_unchanged(mut self) -> Self {
+        self.0.retain(|(at, byte)| contents::byte(*at) != *byte);
+        self
+    }
+
+    /// Reads memory from `at`, with what was stored there.
+    fn read(&self, at: u64, bytes: &mut [u8]) {
+        contents::fill(at, bytes);
+        if self.0.is_empty() {
+            return;
+        }
+        for (at, byte) in (at..).zip(bytes) {
+            if let Ok(place) = self.place_of(at) {
+                *byte = self.0[place].1;
+            }
+        }
+    }
+
+    fn place_of(&self, at: u64) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&at, |(stored, _)| *stored)
+    }
+}
+
+impl Deref for Stores {
+    type Target = [(u64, u8)];
+
+    fn deref(&self) -> &[(u64, u8)] {
+        &self.0
+    }
+}
 
 /// The value that the instruction leaves in its register; `None` if that does not depend on where it
 /// read.
@@ -62,12 +110,15 @@ pub(crate) fn comparison_succeeds(case: &Case) -> bool {
 
 /// The bytes that memory has at the spans, in order; 16 at most.
 pub(crate) fn bytes_at(case: &Case, spans: &[Span], before: &Stores) -> ArrayVec<u8, 16> {
-    let addresses = spans.iter().flat_map(|span| {
-        let first = backing_address(case, span.address.get());
-        (first..).take(span.len.into())
-    });
-    let byte = |address| before.get(&address).copied().unwrap_or_else(|| contents::byte(address));
-    addresses.map(byte).take(16).collect()
+    let mut bytes = ArrayVec::new();
+
+    for span in spans {
+        let mut part = [0; 16];
+        let part = &mut part[..usize::from(span.len).min(bytes.remaining_capacity())];
+        before.read(backing_address(case, span.address.get()), part);
+        bytes.extend(part.iter().copied());
+    }
+    bytes
 }
 
 /// The address of the data memory that appears at a physical address, or the address itself if none
