@@ -40,7 +40,10 @@ pub(super) fn predict_with_control_load(
     predict: impl Fn(ControlState, Profile) -> Prediction,
 ) -> Prediction {
     if case.mode() != PagingMode::Pae {
-        return predict_cr3_fault(case).unwrap_or_else(|| predict(case.state, case.profile));
+        return match predict_cr3_fault(case) {
+            Some(fault) => fault,
+            None => predict(case.state, case.profile),
+        };
     }
 
     let LoadedPdptes { memory, registers } = LoadedPdptes::of(semantics, case);

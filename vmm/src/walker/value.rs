@@ -17,7 +17,7 @@ use std::ops::Deref;
 
 /// Bytes of data memory that were stored, each with its address, in the order of addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Stores(SmallVec<[(u64, u8); 16]>);
+pub(crate) struct Stores(SmallVec<[(u64, u8); 8]>);
 
 impl Stores {
     /// Memory in which nothing was stored.
