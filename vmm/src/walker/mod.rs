@@ -61,7 +61,7 @@ pub trait Walker: Send + Sync {
 impl<R: Semantics + Send + Sync> Walker for R {
     fn predict(&self, case: &Case) -> Prediction {
         if case.is_sequence() {
-            let mut predictions = sequence::predict(case, |_, _, _| *self);
+            let mut predictions = sequence::predict(case, &|next| next.predict(*self));
             let last = predictions.pop().expect("a case has an access");
             return control_load::predict_cr3_fault(case).unwrap_or(last);
         }
@@ -74,7 +74,7 @@ impl<R: Semantics + Send + Sync> Walker for R {
         if !case.is_sequence() {
             return Vec::new();
         }
-        let mut predictions = sequence::predict(case, |_, _, _| *self);
+        let mut predictions = sequence::predict(case, &|next| next.predict(*self));
         predictions.pop();
         if let Some(fault) = control_load::predict_cr3_fault(case) {
             predictions.fill(fault);

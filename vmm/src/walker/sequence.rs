@@ -62,23 +62,35 @@ pub(super) const fn is_same_page(one: VirtAddr, other: VirtAddr) -> bool {
     one.get() >> 12 == other.get() >> 12
 }
 
+/// An access of a sequence, with what came before it.
+pub(super) struct NextAccess<'a> {
+    /// What has happened so far.
+    pub(super) events: &'a [SequenceEvent],
+    /// The access.
+    pub(super) access: &'a Access,
+    /// The control state in which it is made.
+    pub(super) state: &'a ControlState,
+    profile: Profile,
+    history: &'a EditHistory,
+}
+
 /// The prediction for every access of a case. The last includes all that the sequence does to table
-/// entries. `semantics` chooses those for an access in a state, after the events before it.
-pub(super) fn predict<R: Semantics>(
+/// entries. `predict_access` predicts one access, by the semantics that it chooses.
+pub(super) fn predict(
     case: &Case,
-    semantics: impl Fn(&[SequenceEvent], &Access, &ControlState) -> R,
+    predict_access: &dyn Fn(&NextAccess<'_>) -> Prediction,
 ) -> Vec<Prediction> {
-    follow(case, semantics).1
+    follow(case, predict_access).1
 }
 
 /// All that happens in a case by the reference, the access last.
 pub(super) fn events(case: &Case) -> Vec<SequenceEvent> {
-    follow(case, |_, _, _| Reference).0
+    follow(case, &|next| next.predict(Reference)).0
 }
 
-fn follow<R: Semantics>(
+fn follow(
     case: &Case,
-    semantics: impl Fn(&[SequenceEvent], &Access, &ControlState) -> R,
+    predict_access: &dyn Fn(&NextAccess<'_>) -> Prediction,
 ) -> (Vec<SequenceEvent>, Vec<Prediction>) {
     let accesses = case.script().filter(|action| matches!(action, Action::Access(_))).count();
     let mut state = case.state;
@@ -94,8 +106,13 @@ fn follow<R: Semantics>(
             continue;
         };
 
-        let chosen = semantics(&events, &access, &state);
-        let prediction = predict_access(chosen, state, case.profile, &tables.history, &access);
+        let prediction = predict_access(&NextAccess {
+            events: &events,
+            access: &access,
+            state: &state,
+            profile: case.profile,
+            history: &tables.history,
+        });
         events.push(walked(case, &state, tables.history.memory(), access));
         if predictions.len() + 1 < accesses {
             tables.set_flags(&prediction);
@@ -245,37 +262,38 @@ fn depth_of(mode: PagingMode, at: u64) -> usize {
         .unwrap_or(0)
 }
 
-/// Everything that is allowed for one access, by the tables or by what may be cached of earlier ones.
-fn predict_access<R: Semantics>(
-    semantics: R,
-    state: ControlState,
-    profile: Profile,
-    memory: &EditHistory,
-    access: &Access,
-) -> Prediction {
-    let mut all = Prediction::default();
-    let mut add = |found: &Prediction| add_new_ways(&mut all, found);
+impl NextAccess<'_> {
+    /// Everything that these semantics allow for it, by the tables or by what may be cached of earlier
+    /// ones.
+    pub(super) fn predict<R: Semantics>(&self, semantics: R) -> Prediction {
+        let Self { access, profile, history, .. } = *self;
+        let state = *self.state;
+        let mut all = Prediction::default();
+        let mut add = |found: &Prediction| add_new_ways(&mut all, found);
 
-    let predicted = match state.mode() {
-        PagingMode::FourLevel => Mmu::<FourLevel, R>::with_semantics(semantics, state, profile)
-            .predict_stale(memory, access, add),
-        PagingMode::FiveLevel => Mmu::<FiveLevel, R>::with_semantics(semantics, state, profile)
-            .predict_stale(memory, access, add),
-        mode => {
-            // This names the members of the choices that these modes leave open.
-            add(&predict_case(semantics, state, profile, memory.memory(), access));
-            match mode {
-                PagingMode::Bits32 => Mmu::<Bits32, R>::with_semantics(semantics, state, profile)
-                    .predict_stale(memory, access, add),
-                PagingMode::Pae => Mmu::<Pae, R>::with_semantics(semantics, state, profile)
-                    .predict_stale(memory, access, add),
-                // There are no tables.
-                _ => Ok(()),
+        let predicted = match state.mode() {
+            PagingMode::FourLevel => Mmu::<FourLevel, R>::with_semantics(semantics, state, profile)
+                .predict_stale(history, access, add),
+            PagingMode::FiveLevel => Mmu::<FiveLevel, R>::with_semantics(semantics, state, profile)
+                .predict_stale(history, access, add),
+            mode => {
+                // This names the members of the choices that these modes leave open.
+                add(&predict_case(semantics, state, profile, history.memory(), access));
+                match mode {
+                    PagingMode::Bits32 => {
+                        Mmu::<Bits32, R>::with_semantics(semantics, state, profile)
+                            .predict_stale(history, access, add)
+                    }
+                    PagingMode::Pae => Mmu::<Pae, R>::with_semantics(semantics, state, profile)
+                        .predict_stale(history, access, add),
+                    // There are no tables.
+                    _ => Ok(()),
+                }
             }
-        }
-    };
-    predicted.expect(CHECKED_SIZE);
-    all
+        };
+        predicted.expect(CHECKED_SIZE);
+        all
+    }
 }
 
 /// Adds the ways of a prediction that are not known yet.

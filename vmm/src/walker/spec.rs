@@ -20,7 +20,7 @@ impl WalkerSpec {
         match self {
             Self::Reference => &Reference,
             Self::Mutant(mutant) => mutant.walker,
-            Self::Pair(pair) => &pair.walker,
+            Self::Pair(pair) => pair,
         }
     }
 

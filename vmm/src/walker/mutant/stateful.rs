@@ -2,8 +2,8 @@
 //! they remember of an earlier one, or fail to notice since.
 
 use super::{Mutant, Need};
-use crate::walker::Walker;
-use crate::walker::sequence::{SequenceEvent, events, is_same_page, predict};
+use crate::walker::sequence::{self, NextAccess, SequenceEvent, events, is_same_page};
+use crate::walker::{Erased, Walker};
 use crosswalk_case::{Action, Case};
 use mmu_core::walk::{Path, WalkError};
 use mmu_core::x86::format::{EntryBits, EntryKind};
@@ -91,16 +91,28 @@ pub(super) const MUTANTS: &[Mutant] = &[
 /// A walker whose semantics for an access depend on what came before it.
 struct Stateful<R>(fn(&[SequenceEvent], &Access, &ControlState) -> R);
 
+impl<R: Semantics + Send + Sync> Stateful<R> {
+    /// The prediction for every access of a sequence.
+    fn predict_all(&self, case: &Case) -> Vec<Prediction> {
+        let predict_access = |next: &NextAccess<'_>| {
+            let semantics = (self.0)(next.events, next.access, next.state);
+            // Erased: a walk compiled for each mutant would take as long to compile as all others.
+            next.predict(Erased(&semantics))
+        };
+        sequence::predict(case, &predict_access)
+    }
+}
+
 impl<R: Semantics + Send + Sync> Walker for Stateful<R> {
     fn predict(&self, case: &Case) -> Prediction {
         if !case.is_sequence() {
             return Reference.predict(case);
         }
-        predict(case, self.0).pop().expect("a case has an access")
+        self.predict_all(case).pop().expect("a case has an access")
     }
 
     fn predict_earlier(&self, case: &Case) -> Vec<Prediction> {
-        let mut predictions = predict(case, self.0);
+        let mut predictions = self.predict_all(case);
         predictions.pop();
         predictions
     }
