@@ -101,9 +101,22 @@ pub const fn byte(at: u64) -> u8 {
     word(at & !7)[(at & 7) as usize]
 }
 
-/// Fills `buffer` with the contents of memory from `at`, which must be 8-byte aligned.
+/// Fills `buffer` with the contents of memory from `at`.
+///
+/// ```
+/// use crosswalk_guest::contents::{byte, fill};
+/// let mut bytes = [0; 12];
+/// fill(0x4000_0123, &mut bytes);
+/// assert_eq!((bytes[0], bytes[11]), (byte(0x4000_0123), byte(0x4000_012e)));
+/// ```
 pub fn fill(at: u64, buffer: &mut [u8]) {
-    for (place, chunk) in (at..).step_by(8).zip(buffer.chunks_mut(8)) {
+    let before_the_next_word = (at.wrapping_neg() & 7) as usize;
+    let (start, words) = buffer.split_at_mut(before_the_next_word.min(buffer.len()));
+
+    for (place, byte_there) in (at..).zip(start) {
+        *byte_there = byte(place);
+    }
+    for (place, chunk) in (at.next_multiple_of(8)..).step_by(8).zip(words.chunks_mut(8)) {
         chunk.copy_from_slice(&word(place)[..chunk.len()]);
     }
 }

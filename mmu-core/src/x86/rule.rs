@@ -2,6 +2,7 @@
 
 use crate::name::{UnknownName, by_name};
 use core::fmt;
+use core::iter;
 use core::str::FromStr;
 
 macro_rules! rules {
@@ -207,6 +208,12 @@ impl RuleSet {
 
     /// The rules of the set, in the order of the specification.
     pub fn iter(self) -> impl Iterator<Item = Rule> {
-        Rule::ALL.iter().copied().filter(move |rule| self.contains(*rule))
+        let mut left = self.0;
+
+        iter::from_fn(move || {
+            let rule = Rule::ALL.get(left.trailing_zeros() as usize)?;
+            left &= left - 1;
+            Some(*rule)
+        })
     }
 }

@@ -6,9 +6,10 @@
 )]
 
 use crate::Case;
-use mmu_core::walk::{Path, Step};
-use mmu_core::x86::format::{EntryBits, EntryKind};
-use mmu_core::{AnyMmu, Cr0, Cr4, PagingMode, VirtAddr};
+use arrayvec::ArrayVec;
+use mmu_core::walk::{Step, Trace};
+use mmu_core::x86::format::{EntryBits, EntryKind, MAX_LEVELS};
+use mmu_core::{AnyMmu, Cr0, Cr4, PagingMode, Rule};
 
 /// How complicated a case is. The fields are compared in order, so the first that differs decides.
 ///
@@ -61,6 +62,22 @@ pub fn size_of_case(case: &Case) -> CaseSize {
     }
 }
 
+/// The entries on the paths of one or two walks, each once.
+#[derive(Default)]
+struct EntriesOnPath(ArrayVec<Step, { 2 * MAX_LEVELS }>);
+
+impl Trace for EntriesOnPath {
+    const WANTED: bool = false;
+
+    fn step(&mut self, step: Step) {
+        if self.0.iter().all(|known| known.at != step.at) {
+            let _ = self.0.try_push(step);
+        }
+    }
+
+    fn rule(&mut self, _rule: Rule) {}
+}
+
 impl Case {
     /// The number of bits in which the entries on the path differ from a plain mapping: one that is
     /// present, writable and accessible to user code at every level, with every other flag 0.
@@ -74,23 +91,11 @@ impl Case {
         let is_canonical = self.canonical_ends() == [true; 2];
         let mut bits = u32::from(!is_canonical) + self.edited_pdptes();
 
-        let mut counted: Vec<u64> = Vec::new();
-        let width = if self.has_64_bit_address() { 64 } else { 32 };
-        for address in [self.access.address, self.access.last_byte()] {
-            let address = address.truncated(width);
-            for (step, address_field) in self.path(address) {
-                if counted.contains(&step.at.get()) {
-                    continue;
-                }
-                counted.push(step.at.get());
-
-                let (expected, ignored) = if step.level.has_flags {
-                    (plain, uncounted)
-                } else {
-                    (EntryBits::P.bits(), 0)
-                };
-                bits += ((step.entry ^ expected) & !ignored & !address_field).count_ones();
-            }
+        for step in self.entries_on_path().0 {
+            let (expected, ignored) =
+                if step.level.has_flags { (plain, uncounted) } else { (EntryBits::P.bits(), 0) };
+            let counted = !ignored & !self.address_field(&step);
+            bits += ((step.entry ^ expected) & counted).count_ones();
         }
         bits
     }
@@ -103,15 +108,18 @@ impl Case {
         edited.count() as u32
     }
 
-    /// The entries that a walk for `address` reads, each with the bits that hold the address. They
-    /// include PS where it makes the entry a large leaf.
-    fn path(&self, address: VirtAddr) -> Vec<(Step, u64)> {
-        let mut path = Path::default();
-        // A walk that faults has a path, too.
+    /// The entries that the walks for the access read.
+    fn entries_on_path(&self) -> EntriesOnPath {
+        let width = if self.has_64_bit_address() { 64 } else { 32 };
+        let last = self.access.crosses_page().then(|| self.access.last_byte());
         let mmu = AnyMmu::new(self.state, self.profile);
-        let _ = mmu.walk(self, address, &self.access, &mut path);
 
-        path.steps.iter().map(|step| (*step, self.address_field(step))).collect()
+        let mut entries = EntriesOnPath::default();
+        for address in [Some(self.access.address), last].into_iter().flatten() {
+            // A walk that faults has a path, too.
+            let _ = mmu.walk(self, address.truncated(width), &self.access, &mut entries);
+        }
+        entries
     }
 
     /// The bits of an entry that hold its address, and PS where it makes the entry a large leaf.

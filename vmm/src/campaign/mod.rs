@@ -37,7 +37,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 use turn_queue::{CloseOnDrop, InOrder, TurnQueue};
-use worker::{BatchReport, JudgedBatch, JudgedCase, Worker};
+use worker::{BatchReport, JudgedBatch, Worker};
 
 /// What to run.
 pub struct CampaignPlan {
@@ -78,11 +78,10 @@ impl CampaignProgress {
     }
 
     fn add(&mut self, batch: JudgedBatch, observer: &mut impl Observer) {
-        for JudgedCase { trial: Trial { case, attempt, .. }, verdict, shown } in batch.cases {
-            observer.judged(&case, &verdict);
-            self.findings.add_recognized(&case, &attempt, shown);
+        for (case, verdict) in &batch.followed {
+            observer.judged(case, verdict);
         }
-
+        self.findings.add_sightings(batch.sightings);
         self.tally.merge(batch.tally);
         self.breakdown += batch.breakdown;
         self.turn = batch.next_turn;
@@ -137,7 +136,12 @@ impl Summary {
 
 /// Follows a campaign while it runs.
 pub trait Observer {
-    /// Called for every case in order, with its verdict.
+    /// Whether it wants to see every case.
+    fn follows_cases(&self) -> bool {
+        false
+    }
+
+    /// Called for every case in order, with its verdict, if it [wants](Self::follows_cases) to see them.
     fn judged(&mut self, case: &Case, verdict: &Verdict) {
         let _ = (case, verdict);
     }
@@ -171,7 +175,8 @@ pub fn run(
     let opener = Opener::new(fleet.open, &line);
     let queue = TurnQueue::new(&plan.schedule, progress.turn, fleet.machines);
     let recognizer = progress.findings.recognizer();
-    let worker = Worker { plan, recognizer: &recognizer, queue: &queue };
+    let follows_cases = observer.follows_cases();
+    let worker = Worker { plan, recognizer: &recognizer, queue: &queue, follows_cases };
     let limit = || RunLimit::new(plan.time, clock, [stop, queue.closed()]);
 
     thread::scope(|scope| {

@@ -5,9 +5,8 @@
 //! TurnQueue -> encode, write -> MachineQueue -> machine's thread -> MachineQueue -> read back -> judge
 //! ```
 
-use super::Trial;
 use super::breakdown::Breakdown;
-use super::runner::BatchRunner;
+use super::runner::{BatchRunner, RanBatch};
 use super::turn_queue::{PlacedTurn, TurnQueue};
 use crate::generate::Schedule;
 use crosswalk_guest::layout::Arena;
@@ -109,7 +108,7 @@ pub(super) struct FinishedBatch {
     pub(super) place: u64,
     /// The first turn of the schedule after it.
     pub(super) next_turn: u64,
-    pub(super) trials: Vec<Trial>,
+    pub(super) ran: RanBatch,
     /// Where the time since the batch before it went, judging left out.
     pub(super) breakdown: Breakdown,
 }
@@ -161,12 +160,12 @@ impl<'p> Pipeline<'p> {
         };
 
         let mut stopwatch = Stopwatch::start();
-        let trials = self.runner.read_back(encoded, &log, turn.first).map_err(failed)?;
+        let ran = self.runner.read_back(encoded, &log, turn.first).map_err(failed)?;
         self.breakdown.reading_back += stopwatch.lap();
         self.limit.batches.update(|batches| batches.saturating_add(1));
 
         let breakdown = std::mem::take(&mut self.breakdown);
-        Ok(Some(FinishedBatch { place, next_turn: turn.number + 1, trials, breakdown }))
+        Ok(Some(FinishedBatch { place, next_turn: turn.number + 1, ran, breakdown }))
     }
 
     /// Sends batches to the machine until every arena has one. It waits for turns only when the machine

@@ -71,7 +71,11 @@ impl WantedFinding {
             return None;
         }
 
-        let quirks = explaining(self.machine_quirks, case, attempt).unwrap_or_default();
+        let quirks = if machine_is_right {
+            Quirks::empty()
+        } else {
+            explaining(self.machine_quirks, case, attempt).unwrap_or_default()
+        };
         let is_same_cause =
             quirks == self.quirks && (!quirks.is_empty() || fields(&differences) == self.fields);
 

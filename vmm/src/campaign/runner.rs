@@ -21,6 +21,33 @@ pub(super) struct BatchRunner {
     provenance: ProvenanceMap,
 }
 
+/// A batch that has run.
+pub(super) struct RanBatch {
+    /// The name of the first case.
+    first: CaseName,
+    cases: Vec<Case>,
+    /// What was observed of each case.
+    attempts: Vec<Attempt>,
+}
+
+impl RanBatch {
+    /// Each case with its name and what was observed.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (CaseName, &Case, &Attempt)> {
+        let ran = self.names().zip(&self.cases).zip(&self.attempts);
+        ran.map(|((name, case), attempt)| (name, case, attempt))
+    }
+
+    fn into_trials(self) -> Vec<Trial> {
+        let ran = self.names().zip(self.cases).zip(self.attempts);
+        ran.map(|((name, case), attempt)| Trial { name, case, attempt }).collect()
+    }
+
+    fn names(&self) -> impl Iterator<Item = CaseName> + use<> {
+        let first = self.first;
+        (first.index..).map(move |index| CaseName { index, ..first })
+    }
+}
+
 impl BatchRunner {
     pub(super) fn new(machine: &dyn Machine) -> Self {
         Self {
@@ -66,16 +93,9 @@ impl BatchRunner {
         encoded: Encoded,
         log: &RunLog,
         first: CaseName,
-    ) -> Result<Vec<Trial>, MachineError> {
+    ) -> Result<RanBatch, MachineError> {
         let attempts = self.attempts(&encoded, log)?;
-        let names = (first.index..).map(|index| CaseName { index, ..first });
-
-        let trials = names
-            .zip(encoded.batch.cases)
-            .zip(attempts)
-            .map(|((name, case), attempt)| Trial { name, case, attempt });
-
-        Ok(trials.collect())
+        Ok(RanBatch { first, cases: encoded.batch.cases, attempts })
     }
 
     fn attempts(&mut self, encoded: &Encoded, log: &RunLog) -> Result<Vec<Attempt>, MachineError> {
@@ -97,7 +117,7 @@ impl BatchRunner {
 
             match log.gave_up.take() {
                 Some((position, why)) => self.leave_out(&mut encoded, position, why)?,
-                None => return self.read_back(encoded, &log, first),
+                None => return Ok(self.read_back(encoded, &log, first)?.into_trials()),
             }
         }
     }

@@ -57,6 +57,31 @@ impl ModeCounts {
         ]
     }
 
+    fn add_case(&mut self, case: &Case) {
+        self.cases += 1;
+        self.ring0 += u64::from(case.access.ring == Ring::Zero);
+        self.page_crossing += u64::from(case.access.crosses_page());
+        self.two_unusual_bits += u64::from(case.unusual_bits() >= 2);
+        *self.accesses.entry(case.access.kind).or_default() += 1;
+    }
+
+    fn add_observation(&mut self, is_fault: bool, provenance: Provenance) {
+        self.faults += u64::from(is_fault);
+        self.translations += u64::from(!is_fault);
+        *self.provenance.entry(provenance).or_default() += 1;
+    }
+
+    fn add_verdict(&mut self, verdict: &Verdict) {
+        match verdict {
+            Verdict::Agree { unproved, .. } => {
+                self.agreed += 1;
+                self.unproved += u64::from(*unproved);
+            }
+            Verdict::Diverge { .. } => self.diverged += 1,
+            Verdict::Unsupported(_) => self.unsupported += 1,
+        }
+    }
+
     fn merge(&mut self, mut other: Self) {
         for ((_, count), (_, more)) in self.named().into_iter().zip(other.named()) {
             *count = count.saturating_add(*more);
@@ -75,8 +100,56 @@ pub struct Occurrences {
     pub example: CaseName,
 }
 
+impl Occurrences {
+    /// No occurrences, to be added to.
+    const fn none_yet(self) -> Self {
+        Self { count: 0, ..self }
+    }
+
+    fn add(&mut self, more: Self) {
+        self.count = self.count.saturating_add(more.count);
+        self.example = self.example.min(more.example);
+    }
+}
+
 /// How an access ended on the machine: vector and error code of a fault, `None` if it completed.
 pub type EndSeen = Option<(u8, u32)>;
+
+/// How often each rule decided a case in each mode. Every case adds to several of these counts, so each
+/// has a place of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleCounts(Vec<Option<Occurrences>>);
+
+impl Default for RuleCounts {
+    fn default() -> Self {
+        Self(vec![None; Rule::ALL.len() * Self::MODES])
+    }
+}
+
+impl RuleCounts {
+    const MODES: usize = PagingMode::Linear as usize + 1;
+
+    /// How often a rule decided a case in a mode; `None` if it never did.
+    pub fn get(&self, rule: Rule, mode: PagingMode) -> Option<&Occurrences> {
+        self.0[Self::place_of(rule, mode)].as_ref()
+    }
+
+    /// Adds occurrences to those of a rule in a mode.
+    pub fn add(&mut self, rule: Rule, mode: PagingMode, occurrences: Occurrences) {
+        let known = self.0[Self::place_of(rule, mode)].get_or_insert(occurrences.none_yet());
+        known.add(occurrences);
+    }
+
+    /// The rules that decided cases and the modes in which they did, in the order of the specification.
+    pub fn iter(&self) -> impl Iterator<Item = (Rule, PagingMode, &Occurrences)> {
+        let all = Rule::ALL.iter().flat_map(|rule| PagingMode::ALL.map(|mode| (*rule, mode)));
+        all.filter_map(|(rule, mode)| Some((rule, mode, self.get(rule, mode)?)))
+    }
+
+    const fn place_of(rule: Rule, mode: PagingMode) -> usize {
+        rule as usize * Self::MODES + mode as usize
+    }
+}
 
 /// All counts of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,7 +157,7 @@ pub struct Tally {
     /// The counts of each paging mode.
     pub modes: BTreeMap<PagingMode, ModeCounts>,
     /// The rules that decided cases that ran.
-    pub rules: BTreeMap<(Rule, PagingMode), Occurrences>,
+    pub rules: RuleCounts,
     /// How accesses ended, and who decided it.
     pub ends: BTreeMap<(PagingMode, Provenance, EndSeen), Occurrences>,
     /// The choices that machines made, and how often.
@@ -101,13 +174,6 @@ fn add_counts<K: Ord>(all: &mut BTreeMap<K, u64>, more: BTreeMap<K, u64>) {
     }
 }
 
-/// Adds occurrences to those of the same key.
-fn count_occurrence<K: Ord>(all: &mut BTreeMap<K, Occurrences>, key: K, more: Occurrences) {
-    let known = all.entry(key).or_insert(Occurrences { count: 0, ..more });
-    known.count = known.count.saturating_add(more.count);
-    known.example = known.example.min(more.example);
-}
-
 impl Tally {
     /// Counts one judged case.
     pub fn add(
@@ -118,57 +184,28 @@ impl Tally {
         verdict: &Verdict,
     ) {
         self.digest = self.digest.wrapping_add(name.digest());
-        self.add_case(case);
-        if let Attempt::Observed(observation) = attempt {
-            self.add_observation(case, observation, name, prediction);
-        }
-        self.add_verdict(case.mode(), verdict);
-    }
 
-    fn add_case(&mut self, case: &Case) {
-        let mode = self.modes.entry(case.mode()).or_default();
-
-        mode.cases += 1;
-        mode.ring0 += u64::from(case.access.ring == Ring::Zero);
-        mode.page_crossing += u64::from(case.access.crosses_page());
-        mode.two_unusual_bits += u64::from(case.unusual_bits() >= 2);
-        *mode.accesses.entry(case.access.kind).or_default() += 1;
-    }
-
-    fn add_observation(
-        &mut self,
-        case: &Case,
-        observation: &Observation,
-        name: CaseName,
-        prediction: &Prediction,
-    ) {
-        let Observation { fault, provenance, .. } = *observation;
-        let mode = self.modes.entry(case.mode()).or_default();
-        mode.faults += u64::from(fault.is_some());
-        mode.translations += u64::from(fault.is_none());
-        *mode.provenance.entry(provenance).or_default() += 1;
-
-        let once = Occurrences { count: 1, example: name };
-        let end = fault.map(|fault| (fault.vector, fault.error_code));
-        count_occurrence(&mut self.ends, (case.mode(), provenance, end), once);
-        for rule in prediction.rules.iter() {
-            count_occurrence(&mut self.rules, (rule, case.mode()), once);
-        }
-    }
-
-    fn add_verdict(&mut self, mode: PagingMode, verdict: &Verdict) {
+        let mode = case.mode();
         let counts = self.modes.entry(mode).or_default();
-
-        match verdict {
-            Verdict::Agree { unproved, choices } => {
-                counts.agreed += 1;
-                counts.unproved += u64::from(*unproved);
-                for choice in choices {
-                    *self.choices.entry(*choice).or_default() += 1;
-                }
+        counts.add_case(case);
+        counts.add_verdict(verdict);
+        if let Verdict::Agree { choices, .. } = verdict {
+            for choice in choices {
+                *self.choices.entry(*choice).or_default() += 1;
             }
-            Verdict::Diverge { .. } => counts.diverged += 1,
-            Verdict::Unsupported(_) => counts.unsupported += 1,
+        }
+
+        if let Attempt::Observed(observation) = attempt {
+            let Observation { fault, provenance, .. } = *observation;
+            counts.add_observation(fault.is_some(), provenance);
+
+            let once = Occurrences { count: 1, example: name };
+            let end = fault.map(|fault| (fault.vector, fault.error_code));
+            let ended = self.ends.entry((mode, provenance, end));
+            ended.or_insert(once.none_yet()).add(once);
+            for rule in prediction.rules.iter() {
+                self.rules.add(rule, mode, once);
+            }
         }
     }
 
@@ -177,11 +214,11 @@ impl Tally {
         for (mode, counts) in other.modes {
             self.modes.entry(mode).or_default().merge(counts);
         }
-        for (key, occurrences) in other.rules {
-            count_occurrence(&mut self.rules, key, occurrences);
+        for (rule, mode, occurrences) in other.rules.iter() {
+            self.rules.add(rule, mode, *occurrences);
         }
-        for (key, occurrences) in other.ends {
-            count_occurrence(&mut self.ends, key, occurrences);
+        for (end, occurrences) in other.ends {
+            self.ends.entry(end).or_insert(occurrences.none_yet()).add(occurrences);
         }
         add_counts(&mut self.choices, other.choices);
 
@@ -190,7 +227,7 @@ impl Tally {
 
     /// Whether a rule decided a case, in any mode.
     pub fn hits(&self, rule: Rule) -> bool {
-        self.rules.keys().any(|(hit, _)| *hit == rule)
+        self.rules.iter().any(|(hit, ..)| hit == rule)
     }
 
     /// How the accesses of a mode ended, regardless of who decided it.

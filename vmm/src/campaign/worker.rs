@@ -1,16 +1,17 @@
 //! The work of one machine in a campaign: it takes turns, runs their batches, and judges them.
 
+use super::CampaignPlan;
 use super::breakdown::Breakdown;
 use super::fleet::Opener;
 use super::pipeline::{FailedBatch, FinishedBatch, Pipeline, RunLimit};
 use super::tally::Tally;
 use super::turn_queue::TurnQueue;
-use super::{CampaignPlan, Trial};
-use crate::finding::{Recognizer, ShownByCase};
+use crate::finding::{Recognizer, Sightings};
 use crate::verdict::{self, Verdict};
+use crosswalk_case::Case;
 use crosswalk_machine::{Machine, MachineError, Stopwatch};
-use std::sync::mpsc::Sender;
-use std::thread;
+use std::sync::mpsc::{Sender, SyncSender, sync_channel};
+use std::thread::{self, Scope};
 
 /// A batch with its verdicts.
 pub(super) struct JudgedBatch {
@@ -22,16 +23,10 @@ pub(super) struct JudgedBatch {
     pub(super) tally: Tally,
     /// Where its time went.
     pub(super) breakdown: Breakdown,
-    /// Its cases in order.
-    pub(super) cases: Vec<JudgedCase>,
-}
-
-/// A case that was run, with its verdict.
-pub(super) struct JudgedCase {
-    pub(super) trial: Trial,
-    pub(super) verdict: Verdict,
-    /// What it shows.
-    pub(super) shown: ShownByCase,
+    /// What its cases show.
+    pub(super) sightings: Sightings,
+    /// Its cases in order with their verdicts, if somebody wants to see them.
+    pub(super) followed: Vec<(Case, Verdict)>,
 }
 
 /// What a machine reports of each of its batches.
@@ -43,6 +38,8 @@ pub(super) struct Worker<'p> {
     pub(super) plan: &'p CampaignPlan,
     pub(super) recognizer: &'p Recognizer,
     pub(super) queue: &'p TurnQueue<'p>,
+    /// Whether somebody wants to see every case.
+    pub(super) follows_cases: bool,
 }
 
 impl Worker<'_> {
@@ -70,39 +67,75 @@ impl Worker<'_> {
     ) {
         thread::scope(|scope| {
             let Self { plan, queue, .. } = self;
-            let mut pipeline = match Pipeline::start(scope, machine, &plan.schedule, queue, limit) {
-                Ok(pipeline) => pipeline,
-                Err(error) => return report_failure(error, reports),
+            let started = Pipeline::start(scope, machine, &plan.schedule, queue, limit);
+            let to_judge = self.start_judge(scope, reports.clone());
+            let (mut pipeline, to_judge) = match (started, to_judge) {
+                (Ok(pipeline), Ok(to_judge)) => (pipeline, to_judge),
+                (Err(error), _) | (_, Err(error)) => return report_failure(error, reports),
             };
 
             while let Some(batch) = pipeline.next_batch().transpose() {
-                let report = batch.map(|batch| self.judge(batch));
-                let is_last = report.is_err();
-                if reports.send(report).is_err() || is_last {
+                // Nobody listens once the campaign has ended.
+                let is_heard = match batch {
+                    Ok(batch) => to_judge.send(batch).is_ok(),
+                    Err(failure) => {
+                        let _ = reports.send(Err(failure));
+                        return;
+                    }
+                };
+                if !is_heard {
                     return;
                 }
             }
         });
     }
 
+    /// Starts the thread that judges batches, so that the next ones need not wait for it.
+    ///
+    /// # Errors
+    /// When the host has no thread for it.
+    fn start_judge<'scope>(
+        self,
+        scope: &'scope Scope<'scope, '_>,
+        reports: Sender<BatchReport>,
+    ) -> Result<SyncSender<FinishedBatch>, MachineError>
+    where
+        Self: 'scope,
+    {
+        let (to_judge, finished) = sync_channel::<FinishedBatch>(1);
+        let judge = move || {
+            for batch in finished {
+                if reports.send(Ok(self.judge(batch))).is_err() {
+                    return;
+                }
+            }
+        };
+
+        let started = thread::Builder::new().name("judge".into()).spawn_scoped(scope, judge);
+        started.map_err(|source| MachineError::Host { doing: "starting a thread", source })?;
+        Ok(to_judge)
+    }
+
     fn judge(self, batch: FinishedBatch) -> JudgedBatch {
-        let FinishedBatch { place, next_turn, trials, mut breakdown } = batch;
+        let FinishedBatch { place, next_turn, ran, mut breakdown } = batch;
         let mut stopwatch = Stopwatch::start();
         let walker = self.plan.walker.walker();
         let mut tally = Tally::default();
+        let mut sightings = Sightings::default();
+        let mut followed = Vec::new();
 
-        let judged = trials.into_iter().map(|trial| {
-            let Trial { name, case, attempt } = &trial;
+        for (name, case, attempt) in ran.iter() {
             let prediction = walker.predict(case);
             let verdict = verdict::judge_prediction(walker, case, &prediction, attempt);
-            tally.add((*name, case), &prediction, attempt, &verdict);
-            let shown = self.recognizer.recognize(case, attempt, &verdict);
-            JudgedCase { trial, verdict, shown }
-        });
-        let cases = judged.collect();
+            tally.add((name, case), &prediction, attempt, &verdict);
+            self.recognizer.recognize(case, attempt, &verdict, &mut sightings);
+            if self.follows_cases {
+                followed.push((case.clone(), verdict));
+            }
+        }
 
         breakdown.judging += stopwatch.lap();
-        JudgedBatch { place, next_turn, tally, breakdown, cases }
+        JudgedBatch { place, next_turn, tally, breakdown, sightings, followed }
     }
 }
 

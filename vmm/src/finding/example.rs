@@ -3,7 +3,7 @@
 use crate::verdict::{Difference, describe_expectation, describe_observation};
 use crate::walker::quirk::Quirks;
 use crosswalk_case::observation::Attempt;
-use crosswalk_case::{Case, size_of_case};
+use crosswalk_case::{Case, CaseSize, size_of_case};
 use mmu_core::Alternative;
 
 /// A case that shows a finding.
@@ -50,14 +50,29 @@ impl Example {
         }
     }
 
-    /// The smaller of two examples; the first if they are equal. One that shows fewer quirks is
-    /// smaller, whatever its case.
+    fn size(&self) -> ExampleSize {
+        ExampleSize::of(&self.case, self.quirks)
+    }
+
+    /// The smaller of two examples; the first if they are equal.
     pub(super) fn smaller(first: Option<Self>, second: Option<Self>) -> Option<Self> {
-        let size = |example: &Self| (example.quirks.iter().count(), size_of_case(&example.case));
         match (first, second) {
-            (Some(first), Some(second)) if size(&second) < size(&first) => Some(second),
+            (Some(first), Some(second)) if second.size() < first.size() => Some(second),
             (first, second) => first.or(second),
         }
+    }
+}
+
+/// The size of an example. One that shows fewer quirks is smaller, whatever its case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ExampleSize {
+    quirks: u32,
+    case: CaseSize,
+}
+
+impl ExampleSize {
+    pub(super) fn of(case: &Case, quirks: Quirks) -> Self {
+        Self { quirks: quirks.bits().count_ones(), case: size_of_case(case) }
     }
 }
 
@@ -65,18 +80,38 @@ impl Example {
 #[derive(Clone, Debug, Default)]
 pub(super) struct CountedExample {
     pub(super) count: u64,
-    pub(super) smallest: Option<Example>,
+    smallest: Option<(ExampleSize, Example)>,
 }
 
 impl CountedExample {
-    /// Counts a case.
-    pub(super) fn add(&mut self, example: Example) {
-        self.merge(Self { count: 1, smallest: Some(example) });
+    pub(super) fn new(count: u64, smallest: Option<Example>) -> Self {
+        Self { count, smallest: smallest.map(|example| (example.size(), example)) }
+    }
+
+    /// The smallest case.
+    pub(super) fn smallest(&self) -> Option<&Example> {
+        self.smallest.as_ref().map(|(_, example)| example)
+    }
+
+    /// The smallest case, as the result of a run.
+    pub(super) fn into_smallest(self) -> Option<Example> {
+        self.smallest.map(|(_, example)| example)
+    }
+
+    /// Counts a case of this size. Most are not the smallest, so only that one is put into words.
+    pub(super) fn add(&mut self, size: ExampleSize, example: impl FnOnce() -> Example) {
+        self.count = self.count.saturating_add(1);
+        if self.smallest.as_ref().is_none_or(|(smallest, _)| size < *smallest) {
+            self.smallest = Some((size, example()));
+        }
     }
 
     /// Counts all cases of another.
     pub(super) fn merge(&mut self, other: Self) {
         self.count = self.count.saturating_add(other.count);
-        self.smallest = Example::smaller(self.smallest.take(), other.smallest);
+        self.smallest = match (self.smallest.take(), other.smallest) {
+            (Some(first), Some(second)) if second.0 < first.0 => Some(second),
+            (first, second) => first.or(second),
+        };
     }
 }

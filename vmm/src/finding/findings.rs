@@ -1,13 +1,13 @@
 //! Collecting the findings of a run.
 
 use super::Finding;
-use super::example::{CountedExample, Example};
+use super::example::CountedExample;
 use super::explanation::{Explained, explain};
-use super::group::{Agreements, Group};
+use super::group::Group;
 use super::known::{Kind, KnownFinding};
-use super::recognizer::{Recognizer, ShownByCase};
+use super::recognizer::Recognizer;
+use super::sightings::{Sightings, UnknownDivergence};
 use super::signature::Signature;
-use super::unrun::Unrun;
 use crate::verdict::Verdict;
 use crate::walker::WalkerSpec;
 use crosswalk_case::Case;
@@ -21,15 +21,10 @@ pub struct Findings {
     recognizer: Arc<Recognizer>,
     /// Whether known findings are forgiven.
     forgives: bool,
-    /// The known findings that occurred, by their index.
-    pub(super) occurred: BTreeMap<usize, CountedExample>,
-    /// The cases on which a mutant is wrong and the reference agrees with the machine.
-    pub(super) caught: CountedExample,
-    /// The other divergences.
+    /// What the cases so far show.
+    pub(super) sightings: Sightings,
+    /// The divergences that are not known.
     pub(super) groups: BTreeMap<Signature, Vec<Group>>,
-    /// The cases that were not run for a reason that is not known.
-    pub(super) unrun: Unrun,
-    agreements: Agreements,
 }
 
 impl Findings {
@@ -40,53 +35,38 @@ impl Findings {
         forgives: bool,
         machine: &Capabilities,
     ) -> Self {
-        let mut occurred = BTreeMap::new();
+        let mut sightings = Sightings::default();
         if machine.implicit_accesses.is_err() {
             let probes = known.iter().enumerate().filter(|(_, known)| known.kind == Kind::Probe);
-            let once = CountedExample { count: 1, smallest: None };
-            occurred.extend(probes.map(|(index, _)| (index, once.clone())));
+            sightings.known.extend(probes.map(|(index, _)| (index, CountedExample::new(1, None))));
         }
 
         Self {
             recognizer: Arc::new(Recognizer::new(walker, known)),
             forgives,
-            occurred,
-            caught: CountedExample::default(),
+            sightings,
             groups: BTreeMap::new(),
-            unrun: Unrun::default(),
-            agreements: Agreements::default(),
         }
     }
 
     /// Adds the verdict on one case.
     pub fn add(&mut self, case: &Case, run: &Attempt, verdict: &Verdict) {
-        let shown = self.recognizer.recognize(case, run, verdict);
-        self.add_recognized(case, run, shown);
+        self.recognizer.recognize(case, run, verdict, &mut self.sightings);
+        self.place_unknown();
     }
 
-    /// Adds what a case shows, as [`Self::recognizer`] found it. The order of cases matters: the first
+    /// Adds what later cases show, as [`Self::recognizer`] found it. The order matters: the first
     /// members of a group are kept.
-    pub(crate) fn add_recognized(&mut self, case: &Case, run: &Attempt, shown: ShownByCase) {
-        match shown {
-            ShownByCase::Agreement(choices) => {
-                self.add_known_examples(choices);
-                if self.recognizer.walker.is_reference() {
-                    self.agreements.add(case, run);
-                }
-            }
-            ShownByCase::Known(examples) => self.add_known_examples(examples),
-            ShownByCase::Unrun { reason, example } => self.unrun.add(&reason, *example),
-            ShownByCase::WrongWalker(example) => self.caught.add(*example),
-            ShownByCase::Unknown { signature, example } => {
-                let alike = self.groups.entry(signature).or_default();
-                Group::place(alike, *example, case, run);
-            }
-        }
+    pub(crate) fn add_sightings(&mut self, later: Sightings) {
+        self.sightings.merge(later);
+        self.place_unknown();
     }
 
-    fn add_known_examples(&mut self, examples: Vec<(usize, Example)>) {
-        for (index, example) in examples {
-            self.occurred.entry(index).or_default().add(example);
+    /// Puts the divergences that are not known into groups.
+    fn place_unknown(&mut self) {
+        for UnknownDivergence { signature, example, attempt } in self.sightings.unknown.drain(..) {
+            let alike = self.groups.entry(signature).or_default();
+            Group::place(alike, example, attempt);
         }
     }
 
@@ -111,13 +91,14 @@ impl Findings {
     /// occurred or not, then the others. Groups with one cause are one finding. Last are the reasons
     /// that are not known for which cases were not run.
     pub fn finish(self) -> Vec<Finding> {
+        let Sightings { known: mut occurred, wrong_walker, unrun, agreements, .. } = self.sightings;
         let mut findings = Vec::new();
-        if self.caught.count > 0 {
-            findings.push(caught(self.recognizer.walker, self.caught));
+        if wrong_walker.count > 0 {
+            findings.push(caught(self.recognizer.walker, wrong_walker));
         }
 
         for (index, known) in self.recognizer.known.iter().enumerate() {
-            let found = self.occurred.get(&index).cloned().unwrap_or_default();
+            let found = occurred.remove(&index).unwrap_or_default();
             findings.push(Finding {
                 explained_by: known.explained_by.clone(),
                 kind: known.kind,
@@ -131,7 +112,7 @@ impl Findings {
         let titled = self.groups.into_iter().flat_map(|(signature, groups)| {
             groups.into_iter().map(move |group| (signature.title(), group))
         });
-        let explained = explain(titled.collect(), &self.agreements);
+        let explained = explain(titled.collect(), &agreements);
         let of_groups = explained.len();
         for (number, explained) in (1..).zip(explained) {
             findings.push(match explained {
@@ -142,11 +123,11 @@ impl Findings {
             });
         }
 
-        for (number, (reason, found)) in (of_groups + 1..).zip(self.unrun.by_reason()) {
+        for (number, (reason, found)) in (of_groups + 1..).zip(unrun.into_reasons()) {
             let title = format!("not run: {reason}");
             findings.push(Finding {
                 kind: Kind::Unsupported,
-                ..Finding::unknown(format!("F{number}"), title, found.clone())
+                ..Finding::unknown(format!("F{number}"), title, found)
             });
         }
         findings

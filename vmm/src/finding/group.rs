@@ -1,7 +1,7 @@
 //! Groups of divergences that the same mutants predict.
 
 use super::example::{CountedExample, Example};
-use crate::verdict::{self, Verdict};
+use crate::verdict;
 use crate::walker::{MUTANTS, PAIRS, WalkerSpec};
 use crosswalk_case::Case;
 use crosswalk_case::observation::Attempt;
@@ -28,35 +28,36 @@ pub(super) struct Group {
 
 impl Group {
     /// Adds a divergence to the group that it fits, or to a new one.
-    pub(super) fn place(groups: &mut Vec<Self>, example: Example, case: &Case, run: &Attempt) {
+    pub(super) fn place(groups: &mut Vec<Self>, example: Example, run: Attempt) {
         let fits = |group: &&mut Self| {
-            group.explained_by.first().is_some_and(|cause| explains(*cause, case, run))
+            group.explained_by.first().is_some_and(|cause| explains(*cause, &example.case, &run))
         };
         if let Some(group) = groups.iter_mut().find(fits) {
-            return group.add(example, case, run);
+            return group.add(example, run);
         }
 
         let mutants = MUTANTS.iter().map(WalkerSpec::Mutant);
-        let explained_by: Vec<_> = mutants.filter(|cause| explains(*cause, case, run)).collect();
+        let explains = |cause: &WalkerSpec| explains(*cause, &example.case, &run);
+        let explained_by: Vec<_> = mutants.filter(explains).collect();
         let is_unexplained = |group: &&mut Self| group.explained_by.is_empty();
         if explained_by.is_empty()
             && let Some(group) = groups.iter_mut().find(is_unexplained)
         {
-            return group.add(example, case, run);
+            return group.add(example, run);
         }
 
         let mut group =
             Self { found: CountedExample::default(), members: Vec::new(), explained_by };
-        group.add(example, case, run);
+        group.add(example, run);
         groups.push(group);
     }
 
-    fn add(&mut self, example: Example, case: &Case, run: &Attempt) {
-        self.found.add(example);
+    fn add(&mut self, example: Example, run: Attempt) {
         if self.members.len() < MAX_MEMBERS {
-            self.explained_by.retain(|cause| explains(*cause, case, run));
-            self.members.push((case.clone(), run.clone()));
+            self.explained_by.retain(|cause| explains(*cause, &example.case, &run));
+            self.members.push((example.case.clone(), run));
         }
+        self.found.merge(CountedExample::new(1, Some(example)));
     }
 
     /// The ids of the mutants that predict all members, for a journal.
@@ -112,7 +113,7 @@ impl Group {
 
 /// Whether a walker predicts what the machine did with a case.
 pub(super) fn explains(walker: WalkerSpec, case: &Case, run: &Attempt) -> bool {
-    matches!(verdict::judge(walker.walker(), case, run), Verdict::Agree { .. })
+    verdict::agrees(walker.walker(), case, run)
 }
 
 /// Some of the cases on which the machine and the reference agree. Whatever explains how the machine
@@ -130,6 +131,13 @@ impl Agreements {
         if self.count.is_multiple_of(AGREEMENTS_APART) && self.kept.len() < MAX_AGREEMENTS {
             self.kept.push((case.clone(), run.clone()));
         }
+    }
+
+    /// Adds those of later cases.
+    pub(super) fn merge(&mut self, later: Self) {
+        self.count += later.count;
+        let room = MAX_AGREEMENTS.saturating_sub(self.kept.len());
+        self.kept.extend(later.kept.into_iter().take(room));
     }
 
     fn refute(&self, cause: WalkerSpec) -> bool {

@@ -13,13 +13,15 @@ pub mod quirks;
 mod recognizer;
 pub mod saved;
 mod shrink;
+mod sightings;
 mod signature;
 mod unrun;
 
 pub use example::Example;
 pub use findings::Findings;
-pub(crate) use recognizer::{Recognizer, ShownByCase};
+pub(crate) use recognizer::Recognizer;
 pub use shrink::shrink;
+pub(crate) use sightings::Sightings;
 
 use crate::walker::quirk::Quirks;
 use example::CountedExample;
@@ -63,7 +65,7 @@ impl Finding {
             known: false,
             catches_walker: false,
             quirk: Quirks::empty(),
-            example: found.smallest,
+            example: found.into_smallest(),
         }
     }
 

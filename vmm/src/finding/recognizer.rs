@@ -1,9 +1,10 @@
 //! What a case shows: which known finding, or something new. It follows from the case alone, so that the
 //! cases of a run can be looked at in any order, and by several threads.
 
-use super::example::Example;
+use super::example::{Example, ExampleSize};
 use super::known::{self, KnownFinding};
 use super::quirks;
+use super::sightings::{Sightings, UnknownDivergence};
 use super::signature::Signature;
 use crate::verdict::{self, ChoiceTaken, Difference, Verdict};
 use crate::walker::WalkerSpec;
@@ -22,32 +23,6 @@ pub(crate) struct Recognizer {
     quirks: Quirks,
 }
 
-/// What a case shows.
-#[derive(Debug)]
-pub(crate) enum ShownByCase {
-    /// The machine agrees with the walker. With the known findings that are choices which it made, by
-    /// their index.
-    Agreement(Vec<(usize, Example)>),
-    /// Known findings, by their index.
-    Known(Vec<(usize, Example)>),
-    /// The case was not run, for a reason that is not known.
-    Unrun {
-        /// The reason.
-        reason: String,
-        /// The case.
-        example: Box<Example>,
-    },
-    /// A mutant is wrong: the machine agrees with the reference.
-    WrongWalker(Box<Example>),
-    /// A divergence of the machine from the reference that is not known.
-    Unknown {
-        /// What it has in common with others.
-        signature: Signature,
-        /// The case.
-        example: Box<Example>,
-    },
-}
-
 /// The known findings that explain a divergence.
 struct KnownCause {
     /// Their indices.
@@ -61,82 +36,105 @@ impl Recognizer {
         Self { walker, quirks: known::quirks(&known), known }
     }
 
-    /// What a case shows by its verdict.
-    pub(crate) fn recognize(&self, case: &Case, run: &Attempt, verdict: &Verdict) -> ShownByCase {
+    /// Adds what a case shows by its verdict.
+    pub(crate) fn recognize(
+        &self,
+        case: &Case,
+        run: &Attempt,
+        verdict: &Verdict,
+        sightings: &mut Sightings,
+    ) {
         match verdict {
-            Verdict::Agree { choices, .. } => ShownByCase::Agreement(self.choices(case, choices)),
-            Verdict::Unsupported(why) => self.unsupported(case, why),
+            Verdict::Agree { choices, .. } => {
+                self.add_choices(case, choices, sightings);
+                if self.walker.is_reference() {
+                    sightings.agreements.add(case, run);
+                }
+            }
+            Verdict::Unsupported(why) => self.add_unsupported(case, why, sightings),
             Verdict::Diverge { expected, differences } if self.walker.is_reference() => {
-                self.machine_fault(case, run, expected, differences)
+                self.add_machine_fault(case, run, expected, differences, sightings);
             }
             Verdict::Diverge { expected, differences } => {
-                self.divergence_of_mutant(case, run, expected, differences)
+                self.add_divergence_of_mutant(case, run, expected, differences, sightings);
             }
         }
     }
 
-    /// The known findings that are choices of these.
-    fn choices(&self, case: &Case, choices: &[ChoiceTaken]) -> Vec<(usize, Example)> {
+    /// Adds the known findings that are choices of these.
+    fn add_choices(&self, case: &Case, choices: &[ChoiceTaken], sightings: &mut Sightings) {
         if choices.is_empty() {
-            return Vec::new();
+            return;
         }
 
-        let known = self.known.iter().enumerate();
-        let covered = known.filter_map(|(index, known)| {
-            let choice = choices.iter().find(|choice| known.covers_choice(case, choice))?;
-            let expected = format!("any member of {}", choice.rule);
-            Some((index, Example::in_words(case, expected, choice.member.to_owned())))
-        });
-        covered.collect()
+        let size = ExampleSize::of(case, Quirks::empty());
+        for (index, known) in self.known.iter().enumerate() {
+            let covered = choices.iter().find(|choice| known.covers_choice(case, choice));
+            let Some(choice) = covered else { continue };
+            sightings.known.entry(index).or_default().add(size, || {
+                let expected = format!("any member of {}", choice.rule);
+                Example::in_words(case, expected, choice.member.to_owned())
+            });
+        }
     }
 
-    /// The known finding that explains why a case could not be run, or else the reason.
-    fn unsupported(&self, case: &Case, why: &str) -> ShownByCase {
-        let example = Example::in_words(case, "the case runs".into(), why.to_owned());
+    /// Adds the known finding that explains why a case could not be run, or else the reason.
+    fn add_unsupported(&self, case: &Case, why: &str, sightings: &mut Sightings) {
+        let example = || Example::in_words(case, "the case runs".into(), why.to_owned());
 
         match self.known_limit(case, why) {
-            Some(index) => ShownByCase::Known(vec![(index, example)]),
-            None => ShownByCase::Unrun { reason: why.to_owned(), example: Box::new(example) },
+            Some(index) => {
+                let size = ExampleSize::of(case, Quirks::empty());
+                sightings.known.entry(index).or_default().add(size, example);
+            }
+            None => sightings.unrun.add(why, example()),
         }
     }
 
-    /// A case on which a mutant differs from the machine. Either the mutant is wrong, or the machine
-    /// differs from the reference as well.
-    fn divergence_of_mutant(
+    /// Adds a case on which a mutant differs from the machine. Either the mutant is wrong, or the
+    /// machine differs from the reference as well.
+    fn add_divergence_of_mutant(
         &self,
         case: &Case,
         run: &Attempt,
         expected: &Alternative,
         differences: &[Difference],
-    ) -> ShownByCase {
+        sightings: &mut Sightings,
+    ) {
         let by_reference = verdict::judge(&Reference, case, run);
         if let Verdict::Diverge { expected, differences } = by_reference {
-            self.machine_fault(case, run, &expected, &differences)
-        } else {
-            ShownByCase::WrongWalker(Box::new(Example::of(case, expected, run, differences)))
+            return self.add_machine_fault(case, run, &expected, &differences, sightings);
         }
+
+        let size = ExampleSize::of(case, Quirks::empty());
+        sightings.wrong_walker.add(size, || Example::of(case, expected, run, differences));
     }
 
-    /// A case on which the machine differs from the reference.
-    fn machine_fault(
+    /// Adds a case on which the machine differs from the reference.
+    fn add_machine_fault(
         &self,
         case: &Case,
         run: &Attempt,
         expected: &Alternative,
         differences: &[Difference],
-    ) -> ShownByCase {
-        let Attempt::Observed(observation) = run else { return ShownByCase::Known(Vec::new()) };
-        let example = Example::of(case, expected, run, differences);
+        sightings: &mut Sightings,
+    ) {
+        let Attempt::Observed(observation) = run else { return };
+        let example = || Example::of(case, expected, run, differences);
 
         match self.known_cause(case, run, expected, differences) {
             Some(KnownCause { indices, quirks }) => {
-                let of_each = |index| (index, Example { quirks, ..example.clone() });
-                ShownByCase::Known(indices.into_iter().map(of_each).collect())
+                let size = ExampleSize::of(case, quirks);
+                for index in indices {
+                    let known = sightings.known.entry(index).or_default();
+                    known.add(size, || Example { quirks, ..example() });
+                }
             }
-            None => ShownByCase::Unknown {
+            None => sightings.unknown.push(UnknownDivergence {
                 signature: Signature::of(case, expected, observation, differences),
-                example: Box::new(example),
-            },
+                example: example(),
+                attempt: run.clone(),
+            }),
         }
     }
 

@@ -154,15 +154,16 @@ impl SavedExample {
 impl Findings {
     /// Everything found so far.
     pub fn save(&self) -> Vec<Saved> {
-        let saved = |found: &CountedExample| found.smallest.as_ref().map(SavedExample::from);
+        let saved = |found: &CountedExample| found.smallest().map(SavedExample::from);
 
-        let known = self.occurred.iter().map(|(index, found)| Saved::Known {
+        let known = self.sightings.known.iter().map(|(index, found)| Saved::Known {
             id: self.known().get(*index).map(|known| known.id.clone()).unwrap_or_default(),
             count: found.count,
             example: saved(found),
         });
-        let caught = (self.caught.count > 0)
-            .then(|| Saved::Caught { count: self.caught.count, example: saved(&self.caught) });
+        let wrong = &self.sightings.wrong_walker;
+        let caught =
+            (wrong.count > 0).then(|| Saved::Caught { count: wrong.count, example: saved(wrong) });
         let groups = self.groups.iter().flat_map(|(signature, groups)| {
             groups.iter().map(move |group| Saved::Group {
                 ring: signature.ring.cpl(),
@@ -174,7 +175,7 @@ impl Findings {
                 example: saved(&group.found),
             })
         });
-        let unrun = self.unrun.by_reason().map(|(reason, found)| Saved::Unrun {
+        let unrun = self.sightings.unrun.by_reason().map(|(reason, found)| Saved::Unrun {
             reason: reason.to_owned(),
             count: found.count,
             example: saved(found),
@@ -190,11 +191,11 @@ impl Findings {
         match saved {
             Saved::Known { id, count, example } => self.add_known(&id, counted(count, example)?),
             Saved::Caught { count, example } => {
-                self.caught.merge(counted(count, example)?);
+                self.sightings.wrong_walker.merge(counted(count, example)?);
                 Ok(())
             }
             Saved::Unrun { reason, count, example } => {
-                self.unrun.merge(&reason, counted(count, example)?);
+                self.sightings.unrun.merge(&reason, counted(count, example)?);
                 Ok(())
             }
             Saved::Group { ring, expected, observed, fields, explained_by, count, example } => {
@@ -217,7 +218,7 @@ impl Findings {
         let mut all = recognizer.known.iter().enumerate();
         let named = all.find(|(_, known)| known.id == id);
         let (index, finding) = named.ok_or_else(|| format!("this run knows no finding {id:?}"))?;
-        let known = self.occurred.entry(index).or_default();
+        let known = self.sightings.known.entry(index).or_default();
 
         // A probe counts once, however many parts a run has.
         let count = match finding.kind {
@@ -232,7 +233,7 @@ impl Findings {
 
 fn counted(count: u64, example: Option<SavedExample>) -> Result<CountedExample, String> {
     let smallest = example.map(SavedExample::read).transpose()?;
-    Ok(CountedExample { count, smallest })
+    Ok(CountedExample::new(count, smallest))
 }
 
 /// Reads the name of a `kind` of thing.

@@ -15,13 +15,17 @@ pub(super) struct Unrun(BTreeMap<String, CountedExample>);
 
 impl Unrun {
     pub(super) fn add(&mut self, reason: &str, example: Example) {
-        self.merge(reason, CountedExample { count: 1, smallest: Some(example) });
+        self.merge(reason, CountedExample::new(1, Some(example)));
     }
 
     pub(super) fn merge(&mut self, reason: &str, found: CountedExample) {
         let has_room = self.0.len() < MAX_REASONS || self.0.contains_key(reason);
         let reason = if has_room { reason } else { OTHERS };
         self.0.entry(reason.to_owned()).or_default().merge(found);
+    }
+
+    pub(super) fn into_reasons(self) -> impl Iterator<Item = (String, CountedExample)> {
+        self.0.into_iter()
     }
 
     pub(super) fn by_reason(&self) -> impl Iterator<Item = (&str, &CountedExample)> {

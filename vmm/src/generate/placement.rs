@@ -27,21 +27,24 @@ impl TableSlot {
 #[derive(Clone, Debug)]
 pub(super) struct FreeSlots {
     table_use: TableUse,
-    /// Whether each slot of each table is taken.
-    taken: Vec<Vec<bool>>,
+    /// Number of slots of a table.
+    slots: usize,
+    /// Whether each slot is taken, table by table.
+    taken: Vec<bool>,
 }
 
 impl FreeSlots {
     /// All slots of the tables in use except those that map the guest itself.
     pub(super) fn new(table_use: TableUse) -> Self {
         let slots = tables::slots(table_use.mode);
-        let mut taken = vec![vec![false; slots]; tables::count(table_use)];
-        for (table, slots) in tables::own_slots(table_use) {
-            taken[*table][slots.clone()].fill(true);
-        }
+        let count = tables::count(table_use);
+        debug_assert!(count <= Arena::TABLES);
 
-        debug_assert!(taken.len() <= Arena::TABLES);
-        Self { table_use, taken }
+        let mut taken = vec![false; count * slots];
+        for (table, own) in tables::own_slots(table_use) {
+            taken[table * slots..][own.clone()].fill(true);
+        }
+        Self { table_use, slots, taken }
     }
 
     /// Takes a path of free slots from the root (level 0) down to a level, and with `pair` the slot after
@@ -94,7 +97,7 @@ impl FreeSlots {
         pair: bool,
     ) -> Option<TableSlot> {
         let tables = tables::of_levels(self.table_use)[level].clone();
-        let slots = tables::slots(self.table_use.mode);
+        let slots = self.slots;
         let first_table = rng.random_range(tables.clone());
         let first_index = rng.random_range(0..slots);
 
@@ -106,7 +109,7 @@ impl FreeSlots {
                 }
                 if let Some(slot) = self.take_in(table, index) {
                     if pair {
-                        self.taken[table][index + 1] = true;
+                        self.take_in(table, index + 1);
                     }
                     return Some(slot);
                 }
@@ -117,7 +120,7 @@ impl FreeSlots {
 
     /// Takes any free slot of a table.
     pub(super) fn draw_in(&mut self, rng: &mut impl Rng, table: usize) -> Option<TableSlot> {
-        let slots = tables::slots(self.table_use.mode);
+        let slots = self.slots;
         let first = rng.random_range(0..slots);
         (first..slots).chain(0..first).find_map(|index| self.take_in(table, index))
     }
@@ -131,12 +134,12 @@ impl FreeSlots {
     /// Takes this slot, if it is free.
     pub(super) fn take_in(&mut self, table: usize, index: usize) -> Option<TableSlot> {
         self.is_free(table, index).then(|| {
-            self.taken[table][index] = true;
+            self.taken[table * self.slots + index] = true;
             TableSlot { table, index: index as u64 }
         })
     }
 
     fn is_free(&self, table: usize, index: usize) -> bool {
-        self.taken[table].get(index) == Some(&false)
+        index < self.slots && !self.taken[table * self.slots + index]
     }
 }

@@ -2,9 +2,9 @@
 
 use super::Verdict;
 use super::choices::choices_taken;
-use super::compare::{compare, is_out_of_sight, nearest};
+use super::compare::{Comparison, is_out_of_sight, nearest};
 use super::effects::Effects;
-use crate::walker::value::{Stores, expected_value};
+use super::value::{Stores, expected_value};
 use crosswalk_case::Case;
 use crosswalk_case::observation::Observation;
 use mmu_core::{Alternative, Outcome, Prediction};
@@ -16,8 +16,8 @@ pub(super) fn judge_access(
     seen: &Observation,
     before: &Stores,
 ) -> Verdict {
-    let (expected, differences) =
-        nearest(prediction, |alternative| compare(case, alternative, seen, before));
+    let comparison = Comparison { case, seen, before, is_record: false };
+    let (expected, differences) = nearest(prediction, &comparison);
 
     if differences.is_empty() {
         Verdict::Agree {

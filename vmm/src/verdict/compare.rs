@@ -1,71 +1,145 @@
-//! Comparing an observation with one allowed outcome, field by field.
+//! Comparing an observation with allowed outcomes, field by field.
 
 use super::describe::{describe_bytes, describe_fault, describe_outside};
 use super::effects::{Effects, OutsideEffect};
+use super::value::{Stores, expected_value, low_bytes, result_width};
 use super::{Difference, Field};
-use crate::walker::value::{Stores, expected_value, low_bytes, result_width};
 use crosswalk_case::Case;
-use crosswalk_case::observation::{EntryAfter, Observation, Provenance};
+use crosswalk_case::observation::{EntryAfter, Observation, ObservedFault, Provenance};
 use mmu_core::outcome::Span;
 use mmu_core::x86::format::EntryBits;
 use mmu_core::{AccessKind, Alternative, EntryUpdate, Fault, Outcome, Prediction, VirtAddr};
+use std::fmt::LowerHex;
 
 /// The first alternative without differences, or else the first of those with the fewest.
 ///
 /// # Panics
 /// If the prediction has no alternative.
-pub(super) fn nearest(
-    prediction: &Prediction,
-    differences: impl Fn(&Alternative) -> Vec<Difference>,
-) -> (&Alternative, Vec<Difference>) {
-    let mut nearest: Option<(&Alternative, Vec<Difference>)> = None;
-
-    for alternative in &prediction.alternatives {
-        let found = differences(alternative);
-        if found.is_empty() {
-            return (alternative, found);
-        }
-        if nearest.as_ref().is_none_or(|(_, fewest)| found.len() < fewest.len()) {
-            nearest = Some((alternative, found));
-        }
+pub(super) fn nearest<'p>(
+    prediction: &'p Prediction,
+    comparison: &Comparison<'_>,
+) -> (&'p Alternative, Vec<Difference>) {
+    let alternatives = &prediction.alternatives;
+    if let Some(agreeing) = alternatives.iter().find(|way| comparison.agrees(way)) {
+        return (agreeing, Vec::new());
     }
+
+    let compared = alternatives.iter().map(|way| (way, comparison.differences(way)));
+    let nearest = compared.min_by_key(|(_, differences)| differences.len());
     nearest.expect("a prediction has an alternative")
 }
 
-/// Every field in which an observation differs from an allowed outcome. `before` has the bytes that
-/// earlier accesses of the sequence stored.
-pub(super) fn compare(
-    case: &Case,
-    expected: &Alternative,
-    seen: &Observation,
-    before: &Stores,
-) -> Vec<Difference> {
-    let mut differences = Differences::default();
-
-    let value_is_hidden = match &expected.outcome {
-        Outcome::Translated(spans) => seen.fault.is_none() && is_out_of_sight(case, spans, seen),
-        Outcome::Fault(_) => false,
-    };
-    if !value_is_hidden {
-        differences.compare_end(case, &expected.outcome, seen, before);
-    }
-    differences.compare_effects(case, &Effects::of(case, &expected.outcome, before), seen);
-    for entry in &seen.entries {
-        differences.compare_entry(expected, entry, seen.provenance);
-    }
-    differences.0
+/// An observation, to be compared with allowed outcomes.
+pub(super) struct Comparison<'c> {
+    pub(super) case: &'c Case,
+    pub(super) seen: &'c Observation,
+    /// The bytes that earlier accesses of the sequence stored.
+    pub(super) before: &'c Stores,
+    /// Whether only the record of the access was observed: its fault or its value, and not what it did
+    /// to memory.
+    pub(super) is_record: bool,
 }
 
-/// The same for a record, which has the fault or the value of an access and nothing else.
-pub(super) fn compare_record(
-    case: &Case,
-    expected: &Alternative,
-    seen: &Observation,
-    before: &Stores,
-) -> Vec<Difference> {
-    let mut differences = Differences::default();
-    differences.compare_end(case, &expected.outcome, seen, before);
-    differences.0
+impl Comparison<'_> {
+    /// Whether the observation is this outcome.
+    pub(super) fn agrees(&self, expected: &Alternative) -> bool {
+        let mut found = AnyDifference(false);
+        self.compare(expected, &mut found);
+        !found.0
+    }
+
+    /// Every field in which the observation differs from an outcome.
+    pub(super) fn differences(&self, expected: &Alternative) -> Vec<Difference> {
+        let mut found = Vec::new();
+        self.compare(expected, &mut found);
+        found
+    }
+
+    fn compare(&self, expected: &Alternative, found: &mut impl Differences) {
+        let Self { case, seen, before, is_record } = *self;
+        if is_record {
+            return self.compare_end(&expected.outcome, found);
+        }
+
+        let value_is_hidden = match &expected.outcome {
+            Outcome::Translated(spans) => {
+                seen.fault.is_none() && is_out_of_sight(case, spans, seen)
+            }
+            Outcome::Fault(_) => false,
+        };
+        if !value_is_hidden {
+            self.compare_end(&expected.outcome, found);
+        }
+        self.compare_effects(&Effects::of(case, &expected.outcome, before), found);
+        for entry in &seen.entries {
+            compare_entry(expected, entry, seen.provenance, found);
+        }
+    }
+
+    /// Compares the exception, or the value that was read.
+    fn compare_end(&self, expected: &Outcome, found: &mut impl Differences) {
+        match (expected, self.seen.fault) {
+            (Outcome::Fault(fault), Some(observed)) => compare_fault(fault, observed, found),
+            (Outcome::Fault(fault), None) => {
+                found.add(Field::Vector, || [fault.to_string(), "no exception".into()]);
+            }
+            (Outcome::Translated(_), Some(fault)) => {
+                found.add(Field::Vector, || ["no exception".into(), describe_fault(fault)]);
+            }
+            (Outcome::Translated(spans), None) => self.compare_value(spans, found),
+        }
+    }
+
+    fn compare_value(&self, spans: &[Span], found: &mut impl Differences) {
+        let Self { case, seen, before, .. } = *self;
+        let Some(expected) = expected_value(case, spans, before) else { return };
+
+        let observed = seen.value & low_bytes(result_width(case));
+        if observed != expected {
+            found.add(Field::Value, || {
+                let expected = format!("{expected:#x}, which {} holds", spans[0].address);
+                [expected, format!("{observed:#x}")]
+            });
+        }
+    }
+
+    /// Compares the bytes stored in memory, and the accesses that left it.
+    fn compare_effects(&self, expected: &Effects, found: &mut impl Differences) {
+        let Self { case, seen, .. } = *self;
+        if seen.stored != expected.stored[..] {
+            found.add(Field::Stored, || {
+                [describe_bytes(&expected.stored), describe_bytes(&seen.stored)]
+            });
+        }
+
+        let visible: &[_] = if seen.sees_outside { &expected.outside } else { &[] };
+        let reached: Vec<_> = seen.outside.iter().map(OutsideEffect::from).collect();
+        if case.access.kind != AccessKind::Clflush && reached != visible {
+            found.add(Field::Outside, || [describe_outside(visible), describe_outside(&reached)]);
+        }
+    }
+}
+
+/// What becomes of the fields that differ. Most outcomes are compared only to see whether any does.
+trait Differences {
+    /// Adds a field with what was expected and what was observed, in words.
+    fn add(&mut self, field: Field, words: impl FnOnce() -> [String; 2]);
+}
+
+impl Differences for Vec<Difference> {
+    fn add(&mut self, field: Field, words: impl FnOnce() -> [String; 2]) {
+        let [expected, observed] = words();
+        self.push(Difference { field, expected, observed });
+    }
+}
+
+/// Whether any field differs.
+struct AnyDifference(bool);
+
+impl Differences for AnyDifference {
+    fn add(&mut self, _: Field, _: impl FnOnce() -> [String; 2]) {
+        self.0 = true;
+    }
 }
 
 /// Whether the access should reach addresses without memory on a machine that does not report such
@@ -74,100 +148,49 @@ pub(super) fn is_out_of_sight(case: &Case, spans: &[Span], seen: &Observation) -
     !seen.sees_outside && spans.iter().any(|span| case.is_outside(span.address.get()))
 }
 
-/// The differences found so far.
-#[derive(Default)]
-struct Differences(Vec<Difference>);
-
-impl Differences {
-    fn add(&mut self, field: Field, expected: impl Into<String>, observed: impl Into<String>) {
-        self.0.push(Difference { field, expected: expected.into(), observed: observed.into() });
+fn compare_fault(expected: &Fault, observed: ObservedFault, found: &mut impl Differences) {
+    if observed.vector != expected.vector as u8 {
+        found.add(Field::Vector, || [expected.to_string(), describe_fault(observed)]);
+    }
+    if observed.error_code != expected.error_code {
+        found.add(Field::ErrorCode, || [expected.error_code, observed.error_code].map(in_hex));
     }
 
-    /// Compares the exception, or the value that was read.
-    fn compare_end(
-        &mut self,
-        case: &Case,
-        expected: &Outcome,
-        seen: &Observation,
-        before: &Stores,
-    ) {
-        match (expected, seen.fault) {
-            (Outcome::Fault(fault), _) => self.compare_fault(fault, seen),
-            (Outcome::Translated(_), Some(fault)) => {
-                self.add(Field::Vector, "no exception", describe_fault(fault));
-            }
-            (Outcome::Translated(spans), None) => self.compare_value(case, spans, seen, before),
-        }
+    // CANON-1: a fault without a walk leaves CR2 as it was.
+    let cr2 = expected.cr2.map_or(observed.cr2_before, VirtAddr::get);
+    if observed.cr2 != cr2 {
+        found.add(Field::Cr2, || [cr2, observed.cr2].map(in_hex));
+    }
+}
+
+fn in_hex(number: impl LowerHex) -> String {
+    format!("{number:#x}")
+}
+
+/// Compares a table entry after the run with what the outcome does to it.
+fn compare_entry(
+    expected: &Alternative,
+    entry: &EntryAfter,
+    who: Provenance,
+    found: &mut impl Differences,
+) {
+    let update = expected.updates.iter().find(|update| update.at.get() == entry.at);
+    let is_allowed = match update {
+        Some(update) => update.allows(entry.after),
+        None => entry.after == entry.before,
+    };
+    if is_allowed || is_speculation(entry, who) {
+        return;
     }
 
-    fn compare_fault(&mut self, expected: &Fault, seen: &Observation) {
-        let Some(observed) = seen.fault else {
-            return self.add(Field::Vector, expected.to_string(), "no exception");
-        };
-
-        if observed.vector != expected.vector as u8 {
-            self.add(Field::Vector, expected.to_string(), describe_fault(observed));
-        }
-        if observed.error_code != expected.error_code {
-            self.add_numbers(
-                Field::ErrorCode,
-                expected.error_code.into(),
-                observed.error_code.into(),
-            );
-        }
-        // CANON-1: a fault without a walk leaves CR2 as it was.
-        let cr2 = expected.cr2.map_or(observed.cr2_before, VirtAddr::get);
-        if observed.cr2 != cr2 {
-            self.add_numbers(Field::Cr2, cr2, observed.cr2);
-        }
-    }
-
-    fn add_numbers(&mut self, field: Field, expected: u64, observed: u64) {
-        self.add(field, format!("{expected:#x}"), format!("{observed:#x}"));
-    }
-
-    fn compare_value(&mut self, case: &Case, spans: &[Span], seen: &Observation, before: &Stores) {
-        let Some(expected) = expected_value(case, spans, before) else { return };
-        let observed = seen.value & low_bytes(result_width(case));
-        if observed != expected {
-            let expected = format!("{expected:#x}, which {} holds", spans[0].address);
-            self.add(Field::Value, expected, format!("{observed:#x}"));
-        }
-    }
-
-    /// Compares the bytes stored in memory, and the accesses that left it.
-    fn compare_effects(&mut self, case: &Case, expected: &Effects, seen: &Observation) {
-        if seen.stored != expected.stored {
-            let expected = describe_bytes(&expected.stored);
-            self.add(Field::Stored, expected, describe_bytes(&seen.stored));
-        }
-
-        let visible: &[_] = if seen.sees_outside { &expected.outside } else { &[] };
-        let reached: Vec<_> = seen.outside.iter().map(OutsideEffect::from).collect();
-        if case.access.kind != AccessKind::Clflush && reached != visible {
-            self.add(Field::Outside, describe_outside(visible), describe_outside(&reached));
-        }
-    }
-
-    /// Compares a table entry after the run with what the outcome does to it.
-    fn compare_entry(&mut self, expected: &Alternative, entry: &EntryAfter, who: Provenance) {
-        let update = expected.updates.iter().find(|update| update.at.get() == entry.at);
-        let is_allowed = match update {
-            Some(update) => update.allows(entry.after),
-            None => entry.after == entry.before,
-        };
-        if is_allowed || is_speculation(entry, who) {
-            return;
-        }
-
+    found.add(Field::Entry, || {
         let wanted = update.map_or(entry.before, |update| update.before | update.must_set);
         let free = match update.map_or(0, EntryUpdate::open_bits) {
             0 => String::new(),
             bits => format!(" (bits {bits:#x} free)"),
         };
-        let expected = format!("{wanted:#x} at {:#x}{free}", entry.at);
-        self.add(Field::Entry, expected, format!("{:#x}", entry.after));
-    }
+        [format!("{wanted:#x} at {:#x}{free}", entry.at), in_hex(entry.after)]
+    });
 }
 
 /// AD-5: a processor that walks by itself may set A without an access; software does not speculate.

@@ -1,9 +1,8 @@
 //! What a completed access does to memory, by the instruction that makes it.
 
-use crate::walker::value::{Stores, backing_address, bytes_at, low_bytes, word};
+use super::value::{Stores, backing_address, bytes_at, low_bytes, word};
 use crosswalk_case::Case;
 use crosswalk_case::observation::OutsideAccess;
-use crosswalk_guest::contents;
 use crosswalk_guest::stub::Form;
 use mmu_core::outcome::Span;
 use mmu_core::{AccessKind, Outcome};
@@ -12,7 +11,7 @@ use mmu_core::{AccessKind, Outcome};
 #[derive(Default)]
 pub(super) struct Effects {
     /// The bytes of data memory that differ from their initial value afterwards, by address.
-    pub(super) stored: Vec<(u64, u8)>,
+    pub(super) stored: Stores,
     /// The accesses to addresses without memory, in order.
     pub(super) outside: Vec<OutsideEffect>,
 }
@@ -47,8 +46,7 @@ impl Effects {
             effects.add(case, spans, &mut memory);
         }
 
-        let is_changed = |(at, byte): &(u64, u8)| contents::byte(*at) != *byte;
-        effects.stored = memory.into_iter().filter(is_changed).collect();
+        effects.stored = memory.without_unchanged();
         effects
     }
 
@@ -58,10 +56,10 @@ impl Effects {
     }
 
     fn add(&mut self, case: &Case, spans: &[Span], memory: &mut Stores) {
-        let old = word(&bytes_at(case, spans, memory));
         if matches!(case.access.kind, AccessKind::Read | AccessKind::ReadModifyWrite) {
             self.add_loads(case, spans);
         }
+        let old = || word(&bytes_at(case, spans, memory));
         if let Some(new) = stored_value(case, old) {
             self.add_stores(case, spans, new, memory);
         }
@@ -88,22 +86,24 @@ impl Effects {
                 self.outside.push(OutsideEffect { address, len: span.len, stored: Some(part) });
             } else {
                 let first = backing_address(case, address);
-                memory.extend((first..).zip(part.to_le_bytes()).take(span.len.into()));
+                for (at, byte) in (first..).zip(part.to_le_bytes()).take(span.len.into()) {
+                    memory.store(at, byte);
+                }
             }
         }
     }
 }
 
 /// The value that the instruction stores where memory has `old`, if it stores one.
-fn stored_value(case: &Case, old: u64) -> Option<u64> {
+fn stored_value(case: &Case, old: impl FnOnce() -> u64) -> Option<u64> {
     match case.form {
         Form::Store => Some(case.value),
-        Form::Exchange | Form::LockedExchange => Some(old.wrapping_add(case.value)),
+        Form::Exchange | Form::LockedExchange => Some(old().wrapping_add(case.value)),
         // "The destination operand is written back if the comparison fails" (SDM, CMPXCHG; the APM
         // says the same): only a device can see that store.
-        Form::FailingCompare => Some(old),
+        Form::FailingCompare => Some(old()),
         // The accessed bit of the descriptor.
-        Form::SegmentLoad => Some(old | 1),
+        Form::SegmentLoad => Some(old() | 1),
         Form::Load | Form::Clflush | Form::Jump | Form::SegmentLimit => None,
     }
 }

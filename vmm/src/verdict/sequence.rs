@@ -14,9 +14,9 @@
 
 use super::Verdict;
 use super::access::judge_access;
-use super::compare::{compare_record, nearest};
+use super::compare::{Comparison, nearest};
 use super::effects::Effects;
-use crate::walker::value::Stores;
+use super::value::Stores;
 use crosswalk_case::Case;
 use crosswalk_case::observation::Observation;
 use mmu_core::Prediction;
@@ -40,8 +40,9 @@ pub(super) fn judge_sequence(
     let asked = accesses.iter().zip(earlier).zip(&seen.earlier);
     for (number, ((access, prediction), record)) in (1..).zip(asked) {
         let recorded = Observation::new(record.fault, record.value, seen.provenance);
-        let (expected, mut differences) =
-            nearest(prediction, |way| compare_record(access, way, &recorded, &stores));
+        let comparison =
+            Comparison { case: access, seen: &recorded, before: &stores, is_record: true };
+        let (expected, mut differences) = nearest(prediction, &comparison);
 
         if !differences.is_empty() {
             for difference in &mut differences {
@@ -50,7 +51,7 @@ pub(super) fn judge_sequence(
             return Verdict::Diverge { expected: Box::new(expected.clone()), differences };
         }
         // What is stored now is what the next access finds.
-        stores = Effects::of(access, &expected.outcome, &stores).stored.into_iter().collect();
+        stores = Effects::of(access, &expected.outcome, &stores).stored;
     }
     judge_access(last_access, last, seen, &stores)
 }

@@ -10,7 +10,6 @@ pub mod quirk;
 mod segment_load;
 mod sequence;
 mod spec;
-pub mod value;
 
 pub use dyn_semantics::{Combined, DynSemantics, Erased};
 pub use mutant::{MUTANTS, Mutant, Need, PAIRS, Pair, UNREACHABLE, Unreachable};

@@ -216,6 +216,7 @@ impl Encoded {
         for (index, (case, attempt)) in self.batch.cases.iter().zip(&mut *attempts).enumerate() {
             let Attempt::Observed(observation) = attempt else { continue };
 
+            observation.entries.reserve(case.entries.len());
             for entry in &case.entries {
                 let value = if arena.is_read_only(entry.at) {
                     Some(memory.read_value(entry.at))

@@ -54,7 +54,7 @@ impl TallyLine {
     pub(super) fn of(tally: &Tally) -> Vec<Self> {
         let modes = tally.modes.iter().map(|(mode, counts)| Self::of_mode(*mode, counts));
 
-        let rules = tally.rules.iter().map(|((rule, mode), occurrences)| Self::Rule {
+        let rules = tally.rules.iter().map(|(rule, mode, occurrences)| Self::Rule {
             rule: rule.id().into(),
             mode: mode.name().into(),
             count: occurrences.count,
@@ -110,7 +110,7 @@ impl TallyLine {
             }
             Self::Rule { rule: id, mode, count, example } => {
                 let occurrences = occurrences(count, &example)?;
-                part.rules.insert((rule(&id)?, paging_mode(&mode)?), occurrences);
+                part.rules.add(rule(&id)?, paging_mode(&mode)?, occurrences);
             }
             Self::End { mode, provenance: who, fault, count, example } => {
                 let occurrences = occurrences(count, &example)?;

@@ -69,7 +69,7 @@ fn tally() -> Tally {
     counts.provenance.insert(Provenance::KvmWalker, 70);
     tally.modes.insert(PagingMode::Pae, counts);
 
-    tally.rules.insert((Rule::Code1, PagingMode::Pae), Occurrences { count: 5, example: name(17) });
+    tally.rules.add(Rule::Code1, PagingMode::Pae, Occurrences { count: 5, example: name(17) });
 
     let end = (PagingMode::Pae, Provenance::KvmWalker, Some((14, 5)));
     tally.ends.insert(end, Occurrences { count: 30, example: name(2) });
@@ -231,7 +231,7 @@ fn tallies_of_parts_add_up() {
     twice.merge(tally());
 
     assert_eq!(twice.modes[&PagingMode::Pae].faults, 60);
-    let rule = twice.rules[&(Rule::Code1, PagingMode::Pae)];
+    let rule = twice.rules.get(Rule::Code1, PagingMode::Pae).unwrap();
     assert_eq!((rule.count, rule.example), (10, name(17)));
     assert_eq!(twice.digest, u64::MAX.wrapping_mul(2));
 }

@@ -338,6 +338,10 @@ impl RunObserver<'_> {
 }
 
 impl Observer for RunObserver<'_> {
+    fn follows_cases(&self) -> bool {
+        self.program.is_some()
+    }
+
     fn judged(&mut self, case: &Case, verdict: &Verdict) {
         let is_over = self.is_over();
         if let Some(program) = &mut self.program {

@@ -3,11 +3,12 @@
 use super::{AccessTarget, CaseBuilder, PlacedEntry, outside_page};
 use crate::generate::canonical;
 use crate::generate::placement::{FreeSlots, TableSlot};
+use arrayvec::ArrayVec;
 use crosswalk_guest::contents::{self, CODE_OFFSETS, DESCRIPTOR_OFFSETS, crossing_code};
 use crosswalk_guest::high;
 use crosswalk_guest::stub::{Code, Form};
 use crosswalk_guest::tables;
-use mmu_core::x86::format::{self, EntryBits, EntryKind, levels};
+use mmu_core::x86::format::{self, EntryBits, EntryKind, MAX_LEVELS, levels};
 use mmu_core::{PagingMode, PhysAddr};
 use rand::{Rng, RngExt};
 use std::ops::Range;
@@ -28,17 +29,16 @@ impl CaseBuilder<'_> {
             return;
         }
 
-        let needs_pair = self.crosses && self.leaf_level == self.last();
-        let mut free = slots.clone();
-        if let Some(path) = free.draw_path(rng, self.leaf_level, needs_pair) {
-            *slots = free;
-            let leaf = path[self.leaf_level];
-            let second = [(leaf.next(), self.leaf_level)];
-            return self.map(rng, &path, needs_pair.then_some(&second));
+        if self.crosses && self.leaf_level == self.last() {
+            let mut free = slots.clone();
+            if let Some(path) = free.draw_path(rng, self.leaf_level, true) {
+                *slots = free;
+                let second = [(path[self.leaf_level].next(), self.leaf_level)];
+                return self.map(rng, &path, Some(&second));
+            }
+            // No pair of slots is left. Single ones are, for every lane.
+            self.crosses = false;
         }
-
-        // No pair of slots is left. Single ones are, for every lane.
-        self.crosses = false;
         let path = slots.draw_path(rng, self.leaf_level, false);
         self.map(rng, &path.expect("every level has a slot for every lane"), None);
     }
@@ -74,7 +74,7 @@ impl CaseBuilder<'_> {
             AccessTarget::Outside => outside_page(rng, self.machine, self.mode, shift),
             AccessTarget::Data | AccessTarget::High(_) => pages[0] & !within_page,
         };
-        let first: Vec<SlotAtDepth> = path.iter().copied().zip(0..).collect();
+        let first: ArrayVec<SlotAtDepth, MAX_LEVELS> = path.iter().copied().zip(0..).collect();
         self.link(&first, base);
         if let Some(second) = second {
             self.link(second, pages[1]);

@@ -32,6 +32,7 @@ use mmu_core::{
 };
 use rand::seq::IndexedMutRandom;
 use rand::{Rng, RngExt};
+use smallvec::SmallVec;
 use unusual::EntryPlace;
 
 /// A case in the making.
@@ -122,7 +123,7 @@ impl<'c> CaseBuilder<'c> {
             target,
             crosses,
             unusual,
-            entries: Vec::new(),
+            entries: Vec::with_capacity(8),
             address: 0,
         };
         builder.set_kind(rng, kind);
@@ -286,7 +287,7 @@ impl<'c> CaseBuilder<'c> {
     }
 
     /// The entries that belong to this lane alone.
-    fn own_entries(&mut self) -> Vec<&mut PlacedEntry> {
+    fn own_entries(&mut self) -> SmallVec<[&mut PlacedEntry; 8]> {
         let table_use = self.table_use();
         let is_own = |entry: &&mut PlacedEntry| !tables::is_shared(table_use, entry.slot.table);
         self.entries.iter_mut().filter(is_own).collect()

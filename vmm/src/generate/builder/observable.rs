@@ -1,6 +1,6 @@
 //! Choosing the value of a case so that storing it shows.
 
-use crate::walker::value::comparison_succeeds;
+use crate::verdict::value::comparison_succeeds;
 use crosswalk_case::Case;
 use crosswalk_guest::contents;
 
@@ -10,10 +10,16 @@ const STEP: u8 = 0x5b;
 /// Changes the value of a case: each byte differs from what the lane's frames have in its place, so
 /// that storing it shows, and no comparison with memory succeeds.
 pub(in crate::generate) fn make_observable(mut case: Case, frames: u64) -> Case {
+    let offset = case.access.address.get() & 0xfff;
+    let [first, second] = [frames, frames + 0x1000].map(|frame| {
+        let mut in_memory = [0; 8];
+        contents::fill(frame + offset, &mut in_memory);
+        in_memory
+    });
+
     let mut bytes = case.value.to_le_bytes();
-    for (byte, offset) in bytes.iter_mut().zip(case.access.address.get() & 0xfff..) {
-        let in_memory = [frames, frames + 0x1000].map(|frame| contents::byte(frame + offset));
-        while *byte == 0 || in_memory.contains(byte) {
+    for ((byte, first), second) in bytes.iter_mut().zip(first).zip(second) {
+        while [0, first, second].contains(byte) {
             *byte = byte.wrapping_add(STEP);
         }
     }

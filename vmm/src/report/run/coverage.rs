@@ -43,7 +43,7 @@ struct EndJson {
 }
 
 pub(super) fn json(facts: &RunFacts<'_>, tally: &Tally) -> CoverageJson {
-    let rules = tally.rules.iter().map(|((rule, mode), occurrences)| RuleCoverageJson {
+    let rules = tally.rules.iter().map(|(rule, mode, occurrences)| RuleCoverageJson {
         rule: rule.id(),
         mode: mode.name(),
         count: occurrences.count,
@@ -60,7 +60,8 @@ pub(super) fn json(facts: &RunFacts<'_>, tally: &Tally) -> CoverageJson {
 
     let cells =
         Rule::ALL.iter().flat_map(|rule| facts.modes.iter().map(move |(mode, _)| (*rule, *mode)));
-    let missed = cells.filter(|cell| !tally.rules.contains_key(cell)).filter_map(|(rule, mode)| {
+    let missed = cells.filter(|(rule, mode)| tally.rules.get(*rule, *mode).is_none());
+    let missed = missed.filter_map(|(rule, mode)| {
         let missed = why_missed(rule, mode, facts.capabilities);
         (missed.who() != "mode").then(|| MissedJson {
             rule: rule.id(),

@@ -171,7 +171,7 @@ fn card(finding: &Finding) -> FindingCard {
 
 fn rule_row(rule: Rule, facts: &RunFacts<'_>, tally: &Tally) -> HeatRow {
     let cell = |(mode, _): &ModeOffer| {
-        if let Some(occurrences) = tally.rules.get(&(rule, *mode)) {
+        if let Some(occurrences) = tally.rules.get(rule, *mode) {
             return heat_cell(*mode, occurrences);
         }
 
