@@ -23,6 +23,12 @@ const FLAGS: &str = "-Crelocation-model=static -Ccode-model=small -Cno-redzone=y
 const PACKAGES: [(&str, &[&str]); 2] =
     [("mmu-core", &["src"]), ("guest", &["src", "build.rs", "link.ld", "rom.ld"])];
 
+/// The images of the product.
+const IMAGES: [&str; 2] = ["image", "rom"];
+
+/// The images of the tests, which the feature `test-images` asks for.
+const TEST_IMAGES: [&str; 2] = ["hostile", "started"];
+
 /// The tables of a manifest that the images do without, by the beginning of their headers. Members
 /// and other targets are not in `guest-image/`; development dependencies would have to be downloaded.
 const OMITTED_TABLES: [&str; 5] =
@@ -50,9 +56,14 @@ fn build(sources: &Path, out: &Path) -> PathBuf {
     fetch_dependencies(sources, &workspace);
 
     let mut build = cargo(&workspace);
-    build.args(["build", "--offline", "--bins", "--profile", "guest", "--target", TARGET]);
+    build.args(["build", "--offline", "--profile", "guest", "--target", TARGET]);
     // As a package of its own mmu-core would have its feature `alloc`, and the guest has no heap.
     build.args(["--package", "crosswalk-guest"]);
+    let with_test_images = env::var_os("CARGO_FEATURE_TEST_IMAGES").is_some();
+    let test_images: &[&str] = if with_test_images { &TEST_IMAGES } else { &[] };
+    for image in IMAGES.iter().chain(test_images) {
+        build.args(["--bin", image]);
+    }
     build.arg("--target-dir").arg(&target_dir);
     build.env("RUSTFLAGS", FLAGS).env("CROSSWALK_BARE_METAL", "1");
     assert!(succeeds(build), "the guest images were not built: see the messages above");
@@ -66,7 +77,7 @@ fn placeholders(out: &Path) -> PathBuf {
     let images = out.join("placeholders");
     fs::create_dir_all(&images).expect("OUT_DIR can be written");
 
-    for name in ["image", "rom"] {
+    for name in IMAGES {
         fs::write(images.join(name), "").expect("OUT_DIR can be written");
     }
     images

@@ -1,11 +1,11 @@
 //! crosswalk cross-checks x86 address translation: a guest accesses memory through real page tables,
 //! the host walks the same tables in software, and every outcome is compared.
 //!
-//! A [case](crosswalk_case::Case) is what is tried, and a [machine](crosswalk_machine::Machine) runs it.
+//! A [case](crosswalk_case::Case) is what is tried, a [machine](crosswalk_machine::Machine) runs it, and a
+//! [walker](crosswalk_walker::Walker) predicts it.
 //! The modules of this crate build on each other in this order; none uses a later one:
 //!
 //! - [`file`](mod@file): files that stay whole whatever happens to the program;
-//! - [`walker`]: predicts the outcomes of a case; the reference, and mutants of it with known mistakes;
 //! - [`verdict`]: compares a prediction with what was observed;
 //! - [`finding`]: groups divergences by their cause, names them, and shrinks their cases;
 //! - [`generate`]: makes cases;
@@ -14,7 +14,6 @@
 //! - [`mutation`]: judges all mutants by one run of a machine;
 //! - [`conformance`]: shows which rules the walkers of other projects get right;
 //! - [`geometry`]: the arithmetic of page tables, which needs none of the others;
-//! - [`scenario`]: processes on the virtual memory system of [`mmu_core::space`];
 //! - [`report`]: presents all results as text, JSON and HTML;
 //! - [`cli`]: the command line.
 
@@ -30,6 +29,7 @@ pub mod generate;
 pub mod geometry;
 pub mod mutation;
 pub mod report;
-pub mod scenario;
 pub mod verdict;
-pub mod walker;
+
+pub use crosswalk_scenario as scenario;
+pub use crosswalk_walker as walker;

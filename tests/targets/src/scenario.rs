@@ -5,7 +5,7 @@
 
 use crate::hostile::HostileMachine;
 use crate::reader::Reader;
-use crosswalk::scenario::{SCENARIOS, Setting, run_on};
+use crosswalk::scenario::{MachineSide, SCENARIOS, Setting, run_on};
 use mmu_core::PagingMode;
 use std::cell::RefCell;
 
@@ -25,7 +25,8 @@ pub fn scenario(input: &[u8]) {
         let mode = input.pick(&PagingMode::ALL[1..]);
         machine.script = input.rest().to_vec();
 
-        match run_on(machine, name, Setting::new(mode)) {
+        let side = MachineSide { machine, loose_pdptes: None };
+        match run_on(side, name, Setting::new(mode)) {
             Some(Ok(story)) => {
                 let comparison = story.comparison.expect("there is a machine");
                 if let Some(divergence) = comparison.divergence {

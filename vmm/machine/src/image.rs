@@ -30,7 +30,8 @@ pub struct Image {
 /// The longest file that is read. An image with all its symbols takes a few hundred kilobytes.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
-/// The directory in which the build left all images, including those that misbehave, for tests.
+/// The directory in which the build left all images; with the feature `test-images` those of the tests,
+/// too.
 #[doc(hidden)]
 pub const BUILD_DIRECTORY: &str = env!("GUEST_IMAGES");
 

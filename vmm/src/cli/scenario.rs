@@ -3,13 +3,15 @@
 use super::failure::Failure;
 use super::machine::{MachineArguments, MachineKind, OpenedMachine};
 use super::output::print;
+use crate::finding::known;
 use crate::report::scenario::random::{self, NarratedRandomRuns, RandomRun};
 use crate::report::scenario::{self, NarratedScenarios};
 use crate::scenario::random::{Operation, operations, play, shrink};
 use crate::scenario::story::Story;
-use crate::scenario::{SCENARIOS, Scenario, Setting, run as run_in_software, run_on};
+use crate::scenario::{MachineSide, SCENARIOS, Scenario, Setting, run as run_in_software, run_on};
+use crate::walker::quirk::Quirks;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use crosswalk_machine::{Capabilities, Identity, Machine, MachineError};
+use crosswalk_machine::{Capabilities, Identity, MachineError};
 use mmu_core::PagingMode;
 use std::process::ExitCode;
 
@@ -197,11 +199,10 @@ impl Host {
         }
     }
 
-    fn machine(&mut self) -> Option<&mut dyn Machine> {
-        match &mut self.opened {
-            Some(opened) => Some(opened.machine.as_mut()),
-            None => None,
-        }
+    fn machine(&mut self) -> Option<MachineSide<'_>> {
+        let machine = self.opened.as_mut()?.machine.as_mut();
+        let loose_pdptes = known::id_of(Quirks::LOOSE_PDPTES, machine.identity());
+        Some(MachineSide { machine, loose_pdptes })
     }
 
     /// The machine that the software is compared with, and why it was chosen.

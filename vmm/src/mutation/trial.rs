@@ -2,7 +2,7 @@
 
 use crate::finding::Example;
 use crate::verdict::{self, Verdict, judge_prediction};
-use crate::walker::{Combined, Mutant, Walker};
+use crate::walker::{Combined, Erased, Mutant, Walker};
 use crosswalk_case::Case;
 use crosswalk_case::observation::Attempt;
 use crosswalk_case::size_of_case;
@@ -233,7 +233,8 @@ impl MutantTrial {
 
         for other in others.iter().filter(|other| other.id != self.mutant.id) {
             let Some(other_rules) = other.semantics else { continue };
-            let by_both = verdict::judge(&Combined(rules, other_rules), case, attempt);
+            let both = Combined(rules, other_rules);
+            let by_both = verdict::judge(&Erased(&both), case, attempt);
             if matches!(by_both, Verdict::Diverge { .. }) {
                 self.refuted += 1;
                 self.hidden_by_mutant = Some(other);

@@ -4,7 +4,7 @@ use super::Verdict;
 use super::choices::choices_taken;
 use super::compare::{Comparison, is_out_of_sight, nearest};
 use super::effects::Effects;
-use crate::walker::value::{Stores, expected_value};
+use super::value::{Stores, expected_value};
 use crosswalk_case::Case;
 use crosswalk_case::observation::Observation;
 use mmu_core::{Alternative, Outcome, Prediction};

@@ -2,8 +2,8 @@
 
 use super::describe::{describe_bytes, describe_fault, describe_outside};
 use super::effects::{Effects, OutsideEffect};
+use super::value::{Stores, expected_value, low_bytes, result_width};
 use super::{Difference, Field};
-use crate::walker::value::{Stores, expected_value, low_bytes, result_width};
 use crosswalk_case::Case;
 use crosswalk_case::observation::{EntryAfter, Observation, ObservedFault, Provenance};
 use mmu_core::outcome::Span;

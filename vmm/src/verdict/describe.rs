@@ -1,7 +1,7 @@
 //! Observations and allowed outcomes in a few words.
 
 use super::effects::OutsideEffect;
-use crate::walker::value::{low_bytes, result_width};
+use super::value::{low_bytes, result_width};
 use crosswalk_case::Case;
 use crosswalk_case::observation::{Observation, ObservedFault, name_of_fault};
 use mmu_core::{AccessKind, Alternative, Outcome, Vector};

@@ -1,6 +1,6 @@
 //! What a completed access does to memory, by the instruction that makes it.
 
-use crate::walker::value::{Stores, backing_address, bytes_at, low_bytes, word};
+use super::value::{Stores, backing_address, bytes_at, low_bytes, word};
 use crosswalk_case::Case;
 use crosswalk_case::observation::OutsideAccess;
 use crosswalk_guest::stub::Form;

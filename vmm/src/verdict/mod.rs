@@ -4,6 +4,7 @@
 //! - `sequence`: the accesses of a sequence, one by one;
 //! - `compare`: an observation and the allowed outcomes;
 //! - `effects`: what an allowed outcome does to memory;
+//! - `value`: what an access reads, and what its register has afterwards;
 //! - `choices`: what the machine chose where the rules leave a choice;
 //! - `describe`: observations and outcomes in words.
 
@@ -15,6 +16,7 @@ mod difference;
 mod effects;
 mod end;
 mod sequence;
+pub(crate) mod value;
 
 pub use choices::ChoiceTaken;
 pub use describe::{describe_expectation, describe_observation};
@@ -22,13 +24,13 @@ pub use difference::{Difference, Field};
 pub use end::End;
 
 use crate::walker::Walker;
-use crate::walker::value::Stores;
 use access::judge_access;
 use compare::Comparison;
 use crosswalk_case::Case;
 use crosswalk_case::observation::Attempt;
 use mmu_core::{Alternative, Prediction};
 use sequence::judge_sequence;
+use value::Stores;
 
 /// The result of comparing what a machine did with what a walker predicts.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use super::Verdict;
 use super::access::judge_access;
 use super::compare::{Comparison, nearest};
 use super::effects::Effects;
-use crate::walker::value::Stores;
+use super::value::Stores;
 use crosswalk_case::Case;
 use crosswalk_case::observation::Observation;
 use mmu_core::Prediction;

@@ -23,6 +23,7 @@ use crate::verdict::{ChoiceTaken, Difference};
 use crate::walker::quirk::Quirks;
 use crosswalk_case::Case;
 use crosswalk_case::observation::Observation;
+use crosswalk_machine::Identity;
 use mmu_core::name::{UnknownName, by_name};
 use mmu_core::{Alternative, Rule};
 use names::read_name;
@@ -171,6 +172,13 @@ pub fn shipped(flavour: &str, beneath: &str) -> Result<Vec<KnownFinding>, KnownE
         Some((name, text)) => from_text(&format!("known/{name}.toml"), text),
         None => Ok(Vec::new()),
     }
+}
+
+/// The id of the known finding that comes with the program for a quirk of a machine, if it has one of
+/// its own.
+pub fn id_of(quirk: Quirks, machine: &Identity) -> Option<String> {
+    let known = shipped(&machine.flavour, &machine.beneath).unwrap_or_default();
+    known.into_iter().find(|known| known.quirk == quirk).map(|known| known.id)
 }
 
 /// The known findings in a file.

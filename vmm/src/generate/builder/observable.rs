@@ -1,6 +1,6 @@
 //! Choosing the value of a case so that storing it shows.
 
-use crate::walker::value::comparison_succeeds;
+use crate::verdict::value::comparison_succeeds;
 use crosswalk_case::Case;
 use crosswalk_guest::contents;
 

@@ -1,0 +1,413 @@
+//! Quirks: deviations from the manuals that were found in machines, as walkers.
+//!
+//! The reference itself stays as the manuals have it. A known finding that names a quirk covers exactly
+//! the cases that the reference with this quirk predicts, alone or together with other quirks.
+//!
+//! The quirks here are those of QEMU's TCG, of KVM's walker and of KVM's module pvm. They name the
+//! function that deviates: in TCG of QEMU 7.2 it is `mmu_translate` (`excp_helper.c`) or the translator
+//! unless stated otherwise, in KVM of Linux 6.1 a function of arch/x86/kvm/mmu.
+
+use super::{Walker, control_load, predict_case, segment_load};
+use arrayvec::ArrayVec;
+use bitflags::bitflags;
+use crosswalk_case::Case;
+use mmu_core::outcome::EntryUpdates;
+use mmu_core::walk::{Path, WalkError};
+use mmu_core::x86::format::{EntryBits, EntryKind, Format, Level, Pae};
+use mmu_core::x86::semantics::{AlignmentCheck, Cause, Denial, EntryError};
+use mmu_core::{
+    Access, AccessKind, Alternative, AnyMmu, Cr0, Efer, EntryUpdate, Fault, Outcome, PageFaultCode,
+    PagingMode, PhysAddr, Prediction, Reference, Regime, Rule, RuleSet, Segment, Semantics,
+    Translation, Vector, VirtAddr,
+};
+use std::str::FromStr;
+
+bitflags! {
+    /// A set of quirks.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub struct Quirks: u32 {
+        /// P is not reported with RSVD (`do_fault_rsvd`).
+        const RSVD_WITHOUT_P = 1 << 0;
+        /// A read-modify-write starts with a load of its own, and a fault of the load is reported as a
+        /// read's.
+        const RMW_LOADS_FIRST = 1 << 1;
+        /// A non-canonical address raises #GP for the stack as well.
+        const STACK_IS_GP = 1 << 2;
+        /// An access that leaves the canonical addresses is walked for its first page before it is
+        /// refused.
+        const STRADDLE_WALKS_FIRST = 1 << 3;
+        /// G is not reserved in a PML4E or PML5E.
+        const GLOBAL_IS_FREE = 1 << 4;
+        /// A of a PDPTE that maps 1 GiB is set before its alignment bits and the rights are checked.
+        const A_BEFORE_1_GIB = 1 << 5;
+        /// CLFLUSH does not access memory.
+        const CLFLUSH_IS_NOTHING = 1 << 6;
+        /// A PDPTE may map 1 GiB whether or not CPUID reports such pages.
+        const ALWAYS_1_GIB = 1 << 7;
+        /// PAE's PDPTEs are walked like table entries: A is set in them, and of their reserved bits
+        /// only those from MAXPHYADDR up are checked.
+        const LOOSE_PDPTES = 1 << 8;
+        /// A user access to a supervisor page is denied before the protection key is checked.
+        const KEY_AFTER_PAGE = 1 << 9;
+        /// PSE-36 address bits above MAXPHYADDR are not reserved, nor is any of them without PSE-36.
+        const PSE_36_IS_FREE = 1 << 10;
+        /// The PAT bits of leaves are not reserved on a processor without PAT.
+        const PAT_IS_FREE = 1 << 11;
+        /// I/D is reported for a fetch with NXE alone, without PAE (KVM's `walk_addr_generic`).
+        const FETCH_BY_NXE_ALONE = 1 << 12;
+        /// PSE-36 addresses have 36 bits, whatever MAXPHYADDR is (KVM's `__reset_rsvds_bits_mask`).
+        const PSE_36_ENDS_AT_36 = 1 << 13;
+        /// Alignment is not checked: CR0.AM and EFLAGS.AC do nothing.
+        const NO_ALIGNMENT_CHECK = 1 << 14;
+        /// CR0.AM counts as 1: ring 3 runs natively under the host's CR0 (kvm-pvm).
+        const AM_IS_ALWAYS_1 = 1 << 15;
+        /// In compatibility mode an access past 4 GiB goes on at 4 GiB (`probe_access` adds to a linear
+        /// address of 64 bits).
+        const GOES_ON_AT_4_GIB = 1 << 16;
+    }
+}
+
+impl Quirks {
+    /// The quirks that can show in a case. Many are limited to one mode or one kind of access, and
+    /// each one left out saves predictions.
+    pub fn possible_for(case: &Case) -> Self {
+        let mode = case.mode();
+        let access = &case.access;
+        let is_long_mode = mode.is_long_mode();
+        let long_mode_only =
+            Self::GLOBAL_IS_FREE | Self::A_BEFORE_1_GIB | Self::ALWAYS_1_GIB | Self::KEY_AFTER_PAGE;
+
+        let mut possible = Self::all();
+        for (quirks, can_show) in [
+            (long_mode_only, is_long_mode),
+            (Self::STRADDLE_WALKS_FIRST, is_long_mode && access.crosses_page()),
+            (Self::LOOSE_PDPTES, mode == PagingMode::Pae),
+            (Self::PSE_36_IS_FREE | Self::PSE_36_ENDS_AT_36, mode == PagingMode::Bits32),
+            (Self::RMW_LOADS_FIRST, access.kind == AccessKind::ReadModifyWrite),
+            (Self::CLFLUSH_IS_NOTHING, access.kind == AccessKind::Clflush),
+            (Self::FETCH_BY_NXE_ALONE, access.kind == AccessKind::Fetch),
+            (Self::GOES_ON_AT_4_GIB, access.compatibility && access.crosses_page()),
+            (Self::STACK_IS_GP, access.segment == Segment::Stack),
+            (Self::NO_ALIGNMENT_CHECK, case.state.cr0.contains(Cr0::AM) && access.ac),
+            (Self::AM_IS_ALWAYS_1, !case.state.cr0.contains(Cr0::AM) && access.ac),
+        ] {
+            if !can_show {
+                possible -= quirks;
+            }
+        }
+        possible
+    }
+}
+
+/// Reads the name of one quirk as files of known findings have it: `rsvd-without-p`.
+impl FromStr for Quirks {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let in_files = |constant: &str| constant.to_lowercase().replace('_', "-");
+        let mut quirks = Self::all().iter_names();
+
+        let found = quirks.find(|(constant, _)| in_files(constant) == name);
+        found.map(|(_, quirk)| quirk).ok_or_else(|| {
+            let names: Vec<_> = Self::all().iter_names().map(|(name, _)| in_files(name)).collect();
+            format!("expected one of {}", names.join(", "))
+        })
+    }
+}
+
+/// The reference with some quirks.
+#[derive(Clone, Copy, Debug)]
+pub struct Quirky(pub Quirks);
+
+impl Walker for Quirky {
+    fn predict(&self, case: &Case) -> Prediction {
+        if case.is_sequence() {
+            // Quirks that are not decisions of a single walk do not show in sequences.
+            return QuirkySemantics(self.0).predict(case);
+        }
+
+        let access = &case.access;
+        let mut predicted = match access.kind {
+            AccessKind::Clflush if self.has(Quirks::CLFLUSH_IS_NOTHING) => {
+                completes_without_a_trace()
+            }
+            AccessKind::ReadModifyWrite if self.has(Quirks::RMW_LOADS_FIRST) => {
+                let load = Access { kind: AccessKind::Read, ..*access };
+                let loaded = self.predict_access(case, &load);
+                stores_if_loaded(&loaded, self.predict_access(case, access))
+            }
+            _ => segment_load::predict(case, |access| self.predict_access(case, access)),
+        };
+        if self.has(Quirks::LOOSE_PDPTES) && case.mode() == PagingMode::Pae {
+            may_set_accessed_in_pdptes(case, &mut predicted);
+        }
+        predicted
+    }
+
+    fn predict_earlier(&self, case: &Case) -> Vec<Prediction> {
+        QuirkySemantics(self.0).predict_earlier(case)
+    }
+
+    fn walk(&self, case: &Case, address: VirtAddr) -> (Path, Result<Translation, WalkError>) {
+        let mut path = Path::default();
+        let semantics = QuirkySemantics(self.0);
+        let mmu = AnyMmu::with_semantics(semantics, case.state, case.profile);
+        let end = mmu.walk(case, address, &case.access, &mut path);
+        (path, end)
+    }
+}
+
+impl Quirky {
+    const fn has(self, quirk: Quirks) -> bool {
+        self.0.contains(quirk)
+    }
+
+    /// Predicts one access of a case.
+    fn predict_access(self, case: &Case, access: &Access) -> Prediction {
+        let semantics = QuirkySemantics(self.0);
+        let [first_is_canonical, last_is_canonical] = case.canonical_ends();
+        let straddles = first_is_canonical && !last_is_canonical;
+        if self.has(Quirks::STRADDLE_WALKS_FIRST) && straddles {
+            return self.predict_straddling(case, access);
+        }
+
+        let predict = |state, profile| predict_case(semantics, state, profile, case, access);
+        let mut walked = if self.has(Quirks::LOOSE_PDPTES) {
+            predict(case.state, case.profile)
+        } else {
+            control_load::predict_with_control_load(semantics, case, predict)
+        };
+        let may_map_1_gib = case.mode() != PagingMode::Pae && first_is_canonical;
+        if self.has(Quirks::A_BEFORE_1_GIB) && may_map_1_gib {
+            add_early_accessed(semantics, case, access, &mut walked);
+        }
+        walked
+    }
+
+    /// The walk for the first page, and if it succeeds the fault for the address.
+    fn predict_straddling(self, case: &Case, access: &Access) -> Prediction {
+        let semantics = QuirkySemantics(self.0);
+        let first = Access { size: access.bytes_in_first_page(), ..*access };
+        let mut walked = predict_case(semantics, case.state, case.profile, case, &first);
+        if self.has(Quirks::A_BEFORE_1_GIB) {
+            add_early_accessed(semantics, case, &first, &mut walked);
+        }
+
+        for way in &mut walked.alternatives {
+            if way.outcome.fault().is_none() {
+                way.outcome = Outcome::Fault(semantics.non_canonical_fault(access));
+            }
+        }
+        walked
+    }
+}
+
+/// Adds A of a 1 GiB leaf that is set before the walk fails.
+fn add_early_accessed(
+    semantics: QuirkySemantics,
+    case: &Case,
+    access: &Access,
+    walked: &mut Prediction,
+) {
+    let second = access.address.wrapping_add(access.bytes_in_first_page().into());
+    let pages = [Some(access.address), access.crosses_page().then_some(second)];
+    let mmu = AnyMmu::with_semantics(semantics, case.state, case.profile);
+
+    for address in pages.into_iter().flatten() {
+        let mut path = Path::default();
+        if mmu.walk(case, address, access, &mut path).is_ok() {
+            continue;
+        }
+
+        let checked_before = case.profile.bits_above_physical() | EntryBits::XD.bits();
+        let early_leaf = path.steps.last().filter(|step| {
+            let is_reached = match step.error {
+                None => true,
+                Some(EntryError::NotPresent) => false,
+                Some(EntryError::Reserved(bits)) => bits & checked_before == 0,
+            };
+            is_reached && step.level.number == 3 && step.kind == EntryKind::Leaf
+        });
+        if let Some(step) = early_leaf {
+            for way in &mut walked.alternatives {
+                must_set_accessed(way, step.at, step.level, step.entry);
+            }
+        }
+        // After a fault on the first page the second is not walked.
+        return;
+    }
+}
+
+/// The ways of a read-modify-write: its own, except that where its load faults it ends with that fault.
+fn stores_if_loaded(load: &Prediction, mut whole: Prediction) -> Prediction {
+    let faults = |way: &&Alternative| way.outcome.fault().is_some();
+
+    whole.alternatives.retain(|way| {
+        let mut same_choice = load.alternatives.iter().filter(|loaded| loaded.choice == way.choice);
+        !same_choice.any(|loaded| faults(&loaded))
+    });
+    whole.alternatives.extend(load.alternatives.iter().filter(faults).cloned());
+    whole
+}
+
+/// Allows A to be set in the PDPTEs. All lanes of a batch share them, and any lane may have set it.
+fn may_set_accessed_in_pdptes(case: &Case, predicted: &mut Prediction) {
+    let pdptes = case.entries.iter().filter(|entry| case.pdpte_at(entry.at).is_some());
+
+    for entry in pdptes {
+        for way in &mut predicted.alternatives {
+            let update = EntryUpdate {
+                at: PhysAddr::new(entry.at),
+                level: &Pae::LEVELS[0],
+                before: entry.value,
+                must_set: 0,
+                may_set: EntryBits::A.bits(),
+                open_by: Rule::Pdpte3,
+            };
+            way.updates.push(update);
+        }
+    }
+}
+
+/// Requires A to be set in an entry.
+fn must_set_accessed(way: &mut Alternative, at: PhysAddr, level: &'static Level, before: u64) {
+    let accessed = EntryBits::A.bits();
+
+    if let Some(known) = way.updates.iter_mut().find(|update| update.at == at) {
+        known.must_set |= accessed;
+    } else {
+        way.updates.push(EntryUpdate {
+            at,
+            level,
+            before,
+            must_set: accessed,
+            may_set: 0,
+            open_by: Rule::Ad1,
+        });
+    }
+}
+
+fn completes_without_a_trace() -> Prediction {
+    let way = Alternative {
+        outcome: Outcome::Translated(ArrayVec::new()),
+        updates: EntryUpdates::new(),
+        choice: None,
+    };
+    Prediction { alternatives: [way].into_iter().collect(), rules: RuleSet::default() }
+}
+
+/// The quirks that are decisions of a single walk.
+#[derive(Clone, Copy, Debug)]
+struct QuirkySemantics(Quirks);
+
+impl QuirkySemantics {
+    const fn has(self, quirk: Quirks) -> bool {
+        self.0.contains(quirk)
+    }
+}
+
+/// The low reserved bits of a PAE PDPTE: 2:1 and 8:5 (SDM "PDPTE Registers").
+const LOW_RESERVED_OF_PDPTE: u64 = 0x1e6;
+/// Bits 20:13 of a 4 MiB PDE, which PSE-36 makes bits 39:32 of the address (MODE-5).
+const PSE_36_ADDRESS: u64 = 0x001f_e000;
+/// Those that are bits 39:36 of the address.
+const PSE_36_ADDRESS_FROM_36: u64 = 0x001e_0000;
+
+impl Semantics for QuirkySemantics {
+    fn has_64_bit_address(&self, access: &Access) -> bool {
+        self.has(Quirks::GOES_ON_AT_4_GIB) || Reference.has_64_bit_address(access)
+    }
+
+    fn page_fault_code(&self, cause: Cause, access: &Access, regime: &Regime) -> PageFaultCode {
+        let mut code = Reference.page_fault_code(cause, access, regime);
+        let is_fetch = access.kind == AccessKind::Fetch;
+        code.set(PageFaultCode::I, is_fetch && self.reports_fetch(regime));
+
+        if self.has(Quirks::RSVD_WITHOUT_P) && code.contains(PageFaultCode::RSVD) {
+            code -= PageFaultCode::P;
+        }
+        let by_page = matches!(cause, Cause::Denied(why) if why.contains(Denial::SUPERVISOR_PAGE));
+        if self.has(Quirks::KEY_AFTER_PAGE) && by_page {
+            code -= PageFaultCode::PK;
+        }
+        code
+    }
+
+    fn reports_fetch(&self, regime: &Regime) -> bool {
+        let by_nxe = self.has(Quirks::FETCH_BY_NXE_ALONE) && regime.state.efer.contains(Efer::NXE);
+        by_nxe || Reference.reports_fetch(regime)
+    }
+
+    fn alignment_check(&self, access: &Access, regime: &Regime) -> AlignmentCheck {
+        if self.has(Quirks::NO_ALIGNMENT_CHECK) {
+            return AlignmentCheck::Passes;
+        }
+
+        let mut regime = *regime;
+        if self.has(Quirks::AM_IS_ALWAYS_1) {
+            regime.state.cr0 |= Cr0::AM;
+        }
+        Reference.alignment_check(access, &regime)
+    }
+
+    fn non_canonical_fault(&self, access: &Access) -> Fault {
+        let mut fault = Reference.non_canonical_fault(access);
+        if self.has(Quirks::STACK_IS_GP) {
+            fault.vector = Vector::GeneralProtection;
+        }
+        fault
+    }
+
+    fn is_leaf<F: Format>(&self, level: &Level, entry: u64, regime: &Regime) -> bool {
+        let is_large = F::IS_LONG_MODE && level.number == 3 && entry & EntryBits::PS.bits() != 0;
+        (is_large && self.has(Quirks::ALWAYS_1_GIB)) || F::is_leaf(level, entry, regime)
+    }
+
+    fn reserved_bits<F: Format>(&self, level: &Level, kind: EntryKind, regime: &Regime) -> u64 {
+        let is_leaf = kind == EntryKind::Leaf;
+        let is_4_mib = F::MODE == PagingMode::Bits32 && level.number == 2 && is_leaf;
+        let mut free = 0;
+        let mut also_reserved = 0;
+
+        if self.has(Quirks::GLOBAL_IS_FREE) && level.number >= 4 {
+            free |= EntryBits::G.bits();
+        }
+        if self.has(Quirks::LOOSE_PDPTES) && !level.has_flags {
+            free |= LOW_RESERVED_OF_PDPTE;
+        }
+        if self.has(Quirks::PSE_36_IS_FREE) && is_4_mib {
+            free |= PSE_36_ADDRESS;
+        }
+        if self.has(Quirks::PAT_IS_FREE) && is_leaf && !F::IS_LONG_MODE {
+            let pat = if level.number == 1 { EntryBits::PS } else { EntryBits::LARGE_PAT };
+            free |= pat.bits();
+        }
+        if self.has(Quirks::PSE_36_ENDS_AT_36) && is_4_mib {
+            also_reserved |= PSE_36_ADDRESS_FROM_36;
+        }
+        (Reference.reserved_bits::<F>(level, kind, regime) & !free) | also_reserved
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_quirk_has_a_name() {
+        for (constant, quirk) in Quirks::all().iter_names() {
+            let name = constant.to_lowercase().replace('_', "-");
+            assert_eq!(name.parse(), Ok(quirk));
+        }
+        assert_eq!("rsvd-without-p".parse(), Ok(Quirks::RSVD_WITHOUT_P));
+    }
+
+    #[test]
+    fn a_name_that_no_quirk_has_is_refused() {
+        let error = "none-of-these".parse::<Quirks>().unwrap_err();
+        assert!(
+            error.starts_with("expected one of") && error.contains("rsvd-without-p"),
+            "{error}"
+        );
+    }
+}

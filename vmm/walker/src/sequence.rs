@@ -1,0 +1,311 @@
+//! Predicting a sequence: each access from the tables and registers as those before it left them, and
+//! from what the processor may have cached of earlier tables (TLB-2).
+
+use super::{CHECKED_SIZE, predict_case};
+use crosswalk_case::{AccessStep, Action, Case};
+use crosswalk_guest::layout::Arena;
+use crosswalk_guest::tables::{self, TableUse};
+use mmu_core::cache::History;
+use mmu_core::walk::Path;
+use mmu_core::x86::format::{Bits32, FiveLevel, FourLevel, Pae, levels};
+use mmu_core::{
+    Access, Alternative, AnyMmu, ControlState, Cr4, EntryUpdate, Mmu, PagingMode, PhysAddr,
+    Prediction, Profile, Reference, Rule, Semantics, VirtAddr,
+};
+use std::collections::BTreeMap;
+
+/// One thing that happens in a sequence.
+#[derive(Clone, Debug)]
+pub(super) enum SequenceEvent {
+    /// An access.
+    Access {
+        /// The access.
+        access: Access,
+        /// The walk for its first byte.
+        path: Box<Path>,
+        /// Whether it completed.
+        completed: bool,
+    },
+    /// Any other action.
+    Action(Action),
+}
+
+impl SequenceEvent {
+    /// The access and its walk, if it completed.
+    pub(super) fn completed(&self) -> Option<(&Access, &Path)> {
+        match self {
+            Self::Access { access, path, completed: true } => Some((access, path)),
+            _ => None,
+        }
+    }
+
+    /// The value that software writes to the entry at this address, if it does.
+    pub(super) fn written_at(&self, at: PhysAddr) -> Option<u64> {
+        match self {
+            Self::Action(Action::Write(entry)) if entry.at == at.get() => Some(entry.value),
+            _ => None,
+        }
+    }
+
+    /// Whether it drops what is cached of an address.
+    pub(super) fn invalidates(&self, address: VirtAddr) -> bool {
+        match self {
+            Self::Action(Action::ReloadCr3) => true,
+            Self::Action(Action::Invlpg(dropped)) => is_same_page(*dropped, address),
+            _ => false,
+        }
+    }
+}
+
+/// Whether two addresses are in the same 4 KiB page.
+pub(super) const fn is_same_page(one: VirtAddr, other: VirtAddr) -> bool {
+    one.get() >> 12 == other.get() >> 12
+}
+
+/// An access of a sequence, with what came before it.
+pub(super) struct NextAccess<'a> {
+    /// What has happened so far.
+    pub(super) events: &'a [SequenceEvent],
+    /// The access.
+    pub(super) access: &'a Access,
+    /// The control state in which it is made.
+    pub(super) state: &'a ControlState,
+    profile: Profile,
+    history: &'a EditHistory,
+}
+
+/// The prediction for every access of a case. The last includes all that the sequence does to table
+/// entries. `predict_access` predicts one access, by the semantics that it chooses.
+pub(super) fn predict(
+    case: &Case,
+    predict_access: &dyn Fn(&NextAccess<'_>) -> Prediction,
+) -> Vec<Prediction> {
+    follow(case, predict_access).1
+}
+
+/// All that happens in a case by the reference, the access last.
+pub(super) fn events(case: &Case) -> Vec<SequenceEvent> {
+    follow(case, &|next| next.predict(Reference)).0
+}
+
+fn follow(
+    case: &Case,
+    predict_access: &dyn Fn(&NextAccess<'_>) -> Prediction,
+) -> (Vec<SequenceEvent>, Vec<Prediction>) {
+    let accesses = case.script().filter(|action| matches!(action, Action::Access(_))).count();
+    let mut state = case.state;
+    let mut tables = CachedTables::new(case);
+    let mut events = Vec::new();
+    let mut predictions = Vec::new();
+
+    for action in case.script() {
+        action.change(&mut state);
+        let Action::Access(AccessStep { access, .. }) = action else {
+            tables.act(action, &state);
+            events.push(SequenceEvent::Action(action));
+            continue;
+        };
+
+        let prediction = predict_access(&NextAccess {
+            events: &events,
+            access: &access,
+            state: &state,
+            profile: case.profile,
+            history: &tables.history,
+        });
+        events.push(walked(case, &state, tables.history.memory(), access));
+        if predictions.len() + 1 < accesses {
+            tables.set_flags(&prediction);
+        }
+        predictions.push(prediction);
+    }
+
+    if let Some(last) = predictions.last_mut() {
+        tables.add_to(last, case);
+    }
+    (events, predictions)
+}
+
+/// An access as an event, with its walk by the reference.
+fn walked(case: &Case, state: &ControlState, memory: &Case, access: Access) -> SequenceEvent {
+    let mut path = Path::default();
+    let mmu = AnyMmu::new(*state, case.profile);
+    let end = mmu.walk(memory, access.address, &access, &mut path);
+    SequenceEvent::Access { access, path: Box::new(path), completed: end.is_ok() }
+}
+
+/// Maximum number of edits that are remembered without an invalidation, and of entries with flags that
+/// accesses may have set.
+const MAX_EDITS: usize = 16;
+
+type EditHistory = History<Case, MAX_EDITS>;
+
+/// The tables of a case, with what may be cached of them.
+struct CachedTables {
+    history: EditHistory,
+    /// The size of an entry.
+    entry_bytes: u8,
+}
+
+impl CachedTables {
+    fn new(case: &Case) -> Self {
+        let tables = Case { before: Vec::new(), ..case.clone() };
+        let entry_bytes = tables::entry_bytes(case.mode()) as u8;
+        Self { history: History::new(tables), entry_bytes }
+    }
+
+    /// Follows an action other than an access.
+    fn act(&mut self, action: Action, state: &ControlState) {
+        match action {
+            Action::Write(entry) => {
+                let at = PhysAddr::new(entry.at);
+                if self.history.edit(at, self.entry_bytes, entry.value).is_err() {
+                    // Stale translations are no longer allowed from here on. No sequence is so long.
+                    self.history.forget_all();
+                    let _ = self.history.edit(at, self.entry_bytes, entry.value);
+                }
+            }
+            Action::Invlpg(address) => self.history.forget(address),
+            Action::ReloadCr3 if state.cr4.contains(Cr4::PGE) => self.history.forget_non_global(),
+            Action::ReloadCr3 => self.history.forget_all(),
+            Action::Access(_) | Action::Pkru(_) | Action::WriteProtect(_) => {}
+        }
+    }
+
+    /// Follows an access: the flags that it sets, or may set, and the translation that its fault drops
+    /// (TLB-3).
+    fn set_flags(&mut self, predicted: &Prediction) {
+        for (at, FlagsSet { all, any }) in flags_set(predicted) {
+            let at = PhysAddr::new(at);
+            let _ = self.history.set_flags(at, self.entry_bytes, all);
+            // There is room: the guest runs no sequence with so many entries.
+            let _ = self.history.may_set(at, any & !all);
+        }
+
+        if let Some(address) = common_cr2(predicted) {
+            self.history.forget(address);
+        }
+    }
+
+    /// Adds to the last prediction what earlier actions did to entries.
+    fn add_to(&self, last: &mut Prediction, case: &Case) {
+        let now = self.history.memory();
+
+        for way in &mut last.alternatives {
+            for entry in &now.entries {
+                let may_set = self.history.maybe_set(PhysAddr::new(entry.at));
+                let initial = case.entries.iter().find(|initial| initial.at == entry.at);
+                let is_changed = may_set != 0 || initial != Some(entry);
+
+                let known = way.updates.iter_mut().find(|update| update.at.get() == entry.at);
+                if let Some(update) = known {
+                    update.may_set |= may_set;
+                } else if is_changed {
+                    let depth = depth_of(case.mode(), entry.at);
+                    way.updates.push(EntryUpdate {
+                        at: PhysAddr::new(entry.at),
+                        level: &levels(case.mode())[depth],
+                        before: entry.value,
+                        must_set: 0,
+                        may_set,
+                        open_by: Rule::Ad2,
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Flags of one entry that an access sets.
+struct FlagsSet {
+    /// In every allowed way.
+    all: u64,
+    /// In some allowed way.
+    any: u64,
+}
+
+/// The flags that an access sets, by the address of the entry.
+fn flags_set(predicted: &Prediction) -> BTreeMap<u64, FlagsSet> {
+    let ways = &predicted.alternatives;
+    let mut touched: BTreeMap<u64, FlagsSet> = BTreeMap::new();
+
+    for update in ways.iter().flat_map(|way| &way.updates) {
+        let unknown = FlagsSet { all: u64::MAX, any: 0 };
+        let flags = touched.entry(update.at.get()).or_insert(unknown);
+        flags.all &= update.must_set;
+        flags.any |= update.must_set | update.may_set;
+    }
+    for (at, flags) in &mut touched {
+        let is_in_each =
+            ways.iter().all(|way| way.updates.iter().any(|update| update.at.get() == *at));
+        if !is_in_each {
+            flags.all = 0;
+        }
+    }
+    touched
+}
+
+/// The address in CR2, if the access page-faults in every allowed way, always at that address.
+fn common_cr2(predicted: &Prediction) -> Option<VirtAddr> {
+    let cr2_of_way = |way: &Alternative| way.outcome.fault()?.cr2;
+    let mut addresses = predicted.alternatives.iter().map(cr2_of_way);
+    let first = addresses.next()??;
+    addresses.all(|cr2| cr2 == Some(first)).then_some(first)
+}
+
+/// The depth of the level that an arena's table serves: the first, if it serves several.
+fn depth_of(mode: PagingMode, at: u64) -> usize {
+    let Some(table) = Arena::ALL.iter().find_map(|arena| arena.table_at(at)) else { return 0 };
+    tables::of_levels(TableUse::of(mode))
+        .iter()
+        .position(|tables| tables.contains(&table))
+        .unwrap_or(0)
+}
+
+impl NextAccess<'_> {
+    /// Everything that these semantics allow for it, by the tables or by what may be cached of earlier
+    /// ones.
+    pub(super) fn predict<R: Semantics>(&self, semantics: R) -> Prediction {
+        let Self { access, profile, history, .. } = *self;
+        let state = *self.state;
+        let mut all = Prediction::default();
+        let mut add = |found: &Prediction| add_new_ways(&mut all, found);
+
+        let predicted = match state.mode() {
+            PagingMode::FourLevel => Mmu::<FourLevel, R>::with_semantics(semantics, state, profile)
+                .predict_stale(history, access, add),
+            PagingMode::FiveLevel => Mmu::<FiveLevel, R>::with_semantics(semantics, state, profile)
+                .predict_stale(history, access, add),
+            mode => {
+                // This names the members of the choices that these modes leave open.
+                add(&predict_case(semantics, state, profile, history.memory(), access));
+                match mode {
+                    PagingMode::Bits32 => {
+                        Mmu::<Bits32, R>::with_semantics(semantics, state, profile)
+                            .predict_stale(history, access, add)
+                    }
+                    PagingMode::Pae => Mmu::<Pae, R>::with_semantics(semantics, state, profile)
+                        .predict_stale(history, access, add),
+                    // There are no tables.
+                    _ => Ok(()),
+                }
+            }
+        };
+        predicted.expect(CHECKED_SIZE);
+        all
+    }
+}
+
+/// Adds the ways of a prediction that are not known yet.
+fn add_new_ways(all: &mut Prediction, found: &Prediction) {
+    all.rules.extend(found.rules);
+
+    for way in &found.alternatives {
+        let is_same =
+            |known: &Alternative| known.outcome == way.outcome && known.updates == way.updates;
+        let is_known = all.alternatives.iter().any(is_same);
+        if !is_known {
+            all.alternatives.push(way.clone());
+        }
+    }
+}
