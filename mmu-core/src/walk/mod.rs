@@ -26,7 +26,7 @@ pub(crate) use predict::WalkedPage;
 pub(crate) use translate::Entries;
 
 pub(crate) use any_mode::in_any_mode;
-pub use any_mode::AnyMmu;
+pub use any_mode::{AnyMmu, PagesOfRun};
 pub use range::{PageRun, Pages};
 pub use trace::{Path, Step, Trace};
 
