@@ -121,7 +121,8 @@ fn show_allowed(mmu: &Mmu<FourLevel>, tables: &TableHistory, access: &Access) {
 /// Prints what the TLB and the paging-structure caches contain.
 fn show_caches(mmu: &CachedMmu<FourLevel>) {
     for entry in mmu.tlb().iter() {
-        println!("  the TLB has page {:#x} in frame {}", entry.page << entry.shift, entry.frame);
+        let (page, leaf) = (entry.page << entry.shift, entry.leaf);
+        println!("  the TLB has page {page:#x} with the entry {leaf:#x}");
     }
     println!("  the paging-structure caches have {} entries", mmu.structures().iter().count());
 }

@@ -1,6 +1,7 @@
 //! What is cached: where an address leads, and what the entries on its path allow.
 
 use crate::address::{PhysAddr, VirtAddr};
+use crate::x86::format::{EntryKind, Format};
 use crate::x86::semantics::Rights;
 
 /// One cached translation: where a page leads and what its entries allow, not whether an access was
@@ -15,8 +16,6 @@ pub struct TlbEntry {
     pub pcid: u16,
     /// G of the leaf, with CR4.PGE set when it was cached (SDM "Global Pages").
     pub global: bool,
-    /// The physical address of the page.
-    pub frame: PhysAddr,
     /// The rights of the entries above the leaf, which shadow stacks need separately (RIGHT-7).
     pub above: Rights,
     /// The rights of the whole path.
@@ -33,9 +32,11 @@ impl TlbEntry {
         self.page == address.index(self.shift, 64) && (self.global || self.pcid == pcid)
     }
 
-    /// The physical address of a byte in the page.
-    pub fn physical_address(&self, address: VirtAddr) -> PhysAddr {
-        self.frame + address.offset(self.shift)
+    /// The physical address of the page, by the format of its leaf. `None` if the format has no pages
+    /// of its size.
+    pub fn frame<F: Format>(&self) -> Option<PhysAddr> {
+        let level = F::LEVELS.iter().find(|level| level.shift == self.shift)?;
+        Some(F::address(level, EntryKind::Leaf, self.leaf))
     }
 }
 

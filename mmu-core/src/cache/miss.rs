@@ -17,45 +17,94 @@ use arrayvec::ArrayVec;
 impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCTURES: usize>
     CachedMmu<F, R, SETS, WAYS, STRUCTURES>
 {
-    /// The translation of an address that the TLB does not have, if the access is an ordinary one that
-    /// completes. It does what [`Self::walk_in_detail`] would do.
-    #[inline]
-    pub(super) fn walk_by_masks<M: AtomicTableMemory + ?Sized>(
+    /// Walks for an address that the TLB does not have: the short ways first.
+    #[expect(clippy::inline_always, reason = "a translation handed over in memory costs as much")]
+    #[inline(always)]
+    pub(super) fn walk_on_miss<M: AtomicTableMemory + ?Sized>(
         &mut self,
         memory: &M,
         address: VirtAddr,
         access: &Access,
-    ) -> Option<Translation> {
-        if !R::IS_REFERENCE {
-            return None;
-        }
-        let demand = Demand::of(access, self.mmu.regime())?;
+        demand: Demand,
+    ) -> Result<Translation, AccessError<M::Error>> {
         let start = self.structures.start::<F>(address, self.pcid);
         let start = start.unwrap_or_else(|| self.mmu.root());
 
+        if let Some(translation) = self.walk_last_level(start, memory, address, access, demand) {
+            return Ok(translation);
+        }
+        match self.walk_by_masks(start, memory, address, access, demand) {
+            Some(translation) => Ok(translation),
+            None => self.walk_in_detail(memory, address, access),
+        }
+    }
+
+    /// The translation of an address whose last table is known, if the access is an ordinary one that
+    /// completes.
+    #[expect(clippy::inline_always, reason = "a translation handed over in memory costs as much")]
+    #[inline(always)]
+    fn walk_last_level<M: AtomicTableMemory + ?Sized>(
+        &mut self,
+        start: Start<F>,
+        memory: &M,
+        address: VirtAddr,
+        access: &Access,
+        demand: Demand,
+    ) -> Option<Translation> {
+        let table = start.cursor.filter(|cursor| cursor.is_last())?.table();
+        let leaf = self.mmu.last_leaf(memory, table, start.rights, address)?;
+        let GoodEntry { level, path, .. } = leaf;
+        if level.has_flags && !demand.is_met(path, leaf.entry, access, self.mmu.regime()) {
+            return None;
+        }
+
+        let flags = if level.has_flags { demand.leaf_flags } else { EntryBits::empty() };
+        let entry = leaf.entry | flags.bits();
+        if entry != leaf.entry && !self.set_flags(memory, &[], leaf, entry) {
+            return None;
+        }
+
+        if WAYS > 0 {
+            self.fill_tlb(address, start.rights, GoodEntry { entry, ..leaf });
+        }
+        Some(Mmu::<F, R>::translation(level, entry, path, address))
+    }
+
+    /// The translation of an address, if the access is an ordinary one that completes. It does what
+    /// [`Self::walk_in_detail`] would do.
+    #[expect(clippy::inline_always, reason = "a translation handed over in memory costs as much")]
+    #[inline(always)]
+    fn walk_by_masks<M: AtomicTableMemory + ?Sized>(
+        &mut self,
+        start: Start<F>,
+        memory: &M,
+        address: VirtAddr,
+        access: &Access,
+        demand: Demand,
+    ) -> Option<Translation> {
         let mut tables = ArrayVec::<_, MAX_LEVELS>::new();
         let mut above = start.rights;
         let leaf = self.mmu.leaf_from(start, memory, address, |table| {
             above = table.path.rights();
             tables.push(table);
         })?;
+
         let GoodEntry { level, path, .. } = leaf;
         if level.has_flags && !demand.is_met(path, leaf.entry, access, self.mmu.regime()) {
             return None;
         }
 
-        let flags = match access.kind.writes() {
-            _ if !level.has_flags => EntryBits::empty(),
-            true => EntryBits::A | EntryBits::D,
-            false => EntryBits::A,
-        };
+        let flags = if level.has_flags { demand.leaf_flags } else { EntryBits::empty() };
         let entry = leaf.entry | flags.bits();
         let are_set = path.all & EntryBits::A.bits() != 0 && entry == leaf.entry;
         if !are_set && !self.set_flags(memory, &tables, leaf, entry) {
             return None;
         }
 
-        self.fill_by_masks(address, &tables, above, GoodEntry { entry, ..leaf });
+        self.fill_structures(address, &tables);
+        if WAYS > 0 {
+            self.fill_tlb(address, above, GoodEntry { entry, ..leaf });
+        }
         Some(Mmu::<F, R>::translation(level, entry, path, address))
     }
 
@@ -88,33 +137,35 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
         true
     }
 
-    /// Caches the entries of a walk whose A is set (TLB-1). `above` is what those above the leaf allow.
+    /// Caches entries that point to tables, whose A is set (TLB-1).
     #[inline]
-    fn fill_by_masks(
-        &mut self,
-        address: VirtAddr,
-        tables: &[GoodEntry],
-        above: Rights,
-        leaf: GoodEntry,
-    ) {
+    fn fill_structures(&mut self, address: VirtAddr, tables: &[GoodEntry]) {
         let pcid = self.pcid;
         // A PDPTE of PAE paging is in a register, not in a cache (PDPTE-1).
-        for &GoodEntry { level, entry, path, .. } in tables.iter().filter(|it| it.level.has_flags) {
-            let shift = level.shift;
-            let prefix = address.get() >> shift;
-            let table = F::address(level, EntryKind::Table, entry);
-            let rights = path.rights();
-            self.structures.insert(level, StructureEntry { prefix, shift, pcid, table, rights });
+        for table in tables.iter().filter(|table| table.level.has_flags) {
+            let level = table.level;
+            let entry = StructureEntry {
+                prefix: address.get() >> level.shift,
+                shift: level.shift,
+                pcid,
+                table: F::address(level, EntryKind::Table, table.entry),
+                rights: table.path.rights(),
+            };
+            self.structures.insert(level, entry);
         }
+    }
 
+    /// Caches a leaf whose A is set (TLB-1). `above` is what the entries above it allow.
+    #[inline(never)]
+    fn fill_tlb(&mut self, address: VirtAddr, above: Rights, leaf: GoodEntry) {
         let GoodEntry { level, entry, path, .. } = leaf;
         let bits = EntryBits::from_bits_retain(entry);
+
         self.tlb.insert(TlbEntry {
             page: address.get() >> level.shift,
             shift: level.shift,
-            pcid,
+            pcid: self.pcid,
             global: self.has_global_pages() && level.has_flags && bits.contains(EntryBits::G),
-            frame: F::address(level, EntryKind::Leaf, entry),
             above,
             rights: path.rights(),
             leaf: entry,
@@ -213,7 +264,6 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
             shift,
             pcid: self.pcid,
             global: self.has_global_pages() && leaf.level.has_flags && leaf.has(EntryBits::G),
-            frame: leaf.target,
             above,
             rights: leaf.rights,
             leaf: leaf.entry,

@@ -1,16 +1,15 @@
 //! An MMU that translates through the caches.
 
-use super::entry::TlbEntry;
 use super::invalidation::{Invalidation, RegisterWrite, invalidated_by, pcid};
 use super::structures::StructureCaches;
-use super::tlb::Tlb;
+use super::tlb::{Tag, TagCheck, Tlb};
 use crate::access::{Access, MAX_PAGES};
-use crate::address::VirtAddr;
+use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::{AtomicTableMemory, TableMemory};
 use crate::outcome::{AccessError, AccessTranslation, Translation};
-use crate::walk::{Demand, Mmu, PathBits};
+use crate::walk::{Demand, Mmu};
 use crate::x86::fault::Fault;
-use crate::x86::format::Format;
+use crate::x86::format::{EntryKind, Format, Leaf, Level};
 use crate::x86::profile::Profile;
 use crate::x86::regime::Regime;
 use crate::x86::rule::{Rule, RuleSet};
@@ -103,13 +102,13 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
         if let Some((address, len)) = first
             && len == access.size
         {
-            translated.push(self.walk(memory, address, &access)?, len);
+            translated.push(self.walk_page(memory, address, &access)?, len);
             return Ok(translated);
         }
 
         let pages: ArrayVec<_, MAX_PAGES> = self.mmu.pages(&access).collect();
         for (address, len) in pages {
-            translated.push(self.walk(memory, address, &access)?, len);
+            translated.push(self.walk_page(memory, address, &access)?, len);
         }
         Ok(translated)
     }
@@ -147,23 +146,23 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
         address: VirtAddr,
         access: &Access,
     ) -> Result<Translation, AccessError<M::Error>> {
-        match self.look_up(address, access) {
-            TlbAnswer::Hit(translation) => return Ok(translation),
-            TlbAnswer::Miss => {
-                if let Some(translation) = self.walk_by_masks(memory, address, access) {
-                    return Ok(translation);
-                }
-            }
-            // D is set in memory, where the leaf may have changed meanwhile.
-            TlbAnswer::NotDirty => self.tlb.invalidate(self.path(address)),
-            TlbAnswer::Denied => self.invalidate_for_fault(self.path(address)),
-        }
-        self.walk_in_detail(memory, address, access)
+        self.walk_demanding(memory, address, access, self.demand(access))
+    }
+
+    /// The same as a call.
+    #[inline(never)]
+    fn walk_page<M: AtomicTableMemory + ?Sized>(
+        &mut self,
+        memory: &M,
+        address: VirtAddr,
+        access: &Access,
+    ) -> Result<Translation, AccessError<M::Error>> {
+        self.walk(memory, address, access)
     }
 
     /// Walks for many addresses, one after the other, and hands over the result of each, in their order. It
-    /// is what [`Self::walk`] returns for an access like `access` at that address. Where a TLB is larger
-    /// than the caches of the processor that runs this, it is faster.
+    /// is what [`Self::walk`] returns for an access like `access` at that address. It is faster, above all
+    /// where a TLB or the tables are larger than the caches of the processor that runs this.
     ///
     /// The addresses must be canonical.
     #[inline]
@@ -177,12 +176,52 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
         /// Number of addresses whose sets are asked for at once.
         const TOUCHED: usize = 64;
 
+        let demand = self.demand(access);
         for addresses in addresses.chunks(TOUCHED) {
             self.tlb.touch(addresses);
             for address in addresses {
-                each(*address, self.walk(memory, *address, access));
+                each(*address, self.walk_demanding(memory, *address, access, demand));
             }
         }
+    }
+
+    /// Walks for an access that demands this of a path: the short ways first.
+    #[expect(clippy::inline_always, reason = "a call costs as much as a hit")]
+    #[inline(always)]
+    fn walk_demanding<M: AtomicTableMemory + ?Sized>(
+        &mut self,
+        memory: &M,
+        address: VirtAddr,
+        access: &Access,
+        demand: Option<Demand>,
+    ) -> Result<Translation, AccessError<M::Error>> {
+        let Some(demand) = demand else { return self.walk_in_doubt(memory, address, access) };
+
+        match self.find(address, F::address) {
+            Some((tag, translation)) if self.is_ready(tag, &translation, access, demand) => {
+                Ok(translation)
+            }
+            Some(_) => self.walk_in_doubt(memory, address, access),
+            None => self.walk_on_miss(memory, address, access, demand),
+        }
+    }
+
+    /// Walks where the TLB may have something that the access cannot use as it is.
+    #[inline(never)]
+    fn walk_in_doubt<M: AtomicTableMemory + ?Sized>(
+        &mut self,
+        memory: &M,
+        address: VirtAddr,
+        access: &Access,
+    ) -> Result<Translation, AccessError<M::Error>> {
+        match self.look_up(address, access) {
+            TlbAnswer::Hit(translation) => return Ok(translation),
+            TlbAnswer::Miss => {}
+            // D is set in memory, where the leaf may have changed meanwhile.
+            TlbAnswer::NotDirty => self.tlb.invalidate(self.path(address)),
+            TlbAnswer::Denied => self.invalidate_for_fault(self.path(address)),
+        }
+        self.walk_in_detail(memory, address, access)
     }
 
     /// What a page fault at an address drops.
@@ -211,39 +250,69 @@ impl<F: Format, R: Semantics, const SETS: usize, const WAYS: usize, const STRUCT
         self.mmu.probe_from(self.mmu.root(), memory, address, access)
     }
 
-    /// What the TLB knows about an access. The registers may have changed since an entry was cached, so
-    /// its rights are judged again.
+    /// What an access demands of a path. `None` for shadow stacks and deviations, which judge otherwise.
     #[inline]
-    fn look_up(&self, address: VirtAddr, access: &Access) -> TlbAnswer {
-        let Some(entry) = self.tlb.lookup(address, self.pcid) else { return TlbAnswer::Miss };
+    fn demand(&self, access: &Access) -> Option<Demand> {
+        if R::IS_REFERENCE { Demand::of(access, self.mmu.regime()) } else { None }
+    }
 
-        if !self.allows(&entry, access) {
-            return TlbAnswer::Denied;
-        }
-        if !entry.dirty && self.mmu.semantics().sets_dirty(entry.rights, access) {
-            return TlbAnswer::NotDirty;
-        }
+    /// Whether an access may use a translation as it is.
+    #[inline]
+    fn is_ready(
+        &self,
+        tag: Tag,
+        &Translation { rights, leaf, .. }: &Translation,
+        access: &Access,
+        demand: Demand,
+    ) -> bool {
+        let regime = self.mmu.regime();
 
-        TlbAnswer::Hit(Translation {
-            address: entry.physical_address(address),
-            rights: entry.rights,
-            leaf: entry.leaf,
-            level: F::LEVELS.iter().rev().find(|level| level.shift == entry.shift),
+        tag.passes(TagCheck::new(demand))
+            && !(demand.has_keys && Reference.key_denied(rights, leaf, access, regime))
+    }
+
+    /// The translation of an address in the TLB, and its tag. `to_address` reads the leaf.
+    #[expect(
+        clippy::inline_always,
+        reason = "levels become constants, and a call costs as much as a hit"
+    )]
+    #[inline(always)]
+    fn find(
+        &self,
+        address: VirtAddr,
+        to_address: impl Fn(&Level, EntryKind, u64) -> PhysAddr,
+    ) -> Option<(Tag, Translation)> {
+        let mut levels = F::LEVELS.iter().rev().filter(|level| level.leaf != Leaf::Never);
+        levels.find_map(|level| {
+            let (tag, leaf) = self.tlb.find(address, level.shift, self.pcid)?;
+            let translation = Translation {
+                address: to_address(level, EntryKind::Leaf, leaf) + address.offset(level.shift),
+                rights: tag.rights(),
+                leaf,
+                level: Some(level),
+            };
+            Some((tag, translation))
         })
     }
 
-    /// Whether the rights of an entry allow an access.
-    #[inline]
-    fn allows(&self, entry: &TlbEntry, access: &Access) -> bool {
-        let TlbEntry { above, rights, leaf, .. } = *entry;
-        let regime = self.mmu.regime();
+    /// What the TLB knows about an access. The registers may have changed since an entry was cached, so
+    /// its rights are judged again.
+    fn look_up(&self, address: VirtAddr, access: &Access) -> TlbAnswer {
+        let semantics = self.mmu.semantics();
+        let to_address = |level: &_, kind, leaf| semantics.address::<F>(level, kind, leaf);
+        let Some((tag, translation)) = self.find(address, to_address) else {
+            return TlbAnswer::Miss;
+        };
+        let Translation { rights, leaf, .. } = translation;
 
-        if R::IS_REFERENCE
-            && let Some(demand) = Demand::of(access, regime)
-        {
-            return demand.is_met(PathBits::of_rights(rights), leaf, access, regime);
+        let denial = semantics.denial(tag.above(), rights, leaf, access, self.mmu.regime());
+        if !denial.is_empty() {
+            TlbAnswer::Denied
+        } else if !tag.is_dirty() && semantics.sets_dirty(rights, access) {
+            TlbAnswer::NotDirty
+        } else {
+            TlbAnswer::Hit(translation)
         }
-        self.mmu.semantics().denial(above, rights, leaf, access, regime).is_empty()
     }
 
     /// A page fault drops what is cached for its address (TLB-3).

@@ -4,6 +4,7 @@
 //! Memory is four tables of two entries each, and every table address leads to one of them: an
 //! entry is used at several levels, tables contain themselves, and one edit changes many paths.
 
+mod shortcuts;
 mod stale;
 
 use super::{CachedMmu, RegisterWrite, TlbEntry, pcid};
@@ -13,7 +14,7 @@ use crate::memory::{OutsideMemory, TableMemory, TableMemoryMut, Unshared};
 use crate::outcome::{Outcome, Prediction};
 use crate::x86::format::{Bits32, FiveLevel, Format, FourLevel, Linear, Pae, Unpaged};
 use crate::x86::profile::{Features, Profile, Vendor};
-use crate::x86::semantics::Reference;
+use crate::x86::semantics::{Reference, Semantics};
 use crate::x86::state::{ControlState, Cr0, Cr4, Efer, PagingMode};
 use proptest::prelude::*;
 use std::vec::Vec;
@@ -150,9 +151,9 @@ fn address<F: Format>(path: u64) -> u64 {
 }
 
 /// Page tables, and an MMU with caches of `N` structure entries per level.
-struct PropertyBench<F: Format, const N: usize> {
+struct PropertyBench<F: Format, const N: usize, R: Semantics = Reference> {
     tables: EightEntries,
-    mmu: CachedMmu<F, Reference, 2, 2, N>,
+    mmu: CachedMmu<F, R, 2, 2, N>,
     /// Whether there are global pages. All PCIDs then use the same root; otherwise each has its
     /// own.
     global: bool,
@@ -160,6 +161,12 @@ struct PropertyBench<F: Format, const N: usize> {
 
 impl<F: Format, const N: usize> PropertyBench<F, N> {
     fn new(tables: EightEntries, global: bool) -> Self {
+        Self::with_semantics(Reference, tables, global)
+    }
+}
+
+impl<F: Format, const N: usize, R: Semantics> PropertyBench<F, N, R> {
+    fn with_semantics(semantics: R, tables: EightEntries, global: bool) -> Self {
         let mut state = ControlState::four_level(0x1000);
         match F::MODE {
             PagingMode::Unpaged => state.cr0 -= Cr0::PG,
@@ -183,7 +190,7 @@ impl<F: Format, const N: usize> PropertyBench<F, N> {
             features: Features::all(),
             ..Profile::default()
         };
-        Self { tables, mmu: CachedMmu::with_semantics(Reference, state, profile), global }
+        Self { tables, mmu: CachedMmu::with_semantics(semantics, state, profile), global }
     }
 
     fn state(&self) -> ControlState {

@@ -3,12 +3,14 @@
 
 use super::entry::TlbEntry;
 use super::invalidation::Invalidation;
-use crate::address::{PhysAddr, VirtAddr};
+use crate::address::VirtAddr;
+use crate::walk::Demand;
+use crate::x86::format::EntryBits;
 use crate::x86::semantics::Rights;
 
 /// A set-associative TLB of `SETS` sets (a power of two) of `WAYS` entries (0 to 255; 0 switches it
-/// off), for pages of every size. It takes 28 bytes per entry, rounded up to whole cache lines of 64
-/// bytes per set, and needs no allocator. With two ways a set is one line.
+/// off), for pages of every size. It takes 20 bytes per entry, rounded up to whole cache lines of 64
+/// bytes per set, and needs no allocator. With three ways a set is one line.
 ///
 /// The low bits of the page number select the set. A new entry replaces one for the same page, or
 /// takes a free place, or replaces the entries of its set in turn.
@@ -27,7 +29,6 @@ struct Set<const WAYS: usize> {
     tags: [Tag; WAYS],
     /// The way that is replaced next.
     next: u8,
-    frames: [PhysAddr; WAYS],
     leaves: [u64; WAYS],
 }
 
@@ -43,7 +44,7 @@ struct Set<const WAYS: usize> {
 /// | 25:23 | the rights of the path above the leaf |
 /// | 26 | dirty |
 #[derive(Clone, Copy, Debug)]
-struct Tag(u32);
+pub(super) struct Tag(u32);
 
 impl Tag {
     const FREE: Self = Self(0);
@@ -57,9 +58,14 @@ impl Tag {
     #[inline]
     const fn of(entry: &TlbEntry) -> Self {
         let TlbEntry { shift, pcid, global, above, rights, dirty, .. } = *entry;
-        let rights = (rights.bits() as u32) << 20 | (above.bits() as u32) << 23;
+        let rights = Self::with_rights(rights).0 | (above.bits() as u32) << 23;
         let flags = (global as u32) << 7 | (dirty as u32) << 26;
         Self(Self::key(shift, pcid).0 | rights | flags)
+    }
+
+    #[inline]
+    const fn with_rights(rights: Rights) -> Self {
+        Self((rights.bits() as u32) << 20)
     }
 
     /// What the tag of an entry for a page of this size and a PCID begins with.
@@ -79,16 +85,52 @@ impl Tag {
     const fn is_used(self) -> bool {
         self.0 & Self::USED != 0
     }
+
+    /// The rights of the whole path.
+    #[inline]
+    pub(super) const fn rights(self) -> Rights {
+        Rights::from_bits_truncate((self.0 >> 20) as u8)
+    }
+
+    /// The rights of the path above the leaf.
+    #[inline]
+    pub(super) const fn above(self) -> Rights {
+        Rights::from_bits_truncate((self.0 >> 23) as u8)
+    }
+
+    #[inline]
+    pub(super) const fn is_dirty(self) -> bool {
+        self.0 & Self::DIRTY != 0
+    }
+
+    #[inline]
+    pub(super) const fn passes(self, check: TagCheck) -> bool {
+        (self.0 ^ check.want) & check.mask == 0
+    }
+}
+
+/// What the tag of an entry must be for an access about which only the rights of the path and D decide.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TagCheck {
+    mask: u32,
+    want: u32,
+}
+
+impl TagCheck {
+    /// For an access that demands rights, and D if it writes.
+    #[inline]
+    pub(super) const fn new(demand: Demand) -> Self {
+        let Tag(granted) = Tag::with_rights(demand.granted());
+        let Tag(barred) = Tag::with_rights(demand.barred());
+        let dirty = if demand.leaf_flags.contains(EntryBits::D) { Tag::DIRTY } else { 0 };
+
+        Self { mask: granted | barred | dirty, want: granted | dirty }
+    }
 }
 
 impl<const WAYS: usize> Set<WAYS> {
-    const EMPTY: Self = Self {
-        pages: [0; WAYS],
-        tags: [Tag::FREE; WAYS],
-        next: 0,
-        frames: [PhysAddr::new(0); WAYS],
-        leaves: [0; WAYS],
-    };
+    const EMPTY: Self =
+        Self { pages: [0; WAYS], tags: [Tag::FREE; WAYS], next: 0, leaves: [0; WAYS] };
 
     /// The way of the entry for a page.
     #[inline]
@@ -99,17 +141,16 @@ impl<const WAYS: usize> Set<WAYS> {
     /// The entry in a way.
     #[inline]
     const fn entry(&self, way: usize) -> TlbEntry {
-        let Tag(tag) = self.tags[way];
+        let tag = self.tags[way];
         TlbEntry {
             page: self.pages[way],
-            shift: (tag & Tag::SHIFT) as u8,
-            pcid: (tag >> 8 & 0xfff) as u16,
-            global: tag & Tag::GLOBAL != 0,
-            frame: self.frames[way],
-            above: Rights::from_bits_truncate((tag >> 23) as u8),
-            rights: Rights::from_bits_truncate((tag >> 20) as u8),
+            shift: (tag.0 & Tag::SHIFT) as u8,
+            pcid: (tag.0 >> 8 & 0xfff) as u16,
+            global: tag.0 & Tag::GLOBAL != 0,
+            above: tag.above(),
+            rights: tag.rights(),
             leaf: self.leaves[way],
-            dirty: tag & Tag::DIRTY != 0,
+            dirty: tag.is_dirty(),
         }
     }
 
@@ -162,6 +203,19 @@ impl<const SETS: usize, const WAYS: usize> Tlb<SETS, WAYS> {
         None
     }
 
+    /// The tag and the leaf of the entry of a page of this size, if there is one that serves an address
+    /// and a PCID.
+    #[inline]
+    pub(super) fn find(&self, address: VirtAddr, shift: u8, pcid: u16) -> Option<(Tag, u64)> {
+        if self.shifts.wrapping_shr(shift.into()) & 1 == 0 {
+            return None;
+        }
+
+        let page = address.get().wrapping_shr(shift.into());
+        let set = &self.sets[Self::set(page)];
+        set.find(page, Tag::key(shift, pcid)).map(|way| (set.tags[way], set.leaves[way]))
+    }
+
     /// Asks for the sets of addresses, so that lookups need not wait for one after the other.
     #[inline]
     pub(super) fn touch(&self, addresses: &[VirtAddr]) {
@@ -177,7 +231,8 @@ impl<const SETS: usize, const WAYS: usize> Tlb<SETS, WAYS> {
 
     /// Adds an entry. A PCID, of 12 bits, has at most one for each page. A page larger than the address
     /// space is not kept.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "an entry handed over in memory costs as much")]
+    #[inline(always)]
     pub fn insert(&mut self, entry: TlbEntry) {
         if WAYS == 0 || entry.shift >= 64 {
             return;
@@ -187,7 +242,6 @@ impl<const SETS: usize, const WAYS: usize> Tlb<SETS, WAYS> {
         let way = set.place(entry.page, Tag::key(entry.shift, entry.pcid));
         set.pages[way] = entry.page;
         set.tags[way] = Tag::of(&entry);
-        set.frames[way] = entry.frame;
         set.leaves[way] = entry.leaf;
         self.shifts |= 1 << entry.shift;
     }

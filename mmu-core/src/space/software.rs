@@ -171,8 +171,10 @@ impl<
         for cached in self.mmu.tlb().iter() {
             let page = limits::extended::<F>(VirtAddr::new(cached.page << cached.shift));
             let entry = system.look(&self.memory, space, page)?.map_or(0, |leaf| leaf.entry);
-            if (entry ^ cached.leaf) & !may_change.bits() != 0 {
-                let cached = cached.frame;
+            let differs = (entry ^ cached.leaf) & !may_change.bits() != 0;
+            if let Some(cached) = cached.frame::<F>()
+                && differs
+            {
                 return Ok(Some(StaleTranslation { space, page, cached, entry }));
             }
         }

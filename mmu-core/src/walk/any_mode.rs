@@ -83,7 +83,45 @@ impl AnyMmu {
     ) {
         in_any_mode!(self, mmu => mmu.walk_batch(memory, addresses, access, each));
     }
+
+    /// [`Mmu::walk_range`]. `each` is given the first and the last address of a run, and its pages.
+    ///
+    /// ```
+    /// use mmu_core::memory::SparseTables;
+    /// use mmu_core::{Access, AnyMmu, ControlState, Profile, Ring, VirtAddr};
+    ///
+    /// let tables = SparseTables::new(&[(0, 0x1007), (0x1004, 0x5007), (0x1008, 0x9007)]);
+    /// let mmu = AnyMmu::new(ControlState::bits32(0), Profile::default());
+    /// let (first, last) = (VirtAddr::new(0x1000), VirtAddr::new(0x3fff));
+    /// let read = Access::read(first, 1, Ring::Three);
+    ///
+    /// let mut found = Vec::new();
+    /// mmu.walk_range(&tables, first, last, &read, |first, _, pages| match pages {
+    ///     Ok(pages) => found.extend(pages.map(|page| page.address.get())),
+    ///     Err(_) => assert_eq!(first.get(), 0x3000),
+    /// });
+    /// assert_eq!(found, [0x5000, 0x9000]);
+    /// ```
+    pub fn walk_range<M: TableMemory + ?Sized>(
+        &self,
+        memory: &M,
+        first: VirtAddr,
+        last: VirtAddr,
+        access: &Access,
+        mut each: impl FnMut(VirtAddr, VirtAddr, PagesOfRun<'_, M::Error>),
+    ) {
+        in_any_mode!(self, mmu => mmu.walk_range(memory, first, last, access, |run| {
+            match run.pages {
+                Ok(pages) => each(run.first, run.last, Ok(&mut pages.translations())),
+                Err(error) => each(run.first, run.last, Err(error)),
+            }
+        }));
+    }
 }
+
+/// The translation of the first address of each page of a run, or why there are no pages.
+pub type PagesOfRun<'r, E> =
+    Result<&'r mut dyn ExactSizeIterator<Item = Translation>, WalkError<E>>;
 
 impl<R: Semantics> AnyMmu<R> {
     /// An MMU that decides as `semantics` does.

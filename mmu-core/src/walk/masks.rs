@@ -142,20 +142,27 @@ impl PathBits {
     /// The rights that it grants.
     #[inline]
     pub(crate) const fn rights(self) -> Rights {
-        let write = self.all >> 1 & 1;
-        let user = self.all >> 2 & 1;
-        let execute = !self.any >> 63;
-        Rights::from_bits_truncate((write | user << 1 | execute << 2) as u8)
+        rights_of(self.flags())
     }
 }
 
-/// What a path must grant, as bits of its flags.
+/// R/W, U/S and XD, in their places in an entry, as rights. XD stands for the right to fetch.
+#[inline]
+const fn rights_of(flags: u64) -> Rights {
+    let write_and_user = flags >> 1 & 3;
+    let execute = flags >> 63;
+    Rights::from_bits_truncate((write_and_user | execute << 2) as u8)
+}
+
+/// What a path must grant, as bits of its flags, and what the access sets in its leaf.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Demand {
     set: u64,
     clear: u64,
+    /// A, and D for a write (AD-1).
+    pub(crate) leaf_flags: EntryBits,
     /// Whether protection keys are on.
-    pub(super) has_keys: bool,
+    pub(crate) has_keys: bool,
 }
 
 impl Demand {
@@ -184,8 +191,25 @@ impl Demand {
         Some(Self {
             set,
             clear: when(!is_user && bars_user_pages, EntryBits::US),
+            leaf_flags: if access.kind.writes() {
+                EntryBits::A | EntryBits::D
+            } else {
+                EntryBits::A
+            },
             has_keys: cr4.intersects(Cr4::PKE.union(Cr4::PKS)),
         })
+    }
+
+    /// The rights that a path must grant.
+    #[inline]
+    pub(crate) const fn granted(self) -> Rights {
+        rights_of(self.set)
+    }
+
+    /// The rights that it must not grant.
+    #[inline]
+    pub(crate) const fn barred(self) -> Rights {
+        rights_of(self.clear)
     }
 
     /// 0 for a path that meets it, keys apart.
@@ -233,14 +257,6 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         let mut cursor = start.cursor?;
         let mut path = PathBits::of_rights(start.rights);
 
-        // Most walks that caches shorten have one entry left, of a level that the compiler knows.
-        if let (true, Some(level)) = (cursor.is_last(), F::LEVELS.last()) {
-            let at = Self::place_of(level, cursor.table(), address);
-            let entry = self.entry_at(memory, level, at, address).ok()?;
-            let leaf = GoodEntry { level, at, entry, path: path.and(level, entry) };
-            return self.masks.at(F::LEVELS.len() - 1).leaf.passes(entry).then_some(leaf);
-        }
-
         loop {
             let level = cursor.level();
             let at = cursor.entry_for(address);
@@ -255,6 +271,24 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
             on_table(found);
             cursor = cursor.below(F::address(level, EntryKind::Table, entry))?;
         }
+    }
+
+    /// The leaf for an address in a table of the last level, if it is good.
+    #[inline]
+    pub(crate) fn last_leaf<M: TableMemory + ?Sized>(
+        &self,
+        memory: &M,
+        table: PhysAddr,
+        above: Rights,
+        address: VirtAddr,
+    ) -> Option<GoodEntry> {
+        let level = F::LEVELS.last()?;
+        let at = Self::place_of(level, table, address);
+        let entry = self.entry_at(memory, level, at, address).ok()?;
+
+        let path = PathBits::of_rights(above).and(level, entry);
+        let is_good = self.masks.at(F::LEVELS.len() - 1).leaf.passes(entry);
+        is_good.then_some(GoodEntry { level, at, entry, path })
     }
 
     /// The translation of an address, if the access is an ordinary one and completes. `seen` gets

@@ -21,12 +21,12 @@ mod trace;
 mod translate;
 mod updates;
 
-pub(crate) use masks::{Demand, GoodEntry, PathBits};
+pub(crate) use masks::{Demand, GoodEntry};
 pub(crate) use predict::WalkedPage;
 pub(crate) use translate::Entries;
 
-pub use any_mode::AnyMmu;
 pub(crate) use any_mode::in_any_mode;
+pub use any_mode::{AnyMmu, PagesOfRun};
 pub use range::{PageRun, Pages};
 pub use trace::{Path, Step, Trace};
 

@@ -245,7 +245,6 @@ fn drive_caches(values: &mut Values) {
             shift,
             pcid,
             global: values.flag(),
-            frame: values.place(),
             above: rights,
             rights,
             leaf: values.number(),
@@ -258,7 +257,7 @@ fn drive_caches(values: &mut Values) {
         let (address, invalidation) = (values.address(), values.invalidation());
         let _ = tlb.lookup(address, pcid);
         let _ = structures.lookup(&values.level(), address, pcid);
-        let _ = (entry.translates(address, pcid), entry.physical_address(address));
+        let _ = (entry.translates(address, pcid), entry.frame::<FourLevel>());
         let _ = structure.serves(address, pcid);
         let _ = (invalidation.drops(&entry), invalidation.drops_structure(&structure));
         tlb.invalidate(invalidation);

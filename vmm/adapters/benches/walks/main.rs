@@ -40,8 +40,11 @@ const ENTRIES: &[(&str, usize, Make)] = &[
     ("CachedMmu, a large TLB", usize::MAX, |memory, workload| {
         Some(ours::cached::<0x1_0000, 4, 1024>(memory, workload))
     }),
-    ("CachedMmu, lists", usize::MAX, |memory, workload| {
-        Some(ours::cached_lists::<0x4_0000, 2, 1024>(memory, workload))
+    ("CachedMmu, PDEs, lists", usize::MAX, |memory, workload| {
+        Some(ours::cached_lists::<1, 0, 1024>(memory, workload))
+    }),
+    ("CachedMmu, TLB, lists", usize::MAX, |memory, workload| {
+        Some(ours::cached_lists::<0x4_0000, 3, 1024>(memory, workload))
     }),
     ("VirtualMemory", usize::MAX, |memory, workload| {
         Some(guest_memory::translate(memory, workload))

@@ -52,16 +52,19 @@ pub(crate) fn predict<'w>(memory: &'w Memory, workload: &'w Workload) -> Run<'w>
 type Caches<const SETS: usize, const WAYS: usize, const STRUCTURES: usize> =
     CachedMmu<FourLevel, Reference, SETS, WAYS, STRUCTURES>;
 
+/// Such an MMU, with empty caches.
+fn caches<const SETS: usize, const WAYS: usize, const STRUCTURES: usize>(
+    workload: &Workload,
+) -> Box<Caches<SETS, WAYS, STRUCTURES>> {
+    Box::new(Caches::with_semantics(Reference, workload.state(), Profile::default()))
+}
+
 /// Through the caches, one address after the other.
 pub(crate) fn cached<'w, const SETS: usize, const WAYS: usize, const STRUCTURES: usize>(
     memory: &'w Memory,
     workload: &'w Workload,
 ) -> Run<'w> {
-    let mut mmu = Box::new(Caches::<SETS, WAYS, STRUCTURES>::with_semantics(
-        Reference,
-        workload.state(),
-        Profile::default(),
-    ));
+    let mut mmu = caches::<SETS, WAYS, STRUCTURES>(workload);
     let tables = memory.tables();
     Box::new(move |addresses| {
         let mut sum = 0_u64;
@@ -80,11 +83,7 @@ pub(crate) fn cached_lists<'w, const SETS: usize, const WAYS: usize, const STRUC
     memory: &'w Memory,
     workload: &'w Workload,
 ) -> Run<'w> {
-    let mut mmu = Box::new(Caches::<SETS, WAYS, STRUCTURES>::with_semantics(
-        Reference,
-        workload.state(),
-        Profile::default(),
-    ));
+    let mut mmu = caches::<SETS, WAYS, STRUCTURES>(workload);
     let tables = memory.tables();
     in_lists(move |list, sum| {
         mmu.walk_batch(&tables, list, &read(0), |_, translated| {
