@@ -2,7 +2,8 @@
 
 use crosswalk_case::Hex;
 use crosswalk_case::observation::{
-    Attempt, EarlierAccess, EntryAfter, Observation, ObservedFault, OutsideAccess, Provenance, SavedRip,
+    Attempt, EarlierAccess, EntryAfter, Observation, ObservedFault, OutsideAccess, Provenance,
+    SavedRip,
 };
 use mmu_core::name::by_name;
 use serde::{Deserialize, Serialize};

@@ -10,7 +10,9 @@ use mmu_core::{AccessKind, Fault, Vector};
 pub(super) fn of_fault(case: &Case, fault: &Fault) -> SavedRip {
     match (case.access.kind, fault.vector) {
         // The jump has been executed; its target has not.
-        (AccessKind::Fetch, Vector::PageFault) => SavedRip::Address(fetched_instruction(case, fault)),
+        (AccessKind::Fetch, Vector::PageFault) => {
+            SavedRip::Address(fetched_instruction(case, fault))
+        }
         // A near jump to an address that is not canonical does not go there: #GP is the jump's own
         // (SDM, APM "JMP").
         _ => SavedRip::AT_INSTRUCTION,
@@ -28,5 +30,59 @@ fn fetched_instruction(case: &Case, fault: &Fault) -> u64 {
     match Code::of(case.table_use()) {
         Code::Bits32 if faults_on_second_page => first.get().wrapping_add(FIRST),
         _ => first.get(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::walker::Walker;
+    use crosswalk_guest::layout::Arena;
+    use mmu_core::{Access, PagingMode, Profile, Reference, Ring, VirtAddr};
+
+    /// What the reference expects of a case whose outcome is one fault.
+    fn saved(case: &Case) -> SavedRip {
+        let prediction = Reference.predict(case);
+        let fault = prediction.alternatives[0].outcome.fault().expect("it faults");
+        Reference.saved_rip(case, fault)
+    }
+
+    fn plain(mode: PagingMode) -> Case {
+        Case::plain_in(mode, Arena::ALL[0], 3, Ring::Three, Profile::default())
+    }
+
+    /// SDM "Interrupt 14", "Saved Instruction Pointer": the instruction that generated the exception.
+    #[test]
+    fn a_fault_of_data_saves_the_instruction() {
+        let mut case = plain(PagingMode::FourLevel);
+        case.entries[3].value = 0;
+        assert_eq!(saved(&case), SavedRip::AT_INSTRUCTION);
+    }
+
+    /// Where code is absent, the instruction that caused the fault is there.
+    #[test]
+    fn a_page_fault_of_a_fetch_saves_its_target() {
+        let mut case = plain(PagingMode::FourLevel);
+        case.access = Access::fetch(case.access.address, 8, Ring::Three);
+        case.entries[3].value = 0;
+        assert_eq!(saved(&case), SavedRip::Address(case.access.address.get()));
+
+        // The jump itself is refused.
+        case.access.address = VirtAddr::new(case.access.address.get() ^ 1 << 60);
+        assert_eq!(saved(&case), SavedRip::AT_INSTRUCTION);
+    }
+
+    /// The crossing code is one instruction of ten bytes in 64-bit code, and two of four in 32-bit code.
+    #[test]
+    fn a_fetch_across_pages_saves_the_instruction_that_is_cut() {
+        for (mode, offset, size, expected) in
+            [(PagingMode::FourLevel, 0xff8, 10, 0xff8), (PagingMode::Pae, 0xffa, 8, 0xffe)]
+        {
+            let mut case = plain(mode);
+            let page = case.access.address.get() & !0xfff;
+            case.access = Access::fetch(VirtAddr::new(page + offset), size, Ring::Three);
+            // The page after it is not mapped.
+            assert_eq!(saved(&case), SavedRip::Address(page + expected), "{mode}");
+        }
     }
 }
