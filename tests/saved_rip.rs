@@ -104,7 +104,7 @@ fn kvm_saves_the_rip_of_the_instruction() {
     a_fetch_across_pages_saves_the_instruction_that_is_cut(&mut machine);
 }
 
-/// TCG does nothing for CLFLUSH (T7), so it is not asked for it.
+/// TCG does nothing for CLFLUSH (T8), so it is not asked for it.
 #[test]
 fn qemu_saves_the_rip_of_the_instruction() {
     require_qemu!();

@@ -205,7 +205,8 @@
     jmp enter_supervisor
 779:
     \change
-    mov [rsp], r15
+    lea rax, [rip + changed - {WINDOW}]
+    mov [rsp], rax
     iretq
     table_entry
     makes_no_access
@@ -244,6 +245,7 @@ move_local_table:
 .global fetch_done
 fetch_done:
     mov [rsp - 8], rcx
+changed:                                # in ring 3 again, after a privileged change
     ret
 
 fetch_done_keyed:
