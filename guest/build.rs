@@ -36,8 +36,9 @@ fn build_bare_metal() {
         println!("cargo::rustc-link-arg-bins={argument}");
     }
 
+    // Read at run time: a target directory may be a copy of another checkout's.
+    let directory = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it for build scripts");
     for (binary, script) in SCRIPTS {
-        let directory = env!("CARGO_MANIFEST_DIR");
         println!("cargo::rustc-link-arg-bin={binary}=-Wl,-T,{directory}/{script}");
     }
 }

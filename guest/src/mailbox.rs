@@ -122,8 +122,8 @@ pub struct Header {
 ///
 /// The host fills in the stub, the linear address, and the value to store. While the access runs,
 /// RSP already points to the next record, so a fault needs no bookkeeping. Afterwards the record of
-/// an access that faulted holds the vector, the error code and CR2; the record of a read holds the
-/// value.
+/// an access that faulted holds the vector, the error code, CR2 and the saved RIP; the record of a read
+/// holds the value.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -134,7 +134,7 @@ pub struct AccessRecord {
     pub stub: u64,
     /// The linear address of the access; after a fault, CR2.
     pub address: u64,
-    /// The value to store; after a read, the value read.
+    /// The value to store; after a read, the value read; after a fault, the saved RIP.
     pub value: u64,
 }
 

@@ -182,7 +182,7 @@ impl Stub {
 }
 
 /// "XWALK" and the version of the protocol: the first word of an image.
-pub const IMAGE_MAGIC: u64 = 0x0004_4b4c_4157_5800;
+pub const IMAGE_MAGIC: u64 = 0x0005_4b4c_4157_5800;
 
 /// The header of an image, at [`IMAGE_BASE`](crate::layout::IMAGE_BASE). All addresses in it are
 /// user addresses.
@@ -195,4 +195,6 @@ pub struct ImageHeader {
     pub entry: u64,
     /// The addresses of the stubs, by [`Stub::index`].
     pub stubs: [u64; STUBS],
+    /// The addresses of the instructions that make the stubs' accesses; 0 for a stub that makes none.
+    pub accesses: [u64; STUBS],
 }

@@ -39,7 +39,7 @@ core::arch::global_asm!(
     ".section .image_header, \"a\"",
     ".quad {MAGIC}",
     ".quad boot",
-    ".fill {STUBS}, 8, 0x100000",
+    ".fill 2 * {STUBS}, 8, 0x100000",
     ".text",
     ".global boot",
     "boot:",

@@ -11,7 +11,7 @@
 .section .image_header, "a"
     .quad {MAGIC}
     .quad boot
-    # The table of stubs follows (stubs.s).
+    # The tables of stubs and of their accesses follow (stubs.s).
 
 .text
 # The host starts the guest here: in ring 0, in long mode, on the guest's own page tables.
@@ -147,6 +147,7 @@ begin_supervisor:
 .global end_supervisor
 end_supervisor:
     mov rsp, {FAULT_STACK}
+    lidt [rip + IDT_POINTER]            # after compatibility mode
     mov rbx, [rip + saved_header]
     add rbx, {WINDOW}
     cmp qword ptr [rbx + {HEADER_SWITCH}], {STAY}

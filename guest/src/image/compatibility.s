@@ -1,6 +1,6 @@
-# The lists in compatibility mode: the 32-bit stubs in long mode. Exceptions arrive in the handlers of
-# 64-bit code (traps.s), which find r14 and r15 as they were: compatibility mode preserves r8 to r15
-# (SDM "General-Purpose Registers in 64-Bit Mode").
+# The lists in compatibility mode: the 32-bit stubs in long mode. Exceptions arrive in 64-bit code, in
+# handlers of their own (traps.s), which find r14 and r15 as they were: compatibility mode preserves r8
+# to r15 (SDM "General-Purpose Registers in 64-Bit Mode").
 #
 # In ring 0 the code segment and gs have the window as their base; all other segments have base 0.
 
@@ -23,6 +23,7 @@
 .text
 # From `run_lists` (boot.s), with the supervisor address of the header in rbx: run the ring-3 list.
 run_compatible_lists:
+    lidt [rip + COMPATIBLE_IDT_POINTER]
     mov r14, {WINDOW}                   # handlers add it to the address of a ring-3 record
     enter_list {USER_CODE_32}, {USER_DATA}, {HEADER_USER_RECORDS}
 

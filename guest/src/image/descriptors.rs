@@ -43,8 +43,10 @@ pub(crate) const PROCESS_TASK_STATE_32: u16 = 0x88;
 
 /// The section `.descriptors` (link.ld).
 const DESCRIPTORS: u64 = IMAGE_BASE + 0x1000;
-/// The section `.vectors` (link.ld): one handler every 64 bytes (traps.s).
+/// The section `.vectors` (link.ld): one handler every 64 bytes (traps.s), first those of 64-bit code.
 const VECTORS: u64 = IMAGE_BASE + 0x2000 + SUPERVISOR_WINDOW;
+/// The handlers of compatibility mode, which follow them.
+const COMPATIBLE_VECTORS: u64 = VECTORS + VECTOR_COUNT as u64 * VECTOR_SIZE;
 /// The section `.vectors32` (link.ld), as an offset into either 32-bit code segment (traps32.s).
 const VECTORS_32: u64 = IMAGE_BASE + 0x3000;
 /// The section `.process` (link.ld): the handlers while a process runs, first those of 64-bit code
@@ -66,6 +68,7 @@ const DOUBLE_FAULT: usize = 8;
 struct Descriptors {
     gdt: [u64; 18],
     idt: [[u64; 2]; VECTOR_COUNT],
+    compatible_idt: [[u64; 2]; VECTOR_COUNT],
     process_idt: [[u64; 2]; VECTOR_COUNT],
     flat_idt_32: [u64; VECTOR_COUNT],
     window_idt_32: [u64; VECTOR_COUNT],
@@ -208,6 +211,7 @@ static DESCRIPTOR_TABLES: Descriptors = Descriptors {
         task_descriptor(at!(process_task_state_32), TASK_STATE_32_SIZE),
     ],
     idt: gates(VECTORS, VECTOR_SIZE, 1),
+    compatible_idt: gates(COMPATIBLE_VECTORS, VECTOR_SIZE, 1),
     process_idt: gates(PROCESS_VECTORS, PROCESS_VECTOR_SIZE, 3),
     flat_idt_32: gates_32(FLAT_CODE_32, VECTORS_32, VECTOR_SIZE),
     window_idt_32: gates_32(WINDOW_CODE_32, VECTORS_32, VECTOR_SIZE),
@@ -257,6 +261,7 @@ macro_rules! pointer {
 pointer!(FLAT_GDT_POINTER, gdt: [u64; 18], 0);
 pointer!(GDT_POINTER, gdt: [u64; 18], SUPERVISOR_WINDOW);
 pointer!(IDT_POINTER, idt: [[u64; 2]; VECTOR_COUNT], SUPERVISOR_WINDOW);
+pointer!(COMPATIBLE_IDT_POINTER, compatible_idt: [[u64; 2]; VECTOR_COUNT], SUPERVISOR_WINDOW);
 pointer!(PROCESS_IDT_POINTER, process_idt: [[u64; 2]; VECTOR_COUNT], SUPERVISOR_WINDOW);
 pointer!(FLAT_IDT_32_POINTER, flat_idt_32: [u64; VECTOR_COUNT], 0);
 pointer!(WINDOW_IDT_32_POINTER, window_idt_32: [u64; VECTOR_COUNT], SUPERVISOR_WINDOW);

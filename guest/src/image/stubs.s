@@ -6,10 +6,25 @@
 # r12: PKRU of keyed accesses. r13: where fetched code returns to. r15: where execution continues
 # after a fault.
 
+# Each stub has its address in one table, and that of the instruction that makes the access in another.
 .macro table_entry
 777:
     .pushsection .stub_table, "a"
     .quad 777b
+    .popsection
+.endm
+
+.macro makes_access instruction:vararg
+775:
+    \instruction
+    .pushsection .access_table, "a"
+    .quad 775b
+    .popsection
+.endm
+
+.macro makes_no_access
+    .pushsection .access_table, "a"
+    .quad 0
     .popsection
 .endm
 
@@ -49,25 +64,25 @@
 
 .macro load base, value, other, keyed
     stub_start \base, \keyed
-    mov \value, [\base]
+    makes_access mov \value, [\base]
     stub_end \keyed, 1
 .endm
 
 .macro store base, value, other, keyed
     stub_start \base, \keyed
-    mov [\base], \value
+    makes_access mov [\base], \value
     stub_end \keyed, 0
 .endm
 
 .macro exchange base, value, other, keyed
     stub_start \base, \keyed
-    xadd [\base], \value
+    makes_access xadd [\base], \value
     stub_end \keyed, 1
 .endm
 
 .macro locked_exchange base, value, other, keyed
     stub_start \base, \keyed
-    lock xadd [\base], \value
+    makes_access lock xadd [\base], \value
     stub_end \keyed, 1
 .endm
 
@@ -76,7 +91,7 @@
 .macro failing_compare base, value, other, keyed
     stub_start \base, \keyed
     mov rax, rbx
-    lock cmpxchg [\base], \other
+    makes_access lock cmpxchg [\base], \other
     mov rbx, rax
     stub_end \keyed, 1
 .endm
@@ -94,13 +109,13 @@
         four_sizes \form, rbp, \keyed
     .endr
     stub_start rsi, \keyed
-    clflush [rsi]
+    makes_access clflush [rsi]
     stub_end \keyed, 0
     stub_start rbp, \keyed
-    clflush [rbp]
+    makes_access clflush [rbp]
     stub_end \keyed, 0
     stub_start rsi, \keyed
-    jmp rsi
+    makes_access jmp rsi
     segment_limit \keyed
     segment_load \keyed
 .endm
@@ -118,7 +133,7 @@
     write_pkru_if \keyed
     mov eax, 4 | 3                      # first descriptor of the local table, RPL 3
     mov rbx, -1
-    lsl ebx, eax
+    makes_access lsl ebx, eax
     stub_end \keyed, 1
 .endm
 
@@ -133,7 +148,7 @@
 776:
     write_pkru_if \keyed
     mov eax, 4 | 3                      # first descriptor of the local table, RPL 3
-    mov es, eax
+    makes_access mov es, eax
     mov eax, {USER_DATA}
     mov es, eax
     stub_end \keyed, 0
@@ -145,12 +160,14 @@
 
 # SetFlags: loads RFLAGS from the address field.
     table_entry
+    makes_no_access
     popfq
     pop rax
     ret
 
 # SetPkru: keyed stubs follow.
     table_entry
+    makes_no_access
     pop r12
     pop rax
     lea r13, [rip + fetch_done_keyed]
@@ -159,6 +176,7 @@
 
 # ClearPkru
     table_entry
+    makes_no_access
     pop rax
     pop rax
     lea r13, [rip + fetch_done]
@@ -167,26 +185,31 @@
 
 # UserEnd
     table_entry
+    makes_no_access
     lea r8, [rip + begin_supervisor + {WINDOW}]
     jmp enter_supervisor
 
 # SupervisorEnd
     table_entry
+    makes_no_access
     jmp end_supervisor
 
 # Changes that only ring 0 may make, between the accesses of a sequence: one stub for ring 3, which
 # enters ring 0 through the #UD, and one for ring 0.
 .macro privileged change:vararg
     table_entry
+    makes_no_access
     pop rsi
     pop rbx
     lea r8, [rip + 779f + {WINDOW}]
     jmp enter_supervisor
 779:
     \change
-    mov [rsp], r15
+    lea rax, [rip + changed - {WINDOW}]
+    mov [rsp], rax
     iretq
     table_entry
+    makes_no_access
     pop rsi
     pop rbx
     \change
@@ -222,8 +245,7 @@ move_local_table:
 .global fetch_done
 fetch_done:
     mov [rsp - 8], rcx
-.global next
-next:
+changed:                                # in ring 3 again, after a privileged change
     ret
 
 fetch_done_keyed:
@@ -232,6 +254,12 @@ fetch_done_keyed:
     mov [rsp - 8], rbx
     ret
 
+# After a fault, with what the handler found in r9 to r11 (traps.s).
 next_keyed:
     write_pkru_zero
+.global next
+next:
+    mov [rsp - 24], r9                  # AccessRecord.stub: tag, vector and error code
+    mov [rsp - 16], r11                 # AccessRecord.address: CR2
+    mov [rsp - 8], r10                  # AccessRecord.value: the saved RIP
     ret

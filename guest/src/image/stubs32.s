@@ -14,27 +14,27 @@
 
 .macro load_32 segment, value, other
     stub_start_32
-    mov \value, \segment:[esi]
+    makes_access mov \value, \segment:[esi]
     mov [esp - 8], ebx                  # AccessRecord.value
     ret
 .endm
 
 .macro store_32 segment, value, other
     stub_start_32
-    mov \segment:[esi], \value
+    makes_access mov \segment:[esi], \value
     ret
 .endm
 
 .macro exchange_32 segment, value, other
     stub_start_32
-    xadd \segment:[esi], \value
+    makes_access xadd \segment:[esi], \value
     mov [esp - 8], ebx
     ret
 .endm
 
 .macro locked_exchange_32 segment, value, other
     stub_start_32
-    lock xadd \segment:[esi], \value
+    makes_access lock xadd \segment:[esi], \value
     mov [esp - 8], ebx
     ret
 .endm
@@ -42,7 +42,7 @@
 .macro failing_compare_32 segment, value, other
     stub_start_32
     mov eax, ebx
-    lock cmpxchg \segment:[esi], \other
+    makes_access lock cmpxchg \segment:[esi], \other
     mov [esp - 8], eax
     ret
 .endm
@@ -59,19 +59,20 @@
     three_sizes \form, ss
 .endr
     stub_start_32
-    clflush ds:[esi]
+    makes_access clflush ds:[esi]
     ret
     stub_start_32
-    clflush ss:[esi]
+    makes_access clflush ss:[esi]
     ret
 # In ring 0 the host has subtracted the base of the code segment from the address.
     stub_start_32
     xor eax, eax
     xor ecx, ecx
-    jmp esi
+    makes_access jmp esi
 
 # SetFlags
     table_entry
+    makes_no_access
     add esp, 4
     popfd
     add esp, 12
@@ -79,12 +80,14 @@
 
 # UserEnd: the handler of #UD continues with begin_supervisor_32.
     table_entry
+    makes_no_access
 .global enter_supervisor_32
 enter_supervisor_32:
     ud2
 
 # SupervisorEnd
     table_entry
+    makes_no_access
     jmp end_supervisor_32
 
 # Fetched code has loaded its constants into ecx and eax, and has added 1 to ecx (contents.rs).

@@ -5,21 +5,13 @@
 # record of the access: error code, EIP, CS, EFLAGS. The frame ends where ESP was, just past the
 # record.
 
-# Writes the tag, vector and error code over AccessRecord.stub, and CR2 over AccessRecord.address.
+# Both ways of recording a fault write the tag, vector and error code over AccessRecord.stub, CR2 over
+# AccessRecord.address, and the saved EIP over AccessRecord.value.
 .macro record_fault_32 vector
+    mov ecx, {FAULT_TAG} + \vector
     test byte ptr [esp + 8], 3          # CS
-    jnz 3f
-    pop eax
-    mov [esp - 12], eax
-    mov dword ptr [esp - 8], {FAULT_TAG} + \vector
-    mov eax, cr2
-    mov [esp - 4], eax
-    mov dword ptr [esp], 0
-    add esp, 12
-    ret                                 # continue with the next record
-3:
-    mov ecx, \vector
-    jmp record_user_fault_32
+    jnz record_user_fault_32
+    jmp record_supervisor_fault_32
 .endm
 
 .macro vector_handler_32 vector
@@ -52,17 +44,33 @@
     vector_handler_32 \vector
 .endr
 
-# From ring 3, with the vector in ecx: the frame ends with ESP and SS.
+# From ring 0, with the tag and the vector in ecx.
+record_supervisor_fault_32:
+    pop eax                             # the error code
+    mov [esp - 12], eax
+    mov [esp - 8], ecx
+    mov eax, cr2
+    mov [esp - 4], eax
+    xor eax, eax
+    mov [esp + 8], eax
+    xchg [esp], eax                     # EIP; the high half of the address becomes 0
+    mov [esp + 4], eax
+    add esp, 12
+    ret                                 # continue with the next record
+
+# From ring 3: the frame ends with ESP and SS.
 record_user_fault_32:
     own_data
     mov edi, [esp + 16]                 # the saved ESP
-    add ecx, {FAULT_TAG}
     mov gs:[edi - 20], ecx
     pop dword ptr gs:[edi - 24]
     mov eax, cr2
     mov gs:[edi - 16], eax
     mov dword ptr gs:[edi - 12], 0
-    mov dword ptr [esp], offset next_32
+    pop dword ptr gs:[edi - 8]          # the saved EIP
+    mov dword ptr gs:[edi - 4], 0
+    mov eax, offset next_32
+    push eax
     iretd
 .code64
 .text

@@ -78,6 +78,41 @@ pub struct ObservedFault {
     pub cr2: u64,
     /// CR2 before the case, which only #PF may change (CANON-1).
     pub cr2_before: u64,
+    /// The RIP that was saved; `None` where it was not observed.
+    pub rip: Option<SavedRip>,
+}
+
+/// The RIP that an exception saved.
+///
+/// ```
+/// use crosswalk_case::observation::SavedRip;
+/// assert_eq!(SavedRip::AT_INSTRUCTION.to_string(), "the instruction");
+/// assert_eq!(SavedRip::FromInstruction(3).to_string(), "the instruction + 3");
+/// assert_eq!(SavedRip::Address(0x4000_1000).to_string(), "0x40001000");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SavedRip {
+    /// Bytes from the start of the instruction that makes the access. Where that is depends on the
+    /// image.
+    FromInstruction(i8),
+    /// A linear address that is not near it, such as that of code to be fetched.
+    Address(u64),
+}
+
+impl SavedRip {
+    /// The start of the instruction that makes the access.
+    pub const AT_INSTRUCTION: Self = Self::FromInstruction(0);
+}
+
+impl fmt::Display for SavedRip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FromInstruction(0) => f.write_str("the instruction"),
+            Self::FromInstruction(bytes @ 1..) => write!(f, "the instruction + {bytes}"),
+            Self::FromInstruction(bytes) => write!(f, "the instruction - {}", bytes.unsigned_abs()),
+            Self::Address(address) => write!(f, "{address:#x}"),
+        }
+    }
 }
 
 /// A table entry after the run.

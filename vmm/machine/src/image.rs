@@ -101,6 +101,13 @@ impl Image {
         stub.index(code).and_then(|index| self.header.stubs.get(index).copied())
     }
 
+    /// The user address of the instruction that makes a stub's access; `None` if this kind of code has no
+    /// such stub, or it makes no access.
+    pub(crate) fn access_of(&self, stub: Stub, code: Code) -> Option<u64> {
+        let index = stub.index(code)?;
+        self.header.accesses.get(index).copied().filter(|address| *address != 0)
+    }
+
     /// Copies the image to its place in memory.
     pub fn load(&self, memory: &GuestMemory) {
         memory.write(IMAGE_BASE, &self.bytes);

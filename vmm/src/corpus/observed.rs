@@ -3,6 +3,7 @@
 use crosswalk_case::Hex;
 use crosswalk_case::observation::{
     Attempt, EarlierAccess, EntryAfter, Observation, ObservedFault, OutsideAccess, Provenance,
+    SavedRip,
 };
 use mmu_core::name::by_name;
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,34 @@ struct ObservedFaultText {
     error_code: Hex,
     cr2: Hex,
     cr2_before: Hex,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rip: Option<SavedRipText>,
+}
+
+/// A saved RIP: by its distance from the instruction, or as an address.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum SavedRipText {
+    FromInstruction(i8),
+    Address(Hex),
+}
+
+impl From<SavedRip> for SavedRipText {
+    fn from(rip: SavedRip) -> Self {
+        match rip {
+            SavedRip::FromInstruction(bytes) => Self::FromInstruction(bytes),
+            SavedRip::Address(address) => Self::Address(Hex(address)),
+        }
+    }
+}
+
+impl From<SavedRipText> for SavedRip {
+    fn from(text: SavedRipText) -> Self {
+        match text {
+            SavedRipText::FromInstruction(bytes) => Self::FromInstruction(bytes),
+            SavedRipText::Address(Hex(address)) => Self::Address(address),
+        }
+    }
 }
 
 /// A table entry before and after the access.
@@ -110,6 +139,7 @@ impl ObservedFaultText {
             error_code: Hex(fault.error_code.into()),
             cr2: Hex(fault.cr2),
             cr2_before: Hex(fault.cr2_before),
+            rip: fault.rip.map(SavedRipText::from),
         }
     }
 
@@ -122,6 +152,7 @@ impl ObservedFaultText {
             error_code,
             cr2: self.cr2.0,
             cr2_before: self.cr2_before.0,
+            rip: self.rip.map(SavedRip::from),
         })
     }
 }

@@ -61,7 +61,13 @@ fn cases() -> Vec<Recorded> {
 /// An observation in which no field is empty.
 fn everything_observed(case: &Case) -> Observation {
     let entry = case.entries[0];
-    let fault = ObservedFault { vector: 14, error_code: 0x10, cr2: u64::MAX, cr2_before: 0x1000 };
+    let fault = ObservedFault {
+        vector: 14,
+        error_code: 0x10,
+        cr2: u64::MAX,
+        cr2_before: 0x1000,
+        rip: None,
+    };
 
     Observation {
         earlier: vec![

@@ -115,6 +115,7 @@ mod tests {
             error_code: fault.error_code,
             cr2: fault.cr2.map_or(0, VirtAddr::get),
             cr2_before: 0,
+            rip: None,
         };
 
         let mut observation = Observation::new(Some(seen), 0, Provenance::Tcg);
@@ -220,7 +221,8 @@ mod tests {
         let mut wrong = runs(&Reference, cases(true, false));
         for (_, run) in &mut wrong {
             let Attempt::Observed(seen) = run else { continue };
-            seen.fault = Some(ObservedFault { vector: 13, error_code: 7, cr2: 0, cr2_before: 0 });
+            seen.fault =
+                Some(ObservedFault { vector: 13, error_code: 7, cr2: 0, cr2_before: 0, rip: None });
         }
 
         assert_eq!(causes_of(&wrong, &Agreements::default()), [(None, 19)]);

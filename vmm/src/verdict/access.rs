@@ -5,18 +5,20 @@ use super::choices::choices_taken;
 use super::compare::{Comparison, is_out_of_sight, nearest};
 use super::effects::Effects;
 use super::value::{Stores, expected_value};
+use crate::walker::Walker;
 use crosswalk_case::Case;
 use crosswalk_case::observation::Observation;
 use mmu_core::{Alternative, Outcome, Prediction};
 
 /// Judges an access. `before` has the bytes that earlier accesses of its sequence stored.
 pub(super) fn judge_access(
+    walker: &dyn Walker,
     case: &Case,
     prediction: &Prediction,
     seen: &Observation,
     before: &Stores,
 ) -> Verdict {
-    let comparison = Comparison { case, seen, before, is_record: false };
+    let comparison = Comparison { walker, case, seen, before, is_record: false };
     let (expected, differences) = nearest(prediction, &comparison);
 
     if differences.is_empty() {

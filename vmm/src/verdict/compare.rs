@@ -4,6 +4,7 @@ use super::describe::{describe_bytes, describe_fault, describe_outside};
 use super::effects::{Effects, OutsideEffect};
 use super::value::{Stores, expected_value, low_bytes, result_width};
 use super::{Difference, Field};
+use crate::walker::Walker;
 use crosswalk_case::Case;
 use crosswalk_case::observation::{EntryAfter, Observation, ObservedFault, Provenance};
 use mmu_core::outcome::Span;
@@ -31,6 +32,8 @@ pub(super) fn nearest<'p>(
 
 /// An observation, to be compared with allowed outcomes.
 pub(super) struct Comparison<'c> {
+    /// Who says what an instruction that faults saves.
+    pub(super) walker: &'c dyn Walker,
     pub(super) case: &'c Case,
     pub(super) seen: &'c Observation,
     /// The bytes that earlier accesses of the sequence stored.
@@ -56,7 +59,7 @@ impl Comparison<'_> {
     }
 
     fn compare(&self, expected: &Alternative, found: &mut impl Differences) {
-        let Self { case, seen, before, is_record } = *self;
+        let Self { case, seen, before, is_record, .. } = *self;
         if is_record {
             return self.compare_end(&expected.outcome, found);
         }
@@ -79,7 +82,7 @@ impl Comparison<'_> {
     /// Compares the exception, or the value that was read.
     fn compare_end(&self, expected: &Outcome, found: &mut impl Differences) {
         match (expected, self.seen.fault) {
-            (Outcome::Fault(fault), Some(observed)) => compare_fault(fault, observed, found),
+            (Outcome::Fault(fault), Some(observed)) => self.compare_fault(fault, observed, found),
             (Outcome::Fault(fault), None) => {
                 found.add(Field::Vector, || [fault.to_string(), "no exception".into()]);
             }
@@ -87,6 +90,31 @@ impl Comparison<'_> {
                 found.add(Field::Vector, || ["no exception".into(), describe_fault(fault)]);
             }
             (Outcome::Translated(spans), None) => self.compare_value(spans, found),
+        }
+    }
+
+    fn compare_fault(
+        &self,
+        expected: &Fault,
+        observed: ObservedFault,
+        found: &mut impl Differences,
+    ) {
+        if observed.vector != expected.vector as u8 {
+            found.add(Field::Vector, || [expected.to_string(), describe_fault(observed)]);
+        } else if let Some(rip) = observed.rip {
+            let saved = self.walker.saved_rip(self.case, expected);
+            if rip != saved {
+                found.add(Field::SavedRip, || [saved.to_string(), rip.to_string()]);
+            }
+        }
+        if observed.error_code != expected.error_code {
+            found.add(Field::ErrorCode, || [expected.error_code, observed.error_code].map(in_hex));
+        }
+
+        // CANON-1: a fault without a walk leaves CR2 as it was.
+        let cr2 = expected.cr2.map_or(observed.cr2_before, VirtAddr::get);
+        if observed.cr2 != cr2 {
+            found.add(Field::Cr2, || [cr2, observed.cr2].map(in_hex));
         }
     }
 
@@ -146,21 +174,6 @@ impl Differences for AnyDifference {
 /// accesses.
 pub(super) fn is_out_of_sight(case: &Case, spans: &[Span], seen: &Observation) -> bool {
     !seen.sees_outside && spans.iter().any(|span| case.is_outside(span.address.get()))
-}
-
-fn compare_fault(expected: &Fault, observed: ObservedFault, found: &mut impl Differences) {
-    if observed.vector != expected.vector as u8 {
-        found.add(Field::Vector, || [expected.to_string(), describe_fault(observed)]);
-    }
-    if observed.error_code != expected.error_code {
-        found.add(Field::ErrorCode, || [expected.error_code, observed.error_code].map(in_hex));
-    }
-
-    // CANON-1: a fault without a walk leaves CR2 as it was.
-    let cr2 = expected.cr2.map_or(observed.cr2_before, VirtAddr::get);
-    if observed.cr2 != cr2 {
-        found.add(Field::Cr2, || [cr2, observed.cr2].map(in_hex));
-    }
 }
 
 fn in_hex(number: impl LowerHex) -> String {

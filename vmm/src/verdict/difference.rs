@@ -13,6 +13,8 @@ pub enum Field {
     ErrorCode,
     /// CR2: the address of a page fault, or a value that should not have changed.
     Cr2,
+    /// The RIP that the exception saved.
+    SavedRip,
     /// The value that was read; it proves where it was read.
     Value,
     /// The bytes of data memory that changed.
@@ -25,10 +27,11 @@ pub enum Field {
 
 impl Field {
     /// Every field.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Vector,
         Self::ErrorCode,
         Self::Cr2,
+        Self::SavedRip,
         Self::Value,
         Self::Stored,
         Self::Outside,
@@ -41,6 +44,7 @@ impl Field {
             Self::Vector => "vector",
             Self::ErrorCode => "error_code",
             Self::Cr2 => "cr2",
+            Self::SavedRip => "saved_rip",
             Self::Value => "value",
             Self::Stored => "stored",
             Self::Outside => "outside",

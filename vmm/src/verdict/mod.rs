@@ -28,7 +28,7 @@ use access::judge_access;
 use compare::Comparison;
 use crosswalk_case::Case;
 use crosswalk_case::observation::Attempt;
-use mmu_core::{Alternative, Prediction};
+use mmu_core::{Alternative, Prediction, Reference};
 use sequence::judge_sequence;
 use value::Stores;
 
@@ -60,7 +60,7 @@ pub fn agrees(walker: &dyn Walker, case: &Case, run: &Attempt) -> bool {
     match run {
         Attempt::Observed(seen) if !case.is_sequence() => {
             let before = Stores::new();
-            let comparison = Comparison { case, seen, before: &before, is_record: false };
+            let comparison = Comparison { walker, case, seen, before: &before, is_record: false };
             walker.predict(case).alternatives.iter().any(|way| comparison.agrees(way))
         }
         _ => matches!(judge(walker, case, run), Verdict::Agree { .. }),
@@ -81,19 +81,17 @@ pub fn judge_prediction(
 ) -> Verdict {
     match run {
         Attempt::Observed(seen) if case.is_sequence() => {
-            judge_sequence(case, &walker.predict_earlier(case), prediction, seen)
+            judge_sequence(walker, case, (&walker.predict_earlier(case), prediction), seen)
         }
-        _ => judge_observation(case, prediction, run),
+        Attempt::Observed(seen) => judge_access(walker, case, prediction, seen, &Stores::new()),
+        Attempt::Unsupported(why) => Verdict::Unsupported(why.clone()),
     }
 }
 
-/// Judges a case that is not a sequence.
+/// Judges a case that is not a sequence by a prediction that no walker made.
 ///
 /// # Panics
 /// If the prediction has no alternative. Every walker's has one.
 pub fn judge_observation(case: &Case, prediction: &Prediction, run: &Attempt) -> Verdict {
-    match run {
-        Attempt::Observed(seen) => judge_access(case, prediction, seen, &Stores::new()),
-        Attempt::Unsupported(why) => Verdict::Unsupported(why.clone()),
-    }
+    judge_prediction(&Reference, case, prediction, run)
 }

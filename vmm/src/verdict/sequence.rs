@@ -17,15 +17,16 @@ use super::access::judge_access;
 use super::compare::{Comparison, nearest};
 use super::effects::Effects;
 use super::value::Stores;
+use crate::walker::Walker;
 use crosswalk_case::Case;
 use crosswalk_case::observation::Observation;
 use mmu_core::Prediction;
 
 /// Judges a sequence by the predictions for its earlier accesses and for the last one.
 pub(super) fn judge_sequence(
+    walker: &dyn Walker,
     case: &Case,
-    earlier: &[Prediction],
-    last: &Prediction,
+    (earlier, last): (&[Prediction], &Prediction),
     seen: &Observation,
 ) -> Verdict {
     let accesses = case.accesses();
@@ -41,7 +42,7 @@ pub(super) fn judge_sequence(
     for (number, ((access, prediction), record)) in (1..).zip(asked) {
         let recorded = Observation::new(record.fault, record.value, seen.provenance);
         let comparison =
-            Comparison { case: access, seen: &recorded, before: &stores, is_record: true };
+            Comparison { walker, case: access, seen: &recorded, before: &stores, is_record: true };
         let (expected, mut differences) = nearest(prediction, &comparison);
 
         if !differences.is_empty() {
@@ -53,5 +54,5 @@ pub(super) fn judge_sequence(
         // What is stored now is what the next access finds.
         stores = Effects::of(access, &expected.outcome, &stores).stored;
     }
-    judge_access(last_access, last, seen, &stores)
+    judge_access(walker, last_access, last, seen, &stores)
 }

@@ -7,6 +7,7 @@ mod dyn_semantics;
 mod mutant;
 mod omissions;
 pub mod quirk;
+mod saved_rip;
 mod segment_load;
 mod sequence;
 mod spec;
@@ -17,10 +18,11 @@ pub use omissions::{OMISSIONS, Omission};
 pub use spec::WalkerSpec;
 
 use crosswalk_case::Case;
+use crosswalk_case::observation::SavedRip;
 use mmu_core::memory::{OutsideMemory, TableMemory};
 use mmu_core::walk::{Path, WalkError};
 use mmu_core::{
-    Access, AnyMmu, ControlState, Prediction, Profile, Semantics, Translation, VirtAddr,
+    Access, AnyMmu, ControlState, Fault, Prediction, Profile, Semantics, Translation, VirtAddr,
 };
 
 /// Why every access of a case can be predicted: the reader of cases refuses other sizes, and the
@@ -51,6 +53,11 @@ pub trait Walker: Send + Sync {
     fn predict_earlier(&self, case: &Case) -> Vec<Prediction> {
         let _ = case;
         Vec::new()
+    }
+
+    /// The RIP that it expects a fault of the case's access to save.
+    fn saved_rip(&self, case: &Case, fault: &Fault) -> SavedRip {
+        saved_rip::of_fault(case, fault)
     }
 
     /// Its walk for one page of the case's access, entry by entry.

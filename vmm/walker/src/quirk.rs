@@ -11,6 +11,7 @@ use super::{Walker, control_load, predict_case, segment_load};
 use arrayvec::ArrayVec;
 use bitflags::bitflags;
 use crosswalk_case::Case;
+use crosswalk_case::observation::SavedRip;
 use mmu_core::outcome::EntryUpdates;
 use mmu_core::walk::{Path, WalkError};
 use mmu_core::x86::format::{EntryBits, EntryKind, Format, Level, Pae};
@@ -64,6 +65,9 @@ bitflags! {
         /// In compatibility mode an access past 4 GiB goes on at 4 GiB (`probe_access` adds to a linear
         /// address of 64 bits).
         const GOES_ON_AT_4_GIB = 1 << 16;
+        /// A jump to an address that is not canonical goes there, and the fetch faults: the saved RIP is
+        /// the target.
+        const JUMPS_TO_NON_CANONICAL = 1 << 17;
     }
 }
 
@@ -88,6 +92,7 @@ impl Quirks {
             (Self::FETCH_BY_NXE_ALONE, access.kind == AccessKind::Fetch),
             (Self::GOES_ON_AT_4_GIB, access.compatibility && access.crosses_page()),
             (Self::STACK_IS_GP, access.segment == Segment::Stack),
+            (Self::JUMPS_TO_NON_CANONICAL, jumps_to_non_canonical(case)),
             (Self::NO_ALIGNMENT_CHECK, case.state.cr0.contains(Cr0::AM) && access.ac),
             (Self::AM_IS_ALWAYS_1, !case.state.cr0.contains(Cr0::AM) && access.ac),
         ] {
@@ -97,6 +102,12 @@ impl Quirks {
         }
         possible
     }
+}
+
+/// Whether the access of a case is a jump to an address that is not canonical.
+fn jumps_to_non_canonical(case: &Case) -> bool {
+    let [first_is_canonical, _] = case.canonical_ends();
+    case.access.kind == AccessKind::Fetch && !first_is_canonical
 }
 
 /// Reads the name of one quirk as files of known findings have it: `rsvd-without-p`.
@@ -146,6 +157,15 @@ impl Walker for Quirky {
 
     fn predict_earlier(&self, case: &Case) -> Vec<Prediction> {
         QuirkySemantics(self.0).predict_earlier(case)
+    }
+
+    fn saved_rip(&self, case: &Case, fault: &Fault) -> SavedRip {
+        let is_at_target = self.has(Quirks::JUMPS_TO_NON_CANONICAL) && jumps_to_non_canonical(case);
+        if is_at_target {
+            SavedRip::Address(case.access.address.get())
+        } else {
+            Reference.saved_rip(case, fault)
+        }
     }
 
     fn walk(&self, case: &Case, address: VirtAddr) -> (Path, Result<Translation, WalkError>) {

@@ -1,6 +1,7 @@
 //! The lists of records that the guest runs, one for each ring.
 
 use crate::image::Image;
+use crosswalk_case::observation::SavedRip;
 use crosswalk_case::{AccessStep, Action, Case};
 use crosswalk_guest::contents::ACCESS_BYTE;
 use crosswalk_guest::layout::SUPERVISOR_WINDOW;
@@ -14,6 +15,8 @@ const LOW_HALF: u64 = 0xffff_ffff;
 /// One ring's list of records.
 #[derive(Clone, Debug, Default)]
 pub(super) struct List {
+    /// The address of its code segment's base.
+    code_base: u64,
     pub(super) records: Vec<AccessRecord>,
     /// The access that each record makes; `None` for steps between accesses.
     pub(super) owners: Vec<Option<Owner>>,
@@ -26,6 +29,24 @@ pub(super) struct Owner {
     pub(super) case: usize,
     /// Whether it is the last access of the case.
     pub(super) is_last: bool,
+    /// The linear address of the instruction that makes it.
+    pub(super) instruction: u64,
+}
+
+impl List {
+    /// The RIP that the fault of an access saved, by the offset in its code segment.
+    pub(super) fn saved_rip(&self, owner: &Owner, offset: u64) -> SavedRip {
+        let mut address = offset.wrapping_add(self.code_base);
+        if self.code_base != 0 {
+            address &= LOW_HALF;
+        }
+
+        let from_instruction = address.wrapping_sub(owner.instruction) as i64;
+        match i8::try_from(from_instruction) {
+            Ok(bytes) => SavedRip::FromInstruction(bytes),
+            Err(_) => SavedRip::Address(address),
+        }
+    }
 }
 
 /// Writes the list of one ring.
@@ -45,7 +66,9 @@ pub(super) struct ListWriter<'i> {
 impl<'i> ListWriter<'i> {
     pub(super) fn new(image: &'i Image, code: Code, ring: Ring, cr0: Cr0) -> Self {
         let window = if ring == Ring::Three { 0 } else { supervisor_window(cr0) };
-        Self { image, code, ring, window, list: List::default(), ac: false, pkru: 0 }
+        let code_base = if code == Code::Bits64 { 0 } else { window };
+        let list = List { code_base, ..List::default() };
+        Self { image, code, ring, window, list, ac: false, pkru: 0 }
     }
 
     /// Adds what the case with this index does in this ring.
@@ -69,7 +92,7 @@ impl<'i> ListWriter<'i> {
 
             if ring == self.ring {
                 let is_last = action == Action::Access(case.access_step()) && rest.is_empty();
-                self.act(action, &state, Owner { case: index, is_last });
+                self.act(action, &state, Owner { case: index, is_last, instruction: 0 });
             }
         }
     }
@@ -124,7 +147,9 @@ impl<'i> ListWriter<'i> {
             // The stub takes the address of the descriptor.
             address = address.wrapping_sub(ACCESS_BYTE);
         }
-        self.push(stub_of(&step, self.pkru != 0), address, value, Some(owner));
+        let stub = stub_of(&step, self.pkru != 0);
+        let instruction = self.image.access_of(stub, self.code).map_or(0, |at| at + self.window);
+        self.push(stub, address, value, Some(Owner { instruction, ..owner }));
     }
 
     fn set_pkru(&mut self, pkru: u32) {
@@ -146,11 +171,10 @@ impl<'i> ListWriter<'i> {
     }
 
     fn push(&mut self, stub: Stub, address: u64, value: u64, owner: Option<Owner>) {
-        // The window is the base of 32-bit code segments.
-        let window_of_code = if self.code == Code::Bits64 { self.window } else { 0 };
         let user_address = self.image.stub(stub, self.code).expect("admission checks the stubs");
+        let offset_in_segment = user_address + self.window - self.list.code_base;
 
-        let record = AccessRecord { stub: user_address + window_of_code, address, value };
+        let record = AccessRecord { stub: offset_in_segment, address, value };
         self.list.records.push(record);
         self.list.owners.push(owner);
     }

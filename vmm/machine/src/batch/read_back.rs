@@ -121,6 +121,7 @@ impl Encoded {
                 error_code,
                 cr2: header.cr2 & LOW_HALF,
                 cr2_before: self.cr2_at_start(),
+                rip: None,
             };
             self.all_faulted(fault, provenance.load, &mut attempts);
             self.read_tables(memory, &mut attempts);
@@ -306,7 +307,7 @@ impl RecordReader<'_> {
             }
 
             if let Some(owner) = owner {
-                self.read_access(ring, after, *owner);
+                self.read_access(ring, list, after, *owner);
             }
         }
 
@@ -314,13 +315,16 @@ impl RecordReader<'_> {
     }
 
     /// Reads the record of an access.
-    fn read_access(&mut self, ring: Ring, record: &AccessRecord, owner: Owner) {
-        let Owner { case, is_last } = owner;
+    fn read_access(&mut self, ring: Ring, list: &List, record: &AccessRecord, owner: Owner) {
+        let Owner { case, is_last, .. } = owner;
         let fault = record.fault().map(|(vector, error_code)| {
             let cr2 = record.address;
             let cr2_before = std::mem::replace(&mut self.cr2, cr2);
-            ObservedFault { vector, error_code, cr2, cr2_before }
+            let rip = Some(list.saved_rip(&owner, record.value));
+            ObservedFault { vector, error_code, cr2, cr2_before, rip }
         });
+        // An access that faulted left no value.
+        let value = if fault.is_none() { record.value } else { 0 };
 
         let attempt = self.attempts.get_mut(case);
         let (Some(attempt), Some(earlier)) = (attempt, self.earlier.get_mut(case)) else { return };
@@ -330,11 +334,11 @@ impl RecordReader<'_> {
             *attempt = Attempt::Unsupported(why);
         } else if is_last {
             let decider = self.provenance.of(ring, self.compatibility, class_of(fault));
-            let mut observation = Observation::new(fault, record.value, decider);
+            let mut observation = Observation::new(fault, value, decider);
             observation.earlier = std::mem::take(earlier);
             *attempt = Attempt::Observed(observation);
         } else {
-            earlier.push(EarlierAccess { fault, value: record.value });
+            earlier.push(EarlierAccess { fault, value });
         }
     }
 }

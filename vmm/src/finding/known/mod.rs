@@ -272,8 +272,14 @@ mod tests {
         for known in files.flatten().filter(|known| !known.quirk.is_empty()) {
             let Some(case) = &known.case else { continue };
             let case = Case::from_json(case).unwrap();
-            let by_quirk = Quirky(known.quirk).predict(&case);
-            assert_ne!(by_quirk, Reference.predict(&case), "{}: {case}", known.id);
+            let predicted = |walker: &dyn Walker| {
+                let prediction = walker.predict(&case);
+                let faults = prediction.alternatives.iter().filter_map(|way| way.outcome.fault());
+                let saved: Vec<_> = faults.map(|fault| walker.saved_rip(&case, fault)).collect();
+                (prediction, saved)
+            };
+            let by_quirk = predicted(&Quirky(known.quirk));
+            assert_ne!(by_quirk, predicted(&Reference), "{}: {case}", known.id);
         }
     }
 

@@ -3,6 +3,7 @@
 mod decisions;
 mod invalidations;
 mod pair;
+mod saved_rip;
 mod stateful;
 mod straddle;
 mod submode;
@@ -44,6 +45,7 @@ pub static MUTANTS: LazyLock<Vec<Mutant>> = LazyLock::new(|| {
         invalidations::MUTANTS,
         straddle::MUTANTS,
         submode::MUTANTS,
+        saved_rip::MUTANTS,
         write_back::MUTANTS,
     ]
     .concat();
