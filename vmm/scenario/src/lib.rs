@@ -119,7 +119,7 @@ scenarios! {
 ///
 /// ```
 /// use mmu_core::{PagingMode, space::Safeguards};
-/// use crosswalk_scenario::{self, Setting};
+/// use crosswalk_scenario::{self as scenario, Setting};
 /// let setting = Setting::new(PagingMode::FourLevel);
 /// let story = scenario::run("copy-on-write", setting).unwrap();
 /// assert!(story.passed() && story.comparison.is_none());
