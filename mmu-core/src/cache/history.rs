@@ -69,8 +69,8 @@ pub(super) struct PastInvalidation {
 /// Number of earlier registers that a history holds.
 pub(super) const MAX_PAST_REGISTERS: usize = 6;
 
-/// Memory that remembers up to `N` edits of its entries, the registers by which they were walked, and what
-/// has been invalidated.
+/// Memory that remembers up to `N` edits of its entries (at most 59), the registers by which they were
+/// walked, and what has been invalidated.
 ///
 /// A and D that the processor sets are not edits: they become part of the entry in which they are
 /// set, and show whether it can have been cached. Where an access only *may* have set them (AD-2, AD-3,

@@ -296,11 +296,11 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         })
     }
 
-    /// Walks for one of the access's pages. `walker` reads and judges the entries, and this MMU reports
+    /// Walks for one of the access's pages. `reader` reads and judges the entries, and this MMU reports
     /// what comes of it.
     pub(crate) fn walk_page<M: TableMemory<Error = OutsideMemory> + ?Sized>(
         &self,
-        walker: &Self,
+        reader: &Self,
         memory: &M,
         address: VirtAddr,
         len: u16,
@@ -308,7 +308,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         found: &mut Prediction,
     ) -> Result<WalkedPage, OutsideMemory> {
         let mut path = Path::default();
-        let walked = walker.walk(memory, address, access, &mut path);
+        let walked = reader.walk(memory, address, access, &mut path);
         found.rules.extend(path.rules);
 
         let end = match walked {

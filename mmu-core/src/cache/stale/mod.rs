@@ -345,8 +345,8 @@ fn walking_by(earlier: &ControlState, current: &ControlState) -> ControlState {
     ControlState {
         cr3: earlier.cr3,
         pdptes: earlier.pdptes,
-        cr4: current.cr4 - cr4 | earlier.cr4 & cr4,
-        efer: current.efer - Efer::NXE | earlier.efer & Efer::NXE,
+        cr4: (current.cr4 - cr4) | (earlier.cr4 & cr4),
+        efer: (current.efer - Efer::NXE) | (earlier.efer & Efer::NXE),
         ..*current
     }
 }

@@ -294,7 +294,7 @@ fn tlb_4_pse_drops_everything_on_amd_only() {
         let mut with = ControlState::bits32(0);
         with.cr4 |= Cr4::PSE;
         let without = ControlState { cr4: with.cr4 - Cr4::PSE, ..with };
-        let mut tables = History::<_, 4>::new(memory.clone());
+        let mut tables = History::<_, 4>::new(memory);
         tables.write_register(RegisterWrite::Other, &with, &without, vendor).unwrap();
 
         let profile = Profile { vendor, features: Features::all(), ..Profile::default() };
