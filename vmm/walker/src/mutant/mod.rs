@@ -1,9 +1,12 @@
 //! Mutants: walkers with one mistake that a real walker once had.
 
 mod decisions;
+mod fetches;
 mod invalidations;
 mod pair;
+mod rings;
 mod saved_rip;
+mod spurious;
 mod stateful;
 mod straddle;
 mod submode;
@@ -43,6 +46,9 @@ pub static MUTANTS: LazyLock<Vec<Mutant>> = LazyLock::new(|| {
         decisions::MUTANTS,
         stateful::MUTANTS,
         invalidations::MUTANTS,
+        rings::MUTANTS,
+        fetches::MUTANTS,
+        spurious::MUTANTS,
         straddle::MUTANTS,
         submode::MUTANTS,
         saved_rip::MUTANTS,
@@ -130,6 +136,10 @@ pub enum Need {
     Vmx,
     /// WRPKRU in ring 0.
     LoadsPkru,
+    /// A vendor whose processors repeat a walk before they report a page fault (TLB-2).
+    RepeatsWalks,
+    /// A guest that runs code of ring 0 before code of ring 3 in one sequence.
+    RingsInAnyOrder,
     /// Any of these.
     OneOf(&'static [Self]),
 }
