@@ -34,6 +34,7 @@ mod regression;
 mod report;
 mod scenario;
 mod scenario_machines;
+mod sequences;
 mod trust;
 mod verdict;
 mod without_sys;

@@ -67,10 +67,26 @@ pub fn agrees(walker: &dyn Walker, case: &Case, run: &Attempt) -> bool {
 
 /// Judges one case by the prediction of a walker.
 pub fn judge(walker: &dyn Walker, case: &Case, run: &Attempt) -> Verdict {
-    judge_prediction(walker, case, &walker.predict(case), run)
+    if case.is_sequence() {
+        judge_accesses(case, &walker.predict_accesses(case), run)
+    } else {
+        judge_observation(case, &walker.predict(case), run)
+    }
 }
 
-/// Like [`judge`], for a caller that already has the walker's prediction.
+/// Like [`judge`], for a caller that already has the walker's predictions for all accesses.
+///
+/// # Panics
+/// If there is no prediction, or one has no alternative. Every walker's has one.
+pub fn judge_accesses(case: &Case, predictions: &[Prediction], run: &Attempt) -> Verdict {
+    let (last, earlier) = predictions.split_last().expect("a case has an access");
+    match run {
+        Attempt::Observed(seen) if case.is_sequence() => judge_sequence(case, earlier, last, seen),
+        _ => judge_observation(case, last, run),
+    }
+}
+
+/// Like [`judge`], for a caller that already has the walker's prediction for the last access.
 pub fn judge_prediction(
     walker: &dyn Walker,
     case: &Case,

@@ -9,8 +9,8 @@ use mmu_core::cache::History;
 use mmu_core::walk::Path;
 use mmu_core::x86::format::{Bits32, FiveLevel, FourLevel, Pae, levels};
 use mmu_core::{
-    Access, Alternative, AnyMmu, ControlState, Cr4, EntryUpdate, Mmu, PagingMode, PhysAddr,
-    Prediction, Profile, Reference, Rule, Semantics, VirtAddr,
+    Access, Alternative, AnyMmu, ControlState, Cr4, EntryUpdate, Mmu, PageFaultCode, PagingMode,
+    PhysAddr, Prediction, Profile, Reference, Rule, Semantics, VirtAddr,
 };
 use std::collections::BTreeMap;
 
@@ -68,17 +68,81 @@ pub(super) fn predict<R: Semantics>(
     case: &Case,
     semantics: impl Fn(&[SequenceEvent], &Access, &ControlState) -> R,
 ) -> Vec<Prediction> {
-    follow(case, semantics).1
+    predict_by(case, FaultEffect::Drops, |moment, access| {
+        let chosen = semantics(moment.events, access, &moment.state);
+        moment.predict(chosen, access)
+    })
+}
+
+/// What a page fault does to what is cached for its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FaultEffect {
+    /// It drops it (TLB-3).
+    Drops,
+    /// The same, unless an entry is not present.
+    DropsIfPresent,
+    /// Nothing.
+    Keeps,
+}
+
+impl FaultEffect {
+    /// Whether the faults that are predicted for an access drop what is cached.
+    fn drops(self, predicted: &Prediction) -> bool {
+        let is_absence = |way: &Alternative| {
+            let fault = way.outcome.fault();
+            fault.is_some_and(|fault| fault.error_code & PageFaultCode::P.bits() == 0)
+        };
+        match self {
+            Self::Drops => true,
+            Self::DropsIfPresent => !predicted.alternatives.iter().any(is_absence),
+            Self::Keeps => false,
+        }
+    }
+}
+
+/// The prediction for every access of a case, where `predict` makes those of one.
+pub(super) fn predict_by(
+    case: &Case,
+    faults: FaultEffect,
+    predict: impl Fn(&Moment<'_>, &Access) -> Prediction,
+) -> Vec<Prediction> {
+    follow(case, faults, predict).1
 }
 
 /// All that happens in a case by the reference, the access last.
 pub(super) fn events(case: &Case) -> Vec<SequenceEvent> {
-    follow(case, |_, _, _| Reference).0
+    follow(case, FaultEffect::Drops, |moment, access| moment.predict(Reference, access)).0
 }
 
-fn follow<R: Semantics>(
+/// A point of a sequence at which it makes an access.
+pub(super) struct Moment<'h> {
+    /// What came before.
+    events: &'h [SequenceEvent],
+    /// The number of accesses among it.
+    pub(super) accesses: usize,
+    /// The control registers.
+    pub(super) state: ControlState,
+    profile: Profile,
+    history: &'h EditHistory,
+}
+
+impl Moment<'_> {
+    /// Everything that is allowed for an access, by the tables or by what may be cached of earlier ones.
+    pub(super) fn predict<R: Semantics>(&self, semantics: R, access: &Access) -> Prediction {
+        predict_access(semantics, self.state, self.profile, self.history, access)
+    }
+
+    /// The tables in memory, and an access to them, as a case of its own.
+    pub(super) fn case(&self, access: &Access) -> Case {
+        let now = self.history.memory().clone();
+        Case { state: self.state, access: *access, ..now }
+    }
+}
+
+fn follow(
     case: &Case,
-    semantics: impl Fn(&[SequenceEvent], &Access, &ControlState) -> R,
+    faults: FaultEffect,
+    predict: impl Fn(&Moment<'_>, &Access) -> Prediction,
 ) -> (Vec<SequenceEvent>, Vec<Prediction>) {
     let accesses = case.script().filter(|action| matches!(action, Action::Access(_))).count();
     let mut state = case.state;
@@ -94,11 +158,22 @@ fn follow<R: Semantics>(
             continue;
         };
 
-        let chosen = semantics(&events, &access, &state);
-        let prediction = predict_access(chosen, state, case.profile, &tables.history, &access);
+        let history = &tables.history;
+        let accesses_before = predictions.len();
+        let moment = Moment {
+            events: &events,
+            accesses: accesses_before,
+            state,
+            profile: case.profile,
+            history,
+        };
+        let prediction = predict(&moment, &access);
         events.push(walked(case, &state, tables.history.memory(), access));
         if predictions.len() + 1 < accesses {
             tables.set_flags(&prediction);
+            if faults.drops(&prediction) {
+                tables.drop_faulting(&prediction);
+            }
         }
         predictions.push(prediction);
     }
@@ -155,8 +230,7 @@ impl CachedTables {
         }
     }
 
-    /// Follows an access: the flags that it sets, or may set, and the translation that its fault drops
-    /// (TLB-3).
+    /// Follows an access: the flags that it sets, or may set.
     fn set_flags(&mut self, predicted: &Prediction) {
         for (at, FlagsSet { all, any }) in flags_set(predicted) {
             let at = PhysAddr::new(at);
@@ -164,7 +238,10 @@ impl CachedTables {
             // There is room: the guest runs no sequence with so many entries.
             let _ = self.history.may_set(at, any & !all);
         }
+    }
 
+    /// Drops what is cached for an access that faults (TLB-3).
+    fn drop_faulting(&mut self, predicted: &Prediction) {
         if let Some(address) = common_cr2(predicted) {
             self.history.forget(address);
         }
@@ -279,7 +356,7 @@ fn predict_access<R: Semantics>(
 }
 
 /// Adds the ways of a prediction that are not known yet.
-fn add_new_ways(all: &mut Prediction, found: &Prediction) {
+pub(super) fn add_new_ways(all: &mut Prediction, found: &Prediction) {
     all.rules.extend(found.rules);
 
     for way in &found.alternatives {
