@@ -1,7 +1,13 @@
 //! Memory that remembers what its entries were before they were edited.
 
-use crate::address::{PAGE_SHIFT, PhysAddr, VirtAddr};
+use super::invalidation::{Invalidation, RegisterWrite, must_be_invalidated_by, pcid};
+use super::moments::{MomentNumber, MomentSet};
+use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::{AtomicTableMemory, OutsideMemory, TableMemory, TableMemoryMut};
+use crate::x86::format::Format;
+use crate::x86::profile::{Profile, Vendor};
+use crate::x86::rule::Rule;
+use crate::x86::state::{ControlState, Cr4, Efer};
 use arrayvec::ArrayVec;
 use core::fmt;
 
@@ -10,7 +16,8 @@ use core::fmt;
 pub enum EditError<E = OutsideMemory> {
     /// The entry cannot be read or written, for instance because it is outside memory.
     Memory(E),
-    /// The history is full: it holds as many edits as it can since [`History::forget_all`].
+    /// The history is full: since everything was last invalidated there were as many edits or changes of
+    /// registers as it can hold.
     Full,
 }
 
@@ -31,9 +38,6 @@ impl<E> From<E> for EditError<E> {
     }
 }
 
-/// A moment, as the number of edits made before it.
-pub(super) type EditNumber = u32;
-
 /// What an entry was before an edit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Past {
@@ -41,10 +45,32 @@ pub(super) struct Past {
     /// With every flag that the processor may have set: it may have cached the entry with them.
     pub(super) value: u64,
     /// The first moment at which it was gone.
-    pub(super) until: EditNumber,
+    pub(super) until: MomentNumber,
 }
 
-/// Memory that remembers up to `N` edits of its entries, for the caches of one address space.
+/// Registers by which the processor has walked, until they changed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PastRegisters {
+    pub(super) state: ControlState,
+    /// The first moment at which they were others.
+    until: MomentNumber,
+}
+
+/// What was dropped, and when.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PastInvalidation {
+    pub(super) what: Invalidation,
+    /// TLB-3 or TLB-4; or CANON-3, by which nothing was dropped.
+    pub(super) rule: Rule,
+    /// What was cached before this moment is concerned.
+    pub(super) before: MomentNumber,
+}
+
+/// Number of earlier registers that a history holds.
+pub(super) const MAX_PAST_REGISTERS: usize = 6;
+
+/// Memory that remembers up to `N` edits of its entries (at most 59), the registers by which they were
+/// walked, and what has been invalidated.
 ///
 /// A and D that the processor sets are not edits: they become part of the entry in which they are
 /// set, and show whether it can have been cached. Where an access only *may* have set them (AD-2, AD-3,
@@ -75,13 +101,11 @@ pub(super) struct Past {
 #[derive(Clone, Debug)]
 pub struct History<M, const N: usize> {
     memory: M,
-    now: EditNumber,
-    /// Oldest first.
+    now: MomentNumber,
+    /// Oldest first, as the next two.
     past: ArrayVec<Past, N>,
-    /// Pages of 4 KiB, with the moment of the last invalidation of each.
-    forgotten: ArrayVec<(u64, EditNumber), N>,
-    /// The moment of the last invalidation of all but global translations.
-    only_global_since: EditNumber,
+    past_registers: ArrayVec<PastRegisters, MAX_PAST_REGISTERS>,
+    invalidations: ArrayVec<PastInvalidation, N>,
     /// Flags that the processor may have set in an entry since software last stored it.
     maybe_set: ArrayVec<(PhysAddr, u64), N>,
 }
@@ -93,8 +117,8 @@ impl<M, const N: usize> History<M, N> {
             memory,
             now: 0,
             past: ArrayVec::new_const(),
-            forgotten: ArrayVec::new_const(),
-            only_global_since: 0,
+            past_registers: ArrayVec::new_const(),
+            invalidations: ArrayVec::new_const(),
             maybe_set: ArrayVec::new_const(),
         }
     }
@@ -104,39 +128,139 @@ impl<M, const N: usize> History<M, N> {
         &self.memory
     }
 
-    /// Records that everything has been invalidated.
+    /// Whether nothing can be cached but what memory has now and the registers lead to.
+    pub const fn is_plain(&self) -> bool {
+        self.now == 0
+    }
+
+    /// Forgets what was before: everything has been invalidated.
     pub fn forget_all(&mut self) {
         self.past.clear();
-        self.forgotten.clear();
+        self.past_registers.clear();
+        self.invalidations.clear();
         self.now = 0;
-        self.only_global_since = 0;
     }
 
-    /// Records INVLPG of this address, or a page fault at it (TLB-3): nothing older is cached for its
-    /// page. That is the whole page if it was cached as a large one, whichever byte the address is
-    /// (SDM "Details of TLB Use": both "invalidate all TLB entries corresponding to the translation
-    /// specified by the paging structures"; APM "INVLPG": "regardless of the page size"). A
-    /// translation of another size for another 4 KiB stays.
-    ///
-    /// That INVLPG also drops upper entries for other addresses is not recorded, which allows more.
+    /// Records INVLPG of this address, or a page fault at it, in PCID 0: what both of them drop.
     pub fn forget(&mut self, address: VirtAddr) {
-        let page = address.get() >> PAGE_SHIFT;
-        self.forgotten.retain(|(known, _)| *known != page);
-
-        if self.forgotten.is_full() {
-            // Losing a record allows more.
-            self.forgotten.pop_at(0);
-        }
-        // A history of no edits has no room, and needs none.
-        let _ = self.forgotten.try_push((page, self.now));
+        self.invalidate(Invalidation::Path { address, pcid: 0 });
     }
 
-    /// Records MOV to CR3 while CR4.PGE=1: of what is older, only translations whose leaf has G are
-    /// still cached, and no upper entries on their own (TLB-4; SDM "Operations that Invalidate TLBs
-    /// and Paging-Structure Caches"). While CR4.PGE=0 there are no global translations, and it is
-    /// [`History::forget_all`].
-    pub const fn forget_non_global(&mut self) {
-        self.only_global_since = self.now;
+    /// Records MOV to CR3 in PCID 0: of what is older, only translations whose leaf has G are still
+    /// cached, while CR4.PGE=1.
+    pub fn forget_non_global(&mut self) {
+        self.invalidate(Invalidation::Context { pcid: 0 });
+    }
+
+    /// Records that an instruction has invalidated this (TLB-4). Where it may drop more or less, it is
+    /// the least.
+    pub fn invalidate(&mut self, what: Invalidation) {
+        self.record(what, Rule::Tlb4);
+    }
+
+    /// Records INVLPG, which drops nothing if the address is not canonical (CANON-3).
+    pub fn invlpg<F: Format>(
+        &mut self,
+        state: &ControlState,
+        profile: &Profile,
+        address: VirtAddr,
+    ) {
+        match Invalidation::invlpg::<F>(state, profile, address).first() {
+            Some(Invalidation::Nothing) => self.record(Invalidation::Everything, Rule::Canon3),
+            Some(least) => self.invalidate(*least),
+            None => {}
+        }
+    }
+
+    /// Records a page fault at an address, which drops what is cached for it (TLB-3).
+    pub fn page_fault(&mut self, state: &ControlState, address: VirtAddr) {
+        self.record(Invalidation::Path { address, pcid: pcid(state) }, Rule::Tlb3);
+    }
+
+    /// Records that a register was written: what the manuals of this vendor require to be dropped
+    /// ([`must_be_invalidated_by`]), and that entries cached before were reached by other registers. The
+    /// paging mode changes only with [`Self::forget_all`].
+    ///
+    /// # Errors
+    /// When there is no room. Nothing is recorded then.
+    pub fn write_register(
+        &mut self,
+        write: RegisterWrite,
+        old: &ControlState,
+        new: &ControlState,
+        vendor: Vendor,
+    ) -> Result<(), EditError> {
+        if !walk_alike(old, new) {
+            self.make_room(self.past_registers.is_full())?;
+            let past = PastRegisters { state: *old, until: self.next_moment() };
+            let _ = self.past_registers.try_push(past);
+        }
+
+        self.invalidate(must_be_invalidated_by(write, old, new, vendor));
+        Ok(())
+    }
+
+    fn record(&mut self, what: Invalidation, rule: Rule) {
+        let is_last = |known: &PastInvalidation| {
+            (known.what, known.rule, known.before) == (what, rule, self.now)
+        };
+        let is_repeated = self.invalidations.last().is_some_and(is_last);
+        if self.is_plain() || is_repeated || what == Invalidation::Nothing {
+            return;
+        }
+
+        if self.invalidations.is_full() {
+            // Losing a record allows more.
+            self.invalidations.pop_at(0);
+        }
+        let before = self.next_moment();
+        // A history of no edits has no room, and needs none.
+        let _ = self.invalidations.try_push(PastInvalidation { what, rule, before });
+    }
+
+    /// Makes room in a list that `is_full`, by forgetting what was before everything was last
+    /// invalidated.
+    fn make_room<E>(&mut self, is_full: bool) -> Result<(), EditError<E>> {
+        if !is_full {
+            return Ok(());
+        }
+
+        let is_everything = |known: &&PastInvalidation| {
+            known.what == Invalidation::Everything && known.rule == Rule::Tlb4
+        };
+        let last = self.invalidations.iter().rfind(is_everything);
+        let start = last.ok_or(EditError::Full)?.before;
+        self.past.retain(|past| past.until > start);
+        self.past_registers.retain(|past| past.until > start);
+        self.invalidations.retain(|known| known.before > start);
+        let is_still_full = self.past.is_full() || self.past_registers.is_full();
+        if is_still_full { Err(EditError::Full) } else { Ok(()) }
+    }
+
+    /// Begins another moment.
+    fn next_moment(&mut self) -> MomentNumber {
+        if self.now + 1 == MomentSet::ROOM {
+            self.renumber();
+        }
+        self.now += 1;
+        self.now
+    }
+
+    /// Leaves out the moments with which nothing begins that is still recorded.
+    fn renumber(&mut self) {
+        const { assert!(2 * N + MAX_PAST_REGISTERS + 2 < MomentSet::ROOM as usize) };
+
+        let past = self.past.iter_mut().map(|past| &mut past.until);
+        let registers = self.past_registers.iter_mut().map(|past| &mut past.until);
+        let invalidations = self.invalidations.iter_mut().map(|known| &mut known.before);
+        let mut known: ArrayVec<&mut MomentNumber, { MomentSet::ROOM as usize }> =
+            past.chain(registers).chain(invalidations).collect();
+
+        let first_moments: MomentSet = known.iter().map(|moment| **moment).collect();
+        for moment in &mut known {
+            **moment = first_moments.count_to(**moment);
+        }
+        self.now = first_moments.count_to(self.now);
     }
 
     /// Records that an access may have set these flags in the entry at this address, or may not.
@@ -161,18 +285,37 @@ impl<M, const N: usize> History<M, N> {
         known.map_or(0, |(_, flags)| *flags)
     }
 
-    /// The moment since which a translation of a page of `1 << shift` bytes can have been cached.
-    pub(super) fn cached_since(&self, address: VirtAddr, shift: u8) -> EditNumber {
-        let shift = shift.max(PAGE_SHIFT);
-        let is_in_page = |page: u64| page >> (shift - PAGE_SHIFT) == address.get() >> shift;
-        let known = self.forgotten.iter().filter(|(page, _)| is_in_page(*page));
-        known.map(|(_, since)| *since).max().unwrap_or(0)
+    /// The current moment.
+    pub(super) const fn now(&self) -> MomentNumber {
+        self.now
     }
 
-    /// The moment since which upper entries, and translations that are not global, can have been
-    /// cached.
-    pub(super) const fn only_global_since(&self) -> EditNumber {
-        self.only_global_since
+    /// The registers before the current ones, oldest first.
+    pub(super) fn past_registers(&self) -> &[PastRegisters] {
+        &self.past_registers
+    }
+
+    /// What was invalidated, oldest first.
+    pub(super) fn invalidations(&self) -> &[PastInvalidation] {
+        &self.invalidations
+    }
+
+    /// The moments of registers that are as wanted. `current` are those of the last moment.
+    pub(super) fn moments_with(
+        &self,
+        current: &ControlState,
+        is_wanted: impl Fn(&ControlState) -> bool,
+    ) -> MomentSet {
+        let mut first = 0;
+        let mut wanted = MomentSet::default();
+        for past in &self.past_registers {
+            if is_wanted(&past.state) {
+                wanted = wanted.or(MomentSet::between(first, past.until));
+            }
+            first = past.until;
+        }
+
+        if is_wanted(current) { wanted.or(MomentSet::since(first)) } else { wanted }
     }
 
     /// The earlier values of an entry, newest first.
@@ -181,7 +324,7 @@ impl<M, const N: usize> History<M, N> {
     }
 
     /// The number of these that were still there at a moment, or came later.
-    pub(super) fn past_since(&self, at: PhysAddr, since: EditNumber) -> usize {
+    pub(super) fn past_since(&self, at: PhysAddr, since: MomentNumber) -> usize {
         self.past(at).take_while(|past| past.until > since).count()
     }
 }
@@ -197,8 +340,8 @@ impl<M: TableMemoryMut, const N: usize> History<M, N> {
         let value = before | self.maybe_set(at);
         let is_new = value != entry;
 
-        if is_new && self.past.is_full() {
-            return Err(EditError::Full);
+        if is_new {
+            self.make_room(self.past.is_full())?;
         }
         if before != entry {
             self.memory.write_entry(at, bytes, entry)?;
@@ -220,6 +363,16 @@ impl<M: TableMemoryMut, const N: usize> History<M, N> {
         let before = self.memory.read_entry(at, bytes)?;
         self.memory.write_entry(at, bytes, before | flags)
     }
+}
+
+/// Whether walks by both registers start in the same table, with the same PCID, and read an entry the
+/// same way. Everything else acts on what is cached at each access.
+pub(super) fn walk_alike(one: &ControlState, other: &ControlState) -> bool {
+    let cr4 = Cr4::PSE | Cr4::PCIDE;
+    one.cr3 == other.cr3
+        && one.pdptes == other.pdptes
+        && one.cr4 & cr4 == other.cr4 & cr4
+        && one.efer & Efer::NXE == other.efer & Efer::NXE
 }
 
 /// The memory as it is now.

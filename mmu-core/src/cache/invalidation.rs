@@ -7,7 +7,7 @@ use crate::table::limits;
 use crate::x86::control::CR3_NO_FLUSH;
 use crate::x86::fault::{Fault, Vector};
 use crate::x86::format::Format;
-use crate::x86::profile::{Features, Profile};
+use crate::x86::profile::{Features, Profile, Vendor};
 use crate::x86::state::{ControlState, Cr0, Cr4, Efer};
 use arrayvec::ArrayVec;
 
@@ -167,6 +167,18 @@ impl Invalidation {
         }
     }
 
+    /// How much a register write drops, to compare two possibilities of the same write.
+    const fn extent(self) -> u8 {
+        match self {
+            Self::Nothing => 0,
+            Self::Path { .. } | Self::Page { .. } | Self::Address { .. } => 1,
+            Self::Context { .. } => 2,
+            Self::WholeContext { .. } => 3,
+            Self::NonGlobal => 4,
+            Self::Everything => 5,
+        }
+    }
+
     /// The address, if only translations of one address are dropped.
     pub(super) const fn address(self) -> Option<VirtAddr> {
         match self {
@@ -204,7 +216,9 @@ pub enum RegisterWrite {
     Other,
 }
 
-/// What a change of the control state drops (TLB-4). `new` is the state after the write.
+/// What a change of the control state drops in the caches of an emulator (TLB-4): at least what
+/// [`must_be_invalidated_by`] requires on any processor, and what it is safer to drop. `new` is the state
+/// after the write.
 ///
 /// ```
 /// use mmu_core::cache::{Invalidation, RegisterWrite, invalidated_by};
@@ -224,28 +238,58 @@ pub fn invalidated_by(
     new: &ControlState,
 ) -> Invalidation {
     let changes = |bit| (old.cr4 ^ new.cr4).contains(bit);
+    let nxe_changes = (old.efer ^ new.efer).contains(Efer::NXE);
+
+    // Neither manual lists these. LA57 can only change where it has no effect (MODE-2). NXE changes
+    // which entries are good (CODE-3).
+    if changes(Cr4::LA57) || nxe_changes {
+        return Invalidation::Everything;
+    }
+
+    let by_each = Vendor::ALL.map(|vendor| must_be_invalidated_by(write, old, new, vendor));
+    let most = by_each.into_iter().max_by_key(|dropped| dropped.extent());
+    most.unwrap_or(Invalidation::Nothing)
+}
+
+/// What the manuals require a change of the control state to drop (TLB-4): SDM "Operations that Invalidate
+/// TLBs and Paging-Structure Caches" on Intel's processors, APM "TLB Management" on AMD's, and what both
+/// require on an unknown one.
+///
+/// The lists differ. AMD's has CR0.PG from 0 to 1, CR4.PSE, CR4.PKE from 0 to 1, and for CR4.PAE all PCIDs;
+/// Intel's has CR4.SMEP from 0 to 1. Neither has EFER.NXE.
+///
+/// ```
+/// use mmu_core::cache::{Invalidation, RegisterWrite, must_be_invalidated_by};
+/// use mmu_core::{ControlState, Cr4, Vendor};
+///
+/// let old = ControlState::four_level(0x1000);
+/// let with_smep = ControlState { cr4: old.cr4 | Cr4::SMEP, ..old };
+/// let dropped = |vendor| must_be_invalidated_by(RegisterWrite::Other, &old, &with_smep, vendor);
+/// assert_eq!(dropped(Vendor::Intel), Invalidation::WholeContext { pcid: 0 });
+/// assert_eq!(dropped(Vendor::Amd), Invalidation::Nothing);
+/// ```
+pub fn must_be_invalidated_by(
+    write: RegisterWrite,
+    old: &ControlState,
+    new: &ControlState,
+    vendor: Vendor,
+) -> Invalidation {
+    let changes = |bit| (old.cr4 ^ new.cr4).contains(bit);
     let sets = |bit| (new.cr4 - old.cr4).contains(bit);
     let clears = |bit| (old.cr4 - new.cr4).contains(bit);
-    let nxe_changes = (old.efer ^ new.efer).contains(Efer::NXE);
+    let paging_stops = (old.cr0 - new.cr0).contains(Cr0::PG);
+    let paging_starts = (new.cr0 - old.cr0).contains(Cr0::PG);
     let current_context = Invalidation::WholeContext { pcid: pcid(old) };
+    let is_amd = vendor == Vendor::Amd;
 
     let changes_that_drop = [
-        // SDM, MOV to CR0.
-        ((old.cr0 - new.cr0).contains(Cr0::PG), Invalidation::Everything),
-        // SDM, MOV to CR4.
-        (changes(Cr4::PGE), Invalidation::Everything),
-        (clears(Cr4::PCIDE), Invalidation::Everything),
-        // APM "TLB Management". The SDM lists neither PSE, which changes the meaning of a PDE
-        // (MODE-4), nor PKE, on which no cached fact depends.
-        (changes(Cr4::PSE), Invalidation::Everything),
-        (sets(Cr4::PKE), Invalidation::Everything),
-        // Neither manual lists these. LA57 can only change where it has no effect (MODE-2). NXE
-        // changes which entries are good (CODE-3).
-        (changes(Cr4::LA57), Invalidation::Everything),
-        (nxe_changes, Invalidation::Everything),
-        // SDM, MOV to CR4: all of the current PCID. Where PAE can change there is no other.
+        (paging_stops || changes(Cr4::PGE) || clears(Cr4::PCIDE), Invalidation::Everything),
+        (
+            is_amd && (paging_starts || changes(Cr4::PAE) || changes(Cr4::PSE) || sets(Cr4::PKE)),
+            Invalidation::Everything,
+        ),
         (changes(Cr4::PAE), current_context),
-        (sets(Cr4::SMEP), current_context),
+        (vendor == Vendor::Intel && sets(Cr4::SMEP), current_context),
     ];
     if let Some((_, dropped)) = changes_that_drop.into_iter().find(|(happens, _)| *happens) {
         return dropped;
@@ -256,8 +300,7 @@ pub fn invalidated_by(
         RegisterWrite::Cr3(value) if new.cr4.contains(Cr4::PCIDE) && value & CR3_NO_FLUSH != 0 => {
             Invalidation::Nothing
         }
-        // SDM, MOV to CR3: the PCID of the new CR3, which is 0 while PCIDE=0. Global translations
-        // stay.
+        // MOV to CR3: the PCID of the new CR3, which is 0 while PCIDE=0. Global translations stay.
         RegisterWrite::Cr3(_) => Invalidation::Context { pcid: pcid(new) },
         RegisterWrite::Other => Invalidation::Nothing,
     }

@@ -9,7 +9,7 @@
 //! 3. `tlb`, `structures`: the caches themselves ([`Tlb`], [`StructureCaches`]);
 //! 4. `mmu`, `miss`, `any_mode`: an access through them ([`CachedMmu`]), the walk when they miss, and
 //!    the MMU of a processor that changes its mode ([`AnyCachedMmu`]);
-//! 5. `history`, `stale`: everything that the manuals allow caches to do after edits without
+//! 5. `moments`, `history`, `stale`: everything that the manuals allow caches to do after edits without
 //!    invalidation ([`History`], [`Mmu::predict_stale`](crate::Mmu::predict_stale)), of which
 //!    [`CachedMmu`] does one thing.
 //!
@@ -21,7 +21,7 @@
 //! where a processor is "always free to invalidate additional entries". First, a fault always follows
 //! from the tables in memory: there is no spurious fault after rights were relaxed, which TLB-2
 //! allows but does not require. Second, [`invalidated_by`] includes a few changes that only one of
-//! the manuals lists, or neither.
+//! the manuals lists, or neither; [`must_be_invalidated_by`] has what they require.
 //!
 //! ```
 //! use mmu_core::cache::CachedMmu;
@@ -49,6 +49,7 @@ mod history;
 mod invalidation;
 mod miss;
 mod mmu;
+mod moments;
 #[cfg(test)]
 mod properties;
 mod stale;
@@ -60,7 +61,8 @@ mod tlb;
 pub use any_mode::AnyCachedMmu;
 pub use entry::{StructureEntry, TlbEntry};
 pub use history::{EditError, History};
-pub use invalidation::{Invalidation, RegisterWrite, invalidated_by, pcid};
+pub use invalidation::{Invalidation, RegisterWrite, invalidated_by, must_be_invalidated_by, pcid};
 pub use mmu::CachedMmu;
+pub use stale::{CACHED_TRANSLATION, SPURIOUS_FAULT};
 pub use structures::StructureCaches;
 pub use tlb::Tlb;

@@ -260,7 +260,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
     ) -> Result<bool, OutsideMemory> {
         let mut pages = ArrayVec::<WalkedPage, MAX_PAGES>::new();
         for (address, len) in self.pages(access) {
-            pages.push(self.walk_page(memory, address, len, access, found)?);
+            pages.push(self.walk_page(self, memory, address, len, access, found)?);
         }
 
         self.conclude(&pages, access, choice, found);
@@ -296,9 +296,11 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         })
     }
 
-    /// Walks for one of the access's pages.
+    /// Walks for one of the access's pages. `reader` reads and judges the entries, and this MMU reports
+    /// what comes of it.
     pub(crate) fn walk_page<M: TableMemory<Error = OutsideMemory> + ?Sized>(
         &self,
+        reader: &Self,
         memory: &M,
         address: VirtAddr,
         len: u16,
@@ -306,7 +308,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         found: &mut Prediction,
     ) -> Result<WalkedPage, OutsideMemory> {
         let mut path = Path::default();
-        let walked = self.walk(memory, address, access, &mut path);
+        let walked = reader.walk(memory, address, access, &mut path);
         found.rules.extend(path.rules);
 
         let end = match walked {

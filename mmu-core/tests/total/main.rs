@@ -141,8 +141,14 @@ fn drive_format<F: Format>(values: &mut Values) {
     for _ in 0..3 {
         let _ = history.edit(values.place(), values.byte(), values.number());
         history.forget(values.address());
+        history.invlpg::<F>(&state, &profile, values.address());
+        history.page_fault(&state, values.address());
+        let new = values.state();
+        let write = RegisterWrite::Cr3(values.number());
+        let _ = history.write_register(write, &state, &new, profile.vendor);
         let _ = history.set_flags(values.place(), values.byte(), values.number());
         let _ = mmu.predict_stale(&history, &values.access(), |_| {});
+        let _ = mmu.predict_after_edits(&history, &values.access());
     }
     history.forget_all();
 

@@ -132,7 +132,8 @@ fn generators_take_turns_and_sequences_are_a_fifth_at_least() {
         let cases = Some(expected.iter().sum());
         let schedule = Schedule::new(&generators, modes, &capabilities(true), Shard::WHOLE, cases);
         let names = names(&schedule);
-        let count = |generator| names.iter().filter(|name| name.generator == generator).count();
+        let count =
+            |generator| names.iter().filter(|name| name.generator == generator).count() as u64;
         assert_eq!(generators.clone().into_iter().map(count).collect::<Vec<_>>(), expected);
     }
 }

@@ -50,6 +50,11 @@ fn why_unmet(need: Need, machine: &Capabilities) -> Option<String> {
         Need::LoadsPkru => {
             (!machine.pkru_in_ring_0).then(|| "PKRU cannot be loaded in ring 0 here".into())
         }
+        Need::RepeatsWalks => (profile.vendor != Vendor::Amd)
+            .then(|| format!("vendor {:?}: one spurious fault is allowed (TLB-2)", profile.vendor)),
+        Need::RingsInAnyOrder => {
+            Some("in the sequences of this guest, ring 3 comes before ring 0".into())
+        }
         Need::OneOf(needs) => {
             let all_unmet: Option<Vec<String>> =
                 needs.iter().map(|need| why_unmet(*need, machine)).collect();

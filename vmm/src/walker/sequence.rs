@@ -1,16 +1,16 @@
 //! Predicting a sequence: each access from the tables and registers as those before it left them, and
 //! from what the processor may have cached of earlier tables (TLB-2).
 
-use super::{CHECKED_SIZE, predict_case};
+use super::CHECKED_SIZE;
 use crosswalk_case::{AccessStep, Action, Case};
 use crosswalk_guest::layout::Arena;
 use crosswalk_guest::tables::{self, TableUse};
-use mmu_core::cache::History;
+use mmu_core::cache::{History, RegisterWrite};
 use mmu_core::walk::Path;
-use mmu_core::x86::format::{Bits32, FiveLevel, FourLevel, Pae, levels};
+use mmu_core::x86::format::{Bits32, FourLevel, levels};
 use mmu_core::{
-    Access, Alternative, AnyMmu, ControlState, Cr4, EntryUpdate, Mmu, PageFaultCode, PagingMode,
-    PhysAddr, Prediction, Profile, Reference, Rule, Semantics, VirtAddr,
+    Access, Alternative, AnyMmu, ControlState, EntryUpdate, PageFaultCode, PagingMode, PhysAddr,
+    Prediction, Profile, Reference, Rule, Semantics, VirtAddr,
 };
 use std::collections::BTreeMap;
 
@@ -129,7 +129,8 @@ pub(super) struct Moment<'h> {
 impl Moment<'_> {
     /// Everything that is allowed for an access, by the tables or by what may be cached of earlier ones.
     pub(super) fn predict<R: Semantics>(&self, semantics: R, access: &Access) -> Prediction {
-        predict_access(semantics, self.state, self.profile, self.history, access)
+        let mmu = AnyMmu::with_semantics(semantics, self.state, self.profile);
+        mmu.predict_after_edits(self.history, access).expect(CHECKED_SIZE)
     }
 
     /// The tables in memory, and an access to them, as a case of its own.
@@ -158,21 +159,19 @@ fn follow(
             continue;
         };
 
-        let history = &tables.history;
-        let accesses_before = predictions.len();
         let moment = Moment {
             events: &events,
-            accesses: accesses_before,
+            accesses: predictions.len(),
             state,
             profile: case.profile,
-            history,
+            history: &tables.history,
         };
         let prediction = predict(&moment, &access);
         events.push(walked(case, &state, tables.history.memory(), access));
         if predictions.len() + 1 < accesses {
             tables.set_flags(&prediction);
             if faults.drops(&prediction) {
-                tables.drop_faulting(&prediction);
+                tables.drop_faulting(&prediction, &state);
             }
         }
         predictions.push(prediction);
@@ -223,9 +222,20 @@ impl CachedTables {
                     let _ = self.history.edit(at, self.entry_bytes, entry.value);
                 }
             }
-            Action::Invlpg(address) => self.history.forget(address),
-            Action::ReloadCr3 if state.cr4.contains(Cr4::PGE) => self.history.forget_non_global(),
-            Action::ReloadCr3 => self.history.forget_all(),
+            Action::Invlpg(address) => {
+                let profile = self.history.memory().profile;
+                if state.mode().is_long_mode() {
+                    self.history.invlpg::<FourLevel>(state, &profile, address);
+                } else {
+                    self.history.invlpg::<Bits32>(state, &profile, address);
+                }
+            }
+            Action::ReloadCr3 => {
+                let write = RegisterWrite::Cr3(state.cr3);
+                let vendor = self.history.memory().profile.vendor;
+                // The registers stay the same, which needs no room.
+                let _ = self.history.write_register(write, state, state, vendor);
+            }
             Action::Access(_) | Action::Pkru(_) | Action::WriteProtect(_) => {}
         }
     }
@@ -241,9 +251,9 @@ impl CachedTables {
     }
 
     /// Drops what is cached for an access that faults (TLB-3).
-    fn drop_faulting(&mut self, predicted: &Prediction) {
+    fn drop_faulting(&mut self, predicted: &Prediction, state: &ControlState) {
         if let Some(address) = common_cr2(predicted) {
-            self.history.forget(address);
+            self.history.page_fault(state, address);
         }
     }
 
@@ -322,49 +332,73 @@ fn depth_of(mode: PagingMode, at: u64) -> usize {
         .unwrap_or(0)
 }
 
-/// Everything that is allowed for one access, by the tables or by what may be cached of earlier ones.
-fn predict_access<R: Semantics>(
-    semantics: R,
-    state: ControlState,
-    profile: Profile,
-    memory: &EditHistory,
-    access: &Access,
-) -> Prediction {
-    let mut all = Prediction::default();
-    let mut add = |found: &Prediction| add_new_ways(&mut all, found);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::walker::Walker;
+    use crosswalk_case::TableEntry;
+    use mmu_core::{Profile, Ring, Vendor};
 
-    let predicted = match state.mode() {
-        PagingMode::FourLevel => Mmu::<FourLevel, R>::with_semantics(semantics, state, profile)
-            .predict_stale(memory, access, add),
-        PagingMode::FiveLevel => Mmu::<FiveLevel, R>::with_semantics(semantics, state, profile)
-            .predict_stale(memory, access, add),
-        mode => {
-            // This names the members of the choices that these modes leave open.
-            add(&predict_case(semantics, state, profile, memory.memory(), access));
-            match mode {
-                PagingMode::Bits32 => Mmu::<Bits32, R>::with_semantics(semantics, state, profile)
-                    .predict_stale(memory, access, add),
-                PagingMode::Pae => Mmu::<Pae, R>::with_semantics(semantics, state, profile)
-                    .predict_stale(memory, access, add),
-                // There are no tables.
-                _ => Ok(()),
-            }
+    const CACHING: [Rule; 6] =
+        [Rule::Tlb1, Rule::Tlb2, Rule::Tlb3, Rule::Tlb4, Rule::Ad4, Rule::Canon3];
+
+    /// A read of a page, its move to the next frame, what `between` does, and a read again.
+    fn moved(vendor: Vendor, between: impl Fn(&Case) -> Vec<Action>) -> Case {
+        let profile = Profile { vendor, ..Profile::default() };
+        let mut case = Case::plain(Arena::ALL[0], 7, Ring::Three, profile);
+        let leaf = case.entries[3];
+
+        case.before = vec![
+            Action::Access(case.access_step()),
+            Action::Write(TableEntry { value: leaf.value + 0x1000, ..leaf }),
+        ];
+        let between = between(&case);
+        case.before.extend(between);
+        case
+    }
+
+    /// The rules of caching that decide about the last access.
+    fn rules(case: &Case) -> Vec<Rule> {
+        let decided = Reference.predict(case).rules;
+        CACHING.into_iter().filter(|rule| decided.contains(*rule)).collect()
+    }
+
+    #[test]
+    fn the_rules_of_caching_that_decide_are_reported() {
+        for vendor in Vendor::ALL {
+            let own = |case: &Case| vec![Action::Invlpg(case.access.address)];
+            let not_canonical = |_: &Case| vec![Action::Invlpg(VirtAddr::new(1 << 56))];
+            let nothing = |_: &Case| Vec::new();
+
+            assert_eq!(rules(&moved(vendor, nothing)), [Rule::Tlb2]);
+            assert_eq!(rules(&moved(vendor, own)), [Rule::Tlb4]);
+            assert_eq!(rules(&moved(vendor, |_| vec![Action::ReloadCr3])), [Rule::Tlb4]);
+            assert_eq!(rules(&moved(vendor, not_canonical)), [Rule::Tlb2, Rule::Canon3]);
         }
-    };
-    predicted.expect(CHECKED_SIZE);
-    all
-}
+    }
 
-/// Adds the ways of a prediction that are not known yet.
-pub(super) fn add_new_ways(all: &mut Prediction, found: &Prediction) {
-    all.rules.extend(found.rules);
+    #[test]
+    fn tlb_1_decides_where_nothing_was_read_before() {
+        let mut case = moved(Vendor::Intel, |_| Vec::new());
+        case.before.remove(0);
+        assert_eq!(rules(&case), [Rule::Tlb1]);
+    }
 
-    for way in &found.alternatives {
-        let is_same =
-            |known: &Alternative| known.outcome == way.outcome && known.updates == way.updates;
-        let is_known = all.alternatives.iter().any(is_same);
-        if !is_known {
-            all.alternatives.push(way.clone());
+    /// A write by ring 3 to a page of the supervisor faults, and drops what the supervisor cached.
+    #[test]
+    fn tlb_3_decides_where_an_access_faulted() {
+        let mut case = moved(Vendor::Intel, |_| Vec::new());
+        case.entries[3].value &= !4;
+        if let Action::Write(entry) = &mut case.before[1] {
+            entry.value &= !4;
         }
+        let step = case.access_step();
+        let by_ring_0 = AccessStep { access: Access { ring: Ring::Zero, ..step.access }, ..step };
+        case.before[0] = Action::Access(by_ring_0);
+        case.before.push(Action::Access(step));
+        case.access.ring = Ring::Zero;
+
+        // The leaf that replaced the first one is cached by nothing before.
+        assert_eq!(rules(&case), [Rule::Tlb3]);
     }
 }

@@ -1,4 +1,4 @@
-//! TLB-2 with random edits without invalidation: everything that [`CachedMmu`] does is in the set
+//! TLB-2 with random edits without invalidation, and random changes of the registers: everything that [`CachedMmu`] does is in the set
 //! of allowed outcomes, and nothing that was never mapped is.
 
 use super::{
@@ -6,12 +6,13 @@ use super::{
     OutsideMemory, PS, Pae, PhysAddr, PropertyBench, TableMemory, TextbookTable, Unpaged, Vendor,
     VirtAddr, address, allows, event, flip, placed, tables,
 };
-use crate::cache::{EditError, History, Invalidation};
+use crate::cache::{EditError, History, Invalidation, RegisterWrite};
 use crate::memory::Unshared;
 use crate::outcome::Outcome;
 use crate::walk::{Mmu, Path};
 use crate::x86::regime::Regime;
 use crate::x86::semantics::Reference;
+use crate::x86::state::{ControlState, PagingMode};
 use core::cell::Cell;
 use proptest::prelude::*;
 use std::vec::Vec;
@@ -23,10 +24,11 @@ fn entries(history: &EightEntryHistory) -> EightEntries {
     history.memory().clone().into_inner()
 }
 
-/// The entry with the address of one of the four tables, unless it maps a large page: a history
+/// The entry with the address of one of the four tables, unless it always maps a large page: a history
 /// knows an entry by its address, so each of the eight entries must have only one.
-fn direct(entry: u64) -> u64 {
-    if entry & PS == 0 {
+fn direct<F: Format>(entry: u64) -> u64 {
+    // With 32-bit paging CR4.PSE decides.
+    if entry & PS == 0 || F::MODE == PagingMode::Bits32 {
         entry & !FRAME | ((entry >> 12 & 3) + 1) << 12
     } else {
         entry & !0x3fff_f000
@@ -50,57 +52,97 @@ fn within<F: Format>(path: u64, access: &Access) -> Access {
     if is_last { Access { size: access.bytes_in_first_page(), ..access } } else { access }
 }
 
+/// An event that the caches see, without an invalidation after an edit.
+#[derive(Clone, Copy, Debug)]
+enum StaleEvent {
+    /// One of those in the tests of invalidation.
+    Shared(CacheEvent),
+    /// INVLPG of the page of a path.
+    Invlpg { path: u64 },
+    /// INVPCID, with a PCID and the page of a path in its descriptor.
+    Invpcid { kind: u64, pcid: u64, path: u64 },
+}
+
+fn stale_event() -> impl Strategy<Value = StaleEvent> {
+    prop_oneof![
+        8 => event().prop_map(StaleEvent::Shared),
+        1 => (0..32_u64).prop_map(|path| StaleEvent::Invlpg { path }),
+        1 => (0..4_u64, 0..4_u64, 0..32_u64)
+            .prop_map(|(kind, pcid, path)| StaleEvent::Invpcid { kind, pcid, path }),
+    ]
+}
+
 /// An MMU with caches of `N` structure entries per level, and the history of its page tables.
 struct StaleBench<F: Format, const N: usize> {
     bench: PropertyBench<F, N>,
     history: EightEntryHistory,
+    vendor: Vendor,
 }
 
 impl<F: Format, const N: usize> StaleBench<F, N> {
-    fn new(tables: EightEntries, vendor: Vendor) -> Self {
-        let mut bench = PropertyBench::<F, N>::new(tables, true);
+    fn new(tables: EightEntries, vendor: Vendor, global: bool) -> Self {
+        let mut bench = PropertyBench::<F, N>::new(tables, global);
         let Regime { state, mut profile, .. } = *bench.mmu.mmu().regime();
         profile.vendor = vendor;
         bench.mmu = CachedMmu::with_semantics(Reference, state, profile);
 
-        Self {
-            bench,
-            history: EightEntryHistory::new(Unshared::new(EightEntries(tables.0.map(direct)))),
-        }
+        let tables = Unshared::new(EightEntries(tables.0.map(direct::<F>)));
+        Self { bench, history: EightEntryHistory::new(tables), vendor }
     }
 
-    fn perform(&mut self, event: CacheEvent) -> Result<(), TestCaseError> {
-        match event {
-            CacheEvent::Edit { slot, flip, .. } => self.edit(slot, flip),
-            CacheEvent::Cr3 { number, no_flush: true } => self.invlpg(address::<F>(number)),
-            // All PCIDs have the same root, and global pages stay.
-            CacheEvent::Cr3 { .. } => {
-                self.bench.mov_to_cr3(0, false);
-                self.history.forget_non_global();
-            }
-            // NXE and PSE stay: stale predictions assume the current registers.
-            CacheEvent::Registers { bits, pkru } => self.bench.change_registers(bits | 0xc0, pkru),
-            CacheEvent::Access { path, access } => self.access(&within::<F>(path, &access))?,
-        }
+    fn perform(&mut self, event: StaleEvent) -> Result<(), TestCaseError> {
+        let old = self.bench.state();
 
+        match event {
+            StaleEvent::Shared(CacheEvent::Edit { slot, flip, .. }) => self.edit(slot, flip),
+            StaleEvent::Shared(CacheEvent::Access { path, access }) => {
+                self.access(&within::<F>(path, &access))?;
+            }
+            StaleEvent::Shared(CacheEvent::Cr3 { number, no_flush }) => {
+                let bit_63 = self.bench.mov_to_cr3(number, no_flush);
+                let value = self.bench.state().cr3 | u64::from(bit_63) << 63;
+                self.record_write(RegisterWrite::Cr3(value), &old);
+            }
+            StaleEvent::Shared(CacheEvent::Registers { bits, pkru }) => {
+                self.bench.change_registers(bits, pkru);
+                self.record_write(RegisterWrite::Other, &old);
+            }
+            StaleEvent::Invlpg { path } => {
+                let page = VirtAddr::new(address::<F>(path));
+                let profile = self.bench.mmu.mmu().regime().profile;
+                self.bench.mmu.invlpg(page);
+                self.history.invlpg::<F>(&old, &profile, page);
+            }
+            StaleEvent::Invpcid { kind, pcid, path } => {
+                let profile = self.bench.mmu.mmu().regime().profile;
+                let pcid = if F::IS_LONG_MODE { pcid } else { 0 };
+                let descriptor = [pcid, address::<F>(path)];
+                let dropped = Invalidation::invpcid::<F>(&old, &profile, kind, descriptor);
+                self.bench.mmu.invpcid(kind, descriptor).unwrap();
+                self.history.invalidate(dropped.unwrap());
+            }
+        }
         Ok(())
     }
 
     /// Flips bits of an entry without an invalidation, unless the history is full.
     fn edit(&mut self, slot: usize, flip: u64) {
-        let new = direct(entries(&self.history).0[slot] ^ flip);
+        let new = direct::<F>(entries(&self.history).0[slot] ^ flip);
         let stored = self.history.edit(place::<F>(slot), F::ENTRY_BYTES, new);
+        self.invalidate_if_full(stored.map_err(|error| error == EditError::Full));
+    }
 
-        if stored == Err(EditError::Full) {
+    /// Records that the registers have changed.
+    fn record_write(&mut self, write: RegisterWrite, old: &ControlState) {
+        let recorded = self.history.write_register(write, old, &self.bench.state(), self.vendor);
+        self.invalidate_if_full(recorded.map_err(|error| error == EditError::Full));
+    }
+
+    fn invalidate_if_full(&mut self, recorded: Result<(), bool>) {
+        if recorded == Err(true) {
             self.bench.mmu.invalidate(Invalidation::Everything);
             self.history.forget_all();
         }
-    }
-
-    fn invlpg(&mut self, page: u64) {
-        let page = VirtAddr::new(page);
-        self.bench.mmu.invlpg(page);
-        self.history.forget(page);
     }
 
     /// An access, whose outcome must be one of those allowed.
@@ -122,7 +164,7 @@ impl<F: Format, const N: usize> StaleBench<F, N> {
         prop_assert!(is_allowed, "{access:?}: {outcome:?} of {before:?}, now {after:?}");
 
         if let Some(address) = outcome.fault().and_then(|fault| fault.cr2) {
-            self.history.forget(address);
+            self.history.page_fault(&self.bench.state(), address);
         }
 
         Ok(())
@@ -132,10 +174,10 @@ impl<F: Format, const N: usize> StaleBench<F, N> {
 /// Everything that an MMU with caches does after edits without invalidation is allowed.
 fn is_allowed<F: Format, const N: usize>(
     tables: EightEntries,
-    vendor: Vendor,
-    events: &[CacheEvent],
+    (vendor, global): (Vendor, bool),
+    events: &[StaleEvent],
 ) -> Result<(), TestCaseError> {
-    let mut bench = StaleBench::<F, N>::new(tables, vendor);
+    let mut bench = StaleBench::<F, N>::new(tables, vendor, global);
     events.iter().try_for_each(|event| bench.perform(*event))
 }
 
@@ -191,11 +233,12 @@ fn is_bounded<F: Format>(
     let mmu: Mmu<F> = *PropertyBench::<F, 0>::new(tables, true).mmu.mmu();
     let access = Access { size: 1, ..placed::<F>(path, &access) };
 
-    let mut history = EightEntryHistory::new(Unshared::new(EightEntries(tables.0.map(direct))));
+    let mut history =
+        EightEntryHistory::new(Unshared::new(EightEntries(tables.0.map(direct::<F>))));
     let mut moments = vec![entries(&history)];
 
     for (slot, flip) in edits {
-        let new = direct(entries(&history).0[*slot] ^ flip);
+        let new = direct::<F>(entries(&history).0[*slot] ^ flip);
         history.edit(place::<F>(*slot), F::ENTRY_BYTES, new).expect("the history has room");
         moments.push(entries(&history));
     }
@@ -221,6 +264,10 @@ fn is_bounded<F: Format>(
     Ok(())
 }
 
+fn vendor() -> impl Strategy<Value = Vendor> {
+    prop::sample::select(Vendor::ALL.to_vec())
+}
+
 fn access() -> impl Strategy<Value = (u64, Access)> {
     event().prop_filter_map("accesses only", |event| match event {
         CacheEvent::Access { path, access } => Some((path, access)),
@@ -237,21 +284,21 @@ macro_rules! in_every_format {
                 #[test]
                 fn tlb_2_a_tlb_does_what_is_allowed(
                     tables in tables(),
-                    amd in any::<bool>(),
-                    events in prop::collection::vec(event(), 1..40),
+                    vendor in vendor(),
+                    global in any::<bool>(),
+                    events in prop::collection::vec(stale_event(), 1..40),
                 ) {
-                    let vendor = if amd { Vendor::Amd } else { Vendor::Intel };
-                    is_allowed::<$format, 0>(tables, vendor, &events)?;
+                    is_allowed::<$format, 0>(tables, (vendor, global), &events)?;
                 }
 
                 #[test]
                 fn tlb_2_structure_caches_do_what_is_allowed(
                     tables in tables(),
-                    amd in any::<bool>(),
-                    events in prop::collection::vec(event(), 1..40),
+                    vendor in vendor(),
+                    global in any::<bool>(),
+                    events in prop::collection::vec(stale_event(), 1..40),
                 ) {
-                    let vendor = if amd { Vendor::Amd } else { Vendor::Intel };
-                    is_allowed::<$format, 2>(tables, vendor, &events)?;
+                    is_allowed::<$format, 2>(tables, (vendor, global), &events)?;
                 }
 
                 #[test]

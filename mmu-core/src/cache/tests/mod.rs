@@ -8,6 +8,8 @@ mod sizes;
 mod stale;
 mod stale_drops;
 mod stale_flags;
+mod stale_registers;
+mod stale_rules;
 mod verdicts;
 
 use super::{CachedMmu, Invalidation, RegisterWrite};

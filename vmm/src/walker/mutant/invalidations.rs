@@ -4,6 +4,7 @@ use super::{Mutant, Need};
 use crate::walker::Walker;
 use crate::walker::sequence::is_same_page;
 use crosswalk_case::{Action, Case};
+use mmu_core::cache::CACHED_TRANSLATION;
 use mmu_core::walk::{Path, WalkError};
 use mmu_core::{Alternative, Cr4, Features, Prediction, Reference, Rule, Translation, VirtAddr};
 
@@ -35,6 +36,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
         semantics: None,
         walker: &Keeping(without_reload_cr3),
     },
+    Mutant {
+        id: "B22",
+        rule: Some(Rule::Tlb4),
+        mistake: "INVLPG spares global translations",
+        origin: "the class of Xen 70973953ab (sh_invlpg)",
+        needs: &[Need::Feature(Features::PGE)],
+        semantics: None,
+        walker: &Keeping(with_invlpg_of_local_pages),
+    },
 ];
 
 /// A walker that sees a sequence without some of its invalidations, if it misses any, and that uses a
@@ -62,8 +72,16 @@ fn without_reload_cr3(case: &Case) -> Option<Case> {
     without(case, |action| has_global_pages && *action == Action::ReloadCr3)
 }
 
+/// The sequence with an invalidation of all but global translations in place of each INVLPG.
+fn with_invlpg_of_local_pages(case: &Case) -> Option<Case> {
+    let mut seen = case.clone();
+    let invlpgs = seen.before.iter_mut().filter(|action| matches!(action, Action::Invlpg(_)));
+    invlpgs.for_each(|action| *action = Action::ReloadCr3);
+    (seen != *case && case.state.cr4.contains(Cr4::PGE)).then_some(seen)
+}
+
 /// The sequence without some actions; `None` if it has none of them.
-fn without(case: &Case, is_missed: impl Fn(&Action) -> bool) -> Option<Case> {
+pub(super) fn without(case: &Case, is_missed: impl Fn(&Action) -> bool) -> Option<Case> {
     let mut seen = case.clone();
     seen.before.retain(|action| !is_missed(action));
     (seen.before.len() < case.before.len()).then_some(seen)
@@ -81,7 +99,7 @@ impl Keeping {
 }
 
 /// The correct prediction for every access of a sequence.
-fn predict_all(case: &Case) -> Vec<Prediction> {
+pub(super) fn predict_all(case: &Case) -> Vec<Prediction> {
     let mut predictions = Reference.predict_earlier(case);
     predictions.push(Reference.predict(case));
     predictions
@@ -89,7 +107,7 @@ fn predict_all(case: &Case) -> Vec<Prediction> {
 
 /// The ways of an access by a cached translation that may be left in the sequence as it is seen. If
 /// none is left, or one may be left in the real sequence as well, the correct prediction.
-fn kept((correct, seen): (Prediction, Prediction)) -> Prediction {
+pub(super) fn kept((correct, seen): (Prediction, Prediction)) -> Prediction {
     if correct.alternatives.iter().any(is_cached) {
         return correct;
     }
@@ -101,7 +119,7 @@ fn kept((correct, seen): (Prediction, Prediction)) -> Prediction {
 
 /// Whether a way uses a whole cached translation (TLB-2).
 fn is_cached(way: &Alternative) -> bool {
-    way.choice == Some((Rule::Tlb2, "a cached translation"))
+    way.choice == Some((Rule::Tlb2, CACHED_TRANSLATION))
 }
 
 impl Walker for Keeping {
@@ -192,6 +210,27 @@ mod tests {
 
         let local = moved(3, 0, Action::ReloadCr3);
         assert_eq!(both("B20", &local), [[0x4020_0010], [0x4020_0010]]);
+    }
+
+    /// SDM "Operations that Invalidate TLBs and Paging-Structure Caches": INVLPG drops "any global TLB
+    /// entries with that page number".
+    #[test]
+    fn b22_invlpg_spares_global_translations() {
+        let page = Case::plain(Arena::ALL[0], 7, Ring::Three, Profile::default()).access.address;
+        let own = VirtAddr::new(page.get() & !0x1f_ffff | 0x7010);
+        let mut case = moved(3, G, Action::Invlpg(own));
+        assert_eq!(both("B22", &case), [[0x4020_0010], [0x4020_0010]], "without global pages");
+        case.state.cr4 |= Cr4::PGE;
+        assert_eq!(both("B22", &case), [[0x4020_0010], [0x4000_0010]]);
+
+        let mut local = moved(3, 0, Action::Invlpg(own));
+        local.state.cr4 |= Cr4::PGE;
+        assert_eq!(both("B22", &local), [[0x4020_0010], [0x4020_0010]]);
+
+        // INVLPG of another page drops nothing of this one.
+        let mut other = moved(3, G, Action::Invlpg(VirtAddr::new(own.get() + 0x1000)));
+        other.state.cr4 |= Cr4::PGE;
+        assert_eq!(both("B22", &other), [[0x4020_0010, 0x4000_0010], [0x4020_0010, 0x4000_0010]]);
     }
 
     /// SDM "Operations that Invalidate TLBs and Paging-Structure Caches": all except global ones.

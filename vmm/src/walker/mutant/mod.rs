@@ -1,8 +1,11 @@
 //! Mutants: walkers with one mistake that a real walker once had.
 
 mod decisions;
+mod fetches;
 mod invalidations;
 mod pair;
+mod rings;
+mod spurious;
 mod stateful;
 mod straddle;
 mod submode;
@@ -42,6 +45,9 @@ pub static MUTANTS: LazyLock<Vec<Mutant>> = LazyLock::new(|| {
         decisions::MUTANTS,
         stateful::MUTANTS,
         invalidations::MUTANTS,
+        rings::MUTANTS,
+        fetches::MUTANTS,
+        spurious::MUTANTS,
         straddle::MUTANTS,
         submode::MUTANTS,
         write_back::MUTANTS,
@@ -128,6 +134,10 @@ pub enum Need {
     Vmx,
     /// WRPKRU in ring 0.
     LoadsPkru,
+    /// A vendor whose processors repeat a walk before they report a page fault (TLB-2).
+    RepeatsWalks,
+    /// A guest that runs code of ring 0 before code of ring 3 in one sequence.
+    RingsInAnyOrder,
     /// Any of these.
     OneOf(&'static [Self]),
 }

@@ -89,7 +89,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
 ];
 
 /// A walker whose semantics for an access depend on what came before it.
-struct Stateful<R>(fn(&[SequenceEvent], &Access, &ControlState) -> R);
+pub(super) struct Stateful<R>(pub(super) fn(&[SequenceEvent], &Access, &ControlState) -> R);
 
 impl<R: Semantics + Send + Sync> Walker for Stateful<R> {
     fn predict(&self, case: &Case) -> Prediction {
@@ -112,7 +112,7 @@ impl<R: Semantics + Send + Sync> Walker for Stateful<R> {
 
 /// The completed accesses to the page of an address since it was last invalidated: those whose
 /// translation may be cached.
-fn cached(events: &[SequenceEvent], address: VirtAddr) -> impl Iterator<Item = &Access> {
+pub(super) fn cached(events: &[SequenceEvent], address: VirtAddr) -> impl Iterator<Item = &Access> {
     let since = events.iter().rev().take_while(move |event| !event.invalidates(address));
     let accesses = since.filter_map(|event| Some(event.completed()?.0));
     accesses.filter(move |access| is_same_page(access.address, address))
@@ -145,25 +145,34 @@ struct B25(bool);
 
 impl B25 {
     fn after(events: &[SequenceEvent], access: &Access, state: &ControlState) -> Self {
-        let mut write_protect = state.cr0.contains(Cr0::WP);
-        let since = events.iter().rev().take_while(|event| !event.invalidates(access.address));
-
-        // Back through the values that WP had.
-        for event in since {
-            if let SequenceEvent::Action(Action::WriteProtect(on)) = event {
-                write_protect = !on;
-            }
-
-            let is_written = event.completed().is_some_and(|(earlier, _)| {
-                let is_same_page = is_same_page(earlier.address, access.address);
-                is_same_page && earlier.kind.writes() && !earlier.is_user()
-            });
-            if is_written && !write_protect {
-                return Self(true);
-            }
-        }
-        Self(false)
+        Self(is_written_without_wp(events, access, state))
     }
+}
+
+/// Whether the supervisor wrote the page of an access while CR0.WP was 0, since it was last invalidated.
+pub(super) fn is_written_without_wp(
+    events: &[SequenceEvent],
+    access: &Access,
+    state: &ControlState,
+) -> bool {
+    let mut write_protect = state.cr0.contains(Cr0::WP);
+    let since = events.iter().rev().take_while(|event| !event.invalidates(access.address));
+
+    // Back through the values that WP had.
+    for event in since {
+        if let SequenceEvent::Action(Action::WriteProtect(on)) = event {
+            write_protect = !on;
+        }
+
+        let is_written = event.completed().is_some_and(|(earlier, _)| {
+            let is_same_page = is_same_page(earlier.address, access.address);
+            is_same_page && earlier.kind.writes() && !earlier.is_user()
+        });
+        if is_written && !write_protect {
+            return true;
+        }
+    }
+    false
 }
 
 impl Semantics for B25 {

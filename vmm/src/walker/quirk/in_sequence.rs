@@ -2,7 +2,7 @@
 
 use super::{Quirks, Quirky, QuirkySemantics, add_early_accessed, completes_without_a_trace};
 use crate::walker::Walker;
-use crate::walker::sequence::{FaultEffect, Moment, add_new_ways, predict_by};
+use crate::walker::sequence::{FaultEffect, Moment, predict_by};
 use crosswalk_case::{Action, Case};
 use mmu_core::outcome::{EntryUpdates, Span};
 use mmu_core::{
@@ -73,6 +73,17 @@ impl Quirky {
             add_instruction_behind(access, found, &mut older);
         }
         add_new_ways(found, &older);
+    }
+}
+
+/// Adds the ways of a prediction that are not known yet.
+fn add_new_ways(all: &mut Prediction, found: &Prediction) {
+    for way in &found.alternatives {
+        let is_same =
+            |known: &Alternative| known.outcome == way.outcome && known.updates == way.updates;
+        if !all.alternatives.iter().any(is_same) {
+            all.alternatives.push(way.clone());
+        }
     }
 }
 
