@@ -245,6 +245,7 @@ fn random_cases(mode: PagingMode) -> impl Iterator<Item = Case> {
             high_memory: true,
             read_only_tables: Ok(()),
             vmx: false,
+            live_page_sizes: false,
             sees_outside: true,
         };
         let stream = RandomStream::new(1, mode, machine);

@@ -35,6 +35,7 @@ mod report;
 mod saved_rip;
 mod scenario;
 mod scenario_machines;
+mod sequences;
 mod trust;
 mod verdict;
 mod without_sys;

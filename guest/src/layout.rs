@@ -90,6 +90,34 @@ pub const fn is_above_the_layout(address: u64) -> bool {
 /// Maximum number of cases in a batch. Each case has a lane of its own, and lane `i` owns data area
 /// `i`.
 pub const MAX_LANES: usize = 480;
+/// Lanes at this distance are twins: their frames are at the same place of their areas. A large page of
+/// one, moved to the other's area, has frames there.
+pub const TWIN_DISTANCE: usize = 127;
+/// Maximum number of sequences that run together. Each has the frames of a lane and of its twin, and
+/// their records must fit the lists.
+pub const MAX_SEQUENCES: usize = 192;
+
+/// The lane of a sequence in its batch. Its twin belongs to it, too.
+///
+/// ```
+/// use crosswalk_guest::layout::{TWIN_DISTANCE, lane_of_sequence};
+/// assert_eq!([0, 126, 127].map(lane_of_sequence), [0, 126, 2 * TWIN_DISTANCE]);
+/// ```
+pub const fn lane_of_sequence(number: usize) -> usize {
+    number + number / TWIN_DISTANCE * TWIN_DISTANCE
+}
+
+/// The number of the sequence to which a lane belongs.
+///
+/// ```
+/// use crosswalk_guest::layout::{TWIN_DISTANCE, lane_of_sequence, sequence_of_lane};
+/// let lane = lane_of_sequence(150);
+/// assert_eq!([lane, lane + TWIN_DISTANCE].map(sequence_of_lane), [150; 2]);
+/// ```
+pub const fn sequence_of_lane(lane: usize) -> usize {
+    lane / (2 * TWIN_DISTANCE) * TWIN_DISTANCE + lane % TWIN_DISTANCE
+}
+
 /// Number of contiguous data frames that a lane has in each arena.
 pub const FRAMES_PER_LANE: u64 = 2;
 
@@ -173,7 +201,7 @@ impl Arena {
     /// The address of the first of a lane's two contiguous data frames. Their offset in the lane's
     /// area varies from lane to lane, so that every address bit from 12 to 29 takes both values.
     pub const fn data_frames(self, lane: usize) -> u64 {
-        let spread = (lane as u64 * 89 + 17) % 127;
+        let spread = (lane as u64 * 89 + 17) % TWIN_DISTANCE as u64;
         let frame = spread * 4 + self.0 as u64 * FRAMES_PER_LANE;
 
         DATA_BASE + lane as u64 * AREA_SIZE + frame * 0x1000
@@ -218,6 +246,20 @@ mod tests {
             let [a, b] = Arena::ALL.map(|arena| arena.data_frames(lane));
             assert_eq!((lane_of_data(a), lane_of_data(b + 0x1fff)), (Some(lane), Some(lane)));
             assert!(a + 0x2000 <= b || b + 0x2000 <= a);
+        }
+    }
+
+    /// (lane * 89 + 17) mod 127 is the same for lanes that are 127 apart.
+    #[test]
+    fn twins_have_their_frames_at_the_same_place() {
+        for number in 0..MAX_SEQUENCES {
+            let lane = lane_of_sequence(number);
+            let twin = lane + TWIN_DISTANCE;
+            assert!(twin < MAX_LANES);
+            let places = Arena::ALL
+                .map(|arena| [lane, twin].map(|lane| arena.data_frames(lane) % AREA_SIZE));
+            assert!(places.iter().all(|[one, other]| one == other), "{number}");
+            assert_eq!([lane, twin].map(sequence_of_lane), [number; 2]);
         }
     }
 

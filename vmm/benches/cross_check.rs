@@ -164,7 +164,7 @@ fn plan(machine: &dyn Machine, cases: u64) -> Result<CampaignPlan, Box<dyn Error
     let generator = Generator::Random(SEED);
 
     Ok(CampaignPlan {
-        schedule: Schedule::new(generator, &modes, capabilities, Shard::WHOLE, Some(cases)),
+        schedule: Schedule::new(&[generator], &modes, capabilities, Shard::WHOLE, Some(cases)),
         time: None,
         walker: WalkerSpec::Reference,
         known: KnownSource::default().load(WalkerSpec::Reference, machine.identity())?,

@@ -5,11 +5,11 @@
     reason = "counts of bits, and numbers of PDPTEs"
 )]
 
-use crate::Case;
+use crate::{AccessStep, Action, Case, TableEntry};
 use arrayvec::ArrayVec;
 use mmu_core::walk::{Step, Trace};
 use mmu_core::x86::format::{EntryBits, EntryKind, MAX_LEVELS};
-use mmu_core::{AnyMmu, Cr0, Cr4, PagingMode, Rule};
+use mmu_core::{AnyMmu, Cr0, Cr4, PagingMode, Ring, Rule, Segment};
 
 /// How complicated a case is. The fields are compared in order, so the first that differs decides.
 ///
@@ -28,6 +28,9 @@ use mmu_core::{AnyMmu, Cr0, Cr4, PagingMode, Rule};
 pub struct CaseSize {
     /// Number of actions before the access.
     pub actions: usize,
+    /// How complicated these are, all together: accesses like the last one of a case, stores of a table
+    /// entry by the bits that they change, and the others by whether they are about the access.
+    pub steps: u32,
     /// [`Case::unusual_bits`].
     pub unusual_bits: u32,
     /// Whether the access touches two pages.
@@ -54,11 +57,33 @@ pub fn size_of_case(case: &Case) -> CaseSize {
 
     CaseSize {
         actions: case.before.len(),
+        steps: case.before.iter().map(|action| steps_of(action, case)).sum(),
         unusual_bits: case.unusual_bits(),
         crosses_page: case.access.crosses_page(),
         entries: case.entries.len(),
         control: features_in_use + case.access.kind as u32,
         access_bytes: case.access.size,
+    }
+}
+
+/// How complicated an action before the access is.
+fn steps_of(action: &Action, case: &Case) -> u32 {
+    match action {
+        Action::Access(AccessStep { access, .. }) => {
+            access.kind as u32
+                + u32::from(access.size.max(1)).ilog2()
+                + u32::from(access.ring == Ring::Zero)
+                + u32::from(access.crosses_page())
+                + u32::from(access.segment != Segment::Data)
+                + u32::from(access.ac)
+        }
+        Action::Write(TableEntry { at, value }) => {
+            let initial = case.entries.iter().find(|entry| entry.at == *at);
+            (initial.map_or(0, |entry| entry.value) ^ value).count_ones()
+        }
+        Action::Invlpg(address) => u32::from(*address != case.access.address),
+        Action::Pkru(pkru) => pkru.count_ones(),
+        Action::ReloadCr3 | Action::WriteProtect(_) => 1,
     }
 }
 

@@ -32,6 +32,9 @@ pub struct Capabilities {
     pub read_only_tables: Result<(), String>,
     /// Whether the guest could run guests of its own under EPT: CPUID 1 ECX\[5\].
     pub vmx: bool,
+    /// Whether the page size of a live mapping may change without an invalidation. A processor that walks
+    /// the guest's tables itself may raise a machine check (TLB-5).
+    pub live_page_sizes: bool,
     /// Whether accesses to addresses without memory leave the machine, so that the host sees them.
     pub sees_outside: bool,
 }
@@ -45,6 +48,7 @@ impl Capabilities {
             pkru_without_pku: true,
             pkru_in_ring_0: true,
             read_only_tables: Ok(()),
+            live_page_sizes: true,
             sees_outside: true,
             ..Self::unprobed(profile)
         }
@@ -64,6 +68,7 @@ impl Capabilities {
             high_memory: true,
             read_only_tables: Err("this machine has no read-only memory for tables".into()),
             vmx: false,
+            live_page_sizes: false,
             sees_outside: false,
         }
     }

@@ -100,6 +100,7 @@ impl MachineLine {
             implicit_accesses: self.no_implicit_accesses.clone().map_or(Ok(()), Err),
             compatibility: self.no_compatibility_mode.clone().map_or(Ok(()), Err),
             any_local_table: false, // A corpus generates no cases.
+            live_page_sizes: false,
             pkru_without_pku: self.pkru_without_pku,
             pkru_in_ring_0: self.pkru_in_ring_0,
             high_memory: self.high_memory,

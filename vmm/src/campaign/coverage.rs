@@ -130,6 +130,11 @@ fn obstacle(rule: Rule, machine: &Capabilities) -> Option<String> {
         }
         Rule::Right7 => without(Features::CET_SS),
         Rule::Canon4 => without(Features::LAM),
+        Rule::Tlb5 => (!machine.live_page_sizes).then(|| {
+            "its processor walks the guest's tables itself, where the page size of a live mapping is \
+             not changed"
+                .into()
+        }),
         Rule::Pdpte4 => (machine.profile.vendor == Vendor::Intel)
             .then(|| "on Intel processors the PDPTEs are in registers".into()),
         _ => None,
@@ -141,20 +146,20 @@ fn not_generated(rule: Rule, mode: PagingMode) -> Option<&'static str> {
     match rule {
         Rule::Mode2 | Rule::Mode9 => Some("no case loads an invalid value into a control register"),
         Rule::Right7 => Some("the guest makes no shadow-stack accesses"),
-        Rule::Ad4 => Some("a single processor runs, and nothing changes entries during an access"),
+        Rule::Ad4 | Rule::Tlb1 | Rule::Tlb2 | Rule::Tlb3 | Rule::Tlb4 | Rule::Tlb5
+            if matches!(mode, PagingMode::Bits32 | PagingMode::Pae) =>
+        {
+            Some("sequences of accesses run in 64-bit code")
+        }
         Rule::Ad6 if matches!(mode, PagingMode::Bits32 | PagingMode::Pae) => {
             Some("no case accesses a table as data, and here such an entry would map its own table")
         }
         Rule::Ad5 => Some("speculation is not predicted; it is counted under choices"),
-        Rule::Canon3 => Some("no case makes an INVLPG or INVPCID access"),
         Rule::Canon4 => Some("the guest has no probe for LAM"),
         Rule::Canon5 => Some(
             "the ring-0 code of the guest lies in the lower half of the addresses, where LASS lets no \
              supervisor fetch",
         ),
-        Rule::Tlb1 | Rule::Tlb2 | Rule::Tlb3 | Rule::Tlb4 | Rule::Tlb5 => {
-            Some("a case is a single access, and all translations are flushed before it")
-        }
         _ => None,
     }
 }
@@ -185,7 +190,8 @@ mod tests {
         assert_eq!(who(Rule::Mode12, PagingMode::FourLevel), "mode");
         assert_eq!(who(Rule::Code1, PagingMode::FiveLevel), "machine");
         assert_eq!(who(Rule::Code11, PagingMode::FourLevel), "machine");
-        assert_eq!(who(Rule::Tlb3, PagingMode::FourLevel), "campaign");
+        assert_eq!(who(Rule::Tlb3, PagingMode::FourLevel), "chance");
+        assert_eq!(who(Rule::Tlb3, PagingMode::Pae), "campaign");
         assert_eq!(who(Rule::Code1, PagingMode::FourLevel), "chance");
 
         // The machine obeys SMEP although CPUID does not report it.

@@ -1,5 +1,5 @@
-//! Draws cases of every kind and runs them, one batch at a time: batches of random cases, with single
-//! cases in between. For callers that want variety rather than speed, such as the mutation score and
+//! Draws cases of every kind and runs them, one batch at a time: batches of random cases and of sequences,
+//! with single cases in between. For callers that want variety rather than speed, such as the mutation score and
 //! the recording of a corpus.
 
 use super::Trial;
@@ -14,7 +14,7 @@ const SINGLES: u64 = 12;
 
 /// Draws cases in a fixed order: the same seed, modes and machine give the same cases.
 pub struct Sampler {
-    random: Schedule,
+    batches: Schedule,
     turn: u64,
     singles: Vec<(Generator, Box<dyn Stream>)>,
     single: u64,
@@ -26,12 +26,12 @@ impl Sampler {
     /// # Panics
     /// When `modes` is empty.
     pub fn new(seed: u64, modes: &[PagingMode], machine: &Capabilities) -> Self {
-        let random = Generator::Random(seed);
+        let generators = [Generator::Random(seed), Generator::Sequences(seed)];
         let single = Generator::Single(seed);
         let singles = modes.iter().map(|mode| (single, single.stream(*mode, machine)));
 
         Self {
-            random: Schedule::new(random, modes, machine, Shard::WHOLE, None),
+            batches: Schedule::new(&generators, modes, machine, Shard::WHOLE, None),
             turn: 0,
             singles: singles.collect(),
             single: 0,
@@ -48,11 +48,11 @@ impl Sampler {
         machine: &mut dyn Machine,
         limit: u64,
     ) -> Result<Vec<Trial>, MachineError> {
-        let Some(turn) = self.random.turn(self.turn) else { return Ok(Vec::new()) };
+        let Some(turn) = self.batches.turn(self.turn) else { return Ok(Vec::new()) };
         self.turn = turn.number + 1;
 
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let mut batch = self.random.batch(&turn);
+        let mut batch = self.batches.batch(&turn);
         batch.cases.truncate(limit);
 
         let mut runner = BatchRunner::new(machine);

@@ -5,7 +5,7 @@ use crate::generate::CaseName;
 use crate::verdict::{ChoiceTaken, Verdict};
 use crosswalk_case::Case;
 use crosswalk_case::observation::{Attempt, Observation, Provenance};
-use mmu_core::{AccessKind, PagingMode, Prediction, Ring, Rule};
+use mmu_core::{AccessKind, PagingMode, Prediction, Ring, Rule, RuleSet};
 use std::collections::BTreeMap;
 
 /// Counts for one paging mode.
@@ -27,6 +27,8 @@ pub struct ModeCounts {
     /// Completed accesses whose physical address was not proved.
     pub unproved: u64,
 
+    /// Cases that are sequences.
+    pub sequences: u64,
     /// Cases in ring 0.
     pub ring0: u64,
     /// Accesses that touch two pages.
@@ -42,7 +44,7 @@ pub struct ModeCounts {
 
 impl ModeCounts {
     /// Every count with its name, in the order in which reports list them.
-    pub const fn named(&mut self) -> [(&'static str, &mut u64); 10] {
+    pub const fn named(&mut self) -> [(&'static str, &mut u64); 11] {
         [
             ("cases", &mut self.cases),
             ("translations", &mut self.translations),
@@ -51,6 +53,7 @@ impl ModeCounts {
             ("diverged", &mut self.diverged),
             ("unsupported", &mut self.unsupported),
             ("unproved", &mut self.unproved),
+            ("sequences", &mut self.sequences),
             ("ring0", &mut self.ring0),
             ("page_crossing", &mut self.page_crossing),
             ("two_or_more_unusual_bits", &mut self.two_unusual_bits),
@@ -59,6 +62,7 @@ impl ModeCounts {
 
     fn add_case(&mut self, case: &Case) {
         self.cases += 1;
+        self.sequences += u64::from(case.is_sequence());
         self.ring0 += u64::from(case.access.ring == Ring::Zero);
         self.page_crossing += u64::from(case.access.crosses_page());
         self.two_unusual_bits += u64::from(case.unusual_bits() >= 2);
@@ -175,11 +179,11 @@ fn add_counts<K: Ord>(all: &mut BTreeMap<K, u64>, more: BTreeMap<K, u64>) {
 }
 
 impl Tally {
-    /// Counts one judged case.
+    /// Counts one judged case, with the predictions for its accesses.
     pub fn add(
         &mut self,
         (name, case): (CaseName, &Case),
-        prediction: &Prediction,
+        predictions: &[Prediction],
         attempt: &Attempt,
         verdict: &Verdict,
     ) {
@@ -203,7 +207,11 @@ impl Tally {
             let end = fault.map(|fault| (fault.vector, fault.error_code));
             let ended = self.ends.entry((mode, provenance, end));
             ended.or_insert(once.none_yet()).add(once);
-            for rule in prediction.rules.iter() {
+            let mut rules = RuleSet::default();
+            for prediction in predictions {
+                rules.extend(prediction.rules);
+            }
+            for rule in rules.iter() {
                 self.rules.add(rule, mode, once);
             }
         }
@@ -247,6 +255,11 @@ impl Tally {
     /// Number of cases in all modes.
     pub fn cases(&self) -> u64 {
         self.sum(|mode| mode.cases)
+    }
+
+    /// Number of sequences among them.
+    pub fn sequences(&self) -> u64 {
+        self.sum(|mode| mode.sequences)
     }
 
     /// Number of cases that agreed, in all modes.

@@ -168,7 +168,7 @@ mod tests {
     fn schedule(cases: u64) -> Schedule {
         let machine = Capabilities::of_everything(Profile::default());
         let modes = [PagingMode::Pae, PagingMode::FourLevel];
-        Schedule::new(Generator::Random(7), &modes, &machine, Shard::WHOLE, Some(cases))
+        Schedule::new(&[Generator::Random(7)], &modes, &machine, Shard::WHOLE, Some(cases))
     }
 
     fn numbers(turns: &VecDeque<PlacedTurn>) -> Vec<u64> {

@@ -10,6 +10,7 @@ use crate::finding::{Recognizer, Sightings};
 use crate::verdict::{self, Verdict};
 use crosswalk_case::Case;
 use crosswalk_machine::{Machine, MachineError, Stopwatch};
+use std::slice;
 use std::sync::mpsc::{Sender, SyncSender, sync_channel};
 use std::thread::{self, Scope};
 
@@ -125,9 +126,16 @@ impl Worker<'_> {
         let mut followed = Vec::new();
 
         for (name, case, attempt) in ran.iter() {
-            let prediction = walker.predict(case);
-            let verdict = verdict::judge_prediction(walker, case, &prediction, attempt);
-            tally.add((name, case), &prediction, attempt, &verdict);
+            let (single, several);
+            let predictions = if case.is_sequence() {
+                several = walker.predict_accesses(case);
+                &several[..]
+            } else {
+                single = walker.predict(case);
+                slice::from_ref(&single)
+            };
+            let verdict = verdict::judge_accesses(walker, case, predictions, attempt);
+            tally.add((name, case), predictions, attempt, &verdict);
             self.recognizer.recognize(case, attempt, &verdict, &mut sightings);
             if self.follows_cases {
                 followed.push((case.clone(), verdict));

@@ -147,8 +147,8 @@ impl<'p> Replay<'p> {
 
         let Recorded { name, case, attempt, .. } = recorded;
         let by_reference = Judged::by(&Reference, recorded);
-        visit(recorded, &by_reference.prediction, &by_reference.verdict);
-        let Judged { prediction, verdict } = if self.plan.walker.is_reference() {
+        visit(recorded, by_reference.last(), &by_reference.verdict);
+        let Judged { predictions, verdict } = if self.plan.walker.is_reference() {
             by_reference
         } else {
             Judged::by(self.plan.walker.walker(), recorded)
@@ -156,7 +156,7 @@ impl<'p> Replay<'p> {
 
         self.cases += 1;
         self.allowed_otherwise += u64::from(!recorded.is_allowed_the_same());
-        self.tally.add((*name, case), &prediction, attempt, &verdict);
+        self.tally.add((*name, case), &predictions, attempt, &verdict);
         section.cases += 1;
         section.findings.add(case, attempt, &verdict);
     }
@@ -192,17 +192,22 @@ impl<'p> Replay<'p> {
 
 /// A recorded case, judged by a walker.
 struct Judged {
-    prediction: Prediction,
+    /// For each access, the last one last.
+    predictions: Vec<Prediction>,
     verdict: Verdict,
 }
 
 impl Judged {
     fn by(walker: &dyn Walker, recorded: &Recorded) -> Self {
         let Recorded { case, attempt, .. } = recorded;
-        let prediction = walker.predict(case);
-        let verdict = verdict::judge_prediction(walker, case, &prediction, attempt);
+        let predictions = walker.predict_accesses(case);
+        let verdict = verdict::judge_accesses(walker, case, &predictions, attempt);
 
-        Self { prediction, verdict }
+        Self { predictions, verdict }
+    }
+
+    fn last(&self) -> &Prediction {
+        self.predictions.last().expect("a case has an access")
     }
 }
 

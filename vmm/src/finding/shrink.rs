@@ -2,9 +2,10 @@
 //! still shows the same finding stays.
 
 use super::Example;
-use crosswalk_case::{Action, Case, size_of_case};
+use crosswalk_case::{AccessStep, Action, Case, TableEntry, size_of_case};
+use crosswalk_guest::stub::Form;
 use mmu_core::x86::format::EntryBits;
-use mmu_core::{AccessKind, Cr0, Cr4, PagingMode};
+use mmu_core::{Access, AccessKind, Cr0, Cr4, PagingMode, Ring, Segment};
 
 /// Reduces an example as far as possible. Each round tries every single simplification of the case and
 /// goes on with the first smaller one for which `show` returns an example.
@@ -33,6 +34,8 @@ pub fn shrink<E>(
 fn simplifications(case: &Case) -> Vec<Case> {
     let mut simpler = Simplifications { case, simpler: Vec::new() };
     simpler.drop_actions();
+    simpler.simplify_actions();
+    simpler.drop_entries();
     simpler.clear_entries();
     simpler.clear_control_bits();
     if case.mode() == PagingMode::Pae {
@@ -55,12 +58,81 @@ impl Simplifications<'_> {
         self.simpler.push(changed);
     }
 
-    /// Without one of the actions before the access.
+    /// Without two neighbouring actions before the access, such as a store and an invalidation, or
+    /// without one.
     fn drop_actions(&mut self) {
-        for i in 0..self.case.before.len() {
-            self.add(|case| {
-                case.before.remove(i);
-            });
+        let count = self.case.before.len();
+        for dropped in [2, 1] {
+            for i in 0..=count.saturating_sub(dropped) {
+                self.add(|case| {
+                    case.before.drain(i..(i + dropped).min(count));
+                });
+            }
+        }
+    }
+
+    /// With all accesses by ring 3, or one action before the access that is simpler.
+    fn simplify_actions(&mut self) {
+        if self.case.is_sequence() {
+            self.add(|case| for_each_access(case, |access| access.ring = Ring::Three));
+        }
+
+        for (i, action) in self.case.before.iter().enumerate() {
+            match *action {
+                Action::Access(step) => self.simplify_step(i, step),
+                Action::Write(entry) => self.simplify_store(i, entry),
+                Action::Invlpg(_) => {
+                    self.add(|case| case.before[i] = Action::Invlpg(case.access.address));
+                }
+                Action::Pkru(_) | Action::ReloadCr3 | Action::WriteProtect(_) => {}
+            }
+        }
+    }
+
+    /// With a simpler access as action `i`.
+    fn simplify_step(&mut self, i: usize, step: AccessStep) {
+        let mut add = |access: Access, form: Form| {
+            self.add(|case| case.before[i] = Action::Access(AccessStep { access, form, ..step }));
+        };
+
+        let access = step.access;
+        add(Access { kind: AccessKind::Read, size: access.size.min(8), ..access }, Form::Load);
+        if access.kind == AccessKind::ReadModifyWrite {
+            add(Access { kind: AccessKind::Write, ..access }, Form::Store);
+        }
+        add(Access { segment: Segment::Data, ac: false, ..access }, step.form);
+        if !matches!(access.kind, AccessKind::Fetch | AccessKind::Clflush) {
+            for size in [1, 2, 4] {
+                add(Access { size: size.min(access.size), ..access }, step.form);
+            }
+        }
+    }
+
+    /// With one bit fewer that action `i`, the store of an entry, changes.
+    fn simplify_store(&mut self, i: usize, stored: TableEntry) {
+        let Some(initial) = self.case.entries.iter().find(|entry| entry.at == stored.at) else {
+            return;
+        };
+        let changed = initial.value ^ stored.value;
+        for bit in (0..64).map(|bit| 1 << bit).filter(|bit| changed & bit != 0) {
+            let value = stored.value ^ bit;
+            self.add(|case| case.before[i] = Action::Write(TableEntry { value, ..stored }));
+        }
+    }
+
+    /// Without an entry of a sequence that no action stores.
+    fn drop_entries(&mut self) {
+        if !self.case.is_sequence() {
+            return;
+        }
+        for (i, entry) in self.case.entries.iter().enumerate() {
+            let stores =
+                |action: &Action| matches!(action, Action::Write(stored) if stored.at == entry.at);
+            if !self.case.before.iter().any(stores) {
+                self.add(|case| {
+                    case.entries.remove(i);
+                });
+            }
         }
     }
 
@@ -142,10 +214,15 @@ const LOW_TABLE_ADDRESS: u64 = 0xffff_f000;
 
 /// Clears EFLAGS.AC in every access.
 fn clear_ac(case: &mut Case) {
-    case.access.ac = false;
+    for_each_access(case, |access| access.ac = false);
+}
+
+/// Changes every access of a case.
+fn for_each_access(case: &mut Case, change: impl Fn(&mut Access)) {
+    change(&mut case.access);
     for action in &mut case.before {
         if let Action::Access(step) = action {
-            step.access.ac = false;
+            change(&mut step.access);
         }
     }
 }

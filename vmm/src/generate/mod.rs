@@ -5,10 +5,11 @@
 //! - [`random`]: a plain mapping with no, one or a few unusual bits, placed anywhere;
 //! - [`exhaustive`]: every combination of the bits of an entry, the access and the control bits;
 //! - [`guided`]: random cases, chosen by how rarely chance shows what they show;
-//! - [`single`]: cases that run alone, most of them with other actions before their access.
+//! - [`single`]: cases that run alone, of kinds that the others do not have;
+//! - [`sequence`]: accesses with other actions before and between them.
 //!
-//! No case changes the page size of a live mapping: every batch starts after an invalidation of all
-//! translations (TLB-5).
+//! Every batch starts after an invalidation of all translations. Only a few sequences change the page
+//! size of a live mapping, and none where a processor walks the guest's tables itself (TLB-5).
 
 mod alone;
 mod builder;
@@ -18,12 +19,12 @@ mod name;
 mod placement;
 pub mod random;
 mod schedule;
-mod sequence;
+pub mod sequence;
 pub mod single;
 mod state;
 
 pub use name::{CaseName, Generator};
-pub use schedule::{Schedule, Shard, Turn};
+pub use schedule::{Schedule, SequenceUse, Shard, Turn};
 
 use crosswalk_guest::layout::MAX_LANES;
 use crosswalk_machine::batch::Batch;
@@ -81,11 +82,14 @@ const fn is_alone(mode: PagingMode, batch: u64) -> bool {
 
 /// The number of cases before a batch of a random stream.
 const fn random_cases_before(mode: PagingMode, batch: u64) -> u64 {
-    let lanes = MAX_LANES as u64;
-    if matches!(mode, PagingMode::Unpaged) {
-        return batch * lanes;
+    match mode {
+        PagingMode::Unpaged => batch * MAX_LANES as u64,
+        _ => paged_cases_before(MAX_LANES as u64, batch),
     }
+}
 
+/// The same where some batches have a single case, and the others one in each of so many lanes.
+const fn paged_cases_before(lanes: u64, batch: u64) -> u64 {
     let alone_in_period = match batch % PERIOD {
         0..=7 => 0,
         8 => 1,

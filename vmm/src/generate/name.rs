@@ -4,6 +4,7 @@ use super::Stream;
 use super::exhaustive::ExhaustiveStream;
 use super::guided::GuidedStream;
 use super::random::RandomStream;
+use super::sequence::SequenceStream;
 use super::single::SingleStream;
 use crosswalk_case::Case;
 use crosswalk_machine::Capabilities;
@@ -20,38 +21,52 @@ pub enum Generator {
     Exhaustive,
     /// Random cases from a seed, chosen by how rare they are.
     Guided(u64),
-    /// Cases that run alone, most of them sequences, from a seed.
+    /// Cases that run alone, from a seed.
     Single(u64),
+    /// Sequences of accesses and other actions, from a seed.
+    Sequences(u64),
 }
 
 impl Generator {
     /// One generator of each kind.
-    const KINDS: [Self; 4] = [Self::Random(0), Self::Exhaustive, Self::Guided(0), Self::Single(0)];
+    const KINDS: [Self; 5] =
+        [Self::Random(0), Self::Exhaustive, Self::Guided(0), Self::Single(0), Self::Sequences(0)];
 
-    /// The cases of a mode on a machine.
+    /// Whether there are cases in a mode. The guest runs sequences in 64-bit code.
+    pub const fn runs_in(self, mode: PagingMode) -> bool {
+        !matches!(self, Self::Sequences(_))
+            || matches!(mode, PagingMode::FourLevel | PagingMode::FiveLevel)
+    }
+
+    /// The cases of a mode in which it [runs](Self::runs_in), on a machine.
     pub fn stream(self, mode: PagingMode, machine: &Capabilities) -> Box<dyn Stream> {
         match self {
             Self::Random(seed) => Box::new(RandomStream::new(seed, mode, machine.clone())),
             Self::Exhaustive => Box::new(ExhaustiveStream::new(mode, machine.clone())),
             Self::Guided(seed) => Box::new(GuidedStream::new(seed, mode, machine.clone())),
             Self::Single(seed) => Box::new(SingleStream::new(seed, mode, machine.clone())),
+            Self::Sequences(seed) => Box::new(SequenceStream::new(seed, mode, machine.clone())),
         }
     }
 
-    /// `random`, `exhaustive`, `guided` or `single`.
+    /// `random`, `exhaustive`, `guided`, `single` or `sequence`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Random(_) => "random",
             Self::Exhaustive => "exhaustive",
             Self::Guided(_) => "guided",
             Self::Single(_) => "single",
+            Self::Sequences(_) => "sequence",
         }
     }
 
     /// The seed, if it has one.
     pub const fn seed(self) -> Option<u64> {
         match self {
-            Self::Random(seed) | Self::Guided(seed) | Self::Single(seed) => Some(seed),
+            Self::Random(seed)
+            | Self::Guided(seed)
+            | Self::Single(seed)
+            | Self::Sequences(seed) => Some(seed),
             Self::Exhaustive => None,
         }
     }
@@ -63,6 +78,7 @@ impl Generator {
             Self::Exhaustive => Self::Exhaustive,
             Self::Guided(_) => Self::Guided(seed),
             Self::Single(_) => Self::Single(seed),
+            Self::Sequences(_) => Self::Sequences(seed),
         }
     }
 }
@@ -87,6 +103,9 @@ impl CaseName {
 
     /// The case on a machine; `None` if the stream has no such index.
     pub fn case(&self, machine: &Capabilities) -> Option<Case> {
+        if !self.generator.runs_in(self.mode) {
+            return None;
+        }
         let stream = self.generator.stream(self.mode, machine);
         let (batch, lane) = stream.locate(self.index)?;
         stream.batch(batch, lane + 1).cases.into_iter().nth(lane)
@@ -99,6 +118,7 @@ impl CaseName {
             Generator::Exhaustive => 2,
             Generator::Guided(_) => 3,
             Generator::Single(_) => 4,
+            Generator::Sequences(_) => 5,
         };
         let stream = scramble(generator * 8 + self.mode as u64);
         let seeded = scramble(stream ^ self.generator.seed().unwrap_or(0));
@@ -133,7 +153,8 @@ impl FromStr for CaseName {
         let problem = |what: &str| {
             format!(
                 "{what}: expected random:MODE:SEED:INDEX, guided:MODE:SEED:INDEX, \
-                 single:MODE:SEED:INDEX or exhaustive:MODE:INDEX, found {text:?}"
+                 sequence:MODE:SEED:INDEX, single:MODE:SEED:INDEX or exhaustive:MODE:INDEX, found \
+                 {text:?}"
             )
         };
         let number = |digits: &str| digits.parse().map_err(|_| problem("not a number"));

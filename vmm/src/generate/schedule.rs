@@ -1,13 +1,15 @@
 //! The order of a run: when each batch of each stream runs, and in which shard.
 //!
-//! Two neighbouring batches, one for each arena, are a pair. The streams take turns, pair by pair, and
-//! pair `k` of each stream belongs to shard `k mod N`. So every shard has all modes and both arenas.
+//! Two neighbouring batches, one for each arena, are a pair. In each *round* every stream has a number of
+//! pairs, mostly one, and round `k` belongs to shard `k mod N`. So every shard has all streams and both
+//! arenas.
 
-use super::{CaseName, Generator, Stream};
+use super::{CaseName, ENDLESS, Generator, Stream};
 use crosswalk_guest::layout::Arena;
 use crosswalk_machine::Capabilities;
 use crosswalk_machine::batch::Batch;
 use mmu_core::PagingMode;
+use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
@@ -51,13 +53,67 @@ impl FromStr for Shard {
     }
 }
 
+/// Whether a run has sequences besides single accesses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum SequenceUse {
+    /// Both.
+    On,
+    /// Single accesses only.
+    Off,
+    /// Sequences only.
+    Only,
+}
+
+impl SequenceUse {
+    /// The generators of a run whose single accesses come from this one. Where all combinations are
+    /// enumerated there are no sequences.
+    pub fn generators(self, single: Generator) -> Vec<Generator> {
+        match (single.seed(), self) {
+            (None, _) | (_, Self::Off) => vec![single],
+            (Some(seed), Self::On) => vec![single, Generator::Sequences(seed)],
+            (Some(seed), Self::Only) => vec![Generator::Sequences(seed)],
+        }
+    }
+}
+
 /// The batches of a shard, in order.
 pub struct Schedule {
-    generator: Generator,
-    streams: Vec<Box<dyn Stream>>,
+    streams: Vec<ScheduledStream>,
     shard: Shard,
     /// Maximum number of cases of the whole run, all shards together.
     cases: Option<u64>,
+}
+
+/// A stream that takes turns with others.
+struct ScheduledStream {
+    generator: Generator,
+    stream: Box<dyn Stream>,
+    /// Number of pairs of batches in each round.
+    pairs: u64,
+}
+
+impl ScheduledStream {
+    /// The streams of a generator. One that has cases in some of the modes only has more of them there, so
+    /// that their number does not depend on how many other modes run.
+    fn all(
+        generator: Generator,
+        modes: &[PagingMode],
+        machine: &Capabilities,
+    ) -> impl Iterator<Item = Self> {
+        let own: Vec<_> = modes.iter().copied().filter(|mode| generator.runs_in(*mode)).collect();
+        let pairs = (modes.len() / own.len().max(1)) as u64;
+        own.into_iter().map(move |mode| Self {
+            generator,
+            stream: generator.stream(mode, machine),
+            pairs,
+        })
+    }
+
+    /// The number of cases before a batch, which may be one after the last.
+    fn cases_before(&self, batch: u64) -> u64 {
+        self.stream.cases_before(batch.min(self.stream.batches()))
+    }
 }
 
 /// One batch of a run.
@@ -88,20 +144,23 @@ impl Turn {
 }
 
 impl Schedule {
-    /// A shard of the run of a generator in some modes; `cases` limits the run, all shards together.
+    /// A shard of the run of some generators in some modes; `cases` limits the run, all shards together.
     ///
     /// # Panics
-    /// If there is no mode.
+    /// If no generator has cases in any of the modes.
     pub fn new(
-        generator: Generator,
+        generators: &[Generator],
         modes: &[PagingMode],
         machine: &Capabilities,
         shard: Shard,
         cases: Option<u64>,
     ) -> Self {
-        assert!(!modes.is_empty(), "there is a mode to run");
-        let streams = modes.iter().map(|mode| generator.stream(*mode, machine)).collect();
-        Self { generator, streams, shard, cases }
+        let streams = generators
+            .iter()
+            .flat_map(|generator| ScheduledStream::all(*generator, modes, machine))
+            .collect::<Vec<_>>();
+        assert!(!streams.is_empty(), "there is a mode to run");
+        Self { streams, shard, cases }
     }
 
     /// The first turn at this place or after it that has cases.
@@ -113,90 +172,93 @@ impl Schedule {
 
     /// The cases of a turn.
     pub fn batch(&self, turn: &Turn) -> Batch {
-        self.streams[turn.stream].batch(turn.batch, turn.most)
+        self.streams[turn.stream].stream.batch(turn.batch, turn.most)
     }
 
     /// The number of cases of this shard, give or take a few batches; `None` if it is endless.
     pub fn about_cases(&self) -> Option<u64> {
-        let all = match (self.cases, self.generator) {
-            (None, Generator::Random(_) | Generator::Guided(_) | Generator::Single(_)) => {
-                return None;
-            }
-            (None, Generator::Exhaustive) => self.combinations(),
-            (Some(cases), _) => cases.min(self.combinations()),
+        let is_endless = self.streams.iter().any(|one| one.stream.batches() == ENDLESS);
+        let all = match self.cases {
+            None if is_endless => return None,
+            None => self.combinations(),
+            Some(cases) => cases.min(self.combinations()),
         };
         Some(all / self.shard.count)
     }
 
     /// The number of cases of the streams, all shards together and without a limit.
     pub fn combinations(&self) -> u64 {
-        self.streams.iter().map(|stream| stream.cases()).sum()
-    }
-
-    /// The modes, in their order.
-    pub fn modes(&self) -> Vec<PagingMode> {
-        self.streams.iter().map(|stream| stream.mode()).collect()
+        self.streams.iter().map(|one| one.stream.cases()).fold(0, u64::saturating_add)
     }
 
     /// The number after the last turn.
     fn end(&self) -> u64 {
-        let pairs = self.streams.iter().map(|stream| stream.batches().div_ceil(2)).max();
+        let rounds = |one: &ScheduledStream| one.stream.batches().div_ceil(2 * one.pairs);
+        let rounds = self.streams.iter().map(rounds).max().unwrap_or(0);
         let Shard { index, count } = self.shard;
-        pairs.unwrap_or(0).saturating_sub(index).div_ceil(count) * self.turns_of_a_round()
+        rounds.saturating_sub(index).div_ceil(count) * self.turns_of_a_round()
     }
 
-    /// One pair of each stream.
-    const fn turns_of_a_round(&self) -> u64 {
-        2 * self.streams.len() as u64
+    /// The pairs of all streams.
+    fn turns_of_a_round(&self) -> u64 {
+        self.streams.iter().map(|one| 2 * one.pairs).sum()
     }
 
     /// Whether the limit is reached before the round that a place belongs to.
     fn is_over(&self, number: u64) -> bool {
-        let pair = self.pair(number);
-        self.cases.is_some_and(|cases| self.cases_before(pair, 0, 2 * pair) >= cases)
+        let round = self.round(number);
+        self.cases.is_some_and(|cases| self.cases_before(round, 0, 0) >= cases)
     }
 
-    /// The number of the pair that a place belongs to.
-    const fn pair(&self, number: u64) -> u64 {
+    /// The number of the round that a place belongs to.
+    fn round(&self, number: u64) -> u64 {
         number / self.turns_of_a_round() * self.shard.count + self.shard.index
     }
 
     /// The batch at a place, if it has cases.
     fn at(&self, number: u64) -> Option<Turn> {
-        let pair = self.pair(number);
-        let place = number % self.turns_of_a_round();
-        let index = (place / 2) as usize;
-        let batch = 2 * pair + place % 2;
-        let stream = &self.streams[index];
+        let round = self.round(number);
+        let (index, place) = self.stream_at(number % self.turns_of_a_round());
+        let ScheduledStream { generator, stream, pairs } = &self.streams[index];
+        let batch = 2 * pairs * round + place;
         if batch >= stream.batches() {
             return None;
         }
 
         let left = match self.cases {
             None => u64::MAX,
-            Some(cases) => cases.saturating_sub(self.cases_before(pair, index, batch)),
+            Some(cases) => cases.saturating_sub(self.cases_before(round, index, place)),
         };
         let most = usize::try_from(left).unwrap_or(usize::MAX);
         let first = CaseName {
-            generator: self.generator,
+            generator: *generator,
             mode: stream.mode(),
             index: stream.cases_before(batch),
         };
         (most > 0).then_some(Turn { number, stream: index, batch, most, first })
     }
 
-    /// The number of cases of the whole run before a batch in pair `pair` of the stream with this
-    /// index.
-    fn cases_before(&self, pair: u64, index: usize, batch: u64) -> u64 {
-        let before = |(other, stream): (usize, &dyn Stream)| {
-            let batches = match other.cmp(&index) {
-                Ordering::Less => 2 * pair + 2,
-                Ordering::Equal => batch,
-                Ordering::Greater => 2 * pair,
+    /// The stream that has a place of a round, and how many places of its own are before it.
+    fn stream_at(&self, mut place: u64) -> (usize, u64) {
+        for (index, one) in self.streams.iter().enumerate() {
+            if place < 2 * one.pairs {
+                return (index, place);
+            }
+            place -= 2 * one.pairs;
+        }
+        unreachable!("a round has no other places")
+    }
+
+    /// The number of cases of the whole run before a place of the stream with this index in a round.
+    fn cases_before(&self, round: u64, index: usize, place: u64) -> u64 {
+        let before = |(other, one): (usize, &ScheduledStream)| {
+            let places = match other.cmp(&index) {
+                Ordering::Less => 2 * one.pairs,
+                Ordering::Equal => place,
+                Ordering::Greater => 0,
             };
-            stream.cases_before(batches.min(stream.batches()))
+            one.cases_before(2 * one.pairs * round + places)
         };
-        let streams = self.streams.iter().map(|stream| &**stream);
-        streams.enumerate().map(before).sum()
+        self.streams.iter().enumerate().map(before).sum()
     }
 }

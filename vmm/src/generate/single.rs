@@ -1,8 +1,6 @@
-//! Cases that run alone: most of them sequences of a few accesses, the others of the kinds that a
-//! machine may handle in a way that involves other lanes.
+//! Cases that run alone, of the kinds that a machine may handle in a way that involves other lanes.
 
 use super::alone::alone;
-use super::sequence::sequence;
 use super::state::not_in_cpuid;
 use super::{ENDLESS, PDPTE_LOW_RESERVED_BITS, Stream, address_bits, stream_seed};
 use crosswalk_case::{Case, TableEntry};
@@ -48,9 +46,6 @@ impl SingleStream {
                 fetch_without_nxe(&mut rng, self.mode, arena, &self.machine)
             }
             6 if self.mode == PagingMode::Pae => bad_register(&mut rng, arena, &self.machine),
-            0..=5 if self.mode.is_long_mode() => {
-                sequence(&mut rng, self.mode, arena, &self.machine)
-            }
             _ => {
                 // In compatibility mode every other time.
                 let batch = if number % 16 == 14 { 55 } else { 0 };
@@ -171,9 +166,7 @@ fn bad_register(rng: &mut impl Rng, arena: Arena, machine: &Capabilities) -> Cas
 mod tests {
     use super::*;
     use crate::generate::tests::capabilities;
-    use crate::walker::Walker;
     use crosswalk_machine::batch::arena_of;
-    use mmu_core::{Prediction, Reference, Rule};
 
     fn cases() -> impl Iterator<Item = Case> {
         let streams = PagingMode::ALL.map(|mode| SingleStream::new(3, mode, capabilities(true)));
@@ -182,26 +175,10 @@ mod tests {
 
     #[test]
     fn they_fit_the_layout_and_are_the_same_after_their_text_form() {
-        let mut sequences = 0;
         for case in cases() {
             assert!(arena_of(&case).is_ok(), "{:?}: {case}", arena_of(&case));
             assert_eq!(Case::from_json(&case.to_json()).unwrap(), case);
-            sequences += usize::from(case.is_sequence());
-        }
-        assert!(sequences > 300, "{sequences}");
-    }
-
-    /// TLB-2 leaves no choice in them.
-    #[test]
-    fn tlb_2_a_sequence_invalidates_what_it_changes() {
-        let is_stale = |prediction: &Prediction| {
-            let mut choices = prediction.alternatives.iter().filter_map(|way| way.choice);
-            choices.any(|(rule, _)| rule == Rule::Tlb2)
-        };
-        for case in cases().filter(Case::is_sequence) {
-            let mut predictions = Reference.predict_earlier(&case);
-            predictions.push(Reference.predict(&case));
-            assert!(!predictions.iter().any(is_stale), "{case}");
+            assert!(!case.is_sequence());
         }
     }
 }

@@ -54,7 +54,7 @@ fn is_compatible(mode: PagingMode, number: u64, machine: &Capabilities) -> bool 
 }
 
 /// The control state of a batch.
-fn random_state(
+pub(super) fn random_state(
     rng: &mut impl Rng,
     mode: PagingMode,
     arena: Arena,

@@ -15,8 +15,18 @@ pub(crate) fn capabilities(sees_outside: bool) -> Capabilities {
     Capabilities { sees_outside, ..Capabilities::of_everything(profile) }
 }
 
-const GENERATORS: [Generator; 4] =
-    [Generator::Random(7), Generator::Exhaustive, Generator::Guided(7), Generator::Single(7)];
+const GENERATORS: [Generator; 5] = [
+    Generator::Random(7),
+    Generator::Exhaustive,
+    Generator::Guided(7),
+    Generator::Single(7),
+    Generator::Sequences(7),
+];
+
+/// The modes in which a generator has cases.
+fn modes_of(generator: Generator) -> impl Iterator<Item = PagingMode> {
+    PagingMode::ALL.into_iter().filter(move |mode| generator.runs_in(*mode))
+}
 
 fn schedule(
     generator: Generator,
@@ -24,7 +34,7 @@ fn schedule(
     shard: Shard,
     cases: Option<u64>,
 ) -> Schedule {
-    Schedule::new(generator, modes, &capabilities(true), shard, cases)
+    Schedule::new(&[generator], modes, &capabilities(true), shard, cases)
 }
 
 /// The names of a shard's cases, in order.
@@ -43,7 +53,7 @@ fn names(schedule: &Schedule) -> Vec<CaseName> {
 #[test]
 fn batches_are_as_long_as_the_stream_says() {
     for generator in GENERATORS {
-        for mode in PagingMode::ALL {
+        for mode in modes_of(generator) {
             let stream = generator.stream(mode, &capabilities(true));
 
             for number in 0..18.min(stream.batches()) {
@@ -70,7 +80,7 @@ fn random_batches_of_one_case_come_in_both_arenas() {
 fn a_name_gives_the_very_case_of_the_run() {
     let machine = capabilities(true);
     for generator in GENERATORS {
-        let modes = [PagingMode::Pae, PagingMode::FourLevel];
+        let modes = [PagingMode::FiveLevel, PagingMode::FourLevel];
         let schedule = schedule(generator, &modes, Shard { index: 1, count: 2 }, Some(9000));
         let turn = schedule.turn(3).expect("a turn");
         let cases = schedule.batch(&turn).cases;
@@ -86,8 +96,12 @@ fn a_name_gives_the_very_case_of_the_run() {
 
 #[test]
 fn names_are_read_and_written() {
-    for text in ["random:4level:7:12345", "guided:pae:18446744073709551615:0", "exhaustive:32bit:9"]
-    {
+    for text in [
+        "random:4level:7:12345",
+        "guided:pae:18446744073709551615:0",
+        "sequence:5level:7:1",
+        "exhaustive:32bit:9",
+    ] {
         assert_eq!(text.parse::<CaseName>().expect("a name").to_string(), text);
         assert!(CaseName::is_meant(text));
     }
@@ -102,6 +116,40 @@ fn names_are_read_and_written() {
         let error = text.parse::<CaseName>().expect_err("not a name");
         assert!(error.starts_with(problem) && error.contains(text), "{error}");
     }
+}
+
+/// 2 batches of 480 cases of each of five modes, where a sequence has its turn twice in each of two
+/// modes, so that 4 * 2 * 192 of 6,336 cases are sequences. With one mode they are 2 * 192 of 1,344.
+#[test]
+fn generators_take_turns_and_sequences_are_a_fifth_at_least() {
+    let generators = SequenceUse::On.generators(Generator::Random(7));
+    assert_eq!(generators, [Generator::Random(7), Generator::Sequences(7)]);
+    assert_eq!(SequenceUse::On.generators(Generator::Exhaustive), [Generator::Exhaustive]);
+
+    let all: Vec<_> =
+        PagingMode::ALL.into_iter().filter(|mode| *mode != PagingMode::Linear).collect();
+    for (modes, expected) in [(&all[..], [4800, 1536]), (&[PagingMode::FourLevel], [960, 384])] {
+        let cases = Some(expected.iter().sum());
+        let schedule = Schedule::new(&generators, modes, &capabilities(true), Shard::WHOLE, cases);
+        let names = names(&schedule);
+        let count =
+            |generator| names.iter().filter(|name| name.generator == generator).count() as u64;
+        assert_eq!(generators.clone().into_iter().map(count).collect::<Vec<_>>(), expected);
+    }
+}
+
+/// Cases that names have meant so far.
+#[test]
+fn the_digests_of_the_first_cases_stay() {
+    let digest = |name: &str| {
+        let name: CaseName = name.parse().expect("a name");
+        let case = name.case(&capabilities(true)).expect("a case");
+        case.to_json().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        })
+    };
+    let names = ["random:4level:7:12345", "guided:pae:7:99", "exhaustive:4level:4711"];
+    assert_eq!(names.map(digest), [0, 0, 0]);
 }
 
 #[test]

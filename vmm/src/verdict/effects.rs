@@ -1,6 +1,6 @@
 //! What a completed access does to memory, by the instruction that makes it.
 
-use super::value::{Stores, backing_address, bytes_at, low_bytes, word};
+use super::value::{Stores, backing_address, bytes_at, loaded_and_stored, low_bytes, word};
 use crosswalk_case::Case;
 use crosswalk_case::observation::OutsideAccess;
 use crosswalk_guest::stub::Form;
@@ -56,12 +56,13 @@ impl Effects {
     }
 
     fn add(&mut self, case: &Case, spans: &[Span], memory: &mut Stores) {
+        let (loaded, stored) = loaded_and_stored(case, spans);
         if matches!(case.access.kind, AccessKind::Read | AccessKind::ReadModifyWrite) {
-            self.add_loads(case, spans);
+            self.add_loads(case, loaded);
         }
-        let old = || word(&bytes_at(case, spans, memory));
+        let old = || word(&bytes_at(case, loaded, memory));
         if let Some(new) = stored_value(case, old) {
-            self.add_stores(case, spans, new, memory);
+            self.add_stores(case, stored, new, memory);
         }
     }
 

@@ -30,6 +30,7 @@ use crosswalk_case::Case;
 use crosswalk_case::observation::Attempt;
 use mmu_core::{Alternative, Prediction, Reference};
 use sequence::judge_sequence;
+use std::slice;
 use value::Stores;
 
 /// The result of comparing what a machine did with what a walker predicts.
@@ -69,10 +70,34 @@ pub fn agrees(walker: &dyn Walker, case: &Case, run: &Attempt) -> bool {
 
 /// Judges one case by the prediction of a walker.
 pub fn judge(walker: &dyn Walker, case: &Case, run: &Attempt) -> Verdict {
-    judge_prediction(walker, case, &walker.predict(case), run)
+    if case.is_sequence() {
+        judge_accesses(walker, case, &walker.predict_accesses(case), run)
+    } else {
+        judge_accesses(walker, case, &[walker.predict(case)], run)
+    }
 }
 
-/// Like [`judge`], for a caller that already has the walker's prediction.
+/// Like [`judge`], for a caller that already has the walker's predictions for all accesses.
+///
+/// # Panics
+/// If there is no prediction, or one has no alternative. Every walker's has one.
+pub fn judge_accesses(
+    walker: &dyn Walker,
+    case: &Case,
+    predictions: &[Prediction],
+    run: &Attempt,
+) -> Verdict {
+    let (last, earlier) = predictions.split_last().expect("a case has an access");
+    match run {
+        Attempt::Observed(seen) if case.is_sequence() => {
+            judge_sequence(walker, case, (earlier, last), seen)
+        }
+        Attempt::Observed(seen) => judge_access(walker, case, last, seen, &Stores::new()),
+        Attempt::Unsupported(why) => Verdict::Unsupported(why.clone()),
+    }
+}
+
+/// Like [`judge`], for a caller that already has the walker's prediction for the last access.
 pub fn judge_prediction(
     walker: &dyn Walker,
     case: &Case,
@@ -83,8 +108,7 @@ pub fn judge_prediction(
         Attempt::Observed(seen) if case.is_sequence() => {
             judge_sequence(walker, case, (&walker.predict_earlier(case), prediction), seen)
         }
-        Attempt::Observed(seen) => judge_access(walker, case, prediction, seen, &Stores::new()),
-        Attempt::Unsupported(why) => Verdict::Unsupported(why.clone()),
+        _ => judge_accesses(walker, case, slice::from_ref(prediction), run),
     }
 }
 
@@ -93,5 +117,5 @@ pub fn judge_prediction(
 /// # Panics
 /// If the prediction has no alternative. Every walker's has one.
 pub fn judge_observation(case: &Case, prediction: &Prediction, run: &Attempt) -> Verdict {
-    judge_prediction(&Reference, case, prediction, run)
+    judge_accesses(&Reference, case, slice::from_ref(prediction), run)
 }

@@ -37,22 +37,40 @@ pub(super) fn judge_sequence(
         return Verdict::Unsupported("an access of the sequence could not be made".into());
     };
 
-    let mut stores = Stores::new();
+    // What may be stored so far: where several outcomes are allowed, the record need not say which it was.
+    let mut possible = vec![Stores::new()];
     let asked = accesses.iter().zip(earlier).zip(&seen.earlier);
     for (number, ((access, prediction), record)) in (1..).zip(asked) {
         let recorded = Observation::new(record.fault, record.value, seen.provenance);
         let comparison =
-            Comparison { walker, case: access, seen: &recorded, before: &stores, is_record: true };
-        let (expected, mut differences) = nearest(prediction, &comparison);
+            |before| Comparison { walker, case: access, seen: &recorded, before, is_record: true };
 
-        if !differences.is_empty() {
+        let mut after = Vec::new();
+        for before in &possible {
+            let ways = &prediction.alternatives;
+            for way in ways.iter().filter(|way| comparison(before).agrees(way)) {
+                let stores = Effects::of(access, &way.outcome, before).stored;
+                if !after.contains(&stores) {
+                    after.push(stores);
+                }
+            }
+        }
+        if after.is_empty() {
+            let (expected, mut differences) = nearest(prediction, &comparison(&possible[0]));
             for difference in &mut differences {
                 difference.expected = format!("{} of access {}", difference.expected, number);
             }
             return Verdict::Diverge { expected: Box::new(expected.clone()), differences };
         }
         // What is stored now is what the next access finds.
-        stores = Effects::of(access, &expected.outcome, &stores).stored;
+        possible = after;
     }
-    judge_access(walker, last_access, last, seen, &stores)
+
+    let judged = |stores| judge_access(walker, last_access, last, seen, stores);
+    let mut verdicts = possible.iter().map(judged);
+    let first = verdicts.next().expect("something may be stored");
+    if matches!(first, Verdict::Agree { .. }) {
+        return first;
+    }
+    verdicts.find(|verdict| matches!(verdict, Verdict::Agree { .. })).unwrap_or(first)
 }

@@ -74,14 +74,30 @@ pub(crate) fn expected_value(case: &Case, spans: &[Span], before: &Stores) -> Op
         AccessKind::Read if case.form == Form::SegmentLimit => {
             contents::segment_limit(place(&spans[0]))
         }
-        AccessKind::Read | AccessKind::ReadModifyWrite => {
-            Some(word(&bytes_at(case, spans, before)))
+        AccessKind::Read => Some(word(&bytes_at(case, spans, before))),
+        AccessKind::ReadModifyWrite => {
+            Some(word(&bytes_at(case, loaded_and_stored(case, spans).0, before)))
         }
         AccessKind::Fetch => {
             let second = spans.get(1).map(place);
             contents::fetched(place(&spans[0]), second, Code::of(case.table_use()))
         }
         AccessKind::Write | AccessKind::Clflush => None,
+    }
+}
+
+/// The spans that a read-modify-write loads from, and those that it stores to. They are the same, unless
+/// a quirk parts them: then the ones follow the others.
+pub(crate) fn loaded_and_stored<'s>(case: &Case, spans: &'s [Span]) -> (&'s [Span], &'s [Span]) {
+    let mut left = case.access.size;
+    let loaded = spans.iter().take_while(|span| {
+        let is_loaded = left > 0;
+        left = left.saturating_sub(span.len);
+        is_loaded
+    });
+    match spans.split_at(loaded.count()) {
+        (all, []) => (all, all),
+        parted => parted,
     }
 }
 

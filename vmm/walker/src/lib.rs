@@ -60,6 +60,13 @@ pub trait Walker: Send + Sync {
         saved_rip::of_fault(case, fault)
     }
 
+    /// The outcomes that it allows for each access, the last one last.
+    fn predict_accesses(&self, case: &Case) -> Vec<Prediction> {
+        let mut predictions = self.predict_earlier(case);
+        predictions.push(self.predict(case));
+        predictions
+    }
+
     /// Its walk for one page of the case's access, entry by entry.
     fn walk(&self, case: &Case, address: VirtAddr) -> (Path, Result<Translation, WalkError>);
 }
@@ -68,9 +75,7 @@ pub trait Walker: Send + Sync {
 impl<R: Semantics + Send + Sync> Walker for R {
     fn predict(&self, case: &Case) -> Prediction {
         if case.is_sequence() {
-            let mut predictions = sequence::predict(case, &|next| next.predict(*self));
-            let last = predictions.pop().expect("a case has an access");
-            return control_load::predict_cr3_fault(case).unwrap_or(last);
+            return self.predict_accesses(case).pop().expect("a case has an access");
         }
         control_load::predict_with_control_load(*self, case, |state, profile| {
             segment_load::predict(case, |access| predict_case(*self, state, profile, case, access))
@@ -81,8 +86,17 @@ impl<R: Semantics + Send + Sync> Walker for R {
         if !case.is_sequence() {
             return Vec::new();
         }
-        let mut predictions = sequence::predict(case, &|next| next.predict(*self));
+        let mut predictions = self.predict_accesses(case);
         predictions.pop();
+        predictions
+    }
+
+    fn predict_accesses(&self, case: &Case) -> Vec<Prediction> {
+        if !case.is_sequence() {
+            return vec![self.predict(case)];
+        }
+        let mut predictions =
+            sequence::predict(case, &|moment, access| moment.predict(*self, access));
         if let Some(fault) = control_load::predict_cr3_fault(case) {
             predictions.fill(fault);
         }

@@ -5,7 +5,7 @@
 //!
 //! The quirks here are those of QEMU's TCG, of KVM's walker and of KVM's module pvm. They name the
 //! function that deviates: in TCG of QEMU 7.2 it is `mmu_translate` (`excp_helper.c`) or the translator
-//! unless stated otherwise, in KVM of Linux 6.1 a function of arch/x86/kvm/mmu.
+//! unless stated otherwise, in KVM of Linux 6.1 a function of arch/x86/kvm.
 
 use super::{Walker, control_load, predict_case, segment_load};
 use arrayvec::ArrayVec;
@@ -68,13 +68,31 @@ bitflags! {
         /// A jump to an address that is not canonical goes there, and the fetch faults: the saved RIP is
         /// the target.
         const JUMPS_TO_NON_CANONICAL = 1 << 17;
+        /// A page fault drops nothing that is cached for its address.
+        const FAULT_DROPS_NOTHING = 1 << 18;
+        /// INVLPG of another address in a large page does not drop what was fetched there
+        /// (`tb_jmp_cache_clear_page`).
+        const CODE_OUTLIVES_INVLPG = 1 << 19;
+        /// A page fault whose error code lacks P drops nothing that is cached for its address (KVM's
+        /// `kvm_inject_emulated_page_fault`).
+        const ABSENCE_DROPS_NOTHING = 1 << 20;
     }
 }
 
 impl Quirks {
-    /// The quirks that can show in a case. Many are limited to one mode or one kind of access, and
+    /// Those that are about what is cached.
+    const OF_SEQUENCES: Self = Self::FAULT_DROPS_NOTHING
+        .union(Self::CODE_OUTLIVES_INVLPG)
+        .union(Self::ABSENCE_DROPS_NOTHING);
+
+    /// The quirks that can show in a case, or in an access of a sequence. Many are limited to one mode or one kind of access, and
     /// each one left out saves predictions.
     pub fn possible_for(case: &Case) -> Self {
+        if case.is_sequence() {
+            let each = case.accesses().iter().map(Self::possible_for).collect::<Self>();
+            return each | Self::OF_SEQUENCES;
+        }
+
         let mode = case.mode();
         let access = &case.access;
         let is_long_mode = mode.is_long_mode();
@@ -83,6 +101,7 @@ impl Quirks {
 
         let mut possible = Self::all();
         for (quirks, can_show) in [
+            (Self::OF_SEQUENCES, false),
             (long_mode_only, is_long_mode),
             (Self::STRADDLE_WALKS_FIRST, is_long_mode && access.crosses_page()),
             (Self::LOOSE_PDPTES, mode == PagingMode::Pae),
@@ -133,22 +152,12 @@ pub struct Quirky(pub Quirks);
 impl Walker for Quirky {
     fn predict(&self, case: &Case) -> Prediction {
         if case.is_sequence() {
-            // Quirks that are not decisions of a single walk do not show in sequences.
-            return QuirkySemantics(self.0).predict(case);
+            return self.predict_accesses(case).pop().expect("a case has an access");
         }
 
-        let access = &case.access;
-        let mut predicted = match access.kind {
-            AccessKind::Clflush if self.has(Quirks::CLFLUSH_IS_NOTHING) => {
-                completes_without_a_trace()
-            }
-            AccessKind::ReadModifyWrite if self.has(Quirks::RMW_LOADS_FIRST) => {
-                let load = Access { kind: AccessKind::Read, ..*access };
-                let loaded = self.predict_access(case, &load);
-                stores_if_loaded(&loaded, self.predict_access(case, access))
-            }
-            _ => segment_load::predict(case, |access| self.predict_access(case, access)),
-        };
+        let mut predicted = segment_load::predict(case, |access| {
+            self.predict_instruction(access, |access| self.predict_access(case, access))
+        });
         if self.has(Quirks::LOOSE_PDPTES) && case.mode() == PagingMode::Pae {
             may_set_accessed_in_pdptes(case, &mut predicted);
         }
@@ -156,7 +165,16 @@ impl Walker for Quirky {
     }
 
     fn predict_earlier(&self, case: &Case) -> Vec<Prediction> {
-        QuirkySemantics(self.0).predict_earlier(case)
+        if !case.is_sequence() {
+            return Vec::new();
+        }
+        let mut predictions = self.predict_accesses(case);
+        predictions.pop();
+        predictions
+    }
+
+    fn predict_accesses(&self, case: &Case) -> Vec<Prediction> {
+        if case.is_sequence() { self.predict_sequence(case) } else { vec![self.predict(case)] }
     }
 
     fn saved_rip(&self, case: &Case, fault: &Fault) -> SavedRip {
@@ -180,6 +198,24 @@ impl Walker for Quirky {
 impl Quirky {
     const fn has(self, quirk: Quirks) -> bool {
         self.0.contains(quirk)
+    }
+
+    /// Predicts the accesses of an instruction, by the predictions for each.
+    fn predict_instruction(
+        self,
+        access: &Access,
+        predict: impl Fn(&Access) -> Prediction,
+    ) -> Prediction {
+        match access.kind {
+            AccessKind::Clflush if self.has(Quirks::CLFLUSH_IS_NOTHING) => {
+                completes_without_a_trace()
+            }
+            AccessKind::ReadModifyWrite if self.has(Quirks::RMW_LOADS_FIRST) => {
+                let loaded = predict(&Access { kind: AccessKind::Read, ..*access });
+                stores_if_loaded(&loaded, predict(access))
+            }
+            _ => predict(access),
+        }
     }
 
     /// Predicts one access of a case.
@@ -257,6 +293,8 @@ fn add_early_accessed(
         return;
     }
 }
+
+mod in_sequence;
 
 /// The ways of a read-modify-write: its own, except that where its load faults it ends with that fault.
 fn stores_if_loaded(load: &Prediction, mut whole: Prediction) -> Prediction {
@@ -412,6 +450,10 @@ impl Semantics for QuirkySemantics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crosswalk_case::Action;
+    use crosswalk_guest::layout::Arena;
+    use crosswalk_guest::stub::Form;
+    use mmu_core::{Profile, Ring};
 
     #[test]
     fn every_quirk_has_a_name() {
@@ -420,6 +462,29 @@ mod tests {
             assert_eq!(name.parse(), Ok(quirk));
         }
         assert_eq!("rsvd-without-p".parse(), Ok(Quirks::RSVD_WITHOUT_P));
+    }
+
+    /// CLFLUSH of a page that is not present, before a read and as the last access.
+    #[test]
+    fn quirks_of_instructions_apply_to_each_access_of_a_sequence() {
+        let mut case = Case::plain(Arena::ALL[0], 3, Ring::Three, Profile::default());
+        case.entries[3].value = 0;
+        let read = case.access_step();
+        case.access = Access::new(AccessKind::Clflush, case.access.address, 1, Ring::Three);
+        case.form = Form::Clflush;
+        case.before = vec![Action::Access(case.access_step()), Action::Access(read)];
+
+        let faults = |walker: &dyn Walker| -> Vec<bool> {
+            let predictions = walker.predict_accesses(&case);
+            let first = predictions.iter().map(|found| &found.alternatives[0].outcome);
+            first.map(|outcome| outcome.fault().is_some()).collect()
+        };
+        assert_eq!(faults(&Reference), [true, true, true]);
+        assert_eq!(faults(&Quirky(Quirks::CLFLUSH_IS_NOTHING)), [false, true, false]);
+
+        assert!(Quirks::possible_for(&case).contains(Quirks::CLFLUSH_IS_NOTHING));
+        case.access.kind = AccessKind::Read;
+        assert!(Quirks::possible_for(&case).contains(Quirks::CLFLUSH_IS_NOTHING));
     }
 
     #[test]

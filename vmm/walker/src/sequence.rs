@@ -9,8 +9,8 @@ use mmu_core::cache::{History, RegisterWrite};
 use mmu_core::walk::Path;
 use mmu_core::x86::format::{Bits32, FourLevel, levels};
 use mmu_core::{
-    Access, Alternative, AnyMmu, ControlState, EntryUpdate, PagingMode, PhysAddr, Prediction,
-    Profile, Reference, Rule, Semantics, VirtAddr,
+    Access, Alternative, AnyMmu, ControlState, EntryUpdate, PageFaultCode, PagingMode, PhysAddr,
+    Prediction, Profile, Reference, Rule, Semantics, VirtAddr,
 };
 use std::collections::BTreeMap;
 
@@ -62,44 +62,86 @@ pub(super) const fn is_same_page(one: VirtAddr, other: VirtAddr) -> bool {
     one.get() >> 12 == other.get() >> 12
 }
 
-/// An access of a sequence, with what came before it.
-pub(super) struct NextAccess<'a> {
-    /// What has happened so far.
-    pub(super) events: &'a [SequenceEvent],
-    /// The access.
-    pub(super) access: &'a Access,
-    /// The control state in which it is made.
-    pub(super) state: &'a ControlState,
-    profile: Profile,
-    history: &'a EditHistory,
-}
-
-impl NextAccess<'_> {
-    /// Everything that these semantics allow for it, by the tables or by what may be cached of earlier
-    /// ones.
-    pub(super) fn predict<R: Semantics>(&self, semantics: R) -> Prediction {
-        let mmu = AnyMmu::with_semantics(semantics, *self.state, self.profile);
-        mmu.predict_after_edits(self.history, self.access).expect(CHECKED_SIZE)
-    }
-}
+/// What predicts an access at a moment of a sequence. It is not generic: a sequence followed anew for each
+/// mutant would take as long to compile as all else.
+pub(super) type PredictAccess<'p> = dyn Fn(&Moment<'_>, &Access) -> Prediction + 'p;
 
 /// The prediction for every access of a case. The last includes all that the sequence does to table
 /// entries. `predict_access` predicts one access, by the semantics that it chooses.
-pub(super) fn predict(
+pub(super) fn predict(case: &Case, predict_access: &PredictAccess<'_>) -> Vec<Prediction> {
+    predict_by(case, FaultEffect::Drops, predict_access)
+}
+
+/// What a page fault does to what is cached for its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FaultEffect {
+    /// It drops it (TLB-3).
+    Drops,
+    /// The same, unless an entry is not present.
+    DropsIfPresent,
+    /// Nothing.
+    Keeps,
+}
+
+impl FaultEffect {
+    /// Whether the faults that are predicted for an access drop what is cached.
+    fn drops(self, predicted: &Prediction) -> bool {
+        let is_absence = |way: &Alternative| {
+            let fault = way.outcome.fault();
+            fault.is_some_and(|fault| fault.error_code & PageFaultCode::P.bits() == 0)
+        };
+        match self {
+            Self::Drops => true,
+            Self::DropsIfPresent => !predicted.alternatives.iter().any(is_absence),
+            Self::Keeps => false,
+        }
+    }
+}
+
+/// The prediction for every access of a case, where `predict` makes those of one.
+pub(super) fn predict_by(
     case: &Case,
-    predict_access: &dyn Fn(&NextAccess<'_>) -> Prediction,
+    faults: FaultEffect,
+    predict_access: &PredictAccess<'_>,
 ) -> Vec<Prediction> {
-    follow(case, predict_access).1
+    follow(case, faults, predict_access).1
 }
 
 /// All that happens in a case by the reference, the access last.
 pub(super) fn events(case: &Case) -> Vec<SequenceEvent> {
-    follow(case, &|next| next.predict(Reference)).0
+    follow(case, FaultEffect::Drops, &|moment, access| moment.predict(Reference, access)).0
+}
+
+/// A point of a sequence at which it makes an access.
+pub(super) struct Moment<'h> {
+    /// What came before.
+    pub(super) events: &'h [SequenceEvent],
+    /// The number of accesses among it.
+    pub(super) accesses: usize,
+    /// The control registers.
+    pub(super) state: ControlState,
+    profile: Profile,
+    history: &'h EditHistory,
+}
+
+impl Moment<'_> {
+    /// Everything that is allowed for an access, by the tables or by what may be cached of earlier ones.
+    pub(super) fn predict<R: Semantics>(&self, semantics: R, access: &Access) -> Prediction {
+        let mmu = AnyMmu::with_semantics(semantics, self.state, self.profile);
+        mmu.predict_after_edits(self.history, access).expect(CHECKED_SIZE)
+    }
+
+    /// The tables in memory, and an access to them, as a case of its own.
+    pub(super) fn case(&self, access: &Access) -> Case {
+        let now = self.history.memory().clone();
+        Case { state: self.state, access: *access, ..now }
+    }
 }
 
 fn follow(
     case: &Case,
-    predict_access: &dyn Fn(&NextAccess<'_>) -> Prediction,
+    faults: FaultEffect,
+    predict_access: &PredictAccess<'_>,
 ) -> (Vec<SequenceEvent>, Vec<Prediction>) {
     let accesses = case.script().filter(|action| matches!(action, Action::Access(_))).count();
     let mut state = case.state;
@@ -115,16 +157,20 @@ fn follow(
             continue;
         };
 
-        let prediction = predict_access(&NextAccess {
+        let moment = Moment {
             events: &events,
-            access: &access,
-            state: &state,
+            accesses: predictions.len(),
+            state,
             profile: case.profile,
             history: &tables.history,
-        });
+        };
+        let prediction = predict_access(&moment, &access);
         events.push(walked(case, &state, tables.history.memory(), access));
         if predictions.len() + 1 < accesses {
-            tables.set_flags(&prediction, &state);
+            tables.set_flags(&prediction);
+            if faults.drops(&prediction) {
+                tables.drop_faulting(&prediction, &state);
+            }
         }
         predictions.push(prediction);
     }
@@ -192,16 +238,18 @@ impl CachedTables {
         }
     }
 
-    /// Follows an access: the flags that it sets, or may set, and the translation that its fault drops
-    /// (TLB-3).
-    fn set_flags(&mut self, predicted: &Prediction, state: &ControlState) {
+    /// Follows an access: the flags that it sets, or may set.
+    fn set_flags(&mut self, predicted: &Prediction) {
         for (at, FlagsSet { all, any }) in flags_set(predicted) {
             let at = PhysAddr::new(at);
             let _ = self.history.set_flags(at, self.entry_bytes, all);
             // There is room: the guest runs no sequence with so many entries.
             let _ = self.history.may_set(at, any & !all);
         }
+    }
 
+    /// Drops what is cached for an access that faults (TLB-3).
+    fn drop_faulting(&mut self, predicted: &Prediction, state: &ControlState) {
         if let Some(address) = common_cr2(predicted) {
             self.history.page_fault(state, address);
         }

@@ -9,6 +9,7 @@ use crate::image::Image;
 use crate::memory::GuestMemory;
 use crate::{BatchCommand, Capabilities, MachineError, Position, guest_tables};
 use crosswalk_case::{Case, TableEntry, shared_entries};
+use crosswalk_guest::layout::sequence_of_lane;
 use crosswalk_guest::mailbox::{Header, Switch};
 use crosswalk_guest::stub::Code;
 use crosswalk_guest::tables;
@@ -76,6 +77,13 @@ impl Encoded {
     pub fn leave_out(&mut self, case: usize, why: String, image: &Image) {
         self.left_out[case] = Some(why);
         self.fill_lists(image);
+    }
+
+    /// The index of the case that has the frames of a lane. A sequence has those of two.
+    pub(super) fn case_of_lane(&self, lane: usize) -> usize {
+        let cases = &self.batch.cases;
+        let are_sequences = cases.len() > 1 && cases[0].is_sequence();
+        if are_sequences { sequence_of_lane(lane) } else { lane }
     }
 
     /// The index of the case whose access is at a position; `None` for steps between accesses.

@@ -61,6 +61,9 @@ pub(super) struct ListWriter<'i> {
     ac: bool,
     /// The PKRU of keyed accesses after the records so far.
     pkru: u32,
+    /// CR0 at the start of the list, and after the records so far.
+    cr0_at_start: Cr0,
+    cr0: Cr0,
 }
 
 impl<'i> ListWriter<'i> {
@@ -68,17 +71,16 @@ impl<'i> ListWriter<'i> {
         let window = if ring == Ring::Three { 0 } else { supervisor_window(cr0) };
         let code_base = if code == Code::Bits64 { 0 } else { window };
         let list = List { code_base, ..List::default() };
-        Self { image, code, ring, window, list, ac: false, pkru: 0 }
+        Self { image, code, ring, window, list, ac: false, pkru: 0, cr0_at_start: cr0, cr0 }
     }
 
     /// Adds what the case with this index does in this ring.
     pub(super) fn add(&mut self, index: usize, case: &Case) {
         let mut state = case.state;
-        let mut rest = case.before.as_slice();
 
-        for action in case.script() {
+        for (number, action) in case.script().enumerate() {
             action.change(&mut state);
-            rest = rest.split_first().map_or(rest, |(_, rest)| rest);
+            let rest = case.before.get(number + 1..).unwrap_or_default();
 
             // A step that is not an access belongs to the next access.
             let next = rest.iter().find_map(|action| match action {
@@ -91,14 +93,15 @@ impl<'i> ListWriter<'i> {
             };
 
             if ring == self.ring {
-                let is_last = action == Action::Access(case.access_step()) && rest.is_empty();
+                let is_last = number == case.before.len();
                 self.act(action, &state, Owner { case: index, is_last, instruction: 0 });
             }
         }
     }
 
-    /// Ends the list, with EFLAGS.AC and PKRU as they were at its start.
+    /// Ends the list, with CR0, EFLAGS.AC and PKRU as they were at its start.
     pub(super) fn end(mut self) -> List {
+        self.set_cr0(self.cr0_at_start);
         self.set_pkru(0);
         self.set_flags(false);
 
@@ -108,6 +111,11 @@ impl<'i> ListWriter<'i> {
     }
 
     fn act(&mut self, action: Action, state: &ControlState, owner: Owner) {
+        if !matches!(action, Action::WriteProtect(_)) {
+            // As the case has it, whatever the case before it, or the list of the other ring, has left.
+            self.set_cr0(state.cr0);
+        }
+
         match action {
             Action::Access(step) => self.access(step, state, owner),
             // Page tables are in the guest's own memory.
@@ -118,7 +126,7 @@ impl<'i> ListWriter<'i> {
             }
             Action::Invlpg(address) => self.change(Privileged::Invlpg, address.get()),
             Action::ReloadCr3 => self.change(Privileged::ReloadCr3, 0),
-            Action::WriteProtect(_) => self.change(Privileged::SetCr0, state.cr0.bits()),
+            Action::WriteProtect(_) => self.load_cr0(state.cr0),
             // PKRU is loaded around each access.
             Action::Pkru(_) => {}
         }
@@ -150,6 +158,17 @@ impl<'i> ListWriter<'i> {
         let stub = stub_of(&step, self.pkru != 0);
         let instruction = self.image.access_of(stub, self.code).map_or(0, |at| at + self.window);
         self.push(stub, address, value, Some(Owner { instruction, ..owner }));
+    }
+
+    fn set_cr0(&mut self, cr0: Cr0) {
+        if self.cr0 != cr0 {
+            self.load_cr0(cr0);
+        }
+    }
+
+    fn load_cr0(&mut self, cr0: Cr0) {
+        self.cr0 = cr0;
+        self.change(Privileged::SetCr0, cr0.bits());
     }
 
     fn set_pkru(&mut self, pkru: u32) {

@@ -147,7 +147,7 @@ impl Encoded {
 
         self.read_tables(memory, &mut attempts);
         for Change { lane, at, found } in take_changes(arena, memory) {
-            if let Some(observation) = observation_of(lane, &mut attempts) {
+            if let Some(observation) = observation_of(self.case_of_lane(lane), &mut attempts) {
                 observation.stored.push((at, found));
             }
         }
@@ -264,12 +264,12 @@ impl Encoded {
     }
 }
 
-/// The observation to which changes in a lane are attributed: that of the lane's own case or, if
-/// the lane has none that ran, the first of the batch.
-fn observation_of(lane: usize, attempts: &mut [Attempt]) -> Option<&mut Observation> {
+/// The observation to which changes in the frames or entries of a case are attributed: its own or, if it
+/// did not run, the first of the batch.
+fn observation_of(case: usize, attempts: &mut [Attempt]) -> Option<&mut Observation> {
     let is_observed = |attempt: &Attempt| matches!(attempt, Attempt::Observed(_));
-    let index = if attempts.get(lane).is_some_and(is_observed) {
-        lane
+    let index = if attempts.get(case).is_some_and(is_observed) {
+        case
     } else {
         attempts.iter().position(is_observed)?
     };

@@ -9,7 +9,7 @@ use super::stats::{Counters, Stats};
 use super::vm::Vm;
 use crate::host::Flavour;
 use crate::probe::{CASES, HARMLESS_PKRU, Prober, implicit_accesses, observed};
-use crate::{Deciders, MachineError, ModeOffer};
+use crate::{Deciders, MachineError, ModeOffer, ResultClass};
 use crosswalk_case::Case;
 use crosswalk_case::observation::{Attempt, Provenance};
 use crosswalk_guest::contents::CODE_OFFSETS;
@@ -23,6 +23,7 @@ pub(super) fn probe(machine: &mut KvmMachine, flavour: Flavour) -> Result<(), Ma
     let mut prober = KvmProber { machine, flavour, prober: Prober::default() };
 
     prober.probe_provenance()?;
+    prober.allow_live_page_sizes();
     prober.probe_control_bits()?;
     prober.probe_pkru()?;
     for mode in PagingMode::ALL {
@@ -71,6 +72,13 @@ impl KvmProber<'_> {
         let counted = read()?.since(before);
 
         Ok((attempts, counted))
+    }
+
+    /// Allows the page size of a live mapping to change, unless the processor walks the guest's tables.
+    fn allow_live_page_sizes(&mut self) {
+        let parts = &mut self.machine.parts;
+        let decider = parts.provenance.of(Ring::Three, false, ResultClass::Translation);
+        parts.capabilities.live_page_sizes = decider != Provenance::Processor;
     }
 
     fn probe_provenance(&mut self) -> Result<(), MachineError> {

@@ -151,6 +151,7 @@ impl QemuMachine {
         self.parts.capabilities.implicit_accesses = probe::implicit_accesses(&self.parts.memory);
         // TCG's LLDT checks no base.
         self.parts.capabilities.any_local_table = true;
+        self.parts.capabilities.live_page_sizes = true;
 
         if self.parts.capabilities.profile.features.contains(Features::PKU) {
             // The probe's cases would be left out otherwise.

@@ -3,13 +3,13 @@
 
 use crate::campaign::known::KnownSource;
 use crate::campaign::predictor::Predictor;
-use crate::generate::{Generator, Shard};
+use crate::generate::{Generator, SequenceUse, Shard};
 use crosswalk_machine::{Capabilities, Identity, MachineLine, ModeOffer, offers, read_offers};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The version of the journal's format.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 
 /// What is run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -20,6 +20,8 @@ pub struct RunLine {
     version: String,
     /// Where the cases come from.
     pub generator: CaseSource,
+    /// Whether there are sequences besides single accesses.
+    pub sequences: SequenceUse,
     /// The seed of the cases; 0 if they have none.
     pub seed: u64,
     /// The requested modes, each with the reason if it is not run.
@@ -50,6 +52,8 @@ pub enum CaseSource {
     Guided,
     /// Cases that run alone.
     Single,
+    /// Sequences.
+    Sequence,
     /// The cases of a corpus: a replay.
     Recorded,
 }
@@ -62,6 +66,7 @@ impl CaseSource {
             Self::Exhaustive => "exhaustive",
             Self::Guided => "guided",
             Self::Single => "single",
+            Self::Sequence => "sequence",
             Self::Recorded => "recorded",
         }
     }
@@ -74,6 +79,7 @@ impl From<Generator> for CaseSource {
             Generator::Exhaustive => Self::Exhaustive,
             Generator::Guided(_) => Self::Guided,
             Generator::Single(_) => Self::Single,
+            Generator::Sequences(_) => Self::Sequence,
         }
     }
 }
@@ -132,9 +138,9 @@ pub struct RunOptions<'r> {
 }
 
 impl RunLine {
-    /// The line of a run on a machine.
+    /// The line of a run on a machine. The generator makes the single accesses.
     pub fn generated(
-        generator: Generator,
+        (generator, sequences): (Generator, SequenceUse),
         shard: Shard,
         options: RunOptions<'_>,
         identity: &Identity,
@@ -147,6 +153,7 @@ impl RunLine {
 
         Self {
             seed: generator.seed().unwrap_or(0),
+            sequences: if generator.seed().is_some() { sequences } else { SequenceUse::Off },
             combinations,
             shard: shard.into(),
             ..Self::new(generator.into(), options, identity, capabilities)
@@ -173,6 +180,7 @@ impl RunLine {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").into(),
             generator,
+            sequences: SequenceUse::On,
             seed: 0,
             modes: offers(options.modes),
             combinations: None,
@@ -216,6 +224,7 @@ impl RunLine {
         None.or_else(|| differ("format", &self.format, &other.format))
             .or_else(|| differ("version", &self.version, &other.version))
             .or_else(|| differ("generator", self.generator.name(), other.generator.name()))
+            .or_else(|| differ("sequences", &self.sequences, &other.sequences))
             .or_else(|| differ("seed", &self.seed, &other.seed))
             .or_else(|| differ("modes", &self.modes, &other.modes))
             .or_else(|| differ("cases", &self.cases, &other.cases))

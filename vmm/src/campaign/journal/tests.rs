@@ -5,7 +5,7 @@ use super::*;
 use crate::campaign::known::KnownSource;
 use crate::campaign::predictor::Predictor;
 use crate::campaign::tally::{ModeCounts, Occurrences};
-use crate::generate::{CaseName, Generator, Shard, tests::capabilities};
+use crate::generate::{CaseName, Generator, SequenceUse, Shard, tests::capabilities};
 use crate::verdict::{ChoiceTaken, End};
 use crate::walker::WalkerSpec;
 use crosswalk_case::observation::Provenance;
@@ -30,7 +30,8 @@ fn run() -> RunLine {
     };
     let shard = Shard { index: 3, count: 8 };
 
-    RunLine::generated(Generator::Random(9), shard, options, &identity, &capabilities(true))
+    let source = (Generator::Random(9), SequenceUse::On);
+    RunLine::generated(source, shard, options, &identity, &capabilities(true))
 }
 
 fn name(index: u64) -> CaseName {
@@ -177,7 +178,7 @@ fn a_forged_journal_is_refused_at_the_line() {
     };
 
     for (text, line, words) in [
-        (edited(1, "\"format\":2", "\"format\":3"), 1, "expected format 2 of a journal, found 3"),
+        (edited(1, "\"format\":3", "\"format\":4"), 1, "expected format 3 of a journal, found 4"),
         (edited(1, env!("CARGO_PKG_VERSION"), "99.0.0"), 1, "found one of 99.0.0"),
         (edited(1, "\"count\":8", "\"count\":18446744073709551615"), 1, "at most 1048576 shards"),
         (edited(1, "\"count\":8", "\"count\":0"), 1, "at most 1048576 shards"),
@@ -201,8 +202,8 @@ fn a_forged_journal_is_refused_at_the_line() {
 /// Lines had no checksums in format 1.
 #[test]
 fn a_journal_of_an_older_format_is_told_as_that() {
-    let first = plain_lines()[0].replace("\"format\":2", "\"format\":1");
-    assert_refused(&first, 1, "expected format 2 of a journal, found 1");
+    let first = plain_lines()[0].replace("\"format\":3", "\"format\":1");
+    assert_refused(&first, 1, "expected format 3 of a journal, found 1");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::replay::{self, ReplayOptions};
 use super::time::parse_time;
 use crate::campaign::known::KnownSource;
 use crate::campaign::predictor::Predictor;
-use crate::generate::Shard;
+use crate::generate::{SequenceUse, Shard};
 use mmu_core::PagingMode;
 use session::Session;
 use std::path::PathBuf;
@@ -43,6 +43,9 @@ pub(super) struct CheckArguments {
     /// Run random cases, guided towards what chance rarely shows
     #[arg(long, conflicts_with = "exhaustive")]
     guided: bool,
+    /// Whether to run sequences of actions besides single accesses, or only them [default: on]
+    #[arg(long, value_enum, conflicts_with = "exhaustive")]
+    sequences: Option<SequenceUse>,
     /// Run one of N parts of the run: I from 0 to N-1. Needs --seed, unless --exhaustive is given
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
@@ -111,6 +114,7 @@ impl CheckArguments {
             (self.exhaustive, "--exhaustive"),
             (self.guided, "--guided"),
             (self.seed.is_some(), "--seed"),
+            (self.sequences.is_some(), "--sequences"),
             (self.shard.is_some(), "--shard"),
             (self.jobs.is_some(), "--jobs"),
             (self.resume, "--resume"),

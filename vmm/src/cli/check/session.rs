@@ -15,14 +15,14 @@ use crate::cli::output::{print, publish};
 use crate::cli::program::AskedProgram;
 use crate::cli::progress::CampaignBar;
 use crate::cli::time::DEFAULT_TIME;
-use crate::generate::{Generator, Schedule, Shard};
+use crate::generate::{Generator, Schedule, SequenceUse, Shard};
 use crate::report::{self, RunFacts};
 use crate::verdict::Verdict;
 use crate::walker::Walker;
 use crosswalk_case::Case;
 use crosswalk_guest::layout::MAX_LANES;
 use crosswalk_machine::{Capabilities, Identity, Machine, ModeOffer};
-use mmu_core::Reference;
+use mmu_core::{PagingMode, Reference};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::num::NonZero;
 use std::process::ExitCode;
@@ -74,6 +74,7 @@ impl<'a> Session<'a> {
         let generator = arguments.generator(earlier.as_ref())?;
         let known = arguments.known().load(arguments.walker.judge(), identity)?;
         let modes = requested(&arguments.mode, machine.as_ref())?;
+        arguments.check_sequences(&modes)?;
 
         let run = arguments.run_line(generator, &modes, identity, capabilities);
         let plan = arguments.plan(generator, &modes, known, capabilities);
@@ -236,6 +237,20 @@ impl CheckArguments {
         Ok(if self.guided { Generator::Guided(seed) } else { Generator::Random(seed) })
     }
 
+    fn sequences(&self) -> SequenceUse {
+        self.sequences.unwrap_or(SequenceUse::On)
+    }
+
+    /// Checks that there are sequences in one of the modes, if nothing else is to run.
+    fn check_sequences(&self, modes: &[ModeOffer]) -> Result<(), Failure> {
+        let runs_in = |mode: PagingMode| Generator::Sequences(0).runs_in(mode);
+        if self.sequences() == SequenceUse::Only && !offered(modes).into_iter().any(runs_in) {
+            let problem = "--sequences only: sequences run in 64-bit code, in 4level and 5level";
+            return Err(Failure::Input(problem.into()));
+        }
+        Ok(())
+    }
+
     fn run_line(
         &self,
         generator: Generator,
@@ -245,7 +260,8 @@ impl CheckArguments {
     ) -> RunLine {
         let options =
             RunOptions { modes, cases: self.cases, walker: &self.walker, known: &self.known() };
-        RunLine::generated(generator, self.whole_or_shard(), options, identity, capabilities)
+        let source = (generator, self.sequences());
+        RunLine::generated(source, self.whole_or_shard(), options, identity, capabilities)
     }
 
     fn plan(
@@ -257,9 +273,10 @@ impl CheckArguments {
     ) -> CampaignPlan {
         let shard = self.whole_or_shard();
         let ends_by_itself = self.cases.is_some() || self.exhaustive;
+        let generators = self.sequences().generators(generator);
 
         CampaignPlan {
-            schedule: Schedule::new(generator, &offered(modes), capabilities, shard, self.cases),
+            schedule: Schedule::new(&generators, &offered(modes), capabilities, shard, self.cases),
             time: self.time.or((!ends_by_itself).then_some(DEFAULT_TIME)),
             walker: self.walker.judge(),
             known,

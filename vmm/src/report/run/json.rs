@@ -68,6 +68,7 @@ struct ModeJson<'r> {
     diverged: u64,
     unsupported: u64,
     unproved: u64,
+    sequences: u64,
     ring0: u64,
     page_crossing: u64,
     two_or_more_unusual_bits: u64,
@@ -109,6 +110,8 @@ struct FindingJson<'r> {
 #[derive(Serialize)]
 struct Totals {
     cases: u64,
+    /// The number of sequences among them.
+    sequences: u64,
     agreed: u64,
     diverged: u64,
     /// A digest of the cases: equal in runs of the same cases.
@@ -201,6 +204,7 @@ fn totals_json(facts: &RunFacts<'_>, summary: &Summary) -> Totals {
     let seconds = summary.duration.as_secs_f64();
     Totals {
         cases: tally.cases(),
+        sequences: tally.sequences(),
         agreed: tally.agreed(),
         diverged: tally.diverged(),
         case_set: format!("{:#018x}", tally.digest),
@@ -262,6 +266,7 @@ fn mode_json<'r>(
         diverged: counts.diverged,
         unsupported: counts.unsupported,
         unproved: counts.unproved,
+        sequences: counts.sequences,
         ring0: counts.ring0,
         page_crossing: counts.page_crossing,
         two_or_more_unusual_bits: counts.two_unusual_bits,

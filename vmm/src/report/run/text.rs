@@ -6,6 +6,7 @@ use crate::campaign::journal::{RunLine, ShardLine};
 use crate::campaign::tally::{EndSeen, ModeCounts};
 use crate::finding::Finding;
 use crate::finding::known::Kind;
+use crate::generate::SequenceUse;
 use crate::report::conformance::score;
 use crate::report::style::number::{cases, with_commas};
 use crate::report::style::table::{line, new_table, trimmed};
@@ -44,6 +45,12 @@ pub fn describe_cases(run: &RunLine) -> String {
         Some(all) => words.push(format!("{} combinations", with_commas(all))),
         None if run.has_seed() => words.push(format!("seed {}", run.seed)),
         None => {}
+    }
+
+    match run.sequences {
+        SequenceUse::Off if run.has_seed() => words.push("no sequences".into()),
+        SequenceUse::Only => words.push("sequences only".into()),
+        SequenceUse::Off | SequenceUse::On => {}
     }
 
     let ShardLine { count, parts } = &run.shard;
@@ -223,7 +230,8 @@ fn describe_mode(
     line(
         text,
         &format!(
-            "  {} in ring 0, {} across a page, {} with two or more unusual bits",
+            "  {} sequences, {} in ring 0, {} across a page, {} with two or more unusual bits",
+            with_commas(counts.sequences),
             with_commas(counts.ring0),
             with_commas(counts.page_crossing),
             with_commas(counts.two_unusual_bits)

@@ -2,7 +2,7 @@
 //! they remember of an earlier one, or fail to notice since.
 
 use super::{Mutant, Need};
-use crate::sequence::{self, NextAccess, SequenceEvent, events, is_same_page};
+use crate::sequence::{self, SequenceEvent, events, is_same_page};
 use crate::{Erased, Walker};
 use crosswalk_case::{Action, Case};
 use mmu_core::walk::{Path, WalkError};
@@ -94,12 +94,11 @@ pub(super) struct Stateful<R>(pub(super) fn(&[SequenceEvent], &Access, &ControlS
 impl<R: Semantics + Send + Sync> Stateful<R> {
     /// The prediction for every access of a sequence.
     fn predict_all(&self, case: &Case) -> Vec<Prediction> {
-        let predict_access = |next: &NextAccess<'_>| {
-            let semantics = (self.0)(next.events, next.access, next.state);
+        sequence::predict(case, &|moment, access| {
+            let semantics = (self.0)(moment.events, access, &moment.state);
             // Erased: a walk compiled for each mutant would take as long to compile as all others.
-            next.predict(Erased(&semantics))
-        };
-        sequence::predict(case, &predict_access)
+            moment.predict(Erased(&semantics), access)
+        })
     }
 }
 

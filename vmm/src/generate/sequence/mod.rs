@@ -1,0 +1,136 @@
+//! Random sequences: accesses to a page or two, and what happens to entries and registers between them.
+//!
+//! - `mapping`: the pages of a lane, and where else their entries may lead;
+//! - `steps`: the actions, drawn from a Markov chain.
+//!
+//! A sequence may leave a stale translation behind on purpose (TLB-2): then several outcomes are
+//! allowed. The last lanes of a batch are those whose actions drop everything, so that the others meet
+//! what strangers have left in the caches.
+
+mod mapping;
+mod steps;
+
+use super::placement::FreeSlots;
+use super::state::random_state;
+use super::{ENDLESS, Stream, is_alone, paged_cases_before, stream_seed};
+use crosswalk_case::Case;
+use crosswalk_guest::layout::{Arena, MAX_SEQUENCES, lane_of_sequence};
+use crosswalk_guest::tables::TableUse;
+use crosswalk_machine::Capabilities;
+use crosswalk_machine::batch::Batch;
+use mapping::Mapping;
+use mmu_core::{ControlState, Cr0, Features, PagingMode};
+use rand::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use steps::StepWriter;
+
+/// Keeps the cases of a seed apart from those that `random` has for it.
+const SALT: u64 = 0x5e90_e4ce_0000_0000;
+
+/// Random sequences of one mode with 64-bit code. The same seed and machine give the same cases.
+#[derive(Clone, Debug)]
+pub struct SequenceStream {
+    seed: u64,
+    mode: PagingMode,
+    machine: Capabilities,
+}
+
+impl SequenceStream {
+    /// Sequences for a machine with these capabilities.
+    pub const fn new(seed: u64, mode: PagingMode, machine: Capabilities) -> Self {
+        Self { seed, mode, machine }
+    }
+}
+
+impl Stream for SequenceStream {
+    fn mode(&self) -> PagingMode {
+        self.mode
+    }
+
+    fn batches(&self) -> u64 {
+        ENDLESS
+    }
+
+    fn cases_before(&self, batch: u64) -> u64 {
+        paged_cases_before(MAX_SEQUENCES as u64, batch)
+    }
+
+    fn batch(&self, number: u64, most: usize) -> Batch {
+        let seed = stream_seed(self.seed ^ SALT, self.mode, number);
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let arena = Arena::for_batch(number);
+        let state = sequence_state(&mut rng, self.mode, arena, &self.machine);
+
+        let together = SequenceBatch { arena, machine: &self.machine, state };
+        let cases = if is_alone(self.mode, number) {
+            vec![together.alone(&mut rng)]
+        } else {
+            together.together(&mut rng, most.min(MAX_SEQUENCES))
+        };
+        Batch { arena, cases }
+    }
+}
+
+/// The control state of a batch. Ring 3 checks no alignment in sequences: EFLAGS.AC is about SMAP there.
+fn sequence_state(
+    rng: &mut impl Rng,
+    mode: PagingMode,
+    arena: Arena,
+    machine: &Capabilities,
+) -> ControlState {
+    let mut state = random_state(rng, mode, arena, machine);
+    state.cr0 -= Cr0::AM;
+    state
+}
+
+/// What the sequences of a batch have in common.
+struct SequenceBatch<'m> {
+    arena: Arena,
+    machine: &'m Capabilities,
+    state: ControlState,
+}
+
+/// The slot of the root that some machines cannot use (K3).
+const UNUSABLE_SLOT: usize = 256;
+
+impl SequenceBatch<'_> {
+    /// Sequences that can run together, each with slots and frames of its own.
+    fn together(&self, rng: &mut impl Rng, count: usize) -> Vec<Case> {
+        let mut slots = self.free_slots();
+        let mut sequence = |number: usize| {
+            let lane = lane_of_sequence(number);
+            let mapping = Mapping::random(rng, self.format(), self.arena, lane, &mut slots);
+            // The others meet what the lanes before them have left in the caches.
+            let drops_everything = number >= MAX_SEQUENCES * 2 / 3;
+            StepWriter::new(rng, self.machine, self.state, mapping, drops_everything).write()
+        };
+        (0..count).map(&mut sequence).collect()
+    }
+
+    /// A sequence that runs alone: its leaf is in a table that can only be read, where the machine has
+    /// such memory.
+    fn alone(&self, rng: &mut impl Rng) -> Case {
+        let mut slots = self.free_slots();
+        let mapping = if self.machine.read_only_tables.is_ok() {
+            Mapping::in_read_only_table(rng, self.state.mode(), self.arena, &mut slots)
+        } else {
+            Mapping::random(rng, self.format(), self.arena, 0, &mut slots)
+        };
+        StepWriter::new(rng, self.machine, self.state, mapping, true).write()
+    }
+
+    /// The mode, and whether there are pages of 1 GiB.
+    fn format(&self) -> (PagingMode, bool) {
+        let features = self.machine.profile.features;
+        (self.state.mode(), features.contains(Features::PAGE_1GB))
+    }
+
+    fn free_slots(&self) -> FreeSlots {
+        let mut slots = FreeSlots::new(TableUse::of(self.state.mode()));
+        let _ = slots.take_in(0, UNUSABLE_SLOT);
+        slots
+    }
+}
+
+#[cfg(test)]
+mod tests;

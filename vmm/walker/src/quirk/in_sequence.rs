@@ -1,0 +1,168 @@
+//! Quirks in sequences: those of single accesses, and those of what is cached.
+
+use super::{Quirks, Quirky, QuirkySemantics, add_early_accessed, completes_without_a_trace};
+use crate::Walker;
+use crate::sequence::{FaultEffect, Moment, predict_by};
+use crosswalk_case::{Action, Case};
+use mmu_core::outcome::{EntryUpdates, Span};
+use mmu_core::{
+    Access, AccessKind, Alternative, EntryUpdate, Fault, Outcome, Prediction, Rule, VirtAddr,
+};
+
+impl Quirky {
+    /// Predicts the accesses of a sequence.
+    pub(super) fn predict_sequence(self, case: &Case) -> Vec<Prediction> {
+        let faults = if self.has(Quirks::FAULT_DROPS_NOTHING) {
+            FaultEffect::Keeps
+        } else if self.has(Quirks::ABSENCE_DROPS_NOTHING) {
+            FaultEffect::DropsIfPresent
+        } else {
+            FaultEffect::Drops
+        };
+
+        predict_by(case, faults, &|moment, access| {
+            let mut predicted = self.predict_step(moment, access);
+            if self.has(Quirks::CODE_OUTLIVES_INVLPG) && access.kind == AccessKind::Fetch {
+                self.add_older_code(case, moment.accesses, access, &mut predicted);
+            }
+            predicted
+        })
+    }
+
+    /// Predicts an instruction of a sequence.
+    fn predict_step(self, moment: &Moment<'_>, access: &Access) -> Prediction {
+        match access.kind {
+            AccessKind::Clflush if self.has(Quirks::CLFLUSH_IS_NOTHING) => {
+                completes_without_a_trace()
+            }
+            AccessKind::ReadModifyWrite if self.has(Quirks::RMW_LOADS_FIRST) => {
+                let load = Access { kind: AccessKind::Read, ..*access };
+                let loaded = self.predict_one(moment, &load);
+                load_then_store(&loaded, self.predict_one(moment, access))
+            }
+            _ => self.predict_one(moment, access),
+        }
+    }
+
+    /// Predicts one access. None of a sequence straddles a canonical edge.
+    fn predict_one(self, moment: &Moment<'_>, access: &Access) -> Prediction {
+        let semantics = QuirkySemantics(self.0);
+        let mut walked = moment.predict(semantics, access);
+        if self.has(Quirks::A_BEFORE_1_GIB) {
+            add_early_accessed(semantics, &moment.case(access), access, &mut walked);
+        }
+        walked
+    }
+
+    /// Adds what a fetch finds if INVLPG of other 4 KiB has dropped nothing.
+    fn add_older_code(self, case: &Case, number: usize, access: &Access, found: &mut Prediction) {
+        let is_elsewhere = |action: &Action| {
+            let page = |address: VirtAddr| address.get() >> 12;
+            matches!(action, Action::Invlpg(dropped) if page(*dropped) != page(access.address))
+        };
+        let mut seen = case.clone();
+        seen.before.retain(|action| !is_elsewhere(action));
+        if seen.before.len() == case.before.len() {
+            return;
+        }
+
+        let without = Self(self.0 - Quirks::CODE_OUTLIVES_INVLPG);
+        let mut older = without.predict_accesses(&seen).swap_remove(number);
+        older.alternatives.retain(|way| way.choice.is_some_and(|(rule, _)| rule == Rule::Tlb2));
+        if access.crosses_page() {
+            add_instruction_behind(access, found, &mut older);
+        }
+        add_new_ways(found, &older);
+    }
+}
+
+/// Adds the ways of a prediction that are not known yet.
+fn add_new_ways(all: &mut Prediction, found: &Prediction) {
+    for way in &found.alternatives {
+        let is_same =
+            |known: &Alternative| known.outcome == way.outcome && known.updates == way.updates;
+        if !all.alternatives.iter().any(is_same) {
+            all.alternatives.push(way.clone());
+        }
+    }
+}
+
+/// Adds what the instruction behind a fetch may do: code that crosses into the next page is one translated
+/// instruction, and the one behind it, in the second page, may be fetched by the tables of now.
+fn add_instruction_behind(access: &Access, now: &Prediction, older: &mut Prediction) {
+    let behind = access.address.wrapping_add(access.size.into());
+    let mut ways = Vec::new();
+
+    for first in &older.alternatives {
+        for second in &now.alternatives {
+            let outcome = match &second.outcome {
+                Outcome::Translated(_) => first.outcome.clone(),
+                Outcome::Fault(fault) => Outcome::Fault(Fault { cr2: Some(behind), ..*fault }),
+            };
+            let updates = both_updates(&first.updates, &second.updates);
+            ways.push(Alternative { outcome, updates, choice: first.choice });
+        }
+    }
+    older.alternatives.extend(ways);
+}
+
+/// The ways of a read-modify-write that begins with a load of its own: where the load may fault, that
+/// fault; where it may complete, the ways of the whole, and those in which it used a translation that
+/// the store did not find any more, as its leaf was clean.
+fn load_then_store(load: &Prediction, mut whole: Prediction) -> Prediction {
+    let is_fault = |way: &&Alternative| way.outcome.fault().is_some();
+    let (faults, completed): (Vec<_>, Vec<_>) = load.alternatives.iter().partition(is_fault);
+
+    let mut parted = Vec::new();
+    for loaded in completed.iter().filter(|way| is_stale(way)) {
+        for stored in whole.alternatives.iter().filter(|way| !is_fault(way)) {
+            parted.extend(part(loaded, stored));
+        }
+    }
+    if completed.is_empty() {
+        whole.alternatives.clear();
+    } else if !completed.iter().any(|way| is_stale(way)) {
+        let faults_too = |way: &Alternative| faults.iter().any(|load| load.choice == way.choice);
+        whole.alternatives.retain(|way| !faults_too(way));
+    }
+    whole.alternatives.extend(faults.into_iter().cloned().chain(parted));
+    whole
+}
+
+/// Whether a way uses something cached that memory no longer has.
+fn is_stale(way: &Alternative) -> bool {
+    way.choice.is_some_and(|(rule, _)| rule == Rule::Tlb2)
+}
+
+/// A load and a store in different places, as one way: the spans of the one, and then of the other.
+fn part(loaded: &Alternative, stored: &Alternative) -> Option<Alternative> {
+    let (Outcome::Translated(from), Outcome::Translated(to)) = (&loaded.outcome, &stored.outcome)
+    else {
+        return None;
+    };
+    if from == to || from.len() + to.len() > from.capacity() {
+        return None;
+    }
+
+    let spans: Vec<Span> = from.iter().chain(to).copied().collect();
+    Some(Alternative {
+        outcome: Outcome::Translated(spans.into_iter().collect()),
+        updates: both_updates(&loaded.updates, &stored.updates),
+        choice: loaded.choice,
+    })
+}
+
+/// What both do to entries.
+fn both_updates(one: &EntryUpdates, other: &EntryUpdates) -> EntryUpdates {
+    let mut both = other.clone();
+    for update in one {
+        let known = both.iter_mut().find(|known: &&mut EntryUpdate| known.at == update.at);
+        if let Some(known) = known {
+            known.must_set |= update.must_set;
+            known.may_set |= update.may_set;
+        } else {
+            both.push(*update);
+        }
+    }
+    both
+}
