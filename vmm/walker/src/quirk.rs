@@ -73,9 +73,9 @@ bitflags! {
         /// INVLPG of another address in a large page does not drop what was fetched there
         /// (`tb_jmp_cache_clear_page`).
         const CODE_OUTLIVES_INVLPG = 1 << 19;
-        /// A page fault whose error code lacks P drops nothing that is cached for its address (KVM's
-        /// `kvm_inject_emulated_page_fault`).
-        const ABSENCE_DROPS_NOTHING = 1 << 20;
+        /// A page fault whose error code lacks P or has RSVD drops nothing that is cached for its address
+        /// (KVM's `kvm_inject_emulated_page_fault`).
+        const BAD_ENTRY_DROPS_NOTHING = 1 << 20;
     }
 }
 
@@ -83,7 +83,7 @@ impl Quirks {
     /// Those that are about what is cached.
     const OF_SEQUENCES: Self = Self::FAULT_DROPS_NOTHING
         .union(Self::CODE_OUTLIVES_INVLPG)
-        .union(Self::ABSENCE_DROPS_NOTHING);
+        .union(Self::BAD_ENTRY_DROPS_NOTHING);
 
     /// The quirks that can show in a case, or in an access of a sequence. Many are limited to one mode or one kind of access, and
     /// each one left out saves predictions.
@@ -121,6 +121,12 @@ impl Quirks {
         }
         possible
     }
+}
+
+/// Whether an address is that of the instruction behind the one that the case fetches.
+fn is_behind(case: &Case, address: VirtAddr) -> bool {
+    let Access { kind, address: first, size, .. } = case.access;
+    kind == AccessKind::Fetch && address == first.wrapping_add(size.into())
 }
 
 /// Whether the access of a case is a jump to an address that is not canonical.
@@ -179,10 +185,13 @@ impl Walker for Quirky {
 
     fn saved_rip(&self, case: &Case, fault: &Fault) -> SavedRip {
         let is_at_target = self.has(Quirks::JUMPS_TO_NON_CANONICAL) && jumps_to_non_canonical(case);
-        if is_at_target {
-            SavedRip::Address(case.access.address.get())
-        } else {
-            Reference.saved_rip(case, fault)
+        match fault.cr2 {
+            _ if is_at_target => SavedRip::Address(case.access.address.get()),
+            // The fault is that of the instruction behind the one that is fetched.
+            Some(behind) if self.has(Quirks::CODE_OUTLIVES_INVLPG) && is_behind(case, behind) => {
+                SavedRip::Address(behind.get())
+            }
+            _ => Reference.saved_rip(case, fault),
         }
     }
 

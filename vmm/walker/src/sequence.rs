@@ -77,8 +77,8 @@ pub(super) fn predict(case: &Case, predict_access: &PredictAccess<'_>) -> Vec<Pr
 pub(super) enum FaultEffect {
     /// It drops it (TLB-3).
     Drops,
-    /// The same, unless an entry is not present.
-    DropsIfPresent,
+    /// The same, unless an entry is not present or has a reserved bit set.
+    DropsIfDenied,
     /// Nothing.
     Keeps,
 }
@@ -86,13 +86,15 @@ pub(super) enum FaultEffect {
 impl FaultEffect {
     /// Whether the faults that are predicted for an access drop what is cached.
     fn drops(self, predicted: &Prediction) -> bool {
-        let is_absence = |way: &Alternative| {
-            let fault = way.outcome.fault();
-            fault.is_some_and(|fault| fault.error_code & PageFaultCode::P.bits() == 0)
+        let is_by_entry = |way: &Alternative| {
+            let codes = way.outcome.fault().map(|fault| fault.error_code);
+            codes.map(PageFaultCode::from_bits_retain).is_some_and(|code| {
+                !code.contains(PageFaultCode::P) || code.contains(PageFaultCode::RSVD)
+            })
         };
         match self {
             Self::Drops => true,
-            Self::DropsIfPresent => !predicted.alternatives.iter().any(is_absence),
+            Self::DropsIfDenied => !predicted.alternatives.iter().any(is_by_entry),
             Self::Keeps => false,
         }
     }

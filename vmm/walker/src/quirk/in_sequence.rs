@@ -14,8 +14,8 @@ impl Quirky {
     pub(super) fn predict_sequence(self, case: &Case) -> Vec<Prediction> {
         let faults = if self.has(Quirks::FAULT_DROPS_NOTHING) {
             FaultEffect::Keeps
-        } else if self.has(Quirks::ABSENCE_DROPS_NOTHING) {
-            FaultEffect::DropsIfPresent
+        } else if self.has(Quirks::BAD_ENTRY_DROPS_NOTHING) {
+            FaultEffect::DropsIfDenied
         } else {
             FaultEffect::Drops
         };
