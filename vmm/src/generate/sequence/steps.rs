@@ -257,6 +257,14 @@ impl<R: Rng> StepWriter<'_, R> {
             return self.actions.push(Action::ReloadCr3);
         }
 
+        // What crosses into a page depends on it, too.
+        let crossing = self.last_access().filter(|step| step.access.crosses_page());
+        if let Some(AccessStep { access, .. }) = crossing
+            && self.rng.random_bool(0.4)
+        {
+            return self.actions.push(Action::Invlpg(access.last_byte()));
+        }
+
         let page = *self.mapping.pages.choose(self.rng).expect("there is a page");
         let page = page.get() | self.offset;
         let address = match self.rng.random_range(0..20) {
@@ -299,12 +307,8 @@ impl<R: Rng> StepWriter<'_, R> {
         let ring = if self.accesses < self.first_of_ring_0 { Ring::Three } else { Ring::Zero };
         self.accesses += 1;
 
-        let previous = self.actions.iter().rev().find_map(|action| match action {
-            Action::Access(step) => Some(*step),
-            _ => None,
-        });
         // Often the same access again, so that what the first has cached is of use.
-        let step = match previous {
+        let step = match self.last_access() {
             Some(mut step) if self.rng.random_bool(0.35) => {
                 step.access.ring = ring;
                 step.access.ac = self.random_ac(ring);
@@ -313,6 +317,13 @@ impl<R: Rng> StepWriter<'_, R> {
             _ => self.random_access(ring, is_last),
         };
         self.actions.push(Action::Access(step));
+    }
+
+    fn last_access(&self) -> Option<AccessStep> {
+        self.actions.iter().rev().find_map(|action| match action {
+            Action::Access(step) => Some(*step),
+            _ => None,
+        })
     }
 
     fn random_access(&mut self, ring: Ring, is_last: bool) -> AccessStep {
