@@ -3,20 +3,23 @@
 use crosswalk::campaign::run_one;
 use crosswalk::generate::Stream;
 use crosswalk::generate::sequence::SequenceStream;
+use crosswalk::walker::Walker;
 use crosswalk_case::Case;
 use crosswalk_case::observation::{Attempt, Observation};
 use crosswalk_guest::layout::MAX_SEQUENCES;
 use crosswalk_machine::Machine;
 use crosswalk_machine::batch::{Batch, Encoded};
 use crosswalk_test_support as support;
-use mmu_core::PagingMode;
+use mmu_core::{PagingMode, Reference, Rule};
 use support::single::{open_kvm, open_qemu};
 use support::{count, require_kvm, require_qemu, run};
 
-/// Lanes run one after the other, but all of ring 3 comes before all of ring 0. So only a sequence that
-/// changes rings can meet caches that others have filled or emptied meanwhile.
-fn stays_in_one_ring(case: &Case) -> bool {
-    case.accesses().iter().all(|access| access.access.ring == case.access.ring)
+/// Whether what is cached cannot matter (TLB-2). Where it can, the other lanes have a say: QEMU, for
+/// example, remembers one region around all large pages, and INVLPG within it drops everything.
+fn is_determined(case: &Case) -> bool {
+    let predictions = Reference.predict_accesses(case);
+    let mut ways = predictions.iter().flat_map(|prediction| &prediction.alternatives);
+    ways.all(|way| way.choice.is_none_or(|(rule, _)| rule != Rule::Tlb2))
 }
 
 /// What was observed, without CR2 as others have left it.
@@ -52,14 +55,14 @@ fn assert_the_same_together_and_alone(machine: &mut dyn Machine, mode: PagingMod
         let together = run_together(machine, batch.clone());
         let mut compared = 0;
         for (case, attempt) in batch.cases.iter().zip(together) {
-            if !stays_in_one_ring(case) {
+            if !is_determined(case) {
                 continue;
             }
             let alone = run_one(machine, case).expect("the guest survives");
             assert_eq!(without_cr2_before(attempt), without_cr2_before(alone), "{case}");
             compared += 1;
         }
-        assert!(compared > MAX_SEQUENCES / 2, "{compared}");
+        assert!(compared > MAX_SEQUENCES / 4, "{compared}");
     }
 }
 
@@ -80,7 +83,7 @@ fn a_batch_of_sequences_and_each_of_them_alone_do_the_same_on_qemu() {
 
 /// The cases and the sequences among them of a run with these arguments.
 fn counts(machine: &str, arguments: &[&str]) -> [u64; 2] {
-    let all = ["check", "--machine", machine, "--seed", "4", "--json", "--cases", "20000"];
+    let all = ["check", "--machine", machine, "--seed", "4", "--json", "--cases", "60000"];
     let report = run(&[&all, arguments].concat()).expect_code(0).json();
     ["cases", "sequences"].map(|name| count(&report["totals"], name))
 }
@@ -88,7 +91,7 @@ fn counts(machine: &str, arguments: &[&str]) -> [u64; 2] {
 #[track_caller]
 fn assert_sequences_are_a_fifth(machine: &str) {
     let [cases, sequences] = counts(machine, &[]);
-    assert_eq!(cases, 20_000);
+    assert_eq!(cases, 60_000);
     assert!(sequences >= cases / 5, "{sequences} of {cases}");
 }
 
@@ -96,8 +99,8 @@ fn assert_sequences_are_a_fifth(machine: &str) {
 fn a_fifth_of_the_cases_of_check_are_sequences_on_kvm() {
     require_kvm!();
     assert_sequences_are_a_fifth("kvm");
-    assert_eq!(counts("kvm", &["--sequences", "off"]), [20_000, 0]);
-    assert_eq!(counts("kvm", &["--sequences", "only"]), [20_000; 2]);
+    assert_eq!(counts("kvm", &["--sequences", "off"]), [60_000, 0]);
+    assert_eq!(counts("kvm", &["--sequences", "only"]), [60_000; 2]);
 }
 
 #[test]
