@@ -56,7 +56,8 @@ pub(super) fn judge_sequence(
             }
         }
         if after.is_empty() {
-            let (expected, mut differences) = nearest(prediction, &comparison(&possible[0]));
+            let before = likeliest(&possible);
+            let (expected, mut differences) = nearest(prediction, &comparison(&before));
             for difference in &mut differences {
                 difference.expected = format!("{} of access {}", difference.expected, number);
             }
@@ -66,11 +67,13 @@ pub(super) fn judge_sequence(
         possible = after;
     }
 
-    let judged = |stores| judge_access(walker, last_access, last, seen, stores);
-    let mut verdicts = possible.iter().map(judged);
-    let first = verdicts.next().expect("something may be stored");
-    if matches!(first, Verdict::Agree { .. }) {
-        return first;
-    }
-    verdicts.find(|verdict| matches!(verdict, Verdict::Agree { .. })).unwrap_or(first)
+    let judged = |stores: &Stores| judge_access(walker, last_access, last, seen, stores);
+    let agrees = |verdict: &Verdict| matches!(verdict, Verdict::Agree { .. });
+    let agreed = possible.iter().map(judged).find(agrees);
+    agreed.unwrap_or_else(|| judged(&likeliest(&possible)))
+}
+
+/// What was stored if the first of the allowed outcomes happened each time.
+fn likeliest(possible: &[Stores]) -> Stores {
+    possible.first().cloned().unwrap_or_default()
 }
