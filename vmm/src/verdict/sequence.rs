@@ -69,8 +69,8 @@ pub(super) fn judge_sequence(
 
     let judged = |stores: &Stores| judge_access(walker, last_access, last, seen, stores);
     let agrees = |verdict: &Verdict| matches!(verdict, Verdict::Agree { .. });
-    let agreed = possible.iter().map(judged).find(agrees);
-    agreed.unwrap_or_else(|| judged(&likeliest(&possible)))
+    let first_that_agrees = possible.iter().map(judged).find(agrees);
+    first_that_agrees.unwrap_or_else(|| judged(&likeliest(&possible)))
 }
 
 /// What was stored if the first of the allowed outcomes happened each time.
