@@ -50,7 +50,8 @@ fn read_report(path: &Path) -> Value {
 fn shards_add_up_to_the_whole_run() {
     require_kvm!();
     for cases in [
-        "--seed 11 --cases 5000",
+        // Sequences may meet what earlier ones left in the caches of their machine.
+        "--seed 11 --cases 5000 --sequences off",
         "--guided --seed 11 --cases 3000",
         "--exhaustive --mode 4level --cases 5000",
     ] {
@@ -303,7 +304,7 @@ fn a_missed_rule_names_what_stands_in_the_way() {
         cell.map(|cell| text(&cell["by"]))
     };
 
-    assert_eq!(by("TLB-3", "4level"), Some("campaign"));
+    assert_eq!(by("MODE-2", "4level"), Some("campaign"));
     assert_eq!(by("MODE-12", "4level"), None, "the rule is about another mode");
 
     let not_checked = list(&report["modes"]).iter().filter(|mode| mode["status"] != "checked");

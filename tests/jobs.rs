@@ -39,7 +39,9 @@ fn without_chance(mut report: Value) -> Value {
     report
 }
 
-/// Asserts that runs of the same cases on one, two and three machines have the same report.
+/// Asserts that runs of the same cases on one, two and three machines have the same report. Where the
+/// rules leave open what a sequence finds, it may find what earlier ones left in the caches of their
+/// machine, so these runs have none.
 #[track_caller]
 fn assert_same_with_any_number(machine: &str, cases: &str, code: i32) {
     let report = |jobs: u64| {
@@ -59,8 +61,8 @@ fn assert_same_with_any_number(machine: &str, cases: &str, code: i32) {
 #[test]
 fn the_report_does_not_depend_on_the_number_of_kvms() {
     require_kvm!();
-    assert_same_with_any_number("kvm", "--seed 5 --cases 12000", 0);
-    assert_same_with_any_number("kvm", "--seed 5 --cases 4000 --guided", 0);
+    assert_same_with_any_number("kvm", "--seed 5 --cases 12000 --sequences off", 0);
+    assert_same_with_any_number("kvm", "--seed 5 --cases 4000 --guided --sequences off", 0);
     assert_same_with_any_number("kvm", "--cases 4000 --exhaustive --shard 1/2", 0);
 }
 
@@ -68,9 +70,9 @@ fn the_report_does_not_depend_on_the_number_of_kvms() {
 #[test]
 fn the_report_does_not_depend_on_the_number_of_qemus() {
     require_qemu!();
-    assert_same_with_any_number("qemu", "--seed 5 --cases 20000", 0);
-    assert_same_with_any_number("qemu", "--seed 5 --cases 8000 --known none", 1);
-    assert_same_with_any_number("qemu", "--seed 5 --cases 8000 --walker mutant:M01", 1);
+    assert_same_with_any_number("qemu", "--seed 5 --cases 20000 --sequences off", 0);
+    assert_same_with_any_number("qemu", "--seed 5 --cases 8000 --sequences off --known none", 1);
+    assert_same_with_any_number("qemu", "--seed 5 --cases 8000 --sequences off --walker mutant:M01", 1);
 }
 
 /// A shard, too, and a run that goes on after another number of machines began it.
@@ -78,7 +80,7 @@ fn the_report_does_not_depend_on_the_number_of_qemus() {
 fn a_run_goes_on_with_another_number_of_machines() {
     require_qemu!();
     let sandbox = Sandbox::new();
-    let cases = "--seed 6 --cases 60000 --shard 1/2";
+    let cases = "--seed 6 --cases 60000 --sequences off --shard 1/2";
     let whole = check(&sandbox, "qemu", &format!("{cases} --jobs 1")).expect_code(0).json();
 
     let command = format!("check --machine qemu {cases} --jobs 3 --report r");

@@ -35,7 +35,7 @@ fn kvm_score() -> &'static Value {
 /// The score on QEMU, run once for all tests.
 fn qemu_score() -> &'static Value {
     static SCORE: OnceLock<Value> = OnceLock::new();
-    SCORE.get_or_init(|| score(QEMU, "12000"))
+    SCORE.get_or_init(|| score(QEMU, "24000"))
 }
 
 fn score(machine: &[&str], cases: &str) -> Value {
