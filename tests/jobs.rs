@@ -72,7 +72,11 @@ fn the_report_does_not_depend_on_the_number_of_qemus() {
     require_qemu!();
     assert_same_with_any_number("qemu", "--seed 5 --cases 20000 --sequences off", 0);
     assert_same_with_any_number("qemu", "--seed 5 --cases 8000 --sequences off --known none", 1);
-    assert_same_with_any_number("qemu", "--seed 5 --cases 8000 --sequences off --walker mutant:M01", 1);
+    assert_same_with_any_number(
+        "qemu",
+        "--seed 5 --cases 8000 --sequences off --walker mutant:M01",
+        1,
+    );
 }
 
 /// A shard, too, and a run that goes on after another number of machines began it.

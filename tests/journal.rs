@@ -56,7 +56,7 @@ fn an_edited_journal_is_refused_at_its_line() {
     merge(&sandbox, &forge(&good, "\"seed\":3", "\"seed\":3")).expect_code(0);
 
     for (from, to, words) in [
-        ("\"format\":2", "\"format\":3", "journal.jsonl, line 1: expected format 2"),
+        ("\"format\":3", "\"format\":4", "journal.jsonl, line 1: expected format 3"),
         ("\"version\":\"", "\"version\":\"99.0.0", "line 1: expected a journal of version"),
         ("\"count\":1", "\"count\":18446744073709551615", "line 1: expected parts of at most"),
         ("\"turn\":", "\"turn\":9999999999999999", "line 2: "),

@@ -29,6 +29,9 @@ pub struct MachineLine {
     pkru_in_ring_0: bool,
     high_memory: bool,
     no_read_only_tables: Option<String>,
+    /// Older files do not say; they have no sequences that need it.
+    #[serde(default)]
+    live_page_sizes: bool,
     vmx: bool,
     sees_outside: bool,
 }
@@ -54,6 +57,7 @@ impl MachineLine {
             pkru_in_ring_0: capabilities.pkru_in_ring_0,
             high_memory: capabilities.high_memory,
             no_read_only_tables: capabilities.read_only_tables.clone().err(),
+            live_page_sizes: capabilities.live_page_sizes,
             vmx: capabilities.vmx,
             sees_outside: capabilities.sees_outside,
         }
@@ -100,7 +104,7 @@ impl MachineLine {
             implicit_accesses: self.no_implicit_accesses.clone().map_or(Ok(()), Err),
             compatibility: self.no_compatibility_mode.clone().map_or(Ok(()), Err),
             any_local_table: false, // A corpus generates no cases.
-            live_page_sizes: false,
+            live_page_sizes: self.live_page_sizes,
             pkru_without_pku: self.pkru_without_pku,
             pkru_in_ring_0: self.pkru_in_ring_0,
             high_memory: self.high_memory,

@@ -31,6 +31,10 @@ pub struct When {
     straddles_canonical: Option<bool>,
     /// PKRU is not 0 while CR4.PKE is.
     pkru_without_pke: Option<bool>,
+    /// The case is a sequence.
+    sequence: Option<bool>,
+    /// CR4.SMAP is 1.
+    smap: Option<bool>,
     /// A table entry points to an address without memory.
     table_outside_memory: Option<bool>,
 }
@@ -52,6 +56,8 @@ impl When {
             && is_wanted(self.crosses_page, access.crosses_page())
             && is_wanted(self.straddles_canonical, first_is_canonical != last_is_canonical)
             && is_wanted(self.pkru_without_pke, pkru_without_pke)
+            && is_wanted(self.sequence, case.is_sequence())
+            && is_wanted(self.smap, case.state.cr4.contains(Cr4::SMAP))
             && is_wanted(self.table_outside_memory, has_table_outside_memory(case))
     }
 }
