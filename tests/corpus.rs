@@ -18,12 +18,13 @@ use support::{
 
 /// The rules that the bundled corpus covers, listed by hand: those that the machines it was recorded
 /// on can show.
-const COVERED: [&str; 42] = [
+const COVERED: [&str; 48] = [
     "MODE-1", "MODE-3", "MODE-4", "MODE-5", "MODE-6", "MODE-7", "MODE-8", "MODE-10", "MODE-11",
     "MODE-12", "PDPTE-1", "PDPTE-2", "PDPTE-3", "CODE-1", "CODE-2", "CODE-3", "CODE-4", "CODE-5",
-    "CODE-6", "CODE-7", "CODE-8", "CODE-9", "CODE-10", "CODE-11", "CODE-12", "RIGHT-1", "RIGHT-2",
-    "RIGHT-3", "RIGHT-4", "RIGHT-5", "RIGHT-6", "RIGHT-8", "AD-1", "AD-2", "AD-3", "AD-5", "AD-6",
-    "AD-7", "CANON-1", "CANON-2", "ALIGN-1", "OUT-1",
+    "CODE-6", "CODE-7", "CODE-8", "CODE-9", "CODE-10", "CODE-11", "CODE-12", "RIGHT-1", "RIGHT-3",
+    "RIGHT-4", "RIGHT-5", "RIGHT-6", "RIGHT-8", "AD-1", "AD-2", "AD-3", "AD-4", "AD-5", "AD-6",
+    "AD-7", "CANON-1", "CANON-2", "CANON-3", "TLB-1", "TLB-2", "TLB-3", "TLB-4", "TLB-5",
+    "ALIGN-1", "OUT-1",
 ];
 
 /// The cases of the bundled corpus.
@@ -339,7 +340,12 @@ fn check_asks_a_walker_about_the_cases_of_a_machine() {
 /// The conformance table shows each mutant's mistake, and the reference right everywhere.
 #[test]
 fn conformance_finds_what_a_walker_gets_wrong() {
-    let expected = [("mutant:M41", "RIGHT-1"), ("mutant:M37", "MODE-11"), ("mutant:M42", "CODE-1")];
+    // In a sequence a right that M41 misses also lets it set A and D.
+    let expected: [(&str, &[&str]); 3] = [
+        ("mutant:M41", &["AD-1", "RIGHT-1"]),
+        ("mutant:M37", &["MODE-11"]),
+        ("mutant:M42", &["CODE-1"]),
+    ];
     let mut arguments = vec!["conformance", "--no-adapters"];
     for (walker, _) in &expected {
         arguments.extend(["--walker", walker]);
@@ -356,10 +362,12 @@ fn conformance_finds_what_a_walker_gets_wrong() {
         cells.filter(|(_, cell)| cell["result"] == "wrong").collect()
     };
     assert!(wrong("reference").is_empty(), "{:?}", wrong("reference"));
-    for (walker, rule) in expected {
+    for (walker, wrong_rules) in expected {
         let cells = wrong(walker);
-        assert_eq!(cells.keys().copied().collect::<Vec<_>>(), [rule], "{walker}");
-        run(&["explain", &cells[rule]["smallest_case"].to_string()]).expect_code(0);
+        assert_eq!(cells.keys().copied().collect::<Vec<_>>(), wrong_rules, "{walker}");
+        for rule in wrong_rules {
+            run(&["explain", &cells[rule]["smallest_case"].to_string()]).expect_code(0);
+        }
     }
 
     let right = |rule: &&Value| rule["cells"][0]["result"] == "right";
