@@ -2,11 +2,11 @@
 
 use super::names::read_names;
 use crate::verdict::{ChoiceTaken, Difference, End, Field};
-use crosswalk_case::Case;
 use crosswalk_case::observation::Observation;
+use crosswalk_case::{AccessStep, Action, Case};
 use crosswalk_guest::layout::LOW_MEMORY_END;
 use mmu_core::x86::format::EntryBits;
-use mmu_core::{AccessKind, Alternative, Cr4, Outcome, PagingMode};
+use mmu_core::{AccessKind, Alternative, Cr4, Outcome, PagingMode, Ring};
 use serde::Deserialize;
 
 /// Conditions on a case. All that are given must hold.
@@ -33,6 +33,8 @@ pub struct When {
     pkru_without_pke: Option<bool>,
     /// The case is a sequence.
     sequence: Option<bool>,
+    /// In a sequence, an access before the last stores across pages in ring 0.
+    ring_0_stored_across_pages: Option<bool>,
     /// CR4.SMAP is 1.
     smap: Option<bool>,
     /// A table entry points to an address without memory.
@@ -57,9 +59,21 @@ impl When {
             && is_wanted(self.straddles_canonical, first_is_canonical != last_is_canonical)
             && is_wanted(self.pkru_without_pke, pkru_without_pke)
             && is_wanted(self.sequence, case.is_sequence())
+            && is_wanted(self.ring_0_stored_across_pages, stored_across_pages(case))
             && is_wanted(self.smap, case.state.cr4.contains(Cr4::SMAP))
             && is_wanted(self.table_outside_memory, has_table_outside_memory(case))
     }
+}
+
+/// Whether an access before the last of a sequence stores across pages in ring 0.
+fn stored_across_pages(case: &Case) -> bool {
+    case.before.iter().any(|action| match action {
+        Action::Access(AccessStep { access, .. }) => {
+            let stores = matches!(access.kind, AccessKind::Write | AccessKind::ReadModifyWrite);
+            stores && access.ring == Ring::Zero && access.crosses_page()
+        }
+        _ => false,
+    })
 }
 
 /// Conditions on what was observed. All that are given must hold.
