@@ -6,7 +6,7 @@ use crosswalk_case::observation::Observation;
 use crosswalk_case::{AccessStep, Action, Case};
 use crosswalk_guest::layout::LOW_MEMORY_END;
 use mmu_core::x86::format::EntryBits;
-use mmu_core::{AccessKind, Alternative, Cr4, Outcome, PagingMode, Ring};
+use mmu_core::{Access, AccessKind, Alternative, Cr4, Outcome, PagingMode, Ring};
 use serde::Deserialize;
 
 /// Conditions on a case. All that are given must hold.
@@ -31,10 +31,10 @@ pub struct When {
     straddles_canonical: Option<bool>,
     /// PKRU is not 0 while CR4.PKE is.
     pkru_without_pke: Option<bool>,
-    /// The case is a sequence.
-    sequence: Option<bool>,
     /// In a sequence, an access before the last stores across pages in ring 0.
     ring_0_stored_across_pages: Option<bool>,
+    /// In a sequence, an access before the last stores in ring 0 with EFLAGS.AC=1.
+    ring_0_stored_with_ac: Option<bool>,
     /// CR4.SMAP is 1.
     smap: Option<bool>,
     /// A table entry points to an address without memory.
@@ -58,19 +58,19 @@ impl When {
             && is_wanted(self.crosses_page, access.crosses_page())
             && is_wanted(self.straddles_canonical, first_is_canonical != last_is_canonical)
             && is_wanted(self.pkru_without_pke, pkru_without_pke)
-            && is_wanted(self.sequence, case.is_sequence())
-            && is_wanted(self.ring_0_stored_across_pages, stored_across_pages(case))
+            && is_wanted(self.ring_0_stored_across_pages, ring_0_stored(case, Access::crosses_page))
+            && is_wanted(self.ring_0_stored_with_ac, ring_0_stored(case, |access| access.ac))
             && is_wanted(self.smap, case.state.cr4.contains(Cr4::SMAP))
             && is_wanted(self.table_outside_memory, has_table_outside_memory(case))
     }
 }
 
-/// Whether an access before the last of a sequence stores across pages in ring 0.
-fn stored_across_pages(case: &Case) -> bool {
+/// Whether an access of this kind before the last of a sequence stores in ring 0.
+fn ring_0_stored(case: &Case, is_wanted: impl Fn(&Access) -> bool) -> bool {
     case.before.iter().any(|action| match action {
         Action::Access(AccessStep { access, .. }) => {
             let stores = matches!(access.kind, AccessKind::Write | AccessKind::ReadModifyWrite);
-            stores && access.ring == Ring::Zero && access.crosses_page()
+            stores && access.ring == Ring::Zero && is_wanted(access)
         }
         _ => false,
     })
