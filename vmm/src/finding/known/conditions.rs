@@ -31,6 +31,8 @@ pub struct When {
     straddles_canonical: Option<bool>,
     /// PKRU is not 0 while CR4.PKE is.
     pkru_without_pke: Option<bool>,
+    /// The case is a sequence.
+    sequence: Option<bool>,
     /// In a sequence, an access before the last stores across pages in ring 0.
     ring_0_stored_across_pages: Option<bool>,
     /// In a sequence, an access before the last stores in ring 0 with EFLAGS.AC=1.
@@ -58,6 +60,7 @@ impl When {
             && is_wanted(self.crosses_page, access.crosses_page())
             && is_wanted(self.straddles_canonical, first_is_canonical != last_is_canonical)
             && is_wanted(self.pkru_without_pke, pkru_without_pke)
+            && is_wanted(self.sequence, case.is_sequence())
             && is_wanted(self.ring_0_stored_across_pages, ring_0_stored(case, Access::crosses_page))
             && is_wanted(self.ring_0_stored_with_ac, ring_0_stored(case, |access| access.ac))
             && is_wanted(self.smap, case.state.cr4.contains(Cr4::SMAP))
