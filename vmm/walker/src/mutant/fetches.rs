@@ -1,12 +1,12 @@
 //! The mutant that runs a cached instruction whose second page is gone. It takes a sequence to show.
 
 use super::Mutant;
-use super::invalidations::{kept, predict_all, without};
+use super::in_sequences::{InSequences, SequenceMistake};
+use super::invalidations::{kept, without};
 use crate::Walker;
 use crate::sequence::is_same_page;
 use crosswalk_case::{Action, Case};
-use mmu_core::walk::{Path, WalkError};
-use mmu_core::{Access, AccessKind, Prediction, Reference, Rule, Translation, VirtAddr};
+use mmu_core::{Access, AccessKind, Prediction, Reference, Rule};
 
 pub(super) const MUTANTS: &[Mutant] = &[Mutant {
     id: "B65",
@@ -15,16 +15,15 @@ pub(super) const MUTANTS: &[Mutant] = &[Mutant {
     origin: "Bochs #567 (67d284e9c)",
     needs: &[],
     semantics: None,
-    walker: &B65,
+    walker: &InSequences(B65),
 }];
 
 /// Keeps the code of an earlier fetch that crosses pages until its first page is invalidated.
 struct B65;
 
-impl B65 {
-    /// The prediction for every access of a sequence.
-    fn predict_all(case: &Case) -> Vec<Prediction> {
-        let mut predictions = predict_all(case);
+impl SequenceMistake for B65 {
+    fn predict_all(&self, case: &Case) -> Vec<Prediction> {
+        let mut predictions = Reference.predict_accesses(case);
         let mut fetched: Vec<Access> = Vec::new();
 
         let accesses = case.script().filter_map(|action| match action {
@@ -37,7 +36,7 @@ impl B65 {
             }
             if fetched.contains(&access)
                 && let Some(seen) = without_invlpg_of_second_page(case, &access)
-                && let Some(seen) = predict_all(&seen).into_iter().nth(number)
+                && let Some(seen) = Reference.predict_accesses(&seen).into_iter().nth(number)
             {
                 predictions[number] = kept((predictions[number].clone(), seen));
             }
@@ -56,34 +55,12 @@ fn without_invlpg_of_second_page(case: &Case, fetch: &Access) -> Option<Case> {
     })
 }
 
-impl Walker for B65 {
-    fn predict(&self, case: &Case) -> Prediction {
-        if !case.is_sequence() {
-            return Reference.predict(case);
-        }
-        Self::predict_all(case).pop().expect("a case has an access")
-    }
-
-    fn predict_earlier(&self, case: &Case) -> Vec<Prediction> {
-        if !case.is_sequence() {
-            return Vec::new();
-        }
-        let mut predictions = Self::predict_all(case);
-        predictions.pop();
-        predictions
-    }
-
-    fn walk(&self, case: &Case, address: VirtAddr) -> (Path, Result<Translation, WalkError>) {
-        Reference.walk(case, address)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crosswalk_case::{AccessStep, TableEntry};
     use crosswalk_guest::layout::Arena;
-    use mmu_core::{Profile, Ring};
+    use mmu_core::{Profile, Ring, VirtAddr};
 
     /// A fetch that ends on the next page, which then loses P; an invalidation; and the same fetch.
     fn across(kind: AccessKind, invalidation: impl Fn(u64) -> Action) -> Case {
@@ -106,7 +83,7 @@ mod tests {
 
     /// The error codes of all ways, by the reference and by the mutant.
     fn both(case: &Case) -> [Vec<Option<u32>>; 2] {
-        [&Reference as &dyn Walker, &B65].map(|walker| {
+        [&Reference as &dyn Walker, &InSequences(B65)].map(|walker| {
             let ways = walker.predict(case).alternatives;
             ways.iter().map(|way| way.outcome.fault().map(|fault| fault.error_code)).collect()
         })

@@ -1,12 +1,12 @@
 //! The mutants that keep a translation which an invalidation drops. They take a sequence to show.
 
+use super::in_sequences::{InSequences, SequenceMistake};
 use super::{Mutant, Need};
 use crate::Walker;
 use crate::sequence::is_same_page;
 use crosswalk_case::{Action, Case};
 use mmu_core::cache::CACHED_TRANSLATION;
-use mmu_core::walk::{Path, WalkError};
-use mmu_core::{Alternative, Cr4, Features, Prediction, Reference, Rule, Translation, VirtAddr};
+use mmu_core::{Alternative, Cr4, Features, Prediction, Reference, Rule};
 
 pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
@@ -16,7 +16,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         origin: "Bochs e40206249, QEMU d4c430a80f",
         needs: &[],
         semantics: None,
-        walker: &Keeping(without_invlpg_elsewhere),
+        walker: &InSequences(Keeping(without_invlpg_elsewhere)),
     },
     Mutant {
         id: "B20",
@@ -25,7 +25,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         origin: "Bochs e2fa98b62, halfix 1079480",
         needs: &[],
         semantics: None,
-        walker: &Keeping(with_global_pages),
+        walker: &InSequences(Keeping(with_global_pages)),
     },
     Mutant {
         id: "B21",
@@ -34,7 +34,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         origin: "the opposite of Bochs e2fa98b62",
         needs: &[Need::Feature(Features::PGE)],
         semantics: None,
-        walker: &Keeping(without_reload_cr3),
+        walker: &InSequences(Keeping(without_reload_cr3)),
     },
     Mutant {
         id: "B22",
@@ -43,7 +43,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         origin: "the class of Xen 70973953ab (sh_invlpg)",
         needs: &[Need::Feature(Features::PGE)],
         semantics: None,
-        walker: &Keeping(with_invlpg_of_local_pages),
+        walker: &InSequences(Keeping(with_invlpg_of_local_pages)),
     },
 ];
 
@@ -87,22 +87,16 @@ pub(super) fn without(case: &Case, is_missed: impl Fn(&Action) -> bool) -> Optio
     (seen.before.len() < case.before.len()).then_some(seen)
 }
 
-impl Keeping {
-    /// The prediction for every access of a sequence.
+impl SequenceMistake for Keeping {
     fn predict_all(&self, case: &Case) -> Vec<Prediction> {
-        let correct = predict_all(case);
+        let correct = Reference.predict_accesses(case);
         match (self.0)(case) {
-            Some(seen) => correct.into_iter().zip(predict_all(&seen)).map(kept).collect(),
+            Some(seen) => {
+                correct.into_iter().zip(Reference.predict_accesses(&seen)).map(kept).collect()
+            }
             None => correct,
         }
     }
-}
-
-/// The correct prediction for every access of a sequence.
-pub(super) fn predict_all(case: &Case) -> Vec<Prediction> {
-    let mut predictions = Reference.predict_earlier(case);
-    predictions.push(Reference.predict(case));
-    predictions
 }
 
 /// The ways of an access by a cached translation that may be left in the sequence as it is seen. If
@@ -122,35 +116,13 @@ fn is_cached(way: &Alternative) -> bool {
     way.choice == Some((Rule::Tlb2, CACHED_TRANSLATION))
 }
 
-impl Walker for Keeping {
-    fn predict(&self, case: &Case) -> Prediction {
-        if !case.is_sequence() {
-            return Reference.predict(case);
-        }
-        self.predict_all(case).pop().expect("a case has an access")
-    }
-
-    fn predict_earlier(&self, case: &Case) -> Vec<Prediction> {
-        if !case.is_sequence() {
-            return Vec::new();
-        }
-        let mut predictions = self.predict_all(case);
-        predictions.pop();
-        predictions
-    }
-
-    fn walk(&self, case: &Case, address: VirtAddr) -> (Path, Result<Translation, WalkError>) {
-        Reference.walk(case, address)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::MUTANTS;
     use crosswalk_case::TableEntry;
     use crosswalk_guest::layout::Arena;
-    use mmu_core::{PhysAddr, Profile, Ring};
+    use mmu_core::{PhysAddr, Profile, Ring, VirtAddr};
 
     const G: u64 = 1 << 8;
     const PS: u64 = 1 << 7;

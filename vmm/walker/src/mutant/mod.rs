@@ -2,6 +2,7 @@
 
 mod decisions;
 mod fetches;
+mod in_sequences;
 mod invalidations;
 mod pair;
 mod rings;

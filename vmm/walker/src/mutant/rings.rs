@@ -1,6 +1,7 @@
 //! The mutants for which what one access cached decides about another that needs another right: from
 //! another ring, or a fetch after data. They take a sequence to show.
 
+use super::in_sequences::InSequences;
 use super::stateful::{Stateful, cached, is_written_without_wp};
 use super::{Mutant, Need};
 use crate::sequence::SequenceEvent;
@@ -15,7 +16,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         origin: "Bochs eda28b95f",
         needs: &[Need::Feature(Features::SMAP)],
         semantics: None,
-        walker: &Stateful(B27::after),
+        walker: &InSequences(Stateful(B27::after)),
     },
     Mutant {
         id: "B28",
@@ -24,7 +25,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         origin: "QEMU b09481de91",
         needs: &[Need::Feature(Features::SMEP)],
         semantics: None,
-        walker: &Stateful(B28::after),
+        walker: &InSequences(Stateful(B28::after)),
     },
     Mutant {
         id: "B55",
@@ -33,7 +34,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         origin: "Bochs c30e89289, KVM (kvm-unit-tests fd0898ba)",
         needs: &[Need::RingsInAnyOrder],
         semantics: None,
-        walker: &Stateful(B55::after),
+        walker: &InSequences(Stateful(B55::after)),
     },
 ];
 

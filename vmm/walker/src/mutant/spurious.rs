@@ -1,12 +1,11 @@
 //! The mutant that keeps a denial. It takes a sequence to show.
 
-use super::invalidations::predict_all;
+use super::in_sequences::{InSequences, SequenceMistake};
 use super::{Mutant, Need};
 use crate::Walker;
 use crosswalk_case::Case;
 use mmu_core::cache::SPURIOUS_FAULT;
-use mmu_core::walk::{Path, WalkError};
-use mmu_core::{Alternative, Prediction, Reference, Rule, Translation, Vendor, VirtAddr};
+use mmu_core::{Alternative, Prediction, Reference, Rule, Vendor};
 
 pub(super) const MUTANTS: &[Mutant] = &[Mutant {
     id: "B29",
@@ -15,7 +14,7 @@ pub(super) const MUTANTS: &[Mutant] = &[Mutant {
     origin: "gem5 08cec03f8e",
     needs: &[Need::RepeatsWalks],
     semantics: None,
-    walker: &B29,
+    walker: &InSequences(B29),
 }];
 
 /// Faults by the rights that were cached, whatever memory has, on processors that walk again instead.
@@ -23,17 +22,16 @@ pub(super) const MUTANTS: &[Mutant] = &[Mutant {
 /// On others one such fault is allowed, and only a second one is wrong.
 struct B29;
 
-impl B29 {
-    /// The prediction for every access of a sequence.
-    fn predict_all(case: &Case) -> Vec<Prediction> {
-        let correct = predict_all(case);
+impl SequenceMistake for B29 {
+    fn predict_all(&self, case: &Case) -> Vec<Prediction> {
+        let correct = Reference.predict_accesses(case);
         if case.profile.vendor != Vendor::Amd {
             return correct;
         }
 
         let mut seen = case.clone();
         seen.profile.vendor = Vendor::Intel;
-        correct.into_iter().zip(predict_all(&seen)).map(denied).collect()
+        correct.into_iter().zip(Reference.predict_accesses(&seen)).map(denied).collect()
     }
 }
 
@@ -42,28 +40,6 @@ fn denied((correct, mut seen): (Prediction, Prediction)) -> Prediction {
     let is_spurious = |way: &Alternative| way.choice == Some((Rule::Tlb2, SPURIOUS_FAULT));
     seen.alternatives.retain(is_spurious);
     if seen.alternatives.is_empty() { correct } else { seen }
-}
-
-impl Walker for B29 {
-    fn predict(&self, case: &Case) -> Prediction {
-        if !case.is_sequence() {
-            return Reference.predict(case);
-        }
-        Self::predict_all(case).pop().expect("a case has an access")
-    }
-
-    fn predict_earlier(&self, case: &Case) -> Vec<Prediction> {
-        if !case.is_sequence() {
-            return Vec::new();
-        }
-        let mut predictions = Self::predict_all(case);
-        predictions.pop();
-        predictions
-    }
-
-    fn walk(&self, case: &Case, address: VirtAddr) -> (Path, Result<Translation, WalkError>) {
-        Reference.walk(case, address)
-    }
 }
 
 #[cfg(test)]
@@ -93,7 +69,7 @@ mod tests {
 
     /// The error codes of all ways, by the reference and by the mutant.
     fn both(case: &Case) -> [Vec<Option<u32>>; 2] {
-        [&Reference as &dyn Walker, &B29].map(|walker| {
+        [&Reference as &dyn Walker, &InSequences(B29)].map(|walker| {
             let ways = walker.predict(case).alternatives;
             ways.iter().map(|way| way.outcome.fault().map(|fault| fault.error_code)).collect()
         })

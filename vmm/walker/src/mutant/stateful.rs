@@ -1,6 +1,7 @@
 //! The mutants whose mistake takes a sequence of accesses to show: a later access is judged by what
 //! they remember of an earlier one, or fail to notice since.
 
+use super::in_sequences::{InSequences, SequenceMistake};
 use super::{Mutant, Need};
 use crate::sequence::{self, SequenceEvent, events, is_same_page};
 use crate::{Erased, Walker};
@@ -21,7 +22,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         origin: "v86 86fc5423, IBMulator #34 f9bdcd4, blitz/vmmu #3",
         needs: &[],
         semantics: None,
-        walker: &Stateful(B23::after),
+        walker: &InSequences(Stateful(B23::after)),
     },
     Mutant {
         id: "B25",
@@ -30,7 +31,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         origin: "v86 a8e64dc2, 86Box bdc430430, halfix 1079480",
         needs: &[],
         semantics: None,
-        walker: &Stateful(B25::after),
+        walker: &InSequences(Stateful(B25::after)),
     },
     Mutant {
         id: "M17",
@@ -39,7 +40,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         origin: "Bochs a3c77b4b0",
         needs: &[Need::Feature(Features::PKU)],
         semantics: None,
-        walker: &Stateful(M17::after),
+        walker: &InSequences(Stateful(M17::after)),
     },
     Mutant {
         id: "M24",
@@ -48,7 +49,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         origin: "KVM c22885050e65",
         needs: &[],
         semantics: None,
-        walker: &Stateful(M24::after),
+        walker: &InSequences(Stateful(M24::after)),
     },
     Mutant {
         id: "M25",
@@ -57,7 +58,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         origin: "KVM 5fd5387c89ec, d28c6cfbbc5e",
         needs: &[],
         semantics: None,
-        walker: &Stateful(M25::after),
+        walker: &InSequences(Stateful(M25::after)),
     },
     Mutant {
         id: "M26",
@@ -66,7 +67,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         origin: "kvm-unit-tests 47fd6bc5",
         needs: &[],
         semantics: None,
-        walker: &Stateful(M26::after),
+        walker: &InSequences(Stateful(M26::after)),
     },
     Mutant {
         id: "M27",
@@ -75,7 +76,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         origin: "kvm-unit-tests 858d3794",
         needs: &[],
         semantics: None,
-        walker: &Stateful(M27::after),
+        walker: &InSequences(Stateful(M27::after)),
     },
     Mutant {
         id: "M40",
@@ -91,33 +92,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
 /// A walker whose semantics for an access depend on what came before it.
 pub(super) struct Stateful<R>(pub(super) fn(&[SequenceEvent], &Access, &ControlState) -> R);
 
-impl<R: Semantics + Send + Sync> Stateful<R> {
-    /// The prediction for every access of a sequence.
+impl<R: Semantics + Send + Sync> SequenceMistake for Stateful<R> {
     fn predict_all(&self, case: &Case) -> Vec<Prediction> {
         sequence::predict(case, &|moment, access| {
             let semantics = (self.0)(moment.events, access, &moment.state);
             // Erased: a walk compiled for each mutant would take as long to compile as all others.
             moment.predict(Erased(&semantics), access)
         })
-    }
-}
-
-impl<R: Semantics + Send + Sync> Walker for Stateful<R> {
-    fn predict(&self, case: &Case) -> Prediction {
-        if !case.is_sequence() {
-            return Reference.predict(case);
-        }
-        self.predict_all(case).pop().expect("a case has an access")
-    }
-
-    fn predict_earlier(&self, case: &Case) -> Vec<Prediction> {
-        let mut predictions = self.predict_all(case);
-        predictions.pop();
-        predictions
-    }
-
-    fn walk(&self, case: &Case, address: VirtAddr) -> (Path, Result<Translation, WalkError>) {
-        Reference.walk(case, address)
     }
 }
 
