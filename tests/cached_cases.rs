@@ -89,7 +89,6 @@ const REFUSALS: &[Refusal] = &[
     Everywhere("B17-pae-invlpg-keeps-pdptes", "a sequence runs in 64-bit code"),
     Everywhere("pae-read-then-move", "a sequence runs in 64-bit code"),
     Everywhere("32bit-read-then-move", "a sequence runs in 64-bit code"),
-    Everywhere("B55-supervisor-write-then-user-write", "ring 3 comes before ring 0"),
     Everywhere("B65-cached-crossing-fetch", "it would run data as code"),
 ];
 

@@ -84,8 +84,13 @@ pub enum Stub {
     SetFlags,
     /// Sets the PKRU of keyed accesses to the record's address field.
     SetPkru,
-    /// Ends keyed accesses.
+    /// Ends keyed accesses. Ring 3 begins with it after [`Self::EnterUser`].
     ClearPkru,
+    /// Ring 3 continues with the next record in ring 0. 64-bit code only.
+    EnterSupervisor,
+    /// Ring 0 executes IRETQ, whose frame is in the record and in the next one: RIP and CS as address and
+    /// value, then RFLAGS in the place of a stub, RSP and SS. 64-bit code only.
+    EnterUser,
     /// Makes a change that only ring 0 may make, from the list of either ring. 64-bit code only.
     Privileged(Privileged, Ring),
     /// Ends the ring-3 list.
@@ -108,9 +113,9 @@ pub enum Privileged {
 /// Number of 64-bit stubs for one value of `keyed`: five forms with 2 segments and 4 sizes each,
 /// two CLFLUSH, one jump, one LSL, one load of ES.
 const PER_KEYED: usize = 5 * 8 + 2 + 1 + 1 + 1;
-/// Number of 64-bit stubs: the accesses, five other stubs, and three privileged changes from two
+/// Number of 64-bit stubs: the accesses, seven other stubs, and three privileged changes from two
 /// rings.
-const BITS_64: usize = 2 * PER_KEYED + 5 + 2 * 3;
+const BITS_64: usize = 2 * PER_KEYED + 7 + 2 * 3;
 /// Number of 32-bit accesses: five forms with 2 segments and 3 sizes each, two CLFLUSH, one jump.
 const ACCESSES_32: usize = 5 * 6 + 2 + 1;
 
@@ -154,9 +159,11 @@ impl Stub {
             Self::ClearPkru => 2 * PER_KEYED + 2,
             Self::UserEnd => 2 * PER_KEYED + 3,
             Self::SupervisorEnd => 2 * PER_KEYED + 4,
+            Self::EnterSupervisor => 2 * PER_KEYED + 5,
+            Self::EnterUser => 2 * PER_KEYED + 6,
             Self::Privileged(change, ring) => {
                 let from_ring_0 = matches!(ring, Ring::Zero) as usize;
-                2 * PER_KEYED + 5 + 2 * change as usize + from_ring_0
+                2 * PER_KEYED + 7 + 2 * change as usize + from_ring_0
             }
         }
     }
@@ -167,6 +174,8 @@ impl Stub {
             | Self::Access { form: Form::SegmentLimit | Form::SegmentLoad, .. }
             | Self::SetPkru
             | Self::ClearPkru
+            | Self::EnterSupervisor
+            | Self::EnterUser
             | Self::Privileged(..) => None,
             Self::Access { form: Form::Clflush, stack, .. } => Some(5 * 6 + stack as usize),
             Self::Access { form: Form::Jump, .. } => Some(5 * 6 + 2),
@@ -182,7 +191,7 @@ impl Stub {
 }
 
 /// "XWALK" and the version of the protocol: the first word of an image.
-pub const IMAGE_MAGIC: u64 = 0x0005_4b4c_4157_5800;
+pub const IMAGE_MAGIC: u64 = 0x0006_4b4c_4157_5800;
 
 /// The header of an image, at [`IMAGE_BASE`](crate::layout::IMAGE_BASE). All addresses in it are
 /// user addresses.

@@ -72,6 +72,8 @@ invalid_opcode:
     cmp rdi, 16
     jae 2f
     lea r15, [rip + next]               # if next_keyed itself faults, do not repeat it
+    test byte ptr [rsp + 8], 3          # the saved CS
+    jz 2f
     sub r15, r14
 2:
     push 0                              # #UD has no error code

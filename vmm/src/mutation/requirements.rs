@@ -52,9 +52,6 @@ fn why_unmet(need: Need, machine: &Capabilities) -> Option<String> {
         }
         Need::RepeatsWalks => (profile.vendor != Vendor::Amd)
             .then(|| format!("vendor {:?}: one spurious fault is allowed (TLB-2)", profile.vendor)),
-        Need::RingsInAnyOrder => {
-            Some("in the sequences of this guest, ring 3 comes before ring 0".into())
-        }
         Need::OneOf(needs) => {
             let all_unmet: Option<Vec<String>> =
                 needs.iter().map(|need| why_unmet(*need, machine)).collect();

@@ -139,8 +139,6 @@ pub enum Need {
     LoadsPkru,
     /// A vendor whose processors repeat a walk before they report a page fault (TLB-2).
     RepeatsWalks,
-    /// A guest that runs code of ring 0 before code of ring 3 in one sequence.
-    RingsInAnyOrder,
     /// Any of these.
     OneOf(&'static [Self]),
 }
