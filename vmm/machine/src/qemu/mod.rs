@@ -248,7 +248,7 @@ impl QemuMachine {
 }
 
 /// The guest's memory for QEMU: low memory, the data memory in two halves, and these halves again
-/// at every high place.
+/// at every further place.
 fn regions(files: &SharedFiles, physical_address_bits: u8) -> Vec<RamRegion<'_>> {
     let [low, first, second] = [&files.low, &files.halves[0], &files.halves[1]].map(AsFd::as_fd);
     let half = high::PART_SIZE;
@@ -258,8 +258,7 @@ fn regions(files: &SharedFiles, physical_address_bits: u8) -> Vec<RamRegion<'_>>
         RamRegion { guest_physical: DATA_BASE + half, len: half, file: second },
     ];
 
-    let parts = high::places(physical_address_bits).flat_map(high::parts);
-    regions.extend(parts.map(|(guest_physical, data)| {
+    regions.extend(high::parts(physical_address_bits).map(|(guest_physical, data)| {
         let file = if data == DATA_BASE { first } else { second };
         RamRegion { guest_physical, len: half, file }
     }));
