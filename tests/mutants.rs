@@ -14,10 +14,10 @@ const QEMU: &[&str] = &["--machine", "qemu"];
 const QEMU_WITH_48_BITS: &[&str] = &["--machine", "qemu", "--phys-bits", "48"];
 
 /// The mutants that any KVM catches, even one without VMX and SVM.
-const CAUGHT_BY_ANY_KVM: [&str; 29] = [
-    "B01", "B01x", "B11", "B18", "B20", "B21", "B23", "B39", "B43", "M04", "M11a", "M12", "M13a",
-    "M13b", "M14", "M15", "M24", "M25", "M26", "M27", "M29", "M34", "M36", "M37", "M38", "M39",
-    "M40", "M41", "M42",
+const CAUGHT_BY_ANY_KVM: [&str; 30] = [
+    "B01", "B01x", "B11", "B12", "B18", "B20", "B21", "B23", "B39", "B43", "M04", "M11a", "M12",
+    "M13a", "M13b", "M14", "M15", "M24", "M25", "M26", "M27", "M29", "M34", "M36", "M37", "M38",
+    "M39", "M40", "M41", "M42",
 ];
 
 /// The mutants that need a mode or a feature that not every KVM has.
@@ -181,8 +181,8 @@ fn every_historical_mutant_has_a_status() {
     let score = kvm_score();
     let statuses = ["caught", "machine_has_it", "out_of_reach", "missed"];
     let sum: u64 = statuses.iter().map(|status| count(&score["score"], status)).sum();
-    assert_eq!(sum, 72);
-    assert_eq!(count(&score["score"], "total"), 72);
+    assert_eq!(sum, 73);
+    assert_eq!(count(&score["score"], "total"), 73);
 
     let ids: Vec<_> = list(&score["mutants"]).iter().map(|mutant| text(&mutant["id"])).collect();
     for number in 1..=42 {

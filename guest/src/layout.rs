@@ -13,6 +13,8 @@
 //! 0x8000_0000 .. 0xa000_0000      the first half of them again      mapped by cases only
 //! from 0x1_0000_0000              the data frames again, at high    mapped by cases only
 //!                                 addresses (high.rs), and holes
+//! 0x40_0040_0000, 0xbf_0040_0000  windows of further page tables    0x0002_0000
+//!                                 (table_windows.rs)
 //! ```
 //!
 //! The guest's own memory is mapped twice, through the slots of every root that tables.rs lists: as
@@ -85,6 +87,9 @@ const LAST_PAGE: u64 = 0xffff_f000;
 /// assert!(!is_above_the_layout(0x9fff_ffff) && !is_above_the_layout(0xfee0_0000));
 /// ```
 pub const fn is_above_the_layout(address: u64) -> bool {
+    if crate::table_windows::is_in_window(address) {
+        return false;
+    }
     address >= LAST_PAGE || (address >= LOW_HOLE.start && address < LOW_HOLE.end)
 }
 

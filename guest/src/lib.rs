@@ -23,4 +23,5 @@ pub mod layout;
 pub mod mailbox;
 pub mod stub;
 pub mod system;
+pub mod table_windows;
 pub mod tables;

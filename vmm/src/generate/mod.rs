@@ -18,6 +18,7 @@ pub mod guided;
 mod name;
 mod placement;
 pub mod random;
+mod relocation;
 mod schedule;
 pub mod sequence;
 pub mod single;

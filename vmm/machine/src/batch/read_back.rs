@@ -210,8 +210,7 @@ impl Encoded {
     /// Adds every entry of every case, and every other slot that changed.
     fn read_tables(&self, memory: &GuestMemory, attempts: &mut [Attempt]) {
         let arena = self.batch.arena;
-        let count = self.tables.contents().len();
-        let contents = (0..count).map(|table| memory.read_value(arena.table(table))).collect();
+        let contents = self.tables.addresses().map(|table| memory.read_value(table)).collect();
         let tables_after = self.tables.with_contents(contents);
 
         for (index, (case, attempt)) in self.batch.cases.iter().zip(&mut *attempts).enumerate() {

@@ -34,7 +34,11 @@ impl MemorySlots {
         });
 
         let mut read_only = Vec::new();
-        let parts = memory.regions().chain(again).flat_map(split_at_read_only_pages);
+        let is_within = |region: &HostRegion| {
+            (region.guest_physical + region.len - 1) >> physical_address_bits == 0
+        };
+        let own = memory.regions().filter(is_within);
+        let parts = own.chain(again).flat_map(split_at_read_only_pages);
         for (slot, HostRegion { guest_physical, host_address, len }) in (0..).zip(parts) {
             let is_read_only = can_be_read_only && is_read_only_page(guest_physical);
             let region = kvm_userspace_memory_region {

@@ -111,6 +111,16 @@ mutants! {
             F::root(regime) + (regime.state.cr3 & low)
         }
     }
+    B12, Some(Rule::Mode8), "libvmi 71202ef, 938c048, seL4_projects_libs PR121", "CR3 and the addresses of tables cut to 32 bits", [BitsAbove(38)], {
+        fn root<F: Format>(&self, regime: &Regime) -> PhysAddr {
+            PhysAddr::new(F::root(regime).get() & 0xffff_ffff)
+        }
+
+        fn address<F: Format>(&self, level: &Level, kind: EntryKind, entry: u64) -> PhysAddr {
+            let whole = F::address(level, kind, entry).get();
+            PhysAddr::new(if kind == EntryKind::Table { whole & 0xffff_ffff } else { whole })
+        }
+    }
     B35, Some(Rule::Right2), "86Box 250f47720", "implicit writes ignore R/W while CR0.WP=1", [Implicit], {
         fn write_denied(&self, rights: Rights, access: &Access, regime: &Regime) -> bool {
             !access.implicit && Reference.write_denied(rights, access, regime)

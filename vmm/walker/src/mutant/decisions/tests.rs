@@ -159,6 +159,25 @@ fn b10_an_address_with_bit_31_is_extended_with_its_sign() {
     assert_eq!(both("B10", &case), [Ok(place), Ok(0xf_ffff_0000_0000 | place)]);
 }
 
+#[test]
+fn b12_an_address_of_a_table_is_cut_to_32_bits() {
+    let mut case = four_level(Ring::Three);
+    assert_eq!(both("B12", &case), [Ok(PLACE), Ok(PLACE)]);
+    case.entries[2].value += 0x40_0000_0000;
+    case.entries[3].at += 0x40_0000_0000;
+    assert_eq!(both("B12", &case), [Ok(PLACE), Err(4)]);
+
+    let mut root = four_level(Ring::Three);
+    root.state.cr3 += 0x40_0000_0000;
+    root.entries[0].at += 0x40_0000_0000;
+    assert_eq!(both("B12", &root), [Ok(PLACE), Err(4)]);
+
+    // The address of a page is not.
+    let mut page = four_level(Ring::Three);
+    page.entries[3].value += 0x40_0000_0000;
+    assert_eq!(both("B12", &page), [Ok(PLACE + 0x40_0000_0000); 2]);
+}
+
 /// A write by the processor for itself, in ring 3, to a page that is read-only.
 fn implicit_write() -> Case {
     let mut case = four_level(Ring::Three);
