@@ -177,6 +177,39 @@ pub(super) fn links(table_use: TableUse, arena: Arena, places: &[TablePlace]) ->
     links.collect()
 }
 
+/// The address of the entry that leads to the table of linear page 0, in the modes in which a case may
+/// bring this table itself: 32-bit and PAE paging.
+pub(super) fn first_entry(table_use: TableUse, arena: Arena) -> Option<u64> {
+    let is_legacy = matches!(table_use.mode, PagingMode::Bits32 | PagingMode::Pae);
+    let (table, _) = tables::own_slots(table_use).first().filter(|_| is_legacy)?;
+    Some(arena.table(*table))
+}
+
+/// The offset in the table of linear page 0 from which on the guest itself is mapped.
+pub(super) const fn own_part(mode: PagingMode) -> u64 {
+    (IMAGE_BASE >> 12) * tables::entry_bytes(mode)
+}
+
+/// The entries of the guest itself for the table of linear page 0, by their offsets in it. A and D are set,
+/// so that the guest changes nothing.
+pub(super) fn own_pages(table_use: TableUse) -> Vec<(u64, u64)> {
+    let OwnTables { long, bits32, .. } = &*OWN;
+    let mode = table_use.mode;
+    let (content, start) =
+        if mode == PagingMode::Bits32 { (bits32, OWN_TABLES_32BIT) } else { (long, OWN_TABLES) };
+    let tables = Bytes::new(PhysAddr::new(start), content.as_slice());
+    let table = OWN.link(table_use, tables::own_slots(table_use)[0].0, 0) & EntryBits::ADDRESS;
+
+    let bytes = tables::entry_bytes(mode);
+    let offsets = (own_part(mode)..0x1000).step_by(bytes as usize);
+    let entry = |offset| {
+        let entry = tables.read_entry(PhysAddr::new(table + offset), bytes as u8);
+        entry.expect("own tables lead to own tables")
+    };
+    let flags = (EntryBits::A | EntryBits::D).bits();
+    offsets.map(|offset| (offset, entry(offset) | flags)).collect()
+}
+
 impl OwnTables {
     /// The value of one of the guest's own slots.
     fn link(&self, table_use: TableUse, table: usize, slot: u64) -> u64 {

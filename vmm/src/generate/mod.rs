@@ -23,6 +23,7 @@ mod schedule;
 pub mod sequence;
 pub mod single;
 mod state;
+mod wrap;
 
 pub use name::{CaseName, Generator};
 pub use schedule::{Schedule, SequenceUse, Shard, Turn};

@@ -5,6 +5,7 @@ use super::builder::CaseBuilder;
 use super::placement::FreeSlots;
 use super::relocation::relocate;
 use super::state::{BatchState, random_batch_state};
+use super::wrap::or_wrapped;
 use super::{ENDLESS, Stream, is_alone, random_cases_before, stream_seed};
 use crosswalk_case::Case;
 use crosswalk_guest::layout::{Arena, MAX_LANES};
@@ -47,7 +48,8 @@ impl Stream for RandomStream {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let arena = Arena::for_batch(number);
         let mut cases = if is_alone(self.mode, number) {
-            vec![alone(&mut rng, (self.mode, number), arena, &self.machine)]
+            let case = alone(&mut rng, (self.mode, number), arena, &self.machine);
+            vec![or_wrapped(case, seed, arena, &self.machine)]
         } else {
             together(&mut rng, (self.mode, number), arena, &self.machine, most.min(MAX_LANES))
         };

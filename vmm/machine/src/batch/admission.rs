@@ -4,6 +4,7 @@
 use super::list::stub_of;
 use super::registers::{check_state, high_root};
 use super::tables::places_of;
+use crate::guest_tables;
 use crosswalk_case::{Action, Case, TableEntry, shared_entries};
 use crosswalk_guest::contents::{is_code, is_loadable};
 use crosswalk_guest::high::data_behind;
@@ -147,11 +148,39 @@ fn check_slot(case: &Case, arena: Arena, entry: TableEntry) -> Result<(), String
         ));
     };
 
+    if Some(at) == guest_tables::first_entry(case.table_use(), arena) {
+        return check_first_table(case, arena, entry);
+    }
     let slot = (at & 0xfff) / tables::entry_bytes(mode);
     if tables::is_own(case.table_use(), table, slot as usize) {
         return Err(format!("slot {slot} of table {table} maps the guest itself"));
     }
     check_shared(case.table_use(), arena, entry)
+}
+
+/// Checks an entry that leads to a table of the case for linear page 0. The guest itself is mapped there
+/// as well, from its image on, and needs every right.
+fn check_first_table(case: &Case, arena: Arena, entry: TableEntry) -> Result<(), String> {
+    let TableEntry { at, value } = entry;
+    let plain = (EntryBits::P | EntryBits::RW | EntryBits::US).bits();
+    let flags = value & !EntryBits::ADDRESS & !EntryBits::A.bits();
+    let table = value & EntryBits::ADDRESS;
+
+    let last = tables::of_levels(case.table_use()).last();
+    let place = TablePlace::at(arena, table).filter(|place| place.window.is_none());
+    let is_last = |place: TablePlace| last.is_some_and(|last| last.contains(&place.index));
+    if case.is_sequence() || flags != plain || !place.is_some_and(is_last) {
+        return Err(format!(
+            "its entry {value:#x} at {at:#x} maps the guest itself: it must lead to a page table of the \
+             case, with the flags {plain:#x}, and not in a sequence"
+        ));
+    }
+
+    let own = table + guest_tables::own_part(case.mode())..table + 0x1000;
+    match case.entries.iter().find(|entry| own.contains(&entry.at)) {
+        Some(TableEntry { at, .. }) => Err(format!("its entry at {at:#x} maps the guest itself")),
+        None => Ok(()),
+    }
 }
 
 /// Checks an entry that all lanes share in compatibility mode: the guest itself lives below the first

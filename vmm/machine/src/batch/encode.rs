@@ -12,6 +12,7 @@ use crosswalk_case::{Case, TableEntry, shared_entries};
 use crosswalk_guest::layout::sequence_of_lane;
 use crosswalk_guest::mailbox::{Header, MAX_TABLES, Switch};
 use crosswalk_guest::stub::Code;
+use mmu_core::x86::format::EntryBits;
 use mmu_core::{ControlState, Cr4, PagingMode, Ring};
 use std::collections::BTreeSet;
 
@@ -66,6 +67,7 @@ impl Encoded {
             batch,
         };
         encoded.place_entries();
+        encoded.place_own_pages();
         encoded.place_shared();
         encoded.place_pdptes();
         encoded.fill_lists(image);
@@ -142,7 +144,10 @@ impl Encoded {
 
         for link in guest_tables::links(tables.table_use, self.batch.arena, self.tables.places()) {
             let slot = tables.slot_at(link.at).expect("own slots are in the arena's tables");
-            tables.set(slot, link.value);
+            // A case may bring the table of linear page 0.
+            if tables.owner(slot).is_none() {
+                tables.set(slot, link.value);
+            }
         }
 
         let pdptes = self.pdptes_at_load.unwrap_or_else(|| self.pdptes());
@@ -209,6 +214,21 @@ impl Encoded {
                     self.tables.set(slot, entry.value);
                 }
             }
+        }
+    }
+
+    /// Maps the guest itself in the table of linear page 0, if a case brings this table.
+    fn place_own_pages(&mut self) {
+        let table_use = self.tables.table_use;
+        let first = guest_tables::first_entry(table_use, self.batch.arena);
+        let entries = self.batch.cases.iter().flat_map(|case| &case.entries);
+        let brought = entries.copied().find(|entry| Some(entry.at) == first);
+        let Some(TableEntry { value, .. }) = brought else { return };
+
+        let table = value & EntryBits::ADDRESS;
+        for (offset, value) in guest_tables::own_pages(table_use) {
+            let slot = self.tables.slot_at(table + offset).expect("admission checks the table");
+            self.tables.set(slot, value);
         }
     }
 
