@@ -1,12 +1,14 @@
 //! Single cases in every paging mode on QEMU's TCG (`single`): which bytes an access reaches, and
 //! which entries it changes. QEMU's own faults (vmm/known/tcg.toml) are left out.
 
+use crosswalk_case::observation::Attempt;
 use crosswalk_case::{Case, TableEntry};
 use crosswalk_guest::contents;
 use crosswalk_guest::high;
 use crosswalk_guest::layout::Arena;
 use crosswalk_guest::stub::Form;
 use crosswalk_machine::Machine;
+use crosswalk_machine::batch::{Batch, Encoded};
 use crosswalk_machine::qemu::QemuMachine;
 use crosswalk_test_support as support;
 use mmu_core::{Cr4, PagingMode, Ring, VirtAddr};
@@ -30,6 +32,34 @@ fn plain_frame() -> u64 {
 /// Every mode that has tables, with each ring.
 fn paged_modes_and_rings() -> impl Iterator<Item = (PagingMode, Ring)> {
     PAGED.into_iter().flat_map(|mode| Ring::ALL.map(|ring| (mode, ring)))
+}
+
+/// The guest finds the next batch when it has run one, and the host may be late to look at either.
+#[test]
+fn a_batch_that_is_started_behind_another_runs() {
+    require_qemu!();
+    let mut machine = open_qemu();
+    assert_eq!(machine.batches_ahead(), 1);
+    let memory = machine.memory().clone();
+    let profile = machine.capabilities().profile;
+
+    let batches = Arena::ALL.map(|arena| {
+        let (mode, ring) = (PagingMode::FourLevel, Ring::Three);
+        let case = plain_in(mode, profile, arena, ring, Form::Load, 0x10);
+        Encoded::new(Batch { arena, cases: vec![case] }, machine.image(), machine.capabilities())
+    });
+    for encoded in &batches {
+        machine.start(encoded.write(&memory));
+    }
+    for encoded in batches {
+        let log = machine.finish().expect("the guest survives");
+        let attempts =
+            encoded.read_back(&log, &memory, machine.provenance()).expect("good records");
+        let [Attempt::Observed(seen)] = &attempts[..] else { panic!("{attempts:?}") };
+        let [case] = &encoded.batch.cases[..] else { panic!("one case") };
+        let first = encoded.batch.arena.data_frames(LANE) + 0x10;
+        assert_completed(case, seen, &places(first, case.access.size), 1);
+    }
 }
 
 /// Without CLFLUSH, which QEMU ignores (T8).

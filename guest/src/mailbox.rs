@@ -17,15 +17,19 @@ pub enum Doorbell {
     Panic = 2,
 }
 
+/// Number of commands that the host may give before the guest has completed the first of them: one for
+/// each arena.
+pub const COMMANDS_AHEAD: usize = 2;
+
 /// The page at [`CONTROL`](crate::layout::CONTROL).
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Control {
-    /// From the host: the number of the command to run. The guest starts when it changes.
+    /// From the host: the number of the last command given. The guest runs all commands in order.
     pub command: u64,
-    /// From the host: the address of the batch's arena, or
+    /// From the host, at [`Self::place_of`] a command: the address of the batch's arena, or
     /// [`REQUEST`](crate::system::layout::REQUEST) for a request to the virtual memory system.
-    pub arena: u64,
+    pub places: [u64; COMMANDS_AHEAD],
     /// From the guest: the number of the last command completed.
     pub completed: u64,
     /// From the guest: 0, or the vector of an unexpected exception plus one.
@@ -40,6 +44,18 @@ pub struct Control {
     pub modes_walked: u64,
     /// From the guest, once at boot: EAX, EBX, ECX and EDX of CPUID for each of [`CPUID_LEAVES`].
     pub cpuid: [[u32; 4]; CPUID_LEAVES.len()],
+}
+
+impl Control {
+    /// The index in [`Self::places`] of what a command names.
+    ///
+    /// ```
+    /// use crosswalk_guest::mailbox::Control;
+    /// assert_ne!(Control::place_of(7), Control::place_of(8));
+    /// ```
+    pub const fn place_of(command: u64) -> usize {
+        command as usize % COMMANDS_AHEAD
+    }
 }
 
 /// The CPUID leaves and subleaves that the guest reports.

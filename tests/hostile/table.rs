@@ -429,7 +429,7 @@ pub(crate) const GROUPS: [(&str, &[Hostile]); 8] = [
             row(
                 "changes_what_is_being_read",
                 "changes records while the host reads them, where it can",
-                HANGS,
+                AGREES,
                 MAY_DISAGREE,
             ),
             row("loops_after_a_batch", "completes a batch, then loops", HANGS, HANGS),

@@ -51,8 +51,8 @@ pub(crate) fn report_processor() {
     }
 }
 
-/// Reports the last command as completed and waits for the next. Returns the address that it names,
-/// and updates `completed` to its number.
+/// Reports a command as completed and waits for the next. Returns the address that it names, and updates
+/// `completed` to its number.
 fn next_command(completed: &mut u64) -> u64 {
     // SAFETY: the control page is mapped, writable, aligned, and every bit pattern is a valid
     // `Control`. The host may change it until the new command has been read, which volatile
@@ -65,8 +65,9 @@ fn next_command(completed: &mut u64) -> u64 {
             core::hint::spin_loop();
         }
 
-        *completed = (&raw const (*CONTROL_PAGE).command).read_volatile();
-        (&raw const (*CONTROL_PAGE).arena).read_volatile()
+        *completed = completed.wrapping_add(1);
+        let places = &raw const (*CONTROL_PAGE).places;
+        places.cast::<u64>().add(Control::place_of(*completed)).read_volatile()
     }
 }
 

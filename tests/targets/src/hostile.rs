@@ -20,6 +20,8 @@ pub(crate) struct HostileMachine {
     parts: Parts,
     /// What the guest does, request by request.
     pub(crate) script: Vec<u8>,
+    /// The batch that was started.
+    started: Option<BatchCommand>,
 }
 
 impl HostileMachine {
@@ -57,6 +59,7 @@ impl HostileMachine {
                 jail: Jail::none().report_vcpu(),
             },
             script: Vec::new(),
+            started: None,
         }
     }
 }
@@ -66,8 +69,13 @@ impl Machine for HostileMachine {
         &self.parts
     }
 
+    fn start(&mut self, command: BatchCommand) {
+        self.started = Some(command);
+    }
+
     /// Does what a guest does before the first access, and then what the script says.
-    fn run(&mut self, command: BatchCommand) -> Result<RunLog, MachineError> {
+    fn finish(&mut self) -> Result<RunLog, MachineError> {
+        let command = self.started.take().expect("a batch was started");
         let memory = &self.parts.memory;
         for table in 0..Arena::TABLES {
             let image: [u64; 512] = memory.read_value(command.arena.table_image(table));

@@ -40,18 +40,46 @@ pub use stopwatch::Stopwatch;
 use image::Image;
 use jail::JailReport;
 use memory::GuestMemory;
+use std::time::Duration;
 
 /// A virtual machine that runs the guest image.
 pub trait Machine: Send {
     /// What every machine has.
     fn parts(&self) -> &Parts;
 
-    /// Runs a batch that has been encoded into an arena ([`batch::Encoded::write`]), to its end.
+    /// Starts a batch that has been encoded into an arena ([`batch::Encoded::write`]). It runs behind
+    /// those that were started before; there may be [`Self::batches_ahead`] of them.
+    fn start(&mut self, command: BatchCommand);
+
+    /// Waits until the oldest of the batches that were started has run.
     ///
     /// # Errors
     /// If the guest or the machine fails, or the run is interrupted. A case that the machine cannot run
     /// is not an error but [`RunLog::gave_up`].
-    fn run(&mut self, command: BatchCommand) -> Result<RunLog, MachineError>;
+    ///
+    /// # Panics
+    /// If no batch was started.
+    fn finish(&mut self) -> Result<RunLog, MachineError>;
+
+    /// Starts a batch and waits until it has run. No other may be under way.
+    ///
+    /// # Errors
+    /// Those of [`Self::finish`].
+    fn run(&mut self, command: BatchCommand) -> Result<RunLog, MachineError> {
+        self.start(command);
+        self.finish()
+    }
+
+    /// Number of batches that can be started before one that is under way has run. Such a machine goes on
+    /// with the next while the host looks at the last.
+    fn batches_ahead(&self) -> usize {
+        0
+    }
+
+    /// The time before which the oldest batch will hardly have run.
+    fn expected(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// Lets the guest's virtual memory system serve a request.
     ///

@@ -1,5 +1,5 @@
-//! Batches in flight: while the machine runs one batch, the host judges the previous one and writes
-//! the next.
+//! Batches in flight: while the machine runs one batch, the host writes the next and judges the one
+//! before.
 //!
 //! ```text
 //! TurnQueue -> encode, write -> MachineQueue -> machine's thread -> MachineQueue -> read back -> judge
@@ -146,9 +146,13 @@ impl<'p> Pipeline<'p> {
     }
 
     /// The next batch, once it has run; `None` at the end of the campaign. Batches that are under way
-    /// then, and take too long, are not waited for: the machine is interrupted.
+    /// then, and take too long, are not waited for: the machine is interrupted. While the caller judges
+    /// the batch, the machine has two others to run.
     pub(super) fn next_batch(&mut self) -> Result<Option<FinishedBatch>, FailedBatch> {
         self.fill();
+        while self.in_flight.is_empty() && !self.limit.is_over() && self.queue.wait_for_room() {
+            self.fill();
+        }
 
         let Some((placed, mut encoded)) = self.in_flight.pop_front() else { return Ok(None) };
         let PlacedTurn { place, turn } = placed;
@@ -163,13 +167,13 @@ impl<'p> Pipeline<'p> {
         let ran = self.runner.read_back(encoded, &log, turn.first).map_err(failed)?;
         self.breakdown.reading_back += stopwatch.lap();
         self.limit.batches.update(|batches| batches.saturating_add(1));
+        self.fill();
 
         let breakdown = std::mem::take(&mut self.breakdown);
         Ok(Some(FinishedBatch { place, next_turn: turn.number + 1, ran, breakdown }))
     }
 
-    /// Sends batches to the machine until every arena has one. It waits for turns only when the machine
-    /// has none.
+    /// Sends batches to the machine until every arena has one, as far as there is room for them.
     fn fill(&mut self) {
         while !self.limit.is_over() {
             if self.turns.is_empty() && self.in_flight.len() < ARENAS {
@@ -178,7 +182,6 @@ impl<'p> Pipeline<'p> {
 
             match self.turns.front() {
                 Some(placed) if self.is_free(placed.turn.arena()) => self.send_next(),
-                None if self.in_flight.is_empty() && self.queue.wait_for_room() => {}
                 _ => return,
             }
         }
@@ -283,20 +286,37 @@ impl MachineQueue {
     }
 }
 
-/// The machine's thread: runs commands in order, until the queue is dropped.
+/// The machine's thread: runs commands in order, until the queue is dropped. A machine that takes the next
+/// batch ahead gets it as soon as it is there.
 fn run_commands(
     machine: &mut dyn Machine,
     to_run: &Receiver<BatchCommand>,
     done: &SyncSender<BatchDone>,
 ) {
+    let mut started = 0;
+    let mut next = None;
     loop {
-        let next = to_run.try_recv().or_else(|_| {
-            machine.rest();
-            to_run.recv()
-        });
-        let Ok(command) = next else { return };
+        if started == 0 {
+            let Some(command) = next.take().or_else(|| to_run.recv().ok()) else { return };
+            machine.start(command);
+            started += 1;
+        }
+        while started <= machine.batches_ahead()
+            && let Ok(command) = to_run.recv_timeout(machine.expected())
+        {
+            machine.start(command);
+            started += 1;
+        }
 
-        if done.send(machine.run(command)).is_err() {
+        let log = machine.finish();
+        started -= 1;
+        if started == 0 {
+            next = to_run.try_recv().ok();
+            if next.is_none() {
+                machine.rest();
+            }
+        }
+        if done.send(log).is_err() {
             return;
         }
     }

@@ -11,8 +11,8 @@ use crate::verdict::{self, Verdict};
 use crosswalk_case::Case;
 use crosswalk_machine::{Machine, MachineError, Stopwatch};
 use std::slice;
-use std::sync::mpsc::{Sender, SyncSender, sync_channel};
-use std::thread::{self, Scope};
+use std::sync::mpsc::Sender;
+use std::thread;
 
 /// A batch with its verdicts.
 pub(super) struct JudgedBatch {
@@ -69,52 +69,20 @@ impl Worker<'_> {
         thread::scope(|scope| {
             let Self { plan, queue, .. } = self;
             let started = Pipeline::start(scope, machine, &plan.schedule, queue, limit);
-            let to_judge = self.start_judge(scope, reports.clone());
-            let (mut pipeline, to_judge) = match (started, to_judge) {
-                (Ok(pipeline), Ok(to_judge)) => (pipeline, to_judge),
-                (Err(error), _) | (_, Err(error)) => return report_failure(error, reports),
+            let mut pipeline = match started {
+                Ok(pipeline) => pipeline,
+                Err(error) => return report_failure(error, reports),
             };
 
             while let Some(batch) = pipeline.next_batch().transpose() {
+                let report = batch.map(|batch| self.judge(batch));
+                let is_last = report.is_err();
                 // Nobody listens once the campaign has ended.
-                let is_heard = match batch {
-                    Ok(batch) => to_judge.send(batch).is_ok(),
-                    Err(failure) => {
-                        let _ = reports.send(Err(failure));
-                        return;
-                    }
-                };
-                if !is_heard {
+                if reports.send(report).is_err() || is_last {
                     return;
                 }
             }
         });
-    }
-
-    /// Starts the thread that judges batches, so that the next ones need not wait for it.
-    ///
-    /// # Errors
-    /// When the host has no thread for it.
-    fn start_judge<'scope>(
-        self,
-        scope: &'scope Scope<'scope, '_>,
-        reports: Sender<BatchReport>,
-    ) -> Result<SyncSender<FinishedBatch>, MachineError>
-    where
-        Self: 'scope,
-    {
-        let (to_judge, finished) = sync_channel::<FinishedBatch>(1);
-        let judge = move || {
-            for batch in finished {
-                if reports.send(Ok(self.judge(batch))).is_err() {
-                    return;
-                }
-            }
-        };
-
-        let started = thread::Builder::new().name("judge".into()).spawn_scoped(scope, judge);
-        started.map_err(|source| MachineError::Host { doing: "starting a thread", source })?;
-        Ok(to_judge)
     }
 
     fn judge(self, batch: FinishedBatch) -> JudgedBatch {

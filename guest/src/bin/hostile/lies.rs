@@ -207,12 +207,14 @@ fn loops_after_a_batch(results: &Results) {
     }
 }
 
-/// Reports the batch as complete, and changes records until the next command comes: with QEMU, while the
-/// host reads them.
+/// Reports the batch as complete, and goes on changing its records: with QEMU, while the host reads them.
 fn changes_what_is_being_read(results: &Results) {
-    let Control { command, .. } = read(CONTROL);
+    /// Enough for a host to read them meanwhile.
+    const CHANGES: usize = 200;
+
+    let command = read::<Control>(CONTROL).completed.wrapping_add(1);
     write(CONTROL + offset_of!(Control, completed) as u64, command);
-    while read::<Control>(CONTROL).command == command {
+    for _ in 0..CHANGES {
         results.change_accesses(|record| record.value ^= u64::MAX);
     }
 }

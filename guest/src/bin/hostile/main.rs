@@ -49,7 +49,7 @@ mod results;
 mod behaviours {
     use core::mem::offset_of;
     use crosswalk_guest::layout::{Arena, CONTROL, IMAGE_BASE, OWN_TABLES, SUPERVISOR_WINDOW};
-    use crosswalk_guest::mailbox::{Control, DOORBELL_PORT, Doorbell};
+    use crosswalk_guest::mailbox::{COMMANDS_AHEAD, Control, DOORBELL_PORT, Doorbell};
     use crosswalk_guest::stub::{Code, ImageHeader, Stub};
 
     /// The stubs of 64-bit accesses are the first of all.
@@ -65,7 +65,8 @@ mod behaviours {
         include_str!("protocol.s"),
         CONTROL = const CONTROL + SUPERVISOR_WINDOW,
         COMMAND = const offset_of!(Control, command),
-        ARENA = const offset_of!(Control, arena),
+        PLACES = const offset_of!(Control, places),
+        LAST_PLACE = const COMMANDS_AHEAD - 1,
         COMPLETED = const offset_of!(Control, completed),
         PANIC = const offset_of!(Control, panic),
         MODES_WALKED = const offset_of!(Control, modes_walked),

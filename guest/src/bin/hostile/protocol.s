@@ -16,13 +16,14 @@
     mov eax, {CONTROL}
 .endm
 
-# Waits for a command other than that in r9. Returns its number in r9, and in rbx the address of its
-# arena.
+# Waits for the command after that in r9. Returns its number in r9, and in rbx the address of its arena.
 .macro take_command
 9:  cmp [rax + {COMMAND}], r9
     je 9b
-    mov r9, [rax + {COMMAND}]
-    mov rbx, [rax + {ARENA}]
+    inc r9
+    mov ecx, r9d
+    and ecx, {LAST_PLACE}
+    mov rbx, [rax + rcx * 8 + {PLACES}]
     mov ecx, {WINDOW}
     add rbx, rcx
 .endm
@@ -173,13 +174,13 @@ behaviour completes_everything_twice
     take_command
     jmp 1b
 
-# Changes the command that the host has given.
+# Changes what the command names that the host has given.
 behaviour rewrites_the_command
     begin
-1:  mov qword ptr [rax + {COMMAND}], -1
-    mov qword ptr [rax + {ARENA}], -1
+1:  mov ecx, r9d
+    and ecx, {LAST_PLACE}
+    mov qword ptr [rax + rcx * 8 + {PLACES}], -1
     report_completed r9
-    mov r9, -1
     take_command
     jmp 1b
 

@@ -34,10 +34,14 @@ pub struct KvmMachine {
     vcpu: VcpuThread,
     cpuid: CpuId,
     parts: Parts,
-    /// The number of the last command. The guest starts on a command when the number changes.
+    /// The number of the last command since the virtual machine was started.
+    command: u64,
+    /// Number of commands to all of them.
     commands: u64,
     /// Number of accesses so far that did not end.
     hangs: u64,
+    /// The batch that was started.
+    started: Option<BatchCommand>,
 }
 
 impl KvmMachine {
@@ -98,7 +102,8 @@ impl KvmMachine {
         let jail = jail.report_vcpu();
         let parts = Parts { identity, capabilities, provenance, memory, image, interrupter, jail };
         let kvm = Arc::new(kvm);
-        let mut machine = Self { kvm, vcpu, cpuid, parts, commands: 0, hangs: 0 };
+        let mut machine =
+            Self { kvm, vcpu, cpuid, parts, command: 0, commands: 0, hangs: 0, started: None };
         machine.restart()?;
         probe::probe(&mut machine, flavour)?;
         Ok(machine)
@@ -132,17 +137,18 @@ impl KvmMachine {
 
     /// Gives the guest the next command, which names the structure at an address.
     fn command(&mut self, place: u64) {
+        self.command += 1;
         self.commands += 1;
 
         let mut control: Control = self.parts.memory.read_value(CONTROL);
-        control.arena = place;
-        control.command = self.commands;
+        control.places[Control::place_of(self.command)] = place;
+        control.command = self.command;
         self.parts.memory.write_value(CONTROL, &control);
     }
 
     /// Checks that the guest reports the last command as completed.
     fn check_completed(&self) -> Result<(), MachineError> {
-        let expected = self.commands;
+        let expected = self.command;
         let completed = self.parts.memory.read_value::<Control>(CONTROL).completed;
 
         if completed == expected {
@@ -153,7 +159,9 @@ impl KvmMachine {
     }
 
     /// Replaces the virtual machine, which can no longer be used, by a new one on the same memory.
-    fn restart(&self) -> Result<(), MachineError> {
+    fn restart(&mut self) -> Result<(), MachineError> {
+        self.command = 0;
+
         let Parts { memory, image, capabilities, .. } = &self.parts;
         let kvm = self.kvm.clone();
         let memory = memory.clone();
@@ -170,7 +178,13 @@ impl Machine for KvmMachine {
         &self.parts
     }
 
-    fn run(&mut self, command: BatchCommand) -> Result<RunLog, MachineError> {
+    fn start(&mut self, command: BatchCommand) {
+        self.started = Some(command);
+    }
+
+    /// The guest runs only as long as this waits.
+    fn finish(&mut self) -> Result<RunLog, MachineError> {
+        let command = self.started.take().expect("a batch was started");
         let mut stopwatch = Stopwatch::start();
 
         if command.fills_read_only {

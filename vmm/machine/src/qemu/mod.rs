@@ -1,6 +1,7 @@
 //! QEMU's TCG: a processor emulated in software, in a process of its own, on memory that it shares
 //! with this one. Commands go through that memory alone: the guest spins until one comes, the host
-//! until it is completed.
+//! until it is completed. The guest finds the next command there when it completes one, so it does not
+//! wait for the host.
 
 mod arguments;
 mod pace;
@@ -24,12 +25,13 @@ use crate::{
 use crosswalk_case::observation::Provenance;
 use crosswalk_guest::high;
 use crosswalk_guest::layout::{CONTROL, DATA_BASE};
-use crosswalk_guest::mailbox::{CPUID_LEAVES, Control};
+use crosswalk_guest::mailbox::{COMMANDS_AHEAD, CPUID_LEAVES, Control};
 use crosswalk_guest::system::layout::REQUEST;
 use crosswalk_guest::table_windows::TableWindow;
 use mmu_core::{Features, PagingMode, Profile};
 use pace::Pace;
 use process::{Options, QemuProcess, RamRegion};
+use std::collections::VecDeque;
 use std::mem::offset_of;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -60,7 +62,29 @@ pub struct QemuMachine {
     parts: Parts,
     /// The number of the last command.
     commands: u64,
+    /// The batches that were started and have not been waited for, oldest first.
+    started: VecDeque<StartedBatch>,
+    /// When the oldest of them began to run.
+    began: Moment,
+    /// The processor time that this program spent on starting batches since the last has run.
+    starting: Duration,
     pace: Pace,
+}
+
+/// A batch that was started.
+#[derive(Clone, Copy, Debug)]
+struct StartedBatch {
+    /// The number of its command.
+    command: u64,
+    /// Number of its records.
+    records: usize,
+}
+
+/// A moment on the clock, and on that of QEMU's processor time.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    at: Instant,
+    used: Duration,
 }
 
 impl QemuMachine {
@@ -118,9 +142,17 @@ impl QemuMachine {
             interrupter,
             jail: process.jail().clone(),
         };
-        let mut machine = Self { process, parts, commands: 0, pace: Pace::default() };
+        let mut machine = Self {
+            process,
+            parts,
+            commands: 0,
+            started: VecDeque::new(),
+            began: Moment { at: Instant::now(), used: Duration::ZERO },
+            starting: Duration::ZERO,
+            pace: Pace::default(),
+        };
 
-        machine.wait_for(0, Duration::ZERO)?;
+        machine.wait_for(0)?;
         probe::check_self_test(&machine.parts.memory)?;
         machine.read_cpuid();
         machine.probe()?;
@@ -168,46 +200,48 @@ impl QemuMachine {
         Ok(())
     }
 
-    /// Gives the guest the next command, which names the structure at an address, and waits for it. It will
-    /// hardly be completed before the expected time.
-    fn command(&mut self, place: u64, expected: Duration) -> Result<(), MachineError> {
-        self.check_interrupter()?;
+    /// Gives the guest the next command, which names the structure at an address. Returns its number.
+    fn command(&mut self, place: u64) -> u64 {
         self.commands += 1;
-        self.parts.memory.store(CONTROL + offset_of!(Control, arena) as u64, place);
-        self.parts.memory.store(CONTROL + offset_of!(Control, command) as u64, self.commands);
 
-        self.process.resume()?;
-        self.wait_for(self.commands, expected)
+        let slot = 8 * Control::place_of(self.commands) as u64;
+        self.parts.memory.store(CONTROL + offset_of!(Control, places) as u64 + slot, place);
+        self.parts.memory.store(CONTROL + offset_of!(Control, command) as u64, self.commands);
+        self.process.resume();
+        self.commands
     }
 
-    /// Waits until the guest reports a command as completed, which takes at least the expected time.
-    fn wait_for(&mut self, command: u64, expected: Duration) -> Result<(), MachineError> {
-        /// Number of polls before the host starts to sleep.
+    /// What the clocks say. The processor time of a QEMU that is gone does not matter any more.
+    fn now(&self) -> Moment {
+        Moment { at: Instant::now(), used: self.process.cpu_time().unwrap_or_default() }
+    }
+
+    /// Waits until the guest reports a command as completed.
+    fn wait_for(&mut self, command: u64) -> Result<(), MachineError> {
+        /// Number of polls before the host starts to sleep, for a command that is soon completed.
         const SPINS: u32 = 2000;
-        /// How late a sleeping thread may wake up.
-        const LATENESS: Duration = Duration::from_micros(60);
         const PAUSE: Duration = Duration::from_micros(20);
+        /// The same while the guest has another command to go on with.
+        const LONG_PAUSE: Duration = Duration::from_micros(100);
         /// Number of polls from one check of the process and its time to the next.
         const CHECK_INTERVAL: u32 = 100;
 
         let mut patience: Option<Patience> = None;
 
-        let mut polls = 0;
-        if expected > LATENESS {
-            std::thread::sleep(expected.saturating_sub(LATENESS));
-            polls = SPINS;
-        }
-        while self.parts.memory.load(COMPLETED) != command {
+        self.check_interrupter()?;
+        let mut polls = if self.is_soon_completed() { 0 } else { SPINS };
+        let pause = if command == self.commands { PAUSE } else { LONG_PAUSE };
+        std::thread::sleep(self.expected());
+        while self.is_before(command) {
             polls += 1;
             if polls < SPINS {
                 std::hint::spin_loop();
                 continue;
             }
 
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(pause);
             if polls % CHECK_INTERVAL == 0 {
                 self.check_guest()?;
-                self.check_completed(command)?;
                 self.check_interrupter()?;
                 let (used, now) = (self.process.cpu_time()?, Instant::now());
                 let patience = patience.get_or_insert_with(|| Patience::start(LIMIT, used, now));
@@ -217,13 +251,23 @@ impl QemuMachine {
             }
         }
 
-        Ok(())
+        self.check_completed(command)
     }
 
-    /// Checks that the guest reports this command as completed, or the one before it.
+    /// Whether what the guest runs, as far as is known, takes hardly longer than going to sleep.
+    fn is_soon_completed(&self) -> bool {
+        self.started.front().is_none_or(|oldest| self.pace.expected(oldest.records).is_zero())
+    }
+
+    /// Whether the guest has completed the command before this one, and not this one.
+    fn is_before(&self, command: u64) -> bool {
+        self.parts.memory.load(COMPLETED) == command.wrapping_sub(1)
+    }
+
+    /// Checks that the guest reports this command as completed, or one that was given after it.
     fn check_completed(&self, expected: u64) -> Result<(), MachineError> {
         let completed = self.parts.memory.load(COMPLETED);
-        if completed == expected || completed == expected.wrapping_sub(1) {
+        if (expected..=self.commands).contains(&completed) {
             return Ok(());
         }
         Err(MachineError::guest(GuestFailure::BadCompletion { completed, expected }, None))
@@ -278,20 +322,50 @@ impl Machine for QemuMachine {
         &self.parts
     }
 
-    fn run(&mut self, command: BatchCommand) -> Result<RunLog, MachineError> {
+    fn start(&mut self, command: BatchCommand) {
         let mut stopwatch = Stopwatch::start();
-        let before = self.process.cpu_time()?;
-        let start = Instant::now();
-        self.command(command.arena.base(), self.pace.expected(command.records))?;
-        self.pace.note(command.records, start.elapsed());
-        let guest = self.process.cpu_time()?.saturating_sub(before);
+        if self.started.is_empty() {
+            self.began = self.now();
+        }
 
-        let time = RunTime { guest, exit: stopwatch.lap() };
+        let number = self.command(command.arena.base());
+        self.started.push_back(StartedBatch { command: number, records: command.records });
+        self.starting += stopwatch.lap();
+    }
+
+    fn finish(&mut self) -> Result<RunLog, MachineError> {
+        let mut stopwatch = Stopwatch::start();
+        let oldest = *self.started.front().expect("a batch was started");
+        self.wait_for(oldest.command)?;
+        self.started.pop_front();
+
+        // The next has been running since.
+        let ended = self.now();
+        let began = std::mem::replace(&mut self.began, ended);
+        self.pace.note(oldest.records, ended.at.duration_since(began.at));
+        let time = RunTime {
+            guest: ended.used.saturating_sub(began.used),
+            exit: std::mem::take(&mut self.starting) + stopwatch.lap(),
+        };
         Ok(RunLog { time, ..RunLog::default() })
     }
 
+    fn batches_ahead(&self) -> usize {
+        COMMANDS_AHEAD - 1
+    }
+
+    fn expected(&self) -> Duration {
+        /// How late a sleeping thread may wake up.
+        const LATENESS: Duration = Duration::from_micros(60);
+
+        let records = self.started.front().map_or(0, |oldest| oldest.records);
+        let passed = self.began.at.elapsed() + LATENESS;
+        self.pace.expected(records).saturating_sub(passed)
+    }
+
     fn serve_request(&mut self) -> Result<(), MachineError> {
-        self.command(REQUEST, Duration::ZERO)
+        let number = self.command(REQUEST);
+        self.wait_for(number)
     }
 
     fn rest(&mut self) {

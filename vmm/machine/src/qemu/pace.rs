@@ -19,6 +19,9 @@ impl Pace {
 
     /// How long a batch with this many records will take at least.
     pub(super) fn expected(&self, records: usize) -> Duration {
+        if records < Self::MIN_RECORDS {
+            return Duration::ZERO;
+        }
         let expected = self.record.unwrap_or(0.0) * records as f64 * Self::CAUTION;
         Duration::from_secs_f64(expected).min(Self::MAX_EXPECTED)
     }
