@@ -67,11 +67,11 @@ fn a_case_with_an_unsupported_feature_leaves_the_guest_alive() {
 fn a_32_bit_entry_may_point_to_where_there_is_no_memory() {
     let profile = Profile::default();
     let mut case = Case::plain_in(PagingMode::Bits32, Arena::ALL[0], 7, Ring::Three, profile);
-    case.entries[1].value = 0x9876_5007;
+    case.entries[1].value = 0xa876_5007;
     assert_eq!(arena_of(&case), Ok(Arena::ALL[0]));
-    assert!(case.is_outside(0x9876_5108) && case.is_outside(0xffff_f108));
+    assert!(case.is_outside(0xa876_5108) && case.is_outside(0xffff_f108));
 
-    case.entries[0].value = 0x9876_5007;
+    case.entries[0].value = 0xa876_5007;
     assert_eq!(arena_of(&case), Ok(Arena::ALL[0]), "a table where there is no memory");
 
     // An entry must not point to where devices may be.

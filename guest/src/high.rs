@@ -8,6 +8,10 @@ use crate::layout::{DATA_BASE, DATA_SIZE};
 
 const HALF: u64 = DATA_SIZE / 2;
 
+/// The start of the place below 4 GiB: the first half of the data memory again, with address bit 31 set,
+/// within reach of a 32-bit page-table entry. Unlike in the high places, no halves are swapped.
+pub const BIT_31: u64 = 0x8000_0000;
+
 /// Two complementary patterns of the address bits from 30 up.
 const PATTERNS: [u64; 2] = [0x000a_aaaa_8000_0000, 0x0005_5555_4000_0000];
 
@@ -31,14 +35,30 @@ pub fn places(physical_address_bits: u8) -> impl Iterator<Item = u64> {
     widths.flat_map(|(bits, shift)| PATTERNS.map(|all| (all ^ shift) & ((1 << bits) - 1)))
 }
 
-/// The address at which a data address appears in a place.
-pub const fn appears_at(place: u64, data: u64) -> u64 {
-    place + (data - DATA_BASE + HALF) % DATA_SIZE
+/// Whether a data address appears in the place that starts at [`BIT_31`], too.
+///
+/// ```
+/// use crosswalk_guest::high::appears_at_bit_31;
+/// assert!(appears_at_bit_31(0x5fff_ffff) && !appears_at_bit_31(0x6000_0000));
+/// ```
+pub const fn appears_at_bit_31(data: u64) -> bool {
+    data >= DATA_BASE && data < DATA_BASE + HALF
 }
 
-/// The two contiguous parts of a place: the address of each, and the data address behind it.
-pub const fn parts(place: u64) -> [(u64, u64); 2] {
-    [(place, DATA_BASE + HALF), (place + HALF, DATA_BASE)]
+/// The address at which a data address appears in a place: one of [`places`], or [`BIT_31`].
+pub const fn appears_at(place: u64, data: u64) -> u64 {
+    match place {
+        BIT_31 => place + (data - DATA_BASE),
+        _ => place + (data - DATA_BASE + HALF) % DATA_SIZE,
+    }
+}
+
+/// The contiguous parts of all places, each of [`PART_SIZE`]: the address of each, and the data address
+/// behind it. The first is the place at [`BIT_31`].
+pub fn parts(physical_address_bits: u8) -> impl Iterator<Item = (u64, u64)> {
+    let high = places(physical_address_bits)
+        .flat_map(|place| [(place, DATA_BASE + HALF), (place + HALF, DATA_BASE)]);
+    core::iter::once((BIT_31, DATA_BASE)).chain(high)
 }
 
 /// Size of a part in bytes.
@@ -52,11 +72,16 @@ pub const PART_SIZE: u64 = HALF;
 /// assert_eq!(data_behind(0x4000_1234, 40), Some(0x4000_1234));
 /// assert_eq!(data_behind(0xaa_a000_1234, 40), Some(0x4000_1234));
 /// assert_eq!(data_behind(0xaa_a000_1234, 36), None);
+/// assert_eq!(data_behind(0x9fff_ffff, 36), Some(0x5fff_ffff));
+/// assert_eq!(data_behind(0xa000_0000, 36), None);
 /// ```
 pub fn data_behind(address: u64, physical_address_bits: u8) -> Option<u64> {
     let within = |start: u64| address.checked_sub(start).filter(|offset| *offset < DATA_SIZE);
     if within(DATA_BASE).is_some() {
         return Some(address);
+    }
+    if let Some(offset) = within(BIT_31).filter(|offset| *offset < HALF) {
+        return Some(DATA_BASE + offset);
     }
 
     let offset = places(physical_address_bits).find_map(within)?;
@@ -102,10 +127,13 @@ mod tests {
                         "dropping the high bits must lead elsewhere"
                     );
                 }
-
-                let [(first, behind_first), (second, behind_second)] = parts(place);
-                assert_eq!(data_behind(first, bits), Some(behind_first));
-                assert_eq!(data_behind(second, bits), Some(behind_second));
+            }
+            for data in [DATA_BASE, DATA_BASE + HALF - 1] {
+                assert_eq!(data_behind(appears_at(BIT_31, data), bits), Some(data));
+            }
+            for (part, behind) in parts(bits) {
+                assert_eq!(data_behind(part, bits), Some(behind));
+                assert_eq!(data_behind(part + PART_SIZE - 1, bits), Some(behind + PART_SIZE - 1));
             }
         }
     }

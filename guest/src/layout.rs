@@ -10,8 +10,11 @@
 //!                                 processes run, the memory of
 //!                                 their system (system/layout.rs)
 //! 0x4000_0000 .. 0x8000_0000      data frames, few of them in use   mapped by cases only
+//! 0x8000_0000 .. 0xa000_0000      the first half of them again      mapped by cases only
 //! from 0x1_0000_0000              the data frames again, at high    mapped by cases only
 //!                                 addresses (high.rs), and holes
+//! 0x40_0040_0000, 0xbf_0040_0000  windows of further page tables    0x0002_0000
+//!                                 (table_windows.rs)
 //! ```
 //!
 //! The guest's own memory is mapped twice, through the slots of every root that tables.rs lists: as
@@ -72,20 +75,23 @@ pub const AREA_SIZE: u64 = 0x0020_0000;
 pub const HOLE_BASE: u64 = 0x1_0000_0000;
 
 /// A hole below 4 GiB, within reach of a 32-bit page-table entry.
-pub const LOW_HOLE: core::ops::Range<u64> = 0x9000_0000..0xa000_0000;
+pub const LOW_HOLE: core::ops::Range<u64> = 0xa000_0000..0xb000_0000;
 
 /// The last page below 4 GiB, to which a 32-bit entry of all ones points. It holds at most a ROM.
 const LAST_PAGE: u64 = 0xffff_f000;
 
-/// Whether an address is outside everything in this layout, except possibly the data memory at high
+/// Whether an address is outside everything in this layout, except possibly the data memory at further
 /// addresses (high.rs).
 ///
 /// ```
 /// use crosswalk_guest::layout::is_above_the_layout;
-/// assert!(is_above_the_layout(0x9000_0000) && is_above_the_layout(0xffff_f000));
-/// assert!(!is_above_the_layout(0x8000_0000) && !is_above_the_layout(0xfee0_0000));
+/// assert!(is_above_the_layout(0xa000_0000) && is_above_the_layout(0xffff_f000));
+/// assert!(!is_above_the_layout(0x9fff_ffff) && !is_above_the_layout(0xfee0_0000));
 /// ```
 pub const fn is_above_the_layout(address: u64) -> bool {
+    if crate::table_windows::is_in_window(address) {
+        return false;
+    }
     address >= LAST_PAGE || (address >= LOW_HOLE.start && address < LOW_HOLE.end)
 }
 

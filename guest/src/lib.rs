@@ -25,4 +25,5 @@ pub mod mailbox;
 pub mod selector;
 pub mod stub;
 pub mod system;
+pub mod table_windows;
 pub mod tables;

@@ -89,6 +89,9 @@ pub enum Switch {
 /// system is expected to use.
 pub const PROBE_LIMIT: u32 = 0x5_c0de;
 
+/// Maximum number of tables of a batch: those of an arena, and some more in windows.
+pub const MAX_TABLES: usize = 16;
+
 /// The start of an arena: the control state of the batch.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -114,7 +117,7 @@ pub struct Header {
     pub supervisor_records: u64,
     /// A [`Switch`].
     pub switch: u64,
-    /// The number of tables of the arena that the guest writes.
+    /// The number of tables that the guest writes, at most [`MAX_TABLES`].
     pub tables: u64,
     /// 1 if the guest loads [`Self::pkrs`].
     pub loads_pkrs: u64,
@@ -131,6 +134,9 @@ pub struct Header {
     pub compatibility: u64,
     /// 1 if the guest enters a process instead of a list. Such a header is not in an arena.
     pub enters_process: u64,
+    /// The places of the tables, in the order of their images: the words of
+    /// [`TablePlace`](crate::table_windows::TablePlace)s.
+    pub table_places: [u64; MAX_TABLES],
 }
 
 /// One access, or one step between accesses, in a list that the guest runs with RSP as its

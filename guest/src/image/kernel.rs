@@ -8,6 +8,7 @@ use core::arch::x86_64::{__cpuid_count, CpuidResult};
 use crosswalk_guest::layout::{Arena, CONTROL};
 use crosswalk_guest::mailbox::{CPUID_LEAVES, Control, Doorbell, Header};
 use crosswalk_guest::system::layout::REQUEST;
+use crosswalk_guest::table_windows::TablePlace;
 
 unsafe extern "C" {
     /// Runs both lists of the batch whose header is at this address (boot.s).
@@ -77,24 +78,25 @@ pub(crate) fn run_batch_at(place: u64) {
 
     // SAFETY: the arena is mapped and aligned, every bit pattern is a valid `Header`, and the host,
     // which filled it in, does not change it during the batch.
-    let tables = unsafe { (arena.base() as *const Header).read_volatile() }.tables;
-    write_tables(arena, tables as usize);
+    let header = unsafe { (arena.base() as *const Header).read_volatile() };
+    write_tables(arena, &header);
 
     // SAFETY: the host has filled in the arena. `run_batch` keeps the C calling convention and
     // restores the kernel's control state.
     unsafe { run_batch(arena.base()) };
 }
 
-/// Writes the first `count` page tables of the arena from the host's copy. The guest must do this
-/// itself: a hypervisor that shadows the tables intercepts the guest's writes, but not the host's.
-fn write_tables(arena: Arena, count: usize) {
-    for table in 0..count.min(Arena::TABLES) {
-        let from = arena.table_image(table) as *const u64;
-        let to = arena.table(table) as *mut u64;
+/// Writes the page tables of the batch from the host's copies. The guest must do this itself: a
+/// hypervisor that shadows the tables intercepts the guest's writes, but not the host's.
+fn write_tables(arena: Arena, header: &Header) {
+    for (image, word) in header.table_places.iter().enumerate().take(header.tables as usize) {
+        let Some(place) = TablePlace::of_word(*word) else { continue };
+        let from = arena.table_image(image) as *const u64;
+        let to = place.linear(arena) as *mut u64;
 
         for word in 0..512 {
-            // SAFETY: both pages are mapped, writable, aligned and in the arena, to which the
-            // kernel has no references; `word` stays within a page.
+            // SAFETY: both pages are mapped, writable, aligned, and in the arena or a window, to which
+            // the kernel has no references; `word` stays within a page.
             unsafe { to.add(word).write_volatile(from.add(word).read_volatile()) };
         }
     }

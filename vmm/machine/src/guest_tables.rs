@@ -8,8 +8,9 @@ use crosswalk_guest::layout::{
     Arena, IMAGE_BASE, LOW_MEMORY_END, OWN_TABLE_FRAMES, OWN_TABLES, OWN_TABLES_32BIT,
     SUPERVISOR_WINDOW, SWITCH_PAGE,
 };
+use crosswalk_guest::table_windows::{TablePlace, TableWindow};
 use crosswalk_guest::tables::{self, TableUse};
-use mmu_core::memory::{Bytes, TableMemory};
+use mmu_core::memory::{Bytes, TableMemory, TableMemoryMut};
 use mmu_core::table::mapping::{FrameRange, Mapper};
 use mmu_core::x86::format::{Bits32, EntryBits, Format, FourLevel};
 use mmu_core::{
@@ -55,20 +56,31 @@ type Content = Vec<u8>;
 struct OwnTables {
     long: Content,
     bits32: Content,
+    /// The address of the first page table of long mode, which maps the first 2 MiB.
+    page_table: u64,
 }
 
 /// They depend on the layout alone: no processor reserves a bit of their entries.
 static OWN: LazyLock<OwnTables> = LazyLock::new(|| {
     let profile = Profile::default();
-    OwnTables {
-        long: map_windows::<FourLevel>(own_state(profile), profile),
-        bits32: map_windows::<Bits32>(own_state_32bit(profile), profile),
-    }
+    let long = map_windows::<FourLevel>(own_state(profile), profile);
+    let page_table = first_page_table(&long);
+    let bits32 = map_windows::<Bits32>(own_state_32bit(profile), profile);
+    OwnTables { long, bits32, page_table }
 });
 
 fn own_state_32bit(profile: Profile) -> ControlState {
     let long = own_state(profile);
     ControlState { cr3: OWN_TABLES_32BIT, cr4: Cr4::empty(), efer: Efer::empty(), ..long }
+}
+
+/// The address of the page table at the end of the first entries.
+fn first_page_table(long: &Content) -> u64 {
+    let tables = Bytes::new(PhysAddr::new(OWN_TABLES), long.as_slice());
+    [(); 3].iter().fold(OWN_TABLES, |table, ()| {
+        let entry = tables.read_entry(PhysAddr::new(table), 8);
+        entry.expect("own tables lead to own tables") & EntryBits::ADDRESS
+    })
 }
 
 /// Maps the guest's own memory through both [`WINDOWS`].
@@ -93,12 +105,28 @@ fn map_windows<F: Format>(state: ControlState, profile: Profile) -> Content {
 
 /// Writes the tables into guest memory, and walks them there to check the result.
 pub(super) fn build(memory: &GuestMemory, profile: Profile) -> Result<(), MachineError> {
-    let OwnTables { long, bits32 } = &*OWN;
+    let OwnTables { long, bits32, .. } = &*OWN;
     memory.write(OWN_TABLES, long);
     memory.write(OWN_TABLES_32BIT, bits32);
+    map_table_windows(memory, profile)?;
 
     check::<FourLevel>(memory, own_state(profile), profile)?;
     check::<Bits32>(memory, own_state_32bit(profile), profile)
+}
+
+/// Maps the further page tables for the kernel, in the table that maps the start of its image, too.
+fn map_table_windows(memory: &GuestMemory, profile: Profile) -> Result<(), MachineError> {
+    let mut memory = memory.clone();
+    let bits = profile.physical_address_bits;
+    let flags = EntryBits::P | EntryBits::RW | EntryBits::US;
+
+    for (arena, place) in TableWindow::within(bits).flat_map(TableWindow::tables) {
+        let address = place.address(arena);
+        let entry = OWN.page_table + (place.linear(arena) >> 12) * 8;
+        let written = memory.write_entry(PhysAddr::new(entry), 8, address | flags.bits());
+        written.map_err(|error| cannot_build(&error))?;
+    }
+    Ok(())
 }
 
 /// Walks the tables in guest memory for every page.
@@ -133,18 +161,53 @@ fn cannot_build(why: &dyn Display) -> MachineError {
     MachineError::host("building the guest's own page tables")(io::Error::other(why.to_string()))
 }
 
-/// The entries for the guest's own slots in an arena's tables in a mode. They lead to the guest's
+/// The entries for the guest's own slots in these tables of an arena in a mode. They lead to the guest's
 /// own tables.
-pub(super) fn links(table_use: TableUse, arena: Arena) -> Vec<TableEntry> {
+pub(super) fn links(table_use: TableUse, arena: Arena, places: &[TablePlace]) -> Vec<TableEntry> {
     let own_slots = tables::own_slots(table_use).iter();
     let slots = own_slots.flat_map(|(table, slots)| slots.clone().map(move |slot| (*table, slot)));
 
-    slots
-        .map(|(table, slot)| TableEntry {
-            at: arena.table(table) + slot as u64 * tables::entry_bytes(table_use.mode),
+    let links = slots.flat_map(|(table, slot)| {
+        let places = places.iter().filter(move |place| place.index == table);
+        places.map(move |place| TableEntry {
+            at: place.address(arena) + slot as u64 * tables::entry_bytes(table_use.mode),
             value: OWN.link(table_use, table, slot as u64),
         })
-        .collect()
+    });
+    links.collect()
+}
+
+/// The address of the entry that leads to the table of linear page 0, in the modes in which a case may
+/// bring this table itself: 32-bit and PAE paging.
+pub(super) fn first_entry(table_use: TableUse, arena: Arena) -> Option<u64> {
+    let is_legacy = matches!(table_use.mode, PagingMode::Bits32 | PagingMode::Pae);
+    let (table, _) = tables::own_slots(table_use).first().filter(|_| is_legacy)?;
+    Some(arena.table(*table))
+}
+
+/// The offset in the table of linear page 0 from which on the guest itself is mapped.
+pub(super) const fn own_part(mode: PagingMode) -> u64 {
+    (IMAGE_BASE >> 12) * tables::entry_bytes(mode)
+}
+
+/// The entries of the guest itself for the table of linear page 0, by their offsets in it. A and D are set,
+/// so that the guest changes nothing.
+pub(super) fn own_pages(table_use: TableUse) -> Vec<(u64, u64)> {
+    let OwnTables { long, bits32, .. } = &*OWN;
+    let mode = table_use.mode;
+    let (content, start) =
+        if mode == PagingMode::Bits32 { (bits32, OWN_TABLES_32BIT) } else { (long, OWN_TABLES) };
+    let tables = Bytes::new(PhysAddr::new(start), content.as_slice());
+    let table = OWN.link(table_use, tables::own_slots(table_use)[0].0, 0) & EntryBits::ADDRESS;
+
+    let bytes = tables::entry_bytes(mode);
+    let offsets = (own_part(mode)..0x1000).step_by(bytes as usize);
+    let entry = |offset| {
+        let entry = tables.read_entry(PhysAddr::new(table + offset), bytes as u8);
+        entry.expect("own tables lead to own tables")
+    };
+    let flags = (EntryBits::A | EntryBits::D).bits();
+    offsets.map(|offset| (offset, entry(offset) | flags)).collect()
 }
 
 impl OwnTables {
@@ -181,6 +244,34 @@ impl OwnTables {
 mod tests {
     use super::*;
 
+    fn low() -> Vec<TablePlace> {
+        (0..Arena::TABLES).map(TablePlace::low).collect()
+    }
+
+    /// The kernel writes a table of a window at a linear address below its image.
+    #[test]
+    fn the_kernel_reaches_every_window_that_the_machine_has() {
+        for bits in [36, 39, 40, 48] {
+            let memory = GuestMemory::new().unwrap();
+            let profile = Profile { physical_address_bits: bits, ..Profile::default() };
+            build(&memory, profile).unwrap();
+
+            let state = own_state(profile);
+            let mmu = Mmu::<FourLevel>::new(state, profile);
+            let present: Vec<_> = TableWindow::within(bits).collect();
+            for window in TableWindow::ALL {
+                for (arena, place) in window.tables() {
+                    let address = VirtAddr::new(place.linear(arena));
+                    let access = Access::write(address, 8, Ring::Three);
+                    let walked = mmu.walk(&memory, address, &access, &mut ());
+                    let reached = walked.ok().map(|translation| translation.address.get());
+                    let expected = present.contains(&window).then(|| place.address(arena));
+                    assert_eq!(reached, expected, "{bits}: {place:?}");
+                }
+            }
+        }
+    }
+
     /// A guest can write to its copy of the tables. What it writes there used to end in a panic, and
     /// would mislead the host where it does not.
     #[test]
@@ -189,7 +280,7 @@ mod tests {
         let profile = Profile { physical_address_bits: 40, ..Profile::default() };
         build(&memory, profile).unwrap();
         let values = || -> Vec<u64> {
-            let links = TableUse::ALL.map(|table_use| links(table_use, Arena::ALL[0]));
+            let links = TableUse::ALL.map(|table_use| links(table_use, Arena::ALL[0], &low()));
             links.into_iter().flatten().map(|link| link.value).collect()
         };
 
@@ -207,7 +298,7 @@ mod tests {
         let memory = GuestMemory::new().unwrap();
         build(&memory, Profile::default()).unwrap();
 
-        for link in links(TableUse::of(PagingMode::FourLevel), Arena::ALL[0]) {
+        for link in links(TableUse::of(PagingMode::FourLevel), Arena::ALL[0], &low()) {
             let own = OWN_TABLES + (link.at - Arena::ALL[0].table(0));
             assert_eq!(memory.read_entry(PhysAddr::new(own), 8), Ok(link.value));
         }

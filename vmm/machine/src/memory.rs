@@ -1,11 +1,12 @@
-//! The guest's memory, on vm-memory: low memory for image, mailbox and page tables, and 1 GiB of
-//! address space for data frames, few of which are ever touched.
+//! The guest's memory, on vm-memory: low memory for image, mailbox and page tables, 1 GiB of address
+//! space for data frames, few of which are ever touched, and windows of further page tables.
 
 use crosswalk_guest::contents;
 use crosswalk_guest::high::PART_SIZE;
 use crosswalk_guest::layout::{
     Arena, DATA_BASE, DATA_SIZE, FRAMES_PER_LANE, LOW_MEMORY_END, MAX_LANES,
 };
+use crosswalk_guest::table_windows::TableWindow;
 use mmu_core::PhysAddr;
 use mmu_core::memory::{OutsideMemory, TableMemory, TableMemoryMut};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
@@ -28,6 +29,8 @@ pub struct SharedFiles {
     pub low: File,
     /// The files of the two halves of the data memory.
     pub halves: [File; 2],
+    /// The files of the windows of further page tables.
+    pub windows: [File; 2],
 }
 
 /// The guest's physical memory. Clones share it, and it stays mapped as long as one of them lives.
@@ -51,9 +54,12 @@ impl GuestMemory {
     /// # Errors
     /// If the host cannot map it.
     pub fn new() -> Result<Self, std::io::Error> {
+        let [first, second] = TableWindow::ALL.map(TableWindow::start);
         let ranges = [
             (GuestAddress(0), LOW_MEMORY_END as usize),
             (GuestAddress(DATA_BASE), DATA_SIZE as usize),
+            (GuestAddress(first), TableWindow::SIZE as usize),
+            (GuestAddress(second), TableWindow::SIZE as usize),
         ];
         let memory = GuestMemoryMmap::from_ranges(&ranges).map_err(std::io::Error::other)?;
         Ok(Self::filled(memory))
@@ -76,18 +82,23 @@ impl GuestMemory {
         };
         let low = file("low memory", DATA_BASE)?;
         let halves = [file("data memory", PART_SIZE)?, file("data memory", PART_SIZE)?];
+        let window = || file("table memory", TableWindow::SIZE);
+        let windows = [window()?, window()?];
 
+        let [first, second] = TableWindow::ALL.map(TableWindow::start);
         let whole =
             |file: &File| Ok::<_, std::io::Error>(Some(FileOffset::new(file.try_clone()?, 0)));
         let ranges = [
             (GuestAddress(0), LOW_MEMORY_END as usize, whole(&low)?),
             (GuestAddress(DATA_BASE), PART_SIZE as usize, whole(&halves[0])?),
             (GuestAddress(DATA_BASE + PART_SIZE), PART_SIZE as usize, whole(&halves[1])?),
+            (GuestAddress(first), TableWindow::SIZE as usize, whole(&windows[0])?),
+            (GuestAddress(second), TableWindow::SIZE as usize, whole(&windows[1])?),
         ];
         let memory =
             GuestMemoryMmap::from_ranges_with_files(&ranges).map_err(std::io::Error::other)?;
 
-        Ok((Self::filled(memory), SharedFiles { low, halves }))
+        Ok((Self::filled(memory), SharedFiles { low, halves, windows }))
     }
 
     fn filled(memory: GuestMemoryMmap) -> Self {

@@ -8,7 +8,9 @@
 use super::alone::alone;
 use super::placement::FreeSlots;
 use super::random::{lane, together};
+use super::relocation::relocate;
 use super::state::{BatchState, random_batch_state};
+use super::wrap::or_wrapped;
 use super::{ENDLESS, Stream, is_alone, random_cases_before, stream_seed};
 use crate::walker::Walker;
 use crosswalk_case::Case;
@@ -175,13 +177,16 @@ impl Stream for GuidedStream {
     }
 
     fn batch(&self, number: u64, most: usize) -> Batch {
+        let seed = stream_seed(!self.seed, self.mode, number);
         let mut rng = self.rng(number);
         let arena = Arena::for_batch(number);
-        let cases = if is_alone(self.mode, number) {
-            vec![self.alone(&mut rng, number)]
+        let mut cases = if is_alone(self.mode, number) {
+            let case = self.alone(&mut rng, number);
+            vec![or_wrapped(case, seed, arena, &self.machine)]
         } else {
             self.together(&mut rng, number, most.min(MAX_LANES))
         };
+        relocate(&mut cases, seed, (self.mode, number), arena, &self.machine);
         Batch { arena, cases }
     }
 }

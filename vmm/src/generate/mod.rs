@@ -18,10 +18,12 @@ pub mod guided;
 mod name;
 mod placement;
 pub mod random;
+mod relocation;
 mod schedule;
 pub mod sequence;
 pub mod single;
 mod state;
+mod wrap;
 
 pub use name::{CaseName, Generator};
 pub use schedule::{Schedule, SequenceUse, Shard, Turn};

@@ -3,7 +3,9 @@
 use super::alone::alone;
 use super::builder::CaseBuilder;
 use super::placement::FreeSlots;
+use super::relocation::relocate;
 use super::state::{BatchState, random_batch_state};
+use super::wrap::or_wrapped;
 use super::{ENDLESS, Stream, is_alone, random_cases_before, stream_seed};
 use crosswalk_case::Case;
 use crosswalk_guest::layout::{Arena, MAX_LANES};
@@ -42,13 +44,16 @@ impl Stream for RandomStream {
     }
 
     fn batch(&self, number: u64, most: usize) -> Batch {
-        let mut rng = Xoshiro256PlusPlus::seed_from_u64(stream_seed(self.seed, self.mode, number));
+        let seed = stream_seed(self.seed, self.mode, number);
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let arena = Arena::for_batch(number);
-        let cases = if is_alone(self.mode, number) {
-            vec![alone(&mut rng, (self.mode, number), arena, &self.machine)]
+        let mut cases = if is_alone(self.mode, number) {
+            let case = alone(&mut rng, (self.mode, number), arena, &self.machine);
+            vec![or_wrapped(case, seed, arena, &self.machine)]
         } else {
             together(&mut rng, (self.mode, number), arena, &self.machine, most.min(MAX_LANES))
         };
+        relocate(&mut cases, seed, (self.mode, number), arena, &self.machine);
         Batch { arena, cases }
     }
 }

@@ -4,6 +4,7 @@
 use super::CHECKED_SIZE;
 use crosswalk_case::{AccessStep, Action, Case};
 use crosswalk_guest::layout::Arena;
+use crosswalk_guest::table_windows::TablePlace;
 use crosswalk_guest::tables::{self, TableUse};
 use mmu_core::cache::{History, RegisterWrite};
 use mmu_core::walk::Path;
@@ -325,7 +326,8 @@ fn common_cr2(predicted: &Prediction) -> Option<VirtAddr> {
 
 /// The depth of the level that an arena's table serves: the first, if it serves several.
 fn depth_of(mode: PagingMode, at: u64) -> usize {
-    let Some(table) = Arena::ALL.iter().find_map(|arena| arena.table_at(at)) else { return 0 };
+    let place = Arena::ALL.into_iter().find_map(|arena| TablePlace::at(arena, at));
+    let Some(TablePlace { index: table, .. }) = place else { return 0 };
     tables::of_levels(TableUse::of(mode))
         .iter()
         .position(|tables| tables.contains(&table))

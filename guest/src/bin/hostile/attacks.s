@@ -97,7 +97,7 @@ behaviour turns_paging_off
 
 # Loads a root without memory.
 behaviour loads_a_root_outside_memory
-    mov rax, 0x90000000
+    mov rax, 0xa0000000
     mov cr3, rax
     ud2
 
@@ -166,7 +166,7 @@ behaviour runs_outside_memory
 # Writes to an address without memory.
 behaviour writes_outside_memory
     map_gigabyte 0x80000000
-    mov eax, 0x90000000
+    mov eax, 0xa0000000
     mov [rax], rax
     jmp boot
 

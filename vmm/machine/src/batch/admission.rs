@@ -2,16 +2,21 @@
 //! A case that a user wrote may not, and must not be able to damage the guest.
 
 use super::list::{can_switch, stub_of};
-use super::registers::check_state;
+use super::registers::{check_state, high_root};
+use super::tables::places_of;
+use crate::guest_tables;
 use crosswalk_case::{Action, Case, TableEntry, shared_entries};
 use crosswalk_guest::contents::{is_code, is_loadable};
 use crosswalk_guest::high::data_behind;
 use crosswalk_guest::layout::{Arena, DATA_BASE, DATA_SIZE, HOLE_BASE, is_above_the_layout};
+use crosswalk_guest::mailbox::MAX_TABLES;
 use crosswalk_guest::stub::{Code, Form};
+use crosswalk_guest::table_windows::{TablePlace, is_in_window};
 use crosswalk_guest::tables::{self, TableUse};
 use mmu_core::outcome::Span;
 use mmu_core::x86::format::{self, EntryBits, MAX_LEVELS};
 use mmu_core::{AccessKind, AnyMmu, Cr4, Outcome, PagingMode, Regime, Ring, Segment, VirtAddr};
+use std::slice;
 
 /// Maximum number of actions before the last access of a sequence.
 const MAX_ACTIONS: usize = 16;
@@ -52,7 +57,10 @@ pub fn arena_of(case: &Case) -> Result<Arena, String> {
 fn arena_of_root(case: &Case) -> Result<Arena, String> {
     let root = format::root(&Regime::new(case.state, case.profile)).get() & !0xfff;
 
-    Arena::ALL.into_iter().find(|arena| arena.table(0) == root).ok_or_else(|| {
+    let is_root = |arena: &Arena| {
+        arena.table(0) == root || high_root(case, *arena).is_some_and(|high| high == root)
+    };
+    Arena::ALL.into_iter().find(is_root).ok_or_else(|| {
         let [first, second] = Arena::ALL.map(|arena| arena.table(0));
         format!("its CR3 points to {root:#x}; a root table lies at {first:#x} or {second:#x}")
     })
@@ -91,6 +99,9 @@ fn check_sequence(case: &Case) -> Result<(), String> {
         if Arena::ALL.iter().any(|arena| arena.is_read_only(*at)) {
             return Err(format!("it writes the entry at {at:#x}, which can only be read"));
         }
+        if is_in_window(*at) {
+            return Err(format!("it writes the entry at {at:#x}, which is above 4 GiB"));
+        }
     }
 
     Ok(())
@@ -105,6 +116,11 @@ fn written_entries(case: &Case) -> impl Iterator<Item = &TableEntry> {
 }
 
 fn check_entries(case: &Case, arena: Arena) -> Result<(), String> {
+    let count = places_of(case.table_use(), arena, slice::from_ref(case)).len();
+    if count > MAX_TABLES {
+        return Err(format!("it uses {count} tables; there is room for {MAX_TABLES}"));
+    }
+
     let has_wide_entries = tables::entry_bytes(case.mode()) == 8;
 
     for entry in case.entries.iter().chain(written_entries(case)) {
@@ -124,7 +140,8 @@ fn check_slot(case: &Case, arena: Arena, entry: TableEntry) -> Result<(), String
     let mode = case.mode();
     let at = entry.at;
     let count = tables::count(case.table_use());
-    let Some(table) = arena.table_at(at).filter(|table| *table < count) else {
+    let place = TablePlace::at(arena, at).filter(|place| place.index < count);
+    let Some(TablePlace { index: table, .. }) = place else {
         let from = arena.table(0);
         let to = arena.table(count);
         return Err(format!(
@@ -132,11 +149,39 @@ fn check_slot(case: &Case, arena: Arena, entry: TableEntry) -> Result<(), String
         ));
     };
 
+    if Some(at) == guest_tables::first_entry(case.table_use(), arena) {
+        return check_first_table(case, arena, entry);
+    }
     let slot = (at & 0xfff) / tables::entry_bytes(mode);
     if tables::is_own(case.table_use(), table, slot as usize) {
         return Err(format!("slot {slot} of table {table} maps the guest itself"));
     }
     check_shared(case.table_use(), arena, entry)
+}
+
+/// Checks an entry that leads to a table of the case for linear page 0. The guest itself is mapped there
+/// as well, from its image on, and needs every right.
+fn check_first_table(case: &Case, arena: Arena, entry: TableEntry) -> Result<(), String> {
+    let TableEntry { at, value } = entry;
+    let plain = (EntryBits::P | EntryBits::RW | EntryBits::US).bits();
+    let flags = value & !EntryBits::ADDRESS & !EntryBits::A.bits();
+    let table = value & EntryBits::ADDRESS;
+
+    let last = tables::of_levels(case.table_use()).last();
+    let place = TablePlace::at(arena, table).filter(|place| place.window.is_none());
+    let is_last = |place: TablePlace| last.is_some_and(|last| last.contains(&place.index));
+    if case.is_sequence() || flags != plain || !place.is_some_and(is_last) {
+        return Err(format!(
+            "its entry {value:#x} at {at:#x} maps the guest itself: it must lead to a page table of the \
+             case, with the flags {plain:#x}, and not in a sequence"
+        ));
+    }
+
+    let own = table + guest_tables::own_part(case.mode())..table + 0x1000;
+    match case.entries.iter().find(|entry| own.contains(&entry.at)) {
+        Some(TableEntry { at, .. }) => Err(format!("its entry at {at:#x} maps the guest itself")),
+        None => Ok(()),
+    }
 }
 
 /// Checks an entry that all lanes share in compatibility mode: the guest itself lives below the first
@@ -170,6 +215,15 @@ fn check_target(case: &Case, arena: Arena, entry: TableEntry) -> Result<(), Stri
     }
 
     let target = value & EntryBits::ADDRESS;
+    let count = tables::count(case.table_use());
+    let is_in_use = TablePlace::at(arena, target).is_some_and(|place| place.index < count);
+    if is_in_window(target) && !is_in_use {
+        return Err(format!(
+            "its entry {value:#x} at {at:#x} points into memory for page tables above 4 GiB, to no table \
+             of its mode and arena"
+        ));
+    }
+
     let is_table = arena.table_at(target).is_some() || arena.is_read_only(target);
     if target < DATA_BASE && !is_table {
         return Err(format!(

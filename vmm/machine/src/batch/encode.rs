@@ -10,9 +10,9 @@ use crate::memory::GuestMemory;
 use crate::{BatchCommand, Capabilities, MachineError, Position, guest_tables};
 use crosswalk_case::{Case, TableEntry, shared_entries};
 use crosswalk_guest::layout::sequence_of_lane;
-use crosswalk_guest::mailbox::{Header, Switch};
+use crosswalk_guest::mailbox::{Header, MAX_TABLES, Switch};
 use crosswalk_guest::stub::Code;
-use crosswalk_guest::tables;
+use mmu_core::x86::format::EntryBits;
 use mmu_core::{ControlState, Cr4, PagingMode, Ring};
 use std::collections::BTreeSet;
 
@@ -54,7 +54,7 @@ impl Encoded {
 
         let mut encoded = Self {
             left_out,
-            tables: ArenaTables::new(batch.cases[0].table_use(), batch.arena),
+            tables: ArenaTables::new(batch.cases[0].table_use(), batch.arena, &batch.cases),
             read_only: None,
             pdptes_at_load: None,
             lists: Vec::new(),
@@ -67,6 +67,7 @@ impl Encoded {
             batch,
         };
         encoded.place_entries();
+        encoded.place_own_pages();
         encoded.place_shared();
         encoded.place_pdptes();
         encoded.fill_lists(image);
@@ -143,9 +144,12 @@ impl Encoded {
     fn tables_at_load(&self) -> ArenaTables {
         let mut tables = self.tables.clone();
 
-        for link in guest_tables::links(tables.table_use, self.batch.arena) {
+        for link in guest_tables::links(tables.table_use, self.batch.arena, self.tables.places()) {
             let slot = tables.slot_at(link.at).expect("own slots are in the arena's tables");
-            tables.set(slot, link.value);
+            // A case may bring the table of linear page 0.
+            if tables.owner(slot).is_none() {
+                tables.set(slot, link.value);
+            }
         }
 
         let pdptes = self.pdptes_at_load.unwrap_or_else(|| self.pdptes());
@@ -161,6 +165,10 @@ impl Encoded {
         let Batch { arena, .. } = self.batch;
         let table_use = self.tables.table_use;
         let state = self.state();
+        let mut table_places = [0; MAX_TABLES];
+        for (word, place) in table_places.iter_mut().zip(self.tables.places()) {
+            *word = place.word();
+        }
 
         Header {
             cr0: state.cr0.bits(),
@@ -172,7 +180,7 @@ impl Encoded {
             user_records: arena.user_records(),
             supervisor_records: arena.supervisor_records() + supervisor_window(state.cr0),
             switch: switch_to(table_use.mode) as u64,
-            tables: tables::count(table_use) as u64,
+            tables: self.tables.places().len() as u64,
             loads_pkrs: state.cr4.contains(Cr4::PKS).into(),
             pkrs: state.pkrs.into(),
             load_fault: 0,
@@ -180,6 +188,7 @@ impl Encoded {
             pdptes: self.pdptes(),
             compatibility: table_use.compatibility.into(),
             enters_process: 0,
+            table_places,
         }
     }
 
@@ -207,6 +216,21 @@ impl Encoded {
                     self.tables.set(slot, entry.value);
                 }
             }
+        }
+    }
+
+    /// Maps the guest itself in the table of linear page 0, if a case brings this table.
+    fn place_own_pages(&mut self) {
+        let table_use = self.tables.table_use;
+        let first = guest_tables::first_entry(table_use, self.batch.arena);
+        let entries = self.batch.cases.iter().flat_map(|case| &case.entries);
+        let brought = entries.copied().find(|entry| Some(entry.at) == first);
+        let Some(TableEntry { value, .. }) = brought else { return };
+
+        let table = value & EntryBits::ADDRESS;
+        for (offset, value) in guest_tables::own_pages(table_use) {
+            let slot = self.tables.slot_at(table + offset).expect("admission checks the table");
+            self.tables.set(slot, value);
         }
     }
 

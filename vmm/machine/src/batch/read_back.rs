@@ -15,6 +15,7 @@ use super::CR2_AT_START;
 use super::elsewhere::FRAME_BYTES;
 use super::encode::Encoded;
 use super::list::{List, Owner};
+use crate::guest_tables;
 use crate::memory::{GuestMemory, LANE_BYTES};
 use crate::{GuestFailure, MachineError, Position, ProvenanceMap, ResultClass, RunLog};
 use crosswalk_case::observation::{
@@ -208,9 +209,9 @@ impl Encoded {
     /// Adds every entry of every case, and every other slot that changed.
     fn read_tables(&self, memory: &GuestMemory, attempts: &mut [Attempt]) {
         let arena = self.batch.arena;
-        let count = self.tables.contents().len();
-        let contents = (0..count).map(|table| memory.read_value(arena.table(table))).collect();
+        let contents = self.tables.addresses().map(|table| memory.read_value(table)).collect();
         let tables_after = self.tables.with_contents(contents);
+        let own = guest_tables::first_entry(self.tables.table_use, arena);
 
         for (index, (case, attempt)) in self.batch.cases.iter().zip(&mut *attempts).enumerate() {
             let Attempt::Observed(observation) = attempt else { continue };
@@ -219,6 +220,9 @@ impl Encoded {
             for entry in &case.entries {
                 let value = if arena.is_read_only(entry.at) {
                     Some(memory.read_value(entry.at))
+                } else if Some(entry.at) == own {
+                    // The guest goes through it, too.
+                    None
                 } else {
                     // A slot that several lanes share is reported for its owner only.
                     let slot = self.tables.slot_at(entry.at);

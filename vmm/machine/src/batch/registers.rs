@@ -2,6 +2,7 @@
 
 use crosswalk_case::Case;
 use crosswalk_guest::layout::Arena;
+use crosswalk_guest::table_windows::TablePlace;
 use mmu_core::x86::format::EntryBits;
 use mmu_core::{Cr0, Cr4, Efer, PagingMode};
 
@@ -16,6 +17,7 @@ pub(super) fn check_state(case: &Case, arena: Arena) -> Result<(), String> {
     }
     let limits = limits(mode, state.cr4.contains(Cr4::PCIDE));
     let (cr4, free_cr4) = limits.cr4;
+    let root = high_root(case, arena).unwrap_or_else(|| arena.table(0));
     let pg = if mode == PagingMode::Unpaged { Cr0::empty() } else { Cr0::PG };
     let cr0 = Cr0::PE | Cr0::ET | pg;
 
@@ -23,7 +25,7 @@ pub(super) fn check_state(case: &Case, arena: Arena) -> Result<(), String> {
         ("CR0", state.cr0.bits(), cr0.bits(), (Cr0::WP | Cr0::AM).bits()),
         ("CR4", state.cr4.bits(), cr4.bits(), free_cr4.bits()),
         ("EFER", state.efer.bits(), limits.efer.bits(), Efer::NXE.bits()),
-        ("CR3", state.cr3, arena.table(0) & !limits.cr3_free, limits.cr3_free),
+        ("CR3", state.cr3, root & !limits.cr3_free, limits.cr3_free),
     ] {
         if value & !free != required {
             return Err(format!(
@@ -40,6 +42,15 @@ pub(super) fn check_state(case: &Case, arena: Arena) -> Result<(), String> {
         check_pdptes(case, arena)?;
     }
     Ok(())
+}
+
+/// The address of the root, if it is in a window. The guest loads such a CR3 where it stays in 64-bit code.
+pub(super) fn high_root(case: &Case, arena: Arena) -> Option<u64> {
+    if case.mode() != PagingMode::FourLevel || case.access.compatibility {
+        return None;
+    }
+    let place = TablePlace::at(arena, case.state.cr3).filter(|place| place.index == 0);
+    place.filter(|place| place.window.is_some()).map(|place| place.address(arena))
 }
 
 /// The registers with which the guest runs in a mode.

@@ -1,7 +1,12 @@
-//! The host's model of an arena's page tables: the value of each slot, and the case that owns it.
+//! The host's model of the page tables of a batch: where they lie, the value of each slot, and the case
+//! that owns it.
 
+use crosswalk_case::Case;
 use crosswalk_guest::layout::Arena;
+use crosswalk_guest::table_windows::TablePlace;
 use crosswalk_guest::tables::{self, TableUse};
+use mmu_core::Regime;
+use mmu_core::x86::format::{self, EntryBits};
 
 /// The contents of one table as 64-bit words. A word holds one entry, or two of 32 bits.
 pub(super) type TableWords = [u64; 512];
@@ -11,6 +16,7 @@ pub(super) type TableWords = [u64; 512];
 pub(super) struct ArenaTables {
     pub(super) table_use: TableUse,
     arena: Arena,
+    places: Vec<TablePlace>,
     contents: Vec<TableWords>,
     /// The index of the case that owns a slot, for every 4 bytes of each table. The slots of 64-bit
     /// entries use the even indices.
@@ -20,6 +26,7 @@ pub(super) struct ArenaTables {
 /// A slot of an arena's tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ArenaSlot {
+    /// The number of the table among those of the batch.
     table: usize,
     /// The offset in the table in bytes.
     offset: usize,
@@ -37,12 +44,14 @@ pub(super) struct Stray {
 }
 
 impl ArenaTables {
-    /// The tables in use, filled with zeros.
-    pub(super) fn new(table_use: TableUse, arena: Arena) -> Self {
-        let count = tables::count(table_use);
+    /// The tables in use by cases, filled with zeros.
+    pub(super) fn new(table_use: TableUse, arena: Arena, cases: &[Case]) -> Self {
+        let places = places_of(table_use, arena, cases);
+        let count = places.len();
         Self {
             table_use,
             arena,
+            places,
             contents: vec![[0; 512]; count],
             owners: vec![[None; 1024]; count],
         }
@@ -50,9 +59,20 @@ impl ArenaTables {
 
     /// The slot at an address; `None` outside the tables in use.
     pub(super) fn slot_at(&self, address: u64) -> Option<ArenaSlot> {
-        let table = self.arena.table_at(address).filter(|table| *table < self.contents.len())?;
+        let place = TablePlace::at(self.arena, address)?;
+        let table = self.places.iter().position(|known| *known == place)?;
 
         Some(ArenaSlot { table, offset: (address & 0xfff) as usize })
+    }
+
+    /// The places of the tables, in order.
+    pub(super) fn places(&self) -> &[TablePlace] {
+        &self.places
+    }
+
+    /// The physical addresses of the tables, in order.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = u64> {
+        self.places.iter().map(|place| place.address(self.arena))
     }
 
     /// The contents of each table, in order.
@@ -82,10 +102,10 @@ impl ArenaTables {
     pub(super) fn claim(&mut self, slot: ArenaSlot, case: usize) {
         let owner = &mut self.owners[slot.table][slot.offset / 4];
         debug_assert!(
-            owner.is_none() || tables::is_shared(self.table_use, slot.table),
-            "lanes share offset {:#x} of table {}",
+            owner.is_none() || tables::is_shared(self.table_use, self.places[slot.table].index),
+            "lanes share offset {:#x} of table {:?}",
             slot.offset,
-            slot.table
+            self.places[slot.table]
         );
 
         owner.get_or_insert(case as u16);
@@ -108,21 +128,22 @@ impl ArenaTables {
 
         for (table, (now, then)) in self.contents.iter().zip(&before.contents).enumerate() {
             // A shared slot that no case lists serves the guest alone.
-            if tables::is_shared(self.table_use, table) {
+            let place = self.places[table];
+            if tables::is_shared(self.table_use, place.index) {
                 continue;
             }
 
             let changed = (0..512).filter(|word| now[*word] != then[*word]);
             let offsets = changed.flat_map(|word| (word * 8..word * 8 + 8).step_by(bytes));
-            for offset in
-                offsets.filter(|offset| !tables::is_own(self.table_use, table, offset / bytes))
-            {
+            let is_own =
+                |offset: &usize| tables::is_own(self.table_use, place.index, offset / bytes);
+            for offset in offsets.filter(|offset| !is_own(offset)) {
                 let slot = ArenaSlot { table, offset };
                 let was = before.get(slot);
                 let is = self.get(slot);
                 if was != is && self.owner(slot).is_none() {
                     strays.push(Stray {
-                        at: self.arena.table(table) + offset as u64,
+                        at: place.address(self.arena) + offset as u64,
                         before: was,
                         after: is,
                         neighbour: self.owner_beside(slot),
@@ -149,6 +170,35 @@ impl ArenaTables {
     }
 }
 
+/// The places of the tables that cases use: the low ones of the mode, and those in windows to which a case
+/// refers. Where one in a window takes the place of a low one, that is left out.
+pub(super) fn places_of(table_use: TableUse, arena: Arena, cases: &[Case]) -> Vec<TablePlace> {
+    let places = || cases.iter().flat_map(|case| places_in(case, arena));
+    let mut high = Vec::new();
+    for place in places().filter(|place| place.window.is_some()) {
+        if !high.contains(&place) {
+            high.push(place);
+        }
+    }
+
+    let all_low = (0..tables::count(table_use)).map(TablePlace::low);
+    if high.is_empty() {
+        return all_low.collect();
+    }
+    let used: Vec<_> = places().filter(|place| place.window.is_none()).collect();
+    let is_replaced = |low: &TablePlace| high.iter().any(|place| place.index == low.index);
+    all_low.filter(|low| used.contains(low) || !is_replaced(low)).chain(high.clone()).collect()
+}
+
+/// The places of the tables to which a case refers.
+fn places_in(case: &Case, arena: Arena) -> impl Iterator<Item = TablePlace> {
+    let root = format::root(&Regime::new(case.state, case.profile)).get();
+    let pdptes = case.state.pdptes.iter().copied();
+    let entries = case.entries.iter().flat_map(|entry| [entry.at, entry.value]);
+    let addresses = std::iter::once(root).chain(pdptes).chain(entries);
+    addresses.filter_map(move |address| TablePlace::at(arena, address & EntryBits::ADDRESS))
+}
+
 /// The entry at an offset of a table.
 fn read(words: &TableWords, offset: usize, bytes: usize) -> u64 {
     let word = words[offset / 8];
@@ -163,7 +213,7 @@ mod tests {
     #[test]
     fn setting_a_32_bit_slot_leaves_its_neighbour_alone() {
         let arena = Arena::ALL[1];
-        let mut tables = ArenaTables::new(TableUse::of(PagingMode::Bits32), arena);
+        let mut tables = ArenaTables::new(TableUse::of(PagingMode::Bits32), arena, &[]);
         let slot = |offset| tables.slot_at(arena.table(2) + offset).unwrap();
         let low = slot(0x18);
         let high = slot(0x1c);
@@ -179,7 +229,7 @@ mod tests {
     #[test]
     fn a_stray_change_is_attributed_to_the_neighbour() {
         let arena = Arena::ALL[0];
-        let mut before = ArenaTables::new(TableUse::of(PagingMode::Bits32), arena);
+        let mut before = ArenaTables::new(TableUse::of(PagingMode::Bits32), arena, &[]);
         let slot = before.slot_at(arena.table(1) + 0x20).unwrap();
         before.claim(slot, 7);
 

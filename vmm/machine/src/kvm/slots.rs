@@ -18,7 +18,7 @@ pub(super) struct MemorySlots {
 
 impl MemorySlots {
     /// Gives a virtual machine all memory: low memory and the data memory, with pages that can only
-    /// be read where KVM supports them, and the data memory again at high addresses.
+    /// be read where KVM supports them, and the data memory again at further addresses.
     pub(super) fn map(
         kvm: &Kvm,
         vm: &VmFd,
@@ -26,15 +26,19 @@ impl MemorySlots {
         physical_address_bits: u8,
     ) -> Result<Self, MachineError> {
         let can_be_read_only = kvm.check_extension(Cap::ReadonlyMem);
-        let high_parts = high::places(physical_address_bits).flat_map(high::parts);
-        let high_memory = high_parts.map(|(guest_physical, data)| HostRegion {
+        let parts = high::parts(physical_address_bits);
+        let again = parts.map(|(guest_physical, data)| HostRegion {
             guest_physical,
             host_address: memory.host_address(data),
             len: high::PART_SIZE,
         });
 
         let mut read_only = Vec::new();
-        let parts = memory.regions().chain(high_memory).flat_map(split_at_read_only_pages);
+        let is_within = |region: &HostRegion| {
+            (region.guest_physical + region.len - 1) >> physical_address_bits == 0
+        };
+        let own = memory.regions().filter(is_within);
+        let parts = own.chain(again).flat_map(split_at_read_only_pages);
         for (slot, HostRegion { guest_physical, host_address, len }) in (0..).zip(parts) {
             let is_read_only = can_be_read_only && is_read_only_page(guest_physical);
             let region = kvm_userspace_memory_region {

@@ -27,6 +27,7 @@ use crosswalk_guest::high;
 use crosswalk_guest::layout::{CONTROL, DATA_BASE};
 use crosswalk_guest::mailbox::{COMMANDS_AHEAD, CPUID_LEAVES, Control};
 use crosswalk_guest::system::layout::REQUEST;
+use crosswalk_guest::table_windows::TableWindow;
 use mmu_core::{Features, PagingMode, Profile};
 use pace::Pace;
 use process::{Options, QemuProcess, RamRegion};
@@ -292,7 +293,7 @@ impl QemuMachine {
 }
 
 /// The guest's memory for QEMU: low memory, the data memory in two halves, and these halves again
-/// at every high place.
+/// at every further place; and the windows of further page tables.
 fn regions(files: &SharedFiles, physical_address_bits: u8) -> Vec<RamRegion<'_>> {
     let [low, first, second] = [&files.low, &files.halves[0], &files.halves[1]].map(AsFd::as_fd);
     let half = high::PART_SIZE;
@@ -302,10 +303,15 @@ fn regions(files: &SharedFiles, physical_address_bits: u8) -> Vec<RamRegion<'_>>
         RamRegion { guest_physical: DATA_BASE + half, len: half, file: second },
     ];
 
-    let parts = high::places(physical_address_bits).flat_map(high::parts);
-    regions.extend(parts.map(|(guest_physical, data)| {
+    regions.extend(high::parts(physical_address_bits).map(|(guest_physical, data)| {
         let file = if data == DATA_BASE { first } else { second };
         RamRegion { guest_physical, len: half, file }
+    }));
+    let windows = TableWindow::within(physical_address_bits).zip(&files.windows);
+    regions.extend(windows.map(|(window, file)| RamRegion {
+        guest_physical: window.start(),
+        len: TableWindow::SIZE,
+        file: file.as_fd(),
     }));
 
     regions

@@ -5,7 +5,8 @@
 //! - `crossing`, `edges`, `graph`: mappings of a special shape;
 //! - `target`: what the mapping leads to;
 //! - `unusual`: bits that make an entry differ from a plain one;
-//! - `observable`: a value to store that shows where it was stored.
+//! - `observable`: a value to store that shows where it was stored;
+//! - `variation`: what finished cases become now and then.
 
 mod crossing;
 mod edges;
@@ -14,6 +15,7 @@ mod mapping;
 mod observable;
 mod target;
 mod unusual;
+mod variation;
 
 pub(super) use observable::make_observable;
 pub(super) use target::{AccessTarget, outside_page};
@@ -188,7 +190,11 @@ impl<'c> CaseBuilder<'c> {
             self.add_unusual_bit(rng);
         }
         self.vary_canonical(rng);
-        self.case(rng)
+
+        let machine = self.machine;
+        let frames = self.arena.data_frames(self.lane);
+        let maps_data = self.target == AccessTarget::Data;
+        variation::vary(self.case(rng), machine, maps_data.then_some(frames))
     }
 
     /// Makes the PDPTE that leads to the page unusual, or clears its A. No other lane may share it.

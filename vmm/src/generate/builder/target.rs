@@ -2,6 +2,7 @@
 
 use crosswalk_guest::high;
 use crosswalk_guest::layout::{HOLE_BASE, LOW_HOLE};
+use crosswalk_guest::table_windows::TableWindow;
 use crosswalk_machine::Capabilities;
 use mmu_core::PagingMode;
 use rand::seq::IndexedRandom;
@@ -75,7 +76,13 @@ pub(in crate::generate) fn outside_page(
             continue;
         }
         let has_no_data = |at: u64| high::data_behind(at, bits).is_none();
-        if page >= range.start && has_no_data(page) && has_no_data(last_byte) {
+        let has_tables = |window: TableWindow| {
+            page < window.start() + TableWindow::SIZE && window.start() <= last_byte
+        };
+        let has_no_memory = has_no_data(page)
+            && has_no_data(last_byte)
+            && !TableWindow::ALL.into_iter().any(has_tables);
+        if page >= range.start && has_no_memory {
             return page;
         }
     }

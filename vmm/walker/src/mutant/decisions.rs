@@ -97,11 +97,40 @@ mutants! {
             PhysAddr::new(whole & !dropped)
         }
     }
+    B10, Some(Rule::Mode7), "HAXM 57590d2", "32-bit addresses from 0x80000000 on sign-extended", [Mode(PagingMode::Bits32)], {
+        fn address<F: Format>(&self, level: &Level, kind: EntryKind, entry: u64) -> PhysAddr {
+            let whole = F::address(level, kind, entry).get();
+            let is_negative = F::MODE == PagingMode::Bits32 && whole >> 31 == 1;
+            PhysAddr::new(if is_negative { whole | EntryBits::ADDRESS & !0xffff_ffff } else { whole })
+        }
+    }
     B11, Some(Rule::Mode8), "PCem 34c0db9c, gdb-pt-dump 38a0df1, Bareflank #631", "CR3[11:0] kept in the address of the root", [], {
         fn root<F: Format>(&self, regime: &Regime) -> PhysAddr {
             // PAE has bits 11:5 in the address anyway.
             let low = if F::MODE == PagingMode::Pae { 0x1f } else { 0xfff };
             F::root(regime) + (regime.state.cr3 & low)
+        }
+    }
+    B12, Some(Rule::Mode8), "libvmi 71202ef, 938c048, seL4_projects_libs PR121", "CR3 and the addresses of tables cut to 32 bits", [BitsAbove(38)], {
+        fn root<F: Format>(&self, regime: &Regime) -> PhysAddr {
+            PhysAddr::new(F::root(regime).get() & 0xffff_ffff)
+        }
+
+        fn address<F: Format>(&self, level: &Level, kind: EntryKind, entry: u64) -> PhysAddr {
+            let whole = F::address(level, kind, entry).get();
+            PhysAddr::new(if kind == EntryKind::Table { whole & 0xffff_ffff } else { whole })
+        }
+    }
+    B35, Some(Rule::Right2), "86Box 250f47720", "implicit writes ignore R/W while CR0.WP=1", [Implicit], {
+        fn write_denied(&self, rights: Rights, access: &Access, regime: &Regime) -> bool {
+            !access.implicit && Reference.write_denied(rights, access, regime)
+        }
+    }
+    B36, Some(Rule::Right2), "PCem 3ba03410", "R/W binds implicit writes while CR0.WP=0, like those of a user", [Implicit], {
+        fn write_denied(&self, rights: Rights, access: &Access, regime: &Regime) -> bool {
+            let as_user = Access { implicit: false, ..*access };
+            Reference.write_denied(rights, access, regime)
+                || Reference.write_denied(rights, &as_user, regime)
         }
     }
     B37, Some(Rule::Canon1), "Bochs 55cb12bad, 8108da227", "implicit accesses not tested for canonical form", [Implicit, AnyLocalTable], {

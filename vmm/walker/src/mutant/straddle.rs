@@ -1,21 +1,35 @@
-//! The mutant that translates an access across pages only once.
+//! The mutants that translate the second part of an access wrongly: not at all, or without the wrap at
+//! 4 GiB.
 
-use super::Mutant;
+use super::{Mutant, Need};
 use crate::Walker;
 use crosswalk_case::Case;
 use mmu_core::outcome::Span;
 use mmu_core::walk::{Path, WalkError};
-use mmu_core::{Access, Outcome, Prediction, Reference, Rule, Translation, Vector, VirtAddr};
+use mmu_core::{
+    Access, Outcome, PagingMode, Prediction, Reference, Rule, Translation, Vector, VirtAddr,
+};
 
-pub(super) const MUTANTS: &[Mutant] = &[Mutant {
-    id: "B43",
-    rule: Some(Rule::Code12),
-    mistake: "the second page of an access taken to follow the first in physical memory",
-    origin: "86Box 637e70841, cloud-hypervisor #6961",
-    needs: &[],
-    semantics: None,
-    walker: &B43,
-}];
+pub(super) const MUTANTS: &[Mutant] = &[
+    Mutant {
+        id: "B43",
+        rule: Some(Rule::Code12),
+        mistake: "the second page of an access taken to follow the first in physical memory",
+        origin: "86Box 637e70841, cloud-hypervisor #6961",
+        needs: &[],
+        semantics: None,
+        walker: &B43,
+    },
+    Mutant {
+        id: "B60",
+        rule: Some(Rule::Canon2),
+        mistake: "32-bit linear addresses do not wrap: past 4 GiB there is no page",
+        origin: "QEMU 33dfdb56f2",
+        needs: &[Need::OneOf(&[Need::Mode(PagingMode::Bits32), Need::Mode(PagingMode::Pae)])],
+        semantics: None,
+        walker: &B60,
+    },
+];
 
 /// Walks for the first page of an access, and takes the others to follow it.
 struct B43;
@@ -52,6 +66,38 @@ impl Walker for B43 {
 
     fn walk(&self, case: &Case, address: VirtAddr) -> (Path, Result<Translation, WalkError>) {
         Reference.walk(case, address)
+    }
+}
+
+/// Finds no page for the bytes past 4 GiB in the modes with addresses of 32 bits.
+struct B60;
+
+impl B60 {
+    /// The case as it sees it: the bytes that wrap have no page.
+    fn seen(case: &Case) -> Case {
+        let mut seen = case.clone();
+        let end = case.access.address.get() + u64::from(case.access.size);
+        let is_legacy = matches!(case.mode(), PagingMode::Bits32 | PagingMode::Pae);
+        if is_legacy && !case.is_sequence() && end > 1 << 32 {
+            let (path, _) = Reference.walk(case, VirtAddr::new(0));
+            let leaf = path.steps.last().map(|step| step.at.get());
+            seen.entries.retain(|entry| Some(entry.at) != leaf);
+        }
+        seen
+    }
+}
+
+impl Walker for B60 {
+    fn predict(&self, case: &Case) -> Prediction {
+        Reference.predict(&Self::seen(case))
+    }
+
+    fn predict_earlier(&self, case: &Case) -> Vec<Prediction> {
+        Reference.predict_earlier(case)
+    }
+
+    fn walk(&self, case: &Case, address: VirtAddr) -> (Path, Result<Translation, WalkError>) {
+        Reference.walk(&Self::seen(case), address)
     }
 }
 
@@ -94,6 +140,29 @@ mod tests {
         case.entries[4].value = 0;
         assert_eq!(end(&Reference, &case), Err(4));
         assert_eq!(end(&B43, &case), Ok(vec![(first, 4), (first + 4, 4)]));
+    }
+
+    /// The last page is the second frame of lane 7, and page 0 the first.
+    #[test]
+    fn b60_an_access_does_not_wrap() {
+        let arena = Arena::ALL[0];
+        let frame = arena.data_frames(7);
+        let profile = Profile::default();
+        let mut case = Case::plain_in(PagingMode::Bits32, arena, 7, Ring::Three, profile);
+        case.access.address = VirtAddr::new(0xffff_fffe);
+        case.access.size = 4;
+        let entry = |at, value| TableEntry { at, value: value | 7 };
+        case.entries = vec![
+            entry(arena.table(0) + 0xffc, arena.table(1)),
+            entry(arena.table(1) + 0xffc, frame + 0x1000),
+            entry(arena.table(0), arena.table(2)),
+            entry(arena.table(2), frame),
+        ];
+        assert_eq!(end(&Reference, &case), Ok(vec![(frame + 0x1ffe, 2), (frame, 2)]));
+        assert_eq!(end(&B60, &case), Err(4));
+
+        case.access.size = 2;
+        assert_eq!(end(&B60, &case), Ok(vec![(frame + 0x1ffe, 2)]));
     }
 
     #[test]

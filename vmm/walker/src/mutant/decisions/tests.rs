@@ -5,7 +5,7 @@ use super::*;
 use crate::{MUTANTS, Walker};
 use crosswalk_case::Case;
 use crosswalk_guest::layout::Arena;
-use mmu_core::{Cr4, Profile};
+use mmu_core::{Cr0, Cr4, Profile};
 
 const RW: u64 = 1 << 1;
 const US: u64 = 1 << 2;
@@ -148,6 +148,63 @@ fn b11_pwt_and_pcd_move_the_root() {
     assert_eq!(both("B11", &case), [Ok(PLACE), Ok(PLACE)]);
     case.state.cr3 |= 0x18;
     assert_eq!(both("B11", &case), [Ok(PLACE), Err(4)]);
+}
+
+#[test]
+fn b10_an_address_with_bit_31_is_extended_with_its_sign() {
+    let mut case = plain(PagingMode::Bits32, Ring::Three);
+    assert_eq!(both("B10", &case), [Ok(PLACE), Ok(PLACE)]);
+    case.entries[1].value ^= 0xc000_0000;
+    let place = PLACE ^ 0xc000_0000;
+    assert_eq!(both("B10", &case), [Ok(place), Ok(0xf_ffff_0000_0000 | place)]);
+}
+
+#[test]
+fn b12_an_address_of_a_table_is_cut_to_32_bits() {
+    let mut case = four_level(Ring::Three);
+    assert_eq!(both("B12", &case), [Ok(PLACE), Ok(PLACE)]);
+    case.entries[2].value += 0x40_0000_0000;
+    case.entries[3].at += 0x40_0000_0000;
+    assert_eq!(both("B12", &case), [Ok(PLACE), Err(4)]);
+
+    let mut root = four_level(Ring::Three);
+    root.state.cr3 += 0x40_0000_0000;
+    root.entries[0].at += 0x40_0000_0000;
+    assert_eq!(both("B12", &root), [Ok(PLACE), Err(4)]);
+
+    // The address of a page is not.
+    let mut page = four_level(Ring::Three);
+    page.entries[3].value += 0x40_0000_0000;
+    assert_eq!(both("B12", &page), [Ok(PLACE + 0x40_0000_0000); 2]);
+}
+
+/// A write by the processor for itself, in ring 3, to a page that is read-only.
+fn implicit_write() -> Case {
+    let mut case = four_level(Ring::Three);
+    make(&mut case, AccessKind::Write);
+    case.access.implicit = true;
+    case.entries[3].value &= !RW;
+    case
+}
+
+#[test]
+fn b35_an_implicit_write_needs_no_right() {
+    let mut case = implicit_write();
+    assert_eq!(both("B35", &case), [Err(3), Ok(PLACE)]);
+    case.access.implicit = false;
+    assert_eq!(both("B35", &case), [Err(7), Err(7)]);
+}
+
+#[test]
+fn b36_an_implicit_write_is_bound_without_write_protection() {
+    let mut case = implicit_write();
+    assert_eq!(both("B36", &case), [Err(3), Err(3)]);
+    case.state.cr0 -= Cr0::WP;
+    assert_eq!(both("B36", &case), [Ok(PLACE), Err(3)]);
+
+    // It is not a user's: it may reach a supervisor page.
+    case.entries[3].value = case.entries[3].value & !US | RW;
+    assert_eq!(both("B36", &case), [Ok(PLACE), Ok(PLACE)]);
 }
 
 #[test]
