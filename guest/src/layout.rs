@@ -74,6 +74,23 @@ pub const AREA_SIZE: u64 = 0x0020_0000;
 /// The first physical address that is certain to have neither memory nor a device.
 pub const HOLE_BASE: u64 = 0x1_0000_0000;
 
+/// The distances from low memory to the windows of further page tables (table_windows.rs). Over low memory
+/// and both windows, every address bit from 32 to 39 takes both values.
+pub const TABLE_WINDOWS: [u64; 2] = [0x40_0000_0000, 0xbf_0000_0000];
+
+/// Whether a physical address is in a window of further page tables: a copy of the addresses of both arenas.
+///
+/// ```
+/// use crosswalk_guest::layout::is_in_table_window;
+/// assert!(is_in_table_window(0x40_0040_0000) && is_in_table_window(0xbf_007f_ffff));
+/// assert!(!is_in_table_window(0x40_003f_ffff) && !is_in_table_window(0x0040_0000));
+/// ```
+pub const fn is_in_table_window(address: u64) -> bool {
+    let [first, second] = TABLE_WINDOWS;
+    let low = address.wrapping_sub(if address < second { first } else { second });
+    low >= Arena::ALL[0].base() && low < LOW_MEMORY_END
+}
+
 /// A hole below 4 GiB, within reach of a 32-bit page-table entry.
 pub const LOW_HOLE: core::ops::Range<u64> = 0xa000_0000..0xb000_0000;
 
@@ -89,7 +106,7 @@ const LAST_PAGE: u64 = 0xffff_f000;
 /// assert!(!is_above_the_layout(0x9fff_ffff) && !is_above_the_layout(0xfee0_0000));
 /// ```
 pub const fn is_above_the_layout(address: u64) -> bool {
-    if crate::table_windows::is_in_window(address) {
+    if is_in_table_window(address) {
         return false;
     }
     address >= LAST_PAGE || (address >= LOW_HOLE.start && address < LOW_HOLE.end)

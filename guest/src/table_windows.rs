@@ -1,15 +1,11 @@
 //! Page tables above 4 GiB: windows of memory for the tables of both arenas. Cut to 32 bits, the address of
 //! a table there is that of the table with the same index in low memory, which is another one.
 
-use crate::layout::{Arena, LOW_MEMORY_END};
+use crate::layout::{Arena, LOW_MEMORY_END, TABLE_WINDOWS};
 
 /// Memory for tables above 4 GiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TableWindow(u8);
-
-/// The distances from the low tables to those in the windows. Over all three places, every address bit
-/// from 32 to 39 takes both values.
-const DISTANCES: [u64; 2] = [0x40_0000_0000, 0xbf_0000_0000];
 
 /// The start of the arenas in low memory.
 const LOW_START: u64 = Arena::ALL[0].base();
@@ -44,7 +40,7 @@ impl TableWindow {
 
     /// What it adds to the address of a low table.
     pub const fn distance(self) -> u64 {
-        DISTANCES[self.0 as usize]
+        TABLE_WINDOWS[self.0 as usize]
     }
 
     /// Whether it contains a physical address.
@@ -58,11 +54,6 @@ impl TableWindow {
             (0..Arena::TABLES).map(move |index| (arena, TablePlace { index, window: Some(self) }))
         })
     }
-}
-
-/// Whether a physical address is in a window.
-pub const fn is_in_window(address: u64) -> bool {
-    TableWindow::ALL[0].contains(address) || TableWindow::ALL[1].contains(address)
 }
 
 /// The place of a table.

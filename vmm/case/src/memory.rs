@@ -2,8 +2,7 @@
 //! touches.
 
 use crate::{Case, TableEntry};
-use crosswalk_guest::layout::LOW_MEMORY_END;
-use crosswalk_guest::table_windows::is_in_window;
+use crosswalk_guest::layout::{LOW_MEMORY_END, is_in_table_window};
 use mmu_core::PhysAddr;
 use mmu_core::memory::{OutsideMemory, TableMemory, TableMemoryMut};
 
@@ -23,7 +22,7 @@ impl TableMemory for Case {
         }
 
         let shares_frame = |entry: &TableEntry| PhysAddr::new(entry.at).frame() == at.frame();
-        let has_tables = at.get() < LOW_MEMORY_END || is_in_window(at.get());
+        let has_tables = at.get() < LOW_MEMORY_END || is_in_table_window(at.get());
         let is_memory = has_tables || self.entries.iter().any(shares_frame);
         if is_memory { Ok(0) } else { Err(OutsideMemory(at)) }
     }

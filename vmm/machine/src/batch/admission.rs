@@ -8,10 +8,12 @@ use crate::guest_tables;
 use crosswalk_case::{Action, Case, TableEntry, shared_entries};
 use crosswalk_guest::contents::{is_code, is_loadable};
 use crosswalk_guest::high::data_behind;
-use crosswalk_guest::layout::{Arena, DATA_BASE, DATA_SIZE, HOLE_BASE, is_above_the_layout};
+use crosswalk_guest::layout::{
+    Arena, DATA_BASE, DATA_SIZE, HOLE_BASE, is_above_the_layout, is_in_table_window,
+};
 use crosswalk_guest::mailbox::MAX_TABLES;
 use crosswalk_guest::stub::{Code, Form};
-use crosswalk_guest::table_windows::{TablePlace, is_in_window};
+use crosswalk_guest::table_windows::TablePlace;
 use crosswalk_guest::tables::{self, TableUse};
 use mmu_core::outcome::Span;
 use mmu_core::x86::format::{self, EntryBits, MAX_LEVELS};
@@ -99,7 +101,7 @@ fn check_sequence(case: &Case) -> Result<(), String> {
         if Arena::ALL.iter().any(|arena| arena.is_read_only(*at)) {
             return Err(format!("it writes the entry at {at:#x}, which can only be read"));
         }
-        if is_in_window(*at) {
+        if is_in_table_window(*at) {
             return Err(format!("it writes the entry at {at:#x}, which is above 4 GiB"));
         }
     }
@@ -217,7 +219,7 @@ fn check_target(case: &Case, arena: Arena, entry: TableEntry) -> Result<(), Stri
     let target = value & EntryBits::ADDRESS;
     let count = tables::count(case.table_use());
     let is_in_use = TablePlace::at(arena, target).is_some_and(|place| place.index < count);
-    if is_in_window(target) && !is_in_use {
+    if is_in_table_window(target) && !is_in_use {
         return Err(format!(
             "its entry {value:#x} at {at:#x} points into memory for page tables above 4 GiB, to no table \
              of its mode and arena"
