@@ -112,6 +112,25 @@ fn a_library_that_reports_no_rights_is_not_marked_on_them() {
     }
 }
 
+/// memflow knows whether a page can be written and executed, and never heard of SMAP or CR0.WP.
+#[test]
+fn memflow_is_not_right_about_what_it_does_not_know() {
+    for rule in [Rule::Right2, Rule::Right3, Rule::Right4] {
+        let Cell { wrong, right, .. } = cell("memflow", rule);
+        assert_eq!((*wrong, *right), (0, 0), "{rule}");
+    }
+}
+
+/// No case shows whether a walker uses locked read-modify-writes: what it gets right it would get right
+/// without as well.
+#[test]
+fn ad_4_no_library_is_right_about_locked_updates() {
+    for name in LIBRARIES {
+        let cell = cell(name, Rule::Ad4);
+        assert!(cell.wrong == 0 && (cell.right == 0 || cell.one_sided), "{name}: {cell:?}");
+    }
+}
+
 #[test]
 fn crosswalk_s_own_walker_over_vm_memory_is_right_everywhere() {
     let column = column("vm-memory");

@@ -4,7 +4,40 @@
 use crosswalk_test_support as support;
 use serde_json::{Value, json};
 use support::case_json::{plain, with};
-use support::{Sandbox, run};
+use support::{Sandbox, require_kvm, run};
+
+/// The drawing of a sequence from `tests/cases`.
+fn explain_file(name: &str) -> String {
+    let file = support::repository().join("tests/cases").join(name);
+    let file = file.to_str().expect("its name is text");
+    run(&["explain", file]).expect_code(0).expect_80_columns().stdout
+}
+
+/// INVLPG of an address in a 2 MiB page drops the whole page, and the entries above it.
+#[test]
+fn invlpg_of_another_offset_in_a_large_page() {
+    insta::assert_snapshot!(explain_file("B18-invlpg-large-other-offset.json"));
+}
+
+/// MOV to CR3 drops a page with G=1 while CR4.PGE is 0.
+#[test]
+fn mov_to_cr3_while_global_pages_are_off() {
+    insta::assert_snapshot!(explain_file("B20-cr3-pge0-g1.json"));
+}
+
+/// Beside each access of a sequence stands what the machine did.
+#[test]
+fn each_step_shows_what_the_machine_did() {
+    require_kvm!();
+    let file = support::repository().join("tests/cases/B18-invlpg-large-other-offset.json");
+    let file = file.to_str().expect("its name is text");
+    let drawn =
+        run(&["explain", file, "--machine", "kvm"]).expect_code(0).expect_80_columns().stdout;
+
+    let observed = drawn.lines().filter(|line| line.starts_with("  machine "));
+    assert_eq!(observed.count(), 2, "{drawn}");
+    assert!(drawn.contains("verdict   agree"), "{drawn}");
+}
 
 /// The drawing of a case, which fits a terminal.
 fn explain(case: &Value) -> String {

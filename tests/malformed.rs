@@ -177,7 +177,7 @@ fn use_text(text: &str) {
     match Case::from_json(text) {
         Ok(case) => {
             assert_eq!(Case::from_json(&case.to_json()).expect("its own text can be read"), case);
-            assert!(!walk::explain(&case, WalkerSpec::Reference).is_empty());
+            assert!(!walk::explain(&case, WalkerSpec::Reference, None).is_empty());
             let _ = crosswalk_machine::batch::arena_of(&case);
         }
         Err(error) => {

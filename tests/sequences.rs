@@ -223,3 +223,55 @@ fn modes_without_sequences_are_refused_if_nothing_else_is_to_run() {
     let refused = run(&only).expect_code(2);
     assert!(refused.stderr.contains("sequences run in 64-bit code"), "{}", refused.stderr);
 }
+
+/// A finding in a sequence names the action that differs, and says how often the smallest case shows it.
+#[track_caller]
+fn assert_a_caught_sequence_is_placed(machine: &str) {
+    let arguments = ["--sequences", "only", "--walker", "mutant:B18", "--cases", "20000"];
+    let check = ["check", "--machine", machine, "--seed", "4", "--json"];
+    let report = run(&[&check[..], &arguments].concat()).expect_code(1).json();
+    let findings = report["findings"].as_array().expect("a list");
+    let caught = findings.iter().find(|finding| finding["id"] == "B18").expect("it is caught");
+
+    let before = caught["smallest_case"]["before"].as_array().expect("a sequence");
+    let action = count(caught, "action") as usize;
+    assert!((1..=before.len() + 1).contains(&action), "{caught}");
+
+    let [times, tries] = ["times", "tries"].map(|name| count(&caught["shown"], name));
+    assert_eq!(tries, 10);
+    assert!((1..=10).contains(&times), "{caught}");
+}
+
+#[test]
+fn a_caught_sequence_is_placed_and_tried_again_on_kvm() {
+    require_kvm!();
+    assert_a_caught_sequence_is_placed("kvm");
+}
+
+#[test]
+fn a_caught_sequence_is_placed_and_tried_again_on_qemu() {
+    require_qemu!();
+    assert_a_caught_sequence_is_placed("qemu");
+}
+
+/// All short sequences, in the order of their index; those of two actions come first.
+#[track_caller]
+fn assert_short_sequences_agree(machine: &str) {
+    let check = ["check", "--machine", machine, "--mode", "4level", "--exhaustive", "--json"];
+    let arguments = ["--sequences", "only", "--cases", "20000"];
+    let report = run(&[&check[..], &arguments].concat()).expect_code(0).json();
+    assert_eq!(["cases", "sequences"].map(|name| count(&report["totals"], name)), [20_000; 2]);
+    assert!(count(&report, "combinations") > 1_000_000);
+}
+
+#[test]
+fn short_sequences_agree_on_kvm() {
+    require_kvm!();
+    assert_short_sequences_agree("kvm");
+}
+
+#[test]
+fn short_sequences_agree_on_qemu() {
+    require_qemu!();
+    assert_short_sequences_agree("qemu");
+}

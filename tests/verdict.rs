@@ -32,7 +32,7 @@ fn divergence(
     observation: Observation,
 ) -> (Alternative, Vec<Difference>) {
     match judge(case, prediction, observation) {
-        Verdict::Diverge { expected, differences } => (*expected, differences),
+        Verdict::Diverge { expected, differences, .. } => (*expected, differences),
         verdict => panic!("expected a divergence, got {verdict:?}"),
     }
 }

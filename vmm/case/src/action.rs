@@ -60,6 +60,28 @@ impl Case {
         self.before.iter().copied().chain(once(Action::Access(self.access_step())))
     }
 
+    /// The sequence up to an access, which is then its last: action `at`, counted from 0. `None` if
+    /// that is not an access.
+    ///
+    /// ```
+    /// use crosswalk_case::{Action, Case};
+    /// use crosswalk_guest::layout::Arena;
+    /// use mmu_core::{Profile, Ring};
+    ///
+    /// let mut case = Case::plain(Arena::ALL[0], 0, Ring::Three, Profile::default());
+    /// case.before = vec![Action::ReloadCr3, Action::Access(case.access_step())];
+    /// assert_eq!(case.until(1).unwrap().before, [Action::ReloadCr3]);
+    /// assert_eq!(case.until(2).unwrap(), case);
+    /// assert_eq!(case.until(0), None);
+    /// ```
+    pub fn until(&self, at: usize) -> Option<Self> {
+        let Action::Access(AccessStep { access, form, value }) = self.script().nth(at)? else {
+            return None;
+        };
+        let before = self.before.iter().take(at).copied().collect();
+        Some(Self { before, access, form, value, ..self.clone() })
+    }
+
     /// Each access, including the last, as a case of its own: with the registers at that point, and
     /// the tables as software left them.
     ///

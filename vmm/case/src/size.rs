@@ -29,7 +29,8 @@ pub struct CaseSize {
     /// Number of actions before the access.
     pub actions: usize,
     /// How complicated these are, all together: accesses like the last one of a case, stores of a table
-    /// entry by the bits that they change, and the others by whether they are about the access.
+    /// entry by the bits that they change and by the entries below it, and the others by whether they
+    /// are about the access.
     pub steps: u32,
     /// [`Case::unusual_bits`].
     pub unusual_bits: u32,
@@ -78,8 +79,9 @@ fn steps_of(action: &Action, case: &Case) -> u32 {
                 + u32::from(access.ac)
         }
         Action::Write(TableEntry { at, value }) => {
-            let initial = case.entries.iter().find(|entry| entry.at == *at);
-            (initial.map_or(0, |entry| entry.value) ^ value).count_ones()
+            let mut from_it = case.entries.iter().skip_while(|entry| entry.at != *at);
+            let initial = from_it.next().map_or(0, |entry| entry.value);
+            (initial ^ value).count_ones() + from_it.count() as u32
         }
         Action::Invlpg(address) => u32::from(*address != case.access.address),
         Action::Pkru(pkru) => pkru.count_ones(),

@@ -3,7 +3,7 @@
 use super::CampaignPlan;
 use super::runner::BatchRunner;
 use crate::finding::quirks::explaining;
-use crate::finding::{Example, Finding, known, shrink};
+use crate::finding::{Example, Finding, Shown, known, shrink};
 use crate::verdict::{self, Difference, Field, Verdict};
 use crate::walker::WalkerSpec;
 use crate::walker::quirk::Quirks;
@@ -13,8 +13,15 @@ use crosswalk_machine::{Machine, MachineError};
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+/// How often a case is tried that shows a finding only sometimes, such as one that depends on what the
+/// processor has cached.
+const TRIES: u32 = 5;
+
+/// How often the smallest case is run, to say how often it shows the finding.
+const CONFIRMATIONS: u32 = 10;
+
 /// Replaces a finding's example by the smallest case that differs in the same fields, by running
-/// simpler cases on the machine until the deadline.
+/// simpler cases on the machine until the deadline. Then says how often that case shows it.
 pub(super) fn reduce_example(
     runner: &mut BatchRunner,
     machine: &mut dyn Machine,
@@ -25,16 +32,49 @@ pub(super) fn reduce_example(
     let Some(example) = finding.example.take() else { return Ok(()) };
     let target = WantedFinding::of(plan, finding, &example);
 
-    let smallest = shrink(example, |case| {
-        if Instant::now() >= deadline {
-            return Ok(None);
-        }
-        let attempt = runner.run_one(machine, case)?;
-        Ok::<_, MachineError>(target.shown_by(case, &attempt))
-    })?;
+    let mut tries = Tries { runner, machine, target, deadline };
+    let shown = tries.count(&example.case, TRIES)?;
+    let needed = if shown.times == shown.tries { 1 } else { TRIES };
+    let smallest = shrink(example, |case| tries.show(case, needed))?;
 
-    finding.example = Some(smallest);
+    let shown = tries.count(&smallest.case, CONFIRMATIONS)?;
+    finding.example = Some(Example { shown: (shown.tries > 0).then_some(shown), ..smallest });
     Ok(())
+}
+
+/// Runs of cases that may show a finding.
+struct Tries<'t> {
+    runner: &'t mut BatchRunner,
+    machine: &'t mut dyn Machine,
+    target: WantedFinding,
+    deadline: Instant,
+}
+
+impl Tries<'_> {
+    /// The example that a case gives in the first of so many tries that shows the finding.
+    fn show(&mut self, case: &Case, tries: u32) -> Result<Option<Example>, MachineError> {
+        for _ in 0..tries {
+            if Instant::now() >= self.deadline {
+                return Ok(None);
+            }
+            let attempt = self.runner.run_one(self.machine, case)?;
+            if let Some(example) = self.target.shown_by(case, &attempt) {
+                return Ok(Some(example));
+            }
+        }
+        Ok(None)
+    }
+
+    /// How often a case shows the finding in so many tries, or in those before the deadline.
+    fn count(&mut self, case: &Case, tries: u32) -> Result<Shown, MachineError> {
+        let mut shown = Shown { times: 0, tries: 0 };
+        while shown.tries < tries && Instant::now() < self.deadline {
+            shown.tries += 1;
+            let attempt = self.runner.run_one(self.machine, case)?;
+            shown.times += u32::from(self.target.shown_by(case, &attempt).is_some());
+        }
+        Ok(shown)
+    }
 }
 
 /// What a simpler case must show to be an example of the same finding.
@@ -64,7 +104,7 @@ impl WantedFinding {
     /// The example that a case gives, if it shows the finding.
     fn shown_by(&self, case: &Case, attempt: &Attempt) -> Option<Example> {
         let judge = |walker: WalkerSpec| verdict::judge(walker.walker(), case, attempt);
-        let Verdict::Diverge { expected, differences } = judge(self.judge) else { return None };
+        let Verdict::Diverge { at, expected, differences } = judge(self.judge) else { return None };
 
         let machine_is_right = matches!(judge(WalkerSpec::Reference), Verdict::Agree { .. });
         if machine_is_right != self.catches_walker {
@@ -80,7 +120,7 @@ impl WantedFinding {
             quirks == self.quirks && (!quirks.is_empty() || fields(&differences) == self.fields);
 
         is_same_cause
-            .then(|| Example { quirks, ..Example::of(case, &expected, attempt, &differences) })
+            .then(|| Example { quirks, ..Example::of(case, at, &expected, attempt, &differences) })
     }
 }
 

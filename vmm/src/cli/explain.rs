@@ -65,13 +65,14 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
             print(&format!("case {number} of {count}\n\n"));
         }
 
-        print(&walk::explain(case, arguments.walker));
+        let attempt = machine.as_mut().map(|machine| campaign::run_one(machine.as_mut(), case));
+        let seen = attempt.as_ref().and_then(|attempt| attempt.as_ref().ok());
+        print(&walk::explain(case, arguments.walker, seen));
         if arguments.tree {
             print(&format!("\n{}", tree::draw(case)));
         }
-        if let Some(machine) = &mut machine {
-            let attempt = campaign::run_one(machine.as_mut(), case)?;
-            print(&walk::beside(case, arguments.walker, &attempt));
+        if let Some(attempt) = attempt {
+            print(&walk::beside(case, arguments.walker, &attempt?));
         }
 
         if number < count {

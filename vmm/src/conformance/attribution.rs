@@ -1,10 +1,13 @@
 //! Attribution: which rule a wrong answer is about.
 
-use super::mark::Mark;
+use super::mark::{Mark, mark};
+use super::side::{Bites, Side};
 use crate::verdict::End;
-use crate::walker::{MUTANTS, OMISSIONS, Walker};
+use crate::walker::{DynSemantics, MUTANTS, OMISSIONS, Walker};
 use crosswalk_case::Case;
-use mmu_core::{Alternative, Reference, Rule, RuleSet};
+use crosswalk_case::protocol::Answer;
+use mmu_core::x86::semantics::Rights;
+use mmu_core::{Alternative, Reference, Regime, Rule, RuleSet};
 use std::fmt;
 
 /// An aspect of translation that a case can be about: a row of the table.
@@ -41,6 +44,14 @@ impl Aspect {
         }
     }
 
+    /// Where a walker that knows nothing of it goes wrong.
+    pub(super) const fn bites(self) -> Bites {
+        match self {
+            Self::Walk => Bites::Anywhere,
+            Self::Rule(rule) => Bites::of(rule),
+        }
+    }
+
     /// Whether it is one of the rules that decide a case, or the walk, which decides every case.
     fn is_decided_by(self, rules: &RuleSet) -> bool {
         match self {
@@ -72,11 +83,40 @@ pub(super) struct Deviation {
     pub(super) aspect: Aspect,
     /// What it does instead, in words.
     pub(super) instead: &'static str,
+    /// On which side of its rule it is in this case.
+    pub(super) side: Side,
     /// The outcomes that it allows.
-    pub(super) allowed: Vec<Alternative>,
+    allowed: Vec<Alternative>,
+    /// What decides what the rights of a page mean.
+    semantics: &'static dyn DynSemantics,
 }
 
 impl Deviation {
+    /// Marks an answer by what the deviation allows.
+    pub(super) fn mark(&self, case: &Case, answer: &Answer) -> Mark {
+        mark(case, &self.allowed, answer)
+    }
+
+    /// Whether a walker that gives this answer may deviate all the same: it says what the rights of a page
+    /// are, and the deviation is about what they mean for this access. Who reports a page as read-only has
+    /// not said what CR0.WP does.
+    pub(super) fn is_excused(&self, case: &Case, answer: &Answer) -> bool {
+        let says_rights = matches!(answer, Answer::Translated(said) if said.page.is_some());
+        says_rights && self.judges_rights_otherwise(case)
+    }
+
+    /// Whether it denies a case's access with some rights with which the reference does not, or the other
+    /// way round.
+    fn judges_rights_otherwise(&self, case: &Case) -> bool {
+        let regime = Regime::new(case.state, case.profile);
+        let denial_by = |semantics: &dyn DynSemantics, rights| {
+            semantics.denial(rights, rights, 0, &case.access, &regime)
+        };
+        let all = Rights::WRITE | Rights::USER | Rights::EXECUTE;
+        let mut each = (0..=all.bits()).map(Rights::from_bits_retain);
+        each.any(|rights| denial_by(self.semantics, rights) != denial_by(&Reference, rights))
+    }
+
     pub(super) const fn cause(&self) -> ConformanceCause {
         ConformanceCause { aspect: self.aspect, instead: Some(self.instead) }
     }
@@ -93,20 +133,24 @@ pub(super) struct ConformanceCause {
 
 /// The mutants and omissions that predict other outcomes than the `allowed` ones.
 pub(super) fn deviations_in(case: &Case, allowed: &[Alternative]) -> Vec<Deviation> {
-    let deviation = |rule: Option<Rule>, instead, walker: &dyn Walker| {
+    let deviation = |rule: Option<Rule>, instead, walker: &dyn Walker, semantics| {
         let predicted = walker.predict(case).alternatives;
         (*predicted != *allowed).then(|| Deviation {
             aspect: Aspect::of(rule),
             instead,
+            side: Side::of(allowed, &predicted),
             allowed: predicted.to_vec(),
+            semantics,
         })
     };
 
-    let omissions = OMISSIONS
-        .iter()
-        .filter_map(|omission| deviation(omission.rule, omission.instead, omission.walker));
-    let mutants =
-        MUTANTS.iter().filter_map(|mutant| deviation(mutant.rule, mutant.mistake, mutant.walker));
+    let omissions = OMISSIONS.iter().filter_map(|omission| {
+        deviation(omission.rule, omission.instead, omission.walker, omission.semantics)
+    });
+    let mutants = MUTANTS.iter().filter_map(|mutant| {
+        let semantics = mutant.semantics.unwrap_or(&Reference);
+        deviation(mutant.rule, mutant.mistake, mutant.walker, semantics)
+    });
 
     omissions.chain(mutants).collect()
 }

@@ -3,6 +3,7 @@
 use super::attribution::{self, Aspect, ConformanceCause, Deviation};
 use super::mark::{Mark, mark};
 use super::process::NoAnswer;
+use super::side::{RightAbout, RightSides, Side};
 use super::subjects::Subject;
 use crosswalk_case::protocol::Answer;
 use crosswalk_case::{Case, size_of_case};
@@ -19,6 +20,11 @@ pub struct Cell {
     pub wrong: u64,
     /// Number of cases in which its answer says nothing about the rule.
     pub silent: u64,
+    /// The cases in which it gets the rule right, by the side of the rule.
+    pub right_sides: RightSides,
+    /// Whether its right answers are on one side of the rule only, so that a walker that knows nothing
+    /// of the rule could have given them all.
+    pub one_sided: bool,
     /// The simplest case in which it gets the rule wrong.
     pub mistake: Option<Mistake>,
 }
@@ -84,6 +90,8 @@ pub struct Column {
     mistakes: BTreeMap<Vec<ConformanceCause>, MistakeGroup>,
     /// Number of right answers that speak against a cause.
     refuted: BTreeMap<ConformanceCause, u64>,
+    /// Whether an answer was right about an access that completes, and about one that faults.
+    right_about: RightAbout,
 }
 
 impl Column {
@@ -97,6 +105,7 @@ impl Column {
             failure: None,
             mistakes: BTreeMap::new(),
             refuted: BTreeMap::new(),
+            right_about: RightAbout::default(),
         }
     }
 
@@ -113,10 +122,10 @@ impl Column {
         };
 
         match mark(case, allowed, &answer) {
-            Mark::Right => self.add_right(case, &answer, deviations),
+            Mark::Right => self.add_right(case, allowed, &answer, deviations),
             Mark::Silent(_) => self.add_silent(deviations),
             Mark::Wrong { expected, answered } => {
-                let marked_by = |way: &Deviation| mark(case, &way.allowed, &answer);
+                let marked_by = |way: &Deviation| way.mark(case, &answer);
                 let causes = attribution::causes(deviations, marked_by, case, allowed);
                 let case = case.clone();
                 self.add_mistake(causes, Mistake { case, expected, answered, explained_by: None });
@@ -126,23 +135,38 @@ impl Column {
 
     /// Adds an answer that is allowed. It shows that the walker gets a rule right if one of the
     /// rule's deviations does not allow it.
-    fn add_right(&mut self, case: &Case, answer: &Answer, deviations: &[Deviation]) {
-        let mut aspects: BTreeMap<Aspect, bool> = BTreeMap::new();
+    fn add_right(
+        &mut self,
+        case: &Case,
+        allowed: &[Alternative],
+        answer: &Answer,
+        deviations: &[Deviation],
+    ) {
+        let faults = |way: &Alternative| way.outcome.fault().is_some();
+        self.right_about.fault |= allowed.iter().all(faults);
+        self.right_about.completion |= !allowed.iter().any(faults);
+
+        let mut aspects: BTreeMap<Aspect, BTreeSet<Side>> = BTreeMap::new();
         for deviation in deviations {
-            let by_deviation = mark(case, &deviation.allowed, answer);
-            let is_refuted = matches!(by_deviation, Mark::Wrong { .. });
-            if is_refuted {
-                *self.refuted.entry(deviation.cause()).or_default() += 1;
+            let refuted_on = aspects.entry(deviation.aspect).or_default();
+            if !matches!(deviation.mark(case, answer), Mark::Wrong { .. }) {
+                continue;
             }
-            *aspects.entry(deviation.aspect).or_default() |= is_refuted;
+            *self.refuted.entry(deviation.cause()).or_default() += 1;
+            if !deviation.is_excused(case, answer) {
+                refuted_on.insert(deviation.side);
+            }
         }
 
-        for (aspect, is_right) in aspects {
+        for (aspect, sides) in aspects {
             let cell = self.cells.entry(aspect).or_default();
-            if is_right {
-                cell.right += 1;
-            } else {
+            if sides.is_empty() {
                 cell.silent += 1;
+            } else {
+                cell.right += 1;
+            }
+            for side in sides {
+                cell.right_sides.add(side);
             }
         }
     }
@@ -168,10 +192,19 @@ impl Column {
         self.failure.get_or_insert_with(|| (case.clone(), failure.to_string()));
     }
 
-    /// Attributes every mistake to one of its possible causes, once all cases have been added. The
-    /// cause that explains most of the walker's mistakes is taken first, less the number of right
-    /// answers that speak against it.
+    /// Attributes the mistakes, once all cases have been added, and says which right answers are on
+    /// one side of their rule only.
     pub(super) fn finish(&mut self) {
+        self.attribute_mistakes();
+        for (aspect, cell) in &mut self.cells {
+            let is_shown = cell.right_sides.show(aspect.bites(), self.right_about);
+            cell.one_sided = cell.right > 0 && !is_shown;
+        }
+    }
+
+    /// Attributes every mistake to one of its possible causes. The cause that explains most of the
+    /// walker's mistakes is taken first, less the number of right answers that speak against it.
+    fn attribute_mistakes(&mut self) {
         while let Some(cause) = self.likeliest_cause() {
             let all = std::mem::take(&mut self.mistakes);
             let (explained, others): (BTreeMap<_, _>, _) =

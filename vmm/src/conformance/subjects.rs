@@ -34,6 +34,8 @@ pub struct Subject {
 
 enum SubjectKind {
     BuiltIn(WalkerCandidate),
+    #[cfg(test)]
+    ByHand(Box<dyn Candidate>),
     Program(CommandCandidate),
 }
 
@@ -55,6 +57,18 @@ impl Subject {
             what,
             unavailable: None,
             kind: SubjectKind::BuiltIn(WalkerCandidate(walker.walker())),
+        }
+    }
+
+    /// A candidate for tests.
+    #[cfg(test)]
+    pub(super) fn by_hand(candidate: Box<dyn Candidate>) -> Self {
+        Self {
+            name: "by hand".into(),
+            version: None,
+            what: "a candidate for tests".into(),
+            unavailable: None,
+            kind: SubjectKind::ByHand(candidate),
         }
     }
 
@@ -94,6 +108,8 @@ impl Subject {
     pub fn ask(&mut self, case: &Case) -> Result<Answer, NoAnswer> {
         match &mut self.kind {
             SubjectKind::BuiltIn(walker) => Ok(walker.answer(case)),
+            #[cfg(test)]
+            SubjectKind::ByHand(candidate) => Ok(candidate.answer(case)),
             SubjectKind::Program(program) => program.ask(case),
         }
     }
@@ -102,6 +118,8 @@ impl Subject {
     pub(super) const fn is_given_up(&self) -> bool {
         match &self.kind {
             SubjectKind::BuiltIn(_) => false,
+            #[cfg(test)]
+            SubjectKind::ByHand(_) => false,
             SubjectKind::Program(program) => program.is_given_up(),
         }
     }

@@ -1,10 +1,11 @@
 //! Cases that show a finding.
 
-use crate::verdict::{Difference, describe_expectation, describe_observation};
+use crate::verdict::{Difference, describe_expectation, describe_observation, observed_until};
 use crate::walker::quirk::Quirks;
 use crosswalk_case::observation::Attempt;
 use crosswalk_case::{Case, CaseSize, size_of_case};
 use mmu_core::Alternative;
+use std::fmt;
 
 /// A case that shows a finding.
 #[derive(Clone, Debug)]
@@ -17,23 +18,47 @@ pub struct Example {
     pub observed: String,
     /// Every field that differs.
     pub differences: Vec<Difference>,
+    /// The action that differs, counted from 0: the access comes after all of [`Case::before`].
+    pub at: usize,
+    /// How often a machine showed it, in how many tries, if it was tried.
+    pub shown: Option<Shown>,
     /// The quirks that explain it; all of the machine's if they explain it only in part.
     pub quirks: Quirks,
 }
 
+/// How often a case showed a finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The number of tries that showed it.
+    pub times: u32,
+    /// The number of tries.
+    pub tries: u32,
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.times, self.tries)
+    }
+}
+
 impl Example {
-    /// A divergence in words.
+    /// A divergence of action `at` in words.
     pub fn of(
         case: &Case,
+        at: usize,
         expected: &Alternative,
         run: &Attempt,
         differences: &[Difference],
     ) -> Self {
         let observed = match run {
-            Attempt::Observed(observation) => describe_observation(case, observation),
+            Attempt::Observed(observation) => match observed_until(case, observation, at) {
+                Some((until, seen)) => describe_observation(&until, &seen),
+                None => describe_observation(case, observation),
+            },
             Attempt::Unsupported(why) => why.clone(),
         };
         Self {
+            at,
             differences: differences.to_vec(),
             ..Self::in_words(case, describe_expectation(expected), observed)
         }
@@ -46,8 +71,19 @@ impl Example {
             expected,
             observed,
             differences: Vec::new(),
+            at: case.before.len(),
+            shown: None,
             quirks: Quirks::empty(),
         }
+    }
+
+    /// Which action of a sequence differs, as `action 2 of 4`; `None` if nothing does, or for a single
+    /// access.
+    pub fn place(&self) -> Option<String> {
+        let number = self.at.saturating_add(1);
+        let count = self.case.before.len().saturating_add(1);
+        let differs = !self.differences.is_empty();
+        (differs && self.case.is_sequence()).then(|| format!("action {number} of {count}"))
     }
 
     fn size(&self) -> ExampleSize {

@@ -164,7 +164,7 @@ mod tests {
         let mut groups = Vec::new();
         for (case, run) in runs {
             let way = &Reference.predict(case).alternatives[0];
-            Group::place(&mut groups, Example::of(case, way, run, &[]), run.clone());
+            Group::place(&mut groups, Example::of(case, 0, way, run, &[]), run.clone());
         }
         groups.into_iter().map(|group| ("alike".to_owned(), group)).collect()
     }

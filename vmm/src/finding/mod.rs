@@ -17,7 +17,7 @@ mod sightings;
 mod signature;
 mod unrun;
 
-pub use example::Example;
+pub use example::{Example, Shown};
 pub use findings::Findings;
 pub(crate) use recognizer::Recognizer;
 pub use shrink::shrink;

@@ -6,7 +6,7 @@ use super::known::{self, KnownFinding};
 use super::quirks;
 use super::sightings::{Sightings, UnknownDivergence};
 use super::signature::Signature;
-use crate::verdict::{self, ChoiceTaken, Difference, Verdict};
+use crate::verdict::{self, ChoiceTaken, Difference, Verdict, observed_until};
 use crate::walker::WalkerSpec;
 use crate::walker::quirk::{Quirks, Quirky};
 use crosswalk_case::Case;
@@ -21,6 +21,23 @@ pub(crate) struct Recognizer {
     pub(super) known: Vec<KnownFinding>,
     /// Those of them that are quirks.
     quirks: Quirks,
+}
+
+/// A divergence: the action that differs, the nearest allowed outcome, and how it differs from that.
+type Divergence<'d> = (usize, &'d Alternative, &'d [Difference]);
+
+/// The signature of a divergence, as of a case that ends with the action that differs.
+fn signature(
+    case: &Case,
+    seen: &Observation,
+    (at, expected, differences): Divergence<'_>,
+) -> Signature {
+    match observed_until(case, seen, at) {
+        Some((until, seen)) => {
+            Signature::of(&until, case.is_sequence(), expected, &seen, differences)
+        }
+        None => Signature::of(case, case.is_sequence(), expected, seen, differences),
+    }
 }
 
 /// The known findings that explain a divergence.
@@ -52,11 +69,11 @@ impl Recognizer {
                 }
             }
             Verdict::Unsupported(why) => self.add_unsupported(case, why, sightings),
-            Verdict::Diverge { expected, differences } if self.walker.is_reference() => {
-                self.add_machine_fault(case, run, expected, differences, sightings);
+            Verdict::Diverge { at, expected, differences } if self.walker.is_reference() => {
+                self.add_machine_fault(case, run, (*at, expected, differences), sightings);
             }
-            Verdict::Diverge { expected, differences } => {
-                self.add_divergence_of_mutant(case, run, expected, differences, sightings);
+            Verdict::Diverge { at, expected, differences } => {
+                self.add_divergence_of_mutant(case, run, (*at, expected, differences), sightings);
             }
         }
     }
@@ -97,17 +114,16 @@ impl Recognizer {
         &self,
         case: &Case,
         run: &Attempt,
-        expected: &Alternative,
-        differences: &[Difference],
+        (at, expected, differences): Divergence<'_>,
         sightings: &mut Sightings,
     ) {
         let by_reference = verdict::judge(&Reference, case, run);
-        if let Verdict::Diverge { expected, differences } = by_reference {
-            return self.add_machine_fault(case, run, &expected, &differences, sightings);
+        if let Verdict::Diverge { at, expected, differences } = by_reference {
+            return self.add_machine_fault(case, run, (at, &expected, &differences), sightings);
         }
 
         let size = ExampleSize::of(case, Quirks::empty());
-        sightings.wrong_walker.add(size, || Example::of(case, expected, run, differences));
+        sightings.wrong_walker.add(size, || Example::of(case, at, expected, run, differences));
     }
 
     /// Adds a case on which the machine differs from the reference.
@@ -115,14 +131,13 @@ impl Recognizer {
         &self,
         case: &Case,
         run: &Attempt,
-        expected: &Alternative,
-        differences: &[Difference],
+        (at, expected, differences): Divergence<'_>,
         sightings: &mut Sightings,
     ) {
         let Attempt::Observed(observation) = run else { return };
-        let example = || Example::of(case, expected, run, differences);
+        let example = || Example::of(case, at, expected, run, differences);
 
-        match self.known_cause(case, run, expected, differences) {
+        match self.known_cause(case, run, (at, expected, differences)) {
             Some(KnownCause { indices, quirks }) => {
                 let size = ExampleSize::of(case, quirks);
                 for index in indices {
@@ -131,7 +146,7 @@ impl Recognizer {
                 }
             }
             None => sightings.unknown.push(UnknownDivergence {
-                signature: Signature::of(case, expected, observation, differences),
+                signature: signature(case, observation, (at, expected, differences)),
                 example: example(),
                 attempt: run.clone(),
             }),
@@ -149,8 +164,8 @@ impl Recognizer {
         Some(match verdict {
             Verdict::Agree { .. } => Vec::new(),
             Verdict::Unsupported(why) => self.known_limit(case, why).into_iter().collect(),
-            Verdict::Diverge { expected, differences } => {
-                self.known_cause(case, run, expected, differences)?.indices
+            Verdict::Diverge { at, expected, differences } => {
+                self.known_cause(case, run, (*at, expected, differences))?.indices
             }
         })
     }
@@ -166,13 +181,13 @@ impl Recognizer {
         &self,
         case: &Case,
         run: &Attempt,
-        expected: &Alternative,
-        differences: &[Difference],
+        (at, expected, differences): Divergence<'_>,
     ) -> Option<KnownCause> {
         let Attempt::Observed(seen) = run else { return None };
+        let (until, seen_until) = observed_until(case, seen, at)?;
 
         let covers = |known: &KnownFinding| {
-            !known.beside_quirk && known.covers(case, expected, seen, differences)
+            !known.beside_quirk && known.covers(&until, expected, &seen_until, differences)
         };
         if let Some(index) = self.known.iter().position(covers) {
             return Some(KnownCause { indices: vec![index], quirks: Quirks::empty() });
@@ -195,10 +210,12 @@ impl Recognizer {
             return None;
         }
         match verdict::judge(&Quirky(self.quirks), case, run) {
-            Verdict::Diverge { expected, differences } => self
-                .known
-                .iter()
-                .position(|known| known.covers(case, &expected, seen, &differences)),
+            Verdict::Diverge { at, expected, differences } => {
+                let (until, seen) = observed_until(case, seen, at)?;
+                let covers =
+                    |known: &KnownFinding| known.covers(&until, &expected, &seen, &differences);
+                self.known.iter().position(covers)
+            }
             _ => None,
         }
     }

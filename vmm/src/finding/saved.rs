@@ -50,6 +50,9 @@ pub enum Saved {
     Group {
         /// 0 or 3.
         ring: u8,
+        /// The kind of the access, if it is one of a sequence.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of_sequence: Option<String>,
         /// How the access should have ended.
         expected: String,
         /// The vector that was observed; 0 for none.
@@ -96,6 +99,9 @@ pub struct SavedExample {
     observed: String,
     differences: Vec<SavedDifference>,
     quirks: Vec<String>,
+    /// The action that differs, if it is not the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at: Option<usize>,
 }
 
 /// A [`Difference`] as data.
@@ -122,6 +128,7 @@ impl From<&Example> for SavedExample {
             observed: example.observed.clone(),
             differences: example.differences.iter().map(difference).collect(),
             quirks: example.quirks.iter_names().map(|(name, _)| name.into()).collect(),
+            at: (example.at != example.case.before.len()).then_some(example.at),
         }
     }
 }
@@ -141,8 +148,17 @@ impl SavedExample {
             Quirks::from_name(name).ok_or_else(|| format!("there is no quirk {name:?}"))
         };
 
+        let case = case.map_err(|error| format!("case.{error}"))?;
+        let last = case.before.len();
+        let at = self.at.unwrap_or(last);
+        if at > last {
+            return Err(format!("at: expected at most {last}, found {at}"));
+        }
+
         Ok(Example {
-            case: case.map_err(|error| format!("case.{error}"))?,
+            case,
+            at,
+            shown: None,
             expected: self.expected,
             observed: self.observed,
             differences: differences.collect::<Result<_, String>>()?,
@@ -167,6 +183,7 @@ impl Findings {
         let groups = self.groups.iter().flat_map(|(signature, groups)| {
             groups.iter().map(move |group| Saved::Group {
                 ring: signature.ring.cpl(),
+                of_sequence: signature.of_sequence.map(|kind| kind.name().into()),
                 expected: signature.expected.name().into(),
                 observed: signature.observed,
                 fields: signature.fields.iter().map(|field| field.name().into()).collect(),
@@ -198,10 +215,21 @@ impl Findings {
                 self.sightings.unrun.merge(&reason, counted(count, example)?);
                 Ok(())
             }
-            Saved::Group { ring, expected, observed, fields, explained_by, count, example } => {
+            Saved::Group {
+                ring,
+                of_sequence,
+                expected,
+                observed,
+                fields,
+                explained_by,
+                count,
+                example,
+            } => {
+                let kind = |name: &String| read_name("kind of access", name);
                 let fields = fields.iter().map(|name| read_name("field", name));
                 let signature = Signature {
                     ring: if ring == 0 { Ring::Zero } else { Ring::Three },
+                    of_sequence: of_sequence.as_ref().map(kind).transpose()?,
                     expected: read_name("end", &expected)?,
                     observed,
                     fields: fields.collect::<Result<_, _>>()?,

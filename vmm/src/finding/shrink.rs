@@ -108,12 +108,19 @@ impl Simplifications<'_> {
         }
     }
 
-    /// With one bit fewer that action `i`, the store of an entry, changes.
+    /// With action `i`, the store of an entry, into an entry below that one, or with one bit fewer that
+    /// it changes.
     fn simplify_store(&mut self, i: usize, stored: TableEntry) {
-        let Some(initial) = self.case.entries.iter().find(|entry| entry.at == stored.at) else {
+        let entries = &self.case.entries;
+        let Some(place) = entries.iter().position(|entry| entry.at == stored.at) else {
             return;
         };
-        let changed = initial.value ^ stored.value;
+        let changed = entries[place].value ^ stored.value;
+
+        for below in entries[place + 1..].iter().rev() {
+            let value = below.value ^ changed;
+            self.add(|case| case.before[i] = Action::Write(TableEntry { value, ..*below }));
+        }
         for bit in (0..64).map(|bit| 1 << bit).filter(|bit| changed & bit != 0) {
             let value = stored.value ^ bit;
             self.add(|case| case.before[i] = Action::Write(TableEntry { value, ..stored }));
@@ -230,4 +237,77 @@ fn for_each_access(case: &mut Case, change: impl Fn(&mut Access)) {
 fn make_access(case: &mut Case, kind: AccessKind) {
     case.access.kind = kind;
     case.form = Case::default_form(kind);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crosswalk_guest::layout::Arena;
+    use mmu_core::{Profile, VirtAddr};
+    use std::convert::Infallible;
+
+    /// Whether an access comes before a store that changes an entry, and that before an INVLPG: the
+    /// planted fault.
+    fn shows(case: &Case) -> bool {
+        let place = |wanted: &dyn Fn(&Action) -> bool| case.before.iter().position(wanted);
+        let changes = |action: &Action| match action {
+            Action::Write(stored) => !case.entries.contains(stored),
+            _ => false,
+        };
+        let access = place(&|action| matches!(action, Action::Access(_)));
+        let store = place(&changes);
+        let invlpg = place(&|action| matches!(action, Action::Invlpg(_)));
+
+        let all = [access, store, invlpg];
+        all.iter().all(Option::is_some) && all.is_sorted()
+    }
+
+    /// Six actions: a read-modify-write in ring 0, a store into the PDE that changes P and R/W, INVLPG of
+    /// another page, and three that do not matter.
+    fn six_actions() -> Case {
+        let mut case = Case::plain(Arena::ALL[0], 3, Ring::Zero, Profile::default());
+        make_access(&mut case, AccessKind::ReadModifyWrite);
+        case.access.size = 8;
+        let step = case.access_step();
+        let pde = case.entries[2];
+
+        case.before = vec![
+            Action::Pkru(0xc),
+            Action::Access(step),
+            Action::Write(TableEntry { value: pde.value ^ 0b11, ..pde }),
+            Action::ReloadCr3,
+            Action::Invlpg(VirtAddr::new(case.access.address.get() + 0x20_0000)),
+            Action::WriteProtect(false),
+        ];
+        case
+    }
+
+    /// By hand: a read of one byte in ring 3, a store into the leaf that changes one bit, INVLPG of the
+    /// page itself, and a read of one byte in ring 3. The entries are on the path of the accesses, and stay.
+    #[test]
+    fn a_sequence_becomes_the_one_with_the_fewest_and_simplest_actions() {
+        let case = six_actions();
+        let leaf = case.entries[3];
+        let example = Example::in_words(&case, String::new(), String::new());
+        let show = |case: &Case| {
+            let example = || Example::in_words(case, String::new(), String::new());
+            Ok::<_, Infallible>(shows(case).then(example))
+        };
+        let Ok(smallest) = shrink(example, show);
+        let smallest = smallest.case;
+
+        let [Action::Access(first), Action::Write(stored), Action::Invlpg(dropped)] =
+            smallest.before[..]
+        else {
+            panic!("{:?}", smallest.before)
+        };
+        for AccessStep { access, .. } in [first, smallest.access_step()] {
+            let Access { kind, size, ring, .. } = access;
+            assert_eq!((kind, size, ring), (AccessKind::Read, 1, Ring::Three));
+        }
+        assert_eq!(stored.at, leaf.at);
+        assert_eq!((stored.value ^ leaf.value).count_ones(), 1);
+        assert_eq!(dropped, smallest.access.address);
+        assert_eq!(smallest.entries, case.entries);
+    }
 }

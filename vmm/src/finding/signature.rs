@@ -3,13 +3,15 @@
 use crate::verdict::{Difference, End, Field};
 use crosswalk_case::Case;
 use crosswalk_case::observation::Observation;
-use mmu_core::{Alternative, Ring};
+use mmu_core::{AccessKind, Alternative, Ring};
 
 /// The features that divergences have in common.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Signature {
     /// The ring of the access.
     pub(super) ring: Ring,
+    /// The kind of the access, if it is one of a sequence.
+    pub(super) of_sequence: Option<AccessKind>,
     /// How the access should have ended.
     pub(super) expected: End,
     /// The vector that was observed; 0 for none.
@@ -19,9 +21,11 @@ pub(crate) struct Signature {
 }
 
 impl Signature {
-    /// The signature of a divergence.
+    /// The signature of a divergence in the last access of a case, which may be part of a longer
+    /// sequence.
     pub(super) fn of(
         case: &Case,
+        is_in_sequence: bool,
         expected: &Alternative,
         seen: &Observation,
         differences: &[Difference],
@@ -32,6 +36,7 @@ impl Signature {
 
         Self {
             ring: case.access.ring,
+            of_sequence: is_in_sequence.then_some(case.access.kind),
             expected: End::of(&expected.outcome),
             observed: seen.fault.map_or(0, |fault| fault.vector),
             fields,
@@ -42,6 +47,10 @@ impl Signature {
     pub(super) fn title(&self) -> String {
         let fields: Vec<_> = self.fields.iter().map(|field| field.name()).collect();
         let ring = self.ring.cpl();
-        format!("ring {ring}, expected {}: {} differ", self.expected.name(), fields.join(", "))
+        let access = match self.of_sequence {
+            Some(kind) => format!("{} of a sequence, ring {ring}", kind.name()),
+            None => format!("ring {ring}"),
+        };
+        format!("{access}, expected {}: {} differ", self.expected.name(), fields.join(", "))
     }
 }

@@ -21,6 +21,7 @@ use mmu_core::{AccessKind, PagingMode, Reference, Ring, Rule};
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::OnceLock;
 
 /// Number of batches that the survey draws, each with its own control state.
@@ -40,7 +41,7 @@ pub struct GuidedStream {
     seed: u64,
     mode: PagingMode,
     machine: Capabilities,
-    survey: OnceLock<Survey>,
+    survey: OnceLock<Survey<Goal>>,
 }
 
 /// Something that a case can show.
@@ -65,22 +66,29 @@ impl Goal {
 }
 
 /// The number of cases that showed each goal.
-#[derive(Clone, Debug, Default)]
-struct Survey {
-    shown: HashMap<Goal, u64>,
+#[derive(Clone, Debug)]
+pub(super) struct Survey<G> {
+    shown: HashMap<G, u64>,
 }
 
-impl Survey {
-    fn add(&mut self, case: &Case) {
-        for goal in Goal::of(case) {
+impl<G> Default for Survey<G> {
+    fn default() -> Self {
+        Self { shown: HashMap::new() }
+    }
+}
+
+impl<G: Eq + Hash> Survey<G> {
+    /// Adds a case that shows these goals.
+    pub(super) fn add(&mut self, goals: Vec<G>) {
+        for goal in goals {
             *self.shown.entry(goal).or_default() += 1;
         }
     }
 
     /// The worth of a case: that of its rarest goal. A goal is worth less the more often it was shown.
-    fn worth(&self, case: &Case) -> f64 {
-        let worth = |goal| 1.0 / (1.0 + self.shown.get(&goal).copied().unwrap_or(0) as f64);
-        Goal::of(case).into_iter().map(worth).fold(0.0, f64::max)
+    pub(super) fn worth(&self, goals: &[G]) -> f64 {
+        let worth = |goal| 1.0 / (1.0 + self.shown.get(goal).copied().unwrap_or(0) as f64);
+        goals.iter().map(worth).fold(0.0, f64::max)
     }
 }
 
@@ -90,7 +98,7 @@ impl GuidedStream {
         Self { seed, mode, machine, survey: OnceLock::new() }
     }
 
-    fn survey(&self) -> &Survey {
+    fn survey(&self) -> &Survey<Goal> {
         self.survey.get_or_init(|| {
             let mut survey = Survey::default();
             for batch in 0..SURVEY_BATCHES {
@@ -99,7 +107,7 @@ impl GuidedStream {
                 let cases =
                     together(&mut rng, (self.mode, batch), arena, &self.machine, SURVEY_LANES);
                 for case in cases {
-                    survey.add(&case);
+                    survey.add(Goal::of(&case));
                 }
             }
             survey
@@ -124,12 +132,12 @@ impl GuidedStream {
             let candidates = (0..CANDIDATES).map(|_| {
                 let mut slots = slots.clone();
                 let case = lane(rng, arena, lane_number, &self.machine, state, &mut slots);
-                (survey.worth(&case), case, slots)
+                (survey.worth(&Goal::of(&case)), case, slots)
             });
             let best = candidates.max_by(|(one, ..), (other, ..)| one.total_cmp(other));
             let (_, case, taken) = best.expect("there is a candidate");
 
-            survey.add(&case);
+            survey.add(Goal::of(&case));
             slots = taken;
             cases.push(case);
         }
@@ -144,7 +152,8 @@ impl GuidedStream {
             let state = random_batch_state(rng, (self.mode, number), arena, &self.machine);
             let worth = |_| {
                 let mut slots = FreeSlots::new(state.table_use());
-                survey.worth(&lane(rng, arena, 0, &self.machine, state, &mut slots))
+                let case = lane(rng, arena, 0, &self.machine, state, &mut slots);
+                survey.worth(&Goal::of(&case))
             };
             ((0..CASES_OF_STATE).map(worth).fold(0.0, f64::max), state)
         });
@@ -157,7 +166,7 @@ impl GuidedStream {
         let arena = Arena::for_batch(number);
         let batch = (self.mode, number);
         let candidates = (0..CANDIDATES).map(|_| alone(rng, batch, arena, &self.machine));
-        let worth = |case: &Case| self.survey().worth(case);
+        let worth = |case: &Case| self.survey().worth(&Goal::of(case));
         let best = candidates.max_by(|one, other| worth(one).total_cmp(&worth(other)));
         best.expect("there is a candidate")
     }

@@ -5,6 +5,8 @@ use super::exhaustive::ExhaustiveStream;
 use super::guided::GuidedStream;
 use super::random::RandomStream;
 use super::sequence::SequenceStream;
+use super::sequence::every::EverySequenceStream;
+use super::sequence::guided::GuidedSequenceStream;
 use super::single::SingleStream;
 use crosswalk_case::Case;
 use crosswalk_machine::Capabilities;
@@ -25,16 +27,27 @@ pub enum Generator {
     Single(u64),
     /// Sequences of accesses and other actions, from a seed.
     Sequences(u64),
+    /// Every sequence of a few actions.
+    EverySequence,
+    /// Random sequences, guided towards what chance shows least, from a seed.
+    GuidedSequences(u64),
 }
 
 impl Generator {
     /// One generator of each kind.
-    const KINDS: [Self; 5] =
-        [Self::Random(0), Self::Exhaustive, Self::Guided(0), Self::Single(0), Self::Sequences(0)];
+    const KINDS: [Self; 7] = [
+        Self::Random(0),
+        Self::Exhaustive,
+        Self::Guided(0),
+        Self::Single(0),
+        Self::Sequences(0),
+        Self::EverySequence,
+        Self::GuidedSequences(0),
+    ];
 
     /// Whether there are cases in a mode. The guest runs sequences in 64-bit code.
     pub const fn runs_in(self, mode: PagingMode) -> bool {
-        !matches!(self, Self::Sequences(_))
+        !matches!(self, Self::Sequences(_) | Self::EverySequence | Self::GuidedSequences(_))
             || matches!(mode, PagingMode::FourLevel | PagingMode::FiveLevel)
     }
 
@@ -46,10 +59,15 @@ impl Generator {
             Self::Guided(seed) => Box::new(GuidedStream::new(seed, mode, machine.clone())),
             Self::Single(seed) => Box::new(SingleStream::new(seed, mode, machine.clone())),
             Self::Sequences(seed) => Box::new(SequenceStream::new(seed, mode, machine.clone())),
+            Self::GuidedSequences(seed) => {
+                Box::new(GuidedSequenceStream::new(seed, mode, machine.clone()))
+            }
+            Self::EverySequence => Box::new(EverySequenceStream::new(mode, machine.clone())),
         }
     }
 
-    /// `random`, `exhaustive`, `guided`, `single` or `sequence`.
+    /// `random`, `exhaustive`, `guided`, `single`, `sequence`, `every-sequence` or
+    /// `guided-sequence`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Random(_) => "random",
@@ -57,6 +75,8 @@ impl Generator {
             Self::Guided(_) => "guided",
             Self::Single(_) => "single",
             Self::Sequences(_) => "sequence",
+            Self::EverySequence => "every-sequence",
+            Self::GuidedSequences(_) => "guided-sequence",
         }
     }
 
@@ -66,8 +86,9 @@ impl Generator {
             Self::Random(seed)
             | Self::Guided(seed)
             | Self::Single(seed)
-            | Self::Sequences(seed) => Some(seed),
-            Self::Exhaustive => None,
+            | Self::Sequences(seed)
+            | Self::GuidedSequences(seed) => Some(seed),
+            Self::Exhaustive | Self::EverySequence => None,
         }
     }
 
@@ -75,10 +96,11 @@ impl Generator {
     const fn with_seed(self, seed: u64) -> Self {
         match self {
             Self::Random(_) => Self::Random(seed),
-            Self::Exhaustive => Self::Exhaustive,
+            Self::Exhaustive | Self::EverySequence => self,
             Self::Guided(_) => Self::Guided(seed),
             Self::Single(_) => Self::Single(seed),
             Self::Sequences(_) => Self::Sequences(seed),
+            Self::GuidedSequences(_) => Self::GuidedSequences(seed),
         }
     }
 }
@@ -119,6 +141,8 @@ impl CaseName {
             Generator::Guided(_) => 3,
             Generator::Single(_) => 4,
             Generator::Sequences(_) => 5,
+            Generator::EverySequence => 6,
+            Generator::GuidedSequences(_) => 7,
         };
         let stream = scramble(generator * 8 + self.mode as u64);
         let seeded = scramble(stream ^ self.generator.seed().unwrap_or(0));
@@ -153,8 +177,8 @@ impl FromStr for CaseName {
         let problem = |what: &str| {
             format!(
                 "{what}: expected random:MODE:SEED:INDEX, guided:MODE:SEED:INDEX, \
-                 sequence:MODE:SEED:INDEX, single:MODE:SEED:INDEX or exhaustive:MODE:INDEX, found \
-                 {text:?}"
+                 sequence:MODE:SEED:INDEX, guided-sequence:MODE:SEED:INDEX, \
+                 single:MODE:SEED:INDEX, exhaustive:MODE:INDEX or every-sequence:MODE:INDEX, found {text:?}"
             )
         };
         let number = |digits: &str| digits.parse().map_err(|_| problem("not a number"));

@@ -67,12 +67,17 @@ pub enum SequenceUse {
 
 impl SequenceUse {
     /// The generators of a run whose single accesses come from this one. Where all combinations are
-    /// enumerated there are no sequences.
+    /// enumerated, all short sequences are as well.
     pub fn generators(self, single: Generator) -> Vec<Generator> {
-        match (single.seed(), self) {
-            (None, _) | (_, Self::Off) => vec![single],
-            (Some(seed), Self::On) => vec![single, Generator::Sequences(seed)],
-            (Some(seed), Self::Only) => vec![Generator::Sequences(seed)],
+        let sequences = match (single, single.seed()) {
+            (Generator::Guided(seed), _) => Generator::GuidedSequences(seed),
+            (_, Some(seed)) => Generator::Sequences(seed),
+            (_, None) => Generator::EverySequence,
+        };
+        match self {
+            Self::Off => vec![single],
+            Self::On => vec![single, sequences],
+            Self::Only => vec![sequences],
         }
     }
 }

@@ -15,12 +15,14 @@ pub(crate) fn capabilities(sees_outside: bool) -> Capabilities {
     Capabilities { sees_outside, ..Capabilities::of_everything(profile) }
 }
 
-const GENERATORS: [Generator; 5] = [
+const GENERATORS: [Generator; 7] = [
     Generator::Random(7),
     Generator::Exhaustive,
     Generator::Guided(7),
     Generator::Single(7),
     Generator::Sequences(7),
+    Generator::EverySequence,
+    Generator::GuidedSequences(7),
 ];
 
 /// The modes in which a generator has cases.
@@ -124,7 +126,12 @@ fn names_are_read_and_written() {
 fn generators_take_turns_and_sequences_are_a_fifth_at_least() {
     let generators = SequenceUse::On.generators(Generator::Random(7));
     assert_eq!(generators, [Generator::Random(7), Generator::Sequences(7)]);
-    assert_eq!(SequenceUse::On.generators(Generator::Exhaustive), [Generator::Exhaustive]);
+    let guided = [Generator::Guided(7), Generator::GuidedSequences(7)];
+    assert_eq!(SequenceUse::On.generators(Generator::Guided(7)), guided);
+    let every = [Generator::Exhaustive, Generator::EverySequence];
+    assert_eq!(SequenceUse::On.generators(Generator::Exhaustive), every);
+    assert_eq!(SequenceUse::Off.generators(Generator::Exhaustive), every[..1]);
+    assert_eq!(SequenceUse::Only.generators(Generator::Exhaustive), every[1..]);
 
     let all: Vec<_> =
         PagingMode::ALL.into_iter().filter(|mode| *mode != PagingMode::Linear).collect();

@@ -308,18 +308,19 @@ fn evidence(
     let by_mutant = judge_prediction(mutant.walker, case, prediction, attempt);
 
     match (&verdicts.verdict, by_mutant) {
-        (Verdict::Agree { .. }, Verdict::Diverge { expected, differences }) => {
-            Some((Side::Caught, Example::of(case, &expected, attempt, &differences)))
+        (Verdict::Agree { .. }, Verdict::Diverge { at, expected, differences }) => {
+            Some((Side::Caught, Example::of(case, at, &expected, attempt, &differences)))
         }
-        (Verdict::Diverge { expected, differences }, Verdict::Agree { .. }) => {
-            Some((Side::MachineHasIt, Example::of(case, expected, attempt, differences)))
+        (Verdict::Diverge { at, expected, differences }, Verdict::Agree { .. }) => {
+            Some((Side::MachineHasIt, Example::of(case, *at, expected, attempt, differences)))
         }
         _ => {
             let (pinned, by_reference) = verdicts.in_registers.as_ref()?;
-            let Verdict::Diverge { expected, differences } = by_reference else { return None };
+            let Verdict::Diverge { at, expected, differences } = by_reference else { return None };
             let by_mutant = verdict::judge(mutant.walker, pinned, attempt);
-            matches!(by_mutant, Verdict::Agree { .. })
-                .then(|| (Side::MachineHasIt, Example::of(pinned, expected, attempt, differences)))
+            matches!(by_mutant, Verdict::Agree { .. }).then(|| {
+                (Side::MachineHasIt, Example::of(pinned, *at, expected, attempt, differences))
+            })
         }
     }
 }

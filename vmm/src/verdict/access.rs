@@ -10,13 +10,15 @@ use crosswalk_case::Case;
 use crosswalk_case::observation::Observation;
 use mmu_core::{Alternative, Outcome, Prediction};
 
-/// Judges an access. `before` has the bytes that earlier accesses of its sequence stored.
+/// Judges an access, which is action `at` of its case. `before` has the bytes that earlier accesses of
+/// its sequence stored.
 pub(super) fn judge_access(
     walker: &dyn Walker,
     case: &Case,
     prediction: &Prediction,
     seen: &Observation,
     before: &Stores,
+    at: usize,
 ) -> Verdict {
     let comparison = Comparison { walker, case, seen, before, is_record: false };
     let (expected, differences) = nearest(prediction, &comparison);
@@ -27,7 +29,7 @@ pub(super) fn judge_access(
             choices: choices_taken(case, expected, seen),
         }
     } else {
-        Verdict::Diverge { expected: Box::new(expected.clone()), differences }
+        Verdict::Diverge { at, expected: Box::new(expected.clone()), differences }
     }
 }
 

@@ -22,6 +22,7 @@ pub use choices::ChoiceTaken;
 pub use describe::{describe_expectation, describe_observation};
 pub use difference::{Difference, Field};
 pub use end::End;
+pub use sequence::observed_until;
 
 use crate::walker::Walker;
 use access::judge_access;
@@ -46,6 +47,8 @@ pub enum Verdict {
 
     /// The machine did something else.
     Diverge {
+        /// The action that differs, counted from 0: [`Case::before`] and then the access.
+        at: usize,
         /// The nearest allowed outcome: the one with the fewest differences.
         expected: Box<Alternative>,
         /// Every field that differs from it; at least one.
@@ -92,7 +95,7 @@ pub fn judge_accesses(
         Attempt::Observed(seen) if case.is_sequence() => {
             judge_sequence(walker, case, (earlier, last), seen)
         }
-        Attempt::Observed(seen) => judge_access(walker, case, last, seen, &Stores::new()),
+        Attempt::Observed(seen) => judge_access(walker, case, last, seen, &Stores::new(), 0),
         Attempt::Unsupported(why) => Verdict::Unsupported(why.clone()),
     }
 }

@@ -18,8 +18,8 @@ use super::compare::{Comparison, nearest};
 use super::effects::Effects;
 use super::value::Stores;
 use crate::walker::Walker;
-use crosswalk_case::Case;
 use crosswalk_case::observation::Observation;
+use crosswalk_case::{Action, Case};
 use mmu_core::Prediction;
 
 /// Judges a sequence by the predictions for its earlier accesses and for the last one.
@@ -40,7 +40,7 @@ pub(super) fn judge_sequence(
     // What may be stored so far: where several outcomes are allowed, the record need not say which it was.
     let mut possible = vec![Stores::new()];
     let asked = accesses.iter().zip(earlier).zip(&seen.earlier);
-    for (number, ((access, prediction), record)) in (1..).zip(asked) {
+    for (at, ((access, prediction), record)) in places(case).zip(asked) {
         let recorded = Observation::new(record.fault, record.value, seen.provenance);
         let comparison =
             |before| Comparison { walker, case: access, seen: &recorded, before, is_record: true };
@@ -57,20 +57,39 @@ pub(super) fn judge_sequence(
         }
         if after.is_empty() {
             let before = likeliest(&possible);
-            let (expected, mut differences) = nearest(prediction, &comparison(&before));
-            for difference in &mut differences {
-                difference.expected = format!("{} of access {}", difference.expected, number);
-            }
-            return Verdict::Diverge { expected: Box::new(expected.clone()), differences };
+            let (expected, differences) = nearest(prediction, &comparison(&before));
+            return Verdict::Diverge { at, expected: Box::new(expected.clone()), differences };
         }
         // What is stored now is what the next access finds.
         possible = after;
     }
 
-    let judged = |stores: &Stores| judge_access(walker, last_access, last, seen, stores);
+    let end = case.before.len();
+    let judged = |stores: &Stores| judge_access(walker, last_access, last, seen, stores, end);
     let agrees = |verdict: &Verdict| matches!(verdict, Verdict::Agree { .. });
     let first_that_agrees = possible.iter().map(judged).find(agrees);
     first_that_agrees.unwrap_or_else(|| judged(&likeliest(&possible)))
+}
+
+/// Where the accesses before the last are among the actions, counted from 0.
+fn places(case: &Case) -> impl Iterator<Item = usize> {
+    let actions = case.before.iter().enumerate();
+    actions.filter(|(_, action)| matches!(action, Action::Access(_))).map(|(at, _)| at)
+}
+
+/// What was observed of a case up to action `at`, which must be an access, as of a case that ends there
+/// ([`Case::until`]): of an access before the last, its record alone.
+pub fn observed_until(case: &Case, seen: &Observation, at: usize) -> Option<(Case, Observation)> {
+    let until = case.until(at)?;
+    if at == case.before.len() {
+        return Some((until, seen.clone()));
+    }
+
+    let earlier = places(case).take_while(|place| *place < at).count();
+    let record = seen.earlier.get(earlier)?;
+    let records = seen.earlier.iter().take(earlier).copied().collect();
+    let last = Observation::new(record.fault, record.value, seen.provenance);
+    Some((until, Observation { earlier: records, sees_outside: seen.sees_outside, ..last }))
 }
 
 /// What was stored if the first of the allowed outcomes happened each time.

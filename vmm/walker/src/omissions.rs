@@ -19,6 +19,8 @@ pub struct Omission {
     pub rule: Option<Rule>,
     /// What the walker does instead.
     pub instead: &'static str,
+    /// The semantics without the rule.
+    pub semantics: &'static dyn super::DynSemantics,
     /// The walker.
     pub walker: &'static dyn Walker,
 }
@@ -37,7 +39,12 @@ macro_rules! omissions {
 
         /// Every omission.
         pub const OMISSIONS: &[Omission] = &[$(
-            Omission { rule: $rule, instead: $instead, walker: &Erased(&$name) },
+            Omission {
+                rule: $rule,
+                instead: $instead,
+                semantics: &$name,
+                walker: &Erased(&$name),
+            },
         )+];
     };
 }

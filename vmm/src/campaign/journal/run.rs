@@ -5,6 +5,7 @@ use crate::campaign::known::KnownSource;
 use crate::campaign::predictor::Predictor;
 use crate::generate::{Generator, SequenceUse, Shard};
 use crosswalk_machine::{Capabilities, Identity, MachineLine, ModeOffer, offers, read_offers};
+use mmu_core::PagingMode;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -76,8 +77,8 @@ impl From<Generator> for CaseSource {
     fn from(generator: Generator) -> Self {
         match generator {
             Generator::Random(_) => Self::Random,
-            Generator::Exhaustive => Self::Exhaustive,
-            Generator::Guided(_) => Self::Guided,
+            Generator::Exhaustive | Generator::EverySequence => Self::Exhaustive,
+            Generator::Guided(_) | Generator::GuidedSequences(_) => Self::Guided,
             Generator::Single(_) => Self::Single,
             Generator::Sequences(_) => Self::Sequence,
         }
@@ -148,12 +149,17 @@ impl RunLine {
     ) -> Self {
         let combinations = (generator == Generator::Exhaustive).then(|| {
             let offered = options.modes.iter().filter(|(_, offer)| offer.is_ok());
-            offered.map(|(mode, _)| generator.stream(*mode, capabilities).cases()).sum()
+            let of_mode = |mode: PagingMode| {
+                let generators = sequences.generators(generator).into_iter();
+                let own = generators.filter(move |generator| generator.runs_in(mode));
+                own.map(move |generator| generator.stream(mode, capabilities).cases())
+            };
+            offered.flat_map(|(mode, _)| of_mode(*mode)).sum()
         });
 
         Self {
             seed: generator.seed().unwrap_or(0),
-            sequences: if generator.seed().is_some() { sequences } else { SequenceUse::Off },
+            sequences,
             combinations,
             shard: shard.into(),
             ..Self::new(generator.into(), options, identity, capabilities)

@@ -42,6 +42,7 @@ fn checkpoint() -> Checkpoint {
     let findings = vec![
         Saved::Known { id: "K1".into(), count: 4, example: None },
         Saved::Group {
+            of_sequence: None,
             ring: 0,
             expected: "denied".into(),
             observed: 14,

@@ -37,14 +37,15 @@ pub(super) struct CheckArguments {
     /// Repeat the run that had this seed
     #[arg(long, conflicts_with = "exhaustive")]
     seed: Option<u64>,
-    /// Run every combination of entry bits, accesses and control bits; to the end unless limited
+    /// Run every combination of entry bits, accesses and control bits, and every short sequence; to the
+    /// end unless limited
     #[arg(long)]
     exhaustive: bool,
     /// Run random cases, guided towards what chance rarely shows
     #[arg(long, conflicts_with = "exhaustive")]
     guided: bool,
     /// Whether to run sequences of actions besides single accesses, or only them [default: on]
-    #[arg(long, value_enum, conflicts_with = "exhaustive")]
+    #[arg(long, value_enum)]
     sequences: Option<SequenceUse>,
     /// Run one of N parts of the run: I from 0 to N-1. Needs --seed, unless --exhaustive is given
     #[arg(long, value_name = "I/N")]

@@ -31,7 +31,7 @@ pub struct When {
     straddles_canonical: Option<bool>,
     /// PKRU is not 0 while CR4.PKE is.
     pkru_without_pke: Option<bool>,
-    /// The case is a sequence.
+    /// The access comes after other actions.
     sequence: Option<bool>,
     /// In a sequence, an access before the last stores across pages in ring 0.
     ring_0_stored_across_pages: Option<bool>,
@@ -44,8 +44,11 @@ pub struct When {
 }
 
 impl When {
-    /// Whether the conditions hold for a case.
-    pub(super) fn hold(&self, case: &Case) -> bool {
+    /// Whether the conditions hold for a case. In a sequence they are about the last access, with the
+    /// registers and the tables that it meets; the others are about what comes before it.
+    pub(super) fn hold(&self, sequence: &Case) -> bool {
+        let met = sequence.is_sequence().then(|| sequence.accesses().pop()).flatten();
+        let case = met.as_ref().unwrap_or(sequence);
         let access = &case.access;
         let [first_is_canonical, last_is_canonical] = case.canonical_ends();
         let pkru_without_pke = case.state.pkru != 0 && !case.state.cr4.contains(Cr4::PKE);
@@ -60,9 +63,12 @@ impl When {
             && is_wanted(self.crosses_page, access.crosses_page())
             && is_wanted(self.straddles_canonical, first_is_canonical != last_is_canonical)
             && is_wanted(self.pkru_without_pke, pkru_without_pke)
-            && is_wanted(self.sequence, case.is_sequence())
-            && is_wanted(self.ring_0_stored_across_pages, ring_0_stored(case, Access::crosses_page))
-            && is_wanted(self.ring_0_stored_with_ac, ring_0_stored(case, |access| access.ac))
+            && is_wanted(self.sequence, sequence.is_sequence())
+            && is_wanted(
+                self.ring_0_stored_across_pages,
+                ring_0_stored(sequence, Access::crosses_page),
+            )
+            && is_wanted(self.ring_0_stored_with_ac, ring_0_stored(sequence, |access| access.ac))
             && is_wanted(self.smap, case.state.cr4.contains(Cr4::SMAP))
             && is_wanted(self.table_outside_memory, has_table_outside_memory(case))
     }

@@ -254,15 +254,71 @@ fn included(Include { from, findings }: &Include) -> Result<Vec<KnownFinding>, S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verdict::{self, Verdict};
     use crate::walker::Walker;
     use crate::walker::quirk::Quirky;
-    use mmu_core::Reference;
+    use crosswalk_case::Action;
+    use crosswalk_case::observation::{Attempt, EarlierAccess, ObservedFault, Provenance};
+    use crosswalk_guest::contents::byte;
+    use crosswalk_guest::layout::Arena;
+    use mmu_core::{Profile, Reference, Ring};
 
     #[test]
     fn every_shipped_file_can_be_read() {
         for (name, text) in SHIPPED {
             let known = from_text(name, text).unwrap_or_else(|error| panic!("{error}"));
             assert!(!known.is_empty());
+        }
+    }
+
+    /// A read in ring 3, a store that changes nothing, a second read in ring 3 and one in ring 0. The
+    /// second faults, which no manual allows: the conditions are about that access, not about the last.
+    #[test]
+    fn conditions_in_a_sequence_are_about_the_access_that_differs() {
+        let mut case = Case::plain(Arena::ALL[0], 3, Ring::Three, Profile::default());
+        let read = Action::Access(case.access_step());
+        case.before = vec![read, Action::Write(case.entries[3]), read];
+        case.access.ring = Ring::Zero;
+
+        let frame = Arena::ALL[0].data_frames(3) + 0x108;
+        let value = u64::from_le_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|i| byte(frame + i)));
+        let cr2 = case.access.address.get();
+        let fault = ObservedFault { vector: 14, error_code: 5, cr2, cr2_before: 0, rip: None };
+        let good = EarlierAccess { fault: None, value };
+        let bad = EarlierAccess { fault: Some(fault), value: 0 };
+        let last = Observation::new(None, value, Provenance::Tcg);
+        let run = Attempt::Observed(Observation { earlier: vec![good, bad], ..last });
+
+        let Verdict::Diverge { at, expected, differences } =
+            verdict::judge(&Reference, &case, &run)
+        else {
+            panic!("it must fault")
+        };
+        assert_eq!(at, 2);
+        let differences_in_words: Vec<_> = differences.iter().map(ToString::to_string).collect();
+        let [difference] = &differences_in_words[..] else { panic!("{differences_in_words:?}") };
+        assert!(difference.starts_with("vector: expected no exception, observed #PF(P|U)"));
+
+        let Attempt::Observed(seen) = &run else { unreachable!() };
+        let (until, seen) = verdict::observed_until(&case, seen, at).unwrap();
+        assert_eq!((until.before.len(), until.access.ring), (2, Ring::Three));
+        assert_eq!(seen.fault, Some(fault));
+
+        let finding = |when: &str| {
+            let text = format!(
+                "[[finding]]\nid='X'\ntitle='t'\nkind='divergence'\nrule='RIGHT-1'\nmanual='m'\n\
+                 since='s'\nseen.vector=[14]\n{when}"
+            );
+            from_text("x.toml", &text).unwrap().remove(0)
+        };
+        for (when, covers) in [
+            ("when.ring=3", true),
+            ("when.ring=0", false),
+            ("when.sequence=true", true),
+            ("when.access=['write']", false),
+        ] {
+            let known = finding(when);
+            assert_eq!(known.covers(&until, &expected, &seen, &differences), covers, "{when}");
         }
     }
 

@@ -108,6 +108,21 @@ impl Mapping {
         plain.expect("every level has a slot for every lane")
     }
 
+    /// A mapping of two pages that follow each other, of 4 KiB or 2 MiB, by slots that are still free.
+    pub(super) fn of_neighbours(
+        rng: &mut impl Rng,
+        mode: PagingMode,
+        arena: Arena,
+        lane: usize,
+        is_large: bool,
+        slots: &mut FreeSlots,
+    ) -> Self {
+        let leaf = levels(mode).len() - 1 - usize::from(is_large);
+        let frames = arena.data_frames(lane);
+        let mapped = Mapper { mode, arena, frames, leaf, slots }.map(rng, Shape::NextPage);
+        mapped.expect("a level of leaves has 1,024 slots: pairs for all lanes, wherever they are")
+    }
+
     /// A mapping of one page whose leaf the guest can only read, so that it is accessed and dirty.
     pub(super) fn in_read_only_table(
         rng: &mut impl Rng,

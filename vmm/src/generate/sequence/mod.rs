@@ -1,12 +1,16 @@
 //! Random sequences: accesses to a page or two, and what happens to entries and registers between them.
 //!
 //! - `mapping`: the pages of a lane, and where else their entries may lead;
-//! - `steps`: the actions, drawn from a Markov chain.
+//! - `steps`: the actions, drawn from a Markov chain;
+//! - [`every`]: all sequences of a few actions, instead of random ones;
+//! - [`guided`]: random ones, chosen by how rarely chance shows what they show.
 //!
 //! A sequence may leave a stale translation behind on purpose (TLB-2): then several outcomes are
 //! allowed. The last lanes of a batch are those whose actions drop everything, so that the others meet
 //! what strangers have left in the caches.
 
+pub mod every;
+pub mod guided;
 mod mapping;
 mod steps;
 
@@ -97,14 +101,16 @@ impl SequenceBatch<'_> {
     /// Sequences that can run together, each with slots and frames of its own.
     fn together(&self, rng: &mut impl Rng, count: usize) -> Vec<Case> {
         let mut slots = self.free_slots();
-        let mut sequence = |number: usize| {
-            let lane = lane_of_sequence(number);
-            let mapping = Mapping::random(rng, self.format(), self.arena, lane, &mut slots);
-            // The others meet what the lanes before them have left in the caches.
-            let drops_everything = number >= MAX_SEQUENCES * 2 / 3;
-            StepWriter::new(rng, self.machine, self.state, mapping, drops_everything).write()
-        };
-        (0..count).map(&mut sequence).collect()
+        (0..count).map(|number| self.sequence(rng, number, &mut slots)).collect()
+    }
+
+    /// The sequence with this number in the batch, by slots that are still free.
+    fn sequence(&self, rng: &mut impl Rng, number: usize, slots: &mut FreeSlots) -> Case {
+        let lane = lane_of_sequence(number);
+        let mapping = Mapping::random(rng, self.format(), self.arena, lane, slots);
+        // The others meet what the lanes before them have left in the caches.
+        let drops_everything = number >= MAX_SEQUENCES * 2 / 3;
+        StepWriter::new(rng, self.machine, self.state, mapping, drops_everything).write()
     }
 
     /// A sequence that runs alone: its leaf is in a table that can only be read, where the machine has

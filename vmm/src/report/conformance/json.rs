@@ -1,7 +1,7 @@
 //! The table of walkers and rules as JSON.
 
 use super::{CellResult, shown};
-use crate::conformance::{Aspect, Cell, Column, Table};
+use crate::conformance::{Aspect, Cell, Column, RightSides, Table};
 use crate::report::style::json::to_text;
 use crosswalk_case::Case;
 use serde::Serialize;
@@ -49,10 +49,21 @@ struct CellJson<'r> {
     right: u64,
     wrong: u64,
     does_not_say: u64,
+    /// Whether the right answers are only where a walker that knows nothing of the rule is right, too.
+    one_sided: bool,
+    right_by_side: RightSidesJson,
     smallest_case: Option<&'r Case>,
     expected: Option<&'r str>,
     answered: Option<&'r str>,
     explained_by: Option<&'r str>,
+}
+
+/// In how many of the right cases leaving out the rule would be too lax, too strict, or neither.
+#[derive(Serialize)]
+struct RightSidesJson {
+    too_lax: u64,
+    too_strict: u64,
+    elsewhere: u64,
 }
 
 /// The table as JSON.
@@ -84,7 +95,8 @@ pub fn document(corpus: &str, table: &Table) -> String {
 fn cell_json(column: &Column, known: Aspect) -> CellJson<'_> {
     let cell = column.cells.get(&known);
     let none = Cell::default();
-    let Cell { right, wrong, silent, .. } = cell.unwrap_or(&none);
+    let Cell { right, wrong, silent, right_sides, one_sided, .. } = cell.unwrap_or(&none);
+    let RightSides { too_lax, too_strict, elsewhere } = *right_sides;
     let mistake = cell.and_then(|cell| cell.mistake.as_ref());
 
     CellJson {
@@ -93,6 +105,8 @@ fn cell_json(column: &Column, known: Aspect) -> CellJson<'_> {
         right: *right,
         wrong: *wrong,
         does_not_say: *silent,
+        one_sided: *one_sided,
+        right_by_side: RightSidesJson { too_lax, too_strict, elsewhere },
         smallest_case: mistake.map(|mistake| &mistake.case),
         expected: mistake.map(|mistake| mistake.expected.as_str()),
         answered: mistake.map(|mistake| mistake.answered.as_str()),

@@ -17,6 +17,12 @@ rule when its answers are allowed and would not be without the rule; *wrong* whe
 allowed; and it *does not say* (–) when its answers are allowed either way, or say nothing. Each walker
 is judged by what it claims: one that gives an address and no rights is not blamed for rights.
 
+A walker that knows nothing of a rule is right wherever the rule asks for what it does anyway: one that
+never heard of SMAP is right about every access that SMAP allows. So *right* takes cases on both sides: some
+where the rule bites, because it forbids something, sets a flag or leads to another address, and some where
+the access ends the other way. A walker with right answers on one side only does not say either; that is
+marked (–) in brackets.
+
 ";
 
 /// The table as a page of Markdown.
@@ -77,6 +83,7 @@ fn mark(column: &Column, known: Aspect) -> String {
             format!("[**wrong** {}](#{})", cell.wrong, anchor(column, known))
         }
         (CellResult::Right, _) => "right".into(),
+        (CellResult::OneSided, _) => "(–)".into(),
         (CellResult::Silent, _) => "–".into(),
         (CellResult::Wrong | CellResult::NotAsked, _) => String::new(),
     }

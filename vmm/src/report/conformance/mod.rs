@@ -18,6 +18,8 @@ use crate::report::style::number::with_commas;
 enum CellResult {
     Right,
     Wrong,
+    /// It is right, but only where a walker that knows nothing of the rule is right as well.
+    OneSided,
     Silent,
     NotAsked,
 }
@@ -26,6 +28,7 @@ impl CellResult {
     const fn of(cell: Option<&Cell>) -> Self {
         match cell {
             Some(Cell { wrong: 1.., .. }) => Self::Wrong,
+            Some(Cell { one_sided: true, .. }) => Self::OneSided,
             Some(Cell { right: 1.., .. }) => Self::Right,
             Some(Cell { silent: 1.., .. }) => Self::Silent,
             _ => Self::NotAsked,
@@ -36,7 +39,7 @@ impl CellResult {
         match self {
             Self::Right => "right",
             Self::Wrong => "wrong",
-            Self::Silent => "does not say",
+            Self::OneSided | Self::Silent => "does not say",
             Self::NotAsked => "not asked",
         }
     }

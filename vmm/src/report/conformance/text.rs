@@ -46,13 +46,19 @@ fn draw_table(text: &mut String, table: &Table) {
     }
 
     let _ = writeln!(text, "{}\n", trimmed(&grid));
-    line(text, "ok: right in every case that decides; x N: wrong in N cases; -: it does not say\n");
+    line(text, "ok: right in every case that decides; x N: wrong in N cases; -: it does not say");
+    line(
+        text,
+        "(-): it does not say either: all its answers are right, but only in cases where a walker that \
+         knows nothing of the rule is right as well\n",
+    );
 }
 
 fn mark(cell: Option<&Cell>) -> String {
     match (CellResult::of(cell), cell) {
         (CellResult::Wrong, Some(cell)) => format!("x {}", cell.wrong),
         (CellResult::Right, _) => "ok".into(),
+        (CellResult::OneSided, _) => "(-)".into(),
         (CellResult::Silent, _) => "-".into(),
         (CellResult::Wrong | CellResult::NotAsked, _) => String::new(),
     }

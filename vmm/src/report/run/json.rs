@@ -7,8 +7,8 @@ use crate::campaign::breakdown::Breakdown;
 use crate::campaign::journal::ShardLine;
 use crate::campaign::tally::{EndSeen, ModeCounts, Tally};
 use crate::corpus::Source;
-use crate::finding::Finding;
 use crate::finding::known::Kind;
+use crate::finding::{Finding, Shown};
 use crate::report::conformance::score;
 use crate::report::jail::{JailJson, jail};
 use crate::report::machine::{MachineJson, machine};
@@ -104,7 +104,17 @@ struct FindingJson<'r> {
     smallest_case: Option<&'r Case>,
     expected: Option<&'r str>,
     observed: Option<&'r str>,
+    /// In a sequence: the number of the action that differs, from 1.
+    action: Option<usize>,
+    /// How often the smallest case shows it, in `tries` runs.
+    shown: Option<ShownJson>,
     differences: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct ShownJson {
+    times: u32,
+    tries: u32,
 }
 
 #[derive(Serialize)]
@@ -294,6 +304,12 @@ fn finding_json(finding: &Finding) -> FindingJson<'_> {
         smallest_case: example.map(|example| &example.case),
         expected: example.map(|example| example.expected.as_str()),
         observed: example.map(|example| example.observed.as_str()),
+        action: example
+            .filter(|example| example.case.is_sequence() && !example.differences.is_empty())
+            .map(|example| example.at + 1),
+        shown: example
+            .and_then(|example| example.shown)
+            .map(|Shown { times, tries }| ShownJson { times, tries }),
         differences: example.map_or_else(Vec::new, |example| {
             example.differences.iter().map(ToString::to_string).collect()
         }),

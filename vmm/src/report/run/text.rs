@@ -10,6 +10,7 @@ use crate::generate::SequenceUse;
 use crate::report::conformance::score;
 use crate::report::style::number::{cases, with_commas};
 use crate::report::style::table::{line, new_table, trimmed};
+use crate::report::walk::in_words;
 use crate::report::{RunFacts, features_not_run};
 use crosswalk_machine::jail::{JailPart, JailReport};
 use crosswalk_machine::{Capabilities, Identity, Machine, ResultClass};
@@ -48,7 +49,9 @@ pub fn describe_cases(run: &RunLine) -> String {
     }
 
     match run.sequences {
-        SequenceUse::Off if run.has_seed() => words.push("no sequences".into()),
+        SequenceUse::Off if run.has_seed() || run.combinations.is_some() => {
+            words.push("no sequences".into());
+        }
         SequenceUse::Only => words.push("sequences only".into()),
         SequenceUse::Off | SequenceUse::On => {}
     }
@@ -339,6 +342,14 @@ fn describe_example(text: &mut String, facts: &RunFacts<'_>, finding: &Finding) 
     };
     let count = cases(finding.count);
     line(text, &format!("{}: {count}{why}; the smallest has {bits}", finding.id));
+    if let Some(shown) = example.shown {
+        line(text, &format!("{}: this case shows it {shown} times", finding.id));
+    }
+    if let Some(place) = example.place() {
+        let access = example.case.until(example.at).map(|until| in_words(&until.access));
+        let words = access.map_or(place.clone(), |access| format!("{place}: {access}"));
+        line(text, &format!("{}: it differs at {words}", finding.id));
+    }
     line(text, &format!("{}: expected {}", finding.id, example.expected));
     line(text, &format!("{}: observed {}", finding.id, example.observed));
     for difference in &example.differences {

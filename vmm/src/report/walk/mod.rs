@@ -1,5 +1,6 @@
-//! The annotated walk: an access drawn as a person would draw it on paper.
+//! The annotated walk: an access drawn as a person would draw it on paper, and a sequence step by step.
 
+pub(in crate::report) mod steps;
 pub mod tree;
 
 use crate::report::style::table::line;
@@ -8,19 +9,23 @@ use crate::verdict::{self, Verdict, describe_observation};
 use crate::walker::{Mutant, WalkerSpec};
 use crosswalk_case::observation::{Attempt, EntryAfter};
 use crosswalk_case::{Action, Case};
+use mmu_core::cache::TlbEntry;
 use mmu_core::walk::{Path, Step, WalkError};
-use mmu_core::x86::format::{EntryBits, EntryKind, levels};
+use mmu_core::x86::format::{Bits32, EntryBits, EntryKind, FiveLevel, FourLevel, Pae, levels};
 use mmu_core::x86::semantics::{Cause, Denial, EntryError, Rights};
 use mmu_core::{
-    Access, AccessKind, Cr0, Cr4, Efer, Fault, PagingMode, Prediction, Rule, Segment, Translation,
-    Vector, VirtAddr,
+    Access, AccessKind, Cr0, Cr4, Efer, Fault, PagingMode, PhysAddr, Prediction, Rule, Segment,
+    Translation, Vector, VirtAddr,
 };
 use std::fmt::Write;
 
-/// The walk of a case by a walker, step by step, and what the walker predicts.
-pub fn explain(case: &Case, walker: WalkerSpec) -> String {
+/// The walk of a case by a walker, step by step, and what the walker predicts. A sequence starts with
+/// its steps, and with what a machine did in each, if it ran the case.
+pub fn explain(case: &Case, walker: WalkerSpec, attempt: Option<&Attempt>) -> String {
     let mut text = String::new();
-    describe_before(&mut text, case);
+    if case.is_sequence() {
+        steps::draw(&mut text, &steps::steps(case, walker, attempt));
+    }
     let prediction = walker.walker().predict(case);
 
     // The last access is drawn, on the tables as software left them.
@@ -98,8 +103,13 @@ pub fn beside(case: &Case, walker: WalkerSpec, attempt: &Attempt) -> String {
             line(&mut text, &format!("verdict   agree{note}"));
         }
         Verdict::Unsupported(_) => line(&mut text, "verdict   unsupported"),
-        Verdict::Diverge { differences, .. } => {
-            line(&mut text, "verdict   DIVERGE");
+        Verdict::Diverge { at, differences, .. } => {
+            let place = if case.is_sequence() {
+                format!(" at action {} of {}", at + 1, case.before.len() + 1)
+            } else {
+                String::new()
+            };
+            line(&mut text, &format!("verdict   DIVERGE{place}"));
             for difference in differences {
                 line(&mut text, &format!("          {difference}"));
             }
@@ -113,26 +123,33 @@ pub(super) fn pages(case: &Case) -> Vec<VirtAddr> {
     case.access.pages().map(|page| page.address).collect()
 }
 
-/// What comes before the access of a sequence.
-fn describe_before(text: &mut String, case: &Case) {
-    for (number, action) in case.before.iter().enumerate() {
-        let what = match action {
-            Action::Access(step) => in_words(&step.access),
-            Action::Write(entry) => {
-                format!("software writes {:#x} to the entry at {:#x}", entry.value, entry.at)
-            }
-            Action::Invlpg(address) => format!("INVLPG of {address}"),
-            Action::ReloadCr3 => "MOV to CR3 of its own value".to_owned(),
-            Action::Pkru(pkru) => format!("WRPKRU of {pkru:#x}"),
-            Action::WriteProtect(on) => format!("CR0.WP becomes {}", u8::from(*on)),
-        };
-        let label = if number == 0 { "first " } else { "then  " };
-        line(text, &format!("{label}{what}"));
+/// An action in a line.
+fn action_in_words(action: &Action) -> String {
+    match action {
+        Action::Access(step) => in_words(&step.access),
+        Action::Write(entry) => {
+            format!("software writes {:#x} to the entry at {:#x}", entry.value, entry.at)
+        }
+        Action::Invlpg(address) => format!("INVLPG of {address}"),
+        Action::ReloadCr3 => "MOV to CR3 of its own value".to_owned(),
+        Action::Pkru(pkru) => format!("WRPKRU of {pkru:#x}"),
+        Action::WriteProtect(on) => format!("CR0.WP becomes {}", u8::from(*on)),
+    }
+}
+
+/// Where a cached translation leads.
+fn address_of_page(mode: PagingMode, cached: &TlbEntry) -> Option<PhysAddr> {
+    match mode {
+        PagingMode::Unpaged | PagingMode::Linear => None,
+        PagingMode::Bits32 => cached.frame::<Bits32>(),
+        PagingMode::Pae => cached.frame::<Pae>(),
+        PagingMode::FourLevel => cached.frame::<FourLevel>(),
+        PagingMode::FiveLevel => cached.frame::<FiveLevel>(),
     }
 }
 
 /// An access in a line.
-pub(super) fn in_words(access: &Access) -> String {
+pub(in crate::report) fn in_words(access: &Access) -> String {
     let kind = match access.kind {
         AccessKind::ReadModifyWrite => "read-modify-write",
         other => other.name(),

@@ -1,21 +1,38 @@
 //! A case with its walk, drawn: the address split into indices, and a box for each entry on the path.
 
 use crate::finding::Example;
+use crate::report::walk::steps::{CachedDrawing, StepDrawing, steps};
 use crate::report::walk::{end_in_words, flags, in_words, pages, split};
-use crate::walker::Walker;
+use crate::walker::{Walker, WalkerSpec};
 use crosswalk_case::Case;
 use mmu_core::walk::Step;
 use mmu_core::{PagingMode, Reference, VirtAddr};
 
 /// A case that shows a finding.
 pub(super) struct ShownExample {
+    /// Which action of a sequence differs.
+    pub(super) place: Option<String>,
+    /// How often the case shows the finding.
+    pub(super) shown: Option<String>,
     pub(super) expected: String,
     pub(super) observed: String,
     pub(super) differences: Vec<String>,
     pub(super) access: String,
+    /// The steps of a sequence.
+    pub(super) steps: Vec<ShownStep>,
     /// The walks for the page that the access touches, or for both pages.
     pub(super) pages: Vec<DrawnPage>,
     pub(super) case: String,
+}
+
+/// A step of a sequence.
+pub(super) struct ShownStep {
+    pub(super) action: String,
+    pub(super) outcomes: String,
+    pub(super) dropped: String,
+    pub(super) cached: Vec<CachedDrawing>,
+    /// `fails` if it is the step that differs.
+    pub(super) class: &'static str,
 }
 
 /// The walk for one page.
@@ -47,16 +64,39 @@ pub(super) struct DrawnStep {
 /// A finding's example, as the page shows it.
 pub(super) fn show(example: &Example) -> ShownExample {
     let case = &example.case;
-    let is_walked = case.canonical_ends() == [true; 2];
-    let pages = if is_walked { pages(case) } else { Vec::new() };
+    let steps =
+        if case.is_sequence() { steps(case, WalkerSpec::Reference, None) } else { Vec::new() };
+    // The last access is drawn on the tables as software left them.
+    let last = case.accesses().pop();
+    let last = last.as_ref().unwrap_or(case);
+    let differs_at = example.place().map(|_| example.at);
+    let is_walked = last.canonical_ends() == [true; 2];
+    let pages = if is_walked { pages(last) } else { Vec::new() };
 
     ShownExample {
+        place: example.place(),
+        shown: example.shown.map(|shown| shown.to_string()),
         expected: example.expected.clone(),
         observed: example.observed.clone(),
         differences: example.differences.iter().map(ToString::to_string).collect(),
-        access: in_words(&case.access),
-        pages: pages.into_iter().map(|page| draw_page(case, page)).collect(),
+        access: in_words(&last.access),
+        steps: steps
+            .into_iter()
+            .enumerate()
+            .map(|(at, step)| show_step(step, differs_at == Some(at)))
+            .collect(),
+        pages: pages.into_iter().map(|page| draw_page(last, page)).collect(),
         case: case.to_json(),
+    }
+}
+
+fn show_step(step: StepDrawing, differs: bool) -> ShownStep {
+    ShownStep {
+        action: step.action,
+        outcomes: step.outcomes.join(", or "),
+        dropped: step.dropped.join(", "),
+        cached: step.cached,
+        class: if differs { "fails" } else { "" },
     }
 }
 

@@ -1,0 +1,298 @@
+//! The steps of a sequence: each action, how it may end, and what may be cached after it.
+//!
+//! What is cached is shown by the reference with caches that keep everything that may be kept. A machine
+//! may have cached less.
+
+use super::{action_in_words, address_of_page};
+use crate::report::style::table::line;
+use crate::verdict::{describe_expectation, describe_observation, observed_until};
+use crate::walker::WalkerSpec;
+use crosswalk_case::observation::{Attempt, Observation};
+use crosswalk_case::{Action, Case};
+use crosswalk_guest::tables;
+use mmu_core::cache::{RegisterWrite, StructureEntry, TlbEntry};
+use mmu_core::memory::{TableMemoryMut, Unshared};
+use mmu_core::walk::Path;
+use mmu_core::x86::format::{EntryBits, EntryKind, levels};
+use mmu_core::x86::semantics::Rights;
+use mmu_core::{
+    Access, Alternative, AnyCachedMmu, AnyMmu, PhysAddr, Prediction, Ring, Rule, VirtAddr,
+};
+
+/// A step of a sequence in words.
+pub(in crate::report) struct StepDrawing {
+    /// What happens.
+    pub(in crate::report) action: String,
+    /// How an access may end, the likeliest first; nothing for other actions.
+    pub(in crate::report) outcomes: Vec<String>,
+    /// What the machine did, if it ran.
+    pub(in crate::report) observed: Option<String>,
+    /// What is no longer cached, and by which rule.
+    pub(in crate::report) dropped: Vec<String>,
+    /// Everything that is cached then.
+    pub(in crate::report) cached: Vec<CachedDrawing>,
+}
+
+/// Something that is cached, in words.
+#[derive(Clone, PartialEq, Eq)]
+pub(in crate::report) struct CachedDrawing {
+    /// What it is, and where it leads.
+    pub(in crate::report) words: String,
+    /// What memory has there now, if that is something else.
+    pub(in crate::report) old: Option<String>,
+}
+
+/// The steps of a sequence, the access last, by a walker's predictions.
+pub(in crate::report) fn steps(
+    case: &Case,
+    walker: WalkerSpec,
+    attempt: Option<&Attempt>,
+) -> Vec<StepDrawing> {
+    let seen = match attempt {
+        Some(Attempt::Observed(seen)) => Some(seen),
+        _ => None,
+    };
+    let mut predictions = walker.walker().predict_accesses(case).into_iter();
+    let mut caches = Caches::new(case);
+
+    let step = |(at, action): (usize, Action)| {
+        let before = caches.contents();
+        let rule = caches.act(action);
+        let after = caches.contents();
+
+        let is_access = matches!(action, Action::Access(_));
+        let prediction = if is_access { predictions.next() } else { None };
+        StepDrawing {
+            action: action_in_words(&action),
+            outcomes: prediction.as_ref().map(outcomes).unwrap_or_default(),
+            observed: seen.filter(|_| is_access).and_then(|seen| observed(case, seen, at)),
+            dropped: caches.dropped(&before, &after, rule),
+            cached: after.iter().map(|cached| caches.draw(cached)).collect(),
+        }
+    };
+    case.script().enumerate().map(step).collect()
+}
+
+fn outcomes(prediction: &Prediction) -> Vec<String> {
+    let in_words = |way: &Alternative| {
+        let choice =
+            way.choice.map(|(rule, member)| format!(" (if {member}, {rule})")).unwrap_or_default();
+        format!("{}{choice}", describe_expectation(way))
+    };
+    prediction.alternatives.iter().map(in_words).collect()
+}
+
+/// What a machine did in action `at`.
+fn observed(case: &Case, seen: &Observation, at: usize) -> Option<String> {
+    let (until, seen) = observed_until(case, seen, at)?;
+    Some(describe_observation(&until, &seen))
+}
+
+/// Adds the steps to a text of 80 columns.
+pub(super) fn draw(text: &mut String, steps: &[StepDrawing]) {
+    let mut known: &[CachedDrawing] = &[];
+    for (number, step) in (1..).zip(steps) {
+        let StepDrawing { action, outcomes, observed, dropped, cached } = step;
+        line(text, &format!("step {number}    {action}"));
+        add(text, "outcome", "or", outcomes);
+        add(text, "machine", "", observed.as_slice());
+        add(text, "drops", "", dropped);
+        let lines = match cached {
+            _ if cached.is_empty() => vec!["nothing".to_owned()],
+            _ if cached == known => vec!["as before".to_owned()],
+            _ => cached.iter().map(in_words).collect(),
+        };
+        add(text, "cached", "", &lines);
+        text.push('\n');
+        known = cached;
+    }
+}
+
+fn in_words(CachedDrawing { words, old }: &CachedDrawing) -> String {
+    let old = old.as_ref().map_or_else(String::new, |old| format!("; {old}"));
+    format!("{words}{old}")
+}
+
+/// Adds lines of one kind. The first is labelled, the others have a label of their own.
+fn add(text: &mut String, label: &str, others: &str, lines: &[String]) {
+    for (number, words) in lines.iter().enumerate() {
+        let label = if number == 0 { label } else { others };
+        line(text, &format!("  {label:<7} {words}"));
+    }
+}
+
+/// Something that is cached.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cached {
+    Structure(StructureEntry),
+    Page(TlbEntry),
+}
+
+impl Cached {
+    /// Whether it is for the same addresses: one may replace the other.
+    fn has_place_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Structure(one), Self::Structure(two)) => {
+                (one.prefix, one.shift, one.pcid) == (two.prefix, two.shift, two.pcid)
+            }
+            (Self::Page(one), Self::Page(two)) => {
+                (one.page, one.shift, one.pcid) == (two.page, two.shift, two.pcid)
+            }
+            _ => false,
+        }
+    }
+
+    /// The first linear address that uses it.
+    const fn address(&self) -> VirtAddr {
+        VirtAddr::new(match self {
+            Self::Structure(entry) => entry.prefix << entry.shift,
+            Self::Page(entry) => entry.page << entry.shift,
+        })
+    }
+
+    const fn shift(&self) -> u8 {
+        match self {
+            Self::Structure(entry) => entry.shift,
+            Self::Page(entry) => entry.shift,
+        }
+    }
+}
+
+/// The processor of a sequence, and its tables.
+struct Caches {
+    mmu: AnyCachedMmu,
+    memory: Unshared<Case>,
+}
+
+impl Caches {
+    fn new(case: &Case) -> Self {
+        let tables = Case { before: Vec::new(), ..case.clone() };
+        Self { mmu: AnyCachedMmu::new(case.state, case.profile), memory: Unshared::new(tables) }
+    }
+
+    /// Everything that is cached: what is used first comes first.
+    fn contents(&self) -> Vec<Cached> {
+        let mut structures: Vec<_> = self.mmu.structures().iter().collect();
+        structures.sort_by_key(|entry| (std::cmp::Reverse(entry.shift), entry.prefix));
+        let mut pages: Vec<_> = self.mmu.tlb().iter().collect();
+        pages.sort_by_key(|entry| (entry.page << entry.shift, entry.shift));
+
+        let structures = structures.into_iter().map(Cached::Structure);
+        structures.chain(pages.into_iter().map(Cached::Page)).collect()
+    }
+
+    /// Follows an action. Returns the rule by which it may drop something.
+    fn act(&mut self, action: Action) -> Rule {
+        let mut state = self.mmu.regime().state;
+        match action {
+            Action::Access(step) => {
+                let _ = self.mmu.translate(&self.memory, &step.access);
+                Rule::Tlb3
+            }
+            Action::Write(entry) => {
+                let bytes = tables::entry_bytes(state.mode()) as u8;
+                let _ = self.memory.write_entry(PhysAddr::new(entry.at), bytes, entry.value);
+                Rule::Tlb2
+            }
+            Action::Invlpg(address) => {
+                self.mmu.invlpg(address);
+                Rule::Tlb4
+            }
+            Action::ReloadCr3 => {
+                self.mmu.set_state(RegisterWrite::Cr3(state.cr3), state);
+                Rule::Tlb4
+            }
+            Action::Pkru(_) | Action::WriteProtect(_) => {
+                action.change(&mut state);
+                self.mmu.set_state(RegisterWrite::Other, state);
+                Rule::Tlb4
+            }
+        }
+    }
+
+    /// What was cached and has no successor.
+    fn dropped(&self, before: &[Cached], after: &[Cached], rule: Rule) -> Vec<String> {
+        let is_gone = |old: &&Cached| !after.iter().any(|new| new.has_place_of(old));
+        let gone = before.iter().filter(is_gone);
+        gone.map(|cached| format!("{} ({rule})", self.name(cached))).collect()
+    }
+
+    /// What it is: the size of the page, or the name of the entry, and the first address that uses it.
+    fn name(&self, cached: &Cached) -> String {
+        let address = cached.address();
+        match cached {
+            Cached::Structure(_) => {
+                let mode = self.mmu.regime().state.mode();
+                let level = levels(mode).iter().find(|level| level.shift == cached.shift());
+                format!("{} for {address}", level.map_or("entry", |level| level.entry_name))
+            }
+            Cached::Page(entry) => format!("{} page {address}", size_in_words(entry.shift)),
+        }
+    }
+
+    fn draw(&self, cached: &Cached) -> CachedDrawing {
+        let leads = match cached {
+            Cached::Structure(entry) => {
+                format!("table {}, {}", entry.table, rights_in_words(entry.rights))
+            }
+            Cached::Page(entry) => {
+                let frame = address_of_page(self.mmu.regime().state.mode(), entry);
+                let frame = frame.map_or_else(String::new, |frame| frame.to_string());
+                let global = if entry.global { ", global" } else { "" };
+                let dirty = if entry.dirty { ", D" } else { "" };
+                format!("{frame}, {}{dirty}{global}", rights_in_words(entry.rights))
+            }
+        };
+        CachedDrawing {
+            words: format!("{} -> {leads}", self.name(cached)),
+            old: self.now_in_memory(cached),
+        }
+    }
+
+    /// What memory has now instead of what is cached; `None` if that is the same.
+    fn now_in_memory(&self, cached: &Cached) -> Option<String> {
+        let regime = self.mmu.regime();
+        let mut path = Path::default();
+        let read = Access::read(cached.address(), 1, Ring::Zero);
+        let memory = AnyMmu::new(regime.state, regime.profile);
+        let _ = memory.walk(&self.memory, cached.address(), &read, &mut path);
+
+        let Some(step) = path.steps.iter().find(|step| step.level.shift == cached.shift()) else {
+            return Some("old: in memory its tables are gone".into());
+        };
+        let flags = (EntryBits::A | EntryBits::D).bits();
+        let is_same = step.error.is_none()
+            && match cached {
+                Cached::Structure(entry) => {
+                    step.kind == EntryKind::Table
+                        && (step.target, step.rights) == (entry.table, entry.rights)
+                }
+                Cached::Page(entry) => {
+                    step.kind == EntryKind::Leaf
+                        && (step.entry ^ entry.leaf) & !flags == 0
+                        && step.rights == entry.rights
+                }
+            };
+        (!is_same).then(|| format!("old: in memory now {:#x}", step.entry))
+    }
+}
+
+const fn size_in_words(shift: u8) -> &'static str {
+    match shift {
+        12 => "4 KiB",
+        21 => "2 MiB",
+        22 => "4 MiB",
+        _ => "1 GiB",
+    }
+}
+
+/// Rights in a few words.
+fn rights_in_words(rights: Rights) -> String {
+    let has = |right, yes, no| if rights.contains(right) { yes } else { no };
+    let words = [
+        has(Rights::USER, "user", "supervisor"),
+        has(Rights::WRITE, "writable", "read-only"),
+        has(Rights::EXECUTE, "", "not executable"),
+    ];
+    words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(", ")
+}
