@@ -14,6 +14,10 @@ use support::{require_kvm, require_qemu, run};
 const F0: &str = "completed: 8 bytes at 0x40044000";
 const WRAPPED: &str = "completed: 2 bytes at 0x40045ffe, then 2 bytes at 0x40044000";
 
+/// A table of which the case has no entry reads as zeros, or as ones if there is no memory (OUT-1): then a
+/// present entry has reserved bits. To cut its address to 32 bits would lead to F0.
+const NO_TABLE: [&str; 2] = ["#PF(U) at 0x18140e09000", "#PF(P|U|RSVD) at 0x18140e09000"];
+
 const ANSWERS: &[RightAnswer] = &[
     // RIGHT-4; SDM "Determination of Access Rights": implicit supervisor-mode accesses to user-mode
     // addresses are not allowed under SMAP, whatever EFLAGS.AC is.
@@ -21,13 +25,10 @@ const ANSWERS: &[RightAnswer] = &[
     // MODE-7; SDM "32-Bit Paging": a PTE gives bits 31:12 of a 32-bit physical address.
     answer("B10-bit31", "", &["completed: 4 bytes at 0x90000018"]),
     // MODE-8, OUT-1; SDM "4-Level Paging and 5-Level Paging", "PAE Paging", "Hierarchical Paging
-    // Structures: An Overview": bits M-1:12 of the entry, or of CR3, are the address of the table. To cut it
-    // to 32 bits would lead to F0. Where there is no memory, a table reads as zeros or as ones, and then a
-    // present entry has reserved bits.
-    // The table at 0x4000445000, and the root at 0x4000440000, have no entries.
-    answer("B12-4l-table-above-4g", "", &["#PF(U) at 0x18140e09000"]),
+    // Structures: An Overview": bits M-1:12 of the entry, or of CR3, are the address of the table.
+    answer("B12-4l-table-above-4g", "", &NO_TABLE),
     answer("B12-pae-table-above-4g", "", &["#PF(U) at 0x80e09000", "#PF(P|U|RSVD) at 0x80e09000"]),
-    answer("B12-cr3-above-4g", "", &["#PF(U) at 0x18140e09000"]),
+    answer("B12-cr3-above-4g", "", &NO_TABLE),
     // MODE-8; SDM volume 2 "MOV - Move to/from Control Registers": #GP(0) "if an attempt is made to
     // write a 1 to any reserved bit in CR3", and bit 63 is reserved while CR4.PCIDE=0.
     answer("B31-cr3-63-without-pcide", "", &["#GP(0)"]),

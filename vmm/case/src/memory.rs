@@ -2,12 +2,12 @@
 //! touches.
 
 use crate::{Case, TableEntry};
-use crosswalk_guest::layout::{LOW_MEMORY_END, is_in_table_window};
+use crosswalk_guest::layout::LOW_MEMORY_END;
 use mmu_core::PhysAddr;
 use mmu_core::memory::{OutsideMemory, TableMemory, TableMemoryMut};
 
-/// Walks read the entries that the case lists. In low memory, in the windows of further tables, and in the
-/// frames of listed entries, unlisted entries are 0; elsewhere there is no memory for tables (OUT-1).
+/// Walks read the entries that the case lists. In low memory, and in the frames of listed entries,
+/// unlisted entries are 0; elsewhere there is no memory for tables (OUT-1).
 impl TableMemory for Case {
     type Error = OutsideMemory;
 
@@ -22,8 +22,7 @@ impl TableMemory for Case {
         }
 
         let shares_frame = |entry: &TableEntry| PhysAddr::new(entry.at).frame() == at.frame();
-        let has_tables = at.get() < LOW_MEMORY_END || is_in_table_window(at.get());
-        let is_memory = has_tables || self.entries.iter().any(shares_frame);
+        let is_memory = at.get() < LOW_MEMORY_END || self.entries.iter().any(shares_frame);
         if is_memory { Ok(0) } else { Err(OutsideMemory(at)) }
     }
 }

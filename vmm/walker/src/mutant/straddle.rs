@@ -76,7 +76,7 @@ impl B60 {
     /// The case as it sees it: the bytes that wrap have no page.
     fn seen(case: &Case) -> Case {
         let mut seen = case.clone();
-        let end = case.access.address.get() + u64::from(case.access.size);
+        let end = case.access.address.get().saturating_add(case.access.size.into());
         let is_legacy = matches!(case.mode(), PagingMode::Bits32 | PagingMode::Pae);
         if is_legacy && !case.is_sequence() && end > 1 << 32 {
             let (path, _) = Reference.walk(case, VirtAddr::new(0));
@@ -163,6 +163,11 @@ mod tests {
 
         case.access.size = 2;
         assert_eq!(end(&B60, &case), Ok(vec![(frame + 0x1ffe, 2)]));
+
+        // In long mode nothing ends at 4 GiB, and addresses may end at 2^64.
+        let mut long = across();
+        long.access.address = VirtAddr::new(u64::MAX - 3);
+        assert_eq!(B60.predict(&long), Reference.predict(&long));
     }
 
     #[test]
