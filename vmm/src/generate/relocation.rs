@@ -24,7 +24,7 @@ pub(super) fn relocate(
     arena: Arena,
     machine: &Capabilities,
 ) {
-    let is_turn = matches!(number % PERIOD, 13 | 14);
+    let is_turn = matches!(number % PERIOD, 9 | 10);
     let windows: Vec<_> = TableWindow::within(machine.profile.physical_address_bits).collect();
     if !is_turn || windows.is_empty() {
         return;
@@ -95,7 +95,7 @@ mod tests {
                 for number in 0..PERIOD {
                     let batch = stream.batch(number, 60);
                     let has_high = batch.cases.iter().any(is_high);
-                    assert_eq!(has_high, matches!(number, 13 | 14), "{mode} {number}");
+                    assert_eq!(has_high, matches!(number, 9 | 10), "{mode} {number}");
                     for case in &batch.cases {
                         assert_eq!(arena_of(case), Ok(batch.arena), "{case}");
                     }
@@ -110,7 +110,7 @@ mod tests {
         let b12 = MUTANTS.iter().find(|mutant| mutant.id == "B12").expect("it is listed");
         for mode in MODES {
             let stream = Generator::Random(7).stream(mode, &capabilities(true));
-            let cases = stream.batch(13, 480).cases;
+            let cases = stream.batch(9, 480).cases;
             let tells = |case: &&Case| {
                 Reference.predict(case).alternatives != b12.walker.predict(case).alternatives
             };
