@@ -27,7 +27,7 @@ pub struct Example {
 }
 
 /// How often a case showed a finding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shown {
     /// The number of tries that showed it.
     pub times: u32,
