@@ -32,6 +32,7 @@ mod qemu_check;
 mod qemu_rights;
 mod regression;
 mod report;
+mod saved_frame;
 mod saved_rip;
 mod scenario;
 mod scenario_machines;

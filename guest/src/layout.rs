@@ -143,6 +143,11 @@ pub const fn sequence_of_lane(lane: usize) -> usize {
     lane / (2 * TWIN_DISTANCE) * TWIN_DISTANCE + lane % TWIN_DISTANCE
 }
 
+/// The distance from a record to the frame of its fault, which is as long.
+pub const FRAME_DISTANCE: u64 = 0x6_0000;
+/// The distance from a record to the registers at its fault, which are as long.
+pub const REGISTERS_DISTANCE: u64 = 0x8_0000;
+
 /// Number of contiguous data frames that a lane has in each arena.
 pub const FRAMES_PER_LANE: u64 = 2;
 
@@ -200,6 +205,18 @@ impl Arena {
         let Some(offset) = address.checked_sub(self.record(0)) else { return None };
         let number = offset as usize / size_of::<AccessRecord>();
         if number < Self::RECORDS { Some(number) } else { None }
+    }
+
+    /// The address at which the guest keeps the frame of a fault
+    /// ([`FrameRecord`](crate::mailbox::FrameRecord)).
+    pub const fn frame(self, record: usize) -> u64 {
+        self.record(record) + FRAME_DISTANCE
+    }
+
+    /// The address at which it keeps the registers
+    /// ([`RegisterRecord`](crate::mailbox::RegisterRecord)).
+    pub const fn registers(self, record: usize) -> u64 {
+        self.record(record) + REGISTERS_DISTANCE
     }
 
     /// The address of the records of the ring-3 list.

@@ -137,6 +137,8 @@ pub struct Header {
     /// The places of the tables, in the order of their images: the words of
     /// [`TablePlace`](crate::table_windows::TablePlace)s.
     pub table_places: [u64; MAX_TABLES],
+    /// 1 if ring 0 keeps frames in a list of its own, too ([`FrameRecord`]).
+    pub keeps_frames: u64,
 }
 
 /// One access, or one step between accesses, in a list that the guest runs with RSP as its
@@ -158,6 +160,37 @@ pub struct AccessRecord {
     pub address: u64,
     /// The value to store; after a read, the value read; after a fault, the saved RIP.
     pub value: u64,
+}
+
+/// What 64-bit code keeps of a fault beside its record, at
+/// [`Arena::frame`](crate::layout::Arena::frame): ring 3 always does.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct FrameRecord {
+    /// The low half of the saved RFLAGS.
+    pub rflags: u32,
+    /// The selector that was saved as CS.
+    pub cs: u32,
+    /// The saved RSP.
+    pub rsp: u64,
+    /// RAX at the fault.
+    pub rax: u64,
+}
+
+/// More registers at a fault, at [`Arena::registers`](crate::layout::Arena::registers).
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct RegisterRecord {
+    /// RBX.
+    pub rbx: u64,
+    /// RSI.
+    pub rsi: u64,
+    /// RBP.
+    pub rbp: u64,
 }
 
 /// The high half of [`AccessRecord::stub`] after a fault, without the vector in its low byte.

@@ -53,6 +53,7 @@ pub(crate) const ENDS: &[&str] = &[
 const NO_EXCEPTION: Right = Dies(&["nonsense into the mailbox: it reports an exception as"]);
 const BAD_COMPLETION: Right = Dies(&["nonsense into the mailbox: it reports command"]);
 const BAD_RECORD: Right = Dies(&["nonsense into the mailbox: record"]);
+const BAD_FRAME: Right = Dies(&["nonsense into the mailbox: a fault of record"]);
 const BAD_LOAD_FAULT: Right = Dies(&["nonsense into the mailbox: it reports the fault of a load"]);
 
 const ENDS_RUN: Right = Dies(ENDS);
@@ -366,6 +367,30 @@ pub(crate) const GROUPS: [(&str, &[Hostile]); 8] = [
                 "claims a CR2 that is not canonical",
                 DISAGREES,
                 DISAGREES,
+            ),
+            row(
+                "claims_another_ring",
+                "claims that faults saved the CS of the other ring",
+                DISAGREES,
+                DISAGREES,
+            ),
+            row(
+                "claims_another_stack",
+                "claims that faults saved another RSP",
+                DISAGREES,
+                DISAGREES,
+            ),
+            row(
+                "claims_changed_registers",
+                "claims that instructions that faulted have changed RBX",
+                DISAGREES,
+                DISAGREES,
+            ),
+            row(
+                "claims_nonsense_selectors",
+                "claims that faults saved 32 bits as CS",
+                BAD_FRAME,
+                BAD_FRAME,
             ),
             row("claims_wrong_error_codes", "claims that reads are writes", DISAGREES, DISAGREES),
             row(

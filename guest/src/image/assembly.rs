@@ -48,6 +48,9 @@ core::arch::global_asm!(
     HEADER_PDPTES = const offset_of!(Header, pdptes),
     HEADER_COMPATIBILITY = const offset_of!(Header, compatibility),
     HEADER_ENTERS_PROCESS = const offset_of!(Header, enters_process),
+    HEADER_KEEPS_FRAMES = const offset_of!(Header, keeps_frames),
+    FRAME_DISTANCE = const layout::FRAME_DISTANCE,
+    REGISTERS_DISTANCE = const layout::REGISTERS_DISTANCE,
     // Descriptors.
     GDT = const descriptors::GDT,
     SUPERVISOR_CODE = const descriptors::SUPERVISOR_CODE,

@@ -139,6 +139,10 @@ begin_supervisor:
     add rbx, {WINDOW}
     lea r13, [rip + fetch_done]
     lea r15, [rip + next]
+    cmp qword ptr [rbx + {HEADER_KEEPS_FRAMES}], 0
+    jne 2f
+    lea r15, [rip + next_without_frame]
+2:
     mov rsp, [rbx + {HEADER_SUPERVISOR_RECORDS}]
     ret
 

@@ -271,12 +271,37 @@ fetch_done_keyed:
     mov [rsp - 8], rbx
     ret
 
-# After a fault, with what the handler found in r9 to r11 (traps.s).
-next_keyed:
-    write_pkru_zero
-.global next
-next:
+.macro record_fault_found
     mov [rsp - 24], r9                  # AccessRecord.stub: tag, vector and error code
     mov [rsp - 16], r11                 # AccessRecord.address: CR2
     mov [rsp - 8], r10                  # AccessRecord.value: the saved RIP
+.endm
+
+# After a fault, with what the handler found in r9 to r11 (traps.s). The rest of the frame is still on the
+# fault stack, and the registers are as the fault left them.
+next_keyed:
+    mov r8, rax
+    write_pkru_zero
+    jmp 2f
+.global next
+next:
+    mov r8, rax
+2:
+    record_fault_found
+    mov r9d, [rip + fault_stack_top - 32]       # CS
+    mov r10d, [rip + fault_stack_top - 24]      # RFLAGS
+    mov r11, [rip + fault_stack_top - 16]       # RSP
+    mov [rsp - 24 + {FRAME_DISTANCE}], r10d
+    mov [rsp - 20 + {FRAME_DISTANCE}], r9d
+    mov [rsp - 16 + {FRAME_DISTANCE}], r11
+    mov [rsp - 8 + {FRAME_DISTANCE}], r8
+    mov [rsp - 24 + {REGISTERS_DISTANCE}], rbx
+    mov [rsp - 16 + {REGISTERS_DISTANCE}], rsi
+    mov [rsp - 8 + {REGISTERS_DISTANCE}], rbp
+    ret
+
+# The same without frame and registers, which would take ring 0 long.
+.global next_without_frame
+next_without_frame:
+    record_fault_found
     ret

@@ -130,6 +130,7 @@ pub fn observation_of(case: &Case, prediction: &Prediction) -> Observation {
                 cr2: fault.cr2.map_or(CR2_BEFORE, VirtAddr::get),
                 cr2_before: CR2_BEFORE,
                 rip: None,
+                frame: None,
             });
         }
     }
@@ -176,7 +177,14 @@ pub fn differing_fields(
 
 /// A page fault that is not predicted.
 pub fn page_fault(error_code: u32) -> ObservedFault {
-    ObservedFault { vector: 14, error_code, cr2: 0x1000, cr2_before: CR2_BEFORE, rip: None }
+    ObservedFault {
+        vector: 14,
+        error_code,
+        cr2: 0x1000,
+        cr2_before: CR2_BEFORE,
+        rip: None,
+        frame: None,
+    }
 }
 
 /// A load of 8 bytes that left the machine.

@@ -18,8 +18,14 @@ pub fn known_findings(input: &[u8]) {
     let Ok(findings) = from_text("input", text) else { return };
 
     let case = Case::plain(Arena::ALL[0], 0, Ring::Three, Profile::default());
-    let fault =
-        ObservedFault { vector: 14, error_code: 0x1d, cr2: 0x1000, cr2_before: 0, rip: None };
+    let fault = ObservedFault {
+        vector: 14,
+        error_code: 0x1d,
+        cr2: 0x1000,
+        cr2_before: 0,
+        rip: None,
+        frame: None,
+    };
     let attempts = [
         Attempt::Observed(Observation::new(Some(fault), 0, Provenance::KvmWalker)),
         Attempt::Observed(Observation::new(None, 8, Provenance::Tcg)),

@@ -80,6 +80,54 @@ pub struct ObservedFault {
     pub cr2_before: u64,
     /// The RIP that was saved; `None` where it was not observed.
     pub rip: Option<SavedRip>,
+    /// What else was saved; `None` where it was not observed.
+    pub frame: Option<SavedFrame>,
+}
+
+/// What an exception saved beside RIP, and the registers that its handler found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SavedFrame {
+    /// The selector that was saved as CS.
+    pub cs: u16,
+    /// The low half of the saved RFLAGS, without [`Self::STATUS_FLAGS`].
+    pub rflags: u32,
+    /// The distance of the saved RSP from the RSP that the instruction had.
+    pub rsp: i64,
+    /// The first register that does not hold what it held before the instruction.
+    pub changed: Option<Register>,
+}
+
+impl SavedFrame {
+    /// CF, PF, AF, ZF, SF and OF: they are those of an earlier instruction, perhaps of another case.
+    pub const STATUS_FLAGS: u32 = 0x8d5;
+}
+
+/// A register that the guest loads before an access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Register {
+    /// RAX.
+    Rax,
+    /// RBX.
+    Rbx,
+    /// RSI.
+    Rsi,
+    /// RBP.
+    Rbp,
+}
+
+impl Register {
+    /// Every register.
+    pub const ALL: [Self; 4] = [Self::Rax, Self::Rbx, Self::Rsi, Self::Rbp];
+
+    /// The name used in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rax => "RAX",
+            Self::Rbx => "RBX",
+            Self::Rsi => "RSI",
+            Self::Rbp => "RBP",
+        }
+    }
 }
 
 /// The RIP that an exception saved.

@@ -111,6 +111,14 @@ pub enum GuestFailure {
         /// Its first word.
         word: u64,
     },
+    /// The frame of a fault has a selector that is longer than selectors are.
+    #[error("wrote nonsense into the mailbox: a fault of record {record} saved {cs:#x} as CS")]
+    BadFrame {
+        /// The index of the record.
+        record: usize,
+        /// The selector.
+        cs: u32,
+    },
     /// It reported something other than #GP as the fault of loading the control registers.
     #[error("wrote nonsense into the mailbox: it reports the fault of a load as {0:#x}")]
     BadLoadFault(u64),

@@ -3,7 +3,7 @@
 use crosswalk_case::Hex;
 use crosswalk_case::observation::{
     Attempt, EarlierAccess, EntryAfter, Observation, ObservedFault, OutsideAccess, Provenance,
-    SavedRip,
+    Register, SavedFrame, SavedRip,
 };
 use mmu_core::name::by_name;
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,38 @@ struct ObservedFaultText {
     cr2_before: Hex,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rip: Option<SavedRipText>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    frame: Option<SavedFrameText>,
+}
+
+/// What an exception saved beside RIP.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedFrameText {
+    cs: u16,
+    rflags: Hex,
+    rsp: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    changed: Option<String>,
+}
+
+impl SavedFrameText {
+    fn of(frame: SavedFrame) -> Self {
+        let SavedFrame { cs, rflags, rsp, changed } = frame;
+        let changed = changed.map(|register| register.name().into());
+        Self { cs, rflags: Hex(rflags.into()), rsp, changed }
+    }
+
+    fn read(self) -> Result<SavedFrame, String> {
+        let rflags = u32::try_from(self.rflags.0)
+            .map_err(|_| "observed: expected saved RFLAGS of at most 32 bits".to_owned())?;
+        let by_name = |name: String| {
+            by_name(&Register::ALL, Register::name, &name)
+                .map_err(|error| format!("observed.fault.frame.changed: {error}, found {name:?}"))
+        };
+        let changed = self.changed.map(by_name).transpose()?;
+        Ok(SavedFrame { cs: self.cs, rflags, rsp: self.rsp, changed })
+    }
 }
 
 /// A saved RIP: by its distance from the instruction, or as an address.
@@ -140,6 +172,7 @@ impl ObservedFaultText {
             cr2: Hex(fault.cr2),
             cr2_before: Hex(fault.cr2_before),
             rip: fault.rip.map(SavedRipText::from),
+            frame: fault.frame.map(SavedFrameText::of),
         }
     }
 
@@ -153,6 +186,7 @@ impl ObservedFaultText {
             cr2: self.cr2.0,
             cr2_before: self.cr2_before.0,
             rip: self.rip.map(SavedRip::from),
+            frame: self.frame.map(SavedFrameText::read).transpose()?,
         })
     }
 }

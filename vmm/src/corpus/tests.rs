@@ -6,7 +6,8 @@ use super::*;
 use crate::campaign::known::KnownSource;
 use crate::walker::WalkerSpec;
 use crosswalk_case::observation::{
-    EarlierAccess, EntryAfter, Observation, ObservedFault, OutsideAccess, Provenance,
+    EarlierAccess, EntryAfter, Observation, ObservedFault, OutsideAccess, Provenance, Register,
+    SavedFrame,
 };
 use crosswalk_guest::layout::Arena;
 use mmu_core::{PagingMode, Profile, Ring};
@@ -67,6 +68,12 @@ fn everything_observed(case: &Case) -> Observation {
         cr2: u64::MAX,
         cr2_before: 0x1000,
         rip: None,
+        frame: Some(SavedFrame {
+            cs: 0x23,
+            rflags: 0x1_0002,
+            rsp: -8,
+            changed: Some(Register::Rbx),
+        }),
     };
 
     Observation {

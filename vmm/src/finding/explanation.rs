@@ -116,6 +116,7 @@ mod tests {
             cr2: fault.cr2.map_or(0, VirtAddr::get),
             cr2_before: 0,
             rip: None,
+            frame: None,
         };
 
         let mut observation = Observation::new(Some(seen), 0, Provenance::Tcg);
@@ -221,8 +222,14 @@ mod tests {
         let mut wrong = runs(&Reference, cases(true, false));
         for (_, run) in &mut wrong {
             let Attempt::Observed(seen) = run else { continue };
-            seen.fault =
-                Some(ObservedFault { vector: 13, error_code: 7, cr2: 0, cr2_before: 0, rip: None });
+            seen.fault = Some(ObservedFault {
+                vector: 13,
+                error_code: 7,
+                cr2: 0,
+                cr2_before: 0,
+                rip: None,
+                frame: None,
+            });
         }
 
         assert_eq!(causes_of(&wrong, &Agreements::default()), [(None, 19)]);

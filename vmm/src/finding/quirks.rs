@@ -69,7 +69,14 @@ mod tests {
 
         let seen = |error_code| {
             let cr2 = case.access.address.get();
-            let fault = ObservedFault { vector: 14, error_code, cr2, cr2_before: 0, rip: None };
+            let fault = ObservedFault {
+                vector: 14,
+                error_code,
+                cr2,
+                cr2_before: 0,
+                rip: None,
+                frame: None,
+            };
             Attempt::Observed(Observation::new(Some(fault), 0, Provenance::Tcg))
         };
 

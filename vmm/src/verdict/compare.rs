@@ -4,7 +4,7 @@ use super::describe::{describe_bytes, describe_fault, describe_outside};
 use super::effects::{Effects, OutsideEffect};
 use super::value::{Stores, expected_value, low_bytes, result_width};
 use super::{Difference, Field};
-use crate::walker::Walker;
+use crate::walker::{ExpectedFrame, Walker, saved_frame};
 use crosswalk_case::Case;
 use crosswalk_case::observation::{EntryAfter, Observation, ObservedFault, Provenance};
 use mmu_core::outcome::Span;
@@ -99,13 +99,10 @@ impl Comparison<'_> {
         observed: ObservedFault,
         found: &mut impl Differences,
     ) {
-        if observed.vector != expected.vector as u8 {
+        if observed.vector == expected.vector as u8 {
+            self.compare_saved(expected, observed, found);
+        } else {
             found.add(Field::Vector, || [expected.to_string(), describe_fault(observed)]);
-        } else if let Some(rip) = observed.rip {
-            let saved = self.walker.saved_rip(self.case, expected);
-            if rip != saved {
-                found.add(Field::SavedRip, || [saved.to_string(), rip.to_string()]);
-            }
         }
         if observed.error_code != expected.error_code {
             found.add(Field::ErrorCode, || [expected.error_code, observed.error_code].map(in_hex));
@@ -115,6 +112,33 @@ impl Comparison<'_> {
         let cr2 = expected.cr2.map_or(observed.cr2_before, VirtAddr::get);
         if observed.cr2 != cr2 {
             found.add(Field::Cr2, || [cr2, observed.cr2].map(in_hex));
+        }
+    }
+
+    /// Compares what the exception saved, and the registers that it left.
+    fn compare_saved(
+        &self,
+        expected: &Fault,
+        observed: ObservedFault,
+        found: &mut impl Differences,
+    ) {
+        if let Some(rip) = observed.rip {
+            let saved = self.walker.saved_rip(self.case, expected);
+            if rip != saved {
+                found.add(Field::SavedRip, || [saved.to_string(), rip.to_string()]);
+            }
+        }
+
+        let Some(frame) = observed.frame else { return };
+        let expected = saved_frame(self.case);
+        let found_frame = ExpectedFrame::of(&frame);
+        if found_frame != expected {
+            found.add(Field::SavedFrame, || [expected, found_frame].map(|frame| frame.to_string()));
+        }
+        if let Some(register) = frame.changed {
+            found.add(Field::Register, || {
+                [format!("{} as it was", register.name()), "another value".into()]
+            });
         }
     }
 

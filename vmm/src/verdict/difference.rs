@@ -15,6 +15,10 @@ pub enum Field {
     Cr2,
     /// The RIP that the exception saved.
     SavedRip,
+    /// CS, RFLAGS or RSP as the exception saved them.
+    SavedFrame,
+    /// A register that an instruction has changed although it faulted.
+    Register,
     /// The value that was read; it proves where it was read.
     Value,
     /// The bytes of data memory that changed.
@@ -27,11 +31,13 @@ pub enum Field {
 
 impl Field {
     /// Every field.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Vector,
         Self::ErrorCode,
         Self::Cr2,
         Self::SavedRip,
+        Self::SavedFrame,
+        Self::Register,
         Self::Value,
         Self::Stored,
         Self::Outside,
@@ -45,6 +51,8 @@ impl Field {
             Self::ErrorCode => "error_code",
             Self::Cr2 => "cr2",
             Self::SavedRip => "saved_rip",
+            Self::SavedFrame => "saved_frame",
+            Self::Register => "register",
             Self::Value => "value",
             Self::Stored => "stored",
             Self::Outside => "outside",

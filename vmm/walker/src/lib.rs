@@ -7,6 +7,7 @@ mod dyn_semantics;
 mod mutant;
 mod omissions;
 pub mod quirk;
+mod saved_frame;
 mod saved_rip;
 mod segment_load;
 mod sequence;
@@ -15,6 +16,7 @@ mod spec;
 pub use dyn_semantics::{Combined, DynSemantics, Erased};
 pub use mutant::{MUTANTS, Mutant, Need, PAIRS, Pair, UNREACHABLE, Unreachable};
 pub use omissions::{OMISSIONS, Omission};
+pub use saved_frame::{ExpectedFrame, saved_frame};
 pub use spec::WalkerSpec;
 
 use crosswalk_case::Case;

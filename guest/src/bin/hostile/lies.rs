@@ -63,6 +63,7 @@ behaviours!(liar tells
     claims_a_nonsense_load_fault claims_other_data claims_data_of_a_neighbour claims_faults_where_nothing_is_accessed
     marks_untouched_entries clears_marks rewrites_entries rewrites_other_entries rewrites_data
     changes_the_header loops_after_a_batch changes_what_is_being_read loses_some_instructions
+    claims_another_ring claims_another_stack claims_changed_registers claims_nonsense_selectors
 );
 behaviours!(liar_from_the_start tells
     claims_faults_even_in_probes lacks_every_instruction
@@ -111,6 +112,26 @@ fn claims_distant_addresses(results: &Results) {
 /// Reads are writes, and writes are reads.
 fn claims_wrong_error_codes(results: &Results) {
     results.change_where(true, |record| record.stub ^= 2);
+}
+
+/// Every fault saved the CS of the other ring: 0x08 and 0x23.
+fn claims_another_ring(results: &Results) {
+    results.change_frames(|frame, _| frame.cs ^= 0x2b);
+}
+
+/// RSP is off by a word.
+fn claims_another_stack(results: &Results) {
+    results.change_frames(|frame, _| frame.rsp = frame.rsp.wrapping_add(8));
+}
+
+/// Every instruction that faulted has changed RBX.
+fn claims_changed_registers(results: &Results) {
+    results.change_frames(|_, registers| registers.rbx ^= 1 << 40);
+}
+
+/// A selector of 32 bits.
+fn claims_nonsense_selectors(results: &Results) {
+    results.change_frames(|frame, _| frame.cs = u32::MAX);
 }
 
 /// Every reserved bit of the error code.

@@ -1,7 +1,7 @@
 //! The results of a batch that the genuine guest has just run, for a liar to change.
 
 use crosswalk_guest::layout::{Arena, IMAGE_BASE, SUPERVISOR_WINDOW};
-use crosswalk_guest::mailbox::{AccessRecord, FAULT_TAG};
+use crosswalk_guest::mailbox::{AccessRecord, FAULT_TAG, FrameRecord, RegisterRecord};
 use crosswalk_guest::stub::{Code, ImageHeader, Stub};
 
 /// A probe has no more accesses than this, a batch of the run has many more.
@@ -51,6 +51,21 @@ impl Results {
                 change(record);
             }
         });
+    }
+
+    /// Changes what ring 3, and in sequences ring 0, kept of every fault.
+    pub(crate) fn change_frames(
+        &self,
+        mut change: impl FnMut(&mut FrameRecord, &mut RegisterRecord),
+    ) {
+        for number in 0..Arena::RECORDS {
+            let places = [self.arena.frame(number), self.arena.registers(number)];
+            let mut frame: FrameRecord = read(places[0]);
+            let mut registers: RegisterRecord = read(places[1]);
+            change(&mut frame, &mut registers);
+            write(places[0], frame);
+            write(places[1], registers);
+        }
     }
 
     fn change_records(&self, mut change: impl FnMut(&Kind, &mut AccessRecord)) {

@@ -86,6 +86,11 @@ impl Encoded {
         if shares_lanes { sequence_of_lane(lane) } else { lane }
     }
 
+    /// Whether ring 0 keeps the frames of faults: not where many cases run, each in a moment.
+    pub(super) fn keeps_frames(&self) -> bool {
+        self.batch.cases.len() == 1 || self.are_sequences()
+    }
+
     /// Whether the batch consists of sequences.
     fn are_sequences(&self) -> bool {
         self.batch.cases[0].is_sequence()
@@ -189,11 +194,12 @@ impl Encoded {
             compatibility: table_use.compatibility.into(),
             enters_process: 0,
             table_places,
+            keeps_frames: self.keeps_frames().into(),
         }
     }
 
     /// The control state that all cases share.
-    fn state(&self) -> &ControlState {
+    pub(super) fn state(&self) -> &ControlState {
         &self.batch.cases[0].state
     }
 

@@ -2,7 +2,7 @@
 //! ring.
 
 use crate::image::Image;
-use crosswalk_case::observation::SavedRip;
+use crosswalk_case::observation::{Register, SavedRip};
 use crosswalk_case::{AccessStep, Action, Case};
 use crosswalk_guest::contents::ACCESS_BYTE;
 use crosswalk_guest::layout::{Arena, SUPERVISOR_WINDOW};
@@ -40,6 +40,9 @@ pub(super) struct Owner {
     code_base: u64,
     /// The linear address of the instruction that makes it.
     instruction: u64,
+    /// The form of the instruction, and whether it uses RBP as its base.
+    form: Form,
+    stack: bool,
 }
 
 impl List {
@@ -51,6 +54,24 @@ impl List {
 }
 
 impl Owner {
+    /// What registers hold while an instruction of 64-bit code makes the access, by the record before
+    /// the run.
+    pub(super) fn loaded(&self, record: &AccessRecord) -> Vec<(Register, u64)> {
+        /// The selector that LSL and the load of ES take: the first descriptor of the local table, RPL 3.
+        const SELECTOR: u64 = 4 | 3;
+
+        let AccessRecord { address, value, .. } = *record;
+        let base = if self.stack { Register::Rbp } else { Register::Rsi };
+        let mut loaded = vec![(base, address)];
+        match self.form {
+            Form::SegmentLimit => loaded.extend([(Register::Rax, SELECTOR), (Register::Rbx, !0)]),
+            Form::SegmentLoad => loaded.extend([(Register::Rax, SELECTOR), (Register::Rbx, value)]),
+            Form::FailingCompare => loaded.extend([(Register::Rax, value), (Register::Rbx, value)]),
+            _ => loaded.push((Register::Rbx, value)),
+        }
+        loaded
+    }
+
     /// The RIP that the fault of the access saved, by the offset in its code segment.
     pub(super) fn saved_rip(&self, offset: u64) -> SavedRip {
         let mut address = offset.wrapping_add(self.code_base);
@@ -242,7 +263,16 @@ impl<'i> ListWriter<'i> {
         let instruction = self.image.access_of(stub, self.code).map_or(0, |at| at + self.window());
         let Place { case, is_last } = place;
         let code_base = self.code_base();
-        let owner = Owner { case, is_last, ring: self.ring, code_base, instruction };
+        let stack = step.access.segment == Segment::Stack;
+        let owner = Owner {
+            case,
+            is_last,
+            ring: self.ring,
+            code_base,
+            instruction,
+            form: step.form,
+            stack,
+        };
         self.push(stub, address, value, Some(owner));
     }
 
@@ -302,6 +332,11 @@ impl<'i> ListWriter<'i> {
 struct Place {
     case: usize,
     is_last: bool,
+}
+
+/// Whether a list of this code keeps the frames of a ring, if ring 0 is to keep them.
+pub(super) fn keeps_frames(code: Code, ring: Ring, in_ring_0: bool) -> bool {
+    code == Code::Bits64 && (ring == Ring::Three || in_ring_0)
 }
 
 /// Whether a list of this code can change the ring.

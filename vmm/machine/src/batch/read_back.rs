@@ -14,17 +14,19 @@
 use super::CR2_AT_START;
 use super::elsewhere::FRAME_BYTES;
 use super::encode::Encoded;
-use super::list::{List, Owner};
+use super::list::{List, Owner, keeps_frames, supervisor_window};
 use crate::guest_tables;
 use crate::memory::{GuestMemory, LANE_BYTES};
 use crate::{GuestFailure, MachineError, Position, ProvenanceMap, ResultClass, RunLog};
 use crosswalk_case::observation::{
-    Attempt, EarlierAccess, EntryAfter, Observation, ObservedFault, Provenance,
+    Attempt, EarlierAccess, EntryAfter, Observation, ObservedFault, Provenance, Register,
+    SavedFrame,
 };
 use crosswalk_guest::contents;
 use crosswalk_guest::layout::{Arena, MAX_LANES};
-use crosswalk_guest::mailbox::{AccessRecord, Header, tagged_fault};
-use mmu_core::Vector;
+use crosswalk_guest::mailbox::{AccessRecord, FrameRecord, Header, RegisterRecord, tagged_fault};
+use crosswalk_guest::stub::Code;
+use mmu_core::{Ring, Vector};
 use std::sync::LazyLock;
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -123,6 +125,7 @@ impl Encoded {
                 cr2: header.cr2 & LOW_HALF,
                 cr2_before: self.cr2_at_start(),
                 rip: None,
+                frame: None,
             };
             self.all_faulted(fault, provenance.load, &mut attempts);
             self.read_tables(memory, &mut attempts);
@@ -134,6 +137,10 @@ impl Encoded {
         let mut reader = RecordReader {
             memory,
             provenance,
+            arena,
+            code: Code::of(self.tables.table_use),
+            window: supervisor_window(self.state().cr0),
+            keeps_frames: self.keeps_frames(),
             compatibility: self.tables.table_use.compatibility,
             cr2: self.cr2_at_start(),
             earlier: vec![Vec::new(); attempts.len()],
@@ -286,6 +293,12 @@ fn observation_of(case: usize, attempts: &mut [Attempt]) -> Option<&mut Observat
 struct RecordReader<'r> {
     memory: &'r GuestMemory,
     provenance: &'r ProvenanceMap,
+    arena: Arena,
+    code: Code,
+    /// The distance from user addresses to those of ring 0.
+    window: u64,
+    /// Whether ring 0 keeps frames.
+    keeps_frames: bool,
     /// Whether the lists ran in compatibility mode.
     compatibility: bool,
     /// CR2 after the records so far.
@@ -310,21 +323,63 @@ impl RecordReader<'_> {
             }
 
             if let Some(owner) = owner {
-                self.read_access(after, *owner);
+                let number = list.first.saturating_add(index);
+                let frame = match after.fault() {
+                    Some(_) => self.read_frame(number, before, owner)?,
+                    None => None,
+                };
+                self.read_access(after, frame, *owner);
             }
         }
 
         Ok(())
     }
 
+    /// Reads what the guest kept of the fault of record `number`; nothing if it keeps no frames here.
+    fn read_frame(
+        &self,
+        number: usize,
+        before: &AccessRecord,
+        owner: &Owner,
+    ) -> Result<Option<SavedFrame>, MachineError> {
+        if !keeps_frames(self.code, owner.ring, self.keeps_frames) {
+            return Ok(None);
+        }
+
+        let kept: FrameRecord = self.memory.read_value(self.arena.frame(number));
+        let registers: RegisterRecord = self.memory.read_value(self.arena.registers(number));
+        let Ok(cs) = u16::try_from(kept.cs) else {
+            let failure = GuestFailure::BadFrame { record: number, cs: kept.cs };
+            return Err(MachineError::guest(failure, Some(Position { record: number })));
+        };
+
+        let window = if owner.ring == Ring::Zero { self.window } else { 0 };
+        let behind = self.arena.record(number.saturating_add(1)).wrapping_add(window);
+        let found = |register: Register| match register {
+            Register::Rax => kept.rax,
+            Register::Rbx => registers.rbx,
+            Register::Rsi => registers.rsi,
+            Register::Rbp => registers.rbp,
+        };
+        let mut loaded = owner.loaded(before).into_iter();
+        Ok(Some(SavedFrame {
+            cs,
+            rflags: kept.rflags & !SavedFrame::STATUS_FLAGS,
+            rsp: kept.rsp.wrapping_sub(behind) as i64,
+            changed: loaded
+                .find(|(register, value)| found(*register) != *value)
+                .map(|(register, _)| register),
+        }))
+    }
+
     /// Reads the record of an access.
-    fn read_access(&mut self, record: &AccessRecord, owner: Owner) {
+    fn read_access(&mut self, record: &AccessRecord, frame: Option<SavedFrame>, owner: Owner) {
         let Owner { case, is_last, ring, .. } = owner;
         let fault = record.fault().map(|(vector, error_code)| {
             let cr2 = record.address;
             let cr2_before = std::mem::replace(&mut self.cr2, cr2);
             let rip = Some(owner.saved_rip(record.value));
-            ObservedFault { vector, error_code, cr2, cr2_before, rip }
+            ObservedFault { vector, error_code, cr2, cr2_before, rip, frame }
         });
         // An access that faulted left no value.
         let value = if fault.is_none() { record.value } else { 0 };

@@ -283,7 +283,8 @@ mod tests {
         let frame = Arena::ALL[0].data_frames(3) + 0x108;
         let value = u64::from_le_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|i| byte(frame + i)));
         let cr2 = case.access.address.get();
-        let fault = ObservedFault { vector: 14, error_code: 5, cr2, cr2_before: 0, rip: None };
+        let fault =
+            ObservedFault { vector: 14, error_code: 5, cr2, cr2_before: 0, rip: None, frame: None };
         let good = EarlierAccess { fault: None, value };
         let bad = EarlierAccess { fault: Some(fault), value: 0 };
         let last = Observation::new(None, value, Provenance::Tcg);
