@@ -51,7 +51,10 @@
 
 .macro invalid_opcode_compatible
     cmp qword ptr [rsp], offset enter_supervisor_32
-    je begin_compatible_supervisor      # compatibility.s
+    jne 3f
+    lea edx, [rdx + {WINDOW}]           # and clears the upper half, undefined after 32-bit code
+    jmp rdx
+3:
     push 0                              # #UD has no error code
     record_compatible_fault 6
 .endm

@@ -7,7 +7,8 @@ use crosswalk_guest::contents::ACCESS_BYTE;
 use crosswalk_guest::layout::SUPERVISOR_WINDOW;
 use crosswalk_guest::mailbox::AccessRecord;
 use crosswalk_guest::stub::{Code, Form, Privileged, Stub};
-use mmu_core::{AccessKind, ControlState, Cr0, Ring, Segment};
+use crosswalk_guest::tables;
+use mmu_core::{AccessKind, ControlState, Cr0, PagingMode, Ring, Segment};
 
 /// The bits of a word that 32-bit code sees.
 const LOW_HALF: u64 = 0xffff_ffff;
@@ -120,14 +121,13 @@ impl<'i> ListWriter<'i> {
             Action::Access(step) => self.access(step, state, owner),
             // Page tables are in the guest's own memory.
             Action::Write(entry) => {
-                let store =
-                    Stub::Access { form: Form::Store, stack: false, log_size: 3, keyed: false };
+                let store = store_of_entry(state.mode(), self.code);
                 self.push(store, entry.at + self.window, entry.value, None);
             }
             Action::Invlpg(address) => self.change(Privileged::Invlpg, address.get()),
             Action::ReloadCr3 => self.change(Privileged::ReloadCr3, 0),
             Action::WriteProtect(_) => self.load_cr0(state.cr0),
-            // PKRU is loaded around each access.
+            // PKRU is loaded where the next access is made.
             Action::Pkru(_) => {}
         }
     }
@@ -155,7 +155,7 @@ impl<'i> ListWriter<'i> {
             // The stub takes the address of the descriptor.
             address = address.wrapping_sub(ACCESS_BYTE);
         }
-        let stub = stub_of(&step, self.pkru != 0);
+        let stub = stub_of(&step, is_keyed(self.pkru, self.code));
         let instruction = self.image.access_of(stub, self.code).map_or(0, |at| at + self.window);
         self.push(stub, address, value, Some(Owner { instruction, ..owner }));
     }
@@ -174,7 +174,11 @@ impl<'i> ListWriter<'i> {
     fn set_pkru(&mut self, pkru: u32) {
         if self.pkru != pkru {
             self.pkru = pkru;
-            let step = if pkru == 0 { Stub::ClearPkru } else { Stub::SetPkru };
+            let step = match self.code {
+                Code::Bits32 => Stub::WritePkru,
+                Code::Bits64 if pkru == 0 => Stub::ClearPkru,
+                Code::Bits64 => Stub::SetPkru,
+            };
             self.push(step, pkru.into(), 0, None);
         }
     }
@@ -199,6 +203,11 @@ impl<'i> ListWriter<'i> {
     }
 }
 
+/// Whether the stub of an access loads PKRU around it. 32-bit code loads it before.
+pub(super) fn is_keyed(pkru: u32, code: Code) -> bool {
+    pkru != 0 && code == Code::Bits64
+}
+
 /// The stub that makes an access.
 pub(super) fn stub_of(step: &AccessStep, keyed: bool) -> Stub {
     Stub::Access {
@@ -206,6 +215,15 @@ pub(super) fn stub_of(step: &AccessStep, keyed: bool) -> Stub {
         stack: step.access.segment == Segment::Stack,
         log_size: (step.access.size.clamp(1, 8) as u8).ilog2() as u8,
         keyed,
+    }
+}
+
+/// The stub that stores an entry of a mode.
+const fn store_of_entry(mode: PagingMode, code: Code) -> Stub {
+    let log_size = tables::entry_bytes(mode).ilog2() as u8;
+    match code {
+        Code::Bits32 if log_size == 3 => Stub::StoreEntry,
+        _ => Stub::Access { form: Form::Store, stack: false, log_size, keyed: false },
     }
 }
 
