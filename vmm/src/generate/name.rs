@@ -32,10 +32,9 @@ impl Generator {
     const KINDS: [Self; 5] =
         [Self::Random(0), Self::Exhaustive, Self::Guided(0), Self::Single(0), Self::Sequences(0)];
 
-    /// Whether there are cases in a mode. The guest runs sequences in 64-bit code.
+    /// Whether there are cases in a mode. Sequences are about tables.
     pub const fn runs_in(self, mode: PagingMode) -> bool {
-        !matches!(self, Self::Sequences(_))
-            || matches!(mode, PagingMode::FourLevel | PagingMode::FiveLevel)
+        !matches!((self, mode), (Self::Sequences(_), PagingMode::Unpaged))
     }
 
     /// The cases of a mode in which it [runs](Self::runs_in), on a machine.
