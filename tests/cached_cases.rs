@@ -87,7 +87,6 @@ const REFUSALS: &[Refusal] = &[
     OnSomeKvm("B17-pae-invlpg-keeps-pdptes", "this machine does not run pae"),
     OnSomeKvm("pae-read-then-move", "this machine does not run pae"),
     OnSomeKvm("32bit-read-then-move", "this machine does not run 32bit"),
-    Everywhere("B55-supervisor-write-then-user-write", "ring 3 comes before ring 0"),
     Everywhere("B65-cached-crossing-fetch", "it would run data as code"),
 ];
 

@@ -5,15 +5,17 @@ use crosswalk::generate::Stream;
 use crosswalk::generate::sequence::SequenceStream;
 use crosswalk::verdict::agrees;
 use crosswalk::walker::{MUTANTS, Walker};
-use crosswalk_case::observation::{Attempt, Observation};
-use crosswalk_case::{Action, Case};
+use crosswalk_case::observation::{Attempt, EarlierAccess, Observation, SavedRip};
+use crosswalk_case::{AccessStep, Action, Case};
+use crosswalk_guest::contents;
 use crosswalk_guest::layout::{Arena, MAX_SEQUENCES};
+use crosswalk_guest::stub::{Code, Form};
 use crosswalk_guest::tables;
 use crosswalk_machine::Machine;
 use crosswalk_machine::batch::{Batch, Encoded};
 use crosswalk_test_support as support;
-use mmu_core::{AccessKind, PagingMode, Reference, Rule};
-use support::single::{open_kvm, open_qemu};
+use mmu_core::{Access, AccessKind, Cr4, Features, PagingMode, Reference, Ring, Rule, VirtAddr};
+use support::single::{LANE, RW, leaf, memory_at, observe, open_kvm, open_qemu, places};
 use support::{count, require_kvm, require_qemu, run};
 
 /// Whether what is cached cannot matter (TLB-2). Where it can, the other lanes have a say: QEMU, for
@@ -168,6 +170,97 @@ fn mistakes_about_caches_are_caught_in_32_bit_code_on_qemu() {
     // In compatibility mode.
     let compatible = (0..60).flat_map(|period| [16 * period + 11, 16 * period + 12]);
     assert_mistakes_are_caught(&mut machine, PagingMode::FourLevel, compatible);
+}
+
+/// In one ring after the other a read, a fetch, and a write to the read-only page. Ring 0 has EFLAGS.AC set,
+/// without which it could not read the page under SMAP.
+fn alternating(machine: &dyn Machine, rings: [Ring; 5]) -> Case {
+    let profile = machine.capabilities().profile;
+    let mut case = Case::plain(Arena::ALL[0], LANE, Ring::Three, profile);
+    if profile.features.contains(Features::SMAP) {
+        case.state.cr4 |= Cr4::SMAP;
+    }
+    *leaf(&mut case) &= !RW;
+
+    let page = case.access.address.get() & !0xfff;
+    let mut steps = Vec::new();
+    for ring in rings {
+        for (form, kind, offset) in [
+            (Form::Load, AccessKind::Read, 0x48),
+            (Form::Jump, AccessKind::Fetch, 0x808),
+            (Form::Store, AccessKind::Write, 0x48),
+        ] {
+            let access = Access::new(kind, VirtAddr::new(page | offset), 8, ring);
+            let ac = ring == Ring::Zero;
+            steps.push(AccessStep { access: Access { ac, ..access }, form, value: 7 });
+        }
+    }
+
+    let last = steps.pop().expect("there are some");
+    case.before = steps.into_iter().map(Action::Access).collect();
+    Case { access: last.access, form: last.form, value: last.value, ..case }
+}
+
+/// SDM "Access Rights": with CR0.WP=1 nobody writes a read-only page. P, W and, in ring 3, U: 3 and 7.
+#[track_caller]
+fn assert_rings_alternate(machine: &mut dyn Machine) {
+    let [three, zero] = [Ring::Three, Ring::Zero];
+    for rings in [[three, zero, three, zero, three], [zero, three, zero, zero, three]] {
+        let case = alternating(machine, rings);
+        let seen = observe(machine, &case);
+
+        let frame = Arena::ALL[0].data_frames(LANE);
+        let read = memory_at(&places(frame + 0x48, 8));
+        let fetched = contents::fetched(frame + 0x808, None, Code::Bits64).expect("code is there");
+        let expected = rings.into_iter().flat_map(|ring| {
+            let error_code = if ring == Ring::Three { 7 } else { 3 };
+            [(None, read), (None, fetched), (Some((14, error_code)), 0)]
+        });
+
+        let last = EarlierAccess { fault: seen.fault, value: seen.value };
+        let found =
+            seen.earlier.iter().copied().chain([last]).map(|EarlierAccess { fault, value }| {
+                assert!(
+                    fault.is_none_or(|fault| fault.rip == Some(SavedRip::AT_INSTRUCTION)),
+                    "{case}"
+                );
+                (fault.map(|fault| (fault.vector, fault.error_code)), value)
+            });
+        assert_eq!(found.collect::<Vec<_>>(), expected.collect::<Vec<_>>(), "{case}");
+        assert_eq!(seen.stored, [], "{case}");
+    }
+}
+
+#[test]
+fn rings_come_in_any_order_on_kvm() {
+    require_kvm!();
+    assert_rings_alternate(&mut open_kvm());
+}
+
+#[test]
+fn rings_come_in_any_order_on_qemu() {
+    require_qemu!();
+    assert_rings_alternate(&mut open_qemu());
+}
+
+/// A write of ring 0, then one of ring 3, which must not use what the first has cached.
+#[track_caller]
+fn assert_b55_is_caught(machine: &str) {
+    let mutant = ["check", "--machine", machine, "--walker", "mutant:B55", "--seed", "4"];
+    let caught = run(&[&mutant, &["--cases", "30000"][..]].concat()).expect_code(1).stdout;
+    assert!(caught.contains("mutant:B55 is caught"), "{caught}");
+}
+
+#[test]
+fn check_catches_b55_on_kvm() {
+    require_kvm!();
+    assert_b55_is_caught("kvm");
+}
+
+#[test]
+fn check_catches_b55_on_qemu() {
+    require_qemu!();
+    assert_b55_is_caught("qemu");
 }
 
 /// The cases and the sequences among them of a run with these arguments.

@@ -11,7 +11,7 @@ use crosswalk_guest::stub::{Code, Form};
 use crosswalk_guest::tables::TableUse;
 use crosswalk_machine::Machine;
 use crosswalk_test_support as support;
-use mmu_core::{AccessKind, Cr4, PagingMode, Ring, VirtAddr};
+use mmu_core::{Cr4, Features, PagingMode, Ring, VirtAddr};
 use support::single::{
     LANE, P, PS, RW, US, fetch_bit, leaf, memory_at, observe, open_kvm, open_qemu, places,
     plain_with, user_bit,
@@ -149,19 +149,90 @@ fn wp_changes_between_two_writes(machine: &mut dyn Machine) {
     }
 }
 
-/// RIGHT-1: ring 3 runs first, and is denied what ring 0 may read.
-fn ring_3_and_ring_0_take_turns(machine: &mut dyn Machine) {
+/// RIGHT-1: ring 3 is denied what ring 0 may read, in whatever order they come. Each fetches, too, so that
+/// code of both rings returns to the list, and ring 0 stores an entry for ring 3.
+fn rings_take_turns(machine: &mut dyn Machine) {
     let uses = uses(machine);
+    let denied = Some(PRESENT | user_bit(Ring::Three));
     for tables in uses {
-        let mut case = plain(machine, tables, Ring::Zero, Form::Load, OFFSET);
+        let mut case = plain(machine, tables, Ring::Three, Form::Load, OFFSET);
+        let open = *leaf(&mut case);
         *leaf(&mut case) &= !US;
-        let mut by_user = case.access_step();
-        by_user.access.ring = Ring::Three;
-        case.before = vec![Action::Access(by_user)];
+        let read = |ring| {
+            let mut step = case.access_step();
+            step.access.ring = ring;
+            Action::Access(step)
+        };
+        let fetch = |ring| {
+            let mut code = plain(machine, tables, ring, Form::Jump, 0x808);
+            code.access.size = 8;
+            Action::Access(code.access_step())
+        };
+        let [three, zero] = [Ring::Three, Ring::Zero];
+        case.before = vec![
+            read(zero),
+            read(three),
+            fetch(zero),
+            read(zero),
+            fetch(three),
+            fetch(zero),
+            store_leaf(&case, open),
+            read(zero),
+            Action::Invlpg(case.access.address),
+            fetch(three),
+        ];
 
         let seen = observe(machine, &case);
-        let code = seen.earlier[0].fault.map(|fault| fault.error_code);
-        assert_eq!(code, Some(PRESENT | user_bit(Ring::Three)), "{case}");
+        let word = memory_at(&places(frame() + OFFSET, 4));
+        let code = fetched(frame() + 0x808, None, Code::Bits32).expect("code is there");
+        let expected = [
+            (None, word),
+            (denied, 0),
+            (None, code),
+            (None, word),
+            (denied.map(|denied| denied | fetch_bit(tables.mode)), 0),
+            (None, code),
+            (None, word),
+            (None, code),
+        ];
+        let found = seen
+            .earlier
+            .iter()
+            .map(|access| (access.fault.map(|fault| fault.error_code), access.value));
+        assert_eq!(found.collect::<Vec<_>>(), expected, "{case}");
+        assert_read(&seen, frame() + OFFSET, &case);
+    }
+}
+
+/// RIGHT-5; SDM "Protection Keys": in compatibility mode PKRU denies user pages by their key, to both rings.
+fn pkru_counts_in_compatibility_mode(machine: &mut dyn Machine) {
+    let capabilities = machine.capabilities().clone();
+    let has_keys = capabilities.profile.features.contains(Features::PKU);
+    let compatible = uses(machine).into_iter().filter(|tables| tables.compatibility);
+    for tables in compatible.filter(|_| has_keys && capabilities.pkru_in_ring_0) {
+        let mut case = plain(machine, tables, Ring::Zero, Form::Load, OFFSET);
+        case.state.cr4 |= Cr4::PKE;
+        *leaf(&mut case) |= 5 << 59;
+        let by = |ring| {
+            let mut step = case.access_step();
+            step.access.ring = ring;
+            Action::Access(step)
+        };
+        // Access-disable of key 5, and then nothing.
+        case.before = vec![
+            by(Ring::Three),
+            Action::Pkru(1 << 10),
+            by(Ring::Three),
+            by(Ring::Zero),
+            Action::Pkru(0),
+            by(Ring::Three),
+        ];
+
+        let seen = observe(machine, &case);
+        let codes = seen.earlier.iter().map(|access| access.fault.map(|fault| fault.error_code));
+        let denied = |ring| Some(1 << 5 | PRESENT | user_bit(ring));
+        let expected = [None, denied(Ring::Three), denied(Ring::Zero), None];
+        assert_eq!(codes.collect::<Vec<_>>(), expected, "{case}");
         assert_read(&seen, frame() + OFFSET, &case);
     }
 }
@@ -283,11 +354,12 @@ fn a_load_of_cr3_loads_the_pdptes(machine: &mut dyn Machine) {
     }
 }
 
-const TESTS: [fn(&mut dyn Machine); 8] = [
+const TESTS: [fn(&mut dyn Machine); 9] = [
     an_invalidation_makes_an_edit_seen,
     a_page_that_is_taken_away_faults,
     wp_changes_between_two_writes,
-    ring_3_and_ring_0_take_turns,
+    rings_take_turns,
+    pkru_counts_in_compatibility_mode,
     wide_entries_are_stored_whole,
     code_that_crosses_is_fetched_again,
     a_4_mib_page_moves,

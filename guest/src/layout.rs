@@ -20,6 +20,8 @@
 //! SMAP require. Without paging there is no window, and ring 0 uses the user addresses, which equal
 //! the physical ones.
 
+use crate::mailbox::AccessRecord;
+
 /// The address at which the reset ROM appears below 1 MiB, on machines that have one. It ends at
 /// [`IMAGE_BASE`].
 pub const ROM_BASE: u64 = 0x000f_0000;
@@ -150,19 +152,49 @@ impl Arena {
         0x0040_0000 + self.0 as u64 * 0x0020_0000
     }
 
+    /// The number of the first record of the ring-0 list.
+    pub const FIRST_SUPERVISOR_RECORD: usize = 2560;
+    /// Number of records for which there is room: of both lists, or of the one list of sequences.
+    pub const RECORDS: usize =
+        (Self::IMAGES - Self::FIRST_RECORD) as usize / size_of::<AccessRecord>();
+
+    const FIRST_RECORD: u64 = 0x1000;
+    const IMAGES: u64 = 0x2_0000;
+
+    /// The address of record `number`. The ring-3 list starts with record 0, and so does the one list of
+    /// sequences.
+    pub const fn record(self, number: usize) -> u64 {
+        self.base() + Self::FIRST_RECORD + number as u64 * size_of::<AccessRecord>() as u64
+    }
+
+    /// The number of the record that contains an address; `None` if none does.
+    ///
+    /// ```
+    /// use crosswalk_guest::layout::Arena;
+    /// let arena = Arena::ALL[0];
+    /// assert_eq!(arena.record_at(arena.record(7) + 23), Some(7));
+    /// assert_eq!(arena.record_at(arena.record(0) - 1), None);
+    /// assert_eq!(arena.record_at(arena.record(Arena::RECORDS)), None);
+    /// ```
+    pub const fn record_at(self, address: u64) -> Option<usize> {
+        let Some(offset) = address.checked_sub(self.record(0)) else { return None };
+        let number = offset as usize / size_of::<AccessRecord>();
+        if number < Self::RECORDS { Some(number) } else { None }
+    }
+
     /// The address of the records of the ring-3 list.
     pub const fn user_records(self) -> u64 {
-        self.base() + 0x1000
+        self.record(0)
     }
 
     /// The address of the records of the ring-0 list.
     pub const fn supervisor_records(self) -> u64 {
-        self.base() + 0x1_0000
+        self.record(Self::FIRST_SUPERVISOR_RECORD)
     }
 
     /// The address of the host's copy of table `index`, which the guest copies to [`Self::table`].
     pub const fn table_image(self, index: usize) -> u64 {
-        self.base() + 0x2_0000 + index as u64 * 0x1000
+        self.base() + Self::IMAGES + index as u64 * 0x1000
     }
 
     /// The address of page table `index`, which must be less than [`Self::TABLES`]. Table 0 is the

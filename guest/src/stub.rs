@@ -83,8 +83,14 @@ pub enum Stub {
     SetFlags,
     /// Sets the PKRU of keyed accesses to the record's address field.
     SetPkru,
-    /// Ends keyed accesses.
+    /// Ends keyed accesses. Ring 3 begins with it after [`Self::EnterUser`].
     ClearPkru,
+    /// Ring 3 continues with the next record in ring 0.
+    EnterSupervisor,
+    /// Ring 0 continues in ring 3. In 64-bit code it executes IRETQ, whose frame is in the record and in the
+    /// next one: RIP and CS as address and value, then RFLAGS in the place of a stub, RSP and SS. In 32-bit
+    /// code it continues with the next record.
+    EnterUser,
     /// Makes a change that only ring 0 may make, from the list of either ring.
     Privileged(Privileged, Ring),
     /// Stores the 8 bytes of the record's value field in one go, so that no walk meets half of an
@@ -113,15 +119,15 @@ pub enum Privileged {
 /// Number of 64-bit stubs for one value of `keyed`: five forms with 2 segments and 4 sizes each,
 /// two CLFLUSH, one jump, one LSL, one load of ES.
 const PER_KEYED: usize = 5 * 8 + 2 + 1 + 1 + 1;
-/// Number of 64-bit stubs: the accesses, five other stubs, and three privileged changes from two
+/// Number of 64-bit stubs: the accesses, seven other stubs, and three privileged changes from two
 /// rings.
-const BITS_64: usize = 2 * PER_KEYED + 5 + 2 * 3;
+const BITS_64: usize = 2 * PER_KEYED + 7 + 2 * 3;
 /// Number of 32-bit accesses: five forms with 2 segments and 3 sizes each, two CLFLUSH, one jump.
 const ACCESSES_32: usize = 5 * 6 + 2 + 1;
 
-/// Number of 32-bit stubs: the accesses, five other stubs, and three privileged changes from two
+/// Number of 32-bit stubs: the accesses, seven other stubs, and three privileged changes from two
 /// rings.
-const BITS_32: usize = ACCESSES_32 + 5 + 2 * 3;
+const BITS_32: usize = ACCESSES_32 + 7 + 2 * 3;
 
 /// Number of entries in the table of stubs.
 pub const STUBS: usize = BITS_64 + BITS_32;
@@ -165,7 +171,9 @@ impl Stub {
             Self::ClearPkru => 2 * PER_KEYED + 2,
             Self::UserEnd => 2 * PER_KEYED + 3,
             Self::SupervisorEnd => 2 * PER_KEYED + 4,
-            Self::Privileged(change, ring) => 2 * PER_KEYED + 5 + change.index_from(ring),
+            Self::EnterSupervisor => 2 * PER_KEYED + 5,
+            Self::EnterUser => 2 * PER_KEYED + 6,
+            Self::Privileged(change, ring) => 2 * PER_KEYED + 7 + change.index_from(ring),
             Self::StoreEntry | Self::WritePkru => return None,
         })
     }
@@ -187,7 +195,9 @@ impl Stub {
             Self::SupervisorEnd => Some(ACCESSES_32 + 2),
             Self::StoreEntry => Some(ACCESSES_32 + 3),
             Self::WritePkru => Some(ACCESSES_32 + 4),
-            Self::Privileged(change, ring) => Some(ACCESSES_32 + 5 + change.index_from(ring)),
+            Self::EnterSupervisor => Some(ACCESSES_32 + 5),
+            Self::EnterUser => Some(ACCESSES_32 + 6),
+            Self::Privileged(change, ring) => Some(ACCESSES_32 + 7 + change.index_from(ring)),
         }
     }
 }

@@ -122,7 +122,7 @@ run_lists:
     cmp qword ptr [rbx + {HEADER_COMPATIBILITY}], 0
     jne run_compatible_lists            # compatibility.s
     lea r13, [rip + fetch_done - {WINDOW}]
-    mov r14, {WINDOW}                   # handlers add it to the address of a ring-3 record
+    mov r14, {WINDOW}
     lea r15, [rip + next - {WINDOW}]
     mov rsp, {FAULT_STACK}
     push {USER_DATA}
@@ -138,7 +138,6 @@ begin_supervisor:
     mov rbx, [rip + saved_header]
     add rbx, {WINDOW}
     lea r13, [rip + fetch_done]
-    xor r14d, r14d                      # ring-0 records are supervisor addresses already
     lea r15, [rip + next]
     mov rsp, [rbx + {HEADER_SUPERVISOR_RECORDS}]
     ret

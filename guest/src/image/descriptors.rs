@@ -11,15 +11,10 @@ use crosswalk_guest::layout::{
     DOUBLE_FAULT_STACK_TOP, FAULT_STACK_TOP, IMAGE_BASE, SUPERVISOR_WINDOW,
 };
 use crosswalk_guest::mailbox::PROBE_LIMIT;
+pub(crate) use crosswalk_guest::selector::{
+    SUPERVISOR_CODE, SUPERVISOR_DATA, USER_CODE, USER_DATA,
+};
 
-/// Selector of 64-bit ring-0 code.
-pub(crate) const SUPERVISOR_CODE: u16 = 0x08;
-/// Selector of ring-0 data with base 0.
-pub(crate) const SUPERVISOR_DATA: u16 = 0x10;
-/// Selector of ring-3 data.
-pub(crate) const USER_DATA: u16 = 0x18 | 3;
-/// Selector of 64-bit ring-3 code.
-pub(crate) const USER_CODE: u16 = 0x20 | 3;
 /// Selector of the 64-bit task-state segment.
 pub(crate) const TASK_STATE: u16 = 0x28;
 /// Selector of 32-bit ring-0 code without paging. The segment of the guest's own data follows it.

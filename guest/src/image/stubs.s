@@ -3,8 +3,8 @@
 # the next stub. While the access runs, RSP is already past the record. Both rings use the same
 # stubs.
 #
-# r12: PKRU of keyed accesses. r13: where fetched code returns to. r15: where execution continues
-# after a fault.
+# r12: PKRU of keyed accesses. r13: where fetched code returns to. r14: the supervisor window. r15: where
+# execution continues after a fault.
 
 # Each stub has its address in one table, and that of the instruction that makes the access in another.
 .macro table_entry
@@ -174,7 +174,7 @@
     lea r15, [rip + next_keyed]
     ret
 
-# ClearPkru
+# ClearPkru. Ring 3 begins with it after IRET.
     table_entry
     makes_no_access
     pop rax
@@ -193,6 +193,23 @@
     table_entry
     makes_no_access
     jmp end_supervisor
+
+# EnterSupervisor: ring 3 does all it can, since ring 0 may be emulated.
+    table_entry
+    makes_no_access
+    lea r9, [rsp + r14 + 16]            # the next record
+    lea r13, [rip + fetch_done + {WINDOW}]
+    lea r15, [rip + next + {WINDOW}]
+    lea r8, [rip + in_supervisor + {WINDOW}]
+    jmp enter_supervisor
+in_supervisor:
+    mov rsp, r9
+    ret
+
+# EnterUser: the frame is in the list.
+    table_entry
+    makes_no_access
+    iretq
 
 # Changes that only ring 0 may make, between the accesses of a sequence: one stub for ring 3, which
 # enters ring 0 through the #UD, and one for ring 0.

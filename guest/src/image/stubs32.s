@@ -114,6 +114,34 @@ enter_supervisor_32:
     wrpkru
     ret
 
+# EnterSupervisor: the next record as ring 0 sees it.
+    table_entry
+    makes_no_access
+    lea ebx, [esp + {WINDOW} + 20]
+    lea edi, [in_supervisor_32]
+    lea edx, [in_compatible_supervisor]
+    jmp enter_supervisor_32
+in_supervisor_32:                       # on the frame of the #UD
+    own_data
+    mov esp, ebx
+    ret
+
+# EnterUser: the next record as ring 3 sees it.
+    table_entry
+    makes_no_access
+    lea esi, [esp - {WINDOW} + 20]
+    mov ebx, gs:[saved_header]
+    cmp dword ptr gs:[ebx + {HEADER_COMPATIBILITY}], 0
+    jne enter_compatible_user           # compatibility.s
+    mov esp, {FAULT_STACK}
+    push {USER_DATA}
+    push esi
+    push PLAIN_RFLAGS
+    push {USER_CODE_32}
+    mov eax, offset next_32
+    push eax
+    iretd
+
 # Changes that only ring 0 may make: one stub for ring 3, which enters ring 0 through the #UD, and one
 # for ring 0. On the frame of the #UD, 32-bit code makes the change in 32-bit and PAE paging, and
 # 64-bit code in compatibility mode.

@@ -16,11 +16,12 @@
 # points just past the record.
 .macro record_compatible_fault vector
     mov rdi, [rsp + 32]                 # the saved RSP
+    or rdi, {WINDOW}                    # as ring 0 sees a record of ring 3
     mov dword ptr [rsp + 4], {FAULT_TAG} + \vector
-    pop [rdi + r14 - 24]
+    pop [rdi - 24]
     mov rax, cr2
-    mov [rdi + r14 - 16], rax
-    pop [rdi + r14 - 8]                 # the saved RIP
+    mov [rdi - 16], rax
+    pop [rdi - 8]                       # the saved RIP
     push r15                            # continue with the next record
     iretq
 .endm
@@ -75,6 +76,8 @@ invalid_opcode:
     cmp rdi, 16
     jae 2f
     lea r15, [rip + next]               # if next_keyed itself faults, do not repeat it
+    test byte ptr [rsp + 8], 3          # the saved CS
+    jz 2f
     sub r15, r14
 2:
     push 0                              # #UD has no error code

@@ -12,7 +12,7 @@ use crosswalk_machine::{
     BatchCommand, Capabilities, Identity, Interrupter, Machine, MachineError, Parts, Position,
     ProvenanceMap, RunLog,
 };
-use mmu_core::{PagingMode, Profile, Ring};
+use mmu_core::{PagingMode, Profile};
 use std::mem;
 
 /// The machine.
@@ -121,8 +121,7 @@ fn act(script: &mut Reader<'_>, arena: Arena, memory: &GuestMemory, log: &mut Ru
             memory.write_value(at, &value(script));
         }
         _ => {
-            let ring = if number & 1 == 0 { Ring::Zero } else { Ring::Three };
-            let position = Position { ring, record: number as usize >> 1 };
+            let position = Position { record: number as usize >> 1 };
             if choice & 0x80 == 0 {
                 let [address, data] = [value(script), value(script)];
                 let access = OutsideAccess { address, len: 8, is_write: number & 2 != 0, data };

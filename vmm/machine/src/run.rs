@@ -2,7 +2,7 @@
 
 use crosswalk_case::observation::OutsideAccess;
 use crosswalk_guest::layout::Arena;
-use mmu_core::{ControlState, Ring};
+use mmu_core::ControlState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,16 +16,14 @@ pub struct BatchCommand {
     pub control: Option<ControlState>,
     /// Whether the host has filled the arena's read-only table.
     pub fills_read_only: bool,
-    /// Number of records in both lists.
+    /// Number of records in all lists.
     pub records: usize,
 }
 
-/// A record in one of the two lists of a batch.
+/// A record in a list of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
-    /// The ring whose list it is.
-    pub ring: Ring,
-    /// The index of the record.
+    /// The number of the record, as [`Arena::record`] counts.
     pub record: usize,
 }
 

@@ -186,7 +186,6 @@ mod tests {
         assert_eq!(who(Rule::Code1, PagingMode::FiveLevel), "machine");
         assert_eq!(who(Rule::Code11, PagingMode::FourLevel), "machine");
         assert_eq!(who(Rule::Tlb3, PagingMode::FourLevel), "chance");
-        assert_eq!(who(Rule::Tlb3, PagingMode::Pae), "machine");
         assert_eq!(who(Rule::Code1, PagingMode::FourLevel), "chance");
 
         // The machine obeys SMEP although CPUID does not report it.

@@ -57,9 +57,6 @@ fn why_unmet(need: Need, machine: &Capabilities) -> Option<String> {
             let are_kept = walked.map_or(profile.vendor == Vendor::Intel, |walked| !walked);
             (!are_kept).then(|| "PDPTEs may be read during the walk (PDPTE-4)".into())
         }
-        Need::RingsInAnyOrder => {
-            Some("in the sequences of this guest, ring 3 comes before ring 0".into())
-        }
         Need::OneOf(needs) => {
             let all_unmet: Option<Vec<String>> =
                 needs.iter().map(|need| why_unmet(*need, machine)).collect();

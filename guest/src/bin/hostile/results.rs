@@ -1,11 +1,9 @@
 //! The results of a batch that the genuine guest has just run, for a liar to change.
 
-use crosswalk_guest::layout::{Arena, IMAGE_BASE};
+use crosswalk_guest::layout::{Arena, IMAGE_BASE, SUPERVISOR_WINDOW};
 use crosswalk_guest::mailbox::{AccessRecord, FAULT_TAG};
 use crosswalk_guest::stub::{Code, ImageHeader, Stub};
 
-/// The most records of both lists.
-const MAX_RECORDS: u64 = 2600;
 /// A probe has no more accesses than this, a batch of the run has many more.
 const PROBE_ACCESSES: usize = 100;
 
@@ -40,7 +38,7 @@ impl Results {
     /// Changes the records that end the lists.
     pub(crate) fn change_ends(&self, mut change: impl FnMut(&mut AccessRecord)) {
         self.change_records(|kind, record| {
-            if matches!(kind, Kind::End) {
+            if matches!(kind, Kind::UserEnd | Kind::End) {
                 change(record);
             }
         });
@@ -56,17 +54,19 @@ impl Results {
     }
 
     fn change_records(&self, mut change: impl FnMut(&Kind, &mut AccessRecord)) {
-        for list in [self.arena.user_records(), self.arena.supervisor_records()] {
-            for index in 0..MAX_RECORDS {
-                let place = list + index * size_of::<AccessRecord>() as u64;
-                let mut record: AccessRecord = read(place);
-                let kind = Kind::of(&record);
-                change(&kind, &mut record);
-                write(place, record);
-                if matches!(kind, Kind::End) {
-                    break;
-                }
-            }
+        let mut number = 0;
+        while number < Arena::RECORDS {
+            let place = self.arena.record(number);
+            let mut record: AccessRecord = read(place);
+            let kind = Kind::of(&record);
+            change(&kind, &mut record);
+            write(place, record);
+
+            number = match kind {
+                Kind::End => return,
+                Kind::UserEnd => Arena::FIRST_SUPERVISOR_RECORD,
+                Kind::Access | Kind::Step => number + 1,
+            };
         }
     }
 }
@@ -75,6 +75,9 @@ impl Results {
 enum Kind {
     Access,
     Step,
+    /// The end of the ring-3 list; the ring-0 list follows.
+    UserEnd,
+    /// The end of everything.
     End,
 }
 
@@ -85,17 +88,24 @@ impl Kind {
         }
 
         let header: ImageHeader = read(IMAGE_BASE);
+        let place = record.stub % SUPERVISOR_WINDOW;
         let is = |stub: Stub| {
             let at = |code| stub.index(code).map(|index| header.stubs[index]);
-            let place = record.stub % crosswalk_guest::layout::SUPERVISOR_WINDOW;
             at(Code::Bits64) == Some(place) || at(Code::Bits32) == Some(place)
         };
-        if is(Stub::UserEnd) || is(Stub::SupervisorEnd) || record.stub == 0 {
+        let makes_access = || {
+            let mut stubs = header.stubs.iter().zip(&header.accesses);
+            stubs.any(|(stub, access)| *stub == place && *access != 0)
+        };
+
+        if is(Stub::UserEnd) {
+            Self::UserEnd
+        } else if is(Stub::SupervisorEnd) || record.stub == 0 {
             Self::End
-        } else if is(Stub::SetFlags) || is(Stub::SetPkru) || is(Stub::ClearPkru) {
-            Self::Step
-        } else {
+        } else if makes_access() {
             Self::Access
+        } else {
+            Self::Step
         }
     }
 }

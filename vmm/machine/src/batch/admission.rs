@@ -65,7 +65,7 @@ fn arena_of_root(case: &Case) -> Result<Arena, String> {
 /// Maximum number of entries of a sequence: those on the paths of two pages.
 const MAX_ENTRIES: usize = 2 * MAX_LEVELS;
 
-/// Checks what the guest can run in one go: the ring-3 list, then the ring-0 list.
+/// Checks what the guest can run in one go.
 fn check_sequence(case: &Case) -> Result<(), String> {
     let table_use = case.table_use();
     if table_use.mode == PagingMode::Unpaged {
@@ -90,11 +90,6 @@ fn check_sequence(case: &Case) -> Result<(), String> {
     if case.before.len() > MAX_ACTIONS {
         let count = case.before.len();
         return Err(format!("at most {MAX_ACTIONS} actions come before an access; it has {count}"));
-    }
-
-    let rings: Vec<Ring> = case.accesses().iter().map(|alone| alone.access.ring).collect();
-    if rings.windows(2).any(|pair| pair == [Ring::Zero, Ring::Three]) {
-        return Err("ring 3 comes before ring 0 in a sequence".into());
     }
 
     for TableEntry { at, .. } in written_entries(case) {
@@ -390,7 +385,6 @@ fn first_and_last(span: &Span) -> [u64; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crosswalk_case::AccessStep;
     use mmu_core::{Access, Profile};
 
     fn plain(mode: PagingMode, ring: Ring) -> Case {
@@ -415,12 +409,6 @@ mod tests {
         let mut unpaged = plain(PagingMode::Unpaged, Ring::Three);
         unpaged.before = vec![Action::ReloadCr3];
         assert_refused(&unpaged, "needs page tables");
-
-        let mut descending = plain(PagingMode::FourLevel, Ring::Three);
-        let AccessStep { access, form, value } =
-            plain(PagingMode::FourLevel, Ring::Zero).access_step();
-        descending.before = vec![Action::Access(AccessStep { access, form, value })];
-        assert_refused(&descending, "ring 3 comes before ring 0");
 
         let mut writing = plain(PagingMode::FourLevel, Ring::Three);
         let unlisted = TableEntry { at: Arena::ALL[1].table(7) + 8, value: 0 };

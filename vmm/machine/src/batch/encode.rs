@@ -30,8 +30,9 @@ pub struct Encoded {
     /// PAE's PDPTEs in memory at the time when they are loaded, if they change afterwards
     /// (PDPTE-1).
     pdptes_at_load: Option<[u64; 4]>,
-    pub(super) user: List,
-    pub(super) supervisor: List,
+    /// What the guest runs, in this order: the ring-3 list and the ring-0 list, or the one list of
+    /// sequences.
+    pub(super) lists: Vec<List>,
     /// Whether the machine itself sets the control registers, to values that the guest may not
     /// load.
     keep_control: bool,
@@ -56,8 +57,7 @@ impl Encoded {
             tables: ArenaTables::new(batch.cases[0].table_use(), batch.arena),
             read_only: None,
             pdptes_at_load: None,
-            user: List::default(),
-            supervisor: List::default(),
+            lists: Vec::new(),
             keep_control: !not_in_cpuid.is_empty(),
             sees_outside: capabilities.sees_outside,
             elsewhere: match batch.cases.as_slice() {
@@ -81,18 +81,19 @@ impl Encoded {
 
     /// The index of the case that has the frames of a lane. A sequence has those of two.
     pub(super) fn case_of_lane(&self, lane: usize) -> usize {
-        let cases = &self.batch.cases;
-        let are_sequences = cases.len() > 1 && cases[0].is_sequence();
-        if are_sequences { sequence_of_lane(lane) } else { lane }
+        let shares_lanes = self.batch.cases.len() > 1 && self.are_sequences();
+        if shares_lanes { sequence_of_lane(lane) } else { lane }
+    }
+
+    /// Whether the batch consists of sequences.
+    fn are_sequences(&self) -> bool {
+        self.batch.cases[0].is_sequence()
     }
 
     /// The index of the case whose access is at a position; `None` for steps between accesses.
     pub fn case_at(&self, position: Position) -> Option<usize> {
-        let list = match position.ring {
-            Ring::Three => &self.user,
-            Ring::Zero => &self.supervisor,
-        };
-        Some(list.owners.get(position.record).copied().flatten()?.case)
+        let owner = self.lists.iter().find_map(|list| list.owner_of(position.record))?;
+        Some(owner.case)
     }
 
     /// Adds the case that the guest was at to the error of a failed guest, or all cases if that one
@@ -124,15 +125,16 @@ impl Encoded {
         for frame in &self.elsewhere {
             memory.restore_frame(*frame);
         }
-        memory.write_value(arena.user_records(), self.user.records.as_slice());
-        memory.write_value(arena.supervisor_records(), self.supervisor.records.as_slice());
+        for list in &self.lists {
+            memory.write_value(arena.record(list.first), list.records.as_slice());
+        }
         memory.write_value(arena.base(), &self.header());
 
         BatchCommand {
             arena,
             control: self.keep_control.then_some(*self.state()),
             fills_read_only: self.read_only.is_some(),
-            records: self.user.records.len() + self.supervisor.records.len(),
+            records: self.lists.iter().map(|list| list.records.len()).sum(),
         }
     }
 
@@ -258,21 +260,25 @@ impl Encoded {
         pdptes
     }
 
-    /// Writes both lists, without the cases that are left out.
+    /// Writes the lists, without the cases that are left out.
     fn fill_lists(&mut self, image: &Image) {
-        self.user = self.list(Ring::Three, image);
-        self.supervisor = self.list(Ring::Zero, image);
-    }
-
-    fn list(&self, ring: Ring, image: &Image) -> List {
         let code = Code::of(self.tables.table_use);
-        let mut writer = ListWriter::new(image, code, ring, self.state().cr0);
+        let cr0 = self.state().cr0;
+        let arena = self.batch.arena;
 
-        for (index, case) in self.cases_that_run() {
-            writer.add(index, case);
-        }
-
-        writer.end()
+        let writers = if self.are_sequences() {
+            vec![ListWriter::in_order(image, code, cr0, arena)]
+        } else {
+            let of_ring = |ring| ListWriter::of_ring(image, code, cr0, arena, ring);
+            [Ring::Three, Ring::Zero].map(of_ring).into()
+        };
+        let list = |mut writer: ListWriter<'_>| {
+            for (index, case) in self.cases_that_run() {
+                writer.add(index, case);
+            }
+            writer.end()
+        };
+        self.lists = writers.into_iter().map(list).collect();
     }
 
     fn cases_that_run(&self) -> impl Iterator<Item = (usize, &Case)> {

@@ -1,23 +1,28 @@
-//! The lists of records that the guest runs, one for each ring.
+//! The lists of records that the guest runs: one for each ring, or one in which sequences change the
+//! ring.
 
 use crate::image::Image;
 use crosswalk_case::observation::SavedRip;
 use crosswalk_case::{AccessStep, Action, Case};
 use crosswalk_guest::contents::ACCESS_BYTE;
-use crosswalk_guest::layout::SUPERVISOR_WINDOW;
+use crosswalk_guest::layout::{Arena, SUPERVISOR_WINDOW};
 use crosswalk_guest::mailbox::AccessRecord;
+use crosswalk_guest::selector::{USER_CODE, USER_DATA};
 use crosswalk_guest::stub::{Code, Form, Privileged, Stub};
 use crosswalk_guest::tables;
 use mmu_core::{AccessKind, ControlState, Cr0, PagingMode, Ring, Segment};
+use std::mem::offset_of;
 
 /// The bits of a word that 32-bit code sees.
 const LOW_HALF: u64 = 0xffff_ffff;
+/// RFLAGS without any flag: the bit that is always 1.
+const PLAIN_RFLAGS: u64 = 0x2;
 
-/// One ring's list of records.
-#[derive(Clone, Debug, Default)]
+/// A list of records.
+#[derive(Clone, Debug)]
 pub(super) struct List {
-    /// The address of its code segment's base.
-    code_base: u64,
+    /// The number of its first record in the arena.
+    pub(super) first: usize,
     pub(super) records: Vec<AccessRecord>,
     /// The access that each record makes; `None` for steps between accesses.
     pub(super) owners: Vec<Option<Owner>>,
@@ -30,19 +35,31 @@ pub(super) struct Owner {
     pub(super) case: usize,
     /// Whether it is the last access of the case.
     pub(super) is_last: bool,
+    /// The ring that makes it.
+    pub(super) ring: Ring,
+    /// The address of its code segment's base.
+    code_base: u64,
     /// The linear address of the instruction that makes it.
-    pub(super) instruction: u64,
+    instruction: u64,
 }
 
 impl List {
-    /// The RIP that the fault of an access saved, by the offset in its code segment.
-    pub(super) fn saved_rip(&self, owner: &Owner, offset: u64) -> SavedRip {
+    /// The access that the record with this number in the arena makes.
+    pub(super) fn owner_of(&self, record: usize) -> Option<Owner> {
+        let index = record.checked_sub(self.first)?;
+        self.owners.get(index).copied().flatten()
+    }
+}
+
+impl Owner {
+    /// The RIP that the fault of the access saved, by the offset in its code segment.
+    pub(super) fn saved_rip(&self, offset: u64) -> SavedRip {
         let mut address = offset.wrapping_add(self.code_base);
         if self.code_base != 0 {
             address &= LOW_HALF;
         }
 
-        let from_instruction = address.wrapping_sub(owner.instruction) as i64;
+        let from_instruction = address.wrapping_sub(self.instruction) as i64;
         match i8::try_from(from_instruction) {
             Ok(bytes) => SavedRip::FromInstruction(bytes),
             Err(_) => SavedRip::Address(address),
@@ -50,13 +67,15 @@ impl List {
     }
 }
 
-/// Writes the list of one ring.
+/// Writes a list.
 pub(super) struct ListWriter<'i> {
     image: &'i Image,
     code: Code,
+    arena: Arena,
+    /// Whether the list changes the ring. Otherwise it has what the cases do in its ring.
+    switches: bool,
+    /// The ring of the code after the records so far.
     ring: Ring,
-    /// The distance from user addresses to those at which the ring finds the guest's memory.
-    window: u64,
     list: List,
     /// EFLAGS.AC after the records so far.
     ac: bool,
@@ -68,14 +87,36 @@ pub(super) struct ListWriter<'i> {
 }
 
 impl<'i> ListWriter<'i> {
-    pub(super) fn new(image: &'i Image, code: Code, ring: Ring, cr0: Cr0) -> Self {
-        let window = if ring == Ring::Three { 0 } else { supervisor_window(cr0) };
-        let code_base = if code == Code::Bits64 { 0 } else { window };
-        let list = List { code_base, ..List::default() };
-        Self { image, code, ring, window, list, ac: false, pkru: 0, cr0_at_start: cr0, cr0 }
+    /// Writes the list of one ring.
+    pub(super) fn of_ring(
+        image: &'i Image,
+        code: Code,
+        cr0: Cr0,
+        arena: Arena,
+        ring: Ring,
+    ) -> Self {
+        let first = if ring == Ring::Three { 0 } else { Arena::FIRST_SUPERVISOR_RECORD };
+        let list = List { first, records: Vec::new(), owners: Vec::new() };
+        Self {
+            image,
+            code,
+            arena,
+            switches: false,
+            ring,
+            list,
+            ac: false,
+            pkru: 0,
+            cr0_at_start: cr0,
+            cr0,
+        }
     }
 
-    /// Adds what the case with this index does in this ring.
+    /// Writes the one list of sequences. It starts in ring 3.
+    pub(super) fn in_order(image: &'i Image, code: Code, cr0: Cr0, arena: Arena) -> Self {
+        Self { switches: true, ..Self::of_ring(image, code, cr0, arena, Ring::Three) }
+    }
+
+    /// Adds what the case with this index does.
     pub(super) fn add(&mut self, index: usize, case: &Case) {
         let mut state = case.state;
 
@@ -93,9 +134,12 @@ impl<'i> ListWriter<'i> {
                 _ => next.unwrap_or(case.access.ring),
             };
 
+            if self.switches {
+                self.enter(ring);
+            }
             if ring == self.ring {
                 let is_last = number == case.before.len();
-                self.act(action, &state, Owner { case: index, is_last, instruction: 0 });
+                self.act(action, &state, Place { case: index, is_last });
             }
         }
     }
@@ -106,23 +150,71 @@ impl<'i> ListWriter<'i> {
         self.set_pkru(0);
         self.set_flags(false);
 
+        if self.switches {
+            self.enter(Ring::Zero);
+        }
         let end = if self.ring == Ring::Three { Stub::UserEnd } else { Stub::SupervisorEnd };
         self.push(end, 0, 0, None);
+
+        let room = if self.switches || self.ring == Ring::Zero {
+            Arena::RECORDS
+        } else {
+            Arena::FIRST_SUPERVISOR_RECORD
+        };
+        assert!(self.list.first + self.list.records.len() <= room, "the cases fit their list");
         self.list
     }
 
-    fn act(&mut self, action: Action, state: &ControlState, owner: Owner) {
+    /// Continues in a ring.
+    fn enter(&mut self, ring: Ring) {
+        match (self.ring, ring) {
+            (Ring::Three, Ring::Zero) => {
+                self.push(Stub::EnterSupervisor, 0, 0, None);
+                // An interrupt gate leaves AC as it is (SDM "Flag Usage By Exception- or
+                // Interrupt-Handler Procedure").
+                self.ring = Ring::Zero;
+            }
+            (Ring::Zero, Ring::Three) => self.return_to_user(),
+            _ => return,
+        }
+        if self.code == Code::Bits64 {
+            self.pkru = 0;
+        }
+    }
+
+    /// Returns to ring 3, which then has plain flags.
+    fn return_to_user(&mut self) {
+        match self.code {
+            Code::Bits64 => self.execute_iret(),
+            Code::Bits32 => self.push(Stub::EnterUser, 0, 0, None),
+        }
+        self.ring = Ring::Three;
+        self.ac = false;
+    }
+
+    /// Executes IRETQ, and then a stub that takes two words and sets the registers of the list.
+    fn execute_iret(&mut self) {
+        let entry = self.image.stub(Stub::ClearPkru, self.code).expect("64-bit code has it");
+        self.push(Stub::EnterUser, entry, USER_CODE.into(), None);
+
+        let rest_of_frame = self.list.first + self.list.records.len();
+        let rsp = self.arena.record(rest_of_frame) + offset_of!(AccessRecord, address) as u64;
+        let record = AccessRecord { stub: PLAIN_RFLAGS, address: rsp, value: USER_DATA.into() };
+        self.push_record(record, None);
+    }
+
+    fn act(&mut self, action: Action, state: &ControlState, place: Place) {
         if !matches!(action, Action::WriteProtect(_)) {
             // As the case has it, whatever the case before it, or the list of the other ring, has left.
             self.set_cr0(state.cr0);
         }
 
         match action {
-            Action::Access(step) => self.access(step, state, owner),
+            Action::Access(step) => self.access(step, state, place),
             // Page tables are in the guest's own memory.
             Action::Write(entry) => {
                 let store = store_of_entry(state.mode(), self.code);
-                self.push(store, entry.at + self.window, entry.value, None);
+                self.push(store, entry.at + self.window(), entry.value, None);
             }
             Action::Invlpg(address) => self.change(Privileged::Invlpg, address.get()),
             Action::ReloadCr3 => self.change(Privileged::ReloadCr3, 0),
@@ -138,7 +230,7 @@ impl<'i> ListWriter<'i> {
     }
 
     /// Adds an access, and before it the steps that change EFLAGS.AC and PKRU.
-    fn access(&mut self, step: AccessStep, state: &ControlState, owner: Owner) {
+    fn access(&mut self, step: AccessStep, state: &ControlState, place: Place) {
         self.set_pkru(state.pkru);
         self.set_flags(step.access.ac);
 
@@ -148,7 +240,7 @@ impl<'i> ListWriter<'i> {
             value &= LOW_HALF;
             if step.access.kind == AccessKind::Fetch {
                 // A jump adds the base of the code segment, which is the window.
-                address = address.wrapping_sub(self.window) & LOW_HALF;
+                address = address.wrapping_sub(self.window()) & LOW_HALF;
             }
         }
         if step.form == Form::SegmentLoad {
@@ -156,8 +248,11 @@ impl<'i> ListWriter<'i> {
             address = address.wrapping_sub(ACCESS_BYTE);
         }
         let stub = stub_of(&step, is_keyed(self.pkru, self.code));
-        let instruction = self.image.access_of(stub, self.code).map_or(0, |at| at + self.window);
-        self.push(stub, address, value, Some(Owner { instruction, ..owner }));
+        let instruction = self.image.access_of(stub, self.code).map_or(0, |at| at + self.window());
+        let Place { case, is_last } = place;
+        let code_base = self.code_base();
+        let owner = Owner { case, is_last, ring: self.ring, code_base, instruction };
+        self.push(stub, address, value, Some(owner));
     }
 
     fn set_cr0(&mut self, cr0: Cr0) {
@@ -184,7 +279,6 @@ impl<'i> ListWriter<'i> {
     }
 
     fn set_flags(&mut self, ac: bool) {
-        const PLAIN_RFLAGS: u64 = 0x2;
         const RFLAGS_AC: u64 = 1 << 18;
 
         if self.ac != ac {
@@ -195,12 +289,32 @@ impl<'i> ListWriter<'i> {
 
     fn push(&mut self, stub: Stub, address: u64, value: u64, owner: Option<Owner>) {
         let user_address = self.image.stub(stub, self.code).expect("admission checks the stubs");
-        let offset_in_segment = user_address + self.window - self.list.code_base;
+        let offset_in_segment = user_address + self.window() - self.code_base();
+        self.push_record(AccessRecord { stub: offset_in_segment, address, value }, owner);
+    }
 
-        let record = AccessRecord { stub: offset_in_segment, address, value };
+    fn push_record(&mut self, record: AccessRecord, owner: Option<Owner>) {
         self.list.records.push(record);
         self.list.owners.push(owner);
     }
+
+    /// The distance from user addresses to those at which the ring finds the guest's memory.
+    fn window(&self) -> u64 {
+        // The code stays where it is while CR0 changes.
+        if self.ring == Ring::Three { 0 } else { supervisor_window(self.cr0_at_start) }
+    }
+
+    /// The base of the ring's code segment.
+    fn code_base(&self) -> u64 {
+        if self.code == Code::Bits64 { 0 } else { self.window() }
+    }
+}
+
+/// An access of a case, by its index in the batch.
+#[derive(Clone, Copy)]
+struct Place {
+    case: usize,
+    is_last: bool,
 }
 
 /// Whether the stub of an access loads PKRU around it. 32-bit code loads it before.
@@ -230,4 +344,48 @@ const fn store_of_entry(mode: PagingMode, code: Code) -> Stub {
 /// The distance from user addresses to those at which ring 0 finds the guest's memory.
 pub(super) fn supervisor_window(cr0: Cr0) -> u64 {
     if cr0.contains(Cr0::PG) { SUPERVISOR_WINDOW } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mmu_core::Profile;
+
+    /// A write of ring 0, then a read of ring 3. IRET pops RIP, CS, RFLAGS, RSP and SS: selectors 0x23 and
+    /// 0x1b, and two words of the second record are left for `ClearPkru`.
+    #[test]
+    fn one_list_changes_the_ring_and_ends_in_ring_0() {
+        const WINDOW: u64 = 0x4000_0000;
+        let image = Image::built_in().unwrap();
+        let [arena, _] = Arena::ALL;
+        let mut case = Case::plain(arena, 3, Ring::Three, Profile::default());
+        let AccessStep { access, value, .. } = case.access_step();
+        let access = mmu_core::Access { kind: AccessKind::Write, ring: Ring::Zero, ..access };
+        case.before = vec![Action::Access(AccessStep { access, form: Form::Store, value })];
+
+        let mut writer = ListWriter::in_order(&image, Code::Bits64, case.state.cr0, arena);
+        writer.add(5, &case);
+        let list = writer.end();
+
+        let at = |stub| image.stub(stub, Code::Bits64).unwrap();
+        let access = |form| at(Stub::Access { form, stack: false, log_size: 3, keyed: false });
+        let [address, first] = [case.access.address.get(), arena.base() + 0x1000];
+        let expected = [
+            [at(Stub::EnterSupervisor), 0, 0],
+            [access(Form::Store) + WINDOW, address, 0],
+            [at(Stub::EnterUser) + WINDOW, at(Stub::ClearPkru), 0x23],
+            [2, first + 3 * 24 + 8, 0x1b],
+            [access(Form::Load), address, 0],
+            [at(Stub::EnterSupervisor), 0, 0],
+            [at(Stub::SupervisorEnd) + WINDOW, 0, 0],
+        ];
+        let found = list.records.iter().map(|record| [record.stub, record.address, record.value]);
+        assert_eq!(found.collect::<Vec<_>>(), expected);
+
+        let owner =
+            |record| list.owner_of(record).map(|owner| (owner.case, owner.is_last, owner.ring));
+        assert_eq!(owner(1), Some((5, false, Ring::Zero)));
+        assert_eq!(owner(4), Some((5, true, Ring::Three)));
+        assert!([0, 2, 3, 5, 6, 7].into_iter().all(|record| owner(record).is_none()));
+    }
 }

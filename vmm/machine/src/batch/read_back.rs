@@ -23,7 +23,7 @@ use crosswalk_case::observation::{
 use crosswalk_guest::contents;
 use crosswalk_guest::layout::{Arena, MAX_LANES};
 use crosswalk_guest::mailbox::{AccessRecord, Header, tagged_fault};
-use mmu_core::{Ring, Vector};
+use mmu_core::Vector;
 use std::sync::LazyLock;
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -138,11 +138,9 @@ impl Encoded {
             earlier: vec![Vec::new(); attempts.len()],
             attempts: &mut attempts,
         };
-        for (ring, list, at) in [
-            (Ring::Three, &self.user, arena.user_records()),
-            (Ring::Zero, &self.supervisor, arena.supervisor_records()),
-        ] {
-            reader.read_list(ring, list, at).map_err(|error| self.blame(error))?;
+        for list in &self.lists {
+            let at = arena.record(list.first);
+            reader.read_list(list, at).map_err(|error| self.blame(error))?;
         }
 
         self.read_tables(memory, &mut attempts);
@@ -294,8 +292,8 @@ struct RecordReader<'r> {
 }
 
 impl RecordReader<'_> {
-    /// Reads the list of a ring.
-    fn read_list(&mut self, ring: Ring, list: &List, at: u64) -> Result<(), MachineError> {
+    /// Reads a list.
+    fn read_list(&mut self, list: &List, at: u64) -> Result<(), MachineError> {
         let mut records = vec![AccessRecord::new_zeroed(); list.records.len()];
         self.memory.read(at, records.as_mut_slice().as_mut_bytes());
 
@@ -303,11 +301,12 @@ impl RecordReader<'_> {
         for (index, ((before, after), owner)) in lists.enumerate() {
             if !is_possible(before, after, *owner) {
                 let failure = GuestFailure::BadRecord { record: index, word: after.stub };
-                return Err(MachineError::guest(failure, Some(Position { ring, record: index })));
+                let record = list.first.saturating_add(index);
+                return Err(MachineError::guest(failure, Some(Position { record })));
             }
 
             if let Some(owner) = owner {
-                self.read_access(ring, list, after, *owner);
+                self.read_access(after, *owner);
             }
         }
 
@@ -315,12 +314,12 @@ impl RecordReader<'_> {
     }
 
     /// Reads the record of an access.
-    fn read_access(&mut self, ring: Ring, list: &List, record: &AccessRecord, owner: Owner) {
-        let Owner { case, is_last, .. } = owner;
+    fn read_access(&mut self, record: &AccessRecord, owner: Owner) {
+        let Owner { case, is_last, ring, .. } = owner;
         let fault = record.fault().map(|(vector, error_code)| {
             let cr2 = record.address;
             let cr2_before = std::mem::replace(&mut self.cr2, cr2);
-            let rip = Some(list.saved_rip(&owner, record.value));
+            let rip = Some(owner.saved_rip(record.value));
             ObservedFault { vector, error_code, cr2, cr2_before, rip }
         });
         // An access that faulted left no value.

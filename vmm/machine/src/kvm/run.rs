@@ -10,7 +10,6 @@ use crosswalk_guest::contents;
 use crosswalk_guest::layout::{Arena, CONTROL, SUPERVISOR_WINDOW};
 use crosswalk_guest::mailbox::{AccessRecord, Control, DOORBELL_PORT, Doorbell};
 use kvm_ioctls::VcpuExit;
-use mmu_core::Ring;
 use nix::time::ClockId;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -94,23 +93,13 @@ impl Vm {
     }
 
     /// The record on which the guest works: the one just before RSP, if RSP is in a list of the
-    /// arena.
+    /// arena. Ring 0 finds the lists in its window if paging is on.
     fn position(&self, arena: Option<Arena>) -> Option<Position> {
-        let arena = arena?;
         let rsp = self.vcpu.get_regs().ok()?.rsp;
         let size = size_of::<AccessRecord>() as u64;
-        let within = |ring: Ring, start: u64, end: u64, window: u64| {
-            let record = rsp.checked_sub(start + window + size)? / size;
-            (rsp < end + window).then_some(Position { ring, record: record as usize })
-        };
-
-        let user = arena.user_records();
-        let supervisor = arena.supervisor_records();
-        let end = arena.table_image(0);
-        within(Ring::Three, user, supervisor, 0)
-            // Without paging there is no window.
-            .or_else(|| within(Ring::Zero, supervisor, end, 0))
-            .or_else(|| within(Ring::Zero, supervisor, end, SUPERVISOR_WINDOW))
+        let address = rsp.checked_sub(SUPERVISOR_WINDOW).unwrap_or(rsp).checked_sub(size)?;
+        let record = arena?.record_at(address)?;
+        Some(Position { record })
     }
 }
 
@@ -139,10 +128,10 @@ impl Moment {
 struct Run {
     /// The patience with the whole batch.
     batch: Patience,
-    /// The patience since the guest last came further, and how many records of each ring it has
-    /// reached.
+    /// The patience since the guest last came further, and the number of the record after the one that
+    /// it reached then.
     progress: Patience,
-    reached: [usize; 2],
+    reached: usize,
     /// The record at the last interruption, and the patience with that access.
     access: Option<(Position, Patience)>,
     log: RunLog,
@@ -153,7 +142,7 @@ impl Run {
         Self {
             batch: now.patience(BATCH_LIMIT),
             progress: now.patience(LIMIT),
-            reached: [0; 2],
+            reached: 0,
             access: None,
             log: RunLog::default(),
         }
@@ -197,12 +186,11 @@ impl Run {
     /// Whether the guest, at this position, has had its time: for the batch, or since it last came
     /// further.
     fn is_late(&mut self, position: Option<Position>, now: Moment) -> bool {
-        if let Some(Position { ring, record }) = position {
-            let reached = &mut self.reached[usize::from(ring == Ring::Three)];
-            if record >= *reached {
-                *reached = record + 1;
-                self.progress = now.patience(LIMIT);
-            }
+        if let Some(Position { record }) = position
+            && record >= self.reached
+        {
+            self.reached = record + 1;
+            self.progress = now.patience(LIMIT);
         }
 
         self.batch.is_over(now.used, now.wall) || self.progress.is_over(now.used, now.wall)
@@ -266,7 +254,7 @@ mod tests {
     const BREAK: Result<ControlFlow<()>, GuestFailure> = Ok(ControlFlow::Break(()));
 
     fn at(record: usize) -> impl Fn() -> Option<Position> {
-        move || Some(Position { ring: Ring::Three, record })
+        move || Some(Position { record })
     }
 
     fn access_at(address: u64) -> OutsideAccess {

@@ -15,10 +15,8 @@ use mmu_core::{
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
 
-/// Maximum number of records of a sequence in one list: as many as [`MAX_SEQUENCES`] may have.
-///
-/// [`MAX_SEQUENCES`]: crosswalk_guest::layout::MAX_SEQUENCES
-pub(super) const MAX_RECORDS: usize = 13;
+/// Maximum number of records of a sequence. As many sequences as run together must fit the list.
+pub(super) const MAX_RECORDS: usize = 24;
 /// Maximum number of edits. Each multiplies what may be cached.
 const MAX_EDITS: usize = 3;
 
@@ -46,10 +44,7 @@ pub(super) struct StepWriter<'r, R> {
     pub(super) values: Vec<u64>,
     pub(super) actions: Vec<Action>,
     pub(super) edits: usize,
-    /// The number of accesses so far.
-    accesses: usize,
-    /// The number of the first access by ring 0; those after it are, too.
-    first_of_ring_0: usize,
+    rings: Rings,
     /// Whether actions may drop everything that is cached.
     drops_everything: bool,
     /// The offset at which most loads and stores are made.
@@ -67,11 +62,6 @@ impl<'r, R: Rng> StepWriter<'r, R> {
         mapping: Mapping,
         drops_everything: bool,
     ) -> Self {
-        let first_of_ring_0 = match rng.random_range(0..20) {
-            0..12 => usize::MAX,
-            12..16 => 0,
-            _ => rng.random_range(1..3),
-        };
         Self {
             machine: batch.machine,
             state: batch.state,
@@ -80,8 +70,7 @@ impl<'r, R: Rng> StepWriter<'r, R> {
             mapping,
             actions: Vec::new(),
             edits: 0,
-            accesses: 0,
-            first_of_ring_0,
+            rings: Rings::random(rng),
             drops_everything,
             offset: rng.random_range(DATA_OFFSETS),
             fetches_cross: rng.random_bool(0.5),
@@ -164,7 +153,7 @@ impl<'r, R: Rng> StepWriter<'r, R> {
 
     /// Whether PKRU can be used in this sequence.
     fn has_keys(&self) -> bool {
-        let can_load = self.first_of_ring_0 == usize::MAX || self.machine.pkru_in_ring_0;
+        let can_load = self.rings == Rings::One(Ring::Three) || self.machine.pkru_in_ring_0;
         self.state.cr4.contains(Cr4::PKE) && can_load
     }
 
@@ -317,16 +306,49 @@ impl<R: Rng> StepWriter<'_, R> {
     }
 }
 
+/// The rings of the accesses. Most sequences keep to one, since a machine may take long to switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rings {
+    One(Ring),
+    /// Either, and this one next.
+    Both(Ring),
+}
+
+impl Rings {
+    fn random(rng: &mut impl Rng) -> Self {
+        match rng.random_range(0..20) {
+            0..11 => Self::One(Ring::Three),
+            11..14 => Self::One(Ring::Zero),
+            14..16 => Self::Both(Ring::Three),
+            _ => Self::Both(Ring::Zero),
+        }
+    }
+
+    /// The ring of the next access.
+    fn draw(&mut self, random: &mut impl Rng) -> Ring {
+        match self {
+            Self::One(ring) => *ring,
+            Self::Both(next) => {
+                let ring = *next;
+                if random.random_bool(0.6) {
+                    *next = if ring == Ring::Three { Ring::Zero } else { Ring::Three };
+                }
+                ring
+            }
+        }
+    }
+}
+
 /// Accesses.
 impl<R: Rng> StepWriter<'_, R> {
     /// Adds an access; the last one of a sequence may store in two pages in any ring.
     pub(super) fn access(&mut self, is_last: bool) {
-        let ring = if self.accesses < self.first_of_ring_0 { Ring::Three } else { Ring::Zero };
-        self.accesses += 1;
+        let ring = self.rings.draw(self.rng);
 
         // Often the same access again, so that what the first has cached is of use.
+        let again = if matches!(self.rings, Rings::Both(_)) { 0.6 } else { 0.35 };
         let step = match self.last_access() {
-            Some(mut step) if self.rng.random_bool(0.35) => {
+            Some(mut step) if self.rng.random_bool(again) => {
                 step.access.ring = ring;
                 step.access.ac = self.random_ac(ring);
                 step
@@ -352,11 +374,12 @@ impl<R: Rng> StepWriter<'_, R> {
             _ => AccessKind::Clflush,
         };
         let is_second = self.mapping.pages.len() > 1 && self.rng.random_bool(0.3);
-        // In ring 0 an emulator may store a part before it faults (K2), which shows at the end only.
+        // An emulator may store a part before it faults (K2, K12), which shows at the end only.
+        let may_be_emulated = ring == Ring::Zero || self.table_use.compatibility;
         let may_cross = !is_second
             && self.mapping.is_followed
             && self.rng.random_bool(0.2)
-            && (is_last || ring == Ring::Three || !kind.writes());
+            && (is_last || !may_be_emulated || !kind.writes());
 
         let (form, size) = self.random_instruction(kind);
         let (offset, size) = self.place(kind, size, may_cross);
@@ -421,7 +444,7 @@ impl<R: Rng> StepWriter<'_, R> {
     }
 }
 
-/// The most records that a sequence can have in one list: one for each action, and those that change
+/// The most records that a sequence can have: one for each action, and those that change the ring,
 /// EFLAGS.AC and PKRU before an access, or restore CR0 for the next lane.
 pub(super) fn records(case: &Case) -> usize {
     let accesses = || {
@@ -441,5 +464,8 @@ pub(super) fn records(case: &Case) -> usize {
     if accesses().any(|access| access.ac) {
         count += accesses().count() + 1;
     }
+    // From one ring to the other it takes one record or two. The lane before may have ended in either.
+    let rings: Vec<Ring> = accesses().map(|access| access.ring).collect();
+    count += 2 * (1 + rings.windows(2).filter(|pair| pair[0] != pair[1]).count());
     count + 2 * usize::from(changes_cr0)
 }

@@ -39,13 +39,11 @@ fn they_fit_the_layout_and_are_the_same_after_their_text_form() {
     }
 }
 
-/// A list of records has room for 2,560.
+/// The list has room for 5,290: 0x1f000 bytes of 24 each.
 #[test]
-fn the_records_of_a_batch_fit_the_lists() {
-    let record = size_of::<crosswalk_guest::mailbox::AccessRecord>() as u64;
-    let [arena, _] = Arena::ALL;
-    let room = (arena.supervisor_records() - arena.user_records()) / record;
-    assert!(steps::MAX_RECORDS as u64 * MAX_SEQUENCES as u64 + 8 < room, "{room}");
+fn the_records_of_a_batch_fit_the_list() {
+    assert_eq!(Arena::RECORDS, 5290);
+    const { assert!(steps::MAX_RECORDS * MAX_SEQUENCES + 8 < Arena::RECORDS) };
 
     for case in batches().flat_map(|batch| batch.cases) {
         assert!(steps::records(&case) <= steps::MAX_RECORDS, "{case}");
@@ -141,7 +139,7 @@ fn the_actions_of_every_mode_occur() {
                 ),
                 count(&|action| matches!(action, Action::Access(step) if step.form == Form::Jump)),
             ];
-            assert!(counts.iter().all(|count| *count > 8), "{mode}: {counts:?} of {}", cases.len());
+            assert!(counts.iter().all(|count| *count > 3), "{mode}: {counts:?} of {}", cases.len());
         }
     }
 }

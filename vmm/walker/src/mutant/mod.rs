@@ -143,8 +143,6 @@ pub enum Need {
     RepeatsWalks,
     /// PDPTEs of PAE paging in registers, and not read during the walk (PDPTE-4).
     PdptesInRegisters,
-    /// A guest that runs code of ring 0 before code of ring 3 in one sequence.
-    RingsInAnyOrder,
     /// Any of these.
     OneOf(&'static [Self]),
 }

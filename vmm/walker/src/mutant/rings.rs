@@ -32,7 +32,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
         rule: Some(Rule::Right2),
         mistake: "a write of ring 0 under WP=0 lets ring 3 write the read-only page",
         origin: "Bochs c30e89289, KVM (kvm-unit-tests fd0898ba)",
-        needs: &[Need::RingsInAnyOrder],
+        needs: &[],
         semantics: None,
         walker: &InSequences(Stateful(B55::after)),
     },
