@@ -318,7 +318,7 @@ fn a_4_mib_page_moves(machine: &mut dyn Machine) {
         let twin = TWIN_DISTANCE as u64 * AREA_SIZE;
         case.before = vec![
             Action::Access(case.access_step()),
-            store_leaf(&case, base + twin | PS | P | RW | US),
+            store_leaf(&case, (base + twin) | PS | P | RW | US),
             Action::Invlpg(VirtAddr::new(page | 0x8000)),
         ];
         let seen = observe(machine, &case);

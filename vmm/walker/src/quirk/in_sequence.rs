@@ -198,7 +198,7 @@ mod tests {
             (0, vec![read, Action::Write(TableEntry { value: 0, ..pdpte })]),
         ] {
             case.before = before;
-            for way in Quirky(Quirks::LOOSE_PDPTES).predict(&case).alternatives.iter() {
+            for way in &Quirky(Quirks::LOOSE_PDPTES).predict(&case).alternatives {
                 let mut updates = way.updates.iter();
                 let update =
                     updates.find(|update| update.at.get() == pdpte.at).expect("it is open");
