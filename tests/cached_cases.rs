@@ -6,24 +6,22 @@
 //! them: 7 is `P|W|U`.
 
 use crosswalk_test_support as support;
-use support::answers::Refusal::{self, Everywhere};
+use support::answers::Refusal::{self, Everywhere, OnSomeKvm};
 use support::answers::{RightAnswer, answer, assert_machine, assert_reference, case_path};
 use support::{require_kvm, require_qemu, run};
 
 const F0: &str = "completed: 8 bytes at 0x40044000";
 const F0_AT_10: &str = "completed: 8 bytes at 0x40044010";
 const F1: &str = "completed: 8 bytes at 0x40045000";
+const HALF_OF_F0: &str = "completed: 4 bytes at 0x40044000";
+const HALF_OF_F1: &str = "completed: 4 bytes at 0x40045000";
 const READ_ONLY: &str = "#PF(P|W|U) at 0x18140e09000";
 
 const ANSWERS: &[RightAnswer] = &[
     // PDPTE-1; SDM "PDPTE Registers": they are loaded by MOV to CR0, CR3 and CR4. INVLPG is not among
     // them. PDPTE-4: an AMD processor may read the PDPTE, whose P is 0 now.
-    answer("B17-pae-invlpg-keeps-pdptes", "skylake", &["completed: 4 bytes at 0x40044000"]),
-    answer(
-        "B17-pae-invlpg-keeps-pdptes",
-        "zen",
-        &["completed: 4 bytes at 0x40044000", "#PF(U) at 0x80e09000"],
-    ),
+    answer("B17-pae-invlpg-keeps-pdptes", "skylake", &[HALF_OF_F0]),
+    answer("B17-pae-invlpg-keeps-pdptes", "zen", &[HALF_OF_F0, "#PF(U) at 0x80e09000"]),
     // TLB-4; SDM "Details of TLB Use": INVLPG invalidates "all TLB entries corresponding to the
     // translation specified by the paging structures". APM "INVLPG": "regardless of the page size".
     answer("B18-invlpg-large-other-offset", "", &["completed: 8 bytes at 0x41644010"]),
@@ -80,15 +78,15 @@ const ANSWERS: &[RightAnswer] = &[
     answer("read-then-clear-rw-then-write", "", &[READ_ONLY]),
     answer("read-then-clear-rw-then-write", "skylake", &[READ_ONLY, F0]),
     // TLB-2; SDM "Optional Invalidation" is about every paging mode.
-    answer("pae-read-then-move", "skylake", &[F1, F0]),
-    answer("32bit-read-then-move", "skylake", &[F1, F0]),
+    answer("pae-read-then-move", "skylake", &[HALF_OF_F1, HALF_OF_F0]),
+    answer("32bit-read-then-move", "skylake", &[HALF_OF_F1, HALF_OF_F0]),
 ];
 
-/// The cases that no machine can run, and why.
+/// The cases that a machine cannot run, and why.
 const REFUSALS: &[Refusal] = &[
-    Everywhere("B17-pae-invlpg-keeps-pdptes", "a sequence runs in 64-bit code"),
-    Everywhere("pae-read-then-move", "a sequence runs in 64-bit code"),
-    Everywhere("32bit-read-then-move", "a sequence runs in 64-bit code"),
+    OnSomeKvm("B17-pae-invlpg-keeps-pdptes", "this machine does not run pae"),
+    OnSomeKvm("pae-read-then-move", "this machine does not run pae"),
+    OnSomeKvm("32bit-read-then-move", "this machine does not run 32bit"),
     Everywhere("B65-cached-crossing-fetch", "it would run data as code"),
 ];
 

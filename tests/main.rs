@@ -37,6 +37,7 @@ mod saved_rip;
 mod scenario;
 mod scenario_machines;
 mod sequences;
+mod sequences_32;
 mod trust;
 mod verdict;
 mod without_sys;

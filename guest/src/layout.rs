@@ -115,9 +115,11 @@ pub const fn is_above_the_layout(address: u64) -> bool {
 /// Maximum number of cases in a batch. Each case has a lane of its own, and lane `i` owns data area
 /// `i`.
 pub const MAX_LANES: usize = 480;
-/// Lanes at this distance are twins: their frames are at the same place of their areas. A large page of
-/// one, moved to the other's area, has frames there.
-pub const TWIN_DISTANCE: usize = 127;
+/// Lanes at this distance have their frames at the same place of their areas.
+const SPREAD: usize = 127;
+/// Lanes at this distance are twins: their frames are at the same place of their areas, and the areas at
+/// the same place of 4 MiB. A large page of one, moved to the other's area, has frames there.
+pub const TWIN_DISTANCE: usize = 2 * SPREAD;
 /// Maximum number of sequences that run together. Each has the frames of a lane and of its twin, and
 /// their records must fit the lists.
 pub const MAX_SEQUENCES: usize = 192;
@@ -125,11 +127,12 @@ pub const MAX_SEQUENCES: usize = 192;
 /// The lane of a sequence in its batch. Its twin belongs to it, too.
 ///
 /// ```
-/// use crosswalk_guest::layout::{TWIN_DISTANCE, lane_of_sequence};
-/// assert_eq!([0, 126, 127].map(lane_of_sequence), [0, 126, 2 * TWIN_DISTANCE]);
+/// use crosswalk_guest::layout::{MAX_LANES, MAX_SEQUENCES, TWIN_DISTANCE, lane_of_sequence};
+/// assert!(lane_of_sequence(MAX_SEQUENCES - 1) < TWIN_DISTANCE);
+/// assert!(lane_of_sequence(MAX_SEQUENCES - 1) + TWIN_DISTANCE < MAX_LANES);
 /// ```
 pub const fn lane_of_sequence(number: usize) -> usize {
-    number + number / TWIN_DISTANCE * TWIN_DISTANCE
+    number
 }
 
 /// The number of the sequence to which a lane belongs.
@@ -140,7 +143,7 @@ pub const fn lane_of_sequence(number: usize) -> usize {
 /// assert_eq!([lane, lane + TWIN_DISTANCE].map(sequence_of_lane), [150; 2]);
 /// ```
 pub const fn sequence_of_lane(lane: usize) -> usize {
-    lane / (2 * TWIN_DISTANCE) * TWIN_DISTANCE + lane % TWIN_DISTANCE
+    lane % TWIN_DISTANCE
 }
 
 /// The distance from a record to the frame of its fault, which is as long.
@@ -273,7 +276,7 @@ impl Arena {
     /// The address of the first of a lane's two contiguous data frames. Their offset in the lane's
     /// area varies from lane to lane, so that every address bit from 12 to 29 takes both values.
     pub const fn data_frames(self, lane: usize) -> u64 {
-        let spread = (lane as u64 * 89 + 17) % TWIN_DISTANCE as u64;
+        let spread = (lane as u64 * 89 + 17) % SPREAD as u64;
         let frame = spread * 4 + self.0 as u64 * FRAMES_PER_LANE;
 
         DATA_BASE + lane as u64 * AREA_SIZE + frame * 0x1000
@@ -321,7 +324,7 @@ mod tests {
         }
     }
 
-    /// (lane * 89 + 17) mod 127 is the same for lanes that are 127 apart.
+    /// (lane * 89 + 17) mod 127 is the same for lanes that are 2 * 127 apart, and so is the half of 4 MiB.
     #[test]
     fn twins_have_their_frames_at_the_same_place() {
         for number in 0..MAX_SEQUENCES {
@@ -329,7 +332,7 @@ mod tests {
             let twin = lane + TWIN_DISTANCE;
             assert!(twin < MAX_LANES);
             let places = Arena::ALL
-                .map(|arena| [lane, twin].map(|lane| arena.data_frames(lane) % AREA_SIZE));
+                .map(|arena| [lane, twin].map(|lane| arena.data_frames(lane) % (2 * AREA_SIZE)));
             assert!(places.iter().all(|[one, other]| one == other), "{number}");
             assert_eq!([lane, twin].map(sequence_of_lane), [number; 2]);
         }

@@ -51,8 +51,7 @@ impl Form {
 pub enum Code {
     /// 64-bit code, in long mode.
     Bits64,
-    /// 32-bit code: the base register is always ESI, sizes go up to 4 bytes, and there are no
-    /// protection keys.
+    /// 32-bit code: the base register is always ESI, and sizes go up to 4 bytes.
     Bits32,
 }
 
@@ -86,13 +85,20 @@ pub enum Stub {
     SetPkru,
     /// Ends keyed accesses. Ring 3 begins with it after [`Self::EnterUser`].
     ClearPkru,
-    /// Ring 3 continues with the next record in ring 0. 64-bit code only.
+    /// Ring 3 continues with the next record in ring 0.
     EnterSupervisor,
-    /// Ring 0 executes IRETQ, whose frame is in the record and in the next one: RIP and CS as address and
-    /// value, then RFLAGS in the place of a stub, RSP and SS. 64-bit code only.
+    /// Ring 0 continues in ring 3. In 64-bit code it executes IRETQ, whose frame is in the record and in the
+    /// next one: RIP and CS as address and value, then RFLAGS in the place of a stub, RSP and SS. In 32-bit
+    /// code it continues with the next record.
     EnterUser,
-    /// Makes a change that only ring 0 may make, from the list of either ring. 64-bit code only.
+    /// Makes a change that only ring 0 may make, from the list of either ring.
     Privileged(Privileged, Ring),
+    /// Stores the 8 bytes of the record's value field in one go, so that no walk meets half of an
+    /// entry. 32-bit code only: in 64-bit code a [`Form::Store`] does so.
+    StoreEntry,
+    /// Loads PKRU from the record's address field; key 0 must stay free, which the list itself has.
+    /// 32-bit code only, in compatibility mode: the stubs of 64-bit code load PKRU around an access.
+    WritePkru,
     /// Ends the ring-3 list.
     UserEnd,
     /// Ends the ring-0 list.
@@ -119,22 +125,28 @@ const BITS_64: usize = 2 * PER_KEYED + 7 + 2 * 3;
 /// Number of 32-bit accesses: five forms with 2 segments and 3 sizes each, two CLFLUSH, one jump.
 const ACCESSES_32: usize = 5 * 6 + 2 + 1;
 
+/// Number of 32-bit stubs: the accesses, seven other stubs, and three privileged changes from two
+/// rings.
+const BITS_32: usize = ACCESSES_32 + 7 + 2 * 3;
+
 /// Number of entries in the table of stubs.
-pub const STUBS: usize = BITS_64 + ACCESSES_32 + 3;
+pub const STUBS: usize = BITS_64 + BITS_32;
 
 impl Stub {
     /// The index of the stub in the image's table; `None` if this kind of code has no such stub.
     ///
     /// ```
-    /// use crosswalk_guest::stub::{Code, Form, Stub, STUBS};
+    /// use crosswalk_guest::stub::{Code, Form, Privileged, Stub, STUBS};
+    /// use mmu_core::Ring;
     /// let load = Stub::Access { form: Form::Load, stack: false, log_size: 0, keyed: false };
     /// assert_eq!(load.index(Code::Bits64), Some(0));
-    /// assert_eq!(Stub::SupervisorEnd.index(Code::Bits32), Some(STUBS - 1));
+    /// let last = Stub::Privileged(Privileged::SetCr0, Ring::Zero);
+    /// assert_eq!(last.index(Code::Bits32), Some(STUBS - 1));
     /// assert_eq!(Stub::SetPkru.index(Code::Bits32), None);
     /// ```
     pub const fn index(self, code: Code) -> Option<usize> {
         match code {
-            Code::Bits64 => Some(self.index_64()),
+            Code::Bits64 => self.index_64(),
             Code::Bits32 => match self.index_32() {
                 Some(index) => Some(BITS_64 + index),
                 None => None,
@@ -142,8 +154,8 @@ impl Stub {
         }
     }
 
-    const fn index_64(self) -> usize {
-        match self {
+    const fn index_64(self) -> Option<usize> {
+        Some(match self {
             Self::Access { form, stack, log_size, keyed } => {
                 let within = match form {
                     Form::Clflush => 5 * 8 + stack as usize,
@@ -161,11 +173,9 @@ impl Stub {
             Self::SupervisorEnd => 2 * PER_KEYED + 4,
             Self::EnterSupervisor => 2 * PER_KEYED + 5,
             Self::EnterUser => 2 * PER_KEYED + 6,
-            Self::Privileged(change, ring) => {
-                let from_ring_0 = matches!(ring, Ring::Zero) as usize;
-                2 * PER_KEYED + 7 + 2 * change as usize + from_ring_0
-            }
-        }
+            Self::Privileged(change, ring) => 2 * PER_KEYED + 7 + change.index_from(ring),
+            Self::StoreEntry | Self::WritePkru => return None,
+        })
     }
 
     const fn index_32(self) -> Option<usize> {
@@ -173,10 +183,7 @@ impl Stub {
             Self::Access { keyed: true, .. }
             | Self::Access { form: Form::SegmentLimit | Form::SegmentLoad, .. }
             | Self::SetPkru
-            | Self::ClearPkru
-            | Self::EnterSupervisor
-            | Self::EnterUser
-            | Self::Privileged(..) => None,
+            | Self::ClearPkru => None,
             Self::Access { form: Form::Clflush, stack, .. } => Some(5 * 6 + stack as usize),
             Self::Access { form: Form::Jump, .. } => Some(5 * 6 + 2),
             Self::Access { log_size: 3.., .. } => None,
@@ -186,7 +193,19 @@ impl Stub {
             Self::SetFlags => Some(ACCESSES_32),
             Self::UserEnd => Some(ACCESSES_32 + 1),
             Self::SupervisorEnd => Some(ACCESSES_32 + 2),
+            Self::StoreEntry => Some(ACCESSES_32 + 3),
+            Self::WritePkru => Some(ACCESSES_32 + 4),
+            Self::EnterSupervisor => Some(ACCESSES_32 + 5),
+            Self::EnterUser => Some(ACCESSES_32 + 6),
+            Self::Privileged(change, ring) => Some(ACCESSES_32 + 7 + change.index_from(ring)),
         }
+    }
+}
+
+impl Privileged {
+    /// The index among the stubs of privileged changes.
+    const fn index_from(self, ring: Ring) -> usize {
+        2 * self as usize + matches!(ring, Ring::Zero) as usize
     }
 }
 

@@ -1,6 +1,6 @@
 # The lists in compatibility mode: the 32-bit stubs in long mode. Exceptions arrive in 64-bit code, in
-# handlers of their own (traps.s), which find r14 and r15 as they were: compatibility mode preserves r8
-# to r15 (SDM "General-Purpose Registers in 64-Bit Mode").
+# handlers of their own (traps.s), which find r15 as it was: compatibility mode preserves r8 to r15
+# (SDM "General-Purpose Registers in 64-Bit Mode").
 #
 # In ring 0 the code segment and gs have the window as their base; all other segments have base 0.
 
@@ -24,7 +24,6 @@
 # From `run_lists` (boot.s), with the supervisor address of the header in rbx: run the ring-3 list.
 run_compatible_lists:
     lidt [rip + COMPATIBLE_IDT_POINTER]
-    mov r14, {WINDOW}                   # handlers add it to the address of a ring-3 record
     enter_list {USER_CODE_32}, {USER_DATA}, {HEADER_USER_RECORDS}
 
 # From the handler of #UD, after the ring-3 list: run the ring-0 list. The exception has made SS null.
@@ -33,8 +32,33 @@ begin_compatible_supervisor:
     add rbx, {WINDOW}
     mov eax, {WINDOW_DATA_32}
     mov gs, eax
-    xor r14d, r14d                      # ring-0 records are supervisor addresses already
     enter_list {WINDOW_CODE_32}, {SUPERVISOR_DATA}, {HEADER_SUPERVISOR_RECORDS}
+
+# From the handler of #UD, on its frame, with the next record in ebx: continue in ring 0.
+in_compatible_supervisor:
+    mov eax, {WINDOW_DATA_32}
+    mov gs, eax
+    mov ebx, ebx                        # the upper half is undefined after 32-bit code
+    mov [rsp], r15                      # next_32, in either code segment
+    mov qword ptr [rsp + 8], {WINDOW_CODE_32}
+    mov [rsp + 24], rbx
+    mov qword ptr [rsp + 32], {SUPERVISOR_DATA}
+    iretq
+
+# From EnterUser (stubs32.s), in ring 0, with the next record in esi: continue in ring 3.
+.code32
+enter_compatible_user:
+    far_jump {SUPERVISOR_CODE}, "enter_compatible_user_64 + {WINDOW}"
+.code64
+enter_compatible_user_64:
+    mov esi, esi
+    mov rsp, {FAULT_STACK}
+    push {USER_DATA}
+    push rsi
+    push PLAIN_RFLAGS
+    push {USER_CODE_32}
+    push r15
+    iretq
 
 # After the ring-0 list.
 .code32

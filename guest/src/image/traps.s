@@ -16,11 +16,12 @@
 # points just past the record.
 .macro record_compatible_fault vector
     mov rdi, [rsp + 32]                 # the saved RSP
+    or rdi, {WINDOW}                    # as ring 0 sees a record of ring 3
     mov dword ptr [rsp + 4], {FAULT_TAG} + \vector
-    pop [rdi + r14 - 24]
+    pop [rdi - 24]
     mov rax, cr2
-    mov [rdi + r14 - 16], rax
-    pop [rdi + r14 - 8]                 # the saved RIP
+    mov [rdi - 16], rax
+    pop [rdi - 8]                       # the saved RIP
     push r15                            # continue with the next record
     iretq
 .endm
@@ -51,7 +52,10 @@
 
 .macro invalid_opcode_compatible
     cmp qword ptr [rsp], offset enter_supervisor_32
-    je begin_compatible_supervisor      # compatibility.s
+    jne 3f
+    lea edx, [rdx + {WINDOW}]           # and clears the upper half, undefined after 32-bit code
+    jmp rdx
+3:
     push 0                              # #UD has no error code
     record_compatible_fault 6
 .endm

@@ -19,7 +19,9 @@
     .if \vector == 6
         push 0                          # #UD has no error code
         cmp dword ptr [esp + 4], offset enter_supervisor_32
-        je begin_supervisor_32
+        jne 3f
+        jmp edi
+    3:
         record_fault_32 \vector
     .elseif \vector == 13
         cmp dword ptr [esp + 4], offset load_paging

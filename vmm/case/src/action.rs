@@ -2,7 +2,8 @@
 
 use crate::{Case, TableEntry};
 use crosswalk_guest::stub::Form;
-use mmu_core::{Access, ControlState, Cr0, VirtAddr};
+use mmu_core::memory::TableMemoryMut;
+use mmu_core::{Access, ControlState, Cr0, PagingMode, PhysAddr, VirtAddr};
 use std::iter::once;
 
 /// One action before the access.
@@ -34,12 +35,23 @@ pub struct AccessStep {
 }
 
 impl Action {
-    /// Changes the registers as the action does.
+    /// Changes the registers as the action does, but for PDPTEs ([`Self::load_pdptes`]).
     pub fn change(&self, state: &mut ControlState) {
         match self {
             Self::Pkru(pkru) => state.pkru = *pkru,
             Self::WriteProtect(on) => state.cr0.set(Cr0::WP, *on),
             Self::Access(_) | Self::Write(_) | Self::Invlpg(_) | Self::ReloadCr3 => {}
+        }
+    }
+
+    /// Loads the PDPTEs of PAE paging from the tables in memory, if the action does so (PDPTE-1). They
+    /// stay as they are if one is bad (PDPTE-2).
+    pub fn load_pdptes(&self, state: &mut ControlState, memory: &Case) {
+        if *self != Self::ReloadCr3 || state.mode() != PagingMode::Pae {
+            return;
+        }
+        if let Ok(new) = state.load_cr3(state.cr3, memory.profile, memory) {
+            state.pdptes = new.pdptes;
         }
     }
 }
@@ -101,7 +113,10 @@ impl Case {
         let mut alone = Self { before: Vec::new(), ..self.clone() };
         let mut accesses = Vec::new();
         for action in self.script() {
-            action.change(&mut alone.state);
+            let mut state = alone.state;
+            action.change(&mut state);
+            action.load_pdptes(&mut state, &alone);
+            alone.state = state;
             match action {
                 Action::Access(AccessStep { access, form, value }) => {
                     alone.access = access;
@@ -109,11 +124,9 @@ impl Case {
                     alone.value = value;
                     accesses.push(alone.clone());
                 }
-                Action::Write(written) => {
-                    let mut entries = alone.entries.iter_mut();
-                    if let Some(entry) = entries.find(|entry| entry.at == written.at) {
-                        entry.value = written.value;
-                    }
+                Action::Write(TableEntry { at, value }) => {
+                    // Outside memory nothing is stored.
+                    let _ = alone.write_entry(PhysAddr::new(at), 8, value);
                 }
                 Action::Invlpg(_)
                 | Action::ReloadCr3

@@ -146,11 +146,6 @@ fn not_generated(rule: Rule, mode: PagingMode) -> Option<&'static str> {
     match rule {
         Rule::Mode2 | Rule::Mode9 => Some("no case loads an invalid value into a control register"),
         Rule::Right7 => Some("the guest makes no shadow-stack accesses"),
-        Rule::Ad4 | Rule::Tlb1 | Rule::Tlb2 | Rule::Tlb3 | Rule::Tlb4 | Rule::Tlb5
-            if matches!(mode, PagingMode::Bits32 | PagingMode::Pae) =>
-        {
-            Some("sequences of accesses run in 64-bit code")
-        }
         Rule::Ad6 if matches!(mode, PagingMode::Bits32 | PagingMode::Pae) => {
             Some("no case accesses a table as data, and here such an entry would map its own table")
         }
@@ -191,7 +186,6 @@ mod tests {
         assert_eq!(who(Rule::Code1, PagingMode::FiveLevel), "machine");
         assert_eq!(who(Rule::Code11, PagingMode::FourLevel), "machine");
         assert_eq!(who(Rule::Tlb3, PagingMode::FourLevel), "chance");
-        assert_eq!(who(Rule::Tlb3, PagingMode::Pae), "campaign");
         assert_eq!(who(Rule::Code1, PagingMode::FourLevel), "chance");
 
         // The machine obeys SMEP although CPUID does not report it.

@@ -45,10 +45,14 @@ impl Generator {
         Self::GuidedSequences(0),
     ];
 
-    /// Whether there are cases in a mode. The guest runs sequences in 64-bit code.
+    /// Whether there are cases in a mode. Sequences are about tables.
     pub const fn runs_in(self, mode: PagingMode) -> bool {
-        !matches!(self, Self::Sequences(_) | Self::EverySequence | Self::GuidedSequences(_))
-            || matches!(mode, PagingMode::FourLevel | PagingMode::FiveLevel)
+        match self {
+            Self::Sequences(_) | Self::GuidedSequences(_) => !matches!(mode, PagingMode::Unpaged),
+            // Its alphabet is of long mode.
+            Self::EverySequence => matches!(mode, PagingMode::FourLevel | PagingMode::FiveLevel),
+            Self::Random(_) | Self::Exhaustive | Self::Guided(_) | Self::Single(_) => true,
+        }
     }
 
     /// The cases of a mode in which it [runs](Self::runs_in), on a machine.

@@ -48,7 +48,7 @@ pub(super) fn random_batch_state(
 }
 
 /// Whether the cases of a batch are in compatibility mode.
-fn is_compatible(mode: PagingMode, number: u64, machine: &Capabilities) -> bool {
+pub(super) fn is_compatible(mode: PagingMode, number: u64, machine: &Capabilities) -> bool {
     let is_turn = matches!(number % PERIOD, 11 | 12) || matches!(number % (4 * PERIOD), 55 | 56);
     mode.is_long_mode() && machine.compatibility.is_ok() && is_turn
 }

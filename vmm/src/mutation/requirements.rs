@@ -52,6 +52,11 @@ fn why_unmet(need: Need, machine: &Capabilities) -> Option<String> {
         }
         Need::RepeatsWalks => (profile.vendor != Vendor::Amd)
             .then(|| format!("vendor {:?}: one spurious fault is allowed (TLB-2)", profile.vendor)),
+        Need::PdptesInRegisters => {
+            let walked = profile.pins.pdptes_are_walked;
+            let are_kept = walked.map_or(profile.vendor == Vendor::Intel, |walked| !walked);
+            (!are_kept).then(|| "PDPTEs may be read during the walk (PDPTE-4)".into())
+        }
         Need::OneOf(needs) => {
             let all_unmet: Option<Vec<String>> =
                 needs.iter().map(|need| why_unmet(*need, machine)).collect();

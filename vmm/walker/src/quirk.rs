@@ -331,7 +331,11 @@ fn may_set_accessed_in_pdptes(case: &Case, predicted: &mut Prediction) {
                 may_set: EntryBits::A.bits(),
                 open_by: Rule::Pdpte3,
             };
-            way.updates.push(update);
+            // A sequence may have stored another value.
+            match way.updates.iter_mut().find(|known| known.at == update.at) {
+                Some(stored) => stored.may_set |= update.may_set,
+                None => way.updates.push(update),
+            }
         }
     }
 }

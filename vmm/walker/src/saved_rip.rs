@@ -19,16 +19,16 @@ pub(super) fn of_fault(case: &Case, fault: &Fault) -> SavedRip {
     }
 }
 
-/// The first byte of the instruction that could not be fetched as a whole. In 32-bit code, what crosses
-/// into the next page is two instructions (`crosswalk_guest::contents`).
-fn fetched_instruction(case: &Case, fault: &Fault) -> u64 {
-    /// Bytes of the first of the two: `mov cx, imm16`.
-    const FIRST: u64 = 4;
+/// In 32-bit code, what crosses into the next page is two instructions (`crosswalk_guest::contents`): the
+/// bytes of the first of them, `mov cx, imm16`.
+pub(super) const FIRST_OF_CROSSING: u64 = 4;
 
+/// The first byte of the instruction that could not be fetched as a whole.
+fn fetched_instruction(case: &Case, fault: &Fault) -> u64 {
     let first = case.access.address;
     let faults_on_second_page = fault.cr2.is_some_and(|cr2| cr2 != first);
     match Code::of(case.table_use()) {
-        Code::Bits32 if faults_on_second_page => first.get().wrapping_add(FIRST),
+        Code::Bits32 if faults_on_second_page => first.get().wrapping_add(FIRST_OF_CROSSING),
         _ => first.get(),
     }
 }

@@ -2,16 +2,18 @@
 //! from what the processor may have cached of earlier tables (TLB-2).
 
 use super::CHECKED_SIZE;
+use super::saved_rip::FIRST_OF_CROSSING;
 use crosswalk_case::{AccessStep, Action, Case};
 use crosswalk_guest::layout::Arena;
+use crosswalk_guest::stub::Code;
 use crosswalk_guest::table_windows::TablePlace;
 use crosswalk_guest::tables::{self, TableUse};
-use mmu_core::cache::{History, RegisterWrite};
+use mmu_core::cache::{CACHED_TRANSLATION, History, RegisterWrite};
 use mmu_core::walk::Path;
 use mmu_core::x86::format::{Bits32, FourLevel, levels};
 use mmu_core::{
-    Access, Alternative, AnyMmu, ControlState, EntryUpdate, PageFaultCode, PagingMode, PhysAddr,
-    Prediction, Profile, Reference, Rule, Semantics, VirtAddr,
+    Access, AccessKind, Alternative, AnyMmu, ControlState, EntryUpdate, Fault, Outcome,
+    PageFaultCode, PagingMode, PhysAddr, Prediction, Profile, Reference, Rule, Semantics, VirtAddr,
 };
 use std::collections::BTreeMap;
 
@@ -131,7 +133,38 @@ impl Moment<'_> {
     /// Everything that is allowed for an access, by the tables or by what may be cached of earlier ones.
     pub(super) fn predict<R: Semantics>(&self, semantics: R, access: &Access) -> Prediction {
         let mmu = AnyMmu::with_semantics(semantics, self.state, self.profile);
-        mmu.predict_after_edits(self.history, access).expect(CHECKED_SIZE)
+        let mut predicted = mmu.predict_after_edits(self.history, access).expect(CHECKED_SIZE);
+        self.part_instructions(access, &mut predicted);
+        predicted
+    }
+
+    /// What crosses into the next page in 32-bit code is two instructions, and the second starts in the first
+    /// page. If a cached translation may be used there or not (TLB-2), the one may use it, and the other
+    /// page-fault.
+    pub(super) fn part_instructions(&self, access: &Access, predicted: &mut Prediction) {
+        let table_use = TableUse { mode: self.state.mode(), compatibility: access.compatibility };
+        let is_two = access.kind == AccessKind::Fetch && access.crosses_page();
+        if !is_two || Code::of(table_use) != Code::Bits32 {
+            return;
+        }
+
+        let cr2 = |way: &Alternative| way.outcome.fault().map(|fault| fault.cr2);
+        let faults_at_first = |way: &&Alternative| cr2(way) == Some(Some(access.address));
+        let is_open = |way: &Alternative| way.choice.is_some_and(|(rule, _)| rule == Rule::Tlb2);
+        let ways = &predicted.alternatives;
+        if !ways.iter().any(is_open) || ways.iter().all(|way| faults_at_first(&way)) {
+            return;
+        }
+
+        let second = access.address.wrapping_add(FIRST_OF_CROSSING);
+        let at_second = |way: &Alternative| {
+            let fault = way.outcome.fault().copied()?;
+            let outcome = Outcome::Fault(Fault { cr2: Some(second), ..fault });
+            let choice = Some((Rule::Tlb2, CACHED_TRANSLATION));
+            Some(Alternative { outcome, choice, updates: way.updates.clone() })
+        };
+        let parted: Vec<_> = ways.iter().filter(faults_at_first).filter_map(at_second).collect();
+        predicted.alternatives.extend(parted);
     }
 
     /// The tables in memory, and an access to them, as a case of its own.
@@ -153,9 +186,11 @@ fn follow(
     let mut predictions = Vec::new();
 
     for action in case.script() {
+        let before = state;
         action.change(&mut state);
+        action.load_pdptes(&mut state, tables.history.memory());
         let Action::Access(AccessStep { access, .. }) = action else {
-            tables.act(action, &state);
+            tables.act(action, &before, &state);
             events.push(SequenceEvent::Action(action));
             continue;
         };
@@ -212,8 +247,8 @@ impl CachedTables {
         Self { history: History::new(tables), entry_bytes }
     }
 
-    /// Follows an action other than an access.
-    fn act(&mut self, action: Action, state: &ControlState) {
+    /// Follows an action other than an access, with the registers before and after it.
+    fn act(&mut self, action: Action, before: &ControlState, state: &ControlState) {
         match action {
             Action::Write(entry) => {
                 let at = PhysAddr::new(entry.at);
@@ -234,8 +269,11 @@ impl CachedTables {
             Action::ReloadCr3 => {
                 let write = RegisterWrite::Cr3(state.cr3);
                 let vendor = self.history.memory().profile.vendor;
-                // The registers stay the same, which needs no room.
-                let _ = self.history.write_register(write, state, state, vendor);
+                // Only PAE's PDPTEs can change.
+                if self.history.write_register(write, before, state, vendor).is_err() {
+                    // Stale translations are no longer allowed from here on. No sequence is so long.
+                    self.history.forget_all();
+                }
             }
             Action::Access(_) | Action::Pkru(_) | Action::WriteProtect(_) => {}
         }
@@ -384,6 +422,36 @@ mod tests {
         let mut case = moved(Vendor::Intel, |_| Vec::new());
         case.before.remove(0);
         assert_eq!(rules(&case), [Rule::Tlb1]);
+    }
+
+    /// Code that crosses in 32-bit code is two instructions. The first may run by a cached translation
+    /// (TLB-2), and the second, which starts 4 bytes later in the same page, fault by the new one.
+    #[test]
+    fn tlb_2_each_of_two_instructions_may_use_a_cached_translation() {
+        for (mode, parts) in [(PagingMode::Pae, true), (PagingMode::FourLevel, false)] {
+            let profile = Profile { vendor: Vendor::Intel, ..Profile::default() };
+            let mut case = Case::plain_in(mode, Arena::ALL[0], 7, Ring::Three, profile);
+            let page = case.access.address.get() & !0xfff;
+            let (offset, size) = if parts { (0xffa, 8) } else { (0xff8, 10) };
+            case.access = Access::fetch(VirtAddr::new(page + offset), size, Ring::Three);
+            let leaf = *case.entries.last().unwrap();
+            case.entries.push(TableEntry { at: leaf.at + 8, value: leaf.value + 0x1000 });
+            case.before = vec![
+                Action::Access(case.access_step()),
+                Action::Write(TableEntry { value: leaf.value & !1, ..leaf }),
+            ];
+
+            let second = Some(VirtAddr::new(page + 0xffe));
+            let ends_there =
+                |way: &Alternative| way.outcome.fault().is_some_and(|fault| fault.cr2 == second);
+            let predicted = Reference.predict(&case);
+            assert_eq!(predicted.alternatives.iter().any(ends_there), parts, "{mode}");
+
+            // After INVLPG nothing is open.
+            case.before.push(Action::Invlpg(case.access.address));
+            let predicted = Reference.predict(&case);
+            assert!(!predicted.alternatives.iter().any(ends_there), "{mode}");
+        }
     }
 
     /// A write by ring 3 to a page of the supervisor faults, and drops what the supervisor cached.

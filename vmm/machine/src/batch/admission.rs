@@ -1,7 +1,7 @@
 //! Whether a case fits the fixed layout of the guest's memory. Generated cases fit by construction.
 //! A case that a user wrote may not, and must not be able to damage the guest.
 
-use super::list::{can_switch, stub_of};
+use super::list::{is_keyed, stub_of};
 use super::registers::{check_state, high_root};
 use super::tables::places_of;
 use crate::guest_tables;
@@ -15,9 +15,13 @@ use crosswalk_guest::mailbox::MAX_TABLES;
 use crosswalk_guest::stub::{Code, Form};
 use crosswalk_guest::table_windows::TablePlace;
 use crosswalk_guest::tables::{self, TableUse};
+use mmu_core::memory::TableMemoryMut;
 use mmu_core::outcome::Span;
+use mmu_core::x86::control::Mov;
 use mmu_core::x86::format::{self, EntryBits, MAX_LEVELS};
-use mmu_core::{AccessKind, AnyMmu, Cr4, Outcome, PagingMode, Regime, Ring, Segment, VirtAddr};
+use mmu_core::{
+    AccessKind, AnyMmu, Cr4, Outcome, PagingMode, PhysAddr, Regime, Ring, Segment, VirtAddr,
+};
 use std::slice;
 
 /// Maximum number of actions before the last access of a sequence.
@@ -71,10 +75,20 @@ fn arena_of_root(case: &Case) -> Result<Arena, String> {
 /// Maximum number of entries of a sequence: those on the paths of two pages.
 const MAX_ENTRIES: usize = 2 * MAX_LEVELS;
 
-/// Checks what the guest can run in one go, in 64-bit code.
+/// Checks what the guest can run in one go.
 fn check_sequence(case: &Case) -> Result<(), String> {
-    if case.accesses().iter().any(|alone| Code::of(alone.table_use()) != Code::Bits64) {
-        return Err(format!("a sequence runs in 64-bit code; this one is in {}", case.mode()));
+    let table_use = case.table_use();
+    if table_use.mode == PagingMode::Unpaged {
+        return Err("a sequence needs page tables; this one is without paging".into());
+    }
+    if case.accesses().iter().any(|alone| alone.table_use() != table_use) {
+        return Err("a sequence is in 64-bit mode or in compatibility mode, not in both".into());
+    }
+    if Code::of(table_use) == Code::Bits32 {
+        check_invlpg_32(case)?;
+    }
+    if table_use.mode == PagingMode::Pae {
+        check_pdptes_of_actions(case)?;
     }
     if case.entries.len() > MAX_ENTRIES {
         let count = case.entries.len();
@@ -88,14 +102,10 @@ fn check_sequence(case: &Case) -> Result<(), String> {
         return Err(format!("at most {MAX_ACTIONS} actions come before an access; it has {count}"));
     }
 
-    let rings: Vec<Ring> = case.accesses().iter().map(|alone| alone.access.ring).collect();
-    let descends = rings.windows(2).any(|pair| pair == [Ring::Zero, Ring::Three]);
-    if descends && !can_switch(Code::of(case.table_use())) {
-        return Err("in 32-bit code ring 3 comes before ring 0 in a sequence".into());
-    }
-
     for TableEntry { at, .. } in written_entries(case) {
-        if case.entries.iter().all(|entry| entry.at != *at) {
+        // PDPTEs are in memory, listed or not.
+        let is_listed = case.entries.iter().any(|entry| entry.at == *at);
+        if !is_listed && case.pdpte_at(*at).is_none() {
             return Err(format!("it writes the entry at {at:#x}, which is not listed at first"));
         }
         if Arena::ALL.iter().any(|arena| arena.is_read_only(*at)) {
@@ -106,6 +116,47 @@ fn check_sequence(case: &Case) -> Result<(), String> {
         }
     }
 
+    Ok(())
+}
+
+/// Checks that 32-bit code has the addresses that INVLPG takes.
+fn check_invlpg_32(case: &Case) -> Result<(), String> {
+    for action in &case.before {
+        if let Action::Invlpg(address) = action
+            && address.get() > u64::from(u32::MAX)
+        {
+            return Err(format!("INVLPG in 32-bit code cannot take {:#x}", address.get()));
+        }
+    }
+    Ok(())
+}
+
+/// Checks what the actions do to PDPTEs: the guest itself lives below the first two, and it cannot go on
+/// after a MOV to CR3 that faults.
+fn check_pdptes_of_actions(case: &Case) -> Result<(), String> {
+    for TableEntry { at, value } in written_entries(case) {
+        if let Some(index @ 0..2) = case.pdpte_at(*at)
+            && *value != case.state.pdptes[index]
+        {
+            return Err(format!("it writes PDPTE {index}, below which the guest itself lives"));
+        }
+    }
+
+    let mut memory = Case { before: Vec::new(), ..case.clone() };
+    for action in &case.before {
+        match action {
+            Action::Write(TableEntry { at, value }) => {
+                let _ = memory.write_entry(PhysAddr::new(*at), 8, *value);
+            }
+            Action::ReloadCr3 => {
+                let loads = case.state.loads(Mov::Cr3(case.state.cr3), case.profile, &memory);
+                if loads.iter().any(|load| load.result.is_err()) {
+                    return Err("it loads CR3 while a PDPTE has a reserved bit".into());
+                }
+            }
+            _ => {}
+        }
+    }
     Ok(())
 }
 
@@ -275,8 +326,11 @@ fn check_access(case: &Case) -> Result<(), String> {
     }
 
     let has_size = !matches!(case.form, Form::Jump | Form::Clflush);
-    let keyed = case.state.pkru != 0;
     let code = Code::of(case.table_use());
+    if code == Code::Bits32 {
+        check_pkru_32(case)?;
+    }
+    let keyed = is_keyed(case.state.pkru, code);
     let has_stub = stub_of(&case.access_step(), keyed).index(code).is_some();
     if (has_size && !access.size.is_power_of_two()) || !has_stub {
         let bits = if code == Code::Bits64 { 64 } else { 32 };
@@ -288,6 +342,21 @@ fn check_access(case: &Case) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// Checks that 32-bit code can load PKRU, which it does before the access.
+fn check_pkru_32(case: &Case) -> Result<(), String> {
+    let TableUse { mode, compatibility } = case.table_use();
+    match case.state.pkru {
+        0 => Ok(()),
+        _ if !compatibility => {
+            Err(format!("the guest has no 32-bit instruction for PKRU in {mode}"))
+        }
+        pkru if pkru & 3 != 0 => {
+            Err("the list of the guest's 32-bit code has key 0, which PKRU must leave free".into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Checks that the access reaches only data memory or addresses without memory, whatever the
@@ -393,9 +462,9 @@ mod tests {
         case.before.push(Action::ReloadCr3);
         assert_refused(&case, "at most 16 actions");
 
-        let mut legacy = plain(PagingMode::Pae, Ring::Three);
-        legacy.before = vec![Action::ReloadCr3];
-        assert_refused(&legacy, "64-bit code");
+        let mut unpaged = plain(PagingMode::Unpaged, Ring::Three);
+        unpaged.before = vec![Action::ReloadCr3];
+        assert_refused(&unpaged, "needs page tables");
 
         let mut writing = plain(PagingMode::FourLevel, Ring::Three);
         let unlisted = TableEntry { at: Arena::ALL[1].table(7) + 8, value: 0 };
@@ -405,6 +474,41 @@ mod tests {
         let entry = writing.entries[3];
         writing.before = vec![Action::Write(TableEntry { value: 0x10_0007, ..entry })];
         assert_refused(&writing, "the guest's own memory");
+    }
+
+    /// PDPTE 0 and 1 map the guest itself. A load of CR3 with a bad PDPTE is #GP(0) (PDPTE-2), which the
+    /// guest does not get over.
+    #[test]
+    fn pdpte_2_what_actions_do_to_pdptes_must_leave_the_guest_alive() {
+        let arena = Arena::ALL[1];
+        let pdpte =
+            |index: u64, value| Action::Write(TableEntry { at: arena.table(0) + 8 * index, value });
+        let mut case = plain(PagingMode::Pae, Ring::Three);
+
+        // The PDPTE of the case, and one that it does not list.
+        for index in [2, 3] {
+            case.before = vec![pdpte(index, 0), Action::ReloadCr3];
+            assert_eq!(arena_of(&case), Ok(arena));
+        }
+        case.before = vec![pdpte(2, arena.table(3) | 0x21)];
+        assert_eq!(arena_of(&case), Ok(arena));
+        case.before.push(Action::ReloadCr3);
+        assert_refused(&case, "reserved bit");
+        case.before.insert(1, pdpte(2, arena.table(3) | 1));
+        assert_eq!(arena_of(&case), Ok(arena));
+        case.before = vec![pdpte(1, 0)];
+        assert_refused(&case, "below which the guest itself lives");
+    }
+
+    #[test]
+    fn thirty_two_bit_code_takes_addresses_of_32_bits() {
+        for mode in [PagingMode::Bits32, PagingMode::Pae] {
+            let mut case = plain(mode, Ring::Zero);
+            case.before = vec![Action::Invlpg(VirtAddr::new(0xffff_ffff))];
+            assert_eq!(arena_of(&case), Ok(Arena::ALL[1]));
+            case.before = vec![Action::Invlpg(VirtAddr::new(1 << 32))];
+            assert_refused(&case, "INVLPG in 32-bit code");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Writing a batch into its arena.
 
 use super::elsewhere::frames_elsewhere;
-use super::list::{List, ListWriter, can_switch, supervisor_window};
+use super::list::{List, ListWriter, supervisor_window};
 use super::requirements::cannot_run;
 use super::tables::{ArenaTables, TableWords};
 use super::{Batch, CR2_AT_START};
@@ -296,7 +296,7 @@ impl Encoded {
         let cr0 = self.state().cr0;
         let arena = self.batch.arena;
 
-        let writers = if self.are_sequences() && can_switch(code) {
+        let writers = if self.are_sequences() {
             vec![ListWriter::in_order(image, code, cr0, arena)]
         } else {
             let of_ring = |ring| ListWriter::of_ring(image, code, cr0, arena, ring);

@@ -9,7 +9,8 @@ use crosswalk_guest::layout::{Arena, SUPERVISOR_WINDOW};
 use crosswalk_guest::mailbox::AccessRecord;
 use crosswalk_guest::selector::{USER_CODE, USER_DATA};
 use crosswalk_guest::stub::{Code, Form, Privileged, Stub};
-use mmu_core::{AccessKind, ControlState, Cr0, Ring, Segment};
+use crosswalk_guest::tables;
+use mmu_core::{AccessKind, ControlState, Cr0, PagingMode, Ring, Segment};
 use std::mem::offset_of;
 
 /// The bits of a word that 32-bit code sees.
@@ -197,11 +198,23 @@ impl<'i> ListWriter<'i> {
             (Ring::Zero, Ring::Three) => self.return_to_user(),
             _ => return,
         }
-        self.pkru = 0;
+        if self.code == Code::Bits64 {
+            self.pkru = 0;
+        }
+    }
+
+    /// Returns to ring 3, which then has plain flags.
+    fn return_to_user(&mut self) {
+        match self.code {
+            Code::Bits64 => self.execute_iret(),
+            Code::Bits32 => self.push(Stub::EnterUser, 0, 0, None),
+        }
+        self.ring = Ring::Three;
+        self.ac = false;
     }
 
     /// Executes IRETQ, and then a stub that takes two words and sets the registers of the list.
-    fn return_to_user(&mut self) {
+    fn execute_iret(&mut self) {
         let entry = self.image.stub(Stub::ClearPkru, self.code).expect("64-bit code has it");
         self.push(Stub::EnterUser, entry, USER_CODE.into(), None);
 
@@ -209,9 +222,6 @@ impl<'i> ListWriter<'i> {
         let rsp = self.arena.record(rest_of_frame) + offset_of!(AccessRecord, address) as u64;
         let record = AccessRecord { stub: PLAIN_RFLAGS, address: rsp, value: USER_DATA.into() };
         self.push_record(record, None);
-
-        self.ring = Ring::Three;
-        self.ac = false;
     }
 
     fn act(&mut self, action: Action, state: &ControlState, place: Place) {
@@ -224,14 +234,13 @@ impl<'i> ListWriter<'i> {
             Action::Access(step) => self.access(step, state, place),
             // Page tables are in the guest's own memory.
             Action::Write(entry) => {
-                let store =
-                    Stub::Access { form: Form::Store, stack: false, log_size: 3, keyed: false };
+                let store = store_of_entry(state.mode(), self.code);
                 self.push(store, entry.at + self.window(), entry.value, None);
             }
             Action::Invlpg(address) => self.change(Privileged::Invlpg, address.get()),
             Action::ReloadCr3 => self.change(Privileged::ReloadCr3, 0),
             Action::WriteProtect(_) => self.load_cr0(state.cr0),
-            // PKRU is loaded around each access.
+            // PKRU is loaded where the next access is made.
             Action::Pkru(_) => {}
         }
     }
@@ -259,7 +268,7 @@ impl<'i> ListWriter<'i> {
             // The stub takes the address of the descriptor.
             address = address.wrapping_sub(ACCESS_BYTE);
         }
-        let stub = stub_of(&step, self.pkru != 0);
+        let stub = stub_of(&step, is_keyed(self.pkru, self.code));
         let instruction = self.image.access_of(stub, self.code).map_or(0, |at| at + self.window());
         let Place { case, is_last } = place;
         let code_base = self.code_base();
@@ -290,7 +299,11 @@ impl<'i> ListWriter<'i> {
     fn set_pkru(&mut self, pkru: u32) {
         if self.pkru != pkru {
             self.pkru = pkru;
-            let step = if pkru == 0 { Stub::ClearPkru } else { Stub::SetPkru };
+            let step = match self.code {
+                Code::Bits32 => Stub::WritePkru,
+                Code::Bits64 if pkru == 0 => Stub::ClearPkru,
+                Code::Bits64 => Stub::SetPkru,
+            };
             self.push(step, pkru.into(), 0, None);
         }
     }
@@ -339,9 +352,9 @@ pub(super) fn keeps_frames(code: Code, ring: Ring, in_ring_0: bool) -> bool {
     code == Code::Bits64 && (ring == Ring::Three || in_ring_0)
 }
 
-/// Whether a list of this code can change the ring.
-pub(super) fn can_switch(code: Code) -> bool {
-    Stub::EnterUser.index(code).is_some()
+/// Whether the stub of an access loads PKRU around it. 32-bit code loads it before.
+pub(super) fn is_keyed(pkru: u32, code: Code) -> bool {
+    pkru != 0 && code == Code::Bits64
 }
 
 /// The stub that makes an access.
@@ -351,6 +364,15 @@ pub(super) fn stub_of(step: &AccessStep, keyed: bool) -> Stub {
         stack: step.access.segment == Segment::Stack,
         log_size: (step.access.size.clamp(1, 8) as u8).ilog2() as u8,
         keyed,
+    }
+}
+
+/// The stub that stores an entry of a mode.
+const fn store_of_entry(mode: PagingMode, code: Code) -> Stub {
+    let log_size = tables::entry_bytes(mode).ilog2() as u8;
+    match code {
+        Code::Bits32 if log_size == 3 => Stub::StoreEntry,
+        _ => Stub::Access { form: Form::Store, stack: false, log_size, keyed: false },
     }
 }
 

@@ -245,7 +245,7 @@ impl CheckArguments {
     fn check_sequences(&self, modes: &[ModeOffer]) -> Result<(), Failure> {
         let runs_in = |mode: PagingMode| Generator::Sequences(0).runs_in(mode);
         if self.sequences() == SequenceUse::Only && !offered(modes).into_iter().any(runs_in) {
-            let problem = "--sequences only: sequences run in 64-bit code, in 4level and 5level";
+            let problem = "--sequences only: there are no sequences without paging";
             return Err(Failure::Input(problem.into()));
         }
         Ok(())

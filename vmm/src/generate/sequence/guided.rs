@@ -1,7 +1,7 @@
 //! Random sequences, guided towards what chance shows least: as [`crate::generate::guided`], with goals
 //! that belong to sequences.
 
-use super::{SALT, SequenceBatch, sequence_state};
+use super::{SALT, SequenceBatch};
 use crate::generate::guided::Survey;
 use crate::generate::{ENDLESS, Stream, is_alone, paged_cases_before, stream_seed};
 use crate::walker::Walker;
@@ -22,7 +22,7 @@ const SURVEY_LANES: usize = 40;
 /// Number of candidates for each lane.
 const CANDIDATES: usize = 4;
 
-/// Guided sequences of one mode with 64-bit code. The same seed and machine give the same cases.
+/// Guided sequences of one mode. The same seed and machine give the same cases.
 #[derive(Debug)]
 pub struct GuidedSequenceStream {
     seed: u64,
@@ -76,9 +76,7 @@ impl GuidedSequenceStream {
             let mut survey = Survey::default();
             for number in 0..SURVEY_BATCHES {
                 let mut rng = self.rng(ENDLESS + number);
-                let arena = Arena::for_batch(number);
-                let state = sequence_state(&mut rng, self.mode, arena, &self.machine);
-                let batch = SequenceBatch { arena, machine: &self.machine, state };
+                let batch = SequenceBatch::random(&mut rng, self.mode, number, &self.machine);
                 for case in batch.together(&mut rng, SURVEY_LANES) {
                     survey.add(SequenceGoal::of(&case));
                 }
@@ -137,16 +135,14 @@ impl Stream for GuidedSequenceStream {
 
     fn batch(&self, number: u64, most: usize) -> Batch {
         let mut rng = self.rng(number);
-        let arena = Arena::for_batch(number);
-        let state = sequence_state(&mut rng, self.mode, arena, &self.machine);
-        let batch = SequenceBatch { arena, machine: &self.machine, state };
+        let batch = SequenceBatch::random(&mut rng, self.mode, number, &self.machine);
 
         let cases = if is_alone(self.mode, number) {
             vec![batch.alone(&mut rng)]
         } else {
             self.together(&batch, &mut rng, most.min(MAX_SEQUENCES))
         };
-        Batch { arena, cases }
+        Batch { arena: Arena::for_batch(number), cases }
     }
 }
 

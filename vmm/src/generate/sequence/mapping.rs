@@ -2,12 +2,59 @@
 
 use crate::generate::canonical;
 use crate::generate::placement::{FreeSlots, TableSlot};
-use crosswalk_case::TableEntry;
+use crosswalk_case::{TableEntry, shared_entries};
 use crosswalk_guest::layout::{AREA_SIZE, Arena, TWIN_DISTANCE};
-use crosswalk_guest::tables;
+use crosswalk_guest::tables::{self, TableUse};
+use crosswalk_machine::Capabilities;
 use mmu_core::x86::format::{self, EntryBits, EntryKind, levels};
-use mmu_core::{PagingMode, PhysAddr, VirtAddr};
+use mmu_core::{ControlState, Cr4, Features, PagingMode, PhysAddr, Regime, VirtAddr};
 use rand::{Rng, RngExt};
+
+/// How the sequences of a batch use the tables.
+pub(super) struct SequenceTables {
+    pub(super) table_use: TableUse,
+    arena: Arena,
+    /// The address of the root.
+    root: u64,
+    /// The entries that all lanes share, which lead to the tables of the first level that is not shared.
+    shared: Vec<TableEntry>,
+    /// The number of levels above the last one whose entries may map pages of a lane.
+    larger_pages: usize,
+}
+
+impl SequenceTables {
+    /// The use in a control state, in compatibility mode or not.
+    pub(super) fn new(
+        state: &ControlState,
+        table_use: TableUse,
+        arena: Arena,
+        machine: &Capabilities,
+    ) -> Self {
+        let mode = table_use.mode;
+        let features = machine.profile.features;
+        let root = format::root(&Regime::new(*state, machine.profile)).get();
+        let shared = match mode {
+            PagingMode::Pae => (0..)
+                .zip(state.pdptes)
+                .map(|(index, value)| TableEntry { at: root + 8 * index, value })
+                .collect(),
+            _ => shared_entries(table_use, arena),
+        };
+
+        let own_levels = levels(mode).len() - tables::shared_levels(table_use);
+        let larger_pages = match mode {
+            PagingMode::Bits32 => usize::from(state.cr4.contains(Cr4::PSE)),
+            PagingMode::Pae => 1,
+            _ => 1 + usize::from(features.contains(Features::PAGE_1GB)),
+        };
+        Self { table_use, arena, root, shared, larger_pages: larger_pages.min(own_levels - 1) }
+    }
+
+    fn address_of(&self, slot: TableSlot) -> u64 {
+        let table = if slot.table == 0 { self.root } else { self.arena.table(slot.table) };
+        table + slot.index * tables::entry_bytes(self.table_use.mode)
+    }
+}
 
 /// The pages of a sequence.
 pub(super) struct Mapping {
@@ -34,8 +81,8 @@ pub(super) struct MappedEntry {
     pub(super) elsewhere: Vec<u64>,
     /// The value of [`TARGET`] by which it maps the same frame in a page of another size.
     pub(super) other_size: Option<u64>,
-    /// Whether the guest can only read it.
-    pub(super) is_read_only: bool,
+    /// Whether software leaves it as it is: the guest can only read it, or other lanes share it.
+    pub(super) is_fixed: bool,
 }
 
 /// The bits of an entry that say where it leads: the address, and PS.
@@ -56,6 +103,8 @@ enum Shape {
     TwoSizes,
     /// The leaf is in the table that the guest can only read.
     ReadOnlyTable,
+    /// The PDPTE at this depth is 2 or 3, and may lead to the directory of the other.
+    FreePdpte(usize),
 }
 
 const FRAME: u64 = 0x1000;
@@ -64,8 +113,7 @@ const DIRTY: u64 = EntryBits::D.bits();
 
 /// A mapping in the making.
 struct Mapper<'s> {
-    mode: PagingMode,
-    arena: Arena,
+    tables: &'s SequenceTables,
     /// The first of the lane's two frames. Its twin lane has as many at the same place of its area.
     frames: u64,
     leaf: usize,
@@ -77,62 +125,77 @@ impl Mapping {
     /// also map the frames of the lane [`TWIN_DISTANCE`] after it.
     pub(super) fn random(
         rng: &mut impl Rng,
-        (mode, has_1_gib_pages): (PagingMode, bool),
-        arena: Arena,
+        tables: &SequenceTables,
         lane: usize,
         slots: &mut FreeSlots,
     ) -> Self {
-        let last = levels(mode).len() - 1;
+        let last = levels(tables.table_use.mode).len() - 1;
         let larger = match rng.random_range(0..20) {
             0..12 => 0,
-            12 | 13 if has_1_gib_pages => 2,
+            12 | 13 => 2,
             _ => 1,
         };
+        let larger = larger.min(tables.larger_pages);
         let leaf = last - larger;
+        let shared = slots.shared_levels();
         let shape = match rng.random_range(0..100) {
             35..60 => Shape::NextPage,
-            60..82 => Shape::Alias(rng.random_range(0..=leaf)),
-            82..96 if larger < 2 => Shape::TwoTables,
-            96..100 if larger == 0 => Shape::TwoSizes,
+            60..82 => Shape::Alias(rng.random_range(shared..=leaf)),
+            82..96 if larger < 2 && leaf > shared => Shape::TwoTables,
+            96..100 if larger == 0 && tables.larger_pages > 0 => Shape::TwoSizes,
             _ => Shape::OnePage,
         };
 
-        let frames = arena.data_frames(lane);
+        let frames = tables.arena.data_frames(lane);
         let mut free = slots.clone();
-        let special = Mapper { mode, arena, frames, leaf, slots: &mut free }.map(rng, shape);
+        let special = Mapper { tables, frames, leaf, slots: &mut free }.map(rng, shape);
         if let Some(mapping) = special {
             *slots = free;
             return mapping;
         }
-        let plain = Mapper { mode, arena, frames, leaf, slots }.map(rng, Shape::OnePage);
+        let plain = Mapper { tables, frames, leaf, slots }.map(rng, Shape::OnePage);
         plain.expect("every level has a slot for every lane")
     }
 
     /// A mapping of two pages that follow each other, of 4 KiB or 2 MiB, by slots that are still free.
     pub(super) fn of_neighbours(
         rng: &mut impl Rng,
-        mode: PagingMode,
-        arena: Arena,
+        tables: &SequenceTables,
         lane: usize,
         is_large: bool,
         slots: &mut FreeSlots,
     ) -> Self {
-        let leaf = levels(mode).len() - 1 - usize::from(is_large);
-        let frames = arena.data_frames(lane);
-        let mapped = Mapper { mode, arena, frames, leaf, slots }.map(rng, Shape::NextPage);
+        let leaf = levels(tables.table_use.mode).len() - 1 - usize::from(is_large);
+        let frames = tables.arena.data_frames(lane);
+        let mapped = Mapper { tables, frames, leaf, slots }.map(rng, Shape::NextPage);
         mapped.expect("a level of leaves has 1,024 slots: pairs for all lanes, wherever they are")
     }
 
     /// A mapping of one page whose leaf the guest can only read, so that it is accessed and dirty.
     pub(super) fn in_read_only_table(
         rng: &mut impl Rng,
-        mode: PagingMode,
-        arena: Arena,
+        tables: &SequenceTables,
         slots: &mut FreeSlots,
     ) -> Self {
-        let leaf = levels(mode).len() - 1;
-        let frames = arena.data_frames(0);
-        let mapped = Mapper { mode, arena, frames, leaf, slots }.map(rng, Shape::ReadOnlyTable);
+        let leaf = levels(tables.table_use.mode).len() - 1;
+        let frames = tables.arena.data_frames(0);
+        let mapped = Mapper { tables, frames, leaf, slots }.map(rng, Shape::ReadOnlyTable);
+        mapped.expect("every slot is free")
+    }
+
+    /// A mapping of one page below PDPTE 2 or 3, which the guest itself does not need, where all lanes
+    /// share the PDPTEs: no other lane may run. The PDPTE may lead to the directory of the other one,
+    /// where a large page has another frame, or nothing is mapped.
+    pub(super) fn below_free_pdpte(
+        rng: &mut impl Rng,
+        tables: &SequenceTables,
+        slots: &mut FreeSlots,
+    ) -> Self {
+        let shared = slots.shared_levels();
+        let last = levels(tables.table_use.mode).len() - 1;
+        let leaf = last - rng.random_range(0..2);
+        let frames = tables.arena.data_frames(0);
+        let mapped = Mapper { tables, frames, leaf, slots }.map(rng, Shape::FreePdpte(shared - 1));
         mapped.expect("every slot is free")
     }
 }
@@ -148,10 +211,12 @@ impl Mapper<'_> {
             Shape::Alias(depth) => self.add_alias(&mut mapping, &path, depth),
             Shape::TwoTables => self.add_table(&mut mapping, &path)?,
             Shape::TwoSizes => {
+                let page = self.frames & !((1 << self.shift(self.leaf - 1)) - 1);
                 let parent = &mut mapping.entries[self.leaf - 1];
-                parent.other_size = Some(self.frames & !(AREA_SIZE - 1) | EntryBits::PS.bits());
+                parent.other_size = Some(page | EntryBits::PS.bits());
             }
             Shape::ReadOnlyTable => self.move_to_read_only(&mut mapping),
+            Shape::FreePdpte(depth) => self.add_directory(&mut mapping, &path, depth)?,
         }
         Some(mapping)
     }
@@ -163,19 +228,28 @@ impl Mapper<'_> {
             Shape::Alias(depth) => Some(depth),
             _ => None,
         };
-        let draw = |depth| match shape {
+        let own_levels = self.slots.shared_levels()..=self.leaf;
+        let draw = |depth: usize| match shape {
             // The slot that the frame has in a large page.
             Shape::TwoSizes if depth == self.leaf => {
-                self.slots.take(depth, (self.frames / FRAME % 512) as usize)
+                let slots = 1 << levels(self.mode())[depth].index_bits;
+                self.slots.take(depth, (self.frames / FRAME % slots) as usize)
+            }
+            Shape::FreePdpte(pdpt) if depth == pdpt + 1 => {
+                let directory = self.slots.first_own_tables().start + rng.random_range(2..4);
+                self.slots.draw_in(rng, directory)
             }
             _ => self.slots.draw(rng, depth, pair_at == Some(depth)),
         };
-        (0..=self.leaf).map(draw).collect()
+        let mut path = own_levels.map(draw).collect::<Option<Vec<_>>>()?;
+        self.slots.add_shared(&mut path);
+        Some(path)
     }
 
     /// The entries of a page, each of which leads to the next.
     fn map_page(&self, path: &[TableSlot]) -> Mapping {
         let entries = (0..=self.leaf).map(|depth| match path.get(depth + 1) {
+            _ if depth < self.slots.shared_levels() => self.shared_entry(path[depth]),
             Some(next) => self.table_entry(path[depth], depth, next.table),
             None => self.leaf_entry(path[depth], self.frames),
         });
@@ -185,7 +259,7 @@ impl Mapper<'_> {
         let address = indices.sum::<u64>() | self.frames & ((1 << shift) - 1);
         Mapping {
             entries: entries.collect(),
-            pages: vec![VirtAddr::new(canonical(self.mode, address))],
+            pages: vec![VirtAddr::new(canonical(self.mode(), address))],
             frame: self.frames,
             shift,
             is_followed: shift > 12,
@@ -197,8 +271,8 @@ impl Mapper<'_> {
     fn add_leaf(&self, mapping: &mut Mapping, leaf: TableSlot) {
         let frames = match mapping.shift {
             12 => self.frames + FRAME,
-            21 => self.twin_frames(),
-            _ => self.frames,
+            30 => self.frames,
+            _ => self.twin_frames(),
         };
         mapping.entries.push(self.leaf_entry(leaf.next(), frames));
         self.add_page(mapping, mapping.shift);
@@ -218,7 +292,7 @@ impl Mapper<'_> {
     /// Adds the page at this distance.
     fn add_page(&self, mapping: &mut Mapping, shift: u8) {
         let address = mapping.pages[0].get().wrapping_add(1 << shift);
-        mapping.pages.push(VirtAddr::new(canonical(self.mode, address)));
+        mapping.pages.push(VirtAddr::new(canonical(self.mode(), address)));
     }
 
     /// Adds a leaf with the same index in another table, to which the parent may lead.
@@ -227,25 +301,60 @@ impl Mapper<'_> {
         let other = self.slots.take(self.leaf, leaf.index as usize)?;
         let frames = if mapping.shift == 12 { self.frames + FRAME } else { self.twin_frames() };
         mapping.entries.push(self.leaf_entry(other, frames));
-        mapping.entries[self.leaf - 1].elsewhere.push(self.arena.table(other.table));
+        mapping.entries[self.leaf - 1].elsewhere.push(self.tables.arena.table(other.table));
+        Some(())
+    }
+
+    /// Lets a PDPTE lead to the directory of the other free one. If the leaf is in a directory, there is
+    /// one with the same index in the other, too.
+    fn add_directory(
+        &mut self,
+        mapping: &mut Mapping,
+        path: &[TableSlot],
+        depth: usize,
+    ) -> Option<()> {
+        let below = path[depth + 1];
+        let first = self.slots.first_own_tables().start;
+        let other = first + (5 - (below.table - first));
+        if depth + 1 == self.leaf {
+            let leaf = self.slots.take_in(other, below.index as usize)?;
+            mapping.entries.push(self.leaf_entry(leaf, self.twin_frames()));
+        }
+
+        let pdpte = &mut mapping.entries[depth];
+        pdpte.is_fixed = false;
+        pdpte.elsewhere.push(self.tables.arena.table(other));
         Some(())
     }
 
     /// Moves the leaf into the table that the guest can only read, where no flag is left to be set.
     fn move_to_read_only(&self, mapping: &mut Mapping) {
-        let table = self.arena.read_only_table();
+        let table = self.tables.arena.read_only_table();
         let parent = &mut mapping.entries[self.leaf - 1].entry;
         parent.value = parent.value & !TARGET | table;
 
         let leaf = &mut mapping.entries[self.leaf];
         leaf.entry.at = table | leaf.entry.at & (FRAME - 1);
         leaf.entry.value |= ACCESSED | DIRTY;
-        leaf.is_read_only = true;
+        leaf.is_fixed = true;
     }
 
     fn table_entry(&self, slot: TableSlot, depth: usize, table: usize) -> MappedEntry {
-        let target = self.arena.table(table);
+        let target = self.tables.arena.table(table);
         self.entry(slot, depth, EntryKind::Table, target, Vec::new())
+    }
+
+    /// An entry that all lanes share.
+    fn shared_entry(&self, slot: TableSlot) -> MappedEntry {
+        let at = self.tables.address_of(slot);
+        let entry = self.tables.shared.iter().copied().find(|entry| entry.at == at);
+        MappedEntry {
+            entry: entry.expect("every shared slot leads to a table"),
+            is_leaf: false,
+            elsewhere: Vec::new(),
+            other_size: None,
+            is_fixed: true,
+        }
     }
 
     /// An entry that maps the page around a frame. It may map others, so that a move shows.
@@ -271,15 +380,14 @@ impl Mapper<'_> {
         elsewhere: Vec<u64>,
     ) -> MappedEntry {
         let plain = EntryBits::P | EntryBits::RW | EntryBits::US;
-        let level = &levels(self.mode)[depth];
-        let value = format::entry(self.mode, level, kind, PhysAddr::new(target), plain);
-        let at = self.arena.table(slot.table) + slot.index * tables::entry_bytes(self.mode);
+        let level = &levels(self.mode())[depth];
+        let value = format::entry(self.mode(), level, kind, PhysAddr::new(target), plain);
         MappedEntry {
-            entry: TableEntry { at, value },
+            entry: TableEntry { at: self.tables.address_of(slot), value },
             is_leaf: kind == EntryKind::Leaf,
             elsewhere,
             other_size: None,
-            is_read_only: false,
+            is_fixed: false,
         }
     }
 
@@ -289,6 +397,10 @@ impl Mapper<'_> {
     }
 
     fn shift(&self, depth: usize) -> u8 {
-        levels(self.mode)[depth].shift
+        levels(self.mode())[depth].shift
+    }
+
+    const fn mode(&self) -> PagingMode {
+        self.tables.table_use.mode
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! - `mapping`: the pages of a lane, and where else their entries may lead;
 //! - `steps`: the actions, drawn from a Markov chain;
+//! - `pdptes`: sequences that edit a PDPTE of PAE paging, which is in a register;
 //! - [`every`]: all sequences of a few actions, instead of random ones;
 //! - [`guided`]: random ones, chosen by how rarely chance shows what they show.
 //!
@@ -12,26 +13,27 @@
 pub mod every;
 pub mod guided;
 mod mapping;
+mod pdptes;
 mod steps;
 
 use super::placement::FreeSlots;
-use super::state::random_state;
+use super::state::{is_compatible, random_state};
 use super::{ENDLESS, Stream, is_alone, paged_cases_before, stream_seed};
 use crosswalk_case::Case;
 use crosswalk_guest::layout::{Arena, MAX_SEQUENCES, lane_of_sequence};
 use crosswalk_guest::tables::TableUse;
 use crosswalk_machine::Capabilities;
 use crosswalk_machine::batch::Batch;
-use mapping::Mapping;
-use mmu_core::{ControlState, Cr0, Features, PagingMode};
-use rand::{Rng, SeedableRng};
+use mapping::{Mapping, SequenceTables};
+use mmu_core::{ControlState, Cr0, PagingMode};
+use rand::{Rng, RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use steps::StepWriter;
 
 /// Keeps the cases of a seed apart from those that `random` has for it.
 const SALT: u64 = 0x5e90_e4ce_0000_0000;
 
-/// Random sequences of one mode with 64-bit code. The same seed and machine give the same cases.
+/// Random sequences of one mode that has tables. The same seed and machine give the same cases.
 #[derive(Clone, Debug)]
 pub struct SequenceStream {
     seed: u64,
@@ -62,16 +64,14 @@ impl Stream for SequenceStream {
     fn batch(&self, number: u64, most: usize) -> Batch {
         let seed = stream_seed(self.seed ^ SALT, self.mode, number);
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-        let arena = Arena::for_batch(number);
-        let state = sequence_state(&mut rng, self.mode, arena, &self.machine);
+        let together = SequenceBatch::random(&mut rng, self.mode, number, &self.machine);
 
-        let together = SequenceBatch { arena, machine: &self.machine, state };
         let cases = if is_alone(self.mode, number) {
             vec![together.alone(&mut rng)]
         } else {
             together.together(&mut rng, most.min(MAX_SEQUENCES))
         };
-        Batch { arena, cases }
+        Batch { arena: Arena::for_batch(number), cases }
     }
 }
 
@@ -89,15 +89,29 @@ fn sequence_state(
 
 /// What the sequences of a batch have in common.
 struct SequenceBatch<'m> {
-    arena: Arena,
     machine: &'m Capabilities,
     state: ControlState,
+    tables: SequenceTables,
 }
 
 /// The slot of the root that some machines cannot use (K3).
 const UNUSABLE_SLOT: usize = 256;
 
-impl SequenceBatch<'_> {
+impl<'m> SequenceBatch<'m> {
+    /// What the sequences of the batch with this number have in common.
+    fn random(
+        rng: &mut impl Rng,
+        mode: PagingMode,
+        number: u64,
+        machine: &'m Capabilities,
+    ) -> Self {
+        let arena = Arena::for_batch(number);
+        let table_use = TableUse { mode, compatibility: is_compatible(mode, number, machine) };
+        let state = sequence_state(rng, mode, arena, machine);
+        let tables = SequenceTables::new(&state, table_use, arena, machine);
+        Self { machine, state, tables }
+    }
+
     /// Sequences that can run together, each with slots and frames of its own.
     fn together(&self, rng: &mut impl Rng, count: usize) -> Vec<Case> {
         let mut slots = self.free_slots();
@@ -107,32 +121,34 @@ impl SequenceBatch<'_> {
     /// The sequence with this number in the batch, by slots that are still free.
     fn sequence(&self, rng: &mut impl Rng, number: usize, slots: &mut FreeSlots) -> Case {
         let lane = lane_of_sequence(number);
-        let mapping = Mapping::random(rng, self.format(), self.arena, lane, slots);
+        let mapping = Mapping::random(rng, &self.tables, lane, slots);
         // The others meet what the lanes before them have left in the caches.
         let drops_everything = number >= MAX_SEQUENCES * 2 / 3;
-        StepWriter::new(rng, self.machine, self.state, mapping, drops_everything).write()
+        StepWriter::new(rng, self, mapping, drops_everything).write()
     }
 
-    /// A sequence that runs alone: its leaf is in a table that can only be read, where the machine has
-    /// such memory.
+    /// A sequence that runs alone: it edits an entry that other lanes would share, or its leaf is in a
+    /// table that can only be read, where the machine has such memory.
     fn alone(&self, rng: &mut impl Rng) -> Case {
         let mut slots = self.free_slots();
-        let mapping = if self.machine.read_only_tables.is_ok() {
-            Mapping::in_read_only_table(rng, self.state.mode(), self.arena, &mut slots)
-        } else {
-            Mapping::random(rng, self.format(), self.arena, 0, &mut slots)
-        };
-        StepWriter::new(rng, self.machine, self.state, mapping, true).write()
-    }
+        if slots.shared_levels() > 0 && rng.random_bool(0.75) {
+            let mapping = Mapping::below_free_pdpte(rng, &self.tables, &mut slots);
+            let writer = StepWriter::new(rng, self, mapping, true);
+            let is_pae = self.state.mode() == PagingMode::Pae;
+            return if is_pae { writer.write_with_pdpte() } else { writer.write() };
+        }
 
-    /// The mode, and whether there are pages of 1 GiB.
-    fn format(&self) -> (PagingMode, bool) {
-        let features = self.machine.profile.features;
-        (self.state.mode(), features.contains(Features::PAGE_1GB))
+        let has_wide_entries = self.state.mode() != PagingMode::Bits32;
+        let mapping = if self.machine.read_only_tables.is_ok() && has_wide_entries {
+            Mapping::in_read_only_table(rng, &self.tables, &mut slots)
+        } else {
+            Mapping::random(rng, &self.tables, 0, &mut slots)
+        };
+        StepWriter::new(rng, self, mapping, true).write()
     }
 
     fn free_slots(&self) -> FreeSlots {
-        let mut slots = FreeSlots::new(TableUse::of(self.state.mode()));
+        let mut slots = FreeSlots::new(self.tables.table_use);
         let _ = slots.take_in(0, UNUSABLE_SLOT);
         slots
     }

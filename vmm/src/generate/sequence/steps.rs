@@ -1,14 +1,16 @@
 //! The actions of a sequence, drawn from a Markov chain: an access caches what it uses, an entry or a
 //! register changes, what is cached may be invalidated, and another access asks.
 
+use super::SequenceBatch;
 use super::mapping::{Mapping, TARGET};
 use crosswalk_case::{AccessStep, Action, Case, TableEntry};
 use crosswalk_guest::contents::{self, CODE_OFFSETS, CODE_SIZE, crossing_code};
 use crosswalk_guest::stub::{Code, Form};
+use crosswalk_guest::tables::TableUse;
 use crosswalk_machine::Capabilities;
 use mmu_core::x86::format::EntryBits;
 use mmu_core::{
-    Access, AccessKind, ControlState, Cr0, Cr4, Efer, Features, Ring, Segment, VirtAddr,
+    Access, AccessKind, ControlState, Cr0, Cr4, Efer, Features, PagingMode, Ring, Segment, VirtAddr,
 };
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
@@ -33,14 +35,15 @@ const DATA_OFFSETS: std::ops::Range<u64> = 0x10..0x7f0;
 
 /// A sequence in the making.
 pub(super) struct StepWriter<'r, R> {
-    rng: &'r mut R,
+    pub(super) rng: &'r mut R,
     machine: &'r Capabilities,
-    state: ControlState,
-    mapping: Mapping,
+    pub(super) state: ControlState,
+    table_use: TableUse,
+    pub(super) mapping: Mapping,
     /// The entries as software left them.
-    values: Vec<u64>,
-    actions: Vec<Action>,
-    edits: usize,
+    pub(super) values: Vec<u64>,
+    pub(super) actions: Vec<Action>,
+    pub(super) edits: usize,
     rings: Rings,
     /// Whether actions may drop everything that is cached.
     drops_everything: bool,
@@ -55,14 +58,14 @@ impl<'r, R: Rng> StepWriter<'r, R> {
     /// A sequence without actions.
     pub(super) fn new(
         rng: &'r mut R,
-        machine: &'r Capabilities,
-        state: ControlState,
+        batch: &'r SequenceBatch<'_>,
         mapping: Mapping,
         drops_everything: bool,
     ) -> Self {
         Self {
-            machine,
-            state,
+            machine: batch.machine,
+            state: batch.state,
+            table_use: batch.tables.table_use,
             values: mapping.entries.iter().map(|mapped| mapped.entry.value).collect(),
             mapping,
             actions: Vec::new(),
@@ -91,7 +94,7 @@ impl<'r, R: Rng> StepWriter<'r, R> {
         self.case(state, &initial)
     }
 
-    fn case(mut self, state: ControlState, initial: &[u64]) -> Case {
+    pub(super) fn case(mut self, state: ControlState, initial: &[u64]) -> Case {
         let Some(Action::Access(AccessStep { access, form, value })) = self.actions.pop() else {
             unreachable!("the last action is an access")
         };
@@ -114,9 +117,9 @@ impl<'r, R: Rng> StepWriter<'r, R> {
     }
 
     /// Makes some entries unusual.
-    fn vary_entries(&mut self) {
+    pub(super) fn vary_entries(&mut self) {
         for (mapped, value) in self.mapping.entries.iter().zip(&mut self.values) {
-            if mapped.is_read_only {
+            if mapped.is_fixed {
                 continue;
             }
             if self.rng.random_bool(0.25) {
@@ -139,7 +142,7 @@ impl<'r, R: Rng> StepWriter<'r, R> {
             return;
         }
         let leaf =
-            self.mapping.entries.iter().position(|mapped| mapped.is_leaf && !mapped.is_read_only);
+            self.mapping.entries.iter().position(|mapped| mapped.is_leaf && !mapped.is_fixed);
         if let Some(leaf) = leaf {
             self.values[leaf] |= EntryBits::with_key(self.rng.random_range(1..16));
         }
@@ -154,9 +157,14 @@ impl<'r, R: Rng> StepWriter<'r, R> {
         self.state.cr4.contains(Cr4::PKE) && can_load
     }
 
+    const fn code(&self) -> Code {
+        Code::of(self.table_use)
+    }
+
     /// A bit of an entry that decides about rights, or P.
     fn right(&mut self) -> u64 {
-        let has_xd = self.machine.profile.features.contains(Features::NX)
+        let has_xd = self.table_use.mode != PagingMode::Bits32
+            && self.machine.profile.features.contains(Features::NX)
             && (self.state.efer.contains(Efer::NXE) || self.rng.random_bool(0.1));
         match self.rng.random_range(0..10) {
             0..4 => RW,
@@ -170,10 +178,11 @@ impl<'r, R: Rng> StepWriter<'r, R> {
     fn place_to_edit(&mut self) -> usize {
         let wants_leaf = self.rng.random_bool(0.5);
         let entries = self.mapping.entries.iter().enumerate();
-        let editable = entries.filter(|(_, mapped)| !mapped.is_read_only);
+        let editable = entries.filter(|(_, mapped)| !mapped.is_fixed);
         let (leaves, others): (Vec<_>, Vec<_>) = editable.partition(|(_, mapped)| mapped.is_leaf);
-        let wanted = if leaves.is_empty() || !wants_leaf { others } else { leaves };
-        wanted.choose(self.rng).map_or(0, |(place, _)| *place)
+        let takes_leaf = others.is_empty() || wants_leaf && !leaves.is_empty();
+        let wanted = if takes_leaf { leaves } else { others };
+        wanted.choose(self.rng).expect("software may edit an entry").0
     }
 }
 
@@ -254,16 +263,24 @@ impl<R: Rng> StepWriter<'_, R> {
             return self.actions.push(Action::Invlpg(access.last_byte()));
         }
 
+        self.invalidate_page();
+    }
+
+    /// INVLPG of a page, mostly of one that is mapped.
+    pub(super) fn invalidate_page(&mut self) {
         let page = *self.mapping.pages.choose(self.rng).expect("there is a page");
         let page = page.get() | self.offset;
+        let is_wide = self.code() == Code::Bits64;
+        let large = self.mapping.shift.clamp(21, 22);
         let address = match self.rng.random_range(0..20) {
             0..9 => page,
             // The same page, if it is a large one.
-            9..14 => page ^ 1 << self.rng.random_range(12..21),
-            14..16 => page ^ 1 << self.rng.random_range(21..30),
-            16..18 => page ^ 1 << self.rng.random_range(30..46),
+            9..14 => page ^ 1 << self.rng.random_range(12..large),
+            14..16 => page ^ 1 << self.rng.random_range(large..30),
+            16..18 => page ^ 1 << self.rng.random_range(30..if is_wide { 46 } else { 32 }),
             // No canonical address (CANON-3).
-            _ => page ^ 1 << self.rng.random_range(58..63),
+            _ if is_wide => page ^ 1 << self.rng.random_range(58..63),
+            _ => page,
         };
         self.actions.push(Action::Invlpg(VirtAddr::new(address)));
     }
@@ -325,7 +342,7 @@ impl Rings {
 /// Accesses.
 impl<R: Rng> StepWriter<'_, R> {
     /// Adds an access; the last one of a sequence may store in two pages in any ring.
-    fn access(&mut self, is_last: bool) {
+    pub(super) fn access(&mut self, is_last: bool) {
         let ring = self.rings.draw(self.rng);
 
         // Often the same access again, so that what the first has cached is of use.
@@ -357,11 +374,12 @@ impl<R: Rng> StepWriter<'_, R> {
             _ => AccessKind::Clflush,
         };
         let is_second = self.mapping.pages.len() > 1 && self.rng.random_bool(0.3);
-        // In ring 0 an emulator may store a part before it faults (K2), which shows at the end only.
+        // An emulator may store a part before it faults (K2, K12), which shows at the end only.
+        let may_be_emulated = ring == Ring::Zero || self.table_use.compatibility;
         let may_cross = !is_second
             && self.mapping.is_followed
             && self.rng.random_bool(0.2)
-            && (is_last || ring == Ring::Three || !kind.writes());
+            && (is_last || !may_be_emulated || !kind.writes());
 
         let (form, size) = self.random_instruction(kind);
         let (offset, size) = self.place(kind, size, may_cross);
@@ -371,18 +389,20 @@ impl<R: Rng> StepWriter<'_, R> {
         let segment = if is_stack { Segment::Stack } else { Segment::Data };
         let ac = self.random_ac(ring);
         let value = self.value_to_store(offset);
-        AccessStep { access: Access { segment, ac, ..access }, form, value }
+        let compatibility = self.table_use.compatibility;
+        AccessStep { access: Access { segment, ac, compatibility, ..access }, form, value }
     }
 
     fn random_instruction(&mut self, kind: AccessKind) -> (Form, u16) {
-        let size = 1 << self.rng.random_range(0..4);
+        let widest = if self.code() == Code::Bits64 { 3 } else { 2 };
+        let size = 1 << self.rng.random_range(0..=widest);
         match kind {
             AccessKind::Clflush => (Form::Clflush, 1),
             AccessKind::ReadModifyWrite => match self.rng.random_range(0..3) {
                 0 => (Form::Exchange, size),
                 1 => (Form::LockedExchange, size),
                 // Fewer bytes may be equal by chance.
-                _ => (Form::FailingCompare, 8),
+                _ => (Form::FailingCompare, 1 << widest),
             },
             _ => (Case::default_form(kind), size),
         }
@@ -392,7 +412,7 @@ impl<R: Rng> StepWriter<'_, R> {
     fn place(&mut self, kind: AccessKind, size: u16, may_cross: bool) -> (u64, u16) {
         if kind == AccessKind::Fetch {
             if may_cross && self.fetches_cross {
-                return crossing_code(Code::Bits64);
+                return crossing_code(self.code());
             }
             let stubs = (CODE_OFFSETS.end - CODE_OFFSETS.start) / 8;
             return (CODE_OFFSETS.start + 8 * self.rng.random_range(0..stubs), CODE_SIZE);

@@ -4,22 +4,34 @@ use super::*;
 use crate::generate::tests::capabilities;
 use crate::walker::Walker;
 use crosswalk_case::Action;
+use crosswalk_guest::stub::Form;
+use crosswalk_guest::tables;
 use crosswalk_machine::batch::arena_of;
 use mmu_core::{Outcome, Prediction, Reference, Ring, Rule};
 use std::collections::HashSet;
 
-const MODES: [PagingMode; 2] = [PagingMode::FourLevel, PagingMode::FiveLevel];
+const MODES: [PagingMode; 4] =
+    [PagingMode::Bits32, PagingMode::Pae, PagingMode::FourLevel, PagingMode::FiveLevel];
 
-fn batches(count: u64) -> impl Iterator<Item = Batch> {
-    MODES.into_iter().flat_map(move |mode| {
-        let stream = SequenceStream::new(3, mode, capabilities(true));
-        (0..count).map(move |number| stream.batch(number, usize::MAX))
-    })
+/// Batches of every mode: two run alone, and one is in compatibility mode where there is one.
+fn batches() -> impl Iterator<Item = Batch> {
+    MODES.into_iter().flat_map(batches_of)
+}
+
+fn batches_of(mode: PagingMode) -> impl Iterator<Item = Batch> {
+    let stream = SequenceStream::new(3, mode, capabilities(true));
+    (4..12).map(move |number| stream.batch(number, usize::MAX))
+}
+
+/// Sequences of PAE paging that run alone.
+fn alone_in_pae(count: u64) -> impl Iterator<Item = Batch> {
+    let stream = SequenceStream::new(3, PagingMode::Pae, capabilities(true));
+    (0..count).map(move |number| stream.batch(16 * number + 7, usize::MAX))
 }
 
 #[test]
 fn they_fit_the_layout_and_are_the_same_after_their_text_form() {
-    for Batch { arena, cases } in batches(9) {
+    for Batch { arena, cases } in batches().chain(alone_in_pae(200)) {
         for case in cases {
             assert_eq!(arena_of(&case), Ok(arena), "{case}");
             assert_eq!(Case::from_json(&case.to_json()).unwrap(), case);
@@ -33,14 +45,14 @@ fn the_records_of_a_batch_fit_the_list() {
     assert_eq!(Arena::RECORDS, 5290);
     const { assert!(steps::MAX_RECORDS * MAX_SEQUENCES + 8 < Arena::RECORDS) };
 
-    for case in batches(9).flat_map(|batch| batch.cases) {
+    for case in batches().flat_map(|batch| batch.cases) {
         assert!(steps::records(&case) <= steps::MAX_RECORDS, "{case}");
     }
 }
 
 #[test]
 fn no_two_sequences_of_a_batch_share_an_entry_or_a_frame() {
-    for Batch { cases, .. } in batches(9) {
+    for Batch { cases, .. } in batches() {
         let mut entries = HashSet::new();
         let mut frames = HashSet::new();
         for case in &cases {
@@ -48,7 +60,13 @@ fn no_two_sequences_of_a_batch_share_an_entry_or_a_frame() {
                 ControlState { pkru: 0, ..case.state },
                 ControlState { pkru: 0, ..cases[0].state }
             );
-            assert!(case.entries.iter().all(|entry| entries.insert(entry.at)), "{case}");
+            let shared = tables::shared_levels(case.table_use());
+            let own = case.entries.iter().filter(|entry| {
+                Arena::ALL
+                    .iter()
+                    .all(|arena| arena.table_at(entry.at).is_none_or(|at| at >= shared))
+            });
+            assert!(own.into_iter().all(|entry| entries.insert(entry.at)), "{case}");
             let own: HashSet<u64> = reached(case).into_iter().map(|at| at >> 12).collect();
             assert!(own.into_iter().all(|frame| frames.insert(frame)), "{case}");
         }
@@ -71,7 +89,7 @@ fn reached(case: &Case) -> Vec<u64> {
 /// (TLB-2).
 #[test]
 fn tlb_2_all_kinds_of_actions_occur_and_some_leave_stale_translations() {
-    let cases: Vec<_> = batches(8).flat_map(|batch| batch.cases).collect();
+    let cases: Vec<_> = batches().flat_map(|batch| batch.cases).collect();
     let count = |is_wanted: &dyn Fn(&Action) -> bool| {
         cases.iter().filter(|case| case.script().any(|action| is_wanted(&action))).count()
     };
@@ -95,10 +113,61 @@ fn tlb_2_all_kinds_of_actions_occur_and_some_leave_stale_translations() {
     assert!((0.15..0.6).contains(&share), "{share}");
 }
 
+/// In each use of the tables: legacy modes, 64-bit mode and compatibility mode.
+#[test]
+fn the_actions_of_every_mode_occur() {
+    for mode in MODES {
+        let all: Vec<_> = batches_of(mode).flat_map(|batch| batch.cases).collect();
+        for compatibility in [false, true] {
+            let cases = all.iter().filter(|case| case.access.compatibility == compatibility);
+            let cases: Vec<_> = cases.collect();
+            if cases.is_empty() {
+                assert!(compatibility && !mode.is_long_mode(), "{mode}");
+                continue;
+            }
+
+            let count = |is_wanted: &dyn Fn(&Action) -> bool| {
+                cases.iter().filter(|case| case.script().any(|action| is_wanted(&action))).count()
+            };
+            let counts = [
+                count(&|action| matches!(action, Action::Write(_))),
+                count(&|action| matches!(action, Action::Invlpg(_))),
+                count(&|action| *action == Action::ReloadCr3),
+                count(&|action| matches!(action, Action::WriteProtect(_))),
+                count(
+                    &|action| matches!(action, Action::Access(step) if step.access.crosses_page()),
+                ),
+                count(&|action| matches!(action, Action::Access(step) if step.form == Form::Jump)),
+            ];
+            assert!(counts.iter().all(|count| *count > 3), "{mode}: {counts:?} of {}", cases.len());
+        }
+    }
+}
+
+/// PDPTE-1: after a store into a PDPTE there may be a load of CR3, an INVLPG or nothing.
+#[test]
+fn pdpte_1_pdptes_are_edited_and_then_loaded_or_not() {
+    let cases: Vec<_> = alone_in_pae(200).flat_map(|batch| batch.cases).collect();
+    let is_store = |case: &Case, action: &Action| matches!(action, Action::Write(entry) if case.pdpte_at(entry.at).is_some());
+    let after_store = |is_wanted: &dyn Fn(Option<&Action>) -> bool| {
+        let has = |case: &&Case| {
+            let place = case.before.iter().position(|action| is_store(case, action));
+            place.is_some_and(|place| is_wanted(case.before.get(place + 1)))
+        };
+        cases.iter().filter(has).count()
+    };
+    let counts = [
+        after_store(&|next| next == Some(&Action::ReloadCr3)),
+        after_store(&|next| matches!(next, Some(Action::Invlpg(_)))),
+        after_store(&|next| matches!(next, None | Some(Action::Access(_)))),
+    ];
+    assert!(counts.iter().all(|count| *count > 20), "{counts:?}");
+}
+
 /// A prediction has room for so many outcomes; more would be left out, and then look like divergences.
 #[test]
 fn no_access_has_more_allowed_outcomes_than_a_prediction_holds() {
-    for case in batches(9).flat_map(|batch| batch.cases) {
+    for case in batches().chain(alone_in_pae(200)).flat_map(|batch| batch.cases) {
         for prediction in Reference.predict_accesses(&case) {
             assert!(!prediction.alternatives.is_full(), "{case}");
         }

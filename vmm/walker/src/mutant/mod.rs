@@ -5,6 +5,7 @@ mod fetches;
 mod in_sequences;
 mod invalidations;
 mod pair;
+mod pdptes;
 mod rings;
 mod saved_rip;
 mod spurious;
@@ -49,6 +50,7 @@ pub static MUTANTS: LazyLock<Vec<Mutant>> = LazyLock::new(|| {
         invalidations::MUTANTS,
         rings::MUTANTS,
         fetches::MUTANTS,
+        pdptes::MUTANTS,
         spurious::MUTANTS,
         straddle::MUTANTS,
         submode::MUTANTS,
@@ -139,6 +141,8 @@ pub enum Need {
     LoadsPkru,
     /// A vendor whose processors repeat a walk before they report a page fault (TLB-2).
     RepeatsWalks,
+    /// PDPTEs of PAE paging in registers, and not read during the walk (PDPTE-4).
+    PdptesInRegisters,
     /// Any of these.
     OneOf(&'static [Self]),
 }

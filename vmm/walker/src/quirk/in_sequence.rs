@@ -1,12 +1,16 @@
 //! Quirks in sequences: those of single accesses, and those of what is cached.
 
-use super::{Quirks, Quirky, QuirkySemantics, add_early_accessed, completes_without_a_trace};
+use super::{
+    Quirks, Quirky, QuirkySemantics, add_early_accessed, completes_without_a_trace,
+    may_set_accessed_in_pdptes,
+};
 use crate::Walker;
 use crate::sequence::{FaultEffect, Moment, predict_by};
 use crosswalk_case::{Action, Case};
 use mmu_core::outcome::{EntryUpdates, Span};
 use mmu_core::{
-    Access, AccessKind, Alternative, EntryUpdate, Fault, Outcome, Prediction, Rule, VirtAddr,
+    Access, AccessKind, Alternative, EntryUpdate, Fault, Outcome, PagingMode, Prediction, Rule,
+    VirtAddr,
 };
 
 impl Quirky {
@@ -20,13 +24,21 @@ impl Quirky {
             FaultEffect::Drops
         };
 
-        predict_by(case, faults, &|moment, access| {
+        let mut predictions = predict_by(case, faults, &|moment, access| {
             let mut predicted = self.predict_step(moment, access);
             if self.has(Quirks::CODE_OUTLIVES_INVLPG) && access.kind == AccessKind::Fetch {
                 self.add_older_code(case, moment.accesses, access, &mut predicted);
+                moment.part_instructions(access, &mut predicted);
             }
             predicted
-        })
+        });
+        if self.has(Quirks::LOOSE_PDPTES)
+            && case.mode() == PagingMode::Pae
+            && let Some(last) = predictions.last_mut()
+        {
+            may_set_accessed_in_pdptes(case, last);
+        }
+        predictions
     }
 
     /// Predicts an instruction of a sequence.
@@ -165,4 +177,33 @@ fn both_updates(one: &EntryUpdates, other: &EntryUpdates) -> EntryUpdates {
         }
     }
     both
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crosswalk_case::TableEntry;
+    use crosswalk_guest::layout::Arena;
+    use mmu_core::{Profile, Ring};
+
+    /// By T11: A (bit 5) may be set in a PDPTE as it is at first, and in one that was stored.
+    #[test]
+    fn loose_pdptes_may_get_a_in_sequences() {
+        let arena = Arena::ALL[0];
+        let mut case = Case::plain_in(PagingMode::Pae, arena, 3, Ring::Three, Profile::default());
+        let pdpte = case.entries[0];
+        let read = Action::Access(case.access_step());
+        for (stored, before) in [
+            (pdpte.value, vec![read]),
+            (0, vec![read, Action::Write(TableEntry { value: 0, ..pdpte })]),
+        ] {
+            case.before = before;
+            for way in &Quirky(Quirks::LOOSE_PDPTES).predict(&case).alternatives {
+                let mut updates = way.updates.iter();
+                let update =
+                    updates.find(|update| update.at.get() == pdpte.at).expect("it is open");
+                assert!(update.allows(stored) && update.allows(stored | 1 << 5), "{update:?}");
+            }
+        }
+    }
 }

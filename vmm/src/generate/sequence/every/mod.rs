@@ -9,7 +9,7 @@
 mod words;
 
 use super::UNUSABLE_SLOT;
-use super::mapping::{Mapping, TARGET};
+use super::mapping::{Mapping, SequenceTables, TARGET};
 use crate::generate::placement::FreeSlots;
 use crate::generate::state::not_in_cpuid;
 use crate::generate::{Stream, stream_seed};
@@ -175,7 +175,9 @@ impl Stream for EverySequenceStream {
 
         // The slots are spread at random, in every batch in another way.
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(stream_seed(0, self.mode, number));
-        let mut slots = FreeSlots::new(TableUse::of(self.mode));
+        let table_use = TableUse::of(self.mode);
+        let tables = SequenceTables::new(&state, table_use, arena, &self.machine);
+        let mut slots = FreeSlots::new(table_use);
         let _ = slots.take_in(0, UNUSABLE_SLOT);
 
         let kinds = PAGE_KINDS.len() as u64;
@@ -184,7 +186,7 @@ impl Stream for EverySequenceStream {
             let kind = PAGE_KINDS[(index % kinds) as usize];
             let lane = lane_of_sequence(lane as usize);
             let mapping =
-                Mapping::of_neighbours(&mut rng, self.mode, arena, lane, kind.is_large, &mut slots);
+                Mapping::of_neighbours(&mut rng, &tables, lane, kind.is_large, &mut slots);
 
             let word = self.words.word(section.length, index / kinds);
             Spelling::new(state, mapping, kind, self.machine.profile).spell(&word)

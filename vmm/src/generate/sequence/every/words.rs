@@ -50,11 +50,13 @@ pub(super) enum Change {
     Move,
 }
 
-/// The words of each length whose last letter is an access, and whose accesses the guest can make: ring 3
-/// comes before ring 0.
+/// The words of each length whose last letter is an access.
 #[derive(Clone, Debug)]
 pub(super) struct Words {
+    /// The alphabet, the accesses first.
     letters: Vec<Letter>,
+    /// Number of accesses.
+    accesses: usize,
 }
 
 impl Words {
@@ -69,6 +71,7 @@ impl Words {
             }
         }
 
+        let accesses = letters.len();
         let [p, rw, us, xd] =
             [EntryBits::P, EntryBits::RW, EntryBits::US, EntryBits::XD].map(Change::Flip);
         for (place, changes) in [
@@ -91,66 +94,29 @@ impl Words {
         if has_keys {
             letters.push(Letter::ToggleKey);
         }
-        Self { letters }
+        Self { letters, accesses }
     }
 
-    /// The number of words of a length.
+    /// The number of words of a length, which is at least 1.
     pub(super) fn count(&self, length: usize) -> u64 {
-        self.count_after(Ring::Three, length)
+        let before = (1..length).map(|_| self.letters.len() as u64);
+        before.product::<u64>() * self.accesses as u64
     }
 
-    /// The word of a length with this number, which is less than their count.
+    /// The word of a length with this number, which is less than their count: its digits, the last of them
+    /// an access.
     pub(super) fn word(&self, length: usize, number: u64) -> Vec<Letter> {
-        let mut word = Vec::with_capacity(length);
-        let mut ring = Ring::Three;
         let mut left = number;
-
-        for more in (0..length).rev() {
-            for letter in &self.letters {
-                let Some(next) = ring_after(ring, *letter, more) else { continue };
-                let count = self.count_after(next, more);
-                if left < count {
-                    word.push(*letter);
-                    ring = next;
-                    break;
-                }
-                left -= count;
-            }
-        }
-        word
-    }
-
-    /// The number of ways to go on with so many letters, after what this ring did.
-    fn count_after(&self, ring: Ring, letters: usize) -> u64 {
-        let Some(more) = letters.checked_sub(1) else { return 1 };
-        let of = |ring: Ring| {
-            let is_next = |letter: &&Letter| ring_after(Ring::Three, **letter, more) == Some(ring);
-            self.letters.iter().filter(is_next).count() as u64
+        let mut digit = |base: usize| {
+            let index = left % base as u64;
+            left /= base as u64;
+            self.letters[index as usize]
         };
 
-        // After ring 0 all accesses are its own; other letters leave the ring as it is.
-        match ring {
-            Ring::Three => {
-                of(Ring::Three) * self.count_after(Ring::Three, more)
-                    + of(Ring::Zero) * self.count_after(Ring::Zero, more)
-            }
-            Ring::Zero => {
-                let next = |letter: &&Letter| ring_after(Ring::Zero, **letter, more).is_some();
-                let count = self.letters.iter().filter(next).count() as u64;
-                count * self.count_after(Ring::Zero, more)
-            }
-        }
-    }
-}
-
-/// The ring of the last access after a letter; `None` if the letter cannot come there: after ring 0 the
-/// guest does nothing in ring 3, and the last letter is an access. `more` letters follow.
-fn ring_after(ring: Ring, letter: Letter, more: usize) -> Option<Ring> {
-    match letter {
-        Letter::Access { ring: Ring::Three, .. } if ring == Ring::Zero => None,
-        Letter::Access { ring, .. } => Some(ring),
-        _ if more == 0 => None,
-        _ => Some(ring),
+        let mut word = vec![digit(self.accesses)];
+        word.extend((1..length).map(|_| digit(self.letters.len())));
+        word.reverse();
+        word
     }
 }
 
@@ -158,15 +124,14 @@ fn ring_after(ring: Ring, letter: Letter, more: usize) -> Option<Ring> {
 mod tests {
     use super::*;
 
-    /// By hand: 12 accesses, 6 in each ring, and 20 other letters. Two letters: after one of ring 3 or
-    /// another letter (26) all 12 accesses may follow, after one of ring 0 (6) the 6 of ring 0.
+    /// By hand: 12 accesses, and 20 other letters.
     #[test]
     fn the_words_of_two_letters_are_counted_by_hand() {
         let words = Words::new(true, false);
         assert_eq!(words.letters.len(), 12 + 6 + 5 + 3 + 6);
         assert_eq!(words.count(1), 12);
-        assert_eq!(words.count(2), 26 * 12 + 6 * 6);
-        assert_eq!(words.count(3), 26 * (26 * 12 + 6 * 6) + 6 * (26 * 6));
+        assert_eq!(words.count(2), 32 * 12);
+        assert_eq!(words.count(3), 32 * 32 * 12);
     }
 
     /// The numbers of a length go through its words in the order of the alphabet: each comes once.
