@@ -74,7 +74,7 @@ pub const AREA_SIZE: u64 = 0x0020_0000;
 /// The first physical address that is certain to have neither memory nor a device.
 pub const HOLE_BASE: u64 = 0x1_0000_0000;
 
-/// The distances from low memory to the windows of further page tables (table_windows.rs). Over low memory
+/// The distances from low memory to the windows of further page tables (`table_windows.rs`). Over low memory
 /// and both windows, every address bit from 32 to 39 takes both values.
 pub const TABLE_WINDOWS: [u64; 2] = [0x40_0000_0000, 0xbf_0000_0000];
 

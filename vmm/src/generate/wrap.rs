@@ -27,8 +27,8 @@ pub(super) fn or_wrapped(case: Case, seed: u64, arena: Arena, machine: &Capabili
 
 fn wrapped(rng: &mut impl Rng, mode: PagingMode, arena: Arena, machine: &Capabilities) -> Case {
     let lane = rng.random_range(0..250);
-    let ring = if rng.random_bool(0.3) { Ring::Zero } else { Ring::Three };
-    let mut case = Case::plain_in(mode, arena, lane, ring, machine.profile);
+    let by = if rng.random_bool(0.3) { Ring::Zero } else { Ring::Three };
+    let mut case = Case::plain_in(mode, arena, lane, by, machine.profile);
 
     let frames = arena.data_frames(lane);
     case.entries = entries(mode, arena, frames);
@@ -48,7 +48,7 @@ fn wrapped(rng: &mut impl Rng, mode: PagingMode, arena: Arena, machine: &Capabil
     };
     let address = VirtAddr::new(0x1_0000_0000 - before_4_gib);
     let segment = if rng.random_bool(0.25) { Segment::Stack } else { Segment::Data };
-    case.access = Access { segment, ..Access::new(kind, address, size as u16, ring) };
+    case.access = Access { segment, ..Access::new(kind, address, size as u16, by) };
     case.form = form;
     case.value = value(rng, frames, before_4_gib);
     case
