@@ -29,8 +29,12 @@ impl TableWindow {
     /// assert_eq!([36, 39, 40, 52].map(|bits| TableWindow::within(bits).count()), [0, 1, 2, 2]);
     /// ```
     pub fn within(physical_address_bits: u8) -> impl Iterator<Item = Self> + Clone {
-        let is_within = move |window: &Self| window.start() >> physical_address_bits == 0;
-        Self::ALL.into_iter().filter(is_within)
+        Self::ALL.into_iter().filter(move |window| window.is_within(physical_address_bits))
+    }
+
+    /// Whether a machine with this MAXPHYADDR has it. For another, the address bits there are reserved.
+    pub const fn is_within(self, physical_address_bits: u8) -> bool {
+        self.start() >> physical_address_bits == 0
     }
 
     /// The physical address of its start.

@@ -3,7 +3,7 @@
 
 use super::list::{is_keyed, stub_of};
 use super::registers::{check_state, high_root};
-use super::tables::places_of;
+use super::tables::{place_at, places_of};
 use crate::guest_tables;
 use crosswalk_case::{Action, Case, TableEntry, shared_entries};
 use crosswalk_guest::contents::{is_code, is_loadable};
@@ -193,7 +193,7 @@ fn check_slot(case: &Case, arena: Arena, entry: TableEntry) -> Result<(), String
     let mode = case.mode();
     let at = entry.at;
     let count = tables::count(case.table_use());
-    let place = TablePlace::at(arena, at).filter(|place| place.index < count);
+    let place = place_at(case, arena, at).filter(|place| place.index < count);
     let Some(TablePlace { index: table, .. }) = place else {
         let from = arena.table(0);
         let to = arena.table(count);

@@ -1,8 +1,8 @@
 //! The control state with which the guest runs: which registers a case may have.
 
+use super::tables::place_at;
 use crosswalk_case::Case;
 use crosswalk_guest::layout::Arena;
-use crosswalk_guest::table_windows::TablePlace;
 use mmu_core::x86::format::EntryBits;
 use mmu_core::{Cr0, Cr4, Efer, PagingMode};
 
@@ -49,7 +49,7 @@ pub(super) fn high_root(case: &Case, arena: Arena) -> Option<u64> {
     if case.mode() != PagingMode::FourLevel || case.access.compatibility {
         return None;
     }
-    let place = TablePlace::at(arena, case.state.cr3).filter(|place| place.index == 0);
+    let place = place_at(case, arena, case.state.cr3).filter(|place| place.index == 0);
     place.filter(|place| place.window.is_some()).map(|place| place.address(arena))
 }
 

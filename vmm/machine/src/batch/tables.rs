@@ -196,7 +196,14 @@ fn places_in(case: &Case, arena: Arena) -> impl Iterator<Item = TablePlace> {
     let pdptes = case.state.pdptes.iter().copied();
     let entries = case.entries.iter().flat_map(|entry| [entry.at, entry.value]);
     let addresses = std::iter::once(root).chain(pdptes).chain(entries);
-    addresses.filter_map(move |address| TablePlace::at(arena, address & EntryBits::ADDRESS))
+    addresses.filter_map(move |address| place_at(case, arena, address & EntryBits::ADDRESS))
+}
+
+/// The place of the table at an address, on the machine of a case. Beyond its MAXPHYADDR there are no windows.
+pub(super) fn place_at(case: &Case, arena: Arena, address: u64) -> Option<TablePlace> {
+    let bits = case.profile.physical_address_bits;
+    let is_there = |place: &TablePlace| place.window.is_none_or(|window| window.is_within(bits));
+    TablePlace::at(arena, address).filter(is_there)
 }
 
 /// The entry at an offset of a table.
@@ -208,7 +215,22 @@ fn read(words: &TableWords, offset: usize, bytes: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mmu_core::PagingMode;
+    use mmu_core::{PagingMode, Profile, Ring};
+
+    /// Reserved bits make the address of a low table one in a window, which such a machine does not have.
+    #[test]
+    fn there_is_no_window_beyond_maxphyaddr() {
+        let arena = Arena::ALL[0];
+        let places = |bits: u8| {
+            let profile = Profile { physical_address_bits: bits, ..Profile::default() };
+            let mut case = Case::plain(arena, 0, Ring::Three, profile);
+            case.entries[1].value |= 1 << 38;
+            places_of(case.table_use(), arena, &[case])
+        };
+
+        assert!(places(36).iter().all(|place| place.window.is_none()));
+        assert!(places(39).iter().any(|place| place.window.is_some()));
+    }
 
     #[test]
     fn setting_a_32_bit_slot_leaves_its_neighbour_alone() {
