@@ -7,11 +7,13 @@ use crate::pages::Reply;
 use crate::registers::root_table;
 use crosswalk_case::protocol::{Answer, Candidate, Faulted, Translated};
 use crosswalk_case::{Case, TableEntry};
+use crosswalk_guest::contents::ACCESS_BYTE;
 use crosswalk_guest::layout::LOW_MEMORY_END;
+use crosswalk_guest::stub::Form;
 use crosswalk_memory::VirtualMemory;
 use mmu_core::memory::SparseTables;
 use mmu_core::x86::control::LoadError;
-use mmu_core::{AccessError, Fault, PagingMode, VirtAddr};
+use mmu_core::{Access, AccessError, AccessKind, Fault, PagingMode, VirtAddr};
 use std::sync::Arc;
 use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap, MmapRegion};
 
@@ -47,7 +49,8 @@ impl VmMemory {
         let memory = self.memory_for(case)?;
         write(&memory, case, |at| at)?;
         let mut guest = VirtualMemory::new(&memory, case.state, case.profile);
-        let translated = guest.translate(&case.access);
+        let read = descriptor_read(case).map_or(Ok(()), |read| guest.translate(&read).map(drop));
+        let translated = read.and_then(|()| guest.translate(&case.access));
         let entries = changed(&memory, case)?;
         erase(&memory, case, |at| at)?;
 
@@ -81,6 +84,14 @@ impl Candidate for VmMemory {
     fn answer(&mut self, case: &Case) -> Answer {
         self.try_answer(case).unwrap_or_else(Answer::Silent)
     }
+}
+
+/// The access before that of a case: the load of a segment reads the descriptor, and then sets its accessed
+/// bit (SDM "Segment Descriptors").
+fn descriptor_read(case: &Case) -> Option<Access> {
+    let address = VirtAddr::new(case.access.address.get().wrapping_sub(ACCESS_BYTE));
+    let read = Access { kind: AccessKind::Read, address, size: 8, ..case.access };
+    (case.form == Form::SegmentLoad).then_some(read)
 }
 
 /// The fault of the MOV to CR3 that loads PAE's PDPTEs; the access never runs then (PDPTE-2).

@@ -87,8 +87,9 @@ pub(super) struct Deviation {
     pub(super) side: Side,
     /// The outcomes that it allows.
     allowed: Vec<Alternative>,
-    /// What decides what the rights of a page mean.
-    semantics: &'static dyn DynSemantics,
+    /// What decides what the rights of a page mean; `None` for a deviation that is about what earlier
+    /// accesses left.
+    semantics: Option<&'static dyn DynSemantics>,
 }
 
 impl Deviation {
@@ -99,27 +100,36 @@ impl Deviation {
 
     /// Whether a walker that gives this answer may deviate all the same: it says what the rights of a page
     /// are, and the deviation is about what they mean for this access. Who reports a page as read-only has
-    /// not said what CR0.WP does.
+    /// not said what CR0.WP does, nor whether an earlier access has left a right; and who says no more of a
+    /// fault than that there is one has not said that it is for rights.
     pub(super) fn is_excused(&self, case: &Case, answer: &Answer) -> bool {
-        let says_rights = matches!(answer, Answer::Translated(said) if said.page.is_some());
-        says_rights && self.judges_rights_otherwise(case)
-    }
-
-    /// Whether it denies a case's access with some rights with which the reference does not, or the other
-    /// way round.
-    fn judges_rights_otherwise(&self, case: &Case) -> bool {
-        let regime = Regime::new(case.state, case.profile);
-        let denial_by = |semantics: &dyn DynSemantics, rights| {
-            semantics.denial(rights, rights, 0, &case.access, &regime)
+        let leaves_it_open = match answer {
+            Answer::Translated(said) => said.page.is_some(),
+            Answer::Fault(said) => said.error_code.is_none(),
+            Answer::Silent(_) => false,
         };
-        let all = Rights::WRITE | Rights::USER | Rights::EXECUTE;
-        let mut each = (0..=all.bits()).map(Rights::from_bits_retain);
-        each.any(|rights| denial_by(self.semantics, rights) != denial_by(&Reference, rights))
+        let is_about_rights = match self.semantics {
+            Some(semantics) => judges_rights_otherwise(semantics, case),
+            None => case.is_sequence(),
+        };
+        leaves_it_open && is_about_rights
     }
 
     pub(super) const fn cause(&self) -> ConformanceCause {
         ConformanceCause { aspect: self.aspect, instead: Some(self.instead) }
     }
+}
+
+/// Whether semantics deny a case's access with some rights with which the reference does not, or the other
+/// way round.
+fn judges_rights_otherwise(semantics: &dyn DynSemantics, case: &Case) -> bool {
+    let regime = Regime::new(case.state, case.profile);
+    let denial_by = |semantics: &dyn DynSemantics, rights| {
+        semantics.denial(rights, rights, 0, &case.access, &regime)
+    };
+    let all = Rights::WRITE | Rights::USER | Rights::EXECUTE;
+    let mut each = (0..=all.bits()).map(Rights::from_bits_retain);
+    each.any(|rights| denial_by(semantics, rights) != denial_by(&Reference, rights))
 }
 
 /// The cause of a wrong answer.
@@ -145,11 +155,10 @@ pub(super) fn deviations_in(case: &Case, allowed: &[Alternative]) -> Vec<Deviati
     };
 
     let omissions = OMISSIONS.iter().filter_map(|omission| {
-        deviation(omission.rule, omission.instead, omission.walker, omission.semantics)
+        deviation(omission.rule, omission.instead, omission.walker, Some(omission.semantics))
     });
     let mutants = MUTANTS.iter().filter_map(|mutant| {
-        let semantics = mutant.semantics.unwrap_or(&Reference);
-        deviation(mutant.rule, mutant.mistake, mutant.walker, semantics)
+        deviation(mutant.rule, mutant.mistake, mutant.walker, mutant.semantics)
     });
 
     omissions.chain(mutants).collect()
