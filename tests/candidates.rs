@@ -244,6 +244,7 @@ fn random_cases(mode: PagingMode) -> impl Iterator<Item = Case> {
             pkru_in_ring_0: true,
             high_memory: true,
             read_only_tables: Ok(()),
+            reserved_movs: Ok(()),
             vmx: false,
             live_page_sizes: false,
             sees_outside: true,

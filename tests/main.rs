@@ -8,6 +8,7 @@ mod campaign;
 mod candidates;
 mod cli;
 mod compatibility;
+mod control_moves;
 mod corpus;
 mod deadlines;
 mod edge_cases;

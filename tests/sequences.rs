@@ -42,9 +42,10 @@ fn is_determined(case: &Case) -> bool {
 
 /// What was observed, without CR2 as others have left it.
 fn without_cr2_before(mut attempt: Attempt) -> Attempt {
-    if let Attempt::Observed(Observation { earlier, fault, .. }) = &mut attempt {
+    if let Attempt::Observed(Observation { earlier, privileged, fault, .. }) = &mut attempt {
         let faults = earlier.iter_mut().filter_map(|access| access.fault.as_mut());
-        for fault in faults.chain(fault) {
+        let of_movs = privileged.iter_mut().filter_map(|record| record.fault.as_mut());
+        for fault in faults.chain(of_movs).chain(fault) {
             if fault.vector != 14 {
                 fault.cr2 = 0;
             }

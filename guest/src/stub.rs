@@ -108,26 +108,43 @@ pub enum Stub {
 /// A privileged change between the accesses of a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Privileged {
-    /// `invlpg` of the record's address field.
+    /// `invlpg` of the record's address field. It may not fault.
     Invlpg,
-    /// Loads CR3 with its current value.
+    /// Loads CR3 with its current value. This one and the next are in 32-bit code alone.
     ReloadCr3,
     /// Loads CR0 from the record's address field.
     SetCr0,
+    /// `mov` to CR0 of the record's address field. This one and the following are in 64-bit code alone, and observed: they may
+    /// fault, and have a second record, whose value becomes what the register holds afterwards.
+    MovCr0,
+    /// `mov` to CR3.
+    MovCr3,
+    /// `mov` to CR4.
+    MovCr4,
+    /// `wrmsr` of EFER.
+    WrmsrEfer,
+    /// `invlpg` that may fault. There is no register.
+    ObservedInvlpg,
+}
+
+impl Privileged {
+    /// Number of privileged changes in 64-bit code.
+    const COUNT: usize = 6;
+    /// Number of those in 32-bit code.
+    const COUNT_32: usize = 3;
 }
 
 /// Number of 64-bit stubs for one value of `keyed`: five forms with 2 segments and 4 sizes each,
 /// two CLFLUSH, one jump, one LSL, one load of ES.
 const PER_KEYED: usize = 5 * 8 + 2 + 1 + 1 + 1;
-/// Number of 64-bit stubs: the accesses, seven other stubs, and three privileged changes from two
-/// rings.
-const BITS_64: usize = 2 * PER_KEYED + 7 + 2 * 3;
+/// Number of 64-bit stubs: the accesses, seven other stubs, and the privileged changes from two rings.
+const BITS_64: usize = 2 * PER_KEYED + 7 + 2 * Privileged::COUNT;
 /// Number of 32-bit accesses: five forms with 2 segments and 3 sizes each, two CLFLUSH, one jump.
 const ACCESSES_32: usize = 5 * 6 + 2 + 1;
 
 /// Number of 32-bit stubs: the accesses, seven other stubs, and three privileged changes from two
 /// rings.
-const BITS_32: usize = ACCESSES_32 + 7 + 2 * 3;
+const BITS_32: usize = ACCESSES_32 + 7 + 2 * Privileged::COUNT_32;
 
 /// Number of entries in the table of stubs.
 pub const STUBS: usize = BITS_64 + BITS_32;
@@ -173,8 +190,14 @@ impl Stub {
             Self::SupervisorEnd => 2 * PER_KEYED + 4,
             Self::EnterSupervisor => 2 * PER_KEYED + 5,
             Self::EnterUser => 2 * PER_KEYED + 6,
-            Self::Privileged(change, ring) => 2 * PER_KEYED + 7 + change.index_from(ring),
-            Self::StoreEntry | Self::WritePkru => return None,
+            Self::StoreEntry
+            | Self::WritePkru
+            | Self::Privileged(Privileged::ReloadCr3 | Privileged::SetCr0, _) => return None,
+            Self::Privileged(Privileged::Invlpg, ring) => {
+                2 * PER_KEYED + 7 + Privileged::Invlpg.index_from(ring)
+            }
+            // Behind INVLPG, since the two of 32-bit code are missing.
+            Self::Privileged(change, ring) => 2 * PER_KEYED + 7 + change.index_from(ring) - 2 * 2,
         })
     }
 
@@ -197,6 +220,7 @@ impl Stub {
             Self::WritePkru => Some(ACCESSES_32 + 4),
             Self::EnterSupervisor => Some(ACCESSES_32 + 5),
             Self::EnterUser => Some(ACCESSES_32 + 6),
+            Self::Privileged(change, _) if change as usize >= Privileged::COUNT_32 => None,
             Self::Privileged(change, ring) => Some(ACCESSES_32 + 7 + change.index_from(ring)),
         }
     }
@@ -210,7 +234,7 @@ impl Privileged {
 }
 
 /// "XWALK" and the version of the protocol: the first word of an image.
-pub const IMAGE_MAGIC: u64 = 0x0006_4b4c_4157_5800;
+pub const IMAGE_MAGIC: u64 = 0x0007_4b4c_4157_5800;
 
 /// The header of an image, at [`IMAGE_BASE`](crate::layout::IMAGE_BASE). All addresses in it are
 /// user addresses.
@@ -223,6 +247,7 @@ pub struct ImageHeader {
     pub entry: u64,
     /// The addresses of the stubs, by [`Stub::index`].
     pub stubs: [u64; STUBS],
-    /// The addresses of the instructions that make the stubs' accesses; 0 for a stub that makes none.
+    /// The addresses of the instructions that make the stubs' accesses, or the changes that are observed; 0
+    /// for a stub without such an instruction.
     pub accesses: [u64; STUBS],
 }

@@ -233,14 +233,99 @@ in_supervisor:
     ret
 .endm
 
-.macro reload_cr3
-    mov rax, cr3
-    mov cr3, rax
+    privileged invlpg [rsi]
+
+# The same for a change that may fault: `write` makes it, with the label 775 at its instruction, and `read`
+# puts what the register holds afterwards into rax. The stub has two records, since a fault fills the first
+# one; the second one gets rax. It runs in ring 0 on the list itself, through the supervisor window, so that
+# a fault leaves the frame of the #UD alone.
+.macro observed_change write, read
+    table_entry                         # from ring 3
+    changes_at_775
+    pop rsi
+    add rsp, 32                         # past both records
+    lea r8, [rip + 779f + {WINDOW}]
+    jmp enter_supervisor
+779:                                    # in ring 0, on the frame of the #UD
+    mov rsp, [rsp + 24]
+    add rsp, r14
+    lea rdi, [rip + to_user_list]
+    jmp 776f
+    table_entry                         # from ring 0
+    changes_at_775
+    pop rsi
+    add rsp, 32
+    lea rdi, [rip + changed]
+776:
+    mov r8, r15
+    lea r15, [rip + 778f]
+    \write
+    jmp 774f
+778:                                    # after a fault
+    mov [rsp - 48], r9
+    mov [rsp - 40], r11
+    mov [rsp - 32], r10
+774:
+    \read
+    mov [rsp - 8], rax
+    mov r15, r8
+    jmp rdi
 .endm
 
-    privileged invlpg [rsi]
-    privileged reload_cr3
-    privileged mov cr0, rsi
+.macro changes_at_775
+    .pushsection .access_table, "a"
+    .quad 775f
+    .popsection
+.endm
+
+.macro write_cr register
+775:
+    mov \register, rsi
+.endm
+
+.macro read_cr register
+    mov rax, \register
+.endm
+
+.macro write_efer
+    mov eax, esi
+    mov rdx, rsi
+    shr rdx, 32
+    mov ecx, EFER
+775:
+    wrmsr
+.endm
+
+.macro read_efer
+    mov ecx, EFER
+    rdmsr
+    shl rdx, 32
+    or rax, rdx
+.endm
+
+.macro invalidate
+775:
+    invlpg [rsi]
+.endm
+
+    observed_change "write_cr cr0", "read_cr cr0"
+    observed_change "write_cr cr3", "read_cr cr3"
+    observed_change "write_cr cr4", "read_cr cr4"
+    observed_change write_efer, read_efer
+    observed_change invalidate, "xor eax, eax"
+
+# In ring 0, on the list of ring 3: goes on with it in ring 3, with EFLAGS.AC as it was.
+to_user_list:
+    mov rax, rsp
+    sub rax, r14
+    lea rcx, [rip + changed - {WINDOW}]
+    mov rsp, {FAULT_STACK}
+    push {USER_DATA}
+    push rax
+    pushfq
+    push {USER_CODE}
+    push rcx
+    iretq
 
 # In ring 0, on the frame of the #UD: moves the local descriptor table to rsi, and continues at r9.
 move_local_table:

@@ -175,8 +175,13 @@ in_supervisor_32:                       # on the frame of the #UD
     mov cr3, eax
 .endm
 
+.macro reload_cr3_64
+    mov rax, cr3
+    mov cr3, rax
+.endm
+
     privileged_32 "invlpg [esi]", "invlpg [rsi]"
-    privileged_32 reload_cr3_32, reload_cr3
+    privileged_32 reload_cr3_32, reload_cr3_64
     privileged_32 "mov cr0, esi", "mov cr0, rsi"
 
 # Fetched code has loaded its constants into ecx and eax, and has added 1 to ecx (contents.rs).

@@ -2,8 +2,10 @@
 
 use crate::{Case, TableEntry};
 use crosswalk_guest::stub::Form;
-use mmu_core::memory::TableMemoryMut;
-use mmu_core::{Access, ControlState, Cr0, PagingMode, PhysAddr, VirtAddr};
+use mmu_core::memory::{OutsideMemory, TableMemory, TableMemoryMut};
+use mmu_core::x86::control::Mov;
+use mmu_core::{Access, ControlState, Cr0, PhysAddr, Profile, VirtAddr};
+use std::fmt;
 use std::iter::once;
 
 /// One action before the access.
@@ -15,12 +17,14 @@ pub enum Action {
     Write(TableEntry),
     /// INVLPG.
     Invlpg(VirtAddr),
+    /// MOV to a control register, or WRMSR of EFER, of any value. It may fault.
+    Mov(Mov),
     /// MOV to CR3 of the value that it already has.
     ReloadCr3,
+    /// MOV to CR0 of the value that it already has, but with WP set or cleared.
+    WriteProtect(bool),
     /// WRPKRU.
     Pkru(u32),
-    /// CR0.WP is set or cleared.
-    WriteProtect(bool),
 }
 
 /// An access, and how the guest performs it.
@@ -35,23 +39,75 @@ pub struct AccessStep {
 }
 
 impl Action {
-    /// Changes the registers as the action does, but for PDPTEs ([`Self::load_pdptes`]).
-    pub fn change(&self, state: &mut ControlState) {
+    /// The MOV to a control register that it is in a state. [`Self::ReloadCr3`] and
+    /// [`Self::WriteProtect`] say it by what the register holds, so that they remain what they are when
+    /// the state before them changes.
+    ///
+    /// ```
+    /// use crosswalk_case::Action;
+    /// use mmu_core::ControlState;
+    /// use mmu_core::x86::control::Mov;
+    /// let state = ControlState::four_level(0x5000);
+    /// assert_eq!(Action::ReloadCr3.mov(&state), Some(Mov::Cr3(0x5000)));
+    /// assert_eq!(Action::Pkru(0).mov(&state), None);
+    /// ```
+    pub fn mov(&self, state: &ControlState) -> Option<Mov> {
         match self {
-            Self::Pkru(pkru) => state.pkru = *pkru,
-            Self::WriteProtect(on) => state.cr0.set(Cr0::WP, *on),
-            Self::Access(_) | Self::Write(_) | Self::Invlpg(_) | Self::ReloadCr3 => {}
+            Self::Mov(mov) => Some(*mov),
+            Self::ReloadCr3 => Some(Mov::Cr3(state.cr3)),
+            Self::WriteProtect(on) => {
+                let mut cr0 = state.cr0;
+                cr0.set(Cr0::WP, *on);
+                Some(Mov::Cr0(cr0))
+            }
+            Self::Access(_) | Self::Write(_) | Self::Invlpg(_) | Self::Pkru(_) => None,
         }
     }
 
-    /// Loads the PDPTEs of PAE paging from the tables in memory, if the action does so (PDPTE-1). They
-    /// stay as they are if one is bad (PDPTE-2).
-    pub fn load_pdptes(&self, state: &mut ControlState, memory: &Case) {
-        if *self != Self::ReloadCr3 || state.mode() != PagingMode::Pae {
-            return;
+    /// Whether it is a privileged instruction whose end is observed: a MOV to a control register, or INVLPG
+    /// of an address that is not canonical with four levels, which may not fault (CANON-3).
+    pub fn is_privileged(&self) -> bool {
+        match self {
+            Self::Mov(_) | Self::ReloadCr3 | Self::WriteProtect(_) => true,
+            Self::Invlpg(address) => !address.is_canonical(48),
+            Self::Access(_) | Self::Write(_) | Self::Pkru(_) => false,
         }
-        if let Ok(new) = state.load_cr3(state.cr3, memory.profile, memory) {
-            state.pdptes = new.pdptes;
+    }
+
+    /// Changes the registers as the action most likely does: a MOV that faults changes none. `memory` has
+    /// the tables at that point, from which PAE paging loads its PDPTEs.
+    pub fn change<M: TableMemory<Error = OutsideMemory> + ?Sized>(
+        &self,
+        state: &mut ControlState,
+        profile: Profile,
+        memory: &M,
+    ) {
+        if let Self::Pkru(pkru) = self {
+            state.pkru = *pkru;
+        }
+        let likeliest =
+            self.mov(state).and_then(|mov| state.loads(mov, profile, memory).into_iter().next());
+        if let Some(Ok(new)) = likeliest.map(|load| load.result) {
+            *state = new;
+        }
+    }
+}
+
+/// The action in a few words, an access by its kind and address.
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Access(AccessStep { access, .. }) => {
+                write!(f, "{} at {}", access.kind.name(), access.address)
+            }
+            Self::Write(entry) => {
+                write!(f, "software writes {:#x} to the entry at {:#x}", entry.value, entry.at)
+            }
+            Self::Invlpg(address) => write!(f, "INVLPG of {address}"),
+            Self::Mov(mov) => mov.fmt(f),
+            Self::ReloadCr3 => f.write_str("MOV to CR3 of its own value"),
+            Self::WriteProtect(on) => write!(f, "MOV to CR0 with WP={}", u8::from(*on)),
+            Self::Pkru(pkru) => write!(f, "WRPKRU of {pkru:#x}"),
         }
     }
 }
@@ -114,8 +170,7 @@ impl Case {
         let mut accesses = Vec::new();
         for action in self.script() {
             let mut state = alone.state;
-            action.change(&mut state);
-            action.load_pdptes(&mut state, &alone);
+            action.change(&mut state, alone.profile, &alone);
             alone.state = state;
             match action {
                 Action::Access(AccessStep { access, form, value }) => {
@@ -129,9 +184,10 @@ impl Case {
                     let _ = alone.write_entry(PhysAddr::new(at), 8, value);
                 }
                 Action::Invlpg(_)
+                | Action::Mov(_)
                 | Action::ReloadCr3
-                | Action::Pkru(_)
-                | Action::WriteProtect(_) => {}
+                | Action::WriteProtect(_)
+                | Action::Pkru(_) => {}
             }
         }
         accesses

@@ -197,11 +197,25 @@ pub struct EarlierAccess {
     pub value: u64,
 }
 
+/// What was observed of a privileged instruction of a sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PrivilegedRecord {
+    /// The exception, if there was one.
+    pub fault: Option<ObservedFault>,
+    /// What its control register held afterwards; `None` for an instruction that has none.
+    pub register: Option<u64>,
+}
+
 /// Everything that was observed of one case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation {
     /// The accesses before the last, in order.
     pub earlier: Vec<EarlierAccess>,
+    /// The privileged instructions of a sequence ([`Action::is_privileged`]), in order. None where they
+    /// were not observed.
+    ///
+    /// [`Action::is_privileged`]: crate::Action::is_privileged
+    pub privileged: Vec<PrivilegedRecord>,
     /// The exception, if there was one.
     pub fault: Option<ObservedFault>,
     /// What the instruction left in its register, at the full width of the register.
@@ -223,6 +237,7 @@ impl Observation {
     pub fn new(fault: Option<ObservedFault>, value: u64, provenance: Provenance) -> Self {
         Self {
             earlier: Vec::new(),
+            privileged: Vec::new(),
             fault,
             value,
             stored: Vec::new(),

@@ -30,6 +30,8 @@ pub struct Capabilities {
     pub high_memory: bool,
     /// Whether page tables can be in memory that the guest can only read, or why they cannot.
     pub read_only_tables: Result<(), String>,
+    /// Whether the guest survives a MOV to CR3 or CR4 of a reserved bit, which is #GP, or how it fails.
+    pub reserved_movs: Result<(), String>,
     /// Whether the guest could run guests of its own under EPT: CPUID 1 ECX\[5\].
     pub vmx: bool,
     /// Whether the page size of a live mapping may change without an invalidation. A processor that walks
@@ -67,6 +69,7 @@ impl Capabilities {
             pkru_in_ring_0: false,
             high_memory: true,
             read_only_tables: Err("this machine has no read-only memory for tables".into()),
+            reserved_movs: Ok(()),
             vmx: false,
             live_page_sizes: false,
             sees_outside: false,

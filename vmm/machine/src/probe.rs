@@ -14,12 +14,13 @@
 use crate::batch::{Batch, Encoded};
 use crate::memory::GuestMemory;
 use crate::{GuestFailure, Machine, MachineError, ModeOffer};
-use crosswalk_case::Case;
 use crosswalk_case::observation::{Attempt, Observation, name_of_fault};
+use crosswalk_case::{Action, Case};
 use crosswalk_guest::layout::{Arena, CONTROL};
 use crosswalk_guest::mailbox::{Control, PROBE_LIMIT};
 use crosswalk_guest::tables::TableUse;
-use mmu_core::{Cr4, Features, PagingMode, Ring};
+use mmu_core::x86::control::Mov;
+use mmu_core::{ControlState, Cr4, Features, PagingMode, Ring};
 
 /// Number of cases in a probe batch: enough for counters to stand out from the costs of the batch
 /// itself.
@@ -52,6 +53,14 @@ impl Prober {
             case
         });
         let batch = Batch { arena, cases: cases.collect() };
+        self.run_batch(machine, batch)
+    }
+
+    fn run_batch(
+        &mut self,
+        machine: &mut impl Machine,
+        batch: Batch,
+    ) -> Result<Vec<Attempt>, MachineError> {
         let encoded = Encoded::new(batch, machine.image(), machine.capabilities());
         self.batches = self.batches.wrapping_add(1);
 
@@ -101,6 +110,27 @@ impl Prober {
         }
 
         Ok(Ok(()))
+    }
+
+    /// Whether the guest survives a MOV to CR3 or CR4 of a reserved bit, or how it fails. After that the
+    /// machine must be started again.
+    pub(super) fn reserved_movs(
+        &mut self,
+        machine: &mut impl Machine,
+    ) -> Result<Result<(), String>, MachineError> {
+        let [arena, _] = Arena::ALL;
+        let profile = machine.capabilities().profile;
+        let mut case = Case::plain(arena, 0, Ring::Zero, profile);
+        let ControlState { cr3, cr4, .. } = case.state;
+        let movs = [Mov::Cr4(cr4 | Cr4::from_bits_retain(1 << 15)), Mov::Cr3(cr3 | 1 << 63)];
+        case.before = movs.map(Action::Mov).to_vec();
+
+        match self.run_batch(machine, Batch { arena, cases: vec![case] }) {
+            Err(MachineError::GuestFailed { failure, .. }) => Ok(Err(format!(
+                "a MOV to CR3 or CR4 of a reserved bit ends the guest: it {failure}"
+            ))),
+            ran => ran.map(|_| Ok(())),
+        }
     }
 
     /// Whether ring 0 can load PKRU. The machine must have PKU.

@@ -32,6 +32,9 @@ pub struct MachineLine {
     /// Older files do not say; they have no sequences that need it.
     #[serde(default)]
     live_page_sizes: bool,
+    /// Older files do not say; they move no reserved bit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    no_reserved_movs: Option<String>,
     vmx: bool,
     sees_outside: bool,
 }
@@ -58,6 +61,7 @@ impl MachineLine {
             high_memory: capabilities.high_memory,
             no_read_only_tables: capabilities.read_only_tables.clone().err(),
             live_page_sizes: capabilities.live_page_sizes,
+            no_reserved_movs: capabilities.reserved_movs.clone().err(),
             vmx: capabilities.vmx,
             sees_outside: capabilities.sees_outside,
         }
@@ -109,6 +113,7 @@ impl MachineLine {
             pkru_in_ring_0: self.pkru_in_ring_0,
             high_memory: self.high_memory,
             read_only_tables: self.no_read_only_tables.clone().map_or(Ok(()), Err),
+            reserved_movs: self.no_reserved_movs.clone().map_or(Ok(()), Err),
             vmx: self.vmx,
             sees_outside: self.sees_outside,
         };

@@ -2,8 +2,8 @@
 
 use crosswalk_case::Hex;
 use crosswalk_case::observation::{
-    Attempt, EarlierAccess, EntryAfter, Observation, ObservedFault, OutsideAccess, Provenance,
-    Register, SavedFrame, SavedRip,
+    Attempt, EarlierAccess, EntryAfter, Observation, ObservedFault, OutsideAccess,
+    PrivilegedRecord, Provenance, Register, SavedFrame, SavedRip,
 };
 use mmu_core::name::by_name;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,9 @@ pub(super) struct ObservedText {
     /// The accesses of a sequence before its last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     earlier: Vec<EarlierAccessText>,
+    /// The privileged instructions of a sequence. Versions that did not observe them wrote none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    privileged: Vec<PrivilegedText>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -124,9 +127,20 @@ struct EarlierAccessText {
     value: Hex,
 }
 
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PrivilegedText {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fault: Option<ObservedFaultText>,
+    /// What its control register held afterwards, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    register: Option<Hex>,
+}
+
 impl ObservedText {
     pub(super) fn of(observation: &Observation) -> Self {
-        let Observation { earlier, fault, value, stored, entries, outside, .. } = observation;
+        let Observation { earlier, privileged, fault, value, stored, entries, outside, .. } =
+            observation;
 
         Self {
             provenance: observation.provenance.name().into(),
@@ -137,6 +151,7 @@ impl ObservedText {
             outside: outside.iter().map(OutsideText::of).collect(),
             sees_outside: observation.sees_outside,
             earlier: earlier.iter().map(EarlierAccessText::of).collect(),
+            privileged: privileged.iter().map(PrivilegedText::of).collect(),
         }
     }
 
@@ -151,8 +166,12 @@ impl ObservedText {
         let earlier =
             self.earlier.into_iter().map(EarlierAccessText::read).collect::<Result<_, _>>()?;
 
+        let privileged =
+            self.privileged.into_iter().map(PrivilegedText::read).collect::<Result<_, _>>()?;
+
         Ok(Attempt::Observed(Observation {
             earlier,
+            privileged,
             fault,
             value: self.value.0,
             stored: self.stored.into_iter().map(|(Hex(at), byte)| (at, byte)).collect(),
@@ -227,5 +246,17 @@ impl EarlierAccessText {
     fn read(self) -> Result<EarlierAccess, String> {
         let fault = self.fault.map(ObservedFaultText::read).transpose()?;
         Ok(EarlierAccess { fault, value: self.value.0 })
+    }
+}
+
+impl PrivilegedText {
+    fn of(record: &PrivilegedRecord) -> Self {
+        let fault = record.fault.as_ref().map(ObservedFaultText::of);
+        Self { fault, register: record.register.map(Hex) }
+    }
+
+    fn read(self) -> Result<PrivilegedRecord, String> {
+        let fault = self.fault.map(ObservedFaultText::read).transpose()?;
+        Ok(PrivilegedRecord { fault, register: self.register.map(|Hex(register)| register) })
     }
 }

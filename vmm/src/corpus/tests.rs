@@ -6,8 +6,8 @@ use super::*;
 use crate::campaign::known::KnownSource;
 use crate::walker::WalkerSpec;
 use crosswalk_case::observation::{
-    EarlierAccess, EntryAfter, Observation, ObservedFault, OutsideAccess, Provenance, Register,
-    SavedFrame,
+    EarlierAccess, EntryAfter, Observation, ObservedFault, OutsideAccess, PrivilegedRecord,
+    Provenance, Register, SavedFrame,
 };
 use crosswalk_guest::layout::Arena;
 use mmu_core::{PagingMode, Profile, Ring};
@@ -80,6 +80,10 @@ fn everything_observed(case: &Case) -> Observation {
         earlier: vec![
             EarlierAccess { fault: Some(fault), value: 5 },
             EarlierAccess { fault: None, value: 6 },
+        ],
+        privileged: vec![
+            PrivilegedRecord { fault: Some(fault), register: Some(u64::MAX) },
+            PrivilegedRecord { fault: None, register: None },
         ],
         fault: Some(fault),
         value: u64::MAX,

@@ -1,6 +1,6 @@
 //! Cases that show a finding.
 
-use crate::verdict::{Difference, describe_expectation, describe_observation, observed_until};
+use crate::verdict::{Difference, describe_action, describe_expectation, describe_observation};
 use crate::walker::quirk::Quirks;
 use crosswalk_case::observation::Attempt;
 use crosswalk_case::{Case, CaseSize, size_of_case};
@@ -51,10 +51,8 @@ impl Example {
         differences: &[Difference],
     ) -> Self {
         let observed = match run {
-            Attempt::Observed(observation) => match observed_until(case, observation, at) {
-                Some((until, seen)) => describe_observation(&until, &seen),
-                None => describe_observation(case, observation),
-            },
+            Attempt::Observed(observation) => describe_action(case, observation, at)
+                .unwrap_or_else(|| describe_observation(case, observation)),
             Attempt::Unsupported(why) => why.clone(),
         };
         Self {

@@ -36,10 +36,12 @@ impl Findings {
         machine: &Capabilities,
     ) -> Self {
         let mut sightings = Sightings::default();
-        if machine.implicit_accesses.is_err() {
-            let probes = known.iter().enumerate().filter(|(_, known)| known.kind == Kind::Probe);
-            sightings.known.extend(probes.map(|(index, _)| (index, CountedExample::new(1, None))));
-        }
+        let limits = [&machine.implicit_accesses, &machine.reserved_movs];
+        let limits: Vec<&String> =
+            limits.into_iter().filter_map(|limit| limit.as_ref().err()).collect();
+        let is_found = |known: &KnownFinding| limits.iter().any(|why| known.is_limit(why));
+        let found = known.iter().enumerate().filter(|(_, known)| is_found(known));
+        sightings.known.extend(found.map(|(index, _)| (index, CountedExample::new(1, None))));
 
         Self {
             recognizer: Arc::new(Recognizer::new(walker, known)),

@@ -184,13 +184,15 @@ impl Recognizer {
         (at, expected, differences): Divergence<'_>,
     ) -> Option<KnownCause> {
         let Attempt::Observed(seen) = run else { return None };
-        let (until, seen_until) = observed_until(case, seen, at)?;
 
-        let covers = |known: &KnownFinding| {
-            !known.beside_quirk && known.covers(&until, expected, &seen_until, differences)
-        };
-        if let Some(index) = self.known.iter().position(covers) {
-            return Some(KnownCause { indices: vec![index], quirks: Quirks::empty() });
+        // What is known without a quirk is about accesses.
+        if let Some((until, seen_until)) = observed_until(case, seen, at) {
+            let covers = |known: &KnownFinding| {
+                !known.beside_quirk && known.covers(&until, expected, &seen_until, differences)
+            };
+            if let Some(index) = self.known.iter().position(covers) {
+                return Some(KnownCause { indices: vec![index], quirks: Quirks::empty() });
+            }
         }
 
         if let Some(quirks) = quirks::explaining(self.quirks, case, run) {

@@ -4,6 +4,7 @@
 use super::Example;
 use crosswalk_case::{AccessStep, Action, Case, TableEntry, size_of_case};
 use crosswalk_guest::stub::Form;
+use mmu_core::x86::control::Mov;
 use mmu_core::x86::format::EntryBits;
 use mmu_core::{Access, AccessKind, Cr0, Cr4, PagingMode, Ring, Segment};
 
@@ -84,6 +85,7 @@ impl Simplifications<'_> {
                 Action::Invlpg(_) => {
                     self.add(|case| case.before[i] = Action::Invlpg(case.access.address));
                 }
+                Action::Mov(mov) => self.simplify_mov(i, mov),
                 Action::Pkru(_) | Action::ReloadCr3 | Action::WriteProtect(_) => {}
             }
         }
@@ -124,6 +126,15 @@ impl Simplifications<'_> {
         for bit in (0..64).map(|bit| 1 << bit).filter(|bit| changed & bit != 0) {
             let value = stored.value ^ bit;
             self.add(|case| case.before[i] = Action::Write(TableEntry { value, ..stored }));
+        }
+    }
+
+    /// With one bit fewer that action `i`, a MOV, changes in the register of the case.
+    fn simplify_mov(&mut self, i: usize, mov: Mov) {
+        let changed = mov.value() ^ mov.register_in(&self.case.state);
+        for bit in (0..64).map(|bit| 1 << bit).filter(|bit| changed & bit != 0) {
+            let simpler = mov.with_value(mov.value() ^ bit);
+            self.add(|case| case.before[i] = Action::Mov(simpler));
         }
     }
 

@@ -25,6 +25,9 @@ fn why_unmet(need: Need, machine: &Capabilities) -> Option<String> {
             let has_feature = profile.features.contains(feature) || is_obeyed(feature, machine);
             (!has_feature).then(|| bit_is(feature, 0))
         }
+        Need::Reported(feature) => {
+            (!profile.features.contains(feature)).then(|| bit_is(feature, 0))
+        }
         Need::Lacks(feature) => profile.features.contains(feature).then(|| bit_is(feature, 1)),
         Need::Amd => {
             let vendor = profile.vendor;
@@ -43,6 +46,7 @@ fn why_unmet(need: Need, machine: &Capabilities) -> Option<String> {
         Need::AnyLocalTable => (!machine.any_local_table)
             .then(|| "LLDT may refuse a base that is not canonical".into()),
         Need::ReadOnlyTables => machine.read_only_tables.clone().err(),
+        Need::ReservedMovs => machine.reserved_movs.clone().err(),
         Need::Vmx => (!machine.vmx).then(|| "CPUID 1 ECX[5] is 0: no VMX".into()),
         Need::LoadsPkru if !profile.features.contains(Features::PKU) => {
             Some(bit_is(Features::PKU, 0))

@@ -4,9 +4,11 @@ use super::describe::{describe_bytes, describe_fault, describe_outside};
 use super::effects::{Effects, OutsideEffect};
 use super::value::{Stores, expected_value, low_bytes, result_width};
 use super::{Difference, Field};
-use crate::walker::{ExpectedFrame, Walker, saved_frame};
+use crate::walker::{ExpectedFrame, PredictedPrivileged, Walker, saved_frame};
 use crosswalk_case::Case;
-use crosswalk_case::observation::{EntryAfter, Observation, ObservedFault, Provenance};
+use crosswalk_case::observation::{
+    EntryAfter, Observation, ObservedFault, PrivilegedRecord, Provenance, SavedRip,
+};
 use mmu_core::outcome::Span;
 use mmu_core::x86::format::EntryBits;
 use mmu_core::{AccessKind, Alternative, EntryUpdate, Fault, Outcome, Prediction, VirtAddr};
@@ -99,19 +101,9 @@ impl Comparison<'_> {
         observed: ObservedFault,
         found: &mut impl Differences,
     ) {
+        compare_fault(expected, observed, found);
         if observed.vector == expected.vector as u8 {
             self.compare_saved(expected, observed, found);
-        } else {
-            found.add(Field::Vector, || [expected.to_string(), describe_fault(observed)]);
-        }
-        if observed.error_code != expected.error_code {
-            found.add(Field::ErrorCode, || [expected.error_code, observed.error_code].map(in_hex));
-        }
-
-        // CANON-1: a fault without a walk leaves CR2 as it was.
-        let cr2 = expected.cr2.map_or(observed.cr2_before, VirtAddr::get);
-        if observed.cr2 != cr2 {
-            found.add(Field::Cr2, || [cr2, observed.cr2].map(in_hex));
         }
     }
 
@@ -192,6 +184,58 @@ impl Differences for AnyDifference {
     fn add(&mut self, _: Field, _: impl FnOnce() -> [String; 2]) {
         self.0 = true;
     }
+}
+
+/// Compares an exception with the expected one, without what it saved.
+fn compare_fault(expected: &Fault, observed: ObservedFault, found: &mut impl Differences) {
+    if observed.vector != expected.vector as u8 {
+        found.add(Field::Vector, || [expected.to_string(), describe_fault(observed)]);
+    }
+    if observed.error_code != expected.error_code {
+        found.add(Field::ErrorCode, || [expected.error_code, observed.error_code].map(in_hex));
+    }
+
+    // CANON-1: a fault without a walk leaves CR2 as it was.
+    let cr2 = expected.cr2.map_or(observed.cr2_before, VirtAddr::get);
+    if observed.cr2 != cr2 {
+        found.add(Field::Cr2, || [cr2, observed.cr2].map(in_hex));
+    }
+}
+
+/// Every field in which what was observed of a privileged instruction differs from what is expected.
+pub(super) fn privileged_differences(
+    expected: &PredictedPrivileged,
+    seen: &PrivilegedRecord,
+) -> Vec<Difference> {
+    let mut found = Vec::new();
+    match (&expected.fault, seen.fault) {
+        (Some(fault), Some(observed)) => {
+            compare_fault(fault, observed, &mut found);
+            let saved = SavedRip::AT_INSTRUCTION;
+            if observed.vector == fault.vector as u8
+                && let Some(rip) = observed.rip.filter(|rip| *rip != saved)
+            {
+                found.add(Field::SavedRip, || [saved.to_string(), rip.to_string()]);
+            }
+        }
+        (Some(fault), None) => {
+            found.add(Field::Vector, || [fault.to_string(), "no exception".into()]);
+        }
+        (None, Some(fault)) => {
+            found.add(Field::Vector, || ["no exception".into(), describe_fault(fault)]);
+        }
+        (None, None) => {}
+    }
+
+    if let (Some(wanted), Some(held)) = (expected.register, seen.register)
+        && wanted != held
+    {
+        found.add(Field::ControlRegister, || [wanted, held].map(in_hex));
+    }
+    for difference in &mut found {
+        difference.expected = format!("{} of the {}", difference.expected, expected.action);
+    }
+    found
 }
 
 /// Whether the access should reach addresses without memory on a machine that does not report such

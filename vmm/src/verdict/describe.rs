@@ -3,7 +3,7 @@
 use super::effects::OutsideEffect;
 use super::value::{low_bytes, result_width};
 use crosswalk_case::Case;
-use crosswalk_case::observation::{Observation, ObservedFault, name_of_fault};
+use crosswalk_case::observation::{Observation, ObservedFault, PrivilegedRecord, name_of_fault};
 use mmu_core::{AccessKind, Alternative, Outcome, Vector};
 
 /// What the machine did: the exception, or what the instruction read and stored.
@@ -29,10 +29,21 @@ pub fn describe_observation(case: &Case, seen: &Observation) -> String {
     if parts.is_empty() { "completed".into() } else { parts.join(", ") }
 }
 
+/// What a machine did with a privileged instruction.
+pub(super) fn describe_privileged(record: &PrivilegedRecord) -> String {
+    let end = record.fault.map_or_else(|| "completed".into(), describe_fault);
+    match record.register {
+        Some(register) => format!("{end}, and the register holds {register:#x}"),
+        None => end,
+    }
+}
+
 /// An allowed outcome: the fault, or the physical addresses reached.
 pub fn describe_expectation(expected: &Alternative) -> String {
     match &expected.outcome {
         Outcome::Fault(fault) => fault.to_string(),
+        // A privileged instruction reaches nothing.
+        Outcome::Translated(spans) if spans.is_empty() => "completed".into(),
         Outcome::Translated(spans) => {
             let spans: Vec<_> = spans
                 .iter()

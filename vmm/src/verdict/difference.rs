@@ -27,11 +27,13 @@ pub enum Field {
     Outside,
     /// A table entry after the run.
     Entry,
+    /// What a control register holds after a MOV of a sequence.
+    ControlRegister,
 }
 
 impl Field {
     /// Every field.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Vector,
         Self::ErrorCode,
         Self::Cr2,
@@ -42,6 +44,7 @@ impl Field {
         Self::Stored,
         Self::Outside,
         Self::Entry,
+        Self::ControlRegister,
     ];
 
     /// The name used in reports and in files of known findings.
@@ -57,6 +60,7 @@ impl Field {
             Self::Stored => "stored",
             Self::Outside => "outside",
             Self::Entry => "entry",
+            Self::ControlRegister => "control_register",
         }
     }
 }

@@ -22,7 +22,7 @@ pub use choices::ChoiceTaken;
 pub use describe::{describe_expectation, describe_observation};
 pub use difference::{Difference, Field};
 pub use end::End;
-pub use sequence::observed_until;
+pub use sequence::{describe_action, observed_until};
 
 use crate::walker::Walker;
 use access::judge_access;

@@ -6,6 +6,7 @@ mod control_load;
 mod dyn_semantics;
 mod mutant;
 mod omissions;
+mod privileged;
 pub mod quirk;
 mod saved_frame;
 mod saved_rip;
@@ -16,6 +17,7 @@ mod spec;
 pub use dyn_semantics::{Combined, DynSemantics, Erased};
 pub use mutant::{MUTANTS, Mutant, Need, PAIRS, Pair, UNREACHABLE, Unreachable};
 pub use omissions::{OMISSIONS, Omission};
+pub use privileged::PredictedPrivileged;
 pub use saved_frame::{ExpectedFrame, saved_frame};
 pub use spec::WalkerSpec;
 
@@ -55,6 +57,13 @@ pub trait Walker: Send + Sync {
     fn predict_earlier(&self, case: &Case) -> Vec<Prediction> {
         let _ = case;
         Vec::new()
+    }
+
+    /// What it expects of each privileged instruction of a sequence ([`Action::is_privileged`]), in order.
+    ///
+    /// [`Action::is_privileged`]: crosswalk_case::Action::is_privileged
+    fn predict_privileged(&self, case: &Case) -> Vec<PredictedPrivileged> {
+        privileged::predict(case)
     }
 
     /// The RIP that it expects a fault of the case's access to save.

@@ -7,7 +7,11 @@
 //! function that deviates: in TCG of QEMU 7.2 it is `mmu_translate` (`excp_helper.c`) or the translator
 //! unless stated otherwise, in KVM of Linux 6.1 a function of arch/x86/kvm.
 
-use super::{Walker, control_load, predict_case, segment_load};
+mod in_sequence;
+mod movs;
+mod semantics;
+
+use super::{PredictedPrivileged, Walker, control_load, predict_case, segment_load};
 use arrayvec::ArrayVec;
 use bitflags::bitflags;
 use crosswalk_case::Case;
@@ -15,12 +19,12 @@ use crosswalk_case::observation::SavedRip;
 use mmu_core::outcome::EntryUpdates;
 use mmu_core::walk::{Path, WalkError};
 use mmu_core::x86::format::{EntryBits, EntryKind, Format, Level, Pae};
-use mmu_core::x86::semantics::{AlignmentCheck, Cause, Denial, EntryError};
+use mmu_core::x86::semantics::EntryError;
 use mmu_core::{
-    Access, AccessKind, Alternative, AnyMmu, Cr0, Efer, EntryUpdate, Fault, Outcome, PageFaultCode,
-    PagingMode, PhysAddr, Prediction, Reference, Regime, Rule, RuleSet, Segment, Semantics,
-    Translation, Vector, VirtAddr,
+    Access, AccessKind, Alternative, AnyMmu, Cr0, EntryUpdate, Fault, Outcome, PagingMode,
+    PhysAddr, Prediction, Reference, Rule, RuleSet, Segment, Semantics, Translation, VirtAddr,
 };
+use semantics::QuirkySemantics;
 use std::str::FromStr;
 
 bitflags! {
@@ -76,6 +80,18 @@ bitflags! {
         /// A page fault whose error code lacks P or has RSVD drops nothing that is cached for its address
         /// (KVM's `kvm_inject_emulated_page_fault`).
         const BAD_ENTRY_DROPS_NOTHING = 1 << 20;
+        /// MOV to CR0 or CR4 drops bits 63:32 of its operand (`mk_cr_64` in KVM's emulator).
+        const MOV_HAS_32_BITS = 1 << 21;
+        /// A written EFER.LMA is ignored whatever it is.
+        const LMA_IS_IGNORED = 1 << 22;
+        /// WRMSR of EFER checks nothing: bits that the processor lacks are dropped, and LME is stored.
+        const EFER_IS_UNCHECKED = 1 << 23;
+        /// MOV to CR0 checks nothing: all of the low 32 bits are stored.
+        const CR0_IS_UNCHECKED = 1 << 24;
+        /// MOV to CR4 accepts SMEP, SMAP and PKE, and they act, although CPUID does not report them.
+        const CR4_BEYOND_CPUID = 1 << 25;
+        /// CR4.PKE drops nothing when it becomes 1 (`cpu_x86_update_cr4`).
+        const PKE_DROPS_NOTHING = 1 << 26;
     }
 }
 
@@ -90,7 +106,7 @@ impl Quirks {
     pub fn possible_for(case: &Case) -> Self {
         if case.is_sequence() {
             let each = case.accesses().iter().map(Self::possible_for).collect::<Self>();
-            return each | Self::OF_SEQUENCES;
+            return (each - Self::OF_MOVS) | Self::OF_SEQUENCES | Self::of_movs_in(case);
         }
 
         let mode = case.mode();
@@ -101,7 +117,7 @@ impl Quirks {
 
         let mut possible = Self::all();
         for (quirks, can_show) in [
-            (Self::OF_SEQUENCES, false),
+            (Self::OF_SEQUENCES | Self::OF_MOVS, false),
             (long_mode_only, is_long_mode),
             (Self::STRADDLE_WALKS_FIRST, is_long_mode && access.crosses_page()),
             (Self::LOOSE_PDPTES, mode == PagingMode::Pae),
@@ -181,6 +197,10 @@ impl Walker for Quirky {
 
     fn predict_accesses(&self, case: &Case) -> Vec<Prediction> {
         if case.is_sequence() { self.predict_sequence(case) } else { vec![self.predict(case)] }
+    }
+
+    fn predict_privileged(&self, case: &Case) -> Vec<PredictedPrivileged> {
+        self.predict_movs(case)
     }
 
     fn saved_rip(&self, case: &Case, fault: &Fault) -> SavedRip {
@@ -303,8 +323,6 @@ fn add_early_accessed(
     }
 }
 
-mod in_sequence;
-
 /// The ways of a read-modify-write: its own, except that where its load faults it ends with that fault.
 fn stores_if_loaded(load: &Prediction, mut whole: Prediction) -> Prediction {
     let faults = |way: &&Alternative| way.outcome.fault().is_some();
@@ -365,99 +383,6 @@ fn completes_without_a_trace() -> Prediction {
         choice: None,
     };
     Prediction { alternatives: [way].into_iter().collect(), rules: RuleSet::default() }
-}
-
-/// The quirks that are decisions of a single walk.
-#[derive(Clone, Copy, Debug)]
-struct QuirkySemantics(Quirks);
-
-impl QuirkySemantics {
-    const fn has(self, quirk: Quirks) -> bool {
-        self.0.contains(quirk)
-    }
-}
-
-/// The low reserved bits of a PAE PDPTE: 2:1 and 8:5 (SDM "PDPTE Registers").
-const LOW_RESERVED_OF_PDPTE: u64 = 0x1e6;
-/// Bits 20:13 of a 4 MiB PDE, which PSE-36 makes bits 39:32 of the address (MODE-5).
-const PSE_36_ADDRESS: u64 = 0x001f_e000;
-/// Those that are bits 39:36 of the address.
-const PSE_36_ADDRESS_FROM_36: u64 = 0x001e_0000;
-
-impl Semantics for QuirkySemantics {
-    fn has_64_bit_address(&self, access: &Access) -> bool {
-        self.has(Quirks::GOES_ON_AT_4_GIB) || Reference.has_64_bit_address(access)
-    }
-
-    fn page_fault_code(&self, cause: Cause, access: &Access, regime: &Regime) -> PageFaultCode {
-        let mut code = Reference.page_fault_code(cause, access, regime);
-        let is_fetch = access.kind == AccessKind::Fetch;
-        code.set(PageFaultCode::I, is_fetch && self.reports_fetch(regime));
-
-        if self.has(Quirks::RSVD_WITHOUT_P) && code.contains(PageFaultCode::RSVD) {
-            code -= PageFaultCode::P;
-        }
-        let by_page = matches!(cause, Cause::Denied(why) if why.contains(Denial::SUPERVISOR_PAGE));
-        if self.has(Quirks::KEY_AFTER_PAGE) && by_page {
-            code -= PageFaultCode::PK;
-        }
-        code
-    }
-
-    fn reports_fetch(&self, regime: &Regime) -> bool {
-        let by_nxe = self.has(Quirks::FETCH_BY_NXE_ALONE) && regime.state.efer.contains(Efer::NXE);
-        by_nxe || Reference.reports_fetch(regime)
-    }
-
-    fn alignment_check(&self, access: &Access, regime: &Regime) -> AlignmentCheck {
-        if self.has(Quirks::NO_ALIGNMENT_CHECK) {
-            return AlignmentCheck::Passes;
-        }
-
-        let mut regime = *regime;
-        if self.has(Quirks::AM_IS_ALWAYS_1) {
-            regime.state.cr0 |= Cr0::AM;
-        }
-        Reference.alignment_check(access, &regime)
-    }
-
-    fn non_canonical_fault(&self, access: &Access) -> Fault {
-        let mut fault = Reference.non_canonical_fault(access);
-        if self.has(Quirks::STACK_IS_GP) {
-            fault.vector = Vector::GeneralProtection;
-        }
-        fault
-    }
-
-    fn is_leaf<F: Format>(&self, level: &Level, entry: u64, regime: &Regime) -> bool {
-        let is_large = F::IS_LONG_MODE && level.number == 3 && entry & EntryBits::PS.bits() != 0;
-        (is_large && self.has(Quirks::ALWAYS_1_GIB)) || F::is_leaf(level, entry, regime)
-    }
-
-    fn reserved_bits<F: Format>(&self, level: &Level, kind: EntryKind, regime: &Regime) -> u64 {
-        let is_leaf = kind == EntryKind::Leaf;
-        let is_4_mib = F::MODE == PagingMode::Bits32 && level.number == 2 && is_leaf;
-        let mut free = 0;
-        let mut also_reserved = 0;
-
-        if self.has(Quirks::GLOBAL_IS_FREE) && level.number >= 4 {
-            free |= EntryBits::G.bits();
-        }
-        if self.has(Quirks::LOOSE_PDPTES) && !level.has_flags {
-            free |= LOW_RESERVED_OF_PDPTE;
-        }
-        if self.has(Quirks::PSE_36_IS_FREE) && is_4_mib {
-            free |= PSE_36_ADDRESS;
-        }
-        if self.has(Quirks::PAT_IS_FREE) && is_leaf && !F::IS_LONG_MODE {
-            let pat = if level.number == 1 { EntryBits::PS } else { EntryBits::LARGE_PAT };
-            free |= pat.bits();
-        }
-        if self.has(Quirks::PSE_36_ENDS_AT_36) && is_4_mib {
-            also_reserved |= PSE_36_ADDRESS_FROM_36;
-        }
-        (Reference.reserved_bits::<F>(level, kind, regime) & !free) | also_reserved
-    }
 }
 
 #[cfg(test)]

@@ -1,69 +1,28 @@
 //! Predicting a sequence: each access from the tables and registers as those before it left them, and
 //! from what the processor may have cached of earlier tables (TLB-2).
 
+mod events;
+
+pub(super) use events::{SequenceEvent, is_same_page};
+
 use super::CHECKED_SIZE;
+use super::privileged::deciding_rules;
 use super::saved_rip::FIRST_OF_CROSSING;
 use crosswalk_case::{AccessStep, Action, Case};
 use crosswalk_guest::layout::Arena;
 use crosswalk_guest::stub::Code;
 use crosswalk_guest::table_windows::TablePlace;
 use crosswalk_guest::tables::{self, TableUse};
+use events::{mov_events, walked};
 use mmu_core::cache::{CACHED_TRANSLATION, History, RegisterWrite};
-use mmu_core::walk::Path;
+use mmu_core::x86::control::Mov;
 use mmu_core::x86::format::{Bits32, FourLevel, levels};
 use mmu_core::{
-    Access, AccessKind, Alternative, AnyMmu, ControlState, EntryUpdate, Fault, Outcome,
-    PageFaultCode, PagingMode, PhysAddr, Prediction, Profile, Reference, Rule, Semantics, VirtAddr,
+    Access, AccessKind, Alternative, AnyMmu, ControlState, Cr4, EntryUpdate, Fault, Outcome,
+    PageFaultCode, PagingMode, PhysAddr, Prediction, Profile, Reference, Rule, RuleSet, Semantics,
+    VirtAddr,
 };
 use std::collections::BTreeMap;
-
-/// One thing that happens in a sequence.
-#[derive(Clone, Debug)]
-pub(super) enum SequenceEvent {
-    /// An access.
-    Access {
-        /// The access.
-        access: Access,
-        /// The walk for its first byte.
-        path: Box<Path>,
-        /// Whether it completed.
-        completed: bool,
-    },
-    /// Any other action.
-    Action(Action),
-}
-
-impl SequenceEvent {
-    /// The access and its walk, if it completed.
-    pub(super) fn completed(&self) -> Option<(&Access, &Path)> {
-        match self {
-            Self::Access { access, path, completed: true } => Some((access, path)),
-            _ => None,
-        }
-    }
-
-    /// The value that software writes to the entry at this address, if it does.
-    pub(super) fn written_at(&self, at: PhysAddr) -> Option<u64> {
-        match self {
-            Self::Action(Action::Write(entry)) if entry.at == at.get() => Some(entry.value),
-            _ => None,
-        }
-    }
-
-    /// Whether it drops what is cached of an address.
-    pub(super) fn invalidates(&self, address: VirtAddr) -> bool {
-        match self {
-            Self::Action(Action::ReloadCr3) => true,
-            Self::Action(Action::Invlpg(dropped)) => is_same_page(*dropped, address),
-            _ => false,
-        }
-    }
-}
-
-/// Whether two addresses are in the same 4 KiB page.
-pub(super) const fn is_same_page(one: VirtAddr, other: VirtAddr) -> bool {
-    one.get() >> 12 == other.get() >> 12
-}
 
 /// What predicts an access at a moment of a sequence. It is not generic: a sequence followed anew for each
 /// mutant would take as long to compile as all else.
@@ -72,7 +31,21 @@ pub(super) type PredictAccess<'p> = dyn Fn(&Moment<'_>, &Access) -> Prediction +
 /// The prediction for every access of a case. The last includes all that the sequence does to table
 /// entries. `predict_access` predicts one access, by the semantics that it chooses.
 pub(super) fn predict(case: &Case, predict_access: &PredictAccess<'_>) -> Vec<Prediction> {
-    predict_by(case, FaultEffect::Drops, predict_access)
+    predict_by(case, Drops::BY_THE_RULES, predict_access)
+}
+
+/// What drops what is cached.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Drops {
+    /// What a page fault does.
+    pub(super) by_fault: FaultEffect,
+    /// Whether setting CR4.PKE drops everything where the manual says so.
+    pub(super) by_pke: bool,
+}
+
+impl Drops {
+    /// By the manuals.
+    const BY_THE_RULES: Self = Self { by_fault: FaultEffect::Drops, by_pke: true };
 }
 
 /// What a page fault does to what is cached for its address.
@@ -106,15 +79,15 @@ impl FaultEffect {
 /// The prediction for every access of a case, where `predict` makes those of one.
 pub(super) fn predict_by(
     case: &Case,
-    faults: FaultEffect,
+    drops: Drops,
     predict_access: &PredictAccess<'_>,
 ) -> Vec<Prediction> {
-    follow(case, faults, predict_access).1
+    follow(case, drops, predict_access).1
 }
 
 /// All that happens in a case by the reference, the access last.
 pub(super) fn events(case: &Case) -> Vec<SequenceEvent> {
-    follow(case, FaultEffect::Drops, &|moment, access| moment.predict(Reference, access)).0
+    follow(case, Drops::BY_THE_RULES, &|moment, access| moment.predict(Reference, access)).0
 }
 
 /// A point of a sequence at which it makes an access.
@@ -176,7 +149,7 @@ impl Moment<'_> {
 
 fn follow(
     case: &Case,
-    faults: FaultEffect,
+    drops: Drops,
     predict_access: &PredictAccess<'_>,
 ) -> (Vec<SequenceEvent>, Vec<Prediction>) {
     let accesses = case.script().filter(|action| matches!(action, Action::Access(_))).count();
@@ -185,13 +158,20 @@ fn follow(
     let mut events = Vec::new();
     let mut predictions = Vec::new();
 
+    let mut rules_of_movs = RuleSet::default();
+
     for action in case.script() {
         let before = state;
-        action.change(&mut state);
-        action.load_pdptes(&mut state, tables.history.memory());
+        action.change(&mut state, case.profile, tables.history.memory());
         let Action::Access(AccessStep { access, .. }) = action else {
-            tables.act(action, &before, &state);
-            events.push(SequenceEvent::Action(action));
+            if let Some(mov) = action.mov(&before) {
+                let faults = tables.follow_mov(mov, (&before, &state), drops);
+                rules_of_movs.extend(deciding_rules(mov, &before, faults));
+                events.extend(mov_events(mov, (&before, &state), case.profile));
+            } else {
+                tables.act(action, &state);
+                events.push(SequenceEvent::Action(action));
+            }
             continue;
         };
 
@@ -202,11 +182,12 @@ fn follow(
             profile: case.profile,
             history: &tables.history,
         };
-        let prediction = predict_access(&moment, &access);
+        let mut prediction = predict_access(&moment, &access);
+        prediction.rules.extend(std::mem::take(&mut rules_of_movs));
         events.push(walked(case, &state, tables.history.memory(), access));
         if predictions.len() + 1 < accesses {
             tables.set_flags(&prediction);
-            if faults.drops(&prediction) {
+            if drops.by_fault.drops(&prediction) {
                 tables.drop_faulting(&prediction, &state);
             }
         }
@@ -219,12 +200,12 @@ fn follow(
     (events, predictions)
 }
 
-/// An access as an event, with its walk by the reference.
-fn walked(case: &Case, state: &ControlState, memory: &Case, access: Access) -> SequenceEvent {
-    let mut path = Path::default();
-    let mmu = AnyMmu::new(*state, case.profile);
-    let end = mmu.walk(memory, access.address, &access, &mut path);
-    SequenceEvent::Access { access, path: Box::new(path), completed: end.is_ok() }
+/// A MOV as what decides about the caches.
+const fn register_write(mov: Mov) -> RegisterWrite {
+    match mov {
+        Mov::Cr3(value) => RegisterWrite::Cr3(value),
+        Mov::Cr0(_) | Mov::Cr4(_) | Mov::Efer(_) => RegisterWrite::Other,
+    }
 }
 
 /// Maximum number of edits that are remembered without an invalidation, and of entries with flags that
@@ -248,7 +229,7 @@ impl CachedTables {
     }
 
     /// Follows an action other than an access, with the registers before and after it.
-    fn act(&mut self, action: Action, before: &ControlState, state: &ControlState) {
+    fn act(&mut self, action: Action, state: &ControlState) {
         match action {
             Action::Write(entry) => {
                 let at = PhysAddr::new(entry.at);
@@ -266,17 +247,40 @@ impl CachedTables {
                     self.history.invlpg::<Bits32>(state, &profile, address);
                 }
             }
-            Action::ReloadCr3 => {
-                let write = RegisterWrite::Cr3(state.cr3);
-                let vendor = self.history.memory().profile.vendor;
-                // Only PAE's PDPTEs can change.
-                if self.history.write_register(write, before, state, vendor).is_err() {
-                    // Stale translations are no longer allowed from here on. No sequence is so long.
-                    self.history.forget_all();
-                }
-            }
-            Action::Access(_) | Action::Pkru(_) | Action::WriteProtect(_) => {}
+            // MOVs are followed by their values.
+            Action::Access(_)
+            | Action::Mov(_)
+            | Action::ReloadCr3
+            | Action::WriteProtect(_)
+            | Action::Pkru(_) => {}
         }
+    }
+
+    /// Follows a MOV to a control register: what it drops, and that entries cached before were reached by
+    /// other registers. Returns whether it faults, and does nothing.
+    fn follow_mov(
+        &mut self,
+        mov: Mov,
+        (before, after): (&ControlState, &ControlState),
+        drops: Drops,
+    ) -> bool {
+        let Case { profile, .. } = *self.history.memory();
+        let loads = before.loads(mov, profile, self.history.memory());
+        if loads.first().is_none_or(|load| load.result.is_err()) {
+            return true;
+        }
+
+        let mut after = *after;
+        if !drops.by_pke {
+            // Nothing else about PKE concerns what is cached.
+            after.cr4.set(Cr4::PKE, before.cr4.contains(Cr4::PKE));
+        }
+        let write = register_write(mov);
+        if self.history.write_register(write, before, &after, profile.vendor).is_err() {
+            // Stale translations are no longer allowed from here on. No sequence has so many MOVs.
+            self.history.forget_all();
+        }
+        false
     }
 
     /// Follows an access: the flags that it sets, or may set.

@@ -72,6 +72,65 @@ pub enum Mov {
     Efer(Efer),
 }
 
+impl Mov {
+    /// The value that it moves.
+    pub const fn value(self) -> u64 {
+        match self {
+            Self::Cr0(value) => value.bits(),
+            Self::Cr3(value) => value,
+            Self::Cr4(value) => value.bits(),
+            Self::Efer(value) => value.bits(),
+        }
+    }
+
+    /// The same instruction with another value.
+    #[must_use]
+    pub const fn with_value(self, value: u64) -> Self {
+        match self {
+            Self::Cr0(_) => Self::Cr0(Cr0::from_bits_retain(value)),
+            Self::Cr3(_) => Self::Cr3(value),
+            Self::Cr4(_) => Self::Cr4(Cr4::from_bits_retain(value)),
+            Self::Efer(_) => Self::Efer(Efer::from_bits_retain(value)),
+        }
+    }
+
+    /// What its register holds in a state.
+    ///
+    /// ```
+    /// use mmu_core::ControlState;
+    /// use mmu_core::x86::control::Mov;
+    /// let state = ControlState::four_level(0x5000);
+    /// assert_eq!(Mov::Cr3(0x7000).register_in(&state), 0x5000);
+    /// assert_eq!(Mov::Cr3(0x7000).register(), "CR3");
+    /// ```
+    pub const fn register_in(self, state: &ControlState) -> u64 {
+        match self {
+            Self::Cr0(_) => state.cr0.bits(),
+            Self::Cr3(_) => state.cr3,
+            Self::Cr4(_) => state.cr4.bits(),
+            Self::Efer(_) => state.efer.bits(),
+        }
+    }
+
+    /// The name of its register.
+    pub const fn register(self) -> &'static str {
+        match self {
+            Self::Cr0(_) => "CR0",
+            Self::Cr3(_) => "CR3",
+            Self::Cr4(_) => "CR4",
+            Self::Efer(_) => "EFER",
+        }
+    }
+}
+
+/// The instruction in words: `MOV to CR3 of 0x1000`, `WRMSR of EFER of 0xd00`.
+impl fmt::Display for Mov {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let instruction = if matches!(self, Self::Efer(_)) { "WRMSR of" } else { "MOV to" };
+        write!(f, "{instruction} {} of {:#x}", self.register(), self.value())
+    }
+}
+
 /// One result that is allowed for a MOV to a control register.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Load {

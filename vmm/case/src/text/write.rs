@@ -4,6 +4,7 @@ use super::profile::{FullProfile, ProfileText};
 use super::{AccessText, ActionText, CaseText, EntryText, StateText, segment_name};
 use crate::hex::Hex;
 use crate::{AccessStep, Action, Case, instruction};
+use mmu_core::x86::control::Mov;
 use mmu_core::{ControlState, PagingMode};
 use serde::{Serialize, Serializer};
 
@@ -45,9 +46,20 @@ fn write_action(action: &Action, last_ac: bool) -> ActionText {
         Action::Access(step) => ActionText::Access(write_access(step, last_ac)),
         Action::Write(entry) => ActionText::Write(entry.into()),
         Action::Invlpg(address) => ActionText::Invlpg(Hex(address.get())),
+        Action::Mov(mov) => write_mov(*mov),
         Action::ReloadCr3 => ActionText::ReloadCr3,
         Action::Pkru(pkru) => ActionText::Pkru(Hex((*pkru).into())),
         Action::WriteProtect(on) => ActionText::WriteProtect(*on),
+    }
+}
+
+fn write_mov(mov: Mov) -> ActionText {
+    let value = Hex(mov.value());
+    match mov {
+        Mov::Cr0(_) => ActionText::MovCr0(value),
+        Mov::Cr3(_) => ActionText::MovCr3(value),
+        Mov::Cr4(_) => ActionText::MovCr4(value),
+        Mov::Efer(_) => ActionText::WrmsrEfer(value),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::elsewhere::frames_elsewhere;
 use super::list::{List, ListWriter, supervisor_window};
+use super::registers::unloadable_cr3;
 use super::requirements::cannot_run;
 use super::tables::{ArenaTables, TableWords};
 use super::{Batch, CR2_AT_START};
@@ -178,7 +179,7 @@ impl Encoded {
         Header {
             cr0: state.cr0.bits(),
             cr2: CR2_AT_START,
-            cr3: state.cr3,
+            cr3: self.cr3(),
             cr4: state.cr4.bits(),
             efer: state.efer.bits(),
             keep_control: self.keep_control.into(),
@@ -195,6 +196,14 @@ impl Encoded {
             enters_process: 0,
             table_places,
             keeps_frames: self.keeps_frames().into(),
+        }
+    }
+
+    /// The CR3 with which the batch runs: that of all cases, or the root alone if it cannot be loaded.
+    fn cr3(&self) -> u64 {
+        match unloadable_cr3(&self.batch.cases[0]) {
+            Some(_) => self.batch.arena.table(0),
+            None => self.state().cr3,
         }
     }
 
@@ -293,13 +302,13 @@ impl Encoded {
     /// Writes the lists, without the cases that are left out.
     fn fill_lists(&mut self, image: &Image) {
         let code = Code::of(self.tables.table_use);
-        let cr0 = self.state().cr0;
+        let at_start = ControlState { cr3: self.cr3(), ..*self.state() };
         let arena = self.batch.arena;
 
         let writers = if self.are_sequences() {
-            vec![ListWriter::in_order(image, code, cr0, arena)]
+            vec![ListWriter::in_order(image, code, at_start, arena)]
         } else {
-            let of_ring = |ring| ListWriter::of_ring(image, code, cr0, arena, ring);
+            let of_ring = |ring| ListWriter::of_ring(image, code, at_start, arena, ring);
             [Ring::Three, Ring::Zero].map(of_ring).into()
         };
         let list = |mut writer: ListWriter<'_>| {

@@ -1,8 +1,9 @@
 //! The lists of records that the guest runs: one for each ring, or one in which sequences change the
 //! ring.
 
+use super::owner::{Owner, Part};
+use super::registers::{LOW_HALF, unloadable_cr3};
 use crate::image::Image;
-use crosswalk_case::observation::{Register, SavedRip};
 use crosswalk_case::{AccessStep, Action, Case};
 use crosswalk_guest::contents::ACCESS_BYTE;
 use crosswalk_guest::layout::{Arena, SUPERVISOR_WINDOW};
@@ -10,11 +11,10 @@ use crosswalk_guest::mailbox::AccessRecord;
 use crosswalk_guest::selector::{USER_CODE, USER_DATA};
 use crosswalk_guest::stub::{Code, Form, Privileged, Stub};
 use crosswalk_guest::tables;
+use mmu_core::x86::control::Mov;
 use mmu_core::{AccessKind, ControlState, Cr0, PagingMode, Ring, Segment};
 use std::mem::offset_of;
 
-/// The bits of a word that 32-bit code sees.
-const LOW_HALF: u64 = 0xffff_ffff;
 /// RFLAGS without any flag: the bit that is always 1.
 const PLAIN_RFLAGS: u64 = 0x2;
 
@@ -24,67 +24,15 @@ pub(super) struct List {
     /// The number of its first record in the arena.
     pub(super) first: usize,
     pub(super) records: Vec<AccessRecord>,
-    /// The access that each record makes; `None` for steps between accesses.
+    /// What each record shows; `None` for steps between accesses.
     pub(super) owners: Vec<Option<Owner>>,
 }
 
-/// An access of a case.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Owner {
-    /// The index of the case in its batch.
-    pub(super) case: usize,
-    /// Whether it is the last access of the case.
-    pub(super) is_last: bool,
-    /// The ring that makes it.
-    pub(super) ring: Ring,
-    /// The address of its code segment's base.
-    code_base: u64,
-    /// The linear address of the instruction that makes it.
-    instruction: u64,
-    /// The form of the instruction, and whether it uses RBP as its base.
-    form: Form,
-    stack: bool,
-}
-
 impl List {
-    /// The access that the record with this number in the arena makes.
+    /// What the record with this number in the arena shows.
     pub(super) fn owner_of(&self, record: usize) -> Option<Owner> {
         let index = record.checked_sub(self.first)?;
         self.owners.get(index).copied().flatten()
-    }
-}
-
-impl Owner {
-    /// What registers hold while an instruction of 64-bit code makes the access, by the record before
-    /// the run.
-    pub(super) fn loaded(&self, record: &AccessRecord) -> Vec<(Register, u64)> {
-        /// The selector that LSL and the load of ES take: the first descriptor of the local table, RPL 3.
-        const SELECTOR: u64 = 4 | 3;
-
-        let AccessRecord { address, value, .. } = *record;
-        let base = if self.stack { Register::Rbp } else { Register::Rsi };
-        let mut loaded = vec![(base, address)];
-        match self.form {
-            Form::SegmentLimit => loaded.extend([(Register::Rax, SELECTOR), (Register::Rbx, !0)]),
-            Form::SegmentLoad => loaded.extend([(Register::Rax, SELECTOR), (Register::Rbx, value)]),
-            Form::FailingCompare => loaded.extend([(Register::Rax, value), (Register::Rbx, value)]),
-            _ => loaded.push((Register::Rbx, value)),
-        }
-        loaded
-    }
-
-    /// The RIP that the fault of the access saved, by the offset in its code segment.
-    pub(super) fn saved_rip(&self, offset: u64) -> SavedRip {
-        let mut address = offset.wrapping_add(self.code_base);
-        if self.code_base != 0 {
-            address &= LOW_HALF;
-        }
-
-        let from_instruction = address.wrapping_sub(self.instruction) as i64;
-        match i8::try_from(from_instruction) {
-            Ok(bytes) => SavedRip::FromInstruction(bytes),
-            Err(_) => SavedRip::Address(address),
-        }
     }
 }
 
@@ -102,9 +50,11 @@ pub(super) struct ListWriter<'i> {
     ac: bool,
     /// The PKRU of keyed accesses after the records so far.
     pkru: u32,
-    /// CR0 at the start of the list, and after the records so far.
-    cr0_at_start: Cr0,
-    cr0: Cr0,
+    /// The control registers of the batch, and those after the records so far.
+    at_start: ControlState,
+    now: ControlState,
+    /// The MOVs of the current case: whatever was expected of them, they may have changed their registers.
+    moved: Vec<Mov>,
 }
 
 impl<'i> ListWriter<'i> {
@@ -112,7 +62,7 @@ impl<'i> ListWriter<'i> {
     pub(super) fn of_ring(
         image: &'i Image,
         code: Code,
-        cr0: Cr0,
+        at_start: ControlState,
         arena: Arena,
         ring: Ring,
     ) -> Self {
@@ -127,22 +77,35 @@ impl<'i> ListWriter<'i> {
             list,
             ac: false,
             pkru: 0,
-            cr0_at_start: cr0,
-            cr0,
+            at_start,
+            now: at_start,
+            moved: Vec::new(),
         }
     }
 
     /// Writes the one list of sequences. It starts in ring 3.
-    pub(super) fn in_order(image: &'i Image, code: Code, cr0: Cr0, arena: Arena) -> Self {
-        Self { switches: true, ..Self::of_ring(image, code, cr0, arena, Ring::Three) }
+    pub(super) fn in_order(
+        image: &'i Image,
+        code: Code,
+        at_start: ControlState,
+        arena: Arena,
+    ) -> Self {
+        Self { switches: true, ..Self::of_ring(image, code, at_start, arena, Ring::Three) }
     }
 
     /// Adds what the case with this index does.
     pub(super) fn add(&mut self, index: usize, case: &Case) {
-        let mut state = case.state;
+        if let Some(mov) = unloadable_cr3(case) {
+            if case.access.ring == self.ring {
+                self.mov_in_place(index, mov);
+            }
+            return;
+        }
 
+        let mut state = case.state;
         for (number, action) in case.script().enumerate() {
-            action.change(&mut state);
+            let before = state;
+            action.change(&mut state, case.profile, case);
             let rest = case.before.get(number + 1..).unwrap_or_default();
 
             // A step that is not an access belongs to the next access.
@@ -159,15 +122,15 @@ impl<'i> ListWriter<'i> {
                 self.enter(ring);
             }
             if ring == self.ring {
-                let is_last = number == case.before.len();
-                self.act(action, &state, Place { case: index, is_last });
+                let part = if number == case.before.len() { Part::Last } else { Part::Earlier };
+                self.act(action, (&before, &state), Place { case: index, part });
             }
         }
+        self.restore();
     }
 
-    /// Ends the list, with CR0, EFLAGS.AC and PKRU as they were at its start.
+    /// Ends the list, with EFLAGS.AC and PKRU as they were at its start.
     pub(super) fn end(mut self) -> List {
-        self.set_cr0(self.cr0_at_start);
         self.set_pkru(0);
         self.set_flags(false);
 
@@ -224,10 +187,26 @@ impl<'i> ListWriter<'i> {
         self.push_record(record, None);
     }
 
-    fn act(&mut self, action: Action, state: &ControlState, place: Place) {
-        if !matches!(action, Action::WriteProtect(_)) {
-            // As the case has it, whatever the case before it, or the list of the other ring, has left.
-            self.set_cr0(state.cr0);
+    /// Adds an action, by which the registers most likely change like this.
+    fn act(
+        &mut self,
+        action: Action,
+        (before, state): (&ControlState, &ControlState),
+        place: Place,
+    ) {
+        // As the case has them, if the list of the other ring changes them.
+        self.load_registers(before);
+        if let Some(mov) = action.mov(before) {
+            if self.code == Code::Bits32 {
+                self.change_32(mov);
+                self.now = *state;
+                return;
+            }
+            let part = Part::Privileged { has_register: true };
+            self.observed_change(change_by(mov), mov.value(), Some(Place { part, ..place }));
+            self.moved.push(mov);
+            self.now = *state;
+            return;
         }
 
         match action {
@@ -237,17 +216,88 @@ impl<'i> ListWriter<'i> {
                 let store = store_of_entry(state.mode(), self.code);
                 self.push(store, entry.at + self.window(), entry.value, None);
             }
-            Action::Invlpg(address) => self.change(Privileged::Invlpg, address.get()),
-            Action::ReloadCr3 => self.change(Privileged::ReloadCr3, 0),
-            Action::WriteProtect(_) => self.load_cr0(state.cr0),
-            // PKRU is loaded where the next access is made.
-            Action::Pkru(_) => {}
+            Action::Invlpg(address) if action.is_privileged() => {
+                let part = Part::Privileged { has_register: false };
+                let place = Place { part, ..place };
+                self.observed_change(Privileged::ObservedInvlpg, address.get(), Some(place));
+            }
+            Action::Invlpg(address) => {
+                let invlpg = Stub::Privileged(Privileged::Invlpg, self.ring);
+                self.push(invlpg, address.get(), 0, None);
+            }
+            // PKRU is loaded around each access. The others have been added.
+            Action::Pkru(_) | Action::Mov(_) | Action::ReloadCr3 | Action::WriteProtect(_) => {}
         }
     }
 
-    /// Adds a privileged change, with the contents of the record's address field.
-    fn change(&mut self, change: Privileged, operand: u64) {
+    /// Adds the MOV that takes the place of a case's access. Its register is not looked at.
+    fn mov_in_place(&mut self, case: usize, mov: Mov) {
+        let place = Place { case, part: Part::Last };
+        self.observed_change(change_by(mov), mov.value(), Some(place));
+        if let Some(second) = self.list.owners.last_mut() {
+            *second = None;
+        }
+        self.moved.push(mov);
+        self.restore();
+    }
+
+    /// Restores the registers that the MOVs of a case may have changed, also where they should have faulted.
+    fn restore(&mut self) {
+        let start = self.at_start;
+        for mov in std::mem::take(&mut self.moved) {
+            self.now = with_register(self.now, mov.with_value(!mov.register_in(&start)));
+        }
+        self.load_registers(&start);
+    }
+
+    /// Loads the control registers that are others after the records so far.
+    fn load_registers(&mut self, wanted: &ControlState) {
+        let all = [
+            Mov::Efer(wanted.efer),
+            Mov::Cr0(wanted.cr0),
+            Mov::Cr4(wanted.cr4),
+            Mov::Cr3(wanted.cr3),
+        ];
+        let now = self.now;
+        for mov in all.into_iter().filter(|mov| mov.register_in(&now) != mov.value()) {
+            match self.code {
+                Code::Bits64 => self.observed_change(change_by(mov), mov.value(), None),
+                Code::Bits32 => self.change_32(mov),
+            }
+        }
+        self.now = *wanted;
+    }
+
+    /// Adds a change in 32-bit code, which is not observed. Admission lets it load CR3 with what it has, and
+    /// CR0.
+    fn change_32(&mut self, mov: Mov) {
+        let (change, operand) = match mov {
+            Mov::Cr0(value) => (Privileged::SetCr0, value.bits()),
+            Mov::Cr3(_) | Mov::Cr4(_) | Mov::Efer(_) => (Privileged::ReloadCr3, 0),
+        };
         self.push(Stub::Privileged(change, self.ring), operand, 0, None);
+    }
+
+    /// Adds a change that may fault, with the contents of the record's address field, and its second record.
+    fn observed_change(&mut self, change: Privileged, operand: u64, place: Option<Place>) {
+        let stub = Stub::Privileged(change, self.ring);
+        let symbol = self.image.access_of(stub, self.code).unwrap_or(0);
+        // It is made in ring 0 in either case.
+        let instruction = symbol + supervisor_window(self.at_start.cr0);
+        let code_base = self.code_base();
+        let owner = place.map(|Place { case, part }| Owner {
+            case,
+            part,
+            ring: self.ring,
+            code_base,
+            instruction,
+            form: None,
+            stack: false,
+        });
+
+        self.push(stub, operand, 0, owner);
+        let second = owner.map(|owner| Owner { part: Part::Register, ..owner });
+        self.push_record(AccessRecord::default(), second);
     }
 
     /// Adds an access, and before it the steps that change EFLAGS.AC and PKRU.
@@ -270,30 +320,18 @@ impl<'i> ListWriter<'i> {
         }
         let stub = stub_of(&step, is_keyed(self.pkru, self.code));
         let instruction = self.image.access_of(stub, self.code).map_or(0, |at| at + self.window());
-        let Place { case, is_last } = place;
+        let Place { case, part } = place;
         let code_base = self.code_base();
-        let stack = step.access.segment == Segment::Stack;
         let owner = Owner {
             case,
-            is_last,
+            part,
             ring: self.ring,
             code_base,
             instruction,
-            form: step.form,
-            stack,
+            form: Some(step.form),
+            stack: step.access.segment == Segment::Stack,
         };
         self.push(stub, address, value, Some(owner));
-    }
-
-    fn set_cr0(&mut self, cr0: Cr0) {
-        if self.cr0 != cr0 {
-            self.load_cr0(cr0);
-        }
-    }
-
-    fn load_cr0(&mut self, cr0: Cr0) {
-        self.cr0 = cr0;
-        self.change(Privileged::SetCr0, cr0.bits());
     }
 
     fn set_pkru(&mut self, pkru: u32) {
@@ -331,7 +369,7 @@ impl<'i> ListWriter<'i> {
     /// The distance from user addresses to those at which the ring finds the guest's memory.
     fn window(&self) -> u64 {
         // The code stays where it is while CR0 changes.
-        if self.ring == Ring::Three { 0 } else { supervisor_window(self.cr0_at_start) }
+        if self.ring == Ring::Three { 0 } else { supervisor_window(self.at_start.cr0) }
     }
 
     /// The base of the ring's code segment.
@@ -340,11 +378,32 @@ impl<'i> ListWriter<'i> {
     }
 }
 
-/// An access of a case, by its index in the batch.
+/// A part of the observation of a case, by its index in the batch.
 #[derive(Clone, Copy)]
 struct Place {
     case: usize,
-    is_last: bool,
+    part: Part,
+}
+
+/// The change that makes a MOV.
+const fn change_by(mov: Mov) -> Privileged {
+    match mov {
+        Mov::Cr0(_) => Privileged::MovCr0,
+        Mov::Cr3(_) => Privileged::MovCr3,
+        Mov::Cr4(_) => Privileged::MovCr4,
+        Mov::Efer(_) => Privileged::WrmsrEfer,
+    }
+}
+
+/// A state in which a register holds what is moved to it.
+fn with_register(mut state: ControlState, mov: Mov) -> ControlState {
+    match mov {
+        Mov::Cr0(value) => state.cr0 = value,
+        Mov::Cr3(value) => state.cr3 = value,
+        Mov::Cr4(value) => state.cr4 = value,
+        Mov::Efer(value) => state.efer = value,
+    }
+    state
 }
 
 /// Whether a list of this code keeps the frames of a ring, if ring 0 is to keep them.
@@ -398,7 +457,7 @@ mod tests {
         let access = mmu_core::Access { kind: AccessKind::Write, ring: Ring::Zero, ..access };
         case.before = vec![Action::Access(AccessStep { access, form: Form::Store, value })];
 
-        let mut writer = ListWriter::in_order(&image, Code::Bits64, case.state.cr0, arena);
+        let mut writer = ListWriter::in_order(&image, Code::Bits64, case.state, arena);
         writer.add(5, &case);
         let list = writer.end();
 
@@ -418,9 +477,9 @@ mod tests {
         assert_eq!(found.collect::<Vec<_>>(), expected);
 
         let owner =
-            |record| list.owner_of(record).map(|owner| (owner.case, owner.is_last, owner.ring));
-        assert_eq!(owner(1), Some((5, false, Ring::Zero)));
-        assert_eq!(owner(4), Some((5, true, Ring::Three)));
+            |record| list.owner_of(record).map(|owner| (owner.case, owner.part, owner.ring));
+        assert_eq!(owner(1), Some((5, Part::Earlier, Ring::Zero)));
+        assert_eq!(owner(4), Some((5, Part::Last, Ring::Three)));
         assert!([0, 2, 3, 5, 6, 7].into_iter().all(|record| owner(record).is_none()));
     }
 }

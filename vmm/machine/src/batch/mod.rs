@@ -11,6 +11,7 @@ mod admission;
 mod elsewhere;
 mod encode;
 mod list;
+mod owner;
 mod read_back;
 mod registers;
 mod requirements;

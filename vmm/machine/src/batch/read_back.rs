@@ -14,13 +14,14 @@
 use super::CR2_AT_START;
 use super::elsewhere::FRAME_BYTES;
 use super::encode::Encoded;
-use super::list::{List, Owner, keeps_frames, supervisor_window};
+use super::list::{List, keeps_frames, supervisor_window};
+use super::owner::{Owner, Part};
 use crate::guest_tables;
 use crate::memory::{GuestMemory, LANE_BYTES};
 use crate::{GuestFailure, MachineError, Position, ProvenanceMap, ResultClass, RunLog};
 use crosswalk_case::observation::{
-    Attempt, EarlierAccess, EntryAfter, Observation, ObservedFault, Provenance, Register,
-    SavedFrame,
+    Attempt, EarlierAccess, EntryAfter, Observation, ObservedFault, PrivilegedRecord, Provenance,
+    Register, SavedFrame,
 };
 use crosswalk_guest::contents;
 use crosswalk_guest::layout::{Arena, MAX_LANES};
@@ -144,6 +145,7 @@ impl Encoded {
             compatibility: self.tables.table_use.compatibility,
             cr2: self.cr2_at_start(),
             earlier: vec![Vec::new(); attempts.len()],
+            privileged: vec![Vec::new(); attempts.len()],
             attempts: &mut attempts,
         };
         for list in &self.lists {
@@ -305,6 +307,8 @@ struct RecordReader<'r> {
     cr2: u64,
     /// For each case, the accesses so far that are not its last.
     earlier: Vec<Vec<EarlierAccess>>,
+    /// For each case, the privileged instructions so far.
+    privileged: Vec<Vec<PrivilegedRecord>>,
     attempts: &'r mut [Attempt],
 }
 
@@ -328,7 +332,7 @@ impl RecordReader<'_> {
                     Some(_) => self.read_frame(number, before, owner)?,
                     None => None,
                 };
-                self.read_access(after, frame, *owner);
+                self.read_record(after, frame, *owner);
             }
         }
 
@@ -342,7 +346,7 @@ impl RecordReader<'_> {
         before: &AccessRecord,
         owner: &Owner,
     ) -> Result<Option<SavedFrame>, MachineError> {
-        if !keeps_frames(self.code, owner.ring, self.keeps_frames) {
+        if owner.form.is_none() || !keeps_frames(self.code, owner.ring, self.keeps_frames) {
             return Ok(None);
         }
 
@@ -372,9 +376,9 @@ impl RecordReader<'_> {
         }))
     }
 
-    /// Reads the record of an access.
-    fn read_access(&mut self, record: &AccessRecord, frame: Option<SavedFrame>, owner: Owner) {
-        let Owner { case, is_last, ring, .. } = owner;
+    /// Reads a record that shows something of a case.
+    fn read_record(&mut self, record: &AccessRecord, frame: Option<SavedFrame>, owner: Owner) {
+        let Owner { case, part, ring, .. } = owner;
         let fault = record.fault().map(|(vector, error_code)| {
             let cr2 = record.address;
             let cr2_before = std::mem::replace(&mut self.cr2, cr2);
@@ -385,29 +389,48 @@ impl RecordReader<'_> {
         let value = if fault.is_none() { record.value } else { 0 };
 
         let attempt = self.attempts.get_mut(case);
-        let (Some(attempt), Some(earlier)) = (attempt, self.earlier.get_mut(case)) else { return };
+        let (Some(attempt), Some(earlier), Some(privileged)) =
+            (attempt, self.earlier.get_mut(case), self.privileged.get_mut(case))
+        else {
+            return;
+        };
 
         if fault.is_some_and(|fault| fault.vector == INVALID_OPCODE) {
             let why = "#UD: the machine lacks the instruction".into();
             *attempt = Attempt::Unsupported(why);
-        } else if is_last {
-            let decider = self.provenance.of(ring, self.compatibility, class_of(fault));
-            let mut observation = Observation::new(fault, value, decider);
-            observation.earlier = std::mem::take(earlier);
-            *attempt = Attempt::Observed(observation);
-        } else {
-            earlier.push(EarlierAccess { fault, value });
+            return;
+        }
+        match part {
+            Part::Last => {
+                let decider = self.provenance.of(ring, self.compatibility, class_of(fault));
+                let mut observation = Observation::new(fault, value, decider);
+                observation.earlier = std::mem::take(earlier);
+                observation.privileged = std::mem::take(privileged);
+                *attempt = Attempt::Observed(observation);
+            }
+            Part::Earlier => earlier.push(EarlierAccess { fault, value }),
+            Part::Privileged { has_register } => {
+                let register = has_register.then_some(0);
+                privileged.push(PrivilegedRecord { fault, register });
+            }
+            Part::Register => {
+                let record = privileged.last_mut().and_then(|record| record.register.as_mut());
+                if let Some(register) = record {
+                    *register = value;
+                }
+            }
         }
     }
 }
 
-/// Whether a guest of ours can have turned one record into the other. Only an access can fault.
+/// Whether a guest of ours can have turned one record into the other. Only an access or a privileged
+/// instruction of a case can fault.
 fn is_possible(before: &AccessRecord, after: &AccessRecord, owner: Option<Owner>) -> bool {
     match after.fault() {
         None => after.stub == before.stub,
         Some((vector, _)) => {
             let is_recorded = vector == INVALID_OPCODE || Vector::from_number(vector).is_some();
-            is_recorded && owner.is_some()
+            is_recorded && owner.is_some_and(|owner| owner.part != Part::Register)
         }
     }
 }

@@ -3,11 +3,48 @@
 use super::tables::place_at;
 use crosswalk_case::Case;
 use crosswalk_guest::layout::Arena;
+use crosswalk_guest::stub::Code;
+use mmu_core::memory::SparseTables;
+use mmu_core::x86::control::Mov;
 use mmu_core::x86::format::EntryBits;
 use mmu_core::{Cr0, Cr4, Efer, PagingMode};
 
-/// Checks that the guest runs with the registers of a case.
+/// The bits of a word that 32-bit code sees.
+pub(super) const LOW_HALF: u64 = 0xffff_ffff;
+/// The others.
+pub(super) const UPPER_HALF: u64 = !LOW_HALF;
+
+/// The MOV to CR3 that comes before the access of a single case in long mode, if it faults (MODE-8): the
+/// access is not made. The batch is run with the CR3 that is left without the bits that are wrong.
+pub(super) fn unloadable_cr3(case: &Case) -> Option<Mov> {
+    // Every processor has at least 32 physical address bits.
+    if case.state.cr3 & UPPER_HALF == 0
+        || case.is_sequence()
+        || !case.mode().is_long_mode()
+        || Code::of(case.table_use()) != Code::Bits64
+    {
+        return None;
+    }
+    let unread = SparseTables::new(&[]);
+    let mov = Mov::Cr3(case.state.cr3);
+    case.state.load_cr3(case.state.cr3, case.profile, &unread).is_err().then_some(mov)
+}
+
+/// Checks that the guest runs with the registers that it loads for a case.
 pub(super) fn check_state(case: &Case, arena: Arena) -> Result<(), String> {
+    let root = high_root(case, arena).unwrap_or_else(|| arena.table(0));
+    check_registers(case, arena, root)
+}
+
+/// Checks that the guest goes on with the registers that 64-bit code has moved something to. There is a copy
+/// of its own entry in every root.
+pub(super) fn check_moved(case: &Case, arena: Arena) -> Result<(), String> {
+    let root = place_at(case, arena, case.state.cr3).filter(|place| place.index == 0);
+    let root = root.map_or_else(|| arena.table(0), |place| place.address(arena));
+    check_registers(case, arena, root)
+}
+
+fn check_registers(case: &Case, arena: Arena, root: u64) -> Result<(), String> {
     let state = &case.state;
     let mode = case.mode();
     if mode.is_long_mode() && state.cr4.contains(Cr4::LASS) {
@@ -17,15 +54,17 @@ pub(super) fn check_state(case: &Case, arena: Arena) -> Result<(), String> {
     }
     let limits = limits(mode, state.cr4.contains(Cr4::PCIDE));
     let (cr4, free_cr4) = limits.cr4;
-    let root = high_root(case, arena).unwrap_or_else(|| arena.table(0));
     let pg = if mode == PagingMode::Unpaged { Cr0::empty() } else { Cr0::PG };
     let cr0 = Cr0::PE | Cr0::ET | pg;
+    // A CR3 that cannot be loaded is moved in place of the access.
+    let faulting = if unloadable_cr3(case).is_some() { UPPER_HALF } else { 0 };
+    let free_cr3 = limits.cr3_free | faulting;
 
     for (register, value, required, free) in [
         ("CR0", state.cr0.bits(), cr0.bits(), (Cr0::WP | Cr0::AM).bits()),
         ("CR4", state.cr4.bits(), cr4.bits(), free_cr4.bits()),
         ("EFER", state.efer.bits(), limits.efer.bits(), Efer::NXE.bits()),
-        ("CR3", state.cr3, root & !limits.cr3_free, limits.cr3_free),
+        ("CR3", state.cr3, root & !free_cr3, free_cr3),
     ] {
         if value & !free != required {
             return Err(format!(

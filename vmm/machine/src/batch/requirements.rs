@@ -1,10 +1,14 @@
 //! What a case requires of a machine.
 
+use super::registers::unloadable_cr3;
 use crate::Capabilities;
-use crosswalk_case::{Case, TableEntry};
+use crosswalk_case::{Action, Case, TableEntry};
 use crosswalk_guest::layout::{Arena, DATA_BASE, DATA_SIZE, HOLE_BASE};
+use crosswalk_guest::stub::Code;
+use mmu_core::memory::SparseTables;
+use mmu_core::x86::control::Mov;
 use mmu_core::x86::format::EntryBits;
-use mmu_core::{AnyMmu, Cr4, Efer, Features, Outcome, PagingMode, Ring, Rule};
+use mmu_core::{AnyMmu, ControlState, Cr4, Efer, Features, Outcome, PagingMode, Ring, Rule};
 
 /// Control bits, and the feature that each requires.
 const FEATURES_OF_CR4: [(Cr4, Features, &str); 6] = [
@@ -25,11 +29,53 @@ pub fn cannot_run(case: &Case, machine: &Capabilities) -> Option<String> {
         return Some(why.clone());
     }
 
+    if let Some(why) = cannot_survive(case, machine) {
+        return Some(why);
+    }
+
     if case.is_sequence() {
+        if let Some(why) = cannot_restore_cr4(case, machine) {
+            return Some(why);
+        }
         case.accesses().iter().find_map(|alone| cannot_access(alone, machine))
     } else {
         cannot_access(case, machine)
     }
+}
+
+/// Whether a sequence leaves a CR4 behind that the guest itself cannot load: one with a bit that is not in
+/// CPUID, which only the host can set.
+fn cannot_restore_cr4(case: &Case, machine: &Capabilities) -> Option<String> {
+    let only_by_host = case.state.cr4 & machine.not_in_cpuid;
+    let moves_cr4 = case.before.iter().any(|action| matches!(action, Action::Mov(Mov::Cr4(_))));
+    (moves_cr4 && !only_by_host.is_empty()).then(|| {
+        format!("the guest cannot load CR4 with {only_by_host:?}, which CPUID does not report")
+    })
+}
+
+/// Why the guest does not survive a MOV of the case, on a machine on which reserved bits end it.
+fn cannot_survive(case: &Case, machine: &Capabilities) -> Option<String> {
+    let why = machine.reserved_movs.as_ref().err()?;
+    let in_place = unloadable_cr3(case);
+    // 32-bit code moves no value of its own.
+    let makes_movs = case.is_sequence() && Code::of(case.table_use()) == Code::Bits64;
+    if in_place.is_none() && !makes_movs {
+        return None;
+    }
+
+    let unread = SparseTables::new(&[]);
+    let sets_reserved_bit = |mov: Mov, state: &ControlState| match mov {
+        Mov::Cr3(value) => state.load_cr3(value, machine.profile, &unread).is_err(),
+        Mov::Cr4(value) => !Cr4::available(machine.profile).contains(value),
+        Mov::Cr0(_) | Mov::Efer(_) => false,
+    };
+    let mut state = case.state;
+    let mut ends_guest = in_place.is_some();
+    for action in &case.before {
+        ends_guest |= action.mov(&state).is_some_and(|mov| sets_reserved_bit(mov, &state));
+        action.change(&mut state, case.profile, case);
+    }
+    ends_guest.then(|| why.clone())
 }
 
 /// The same for a single access.

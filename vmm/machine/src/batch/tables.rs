@@ -1,11 +1,12 @@
 //! The host's model of the page tables of a batch: where they lie, the value of each slot, and the case
 //! that owns it.
 
-use crosswalk_case::Case;
+use crosswalk_case::{Action, Case};
 use crosswalk_guest::layout::Arena;
 use crosswalk_guest::table_windows::TablePlace;
 use crosswalk_guest::tables::{self, TableUse};
 use mmu_core::Regime;
+use mmu_core::x86::control::Mov;
 use mmu_core::x86::format::{self, EntryBits};
 
 /// The contents of one table as 64-bit words. A word holds one entry, or two of 32 bits.
@@ -195,7 +196,11 @@ fn places_in(case: &Case, arena: Arena) -> impl Iterator<Item = TablePlace> {
     let root = format::root(&Regime::new(case.state, case.profile)).get();
     let pdptes = case.state.pdptes.iter().copied();
     let entries = case.entries.iter().flat_map(|entry| [entry.at, entry.value]);
-    let addresses = std::iter::once(root).chain(pdptes).chain(entries);
+    let roots = case.before.iter().filter_map(|action| match action {
+        Action::Mov(Mov::Cr3(value)) => Some(*value),
+        _ => None,
+    });
+    let addresses = std::iter::once(root).chain(roots).chain(pdptes).chain(entries);
     addresses.filter_map(move |address| place_at(case, arena, address & EntryBits::ADDRESS))
 }
 

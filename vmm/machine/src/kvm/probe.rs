@@ -32,6 +32,7 @@ pub(super) fn probe(machine: &mut KvmMachine, flavour: Flavour) -> Result<(), Ma
     }
 
     prober.probe_compatibility()?;
+    prober.probe_reserved_movs()?;
 
     let parts = &mut prober.machine.parts;
     parts.capabilities.implicit_accesses = implicit_accesses(&parts.memory);
@@ -189,6 +190,17 @@ impl KvmProber<'_> {
             self.machine.parts.provenance.compatible_user = user;
         }
         self.machine.parts.capabilities.compatibility = offer;
+        Ok(())
+    }
+
+    /// Whether the guest survives reserved bits of CR3 and CR4. A machine whose guest dies of them is
+    /// restarted.
+    fn probe_reserved_movs(&mut self) -> Result<(), MachineError> {
+        let survives = self.prober.reserved_movs(self.machine)?;
+        if survives.is_err() {
+            self.machine.restart()?;
+        }
+        self.machine.parts.capabilities.reserved_movs = survives;
         Ok(())
     }
 

@@ -40,6 +40,9 @@ use std::time::{Duration, Instant};
 /// milliseconds.
 const LIMIT: Duration = Duration::from_secs(4);
 
+/// How long QEMU may compute for a probe that the guest may not survive: a batch of one case.
+const PROBE_LIMIT: Duration = Duration::from_millis(200);
+
 /// The processor that QEMU emulates: changes to its most capable one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QemuProcessor {
@@ -69,6 +72,8 @@ pub struct QemuMachine {
     /// The processor time that this program spent on starting batches since the last has run.
     starting: Duration,
     pace: Pace,
+    /// How long QEMU may compute for a command.
+    limit: Duration,
 }
 
 /// A batch that was started.
@@ -106,6 +111,26 @@ impl QemuMachine {
     /// # Errors
     /// As those of `open`, and [`MachineError::Interrupted`].
     pub fn open_with(
+        image: Image,
+        processor: &QemuProcessor,
+        jail: &Jail,
+        interrupter: Interrupter,
+    ) -> Result<Self, MachineError> {
+        let mut machine = Self::start(image.clone(), processor, jail, interrupter.clone())?;
+        machine.limit = PROBE_LIMIT;
+        let survives = Prober::default().reserved_movs(&mut machine)?;
+        if survives.is_err() {
+            machine = Self::start(image, processor, jail, interrupter)?;
+        }
+
+        machine.limit = LIMIT;
+        machine.parts.capabilities.reserved_movs = survives;
+        machine.probe()?;
+        Ok(machine)
+    }
+
+    /// Starts QEMU and boots the guest.
+    fn start(
         image: Image,
         processor: &QemuProcessor,
         jail: &Jail,
@@ -150,12 +175,12 @@ impl QemuMachine {
             began: Moment { at: Instant::now(), used: Duration::ZERO },
             starting: Duration::ZERO,
             pace: Pace::default(),
+            limit: LIMIT,
         };
 
         machine.wait_for(0)?;
         probe::check_self_test(&machine.parts.memory)?;
         machine.read_cpuid();
-        machine.probe()?;
         Ok(machine)
     }
 
@@ -244,7 +269,8 @@ impl QemuMachine {
                 self.check_guest()?;
                 self.check_interrupter()?;
                 let (used, now) = (self.process.cpu_time()?, Instant::now());
-                let patience = patience.get_or_insert_with(|| Patience::start(LIMIT, used, now));
+                let patience =
+                    patience.get_or_insert_with(|| Patience::start(self.limit, used, now));
                 if patience.is_over(used, now) {
                     return Err(MachineError::guest(GuestFailure::Hang, None));
                 }

@@ -129,6 +129,11 @@ impl KnownFinding {
             && self.seen.hold_for_choice(choice)
     }
 
+    /// Whether it is the limit that a probe has found and describes like this.
+    pub fn is_limit(&self, why: &str) -> bool {
+        self.kind == Kind::Probe && self.seen.hold_for_reason(why)
+    }
+
     /// Whether it covers a case that could not be run for this reason.
     pub fn covers_unsupported(&self, case: &Case, why: &str) -> bool {
         self.kind == Kind::Unsupported && self.when.hold(case) && self.seen.hold_for_reason(why)
@@ -333,7 +338,7 @@ mod tests {
                 let prediction = walker.predict(&case);
                 let faults = prediction.alternatives.iter().filter_map(|way| way.outcome.fault());
                 let saved: Vec<_> = faults.map(|fault| walker.saved_rip(&case, fault)).collect();
-                (prediction, saved)
+                (prediction, saved, walker.predict_privileged(&case))
             };
             let by_quirk = predicted(&Quirky(known.quirk));
             assert_ne!(by_quirk, predicted(&Reference), "{}: {case}", known.id);

@@ -194,7 +194,8 @@ impl<'c> CaseBuilder<'c> {
         let machine = self.machine;
         let frames = self.arena.data_frames(self.lane);
         let maps_data = self.target == AccessTarget::Data;
-        variation::vary(self.case(rng), machine, maps_data.then_some(frames))
+        let varied = variation::vary(self.case(rng), machine, maps_data.then_some(frames));
+        make_observable(varied, frames)
     }
 
     /// Makes the PDPTE that leads to the page unusual, or clears its A. No other lane may share it.
@@ -256,7 +257,6 @@ impl<'c> CaseBuilder<'c> {
     fn case(self, rng: &mut impl Rng) -> Case {
         let value = rng.random();
         let profile = self.machine.profile;
-        let frames = self.arena.data_frames(self.lane);
 
         let root = format::root(&Regime::new(self.state, profile)).get();
         let address_of = |slot: &TableSlot| {
@@ -280,7 +280,7 @@ impl<'c> CaseBuilder<'c> {
             ac: self.ac,
             compatibility: self.compatibility,
         };
-        let case = Case {
+        Case {
             profile,
             state: self.state,
             entries,
@@ -288,8 +288,7 @@ impl<'c> CaseBuilder<'c> {
             access,
             form: self.form,
             value,
-        };
-        make_observable(case, frames)
+        }
     }
 
     /// The entries that belong to this lane alone.

@@ -31,3 +31,23 @@ pub(in crate::generate) fn make_observable(mut case: Case, frames: u64) -> Case 
     }
     case
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generate::Generator;
+    use crate::generate::tests::capabilities;
+    use mmu_core::{Features, PagingMode};
+
+    /// In this batch a leaf of 4 MiB was moved to memory that has the very byte which CMPXCHG compared.
+    #[test]
+    fn no_comparison_succeeds_where_a_leaf_was_moved_last() {
+        let mut machine = capabilities(true);
+        machine.profile.features -= Features::PKS;
+        let stream =
+            Generator::Random(6_618_754_769_341_242_728).stream(PagingMode::Bits32, &machine);
+
+        let cases = stream.batch(15, 480).cases;
+        assert_eq!(cases.iter().filter(|case| comparison_succeeds(case)).count(), 0);
+    }
+}

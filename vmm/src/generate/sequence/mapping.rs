@@ -1,9 +1,12 @@
 //! The pages of a sequence: their entries, all plain, and where else each of them may lead.
 
+mod other_root;
+
 use crate::generate::canonical;
 use crate::generate::placement::{FreeSlots, TableSlot};
 use crosswalk_case::{TableEntry, shared_entries};
 use crosswalk_guest::layout::{AREA_SIZE, Arena, TWIN_DISTANCE};
+use crosswalk_guest::table_windows::TableWindow;
 use crosswalk_guest::tables::{self, TableUse};
 use crosswalk_machine::Capabilities;
 use mmu_core::x86::format::{self, EntryBits, EntryKind, levels};
@@ -16,6 +19,8 @@ pub(super) struct SequenceTables {
     arena: Arena,
     /// The address of the root.
     root: u64,
+    /// The address of another root, which a MOV to CR3 may load.
+    other_root: Option<u64>,
     /// The entries that all lanes share, which lead to the tables of the first level that is not shared.
     shared: Vec<TableEntry>,
     /// The number of levels above the last one whose entries may map pages of a lane.
@@ -41,13 +46,21 @@ impl SequenceTables {
             _ => shared_entries(table_use, arena),
         };
 
+        let windows = || TableWindow::within(machine.profile.physical_address_bits);
+        let other_root = match mode {
+            PagingMode::FourLevel | PagingMode::FiveLevel if !table_use.compatibility => {
+                windows().next().map(|window| root + window.distance())
+            }
+            _ => None,
+        };
         let own_levels = levels(mode).len() - tables::shared_levels(table_use);
         let larger_pages = match mode {
             PagingMode::Bits32 => usize::from(state.cr4.contains(Cr4::PSE)),
             PagingMode::Pae => 1,
             _ => 1 + usize::from(features.contains(Features::PAGE_1GB)),
         };
-        Self { table_use, arena, root, shared, larger_pages: larger_pages.min(own_levels - 1) }
+        let larger_pages = larger_pages.min(own_levels - 1);
+        Self { table_use, arena, root, other_root, shared, larger_pages }
     }
 
     fn address_of(&self, slot: TableSlot) -> u64 {
@@ -68,6 +81,8 @@ pub(super) struct Mapping {
     pub(super) shift: u8,
     /// Whether the 4 KiB after the first page are mapped, too.
     pub(super) is_followed: bool,
+    /// Another root, if the first page has an entry there.
+    pub(super) other_root: Option<u64>,
 }
 
 /// An entry of a sequence.
@@ -83,6 +98,13 @@ pub(super) struct MappedEntry {
     pub(super) other_size: Option<u64>,
     /// Whether software leaves it as it is: the guest can only read it, or other lanes share it.
     pub(super) is_fixed: bool,
+}
+
+impl MappedEntry {
+    /// An entry that leads to a table, and stays as it is.
+    const fn fixed(entry: TableEntry) -> Self {
+        Self { entry, is_leaf: false, elsewhere: Vec::new(), other_size: None, is_fixed: true }
+    }
 }
 
 /// The bits of an entry that say where it leads: the address, and PS.
@@ -263,6 +285,7 @@ impl Mapper<'_> {
             frame: self.frames,
             shift,
             is_followed: shift > 12,
+            other_root: None,
         }
     }
 
@@ -348,13 +371,7 @@ impl Mapper<'_> {
     fn shared_entry(&self, slot: TableSlot) -> MappedEntry {
         let at = self.tables.address_of(slot);
         let entry = self.tables.shared.iter().copied().find(|entry| entry.at == at);
-        MappedEntry {
-            entry: entry.expect("every shared slot leads to a table"),
-            is_leaf: false,
-            elsewhere: Vec::new(),
-            other_size: None,
-            is_fixed: true,
-        }
+        MappedEntry::fixed(entry.expect("every shared slot leads to a table"))
     }
 
     /// An entry that maps the page around a frame. It may map others, so that a move shows.

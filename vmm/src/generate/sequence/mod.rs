@@ -2,6 +2,7 @@
 //!
 //! - `mapping`: the pages of a lane, and where else their entries may lead;
 //! - `steps`: the actions, drawn from a Markov chain;
+//! - `movs`: MOVs to control registers among them;
 //! - `pdptes`: sequences that edit a PDPTE of PAE paging, which is in a register;
 //! - [`every`]: all sequences of a few actions, instead of random ones;
 //! - [`guided`]: random ones, chosen by how rarely chance shows what they show.
@@ -13,6 +14,7 @@
 pub mod every;
 pub mod guided;
 mod mapping;
+mod movs;
 mod pdptes;
 mod steps;
 
@@ -121,9 +123,12 @@ impl<'m> SequenceBatch<'m> {
     /// The sequence with this number in the batch, by slots that are still free.
     fn sequence(&self, rng: &mut impl Rng, number: usize, slots: &mut FreeSlots) -> Case {
         let lane = lane_of_sequence(number);
-        let mapping = Mapping::random(rng, &self.tables, lane, slots);
+        let mut mapping = Mapping::random(rng, &self.tables, lane, slots);
         // The others meet what the lanes before them have left in the caches.
         let drops_everything = number >= MAX_SEQUENCES * 2 / 3;
+        if drops_everything && rng.random_bool(0.4) {
+            mapping.add_root(rng, &self.tables, lane, slots);
+        }
         StepWriter::new(rng, self, mapping, drops_everything).write()
     }
 

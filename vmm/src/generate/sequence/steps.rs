@@ -8,12 +8,14 @@ use crosswalk_guest::contents::{self, CODE_OFFSETS, CODE_SIZE, crossing_code};
 use crosswalk_guest::stub::{Code, Form};
 use crosswalk_guest::tables::TableUse;
 use crosswalk_machine::Capabilities;
+use mmu_core::x86::control::Mov;
 use mmu_core::x86::format::EntryBits;
 use mmu_core::{
     Access, AccessKind, ControlState, Cr0, Cr4, Efer, Features, PagingMode, Ring, Segment, VirtAddr,
 };
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
+use std::collections::HashSet;
 
 /// Maximum number of records of a sequence. As many sequences as run together must fit the list.
 pub(super) const MAX_RECORDS: usize = 24;
@@ -36,8 +38,11 @@ const DATA_OFFSETS: std::ops::Range<u64> = 0x10..0x7f0;
 /// A sequence in the making.
 pub(super) struct StepWriter<'r, R> {
     pub(super) rng: &'r mut R,
-    machine: &'r Capabilities,
+    pub(super) machine: &'r Capabilities,
+    /// The control registers after the actions so far.
     pub(super) state: ControlState,
+    /// Whether CR4.PKE is 1 before all actions: the first ones may be left out.
+    has_keys_at_first: bool,
     table_use: TableUse,
     pub(super) mapping: Mapping,
     /// The entries as software left them.
@@ -64,6 +69,7 @@ impl<'r, R: Rng> StepWriter<'r, R> {
     ) -> Self {
         Self {
             machine: batch.machine,
+            has_keys_at_first: batch.state.cr4.contains(Cr4::PKE),
             state: batch.state,
             table_use: batch.tables.table_use,
             values: mapping.entries.iter().map(|mapped| mapped.entry.value).collect(),
@@ -154,7 +160,12 @@ impl<'r, R: Rng> StepWriter<'r, R> {
     /// Whether PKRU can be used in this sequence.
     fn has_keys(&self) -> bool {
         let can_load = self.rings == Rings::One(Ring::Three) || self.machine.pkru_in_ring_0;
-        self.state.cr4.contains(Cr4::PKE) && can_load
+        self.has_keys_at_first && self.state.cr4.contains(Cr4::PKE) && can_load
+    }
+
+    /// Whether it may move any value to a control register. 32-bit code has no instruction that observes it.
+    fn makes_movs(&self) -> bool {
+        self.drops_everything && self.code() == Code::Bits64
     }
 
     const fn code(&self) -> Code {
@@ -190,6 +201,7 @@ impl<'r, R: Rng> StepWriter<'r, R> {
 impl<R: Rng> StepWriter<'_, R> {
     fn change(&mut self) {
         match self.rng.random_range(0..20) {
+            _ if self.makes_movs() && self.rng.random_bool(0.3) => self.mov(),
             0..13 => self.edit_and_invalidate(),
             13..17 => self.change_register(),
             17..19 => self.invalidate(),
@@ -285,7 +297,7 @@ impl<R: Rng> StepWriter<'_, R> {
         self.actions.push(Action::Invlpg(VirtAddr::new(address)));
     }
 
-    /// Changes CR0.WP or PKRU.
+    /// Changes PKRU or a control register.
     fn change_register(&mut self) {
         if self.has_keys() && self.rng.random_bool(0.6) {
             let denied = self.rng.random::<u32>() & !3;
@@ -295,6 +307,9 @@ impl<R: Rng> StepWriter<'_, R> {
         }
         if !self.drops_everything {
             return self.edit_and_invalidate();
+        }
+        if self.makes_movs() && self.rng.random_bool(0.4) {
+            return self.mov();
         }
 
         let is_on = !self.state.cr0.contains(Cr0::WP);
@@ -444,8 +459,9 @@ impl<R: Rng> StepWriter<'_, R> {
     }
 }
 
-/// The most records that a sequence can have: one for each action, and those that change the ring,
-/// EFLAGS.AC and PKRU before an access, or restore CR0 for the next lane.
+/// The most records that a sequence can have: one for each action and another one for a privileged
+/// instruction, and those that change the ring, EFLAGS.AC and PKRU before an access, or restore control
+/// registers for the next lane.
 pub(super) fn records(case: &Case) -> usize {
     let accesses = || {
         case.script().filter_map(|action| match action {
@@ -455,9 +471,11 @@ pub(super) fn records(case: &Case) -> usize {
     };
     let uses_keys =
         case.state.pkru != 0 || case.before.iter().any(|action| matches!(action, Action::Pkru(_)));
-    let changes_cr0 = case.before.iter().any(|action| matches!(action, Action::WriteProtect(_)));
+    let movs = case.before.iter().filter_map(|action| action.mov(&case.state));
+    let moved: HashSet<&str> = movs.map(Mov::register).collect();
+    let privileged = case.before.iter().filter(|action| action.is_privileged());
 
-    let mut count = case.script().count();
+    let mut count = case.script().count() + privileged.count();
     if uses_keys {
         count += accesses().count() + 1;
     }
@@ -467,5 +485,5 @@ pub(super) fn records(case: &Case) -> usize {
     // From one ring to the other it takes one record or two. The lane before may have ended in either.
     let rings: Vec<Ring> = accesses().map(|access| access.ring).collect();
     count += 2 * (1 + rings.windows(2).filter(|pair| pair[0] != pair[1]).count());
-    count + 2 * usize::from(changes_cr0)
+    count + 2 * moved.len()
 }

@@ -7,6 +7,7 @@ use crosswalk_case::Action;
 use crosswalk_guest::stub::Form;
 use crosswalk_guest::tables;
 use crosswalk_machine::batch::arena_of;
+use mmu_core::x86::control::Mov;
 use mmu_core::{Outcome, Prediction, Reference, Ring, Rule};
 use std::collections::HashSet;
 
@@ -98,6 +99,10 @@ fn tlb_2_all_kinds_of_actions_occur_and_some_leave_stale_translations() {
         count(&|action| matches!(action, Action::Invlpg(_))),
         count(&|action| *action == Action::ReloadCr3),
         count(&|action| matches!(action, Action::WriteProtect(_))),
+        count(&|action| matches!(action, Action::Mov(Mov::Cr3(_)))),
+        count(&|action| matches!(action, Action::Mov(Mov::Cr3(root)) if *root >> 36 & 0xff != 0)),
+        count(&|action| matches!(action, Action::Mov(Mov::Cr4(_)))),
+        count(&|action| matches!(action, Action::Mov(Mov::Cr0(_) | Mov::Efer(_)))),
         count(&|action| matches!(action, Action::Pkru(_))),
         count(&|action| matches!(action, Action::Access(step) if step.access.crosses_page())),
         count(&|action| matches!(action, Action::Access(step) if step.access.ring == Ring::Zero)),

@@ -10,7 +10,7 @@ use crate::generate::SequenceUse;
 use crate::report::conformance::score;
 use crate::report::style::number::{cases, with_commas};
 use crate::report::style::table::{line, new_table, trimmed};
-use crate::report::walk::in_words;
+use crate::report::walk::action_in_words;
 use crate::report::{RunFacts, features_not_run};
 use crosswalk_machine::jail::{JailPart, JailReport};
 use crosswalk_machine::{Capabilities, Identity, Machine, ResultClass};
@@ -346,8 +346,9 @@ fn describe_example(text: &mut String, facts: &RunFacts<'_>, finding: &Finding) 
         line(text, &format!("{}: this case shows it {shown} times", finding.id));
     }
     if let Some(place) = example.place() {
-        let access = example.case.until(example.at).map(|until| in_words(&until.access));
-        let words = access.map_or(place.clone(), |access| format!("{place}: {access}"));
+        let action = example.case.script().nth(example.at);
+        let words =
+            action.map_or(place.clone(), |action| format!("{place}: {}", action_in_words(&action)));
         line(text, &format!("{}: it differs at {words}", finding.id));
     }
     line(text, &format!("{}: expected {}", finding.id, example.expected));

@@ -6,7 +6,7 @@ pub mod tree;
 use crate::report::style::table::line;
 use crate::verdict::describe_expectation;
 use crate::verdict::{self, Verdict, describe_observation};
-use crate::walker::{Mutant, WalkerSpec};
+use crate::walker::{Mutant, PredictedPrivileged, WalkerSpec};
 use crosswalk_case::observation::{Attempt, EntryAfter};
 use crosswalk_case::{Action, Case};
 use mmu_core::cache::TlbEntry;
@@ -26,7 +26,11 @@ pub fn explain(case: &Case, walker: WalkerSpec, attempt: Option<&Attempt>) -> St
     if case.is_sequence() {
         steps::draw(&mut text, &steps::steps(case, walker, attempt));
     }
-    let prediction = walker.walker().predict(case);
+    let mut prediction = walker.walker().predict(case);
+    // Those of every access, as coverage counts them.
+    for earlier in walker.walker().predict_earlier(case) {
+        prediction.rules.extend(earlier.rules);
+    }
 
     // The last access is drawn, on the tables as software left them.
     let last = case.accesses().pop().unwrap_or_else(|| case.clone());
@@ -124,16 +128,10 @@ pub(super) fn pages(case: &Case) -> Vec<VirtAddr> {
 }
 
 /// An action in a line.
-fn action_in_words(action: &Action) -> String {
+pub(in crate::report) fn action_in_words(action: &Action) -> String {
     match action {
         Action::Access(step) => in_words(&step.access),
-        Action::Write(entry) => {
-            format!("software writes {:#x} to the entry at {:#x}", entry.value, entry.at)
-        }
-        Action::Invlpg(address) => format!("INVLPG of {address}"),
-        Action::ReloadCr3 => "MOV to CR3 of its own value".to_owned(),
-        Action::Pkru(pkru) => format!("WRPKRU of {pkru:#x}"),
-        Action::WriteProtect(on) => format!("CR0.WP becomes {}", u8::from(*on)),
+        other => other.to_string(),
     }
 }
 
@@ -145,6 +143,21 @@ fn address_of_page(mode: PagingMode, cached: &TlbEntry) -> Option<PhysAddr> {
         PagingMode::Pae => cached.frame::<Pae>(),
         PagingMode::FourLevel => cached.frame::<FourLevel>(),
         PagingMode::FiveLevel => cached.frame::<FiveLevel>(),
+    }
+}
+
+/// How a privileged instruction ends: `#GP(0), and CR3 holds 0x440000`. The register is not mentioned where it
+/// holds what was moved to it.
+fn ending_in_words(predicted: &PredictedPrivileged) -> String {
+    let holds = match predicted.mov.zip(predicted.register) {
+        Some((mov, register)) if predicted.fault.is_some() || register != mov.value() => {
+            format!(", and {} holds {register:#x}", mov.register())
+        }
+        _ => String::new(),
+    };
+    match predicted.fault {
+        Some(fault) => format!("{fault}{holds}"),
+        None => format!("completed{holds}"),
     }
 }
 

@@ -3,16 +3,17 @@
 //! What is cached is shown by the reference with caches that keep everything that may be kept. A machine
 //! may have cached less.
 
-use super::{action_in_words, address_of_page};
+use super::{action_in_words, address_of_page, ending_in_words};
 use crate::report::style::table::line;
-use crate::verdict::{describe_expectation, describe_observation, observed_until};
+use crate::verdict::{describe_action, describe_expectation};
 use crate::walker::WalkerSpec;
-use crosswalk_case::observation::{Attempt, Observation};
+use crosswalk_case::observation::Attempt;
 use crosswalk_case::{Action, Case};
 use crosswalk_guest::tables;
-use mmu_core::cache::{RegisterWrite, StructureEntry, TlbEntry};
-use mmu_core::memory::{TableMemoryMut, Unshared};
+use mmu_core::cache::{StructureEntry, TlbEntry};
+use mmu_core::memory::{OutsideMemory, TableMemoryMut, Unshared};
 use mmu_core::walk::Path;
+use mmu_core::x86::control::{LoadError, Mov};
 use mmu_core::x86::format::{EntryBits, EntryKind, levels};
 use mmu_core::x86::semantics::Rights;
 use mmu_core::{
@@ -23,7 +24,7 @@ use mmu_core::{
 pub(in crate::report) struct StepDrawing {
     /// What happens.
     pub(in crate::report) action: String,
-    /// How an access may end, the likeliest first; nothing for other actions.
+    /// How an access or a privileged instruction may end, the likeliest first; nothing for other actions.
     pub(in crate::report) outcomes: Vec<String>,
     /// What the machine did, if it ran.
     pub(in crate::report) observed: Option<String>,
@@ -53,6 +54,7 @@ pub(in crate::report) fn steps(
         _ => None,
     };
     let mut predictions = walker.walker().predict_accesses(case).into_iter();
+    let mut privileged = walker.walker().predict_privileged(case).into_iter();
     let mut caches = Caches::new(case);
 
     let step = |(at, action): (usize, Action)| {
@@ -60,12 +62,17 @@ pub(in crate::report) fn steps(
         let rule = caches.act(action);
         let after = caches.contents();
 
-        let is_access = matches!(action, Action::Access(_));
-        let prediction = if is_access { predictions.next() } else { None };
+        let outcomes = match action {
+            Action::Access(_) => predictions.next().as_ref().map(outcomes),
+            _ if action.is_privileged() => {
+                privileged.next().map(|predicted| vec![ending_in_words(&predicted)])
+            }
+            _ => None,
+        };
         StepDrawing {
             action: action_in_words(&action),
-            outcomes: prediction.as_ref().map(outcomes).unwrap_or_default(),
-            observed: seen.filter(|_| is_access).and_then(|seen| observed(case, seen, at)),
+            outcomes: outcomes.unwrap_or_default(),
+            observed: seen.and_then(|seen| describe_action(case, seen, at)),
             dropped: caches.dropped(&before, &after, rule),
             cached: after.iter().map(|cached| caches.draw(cached)).collect(),
         }
@@ -80,12 +87,6 @@ fn outcomes(prediction: &Prediction) -> Vec<String> {
         format!("{}{choice}", describe_expectation(way))
     };
     prediction.alternatives.iter().map(in_words).collect()
-}
-
-/// What a machine did in action `at`.
-fn observed(case: &Case, seen: &Observation, at: usize) -> Option<String> {
-    let (until, seen) = observed_until(case, seen, at)?;
-    Some(describe_observation(&until, &seen))
 }
 
 /// Adds the steps to a text of 80 columns.
@@ -183,7 +184,7 @@ impl Caches {
 
     /// Follows an action. Returns the rule by which it may drop something.
     fn act(&mut self, action: Action) -> Rule {
-        let mut state = self.mmu.regime().state;
+        let state = self.mmu.regime().state;
         match action {
             Action::Access(step) => {
                 let _ = self.mmu.translate(&self.memory, &step.access);
@@ -198,15 +199,25 @@ impl Caches {
                 self.mmu.invlpg(address);
                 Rule::Tlb4
             }
-            Action::ReloadCr3 => {
-                self.mmu.set_state(RegisterWrite::Cr3(state.cr3), state);
+            Action::Pkru(pkru) => {
+                self.mmu.write_pkru(pkru);
                 Rule::Tlb4
             }
-            Action::Pkru(_) | Action::WriteProtect(_) => {
-                action.change(&mut state);
-                self.mmu.set_state(RegisterWrite::Other, state);
+            Action::Mov(_) | Action::ReloadCr3 | Action::WriteProtect(_) => {
+                // One that faults drops nothing.
+                let _ = action.mov(&state).map(|mov| self.mov(mov));
                 Rule::Tlb4
             }
+        }
+    }
+
+    fn mov(&mut self, mov: Mov) -> Result<(), LoadError<OutsideMemory>> {
+        let value = mov.value();
+        match mov {
+            Mov::Cr0(_) => self.mmu.write_cr0(&self.memory, value),
+            Mov::Cr3(_) => self.mmu.write_cr3(&self.memory, value),
+            Mov::Cr4(_) => self.mmu.write_cr4(&self.memory, value),
+            Mov::Efer(_) => self.mmu.write_efer(value).map_err(LoadError::Fault),
         }
     }
 

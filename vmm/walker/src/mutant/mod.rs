@@ -4,6 +4,7 @@ mod decisions;
 mod fetches;
 mod in_sequences;
 mod invalidations;
+mod movs;
 mod pair;
 mod pdptes;
 mod rings;
@@ -48,6 +49,7 @@ pub static MUTANTS: LazyLock<Vec<Mutant>> = LazyLock::new(|| {
         decisions::MUTANTS,
         stateful::MUTANTS,
         invalidations::MUTANTS,
+        movs::MUTANTS,
         rings::MUTANTS,
         fetches::MUTANTS,
         pdptes::MUTANTS,
@@ -115,8 +117,10 @@ pub const UNREACHABLE: &[Unreachable] = &[
 pub enum Need {
     /// The paging mode.
     Mode(PagingMode),
-    /// The feature.
+    /// The feature: in CPUID, or obeyed without being there.
     Feature(Features),
+    /// The feature in CPUID, so that the guest itself can turn it on.
+    Reported(Features),
     /// No support for the feature.
     Lacks(Features),
     /// A vendor whose processors reserve G in a PML4E (CODE-7).
@@ -135,6 +139,8 @@ pub enum Need {
     AnyLocalTable,
     /// Tables in memory that is read-only to the guest.
     ReadOnlyTables,
+    /// A guest that survives a MOV to CR3 or CR4 of a reserved bit.
+    ReservedMovs,
     /// Virtual machines with extended page tables.
     Vmx,
     /// WRPKRU in ring 0.

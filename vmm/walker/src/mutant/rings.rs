@@ -10,6 +10,15 @@ use mmu_core::{Access, AccessKind, ControlState, Features, Reference, Regime, Ru
 
 pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
+        id: "B26",
+        rule: Some(Rule::Tlb2),
+        mistake: "what ring 0 used stays usable for it when CR4.SMEP or SMAP is set",
+        origin: "86Box bdc430430, v86 815ef2b0, Bochs c96f5e27a and 50bde4a38",
+        needs: &[Need::OneOf(&[Need::Reported(Features::SMEP), Need::Reported(Features::SMAP)])],
+        semantics: None,
+        walker: &InSequences(Stateful(B26::after)),
+    },
+    Mutant {
         id: "B27",
         rule: Some(Rule::Right4),
         mistake: "ring 0 uses what ring 3 cached without a look at SMAP",
@@ -37,6 +46,37 @@ pub(super) const MUTANTS: &[Mutant] = &[
         walker: &InSequences(Stateful(B55::after)),
     },
 ];
+
+/// Whether ring 0 may have cached the page for code, or for data without EFLAGS.AC: then SMEP or SMAP was
+/// off if it is a page of ring 3.
+#[derive(Clone, Copy)]
+struct B26 {
+    code: bool,
+    data: bool,
+}
+
+impl B26 {
+    fn after(events: &[SequenceEvent], access: &Access, _: &ControlState) -> Self {
+        let is_code = |earlier: &Access| earlier.kind == AccessKind::Fetch && !earlier.is_user();
+        let is_data = |earlier: &Access| {
+            earlier.kind != AccessKind::Fetch && !earlier.is_user() && !earlier.ac
+        };
+        Self {
+            code: cached(events, access.address).any(is_code),
+            data: cached(events, access.address).any(is_data),
+        }
+    }
+}
+
+impl Semantics for B26 {
+    fn smep_denied(&self, rights: Rights, access: &Access, regime: &Regime) -> bool {
+        !self.code && Reference.smep_denied(rights, access, regime)
+    }
+
+    fn smap_denied(&self, rights: Rights, access: &Access, regime: &Regime) -> bool {
+        !self.data && Reference.smap_denied(rights, access, regime)
+    }
+}
 
 /// Whether ring 3 may have cached the page.
 #[derive(Clone, Copy)]
@@ -94,6 +134,7 @@ mod tests {
     use crate::{MUTANTS, Walker};
     use crosswalk_case::{AccessStep, Action, Case};
     use crosswalk_guest::layout::Arena;
+    use mmu_core::x86::control::Mov;
     use mmu_core::{Cr0, Cr4, Profile, Ring};
 
     const RW: u64 = 1 << 1;
@@ -124,6 +165,24 @@ mod tests {
             let prediction = walker.predict(case);
             prediction.alternatives[0].outcome.fault().map(|fault| fault.error_code)
         })
+    }
+
+    /// SMAP and SMEP deny what ring 0 was allowed before CR4 set them (SDM "Access Rights"; neither manual
+    /// lets a cached translation outlive its check).
+    #[test]
+    fn b26_ring_0_goes_on_with_what_it_used_before_cr4_changed() {
+        for (kind, bit, code) in
+            [(AccessKind::Read, Cr4::SMAP, 1), (AccessKind::Fetch, Cr4::SMEP, 0x11)]
+        {
+            let mut case = pair((kind, Ring::Zero), (kind, Ring::Zero));
+            let mov = Action::Mov(Mov::Cr4(case.state.cr4 | bit));
+            case.before.push(mov);
+            assert_eq!(both("B26", &case), [Some(code), None]);
+            assert_eq!(both("B26", &with_invlpg(&case)), [Some(code); 2]);
+
+            case.before.remove(0);
+            assert_eq!(both("B26", &case), [Some(code); 2]);
+        }
     }
 
     /// SDM "Access Rights": with SMAP and EFLAGS.AC=0 supervisor code reads no user page. P: bit 0.

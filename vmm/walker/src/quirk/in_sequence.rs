@@ -5,7 +5,7 @@ use super::{
     may_set_accessed_in_pdptes,
 };
 use crate::Walker;
-use crate::sequence::{FaultEffect, Moment, predict_by};
+use crate::sequence::{Drops, FaultEffect, Moment, predict_by};
 use crosswalk_case::{Action, Case};
 use mmu_core::outcome::{EntryUpdates, Span};
 use mmu_core::{
@@ -16,22 +16,24 @@ use mmu_core::{
 impl Quirky {
     /// Predicts the accesses of a sequence.
     pub(super) fn predict_sequence(self, case: &Case) -> Vec<Prediction> {
-        let faults = if self.has(Quirks::FAULT_DROPS_NOTHING) {
+        let by_fault = if self.has(Quirks::FAULT_DROPS_NOTHING) {
             FaultEffect::Keeps
         } else if self.has(Quirks::BAD_ENTRY_DROPS_NOTHING) {
             FaultEffect::DropsIfDenied
         } else {
             FaultEffect::Drops
         };
+        let drops = Drops { by_fault, by_pke: !self.has(Quirks::PKE_DROPS_NOTHING) };
 
-        let mut predictions = predict_by(case, faults, &|moment, access| {
-            let mut predicted = self.predict_step(moment, access);
-            if self.has(Quirks::CODE_OUTLIVES_INVLPG) && access.kind == AccessKind::Fetch {
-                self.add_older_code(case, moment.accesses, access, &mut predicted);
-                moment.part_instructions(access, &mut predicted);
-            }
-            predicted
-        });
+        let mut predictions =
+            predict_by(&self.with_movs_as_seen(case), drops, &|moment, access| {
+                let mut predicted = self.predict_step(moment, access);
+                if self.has(Quirks::CODE_OUTLIVES_INVLPG) && access.kind == AccessKind::Fetch {
+                    self.add_older_code(case, moment.accesses, access, &mut predicted);
+                    moment.part_instructions(access, &mut predicted);
+                }
+                predicted
+            });
         if self.has(Quirks::LOOSE_PDPTES)
             && case.mode() == PagingMode::Pae
             && let Some(last) = predictions.last_mut()

@@ -1,0 +1,102 @@
+//! The quirks that are decisions of a single walk.
+
+use super::Quirks;
+use mmu_core::x86::format::{EntryBits, EntryKind, Format, Level};
+use mmu_core::x86::semantics::{AlignmentCheck, Cause, Denial};
+use mmu_core::{
+    Access, AccessKind, Cr0, Efer, Fault, PageFaultCode, PagingMode, Reference, Regime, Semantics,
+    Vector,
+};
+
+/// The quirks that are decisions of a single walk.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct QuirkySemantics(pub(super) Quirks);
+
+impl QuirkySemantics {
+    const fn has(self, quirk: Quirks) -> bool {
+        self.0.contains(quirk)
+    }
+}
+
+/// The low reserved bits of a PAE PDPTE: 2:1 and 8:5 (SDM "PDPTE Registers").
+const LOW_RESERVED_OF_PDPTE: u64 = 0x1e6;
+/// Bits 20:13 of a 4 MiB PDE, which PSE-36 makes bits 39:32 of the address (MODE-5).
+const PSE_36_ADDRESS: u64 = 0x001f_e000;
+/// Those that are bits 39:36 of the address.
+const PSE_36_ADDRESS_FROM_36: u64 = 0x001e_0000;
+
+impl Semantics for QuirkySemantics {
+    fn has_64_bit_address(&self, access: &Access) -> bool {
+        self.has(Quirks::GOES_ON_AT_4_GIB) || Reference.has_64_bit_address(access)
+    }
+
+    fn page_fault_code(&self, cause: Cause, access: &Access, regime: &Regime) -> PageFaultCode {
+        let mut code = Reference.page_fault_code(cause, access, regime);
+        let is_fetch = access.kind == AccessKind::Fetch;
+        code.set(PageFaultCode::I, is_fetch && self.reports_fetch(regime));
+
+        if self.has(Quirks::RSVD_WITHOUT_P) && code.contains(PageFaultCode::RSVD) {
+            code -= PageFaultCode::P;
+        }
+        let by_page = matches!(cause, Cause::Denied(why) if why.contains(Denial::SUPERVISOR_PAGE));
+        if self.has(Quirks::KEY_AFTER_PAGE) && by_page {
+            code -= PageFaultCode::PK;
+        }
+        code
+    }
+
+    fn reports_fetch(&self, regime: &Regime) -> bool {
+        let by_nxe = self.has(Quirks::FETCH_BY_NXE_ALONE) && regime.state.efer.contains(Efer::NXE);
+        by_nxe || Reference.reports_fetch(regime)
+    }
+
+    fn alignment_check(&self, access: &Access, regime: &Regime) -> AlignmentCheck {
+        if self.has(Quirks::NO_ALIGNMENT_CHECK) {
+            return AlignmentCheck::Passes;
+        }
+
+        let mut regime = *regime;
+        if self.has(Quirks::AM_IS_ALWAYS_1) {
+            regime.state.cr0 |= Cr0::AM;
+        }
+        Reference.alignment_check(access, &regime)
+    }
+
+    fn non_canonical_fault(&self, access: &Access) -> Fault {
+        let mut fault = Reference.non_canonical_fault(access);
+        if self.has(Quirks::STACK_IS_GP) {
+            fault.vector = Vector::GeneralProtection;
+        }
+        fault
+    }
+
+    fn is_leaf<F: Format>(&self, level: &Level, entry: u64, regime: &Regime) -> bool {
+        let is_large = F::IS_LONG_MODE && level.number == 3 && entry & EntryBits::PS.bits() != 0;
+        (is_large && self.has(Quirks::ALWAYS_1_GIB)) || F::is_leaf(level, entry, regime)
+    }
+
+    fn reserved_bits<F: Format>(&self, level: &Level, kind: EntryKind, regime: &Regime) -> u64 {
+        let is_leaf = kind == EntryKind::Leaf;
+        let is_4_mib = F::MODE == PagingMode::Bits32 && level.number == 2 && is_leaf;
+        let mut free = 0;
+        let mut also_reserved = 0;
+
+        if self.has(Quirks::GLOBAL_IS_FREE) && level.number >= 4 {
+            free |= EntryBits::G.bits();
+        }
+        if self.has(Quirks::LOOSE_PDPTES) && !level.has_flags {
+            free |= LOW_RESERVED_OF_PDPTE;
+        }
+        if self.has(Quirks::PSE_36_IS_FREE) && is_4_mib {
+            free |= PSE_36_ADDRESS;
+        }
+        if self.has(Quirks::PAT_IS_FREE) && is_leaf && !F::IS_LONG_MODE {
+            let pat = if level.number == 1 { EntryBits::PS } else { EntryBits::LARGE_PAT };
+            free |= pat.bits();
+        }
+        if self.has(Quirks::PSE_36_ENDS_AT_36) && is_4_mib {
+            also_reserved |= PSE_36_ADDRESS_FROM_36;
+        }
+        (Reference.reserved_bits::<F>(level, kind, regime) & !free) | also_reserved
+    }
+}
