@@ -5,13 +5,13 @@
 use crosswalk::campaign::run_one;
 use crosswalk::verdict::{self, Verdict};
 use crosswalk_case::observation::{Attempt, PrivilegedRecord, SavedRip};
-use crosswalk_case::{Action, Case};
+use crosswalk_case::{Action, Case, Invpcid};
 use crosswalk_guest::layout::{Arena, lane_of_sequence};
 use crosswalk_machine::Machine;
 use crosswalk_machine::batch::{Batch, Encoded};
 use crosswalk_test_support as support;
 use mmu_core::x86::control::Mov;
-use mmu_core::{ControlState, Cr0, Cr4, Efer, Reference, Ring, VirtAddr};
+use mmu_core::{ControlState, Cr0, Cr4, Efer, Features, Reference, Ring, VirtAddr};
 use support::single::{open_kvm, open_qemu};
 use support::{require_kvm, require_qemu};
 
@@ -79,6 +79,7 @@ fn movs_end_on_kvm_as_the_manuals_say() {
     require_kvm!();
     let machine = &mut open_kvm();
     assert_common_ends(machine);
+    assert_invpcid(machine);
 
     let ControlState { cr0, cr3, cr4, efer, .. } = plain(machine, Ring::Three).state;
     assert_gp(machine, Mov::Cr0(cr0 | Cr0::NW));
@@ -98,7 +99,23 @@ fn movs_end_on_kvm_as_the_manuals_say() {
 #[test]
 fn movs_end_on_qemu_as_the_manuals_say() {
     require_qemu!();
-    assert_common_ends(&mut open_qemu());
+    let machine = &mut open_qemu();
+    assert_common_ends(machine);
+    assert_invpcid(machine);
+}
+
+/// A machine without INVPCID says which bit of CPUID is missing.
+fn assert_invpcid(machine: &mut dyn Machine) {
+    let mut case = plain(machine, Ring::Three);
+    case.before = vec![Action::Invpcid(Invpcid { kind: 4, descriptor: [0; 2] })];
+    let attempt = run_one(machine, &case).expect("the guest survives");
+    if machine.capabilities().profile.features.contains(Features::INVPCID) {
+        let verdict = verdict::judge(&Reference, &case, &attempt);
+        assert!(matches!(verdict, Verdict::Agree { .. }), "{verdict:?}");
+    } else {
+        let missing = "this machine has no INVPCID: CPUID 7 EBX[10] is 0";
+        assert_eq!(attempt, Attempt::Unsupported(missing.into()));
+    }
 }
 
 /// A lane that moves something to every register, once in vain, and plain lanes behind it.

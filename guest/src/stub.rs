@@ -85,6 +85,10 @@ pub enum Stub {
     SetPkru,
     /// Ends keyed accesses. Ring 3 begins with it after [`Self::EnterUser`].
     ClearPkru,
+    /// Sets EFLAGS.AC by STAC. This one and the next are in 64-bit code alone, in ring 0.
+    Stac,
+    /// Clears EFLAGS.AC by CLAC.
+    Clac,
     /// Ring 3 continues with the next record in ring 0.
     EnterSupervisor,
     /// Ring 0 continues in ring 3. In 64-bit code it executes IRETQ, whose frame is in the record and in the
@@ -125,11 +129,14 @@ pub enum Privileged {
     WrmsrEfer,
     /// `invlpg` that may fault. There is no register.
     ObservedInvlpg,
+    /// `invpcid` of the type in the record's address field. Address and value of the second record are the
+    /// descriptor. There is no register.
+    Invpcid,
 }
 
 impl Privileged {
     /// Number of privileged changes in 64-bit code.
-    const COUNT: usize = 6;
+    const COUNT: usize = 7;
     /// Number of those in 32-bit code.
     const COUNT_32: usize = 3;
 }
@@ -137,8 +144,10 @@ impl Privileged {
 /// Number of 64-bit stubs for one value of `keyed`: five forms with 2 segments and 4 sizes each,
 /// two CLFLUSH, one jump, one LSL, one load of ES.
 const PER_KEYED: usize = 5 * 8 + 2 + 1 + 1 + 1;
-/// Number of 64-bit stubs: the accesses, seven other stubs, and the privileged changes from two rings.
-const BITS_64: usize = 2 * PER_KEYED + 7 + 2 * Privileged::COUNT;
+/// Number of 64-bit stubs that are neither accesses nor privileged changes.
+const OTHERS_64: usize = 9;
+/// Number of 64-bit stubs: the accesses, nine other stubs, and the privileged changes from two rings.
+const BITS_64: usize = 2 * PER_KEYED + OTHERS_64 + 2 * Privileged::COUNT;
 /// Number of 32-bit accesses: five forms with 2 segments and 3 sizes each, two CLFLUSH, one jump.
 const ACCESSES_32: usize = 5 * 6 + 2 + 1;
 
@@ -190,14 +199,18 @@ impl Stub {
             Self::SupervisorEnd => 2 * PER_KEYED + 4,
             Self::EnterSupervisor => 2 * PER_KEYED + 5,
             Self::EnterUser => 2 * PER_KEYED + 6,
+            Self::Stac => 2 * PER_KEYED + 7,
+            Self::Clac => 2 * PER_KEYED + 8,
             Self::StoreEntry
             | Self::WritePkru
             | Self::Privileged(Privileged::ReloadCr3 | Privileged::SetCr0, _) => return None,
             Self::Privileged(Privileged::Invlpg, ring) => {
-                2 * PER_KEYED + 7 + Privileged::Invlpg.index_from(ring)
+                2 * PER_KEYED + OTHERS_64 + Privileged::Invlpg.index_from(ring)
             }
             // Behind INVLPG, since the two of 32-bit code are missing.
-            Self::Privileged(change, ring) => 2 * PER_KEYED + 7 + change.index_from(ring) - 2 * 2,
+            Self::Privileged(change, ring) => {
+                2 * PER_KEYED + OTHERS_64 + change.index_from(ring) - 2 * 2
+            }
         })
     }
 
@@ -206,6 +219,8 @@ impl Stub {
             Self::Access { keyed: true, .. }
             | Self::Access { form: Form::SegmentLimit | Form::SegmentLoad, .. }
             | Self::SetPkru
+            | Self::Stac
+            | Self::Clac
             | Self::ClearPkru => None,
             Self::Access { form: Form::Clflush, stack, .. } => Some(5 * 6 + stack as usize),
             Self::Access { form: Form::Jump, .. } => Some(5 * 6 + 2),
@@ -234,7 +249,7 @@ impl Privileged {
 }
 
 /// "XWALK" and the version of the protocol: the first word of an image.
-pub const IMAGE_MAGIC: u64 = 0x0007_4b4c_4157_5800;
+pub const IMAGE_MAGIC: u64 = 0x0008_4b4c_4157_5800;
 
 /// The header of an image, at [`IMAGE_BASE`](crate::layout::IMAGE_BASE). All addresses in it are
 /// user addresses.

@@ -211,6 +211,20 @@ in_supervisor:
     makes_no_access
     iretq
 
+# Stac
+    table_entry
+    makes_no_access
+    stac
+    add rsp, 16
+    ret
+
+# Clac
+    table_entry
+    makes_no_access
+    clac
+    add rsp, 16
+    ret
+
 # Changes that only ring 0 may make, between the accesses of a sequence: one stub for ring 3, which
 # enters ring 0 through the #UD, and one for ring 0.
 .macro privileged change:vararg
@@ -308,11 +322,18 @@ in_supervisor:
     invlpg [rsi]
 .endm
 
+# The descriptor is in the second record.
+.macro invalidate_pcid
+775:
+    invpcid rsi, [rsp - 16]
+.endm
+
     observed_change "write_cr cr0", "read_cr cr0"
     observed_change "write_cr cr3", "read_cr cr3"
     observed_change "write_cr cr4", "read_cr cr4"
     observed_change write_efer, read_efer
     observed_change invalidate, "xor eax, eax"
+    observed_change invalidate_pcid, "xor eax, eax"
 
 # In ring 0, on the list of ring 3: goes on with it in ring 3, with EFLAGS.AC as it was.
 to_user_list:

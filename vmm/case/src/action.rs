@@ -17,6 +17,8 @@ pub enum Action {
     Write(TableEntry),
     /// INVLPG.
     Invlpg(VirtAddr),
+    /// INVPCID. It may fault.
+    Invpcid(Invpcid),
     /// MOV to a control register, or WRMSR of EFER, of any value. It may fault.
     Mov(Mov),
     /// MOV to CR3 of the value that it already has.
@@ -25,6 +27,15 @@ pub enum Action {
     WriteProtect(bool),
     /// WRPKRU.
     Pkru(u32),
+}
+
+/// The operands of INVPCID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Invpcid {
+    /// The type: what is invalidated.
+    pub kind: u64,
+    /// The descriptor's low and high 64 bits: the PCID, and a linear address.
+    pub descriptor: [u64; 2],
 }
 
 /// An access, and how the guest performs it.
@@ -60,15 +71,19 @@ impl Action {
                 cr0.set(Cr0::WP, *on);
                 Some(Mov::Cr0(cr0))
             }
-            Self::Access(_) | Self::Write(_) | Self::Invlpg(_) | Self::Pkru(_) => None,
+            Self::Access(_)
+            | Self::Write(_)
+            | Self::Invlpg(_)
+            | Self::Invpcid(_)
+            | Self::Pkru(_) => None,
         }
     }
 
-    /// Whether it is a privileged instruction whose end is observed: a MOV to a control register, or INVLPG
-    /// of an address that is not canonical with four levels, which may not fault (CANON-3).
+    /// Whether it is a privileged instruction whose end is observed: a MOV to a control register, INVPCID, or
+    /// INVLPG of an address that is not canonical with four levels, which may not fault (CANON-3).
     pub fn is_privileged(&self) -> bool {
         match self {
-            Self::Mov(_) | Self::ReloadCr3 | Self::WriteProtect(_) => true,
+            Self::Mov(_) | Self::ReloadCr3 | Self::WriteProtect(_) | Self::Invpcid(_) => true,
             Self::Invlpg(address) => !address.is_canonical(48),
             Self::Access(_) | Self::Write(_) | Self::Pkru(_) => false,
         }
@@ -104,6 +119,9 @@ impl fmt::Display for Action {
                 write!(f, "software writes {:#x} to the entry at {:#x}", entry.value, entry.at)
             }
             Self::Invlpg(address) => write!(f, "INVLPG of {address}"),
+            Self::Invpcid(Invpcid { kind, descriptor: [low, high] }) => {
+                write!(f, "INVPCID of type {kind:#x}, PCID {low:#x}, address {high:#x}")
+            }
             Self::Mov(mov) => mov.fmt(f),
             Self::ReloadCr3 => f.write_str("MOV to CR3 of its own value"),
             Self::WriteProtect(on) => write!(f, "MOV to CR0 with WP={}", u8::from(*on)),
@@ -184,6 +202,7 @@ impl Case {
                     let _ = alone.write_entry(PhysAddr::new(at), 8, value);
                 }
                 Action::Invlpg(_)
+                | Action::Invpcid(_)
                 | Action::Mov(_)
                 | Action::ReloadCr3
                 | Action::WriteProtect(_)

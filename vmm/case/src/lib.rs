@@ -27,7 +27,7 @@ pub mod protocol;
 mod size;
 mod text;
 
-pub use action::{AccessStep, Action};
+pub use action::{AccessStep, Action, Invpcid};
 pub use hex::Hex;
 pub use plain::{plain_state, shared_entries};
 pub use size::{CaseSize, size_of_case};

@@ -85,6 +85,7 @@ fn steps_of(action: &Action, case: &Case) -> u32 {
         }
         Action::Invlpg(address) => u32::from(*address != case.access.address),
         Action::Pkru(pkru) => pkru.count_ones(),
+        Action::Invpcid(_) => 2,
         Action::Mov(mov) => 1 + (mov.value() ^ mov.register_in(&case.state)).count_ones(),
         Action::ReloadCr3 | Action::WriteProtect(_) => 1,
     }

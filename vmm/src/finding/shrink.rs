@@ -86,7 +86,10 @@ impl Simplifications<'_> {
                     self.add(|case| case.before[i] = Action::Invlpg(case.access.address));
                 }
                 Action::Mov(mov) => self.simplify_mov(i, mov),
-                Action::Pkru(_) | Action::ReloadCr3 | Action::WriteProtect(_) => {}
+                Action::Invpcid(_)
+                | Action::Pkru(_)
+                | Action::ReloadCr3
+                | Action::WriteProtect(_) => {}
             }
         }
     }

@@ -1,10 +1,12 @@
 //! The privileged instructions of a sequence: MOVs to control registers, which complete or raise #GP with
 //! nothing changed, and INVLPG of addresses that are not canonical, which does nothing (CANON-3).
 
-use crosswalk_case::{Action, Case};
+use crosswalk_case::{Action, Case, Invpcid};
 use crosswalk_guest::stub::Code;
+use mmu_core::cache::Invalidation;
 use mmu_core::memory::{OutsideMemory, TableMemory, TableMemoryMut};
 use mmu_core::x86::control::{CR3_NO_FLUSH, LoadError, Mov};
+use mmu_core::x86::format::FourLevel;
 use mmu_core::{ControlState, Cr4, Efer, Fault, PhysAddr, Profile, Rule, RuleSet};
 
 /// What is expected of a privileged instruction.
@@ -44,7 +46,10 @@ pub(super) fn predict(case: &Case) -> Vec<PredictedPrivileged> {
 
         if action.is_privileged() {
             let mov = action.mov(&before);
-            let fault = mov.and_then(|mov| fault_of(mov, &before, case.profile, &tables));
+            let fault = match action {
+                Action::Invpcid(invpcid) => invalidation(*invpcid, &before, &case.profile).err(),
+                _ => mov.and_then(|mov| fault_of(mov, &before, case.profile, &tables)),
+            };
             let register = mov.map(|mov| mov.register_in(&after));
             let rules = match mov {
                 Some(mov) => deciding_rules(mov, &before, fault.is_some()),
@@ -55,6 +60,15 @@ pub(super) fn predict(case: &Case) -> Vec<PredictedPrivileged> {
         tables.state = after;
     }
     predicted
+}
+
+/// What INVPCID drops, or its fault. It is run in 64-bit code.
+pub(super) fn invalidation(
+    Invpcid { kind, descriptor }: Invpcid,
+    state: &ControlState,
+    profile: &Profile,
+) -> Result<Invalidation, Fault> {
+    Invalidation::invpcid::<FourLevel>(state, profile, kind, descriptor)
 }
 
 /// The fault of a MOV, if it most likely raises one.
@@ -163,6 +177,27 @@ mod tests {
         let expected = |fault| [(fault, Some(efer.bits()), vec![Rule::Mode1])];
         assert_eq!(ends(&case(Vendor::Amd, mov.clone())), expected(Some(GP)));
         assert_eq!(ends(&case(Vendor::Intel, mov)), expected(None));
+    }
+
+    /// SDM "INVPCID", "Protected Mode Exceptions": a type above 3, bits 63:12 of the descriptor, a PCID while
+    /// CR4.PCIDE=0 with types 0 and 1, and with type 0 an address that is not canonical.
+    #[test]
+    fn invpcid_faults_by_its_type_and_descriptor() {
+        for (kind, descriptor, fault) in [
+            (0, [0, 0x1000], None),
+            (0, [1, 0x1000], Some(GP)),
+            (0, [0, 1 << 60], Some(GP)),
+            (1, [0, 1 << 60], None),
+            (1, [1, 0], Some(GP)),
+            (2, [1, 0], None),
+            (2, [1 << 12, 0], Some(GP)),
+            (3, [0, 0], None),
+            (4, [0, 0], Some(GP)),
+        ] {
+            let invpcid = Action::Invpcid(Invpcid { kind, descriptor });
+            let found = ends(&case(Vendor::Intel, vec![invpcid]));
+            assert_eq!(found, [(fault, None, Vec::new())], "{invpcid}");
+        }
     }
 
     #[test]

@@ -6,14 +6,14 @@ mod events;
 pub(super) use events::{SequenceEvent, is_same_page};
 
 use super::CHECKED_SIZE;
-use super::privileged::deciding_rules;
+use super::privileged::{deciding_rules, invalidation};
 use super::saved_rip::FIRST_OF_CROSSING;
 use crosswalk_case::{AccessStep, Action, Case};
 use crosswalk_guest::layout::Arena;
 use crosswalk_guest::stub::Code;
 use crosswalk_guest::table_windows::TablePlace;
 use crosswalk_guest::tables::{self, TableUse};
-use events::{mov_events, walked};
+use events::{event_of, mov_events, walked};
 use mmu_core::cache::{CACHED_TRANSLATION, History, RegisterWrite};
 use mmu_core::x86::control::Mov;
 use mmu_core::x86::format::{Bits32, FourLevel, levels};
@@ -170,7 +170,7 @@ fn follow(
                 events.extend(mov_events(mov, (&before, &state), case.profile));
             } else {
                 tables.act(action, &state);
-                events.push(SequenceEvent::Action(action));
+                events.push(event_of(action, &state, &case.profile));
             }
             continue;
         };
@@ -237,6 +237,12 @@ impl CachedTables {
                     // Stale translations are no longer allowed from here on. No sequence is so long.
                     self.history.forget_all();
                     let _ = self.history.edit(at, self.entry_bytes, entry.value);
+                }
+            }
+            Action::Invpcid(invpcid) => {
+                let Case { profile, .. } = *self.history.memory();
+                if let Ok(dropped) = invalidation(invpcid, state, &profile) {
+                    self.history.invalidate(dropped);
                 }
             }
             Action::Invlpg(address) => {
@@ -380,6 +386,7 @@ fn depth_of(mode: PagingMode, at: u64) -> usize {
 mod tests {
     use super::*;
     use crate::Walker;
+    use crosswalk_case::Invpcid;
     use crosswalk_case::TableEntry;
     use mmu_core::{Ring, Vendor};
 
@@ -413,10 +420,14 @@ mod tests {
             let own = |case: &Case| vec![Action::Invlpg(case.access.address)];
             let not_canonical = |_: &Case| vec![Action::Invlpg(VirtAddr::new(1 << 56))];
             let nothing = |_: &Case| Vec::new();
+            let invpcid = |kind| Action::Invpcid(Invpcid { kind, descriptor: [0; 2] });
 
             assert_eq!(rules(&moved(vendor, nothing)), [Rule::Tlb2]);
             assert_eq!(rules(&moved(vendor, own)), [Rule::Tlb4]);
             assert_eq!(rules(&moved(vendor, |_| vec![Action::ReloadCr3])), [Rule::Tlb4]);
+            assert_eq!(rules(&moved(vendor, |_| vec![invpcid(2)])), [Rule::Tlb4]);
+            // There is no type 4: #GP, and nothing is dropped.
+            assert_eq!(rules(&moved(vendor, |_| vec![invpcid(4)])), [Rule::Tlb2]);
             assert_eq!(rules(&moved(vendor, not_canonical)), [Rule::Tlb2, Rule::Canon3]);
         }
     }

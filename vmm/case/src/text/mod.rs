@@ -85,6 +85,17 @@ impl From<&TableEntry> for EntryText {
     }
 }
 
+/// The operands of INVPCID.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct InvpcidText {
+    /// Its type.
+    #[serde(rename = "type")]
+    pub(crate) kind: Hex,
+    /// The low and the high 64 bits of the descriptor.
+    pub(crate) descriptor: [Hex; 2],
+}
+
 /// An action: its name, and its operand if it has one.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -92,6 +103,7 @@ enum ActionText {
     Access(AccessText),
     Write(EntryText),
     Invlpg(Hex),
+    Invpcid(InvpcidText),
     MovCr0(Hex),
     MovCr3(Hex),
     MovCr4(Hex),

@@ -2,11 +2,11 @@
 
 use super::profile::ProfileText;
 use super::{
-    AccessText, ActionText, CaseError, CaseText, EntryText, SEGMENTS, StateText, named,
-    segment_name,
+    AccessText, ActionText, CaseError, CaseText, EntryText, InvpcidText, SEGMENTS, StateText,
+    named, segment_name,
 };
 use crate::hex::Hex;
-use crate::{AccessStep, Action, Case, TableEntry, instruction};
+use crate::{AccessStep, Action, Case, Invpcid, TableEntry, instruction};
 use crosswalk_guest::stub::Form;
 use crosswalk_guest::tables;
 use mmu_core::x86::control::Mov;
@@ -135,6 +135,9 @@ impl ActionText {
             }
             Self::Write(entry) => {
                 Action::Write(entry.read(&format!("{place}.write.address"), mode)?)
+            }
+            Self::Invpcid(InvpcidText { kind, descriptor: [Hex(low), Hex(high)] }) => {
+                Action::Invpcid(Invpcid { kind: kind.0, descriptor: [*low, *high] })
             }
             Self::Invlpg(address) => Action::Invlpg(VirtAddr::new(address.0)),
             Self::MovCr0(Hex(value)) => Action::Mov(Mov::Cr0(Cr0::from_bits_retain(*value))),

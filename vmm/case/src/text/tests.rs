@@ -1,6 +1,6 @@
 //! What is read, what is refused, and that the two forms of a case are the same.
 
-use crate::{Action, Case};
+use crate::{Action, Case, Invpcid};
 use crosswalk_guest::layout::Arena;
 use mmu_core::x86::control::Mov;
 use mmu_core::x86::profile::{ControlFeatures, GENERATIONS};
@@ -115,6 +115,16 @@ fn movs_to_control_registers_are_written_by_their_values() {
         assert!(written.contains(&format!(r#""before":[{text}]"#)), "{written}");
         assert_eq!(Case::from_json(&written).unwrap(), case);
     }
+}
+
+#[test]
+fn invpcid_is_read_as_it_is_written() {
+    let mut case = plain(PagingMode::FourLevel, Profile::default());
+    case.before = vec![Action::Invpcid(Invpcid { kind: 4, descriptor: [7, 1 << 60] })];
+    let written = case.to_json();
+    let text = r#"{"invpcid":{"type":"0x4","descriptor":["0x7","0x1000000000000000"]}}"#;
+    assert!(written.contains(text), "{written}");
+    assert_eq!(Case::from_json(&written).unwrap(), case);
 }
 
 /// What versions before these MOVs wrote means the same as ever: a MOV of what the register has.

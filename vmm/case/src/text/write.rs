@@ -1,9 +1,9 @@
 //! Writing the text form.
 
 use super::profile::{FullProfile, ProfileText};
-use super::{AccessText, ActionText, CaseText, EntryText, StateText, segment_name};
+use super::{AccessText, ActionText, CaseText, EntryText, InvpcidText, StateText, segment_name};
 use crate::hex::Hex;
-use crate::{AccessStep, Action, Case, instruction};
+use crate::{AccessStep, Action, Case, Invpcid, instruction};
 use mmu_core::x86::control::Mov;
 use mmu_core::{ControlState, PagingMode};
 use serde::{Serialize, Serializer};
@@ -45,6 +45,10 @@ fn write_action(action: &Action, last_ac: bool) -> ActionText {
     match action {
         Action::Access(step) => ActionText::Access(write_access(step, last_ac)),
         Action::Write(entry) => ActionText::Write(entry.into()),
+        Action::Invpcid(Invpcid { kind, descriptor }) => {
+            let descriptor = descriptor.map(Hex);
+            ActionText::Invpcid(InvpcidText { kind: Hex(*kind), descriptor })
+        }
         Action::Invlpg(address) => ActionText::Invlpg(Hex(address.get())),
         Action::Mov(mov) => write_mov(*mov),
         Action::ReloadCr3 => ActionText::ReloadCr3,

@@ -4,7 +4,7 @@
 use super::owner::{Owner, Part};
 use super::registers::{LOW_HALF, unloadable_cr3};
 use crate::image::Image;
-use crosswalk_case::{AccessStep, Action, Case};
+use crosswalk_case::{AccessStep, Action, Case, Invpcid};
 use crosswalk_guest::contents::ACCESS_BYTE;
 use crosswalk_guest::layout::{Arena, SUPERVISOR_WINDOW};
 use crosswalk_guest::mailbox::AccessRecord;
@@ -12,7 +12,7 @@ use crosswalk_guest::selector::{USER_CODE, USER_DATA};
 use crosswalk_guest::stub::{Code, Form, Privileged, Stub};
 use crosswalk_guest::tables;
 use mmu_core::x86::control::Mov;
-use mmu_core::{AccessKind, ControlState, Cr0, PagingMode, Ring, Segment};
+use mmu_core::{AccessKind, ControlState, Cr0, Features, PagingMode, Ring, Segment};
 use std::mem::offset_of;
 
 /// RFLAGS without any flag: the bit that is always 1.
@@ -46,6 +46,8 @@ pub(super) struct ListWriter<'i> {
     /// The ring of the code after the records so far.
     ring: Ring,
     list: List,
+    /// Whether ring 0 has STAC and CLAC.
+    has_stac: bool,
     /// EFLAGS.AC after the records so far.
     ac: bool,
     /// The PKRU of keyed accesses after the records so far.
@@ -75,6 +77,7 @@ impl<'i> ListWriter<'i> {
             switches: false,
             ring,
             list,
+            has_stac: false,
             ac: false,
             pkru: 0,
             at_start,
@@ -102,6 +105,8 @@ impl<'i> ListWriter<'i> {
             return;
         }
 
+        let has_smap = case.profile.features.contains(Features::SMAP);
+        self.has_stac = self.switches && self.code == Code::Bits64 && has_smap;
         let mut state = case.state;
         for (number, action) in case.script().enumerate() {
             let before = state;
@@ -220,6 +225,13 @@ impl<'i> ListWriter<'i> {
                 let part = Part::Privileged { has_register: false };
                 let place = Place { part, ..place };
                 self.observed_change(Privileged::ObservedInvlpg, address.get(), Some(place));
+            }
+            Action::Invpcid(Invpcid { kind, descriptor: [address, value] }) => {
+                let part = Part::Privileged { has_register: false };
+                self.observed_change(Privileged::Invpcid, kind, Some(Place { part, ..place }));
+                if let Some(second) = self.list.records.last_mut() {
+                    *second = AccessRecord { address, value, ..*second };
+                }
             }
             Action::Invlpg(address) => {
                 let invlpg = Stub::Privileged(Privileged::Invlpg, self.ring);
@@ -346,11 +358,17 @@ impl<'i> ListWriter<'i> {
         }
     }
 
+    /// Changes EFLAGS.AC: in ring 0 of a sequence as a kernel does, if there is SMAP.
     fn set_flags(&mut self, ac: bool) {
         const RFLAGS_AC: u64 = 1 << 18;
 
-        if self.ac != ac {
-            self.ac = ac;
+        if self.ac == ac {
+            return;
+        }
+        self.ac = ac;
+        if self.has_stac && self.ring == Ring::Zero {
+            self.push(if ac { Stub::Stac } else { Stub::Clac }, 0, 0, None);
+        } else {
             self.push(Stub::SetFlags, PLAIN_RFLAGS | if ac { RFLAGS_AC } else { 0 }, 0, None);
         }
     }

@@ -34,10 +34,10 @@ pub fn cannot_run(case: &Case, machine: &Capabilities) -> Option<String> {
     }
 
     if case.is_sequence() {
-        if let Some(why) = cannot_restore_cr4(case, machine) {
-            return Some(why);
-        }
-        case.accesses().iter().find_map(|alone| cannot_access(alone, machine))
+        let accesses = case.accesses();
+        cannot_restore_cr4(case, machine)
+            .or_else(|| lacks_invpcid(case, machine))
+            .or_else(|| accesses.iter().find_map(|alone| cannot_access(alone, machine)))
     } else {
         cannot_access(case, machine)
     }
@@ -51,6 +51,12 @@ fn cannot_restore_cr4(case: &Case, machine: &Capabilities) -> Option<String> {
     (moves_cr4 && !only_by_host.is_empty()).then(|| {
         format!("the guest cannot load CR4 with {only_by_host:?}, which CPUID does not report")
     })
+}
+
+fn lacks_invpcid(case: &Case, machine: &Capabilities) -> Option<String> {
+    let uses_it = case.before.iter().any(|action| matches!(action, Action::Invpcid(_)));
+    let has_it = machine.profile.features.contains(Features::INVPCID);
+    (uses_it && !has_it).then(|| "this machine has no INVPCID: CPUID 7 EBX[10] is 0".into())
 }
 
 /// Why the guest does not survive a MOV of the case, on a machine on which reserved bits end it.

@@ -2,7 +2,7 @@
 //! do, and of values that fault and must change nothing.
 
 use super::steps::StepWriter;
-use crosswalk_case::Action;
+use crosswalk_case::{Action, Invpcid};
 use mmu_core::x86::control::Mov;
 use mmu_core::x86::format::EntryBits;
 use mmu_core::{Cr0, Cr4, Efer, Features, PagingMode};
@@ -27,6 +27,28 @@ impl<R: Rng> StepWriter<'_, R> {
         Action::Mov(mov).change(&mut state, self.machine.profile, &nothing);
         self.state = state;
         self.actions.push(Action::Mov(mov));
+    }
+
+    /// Whether it may execute INVPCID.
+    pub(super) fn has_invpcid(&self) -> bool {
+        self.makes_movs() && self.machine.profile.features.contains(Features::INVPCID)
+    }
+
+    /// INVPCID, mostly of what is cached here. Some raise #GP: a type above 3, a reserved bit of the
+    /// descriptor, a PCID without CR4.PCIDE, an address that is not canonical.
+    pub(super) fn invpcid(&mut self) {
+        let page = self.mapping.pages.choose(self.rng).expect("there is a page").get();
+        let own = if self.state.cr4.contains(Cr4::PCIDE) { self.state.cr3 & 0xfff } else { 0 };
+        let mut descriptor = [own, page];
+        match self.rng.random_range(0..12) {
+            0 | 1 => descriptor[0] = self.rng.random_range(0..4),
+            2 => descriptor[0] |= 1 << self.rng.random_range(12..64),
+            3 => descriptor[1] ^= 1 << self.rng.random_range(58..63),
+            _ => {}
+        }
+        let is_valid = self.rng.random_bool(0.9);
+        let kind = self.rng.random_range(if is_valid { 0..4 } else { 4..6 });
+        self.actions.push(Action::Invpcid(Invpcid { kind, descriptor }));
     }
 
     /// From one root to the other. With PCIDs the tables of a root keep theirs, or what is cached may be of the

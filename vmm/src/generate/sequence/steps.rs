@@ -164,7 +164,7 @@ impl<'r, R: Rng> StepWriter<'r, R> {
     }
 
     /// Whether it may move any value to a control register. 32-bit code has no instruction that observes it.
-    fn makes_movs(&self) -> bool {
+    pub(super) fn makes_movs(&self) -> bool {
         self.drops_everything && self.code() == Code::Bits64
     }
 
@@ -263,6 +263,9 @@ impl<R: Rng> StepWriter<'_, R> {
 
     /// Drops something that may be cached.
     fn invalidate(&mut self) {
+        if self.has_invpcid() && self.rng.random_bool(0.3) {
+            return self.invpcid();
+        }
         if self.drops_everything && self.rng.random_bool(0.4) {
             return self.actions.push(Action::ReloadCr3);
         }

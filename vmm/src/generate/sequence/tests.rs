@@ -103,6 +103,7 @@ fn tlb_2_all_kinds_of_actions_occur_and_some_leave_stale_translations() {
         count(&|action| matches!(action, Action::Mov(Mov::Cr3(root)) if *root >> 36 & 0xff != 0)),
         count(&|action| matches!(action, Action::Mov(Mov::Cr4(_)))),
         count(&|action| matches!(action, Action::Mov(Mov::Cr0(_) | Mov::Efer(_)))),
+        count(&|action| matches!(action, Action::Invpcid(_))),
         count(&|action| matches!(action, Action::Pkru(_))),
         count(&|action| matches!(action, Action::Access(step) if step.access.crosses_page())),
         count(&|action| matches!(action, Action::Access(step) if step.access.ring == Ring::Zero)),

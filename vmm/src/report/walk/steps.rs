@@ -8,7 +8,7 @@ use crate::report::style::table::line;
 use crate::verdict::{describe_action, describe_expectation};
 use crate::walker::WalkerSpec;
 use crosswalk_case::observation::Attempt;
-use crosswalk_case::{Action, Case};
+use crosswalk_case::{Action, Case, Invpcid};
 use crosswalk_guest::tables;
 use mmu_core::cache::{StructureEntry, TlbEntry};
 use mmu_core::memory::{OutsideMemory, TableMemoryMut, Unshared};
@@ -194,6 +194,11 @@ impl Caches {
                 let bytes = tables::entry_bytes(state.mode()) as u8;
                 let _ = self.memory.write_entry(PhysAddr::new(entry.at), bytes, entry.value);
                 Rule::Tlb2
+            }
+            Action::Invpcid(Invpcid { kind, descriptor }) => {
+                // One that faults drops nothing.
+                let _ = self.mmu.invpcid(kind, descriptor);
+                Rule::Tlb4
             }
             Action::Invlpg(address) => {
                 self.mmu.invlpg(address);

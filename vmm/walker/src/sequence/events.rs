@@ -1,11 +1,12 @@
 //! What happens in a sequence, for those who look back on it.
 
 use super::register_write;
+use crate::privileged::invalidation;
 use crosswalk_case::{Action, Case};
 use mmu_core::cache::{Invalidation, must_be_invalidated_by};
 use mmu_core::walk::Path;
 use mmu_core::x86::control::Mov;
-use mmu_core::{Access, AnyMmu, ControlState, Cr0, PhysAddr, Profile, VirtAddr};
+use mmu_core::{Access, AnyMmu, ControlState, Cr0, Cr4, PhysAddr, Profile, VirtAddr};
 
 /// One thing that happens in a sequence.
 #[derive(Clone, Debug)]
@@ -72,6 +73,22 @@ pub(super) fn mov_events(
     let protect = changes_wp.then_some(Action::WriteProtect(after.cr0.contains(Cr0::WP)));
     let other = (!drops && !changes_wp).then_some(Action::Mov(mov));
     reload.into_iter().chain(protect).chain(other).map(SequenceEvent::Action)
+}
+
+/// An action as an event: INVPCID that drops what the current PCID has cached of a page counts as INVLPG, and
+/// one that drops all of it as a MOV to CR3.
+pub(super) fn event_of(action: Action, state: &ControlState, profile: &Profile) -> SequenceEvent {
+    let own = if state.cr4.contains(Cr4::PCIDE) { (state.cr3 & 0xfff) as u16 } else { 0 };
+    let dropped = match action {
+        Action::Invpcid(invpcid) => invalidation(invpcid, state, profile).ok(),
+        _ => None,
+    };
+    SequenceEvent::Action(match dropped {
+        Some(Invalidation::Address { address, pcid }) if pcid == own => Action::Invlpg(address),
+        Some(Invalidation::Context { pcid }) if pcid == own => Action::ReloadCr3,
+        Some(Invalidation::Everything | Invalidation::NonGlobal) => Action::ReloadCr3,
+        _ => action,
+    })
 }
 
 /// An access as an event, with its walk by the reference.

@@ -75,7 +75,9 @@ pub(super) fn check_movs(case: &Case, arena: Arena) -> Result<(), String> {
         return Err("MOVs to control registers of any value are made in 64-bit code alone".into());
     }
     if Code::of(case.table_use()) == Code::Bits32 {
-        return Ok(());
+        let has_invpcid = case.before.iter().any(|action| matches!(action, Action::Invpcid(_)));
+        let why = "INVPCID is executed in 64-bit code alone";
+        return if has_invpcid { Err(why.into()) } else { Ok(()) };
     }
 
     let mut state = case.state;
