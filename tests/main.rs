@@ -17,6 +17,7 @@ mod guest_image;
 mod guide;
 mod hostile_behaviours;
 mod hostile_guest;
+mod images;
 mod jail;
 mod jobs;
 mod journal;
