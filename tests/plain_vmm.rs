@@ -161,9 +161,10 @@ fn a_plain_vmm_starts_an_image_by_both_entries() {
     // The image has changed its own memory.
     let image = load(&sandbox.path().join("a.elf"));
     let pvh = run(&image, Entry::Pvh);
-    let differs = lines(&linux).zip(lines(&pvh)).find(|(linux, pvh)| linux != pvh);
+    let [by_linux, by_pvh] = [&linux, &pvh].map(|log| batches(log));
+    let differs = by_linux.iter().zip(&by_pvh).find(|(linux, pvh)| linux != pvh);
     assert_eq!(differs, None);
-    assert_eq!(linux.len(), pvh.len());
+    assert_eq!(by_linux.len(), by_pvh.len());
 
     fs::write(sandbox.path().join("a.log"), &linux).expect("the log can be written");
     let flavour = machine["flavour"].as_str().expect("a flavour");
@@ -174,6 +175,9 @@ fn a_plain_vmm_starts_an_image_by_both_entries() {
     assert!(count(four_level, "agreed") > 3000, "{four_level}");
 }
 
-fn lines(log: &[u8]) -> impl Iterator<Item = String> {
-    log.split(|byte| *byte == b'\n').map(|line| String::from_utf8_lossy(line).into_owned())
+/// The lines of all batches. The control page before them has the limit of a descriptor, which on a hypervisor
+/// without hardware support may be one of the host's: on Linux, the number of the processor.
+fn batches(log: &[u8]) -> Vec<String> {
+    let lines = log.split(|byte| *byte == b'\n').map(String::from_utf8_lossy);
+    lines.map(Into::into).skip_while(|line: &String| line != "cw@00000001").collect()
 }

@@ -32,10 +32,10 @@ play_32:
     jnz 2b
     call flush
 
+    call report_control_page
     call fill_frames
     test eax, eax
     jnz no_memory
-    call report_control_page
 
     mov esi, [parameters + {AT_BLOCKS}]
     mov ecx, [parameters + {AT_BLOCK_COUNT}]

@@ -69,7 +69,7 @@ pub(super) fn run(arguments: &ImageArguments) -> Result<ExitCode, Failure> {
 
     let out = &arguments.out;
     print(&if arguments.json {
-        report::document(out, &image, file.len())
+        report::document(&image, file.len())
     } else {
         report::text(out, &image, file.len())
     });
@@ -91,7 +91,11 @@ impl ImageArguments {
             Some(path) => {
                 let log = open_log(path)?;
                 left_out |= log.lacks();
-                log.profile()
+                let profile = log.profile();
+                profile.check().map_err(|error| {
+                    Failure::Input(format!("{}: MAXPHYADDR: {error}", path.display()))
+                })?;
+                profile
             }
         };
         if let Some(bits) = self.phys_bits {

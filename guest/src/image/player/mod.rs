@@ -79,12 +79,12 @@ pub(crate) fn play(parameters: u64, run: impl Fn(u64)) -> ! {
 
     let offered = processor::features();
     let address_bits = processor::physical_address_bits();
+    report_control_page(&tape, &mut log);
     if let Some(address) = fill_frames(&tape) {
         log.line(Token::NoMemory, &[address as u32]);
         log.flush();
         power_off(processor::is_virtual());
     }
-    report_control_page(&tape, &mut log);
 
     let mut at = Tape::far(tape.parameters.blocks);
     for _ in 0..tape.parameters.block_count {
