@@ -3,6 +3,7 @@
 //! processors to the others. `cargo test --test end_to_end jail::` runs those of a file.
 
 mod alignment;
+mod boot_routes;
 mod cached_cases;
 mod campaign;
 mod candidates;
@@ -18,6 +19,7 @@ mod guest_image;
 mod guide;
 mod hostile_behaviours;
 mod hostile_guest;
+mod images;
 mod jail;
 mod jobs;
 mod journal;
@@ -27,6 +29,7 @@ mod machine;
 mod malformed;
 mod mutants;
 mod nested;
+mod plain_vmm;
 mod qemu;
 mod qemu_cases;
 mod qemu_check;

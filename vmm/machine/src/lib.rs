@@ -19,6 +19,7 @@ mod identity;
 pub mod image;
 pub mod jail;
 pub mod kvm;
+pub mod log;
 pub mod memory;
 mod patience;
 mod probe;
@@ -27,8 +28,9 @@ pub mod qemu;
 mod record;
 mod run;
 mod stopwatch;
+pub mod tape;
 
-pub use capabilities::{Capabilities, ModeOffer};
+pub use capabilities::{Capabilities, LeftOut, ModeOffer};
 pub use elf::ImageError;
 pub use error::{GuestFailure, MachineError};
 pub use identity::Identity;

@@ -1,6 +1,6 @@
 //! A machine as a line of a journal or corpus describes it.
 
-use crate::{Capabilities, Identity, ModeOffer};
+use crate::{Capabilities, Identity, LeftOut, ModeOffer};
 use crosswalk_case::FullProfile;
 use mmu_core::{Cr4, PagingMode};
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,9 @@ pub struct MachineLine {
     no_reserved_movs: Option<String>,
     vmx: bool,
     sees_outside: bool,
+    /// Only of images.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    left_out: Vec<String>,
 }
 
 impl MachineLine {
@@ -64,6 +67,7 @@ impl MachineLine {
             no_reserved_movs: capabilities.reserved_movs.clone().err(),
             vmx: capabilities.vmx,
             sees_outside: capabilities.sees_outside,
+            left_out: capabilities.left_out.names(),
         }
     }
 
@@ -116,6 +120,7 @@ impl MachineLine {
             reserved_movs: self.no_reserved_movs.clone().map_or(Ok(()), Err),
             vmx: self.vmx,
             sees_outside: self.sees_outside,
+            left_out: LeftOut::empty(), // The same.
         };
 
         Ok((identity, capabilities))

@@ -35,10 +35,13 @@ impl KnownSource {
         walker: WalkerSpec,
         machine: &Identity,
     ) -> Result<KnownFindings, KnownError> {
-        let findings = match self {
+        let mut findings = match self {
             Self::Shipped | Self::Unforgiven => known::shipped(&machine.flavour, &machine.beneath)?,
             Self::File(path) => known::from_file(Path::new(path))?,
         };
+        if machine.kind == "image" {
+            findings.extend(known::of_images()?);
+        }
         let are_forgiven = walker.is_reference() && *self != Self::Unforgiven;
 
         Ok(KnownFindings { findings, are_forgiven })

@@ -106,7 +106,7 @@ fn record_with_bar(
 }
 
 /// Writes the corpus, compressed or not. Returns its size in bytes.
-fn write_corpus(out: &Path, recording: &Recording) -> Result<usize, Failure> {
+pub(super) fn write_corpus(out: &Path, recording: &Recording) -> Result<usize, Failure> {
     let Recording { source, cases, .. } = recording;
     let is_plain = out.extension().is_some_and(|extension| extension == "jsonl");
 

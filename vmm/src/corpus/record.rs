@@ -5,7 +5,7 @@ use super::allowed::allowed;
 use super::select::Selection;
 use super::{Recorded, Source, microcode};
 use crate::campaign::Trial;
-use crate::campaign::sampler::Sampler;
+use crate::campaign::sampler::{Sampler, TrialSource};
 use crate::finding::Findings;
 use crate::verdict::{self, Verdict};
 use crate::walker::{MUTANTS, Walker};
@@ -47,7 +47,22 @@ pub fn record(
     findings: &Findings,
     note: impl FnMut(u64, usize),
 ) -> Result<Recording, MachineError> {
-    let (tried, kept) = try_cases(machine, options, findings, note)?;
+    let mut sampler = Sampler::new(options.seed, &options.modes, machine.capabilities());
+    record_from(&mut sampler, machine, options, findings, note)
+}
+
+/// Records what a machine does with the cases of a source.
+///
+/// # Errors
+/// When the guest or the machine dies.
+pub fn record_from(
+    source_of_cases: &mut dyn TrialSource,
+    machine: &mut dyn Machine,
+    options: &RecordOptions,
+    findings: &Findings,
+    note: impl FnMut(u64, usize),
+) -> Result<Recording, MachineError> {
+    let (tried, kept) = try_cases(source_of_cases, machine, options, findings, note)?;
 
     let mut recording =
         Recording { source: source(machine, options.seed, tried), cases: Vec::new(), unknown: 0 };
@@ -60,17 +75,17 @@ pub fn record(
 
 /// Tries the cases. Returns their number, and those to keep.
 fn try_cases(
+    source: &mut dyn TrialSource,
     machine: &mut dyn Machine,
     options: &RecordOptions,
     findings: &Findings,
     mut note: impl FnMut(u64, usize),
 ) -> Result<(u64, Vec<Trial>), MachineError> {
-    let mut sampler = Sampler::new(options.seed, &options.modes, machine.capabilities());
     let mut selection = Selection::default();
     let mut all = Vec::new();
 
     while selection.tried() < options.cases {
-        let trials = sampler.run(machine, options.cases - selection.tried())?;
+        let trials = source.run(machine, options.cases - selection.tried())?;
         if trials.is_empty() {
             break;
         }

@@ -9,6 +9,7 @@
 pub mod conformance;
 pub mod corpus;
 pub mod geometry;
+pub mod image;
 mod jail;
 mod machine;
 pub mod mutants;

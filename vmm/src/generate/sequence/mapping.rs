@@ -8,7 +8,7 @@ use crosswalk_case::{TableEntry, shared_entries};
 use crosswalk_guest::layout::{AREA_SIZE, Arena, TWIN_DISTANCE};
 use crosswalk_guest::table_windows::TableWindow;
 use crosswalk_guest::tables::{self, TableUse};
-use crosswalk_machine::Capabilities;
+use crosswalk_machine::{Capabilities, LeftOut};
 use mmu_core::x86::format::{self, EntryBits, EntryKind, levels};
 use mmu_core::{ControlState, Cr4, Features, PagingMode, PhysAddr, Regime, VirtAddr};
 use rand::{Rng, RngExt};
@@ -48,7 +48,9 @@ impl SequenceTables {
 
         let windows = || TableWindow::within(machine.profile.physical_address_bits);
         let other_root = match mode {
-            PagingMode::FourLevel | PagingMode::FiveLevel if !table_use.compatibility => {
+            PagingMode::FourLevel | PagingMode::FiveLevel
+                if !table_use.compatibility && !machine.left_out.contains(LeftOut::HIGH_TABLES) =>
+            {
                 windows().next().map(|window| root + window.distance())
             }
             _ => None,

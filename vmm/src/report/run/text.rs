@@ -197,6 +197,10 @@ fn nothing_compared(count: u64) -> String {
 
 /// Why a run is not complete.
 fn describe_what_is_missing(facts: &RunFacts<'_>) -> String {
+    if facts.identity.kind == "image" {
+        return "The log ends before its last batch.".into();
+    }
+
     let missing = facts.run.shard.missing();
     if missing.is_empty() || facts.run.shard.parts.len() == 1 {
         return "The run was stopped before its end; --resume continues it.".into();
