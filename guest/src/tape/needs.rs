@@ -17,7 +17,7 @@ pub struct Need {
 }
 
 /// What a batch may need. Bit `i` of a mask stands for the `i`-th.
-pub const NEEDS: [Need; 12] = [
+pub const NEEDS: [Need; 13] = [
     Need { leaf: 1, register: EDX, bit: 6 },            // PAE
     Need { leaf: 0x8000_0001, register: EDX, bit: 29 }, // Long mode
     Need { leaf: 7, register: ECX, bit: 16 },           // LA57
@@ -30,6 +30,7 @@ pub const NEEDS: [Need; 12] = [
     Need { leaf: 1, register: ECX, bit: 17 },           // PCID
     Need { leaf: 1, register: EDX, bit: 3 },            // PSE
     Need { leaf: 1, register: EDX, bit: 19 },           // CLFLUSH
+    Need { leaf: 7, register: EBX, bit: 10 },           // INVPCID
 ];
 
 const EBX: u32 = 1;
@@ -50,10 +51,13 @@ pub const NAMES: [&str; NEEDS.len()] = [
     "PCID",
     "PSE",
     "CLFLUSH",
+    "INVPCID",
 ];
 
 /// The need of a batch that executes CLFLUSH.
 pub const CLFLUSH: u32 = 1 << 11;
+/// The need of a batch that executes INVPCID.
+pub const INVPCID: u32 = 1 << 12;
 
 /// In a mask of what a machine lacks: the machine has so many address bits that bits that are meant to be reserved
 /// are not.

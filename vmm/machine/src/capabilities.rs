@@ -64,12 +64,17 @@ bitflags! {
         const OUTSIDE = 1 << 5;
         /// Page tables above 4 GiB.
         const HIGH_TABLES = 1 << 6;
+        /// MOVs that set bits of CR4 which the batch does not have: not every processor knows them.
+        const CR4_BITS = 1 << 8;
     }
 }
 
 impl LeftOut {
-    /// The kinds that a user may leave out of an image; it always leaves out the others.
-    pub const BY_USERS: Self = Self::OUTSIDE.union(Self::HIGH_TABLES).complement();
+    /// The kinds that no image has.
+    pub const ALWAYS: Self = Self::OUTSIDE.union(Self::HIGH_TABLES).union(Self::CR4_BITS);
+
+    /// The kinds that a user may leave out of an image.
+    pub const BY_USERS: Self = Self::ALWAYS.complement();
 
     /// The names of the kinds: `fetch`, `ring0-fetch`, ...
     pub fn names(self) -> Vec<String> {

@@ -159,7 +159,7 @@ impl<'a> Judge<'a> {
         let ran_on = Capabilities {
             profile,
             implicit_accesses: log.processor.implicit_accesses(),
-            left_out: LeftOut::OUTSIDE | LeftOut::HIGH_TABLES,
+            left_out: LeftOut::ALWAYS,
             ..made_for
         };
 

@@ -12,7 +12,7 @@ use crosswalk_guest::selector::{USER_CODE, USER_DATA};
 use crosswalk_guest::stub::{Code, Form, Privileged, Stub};
 use crosswalk_guest::tables;
 use mmu_core::x86::control::Mov;
-use mmu_core::{AccessKind, ControlState, Cr0, Features, PagingMode, Ring, Segment};
+use mmu_core::{AccessKind, ControlState, Cr0, Cr4, Features, PagingMode, Ring, Segment};
 use std::mem::offset_of;
 
 /// RFLAGS without any flag: the bit that is always 1.
@@ -105,7 +105,8 @@ impl<'i> ListWriter<'i> {
             return;
         }
 
-        let has_smap = case.profile.features.contains(Features::SMAP);
+        let has_smap =
+            case.profile.features.contains(Features::SMAP) && self.at_start.cr4.contains(Cr4::SMAP);
         self.has_stac = self.switches && self.code == Code::Bits64 && has_smap;
         let mut state = case.state;
         for (number, action) in case.script().enumerate() {

@@ -14,12 +14,12 @@ use crate::memory::GuestMemory;
 use crate::{BatchCommand, Capabilities, LeftOut, ModeOffer};
 use crosswalk_guest::layout::{Arena, SUPERVISOR_WINDOW};
 use crosswalk_guest::mailbox::{AccessRecord, Header};
-use crosswalk_guest::stub::{Code, Form, Stub};
+use crosswalk_guest::stub::{Code, Form, Privileged, Stub};
 use crosswalk_guest::tape::needs::{self, needs_of};
 use crosswalk_guest::tape::words::WordWriter;
 use crosswalk_guest::tape::{BlockHeader, TAPED_BYTES};
 use mmu_core::x86::format::EntryBits;
-use mmu_core::{Cr4, Profile};
+use mmu_core::{Cr4, Profile, Ring};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use zerocopy::{FromZeros, IntoBytes};
@@ -34,7 +34,7 @@ pub fn capabilities(profile: Profile, modes: Vec<ModeOffer>, left_out: LeftOut) 
         reserved_movs: Err(
             "an image moves no reserved bits: some machines do not come back from that".into(),
         ),
-        left_out: left_out | LeftOut::OUTSIDE | LeftOut::HIGH_TABLES,
+        left_out: left_out | LeftOut::ALWAYS,
         ..Capabilities::unprobed(profile)
     }
 }
@@ -44,8 +44,8 @@ pub fn capabilities(profile: Profile, modes: Vec<ModeOffer>, left_out: LeftOut) 
 pub struct TapeEncoder {
     /// MAXPHYADDR of the processor for which the cases were made.
     address_bits: u8,
-    /// The addresses of the stubs that execute CLFLUSH.
-    clflush: Vec<u64>,
+    /// The addresses of the stubs whose instruction not every processor has, with what it needs.
+    needy_stubs: Vec<(u64, u32)>,
     number: u32,
     digest: Sha256,
 }
@@ -66,7 +66,7 @@ impl TapeEncoder {
     pub fn new(profile: Profile, image: &Image) -> Self {
         Self {
             address_bits: profile.physical_address_bits,
-            clflush: stubs_of_clflush(image),
+            needy_stubs: needy_stubs(image),
             number: 0,
             digest: Sha256::new(),
         }
@@ -124,8 +124,9 @@ impl TapeEncoder {
             let record: AccessRecord = memory.read_value(command.arena.record(number));
             record.stub & !SUPERVISOR_WINDOW
         };
-        let mut stubs = command.lists.iter().cloned().flatten().map(stub);
-        if stubs.any(|stub| self.clflush.contains(&stub)) { needs::CLFLUSH } else { 0 }
+        let stubs = command.lists.iter().cloned().flatten().map(stub);
+        let need = |stub| self.needy_stubs.iter().find(|(needy, _)| *needy == stub);
+        stubs.filter_map(need).fold(0, |needs, (_, need)| needs | need)
     }
 
     /// The greatest MAXPHYADDR with which every bit that is meant to be reserved is so.
@@ -153,13 +154,17 @@ impl TapeEncoder {
     }
 }
 
-/// The user addresses of the stubs that execute CLFLUSH.
-fn stubs_of_clflush(image: &Image) -> Vec<u64> {
+/// The user addresses of the stubs that execute CLFLUSH or INVPCID, each with its need.
+fn needy_stubs(image: &Image) -> Vec<(u64, u32)> {
     let mut stubs = Vec::new();
+    for ring in Ring::ALL {
+        let invpcid = image.stub(Stub::Privileged(Privileged::Invpcid, ring), Code::Bits64);
+        stubs.extend(invpcid.map(|stub| (stub, needs::INVPCID)));
+    }
     for code in [Code::Bits32, Code::Bits64] {
         for (stack, keyed) in [(false, false), (false, true), (true, false), (true, true)] {
             let stub = Stub::Access { form: Form::Clflush, stack, log_size: 0, keyed };
-            stubs.extend(image.stub(stub, code));
+            stubs.extend(image.stub(stub, code).map(|stub| (stub, needs::CLFLUSH)));
         }
     }
     stubs

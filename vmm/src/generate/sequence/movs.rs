@@ -3,6 +3,7 @@
 
 use super::steps::StepWriter;
 use crosswalk_case::{Action, Invpcid};
+use crosswalk_machine::LeftOut;
 use mmu_core::x86::control::Mov;
 use mmu_core::x86::format::EntryBits;
 use mmu_core::{Cr0, Cr4, Efer, Features, PagingMode};
@@ -105,10 +106,13 @@ impl<R: Rng> StepWriter<'_, R> {
         ];
         let is_fixed = |bit: &Cr4| fixed.contains(&(*bit, true));
         let available = Cr4::available(self.machine.profile);
+        let takes_any = !self.machine.left_out.contains(LeftOut::CR4_BITS);
         let may_not_be_set = |bit: &Cr4| {
             let is_reserved = !available.contains(*bit);
-            is_reserved
-                && (self.machine.reserved_movs.is_err() || self.machine.not_in_cpuid.contains(*bit))
+            let is_unknown = !takes_any && !self.cr4_at_first.contains(*bit);
+            let is_refused =
+                self.machine.reserved_movs.is_err() || self.machine.not_in_cpuid.contains(*bit);
+            is_unknown || is_reserved && is_refused
         };
         let toggles = [Cr4::PGE, Cr4::PSE, Cr4::SMEP, Cr4::SMAP, Cr4::PKE, Cr4::PCIDE];
         let toggles: Vec<Cr4> =
@@ -120,7 +124,10 @@ impl<R: Rng> StepWriter<'_, R> {
                 let bit = *RESERVED.choose(self.rng).expect("there are some");
                 Cr4::from_bits_retain(1 << bit)
             }
-            _ => *toggles.choose(self.rng).expect("PSE can change"),
+            _ => match toggles.choose(self.rng) {
+                Some(bit) => *bit,
+                None => return self.mov_cr0_or_efer(),
+            },
         };
         Mov::Cr4(cr4 ^ changed)
     }

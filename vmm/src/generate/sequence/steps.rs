@@ -41,8 +41,8 @@ pub(super) struct StepWriter<'r, R> {
     pub(super) machine: &'r Capabilities,
     /// The control registers after the actions so far.
     pub(super) state: ControlState,
-    /// Whether CR4.PKE is 1 before all actions: the first ones may be left out.
-    has_keys_at_first: bool,
+    /// CR4 before all actions: the first ones may be left out.
+    pub(super) cr4_at_first: Cr4,
     table_use: TableUse,
     pub(super) mapping: Mapping,
     /// The entries as software left them.
@@ -69,7 +69,7 @@ impl<'r, R: Rng> StepWriter<'r, R> {
     ) -> Self {
         Self {
             machine: batch.machine,
-            has_keys_at_first: batch.state.cr4.contains(Cr4::PKE),
+            cr4_at_first: batch.state.cr4,
             state: batch.state,
             table_use: batch.tables.table_use,
             values: mapping.entries.iter().map(|mapped| mapped.entry.value).collect(),
@@ -160,7 +160,7 @@ impl<'r, R: Rng> StepWriter<'r, R> {
     /// Whether PKRU can be used in this sequence.
     fn has_keys(&self) -> bool {
         let can_load = self.rings == Rings::One(Ring::Three) || self.machine.pkru_in_ring_0;
-        self.has_keys_at_first && self.state.cr4.contains(Cr4::PKE) && can_load
+        self.cr4_at_first.contains(Cr4::PKE) && self.state.cr4.contains(Cr4::PKE) && can_load
     }
 
     /// Whether it may move any value to a control register. 32-bit code has no instruction that observes it.
