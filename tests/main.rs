@@ -29,6 +29,7 @@ mod nested;
 mod qemu;
 mod qemu_cases;
 mod qemu_check;
+mod qemu_programs;
 mod qemu_rights;
 mod regression;
 mod report;

@@ -5,6 +5,7 @@ use super::machine::{MachineArguments, MachineKind};
 use super::output::print;
 use crate::report;
 use crosswalk_machine::Machine;
+use std::iter;
 use std::process::ExitCode;
 
 #[derive(Clone, Debug, clap::Args)]
@@ -19,19 +20,25 @@ pub(super) struct MachinesArguments {
 /// Opens every kind of machine. The exit code is 3 when none works.
 pub(super) fn run(arguments: &MachinesArguments) -> Result<ExitCode, Failure> {
     let walkers = arguments.options.jail.jail()?.report_walkers();
-    let kinds = [("kvm", MachineKind::Kvm), ("qemu", MachineKind::Qemu)];
-    let opened = kinds.map(|(name, kind)| {
-        let machine = arguments.options.open(kind);
-        (name, machine.map_err(|failure| failure.to_string()))
+    let of_kvm = ("kvm".to_owned(), arguments.options.without_qemu(), MachineKind::Kvm);
+    let of_qemu = arguments.options.one_by_one().into_iter().map(|options| {
+        let program = options.qemu_name().map(|program| format!("qemu {}", program.display()));
+        (program.unwrap_or_else(|| "qemu".into()), options, MachineKind::Qemu)
     });
 
-    let offers = opened.each_ref().map(|(name, opened)| {
-        let offer: Result<&dyn Machine, &str> = match opened {
-            Ok(opened) => Ok(opened.machine.as_ref()),
-            Err(why) => Err(why.as_str()),
-        };
-        (*name, offer)
-    });
+    let opened: Vec<_> = iter::once(of_kvm)
+        .chain(of_qemu)
+        .map(|(name, options, kind)| {
+            (name, options.open(kind).map_err(|failure| failure.to_string()))
+        })
+        .collect();
+    let offers: Vec<(&str, Result<&dyn Machine, &str>)> = opened
+        .iter()
+        .map(|(name, opened)| {
+            let offer = opened.as_ref().map(|opened| opened.machine.as_ref());
+            (name.as_str(), offer.map_err(String::as_str))
+        })
+        .collect();
     print(&if arguments.json {
         report::run::json::machines(&offers, &walkers)
     } else {

@@ -9,6 +9,7 @@ use crate::campaign::known::KnownSource;
 use crate::corpus::record::{RecordOptions, Recording, record};
 use crate::corpus::write;
 use crate::finding::Findings;
+use crate::report::corpus::RecordedSection;
 use crate::report::{self, corpus};
 use crate::walker::WalkerSpec;
 use crosswalk_machine::{Machine, MachineError};
@@ -54,11 +55,33 @@ pub(super) fn run(arguments: &RecordArguments) -> Result<ExitCode, Failure> {
     // Before the recording, which takes long.
     check_replaceable(&arguments.out)?;
 
-    let OpenedMachine { mut machine, why } = arguments.options.open(arguments.machine)?;
+    let seed = arguments.seed.unwrap_or_else(rand::random);
+    let mut sections = Vec::new();
+    for options in arguments.options.one_by_one() {
+        sections.push(record_on(arguments, &options, seed)?);
+    }
+    let bytes = write_corpus(&arguments.out, &sections)?;
+
+    print(&if arguments.json {
+        corpus::recorded_document(&sections, bytes)
+    } else {
+        corpus::recorded_text(&arguments.out, &sections, bytes)
+    });
+
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Records what one machine does.
+fn record_on(
+    arguments: &RecordArguments,
+    options: &MachineArguments,
+    seed: u64,
+) -> Result<RecordedSection, Failure> {
+    let OpenedMachine { mut machine, why } = options.open(arguments.machine)?;
     let known = KnownSource::Shipped.load(WalkerSpec::Reference, machine.identity())?;
     let findings = known.collector(WalkerSpec::Reference, machine.capabilities());
     let options = RecordOptions {
-        seed: arguments.seed.unwrap_or_else(rand::random),
+        seed,
         modes: offered(&requested(&arguments.mode, machine.as_ref())?),
         cases: arguments.cases,
         all: arguments.all,
@@ -77,15 +100,11 @@ pub(super) fn run(arguments: &RecordArguments) -> Result<ExitCode, Failure> {
     }
 
     let recording = record_with_bar(machine.as_mut(), &options, &findings)?;
-    let bytes = write_corpus(&arguments.out, &recording)?;
-
-    print(&if arguments.json {
-        corpus::recorded_document(machine.as_ref(), &recording, bytes)
-    } else {
-        corpus::recorded_text(&arguments.out, &recording, bytes)
-    });
-
-    Ok(ExitCode::SUCCESS)
+    Ok(RecordedSection {
+        identity: machine.identity().clone(),
+        capabilities: machine.capabilities().clone(),
+        recording,
+    })
 }
 
 fn record_with_bar(
@@ -106,15 +125,18 @@ fn record_with_bar(
 }
 
 /// Writes the corpus, compressed or not. Returns its size in bytes.
-fn write_corpus(out: &Path, recording: &Recording) -> Result<usize, Failure> {
-    let Recording { source, cases, .. } = recording;
+fn write_corpus(out: &Path, sections: &[RecordedSection]) -> Result<usize, Failure> {
     let is_plain = out.extension().is_some_and(|extension| extension == "jsonl");
-
-    let content = if is_plain {
-        write::section(source, cases).into_bytes()
-    } else {
-        write::compressed(source, cases)
+    let as_bytes = |section: &RecordedSection| {
+        let Recording { source, cases, .. } = &section.recording;
+        if is_plain {
+            write::section(source, cases).into_bytes()
+        } else {
+            write::compressed(source, cases)
+        }
     };
+
+    let content: Vec<u8> = sections.iter().flat_map(as_bytes).collect();
 
     replace_file(out, &content)?;
     Ok(content.len())

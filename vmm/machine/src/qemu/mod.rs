@@ -10,7 +10,7 @@ mod program;
 pub mod rom;
 mod unnamed_file;
 
-pub use program::{PROGRAM, QemuVersion, installed_version};
+pub use program::{PROGRAM, QemuProgram, QemuVersion};
 
 use crate::host;
 use crate::image::Image;
@@ -34,15 +34,18 @@ use process::{Options, QemuProcess, RamRegion};
 use std::collections::VecDeque;
 use std::mem::offset_of;
 use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long QEMU may compute until the guest has booted or completed a command. A full batch takes some
 /// milliseconds.
 const LIMIT: Duration = Duration::from_secs(4);
 
-/// The processor that QEMU emulates: changes to its most capable one.
+/// The processor that QEMU emulates: by which QEMU, and changes to its most capable one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QemuProcessor {
+    /// The name or path of the QEMU; [`PROGRAM`] if not given.
+    pub program: Option<PathBuf>,
     /// MAXPHYADDR; 40 if not given.
     pub physical_address_bits: Option<u8>,
     /// Features to add or remove, in QEMU's notation, such as `-nx`.
@@ -122,8 +125,13 @@ impl QemuMachine {
         memory.write_value(CONTROL, &unbooted);
 
         let features: Vec<&str> = processor.features.iter().map(String::as_str).collect();
-        let options =
-            Options { phys_bits: Some(bits), cpu_flags: &features, memory: &regions(&files, bits) };
+        let program = processor.program.as_deref().unwrap_or(Path::new(PROGRAM));
+        let options = Options {
+            program,
+            phys_bits: Some(bits),
+            cpu_flags: &features,
+            memory: &regions(&files, bits),
+        };
         let process = QemuProcess::start(&options, jail)?;
 
         let parts = Parts {

@@ -2,11 +2,11 @@
 //! owner.
 
 use super::arguments::{RamPlace, arguments};
-use super::program::{PROGRAM, QemuVersion, SANDBOX, installed_version, installed_with_sandbox};
+use super::program::{QemuProgram, QemuVersion, SANDBOX};
 use super::rom;
 use super::unnamed_file::{message_file, messages, unnamed_file};
 use crate::child::CountedChild;
-use crate::jail::{CageKey, Jail, JailReport, find_program};
+use crate::jail::{CageKey, Jail, JailReport};
 use crate::{GuestFailure, MachineError};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -17,6 +17,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -39,6 +40,8 @@ pub struct RamRegion<'f> {
 /// What QEMU is asked to emulate.
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'f> {
+    /// The name or path of the QEMU; a name without a slash is searched in `PATH`.
+    pub program: &'f Path,
     /// MAXPHYADDR; QEMU's own choice (40) if not given.
     pub phys_bits: Option<u8>,
     /// Features to add or remove, in QEMU's notation, such as `-nx`.
@@ -52,7 +55,7 @@ pub struct Options<'f> {
 #[derive(Debug)]
 pub struct QemuProcess {
     child: CountedChild,
-    version: QemuVersion,
+    program: QemuProgram,
     /// QEMU's standard error.
     messages: File,
     keeper: Keeper,
@@ -67,13 +70,14 @@ impl QemuProcess {
     /// be ready.
     ///
     /// # Errors
-    /// If QEMU is not installed, too old, or cannot be started, or the jail cannot be closed. Whether
+    /// If there is no such QEMU, it is too old or cannot be started, or the jail cannot be closed. Whether
     /// QEMU accepts its command line is known a few milliseconds later: see [`Self::check_alive`].
     pub fn start(options: &Options<'_>, jail: &Jail) -> Result<Self, MachineError> {
-        let (version, sandbox) = if jail.is_none() {
-            (installed_version()?, Err("QEMU is not in jail".into()))
+        let program = QemuProgram::find(options.program)?;
+        let sandbox = if jail.is_none() {
+            Err("QEMU is not in jail".into())
         } else {
-            installed_with_sandbox()?
+            program.sandbox.clone()
         };
         let messages = message_file("QEMU's messages")?;
         let mut rom_file = unnamed_file("reset ROM")?;
@@ -92,7 +96,7 @@ impl QemuProcess {
         let list = arguments(rom_fd, options.phys_bits, options.cpu_flags, &memory)
             .map_err(|why| MachineError::host("laying out QEMU's memory")(io::Error::other(why)))?;
         let stderr = messages.try_clone().map_err(MachineError::host("sharing QEMU's messages"))?;
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(&program.path);
         if sandbox.is_ok() {
             command.args(SANDBOX);
         }
@@ -101,8 +105,9 @@ impl QemuProcess {
         command.process_group(0);
 
         let size = options.memory.iter().map(|region| region.len).sum();
-        let key = find_program(PROGRAM)
-            .and_then(|program| jail.cage_qemu(&program, size)?.close_around(&mut command))
+        let key = jail
+            .cage_qemu(&program.path, size)
+            .and_then(|cage| cage.close_around(&mut command))
             .map_err(MachineError::host("building QEMU's jail"))?;
 
         let parent = getpid();
@@ -112,12 +117,12 @@ impl QemuProcess {
 
         let (child, keeper) = Keeper::spawn(command, key)?;
         let jail = jail.report_qemu(size, &sandbox);
-        Ok(Self { child, version, messages, keeper, jail, is_suspended: false, is_reaped: false })
+        Ok(Self { child, program, messages, keeper, jail, is_suspended: false, is_reaped: false })
     }
 
     /// The version of QEMU.
     pub fn version(&self) -> QemuVersion {
-        self.version
+        self.program.version
     }
 
     /// The jail that it is in.
@@ -175,14 +180,14 @@ impl QemuProcess {
     }
 
     fn ended(&self, status: ExitStatus) -> MachineError {
-        let messages = one_line(&self.messages);
+        let messages = one_line(&self.program.path, &self.messages);
         // A reset ends QEMU without a message, and so does turning the power off. Of our guest's
         // doings only a triple fault does that.
         if status.success() && messages.is_empty() {
             return MachineError::guest(GuestFailure::MachineOff, None);
         }
 
-        let version = self.version;
+        let version = self.program.version;
         let words = if messages.is_empty() { String::new() } else { format!(": {messages}") };
         let hint = match self.jail {
             JailReport::On(_) => " (it is in jail; --no-jail runs it without)",
@@ -271,9 +276,10 @@ fn become_dependent(parent: Pid, files: &[OwnedFd]) -> io::Result<()> {
 }
 
 /// QEMU's messages in one line, without the program's name.
-fn one_line(file: &File) -> String {
+fn one_line(program: &Path, file: &File) -> String {
     let text = messages(file);
-    let program = format!("{PROGRAM}: ");
+    let name = program.file_name().unwrap_or_default();
+    let program = format!("{}: ", name.display());
     let lines = text.lines().map(|line| line.trim().trim_start_matches(program.as_str()));
     lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
 }

@@ -1,4 +1,4 @@
-//! The QEMU that is installed.
+//! QEMU as a program: which one, its version, and what it can do for its jail.
 #![cfg_attr(
     not(test),
     warn(
@@ -13,11 +13,13 @@
 
 use super::unnamed_file::{message_file, messages};
 use crate::MachineError;
-use std::ffi::OsStr;
+use crate::jail::find_program;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -61,27 +63,43 @@ impl fmt::Display for QemuVersion {
     }
 }
 
-/// The version of the QEMU that is installed.
-///
-/// # Errors
-/// If there is none, or it is too old.
-pub fn installed_version() -> Result<QemuVersion, MachineError> {
-    version_of(OsStr::new(PROGRAM))
+/// A QEMU that this program can use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QemuProgram {
+    /// The file.
+    pub path: PathBuf,
+    /// Its version.
+    pub version: QemuVersion,
+    /// Whether it has its own [filter](SANDBOX) of system calls.
+    pub(super) sandbox: Result<(), String>,
 }
 
-/// The version of the QEMU that is installed, and whether it has its own [filter](SANDBOX): one that
-/// has none refuses the option before it prints its version. QEMU is asked once, however many run.
-pub(super) fn installed_with_sandbox() -> Result<(QemuVersion, Result<(), String>), MachineError> {
-    static INSTALLED: OnceLock<(QemuVersion, Result<(), String>)> = OnceLock::new();
+impl QemuProgram {
+    /// Finds the QEMU of this name or path; a name without a slash is searched in `PATH`. A file is asked
+    /// once, however many machines run it.
+    ///
+    /// # Errors
+    /// If there is none, or it is too old, or is another program.
+    pub fn find(name: &Path) -> Result<Self, MachineError> {
+        static ASKED: Mutex<BTreeMap<PathBuf, QemuProgram>> = Mutex::new(BTreeMap::new());
 
-    match INSTALLED.get() {
-        Some(installed) => Ok(installed.clone()),
-        None => ask_for_sandbox().inspect(|answer| drop(INSTALLED.set(answer.clone()))),
+        let path = find_program(name)
+            .map_err(|error| MachineError::Unavailable(format!("{error}: is QEMU installed?")))?;
+        let asked = || ASKED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = asked().get(&path) {
+            return Ok(known.clone());
+        }
+
+        let (version, sandbox) = ask_for_sandbox(&path)?;
+        let program = Self { path, version, sandbox };
+        asked().insert(program.path.clone(), program.clone());
+        Ok(program)
     }
 }
 
-fn ask_for_sandbox() -> Result<(QemuVersion, Result<(), String>), MachineError> {
-    let program = OsStr::new(PROGRAM);
+/// Asks a QEMU for its version and its filter: one that has none refuses the option before it prints its
+/// version.
+fn ask_for_sandbox(program: &Path) -> Result<(QemuVersion, Result<(), String>), MachineError> {
     let answer = answer_of(program, &SANDBOX)?;
 
     if QemuVersion::parse(&answer).is_some() {
@@ -91,13 +109,13 @@ fn ask_for_sandbox() -> Result<(QemuVersion, Result<(), String>), MachineError> 
     Ok((version_of(program)?, Err(why.into())))
 }
 
-/// The version of an installed program.
-fn version_of(program: &OsStr) -> Result<QemuVersion, MachineError> {
+/// The version of a program.
+fn version_of(program: &Path) -> Result<QemuVersion, MachineError> {
     version_in(program, &answer_of(program, &[])?)
 }
 
 /// What a program answers to `--version` after these options.
-fn answer_of(program: &OsStr, options: &[&str]) -> Result<String, MachineError> {
+fn answer_of(program: &Path, options: &[&str]) -> Result<String, MachineError> {
     let name = program.display();
     // Not a pipe: what the program starts could keep that open.
     let answer = message_file("QEMU's version")?;
@@ -110,12 +128,9 @@ fn answer_of(program: &OsStr, options: &[&str]) -> Result<String, MachineError> 
         .stdin(Stdio::null())
         .stdout(stdout)
         .stderr(Stdio::null());
-    let mut child = command.spawn().map_err(|error| {
-        MachineError::Unavailable(match error.kind() {
-            io::ErrorKind::NotFound => format!("no {name} in PATH: is QEMU installed?"),
-            _ => format!("{name} cannot be started: {error}"),
-        })
-    })?;
+    let mut child = command
+        .spawn()
+        .map_err(|error| MachineError::Unavailable(format!("{name} cannot be started: {error}")))?;
     if !ends_within(&mut child, LIMIT).map_err(MachineError::host("waiting for QEMU"))? {
         return Err(MachineError::Unavailable(format!("{name} --version does not end")));
     }
@@ -124,7 +139,7 @@ fn answer_of(program: &OsStr, options: &[&str]) -> Result<String, MachineError> 
 }
 
 /// The version in a program's answer.
-fn version_in(program: &OsStr, text: &str) -> Result<QemuVersion, MachineError> {
+fn version_in(program: &Path, text: &str) -> Result<QemuVersion, MachineError> {
     let name = program.display();
     let version = QemuVersion::parse(text).ok_or_else(|| {
         let line = text.lines().next().unwrap_or_default();
@@ -183,7 +198,7 @@ mod tests {
         let executable = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(&program, executable).expect("the mode can be set");
 
-        version_of(program.as_os_str()).expect_err("this is not a usable QEMU").to_string()
+        version_of(&program).expect_err("this is not a usable QEMU").to_string()
     }
 
     #[test]
@@ -218,7 +233,7 @@ mod tests {
         let other = error_of("#!/bin/sh\necho hello\n");
         assert!(other.ends_with("prints no version, but \"hello\""), "{other}");
 
-        let missing = version_of(OsStr::new("no-such-qemu")).expect_err("there is none");
+        let missing = QemuProgram::find(Path::new("no-such-qemu")).expect_err("there is none");
         assert_eq!(missing.to_string(), "no no-such-qemu in PATH: is QEMU installed?");
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{CellResult, full_name, mistakes, remark, shown};
 use crate::conformance::{Cell, Column, Mistake, Table};
+use crate::report::style::letters;
 use crate::report::style::number::with_commas;
 use crate::report::style::table::{line, new_table, trimmed};
 use std::fmt::Write;
@@ -77,9 +78,4 @@ fn describe_mistakes(text: &mut String, column: &Column) {
         // One line, however long: people copy it into a shell.
         let _ = writeln!(text, "  crosswalk explain '{case}'\n");
     }
-}
-
-/// The names of columns.
-fn letters() -> impl Iterator<Item = char> {
-    'A'..='Z'
 }

@@ -22,8 +22,9 @@ use mmu_core::{PagingMode, Rule};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
+/// The report of a run. The names of fields are part of the contract.
 #[derive(Serialize)]
-struct RunDocument<'r> {
+pub(super) struct RunDocument<'r> {
     machine: MachineJson<'r>,
     /// The jail of the guest, if one was run.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -162,13 +163,18 @@ struct ModeOfferJson<'r> {
 /// # Panics
 /// Never: a report contains nothing that JSON cannot hold.
 pub fn document(facts: &RunFacts<'_>, summary: &Summary) -> String {
+    to_text(&run_document(facts, summary))
+}
+
+/// The report of a run, which may be a part of another document.
+pub(super) fn run_document<'r>(facts: &RunFacts<'r>, summary: &'r Summary) -> RunDocument<'r> {
     let tally = &summary.tally;
     let modes = facts.modes.iter().map(|(mode, offered)| {
         let counts = tally.modes.get(mode).cloned().unwrap_or_default();
         mode_json(*mode, offered, &counts, &tally.outcomes(*mode))
     });
 
-    to_text(&RunDocument {
+    RunDocument {
         machine: machine(facts.identity, facts.capabilities),
         jail: facts.jail.map(jail),
         sources: facts.sources.iter().map(|(source, cases)| source_json(source, *cases)).collect(),
@@ -187,7 +193,7 @@ pub fn document(facts: &RunFacts<'_>, summary: &Summary) -> String {
         findings: summary.findings.iter().map(finding_json).collect(),
         candidate: facts.candidate.map(score::json),
         totals: totals_json(facts, summary),
-    })
+    }
 }
 
 fn rules_json(tally: &Tally) -> RulesJson {
