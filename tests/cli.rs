@@ -28,6 +28,7 @@ fn help_lists_every_subcommand() {
         "replay",
         "conformance",
         "merge",
+        "findings",
         "geometry",
         "scenario",
         "help",
@@ -46,6 +47,7 @@ fn help_fits_80_columns() {
         &["explain", "--help"],
         &["mutants", "--help"],
         &["merge", "--help"],
+        &["findings", "--help"],
         &["geometry", "--help"],
         &["scenario", "--help"],
     ] {

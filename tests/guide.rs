@@ -98,6 +98,7 @@ fn the_page_on_json_has_every_field() {
     let mut commands = vec![
         vec!["replay"],
         vec!["geometry", "--bits", "20"],
+        vec!["findings"],
         vec!["scenario"],
         vec!["scenario", "all", "--machine", "none"],
         vec!["scenario", "random", "--machine", "none", "--seed", "7", "--operations", "100"],

@@ -31,6 +31,7 @@ mod qemu_cases;
 mod qemu_check;
 mod qemu_programs;
 mod qemu_rights;
+mod qemu_versions;
 mod regression;
 mod report;
 mod saved_frame;

@@ -27,6 +27,7 @@ pub mod qemu;
 mod record;
 mod run;
 mod stopwatch;
+mod version;
 
 pub use capabilities::{Capabilities, ModeOffer};
 pub use elf::ImageError;
@@ -36,6 +37,7 @@ pub use provenance::{Deciders, ProvenanceMap, ResultClass};
 pub use record::{MachineLine, offers, read_offers};
 pub use run::{BatchCommand, Interrupter, Position, RunLog, RunTime};
 pub use stopwatch::Stopwatch;
+pub use version::Version;
 
 use image::Image;
 use jail::JailReport;

@@ -36,8 +36,8 @@ impl KnownSource {
         machine: &Identity,
     ) -> Result<KnownFindings, KnownError> {
         let findings = match self {
-            Self::Shipped | Self::Unforgiven => known::shipped(&machine.flavour, &machine.beneath)?,
-            Self::File(path) => known::from_file(Path::new(path))?,
+            Self::Shipped | Self::Unforgiven => known::shipped(machine)?,
+            Self::File(path) => known::of_version(known::from_file(Path::new(path))?, machine),
         };
         let are_forgiven = walker.is_reference() && *self != Self::Unforgiven;
 

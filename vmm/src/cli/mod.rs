@@ -3,6 +3,7 @@
 mod check;
 mod conformance;
 mod explain;
+mod findings;
 mod geometry;
 mod machines;
 mod merge;
@@ -55,6 +56,8 @@ enum Invocation {
     Conformance(conformance::ConformanceArguments),
     /// Add up the reports of the shards of a run
     Merge(merge::MergeArguments),
+    /// List the known findings of machines, and the versions that have them
+    Findings(findings::FindingsArguments),
     /// Compute the cost of page tables for any address width
     Geometry(geometry::GeometryArguments),
     /// Run processes on a virtual memory system, and follow their pages
@@ -81,6 +84,7 @@ fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
         Invocation::Replay(arguments) => replay::run(&arguments),
         Invocation::Conformance(arguments) => conformance::run(&arguments),
         Invocation::Merge(arguments) => merge::run(&arguments),
+        Invocation::Findings(arguments) => findings::run(&arguments),
         Invocation::Geometry(arguments) => geometry::run(&arguments),
         Invocation::Scenario(arguments) => scenario::run(&arguments),
     }

@@ -2,12 +2,13 @@
 //! JSON for scripts, and pages where people would rather look.
 //!
 //! - [`run`]: a run or a replay, as text, JSON and HTML; [`mutants`], [`corpus`], [`conformance`],
-//!   [`scenario`] and [`geometry`]: the other commands;
+//!   [`findings`], [`scenario`] and [`geometry`]: the other commands;
 //! - [`walk`]: one walk, drawn;
 //! - `style`: what all texts are made of; `machine` and `jail`: those in JSON.
 
 pub mod conformance;
 pub mod corpus;
+pub mod findings;
 pub mod geometry;
 mod jail;
 mod machine;

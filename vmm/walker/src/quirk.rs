@@ -76,6 +76,9 @@ bitflags! {
         /// A page fault whose error code lacks P or has RSVD drops nothing that is cached for its address
         /// (KVM's `kvm_inject_emulated_page_fault`).
         const BAD_ENTRY_DROPS_NOTHING = 1 << 20;
+        /// The fault of an address that is not canonical puts the address into CR2 (`x86_cpu_tlb_fill`, QEMU
+        /// 10.0).
+        const NON_CANONICAL_SETS_CR2 = 1 << 21;
     }
 }
 
@@ -111,6 +114,7 @@ impl Quirks {
             (Self::FETCH_BY_NXE_ALONE, access.kind == AccessKind::Fetch),
             (Self::GOES_ON_AT_4_GIB, access.compatibility && access.crosses_page()),
             (Self::STACK_IS_GP, access.segment == Segment::Stack),
+            (Self::NON_CANONICAL_SETS_CR2, case.canonical_ends() != [true; 2]),
             (Self::JUMPS_TO_NON_CANONICAL, jumps_to_non_canonical(case)),
             (Self::NO_ALIGNMENT_CHECK, case.state.cr0.contains(Cr0::AM) && access.ac),
             (Self::AM_IS_ALWAYS_1, !case.state.cr0.contains(Cr0::AM) && access.ac),
@@ -260,7 +264,10 @@ impl Quirky {
 
         for way in &mut walked.alternatives {
             if way.outcome.fault().is_none() {
-                way.outcome = Outcome::Fault(semantics.non_canonical_fault(access));
+                let mut fault = semantics.non_canonical_fault(access);
+                // The second page is the one that is not canonical.
+                fault.cr2 = fault.cr2.map(|at| at.wrapping_add(first.size.into()));
+                way.outcome = Outcome::Fault(fault);
             }
         }
         walked
@@ -426,6 +433,9 @@ impl Semantics for QuirkySemantics {
         if self.has(Quirks::STACK_IS_GP) {
             fault.vector = Vector::GeneralProtection;
         }
+        if self.has(Quirks::NON_CANONICAL_SETS_CR2) {
+            fault.cr2 = Some(access.address);
+        }
         fault
     }
 
@@ -498,6 +508,31 @@ mod tests {
         assert!(Quirks::possible_for(&case).contains(Quirks::CLFLUSH_IS_NOTHING));
         case.access.kind = AccessKind::Read;
         assert!(Quirks::possible_for(&case).contains(Quirks::CLFLUSH_IS_NOTHING));
+    }
+
+    /// `0x7fff_ffff_ffff` is the last canonical address of the lower half. The walk of the first page
+    /// succeeds, and the second page begins at `0x8000_0000_0000`.
+    #[test]
+    fn canon_1_cr2_gets_the_first_byte_that_is_not_canonical() {
+        let quirks = Quirks::NON_CANONICAL_SETS_CR2 | Quirks::STRADDLE_WALKS_FIRST;
+        let mut case = Case::plain(Arena::ALL[0], 3, Ring::Three, Profile::default());
+        let cr2 = |case: &Case, quirks| {
+            let prediction = Quirky(quirks).predict(case);
+            let fault = *prediction.alternatives[0].outcome.fault().unwrap();
+            (fault.vector, fault.cr2.map(VirtAddr::get))
+        };
+
+        case.access = Access::read(VirtAddr::new(0x1234_0000_0000_0008), 8, Ring::Three);
+        let gp = Vector::GeneralProtection;
+        assert_eq!(cr2(&case, Quirks::STACK_IS_GP), (gp, None));
+        assert_eq!(cr2(&case, quirks), (gp, Some(0x1234_0000_0000_0008)));
+
+        // Index 255 of the PML4, and 511 of the tables below.
+        case.access = Access::read(VirtAddr::new(0x7fff_ffff_fffe), 4, Ring::Three);
+        for (entry, slot) in case.entries.iter_mut().zip([0x7f8, 0xff8, 0xff8, 0xff8]) {
+            entry.at = (entry.at & !0xfff) + slot;
+        }
+        assert_eq!(cr2(&case, quirks), (gp, Some(0x8000_0000_0000)));
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod program;
 pub mod rom;
 mod unnamed_file;
 
-pub use program::{PROGRAM, QemuProgram, QemuVersion};
+pub use program::{PROGRAM, QemuProgram};
 
 use crate::host;
 use crate::image::Image;

@@ -2,12 +2,12 @@
 //! owner.
 
 use super::arguments::{RamPlace, arguments};
-use super::program::{QemuProgram, QemuVersion, SANDBOX};
+use super::program::{QemuProgram, SANDBOX};
 use super::rom;
 use super::unnamed_file::{message_file, messages, unnamed_file};
 use crate::child::CountedChild;
 use crate::jail::{CageKey, Jail, JailReport};
-use crate::{GuestFailure, MachineError};
+use crate::{GuestFailure, MachineError, Version};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::prctl::set_pdeathsig;
@@ -121,7 +121,7 @@ impl QemuProcess {
     }
 
     /// The version of QEMU.
-    pub fn version(&self) -> QemuVersion {
+    pub fn version(&self) -> Version {
         self.program.version
     }
 

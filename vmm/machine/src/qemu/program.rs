@@ -12,10 +12,9 @@
 )]
 
 use super::unnamed_file::{message_file, messages};
-use crate::MachineError;
 use crate::jail::find_program;
+use crate::{MachineError, Version};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -27,7 +26,7 @@ use std::time::{Duration, Instant};
 pub const PROGRAM: &str = "qemu-system-x86_64";
 
 /// The oldest version that is known to work.
-const OLDEST: QemuVersion = QemuVersion([7, 2, 0]);
+const OLDEST: Version = Version([7, 2, 0]);
 
 /// QEMU's own filter of system calls, with everything in it that QEMU can leave out.
 pub(super) const SANDBOX: [&str; 2] =
@@ -36,40 +35,13 @@ pub(super) const SANDBOX: [&str; 2] =
 /// How long it may take to tell its version.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// A version of QEMU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct QemuVersion([u32; 3]);
-
-impl QemuVersion {
-    /// Parses the output of `--version`: `QEMU emulator version 7.2.22 (...)`.
-    fn parse(text: &str) -> Option<Self> {
-        let version = text.strip_prefix("QEMU emulator version ")?.split_whitespace().next()?;
-        let mut numbers = version.splitn(3, '.').map(|part| {
-            let digits = part.split(|c: char| !c.is_ascii_digit()).next()?;
-            digits.parse().ok()
-        });
-
-        let major = numbers.next()??;
-        let minor = numbers.next()??;
-        let patch = numbers.next().flatten().unwrap_or(0);
-        Some(Self([major, minor, patch]))
-    }
-}
-
-impl fmt::Display for QemuVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [major, minor, patch] = self.0;
-        write!(f, "{major}.{minor}.{patch}")
-    }
-}
-
 /// A QEMU that this program can use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QemuProgram {
     /// The file.
     pub path: PathBuf,
     /// Its version.
-    pub version: QemuVersion,
+    pub version: Version,
     /// Whether it has its own [filter](SANDBOX) of system calls.
     pub(super) sandbox: Result<(), String>,
 }
@@ -99,18 +71,24 @@ impl QemuProgram {
 
 /// Asks a QEMU for its version and its filter: one that has none refuses the option before it prints its
 /// version.
-fn ask_for_sandbox(program: &Path) -> Result<(QemuVersion, Result<(), String>), MachineError> {
+fn ask_for_sandbox(program: &Path) -> Result<(Version, Result<(), String>), MachineError> {
     let answer = answer_of(program, &SANDBOX)?;
 
-    if QemuVersion::parse(&answer).is_some() {
+    if parse(&answer).is_some() {
         return Ok((version_in(program, &answer)?, Ok(())));
     }
     let why = "this QEMU was built without seccomp, or does not know all of its options";
     Ok((version_of(program)?, Err(why.into())))
 }
 
+/// Parses the output of `--version`: `QEMU emulator version 7.2.22 (...)`.
+fn parse(text: &str) -> Option<Version> {
+    let version = text.strip_prefix("QEMU emulator version ")?.split_whitespace().next()?;
+    Version::at_start_of(version)
+}
+
 /// The version of a program.
-fn version_of(program: &Path) -> Result<QemuVersion, MachineError> {
+fn version_of(program: &Path) -> Result<Version, MachineError> {
     version_in(program, &answer_of(program, &[])?)
 }
 
@@ -139,9 +117,9 @@ fn answer_of(program: &Path, options: &[&str]) -> Result<String, MachineError> {
 }
 
 /// The version in a program's answer.
-fn version_in(program: &Path, text: &str) -> Result<QemuVersion, MachineError> {
+fn version_in(program: &Path, text: &str) -> Result<Version, MachineError> {
     let name = program.display();
-    let version = QemuVersion::parse(text).ok_or_else(|| {
+    let version = parse(text).ok_or_else(|| {
         let line = text.lines().next().unwrap_or_default();
         MachineError::Unavailable(format!("{name} --version prints no version, but {line:?}"))
     })?;
@@ -181,13 +159,13 @@ mod tests {
             ("QEMU emulator version 9.1.50-dirty\n", [9, 1, 50]),
             ("QEMU emulator version 8.2\n", [8, 2, 0]),
         ] {
-            assert_eq!(QemuVersion::parse(text), Some(QemuVersion(expected)), "{text}");
+            assert_eq!(parse(text), Some(Version(expected)), "{text}");
         }
 
         for text in ["", "QEMU emulator version", "QEMU emulator version seven", "bash 5.2"] {
-            assert_eq!(QemuVersion::parse(text), None, "{text}");
+            assert_eq!(parse(text), None, "{text}");
         }
-        assert!(QemuVersion([10, 0, 0]) > OLDEST && QemuVersion([7, 1, 9]) < OLDEST);
+        assert!(Version([10, 0, 0]) > OLDEST && Version([7, 1, 9]) < OLDEST);
     }
 
     fn error_of(script: &str) -> String {
