@@ -7,6 +7,7 @@ mod cached_cases;
 mod campaign;
 mod candidates;
 mod cli;
+mod compare;
 mod compatibility;
 mod corpus;
 mod deadlines;

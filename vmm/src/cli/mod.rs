@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand, and what they share.
 
 mod check;
+mod compare;
 mod conformance;
 mod explain;
 mod findings;
@@ -56,6 +57,8 @@ enum Invocation {
     Conformance(conformance::ConformanceArguments),
     /// Add up the reports of the shards of a run
     Merge(merge::MergeArguments),
+    /// Compare machines with the manuals and with each other, from what was recorded
+    Compare(compare::CompareArguments),
     /// List the known findings of machines, and the versions that have them
     Findings(findings::FindingsArguments),
     /// Compute the cost of page tables for any address width
@@ -84,6 +87,7 @@ fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
         Invocation::Replay(arguments) => replay::run(&arguments),
         Invocation::Conformance(arguments) => conformance::run(&arguments),
         Invocation::Merge(arguments) => merge::run(&arguments),
+        Invocation::Compare(arguments) => compare::run(&arguments),
         Invocation::Findings(arguments) => findings::run(&arguments),
         Invocation::Geometry(arguments) => geometry::run(&arguments),
         Invocation::Scenario(arguments) => scenario::run(&arguments),

@@ -6,16 +6,22 @@ use super::modes::{offered, requested};
 use super::output::{check_replaceable, print, replace_file};
 use super::progress;
 use crate::campaign::known::KnownSource;
+use crate::corpus::read::CorpusReader;
 use crate::corpus::record::{RecordOptions, Recording, record};
-use crate::corpus::write;
+use crate::corpus::{self, BUNDLED_NAME, write};
 use crate::finding::Findings;
+use crate::generate::CaseName;
 use crate::report::corpus::RecordedSection;
-use crate::report::{self, corpus};
+use crate::report::{self, corpus as corpus_report};
 use crate::walker::WalkerSpec;
+use crosswalk_case::Case;
 use crosswalk_machine::{Machine, MachineError};
 use mmu_core::PagingMode;
+use std::convert::Infallible;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct RecordArguments {
@@ -34,6 +40,10 @@ pub(super) struct RecordArguments {
     /// Record every case that is tried
     #[arg(long)]
     all: bool,
+    /// Run the cases of this corpus, each once, instead of drawing some: what `compare` needs of
+    /// several machines. bundled is the corpus that comes with the program
+    #[arg(long, value_name = "FILE|bundled", conflicts_with_all = ["all", "seed"])]
+    cases_of: Option<CorpusName>,
     /// Repeat the recording that had this seed
     #[arg(long)]
     seed: Option<u64>,
@@ -42,6 +52,41 @@ pub(super) struct RecordArguments {
     json: bool,
     #[command(flatten)]
     options: MachineArguments,
+}
+
+/// A corpus, by its file or as the one that comes with the program.
+#[derive(Clone, Debug)]
+enum CorpusName {
+    Bundled,
+    File(PathBuf),
+}
+
+impl CorpusName {
+    /// Its cases. Of those that differ in nothing but the processor the first counts.
+    fn distinct_cases(&self) -> Result<Vec<(CaseName, Case)>, Failure> {
+        let reader = match self {
+            Self::Bundled => CorpusReader::bundled()?,
+            Self::File(path) => CorpusReader::open(path)?,
+        };
+        Ok(corpus::distinct_cases(reader)?)
+    }
+}
+
+impl FromStr for CorpusName {
+    type Err = Infallible;
+
+    fn from_str(name: &str) -> Result<Self, Infallible> {
+        Ok(if name == "bundled" { Self::Bundled } else { Self::File(name.into()) })
+    }
+}
+
+impl fmt::Display for CorpusName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bundled => f.write_str(BUNDLED_NAME),
+            Self::File(path) => path.display().fmt(f),
+        }
+    }
 }
 
 /// Maximum number of cases with `--all`: they must fit into memory.
@@ -55,17 +100,20 @@ pub(super) fn run(arguments: &RecordArguments) -> Result<ExitCode, Failure> {
     // Before the recording, which takes long.
     check_replaceable(&arguments.out)?;
 
-    let seed = arguments.seed.unwrap_or_else(rand::random);
+    // Nothing is drawn where the cases are given.
+    let is_drawn = arguments.cases_of.is_none();
+    let seed = arguments.seed.unwrap_or_else(|| if is_drawn { rand::random() } else { 0 });
+    let cases_of = arguments.cases_of.as_ref().map(CorpusName::distinct_cases).transpose()?;
     let mut sections = Vec::new();
     for options in arguments.options.one_by_one() {
-        sections.push(record_on(arguments, &options, seed)?);
+        sections.push(record_on(arguments, &options, seed, cases_of.as_deref())?);
     }
     let bytes = write_corpus(&arguments.out, &sections)?;
 
     print(&if arguments.json {
-        corpus::recorded_document(&sections, bytes)
+        corpus_report::recorded_document(&sections, bytes)
     } else {
-        corpus::recorded_text(&arguments.out, &sections, bytes)
+        corpus_report::recorded_text(&arguments.out, &sections, bytes)
     });
 
     Ok(ExitCode::SUCCESS)
@@ -76,6 +124,7 @@ fn record_on(
     arguments: &RecordArguments,
     options: &MachineArguments,
     seed: u64,
+    cases_of: Option<&[(CaseName, Case)]>,
 ) -> Result<RecordedSection, Failure> {
     let OpenedMachine { mut machine, why } = options.open(arguments.machine)?;
     let known = KnownSource::Shipped.load(WalkerSpec::Reference, machine.identity())?;
@@ -85,10 +134,14 @@ fn record_on(
         modes: offered(&requested(&arguments.mode, machine.as_ref())?),
         cases: arguments.cases,
         all: arguments.all,
+        cases_of: cases_of.map(<[_]>::to_vec),
     };
 
     if !arguments.json {
-        let cases = format!("random and single, seed {}", options.seed);
+        let cases = match &arguments.cases_of {
+            Some(corpus) => format!("those of {corpus}"),
+            None => format!("random and single, seed {}", options.seed),
+        };
         let heading = report::run::text::heading;
         print(&heading(
             machine.identity(),
@@ -113,7 +166,8 @@ fn record_with_bar(
     findings: &Findings,
 ) -> Result<Recording, MachineError> {
     let template = "{bar:30} {human_pos} of {human_len} tried  {msg}";
-    let bar = progress::bar(options.cases, template);
+    let given = options.cases_of.as_ref().map(|cases| cases.len() as u64);
+    let bar = progress::bar(given.unwrap_or(options.cases), template);
 
     let recording = record(machine, options, findings, |tried, points| {
         bar.set_position(tried);

@@ -4,11 +4,13 @@
 use super::allowed::allowed;
 use super::select::Selection;
 use super::{Recorded, Source, microcode};
-use crate::campaign::Trial;
 use crate::campaign::sampler::Sampler;
+use crate::campaign::{self, Trial};
 use crate::finding::Findings;
+use crate::generate::CaseName;
 use crate::verdict::{self, Verdict};
 use crate::walker::{MUTANTS, Walker};
+use crosswalk_case::Case;
 use crosswalk_machine::{Machine, MachineError, MachineLine};
 use mmu_core::{PagingMode, Reference};
 
@@ -23,6 +25,9 @@ pub struct RecordOptions {
     pub cases: u64,
     /// Whether to keep all of them, not only those that add something.
     pub all: bool,
+    /// Cases of another corpus to run instead; all of them are kept, without those that the machine cannot
+    /// be given.
+    pub cases_of: Option<Vec<(CaseName, Case)>>,
 }
 
 /// A recorded section.
@@ -45,9 +50,18 @@ pub fn record(
     machine: &mut dyn Machine,
     options: &RecordOptions,
     findings: &Findings,
-    note: impl FnMut(u64, usize),
+    mut note: impl FnMut(u64, usize),
 ) -> Result<Recording, MachineError> {
-    let (tried, kept) = try_cases(machine, options, findings, note)?;
+    let (tried, kept) = match &options.cases_of {
+        Some(cases) => {
+            let wanted = cases.iter().filter(|(_, case)| options.modes.contains(&case.mode()));
+            let cases: Vec<_> = wanted.take(limit(options)).cloned().collect();
+            let tried = cases.len() as u64;
+            let ran = campaign::run_again(machine, cases, |tried| note(tried, 0))?;
+            (tried, ran.trials)
+        }
+        None => try_cases(machine, options, findings, note)?,
+    };
 
     let mut recording =
         Recording { source: source(machine, options.seed, tried), cases: Vec::new(), unknown: 0 };
@@ -56,6 +70,11 @@ pub fn record(
     }
 
     Ok(recording)
+}
+
+/// The most cases to try.
+fn limit(options: &RecordOptions) -> usize {
+    usize::try_from(options.cases).unwrap_or(usize::MAX)
 }
 
 /// Tries the cases. Returns their number, and those to keep.

@@ -130,7 +130,8 @@ pub fn recorded_text(out: &Path, sections: &[RecordedSection], bytes: usize) -> 
 
     for section in sections {
         if sections.len() > 1 {
-            line(&mut text, &format!("\n{}", section.recording.source.machine.describe()));
+            text.push('\n');
+            line(&mut text, &section.recording.source.machine.describe());
         }
         describe_section(&mut text, &section.recording);
     }

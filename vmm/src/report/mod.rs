@@ -2,10 +2,11 @@
 //! JSON for scripts, and pages where people would rather look.
 //!
 //! - [`run`]: a run or a replay, as text, JSON and HTML; [`mutants`], [`corpus`], [`conformance`],
-//!   [`findings`], [`scenario`] and [`geometry`]: the other commands;
+//!   [`compare`], [`findings`], [`scenario`] and [`geometry`]: the other commands;
 //! - [`walk`]: one walk, drawn;
 //! - `style`: what all texts are made of; `machine` and `jail`: those in JSON.
 
+pub mod compare;
 pub mod conformance;
 pub mod corpus;
 pub mod findings;

@@ -42,7 +42,7 @@ fn draw_table(text: &mut String, table: &Table) {
 
     let mut grid = new_table(&header);
     for known in shown(table) {
-        let marks = table.columns.iter().map(|column| mark(column.cells.get(&known)));
+        let marks = table.columns.iter().map(|column| mark(column.marks.cells.get(&known)));
         grid.add_row([vec![known.to_string()], marks.collect()].concat());
     }
 
