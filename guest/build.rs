@@ -2,8 +2,13 @@
 //! as host stubs, so that clippy and rust-analyzer read them like any other code.
 
 /// The linker script of each binary.
-const SCRIPTS: [(&str, &str); 4] =
-    [("image", "link.ld"), ("rom", "rom.ld"), ("hostile", "link.ld"), ("started", "link.ld")];
+const SCRIPTS: [(&str, &str); 5] = [
+    ("image", "link.ld"),
+    ("rom", "rom.ld"),
+    ("front", "front.ld"),
+    ("hostile", "link.ld"),
+    ("started", "link.ld"),
+];
 
 /// Linker arguments of every image.
 const ARGUMENTS: [&str; 8] = [

@@ -7,8 +7,8 @@ use crosswalk::generate::random::RandomStream;
 use crosswalk::walker::Walker;
 use crosswalk_case::Case;
 use crosswalk_case::protocol::Answer;
-use crosswalk_machine::Capabilities;
 use crosswalk_machine::jail::Jail;
+use crosswalk_machine::{Capabilities, LeftOut};
 use crosswalk_test_support as support;
 use mmu_core::{Cr4, PagingMode, Profile, Reference, Segment};
 use serde_json::{Value, json};
@@ -242,6 +242,7 @@ fn random_cases(mode: PagingMode) -> impl Iterator<Item = Case> {
             any_local_table: true,
             pkru_without_pku: true,
             pkru_in_ring_0: true,
+            left_out: LeftOut::empty(),
             high_memory: true,
             read_only_tables: Ok(()),
             vmx: false,

@@ -18,6 +18,7 @@ mod guest_image;
 mod guide;
 mod hostile_behaviours;
 mod hostile_guest;
+mod images;
 mod jail;
 mod jobs;
 mod journal;

@@ -27,3 +27,4 @@ pub mod stub;
 pub mod system;
 pub mod table_windows;
 pub mod tables;
+pub mod tape;

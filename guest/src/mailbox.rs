@@ -44,6 +44,14 @@ pub struct Control {
     pub modes_walked: u64,
     /// From the guest, once at boot: EAX, EBX, ECX and EDX of CPUID for each of [`CPUID_LEAVES`].
     pub cpuid: [[u32; 4]; CPUID_LEAVES.len()],
+    /// The physical address of the [`Parameters`](crate::tape::payload::Parameters) of a tape to play instead of
+    /// waiting for commands; 0 if there is a host to wait for.
+    pub tape: u64,
+    /// From a player in 32-bit code: where a batch returns to, without paging, on a processor without long mode;
+    /// otherwise 0.
+    pub flat_return: u64,
+    /// From such a player: 1 if the processor has no EFER.
+    pub lacks_efer: u64,
 }
 
 impl Control {
@@ -59,7 +67,7 @@ impl Control {
 }
 
 /// The CPUID leaves and subleaves that the guest reports.
-pub const CPUID_LEAVES: [(u32, u32); 10] = [
+pub const CPUID_LEAVES: [(u32, u32); 11] = [
     (0, 0),
     (1, 0),
     (7, 0),
@@ -70,6 +78,7 @@ pub const CPUID_LEAVES: [(u32, u32); 10] = [
     (0x8000_0003, 0),
     (0x8000_0004, 0),
     (0x8000_0008, 0),
+    (0x4000_0000, 0),
 ];
 
 /// How the guest switches from its own 4-level paging to the control state of a batch.

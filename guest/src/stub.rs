@@ -210,7 +210,7 @@ impl Privileged {
 }
 
 /// "XWALK" and the version of the protocol: the first word of an image.
-pub const IMAGE_MAGIC: u64 = 0x0006_4b4c_4157_5800;
+pub const IMAGE_MAGIC: u64 = 0x0007_4b4c_4157_5800;
 
 /// The header of an image, at [`IMAGE_BASE`](crate::layout::IMAGE_BASE). All addresses in it are
 /// user addresses.
@@ -225,4 +225,9 @@ pub struct ImageHeader {
     pub stubs: [u64; STUBS],
     /// The addresses of the instructions that make the stubs' accesses; 0 for a stub that makes none.
     pub accesses: [u64; STUBS],
+    /// The address of the code that enters another mode than 4-level paging, in flat 32-bit code without paging,
+    /// with the address of the batch's header in EBX.
+    pub enter_other_mode: u64,
+    /// The address of the word that holds the address of the batch's header.
+    pub saved_header: u64,
 }

@@ -21,10 +21,10 @@ const FLAGS: &str = "-Crelocation-model=static -Ccode-model=small -Cno-redzone=y
 
 /// The packages of the images' workspace, each with the files and directories that it is built from.
 const PACKAGES: [(&str, &[&str]); 2] =
-    [("mmu-core", &["src"]), ("guest", &["src", "build.rs", "link.ld", "rom.ld"])];
+    [("mmu-core", &["src"]), ("guest", &["src", "build.rs", "link.ld", "rom.ld", "front.ld"])];
 
 /// The images of the product.
-const IMAGES: [&str; 2] = ["image", "rom"];
+const IMAGES: [&str; 3] = ["image", "rom", "front"];
 
 /// The images of the tests, which the feature `test-images` asks for.
 const TEST_IMAGES: [&str; 2] = ["hostile", "started"];

@@ -9,6 +9,7 @@
 //! - [`verdict`]: compares a prediction with what was observed;
 //! - [`finding`]: groups divergences by their cause, names them, and shrinks their cases;
 //! - [`generate`]: makes cases;
+//! - [`image`]: what an image that boots by itself carries, and the head of its log;
 //! - [`campaign`]: runs cases on a machine and counts verdicts, with a journal to resume from;
 //! - [`corpus`]: records what machines do, and replays it where there is no machine;
 //! - [`mutation`]: judges all mutants by one run of a machine;
@@ -27,6 +28,7 @@ pub mod file;
 pub mod finding;
 pub mod generate;
 pub mod geometry;
+pub mod image;
 pub mod mutation;
 pub mod report;
 pub mod verdict;

@@ -18,6 +18,7 @@ core::arch::global_asm!(
     include_str!("compatibility.s"),
     include_str!("processes.s"),
     include_str!("programs.s"),
+    include_str!("serial.s"),
     // Layout.
     MAGIC = const IMAGE_MAGIC,
     WINDOW = const SUPERVISOR_WINDOW,
@@ -27,6 +28,8 @@ core::arch::global_asm!(
     CONTROL = const layout::CONTROL,
     // Mailbox.
     CONTROL_PANIC = const offset_of!(Control, panic),
+    CONTROL_FLAT_RETURN = const offset_of!(Control, flat_return),
+    CONTROL_LACKS_EFER = const offset_of!(Control, lacks_efer),
     DOORBELL_PORT = const DOORBELL_PORT,
     PANIC = const Doorbell::Panic as u8,
     FAULT_TAG = const FAULT_TAG,

@@ -11,7 +11,10 @@
 .section .image_header, "a"
     .quad {MAGIC}
     .quad boot
-    # The tables of stubs and of their accesses follow (stubs.s).
+    # The tables of stubs and of their accesses follow (stubs.s), and then what a player in 32-bit code needs.
+.section .player_table, "a"
+    .quad enter_other_mode
+    .quad saved_header
 
 .text
 # The host starts the guest here: in ring 0, in long mode, on the guest's own page tables.

@@ -2,7 +2,7 @@
 //! a request for the virtual memory system, and reports completion.
 
 use crate::descriptors::PROBE_DATA;
-use crate::{self_test, system};
+use crate::{player, self_test, system};
 use core::arch::asm;
 use core::arch::x86_64::{__cpuid_count, CpuidResult};
 use crosswalk_guest::layout::{Arena, CONTROL};
@@ -23,6 +23,12 @@ const CONTROL_PAGE: *mut Control = CONTROL as *mut Control;
 #[unsafe(no_mangle)]
 extern "C" fn kernel() -> ! {
     report_processor();
+
+    // SAFETY: the control page is mapped, aligned, and every bit pattern is a valid `Control`.
+    let tape = unsafe { (&raw const (*CONTROL_PAGE).tape).read_volatile() };
+    if tape != 0 {
+        player::play(tape, run_batch_at);
+    }
     serve(run_batch_at)
 }
 

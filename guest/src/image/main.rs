@@ -9,6 +9,9 @@
 //! there costs about a microsecond, and some instructions that compilers emit are not emulated at
 //! all. Compiled code in ring 3 runs natively everywhere.
 //!
+//! Where there is no host, the kernel takes its batches from a tape that lies in memory, and prints their results
+//! (player).
+//!
 //! Besides batches, the kernel runs processes on a virtual memory system of its own (system.rs).
 //! process.rs enters them through processes.s, and programs.s holds the programs that they run.
 //!
@@ -25,6 +28,8 @@ mod environment;
 mod kernel;
 #[cfg(bare_metal)]
 mod memory;
+#[cfg(bare_metal)]
+mod player;
 #[cfg(bare_metal)]
 mod process;
 #[cfg(bare_metal)]

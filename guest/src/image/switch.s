@@ -64,6 +64,7 @@ leave_four_level:
     to_flat_code enter_other_mode
 
 .code32
+.global enter_other_mode
 enter_other_mode:
     mov eax, cr0
     and eax, ALL_BUT_PG
@@ -73,11 +74,14 @@ enter_other_mode:
     lidt [FLAT_IDT_32_POINTER]
     own_data
     load_task_state {FLAT_TASK_STATE_32}, gs
+    cmp dword ptr cs:[{CONTROL} + {CONTROL_LACKS_EFER}], 0
+    jne 4f
     mov eax, [ebx + {HEADER_EFER}]
     and eax, ~EFER_LMA                  # the processor sets it
     xor edx, edx
     mov ecx, EFER
     wrmsr
+4:
     mov eax, [ebx + {HEADER_CR4}]
     and eax, SAFE_CR4
     mov cr4, eax
@@ -164,6 +168,11 @@ back_to_four_level:
     mov eax, cr0
     and eax, ALL_BUT_PG
     mov cr0, eax
+    mov ecx, cs:[{CONTROL} + {CONTROL_FLAT_RETURN}]
+    test ecx, ecx
+    jz 5f
+    jmp ecx                             # a player in 32-bit code
+5:
     # PAE before LME: QEMU 7.2 cannot leave an SVM guest that has LME set without PAE, as it loads
     # the host's CR0 while the guest's CR4 and EFER are in effect.
     mov eax, OWN_CR4

@@ -9,6 +9,7 @@
 #![allow(clippy::return_self_not_must_use, reason = "an assertion may be all that a test wants")]
 
 pub mod answers;
+pub mod boot;
 pub mod case_json;
 pub mod faults;
 pub mod hand_made;

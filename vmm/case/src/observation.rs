@@ -26,17 +26,23 @@ pub enum Provenance {
     Tcg,
     /// A translation that an emulated processor used, from tables that the hypervisor built.
     TcgOnShadowTables,
+    /// An emulator or a hypervisor that has run an image by itself; which part of it is not known.
+    Emulator,
+    /// Somebody: an image ran by itself, and nothing tells on what.
+    Unknown,
 }
 
 impl Provenance {
     /// Every provenance.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Processor,
         Self::ProcessorOnShadowTables,
         Self::KvmWalker,
         Self::KvmEmulator,
         Self::Tcg,
         Self::TcgOnShadowTables,
+        Self::Emulator,
+        Self::Unknown,
     ];
 
     /// The name used in reports.
@@ -48,6 +54,8 @@ impl Provenance {
             Self::KvmEmulator => "kvm-emulator",
             Self::Tcg => "tcg",
             Self::TcgOnShadowTables => "tcg-on-shadow-tables",
+            Self::Emulator => "emulator",
+            Self::Unknown => "unknown",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a machine offers.
 
+use bitflags::bitflags;
 use mmu_core::x86::profile::ControlFeatures;
 use mmu_core::{Cr4, PagingMode, Profile};
 
@@ -37,6 +38,57 @@ pub struct Capabilities {
     pub live_page_sizes: bool,
     /// Whether accesses to addresses without memory leave the machine, so that the host sees them.
     pub sees_outside: bool,
+    /// The kinds of cases that are not to be tried.
+    pub left_out: LeftOut,
+}
+
+bitflags! {
+    /// Kinds of cases that can be left out.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct LeftOut: u16 {
+        /// Fetches.
+        const FETCH = 1 << 0;
+        /// Fetches of ring 0.
+        const RING0_FETCH = 1 << 1;
+        /// Implicit accesses to descriptors.
+        const IMPLICIT = 1 << 2;
+        /// Accesses in compatibility mode.
+        const COMPATIBILITY = 1 << 3;
+        /// Cases with bits of CR3 that are not part of an address, such as PWT and PCD.
+        const CR3_BITS = 1 << 4;
+        /// CLFLUSH, which old processors do not have.
+        const CLFLUSH = 1 << 7;
+        /// Cases that may lead to an address without memory.
+        const OUTSIDE = 1 << 5;
+        /// Page tables above 4 GiB.
+        const HIGH_TABLES = 1 << 6;
+    }
+}
+
+impl LeftOut {
+    /// The kinds that a user may leave out of an image; it always leaves out the others.
+    pub const BY_USERS: Self = Self::OUTSIDE.union(Self::HIGH_TABLES).complement();
+
+    /// The names of the kinds: `fetch`, `ring0-fetch`, ...
+    pub fn names(self) -> Vec<String> {
+        self.iter_names().map(|(name, _)| written(name)).collect()
+    }
+
+    /// The kind with a name.
+    ///
+    /// # Errors
+    /// If there is none that users may leave out: the names of those.
+    pub fn by_name(name: &str) -> Result<Self, String> {
+        let mut known = Self::BY_USERS.iter_names();
+        let kind = known.find(|(known, _)| written(known) == name).map(|(_, kind)| kind);
+        kind.ok_or_else(|| {
+            format!("expected one of {}, found {name:?}", Self::BY_USERS.names().join(", "))
+        })
+    }
+}
+
+fn written(name: &str) -> String {
+    name.to_lowercase().replace('_', "-")
 }
 
 impl Capabilities {
@@ -70,6 +122,7 @@ impl Capabilities {
             vmx: false,
             live_page_sizes: false,
             sees_outside: false,
+            left_out: LeftOut::empty(),
         }
     }
 }

@@ -32,6 +32,14 @@ pub enum MachineError {
     /// The run was interrupted ([`Interrupter`](crate::Interrupter)).
     #[error("the run was interrupted")]
     Interrupted,
+    /// A log cannot be read any further.
+    #[error("line {line}: {problem}")]
+    Log {
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A file is not a guest image.
     #[error(transparent)]
     Image(#[from] ImageError),

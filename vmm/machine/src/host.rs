@@ -96,7 +96,12 @@ pub fn beneath() -> String {
     }
 
     let CpuidResult { ebx, ecx, edx, .. } = __cpuid(0x4000_0000);
-    match text_of(&[ebx, ecx, edx]).as_str() {
+    name_of_hypervisor(&text_of(&[ebx, ecx, edx]))
+}
+
+/// The name of the hypervisor with a signature in CPUID.
+pub(super) fn name_of_hypervisor(signature: &str) -> String {
+    match signature {
         "KVMKVMKVM" => "kvm".into(),
         "TCGTCGTCGTCG" => "tcg".into(),
         "Microsoft Hv" => "hyper-v".into(),

@@ -1,6 +1,6 @@
 //! A machine as a line of a journal or corpus describes it.
 
-use crate::{Capabilities, Identity, ModeOffer};
+use crate::{Capabilities, Identity, LeftOut, ModeOffer};
 use crosswalk_case::FullProfile;
 use mmu_core::{Cr4, PagingMode};
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,9 @@ pub struct MachineLine {
     live_page_sizes: bool,
     vmx: bool,
     sees_outside: bool,
+    /// Only of images.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    left_out: Vec<String>,
 }
 
 impl MachineLine {
@@ -60,6 +63,7 @@ impl MachineLine {
             live_page_sizes: capabilities.live_page_sizes,
             vmx: capabilities.vmx,
             sees_outside: capabilities.sees_outside,
+            left_out: capabilities.left_out.names(),
         }
     }
 
@@ -111,6 +115,7 @@ impl MachineLine {
             read_only_tables: self.no_read_only_tables.clone().map_or(Ok(()), Err),
             vmx: self.vmx,
             sees_outside: self.sees_outside,
+            left_out: LeftOut::empty(), // The same.
         };
 
         Ok((identity, capabilities))

@@ -1,14 +1,16 @@
 //! The run of a batch: what a machine is given, and what it reports.
 
+use crate::Capabilities;
 use crosswalk_case::observation::OutsideAccess;
 use crosswalk_guest::layout::Arena;
 use mmu_core::ControlState;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// A batch that has been encoded into an arena and is ready to run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct BatchCommand {
     /// The arena that holds the batch.
     pub arena: Arena,
@@ -16,8 +18,17 @@ pub struct BatchCommand {
     pub control: Option<ControlState>,
     /// Whether the host has filled the arena's read-only table.
     pub fills_read_only: bool,
+    /// The records of each list, by their numbers.
+    pub lists: Vec<Range<usize>>,
+    /// The addresses of data frames outside the lanes, which the host has filled.
+    pub elsewhere: Vec<u64>,
+}
+
+impl BatchCommand {
     /// Number of records in all lists.
-    pub records: usize,
+    pub fn records(&self) -> usize {
+        self.lists.iter().map(Range::len).sum()
+    }
 }
 
 /// A record in a list of a batch.
@@ -35,6 +46,11 @@ pub struct RunLog {
     /// The record at which the machine had to give up, and why. The batch must run again without
     /// that case; the machine is ready for it.
     pub gave_up: Option<(Position, String)>,
+    /// Why no case of the batch was run, if none was.
+    pub skipped: Option<String>,
+    /// What the machine that ran the batch offers, where the batch was made for another one. Its cases are meant
+    /// for that machine then.
+    pub ran_on: Option<Arc<Capabilities>>,
     /// What it cost.
     pub time: RunTime,
 }

@@ -1,45 +1,40 @@
-//! Runs cases that are given, one at a time, as cases of this machine's processor.
+//! Cases that are given, one at a time, as cases of this machine's processor.
 
 use super::Trial;
 use super::runner::BatchRunner;
+use super::sampler::TrialSource;
 use crate::generate::CaseName;
 use crosswalk_case::Case;
 use crosswalk_machine::batch::arena_of;
 use crosswalk_machine::{Capabilities, Machine, MachineError};
+use std::vec;
 
-/// What became of cases that were given.
-#[derive(Debug, Default)]
-pub struct RanAgain {
-    /// Those that were run, in order, with the machine's own profile.
-    pub trials: Vec<Trial>,
-    /// The number of those that ask for what the machine does not offer.
-    pub refused: u64,
+/// Cases to run with the profile of the machine, whatever processor they were made for. Those that the
+/// machine cannot be given are left out.
+pub struct GivenCases(vec::IntoIter<(CaseName, Case)>);
+
+impl GivenCases {
+    /// These cases, in this order.
+    pub fn new(cases: Vec<(CaseName, Case)>) -> Self {
+        Self(cases.into_iter())
+    }
 }
 
-/// Runs cases with the profile of the machine, whatever processor they were made for. `note` is called
-/// with the number of cases tried so far.
-///
-/// # Errors
-/// When the guest or the machine dies.
-pub fn run_again(
-    machine: &mut dyn Machine,
-    cases: impl IntoIterator<Item = (CaseName, Case)>,
-    mut note: impl FnMut(u64),
-) -> Result<RanAgain, MachineError> {
-    let mut runner = BatchRunner::new(machine);
-    let mut ran = RanAgain::default();
+impl TrialSource for GivenCases {
+    /// Runs the next case that the machine can be given.
+    fn run(&mut self, machine: &mut dyn Machine, _limit: u64) -> Result<Vec<Trial>, MachineError> {
+        let mut runner = BatchRunner::new(machine);
+        let profile = machine.capabilities().profile;
 
-    for (tried, (name, case)) in (1..).zip(cases) {
-        let case = Case { profile: machine.capabilities().profile, ..case };
-        if is_offered(&case, machine.capabilities()) && runner.can_run(&case) {
-            let attempt = runner.run_one(machine, &case)?;
-            ran.trials.push(Trial { name, case, attempt });
-        } else {
-            ran.refused += 1;
+        for (name, case) in self.0.by_ref() {
+            let case = Case { profile, ..case };
+            if is_offered(&case, machine.capabilities()) && runner.can_run(&case) {
+                let attempt = runner.run_one(machine, &case)?;
+                return Ok(vec![Trial { name, case, attempt }]);
+            }
         }
-        note(tried);
+        Ok(Vec::new())
     }
-    Ok(ran)
 }
 
 /// Whether the machine offers the mode of a case, and the case fits the guest.

@@ -35,10 +35,13 @@ impl KnownSource {
         walker: WalkerSpec,
         machine: &Identity,
     ) -> Result<KnownFindings, KnownError> {
-        let findings = match self {
+        let mut findings = match self {
             Self::Shipped | Self::Unforgiven => known::shipped(machine)?,
             Self::File(path) => known::of_version(known::from_file(Path::new(path))?, machine),
         };
+        if machine.kind == "image" {
+            findings.extend(known::of_images()?);
+        }
         let are_forgiven = walker.is_reference() && *self != Self::Unforgiven;
 
         Ok(KnownFindings { findings, are_forgiven })

@@ -17,7 +17,7 @@ pub mod tally;
 mod turn_queue;
 mod worker;
 
-pub use again::{RanAgain, run_again};
+pub use again::GivenCases;
 pub use fleet::{Fleet, OpenAnother};
 
 use crate::campaign::tally::Tally;

@@ -4,7 +4,7 @@ use super::Trial;
 use crate::generate::CaseName;
 use crosswalk_case::Case;
 use crosswalk_case::observation::Attempt;
-use crosswalk_machine::batch::{Batch, Encoded, arena_of};
+use crosswalk_machine::batch::{Batch, Encoded, arena_of, cannot_run};
 use crosswalk_machine::image::Image;
 use crosswalk_machine::memory::GuestMemory;
 use crosswalk_machine::{
@@ -94,8 +94,12 @@ impl BatchRunner {
         log: &RunLog,
         first: CaseName,
     ) -> Result<RanBatch, MachineError> {
-        let attempts = self.attempts(&encoded, log)?;
-        Ok(RanBatch { first, cases: encoded.batch.cases, attempts })
+        let mut attempts = self.attempts(&encoded, log)?;
+        let mut cases = encoded.batch.cases;
+        if let Some(machine) = &log.ran_on {
+            adapt(&mut cases, &mut attempts, machine);
+        }
+        Ok(RanBatch { first, cases, attempts })
     }
 
     fn attempts(&mut self, encoded: &Encoded, log: &RunLog) -> Result<Vec<Attempt>, MachineError> {
@@ -156,5 +160,16 @@ impl BatchRunner {
         }
 
         Ok(self.attempts(&encoded, &log)?.swap_remove(0))
+    }
+}
+
+/// Makes cases that were made for one machine those of another, which has run them. What that machine cannot run was
+/// not observed.
+fn adapt(cases: &mut [Case], attempts: &mut [Attempt], machine: &Capabilities) {
+    for (case, attempt) in cases.iter_mut().zip(attempts) {
+        case.profile = machine.profile;
+        if let (Attempt::Observed(_), Some(why)) = (&*attempt, cannot_run(case, machine)) {
+            *attempt = Attempt::Unsupported(why);
+        }
     }
 }

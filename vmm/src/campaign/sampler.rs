@@ -12,6 +12,42 @@ use mmu_core::PagingMode;
 /// Number of single cases after each batch.
 const SINGLES: u64 = 12;
 
+/// Where a recording gets its cases, run on a machine.
+pub trait TrialSource {
+    /// Runs the next cases, at most `limit`. The result is empty only when no cases are left.
+    ///
+    /// # Errors
+    /// When the guest or the machine dies.
+    fn run(&mut self, machine: &mut dyn Machine, limit: u64) -> Result<Vec<Trial>, MachineError>;
+}
+
+/// Runs the batches of a schedule, one at a time.
+pub struct ScheduleRunner {
+    schedule: Schedule,
+    turn: u64,
+}
+
+impl ScheduleRunner {
+    /// All batches of the schedule.
+    pub const fn new(schedule: Schedule) -> Self {
+        Self { schedule, turn: 0 }
+    }
+}
+
+impl TrialSource for ScheduleRunner {
+    /// No cases are left once the machine is interrupted, as one is whose log has ended.
+    fn run(&mut self, machine: &mut dyn Machine, _limit: u64) -> Result<Vec<Trial>, MachineError> {
+        let Some(turn) = self.schedule.turn(self.turn) else { return Ok(Vec::new()) };
+        self.turn = turn.number + 1;
+
+        let batch = self.schedule.batch(&turn);
+        match BatchRunner::new(machine).run_batch(machine, batch, turn.first) {
+            Err(MachineError::Interrupted) => Ok(Vec::new()),
+            trials => trials,
+        }
+    }
+}
+
 /// Draws cases in a fixed order: the same seed, modes and machine give the same cases.
 pub struct Sampler {
     batches: Schedule,
@@ -38,16 +74,21 @@ impl Sampler {
         }
     }
 
-    /// Runs the next batch, and some single cases; at most `limit` cases in all. The result is empty
-    /// only when no cases are left.
-    ///
-    /// # Errors
-    /// When the guest or the machine dies.
-    pub fn run(
-        &mut self,
-        machine: &mut dyn Machine,
-        limit: u64,
-    ) -> Result<Vec<Trial>, MachineError> {
+    /// The next single case. The modes take turns.
+    fn next_single(&mut self) -> (CaseName, Case) {
+        let count = self.singles.len() as u64;
+        let (generator, stream) = &self.singles[(self.single % count) as usize];
+        let index = self.single / count;
+        self.single += 1;
+
+        let case = stream.batch(index, 1).cases.swap_remove(0);
+        (CaseName { generator: *generator, mode: stream.mode(), index }, case)
+    }
+}
+
+impl TrialSource for Sampler {
+    /// Runs the next batch, and some single cases.
+    fn run(&mut self, machine: &mut dyn Machine, limit: u64) -> Result<Vec<Trial>, MachineError> {
         let Some(turn) = self.batches.turn(self.turn) else { return Ok(Vec::new()) };
         self.turn = turn.number + 1;
 
@@ -67,16 +108,5 @@ impl Sampler {
         }
 
         Ok(trials)
-    }
-
-    /// The next single case. The modes take turns.
-    fn next_single(&mut self) -> (CaseName, Case) {
-        let count = self.singles.len() as u64;
-        let (generator, stream) = &self.singles[(self.single % count) as usize];
-        let index = self.single / count;
-        self.single += 1;
-
-        let case = stream.batch(index, 1).cases.swap_remove(0);
-        (CaseName { generator: *generator, mode: stream.mode(), index }, case)
     }
 }

@@ -1,10 +1,10 @@
 //! `crosswalk explain`: the walk of one case, step by step.
 
+use super::case_file::read_cases;
 use super::failure::Failure;
 use super::machine::{MachineArguments, MachineKind};
 use super::output::print;
 use crate::campaign;
-use crate::file;
 use crate::generate::CaseName;
 use crate::report::walk::{self, tree};
 use crate::walker::WalkerSpec;
@@ -13,9 +13,6 @@ use crosswalk_case::Case;
 use crosswalk_machine::Machine;
 use mmu_core::Profile;
 use mmu_core::x86::profile::GENERATIONS;
-use serde_json::value::RawValue;
-use std::fmt;
-use std::path::Path;
 use std::process::ExitCode;
 
 #[derive(Clone, Debug, clap::Args)]
@@ -121,34 +118,4 @@ fn generations() -> impl TypedValueParser<Value = Profile> {
     let names = GENERATIONS.iter().map(|generation| generation.name);
     PossibleValuesParser::new(names)
         .try_map(|name| Profile::generation(&name).ok_or("no such generation"))
-}
-
-/// The longest file of cases that is read: tens of thousands of them.
-const MAX_BYTES: u64 = 64 << 20;
-
-/// Reads cases: a text that starts like a JSON object is a case, any other text is the name of a file.
-fn read_cases(argument: &str) -> Result<Vec<Case>, Failure> {
-    if argument.trim_start().starts_with('{') {
-        let case = Case::from_json(argument);
-        return Ok(vec![case.map_err(|error| Failure::Input(error.to_string()))?]);
-    }
-
-    let in_file = |error: &dyn fmt::Display| Failure::Input(format!("{argument}: {error}"));
-    let text = file::read_input(Path::new(argument), MAX_BYTES)
-        .map_err(|error| in_file(&format!("cannot be read: {error}")))?;
-    if !text.trim_start().starts_with('[') {
-        let case = Case::from_json(&text);
-        return Ok(vec![case.map_err(|error| in_file(&error))?]);
-    }
-
-    let values: Vec<Box<RawValue>> =
-        serde_json::from_str(&text).map_err(|error| in_file(&error))?;
-    if values.is_empty() {
-        return Err(in_file(&"expected at least one case, found an empty array"));
-    }
-
-    let cases = (1..).zip(&values).map(|(number, value)| {
-        Case::from_json(value.get()).map_err(|error| in_file(&format!("case {number}: {error}")))
-    });
-    cases.collect()
 }

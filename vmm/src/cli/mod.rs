@@ -6,6 +6,8 @@ mod conformance;
 mod explain;
 mod findings;
 mod geometry;
+mod image;
+mod judge;
 mod machines;
 mod merge;
 mod mutants;
@@ -13,12 +15,14 @@ mod record;
 mod replay;
 mod scenario;
 
+mod case_file;
 mod cpu_time;
 mod failure;
 mod jail;
 mod machine;
 mod modes;
 mod output;
+mod profile;
 mod program;
 mod progress;
 mod time;
@@ -53,6 +57,10 @@ enum Invocation {
     Record(record::RecordArguments),
     /// Compare a recorded corpus with a walker, such as your own; nothing is run
     Replay(replay::ReplayArguments),
+    /// Write cases as something that boots anywhere and prints what it saw
+    Image(image::ImageArguments),
+    /// Judge what an image has printed
+    Judge(judge::JudgeArguments),
     /// Show which rules the walkers that people use get right
     Conformance(conformance::ConformanceArguments),
     /// Add up the reports of the shards of a run
@@ -85,6 +93,8 @@ fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
         Invocation::Mutants(arguments) => mutants::run(&arguments),
         Invocation::Record(arguments) => record::run(&arguments),
         Invocation::Replay(arguments) => replay::run(&arguments),
+        Invocation::Image(arguments) => image::run(&arguments),
+        Invocation::Judge(arguments) => judge::run(&arguments),
         Invocation::Conformance(arguments) => conformance::run(&arguments),
         Invocation::Merge(arguments) => merge::run(&arguments),
         Invocation::Compare(arguments) => compare::run(&arguments),

@@ -5,9 +5,11 @@ use super::machine::{MachineArguments, MachineKind, OpenedMachine};
 use super::modes::{offered, requested};
 use super::output::{check_replaceable, print, replace_file};
 use super::progress;
+use crate::campaign::GivenCases;
 use crate::campaign::known::KnownSource;
+use crate::campaign::sampler::{Sampler, TrialSource};
 use crate::corpus::read::CorpusReader;
-use crate::corpus::record::{RecordOptions, Recording, record};
+use crate::corpus::record::{RecordOptions, Recording, record_from};
 use crate::corpus::{self, BUNDLED_NAME, write};
 use crate::finding::Findings;
 use crate::generate::CaseName;
@@ -133,8 +135,7 @@ fn record_on(
         seed,
         modes: offered(&requested(&arguments.mode, machine.as_ref())?),
         cases: arguments.cases,
-        all: arguments.all,
-        cases_of: cases_of.map(<[_]>::to_vec),
+        all: arguments.all || cases_of.is_some(),
     };
 
     if !arguments.json {
@@ -152,7 +153,20 @@ fn record_on(
         ));
     }
 
-    let recording = record_with_bar(machine.as_mut(), &options, &findings)?;
+    let (mut source, count): (Box<dyn TrialSource>, u64) = match cases_of {
+        None => {
+            let capabilities = machine.capabilities();
+            let sampler = Sampler::new(options.seed, &options.modes, capabilities);
+            (Box::new(sampler), options.cases)
+        }
+        Some(cases) => {
+            let is_wanted = |(_, case): &&(_, Case)| options.modes.contains(&case.mode());
+            let cases: Vec<_> = cases.iter().filter(is_wanted).cloned().collect();
+            let count = cases.len() as u64;
+            (Box::new(GivenCases::new(cases)), count.min(options.cases))
+        }
+    };
+    let recording = record_with_bar(source.as_mut(), count, machine.as_mut(), &options, &findings)?;
     Ok(RecordedSection {
         identity: machine.identity().clone(),
         capabilities: machine.capabilities().clone(),
@@ -161,15 +175,16 @@ fn record_on(
 }
 
 fn record_with_bar(
+    source: &mut dyn TrialSource,
+    count: u64,
     machine: &mut dyn Machine,
     options: &RecordOptions,
     findings: &Findings,
 ) -> Result<Recording, MachineError> {
     let template = "{bar:30} {human_pos} of {human_len} tried  {msg}";
-    let given = options.cases_of.as_ref().map(|cases| cases.len() as u64);
-    let bar = progress::bar(given.unwrap_or(options.cases), template);
+    let bar = progress::bar(count, template);
 
-    let recording = record(machine, options, findings, |tried, points| {
+    let recording = record_from(source, machine, options, findings, |tried, points| {
         bar.set_position(tried);
         bar.set_message(format!("{points} points shown"));
     })?;
@@ -179,7 +194,7 @@ fn record_with_bar(
 }
 
 /// Writes the corpus, compressed or not. Returns its size in bytes.
-fn write_corpus(out: &Path, sections: &[RecordedSection]) -> Result<usize, Failure> {
+pub(super) fn write_corpus(out: &Path, sections: &[RecordedSection]) -> Result<usize, Failure> {
     let is_plain = out.extension().is_some_and(|extension| extension == "jsonl");
     let as_bytes = |section: &RecordedSection| {
         let Recording { source, cases, .. } = &section.recording;

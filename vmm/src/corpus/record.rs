@@ -4,13 +4,11 @@
 use super::allowed::allowed;
 use super::select::Selection;
 use super::{Recorded, Source, microcode};
-use crate::campaign::sampler::Sampler;
-use crate::campaign::{self, Trial};
+use crate::campaign::Trial;
+use crate::campaign::sampler::TrialSource;
 use crate::finding::Findings;
-use crate::generate::CaseName;
 use crate::verdict::{self, Verdict};
 use crate::walker::{MUTANTS, Walker};
-use crosswalk_case::Case;
 use crosswalk_machine::{Machine, MachineError, MachineLine};
 use mmu_core::{PagingMode, Reference};
 
@@ -25,9 +23,6 @@ pub struct RecordOptions {
     pub cases: u64,
     /// Whether to keep all of them, not only those that add something.
     pub all: bool,
-    /// Cases of another corpus to run instead; all of them are kept, without those that the machine cannot
-    /// be given.
-    pub cases_of: Option<Vec<(CaseName, Case)>>,
 }
 
 /// A recorded section.
@@ -41,27 +36,19 @@ pub struct Recording {
     pub unknown: u64,
 }
 
-/// Records what a machine does. `findings` has the machine's known findings; `note` is called with
-/// the number of cases tried so far, and the number of points that they show.
+/// Records what a machine does with the cases of a source. `findings` has the machine's known findings; `note`
+/// is called with the number of cases tried so far, and the number of points that they show.
 ///
 /// # Errors
 /// When the guest or the machine dies.
-pub fn record(
+pub fn record_from(
+    source_of_cases: &mut dyn TrialSource,
     machine: &mut dyn Machine,
     options: &RecordOptions,
     findings: &Findings,
-    mut note: impl FnMut(u64, usize),
+    note: impl FnMut(u64, usize),
 ) -> Result<Recording, MachineError> {
-    let (tried, kept) = match &options.cases_of {
-        Some(cases) => {
-            let wanted = cases.iter().filter(|(_, case)| options.modes.contains(&case.mode()));
-            let cases: Vec<_> = wanted.take(limit(options)).cloned().collect();
-            let tried = cases.len() as u64;
-            let ran = campaign::run_again(machine, cases, |tried| note(tried, 0))?;
-            (tried, ran.trials)
-        }
-        None => try_cases(machine, options, findings, note)?,
-    };
+    let (tried, kept) = try_cases(source_of_cases, machine, options, findings, note)?;
 
     let mut recording =
         Recording { source: source(machine, options.seed, tried), cases: Vec::new(), unknown: 0 };
@@ -72,24 +59,19 @@ pub fn record(
     Ok(recording)
 }
 
-/// The most cases to try.
-fn limit(options: &RecordOptions) -> usize {
-    usize::try_from(options.cases).unwrap_or(usize::MAX)
-}
-
 /// Tries the cases. Returns their number, and those to keep.
 fn try_cases(
+    source: &mut dyn TrialSource,
     machine: &mut dyn Machine,
     options: &RecordOptions,
     findings: &Findings,
     mut note: impl FnMut(u64, usize),
 ) -> Result<(u64, Vec<Trial>), MachineError> {
-    let mut sampler = Sampler::new(options.seed, &options.modes, machine.capabilities());
     let mut selection = Selection::default();
     let mut all = Vec::new();
 
     while selection.tried() < options.cases {
-        let trials = sampler.run(machine, options.cases - selection.tried())?;
+        let trials = source.run(machine, options.cases - selection.tried())?;
         if trials.is_empty() {
             break;
         }

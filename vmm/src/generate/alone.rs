@@ -8,7 +8,7 @@ use super::state::random_batch_state;
 use crosswalk_case::Case;
 use crosswalk_guest::layout::Arena;
 use crosswalk_guest::tables;
-use crosswalk_machine::Capabilities;
+use crosswalk_machine::{Capabilities, LeftOut};
 use mmu_core::x86::format::EntryBits;
 use mmu_core::{AccessKind, PagingMode};
 use rand::seq::IndexedMutRandom;
@@ -83,6 +83,10 @@ fn table_outside(rng: &mut impl Rng, mut builder: CaseBuilder<'_>, slots: &mut F
 
     let machine = builder.machine;
     let mode = builder.mode;
+    if machine.left_out.contains(LeftOut::OUTSIDE) {
+        return builder.finish(rng);
+    }
+
     let last = builder.entries.len() - 1;
     // The guest itself may live below a PDPTE that the lanes share.
     let first = tables::shared_levels(builder.table_use()).min(last);

@@ -6,7 +6,7 @@ use crosswalk_case::Case;
 use crosswalk_guest::layout::Arena;
 use crosswalk_guest::table_windows::{TablePlace, TableWindow};
 use crosswalk_guest::tables::{self, TableUse};
-use crosswalk_machine::Capabilities;
+use crosswalk_machine::{Capabilities, LeftOut};
 use mmu_core::PagingMode;
 use mmu_core::x86::format::EntryBits;
 use rand::seq::IndexedRandom;
@@ -26,7 +26,8 @@ pub(super) fn relocate(
 ) {
     let is_turn = matches!(number % PERIOD, 9 | 10);
     let windows: Vec<_> = TableWindow::within(machine.profile.physical_address_bits).collect();
-    if !is_turn || windows.is_empty() {
+    let has_windows = !windows.is_empty() && !machine.left_out.contains(LeftOut::HIGH_TABLES);
+    if !is_turn || !has_windows {
         return;
     }
 

@@ -4,7 +4,7 @@ use super::{PERIOD, is_alone};
 use crosswalk_case::plain_state;
 use crosswalk_guest::layout::Arena;
 use crosswalk_guest::tables::TableUse;
-use crosswalk_machine::Capabilities;
+use crosswalk_machine::{Capabilities, LeftOut};
 use mmu_core::x86::format::EntryBits;
 use mmu_core::{ControlState, Cr0, Cr4, Efer, Features, PagingMode};
 use rand::{Rng, RngExt};
@@ -64,7 +64,9 @@ pub(super) fn random_state(
     let not_in_cpuid = not_in_cpuid(mode, machine);
 
     let mut state = plain_state(mode, arena, machine.profile);
-    state.cr3 |= random_cr3_bits(rng, mode);
+    let cr3_bits = random_cr3_bits(rng, mode);
+    let leaves_out = machine.left_out.contains(LeftOut::CR3_BITS);
+    state.cr3 |= if leaves_out { cr3_bits & address_bits_of_cr3(mode) } else { cr3_bits };
     state.cr0.set(Cr0::WP, rng.random_bool(0.6));
     state.cr0.set(Cr0::AM, rng.random_bool(0.15));
     state.efer.set(Efer::NXE, features.contains(Features::NX) && rng.random_bool(0.7));
@@ -106,6 +108,11 @@ pub(super) fn random_state(
 /// The control bits that the guest can use in a mode although CPUID does not report them.
 pub(super) fn not_in_cpuid(mode: PagingMode, machine: &Capabilities) -> Cr4 {
     if mode.is_long_mode() { machine.not_in_cpuid } else { Cr4::empty() }
+}
+
+/// The bits below 12 that are part of the base in CR3 (MODE-8).
+const fn address_bits_of_cr3(mode: PagingMode) -> u64 {
+    if matches!(mode, PagingMode::Pae) { 0xfe0 } else { 0 }
 }
 
 /// Low bits of CR3 that are not part of the base, or in PAE that are bits 11:5 of it (MODE-8).

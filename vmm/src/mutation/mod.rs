@@ -9,7 +9,7 @@ mod trial;
 
 pub use trial::Status;
 
-use crate::campaign::sampler::Sampler;
+use crate::campaign::sampler::{Sampler, TrialSource};
 use crate::campaign::{Trial, run_one};
 use crate::finding::{Example, shrink};
 use crate::walker::{MUTANTS, Mutant, UNREACHABLE, Unreachable};

@@ -11,6 +11,7 @@ pub mod conformance;
 pub mod corpus;
 pub mod findings;
 pub mod geometry;
+pub mod image;
 mod jail;
 mod machine;
 pub mod mutants;

@@ -140,7 +140,12 @@ impl Encoded {
             arena,
             control: self.keep_control.then_some(*self.state()),
             fills_read_only: self.read_only.is_some(),
-            records: self.lists.iter().map(|list| list.records.len()).sum(),
+            lists: self
+                .lists
+                .iter()
+                .map(|list| list.first..list.first + list.records.len())
+                .collect(),
+            elsewhere: self.elsewhere.iter().copied().collect(),
         }
     }
 

@@ -113,6 +113,11 @@ impl Encoded {
     ) -> Result<Vec<Attempt>, MachineError> {
         let arena = self.batch.arena;
         let mut attempts = self.unsupported();
+        if let Some(why) = &log.skipped {
+            let skipped = || Attempt::Unsupported(why.clone());
+            attempts.fill_with(skipped);
+            return Ok(attempts);
+        }
 
         let header: Header = memory.read_value(arena.base());
         if let Some((vector, error_code)) = tagged_fault(header.load_fault) {

@@ -1,10 +1,13 @@
 //! What a case requires of a machine.
 
-use crate::Capabilities;
+use crate::{Capabilities, LeftOut};
 use crosswalk_case::{Case, TableEntry};
-use crosswalk_guest::layout::{Arena, DATA_BASE, DATA_SIZE, HOLE_BASE};
+use crosswalk_guest::layout::{Arena, DATA_BASE, DATA_SIZE};
 use mmu_core::x86::format::EntryBits;
-use mmu_core::{AnyMmu, Cr4, Efer, Features, Outcome, PagingMode, Ring, Rule};
+use mmu_core::{
+    AccessKind, Alternative, AnyMmu, Cr4, Efer, Features, Outcome, PagingMode, Prediction, Ring,
+    Rule,
+};
 
 /// Control bits, and the feature that each requires.
 const FEATURES_OF_CR4: [(Cr4, Features, &str); 6] = [
@@ -39,6 +42,7 @@ fn cannot_access(case: &Case, machine: &Capabilities) -> Option<String> {
         .or_else(|| cannot_load_pkru(case, machine))
         .or_else(|| cannot_access_implicitly(case, machine))
         .or_else(|| cannot_run_compatibility_mode(case, machine))
+        .or_else(|| is_left_out(case, machine.left_out))
         .or_else(|| cannot_reach(case, machine))
 }
 
@@ -95,17 +99,43 @@ fn cannot_run_compatibility_mode(case: &Case, machine: &Capabilities) -> Option<
     Some(format!("this machine does not run code in compatibility mode: {why}"))
 }
 
+/// Whether the access is of a kind that the user has left out.
+fn is_left_out(case: &Case, left_out: LeftOut) -> Option<String> {
+    if left_out.is_empty() {
+        return None;
+    }
+
+    let access = &case.access;
+    let is_fetch = access.kind == AccessKind::Fetch;
+    let kinds = [
+        (LeftOut::FETCH, is_fetch),
+        (LeftOut::RING0_FETCH, is_fetch && access.ring == Ring::Zero),
+        (LeftOut::CLFLUSH, access.kind == AccessKind::Clflush),
+        (LeftOut::IMPLICIT, access.implicit),
+        (LeftOut::COMPATIBILITY, access.compatibility),
+    ];
+    let is_one = |(kind, is_so): &(LeftOut, bool)| *is_so && left_out.contains(*kind);
+    let (kind, _) = kinds.into_iter().find(is_one)?;
+    Some(format!("left out: {}", kind.names().join(", ")))
+}
+
 /// Whether the access may reach an address that this machine lacks, or that it cannot observe.
 fn cannot_reach(case: &Case, machine: &Capabilities) -> Option<String> {
     if (machine.sees_outside && machine.high_memory) || stays_low(case) {
         return None;
     }
 
-    let reached = reached_addresses(case);
+    let prediction = predict(case)?;
+    let leads_outside = prediction.alternatives.iter().any(reads_table_outside);
+    if leads_outside && machine.left_out.contains(LeftOut::OUTSIDE) {
+        return Some("left out: a table without memory".into());
+    }
+
+    let reached = reached_addresses(&prediction);
     if !machine.sees_outside && reached.iter().any(|at| case.is_outside(*at)) {
         return Some("accesses outside memory do not leave this machine".into());
     }
-    let is_high = |at: &u64| *at >= HOLE_BASE && !case.is_outside(*at);
+    let is_high = |at: &u64| *at >= DATA_BASE + DATA_SIZE && !case.is_outside(*at);
     if !machine.high_memory && reached.iter().any(is_high) {
         return Some("this machine has no memory at high addresses".into());
     }
@@ -138,16 +168,22 @@ fn stays_low(case: &Case) -> bool {
     }
 }
 
-/// The physical addresses that the access may reach.
-fn reached_addresses(case: &Case) -> Vec<u64> {
-    let predicted = AnyMmu::new(case.state, case.profile).predict(case, &case.access);
-    // An access of a size that no instruction has is not admitted.
-    let Ok(prediction) = predicted else { return Vec::new() };
+/// An access of a size that no instruction has is not admitted.
+fn predict(case: &Case) -> Option<Prediction> {
+    AnyMmu::new(case.state, case.profile).predict(case, &case.access).ok()
+}
 
+/// Whether a table outside memory decides.
+const fn reads_table_outside(alternative: &Alternative) -> bool {
+    matches!(alternative.choice, Some((Rule::Out1, _)))
+}
+
+/// The physical addresses that the access may reach.
+fn reached_addresses(prediction: &Prediction) -> Vec<u64> {
     let spans =
         prediction.alternatives.iter().filter_map(|alternative| match &alternative.outcome {
             // A table outside memory may read as ones, and lead anywhere.
-            _ if matches!(alternative.choice, Some((Rule::Out1, _))) => None,
+            _ if reads_table_outside(alternative) => None,
             Outcome::Translated(spans) => Some(spans),
             Outcome::Fault(_) => None,
         });

@@ -337,7 +337,7 @@ impl Machine for QemuMachine {
         }
 
         let number = self.command(command.arena.base());
-        self.started.push_back(StartedBatch { command: number, records: command.records });
+        self.started.push_back(StartedBatch { command: number, records: command.records() });
         self.starting += stopwatch.lap();
     }
 

@@ -154,6 +154,9 @@ const SHIPPED: &[(&str, &str)] = &[
     ("svm-shadow-on-tcg", include_str!("../../../known/svm-shadow-on-tcg.toml")),
 ];
 
+/// Reasons for which cases of an image are not run on any machine.
+const OF_IMAGES: (&str, &str) = ("known/image.toml", include_str!("../../../known/image.toml"));
+
 /// The longest file of known findings that is read. Those that come with the program are shorter than
 /// 100 KB.
 const MAX_BYTES: u64 = 4 << 20;
@@ -199,6 +202,15 @@ pub fn all_shipped() -> Result<Vec<(&'static str, Vec<KnownFinding>)>, KnownErro
         from_text(&format!("known/{name}.toml"), text).map(|all| (*name, all))
     };
     SHIPPED.iter().map(read).collect()
+}
+
+/// The reasons for which cases of an image are not run on any machine.
+///
+/// # Errors
+/// If the file that comes with the program is malformed. A test reads it.
+pub fn of_images() -> Result<Vec<KnownFinding>, KnownError> {
+    let (name, text) = OF_IMAGES;
+    from_text(name, text)
 }
 
 /// The id of the known finding that comes with the program for a quirk of a machine, if it has one of
@@ -304,6 +316,7 @@ mod tests {
             let known = from_text(name, text).unwrap_or_else(|error| panic!("{error}"));
             assert!(!known.is_empty());
         }
+        assert!(of_images().unwrap().iter().all(|known| known.kind == Kind::Unsupported));
     }
 
     /// A read in ring 3, a store that changes nothing, a second read in ring 3 and one in ring 0. The

@@ -18,7 +18,8 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 /// Varies a case. `frames` is the data address to which its leaves lead, if they lead to data in that place.
 pub(super) fn vary(mut case: Case, machine: &Capabilities, frames: Option<u64>) -> Case {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(case.value);
-    if frames.is_some_and(appears_at_bit_31) && rng.random_bool(0.12) {
+    let has_bit_31 = machine.high_memory && frames.is_some_and(appears_at_bit_31);
+    if has_bit_31 && rng.random_bool(0.12) {
         set_bit_31(&mut case);
     }
 

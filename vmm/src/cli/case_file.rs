@@ -1,0 +1,38 @@
+//! Cases that the user gives: as JSON, or in a file.
+
+use super::failure::Failure;
+use crate::file;
+use crosswalk_case::Case;
+use serde_json::value::RawValue;
+use std::fmt;
+use std::path::Path;
+
+/// The longest file of cases that is read: tens of thousands of them.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// Reads cases: a text that starts like a JSON object is a case, any other text is the name of a file.
+pub(super) fn read_cases(argument: &str) -> Result<Vec<Case>, Failure> {
+    if argument.trim_start().starts_with('{') {
+        let case = Case::from_json(argument);
+        return Ok(vec![case.map_err(|error| Failure::Input(error.to_string()))?]);
+    }
+
+    let in_file = |error: &dyn fmt::Display| Failure::Input(format!("{argument}: {error}"));
+    let text = file::read_input(Path::new(argument), MAX_BYTES)
+        .map_err(|error| in_file(&format!("cannot be read: {error}")))?;
+    if !text.trim_start().starts_with('[') {
+        let case = Case::from_json(&text);
+        return Ok(vec![case.map_err(|error| in_file(&error))?]);
+    }
+
+    let values: Vec<Box<RawValue>> =
+        serde_json::from_str(&text).map_err(|error| in_file(&error))?;
+    if values.is_empty() {
+        return Err(in_file(&"expected at least one case, found an empty array"));
+    }
+
+    let cases = (1..).zip(&values).map(|(number, value)| {
+        Case::from_json(value.get()).map_err(|error| in_file(&format!("case {number}: {error}")))
+    });
+    cases.collect()
+}
