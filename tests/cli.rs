@@ -30,6 +30,8 @@ fn help_lists_every_subcommand() {
         "judge",
         "conformance",
         "merge",
+        "compare",
+        "findings",
         "geometry",
         "scenario",
         "help",
@@ -50,6 +52,8 @@ fn help_fits_80_columns() {
         &["explain", "--help"],
         &["mutants", "--help"],
         &["merge", "--help"],
+        &["compare", "--help"],
+        &["findings", "--help"],
         &["geometry", "--help"],
         &["scenario", "--help"],
     ] {

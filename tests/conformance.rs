@@ -44,7 +44,10 @@ fn build_table() -> BTreeMap<String, WalkerColumn> {
 
     let columns = table.columns.into_iter().map(|column| {
         let failure = column.failure.map(|(case, why)| format!("{why}: {case}"));
-        (column.walker.name, WalkerColumn { cells: column.cells, asked: column.asked, failure })
+        (
+            column.walker.name,
+            WalkerColumn { cells: column.marks.cells, asked: column.asked, failure },
+        )
     });
     columns.collect()
 }

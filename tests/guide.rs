@@ -98,6 +98,8 @@ fn the_page_on_json_has_every_field() {
     let mut commands = vec![
         vec!["replay"],
         vec!["geometry", "--bits", "20"],
+        vec!["findings"],
+        vec!["compare"],
         vec!["scenario"],
         vec!["scenario", "all", "--machine", "none"],
         vec!["scenario", "random", "--machine", "none", "--seed", "7", "--operations", "100"],
@@ -127,7 +129,8 @@ fn the_page_on_json_has_every_field() {
 
 /// Adds the names of all fields. Where the names are data, such as modes, they do not count.
 fn collect(value: &Value, names: &mut BTreeSet<String>) {
-    const COUNTS: [&str; 4] = ["accesses", "outcomes", "provenance", "silences"];
+    const COUNTS: [&str; 6] =
+        ["accesses", "outcomes", "provenance", "silences", "known_findings", "members"];
     match value {
         Value::Object(fields) => {
             for (name, inner) in fields {

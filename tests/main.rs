@@ -3,11 +3,13 @@
 //! processors to the others. `cargo test --test end_to_end jail::` runs those of a file.
 
 mod alignment;
+mod bochs;
 mod boot_routes;
 mod cached_cases;
 mod campaign;
 mod candidates;
 mod cli;
+mod compare;
 mod compatibility;
 mod control_moves;
 mod corpus;
@@ -33,7 +35,9 @@ mod plain_vmm;
 mod qemu;
 mod qemu_cases;
 mod qemu_check;
+mod qemu_programs;
 mod qemu_rights;
+mod qemu_versions;
 mod regression;
 mod report;
 mod saved_frame;

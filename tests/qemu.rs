@@ -3,6 +3,7 @@
 
 use crosswalk_guest::layout::{CONTROL, OWN_TABLES};
 use crosswalk_machine::jail::Jail;
+use crosswalk_machine::qemu::PROGRAM;
 use crosswalk_machine::qemu::process::{Options, QemuProcess, RamRegion};
 use crosswalk_test_support as support;
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -12,6 +13,7 @@ use object::{Object, ObjectSegment};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
 use std::time::{Duration, Instant};
 use support::{guest_image, require_qemu};
 
@@ -115,7 +117,8 @@ fn read(file: &File, at: u64) -> u64 {
 }
 
 fn start(memory: &[RamRegion<'_>], phys_bits: u8, cpu_flags: &[&str]) -> QemuProcess {
-    let options = Options { phys_bits: Some(phys_bits), cpu_flags, memory };
+    let program = Path::new(PROGRAM);
+    let options = Options { program, phys_bits: Some(phys_bits), cpu_flags, memory };
     QemuProcess::start(&options, &Jail::strongest()).expect("QEMU starts")
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::Command;
 
 /// Skips the rest of the test function where there is no KVM.
@@ -26,6 +27,20 @@ macro_rules! require_qemu {
     };
 }
 
+/// Skips the rest of the test function where there is no second, newer QEMU; names its program otherwise.
+#[macro_export]
+macro_rules! require_second_qemu {
+    () => {
+        match $crate::requirement::second_qemu() {
+            Some(program) => program,
+            None => {
+                $crate::skip("second-qemu", "no second QEMU (ci/qemu-backports gets it)");
+                return;
+            }
+        }
+    };
+}
+
 /// Skips the rest of the test function where a program is missing.
 #[macro_export]
 macro_rules! require_program {
@@ -45,6 +60,13 @@ pub fn has_kvm() -> bool {
 /// Whether the tests that need QEMU can run.
 pub fn has_qemu() -> bool {
     can_be_started("qemu-system-x86_64")
+}
+
+/// The program of a newer QEMU than the installed one, which `ci/qemu-backports` unpacks.
+pub fn second_qemu() -> Option<PathBuf> {
+    let target = crate::program().ancestors().nth(2)?;
+    let program = target.join("qemu-backports/usr/bin/qemu-system-x86_64");
+    (has_qemu() && Command::new(&program).arg("--version").output().is_ok()).then_some(program)
 }
 
 /// Whether a program with this name can be started.

@@ -1,6 +1,7 @@
 //! What a machine is, and on what it runs.
 
 use crate::host::Flavour;
+use crate::version::Version;
 
 /// What a machine is, and on what it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,21 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// The version that decides about the machine's behaviour: that of the emulator, or else that of the
+    /// kernel, whose KVM it is. `None` if it is not told as numbers.
+    pub fn deciding_version(&self) -> Option<Version> {
+        match &self.version {
+            // The name of an emulator comes first: `QEMU 7.2.22`.
+            Some(emulator) => Version::at_start_of(emulator.split(' ').next_back()?),
+            None => Version::at_start_of(&self.host_kernel),
+        }
+    }
+
+    /// Whether it booted an image and printed a log, so that nothing can be run on it any more.
+    pub fn has_printed_a_log(&self) -> bool {
+        matches!(self.kind.as_str(), "image" | "bochs" | "v86")
+    }
+
     /// Of a KVM whose flavour is unknown: what that means for its findings, as a sentence.
     pub fn unknown_flavour(&self) -> Option<&'static str> {
         let is_unknown = self.kind == "kvm" && self.flavour == Flavour::Unknown.name();

@@ -9,6 +9,7 @@
 //! cases whose results show what works, and who did the work.
 
 pub mod batch;
+pub mod bochs;
 mod capabilities;
 pub mod child;
 mod elf;
@@ -29,6 +30,7 @@ mod record;
 mod run;
 mod stopwatch;
 pub mod tape;
+mod version;
 
 pub use capabilities::{Capabilities, LeftOut, ModeOffer};
 pub use elf::ImageError;
@@ -38,6 +40,7 @@ pub use provenance::{Deciders, ProvenanceMap, ResultClass};
 pub use record::{MachineLine, offers, read_offers};
 pub use run::{BatchCommand, Interrupter, Position, RunLog, RunTime};
 pub use stopwatch::Stopwatch;
+pub use version::Version;
 
 use image::Image;
 use jail::JailReport;

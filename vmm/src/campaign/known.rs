@@ -36,10 +36,10 @@ impl KnownSource {
         machine: &Identity,
     ) -> Result<KnownFindings, KnownError> {
         let mut findings = match self {
-            Self::Shipped | Self::Unforgiven => known::shipped(&machine.flavour, &machine.beneath)?,
-            Self::File(path) => known::from_file(Path::new(path))?,
+            Self::Shipped | Self::Unforgiven => known::shipped(machine)?,
+            Self::File(path) => known::of_version(known::from_file(Path::new(path))?, machine),
         };
-        if machine.kind == "image" {
+        if machine.has_printed_a_log() {
             findings.extend(known::of_images()?);
         }
         let are_forgiven = walker.is_reference() && *self != Self::Unforgiven;

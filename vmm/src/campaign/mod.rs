@@ -2,6 +2,7 @@
 //! batch in one arena, the host judges the previous batch in the other and writes the next. With several
 //! machines, each takes the next batches, and the verdicts are added up in the order of the schedule.
 
+mod again;
 pub mod breakdown;
 pub mod coverage;
 mod fleet;
@@ -16,6 +17,7 @@ pub mod tally;
 mod turn_queue;
 mod worker;
 
+pub use again::GivenCases;
 pub use fleet::{Fleet, OpenAnother};
 
 use crate::campaign::tally::Tally;

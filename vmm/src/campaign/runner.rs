@@ -126,6 +126,13 @@ impl BatchRunner {
         }
     }
 
+    /// Whether the machine offers what a case needs.
+    pub(super) fn can_run(&self, case: &Case) -> bool {
+        let Ok(arena) = arena_of(case) else { return false };
+        let encoded = self.encode(Batch { arena, cases: vec![case.clone()] });
+        encoded.left_out.iter().all(Option::is_none)
+    }
+
     /// Runs a single case.
     pub(super) fn run_one(
         &mut self,

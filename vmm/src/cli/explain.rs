@@ -30,7 +30,7 @@ pub(super) struct ExplainArguments {
     /// Also draw the tree of the case's tables
     #[arg(long)]
     tree: bool,
-    /// Also run the case on this machine
+    /// Also run the case on this machine; on each QEMU, if several are named
     #[arg(long, value_enum)]
     machine: Option<MachineKind>,
     #[command(flatten)]
@@ -43,8 +43,8 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
         .transpose()
         .map_err(Failure::Input)?;
 
-    let mut machine = open_machine(arguments, name.is_some())?;
-    let mut cases = match (name, &machine) {
+    let mut machines = open_machines(arguments, name.is_some())?;
+    let mut cases = match (name, machines.first()) {
         (Some(name), Some(machine)) => vec![named_case(name, machine.as_ref())?],
         _ => read_cases(&arguments.case)?,
     };
@@ -55,20 +55,26 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
     }
 
     // A machine that was only opened for the name of a case does not run it.
-    let mut machine = machine.as_mut().filter(|_| arguments.machine.is_some());
+    if !arguments.runs_cases() {
+        machines.clear();
+    }
     let count = cases.len();
     for (number, case) in (1..).zip(&cases) {
         if count > 1 {
             print(&format!("case {number} of {count}\n\n"));
         }
 
-        let attempt = machine.as_mut().map(|machine| campaign::run_one(machine.as_mut(), case));
-        let seen = attempt.as_ref().and_then(|attempt| attempt.as_ref().ok());
+        let attempts: Vec<_> =
+            machines.iter_mut().map(|machine| campaign::run_one(machine.as_mut(), case)).collect();
+        let seen = attempts.first().and_then(|attempt| attempt.as_ref().ok());
         print(&walk::explain(case, arguments.walker, seen));
         if arguments.tree {
             print(&format!("\n{}", tree::draw(case)));
         }
-        if let Some(attempt) = attempt {
+        for (machine, attempt) in machines.iter().zip(attempts) {
+            if machines.len() > 1 {
+                print(&walk::on_machine(machine.identity()));
+            }
             print(&walk::beside(case, arguments.walker, &attempt?));
         }
 
@@ -80,14 +86,25 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The machine to run on, or the one whose capabilities a generator needs to make a named case.
-fn open_machine(
+impl ExplainArguments {
+    /// Whether the user named a machine. One that is only opened for the name of a case does not run it.
+    const fn runs_cases(&self) -> bool {
+        self.machine.is_some() || self.options.names_qemu()
+    }
+}
+
+/// The machines to run on, or the one whose capabilities a generator needs to make a named case.
+fn open_machines(
     arguments: &ExplainArguments,
     is_named: bool,
-) -> Result<Option<Box<dyn Machine>>, Failure> {
-    let kind = arguments.machine.or(is_named.then_some(MachineKind::Auto));
-    let opened = kind.map(|kind| arguments.options.open(kind)).transpose()?;
-    Ok(opened.map(|opened| opened.machine))
+) -> Result<Vec<Box<dyn Machine>>, Failure> {
+    let is_wanted = arguments.runs_cases() || is_named;
+    let kind = arguments.machine.or(is_wanted.then_some(MachineKind::Auto));
+    let Some(kind) = kind else { return Ok(Vec::new()) };
+
+    let each = arguments.options.one_by_one();
+    let opened = each.iter().map(|options| Ok(options.open(kind)?.machine));
+    opened.collect()
 }
 
 /// Makes a named case again.

@@ -62,7 +62,7 @@ pub(super) fn run(arguments: &ImageArguments) -> Result<ExitCode, Failure> {
     check_replaceable(&arguments.out)?;
 
     let plan = arguments.plan()?;
-    let image = plan.build().map_err(|error| failure(&error))?;
+    let image = plan.build().map_err(|error| no_image(&error))?;
     let is_disk = arguments.out.extension().is_some_and(|extension| extension == "iso");
     let file = if is_disk { disk(&image.payload) } else { executable(&image.payload) };
     replace_file(&arguments.out, &file)?;
@@ -76,7 +76,8 @@ pub(super) fn run(arguments: &ImageArguments) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn failure(error: &NoImage) -> Failure {
+/// Why there is no image.
+pub(super) fn no_image(error: &NoImage) -> Failure {
     match error {
         NoImage::TooLong(_) | NoImage::Case { .. } => Failure::Input(error.to_string()),
         NoImage::Memory(_) | NoImage::Image(_) => Failure::machine(error.to_string()),
@@ -128,7 +129,7 @@ impl ImageArguments {
 }
 
 /// A processor with every feature that the guest uses.
-fn default_profile() -> Profile {
+pub(super) fn default_profile() -> Profile {
     let unused = Features::INVPCID | Features::CET_SS | Features::LAM;
     Profile { physical_address_bits: 40, features: Features::all() - unused, ..Profile::default() }
 }

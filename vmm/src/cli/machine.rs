@@ -4,11 +4,11 @@ use super::failure::Failure;
 use super::jail::JailArguments;
 use clap::ValueEnum;
 use crosswalk_machine::image::Image;
-use crosswalk_machine::jail::Jail;
+use crosswalk_machine::jail::{Jail, find_program};
 use crosswalk_machine::kvm::KvmMachine;
 use crosswalk_machine::qemu::{QemuMachine, QemuProcessor};
 use crosswalk_machine::{Identity, Interrupter, Machine, MachineError};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Which machine to run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -19,6 +19,8 @@ pub(super) enum MachineKind {
     Kvm,
     /// QEMU's emulation of a processor
     Qemu,
+    /// Bochs's emulation of the processor that --cpu names: it boots an image (check only)
+    Bochs,
     /// No machine: what recorded machines did
     Corpus,
 }
@@ -26,6 +28,12 @@ pub(super) enum MachineKind {
 /// The options of every subcommand that runs a machine.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct MachineArguments {
+    /// Another QEMU than the one in PATH. check, explain, record and machines take several
+    #[arg(long, value_name = "PROGRAM")]
+    qemu: Vec<PathBuf>,
+    /// The processor that Bochs emulates; a wrong name lists them
+    #[arg(long, value_name = "MODEL", default_value = "corei7_skylake_x")]
+    cpu: String,
     /// MAXPHYADDR of the processor that QEMU emulates, 36 to 52 [default: 40]
     #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u8).range(36..=52))]
     phys_bits: Option<u8>,
@@ -63,6 +71,60 @@ impl MachineChoice {
 const AS_ASKED: &str = "as asked";
 
 impl MachineArguments {
+    /// The same options once for each QEMU that the user named; once if there is none.
+    pub(super) fn one_by_one(&self) -> Vec<Self> {
+        let only = |program: &PathBuf| Self { qemu: vec![program.clone()], ..self.clone() };
+        match self.qemu.as_slice() {
+            [] => vec![self.clone()],
+            programs => programs.iter().map(only).collect(),
+        }
+    }
+
+    /// The same options without the QEMUs that the user named.
+    pub(super) fn without_qemu(&self) -> Self {
+        Self { qemu: Vec::new(), ..self.clone() }
+    }
+
+    /// The processor that Bochs emulates.
+    pub(super) fn cpu(&self) -> &str {
+        &self.cpu
+    }
+
+    /// Whether the user named a QEMU.
+    pub(super) const fn names_qemu(&self) -> bool {
+        !self.qemu.is_empty()
+    }
+
+    /// The QEMU that the user named, as it was named.
+    pub(super) fn qemu_name(&self) -> Option<&Path> {
+        self.qemu.first().map(PathBuf::as_path)
+    }
+
+    /// Opens a machine for a command that takes one only.
+    pub(super) fn open_only(&self, kind: MachineKind) -> Result<OpenedMachine, Failure> {
+        match self.qemu.len() {
+            ..=1 => self.open(kind),
+            several => Err(Failure::Input(format!(
+                "--qemu: expected one, found {several}: this command runs one machine"
+            ))),
+        }
+    }
+
+    /// Checks the programs that the user named. Naming one asks for QEMU.
+    fn kind_asked(&self, kind: MachineKind) -> Result<MachineKind, Failure> {
+        for program in &self.qemu {
+            find_program(program).map_err(|error| Failure::Input(format!("--qemu: {error}")))?;
+        }
+
+        match kind {
+            MachineKind::Auto if !self.qemu.is_empty() => Ok(MachineKind::Qemu),
+            MachineKind::Kvm | MachineKind::Bochs if !self.qemu.is_empty() => {
+                Err(Failure::Input("--qemu names a QEMU, but --machine another machine".into()))
+            }
+            kind => Ok(kind),
+        }
+    }
+
     /// Opens a machine. Fails where [`Self::choose`] would select the corpus.
     pub(super) fn open(&self, kind: MachineKind) -> Result<OpenedMachine, Failure> {
         match self.choose(kind)? {
@@ -81,13 +143,17 @@ impl MachineArguments {
     pub(super) fn choose(&self, kind: MachineKind) -> Result<MachineChoice, Failure> {
         let jail = self.jail.jail()?;
 
-        match kind {
+        match self.kind_asked(kind)? {
             MachineKind::Corpus => Ok(MachineChoice::Corpus { why: AS_ASKED.into() }),
             MachineKind::Kvm => {
                 Ok(MachineChoice::machine(self.open_kvm(&jail, Interrupter::default())?, AS_ASKED))
             }
             MachineKind::Qemu => {
                 Ok(MachineChoice::machine(self.open_qemu(&jail, Interrupter::default())?, AS_ASKED))
+            }
+            MachineKind::Bochs => {
+                let problem = "--machine bochs boots an image: only check takes it";
+                Err(Failure::Input(problem.into()))
             }
             MachineKind::Auto => self.choose_available(&jail),
         }
@@ -140,6 +206,7 @@ impl MachineArguments {
         interrupter: Interrupter,
     ) -> Result<Box<dyn Machine>, MachineError> {
         let processor = QemuProcessor {
+            program: self.qemu.first().cloned(),
             physical_address_bits: self.phys_bits,
             features: self.qemu_cpu.clone(),
         };
@@ -158,6 +225,7 @@ impl MachineArguments {
     /// The first option that only makes sense with a machine, if there is one.
     pub(super) fn first_option(&self) -> Option<&'static str> {
         [
+            (!self.qemu.is_empty(), "--qemu"),
             (self.phys_bits.is_some(), "--phys-bits"),
             (!self.qemu_cpu.is_empty(), "--qemu-cpu"),
             (self.guest_image.is_some(), "--guest-image"),

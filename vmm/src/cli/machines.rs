@@ -3,8 +3,10 @@
 use super::failure::Failure;
 use super::machine::{MachineArguments, MachineKind};
 use super::output::print;
-use crate::report;
+use crate::report::{self, BootedOffer};
 use crosswalk_machine::Machine;
+use crosswalk_machine::bochs::BochsProgram;
+use std::iter;
 use std::process::ExitCode;
 
 #[derive(Clone, Debug, clap::Args)]
@@ -19,23 +21,36 @@ pub(super) struct MachinesArguments {
 /// Opens every kind of machine. The exit code is 3 when none works.
 pub(super) fn run(arguments: &MachinesArguments) -> Result<ExitCode, Failure> {
     let walkers = arguments.options.jail.jail()?.report_walkers();
-    let kinds = [("kvm", MachineKind::Kvm), ("qemu", MachineKind::Qemu)];
-    let opened = kinds.map(|(name, kind)| {
-        let machine = arguments.options.open(kind);
-        (name, machine.map_err(|failure| failure.to_string()))
+    let of_kvm = ("kvm".to_owned(), arguments.options.without_qemu(), MachineKind::Kvm);
+    let of_qemu = arguments.options.one_by_one().into_iter().map(|options| {
+        let program = options.qemu_name().map(|program| format!("qemu {}", program.display()));
+        (program.unwrap_or_else(|| "qemu".into()), options, MachineKind::Qemu)
     });
 
-    let offers = opened.each_ref().map(|(name, opened)| {
-        let offer: Result<&dyn Machine, &str> = match opened {
-            Ok(opened) => Ok(opened.machine.as_ref()),
-            Err(why) => Err(why.as_str()),
-        };
-        (*name, offer)
-    });
+    let opened: Vec<_> = iter::once(of_kvm)
+        .chain(of_qemu)
+        .map(|(name, options, kind)| {
+            (name, options.open(kind).map_err(|failure| failure.to_string()))
+        })
+        .collect();
+    let offers: Vec<(&str, Result<&dyn Machine, &str>)> = opened
+        .iter()
+        .map(|(name, opened)| {
+            let offer = opened.as_ref().map(|opened| opened.machine.as_ref());
+            (name.as_str(), offer.map_err(String::as_str))
+        })
+        .collect();
+    let bochs = BochsProgram::find();
+    let booted = [BootedOffer {
+        kind: "bochs",
+        found: bochs
+            .map(|program| (format!("Bochs {}", program.version.short()), program.models))
+            .map_err(|error| error.to_string()),
+    }];
     print(&if arguments.json {
-        report::run::json::machines(&offers, &walkers)
+        report::run::json::machines(&offers, &booted, &walkers)
     } else {
-        report::run::text::machines(&offers, &walkers)
+        report::run::text::machines(&offers, &booted, &walkers)
     });
 
     let works = opened.iter().any(|(_, opened)| opened.is_ok());

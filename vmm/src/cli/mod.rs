@@ -1,8 +1,10 @@
 //! The command line: one file per subcommand, and what they share.
 
 mod check;
+mod compare;
 mod conformance;
 mod explain;
+mod findings;
 mod geometry;
 mod image;
 mod judge;
@@ -63,6 +65,10 @@ enum Invocation {
     Conformance(conformance::ConformanceArguments),
     /// Add up the reports of the shards of a run
     Merge(merge::MergeArguments),
+    /// Compare machines with the manuals and with each other, from what was recorded
+    Compare(compare::CompareArguments),
+    /// List the known findings of machines, and the versions that have them
+    Findings(findings::FindingsArguments),
     /// Compute the cost of page tables for any address width
     Geometry(geometry::GeometryArguments),
     /// Run processes on a virtual memory system, and follow their pages
@@ -91,6 +97,8 @@ fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
         Invocation::Judge(arguments) => judge::run(&arguments),
         Invocation::Conformance(arguments) => conformance::run(&arguments),
         Invocation::Merge(arguments) => merge::run(&arguments),
+        Invocation::Compare(arguments) => compare::run(&arguments),
+        Invocation::Findings(arguments) => findings::run(&arguments),
         Invocation::Geometry(arguments) => geometry::run(&arguments),
         Invocation::Scenario(arguments) => scenario::run(&arguments),
     }

@@ -47,7 +47,7 @@ impl MutantsArguments {
 /// The exit code is 0 when no mutant is missed, else 1.
 pub(super) fn run(arguments: &MutantsArguments) -> Result<ExitCode, Failure> {
     let seed = arguments.seed.unwrap_or_else(rand::random);
-    let OpenedMachine { mut machine, why } = arguments.options.open(arguments.machine)?;
+    let OpenedMachine { mut machine, why } = arguments.options.open_only(arguments.machine)?;
 
     if !arguments.json {
         let cases = format!("random and sequences, seed {seed}");

@@ -47,30 +47,46 @@ fn cannot_be_written(path: &Path, error: &io::Error) -> String {
     format!("{}: cannot be written: {error}", path.display())
 }
 
-/// Prints the report of a run, and writes it into a directory if there is one. Returns the exit code: 3
-/// if nothing was compared, 1 if the machine or the walker is wrong, else 0.
+/// Prints the report of a run, and writes it into a directory if there is one. Returns the exit code.
 pub(super) fn publish(
     facts: &RunFacts<'_>,
     summary: &Summary,
     json: bool,
     directory: Option<&Path>,
 ) -> Result<ExitCode, Failure> {
-    let document = report::run::json::document(facts, summary);
     if let Some(directory) = directory {
-        replace_file(&directory.join("report.json"), &document)?;
-        replace_file(&directory.join("index.html"), report::run::html::page(facts, summary))?;
+        write_report(facts, summary, directory)?;
     }
+    print(&if json {
+        report::run::json::document(facts, summary)
+    } else {
+        report::run::text::summary(facts, summary)
+    });
 
-    print(&if json { document } else { report::run::text::summary(facts, summary) });
+    Ok(ExitCode::from(exit_code(facts, summary)))
+}
 
+/// Writes the report of a run into a directory, as JSON and HTML.
+pub(super) fn write_report(
+    facts: &RunFacts<'_>,
+    summary: &Summary,
+    directory: &Path,
+) -> Result<(), Failure> {
+    let document = report::run::json::document(facts, summary);
+    replace_file(&directory.join("report.json"), document)?;
+    replace_file(&directory.join("index.html"), report::run::html::page(facts, summary))
+}
+
+/// The exit code of a run: 3 if nothing was compared, 1 if the machine or the walker is wrong, else 0.
+pub(super) fn exit_code(facts: &RunFacts<'_>, summary: &Summary) -> u8 {
     let is_silent = facts.candidate.is_some_and(CandidateScore::compared_nothing);
     if (summary.compared_nothing() || is_silent) && !is_empty_shard(facts, summary) {
-        return Ok(ExitCode::from(3));
+        return 3;
     }
 
     let is_candidate_wrong = facts.candidate.is_some_and(|score| !score.is_clean());
     let failed = summary.has_unknown_finding() || is_candidate_wrong;
-    Ok(ExitCode::from(u8::from(failed)))
+    u8::from(failed)
 }
 
 /// Whether it is one of so many shards of a run that no case was left for it.

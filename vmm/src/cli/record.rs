@@ -5,16 +5,25 @@ use super::machine::{MachineArguments, MachineKind, OpenedMachine};
 use super::modes::{offered, requested};
 use super::output::{check_replaceable, print, replace_file};
 use super::progress;
+use crate::campaign::GivenCases;
 use crate::campaign::known::KnownSource;
-use crate::corpus::record::{RecordOptions, Recording, record};
-use crate::corpus::write;
+use crate::campaign::sampler::{Sampler, TrialSource};
+use crate::corpus::read::CorpusReader;
+use crate::corpus::record::{RecordOptions, Recording, record_from};
+use crate::corpus::{self, BUNDLED_NAME, write};
 use crate::finding::Findings;
-use crate::report::{self, corpus};
+use crate::generate::CaseName;
+use crate::report::corpus::RecordedSection;
+use crate::report::{self, corpus as corpus_report};
 use crate::walker::WalkerSpec;
+use crosswalk_case::Case;
 use crosswalk_machine::{Machine, MachineError};
 use mmu_core::PagingMode;
+use std::convert::Infallible;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct RecordArguments {
@@ -33,6 +42,10 @@ pub(super) struct RecordArguments {
     /// Record every case that is tried
     #[arg(long)]
     all: bool,
+    /// Run the cases of this corpus, each once, instead of drawing some: what `compare` needs of
+    /// several machines. bundled is the corpus that comes with the program
+    #[arg(long, value_name = "FILE|bundled", conflicts_with_all = ["all", "seed"])]
+    cases_of: Option<CorpusName>,
     /// Repeat the recording that had this seed
     #[arg(long)]
     seed: Option<u64>,
@@ -41,6 +54,41 @@ pub(super) struct RecordArguments {
     json: bool,
     #[command(flatten)]
     options: MachineArguments,
+}
+
+/// A corpus, by its file or as the one that comes with the program.
+#[derive(Clone, Debug)]
+enum CorpusName {
+    Bundled,
+    File(PathBuf),
+}
+
+impl CorpusName {
+    /// Its cases. Of those that differ in nothing but the processor the first counts.
+    fn distinct_cases(&self) -> Result<Vec<(CaseName, Case)>, Failure> {
+        let reader = match self {
+            Self::Bundled => CorpusReader::bundled()?,
+            Self::File(path) => CorpusReader::open(path)?,
+        };
+        Ok(corpus::distinct_cases(reader)?)
+    }
+}
+
+impl FromStr for CorpusName {
+    type Err = Infallible;
+
+    fn from_str(name: &str) -> Result<Self, Infallible> {
+        Ok(if name == "bundled" { Self::Bundled } else { Self::File(name.into()) })
+    }
+}
+
+impl fmt::Display for CorpusName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bundled => f.write_str(BUNDLED_NAME),
+            Self::File(path) => path.display().fmt(f),
+        }
+    }
 }
 
 /// Maximum number of cases with `--all`: they must fit into memory.
@@ -54,18 +102,47 @@ pub(super) fn run(arguments: &RecordArguments) -> Result<ExitCode, Failure> {
     // Before the recording, which takes long.
     check_replaceable(&arguments.out)?;
 
-    let OpenedMachine { mut machine, why } = arguments.options.open(arguments.machine)?;
+    // Nothing is drawn where the cases are given.
+    let is_drawn = arguments.cases_of.is_none();
+    let seed = arguments.seed.unwrap_or_else(|| if is_drawn { rand::random() } else { 0 });
+    let cases_of = arguments.cases_of.as_ref().map(CorpusName::distinct_cases).transpose()?;
+    let mut sections = Vec::new();
+    for options in arguments.options.one_by_one() {
+        sections.push(record_on(arguments, &options, seed, cases_of.as_deref())?);
+    }
+    let bytes = write_corpus(&arguments.out, &sections)?;
+
+    print(&if arguments.json {
+        corpus_report::recorded_document(&sections, bytes)
+    } else {
+        corpus_report::recorded_text(&arguments.out, &sections, bytes)
+    });
+
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Records what one machine does.
+fn record_on(
+    arguments: &RecordArguments,
+    options: &MachineArguments,
+    seed: u64,
+    cases_of: Option<&[(CaseName, Case)]>,
+) -> Result<RecordedSection, Failure> {
+    let OpenedMachine { mut machine, why } = options.open(arguments.machine)?;
     let known = KnownSource::Shipped.load(WalkerSpec::Reference, machine.identity())?;
     let findings = known.collector(WalkerSpec::Reference, machine.capabilities());
     let options = RecordOptions {
-        seed: arguments.seed.unwrap_or_else(rand::random),
+        seed,
         modes: offered(&requested(&arguments.mode, machine.as_ref())?),
         cases: arguments.cases,
-        all: arguments.all,
+        all: arguments.all || cases_of.is_some(),
     };
 
     if !arguments.json {
-        let cases = format!("random and single, seed {}", options.seed);
+        let cases = match &arguments.cases_of {
+            Some(corpus) => format!("those of {corpus}"),
+            None => format!("random and single, seed {}", options.seed),
+        };
         let heading = report::run::text::heading;
         print(&heading(
             machine.identity(),
@@ -76,27 +153,38 @@ pub(super) fn run(arguments: &RecordArguments) -> Result<ExitCode, Failure> {
         ));
     }
 
-    let recording = record_with_bar(machine.as_mut(), &options, &findings)?;
-    let bytes = write_corpus(&arguments.out, &recording)?;
-
-    print(&if arguments.json {
-        corpus::recorded_document(machine.as_ref(), &recording, bytes)
-    } else {
-        corpus::recorded_text(&arguments.out, &recording, bytes)
-    });
-
-    Ok(ExitCode::SUCCESS)
+    let (mut source, count): (Box<dyn TrialSource>, u64) = match cases_of {
+        None => {
+            let capabilities = machine.capabilities();
+            let sampler = Sampler::new(options.seed, &options.modes, capabilities);
+            (Box::new(sampler), options.cases)
+        }
+        Some(cases) => {
+            let is_wanted = |(_, case): &&(_, Case)| options.modes.contains(&case.mode());
+            let cases: Vec<_> = cases.iter().filter(is_wanted).cloned().collect();
+            let count = cases.len() as u64;
+            (Box::new(GivenCases::new(cases)), count.min(options.cases))
+        }
+    };
+    let recording = record_with_bar(source.as_mut(), count, machine.as_mut(), &options, &findings)?;
+    Ok(RecordedSection {
+        identity: machine.identity().clone(),
+        capabilities: machine.capabilities().clone(),
+        recording,
+    })
 }
 
 fn record_with_bar(
+    source: &mut dyn TrialSource,
+    count: u64,
     machine: &mut dyn Machine,
     options: &RecordOptions,
     findings: &Findings,
 ) -> Result<Recording, MachineError> {
     let template = "{bar:30} {human_pos} of {human_len} tried  {msg}";
-    let bar = progress::bar(options.cases, template);
+    let bar = progress::bar(count, template);
 
-    let recording = record(machine, options, findings, |tried, points| {
+    let recording = record_from(source, machine, options, findings, |tried, points| {
         bar.set_position(tried);
         bar.set_message(format!("{points} points shown"));
     })?;
@@ -106,15 +194,18 @@ fn record_with_bar(
 }
 
 /// Writes the corpus, compressed or not. Returns its size in bytes.
-pub(super) fn write_corpus(out: &Path, recording: &Recording) -> Result<usize, Failure> {
-    let Recording { source, cases, .. } = recording;
+pub(super) fn write_corpus(out: &Path, sections: &[RecordedSection]) -> Result<usize, Failure> {
     let is_plain = out.extension().is_some_and(|extension| extension == "jsonl");
-
-    let content = if is_plain {
-        write::section(source, cases).into_bytes()
-    } else {
-        write::compressed(source, cases)
+    let as_bytes = |section: &RecordedSection| {
+        let Recording { source, cases, .. } = &section.recording;
+        if is_plain {
+            write::section(source, cases).into_bytes()
+        } else {
+            write::compressed(source, cases)
+        }
     };
+
+    let content: Vec<u8> = sections.iter().flat_map(as_bytes).collect();
 
     replace_file(out, &content)?;
     Ok(content.len())

@@ -190,7 +190,7 @@ impl Host {
             return Ok(Self { opened: None, why_none: "no machine was asked for".into() });
         };
 
-        match arguments.options.open(kind) {
+        match arguments.options.open_only(kind) {
             Ok(opened) => Ok(Self { opened: Some(opened), why_none: String::new() }),
             Err(Failure::Machine { problem, .. }) if kind == MachineKind::Auto => {
                 Ok(Self { opened: None, why_none: problem })

@@ -85,6 +85,8 @@ pub(super) struct Deviation {
     pub(super) instead: &'static str,
     /// On which side of its rule it is in this case.
     pub(super) side: Side,
+    /// Who predicts so.
+    pub(super) walker: &'static dyn Walker,
     /// The outcomes that it allows.
     allowed: Vec<Alternative>,
     /// What decides what the rights of a page mean; `None` for a deviation that is about what earlier
@@ -143,12 +145,13 @@ pub(super) struct ConformanceCause {
 
 /// The mutants and omissions that predict other outcomes than the `allowed` ones.
 pub(super) fn deviations_in(case: &Case, allowed: &[Alternative]) -> Vec<Deviation> {
-    let deviation = |rule: Option<Rule>, instead, walker: &dyn Walker, semantics| {
+    let deviation = |rule: Option<Rule>, instead, walker: &'static dyn Walker, semantics| {
         let predicted = walker.predict(case).alternatives;
         (*predicted != *allowed).then(|| Deviation {
             aspect: Aspect::of(rule),
             instead,
             side: Side::of(allowed, &predicted),
+            walker,
             allowed: predicted.to_vec(),
             semantics,
         })

@@ -10,7 +10,9 @@
 
 mod attribution;
 mod column;
+pub mod machines;
 pub mod mark;
+mod marks;
 pub mod process;
 pub mod score;
 mod side;
@@ -21,7 +23,8 @@ mod tests;
 mod walker_candidate;
 
 pub use attribution::{Aspect, rows};
-pub use column::{Cell, Column, Mistake};
+pub use column::Column;
+pub use marks::{Cell, Mistake, RuleMarks};
 pub use side::{RightSides, Side};
 pub use subjects::{AdapterListing, AdaptersError, Subject, adapters, beside_this_program};
 pub use table::Table;

@@ -42,6 +42,6 @@ impl Table {
 
     /// Attributes every mistake to a rule. To be called once, after all cases.
     pub fn finish(&mut self) {
-        self.columns.iter_mut().for_each(Column::finish);
+        self.columns.iter_mut().for_each(|column| column.marks.finish());
     }
 }

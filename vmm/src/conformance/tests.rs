@@ -25,7 +25,7 @@ fn cell(answer: fn(&Case) -> Answer, cases: &[Case], rule: Rule) -> Cell {
     }
     table.finish();
 
-    let cells = &table.columns[0].cells;
+    let cells = &table.columns[0].marks.cells;
     cells.get(&Aspect::Rule(rule)).cloned().unwrap_or_else(|| panic!("no case is about {rule}"))
 }
 
@@ -212,5 +212,5 @@ fn the_reference_is_right_where_an_omission_of_a_rule_is_not() {
         table.add(case, true);
     }
     table.finish();
-    assert_cell(&table.columns[0].cells[&Aspect::Rule(Rule::Right4)], (false, true, false));
+    assert_cell(&table.columns[0].marks.cells[&Aspect::Rule(Rule::Right4)], (false, true, false));
 }

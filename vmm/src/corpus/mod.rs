@@ -18,6 +18,7 @@
 mod allowed;
 mod codec;
 mod coverage;
+mod distinct;
 mod line;
 mod machines;
 mod microcode;
@@ -28,6 +29,7 @@ pub mod replay;
 mod select;
 pub mod write;
 
+pub use distinct::{CaseKey, distinct_cases};
 pub use microcode::microcode;
 
 use crate::generate::CaseName;

@@ -5,7 +5,7 @@ use super::allowed::allowed;
 use super::select::Selection;
 use super::{Recorded, Source, microcode};
 use crate::campaign::Trial;
-use crate::campaign::sampler::{Sampler, TrialSource};
+use crate::campaign::sampler::TrialSource;
 use crate::finding::Findings;
 use crate::verdict::{self, Verdict};
 use crate::walker::{MUTANTS, Walker};
@@ -36,22 +36,8 @@ pub struct Recording {
     pub unknown: u64,
 }
 
-/// Records what a machine does. `findings` has the machine's known findings; `note` is called with
-/// the number of cases tried so far, and the number of points that they show.
-///
-/// # Errors
-/// When the guest or the machine dies.
-pub fn record(
-    machine: &mut dyn Machine,
-    options: &RecordOptions,
-    findings: &Findings,
-    note: impl FnMut(u64, usize),
-) -> Result<Recording, MachineError> {
-    let mut sampler = Sampler::new(options.seed, &options.modes, machine.capabilities());
-    record_from(&mut sampler, machine, options, findings, note)
-}
-
-/// Records what a machine does with the cases of a source.
+/// Records what a machine does with the cases of a source. `findings` has the machine's known findings; `note`
+/// is called with the number of cases tried so far, and the number of points that they show.
 ///
 /// # Errors
 /// When the guest or the machine dies.

@@ -1,27 +1,36 @@
 //! A corpus: what a recording contains, and what is replayed; for people and for scripts.
 
+use crate::corpus::Recorded;
 use crate::corpus::record::Recording;
 use crate::corpus::replay::Replayed;
-use crate::corpus::{Recorded, Source};
 use crate::report::machine::{MachineJson, machine};
 use crate::report::style::json::to_text;
 use crate::report::style::number::with_commas;
 use crate::report::style::table::line;
 use crate::walker::MUTANTS;
-use crosswalk_machine::Machine;
+use crosswalk_machine::{Capabilities, Identity};
 use mmu_core::Rule;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 #[derive(Serialize)]
-struct CorpusDocument<'r> {
+struct SectionsDocument<'r> {
+    sections: Vec<SectionJson<'r>>,
+    /// The size of the whole file.
+    bytes: usize,
+}
+
+#[derive(Serialize)]
+struct SectionJson<'r> {
     machine: MachineJson<'r>,
     microcode: Option<&'r str>,
     seed: u64,
     tried: u64,
     recorded: usize,
-    bytes: usize,
+    /// The size of the file, if this is its only section.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<usize>,
     modes: BTreeMap<&'static str, u64>,
     rules: Vec<&'r str>,
     mutants: Vec<&'r str>,
@@ -64,60 +73,91 @@ pub fn heading(replayed: &Replayed, name: &str, why: &str) -> String {
     text
 }
 
-/// The document of `record --json`.
-pub fn recorded_document(recorded_on: &dyn Machine, recording: &Recording, bytes: usize) -> String {
-    let Recording { source, cases, unknown } = recording;
-    to_text(&CorpusDocument {
-        machine: machine(recorded_on.identity(), recorded_on.capabilities()),
+/// A section that was recorded, and on what.
+#[derive(Clone, Debug)]
+pub struct RecordedSection {
+    /// The machine.
+    pub identity: Identity,
+    /// What it offers.
+    pub capabilities: Capabilities,
+    /// The section.
+    pub recording: Recording,
+}
+
+/// The document of `record --json`. Of several machines it has a section each.
+pub fn recorded_document(sections: &[RecordedSection], bytes: usize) -> String {
+    match sections {
+        [section] => to_text(&SectionJson { bytes: Some(bytes), ..section_json(section) }),
+        several => to_text(&SectionsDocument {
+            sections: several.iter().map(section_json).collect(),
+            bytes,
+        }),
+    }
+}
+
+fn section_json(section: &RecordedSection) -> SectionJson<'_> {
+    let Recording { source, cases, unknown } = &section.recording;
+    SectionJson {
+        machine: machine(&section.identity, &section.capabilities),
         microcode: source.microcode.as_deref(),
         seed: source.seed,
         tried: source.tried,
         recorded: cases.len(),
-        bytes,
+        bytes: None,
         modes: modes(cases),
         rules: all_of(cases, |recorded| &recorded.rules),
         mutants: all_of(cases, |recorded| &recorded.catches),
         unknown: *unknown,
-    })
+    }
 }
 
 /// The report of `record` in 80 columns.
-pub fn recorded_text(out: &Path, recording: &Recording, bytes: usize) -> String {
-    let Recording { source: Source { tried, .. }, cases, unknown } = recording;
+pub fn recorded_text(out: &Path, sections: &[RecordedSection], bytes: usize) -> String {
     let count = |number: usize| with_commas(number as u64);
+    let cases: usize = sections.iter().map(|section| section.recording.cases.len()).sum();
+    let tried: u64 = sections.iter().map(|section| section.recording.source.tried).sum();
     let mut text = String::new();
     line(
         &mut text,
         &format!(
             "{}: {} of {} cases, {} bytes.",
             out.display(),
-            count(cases.len()),
-            with_commas(*tried),
+            count(cases),
+            with_commas(tried),
             count(bytes)
         ),
     );
+
+    for section in sections {
+        if sections.len() > 1 {
+            text.push('\n');
+            line(&mut text, &section.recording.source.machine.describe());
+        }
+        describe_section(&mut text, &section.recording);
+    }
+    text
+}
+
+fn describe_section(text: &mut String, recording: &Recording) {
+    let Recording { cases, unknown, .. } = recording;
 
     let by_mode: Vec<_> = modes(cases)
         .into_iter()
         .map(|(mode, cases)| format!("{mode} {}", with_commas(cases)))
         .collect();
-    line(&mut text, &format!("modes     {}", by_mode.join(", ")));
+    line(text, &format!("modes     {}", by_mode.join(", ")));
 
     let rules = all_of(cases, |recorded| &recorded.rules).len();
-    line(&mut text, &format!("rules     {rules} of {} decide a case", Rule::ALL.len()));
+    line(text, &format!("rules     {rules} of {} decide a case", Rule::ALL.len()));
     let mutants = all_of(cases, |recorded| &recorded.catches).len();
-    line(
-        &mut text,
-        &format!("mutants   {mutants} of {} are proved wrong by a case", MUTANTS.len()),
-    );
+    line(text, &format!("mutants   {mutants} of {} are proved wrong by a case", MUTANTS.len()));
 
     if *unknown > 0 {
         line(
-            &mut text,
+            text,
             &format!("{} cases show a divergence that is not known.", with_commas(*unknown)),
         );
     }
-    text
 }
 
 /// The number of cases of each mode.

@@ -2,12 +2,14 @@
 //! JSON for scripts, and pages where people would rather look.
 //!
 //! - [`run`]: a run or a replay, as text, JSON and HTML; [`mutants`], [`corpus`], [`conformance`],
-//!   [`scenario`] and [`geometry`]: the other commands;
+//!   [`compare`], [`findings`], [`scenario`] and [`geometry`]: the other commands;
 //! - [`walk`]: one walk, drawn;
 //! - `style`: what all texts are made of; `machine` and `jail`: those in JSON.
 
+pub mod compare;
 pub mod conformance;
 pub mod corpus;
+pub mod findings;
 pub mod geometry;
 pub mod image;
 mod jail;
@@ -54,6 +56,15 @@ pub struct RunFacts<'r> {
     pub jail: Option<&'r JailReport>,
     /// CPU time of this process and its children, in seconds.
     pub cpu_seconds: f64,
+}
+
+/// An emulator that boots images, or why there is none.
+#[derive(Clone, Debug)]
+pub struct BootedOffer {
+    /// Its kind, as `--machine` names it.
+    pub kind: &'static str,
+    /// Its name with its version, and the names of its processors.
+    pub found: Result<(String, Vec<String>), String>,
 }
 
 /// How an access ended on a machine: `completed`, or the exception with its error code.

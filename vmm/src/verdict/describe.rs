@@ -13,11 +13,8 @@ pub fn describe_observation(case: &Case, seen: &Observation) -> String {
     }
 
     let mut parts = Vec::new();
-    if matches!(
-        case.access.kind,
-        AccessKind::Read | AccessKind::ReadModifyWrite | AccessKind::Fetch
-    ) {
-        parts.push(format!("value {:#x}", seen.value & low_bytes(result_width(case))));
+    if let Some(value) = result_of(case, seen) {
+        parts.push(format!("value {value:#x}"));
     }
     if !seen.stored.is_empty() {
         parts.push(format!("stored {}", describe_bytes(&seen.stored)));
@@ -36,6 +33,15 @@ pub(super) fn describe_privileged(record: &PrivilegedRecord) -> String {
         Some(register) => format!("{end}, and the register holds {register:#x}"),
         None => end,
     }
+}
+
+/// What the instruction read, if it reads and did not fault.
+pub fn result_of(case: &Case, seen: &Observation) -> Option<u64> {
+    let reads = matches!(
+        case.access.kind,
+        AccessKind::Read | AccessKind::ReadModifyWrite | AccessKind::Fetch
+    );
+    (reads && seen.fault.is_none()).then(|| seen.value & low_bytes(result_width(case)))
 }
 
 /// An allowed outcome: the fault, or the physical addresses reached.

@@ -3,7 +3,7 @@
 //! The reference itself stays as the manuals have it. A known finding that names a quirk covers exactly
 //! the cases that the reference with this quirk predicts, alone or together with other quirks.
 //!
-//! The quirks here are those of QEMU's TCG, of KVM's walker and of KVM's module pvm. They name the
+//! The quirks here are those of QEMU's TCG, of KVM's walker, of KVM's module pvm, and of Bochs. They name the
 //! function that deviates: in TCG of QEMU 7.2 it is `mmu_translate` (`excp_helper.c`) or the translator
 //! unless stated otherwise, in KVM of Linux 6.1 a function of arch/x86/kvm.
 
@@ -21,8 +21,9 @@ use mmu_core::walk::{Path, WalkError};
 use mmu_core::x86::format::{EntryBits, EntryKind, Format, Level, Pae};
 use mmu_core::x86::semantics::EntryError;
 use mmu_core::{
-    Access, AccessKind, Alternative, AnyMmu, Cr0, EntryUpdate, Fault, Outcome, PagingMode,
-    PhysAddr, Prediction, Reference, Rule, RuleSet, Segment, Semantics, Translation, VirtAddr,
+    Access, AccessKind, Alternative, AnyMmu, Cr0, EntryUpdate, Fault, Features, Outcome,
+    PagingMode, PhysAddr, Prediction, Reference, Rule, RuleSet, Segment, Semantics, Translation,
+    VirtAddr,
 };
 use semantics::QuirkySemantics;
 use std::str::FromStr;
@@ -92,6 +93,14 @@ bitflags! {
         const CR4_BEYOND_CPUID = 1 << 25;
         /// CR4.PKE drops nothing when it becomes 1 (`cpu_x86_update_cr4`).
         const PKE_DROPS_NOTHING = 1 << 26;
+        /// The fault of an address that is not canonical puts the address into CR2 (`x86_cpu_tlb_fill`, QEMU
+        /// 10.0).
+        const NON_CANONICAL_SETS_CR2 = 1 << 27;
+        /// PKRU or PKRS is chosen by the ring of the access, and not by U/S of the page (Bochs 2.7, as mutant
+        /// M16).
+        const KEYS_BY_RING = 1 << 28;
+        /// Physical addresses have 40 bits, and PSE-36 is there, whatever CPUID says (Bochs 2.7).
+        const ALWAYS_40_BITS = 1 << 29;
     }
 }
 
@@ -112,8 +121,11 @@ impl Quirks {
         let mode = case.mode();
         let access = &case.access;
         let is_long_mode = mode.is_long_mode();
-        let long_mode_only =
-            Self::GLOBAL_IS_FREE | Self::A_BEFORE_1_GIB | Self::ALWAYS_1_GIB | Self::KEY_AFTER_PAGE;
+        let long_mode_only = Self::GLOBAL_IS_FREE
+            | Self::A_BEFORE_1_GIB
+            | Self::ALWAYS_1_GIB
+            | Self::KEY_AFTER_PAGE
+            | Self::KEYS_BY_RING;
 
         let mut possible = Self::all();
         for (quirks, can_show) in [
@@ -121,12 +133,14 @@ impl Quirks {
             (long_mode_only, is_long_mode),
             (Self::STRADDLE_WALKS_FIRST, is_long_mode && access.crosses_page()),
             (Self::LOOSE_PDPTES, mode == PagingMode::Pae),
+            (Self::ALWAYS_40_BITS, case.profile.physical_address_bits < 40),
             (Self::PSE_36_IS_FREE | Self::PSE_36_ENDS_AT_36, mode == PagingMode::Bits32),
             (Self::RMW_LOADS_FIRST, access.kind == AccessKind::ReadModifyWrite),
             (Self::CLFLUSH_IS_NOTHING, access.kind == AccessKind::Clflush),
             (Self::FETCH_BY_NXE_ALONE, access.kind == AccessKind::Fetch),
             (Self::GOES_ON_AT_4_GIB, access.compatibility && access.crosses_page()),
             (Self::STACK_IS_GP, access.segment == Segment::Stack),
+            (Self::NON_CANONICAL_SETS_CR2, case.canonical_ends() != [true; 2]),
             (Self::JUMPS_TO_NON_CANONICAL, jumps_to_non_canonical(case)),
             (Self::NO_ALIGNMENT_CHECK, case.state.cr0.contains(Cr0::AM) && access.ac),
             (Self::AM_IS_ALWAYS_1, !case.state.cr0.contains(Cr0::AM) && access.ac),
@@ -173,6 +187,9 @@ pub struct Quirky(pub Quirks);
 
 impl Walker for Quirky {
     fn predict(&self, case: &Case) -> Prediction {
+        if let Some((narrower, case)) = self.with_40_bits(case) {
+            return narrower.predict(&case);
+        }
         if case.is_sequence() {
             return self.predict_accesses(case).pop().expect("a case has an access");
         }
@@ -196,6 +213,9 @@ impl Walker for Quirky {
     }
 
     fn predict_accesses(&self, case: &Case) -> Vec<Prediction> {
+        if let Some((narrower, case)) = self.with_40_bits(case) {
+            return narrower.predict_accesses(&case);
+        }
         if case.is_sequence() { self.predict_sequence(case) } else { vec![self.predict(case)] }
     }
 
@@ -227,6 +247,14 @@ impl Walker for Quirky {
 impl Quirky {
     const fn has(self, quirk: Quirks) -> bool {
         self.0.contains(quirk)
+    }
+
+    /// The case on a processor that has 40 address bits, for the other quirks, if that is one of them.
+    fn with_40_bits(self, case: &Case) -> Option<(Self, Case)> {
+        let mut case = Some(case).filter(|_| self.has(Quirks::ALWAYS_40_BITS))?.clone();
+        case.profile.physical_address_bits = 40;
+        case.profile.features |= Features::PSE36;
+        Some((Self(self.0 - Quirks::ALWAYS_40_BITS), case))
     }
 
     /// Predicts the accesses of an instruction, by the predictions for each.
@@ -280,7 +308,10 @@ impl Quirky {
 
         for way in &mut walked.alternatives {
             if way.outcome.fault().is_none() {
-                way.outcome = Outcome::Fault(semantics.non_canonical_fault(access));
+                let mut fault = semantics.non_canonical_fault(access);
+                // The second page is the one that is not canonical.
+                fault.cr2 = fault.cr2.map(|at| at.wrapping_add(first.size.into()));
+                way.outcome = Outcome::Fault(fault);
             }
         }
         walked
@@ -391,7 +422,7 @@ mod tests {
     use crosswalk_case::Action;
     use crosswalk_guest::layout::Arena;
     use crosswalk_guest::stub::Form;
-    use mmu_core::{Profile, Ring};
+    use mmu_core::{Profile, Ring, Vector};
 
     #[test]
     fn every_quirk_has_a_name() {
@@ -423,6 +454,31 @@ mod tests {
         assert!(Quirks::possible_for(&case).contains(Quirks::CLFLUSH_IS_NOTHING));
         case.access.kind = AccessKind::Read;
         assert!(Quirks::possible_for(&case).contains(Quirks::CLFLUSH_IS_NOTHING));
+    }
+
+    /// `0x7fff_ffff_ffff` is the last canonical address of the lower half. The walk of the first page
+    /// succeeds, and the second page begins at `0x8000_0000_0000`.
+    #[test]
+    fn canon_1_cr2_gets_the_first_byte_that_is_not_canonical() {
+        let quirks = Quirks::NON_CANONICAL_SETS_CR2 | Quirks::STRADDLE_WALKS_FIRST;
+        let mut case = Case::plain(Arena::ALL[0], 3, Ring::Three, Profile::default());
+        let cr2 = |case: &Case, quirks| {
+            let prediction = Quirky(quirks).predict(case);
+            let fault = *prediction.alternatives[0].outcome.fault().unwrap();
+            (fault.vector, fault.cr2.map(VirtAddr::get))
+        };
+
+        case.access = Access::read(VirtAddr::new(0x1234_0000_0000_0008), 8, Ring::Three);
+        let gp = Vector::GeneralProtection;
+        assert_eq!(cr2(&case, Quirks::STACK_IS_GP), (gp, None));
+        assert_eq!(cr2(&case, quirks), (gp, Some(0x1234_0000_0000_0008)));
+
+        // Index 255 of the PML4, and 511 of the tables below.
+        case.access = Access::read(VirtAddr::new(0x7fff_ffff_fffe), 4, Ring::Three);
+        for (entry, slot) in case.entries.iter_mut().zip([0x7f8, 0xff8, 0xff8, 0xff8]) {
+            entry.at = (entry.at & !0xfff) + slot;
+        }
+        assert_eq!(cr2(&case, quirks), (gp, Some(0x8000_0000_0000)));
     }
 
     #[test]

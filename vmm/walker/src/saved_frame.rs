@@ -10,7 +10,7 @@ use std::fmt;
 /// Alignment check or access control.
 const AC: u32 = 1 << 18;
 /// Resume. Processors save 1 (SDM "Instruction-Breakpoint Exception Condition"; APM "RFLAGS Register":
-/// "normally"), emulators may not. It is not compared.
+/// "normally"), emulators may not: TCG does from QEMU 10.0 on, or earlier, and not in 7.2. It is not compared.
 const RF: u32 = 1 << 16;
 /// The bit that is always 1.
 const ONE: u32 = 1 << 1;

@@ -6,10 +6,10 @@ use std::process::{Command, Stdio};
 pub(super) const PROGRAM: &str = "qemu-system-x86_64";
 
 /// The oldest version whose monitor and debug stub are known to work here.
-const OLDEST: Version = Version { major: 7, minor: 2 };
+const OLDEST: QemuVersion = QemuVersion { major: 7, minor: 2 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Version {
+struct QemuVersion {
     major: u32,
     minor: u32,
 }
@@ -30,7 +30,7 @@ pub(super) fn installed_version() -> Result<String, String> {
     let name = version_in(first_line)
         .ok_or_else(|| format!("{PROGRAM} --version prints no version: {first_line:?}"))?;
     if parse(name).is_none_or(|version| version < OLDEST) {
-        let Version { major, minor } = OLDEST;
+        let QemuVersion { major, minor } = OLDEST;
         return Err(format!("QEMU {name} is too old: {major}.{minor} or later is needed"));
     }
     Ok(name.into())
@@ -42,11 +42,11 @@ fn version_in(line: &str) -> Option<&str> {
 }
 
 /// The first two numbers of a version.
-fn parse(version: &str) -> Option<Version> {
+fn parse(version: &str) -> Option<QemuVersion> {
     let mut parts = version.split('.');
     let major = parts.next()?.parse().ok()?;
     let minor = parts.next()?.parse().ok()?;
-    Some(Version { major, minor })
+    Some(QemuVersion { major, minor })
 }
 
 #[cfg(test)]

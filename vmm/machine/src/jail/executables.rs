@@ -13,18 +13,25 @@ use std::path::{Path, PathBuf};
 /// Interpreters of interpreters; the kernel gives up after as many.
 const MAX_DEPTH: usize = 5;
 
-/// The file of a program, looked for in `PATH` as the kernel's library does.
+/// The file of a program, as the C library's `execvp` finds it: a name without a slash is looked for in
+/// `PATH`.
 ///
 /// # Errors
-/// If there is none.
-pub fn find_program(name: &str) -> io::Result<PathBuf> {
+/// If there is none that can be executed.
+pub fn find_program(name: impl AsRef<Path>) -> io::Result<PathBuf> {
+    let name = name.as_ref();
     let is_executable = |path: &PathBuf| {
         path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
     };
+    let missing = |problem: String| io::Error::new(io::ErrorKind::NotFound, problem);
 
+    if name.as_os_str().as_bytes().contains(&b'/') {
+        let problem = format!("{} is not a program", name.display());
+        return Some(name.to_owned()).filter(is_executable).ok_or_else(|| missing(problem));
+    }
     let path = env::var_os("PATH").unwrap_or_default();
     let found = env::split_paths(&path).map(|directory| directory.join(name)).find(is_executable);
-    found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no {name} in PATH")))
+    found.ok_or_else(|| missing(format!("no {} in PATH", name.display())))
 }
 
 /// A program and its interpreters: of a script, of an ELF file, or of both.
@@ -96,8 +103,17 @@ mod tests {
 
     #[test]
     fn a_program_is_found_in_path() {
-        assert!(find_program("sh").unwrap().ends_with("sh"));
+        let shell = find_program("sh").unwrap();
+        assert!(shell.ends_with("sh") && shell.is_absolute());
+        assert_eq!(find_program(&shell).unwrap(), shell);
         let error = find_program("no-such-program").unwrap_err();
         assert_eq!(error.to_string(), "no no-such-program in PATH");
+
+        for (path, what) in
+            [("/etc", "a directory"), ("/etc/passwd", "not executable"), ("/no", "")]
+        {
+            let error = find_program(path).unwrap_err();
+            assert_eq!(error.to_string(), format!("{path} is not a program"), "{what}");
+        }
     }
 }

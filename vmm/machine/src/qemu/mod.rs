@@ -8,9 +8,9 @@ mod pace;
 pub mod process;
 mod program;
 pub mod rom;
-mod unnamed_file;
+pub(crate) mod unnamed_file;
 
-pub use program::{PROGRAM, QemuVersion, installed_version};
+pub use program::{PROGRAM, QemuProgram};
 
 use crate::host;
 use crate::image::Image;
@@ -34,6 +34,7 @@ use process::{Options, QemuProcess, RamRegion};
 use std::collections::VecDeque;
 use std::mem::offset_of;
 use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long QEMU may compute until the guest has booted or completed a command. A full batch takes some
@@ -43,9 +44,11 @@ const LIMIT: Duration = Duration::from_secs(4);
 /// How long QEMU may compute for a probe that the guest may not survive: a batch of one case.
 const PROBE_LIMIT: Duration = Duration::from_millis(200);
 
-/// The processor that QEMU emulates: changes to its most capable one.
+/// The processor that QEMU emulates: by which QEMU, and changes to its most capable one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QemuProcessor {
+    /// The name or path of the QEMU; [`PROGRAM`] if not given.
+    pub program: Option<PathBuf>,
     /// MAXPHYADDR; 40 if not given.
     pub physical_address_bits: Option<u8>,
     /// Features to add or remove, in QEMU's notation, such as `-nx`.
@@ -147,8 +150,13 @@ impl QemuMachine {
         memory.write_value(CONTROL, &unbooted);
 
         let features: Vec<&str> = processor.features.iter().map(String::as_str).collect();
-        let options =
-            Options { phys_bits: Some(bits), cpu_flags: &features, memory: &regions(&files, bits) };
+        let program = processor.program.as_deref().unwrap_or(Path::new(PROGRAM));
+        let options = Options {
+            program,
+            phys_bits: Some(bits),
+            cpu_flags: &features,
+            memory: &regions(&files, bits),
+        };
         let process = QemuProcess::start(&options, jail)?;
 
         let parts = Parts {

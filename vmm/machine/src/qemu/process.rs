@@ -2,12 +2,12 @@
 //! owner.
 
 use super::arguments::{RamPlace, arguments};
-use super::program::{PROGRAM, QemuVersion, SANDBOX, installed_version, installed_with_sandbox};
+use super::program::{QemuProgram, SANDBOX};
 use super::rom;
 use super::unnamed_file::{message_file, messages, unnamed_file};
 use crate::child::CountedChild;
-use crate::jail::{CageKey, Jail, JailReport, find_program};
-use crate::{GuestFailure, MachineError};
+use crate::jail::{CageKey, Jail, JailReport};
+use crate::{GuestFailure, MachineError, Version};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::prctl::set_pdeathsig;
@@ -17,6 +17,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -39,6 +40,8 @@ pub struct RamRegion<'f> {
 /// What QEMU is asked to emulate.
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'f> {
+    /// The name or path of the QEMU; a name without a slash is searched in `PATH`.
+    pub program: &'f Path,
     /// MAXPHYADDR; QEMU's own choice (40) if not given.
     pub phys_bits: Option<u8>,
     /// Features to add or remove, in QEMU's notation, such as `-nx`.
@@ -52,7 +55,7 @@ pub struct Options<'f> {
 #[derive(Debug)]
 pub struct QemuProcess {
     child: CountedChild,
-    version: QemuVersion,
+    program: QemuProgram,
     /// QEMU's standard error.
     messages: File,
     keeper: Keeper,
@@ -67,13 +70,14 @@ impl QemuProcess {
     /// be ready.
     ///
     /// # Errors
-    /// If QEMU is not installed, too old, or cannot be started, or the jail cannot be closed. Whether
+    /// If there is no such QEMU, it is too old or cannot be started, or the jail cannot be closed. Whether
     /// QEMU accepts its command line is known a few milliseconds later: see [`Self::check_alive`].
     pub fn start(options: &Options<'_>, jail: &Jail) -> Result<Self, MachineError> {
-        let (version, sandbox) = if jail.is_none() {
-            (installed_version()?, Err("QEMU is not in jail".into()))
+        let program = QemuProgram::find(options.program)?;
+        let sandbox = if jail.is_none() {
+            Err("QEMU is not in jail".into())
         } else {
-            installed_with_sandbox()?
+            program.sandbox.clone()
         };
         let messages = message_file("QEMU's messages")?;
         let mut rom_file = unnamed_file("reset ROM")?;
@@ -92,7 +96,7 @@ impl QemuProcess {
         let list = arguments(rom_fd, options.phys_bits, options.cpu_flags, &memory)
             .map_err(|why| MachineError::host("laying out QEMU's memory")(io::Error::other(why)))?;
         let stderr = messages.try_clone().map_err(MachineError::host("sharing QEMU's messages"))?;
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(&program.path);
         if sandbox.is_ok() {
             command.args(SANDBOX);
         }
@@ -101,23 +105,19 @@ impl QemuProcess {
         command.process_group(0);
 
         let size = options.memory.iter().map(|region| region.len).sum();
-        let key = find_program(PROGRAM)
-            .and_then(|program| jail.cage_qemu(&program, size)?.close_around(&mut command))
+        let key = jail
+            .cage_qemu(&program.path, size)
+            .and_then(|cage| cage.close_around(&mut command))
             .map_err(MachineError::host("building QEMU's jail"))?;
 
-        let parent = getpid();
-        // SAFETY: between fork and exec the closure only makes system calls that are
-        // async-signal-safe (prctl, getppid, fcntl). It allocates nothing and takes no lock.
-        unsafe { command.pre_exec(move || become_dependent(parent, &inherited)) };
-
-        let (child, keeper) = Keeper::spawn(command, key)?;
+        let (child, keeper) = Keeper::spawn_dependent(command, inherited, key)?;
         let jail = jail.report_qemu(size, &sandbox);
-        Ok(Self { child, version, messages, keeper, jail, is_suspended: false, is_reaped: false })
+        Ok(Self { child, program, messages, keeper, jail, is_suspended: false, is_reaped: false })
     }
 
     /// The version of QEMU.
-    pub fn version(&self) -> QemuVersion {
-        self.version
+    pub fn version(&self) -> Version {
+        self.program.version
     }
 
     /// The jail that it is in.
@@ -175,14 +175,14 @@ impl QemuProcess {
     }
 
     fn ended(&self, status: ExitStatus) -> MachineError {
-        let messages = one_line(&self.messages);
+        let messages = one_line(&self.program.path, &self.messages);
         // A reset ends QEMU without a message, and so does turning the power off. Of our guest's
         // doings only a triple fault does that.
         if status.success() && messages.is_empty() {
             return MachineError::guest(GuestFailure::MachineOff, None);
         }
 
-        let version = self.version;
+        let version = self.program.version;
         let words = if messages.is_empty() { String::new() } else { format!(": {messages}") };
         let hint = match self.jail {
             JailReport::On(_) => " (it is in jail; --no-jail runs it without)",
@@ -208,20 +208,34 @@ impl Drop for QemuProcess {
 /// signal of a parent's death when the thread ends that started the child, not only when the whole
 /// program ends.
 #[derive(Debug)]
-struct Keeper {
+pub(crate) struct Keeper {
     /// The thread ends when this is dropped.
     release: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Keeper {
+    /// Starts a child that ends with this program, and inherits these files.
+    pub(crate) fn spawn_dependent(
+        mut command: Command,
+        inherited: Vec<OwnedFd>,
+        key: CageKey,
+    ) -> Result<(CountedChild, Self), MachineError> {
+        let parent = getpid();
+        // SAFETY: between fork and exec the closure only makes system calls that are
+        // async-signal-safe (prctl, getppid, fcntl). It allocates nothing and takes no lock.
+        unsafe { command.pre_exec(move || become_dependent(parent, &inherited)) };
+
+        Self::spawn(command, key)
+    }
+
     /// Starts a child from a new thread.
     fn spawn(mut command: Command, key: CageKey) -> Result<(CountedChild, Self), MachineError> {
         let (release, released) = mpsc::channel::<()>();
         let (give, take) = mpsc::channel();
 
         let thread = std::thread::Builder::new()
-            .name("qemu".into())
+            .name("emulator".into())
             .spawn(move || {
                 let _ = give.send(command.spawn().map(CountedChild::new));
                 // Closes the parent's copies of the inherited files.
@@ -234,11 +248,11 @@ impl Keeper {
         let spawned = take.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()));
         let child = spawned
             .map_err(|error| key.explain(error))
-            .map_err(MachineError::host("starting QEMU"))?;
+            .map_err(MachineError::host("starting the emulator"))?;
         Ok((child, Self { release: Some(release), thread: Some(thread) }))
     }
 
-    fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         drop(self.release.take());
 
         if let Some(thread) = self.thread.take() {
@@ -249,8 +263,11 @@ impl Keeper {
 
 /// Adds a file to those that the child inherits, and returns its descriptor, which is the same in
 /// the child.
-fn inherit(files: &mut Vec<OwnedFd>, file: io::Result<OwnedFd>) -> Result<RawFd, MachineError> {
-    let file = file.map_err(MachineError::host("sharing memory with QEMU"))?;
+pub(crate) fn inherit(
+    files: &mut Vec<OwnedFd>,
+    file: io::Result<OwnedFd>,
+) -> Result<RawFd, MachineError> {
+    let file = file.map_err(MachineError::host("sharing memory with the emulator"))?;
     let descriptor = file.as_raw_fd();
     files.push(file);
     Ok(descriptor)
@@ -271,9 +288,10 @@ fn become_dependent(parent: Pid, files: &[OwnedFd]) -> io::Result<()> {
 }
 
 /// QEMU's messages in one line, without the program's name.
-fn one_line(file: &File) -> String {
+fn one_line(program: &Path, file: &File) -> String {
     let text = messages(file);
-    let program = format!("{PROGRAM}: ");
+    let name = program.file_name().unwrap_or_default();
+    let program = format!("{}: ", name.display());
     let lines = text.lines().map(|line| line.trim().trim_start_matches(program.as_str()));
     lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
 }

@@ -1,4 +1,4 @@
-//! The QEMU that is installed.
+//! QEMU as a program: which one, its version, and what it can do for its jail.
 #![cfg_attr(
     not(test),
     warn(
@@ -12,12 +12,13 @@
 )]
 
 use super::unnamed_file::{message_file, messages};
-use crate::MachineError;
-use std::ffi::OsStr;
-use std::fmt;
+use crate::jail::find_program;
+use crate::{MachineError, Version};
+use std::collections::BTreeMap;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,7 @@ use std::time::{Duration, Instant};
 pub const PROGRAM: &str = "qemu-system-x86_64";
 
 /// The oldest version that is known to work.
-const OLDEST: QemuVersion = QemuVersion([7, 2, 0]);
+const OLDEST: Version = Version([7, 2, 0]);
 
 /// QEMU's own filter of system calls, with everything in it that QEMU can leave out.
 pub(super) const SANDBOX: [&str; 2] =
@@ -34,70 +35,65 @@ pub(super) const SANDBOX: [&str; 2] =
 /// How long it may take to tell its version.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// A version of QEMU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct QemuVersion([u32; 3]);
+/// A QEMU that this program can use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QemuProgram {
+    /// The file.
+    pub path: PathBuf,
+    /// Its version.
+    pub version: Version,
+    /// Whether it has its own [filter](SANDBOX) of system calls.
+    pub(super) sandbox: Result<(), String>,
+}
 
-impl QemuVersion {
-    /// Parses the output of `--version`: `QEMU emulator version 7.2.22 (...)`.
-    fn parse(text: &str) -> Option<Self> {
-        let version = text.strip_prefix("QEMU emulator version ")?.split_whitespace().next()?;
-        let mut numbers = version.splitn(3, '.').map(|part| {
-            let digits = part.split(|c: char| !c.is_ascii_digit()).next()?;
-            digits.parse().ok()
-        });
+impl QemuProgram {
+    /// Finds the QEMU of this name or path; a name without a slash is searched in `PATH`. A file is asked
+    /// once, however many machines run it.
+    ///
+    /// # Errors
+    /// If there is none, or it is too old, or is another program.
+    pub fn find(name: &Path) -> Result<Self, MachineError> {
+        static ASKED: Mutex<BTreeMap<PathBuf, QemuProgram>> = Mutex::new(BTreeMap::new());
 
-        let major = numbers.next()??;
-        let minor = numbers.next()??;
-        let patch = numbers.next().flatten().unwrap_or(0);
-        Some(Self([major, minor, patch]))
+        let path = find_program(name)
+            .map_err(|error| MachineError::Unavailable(format!("{error}: is QEMU installed?")))?;
+        let asked = || ASKED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = asked().get(&path) {
+            return Ok(known.clone());
+        }
+
+        let (version, sandbox) = ask_for_sandbox(&path)?;
+        let program = Self { path, version, sandbox };
+        asked().insert(program.path.clone(), program.clone());
+        Ok(program)
     }
 }
 
-impl fmt::Display for QemuVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [major, minor, patch] = self.0;
-        write!(f, "{major}.{minor}.{patch}")
-    }
-}
-
-/// The version of the QEMU that is installed.
-///
-/// # Errors
-/// If there is none, or it is too old.
-pub fn installed_version() -> Result<QemuVersion, MachineError> {
-    version_of(OsStr::new(PROGRAM))
-}
-
-/// The version of the QEMU that is installed, and whether it has its own [filter](SANDBOX): one that
-/// has none refuses the option before it prints its version. QEMU is asked once, however many run.
-pub(super) fn installed_with_sandbox() -> Result<(QemuVersion, Result<(), String>), MachineError> {
-    static INSTALLED: OnceLock<(QemuVersion, Result<(), String>)> = OnceLock::new();
-
-    match INSTALLED.get() {
-        Some(installed) => Ok(installed.clone()),
-        None => ask_for_sandbox().inspect(|answer| drop(INSTALLED.set(answer.clone()))),
-    }
-}
-
-fn ask_for_sandbox() -> Result<(QemuVersion, Result<(), String>), MachineError> {
-    let program = OsStr::new(PROGRAM);
+/// Asks a QEMU for its version and its filter: one that has none refuses the option before it prints its
+/// version.
+fn ask_for_sandbox(program: &Path) -> Result<(Version, Result<(), String>), MachineError> {
     let answer = answer_of(program, &SANDBOX)?;
 
-    if QemuVersion::parse(&answer).is_some() {
+    if parse(&answer).is_some() {
         return Ok((version_in(program, &answer)?, Ok(())));
     }
     let why = "this QEMU was built without seccomp, or does not know all of its options";
     Ok((version_of(program)?, Err(why.into())))
 }
 
-/// The version of an installed program.
-fn version_of(program: &OsStr) -> Result<QemuVersion, MachineError> {
+/// Parses the output of `--version`: `QEMU emulator version 7.2.22 (...)`.
+fn parse(text: &str) -> Option<Version> {
+    let version = text.strip_prefix("QEMU emulator version ")?.split_whitespace().next()?;
+    Version::at_start_of(version)
+}
+
+/// The version of a program.
+fn version_of(program: &Path) -> Result<Version, MachineError> {
     version_in(program, &answer_of(program, &[])?)
 }
 
 /// What a program answers to `--version` after these options.
-fn answer_of(program: &OsStr, options: &[&str]) -> Result<String, MachineError> {
+fn answer_of(program: &Path, options: &[&str]) -> Result<String, MachineError> {
     let name = program.display();
     // Not a pipe: what the program starts could keep that open.
     let answer = message_file("QEMU's version")?;
@@ -110,12 +106,9 @@ fn answer_of(program: &OsStr, options: &[&str]) -> Result<String, MachineError> 
         .stdin(Stdio::null())
         .stdout(stdout)
         .stderr(Stdio::null());
-    let mut child = command.spawn().map_err(|error| {
-        MachineError::Unavailable(match error.kind() {
-            io::ErrorKind::NotFound => format!("no {name} in PATH: is QEMU installed?"),
-            _ => format!("{name} cannot be started: {error}"),
-        })
-    })?;
+    let mut child = command
+        .spawn()
+        .map_err(|error| MachineError::Unavailable(format!("{name} cannot be started: {error}")))?;
     if !ends_within(&mut child, LIMIT).map_err(MachineError::host("waiting for QEMU"))? {
         return Err(MachineError::Unavailable(format!("{name} --version does not end")));
     }
@@ -124,9 +117,9 @@ fn answer_of(program: &OsStr, options: &[&str]) -> Result<String, MachineError> 
 }
 
 /// The version in a program's answer.
-fn version_in(program: &OsStr, text: &str) -> Result<QemuVersion, MachineError> {
+fn version_in(program: &Path, text: &str) -> Result<Version, MachineError> {
     let name = program.display();
-    let version = QemuVersion::parse(text).ok_or_else(|| {
+    let version = parse(text).ok_or_else(|| {
         let line = text.lines().next().unwrap_or_default();
         MachineError::Unavailable(format!("{name} --version prints no version, but {line:?}"))
     })?;
@@ -166,13 +159,13 @@ mod tests {
             ("QEMU emulator version 9.1.50-dirty\n", [9, 1, 50]),
             ("QEMU emulator version 8.2\n", [8, 2, 0]),
         ] {
-            assert_eq!(QemuVersion::parse(text), Some(QemuVersion(expected)), "{text}");
+            assert_eq!(parse(text), Some(Version(expected)), "{text}");
         }
 
         for text in ["", "QEMU emulator version", "QEMU emulator version seven", "bash 5.2"] {
-            assert_eq!(QemuVersion::parse(text), None, "{text}");
+            assert_eq!(parse(text), None, "{text}");
         }
-        assert!(QemuVersion([10, 0, 0]) > OLDEST && QemuVersion([7, 1, 9]) < OLDEST);
+        assert!(Version([10, 0, 0]) > OLDEST && Version([7, 1, 9]) < OLDEST);
     }
 
     fn error_of(script: &str) -> String {
@@ -183,7 +176,7 @@ mod tests {
         let executable = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(&program, executable).expect("the mode can be set");
 
-        version_of(program.as_os_str()).expect_err("this is not a usable QEMU").to_string()
+        version_of(&program).expect_err("this is not a usable QEMU").to_string()
     }
 
     #[test]
@@ -218,7 +211,7 @@ mod tests {
         let other = error_of("#!/bin/sh\necho hello\n");
         assert!(other.ends_with("prints no version, but \"hello\""), "{other}");
 
-        let missing = version_of(OsStr::new("no-such-qemu")).expect_err("there is none");
+        let missing = QemuProgram::find(Path::new("no-such-qemu")).expect_err("there is none");
         assert_eq!(missing.to_string(), "no no-such-qemu in PATH: is QEMU installed?");
     }
 }

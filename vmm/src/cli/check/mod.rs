@@ -1,9 +1,13 @@
 //! `crosswalk check`: runs cases on a machine and compares every outcome.
 
+pub(super) mod booted;
+mod finished;
 mod session;
+mod side_by_side;
 
 use super::failure::Failure;
 use super::machine::{MachineArguments, MachineChoice, MachineKind};
+use super::output::publish;
 use super::replay::{self, ReplayOptions};
 use super::time::parse_time;
 use crate::campaign::known::KnownSource;
@@ -71,13 +75,22 @@ pub(super) struct CheckArguments {
 }
 
 pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
+    if arguments.machine == MachineKind::Bochs {
+        return booted::run(arguments);
+    }
+    let options = arguments.options.one_by_one();
+    if options.len() > 1 {
+        return side_by_side::run(arguments, options);
+    }
+
     match arguments.options.choose(arguments.machine)? {
         MachineChoice::Corpus { why } => replay_instead(&why, arguments),
         MachineChoice::Machine(machine) => {
             let mut session = Session::open(arguments, machine)?;
             session.resume()?;
             session.run()?;
-            session.report()
+            let run = session.finish()?;
+            publish(&run.facts(), &run.summary, arguments.json, arguments.report.as_deref())
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A run on a machine, from opening its journal to its report.
 
 use super::CheckArguments;
+use super::finished::FinishedRun;
 use crate::campaign::journal::{
     Checkpoint, Journal, JournalError, RunLine, RunOptions, SmallestLine,
 };
@@ -11,12 +12,12 @@ use crate::cli::cpu_time::cpu_seconds;
 use crate::cli::failure::Failure;
 use crate::cli::machine::OpenedMachine;
 use crate::cli::modes::{offered, requested};
-use crate::cli::output::{print, publish};
+use crate::cli::output::print;
 use crate::cli::program::AskedProgram;
 use crate::cli::progress::CampaignBar;
 use crate::cli::time::DEFAULT_TIME;
 use crate::generate::{Generator, Schedule, SequenceUse, Shard};
-use crate::report::{self, RunFacts};
+use crate::report;
 use crate::verdict::Verdict;
 use crate::walker::Walker;
 use crosswalk_case::Case;
@@ -25,7 +26,6 @@ use crosswalk_machine::{Capabilities, Identity, Machine, ModeOffer};
 use mmu_core::{PagingMode, Reference};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::num::NonZero;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::available_parallelism;
@@ -125,6 +125,11 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Leaves out the CPU time that this process has used so far, for other runs.
+    pub(super) fn forget_cpu_time(&mut self) {
+        self.cpu_before -= cpu_seconds();
+    }
+
     /// Runs the cases until the limit, or until the user stops the run.
     pub(super) fn run(&mut self) -> Result<(), Failure> {
         self.print_heading();
@@ -189,8 +194,8 @@ impl<'a> Session<'a> {
         Checkpoint::new(&self.run, &self.progress, cpu_seconds, self.is_complete)
     }
 
-    /// Reduces the findings and publishes the report. Returns the exit code.
-    pub(super) fn report(mut self) -> Result<ExitCode, Failure> {
+    /// Reduces the findings, and closes the machine.
+    pub(super) fn finish(mut self) -> Result<FinishedRun, Failure> {
         let mut last = self.state();
         let summary = campaign::finish(self.machine.as_mut(), &self.plan, self.progress)?;
         if let Some(program) = &mut self.program {
@@ -202,20 +207,18 @@ impl<'a> Session<'a> {
             journal.write(&last)?;
         }
 
-        let facts = RunFacts {
-            identity: self.machine.identity(),
-            capabilities: self.machine.capabilities(),
-            modes: &self.modes,
-            run: &self.run,
-            sources: &[],
-            covered: &[],
-            candidate: self.program.as_ref().map(AskedProgram::score),
-            complete: self.is_complete,
-            jobs: Some(self.machines),
-            jail: Some(self.machine.jail()),
+        Ok(FinishedRun {
+            identity: self.machine.identity().clone(),
+            capabilities: self.machine.capabilities().clone(),
+            modes: self.modes,
+            run: self.run,
+            program: self.program,
+            is_complete: self.is_complete,
+            machines: self.machines,
+            jail: self.machine.jail().clone(),
             cpu_seconds: last.progress.cpu_seconds,
-        };
-        publish(&facts, &summary, self.arguments.json, self.arguments.report.as_deref())
+            summary,
+        })
     }
 }
 

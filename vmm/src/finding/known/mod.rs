@@ -15,8 +15,10 @@
 
 mod conditions;
 mod names;
+mod versions;
 
 pub use conditions::{ObservedConditions, When};
+pub use versions::VersionRange;
 
 use crate::file;
 use crate::verdict::{ChoiceTaken, Difference};
@@ -84,8 +86,11 @@ pub struct KnownFinding {
     pub rule: Rule,
     /// What a manual says.
     pub manual: String,
-    /// Where it was measured, and the versions that have it.
+    /// Where it was measured.
     pub since: String,
+    /// The versions of the machine that have it.
+    #[serde(default)]
+    pub versions: VersionRange,
     /// The mutant that makes the same mistake.
     pub explained_by: Option<String>,
     /// A case that shows it, in its text form.
@@ -150,6 +155,7 @@ pub fn quirks(known: &[KnownFinding]) -> Quirks {
 const SHIPPED: &[(&str, &str)] = &[
     ("pvm", include_str!("../../../known/pvm.toml")),
     ("tcg", include_str!("../../../known/tcg.toml")),
+    ("bochs", include_str!("../../../known/bochs.toml")),
     ("svm-npt-on-tcg", include_str!("../../../known/svm-npt-on-tcg.toml")),
     ("svm-shadow-on-tcg", include_str!("../../../known/svm-shadow-on-tcg.toml")),
 ];
@@ -169,17 +175,39 @@ pub struct KnownError {
     problem: String,
 }
 
-/// The known findings that come with the program, for a flavour and the machine beneath it. None if no
-/// file fits.
+/// The known findings that come with the program for a machine, in its version. None if no file fits.
 ///
 /// # Errors
 /// If a file that comes with the program is malformed. A test reads every one of them.
-pub fn shipped(flavour: &str, beneath: &str) -> Result<Vec<KnownFinding>, KnownError> {
+pub fn shipped(machine: &Identity) -> Result<Vec<KnownFinding>, KnownError> {
+    let Identity { flavour, beneath, .. } = machine;
     let on = format!("{flavour}-on-{beneath}");
-    match SHIPPED.iter().find(|(known, _)| *known == flavour || *known == on) {
-        Some((name, text)) => from_text(&format!("known/{name}.toml"), text),
+
+    match SHIPPED.iter().find(|(known, _)| known == flavour || *known == on) {
+        Some((name, text)) => {
+            let all = from_text(&format!("known/{name}.toml"), text)?;
+            Ok(of_version(all, machine))
+        }
         None => Ok(Vec::new()),
     }
+}
+
+/// The known findings that a machine has in its version.
+pub fn of_version(mut all: Vec<KnownFinding>, machine: &Identity) -> Vec<KnownFinding> {
+    let version = machine.deciding_version();
+    all.retain(|known| known.versions.contains(version));
+    all
+}
+
+/// Every file that comes with the program, by the name of its flavour, with its findings in all versions.
+///
+/// # Errors
+/// As those of [`shipped`].
+pub fn all_shipped() -> Result<Vec<(&'static str, Vec<KnownFinding>)>, KnownError> {
+    let read = |(name, text): &(&'static str, &str)| {
+        from_text(&format!("known/{name}.toml"), text).map(|all| (*name, all))
+    };
+    SHIPPED.iter().map(read).collect()
 }
 
 /// The reasons for which cases of an image are not run on any machine.
@@ -194,7 +222,7 @@ pub fn of_images() -> Result<Vec<KnownFinding>, KnownError> {
 /// The id of the known finding that comes with the program for a quirk of a machine, if it has one of
 /// its own.
 pub fn id_of(quirk: Quirks, machine: &Identity) -> Option<String> {
-    let known = shipped(&machine.flavour, &machine.beneath).unwrap_or_default();
+    let known = shipped(machine).unwrap_or_default();
     known.into_iter().find(|known| known.quirk == quirk).map(|known| known.id)
 }
 
@@ -224,7 +252,12 @@ pub fn from_text(name: &str, text: &str) -> Result<Vec<KnownFinding>, KnownError
     }
     all.extend(file.finding);
 
-    for known in &all {
+    for (number, known) in all.iter().enumerate() {
+        let is_same =
+            |other: &&KnownFinding| other.id == known.id && other.versions.overlaps(known.versions);
+        if all.iter().take(number).any(|other| is_same(&other)) {
+            return Err(error(format!("{} is there twice in the same version", known.id)));
+        }
         if let Some(case) = &known.case {
             Case::from_json(case).map_err(|e| error(format!("case of {}: {e}", known.id)))?;
         }
@@ -261,8 +294,11 @@ fn included(Include { from, findings }: &Include) -> Result<Vec<KnownFinding>, S
     })?;
     let file: File = toml::from_str(text).map_err(|e| format!("known/{name}.toml: {e}"))?;
 
+    // The versions are those of the other machine, and what lies beneath does not tell its own.
+    let versions = VersionRange::ALL;
     let find = |id: &String| {
         let found = file.finding.iter().find(|known| known.id == *id).cloned();
+        let found = found.map(|known| KnownFinding { versions, ..known });
         found.ok_or_else(|| format!("known/{name}.toml has no finding {id:?} of its own"))
     };
     findings.iter().map(find).collect()
@@ -374,6 +410,49 @@ mod tests {
         }
     }
 
+    /// Of a version, findings with the same id must be for different versions of the machine.
+    #[test]
+    fn a_finding_is_there_once_in_each_version() {
+        let finding = |versions: &str| {
+            format!(
+                "[[finding]]\nid='X'\ntitle='t'\nkind='choice'\nrule='AD-3'\nmanual='m'\nsince='s'\n\
+                 versions={versions}\n"
+            )
+        };
+        let [old, new] = ["{before='8.0'}", "{from='8.0'}"].map(finding);
+        assert_eq!(from_text("x.toml", &(old.clone() + &new)).unwrap().len(), 2);
+
+        let error = from_text("x.toml", &(old.clone() + &new + &old)).unwrap_err().to_string();
+        assert_eq!(error, "x.toml: X is there twice in the same version");
+    }
+
+    /// What differs between QEMU 7.2 and 10.0, by the ids in `known/tcg.toml`: `tests/qemu_versions.rs`
+    /// runs both.
+    #[test]
+    fn the_findings_of_a_machine_are_those_of_its_version() {
+        let ids = |kind: &str, flavour: &str, version: Option<&str>| {
+            let machine = Identity {
+                kind: kind.into(),
+                flavour: flavour.into(),
+                beneath: "tcg".into(),
+                cpu: String::new(),
+                host_kernel: "6.1.0-31-amd64".into(),
+                version: version.map(str::to_owned),
+            };
+            let known = shipped(&machine).unwrap();
+            known.into_iter().map(|known| known.id).collect::<Vec<_>>()
+        };
+
+        let old = ids("qemu", "tcg", Some("QEMU 7.2.22"));
+        let mut new = ids("qemu", "tcg", Some("QEMU 10.0.2"));
+        assert!(!old.contains(&"T24".to_owned()));
+        new.retain(|id| !old.contains(id));
+        assert_eq!(new, ["T24"]);
+
+        // The version beneath a nested KVM is not told, and is not that of its kernel.
+        assert!(ids("kvm", "svm-npt", None).contains(&"T24".to_owned()));
+    }
+
     #[test]
     fn an_unknown_word_is_refused_by_name() {
         let finding = |kind: &str, rule: &str, condition: &str| {
@@ -392,6 +471,7 @@ mod tests {
             (finding("choice", "AD-3", "when.access=['read', 'jump']"), "jump"),
             (finding("choice", "AD-3", "seen.expected=['refused']"), "refused"),
             (finding("choice", "AD-3", "seen.fields=['cr3']"), "cr3"),
+            (finding("choice", "AD-3", "versions={from='old'}"), "old"),
         ] {
             let error = from_text("x.toml", &text).unwrap_err().to_string();
             assert!(error.contains("x.toml") && error.contains(word), "{error}");

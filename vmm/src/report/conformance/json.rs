@@ -93,7 +93,7 @@ pub fn document(corpus: &str, table: &Table) -> String {
 }
 
 fn cell_json(column: &Column, known: Aspect) -> CellJson<'_> {
-    let cell = column.cells.get(&known);
+    let cell = column.marks.cells.get(&known);
     let none = Cell::default();
     let Cell { right, wrong, silent, right_sides, one_sided, .. } = cell.unwrap_or(&none);
     let RightSides { too_lax, too_strict, elsewhere } = *right_sides;

@@ -77,7 +77,7 @@ fn add_table(text: &mut String, table: &Table) {
 
 /// The mark of a cell; a wrong one links to its smallest case.
 fn mark(column: &Column, known: Aspect) -> String {
-    let cell = column.cells.get(&known);
+    let cell = column.marks.cells.get(&known);
     match (CellResult::of(cell), cell) {
         (CellResult::Wrong, Some(cell)) => {
             format!("[**wrong** {}](#{})", cell.wrong, anchor(column, known))

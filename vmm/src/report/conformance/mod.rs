@@ -47,8 +47,9 @@ impl CellResult {
 
 /// The known mistakes that at least one walker was asked about.
 fn shown(table: &Table) -> Vec<Aspect> {
-    let is_asked =
-        |mistake: &Aspect| table.columns.iter().any(|column| column.cells.contains_key(mistake));
+    let is_asked = |mistake: &Aspect| {
+        table.columns.iter().any(|column| column.marks.cells.contains_key(mistake))
+    };
     rows().into_iter().filter(is_asked).collect()
 }
 
@@ -77,5 +78,9 @@ fn remark(column: &Column) -> String {
 
 /// The mistakes of a walker: the known mistake each is, how often it was made, and its simplest case.
 fn mistakes(column: &Column) -> impl Iterator<Item = (Aspect, u64, &Mistake)> {
-    column.cells.iter().filter_map(|(row, cell)| Some((*row, cell.wrong, cell.mistake.as_ref()?)))
+    column
+        .marks
+        .cells
+        .iter()
+        .filter_map(|(row, cell)| Some((*row, cell.wrong, cell.mistake.as_ref()?)))
 }

@@ -2,6 +2,7 @@
 
 use super::{CellResult, full_name, mistakes, remark, shown};
 use crate::conformance::{Cell, Column, Mistake, Table};
+use crate::report::style::letters;
 use crate::report::style::number::with_commas;
 use crate::report::style::table::{line, new_table, trimmed};
 use std::fmt::Write;
@@ -41,7 +42,7 @@ fn draw_table(text: &mut String, table: &Table) {
 
     let mut grid = new_table(&header);
     for known in shown(table) {
-        let marks = table.columns.iter().map(|column| mark(column.cells.get(&known)));
+        let marks = table.columns.iter().map(|column| mark(column.marks.cells.get(&known)));
         grid.add_row([vec![known.to_string()], marks.collect()].concat());
     }
 
@@ -77,9 +78,4 @@ fn describe_mistakes(text: &mut String, column: &Column) {
         // One line, however long: people copy it into a shell.
         let _ = writeln!(text, "  crosswalk explain '{case}'\n");
     }
-}
-
-/// The names of columns.
-fn letters() -> impl Iterator<Item = char> {
-    'A'..='Z'
 }

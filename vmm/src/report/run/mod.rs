@@ -3,4 +3,5 @@
 mod coverage;
 pub mod html;
 pub mod json;
+pub mod side_by_side;
 pub mod text;

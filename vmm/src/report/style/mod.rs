@@ -6,3 +6,8 @@ mod printable;
 pub(super) mod table;
 
 pub(crate) use printable::printable;
+
+/// The names of columns in texts.
+pub(super) fn letters() -> impl Iterator<Item = char> {
+    'A'..='Z'
+}

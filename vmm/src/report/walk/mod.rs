@@ -9,6 +9,7 @@ use crate::verdict::{self, Verdict, describe_observation};
 use crate::walker::{Mutant, PredictedPrivileged, WalkerSpec};
 use crosswalk_case::observation::{Attempt, EntryAfter};
 use crosswalk_case::{Action, Case};
+use crosswalk_machine::Identity;
 use mmu_core::cache::TlbEntry;
 use mmu_core::walk::{Path, Step, WalkError};
 use mmu_core::x86::format::{Bits32, EntryBits, EntryKind, FiveLevel, FourLevel, Pae, levels};
@@ -82,6 +83,14 @@ fn why_not_walked(mode: PagingMode, prediction: &Prediction) -> &'static str {
         }
         _ => "not canonical: bits 63 to 47 are not all equal, so there is no walk",
     }
+}
+
+/// Which of several machines the next lines are about.
+pub fn on_machine(machine: &Identity) -> String {
+    let mut text = String::new();
+    let version = machine.version.as_deref().unwrap_or(&machine.host_kernel);
+    line(&mut text, &format!("on        {} {}, {version}", machine.kind, machine.flavour));
+    text
 }
 
 /// What a machine did with the case, beside what the walker predicts.

@@ -2,10 +2,10 @@
 
 use super::Quirks;
 use mmu_core::x86::format::{EntryBits, EntryKind, Format, Level};
-use mmu_core::x86::semantics::{AlignmentCheck, Cause, Denial};
+use mmu_core::x86::semantics::{AlignmentCheck, Cause, Denial, Rights};
 use mmu_core::{
-    Access, AccessKind, Cr0, Efer, Fault, PageFaultCode, PagingMode, Reference, Regime, Semantics,
-    Vector,
+    Access, AccessKind, Cr0, Efer, Fault, PageFaultCode, PagingMode, Reference, Regime, Ring,
+    Semantics, Vector,
 };
 
 /// The quirks that are decisions of a single walk.
@@ -67,7 +67,18 @@ impl Semantics for QuirkySemantics {
         if self.has(Quirks::STACK_IS_GP) {
             fault.vector = Vector::GeneralProtection;
         }
+        if self.has(Quirks::NON_CANONICAL_SETS_CR2) {
+            fault.cr2 = Some(access.address);
+        }
         fault
+    }
+
+    fn key_denied(&self, rights: Rights, leaf: u64, access: &Access, regime: &Regime) -> bool {
+        let mut rights = rights;
+        if self.has(Quirks::KEYS_BY_RING) {
+            rights.set(Rights::USER, access.ring == Ring::Three);
+        }
+        Reference.key_denied(rights, leaf, access, regime)
     }
 
     fn is_leaf<F: Format>(&self, level: &Level, entry: u64, regime: &Regime) -> bool {

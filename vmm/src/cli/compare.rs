@@ -1,0 +1,78 @@
+//! `crosswalk compare`: machines beside the manuals and beside each other, from what was recorded.
+
+use super::failure::Failure;
+use super::output::{check_replaceable, print, replace_file};
+use super::progress;
+use crate::campaign::known::KnownSource;
+use crate::conformance::machines::{MachineTable, TableBuilder};
+use crate::corpus::read::CorpusReader;
+use crate::report::compare;
+use mmu_core::PagingMode;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Clone, Debug, clap::Args)]
+#[command(
+    after_help = "`record --cases-of FILE` runs the cases of one machine's corpus on another machine."
+)]
+pub(super) struct CompareArguments {
+    /// Corpora that `record` or `judge` wrote, of at least two machines in all [default: the corpus that
+    /// comes with the program]
+    #[arg(value_name = "FILE")]
+    corpora: Vec<PathBuf>,
+    /// Paging modes, separated by commas [default: all that were recorded]
+    #[arg(long, value_delimiter = ',')]
+    mode: Vec<PagingMode>,
+    /// A file of known findings, or none to forgive nothing [default: the file for each machine]
+    #[arg(long, value_name = "FILE|none")]
+    known: Option<KnownSource>,
+    /// Write a table of machines by rule into this file as a page of Markdown
+    #[arg(long, value_name = "FILE")]
+    page: Option<PathBuf>,
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// The exit code is 1 if a machine differs from the manuals in a way that is not known, 3 if no case was
+/// run by two machines, else 0.
+pub(super) fn run(arguments: &CompareArguments) -> Result<ExitCode, Failure> {
+    if let Some(page) = &arguments.page {
+        check_replaceable(page)?;
+    }
+    let table = read_table(arguments)?;
+    if table.cases == 0 {
+        return Err(Failure::Input("no case of these modes was recorded".into()));
+    }
+
+    if let Some(page) = &arguments.page {
+        replace_file(page, compare::page(&table))?;
+    }
+    print(&if arguments.json { compare::document(&table) } else { compare::text(&table) });
+
+    let is_unknown = table.machines.iter().any(|machine| machine.unknown > 0);
+    Ok(ExitCode::from(match (table.shared, is_unknown) {
+        (0, _) => 3,
+        (_, true) => 1,
+        (_, false) => 0,
+    }))
+}
+
+fn read_table(arguments: &CompareArguments) -> Result<MachineTable, Failure> {
+    let known = arguments.known.clone().unwrap_or_default();
+    let mut builder = TableBuilder::new(&known, &arguments.mode);
+    let counter = progress::case_counter();
+
+    let readers = match arguments.corpora.as_slice() {
+        [] => vec![CorpusReader::bundled()?],
+        // All are opened before one is read, so that a missing one is told at once.
+        paths => paths.iter().map(|path| CorpusReader::open(path)).collect::<Result<_, _>>()?,
+    };
+    for reader in readers {
+        builder.read(reader, || {})?;
+    }
+    let table = builder.finish(|| counter.inc(1));
+
+    counter.finish_and_clear();
+    Ok(table)
+}

@@ -1,0 +1,114 @@
+//! Machines beside the manuals and beside each other, as text, as JSON, and as a page of Markdown.
+
+mod json;
+mod markdown;
+mod text;
+
+pub use json::document;
+pub use markdown::page;
+pub use text::text;
+
+use crate::conformance::machines::{MachineColumn, MachineTable};
+use crate::conformance::{Aspect, Cell, rows};
+use crosswalk_machine::{Identity, Version};
+use mmu_core::Rule;
+use std::collections::BTreeSet;
+
+/// What a cell says about a machine and a rule.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum MachineResult {
+    Right,
+    Wrong,
+    /// It is right, but only where a machine that knows nothing of the rule is right as well.
+    OneSided,
+    Silent,
+    NotRun,
+}
+
+impl MachineResult {
+    const fn of(cell: Option<&Cell>) -> Self {
+        match cell {
+            Some(Cell { wrong: 1.., .. }) => Self::Wrong,
+            Some(Cell { one_sided: true, .. }) => Self::OneSided,
+            Some(Cell { right: 1.., .. }) => Self::Right,
+            Some(Cell { silent: 1.., .. }) => Self::Silent,
+            _ => Self::NotRun,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Right => "right",
+            Self::Wrong => "wrong",
+            Self::OneSided | Self::Silent => "cannot say",
+            Self::NotRun => "not run",
+        }
+    }
+}
+
+/// The aspects that a case of some machine was about, in the order of the rules.
+fn shown(table: &MachineTable) -> Vec<Aspect> {
+    let has = |aspect: &Aspect| {
+        table.machines.iter().any(|machine| machine.marks.cells.contains_key(aspect))
+    };
+    let chooses = |rule: &Rule| machines_choose(table, *rule);
+
+    let mut all: BTreeSet<Aspect> = rows().into_iter().filter(has).collect();
+    let rules = Rule::ALL.iter().copied();
+    all.extend(rules.filter(|rule| has(&Aspect::Rule(*rule)) || chooses(rule)).map(Aspect::Rule));
+    all.into_iter().collect()
+}
+
+/// Whether a machine takes other members of a choice than another one.
+fn machines_choose(table: &MachineTable, rule: Rule) -> bool {
+    table.machines.iter().any(|machine| differs_by_choice(table, machine, rule))
+}
+
+fn differs_by_choice(table: &MachineTable, machine: &MachineColumn, rule: Rule) -> bool {
+    table.machines.iter().any(|other| machine.chooses_otherwise(rule, other))
+}
+
+/// Names of the machines, no two of which are the same.
+fn names(table: &MachineTable) -> Vec<String> {
+    let lines = table.machines.iter().map(|machine| machine.line.read());
+    let machines: Vec<_> = lines.map(|line| line.expect("it was read with the corpus")).collect();
+
+    let plain: Vec<_> = machines.iter().map(|(identity, _)| plain_name(identity)).collect();
+    let with_bits: Vec<_> = machines
+        .iter()
+        .zip(&plain)
+        .map(|((_, capabilities), name)| {
+            let bits = capabilities.profile.physical_address_bits;
+            let same = plain.iter().filter(|other| *other == name).count();
+            if same > 1 { format!("{name}, {bits} bits") } else { name.clone() }
+        })
+        .collect();
+
+    let is_taken = |index: usize| {
+        with_bits.iter().take(index).filter(|other| **other == with_bits[index]).count()
+    };
+    let numbered = (0..with_bits.len()).map(|index| match is_taken(index) {
+        0 => with_bits[index].clone(),
+        earlier => format!("{} ({})", with_bits[index], earlier + 1),
+    });
+    numbered.collect()
+}
+
+/// What a machine is, in a few words: `tcg, QEMU 7.2.22`, `svm-npt on tcg, Linux 6.1.0`, or `bochs, Bochs 2.7,` and
+/// the name that the processor gives itself.
+fn plain_name(identity: &Identity) -> String {
+    let Identity { flavour, beneath, host_kernel, version, .. } = identity;
+    let kernel = Version::at_start_of(host_kernel);
+    let kernel = kernel.map_or_else(|| host_kernel.clone(), |version| version.to_string());
+
+    match version {
+        // Of these there are many processors.
+        Some(emulator) if identity.has_printed_a_log() => {
+            let words: Vec<_> = identity.cpu.split_whitespace().collect();
+            format!("{flavour}, {emulator}, {}", words.join(" "))
+        }
+        Some(emulator) => format!("{flavour}, {emulator}"),
+        None if beneath == "tcg" => format!("{flavour} on {beneath}, Linux {kernel}"),
+        None => format!("{flavour}, Linux {kernel}"),
+    }
+}

@@ -1,0 +1,111 @@
+//! Known findings of machines: as a list, in full, and as JSON.
+
+use super::style::json::to_text;
+use super::style::table::{line, new_table, trimmed};
+use crate::finding::known::{KnownFinding, VersionRange};
+use crosswalk_case::Case;
+use crosswalk_machine::Version;
+use serde::Serialize;
+use std::fmt::Write;
+
+#[derive(Serialize)]
+struct KnownFindingJson<'r> {
+    flavour: &'r str,
+    id: &'r str,
+    title: &'r str,
+    kind: &'static str,
+    rule: &'static str,
+    manual: &'r str,
+    since: &'r str,
+    /// The versions of the machine that have it.
+    versions: VersionRangeJson,
+    explained_by: Option<&'r str>,
+    /// A case that shows it.
+    case: Option<Case>,
+}
+
+/// A range of versions. An end that is not given is open.
+#[derive(Serialize)]
+struct VersionRangeJson {
+    from: Option<String>,
+    before: Option<String>,
+}
+
+impl From<VersionRange> for VersionRangeJson {
+    fn from(range: VersionRange) -> Self {
+        Self { from: range.from().map(Version::short), before: range.before().map(Version::short) }
+    }
+}
+
+/// The findings of some flavours of machines, as JSON.
+pub fn document(all: &[(String, Vec<KnownFinding>)]) -> String {
+    let of_each = all
+        .iter()
+        .flat_map(|(flavour, known)| known.iter().map(move |known| known_json(flavour, known)));
+    to_text(&of_each.collect::<Vec<_>>())
+}
+
+fn known_json<'r>(flavour: &'r str, known: &'r KnownFinding) -> KnownFindingJson<'r> {
+    KnownFindingJson {
+        flavour,
+        id: &known.id,
+        title: &known.title,
+        kind: known.kind.name(),
+        rule: known.rule.id(),
+        manual: &known.manual,
+        since: &known.since,
+        versions: known.versions.into(),
+        explained_by: known.explained_by.as_deref(),
+        // It was read as a case when the file was.
+        case: known.case.as_deref().and_then(|case| Case::from_json(case).ok()),
+    }
+}
+
+/// The findings of some flavours of machines, a table for each in 80 columns.
+pub fn text(all: &[(String, Vec<KnownFinding>)]) -> String {
+    let mut text = String::new();
+    for (flavour, known) in all {
+        line(&mut text, flavour);
+        let mut table = new_table(&["finding", "kind", "rule", "versions", "what"]);
+        for known in known {
+            table.add_row([
+                known.id.clone(),
+                known.kind.name().into(),
+                known.rule.id().into(),
+                known.versions.to_string(),
+                known.title.clone(),
+            ]);
+        }
+        let _ = writeln!(text, "{}\n", trimmed(&table));
+    }
+    text
+}
+
+/// Some findings in full.
+pub fn descriptions(all: &[(String, Vec<KnownFinding>)]) -> String {
+    let mut text = String::new();
+    for (flavour, known) in all {
+        for known in known {
+            describe(&mut text, flavour, known);
+        }
+    }
+    text
+}
+
+fn describe(text: &mut String, flavour: &str, known: &KnownFinding) {
+    let KnownFinding { id, title, kind, rule, manual, since, versions, .. } = known;
+    line(text, &format!("{id} of {flavour}: {title}"));
+    line(text, &format!("  kind      {}", kind.name()));
+    line(text, &format!("  rule      {rule}: {}", rule.meaning()));
+    line(text, &format!("  manual    {manual}"));
+    line(text, &format!("  versions  {versions}"));
+    line(text, &format!("  measured  {since}"));
+    if let Some(mutant) = &known.explained_by {
+        line(text, &format!("  as        {mutant}"));
+    }
+    if let Some(case) = &known.case {
+        // One line, however long: people copy it into a shell.
+        let _ = writeln!(text, "  crosswalk explain '{case}'");
+    }
+    text.push('\n');
+}
