@@ -97,7 +97,10 @@ impl BatchRunner {
         let mut attempts = self.attempts(&encoded, log)?;
         let mut cases = encoded.batch.cases;
         if let Some(machine) = &log.ran_on {
-            adapt(&mut cases, &mut attempts, machine);
+            adapt(&mut cases, machine);
+            if log.skipped.is_none() {
+                leave_out_unable(&cases, &mut attempts, machine);
+            }
         }
         Ok(RanBatch { first, cases, attempts })
     }
@@ -163,12 +166,17 @@ impl BatchRunner {
     }
 }
 
-/// Makes cases that were made for one machine those of another, which has run them. What that machine cannot run was
-/// not observed.
-fn adapt(cases: &mut [Case], attempts: &mut [Attempt], machine: &Capabilities) {
-    for (case, attempt) in cases.iter_mut().zip(attempts) {
+/// Makes cases that were made for one machine those of another, which has run them.
+fn adapt(cases: &mut [Case], machine: &Capabilities) {
+    for case in cases {
         case.profile = machine.profile;
-        if let (Attempt::Observed(_), Some(why)) = (&*attempt, cannot_run(case, machine)) {
+    }
+}
+
+/// What the machine that has run the cases cannot run was not observed, whatever it did.
+fn leave_out_unable(cases: &[Case], attempts: &mut [Attempt], machine: &Capabilities) {
+    for (case, attempt) in cases.iter().zip(attempts) {
+        if let Some(why) = cannot_run(case, machine) {
             *attempt = Attempt::Unsupported(why);
         }
     }
