@@ -175,7 +175,11 @@ fn an_image_on_qemu_shows_what_qemu_shows() {
         assert_eq!(by_log, by_qemu, "{case}");
     }
 
-    let [findings_by_log, findings_by_qemu] = findings;
+    // A log does not tell the version, so findings of other versions are looked for, too.
+    let [findings_by_log, findings_by_qemu] = findings.map(|mut findings| {
+        findings.retain(|_, count| *count > 0);
+        findings
+    });
     assert_eq!(findings_by_log, findings_by_qemu);
     for id in ["T1", "T2", "T5", "T6", "T8", "T11", "T15"] {
         assert!(findings_by_log.get(id).is_some_and(|count| *count > 0), "{id} does not occur");

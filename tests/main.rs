@@ -3,6 +3,7 @@
 //! processors to the others. `cargo test --test end_to_end jail::` runs those of a file.
 
 mod alignment;
+mod bochs;
 mod cached_cases;
 mod campaign;
 mod candidates;

@@ -31,6 +31,11 @@ impl Identity {
         }
     }
 
+    /// Whether it booted an image and printed a log, so that nothing can be run on it any more.
+    pub fn has_printed_a_log(&self) -> bool {
+        matches!(self.kind.as_str(), "image" | "bochs" | "v86")
+    }
+
     /// Of a KVM whose flavour is unknown: what that means for its findings, as a sentence.
     pub fn unknown_flavour(&self) -> Option<&'static str> {
         let is_unknown = self.kind == "kvm" && self.flavour == Flavour::Unknown.name();

@@ -39,7 +39,7 @@ impl KnownSource {
             Self::Shipped | Self::Unforgiven => known::shipped(machine)?,
             Self::File(path) => known::of_version(known::from_file(Path::new(path))?, machine),
         };
-        if machine.kind == "image" {
+        if machine.has_printed_a_log() {
             findings.extend(known::of_images()?);
         }
         let are_forgiven = walker.is_reference() && *self != Self::Unforgiven;

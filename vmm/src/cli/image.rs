@@ -61,7 +61,7 @@ pub(super) fn run(arguments: &ImageArguments) -> Result<ExitCode, Failure> {
     check_replaceable(&arguments.out)?;
 
     let plan = arguments.plan()?;
-    let image = plan.build().map_err(|error| failure(&error))?;
+    let image = plan.build().map_err(|error| no_image(&error))?;
     let file = executable(&image.payload);
     replace_file(&arguments.out, &file)?;
 
@@ -74,7 +74,8 @@ pub(super) fn run(arguments: &ImageArguments) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn failure(error: &NoImage) -> Failure {
+/// Why there is no image.
+pub(super) fn no_image(error: &NoImage) -> Failure {
     match error {
         NoImage::TooLong(_) | NoImage::Case { .. } => Failure::Input(error.to_string()),
         NoImage::Memory(_) | NoImage::Image(_) => Failure::machine(error.to_string()),
@@ -122,7 +123,7 @@ impl ImageArguments {
 }
 
 /// A processor with every feature that the guest uses.
-fn default_profile() -> Profile {
+pub(super) fn default_profile() -> Profile {
     let unused = Features::INVPCID | Features::CET_SS | Features::LAM;
     Profile { physical_address_bits: 40, features: Features::all() - unused, ..Profile::default() }
 }

@@ -23,6 +23,7 @@ use crate::walker::WalkerSpec;
 use crosswalk_case::Case;
 use crosswalk_case::observation::{Attempt, Provenance};
 use crosswalk_machine::batch::cannot_run;
+use crosswalk_machine::host;
 use crosswalk_machine::log::{LogEnd, LogError, LogMachine, LogParts, LogProcessor, LogReader};
 use crosswalk_machine::{Capabilities, Identity, LeftOut, Machine, MachineError, MachineLine};
 use mmu_core::Profile;
@@ -62,6 +63,49 @@ pub(super) struct JudgeArguments {
     /// Write the report into this directory as JSON and HTML
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
+    /// The emulator that this program booted itself
+    #[arg(skip)]
+    booted: Option<BootedMachine>,
+}
+
+/// An emulator that this program booted.
+#[derive(Clone, Debug)]
+pub(super) struct BootedMachine {
+    /// Its kind, which is its flavour, too.
+    pub(super) kind: &'static str,
+    /// Its name and version.
+    pub(super) version: String,
+    /// Why it was chosen.
+    pub(super) why: String,
+}
+
+impl JudgeArguments {
+    /// For the log of an emulator that this program booted.
+    pub(super) fn of_booted(
+        log: PathBuf,
+        booted: BootedMachine,
+        known: Option<KnownSource>,
+        json: bool,
+        report: Option<PathBuf>,
+    ) -> Self {
+        Self {
+            log,
+            name: Some(booted.kind.to_owned()),
+            name_version: Some(booted.version.clone()),
+            hardware: false,
+            profile: None,
+            known,
+            record: None,
+            json,
+            report,
+            booted: Some(booted),
+        }
+    }
+
+    /// Judges the log.
+    pub(super) fn judge(&self) -> Result<ExitCode, Failure> {
+        run(self)
+    }
 }
 
 pub(super) fn run(arguments: &JudgeArguments) -> Result<ExitCode, Failure> {
@@ -97,7 +141,14 @@ pub(super) fn open_log(path: &Path) -> Result<OpenedLog, Failure> {
     let name = path.display().to_string();
     let file = File::open(path)
         .map_err(|error| Failure::of_io(format!("{name}: cannot be read: {error}"), &error))?;
-    let source: Box<dyn BufRead + Send> = Box::new(BufReader::new(file));
+    read_log(name, Box::new(BufReader::new(file)))
+}
+
+/// Reads a log up to what it says about its processor; errors call it `name`.
+pub(super) fn read_log(
+    name: String,
+    source: Box<dyn BufRead + Send>,
+) -> Result<OpenedLog, Failure> {
     let mut reader = LogReader::new(source);
     let in_log = |error: LogError| Failure::Input(format!("{name}, {error}"));
 
@@ -166,13 +217,23 @@ impl<'a> Judge<'a> {
 
         Self {
             arguments,
-            identity: Identity {
-                kind: "image".into(),
-                flavour: flavour.unwrap_or_else(|| "unknown".into()),
-                beneath: beneath.into(),
-                cpu: log.processor.name(),
-                host_kernel: "unknown".into(),
-                version: arguments.name_version.clone(),
+            identity: match &arguments.booted {
+                Some(booted) => Identity {
+                    kind: booted.kind.into(),
+                    flavour: booted.kind.into(),
+                    beneath: host::beneath(),
+                    cpu: log.processor.name(),
+                    host_kernel: host::kernel(),
+                    version: Some(booted.version.clone()),
+                },
+                None => Identity {
+                    kind: "image".into(),
+                    flavour: flavour.unwrap_or_else(|| "unknown".into()),
+                    beneath: beneath.into(),
+                    cpu: log.processor.name(),
+                    host_kernel: "unknown".into(),
+                    version: arguments.name_version.clone(),
+                },
             },
             provenance,
             ran_on,
@@ -196,6 +257,9 @@ impl<'a> Judge<'a> {
     }
 
     fn note(&self) -> String {
+        if let Some(booted) = &self.arguments.booted {
+            return booted.why.clone();
+        }
         let log = self.arguments.log.display();
         match (self.arguments.hardware, &self.arguments.name) {
             (true, _) => format!("{log}; that it was hardware is the word of the user"),

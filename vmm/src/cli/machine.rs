@@ -19,6 +19,8 @@ pub(super) enum MachineKind {
     Kvm,
     /// QEMU's emulation of a processor
     Qemu,
+    /// Bochs's emulation of the processor that --cpu names: it boots an image (check only)
+    Bochs,
     /// No machine: what recorded machines did
     Corpus,
 }
@@ -29,6 +31,9 @@ pub(super) struct MachineArguments {
     /// Another QEMU than the one in PATH. check, explain, record and machines take several
     #[arg(long, value_name = "PROGRAM")]
     qemu: Vec<PathBuf>,
+    /// The processor that Bochs emulates; a wrong name lists them
+    #[arg(long, value_name = "MODEL", default_value = "corei7_skylake_x")]
+    cpu: String,
     /// MAXPHYADDR of the processor that QEMU emulates, 36 to 52 [default: 40]
     #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u8).range(36..=52))]
     phys_bits: Option<u8>,
@@ -80,6 +85,11 @@ impl MachineArguments {
         Self { qemu: Vec::new(), ..self.clone() }
     }
 
+    /// The processor that Bochs emulates.
+    pub(super) fn cpu(&self) -> &str {
+        &self.cpu
+    }
+
     /// Whether the user named a QEMU.
     pub(super) const fn names_qemu(&self) -> bool {
         !self.qemu.is_empty()
@@ -108,8 +118,8 @@ impl MachineArguments {
 
         match kind {
             MachineKind::Auto if !self.qemu.is_empty() => Ok(MachineKind::Qemu),
-            MachineKind::Kvm if !self.qemu.is_empty() => {
-                Err(Failure::Input("--qemu names a QEMU, but --machine is kvm".into()))
+            MachineKind::Kvm | MachineKind::Bochs if !self.qemu.is_empty() => {
+                Err(Failure::Input("--qemu names a QEMU, but --machine another machine".into()))
             }
             kind => Ok(kind),
         }
@@ -140,6 +150,10 @@ impl MachineArguments {
             }
             MachineKind::Qemu => {
                 Ok(MachineChoice::machine(self.open_qemu(&jail, Interrupter::default())?, AS_ASKED))
+            }
+            MachineKind::Bochs => {
+                let problem = "--machine bochs boots an image: only check takes it";
+                Err(Failure::Input(problem.into()))
             }
             MachineKind::Auto => self.choose_available(&jail),
         }

@@ -3,8 +3,9 @@
 use super::failure::Failure;
 use super::machine::{MachineArguments, MachineKind};
 use super::output::print;
-use crate::report;
+use crate::report::{self, BootedOffer};
 use crosswalk_machine::Machine;
+use crosswalk_machine::bochs::BochsProgram;
 use std::iter;
 use std::process::ExitCode;
 
@@ -39,10 +40,17 @@ pub(super) fn run(arguments: &MachinesArguments) -> Result<ExitCode, Failure> {
             (name.as_str(), offer.map_err(String::as_str))
         })
         .collect();
+    let bochs = BochsProgram::find();
+    let booted = [BootedOffer {
+        kind: "bochs",
+        found: bochs
+            .map(|program| (format!("Bochs {}", program.version.short()), program.models))
+            .map_err(|error| error.to_string()),
+    }];
     print(&if arguments.json {
-        report::run::json::machines(&offers, &walkers)
+        report::run::json::machines(&offers, &booted, &walkers)
     } else {
-        report::run::text::machines(&offers, &walkers)
+        report::run::text::machines(&offers, &booted, &walkers)
     });
 
     let works = opened.iter().any(|(_, opened)| opened.is_ok());

@@ -58,6 +58,15 @@ pub struct RunFacts<'r> {
     pub cpu_seconds: f64,
 }
 
+/// An emulator that boots images, or why there is none.
+#[derive(Clone, Debug)]
+pub struct BootedOffer {
+    /// Its kind, as `--machine` names it.
+    pub kind: &'static str,
+    /// Its name with its version, and the names of its processors.
+    pub found: Result<(String, Vec<String>), String>,
+}
+
 /// How an access ended on a machine: `completed`, or the exception with its error code.
 fn name_of_end(end: Option<(u8, u32)>) -> String {
     end.map_or_else(|| "completed".into(), |(vector, code)| name_of_fault(vector, code))

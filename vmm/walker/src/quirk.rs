@@ -3,7 +3,7 @@
 //! The reference itself stays as the manuals have it. A known finding that names a quirk covers exactly
 //! the cases that the reference with this quirk predicts, alone or together with other quirks.
 //!
-//! The quirks here are those of QEMU's TCG, of KVM's walker and of KVM's module pvm. They name the
+//! The quirks here are those of QEMU's TCG, of KVM's walker, of KVM's module pvm, and of Bochs. They name the
 //! function that deviates: in TCG of QEMU 7.2 it is `mmu_translate` (`excp_helper.c`) or the translator
 //! unless stated otherwise, in KVM of Linux 6.1 a function of arch/x86/kvm.
 
@@ -15,11 +15,11 @@ use crosswalk_case::observation::SavedRip;
 use mmu_core::outcome::EntryUpdates;
 use mmu_core::walk::{Path, WalkError};
 use mmu_core::x86::format::{EntryBits, EntryKind, Format, Level, Pae};
-use mmu_core::x86::semantics::{AlignmentCheck, Cause, Denial, EntryError};
+use mmu_core::x86::semantics::{AlignmentCheck, Cause, Denial, EntryError, Rights};
 use mmu_core::{
-    Access, AccessKind, Alternative, AnyMmu, Cr0, Efer, EntryUpdate, Fault, Outcome, PageFaultCode,
-    PagingMode, PhysAddr, Prediction, Reference, Regime, Rule, RuleSet, Segment, Semantics,
-    Translation, Vector, VirtAddr,
+    Access, AccessKind, Alternative, AnyMmu, Cr0, Efer, EntryUpdate, Fault, Features, Outcome,
+    PageFaultCode, PagingMode, PhysAddr, Prediction, Reference, Regime, Ring, Rule, RuleSet,
+    Segment, Semantics, Translation, Vector, VirtAddr,
 };
 use std::str::FromStr;
 
@@ -79,6 +79,11 @@ bitflags! {
         /// The fault of an address that is not canonical puts the address into CR2 (`x86_cpu_tlb_fill`, QEMU
         /// 10.0).
         const NON_CANONICAL_SETS_CR2 = 1 << 21;
+        /// PKRU or PKRS is chosen by the ring of the access, and not by U/S of the page (Bochs 2.7, as mutant
+        /// M16).
+        const KEYS_BY_RING = 1 << 22;
+        /// Physical addresses have 40 bits, and PSE-36 is there, whatever CPUID says (Bochs 2.7).
+        const ALWAYS_40_BITS = 1 << 23;
     }
 }
 
@@ -99,8 +104,11 @@ impl Quirks {
         let mode = case.mode();
         let access = &case.access;
         let is_long_mode = mode.is_long_mode();
-        let long_mode_only =
-            Self::GLOBAL_IS_FREE | Self::A_BEFORE_1_GIB | Self::ALWAYS_1_GIB | Self::KEY_AFTER_PAGE;
+        let long_mode_only = Self::GLOBAL_IS_FREE
+            | Self::A_BEFORE_1_GIB
+            | Self::ALWAYS_1_GIB
+            | Self::KEY_AFTER_PAGE
+            | Self::KEYS_BY_RING;
 
         let mut possible = Self::all();
         for (quirks, can_show) in [
@@ -108,6 +116,7 @@ impl Quirks {
             (long_mode_only, is_long_mode),
             (Self::STRADDLE_WALKS_FIRST, is_long_mode && access.crosses_page()),
             (Self::LOOSE_PDPTES, mode == PagingMode::Pae),
+            (Self::ALWAYS_40_BITS, case.profile.physical_address_bits < 40),
             (Self::PSE_36_IS_FREE | Self::PSE_36_ENDS_AT_36, mode == PagingMode::Bits32),
             (Self::RMW_LOADS_FIRST, access.kind == AccessKind::ReadModifyWrite),
             (Self::CLFLUSH_IS_NOTHING, access.kind == AccessKind::Clflush),
@@ -161,6 +170,9 @@ pub struct Quirky(pub Quirks);
 
 impl Walker for Quirky {
     fn predict(&self, case: &Case) -> Prediction {
+        if let Some((narrower, case)) = self.with_40_bits(case) {
+            return narrower.predict(&case);
+        }
         if case.is_sequence() {
             return self.predict_accesses(case).pop().expect("a case has an access");
         }
@@ -184,6 +196,9 @@ impl Walker for Quirky {
     }
 
     fn predict_accesses(&self, case: &Case) -> Vec<Prediction> {
+        if let Some((narrower, case)) = self.with_40_bits(case) {
+            return narrower.predict_accesses(&case);
+        }
         if case.is_sequence() { self.predict_sequence(case) } else { vec![self.predict(case)] }
     }
 
@@ -211,6 +226,14 @@ impl Walker for Quirky {
 impl Quirky {
     const fn has(self, quirk: Quirks) -> bool {
         self.0.contains(quirk)
+    }
+
+    /// The case on a processor that has 40 address bits, for the other quirks, if that is one of them.
+    fn with_40_bits(self, case: &Case) -> Option<(Self, Case)> {
+        let mut case = Some(case).filter(|_| self.has(Quirks::ALWAYS_40_BITS))?.clone();
+        case.profile.physical_address_bits = 40;
+        case.profile.features |= Features::PSE36;
+        Some((Self(self.0 - Quirks::ALWAYS_40_BITS), case))
     }
 
     /// Predicts the accesses of an instruction, by the predictions for each.
@@ -439,6 +462,14 @@ impl Semantics for QuirkySemantics {
         fault
     }
 
+    fn key_denied(&self, rights: Rights, leaf: u64, access: &Access, regime: &Regime) -> bool {
+        let mut rights = rights;
+        if self.has(Quirks::KEYS_BY_RING) {
+            rights.set(Rights::USER, access.ring == Ring::Three);
+        }
+        Reference.key_denied(rights, leaf, access, regime)
+    }
+
     fn is_leaf<F: Format>(&self, level: &Level, entry: u64, regime: &Regime) -> bool {
         let is_large = F::IS_LONG_MODE && level.number == 3 && entry & EntryBits::PS.bits() != 0;
         (is_large && self.has(Quirks::ALWAYS_1_GIB)) || F::is_leaf(level, entry, regime)
@@ -476,7 +507,7 @@ mod tests {
     use crosswalk_case::Action;
     use crosswalk_guest::layout::Arena;
     use crosswalk_guest::stub::Form;
-    use mmu_core::{Profile, Ring};
+    use mmu_core::Profile;
 
     #[test]
     fn every_quirk_has_a_name() {

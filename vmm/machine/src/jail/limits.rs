@@ -29,6 +29,19 @@ pub(super) fn qemu(memory: u64) -> Vec<Limit> {
     .to_vec()
 }
 
+/// The limits of an emulator that boots an image with this much memory. It writes the log of the image.
+pub(super) fn booted(memory: u64) -> Vec<Limit> {
+    [
+        (Resource::RLIMIT_CORE, 0),
+        (Resource::RLIMIT_NOFILE, 256),
+        (Resource::RLIMIT_FSIZE, 256 * MIB),
+        (Resource::RLIMIT_DATA, memory.saturating_add(GIB)),
+        (Resource::RLIMIT_AS, memory.saturating_add(2 * GIB)),
+    ]
+    .map(|(resource, value)| Limit { resource, value })
+    .to_vec()
+}
+
 /// The limits of a walker. Address space is free: an adapter maps 64 GiB and touches little of it.
 pub(super) fn walker(counts_processes: bool) -> Vec<Limit> {
     let mut limits = vec![

@@ -115,6 +115,26 @@ impl Jail {
         })
     }
 
+    /// The cage of an emulator that boots an image with this much memory, in bytes: it reads its libraries, and
+    /// the files that it inherits.
+    ///
+    /// # Errors
+    /// If it cannot be built.
+    pub(crate) fn cage_booted(&self, program: &Path, memory: u64) -> io::Result<Cage> {
+        let Some(host) = &self.0 else { return Ok(Cage::open()) };
+
+        Ok(Cage {
+            namespaces: host.namespaces.as_ref().ok().copied(),
+            limits: limits::lower(&limits::booted(memory))?,
+            drops_privileges: true,
+            files: host.landlock.as_ref().ok().map(|kind| kind.emulator(program)).transpose()?,
+            filters: host
+                .seccomp
+                .as_ref()
+                .map_or_else(|_| Ok(Vec::new()), |()| syscalls::walker())?,
+        })
+    }
+
     /// The cage of a program that answers cases: it reads what it likes, and changes nothing.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ mod pace;
 pub mod process;
 mod program;
 pub mod rom;
-mod unnamed_file;
+pub(crate) mod unnamed_file;
 
 pub use program::{PROGRAM, QemuProgram};
 

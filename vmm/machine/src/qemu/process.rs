@@ -110,12 +110,7 @@ impl QemuProcess {
             .and_then(|cage| cage.close_around(&mut command))
             .map_err(MachineError::host("building QEMU's jail"))?;
 
-        let parent = getpid();
-        // SAFETY: between fork and exec the closure only makes system calls that are
-        // async-signal-safe (prctl, getppid, fcntl). It allocates nothing and takes no lock.
-        unsafe { command.pre_exec(move || become_dependent(parent, &inherited)) };
-
-        let (child, keeper) = Keeper::spawn(command, key)?;
+        let (child, keeper) = Keeper::spawn_dependent(command, inherited, key)?;
         let jail = jail.report_qemu(size, &sandbox);
         Ok(Self { child, program, messages, keeper, jail, is_suspended: false, is_reaped: false })
     }
@@ -213,20 +208,34 @@ impl Drop for QemuProcess {
 /// signal of a parent's death when the thread ends that started the child, not only when the whole
 /// program ends.
 #[derive(Debug)]
-struct Keeper {
+pub(crate) struct Keeper {
     /// The thread ends when this is dropped.
     release: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Keeper {
+    /// Starts a child that ends with this program, and inherits these files.
+    pub(crate) fn spawn_dependent(
+        mut command: Command,
+        inherited: Vec<OwnedFd>,
+        key: CageKey,
+    ) -> Result<(CountedChild, Self), MachineError> {
+        let parent = getpid();
+        // SAFETY: between fork and exec the closure only makes system calls that are
+        // async-signal-safe (prctl, getppid, fcntl). It allocates nothing and takes no lock.
+        unsafe { command.pre_exec(move || become_dependent(parent, &inherited)) };
+
+        Self::spawn(command, key)
+    }
+
     /// Starts a child from a new thread.
     fn spawn(mut command: Command, key: CageKey) -> Result<(CountedChild, Self), MachineError> {
         let (release, released) = mpsc::channel::<()>();
         let (give, take) = mpsc::channel();
 
         let thread = std::thread::Builder::new()
-            .name("qemu".into())
+            .name("emulator".into())
             .spawn(move || {
                 let _ = give.send(command.spawn().map(CountedChild::new));
                 // Closes the parent's copies of the inherited files.
@@ -239,11 +248,11 @@ impl Keeper {
         let spawned = take.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()));
         let child = spawned
             .map_err(|error| key.explain(error))
-            .map_err(MachineError::host("starting QEMU"))?;
+            .map_err(MachineError::host("starting the emulator"))?;
         Ok((child, Self { release: Some(release), thread: Some(thread) }))
     }
 
-    fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         drop(self.release.take());
 
         if let Some(thread) = self.thread.take() {
@@ -254,8 +263,11 @@ impl Keeper {
 
 /// Adds a file to those that the child inherits, and returns its descriptor, which is the same in
 /// the child.
-fn inherit(files: &mut Vec<OwnedFd>, file: io::Result<OwnedFd>) -> Result<RawFd, MachineError> {
-    let file = file.map_err(MachineError::host("sharing memory with QEMU"))?;
+pub(crate) fn inherit(
+    files: &mut Vec<OwnedFd>,
+    file: io::Result<OwnedFd>,
+) -> Result<RawFd, MachineError> {
+    let file = file.map_err(MachineError::host("sharing memory with the emulator"))?;
     let descriptor = file.as_raw_fd();
     files.push(file);
     Ok(descriptor)

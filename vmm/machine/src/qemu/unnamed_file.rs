@@ -25,7 +25,7 @@ const MAX_MESSAGE_BYTES: u64 = 1 << 20;
 const MAX_READ_BYTES: usize = 1000;
 
 /// Creates an empty file. The name is for those who look into `/proc`.
-pub(super) fn unnamed_file(name: &str) -> Result<File, MachineError> {
+pub(crate) fn unnamed_file(name: &str) -> Result<File, MachineError> {
     create(name, MFdFlags::MFD_CLOEXEC)
 }
 

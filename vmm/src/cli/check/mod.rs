@@ -1,5 +1,6 @@
 //! `crosswalk check`: runs cases on a machine and compares every outcome.
 
+pub(super) mod booted;
 mod finished;
 mod session;
 mod side_by_side;
@@ -74,6 +75,9 @@ pub(super) struct CheckArguments {
 }
 
 pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
+    if arguments.machine == MachineKind::Bochs {
+        return booted::run(arguments);
+    }
     let options = arguments.options.one_by_one();
     if options.len() > 1 {
         return side_by_side::run(arguments, options);

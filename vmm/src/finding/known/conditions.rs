@@ -37,6 +37,8 @@ pub struct When {
     ring_0_stored_across_pages: Option<bool>,
     /// In a sequence, an access before the last stores in ring 0 with EFLAGS.AC=1.
     ring_0_stored_with_ac: Option<bool>,
+    /// In a sequence, an access before the last is a fetch.
+    fetched_before: Option<bool>,
     /// CR4.SMAP is 1.
     smap: Option<bool>,
     /// A table entry points to an address without memory.
@@ -69,6 +71,7 @@ impl When {
                 ring_0_stored(sequence, Access::crosses_page),
             )
             && is_wanted(self.ring_0_stored_with_ac, ring_0_stored(sequence, |access| access.ac))
+            && is_wanted(self.fetched_before, fetched_before(sequence))
             && is_wanted(self.smap, case.state.cr4.contains(Cr4::SMAP))
             && is_wanted(self.table_outside_memory, has_table_outside_memory(case))
     }
@@ -81,6 +84,14 @@ fn ring_0_stored(case: &Case, is_wanted: impl Fn(&Access) -> bool) -> bool {
             let stores = matches!(access.kind, AccessKind::Write | AccessKind::ReadModifyWrite);
             stores && access.ring == Ring::Zero && is_wanted(access)
         }
+        _ => false,
+    })
+}
+
+/// Whether an access before the last of a sequence is a fetch.
+fn fetched_before(case: &Case) -> bool {
+    case.before.iter().any(|action| match action {
+        Action::Access(AccessStep { access, .. }) => access.kind == AccessKind::Fetch,
         _ => false,
     })
 }

@@ -150,6 +150,7 @@ pub fn quirks(known: &[KnownFinding]) -> Quirks {
 const SHIPPED: &[(&str, &str)] = &[
     ("pvm", include_str!("../../../known/pvm.toml")),
     ("tcg", include_str!("../../../known/tcg.toml")),
+    ("bochs", include_str!("../../../known/bochs.toml")),
     ("svm-npt-on-tcg", include_str!("../../../known/svm-npt-on-tcg.toml")),
     ("svm-shadow-on-tcg", include_str!("../../../known/svm-shadow-on-tcg.toml")),
 ];

@@ -94,13 +94,19 @@ fn names(table: &MachineTable) -> Vec<String> {
     numbered.collect()
 }
 
-/// What a machine is, in a few words: `tcg, QEMU 7.2.22` or `svm-npt on tcg, Linux 6.1.0`.
+/// What a machine is, in a few words: `tcg, QEMU 7.2.22`, `svm-npt on tcg, Linux 6.1.0`, or `bochs, Bochs 2.7,` and
+/// the name that the processor gives itself.
 fn plain_name(identity: &Identity) -> String {
     let Identity { flavour, beneath, host_kernel, version, .. } = identity;
     let kernel = Version::at_start_of(host_kernel);
     let kernel = kernel.map_or_else(|| host_kernel.clone(), |version| version.to_string());
 
     match version {
+        // Of these there are many processors.
+        Some(emulator) if identity.has_printed_a_log() => {
+            let words: Vec<_> = identity.cpu.split_whitespace().collect();
+            format!("{flavour}, {emulator}, {}", words.join(" "))
+        }
         Some(emulator) => format!("{flavour}, {emulator}"),
         None if beneath == "tcg" => format!("{flavour} on {beneath}, Linux {kernel}"),
         None => format!("{flavour}, Linux {kernel}"),

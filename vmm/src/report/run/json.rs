@@ -13,7 +13,7 @@ use crate::report::conformance::score;
 use crate::report::jail::{JailJson, jail};
 use crate::report::machine::{MachineJson, machine};
 use crate::report::style::json::to_text;
-use crate::report::{RunFacts, name_of_end, when};
+use crate::report::{BootedOffer, RunFacts, name_of_end, when};
 use crate::verdict::ChoiceTaken;
 use crosswalk_case::Case;
 use crosswalk_machine::jail::JailReport;
@@ -149,6 +149,12 @@ struct OfferJson<'r> {
     no_implicit_accesses: Option<&'r str>,
     /// Why code in compatibility mode cannot be run, if it cannot.
     no_compatibility_mode: Option<&'r str>,
+    /// Of an emulator that boots images: its name and version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    emulator: Option<&'r str>,
+    /// The same: the names of its processors.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    models: Vec<&'r str>,
 }
 
 #[derive(Serialize)]
@@ -259,10 +265,27 @@ fn source_json(source: &Source, cases: u64) -> SourceJson<'_> {
 }
 
 /// What this host offers: each machine, or why not, and the jail of the walkers.
-pub fn machines(offers: &[(&str, Result<&dyn Machine, &str>)], walkers: &JailReport) -> String {
-    let offers: Vec<_> =
-        offers.iter().map(|(kind, offer)| offer_json(kind, *offer, walkers)).collect();
-    to_text(&offers)
+pub fn machines(
+    offers: &[(&str, Result<&dyn Machine, &str>)],
+    booted: &[BootedOffer],
+    walkers: &JailReport,
+) -> String {
+    let machines = offers.iter().map(|(kind, offer)| offer_json(kind, *offer, walkers));
+    let emulators = booted.iter().map(|emulator| {
+        let why = emulator.found.as_ref().map_or_else(String::as_str, |_| "");
+        let none = offer_json(emulator.kind, Err(why), walkers);
+        match &emulator.found {
+            Err(_) => none,
+            Ok((name, models)) => OfferJson {
+                available: true,
+                reason: None,
+                emulator: Some(name),
+                models: models.iter().map(String::as_str).collect(),
+                ..none
+            },
+        }
+    });
+    to_text(&machines.chain(emulators).collect::<Vec<_>>())
 }
 
 fn mode_json<'r>(
@@ -339,6 +362,8 @@ fn offer_json<'r>(
             provenance: None,
             no_implicit_accesses: None,
             no_compatibility_mode: None,
+            emulator: None,
+            models: Vec::new(),
         };
     };
 
@@ -374,5 +399,7 @@ fn offer_json<'r>(
         ])),
         no_implicit_accesses: capabilities.implicit_accesses.as_ref().err().map(String::as_str),
         no_compatibility_mode: capabilities.compatibility.as_ref().err().map(String::as_str),
+        emulator: None,
+        models: Vec::new(),
     }
 }

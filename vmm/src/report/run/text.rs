@@ -11,7 +11,7 @@ use crate::report::conformance::score;
 use crate::report::style::number::{cases, with_commas};
 use crate::report::style::table::{line, new_table, trimmed};
 use crate::report::walk::in_words;
-use crate::report::{RunFacts, features_not_run};
+use crate::report::{BootedOffer, RunFacts, features_not_run};
 use crosswalk_machine::jail::{JailPart, JailReport};
 use crosswalk_machine::{Capabilities, Identity, Machine, ResultClass};
 use mmu_core::{PagingMode, Ring, Rule};
@@ -366,12 +366,27 @@ fn describe_example(text: &mut String, facts: &RunFacts<'_>, finding: &Finding) 
 }
 
 /// What this host offers: each machine, or why not.
-pub fn machines(offers: &[(&str, Result<&dyn Machine, &str>)], walkers: &JailReport) -> String {
+pub fn machines(
+    offers: &[(&str, Result<&dyn Machine, &str>)],
+    booted: &[BootedOffer],
+    walkers: &JailReport,
+) -> String {
     let mut text = String::new();
     for (kind, offer) in offers {
         match offer {
             Err(why) => line(&mut text, &format!("{kind}: not available: {why}")),
             Ok(machine) => describe_machine(&mut text, *machine),
+        }
+    }
+
+    for BootedOffer { kind, found } in booted {
+        match found {
+            Err(why) => line(&mut text, &format!("{kind}: not available: {why}")),
+            Ok((name, models)) => {
+                let models = models.join(", ");
+                let words = format!("{name} boots images of `check`; --cpu takes {models}");
+                line(&mut text, &format!("machine   {kind} (available): {words}"));
+            }
         }
     }
 

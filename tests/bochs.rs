@@ -1,0 +1,122 @@
+//! `check --machine bochs`: Bochs boots an image without firmware, and what it prints is judged.
+
+use crosswalk_test_support as support;
+use serde_json::Value;
+use std::time::{Duration, Instant};
+use support::report::{list, text};
+use support::{Sandbox, count, finding, mode, require_program, run};
+
+const CHECK: [&str; 6] = ["check", "--machine", "bochs", "--seed", "1", "--json"];
+
+fn check(arguments: &[&str], code: i32) -> Value {
+    run(&[&CHECK[..], arguments].concat()).expect_code(code).json()
+}
+
+/// The modes of a report in which cases were run.
+fn modes_run(report: &Value) -> Vec<&str> {
+    let ran = |mode: &&Value| count(mode, "agreed") + count(mode, "diverged") > 0;
+    list(&report["modes"]).iter().filter(ran).map(|mode| text(&mode["mode"])).collect()
+}
+
+#[test]
+fn an_intel_processor_agrees_in_every_mode_that_it_has() {
+    require_program!("bochs-bin");
+    let report = check(&["--cases", "8000", "--cpu", "corei7_skylake_x"], 0);
+    let machine = &report["machine"];
+    assert_eq!((&machine["kind"], &machine["flavour"]), (&"bochs".into(), &"bochs".into()));
+    assert!(text(&machine["version"]).starts_with("Bochs "), "{machine}");
+    assert!(text(&machine["cpu"]).contains("i7-7800X"), "{machine}");
+    assert_eq!(machine["max_physical_address"], 40);
+
+    assert_eq!(modes_run(&report), ["unpaged", "32bit", "pae", "4level"]);
+    for name in ["32bit", "pae", "4level"] {
+        assert_eq!(
+            count(&mode(&report, name)["provenance"], "emulator"),
+            count(mode(&report, name), "cases")
+        );
+    }
+}
+
+/// X1: G in a PML4E, as of every AMD processor of Bochs 2.7.
+#[test]
+fn an_amd_processor_shows_what_is_known_of_it() {
+    require_program!("bochs-bin");
+    let arguments = ["--cases", "3000", "--cpu", "ryzen", "--mode", "4level", "--sequences", "off"];
+    let report = check(&arguments, 0);
+    let x1 = finding(&report, "X1");
+    assert!(x1["known"] == true && count(x1, "count") > 0, "{x1}");
+
+    let report = check(&[&arguments[..], &["--known", "none"]].concat(), 1);
+    let x1 = finding(&report, "X1");
+    assert!(x1["known"] == false && count(x1, "count") > 0, "{x1}");
+}
+
+#[test]
+fn the_report_keeps_the_log_which_can_be_judged_again() {
+    require_program!("bochs-bin");
+    let sandbox = Sandbox::new();
+    let arguments = ["--cases", "1000", "--mode", "32bit", "--report", "out"];
+    let first = sandbox.run(&[&CHECK[..], &arguments].concat()).expect_code(0).json();
+    assert!(sandbox.path().join("out/index.html").is_file());
+
+    let judge = ["judge", "out/bochs.log", "--name", "bochs", "--name-version", "2.7", "--json"];
+    let again = sandbox.run(&judge).expect_code(0).json();
+    assert_eq!(first["totals"]["case_set"], again["totals"]["case_set"]);
+    assert_eq!(first["totals"]["agreed"], again["totals"]["agreed"]);
+    assert_eq!(sandbox.processes(), [""; 0], "Bochs ends with its log");
+}
+
+#[test]
+fn what_bochs_cannot_do_is_told() {
+    require_program!("bochs-bin");
+    for (arguments, words) in [
+        (&["check", "--machine", "bochs", "--cpu", "abacus"][..], "corei7_skylake_x"),
+        (&["check", "--machine", "bochs", "--for", "1s"], "--for needs a machine"),
+        (&["check", "--machine", "bochs", "--exhaustive"], "--exhaustive needs a machine"),
+        (&["check", "--machine", "bochs", "--walker", "mutant:M07"], "--walker needs a machine"),
+        (&["check", "--machine", "bochs", "--cases", "500000"], "fewer cases"),
+        (&["mutants", "--machine", "bochs"], "only check takes it"),
+    ] {
+        let output = run(arguments).expect_code(2);
+        let error = output.only_line_of_stderr();
+        assert!(error.contains(words), "{arguments:?}: {error}");
+    }
+}
+
+#[test]
+fn without_bochs_there_is_no_machine() {
+    let sandbox = Sandbox::new();
+    let mut command = sandbox.command(&["check", "--machine", "bochs"]);
+    let output = support::ProgramOutput::of(command.env("PATH", sandbox.path())).expect_code(3);
+    assert!(output.only_line_of_stderr().contains("is Bochs installed?"), "{}", output.stderr);
+}
+
+#[test]
+fn machines_lists_its_processors() {
+    require_program!("bochs-bin");
+    let offers = run(&["machines", "--json"]).json();
+    let bochs = list(&offers).iter().find(|offer| offer["kind"] == "bochs").expect("it is listed");
+    assert_eq!(bochs["available"], true);
+    assert!(list(&bochs["models"]).iter().any(|model| model == "ryzen"), "{bochs}");
+    run(&["machines"]).expect_80_columns();
+}
+
+/// Bochs ends with the program, however that ends.
+#[test]
+fn a_killed_program_leaves_no_bochs_behind() {
+    require_program!("bochs-bin");
+    let sandbox = Sandbox::new();
+    let mut child = sandbox.spawn(&["check", "--machine", "bochs", "--cases", "20000"]);
+    let start = Instant::now();
+    let is_there = || sandbox.processes().iter().any(|line| line.contains("bochs-bin"));
+    while !is_there() {
+        assert!(start.elapsed() < Duration::from_secs(60), "Bochs does not start");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().expect("it runs");
+    child.wait().expect("it ended");
+    while is_there() {
+        assert!(start.elapsed() < Duration::from_secs(120), "{:?}", sandbox.processes());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
