@@ -2,10 +2,11 @@
 //! as host stubs, so that clippy and rust-analyzer read them like any other code.
 
 /// The linker script of each binary.
-const SCRIPTS: [(&str, &str); 5] = [
+const SCRIPTS: [(&str, &str); 6] = [
     ("image", "link.ld"),
     ("rom", "rom.ld"),
     ("front", "front.ld"),
+    ("sector", "sector.ld"),
     ("hostile", "link.ld"),
     ("started", "link.ld"),
 ];

@@ -431,3 +431,22 @@ fn an_image_plays_without_long_mode() {
         assert!(distance * 100 < count(by_32, "cases"), "{mode}: {by_32} {by_64}");
     }
 }
+
+/// An image uses memory up to 0x7c000000: the frames of the last lane are in the 2 MiB before it.
+#[test]
+fn a_machine_with_too_little_memory_says_where() {
+    require_qemu!();
+    let sandbox = Sandbox::new();
+    sandbox.run(&["image", "a.elf", "--cases", "100", "--seed", "1"]).expect_code(0);
+    let image = ["-kernel", "a.elf"];
+    for cpu in ["max", "pentium3"] {
+        let options = BootOptions { cpu, memory: "1536", ..BootOptions::kernel(&image) };
+        sandbox.boot(&options, "a.log");
+
+        let output = sandbox.run(&["judge", "a.log"]).expect_code(3);
+        let words = output.only_line_of_stderr();
+        // 1.5 GiB; the first lane there is number 256.
+        assert!(words.contains("the machine has no memory at 0x60"), "{words}");
+        assert!(words.contains("images need 1984 MiB"), "{words}");
+    }
+}

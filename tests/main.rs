@@ -4,6 +4,7 @@
 
 mod alignment;
 mod bochs;
+mod boot_routes;
 mod cached_cases;
 mod campaign;
 mod candidates;
@@ -29,6 +30,7 @@ mod machine;
 mod malformed;
 mod mutants;
 mod nested;
+mod plain_vmm;
 mod qemu;
 mod qemu_cases;
 mod qemu_check;

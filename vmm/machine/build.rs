@@ -20,11 +20,13 @@ const FLAGS: &str = "-Crelocation-model=static -Ccode-model=small -Cno-redzone=y
                      -Cforce-frame-pointers=yes";
 
 /// The packages of the images' workspace, each with the files and directories that it is built from.
-const PACKAGES: [(&str, &[&str]); 2] =
-    [("mmu-core", &["src"]), ("guest", &["src", "build.rs", "link.ld", "rom.ld", "front.ld"])];
+const PACKAGES: [(&str, &[&str]); 2] = [
+    ("mmu-core", &["src"]),
+    ("guest", &["src", "build.rs", "link.ld", "rom.ld", "front.ld", "sector.ld"]),
+];
 
 /// The images of the product.
-const IMAGES: [&str; 3] = ["image", "rom", "front"];
+const IMAGES: [&str; 4] = ["image", "rom", "front", "sector"];
 
 /// The images of the tests, which the feature `test-images` asks for.
 const TEST_IMAGES: [&str; 2] = ["hostile", "started"];

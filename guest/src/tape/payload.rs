@@ -16,6 +16,13 @@ pub const ENTRY_32: u64 = 0x200;
 /// The offset of the entry in long mode, with the payload and low memory identity-mapped: that of Linux.
 pub const ENTRY_64: u64 = 0x210;
 
+/// Where the payload begins on a medium that a BIOS boots, whatever the size of its sectors.
+pub const MEDIUM_OFFSET: u64 = 0x1_0000;
+/// A BIOS is asked for pieces of this size.
+pub const PIECE: u64 = 0x8000;
+/// The offset in the boot sector of the size of the payload in bytes.
+pub const SECTOR_BYTES: u64 = 436;
+
 /// The distance from a physical address below 2 GiB to the linear address at which the guest's own page tables map
 /// it for ring 3, far from what the cases of any mode use.
 pub const FAR_WINDOW: u64 = 0x1_0000_0000;

@@ -14,6 +14,8 @@ pub struct BootOptions<'o> {
     pub machine: &'o str,
     /// The processor.
     pub cpu: &'o str,
+    /// Its memory in MiB.
+    pub memory: &'o str,
     /// How the image is attached, such as `-kernel FILE`.
     pub image: &'o [&'o str],
 }
@@ -21,7 +23,7 @@ pub struct BootOptions<'o> {
 impl<'o> BootOptions<'o> {
     /// As a kernel, on a PC with every feature.
     pub fn kernel(image: &'o [&'o str]) -> Self {
-        Self { machine: "pc", cpu: "max", image }
+        Self { machine: "pc", cpu: "max", memory: "2048", image }
     }
 }
 
@@ -37,7 +39,7 @@ impl Sandbox {
             "-cpu",
             options.cpu,
             "-m",
-            "2048",
+            options.memory,
             "-nodefaults",
             "-no-user-config",
             "-display",

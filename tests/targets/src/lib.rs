@@ -18,6 +18,8 @@ mod journal;
 #[cfg(feature = "program")]
 mod known_findings;
 #[cfg(feature = "program")]
+mod log;
+#[cfg(feature = "program")]
 mod protocol;
 mod reader;
 #[cfg(feature = "program")]
@@ -32,7 +34,7 @@ pub use walk::walk;
 
 #[cfg(feature = "program")]
 pub use {
-    corpus::corpus, image::image, journal::journal, known_findings::known_findings,
+    corpus::corpus, image::image, journal::journal, known_findings::known_findings, log::log,
     protocol::protocol, scenario::scenario,
 };
 
@@ -53,6 +55,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("journal", journal),
     #[cfg(feature = "program")]
     ("known_findings", known_findings),
+    #[cfg(feature = "program")]
+    ("log", log),
     #[cfg(feature = "program")]
     ("protocol", protocol),
     #[cfg(feature = "program")]

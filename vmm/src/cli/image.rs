@@ -9,14 +9,15 @@ use crate::generate::{CaseName, SequenceUse};
 use crate::image::{CasesOfImage, ImagePlan, NoImage};
 use crate::report::image as report;
 use crosswalk_machine::LeftOut;
-use crosswalk_machine::tape::executable;
+use crosswalk_machine::tape::{disk, executable};
 use mmu_core::{Features, PagingMode, Profile};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ImageArguments {
-    /// The file to write: an ELF file for Multiboot, PVH and the 64-bit boot protocol of Linux
+    /// The file to write: a disk and CD for BIOSes if its name ends in .iso, and otherwise an ELF file for Multiboot,
+    /// PVH and the 64-bit boot protocol of Linux
     #[arg(value_name = "OUT")]
     out: PathBuf,
     /// Paging modes, separated by commas [default: all]
@@ -62,12 +63,13 @@ pub(super) fn run(arguments: &ImageArguments) -> Result<ExitCode, Failure> {
 
     let plan = arguments.plan()?;
     let image = plan.build().map_err(|error| no_image(&error))?;
-    let file = executable(&image.payload);
+    let is_disk = arguments.out.extension().is_some_and(|extension| extension == "iso");
+    let file = if is_disk { disk(&image.payload) } else { executable(&image.payload) };
     replace_file(&arguments.out, &file)?;
 
     let out = &arguments.out;
     print(&if arguments.json {
-        report::document(out, &image, file.len())
+        report::document(&image, file.len())
     } else {
         report::text(out, &image, file.len())
     });
@@ -90,7 +92,11 @@ impl ImageArguments {
             Some(path) => {
                 let log = open_log(path)?;
                 left_out |= log.lacks();
-                log.profile()
+                let profile = log.profile();
+                profile.check().map_err(|error| {
+                    Failure::Input(format!("{}: MAXPHYADDR: {error}", path.display()))
+                })?;
+                profile
             }
         };
         if let Some(bits) = self.phys_bits {

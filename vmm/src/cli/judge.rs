@@ -198,6 +198,8 @@ impl<'a> Judge<'a> {
             (false, Some(_)) => Provenance::Emulator,
             (false, None) => Provenance::Unknown,
         };
+        let version = arguments.name.as_ref().zip(arguments.name_version.as_ref());
+        let version = version.map(|(name, version)| format!("{name} {version}"));
         let beneath = if arguments.hardware { "bare (the user says so)" } else { "unknown" };
 
         let mut profile = log.profile();
@@ -232,7 +234,7 @@ impl<'a> Judge<'a> {
                     beneath: beneath.into(),
                     cpu: log.processor.name(),
                     host_kernel: "unknown".into(),
-                    version: arguments.name_version.clone(),
+                    version,
                 },
             },
             provenance,

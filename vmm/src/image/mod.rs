@@ -185,3 +185,6 @@ impl TapeWriter<'_> {
         Payload::check_tape(self.tape.len())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -52,7 +52,7 @@ pub fn text(out: &Path, image: &BootableImage, bytes: usize) -> String {
 }
 
 /// The document of `image --json`.
-pub fn document(_out: &Path, image: &BootableImage, bytes: usize) -> String {
+pub fn document(image: &BootableImage, bytes: usize) -> String {
     to_text(&ImageDocument {
         image: &image.head,
         tape_bytes: image.tape_bytes,

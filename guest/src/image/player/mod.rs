@@ -79,12 +79,12 @@ pub(crate) fn play(parameters: u64, run: impl Fn(u64)) -> ! {
 
     let offered = processor::features();
     let address_bits = processor::physical_address_bits();
+    report_control_page(&tape, &mut log);
     if let Some(address) = fill_frames(&tape) {
         log.line(Token::NoMemory, &[address as u32]);
         log.flush();
         power_off(processor::is_virtual());
     }
-    report_control_page(&tape, &mut log);
 
     let mut at = Tape::far(tape.parameters.blocks);
     for _ in 0..tape.parameters.block_count {
@@ -155,17 +155,13 @@ fn play_block(tape: &Tape, block: &Block, log: &mut Log, run: &impl Fn(u64)) {
     recording.arena(arena, tape.scratch());
     for lane in 0..MAX_LANES {
         let (now, then) = (arena.data_frames(lane) + FAR_WINDOW, tape.pristine(arena, lane));
-        if recording.compare(now, then, LANE_BYTES) {
-            memory::copy(then, now, LANE_BYTES);
-        }
+        recording.compare_and_restore(now, then, LANE_BYTES);
     }
     for frame in block.frames() {
         // Behind the copy of the arena there is room for a frame.
         let (now, then) = (u64::from(*frame) + FAR_WINDOW, tape.scratch() + TAPED_BYTES);
         memory::fill((*frame).into(), then, 0x1000);
-        if recording.compare(now, then, 0x1000) {
-            memory::copy(then, now, 0x1000);
-        }
+        recording.compare_and_restore(now, then, 0x1000);
     }
     recording.end_words();
     recording.frames_of_faults(arena, tape.scratch());

@@ -1,13 +1,15 @@
 //! What a batch changed, as the log has it.
 
 use super::log::Log;
-use super::memory::{are_equal, clear, read, words};
+use super::memory::{are_equal, clear, copy, read, words};
 use crosswalk_guest::layout::Arena;
 use crosswalk_guest::mailbox::{AccessRecord, FrameRecord, Header, RegisterRecord};
 use crosswalk_guest::tape::changes::{ARENA_WORDS, PAGE_WORDS, TABLE_WORDS};
 use crosswalk_guest::tape::frames::{FaultedRecord, FrameCoder};
 use crosswalk_guest::tape::words::WordWriter;
 
+/// Memory is compared in parts of this size, of which few differ.
+const PART: u64 = 512;
 /// Size of all records.
 const RECORDS_BYTES: u64 = (Arena::RECORDS * size_of::<AccessRecord>()) as u64;
 
@@ -30,15 +32,31 @@ impl<'l> Recording<'l> {
         Self { log, words: WordWriter::default() }
     }
 
-    /// The next words: those of memory that differ from what was there. Returns whether any does.
-    pub(super) fn compare(&mut self, now: u64, then: u64, bytes: u64) -> bool {
-        if are_equal(now, then, bytes) {
-            self.words.skip(bytes as u32 / 4);
+    /// The next words: those of memory that differ from what was there.
+    pub(super) fn compare(&mut self, now: u64, then: u64, bytes: u64) {
+        for offset in (0..bytes).step_by(PART as usize) {
+            self.compare_part(now + offset, then + offset);
+        }
+    }
+
+    /// The same, and makes the words as they were.
+    pub(super) fn compare_and_restore(&mut self, now: u64, then: u64, bytes: u64) {
+        for offset in (0..bytes).step_by(PART as usize) {
+            if self.compare_part(now + offset, then + offset) {
+                copy(then + offset, now + offset, PART);
+            }
+        }
+    }
+
+    /// Returns whether a word differs.
+    fn compare_part(&mut self, now: u64, then: u64) -> bool {
+        const WORDS: usize = PART as usize / 4;
+
+        if are_equal(now, then, PART) {
+            self.words.skip(WORDS as u32);
             return false;
         }
-
-        let count = bytes as usize / 4;
-        for (now, then) in words(now, count).iter().zip(words(then, count)) {
+        for (now, then) in words(now, WORDS).iter().zip(words(then, WORDS)) {
             self.words.put(now ^ then, &mut |byte| self.log.data(byte));
         }
         true

@@ -76,8 +76,8 @@ pub enum LogEnd {
     NoMemory(u32),
 }
 
-/// The longest head: the text of a hundred thousand cases.
-const MAX_HEAD: u64 = 64 << 20;
+/// The longest head: the text of some ten thousand cases.
+const MAX_HEAD: u64 = 16 << 20;
 /// The longest line that can be one of a log, but for the head.
 const MAX_LINE: u64 = 4096;
 /// The most bytes that a batch can have changed: every word, and what was kept of every fault.

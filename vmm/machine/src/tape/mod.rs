@@ -1,9 +1,11 @@
 //! Images that boot by themselves: a tape of batches, with the guest's image, its tables and a front, as files that
 //! loaders and firmware start. What the guest prints is a log, which [`LogMachine`](crate::log::LogMachine) reads.
 
+mod disk;
 mod executable;
 mod payload;
 
+pub use disk::disk;
 pub use executable::executable;
 pub use payload::{Payload, PayloadTooLong};
 

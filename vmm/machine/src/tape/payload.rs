@@ -8,7 +8,7 @@ use crosswalk_guest::layout::{IMAGE_BASE, IMAGE_END, MAX_LANES, OWN_TABLE_FRAMES
 use crosswalk_guest::mailbox::Control;
 use crosswalk_guest::tape::TAPED_BYTES;
 use crosswalk_guest::tape::payload::{
-    END, FAR_DIRECTORIES, FAR_SIZE, FAR_WINDOW, LOAD, PARAMETERS, Parameters, TEXT_BYTES,
+    END, FAR_DIRECTORIES, FAR_SIZE, FAR_WINDOW, LOAD, PARAMETERS, PIECE, Parameters, TEXT_BYTES,
 };
 use mmu_core::Profile;
 use mmu_core::x86::format::EntryBits;
@@ -40,8 +40,6 @@ const LOAD_END: usize = 20;
 const MEMORY_END: usize = 24;
 /// What a payload needs besides its tape, at least.
 const REST: u64 = 2 * MAX_LANES as u64 * 0x2000;
-/// Loaders read whole pieces of this size.
-const PIECE: usize = 0x8000;
 
 impl Payload {
     /// Checks that there is room for a tape of this length and the rest.
@@ -92,7 +90,7 @@ impl Payload {
             block_count: blocks,
             ..Parameters::default()
         };
-        bytes.resize(bytes.len().next_multiple_of(PIECE), 0);
+        bytes.resize(bytes.len().next_multiple_of(PIECE as usize), 0);
 
         let mut memory_end = LOAD + bytes.len() as u64;
         let mut reserve = |size: u64| {

@@ -76,7 +76,12 @@ fn describe_identity(
     let version = version.as_ref().map_or_else(String::new, |version| format!("{version}, "));
     let what = format!("{kind} ({note}): {version}flavour {flavour}, beneath it {beneath}");
     line(text, &format!("machine   {what}"));
-    line(text, &format!("host      {cpu}, Linux {host_kernel}"));
+    if kind == "image" {
+        let cpu = if cpu.is_empty() { "unknown" } else { cpu.as_str() };
+        line(text, &format!("processor {cpu}"));
+    } else {
+        line(text, &format!("host      {cpu}, Linux {host_kernel}"));
+    }
 
     let profile = capabilities.profile;
     let bits = profile.physical_address_bits;
@@ -197,6 +202,10 @@ fn nothing_compared(count: u64) -> String {
 
 /// Why a run is not complete.
 fn describe_what_is_missing(facts: &RunFacts<'_>) -> String {
+    if facts.identity.kind == "image" {
+        return "The log ends before its last batch.".into();
+    }
+
     let missing = facts.run.shard.missing();
     if missing.is_empty() || facts.run.shard.parts.len() == 1 {
         return "The run was stopped before its end; --resume continues it.".into();
