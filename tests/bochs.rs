@@ -74,7 +74,7 @@ fn what_bochs_cannot_do_is_told() {
         (&["check", "--machine", "bochs", "--for", "1s"], "--for needs a machine"),
         (&["check", "--machine", "bochs", "--exhaustive"], "--exhaustive needs a machine"),
         (&["check", "--machine", "bochs", "--walker", "mutant:M07"], "--walker needs a machine"),
-        (&["check", "--machine", "bochs", "--cases", "500000"], "fewer cases"),
+        (&["check", "--machine", "bochs", "--cases", "60000"], "fewer cases"),
         (&["mutants", "--machine", "bochs"], "only check takes it"),
     ] {
         let output = run(arguments).expect_code(2);

@@ -208,7 +208,8 @@ fn machines_lists_the_parts_of_every_jail() {
         for name in ["no-new-privileges", "capabilities", "seccomp", "landlock", "namespaces"] {
             assert!(walkers.iter().any(|(part, _)| part == name), "{name}: {walkers:?}");
         }
-        if offer["available"] == true {
+        // An emulator that boots images has its jail when it runs.
+        if !offer["machine"].is_null() {
             assert_eq!(offer["jail"]["on"], true, "{offer}");
             let names: Vec<_> = parts(&offer["jail"]).into_iter().map(|(name, _)| name).collect();
             assert!(names.contains(&"seccomp".to_owned()), "{names:?}");
