@@ -1,8 +1,9 @@
 //! Machines beside the manuals and beside each other, as JSON.
 
-use super::{MachineResult, differs_by_choice, names, shown};
+use super::{differs_by_choice, name_of, names, shown};
 use crate::conformance::machines::{Disagreement, MachineColumn, MachineTable};
 use crate::conformance::{Aspect, Cell};
+use crate::report::conformance::CellResult;
 use crate::report::style::json::to_text;
 use crosswalk_case::Case;
 use crosswalk_machine::MachineLine;
@@ -169,7 +170,7 @@ fn cell_json<'r>(
 
     MachineCellJson {
         machine: name,
-        result: MachineResult::of(cell).name(),
+        result: name_of(CellResult::of(cell)),
         right: *right,
         wrong: *wrong,
         cannot_say: *silent,

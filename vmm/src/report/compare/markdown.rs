@@ -1,8 +1,9 @@
 //! Machines by rule as a page of Markdown.
 
-use super::{MachineResult, differs_by_choice, machines_choose, names, shown};
+use super::{differs_by_choice, machines_choose, names, shown};
 use crate::conformance::machines::{MachineColumn, MachineTable};
 use crate::conformance::{Aspect, Cell, Mistake};
+use crate::report::conformance::CellResult;
 use crate::report::style::number::with_commas;
 use mmu_core::Rule;
 use std::fmt::Write;
@@ -80,17 +81,17 @@ fn add_table(text: &mut String, table: &MachineTable, names: &[String]) {
 /// What a cell says; a wrong one links to its smallest case.
 fn cell_text(table: &MachineTable, machine: &MachineColumn, name: &str, aspect: Aspect) -> String {
     let cell = machine.marks.cells.get(&aspect);
-    let mark = match (MachineResult::of(cell), cell) {
-        (MachineResult::Wrong, Some(Cell { wrong, .. })) => {
+    let mark = match (CellResult::of(cell), cell) {
+        (CellResult::Wrong, Some(Cell { wrong, .. })) => {
             let ids = machine.findings.get(&aspect).into_iter().flatten();
             let ids: Vec<_> = ids.map(|(id, _)| id.as_str()).collect();
             let ids = if ids.is_empty() { String::new() } else { format!(" {}", ids.join(" ")) };
             format!("[**wrong** {wrong}{ids}](#{})", anchor(name, aspect))
         }
-        (MachineResult::Right, _) => "right".into(),
-        (MachineResult::OneSided, _) => "(–)".into(),
-        (MachineResult::Silent, _) => "–".into(),
-        (MachineResult::Wrong | MachineResult::NotRun, _) => String::new(),
+        (CellResult::Right, _) => "right".into(),
+        (CellResult::OneSided, _) => "(–)".into(),
+        (CellResult::Silent, _) => "–".into(),
+        (CellResult::Wrong | CellResult::NotAsked, _) => String::new(),
     };
 
     let chooses = matches!(aspect, Aspect::Rule(rule) if differs_by_choice(table, machine, rule));

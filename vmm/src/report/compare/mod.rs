@@ -9,40 +9,19 @@ pub use markdown::page;
 pub use text::text;
 
 use crate::conformance::machines::{MachineColumn, MachineTable};
-use crate::conformance::{Aspect, Cell, rows};
+use crate::conformance::{Aspect, rows};
+use crate::report::conformance::CellResult;
 use crosswalk_machine::{Identity, Version};
 use mmu_core::Rule;
 use std::collections::BTreeSet;
 
-/// What a cell says about a machine and a rule.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum MachineResult {
-    Right,
-    Wrong,
-    /// It is right, but only where a machine that knows nothing of the rule is right as well.
-    OneSided,
-    Silent,
-    NotRun,
-}
-
-impl MachineResult {
-    const fn of(cell: Option<&Cell>) -> Self {
-        match cell {
-            Some(Cell { wrong: 1.., .. }) => Self::Wrong,
-            Some(Cell { one_sided: true, .. }) => Self::OneSided,
-            Some(Cell { right: 1.., .. }) => Self::Right,
-            Some(Cell { silent: 1.., .. }) => Self::Silent,
-            _ => Self::NotRun,
-        }
-    }
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Right => "right",
-            Self::Wrong => "wrong",
-            Self::OneSided | Self::Silent => "cannot say",
-            Self::NotRun => "not run",
-        }
+/// What a cell says about a machine and a rule, in words.
+const fn name_of(result: CellResult) -> &'static str {
+    match result {
+        CellResult::Right => "right",
+        CellResult::Wrong => "wrong",
+        CellResult::OneSided | CellResult::Silent => "cannot say",
+        CellResult::NotAsked => "not run",
     }
 }
 

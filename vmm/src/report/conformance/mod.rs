@@ -15,17 +15,17 @@ use crate::report::style::number::with_commas;
 
 /// The result that a cell shows.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum CellResult {
+pub(super) enum CellResult {
     Right,
     Wrong,
-    /// It is right, but only where a walker that knows nothing of the rule is right as well.
+    /// It is right, but only where one that knows nothing of the rule is right as well.
     OneSided,
     Silent,
     NotAsked,
 }
 
 impl CellResult {
-    const fn of(cell: Option<&Cell>) -> Self {
+    pub(super) const fn of(cell: Option<&Cell>) -> Self {
         match cell {
             Some(Cell { wrong: 1.., .. }) => Self::Wrong,
             Some(Cell { one_sided: true, .. }) => Self::OneSided,
