@@ -75,6 +75,8 @@ fn what_bochs_cannot_do_is_told() {
         (&["check", "--machine", "bochs", "--exhaustive"], "--exhaustive needs a machine"),
         (&["check", "--machine", "bochs", "--walker", "mutant:M07"], "--walker needs a machine"),
         (&["check", "--machine", "bochs", "--cases", "60000"], "fewer cases"),
+        (&["check", "--machine", "bochs", "--phys-bits", "48"], "--phys-bits is not for Bochs"),
+        (&["check", "--machine", "bochs", "--qemu", "other"], "--qemu is not for Bochs"),
         (&["mutants", "--machine", "bochs"], "only check takes it"),
     ] {
         let output = run(arguments).expect_code(2);

@@ -29,6 +29,12 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
         return Err(Failure::Input(problem));
     }
 
+    if let Some(option) = arguments.options.first_option() {
+        return Err(Failure::Input(format!(
+            "{option} is not for Bochs: its processor is chosen by --cpu"
+        )));
+    }
+
     let emulator = Bochs::open(arguments)?;
     let probe = emulator.probe()?;
     let plan = arguments.image_plan(&probe);
