@@ -46,6 +46,7 @@ mod scenario;
 mod scenario_machines;
 mod sequences;
 mod sequences_32;
+mod several_accesses;
 mod trust;
 mod verdict;
 mod without_sys;

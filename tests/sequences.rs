@@ -218,15 +218,16 @@ fn assert_rings_alternate(machine: &mut dyn Machine) {
             [(None, read), (None, fetched), (Some((14, error_code)), 0)]
         });
 
-        let last = EarlierAccess { fault: seen.fault, value: seen.value };
-        let found =
-            seen.earlier.iter().copied().chain([last]).map(|EarlierAccess { fault, value }| {
+        let last = EarlierAccess { fault: seen.fault, value: seen.value, moved: None };
+        let found = seen.earlier.iter().copied().chain([last]).map(
+            |EarlierAccess { fault, value, .. }| {
                 assert!(
                     fault.is_none_or(|fault| fault.rip == Some(SavedRip::AT_INSTRUCTION)),
                     "{case}"
                 );
                 (fault.map(|fault| (fault.vector, fault.error_code)), value)
-            });
+            },
+        );
         assert_eq!(found.collect::<Vec<_>>(), expected.collect::<Vec<_>>(), "{case}");
         assert_eq!(seen.stored, [], "{case}");
     }

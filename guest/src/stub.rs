@@ -2,7 +2,7 @@
 //! register. The image's header lists their addresses in the order of [`Stub::index`].
 
 use crate::tables::TableUse;
-use mmu_core::Ring;
+use mmu_core::{AccessKind, Ring};
 
 /// An instruction that accesses memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,7 +15,8 @@ pub enum Form {
     Exchange,
     /// `lock xadd [m], reg`
     LockedExchange,
-    /// `lock cmpxchg [m], reg` with a comparison that fails, so that the old value is written back.
+    /// `lock cmpxchg [m], reg` with a comparison that fails, so that the old value is written back. Of 16
+    /// bytes it is `lock cmpxchg16b [m]`, in ring 3 and in 64-bit code alone.
     FailingCompare,
     /// `clflush [m]`
     Clflush,
@@ -29,11 +30,27 @@ pub enum Form {
     /// accessed. The processor reads the descriptor, and then sets the bit: an implicit supervisor
     /// write. Only in ring 3 and in 64-bit code.
     SegmentLoad,
+    /// `movs`: copies from the source. This one and the following make several accesses, and exist in
+    /// 64-bit code alone.
+    MoveString,
+    /// `rep movsb`: copies byte by byte, as many as the access has.
+    RepeatedMove,
+    /// `cmps`: compares the source with the address.
+    CompareStrings,
+    /// `push [m]`: copies from the source to the stack.
+    Push,
+    /// `pop [m]`: copies from the stack, which is the source.
+    Pop,
+    /// `enter 0, 2`: pushes RBP, copies what is below it, which is the source, to the stack, and pushes the
+    /// new frame pointer. The address is that of the last push. Only in ring 3.
+    Enter,
+    /// `fxsave [m]`, in 64-bit code alone.
+    Fxsave,
 }
 
 impl Form {
     /// All forms, in the order of the stub table.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 16] = [
         Self::Load,
         Self::Store,
         Self::Exchange,
@@ -43,7 +60,79 @@ impl Form {
         Self::Jump,
         Self::SegmentLimit,
         Self::SegmentLoad,
+        Self::MoveString,
+        Self::RepeatedMove,
+        Self::CompareStrings,
+        Self::Push,
+        Self::Pop,
+        Self::Enter,
+        Self::Fxsave,
     ];
+
+    /// The kind of the access, or of the last access, that it makes.
+    pub const fn kind(self) -> AccessKind {
+        match self {
+            Self::Load | Self::SegmentLimit | Self::CompareStrings => AccessKind::Read,
+            Self::Store
+            | Self::SegmentLoad
+            | Self::MoveString
+            | Self::RepeatedMove
+            | Self::Push
+            | Self::Pop
+            | Self::Enter
+            | Self::Fxsave => AccessKind::Write,
+            Self::Exchange | Self::LockedExchange | Self::FailingCompare => {
+                AccessKind::ReadModifyWrite
+            }
+            Self::Clflush => AccessKind::Clflush,
+            Self::Jump => AccessKind::Fetch,
+        }
+    }
+
+    /// Whether the instruction has a second address, from which it reads first.
+    ///
+    /// ```
+    /// use crosswalk_guest::stub::Form;
+    /// assert!(Form::Push.has_source());
+    /// assert!(!Form::Store.has_source());
+    /// ```
+    pub const fn has_source(self) -> bool {
+        matches!(
+            self,
+            Self::MoveString
+                | Self::RepeatedMove
+                | Self::CompareStrings
+                | Self::Push
+                | Self::Pop
+                | Self::Enter
+        )
+    }
+
+    /// Whether the stack pointer of the instruction is one of its operands.
+    pub const fn moves_stack(self) -> bool {
+        matches!(self, Self::Push | Self::Pop | Self::Enter)
+    }
+
+    /// Whether its stub is one of those that are never keyed.
+    const fn is_unkeyed(self, log_size: u8) -> bool {
+        self.has_source() || log_size > 3 || matches!(self, Self::Fxsave)
+    }
+
+    /// The index among the stubs that are never keyed; `None` for other forms and sizes.
+    const fn index_unkeyed(self, log_size: u8) -> Option<usize> {
+        let size = log_size as usize;
+        Some(match self {
+            Self::MoveString => size,
+            Self::CompareStrings => 4 + size,
+            Self::RepeatedMove => 8,
+            Self::Push if size % 2 == 1 => 9 + size / 2,
+            Self::Pop if size % 2 == 1 => 11 + size / 2,
+            Self::FailingCompare if size == 4 => 13,
+            Self::Enter => 14,
+            Self::Fxsave => 15,
+            _ => return None,
+        })
+    }
 }
 
 /// The kind of code that runs a list of records.
@@ -71,7 +160,8 @@ pub enum Stub {
         /// The instruction.
         form: Form,
         /// Whether it goes through SS: with base register RBP in 64-bit code and with a prefix in
-        /// 32-bit code. Otherwise it uses RSI (ESI) and DS.
+        /// 32-bit code. Otherwise it uses RSI (ESI) and DS. Ignored by forms with a source, which use what
+        /// they use.
         stack: bool,
         /// The binary logarithm of the size in bytes, 0 to 3. Ignored by forms of a single size.
         log_size: u8,
@@ -89,6 +179,12 @@ pub enum Stub {
     Stac,
     /// Clears EFLAGS.AC by CLAC.
     Clac,
+    /// Loads RDI and RCX for a form with a source from the record's address and value. This one and the next
+    /// are in 64-bit code alone.
+    LoadOperands,
+    /// Stores RCX, RSI and RDI as such a form has left them over the stub, the address and the value of the
+    /// record.
+    StoreOperands,
     /// Ring 3 continues with the next record in ring 0.
     EnterSupervisor,
     /// Ring 0 continues in ring 3. In 64-bit code it executes IRETQ, whose frame is in the record and in the
@@ -146,8 +242,14 @@ impl Privileged {
 const PER_KEYED: usize = 5 * 8 + 2 + 1 + 1 + 1;
 /// Number of 64-bit stubs that are neither accesses nor privileged changes.
 const OTHERS_64: usize = 9;
-/// Number of 64-bit stubs: the accesses, nine other stubs, and the privileged changes from two rings.
-const BITS_64: usize = 2 * PER_KEYED + OTHERS_64 + 2 * Privileged::COUNT;
+/// The index of the first 64-bit stub of those that are never keyed. Before it are the accesses, nine other
+/// stubs, and the privileged changes from two rings.
+const FIRST_UNKEYED: usize = 2 * PER_KEYED + OTHERS_64 + 2 * Privileged::COUNT;
+/// Number of 64-bit stubs that are never keyed: the two for operands, MOVS and CMPS of 4 sizes, one REP MOVSB,
+/// PUSH and POP of 2 and 8 bytes, CMPXCHG16B, ENTER and FXSAVE.
+const UNKEYED: usize = 2 + 4 + 4 + 1 + 2 + 2 + 3;
+/// Number of 64-bit stubs.
+const BITS_64: usize = FIRST_UNKEYED + UNKEYED;
 /// Number of 32-bit accesses: five forms with 2 segments and 3 sizes each, two CLFLUSH, one jump.
 const ACCESSES_32: usize = 5 * 6 + 2 + 1;
 
@@ -182,6 +284,12 @@ impl Stub {
 
     const fn index_64(self) -> Option<usize> {
         Some(match self {
+            Self::Access { form, log_size, keyed, .. } if form.is_unkeyed(log_size) => {
+                match form.index_unkeyed(log_size) {
+                    Some(index) if !keyed => FIRST_UNKEYED + 2 + index,
+                    _ => return None,
+                }
+            }
             Self::Access { form, stack, log_size, keyed } => {
                 let within = match form {
                     Form::Clflush => 5 * 8 + stack as usize,
@@ -201,6 +309,8 @@ impl Stub {
             Self::EnterUser => 2 * PER_KEYED + 6,
             Self::Stac => 2 * PER_KEYED + 7,
             Self::Clac => 2 * PER_KEYED + 8,
+            Self::LoadOperands => FIRST_UNKEYED,
+            Self::StoreOperands => FIRST_UNKEYED + 1,
             Self::StoreEntry
             | Self::WritePkru
             | Self::Privileged(Privileged::ReloadCr3 | Privileged::SetCr0, _) => return None,
@@ -218,6 +328,8 @@ impl Stub {
         match self {
             Self::Access { keyed: true, .. }
             | Self::Access { form: Form::SegmentLimit | Form::SegmentLoad, .. }
+            | Self::LoadOperands
+            | Self::StoreOperands
             | Self::SetPkru
             | Self::Stac
             | Self::Clac
@@ -225,6 +337,7 @@ impl Stub {
             Self::Access { form: Form::Clflush, stack, .. } => Some(5 * 6 + stack as usize),
             Self::Access { form: Form::Jump, .. } => Some(5 * 6 + 2),
             Self::Access { log_size: 3.., .. } => None,
+            Self::Access { form, log_size, .. } if form.is_unkeyed(log_size) => None,
             Self::Access { form, stack, log_size, .. } => {
                 Some(form as usize * 6 + stack as usize * 3 + log_size as usize)
             }
@@ -249,7 +362,7 @@ impl Privileged {
 }
 
 /// "XWALK" and the version of the protocol: the first word of an image.
-pub const IMAGE_MAGIC: u64 = 0x0009_4b4c_4157_5800;
+pub const IMAGE_MAGIC: u64 = 0x000a_4b4c_4157_5800;
 
 /// The header of an image, at [`IMAGE_BASE`](crate::layout::IMAGE_BASE). All addresses in it are
 /// user addresses.

@@ -12,6 +12,7 @@ core::arch::global_asm!(
     include_str!("boot.s"),
     include_str!("traps.s"),
     include_str!("stubs.s"),
+    include_str!("operands.s"),
     include_str!("switch.s"),
     include_str!("traps32.s"),
     include_str!("stubs32.s"),

@@ -14,7 +14,7 @@ use crosswalk_machine::image::Image;
 use crosswalk_machine::jail::Jail;
 use crosswalk_machine::kvm::KvmMachine;
 use crosswalk_machine::qemu::{QemuMachine, QemuProcessor};
-use mmu_core::{AccessKind, PagingMode, Profile, Ring, Segment, VirtAddr};
+use mmu_core::{PagingMode, Profile, Ring, Segment, VirtAddr};
 
 /// Bit 0 of an entry: present.
 pub const P: u64 = 1;
@@ -74,13 +74,7 @@ pub fn plain_with(
 ) -> Case {
     let mut case = Case::plain_with(table_use, arena, LANE, ring, profile);
     case.form = form;
-    case.access.kind = match form {
-        Form::Load | Form::SegmentLimit => AccessKind::Read,
-        Form::Store | Form::SegmentLoad => AccessKind::Write,
-        Form::Exchange | Form::LockedExchange | Form::FailingCompare => AccessKind::ReadModifyWrite,
-        Form::Clflush => AccessKind::Clflush,
-        Form::Jump => AccessKind::Fetch,
-    };
+    case.access.kind = form.kind();
     case.access.implicit = matches!(form, Form::SegmentLimit | Form::SegmentLoad);
     if form == Form::SegmentLoad {
         case.access.size = 1;

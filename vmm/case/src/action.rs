@@ -45,7 +45,7 @@ pub struct AccessStep {
     pub access: Access,
     /// The instruction that performs it.
     pub form: Form,
-    /// The value that the instruction stores or adds.
+    /// The value that the instruction stores or adds; the address of its source, if it has one.
     pub value: u64,
 }
 

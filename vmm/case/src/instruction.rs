@@ -8,8 +8,17 @@ use mmu_core::AccessKind;
 /// The instructions for accesses of this kind, the default first.
 pub(crate) const fn forms(kind: AccessKind) -> &'static [Form] {
     match kind {
-        AccessKind::Read => &[Form::Load, Form::SegmentLimit],
-        AccessKind::Write => &[Form::Store, Form::SegmentLoad],
+        AccessKind::Read => &[Form::Load, Form::SegmentLimit, Form::CompareStrings],
+        AccessKind::Write => &[
+            Form::Store,
+            Form::SegmentLoad,
+            Form::MoveString,
+            Form::RepeatedMove,
+            Form::Push,
+            Form::Pop,
+            Form::Enter,
+            Form::Fxsave,
+        ],
         AccessKind::ReadModifyWrite => {
             &[Form::Exchange, Form::LockedExchange, Form::FailingCompare]
         }
@@ -30,6 +39,13 @@ pub(crate) const fn name(form: Form) -> &'static str {
         Form::Jump => "jmp",
         Form::SegmentLimit => "lsl",
         Form::SegmentLoad => "mov to es",
+        Form::MoveString => "movs",
+        Form::RepeatedMove => "rep movsb",
+        Form::CompareStrings => "cmps",
+        Form::Push => "push",
+        Form::Pop => "pop",
+        Form::Enter => "enter",
+        Form::Fxsave => "fxsave",
     }
 }
 

@@ -24,12 +24,14 @@ mod memory;
 pub mod observation;
 mod plain;
 pub mod protocol;
+mod several;
 mod size;
 mod text;
 
 pub use action::{AccessStep, Action, Invpcid};
 pub use hex::Hex;
 pub use plain::{plain_state, shared_entries};
+pub use several::{MAX_PARTS, Moved, Operands, SAVED_AREA, SAVED_REGISTERS};
 pub use size::{CaseSize, size_of_case};
 pub use text::{CaseError, FullProfile};
 
@@ -89,7 +91,7 @@ pub struct Case {
     pub access: Access,
     /// The instruction that performs the access.
     pub form: Form,
-    /// The value that the instruction stores or adds.
+    /// The value that the instruction stores or adds; the address of its source, if it has one.
     pub value: u64,
 }
 

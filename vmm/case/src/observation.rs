@@ -1,5 +1,6 @@
 //! What a machine did with one case, and who decided it.
 
+use crate::Moved;
 use mmu_core::name::{UnknownName, by_name};
 use mmu_core::{Fault, Vector};
 use std::fmt;
@@ -203,6 +204,8 @@ pub struct EarlierAccess {
     pub fault: Option<ObservedFault>,
     /// What the instruction left in its register, at the full width of the register.
     pub value: u64,
+    /// How far it has moved its operands; `None` for an instruction without a source.
+    pub moved: Option<Moved>,
 }
 
 /// What was observed of a privileged instruction of a sequence.
@@ -228,6 +231,8 @@ pub struct Observation {
     pub fault: Option<ObservedFault>,
     /// What the instruction left in its register, at the full width of the register.
     pub value: u64,
+    /// How far it has moved its operands; `None` for an instruction without a source.
+    pub moved: Option<Moved>,
     /// The bytes of data memory that changed: address and new value.
     pub stored: Vec<(u64, u8)>,
     /// Every entry of the case, and the entries beside them that changed.
@@ -240,6 +245,14 @@ pub struct Observation {
     pub provenance: Provenance,
 }
 
+impl EarlierAccess {
+    /// The record alone, as the observation of a case: nothing is known about memory.
+    pub fn alone(&self, provenance: Provenance) -> Observation {
+        let Self { fault, value, moved } = *self;
+        Observation { moved, ..Observation::new(fault, value, provenance) }
+    }
+}
+
 impl Observation {
     /// An observation of fault, register and provenance; nothing is known about memory yet.
     pub fn new(fault: Option<ObservedFault>, value: u64, provenance: Provenance) -> Self {
@@ -248,6 +261,7 @@ impl Observation {
             privileged: Vec::new(),
             fault,
             value,
+            moved: None,
             stored: Vec::new(),
             entries: Vec::new(),
             outside: Vec::new(),

@@ -32,9 +32,10 @@ impl Column {
         Self { walker, marks: RuleMarks::default(), asked: 0, failed: 0, failure: None }
     }
 
-    /// Asks the walker about a case, unless it is unavailable or fails all the time.
+    /// Asks the walker about a case, unless it is unavailable or fails all the time. An answer has room for
+    /// one access of an instruction.
     pub(super) fn add(&mut self, case: &Case, allowed: &[Alternative], deviations: &[Deviation]) {
-        if self.walker.unavailable.is_some() || self.walker.is_given_up() {
+        if case.has_source() || self.walker.unavailable.is_some() || self.walker.is_given_up() {
             return;
         }
 

@@ -69,7 +69,8 @@ impl CandidateScore {
     }
 
     /// Asks a program about a case. `prediction` is the reference's, `verdict` that of the machine
-    /// by the reference: only cases on which the machine agrees are marked.
+    /// by the reference: only cases on which the machine agrees are marked, and only those whose
+    /// instructions make one access each, for which an answer has room.
     pub fn ask(
         &mut self,
         candidate: &mut CommandCandidate,
@@ -77,7 +78,7 @@ impl CandidateScore {
         prediction: &Prediction,
         verdict: &Verdict,
     ) {
-        if !matches!(verdict, Verdict::Agree { .. }) {
+        if !matches!(verdict, Verdict::Agree { .. }) || case.has_source() {
             self.not_marked += 1;
             return;
         }

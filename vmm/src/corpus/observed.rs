@@ -1,10 +1,10 @@
 //! What was observed of a case, as text.
 
-use crosswalk_case::Hex;
 use crosswalk_case::observation::{
     Attempt, EarlierAccess, EntryAfter, Observation, ObservedFault, OutsideAccess,
     PrivilegedRecord, Provenance, Register, SavedFrame, SavedRip,
 };
+use crosswalk_case::{Hex, Moved};
 use mmu_core::name::by_name;
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,9 @@ pub(super) struct ObservedText {
     /// The accesses of a sequence before its last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     earlier: Vec<EarlierAccessText>,
+    /// How far an instruction with a source has moved RSI, RDI and RCX.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    moved: Option<[i64; 3]>,
     /// The privileged instructions of a sequence. Versions that did not observe them wrote none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     privileged: Vec<PrivilegedText>,
@@ -125,6 +128,8 @@ struct EarlierAccessText {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fault: Option<ObservedFaultText>,
     value: Hex,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    moved: Option<[i64; 3]>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -151,6 +156,7 @@ impl ObservedText {
             outside: outside.iter().map(OutsideText::of).collect(),
             sees_outside: observation.sees_outside,
             earlier: earlier.iter().map(EarlierAccessText::of).collect(),
+            moved: observation.moved.map(words),
             privileged: privileged.iter().map(PrivilegedText::of).collect(),
         }
     }
@@ -174,6 +180,7 @@ impl ObservedText {
             privileged,
             fault,
             value: self.value.0,
+            moved: self.moved.map(moved),
             stored: self.stored.into_iter().map(|(Hex(at), byte)| (at, byte)).collect(),
             entries: self.entries.into_iter().map(EntryAfterText::read).collect(),
             outside,
@@ -240,13 +247,21 @@ impl OutsideText {
 impl EarlierAccessText {
     fn of(access: &EarlierAccess) -> Self {
         let fault = access.fault.as_ref().map(ObservedFaultText::of);
-        Self { fault, value: Hex(access.value) }
+        Self { fault, value: Hex(access.value), moved: access.moved.map(words) }
     }
 
     fn read(self) -> Result<EarlierAccess, String> {
         let fault = self.fault.map(ObservedFaultText::read).transpose()?;
-        Ok(EarlierAccess { fault, value: self.value.0 })
+        Ok(EarlierAccess { fault, value: self.value.0, moved: self.moved.map(moved) })
     }
+}
+
+const fn words(Moved { rsi, rdi, rcx }: Moved) -> [i64; 3] {
+    [rsi, rdi, rcx]
+}
+
+const fn moved([rsi, rdi, rcx]: [i64; 3]) -> Moved {
+    Moved { rsi, rdi, rcx }
 }
 
 impl PrivilegedText {

@@ -5,6 +5,7 @@ use super::replay::{ReplayPlan, replay};
 use super::*;
 use crate::campaign::known::KnownSource;
 use crate::walker::WalkerSpec;
+use crosswalk_case::Moved;
 use crosswalk_case::observation::{
     EarlierAccess, EntryAfter, Observation, ObservedFault, OutsideAccess, PrivilegedRecord,
     Provenance, Register, SavedFrame,
@@ -78,8 +79,8 @@ fn everything_observed(case: &Case) -> Observation {
 
     Observation {
         earlier: vec![
-            EarlierAccess { fault: Some(fault), value: 5 },
-            EarlierAccess { fault: None, value: 6 },
+            EarlierAccess { fault: Some(fault), value: 5, moved: None },
+            EarlierAccess { fault: None, value: 6, moved: Some(Moved { rsi: 4, rdi: 4, rcx: 0 }) },
         ],
         privileged: vec![
             PrivilegedRecord { fault: Some(fault), register: Some(u64::MAX) },
@@ -87,6 +88,7 @@ fn everything_observed(case: &Case) -> Observation {
         ],
         fault: Some(fault),
         value: u64::MAX,
+        moved: Some(Moved { rsi: 2, rdi: 2, rcx: -2 }),
         stored: vec![(0x4000_0000, 7)],
         entries: vec![EntryAfter { at: entry.at, before: entry.value, after: entry.value | 0x20 }],
         outside: vec![OutsideAccess { address: 1 << 40, len: 8, is_write: true, data: 9 }],

@@ -1,6 +1,6 @@
 //! Comparing an observation with allowed outcomes, field by field.
 
-use super::describe::{describe_bytes, describe_fault, describe_outside};
+use super::describe::{describe_bytes, describe_fault, describe_moved, describe_outside};
 use super::effects::{Effects, OutsideEffect};
 use super::value::{Stores, expected_value, low_bytes, result_width};
 use super::{Difference, Field};
@@ -93,6 +93,19 @@ impl Comparison<'_> {
             }
             (Outcome::Translated(spans), None) => self.compare_value(spans, found),
         }
+        self.compare_operands(expected, found);
+    }
+
+    /// Compares how far the operands have moved.
+    fn compare_operands(&self, expected: &Outcome, found: &mut impl Differences) {
+        let Some(moved) = self.seen.moved else { return };
+        let expected = self.walker.moved(self.case, expected);
+        if moved != expected {
+            let form = self.case.form;
+            found.add(Field::Operands, || {
+                [expected, moved].map(|moved| describe_moved(form, moved))
+            });
+        }
     }
 
     fn compare_fault(
@@ -150,7 +163,7 @@ impl Comparison<'_> {
     /// Compares the bytes stored in memory, and the accesses that left it.
     fn compare_effects(&self, expected: &Effects, found: &mut impl Differences) {
         let Self { case, seen, .. } = *self;
-        if seen.stored != expected.stored[..] {
+        if !expected.is_stored(&seen.stored) {
             found.add(Field::Stored, || {
                 [describe_bytes(&expected.stored), describe_bytes(&seen.stored)]
             });

@@ -2,17 +2,29 @@
 
 use super::effects::OutsideEffect;
 use super::value::{low_bytes, result_width};
-use crosswalk_case::Case;
 use crosswalk_case::observation::{Observation, ObservedFault, PrivilegedRecord, name_of_fault};
+use crosswalk_case::{Case, Moved};
+use crosswalk_guest::stub::Form;
 use mmu_core::{AccessKind, Alternative, Outcome, Vector};
+
+/// How far an instruction has moved its operands.
+pub(super) fn describe_moved(form: Form, moved: Moved) -> String {
+    let Moved { rsi, rdi, rcx } = moved;
+    let second = if form.moves_stack() { "RSP" } else { "RDI" };
+    format!("RSI {rsi:+}, {second} {rdi:+}, RCX {rcx:+}")
+}
 
 /// What the machine did: the exception, or what the instruction read and stored.
 pub fn describe_observation(case: &Case, seen: &Observation) -> String {
-    if let Some(fault) = seen.fault {
-        return describe_fault(fault);
-    }
-
     let mut parts = Vec::new();
+    if let Some(fault) = seen.fault {
+        parts.push(describe_fault(fault));
+        // A repeated instruction may have done a part.
+        let Some(moved) = seen.moved.filter(|moved| *moved != Moved::default()) else {
+            return parts.concat();
+        };
+        parts.push(describe_moved(case.form, moved));
+    }
     if let Some(value) = result_of(case, seen) {
         parts.push(format!("value {value:#x}"));
     }

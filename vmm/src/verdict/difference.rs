@@ -29,11 +29,13 @@ pub enum Field {
     Entry,
     /// What a control register holds after a MOV of a sequence.
     ControlRegister,
+    /// How far an instruction with a source has moved its operands.
+    Operands,
 }
 
 impl Field {
     /// Every field.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Vector,
         Self::ErrorCode,
         Self::Cr2,
@@ -45,6 +47,7 @@ impl Field {
         Self::Outside,
         Self::Entry,
         Self::ControlRegister,
+        Self::Operands,
     ];
 
     /// The name used in reports and in files of known findings.
@@ -61,6 +64,7 @@ impl Field {
             Self::Outside => "outside",
             Self::Entry => "entry",
             Self::ControlRegister => "control_register",
+            Self::Operands => "operands",
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! - `access`: one access, or the last one of a sequence;
 //! - `sequence`: the accesses of a sequence, one by one;
+//! - `iterations`: repeated instructions that a fault has stopped;
 //! - `compare`: an observation and the allowed outcomes;
 //! - `effects`: what an allowed outcome does to memory;
 //! - `value`: what an access reads, and what its register has afterwards;
@@ -15,6 +16,7 @@ mod describe;
 mod difference;
 mod effects;
 mod end;
+mod iterations;
 mod sequence;
 pub(crate) mod value;
 
@@ -29,6 +31,7 @@ use access::judge_access;
 use compare::Comparison;
 use crosswalk_case::Case;
 use crosswalk_case::observation::Attempt;
+use crosswalk_guest::stub::Form;
 use mmu_core::{Alternative, Prediction, Reference};
 use sequence::judge_sequence;
 use std::slice;
@@ -62,7 +65,7 @@ pub enum Verdict {
 /// Whether a walker predicts what was observed of a case. [`judge`] says more, and takes longer.
 pub fn agrees(walker: &dyn Walker, case: &Case, run: &Attempt) -> bool {
     match run {
-        Attempt::Observed(seen) if !case.is_sequence() => {
+        Attempt::Observed(seen) if !case.is_sequence() && case.form != Form::RepeatedMove => {
             let before = Stores::new();
             let comparison = Comparison { walker, case, seen, before: &before, is_record: false };
             walker.predict(case).alternatives.iter().any(|way| comparison.agrees(way))
@@ -91,6 +94,14 @@ pub fn judge_accesses(
     run: &Attempt,
 ) -> Verdict {
     let (last, earlier) = predictions.split_last().expect("a case has an access");
+    if let Attempt::Observed(seen) = run
+        && let Some(parted) = iterations::part(case, seen)
+    {
+        let predictions = walker.predict_accesses(&parted.case);
+        let (last, earlier) = predictions.split_last().expect("a case has an access");
+        let verdict = judge_sequence(walker, &parted.case, (earlier, last), &parted.seen);
+        return parted.verdict_of_whole(verdict);
+    }
     match run {
         Attempt::Observed(seen) if case.is_sequence() => {
             judge_sequence(walker, case, (earlier, last), seen)
@@ -108,8 +119,10 @@ pub fn judge_prediction(
     run: &Attempt,
 ) -> Verdict {
     match run {
-        Attempt::Observed(seen) if case.is_sequence() => {
-            judge_sequence(walker, case, (&walker.predict_earlier(case), prediction), seen)
+        Attempt::Observed(_) if case.is_sequence() => {
+            let mut predictions = walker.predict_earlier(case);
+            predictions.push(prediction.clone());
+            judge_accesses(walker, case, &predictions, run)
         }
         _ => judge_accesses(walker, case, slice::from_ref(prediction), run),
     }

@@ -49,7 +49,7 @@ pub(super) fn judge_sequence(
         if let Some((_, diverging)) = mov.as_ref().filter(|(earlier, _)| *earlier < at) {
             return diverging.clone();
         }
-        let recorded = Observation::new(record.fault, record.value, seen.provenance);
+        let recorded = record.alone(seen.provenance);
         let comparison =
             |before| Comparison { walker, case: access, seen: &recorded, before, is_record: true };
 
@@ -132,7 +132,7 @@ pub fn observed_until(case: &Case, seen: &Observation, at: usize) -> Option<(Cas
     let earlier = places(case).take_while(|place| *place < at).count();
     let privileged = places_of_privileged(case).take_while(|place| *place < at).count();
     let record = seen.earlier.get(earlier)?;
-    let last = Observation::new(record.fault, record.value, seen.provenance);
+    let last = record.alone(seen.provenance);
     let observation = Observation {
         earlier: seen.earlier.iter().take(earlier).copied().collect(),
         privileged: seen.privileged.iter().take(privileged).copied().collect(),

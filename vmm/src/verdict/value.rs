@@ -74,6 +74,11 @@ pub(crate) fn expected_value(case: &Case, spans: &[Span], before: &Stores) -> Op
         AccessKind::Read if case.form == Form::SegmentLimit => {
             contents::segment_limit(place(&spans[0]))
         }
+        AccessKind::Read if case.form == Form::CompareStrings => {
+            let (first, second) = loaded_and_stored(case, spans);
+            let [first, second] = [first, second].map(|at| word(&bytes_at(case, at, before)));
+            Some(u64::from(first == second) | u64::from(first < second) << 8)
+        }
         AccessKind::Read => Some(word(&bytes_at(case, spans, before))),
         AccessKind::ReadModifyWrite => {
             Some(word(&bytes_at(case, loaded_and_stored(case, spans).0, before)))
@@ -86,8 +91,8 @@ pub(crate) fn expected_value(case: &Case, spans: &[Span], before: &Stores) -> Op
     }
 }
 
-/// The spans that a read-modify-write loads from, and those that it stores to. They are the same, unless
-/// a quirk parts them: then the ones follow the others.
+/// The spans that an instruction loads from, and those that it stores to or, if it has a source, reads next.
+/// A read-modify-write stores where it loads, unless a quirk parts them: then the ones follow the others.
 pub(crate) fn loaded_and_stored<'s>(case: &Case, spans: &'s [Span]) -> (&'s [Span], &'s [Span]) {
     let mut left = case.access.size;
     let loaded = spans.iter().take_while(|span| {
@@ -104,7 +109,7 @@ pub(crate) fn loaded_and_stored<'s>(case: &Case, spans: &'s [Span]) -> (&'s [Spa
 /// Bytes of the register that the instruction writes.
 pub(crate) const fn result_width(case: &Case) -> u16 {
     match case.form {
-        Form::Jump | Form::SegmentLimit => 8,
+        Form::Jump | Form::SegmentLimit | Form::CompareStrings => 8,
         _ => case.access.size,
     }
 }

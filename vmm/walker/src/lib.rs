@@ -4,6 +4,7 @@
 
 mod control_load;
 mod dyn_semantics;
+mod instruction;
 mod mutant;
 mod omissions;
 mod privileged;
@@ -21,12 +22,13 @@ pub use privileged::PredictedPrivileged;
 pub use saved_frame::{ExpectedFrame, saved_frame};
 pub use spec::WalkerSpec;
 
-use crosswalk_case::Case;
 use crosswalk_case::observation::SavedRip;
+use crosswalk_case::{Case, Moved};
 use mmu_core::memory::{OutsideMemory, TableMemory};
 use mmu_core::walk::{Path, WalkError};
 use mmu_core::{
-    Access, AnyMmu, ControlState, Fault, Prediction, Profile, Semantics, Translation, VirtAddr,
+    Access, AnyMmu, ControlState, Fault, Outcome, Prediction, Profile, Semantics, Translation,
+    VirtAddr,
 };
 
 /// Why every access of a case can be predicted: the reader of cases refuses other sizes, and the
@@ -71,6 +73,14 @@ pub trait Walker: Send + Sync {
         saved_rip::of_fault(case, fault)
     }
 
+    /// How far it expects the instruction of the case to move its operands. One that faults leaves them alone.
+    fn moved(&self, case: &Case, outcome: &Outcome) -> Moved {
+        match outcome {
+            Outcome::Translated(_) => case.access_step().moves(),
+            Outcome::Fault(_) => Moved::default(),
+        }
+    }
+
     /// The outcomes that it allows for each access, the last one last.
     fn predict_accesses(&self, case: &Case) -> Vec<Prediction> {
         let mut predictions = self.predict_earlier(case);
@@ -89,7 +99,9 @@ impl<R: Semantics + Send + Sync> Walker for R {
             return self.predict_accesses(case).pop().expect("a case has an access");
         }
         control_load::predict_with_control_load(*self, case, |state, profile| {
-            segment_load::predict(case, |access| predict_case(*self, state, profile, case, access))
+            instruction::predict(&case.access_step(), &|access| {
+                predict_case(*self, state, profile, case, access)
+            })
         })
     }
 

@@ -11,7 +11,7 @@ mod in_sequence;
 mod movs;
 mod semantics;
 
-use super::{PredictedPrivileged, Walker, control_load, predict_case, segment_load};
+use super::{PredictedPrivileged, Walker, control_load, instruction, predict_case};
 use arrayvec::ArrayVec;
 use bitflags::bitflags;
 use crosswalk_case::Case;
@@ -194,7 +194,7 @@ impl Walker for Quirky {
             return self.predict_accesses(case).pop().expect("a case has an access");
         }
 
-        let mut predicted = segment_load::predict(case, |access| {
+        let mut predicted = instruction::predict(&case.access_step(), &|access| {
             self.predict_instruction(access, |access| self.predict_access(case, access))
         });
         if self.has(Quirks::LOOSE_PDPTES) && case.mode() == PagingMode::Pae {

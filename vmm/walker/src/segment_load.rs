@@ -1,20 +1,14 @@
 //! The load of a segment: the processor reads the descriptor, and then sets its accessed bit (SDM
 //! "Segment Descriptors"; "Locked Atomic Operations", "Automatic Locking"). Both are implicit accesses.
 
-use crosswalk_case::Case;
 use crosswalk_guest::contents::ACCESS_BYTE;
-use crosswalk_guest::stub::Form;
 use mmu_core::{Access, AccessKind, Alternative, Outcome, Prediction, Rule, VirtAddr};
 
-/// What is allowed for the access of a case, whose instruction may make another access before it.
-pub(super) fn predict(case: &Case, predict: impl Fn(&Access) -> Prediction) -> Prediction {
-    let store = predict(&case.access);
-    if case.form != Form::SegmentLoad {
-        return store;
-    }
-
-    let address = VirtAddr::new(case.access.address.get().wrapping_sub(ACCESS_BYTE));
-    let load = predict(&Access { kind: AccessKind::Read, address, size: 8, ..case.access });
+/// What is allowed for the load of a segment whose access byte `access` writes.
+pub(super) fn predict(access: &Access, predict: &dyn Fn(&Access) -> Prediction) -> Prediction {
+    let store = predict(access);
+    let address = VirtAddr::new(access.address.get().wrapping_sub(ACCESS_BYTE));
+    let load = predict(&Access { kind: AccessKind::Read, address, size: 8, ..*access });
     combine(&load, &store, address)
 }
 

@@ -5,10 +5,10 @@ mod events;
 
 pub(super) use events::{SequenceEvent, is_same_page};
 
-use super::CHECKED_SIZE;
 use super::privileged::{deciding_rules, invalidation};
 use super::saved_rip::FIRST_OF_CROSSING;
-use crosswalk_case::{AccessStep, Action, Case};
+use super::{CHECKED_SIZE, instruction};
+use crosswalk_case::{Action, Case};
 use crosswalk_guest::layout::Arena;
 use crosswalk_guest::stub::Code;
 use crosswalk_guest::table_windows::TablePlace;
@@ -163,7 +163,7 @@ fn follow(
     for action in case.script() {
         let before = state;
         action.change(&mut state, case.profile, tables.history.memory());
-        let Action::Access(AccessStep { access, .. }) = action else {
+        let Action::Access(step) = action else {
             if let Some(mov) = action.mov(&before) {
                 let faults = tables.follow_mov(mov, (&before, &state), drops);
                 rules_of_movs.extend(deciding_rules(mov, &before, faults));
@@ -182,9 +182,16 @@ fn follow(
             profile: case.profile,
             history: &tables.history,
         };
-        let mut prediction = predict_access(&moment, &access);
+        let mut prediction = instruction::predict(&step, &|access| predict_access(&moment, access));
         prediction.rules.extend(std::mem::take(&mut rules_of_movs));
-        events.push(walked(case, &state, tables.history.memory(), access));
+        for access in step.parts() {
+            let event = walked(case, &state, tables.history.memory(), access);
+            let is_last = event.completed().is_none();
+            events.push(event);
+            if is_last {
+                break;
+            }
+        }
         if predictions.len() + 1 < accesses {
             tables.set_flags(&prediction);
             if drops.by_fault.drops(&prediction) {
@@ -386,8 +393,7 @@ fn depth_of(mode: PagingMode, at: u64) -> usize {
 mod tests {
     use super::*;
     use crate::Walker;
-    use crosswalk_case::Invpcid;
-    use crosswalk_case::TableEntry;
+    use crosswalk_case::{AccessStep, Invpcid, TableEntry};
     use mmu_core::{Ring, Vendor};
 
     const CACHING: [Rule; 6] =

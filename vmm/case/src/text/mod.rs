@@ -134,8 +134,11 @@ struct AccessText {
     compatibility: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     instruction: Option<String>,
-    #[serde(default = "zero")]
-    value: Hex,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    value: Option<Hex>,
+    /// Only of an instruction that has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source: Option<Hex>,
 }
 
 fn zero() -> Hex {

@@ -6,7 +6,7 @@ use super::{
     named, segment_name,
 };
 use crate::hex::Hex;
-use crate::{AccessStep, Action, Case, Invpcid, TableEntry, instruction};
+use crate::{AccessStep, Action, Case, Invpcid, SAVED_AREA, TableEntry, instruction};
 use crosswalk_guest::stub::Form;
 use crosswalk_guest::tables;
 use mmu_core::x86::control::Mov;
@@ -18,6 +18,9 @@ use mmu_core::{
 /// Bytes of the longest instruction, and of the widest data access.
 const MAX_FETCH: u16 = 15;
 const MAX_DATA: u16 = 8;
+/// Bytes that CMPXCHG16B compares, and that ENTER pushes.
+const MAX_COMPARED: u16 = 16;
+const MAX_PUSHED: u16 = 24;
 
 impl TryFrom<CaseText> for Case {
     type Error = CaseError;
@@ -157,7 +160,14 @@ impl AccessText {
         let at = |field: &str| format!("{place}.{field}");
         let kind = named(&at("kind"), &AccessKind::ALL, AccessKind::name, &self.kind)?;
 
-        let limit = if kind == AccessKind::Fetch { MAX_FETCH } else { MAX_DATA };
+        let form = self.read_form(&at("instruction"), kind)?;
+        let limit = match form {
+            _ if kind == AccessKind::Fetch => MAX_FETCH,
+            Form::FailingCompare => MAX_COMPARED,
+            Form::Enter => MAX_PUSHED,
+            Form::Fxsave => SAVED_AREA,
+            _ => MAX_DATA,
+        };
         if self.size == 0 || self.size > limit {
             let problem =
                 format!("expected 1 to {limit} bytes for a {}, found {}", self.kind, self.size);
@@ -169,7 +179,6 @@ impl AccessText {
             return Err(CaseError::new(at("compatibility"), problem));
         }
 
-        let form = self.read_form(&at("instruction"), kind)?;
         let access = Access {
             kind,
             address: VirtAddr::new(self.address.0),
@@ -181,7 +190,25 @@ impl AccessText {
             ac: self.ac.unwrap_or(ac),
             compatibility: self.compatibility,
         };
-        Ok(AccessStep { access, form, value: self.value.0 })
+        let step = AccessStep { access, form, value: self.read_value(&at, form)? };
+        if let Some(problem) = problem_of_source(&step) {
+            return Err(CaseError::new(at("source"), problem));
+        }
+        Ok(step)
+    }
+
+    /// The value, or in its place the source of an instruction that has one.
+    fn read_value(&self, at: &impl Fn(&str) -> String, form: Form) -> Result<u64, CaseError> {
+        let name = instruction::name(form);
+        match (self.source, self.value) {
+            (Some(Hex(source)), None) if form.has_source() => Ok(source),
+            (None, value) if !form.has_source() => Ok(value.map_or(0, |Hex(value)| value)),
+            (_, Some(_)) if form.has_source() => {
+                Err(CaseError::new(at("value"), format!("expected none, as {name} copies")))
+            }
+            (None, _) => Err(CaseError::new(at("source"), format!("expected one for {name}"))),
+            _ => Err(CaseError::new(at("source"), format!("expected none for {name}"))),
+        }
     }
 
     /// The instruction, which must be one for this kind of access.
@@ -191,6 +218,17 @@ impl AccessText {
             Some(name) => named(place, instruction::forms(kind), instruction::name, name),
         }
     }
+}
+
+/// Why an instruction cannot have its source.
+fn problem_of_source(step: &AccessStep) -> Option<String> {
+    let parts = step.parts();
+    let all = parts.iter().filter(|part| part.kind == AccessKind::Write).map(|part| part.size);
+    let is_cut = step.form == Form::RepeatedMove && all.sum::<u16>() != step.access.size;
+    is_cut.then(|| {
+        "expected to cross into the next page where the address does, or only one of them to cross"
+            .into()
+    })
 }
 
 fn read_ring(place: &str, cpl: u8) -> Result<Ring, CaseError> {

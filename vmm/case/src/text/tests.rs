@@ -2,9 +2,10 @@
 
 use crate::{Action, Case, Invpcid};
 use crosswalk_guest::layout::Arena;
+use crosswalk_guest::stub::Form;
 use mmu_core::x86::control::Mov;
 use mmu_core::x86::profile::{ControlFeatures, GENERATIONS};
-use mmu_core::{Cr0, Cr4, Efer, PagingMode, Profile, Ring};
+use mmu_core::{AccessKind, Cr0, Cr4, Efer, PagingMode, Profile, Ring};
 use proptest::prelude::*;
 
 fn plain(mode: PagingMode, profile: Profile) -> Case {
@@ -125,6 +126,50 @@ fn invpcid_is_read_as_it_is_written() {
     let text = r#"{"invpcid":{"type":"0x4","descriptor":["0x7","0x1000000000000000"]}}"#;
     assert!(written.contains(text), "{written}");
     assert_eq!(Case::from_json(&written).unwrap(), case);
+}
+
+/// An instruction with a source has that in the place of a value.
+#[test]
+fn a_source_is_written_where_the_instruction_has_one() {
+    let mut case = plain(PagingMode::FourLevel, Profile::default());
+    assert!(!case.to_json().contains("source"));
+    for form in Form::ALL.into_iter().filter(|form| form.has_source()) {
+        case.form = form;
+        case.access.kind = form.kind();
+        case.value = 0x7fff_0008;
+        let written = case.to_json();
+        assert!(written.contains(r#""source":"0x7fff0008""#), "{written}");
+        assert!(!written.contains(r#","value":"0x7fff0008""#), "{written}");
+        assert_eq!(Case::from_json(&written).unwrap(), case);
+
+        let without = written.replace(r#","source":"0x7fff0008""#, "");
+        let refusal = Case::from_json(&without).unwrap_err().to_string();
+        assert!(refusal.starts_with("access.source: expected one for "), "{refusal}");
+        let both = written.replace(r#""source""#, r#""value":"0x1","source""#);
+        let refusal = Case::from_json(&both).unwrap_err().to_string();
+        assert!(refusal.starts_with("access.value: expected none"), "{refusal}");
+    }
+
+    let load = plain(PagingMode::FourLevel, Profile::default()).to_json();
+    let with = load.replace(r#""ring":0"#, r#""source":"0x1000","ring":0"#);
+    let refusal = Case::from_json(&with).unwrap_err().to_string();
+    assert_eq!(refusal, "access.source: expected none for mov from memory");
+}
+
+/// A repeated move is predicted in runs, of which it has no more than the first, and two that a page's end
+/// parts.
+#[test]
+fn a_repeated_move_crosses_at_one_place_only() {
+    let mut case = plain(PagingMode::FourLevel, Profile::default());
+    case.form = Form::RepeatedMove;
+    case.access.kind = AccessKind::Write;
+    for (address, source, is_read) in
+        [(0x5ffb, 0x7ffb, true), (0x5ffb, 0x7010, true), (0x5ffb, 0x7ffd, false)]
+    {
+        case.access.address = mmu_core::VirtAddr::new(address);
+        case.value = source;
+        assert_eq!(Case::from_json(&case.to_json()).is_ok(), is_read, "{address:#x} {source:#x}");
+    }
 }
 
 /// What versions before these MOVs wrote means the same as ever: a MOV of what the register has.

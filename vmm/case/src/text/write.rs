@@ -70,6 +70,7 @@ fn write_mov(mov: Mov) -> ActionText {
 /// An access, with its EFLAGS.AC where that differs from the last access's.
 fn write_access(step: &AccessStep, last_ac: bool) -> AccessText {
     let AccessStep { access, form, value } = step;
+    let source = step.source().map(|source| Hex(source.get()));
     AccessText {
         kind: access.kind.name().into(),
         address: Hex(access.address.get()),
@@ -81,6 +82,7 @@ fn write_access(step: &AccessStep, last_ac: bool) -> AccessText {
         compatibility: access.compatibility,
         ac: (access.ac != last_ac).then_some(access.ac),
         instruction: Some(instruction::name(*form).into()),
-        value: Hex(*value),
+        value: source.is_none().then_some(Hex(*value)),
+        source,
     }
 }

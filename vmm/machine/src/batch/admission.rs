@@ -4,9 +4,9 @@
 mod entries;
 mod sequence;
 
-use super::list::{is_keyed, stub_of};
 use super::registers::{check_state, high_root};
-use crosswalk_case::Case;
+use super::stubs::{is_keyed, stub_of};
+use crosswalk_case::{Case, SAVED_AREA, SAVED_REGISTERS};
 use crosswalk_guest::contents::{is_code, is_loadable};
 use crosswalk_guest::high::data_behind;
 use crosswalk_guest::layout::{Arena, DATA_BASE, DATA_SIZE, HOLE_BASE, is_above_the_layout};
@@ -86,7 +86,11 @@ fn check_access(case: &Case) -> Result<(), String> {
         return Err("mov to es writes the access byte of a descriptor, in ring 3".into());
     }
 
-    let has_size = !matches!(case.form, Form::Jump | Form::Clflush);
+    check_special(case)?;
+    let has_size = !matches!(
+        case.form,
+        Form::Jump | Form::Clflush | Form::RepeatedMove | Form::Enter | Form::Fxsave
+    );
     let code = Code::of(case.table_use());
     if code == Code::Bits32 {
         check_pkru_32(case)?;
@@ -103,6 +107,33 @@ fn check_access(case: &Case) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// Checks what instructions of one size require.
+fn check_special(case: &Case) -> Result<(), String> {
+    let Case { form, access, .. } = case;
+    let (name, size, aligned) = match form {
+        Form::Enter => ("enter", 24, 8),
+        Form::Fxsave => ("fxsave", SAVED_AREA, 1),
+        Form::FailingCompare if access.size == 16 => ("cmpxchg16b", 16, 1),
+        _ => return Ok(()),
+    };
+
+    let in_user_mode = *form == Form::Fxsave || access.ring == Ring::Three;
+    if access.size != size || !in_user_mode {
+        let ring =
+            if *form == Form::Fxsave { "" } else { ", and the guest has it in ring 3 alone" };
+        return Err(format!("{name} accesses {size} bytes{ring}"));
+    }
+    let in_first = 0x1000 - access.address.get() % 0x1000;
+    if *form == Form::Fxsave && (SAVED_REGISTERS.into()..SAVED_AREA.into()).contains(&in_first) {
+        return Err(
+            "no manual says whether fxsave stores to the page that only its end is in".into()
+        );
+    }
+    let places = [access.address.get(), case.value];
+    let is_aligned = places.iter().all(|place| place.is_multiple_of(aligned));
+    if is_aligned { Ok(()) } else { Err(format!("{name} keeps to multiples of {aligned} here")) }
 }
 
 /// Checks that 32-bit code can load PKRU, which it does before the access.
@@ -126,15 +157,19 @@ fn check_pkru_32(case: &Case) -> Result<(), String> {
 fn check_reach(case: &Case, of_sequence: bool) -> Result<(), String> {
     let bits = case.profile.physical_address_bits;
     let mmu = AnyMmu::new(case.state, case.profile);
-    let prediction = mmu.predict(case, &case.access).map_err(|error| error.to_string())?;
+    // The machine does not report either which access of an instruction left it.
+    let must_be_data = of_sequence || case.form.has_source() || case.access.size > 8;
+    let parts = case.access_step().parts();
+    let predicted = parts.iter().map(|part| mmu.predict(case, part));
+    let predicted = predicted.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
 
-    for alternative in &prediction.alternatives {
+    for alternative in predicted.iter().flat_map(|prediction| &prediction.alternatives) {
         let Outcome::Translated(spans) = &alternative.outcome else { continue };
 
         for span in spans {
             let ends = first_and_last(span);
             let in_data = ends.iter().all(|at| data_behind(*at, bits).is_some());
-            let is_above = ends.into_iter().all(is_above_the_layout) && !of_sequence;
+            let is_above = ends.into_iter().all(is_above_the_layout) && !must_be_data;
 
             let behind = data_behind(ends[0], bits);
             if case.form == Form::SegmentLoad && !behind.is_some_and(is_loadable) {

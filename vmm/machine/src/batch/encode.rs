@@ -1,9 +1,10 @@
 //! Writing a batch into its arena.
 
 use super::elsewhere::frames_elsewhere;
-use super::list::{List, ListWriter, supervisor_window};
+use super::list::{List, ListWriter};
 use super::registers::unloadable_cr3;
 use super::requirements::cannot_run;
+use super::stubs::supervisor_window;
 use super::tables::{ArenaTables, TableWords};
 use super::{Batch, CR2_AT_START};
 use crate::image::Image;

@@ -3,16 +3,16 @@
 
 use super::owner::{Owner, Part};
 use super::registers::{LOW_HALF, unloadable_cr3};
+use super::stubs::{is_keyed, store_of_entry, stub_of, supervisor_window};
 use crate::image::Image;
-use crosswalk_case::{AccessStep, Action, Case, Invpcid};
+use crosswalk_case::{AccessStep, Action, Case, Invpcid, Operands};
 use crosswalk_guest::contents::ACCESS_BYTE;
-use crosswalk_guest::layout::{Arena, SUPERVISOR_WINDOW};
+use crosswalk_guest::layout::Arena;
 use crosswalk_guest::mailbox::AccessRecord;
 use crosswalk_guest::selector::{USER_CODE, USER_DATA};
 use crosswalk_guest::stub::{Code, Form, Privileged, Stub};
-use crosswalk_guest::tables;
 use mmu_core::x86::control::Mov;
-use mmu_core::{AccessKind, ControlState, Cr0, Cr4, Features, PagingMode, Ring, Segment};
+use mmu_core::{AccessKind, ControlState, Cr4, Features, Ring, Segment};
 use std::mem::offset_of;
 
 /// RFLAGS without any flag: the bit that is always 1.
@@ -306,6 +306,7 @@ impl<'i> ListWriter<'i> {
             instruction,
             form: None,
             stack: false,
+            operands: None,
         });
 
         self.push(stub, operand, 0, owner);
@@ -343,8 +344,16 @@ impl<'i> ListWriter<'i> {
             instruction,
             form: Some(step.form),
             stack: step.access.segment == Segment::Stack,
+            operands: step.operands(),
         };
-        self.push(stub, address, value, Some(owner));
+        let Some(Operands { rsi, rdi, rcx }) = owner.operands else {
+            return self.push(stub, address, value, Some(owner));
+        };
+
+        self.push(Stub::LoadOperands, rdi, rcx, None);
+        self.push(stub, rsi, 0, Some(owner));
+        let part = Part::Operands { of_last: part == Part::Last };
+        self.push(Stub::StoreOperands, 0, 0, Some(Owner { part, ..owner }));
     }
 
     fn set_pkru(&mut self, pkru: u32) {
@@ -423,40 +432,6 @@ fn with_register(mut state: ControlState, mov: Mov) -> ControlState {
         Mov::Efer(value) => state.efer = value,
     }
     state
-}
-
-/// Whether a list of this code keeps the frames of a ring, if ring 0 is to keep them.
-pub(super) fn keeps_frames(code: Code, ring: Ring, in_ring_0: bool) -> bool {
-    code == Code::Bits64 && (ring == Ring::Three || in_ring_0)
-}
-
-/// Whether the stub of an access loads PKRU around it. 32-bit code loads it before.
-pub(super) fn is_keyed(pkru: u32, code: Code) -> bool {
-    pkru != 0 && code == Code::Bits64
-}
-
-/// The stub that makes an access.
-pub(super) fn stub_of(step: &AccessStep, keyed: bool) -> Stub {
-    Stub::Access {
-        form: step.form,
-        stack: step.access.segment == Segment::Stack,
-        log_size: (step.access.size.clamp(1, 8) as u8).ilog2() as u8,
-        keyed,
-    }
-}
-
-/// The stub that stores an entry of a mode.
-const fn store_of_entry(mode: PagingMode, code: Code) -> Stub {
-    let log_size = tables::entry_bytes(mode).ilog2() as u8;
-    match code {
-        Code::Bits32 if log_size == 3 => Stub::StoreEntry,
-        _ => Stub::Access { form: Form::Store, stack: false, log_size, keyed: false },
-    }
-}
-
-/// The distance from user addresses to those at which ring 0 finds the guest's memory.
-pub(super) fn supervisor_window(cr0: Cr0) -> u64 {
-    if cr0.contains(Cr0::PG) { SUPERVISOR_WINDOW } else { 0 }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod owner;
 mod read_back;
 mod registers;
 mod requirements;
+mod stubs;
 mod tables;
 
 pub use admission::arena_of;

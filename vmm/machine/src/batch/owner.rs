@@ -1,6 +1,7 @@
 //! What a record of a list shows of a case.
 
 use super::registers::LOW_HALF;
+use crosswalk_case::Operands;
 use crosswalk_case::observation::{Register, SavedRip};
 use crosswalk_guest::mailbox::AccessRecord;
 use crosswalk_guest::stub::Form;
@@ -22,6 +23,8 @@ pub(super) struct Owner {
     /// The form of an access, and whether it uses RBP as its base. A privileged instruction keeps no frame.
     pub(super) form: Option<Form>,
     pub(super) stack: bool,
+    /// The operands of an instruction with a source, before it.
+    pub(super) operands: Option<Operands>,
 }
 
 /// A part of an observation.
@@ -38,6 +41,18 @@ pub(super) enum Part {
     },
     /// What the register of the privileged instruction before it holds afterwards.
     Register,
+    /// What the operands of the instruction before it are afterwards.
+    Operands {
+        /// Whether that is the last access of the case.
+        of_last: bool,
+    },
+}
+
+impl Part {
+    /// Whether the record holds operands, which may be anything.
+    pub(super) const fn is_about_operands(self) -> bool {
+        matches!(self, Self::Operands { .. })
+    }
 }
 
 impl Owner {
@@ -48,6 +63,10 @@ impl Owner {
         const SELECTOR: u64 = 4 | 3;
 
         let AccessRecord { address, value, .. } = *record;
+        if self.operands.is_some() {
+            // What becomes of RSI is among the operands.
+            return vec![(Register::Rbx, value)];
+        }
         let base = if self.stack { Register::Rbp } else { Register::Rsi };
         let mut loaded = vec![(base, address)];
         match self.form {
@@ -63,6 +82,12 @@ impl Owner {
             _ => loaded.push((Register::Rbx, value)),
         }
         loaded
+    }
+
+    /// RSP of the instruction, where it is an operand.
+    pub(super) fn stack_operand(&self) -> Option<u64> {
+        let is_operand = self.form.is_some_and(Form::moves_stack);
+        self.operands.filter(|_| is_operand).map(|operands| operands.rdi)
     }
 
     /// The RIP that the fault of the access saved, by the offset in its code segment.

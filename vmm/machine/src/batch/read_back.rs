@@ -14,11 +14,13 @@
 use super::CR2_AT_START;
 use super::elsewhere::FRAME_BYTES;
 use super::encode::Encoded;
-use super::list::{List, keeps_frames, supervisor_window};
+use super::list::List;
 use super::owner::{Owner, Part};
+use super::stubs::{keeps_frames, supervisor_window};
 use crate::guest_tables;
 use crate::memory::{GuestMemory, LANE_BYTES};
 use crate::{GuestFailure, MachineError, Position, ProvenanceMap, ResultClass, RunLog};
+use crosswalk_case::Operands;
 use crosswalk_case::observation::{
     Attempt, EarlierAccess, EntryAfter, Observation, ObservedFault, PrivilegedRecord, Provenance,
     Register, SavedFrame,
@@ -334,8 +336,10 @@ impl RecordReader<'_> {
             if let Some(owner) = owner {
                 let number = list.first.saturating_add(index);
                 let frame = match after.fault() {
-                    Some(_) => self.read_frame(number, before, owner)?,
-                    None => None,
+                    Some(_) if !owner.part.is_about_operands() => {
+                        self.read_frame(number, before, owner)?
+                    }
+                    _ => None,
                 };
                 self.read_record(after, frame, *owner);
             }
@@ -364,6 +368,7 @@ impl RecordReader<'_> {
 
         let window = if owner.ring == Ring::Zero { self.window } else { 0 };
         let behind = self.arena.record(number.saturating_add(1)).wrapping_add(window);
+        let rsp = owner.stack_operand().unwrap_or(behind);
         let found = |register: Register| match register {
             Register::Rax => kept.rax,
             Register::Rbx => registers.rbx,
@@ -374,7 +379,7 @@ impl RecordReader<'_> {
         Ok(Some(SavedFrame {
             cs,
             rflags: kept.rflags & !SavedFrame::STATUS_FLAGS,
-            rsp: kept.rsp.wrapping_sub(behind) as i64,
+            rsp: kept.rsp.wrapping_sub(rsp) as i64,
             changed: loaded
                 .find(|(register, value)| found(*register) != *value)
                 .map(|(register, _)| register),
@@ -384,6 +389,9 @@ impl RecordReader<'_> {
     /// Reads a record that shows something of a case.
     fn read_record(&mut self, record: &AccessRecord, frame: Option<SavedFrame>, owner: Owner) {
         let Owner { case, part, ring, .. } = owner;
+        if let Part::Operands { of_last } = part {
+            return self.read_operands(record, owner, of_last);
+        }
         let fault = record.fault().map(|(vector, error_code)| {
             let cr2 = record.address;
             let cr2_before = std::mem::replace(&mut self.cr2, cr2);
@@ -413,7 +421,7 @@ impl RecordReader<'_> {
                 observation.privileged = std::mem::take(privileged);
                 *attempt = Attempt::Observed(observation);
             }
-            Part::Earlier => earlier.push(EarlierAccess { fault, value }),
+            Part::Earlier => earlier.push(EarlierAccess { fault, value, moved: None }),
             Part::Privileged { has_register } => {
                 let register = has_register.then_some(0);
                 privileged.push(PrivilegedRecord { fault, register });
@@ -424,6 +432,20 @@ impl RecordReader<'_> {
                     *register = value;
                 }
             }
+            Part::Operands { .. } => {}
+        }
+    }
+
+    /// Reads what has become of the operands of the access before.
+    fn read_operands(&mut self, record: &AccessRecord, owner: Owner, of_last: bool) {
+        let AccessRecord { stub: rcx, address: rsi, value: rdi } = *record;
+        let moved = owner.operands.map(|before| before.moved_to(Operands { rsi, rdi, rcx }));
+
+        let earlier = self.earlier.get_mut(owner.case).and_then(|earlier| earlier.last_mut());
+        match (self.attempts.get_mut(owner.case), earlier) {
+            (Some(Attempt::Observed(last)), _) if of_last => last.moved = moved,
+            (_, Some(earlier)) if !of_last => earlier.moved = moved,
+            _ => {}
         }
     }
 }
@@ -431,6 +453,9 @@ impl RecordReader<'_> {
 /// Whether a guest of ours can have turned one record into the other. Only an access or a privileged
 /// instruction of a case can fault.
 fn is_possible(before: &AccessRecord, after: &AccessRecord, owner: Option<Owner>) -> bool {
+    if owner.is_some_and(|owner| owner.part.is_about_operands()) {
+        return true;
+    }
     match after.fault() {
         None => after.stub == before.stub,
         Some((vector, _)) => {

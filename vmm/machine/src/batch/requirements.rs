@@ -4,7 +4,7 @@ use super::registers::unloadable_cr3;
 use crate::{Capabilities, LeftOut};
 use crosswalk_case::{Action, Case, TableEntry};
 use crosswalk_guest::layout::{Arena, DATA_BASE, DATA_SIZE};
-use crosswalk_guest::stub::Code;
+use crosswalk_guest::stub::{Code, Form};
 use mmu_core::memory::SparseTables;
 use mmu_core::x86::control::Mov;
 use mmu_core::x86::format::EntryBits;
@@ -175,6 +175,12 @@ fn is_left_out(case: &Case, left_out: LeftOut) -> Option<String> {
 fn cannot_reach(case: &Case, machine: &Capabilities) -> Option<String> {
     if (machine.sees_outside && machine.high_memory) || stays_low(case) {
         return None;
+    }
+    if case.form.has_source() {
+        let parts = case.access_step().parts();
+        let mut alone =
+            parts.iter().map(|part| Case { access: *part, form: Form::Load, ..case.clone() });
+        return alone.find_map(|alone| cannot_reach(&alone, machine));
     }
 
     let prediction = predict(case)?;

@@ -2,10 +2,10 @@
 
 use crate::verdict::{Field, result_of};
 use crate::walker::ExpectedFrame;
-use crosswalk_case::Case;
 use crosswalk_case::observation::{
     Attempt, EarlierAccess, Observation, ObservedFault, Register, SavedRip,
 };
+use crosswalk_case::{Case, Moved};
 use mmu_core::{Outcome, Prediction, Vector};
 
 /// What every machine of a vote shows of a case.
@@ -50,10 +50,10 @@ impl Visibility {
     /// The outcome of a case, as far as it is visible.
     pub(super) fn outcome(self, case: &Case, seen: &Observation) -> VisibleOutcome {
         let changed = seen.entries.iter().filter(|entry| entry.before != entry.after);
-        let earlier = seen.earlier.iter().map(|EarlierAccess { fault, value }| {
+        let earlier = seen.earlier.iter().map(|EarlierAccess { fault, value, moved }| {
             let fault = fault.map(|fault| self.fault(&fault));
             let value = (self.value && fault.is_none()).then_some(*value);
-            (fault, value)
+            (fault, value, *moved)
         });
 
         VisibleOutcome {
@@ -95,7 +95,7 @@ pub(super) struct VisibleOutcome {
     /// The entries that changed, with their new values.
     changed: Vec<(u64, u64)>,
     /// The faults and values of the accesses before the last.
-    earlier: Vec<(Option<VisibleFault>, Option<u64>)>,
+    earlier: Vec<(Option<VisibleFault>, Option<u64>, Option<Moved>)>,
 }
 
 impl VisibleOutcome {

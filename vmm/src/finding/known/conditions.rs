@@ -19,6 +19,8 @@ pub struct When {
     ring: Option<u8>,
     #[serde(default, deserialize_with = "read_names")]
     access: Option<Vec<AccessKind>>,
+    /// The name of the instruction.
+    instruction: Option<String>,
     /// The processor makes the access for itself.
     implicit: Option<bool>,
     /// EFLAGS.AC is 1.
@@ -58,6 +60,7 @@ impl When {
         is_among(self.mode.as_ref(), &case.mode())
             && is_wanted(self.ring, access.ring.cpl())
             && is_among(self.access.as_ref(), &access.kind)
+            && is_wanted(self.instruction.as_deref(), case.access_step().instruction())
             && is_wanted(self.implicit, access.implicit)
             && is_wanted(self.ac, access.ac)
             && is_wanted(self.compatibility, access.compatibility)

@@ -339,8 +339,8 @@ mod tests {
         let cr2 = case.access.address.get();
         let fault =
             ObservedFault { vector: 14, error_code: 5, cr2, cr2_before: 0, rip: None, frame: None };
-        let good = EarlierAccess { fault: None, value };
-        let bad = EarlierAccess { fault: Some(fault), value: 0 };
+        let good = EarlierAccess { fault: None, value, moved: None };
+        let bad = EarlierAccess { fault: Some(fault), value: 0, moved: None };
         let last = Observation::new(None, value, Provenance::Tcg);
         let run = Attempt::Observed(Observation { earlier: vec![good, bad], ..last });
 

@@ -17,7 +17,7 @@ use crosswalk_guest::tables::{self, TableUse};
 use crosswalk_machine::Capabilities;
 use crosswalk_machine::batch::Batch;
 use mmu_core::x86::format::{self, EntryBits, EntryKind, MAX_LEVELS, levels};
-use mmu_core::{Access, AccessKind, ControlState, PagingMode, PhysAddr, Segment, VirtAddr};
+use mmu_core::{Access, ControlState, PagingMode, PhysAddr, Segment, VirtAddr};
 use space::{AccessVariant, Subspace, Sweep, accesses, sweeps};
 
 /// Every combination in one mode that a machine has.
@@ -223,14 +223,6 @@ const fn offset(form: Form) -> u64 {
 }
 
 fn access(variant: AccessVariant, address: VirtAddr, code: Code) -> Access {
-    let kind = match variant.form {
-        Form::Load | Form::SegmentLimit => AccessKind::Read,
-        Form::Store | Form::SegmentLoad => AccessKind::Write,
-        Form::Exchange | Form::LockedExchange | Form::FailingCompare => AccessKind::ReadModifyWrite,
-        Form::Clflush => AccessKind::Clflush,
-        Form::Jump => AccessKind::Fetch,
-    };
-
     let size = match (variant.form, code) {
         (Form::Clflush, _) => 1,
         (Form::Jump, _) => CODE_SIZE,
@@ -239,7 +231,7 @@ fn access(variant: AccessVariant, address: VirtAddr, code: Code) -> Access {
     };
 
     Access {
-        kind,
+        kind: variant.form.kind(),
         address,
         size,
         ring: variant.ring,

@@ -2,7 +2,9 @@
 //!
 //! - `mapping`: the pages of a lane, and where else their entries may lead;
 //! - `steps`: the actions, drawn from a Markov chain;
+//! - `copies`: instructions with a source among them;
 //! - `movs`: MOVs to control registers among them;
+//! - `records`: how much room a sequence needs in the guest's list;
 //! - `pdptes`: sequences that edit a PDPTE of PAE paging, which is in a register;
 //! - [`every`]: all sequences of a few actions, instead of random ones;
 //! - [`guided`]: random ones, chosen by how rarely chance shows what they show.
@@ -11,11 +13,13 @@
 //! allowed. The last lanes of a batch are those whose actions drop everything, so that the others meet
 //! what strangers have left in the caches.
 
+mod copies;
 pub mod every;
 pub mod guided;
 mod mapping;
 mod movs;
 mod pdptes;
+mod records;
 mod steps;
 
 use super::placement::FreeSlots;

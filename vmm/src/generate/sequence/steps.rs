@@ -3,22 +3,19 @@
 
 use super::SequenceBatch;
 use super::mapping::{Mapping, TARGET};
+use super::records::{MAX_RECORDS, records};
 use crosswalk_case::{AccessStep, Action, Case, TableEntry};
 use crosswalk_guest::contents::{self, CODE_OFFSETS, CODE_SIZE, crossing_code};
 use crosswalk_guest::stub::{Code, Form};
 use crosswalk_guest::tables::TableUse;
 use crosswalk_machine::Capabilities;
-use mmu_core::x86::control::Mov;
 use mmu_core::x86::format::EntryBits;
 use mmu_core::{
     Access, AccessKind, ControlState, Cr0, Cr4, Efer, Features, PagingMode, Ring, Segment, VirtAddr,
 };
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
-use std::collections::HashSet;
 
-/// Maximum number of records of a sequence. As many sequences as run together must fit the list.
-pub(super) const MAX_RECORDS: usize = 24;
 /// Maximum number of edits. Each multiplies what may be cached.
 const MAX_EDITS: usize = 3;
 
@@ -31,9 +28,9 @@ const GLOBAL: u64 = EntryBits::G.bits();
 const XD: u64 = EntryBits::XD.bits();
 
 /// The offset in a 4 KiB page.
-const PAGE_OFFSET: u64 = 0xfff;
+pub(super) const PAGE_OFFSET: u64 = 0xfff;
 /// Offsets of a page at which sequences load and store: there is no code for fetches.
-const DATA_OFFSETS: std::ops::Range<u64> = 0x10..0x7f0;
+pub(super) const DATA_OFFSETS: std::ops::Range<u64> = 0x10..0x7f0;
 
 /// A sequence in the making.
 pub(super) struct StepWriter<'r, R> {
@@ -56,7 +53,7 @@ pub(super) struct StepWriter<'r, R> {
     offset: u64,
     /// Whether fetches may cross into the next page, or else loads and stores. Where one stores, the
     /// other has code.
-    fetches_cross: bool,
+    pub(super) fetches_cross: bool,
 }
 
 impl<'r, R: Rng> StepWriter<'r, R> {
@@ -163,12 +160,17 @@ impl<'r, R: Rng> StepWriter<'r, R> {
         self.cr4_at_first.contains(Cr4::PKE) && self.state.cr4.contains(Cr4::PKE) && can_load
     }
 
+    /// Whether PKRU may differ from 0 at some point of this sequence.
+    pub(super) fn may_use_keys(&self) -> bool {
+        self.cr4_at_first.contains(Cr4::PKE) || self.state.cr4.contains(Cr4::PKE)
+    }
+
     /// Whether it may move any value to a control register. 32-bit code has no instruction that observes it.
     pub(super) fn makes_movs(&self) -> bool {
         self.drops_everything && self.code() == Code::Bits64
     }
 
-    const fn code(&self) -> Code {
+    pub(super) const fn code(&self) -> Code {
         Code::of(self.table_use)
     }
 
@@ -366,8 +368,8 @@ impl<R: Rng> StepWriter<'_, R> {
         // Often the same access again, so that what the first has cached is of use.
         let again = if matches!(self.rings, Rings::Both(_)) { 0.6 } else { 0.35 };
         let step = match self.last_access() {
-            Some(mut step) if self.rng.random_bool(again) => {
-                step.access.ring = ring;
+            Some(mut step) if self.rng.random_bool(again) && !self.strays_again(&step) => {
+                step.access.ring = Self::ring_of(&step, ring);
                 step.access.ac = self.random_ac(ring);
                 step
             }
@@ -384,6 +386,17 @@ impl<R: Rng> StepWriter<'_, R> {
     }
 
     fn random_access(&mut self, ring: Ring, is_last: bool) -> AccessStep {
+        if self.makes_copies() && self.rng.random_bool(0.12) {
+            if is_last && self.rng.random_bool(0.3) {
+                return self.random_last(ring);
+            }
+            if ring == Ring::Three && self.rng.random_bool(0.1) {
+                return self.random_wide_compare();
+            }
+            let may_be_emulated = ring == Ring::Zero;
+            return self.random_copy(ring, is_last || !may_be_emulated);
+        }
+
         let kind = match self.rng.random_range(0..20) {
             0..8 => AccessKind::Read,
             8..14 => AccessKind::Write,
@@ -447,46 +460,17 @@ impl<R: Rng> StepWriter<'_, R> {
     }
 
     /// EFLAGS.AC, which suspends SMAP in ring 0 (RIGHT-4).
-    fn random_ac(&mut self, ring: Ring) -> bool {
+    pub(super) fn random_ac(&mut self, ring: Ring) -> bool {
         let counts = ring == Ring::Zero && self.state.cr4.contains(Cr4::SMAP);
         counts && self.rng.random_bool(0.3)
     }
 
     /// A value of which no byte is what the first frame has at an offset.
-    fn value_to_store(&mut self, offset: u64) -> u64 {
+    pub(super) fn value_to_store(&mut self, offset: u64) -> u64 {
         let mut value = [0; 8];
         for (byte, at) in value.iter_mut().zip(self.mapping.frame + offset..) {
             *byte = contents::byte(at).wrapping_add(self.rng.random_range(1..=255));
         }
         u64::from_le_bytes(value)
     }
-}
-
-/// The most records that a sequence can have: one for each action and another one for a privileged
-/// instruction, and those that change the ring, EFLAGS.AC and PKRU before an access, or restore control
-/// registers for the next lane.
-pub(super) fn records(case: &Case) -> usize {
-    let accesses = || {
-        case.script().filter_map(|action| match action {
-            Action::Access(step) => Some(step.access),
-            _ => None,
-        })
-    };
-    let uses_keys =
-        case.state.pkru != 0 || case.before.iter().any(|action| matches!(action, Action::Pkru(_)));
-    let movs = case.before.iter().filter_map(|action| action.mov(&case.state));
-    let moved: HashSet<&str> = movs.map(Mov::register).collect();
-    let privileged = case.before.iter().filter(|action| action.is_privileged());
-
-    let mut count = case.script().count() + privileged.count();
-    if uses_keys {
-        count += accesses().count() + 1;
-    }
-    if accesses().any(|access| access.ac) {
-        count += accesses().count() + 1;
-    }
-    // From one ring to the other it takes one record or two. The lane before may have ended in either.
-    let rings: Vec<Ring> = accesses().map(|access| access.ring).collect();
-    count += 2 * (1 + rings.windows(2).filter(|pair| pair[0] != pair[1]).count());
-    count + 2 * moved.len()
 }

@@ -3,12 +3,12 @@
 use super::*;
 use crate::generate::tests::capabilities;
 use crate::walker::Walker;
-use crosswalk_case::Action;
+use crosswalk_case::{AccessStep, Action};
 use crosswalk_guest::stub::Form;
 use crosswalk_guest::tables;
 use crosswalk_machine::batch::arena_of;
 use mmu_core::x86::control::Mov;
-use mmu_core::{Outcome, Prediction, Reference, Ring, Rule};
+use mmu_core::{Access, Outcome, Prediction, Reference, Ring, Rule};
 use std::collections::HashSet;
 
 const MODES: [PagingMode; 4] =
@@ -44,10 +44,10 @@ fn they_fit_the_layout_and_are_the_same_after_their_text_form() {
 #[test]
 fn the_records_of_a_batch_fit_the_list() {
     assert_eq!(Arena::RECORDS, 5290);
-    const { assert!(steps::MAX_RECORDS * MAX_SEQUENCES + 8 < Arena::RECORDS) };
+    const { assert!(records::MAX_RECORDS * MAX_SEQUENCES + 8 < Arena::RECORDS) };
 
     for case in batches().flat_map(|batch| batch.cases) {
-        assert!(steps::records(&case) <= steps::MAX_RECORDS, "{case}");
+        assert!(records::records(&case) <= records::MAX_RECORDS, "{case}");
     }
 }
 
@@ -147,6 +147,43 @@ fn the_actions_of_every_mode_occur() {
             ];
             assert!(counts.iter().all(|count| *count > 3), "{mode}: {counts:?} of {}", cases.len());
         }
+    }
+}
+
+/// Each within a page, and across the end of one with its source or its address.
+#[test]
+fn instructions_with_a_source_occur_in_every_shape() {
+    let stream = SequenceStream::new(3, PagingMode::FourLevel, capabilities(true));
+    let cases: Vec<_> = (0..64).flat_map(|number| stream.batch(number, usize::MAX).cases).collect();
+    let steps = || {
+        let actions = cases.iter().flat_map(Case::script);
+        actions.filter_map(|action| match action {
+            Action::Access(step) => Some(step),
+            _ => None,
+        })
+    };
+
+    let of_wide = |form: Form, size: u16| {
+        steps().filter(|step| step.form == form && step.access.size == size).count()
+    };
+    let wide = [(Form::Enter, 24), (Form::Fxsave, 512), (Form::FailingCompare, 16)];
+    assert!(wide.iter().all(|(form, size)| of_wide(*form, *size) > 10));
+
+    // What ENTER pushes is aligned.
+    let copies = |form: &Form| form.has_source() && *form != Form::Enter;
+    for form in Form::ALL.into_iter().filter(copies) {
+        let of_form = || steps().filter(|step| step.form == form);
+        let source_crosses = |step: &AccessStep| {
+            let source = step.source().expect("the form has one");
+            Access { address: source, ..step.access }.crosses_page()
+        };
+        let counts = [
+            of_form().filter(|step| step.access.ring == Ring::Three).count(),
+            of_form().filter(|step| step.access.ring == Ring::Zero).count(),
+            of_form().filter(|step| step.access.crosses_page()).count(),
+            of_form().filter(source_crosses).count(),
+        ];
+        assert!(counts.iter().all(|count| *count > 2), "{form:?}: {counts:?}");
     }
 }
 

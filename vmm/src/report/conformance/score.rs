@@ -83,7 +83,10 @@ pub(in crate::report) fn describe(text: &mut String, walker: &str, score: &Candi
         (failed, "without an answer"),
         (not_asked, "not asked after too many of those"),
         (not_asked_in_time, "not asked: the time was up"),
-        (not_marked, "not marked: the machine differs from the manuals itself, or was not seen"),
+        (
+            not_marked,
+            "not marked: the machine differs from the manuals itself, was not seen, or an instruction makes several accesses",
+        ),
     ];
     let words: Vec<_> = counts
         .iter()

@@ -8,7 +8,8 @@ use crate::verdict::describe_expectation;
 use crate::verdict::{self, Verdict, describe_observation};
 use crate::walker::{Mutant, PredictedPrivileged, WalkerSpec};
 use crosswalk_case::observation::{Attempt, EntryAfter};
-use crosswalk_case::{Action, Case};
+use crosswalk_case::{AccessStep, Action, Case};
+use crosswalk_guest::stub::Form;
 use crosswalk_machine::Identity;
 use mmu_core::cache::TlbEntry;
 use mmu_core::walk::{Path, Step, WalkError};
@@ -37,10 +38,13 @@ pub fn explain(case: &Case, walker: WalkerSpec, attempt: Option<&Attempt>) -> St
     let last = case.accesses().pop().unwrap_or_else(|| case.clone());
     describe_access(&mut text, &last);
     if is_walked(&prediction) {
-        for page in pages(&last) {
-            let (path, end) = walker.walker().walk(&last, page);
+        for (part, page) in pages(&last) {
+            let (path, end) = walker.walker().walk(&part, page);
+            if last.form.has_source() {
+                line(&mut text, &format!("{} at {page}", part.access.kind.name()));
+            }
             draw_address(&mut text, last.mode(), page, Some(&path));
-            draw_path(&mut text, &last, &path, &end);
+            draw_path(&mut text, &part, &path, &end);
         }
     } else {
         draw_address(&mut text, last.mode(), last.access.address, None);
@@ -131,16 +135,48 @@ pub fn beside(case: &Case, walker: WalkerSpec, attempt: &Attempt) -> String {
     text
 }
 
-/// The address of the first byte in each page the access touches.
-pub(super) fn pages(case: &Case) -> Vec<VirtAddr> {
-    case.access.pages().map(|page| page.address).collect()
+/// The address of the first byte in each page that the case's instruction touches, with the case as if it
+/// made that access alone; each page once for each kind of access.
+pub(super) fn pages(case: &Case) -> Vec<(Case, VirtAddr)> {
+    let mut pages: Vec<(Case, VirtAddr)> = Vec::new();
+    for part in case.access_step().parts() {
+        for page in part.pages().map(|page| page.address) {
+            let is_same = |(known, address): &(Case, VirtAddr)| {
+                known.access.kind == part.kind
+                    && known.access.segment == part.segment
+                    && address.get() >> 12 == page.get() >> 12
+            };
+            if !pages.iter().any(is_same) {
+                pages.push((Case { access: part, ..case.clone() }, page));
+            }
+        }
+    }
+    pages
 }
 
 /// An action in a line.
 pub(in crate::report) fn action_in_words(action: &Action) -> String {
     match action {
-        Action::Access(step) => in_words(&step.access),
+        Action::Access(step) => step_in_words(step),
         other => other.to_string(),
+    }
+}
+
+/// An instruction in a line: one with a source by its name.
+pub(in crate::report) fn step_in_words(step: &AccessStep) -> String {
+    let AccessStep { access, form, .. } = step;
+    let Some(source) = step.source() else { return in_words(access) };
+    let Access { size, address, .. } = access;
+    let name = step.instruction();
+    let ring = access.ring.cpl();
+    let reads = Access { address: source, ..*access };
+    let crosses = access.crosses_page() || reads.crosses_page();
+    let crossing = if crosses { ", across a page boundary" } else { "" };
+    match form {
+        Form::CompareStrings => {
+            format!("{name} of {size} bytes at {source} and at {address}, ring {ring}{crossing}")
+        }
+        _ => format!("{name} of {size} bytes from {source} to {address}, ring {ring}{crossing}"),
     }
 }
 
@@ -171,7 +207,7 @@ fn ending_in_words(predicted: &PredictedPrivileged) -> String {
 }
 
 /// An access in a line.
-pub(in crate::report) fn in_words(access: &Access) -> String {
+fn in_words(access: &Access) -> String {
     let kind = match access.kind {
         AccessKind::ReadModifyWrite => "read-modify-write",
         other => other.name(),
@@ -196,7 +232,7 @@ pub(in crate::report) fn in_words(access: &Access) -> String {
 /// The access, and the state it is made in.
 fn describe_access(text: &mut String, case: &Case) {
     let state = &case.state;
-    line(text, &in_words(&case.access));
+    line(text, &step_in_words(&case.access_step()));
 
     let bit = |name: &str, set: bool| format!("{name}={}", u8::from(set));
     let mut bits = vec![

@@ -187,7 +187,10 @@ impl Caches {
         let state = self.mmu.regime().state;
         match action {
             Action::Access(step) => {
-                let _ = self.mmu.translate(&self.memory, &step.access);
+                // The first access that faults ends the instruction.
+                let parts = step.parts();
+                let mut made = parts.iter().map(|part| self.mmu.translate(&self.memory, part));
+                let _ = made.find(Result::is_err);
                 Rule::Tlb3
             }
             Action::Write(entry) => {

@@ -5,6 +5,7 @@ mod fetches;
 mod in_sequences;
 mod invalidations;
 mod movs;
+mod operands;
 mod pair;
 mod pdptes;
 mod rings;
@@ -50,6 +51,7 @@ pub static MUTANTS: LazyLock<Vec<Mutant>> = LazyLock::new(|| {
         stateful::MUTANTS,
         invalidations::MUTANTS,
         movs::MUTANTS,
+        operands::MUTANTS,
         rings::MUTANTS,
         fetches::MUTANTS,
         pdptes::MUTANTS,

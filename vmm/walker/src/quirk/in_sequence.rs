@@ -5,12 +5,12 @@ use super::{
     may_set_accessed_in_pdptes,
 };
 use crate::Walker;
+use crate::instruction::both_updates;
 use crate::sequence::{Drops, FaultEffect, Moment, predict_by};
 use crosswalk_case::{Action, Case};
-use mmu_core::outcome::{EntryUpdates, Span};
+use mmu_core::outcome::Span;
 use mmu_core::{
-    Access, AccessKind, Alternative, EntryUpdate, Fault, Outcome, PagingMode, Prediction, Rule,
-    VirtAddr,
+    Access, AccessKind, Alternative, Fault, Outcome, PagingMode, Prediction, Rule, VirtAddr,
 };
 
 impl Quirky {
@@ -164,21 +164,6 @@ fn part(loaded: &Alternative, stored: &Alternative) -> Option<Alternative> {
         updates: both_updates(&loaded.updates, &stored.updates),
         choice: loaded.choice,
     })
-}
-
-/// What both do to entries.
-fn both_updates(one: &EntryUpdates, other: &EntryUpdates) -> EntryUpdates {
-    let mut both = other.clone();
-    for update in one {
-        let known = both.iter_mut().find(|known: &&mut EntryUpdate| known.at == update.at);
-        if let Some(known) = known {
-            known.must_set |= update.must_set;
-            known.may_set |= update.may_set;
-        } else {
-            both.push(*update);
-        }
-    }
-    both
 }
 
 #[cfg(test)]

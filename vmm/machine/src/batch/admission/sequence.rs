@@ -36,6 +36,11 @@ pub(super) fn check_sequence(case: &Case) -> Result<(), String> {
     if case.accesses().iter().any(|alone| alone.form == Form::SegmentLoad) {
         return Err("no sequence loads a segment".into());
     }
+    let stores_state =
+        |action: &Action| matches!(action, Action::Access(step) if leaves_unknown(step.form));
+    if case.before.iter().any(stores_state) {
+        return Err("fxsave and enter come last, as what they store before a fault is open".into());
+    }
     if case.before.len() > MAX_ACTIONS {
         let count = case.before.len();
         return Err(format!("at most {MAX_ACTIONS} actions come before an access; it has {count}"));
@@ -56,6 +61,12 @@ pub(super) fn check_sequence(case: &Case) -> Result<(), String> {
     }
 
     Ok(())
+}
+
+/// Whether memory is not known after an instruction: FXSAVE stores what the processor has, and either may
+/// have stored a part before it faults.
+const fn leaves_unknown(form: Form) -> bool {
+    matches!(form, Form::Fxsave | Form::Enter)
 }
 
 /// Maximum number of MOVs that name their value: a history has room for as many changes of registers.

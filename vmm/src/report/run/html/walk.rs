@@ -2,7 +2,7 @@
 
 use crate::finding::Example;
 use crate::report::walk::steps::{CachedDrawing, StepDrawing, steps};
-use crate::report::walk::{end_in_words, flags, in_words, pages, split};
+use crate::report::walk::{end_in_words, flags, pages, split, step_in_words};
 use crate::walker::{Walker, WalkerSpec};
 use crosswalk_case::Case;
 use mmu_core::walk::Step;
@@ -20,7 +20,7 @@ pub(super) struct ShownExample {
     pub(super) access: String,
     /// The steps of a sequence.
     pub(super) steps: Vec<ShownStep>,
-    /// The walks for the page that the access touches, or for both pages.
+    /// The walks for each page that the access touches.
     pub(super) pages: Vec<DrawnPage>,
     pub(super) case: String,
 }
@@ -79,13 +79,13 @@ pub(super) fn show(example: &Example) -> ShownExample {
         expected: example.expected.clone(),
         observed: example.observed.clone(),
         differences: example.differences.iter().map(ToString::to_string).collect(),
-        access: in_words(&last.access),
+        access: step_in_words(&last.access_step()),
         steps: steps
             .into_iter()
             .enumerate()
             .map(|(at, step)| show_step(step, differs_at == Some(at)))
             .collect(),
-        pages: pages.into_iter().map(|page| draw_page(last, page)).collect(),
+        pages: pages.iter().map(|(part, page)| draw_page(part, *page)).collect(),
         case: case.to_json(),
     }
 }

@@ -1,0 +1,144 @@
+//! Instructions with a source among the accesses of a sequence: they read one place and then read or write
+//! another.
+
+use super::steps::{DATA_OFFSETS, PAGE_OFFSET, StepWriter};
+use crosswalk_case::AccessStep;
+use crosswalk_case::{SAVED_AREA, SAVED_REGISTERS};
+use crosswalk_guest::stub::{Code, Form};
+use mmu_core::{Access, Ring, Segment, VirtAddr};
+use rand::seq::IndexedRandom;
+use rand::{Rng, RngExt};
+
+/// The forms, as often as they are drawn.
+const FORMS: [Form; 8] = [
+    Form::RepeatedMove,
+    Form::RepeatedMove,
+    Form::MoveString,
+    Form::MoveString,
+    Form::CompareStrings,
+    Form::Push,
+    Form::Push,
+    Form::Pop,
+];
+/// Those that are not repeated.
+const NOT_REPEATED: usize = 2;
+
+impl<R: Rng> StepWriter<'_, R> {
+    /// Whether the guest can make it here: it has no such instruction in 32-bit code, and none with PKRU.
+    pub(super) fn makes_copies(&self) -> bool {
+        self.code() == Code::Bits64 && !self.may_use_keys()
+    }
+
+    /// An instruction with a source, in any of the pages. One of its places may cross into the next page:
+    /// that of a store only if `may_store_in_two`.
+    pub(super) fn random_copy(&mut self, ring: Ring, may_store_in_two: bool) -> AccessStep {
+        let forms = if self.repeated_may_stray() { &FORMS[NOT_REPEATED..] } else { &FORMS };
+        let form = *forms.choose(self.rng).expect("there are some");
+        let size = match form {
+            Form::Push | Form::Pop => *[2, 8].choose(self.rng).expect("there are some"),
+            Form::RepeatedMove => self.rng.random_range(2..=8),
+            _ => 1 << self.rng.random_range(0..=3),
+        };
+
+        let may_cross = size > 1 && self.mapping.is_followed && !self.crossing_may_stray(form);
+        let crosses = may_cross && self.rng.random_bool(0.6);
+        let source_crosses = crosses && self.rng.random_bool(0.5);
+        // A store must not change code.
+        let may_store = may_store_in_two && !self.fetches_cross;
+        let address_may_cross = may_store || !form.kind().writes();
+        let address_crosses = crosses && !source_crosses && address_may_cross;
+
+        let source = self.random_place(size, source_crosses);
+        let address = self.random_place(size, address_crosses);
+        let segment = if form == Form::Push { Segment::Stack } else { Segment::Data };
+        let ac = self.random_ac(ring);
+        let access = Access { segment, ac, ..Access::new(form.kind(), address, size, ring) };
+        AccessStep { access, form, value: source.get() }
+    }
+
+    /// Whether an instruction that the sequence makes again may go astray, as edits have been made since.
+    pub(super) fn strays_again(&self, step: &AccessStep) -> bool {
+        let crosses = step.parts().iter().any(|part| part.address.get() & PAGE_OFFSET == 0)
+            || step.parts().iter().any(Access::crosses_page);
+        let is_repeated = step.form == Form::RepeatedMove;
+        step.form.has_source()
+            && (is_repeated && self.repeated_may_stray()
+                || crosses && self.crossing_may_stray(step.form))
+    }
+
+    /// The ring in which an instruction is made again, if this one is wanted: the guest has CMPXCHG16B in
+    /// ring 3 alone.
+    pub(super) fn ring_of(step: &AccessStep, wanted: Ring) -> Ring {
+        let is_wide = step.form == Form::FailingCompare && step.access.size > 8;
+        if is_wide { step.access.ring } else { wanted }
+    }
+
+    /// Whether there are too many ways in which a repeated instruction may use old translations: it has two
+    /// accesses to each of its pages, each with the ways of that page.
+    const fn repeated_may_stray(&self) -> bool {
+        self.edits > 1
+    }
+
+    /// The same for an instruction that crosses into the next page.
+    fn crossing_may_stray(&self, form: Form) -> bool {
+        self.edits > usize::from(form != Form::RepeatedMove)
+    }
+
+    /// CMPXCHG16B, mostly of an address that is aligned.
+    pub(super) fn random_wide_compare(&mut self) -> AccessStep {
+        let form = Form::FailingCompare;
+        let aligned = self.random_place(16, false).get() & !15;
+        let is_misaligned = self.rng.random_bool(0.1);
+        let address = if is_misaligned { aligned + 8 } else { aligned };
+        let access = Access::new(form.kind(), VirtAddr::new(address), 16, Ring::Three);
+        AccessStep { access, form, value: self.value_to_store(address & PAGE_OFFSET) }
+    }
+
+    /// ENTER, or FXSAVE, after which memory is not known.
+    pub(super) fn random_last(&mut self, ring: Ring) -> AccessStep {
+        let has_enter = ring == Ring::Three && self.edits <= 1;
+        let form = if has_enter && self.rng.random_bool(0.5) { Form::Enter } else { Form::Fxsave };
+        let (size, alignment) = if form == Form::Enter { (24, 8) } else { (SAVED_AREA, 16) };
+        // Nothing need be stored behind the registers.
+        let used = if form == Form::Enter { size } else { SAVED_REGISTERS };
+        // A store must not change code, which is in the upper half of a page.
+        let crosses = self.mapping.is_followed && !self.fetches_cross && self.rng.random_bool(0.5);
+        let (page, last) = if crosses {
+            (self.mapping.pages[0], PAGE_OFFSET - alignment)
+        } else {
+            let page = *self.mapping.pages.choose(self.rng).expect("there is a page");
+            (page, DATA_OFFSETS.end - u64::from(size))
+        };
+        let first = if crosses {
+            PAGE_OFFSET + 1 - u64::from(used) + alignment
+        } else {
+            DATA_OFFSETS.start
+        };
+        let mut offset = self.rng.random_range(first..=last) & !(alignment - 1);
+        // One that is not aligned is #GP.
+        if form == Form::Fxsave && self.rng.random_bool(0.1) {
+            offset += 8;
+        }
+        let address = page.get() & !PAGE_OFFSET | offset;
+
+        let source = self.random_place(8, false).get() & !7;
+        let access = Access {
+            segment: if form == Form::Enter { Segment::Stack } else { Segment::Data },
+            ac: self.random_ac(ring),
+            ..Access::new(form.kind(), VirtAddr::new(address), size, ring)
+        };
+        AccessStep { access, form, value: if form == Form::Enter { source } else { 0 } }
+    }
+
+    /// A place in a page of the sequence, perhaps over the end of the first one.
+    fn random_place(&mut self, size: u16, crosses: bool) -> VirtAddr {
+        let first = self.mapping.pages[0];
+        let (page, offset) = if crosses {
+            (first, PAGE_OFFSET - self.rng.random_range(0..u64::from(size) - 1))
+        } else {
+            let page = *self.mapping.pages.choose(self.rng).expect("there is a page");
+            (page, self.rng.random_range(DATA_OFFSETS))
+        };
+        VirtAddr::new(page.get() & !PAGE_OFFSET | offset)
+    }
+}
