@@ -340,12 +340,9 @@ fn check_asks_a_walker_about_the_cases_of_a_machine() {
 /// The conformance table shows each mutant's mistake, and the reference right everywhere.
 #[test]
 fn conformance_finds_what_a_walker_gets_wrong() {
-    // In a sequence a right that M41 misses also lets it set A and D.
-    let expected: [(&str, &[&str]); 3] = [
-        ("mutant:M41", &["AD-1", "RIGHT-1"]),
-        ("mutant:M37", &["MODE-11"]),
-        ("mutant:M42", &["CODE-1"]),
-    ];
+    // In a sequence a right that M41 misses also lets it set A and D, as other answers of it show.
+    let expected: [(&str, &[&str]); 3] =
+        [("mutant:M41", &["RIGHT-1"]), ("mutant:M37", &["MODE-11"]), ("mutant:M42", &["CODE-1"])];
     let mut arguments = vec!["conformance", "--no-adapters"];
     for (walker, _) in &expected {
         arguments.extend(["--walker", walker]);

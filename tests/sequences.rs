@@ -4,6 +4,7 @@ use crosswalk::campaign::run_one;
 use crosswalk::generate::Stream;
 use crosswalk::generate::sequence::SequenceStream;
 use crosswalk::verdict::agrees;
+use crosswalk::walker::quirk::{Quirks, Quirky};
 use crosswalk::walker::{MUTANTS, Walker};
 use crosswalk_case::observation::{Attempt, EarlierAccess, Observation, SavedRip};
 use crosswalk_case::{AccessStep, Action, Case};
@@ -33,8 +34,12 @@ fn is_determined(case: &Case) -> bool {
         }
     }
 
-    [case, &loads].into_iter().all(|case| {
-        let predictions = Reference.predict_accesses(case);
+    // Nor does a page fault drop anything there, or CR4.PKE (T18, T23).
+    let keeps = Quirky(Quirks::FAULT_DROPS_NOTHING | Quirks::PKE_DROPS_NOTHING);
+    let walkers: [&dyn Walker; 2] = [&Reference, &keeps];
+    let mut both = walkers.into_iter().flat_map(|walker| [(walker, case), (walker, &loads)]);
+    both.all(|(walker, case)| {
+        let predictions = walker.predict_accesses(case);
         let mut ways = predictions.iter().flat_map(|prediction| &prediction.alternatives);
         ways.all(|way| way.choice.is_none_or(|(rule, _)| rule != Rule::Tlb2))
     })

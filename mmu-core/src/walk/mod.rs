@@ -210,7 +210,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
 
             // 3. It must be present and have no reserved bit set (CODE-1).
             let reserved = self.reserved[cursor.depth()].of(kind);
-            if let Some(error) = self.semantics.entry_error(entry, reserved) {
+            if let Some(error) = self.semantics.entry_error(level, kind, entry, reserved) {
                 trace.step(Step { level, kind, at, entry, target, rights, error: Some(error) });
                 self.trace_entry_error(level, kind, error, rights, access, trace);
                 return Err(WalkError::Fault(Cause::Entry(error)));

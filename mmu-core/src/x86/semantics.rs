@@ -216,7 +216,13 @@ pub trait Semantics: Copy {
 
     /// The reason why an entry ends the walk, if it does. P is checked first: with P=0 the other
     /// bits belong to the operating system (CODE-1).
-    fn entry_error(&self, entry: u64, reserved: u64) -> Option<EntryError> {
+    fn entry_error(
+        &self,
+        _level: &Level,
+        _kind: EntryKind,
+        entry: u64,
+        reserved: u64,
+    ) -> Option<EntryError> {
         if entry & EntryBits::P.bits() == 0 {
             Some(EntryError::NotPresent)
         } else if entry & reserved != 0 {

@@ -3,11 +3,13 @@
 use super::mark::{Mark, mark};
 use super::side::{Bites, Side};
 use crate::verdict::End;
-use crate::walker::{DynSemantics, MUTANTS, OMISSIONS, Walker};
+use crate::walker::{Combined, DynSemantics, MUTANTS, OMISSIONS, Walker};
 use crosswalk_case::Case;
-use crosswalk_case::protocol::Answer;
-use mmu_core::x86::semantics::Rights;
-use mmu_core::{Alternative, Reference, Regime, Rule, RuleSet};
+use crosswalk_case::protocol::{Answer, Ignores};
+use mmu_core::x86::format::{EntryKind, Level};
+use mmu_core::x86::semantics::{EntryError, Rights};
+use mmu_core::{Alternative, Reference, Regime, Rule, RuleSet, Semantics};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// An aspect of translation that a case can be about: a row of the table.
@@ -100,6 +102,30 @@ impl Deviation {
         mark(case, &self.allowed, answer)
     }
 
+    /// Whether an answer that is allowed speaks against the deviation. If a reserved bit stops the
+    /// deviation, and the walker does not look for these, the deviation is taken to go on.
+    pub(super) fn is_refuted_by(&self, case: &Case, answer: &Answer) -> bool {
+        match (self.mark(case, answer), self.semantics, answer) {
+            (Mark::Wrong { .. }, _, _) => true,
+            (Mark::Silent(_), Some(semantics), Answer::Translated(said))
+                if said.ignores.contains(Ignores::RESERVED) =>
+            {
+                let goes_on = Combined(semantics, &ReservedUnchecked);
+                let allowed = goes_on.predict(case).alternatives;
+                matches!(mark(case, &allowed, answer), Mark::Wrong { .. })
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the answer shows that the walker does not look for the reserved bits that the deviation is
+    /// about, as it says itself.
+    pub(super) fn is_unchecked_by(&self, case: &Case, answer: &Answer) -> bool {
+        let says_so = matches!(answer, Answer::Translated(said)
+            if said.ignores.contains(Ignores::RESERVED));
+        says_so && self.aspect.ends_like(End::Reserved) && self.mark(case, answer) == Mark::Right
+    }
+
     /// Whether a walker that gives this answer may deviate all the same: it says what the rights of a page
     /// are, and the deviation is about what they mean for this access. Who reports a page as read-only has
     /// not said what CR0.WP does, nor whether an earlier access has left a right; and who says no more of a
@@ -119,6 +145,22 @@ impl Deviation {
 
     pub(super) const fn cause(&self) -> ConformanceCause {
         ConformanceCause { aspect: self.aspect, instead: Some(self.instead) }
+    }
+}
+
+/// The reference, but it does not look at reserved bits.
+#[derive(Clone, Copy)]
+struct ReservedUnchecked;
+
+impl Semantics for ReservedUnchecked {
+    fn entry_error(
+        &self,
+        level: &Level,
+        kind: EntryKind,
+        entry: u64,
+        _reserved: u64,
+    ) -> Option<EntryError> {
+        Semantics::entry_error(&Reference, level, kind, entry, 0)
     }
 }
 
@@ -167,60 +209,75 @@ pub(super) fn deviations_in(case: &Case, allowed: &[Alternative]) -> Vec<Deviati
     omissions.chain(mutants).collect()
 }
 
-/// The possible causes of a wrong answer, at least one. The first of these that exist:
+/// The possible causes of a wrong answer, in the order in which they are believed. A rank is asked where
+/// there is nothing in those before it, or where right answers speak against all of that.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct PossibleCauses {
+    ranks: [BTreeSet<ConformanceCause>; Self::RANKS],
+}
+
+impl PossibleCauses {
+    /// Number of ranks.
+    pub(super) const RANKS: usize = 4;
+
+    /// Those of a rank.
+    pub(super) fn of_rank(&self, rank: usize) -> BTreeSet<ConformanceCause> {
+        self.ranks.get(rank).cloned().unwrap_or_default()
+    }
+
+    /// Those of all ranks.
+    pub(super) fn each(&self) -> BTreeSet<ConformanceCause> {
+        self.ranks.iter().flatten().copied().collect()
+    }
+}
+
+/// The possible causes of a wrong answer, by rank:
 ///
-/// 1. the deviations under which the answer is right; if the rules of some of them decide the case,
-///    only those;
-/// 2. the deviations under which the answer says nothing wrong, and whose rule is a reason for the
+/// 1. the deviations under which the answer is right, and whose rules decide the case;
+/// 2. all deviations under which the answer is right;
+/// 3. the deviations under which the answer says nothing wrong, and whose rule is a reason for the
 ///    expected end of the access;
-/// 3. every rule that decides the case and is a reason for its expected end;
-/// 4. the walk.
+/// 4. every rule that decides the case and is a reason for its expected end, or else the walk: what the
+///    walker does instead is not known.
 pub(super) fn causes(
     deviations: &[Deviation],
     marked_by: impl Fn(&Deviation) -> Mark,
     case: &Case,
     allowed: &[Alternative],
-) -> Vec<ConformanceCause> {
+) -> PossibleCauses {
     let rules = Reference.predict(case).rules;
     let end = allowed.first().map_or(End::Completed, |likeliest| End::of(&likeliest.outcome));
     let marked: Vec<(&Deviation, Mark)> =
         deviations.iter().map(|deviation| (deviation, marked_by(deviation))).collect();
 
-    let mut right: Vec<_> = marked
+    let right: BTreeSet<_> = marked
         .iter()
         .filter(|(_, mark)| *mark == Mark::Right)
         .map(|(deviation, _)| deviation.cause())
         .collect();
-    if right.iter().any(|cause| cause.aspect.is_decided_by(&rules)) {
-        right.retain(|cause| cause.aspect.is_decided_by(&rules));
-    }
-    if !right.is_empty() {
-        return right;
-    }
+    let deciding =
+        right.iter().filter(|cause| cause.aspect.is_decided_by(&rules)).copied().collect();
 
-    let silent: Vec<_> = marked
+    let silent = marked
         .iter()
         .filter(|(deviation, mark)| {
             matches!(mark, Mark::Silent(_)) && deviation.aspect.ends_like(end)
         })
         .map(|(deviation, _)| deviation.cause())
         .collect();
-    if !silent.is_empty() {
-        return silent;
-    }
 
     let unexplained = |aspect| ConformanceCause { aspect, instead: None };
-    let reasons: Vec<_> = rules
+    let mut reasons: BTreeSet<_> = rules
         .iter()
         .map(Aspect::Rule)
         .filter(|aspect| aspect.ends_like(end))
         .map(unexplained)
         .collect();
-    if !reasons.is_empty() {
-        return reasons;
+    if reasons.is_empty() {
+        reasons.insert(unexplained(Aspect::Walk));
     }
 
-    vec![unexplained(Aspect::Walk)]
+    PossibleCauses { ranks: [deciding, right, silent, reasons] }
 }
 
 /// Whether a rule can make an access end like this.

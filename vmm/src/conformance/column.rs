@@ -47,7 +47,7 @@ impl Column {
 
         match mark(case, allowed, &answer) {
             Mark::Right => self.add_right(case, allowed, &answer, deviations),
-            Mark::Silent(_) => self.add_silent(deviations),
+            Mark::Silent(_) => self.add_silent(case, &answer, deviations),
             Mark::Wrong { expected, answered } => {
                 let marked_by = |way: &Deviation| way.mark(case, &answer);
                 let causes = attribution::causes(deviations, marked_by, case, allowed);
@@ -70,11 +70,11 @@ impl Column {
         let mut aspects: BTreeMap<Aspect, BTreeSet<Side>> = BTreeMap::new();
         for deviation in deviations {
             let refuted_on = aspects.entry(deviation.aspect).or_default();
-            if !matches!(deviation.mark(case, answer), Mark::Wrong { .. }) {
-                continue;
+            if deviation.is_refuted_by(case, answer) {
+                self.marks.refute(case.mode(), deviation.cause());
             }
-            self.marks.refute(deviation.cause());
-            if !deviation.is_excused(case, answer) {
+            let is_wrong = matches!(deviation.mark(case, answer), Mark::Wrong { .. });
+            if is_wrong && !deviation.is_excused(case, answer) {
                 refuted_on.insert(deviation.side);
             }
         }
@@ -82,7 +82,10 @@ impl Column {
         self.marks.add_right(allowed, aspects);
     }
 
-    fn add_silent(&mut self, deviations: &[Deviation]) {
+    /// Adds an answer that leaves out what matters.
+    fn add_silent(&mut self, case: &Case, answer: &Answer, deviations: &[Deviation]) {
+        let unchecked = deviations.iter().filter(|way| way.is_unchecked_by(case, answer));
+        self.marks.add_unchecked(unchecked.map(|way| way.aspect).collect());
         self.marks.add_silent(deviations.iter().map(|deviation| deviation.aspect).collect());
     }
 

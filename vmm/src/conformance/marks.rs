@@ -1,10 +1,10 @@
 //! How something that walks tables handled the cases about each rule: counts, mistakes, and the causes
 //! that they are attributed to.
 
-use super::attribution::{Aspect, ConformanceCause};
+use super::attribution::{Aspect, ConformanceCause, PossibleCauses};
 use super::side::{RightAbout, RightSides, Side};
 use crosswalk_case::{Case, size_of_case};
-use mmu_core::Alternative;
+use mmu_core::{Alternative, PagingMode};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +27,14 @@ pub struct Cell {
 }
 
 impl Cell {
+    /// Forgets that faults were right where the rule asks for one: they had other reasons.
+    fn forget_lax(&mut self) {
+        self.right_sides.too_lax = 0;
+        if self.right_sides == RightSides::default() {
+            self.silent += std::mem::take(&mut self.right);
+        }
+    }
+
     pub(super) fn add_mistakes(&mut self, count: u64, mistake: Mistake) {
         self.wrong += count;
         if self.mistake.as_ref().is_none_or(|known| mistake.is_simpler_than(known)) {
@@ -54,7 +62,7 @@ impl Mistake {
     }
 }
 
-/// Mistakes with the same possible causes.
+/// Mistakes in one mode with the same possible causes.
 #[derive(Debug)]
 struct MistakeGroup {
     count: u64,
@@ -70,15 +78,20 @@ impl MistakeGroup {
     }
 }
 
+/// A cause of mistakes in one mode.
+type CauseInMode = (PagingMode, ConformanceCause);
+
 /// The marks of a walker or of a machine, rule by rule.
 #[derive(Debug, Default)]
 pub struct RuleMarks {
     /// A cell for each aspect that a case was about.
     pub cells: BTreeMap<Aspect, Cell>,
-    /// The mistakes, by their possible causes.
-    mistakes: BTreeMap<Vec<ConformanceCause>, MistakeGroup>,
-    /// Number of right answers that speak against a cause.
-    refuted: BTreeMap<ConformanceCause, u64>,
+    /// The mistakes, by the mode and their possible causes.
+    mistakes: BTreeMap<(PagingMode, PossibleCauses), MistakeGroup>,
+    /// Number of right answers in a mode that speak against a cause.
+    refuted: BTreeMap<CauseInMode, u64>,
+    /// The rules whose reserved bits the walker does not look for, as it says itself.
+    unchecked: BTreeSet<Aspect>,
     /// Whether an answer was right about an access that completes, and about one that faults.
     right_about: RightAbout,
 }
@@ -108,9 +121,9 @@ impl RuleMarks {
         }
     }
 
-    /// Notes that a right answer speaks against a cause.
-    pub(super) fn refute(&mut self, cause: ConformanceCause) {
-        *self.refuted.entry(cause).or_default() += 1;
+    /// Notes that a right answer in a case of this mode speaks against a cause.
+    pub(super) fn refute(&mut self, mode: PagingMode, cause: ConformanceCause) {
+        *self.refuted.entry((mode, cause)).or_default() += 1;
     }
 
     /// Adds a case that is about these aspects, and whose answer says nothing about them.
@@ -120,9 +133,14 @@ impl RuleMarks {
         }
     }
 
+    /// Notes that the walker does not look for the reserved bits of these rules, as it says itself.
+    pub(super) fn add_unchecked(&mut self, aspects: BTreeSet<Aspect>) {
+        self.unchecked.extend(aspects);
+    }
+
     /// Adds a mistake with its possible causes.
-    pub(super) fn add_mistake(&mut self, causes: Vec<ConformanceCause>, mistake: Mistake) {
-        match self.mistakes.entry(causes) {
+    pub(super) fn add_mistake(&mut self, causes: PossibleCauses, mistake: Mistake) {
+        match self.mistakes.entry((mistake.case.mode(), causes)) {
             Entry::Occupied(mut group) => group.get_mut().add(mistake),
             Entry::Vacant(place) => {
                 place.insert(MistakeGroup { count: 1, simplest: mistake });
@@ -135,42 +153,84 @@ impl RuleMarks {
     pub(super) fn finish(&mut self) {
         self.attribute_mistakes();
         for (aspect, cell) in &mut self.cells {
+            if self.unchecked.contains(aspect) {
+                cell.forget_lax();
+            }
             let is_shown = cell.right_sides.show(aspect.bites(), self.right_about);
             cell.one_sided = cell.right > 0 && !is_shown;
         }
     }
 
-    /// Attributes every mistake to one of its possible causes. The cause that explains most of the
-    /// walker's mistakes is taken first, less the number of right answers that speak against it.
+    /// Attributes every mistake to one of its possible causes, mode by mode: a walker may have code of its
+    /// own for each. Of the causes of one rank, that which explains most of the mistakes that are left is
+    /// taken first, less the number of right answers that speak against it; of several such, that of which the
+    /// same is true over all modes.
     fn attribute_mistakes(&mut self) {
-        while let Some(cause) = self.likeliest_cause() {
-            let all = std::mem::take(&mut self.mistakes);
-            let (explained, others): (BTreeMap<_, _>, _) =
-                all.into_iter().partition(|(causes, _)| causes.contains(&cause));
-            self.mistakes = others;
-
-            let cell = self.cells.entry(cause.aspect).or_default();
-            for MistakeGroup { count, simplest } in explained.into_values() {
-                let explained_by = cause.instead.map(String::from);
-                cell.add_mistakes(count, Mistake { explained_by, ..simplest });
+        let believed = self.believed();
+        for rank in 0..PossibleCauses::RANKS {
+            while let Some(cause) = self.likeliest_cause(rank, &believed) {
+                self.attribute_to(cause, rank);
             }
         }
     }
 
-    /// The likeliest cause of the mistakes that are not attributed yet; `None` if there are none.
-    fn likeliest_cause(&self) -> Option<ConformanceCause> {
-        let mut explained: BTreeMap<ConformanceCause, u64> = BTreeMap::new();
-        for (causes, group) in &self.mistakes {
-            for cause in causes {
-                *explained.entry(*cause).or_default() += group.count;
+    /// The causes that at least as many mistakes speak for as right answers speak against.
+    fn believed(&self) -> BTreeSet<CauseInMode> {
+        let mut explained = self.explained(PossibleCauses::each);
+        explained.retain(|cause, count| *count >= self.refutations(cause));
+        explained.into_keys().collect()
+    }
+
+    /// The likeliest cause of a rank for the mistakes that are not attributed yet.
+    fn likeliest_cause(
+        &self,
+        rank: usize,
+        believed: &BTreeSet<CauseInMode>,
+    ) -> Option<CauseInMode> {
+        let explained = self.explained(|causes| causes.of_rank(rank));
+        let surplus = |cause: &CauseInMode| {
+            let count = explained.get(cause).copied().unwrap_or(0);
+            i128::from(count) - i128::from(self.refutations(cause))
+        };
+        let in_all_modes =
+            |cause| PagingMode::ALL.iter().map(|mode| surplus(&(*mode, cause))).sum::<i128>();
+
+        let possible = explained.keys().filter(|cause| believed.contains(cause));
+        possible.max_by_key(|cause| (surplus(cause), in_all_modes(cause.1))).copied()
+    }
+
+    /// The number of mistakes that each cause explains, where `causes_of` gives the causes to look at.
+    fn explained(
+        &self,
+        causes_of: impl Fn(&PossibleCauses) -> BTreeSet<ConformanceCause>,
+    ) -> BTreeMap<CauseInMode, u64> {
+        let mut explained = BTreeMap::new();
+        for ((mode, causes), group) in &self.mistakes {
+            for cause in causes_of(causes) {
+                *explained.entry((*mode, cause)).or_default() += group.count;
             }
         }
+        explained
+    }
 
-        let surplus = |cause: &ConformanceCause, count: u64| {
-            let refuted = self.refuted.get(cause).copied().unwrap_or(0);
-            i128::from(count) - i128::from(refuted)
+    fn refutations(&self, cause: &CauseInMode) -> u64 {
+        self.refuted.get(cause).copied().unwrap_or(0)
+    }
+
+    /// Attributes the mistakes that a cause of this rank explains.
+    fn attribute_to(&mut self, (mode, cause): CauseInMode, rank: usize) {
+        let all = std::mem::take(&mut self.mistakes);
+        let is_explained = |(shown_in, causes): &(PagingMode, PossibleCauses)| {
+            *shown_in == mode && causes.of_rank(rank).contains(&cause)
         };
-        let likeliest = explained.into_iter().max_by_key(|(cause, count)| surplus(cause, *count));
-        likeliest.map(|(cause, _)| cause)
+        let (explained, others): (BTreeMap<_, _>, _) =
+            all.into_iter().partition(|(key, _)| is_explained(key));
+        self.mistakes = others;
+
+        let cell = self.cells.entry(cause.aspect).or_default();
+        for MistakeGroup { count, simplest } in explained.into_values() {
+            let explained_by = cause.instead.map(String::from);
+            cell.add_mistakes(count, Mistake { explained_by, ..simplest });
+        }
     }
 }

@@ -3,10 +3,11 @@
 use super::subjects::Subject;
 use super::{Aspect, Cell, Table};
 use crate::walker::{OMISSIONS, Walker, WalkerSpec};
-use crosswalk_case::protocol::{Answer, Candidate, Faulted, PageRights, Translated};
+use crosswalk_case::protocol::{Answer, Candidate, Faulted, Ignores, PageRights, Translated};
 use crosswalk_case::{Action, Case, TableEntry};
 use crosswalk_guest::layout::Arena;
-use mmu_core::{AccessKind, Cr0, Cr4, Profile, Reference, Ring, Rule, Vendor};
+use mmu_core::{AccessKind, Cr0, Cr4, PagingMode, Profile, Reference, Ring, Rule, Vendor};
+use std::collections::BTreeMap;
 
 /// A candidate that is a function.
 struct ByHand(fn(&Case) -> Answer);
@@ -17,16 +18,31 @@ impl Candidate for ByHand {
     }
 }
 
-/// The cell for a rule after a walker was asked about these cases.
-fn cell(answer: fn(&Case) -> Answer, cases: &[Case], rule: Rule) -> Cell {
+/// The cells after a walker was asked about these cases.
+fn cells(answer: fn(&Case) -> Answer, cases: &[Case]) -> BTreeMap<Aspect, Cell> {
     let mut table = Table::new(vec![Subject::by_hand(Box::new(ByHand(answer)))]);
     for case in cases {
         table.add(case, true);
     }
     table.finish();
+    table.columns.remove(0).marks.cells
+}
 
-    let cells = &table.columns[0].marks.cells;
-    cells.get(&Aspect::Rule(rule)).cloned().unwrap_or_else(|| panic!("no case is about {rule}"))
+/// The cell for a rule after a walker was asked about these cases.
+fn cell(answer: fn(&Case) -> Answer, cases: &[Case], rule: Rule) -> Cell {
+    let cell = cells(answer, cases).remove(&Aspect::Rule(rule));
+    cell.unwrap_or_else(|| panic!("no case is about {rule}"))
+}
+
+/// What the cells call wrong: the rule, the number of cases, and what the walker is said to do instead.
+fn blamed(cells: &BTreeMap<Aspect, Cell>) -> Vec<(Aspect, u64, Option<&str>)> {
+    let wrong = cells.iter().filter(|(_, cell)| cell.wrong > 0);
+    wrong
+        .map(|(aspect, cell)| {
+            let mistake = cell.mistake.as_ref().expect("a mistake has a case");
+            (*aspect, cell.wrong, mistake.explained_by.as_deref())
+        })
+        .collect()
 }
 
 /// Asserts what the table says: wrong cases, and whether the right answers are on one side only.
@@ -213,4 +229,105 @@ fn the_reference_is_right_where_an_omission_of_a_rule_is_not() {
     }
     table.finish();
     assert_cell(&table.columns[0].marks.cells[&Aspect::Rule(Rule::Right4)], (false, true, false));
+}
+
+/// A read by ring 3 of a page of 2 MiB at `page`, by tables at `table` and above; CR4.PSE is 0.
+fn large_page(mode: PagingMode, table: u64, page: u64) -> Case {
+    let profile = Profile { physical_address_bits: 48, ..plain(Ring::Three).profile };
+    let mut case = Case::plain_in(mode, Arena::ALL[0], 3, Ring::Three, profile);
+    case.entries.pop();
+    let [.., above, leaf] = case.entries.as_mut_slice() else { panic!("two levels at least") };
+
+    // P in a PDPTE of PAE, which has no W and U; P, W, U and PS in the leaf.
+    above.value = table | if mode == PagingMode::Pae { 1 } else { 7 };
+    leaf.at = table | leaf.at & 0xfff;
+    leaf.value = page | 0x87;
+    if mode == PagingMode::Pae {
+        let index = case.access.address.get() >> 30;
+        case.state.pdptes[index as usize] = above.value;
+    }
+    case
+}
+
+/// In PAE paging it has 36 physical bits, and finds nothing where a table at `0x40_0064_3000` is cut to
+/// `0x64_3000`; in 4-level paging it has all. It does not look for reserved bits, and knows no CR4.PSE.
+fn with_36_bits_in_pae(case: &Case) -> Answer {
+    let [.., above, leaf] = case.entries.as_slice() else { panic!("two levels at least") };
+    let bits = if case.mode() == PagingMode::Pae { 36 } else { 52 };
+    let frame = |entry: u64| entry & ((1 << bits) - 1) & !0xfff;
+    if frame(above.value) != leaf.at & !0xfff {
+        return Answer::Fault(Faulted::default());
+    }
+    let address = frame(leaf.value) + (case.access.address.get() & 0x1f_ffff);
+    let ignores = Ignores::RESERVED;
+    Answer::Translated(Translated { address, ignores, ..Translated::default() })
+}
+
+/// If CR4.PSE mattered in PAE paging, the walk would go on below the PDE and fault as well: the same answer. But
+/// the walker is right about each large page that it reaches. Its 36 bits explain the fault, and that it has more
+/// in 4-level paging, which has code of its own, is no evidence about PAE.
+#[test]
+fn a_cause_that_right_answers_refute_is_not_named() {
+    let cases = [
+        large_page(PagingMode::Pae, 0x40_0064_3000, 0x4020_0000),
+        large_page(PagingMode::Pae, 0x64_3000, 0x4020_0000),
+        large_page(PagingMode::Pae, 0x64_3000, 0x4040_0000),
+        large_page(PagingMode::FourLevel, 0x64_3000, 0x40_4020_0000),
+        large_page(PagingMode::FourLevel, 0x64_3000, 0x80_4020_0000),
+    ];
+    let cells = cells(with_36_bits_in_pae, &cases);
+    let cause = "physical addresses cut to 36 bits";
+    assert_eq!(blamed(&cells), [(Aspect::Walk, 1, Some(cause))]);
+}
+
+/// One that obeys SMAP in all cases but one does not ignore it: the mistake has a case and no explanation.
+/// If it ignores SMAP in one of two modes, that explains what it does there.
+#[test]
+fn a_mistake_that_nothing_explains_is_told_as_such() {
+    let denied = |mode: PagingMode, size: u64| {
+        let profile = plain(Ring::Zero).profile;
+        let mut case = Case::plain_in(mode, Arena::ALL[0], 3, Ring::Zero, profile);
+        case.state.cr4 |= Cr4::SMAP;
+        case.access.size = size as _;
+        case
+    };
+    let four = PagingMode::FourLevel;
+    let obeys_but_once = |case: &Case| {
+        let ignores = case.mode() == PagingMode::Pae || case.access.size == 8;
+        if ignores { Answer::translated(place()) } else { denial() }
+    };
+
+    let mut cases = vec![denied(four, 1), denied(four, 2), denied(four, 4), denied(four, 8)];
+    let right_4 = Aspect::Rule(Rule::Right4);
+    assert_eq!(blamed(&cells(obeys_but_once, &cases)), [(right_4, 1, None)]);
+
+    cases.pop();
+    cases.push(denied(PagingMode::Pae, 4));
+    let cause = "SMAP is not obeyed";
+    assert_eq!(blamed(&cells(obeys_but_once, &cases)), [(right_4, 1, Some(cause))]);
+}
+
+/// Another page, for no reason that a rule is.
+#[test]
+fn a_wrong_address_that_no_rule_explains_is_the_walks() {
+    let elsewhere = |_: &Case| Answer::translated(place() ^ 0x5000);
+    let cells = cells(elsewhere, &[plain(Ring::Three)]);
+    assert_eq!(blamed(&cells), [(Aspect::Walk, 1, None)]);
+}
+
+/// CODE-4: bit 51 is reserved. The walker does not look for it, as it says, so that its fault where a table is
+/// at an address that it cuts, which is right, is not for the rule's sake. With 52 bits of address it follows it.
+#[test]
+fn code_4_a_fault_for_another_reason_is_not_right() {
+    let reserved = |mut case: Case| {
+        case.entries.last_mut().expect("a leaf").value |= 1 << 51;
+        case
+    };
+    let pae = |table| large_page(PagingMode::Pae, table, 0x4020_0000);
+    let unchecked = reserved(large_page(PagingMode::FourLevel, 0x64_3000, 0x4020_0000));
+    let cases = [reserved(pae(0x40_0064_3000)), unchecked, pae(0x64_3000)];
+    assert_cell(&cell(with_36_bits_in_pae, &cases, Rule::Code4), (false, false, false));
+    // Without the case in which it says so, it could be for the rule's sake.
+    let cases = [reserved(pae(0x40_0064_3000)), pae(0x64_3000)];
+    assert_cell(&cell(with_36_bits_in_pae, &cases, Rule::Code4), (false, true, false));
 }

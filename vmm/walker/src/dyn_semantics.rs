@@ -119,7 +119,9 @@ decisions! {
         either alignment_check(access: &Access, regime: &Regime) -> AlignmentCheck;
         either non_canonical_fault(access: &Access) -> Fault;
         either index(level: &Level, address: VirtAddr) -> u64;
-        either entry_error(entry: u64, reserved: u64) -> Option<EntryError>;
+        either entry_error(
+            level: &Level, kind: EntryKind, entry: u64, reserved: u64
+        ) -> Option<EntryError>;
         bits combine(above: Rights, entry: u64) -> Rights;
         bits denial_on_the_way(rights: Rights, access: &Access, regime: &Regime) -> Denial;
         either is_write(access: &Access) -> bool;

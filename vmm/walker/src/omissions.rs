@@ -6,7 +6,7 @@
 
 use super::{Erased, Walker};
 use mmu_core::x86::format::{EntryBits, EntryKind, Format, Level};
-use mmu_core::x86::semantics::{AlignmentCheck, Cause, Denial, Rights};
+use mmu_core::x86::semantics::{AlignmentCheck, Cause, Denial, EntryError, Rights};
 use mmu_core::{
     Access, AccessKind, Cr0, Cr4, PageFaultCode, PagingMode, PhysAddr, Reference, Regime, Rule,
     Semantics, VirtAddr,
@@ -78,6 +78,32 @@ omissions! {
                 return above - Rights::WRITE - Rights::USER;
             }
             Reference.combine(above, entry)
+        }
+    }
+    AbsentTables, Some(Rule::Code1), "P is not checked in entries that point to tables", {
+        fn entry_error(
+            &self,
+            level: &Level,
+            kind: EntryKind,
+            entry: u64,
+            reserved: u64,
+        ) -> Option<EntryError> {
+            let is_table = kind == EntryKind::Table && entry & EntryBits::ADDRESS != 0;
+            let seen = if is_table { entry | EntryBits::P.bits() } else { entry };
+            Reference.entry_error(level, kind, seen, reserved)
+        }
+    }
+    AbsentSmallPages, Some(Rule::Code1), "P is not checked in the entry of a 4 KiB page, if another bit is set", {
+        fn entry_error(
+            &self,
+            level: &Level,
+            kind: EntryKind,
+            entry: u64,
+            reserved: u64,
+        ) -> Option<EntryError> {
+            let is_small_page = level.number == 1 && entry != 0;
+            let seen = if is_small_page { entry | EntryBits::P.bits() } else { entry };
+            Reference.entry_error(level, kind, seen, reserved)
         }
     }
     NxAlways, Some(Rule::Code3), "XD is never reserved", {
@@ -269,6 +295,26 @@ mod tests {
     fn an_omission_changes_nothing_else() {
         let by_leaf = omission("U/S counts in the leaf only");
         assert_eq!(error_code(by_leaf, &denied_write()), Some(0b111));
+    }
+
+    /// CODE-1: P is bit 0. Entry 2 of the lane points to its last table, entry 3 to its page.
+    #[test]
+    fn p_can_be_left_out_where_an_entry_points_to_a_table_or_to_a_small_page() {
+        for (entry, instead) in [
+            (2, "P is not checked in entries that point to tables"),
+            (3, "P is not checked in the entry of a 4 KiB page, if another bit is set"),
+        ] {
+            for absent in [2, 3] {
+                let mut read = lane(Ring::Three);
+                read.entries[absent].value &= !1;
+                assert_eq!(error_code(&Reference, &read), Some(0b100));
+
+                let code = (absent != entry).then_some(0b100);
+                assert_eq!(error_code(omission(instead), &read), code, "{instead}");
+                read.entries[absent].value = 0;
+                assert_eq!(error_code(omission(instead), &read), Some(0b100), "{instead}");
+            }
+        }
     }
 
     #[test]

@@ -140,7 +140,7 @@ impl MachineColumn {
             let sides = refuted_on.entry(deviation.aspect).or_default();
             if !verdict::agrees(deviation.walker, case, attempt) {
                 sides.insert(deviation.side);
-                self.marks.refute(deviation.cause());
+                self.marks.refute(case.mode(), deviation.cause());
             }
         }
         self.marks.add_right(allowed, refuted_on);

@@ -4,7 +4,7 @@ use super::names::read_names;
 use crate::verdict::{ChoiceTaken, Difference, End, Field};
 use crosswalk_case::observation::Observation;
 use crosswalk_case::{AccessStep, Action, Case};
-use crosswalk_guest::layout::LOW_MEMORY_END;
+use crosswalk_guest::layout::{Arena, LOW_MEMORY_END};
 use mmu_core::x86::format::EntryBits;
 use mmu_core::{Access, AccessKind, Alternative, Cr4, Outcome, PagingMode, Ring};
 use serde::Deserialize;
@@ -45,6 +45,9 @@ pub struct When {
     smap: Option<bool>,
     /// A table entry points to an address without memory.
     table_outside_memory: Option<bool>,
+    /// The page's entry lies in the table that the guest can only read, as far from the start of its page as
+    /// the access from that of its own.
+    offset_of_read_only_entry: Option<bool>,
 }
 
 impl When {
@@ -77,6 +80,7 @@ impl When {
             && is_wanted(self.fetched_before, fetched_before(sequence))
             && is_wanted(self.smap, case.state.cr4.contains(Cr4::SMAP))
             && is_wanted(self.table_outside_memory, has_table_outside_memory(case))
+            && is_wanted(self.offset_of_read_only_entry, has_offset_of_read_only_entry(case))
     }
 }
 
@@ -178,6 +182,18 @@ fn reaches_outside(case: &Case, expected: &Alternative) -> bool {
     }
 }
 
+/// Whether the entry of the accessed page is in a read-only table, at the offset that the access has in the
+/// page.
+fn has_offset_of_read_only_entry(case: &Case) -> bool {
+    let address = case.access.address;
+    let offset = address.get() & 0xfff;
+    let is_at_offset = offset == address.index(12, 9).saturating_mul(8);
+
+    let is_read_only = |at: u64| Arena::ALL.iter().any(|arena| arena.is_read_only(at));
+    let mut entries = case.entries.iter();
+    is_at_offset && entries.any(|entry| is_read_only(entry.at) && entry.at & 0xfff == offset)
+}
+
 /// Whether an entry of the case points to a table at an address without memory.
 fn has_table_outside_memory(case: &Case) -> bool {
     let is_in_last_table = |at: u64| case.entries.iter().all(|entry| entry.at >> 12 <= at >> 12);
@@ -189,4 +205,60 @@ fn has_table_outside_memory(case: &Case) -> bool {
             && !flags.contains(EntryBits::PS)
             && entry.value & EntryBits::ADDRESS >= LOW_MEMORY_END
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{KnownFinding, all_shipped};
+    use crate::verdict::{self, Verdict};
+    use crosswalk_case::Case;
+    use crosswalk_case::observation::{Attempt, Observation, Provenance};
+    use mmu_core::Reference;
+
+    fn over_nested_tables(id: &str) -> (KnownFinding, Case) {
+        let files = all_shipped().unwrap().into_iter();
+        let mut known =
+            files.filter(|(name, _)| *name == "svm-npt-on-tcg").flat_map(|(_, all)| all);
+        let known = known.find(|known| known.id == id).expect("it is shipped");
+        let case = Case::from_json(known.case.as_deref().expect("it has a case")).unwrap();
+        (known, case)
+    }
+
+    /// Whether a read with this value is known as this finding.
+    fn covers(known: &KnownFinding, case: &Case, value: u64) -> bool {
+        let seen = Observation::new(None, value, Provenance::Tcg);
+        let run = Attempt::Observed(seen.clone());
+        let Verdict::Diverge { expected, differences, .. } = verdict::judge(&Reference, case, &run)
+        else {
+            panic!("no data has the value {value:#x}")
+        };
+        known.covers(case, &expected, &seen, &differences)
+    }
+
+    /// N15: the entry `0x40046067` is `0x300` bytes into the read-only table, the read as far into its page.
+    #[test]
+    fn a_read_of_its_own_entry_is_known_only_in_read_only_memory_and_at_its_offset() {
+        let (known, case) = over_nested_tables("N15");
+        assert_eq!(case.access.address.get() & 0xfff, 0x300);
+        assert!(covers(&known, &case, 0x67));
+
+        let mut elsewhere = case.clone();
+        elsewhere.access.address = case.access.address.wrapping_add(8);
+        assert!(!covers(&known, &elsewhere, 0x67));
+
+        let mut writable = case;
+        let [.., parent, leaf] = writable.entries.as_mut_slice() else { panic!("five levels") };
+        (parent.value, leaf.at) = (0x64_6007, 0x64_6300);
+        assert!(!covers(&known, &writable, 0x67));
+    }
+
+    #[test]
+    fn an_exchange_that_never_ends_is_known_at_the_offset_of_its_entry_only() {
+        let (known, mut case) = over_nested_tables("N16");
+        let why = "the guest did not come back: it hangs or loops";
+        assert!(known.covers_unsupported(&case, why));
+        assert!(!known.covers_unsupported(&case, "another reason"));
+        case.access.address = case.access.address.wrapping_add(8);
+        assert!(!known.covers_unsupported(&case, why));
+    }
 }

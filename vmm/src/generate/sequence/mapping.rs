@@ -166,7 +166,7 @@ impl Mapping {
             35..60 => Shape::NextPage,
             60..82 => Shape::Alias(rng.random_range(shared..=leaf)),
             82..96 if larger < 2 && leaf > shared => Shape::TwoTables,
-            96..100 if larger == 0 && tables.larger_pages > 0 => Shape::TwoSizes,
+            0..8 | 96..100 if larger == 0 && tables.larger_pages > 0 => Shape::TwoSizes,
             _ => Shape::OnePage,
         };
 

@@ -97,7 +97,7 @@ mutants! {
             PhysAddr::new(whole & !dropped)
         }
     }
-    B10, Some(Rule::Mode7), "HAXM 57590d2", "32-bit addresses from 0x80000000 on sign-extended", [Mode(PagingMode::Bits32)], {
+    B10, None, "HAXM 57590d2", "32-bit addresses from 0x80000000 on sign-extended", [Mode(PagingMode::Bits32)], {
         fn address<F: Format>(&self, level: &Level, kind: EntryKind, entry: u64) -> PhysAddr {
             let whole = F::address(level, kind, entry).get();
             let is_negative = F::MODE == PagingMode::Bits32 && whole >> 31 == 1;
@@ -234,11 +234,17 @@ mutants! {
         }
     }
     M13a, Some(Rule::Code1), "Xen b38c115140", "reserved bits of a non-present entry checked", [], {
-        fn entry_error(&self, entry: u64, reserved: u64) -> Option<EntryError> {
+        fn entry_error(
+            &self,
+            level: &Level,
+            kind: EntryKind,
+            entry: u64,
+            reserved: u64,
+        ) -> Option<EntryError> {
             if entry & reserved != 0 {
                 return Some(EntryError::Reserved(entry & reserved));
             }
-            Reference.entry_error(entry, reserved)
+            Reference.entry_error(level, kind, entry, reserved)
         }
     }
     M13b, Some(Rule::Code1), "QEMU, October 2022", "RSVD reported without P", [], {
@@ -365,9 +371,15 @@ mutants! {
         }
     }
     M42, Some(Rule::Code1), "x86_64 0.15.5", "an entry with P=0 and other bits set reported as mapped", [], {
-        fn entry_error(&self, entry: u64, reserved: u64) -> Option<EntryError> {
+        fn entry_error(
+            &self,
+            level: &Level,
+            kind: EntryKind,
+            entry: u64,
+            reserved: u64,
+        ) -> Option<EntryError> {
             let seen = if entry == 0 { 0 } else { entry | EntryBits::P.bits() };
-            Reference.entry_error(seen, reserved)
+            Reference.entry_error(level, kind, seen, reserved)
         }
     }
 }

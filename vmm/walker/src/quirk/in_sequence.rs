@@ -122,7 +122,8 @@ fn add_instruction_behind(access: &Access, now: &Prediction, older: &mut Predict
 
 /// The ways of a read-modify-write that begins with a load of its own: where the load may fault, that
 /// fault; where it may complete, the ways of the whole, and those in which it used a translation that
-/// the store did not find any more, as its leaf was clean.
+/// the store did not find any more, as its leaf was clean. Where a PDPTE register and what is cached lead to the
+/// same page, the load may have used the one or the other, and the store may walk by memory (PDPTE-4).
 fn load_then_store(load: &Prediction, mut whole: Prediction) -> Prediction {
     let is_fault = |way: &&Alternative| way.outcome.fault().is_some();
     let (faults, completed): (Vec<_>, Vec<_>) = load.alternatives.iter().partition(is_fault);
@@ -136,7 +137,11 @@ fn load_then_store(load: &Prediction, mut whole: Prediction) -> Prediction {
     if completed.is_empty() {
         whole.alternatives.clear();
     } else if !completed.iter().any(|way| is_stale(way)) {
-        let faults_too = |way: &Alternative| faults.iter().any(|load| load.choice == way.choice);
+        let is_walked =
+            |way: &Alternative| way.choice.is_some_and(|(rule, _)| rule == Rule::Pdpte4);
+        let faults_too = |way: &Alternative| {
+            !is_walked(way) && faults.iter().any(|load| load.choice == way.choice)
+        };
         whole.alternatives.retain(|way| !faults_too(way));
     }
     whole.alternatives.extend(faults.into_iter().cloned().chain(parted));
@@ -172,6 +177,38 @@ mod tests {
     use crosswalk_case::TableEntry;
     use crosswalk_guest::layout::Arena;
     use mmu_core::{Profile, Ring};
+
+    /// A fetch caches the page; P of the PDPTE is cleared in memory; a read-modify-write, MOV to CR3 and the same
+    /// again. By T2, and PDPTEs that are walked, the first load uses what is cached and the store faults as a
+    /// write (W and U: 6); after the MOV the load faults as a read (U: 4).
+    #[test]
+    fn a_load_by_a_cached_translation_leaves_the_fault_to_the_store() {
+        let arena = Arena::ALL[0];
+        let mut case = Case::plain_in(PagingMode::Pae, arena, 3, Ring::Three, Profile::default());
+        let pdpte = case.entries[0];
+        let with = |kind| {
+            let mut case = case.clone();
+            case.access.kind = kind;
+            case.form = Case::default_form(kind);
+            case
+        };
+        let fetch = Action::Access(with(AccessKind::Fetch).access_step());
+        case = with(AccessKind::ReadModifyWrite);
+        let rmw = Action::Access(case.access_step());
+        let cleared = Action::Write(TableEntry { value: pdpte.value & !1, ..pdpte });
+        case.before = vec![fetch, cleared, rmw, Action::ReloadCr3];
+
+        let predicted = Quirky(Quirks::RMW_LOADS_FIRST).predict_accesses(&case);
+        let codes = |number: usize| -> Vec<Option<u32>> {
+            let ways = predicted[number].alternatives.iter();
+            ways.map(|way| way.outcome.fault().map(|fault| fault.error_code)).collect()
+        };
+        assert_eq!(codes(0), [None]);
+        let mut first = codes(1);
+        first.sort_unstable();
+        assert_eq!(first, [None, Some(4), Some(6)]);
+        assert_eq!(codes(2), [Some(4)]);
+    }
 
     /// By T11: A (bit 5) may be set in a PDPTE as it is at first, and in one that was stored.
     #[test]
