@@ -369,7 +369,8 @@ impl<R: Rng> StepWriter<'_, R> {
         let again = if matches!(self.rings, Rings::Both(_)) { 0.6 } else { 0.35 };
         let step = match self.last_access() {
             Some(mut step) if self.rng.random_bool(again) && !self.strays_again(&step) => {
-                step.access.ring = Self::ring_of(&step, ring);
+                let ring = Self::ring_of(&step, ring);
+                step.access.ring = ring;
                 step.access.ac = self.random_ac(ring);
                 step
             }

@@ -187,6 +187,16 @@ fn instructions_with_a_source_occur_in_every_shape() {
     }
 }
 
+/// EFLAGS.AC is about SMAP here; ring 3 checks no alignment. What is made again in ring 3 has none either.
+#[test]
+fn ring_3_has_no_ac() {
+    let stream = SequenceStream::new(3, PagingMode::FourLevel, capabilities(true));
+    for case in (0..128).flat_map(|number| stream.batch(number, usize::MAX).cases) {
+        let has_it = |access: &Access| access.ring == Ring::Three && access.ac;
+        assert!(!case.accesses().iter().any(|alone| has_it(&alone.access)), "{case}");
+    }
+}
+
 /// PDPTE-1: after a store into a PDPTE there may be a load of CR3, an INVLPG or nothing.
 #[test]
 fn pdpte_1_pdptes_are_edited_and_then_loaded_or_not() {
