@@ -47,5 +47,6 @@ mod scenario_machines;
 mod sequences;
 mod sequences_32;
 mod trust;
+mod v86;
 mod verdict;
 mod without_sys;

@@ -102,6 +102,11 @@ impl JudgeArguments {
         }
     }
 
+    /// What printed a log, as a machine that ran its cases.
+    pub(super) fn machine(&self, log: OpenedLog) -> Result<LogMachine, Failure> {
+        Judge::new(self, &log).machine(log)
+    }
+
     /// Judges the log.
     pub(super) fn judge(&self) -> Result<ExitCode, Failure> {
         run(self)

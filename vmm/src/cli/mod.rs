@@ -15,6 +15,7 @@ mod record;
 mod replay;
 mod scenario;
 
+mod booter;
 mod case_file;
 mod cpu_time;
 mod failure;

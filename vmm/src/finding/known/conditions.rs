@@ -41,6 +41,10 @@ pub struct When {
     fetched_before: Option<bool>,
     /// CR4.SMAP is 1.
     smap: Option<bool>,
+    /// CR4.PSE is 1.
+    pse: Option<bool>,
+    /// PS is 1 in an entry that is present.
+    large_page: Option<bool>,
     /// A table entry points to an address without memory.
     table_outside_memory: Option<bool>,
 }
@@ -73,6 +77,8 @@ impl When {
             && is_wanted(self.ring_0_stored_with_ac, ring_0_stored(sequence, |access| access.ac))
             && is_wanted(self.fetched_before, fetched_before(sequence))
             && is_wanted(self.smap, case.state.cr4.contains(Cr4::SMAP))
+            && is_wanted(self.pse, case.state.cr4.contains(Cr4::PSE))
+            && is_wanted(self.large_page, has_large_page(case))
             && is_wanted(self.table_outside_memory, has_table_outside_memory(case))
     }
 }
@@ -173,6 +179,12 @@ fn reaches_outside(case: &Case, expected: &Alternative) -> bool {
         Outcome::Translated(spans) => spans.iter().any(|span| case.is_outside(span.address.get())),
         Outcome::Fault(_) => false,
     }
+}
+
+/// Whether an entry of the case is present and has PS.
+fn has_large_page(case: &Case) -> bool {
+    let is_large = EntryBits::P | EntryBits::PS;
+    case.entries.iter().any(|entry| EntryBits::from_bits_retain(entry.value).contains(is_large))
 }
 
 /// Whether an entry of the case points to a table at an address without memory.

@@ -393,8 +393,11 @@ pub fn machines(
         match found {
             Err(why) => line(&mut text, &format!("{kind}: not available: {why}")),
             Ok((name, models)) => {
-                let models = models.join(", ");
-                let words = format!("{name} boots images of `check`; --cpu takes {models}");
+                let models = match models.as_slice() {
+                    [] => String::new(),
+                    models => format!("; --cpu takes {}", models.join(", ")),
+                };
+                let words = format!("{name} boots images of `check`{models}");
                 line(&mut text, &format!("machine   {kind} (available): {words}"));
             }
         }
