@@ -106,9 +106,8 @@ impl Booter {
     /// Boots an image with these cases, and returns what it did with them as a machine that can run each of them
     /// once, in their order.
     pub(super) fn run_cases(&self, cases: &[Case]) -> Result<LogMachine, Failure> {
-        let probe = self.probe()?;
         let plan = ImagePlan {
-            profile: cases.first().map_or_else(|| probe.profile(), |case| case.profile),
+            profile: cases.first().map_or_else(default_profile, |case| case.profile),
             left_out: LeftOut::empty(),
             skipped: BTreeSet::new(),
             cases: CasesOfImage::Listed(cases.to_vec()),
@@ -133,7 +132,7 @@ impl Booter {
                 let booted = bochs::boot(program, model, &payload, &self.jail, &interrupter);
                 booted.map_err(|error| match error {
                     BochsError::Machine(error) => error.into(),
-                    error => Failure::Input(error.to_string()),
+                    BochsError::NoModel { .. } => Failure::Input(error.to_string()),
                 })
             }
             BootedEmulator::V86(package) => {

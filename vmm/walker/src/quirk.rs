@@ -108,6 +108,8 @@ bitflags! {
         const INVLPG_DROPS_4_KIB = 1 << 31;
         /// A write of ring 0 under WP=0 lets ring 3 write the read-only page (v86, as mutant B55).
         const OPEN_AFTER_WRITE = 1 << 32;
+        /// EFLAGS.AC excuses implicit accesses from SMAP as it does explicit ones (Bochs 2.7, as mutant B05).
+        const AC_EXCUSES_IMPLICIT = 1 << 33;
     }
 }
 
@@ -142,6 +144,7 @@ impl Quirks {
             (long_mode_only, is_long_mode),
             (Self::STRADDLE_WALKS_FIRST, is_long_mode && access.crosses_page()),
             (Self::LOOSE_PDPTES, mode == PagingMode::Pae),
+            (Self::AC_EXCUSES_IMPLICIT, access.implicit && access.ac),
             (Self::NOTHING_IS_RESERVED, mode != PagingMode::Unpaged),
             (Self::ALWAYS_40_BITS, case.profile.physical_address_bits < 40),
             (Self::PSE_36_IS_FREE | Self::PSE_36_ENDS_AT_36, mode == PagingMode::Bits32),

@@ -92,6 +92,11 @@ impl Semantics for QuirkySemantics {
         Reference.combine(above, entry & !ignored)
     }
 
+    fn smap_denied(&self, rights: Rights, access: &Access, regime: &Regime) -> bool {
+        let is_excused = self.has(Quirks::AC_EXCUSES_IMPLICIT) && access.ac;
+        !is_excused && Reference.smap_denied(rights, access, regime)
+    }
+
     fn write_denied(&self, rights: Rights, access: &Access, regime: &Regime) -> bool {
         let is_open = self.is_open && access.is_user();
         !is_open && Reference.write_denied(rights, access, regime)

@@ -1,13 +1,13 @@
 //! Bochs, an emulator of processors by their names.
 
 mod program;
-mod rom;
 
 pub use program::BochsProgram;
 
 use super::{BootedLog, EmulatorProcess, Inheritance, Output, path_of};
 use crate::jail::Jail;
-use crate::tape::Payload;
+use crate::qemu::rom;
+use crate::tape::{Payload, disk};
 use crate::{Interrupter, MachineError};
 use nix::pty::openpty;
 use std::fs::File;
@@ -19,19 +19,12 @@ use std::thread;
 /// Guest memory in MiB: an image needs all of it, and Bochs allocates what is touched.
 const MEMORY: u64 = 2048;
 
+/// The ROM that was built with this program: it loads the payload from the disk, which takes a BIOS seconds.
+static ROM: &[u8] = include_bytes!(concat!(env!("GUEST_IMAGES"), "/disk_rom"));
+
 /// Why Bochs cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BochsError {
-    /// The image does not fit into a ROM.
-    #[error(
-        "the image needs a ROM of {needed} bytes, and Bochs has room for {room}: expected fewer cases"
-    )]
-    TooLong {
-        /// Its size.
-        needed: usize,
-        /// The largest.
-        room: usize,
-    },
     /// There is no processor with this name.
     #[error("Bochs has no processor {name:?}: expected one of {}", models.join(", "))]
     NoModel {
@@ -45,12 +38,11 @@ pub enum BochsError {
     Machine(#[from] MachineError),
 }
 
-/// Boots an image on a processor without firmware, and waits until it has printed everything, died, or stopped
+/// Boots an image on a processor, from a disk and without firmware, and waits until it has printed everything, died, or stopped
 /// printing.
 ///
 /// # Errors
-/// If the processor does not exist, the image is too long, or Bochs cannot be started, or if the run was
-/// interrupted.
+/// If the processor does not exist, Bochs cannot be started, or the run was interrupted.
 pub fn boot(
     program: &BochsProgram,
     model: &str,
@@ -59,24 +51,25 @@ pub fn boot(
     interrupter: &Interrupter,
 ) -> Result<BootedLog, BochsError> {
     program.check_model(model)?;
-    let rom = rom::rom(payload)?;
-    let mut process = start(program, model, &rom, jail)?;
+    let mut process = start(program, model, payload, jail)?;
     Ok(process.collect(interrupter)?)
 }
 
 fn start(
     program: &BochsProgram,
     model: &str,
-    rom: &[u8],
+    payload: &Payload,
     jail: &Jail,
 ) -> Result<EmulatorProcess, MachineError> {
     let mut inherited = Inheritance::default();
-    let (_, rom) = inherited.share("Bochs's ROM", rom)?;
+    let rom = rom::from_elf("the built-in ROM for disks", ROM)?;
+    let (_, rom) = inherited.share("Bochs's ROM", &rom)?;
+    let (_, disk) = inherited.share("Bochs's disk", &disk(payload))?;
     // Bochs wants one, and nothing runs it.
     let (_, video_rom) = inherited.share("Bochs's video ROM", &[0; 512])?;
     let (serial, serial_port) = inherited.share("Bochs's serial port", b"")?;
     let (messages, log) = inherited.share("Bochs's messages", b"")?;
-    let files = [rom, video_rom, serial_port, log].map(path_of);
+    let files = [rom, video_rom, disk, serial_port, log].map(path_of);
     let settings = settings(model, &files);
     let (_, settings) = inherited.share("Bochs's settings", settings.as_bytes())?;
     // Debian's Bochs has a debugger, which waits for a command before it starts.
@@ -121,9 +114,9 @@ fn discard(mut display: File) {
     });
 }
 
-/// Bochs's settings: nothing but a processor, memory, and a serial port. The port has the speed of virtual
+/// Bochs's settings: nothing but a processor, memory, a disk, and a serial port. The port has the speed of virtual
 /// time, of which there must be much in an instruction (`ips`).
-fn settings(model: &str, [rom, video_rom, serial, messages]: &[String; 4]) -> String {
+fn settings(model: &str, [rom, video_rom, disk, serial, messages]: &[String; 5]) -> String {
     format!(
         "config_interface: textconfig\n\
          display_library: term\n\
@@ -132,7 +125,9 @@ fn settings(model: &str, [rom, video_rom, serial, messages]: &[String; 4]) -> St
          vgaromimage: file={video_rom}\n\
          megs: {MEMORY}\n\
          cpu: model={model}, count=1, ips=1000000, reset_on_triple_fault=0, ignore_bad_msrs=1\n\
-         boot: floppy\n\
+         ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14\n\
+         ata0-master: type=disk, mode=flat, path={disk}, cylinders=0\n\
+         boot: disk\n\
          com1: enabled=1, mode=file, dev={serial}\n\
          log: {messages}\n\
          panic: action=fatal\n\
