@@ -158,6 +158,24 @@ fn machines_lists_it() {
     assert!(text(&v86["reason"]).contains("Node.js"), "{v86}");
 }
 
+/// Of the cases of another corpus, those that fit an image and that v86 survives.
+#[test]
+fn a_corpus_is_recorded_of_its_own_cases_and_of_others() {
+    let packages = require_v86!();
+    let sandbox = Sandbox::new();
+    let record = ["record", "own.jsonl", "--machine", "v86", "--seed", "1", "--cases", "5000"];
+    run_with(&packages, &sandbox, &record).expect_code(0);
+    let report = sandbox.run(&["replay", "own.jsonl", "--json"]).expect_code(0).json();
+    assert!(count(finding(&report, "V1"), "count") > 0, "{report}");
+    let recorded = count(&report["totals"], "cases");
+
+    let record = ["record", "again.jsonl", "--machine", "v86", "--cases-of", "own.jsonl", "--json"];
+    let again = run_with(&packages, &sandbox, &record).expect_code(0).json();
+    // Those that only a batch together with others can have, or that were not run, are not among them.
+    let again = count(&again, "recorded");
+    assert!(again > 100 && again <= recorded, "{again} of {recorded}");
+}
+
 /// v86 ends with the program, however that ends.
 #[test]
 fn a_killed_program_leaves_no_v86_behind() {

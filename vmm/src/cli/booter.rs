@@ -11,7 +11,7 @@ use crosswalk_machine::booted::BootedLog;
 use crosswalk_machine::booted::bochs::{self, BochsError, BochsProgram};
 use crosswalk_machine::booted::v86::{self, V86Package};
 use crosswalk_machine::jail::Jail;
-use crosswalk_machine::log::LogMachine;
+use crosswalk_machine::log::{LogMachine, LogProcessor};
 use crosswalk_machine::tape::Payload;
 use crosswalk_machine::{Interrupter, LeftOut};
 use mmu_core::PagingMode;
@@ -112,8 +112,13 @@ impl Booter {
             skipped: BTreeSet::new(),
             cases: CasesOfImage::Listed(cases.to_vec()),
         };
+        self.run(&plan)
+    }
+
+    /// Boots an image, and returns what it did as a machine that can run its batches once.
+    pub(super) fn run(&self, plan: &ImagePlan) -> Result<LogMachine, Failure> {
         let BootedMachine { version, .. } = self.machine();
-        let log = self.boot(&plan)?;
+        let log = self.boot(plan)?;
         if let Some(why) = log.cut_off {
             eprintln!("crosswalk: {why}");
         }
@@ -140,4 +145,12 @@ impl Booter {
             }
         }
     }
+}
+
+/// The modes that the user asked for, or else those that the processor has: what it lacks would only be skipped.
+pub(super) fn modes_of(processor: &LogProcessor, asked: &[PagingMode]) -> Vec<PagingMode> {
+    let is_wanted = |mode: &PagingMode| {
+        if asked.is_empty() { processor.has_mode(*mode) } else { asked.contains(mode) }
+    };
+    PagingMode::ALL.into_iter().filter(is_wanted).collect()
 }

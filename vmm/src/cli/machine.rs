@@ -19,9 +19,9 @@ pub(super) enum MachineKind {
     Kvm,
     /// QEMU's emulation of a processor
     Qemu,
-    /// Bochs's emulation of the processor that --cpu names: it boots an image (check only)
+    /// Bochs's emulation of the processor that --cpu names: it boots an image (check, record, explain)
     Bochs,
-    /// v86's emulation of a processor without long mode: it boots an image (check only)
+    /// v86's emulation of a processor without long mode: it boots an image (check, record, explain)
     V86,
     /// No machine: what recorded machines did
     Corpus,
@@ -167,7 +167,7 @@ impl MachineArguments {
                 Ok(MachineChoice::machine(self.open_qemu(&jail, Interrupter::default())?, AS_ASKED))
             }
             kind @ (MachineKind::Bochs | MachineKind::V86) => Err(Failure::Input(format!(
-                "--machine {} boots an image: only check takes it",
+                "--machine {} boots an image: only check, record and explain take it",
                 kind.name()
             ))),
             MachineKind::Auto => self.choose_available(&jail),

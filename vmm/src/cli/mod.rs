@@ -17,6 +17,7 @@ mod scenario;
 
 mod booter;
 mod case_file;
+mod corpus_file;
 mod cpu_time;
 mod failure;
 mod jail;

@@ -165,12 +165,21 @@ fn is_left_out(case: &Case, left_out: LeftOut) -> Option<String> {
         (LeftOut::CLFLUSH, access.kind == AccessKind::Clflush),
         (LeftOut::IMPLICIT, access.implicit),
         (LeftOut::COMPATIBILITY, access.compatibility),
+        (LeftOut::CR3_BITS, has_cr3_bits(case)),
         (LeftOut::PAE_WITHOUT_PSE, is_pae_without_pse(case)),
         (LeftOut::OWN_MEMORY, maps_own_memory(case)),
     ];
     let is_one = |(kind, is_so): &(LeftOut, bool)| *is_so && left_out.contains(*kind);
     let (kind, _) = kinds.into_iter().find(is_one)?;
     Some(format!("left out: {}", kind.names().join(", ")))
+}
+
+/// Whether CR3 has a bit that is not part of the base (MODE-8).
+fn has_cr3_bits(case: &Case) -> bool {
+    let mode = case.mode();
+    let of_base = if mode == PagingMode::Pae { 0xfe0 } else { 0 };
+    let has_pcid = case.state.cr4.contains(Cr4::PCIDE);
+    mode != PagingMode::Unpaged && !has_pcid && case.state.cr3 & 0xfff & !of_base != 0
 }
 
 fn is_pae_without_pse(case: &Case) -> bool {

@@ -2,7 +2,7 @@
 
 use super::CheckArguments;
 use crate::campaign::predictor::Predictor;
-use crate::cli::booter::Booter;
+use crate::cli::booter::{Booter, modes_of};
 use crate::cli::failure::Failure;
 use crate::cli::judge::{JudgeArguments, OpenedLog};
 use crate::cli::output::replace_file;
@@ -10,7 +10,6 @@ use crate::file::LockedDirectory;
 use crate::generate::SequenceUse;
 use crate::image::{CasesOfImage, ImagePlan};
 use crosswalk_machine::LeftOut;
-use mmu_core::PagingMode;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::ExitCode;
@@ -71,21 +70,13 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
 impl CheckArguments {
     /// The image of this run, for the processor that printed a log.
     fn image_plan(&self, probe: &OpenedLog, left_out: LeftOut) -> ImagePlan {
-        // What the processor lacks would only be skipped.
-        let is_wanted = |mode: &PagingMode| {
-            if self.mode.is_empty() {
-                probe.processor.has_mode(*mode)
-            } else {
-                self.mode.contains(mode)
-            }
-        };
         ImagePlan {
             profile: probe.profile(),
             left_out: probe.lacks() | left_out,
             skipped: BTreeSet::new(),
             cases: CasesOfImage::Random {
                 seed: self.seed.unwrap_or_else(rand::random),
-                modes: PagingMode::ALL.into_iter().filter(is_wanted).collect(),
+                modes: modes_of(&probe.processor, &self.mode),
                 count: self.cases.unwrap_or(DEFAULT_CASES),
                 sequences: self.sequences.unwrap_or(SequenceUse::On),
             },

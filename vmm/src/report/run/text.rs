@@ -76,7 +76,7 @@ fn describe_identity(
     let version = version.as_ref().map_or_else(String::new, |version| format!("{version}, "));
     let what = format!("{kind} ({note}): {version}flavour {flavour}, beneath it {beneath}");
     line(text, &format!("machine   {what}"));
-    if kind == "image" {
+    if identity.has_printed_a_log() {
         let cpu = if cpu.is_empty() { "unknown" } else { cpu.as_str() };
         line(text, &format!("processor {cpu}"));
     } else {
