@@ -2,9 +2,10 @@
 //! as host stubs, so that clippy and rust-analyzer read them like any other code.
 
 /// The linker script of each binary.
-const SCRIPTS: [(&str, &str); 6] = [
+const SCRIPTS: [(&str, &str); 7] = [
     ("image", "link.ld"),
     ("rom", "rom.ld"),
+    ("disk_rom", "rom.ld"),
     ("front", "front.ld"),
     ("sector", "sector.ld"),
     ("hostile", "link.ld"),

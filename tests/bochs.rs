@@ -1,5 +1,6 @@
 //! `check --machine bochs`: Bochs boots an image without firmware, and what it prints is judged.
 
+use crosswalk::finding::known::{self, Kind};
 use crosswalk_test_support as support;
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -37,6 +38,16 @@ fn an_intel_processor_agrees_in_every_mode_that_it_has() {
     }
 }
 
+/// Its cases are played by 32-bit code. X3 is in the modes with paging; without, there are #ACs, which leave CR2.
+#[test]
+fn a_processor_without_long_mode_shows_what_is_known_of_it() {
+    require_program!("bochs-bin");
+    let arguments = ["--cases", "20000", "--cpu", "p4_willamette"];
+    let report = check(&arguments, 0);
+    assert_eq!(modes_run(&report), ["unpaged", "32bit", "pae"]);
+    assert_eq!(count(mode(&report, "unpaged"), "diverged"), 0, "{report}");
+}
+
 /// X1: G in a PML4E, as of every AMD processor of Bochs 2.7.
 #[test]
 fn an_amd_processor_shows_what_is_known_of_it() {
@@ -49,6 +60,36 @@ fn an_amd_processor_shows_what_is_known_of_it() {
     let report = check(&[&arguments[..], &["--known", "none"]].concat(), 1);
     let x1 = finding(&report, "X1");
     assert!(x1["known"] == false && count(x1, "count") > 0, "{x1}");
+}
+
+/// The cases of the findings, each ten times in one image of a processor that has them: Bochs does the same each time.
+#[test]
+fn every_known_finding_shows_again_in_an_image_of_its_case() {
+    require_program!("bochs-bin");
+    let all = known::all_shipped().unwrap();
+    let (_, all) = all.into_iter().find(|(name, _)| *name == "bochs").expect("there is a file");
+    let mut shown = Vec::new();
+
+    for (model, ids) in [
+        ("ryzen", &["X1", "X6"][..]),
+        ("corei7_icelake_u", &["X2"]),
+        ("pentium", &["X3", "X5"]),
+        ("corei7_skylake_x", &["X4", "X7", "X8"]),
+    ] {
+        let sandbox = Sandbox::new();
+        for id in ids {
+            let known = all.iter().find(|known| known.id == *id).expect("it is known");
+            let case = known.case.as_ref().expect("it has a case");
+            let ten = sandbox.file("ten.json", format!("[{}]", [case.as_str(); 10].join(",")));
+            let explain = ["explain", &ten, "--machine", "bochs", "--cpu", model];
+            let output = sandbox.run(&explain).expect_code(0).stdout;
+            assert_eq!(output.matches("verdict   DIVERGE").count(), 10, "{id}: {output}");
+            shown.push(*id);
+        }
+    }
+    shown.sort_unstable();
+    let divergences = all.iter().filter(|known| known.kind == Kind::Divergence);
+    assert_eq!(shown, divergences.map(|known| &*known.id).collect::<Vec<_>>());
 }
 
 #[test]
@@ -66,6 +107,16 @@ fn the_report_keeps_the_log_which_can_be_judged_again() {
     assert_eq!(sandbox.processes(), [""; 0], "Bochs ends with its log");
 }
 
+/// The disk has no limit that a user meets: this is more than Bochs takes as a ROM.
+#[test]
+fn there_are_as_many_cases_as_asked() {
+    require_program!("bochs-bin");
+    let arguments = ["--cases", "60000", "--mode", "unpaged", "--sequences", "off"];
+    let report = check(&arguments, 0);
+    assert_eq!(report["totals"]["cases"], 60000);
+    assert_eq!(count(mode(&report, "unpaged"), "cases"), 60000);
+}
+
 #[test]
 fn what_bochs_cannot_do_is_told() {
     require_program!("bochs-bin");
@@ -74,10 +125,9 @@ fn what_bochs_cannot_do_is_told() {
         (&["check", "--machine", "bochs", "--for", "1s"], "--for needs a machine"),
         (&["check", "--machine", "bochs", "--exhaustive"], "--exhaustive needs a machine"),
         (&["check", "--machine", "bochs", "--walker", "mutant:M07"], "--walker needs a machine"),
-        (&["check", "--machine", "bochs", "--cases", "60000"], "fewer cases"),
         (&["check", "--machine", "bochs", "--phys-bits", "48"], "--phys-bits is not for Bochs"),
         (&["check", "--machine", "bochs", "--qemu", "other"], "--qemu is not for Bochs"),
-        (&["mutants", "--machine", "bochs"], "only check takes it"),
+        (&["mutants", "--machine", "bochs"], "only check, record and explain take it"),
     ] {
         let output = run(arguments).expect_code(2);
         let error = output.only_line_of_stderr();
@@ -101,6 +151,19 @@ fn machines_lists_its_processors() {
     assert_eq!(bochs["available"], true);
     assert!(list(&bochs["models"]).iter().any(|model| model == "ryzen"), "{bochs}");
     run(&["machines"]).expect_80_columns();
+}
+
+/// A corpus of what it does, which is replayed as any other.
+#[test]
+fn a_corpus_is_recorded() {
+    require_program!("bochs-bin");
+    let sandbox = Sandbox::new();
+    let machine = ["--machine", "bochs", "--cpu", "ryzen", "--mode", "4level", "--cases", "2000"];
+    let record = [&["record", "out.jsonl", "--seed", "1", "--json"][..], &machine].concat();
+    sandbox.run(&record).expect_code(0);
+    let report = sandbox.run(&["replay", "out.jsonl", "--json"]).expect_code(0).json();
+    assert!(count(mode(&report, "4level"), "agreed") > 100, "{report}");
+    assert!(count(finding(&report, "X1"), "count") > 0, "{report}");
 }
 
 /// Bochs ends with the program, however that ends.

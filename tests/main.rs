@@ -48,5 +48,6 @@ mod sequences;
 mod sequences_32;
 mod several_accesses;
 mod trust;
+mod v86;
 mod verdict;
 mod without_sys;

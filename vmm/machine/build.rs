@@ -26,7 +26,7 @@ const PACKAGES: [(&str, &[&str]); 2] = [
 ];
 
 /// The images of the product.
-const IMAGES: [&str; 4] = ["image", "rom", "front", "sector"];
+const IMAGES: [&str; 5] = ["image", "rom", "disk_rom", "front", "sector"];
 
 /// The images of the tests, which the feature `test-images` asks for.
 const TEST_IMAGES: [&str; 2] = ["hostile", "started"];

@@ -84,6 +84,7 @@ mod code {
         CONTROL_CPUID = const offset_of!(Control, cpuid),
         CONTROL_FLAT_RETURN = const offset_of!(Control, flat_return),
         CONTROL_LACKS_EFER = const offset_of!(Control, lacks_efer),
+        HEADER_CR2 = const offset_of!(Header, cr2),
         HEADER_CR4 = const offset_of!(Header, cr4),
         HEADER_TABLES = const offset_of!(Header, tables),
         FIRST_ARENA = const FIRST.base(),

@@ -134,6 +134,8 @@ play_block:
     lea edi, [ebx + {TABLES}]
     rep movsd
 
+    mov eax, [ebx + {HEADER_CR2}]
+    mov cr2, eax
     mov edi, [{IMAGE} + {AT_SAVED_HEADER}]
     mov [edi], ebx
     mov [saved_stack], esp

@@ -163,7 +163,7 @@ impl Sandbox {
     }
 
     /// A command in this directory, not started yet, that [`Self::processes`] finds.
-    pub(crate) fn std_command(&self, program: impl AsRef<OsStr>) -> std::process::Command {
+    pub fn std_command(&self, program: impl AsRef<OsStr>) -> std::process::Command {
         let mut command = std::process::Command::new(program);
         command.current_dir(self.path()).env(MARK, self.path());
         command

@@ -41,6 +41,20 @@ macro_rules! require_second_qemu {
     };
 }
 
+/// Skips the rest of the test function where there is no v86; names the directory for `NODE_PATH` otherwise.
+#[macro_export]
+macro_rules! require_v86 {
+    () => {
+        match $crate::requirement::v86_packages() {
+            Some(packages) => packages,
+            None => {
+                $crate::skip("v86", "no v86 (ci/v86 gets it)");
+                return;
+            }
+        }
+    };
+}
+
 /// Skips the rest of the test function where a program is missing.
 #[macro_export]
 macro_rules! require_program {
@@ -67,6 +81,13 @@ pub fn second_qemu() -> Option<PathBuf> {
     let target = crate::program().ancestors().nth(2)?;
     let program = target.join("qemu-backports/usr/bin/qemu-system-x86_64");
     (has_qemu() && Command::new(&program).arg("--version").output().is_ok()).then_some(program)
+}
+
+/// The directory of packages with the v86 that `ci/v86` has installed, if there is a Node.js.
+pub fn v86_packages() -> Option<PathBuf> {
+    let target = crate::program().ancestors().nth(2)?;
+    let packages = target.join("v86/node_modules");
+    (can_be_started("node") && packages.join("v86/package.json").is_file()).then_some(packages)
 }
 
 /// Whether a program with this name can be started.

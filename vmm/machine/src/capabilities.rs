@@ -66,6 +66,10 @@ bitflags! {
         const HIGH_TABLES = 1 << 6;
         /// MOVs that set bits of CR4 which the batch does not have: not every processor knows them.
         const CR4_BITS = 1 << 8;
+        /// PAE with CR4.PSE=0, where large pages do not depend on it (MODE-3).
+        const PAE_WITHOUT_PSE = 1 << 9;
+        /// Large pages where the guest's own memory is, which only their reserved bits keep from being used.
+        const OWN_MEMORY = 1 << 10;
     }
 }
 

@@ -6,7 +6,7 @@ use crate::version::Version;
 /// What a machine is, and on what it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// `kvm`, `qemu`, `image` for one that booted an image, or `corpus` for results that were recorded elsewhere.
+    /// `kvm`, `qemu`, `bochs`, `v86`, `image` for one that booted an image, or `corpus` for results that were recorded elsewhere.
     pub kind: String,
     /// How it translates: `pvm`, `svm-npt`, ... ([`Flavour`](crate::host::Flavour)).
     pub flavour: String,

@@ -9,7 +9,7 @@
 //! cases whose results show what works, and who did the work.
 
 pub mod batch;
-pub mod bochs;
+pub mod booted;
 mod capabilities;
 pub mod child;
 mod elf;

@@ -1,5 +1,6 @@
 //! `crosswalk explain`: the walk of one case, step by step.
 
+use super::booter::Booter;
 use super::case_file::read_cases;
 use super::failure::Failure;
 use super::machine::{MachineArguments, MachineKind};
@@ -43,7 +44,18 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
         .transpose()
         .map_err(Failure::Input)?;
 
-    let mut machines = open_machines(arguments, name.is_some())?;
+    let booted = arguments.machine.filter(|kind| kind.boots_an_image());
+    if let (Some(name), Some(kind)) = (&name, booted) {
+        return Err(Failure::Input(format!(
+            "{name}: --machine {} takes cases, not names: its reports have each as JSON",
+            kind.name()
+        )));
+    }
+
+    let mut machines = match booted {
+        Some(_) => Vec::new(),
+        None => open_machines(arguments, name.is_some())?,
+    };
     let mut cases = match (name, machines.first()) {
         (Some(name), Some(machine)) => vec![named_case(name, machine.as_ref())?],
         _ => read_cases(&arguments.case)?,
@@ -52,6 +64,14 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
         for case in &mut cases {
             case.profile = profile;
         }
+    }
+
+    if let Some(kind) = booted {
+        let machine = Booter::find(kind, &arguments.options)?.run_cases(&cases)?;
+        for case in &mut cases {
+            case.profile = machine.capabilities().profile;
+        }
+        machines.push(Box::new(machine));
     }
 
     // A machine that was only opened for the name of a case does not run it.

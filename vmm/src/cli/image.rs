@@ -47,7 +47,7 @@ pub(super) struct ImageArguments {
     #[arg(long, value_name = "CASE|FILE|NAME")]
     case: Option<String>,
     /// Kinds of cases to leave out, separated by commas: fetch, ring0-fetch, clflush, implicit, compatibility,
-    /// cr3-bits
+    /// cr3-bits, pae-without-pse, own-memory
     #[arg(long, value_delimiter = ',', value_parser = LeftOut::by_name)]
     leave_out: Vec<LeftOut>,
     /// Batches to leave out, by their numbers in a log, separated by commas: those in which a machine dies

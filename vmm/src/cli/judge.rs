@@ -1,10 +1,10 @@
 //! `crosswalk judge`: judges what an image has printed.
 
+use super::corpus_file::write_corpus;
 use super::cpu_time::cpu_seconds;
 use super::failure::Failure;
 use super::output::{check_replaceable, print, publish};
 use super::profile::ProfileArgument;
-use super::record::write_corpus;
 use crate::campaign::journal::{RunLine, RunOptions};
 use crate::campaign::known::{KnownFindings, KnownSource};
 use crate::campaign::predictor::Predictor;
@@ -100,6 +100,11 @@ impl JudgeArguments {
             report,
             booted: Some(booted),
         }
+    }
+
+    /// What printed a log, as a machine that ran its cases.
+    pub(super) fn machine(&self, log: OpenedLog) -> Result<LogMachine, Failure> {
+        Judge::new(self, &log).machine(log)
     }
 
     /// Judges the log.

@@ -19,10 +19,25 @@ pub(super) enum MachineKind {
     Kvm,
     /// QEMU's emulation of a processor
     Qemu,
-    /// Bochs's emulation of the processor that --cpu names: it boots an image (check only)
+    /// Bochs's emulation of the processor that --cpu names: it boots an image (check, record, explain)
     Bochs,
+    /// v86's emulation of a processor without long mode: it boots an image (check, record, explain)
+    V86,
     /// No machine: what recorded machines did
     Corpus,
+}
+
+impl MachineKind {
+    /// Its name on the command line.
+    pub(super) fn name(self) -> String {
+        let value = self.to_possible_value().expect("every kind has a name");
+        value.get_name().to_owned()
+    }
+
+    /// Whether it is given an image, and not one batch after another.
+    pub(super) const fn boots_an_image(self) -> bool {
+        matches!(self, Self::Bochs | Self::V86)
+    }
 }
 
 /// The options of every subcommand that runs a machine.
@@ -118,7 +133,7 @@ impl MachineArguments {
 
         match kind {
             MachineKind::Auto if !self.qemu.is_empty() => Ok(MachineKind::Qemu),
-            MachineKind::Kvm | MachineKind::Bochs if !self.qemu.is_empty() => {
+            MachineKind::Kvm | MachineKind::Bochs | MachineKind::V86 if !self.qemu.is_empty() => {
                 Err(Failure::Input("--qemu names a QEMU, but --machine another machine".into()))
             }
             kind => Ok(kind),
@@ -151,10 +166,10 @@ impl MachineArguments {
             MachineKind::Qemu => {
                 Ok(MachineChoice::machine(self.open_qemu(&jail, Interrupter::default())?, AS_ASKED))
             }
-            MachineKind::Bochs => {
-                let problem = "--machine bochs boots an image: only check takes it";
-                Err(Failure::Input(problem.into()))
-            }
+            kind @ (MachineKind::Bochs | MachineKind::V86) => Err(Failure::Input(format!(
+                "--machine {} boots an image: only check, record and explain take it",
+                kind.name()
+            ))),
             MachineKind::Auto => self.choose_available(&jail),
         }
     }

@@ -5,7 +5,8 @@ use super::machine::{MachineArguments, MachineKind};
 use super::output::print;
 use crate::report::{self, BootedOffer};
 use crosswalk_machine::Machine;
-use crosswalk_machine::bochs::BochsProgram;
+use crosswalk_machine::booted::bochs::BochsProgram;
+use crosswalk_machine::booted::v86::V86Package;
 use std::iter;
 use std::process::ExitCode;
 
@@ -41,12 +42,21 @@ pub(super) fn run(arguments: &MachinesArguments) -> Result<ExitCode, Failure> {
         })
         .collect();
     let bochs = BochsProgram::find();
-    let booted = [BootedOffer {
-        kind: "bochs",
-        found: bochs
-            .map(|program| (format!("Bochs {}", program.version.short()), program.models))
-            .map_err(|error| error.to_string()),
-    }];
+    let v86 = V86Package::find();
+    let booted = [
+        BootedOffer {
+            kind: "bochs",
+            found: bochs
+                .map(|program| (format!("Bochs {}", program.version.short()), program.models))
+                .map_err(|error| error.to_string()),
+        },
+        BootedOffer {
+            kind: "v86",
+            found: v86
+                .map(|package| (format!("v86 {}", package.version.short()), Vec::new()))
+                .map_err(|error| error.to_string()),
+        },
+    ];
     print(&if arguments.json {
         report::run::json::machines(&offers, &booted, &walkers)
     } else {

@@ -15,7 +15,9 @@ mod record;
 mod replay;
 mod scenario;
 
+mod booter;
 mod case_file;
+mod corpus_file;
 mod cpu_time;
 mod failure;
 mod jail;

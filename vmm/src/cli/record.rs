@@ -1,27 +1,33 @@
 //! `crosswalk record`: records what a machine does, for those who do not have it.
 
+use super::booter::{Booter, modes_of};
+use super::corpus_file::write_corpus;
 use super::failure::Failure;
 use super::machine::{MachineArguments, MachineKind, OpenedMachine};
 use super::modes::{offered, requested};
-use super::output::{check_replaceable, print, replace_file};
+use super::output::{check_replaceable, print};
 use super::progress;
 use crate::campaign::GivenCases;
 use crate::campaign::known::KnownSource;
-use crate::campaign::sampler::{Sampler, TrialSource};
+use crate::campaign::sampler::{Sampler, ScheduleRunner, TrialSource};
 use crate::corpus::read::CorpusReader;
 use crate::corpus::record::{RecordOptions, Recording, record_from};
-use crate::corpus::{self, BUNDLED_NAME, write};
+use crate::corpus::{self, BUNDLED_NAME};
 use crate::finding::Findings;
-use crate::generate::CaseName;
+use crate::generate::{CaseName, SequenceUse};
+use crate::image::{CasesOfImage, ImagePlan};
 use crate::report::corpus::RecordedSection;
 use crate::report::{self, corpus as corpus_report};
 use crate::walker::WalkerSpec;
 use crosswalk_case::Case;
+use crosswalk_machine::batch::{arena_of, cannot_run};
+use crosswalk_machine::jail::JailReport;
 use crosswalk_machine::{Machine, MachineError};
 use mmu_core::PagingMode;
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 
@@ -54,6 +60,27 @@ pub(super) struct RecordArguments {
     json: bool,
     #[command(flatten)]
     options: MachineArguments,
+}
+
+impl RecordArguments {
+    fn print_heading(
+        &self,
+        machine: &dyn Machine,
+        jail: Option<&JailReport>,
+        why: &str,
+        seed: u64,
+    ) {
+        if self.json {
+            return;
+        }
+        let cases = match &self.cases_of {
+            Some(corpus) => format!("those of {corpus}"),
+            None if self.machine.boots_an_image() => format!("random, seed {seed}"),
+            None => format!("random and single, seed {seed}"),
+        };
+        let heading = report::run::text::heading;
+        print(&heading(machine.identity(), machine.capabilities(), jail, why, &cases));
+    }
 }
 
 /// A corpus, by its file or as the one that comes with the program.
@@ -107,8 +134,12 @@ pub(super) fn run(arguments: &RecordArguments) -> Result<ExitCode, Failure> {
     let seed = arguments.seed.unwrap_or_else(|| if is_drawn { rand::random() } else { 0 });
     let cases_of = arguments.cases_of.as_ref().map(CorpusName::distinct_cases).transpose()?;
     let mut sections = Vec::new();
-    for options in arguments.options.one_by_one() {
-        sections.push(record_on(arguments, &options, seed, cases_of.as_deref())?);
+    if arguments.machine.boots_an_image() {
+        sections.push(record_booted(arguments, seed, cases_of.as_deref())?);
+    } else {
+        for options in arguments.options.one_by_one() {
+            sections.push(record_on(arguments, &options, seed, cases_of.as_deref())?);
+        }
     }
     let bytes = write_corpus(&arguments.out, &sections)?;
 
@@ -138,20 +169,7 @@ fn record_on(
         all: arguments.all || cases_of.is_some(),
     };
 
-    if !arguments.json {
-        let cases = match &arguments.cases_of {
-            Some(corpus) => format!("those of {corpus}"),
-            None => format!("random and single, seed {}", options.seed),
-        };
-        let heading = report::run::text::heading;
-        print(&heading(
-            machine.identity(),
-            machine.capabilities(),
-            Some(machine.jail()),
-            &why,
-            &cases,
-        ));
-    }
+    arguments.print_heading(machine.as_ref(), Some(machine.jail()), &why, seed);
 
     let (mut source, count): (Box<dyn TrialSource>, u64) = match cases_of {
         None => {
@@ -167,6 +185,71 @@ fn record_on(
         }
     };
     let recording = record_with_bar(source.as_mut(), count, machine.as_mut(), &options, &findings)?;
+    Ok(RecordedSection {
+        identity: machine.identity().clone(),
+        capabilities: machine.capabilities().clone(),
+        recording,
+    })
+}
+
+/// Records what an emulator does that boots an image: random cases and sequences, or those of a corpus that fit an
+/// image.
+fn record_booted(
+    arguments: &RecordArguments,
+    seed: u64,
+    cases_of: Option<&[(CaseName, Case)]>,
+) -> Result<RecordedSection, Failure> {
+    let booter = Booter::find(arguments.machine, &arguments.options)?;
+    let probe = booter.probe()?;
+    let modes = modes_of(&probe.processor, &arguments.mode);
+    let mut plan = ImagePlan {
+        profile: probe.profile(),
+        left_out: probe.lacks() | booter.does_not_survive(),
+        skipped: BTreeSet::new(),
+        cases: CasesOfImage::Random {
+            seed,
+            modes: modes.clone(),
+            count: arguments.cases,
+            sequences: SequenceUse::On,
+        },
+    };
+
+    let (mut source, count): (Box<dyn TrialSource>, u64) = match cases_of {
+        None => {
+            let schedule = plan.schedule().expect("random cases have one");
+            (Box::new(ScheduleRunner::new(schedule)), arguments.cases)
+        }
+        Some(cases) => {
+            let (offered, profile) = (plan.capabilities(), plan.profile);
+            let of_machine = cases.iter().map(|(name, case)| {
+                let case = Case { profile, ..case.clone() };
+                (*name, case)
+            });
+            let fitting = of_machine
+                .filter(|(_, case)| arena_of(case).is_ok() && cannot_run(case, &offered).is_none());
+            let fitting: Vec<_> = fitting.take(arguments.cases as usize).collect();
+            let listed = fitting.iter().map(|(_, case)| case.clone()).collect();
+            plan.cases = CasesOfImage::Listed(listed);
+            let count = fitting.len() as u64;
+            (Box::new(GivenCases::new(fitting)), count)
+        }
+    };
+
+    let mut machine = booter.run(&plan)?;
+    let known = KnownSource::Shipped.load(WalkerSpec::Reference, machine.identity())?;
+    let findings = known.collector(WalkerSpec::Reference, machine.capabilities());
+    let all = arguments.all || cases_of.is_some();
+    let options = RecordOptions { seed, modes, cases: arguments.cases, all };
+    arguments.print_heading(&machine, None, &booter.machine().why, seed);
+
+    let recording = record_with_bar(source.as_mut(), count, &mut machine, &options, &findings);
+    let recording = recording.map_err(|error| match error {
+        MachineError::Interrupted => {
+            let batch = machine.batches();
+            Failure::machine(format!("it ended in batch {batch}: expected all of the image to run"))
+        }
+        error => error.into(),
+    })?;
     Ok(RecordedSection {
         identity: machine.identity().clone(),
         capabilities: machine.capabilities().clone(),
@@ -191,22 +274,4 @@ fn record_with_bar(
 
     bar.finish_and_clear();
     Ok(recording)
-}
-
-/// Writes the corpus, compressed or not. Returns its size in bytes.
-pub(super) fn write_corpus(out: &Path, sections: &[RecordedSection]) -> Result<usize, Failure> {
-    let is_plain = out.extension().is_some_and(|extension| extension == "jsonl");
-    let as_bytes = |section: &RecordedSection| {
-        let Recording { source, cases, .. } = &section.recording;
-        if is_plain {
-            write::section(source, cases).into_bytes()
-        } else {
-            write::compressed(source, cases)
-        }
-    };
-
-    let content: Vec<u8> = sections.iter().flat_map(as_bytes).collect();
-
-    replace_file(out, &content)?;
-    Ok(content.len())
 }

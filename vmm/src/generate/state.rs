@@ -86,7 +86,8 @@ pub(super) fn random_state(
     let pge = features.contains(Features::PGE) && set_by_guest && rng.random_bool(0.5);
     state.cr4.set(Cr4::PGE, pge);
     // Matters in 32-bit paging only (MODE-3).
-    state.cr4.set(Cr4::PSE, set_by_guest && rng.random_bool(0.6));
+    let is_fixed = mode == PagingMode::Pae && machine.left_out.contains(LeftOut::PAE_WITHOUT_PSE);
+    state.cr4.set(Cr4::PSE, set_by_guest && rng.random_bool(0.6) || is_fixed);
     let has_pcid = features.contains(Features::PCID) && mode == PagingMode::FourLevel;
     if has_pcid && set_by_guest && rng.random_bool(0.4) {
         // CR3[11:0] is the PCID, which is not part of the base either (MODE-8).

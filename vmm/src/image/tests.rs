@@ -87,17 +87,28 @@ type IsOne = fn(&Case) -> bool;
 #[test]
 fn what_is_left_out_is_not_there() {
     let has = |left_out: LeftOut, is_one: IsOne| {
-        let modes = [PagingMode::Bits32, PagingMode::FourLevel];
+        let modes = [PagingMode::Bits32, PagingMode::Pae, PagingMode::FourLevel];
         cases(&plan(&modes, SequenceUse::Off, left_out)).any(|case| is_one(&case))
     };
-    let kinds: [(LeftOut, IsOne); 5] = [
+    let kinds: [(LeftOut, IsOne); 7] = [
         (LeftOut::FETCH, |case| case.access.kind == mmu_core::AccessKind::Fetch),
         (LeftOut::CLFLUSH, |case| case.access.kind == mmu_core::AccessKind::Clflush),
         (LeftOut::IMPLICIT, |case| case.access.implicit),
         (LeftOut::COMPATIBILITY, |case| case.access.compatibility),
-        // Without PCIDs the low bits of CR3 mean nothing.
+        // Without PCIDs the low bits of CR3 mean nothing; in PAE bits 11:5 are of the address.
         (LeftOut::CR3_BITS, |case| {
-            case.state.cr3 & 0xfff != 0 && !case.state.cr4.contains(mmu_core::Cr4::PCIDE)
+            let meaningless = if case.mode() == PagingMode::Pae { 0x1f } else { 0xfff };
+            case.state.cr3 & meaningless != 0 && !case.state.cr4.contains(mmu_core::Cr4::PCIDE)
+        }),
+        (LeftOut::PAE_WITHOUT_PSE, |case| {
+            case.mode() == PagingMode::Pae && !case.state.cr4.contains(mmu_core::Cr4::PSE)
+        }),
+        // P (bit 0) and PS (bit 7) in an entry that points to a table in the first GiB.
+        (LeftOut::OWN_MEMORY, |case| {
+            let is_one = |value: u64| value & 0x81 == 0x81 && value as u32 >> 30 == 0;
+            let has_large =
+                case.mode() != PagingMode::Bits32 || case.state.cr4.contains(mmu_core::Cr4::PSE);
+            has_large && case.entries.iter().any(|entry| is_one(entry.value))
         }),
     ];
     for (left_out, is_one) in kinds {

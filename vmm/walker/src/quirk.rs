@@ -3,7 +3,7 @@
 //! The reference itself stays as the manuals have it. A known finding that names a quirk covers exactly
 //! the cases that the reference with this quirk predicts, alone or together with other quirks.
 //!
-//! The quirks here are those of QEMU's TCG, of KVM's walker, of KVM's module pvm, and of Bochs. They name the
+//! The quirks here are those of QEMU's TCG, of KVM's walker, of KVM's module pvm, of Bochs, and of v86. They name the
 //! function that deviates: in TCG of QEMU 7.2 it is `mmu_translate` (`excp_helper.c`) or the translator
 //! unless stated otherwise, in KVM of Linux 6.1 a function of arch/x86/kvm.
 
@@ -31,7 +31,7 @@ use std::str::FromStr;
 bitflags! {
     /// A set of quirks.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-    pub struct Quirks: u32 {
+    pub struct Quirks: u64 {
         /// P is not reported with RSVD (`do_fault_rsvd`).
         const RSVD_WITHOUT_P = 1 << 0;
         /// A read-modify-write starts with a load of its own, and a fault of the load is reported as a
@@ -101,6 +101,15 @@ bitflags! {
         const KEYS_BY_RING = 1 << 28;
         /// Physical addresses have 40 bits, and PSE-36 is there, whatever CPUID says (Bochs 2.7).
         const ALWAYS_40_BITS = 1 << 29;
+        /// No bit is reserved or forbids fetches, and addresses have 32 bits (v86's `do_page_walk` and
+        /// `load_pdpte`).
+        const NOTHING_IS_RESERVED = 1 << 30;
+        /// INVLPG drops nothing of a large page but the named 4 KiB (v86, as mutant B18).
+        const INVLPG_DROPS_4_KIB = 1 << 31;
+        /// A write of ring 0 under WP=0 lets ring 3 write the read-only page (v86, as mutant B55).
+        const OPEN_AFTER_WRITE = 1 << 32;
+        /// EFLAGS.AC excuses implicit accesses from SMAP as it does explicit ones (Bochs 2.7, as mutant B05).
+        const AC_EXCUSES_IMPLICIT = 1 << 33;
     }
 }
 
@@ -108,6 +117,8 @@ impl Quirks {
     /// Those that are about what is cached.
     const OF_SEQUENCES: Self = Self::FAULT_DROPS_NOTHING
         .union(Self::CODE_OUTLIVES_INVLPG)
+        .union(Self::INVLPG_DROPS_4_KIB)
+        .union(Self::OPEN_AFTER_WRITE)
         .union(Self::BAD_ENTRY_DROPS_NOTHING);
 
     /// The quirks that can show in a case, or in an access of a sequence. Many are limited to one mode or one kind of access, and
@@ -133,6 +144,8 @@ impl Quirks {
             (long_mode_only, is_long_mode),
             (Self::STRADDLE_WALKS_FIRST, is_long_mode && access.crosses_page()),
             (Self::LOOSE_PDPTES, mode == PagingMode::Pae),
+            (Self::AC_EXCUSES_IMPLICIT, access.implicit && access.ac),
+            (Self::NOTHING_IS_RESERVED, mode != PagingMode::Unpaged),
             (Self::ALWAYS_40_BITS, case.profile.physical_address_bits < 40),
             (Self::PSE_36_IS_FREE | Self::PSE_36_ENDS_AT_36, mode == PagingMode::Bits32),
             (Self::RMW_LOADS_FIRST, access.kind == AccessKind::ReadModifyWrite),
@@ -237,7 +250,7 @@ impl Walker for Quirky {
 
     fn walk(&self, case: &Case, address: VirtAddr) -> (Path, Result<Translation, WalkError>) {
         let mut path = Path::default();
-        let semantics = QuirkySemantics(self.0);
+        let semantics = QuirkySemantics::of(self.0);
         let mmu = AnyMmu::with_semantics(semantics, case.state, case.profile);
         let end = mmu.walk(case, address, &case.access, &mut path);
         (path, end)
@@ -277,7 +290,7 @@ impl Quirky {
 
     /// Predicts one access of a case.
     fn predict_access(self, case: &Case, access: &Access) -> Prediction {
-        let semantics = QuirkySemantics(self.0);
+        let semantics = QuirkySemantics::of(self.0);
         let [first_is_canonical, last_is_canonical] = case.canonical_ends();
         let straddles = first_is_canonical && !last_is_canonical;
         if self.has(Quirks::STRADDLE_WALKS_FIRST) && straddles {
@@ -299,7 +312,7 @@ impl Quirky {
 
     /// The walk for the first page, and if it succeeds the fault for the address.
     fn predict_straddling(self, case: &Case, access: &Access) -> Prediction {
-        let semantics = QuirkySemantics(self.0);
+        let semantics = QuirkySemantics::of(self.0);
         let first = Access { size: access.bytes_in_first_page(), ..*access };
         let mut walked = predict_case(semantics, case.state, case.profile, case, &first);
         if self.has(Quirks::A_BEFORE_1_GIB) {
@@ -417,76 +430,4 @@ fn completes_without_a_trace() -> Prediction {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crosswalk_case::Action;
-    use crosswalk_guest::layout::Arena;
-    use crosswalk_guest::stub::Form;
-    use mmu_core::{Profile, Ring, Vector};
-
-    #[test]
-    fn every_quirk_has_a_name() {
-        for (constant, quirk) in Quirks::all().iter_names() {
-            let name = constant.to_lowercase().replace('_', "-");
-            assert_eq!(name.parse(), Ok(quirk));
-        }
-        assert_eq!("rsvd-without-p".parse(), Ok(Quirks::RSVD_WITHOUT_P));
-    }
-
-    /// CLFLUSH of a page that is not present, before a read and as the last access.
-    #[test]
-    fn quirks_of_instructions_apply_to_each_access_of_a_sequence() {
-        let mut case = Case::plain(Arena::ALL[0], 3, Ring::Three, Profile::default());
-        case.entries[3].value = 0;
-        let read = case.access_step();
-        case.access = Access::new(AccessKind::Clflush, case.access.address, 1, Ring::Three);
-        case.form = Form::Clflush;
-        case.before = vec![Action::Access(case.access_step()), Action::Access(read)];
-
-        let faults = |walker: &dyn Walker| -> Vec<bool> {
-            let predictions = walker.predict_accesses(&case);
-            let first = predictions.iter().map(|found| &found.alternatives[0].outcome);
-            first.map(|outcome| outcome.fault().is_some()).collect()
-        };
-        assert_eq!(faults(&Reference), [true, true, true]);
-        assert_eq!(faults(&Quirky(Quirks::CLFLUSH_IS_NOTHING)), [false, true, false]);
-
-        assert!(Quirks::possible_for(&case).contains(Quirks::CLFLUSH_IS_NOTHING));
-        case.access.kind = AccessKind::Read;
-        assert!(Quirks::possible_for(&case).contains(Quirks::CLFLUSH_IS_NOTHING));
-    }
-
-    /// `0x7fff_ffff_ffff` is the last canonical address of the lower half. The walk of the first page
-    /// succeeds, and the second page begins at `0x8000_0000_0000`.
-    #[test]
-    fn canon_1_cr2_gets_the_first_byte_that_is_not_canonical() {
-        let quirks = Quirks::NON_CANONICAL_SETS_CR2 | Quirks::STRADDLE_WALKS_FIRST;
-        let mut case = Case::plain(Arena::ALL[0], 3, Ring::Three, Profile::default());
-        let cr2 = |case: &Case, quirks| {
-            let prediction = Quirky(quirks).predict(case);
-            let fault = *prediction.alternatives[0].outcome.fault().unwrap();
-            (fault.vector, fault.cr2.map(VirtAddr::get))
-        };
-
-        case.access = Access::read(VirtAddr::new(0x1234_0000_0000_0008), 8, Ring::Three);
-        let gp = Vector::GeneralProtection;
-        assert_eq!(cr2(&case, Quirks::STACK_IS_GP), (gp, None));
-        assert_eq!(cr2(&case, quirks), (gp, Some(0x1234_0000_0000_0008)));
-
-        // Index 255 of the PML4, and 511 of the tables below.
-        case.access = Access::read(VirtAddr::new(0x7fff_ffff_fffe), 4, Ring::Three);
-        for (entry, slot) in case.entries.iter_mut().zip([0x7f8, 0xff8, 0xff8, 0xff8]) {
-            entry.at = (entry.at & !0xfff) + slot;
-        }
-        assert_eq!(cr2(&case, quirks), (gp, Some(0x8000_0000_0000)));
-    }
-
-    #[test]
-    fn a_name_that_no_quirk_has_is_refused() {
-        let error = "none-of-these".parse::<Quirks>().unwrap_err();
-        assert!(
-            error.starts_with("expected one of") && error.contains("rsvd-without-p"),
-            "{error}"
-        );
-    }
-}
+mod tests;

@@ -3,7 +3,7 @@
 
 mod events;
 
-pub(super) use events::{SequenceEvent, is_same_page};
+pub(super) use events::{SequenceEvent, is_same_page, is_written_without_wp};
 
 use super::privileged::{deciding_rules, invalidation};
 use super::saved_rip::FIRST_OF_CROSSING;

@@ -165,10 +165,38 @@ fn is_left_out(case: &Case, left_out: LeftOut) -> Option<String> {
         (LeftOut::CLFLUSH, access.kind == AccessKind::Clflush),
         (LeftOut::IMPLICIT, access.implicit),
         (LeftOut::COMPATIBILITY, access.compatibility),
+        (LeftOut::CR3_BITS, has_cr3_bits(case)),
+        (LeftOut::PAE_WITHOUT_PSE, is_pae_without_pse(case)),
+        (LeftOut::OWN_MEMORY, maps_own_memory(case)),
     ];
     let is_one = |(kind, is_so): &(LeftOut, bool)| *is_so && left_out.contains(*kind);
     let (kind, _) = kinds.into_iter().find(is_one)?;
     Some(format!("left out: {}", kind.names().join(", ")))
+}
+
+/// Whether CR3 has a bit that is not part of the base (MODE-8).
+fn has_cr3_bits(case: &Case) -> bool {
+    let mode = case.mode();
+    let of_base = if mode == PagingMode::Pae { 0xfe0 } else { 0 };
+    let has_pcid = case.state.cr4.contains(Cr4::PCIDE);
+    mode != PagingMode::Unpaged && !has_pcid && case.state.cr3 & 0xfff & !of_base != 0
+}
+
+fn is_pae_without_pse(case: &Case) -> bool {
+    case.mode() == PagingMode::Pae && !case.state.cr4.contains(Cr4::PSE)
+}
+
+/// Whether an entry would map the guest's own memory if it had no reserved bits: a large page begins below the data
+/// memory. The leaves of the last level never do.
+fn maps_own_memory(case: &Case) -> bool {
+    let is_large = EntryBits::P | EntryBits::PS;
+    let ignores_size = case.mode() == PagingMode::Bits32 && !case.state.cr4.contains(Cr4::PSE);
+
+    let has_large_page = |entry: &TableEntry| {
+        let flags = EntryBits::from_bits_retain(entry.value);
+        flags.contains(is_large) && entry.value & u64::from(u32::MAX) < DATA_BASE
+    };
+    !ignores_size && case.entries.iter().any(has_large_page)
 }
 
 /// Whether the access may reach an address that this machine lacks, or that it cannot observe.

@@ -55,8 +55,8 @@ impl Landlock {
         descriptor(self.ruleset()?)
     }
 
-    /// QEMU reads its libraries and firmware, and runs nothing but itself.
-    pub(super) fn emulator(&self, program: &Path) -> io::Result<OwnedFd> {
+    /// An emulator reads its libraries and firmware and what else is named, and runs nothing but itself.
+    pub(super) fn emulator(&self, program: &Path, others: &[&Path]) -> io::Result<OwnedFd> {
         let read = AccessFs::ReadFile | AccessFs::ReadDir;
         let mut rules = self.ruleset()?;
 
@@ -65,6 +65,9 @@ impl Landlock {
         }
         for place in readable_by(program) {
             rules = self.allow(rules, &place, read)?;
+        }
+        for place in others {
+            rules = self.allow(rules, place, read)?;
         }
         rules = self.allow(rules, Path::new("/dev/null"), read | AccessFs::WriteFile)?;
         descriptor(rules)

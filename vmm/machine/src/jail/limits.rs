@@ -42,6 +42,12 @@ pub(super) fn booted(memory: u64) -> Vec<Limit> {
     .to_vec()
 }
 
+/// The limits of v86 in Node.js with this much memory. It reserves address space by the GiB, which takes no memory.
+pub(super) fn v86(memory: u64) -> Vec<Limit> {
+    let bounds_memory = |limit: &Limit| limit.resource != Resource::RLIMIT_AS;
+    booted(memory).into_iter().filter(bounds_memory).collect()
+}
+
 /// The limits of a walker. Address space is free: an adapter maps 64 GiB and touches little of it.
 pub(super) fn walker(counts_processes: bool) -> Vec<Limit> {
     let mut limits = vec![

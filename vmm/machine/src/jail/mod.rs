@@ -29,6 +29,7 @@ pub use executables::find_program;
 pub use report::{JailPart, JailReport};
 
 use files::Landlock;
+use limits::Limit;
 use namespaces::Namespaces;
 use std::io;
 use std::path::Path;
@@ -107,7 +108,12 @@ impl Jail {
             namespaces: host.namespaces.as_ref().ok().copied(),
             limits: limits::lower(&limits::qemu(memory))?,
             drops_privileges: true,
-            files: host.landlock.as_ref().ok().map(|kind| kind.emulator(program)).transpose()?,
+            files: host
+                .landlock
+                .as_ref()
+                .ok()
+                .map(|kind| kind.emulator(program, &[]))
+                .transpose()?,
             filters: host
                 .seccomp
                 .as_ref()
@@ -121,13 +127,32 @@ impl Jail {
     /// # Errors
     /// If it cannot be built.
     pub(crate) fn cage_booted(&self, program: &Path, memory: u64) -> io::Result<Cage> {
+        self.cage_emulator(program, &[], &limits::booted(memory))
+    }
+
+    /// The same for v86: its processor is code that Node.js makes, in memory that it reserves by the GiB. It reads
+    /// its package, too.
+    ///
+    /// # Errors
+    /// If it cannot be built.
+    pub(crate) fn cage_v86(&self, node: &Path, package: &Path, memory: u64) -> io::Result<Cage> {
+        self.cage_emulator(node, &[package], &limits::v86(memory))
+    }
+
+    fn cage_emulator(
+        &self,
+        program: &Path,
+        others: &[&Path],
+        limits: &[Limit],
+    ) -> io::Result<Cage> {
         let Some(host) = &self.0 else { return Ok(Cage::open()) };
 
+        let landlock = host.landlock.as_ref().ok();
         Ok(Cage {
             namespaces: host.namespaces.as_ref().ok().copied(),
-            limits: limits::lower(&limits::booted(memory))?,
+            limits: limits::lower(limits)?,
             drops_privileges: true,
-            files: host.landlock.as_ref().ok().map(|kind| kind.emulator(program)).transpose()?,
+            files: landlock.map(|kind| kind.emulator(program, others)).transpose()?,
             filters: host
                 .seccomp
                 .as_ref()

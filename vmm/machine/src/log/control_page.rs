@@ -95,6 +95,20 @@ impl LogProcessor {
         Err("a descriptor read in ring 3 did not use the guest's own table".into())
     }
 
+    /// Whether the processor has a paging mode.
+    pub fn has_mode(&self, mode: PagingMode) -> bool {
+        let [.., standard] = self.leaf(1, 0).unwrap_or_default();
+        let [.., structured, _] = self.leaf(7, 0).unwrap_or_default();
+        let [.., extended] = self.leaf(0x8000_0001, 0).unwrap_or_default();
+        match mode {
+            PagingMode::Unpaged | PagingMode::Bits32 => true,
+            PagingMode::Pae => standard >> 6 & 1 != 0,
+            PagingMode::FourLevel => extended >> 29 & 1 != 0,
+            PagingMode::FiveLevel => structured >> 16 & 1 != 0,
+            PagingMode::Linear => false,
+        }
+    }
+
     /// Whether the processor has CLFLUSH.
     pub fn has_clflush(&self) -> bool {
         self.leaf(1, 0).is_some_and(|[_, _, _, edx]| edx >> 19 & 1 != 0)

@@ -17,7 +17,11 @@ pub fn built_in() -> Result<Vec<u8>, ImageError> {
     from_elf("the built-in reset ROM", BUILT_IN)
 }
 
-fn from_elf(name: &str, elf: &[u8]) -> Result<Vec<u8>, ImageError> {
+/// The contents of a ROM that was built as an ELF file; errors call it `name`.
+///
+/// # Errors
+/// If the file is not a ROM.
+pub(crate) fn from_elf(name: &str, elf: &[u8]) -> Result<Vec<u8>, ImageError> {
     let mut rom = vec![0; ROM_SIZE];
     for segment in elf::segments(name, elf, &(ROM_BASE..IMAGE_BASE))? {
         rom[segment.offset..][..segment.data.len()].copy_from_slice(segment.data);

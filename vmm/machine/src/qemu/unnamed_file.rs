@@ -31,7 +31,7 @@ pub(crate) fn unnamed_file(name: &str) -> Result<File, MachineError> {
 
 /// Creates a file for the messages of a program. It cannot grow, so a program that writes without end
 /// fills no memory: the kernel refuses what does not fit.
-pub(super) fn message_file(name: &str) -> Result<File, MachineError> {
+pub(crate) fn message_file(name: &str) -> Result<File, MachineError> {
     let file = create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
     let failed = MachineError::host("limiting a file");
 

@@ -1,6 +1,6 @@
 //! `crosswalk check`: runs cases on a machine and compares every outcome.
 
-pub(super) mod booted;
+mod booted;
 mod finished;
 mod session;
 mod side_by_side;
@@ -75,7 +75,7 @@ pub(super) struct CheckArguments {
 }
 
 pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
-    if arguments.machine == MachineKind::Bochs {
+    if arguments.machine.boots_an_image() {
         return booted::run(arguments);
     }
     let options = arguments.options.one_by_one();

@@ -43,6 +43,10 @@ pub struct When {
     fetched_before: Option<bool>,
     /// CR4.SMAP is 1.
     smap: Option<bool>,
+    /// CR4.PSE is 1.
+    pse: Option<bool>,
+    /// PS is 1 in an entry that is present.
+    large_page: Option<bool>,
     /// A table entry points to an address without memory.
     table_outside_memory: Option<bool>,
     /// The page's entry lies in the table that the guest can only read, as far from the start of its page as
@@ -79,6 +83,8 @@ impl When {
             && is_wanted(self.ring_0_stored_with_ac, ring_0_stored(sequence, |access| access.ac))
             && is_wanted(self.fetched_before, fetched_before(sequence))
             && is_wanted(self.smap, case.state.cr4.contains(Cr4::SMAP))
+            && is_wanted(self.pse, case.state.cr4.contains(Cr4::PSE))
+            && is_wanted(self.large_page, has_large_page(case))
             && is_wanted(self.table_outside_memory, has_table_outside_memory(case))
             && is_wanted(self.offset_of_read_only_entry, has_offset_of_read_only_entry(case))
     }
@@ -192,6 +198,12 @@ fn has_offset_of_read_only_entry(case: &Case) -> bool {
     let is_read_only = |at: u64| Arena::ALL.iter().any(|arena| arena.is_read_only(at));
     let mut entries = case.entries.iter();
     is_at_offset && entries.any(|entry| is_read_only(entry.at) && entry.at & 0xfff == offset)
+}
+
+/// Whether an entry of the case is present and has PS.
+fn has_large_page(case: &Case) -> bool {
+    let is_large = EntryBits::P | EntryBits::PS;
+    case.entries.iter().any(|entry| EntryBits::from_bits_retain(entry.value).contains(is_large))
 }
 
 /// Whether an entry of the case points to a table at an address without memory.

@@ -156,6 +156,7 @@ const SHIPPED: &[(&str, &str)] = &[
     ("pvm", include_str!("../../../known/pvm.toml")),
     ("tcg", include_str!("../../../known/tcg.toml")),
     ("bochs", include_str!("../../../known/bochs.toml")),
+    ("v86", include_str!("../../../known/v86.toml")),
     ("svm-npt-on-tcg", include_str!("../../../known/svm-npt-on-tcg.toml")),
     ("svm-shadow-on-tcg", include_str!("../../../known/svm-shadow-on-tcg.toml")),
 ];

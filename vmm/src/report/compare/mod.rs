@@ -74,7 +74,7 @@ fn names(table: &MachineTable) -> Vec<String> {
 }
 
 /// What a machine is, in a few words: `tcg, QEMU 7.2.22`, `svm-npt on tcg, Linux 6.1.0`, or `bochs, Bochs 2.7,` and
-/// the name that the processor gives itself.
+/// the name that the processor gives itself, if it does.
 fn plain_name(identity: &Identity) -> String {
     let Identity { flavour, beneath, host_kernel, version, .. } = identity;
     let kernel = Version::at_start_of(host_kernel);
@@ -82,7 +82,7 @@ fn plain_name(identity: &Identity) -> String {
 
     match version {
         // Of these there are many processors.
-        Some(emulator) if identity.has_printed_a_log() => {
+        Some(emulator) if identity.has_printed_a_log() && !identity.cpu.is_empty() => {
             let words: Vec<_> = identity.cpu.split_whitespace().collect();
             format!("{flavour}, {emulator}, {}", words.join(" "))
         }

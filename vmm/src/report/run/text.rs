@@ -76,7 +76,7 @@ fn describe_identity(
     let version = version.as_ref().map_or_else(String::new, |version| format!("{version}, "));
     let what = format!("{kind} ({note}): {version}flavour {flavour}, beneath it {beneath}");
     line(text, &format!("machine   {what}"));
-    if kind == "image" {
+    if identity.has_printed_a_log() {
         let cpu = if cpu.is_empty() { "unknown" } else { cpu.as_str() };
         line(text, &format!("processor {cpu}"));
     } else {
@@ -393,8 +393,11 @@ pub fn machines(
         match found {
             Err(why) => line(&mut text, &format!("{kind}: not available: {why}")),
             Ok((name, models)) => {
-                let models = models.join(", ");
-                let words = format!("{name} boots images of `check`; --cpu takes {models}");
+                let models = match models.as_slice() {
+                    [] => String::new(),
+                    models => format!("; --cpu takes {}", models.join(", ")),
+                };
+                let words = format!("{name} boots images of `check`{models}");
                 line(&mut text, &format!("machine   {kind} (available): {words}"));
             }
         }

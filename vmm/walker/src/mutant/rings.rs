@@ -2,9 +2,9 @@
 //! another ring, or a fetch after data. They take a sequence to show.
 
 use super::in_sequences::InSequences;
-use super::stateful::{Stateful, cached, is_written_without_wp};
+use super::stateful::{Stateful, cached};
 use super::{Mutant, Need};
-use crate::sequence::SequenceEvent;
+use crate::sequence::{SequenceEvent, is_written_without_wp};
 use mmu_core::x86::semantics::Rights;
 use mmu_core::{Access, AccessKind, ControlState, Features, Reference, Regime, Rule, Semantics};
 
@@ -117,7 +117,8 @@ struct B55(bool);
 
 impl B55 {
     fn after(events: &[SequenceEvent], access: &Access, state: &ControlState) -> Self {
-        Self(is_written_without_wp(events, access, state))
+        let drops = |event: &SequenceEvent| event.invalidates(access.address);
+        Self(is_written_without_wp(events, access, state, drops))
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::in_sequences::{InSequences, SequenceMistake};
 use super::{Mutant, Need};
-use crate::sequence::{self, SequenceEvent, events, is_same_page};
+use crate::sequence::{self, SequenceEvent, events, is_same_page, is_written_without_wp};
 use crate::{Erased, Walker};
 use crosswalk_case::{Action, Case};
 use mmu_core::walk::{Path, WalkError};
@@ -137,34 +137,9 @@ struct B25(bool);
 
 impl B25 {
     fn after(events: &[SequenceEvent], access: &Access, state: &ControlState) -> Self {
-        Self(is_written_without_wp(events, access, state))
+        let drops = |event: &SequenceEvent| event.invalidates(access.address);
+        Self(is_written_without_wp(events, access, state, drops))
     }
-}
-
-/// Whether the supervisor wrote the page of an access while CR0.WP was 0, since it was last invalidated.
-pub(super) fn is_written_without_wp(
-    events: &[SequenceEvent],
-    access: &Access,
-    state: &ControlState,
-) -> bool {
-    let mut write_protect = state.cr0.contains(Cr0::WP);
-    let since = events.iter().rev().take_while(|event| !event.invalidates(access.address));
-
-    // Back through the values that WP had.
-    for event in since {
-        if let SequenceEvent::Action(Action::WriteProtect(on)) = event {
-            write_protect = !on;
-        }
-
-        let is_written = event.completed().is_some_and(|(earlier, _)| {
-            let is_same_page = is_same_page(earlier.address, access.address);
-            is_same_page && earlier.kind.writes() && !earlier.is_user()
-        });
-        if is_written && !write_protect {
-            return true;
-        }
-    }
-    false
 }
 
 impl Semantics for B25 {

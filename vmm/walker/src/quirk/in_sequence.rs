@@ -6,11 +6,13 @@ use super::{
 };
 use crate::Walker;
 use crate::instruction::both_updates;
-use crate::sequence::{Drops, FaultEffect, Moment, predict_by};
+use crate::sequence::{
+    Drops, FaultEffect, Moment, SequenceEvent, is_written_without_wp, predict_by,
+};
 use crosswalk_case::{Action, Case};
 use mmu_core::outcome::Span;
 use mmu_core::{
-    Access, AccessKind, Alternative, Fault, Outcome, PagingMode, Prediction, Rule, VirtAddr,
+    Access, AccessKind, Alternative, Cr4, Fault, Outcome, PagingMode, Prediction, Rule, VirtAddr,
 };
 
 impl Quirky {
@@ -28,10 +30,15 @@ impl Quirky {
         let mut predictions =
             predict_by(&self.with_movs_as_seen(case), drops, &|moment, access| {
                 let mut predicted = self.predict_step(moment, access);
-                if self.has(Quirks::CODE_OUTLIVES_INVLPG) && access.kind == AccessKind::Fetch {
-                    self.add_older_code(case, moment.accesses, access, &mut predicted);
-                    moment.part_instructions(access, &mut predicted);
+                let is_fetch = access.kind == AccessKind::Fetch;
+                if self.has(Quirks::INVLPG_DROPS_4_KIB) && access.crosses_page() {
+                    self.add_older_pages(case, moment.accesses, access, &mut predicted);
+                } else if self.has(Quirks::INVLPG_DROPS_4_KIB)
+                    || self.has(Quirks::CODE_OUTLIVES_INVLPG) && is_fetch
+                {
+                    self.add_older(case, moment.accesses, access, &mut predicted);
                 }
+                moment.part_instructions(access, &mut predicted);
                 predicted
             });
         if self.has(Quirks::LOOSE_PDPTES)
@@ -60,43 +67,106 @@ impl Quirky {
 
     /// Predicts one access. None of a sequence straddles a canonical edge.
     fn predict_one(self, moment: &Moment<'_>, access: &Access) -> Prediction {
-        let semantics = QuirkySemantics(self.0);
+        let semantics = QuirkySemantics::of(self.0);
         let mut walked = moment.predict(semantics, access);
         if self.has(Quirks::A_BEFORE_1_GIB) {
             add_early_accessed(semantics, &moment.case(access), access, &mut walked);
         }
+        // Of a global page, MOV to CR3 drops nothing.
+        let spares_global = moment.state.cr4.contains(Cr4::PGE);
+        let drops = |event: &SequenceEvent| match event {
+            SequenceEvent::Action(Action::ReloadCr3) => !spares_global,
+            _ => event.invalidates(access.address),
+        };
+        if self.has(Quirks::OPEN_AFTER_WRITE)
+            && is_written_without_wp(moment.events, access, &moment.state, drops)
+        {
+            let opened = moment.predict(QuirkySemantics::of_open_page(self.0), access);
+            add_new_ways(&mut walked, opened.alternatives.iter().cloned());
+        }
         walked
     }
 
-    /// Adds what a fetch finds if INVLPG of other 4 KiB has dropped nothing.
-    fn add_older_code(self, case: &Case, number: usize, access: &Access, found: &mut Prediction) {
+    /// Adds what an access finds if INVLPG of other 4 KiB has dropped nothing.
+    fn add_older(self, case: &Case, number: usize, access: &Access, found: &mut Prediction) {
+        let Some(mut older) = self.without_invlpg_elsewhere(case, access.address, number) else {
+            return;
+        };
+        older.alternatives.retain(is_stale);
+        if access.kind == AccessKind::Fetch && access.crosses_page() {
+            add_instruction_behind(access, found, &mut older);
+        }
+        add_new_ways(found, older.alternatives.iter().cloned());
+    }
+
+    /// Adds what an access across pages finds if, for each of its two pages, INVLPG of other 4 KiB has dropped nothing.
+    fn add_older_pages(self, case: &Case, number: usize, access: &Access, found: &mut Prediction) {
+        let [firsts, seconds] = [access.address, access.last_byte()].map(|page| {
+            let older = self.without_invlpg_elsewhere(case, page, number);
+            let older = older.map(|older| older.alternatives).unwrap_or_default();
+            let stale = older.iter().filter(|way| is_stale(way));
+            found.alternatives.iter().chain(stale).cloned().collect::<Vec<_>>()
+        });
+
+        let is_at_first = |way: &&Alternative| {
+            way.outcome.fault().is_some_and(|fault| fault.cr2 == Some(access.address))
+        };
+        let faults = firsts.iter().filter(is_at_first).cloned();
+        let of_both = firsts.iter().flat_map(|first| {
+            seconds.iter().filter_map(|second| of_both_pages(access, first, second))
+        });
+        add_new_ways(found, faults.chain(of_both));
+    }
+
+    /// What an access finds without the INVLPGs of other 4 KiB pages, if there are any.
+    fn without_invlpg_elsewhere(
+        self,
+        case: &Case,
+        address: VirtAddr,
+        number: usize,
+    ) -> Option<Prediction> {
         let is_elsewhere = |action: &Action| {
             let page = |address: VirtAddr| address.get() >> 12;
-            matches!(action, Action::Invlpg(dropped) if page(*dropped) != page(access.address))
+            matches!(action, Action::Invlpg(dropped) if page(*dropped) != page(address))
         };
         let mut seen = case.clone();
         seen.before.retain(|action| !is_elsewhere(action));
         if seen.before.len() == case.before.len() {
-            return;
+            return None;
         }
 
-        let without = Self(self.0 - Quirks::CODE_OUTLIVES_INVLPG);
-        let mut older = without.predict_accesses(&seen).swap_remove(number);
-        older.alternatives.retain(|way| way.choice.is_some_and(|(rule, _)| rule == Rule::Tlb2));
-        if access.crosses_page() {
-            add_instruction_behind(access, found, &mut older);
-        }
-        add_new_ways(found, &older);
+        let without = Self(self.0 - (Quirks::CODE_OUTLIVES_INVLPG | Quirks::INVLPG_DROPS_4_KIB));
+        Some(without.predict_accesses(&seen).swap_remove(number))
     }
 }
 
-/// Adds the ways of a prediction that are not known yet.
-fn add_new_ways(all: &mut Prediction, found: &Prediction) {
-    for way in &found.alternatives {
+/// The way of an access across pages that finds its first page in one way, and the second in another. `None` if the
+/// first page faults, or a fault says nothing about the other page.
+fn of_both_pages(
+    access: &Access,
+    first: &Alternative,
+    second: &Alternative,
+) -> Option<Alternative> {
+    let Outcome::Translated(of_first) = &first.outcome else { return None };
+    let outcome = match &second.outcome {
+        Outcome::Translated(of_second) => {
+            let spans = [*of_first.first()?, *of_second.get(1)?];
+            Outcome::Translated(spans.into_iter().collect())
+        }
+        Outcome::Fault(fault) if fault.cr2 == Some(access.address) => return None,
+        Outcome::Fault(fault) => Outcome::Fault(*fault),
+    };
+    let updates = both_updates(&first.updates, &second.updates);
+    Some(Alternative { outcome, updates, choice: second.choice })
+}
+
+/// Adds those ways that are not known yet.
+fn add_new_ways(all: &mut Prediction, ways: impl IntoIterator<Item = Alternative>) {
+    for way in ways {
         let is_same =
             |known: &Alternative| known.outcome == way.outcome && known.updates == way.updates;
         if !all.alternatives.iter().any(is_same) {
-            all.alternatives.push(way.clone());
+            all.alternatives.push(way);
         }
     }
 }
@@ -176,7 +246,84 @@ mod tests {
     use super::*;
     use crosswalk_case::TableEntry;
     use crosswalk_guest::layout::Arena;
-    use mmu_core::{Profile, Ring};
+    use mmu_core::{Cr0, Profile, Ring};
+
+    /// Where the bytes of the last access may be, each way as the addresses of its spans; empty for a fault.
+    fn ways(quirk: Quirks, case: &Case) -> Vec<Vec<u64>> {
+        let spans = |way: &Alternative| match &way.outcome {
+            Outcome::Translated(spans) => spans.iter().map(|span| span.address.get()).collect(),
+            Outcome::Fault(_) => Vec::new(),
+        };
+        Quirky(quirk).predict(case).alternatives.iter().map(spans).collect()
+    }
+
+    /// A read of 4 bytes from 0xffe in a 2 MiB page at `0x52c0_0000`, which moves to `0x7280_0000`, and INVLPG.
+    fn moved_large_page(invalidated: u64) -> Case {
+        let arena = Arena::ALL[0];
+        let mut case = Case::plain_in(PagingMode::Pae, arena, 3, Ring::Three, Profile::default());
+        case.entries.truncate(2);
+        let pde = TableEntry { value: 0x52c0_00e7, ..case.entries[1] };
+        case.entries[1] = pde;
+        let start = case.access.address.get() & !0x1f_ffff;
+        case.access = Access::read(VirtAddr::new(start + 0xffe), 4, Ring::Three);
+        case.before = vec![
+            Action::Access(case.access_step()),
+            Action::Write(TableEntry { value: 0x7280_00e7, ..pde }),
+            Action::Invlpg(VirtAddr::new(start + invalidated)),
+        ];
+        case
+    }
+
+    /// TLB-4: by the manuals INVLPG of any address in the page drops all of it.
+    #[test]
+    fn of_a_large_page_invlpg_drops_4_kib() {
+        let new = [0x7280_0ffe, 0x7280_1000];
+        let old = [0x52c0_0ffe, 0x52c0_1000];
+        let quirk = Quirks::INVLPG_DROPS_4_KIB;
+        for (invalidated, allowed) in [
+            (0x5000, vec![new, old, [new[0], old[1]], [old[0], new[1]]]),
+            // The first page is dropped, and the second is not; then the other way round.
+            (0, vec![new, [new[0], old[1]]]),
+            (0x1000, vec![new, [old[0], new[1]]]),
+        ] {
+            let case = moved_large_page(invalidated);
+            assert_eq!(ways(Quirks::empty(), &case), [new], "{invalidated:#x}");
+            let seen = ways(quirk, &case);
+            assert!(seen.iter().all(|way| allowed.iter().any(|a| way == a)), "{seen:x?}");
+            assert!(seen.len() > 1, "{seen:x?}");
+        }
+    }
+
+    /// RIGHT-2: R/W binds ring 3 whatever ring 0 has written under WP=0.
+    #[test]
+    fn a_write_of_ring_0_opens_the_page_until_it_is_dropped() {
+        const G: u64 = 1 << 8;
+        const RW: u64 = 1 << 1;
+
+        let arena = Arena::ALL[0];
+        let mut case = Case::plain(arena, 3, Ring::Three, Profile::default());
+        case.state.cr0 -= Cr0::WP;
+        case.entries[3].value = case.entries[3].value & !RW | G;
+        case.access.kind = AccessKind::Write;
+        case.form = Case::default_form(AccessKind::Write);
+        let by_ring_3 = case.access_step();
+        case.access.ring = Ring::Zero;
+        let by_ring_0 = Action::Access(case.access_step());
+        case.access = by_ring_3.access;
+
+        let may_complete = |case: &Case, before: &[Action], pge: bool| {
+            let mut case = case.clone();
+            case.before = before.to_vec();
+            case.state.cr4.set(Cr4::PGE, pge);
+            ways(Quirks::OPEN_AFTER_WRITE, &case).iter().any(|way| !way.is_empty())
+        };
+        let invlpg = Action::Invlpg(case.access.address);
+        assert!(may_complete(&case, &[by_ring_0], false));
+        assert!(!may_complete(&case, &[Action::Access(by_ring_3)], false));
+        assert!(!may_complete(&case, &[by_ring_0, invlpg], true));
+        assert!(!may_complete(&case, &[by_ring_0, Action::ReloadCr3], false));
+        assert!(may_complete(&case, &[by_ring_0, Action::ReloadCr3], true), "it is global");
+    }
 
     /// A fetch caches the page; P of the PDPTE is cleared in memory; a read-modify-write, MOV to CR3 and the same
     /// again. By T2, and PDPTEs that are walked, the first load uses what is cached and the store faults as a

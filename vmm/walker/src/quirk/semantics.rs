@@ -4,17 +4,31 @@ use super::Quirks;
 use mmu_core::x86::format::{EntryBits, EntryKind, Format, Level};
 use mmu_core::x86::semantics::{AlignmentCheck, Cause, Denial, Rights};
 use mmu_core::{
-    Access, AccessKind, Cr0, Efer, Fault, PageFaultCode, PagingMode, Reference, Regime, Ring,
-    Semantics, Vector,
+    Access, AccessKind, Cr0, Efer, Fault, PageFaultCode, PagingMode, PhysAddr, Reference, Regime,
+    Ring, Semantics, Vector,
 };
 
 /// The quirks that are decisions of a single walk.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct QuirkySemantics(pub(super) Quirks);
+pub(super) struct QuirkySemantics {
+    quirks: Quirks,
+    /// Whether ring 0 has left the page open for writes of ring 3 (`OPEN_AFTER_WRITE`).
+    is_open: bool,
+}
 
 impl QuirkySemantics {
+    /// With these quirks.
+    pub(super) const fn of(quirks: Quirks) -> Self {
+        Self { quirks, is_open: false }
+    }
+
+    /// With these quirks, for a page that ring 0 has left open.
+    pub(super) const fn of_open_page(quirks: Quirks) -> Self {
+        Self { quirks, is_open: true }
+    }
+
     const fn has(self, quirk: Quirks) -> bool {
-        self.0.contains(quirk)
+        self.quirks.contains(quirk)
     }
 }
 
@@ -73,6 +87,21 @@ impl Semantics for QuirkySemantics {
         fault
     }
 
+    fn combine(&self, above: Rights, entry: u64) -> Rights {
+        let ignored = if self.has(Quirks::NOTHING_IS_RESERVED) { EntryBits::XD.bits() } else { 0 };
+        Reference.combine(above, entry & !ignored)
+    }
+
+    fn smap_denied(&self, rights: Rights, access: &Access, regime: &Regime) -> bool {
+        let is_excused = self.has(Quirks::AC_EXCUSES_IMPLICIT) && access.ac;
+        !is_excused && Reference.smap_denied(rights, access, regime)
+    }
+
+    fn write_denied(&self, rights: Rights, access: &Access, regime: &Regime) -> bool {
+        let is_open = self.is_open && access.is_user();
+        !is_open && Reference.write_denied(rights, access, regime)
+    }
+
     fn key_denied(&self, rights: Rights, leaf: u64, access: &Access, regime: &Regime) -> bool {
         let mut rights = rights;
         if self.has(Quirks::KEYS_BY_RING) {
@@ -81,12 +110,26 @@ impl Semantics for QuirkySemantics {
         Reference.key_denied(rights, leaf, access, regime)
     }
 
+    fn address<F: Format>(&self, level: &Level, kind: EntryKind, entry: u64) -> PhysAddr {
+        let whole = Reference.address::<F>(level, kind, entry);
+        let is_cut = self.has(Quirks::NOTHING_IS_RESERVED);
+        if is_cut { PhysAddr::new(whole.get() & u64::from(u32::MAX)) } else { whole }
+    }
+
+    fn checks_loaded_pdptes(&self) -> bool {
+        !self.has(Quirks::NOTHING_IS_RESERVED)
+    }
+
     fn is_leaf<F: Format>(&self, level: &Level, entry: u64, regime: &Regime) -> bool {
         let is_large = F::IS_LONG_MODE && level.number == 3 && entry & EntryBits::PS.bits() != 0;
         (is_large && self.has(Quirks::ALWAYS_1_GIB)) || F::is_leaf(level, entry, regime)
     }
 
     fn reserved_bits<F: Format>(&self, level: &Level, kind: EntryKind, regime: &Regime) -> u64 {
+        if self.has(Quirks::NOTHING_IS_RESERVED) {
+            return 0;
+        }
+
         let is_leaf = kind == EntryKind::Leaf;
         let is_4_mib = F::MODE == PagingMode::Bits32 && level.number == 2 && is_leaf;
         let mut free = 0;

@@ -56,6 +56,33 @@ pub(crate) const fn is_same_page(one: VirtAddr, other: VirtAddr) -> bool {
     one.get() >> 12 == other.get() >> 12
 }
 
+/// Whether the supervisor wrote the page of an access while CR0.WP was 0, since the last event that drops it.
+pub(crate) fn is_written_without_wp(
+    events: &[SequenceEvent],
+    access: &Access,
+    state: &ControlState,
+    drops: impl Fn(&SequenceEvent) -> bool,
+) -> bool {
+    let mut write_protect = state.cr0.contains(Cr0::WP);
+    let since = events.iter().rev().take_while(|event| !drops(event));
+
+    // Back through the values that WP had.
+    for event in since {
+        if let SequenceEvent::Action(Action::WriteProtect(on)) = event {
+            write_protect = !on;
+        }
+
+        let is_written = event.completed().is_some_and(|(earlier, _)| {
+            let is_same_page = is_same_page(earlier.address, access.address);
+            is_same_page && earlier.kind.writes() && !earlier.is_user()
+        });
+        if is_written && !write_protect {
+            return true;
+        }
+    }
+    false
+}
+
 /// A MOV that changes registers like this, as events: what it drops counts as a MOV to CR3 drops it, and a
 /// change of WP is one.
 pub(super) fn mov_events(
