@@ -113,6 +113,12 @@ fn the_page_on_json_has_every_field() {
         commands.push(vec!["mutants", "--machine", "qemu", "--cases", "200", "--seed", "1"]);
         commands.push(vec!["record", "out", "--machine", "qemu", "--cases", "50", "--seed", "1"]);
     }
+    let images = support::Sandbox::new();
+    support::memory_image::write_small_guests(images.path());
+    let guest = images.path().join("guest.elf").display().to_string();
+    commands.push(vec!["maps", &guest]);
+    commands.push(vec!["walk", &guest, "0x8000420123"]);
+
     let mut missing = BTreeSet::new();
     for mut command in commands {
         command.push("--json");
