@@ -118,6 +118,10 @@ fn the_page_on_json_has_every_field() {
     let guest = images.path().join("guest.elf").display().to_string();
     commands.push(vec!["maps", &guest]);
     commands.push(vec!["walk", &guest, "0x8000420123"]);
+    commands.push(vec!["rmap", &guest, "0xa123"]);
+    commands.push(vec!["audit", &guest, "--checks", "all"]);
+    let later = images.path().join("later.elf").display().to_string();
+    commands.push(vec!["diff", &guest, &later]);
 
     let mut missing = BTreeSet::new();
     for mut command in commands {

@@ -39,6 +39,19 @@ impl MemoryImage {
     pub fn open(path: &Path, options: &ImageOptions) -> Result<Self, MemoryImageError> {
         let about = AboutFile::new(path);
         let file = File::open(path).map_err(|error| about.host("opening it", error))?;
+        Self::from_file(file, path, options)
+    }
+
+    /// The same of a file that is open. Errors call it by the name that `path` has.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn from_file(
+        file: File,
+        path: &Path,
+        options: &ImageOptions,
+    ) -> Result<Self, MemoryImageError> {
+        let about = AboutFile::new(path);
         let (format, contents) = format::read(&file, &about, options.format, &options.ram)?;
 
         let mut cpus = Vec::new();

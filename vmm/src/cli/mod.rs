@@ -75,6 +75,12 @@ enum Invocation {
     Walk(inspect::walk::WalkArguments),
     /// Show everything that the page tables of a memory image map
     Maps(inspect::maps::MapsArguments),
+    /// Show who leads to a physical address of a memory image
+    Rmap(inspect::rmap::RmapArguments),
+    /// Show what two memory images map differently
+    Diff(inspect::diff::DiffArguments),
+    /// Look for what should not be in the page tables of a memory image
+    Audit(inspect::audit::AuditArguments),
     /// Compute the cost of page tables for any address width
     Geometry(geometry::GeometryArguments),
     /// Run processes on a virtual memory system, and follow their pages
@@ -107,6 +113,9 @@ fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
         Invocation::Findings(arguments) => findings::run(&arguments),
         Invocation::Walk(arguments) => inspect::walk::run(&arguments),
         Invocation::Maps(arguments) => inspect::maps::run(&arguments),
+        Invocation::Rmap(arguments) => inspect::rmap::run(&arguments),
+        Invocation::Diff(arguments) => inspect::diff::run(&arguments),
+        Invocation::Audit(arguments) => inspect::audit::run(&arguments),
         Invocation::Geometry(arguments) => geometry::run(&arguments),
         Invocation::Scenario(arguments) => scenario::run(&arguments),
     }

@@ -9,11 +9,18 @@ const WORDS: usize = BLOCK_FRAMES as usize / 64;
 /// The most blocks of a set: 32 MiB, which is 1 TiB of memory.
 const MAX_BLOCKS: usize = 1 << 13;
 
+/// The bits of neighbours.
+type Block = Box<[u64; WORDS]>;
+
 /// A set of frames, by their numbers. It has bounded size: when it is full, it takes frames near those that
 /// it has, and no others.
 #[derive(Clone, Debug, Default)]
 pub struct FrameSet {
-    blocks: HashMap<u64, Box<[u64; WORDS]>>,
+    /// The blocks of the first TiB, by number, as far as there are any.
+    low: Vec<Option<Block>>,
+    high: HashMap<u64, Block>,
+    /// Number of blocks.
+    count: usize,
 }
 
 impl FrameSet {
@@ -48,7 +55,7 @@ impl FrameSet {
     #[inline]
     pub fn contains(&self, frame: u64) -> bool {
         let (word, bit) = place(frame);
-        let block = self.blocks.get(&(frame / BLOCK_FRAMES));
+        let block = self.block(frame / BLOCK_FRAMES);
         block.is_some_and(|block| block[word] & bit != 0)
     }
 
@@ -57,7 +64,7 @@ impl FrameSet {
         let last = first.checked_add(count.checked_sub(1)?)?;
         let mut frame = first;
         loop {
-            let Some(block) = self.blocks.get(&(frame / BLOCK_FRAMES)) else {
+            let Some(block) = self.block(frame / BLOCK_FRAMES) else {
                 frame = (frame / BLOCK_FRAMES + 1).checked_mul(BLOCK_FRAMES)?;
                 if frame > last {
                     return None;
@@ -77,11 +84,42 @@ impl FrameSet {
         }
     }
 
-    fn block_mut(&mut self, number: u64) -> Option<&mut [u64; WORDS]> {
-        if self.blocks.len() >= MAX_BLOCKS && !self.blocks.contains_key(&number) {
-            return None;
+    #[inline]
+    fn block(&self, number: u64) -> Option<&[u64; WORDS]> {
+        if number < MAX_BLOCKS as u64 {
+            self.low.get(number as usize)?.as_deref()
+        } else {
+            self.high.get(&number).map(|block| &**block)
         }
-        Some(self.blocks.entry(number).or_insert_with(|| Box::new([0; WORDS])))
+    }
+
+    #[inline]
+    fn block_mut(&mut self, number: u64) -> Option<&mut [u64; WORDS]> {
+        if self.block(number).is_none() {
+            if self.count == MAX_BLOCKS {
+                return None;
+            }
+            self.count += 1;
+            self.add_block(number);
+        }
+
+        if number < MAX_BLOCKS as u64 {
+            self.low.get_mut(number as usize)?.as_deref_mut()
+        } else {
+            self.high.get_mut(&number).map(|block| &mut **block)
+        }
+    }
+
+    #[cold]
+    fn add_block(&mut self, number: u64) {
+        let block = Box::new([0; WORDS]);
+        if number < MAX_BLOCKS as u64 {
+            let index = number as usize;
+            self.low.resize_with(self.low.len().max(index + 1), || None);
+            self.low[index] = Some(block);
+        } else {
+            self.high.insert(number, block);
+        }
     }
 }
 

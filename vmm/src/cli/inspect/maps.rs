@@ -1,10 +1,10 @@
 //! `crosswalk maps`: everything that the tables of a memory image map.
 
-use super::{SourceArguments, check_width, linear_address, of_output};
+use super::{RepeatArguments, SourceArguments, check_width, exit_code, linear_address, of_output};
 use crate::cli::failure::Failure;
 use crate::cli::stop_flag::stop_flag;
 use crate::report::inspect::maps::{self, MapsOptions, MapsShape};
-use crosswalk_inspect::{Limits, PageFilter};
+use crosswalk_inspect::PageFilter;
 use mmu_core::{PagingMode, VirtAddr};
 use std::io::{self, BufWriter};
 use std::process::ExitCode;
@@ -34,9 +34,8 @@ pub(in crate::cli) struct MapsArguments {
     /// Only the range of pages that has this address
     #[arg(long, value_name = "ADDRESS", value_parser = linear_address)]
     has: Option<VirtAddr>,
-    /// How many tables are read again that were read before at the same level
-    #[arg(long, value_name = "N", default_value_t = Limits::default().repeats)]
-    repeats: u64,
+    #[command(flatten)]
+    repeats: RepeatArguments,
     /// Print one JSON document instead of text
     #[arg(long, conflicts_with_all = ["pages", "stats", "style"])]
     json: bool,
@@ -86,14 +85,14 @@ pub(in crate::cli) fn run(arguments: &MapsArguments) -> Result<ExitCode, Failure
         range,
         has: arguments.has,
         filter: arguments.filter.clone().unwrap_or_default(),
-        limits: Limits { repeats: arguments.repeats },
+        limits: arguments.repeats.limits(),
     };
 
     let stop = stop_flag()?;
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let written = maps::write(&mut out, &inspected, &options, &stop);
     let is_complete = written.map_err(|error| of_output(&error))?;
-    Ok(ExitCode::from(if is_complete { 0 } else { 4 }))
+    Ok(exit_code(false, is_complete))
 }
 
 impl MapsArguments {

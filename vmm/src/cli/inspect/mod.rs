@@ -1,6 +1,9 @@
 //! The commands that look into memory images: where they are read from, and with which registers.
 
+pub(super) mod audit;
+pub(super) mod diff;
 pub(super) mod maps;
+pub(super) mod rmap;
 pub(super) mod walk;
 
 use super::failure::Failure;
@@ -8,12 +11,13 @@ use super::profile::ProfileArgument;
 use crate::file;
 use crate::report::inspect::Inspected;
 use crosswalk_inspect::{
-    ImageFormat, ImageOptions, MemoryImage, MemoryImageError, RamRange, StateOptions,
+    ImageFormat, ImageOptions, Limits, MemoryImage, MemoryImageError, RamRange, StateOptions,
 };
 use mmu_core::x86::profile::PHYSICAL_ADDRESS_BITS;
 use mmu_core::{PagingMode, Profile, VirtAddr};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 /// What an image can be.
 const IMAGE_HELP: &str = "A memory image: an ELF dump of QEMU (dump-guest-memory, virsh dump --memory-only), \
@@ -60,6 +64,31 @@ pub(super) struct ReadingArguments {
     profile: Option<ProfileArgument>,
 }
 
+/// How much of tables that repeat is read.
+#[derive(Clone, Copy, Debug, clap::Args)]
+#[group(id = "repeated")]
+pub(super) struct RepeatArguments {
+    /// How many tables are read again that were read before at the same level
+    #[arg(long, value_name = "N", default_value_t = Limits::default().repeats)]
+    repeats: u64,
+}
+
+impl RepeatArguments {
+    const fn limits(self) -> Limits {
+        Limits { repeats: self.repeats }
+    }
+}
+
+/// The exit code of a command that looks for something: 1 if it found anything, 4 if it did not look at
+/// everything.
+fn exit_code(has_found: bool, is_complete: bool) -> ExitCode {
+    match (has_found, is_complete) {
+        (true, _) => ExitCode::from(1),
+        (false, false) => ExitCode::from(4),
+        (false, true) => ExitCode::SUCCESS,
+    }
+}
+
 impl SourceArguments {
     /// Opens the image, and takes the registers.
     fn open(&self) -> Result<Inspected, Failure> {
@@ -69,7 +98,7 @@ impl SourceArguments {
 
 impl ReadingArguments {
     /// Opens an image, and takes the registers.
-    fn open(&self, image: &std::path::Path) -> Result<Inspected, Failure> {
+    fn open(&self, image: &Path) -> Result<Inspected, Failure> {
         let options = ImageOptions { format: self.format, ram: self.ram.clone() };
         let name = image.display().to_string();
         let image = MemoryImage::open(image, &options)?;

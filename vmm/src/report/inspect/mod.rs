@@ -1,11 +1,15 @@
-//! What is found in memory images: the image itself and its registers ([`image`](self::Inspected)), one
-//! walk ([`walk`]), and all mappings ([`maps`]).
+//! What is found in memory images: the image itself and its registers ([`Inspected`]), one walk ([`walk`]), all
+//! mappings ([`maps`]), who leads to an address ([`reverse`]), what two images map differently ([`difference`]),
+//! and what should not be ([`audit`]).
 //!
 //! An image can have millions of pages, so what lists them is written while it is found.
 
+pub mod audit;
+pub mod difference;
 mod image;
 pub mod maps;
 mod problem;
+pub mod reverse;
 pub mod walk;
 
 pub use image::Inspected;
