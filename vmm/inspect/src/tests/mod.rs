@@ -2,6 +2,7 @@
 
 mod findings;
 mod formats;
+mod monitor;
 mod mutations;
 mod registers;
 mod scans;

@@ -2,11 +2,16 @@
 
 use super::{RepeatArguments, SourceArguments, check_width, exit_code, linear_address, of_output};
 use crate::cli::failure::Failure;
+use crate::cli::output::print;
 use crate::cli::stop_flag::stop_flag;
+use crate::report::inspect::Inspected;
+use crate::report::inspect::check;
 use crate::report::inspect::maps::{self, MapsOptions, MapsShape};
 use crosswalk_inspect::PageFilter;
+use crosswalk_inspect::monitor::{MonitorCheck, TlbLineError};
 use mmu_core::{PagingMode, VirtAddr};
 use std::io::{self, BufWriter};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 
@@ -34,6 +39,9 @@ pub(in crate::cli) struct MapsArguments {
     /// Only the range of pages that has this address
     #[arg(long, value_name = "ADDRESS", value_parser = linear_address)]
     has: Option<VirtAddr>,
+    /// Compare with what QEMU's monitor has printed, and say who is right about each difference
+    #[arg(long, value_name = "info-tlb:FILE", conflicts_with_all = ["pages", "stats", "style", "filter", "range", "has", "json_lines"])]
+    check: Option<MonitorAnswer>,
     #[command(flatten)]
     repeats: RepeatArguments,
     /// Print one JSON document instead of text
@@ -51,6 +59,19 @@ enum MonitorStyle {
     QemuTlb,
     /// info mem
     QemuMem,
+}
+
+/// A file with what a monitor has printed.
+#[derive(Clone, Debug)]
+struct MonitorAnswer(PathBuf);
+
+impl FromStr for MonitorAnswer {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let file = text.strip_prefix("info-tlb:").filter(|file| !file.is_empty());
+        file.map(|file| Self(file.into())).ok_or("expected info-tlb:FILE")
+    }
 }
 
 /// Addresses from one to another, both included.
@@ -72,6 +93,9 @@ impl FromStr for AddressRange {
 pub(in crate::cli) fn run(arguments: &MapsArguments) -> Result<ExitCode, Failure> {
     let inspected = arguments.source.open()?;
     let mode = inspected.derived.state.mode();
+    if let Some(answer) = &arguments.check {
+        return compare(&inspected, answer, arguments);
+    }
 
     let range = arguments
         .range
@@ -93,6 +117,28 @@ pub(in crate::cli) fn run(arguments: &MapsArguments) -> Result<ExitCode, Failure
     let written = maps::write(&mut out, &inspected, &options, &stop);
     let is_complete = written.map_err(|error| of_output(&error))?;
     Ok(exit_code(false, is_complete))
+}
+
+/// Compares the image with what a monitor has said.
+fn compare(
+    inspected: &Inspected,
+    MonitorAnswer(path): &MonitorAnswer,
+    arguments: &MapsArguments,
+) -> Result<ExitCode, Failure> {
+    let name = path.display();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::of_io(format!("{name}: cannot be read: {error}"), &error))?;
+    let check = MonitorCheck::new(&text);
+    let mut check =
+        check.map_err(|number| Failure::Input(format!("{name}: line {number}: {TlbLineError}")))?;
+
+    check::compare(inspected, &mut check, arguments.repeats.limits());
+    print(&if arguments.json {
+        check::json(inspected, &check)
+    } else {
+        check::text(inspected, &check)
+    });
+    Ok(exit_code(check.differences().next().is_some(), true))
 }
 
 impl MapsArguments {

@@ -1,10 +1,11 @@
 //! What is found in memory images: the image itself and its registers ([`Inspected`]), one walk ([`walk`]), all
 //! mappings ([`maps`]), who leads to an address ([`reverse`]), what two images map differently ([`difference`]),
-//! and what should not be ([`audit`]).
+//! what should not be ([`audit`]), and what a monitor says ([`check`]).
 //!
 //! An image can have millions of pages, so what lists them is written while it is found.
 
 pub mod audit;
+pub mod check;
 pub mod difference;
 mod image;
 pub mod maps;
