@@ -1,4 +1,4 @@
-//! All mappings of an address space: merged into ranges or page by page, for people ([`text`](self::text)),
+//! All mappings of an address space: merged into ranges or page by page, for people (`text`),
 //! for scripts (`json`), or as QEMU's monitor prints them (`qemu`).
 
 mod json;
