@@ -113,6 +113,19 @@ fn the_page_on_json_has_every_field() {
         commands.push(vec!["mutants", "--machine", "qemu", "--cases", "200", "--seed", "1"]);
         commands.push(vec!["record", "out", "--machine", "qemu", "--cases", "50", "--seed", "1"]);
     }
+    let images = support::Sandbox::new();
+    support::memory_image::write_small_guests(images.path());
+    let guest = images.path().join("guest.elf").display().to_string();
+    commands.push(vec!["maps", &guest]);
+    commands.push(vec!["walk", &guest, "0x8000420123"]);
+    let monitor = images.file("monitor.txt", "0000000000400000: 000000000000b000 ----A--U-\n");
+    let monitor = format!("info-tlb:{}", images.path().join(monitor).display());
+    commands.push(vec!["maps", &guest, "--check", &monitor]);
+    commands.push(vec!["rmap", &guest, "0xa123"]);
+    commands.push(vec!["audit", &guest, "--checks", "all"]);
+    let later = images.path().join("later.elf").display().to_string();
+    commands.push(vec!["diff", &guest, &later]);
+
     let mut missing = BTreeSet::new();
     for mut command in commands {
         command.push("--json");

@@ -29,6 +29,7 @@ mod kills;
 mod kvm;
 mod machine;
 mod malformed;
+mod memory_images;
 mod mutants;
 mod nested;
 mod plain_vmm;

@@ -7,6 +7,8 @@
 //!   another.
 //! - `$ cat NAME` shows a file, and makes it: with these contents, and executable if it begins with `#!`.
 //!
+//! The directory has `docs`, and the memory images `guest.elf` and `later.elf` of a small guest.
+//!
 //! The output is compared line by line, except for
 //!
 //! - a line `...`, which stands for any number of lines;
@@ -58,6 +60,7 @@ pub(crate) fn problems(page: &Path, root: &Path) -> Vec<String> {
     let sandbox = Sandbox::new();
     std::os::unix::fs::symlink(root.join("docs"), sandbox.path().join("docs"))
         .expect("a link to the examples can be made");
+    support::memory_image::write_small_guests(sandbox.path());
 
     let mut problems = Vec::new();
     let mut blessed = Vec::new();

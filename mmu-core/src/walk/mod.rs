@@ -8,6 +8,7 @@ mod alternatives;
 mod any_mode;
 mod batch;
 mod choices;
+mod entries;
 mod locate;
 mod masks;
 mod ordinary;
@@ -27,6 +28,9 @@ pub(crate) use translate::Entries;
 
 pub(crate) use any_mode::in_any_mode;
 pub use any_mode::{AnyMmu, PagesOfRun};
+pub use entries::{
+    AnyPresentEntries, EntryMeaning, PresentEntries, PresentEntry, UnreadableEntries,
+};
 pub use range::{PageRun, Pages};
 pub use trace::{Path, Step, Trace};
 

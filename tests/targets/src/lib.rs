@@ -19,6 +19,7 @@ mod journal;
 mod known_findings;
 #[cfg(feature = "program")]
 mod log;
+mod memory_image;
 #[cfg(feature = "program")]
 mod protocol;
 mod reader;
@@ -30,6 +31,7 @@ pub use answer::answer;
 pub use case::case;
 pub use differential::differential;
 pub use guest_words::guest_words;
+pub use memory_image::memory_image;
 pub use walk::walk;
 
 #[cfg(feature = "program")]
@@ -57,6 +59,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("known_findings", known_findings),
     #[cfg(feature = "program")]
     ("log", log),
+    ("memory_image", memory_image),
     #[cfg(feature = "program")]
     ("protocol", protocol),
     #[cfg(feature = "program")]

@@ -7,6 +7,7 @@ mod explain;
 mod findings;
 mod geometry;
 mod image;
+mod inspect;
 mod judge;
 mod machines;
 mod merge;
@@ -27,6 +28,7 @@ mod output;
 mod profile;
 mod program;
 mod progress;
+mod stop_flag;
 mod time;
 
 use clap::{Parser, Subcommand};
@@ -71,6 +73,16 @@ enum Invocation {
     Compare(compare::CompareArguments),
     /// List the known findings of machines, and the versions that have them
     Findings(findings::FindingsArguments),
+    /// Follow an address through the page tables of a memory image
+    Walk(inspect::walk::WalkArguments),
+    /// Show everything that the page tables of a memory image map
+    Maps(inspect::maps::MapsArguments),
+    /// Show who leads to a physical address of a memory image
+    Rmap(inspect::rmap::RmapArguments),
+    /// Show what two memory images map differently
+    Diff(inspect::diff::DiffArguments),
+    /// Look for what should not be in the page tables of a memory image
+    Audit(inspect::audit::AuditArguments),
     /// Compute the cost of page tables for any address width
     Geometry(geometry::GeometryArguments),
     /// Run processes on a virtual memory system, and follow their pages
@@ -101,6 +113,11 @@ fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
         Invocation::Merge(arguments) => merge::run(&arguments),
         Invocation::Compare(arguments) => compare::run(&arguments),
         Invocation::Findings(arguments) => findings::run(&arguments),
+        Invocation::Walk(arguments) => inspect::walk::run(&arguments),
+        Invocation::Maps(arguments) => inspect::maps::run(&arguments),
+        Invocation::Rmap(arguments) => inspect::rmap::run(&arguments),
+        Invocation::Diff(arguments) => inspect::diff::run(&arguments),
+        Invocation::Audit(arguments) => inspect::audit::run(&arguments),
         Invocation::Geometry(arguments) => geometry::run(&arguments),
         Invocation::Scenario(arguments) => scenario::run(&arguments),
     }

@@ -12,6 +12,7 @@ pub mod corpus;
 pub mod findings;
 pub mod geometry;
 pub mod image;
+pub mod inspect;
 mod jail;
 mod machine;
 pub mod mutants;

@@ -5,9 +5,9 @@ use super::garbage::{FlatMemory, Garbage, any_access, garbage};
 use crate::access::Access;
 use crate::address::{VirtAddr, low_bits};
 use crate::outcome::Translation;
-use crate::walk::{PageRun, WalkError};
+use crate::walk::{EntryMeaning, PageRun, PresentEntry, WalkError};
 use crate::x86::format::{Bits32, FiveLevel, Format, FourLevel, Pae, Unpaged};
-use crate::x86::semantics::Cause;
+use crate::x86::semantics::{Cause, EntryError};
 use proptest::prelude::*;
 use std::vec::Vec;
 
@@ -50,6 +50,14 @@ fn a_batch_is_many_walks<F: Format>(
     Ok(())
 }
 
+/// A range of addresses of the format, not beyond the half, and without the highest address.
+fn range_of<F: Format>(first: u64, len: u64) -> (VirtAddr, u64) {
+    let first = canonical::<F>(first);
+    let half = if F::IS_LONG_MODE { F::ADDRESS_BITS - 1 } else { F::ADDRESS_BITS };
+    let end = (first.get() | low_bits(half)).min(u64::MAX - 0x1000);
+    (first, first.get().saturating_add(len).min(end).max(first.get()))
+}
+
 fn a_range_is_many_walks<F: Format>(
     garbage: &Garbage,
     (first, len): (u64, u64),
@@ -57,11 +65,7 @@ fn a_range_is_many_walks<F: Format>(
 ) -> Result<(), TestCaseError> {
     let memory = garbage.memory::<F>();
     let mmu = garbage.mmu::<F>();
-    let first = canonical::<F>(first);
-    // Not beyond the half, or the highest address.
-    let half = if F::IS_LONG_MODE { F::ADDRESS_BITS - 1 } else { F::ADDRESS_BITS };
-    let end = (first.get() | low_bits(half)).min(u64::MAX - 0x1000);
-    let last = first.get().saturating_add(len).min(end).max(first.get());
+    let (first, last) = range_of::<F>(first, len);
 
     let mut answers = Vec::new();
     mmu.walk_range(&memory, first, VirtAddr::new(last), access, |run| {
@@ -95,6 +99,58 @@ fn answer<F: Format>(run: &PageRun<'_, F>, address: u64) -> Result<Translation, 
         let page = pages.translations().nth((offset >> shift) as usize).unwrap();
         Translation { address: page.address + (offset & low_bits(shift)), ..page }
     })
+}
+
+/// Each address of a range leads where the present entry with the smallest range says that it does.
+fn present_entries_are_many_walks<F: Format>(
+    garbage: &Garbage,
+    (first, len): (u64, u64),
+) -> Result<(), TestCaseError> {
+    let memory = garbage.memory::<F>();
+    let mmu = garbage.mmu::<F>();
+    let (first, last) = range_of::<F>(first, len);
+
+    let mut expected = first.get();
+    let mut check_up_to = |end: u64, entry: Option<PresentEntry>| {
+        while expected <= end.min(last) {
+            let address = VirtAddr::new(expected);
+            let located = mmu.locate(&memory, address);
+            match entry.map(|entry| (entry, entry.meaning)) {
+                Some((entry, EntryMeaning::Page(page))) => {
+                    prop_assert_eq!(located, Ok(page + (expected - entry.first.get())));
+                }
+                Some((_, EntryMeaning::Reserved(bits))) => {
+                    let cause = Cause::Entry(EntryError::Reserved(bits));
+                    prop_assert_eq!(located, Err(WalkError::Fault(cause)));
+                }
+                _ => {
+                    let cause = Cause::Entry(EntryError::NotPresent);
+                    prop_assert_eq!(located, Err(WalkError::Fault(cause)));
+                }
+            }
+            expected = next_page(expected);
+        }
+        Ok(())
+    };
+
+    for found in mmu.present_entries(&memory, first, VirtAddr::new(last)) {
+        match found {
+            Ok(PresentEntry { meaning: EntryMeaning::Table(_), .. }) => {}
+            Ok(entry) => {
+                if entry.first > first {
+                    check_up_to(entry.first.get() - 1, None)?;
+                }
+                check_up_to(entry.last.get(), Some(entry))?;
+            }
+            Err(unreadable) => {
+                // Memory is one piece, and so is what lies outside it.
+                let located = mmu.locate(&memory, unreadable.first.max(first));
+                prop_assert_eq!(located, Err(WalkError::Memory(unreadable.error)));
+                return Ok(());
+            }
+        }
+    }
+    check_up_to(last, None)
 }
 
 fn what_is_located_is_what_the_walk_finds<F: Format>(
@@ -139,6 +195,19 @@ proptest! {
         a_range_is_many_walks::<Bits32>(&garbage, (first, len), &access)?;
         a_range_is_many_walks::<FlatMemory>(&garbage, (first, len), &access)?;
         a_range_is_many_walks::<Unpaged>(&garbage, (first, len), &access)?;
+    }
+
+    #[test]
+    fn present_entries(
+        garbage in garbage(),
+        first in any::<u64>(),
+        len in prop_oneof![0..0x10_0000_u64, 0..0x80_0000_u64],
+    ) {
+        present_entries_are_many_walks::<FourLevel>(&garbage, (first, len))?;
+        present_entries_are_many_walks::<FiveLevel>(&garbage, (first, len))?;
+        present_entries_are_many_walks::<Pae>(&garbage, (first, len))?;
+        present_entries_are_many_walks::<Bits32>(&garbage, (first, len))?;
+        present_entries_are_many_walks::<FlatMemory>(&garbage, (first, len))?;
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod masking;
 mod modes;
 mod pae;
 mod pdptes;
+mod present_entries;
 mod rights;
 mod shadow_stacks;
 mod translate;

@@ -15,6 +15,7 @@ use crate::cli::modes::{offered, requested};
 use crate::cli::output::print;
 use crate::cli::program::AskedProgram;
 use crate::cli::progress::CampaignBar;
+use crate::cli::stop_flag::stop_flag;
 use crate::cli::time::DEFAULT_TIME;
 use crate::generate::{Generator, Schedule, SequenceUse, Shard};
 use crate::report;
@@ -24,9 +25,7 @@ use crosswalk_case::Case;
 use crosswalk_guest::layout::MAX_LANES;
 use crosswalk_machine::{Capabilities, Identity, Machine, ModeOffer};
 use mmu_core::{PagingMode, Reference};
-use signal_hook::consts::{SIGINT, SIGTERM};
 use std::num::NonZero;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
@@ -386,19 +385,4 @@ impl Observer for RunObserver<'_> {
             }
         }
     }
-}
-
-/// A flag that the first Ctrl-C or SIGTERM sets, so that the run ends with a report. The second one
-/// ends the program at once.
-fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
-    let stop = Arc::new(AtomicBool::new(false));
-
-    for signal in [SIGINT, SIGTERM] {
-        let code = 128 + signal;
-        signal_hook::flag::register_conditional_shutdown(signal, code, stop.clone())
-            .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
-            .map_err(|error| Failure::machine(format!("signals cannot be caught: {error}")))?;
-    }
-
-    Ok(stop)
 }

@@ -16,10 +16,10 @@ use mmu_core::walk::{Path, Step, WalkError};
 use mmu_core::x86::format::{Bits32, EntryBits, EntryKind, FiveLevel, FourLevel, Pae, levels};
 use mmu_core::x86::semantics::{Cause, Denial, EntryError, Rights};
 use mmu_core::{
-    Access, AccessKind, Cr0, Cr4, Efer, Fault, PagingMode, PhysAddr, Prediction, Rule, Segment,
-    Translation, Vector, VirtAddr,
+    Access, AccessKind, ControlState, Cr0, Cr4, Efer, Fault, PagingMode, PhysAddr, Prediction,
+    Rule, Segment, Translation, Vector, VirtAddr,
 };
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 /// The walk of a case by a walker, step by step, and what the walker predicts. A sequence starts with
 /// its steps, and with what a machine did in each, if it ran the case.
@@ -44,7 +44,7 @@ pub fn explain(case: &Case, walker: WalkerSpec, attempt: Option<&Attempt>) -> St
                 line(&mut text, &format!("{} at {page}", part.access.kind.name()));
             }
             draw_address(&mut text, last.mode(), page, Some(&path));
-            draw_path(&mut text, &part, &path, &end);
+            draw_path(&mut text, &part.state, &path, &end);
         }
     } else {
         draw_address(&mut text, last.mode(), last.access.address, None);
@@ -261,7 +261,12 @@ fn describe_access(text: &mut String, case: &Case) {
 }
 
 /// The address split into the bits that index each level, as far as the walk went.
-fn draw_address(text: &mut String, mode: PagingMode, address: VirtAddr, path: Option<&Path>) {
+pub(in crate::report) fn draw_address(
+    text: &mut String,
+    mode: PagingMode,
+    address: VirtAddr,
+    path: Option<&Path>,
+) {
     let is_long_mode = mode.is_long_mode();
     let whole = if is_long_mode { address } else { address.truncated(32) };
     let digits = if is_long_mode { 18 } else { 10 };
@@ -314,16 +319,22 @@ pub(super) fn split(
     fields
 }
 
-fn draw_path(text: &mut String, case: &Case, path: &Path, end: &Result<Translation, WalkError>) {
+/// The entries of a walk in a control state, and how it ended.
+pub(in crate::report) fn draw_path<E: fmt::Display>(
+    text: &mut String,
+    state: &ControlState,
+    path: &Path,
+    end: &Result<Translation, WalkError<E>>,
+) {
     for step in &path.steps {
-        draw_step(text, case, step);
+        draw_step(text, state, step);
     }
     line(text, &end_in_words(end));
     text.push('\n');
 }
 
 /// How a walk ended.
-pub(super) fn end_in_words(end: &Result<Translation, WalkError>) -> String {
+pub(super) fn end_in_words<E: fmt::Display>(end: &Result<Translation, WalkError<E>>) -> String {
     match end {
         Ok(translation) => format!("reaches {}", translation.address),
         Err(WalkError::Memory(outside)) => format!("stops: {outside} (OUT-1)"),
@@ -338,8 +349,8 @@ pub(super) fn end_in_words(end: &Result<Translation, WalkError>) -> String {
 }
 
 /// An entry on the path: where it is, what it contains, and where it leads.
-fn draw_step(text: &mut String, case: &Case, step: &Step) {
-    let bytes = if case.mode() == PagingMode::Bits32 { 4 } else { 8 };
+fn draw_step(text: &mut String, state: &ControlState, step: &Step) {
+    let bytes = if state.mode() == PagingMode::Bits32 { 4 } else { 8 };
     let table_size = bytes << step.level.index_bits;
     let table = step.at.get() & !(table_size - 1);
     let index = (step.at.get() - table) / bytes;
@@ -352,7 +363,7 @@ fn draw_step(text: &mut String, case: &Case, step: &Step) {
         (None, EntryKind::Table) => format!("-> table {}", step.target),
         (None, EntryKind::Leaf) => format!("-> page {}", step.target),
     };
-    let flags = flags(case, step);
+    let flags = flags(state, step);
     let digits = 2 + 2 * bytes as usize;
     let decoded = format!("       {:#0digits$x}  {flags:<22} {target}", step.entry);
     let _ = writeln!(text, "{}", decoded.trim_end());
@@ -363,7 +374,7 @@ fn draw_step(text: &mut String, case: &Case, step: &Step) {
 }
 
 /// The flags of an entry that have a meaning at its level.
-pub(super) fn flags(case: &Case, step: &Step) -> String {
+pub(in crate::report) fn flags(state: &ControlState, step: &Step) -> String {
     let mut names = Vec::new();
     let bits = EntryBits::from_bits_retain(step.entry);
     for (flag, name) in [
@@ -387,7 +398,7 @@ pub(super) fn flags(case: &Case, step: &Step) -> String {
     if is_large && bits.contains(EntryBits::LARGE_PAT) {
         names.push("PAT".into());
     }
-    let keys_are_on = case.state.cr4.intersects(Cr4::PKE | Cr4::PKS);
+    let keys_are_on = state.cr4.intersects(Cr4::PKE | Cr4::PKS);
     if step.kind == EntryKind::Leaf && keys_are_on {
         names.push(format!("key {}", EntryBits::key_of(step.entry)));
     }
@@ -395,7 +406,7 @@ pub(super) fn flags(case: &Case, step: &Step) -> String {
     if names.is_empty() { "(no flags)".into() } else { names.join(" ") }
 }
 
-fn rights(rights: Rights) -> String {
+pub(in crate::report) fn rights(rights: Rights) -> String {
     let has = |right, yes, no| if rights.contains(right) { yes } else { no };
     [
         has(Rights::USER, "user", "supervisor"),

@@ -120,7 +120,7 @@ fn draw_step(case: &Case, step: &Step) -> DrawnStep {
         name: step.level.entry_name,
         at: format!("at {:#x}", step.at.get()),
         value: format!("{:#0digits$x}", step.entry),
-        flags: flags(case, step),
+        flags: flags(&case.state, step),
         class: if step.error.is_some() { "fails" } else { "" },
     }
 }

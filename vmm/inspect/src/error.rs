@@ -1,0 +1,76 @@
+//! Why a memory image cannot be used.
+
+use std::io;
+use std::path::Path;
+
+/// Why a memory image cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum MemoryImageError {
+    /// The host cannot open or read the file.
+    #[error("{file}: {place}: {error}")]
+    Host {
+        /// The file.
+        file: String,
+        /// What was to be read.
+        place: String,
+        /// Why it cannot be read.
+        error: io::Error,
+    },
+    /// The file is not what its beginning claims that it is.
+    #[error("{file}: {place}: {problem}")]
+    Malformed {
+        /// The file.
+        file: String,
+        /// The part of the file, with its offset.
+        place: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The format of the file is not read here.
+    #[error("{file}: {advice}")]
+    Unsupported {
+        /// The file.
+        file: String,
+        /// What it is, and what to do.
+        advice: String,
+    },
+    /// The image does not have what was asked for.
+    #[error("{file}: {problem}")]
+    Lacking {
+        /// The file.
+        file: String,
+        /// What is missing, and what to do.
+        problem: String,
+    },
+}
+
+/// Makes errors about one file.
+#[derive(Clone, Debug)]
+pub(crate) struct AboutFile(String);
+
+impl AboutFile {
+    pub(crate) fn new(path: &Path) -> Self {
+        Self(path.display().to_string())
+    }
+
+    pub(crate) fn host(&self, place: impl Into<String>, error: io::Error) -> MemoryImageError {
+        MemoryImageError::Host { file: self.0.clone(), place: place.into(), error }
+    }
+
+    pub(crate) fn malformed(
+        &self,
+        place: impl Into<String>,
+        problem: impl Into<String>,
+    ) -> MemoryImageError {
+        let (place, problem) = (place.into(), problem.into());
+        MemoryImageError::Malformed { file: self.0.clone(), place, problem }
+    }
+
+    pub(crate) fn unsupported(&self, advice: impl Into<String>) -> MemoryImageError {
+        MemoryImageError::Unsupported { file: self.0.clone(), advice: advice.into() }
+    }
+
+    pub(crate) fn lacking(&self, problem: impl Into<String>) -> MemoryImageError {
+        MemoryImageError::Lacking { file: self.0.clone(), problem: problem.into() }
+    }
+}

@@ -1,0 +1,150 @@
+//! A memory image: its memory, and the control state of its processors.
+
+use crate::error::{AboutFile, MemoryImageError};
+use crate::file_memory::FileMemory;
+use crate::format::{self, ImageFormat, RamRange};
+use crate::registers::{CpuNote, DerivedState, StateOptions, VmcoreInfo};
+use crate::search;
+use mmu_core::memory::TableMemory;
+use mmu_core::x86::format::root;
+use mmu_core::{PagingMode, PhysAddr, Profile, Regime};
+use std::fs::File;
+use std::path::Path;
+
+/// How to read a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageOptions {
+    /// Its format. Without one its beginning decides.
+    pub format: Option<ImageFormat>,
+    /// Of a raw file: what is where in it. Without any, all of it is memory from address 0 on.
+    pub ram: Vec<RamRange>,
+}
+
+/// A memory image.
+#[derive(Debug)]
+pub struct MemoryImage {
+    about: AboutFile,
+    format: ImageFormat,
+    is_64_bit: Option<bool>,
+    cpus: Vec<CpuNote>,
+    vmcoreinfo: Option<VmcoreInfo>,
+    memory: FileMemory,
+}
+
+impl MemoryImage {
+    /// Opens a file, and reads what it says about itself. Its memory stays in the file.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is of no known format, or is malformed.
+    pub fn open(path: &Path, options: &ImageOptions) -> Result<Self, MemoryImageError> {
+        let about = AboutFile::new(path);
+        let file = File::open(path).map_err(|error| about.host("opening it", error))?;
+        Self::from_file(file, path, options)
+    }
+
+    /// The same of a file that is open. Errors call it by the name that `path` has.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn from_file(
+        file: File,
+        path: &Path,
+        options: &ImageOptions,
+    ) -> Result<Self, MemoryImageError> {
+        let about = AboutFile::new(path);
+        let (format, contents) = format::read(&file, &about, options.format, &options.ram)?;
+
+        let mut cpus = Vec::new();
+        for (number, note) in contents.cpu_notes.iter().enumerate() {
+            let cpu = CpuNote::parse(note);
+            cpus.push(cpu.map_err(|problem| {
+                about.malformed(format!("the note of CPU {number}"), problem)
+            })?);
+        }
+
+        let vmcoreinfo = contents.vmcoreinfo.as_deref().and_then(VmcoreInfo::parse);
+        let memory = FileMemory::new(file, contents.extents);
+        Ok(Self { about, format, is_64_bit: contents.is_64_bit, cpus, vmcoreinfo, memory })
+    }
+
+    /// The format of the file.
+    pub const fn format(&self) -> ImageFormat {
+        self.format
+    }
+
+    /// The physical memory.
+    pub const fn memory(&self) -> &FileMemory {
+        &self.memory
+    }
+
+    /// The registers of each CPU, if the image has them.
+    pub fn cpus(&self) -> &[CpuNote] {
+        &self.cpus
+    }
+
+    /// The control state of a CPU: its registers in the image, changed by the options. Without registers
+    /// and without CR3 among the options, the kernel's own tables, if its VMCOREINFO can be found, for
+    /// which all of the memory may be read.
+    ///
+    /// # Errors
+    /// If there is neither, the CPU does not exist, or the PDPTEs cannot be read.
+    pub fn control_state(&self, options: &StateOptions) -> Result<DerivedState, MemoryImageError> {
+        let mut derived = match (self.cpus.get(options.cpu), options.cr3) {
+            (Some(note), _) => DerivedState::of_note(note, self.is_64_bit),
+            (None, _) if !self.cpus.is_empty() || options.cpu > 0 => {
+                let count = self.cpus.len();
+                return Err(self.about.lacking(format!(
+                    "it has the registers of {count} CPUs, counted from 0, and not those of CPU {}",
+                    options.cpu
+                )));
+            }
+            (None, Some(cr3)) => DerivedState::of_options(cr3),
+            (None, None) => self.kernel_state()?,
+        };
+
+        derived.override_by(options);
+        self.load_pdptes(&mut derived)?;
+        Ok(derived)
+    }
+
+    /// The state for the kernel's own tables.
+    fn kernel_state(&self) -> Result<DerivedState, MemoryImageError> {
+        let state = if let Some(info) = &self.vmcoreinfo {
+            DerivedState::of_kernel(info)
+        } else {
+            let found = search::vmcoreinfo(&self.memory);
+            let found = found.map_err(|error| self.about.host("searching its memory", error))?;
+            found.iter().find_map(DerivedState::of_kernel)
+        };
+        state.ok_or_else(|| {
+            self.about.lacking(
+                "it has neither registers nor the VMCOREINFO of a kernel: say where the root table is \
+                 (--cr3), and the other registers if paging is not that of 4 levels (--cr4, --efer, \
+                 --cr0)",
+            )
+        })
+    }
+
+    /// Reads the PDPTEs of PAE paging, which are in no dump.
+    fn load_pdptes(&self, derived: &mut DerivedState) -> Result<(), MemoryImageError> {
+        if derived.state.mode() != PagingMode::Pae {
+            return Ok(());
+        }
+
+        let table = root(&Regime::new(derived.state, Profile::default()));
+        let read = self.memory.read_entries(table, 8, &mut derived.state.pdptes);
+        read.map_err(|error| {
+            self.about.lacking(format!("the PDPTEs at {table} cannot be read: {error}"))
+        })?;
+        derived.derived.push(
+            "the PDPTEs are those in memory: a processor keeps what MOV to CR3 has loaded (PDPTE-1)"
+                .to_owned(),
+        );
+        Ok(())
+    }
+
+    /// Whether the image has the byte at a physical address.
+    pub fn has(&self, at: PhysAddr) -> bool {
+        self.memory.extents().find(at.get()).is_some()
+    }
+}

@@ -1,0 +1,147 @@
+//! Every mapping of the tables below a root, in bounded time.
+//!
+//! Tables can point to themselves, and then map every page many times: 512 entries that all point to their
+//! own table are 512^4 pages. A table is therefore read once per level, and again only as long as the
+//! [`Limits`] last. Legitimate tables are shared, too: a self-map, or the many copies of one page.
+
+mod frame_set;
+
+pub use frame_set::FrameSet;
+
+use crate::file_memory::{FileMemory, ReadError};
+use crate::image::MemoryImage;
+use mmu_core::walk::{AnyPresentEntries, EntryMeaning, PresentEntry, UnreadableEntries};
+use mmu_core::x86::format::MAX_LEVELS;
+use mmu_core::{AnyMmu, PhysAddr, VirtAddr};
+
+/// How much of tables that repeat is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The number of tables that are read again after they have been read at the same level.
+    pub repeats: u64,
+}
+
+impl Default for Limits {
+    /// 8192 tables: enough for a self-map, and done in a tenth of a second.
+    fn default() -> Self {
+        Self { repeats: 8192 }
+    }
+}
+
+/// What a scan finds, in the order of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// An entry points to a table, whose entries follow.
+    Table(PresentEntry),
+    /// An entry maps a page.
+    Page(PresentEntry),
+    /// An entry has reserved bits set: [`EntryMeaning::Reserved`].
+    Reserved(PresentEntry),
+    /// An entry points to a table that was read before at the same level, and is not read again.
+    Repeated(PresentEntry),
+    /// A table, or a part of it, cannot be read.
+    Unreadable(UnreadableEntries<ReadError>),
+}
+
+/// A scan of all tables below a root: an iterator.
+///
+/// ```
+/// use crosswalk_inspect::{Found, ImageOptions, Limits, MemoryImage, StateOptions};
+/// use mmu_core::{AnyMmu, Profile};
+///
+/// // Two frames: a root table of 32-bit paging at 0, and a page table.
+/// let mut memory = vec![0; 0x2000];
+/// memory[0..4].copy_from_slice(&0x1007_u32.to_le_bytes());
+/// memory[0x1004..0x1008].copy_from_slice(&0x5003_u32.to_le_bytes());
+/// let directory = tempfile::tempdir()?;
+/// let path = directory.path().join("memory.raw");
+/// std::fs::write(&path, memory)?;
+///
+/// let ram = vec!["0:0x2000@0".parse()?];
+/// let image = MemoryImage::open(&path, &ImageOptions { format: None, ram })?;
+/// let registers = [Some(0x8000_0011), Some(0), Some(0), Some(0)];
+/// let [cr0, cr3, cr4, efer] = registers;
+/// let options = StateOptions { cpu: 0, cr0, cr3, cr4, efer };
+/// let mmu = AnyMmu::new(image.control_state(&options)?.state, Profile::default());
+///
+/// let pages = image.scan(&mmu, Limits::default()).filter_map(|found| match found {
+///     Found::Page(page) => Some((page.first.get(), page.entry)),
+///     _ => None,
+/// });
+/// assert!(pages.eq([(0x1000, 0x5003)]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Scan<'i> {
+    memory: &'i FileMemory,
+    entries: AnyPresentEntries<'i, FileMemory>,
+    /// For each level the tables that have been read, by their place in the file: where one table has
+    /// several addresses, it is the same table.
+    read: [FrameSet; MAX_LEVELS],
+    repeats_left: u64,
+    tables: u64,
+}
+
+impl<'i> Scan<'i> {
+    /// A scan of the addresses from `first` to `last`.
+    pub fn new(
+        memory: &'i FileMemory,
+        mmu: &AnyMmu,
+        (first, last): (VirtAddr, VirtAddr),
+        limits: Limits,
+    ) -> Self {
+        let entries = mmu.present_entries(memory, first, last);
+        Self { memory, entries, read: Default::default(), repeats_left: limits.repeats, tables: 0 }
+    }
+
+    /// Number of tables that have been read below the root, each as often as it was read.
+    pub const fn tables(&self) -> u64 {
+        self.tables
+    }
+
+    /// Whether the table to which an entry of a level points is to be read.
+    fn enters(&mut self, level: u8, table: PhysAddr) -> bool {
+        let place = self.memory.extents().find(table.get());
+        let read = &mut self.read[usize::from(level) % MAX_LEVELS];
+
+        // What is outside the image costs little, and is reported once.
+        let is_new = place.is_none_or(|(offset, _)| read.insert(offset >> 12));
+        if !is_new {
+            let Some(left) = self.repeats_left.checked_sub(1) else { return false };
+            self.repeats_left = left;
+        }
+        self.tables += 1;
+        true
+    }
+}
+
+impl Iterator for Scan<'_> {
+    type Item = Found;
+
+    #[inline]
+    fn next(&mut self) -> Option<Found> {
+        let entry = match self.entries.next()? {
+            Ok(entry) => entry,
+            Err(unreadable) => return Some(Found::Unreadable(unreadable)),
+        };
+        Some(match entry.meaning {
+            EntryMeaning::Page(_) => Found::Page(entry),
+            EntryMeaning::Reserved(_) => Found::Reserved(entry),
+            EntryMeaning::Table(table) => {
+                if self.enters(entry.level.number, table) {
+                    Found::Table(entry)
+                } else {
+                    self.entries.skip_table();
+                    Found::Repeated(entry)
+                }
+            }
+        })
+    }
+}
+
+impl MemoryImage {
+    /// A scan of all addresses.
+    pub fn scan(&self, mmu: &AnyMmu, limits: Limits) -> Scan<'_> {
+        Scan::new(self.memory(), mmu, (VirtAddr::new(0), VirtAddr::new(u64::MAX)), limits)
+    }
+}

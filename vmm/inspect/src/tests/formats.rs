@@ -1,0 +1,167 @@
+//! What each format says, and what is wrong with files that are not as they claim.
+
+use super::{file, open, open_with, pages, raw, scan};
+use crate::test_images::{cpu_64, elf, elf_with_notes, lime, note, note_of, small_guest};
+use crate::{
+    CpuNote, Extent, ImageFormat, ImageOptions, Limits, MemoryImage, ReadError, StateOptions,
+};
+use mmu_core::PhysAddr;
+use mmu_core::memory::OutsideMemory;
+
+#[test]
+fn every_format_has_the_same_memory() {
+    let memory = small_guest().0;
+    let (low, high) = memory.split_at(0x6000);
+    let pieces: [(u64, &[u8]); 2] = [(0, low), (0x6000, high)];
+    let state = StateOptions { cr3: Some(0x1000), ..StateOptions::default() };
+
+    let expected = pages(&scan(&raw(&memory), &state, Limits::default()));
+    assert_eq!(expected.len(), 13);
+    for (contents, format) in [
+        (elf(true, &[cpu_64(0x1000)], &pieces), ImageFormat::Elf),
+        (lime(&pieces), ImageFormat::Lime),
+    ] {
+        let image = open(&contents).unwrap();
+        assert_eq!(image.format(), format);
+        assert_eq!(pages(&scan(&image, &state, Limits::default())), expected);
+    }
+}
+
+#[test]
+fn an_elf_dump_has_memory_and_registers() {
+    let other = CpuNote { cr3: 0x5000, ..cpu_64(0) };
+    let contents = elf(true, &[cpu_64(0x1000), other], &[(0, &[1; 16]), (1 << 32, &[2; 32])]);
+    let image = open(&contents).unwrap();
+
+    assert_eq!(image.cpus(), [cpu_64(0x1000), other]);
+    // The headers are 64 and 3 times 56 bytes; each note has 12 bytes, a name of 8, and 440.
+    let offset = 64 + 3 * 56 + 2 * 460;
+    let extents: Vec<_> = image.memory().extents().iter().collect();
+    assert_eq!(
+        extents,
+        [
+            Extent { start: 0, len: 16, offset },
+            Extent { start: 1 << 32, len: 32, offset: offset + 16 }
+        ]
+    );
+
+    let mut bytes = [0; 4];
+    image.memory().read(PhysAddr::new((1 << 32) + 28), &mut bytes).unwrap();
+    assert_eq!(bytes, [2; 4]);
+    let outside = ReadError::Outside(OutsideMemory(PhysAddr::new(16)));
+    assert_eq!(image.memory().read(PhysAddr::new(13), &mut bytes), Err(outside));
+}
+
+#[test]
+fn other_notes_are_passed_over() {
+    let core = note(b"CORE\0\0\0\0", 5, &[7; 336]);
+    let notes = [core, note(b"QEMU\0\0\0\0", 5, &note_of(&cpu_64(0x1000)))].concat();
+    let image = open(&elf_with_notes(true, &notes, &[])).unwrap();
+    assert_eq!(image.cpus(), [cpu_64(0x1000)]);
+}
+
+#[test]
+fn raw_memory_is_where_the_user_says() {
+    let ram = vec!["0x1000:0x10@0x20".parse().unwrap()];
+    let image = open_with(&[9; 0x30], &ImageOptions { format: None, ram }).unwrap();
+    assert_eq!(image.format(), ImageFormat::Raw);
+    assert!(image.has(PhysAddr::new(0x100f)));
+    assert!(!image.has(PhysAddr::new(0x1010)) && !image.has(PhysAddr::new(0)));
+}
+
+/// Each file with a part of the error: where it is wrong, and what was expected.
+#[test]
+fn a_malformed_file_is_refused_with_the_place() {
+    let good = elf(true, &[cpu_64(0x1000)], &[(0, &[0; 0x1000])]);
+    let changed = |at: usize, bytes: &[u8]| {
+        let mut contents = good.clone();
+        contents[at..at + bytes.len()].copy_from_slice(bytes);
+        contents
+    };
+    let short_note = note(b"QEMU\0\0\0\0", 5, &note_of(&cpu_64(0))[..400]);
+    let mut endless_note = note(b"QEMU\0\0\0\0", 5, &[]);
+    endless_note[4..8].fill(0xff);
+
+    for (contents, words) in [
+        (Vec::new(), "its first bytes are of no format that is known here"),
+        (b"\x7fELF".to_vec(), "the ELF header: "),
+        (good[..70].to_vec(), "the program headers: "),
+        // EM_ARM, ELFDATA2MSB, and a number of headers that is in a section header.
+        (changed(18, &[40]), "the ELF header: expected a core file of an x86 processor"),
+        (changed(5, &[2]), "the ELF header: "),
+        (changed(56, &[0xff, 0xff]), "the ELF header: "),
+        // p_offset and p_filesz of the second program header.
+        (
+            changed(0x80, &[0xff; 8]),
+            "program header 1: its 0x1000 bytes at 0xffffffffffffffff end beyond",
+        ),
+        (
+            changed(0x98, &[0xff; 8]),
+            "program header 1: its 0xffffffffffffffff bytes at 0x27c end beyond",
+        ),
+        // p_paddr.
+        (
+            changed(0x90, &[0xff; 8]),
+            "program header 1: 0x1000 bytes at 0xffffffffffffffff do not fit into 64 bits",
+        ),
+        (
+            good[..good.len() - 1].to_vec(),
+            "program header 1: its 0x1000 bytes at 0x27c end beyond the 0x127b of the file",
+        ),
+        (
+            elf_with_notes(true, &short_note, &[]),
+            "the note of CPU 0: expected at least 432 bytes of registers, not 400",
+        ),
+        (elf_with_notes(true, &endless_note, &[]), "the notes at 0x78: Invalid ELF note descsz"),
+        (b"EMiL\x01\0\0\0".to_vec(), "the header of range 0 at 0x0: the file ends within it"),
+        (
+            lime(&[(0, &[0; 64])])[..90].to_vec(),
+            "the header of range 0 at 0x0: the file ends before its 0x40 bytes do",
+        ),
+        (
+            [lime(&[(0, &[0; 64])]), vec![0; 40]].concat(),
+            "the header of range 1 at 0x60: expected the number 0x4c694d45, not 0x0",
+        ),
+        (
+            b"EMiL\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0".to_vec(),
+            "expected version 1, not 2",
+        ),
+        (
+            b"EMiL\x01\0\0\0\x02\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0".to_vec(),
+            "expected a range, not 0x2 to 0x1",
+        ),
+        (b"KDUMP   \x06\0\0\0".to_vec(), "makedumpfile"),
+        (b"QEVM\0\0\0\x03".to_vec(), "it is a QEMU migration stream"),
+        (b"PAGEDU64".to_vec(), "it is a Windows crash dump"),
+        (b"LMVA\x02\0\0\0".to_vec(), "it is an AVML image"),
+    ] {
+        let error = open(&contents).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(words), "no {words:?} in {error:?}");
+    }
+}
+
+#[test]
+fn a_range_of_raw_memory_must_be_in_the_file() {
+    for (range, words) in [
+        ("0:0x31@0", "the range 0x0:0x31@0x0: it ends beyond the 0x30 bytes of the file"),
+        ("0:0x10@0xffffffffffffffff", "it ends beyond the 0x30 bytes of the file"),
+        ("0xffffffffffffffff:2@0", "it is empty, or ends beyond the last address of 64 bits"),
+        ("0:0@0", "it is empty"),
+    ] {
+        let ram = vec![range.parse().unwrap()];
+        let error = open_with(&[0; 0x30], &ImageOptions { format: None, ram }).unwrap_err();
+        assert!(error.to_string().contains(words), "no {words:?} in {error}");
+    }
+}
+
+#[test]
+fn a_file_that_was_cut_short_meanwhile_is_an_error_of_reading() {
+    let contents = elf(true, &[cpu_64(0)], &[(0, &[0; 0x1000])]);
+    let file = file(&contents);
+    let image = MemoryImage::open(file.path(), &ImageOptions::default()).unwrap();
+    file.as_file().set_len(0x400).unwrap();
+
+    let read = image.memory().read(PhysAddr::new(0x800), &mut [0; 8]);
+    let offset = contents.len() as u64 - 0x800;
+    assert_eq!(read, Err(ReadError::Host { offset, kind: std::io::ErrorKind::UnexpectedEof }));
+}

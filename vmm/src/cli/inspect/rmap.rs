@@ -1,0 +1,32 @@
+//! `crosswalk rmap`: who leads to a physical address.
+
+use super::{RepeatArguments, SourceArguments, exit_code, number};
+use crate::cli::failure::Failure;
+use crate::cli::output::print;
+use crate::cli::stop_flag::stop_flag;
+use crate::report::inspect::reverse::ReverseMap;
+use mmu_core::PhysAddr;
+use std::process::ExitCode;
+
+#[derive(Clone, Debug, clap::Args)]
+pub(in crate::cli) struct RmapArguments {
+    #[command(flatten)]
+    source: SourceArguments,
+    /// The physical address
+    #[arg(value_name = "ADDRESS", value_parser = number)]
+    address: u64,
+    #[command(flatten)]
+    repeats: RepeatArguments,
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+pub(in crate::cli) fn run(arguments: &RmapArguments) -> Result<ExitCode, Failure> {
+    let inspected = arguments.source.open()?;
+    let at = PhysAddr::new(arguments.address);
+
+    let map = ReverseMap::new(&inspected, at, arguments.repeats.limits(), &*stop_flag()?);
+    print(&if arguments.json { map.json() } else { map.text() });
+    Ok(exit_code(false, map.is_complete()))
+}

@@ -1,0 +1,56 @@
+//! `crosswalk walk`: one address, followed through the tables of a memory image.
+
+use super::{SourceArguments, check_width, linear_address};
+use crate::cli::failure::Failure;
+use crate::cli::output::print;
+use crate::report::inspect::walk::InspectedWalk;
+use mmu_core::{AccessKind, Ring, VirtAddr};
+use std::process::ExitCode;
+
+#[derive(Clone, Debug, clap::Args)]
+pub(in crate::cli) struct WalkArguments {
+    #[command(flatten)]
+    source: SourceArguments,
+    /// The linear address
+    #[arg(value_name = "ADDRESS", value_parser = linear_address)]
+    address: VirtAddr,
+    /// Only what this access does [default: reads, writes and fetches of both kinds]
+    #[arg(long, value_enum)]
+    access: Option<AccessArgument>,
+    /// Of --access: an access of user code
+    #[arg(long, requires = "access")]
+    user: bool,
+    /// Print one JSON document instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// The kind of an access.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum AccessArgument {
+    /// A read of data
+    Read,
+    /// A write of data
+    Write,
+    /// The fetch of an instruction
+    Fetch,
+}
+
+pub(in crate::cli) fn run(arguments: &WalkArguments) -> Result<ExitCode, Failure> {
+    let WalkArguments { source, address, access, user, json } = arguments;
+    let inspected = source.open()?;
+    check_width(*address, inspected.derived.state.mode())?;
+
+    let ring = if *user { Ring::Three } else { Ring::Zero };
+    let access = access.map(|access| {
+        let kind = match access {
+            AccessArgument::Read => AccessKind::Read,
+            AccessArgument::Write => AccessKind::Write,
+            AccessArgument::Fetch => AccessKind::Fetch,
+        };
+        (kind, ring)
+    });
+    let walk = InspectedWalk::new(&inspected, *address, access);
+    print(&if *json { walk.json() } else { walk.text() });
+    Ok(ExitCode::SUCCESS)
+}

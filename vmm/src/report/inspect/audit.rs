@@ -1,0 +1,123 @@
+//! What an audit has found, for people and as JSON.
+
+use super::image::InspectedJson;
+use super::{Inspected, letters};
+use crate::report::style::json::to_text;
+use crate::report::style::number::with_commas;
+use crate::report::style::table::line;
+use crosswalk_case::Hex;
+use crosswalk_inspect::{Audit, AuditCheck, AuditChecks, AuditFinding};
+use serde::Serialize;
+use std::fmt::Write;
+
+/// The most findings of a check that people want to read.
+const MAX_SHOWN: usize = 40;
+
+/// The findings for people, by check.
+pub fn text(inspected: &Inspected, audit: &Audit, checks: AuditChecks) -> String {
+    let mut text = String::new();
+    inspected.describe(&mut text);
+
+    for (check, count) in AuditCheck::ALL.into_iter().zip(audit.counts) {
+        if !checks.contains(check) {
+            continue;
+        }
+        if count == 0 {
+            let _ = writeln!(text, "{check}: none");
+            continue;
+        }
+
+        line(&mut text, &format!("{check}: {} {}", with_commas(count), meaning(check, count)));
+        let of_check = audit.findings.iter().filter(|finding| finding.check == check);
+        for finding in of_check.take(MAX_SHOWN) {
+            describe(&mut text, finding);
+        }
+        if count > MAX_SHOWN as u64 {
+            let more = with_commas(count - MAX_SHOWN as u64);
+            line(&mut text, &format!("  and {more} more (--json has up to 10,000)"));
+        }
+    }
+    if !audit.is_complete {
+        line(&mut text, "Not everything was looked at: it was interrupted, or too much is mapped.");
+    }
+    text
+}
+
+fn describe(text: &mut String, finding: &AuditFinding) {
+    let AuditFinding { first, last, rights, address, detail, count, .. } = finding;
+    let (first, last) = (first.get(), last.get());
+    let rights = letters(*rights);
+    let number = if *count == 1 { String::new() } else { format!(", {}", with_commas(*count)) };
+
+    let place = match finding.check {
+        AuditCheck::ReservedBit | AuditCheck::TableOutsideImage => format!("at {address}"),
+        _ => format!("{rights} {address}"),
+    };
+    line(text, &format!("  {first:#018x}-{last:#018x} {place}{number}"));
+    if finding.check != AuditCheck::Wx {
+        line(text, &format!("      {detail}"));
+    }
+}
+
+/// What the findings of a check are.
+const fn meaning(check: AuditCheck, count: u64) -> &'static str {
+    match (check, count) {
+        (AuditCheck::Wx, 1) => "range of pages is writable and executable",
+        (AuditCheck::Wx, _) => "ranges of pages are writable and executable",
+        (AuditCheck::ReservedBit | AuditCheck::TableOutsideImage, 1) => "range of addresses",
+        (AuditCheck::ReservedBit | AuditCheck::TableOutsideImage, _) => "ranges of addresses",
+        (_, 1) => "range of pages",
+        (_, _) => "ranges of pages",
+    }
+}
+
+/// The findings as a JSON document.
+pub fn json(inspected: &Inspected, audit: &Audit, checks: AuditChecks) -> String {
+    let counts = AuditCheck::ALL.into_iter().zip(audit.counts);
+    let counts = counts.filter(|(check, _)| checks.contains(*check));
+
+    to_text(&AuditDocument {
+        image: inspected.json(),
+        checks: counts.map(|(check, count)| CheckJson { check: check.name(), count }).collect(),
+        findings: audit.findings.iter().map(finding_json).collect(),
+        complete: audit.is_complete,
+    })
+}
+
+fn finding_json(finding: &AuditFinding) -> AuditFindingJson<'_> {
+    let AuditFinding { check, first, last, count, rights, address, detail } = finding;
+    AuditFindingJson {
+        check: check.name(),
+        first: Hex(first.get()),
+        last: Hex(last.get()),
+        entries: *count,
+        rights: letters(*rights),
+        physical: Hex(address.get()),
+        detail,
+    }
+}
+
+#[derive(Serialize)]
+struct AuditDocument<'i> {
+    image: InspectedJson<'i>,
+    checks: Vec<CheckJson>,
+    findings: Vec<AuditFindingJson<'i>>,
+    complete: bool,
+}
+
+#[derive(Serialize)]
+struct CheckJson {
+    check: &'static str,
+    count: u64,
+}
+
+#[derive(Serialize)]
+struct AuditFindingJson<'i> {
+    check: &'static str,
+    first: Hex,
+    last: Hex,
+    entries: u64,
+    rights: String,
+    physical: Hex,
+    detail: &'i str,
+}

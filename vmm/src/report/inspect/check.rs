@@ -1,0 +1,83 @@
+//! What a monitor says about the tables beside what they are, for people and as JSON.
+
+use super::Inspected;
+use super::image::InspectedJson;
+use crate::report::style::json::to_text;
+use crate::report::style::number::with_commas;
+use crate::report::style::table::line;
+use crosswalk_inspect::monitor::{MonitorCheck, MonitorDifference, TlbLine};
+use crosswalk_inspect::{Found, Limits};
+use serde::Serialize;
+use std::fmt::Write;
+
+/// Compares the lines of a monitor with all pages of an image.
+pub fn compare(inspected: &Inspected, check: &mut MonitorCheck, limits: Limits) {
+    for found in inspected.image.scan(&inspected.mmu(), limits) {
+        if let Found::Page(entry) | Found::Reserved(entry) = found {
+            check.add(&entry);
+        }
+    }
+    check.finish();
+}
+
+/// The comparison for people.
+pub fn text(inspected: &Inspected, check: &MonitorCheck) -> String {
+    let mut text = String::new();
+    inspected.describe(&mut text);
+
+    line(&mut text, &format!("{} pages: both say the same.", with_commas(check.agreed())));
+    for (kind, found) in check.differences() {
+        let count = with_commas(found.count);
+        line(&mut text, &format!("{count} differ: {}", kind.meaning()));
+        for (who, shown) in [("monitor", found.monitor), ("tables ", found.tables)] {
+            let shown = shown.map_or_else(|| "nothing".to_owned(), |line| line.to_string());
+            let _ = writeln!(text, "  {who}  {shown}");
+        }
+    }
+    if check.leaf_only() > 0 {
+        let count = with_commas(check.leaf_only());
+        line(
+            &mut text,
+            &format!(
+                "{count} pages look executable by the flags of their leaves, which is all that the \
+                 monitor shows, and are not, by an entry above (RIGHT-1)."
+            ),
+        );
+    }
+    text
+}
+
+/// The comparison as a JSON document.
+pub fn json(inspected: &Inspected, check: &MonitorCheck) -> String {
+    let shown = |line: Option<TlbLine>| line.map(|line| line.to_string());
+    let differences = check.differences().map(|(kind, found)| MonitorDifferenceJson {
+        difference: kind.name(),
+        meaning: MonitorDifference::meaning(kind),
+        count: found.count,
+        monitor: shown(found.monitor),
+        tables: shown(found.tables),
+    });
+    to_text(&MonitorDocument {
+        image: inspected.json(),
+        agreed: check.agreed(),
+        differences: differences.collect(),
+        leaf_only: check.leaf_only(),
+    })
+}
+
+#[derive(Serialize)]
+struct MonitorDocument<'i> {
+    image: InspectedJson<'i>,
+    agreed: u64,
+    differences: Vec<MonitorDifferenceJson>,
+    leaf_only: u64,
+}
+
+#[derive(Serialize)]
+struct MonitorDifferenceJson {
+    difference: &'static str,
+    meaning: &'static str,
+    count: u64,
+    monitor: Option<String>,
+    tables: Option<String>,
+}

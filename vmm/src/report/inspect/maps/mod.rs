@@ -1,0 +1,117 @@
+//! All mappings of an address space: merged into ranges or page by page, for people (`text`),
+//! for scripts (`json`), or as QEMU's monitor prints them (`qemu`).
+
+mod json;
+mod qemu;
+mod text;
+
+use super::Inspected;
+use super::problem::ScanProblem;
+use crosswalk_inspect::{Found, Limits, PageFilter, Scan, ScanTotals};
+use mmu_core::VirtAddr;
+use mmu_core::walk::PresentEntry;
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// How mappings are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapsShape {
+    /// Ranges of pages that are alike, for people.
+    Ranges,
+    /// Every page, for people.
+    Pages,
+    /// Counts only.
+    Stats,
+    /// Ranges as one JSON document.
+    Json,
+    /// Pages as JSON, a line for each.
+    JsonLines,
+    /// As `info tlb` of QEMU's monitor.
+    QemuTlb,
+    /// As `info mem`.
+    QemuMem,
+}
+
+/// What is shown, and how.
+#[derive(Clone, Debug)]
+pub struct MapsOptions {
+    /// How.
+    pub shape: MapsShape,
+    /// The first and the last address.
+    pub range: (VirtAddr, VirtAddr),
+    /// Only the range that has this address.
+    pub has: Option<VirtAddr>,
+    /// Which pages.
+    pub filter: PageFilter,
+    /// How much of tables that repeat.
+    pub limits: Limits,
+}
+
+/// What takes the mappings, in the order of addresses.
+trait MapsSink {
+    fn page(&mut self, page: &PresentEntry) -> io::Result<()>;
+
+    fn problem(&mut self, problem: &ScanProblem) -> io::Result<()>;
+
+    /// All has been found, or the user wants no more.
+    fn end(&mut self, totals: &ScanTotals, is_complete: bool) -> io::Result<()>;
+}
+
+/// Writes the mappings while it finds them. `stop` ends it early, with what was found until then. Returns
+/// whether it got to the end.
+///
+/// # Errors
+/// If they cannot be written.
+pub fn write(
+    out: &mut dyn Write,
+    inspected: &Inspected,
+    options: &MapsOptions,
+    stop: &AtomicBool,
+) -> io::Result<bool> {
+    let mode = inspected.derived.state.mode();
+    let mut sink: Box<dyn MapsSink + '_> = match options.shape {
+        MapsShape::Ranges => Box::new(text::RangeLines::new(out, inspected, options.has)?),
+        MapsShape::Pages => Box::new(text::PageLines::new(out, inspected)?),
+        MapsShape::Stats => Box::new(text::RightsTable::new(out, inspected)?),
+        MapsShape::Json => Box::new(json::RangesDocument::new(out, inspected, options.has)?),
+        MapsShape::JsonLines => Box::new(json::JsonLines::new(out, inspected)?),
+        MapsShape::QemuTlb => Box::new(qemu::Tlb::new(out)),
+        MapsShape::QemuMem => Box::new(qemu::Mem::new(out, mode)),
+    };
+
+    let mmu = inspected.mmu();
+    let scan = Scan::new(inspected.image.memory(), &mmu, options.range, options.limits);
+    let mut totals = ScanTotals::default();
+    let mut problem: Option<ScanProblem> = None;
+    let mut is_complete = true;
+    for found in scan {
+        totals.add(&found);
+        match (&found, ScanProblem::of(&found)) {
+            (Found::Page(page), _) => {
+                if let Some(problem) = problem.take() {
+                    sink.problem(&problem)?;
+                }
+                if options.filter.passes(page) {
+                    sink.page(page)?;
+                }
+            }
+            (_, Some(next)) => {
+                let is_absorbed = problem.as_mut().is_some_and(|open| open.absorb(&next));
+                if !is_absorbed && let Some(before) = problem.replace(next) {
+                    sink.problem(&before)?;
+                }
+            }
+            (_, None) if stop.load(Ordering::Relaxed) => {
+                is_complete = false;
+                break;
+            }
+            (_, None) => {}
+        }
+    }
+
+    if let Some(problem) = problem {
+        sink.problem(&problem)?;
+    }
+    sink.end(&totals, is_complete)?;
+    Ok(is_complete)
+}

@@ -1,0 +1,31 @@
+//! What is found in memory images: the image itself and its registers ([`Inspected`]), one walk ([`walk`]), all
+//! mappings ([`maps`]), who leads to an address ([`reverse`]), what two images map differently ([`difference`]),
+//! what should not be ([`audit`]), and what a monitor says ([`check`]).
+//!
+//! An image can have millions of pages, so what lists them is written while it is found.
+
+pub mod audit;
+pub mod check;
+pub mod difference;
+mod image;
+pub mod maps;
+mod problem;
+pub mod reverse;
+pub mod walk;
+
+pub use image::Inspected;
+
+use mmu_core::x86::semantics::Rights;
+
+/// Rights in four letters: who may, and what: `urw-`, `sr-x`.
+fn letters(rights: Rights) -> String {
+    let letter = |right, yes, no| if rights.contains(right) { yes } else { no };
+    [
+        letter(Rights::USER, 'u', 's'),
+        'r',
+        letter(Rights::WRITE, 'w', '-'),
+        letter(Rights::EXECUTE, 'x', '-'),
+    ]
+    .iter()
+    .collect()
+}

@@ -1,0 +1,150 @@
+//! Who leads to a physical address, for people and as JSON.
+
+use super::image::InspectedJson;
+use super::{Inspected, letters};
+use crate::report::style::json::to_text;
+use crate::report::style::number::with_commas;
+use crate::report::style::table::line;
+use crosswalk_case::Hex;
+use crosswalk_inspect::{Found, LeadsTo, Limits};
+use mmu_core::PhysAddr;
+use mmu_core::walk::PresentEntry;
+use serde::Serialize;
+use std::fmt::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The most entries that are kept. All of them are counted.
+const MAX_KEPT: usize = 10_000;
+
+/// The entries that lead to a physical address.
+#[derive(Debug)]
+pub struct ReverseMap<'i> {
+    inspected: &'i Inspected,
+    at: PhysAddr,
+    found: Vec<LeadsTo>,
+    pages: u64,
+    tables: u64,
+    /// Whether all tables were looked at.
+    is_complete: bool,
+}
+
+impl<'i> ReverseMap<'i> {
+    /// Looks through all tables, until it is told to stop.
+    pub fn new(inspected: &'i Inspected, at: PhysAddr, limits: Limits, stop: &AtomicBool) -> Self {
+        let mut map =
+            Self { inspected, at, found: Vec::new(), pages: 0, tables: 0, is_complete: true };
+
+        for found in inspected.image.scan(&inspected.mmu(), limits) {
+            if matches!(found, Found::Table(_)) && stop.load(Ordering::Relaxed) {
+                map.is_complete = false;
+                break;
+            }
+            let Some(leads) = LeadsTo::of(&found, at) else { continue };
+            match leads {
+                LeadsTo::Page { .. } => map.pages += 1,
+                LeadsTo::Table(_) => map.tables += 1,
+            }
+            if map.found.len() < MAX_KEPT {
+                map.found.push(leads);
+            }
+        }
+        map
+    }
+
+    /// Whether all tables were looked at.
+    pub const fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
+    /// The entries for people.
+    pub fn text(&self) -> String {
+        let Self { inspected, at, found, pages, tables, is_complete } = self;
+        let mut text = String::new();
+        inspected.describe(&mut text);
+
+        for leads in found {
+            match leads {
+                LeadsTo::Page { page, address } => {
+                    let PresentEntry { level, rights, at, entry, .. } = page;
+                    let (name, rights) = (level.entry_name, letters(*rights));
+                    let address = address.get();
+                    let _ = writeln!(text, "{address:#018x} {rights} {name} {entry:#x} at {at}");
+                }
+                LeadsTo::Table(entry) => {
+                    let PresentEntry { level, first, at, entry, .. } = entry;
+                    let (name, first) = (level.entry_name, first.get());
+                    let _ = writeln!(text, "{first:#018x} table {name} {entry:#x} at {at}");
+                }
+            }
+        }
+        if !found.is_empty() {
+            text.push('\n');
+        }
+
+        let (pages, tables) = (with_commas(*pages), with_commas(*tables));
+        line(
+            &mut text,
+            &format!("{at}: {pages} mappings; {tables} entries use its frame as a table."),
+        );
+        if !inspected.image.has(*at) {
+            line(&mut text, "The image has no memory at this address.");
+        }
+        if !is_complete {
+            line(&mut text, "Interrupted: this is what was found until then.");
+        }
+        text
+    }
+
+    /// The entries as a JSON document.
+    pub fn json(&self) -> String {
+        let Self { inspected, at, found, pages, tables, is_complete } = self;
+        to_text(&ReverseDocument {
+            image: inspected.json(),
+            physical: Hex(at.get()),
+            in_image: inspected.image.has(*at),
+            led_by: found.iter().map(leads_json).collect(),
+            mappings: *pages,
+            table_entries: *tables,
+            complete: *is_complete,
+        })
+    }
+}
+
+fn leads_json(leads: &LeadsTo) -> LeadsJson {
+    let (entry, address) = match leads {
+        LeadsTo::Page { page, address } => (page, address.get()),
+        LeadsTo::Table(entry) => (entry, entry.first.get()),
+    };
+    LeadsJson {
+        address: Hex(address),
+        leads_to: match leads {
+            LeadsTo::Page { .. } => "page",
+            LeadsTo::Table(_) => "table",
+        },
+        level: entry.level.entry_name,
+        rights: letters(entry.rights),
+        entry: Hex(entry.entry),
+        at: Hex(entry.at.get()),
+    }
+}
+
+#[derive(Serialize)]
+struct ReverseDocument<'i> {
+    image: InspectedJson<'i>,
+    physical: Hex,
+    in_image: bool,
+    led_by: Vec<LeadsJson>,
+    mappings: u64,
+    table_entries: u64,
+    complete: bool,
+}
+
+#[derive(Serialize)]
+struct LeadsJson {
+    address: Hex,
+    leads_to: &'static str,
+    level: &'static str,
+    rights: String,
+    entry: Hex,
+    at: Hex,
+}
