@@ -30,7 +30,7 @@ const CAUGHT_BY_QEMU: [&str; 28] = [
 /// The score on KVM, run once for all tests.
 fn kvm_score() -> &'static Value {
     static SCORE: OnceLock<Value> = OnceLock::new();
-    SCORE.get_or_init(|| score(KVM, "24000"))
+    SCORE.get_or_init(|| score(KVM, "48000"))
 }
 
 /// The score on QEMU, run once for all tests.

@@ -134,6 +134,9 @@ fn a_seed_repeats_a_run_exactly() {
         for timing in ["seconds", "cpu_seconds", "cases_per_second", "breakdown"] {
             report["totals"].as_object_mut().expect("an object").remove(timing);
         }
+        // QEMU resizes its TLB by the clock, so what was cached may be gone.
+        let choices = report["choices"].as_array_mut().expect("a list");
+        choices.retain(|choice| choice["rule"] != "TLB-2");
         report
     };
     assert_eq!(report(), report());

@@ -139,9 +139,11 @@ impl AccessStep {
             return [access].into_iter().collect();
         };
 
+        // Other operands go through DS and ES, whatever the access has.
+        let access = Access { segment: Segment::Data, ..access };
         let read = Access { kind: AccessKind::Read, address: source, ..access };
         match self.form {
-            Form::RepeatedMove => self.runs(read),
+            Form::RepeatedMove => self.runs(read, access),
             Form::Push => {
                 let store = Access { segment: Segment::Stack, ..access };
                 [read, store].into_iter().collect()
@@ -165,17 +167,17 @@ impl AccessStep {
     /// The accesses of a repeated copy, in runs of iterations that keep to one page of the source and to one
     /// of the destination. The first iteration is a run of its own: what it does to the tables, or to what
     /// is cached of them, may lead the others elsewhere (TLB-2).
-    fn runs(&self, read: Access) -> ArrayVec<Access, MAX_PARTS> {
+    fn runs(&self, read: Access, write: Access) -> ArrayVec<Access, MAX_PARTS> {
         let mut parts = ArrayVec::new();
         let mut done = 0;
         while done < self.access.size && !parts.is_full() {
             let at = |access: &Access| access.address.wrapping_add(done.into());
-            let [from, to] = [at(&read), at(&self.access)];
+            let [from, to] = [at(&read), at(&write)];
             let left = self.access.size.saturating_sub(done);
             let most = if done == 0 { 1 } else { left };
             let size = most.min(left_in_page(from)).min(left_in_page(to));
             parts.push(Access { address: from, size, ..read });
-            parts.push(Access { address: to, size, ..self.access });
+            parts.push(Access { address: to, size, ..write });
             done = done.saturating_add(size);
         }
         parts

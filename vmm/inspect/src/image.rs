@@ -8,7 +8,8 @@ use crate::search;
 use mmu_core::memory::TableMemory;
 use mmu_core::x86::format::root;
 use mmu_core::{PagingMode, PhysAddr, Profile, Regime};
-use std::fs::File;
+use std::fs::{self, File};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 /// How to read a file.
@@ -38,6 +39,12 @@ impl MemoryImage {
     /// If the file cannot be read, is of no known format, or is malformed.
     pub fn open(path: &Path, options: &ImageOptions) -> Result<Self, MemoryImageError> {
         let about = AboutFile::new(path);
+        // A FIFO would be waited for, and a device may have no end.
+        let kind = fs::metadata(path).map_err(|error| about.host("opening it", error))?.file_type();
+        if !kind.is_file() && !kind.is_block_device() {
+            let found = if kind.is_dir() { "a directory" } else { "something else" };
+            return Err(about.unsupported(format!("expected a regular file, found {found}")));
+        }
         let file = File::open(path).map_err(|error| about.host("opening it", error))?;
         Self::from_file(file, path, options)
     }

@@ -9,7 +9,7 @@ use crate::report::printable;
 use crosswalk_case::Case;
 use crosswalk_machine::MachineError;
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// Why a command failed.
@@ -57,9 +57,10 @@ impl Failure {
     }
 }
 
-/// Prints to standard error, with nothing that a terminal obeys.
+/// Prints to standard error, with nothing that a terminal obeys. Where that cannot be written, the exit code
+/// says it alone.
 fn print_error(problem: &str) {
-    eprintln!("crosswalk: {}", printable(problem));
+    let _ = writeln!(io::stderr(), "crosswalk: {}", printable(problem));
 }
 
 impl fmt::Display for Failure {

@@ -46,6 +46,7 @@ fn misaligned(predicted: &Prediction) -> Prediction {
     let fault = Fault { vector: Vector::GeneralProtection, error_code: 0, cr2: None };
     let outcome = Outcome::Fault(fault);
     let mut found = Prediction::default();
+    found.rules.insert(Rule::Align1);
     add(Alternative { outcome, updates: EntryUpdates::new(), choice: None }, &mut found);
 
     for way in predicted.alternatives.iter().filter(|way| way.outcome.fault().is_some()) {

@@ -191,6 +191,11 @@ impl AccessText {
             compatibility: self.compatibility,
         };
         let step = AccessStep { access, form, value: self.read_value(&at, form)? };
+        if let Some(expected) = expected_size(&step) {
+            let name = step.instruction();
+            let problem = format!("expected {expected} for {name}, found {}", self.size);
+            return Err(CaseError::new(at("size"), problem));
+        }
         if let Some(problem) = problem_of_source(&step) {
             return Err(CaseError::new(at("source"), problem));
         }
@@ -204,7 +209,7 @@ impl AccessText {
             (Some(Hex(source)), None) if form.has_source() => Ok(source),
             (None, value) if !form.has_source() => Ok(value.map_or(0, |Hex(value)| value)),
             (_, Some(_)) if form.has_source() => {
-                Err(CaseError::new(at("value"), format!("expected none, as {name} copies")))
+                Err(CaseError::new(at("value"), format!("expected none, as {name} has a source")))
             }
             (None, _) => Err(CaseError::new(at("source"), format!("expected one for {name}"))),
             _ => Err(CaseError::new(at("source"), format!("expected none for {name}"))),
@@ -220,8 +225,28 @@ impl AccessText {
     }
 }
 
+/// The sizes that an instruction can have, in words, if it does not have one of them.
+const fn expected_size(step: &AccessStep) -> Option<&'static str> {
+    let size = step.access.size;
+    let (is_one, expected) = match step.form {
+        Form::MoveString | Form::CompareStrings => (size.is_power_of_two(), "1, 2, 4 or 8"),
+        Form::Push | Form::Pop => (matches!(size, 2 | 8), "2 or 8"),
+        Form::Enter => (size == MAX_PUSHED, "24"),
+        Form::Fxsave => (size == SAVED_AREA, "512"),
+        _ => (true, ""),
+    };
+    if is_one { None } else { Some(expected) }
+}
+
 /// Why an instruction cannot have its source.
 fn problem_of_source(step: &AccessStep) -> Option<String> {
+    if step.form == Form::Enter {
+        let places = [step.access.address.get(), step.value];
+        let are_aligned = places.iter().all(|place| place.is_multiple_of(8));
+        return (!are_aligned)
+            .then(|| "expected multiples of 8 for enter, address and source".into());
+    }
+
     let parts = step.parts();
     let all = parts.iter().filter(|part| part.kind == AccessKind::Write).map(|part| part.size);
     let is_cut = step.form == Form::RepeatedMove && all.sum::<u16>() != step.access.size;

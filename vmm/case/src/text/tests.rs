@@ -136,6 +136,7 @@ fn a_source_is_written_where_the_instruction_has_one() {
     for form in Form::ALL.into_iter().filter(|form| form.has_source()) {
         case.form = form;
         case.access.kind = form.kind();
+        case.access.size = if form == Form::Enter { 24 } else { 8 };
         case.value = 0x7fff_0008;
         let written = case.to_json();
         assert!(written.contains(r#""source":"0x7fff0008""#), "{written}");
@@ -154,6 +155,34 @@ fn a_source_is_written_where_the_instruction_has_one() {
     let with = load.replace(r#""ring":0"#, r#""source":"0x1000","ring":0"#);
     let refusal = Case::from_json(&with).unwrap_err().to_string();
     assert_eq!(refusal, "access.source: expected none for mov from memory");
+}
+
+/// No processor has them.
+#[test]
+fn sizes_that_no_instruction_has_are_refused() {
+    for (form, size, words) in [
+        (Form::MoveString, 3, "1, 2, 4 or 8"),
+        (Form::CompareStrings, 6, "1, 2, 4 or 8"),
+        (Form::Push, 4, "2 or 8"),
+        (Form::Pop, 1, "2 or 8"),
+        (Form::Enter, 8, "24"),
+        (Form::Fxsave, 511, "512"),
+    ] {
+        let mut case = plain(PagingMode::FourLevel, Profile::default());
+        case.form = form;
+        case.access.kind = form.kind();
+        case.access.size = size;
+        case.value = case.access.address.get();
+        let refusal = refusal(&case);
+        assert!(refusal.starts_with(&format!("access.size: expected {words} for")), "{refusal}");
+    }
+
+    let mut case = plain(PagingMode::FourLevel, Profile::default());
+    case.form = Form::Enter;
+    case.access.kind = AccessKind::Write;
+    case.access.size = 24;
+    case.value = case.access.address.get() + 4;
+    assert!(refusal(&case).contains("expected multiples of 8 for enter"));
 }
 
 /// A repeated move is predicted in runs, of which it has no more than the first, and two that a page's end

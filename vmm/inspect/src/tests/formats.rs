@@ -165,3 +165,13 @@ fn a_file_that_was_cut_short_meanwhile_is_an_error_of_reading() {
     let offset = contents.len() as u64 - 0x800;
     assert_eq!(read, Err(ReadError::Host { offset, kind: std::io::ErrorKind::UnexpectedEof }));
 }
+
+/// A FIFO would be waited for without end; a directory and a device have no bytes to read.
+#[test]
+fn only_files_are_opened() {
+    for (path, words) in [("/", "found a directory"), ("/dev/zero", "found something else")] {
+        let error = MemoryImage::open(std::path::Path::new(path), &ImageOptions::default());
+        let error = error.map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(words), "no {words:?} in {error:?}");
+    }
+}

@@ -50,6 +50,12 @@ impl<R: Rng> StepWriter<'_, R> {
 
         let source = self.random_place(size, source_crosses);
         let address = self.random_place(size, address_crosses);
+        let is_repeated = form == Form::RepeatedMove;
+        let (form, size) = if is_repeated && may_alias(source, address, size) {
+            (Form::MoveString, 1)
+        } else {
+            (form, size)
+        };
         let segment = if form == Form::Push { Segment::Stack } else { Segment::Data };
         let ac = self.random_ac(ring);
         let access = Access { segment, ac, ..Access::new(form.kind(), address, size, ring) };
@@ -94,10 +100,19 @@ impl<R: Rng> StepWriter<'_, R> {
         AccessStep { access, form, value: self.value_to_store(address & PAGE_OFFSET) }
     }
 
+    /// Whether ENTER or FXSAVE may be made: no old translation may be used, since a machine that begins the
+    /// instruction again, as one with shadow tables does, may have stored a part by it.
+    pub(super) fn may_store_in_parts(&self) -> bool {
+        self.edits == 0 && self.mapping.other_root.is_none()
+    }
+
     /// ENTER, or FXSAVE, after which memory is not known.
     pub(super) fn random_last(&mut self, ring: Ring) -> AccessStep {
-        let has_enter = ring == Ring::Three && self.edits <= 1;
-        let form = if has_enter && self.rng.random_bool(0.5) { Form::Enter } else { Form::Fxsave };
+        let form = if ring == Ring::Three && self.rng.random_bool(0.5) {
+            Form::Enter
+        } else {
+            Form::Fxsave
+        };
         let (size, alignment) = if form == Form::Enter { (24, 8) } else { (SAVED_AREA, 16) };
         // Nothing need be stored behind the registers.
         let used = if form == Form::Enter { size } else { SAVED_REGISTERS };
@@ -141,4 +156,13 @@ impl<R: Rng> StepWriter<'_, R> {
         };
         VirtAddr::new(page.get() & !PAGE_OFFSET | offset)
     }
+}
+
+/// Whether the places may overlap though their addresses do not: in frames that are the same. A processor may
+/// then copy faster than byte by byte, which shows.
+const fn may_alias(source: VirtAddr, address: VirtAddr, size: u16) -> bool {
+    let distance = address.get().wrapping_sub(source.get());
+    let size = size as u64;
+    let is_far = distance.wrapping_add(size) > 2 * size;
+    is_far && distance.wrapping_add(size) & PAGE_OFFSET < 2 * size
 }

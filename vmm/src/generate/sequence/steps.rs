@@ -387,10 +387,11 @@ impl<R: Rng> StepWriter<'_, R> {
     }
 
     fn random_access(&mut self, ring: Ring, is_last: bool) -> AccessStep {
-        if self.makes_copies() && self.rng.random_bool(0.12) {
-            if is_last && self.rng.random_bool(0.3) {
-                return self.random_last(ring);
-            }
+        let copies = self.makes_copies();
+        if copies && is_last && self.may_store_in_parts() && self.rng.random_bool(0.1) {
+            return self.random_last(ring);
+        }
+        if copies && self.rng.random_bool(0.12) {
             if ring == Ring::Three && self.rng.random_bool(0.1) {
                 return self.random_wide_compare();
             }

