@@ -21,6 +21,8 @@ pub struct When {
     access: Option<Vec<AccessKind>>,
     /// The name of the instruction.
     instruction: Option<String>,
+    /// The instruction has a source, which it reads first.
+    has_source: Option<bool>,
     /// The processor makes the access for itself.
     implicit: Option<bool>,
     /// EFLAGS.AC is 1.
@@ -68,6 +70,7 @@ impl When {
             && is_wanted(self.ring, access.ring.cpl())
             && is_among(self.access.as_ref(), &access.kind)
             && is_wanted(self.instruction.as_deref(), case.access_step().instruction())
+            && is_wanted(self.has_source, case.form.has_source())
             && is_wanted(self.implicit, access.implicit)
             && is_wanted(self.ac, access.ac)
             && is_wanted(self.compatibility, access.compatibility)
