@@ -371,3 +371,29 @@ fn what_cannot_be_read_is_one_line_with_the_file_and_the_place() {
         assert_eq!(output.stdout, "");
     }
 }
+
+/// Two entries of the root lead to one table. It and the two below it are read again only if they may be.
+#[test]
+fn rmap_says_which_tables_it_left_out() {
+    let mut memory = vec![0; 0x5000];
+    for (at, value) in [
+        (0x1000, 0x2007_u64),
+        (0x1008, 0x2007),
+        (0x2000, 0x3007),
+        (0x3000, 0x4007),
+        (0x4000, 0x6007),
+    ] {
+        memory[at..at + 8].copy_from_slice(&value.to_le_bytes());
+    }
+    let sandbox = Sandbox::new();
+    std::fs::write(sandbox.path().join("two.raw"), memory).expect("the sandbox has room");
+
+    let rmap = |repeats| {
+        let image = ["rmap", "two.raw", "0x6000", "--ram", "0:0x5000@0", "--cr3", "0x1000"];
+        sandbox.run(&[&image[..], &["--repeats", repeats]].concat()).expect_code(0).stdout
+    };
+    let (left_out, whole) = (rmap("0"), rmap("3"));
+    assert!(left_out.contains("1 mappings;"), "{left_out}");
+    assert!(left_out.contains("Tables met again, and not looked through (--repeats): 1."));
+    assert!(whole.contains("2 mappings;") && !whole.contains("met again"), "{whole}");
+}

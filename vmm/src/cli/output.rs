@@ -19,7 +19,8 @@ pub(super) fn print(text: &str) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
         Err(error) => {
-            eprintln!("crosswalk: standard output: cannot be written: {error}");
+            let _ =
+                writeln!(io::stderr(), "crosswalk: standard output: cannot be written: {error}");
             std::process::exit(3);
         }
     }

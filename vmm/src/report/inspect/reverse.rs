@@ -24,6 +24,8 @@ pub struct ReverseMap<'i> {
     found: Vec<LeadsTo>,
     pages: u64,
     tables: u64,
+    /// Entries that lead to tables that were read before, and are not read again.
+    repeated: u64,
     /// Whether all tables were looked at.
     is_complete: bool,
 }
@@ -31,14 +33,22 @@ pub struct ReverseMap<'i> {
 impl<'i> ReverseMap<'i> {
     /// Looks through all tables, until it is told to stop.
     pub fn new(inspected: &'i Inspected, at: PhysAddr, limits: Limits, stop: &AtomicBool) -> Self {
-        let mut map =
-            Self { inspected, at, found: Vec::new(), pages: 0, tables: 0, is_complete: true };
+        let mut map = Self {
+            inspected,
+            at,
+            found: Vec::new(),
+            pages: 0,
+            tables: 0,
+            repeated: 0,
+            is_complete: true,
+        };
 
         for found in inspected.image.scan(&inspected.mmu(), limits) {
             if matches!(found, Found::Table(_)) && stop.load(Ordering::Relaxed) {
                 map.is_complete = false;
                 break;
             }
+            map.repeated += u64::from(matches!(found, Found::Repeated(_)));
             let Some(leads) = LeadsTo::of(&found, at) else { continue };
             match leads {
                 LeadsTo::Page { .. } => map.pages += 1,
@@ -58,7 +68,7 @@ impl<'i> ReverseMap<'i> {
 
     /// The entries for people.
     pub fn text(&self) -> String {
-        let Self { inspected, at, found, pages, tables, is_complete } = self;
+        let Self { inspected, at, found, pages, tables, repeated, is_complete } = self;
         let mut text = String::new();
         inspected.describe(&mut text);
 
@@ -81,11 +91,22 @@ impl<'i> ReverseMap<'i> {
             text.push('\n');
         }
 
+        let not_shown = (pages + tables).saturating_sub(found.len() as u64);
+        if not_shown > 0 {
+            line(&mut text, &format!("{} more are not shown.", with_commas(not_shown)));
+        }
         let (pages, tables) = (with_commas(*pages), with_commas(*tables));
         line(
             &mut text,
             &format!("{at}: {pages} mappings; {tables} entries use its frame as a table."),
         );
+        if *repeated > 0 {
+            let repeated = with_commas(*repeated);
+            line(
+                &mut text,
+                &format!("Tables met again, and not looked through (--repeats): {repeated}."),
+            );
+        }
         if !inspected.image.has(*at) {
             line(&mut text, "The image has no memory at this address.");
         }
@@ -97,7 +118,7 @@ impl<'i> ReverseMap<'i> {
 
     /// The entries as a JSON document.
     pub fn json(&self) -> String {
-        let Self { inspected, at, found, pages, tables, is_complete } = self;
+        let Self { inspected, at, found, pages, tables, is_complete, .. } = self;
         to_text(&ReverseDocument {
             image: inspected.json(),
             physical: Hex(at.get()),
