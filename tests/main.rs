@@ -27,6 +27,7 @@ mod jobs;
 mod journal;
 mod kills;
 mod kvm;
+mod live_guests;
 mod machine;
 mod malformed;
 mod memory_images;

@@ -14,6 +14,7 @@ pub mod case_json;
 pub mod faults;
 pub mod hand_made;
 pub mod hostile;
+pub mod live_guest;
 pub mod memory_image;
 pub mod program;
 pub mod report;

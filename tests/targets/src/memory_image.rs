@@ -72,7 +72,8 @@ fn look_through(image: &MemoryImage, mmu: &AnyMmu) {
 
     let differences = Differences::new(pages(image, mmu), pages(image, mmu), EntryBits::all());
     assert_eq!(differences.count(), 0);
-    let _ = Audit::run(image, mmu, AuditChecks::default(), LIMITS, &AtomicBool::new(false));
+    let _ =
+        Audit::run(image.memory(), mmu, AuditChecks::default(), LIMITS, &AtomicBool::new(false));
 }
 
 fn pages<'i>(image: &'i MemoryImage, mmu: &AnyMmu) -> impl Iterator<Item = PresentEntry> + 'i {

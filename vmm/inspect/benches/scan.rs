@@ -55,7 +55,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
     measure("audited", rounds, || {
         let stop = AtomicBool::new(false);
-        let audit = Audit::run(&image, &mmu, AuditChecks::default(), Limits::default(), &stop);
+        let audit =
+            Audit::run(image.memory(), &mmu, AuditChecks::default(), Limits::default(), &stop);
         assert!(audit.is_complete);
         PAGES
     });

@@ -6,7 +6,7 @@ use std::path::Path;
 /// Why a memory image cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum MemoryImageError {
-    /// The host cannot open or read the file.
+    /// The host cannot open or read the file, or does not reach the guest.
     #[error("{file}: {place}: {error}")]
     Host {
         /// The file.
@@ -16,7 +16,7 @@ pub enum MemoryImageError {
         /// Why it cannot be read.
         error: io::Error,
     },
-    /// The file is not what its beginning claims that it is.
+    /// The file is not what its beginning claims that it is, or the other side of a socket is not QEMU.
     #[error("{file}: {place}: {problem}")]
     Malformed {
         /// The file.
@@ -34,6 +34,17 @@ pub enum MemoryImageError {
         /// What it is, and what to do.
         advice: String,
     },
+    /// A live guest was stopped to be read, and does not run again.
+    #[error(
+        "{guest}: the guest was stopped to be read, and cannot be resumed: {problem}; `cont` in QEMU's monitor \
+         resumes it"
+    )]
+    NotResumed {
+        /// The guest.
+        guest: String,
+        /// What happened.
+        problem: String,
+    },
     /// The image does not have what was asked for.
     #[error("{file}: {problem}")]
     Lacking {
@@ -44,13 +55,18 @@ pub enum MemoryImageError {
     },
 }
 
-/// Makes errors about one file.
+/// Makes errors about one file, or about one live guest.
 #[derive(Clone, Debug)]
 pub(crate) struct AboutFile(String);
 
 impl AboutFile {
     pub(crate) fn new(path: &Path) -> Self {
         Self(path.display().to_string())
+    }
+
+    /// About the guest with this name.
+    pub(crate) const fn guest(name: String) -> Self {
+        Self(name)
     }
 
     pub(crate) fn host(&self, place: impl Into<String>, error: io::Error) -> MemoryImageError {
@@ -68,6 +84,16 @@ impl AboutFile {
 
     pub(crate) fn unsupported(&self, advice: impl Into<String>) -> MemoryImageError {
         MemoryImageError::Unsupported { file: self.0.clone(), advice: advice.into() }
+    }
+
+    pub(crate) fn lacks_cpu(&self, count: usize, cpu: usize) -> MemoryImageError {
+        self.lacking(format!(
+            "it has the registers of {count} CPUs, counted from 0, and not those of CPU {cpu}"
+        ))
+    }
+
+    pub(crate) fn not_resumed(&self, problem: impl Into<String>) -> MemoryImageError {
+        MemoryImageError::NotResumed { guest: self.0.clone(), problem: problem.into() }
     }
 
     pub(crate) fn lacking(&self, problem: impl Into<String>) -> MemoryImageError {

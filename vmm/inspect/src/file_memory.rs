@@ -1,10 +1,12 @@
-//! The physical memory in a file. A file is read where it is asked for, a table at a time, and never as a
-//! whole. It is not mapped: a file that another program cuts short would end this one, `/proc/PID/mem`
-//! cannot be mapped, and the pages of a mapping count as memory of this process.
+//! The physical memory in a file, or in what is read like one. It is read where it is asked for, a table at a
+//! time, and never as a whole. A file is not mapped: one that another program cuts short would end this one,
+//! `/proc/PID/mem` cannot be mapped, and the pages of a mapping count as memory of this process.
 
 use crate::extents::Extents;
 use mmu_core::PhysAddr;
 use mmu_core::memory::{OutsideMemory, TableMemory};
+use rustix::fs::{SeekFrom, seek};
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -18,8 +20,8 @@ pub enum ReadError {
     /// The image has nothing at this address.
     #[error("the image has no memory at physical address {}", .0.0)]
     Outside(OutsideMemory),
-    /// The host cannot read the file.
-    #[error("the file cannot be read at {offset:#x}: {kind}")]
+    /// The host cannot read the file, or the guest.
+    #[error("what has the memory cannot be read at {offset:#x}: {kind}")]
     Host {
         /// The offset in the file.
         offset: u64,
@@ -28,17 +30,47 @@ pub enum ReadError {
     },
 }
 
-/// Physical memory in a file.
+/// What is read like a file: bytes at offsets.
+pub(crate) trait ReadAt: fmt::Debug + Send + Sync {
+    /// Fills a buffer with the bytes from an offset on.
+    fn fill(&self, bytes: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// The next offset that is not in a hole. `None` behind the last one.
+    fn next_data(&self, offset: u64) -> io::Result<Option<u64>>;
+}
+
+impl ReadAt for File {
+    fn fill(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        self.read_exact_at(bytes, offset)
+    }
+
+    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
+        match seek(self, SeekFrom::Data(offset)) {
+            Ok(data) => Ok(Some(data)),
+            Err(rustix::io::Errno::NXIO) => Ok(None),
+            // A file system that knows no holes, or a device.
+            Err(rustix::io::Errno::INVAL) => Ok(Some(offset)),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Physical memory in a file, or in what is read like one: the memory of a live guest.
 #[derive(Debug)]
 pub struct FileMemory {
-    file: File,
+    bytes: Box<dyn ReadAt>,
     extents: Extents,
 }
 
 impl FileMemory {
     /// The memory that the extents of a file say is in it.
-    pub const fn new(file: File, extents: Extents) -> Self {
-        Self { file, extents }
+    pub fn new(file: File, extents: Extents) -> Self {
+        Self::in_bytes(Box::new(file), extents)
+    }
+
+    /// The same of what is read like a file.
+    pub(crate) const fn in_bytes(bytes: Box<dyn ReadAt>, extents: Extents) -> Self {
+        Self { bytes, extents }
     }
 
     /// Where in the file which addresses are.
@@ -46,9 +78,9 @@ impl FileMemory {
         &self.extents
     }
 
-    /// The file itself.
-    pub(crate) const fn file(&self) -> &File {
-        &self.file
+    /// The bytes of the file.
+    pub(crate) fn bytes(&self) -> &dyn ReadAt {
+        &*self.bytes
     }
 
     /// Fills a buffer with the bytes from a physical address on.
@@ -65,7 +97,7 @@ impl FileMemory {
             let (offset, len) = self.extents.find(address).ok_or(outside)?;
             let count = usize::try_from(len).unwrap_or(usize::MAX).min(rest.len());
             let (now, behind) = rest.split_at_mut(count);
-            let read = self.file.read_exact_at(now, offset);
+            let read = self.bytes.fill(now, offset);
             read.map_err(|error| ReadError::Host { offset, kind: error.kind() })?;
 
             // At the end of 64 bits there is nothing more to find.

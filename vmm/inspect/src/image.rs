@@ -5,9 +5,7 @@ use crate::file_memory::FileMemory;
 use crate::format::{self, ImageFormat, RamRange};
 use crate::registers::{CpuNote, DerivedState, StateOptions, VmcoreInfo};
 use crate::search;
-use mmu_core::memory::TableMemory;
-use mmu_core::x86::format::root;
-use mmu_core::{PagingMode, PhysAddr, Profile, Regime};
+use mmu_core::PhysAddr;
 use std::fs::{self, File};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
@@ -96,22 +94,16 @@ impl MemoryImage {
     /// # Errors
     /// If there is neither, the CPU does not exist, or the PDPTEs cannot be read.
     pub fn control_state(&self, options: &StateOptions) -> Result<DerivedState, MemoryImageError> {
-        let mut derived = match (self.cpus.get(options.cpu), options.cr3) {
+        let derived = match (self.cpus.get(options.cpu), options.cr3) {
             (Some(note), _) => DerivedState::of_note(note, self.is_64_bit),
             (None, _) if !self.cpus.is_empty() || options.cpu > 0 => {
-                let count = self.cpus.len();
-                return Err(self.about.lacking(format!(
-                    "it has the registers of {count} CPUs, counted from 0, and not those of CPU {}",
-                    options.cpu
-                )));
+                return Err(self.about.lacks_cpu(self.cpus.len(), options.cpu));
             }
             (None, Some(cr3)) => DerivedState::of_options(cr3),
             (None, None) => self.kernel_state()?,
         };
 
-        derived.override_by(options);
-        self.load_pdptes(&mut derived)?;
-        Ok(derived)
+        derived.complete(options, &self.memory, &self.about)
     }
 
     /// The state for the kernel's own tables.
@@ -130,24 +122,6 @@ impl MemoryImage {
                  --cr0)",
             )
         })
-    }
-
-    /// Reads the PDPTEs of PAE paging, which are in no dump.
-    fn load_pdptes(&self, derived: &mut DerivedState) -> Result<(), MemoryImageError> {
-        if derived.state.mode() != PagingMode::Pae {
-            return Ok(());
-        }
-
-        let table = root(&Regime::new(derived.state, Profile::default()));
-        let read = self.memory.read_entries(table, 8, &mut derived.state.pdptes);
-        read.map_err(|error| {
-            self.about.lacking(format!("the PDPTEs at {table} cannot be read: {error}"))
-        })?;
-        derived.derived.push(
-            "the PDPTEs are those in memory: a processor keeps what MOV to CR3 has loaded (PDPTE-1)"
-                .to_owned(),
-        );
-        Ok(())
     }
 
     /// Whether the image has the byte at a physical address.

@@ -1,7 +1,8 @@
-//! Memory images of x86 guests: which formats there are, what they say about the processors, and every
-//! mapping of their page tables, in any paging mode.
+//! Memory images of x86 guests and live guests of QEMU: what they say about the processors, and every mapping of
+//! their page tables, in any paging mode.
 //!
 //! - [`MemoryImage`] is a file with the memory of a guest; [`FileMemory`] reads it, a table at a time;
+//! - [`LiveGuest`] is a guest of QEMU, which is stopped while it is read; [`Source`] is either;
 //! - [`MemoryImage::control_state`] has the registers of a CPU, and says which of them were derived;
 //! - [`Scan`] is an iterator over all mappings with the rights of their paths, in bounded time;
 //! - [`PageRanges`] merges the pages that are alike, and [`ScanTotals`] counts what there is;
@@ -9,7 +10,7 @@
 //!   for what should not be;
 //! - [`monitor`] has the lines that QEMU's monitor prints about tables.
 //!
-//! Whatever a file contains, reading it takes bounded memory and time, and ends in one error.
+//! Whatever a file contains or a monitor answers, reading it takes bounded memory and time, and ends in one error.
 #![forbid(unsafe_code)]
 
 mod audit;
@@ -20,12 +21,14 @@ mod file_memory;
 mod filter;
 mod format;
 mod image;
+mod live;
 pub mod monitor;
 mod ranges;
 mod registers;
 mod reverse;
 mod scan;
 mod search;
+mod source;
 #[cfg(any(test, feature = "test-images"))]
 pub mod test_images;
 #[cfg(test)]
@@ -40,10 +43,14 @@ pub use file_memory::{FileMemory, ReadError};
 pub use filter::{PageFilter, PageFilterError};
 pub use format::{ImageFormat, RamRange, RamRangeError};
 pub use image::{ImageOptions, MemoryImage};
+pub use live::{LiveGuest, MemoryAccess, MonitorAddress, MonitorAddressError};
 pub use ranges::{PageFlags, PageRange, PageRanges};
-pub use registers::{CpuNote, DerivedState, StateOptions, VmcoreInfo};
+pub use registers::{
+    CpuNote, CpuRegisters, DerivedState, RegisterOrigin, RegisterOrigins, StateOptions, VmcoreInfo,
+};
 pub use reverse::LeadsTo;
 pub use scan::{Found, FrameSet, Limits, Scan};
+pub use source::Source;
 pub use totals::ScanTotals;
 
 /// The examples of the README, as tests.

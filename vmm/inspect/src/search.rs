@@ -4,9 +4,7 @@
 use crate::extents::Extent;
 use crate::file_memory::FileMemory;
 use crate::registers::{VMCOREINFO_BEGINNING, VMCOREINFO_BYTES, VmcoreInfo};
-use rustix::fs::{SeekFrom, seek};
 use std::io;
-use std::os::unix::fs::FileExt;
 
 const PAGE: usize = 0x1000;
 /// Number of bytes that are read at once.
@@ -42,7 +40,7 @@ fn search_extent(
 
     while done < extent.len && found.len() < MAX_TEXTS {
         let offset = extent.offset + done;
-        let Some(data) = next_data(memory, offset)? else { return Ok(()) };
+        let Some(data) = memory.bytes().next_data(offset)? else { return Ok(()) };
         if data >= offset + PAGE as u64 {
             done += (data - offset) / PAGE as u64 * PAGE as u64;
             continue;
@@ -50,7 +48,7 @@ fn search_extent(
 
         let count = usize::try_from(extent.len - done).unwrap_or(BLOCK).min(BLOCK);
         let bytes = &mut block[..count];
-        memory.file().read_exact_at(bytes, offset)?;
+        memory.bytes().fill(bytes, offset)?;
         for page in bytes.chunks(PAGE) {
             let texts = PLACES.iter().filter_map(|place| page.get(*place..));
             let texts = texts.filter(|text| text.starts_with(VMCOREINFO_BEGINNING));
@@ -63,15 +61,4 @@ fn search_extent(
         done += count as u64;
     }
     Ok(())
-}
-
-/// The next offset that is not in a hole. `None` behind the last one.
-fn next_data(memory: &FileMemory, offset: u64) -> io::Result<Option<u64>> {
-    match seek(memory.file(), SeekFrom::Data(offset)) {
-        Ok(data) => Ok(Some(data)),
-        Err(rustix::io::Errno::NXIO) => Ok(None),
-        // A file system that knows no holes, or a device.
-        Err(rustix::io::Errno::INVAL) => Ok(Some(offset)),
-        Err(error) => Err(error.into()),
-    }
 }

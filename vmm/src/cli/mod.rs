@@ -73,15 +73,15 @@ enum Invocation {
     Compare(compare::CompareArguments),
     /// List the known findings of machines, and the versions that have them
     Findings(findings::FindingsArguments),
-    /// Follow an address through the page tables of a memory image
+    /// Follow an address through the page tables of a memory image or a live guest
     Walk(inspect::walk::WalkArguments),
-    /// Show everything that the page tables of a memory image map
+    /// Show everything that the page tables of a memory image or a live guest map
     Maps(inspect::maps::MapsArguments),
-    /// Show who leads to a physical address of a memory image
+    /// Show who leads to a physical address of a memory image or a live guest
     Rmap(inspect::rmap::RmapArguments),
-    /// Show what two memory images map differently
+    /// Show what two memory images, or an image and a live guest, map differently
     Diff(inspect::diff::DiffArguments),
-    /// Look for what should not be in the page tables of a memory image
+    /// Look for what should not be in the page tables of a memory image or a live guest
     Audit(inspect::audit::AuditArguments),
     /// Compute the cost of page tables for any address width
     Geometry(geometry::GeometryArguments),

@@ -6,7 +6,7 @@ mod check;
 
 pub use check::{AuditCheck, AuditChecks, AuditChecksError};
 
-use crate::image::MemoryImage;
+use crate::file_memory::FileMemory;
 use crate::scan::{Found, Limits, Scan};
 use aliases::FrameUses;
 use mmu_core::walk::{EntryMeaning, PresentEntry};
@@ -52,7 +52,7 @@ pub struct Audit {
 impl Audit {
     /// Looks for what `checks` asks for. `stop` ends it early.
     pub fn run(
-        image: &MemoryImage,
+        memory: &FileMemory,
         mmu: &AnyMmu,
         checks: AuditChecks,
         limits: Limits,
@@ -63,7 +63,7 @@ impl Audit {
 
         // What can be said of an entry by itself. Of frames, it is learned who uses them.
         let mut uses = FrameUses::default();
-        for found in scan_until(image.scan(mmu, limits), stop, &is_stopped) {
+        for found in scan_until(Scan::of_all(memory, mmu, limits), stop, &is_stopped) {
             uses.add(&found, checks);
             for finding in by_itself(&found) {
                 audit.add(finding, checks);
@@ -71,7 +71,7 @@ impl Audit {
         }
 
         if checks.need_frames() {
-            for found in scan_until(image.scan(mmu, limits), stop, &is_stopped) {
+            for found in scan_until(Scan::of_all(memory, mmu, limits), stop, &is_stopped) {
                 let Found::Page(page) = found else { continue };
                 for finding in uses.findings(&page) {
                     audit.add(finding, checks);

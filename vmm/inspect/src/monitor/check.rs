@@ -7,6 +7,9 @@ use mmu_core::x86::semantics::Rights;
 use std::collections::BTreeMap;
 use std::fmt;
 
+/// What the monitor prints instead of lines when paging is off.
+const UNPAGED: &str = "PG disabled";
+
 /// Bits 51 and 50 of an address, which QEMU's monitor leaves out.
 const TOP_BITS: u64 = 3 << 50;
 /// Bits 39:32, in which a 4 MiB page of 32-bit paging may lie (MODE-5).
@@ -102,7 +105,7 @@ impl MonitorCheck {
     pub fn new(text: &str) -> Result<Self, usize> {
         let mut check = Self::default();
         for (number, line) in (1_usize..).zip(text.lines()) {
-            if !line.trim().is_empty() {
+            if !line.trim().is_empty() && line.trim() != UNPAGED {
                 let line: TlbLine = line.parse().map_err(|_| number)?;
                 check.lines.insert(line.address, line);
             }

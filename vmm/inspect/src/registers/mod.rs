@@ -13,13 +13,21 @@
 )]
 
 mod cpu_note;
+mod cpu_registers;
+mod origin;
 mod vmcoreinfo;
 
 pub use cpu_note::CpuNote;
+pub use cpu_registers::CpuRegisters;
+pub use origin::{RegisterOrigin, RegisterOrigins};
 pub use vmcoreinfo::VmcoreInfo;
 pub(crate) use vmcoreinfo::{BEGINNING as VMCOREINFO_BEGINNING, MAX_BYTES as VMCOREINFO_BYTES};
 
-use mmu_core::{ControlState, Cr0, Cr4, Efer};
+use crate::error::{AboutFile, MemoryImageError};
+use crate::file_memory::FileMemory;
+use mmu_core::memory::TableMemory;
+use mmu_core::x86::format::root;
+use mmu_core::{ControlState, Cr0, Cr4, Efer, PagingMode, Profile, Regime};
 
 /// Which registers to take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +49,8 @@ pub struct StateOptions {
 pub struct DerivedState {
     /// The registers. The PDPTEs of PAE paging are not among them yet.
     pub state: ControlState,
+    /// Where each of them is from.
+    pub origins: RegisterOrigins,
     /// What was derived or assumed, a sentence each.
     pub derived: Vec<String>,
 }
@@ -67,7 +77,28 @@ impl DerivedState {
         }
 
         let state = ControlState { cr0, cr3: note.cr3, cr4, efer, ..ControlState::four_level(0) };
-        Self { state, derived }
+        let efer = RegisterOrigin::Derived;
+        let origins = RegisterOrigins { efer, ..RegisterOrigins::all(RegisterOrigin::Image) };
+        Self { state, origins, derived }
+    }
+
+    /// The registers of a CPU of a live guest: none is missing.
+    pub(crate) fn of_registers(registers: &CpuRegisters) -> Self {
+        let state = ControlState {
+            cr0: Cr0::from_bits_retain(registers.cr0),
+            cr3: registers.cr3,
+            cr4: Cr4::from_bits_retain(registers.cr4),
+            efer: Efer::from_bits_retain(registers.efer),
+            ..ControlState::four_level(0)
+        };
+        let mut derived = Vec::new();
+        if registers.is_in_smm {
+            derived.push(
+                "the CPU is in system-management mode: memory is what it sees outside of it"
+                    .to_owned(),
+            );
+        }
+        Self { state, origins: RegisterOrigins::all(RegisterOrigin::Monitor), derived }
     }
 
     /// The tables of the kernel itself, where VMCOREINFO says that they are.
@@ -87,17 +118,57 @@ impl DerivedState {
             format!("CR3 is {}, from VMCOREINFO: the kernel's own tables", root.derivation),
             "the other registers are taken to be as Linux sets them".to_owned(),
         ];
-        Some(Self { state, derived })
+        let cr3 = RegisterOrigin::Vmcoreinfo;
+        let origins = RegisterOrigins { cr3, ..RegisterOrigins::all(RegisterOrigin::Assumed) };
+        Some(Self { state, origins, derived })
     }
 
     /// Long mode with these registers, as options give them.
     pub(crate) fn of_options(cr3: u64) -> Self {
         let assumed = "the registers without an option are taken to be those of 4-level paging";
-        Self { state: ControlState::four_level(cr3), derived: vec![assumed.to_owned()] }
+        Self {
+            state: ControlState::four_level(cr3),
+            origins: RegisterOrigins::all(RegisterOrigin::Assumed),
+            derived: vec![assumed.to_owned()],
+        }
+    }
+
+    /// The same with what options give instead, and with the PDPTEs of PAE paging.
+    pub(crate) fn complete(
+        mut self,
+        options: &StateOptions,
+        memory: &FileMemory,
+        about: &AboutFile,
+    ) -> Result<Self, MemoryImageError> {
+        self.override_by(options);
+        self.load_pdptes(memory, about)?;
+        Ok(self)
+    }
+
+    /// Reads the PDPTEs of PAE paging, which neither a dump nor a monitor has.
+    fn load_pdptes(
+        &mut self,
+        memory: &FileMemory,
+        about: &AboutFile,
+    ) -> Result<(), MemoryImageError> {
+        if self.state.mode() != PagingMode::Pae {
+            return Ok(());
+        }
+
+        let table = root(&Regime::new(self.state, Profile::default()));
+        let read = memory.read_entries(table, 8, &mut self.state.pdptes);
+        read.map_err(|error| {
+            about.lacking(format!("the PDPTEs at {table} cannot be read: {error}"))
+        })?;
+        self.derived.push(
+            "the PDPTEs are those in memory: a processor keeps what MOV to CR3 has loaded (PDPTE-1)"
+                .to_owned(),
+        );
+        Ok(())
     }
 
     /// Replaces what options give. They have the last word, and explain themselves.
-    pub(crate) fn override_by(&mut self, options: &StateOptions) {
+    fn override_by(&mut self, options: &StateOptions) {
         let StateOptions { cpu: _, cr0, cr3, cr4, efer } = *options;
         let state = &mut self.state;
 
@@ -105,6 +176,7 @@ impl DerivedState {
         state.cr3 = cr3.unwrap_or(state.cr3);
         state.cr4 = cr4.map_or(state.cr4, Cr4::from_bits_retain);
         state.efer = efer.map_or(state.efer, Efer::from_bits_retain);
+        self.origins.override_by(options);
 
         if efer.is_some() {
             self.derived.retain(|sentence| !sentence.starts_with("EFER"));

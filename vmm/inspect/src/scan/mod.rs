@@ -10,6 +10,7 @@ pub use frame_set::FrameSet;
 
 use crate::file_memory::{FileMemory, ReadError};
 use crate::image::MemoryImage;
+use crate::source::Source;
 use mmu_core::walk::{AnyPresentEntries, EntryMeaning, PresentEntry, UnreadableEntries};
 use mmu_core::x86::format::MAX_LEVELS;
 use mmu_core::{AnyMmu, PhysAddr, VirtAddr};
@@ -94,6 +95,11 @@ impl<'i> Scan<'i> {
         Self { memory, entries, read: Default::default(), repeats_left: limits.repeats, tables: 0 }
     }
 
+    /// A scan of all addresses.
+    pub fn of_all(memory: &'i FileMemory, mmu: &AnyMmu, limits: Limits) -> Self {
+        Self::new(memory, mmu, (VirtAddr::new(0), VirtAddr::new(u64::MAX)), limits)
+    }
+
     /// Number of tables that have been read below the root, each as often as it was read.
     pub const fn tables(&self) -> u64 {
         self.tables
@@ -142,6 +148,13 @@ impl Iterator for Scan<'_> {
 impl MemoryImage {
     /// A scan of all addresses.
     pub fn scan(&self, mmu: &AnyMmu, limits: Limits) -> Scan<'_> {
-        Scan::new(self.memory(), mmu, (VirtAddr::new(0), VirtAddr::new(u64::MAX)), limits)
+        Scan::of_all(self.memory(), mmu, limits)
+    }
+}
+
+impl Source {
+    /// A scan of all addresses.
+    pub fn scan(&self, mmu: &AnyMmu, limits: Limits) -> Scan<'_> {
+        Scan::of_all(self.memory(), mmu, limits)
     }
 }

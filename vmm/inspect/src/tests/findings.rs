@@ -108,7 +108,7 @@ fn audit_with(memory: &SmallMemory, checks: AuditChecks, limits: Limits) -> Audi
     let image = raw(&memory.0);
     let state = image.control_state(&state()).unwrap().state;
     let mmu = AnyMmu::new(state, Profile { physical_address_bits: 52, ..Profile::default() });
-    Audit::run(&image, &mmu, checks, limits, &AtomicBool::new(false))
+    Audit::run(image.memory(), &mmu, checks, limits, &AtomicBool::new(false))
 }
 
 /// The findings of one check: first and last address, number of pages, and where the first leads.

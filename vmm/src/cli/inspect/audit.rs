@@ -1,9 +1,8 @@
-//! `crosswalk audit`: what should not be in the page tables of a memory image.
+//! `crosswalk audit`: what should not be in the page tables of a memory image or a live guest.
 
 use super::{RepeatArguments, SourceArguments, exit_code};
 use crate::cli::failure::Failure;
 use crate::cli::output::print;
-use crate::cli::stop_flag::stop_flag;
 use crate::report::inspect::audit;
 use crosswalk_inspect::{Audit, AuditChecks};
 use std::process::ExitCode;
@@ -25,15 +24,19 @@ pub(in crate::cli) struct AuditArguments {
 }
 
 pub(in crate::cli) fn run(arguments: &AuditArguments) -> Result<ExitCode, Failure> {
-    let inspected = arguments.source.open()?;
     let checks = arguments.checks.unwrap_or_default();
     let limits = arguments.repeats.limits();
 
-    let found = Audit::run(&inspected.image, &inspected.mmu(), checks, limits, &*stop_flag()?);
-    print(&if arguments.json {
-        audit::json(&inspected, &found, checks)
-    } else {
-        audit::text(&inspected, &found, checks)
-    });
-    Ok(exit_code(found.counts.iter().any(|count| *count > 0), found.is_complete))
+    let (report, code) = arguments.source.inspect(|inspected, stop| {
+        let memory = inspected.source.memory();
+        let found = Audit::run(memory, &inspected.mmu(), checks, limits, stop);
+        let report = if arguments.json {
+            audit::json(inspected, &found, checks)
+        } else {
+            audit::text(inspected, &found, checks)
+        };
+        Ok((report, exit_code(found.counts.iter().any(|count| *count > 0), found.is_complete)))
+    })?;
+    print(&report);
+    Ok(code)
 }

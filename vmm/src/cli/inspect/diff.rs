@@ -1,17 +1,18 @@
-//! `crosswalk diff`: what two memory images map differently.
+//! `crosswalk diff`: what two memory images or live guests map differently.
 
-use super::{ReadingArguments, RepeatArguments, exit_code, number};
+use super::{ReadingArguments, RepeatArguments, Signals, exit_code, live_guest, number};
 use crate::cli::failure::Failure;
 use crate::cli::output::print;
-use crate::cli::stop_flag::stop_flag;
+use crate::report::inspect::Inspected;
 use crate::report::inspect::difference::ImageDifference;
 use mmu_core::x86::format::EntryBits;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(in crate::cli) struct DiffArguments {
-    /// The first image
+    /// The first image, or qmp:SOCKET for a live guest
     #[arg(value_name = "A")]
     before: PathBuf,
     /// The second one, read as the first; the same image with another CR3 or CPU is possible
@@ -36,24 +37,58 @@ pub(in crate::cli) struct DiffArguments {
 }
 
 pub(in crate::cli) fn run(arguments: &DiffArguments) -> Result<ExitCode, Failure> {
-    let DiffArguments { before, after, reading, cr3_b, cpu_b, flags, repeats, json } = arguments;
-    let before = reading.open(before)?;
+    let DiffArguments { before, after, reading, cr3_b, cpu_b, .. } = arguments;
     let of_after = ReadingArguments {
         cr3: cr3_b.or(reading.cr3),
         cpu: cpu_b.unwrap_or(reading.cpu),
         ..reading.clone()
     };
-    let after = of_after.open(after)?;
-    let [mode, other] = [&before, &after].map(|inspected| inspected.derived.state.mode());
-    if mode != other {
-        let problem = format!("expected images in the same paging mode, not in {mode} and {other}");
-        return Err(Failure::Input(problem));
-    }
 
-    let flags =
-        if *flags { EntryBits::A | EntryBits::D | EntryBits::G } else { EntryBits::empty() };
-    let limits = repeats.limits();
-    let difference = ImageDifference::new(&before, &after, flags, limits, &*stop_flag()?);
-    print(&if *json { difference.json() } else { difference.text() });
-    Ok(exit_code(!difference.is_empty(), difference.is_complete()))
+    let guests = [before, after].map(|image| live_guest(image));
+    let signals = Signals::new(guests.iter().any(Option::is_some))?;
+    let before_inspected = reading.open(before)?;
+    // A monitor serves one program at a time, and would not answer the second connection.
+    let is_same_guest = guests[0].is_some() && guests[0] == guests[1];
+    let after_inspected = if is_same_guest {
+        of_after.take_registers(after, before_inspected.source.clone())
+    } else {
+        of_after.open(after)
+    };
+
+    let (report, code) = match after_inspected {
+        Ok(after) => {
+            let stop = signals.flag()?;
+            let compared = arguments.compare(&before_inspected, &after, &stop);
+            signals.finish(&[&before_inspected, &after], compared)?
+        }
+        Err(failure) => return signals.finish(&[&before_inspected], Err(failure)),
+    };
+    print(&report);
+    Ok(code)
+}
+
+impl DiffArguments {
+    /// The report, and the exit code.
+    fn compare(
+        &self,
+        before: &Inspected,
+        after: &Inspected,
+        stop: &AtomicBool,
+    ) -> Result<(String, ExitCode), Failure> {
+        let [mode, other] = [before, after].map(|inspected| inspected.derived.state.mode());
+        if mode != other {
+            let problem =
+                format!("expected images in the same paging mode, not in {mode} and {other}");
+            return Err(Failure::Input(problem));
+        }
+
+        let flags = if self.flags {
+            EntryBits::A | EntryBits::D | EntryBits::G
+        } else {
+            EntryBits::empty()
+        };
+        let difference = ImageDifference::new(before, after, flags, self.repeats.limits(), stop);
+        let report = if self.json { difference.json() } else { difference.text() };
+        Ok((report, exit_code(!difference.is_empty(), difference.is_complete())))
+    }
 }

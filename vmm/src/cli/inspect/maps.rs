@@ -1,19 +1,24 @@
-//! `crosswalk maps`: everything that the tables of a memory image map.
+//! `crosswalk maps`: everything that the tables of a memory image or a live guest map.
 
 use super::{RepeatArguments, SourceArguments, check_width, exit_code, linear_address, of_output};
 use crate::cli::failure::Failure;
 use crate::cli::output::print;
-use crate::cli::stop_flag::stop_flag;
 use crate::report::inspect::Inspected;
 use crate::report::inspect::check;
 use crate::report::inspect::maps::{self, MapsOptions, MapsShape};
-use crosswalk_inspect::PageFilter;
 use crosswalk_inspect::monitor::{MonitorCheck, TlbLineError};
+use crosswalk_inspect::{
+    Limits, LiveGuest, MonitorAddress, PageFilter, RegisterOrigin, RegisterOrigins, ScanTotals,
+    Source,
+};
 use mmu_core::{PagingMode, VirtAddr};
-use std::io::{self, BufWriter};
+use std::io::{self, BufWriter, Seek};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
+
+/// The most pages that a monitor is asked to list: those of 16 GiB.
+const MAX_LISTED: u64 = 1 << 22;
 
 #[derive(Clone, Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
@@ -39,8 +44,9 @@ pub(in crate::cli) struct MapsArguments {
     /// Only the range of pages that has this address
     #[arg(long, value_name = "ADDRESS", value_parser = linear_address)]
     has: Option<VirtAddr>,
-    /// Compare with what QEMU's monitor has printed, and say who is right about each difference
-    #[arg(long, value_name = "info-tlb:FILE", conflicts_with_all = ["pages", "stats", "style", "filter", "range", "has", "json_lines"])]
+    /// Compare with what QEMU's monitor has printed, or the one of a live guest prints now, and say who
+    /// is right about each difference
+    #[arg(long, value_name = "info-tlb:FILE|qmp:SOCKET", conflicts_with_all = ["pages", "stats", "style", "filter", "range", "has", "json_lines"])]
     check: Option<MonitorAnswer>,
     #[command(flatten)]
     repeats: RepeatArguments,
@@ -61,16 +67,25 @@ enum MonitorStyle {
     QemuMem,
 }
 
-/// A file with what a monitor has printed.
+/// What a monitor says.
 #[derive(Clone, Debug)]
-struct MonitorAnswer(PathBuf);
+enum MonitorAnswer {
+    /// A file with what it has printed.
+    File(PathBuf),
+    /// A live guest, whose monitor is asked.
+    Live(MonitorAddress),
+}
 
 impl FromStr for MonitorAnswer {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let file = text.strip_prefix("info-tlb:").filter(|file| !file.is_empty());
-        file.map(|file| Self(file.into())).ok_or("expected info-tlb:FILE")
+        let answer = match file {
+            Some(file) => Some(Self::File(file.into())),
+            None => text.parse().ok().map(Self::Live),
+        };
+        answer.ok_or("expected info-tlb:FILE, qmp:SOCKET or qmp:HOST:PORT")
     }
 }
 
@@ -91,57 +106,135 @@ impl FromStr for AddressRange {
 }
 
 pub(in crate::cli) fn run(arguments: &MapsArguments) -> Result<ExitCode, Failure> {
-    let inspected = arguments.source.open()?;
-    let mode = inspected.derived.state.mode();
-    if let Some(answer) = &arguments.check {
-        return compare(&inspected, answer, arguments);
+    match &arguments.check {
+        Some(answer) => check_monitor(arguments, answer),
+        None => show(arguments),
     }
-
-    let range = arguments
-        .range
-        .map_or((VirtAddr::new(0), VirtAddr::new(u64::MAX)), |range| (range.0, range.1));
-    if arguments.range.is_some() {
-        check_width(range.1, mode)?;
-        check_canonical(range, mode)?;
-    }
-    let options = MapsOptions {
-        shape: arguments.shape(),
-        range,
-        has: arguments.has,
-        filter: arguments.filter.clone().unwrap_or_default(),
-        limits: arguments.repeats.limits(),
-    };
-
-    let stop = stop_flag()?;
-    let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-    let written = maps::write(&mut out, &inspected, &options, &stop);
-    let is_complete = written.map_err(|error| of_output(&error))?;
-    Ok(exit_code(false, is_complete))
 }
 
-/// Compares the image with what a monitor has said.
-fn compare(
-    inspected: &Inspected,
-    MonitorAnswer(path): &MonitorAnswer,
-    arguments: &MapsArguments,
-) -> Result<ExitCode, Failure> {
-    let name = path.display();
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::of_io(format!("{name}: cannot be read: {error}"), &error))?;
-    let check = MonitorCheck::new(&text);
-    let mut check =
-        check.map_err(|number| Failure::Input(format!("{name}: line {number}: {TlbLineError}")))?;
+/// Shows the mappings. Those of an image are printed while they are found; those of a live guest, which waits, are
+/// kept in a file until it runs again.
+fn show(arguments: &MapsArguments) -> Result<ExitCode, Failure> {
+    if !arguments.source.is_live() {
+        return arguments.source.inspect(|inspected, stop| {
+            let options = arguments.options(inspected)?;
+            let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+            let written = maps::write(&mut out, inspected, &options, stop);
+            let is_complete = written.map_err(|error| of_output(&error))?;
+            Ok(exit_code(false, is_complete))
+        });
+    }
 
-    check::compare(inspected, &mut check, arguments.repeats.limits());
-    print(&if arguments.json {
-        check::json(inspected, &check)
-    } else {
-        check::text(inspected, &check)
-    });
-    Ok(exit_code(check.differences().next().is_some(), true))
+    let of_file = |error| Failure::machine(format!("a temporary file cannot be written: {error}"));
+    let mut kept = tempfile::tempfile().map_err(of_file)?;
+    let code = arguments.source.inspect(|inspected, stop| {
+        let options = arguments.options(inspected)?;
+        let mut out = BufWriter::with_capacity(1 << 16, &kept);
+        let is_complete = maps::write(&mut out, inspected, &options, stop).map_err(of_file)?;
+        Ok(exit_code(false, is_complete))
+    })?;
+
+    kept.rewind().map_err(of_file)?;
+    io::copy(&mut kept, &mut io::stdout().lock()).map_err(|error| of_output(&error))?;
+    Ok(code)
+}
+
+/// Compares the tables with what a monitor says.
+fn check_monitor(arguments: &MapsArguments, answer: &MonitorAnswer) -> Result<ExitCode, Failure> {
+    let limits = arguments.repeats.limits();
+    let asks_guest = matches!(answer, MonitorAnswer::Live(_));
+
+    let (report, code) = arguments.source.inspect_beside(asks_guest, |inspected, stop| {
+        let (name, text) = monitor_text(inspected, answer, limits)?;
+        let check = MonitorCheck::new(&text);
+        let mut check = check
+            .map_err(|number| Failure::Input(format!("{name}: line {number}: {TlbLineError}")))?;
+
+        let is_complete = check::compare(inspected, &mut check, limits, stop);
+        let report = if arguments.json {
+            check::json(inspected, &check, is_complete)
+        } else {
+            check::text(inspected, &check, is_complete)
+        };
+        Ok((report, exit_code(check.differences().next().is_some(), is_complete)))
+    })?;
+    print(&report);
+    Ok(code)
+}
+
+/// What the monitor says, and where it is from.
+fn monitor_text(
+    inspected: &Inspected,
+    answer: &MonitorAnswer,
+    limits: Limits,
+) -> Result<(String, String), Failure> {
+    let address = match answer {
+        MonitorAnswer::File(path) => {
+            let name = path.display().to_string();
+            let text = std::fs::read_to_string(path).map_err(|error| {
+                Failure::of_io(format!("{name}: cannot be read: {error}"), &error)
+            })?;
+            return Ok((name, text));
+        }
+        MonitorAnswer::Live(address) => address,
+    };
+
+    let name = format!("{address}: info tlb");
+    check_listable(inspected, &name, limits)?;
+    let text = match &*inspected.source {
+        // A monitor serves one program at a time.
+        Source::Live(guest) if inspected.name == address.to_string() => {
+            if inspected.derived.origins != RegisterOrigins::all(RegisterOrigin::Monitor) {
+                let problem =
+                    "the monitor takes the CPU's own registers: leave out --cr3 and the like";
+                return Err(Failure::Input(format!("{name}: {problem}")));
+            }
+            guest.info_tlb(inspected.cpu)?
+        }
+        _ => {
+            let guest = LiveGuest::connect(address)?;
+            let text = guest.info_tlb(inspected.cpu);
+            guest.resume()?;
+            text?
+        }
+    };
+    Ok((name, text))
+}
+
+/// Checks that the monitor can list all pages in bounded time. It does not know when a table repeats.
+fn check_listable(inspected: &Inspected, name: &str, limits: Limits) -> Result<(), Failure> {
+    let mut totals = ScanTotals::default();
+    for found in inspected.source.scan(&inspected.mmu(), limits) {
+        totals.add(&found);
+        if totals.repeated > 0 || totals.pages() > MAX_LISTED {
+            return Err(Failure::Input(format!(
+                "{name}: QEMU would list more than {MAX_LISTED} pages, or tables that point to themselves, and do \
+                 nothing else meanwhile"
+            )));
+        }
+    }
+    Ok(())
 }
 
 impl MapsArguments {
+    /// What is shown.
+    fn options(&self, inspected: &Inspected) -> Result<MapsOptions, Failure> {
+        let mode = inspected.derived.state.mode();
+        let all = (VirtAddr::new(0), VirtAddr::new(u64::MAX));
+        let range = self.range.map_or(all, |range| (range.0, range.1));
+        if self.range.is_some() {
+            check_width(range.1, mode)?;
+            check_canonical(range, mode)?;
+        }
+        Ok(MapsOptions {
+            shape: self.shape(),
+            range,
+            has: self.has,
+            filter: self.filter.clone().unwrap_or_default(),
+            limits: self.repeats.limits(),
+        })
+    }
+
     const fn shape(&self) -> MapsShape {
         match self.style {
             Some(MonitorStyle::QemuTlb) => MapsShape::QemuTlb,

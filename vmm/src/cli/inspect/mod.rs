@@ -1,4 +1,4 @@
-//! The commands that look into memory images: where they are read from, and with which registers.
+//! The commands that look into memory images and live guests: where they are read from, and with which registers.
 
 pub(super) mod audit;
 pub(super) mod diff;
@@ -8,20 +8,25 @@ pub(super) mod walk;
 
 use super::failure::Failure;
 use super::profile::ProfileArgument;
+use super::stop_flag::{stop_flag, stop_flag_until};
 use crate::file;
 use crate::report::inspect::Inspected;
 use crosswalk_inspect::{
-    ImageFormat, ImageOptions, Limits, MemoryImage, MemoryImageError, RamRange, StateOptions,
+    ImageFormat, ImageOptions, Limits, LiveGuest, MemoryImage, MemoryImageError, MonitorAddress,
+    RamRange, Source, StateOptions,
 };
 use mmu_core::x86::profile::PHYSICAL_ADDRESS_BITS;
 use mmu_core::{PagingMode, Profile, VirtAddr};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What an image can be.
 const IMAGE_HELP: &str = "A memory image: an ELF dump of QEMU (dump-guest-memory, virsh dump --memory-only), \
-                          a vmcore, a LiME image, or raw memory";
+                          a vmcore, a LiME image, or raw memory; or a live guest of QEMU: qmp:SOCKET or \
+                          qmp:HOST:PORT, which is stopped while it is read";
 
 /// A memory image, and how to read it.
 #[derive(Clone, Debug, clap::Args)]
@@ -79,43 +84,130 @@ impl RepeatArguments {
     }
 }
 
-/// The exit code of a command that looks for something: 1 if it found anything, 4 if it did not look at
-/// everything.
+/// The exit code of a command that looks for something: 4 if it did not look at everything, else 1 if it found
+/// anything.
 fn exit_code(has_found: bool, is_complete: bool) -> ExitCode {
     match (has_found, is_complete) {
-        (true, _) => ExitCode::from(1),
-        (false, false) => ExitCode::from(4),
+        (_, false) => ExitCode::from(4),
+        (true, true) => ExitCode::from(1),
         (false, true) => ExitCode::SUCCESS,
     }
 }
 
+/// Signals while guests may be stopped: they end the work, and the program only when no guest waits for it.
+struct Signals {
+    may_end: Arc<AtomicBool>,
+    stop: Option<Arc<AtomicBool>>,
+}
+
+impl Signals {
+    /// Catches signals, if a live guest is to be stopped. Until a file is open, a signal ends the program.
+    fn new(has_guest: bool) -> Result<Self, Failure> {
+        let may_end = Arc::new(AtomicBool::new(false));
+        let stop = has_guest.then(|| stop_flag_until(&may_end)).transpose()?;
+        Ok(Self { may_end, stop })
+    }
+
+    /// The flag that a signal sets from now on.
+    fn flag(&self) -> Result<Arc<AtomicBool>, Failure> {
+        self.stop.clone().map_or_else(stop_flag, Ok)
+    }
+
+    /// Lets live guests run again, whatever the result of the work is. From now on a signal ends the program.
+    fn finish<T>(
+        &self,
+        inspected: &[&Inspected],
+        result: Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let mut result = result;
+        for inspected in inspected {
+            if let Err(error) = inspected.source.finish() {
+                let before = result.err().map(|failure| format!("{failure}; then "));
+                result = Err(Failure::machine(before.unwrap_or_default() + &error.to_string()));
+            }
+        }
+        self.may_end.store(true, Ordering::Relaxed);
+        result
+    }
+}
+
+/// The live guest that an argument names, if it names one.
+fn live_guest(argument: &Path) -> Option<MonitorAddress> {
+    argument.to_str().and_then(|text| text.parse().ok())
+}
+
 impl SourceArguments {
-    /// Opens the image, and takes the registers.
-    fn open(&self) -> Result<Inspected, Failure> {
-        self.reading.open(&self.image)
+    /// Opens the source, takes the registers, and does something with them that nobody waits for: what is printed
+    /// is printed later, when a live guest runs again.
+    fn inspect<T>(
+        &self,
+        work: impl FnOnce(&Inspected, &AtomicBool) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        self.inspect_beside(false, work)
+    }
+
+    /// The same, where the work may stop another guest.
+    fn inspect_beside<T>(
+        &self,
+        stops_guest: bool,
+        work: impl FnOnce(&Inspected, &AtomicBool) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let signals = Signals::new(stops_guest || self.is_live())?;
+        let inspected = self.reading.open(&self.image)?;
+        let stop = signals.flag()?;
+        let result = work(&inspected, &stop);
+        signals.finish(&[&inspected], result)
+    }
+
+    /// Whether the source is a live guest.
+    fn is_live(&self) -> bool {
+        live_guest(&self.image).is_some()
     }
 }
 
 impl ReadingArguments {
-    /// Opens an image, and takes the registers.
+    /// Opens an image or a live guest, and takes the registers.
     fn open(&self, image: &Path) -> Result<Inspected, Failure> {
-        let options = ImageOptions { format: self.format, ram: self.ram.clone() };
-        let name = image.display().to_string();
-        let image = MemoryImage::open(image, &options)?;
+        self.take_registers(image, Arc::new(self.open_source(image)?))
+    }
 
+    fn open_source(&self, image: &Path) -> Result<Source, Failure> {
+        let Some(address) = live_guest(image) else {
+            let options = ImageOptions { format: self.format, ram: self.ram.clone() };
+            return Ok(Source::Image(MemoryImage::open(image, &options)?));
+        };
+
+        if self.format.is_some() || !self.ram.is_empty() {
+            let problem =
+                format!("{address}: --format and --ram are for files, not for live guests");
+            return Err(Failure::Input(problem));
+        }
+        Ok(Source::Live(LiveGuest::connect(&address)?))
+    }
+
+    /// Takes the registers of a source.
+    fn take_registers(&self, image: &Path, source: Arc<Source>) -> Result<Inspected, Failure> {
+        let name = image.display().to_string();
         let Self { cpu, cr0, cr3, cr4, efer, .. } = *self;
-        let derived = image.control_state(&StateOptions { cpu, cr0, cr3, cr4, efer })?;
+        let derived = source.control_state(&StateOptions { cpu, cr0, cr3, cr4, efer });
+        let derived = derived.map_err(|error| after_finish(&source, error))?;
         let widest =
             Profile { physical_address_bits: *PHYSICAL_ADDRESS_BITS.end(), ..Profile::default() };
         let profile = self.profile.map_or(widest, |profile| profile.0);
-        Ok(Inspected { name, image, cpu, derived, profile })
+        Ok(Inspected { name, source, cpu, derived, profile })
     }
+}
+
+/// An error about a source that is not inspected. A guest that stays stopped matters more.
+fn after_finish(source: &Source, error: MemoryImageError) -> Failure {
+    source.finish().map_or_else(Failure::from, |()| Failure::from(error))
 }
 
 impl From<MemoryImageError> for Failure {
     fn from(error: MemoryImageError) -> Self {
         let problem = error.to_string();
         match error {
+            MemoryImageError::NotResumed { .. } => Self::machine(problem),
             MemoryImageError::Host { error, .. } if file::is_of_host(&error) => {
                 Self::machine(problem)
             }

@@ -3,7 +3,6 @@
 use super::{RepeatArguments, SourceArguments, exit_code, number};
 use crate::cli::failure::Failure;
 use crate::cli::output::print;
-use crate::cli::stop_flag::stop_flag;
 use crate::report::inspect::reverse::ReverseMap;
 use mmu_core::PhysAddr;
 use std::process::ExitCode;
@@ -23,10 +22,13 @@ pub(in crate::cli) struct RmapArguments {
 }
 
 pub(in crate::cli) fn run(arguments: &RmapArguments) -> Result<ExitCode, Failure> {
-    let inspected = arguments.source.open()?;
     let at = PhysAddr::new(arguments.address);
 
-    let map = ReverseMap::new(&inspected, at, arguments.repeats.limits(), &*stop_flag()?);
-    print(&if arguments.json { map.json() } else { map.text() });
-    Ok(exit_code(false, map.is_complete()))
+    let (report, code) = arguments.source.inspect(|inspected, stop| {
+        let map = ReverseMap::new(inspected, at, arguments.repeats.limits(), stop);
+        let report = if arguments.json { map.json() } else { map.text() };
+        Ok((report, exit_code(false, map.is_complete())))
+    })?;
+    print(&report);
+    Ok(code)
 }

@@ -1,4 +1,4 @@
-//! `crosswalk walk`: one address, followed through the tables of a memory image.
+//! `crosswalk walk`: one address, followed through the tables of a memory image or a live guest.
 
 use super::{SourceArguments, check_width, linear_address};
 use crate::cli::failure::Failure;
@@ -38,9 +38,6 @@ enum AccessArgument {
 
 pub(in crate::cli) fn run(arguments: &WalkArguments) -> Result<ExitCode, Failure> {
     let WalkArguments { source, address, access, user, json } = arguments;
-    let inspected = source.open()?;
-    check_width(*address, inspected.derived.state.mode())?;
-
     let ring = if *user { Ring::Three } else { Ring::Zero };
     let access = access.map(|access| {
         let kind = match access {
@@ -50,7 +47,12 @@ pub(in crate::cli) fn run(arguments: &WalkArguments) -> Result<ExitCode, Failure
         };
         (kind, ring)
     });
-    let walk = InspectedWalk::new(&inspected, *address, access);
-    print(&if *json { walk.json() } else { walk.text() });
+
+    let report = source.inspect(|inspected, _| {
+        check_width(*address, inspected.derived.state.mode())?;
+        let walk = InspectedWalk::new(inspected, *address, access);
+        Ok(if *json { walk.json() } else { walk.text() })
+    })?;
+    print(&report);
     Ok(ExitCode::SUCCESS)
 }

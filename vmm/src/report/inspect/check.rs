@@ -9,19 +9,29 @@ use crosswalk_inspect::monitor::{MonitorCheck, MonitorDifference, TlbLine};
 use crosswalk_inspect::{Found, Limits};
 use serde::Serialize;
 use std::fmt::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Compares the lines of a monitor with all pages of an image.
-pub fn compare(inspected: &Inspected, check: &mut MonitorCheck, limits: Limits) {
-    for found in inspected.image.scan(&inspected.mmu(), limits) {
-        if let Found::Page(entry) | Found::Reserved(entry) = found {
-            check.add(&entry);
+/// Compares the lines of a monitor with all pages of an image, until it is told to stop. Returns whether it got to
+/// the end.
+pub fn compare(
+    inspected: &Inspected,
+    check: &mut MonitorCheck,
+    limits: Limits,
+    stop: &AtomicBool,
+) -> bool {
+    for found in inspected.source.scan(&inspected.mmu(), limits) {
+        match found {
+            Found::Page(entry) | Found::Reserved(entry) => check.add(&entry),
+            Found::Table(_) if stop.load(Ordering::Relaxed) => return false,
+            _ => {}
         }
     }
     check.finish();
+    true
 }
 
 /// The comparison for people.
-pub fn text(inspected: &Inspected, check: &MonitorCheck) -> String {
+pub fn text(inspected: &Inspected, check: &MonitorCheck, is_complete: bool) -> String {
     let mut text = String::new();
     inspected.describe(&mut text);
 
@@ -44,11 +54,14 @@ pub fn text(inspected: &Inspected, check: &MonitorCheck) -> String {
             ),
         );
     }
+    if !is_complete {
+        line(&mut text, "Interrupted: this is what was found until then.");
+    }
     text
 }
 
 /// The comparison as a JSON document.
-pub fn json(inspected: &Inspected, check: &MonitorCheck) -> String {
+pub fn json(inspected: &Inspected, check: &MonitorCheck, is_complete: bool) -> String {
     let shown = |line: Option<TlbLine>| line.map(|line| line.to_string());
     let differences = check.differences().map(|(kind, found)| MonitorDifferenceJson {
         difference: kind.name(),
@@ -62,6 +75,7 @@ pub fn json(inspected: &Inspected, check: &MonitorCheck) -> String {
         agreed: check.agreed(),
         differences: differences.collect(),
         leaf_only: check.leaf_only(),
+        complete: is_complete,
     })
 }
 
@@ -71,6 +85,7 @@ struct MonitorDocument<'i> {
     agreed: u64,
     differences: Vec<MonitorDifferenceJson>,
     leaf_only: u64,
+    complete: bool,
 }
 
 #[derive(Serialize)]

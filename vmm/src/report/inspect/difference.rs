@@ -90,21 +90,23 @@ impl<'i> ImageDifference<'i> {
         // Both end together, or what one has alone would be a difference.
         let is_stopped = Cell::new(false);
         let pages = |inspected: &'i Inspected| {
-            let scan = inspected.image.scan(&inspected.mmu(), limits).inspect(|found| {
-                if matches!(found, Found::Table(_)) && stop.load(Ordering::Relaxed) {
-                    is_stopped.set(true);
-                }
+            let scan = inspected.source.scan(&inspected.mmu(), limits).map_while(|found| {
+                is_stopped.set(
+                    is_stopped.get()
+                        || matches!(found, Found::Table(_)) && stop.load(Ordering::Relaxed),
+                );
+                (!is_stopped.get()).then_some(found)
             });
             scan.filter_map(page)
         };
 
         for change in Differences::new(pages(before), pages(after), flags) {
             if is_stopped.get() {
-                found.is_complete = false;
                 break;
             }
             found.add(&change, flags);
         }
+        found.is_complete = !is_stopped.get();
         found
     }
 

@@ -1,19 +1,22 @@
-//! The image that is inspected, and the registers with which it is.
+//! The image or the guest that is inspected, and the registers with which it is.
 
 use crate::report::style::number::{counted, size};
 use crate::report::style::table::line;
 use crosswalk_case::Hex;
-use crosswalk_inspect::{DerivedState, MemoryImage};
+use crosswalk_inspect::{
+    DerivedState, LiveGuest, MemoryAccess, RegisterOrigin, RegisterOrigins, Source,
+};
 use mmu_core::{AnyMmu, Profile};
 use serde::Serialize;
+use std::sync::Arc;
 
-/// An image, and the control state in which its tables are read.
+/// An image or a live guest, and the control state in which its tables are read.
 #[derive(Debug)]
 pub struct Inspected {
-    /// The name of the file.
+    /// The name of the file, or of the monitor.
     pub name: String,
-    /// The image.
-    pub image: MemoryImage,
+    /// The image, or the guest.
+    pub source: Arc<Source>,
     /// The number of the CPU whose registers they are.
     pub cpu: usize,
     /// The registers, and which of them were derived.
@@ -30,17 +33,24 @@ impl Inspected {
 
     /// The image, its registers, and what was derived, for people.
     pub(super) fn describe(&self, text: &mut String) {
-        let Self { name, image, cpu, derived, profile } = self;
+        let Self { name, source, cpu, derived, profile } = self;
         let state = &derived.state;
-        let extents = image.memory().extents();
+        let extents = source.memory().extents();
 
+        let kind = match &**source {
+            Source::Image(image) => image.format().to_string(),
+            Source::Live(guest) => format!("QEMU {}", guest.version()),
+        };
         let memory = size(extents.bytes().into());
         let ranges = counted(extents.iter().len() as u64, "range");
-        let cpus = match image.cpus().len() {
+        let cpus = match source.cpu_count() {
             0 => "without registers".to_owned(),
             count => counted(count as u64, "CPU"),
         };
-        line(text, &format!("{name}: {}, {memory} in {ranges}, {cpus}", image.format()));
+        line(text, &format!("{name}: {kind}, {memory} in {ranges}, {cpus}"));
+        if let Source::Live(guest) = &**source {
+            describe_guest(text, guest, derived.origins);
+        }
         line(
             text,
             &format!(
@@ -60,16 +70,21 @@ impl Inspected {
     }
 
     pub(super) fn json(&self) -> InspectedJson<'_> {
-        let Self { name, image, cpu, derived, profile } = self;
+        let Self { name, source, cpu, derived, profile } = self;
         let state = &derived.state;
-        let extents = image.memory().extents();
+        let extents = source.memory().extents();
+        let (file, format, guest) = match &**source {
+            Source::Image(image) => (Some(&**name), Some(image.format().name()), None),
+            Source::Live(guest) => (None, None, Some(guest_json(name, guest))),
+        };
 
         InspectedJson {
-            file: name,
-            format: image.format().name(),
+            file,
+            format,
+            guest,
             memory_bytes: extents.bytes(),
             memory_ranges: extents.iter().len(),
-            cpus: image.cpus().len(),
+            cpus: source.cpu_count(),
             cpu: *cpu,
             mode: state.mode().name(),
             registers: RegistersJson {
@@ -78,22 +93,67 @@ impl Inspected {
                 cr4: Hex(state.cr4.bits()),
                 efer: Hex(state.efer.bits()),
             },
+            register_origins: origins_json(derived.origins),
             physical_address_bits: profile.physical_address_bits,
             derived: &derived.derived,
         }
     }
 }
 
+/// How a live guest was read, for people.
+fn describe_guest(text: &mut String, guest: &LiveGuest, origins: RegisterOrigins) {
+    let meanwhile = match guest.run_state() {
+        "running" => "stopped while its tables were read",
+        _ => "left as it is",
+    };
+    line(text, &format!("run state: {}, {meanwhile}", guest.run_state()));
+    let memory = match guest.access() {
+        MemoryAccess::Process(process) => format!("that of process {process}"),
+        MemoryAccess::SharedFile(path) => format!("the file {}", path.display()),
+        MemoryAccess::Monitor(reason) => {
+            format!("as the monitor prints it, a table in about a millisecond, since {reason}")
+        }
+    };
+    line(text, &format!("memory: {memory}"));
+    if origins == RegisterOrigins::all(RegisterOrigin::Monitor) {
+        line(text, "registers: as the monitor prints them (info registers)");
+    }
+}
+
+fn guest_json<'i>(name: &'i str, guest: &'i LiveGuest) -> GuestJson<'i> {
+    let (access, process, path, reason) = match guest.access() {
+        MemoryAccess::Process(process) => ("process", Some(*process), None, None),
+        MemoryAccess::SharedFile(path) => ("shared-file", None, Some(path), None),
+        MemoryAccess::Monitor(reason) => ("monitor", None, None, Some(&**reason)),
+    };
+    GuestJson {
+        monitor: name,
+        qemu: guest.version(),
+        run_state: guest.run_state(),
+        memory_access: access,
+        process,
+        shared_file: path.map(|path| path.display().to_string()),
+        reason,
+    }
+}
+
+const fn origins_json(origins: RegisterOrigins) -> OriginsJson {
+    let RegisterOrigins { cr0, cr3, cr4, efer } = origins;
+    OriginsJson { cr0: cr0.name(), cr3: cr3.name(), cr4: cr4.name(), efer: efer.name() }
+}
+
 #[derive(Serialize)]
 pub(super) struct InspectedJson<'i> {
-    file: &'i str,
-    format: &'static str,
+    file: Option<&'i str>,
+    format: Option<&'static str>,
+    guest: Option<GuestJson<'i>>,
     memory_bytes: u64,
     memory_ranges: usize,
     cpus: usize,
     cpu: usize,
     mode: &'static str,
     registers: RegistersJson,
+    register_origins: OriginsJson,
     physical_address_bits: u8,
     derived: &'i [String],
 }
@@ -104,4 +164,25 @@ struct RegistersJson {
     cr3: Hex,
     cr4: Hex,
     efer: Hex,
+}
+
+/// Where the registers are from.
+#[derive(Serialize)]
+struct OriginsJson {
+    cr0: &'static str,
+    cr3: &'static str,
+    cr4: &'static str,
+    efer: &'static str,
+}
+
+/// A live guest.
+#[derive(Serialize)]
+struct GuestJson<'i> {
+    monitor: &'i str,
+    qemu: &'i str,
+    run_state: &'i str,
+    memory_access: &'static str,
+    process: Option<i32>,
+    shared_file: Option<String>,
+    reason: Option<&'i str>,
 }

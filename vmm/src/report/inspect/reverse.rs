@@ -43,7 +43,7 @@ impl<'i> ReverseMap<'i> {
             is_complete: true,
         };
 
-        for found in inspected.image.scan(&inspected.mmu(), limits) {
+        for found in inspected.source.scan(&inspected.mmu(), limits) {
             if matches!(found, Found::Table(_)) && stop.load(Ordering::Relaxed) {
                 map.is_complete = false;
                 break;
@@ -107,7 +107,7 @@ impl<'i> ReverseMap<'i> {
                 &format!("Tables met again, and not looked through (--repeats): {repeated}."),
             );
         }
-        if !inspected.image.has(*at) {
+        if !inspected.source.has(*at) {
             line(&mut text, "The image has no memory at this address.");
         }
         if !is_complete {
@@ -122,7 +122,7 @@ impl<'i> ReverseMap<'i> {
         to_text(&ReverseDocument {
             image: inspected.json(),
             physical: Hex(at.get()),
-            in_image: inspected.image.has(*at),
+            in_image: inspected.source.has(*at),
             led_by: found.iter().map(leads_json).collect(),
             mappings: *pages,
             table_entries: *tables,

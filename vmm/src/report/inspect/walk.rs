@@ -42,7 +42,7 @@ impl<'i> InspectedWalk<'i> {
         access: Option<(AccessKind, Ring)>,
     ) -> Self {
         let mmu = inspected.mmu();
-        let memory = inspected.image.memory();
+        let memory = inspected.source.memory();
 
         let asked = access.map_or_else(|| ACCESSES.to_vec(), |access| vec![access]);
         let accesses = asked.into_iter().map(|(kind, ring)| {

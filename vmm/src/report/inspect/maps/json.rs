@@ -191,7 +191,7 @@ pub(super) struct JsonLines<'o> {
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
 enum LineJson<'l> {
-    Image(super::super::image::InspectedJson<'l>),
+    Image(Box<super::super::image::InspectedJson<'l>>),
     Page(PageJson),
     Problem(ScanProblemJson<'l>),
     Totals(TotalsJson),
@@ -200,7 +200,7 @@ enum LineJson<'l> {
 impl<'o> JsonLines<'o> {
     pub(super) fn new(out: &'o mut dyn Write, inspected: &Inspected) -> io::Result<Self> {
         let mut lines = Self { out };
-        lines.line(&LineJson::Image(inspected.json()))?;
+        lines.line(&LineJson::Image(Box::new(inspected.json())))?;
         Ok(lines)
     }
 

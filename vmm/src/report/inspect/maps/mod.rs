@@ -80,7 +80,7 @@ pub fn write(
     };
 
     let mmu = inspected.mmu();
-    let scan = Scan::new(inspected.image.memory(), &mmu, options.range, options.limits);
+    let scan = Scan::new(inspected.source.memory(), &mmu, options.range, options.limits);
     let mut totals = ScanTotals::default();
     let mut problem: Option<ScanProblem> = None;
     let mut is_complete = true;
