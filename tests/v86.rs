@@ -111,8 +111,8 @@ fn a_guest_that_dies_is_reported_with_its_batch() {
     assert!(output.stderr.contains("v86 ended with exit status: 1"), "{}", output.stderr);
     assert!(output.stdout.contains("did not come back from it (V6"), "{}", output.stdout);
 
-    let twice = format!("[{case},{case}]");
-    let output = run_with(&packages, &sandbox, &["explain", &twice, "--machine", "v86"]);
+    sandbox.file("twice.json", format!("[{case},{case}]"));
+    let output = run_with(&packages, &sandbox, &["explain", "twice.json", "--machine", "v86"]);
     let output = output.expect_code(3);
     assert_eq!(output.stdout.matches("did not come back").count(), 1, "{}", output.stdout);
     assert!(
