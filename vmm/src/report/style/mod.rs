@@ -6,6 +6,7 @@ mod printable;
 pub(super) mod table;
 
 pub(crate) use printable::printable;
+pub(crate) use table::in_80_columns;
 
 /// The names of columns in texts.
 pub(super) fn letters() -> impl Iterator<Item = char> {
