@@ -15,7 +15,17 @@ pub mod walk;
 
 pub use image::Inspected;
 
+use crate::report::style::number::with_commas;
+use crate::report::style::table::line;
 use mmu_core::x86::semantics::Rights;
+
+/// Says how many entries lead to tables that were left out, if any do.
+fn repeated_tables(text: &mut String, count: u64) {
+    if count > 0 {
+        let count = with_commas(count);
+        line(text, &format!("Tables met again, and not looked through (--repeats): {count}."));
+    }
+}
 
 /// Rights in four letters: who may, and what: `urw-`, `sr-x`.
 fn letters(rights: Rights) -> String {

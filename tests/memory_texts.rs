@@ -1,0 +1,137 @@
+//! Sentences about what was left out, or cannot be.
+
+use assert_cmd::Command;
+use crosswalk_test_support as support;
+use serde_json::json;
+use std::path::Path;
+use support::memory_image::{SmallMemory, small_guest, write_dump, write_small_guests};
+use support::{ProgramOutput, Sandbox, program, skip};
+
+fn small_guests() -> Sandbox {
+    let sandbox = Sandbox::new();
+    write_small_guests(sandbox.path());
+    sandbox
+}
+
+/// The same after a change of the small guest.
+fn changed(change: impl FnOnce(&mut SmallMemory)) -> Sandbox {
+    let sandbox = Sandbox::new();
+    let mut memory = small_guest();
+    change(&mut memory);
+    write_dump(&sandbox.path().join("guest.elf"), &memory);
+    sandbox
+}
+
+/// What a terminal of 80 columns receives; `None` where there is no program for it.
+fn on_a_terminal(sandbox: &Sandbox, arguments: &str) -> Option<String> {
+    if !Path::new("/usr/bin/script").exists() {
+        skip("script", "no script, which runs a program on a terminal");
+        return None;
+    }
+    let command = format!("stty cols 80 rows 24; '{}' {arguments}; true", program().display());
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--return", "--flush", "--command", &command, "typescript"]);
+    script.current_dir(sandbox.path()).env("TERM", "xterm-256color").env_remove("NO_COLOR");
+    Some(ProgramOutput::of(&mut script).expect_code(0).stdout)
+}
+
+#[test]
+fn errors_fit_a_terminal_and_are_one_line_in_a_pipe() {
+    let sandbox = small_guests();
+    let arguments = "maps guest.elf --cr4 0x400000000";
+    let Some(received) = on_a_terminal(&sandbox, arguments) else { return };
+    let lines: Vec<_> = received.lines().map(str::trim_end).collect();
+    assert!(lines.len() > 1 && lines.iter().all(|line| line.chars().count() <= 80), "{lines:?}");
+    let in_a_pipe = sandbox.run(&arguments.split(' ').collect::<Vec<_>>()).expect_code(2);
+    let joined: Vec<_> = lines.iter().map(|line| line.trim()).collect();
+    assert_eq!(joined.join(" "), in_a_pipe.only_line_of_stderr());
+}
+
+/// SDM "IA-32e Mode Operation" and "Control Registers": states that MOV and WRMSR refuse.
+#[test]
+fn registers_that_no_processor_has_are_refused() {
+    let sandbox = small_guests();
+    for (options, words) in [
+        ("--cr0 0", "efer: LMA=1 exactly if LME=1 and CR0.PG=1"),
+        ("--cr0 0x80000010", "cr0: PG=1 needs PE=1"),
+        ("--cr3 0x10000000001000 --efer 0xd01", "cr3: bits above MAXPHYADDR are 0"),
+        ("--cr4 0x4000006f0", "cr4: reserved bits are 0; bits 0x400000000 are wrong"),
+        ("--cr4 0x16f0 --profile skylake", "cr4: the processor lacks the feature; bits 0x1000"),
+        ("--cr4 0", "cr4: EFER.LMA=1 needs PAE=1"),
+        ("--efer 0x400", "efer: LMA=1 exactly if LME=1"),
+    ] {
+        let options: Vec<_> = options.split(' ').collect();
+        for command in [&["maps", "guest.elf"][..], &["walk", "guest.elf", "0x420000"]] {
+            let output = sandbox.run(&[command, &options[..]].concat()).expect_code(2);
+            let line = output.only_line_of_stderr();
+            assert!(line.contains("no processor can be in this state: "), "{line}");
+            assert!(line.contains(words), "{options:?}: {line}");
+        }
+    }
+    let assumed = sandbox.run(&["maps", "guest.elf", "--cr4", "0"]);
+    assert!(assumed.stderr.contains("EFER.LMA is taken to be 1 unless --efer says otherwise"));
+    // Long mode as it is, and 32-bit paging with all that it needs.
+    sandbox.run(&["maps", "guest.elf", "--efer", "0x500"]).expect_code(0);
+    sandbox
+        .run(&["maps", "guest.elf", "--cr0", "0x80000001", "--cr4", "0", "--efer", "0"])
+        .expect_code(0);
+    sandbox.run(&["maps", "guest.elf", "--profile", "skylake"]).expect_code(0);
+}
+
+#[test]
+fn missing_tables_side_by_side_are_two_lines() {
+    let sandbox = changed(|memory| {
+        memory.entry(0x1f88, 0x9_0001_0063);
+    });
+    let text = sandbox.run(&["maps", "guest.elf"]).expect_code(0).stdout;
+    let lines: Vec<_> = text.lines().filter(|line| line.contains("not in the image")).collect();
+    assert_eq!(
+        lines,
+        [
+            "0xfffff80000000000-0xfffff87fffffffff PDPTEs at 0x900000000: not in the image",
+            "0xfffff88000000000-0xfffff8ffffffffff PDPTEs at 0x900010000: not in the image",
+        ]
+    );
+    let document = sandbox.run(&["maps", "guest.elf", "--json"]).json();
+    assert_eq!(document["totals"]["unreadable"], 2);
+    assert_eq!(document["problems"].as_array().map(Vec::len), Some(3));
+}
+
+/// The directory of the program has two entries that lead to it, and its one entry is met on two paths.
+#[test]
+fn entries_that_use_a_frame_are_counted_once() {
+    let sandbox = small_guests();
+    let text = sandbox.run(&["rmap", "guest.elf", "0x4000"]).expect_code(0).stdout;
+    assert!(text.ends_with("0x4000: 0 mappings; 1 entry uses its frame as a table, on 2 paths.\n"));
+    let text = sandbox.run(&["rmap", "guest.elf", "0x3000"]).expect_code(0).stdout;
+    assert!(text.ends_with("0x3000: 0 mappings; 2 entries use its frame as a table.\n"), "{text}");
+
+    let document = sandbox.run(&["rmap", "guest.elf", "0x4000", "--json"]).json();
+    assert_eq!((&document["table_entries"], &document["table_paths"]), (&json!(1), &json!(2)));
+    assert_eq!(document["led_by"].as_array().map(Vec::len), Some(2));
+}
+
+/// Without repeats the directory below the PML4E with XD is left out.
+#[test]
+fn every_command_says_what_it_left_out() {
+    let sandbox = small_guests();
+    let sentence = "Tables met again, and not looked through (--repeats): ";
+    for (command, count) in [
+        (&["rmap", "guest.elf", "0xa123"][..], 1),
+        (&["audit", "guest.elf"], 1),
+        // One in each image.
+        (&["diff", "guest.elf", "later.elf"], 2),
+    ] {
+        let all = sandbox.run(command);
+        assert!(!all.stdout.contains(sentence), "{}", all.stdout);
+        let few = sandbox.run(&[command, &["--repeats", "0"]].concat());
+        assert!(few.stdout.contains(&format!("{sentence}{count}.")), "{}", few.stdout);
+        assert_eq!(few.code, all.code);
+
+        let json = |repeats| {
+            let options = ["--repeats", repeats, "--json"];
+            sandbox.run(&[command, &options[..]].concat()).json()["repeated"].clone()
+        };
+        assert_eq!((json("8192"), json("0")), (json!(0), json!(count)), "{command:?}");
+    }
+}
