@@ -1,4 +1,4 @@
-//! Sentences about what was left out, or cannot be.
+//! Colours, and sentences about what was left out, or cannot be.
 
 use assert_cmd::Command;
 use crosswalk_test_support as support;
@@ -22,8 +22,40 @@ fn changed(change: impl FnOnce(&mut SmallMemory)) -> Sandbox {
     sandbox
 }
 
+/// The commands with a human text that has rights.
+const COMMANDS: [&[&str]; 5] = [
+    &["maps", "guest.elf"],
+    &["walk", "guest.elf", "0x420000"],
+    &["rmap", "guest.elf", "0xa123"],
+    &["diff", "guest.elf", "later.elf"],
+    &["audit", "guest.elf"],
+];
+
+#[test]
+fn rights_are_coloured_when_asked_for() {
+    let sandbox = small_guests();
+    for command in COMMANDS {
+        let plain = sandbox.run(command).stdout;
+        assert!(!plain.contains('\u{1b}'), "{command:?}: {plain}");
+        let coloured = sandbox.run(&[command, &["--color", "always"]].concat()).stdout;
+        assert!(coloured.contains("\u{1b}["), "{command:?}: {coloured}");
+        assert_eq!(without_colours(&coloured), plain, "{command:?}");
+    }
+    let json = sandbox.run(&["maps", "guest.elf", "--json", "--color", "always"]);
+    json.json();
+    let tlb = sandbox.run(&["maps", "guest.elf", "--style", "qemu-mem", "--color", "always"]);
+    assert!(!tlb.stdout.contains('\u{1b}'), "{}", tlb.stdout);
+}
+
+/// A text without ESC [ ... m.
+fn without_colours(text: &str) -> String {
+    let mut parts = text.split("\u{1b}[");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |plain, part| plain + part.split_once('m').expect("its end").1)
+}
+
 /// What a terminal of 80 columns receives; `None` where there is no program for it.
-fn on_a_terminal(sandbox: &Sandbox, arguments: &str) -> Option<String> {
+fn on_a_terminal(sandbox: &Sandbox, arguments: &str, no_color: bool) -> Option<String> {
     if !Path::new("/usr/bin/script").exists() {
         skip("script", "no script, which runs a program on a terminal");
         return None;
@@ -32,14 +64,31 @@ fn on_a_terminal(sandbox: &Sandbox, arguments: &str) -> Option<String> {
     let mut script = Command::new("script");
     script.args(["--quiet", "--return", "--flush", "--command", &command, "typescript"]);
     script.current_dir(sandbox.path()).env("TERM", "xterm-256color").env_remove("NO_COLOR");
+    if no_color {
+        script.env("NO_COLOR", "1");
+    }
     Some(ProgramOutput::of(&mut script).expect_code(0).stdout)
+}
+
+#[test]
+fn a_terminal_gets_colours_unless_it_is_told_otherwise() {
+    let sandbox = small_guests();
+    let has_colours = |arguments, no_color| {
+        let received = on_a_terminal(&sandbox, arguments, no_color)?;
+        assert!(received.contains("0x0000000000420000"), "{received}");
+        Some(received.contains("\u{1b}["))
+    };
+    let Some(by_default) = has_colours("maps guest.elf", false) else { return };
+    assert!(by_default);
+    assert_eq!(has_colours("maps guest.elf", true), Some(false));
+    assert_eq!(has_colours("maps guest.elf --color never", false), Some(false));
 }
 
 #[test]
 fn errors_fit_a_terminal_and_are_one_line_in_a_pipe() {
     let sandbox = small_guests();
     let arguments = "maps guest.elf --cr4 0x400000000";
-    let Some(received) = on_a_terminal(&sandbox, arguments) else { return };
+    let Some(received) = on_a_terminal(&sandbox, arguments, false) else { return };
     let lines: Vec<_> = received.lines().map(str::trim_end).collect();
     assert!(lines.len() > 1 && lines.iter().all(|line| line.chars().count() <= 80), "{lines:?}");
     let in_a_pipe = sandbox.run(&arguments.split(' ').collect::<Vec<_>>()).expect_code(2);

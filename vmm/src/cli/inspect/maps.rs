@@ -1,14 +1,18 @@
 //! `crosswalk maps`: everything that the tables of a memory image map.
 
-use super::{RepeatArguments, SourceArguments, check_width, exit_code, linear_address, of_output};
+use super::{
+    ColourArguments, RepeatArguments, SourceArguments, check_width, exit_code, linear_address,
+    of_output,
+};
 use crate::cli::failure::Failure;
 use crate::cli::output::print;
 use crate::cli::stop_flag::stop_flag;
+use crate::report::Coloured;
 use crate::report::inspect::Inspected;
 use crate::report::inspect::check;
 use crate::report::inspect::maps::{self, MapsOptions, MapsShape};
-use crosswalk_inspect::PageFilter;
 use crosswalk_inspect::monitor::{MonitorCheck, TlbLineError};
+use crosswalk_inspect::PageFilter;
 use mmu_core::{PagingMode, VirtAddr};
 use std::io::{self, BufWriter};
 use std::path::PathBuf;
@@ -44,6 +48,8 @@ pub(in crate::cli) struct MapsArguments {
     check: Option<MonitorAnswer>,
     #[command(flatten)]
     repeats: RepeatArguments,
+    #[command(flatten)]
+    colour: ColourArguments,
     /// Print one JSON document instead of text
     #[arg(long, conflicts_with_all = ["pages", "stats", "style"])]
     json: bool,
@@ -113,7 +119,9 @@ pub(in crate::cli) fn run(arguments: &MapsArguments) -> Result<ExitCode, Failure
     };
 
     let stop = stop_flag()?;
-    let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let is_coloured = options.shape.is_for_people() && arguments.colour.is_on();
+    let mut out = Coloured::new(out, is_coloured);
     let written = maps::write(&mut out, &inspected, &options, &stop);
     let is_complete = written.map_err(|error| of_output(&error))?;
     Ok(exit_code(false, is_complete))

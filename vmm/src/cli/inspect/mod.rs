@@ -1,6 +1,7 @@
 //! The commands that look into memory images: where they are read from, and with which registers.
 
 pub(super) mod audit;
+mod colour;
 pub(super) mod diff;
 pub(super) mod maps;
 pub(super) mod rmap;
@@ -10,6 +11,7 @@ use super::failure::Failure;
 use super::profile::ProfileArgument;
 use crate::file;
 use crate::report::inspect::Inspected;
+use colour::ColourArguments;
 use crosswalk_inspect::{
     ImageFormat, ImageOptions, Limits, MemoryImage, MemoryImageError, RamRange, StateOptions,
 };

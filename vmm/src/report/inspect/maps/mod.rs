@@ -32,6 +32,13 @@ pub enum MapsShape {
     QemuMem,
 }
 
+impl MapsShape {
+    /// Whether people read it, and not a program.
+    pub const fn is_for_people(self) -> bool {
+        matches!(self, Self::Ranges | Self::Pages | Self::Stats)
+    }
+}
+
 /// What is shown, and how.
 #[derive(Clone, Debug)]
 pub struct MapsOptions {
