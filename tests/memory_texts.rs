@@ -1,4 +1,5 @@
-//! Colours, and sentences about what was left out, or cannot be.
+//! What `maps --tree` and its neighbours print: the tree, colours, and sentences about what was left out or
+//! cannot be.
 
 use assert_cmd::Command;
 use crosswalk_test_support as support;
@@ -22,9 +23,71 @@ fn changed(change: impl FnOnce(&mut SmallMemory)) -> Sandbox {
     sandbox
 }
 
+#[test]
+fn the_tree_has_each_table_once() {
+    let output = small_guests().run(&["maps", "guest.elf", "--tree"]).expect_code(0);
+    let text = output.expect_80_columns().stdout;
+    let (_, tree) = text.split_once("\n\n").expect("what was read comes first");
+    let (tree, after) = tree.split_once("\n\n").expect("the legend comes last");
+    assert_eq!(
+        tree,
+        "\
+0x0000000000000000 PML4 0x1000, 4 present
+0x0000000000000000 ├─ 0: PDPT 0x2000, 1 present
+0x0000000000000000 │  └─ 0: PD 0x3000, 1 present, 2 lead here
+0x0000000000400000 │     └─ 2: PT 0x4000, 5 present
+0x0000000000400000 │        ├─ 0-1 -w: ur-x A-- 4K 8 KiB 0xa000
+0x0000000000410000 │        ├─ 16-17 -x: urw- aD- 4K 8 KiB 0xc000
+0x0000000000420000 │        └─ 32: urwx AD- 4K 4 KiB 0xe000
+0x0000008000000000 ├─ 1 -x: PDPT 0x8000, 1 present
+0x0000008000000000 │  └─ 0: PD 0x3000, shown once
+0xfffff80000000000 ├─ 496 -u: table 0x900000000: not in the image
+0xffffff8000000000 └─ 511 -u: PDPT 0x5000, 2 present
+0xffffffff00000000    ├─ 508: reserved bits 0x2000
+0xffffffff80000000    └─ 510: PD 0x6000, 2 present
+0xffffffff81000000       ├─ 8 -w: sr-x ADG 2M 2 MiB 0x200000
+0xffffffff81200000       └─ 9: PT 0x7000, 2 present
+0xffffffff81200000          └─ 0-1 -x: srw- ADG 4K 8 KiB scattered"
+    );
+    assert!(after.ends_with("8 tables.\n"), "{after}");
+}
+
+#[test]
+fn the_tree_is_json_too() {
+    let document = small_guests().run(&["maps", "guest.elf", "--tree", "--json"]).json();
+    let tables = document["tree"]["tables"].as_array().expect("a list");
+    assert_eq!(tables.len(), 8);
+    assert_eq!(tables[2]["led_by"], 2);
+    let shared = &tables[4]["entries"][0];
+    assert_eq!((&shared["leads_to"], &shared["table"]), (&json!("shared"), &json!(2)));
+    assert_eq!(tables[5]["entries"][0]["reserved_bits"], "0x2000");
+    assert_eq!(document["tree"]["complete"], true);
+}
+
+/// All 512 entries of the root point to it.
+#[test]
+fn a_table_that_points_to_itself_is_one_line() {
+    let sandbox = Sandbox::new();
+    let mut memory = SmallMemory::new(0x2000);
+    for index in 0..512 {
+        memory.entry(0x1000 + 8 * index, 0x1067);
+    }
+    write_dump(&sandbox.path().join("bomb.elf"), &memory);
+    let text = sandbox.run(&["maps", "bomb.elf", "--tree"]).expect_code(0).stdout;
+    let lines: Vec<_> = text.lines().filter(|line| line.contains("PML4")).collect();
+    assert_eq!(
+        lines,
+        [
+            "0x0000000000000000 PML4 0x1000, 512 present, 512 lead here",
+            "0x0000000000000000 └─ 0-511: PML4 0x1000, shown once",
+        ]
+    );
+}
+
 /// The commands with a human text that has rights.
-const COMMANDS: [&[&str]; 5] = [
+const COMMANDS: [&[&str]; 6] = [
     &["maps", "guest.elf"],
+    &["maps", "guest.elf", "--tree"],
     &["walk", "guest.elf", "0x420000"],
     &["rmap", "guest.elf", "0xa123"],
     &["diff", "guest.elf", "later.elf"],

@@ -61,7 +61,7 @@ fn describe(text: &mut String, finding: &AuditFinding) {
 }
 
 /// What the findings of a check are.
-const fn meaning(check: AuditCheck, count: u64) -> &'static str {
+pub(super) const fn meaning(check: AuditCheck, count: u64) -> &'static str {
     match (check, count) {
         (AuditCheck::Wx, 1) => "range of pages is writable and executable",
         (AuditCheck::Wx, _) => "ranges of pages are writable and executable",

@@ -1,6 +1,7 @@
 //! What is found in memory images: the image itself and its registers ([`Inspected`]), one walk ([`walk`]), all
-//! mappings ([`maps`]), who leads to an address ([`reverse`]), what two images map differently ([`difference`]),
-//! what should not be ([`audit`]), and what a monitor says ([`check`]).
+//! mappings ([`maps`], and [`page`] for a browser), the tables as a [`tree`], who leads to an address
+//! ([`reverse`]), what two images map differently ([`difference`]), what should not be ([`audit`]), and what a
+//! monitor says ([`check`]).
 //!
 //! An image can have millions of pages, so what lists them is written while it is found.
 
@@ -9,8 +10,10 @@ pub mod check;
 pub mod difference;
 mod image;
 pub mod maps;
+pub mod page;
 mod problem;
 pub mod reverse;
+pub mod tree;
 pub mod walk;
 
 pub use image::Inspected;
@@ -38,4 +41,14 @@ fn letters(rights: Rights) -> String {
     ]
     .iter()
     .collect()
+}
+
+/// The class that colours rights in pages: what may be done, whoever may.
+fn class(rights: Rights) -> &'static str {
+    match (rights.contains(Rights::WRITE), rights.contains(Rights::EXECUTE)) {
+        (true, true) => "wx",
+        (true, false) => "w",
+        (false, true) => "x",
+        (false, false) => "r",
+    }
 }

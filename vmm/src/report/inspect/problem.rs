@@ -87,6 +87,11 @@ impl ScanProblem {
         is_next && is_alike
     }
 
+    /// The physical address of the first entry.
+    pub(super) const fn at(&self) -> u64 {
+        self.at
+    }
+
     /// The problem in words, without the addresses.
     pub(super) fn words(&self) -> String {
         let Self { level, count, at, detail, .. } = self;

@@ -5,6 +5,9 @@ mod json;
 mod qemu;
 mod text;
 
+pub(super) use json::of_pages;
+pub(super) use text::{flag, in_words, short_page_size};
+
 use super::Inspected;
 use super::problem::ScanProblem;
 use crosswalk_inspect::{Found, Limits, PageFilter, Scan, ScanTotals};
