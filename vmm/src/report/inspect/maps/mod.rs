@@ -6,7 +6,7 @@ mod qemu;
 mod text;
 
 pub(super) use json::of_pages;
-pub(super) use text::{flag, in_words, short_page_size};
+pub(super) use text::{flag_letters, in_words, short_page_size};
 
 use super::Inspected;
 use super::problem::ScanProblem;

@@ -37,13 +37,12 @@ impl<'o> Sheet<'o> {
         let bytes = size(range.bytes().into());
         let page = short_page_size(range.level.shift);
         let rights = letters(range.rights);
-        let [a, d, g] = [(range.accessed, 'A'), (range.dirty, 'D'), (range.global, 'G')]
-            .map(|(pages, letter)| flag(pages, letter));
+        let flags = flag_letters([range.accessed, range.dirty, range.global]);
         let place =
             if range.is_contiguous { range.address.to_string() } else { "scattered".to_owned() };
         writeln!(
             self.out,
-            "{first:#0digits$x}-{last:#0digits$x} {bytes:>9} {page} {rights} {a}{d}{g} {place}"
+            "{first:#0digits$x}-{last:#0digits$x} {bytes:>9} {page} {rights} {flags} {place}"
         )
     }
 
@@ -82,8 +81,13 @@ pub(in crate::report::inspect) const fn short_page_size(shift: u8) -> &'static s
     }
 }
 
+/// A, D and G in letters.
+pub(in crate::report::inspect) fn flag_letters([a, d, g]: [PageFlags; 3]) -> String {
+    [flag(a, 'A'), flag(d, 'D'), flag(g, 'G')].iter().collect()
+}
+
 /// The letter of a flag: small where only some pages have it.
-pub(in crate::report::inspect) const fn flag(pages: PageFlags, letter: char) -> char {
+const fn flag(pages: PageFlags, letter: char) -> char {
     match pages {
         PageFlags::None => '-',
         PageFlags::Some => letter.to_ascii_lowercase(),

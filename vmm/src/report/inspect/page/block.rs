@@ -2,9 +2,8 @@
 //! that stands in the way of a scan. Where there are too many, neighbours become one.
 
 use crate::report::inspect::Inspected;
-use crate::report::inspect::maps::flag;
 use crate::report::inspect::problem::ScanProblem;
-use crosswalk_inspect::{Found, Limits, PageFlags, PageRange, PageRanges, Scan, ScanTotals};
+use crosswalk_inspect::{Found, Limits, PageRange, PageRanges, Scan, ScanTotals};
 use mmu_core::VirtAddr;
 use mmu_core::x86::semantics::Rights;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -221,13 +220,6 @@ impl Blocks {
 /// Whether two blocks begin in the same window.
 fn is_in_window(window: Option<u8>, before: &Block, next: &Block) -> bool {
     window.is_some_and(|window| before.first >> window == next.first >> window)
-}
-
-/// Flags of a range, in letters.
-pub(super) fn flag_letters(range: &PageRange) -> String {
-    let flags: [(PageFlags, char); 3] =
-        [(range.accessed, 'A'), (range.dirty, 'D'), (range.global, 'G')];
-    flags.iter().map(|(of, letter)| flag(*of, *letter)).collect()
 }
 
 #[cfg(test)]

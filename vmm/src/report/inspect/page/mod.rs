@@ -117,8 +117,9 @@ impl<'i> MapsPage<'i> {
         }
         if self.tree.left_out > 0 {
             sentences.push(format!(
-                "The page has about {} tables at most: {} entries lead to others.",
+                "The page has some {} tables with {} lines at most: {} entries lead to others.",
                 with_commas(table::LIMITS.tables as u64),
+                with_commas(table::LIMITS.runs as u64),
                 with_commas(self.tree.left_out),
             ));
         }

@@ -1,10 +1,10 @@
 //! The picture: regions with their blocks, and the table of what is in each.
 
-use super::block::{Block, flag_letters};
+use super::block::Block;
 use super::finding::checks_in;
 use super::region::gap;
 use super::table::table_id;
-use crate::report::inspect::maps::short_page_size;
+use crate::report::inspect::maps::{flag_letters, short_page_size};
 use crate::report::inspect::{class, letters};
 use crate::report::style::number::{numbered, size, with_commas};
 use crosswalk_inspect::{Audit, TableTree};
@@ -164,7 +164,10 @@ fn show(
         },
         size: if mapped > 0 { size(mapped.into()) } else { String::new() },
         page,
-        flags: block.range.as_ref().map(flag_letters).unwrap_or_default(),
+        flags: match &block.range {
+            Some(range) => flag_letters([range.accessed, range.dirty, range.global]),
+            None => String::new(),
+        },
         frames,
         marks,
         at: format!("{:#x}", block.at),

@@ -1,7 +1,7 @@
 //! The tables of the page: a tree that folds.
 
 use super::finding::checks_in;
-use crate::report::inspect::maps::{flag, short_page_size};
+use crate::report::inspect::maps::{flag_letters, short_page_size};
 use crate::report::inspect::tree::{lost_letters, name};
 use crate::report::inspect::{class, letters};
 use crate::report::style::number::{counted, size};
@@ -159,8 +159,7 @@ fn is_wx(run: &TreeRun) -> bool {
 fn words(run: &TreeRun) -> String {
     match run.leads_to {
         TreeTarget::Pages { address, is_contiguous, shift } => {
-            let flags = [(run.accessed, 'A'), (run.dirty, 'D'), (run.global, 'G')];
-            let flags: String = flags.iter().map(|(of, letter)| flag(*of, *letter)).collect();
+            let flags = flag_letters([run.accessed, run.dirty, run.global]);
             let bytes = size(u128::from(run.count) << shift);
             let pages = counted(run.count, "page");
             let and_on = if run.count > 1 && !is_contiguous { ", scattered" } else { "" };

@@ -1,13 +1,12 @@
 //! The tree for people: a line for each table, and one for the entries next to each other that are alike.
 
 use super::{lost_letters, name};
-use crate::report::inspect::maps::{flag, short_page_size};
+use crate::report::inspect::maps::{flag_letters, short_page_size};
 use crate::report::inspect::{Inspected, letters};
 use crate::report::style::number::{counted, size, with_commas};
 use crate::report::style::table::line;
 use crosswalk_inspect::{TableTree, TreeRun, TreeTable, TreeTarget};
 use mmu_core::VirtAddr;
-use std::fmt::Write;
 
 const LEGEND: &str = "First linear address, index or indices, what is there. A table is shown once, below the first \
                       entry that leads to it. -u, -w, -x: rights that the path had and that entry takes away.";
@@ -72,7 +71,7 @@ impl Drawing<'_> {
 
     fn row(&mut self, first: VirtAddr, branch: &str, words: &str) {
         let (first, digits) = (first.get(), self.digits);
-        let _ = writeln!(self.text, "{first:#0digits$x} {branch}{words}");
+        line(&mut self.text, &format!("{first:#0digits$x} {branch}{words}"));
     }
 
     fn leads_to(&self, run: &TreeRun) -> String {
@@ -80,8 +79,7 @@ impl Drawing<'_> {
         match run.leads_to {
             TreeTarget::Pages { address, is_contiguous, shift } => {
                 let bytes = size(u128::from(run.count) << shift);
-                let flags = [(run.accessed, 'A'), (run.dirty, 'D'), (run.global, 'G')];
-                let flags: String = flags.iter().map(|(of, letter)| flag(*of, *letter)).collect();
+                let flags = flag_letters([run.accessed, run.dirty, run.global]);
                 let place =
                     if is_contiguous { address.to_string() } else { "scattered".to_owned() };
                 let (rights, page) = (letters(run.rights), short_page_size(shift));
