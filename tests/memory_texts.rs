@@ -5,7 +5,9 @@ use assert_cmd::Command;
 use crosswalk_test_support as support;
 use serde_json::json;
 use std::path::Path;
-use support::memory_image::{SmallMemory, small_guest, write_dump, write_small_guests};
+use support::memory_image::{
+    CpuNote, SmallMemory, cpu_64, elf, small_guest, write_dump, write_small_guests,
+};
 use support::{ProgramOutput, Sandbox, program, skip};
 
 fn small_guests() -> Sandbox {
@@ -188,6 +190,40 @@ fn registers_that_no_processor_has_are_refused() {
         .run(&["maps", "guest.elf", "--cr0", "0x80000001", "--cr4", "0", "--efer", "0"])
         .expect_code(0);
     sandbox.run(&["maps", "guest.elf", "--profile", "skylake"]).expect_code(0);
+}
+
+/// A dump of a processor that is newer than this program: CR4 has a bit that is reserved so far.
+#[test]
+fn what_an_image_says_is_taken_as_it_is() {
+    let sandbox = Sandbox::new();
+    let newer = CpuNote { cr4: cpu_64(0).cr4 | 1 << 34, ..cpu_64(0x1000) };
+    sandbox.file("newer.elf", elf(true, &[newer], &[(0, &small_guest().0)]));
+    for options in [&[][..], &["--cr3", "0x8000"], &["--efer", "0xd01"]] {
+        sandbox.run(&[&["maps", "newer.elf"], options].concat()).expect_code(0);
+    }
+    sandbox.run(&["maps", "newer.elf", "--profile", "skylake"]).expect_code(2);
+}
+
+/// 5-level paging with the longest of everything: indices, rights that are lost, sizes and addresses.
+#[test]
+fn the_tree_fits_80_columns_in_five_levels() {
+    let mut memory = SmallMemory::new(0x6000);
+    let last = 8 * 511;
+    memory
+        .entry(0x1000 + last, 0x2067)
+        .entry(0x2000 + last, 0x3067)
+        .entry(0x3000 + last, 0x4067)
+        .entry(0x4000 + last, 0x5067);
+    for index in 100..450 {
+        let frame = 0xf_fff0_0000_0000 + 0x1000 * index as u64;
+        memory.entry(0x5000 + 8 * index, 1 << 63 | frame | 0x161);
+    }
+    let la57 = CpuNote { cr4: cpu_64(0).cr4 | 1 << 12, ..cpu_64(0x1000) };
+    let sandbox = Sandbox::new();
+    sandbox.file("la57.elf", elf(true, &[la57], &[(0, &memory.0)]));
+    let output = sandbox.run(&["maps", "la57.elf", "--tree"]).expect_code(0).expect_80_columns();
+    let words = "100-449 -uwx: sr-- ADG 4K 1.367 MiB 0xffff000064000";
+    assert!(output.words_of_stdout().contains(words), "{}", output.stdout);
 }
 
 #[test]

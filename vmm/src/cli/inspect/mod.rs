@@ -16,7 +16,7 @@ use crosswalk_inspect::{
     ImageFormat, ImageOptions, Limits, MemoryImage, MemoryImageError, RamRange, StateOptions,
 };
 use mmu_core::x86::profile::PHYSICAL_ADDRESS_BITS;
-use mmu_core::{ControlState, Cr0, Efer, Features, PagingMode, Profile, VirtAddr};
+use mmu_core::{ControlState, Cr0, Cr4, Efer, Features, PagingMode, Profile, VirtAddr};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -131,6 +131,16 @@ impl ReadingArguments {
         let mut checked = ControlState { cr0: state.cr0 | Cr0::ET, pdptes: [0; 4], ..*state };
         if self.efer.is_none() && !profile.features.contains(Features::NX) {
             checked.efer -= Efer::NXE;
+        }
+        // Newer processors have bits that are not known here. Only options are held against what is.
+        if self.profile.is_none() {
+            if self.cr0.is_none() {
+                checked.cr0 &= Cr0::all();
+            }
+            if self.cr4.is_none() {
+                checked.cr4 &= Cr4::available(profile);
+            }
+            checked.cr3 = self.cr3.unwrap_or(0);
         }
 
         checked.check_on(profile).map_err(|error| {
