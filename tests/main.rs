@@ -30,6 +30,8 @@ mod kvm;
 mod machine;
 mod malformed;
 mod memory_images;
+mod memory_pages;
+mod memory_texts;
 mod mutants;
 mod nested;
 mod plain_vmm;

@@ -393,7 +393,7 @@ fn rmap_says_which_tables_it_left_out() {
         sandbox.run(&[&image[..], &["--repeats", repeats]].concat()).expect_code(0).stdout
     };
     let (left_out, whole) = (rmap("0"), rmap("3"));
-    assert!(left_out.contains("1 mappings;"), "{left_out}");
+    assert!(left_out.contains("1 mapping;"), "{left_out}");
     assert!(left_out.contains("Tables met again, and not looked through (--repeats): 1."));
     assert!(whole.contains("2 mappings;") && !whole.contains("met again"), "{whole}");
 }

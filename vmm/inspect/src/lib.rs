@@ -4,6 +4,7 @@
 //! - [`MemoryImage`] is a file with the memory of a guest; [`FileMemory`] reads it, a table at a time;
 //! - [`MemoryImage::control_state`] has the registers of a CPU, and says which of them were derived;
 //! - [`Scan`] is an iterator over all mappings with the rights of their paths, in bounded time;
+//! - [`TableTree`] has every table once, with what its entries lead to;
 //! - [`PageRanges`] merges the pages that are alike, and [`ScanTotals`] counts what there is;
 //! - [`LeadsTo`] is the reverse of a mapping, [`Differences`] are those of two address spaces, and [`Audit`] looks
 //!   for what should not be;
@@ -31,6 +32,7 @@ pub mod test_images;
 #[cfg(test)]
 mod tests;
 mod totals;
+mod tree;
 
 pub use audit::{Audit, AuditCheck, AuditChecks, AuditChecksError, AuditFinding};
 pub use difference::{Change, Differences, MappedPiece};
@@ -45,6 +47,7 @@ pub use registers::{CpuNote, DerivedState, StateOptions, VmcoreInfo};
 pub use reverse::LeadsTo;
 pub use scan::{Found, FrameSet, Limits, Scan};
 pub use totals::ScanTotals;
+pub use tree::{TableTree, TreeLimits, TreeRun, TreeTable, TreeTarget};
 
 /// The examples of the README, as tests.
 #[cfg(doctest)]

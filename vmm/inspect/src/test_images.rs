@@ -1,7 +1,7 @@
 //! Memory images for tests: small guests, and the formats to put them in. `crosswalk-inspect` has this module
 //! with the feature `test-images`.
 
-use crate::registers::CpuNote;
+pub use crate::registers::CpuNote;
 
 /// Memory from physical address 0 on.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@ mod monitor;
 mod mutations;
 mod registers;
 mod scans;
+mod trees;
 
 use crate::{Found, ImageOptions, Limits, MemoryImage, MemoryImageError, StateOptions};
 use mmu_core::walk::EntryMeaning;

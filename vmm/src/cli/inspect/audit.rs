@@ -1,6 +1,6 @@
 //! `crosswalk audit`: what should not be in the page tables of a memory image.
 
-use super::{RepeatArguments, SourceArguments, exit_code};
+use super::{ColourArguments, RepeatArguments, SourceArguments, exit_code};
 use crate::cli::failure::Failure;
 use crate::cli::output::print;
 use crate::cli::stop_flag::stop_flag;
@@ -19,6 +19,8 @@ pub(in crate::cli) struct AuditArguments {
     checks: Option<AuditChecks>,
     #[command(flatten)]
     repeats: RepeatArguments,
+    #[command(flatten)]
+    colour: ColourArguments,
     /// Print one JSON document instead of text
     #[arg(long)]
     json: bool,
@@ -30,10 +32,10 @@ pub(in crate::cli) fn run(arguments: &AuditArguments) -> Result<ExitCode, Failur
     let limits = arguments.repeats.limits();
 
     let found = Audit::run(&inspected.image, &inspected.mmu(), checks, limits, &*stop_flag()?);
-    print(&if arguments.json {
-        audit::json(&inspected, &found, checks)
+    if arguments.json {
+        print(&audit::json(&inspected, &found, checks));
     } else {
-        audit::text(&inspected, &found, checks)
-    });
+        arguments.colour.print(&audit::text(&inspected, &found, checks));
+    }
     Ok(exit_code(found.counts.iter().any(|count| *count > 0), found.is_complete))
 }

@@ -1,6 +1,6 @@
 //! `crosswalk diff`: what two memory images map differently.
 
-use super::{ReadingArguments, RepeatArguments, exit_code, number};
+use super::{ColourArguments, ReadingArguments, RepeatArguments, exit_code, number};
 use crate::cli::failure::Failure;
 use crate::cli::output::print;
 use crate::cli::stop_flag::stop_flag;
@@ -30,13 +30,16 @@ pub(in crate::cli) struct DiffArguments {
     flags: bool,
     #[command(flatten)]
     repeats: RepeatArguments,
+    #[command(flatten)]
+    colour: ColourArguments,
     /// Print one JSON document instead of text
     #[arg(long)]
     json: bool,
 }
 
 pub(in crate::cli) fn run(arguments: &DiffArguments) -> Result<ExitCode, Failure> {
-    let DiffArguments { before, after, reading, cr3_b, cpu_b, flags, repeats, json } = arguments;
+    let DiffArguments { before, after, reading, cr3_b, cpu_b, flags, repeats, colour, json } =
+        arguments;
     let before = reading.open(before)?;
     let of_after = ReadingArguments {
         cr3: cr3_b.or(reading.cr3),
@@ -54,6 +57,10 @@ pub(in crate::cli) fn run(arguments: &DiffArguments) -> Result<ExitCode, Failure
         if *flags { EntryBits::A | EntryBits::D | EntryBits::G } else { EntryBits::empty() };
     let limits = repeats.limits();
     let difference = ImageDifference::new(&before, &after, flags, limits, &*stop_flag()?);
-    print(&if *json { difference.json() } else { difference.text() });
+    if *json {
+        print(&difference.json());
+    } else {
+        colour.print(&difference.text());
+    }
     Ok(exit_code(!difference.is_empty(), difference.is_complete()))
 }

@@ -1,17 +1,23 @@
 //! `crosswalk maps`: everything that the tables of a memory image map.
 
-use super::{RepeatArguments, SourceArguments, check_width, exit_code, linear_address, of_output};
+use super::{
+    ColourArguments, RepeatArguments, SourceArguments, check_width, exit_code, linear_address,
+    of_output,
+};
 use crate::cli::failure::Failure;
-use crate::cli::output::print;
+use crate::cli::output::{check_replaceable, print, replace_file};
 use crate::cli::stop_flag::stop_flag;
+use crate::report::Coloured;
 use crate::report::inspect::Inspected;
 use crate::report::inspect::check;
 use crate::report::inspect::maps::{self, MapsOptions, MapsShape};
-use crosswalk_inspect::PageFilter;
+use crate::report::inspect::page::MapsPage;
+use crate::report::inspect::tree;
 use crosswalk_inspect::monitor::{MonitorCheck, TlbLineError};
+use crosswalk_inspect::{Limits, PageFilter, TableTree, TreeLimits};
 use mmu_core::{PagingMode, VirtAddr};
 use std::io::{self, BufWriter};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 
@@ -26,6 +32,12 @@ pub(in crate::cli) struct MapsArguments {
     /// Show counts only
     #[arg(long, conflicts_with = "pages")]
     stats: bool,
+    /// Show the tables as a tree, each once
+    #[arg(long, conflicts_with_all = ["pages", "stats", "style", "filter", "range", "has", "json_lines"])]
+    tree: bool,
+    /// Write a page for a browser: a picture of the address space, the tables, and what audit finds
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["pages", "stats", "style", "filter", "range", "has", "json", "json_lines", "tree"])]
+    html: Option<PathBuf>,
     /// Print what QEMU's monitor prints
     #[arg(long, value_enum, conflicts_with_all = ["pages", "stats"])]
     style: Option<MonitorStyle>,
@@ -40,10 +52,12 @@ pub(in crate::cli) struct MapsArguments {
     #[arg(long, value_name = "ADDRESS", value_parser = linear_address)]
     has: Option<VirtAddr>,
     /// Compare with what QEMU's monitor has printed, and say who is right about each difference
-    #[arg(long, value_name = "info-tlb:FILE", conflicts_with_all = ["pages", "stats", "style", "filter", "range", "has", "json_lines"])]
+    #[arg(long, value_name = "info-tlb:FILE", conflicts_with_all = ["pages", "stats", "style", "filter", "range", "has", "json_lines", "tree", "html"])]
     check: Option<MonitorAnswer>,
     #[command(flatten)]
     repeats: RepeatArguments,
+    #[command(flatten)]
+    colour: ColourArguments,
     /// Print one JSON document instead of text
     #[arg(long, conflicts_with_all = ["pages", "stats", "style"])]
     json: bool,
@@ -96,6 +110,12 @@ pub(in crate::cli) fn run(arguments: &MapsArguments) -> Result<ExitCode, Failure
     if let Some(answer) = &arguments.check {
         return compare(&inspected, answer, arguments);
     }
+    if arguments.tree {
+        return show_tree(&inspected, arguments);
+    }
+    if let Some(path) = &arguments.html {
+        return write_page(&inspected, path, arguments.repeats.limits());
+    }
 
     let range = arguments
         .range
@@ -113,10 +133,34 @@ pub(in crate::cli) fn run(arguments: &MapsArguments) -> Result<ExitCode, Failure
     };
 
     let stop = stop_flag()?;
-    let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    let is_coloured = options.shape.is_for_people() && arguments.colour.is_on();
+    let mut out = Coloured::new(out, is_coloured);
     let written = maps::write(&mut out, &inspected, &options, &stop);
     let is_complete = written.map_err(|error| of_output(&error))?;
     Ok(exit_code(false, is_complete))
+}
+
+/// Prints the tables as a tree.
+fn show_tree(inspected: &Inspected, arguments: &MapsArguments) -> Result<ExitCode, Failure> {
+    let tree =
+        TableTree::new(&inspected.image, &inspected.mmu(), TreeLimits::default(), &*stop_flag()?);
+    if arguments.json {
+        print(&tree::json(inspected, &tree));
+    } else {
+        arguments.colour.print(&tree::text(inspected, &tree));
+    }
+    Ok(exit_code(false, tree.is_complete))
+}
+
+/// Writes the page for a browser.
+fn write_page(inspected: &Inspected, path: &Path, limits: Limits) -> Result<ExitCode, Failure> {
+    check_replaceable(path)?;
+    let page = MapsPage::new(inspected, limits, &*stop_flag()?);
+
+    replace_file(path, page.html())?;
+    print(&page.summary(&path.display().to_string()));
+    Ok(exit_code(false, page.is_complete()))
 }
 
 /// Compares the image with what a monitor has said.

@@ -1,6 +1,7 @@
 //! The commands that look into memory images: where they are read from, and with which registers.
 
 pub(super) mod audit;
+mod colour;
 pub(super) mod diff;
 pub(super) mod maps;
 pub(super) mod rmap;
@@ -10,11 +11,12 @@ use super::failure::Failure;
 use super::profile::ProfileArgument;
 use crate::file;
 use crate::report::inspect::Inspected;
+use colour::ColourArguments;
 use crosswalk_inspect::{
     ImageFormat, ImageOptions, Limits, MemoryImage, MemoryImageError, RamRange, StateOptions,
 };
 use mmu_core::x86::profile::PHYSICAL_ADDRESS_BITS;
-use mmu_core::{PagingMode, Profile, VirtAddr};
+use mmu_core::{ControlState, Cr0, Cr4, Efer, Features, PagingMode, Profile, VirtAddr};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -108,7 +110,46 @@ impl ReadingArguments {
         let widest =
             Profile { physical_address_bits: *PHYSICAL_ADDRESS_BITS.end(), ..Profile::default() };
         let profile = self.profile.map_or(widest, |profile| profile.0);
+        if self.names_registers() {
+            self.check_state(&derived.state, profile)?;
+        }
+
         Ok(Inspected { name, image, cpu, derived, profile })
+    }
+}
+
+impl ReadingArguments {
+    /// Whether options say something about the processor. What an image says is taken as it is.
+    const fn names_registers(&self) -> bool {
+        let Self { cr0, cr3, cr4, efer, profile, .. } = self;
+        cr0.is_some() || cr3.is_some() || cr4.is_some() || efer.is_some() || profile.is_some()
+    }
+
+    /// Checks that the processor can be in this control state.
+    fn check_state(&self, state: &ControlState, profile: Profile) -> Result<(), Failure> {
+        // ET is fixed, and decides nothing. PDPTEs are what memory has: bad ones are shown, not refused.
+        let mut checked = ControlState { cr0: state.cr0 | Cr0::ET, pdptes: [0; 4], ..*state };
+        if self.efer.is_none() && !profile.features.contains(Features::NX) {
+            checked.efer -= Efer::NXE;
+        }
+        // Newer processors have bits that are not known here. Only options are held against what is.
+        if self.profile.is_none() {
+            if self.cr0.is_none() {
+                checked.cr0 &= Cr0::all();
+            }
+            if self.cr4.is_none() {
+                checked.cr4 &= Cr4::available(profile);
+            }
+            checked.cr3 = self.cr3.unwrap_or(0);
+        }
+
+        checked.check_on(profile).map_err(|error| {
+            let assumed = match (self.efer, state.efer.contains(Efer::LMA)) {
+                (None, true) => "; EFER.LMA is taken to be 1 unless --efer says otherwise",
+                _ => "",
+            };
+            Failure::Input(format!("no processor can be in this state: {error}{assumed}"))
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! `crosswalk rmap`: who leads to a physical address.
 
-use super::{RepeatArguments, SourceArguments, exit_code, number};
+use super::{ColourArguments, RepeatArguments, SourceArguments, exit_code, number};
 use crate::cli::failure::Failure;
 use crate::cli::output::print;
 use crate::cli::stop_flag::stop_flag;
@@ -17,6 +17,8 @@ pub(in crate::cli) struct RmapArguments {
     address: u64,
     #[command(flatten)]
     repeats: RepeatArguments,
+    #[command(flatten)]
+    colour: ColourArguments,
     /// Print one JSON document instead of text
     #[arg(long)]
     json: bool,
@@ -27,6 +29,10 @@ pub(in crate::cli) fn run(arguments: &RmapArguments) -> Result<ExitCode, Failure
     let at = PhysAddr::new(arguments.address);
 
     let map = ReverseMap::new(&inspected, at, arguments.repeats.limits(), &*stop_flag()?);
-    print(&if arguments.json { map.json() } else { map.text() });
+    if arguments.json {
+        print(&map.json());
+    } else {
+        arguments.colour.print(&map.text());
+    }
     Ok(exit_code(false, map.is_complete()))
 }

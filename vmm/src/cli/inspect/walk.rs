@@ -1,6 +1,6 @@
 //! `crosswalk walk`: one address, followed through the tables of a memory image.
 
-use super::{SourceArguments, check_width, linear_address};
+use super::{ColourArguments, SourceArguments, check_width, linear_address};
 use crate::cli::failure::Failure;
 use crate::cli::output::print;
 use crate::report::inspect::walk::InspectedWalk;
@@ -20,6 +20,8 @@ pub(in crate::cli) struct WalkArguments {
     /// Of --access: an access of user code
     #[arg(long, requires = "access")]
     user: bool,
+    #[command(flatten)]
+    colour: ColourArguments,
     /// Print one JSON document instead of text
     #[arg(long)]
     json: bool,
@@ -37,7 +39,7 @@ enum AccessArgument {
 }
 
 pub(in crate::cli) fn run(arguments: &WalkArguments) -> Result<ExitCode, Failure> {
-    let WalkArguments { source, address, access, user, json } = arguments;
+    let WalkArguments { source, address, access, user, colour, json } = arguments;
     let inspected = source.open()?;
     check_width(*address, inspected.derived.state.mode())?;
 
@@ -51,6 +53,10 @@ pub(in crate::cli) fn run(arguments: &WalkArguments) -> Result<ExitCode, Failure
         (kind, ring)
     });
     let walk = InspectedWalk::new(&inspected, *address, access);
-    print(&if *json { walk.json() } else { walk.text() });
+    if *json {
+        print(&walk.json());
+    } else {
+        colour.print(&walk.text());
+    }
     Ok(ExitCode::SUCCESS)
 }
