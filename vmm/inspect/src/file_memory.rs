@@ -1,54 +1,55 @@
 //! The physical memory in a file. A file is read where it is asked for, a table at a time, and never as a
-//! whole. It is not mapped: a file that another program cuts short would end this one, `/proc/PID/mem`
-//! cannot be mapped, and the pages of a mapping count as memory of this process.
+//! whole.
 
+use crate::bytes::ImageBytes;
+use crate::error::ReadError;
 use crate::extents::Extents;
+use crate::layout::Layout;
 use mmu_core::PhysAddr;
-use mmu_core::memory::{OutsideMemory, TableMemory};
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
+use mmu_core::memory::TableMemory;
 
 /// Number of bytes that are read at once for table entries.
 const TABLE_BYTES: usize = 0x1000;
 
-/// Why physical memory cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ReadError {
-    /// The image has nothing at this address.
-    #[error("the image has no memory at physical address {}", .0.0)]
-    Outside(OutsideMemory),
-    /// The host cannot read the file.
-    #[error("the file cannot be read at {offset:#x}: {kind}")]
-    Host {
-        /// The offset in the file.
-        offset: u64,
-        /// Why not.
-        kind: io::ErrorKind,
-    },
-}
+const PAGE: u64 = 0x1000;
 
 /// Physical memory in a file.
 #[derive(Debug)]
 pub struct FileMemory {
-    file: File,
-    extents: Extents,
+    bytes: ImageBytes,
+    layout: Layout,
 }
 
 impl FileMemory {
-    /// The memory that the extents of a file say is in it.
-    pub const fn new(file: File, extents: Extents) -> Self {
-        Self { file, extents }
+    /// The memory that a file has in a layout.
+    pub(crate) const fn new(bytes: ImageBytes, layout: Layout) -> Self {
+        Self { bytes, layout }
     }
 
-    /// Where in the file which addresses are.
-    pub const fn extents(&self) -> &Extents {
-        &self.extents
+    /// Where in the file which addresses are, if their bytes are there as they are. `None` if they are
+    /// compressed, or laid out page by page.
+    pub const fn extents(&self) -> Option<&Extents> {
+        match &self.layout {
+            Layout::Extents(extents) => Some(extents),
+            _ => None,
+        }
     }
 
-    /// The file itself.
-    pub(crate) const fn file(&self) -> &File {
-        &self.file
+    /// Number of bytes of physical memory. All of the 2^64 count as one less.
+    pub fn byte_count(&self) -> u64 {
+        self.layout.size().0
+    }
+
+    /// Number of ranges of physical memory.
+    pub fn range_count(&self) -> u64 {
+        self.layout.size().1
+    }
+
+    /// Which byte of the image has an address, if there is one: addresses with the same place share it. For
+    /// memory that is in the file as it is, it is the offset there.
+    #[inline]
+    pub fn place(&self, at: PhysAddr) -> Option<u64> {
+        self.layout.place(&self.bytes, at.get())
     }
 
     /// Fills a buffer with the bytes from a physical address on.
@@ -61,21 +62,39 @@ impl FileMemory {
         let mut rest = bytes;
 
         while !rest.is_empty() {
-            let outside = ReadError::Outside(OutsideMemory(PhysAddr::new(address)));
-            let (offset, len) = self.extents.find(address).ok_or(outside)?;
-            let count = usize::try_from(len).unwrap_or(usize::MAX).min(rest.len());
-            let (now, behind) = rest.split_at_mut(count);
-            let read = self.file.read_exact_at(now, offset);
-            read.map_err(|error| ReadError::Host { offset, kind: error.kind() })?;
+            let count = self.layout.read_some(&self.bytes, address, rest)?;
+            rest = &mut rest[count..];
 
             // At the end of 64 bits there is nothing more to find.
             address = address.wrapping_add(count as u64);
-            rest = behind;
-            if address == 0 && !rest.is_empty() {
-                return Err(ReadError::Outside(OutsideMemory(PhysAddr::new(0))));
+            if (address == 0 || count == 0) && !rest.is_empty() {
+                return Err(ReadError::outside(address));
             }
         }
         Ok(())
+    }
+
+    /// The first range of memory at or behind an address that is not in a hole of the file: its first address,
+    /// and how many follow it at least.
+    pub(crate) fn next_range(&self, address: u64) -> Result<Option<(u64, u64)>, ReadError> {
+        let mut address = address;
+        loop {
+            let Some((start, len)) = self.layout.next_range(&self.bytes, address)? else {
+                return Ok(None);
+            };
+            let Some(offset) = self.extents().and(self.place(PhysAddr::new(start))) else {
+                return Ok(Some((start, len)));
+            };
+
+            let hole = self.bytes.next_data(offset)? - offset;
+            if hole < len {
+                // The page in which the hole ends.
+                let first = ((start + hole) / PAGE * PAGE).max(start);
+                return Ok(Some((first, len - (first - start))));
+            }
+            let Some(behind) = start.checked_add(len) else { return Ok(None) };
+            address = behind;
+        }
     }
 }
 

@@ -14,6 +14,8 @@
 #![forbid(unsafe_code)]
 
 mod audit;
+mod bytes;
+mod checkpoints;
 mod difference;
 mod error;
 mod extents;
@@ -21,6 +23,7 @@ mod file_memory;
 mod filter;
 mod format;
 mod image;
+mod layout;
 pub mod monitor;
 mod ranges;
 mod registers;
@@ -36,9 +39,9 @@ mod tree;
 
 pub use audit::{Audit, AuditCheck, AuditChecks, AuditChecksError, AuditFinding};
 pub use difference::{Change, Differences, MappedPiece};
-pub use error::MemoryImageError;
+pub use error::{MemoryImageError, ReadError};
 pub use extents::{Extent, Extents};
-pub use file_memory::{FileMemory, ReadError};
+pub use file_memory::FileMemory;
 pub use filter::{PageFilter, PageFilterError};
 pub use format::{ImageFormat, RamRange, RamRangeError};
 pub use image::{ImageOptions, MemoryImage};

@@ -17,7 +17,8 @@ pub(crate) struct Memory(Vec<(u64, Vec<u8>)>);
 impl Memory {
     /// Reads all of it.
     pub(crate) fn read(image: &MemoryImage) -> Self {
-        let parts = image.memory().extents().iter().map(|extent| {
+        let extents = image.memory().extents().expect("an image that is not compressed");
+        let parts = extents.iter().map(|extent| {
             let mut bytes = vec![0; (extent.last() - extent.start + 1) as usize];
             image.memory().read(PhysAddr::new(extent.start), &mut bytes).expect("it is there");
             (extent.start, bytes)

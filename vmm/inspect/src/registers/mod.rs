@@ -90,6 +90,15 @@ impl DerivedState {
         Some(Self { state, derived })
     }
 
+    /// The tables that the header of a Windows dump names.
+    pub(crate) fn of_windows(cr3: u64) -> Self {
+        let derived = [
+            "CR3 is the directory table base in the header of the dump",
+            "the other registers are taken to be those of Windows with 4-level paging",
+        ];
+        Self { state: ControlState::four_level(cr3), derived: derived.map(str::to_owned).to_vec() }
+    }
+
     /// Long mode with these registers, as options give them.
     pub(crate) fn of_options(cr3: u64) -> Self {
         let assumed = "the registers without an option are taken to be those of 4-level paging";

@@ -8,7 +8,8 @@ mod frame_set;
 
 pub use frame_set::FrameSet;
 
-use crate::file_memory::{FileMemory, ReadError};
+use crate::error::ReadError;
+use crate::file_memory::FileMemory;
 use crate::image::MemoryImage;
 use mmu_core::walk::{AnyPresentEntries, EntryMeaning, PresentEntry, UnreadableEntries};
 use mmu_core::x86::format::MAX_LEVELS;
@@ -101,11 +102,11 @@ impl<'i> Scan<'i> {
 
     /// Whether the table to which an entry of a level points is to be read.
     fn enters(&mut self, level: u8, table: PhysAddr) -> bool {
-        let place = self.memory.extents().find(table.get());
+        let place = self.memory.place(table);
         let read = &mut self.read[usize::from(level) % MAX_LEVELS];
 
         // What is outside the image costs little, and is reported once.
-        let is_new = place.is_none_or(|(offset, _)| read.insert(offset >> 12));
+        let is_new = place.is_none_or(|place| read.insert(place >> 12));
         if !is_new {
             let Some(left) = self.repeats_left.checked_sub(1) else { return false };
             self.repeats_left = left;

@@ -1,5 +1,6 @@
 //! Images made by hand, in every format and paging mode, whole and damaged.
 
+mod compressed;
 mod findings;
 mod formats;
 mod monitor;

@@ -1,7 +1,7 @@
 //! Building the tree: one pass over the entries, which enters each table once.
 
 use super::{TableTree, TreeLimits, TreeRun, TreeTable, TreeTarget, flag};
-use crate::file_memory::ReadError;
+use crate::error::ReadError;
 use crate::image::MemoryImage;
 use crate::ranges::PageFlags;
 use mmu_core::walk::{EntryMeaning, PresentEntry, UnreadableEntries};
@@ -65,15 +65,10 @@ impl<'i> Builder<'i> {
         Self { image, levels, limits, tree, known, open: [None; MAX_LEVELS + 1], runs: 0 }
     }
 
-    /// The place of a table in the file.
-    fn place(&self, table: PhysAddr) -> Option<u64> {
-        self.image.memory().extents().find(table.get()).map(|(offset, _)| offset)
-    }
-
     /// Adds a table, whose entries come next.
     fn open(&mut self, address: PhysAddr, level: &'static Level, first: VirtAddr, rights: Rights) {
         let index = self.tree.tables.len();
-        if let Some(place) = self.place(address) {
+        if let Some(place) = self.image.memory().place(address) {
             self.known.insert(place, index);
         }
         if let Some(open) = self.open.get_mut(usize::from(level.number)) {
@@ -128,7 +123,9 @@ impl<'i> Builder<'i> {
 
     /// What an entry that points to a table leads to.
     fn table(&mut self, table: PhysAddr) -> TreeTarget {
-        let Some(place) = self.place(table) else { return TreeTarget::Outside(table) };
+        let Some(place) = self.image.memory().place(table) else {
+            return TreeTarget::Outside(table);
+        };
         if let Some(known) = self.known.get(&place) {
             self.tree.tables[*known].led_by += 1;
             return TreeTarget::Shared(*known);

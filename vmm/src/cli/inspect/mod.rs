@@ -23,7 +23,7 @@ use std::process::ExitCode;
 
 /// What an image can be.
 const IMAGE_HELP: &str = "A memory image: an ELF dump of QEMU (dump-guest-memory, virsh dump --memory-only), \
-                          a vmcore, a LiME image, or raw memory";
+                          a vmcore, a kdump, a LiME or AVML image, a Windows crash dump, or raw memory";
 
 /// A memory image, and how to read it.
 #[derive(Clone, Debug, clap::Args)]
@@ -39,7 +39,7 @@ pub(super) struct SourceArguments {
 #[derive(Clone, Debug, clap::Args)]
 #[group(id = "reading")]
 pub(super) struct ReadingArguments {
-    /// The format: elf, lime, raw [default: by the first bytes; raw with --ram]
+    /// The format: elf, kdump, lime, avml, windows, raw [default: by the first bytes; raw with --ram]
     #[arg(long)]
     format: Option<ImageFormat>,
     /// Of a raw image: which physical addresses are where in the file; may be given several times

@@ -32,10 +32,8 @@ impl Inspected {
     pub(super) fn describe(&self, text: &mut String) {
         let Self { name, image, cpu, derived, profile } = self;
         let state = &derived.state;
-        let extents = image.memory().extents();
-
-        let memory = size(extents.bytes().into());
-        let ranges = counted(extents.iter().len() as u64, "range");
+        let memory = size(image.memory().byte_count().into());
+        let ranges = counted(image.memory().range_count(), "range");
         let cpus = match image.cpus().len() {
             0 => "without registers".to_owned(),
             count => counted(count as u64, "CPU"),
@@ -62,13 +60,12 @@ impl Inspected {
     pub(super) fn json(&self) -> InspectedJson<'_> {
         let Self { name, image, cpu, derived, profile } = self;
         let state = &derived.state;
-        let extents = image.memory().extents();
 
         InspectedJson {
             file: name,
             format: image.format().name(),
-            memory_bytes: extents.bytes(),
-            memory_ranges: extents.iter().len(),
+            memory_bytes: image.memory().byte_count(),
+            memory_ranges: image.memory().range_count(),
             cpus: image.cpus().len(),
             cpu: *cpu,
             mode: state.mode().name(),
@@ -89,7 +86,7 @@ pub(super) struct InspectedJson<'i> {
     file: &'i str,
     format: &'static str,
     memory_bytes: u64,
-    memory_ranges: usize,
+    memory_ranges: u64,
     cpus: usize,
     cpu: usize,
     mode: &'static str,

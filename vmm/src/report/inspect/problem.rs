@@ -44,7 +44,9 @@ impl ScanProblem {
                     at: unreadable.at.get(),
                     detail: match unreadable.error {
                         ReadError::Outside(_) => "not in the image".to_owned(),
-                        ReadError::Host { .. } => unreadable.error.to_string(),
+                        ReadError::Host { .. } | ReadError::Damaged { .. } => {
+                            unreadable.error.to_string()
+                        }
                     },
                 });
             }

@@ -178,9 +178,8 @@ struct KindView {
 
 fn facts(inspected: &Inspected) -> Vec<(&'static str, String)> {
     let Inspected { image, cpu, derived, profile, .. } = inspected;
-    let extents = image.memory().extents();
-    let memory = size(extents.bytes().into());
-    let ranges = counted(extents.iter().len() as u64, "range");
+    let memory = size(image.memory().byte_count().into());
+    let ranges = counted(image.memory().range_count(), "range");
     let cpus = match image.cpus().len() {
         0 => "no registers".to_owned(),
         count => format!("registers of {}", counted(count as u64, "CPU")),
