@@ -3,13 +3,13 @@
 //! the SDM for MOVS, CMPS, REP, PUSH and POP.
 
 use crosswalk_case::observation::{Observation, SavedRip};
-use crosswalk_case::{Case, Moved, TableEntry};
+use crosswalk_case::{AccessStep, Action, Case, Moved, TableEntry};
 use crosswalk_guest::contents::byte;
 use crosswalk_guest::layout::Arena;
 use crosswalk_guest::stub::Form;
 use crosswalk_machine::Machine;
 use crosswalk_test_support as support;
-use mmu_core::{PagingMode, Ring, VirtAddr};
+use mmu_core::{Access, AccessKind, PagingMode, Ring, VirtAddr};
 use support::single::{observe, open_kvm, open_qemu, plain_in};
 use support::{require_kvm, require_qemu};
 
@@ -234,6 +234,49 @@ fn assert_enter_pushes_a_frame(machine: &mut dyn Machine) {
     assert_eq!(seen.moved, Some(moves(0, 0, 0)), "{cut}");
 }
 
+/// SDM, APM "CALL": the pointer is read, and the return address pushed, which is here the same. A fault of either
+/// leaves RSP.
+#[track_caller]
+fn assert_calls_through_memory(machine: &mut dyn Machine) {
+    for ring in Ring::ALL {
+        let pages = TwoPages::new(machine, ring);
+        // The pointer is in the first page, also after its end, and what it leads to pushes to the second.
+        let pointer = match ring {
+            Ring::Three => 0x10_8040_u64,
+            Ring::Zero => 0x4010_8040,
+        };
+        let mut case = pages.instruction(Form::Call, 8, 0x1100, 0x108);
+        let address = VirtAddr::new(case.value);
+        let access = Access { address, kind: AccessKind::Write, ..case.access };
+        let store = AccessStep { access, form: Form::Store, value: pointer };
+        case.before = vec![Action::Access(store)];
+
+        let seen = observe(machine, &case);
+        assert_eq!((seen.fault, seen.moved), (None, Some(moves(0, -8, 0))), "{case}");
+        let places = [0x108, 0x1100].map(|offset| pages.frame + offset);
+        let words = places.iter().flat_map(|at| (*at..).zip(pointer.to_le_bytes()));
+        let expected: Vec<_> = words.filter(|(at, stored)| byte(*at) != *stored).collect();
+        assert_eq!(seen.stored, expected, "{case}");
+        assert_eq!(flags(&seen), [ACCESSED | DIRTY; 2], "{case}");
+
+        // Nothing can be pushed.
+        case.entries[4].value &= !RW;
+        let seen = observe(machine, &case);
+        assert_fault(&seen, 3 | user(ring), pages.page + 0x1100, &case);
+        assert_eq!(seen.moved, Some(moves(0, 0, 0)), "{case}");
+        assert_eq!(flags(&seen), [ACCESSED | DIRTY, 0], "{case}");
+
+        // There is no pointer.
+        case.before.clear();
+        case.entries[3].value &= !P;
+        case.entries[4].value |= RW;
+        let seen = observe(machine, &case);
+        assert_fault(&seen, user(ring), pages.page + 0x108, &case);
+        assert_eq!((seen.moved, flags(&seen)), (Some(moves(0, 0, 0)), [0, 0]), "{case}");
+        assert_eq!(seen.stored, [], "{case}");
+    }
+}
+
 /// SDM, APM "CMPXCHG16B": #GP(0) if the address is no multiple of 16.
 #[track_caller]
 fn assert_compares_16_bytes(machine: &mut dyn Machine) {
@@ -315,6 +358,18 @@ fn qemu_copies_and_compares() {
     let mut machine = open_qemu();
     assert_copies(&mut machine);
     assert_compares(&mut machine);
+}
+
+#[test]
+fn kvm_calls_through_memory() {
+    require_kvm!();
+    assert_calls_through_memory(&mut open_kvm());
+}
+
+#[test]
+fn qemu_calls_through_memory() {
+    require_qemu!();
+    assert_calls_through_memory(&mut open_qemu());
 }
 
 #[test]

@@ -46,11 +46,14 @@ pub enum Form {
     Enter,
     /// `fxsave [m]`, in 64-bit code alone.
     Fxsave,
+    /// `call [m]`: reads a pointer from the source, pushes the return address, and goes to the pointer, which
+    /// must be that of [`call_target`](crate::layout::call_target). That is the return address as well.
+    Call,
 }
 
 impl Form {
     /// All forms, in the order of the stub table.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Load,
         Self::Store,
         Self::Exchange,
@@ -67,6 +70,7 @@ impl Form {
         Self::Pop,
         Self::Enter,
         Self::Fxsave,
+        Self::Call,
     ];
 
     /// The kind of the access, or of the last access, that it makes.
@@ -80,7 +84,8 @@ impl Form {
             | Self::Push
             | Self::Pop
             | Self::Enter
-            | Self::Fxsave => AccessKind::Write,
+            | Self::Fxsave
+            | Self::Call => AccessKind::Write,
             Self::Exchange | Self::LockedExchange | Self::FailingCompare => {
                 AccessKind::ReadModifyWrite
             }
@@ -105,12 +110,13 @@ impl Form {
                 | Self::Push
                 | Self::Pop
                 | Self::Enter
+                | Self::Call
         )
     }
 
     /// Whether the stack pointer of the instruction is one of its operands.
     pub const fn moves_stack(self) -> bool {
-        matches!(self, Self::Push | Self::Pop | Self::Enter)
+        matches!(self, Self::Push | Self::Pop | Self::Enter | Self::Call)
     }
 
     /// Whether its stub is one of those that are never keyed.
@@ -130,6 +136,7 @@ impl Form {
             Self::FailingCompare if size == 4 => 13,
             Self::Enter => 14,
             Self::Fxsave => 15,
+            Self::Call if size == 3 => 16,
             _ => return None,
         })
     }
@@ -246,8 +253,8 @@ const OTHERS_64: usize = 9;
 /// stubs, and the privileged changes from two rings.
 const FIRST_UNKEYED: usize = 2 * PER_KEYED + OTHERS_64 + 2 * Privileged::COUNT;
 /// Number of 64-bit stubs that are never keyed: the two for operands, MOVS and CMPS of 4 sizes, one REP MOVSB,
-/// PUSH and POP of 2 and 8 bytes, CMPXCHG16B, ENTER and FXSAVE.
-const UNKEYED: usize = 2 + 4 + 4 + 1 + 2 + 2 + 3;
+/// PUSH and POP of 2 and 8 bytes, CMPXCHG16B, ENTER, FXSAVE and CALL.
+const UNKEYED: usize = 2 + 4 + 4 + 1 + 2 + 2 + 4;
 /// Number of 64-bit stubs.
 const BITS_64: usize = FIRST_UNKEYED + UNKEYED;
 /// Number of 32-bit accesses: five forms with 2 segments and 3 sizes each, two CLFLUSH, one jump.
@@ -362,7 +369,7 @@ impl Privileged {
 }
 
 /// "XWALK" and the version of the protocol: the first word of an image.
-pub const IMAGE_MAGIC: u64 = 0x000a_4b4c_4157_5800;
+pub const IMAGE_MAGIC: u64 = 0x000b_4b4c_4157_5800;
 
 /// The header of an image, at [`IMAGE_BASE`](crate::layout::IMAGE_BASE). All addresses in it are
 /// user addresses.

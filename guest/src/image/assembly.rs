@@ -53,6 +53,7 @@ core::arch::global_asm!(
     HEADER_COMPATIBILITY = const offset_of!(Header, compatibility),
     HEADER_ENTERS_PROCESS = const offset_of!(Header, enters_process),
     HEADER_KEEPS_FRAMES = const offset_of!(Header, keeps_frames),
+    CALL_OFFSET = const layout::CALL_TARGET & 0xfff,
     FRAME_DISTANCE = const layout::FRAME_DISTANCE,
     REGISTERS_DISTANCE = const layout::REGISTERS_DISTANCE,
     // Descriptors.

@@ -21,9 +21,9 @@ pub const SAVED_REGISTERS: u16 = 416;
 /// The registers that are operands of an instruction with a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Operands {
-    /// RSI: of `push` and `pop`, the address of the operand in memory; of `enter`, RBP.
+    /// RSI: of `push`, `pop` and `call`, the address of the operand in memory; of `enter`, RBP.
     pub rsi: u64,
-    /// RDI: of `push`, `pop` and `enter`, RSP.
+    /// RDI: of `push`, `pop`, `enter` and `call`, RSP.
     pub rdi: u64,
     /// RCX: of `rep movsb`, the number of bytes.
     pub rcx: u64,
@@ -34,7 +34,7 @@ pub struct Operands {
 pub struct Moved {
     /// What has been added to RSI: by `enter`, to RBP.
     pub rsi: i64,
-    /// What has been added to RDI: by `push`, `pop` and `enter`, to RSP.
+    /// What has been added to RDI: by `push`, `pop`, `enter` and `call`, to RSP.
     pub rdi: i64,
     /// What has been added to RCX.
     pub rcx: i64,
@@ -75,8 +75,10 @@ impl AccessStep {
         let address = self.access.address.get();
         let size = u64::from(self.access.size);
         Some(match self.form {
-            // RSP is decremented before the store (SDM, APM "PUSH").
-            Form::Push => Operands { rsi: source, rdi: address.wrapping_add(size), rcx: 0 },
+            // RSP is decremented before the store (SDM, APM "PUSH", "CALL").
+            Form::Push | Form::Call => {
+                Operands { rsi: source, rdi: address.wrapping_add(size), rcx: 0 }
+            }
             Form::Pop => Operands { rsi: address, rdi: source, rcx: 0 },
             Form::RepeatedMove => Operands { rsi: source, rdi: address, rcx: size },
             Form::Enter => {
@@ -87,13 +89,13 @@ impl AccessStep {
     }
 
     /// How far the operands move if the instruction completes (SDM, APM "MOVS", "CMPS", "PUSH", "POP",
-    /// "ENTER", "REP").
+    /// "ENTER", "CALL", "REP").
     pub fn moves(&self) -> Moved {
         let size = i64::from(self.access.size);
         match self.form {
             Form::MoveString | Form::CompareStrings => Moved { rsi: size, rdi: size, rcx: 0 },
             Form::RepeatedMove => Moved { rsi: size, rdi: size, rcx: size.wrapping_neg() },
-            Form::Push => Moved { rdi: size.wrapping_neg(), ..Moved::default() },
+            Form::Push | Form::Call => Moved { rdi: size.wrapping_neg(), ..Moved::default() },
             Form::Pop => Moved { rdi: size, ..Moved::default() },
             Form::Enter => {
                 let frame = self.frame_pointer();
@@ -144,7 +146,7 @@ impl AccessStep {
         let read = Access { kind: AccessKind::Read, address: source, ..access };
         match self.form {
             Form::RepeatedMove => self.runs(read, access),
-            Form::Push => {
+            Form::Push | Form::Call => {
                 let store = Access { segment: Segment::Stack, ..access };
                 [read, store].into_iter().collect()
             }
@@ -217,6 +219,7 @@ mod tests {
             (Form::CompareStrings, 8, operands(0x7020, 0x5010, 0), moved(8, 8, 0)),
             (Form::RepeatedMove, 7, operands(0x7020, 0x5010, 7), moved(7, 7, -7)),
             (Form::Push, 8, operands(0x7020, 0x5018, 0), moved(0, -8, 0)),
+            (Form::Call, 8, operands(0x7020, 0x5018, 0), moved(0, -8, 0)),
             (Form::Pop, 2, operands(0x5010, 0x7020, 0), moved(0, 2, 0)),
             // RBP, 8 bytes behind the source, becomes the place of the first push.
             (Form::Enter, 24, operands(0x7028, 0x5028, 0), moved(0x5020 - 0x7028, -24, 0)),
@@ -233,6 +236,7 @@ mod tests {
             |form: Form| step(form, 8).parts().iter().map(|part| part.segment).collect::<Vec<_>>();
         assert_eq!(segments(Form::MoveString), [Segment::Data, Segment::Data]);
         assert_eq!(segments(Form::Push), [Segment::Data, Segment::Stack]);
+        assert_eq!(segments(Form::Call), [Segment::Data, Segment::Stack]);
         assert_eq!(segments(Form::Pop), [Segment::Stack, Segment::Data]);
         assert_eq!(segments(Form::Store), [Segment::Data]);
     }

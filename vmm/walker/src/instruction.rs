@@ -251,7 +251,7 @@ mod tests {
     /// SDM "MOVS", "Operation": what is at the source is loaded, and then stored at the destination.
     #[test]
     fn what_is_loaded_comes_before_what_is_stored() {
-        for form in [Form::MoveString, Form::Push, Form::Pop] {
+        for form in [Form::MoveString, Form::Push, Form::Pop, Form::Call] {
             let case = instruction(form, 8);
             let [only] = &Reference.predict(&case).alternatives[..] else { panic!("one outcome") };
             let Outcome::Translated(spans) = &only.outcome else { panic!("it completes") };
@@ -270,7 +270,7 @@ mod tests {
     fn the_first_access_that_faults_ends_the_instruction() {
         let source = instruction(Form::MoveString, 8).value;
         let address = instruction(Form::MoveString, 8).access.address.get();
-        for form in [Form::MoveString, Form::Push, Form::Pop] {
+        for form in [Form::MoveString, Form::Push, Form::Pop, Form::Call] {
             let mut case = instruction(form, 8);
             case.entries[4].value &= !2;
             assert_eq!(faults(&case), [(7, address, [A, 0])], "{form:?}");

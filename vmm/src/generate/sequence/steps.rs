@@ -3,7 +3,7 @@
 
 use super::SequenceBatch;
 use super::mapping::{Mapping, TARGET};
-use super::records::{MAX_RECORDS, records};
+use super::records::fitted;
 use crosswalk_case::{AccessStep, Action, Case, TableEntry};
 use crosswalk_guest::contents::{self, CODE_OFFSETS, CODE_SIZE, crossing_code};
 use crosswalk_guest::stub::{Code, Form};
@@ -102,7 +102,7 @@ impl<'r, R: Rng> StepWriter<'r, R> {
             unreachable!("the last action is an access")
         };
         let entries = self.mapping.entries.iter().zip(initial);
-        let mut case = Case {
+        let case = Case {
             profile: self.machine.profile,
             state,
             entries: entries
@@ -113,10 +113,7 @@ impl<'r, R: Rng> StepWriter<'r, R> {
             form,
             value,
         };
-        while records(&case) > MAX_RECORDS {
-            case.before.remove(0);
-        }
-        case
+        fitted(case)
     }
 
     /// Makes some entries unusual.
