@@ -16,6 +16,7 @@ core::arch::global_asm!(
     include_str!("switch.s"),
     include_str!("traps32.s"),
     include_str!("stubs32.s"),
+    include_str!("operands32.s"),
     include_str!("compatibility.s"),
     include_str!("processes.s"),
     include_str!("programs.s"),

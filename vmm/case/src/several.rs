@@ -51,6 +51,18 @@ impl Operands {
     }
 }
 
+impl Moved {
+    /// The same of registers of 32 bits, which may have gone past their end.
+    #[must_use]
+    pub const fn in_32_bits(self) -> Self {
+        Self {
+            rsi: self.rsi as i32 as i64,
+            rdi: self.rdi as i32 as i64,
+            rcx: self.rcx as i32 as i64,
+        }
+    }
+}
+
 impl Case {
     /// Whether any instruction of the case has a source.
     pub fn has_source(&self) -> bool {
@@ -228,6 +240,14 @@ mod tests {
             let step = step(form, size);
             assert_eq!((step.operands(), step.moves()), (before, moves), "{form:?}");
         }
+    }
+
+    /// From 0xffff_fffe on, ESI goes to 2.
+    #[test]
+    fn registers_of_32_bits_wrap() {
+        let before = Operands { rsi: 0xffff_fffe, rdi: 0x5010, rcx: 4 };
+        let moved = before.moved_to(Operands { rsi: 2, rdi: 0x5014, rcx: 0 }).in_32_bits();
+        assert_eq!(moved, Moved { rsi: 4, rdi: 4, rcx: -4 });
     }
 
     #[test]

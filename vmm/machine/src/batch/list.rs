@@ -350,6 +350,10 @@ impl<'i> ListWriter<'i> {
             return self.push(stub, address, value, Some(owner));
         };
 
+        let [rdi, rsi] = [rdi, rsi].map(|address| match self.code {
+            Code::Bits64 => address,
+            Code::Bits32 => address & LOW_HALF,
+        });
         self.push(Stub::LoadOperands, rdi, rcx, None);
         self.push(stub, rsi, 0, Some(owner));
         let part = Part::Operands { of_last: part == Part::Last };

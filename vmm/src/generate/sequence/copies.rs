@@ -24,25 +24,29 @@ const FORMS: [Form; 9] = [
     Form::Pop,
     Form::Call,
 ];
-/// Those that are not repeated.
+/// Those that are not repeated, counted from the front.
 const NOT_REPEATED: usize = 2;
+/// Those that 32-bit code has, too, counted likewise.
+const IN_32_BITS: usize = 5;
 
 impl<R: Rng> StepWriter<'_, R> {
-    /// Whether the guest can make it here: it has no such instruction in 32-bit code, and none with PKRU.
+    /// Whether the guest can make it here: it has no such instruction with PKRU.
     pub(super) fn makes_copies(&self) -> bool {
-        self.code() == Code::Bits64 && !self.may_use_keys()
+        !self.may_use_keys()
     }
 
     /// An instruction with a source, in any of the pages. One of its places may cross into the next page:
     /// that of a store only if `may_store_in_two`.
     pub(super) fn random_copy(&mut self, ring: Ring, may_store_in_two: bool) -> AccessStep {
-        let forms = if self.repeated_may_stray() { &FORMS[NOT_REPEATED..] } else { &FORMS };
+        let is_wide = self.code() == Code::Bits64;
+        let forms = if is_wide { &FORMS[..] } else { &FORMS[..IN_32_BITS] };
+        let forms = if self.repeated_may_stray() { &forms[NOT_REPEATED..] } else { forms };
         let form = *forms.choose(self.rng).expect("there are some");
         let size = match form {
             Form::Push | Form::Pop => *[2, 8].choose(self.rng).expect("there are some"),
             Form::Call => 8,
             Form::RepeatedMove => self.rng.random_range(2..=8),
-            _ => 1 << self.rng.random_range(0..=3),
+            _ => 1 << self.rng.random_range(0..=if is_wide { 3 } else { 2 }),
         };
 
         let may_cross = size > 1 && self.mapping.is_followed && !self.crossing_may_stray(form);
@@ -66,7 +70,12 @@ impl<R: Rng> StepWriter<'_, R> {
         let segment =
             if matches!(form, Form::Push | Form::Call) { Segment::Stack } else { Segment::Data };
         let ac = self.random_ac(ring);
-        let access = Access { segment, ac, ..Access::new(form.kind(), address, size, ring) };
+        let access = Access {
+            segment,
+            ac,
+            compatibility: self.is_compatible(),
+            ..Access::new(form.kind(), address, size, ring)
+        };
         let step = AccessStep { access, form, value: source.get() };
         if form == Form::Call { self.with_pointer(step) } else { step }
     }

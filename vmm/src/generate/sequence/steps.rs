@@ -171,6 +171,10 @@ impl<'r, R: Rng> StepWriter<'r, R> {
         Code::of(self.table_use)
     }
 
+    pub(super) const fn is_compatible(&self) -> bool {
+        self.table_use.compatibility
+    }
+
     /// A bit of an entry that decides about rights, or P.
     fn right(&mut self) -> u64 {
         let has_xd = self.table_use.mode != PagingMode::Bits32
@@ -385,14 +389,16 @@ impl<R: Rng> StepWriter<'_, R> {
 
     fn random_access(&mut self, ring: Ring, is_last: bool) -> AccessStep {
         let copies = self.makes_copies();
-        if copies && is_last && self.may_store_in_parts() && self.rng.random_bool(0.1) {
+        let is_wide = self.code() == Code::Bits64;
+        // An emulator may store a part before it faults (K2, K12), which shows at the end only.
+        let may_be_emulated = ring == Ring::Zero || self.is_compatible();
+        if copies && is_wide && is_last && self.may_store_in_parts() && self.rng.random_bool(0.1) {
             return self.random_last(ring);
         }
         if copies && self.rng.random_bool(0.12) {
-            if ring == Ring::Three && self.rng.random_bool(0.1) {
+            if is_wide && ring == Ring::Three && self.rng.random_bool(0.1) {
                 return self.random_wide_compare();
             }
-            let may_be_emulated = ring == Ring::Zero;
             return self.random_copy(ring, is_last || !may_be_emulated);
         }
 
@@ -404,8 +410,6 @@ impl<R: Rng> StepWriter<'_, R> {
             _ => AccessKind::Clflush,
         };
         let is_second = self.mapping.pages.len() > 1 && self.rng.random_bool(0.3);
-        // An emulator may store a part before it faults (K2, K12), which shows at the end only.
-        let may_be_emulated = ring == Ring::Zero || self.table_use.compatibility;
         let may_cross = !is_second
             && self.mapping.is_followed
             && self.rng.random_bool(0.2)
@@ -419,7 +423,7 @@ impl<R: Rng> StepWriter<'_, R> {
         let segment = if is_stack { Segment::Stack } else { Segment::Data };
         let ac = self.random_ac(ring);
         let value = self.value_to_store(offset);
-        let compatibility = self.table_use.compatibility;
+        let compatibility = self.is_compatible();
         AccessStep { access: Access { segment, ac, compatibility, ..access }, form, value }
     }
 
