@@ -242,7 +242,7 @@ mod tests {
         }
     }
 
-    /// From 0xffff_fffe on, ESI goes to 2.
+    /// From `0xffff_fffe` on, ESI goes to 2.
     #[test]
     fn registers_of_32_bits_wrap() {
         let before = Operands { rsi: 0xffff_fffe, rdi: 0x5010, rcx: 4 };
