@@ -117,6 +117,7 @@ fn the_page_on_json_has_every_field() {
     support::memory_image::write_small_guests(images.path());
     let guest = images.path().join("guest.elf").display().to_string();
     commands.push(vec!["maps", &guest]);
+    commands.push(vec!["maps", &guest, "--tree"]);
     commands.push(vec!["walk", &guest, "0x8000420123"]);
     let monitor = images.file("monitor.txt", "0000000000400000: 000000000000b000 ----A--U-\n");
     let monitor = format!("info-tlb:{}", images.path().join(monitor).display());

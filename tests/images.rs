@@ -2,6 +2,7 @@
 
 use crosswalk::campaign::known::KnownSource;
 use crosswalk::campaign::{self, CampaignPlan, CampaignProgress, Fleet, Observer};
+use crosswalk::finding::known::{self, Kind};
 use crosswalk::image::{HeadLine, ImagePlan};
 use crosswalk::verdict::Verdict;
 use crosswalk::walker::WalkerSpec;
@@ -298,6 +299,37 @@ fn reported_cases_run_again() {
     sandbox.run(&["judge", "case.log", "--known", "none"]).expect_code(1);
     let shown = sandbox.run(&["judge", "case.log", "--json"]).json();
     assert_eq!(text(&list(&shown["cases"])[0]["verdict"]), "diverge");
+}
+
+/// A log that ends in the batch of a case is the finding that says so, of the machine that has it.
+#[test]
+fn a_case_that_is_known_to_be_fatal_is_judged() {
+    require_qemu!();
+    let sandbox = Sandbox::new();
+    let shipped = known::all_shipped().expect("the files can be read");
+    let (_, of_v86) = shipped.into_iter().find(|(name, _)| *name == "v86").expect("a file");
+    let fatal = of_v86.into_iter().find(|known| known.kind == Kind::Fatal).expect("V6");
+    sandbox.file("case.json", fatal.case.expect("a case"));
+    let log = sandbox.image_and_boot("case", &["--case", "case.json"]);
+    let whole = std::fs::read_to_string(log).expect("a log is text");
+    let v86 = ["judge", "case.log", "--name", "v86", "--name-version", "0.5.462"];
+    let agrees = sandbox.run(&v86).expect_code(0).words_of_stdout();
+    assert!(agrees.contains("verdict agree"), "QEMU comes back: {agrees}");
+
+    let batch = whole.find("cw@00000001").expect("a batch");
+    sandbox.file("case.log", &whole[..batch + 12]);
+    let shown = sandbox.run(&v86).expect_code(0).words_of_stdout();
+    assert!(
+        shown.contains("did not come back from it (V6") && shown.contains("DIVERGE"),
+        "{shown}"
+    );
+    let document = sandbox.run(&[&v86[..], &["--json"]].concat()).expect_code(0).json();
+    assert_eq!(text(&list(&document["cases"])[0]["verdict"]), "diverge");
+
+    for others in [&[&v86[..], &["--known", "none"]].concat()[..], &["judge", "case.log"]] {
+        let error = sandbox.run(others).expect_code(3).stderr;
+        assert!(error.contains("the log ends during batch 1 of 1"), "{others:?}: {error}");
+    }
 }
 
 /// Each is told in one sentence with the line, and none is judged.

@@ -31,6 +31,8 @@ mod live_guests;
 mod machine;
 mod malformed;
 mod memory_images;
+mod memory_pages;
+mod memory_texts;
 mod mutants;
 mod nested;
 mod plain_vmm;

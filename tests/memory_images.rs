@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 use support::memory_image::{
-    SmallMemory, cpu_64, elf, lime, small_guest, write_dump, write_file, write_small_guests,
+    PageCompression, SmallMemory, avml, cpu_64, elf, flattened, kdump, lime, notes_of, small_guest,
+    windows, windows_with_bitmap, write_dump, write_file, write_small_guests,
 };
 use support::{Sandbox, count, repository, run, skip};
 
@@ -25,16 +26,20 @@ fn linux_guests() -> &'static Result<Sandbox, String> {
     IMAGES.get_or_init(|| {
         let sandbox = Sandbox::new();
         let mut command = Command::new(repository().join("ci/memory-images"));
-        command.args(["--offline", "4level", "la57", "pti", "--out"]).arg(sandbox.path());
-        let output = command.timeout(TIME_LIMIT).output().expect("ci/memory-images starts");
-
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        match output.status.code() {
-            Some(0) => Ok(sandbox),
-            Some(MISSING) => Err(stderr),
-            code => panic!("ci/memory-images: exit code {code:?}\n{stderr}"),
-        }
+        command.args(["--offline", "4level", "la57", "pti", "1gib", "--out"]).arg(sandbox.path());
+        make(&mut command).map(|()| sandbox)
     })
+}
+
+/// Runs `ci/memory-images`. The error is what is missing.
+fn make(command: &mut Command) -> Result<(), String> {
+    let output = command.timeout(TIME_LIMIT).output().expect("ci/memory-images starts");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    match output.status.code() {
+        Some(0) => Ok(()),
+        Some(MISSING) => Err(stderr),
+        code => panic!("ci/memory-images: exit code {code:?}\n{stderr}"),
+    }
 }
 
 /// The file of a Linux guest. `None`, aloud, where it cannot be made.
@@ -69,6 +74,59 @@ fn what_a_linux_guest_maps_is_what_the_monitor_lists() {
         let checked = maps(&image, &["--check", &answer, "--json"]);
         assert_eq!(checked.code, Some(0), "{}", checked.stdout);
         assert_eq!(checked.json()["agreed"], expected.lines().count());
+    }
+}
+
+/// What QEMU's monitor listed is in each of these dumps of the guest with 4 levels.
+fn assert_same_memory(directory: &Path, dumps: &[&str]) {
+    let expected = std::fs::read_to_string(directory.join("4level.tlb")).expect("its lines");
+    for dump in dumps {
+        let image = directory.join(format!("4level.{dump}"));
+        let printed = maps(&image, &["--style", "qemu-tlb"]);
+        assert_eq!(printed.code, Some(0), "{dump}: {}", printed.stderr);
+        assert!(printed.stdout == expected, "{dump}: the lines of `info tlb` differ");
+        assert_eq!(maps(&image, &["--json"]).json()["image"]["format"], "kdump");
+    }
+}
+
+/// The kernel maps all memory, and a GiB of it by one page. The image is a kdump, which is small.
+#[test]
+fn a_page_of_1_gib_is_listed_as_by_the_monitor() {
+    let Some(image) = of_linux("1gib.kdump-zlib") else { return };
+    for (style, answer) in [("qemu-tlb", "tlb"), ("qemu-mem", "mem")] {
+        let expected = std::fs::read_to_string(image.with_extension(answer)).expect("its lines");
+        assert!(maps(&image, &["--style", style]).stdout == expected, "{style}");
+    }
+    let pages = pages_of(&image, &["--filter", "huge"]);
+    assert!(pages.iter().any(|page| page["page_bytes"] == 1_u64 << 30), "{} pages", pages.len());
+}
+
+#[test]
+fn a_kdump_of_qemu_has_what_the_monitor_lists() {
+    let Some(dump) = of_linux("4level.kdump-zlib") else { return };
+    assert_same_memory(dump.parent().expect("a directory"), &["kdump-zlib"]);
+}
+
+/// In every form and compression; flattened; and with pages left out, which tables never are.
+#[test]
+fn a_kdump_of_makedumpfile_has_what_the_monitor_lists() {
+    support::require_program!("makedumpfile");
+    let Some(elf) = of_linux("4level.elf") else { return };
+    let dumps = ["normal", "zlib", "lzo", "lzo-flattened", "filtered", "zstd", "snappy"]
+        .map(|name| format!("makedumpfile-{name}"));
+    assert_same_memory(elf.parent().expect("a directory"), &dumps.each_ref().map(String::as_str));
+}
+
+/// A newer QEMU does not name the processor, and writes kdumps that are not flattened, too.
+#[test]
+fn kdumps_of_a_second_qemu_have_what_its_monitor_lists() {
+    let program = support::require_second_qemu!();
+    let sandbox = Sandbox::new();
+    let mut command = Command::new(repository().join("ci/memory-images"));
+    command.args(["--offline", "4level", "--qemu"]).arg(program).arg("--out").arg(sandbox.path());
+    match make(&mut command) {
+        Ok(()) => assert_same_memory(sandbox.path(), &["kdump-zlib", "kdump-raw-zlib"]),
+        Err(missing) => skip("nested", missing.trim()),
     }
 }
 
@@ -208,13 +266,24 @@ fn each_format_leads_to_the_same_mappings() {
     let lime = write_file(sandbox.path(), "lime", &lime(&pieces));
     let raw = write_file(sandbox.path(), "raw", &memory);
 
-    let mappings = |image, options: &[&str]| {
+    let mappings = |image: &Path, options: &[&str]| {
         let document = maps(image, &[&["--json"], options].concat()).json();
         document["mappings"].clone()
     };
     let expected = mappings(&elf, &[]);
     assert_eq!(expected.as_array().map(Vec::len), Some(8));
     assert_eq!(mappings(&lime, &["--cr3", "0x1000"]), expected);
+    let snappy = kdump(true, &notes_of(&[cpu_64(0x1000)]), &pieces, PageCompression::Snappy);
+    for (name, contents, options) in [
+        ("flattened", flattened(&snappy, 4000), &[][..]),
+        ("kdump", snappy, &[]),
+        ("avml", avml(&pieces), &["--cr3", "0x1000"]),
+        ("windows", windows(0x1000, &pieces), &[]),
+        ("bitmap", windows_with_bitmap(0x1000, &pieces), &[]),
+    ] {
+        let image = write_file(sandbox.path(), name, &contents);
+        assert_eq!(mappings(&image, options), expected, "{name}");
+    }
     assert_eq!(mappings(&raw, &["--cr3", "4096", "--format", "raw"]), expected);
     assert_eq!(mappings(&raw, &["--cr3", "4096", "--ram", "0:0x10000@0"]), expected);
 }
@@ -343,6 +412,9 @@ fn what_cannot_be_read_is_one_line_with_the_file_and_the_place() {
     let cut = write_file(sandbox.path(), "cut.elf", &dump[..dump.len() - 1]);
     let good = write_file(sandbox.path(), "good.elf", &dump);
     let text = write_file(sandbox.path(), "text", b"no image");
+    let zlib = kdump(true, &[], &[(0, &small_guest().0)], PageCompression::Zlib);
+    let short = write_file(sandbox.path(), "short.kdump", &zlib[..zlib.len() - 1]);
+    let stream = write_file(sandbox.path(), "stream", b"QEVM\0\0\0\x03");
     let bits32 = ["--cr0", "0x80000011", "--cr4", "0", "--efer", "0"];
 
     let path = |file: &Path| file.display().to_string();
@@ -350,6 +422,15 @@ fn what_cannot_be_read_is_one_line_with_the_file_and_the_place() {
         (vec!["maps", "missing.elf"], "missing.elf: opening it: No such file"),
         (vec!["maps", &path(&cut)], "program header 1: its 0x2000 bytes at 0x27c end beyond"),
         (vec!["maps", &path(&text)], "its first bytes are of no format that is known here"),
+        (
+            vec!["maps", &path(&short)],
+            "the page descriptor at 0x40c0: the file ends before the bytes",
+        ),
+        (vec!["maps", &path(&stream)], "load it into QEMU, and use `dump-guest-memory`"),
+        (
+            vec!["maps", &path(&text), "--format", "avml"],
+            "its blocks: the file ends before it does",
+        ),
         (vec!["maps", &path(&text), "--format", "raw"], "say where the root table is (--cr3)"),
         (
             vec!["maps", &path(&good), "--check", &format!("info-tlb:{}", path(&text))],
@@ -393,7 +474,7 @@ fn rmap_says_which_tables_it_left_out() {
         sandbox.run(&[&image[..], &["--repeats", repeats]].concat()).expect_code(0).stdout
     };
     let (left_out, whole) = (rmap("0"), rmap("3"));
-    assert!(left_out.contains("1 mappings;"), "{left_out}");
+    assert!(left_out.contains("1 mapping;"), "{left_out}");
     assert!(left_out.contains("Tables met again, and not looked through (--repeats): 1."));
     assert!(whole.contains("2 mappings;") && !whole.contains("met again"), "{whole}");
 }

@@ -4,7 +4,6 @@ use assert_cmd::Command;
 use crosswalk_test_support as support;
 use serde_json::Value;
 use std::path::Path;
-use support::requirement::can_be_started;
 use support::{ProgramOutput, Sandbox, program, require_kvm, require_qemu, run, skip};
 
 /// Runs `check` with unknown divergences and `--report r`, and returns the page.
@@ -21,19 +20,7 @@ fn read_page(sandbox: &Sandbox) -> String {
 
 /// The page as a browser shows it with these filters; `None` where there is no browser.
 fn browse(sandbox: &Sandbox, filters: &str) -> Option<String> {
-    let names = ["chromium", "chromium-browser", "google-chrome"];
-    let browser = names.into_iter().find(|name| can_be_started(name))?;
-    let page = sandbox.path().join("r/index.html");
-
-    let mut command = Command::new(browser);
-    command
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"])
-        .arg(format!("--user-data-dir={}", sandbox.path().join("browser").display()))
-        .arg("--dump-dom")
-        .arg(format!("file://{}#{filters}", page.display()));
-    let output = ProgramOutput::of(&mut command).expect_code(0);
-    assert!(!output.stderr.contains("Uncaught"), "{}", output.stderr);
-    Some(output.stdout)
+    support::browser::browse(&sandbox.path().join("r/index.html"), filters)
 }
 
 /// The visible rows of a table, by the text of their first cell.

@@ -14,7 +14,7 @@ use crosswalk_test_support as support;
 use mmu_core::{Cr4, Features, PagingMode, Ring, VirtAddr};
 use support::single::{
     LANE, P, PS, RW, US, fetch_bit, leaf, memory_at, observe, open_kvm, open_qemu, places,
-    plain_with, user_bit,
+    plain_with, user_bit, uses_of_32_bits as uses,
 };
 use support::{require_kvm, require_qemu};
 
@@ -24,22 +24,6 @@ const XD: u64 = 1 << 63;
 /// W/R and P of an error code (CODE-10, CODE-1).
 const WRITE: u32 = 1 << 1;
 const PRESENT: u32 = 1;
-
-/// The uses of the tables with 32-bit code that a machine offers.
-fn uses(machine: &dyn Machine) -> Vec<TableUse> {
-    let capabilities = machine.capabilities();
-    let offers = |mode: PagingMode| {
-        capabilities.modes.iter().any(|(offered, offer)| *offered == mode && offer.is_ok())
-    };
-    let legacy = [PagingMode::Bits32, PagingMode::Pae].map(TableUse::of);
-    let compatible = [PagingMode::FourLevel, PagingMode::FiveLevel]
-        .map(|mode| TableUse { mode, compatibility: true });
-
-    let runs = |tables: &TableUse| {
-        offers(tables.mode) && (!tables.compatibility || capabilities.compatibility.is_ok())
-    };
-    legacy.into_iter().chain(compatible).filter(runs).collect()
-}
 
 /// Runs a test in each use and ring.
 fn in_each(machine: &mut dyn Machine, test: impl Fn(&mut dyn Machine, TableUse, Ring)) {

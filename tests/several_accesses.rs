@@ -3,14 +3,15 @@
 //! the SDM for MOVS, CMPS, REP, PUSH and POP.
 
 use crosswalk_case::observation::{Observation, SavedRip};
-use crosswalk_case::{Case, Moved, TableEntry};
+use crosswalk_case::{AccessStep, Action, Case, Moved, TableEntry};
 use crosswalk_guest::contents::byte;
 use crosswalk_guest::layout::Arena;
 use crosswalk_guest::stub::Form;
+use crosswalk_guest::tables::{self, TableUse};
 use crosswalk_machine::Machine;
 use crosswalk_test_support as support;
-use mmu_core::{PagingMode, Ring, VirtAddr};
-use support::single::{observe, open_kvm, open_qemu, plain_in};
+use mmu_core::{Access, AccessKind, PagingMode, Ring, VirtAddr};
+use support::single::{observe, open_kvm, open_qemu, plain_with, uses_of_32_bits};
 use support::{require_kvm, require_qemu};
 
 const P: u64 = 1;
@@ -34,10 +35,16 @@ struct TwoPages {
 
 impl TwoPages {
     fn new(machine: &dyn Machine, ring: Ring) -> Self {
+        Self::by(machine, TableUse::of(PagingMode::FourLevel), ring)
+    }
+
+    /// With any use of the tables.
+    fn by(machine: &dyn Machine, tables: TableUse, ring: Ring) -> Self {
         let profile = machine.capabilities().profile;
-        let mut case = plain_in(PagingMode::FourLevel, profile, Arena::ALL[0], ring, Form::Load, 0);
-        let first = case.entries[3];
-        case.entries.push(TableEntry { at: first.at + 8, value: first.value + 0x1000 });
+        let mut case = plain_with(tables, profile, Arena::ALL[0], ring, Form::Load, 0);
+        let first = *case.entries.last().expect("the case has tables");
+        let at = first.at + tables::entry_bytes(tables.mode);
+        case.entries.push(TableEntry { at, value: first.value + 0x1000 });
         let page = case.access.address.get();
         Self { case, page, frame: first.value & !0xfff }
     }
@@ -67,8 +74,8 @@ impl TwoPages {
 
 /// The flags that the leaves of the two pages have got.
 fn flags(seen: &Observation) -> [u64; 2] {
-    let leaf = |index: usize| seen.entries[index].after & (ACCESSED | DIRTY);
-    [leaf(3), leaf(4)]
+    let &[.., first, second] = &seen.entries[..] else { panic!("the case has two leaves") };
+    [first, second].map(|leaf| leaf.after & (ACCESSED | DIRTY))
 }
 
 #[track_caller]
@@ -234,6 +241,49 @@ fn assert_enter_pushes_a_frame(machine: &mut dyn Machine) {
     assert_eq!(seen.moved, Some(moves(0, 0, 0)), "{cut}");
 }
 
+/// SDM, APM "CALL": the pointer is read, and the return address pushed, which is here the same. A fault of either
+/// leaves RSP.
+#[track_caller]
+fn assert_calls_through_memory(machine: &mut dyn Machine) {
+    for ring in Ring::ALL {
+        let pages = TwoPages::new(machine, ring);
+        // The pointer is in the first page, also after its end, and what it leads to pushes to the second.
+        let pointer = match ring {
+            Ring::Three => 0x10_8040_u64,
+            Ring::Zero => 0x4010_8040,
+        };
+        let mut case = pages.instruction(Form::Call, 8, 0x1100, 0x108);
+        let address = VirtAddr::new(case.value);
+        let access = Access { address, kind: AccessKind::Write, ..case.access };
+        let store = AccessStep { access, form: Form::Store, value: pointer };
+        case.before = vec![Action::Access(store)];
+
+        let seen = observe(machine, &case);
+        assert_eq!((seen.fault, seen.moved), (None, Some(moves(0, -8, 0))), "{case}");
+        let places = [0x108, 0x1100].map(|offset| pages.frame + offset);
+        let words = places.iter().flat_map(|at| (*at..).zip(pointer.to_le_bytes()));
+        let expected: Vec<_> = words.filter(|(at, stored)| byte(*at) != *stored).collect();
+        assert_eq!(seen.stored, expected, "{case}");
+        assert_eq!(flags(&seen), [ACCESSED | DIRTY; 2], "{case}");
+
+        // Nothing can be pushed.
+        case.entries[4].value &= !RW;
+        let seen = observe(machine, &case);
+        assert_fault(&seen, 3 | user(ring), pages.page + 0x1100, &case);
+        assert_eq!(seen.moved, Some(moves(0, 0, 0)), "{case}");
+        assert_eq!(flags(&seen), [ACCESSED | DIRTY, 0], "{case}");
+
+        // There is no pointer.
+        case.before.clear();
+        case.entries[3].value &= !P;
+        case.entries[4].value |= RW;
+        let seen = observe(machine, &case);
+        assert_fault(&seen, user(ring), pages.page + 0x108, &case);
+        assert_eq!((seen.moved, flags(&seen)), (Some(moves(0, 0, 0)), [0, 0]), "{case}");
+        assert_eq!(seen.stored, [], "{case}");
+    }
+}
+
 /// SDM, APM "CMPXCHG16B": #GP(0) if the address is no multiple of 16.
 #[track_caller]
 fn assert_compares_16_bytes(machine: &mut dyn Machine) {
@@ -283,6 +333,60 @@ fn assert_saves_512_bytes(machine: &mut dyn Machine) {
     }
 }
 
+/// In 32-bit code: MOVS and CMPS, and what a fault leaves of REP MOVSB.
+#[track_caller]
+fn assert_32_bit_code_copies(machine: &mut dyn Machine) {
+    let uses = uses_of_32_bits(machine);
+    assert!(!uses.is_empty(), "the machine runs 32-bit code");
+    for (tables, ring) in uses.into_iter().flat_map(|tables| Ring::ALL.map(|ring| (tables, ring))) {
+        let pages = TwoPages::by(machine, tables, ring);
+        for size in [1, 2, 4] {
+            let case = pages.instruction(Form::MoveString, size, 0x1100, 0x10b);
+            let seen = observe(machine, &case);
+            let moved = Some(moves(size.into(), size.into(), 0));
+            assert_eq!((seen.fault, seen.moved), (None, moved), "{case}");
+            assert_eq!(seen.stored, pages.copied(0x1100, 0x10b, size.into()), "{case}");
+            assert_eq!(flags(&seen), [ACCESSED, ACCESSED | DIRTY], "{case}");
+        }
+
+        let case = pages.instruction(Form::CompareStrings, 4, 0x1100, 0x110);
+        let word = |offset| u32::from_le_bytes(pages.bytes(offset, 4).try_into().unwrap());
+        let seen = observe(machine, &case);
+        let expected = u64::from(word(0x110) < word(0x1100)) << 8;
+        assert_eq!((seen.fault, seen.value), (None, expected), "{case}");
+        assert_eq!(seen.moved, Some(moves(4, 4, 0)), "{case}");
+
+        // The destination ends after three bytes, and then the source does after five.
+        let leaf = pages.case.entries.len() - 1;
+        for (at, source, done, denied, error_code, cr2) in [
+            (0xffd, 0x10b, 3, RW, 3, 0x1000),
+            (0x10b, 0xffb, 5, P, 0, 0x1000),
+            (0x1100, 0x10b, 0, RW, 3, 0x1100),
+        ] {
+            let mut case = pages.instruction(Form::RepeatedMove, 8, at, source);
+            case.entries[leaf].value &= !denied;
+            let seen = observe(machine, &case);
+            assert_fault(&seen, error_code | user(ring), pages.page + cr2, &case);
+            assert_eq!(seen.moved, Some(moves(done, done, -done)), "{case}");
+            assert_eq!(seen.stored, pages.copied(at, source, done as u64), "{case}");
+            let first = if done == 0 { ACCESSED } else { ACCESSED | DIRTY };
+            assert_eq!(flags(&seen), [first, 0], "{case}");
+        }
+    }
+}
+
+#[test]
+fn kvm_copies_in_32_bit_code() {
+    require_kvm!();
+    assert_32_bit_code_copies(&mut open_kvm());
+}
+
+#[test]
+fn qemu_copies_in_32_bit_code() {
+    require_qemu!();
+    assert_32_bit_code_copies(&mut open_qemu());
+}
+
 #[test]
 fn kvm_runs_wide_instructions() {
     require_kvm!();
@@ -315,6 +419,18 @@ fn qemu_copies_and_compares() {
     let mut machine = open_qemu();
     assert_copies(&mut machine);
     assert_compares(&mut machine);
+}
+
+#[test]
+fn kvm_calls_through_memory() {
+    require_kvm!();
+    assert_calls_through_memory(&mut open_kvm());
+}
+
+#[test]
+fn qemu_calls_through_memory() {
+    require_qemu!();
+    assert_calls_through_memory(&mut open_qemu());
 }
 
 #[test]

@@ -111,13 +111,21 @@ pub const fn byte(at: u64) -> u8 {
 /// ```
 pub fn fill(at: u64, buffer: &mut [u8]) {
     let before_the_next_word = (at.wrapping_neg() & 7) as usize;
-    let (start, words) = buffer.split_at_mut(before_the_next_word.min(buffer.len()));
+    let (start, rest) = buffer.split_at_mut(before_the_next_word.min(buffer.len()));
+    let (words, end) = rest.as_chunks_mut();
 
-    for (place, byte_there) in (at..).zip(start) {
+    let mut place = at;
+    for byte_there in start {
         *byte_there = byte(place);
+        place += 1;
     }
-    for (place, chunk) in (at.next_multiple_of(8)..).step_by(8).zip(words.chunks_mut(8)) {
-        chunk.copy_from_slice(&word(place)[..chunk.len()]);
+    for word_there in words {
+        *word_there = word(place);
+        place += 8;
+    }
+    for byte_there in end {
+        *byte_there = byte(place);
+        place += 1;
     }
 }
 

@@ -24,6 +24,7 @@
 //! the physical ones.
 
 use crate::mailbox::AccessRecord;
+use mmu_core::Ring;
 
 /// The address at which the reset ROM appears below 1 MiB, on machines that have one. It ends at
 /// [`IMAGE_BASE`].
@@ -38,6 +39,8 @@ pub const SWITCH_PAGE: u64 = IMAGE_BASE + 0x4000;
 pub const PROCESS_PAGES: core::ops::Range<u64> = IMAGE_BASE + 0x1000..IMAGE_BASE + 0x7000;
 /// The page of the programs that processes run (programs.s).
 pub const PROGRAMS_PAGE: u64 = PROCESS_PAGES.end;
+/// Where a call through memory goes in ring 3, and returns to: the instruction behind it (operands.s).
+pub const CALL_TARGET: u64 = PROGRAMS_PAGE + 0x1040;
 /// The end of the image and its stacks.
 pub const IMAGE_END: u64 = 0x0018_0000;
 /// The top of the ring-3 stack.
@@ -64,6 +67,14 @@ pub const LOW_MEMORY_END: u64 = 0x0080_0000;
 
 /// The distance from a user address of the guest to the supervisor address of the same memory.
 pub const SUPERVISOR_WINDOW: u64 = 0x4000_0000;
+
+/// Where a call through memory goes in a ring, and returns to.
+pub const fn call_target(ring: Ring) -> u64 {
+    match ring {
+        Ring::Zero => CALL_TARGET + SUPERVISOR_WINDOW,
+        Ring::Three => CALL_TARGET,
+    }
+}
 
 /// The start of the memory that holds data frames.
 pub const DATA_BASE: u64 = 0x4000_0000;

@@ -30,27 +30,29 @@ pub enum Form {
     /// accessed. The processor reads the descriptor, and then sets the bit: an implicit supervisor
     /// write. Only in ring 3 and in 64-bit code.
     SegmentLoad,
-    /// `movs`: copies from the source. This one and the following make several accesses, and exist in
-    /// 64-bit code alone.
+    /// `movs`: copies from the source. This one and the following make several accesses.
     MoveString,
     /// `rep movsb`: copies byte by byte, as many as the access has.
     RepeatedMove,
     /// `cmps`: compares the source with the address.
     CompareStrings,
-    /// `push [m]`: copies from the source to the stack.
+    /// `push [m]`: copies from the source to the stack. This one and the following are in 64-bit code alone.
     Push,
     /// `pop [m]`: copies from the stack, which is the source.
     Pop,
     /// `enter 0, 2`: pushes RBP, copies what is below it, which is the source, to the stack, and pushes the
     /// new frame pointer. The address is that of the last push. Only in ring 3.
     Enter,
-    /// `fxsave [m]`, in 64-bit code alone.
+    /// `fxsave [m]`.
     Fxsave,
+    /// `call [m]`: reads a pointer from the source, pushes the return address, and goes to the pointer, which
+    /// must be that of [`call_target`](crate::layout::call_target). That is the return address as well.
+    Call,
 }
 
 impl Form {
     /// All forms, in the order of the stub table.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Load,
         Self::Store,
         Self::Exchange,
@@ -67,6 +69,7 @@ impl Form {
         Self::Pop,
         Self::Enter,
         Self::Fxsave,
+        Self::Call,
     ];
 
     /// The kind of the access, or of the last access, that it makes.
@@ -80,7 +83,8 @@ impl Form {
             | Self::Push
             | Self::Pop
             | Self::Enter
-            | Self::Fxsave => AccessKind::Write,
+            | Self::Fxsave
+            | Self::Call => AccessKind::Write,
             Self::Exchange | Self::LockedExchange | Self::FailingCompare => {
                 AccessKind::ReadModifyWrite
             }
@@ -105,12 +109,13 @@ impl Form {
                 | Self::Push
                 | Self::Pop
                 | Self::Enter
+                | Self::Call
         )
     }
 
     /// Whether the stack pointer of the instruction is one of its operands.
     pub const fn moves_stack(self) -> bool {
-        matches!(self, Self::Push | Self::Pop | Self::Enter)
+        matches!(self, Self::Push | Self::Pop | Self::Enter | Self::Call)
     }
 
     /// Whether its stub is one of those that are never keyed.
@@ -130,6 +135,7 @@ impl Form {
             Self::FailingCompare if size == 4 => 13,
             Self::Enter => 14,
             Self::Fxsave => 15,
+            Self::Call if size == 3 => 16,
             _ => return None,
         })
     }
@@ -179,8 +185,7 @@ pub enum Stub {
     Stac,
     /// Clears EFLAGS.AC by CLAC.
     Clac,
-    /// Loads RDI and RCX for a form with a source from the record's address and value. This one and the next
-    /// are in 64-bit code alone.
+    /// Loads RDI and RCX for a form with a source from the record's address and value.
     LoadOperands,
     /// Stores RCX, RSI and RDI as such a form has left them over the stub, the address and the value of the
     /// record.
@@ -246,16 +251,18 @@ const OTHERS_64: usize = 9;
 /// stubs, and the privileged changes from two rings.
 const FIRST_UNKEYED: usize = 2 * PER_KEYED + OTHERS_64 + 2 * Privileged::COUNT;
 /// Number of 64-bit stubs that are never keyed: the two for operands, MOVS and CMPS of 4 sizes, one REP MOVSB,
-/// PUSH and POP of 2 and 8 bytes, CMPXCHG16B, ENTER and FXSAVE.
-const UNKEYED: usize = 2 + 4 + 4 + 1 + 2 + 2 + 3;
+/// PUSH and POP of 2 and 8 bytes, CMPXCHG16B, ENTER, FXSAVE and CALL.
+const UNKEYED: usize = 2 + 4 + 4 + 1 + 2 + 2 + 4;
 /// Number of 64-bit stubs.
 const BITS_64: usize = FIRST_UNKEYED + UNKEYED;
 /// Number of 32-bit accesses: five forms with 2 segments and 3 sizes each, two CLFLUSH, one jump.
 const ACCESSES_32: usize = 5 * 6 + 2 + 1;
 
-/// Number of 32-bit stubs: the accesses, seven other stubs, and three privileged changes from two
-/// rings.
-const BITS_32: usize = ACCESSES_32 + 7 + 2 * Privileged::COUNT_32;
+/// The index of the first 32-bit stub of those whose registers are operands. Before it are the accesses, seven
+/// other stubs, and three privileged changes from two rings.
+const FIRST_OPERANDS_32: usize = ACCESSES_32 + 7 + 2 * Privileged::COUNT_32;
+/// Number of 32-bit stubs: also the two for operands, MOVS and CMPS of 3 sizes, and one REP MOVSB.
+const BITS_32: usize = FIRST_OPERANDS_32 + 2 + 3 + 3 + 1;
 
 /// Number of entries in the table of stubs.
 pub const STUBS: usize = BITS_64 + BITS_32;
@@ -264,11 +271,10 @@ impl Stub {
     /// The index of the stub in the image's table; `None` if this kind of code has no such stub.
     ///
     /// ```
-    /// use crosswalk_guest::stub::{Code, Form, Privileged, Stub, STUBS};
-    /// use mmu_core::Ring;
+    /// use crosswalk_guest::stub::{Code, Form, Stub, STUBS};
     /// let load = Stub::Access { form: Form::Load, stack: false, log_size: 0, keyed: false };
     /// assert_eq!(load.index(Code::Bits64), Some(0));
-    /// let last = Stub::Privileged(Privileged::SetCr0, Ring::Zero);
+    /// let last = Stub::Access { form: Form::RepeatedMove, stack: false, log_size: 3, keyed: false };
     /// assert_eq!(last.index(Code::Bits32), Some(STUBS - 1));
     /// assert_eq!(Stub::SetPkru.index(Code::Bits32), None);
     /// ```
@@ -328,15 +334,22 @@ impl Stub {
         match self {
             Self::Access { keyed: true, .. }
             | Self::Access { form: Form::SegmentLimit | Form::SegmentLoad, .. }
-            | Self::LoadOperands
-            | Self::StoreOperands
             | Self::SetPkru
             | Self::Stac
             | Self::Clac
             | Self::ClearPkru => None,
             Self::Access { form: Form::Clflush, stack, .. } => Some(5 * 6 + stack as usize),
             Self::Access { form: Form::Jump, .. } => Some(5 * 6 + 2),
+            Self::LoadOperands => Some(FIRST_OPERANDS_32),
+            Self::StoreOperands => Some(FIRST_OPERANDS_32 + 1),
+            Self::Access { form: Form::RepeatedMove, .. } => Some(FIRST_OPERANDS_32 + 2 + 6),
             Self::Access { log_size: 3.., .. } => None,
+            Self::Access { form: Form::MoveString, log_size, .. } => {
+                Some(FIRST_OPERANDS_32 + 2 + log_size as usize)
+            }
+            Self::Access { form: Form::CompareStrings, log_size, .. } => {
+                Some(FIRST_OPERANDS_32 + 2 + 3 + log_size as usize)
+            }
             Self::Access { form, log_size, .. } if form.is_unkeyed(log_size) => None,
             Self::Access { form, stack, log_size, .. } => {
                 Some(form as usize * 6 + stack as usize * 3 + log_size as usize)
@@ -362,7 +375,7 @@ impl Privileged {
 }
 
 /// "XWALK" and the version of the protocol: the first word of an image.
-pub const IMAGE_MAGIC: u64 = 0x000a_4b4c_4157_5800;
+pub const IMAGE_MAGIC: u64 = 0x000b_4b4c_4157_5800;
 
 /// The header of an image, at [`IMAGE_BASE`](crate::layout::IMAGE_BASE). All addresses in it are
 /// user addresses.

@@ -16,6 +16,7 @@ core::arch::global_asm!(
     include_str!("switch.s"),
     include_str!("traps32.s"),
     include_str!("stubs32.s"),
+    include_str!("operands32.s"),
     include_str!("compatibility.s"),
     include_str!("processes.s"),
     include_str!("programs.s"),
@@ -53,6 +54,7 @@ core::arch::global_asm!(
     HEADER_COMPATIBILITY = const offset_of!(Header, compatibility),
     HEADER_ENTERS_PROCESS = const offset_of!(Header, enters_process),
     HEADER_KEEPS_FRAMES = const offset_of!(Header, keeps_frames),
+    CALL_OFFSET = const layout::CALL_TARGET & 0xfff,
     FRAME_DISTANCE = const layout::FRAME_DISTANCE,
     REGISTERS_DISTANCE = const layout::REGISTERS_DISTANCE,
     // Descriptors.

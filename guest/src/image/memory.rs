@@ -29,7 +29,18 @@ function!(
     "2: ret"
 );
 function!(bcmp, "jmp memcmp");
-function!(memcpy, "mov rax, rdi", "mov rcx, rdx", "rep movsb", "ret");
+// By 8 bytes, since emulators take as long for a byte.
+function!(
+    memcpy,
+    "mov rax, rdi",
+    "mov rcx, rdx",
+    "shr rcx, 3",
+    "rep movsq",
+    "mov ecx, edx",
+    "and ecx, 7",
+    "rep movsb",
+    "ret"
+);
 // Copies backwards only if copying forwards would overwrite the end of the source before reading
 // it.
 function!(
@@ -49,4 +60,18 @@ function!(
     "cld",
     "ret"
 );
-function!(memset, "mov r8, rdi", "mov eax, esi", "mov rcx, rdx", "rep stosb", "mov rax, r8", "ret");
+function!(
+    memset,
+    "mov r8, rdi",
+    "movzx eax, sil",
+    "mov rcx, 0x0101010101010101",
+    "imul rax, rcx",
+    "mov rcx, rdx",
+    "shr rcx, 3",
+    "rep stosq",
+    "mov ecx, edx",
+    "and ecx, 7",
+    "rep stosb",
+    "mov rax, r8",
+    "ret"
+);

@@ -101,3 +101,11 @@
     pop rbx
     makes_access fxsave [rsi]
     ret
+
+# CALL through memory. Its pointer is what the case has stored before, the address behind the call itself, so
+# that this is where the call goes and what it pushes. A case names the address: it does not change with the
+# image (layout.rs, link.ld).
+.pushsection .call, "ax"
+    .org {CALL_OFFSET} - 20
+    on_stack "call qword ptr [rsi]"
+.popsection

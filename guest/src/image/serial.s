@@ -42,6 +42,26 @@ send:
     add qword ptr [rsp], 2
     iretq
 
+# offer(rdi = supervisor address of the text, esi = its length, which the port takes at once): sends it only if there is
+# room for it now, and returns whether there was, as a number other than 0.
+.global offer
+offer:
+    mov ecx, esi
+    lea r8, [rip + send_at_once + {WINDOW}]
+    jmp enter_supervisor
+
+send_at_once:
+    mov rsi, rdi
+    mov edx, COM1_STATUS
+    in al, dx
+    and eax, ROOM
+    jz 2f
+    mov edx, COM1
+    rep outsb
+2:
+    add qword ptr [rsp], 2
+    iretq
+
 # power_off(edi = 1 on top of a hypervisor or an emulator that shows itself): it does not return.
 .global power_off
 power_off:

@@ -15,13 +15,13 @@
 # The same in compatibility mode, whose code does not reach r9 to r11. The RSP that the processor saved
 # points just past the record.
 .macro record_compatible_fault vector
-    mov rdi, [rsp + 32]                 # the saved RSP
-    or rdi, {WINDOW}                    # as ring 0 sees a record of ring 3
+    mov rbx, [rsp + 32]                 # the saved RSP; rcx, rsi and rdi may be operands
+    or rbx, {WINDOW}                    # as ring 0 sees a record of ring 3
     mov dword ptr [rsp + 4], {FAULT_TAG} + \vector
-    pop [rdi - 24]
+    pop [rbx - 24]
     mov rax, cr2
-    mov [rdi - 16], rax
-    pop [rdi - 8]                       # the saved RIP
+    mov [rbx - 16], rax
+    pop [rbx - 8]                       # the saved RIP
     push r15                            # continue with the next record
     iretq
 .endm

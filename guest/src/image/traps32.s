@@ -5,10 +5,12 @@
 # record of the access: error code, EIP, CS, EFLAGS. The frame ends where ESP was, just past the
 # record.
 
+# ECX, ESI and EDI stay as the instruction left them: they may be its operands.
+#
 # Both ways of recording a fault write the tag, vector and error code over AccessRecord.stub, CR2 over
 # AccessRecord.address, and the saved EIP over AccessRecord.value.
 .macro record_fault_32 vector
-    mov ecx, {FAULT_TAG} + \vector
+    mov edx, {FAULT_TAG} + \vector
     test byte ptr [esp + 8], 3          # CS
     jnz record_user_fault_32
     jmp record_supervisor_fault_32
@@ -46,11 +48,11 @@
     vector_handler_32 \vector
 .endr
 
-# From ring 0, with the tag and the vector in ecx.
+# From ring 0, with the tag and the vector in edx.
 record_supervisor_fault_32:
     pop eax                             # the error code
     mov [esp - 12], eax
-    mov [esp - 8], ecx
+    mov [esp - 8], edx
     mov eax, cr2
     mov [esp - 4], eax
     xor eax, eax
@@ -63,14 +65,14 @@ record_supervisor_fault_32:
 # From ring 3: the frame ends with ESP and SS.
 record_user_fault_32:
     own_data
-    mov edi, [esp + 16]                 # the saved ESP
-    mov gs:[edi - 20], ecx
-    pop dword ptr gs:[edi - 24]
+    mov ebx, [esp + 16]                 # the saved ESP
+    mov gs:[ebx - 20], edx
+    pop dword ptr gs:[ebx - 24]
     mov eax, cr2
-    mov gs:[edi - 16], eax
-    mov dword ptr gs:[edi - 12], 0
-    pop dword ptr gs:[edi - 8]          # the saved EIP
-    mov dword ptr gs:[edi - 4], 0
+    mov gs:[ebx - 16], eax
+    mov dword ptr gs:[ebx - 12], 0
+    pop dword ptr gs:[ebx - 8]          # the saved EIP
+    mov dword ptr gs:[ebx - 4], 0
     mov eax, offset next_32
     push eax
     iretd

@@ -10,6 +10,7 @@
 
 pub mod answers;
 pub mod boot;
+pub mod browser;
 pub mod case_json;
 pub mod faults;
 pub mod hand_made;

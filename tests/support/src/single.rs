@@ -168,6 +168,22 @@ pub fn assert_variants_complete(machine: &mut dyn Machine, table_use: TableUse, 
     }
 }
 
+/// The uses of the tables with 32-bit code that a machine offers.
+pub fn uses_of_32_bits(machine: &dyn Machine) -> Vec<TableUse> {
+    let capabilities = machine.capabilities();
+    let offers = |mode: PagingMode| {
+        capabilities.modes.iter().any(|(offered, offer)| *offered == mode && offer.is_ok())
+    };
+    let legacy = [PagingMode::Bits32, PagingMode::Pae].map(TableUse::of);
+    let compatible = [PagingMode::FourLevel, PagingMode::FiveLevel]
+        .map(|mode| TableUse { mode, compatibility: true });
+
+    let runs = |tables: &TableUse| {
+        offers(tables.mode) && (!tables.compatibility || capabilities.compatibility.is_ok())
+    };
+    legacy.into_iter().chain(compatible).filter(runs).collect()
+}
+
 /// U/S of an error code (CODE-9).
 pub fn user_bit(ring: Ring) -> u32 {
     if ring == Ring::Three { 1 << 2 } else { 0 }

@@ -27,8 +27,9 @@ const MAX_WALKED: usize = 2000;
 /// When it is not read as it must be.
 pub fn memory_image(input: &[u8]) {
     let mut reader = Reader::new(input);
-    let [elf, lime, raw] = ImageFormat::ALL;
-    let format = reader.pick(&[None, Some(elf), Some(lime), Some(raw)]);
+    let [elf, lime, kdump, avml, windows, raw] = ImageFormat::ALL.map(Some);
+    // The numbers of the first four are those of the seeds of old.
+    let format = reader.pick(&[None, elf, lime, raw, kdump, avml, windows]);
     let given = StateOptions {
         cpu: 0,
         cr0: Some(0x8001_0033),

@@ -18,6 +18,7 @@ pub(crate) const fn forms(kind: AccessKind) -> &'static [Form] {
             Form::Pop,
             Form::Enter,
             Form::Fxsave,
+            Form::Call,
         ],
         AccessKind::ReadModifyWrite => {
             &[Form::Exchange, Form::LockedExchange, Form::FailingCompare]
@@ -46,6 +47,7 @@ pub(crate) const fn name(form: Form) -> &'static str {
         Form::Pop => "pop",
         Form::Enter => "enter",
         Form::Fxsave => "fxsave",
+        Form::Call => "call",
     }
 }
 

@@ -21,9 +21,9 @@ pub const SAVED_REGISTERS: u16 = 416;
 /// The registers that are operands of an instruction with a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Operands {
-    /// RSI: of `push` and `pop`, the address of the operand in memory; of `enter`, RBP.
+    /// RSI: of `push`, `pop` and `call`, the address of the operand in memory; of `enter`, RBP.
     pub rsi: u64,
-    /// RDI: of `push`, `pop` and `enter`, RSP.
+    /// RDI: of `push`, `pop`, `enter` and `call`, RSP.
     pub rdi: u64,
     /// RCX: of `rep movsb`, the number of bytes.
     pub rcx: u64,
@@ -34,7 +34,7 @@ pub struct Operands {
 pub struct Moved {
     /// What has been added to RSI: by `enter`, to RBP.
     pub rsi: i64,
-    /// What has been added to RDI: by `push`, `pop` and `enter`, to RSP.
+    /// What has been added to RDI: by `push`, `pop`, `enter` and `call`, to RSP.
     pub rdi: i64,
     /// What has been added to RCX.
     pub rcx: i64,
@@ -47,6 +47,18 @@ impl Operands {
             rsi: now.rsi.wrapping_sub(self.rsi) as i64,
             rdi: now.rdi.wrapping_sub(self.rdi) as i64,
             rcx: now.rcx.wrapping_sub(self.rcx) as i64,
+        }
+    }
+}
+
+impl Moved {
+    /// The same of registers of 32 bits, which may have gone past their end.
+    #[must_use]
+    pub const fn in_32_bits(self) -> Self {
+        Self {
+            rsi: self.rsi as i32 as i64,
+            rdi: self.rdi as i32 as i64,
+            rcx: self.rcx as i32 as i64,
         }
     }
 }
@@ -75,8 +87,10 @@ impl AccessStep {
         let address = self.access.address.get();
         let size = u64::from(self.access.size);
         Some(match self.form {
-            // RSP is decremented before the store (SDM, APM "PUSH").
-            Form::Push => Operands { rsi: source, rdi: address.wrapping_add(size), rcx: 0 },
+            // RSP is decremented before the store (SDM, APM "PUSH", "CALL").
+            Form::Push | Form::Call => {
+                Operands { rsi: source, rdi: address.wrapping_add(size), rcx: 0 }
+            }
             Form::Pop => Operands { rsi: address, rdi: source, rcx: 0 },
             Form::RepeatedMove => Operands { rsi: source, rdi: address, rcx: size },
             Form::Enter => {
@@ -87,13 +101,13 @@ impl AccessStep {
     }
 
     /// How far the operands move if the instruction completes (SDM, APM "MOVS", "CMPS", "PUSH", "POP",
-    /// "ENTER", "REP").
+    /// "ENTER", "CALL", "REP").
     pub fn moves(&self) -> Moved {
         let size = i64::from(self.access.size);
         match self.form {
             Form::MoveString | Form::CompareStrings => Moved { rsi: size, rdi: size, rcx: 0 },
             Form::RepeatedMove => Moved { rsi: size, rdi: size, rcx: size.wrapping_neg() },
-            Form::Push => Moved { rdi: size.wrapping_neg(), ..Moved::default() },
+            Form::Push | Form::Call => Moved { rdi: size.wrapping_neg(), ..Moved::default() },
             Form::Pop => Moved { rdi: size, ..Moved::default() },
             Form::Enter => {
                 let frame = self.frame_pointer();
@@ -144,7 +158,7 @@ impl AccessStep {
         let read = Access { kind: AccessKind::Read, address: source, ..access };
         match self.form {
             Form::RepeatedMove => self.runs(read, access),
-            Form::Push => {
+            Form::Push | Form::Call => {
                 let store = Access { segment: Segment::Stack, ..access };
                 [read, store].into_iter().collect()
             }
@@ -217,6 +231,7 @@ mod tests {
             (Form::CompareStrings, 8, operands(0x7020, 0x5010, 0), moved(8, 8, 0)),
             (Form::RepeatedMove, 7, operands(0x7020, 0x5010, 7), moved(7, 7, -7)),
             (Form::Push, 8, operands(0x7020, 0x5018, 0), moved(0, -8, 0)),
+            (Form::Call, 8, operands(0x7020, 0x5018, 0), moved(0, -8, 0)),
             (Form::Pop, 2, operands(0x5010, 0x7020, 0), moved(0, 2, 0)),
             // RBP, 8 bytes behind the source, becomes the place of the first push.
             (Form::Enter, 24, operands(0x7028, 0x5028, 0), moved(0x5020 - 0x7028, -24, 0)),
@@ -227,12 +242,21 @@ mod tests {
         }
     }
 
+    /// From `0xffff_fffe` on, ESI goes to 2.
+    #[test]
+    fn registers_of_32_bits_wrap() {
+        let before = Operands { rsi: 0xffff_fffe, rdi: 0x5010, rcx: 4 };
+        let moved = before.moved_to(Operands { rsi: 2, rdi: 0x5014, rcx: 0 }).in_32_bits();
+        assert_eq!(moved, Moved { rsi: 4, rdi: 4, rcx: -4 });
+    }
+
     #[test]
     fn what_pushes_and_pops_uses_the_stack() {
         let segments =
             |form: Form| step(form, 8).parts().iter().map(|part| part.segment).collect::<Vec<_>>();
         assert_eq!(segments(Form::MoveString), [Segment::Data, Segment::Data]);
         assert_eq!(segments(Form::Push), [Segment::Data, Segment::Stack]);
+        assert_eq!(segments(Form::Call), [Segment::Data, Segment::Stack]);
         assert_eq!(segments(Form::Pop), [Segment::Stack, Segment::Data]);
         assert_eq!(segments(Form::Store), [Segment::Data]);
     }

@@ -1,7 +1,44 @@
-//! Why a memory image cannot be used.
+//! Why a memory image cannot be used, and why a part of it cannot be read.
 
+use mmu_core::PhysAddr;
+use mmu_core::memory::OutsideMemory;
 use std::io;
 use std::path::Path;
+
+/// Why physical memory cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// The image has nothing at this address.
+    #[error("the image has no memory at physical address {}", .0.0)]
+    Outside(OutsideMemory),
+    /// The host cannot read the file, or the guest.
+    #[error("the file or the guest cannot be read at {offset:#x}: {kind}")]
+    Host {
+        /// The offset in the file, or the address in QEMU's process.
+        offset: u64,
+        /// Why not.
+        kind: io::ErrorKind,
+    },
+    /// The file does not have what its format says.
+    #[error("the file is damaged at {offset:#x}: {problem}")]
+    Damaged {
+        /// The offset in the file; of a flattened file, that in the file which it stands for.
+        offset: u64,
+        /// What is wrong there.
+        problem: &'static str,
+    },
+}
+
+impl ReadError {
+    /// The image has nothing at this address.
+    pub(crate) const fn outside(address: u64) -> Self {
+        Self::Outside(OutsideMemory(PhysAddr::new(address)))
+    }
+
+    pub(crate) const fn damaged(offset: u64, problem: &'static str) -> Self {
+        Self::Damaged { offset, problem }
+    }
+}
 
 /// Why a memory image cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +117,26 @@ impl AboutFile {
     ) -> MemoryImageError {
         let (place, problem) = (place.into(), problem.into());
         MemoryImageError::Malformed { file: self.0.clone(), place, problem }
+    }
+
+    /// The error for a part of the file that could not be read.
+    pub(crate) fn unreadable(
+        &self,
+        place: impl Into<String>,
+        error: ReadError,
+    ) -> MemoryImageError {
+        match error {
+            ReadError::Host { kind, .. } if kind != io::ErrorKind::UnexpectedEof => {
+                self.host(place, kind.into())
+            }
+            ReadError::Host { offset, .. } => {
+                self.malformed(place, format!("the file ends before it does, at {offset:#x}"))
+            }
+            ReadError::Damaged { offset, problem } => {
+                self.malformed(place, format!("{problem}, at {offset:#x}"))
+            }
+            ReadError::Outside(_) => self.malformed(place, error.to_string()),
+        }
     }
 
     pub(crate) fn unsupported(&self, advice: impl Into<String>) -> MemoryImageError {

@@ -111,6 +111,12 @@ impl Extents {
         self.0.get(behind.checked_sub(1)?)?.at(address)
     }
 
+    /// The first address behind this one at which an extent begins.
+    pub(crate) fn next_start(&self, address: u64) -> Option<u64> {
+        let behind = self.0.partition_point(|extent| extent.start <= address);
+        self.0.get(behind).map(|extent| extent.start)
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Extent> {
         self.0.iter().copied()

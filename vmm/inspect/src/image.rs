@@ -1,8 +1,8 @@
 //! A memory image: its memory, and the control state of its processors.
 
 use crate::error::{AboutFile, MemoryImageError};
-use crate::file_memory::FileMemory;
-use crate::format::{self, ImageFormat, RamRange};
+use crate::format::{self, Contents, ImageFormat, RamRange};
+use crate::physical_memory::PhysicalMemory;
 use crate::registers::{CpuNote, DerivedState, StateOptions, VmcoreInfo};
 use crate::search;
 use mmu_core::PhysAddr;
@@ -26,8 +26,10 @@ pub struct MemoryImage {
     format: ImageFormat,
     is_64_bit: Option<bool>,
     cpus: Vec<CpuNote>,
+    /// CR3 of a Windows dump, which has no other register that matters.
+    cr3: Option<u64>,
     vmcoreinfo: Option<VmcoreInfo>,
-    memory: FileMemory,
+    memory: PhysicalMemory,
 }
 
 impl MemoryImage {
@@ -57,7 +59,7 @@ impl MemoryImage {
         options: &ImageOptions,
     ) -> Result<Self, MemoryImageError> {
         let about = AboutFile::new(path);
-        let (format, contents) = format::read(&file, &about, options.format, &options.ram)?;
+        let (format, bytes, contents) = format::read(file, &about, options.format, &options.ram)?;
 
         let mut cpus = Vec::new();
         for (number, note) in contents.cpu_notes.iter().enumerate() {
@@ -68,8 +70,9 @@ impl MemoryImage {
         }
 
         let vmcoreinfo = contents.vmcoreinfo.as_deref().and_then(VmcoreInfo::parse);
-        let memory = FileMemory::new(file, contents.extents);
-        Ok(Self { about, format, is_64_bit: contents.is_64_bit, cpus, vmcoreinfo, memory })
+        let memory = PhysicalMemory::new(bytes, contents.layout);
+        let Contents { is_64_bit, cr3, .. } = contents;
+        Ok(Self { about, format, is_64_bit, cpus, cr3, vmcoreinfo, memory })
     }
 
     /// The format of the file.
@@ -78,7 +81,7 @@ impl MemoryImage {
     }
 
     /// The physical memory.
-    pub const fn memory(&self) -> &FileMemory {
+    pub const fn memory(&self) -> &PhysicalMemory {
         &self.memory
     }
 
@@ -88,8 +91,8 @@ impl MemoryImage {
     }
 
     /// The control state of a CPU: its registers in the image, changed by the options. Without registers
-    /// and without CR3 among the options, the kernel's own tables, if its VMCOREINFO can be found, for
-    /// which all of the memory may be read.
+    /// and without CR3 among the options, the root that a Windows dump names, or the kernel's own tables, if
+    /// its VMCOREINFO can be found, for which all of the memory may be read.
     ///
     /// # Errors
     /// If there is neither, the CPU does not exist, or the PDPTEs cannot be read.
@@ -100,7 +103,10 @@ impl MemoryImage {
                 return Err(self.about.lacks_cpu(self.cpus.len(), options.cpu));
             }
             (None, Some(cr3)) => DerivedState::of_options(cr3),
-            (None, None) => self.kernel_state()?,
+            (None, None) => match self.cr3 {
+                Some(cr3) => DerivedState::of_windows(cr3),
+                None => self.kernel_state()?,
+            },
         };
 
         derived.complete(options, &self.memory, &self.about)
@@ -112,7 +118,8 @@ impl MemoryImage {
             DerivedState::of_kernel(info)
         } else {
             let found = search::vmcoreinfo(&self.memory);
-            let found = found.map_err(|error| self.about.host("searching its memory", error))?;
+            let found =
+                found.map_err(|error| self.about.unreadable("searching its memory", error))?;
             found.iter().find_map(DerivedState::of_kernel)
         };
         state.ok_or_else(|| {
@@ -126,6 +133,6 @@ impl MemoryImage {
 
     /// Whether the image has the byte at a physical address.
     pub fn has(&self, at: PhysAddr) -> bool {
-        self.memory.extents().find(at.get()).is_some()
+        self.memory.place(at).is_some()
     }
 }

@@ -1,10 +1,11 @@
 //! Memory images of x86 guests and live guests of QEMU: what they say about the processors, and every mapping of
 //! their page tables, in any paging mode.
 //!
-//! - [`MemoryImage`] is a file with the memory of a guest; [`FileMemory`] reads it, a table at a time;
-//! - [`LiveGuest`] is a guest of QEMU, which is stopped while it is read; [`Source`] is either;
-//! - [`MemoryImage::control_state`] has the registers of a CPU, and says which of them were derived;
+//! - [`MemoryImage`] is a file with the memory of a guest, and [`LiveGuest`] a guest of QEMU, which is stopped while it
+//!   is read; [`Source`] is either, and [`PhysicalMemory`] reads its memory, a table at a time;
+//! - [`Source::control_state`] has the registers of a CPU, and says which of them were derived;
 //! - [`Scan`] is an iterator over all mappings with the rights of their paths, in bounded time;
+//! - [`TableTree`] has every table once, with what its entries lead to;
 //! - [`PageRanges`] merges the pages that are alike, and [`ScanTotals`] counts what there is;
 //! - [`LeadsTo`] is the reverse of a mapping, [`Differences`] are those of two address spaces, and [`Audit`] looks
 //!   for what should not be;
@@ -14,15 +15,18 @@
 #![forbid(unsafe_code)]
 
 mod audit;
+mod bytes;
+mod checkpoints;
 mod difference;
 mod error;
 mod extents;
-mod file_memory;
 mod filter;
 mod format;
 mod image;
+mod layout;
 mod live;
 pub mod monitor;
+mod physical_memory;
 mod ranges;
 mod registers;
 mod reverse;
@@ -34,16 +38,17 @@ pub mod test_images;
 #[cfg(test)]
 mod tests;
 mod totals;
+mod tree;
 
 pub use audit::{Audit, AuditCheck, AuditChecks, AuditChecksError, AuditFinding};
 pub use difference::{Change, Differences, MappedPiece};
-pub use error::MemoryImageError;
+pub use error::{MemoryImageError, ReadError};
 pub use extents::{Extent, Extents};
-pub use file_memory::{FileMemory, ReadError};
 pub use filter::{PageFilter, PageFilterError};
 pub use format::{ImageFormat, RamRange, RamRangeError};
 pub use image::{ImageOptions, MemoryImage};
 pub use live::{LiveGuest, MemoryAccess, MonitorAddress, MonitorAddressError};
+pub use physical_memory::PhysicalMemory;
 pub use ranges::{PageFlags, PageRange, PageRanges};
 pub use registers::{
     CpuNote, CpuRegisters, DerivedState, RegisterOrigin, RegisterOrigins, StateOptions, VmcoreInfo,
@@ -52,6 +57,7 @@ pub use reverse::LeadsTo;
 pub use scan::{Found, FrameSet, Limits, Scan};
 pub use source::Source;
 pub use totals::ScanTotals;
+pub use tree::{TableTree, TreeLimits, TreeRun, TreeTable, TreeTarget};
 
 /// The examples of the README, as tests.
 #[cfg(doctest)]

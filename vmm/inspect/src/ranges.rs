@@ -44,7 +44,8 @@ impl PageFlags {
         if entry & flag.bits() == 0 { Self::None } else { Self::All }
     }
 
-    const fn and(self, other: Self) -> Self {
+    /// Of how many pages of both it is set.
+    pub(crate) const fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::None, Self::None) => Self::None,
             (Self::All, Self::All) => Self::All,
@@ -141,6 +142,11 @@ impl PageRanges {
             return None;
         }
         self.open.replace(page)
+    }
+
+    /// Whether no page has been added since the last range ended.
+    pub const fn is_empty(&self) -> bool {
+        self.open.is_none()
     }
 
     /// The last range.

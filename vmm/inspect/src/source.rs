@@ -1,9 +1,9 @@
 //! What is inspected: an image in a file, or a live guest. Both have memory, and registers of processors.
 
 use crate::error::MemoryImageError;
-use crate::file_memory::FileMemory;
 use crate::image::MemoryImage;
 use crate::live::LiveGuest;
+use crate::physical_memory::PhysicalMemory;
 use crate::registers::{DerivedState, StateOptions};
 use mmu_core::PhysAddr;
 
@@ -18,7 +18,7 @@ pub enum Source {
 
 impl Source {
     /// The physical memory.
-    pub const fn memory(&self) -> &FileMemory {
+    pub const fn memory(&self) -> &PhysicalMemory {
         match self {
             Self::Image(image) => image.memory(),
             Self::Live(guest) => guest.memory(),
@@ -46,7 +46,7 @@ impl Source {
 
     /// Whether there is memory at a physical address.
     pub fn has(&self, at: PhysAddr) -> bool {
-        self.memory().extents().find(at.get()).is_some()
+        self.memory().place(at).is_some()
     }
 
     /// The end of the inspection: a live guest runs again, if it ran before.

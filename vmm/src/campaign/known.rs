@@ -3,6 +3,7 @@
 use crate::finding::Findings;
 use crate::finding::known::{self, KnownError, KnownFinding};
 use crate::walker::WalkerSpec;
+use crosswalk_case::Case;
 use crosswalk_machine::{Capabilities, Identity};
 use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
@@ -87,6 +88,11 @@ pub struct KnownFindings {
 }
 
 impl KnownFindings {
+    /// The finding that says that the machine does not come back from a case.
+    pub fn fatal(&self, case: &Case) -> Option<&KnownFinding> {
+        self.findings.iter().find(|known| known.is_fatal_in(case))
+    }
+
     /// A collector for the findings of a run of this walker on this machine.
     pub fn collector(self, walker: WalkerSpec, machine: &Capabilities) -> Findings {
         Findings::new(walker, self.findings, self.are_forgiven, machine)

@@ -6,12 +6,14 @@ use super::failure::Failure;
 use super::machine::{MachineArguments, MachineKind};
 use super::output::print;
 use crate::campaign;
+use crate::campaign::known::KnownSource;
+use crate::finding::known::KnownFinding;
 use crate::generate::CaseName;
 use crate::report::walk::{self, tree};
 use crate::walker::WalkerSpec;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use crosswalk_case::Case;
-use crosswalk_machine::Machine;
+use crosswalk_machine::{Machine, MachineError};
 use mmu_core::Profile;
 use mmu_core::x86::profile::GENERATIONS;
 use std::process::ExitCode;
@@ -86,6 +88,8 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
 
         let attempts: Vec<_> =
             machines.iter_mut().map(|machine| campaign::run_one(machine.as_mut(), case)).collect();
+        let fatal = booted.and(machines.first()).map(|machine| fatal(machine.as_ref(), case));
+        let fatal = fatal.transpose()?.flatten();
         let seen = attempts.first().and_then(|attempt| attempt.as_ref().ok());
         print(&walk::explain(case, arguments.walker, seen));
         if arguments.tree {
@@ -95,7 +99,13 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
             if machines.len() > 1 {
                 print(&walk::on_machine(machine.identity()));
             }
-            print(&walk::beside(case, arguments.walker, &attempt?));
+            match (attempt, &fatal) {
+                (Err(MachineError::Interrupted), Some(known)) => {
+                    print(&walk::did_not_return(&known.id, &known.title));
+                    return after_fatal_case(number, count);
+                }
+                (attempt, _) => print(&walk::beside(case, arguments.walker, &attempt?)),
+            }
         }
 
         if number < count {
@@ -125,6 +135,21 @@ fn open_machines(
     let each = arguments.options.one_by_one();
     let opened = each.iter().map(|options| Ok(options.open(kind)?.machine));
     opened.collect()
+}
+
+/// The known finding that says that a machine does not come back from a case.
+fn fatal(machine: &dyn Machine, case: &Case) -> Result<Option<KnownFinding>, Failure> {
+    let known = KnownSource::Shipped.load(WalkerSpec::Reference, machine.identity())?;
+    Ok(known.fatal(case).cloned())
+}
+
+/// The end after a case from which a machine did not come back: the others were not run.
+fn after_fatal_case(number: usize, count: usize) -> Result<ExitCode, Failure> {
+    if number == count {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let problem = format!("the cases after case {number} of {count} were not run");
+    Err(Failure::machine(problem))
 }
 
 /// Makes a named case again.

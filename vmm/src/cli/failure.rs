@@ -5,11 +5,11 @@ use crate::conformance::AdaptersError;
 use crate::corpus::read::CorpusError;
 use crate::file;
 use crate::finding::known::KnownError;
-use crate::report::printable;
+use crate::report::{in_80_columns, printable};
 use crosswalk_case::Case;
 use crosswalk_machine::MachineError;
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 /// Why a command failed.
@@ -57,10 +57,16 @@ impl Failure {
     }
 }
 
-/// Prints to standard error, with nothing that a terminal obeys. Where that cannot be written, the exit code
-/// says it alone.
+/// Prints to standard error, with nothing that a terminal obeys: broken at blanks for a terminal, one line for
+/// a script. Where that cannot be written, the exit code says it alone.
 fn print_error(problem: &str) {
-    let _ = writeln!(io::stderr(), "crosswalk: {}", printable(problem));
+    let mut stderr = io::stderr();
+    let problem = format!("crosswalk: {problem}");
+    let _ = if stderr.is_terminal() {
+        write!(stderr, "{}", in_80_columns(&problem))
+    } else {
+        writeln!(stderr, "{}", printable(&problem))
+    };
 }
 
 impl fmt::Display for Failure {

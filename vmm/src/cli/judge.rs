@@ -16,7 +16,7 @@ use crate::finding::{Finding, known};
 use crate::generate::{Generator, SequenceUse, Shard};
 use crate::image::{CasesOfImage, HeadLine, ImagePlan};
 use crate::report::corpus::RecordedSection;
-use crate::report::walk;
+use crate::report::image::{CaseEnd, ShownCase};
 use crate::report::{self, RunFacts, image};
 use crate::verdict::{self, Verdict};
 use crate::walker::WalkerSpec;
@@ -376,13 +376,22 @@ impl<'a> Judge<'a> {
         let name = log.name.clone();
         let known = self.known()?;
         let are_forgiven = known.are_forgiven;
-        let findings = known.collector(WalkerSpec::Reference, &self.ran_on);
+        let findings = known.clone().collector(WalkerSpec::Reference, &self.ran_on);
         let mut machine = self.machine(log)?;
-        let (mut shown, mut is_known) = (Vec::new(), true);
+        let mut shown = Vec::new();
+        let mut is_known = true;
 
         for case in cases {
             let attempt = match campaign::run_one(&mut machine, case) {
-                Err(MachineError::Interrupted) => break,
+                Err(MachineError::Interrupted) => {
+                    let is_forgiven = are_forgiven && machine.ends_in_batch();
+                    if let Some(known) = known.fatal(case).filter(|_| is_forgiven) {
+                        let case = Case { profile: self.ran_on.profile, ..case.clone() };
+                        let (id, title) = (known.id.clone(), known.title.clone());
+                        shown.push(ShownCase { case, end: CaseEnd::Fatal { id, title } });
+                    }
+                    break;
+                }
                 attempt => attempt.map_err(|error| in_log(&name, error))?,
             };
             let case = Case { profile: self.ran_on.profile, ..case.clone() };
@@ -392,19 +401,15 @@ impl<'a> Judge<'a> {
             let is_divergence = matches!(verdict, Verdict::Diverge { .. });
             let is_forgiven = are_forgiven && findings.shown(&case, &attempt, &verdict).is_some();
             is_known &= !is_divergence || is_forgiven;
-            shown.push((case, attempt));
+            shown.push(ShownCase { case, end: CaseEnd::Tried(attempt) });
         }
 
         print(&if self.arguments.json {
             image::cases_document(&self.identity, &self.ran_on, &shown)
         } else {
-            let text = shown.iter().map(|(case, attempt)| {
-                let walk = walk::explain(case, WalkerSpec::Reference, Some(attempt));
-                walk + &walk::beside(case, WalkerSpec::Reference, attempt)
-            });
-            text.collect::<Vec<_>>().join("\n")
+            image::cases_text(&shown)
         });
-        match machine.end() {
+        match machine.end().filter(|_| shown.len() < cases.len()) {
             Some(end) => {
                 let problem = image::describe_end(end, cases.len() as u32);
                 let problem = format!("{name}, line {}: {problem}", machine.line());

@@ -15,15 +15,18 @@ pub(super) fn print(text: &str) {
     let text = printable(text);
     let mut out = io::stdout().lock();
 
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        Err(error) => {
-            let _ =
-                writeln!(io::stderr(), "crosswalk: standard output: cannot be written: {error}");
-            std::process::exit(3);
-        }
+    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        end_unread(&error);
     }
+}
+
+/// Ends the program since standard output cannot be written.
+pub(super) fn end_unread(error: &io::Error) -> ! {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        std::process::exit(0);
+    }
+    let _ = writeln!(io::stderr(), "crosswalk: standard output: cannot be written: {error}");
+    std::process::exit(3);
 }
 
 /// Checks that [`replace_file`] will not refuse a file, before the work that fills it.

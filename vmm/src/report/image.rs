@@ -5,6 +5,7 @@ use crate::report::machine::{MachineJson, machine};
 use crate::report::style::json::to_text;
 use crate::report::style::number::with_commas;
 use crate::report::style::table::line;
+use crate::report::walk;
 use crate::verdict::{self, Verdict, describe_observation};
 use crate::walker::WalkerSpec;
 use crosswalk_case::Case;
@@ -111,8 +112,8 @@ struct CaseJson<'r> {
     case: &'r Case,
     verdict: &'static str,
     observed: Option<String>,
-    /// Why the machine did not run it.
-    reason: Option<&'r str>,
+    /// Why the machine did not run it, or that it did not come back.
+    reason: Option<String>,
     differences: Vec<String>,
 }
 
@@ -120,25 +121,78 @@ struct CaseJson<'r> {
 pub fn cases_document(
     identity: &Identity,
     capabilities: &Capabilities,
-    shown: &[(Case, Attempt)],
+    shown: &[ShownCase],
 ) -> String {
-    let case_json = |(case, attempt): &'_ (Case, Attempt)| -> (&'static str, Vec<String>) {
-        match verdict::judge(WalkerSpec::Reference.walker(), case, attempt) {
+    let cases = shown.iter().map(ShownCase::to_json);
+    to_text(&CasesDocument { machine: machine(identity, capabilities), cases: cases.collect() })
+}
+
+/// The same as text.
+pub fn cases_text(shown: &[ShownCase]) -> String {
+    shown.iter().map(ShownCase::to_text).collect::<Vec<_>>().join("\n")
+}
+
+/// What a machine did with a case of a list.
+pub struct ShownCase {
+    /// The case, with the machine's processor.
+    pub case: Case,
+    /// How it ended.
+    pub end: CaseEnd,
+}
+
+/// How a case of a list ended.
+pub enum CaseEnd {
+    /// The machine went on to the next.
+    Tried(Attempt),
+    /// The machine did not come back, as a known finding says.
+    Fatal {
+        /// Its id.
+        id: String,
+        /// What it is.
+        title: String,
+    },
+}
+
+impl ShownCase {
+    fn to_json(&self) -> CaseJson<'_> {
+        let case = &self.case;
+        let attempt = match &self.end {
+            CaseEnd::Tried(attempt) => attempt,
+            CaseEnd::Fatal { id, .. } => {
+                let reason = Some(format!("the machine did not come back from it ({id})"));
+                let (verdict, differences) = ("diverge", Vec::new());
+                return CaseJson { case, verdict, observed: None, reason, differences };
+            }
+        };
+
+        let (verdict, differences) = match judge(case, attempt) {
             Verdict::Agree { .. } => ("agree", Vec::new()),
             Verdict::Unsupported(_) => ("unsupported", Vec::new()),
             Verdict::Diverge { differences, .. } => {
                 ("diverge", differences.iter().map(ToString::to_string).collect())
             }
-        }
-    };
-    let cases = shown.iter().map(|pair| {
-        let (case, attempt) = pair;
-        let (verdict, differences) = case_json(pair);
+        };
         let (observed, reason) = match attempt {
             Attempt::Observed(seen) => (Some(describe_observation(case, seen)), None),
-            Attempt::Unsupported(why) => (None, Some(why.as_str())),
+            Attempt::Unsupported(why) => (None, Some(why.clone())),
         };
         CaseJson { case, verdict, observed, reason, differences }
-    });
-    to_text(&CasesDocument { machine: machine(identity, capabilities), cases: cases.collect() })
+    }
+
+    fn to_text(&self) -> String {
+        let case = &self.case;
+        match &self.end {
+            CaseEnd::Tried(attempt) => {
+                let walk = walk::explain(case, WalkerSpec::Reference, Some(attempt));
+                walk + &walk::beside(case, WalkerSpec::Reference, attempt)
+            }
+            CaseEnd::Fatal { id, title } => {
+                walk::explain(case, WalkerSpec::Reference, None) + &walk::did_not_return(id, title)
+            }
+        }
+    }
+}
+
+fn judge(case: &Case, attempt: &Attempt) -> Verdict {
+    verdict::judge(WalkerSpec::Reference.walker(), case, attempt)
 }

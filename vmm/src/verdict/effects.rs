@@ -3,6 +3,7 @@
 use super::value::{Stores, backing_address, bytes_at, loaded_and_stored, low_bytes, word};
 use crosswalk_case::Case;
 use crosswalk_case::observation::OutsideAccess;
+use crosswalk_guest::layout::call_target;
 use crosswalk_guest::stub::Form;
 use mmu_core::outcome::Span;
 use mmu_core::{AccessKind, Outcome, PhysAddr};
@@ -192,6 +193,8 @@ fn stored_value(case: &Case, old: impl FnOnce() -> u64) -> Option<u64> {
         Form::FailingCompare | Form::MoveString | Form::RepeatedMove | Form::Push | Form::Pop => {
             Some(old())
         }
+        // The return address.
+        Form::Call => Some(call_target(case.access.ring)),
         // The accessed bit of the descriptor.
         Form::SegmentLoad => Some(old() | 1),
         Form::Load

@@ -17,7 +17,15 @@ pub(super) fn predict(step: &AccessStep, predict: &dyn Fn(&Access) -> Prediction
     let parts = match step.form {
         Form::SegmentLoad => return segment_load::predict(&step.access, predict),
         form if form.has_source() => step.parts(),
-        _ if is_misaligned(step) => return misaligned(&predict(&step.access)),
+        _ if is_misaligned(step) => {
+            let mut found = misaligned(&predict(&step.access));
+            if step.form == Form::Fxsave && checks_alignment(&step.access, predict) {
+                let outcome = Outcome::Fault(Fault::ALIGNMENT_CHECK);
+                let choice = Some((Rule::Align1, "fxsave raises #AC in the place of #GP"));
+                add(Alternative { outcome, updates: EntryUpdates::new(), choice }, &mut found);
+            }
+            return found;
+        }
         Form::Fxsave => return may_begin_at_its_end(&step.access, predict(&step.access)),
         _ => return predict(&step.access),
     };
@@ -55,6 +63,14 @@ fn misaligned(predicted: &Prediction) -> Prediction {
         found.rules.extend(predicted.rules);
     }
     found
+}
+
+/// Whether alignment checks are on, which a word at an odd address shows. Then FXSAVE may raise #AC in the place of
+/// #GP (SDM "FXSAVE": "signaling of #AC is not guaranteed and may vary with implementation").
+fn checks_alignment(access: &Access, predict: &dyn Fn(&Access) -> Prediction) -> bool {
+    let odd = VirtAddr::new(access.address.get() | 1);
+    let word = predict(&Access { address: odd, size: 2, ..*access });
+    word.alternatives.iter().any(|way| way.outcome.fault() == Some(&Fault::ALIGNMENT_CHECK))
 }
 
 /// Adds the faults of the last byte: a processor may look first whether it can store all, and an AMD one
@@ -211,7 +227,7 @@ mod tests {
     use crate::Walker;
     use crosswalk_case::{Case, TableEntry};
     use crosswalk_guest::layout::Arena;
-    use mmu_core::{Profile, Reference, Ring};
+    use mmu_core::{Cr0, Profile, Reference, Ring};
 
     const A: u64 = 1 << 5;
     const D: u64 = 1 << 6;
@@ -251,7 +267,7 @@ mod tests {
     /// SDM "MOVS", "Operation": what is at the source is loaded, and then stored at the destination.
     #[test]
     fn what_is_loaded_comes_before_what_is_stored() {
-        for form in [Form::MoveString, Form::Push, Form::Pop] {
+        for form in [Form::MoveString, Form::Push, Form::Pop, Form::Call] {
             let case = instruction(form, 8);
             let [only] = &Reference.predict(&case).alternatives[..] else { panic!("one outcome") };
             let Outcome::Translated(spans) = &only.outcome else { panic!("it completes") };
@@ -270,7 +286,7 @@ mod tests {
     fn the_first_access_that_faults_ends_the_instruction() {
         let source = instruction(Form::MoveString, 8).value;
         let address = instruction(Form::MoveString, 8).access.address.get();
-        for form in [Form::MoveString, Form::Push, Form::Pop] {
+        for form in [Form::MoveString, Form::Push, Form::Pop, Form::Call] {
             let mut case = instruction(form, 8);
             case.entries[4].value &= !2;
             assert_eq!(faults(&case), [(7, address, [A, 0])], "{form:?}");
@@ -325,6 +341,30 @@ mod tests {
             case.entries[4].value &= !1;
             assert!(faults(&case).contains(&Some(Vector::PageFault)), "{form:?}");
         }
+    }
+
+    /// SDM "FXSAVE": where alignment is checked, #AC may be raised in the place of #GP; an aligned one raises
+    /// neither.
+    #[test]
+    fn align_1_fxsave_may_raise_ac_where_alignment_is_checked() {
+        let mut case = instruction(Form::Fxsave, 512);
+        let page = case.access.address.get() & !0xfff;
+        let mut faults_at = |offset, am, ac, ring| {
+            case.access.address = VirtAddr::new(page + offset);
+            case.access.ac = ac;
+            case.access.ring = ring;
+            case.state.cr0.set(Cr0::AM, am);
+            let alternatives = Reference.predict(&case).alternatives;
+            let vectors = alternatives.iter().map(|way| way.outcome.fault().map(|it| it.vector));
+            vectors.collect::<Vec<_>>()
+        };
+
+        let [gp, ac] = [Vector::GeneralProtection, Vector::AlignmentCheck].map(Some);
+        assert_eq!(faults_at(0x48, true, true, Ring::Three), [gp, ac]);
+        assert_eq!(faults_at(0x48, false, true, Ring::Three), [gp]);
+        assert_eq!(faults_at(0x48, true, false, Ring::Three), [gp]);
+        assert_eq!(faults_at(0x48, true, true, Ring::Zero), [gp]);
+        assert_eq!(faults_at(0x40, true, true, Ring::Three), [None]);
     }
 
     /// Which byte of FXSAVE is reported no manual says: the first of its page, or the last of all.

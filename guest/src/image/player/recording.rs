@@ -41,6 +41,7 @@ impl<'l> Recording<'l> {
 
     /// The same, and makes the words as they were.
     pub(super) fn compare_and_restore(&mut self, now: u64, then: u64, bytes: u64) {
+        self.log.pump();
         for offset in (0..bytes).step_by(PART as usize) {
             if self.compare_part(now + offset, then + offset) {
                 copy(then + offset, now + offset, PART);

@@ -233,6 +233,7 @@ const fn expected_size(step: &AccessStep) -> Option<&'static str> {
         Form::Push | Form::Pop => (matches!(size, 2 | 8), "2 or 8"),
         Form::Enter => (size == MAX_PUSHED, "24"),
         Form::Fxsave => (size == SAVED_AREA, "512"),
+        Form::Call => (size == 8, "8"),
         _ => (true, ""),
     };
     if is_one { None } else { Some(expected) }

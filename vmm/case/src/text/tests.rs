@@ -166,6 +166,7 @@ fn sizes_that_no_instruction_has_are_refused() {
         (Form::Push, 4, "2 or 8"),
         (Form::Pop, 1, "2 or 8"),
         (Form::Enter, 8, "24"),
+        (Form::Call, 4, "8"),
         (Form::Fxsave, 511, "512"),
     ] {
         let mut case = plain(PagingMode::FourLevel, Profile::default());

@@ -8,8 +8,8 @@ use std::str::FromStr;
 pub enum AuditCheck {
     /// Pages that are writable and executable.
     Wx,
-    /// Pages that are executable, whose frames are writable through another address: by the same kind of
-    /// code, or by user code where the supervisor executes.
+    /// Pages that are executable and not writable, whose frames are writable through another address: by the
+    /// same kind of code, or by user code where the supervisor executes. Pages that are both are of [`Self::Wx`].
     WxAlias,
     /// Supervisor pages whose frames are user pages elsewhere. A kernel that maps all memory has many.
     UserKernelAlias,

@@ -6,7 +6,7 @@ mod check;
 
 pub use check::{AuditCheck, AuditChecks, AuditChecksError};
 
-use crate::file_memory::FileMemory;
+use crate::physical_memory::PhysicalMemory;
 use crate::scan::{Found, Limits, Scan};
 use aliases::FrameUses;
 use mmu_core::walk::{EntryMeaning, PresentEntry};
@@ -45,14 +45,17 @@ pub struct Audit {
     pub findings: Vec<AuditFinding>,
     /// Number of findings of each check, in the order of [`AuditCheck::ALL`].
     pub counts: [u64; AuditCheck::ALL.len()],
-    /// Whether everything was looked at.
+    /// Number of entries that lead to tables which were read before at the same level, and were not looked
+    /// through again.
+    pub repeated: u64,
+    /// Whether everything else was looked at.
     pub is_complete: bool,
 }
 
 impl Audit {
     /// Looks for what `checks` asks for. `stop` ends it early.
     pub fn run(
-        memory: &FileMemory,
+        memory: &PhysicalMemory,
         mmu: &AnyMmu,
         checks: AuditChecks,
         limits: Limits,
@@ -64,6 +67,7 @@ impl Audit {
         // What can be said of an entry by itself. Of frames, it is learned who uses them.
         let mut uses = FrameUses::default();
         for found in scan_until(Scan::of_all(memory, mmu, limits), stop, &is_stopped) {
+            audit.repeated += u64::from(matches!(found, Found::Repeated(_)));
             uses.add(&found, checks);
             for finding in by_itself(&found) {
                 audit.add(finding, checks);
@@ -94,6 +98,7 @@ impl Audit {
             && before.last.get().checked_add(1) == Some(finding.first.get())
             && before.rights == finding.rights
             && before.detail == finding.detail
+            && !is_another_table(before, &finding)
         {
             before.last = finding.last;
             before.count += finding.count;
@@ -105,6 +110,13 @@ impl Audit {
             self.findings.push(finding);
         }
     }
+}
+
+/// Whether both are about missing tables, and not about the same one.
+fn is_another_table(before: &AuditFinding, next: &AuditFinding) -> bool {
+    let (first, second) = (before.address, next.address);
+    next.check == AuditCheck::TableOutsideImage
+        && (first >= second || first.frame() != second.frame())
 }
 
 /// A scan that ends when it is told to.

@@ -1,21 +1,20 @@
 //! ELF core files. A program header with its physical address is a range of memory; the virtual address
 //! that `dump-guest-memory -p` adds is of one address space only, and is not used.
 
-use super::{Contents, is_inside};
+use super::{Contents, notes};
+use crate::bytes::is_inside;
 use crate::error::{AboutFile, MemoryImageError};
 use crate::extents::{Extent, Extents};
+use crate::layout::Layout;
 use object::Endianness;
 use object::elf::{EM_386, EM_X86_64, FileHeader32, FileHeader64, PT_LOAD, PT_NOTE};
-use object::read::elf::{FileHeader, NoteIterator, ProgramHeader};
+use object::read::elf::{FileHeader, ProgramHeader};
 use object::read::{FileKind, ReadCache, ReadRef};
 use std::fs::File;
 
 /// The most program headers that are read. A dump with `-p` has one for each mapping that is not next to
 /// the one before.
 const MAX_HEADERS: u32 = 1 << 18;
-
-/// The most bytes of notes. QEMU writes about 800 for each CPU.
-const MAX_NOTE_BYTES: u64 = 1 << 24;
 
 type Cache<'f> = ReadCache<&'f File>;
 
@@ -84,38 +83,20 @@ fn read_class<'f, Elf: FileHeader<Endian = Endianness>>(
             }
             PT_NOTE => {
                 note_bytes = note_bytes.saturating_add(size);
-                if note_bytes > MAX_NOTE_BYTES {
-                    let problem = format!("expected at most {MAX_NOTE_BYTES} bytes of notes");
+                if note_bytes > notes::MAX_BYTES {
+                    let problem = notes::TOO_MANY;
                     return Err(about.malformed(place, problem));
                 }
                 let bytes = cache.read_bytes_at(offset, size);
                 let bytes =
                     bytes.map_err(|()| about.malformed(&place, "its notes cannot be read"))?;
-                read_notes::<Elf>(bytes, segment, endian, &mut contents)
+                notes::read::<Elf>(bytes, endian, segment.p_align(endian), &mut contents)
                     .map_err(|error| unreadable(&format!("the notes at {offset:#x}"), error))?;
             }
             _ => {}
         }
     }
 
-    contents.extents = Extents::new(&extents);
+    contents.layout = Layout::Extents(Extents::new(&extents));
     Ok(contents)
-}
-
-/// Takes the notes that matter: those of QEMU, and VMCOREINFO.
-fn read_notes<Elf: FileHeader<Endian = Endianness>>(
-    bytes: &[u8],
-    segment: &Elf::ProgramHeader,
-    endian: Endianness,
-    contents: &mut Contents,
-) -> Result<(), object::Error> {
-    let mut notes = NoteIterator::<Elf>::new(endian, segment.p_align(endian), bytes)?;
-    while let Some(note) = notes.next()? {
-        match note.name() {
-            b"QEMU" => contents.cpu_notes.push(note.desc().to_vec()),
-            b"VMCOREINFO" => contents.vmcoreinfo = Some(note.desc().to_vec()),
-            _ => {}
-        }
-    }
-    Ok(())
 }

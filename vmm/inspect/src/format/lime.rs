@@ -1,8 +1,10 @@
 //! `LiME`, version 1: ranges of memory one after the other, each with a header of 32 bytes.
 
-use super::{Contents, is_inside};
+use super::Contents;
+use crate::bytes::is_inside;
 use crate::error::{AboutFile, MemoryImageError};
 use crate::extents::{Extent, Extents};
+use crate::layout::Layout;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
@@ -54,7 +56,8 @@ pub(super) fn read(file: &File, len: u64, about: &AboutFile) -> Result<Contents,
         offset = data.saturating_add(extent.len);
         extents.push(extent);
     }
-    Ok(Contents { extents: Extents::new(&extents), ..Contents::default() })
+    let layout = Layout::Extents(Extents::new(&extents));
+    Ok(Contents { layout, ..Contents::default() })
 }
 
 impl LimeHeader {

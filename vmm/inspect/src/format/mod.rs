@@ -12,14 +12,19 @@
     )
 )]
 
+mod avml;
 mod elf;
+mod kdump;
 mod lime;
+mod notes;
 mod raw;
+mod windows;
 
 pub use raw::{RamRange, RamRangeError};
 
+use crate::bytes::{FLATTENED_SIGNATURE, ImageBytes};
 use crate::error::{AboutFile, MemoryImageError};
-use crate::extents::Extents;
+use crate::layout::Layout;
 use std::fmt;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -32,19 +37,29 @@ pub enum ImageFormat {
     Elf,
     /// `LiME`, version 1.
     Lime,
+    /// A compressed kdump, flattened or not: makedumpfile, or `dump-guest-memory -z` of QEMU.
+    Kdump,
+    /// AVML, version 2.
+    Avml,
+    /// A crash dump of 64-bit Windows: a complete one, or one with a bitmap.
+    Windows,
     /// Memory and nothing else.
     Raw,
 }
 
 impl ImageFormat {
     /// Every format.
-    pub const ALL: [Self; 3] = [Self::Elf, Self::Lime, Self::Raw];
+    pub const ALL: [Self; 6] =
+        [Self::Elf, Self::Lime, Self::Kdump, Self::Avml, Self::Windows, Self::Raw];
 
     /// The name on the command line and in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Elf => "elf",
             Self::Lime => "lime",
+            Self::Kdump => "kdump",
+            Self::Avml => "avml",
+            Self::Windows => "windows",
             Self::Raw => "raw",
         }
     }
@@ -61,18 +76,20 @@ impl FromStr for ImageFormat {
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         let found = Self::ALL.into_iter().find(|format| format.name() == name);
-        found.ok_or("expected one of elf, lime, raw")
+        found.ok_or("expected one of elf, lime, kdump, avml, windows, raw")
     }
 }
 
 /// What a file says.
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
-    pub(crate) extents: Extents,
-    /// Whether the ELF header names a processor in long mode.
+    pub(crate) layout: Layout,
+    /// Whether the header names a processor in long mode.
     pub(crate) is_64_bit: Option<bool>,
     /// The notes that QEMU wrote, one for each CPU.
     pub(crate) cpu_notes: Vec<Vec<u8>>,
+    /// CR3, where the header has it and there are no notes.
+    pub(crate) cr3: Option<u64>,
     /// The text of VMCOREINFO.
     pub(crate) vmcoreinfo: Option<Vec<u8>>,
 }
@@ -81,25 +98,17 @@ pub(crate) struct Contents {
 const KNOWN: [(&[u8], Recognized); 9] = [
     (b"\x7fELF", Recognized::Read(ImageFormat::Elf)),
     (b"EMiL", Recognized::Read(ImageFormat::Lime)),
+    (kdump::SIGNATURE, Recognized::Read(ImageFormat::Kdump)),
+    (FLATTENED_SIGNATURE, Recognized::Read(ImageFormat::Kdump)),
+    (b"AVML", Recognized::Read(ImageFormat::Avml)),
+    (windows::SIGNATURE, Recognized::Read(ImageFormat::Windows)),
+    (b"DISKDUMP", Recognized::Refused("it is a diskdump: convert it with `makedumpfile -E`")),
     (
-        b"KDUMP   ",
+        b"PAGEDUMP",
         Recognized::Refused(
-            "it is a compressed kdump: convert it to ELF, for instance with `makedumpfile -E`",
+            "it is a crash dump of 32-bit Windows, which is not read here: convert it to raw memory",
         ),
     ),
-    (b"DISKDUMP", Recognized::Refused("it is a compressed diskdump: convert it to ELF")),
-    (
-        b"makedumpfile",
-        Recognized::Refused(
-            "it is a flattened kdump: rearrange it with `makedumpfile -R`, and convert it to ELF",
-        ),
-    ),
-    (
-        b"LMVA",
-        Recognized::Refused("it is an AVML image of version 2: convert it with `avml-convert`"),
-    ),
-    (b"PAGEDU64", Recognized::Refused("it is a Windows crash dump: convert it to raw memory")),
-    (b"PAGEDUMP", Recognized::Refused("it is a Windows crash dump: convert it to raw memory")),
     (
         b"QEVM",
         Recognized::Refused(
@@ -116,32 +125,53 @@ enum Recognized {
 
 /// Reads what a file says, in the format that is asked for or that its beginning shows.
 pub(crate) fn read(
-    file: &File,
+    file: File,
     about: &AboutFile,
     format: Option<ImageFormat>,
     ram: &[RamRange],
-) -> Result<(ImageFormat, Contents), MemoryImageError> {
+) -> Result<(ImageFormat, ImageBytes, Contents), MemoryImageError> {
     let len = file.metadata().map_err(|error| about.host("its size", error))?.len();
     let format = match format {
         Some(format) => format,
         None if !ram.is_empty() => ImageFormat::Raw,
-        None => recognize(file, about)?,
+        None => recognize(&file, about)?,
     };
 
+    let is_flattened =
+        format == ImageFormat::Kdump && beginning(&file, about)?.starts_with(FLATTENED_SIGNATURE);
     let contents = match format {
-        ImageFormat::Elf => elf::read(file, len, about)?,
-        ImageFormat::Lime => lime::read(file, len, about)?,
+        ImageFormat::Elf => elf::read(&file, len, about)?,
+        ImageFormat::Lime => lime::read(&file, len, about)?,
         ImageFormat::Raw => raw::read(len, ram, about)?,
+        ImageFormat::Kdump | ImageFormat::Avml | ImageFormat::Windows => {
+            let bytes = if is_flattened {
+                ImageBytes::flattened(file, len, about)?
+            } else {
+                ImageBytes::new(file, len)
+            };
+            let contents = match format {
+                ImageFormat::Avml => avml::read(&bytes, about)?,
+                ImageFormat::Windows => windows::read(&bytes, about)?,
+                _ => kdump::read(&bytes, about)?,
+            };
+            return Ok((format, bytes, contents));
+        }
     };
-    Ok((format, contents))
+    Ok((format, ImageBytes::new(file, len), contents))
+}
+
+/// Number of bytes that show the format.
+const BEGINNING: usize = 12;
+
+/// The first bytes of a file. What is behind its end is zero.
+fn beginning(file: &File, about: &AboutFile) -> Result<[u8; BEGINNING], MemoryImageError> {
+    let mut bytes = [0; BEGINNING];
+    file.read_at(&mut bytes, 0).map_err(|error| about.host("its first bytes", error))?;
+    Ok(bytes)
 }
 
 fn recognize(file: &File, about: &AboutFile) -> Result<ImageFormat, MemoryImageError> {
-    let mut magic = [0; 12];
-    let count =
-        file.read_at(&mut magic, 0).map_err(|error| about.host("its first bytes", error))?;
-    let magic = magic.get(..count).unwrap_or_default();
-
+    let magic = beginning(file, about)?;
     let known = KNOWN.iter().find(|(start, _)| magic.starts_with(start));
     match known.map(|(_, recognized)| *recognized) {
         Some(Recognized::Read(format)) => Ok(format),
@@ -151,9 +181,4 @@ fn recognize(file: &File, about: &AboutFile) -> Result<ImageFormat, MemoryImageE
              where: --ram START:LENGTH@OFFSET, or --format raw if it begins at address 0",
         )),
     }
-}
-
-/// Whether `len` bytes at `offset` are in a file of this size.
-pub(crate) fn is_inside(offset: u64, len: u64, file_len: u64) -> bool {
-    offset.checked_add(len).is_some_and(|end| end <= file_len)
 }

@@ -1,8 +1,10 @@
 //! Raw memory, with the ranges that the user states.
 
-use super::{Contents, is_inside};
+use super::Contents;
+use crate::bytes::is_inside;
 use crate::error::{AboutFile, MemoryImageError};
 use crate::extents::{Extent, Extents};
+use crate::layout::Layout;
 use std::fmt;
 use std::str::FromStr;
 
@@ -78,5 +80,6 @@ pub(super) fn read(
             about.malformed(place, "it is empty, or ends beyond the last address of 64 bits")
         })?);
     }
-    Ok(Contents { extents: Extents::new(&extents), ..Contents::default() })
+    let layout = Layout::Extents(Extents::new(&extents));
+    Ok(Contents { layout, ..Contents::default() })
 }

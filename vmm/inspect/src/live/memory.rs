@@ -5,9 +5,11 @@ use super::layout::MemorySection;
 use super::printed_memory::PrintedMemory;
 use super::process;
 use super::stopped::SharedMonitor;
+use crate::bytes::ImageBytes;
 use crate::error::{AboutFile, MemoryImageError};
 use crate::extents::{Extent, Extents};
-use crate::file_memory::{FileMemory, ReadAt};
+use crate::layout::Layout;
+use crate::physical_memory::PhysicalMemory;
 use rustix::fs::OFlags;
 use serde_json::{Value, json};
 use std::fs::File;
@@ -40,7 +42,7 @@ pub(super) fn open(
     about: &AboutFile,
     sections: &[MemorySection],
     roots: &[u64],
-) -> Result<(FileMemory, MemoryAccess), MemoryImageError> {
+) -> Result<(PhysicalMemory, MemoryAccess), MemoryImageError> {
     let printed = by_monitor(monitor, sections);
     let (memory, access) = match in_process(monitor, sections) {
         Ok((memory, process)) => (memory, MemoryAccess::Process(process)),
@@ -53,7 +55,8 @@ pub(super) fn open(
     let places = sections.iter().map(|section| (section.start, COMPARED_BYTES));
     let tables = roots.iter().map(|root| (root & !(TABLE_BYTES - 1), TABLE_BYTES));
     for (start, len) in tables.chain(places).take(MAX_COMPARED) {
-        let is_memory = memory.extents().find(start).is_some_and(|(_, there)| there >= len);
+        let there = memory.extents().and_then(|extents| extents.find(start));
+        let is_memory = there.is_some_and(|(_, there)| there >= len);
         if is_memory && bytes(&memory, start, len) != bytes(&printed, start, len) {
             let what = match &access {
                 MemoryAccess::SharedFile(path) => format!("the file {}", path.display()),
@@ -68,7 +71,7 @@ pub(super) fn open(
     Ok((memory, access))
 }
 
-fn bytes(memory: &FileMemory, start: u64, len: u64) -> Option<Vec<u8>> {
+fn bytes(memory: &PhysicalMemory, start: u64, len: u64) -> Option<Vec<u8>> {
     let mut bytes = vec![0; len as usize];
     let read = memory.read(mmu_core::PhysAddr::new(start), &mut bytes);
     read.is_ok().then_some(bytes)
@@ -76,30 +79,31 @@ fn bytes(memory: &FileMemory, start: u64, len: u64) -> Option<Vec<u8>> {
 
 /// The memory with sections at these offsets.
 fn memory(
-    bytes: Box<dyn ReadAt>,
+    bytes: ImageBytes,
     sections: &[MemorySection],
     offset: impl Fn(&MemorySection) -> Option<u64>,
-) -> Option<FileMemory> {
+) -> Option<PhysicalMemory> {
     let extents: Option<Vec<_>> = sections
         .iter()
         .map(|section| Extent::new(section.start, section.len, offset(section)?))
         .collect();
-    Some(FileMemory::in_bytes(bytes, Extents::new(&extents?)))
+    Some(PhysicalMemory::new(bytes, Layout::Extents(Extents::new(&extents?))))
 }
 
-fn by_monitor(monitor: &SharedMonitor, sections: &[MemorySection]) -> FileMemory {
+fn by_monitor(monitor: &SharedMonitor, sections: &[MemorySection]) -> PhysicalMemory {
     let extents: Vec<_> = sections
         .iter()
         .filter_map(|section| Extent::new(section.start, section.len, section.start))
         .collect();
-    FileMemory::in_bytes(Box::new(PrintedMemory(monitor.clone())), Extents::new(&extents))
+    let bytes = ImageBytes::elsewhere(Box::new(PrintedMemory(monitor.clone())));
+    PhysicalMemory::new(bytes, Layout::Extents(Extents::new(&extents)))
 }
 
 /// The memory of the process at the other end of the socket. The error says why not, in words.
 fn in_process(
     monitor: &SharedMonitor,
     sections: &[MemorySection],
-) -> Result<(FileMemory, i32), String> {
+) -> Result<(PhysicalMemory, i32), String> {
     let process = monitor.lock().process();
     let process = process.ok_or("the process of QEMU is not known here")?;
 
@@ -109,7 +113,9 @@ fn in_process(
     let threads: Vec<_> = cpus.iter().filter_map(|cpu| cpu.get("thread-id")?.as_u64()).collect();
     let file = process::open_memory(process, &threads)?;
 
-    let memory = memory(Box::new(file), sections, |section| host_address(monitor, section.start));
+    // Its length is not known, nor needed.
+    let bytes = ImageBytes::new(file, u64::MAX);
+    let memory = memory(bytes, sections, |section| host_address(monitor, section.start));
     let memory = memory.ok_or("QEMU does not say where in its process the memory is")?;
     Ok((memory, process))
 }
@@ -136,7 +142,7 @@ fn open_regular(path: &Path) -> Option<File> {
 fn in_shared_file(
     monitor: &SharedMonitor,
     sections: &[MemorySection],
-) -> Option<(FileMemory, PathBuf)> {
+) -> Option<(PhysicalMemory, PathBuf)> {
     let largest = sections.iter().max_by_key(|section| section.len)?;
     let region = &largest.region;
     let get = |property: &str| {
@@ -147,11 +153,13 @@ fn in_shared_file(
     let is_shared = get("share") == Some(Value::Bool(true));
     let path = PathBuf::from(get("mem-path").filter(|_| is_shared)?.as_str()?);
     let file = open_regular(&path)?;
+    let len = file.metadata().ok()?.len();
     // Versions before 8.1 have no such property.
     let base = get("offset").and_then(|offset| offset.as_u64()).unwrap_or(0);
 
     let inside: Vec<_> =
         sections.iter().filter(|section| section.region == *region).cloned().collect();
-    let memory = memory(Box::new(file), &inside, |section| base.checked_add(section.offset))?;
+    let memory =
+        memory(ImageBytes::new(file, len), &inside, |section| base.checked_add(section.offset))?;
     Some((memory, path))
 }

@@ -29,7 +29,7 @@ pub use address::{MonitorAddress, MonitorAddressError};
 pub use memory::MemoryAccess;
 
 use crate::error::{AboutFile, MemoryImageError};
-use crate::file_memory::FileMemory;
+use crate::physical_memory::PhysicalMemory;
 use crate::registers::{CpuRegisters, DerivedState, StateOptions};
 use qmp::Qmp;
 use std::time::Duration;
@@ -44,7 +44,7 @@ pub struct LiveGuest {
     about: AboutFile,
     version: String,
     cpus: Vec<CpuRegisters>,
-    memory: FileMemory,
+    memory: PhysicalMemory,
     access: MemoryAccess,
     monitor: SharedMonitor,
     stopped: StoppedGuest,
@@ -79,7 +79,7 @@ impl LiveGuest {
     }
 
     /// The physical memory.
-    pub const fn memory(&self) -> &FileMemory {
+    pub const fn memory(&self) -> &PhysicalMemory {
         &self.memory
     }
 
@@ -125,7 +125,7 @@ impl LiveGuest {
 fn read_guest(
     monitor: &SharedMonitor,
     about: &AboutFile,
-) -> Result<(Vec<CpuRegisters>, FileMemory, MemoryAccess), MemoryImageError> {
+) -> Result<(Vec<CpuRegisters>, PhysicalMemory, MemoryAccess), MemoryImageError> {
     let printed = monitor.lock().human("info registers -a")?;
     let cpus = CpuRegisters::parse_all(&printed);
     let cpus = cpus.map_err(|problem| about.malformed("info registers -a", problem))?;

@@ -1,7 +1,8 @@
 //! Memory as the monitor's `xp` prints it.
 
 use super::stopped::SharedMonitor;
-use crate::file_memory::ReadAt;
+use crate::bytes::ReadAt;
+use crate::error::ReadError;
 use std::io;
 
 /// The most words that are asked for at once: a table.
@@ -22,7 +23,7 @@ impl PrintedMemory {
 }
 
 impl ReadAt for PrintedMemory {
-    fn fill(&self, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<(), ReadError> {
         let mut at = offset;
         let mut rest = bytes;
 
@@ -30,7 +31,9 @@ impl ReadAt for PrintedMemory {
             let skipped = at % 8;
             let first = at.saturating_sub(skipped);
             let needed = (rest.len() as u64).saturating_add(skipped).div_ceil(8);
-            let words = self.words(first, needed.min(MAX_WORDS))?;
+            let words = self.words(first, needed.min(MAX_WORDS));
+            let words =
+                words.map_err(|error| ReadError::Host { offset: first, kind: error.kind() })?;
 
             let read: Vec<u8> = words.into_iter().flat_map(u64::to_le_bytes).collect();
             let read = read.get(skipped as usize..).unwrap_or_default();
@@ -40,10 +43,6 @@ impl ReadAt for PrintedMemory {
             rest = behind;
         }
         Ok(())
-    }
-
-    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
-        Ok(Some(offset))
     }
 }
 

@@ -1,6 +1,8 @@
 //! The note with the registers of a CPU in a dump of QEMU (`target/i386/arch_dump.c` there): words of 64
 //! bits, little endian.
 
+use crate::bytes::{half, word};
+
 /// The least that a note has, up to CR4. Newer versions of QEMU add a word under the same version.
 const LEAST_BYTES: usize = 0x1b0;
 const VERSION: u32 = 1;
@@ -58,18 +60,6 @@ impl CpuNote {
     pub const fn cs_is_64_bit(&self) -> bool {
         self.cs_flags & CS_L != 0
     }
-}
-
-/// The word at an offset, which is inside.
-fn word(bytes: &[u8], offset: usize) -> u64 {
-    let found = bytes.get(offset..).and_then(|rest| rest.first_chunk());
-    found.map_or(0, |bytes| u64::from_le_bytes(*bytes))
-}
-
-/// The half of a word at an offset.
-fn half(bytes: &[u8], offset: usize) -> u32 {
-    let found = bytes.get(offset..).and_then(|rest| rest.first_chunk());
-    found.map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub use vmcoreinfo::VmcoreInfo;
 pub(crate) use vmcoreinfo::{BEGINNING as VMCOREINFO_BEGINNING, MAX_BYTES as VMCOREINFO_BYTES};
 
 use crate::error::{AboutFile, MemoryImageError};
-use crate::file_memory::FileMemory;
+use crate::physical_memory::PhysicalMemory;
 use mmu_core::memory::TableMemory;
 use mmu_core::x86::format::root;
 use mmu_core::{ControlState, Cr0, Cr4, Efer, PagingMode, Profile, Regime};
@@ -123,6 +123,20 @@ impl DerivedState {
         Some(Self { state, origins, derived })
     }
 
+    /// The tables that the header of a Windows dump names.
+    pub(crate) fn of_windows(cr3: u64) -> Self {
+        let derived = [
+            "CR3 is the directory table base in the header of the dump",
+            "the other registers are taken to be those of Windows with 4-level paging",
+        ];
+        let assumed = RegisterOrigins::all(RegisterOrigin::Assumed);
+        Self {
+            state: ControlState::four_level(cr3),
+            origins: RegisterOrigins { cr3: RegisterOrigin::Image, ..assumed },
+            derived: derived.map(str::to_owned).to_vec(),
+        }
+    }
+
     /// Long mode with these registers, as options give them.
     pub(crate) fn of_options(cr3: u64) -> Self {
         let assumed = "the registers without an option are taken to be those of 4-level paging";
@@ -137,7 +151,7 @@ impl DerivedState {
     pub(crate) fn complete(
         mut self,
         options: &StateOptions,
-        memory: &FileMemory,
+        memory: &PhysicalMemory,
         about: &AboutFile,
     ) -> Result<Self, MemoryImageError> {
         self.override_by(options);
@@ -148,7 +162,7 @@ impl DerivedState {
     /// Reads the PDPTEs of PAE paging, which neither a dump nor a monitor has.
     fn load_pdptes(
         &mut self,
-        memory: &FileMemory,
+        memory: &PhysicalMemory,
         about: &AboutFile,
     ) -> Result<(), MemoryImageError> {
         if self.state.mode() != PagingMode::Pae {

@@ -5,7 +5,7 @@ use super::StateOptions;
 /// Where the value of a register is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RegisterOrigin {
-    /// From the registers of a CPU in an image.
+    /// From an image: the registers of a CPU, or the header.
     Image,
     /// From the monitor of a live guest.
     Monitor,

@@ -8,8 +8,9 @@ mod frame_set;
 
 pub use frame_set::FrameSet;
 
-use crate::file_memory::{FileMemory, ReadError};
+use crate::error::ReadError;
 use crate::image::MemoryImage;
+use crate::physical_memory::PhysicalMemory;
 use crate::source::Source;
 use mmu_core::walk::{AnyPresentEntries, EntryMeaning, PresentEntry, UnreadableEntries};
 use mmu_core::x86::format::MAX_LEVELS;
@@ -74,8 +75,8 @@ pub enum Found {
 /// ```
 #[derive(Debug)]
 pub struct Scan<'i> {
-    memory: &'i FileMemory,
-    entries: AnyPresentEntries<'i, FileMemory>,
+    memory: &'i PhysicalMemory,
+    entries: AnyPresentEntries<'i, PhysicalMemory>,
     /// For each level the tables that have been read, by their place in the file: where one table has
     /// several addresses, it is the same table.
     read: [FrameSet; MAX_LEVELS],
@@ -86,7 +87,7 @@ pub struct Scan<'i> {
 impl<'i> Scan<'i> {
     /// A scan of the addresses from `first` to `last`.
     pub fn new(
-        memory: &'i FileMemory,
+        memory: &'i PhysicalMemory,
         mmu: &AnyMmu,
         (first, last): (VirtAddr, VirtAddr),
         limits: Limits,
@@ -96,7 +97,7 @@ impl<'i> Scan<'i> {
     }
 
     /// A scan of all addresses.
-    pub fn of_all(memory: &'i FileMemory, mmu: &AnyMmu, limits: Limits) -> Self {
+    pub fn of_all(memory: &'i PhysicalMemory, mmu: &AnyMmu, limits: Limits) -> Self {
         Self::new(memory, mmu, (VirtAddr::new(0), VirtAddr::new(u64::MAX)), limits)
     }
 
@@ -107,11 +108,11 @@ impl<'i> Scan<'i> {
 
     /// Whether the table to which an entry of a level points is to be read.
     fn enters(&mut self, level: u8, table: PhysAddr) -> bool {
-        let place = self.memory.extents().find(table.get());
+        let place = self.memory.place(table);
         let read = &mut self.read[usize::from(level) % MAX_LEVELS];
 
         // What is outside the image costs little, and is reported once.
-        let is_new = place.is_none_or(|(offset, _)| read.insert(offset >> 12));
+        let is_new = place.is_none_or(|place| read.insert(place >> 12));
         if !is_new {
             let Some(left) = self.repeats_left.checked_sub(1) else { return false };
             self.repeats_left = left;

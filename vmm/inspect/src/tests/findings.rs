@@ -175,6 +175,40 @@ fn a_table_that_user_code_can_write_is_found() {
     }
 }
 
+/// Two tables that are missing, at entries next to each other, are two findings; entries to one are two as well.
+#[test]
+fn missing_tables_side_by_side_are_told_apart() {
+    let mut memory = small_guest();
+    memory.entry(0x1f88, 0x9_0000_1063).entry(0x1f90, 0x9_0000_1063);
+    let first = 0xffff_f800_0000_0000_u64;
+    let size = 0x80_0000_0000;
+    let range = |number: u64, at| (first + number * size, first + (number + 1) * size - 1, 512, at);
+    assert_eq!(
+        audit(&memory, "table-outside-image"),
+        [range(0, 0x9_0000_0000), range(1, 0x9_0000_1000), range(2, 0x9_0000_1000)]
+    );
+}
+
+/// What is writable and executable by itself is of `wx`, whoever else can write it.
+#[test]
+fn pages_that_are_both_are_no_aliases() {
+    let mut memory = small_guest();
+    memory.entry(0x4200, 0xe067 | XD);
+    assert_eq!(audit(&memory, "wx").len(), 1);
+    assert_eq!(audit(&memory, "wx-alias"), []);
+}
+
+/// Both halves of the root lead to one table, which is read once.
+#[test]
+fn what_is_not_read_again_is_counted() {
+    let mut memory = small_guest();
+    memory.entry(0x1800, 0x2067);
+    let count = |repeats| audit_with(&memory, AuditChecks::default(), Limits { repeats }).repeated;
+    // The PDPT again, and the directory below it, to which its own PDPTE and that of 0x8000 lead.
+    assert_eq!(count(0), 2);
+    assert_eq!(count(100), 0);
+}
+
 #[test]
 fn the_default_leaves_out_what_is_usual() {
     let audit = audit_with(&small_guest(), AuditChecks::default(), Limits::default());

@@ -1,11 +1,13 @@
 //! Images made by hand, in every format and paging mode, whole and damaged.
 
+mod compressed;
 mod findings;
 mod formats;
 mod monitor;
 mod mutations;
 mod registers;
 mod scans;
+mod trees;
 
 use crate::{Found, ImageOptions, Limits, MemoryImage, MemoryImageError, StateOptions};
 use mmu_core::walk::EntryMeaning;

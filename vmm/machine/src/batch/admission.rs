@@ -1,11 +1,13 @@
 //! Whether a case fits the fixed layout of the guest's memory. Generated cases fit by construction.
 //! A case that a user wrote may not, and must not be able to damage the guest.
 
+mod call;
 mod entries;
 mod sequence;
 
 use super::registers::{check_state, high_root};
 use super::stubs::{is_keyed, stub_of};
+use call::check_calls;
 use crosswalk_case::{Case, SAVED_AREA, SAVED_REGISTERS};
 use crosswalk_guest::contents::{is_code, is_loadable};
 use crosswalk_guest::high::data_behind;
@@ -38,6 +40,7 @@ pub fn arena_of(case: &Case) -> Result<Arena, String> {
         check_sequence(case)?;
     }
 
+    check_calls(case)?;
     let accesses = case.accesses();
     for alone in &accesses {
         check_access(alone)?;

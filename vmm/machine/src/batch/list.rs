@@ -350,6 +350,10 @@ impl<'i> ListWriter<'i> {
             return self.push(stub, address, value, Some(owner));
         };
 
+        let [rdi, rsi] = [rdi, rsi].map(|address| match self.code {
+            Code::Bits64 => address,
+            Code::Bits32 => address & LOW_HALF,
+        });
         self.push(Stub::LoadOperands, rdi, rcx, None);
         self.push(stub, rsi, 0, Some(owner));
         let part = Part::Operands { of_last: part == Part::Last };
@@ -437,7 +441,16 @@ fn with_register(mut state: ControlState, mov: Mov) -> ControlState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crosswalk_guest::layout::CALL_TARGET;
     use mmu_core::Profile;
+
+    /// `call [rsi]` has two bytes.
+    #[test]
+    fn a_call_returns_to_its_target() {
+        let image = Image::built_in().unwrap();
+        let call = Stub::Access { form: Form::Call, stack: true, log_size: 3, keyed: false };
+        assert_eq!(image.access_of(call, Code::Bits64).map(|at| at + 2), Some(CALL_TARGET));
+    }
 
     /// A write of ring 0, then a read of ring 3. IRET pops RIP, CS, RFLAGS, RSP and SS: selectors 0x23 and
     /// 0x1b, and two words of the second record are left for `ClearPkru`.

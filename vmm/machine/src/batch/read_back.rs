@@ -20,11 +20,11 @@ use super::stubs::{keeps_frames, supervisor_window};
 use crate::guest_tables;
 use crate::memory::{GuestMemory, LANE_BYTES};
 use crate::{GuestFailure, MachineError, Position, ProvenanceMap, ResultClass, RunLog};
-use crosswalk_case::Operands;
 use crosswalk_case::observation::{
     Attempt, EarlierAccess, EntryAfter, Observation, ObservedFault, PrivilegedRecord, Provenance,
     Register, SavedFrame,
 };
+use crosswalk_case::{Moved, Operands};
 use crosswalk_guest::contents;
 use crosswalk_guest::layout::{Arena, MAX_LANES};
 use crosswalk_guest::mailbox::{AccessRecord, FrameRecord, Header, RegisterRecord, tagged_fault};
@@ -440,6 +440,7 @@ impl RecordReader<'_> {
     fn read_operands(&mut self, record: &AccessRecord, owner: Owner, of_last: bool) {
         let AccessRecord { stub: rcx, address: rsi, value: rdi } = *record;
         let moved = owner.operands.map(|before| before.moved_to(Operands { rsi, rdi, rcx }));
+        let moved = if self.code == Code::Bits32 { moved.map(Moved::in_32_bits) } else { moved };
 
         let earlier = self.earlier.get_mut(owner.case).and_then(|earlier| earlier.last_mut());
         match (self.attempts.get_mut(owner.case), earlier) {

@@ -112,6 +112,16 @@ impl LogMachine {
         self.end
     }
 
+    /// Whether the log ends in a batch: the machine did not come back from it, or the log was cut off.
+    pub const fn ends_in_batch(&self) -> bool {
+        match self.end {
+            Some(LogEnd::CutOff { during } | LogEnd::Restart { during }) => {
+                matches!(during, Some(number) if number > 0)
+            }
+            _ => false,
+        }
+    }
+
     /// The number of the last line that was read.
     pub const fn line(&self) -> u64 {
         self.reader.line()

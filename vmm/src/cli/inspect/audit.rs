@@ -1,8 +1,7 @@
 //! `crosswalk audit`: what should not be in the page tables of a memory image or a live guest.
 
-use super::{RepeatArguments, SourceArguments, exit_code};
+use super::{ColourArguments, RepeatArguments, SourceArguments, exit_code};
 use crate::cli::failure::Failure;
-use crate::cli::output::print;
 use crate::report::inspect::audit;
 use crosswalk_inspect::{Audit, AuditChecks};
 use std::process::ExitCode;
@@ -18,6 +17,8 @@ pub(in crate::cli) struct AuditArguments {
     checks: Option<AuditChecks>,
     #[command(flatten)]
     repeats: RepeatArguments,
+    #[command(flatten)]
+    colour: ColourArguments,
     /// Print one JSON document instead of text
     #[arg(long)]
     json: bool,
@@ -37,6 +38,6 @@ pub(in crate::cli) fn run(arguments: &AuditArguments) -> Result<ExitCode, Failur
         };
         Ok((report, exit_code(found.counts.iter().any(|count| *count > 0), found.is_complete)))
     })?;
-    print(&report);
+    arguments.colour.print_report(&report, arguments.json);
     Ok(code)
 }

@@ -1,8 +1,9 @@
 //! `crosswalk diff`: what two memory images or live guests map differently.
 
-use super::{ReadingArguments, RepeatArguments, Signals, exit_code, live_guest, number};
+use super::{
+    ColourArguments, ReadingArguments, RepeatArguments, Signals, exit_code, live_guest, number,
+};
 use crate::cli::failure::Failure;
-use crate::cli::output::print;
 use crate::report::inspect::Inspected;
 use crate::report::inspect::difference::ImageDifference;
 use mmu_core::x86::format::EntryBits;
@@ -31,6 +32,8 @@ pub(in crate::cli) struct DiffArguments {
     flags: bool,
     #[command(flatten)]
     repeats: RepeatArguments,
+    #[command(flatten)]
+    colour: ColourArguments,
     /// Print one JSON document instead of text
     #[arg(long)]
     json: bool,
@@ -63,7 +66,7 @@ pub(in crate::cli) fn run(arguments: &DiffArguments) -> Result<ExitCode, Failure
         }
         Err(failure) => return signals.finish(&[&before_inspected], Err(failure)),
     };
-    print(&report);
+    arguments.colour.print_report(&report, arguments.json);
     Ok(code)
 }
 

@@ -1,21 +1,28 @@
 //! `crosswalk maps`: everything that the tables of a memory image or a live guest map.
 
-use super::{RepeatArguments, SourceArguments, check_width, exit_code, linear_address, of_output};
+use super::{
+    ColourArguments, RepeatArguments, SourceArguments, check_width, exit_code, linear_address,
+    of_output,
+};
 use crate::cli::failure::Failure;
-use crate::cli::output::print;
+use crate::cli::output::{check_replaceable, print, replace_file};
+use crate::report::Coloured;
 use crate::report::inspect::Inspected;
 use crate::report::inspect::check;
 use crate::report::inspect::maps::{self, MapsOptions, MapsShape};
+use crate::report::inspect::page::MapsPage;
+use crate::report::inspect::tree;
 use crosswalk_inspect::monitor::{MonitorCheck, TlbLineError};
 use crosswalk_inspect::{
     Limits, LiveGuest, MonitorAddress, PageFilter, RegisterOrigin, RegisterOrigins, ScanTotals,
-    Source,
+    Source, TableTree, TreeLimits,
 };
 use mmu_core::{PagingMode, VirtAddr};
-use std::io::{self, BufWriter, Seek};
-use std::path::PathBuf;
+use std::io::{self, BufWriter, Seek, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
+use std::sync::atomic::AtomicBool;
 
 /// The most pages that a monitor is asked to list: those of 16 GiB.
 const MAX_LISTED: u64 = 1 << 22;
@@ -31,6 +38,12 @@ pub(in crate::cli) struct MapsArguments {
     /// Show counts only
     #[arg(long, conflicts_with = "pages")]
     stats: bool,
+    /// Show the tables as a tree, each once
+    #[arg(long, conflicts_with_all = ["pages", "stats", "style", "filter", "range", "has", "json_lines"])]
+    tree: bool,
+    /// Write a page for a browser: a picture of the address space, the tables, and what audit finds
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["pages", "stats", "style", "filter", "range", "has", "json", "json_lines", "tree"])]
+    html: Option<PathBuf>,
     /// Print what QEMU's monitor prints
     #[arg(long, value_enum, conflicts_with_all = ["pages", "stats"])]
     style: Option<MonitorStyle>,
@@ -46,10 +59,12 @@ pub(in crate::cli) struct MapsArguments {
     has: Option<VirtAddr>,
     /// Compare with what QEMU's monitor has printed, or the one of a live guest prints now, and say who
     /// is right about each difference
-    #[arg(long, value_name = "info-tlb:FILE|qmp:SOCKET", conflicts_with_all = ["pages", "stats", "style", "filter", "range", "has", "json_lines"])]
+    #[arg(long, value_name = "info-tlb:FILE|qmp:SOCKET", conflicts_with_all = ["pages", "stats", "style", "filter", "range", "has", "json_lines", "tree", "html"])]
     check: Option<MonitorAnswer>,
     #[command(flatten)]
     repeats: RepeatArguments,
+    #[command(flatten)]
+    colour: ColourArguments,
     /// Print one JSON document instead of text
     #[arg(long, conflicts_with_all = ["pages", "stats", "style"])]
     json: bool,
@@ -106,9 +121,11 @@ impl FromStr for AddressRange {
 }
 
 pub(in crate::cli) fn run(arguments: &MapsArguments) -> Result<ExitCode, Failure> {
-    match &arguments.check {
-        Some(answer) => check_monitor(arguments, answer),
-        None => show(arguments),
+    match arguments {
+        MapsArguments { check: Some(answer), .. } => check_monitor(arguments, answer),
+        MapsArguments { tree: true, .. } => show_tree(arguments),
+        MapsArguments { html: Some(path), .. } => write_page(arguments, path),
+        _ => show(arguments),
     }
 }
 
@@ -117,9 +134,7 @@ pub(in crate::cli) fn run(arguments: &MapsArguments) -> Result<ExitCode, Failure
 fn show(arguments: &MapsArguments) -> Result<ExitCode, Failure> {
     if !arguments.source.is_live() {
         return arguments.source.inspect(|inspected, stop| {
-            let options = arguments.options(inspected)?;
-            let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-            let written = maps::write(&mut out, inspected, &options, stop);
+            let written = arguments.write(io::stdout().lock(), inspected, stop)?;
             let is_complete = written.map_err(|error| of_output(&error))?;
             Ok(exit_code(false, is_complete))
         });
@@ -128,14 +143,43 @@ fn show(arguments: &MapsArguments) -> Result<ExitCode, Failure> {
     let of_file = |error| Failure::machine(format!("a temporary file cannot be written: {error}"));
     let mut kept = tempfile::tempfile().map_err(of_file)?;
     let code = arguments.source.inspect(|inspected, stop| {
-        let options = arguments.options(inspected)?;
-        let mut out = BufWriter::with_capacity(1 << 16, &kept);
-        let is_complete = maps::write(&mut out, inspected, &options, stop).map_err(of_file)?;
-        Ok(exit_code(false, is_complete))
+        let written = arguments.write(&kept, inspected, stop)?;
+        Ok(exit_code(false, written.map_err(of_file)?))
     })?;
 
     kept.rewind().map_err(of_file)?;
     io::copy(&mut kept, &mut io::stdout().lock()).map_err(|error| of_output(&error))?;
+    Ok(code)
+}
+
+/// Prints the tables as a tree.
+fn show_tree(arguments: &MapsArguments) -> Result<ExitCode, Failure> {
+    let (report, code) = arguments.source.inspect(|inspected, stop| {
+        let memory = inspected.source.memory();
+        let tree = TableTree::new(memory, &inspected.mmu(), TreeLimits::default(), stop);
+        let report = if arguments.json {
+            tree::json(inspected, &tree)
+        } else {
+            tree::text(inspected, &tree)
+        };
+        Ok((report, exit_code(false, tree.is_complete)))
+    })?;
+    arguments.colour.print_report(&report, arguments.json);
+    Ok(code)
+}
+
+/// Writes the page for a browser.
+fn write_page(arguments: &MapsArguments, path: &Path) -> Result<ExitCode, Failure> {
+    check_replaceable(path)?;
+    let limits = arguments.repeats.limits();
+
+    let (page, summary, code) = arguments.source.inspect(|inspected, stop| {
+        let page = MapsPage::new(inspected, limits, stop);
+        let summary = page.summary(&path.display().to_string());
+        Ok((page.html(), summary, exit_code(false, page.is_complete())))
+    })?;
+    replace_file(path, page)?;
+    print(&summary);
     Ok(code)
 }
 
@@ -217,6 +261,19 @@ fn check_listable(inspected: &Inspected, name: &str, limits: Limits) -> Result<(
 }
 
 impl MapsArguments {
+    /// Writes what is shown. Returns whether it is complete.
+    fn write(
+        &self,
+        out: impl Write,
+        inspected: &Inspected,
+        stop: &AtomicBool,
+    ) -> Result<io::Result<bool>, Failure> {
+        let options = self.options(inspected)?;
+        let is_coloured = options.shape.is_for_people() && self.colour.is_on();
+        let mut out = Coloured::new(BufWriter::with_capacity(1 << 16, out), is_coloured);
+        Ok(maps::write(&mut out, inspected, &options, stop))
+    }
+
     /// What is shown.
     fn options(&self, inspected: &Inspected) -> Result<MapsOptions, Failure> {
         let mode = inspected.derived.state.mode();

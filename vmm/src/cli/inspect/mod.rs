@@ -1,6 +1,7 @@
 //! The commands that look into memory images and live guests: where they are read from, and with which registers.
 
 pub(super) mod audit;
+mod colour;
 pub(super) mod diff;
 pub(super) mod maps;
 pub(super) mod rmap;
@@ -11,12 +12,13 @@ use super::profile::ProfileArgument;
 use super::stop_flag::{stop_flag, stop_flag_until};
 use crate::file;
 use crate::report::inspect::Inspected;
+use colour::ColourArguments;
 use crosswalk_inspect::{
-    ImageFormat, ImageOptions, Limits, LiveGuest, MemoryImage, MemoryImageError, MonitorAddress,
-    RamRange, Source, StateOptions,
+    DerivedState, ImageFormat, ImageOptions, Limits, LiveGuest, MemoryImage, MemoryImageError,
+    MonitorAddress, RamRange, RegisterOrigin, Source, StateOptions,
 };
 use mmu_core::x86::profile::PHYSICAL_ADDRESS_BITS;
-use mmu_core::{PagingMode, Profile, VirtAddr};
+use mmu_core::{ControlState, Cr0, Cr4, Efer, Features, PagingMode, Profile, VirtAddr};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,8 +27,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What an image can be.
 const IMAGE_HELP: &str = "A memory image: an ELF dump of QEMU (dump-guest-memory, virsh dump --memory-only), \
-                          a vmcore, a LiME image, or raw memory; or a live guest of QEMU: qmp:SOCKET or \
-                          qmp:HOST:PORT, which is stopped while it is read";
+                          a vmcore, a kdump, a LiME or AVML image, a Windows crash dump, or raw memory; or a \
+                          live guest of QEMU: qmp:SOCKET or qmp:HOST:PORT, which is stopped while it is read";
 
 /// A memory image, and how to read it.
 #[derive(Clone, Debug, clap::Args)]
@@ -42,7 +44,7 @@ pub(super) struct SourceArguments {
 #[derive(Clone, Debug, clap::Args)]
 #[group(id = "reading")]
 pub(super) struct ReadingArguments {
-    /// The format: elf, lime, raw [default: by the first bytes; raw with --ram]
+    /// The format: elf, kdump, lime, avml, windows, raw [default: by the first bytes; raw with --ram]
     #[arg(long)]
     format: Option<ImageFormat>,
     /// Of a raw image: which physical addresses are where in the file; may be given several times
@@ -185,22 +187,67 @@ impl ReadingArguments {
         Ok(Source::Live(LiveGuest::connect(&address)?))
     }
 
-    /// Takes the registers of a source.
+    /// Takes the registers of a source. Without them nothing is inspected, and a live guest runs again.
     fn take_registers(&self, image: &Path, source: Arc<Source>) -> Result<Inspected, Failure> {
         let name = image.display().to_string();
+        match self.registers(&source) {
+            Ok((derived, profile)) => {
+                Ok(Inspected { name, source, cpu: self.cpu, derived, profile })
+            }
+            // A guest that stays stopped matters more.
+            Err(failure) => Err(source.finish().map_or_else(Failure::from, |()| failure)),
+        }
+    }
+
+    /// The registers, and the processor.
+    fn registers(&self, source: &Source) -> Result<(DerivedState, Profile), Failure> {
         let Self { cpu, cr0, cr3, cr4, efer, .. } = *self;
-        let derived = source.control_state(&StateOptions { cpu, cr0, cr3, cr4, efer });
-        let derived = derived.map_err(|error| after_finish(&source, error))?;
+        let derived = source.control_state(&StateOptions { cpu, cr0, cr3, cr4, efer })?;
         let widest =
             Profile { physical_address_bits: *PHYSICAL_ADDRESS_BITS.end(), ..Profile::default() };
         let profile = self.profile.map_or(widest, |profile| profile.0);
-        Ok(Inspected { name, source, cpu, derived, profile })
-    }
-}
+        if self.names_registers() {
+            self.check_state(&derived, profile)?;
+        }
 
-/// An error about a source that is not inspected. A guest that stays stopped matters more.
-fn after_finish(source: &Source, error: MemoryImageError) -> Failure {
-    source.finish().map_or_else(Failure::from, |()| Failure::from(error))
+        Ok((derived, profile))
+    }
+
+    /// Whether options say something about the processor. What an image says is taken as it is.
+    const fn names_registers(&self) -> bool {
+        let Self { cr0, cr3, cr4, efer, profile, .. } = self;
+        cr0.is_some() || cr3.is_some() || cr4.is_some() || efer.is_some() || profile.is_some()
+    }
+
+    /// Checks that the processor can be in this control state.
+    fn check_state(&self, derived: &DerivedState, profile: Profile) -> Result<(), Failure> {
+        let state = &derived.state;
+        // ET is fixed, and decides nothing. PDPTEs are what memory has: bad ones are shown, not refused.
+        let mut checked = ControlState { cr0: state.cr0 | Cr0::ET, pdptes: [0; 4], ..*state };
+        if self.efer.is_none() && !profile.features.contains(Features::NX) {
+            checked.efer -= Efer::NXE;
+        }
+        // Newer processors have bits that are not known here. Only options are held against what is.
+        if self.profile.is_none() {
+            if self.cr0.is_none() {
+                checked.cr0 &= Cr0::all();
+            }
+            if self.cr4.is_none() {
+                checked.cr4 &= Cr4::available(profile);
+            }
+            checked.cr3 = self.cr3.unwrap_or(0);
+        }
+
+        checked.check_on(profile).map_err(|error| {
+            let is_read =
+                matches!(derived.origins.efer, RegisterOrigin::Options | RegisterOrigin::Monitor);
+            let assumed = match (is_read, state.efer.contains(Efer::LMA)) {
+                (false, true) => "; EFER.LMA is taken to be 1 unless --efer says otherwise",
+                _ => "",
+            };
+            Failure::Input(format!("no processor can be in this state: {error}{assumed}"))
+        })
+    }
 }
 
 impl From<MemoryImageError> for Failure {

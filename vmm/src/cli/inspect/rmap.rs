@@ -1,8 +1,7 @@
 //! `crosswalk rmap`: who leads to a physical address.
 
-use super::{RepeatArguments, SourceArguments, exit_code, number};
+use super::{ColourArguments, RepeatArguments, SourceArguments, exit_code, number};
 use crate::cli::failure::Failure;
-use crate::cli::output::print;
 use crate::report::inspect::reverse::ReverseMap;
 use mmu_core::PhysAddr;
 use std::process::ExitCode;
@@ -16,6 +15,8 @@ pub(in crate::cli) struct RmapArguments {
     address: u64,
     #[command(flatten)]
     repeats: RepeatArguments,
+    #[command(flatten)]
+    colour: ColourArguments,
     /// Print one JSON document instead of text
     #[arg(long)]
     json: bool,
@@ -29,6 +30,6 @@ pub(in crate::cli) fn run(arguments: &RmapArguments) -> Result<ExitCode, Failure
         let report = if arguments.json { map.json() } else { map.text() };
         Ok((report, exit_code(false, map.is_complete())))
     })?;
-    print(&report);
+    arguments.colour.print_report(&report, arguments.json);
     Ok(code)
 }

@@ -1,8 +1,7 @@
 //! `crosswalk walk`: one address, followed through the tables of a memory image or a live guest.
 
-use super::{SourceArguments, check_width, linear_address};
+use super::{ColourArguments, SourceArguments, check_width, linear_address};
 use crate::cli::failure::Failure;
-use crate::cli::output::print;
 use crate::report::inspect::walk::InspectedWalk;
 use mmu_core::{AccessKind, Ring, VirtAddr};
 use std::process::ExitCode;
@@ -20,6 +19,8 @@ pub(in crate::cli) struct WalkArguments {
     /// Of --access: an access of user code
     #[arg(long, requires = "access")]
     user: bool,
+    #[command(flatten)]
+    colour: ColourArguments,
     /// Print one JSON document instead of text
     #[arg(long)]
     json: bool,
@@ -37,7 +38,7 @@ enum AccessArgument {
 }
 
 pub(in crate::cli) fn run(arguments: &WalkArguments) -> Result<ExitCode, Failure> {
-    let WalkArguments { source, address, access, user, json } = arguments;
+    let WalkArguments { source, address, access, user, colour, json } = arguments;
     let ring = if *user { Ring::Three } else { Ring::Zero };
     let access = access.map(|access| {
         let kind = match access {
@@ -53,6 +54,6 @@ pub(in crate::cli) fn run(arguments: &WalkArguments) -> Result<ExitCode, Failure
         let walk = InspectedWalk::new(inspected, *address, access);
         Ok(if *json { walk.json() } else { walk.text() })
     })?;
-    print(&report);
+    colour.print_report(&report, *json);
     Ok(ExitCode::SUCCESS)
 }

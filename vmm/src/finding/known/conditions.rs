@@ -47,6 +47,8 @@ pub struct When {
     smap: Option<bool>,
     /// CR4.PSE is 1.
     pse: Option<bool>,
+    /// PWT or PCD is 1 in CR3, which is no part of the address.
+    pwt_or_pcd_of_cr3: Option<bool>,
     /// PS is 1 in an entry that is present.
     large_page: Option<bool>,
     /// A table entry points to an address without memory.
@@ -87,10 +89,17 @@ impl When {
             && is_wanted(self.fetched_before, fetched_before(sequence))
             && is_wanted(self.smap, case.state.cr4.contains(Cr4::SMAP))
             && is_wanted(self.pse, case.state.cr4.contains(Cr4::PSE))
+            && is_wanted(self.pwt_or_pcd_of_cr3, has_pwt_or_pcd_in_cr3(case))
             && is_wanted(self.large_page, has_large_page(case))
             && is_wanted(self.table_outside_memory, has_table_outside_memory(case))
             && is_wanted(self.offset_of_read_only_entry, has_offset_of_read_only_entry(case))
     }
+}
+
+/// Whether PWT or PCD is 1 in CR3, where they are at the same places as in an entry.
+fn has_pwt_or_pcd_in_cr3(case: &Case) -> bool {
+    let cr3 = EntryBits::from_bits_retain(case.state.cr3);
+    cr3.intersects(EntryBits::PWT | EntryBits::PCD)
 }
 
 /// Whether an access of this kind before the last of a sequence stores in ring 0.

@@ -44,11 +44,14 @@ pub enum Kind {
     Unsupported,
     /// A limit that a probe finds when the machine is opened.
     Probe,
+    /// The machine does not come back from such cases.
+    Fatal,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Divergence, Self::Choice, Self::Unsupported, Self::Probe];
+    pub const ALL: [Self; 5] =
+        [Self::Divergence, Self::Choice, Self::Unsupported, Self::Probe, Self::Fatal];
 
     /// The name used in reports and in files of known findings.
     pub const fn name(self) -> &'static str {
@@ -57,6 +60,7 @@ impl Kind {
             Self::Choice => "choice",
             Self::Unsupported => "unsupported",
             Self::Probe => "probe",
+            Self::Fatal => "fatal",
         }
     }
 }
@@ -132,6 +136,11 @@ impl KnownFinding {
             && self.rule == choice.rule
             && self.when.hold(case)
             && self.seen.hold_for_choice(choice)
+    }
+
+    /// Whether it says that the machine does not come back from this case.
+    pub fn is_fatal_in(&self, case: &Case) -> bool {
+        self.kind == Kind::Fatal && self.when.hold(case)
     }
 
     /// Whether it is the limit that a probe has found and describes like this.

@@ -1,12 +1,42 @@
-//! How much room a sequence needs in the guest's list.
+//! How much room a sequence needs in the guest's list, and what is left out where there is too little.
 
 use crosswalk_case::{Action, Case};
+use crosswalk_guest::stub::Form;
+use crosswalk_machine::batch::arena_of;
 use mmu_core::Ring;
 use mmu_core::x86::control::Mov;
 use std::collections::HashSet;
 
 /// Maximum number of records of a sequence. As many sequences as run together must fit the list.
 pub(super) const MAX_RECORDS: usize = 24;
+
+/// A sequence without as many of its first actions as it takes to fit.
+pub(super) fn fitted(mut case: Case) -> Case {
+    while records(&case) > MAX_RECORDS {
+        case.before.remove(0);
+    }
+    without_lost_pointers(case)
+}
+
+/// Makes calls pushes, if what comes first in a sequence was left out, and the pointer of one with it.
+fn without_lost_pointers(mut case: Case) -> Case {
+    let has_call = case
+        .script()
+        .any(|action| matches!(action, Action::Access(step) if step.form == Form::Call));
+    if !has_call || arena_of(&case).is_ok() {
+        return case;
+    }
+
+    let forms = case.before.iter_mut().filter_map(|action| match action {
+        Action::Access(step) => Some(&mut step.form),
+        _ => None,
+    });
+    for form in forms.chain([&mut case.form]).filter(|form| **form == Form::Call) {
+        *form = Form::Push;
+    }
+    case
+}
+
 /// The most records that a sequence can have: one for each action, another one for a privileged
 /// instruction, two for the operands of one with a source, and those that change the ring, EFLAGS.AC and PKRU before an access, or restore control
 /// registers for the next lane.

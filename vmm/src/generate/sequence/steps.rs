@@ -3,7 +3,7 @@
 
 use super::SequenceBatch;
 use super::mapping::{Mapping, TARGET};
-use super::records::{MAX_RECORDS, records};
+use super::records::fitted;
 use crosswalk_case::{AccessStep, Action, Case, TableEntry};
 use crosswalk_guest::contents::{self, CODE_OFFSETS, CODE_SIZE, crossing_code};
 use crosswalk_guest::stub::{Code, Form};
@@ -102,7 +102,7 @@ impl<'r, R: Rng> StepWriter<'r, R> {
             unreachable!("the last action is an access")
         };
         let entries = self.mapping.entries.iter().zip(initial);
-        let mut case = Case {
+        let case = Case {
             profile: self.machine.profile,
             state,
             entries: entries
@@ -113,10 +113,7 @@ impl<'r, R: Rng> StepWriter<'r, R> {
             form,
             value,
         };
-        while records(&case) > MAX_RECORDS {
-            case.before.remove(0);
-        }
-        case
+        fitted(case)
     }
 
     /// Makes some entries unusual.
@@ -172,6 +169,10 @@ impl<'r, R: Rng> StepWriter<'r, R> {
 
     pub(super) const fn code(&self) -> Code {
         Code::of(self.table_use)
+    }
+
+    pub(super) const fn is_compatible(&self) -> bool {
+        self.table_use.compatibility
     }
 
     /// A bit of an entry that decides about rights, or P.
@@ -388,14 +389,16 @@ impl<R: Rng> StepWriter<'_, R> {
 
     fn random_access(&mut self, ring: Ring, is_last: bool) -> AccessStep {
         let copies = self.makes_copies();
-        if copies && is_last && self.may_store_in_parts() && self.rng.random_bool(0.1) {
+        let is_wide = self.code() == Code::Bits64;
+        // An emulator may store a part before it faults (K2, K12), which shows at the end only.
+        let may_be_emulated = ring == Ring::Zero || self.is_compatible();
+        if copies && is_wide && is_last && self.may_store_in_parts() && self.rng.random_bool(0.1) {
             return self.random_last(ring);
         }
         if copies && self.rng.random_bool(0.12) {
-            if ring == Ring::Three && self.rng.random_bool(0.1) {
+            if is_wide && ring == Ring::Three && self.rng.random_bool(0.1) {
                 return self.random_wide_compare();
             }
-            let may_be_emulated = ring == Ring::Zero;
             return self.random_copy(ring, is_last || !may_be_emulated);
         }
 
@@ -407,8 +410,6 @@ impl<R: Rng> StepWriter<'_, R> {
             _ => AccessKind::Clflush,
         };
         let is_second = self.mapping.pages.len() > 1 && self.rng.random_bool(0.3);
-        // An emulator may store a part before it faults (K2, K12), which shows at the end only.
-        let may_be_emulated = ring == Ring::Zero || self.table_use.compatibility;
         let may_cross = !is_second
             && self.mapping.is_followed
             && self.rng.random_bool(0.2)
@@ -422,7 +423,7 @@ impl<R: Rng> StepWriter<'_, R> {
         let segment = if is_stack { Segment::Stack } else { Segment::Data };
         let ac = self.random_ac(ring);
         let value = self.value_to_store(offset);
-        let compatibility = self.table_use.compatibility;
+        let compatibility = self.is_compatible();
         AccessStep { access: Access { segment, ac, compatibility, ..access }, form, value }
     }
 

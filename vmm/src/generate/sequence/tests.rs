@@ -188,6 +188,29 @@ fn instructions_with_a_source_occur_in_every_shape() {
     }
 }
 
+/// 32-bit code has three of them.
+#[test]
+fn instructions_with_a_source_occur_in_32_bit_code() {
+    for mode in [PagingMode::Bits32, PagingMode::Pae, PagingMode::FourLevel] {
+        let stream = SequenceStream::new(3, mode, capabilities(true));
+        let cases = (0..32).flat_map(|number| stream.batch(number, usize::MAX).cases);
+        let steps: Vec<_> = cases
+            .flat_map(|case| case.script().collect::<Vec<_>>())
+            .filter_map(|action| match action {
+                Action::Access(step) if step.form.has_source() => Some(step),
+                _ => None,
+            })
+            .filter(|step| mode != PagingMode::FourLevel || step.access.compatibility)
+            .collect();
+
+        for form in [Form::MoveString, Form::RepeatedMove, Form::CompareStrings] {
+            let count = steps.iter().filter(|step| step.form == form).count();
+            assert!(count > 5, "{mode}, {form:?}: {count}");
+        }
+        assert!(steps.iter().all(|step| !step.form.moves_stack()), "{mode}");
+    }
+}
+
 /// EFLAGS.AC is about SMAP here; ring 3 checks no alignment. What is made again in ring 3 has none either.
 #[test]
 fn ring_3_has_no_ac() {

@@ -1,7 +1,7 @@
 //! What an audit has found, for people and as JSON.
 
 use super::image::InspectedJson;
-use super::{Inspected, letters};
+use super::{Inspected, letters, repeated_tables};
 use crate::report::style::json::to_text;
 use crate::report::style::number::with_commas;
 use crate::report::style::table::line;
@@ -37,6 +37,7 @@ pub fn text(inspected: &Inspected, audit: &Audit, checks: AuditChecks) -> String
             line(&mut text, &format!("  and {more} more (--json has up to 10,000)"));
         }
     }
+    repeated_tables(&mut text, audit.repeated);
     if !audit.is_complete {
         line(&mut text, "Not everything was looked at: it was interrupted, or too much is mapped.");
     }
@@ -60,7 +61,7 @@ fn describe(text: &mut String, finding: &AuditFinding) {
 }
 
 /// What the findings of a check are.
-const fn meaning(check: AuditCheck, count: u64) -> &'static str {
+pub(super) const fn meaning(check: AuditCheck, count: u64) -> &'static str {
     match (check, count) {
         (AuditCheck::Wx, 1) => "range of pages is writable and executable",
         (AuditCheck::Wx, _) => "ranges of pages are writable and executable",
@@ -80,6 +81,7 @@ pub fn json(inspected: &Inspected, audit: &Audit, checks: AuditChecks) -> String
         image: inspected.json(),
         checks: counts.map(|(check, count)| CheckJson { check: check.name(), count }).collect(),
         findings: audit.findings.iter().map(finding_json).collect(),
+        repeated: audit.repeated,
         complete: audit.is_complete,
     })
 }
@@ -102,6 +104,7 @@ struct AuditDocument<'i> {
     image: InspectedJson<'i>,
     checks: Vec<CheckJson>,
     findings: Vec<AuditFindingJson<'i>>,
+    repeated: u64,
     complete: bool,
 }
 

@@ -2,7 +2,7 @@
 //! one.
 
 use super::image::InspectedJson;
-use super::{Inspected, letters};
+use super::{Inspected, letters, repeated_tables};
 use crate::report::style::json::to_text;
 use crate::report::style::number::{size, with_commas};
 use crate::report::style::table::line;
@@ -29,6 +29,8 @@ pub struct ImageDifference<'i> {
     after: &'i Inspected,
     ranges: Vec<ChangedRange>,
     count: u64,
+    /// Entries of both that lead to tables which were read before, and are not read again.
+    repeated: u64,
     is_complete: bool,
 }
 
@@ -86,15 +88,18 @@ impl<'i> ImageDifference<'i> {
         limits: Limits,
         stop: &AtomicBool,
     ) -> Self {
-        let mut found = Self { before, after, ranges: Vec::new(), count: 0, is_complete: true };
+        let mut found =
+            Self { before, after, ranges: Vec::new(), count: 0, repeated: 0, is_complete: true };
         // Both end together, or what one has alone would be a difference.
         let is_stopped = Cell::new(false);
+        let repeated = Cell::new(0);
         let pages = |inspected: &'i Inspected| {
             let scan = inspected.source.scan(&inspected.mmu(), limits).map_while(|found| {
-                is_stopped.set(
-                    is_stopped.get()
-                        || matches!(found, Found::Table(_)) && stop.load(Ordering::Relaxed),
-                );
+                match found {
+                    Found::Table(_) if stop.load(Ordering::Relaxed) => is_stopped.set(true),
+                    Found::Repeated(_) => repeated.set(repeated.get() + 1),
+                    _ => {}
+                }
                 (!is_stopped.get()).then_some(found)
             });
             scan.filter_map(page)
@@ -106,6 +111,7 @@ impl<'i> ImageDifference<'i> {
             }
             found.add(&change, flags);
         }
+        found.repeated = repeated.get();
         found.is_complete = !is_stopped.get();
         found
     }
@@ -139,7 +145,7 @@ impl<'i> ImageDifference<'i> {
 
     /// The differences for people.
     pub fn text(&self) -> String {
-        let Self { before, after, ranges, count, is_complete } = self;
+        let Self { before, after, ranges, count, repeated, is_complete } = self;
         let mut text = String::new();
         before.describe(&mut text);
         after.describe(&mut text);
@@ -165,6 +171,7 @@ impl<'i> ImageDifference<'i> {
             let noun = if *count == 1 { "range differs" } else { "ranges differ" };
             line(&mut text, &format!("{} {noun}.", with_commas(*count)));
         }
+        repeated_tables(&mut text, *repeated);
         if !is_complete {
             line(&mut text, "Interrupted: this is what was found until then.");
         }
@@ -173,7 +180,7 @@ impl<'i> ImageDifference<'i> {
 
     /// The differences as a JSON document.
     pub fn json(&self) -> String {
-        let Self { before, after, ranges, count, is_complete } = self;
+        let Self { before, after, ranges, count, repeated, is_complete } = self;
         let changes = ranges.iter().map(|range| ChangeJson {
             first: Hex(range.first.get()),
             last: Hex(range.last.get()),
@@ -187,6 +194,7 @@ impl<'i> ImageDifference<'i> {
             images: [before.json(), after.json()],
             changes: changes.collect(),
             count: *count,
+            repeated: *repeated,
             complete: *is_complete,
         })
     }
@@ -204,6 +212,7 @@ struct DifferenceDocument<'i> {
     images: [InspectedJson<'i>; 2],
     changes: Vec<ChangeJson<'i>>,
     count: u64,
+    repeated: u64,
     complete: bool,
 }
 

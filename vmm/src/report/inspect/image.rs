@@ -31,25 +31,37 @@ impl Inspected {
         AnyMmu::new(self.derived.state, self.profile)
     }
 
-    /// The image, its registers, and what was derived, for people.
-    pub(super) fn describe(&self, text: &mut String) {
-        let Self { name, source, cpu, derived, profile } = self;
-        let state = &derived.state;
-        let extents = source.memory().extents();
-
-        let kind = match &**source {
+    /// What it is, and how much memory it has: `elf, 64 KiB in 1 range`.
+    pub(super) fn kind_and_memory(&self) -> String {
+        let kind = match &*self.source {
             Source::Image(image) => image.format().to_string(),
             Source::Live(guest) => format!("QEMU {}", guest.version()),
         };
-        let memory = size(extents.bytes().into());
-        let ranges = counted(extents.iter().len() as u64, "range");
+        let memory = self.source.memory();
+        let ranges = counted(memory.range_count(), "range");
+        format!("{kind}, {} in {ranges}", size(memory.byte_count().into()))
+    }
+
+    /// How a live guest was read, for people: names and sentences.
+    pub(super) fn guest_facts(&self) -> Vec<(&'static str, String)> {
+        match &*self.source {
+            Source::Image(_) => Vec::new(),
+            Source::Live(guest) => guest_facts(guest, self.derived.origins),
+        }
+    }
+
+    /// The image or the guest, its registers, and what was derived, for people.
+    pub(super) fn describe(&self, text: &mut String) {
+        let Self { name, source, cpu, derived, profile } = self;
+        let state = &derived.state;
+
         let cpus = match source.cpu_count() {
             0 => "without registers".to_owned(),
             count => counted(count as u64, "CPU"),
         };
-        line(text, &format!("{name}: {kind}, {memory} in {ranges}, {cpus}"));
-        if let Source::Live(guest) = &**source {
-            describe_guest(text, guest, derived.origins);
+        line(text, &format!("{name}: {}, {cpus}", self.kind_and_memory()));
+        for (fact, sentence) in self.guest_facts() {
+            line(text, &format!("{fact}: {sentence}"));
         }
         line(
             text,
@@ -72,7 +84,6 @@ impl Inspected {
     pub(super) fn json(&self) -> InspectedJson<'_> {
         let Self { name, source, cpu, derived, profile } = self;
         let state = &derived.state;
-        let extents = source.memory().extents();
         let (file, format, guest) = match &**source {
             Source::Image(image) => (Some(&**name), Some(image.format().name()), None),
             Source::Live(guest) => (None, None, Some(guest_json(name, guest))),
@@ -82,8 +93,8 @@ impl Inspected {
             file,
             format,
             guest,
-            memory_bytes: extents.bytes(),
-            memory_ranges: extents.iter().len(),
+            memory_bytes: source.memory().byte_count(),
+            memory_ranges: source.memory().range_count(),
             cpus: source.cpu_count(),
             cpu: *cpu,
             mode: state.mode().name(),
@@ -100,13 +111,11 @@ impl Inspected {
     }
 }
 
-/// How a live guest was read, for people.
-fn describe_guest(text: &mut String, guest: &LiveGuest, origins: RegisterOrigins) {
+fn guest_facts(guest: &LiveGuest, origins: RegisterOrigins) -> Vec<(&'static str, String)> {
     let meanwhile = match guest.run_state() {
         "running" => "stopped while its tables were read",
         _ => "left as it is",
     };
-    line(text, &format!("run state: {}, {meanwhile}", guest.run_state()));
     let memory = match guest.access() {
         MemoryAccess::Process(process) => format!("that of process {process}"),
         MemoryAccess::SharedFile(path) => format!("the file {}", path.display()),
@@ -114,10 +123,13 @@ fn describe_guest(text: &mut String, guest: &LiveGuest, origins: RegisterOrigins
             format!("as the monitor prints it, a table in about a millisecond, since {reason}")
         }
     };
-    line(text, &format!("memory: {memory}"));
+
+    let mut facts =
+        vec![("run state", format!("{}, {meanwhile}", guest.run_state())), ("memory", memory)];
     if origins == RegisterOrigins::all(RegisterOrigin::Monitor) {
-        line(text, "registers: as the monitor prints them (info registers)");
+        facts.push(("registers", "as the monitor prints them (info registers)".to_owned()));
     }
+    facts
 }
 
 fn guest_json<'i>(name: &'i str, guest: &'i LiveGuest) -> GuestJson<'i> {
@@ -148,7 +160,7 @@ pub(super) struct InspectedJson<'i> {
     format: Option<&'static str>,
     guest: Option<GuestJson<'i>>,
     memory_bytes: u64,
-    memory_ranges: usize,
+    memory_ranges: u64,
     cpus: usize,
     cpu: usize,
     mode: &'static str,

@@ -1,6 +1,7 @@
 //! What is found in memory images: the image itself and its registers ([`Inspected`]), one walk ([`walk`]), all
-//! mappings ([`maps`]), who leads to an address ([`reverse`]), what two images map differently ([`difference`]),
-//! what should not be ([`audit`]), and what a monitor says ([`check`]).
+//! mappings ([`maps`], and [`page`] for a browser), the tables as a [`tree`], who leads to an address
+//! ([`reverse`]), what two images map differently ([`difference`]), what should not be ([`audit`]), and what a
+//! monitor says ([`check`]).
 //!
 //! An image can have millions of pages, so what lists them is written while it is found.
 
@@ -9,13 +10,25 @@ pub mod check;
 pub mod difference;
 mod image;
 pub mod maps;
+pub mod page;
 mod problem;
 pub mod reverse;
+pub mod tree;
 pub mod walk;
 
 pub use image::Inspected;
 
+use crate::report::style::number::with_commas;
+use crate::report::style::table::line;
 use mmu_core::x86::semantics::Rights;
+
+/// Says how many entries lead to tables that were left out, if any do.
+fn repeated_tables(text: &mut String, count: u64) {
+    if count > 0 {
+        let count = with_commas(count);
+        line(text, &format!("Tables met again, and not looked through (--repeats): {count}."));
+    }
+}
 
 /// Rights in four letters: who may, and what: `urw-`, `sr-x`.
 fn letters(rights: Rights) -> String {
@@ -28,4 +41,14 @@ fn letters(rights: Rights) -> String {
     ]
     .iter()
     .collect()
+}
+
+/// The class that colours rights in pages: what may be done, whoever may.
+fn class(rights: Rights) -> &'static str {
+    match (rights.contains(Rights::WRITE), rights.contains(Rights::EXECUTE)) {
+        (true, true) => "wx",
+        (true, false) => "w",
+        (false, true) => "x",
+        (false, false) => "r",
+    }
 }

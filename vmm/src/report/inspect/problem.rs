@@ -44,7 +44,9 @@ impl ScanProblem {
                     at: unreadable.at.get(),
                     detail: match unreadable.error {
                         ReadError::Outside(_) => "not in the image".to_owned(),
-                        ReadError::Host { .. } => unreadable.error.to_string(),
+                        ReadError::Host { .. } | ReadError::Damaged { .. } => {
+                            unreadable.error.to_string()
+                        }
                     },
                 });
             }
@@ -73,13 +75,23 @@ impl ScanProblem {
         let is_next = self.last.get().checked_add(1) == Some(next.first.get());
         let is_alike = self.kind == next.kind
             && self.level == next.level
-            && (self.kind != ProblemKind::Reserved || self.detail == next.detail);
+            && match self.kind {
+                ProblemKind::Reserved => self.detail == next.detail,
+                // Two tables that are missing are two problems, even side by side.
+                ProblemKind::Unreadable => is_same_table(self.at, next.at),
+                ProblemKind::Repeated => true,
+            };
 
         if is_next && is_alike {
             self.last = next.last;
             self.count += next.count;
         }
         is_next && is_alike
+    }
+
+    /// The physical address of the first entry.
+    pub(super) const fn at(&self) -> u64 {
+        self.at
     }
 
     /// The problem in words, without the addresses.
@@ -109,6 +121,11 @@ impl ScanProblem {
             detail: &self.detail,
         }
     }
+}
+
+/// Whether entries at the second address come after those at the first one, in one table.
+const fn is_same_table(first: u64, second: u64) -> bool {
+    first < second && first >> 12 == second >> 12
 }
 
 #[derive(Serialize)]

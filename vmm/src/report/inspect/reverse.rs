@@ -1,7 +1,7 @@
 //! Who leads to a physical address, for people and as JSON.
 
 use super::image::InspectedJson;
-use super::{Inspected, letters};
+use super::{Inspected, letters, repeated_tables};
 use crate::report::style::json::to_text;
 use crate::report::style::number::with_commas;
 use crate::report::style::table::line;
@@ -10,11 +10,15 @@ use crosswalk_inspect::{Found, LeadsTo, Limits};
 use mmu_core::PhysAddr;
 use mmu_core::walk::PresentEntry;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The most entries that are kept. All of them are counted.
 const MAX_KEPT: usize = 10_000;
+
+/// The most entries that are told apart.
+const MAX_ENTRIES: usize = 1 << 20;
 
 /// The entries that lead to a physical address.
 #[derive(Debug)]
@@ -23,7 +27,10 @@ pub struct ReverseMap<'i> {
     at: PhysAddr,
     found: Vec<LeadsTo>,
     pages: u64,
-    tables: u64,
+    /// The entries that use its frame as a table, by their addresses: at most [`MAX_ENTRIES`].
+    entries: BTreeSet<PhysAddr>,
+    /// How often the tables lead to them: a table that is shared has several paths.
+    paths: u64,
     /// Entries that lead to tables that were read before, and are not read again.
     repeated: u64,
     /// Whether all tables were looked at.
@@ -38,7 +45,8 @@ impl<'i> ReverseMap<'i> {
             at,
             found: Vec::new(),
             pages: 0,
-            tables: 0,
+            entries: BTreeSet::new(),
+            paths: 0,
             repeated: 0,
             is_complete: true,
         };
@@ -52,13 +60,34 @@ impl<'i> ReverseMap<'i> {
             let Some(leads) = LeadsTo::of(&found, at) else { continue };
             match leads {
                 LeadsTo::Page { .. } => map.pages += 1,
-                LeadsTo::Table(_) => map.tables += 1,
+                LeadsTo::Table(entry) => map.add_path(entry.at),
             }
             if map.found.len() < MAX_KEPT {
                 map.found.push(leads);
             }
         }
         map
+    }
+
+    /// Counts a path to an entry that uses the frame as a table.
+    fn add_path(&mut self, entry: PhysAddr) {
+        self.paths += 1;
+        if self.entries.len() < MAX_ENTRIES {
+            self.entries.insert(entry);
+        }
+    }
+
+    /// The entries that use the frame as a table, and how many paths lead to them.
+    fn table_use(&self) -> String {
+        let count = self.entries.len() as u64;
+        let least = if self.entries.len() < MAX_ENTRIES { "" } else { "at least " };
+        let paths = match self.paths {
+            paths if paths == count => String::new(),
+            paths => format!(", on {} paths", with_commas(paths)),
+        };
+        let (noun, verb) = if count == 1 { ("entry", "uses") } else { ("entries", "use") };
+        let count = with_commas(count);
+        format!("{least}{count} {noun} {verb} its frame as a table{paths}")
     }
 
     /// Whether all tables were looked at.
@@ -68,7 +97,7 @@ impl<'i> ReverseMap<'i> {
 
     /// The entries for people.
     pub fn text(&self) -> String {
-        let Self { inspected, at, found, pages, tables, repeated, is_complete } = self;
+        let Self { inspected, at, found, pages, paths, repeated, is_complete, .. } = self;
         let mut text = String::new();
         inspected.describe(&mut text);
 
@@ -91,22 +120,14 @@ impl<'i> ReverseMap<'i> {
             text.push('\n');
         }
 
-        let not_shown = (pages + tables).saturating_sub(found.len() as u64);
+        let not_shown = (pages + paths).saturating_sub(found.len() as u64);
         if not_shown > 0 {
             line(&mut text, &format!("{} more are not shown.", with_commas(not_shown)));
         }
-        let (pages, tables) = (with_commas(*pages), with_commas(*tables));
-        line(
-            &mut text,
-            &format!("{at}: {pages} mappings; {tables} entries use its frame as a table."),
-        );
-        if *repeated > 0 {
-            let repeated = with_commas(*repeated);
-            line(
-                &mut text,
-                &format!("Tables met again, and not looked through (--repeats): {repeated}."),
-            );
-        }
+        let noun = if *pages == 1 { "mapping" } else { "mappings" };
+        let pages = with_commas(*pages);
+        line(&mut text, &format!("{at}: {pages} {noun}; {}.", self.table_use()));
+        repeated_tables(&mut text, *repeated);
         if !inspected.source.has(*at) {
             line(&mut text, "The image has no memory at this address.");
         }
@@ -118,14 +139,16 @@ impl<'i> ReverseMap<'i> {
 
     /// The entries as a JSON document.
     pub fn json(&self) -> String {
-        let Self { inspected, at, found, pages, tables, is_complete, .. } = self;
+        let Self { inspected, at, found, pages, entries, paths, repeated, is_complete } = self;
         to_text(&ReverseDocument {
             image: inspected.json(),
             physical: Hex(at.get()),
             in_image: inspected.source.has(*at),
             led_by: found.iter().map(leads_json).collect(),
             mappings: *pages,
-            table_entries: *tables,
+            table_entries: entries.len(),
+            table_paths: *paths,
+            repeated: *repeated,
             complete: *is_complete,
         })
     }
@@ -156,7 +179,9 @@ struct ReverseDocument<'i> {
     in_image: bool,
     led_by: Vec<LeadsJson>,
     mappings: u64,
-    table_entries: u64,
+    table_entries: usize,
+    table_paths: u64,
+    repeated: u64,
     complete: bool,
 }
 

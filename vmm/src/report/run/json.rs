@@ -7,7 +7,6 @@ use crate::campaign::breakdown::Breakdown;
 use crate::campaign::journal::ShardLine;
 use crate::campaign::tally::{EndSeen, ModeCounts, Tally};
 use crate::corpus::Source;
-use crate::finding::known::Kind;
 use crate::finding::{Finding, Shown};
 use crate::report::conformance::score;
 use crate::report::jail::{JailJson, jail};
@@ -321,12 +320,7 @@ fn finding_json(finding: &Finding) -> FindingJson<'_> {
     FindingJson {
         id: &finding.id,
         title: &finding.title,
-        kind: match finding.kind {
-            Kind::Divergence => "divergence",
-            Kind::Choice => "choice",
-            Kind::Unsupported => "unsupported",
-            Kind::Probe => "probe",
-        },
+        kind: finding.kind.name(),
         explained_by: finding.explained_by.as_deref(),
         count: finding.count,
         known: finding.known,

@@ -317,6 +317,7 @@ fn describe_findings(text: &mut String, facts: &RunFacts<'_>, summary: &Summary)
             (Kind::Unsupported, true) => "unsupported",
             (Kind::Unsupported, false) => "NOT RUN",
             (Kind::Probe, _) => "probe",
+            (Kind::Fatal, _) => "fatal",
         };
         let count = if finding.count == 0 { "not met".into() } else { with_commas(finding.count) };
         table.add_row([finding.id.clone(), kind.into(), count, finding.title.clone()]);

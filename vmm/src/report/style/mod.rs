@@ -1,11 +1,14 @@
 //! How every report looks: numbers, tables, JSON.
 
+mod colour;
 pub(super) mod json;
 pub(super) mod number;
 mod printable;
 pub(super) mod table;
 
+pub(crate) use colour::Coloured;
 pub(crate) use printable::printable;
+pub(crate) use table::in_80_columns;
 
 /// The names of columns in texts.
 pub(super) fn letters() -> impl Iterator<Item = char> {

@@ -17,10 +17,7 @@ pub(in crate::report) fn with_commas(number: u64) -> String {
 
 /// A number of cases with its noun: 1 case, 1,234 cases.
 pub(in crate::report) fn cases(number: u64) -> String {
-    match number {
-        1 => "1 case".to_owned(),
-        number => format!("{} cases", with_commas(number)),
-    }
+    numbered(number, "case")
 }
 
 /// A size in the largest unit that it fills, to four digits.
@@ -38,6 +35,14 @@ pub(in crate::report) fn size(bytes: u128) -> String {
         0..10 => format!("{}.{:03} {unit}", scaled(1000) / 1000, scaled(1000) % 1000),
         10..100 => format!("{}.{:02} {unit}", scaled(100) / 100, scaled(100) % 100),
         _ => format!("{}.{} {unit}", scaled(10) / 10, scaled(10) % 10),
+    }
+}
+
+/// A large number with its noun: 1 page, 1,234 pages.
+pub(in crate::report) fn numbered(number: u64, what: &str) -> String {
+    match number {
+        1 => format!("1 {what}"),
+        number => format!("{} {what}s", with_commas(number)),
     }
 }
 

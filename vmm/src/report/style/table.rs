@@ -30,6 +30,15 @@ pub(in crate::report) fn trimmed(table: &Table) -> String {
     lines.join("\n")
 }
 
+/// Lines, each broken at blanks so that it fits, with nothing that a terminal obeys.
+pub(crate) fn in_80_columns(lines: &str) -> String {
+    let mut text = String::new();
+    for words in lines.lines() {
+        line(&mut text, words);
+    }
+    text
+}
+
 /// Adds a line, broken at blanks so that it fits; its continuation is indented. A line break at the end
 /// of the words adds an empty line; within them it is shown as what it is.
 pub(in crate::report) fn line(text: &mut String, words: &str) {

@@ -141,6 +141,14 @@ pub fn beside(case: &Case, walker: WalkerSpec, attempt: &Attempt) -> String {
     text
 }
 
+/// What is shown instead if the machine did not come back, as a known finding says.
+pub fn did_not_return(id: &str, title: &str) -> String {
+    let mut text = String::new();
+    line(&mut text, &format!("machine   did not come back from it ({id}: {title})"));
+    line(&mut text, "verdict   DIVERGE");
+    text
+}
+
 /// The address of the first byte in each page that the case's instruction touches, with the case as if it
 /// made that access alone; each page once for each kind of access.
 pub(super) fn pages(case: &Case) -> Vec<(Case, VirtAddr)> {

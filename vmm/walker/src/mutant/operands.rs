@@ -20,7 +20,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         id: "B64b",
         rule: None,
-        mistake: "PUSH and POP that fault have moved RSP",
+        mistake: "PUSH, POP and CALL that fault have moved RSP",
         origin: "icicle-python #10, dosemu2 #1059",
         needs: &[],
         semantics: None,
@@ -93,6 +93,7 @@ mod tests {
         for (form, by_b64, by_b64b) in [
             (Form::RepeatedMove, Moved { rsi: 1, rdi: 1, rcx: -1 }, still),
             (Form::Push, still, Moved { rdi: -8, ..still }),
+            (Form::Call, still, Moved { rdi: -8, ..still }),
             (Form::Pop, still, Moved { rdi: 8, ..still }),
             (Form::MoveString, still, still),
         ] {

@@ -78,7 +78,8 @@ fn range_json(range: &PageRange) -> RangeJson {
     }
 }
 
-const fn of_pages(pages: PageFlags) -> &'static str {
+/// Of how many pages a flag is set, in a word.
+pub(in crate::report::inspect) const fn of_pages(pages: PageFlags) -> &'static str {
     match pages {
         PageFlags::None => "none",
         PageFlags::Some => "some",

@@ -5,6 +5,9 @@ mod json;
 mod qemu;
 mod text;
 
+pub(super) use json::of_pages;
+pub(super) use text::{flag_letters, in_words, short_page_size};
+
 use super::Inspected;
 use super::problem::ScanProblem;
 use crosswalk_inspect::{Found, Limits, PageFilter, Scan, ScanTotals};
@@ -30,6 +33,13 @@ pub enum MapsShape {
     QemuTlb,
     /// As `info mem`.
     QemuMem,
+}
+
+impl MapsShape {
+    /// Whether people read it, and not a program.
+    pub const fn is_for_people(self) -> bool {
+        matches!(self, Self::Ranges | Self::Pages | Self::Stats)
+    }
 }
 
 /// What is shown, and how.

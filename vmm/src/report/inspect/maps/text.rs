@@ -35,15 +35,14 @@ impl<'o> Sheet<'o> {
         let digits = self.digits;
         let [first, last] = [range.first, range.last].map(VirtAddr::get);
         let bytes = size(range.bytes().into());
-        let page = page_size(range);
+        let page = short_page_size(range.level.shift);
         let rights = letters(range.rights);
-        let [a, d, g] = [(range.accessed, 'A'), (range.dirty, 'D'), (range.global, 'G')]
-            .map(|(pages, letter)| flag(pages, letter));
+        let flags = flag_letters([range.accessed, range.dirty, range.global]);
         let place =
             if range.is_contiguous { range.address.to_string() } else { "scattered".to_owned() };
         writeln!(
             self.out,
-            "{first:#0digits$x}-{last:#0digits$x} {bytes:>9} {page} {rights} {a}{d}{g} {place}"
+            "{first:#0digits$x}-{last:#0digits$x} {bytes:>9} {page} {rights} {flags} {place}"
         )
     }
 
@@ -72,8 +71,9 @@ impl<'o> Sheet<'o> {
 }
 
 /// The size of the pages of a range, in two letters.
-const fn page_size(range: &PageRange) -> &'static str {
-    match range.level.shift {
+/// The size of a page of 2^`shift` bytes, in two letters.
+pub(in crate::report::inspect) const fn short_page_size(shift: u8) -> &'static str {
+    match shift {
         0..21 => "4K",
         21 => "2M",
         22 => "4M",
@@ -81,6 +81,12 @@ const fn page_size(range: &PageRange) -> &'static str {
     }
 }
 
+/// A, D and G in letters.
+pub(in crate::report::inspect) fn flag_letters([a, d, g]: [PageFlags; 3]) -> String {
+    [flag(a, 'A'), flag(d, 'D'), flag(g, 'G')].iter().collect()
+}
+
+/// The letter of a flag: small where only some pages have it.
 const fn flag(pages: PageFlags, letter: char) -> char {
     match pages {
         PageFlags::None => '-',
@@ -90,7 +96,7 @@ const fn flag(pages: PageFlags, letter: char) -> char {
 }
 
 /// What there is, in sentences.
-fn in_words(totals: &ScanTotals) -> Vec<String> {
+pub(in crate::report::inspect) fn in_words(totals: &ScanTotals) -> Vec<String> {
     let ScanTotals { small, large, huge, bytes, tables, reserved, repeated, unreadable } = *totals;
     let pages = [(small, "small"), (large, "large (2 or 4 MiB)"), (huge, "huge (1 GiB)")];
     let pages = pages.into_iter().filter(|(count, _)| *count > 0);

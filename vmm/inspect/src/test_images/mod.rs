@@ -1,7 +1,15 @@
 //! Memory images for tests: small guests, and the formats to put them in. `crosswalk-inspect` has this module
 //! with the feature `test-images`.
 
-use crate::registers::CpuNote;
+mod avml;
+mod kdump;
+pub mod mutated;
+mod windows;
+
+pub use crate::registers::CpuNote;
+pub use avml::avml;
+pub use kdump::{PageCompression, flattened, kdump};
+pub use windows::{windows, windows_with_bitmap};
 
 /// Memory from physical address 0 on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,9 +101,12 @@ pub fn small_guest_later() -> SmallMemory {
 
 /// An ELF dump as QEMU writes it: a note for each CPU, and memory, each piece with its physical address.
 pub fn elf(is_64_bit: bool, cpus: &[CpuNote], memory: &[(u64, &[u8])]) -> Vec<u8> {
-    let notes: Vec<u8> =
-        cpus.iter().flat_map(|cpu| note(b"QEMU\0\0\0\0", 5, &note_of(cpu))).collect();
-    elf_with_notes(is_64_bit, &notes, memory)
+    elf_with_notes(is_64_bit, &notes_of(cpus), memory)
+}
+
+/// The notes that QEMU writes into a dump.
+pub fn notes_of(cpus: &[CpuNote]) -> Vec<u8> {
+    cpus.iter().flat_map(|cpu| note(b"QEMU\0\0\0\0", 5, &note_of(cpu))).collect()
 }
 
 /// An ELF core file with these notes, which [`note`] makes.
