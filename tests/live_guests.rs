@@ -115,6 +115,36 @@ fn each_command_reads_a_running_guest_and_lets_it_go_on() {
     }
 }
 
+/// What is drawn and coloured of an image is so of a guest.
+#[test]
+fn the_tree_and_the_page_are_those_of_a_running_guest() {
+    require_qemu!();
+    let guest = running_guest(Path::new("qemu-system-x86_64"), &running_tables(), &[]);
+    let name = guest.name();
+
+    let tree = run(&["maps", &name, "--tree", "--json"]).expect_code(0).json();
+    assert_eq!(tree["image"]["guest"]["run_state"], "running");
+    let tables =
+        tree["tree"]["tables"].as_array().expect("a list").iter().map(|table| &table["physical"]);
+    let expected = ["0x1000", "0x2000", "0x3000", "0x4000", "0x8000", "0x9000"];
+    assert_eq!(tables.collect::<Vec<_>>(), expected);
+    guest.expect_progress(COUNTER);
+
+    let page = guest.directory().join("page.html").display().to_string();
+    let written = run(&["maps", &name, "--html", &page]).expect_code(0);
+    assert!(written.stdout.contains(": 2 ranges, 6 tables, 2 findings of audit."), "{written:?}");
+    let html = std::fs::read_to_string(&page).expect("the page is there");
+    assert!(html.contains("running, stopped while its tables were read"), "{html}");
+    assert!(html.contains(&format!("that of process {}", guest.process())), "{html}");
+    guest.expect_progress(COUNTER);
+
+    for command in [&["maps", &name][..], &["maps", &name, "--tree"], &["walk", &name, "0x1000"]] {
+        let coloured = run(&[command, &["--color", "always"]].concat()).expect_code(0).stdout;
+        assert!(coloured.contains("\u{1b}["), "{command:?}: {coloured}");
+    }
+    guest.expect_progress(COUNTER);
+}
+
 /// A dump of before, compared with the guest of now.
 #[test]
 fn an_image_of_before_is_compared_with_the_guest_of_now() {
@@ -259,6 +289,8 @@ fn an_error_after_the_guest_is_stopped_lets_it_go_on() {
         (vec!["maps", &name, "--check", &name, "--cr3", "0x2000"], "leave out --cr3"),
         (vec!["maps", &name, "--check", "info-tlb:missing"], "missing: cannot be read"),
         (vec!["walk", &name, "0x100000000", "--efer", "0"], "expected an address of 32 bits"),
+        (vec!["maps", &name, "--cr4", "0x400000000"], "no processor can be in this state"),
+        (vec!["maps", &name, "--html", "/dev/null"], "expected a regular file"),
         (vec!["diff", &name, "missing.elf"], "missing.elf: opening it"),
         (vec!["diff", &name, &name, "--cpu-b", "1"], "not those of CPU 1"),
     ] {
@@ -282,7 +314,9 @@ fn a_guest_does_not_wait_for_a_reader() {
     let mut child = command.spawn().expect("the program starts");
 
     let mut reader = child.stdout.take().expect("a pipe");
-    reader.read_exact(&mut [0]).expect("the first letter");
+    if reader.read_exact(&mut [0]).is_err() {
+        panic!("nothing was printed: {:?}", child.wait_with_output());
+    }
     guest.expect_progress(COUNTER);
     assert!(child.try_wait().expect("its state").is_none(), "it waits for the reader");
 
@@ -291,9 +325,9 @@ fn a_guest_does_not_wait_for_a_reader() {
     assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stderr));
 }
 
-/// Starts the program, sends a signal twice once it catches it, and returns its output. It has tables without end
-/// to look through.
-fn interrupt(arguments: &[&str], signal: Signal) -> (Option<i32>, String) {
+/// Starts the program, sends it signals once it catches the first, and returns its output. It has tables without
+/// end to look through.
+fn interrupt(arguments: &[&str], signals: &[Signal]) -> (Option<i32>, String) {
     let sandbox = Sandbox::new();
     let mut command = sandbox.std_command(support::program());
     command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -301,7 +335,7 @@ fn interrupt(arguments: &[&str], signal: Signal) -> (Option<i32>, String) {
     let process = Pid::from_raw(child.id().cast_signed());
 
     let start = Instant::now();
-    let bit = 1_u64 << (signal as i32 - 1);
+    let bit = 1_u64 << (signals[0] as i32 - 1);
     loop {
         let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
@@ -309,10 +343,15 @@ fn interrupt(arguments: &[&str], signal: Signal) -> (Option<i32>, String) {
         if caught.is_some_and(|mask| mask & bit != 0) {
             break;
         }
-        assert!(start.elapsed() < PATIENCE, "{arguments:?} does not catch {signal}");
+        assert!(start.elapsed() < PATIENCE, "{arguments:?} does not catch {signals:?}");
     }
 
-    kill(process, signal).expect("it runs");
+    // It has all of them before it goes on.
+    kill(process, Signal::SIGSTOP).expect("it runs");
+    for signal in signals {
+        kill(process, *signal).expect("it is there");
+    }
+    kill(process, Signal::SIGCONT).expect("it is there");
     let ended = child.wait_with_output().expect("it ends");
     assert_eq!(String::from_utf8_lossy(&ended.stderr), "", "{arguments:?}");
     (ended.status.code(), String::from_utf8(ended.stdout).expect("text"))
@@ -336,9 +375,11 @@ fn after_a_signal_a_live_guest_goes_on_and_the_exit_code_is_4() {
     for qemu in qemus() {
         let guest = running_guest(&qemu, &bomb_tables(), &[]);
         for (arguments, words) in endless(&guest.name()) {
-            for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-                let (code, stdout) = interrupt(&arguments, signal);
-                assert_eq!(code, Some(4), "{arguments:?} {signal}: {stdout}");
+            let once = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].map(|signal| vec![signal]);
+            let more = [vec![Signal::SIGINT, Signal::SIGTERM], vec![Signal::SIGQUIT]];
+            for signals in once.iter().chain(&more) {
+                let (code, stdout) = interrupt(&arguments, signals);
+                assert_eq!(code, Some(4), "{arguments:?} {signals:?}: {stdout}");
                 assert!(stdout.contains(words), "{arguments:?}: {stdout}");
                 guest.expect_progress(COUNTER);
             }
@@ -365,13 +406,13 @@ fn after_a_signal_an_image_is_incomplete_whatever_was_found() {
     let image = image.display().to_string();
 
     for (arguments, words) in endless(&image) {
-        let (code, stdout) = interrupt(&arguments, Signal::SIGINT);
+        let (code, stdout) = interrupt(&arguments, &[Signal::SIGINT]);
         assert_eq!(code, Some(4), "{arguments:?}: {stdout}");
         assert!(stdout.contains(words), "{arguments:?}: {stdout}");
     }
 
     let json = ["audit", &image, "--json", "--checks", "wx", "--repeats", "18446744073709551615"];
-    let (code, stdout) = interrupt(&json, Signal::SIGINT);
+    let (code, stdout) = interrupt(&json, &[Signal::SIGINT]);
     let document: Value = serde_json::from_str(&stdout).expect("one document");
     assert_eq!((code, &document["complete"]), (Some(4), &json!(false)));
 }

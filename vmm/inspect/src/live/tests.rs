@@ -148,6 +148,18 @@ fn a_guest_that_ran_is_stopped_and_runs_again() {
 }
 
 #[test]
+fn a_cpu_in_system_management_mode_is_said_to_be() {
+    let monitor = FakeMonitor::of_guest(|command| {
+        let registers = REGISTERS.replace("SMM=0", "SMM=1");
+        (command == "info registers -a").then(|| json!({ "return": registers }))
+    });
+    let guest = LiveGuest::connect(&monitor.address()).unwrap();
+    let state = guest.control_state(&StateOptions::default()).unwrap();
+    assert_eq!(state.derived.len(), 1);
+    assert!(state.derived[0].contains("system-management mode"), "{:?}", state.derived);
+}
+
+#[test]
 fn a_guest_that_did_not_run_is_left_as_it_is() {
     for state in ["paused", "prelaunch", "postmigrate", "shutdown", "internal-error", "suspended"] {
         let monitor = FakeMonitor::of_guest(move |command| {
