@@ -314,9 +314,8 @@ fn a_guest_does_not_wait_for_a_reader() {
     let mut child = command.spawn().expect("the program starts");
 
     let mut reader = child.stdout.take().expect("a pipe");
-    if reader.read_exact(&mut [0]).is_err() {
-        panic!("nothing was printed: {:?}", child.wait_with_output());
-    }
+    let first = reader.read_exact(&mut [0]);
+    assert!(first.is_ok(), "nothing was printed: {:?}", child.wait_with_output());
     guest.expect_progress(COUNTER);
     assert!(child.try_wait().expect("its state").is_none(), "it waits for the reader");
 
