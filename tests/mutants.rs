@@ -214,7 +214,7 @@ fn a_sequence_is_explained_in_its_order() {
     let case = &mutant(kvm_score(), "M24")["smallest_case"];
     let text = explain(KVM, "mutant:M24", case);
     assert!(text.starts_with("step 1 "), "{text}");
-    assert!(text.contains(" read of ") && text.contains(" write of "), "{text}");
+    assert!(text.contains("step 2 ") && text.contains(" write of "), "{text}");
     assert!(text.contains("entry: expected"), "the difference is in D: {text}");
 }
 

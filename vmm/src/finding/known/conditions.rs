@@ -23,6 +23,8 @@ pub struct When {
     instruction: Option<String>,
     /// The instruction has a source, which it reads first.
     has_source: Option<bool>,
+    /// The access or one before it has a source.
+    has_any_source: Option<bool>,
     /// The processor makes the access for itself.
     implicit: Option<bool>,
     /// EFLAGS.AC is 1.
@@ -73,6 +75,7 @@ impl When {
             && is_among(self.access.as_ref(), &access.kind)
             && is_wanted(self.instruction.as_deref(), case.access_step().instruction())
             && is_wanted(self.has_source, case.form.has_source())
+            && is_wanted(self.has_any_source, has_any_source(sequence))
             && is_wanted(self.implicit, access.implicit)
             && is_wanted(self.ac, access.ac)
             && is_wanted(self.compatibility, access.compatibility)
@@ -111,6 +114,15 @@ fn ring_0_stored(case: &Case, is_wanted: impl Fn(&Access) -> bool) -> bool {
         }
         _ => false,
     })
+}
+
+/// Whether an access of a case has a source.
+fn has_any_source(case: &Case) -> bool {
+    let has_source = |action: &Action| match action {
+        Action::Access(step) => step.form.has_source(),
+        _ => false,
+    };
+    case.form.has_source() || case.before.iter().any(has_source)
 }
 
 /// Whether an access before the last of a sequence is a fetch.
