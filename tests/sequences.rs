@@ -171,7 +171,7 @@ fn mistakes_about_caches_are_caught_in_32_bit_code_on_qemu() {
     let mut machine = open_qemu();
     let together = |number: &u64| !matches!(number % 16, 7 | 8);
     for mode in [PagingMode::Bits32, PagingMode::Pae] {
-        assert_mistakes_are_caught(&mut machine, mode, (0..60).filter(together));
+        assert_mistakes_are_caught(&mut machine, mode, (0..150).filter(together));
     }
     // In compatibility mode.
     let compatible = (0..60).flat_map(|period| [16 * period + 11, 16 * period + 12]);

@@ -4,7 +4,7 @@ use super::describe::{describe_bytes, describe_fault, describe_moved, describe_o
 use super::effects::{Effects, OutsideEffect};
 use super::value::{Stores, expected_value, low_bytes, result_width};
 use super::{Difference, Field};
-use crate::walker::{ExpectedFrame, PredictedPrivileged, Walker};
+use crate::walker::{ExpectedFrame, PredictedPrivileged, Walker, saved_frame};
 use crosswalk_case::Case;
 use crosswalk_case::observation::{
     EntryAfter, Observation, ObservedFault, PrivilegedRecord, Provenance, SavedRip,
@@ -135,9 +135,9 @@ impl Comparison<'_> {
         }
 
         let Some(frame) = observed.frame else { return };
-        let expected = self.walker.saved_frame(self.case);
+        let expected = saved_frame(self.case);
         let found_frame = ExpectedFrame::of(&frame);
-        if !expected.allows(found_frame) {
+        if found_frame != expected {
             found.add(Field::SavedFrame, || [expected, found_frame].map(|frame| frame.to_string()));
         }
         if let Some(register) = frame.changed {

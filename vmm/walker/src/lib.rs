@@ -19,7 +19,7 @@ pub use dyn_semantics::{Combined, DynSemantics, Erased};
 pub use mutant::{MUTANTS, Mutant, Need, PAIRS, Pair, UNREACHABLE, Unreachable};
 pub use omissions::{OMISSIONS, Omission};
 pub use privileged::PredictedPrivileged;
-pub use saved_frame::ExpectedFrame;
+pub use saved_frame::{ExpectedFrame, saved_frame};
 pub use spec::WalkerSpec;
 
 use crosswalk_case::observation::SavedRip;
@@ -71,11 +71,6 @@ pub trait Walker: Send + Sync {
     /// The RIP that it expects a fault of the case's access to save.
     fn saved_rip(&self, case: &Case, fault: &Fault) -> SavedRip {
         saved_rip::of_fault(case, fault)
-    }
-
-    /// What else it expects a fault of the case's access to save, in 64-bit code.
-    fn saved_frame(&self, case: &Case) -> ExpectedFrame {
-        saved_frame::of_fault(case)
     }
 
     /// How far it expects the instruction of the case to move its operands. One that faults leaves them alone.

@@ -11,7 +11,7 @@ mod in_sequence;
 mod movs;
 mod semantics;
 
-use super::{ExpectedFrame, PredictedPrivileged, Walker, control_load, instruction, predict_case};
+use super::{PredictedPrivileged, Walker, control_load, instruction, predict_case};
 use arrayvec::ArrayVec;
 use bitflags::bitflags;
 use crosswalk_case::Case;
@@ -19,7 +19,6 @@ use crosswalk_case::observation::SavedRip;
 use mmu_core::outcome::EntryUpdates;
 use mmu_core::walk::{Path, WalkError};
 use mmu_core::x86::format::{EntryBits, EntryKind, Format, Level, Pae};
-use mmu_core::x86::profile::Vendor;
 use mmu_core::x86::semantics::EntryError;
 use mmu_core::{
     Access, AccessKind, Alternative, AnyMmu, Cr0, EntryUpdate, Fault, Features, Outcome,
@@ -111,8 +110,6 @@ bitflags! {
         const OPEN_AFTER_WRITE = 1 << 32;
         /// EFLAGS.AC excuses implicit accesses from SMAP as it does explicit ones (Bochs 2.7, as mutant B05).
         const AC_EXCUSES_IMPLICIT = 1 << 33;
-        /// A fault saves RFLAGS with RF as it was, which is 0.
-        const RF_IS_NOT_SAVED = 1 << 34;
     }
 }
 
@@ -148,7 +145,6 @@ impl Quirks {
             (Self::STRADDLE_WALKS_FIRST, is_long_mode && access.crosses_page()),
             (Self::LOOSE_PDPTES, mode == PagingMode::Pae),
             (Self::AC_EXCUSES_IMPLICIT, access.implicit && access.ac),
-            (Self::RF_IS_NOT_SAVED, case.profile.vendor == Vendor::Intel),
             (Self::NOTHING_IS_RESERVED, mode != PagingMode::Unpaged),
             (Self::ALWAYS_40_BITS, case.profile.physical_address_bits < 40),
             (Self::PSE_36_IS_FREE | Self::PSE_36_ENDS_AT_36, mode == PagingMode::Bits32),
@@ -250,11 +246,6 @@ impl Walker for Quirky {
             }
             _ => Reference.saved_rip(case, fault),
         }
-    }
-
-    fn saved_frame(&self, case: &Case) -> ExpectedFrame {
-        let saved = Reference.saved_frame(case);
-        if self.has(Quirks::RF_IS_NOT_SAVED) { saved.without_rf() } else { saved }
     }
 
     fn walk(&self, case: &Case, address: VirtAddr) -> (Path, Result<Translation, WalkError>) {

@@ -397,7 +397,7 @@ mod tests {
                 let prediction = walker.predict(&case);
                 let faults = prediction.alternatives.iter().filter_map(|way| way.outcome.fault());
                 let saved: Vec<_> = faults.map(|fault| walker.saved_rip(&case, fault)).collect();
-                (prediction, saved, walker.saved_frame(&case), walker.predict_privileged(&case))
+                (prediction, saved, walker.predict_privileged(&case))
             };
             let by_quirk = predicted(&Quirky(known.quirk));
             assert_ne!(by_quirk, predicted(&Reference), "{}: {case}", known.id);
