@@ -53,6 +53,11 @@ pub struct Audit {
 }
 
 impl Audit {
+    /// Whether every table was looked at on every path: only then nothing found means that nothing is there.
+    pub const fn is_whole(&self) -> bool {
+        self.is_complete && self.repeated == 0
+    }
+
     /// Looks for what `checks` asks for. `stop` ends it early.
     pub fn run(
         memory: &PhysicalMemory,

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::cli::failure::Failure;
 use crate::cli::output::{check_replaceable, print, replace_file};
+use crate::file;
 use crate::report::Coloured;
 use crate::report::inspect::Inspected;
 use crate::report::inspect::check;
@@ -23,6 +24,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::atomic::AtomicBool;
+
+/// The longest answer of a monitor that is read: more than the lines of [`MAX_LISTED`] pages.
+const MAX_ANSWER: u64 = 256 << 20;
 
 /// The most pages that a monitor is asked to list: those of 16 GiB.
 const MAX_LISTED: u64 = 1 << 22;
@@ -171,6 +175,10 @@ fn show_tree(arguments: &MapsArguments) -> Result<ExitCode, Failure> {
 /// Writes the page for a browser.
 fn write_page(arguments: &MapsArguments, path: &Path) -> Result<ExitCode, Failure> {
     check_replaceable(path)?;
+    if arguments.source.is_file(path) {
+        let problem = format!("--html: {} is the image that is read", path.display());
+        return Err(Failure::Input(problem));
+    }
     let limits = arguments.repeats.limits();
 
     let (page, summary, code) = arguments.source.inspect(|inspected, stop| {
@@ -215,7 +223,7 @@ fn monitor_text(
     let address = match answer {
         MonitorAnswer::File(path) => {
             let name = path.display().to_string();
-            let text = std::fs::read_to_string(path).map_err(|error| {
+            let text = file::read_input(path, MAX_ANSWER).map_err(|error| {
                 Failure::of_io(format!("{name}: cannot be read: {error}"), &error)
             })?;
             return Ok((name, text));

@@ -20,6 +20,7 @@ use crosswalk_inspect::{
 use mmu_core::x86::profile::PHYSICAL_ADDRESS_BITS;
 use mmu_core::{ControlState, Cr0, Cr4, Efer, Features, PagingMode, Profile, VirtAddr};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -164,6 +165,12 @@ impl SourceArguments {
     /// Whether the source is a live guest.
     fn is_live(&self) -> bool {
         live_guest(&self.image).is_some()
+    }
+
+    /// Whether the image is this file, by whatever name.
+    fn is_file(&self, path: &Path) -> bool {
+        let place = |path: &Path| std::fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+        place(path).is_some_and(|file| place(&self.image) == Some(file))
     }
 }
 

@@ -23,7 +23,8 @@ pub fn text(inspected: &Inspected, audit: &Audit, checks: AuditChecks) -> String
             continue;
         }
         if count == 0 {
-            let _ = writeln!(text, "{check}: none");
+            let where_looked = if audit.is_whole() { "" } else { " in what was looked at" };
+            let _ = writeln!(text, "{check}: none{where_looked}");
             continue;
         }
 

@@ -2,7 +2,7 @@
 //! one.
 
 use super::image::InspectedJson;
-use super::{Inspected, letters, repeated_tables};
+use super::{Inspected, letters, repeated_tables, unreadable_tables};
 use crate::report::style::json::to_text;
 use crate::report::style::number::{size, with_commas};
 use crate::report::style::table::line;
@@ -31,6 +31,8 @@ pub struct ImageDifference<'i> {
     count: u64,
     /// Entries of both that lead to tables which were read before, and are not read again.
     repeated: u64,
+    /// Tables of both, or parts of them, that cannot be read.
+    unreadable: u64,
     is_complete: bool,
 }
 
@@ -88,16 +90,25 @@ impl<'i> ImageDifference<'i> {
         limits: Limits,
         stop: &AtomicBool,
     ) -> Self {
-        let mut found =
-            Self { before, after, ranges: Vec::new(), count: 0, repeated: 0, is_complete: true };
+        let mut found = Self {
+            before,
+            after,
+            ranges: Vec::new(),
+            count: 0,
+            repeated: 0,
+            unreadable: 0,
+            is_complete: true,
+        };
         // Both end together, or what one has alone would be a difference.
         let is_stopped = Cell::new(false);
         let repeated = Cell::new(0);
+        let unreadable = Cell::new(0);
         let pages = |inspected: &'i Inspected| {
             let scan = inspected.source.scan(&inspected.mmu(), limits).map_while(|found| {
                 match found {
                     Found::Table(_) if stop.load(Ordering::Relaxed) => is_stopped.set(true),
                     Found::Repeated(_) => repeated.set(repeated.get() + 1),
+                    Found::Unreadable(_) => unreadable.set(unreadable.get() + 1),
                     _ => {}
                 }
                 (!is_stopped.get()).then_some(found)
@@ -112,6 +123,7 @@ impl<'i> ImageDifference<'i> {
             found.add(&change, flags);
         }
         found.repeated = repeated.get();
+        found.unreadable = unreadable.get();
         found.is_complete = !is_stopped.get();
         found
     }
@@ -145,7 +157,7 @@ impl<'i> ImageDifference<'i> {
 
     /// The differences for people.
     pub fn text(&self) -> String {
-        let Self { before, after, ranges, count, repeated, is_complete } = self;
+        let Self { before, after, ranges, count, repeated, unreadable, is_complete } = self;
         let mut text = String::new();
         before.describe(&mut text);
         after.describe(&mut text);
@@ -163,7 +175,9 @@ impl<'i> ImageDifference<'i> {
             let _ = writeln!(text, "{}", row.trim_end());
         }
 
-        if self.is_empty() {
+        if self.is_empty() && repeated + unreadable > 0 {
+            line(&mut text, "What was looked at maps the same, and that is not everything.");
+        } else if self.is_empty() {
             line(&mut text, "Both map the same.");
         } else {
             text.push('\n');
@@ -172,6 +186,7 @@ impl<'i> ImageDifference<'i> {
             line(&mut text, &format!("{} {noun}.", with_commas(*count)));
         }
         repeated_tables(&mut text, *repeated);
+        unreadable_tables(&mut text, *unreadable);
         if !is_complete {
             line(&mut text, "Interrupted: this is what was found until then.");
         }
@@ -180,7 +195,7 @@ impl<'i> ImageDifference<'i> {
 
     /// The differences as a JSON document.
     pub fn json(&self) -> String {
-        let Self { before, after, ranges, count, repeated, is_complete } = self;
+        let Self { before, after, ranges, count, repeated, unreadable, is_complete } = self;
         let changes = ranges.iter().map(|range| ChangeJson {
             first: Hex(range.first.get()),
             last: Hex(range.last.get()),
@@ -195,6 +210,7 @@ impl<'i> ImageDifference<'i> {
             changes: changes.collect(),
             count: *count,
             repeated: *repeated,
+            unreadable: *unreadable,
             complete: *is_complete,
         })
     }
@@ -213,6 +229,7 @@ struct DifferenceDocument<'i> {
     changes: Vec<ChangeJson<'i>>,
     count: u64,
     repeated: u64,
+    unreadable: u64,
     complete: bool,
 }
 

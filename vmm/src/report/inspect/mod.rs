@@ -30,6 +30,19 @@ fn repeated_tables(text: &mut String, count: u64) {
     }
 }
 
+/// Says how many parts of tables could not be read, if any could not.
+fn unreadable_tables(text: &mut String, count: u64) {
+    if count > 0 {
+        let count = with_commas(count);
+        line(
+            text,
+            &format!(
+                "Tables, or parts of them, that cannot be read: {count}. What they map is unknown."
+            ),
+        );
+    }
+}
+
 /// Rights in four letters: who may, and what: `urw-`, `sr-x`.
 fn letters(rights: Rights) -> String {
     let letter = |right, yes, no| if rights.contains(right) { yes } else { no };

@@ -1,7 +1,7 @@
 //! Who leads to a physical address, for people and as JSON.
 
 use super::image::InspectedJson;
-use super::{Inspected, letters, repeated_tables};
+use super::{Inspected, letters, repeated_tables, unreadable_tables};
 use crate::report::style::json::to_text;
 use crate::report::style::number::with_commas;
 use crate::report::style::table::line;
@@ -33,6 +33,8 @@ pub struct ReverseMap<'i> {
     paths: u64,
     /// Entries that lead to tables that were read before, and are not read again.
     repeated: u64,
+    /// Tables, or parts of them, that cannot be read.
+    unreadable: u64,
     /// Whether all tables were looked at.
     is_complete: bool,
 }
@@ -48,6 +50,7 @@ impl<'i> ReverseMap<'i> {
             entries: BTreeSet::new(),
             paths: 0,
             repeated: 0,
+            unreadable: 0,
             is_complete: true,
         };
 
@@ -57,6 +60,7 @@ impl<'i> ReverseMap<'i> {
                 break;
             }
             map.repeated += u64::from(matches!(found, Found::Repeated(_)));
+            map.unreadable += u64::from(matches!(found, Found::Unreadable(_)));
             let Some(leads) = LeadsTo::of(&found, at) else { continue };
             match leads {
                 LeadsTo::Page { .. } => map.pages += 1,
@@ -97,7 +101,8 @@ impl<'i> ReverseMap<'i> {
 
     /// The entries for people.
     pub fn text(&self) -> String {
-        let Self { inspected, at, found, pages, paths, repeated, is_complete, .. } = self;
+        let Self { inspected, at, found, pages, paths, repeated, unreadable, is_complete, .. } =
+            self;
         let mut text = String::new();
         inspected.describe(&mut text);
 
@@ -128,6 +133,7 @@ impl<'i> ReverseMap<'i> {
         let pages = with_commas(*pages);
         line(&mut text, &format!("{at}: {pages} {noun}; {}.", self.table_use()));
         repeated_tables(&mut text, *repeated);
+        unreadable_tables(&mut text, *unreadable);
         if !inspected.source.has(*at) {
             line(&mut text, "The image has no memory at this address.");
         }
@@ -139,7 +145,8 @@ impl<'i> ReverseMap<'i> {
 
     /// The entries as a JSON document.
     pub fn json(&self) -> String {
-        let Self { inspected, at, found, pages, entries, paths, repeated, is_complete } = self;
+        let Self { inspected, at, found, pages, entries, paths, repeated, unreadable, is_complete } =
+            self;
         to_text(&ReverseDocument {
             image: inspected.json(),
             physical: Hex(at.get()),
@@ -149,6 +156,7 @@ impl<'i> ReverseMap<'i> {
             table_entries: entries.len(),
             table_paths: *paths,
             repeated: *repeated,
+            unreadable: *unreadable,
             complete: *is_complete,
         })
     }
@@ -182,6 +190,7 @@ struct ReverseDocument<'i> {
     table_entries: usize,
     table_paths: u64,
     repeated: u64,
+    unreadable: u64,
     complete: bool,
 }
 

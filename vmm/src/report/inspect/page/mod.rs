@@ -79,10 +79,11 @@ impl<'i> MapsPage<'i> {
         let page = Page {
             title: printable(&inspected.name).into_owned(),
             verdict: match findings {
-                0 => "audit: nothing found".to_owned(),
+                0 if audit.is_whole() => "audit: nothing found".to_owned(),
+                0 => "audit: nothing found in what was looked at".to_owned(),
                 count => format!("audit: {}", numbered(count, "finding")),
             },
-            is_bad: findings > 0,
+            is_bad: findings > 0 || !audit.is_whole(),
             sentences: in_words(&blocks.totals),
             left_out: self.left_out(),
             facts: facts(inspected),
