@@ -17,6 +17,7 @@ mod deadlines;
 mod edge_cases;
 mod explain;
 mod faults;
+mod guest_dumps;
 mod guest_image;
 mod guide;
 mod hostile_behaviours;

@@ -18,6 +18,7 @@ mod audit;
 mod bytes;
 mod checkpoints;
 mod difference;
+mod dump;
 mod error;
 mod extents;
 mod filter;
@@ -42,6 +43,7 @@ mod tree;
 
 pub use audit::{Audit, AuditCheck, AuditChecks, AuditChecksError, AuditFinding};
 pub use difference::{Change, Differences, MappedPiece};
+pub use dump::{DumpRange, write_dump};
 pub use error::{MemoryImageError, ReadError};
 pub use extents::{Extent, Extents};
 pub use filter::{PageFilter, PageFilterError};

@@ -147,6 +147,30 @@ impl GuestMemory {
         })
     }
 
+    /// All ranges but the data memory that nothing has touched: each as its first address and its size in bytes.
+    pub fn ranges_in_use(&self) -> Vec<(u64, u64)> {
+        const PAGE: u64 = 0x1000;
+
+        let mut ranges: Vec<(u64, u64)> = Vec::new();
+        for region in self.regions() {
+            let start = region.guest_physical;
+            if !(DATA_BASE..DATA_BASE + DATA_SIZE).contains(&start) {
+                ranges.push((start, region.len));
+                continue;
+            }
+            for at in (start..start + region.len).step_by(PAGE as usize) {
+                if self.holds(at, &[0; PAGE as usize]) {
+                    continue;
+                }
+                match ranges.last_mut().filter(|(start, len)| start + len == at) {
+                    Some((_, len)) => *len += PAGE,
+                    None => ranges.push((at, PAGE)),
+                }
+            }
+        }
+        ranges
+    }
+
     /// The address at which the host has mapped an address of the fixed layout.
     pub(crate) fn host_address(&self, at: u64) -> u64 {
         let address = self.0.get_host_address(GuestAddress(at));

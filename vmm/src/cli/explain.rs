@@ -3,6 +3,7 @@
 use super::booter::Booter;
 use super::case_file::read_cases;
 use super::failure::Failure;
+use super::guest_dump;
 use super::machine::{MachineArguments, MachineKind};
 use super::output::print;
 use crate::campaign;
@@ -16,6 +17,7 @@ use crosswalk_case::Case;
 use crosswalk_machine::{Machine, MachineError};
 use mmu_core::Profile;
 use mmu_core::x86::profile::GENERATIONS;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Clone, Debug, clap::Args)]
@@ -36,6 +38,9 @@ pub(super) struct ExplainArguments {
     /// Also run the case on this machine; on each QEMU, if several are named
     #[arg(long, value_enum)]
     machine: Option<MachineKind>,
+    /// Write the guest's memory after the case into an ELF dump, for `maps`, `walk` and other readers of dumps
+    #[arg(long, value_name = "OUT", requires = "machine")]
+    dump: Option<PathBuf>,
     #[command(flatten)]
     options: MachineArguments,
 }
@@ -54,6 +59,13 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
         )));
     }
 
+    if let (Some(_), Some(kind)) = (&arguments.dump, booted) {
+        return Err(Failure::Input(format!(
+            "--dump is not for {}, whose memory is its own",
+            kind.name()
+        )));
+    }
+
     let mut machines = match booted {
         Some(_) => Vec::new(),
         None => open_machines(arguments, name.is_some())?,
@@ -66,6 +78,11 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
         for case in &mut cases {
             case.profile = profile;
         }
+    }
+
+    if arguments.dump.is_some() && cases.len() > 1 {
+        let problem = format!("--dump takes one case, not {}", cases.len());
+        return Err(Failure::Input(problem));
     }
 
     if let Some(kind) = booted {
@@ -108,6 +125,9 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
             }
         }
 
+        if let (Some(path), Some(machine)) = (&arguments.dump, machines.first()) {
+            print(&guest_dump::write(path, machine.as_ref(), case)?);
+        }
         if number < count {
             print("\n");
         }

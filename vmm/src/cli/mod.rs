@@ -6,6 +6,7 @@ mod conformance;
 mod explain;
 mod findings;
 mod geometry;
+mod guest_dump;
 mod image;
 mod inspect;
 mod judge;
