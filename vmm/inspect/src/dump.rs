@@ -106,9 +106,27 @@ fn segment(kind: u32, address: u64, len: u64, offset: u64) -> Vec<u8> {
     bytes
 }
 
+/// What is in a note: 55 words, of which the first has the version and the size. Words 20 and up have the segments; 49
+/// and up CR0, CR2, CR3 and CR4.
+fn contents(cpu: &CpuNote) -> Vec<u8> {
+    const WORDS: usize = 55;
+    const VERSION: u64 = 1;
+
+    let words = (0..WORDS).map(|index| match index {
+        0 => VERSION | (8 * WORDS as u64) << 32,
+        17 => cpu.rip,
+        20 => cpu.cs_flags.into(),
+        49 => cpu.cr0,
+        52 => cpu.cr3,
+        53 => cpu.cr4,
+        _ => 0,
+    });
+    words.flat_map(u64::to_le_bytes).collect()
+}
+
 /// A note of QEMU with the registers of a CPU.
 fn note(cpu: &CpuNote) -> Vec<u8> {
-    let contents = cpu.to_bytes();
+    let contents = contents(cpu);
     let mut bytes = 5_u32.to_le_bytes().to_vec();
     bytes.extend((contents.len() as u32).to_le_bytes());
     bytes.extend(0_u32.to_le_bytes());

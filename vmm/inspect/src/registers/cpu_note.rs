@@ -5,8 +5,6 @@ use crate::bytes::{half, word};
 
 /// The least that a note has, up to CR4. Newer versions of QEMU add a word under the same version.
 const LEAST_BYTES: usize = 0x1b0;
-/// What QEMU writes now, with `kernel_gs_base` at the end.
-const BYTES: usize = 440;
 const VERSION: u32 = 1;
 
 const RIP: usize = 0x88;
@@ -56,21 +54,6 @@ impl CpuNote {
             cr3: word(bytes, CR3),
             cr4: word(bytes, CR4),
         })
-    }
-
-    /// The note as QEMU writes it. What it has beside these registers is 0.
-    pub(crate) fn to_bytes(self) -> [u8; BYTES] {
-        let Self { rip, cs_flags, cr0, cr3, cr4 } = self;
-        let mut bytes = [0; BYTES];
-        let mut put = |at: usize, word: &[u8]| bytes[at..at + word.len()].copy_from_slice(word);
-
-        put(0, &VERSION.to_le_bytes());
-        put(4, &(BYTES as u32).to_le_bytes());
-        put(CS_FLAGS, &cs_flags.to_le_bytes());
-        for (at, register) in [(RIP, rip), (CR0, cr0), (CR3, cr3), (CR4, cr4)] {
-            put(at, &register.to_le_bytes());
-        }
-        bytes
     }
 
     /// Whether the code segment is one of 64-bit mode, which exists in long mode only.
