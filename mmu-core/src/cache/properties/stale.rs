@@ -4,7 +4,7 @@
 use super::{
     Access, Bits32, CacheEvent, CachedMmu, EightEntries, FRAME, FiveLevel, Format, FourLevel,
     OutsideMemory, PS, Pae, PhysAddr, PropertyBench, TableMemory, TextbookTable, Unpaged, Vendor,
-    VirtAddr, address, allows, event, flip, placed, tables,
+    VirtAddr, access_in_page, address, allows, event, flip, placed, tables,
 };
 use crate::cache::{EditError, History, Invalidation, RegisterWrite};
 use crate::memory::Unshared;
@@ -269,10 +269,7 @@ fn vendor() -> impl Strategy<Value = Vendor> {
 }
 
 fn access() -> impl Strategy<Value = (u64, Access)> {
-    event().prop_filter_map("accesses only", |event| match event {
-        CacheEvent::Access { path, access } => Some((path, access)),
-        _ => None,
-    })
+    (0..32_u64, access_in_page())
 }
 
 macro_rules! in_every_format {

@@ -103,8 +103,7 @@ impl<'a, M, const N: usize> CachedPath<'a, M, N> {
     ) -> bool {
         let lowest = self.page.path.steps.len() - 1;
         if hits {
-            let walks_on = self.last < lowest && self.is_upper_left::<F>(self.last, counts);
-            return walks_on || self.is_translation_left::<F>(counts);
+            return self.walks_on::<F>(self.last, counts) || self.is_translation_left::<F>(counts);
         }
 
         // To set D the processor walks again.
@@ -112,8 +111,20 @@ impl<'a, M, const N: usize> CachedPath<'a, M, N> {
         let upper = &self.picks[..lowest];
         let last_upper = upper.iter().rposition(|pick| pick.origin == Origin::Past);
         let last_upper = last_upper.or((is_elsewhere && lowest > 0).then_some(0));
-        let has_upper = last_upper.is_none_or(|last| self.is_upper_left::<F>(last, counts));
+        let has_upper = last_upper.is_none_or(|last| self.walks_on::<F>(last, counts));
         has_upper && (self.last < lowest || self.is_translation_left::<F>(counts))
+    }
+
+    /// Whether a walk can begin below an upper entry: it is cached, or an entry below it is that was
+    /// reached through it, even if the entry itself has been dropped since.
+    fn walks_on<F: Format>(
+        &self,
+        number: usize,
+        counts: impl Fn(&PastInvalidation) -> bool + Copy,
+    ) -> bool {
+        let lowest = self.page.path.steps.len() - 1;
+        let mut starts = (number..lowest).take_while(|start| self.is_good(*start));
+        starts.any(|start| self.is_upper_left::<F>(start, counts))
     }
 
     /// Whether the paging-structure caches can have the path down to an entry.

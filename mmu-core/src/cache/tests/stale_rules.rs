@@ -4,7 +4,8 @@
 use super::{
     AccessKind,
     AccessKind::{Read, Write},
-    BYTE, ControlState, FourLevel, NEIGHBOUR, NEXT_PTE, PDE, PTE, Rule, Vec, Vendor, VirtAddr,
+    BYTE, ControlState, FourLevel, NEIGHBOUR, NEXT_PTE, PDE, PDPTE, PTE, Rule, Vec, Vendor,
+    VirtAddr,
     stale::{EditedTables, assert_ends, edit, profile, tables, user},
 };
 use crate::cache::{Invalidation, RegisterWrite};
@@ -177,6 +178,22 @@ fn tlb_3_a_page_fault_keeps_the_upper_entries_of_other_addresses() {
         edit(&mut tables, PTE, 0x9027);
         assert_ends(&tables, Read, ends);
     }
+}
+
+/// A PDE that was cached leads on, whatever became of the entries above it: a page fault elsewhere drops
+/// them, not the PDE.
+#[test]
+fn tlb_3_an_entry_that_is_left_leads_on_without_those_above_it() {
+    const BESIDE: VirtAddr = VirtAddr::new(BYTE ^ 1 << 21);
+
+    let mut tables = tables();
+    edit(&mut tables, PDPTE, 0);
+    tables.page_fault(&ControlState::four_level(0x10_000), BESIDE);
+    // Without A, so it is in no TLB yet.
+    edit(&mut tables, PTE, 0x9007);
+
+    assert_ends(&tables, Read, &[Err(0b100), Ok(0x9234), Ok(0x5234)]);
+    assert_ends(&tables, Write, &[Err(0b110), Ok(0x9234)]);
 }
 
 /// A history that is full forgets what was before everything was invalidated.
