@@ -197,3 +197,26 @@ fn pdptes_are_read_during_the_walk_over_nested_tables_only() {
         assert!(text.contains("verdict   agree"), "{text}");
     }
 }
+
+/// N17: over shadow tables PUSH of memory never ends where CR0.WP=0 lets ring 0 write to the large page that it
+/// reads. It is given up by itself, although the stack pointer is its operand; nothing else in the batch is.
+#[test]
+fn a_push_that_never_ends_is_given_up_over_shadow_tables() {
+    let case = r#"{"mode": "4level", "state": {"cr0": "0x80000011", "cr3": "0x640010",
+        "cr4": "0x620", "efer": "0x500", "pkru": "0x0", "pkrs": "0x0", "ac": false},
+        "entries": [{"address": "0x640150", "value": "0x644005"},
+                    {"address": "0x644b40", "value": "0x645007"},
+                    {"address": "0x6459f0", "value": "0x43000087"}],
+        "access": {"kind": "write", "address": "0x155a27de62f7", "size": 2, "ring": 0,
+        "segment": "stack", "instruction": "push", "source": "0x155a27de8ff0"},
+        "profile": {"vendor": "amd", "max_physical_address": 40, "features": ["nx", "pge"]}}"#;
+    let [nested, shadow] = match run(&["explain", "--machine", "kvm", &case.replace('\n', "")]) {
+        Ok(written) => written,
+        Err(why) => return skip("nested", &why),
+    };
+
+    assert!(nested.contains("verdict   agree"), "{nested}");
+    let given_up = "cannot run it: the guest did not come back: it hangs or loops";
+    assert!(shadow.contains(given_up), "{shadow}");
+    assert!(shadow.contains("verdict   unsupported"), "{shadow}");
+}

@@ -19,10 +19,11 @@ pub(super) fn frames_elsewhere(case: &Case, arena: Arena) -> BTreeSet<u64> {
 }
 
 /// The physical addresses to which any of the entries may lead the first and the last bytes of the
-/// accesses.
+/// accesses, of a source as well.
 fn reached_addresses(case: &Case) -> Vec<u64> {
     let accesses = case.accesses();
-    let ends = accesses.iter().flat_map(|alone| [alone.access.address, alone.access.last_byte()]);
+    let parts = accesses.iter().flat_map(|alone| alone.access_step().parts());
+    let ends = parts.flat_map(|part| [part.address, part.last_byte()]);
     if case.mode() == PagingMode::Unpaged {
         return ends.map(|end| end.truncated(32).get()).collect();
     }
@@ -48,6 +49,7 @@ fn reached_addresses(case: &Case) -> Vec<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crosswalk_guest::stub::Form;
     use mmu_core::{Profile, Ring, VirtAddr};
 
     /// The frames of lane 3 of arena 0 are those at 0x40678000 and 0x40679000: (3 * 89 + 17) % 127
@@ -74,5 +76,11 @@ mod tests {
         for frame in [0x4067_c000, 0x4164_4000, 0x4164_5000] {
             assert!(frames.contains(&frame), "{frame:#x}");
         }
+
+        // What the instruction copies from there.
+        assert!(!frames.contains(&0x4165_0000));
+        case.form = Form::MoveString;
+        case.value = case.access.address.get() & !0x1f_ffff | 0x5_0010;
+        assert!(frames_elsewhere(&case, arena).contains(&0x4165_0000));
     }
 }

@@ -93,13 +93,17 @@ impl Vm {
     }
 
     /// The record on which the guest works: the one just before RSP, if RSP is in a list of the
-    /// arena. Ring 0 finds the lists in its window if paging is on.
+    /// arena. While RSP is an operand, as of PUSH, it waits in RDX (operands.s). Ring 0 finds the lists in
+    /// its window if paging is on.
     fn position(&self, arena: Option<Arena>) -> Option<Position> {
-        let rsp = self.vcpu.get_regs().ok()?.rsp;
+        let arena = arena?;
+        let registers = self.vcpu.get_regs().ok()?;
         let size = size_of::<AccessRecord>() as u64;
-        let address = rsp.checked_sub(SUPERVISOR_WINDOW).unwrap_or(rsp).checked_sub(size)?;
-        let record = arena?.record_at(address)?;
-        Some(Position { record })
+
+        [registers.rsp, registers.rdx].into_iter().find_map(|list| {
+            let address = list.checked_sub(SUPERVISOR_WINDOW).unwrap_or(list).checked_sub(size)?;
+            Some(Position { record: arena.record_at(address)? })
+        })
     }
 }
 

@@ -148,9 +148,14 @@ impl KnownFinding {
         self.kind == Kind::Probe && self.seen.hold_for_reason(why)
     }
 
-    /// Whether it covers a case that could not be run for this reason.
+    /// Whether it covers a case that could not be run for this reason. Any access of a sequence may be the
+    /// one that could not.
     pub fn covers_unsupported(&self, case: &Case, why: &str) -> bool {
-        self.kind == Kind::Unsupported && self.when.hold(case) && self.seen.hold_for_reason(why)
+        let holds_for_one = || case.accesses().iter().any(|alone| self.when.hold(alone));
+
+        self.kind == Kind::Unsupported
+            && self.seen.hold_for_reason(why)
+            && (self.when.hold(case) || holds_for_one())
     }
 }
 

@@ -64,7 +64,7 @@ mod tests {
     fn regions_end_at_large_gaps() {
         let found = regions(&blocks(&[0x1000, 0x4000_0000, 0x8000_1000, 0xffff_8000_0000_0000]));
         assert_eq!(found, (vec![0..2, 2..3, 3..4], 1 << 30));
-        assert_eq!(regions(&[]).0, []);
+        assert!(regions(&[]).0.is_empty());
     }
 
     /// 1000 blocks with 2 GiB between them, which would be 1000 regions.
