@@ -137,6 +137,7 @@ fn the_document_describes_cases_and_answers() {
     pins.absent_pdptes_are_checked = Some(true);
     pins.smep_alone_reports_fetch = Some(true);
     pins.denied_pte_is_accessed = Some(true);
+    pins.faults_save_rf = Some(true);
     let with_all_features = random_cases(PagingMode::Pae).last().expect("a case");
 
     let through = |segment| {
@@ -246,6 +247,7 @@ fn random_cases(mode: PagingMode) -> impl Iterator<Item = Case> {
             high_memory: true,
             read_only_tables: Ok(()),
             reserved_movs: Ok(()),
+            saved_rf: Ok(()),
             vmx: false,
             live_page_sizes: false,
             sees_outside: true,

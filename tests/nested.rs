@@ -220,3 +220,26 @@ fn a_push_that_never_ends_is_given_up_over_shadow_tables() {
     assert!(shadow.contains(given_up), "{shadow}");
     assert!(shadow.contains("verdict   unsupported"), "{shadow}");
 }
+
+/// N18: the walk must set A in a table in read-only memory, and the emulator of KVM, which takes over, does not
+/// know CMPXCHG16B. A sequence in which that happens is not run, whatever follows.
+#[test]
+fn a_sequence_with_an_unknown_instruction_is_not_run() {
+    let case = r#"{"mode": "5level", "state": {"cr0": "0x80000011", "cr3": "0x640008",
+        "cr4": "0x1630", "efer": "0xd00", "pkru": "0x0", "pkrs": "0x0", "ac": false},
+        "entries": [{"address": "0x640838", "value": "0x641007"},
+                    {"address": "0x641638", "value": "0x644007"},
+                    {"address": "0x6446e8", "value": "0x646007"},
+                    {"address": "0x6461d0", "value": "0x3f1007"},
+                    {"address": "0x3f1bb0", "value": "0x40046067"}],
+        "before": [{"access": {"kind": "rmw", "address": "0xff0763b747576040", "size": 16,
+        "ring": 3, "segment": "data", "instruction": "lock cmpxchg", "value": "0x1"}}],
+        "access": {"kind": "read", "address": "0xff0763b747576020", "size": 1, "ring": 3},
+        "profile": {"vendor": "amd", "max_physical_address": 40, "features": ["nx", "pge", "la57"]}}"#;
+    let [nested, _] = match run(&["explain", "--machine", "kvm", &case.replace('\n', "")]) {
+        Ok(written) => written,
+        Err(why) => return skip("nested", &why),
+    };
+
+    assert!(nested.contains("cannot run it: #UD: the machine lacks the instruction"), "{nested}");
+}

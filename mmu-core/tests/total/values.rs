@@ -88,6 +88,7 @@ impl Values {
                 absent_pdptes_are_checked: self.pin(),
                 smep_alone_reports_fetch: self.pin(),
                 denied_pte_is_accessed: self.pin(),
+                faults_save_rf: self.pin(),
             },
         }
     }

@@ -110,6 +110,7 @@ fn profile(input: &mut Unstructured<'_>) -> Result<Profile> {
             absent_pdptes_are_checked: input.arbitrary()?,
             smep_alone_reports_fetch: input.arbitrary()?,
             denied_pte_is_accessed: input.arbitrary()?,
+            faults_save_rf: None,
         },
     })
 }

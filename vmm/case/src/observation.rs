@@ -109,6 +109,13 @@ pub struct SavedFrame {
 impl SavedFrame {
     /// CF, PF, AF, ZF, SF and OF: they are those of an earlier instruction, perhaps of another case.
     pub const STATUS_FLAGS: u32 = 0x8d5;
+    /// RF, which says that an instruction breakpoint there has been taken.
+    pub const RF: u32 = 1 << 16;
+
+    /// Whether RF was saved as 1.
+    pub const fn has_rf(self) -> bool {
+        self.rflags & Self::RF != 0
+    }
 }
 
 /// A register that the guest loads before an access.

@@ -33,6 +33,8 @@ pub struct Capabilities {
     pub read_only_tables: Result<(), String>,
     /// Whether the guest survives a MOV to CR3 or CR4 of a reserved bit, which is #GP, or how it fails.
     pub reserved_movs: Result<(), String>,
+    /// Whether a fault saves RFLAGS with RF=1, as processors do, or that it does not.
+    pub saved_rf: Result<(), String>,
     /// Whether the guest could run guests of its own under EPT: CPUID 1 ECX\[5\].
     pub vmx: bool,
     /// Whether the page size of a live mapping may change without an invalidation. A processor that walks
@@ -117,6 +119,14 @@ impl Capabilities {
         }
     }
 
+    /// Notes whether faults save RF=1; `None` if they differ. It becomes a pin of the profile.
+    pub(crate) fn note_saved_rf(&mut self, saved: Option<bool>) {
+        self.profile.pins.faults_save_rf = saved;
+        if saved == Some(false) {
+            self.saved_rf = Err("a fault saves RFLAGS with RF=0".into());
+        }
+    }
+
     /// What is known before any probe: only what CPUID reports.
     pub(crate) fn unprobed(profile: Profile) -> Self {
         Self {
@@ -131,6 +141,7 @@ impl Capabilities {
             high_memory: true,
             read_only_tables: Err("this machine has no read-only memory for tables".into()),
             reserved_movs: Ok(()),
+            saved_rf: Ok(()),
             vmx: false,
             live_page_sizes: false,
             sees_outside: false,

@@ -14,13 +14,14 @@
 use crate::batch::{Batch, Encoded};
 use crate::memory::GuestMemory;
 use crate::{GuestFailure, Machine, MachineError, ModeOffer};
-use crosswalk_case::observation::{Attempt, Observation, name_of_fault};
+use crosswalk_case::observation::{Attempt, Observation, SavedFrame, name_of_fault};
 use crosswalk_case::{Action, Case};
 use crosswalk_guest::layout::{Arena, CONTROL};
 use crosswalk_guest::mailbox::{Control, PROBE_LIMIT};
 use crosswalk_guest::tables::TableUse;
 use mmu_core::x86::control::Mov;
 use mmu_core::{ControlState, Cr4, Features, PagingMode, Ring};
+use std::collections::BTreeSet;
 
 /// Number of cases in a probe batch: enough for counters to stand out from the costs of the batch
 /// itself.
@@ -131,6 +132,23 @@ impl Prober {
             ))),
             ran => ran.map(|_| Ok(())),
         }
+    }
+
+    /// Whether page faults save RFLAGS with RF=1 or with 0. `None` if some do and others do not, or the guest
+    /// does not see it.
+    pub(super) fn saved_rf(
+        &mut self,
+        machine: &mut impl Machine,
+    ) -> Result<Option<bool>, MachineError> {
+        let without_page = |case: &mut Case| {
+            case.entries.pop();
+        };
+        let table_use = TableUse::of(PagingMode::FourLevel);
+        let attempts = self.run(machine, table_use, Ring::Three, without_page)?;
+
+        let frames = attempts.iter().filter_map(|attempt| observed(attempt)?.fault?.frame);
+        let saved: BTreeSet<bool> = frames.map(SavedFrame::has_rf).collect();
+        Ok(saved.first().copied().filter(|_| saved.len() == 1))
     }
 
     /// Whether ring 0 can load PKRU. The machine must have PKU.

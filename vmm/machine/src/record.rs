@@ -35,6 +35,9 @@ pub struct MachineLine {
     /// Older files do not say; they move no reserved bit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     no_reserved_movs: Option<String>,
+    /// Older files do not say; nor do they have the pin of the profile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    no_saved_rf: Option<String>,
     vmx: bool,
     sees_outside: bool,
     /// Only of images.
@@ -65,6 +68,7 @@ impl MachineLine {
             no_read_only_tables: capabilities.read_only_tables.clone().err(),
             live_page_sizes: capabilities.live_page_sizes,
             no_reserved_movs: capabilities.reserved_movs.clone().err(),
+            no_saved_rf: capabilities.saved_rf.clone().err(),
             vmx: capabilities.vmx,
             sees_outside: capabilities.sees_outside,
             left_out: capabilities.left_out.names(),
@@ -118,6 +122,7 @@ impl MachineLine {
             high_memory: self.high_memory,
             read_only_tables: self.no_read_only_tables.clone().map_or(Ok(()), Err),
             reserved_movs: self.no_reserved_movs.clone().map_or(Ok(()), Err),
+            saved_rf: self.no_saved_rf.clone().map_or(Ok(()), Err),
             vmx: self.vmx,
             sees_outside: self.sees_outside,
             left_out: LeftOut::empty(), // The same.

@@ -36,7 +36,7 @@ impl Findings {
         machine: &Capabilities,
     ) -> Self {
         let mut sightings = Sightings::default();
-        let limits = [&machine.implicit_accesses, &machine.reserved_movs];
+        let limits = [&machine.implicit_accesses, &machine.reserved_movs, &machine.saved_rf];
         let limits: Vec<&String> =
             limits.into_iter().filter_map(|limit| limit.as_ref().err()).collect();
         let is_found = |known: &KnownFinding| limits.iter().any(|why| known.is_limit(why));

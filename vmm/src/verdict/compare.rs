@@ -137,7 +137,7 @@ impl Comparison<'_> {
         let Some(frame) = observed.frame else { return };
         let expected = saved_frame(self.case);
         let found_frame = ExpectedFrame::of(&frame);
-        if found_frame != expected {
+        if !expected.allows(found_frame) {
             found.add(Field::SavedFrame, || [expected, found_frame].map(|frame| frame.to_string()));
         }
         if let Some(register) = frame.changed {

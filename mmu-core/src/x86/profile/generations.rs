@@ -42,6 +42,7 @@ const fn generation(
         absent_pdptes_are_checked: None,
         smep_alone_reports_fetch: None,
         denied_pte_is_accessed: None,
+        faults_save_rf: None,
     };
     let control_features = ControlFeatures::all();
     let profile = Profile { vendor, physical_address_bits, features, control_features, pins };

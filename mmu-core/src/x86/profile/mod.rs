@@ -142,6 +142,8 @@ pub struct Pins {
     pub smep_alone_reports_fetch: Option<bool>,
     /// AD-3: A is set in the PTE of a 4 KiB page whose rights deny the access.
     pub denied_pte_is_accessed: Option<bool>,
+    /// CODE-1: a fault saves RFLAGS with RF=1. No walk depends on it.
+    pub faults_save_rf: Option<bool>,
 }
 
 impl Profile {

@@ -122,6 +122,7 @@ fn profile_of(vendor: Vendor, maxphyaddr: u8, lacks: u8, pdptes_are_walked: bool
             absent_pdptes_are_checked: Some(false),
             smep_alone_reports_fetch: Some(!is_set(lacks, 4)),
             denied_pte_is_accessed: None,
+            faults_save_rf: None,
         },
     }
 }

@@ -95,6 +95,8 @@ struct PinsText {
     smep_alone_reports_fetch: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     denied_pte_is_accessed: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    faults_save_rf: Option<bool>,
 }
 
 impl PinsText {
@@ -126,6 +128,7 @@ impl From<&Profile> for FullProfile {
             absent_pdptes_are_checked,
             smep_alone_reports_fetch,
             denied_pte_is_accessed,
+            faults_save_rf,
         } = profile.pins;
         let lacks_one = !profile.control_features.is_all();
 
@@ -140,6 +143,7 @@ impl From<&Profile> for FullProfile {
                 absent_pdptes_are_checked,
                 smep_alone_reports_fetch,
                 denied_pte_is_accessed,
+                faults_save_rf,
             },
         }
     }
@@ -163,6 +167,7 @@ impl FullProfile {
             absent_pdptes_are_checked,
             smep_alone_reports_fetch,
             denied_pte_is_accessed,
+            faults_save_rf,
         } = self.pins;
         let profile = Profile {
             vendor: named("profile.vendor", &VENDORS, vendor_name, &self.vendor)?,
@@ -175,6 +180,7 @@ impl FullProfile {
                 absent_pdptes_are_checked,
                 smep_alone_reports_fetch,
                 denied_pte_is_accessed,
+                faults_save_rf,
             },
         };
 

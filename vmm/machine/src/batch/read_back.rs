@@ -33,6 +33,8 @@ use mmu_core::{Ring, Vector};
 use std::sync::LazyLock;
 use zerocopy::{FromZeros, IntoBytes};
 
+/// Why a case could not be run in which #UD was raised.
+const NO_INSTRUCTION: &str = "#UD: the machine lacks the instruction";
 /// The vector of #UD: the processor lacks an instruction of the stub.
 const INVALID_OPCODE: u8 = 6;
 
@@ -408,9 +410,12 @@ impl RecordReader<'_> {
             return;
         };
 
-        if fault.is_some_and(|fault| fault.vector == INVALID_OPCODE) {
-            let why = "#UD: the machine lacks the instruction".into();
-            *attempt = Attempt::Unsupported(why);
+        let is_unknown = fault.is_some_and(|fault| fault.vector == INVALID_OPCODE);
+        if is_unknown {
+            *attempt = Attempt::Unsupported(NO_INSTRUCTION.into());
+        }
+        // The rest of a sequence does not count then.
+        if matches!(attempt, Attempt::Unsupported(why) if why == NO_INSTRUCTION) {
             return;
         }
         match part {

@@ -33,6 +33,7 @@ pub(super) fn probe(machine: &mut KvmMachine, flavour: Flavour) -> Result<(), Ma
 
     prober.probe_compatibility()?;
     prober.probe_reserved_movs()?;
+    prober.probe_saved_rf()?;
 
     let parts = &mut prober.machine.parts;
     parts.capabilities.implicit_accesses = implicit_accesses(&parts.memory);
@@ -201,6 +202,17 @@ impl KvmProber<'_> {
             self.machine.restart()?;
         }
         self.machine.parts.capabilities.reserved_movs = survives;
+        Ok(())
+    }
+
+    /// Pins what faults save as RF. Over an emulated processor there is no one answer: KVM saves 1 where it
+    /// raises a fault itself, and the processor may save 0 (T25).
+    fn probe_saved_rf(&mut self) -> Result<(), MachineError> {
+        if self.machine.parts.identity.beneath == "tcg" {
+            return Ok(());
+        }
+        let saved = self.prober.saved_rf(self.machine)?;
+        self.machine.parts.capabilities.note_saved_rf(saved);
         Ok(())
     }
 

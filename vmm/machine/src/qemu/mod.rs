@@ -230,6 +230,9 @@ impl QemuMachine {
             self.parts.capabilities.modes.push(offer);
         }
         self.parts.capabilities.compatibility = prober.compatibility(self)?;
+
+        let saved_rf = prober.saved_rf(self)?;
+        self.parts.capabilities.note_saved_rf(saved_rf);
         Ok(())
     }
 

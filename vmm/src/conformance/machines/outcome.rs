@@ -75,7 +75,7 @@ impl Visibility {
             frame: fault
                 .frame
                 .filter(|_| self.saved_frame)
-                .map(|frame| (ExpectedFrame::of(&frame), frame.changed)),
+                .map(|frame| (ExpectedFrame::of(&frame).without_rf(), frame.changed)),
         }
     }
 }
