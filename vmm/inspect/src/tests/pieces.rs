@@ -59,7 +59,12 @@ proptest! {
         low_entries in prop::collection::vec((0..FRAMES, 0..4_u64, 0..FRAMES), 0..40),
         repeats in 0..40_u64,
         piece in prop_oneof![1..5000_usize, Just(1 << 15)],
-        range in prop_oneof![Just((0, u64::MAX)), any::<(u64, u64)>()],
+        // All addresses, some of them, and a few among those that low indices have.
+        range in prop_oneof![
+            Just((0, u64::MAX)),
+            any::<(u64, u64)>(),
+            (0..0x80_0000_u64, 0..0x100_0000_u64),
+        ],
     ) {
         // Low indices make deep tables.
         let low_entries = low_entries.into_iter().map(|(frame, index, to)| (frame, index, to, 0x67));
