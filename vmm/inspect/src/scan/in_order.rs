@@ -1,6 +1,7 @@
 //! Work on several threads, whose results come in order.
 
 use std::collections::BTreeMap;
+use std::iter;
 use std::num::NonZero;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -9,7 +10,14 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
 /// Number of results for each thread that may wait to be taken, the one that it works on included.
-const AHEAD: usize = 4;
+const AHEAD: usize = 2;
+
+/// Number of items that are done before threads are started. On a busy machine it can take milliseconds until they
+/// run.
+const ALONE: usize = 4;
+
+/// The most threads.
+const MAX_THREADS: usize = 1024;
 
 /// What the threads take their work from.
 struct Queue<I> {
@@ -38,19 +46,17 @@ pub(super) fn for_each_in_order<P: Send, T: Send, B>(
     work: impl Fn(P) -> T + Sync,
     mut take: impl FnMut(T) -> ControlFlow<B>,
 ) -> ControlFlow<B> {
-    // It takes as long to start threads as to do the first item.
     let mut items = items.fuse();
-    if let Some(first) = items.next() {
-        take(work(first))?;
-    }
-    let Some(second) = items.next() else { return ControlFlow::Continue(()) };
-    let mut items = std::iter::once(second).chain(items);
+    items.by_ref().take(ALONE).try_for_each(|item| take(work(item)))?;
+    let Some(next) = items.next() else { return ControlFlow::Continue(()) };
+    let mut items = iter::once(next).chain(items);
     if threads == NonZero::<usize>::MIN {
         return items.try_for_each(|item| take(work(item)));
     }
 
+    let threads = threads.get().min(MAX_THREADS);
     let (permit, permits) = channel();
-    for _ in 0..threads.get().saturating_mul(AHEAD) {
+    for _ in 0..threads * AHEAD {
         let _ = permit.send(());
     }
     let queue = Mutex::new(Queue { items, next: 0, permits });
@@ -59,7 +65,7 @@ pub(super) fn for_each_in_order<P: Send, T: Send, B>(
     thread::scope(|scope| {
         // They end with these: then nobody waits for another one.
         let (permit, results) = (permit, results);
-        for _ in 0..threads.get() {
+        for _ in 0..threads {
             let (sender, queue, work) = (sender.clone(), &queue, &work);
             let worker = move || {
                 while let Some((number, item)) =
@@ -124,6 +130,21 @@ mod tests {
     }
 
     #[test]
+    fn a_number_of_threads_that_no_system_has_is_not_taken_literally() {
+        let mut taken = 0;
+        let end = for_each_in_order(
+            0..100_u64,
+            NonZero::<usize>::MAX,
+            |item| item,
+            |item| {
+                taken += item;
+                ControlFlow::<()>::Continue(())
+            },
+        );
+        assert_eq!((end, taken), (ControlFlow::Continue(()), 99 * 100 / 2));
+    }
+
+    #[test]
     fn nobody_gets_far_ahead_of_what_is_taken() {
         for number in [1, 2, 8] {
             let (begun, mut taken) = (AtomicUsize::new(0), 0);
@@ -133,7 +154,7 @@ mod tests {
             };
             let end = for_each_in_order(0..10_000, threads(number), work, |item| {
                 taken += 1;
-                // The first item is not one of the threads'.
+                // The first items are not the threads'.
                 assert!(begun.load(Ordering::SeqCst) <= taken + number * AHEAD);
                 if item == 100 { ControlFlow::Break(item) } else { ControlFlow::Continue(()) }
             });

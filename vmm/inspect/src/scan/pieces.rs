@@ -113,8 +113,9 @@ impl<'i> ScanPieces<'i> {
     /// order of addresses, while the work goes on. `take` is called on the thread of the caller, and can end
     /// everything. Returns what it ended with.
     ///
-    /// No thread gets far ahead of `take`: for each thread there are at most four pieces and results. A small scan
-    /// starts no thread. If the system has fewer threads to give, those do the work, or the caller's does.
+    /// No thread gets far ahead of `take`: for each there are at most two pieces or results. The first four pieces are
+    /// the caller's, so that a small scan starts no thread. If the system has fewer threads to give, those do the work,
+    /// or the caller's does.
     ///
     /// # Panics
     /// If `work` or `take` panics.

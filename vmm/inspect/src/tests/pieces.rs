@@ -181,7 +181,7 @@ fn whoever_takes_the_results_can_end_the_work() {
         let threads = NonZero::new(threads).unwrap();
         let end = pieces.in_parallel_until(threads, Iterator::collect::<Vec<_>>, |piece| {
             found.extend(piece);
-            if found.len() > 6 { ControlFlow::Break("enough") } else { ControlFlow::Continue(()) }
+            if found.len() > 12 { ControlFlow::Break("enough") } else { ControlFlow::Continue(()) }
         });
         assert_eq!(end, ControlFlow::Break("enough"));
         assert!(found.len() < expected.len());
