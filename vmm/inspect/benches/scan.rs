@@ -55,7 +55,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "merged into ranges",
         rounds,
         threads,
-        || merge(scan(), &mut PageRanges::new()),
+        || merge(pages(scan())),
         || merge_in_parallel(scan().pieces(), threads),
     );
     measure("audited", rounds, || {
@@ -78,12 +78,17 @@ fn count(found: impl Iterator<Item = Found>) -> u64 {
     found.filter(|found| matches!(found, Found::Page(_))).count() as u64
 }
 
-/// Merges pages into ranges, and counts the pages of those that are complete.
-fn merge(found: impl Iterator<Item = Found>, ranges: &mut PageRanges) -> u64 {
-    let pages = found.filter_map(|found| match found {
+/// The pages, each as a range.
+fn pages(found: impl Iterator<Item = Found>) -> impl Iterator<Item = PageRange> {
+    found.filter_map(|found| match found {
         Found::Page(page) => PageRange::of(&page),
         _ => None,
-    });
+    })
+}
+
+/// Merges pages into ranges, and counts the pages of those.
+fn merge(pages: impl Iterator<Item = PageRange>) -> u64 {
+    let mut ranges = PageRanges::new();
     let complete = pages.filter_map(|page| ranges.push(page));
     let count: u64 = complete.map(|range| range.pages()).sum();
     count + ranges.finish().map_or(0, |range| range.pages())
@@ -96,11 +101,8 @@ fn merge_in_parallel(pieces: ScanPieces<'_>, threads: NonZero<usize>) -> u64 {
 
     let of_piece = |piece: ScanPiece<'_>| {
         let mut ranges = PageRanges::new();
-        let pages = piece.filter_map(|found| match found {
-            Found::Page(page) => PageRange::of(&page),
-            _ => None,
-        });
-        let mut complete: Vec<_> = pages.filter_map(|page| ranges.push(page)).collect();
+        let complete = pages(piece).filter_map(|page| ranges.push(page));
+        let mut complete: Vec<_> = complete.collect();
         complete.extend(ranges.finish());
         complete
     };

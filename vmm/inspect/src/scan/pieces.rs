@@ -25,7 +25,8 @@ const UPPER_ENTRY: usize = 8;
 
 /// The pieces of a scan, in the order of addresses: an iterator. Each piece is an iterator over what is found there,
 /// and all of them together find what [`Scan`] finds. The pieces have about the same size, whatever the tables are
-/// like, and are independent of each other.
+/// like, and are independent of each other. [`Limits`](super::Limits) are for all of them together: tables that point to
+/// themselves cost no more than in one scan.
 ///
 /// [`Self::in_parallel`] and [`Self::in_parallel_until`] give them to threads. A program that has threads of its own
 /// can give them the pieces itself.

@@ -1,12 +1,13 @@
 //! Mappings for people, in 80 columns.
 
-use super::MapsSink;
+use super::pages::PageSink;
+use super::ranges::RangeSink;
 use crate::report::inspect::problem::ScanProblem;
 use crate::report::inspect::{Inspected, letters};
 use crate::report::style::number::{counted, size, with_commas};
 use crate::report::style::printable;
 use crate::report::style::table::line;
-use crosswalk_inspect::{PageFlags, PageRange, PageRanges, ScanTotals};
+use crosswalk_inspect::{PageFlags, PageRange, ScanTotals};
 use mmu_core::VirtAddr;
 use mmu_core::walk::PresentEntry;
 use std::io::{self, Write};
@@ -70,7 +71,6 @@ impl<'o> Sheet<'o> {
     }
 }
 
-/// The size of the pages of a range, in two letters.
 /// The size of a page of 2^`shift` bytes, in two letters.
 pub(in crate::report::inspect) const fn short_page_size(shift: u8) -> &'static str {
     match shift {
@@ -127,7 +127,6 @@ pub(in crate::report::inspect) fn in_words(totals: &ScanTotals) -> Vec<String> {
 /// Ranges of pages that are alike.
 pub(super) struct RangeLines<'o> {
     sheet: Sheet<'o>,
-    ranges: PageRanges,
     has: Option<VirtAddr>,
 }
 
@@ -137,27 +136,19 @@ impl<'o> RangeLines<'o> {
         inspected: &Inspected,
         has: Option<VirtAddr>,
     ) -> io::Result<Self> {
-        Ok(Self { sheet: Sheet::new(out, inspected)?, ranges: PageRanges::new(), has })
-    }
-
-    fn range(&mut self, range: Option<PageRange>) -> io::Result<()> {
-        match range.filter(|range| self.has.is_none_or(|address| range.contains(address))) {
-            Some(range) => self.sheet.range(&range),
-            None => Ok(()),
-        }
+        Ok(Self { sheet: Sheet::new(out, inspected)?, has })
     }
 }
 
-impl MapsSink for RangeLines<'_> {
-    fn page(&mut self, page: &PresentEntry) -> io::Result<()> {
-        let Some(page) = PageRange::of(page) else { return Ok(()) };
-        let before = self.ranges.push(page);
-        self.range(before)
+impl RangeSink for RangeLines<'_> {
+    fn range(&mut self, range: &PageRange) -> io::Result<()> {
+        match self.has {
+            Some(address) if !range.contains(address) => Ok(()),
+            _ => self.sheet.range(range),
+        }
     }
 
     fn problem(&mut self, problem: &ScanProblem) -> io::Result<()> {
-        let before = self.ranges.finish();
-        self.range(before)?;
         match self.has {
             Some(address) if address < problem.first || address > problem.last => Ok(()),
             _ => self.sheet.problem(problem),
@@ -165,8 +156,6 @@ impl MapsSink for RangeLines<'_> {
     }
 
     fn end(&mut self, totals: &ScanTotals, is_complete: bool) -> io::Result<()> {
-        let last = self.ranges.finish();
-        self.range(last)?;
         writeln!(self.sheet.out)?;
         self.sheet.end(totals, true, is_complete)
     }
@@ -183,7 +172,7 @@ impl<'o> PageLines<'o> {
     }
 }
 
-impl MapsSink for PageLines<'_> {
+impl PageSink for PageLines<'_> {
     fn page(&mut self, page: &PresentEntry) -> io::Result<()> {
         PageRange::of(page).map_or(Ok(()), |page| self.sheet.range(&page))
     }
@@ -211,10 +200,10 @@ impl<'o> RightsTable<'o> {
     }
 }
 
-impl MapsSink for RightsTable<'_> {
-    fn page(&mut self, page: &PresentEntry) -> io::Result<()> {
-        let bytes = &mut self.by_rights[usize::from(page.rights.bits() & 7)];
-        *bytes = bytes.wrapping_add(1 << page.level.shift);
+impl RangeSink for RightsTable<'_> {
+    fn range(&mut self, range: &PageRange) -> io::Result<()> {
+        let bytes = &mut self.by_rights[usize::from(range.rights.bits() & 7)];
+        *bytes = bytes.wrapping_add(range.bytes());
         Ok(())
     }
 
