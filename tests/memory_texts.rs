@@ -259,10 +259,10 @@ fn entries_that_use_a_frame_are_counted_once() {
     assert_eq!(document["led_by"].as_array().map(Vec::len), Some(2));
 }
 
-/// So many tables that threads share them: 512 page tables that are one, and 16 directories of bad entries. Their pages
-/// are one range, their problems one problem, and all is counted once.
+/// So many tables that the threads of `rmap` share them: 512 page tables that are one, and 16 directories of bad entries.
+/// For `maps` their pages are one range, their problems one problem, and all is counted once.
 #[test]
-fn what_threads_find_apart_is_put_together_again() {
+fn what_many_tables_have_is_put_together() {
     let sandbox = Sandbox::new();
     let mut memory = SmallMemory::new(0x7000);
     memory.entry(0x1000, 0x2003).entry(0x2000, 0x3003);

@@ -1,11 +1,10 @@
 //! Mappings for scripts: one document with ranges, written while they are found, or a line for each page.
 
-use super::pages::PageSink;
-use super::ranges::RangeSink;
+use super::MapsSink;
 use crate::report::inspect::Inspected;
 use crate::report::inspect::problem::{ScanProblem, ScanProblemJson};
 use crosswalk_case::Hex;
-use crosswalk_inspect::{PageFlags, PageRange, ScanTotals};
+use crosswalk_inspect::{PageFlags, PageRange, PageRanges, ScanTotals};
 use mmu_core::VirtAddr;
 use mmu_core::walk::PresentEntry;
 use mmu_core::x86::format::EntryBits;
@@ -127,6 +126,7 @@ fn write_value(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
 /// One document.
 pub(super) struct RangesDocument<'o> {
     out: &'o mut dyn Write,
+    ranges: PageRanges,
     has: Option<VirtAddr>,
     problems: Vec<ScanProblem>,
     is_first: bool,
@@ -141,19 +141,26 @@ impl<'o> RangesDocument<'o> {
         write!(out, "{{\n\"image\": ")?;
         write_value(out, &inspected.json())?;
         write!(out, ",\n\"mappings\": [")?;
-        Ok(Self { out, has, problems: Vec::new(), is_first: true })
+        Ok(Self { out, ranges: PageRanges::new(), has, problems: Vec::new(), is_first: true })
     }
-}
 
-impl RangeSink for RangesDocument<'_> {
-    fn range(&mut self, range: &PageRange) -> io::Result<()> {
-        if self.has.is_some_and(|address| !range.contains(address)) {
-            return Ok(());
-        }
+    fn range(&mut self, range: Option<PageRange>) -> io::Result<()> {
+        let has = self.has;
+        let shown = range.filter(|range| has.is_none_or(|address| range.contains(address)));
+        let Some(range) = shown else { return Ok(()) };
+
         let separator = if self.is_first { "\n" } else { ",\n" };
         self.is_first = false;
         write!(self.out, "{separator}")?;
-        write_value(self.out, &range_json(range))
+        write_value(self.out, &range_json(&range))
+    }
+}
+
+impl MapsSink for RangesDocument<'_> {
+    fn page(&mut self, page: &PresentEntry) -> io::Result<()> {
+        let Some(page) = PageRange::of(page) else { return Ok(()) };
+        let before = self.ranges.push(page);
+        self.range(before)
     }
 
     fn problem(&mut self, problem: &ScanProblem) -> io::Result<()> {
@@ -164,6 +171,9 @@ impl RangeSink for RangesDocument<'_> {
     }
 
     fn end(&mut self, totals: &ScanTotals, is_complete: bool) -> io::Result<()> {
+        let last = self.ranges.finish();
+        self.range(last)?;
+
         write!(self.out, "\n],\n\"problems\": ")?;
         let problems: Vec<_> = self.problems.iter().map(ScanProblem::json).collect();
         write_value(self.out, &problems)?;
@@ -201,7 +211,7 @@ impl<'o> JsonLines<'o> {
     }
 }
 
-impl PageSink for JsonLines<'_> {
+impl MapsSink for JsonLines<'_> {
     fn page(&mut self, page: &PresentEntry) -> io::Result<()> {
         let Some(range) = PageRange::of(page) else { return Ok(()) };
         self.line(&LineJson::Page(page_json(page, range.address.get())))

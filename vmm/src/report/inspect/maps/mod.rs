@@ -2,19 +2,19 @@
 //! for scripts (`json`), or as QEMU's monitor prints them (`qemu`).
 
 mod json;
-mod pages;
 mod qemu;
-mod ranges;
 mod text;
 
 pub(super) use json::of_pages;
 pub(super) use text::{flag_letters, in_words, short_page_size};
 
 use super::Inspected;
-use crosswalk_inspect::{Limits, PageFilter, Scan};
+use super::problem::ScanProblem;
+use crosswalk_inspect::{Found, Limits, PageFilter, Scan, ScanTotals};
 use mmu_core::VirtAddr;
+use mmu_core::walk::PresentEntry;
 use std::io::{self, Write};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How mappings are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,16 @@ pub struct MapsOptions {
     pub limits: Limits,
 }
 
+/// What takes the mappings, in the order of addresses.
+trait MapsSink {
+    fn page(&mut self, page: &PresentEntry) -> io::Result<()>;
+
+    fn problem(&mut self, problem: &ScanProblem) -> io::Result<()>;
+
+    /// All has been found, or the user wants no more.
+    fn end(&mut self, totals: &ScanTotals, is_complete: bool) -> io::Result<()>;
+}
+
 /// Writes the mappings while it finds them. `stop` ends it early, with what was found until then. Returns
 /// whether it got to the end.
 ///
@@ -69,28 +79,49 @@ pub fn write(
     stop: &AtomicBool,
 ) -> io::Result<bool> {
     let mode = inspected.derived.state.mode();
+    let mut sink: Box<dyn MapsSink + '_> = match options.shape {
+        MapsShape::Ranges => Box::new(text::RangeLines::new(out, inspected, options.has)?),
+        MapsShape::Pages => Box::new(text::PageLines::new(out, inspected)?),
+        MapsShape::Stats => Box::new(text::RightsTable::new(out, inspected)?),
+        MapsShape::Json => Box::new(json::RangesDocument::new(out, inspected, options.has)?),
+        MapsShape::JsonLines => Box::new(json::JsonLines::new(out, inspected)?),
+        MapsShape::QemuTlb => Box::new(qemu::Tlb::new(out)),
+        MapsShape::QemuMem => Box::new(qemu::Mem::new(out, mode)),
+    };
+
     let mmu = inspected.mmu();
     let scan = Scan::new(inspected.source.memory(), &mmu, options.range, options.limits);
-    let filter = &options.filter;
-    let has = options.has;
-
-    match options.shape {
-        MapsShape::Ranges => {
-            ranges::write(&mut text::RangeLines::new(out, inspected, has)?, scan, filter, stop)
+    let mut totals = ScanTotals::default();
+    let mut problem: Option<ScanProblem> = None;
+    let mut is_complete = true;
+    for found in scan {
+        totals.add(&found);
+        match (&found, ScanProblem::of(&found)) {
+            (Found::Page(page), _) => {
+                if let Some(problem) = problem.take() {
+                    sink.problem(&problem)?;
+                }
+                if options.filter.passes(page) {
+                    sink.page(page)?;
+                }
+            }
+            (_, Some(next)) => {
+                let is_absorbed = problem.as_mut().is_some_and(|open| open.absorb(&next));
+                if !is_absorbed && let Some(before) = problem.replace(next) {
+                    sink.problem(&before)?;
+                }
+            }
+            (_, None) if stop.load(Ordering::Relaxed) => {
+                is_complete = false;
+                break;
+            }
+            (_, None) => {}
         }
-        MapsShape::Json => {
-            ranges::write(&mut json::RangesDocument::new(out, inspected, has)?, scan, filter, stop)
-        }
-        MapsShape::Stats => {
-            ranges::write(&mut text::RightsTable::new(out, inspected)?, scan, filter, stop)
-        }
-        MapsShape::Pages => {
-            pages::write(&mut text::PageLines::new(out, inspected)?, scan, filter, stop)
-        }
-        MapsShape::JsonLines => {
-            pages::write(&mut json::JsonLines::new(out, inspected)?, scan, filter, stop)
-        }
-        MapsShape::QemuTlb => pages::write(&mut qemu::Tlb::new(out), scan, filter, stop),
-        MapsShape::QemuMem => pages::write(&mut qemu::Mem::new(out, mode), scan, filter, stop),
     }
+
+    if let Some(problem) = problem {
+        sink.problem(&problem)?;
+    }
+    sink.end(&totals, is_complete)?;
+    Ok(is_complete)
 }

@@ -1,6 +1,6 @@
 //! Mappings as QEMU's monitor prints them: nothing else is written.
 
-use super::pages::PageSink;
+use super::MapsSink;
 use crate::report::inspect::problem::ScanProblem;
 use crosswalk_inspect::ScanTotals;
 use crosswalk_inspect::monitor::{MemRanges, TlbLine};
@@ -19,7 +19,7 @@ impl<'o> Tlb<'o> {
     }
 }
 
-impl PageSink for Tlb<'_> {
+impl MapsSink for Tlb<'_> {
     fn page(&mut self, page: &PresentEntry) -> io::Result<()> {
         TlbLine::of(page).map_or(Ok(()), |line| writeln!(self.out, "{line}"))
     }
@@ -45,7 +45,7 @@ impl<'o> Mem<'o> {
     }
 }
 
-impl PageSink for Mem<'_> {
+impl MapsSink for Mem<'_> {
     fn page(&mut self, page: &PresentEntry) -> io::Result<()> {
         self.ranges.push(page).map_or(Ok(()), |line| writeln!(self.out, "{line}"))
     }

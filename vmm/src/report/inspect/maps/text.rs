@@ -1,13 +1,12 @@
 //! Mappings for people, in 80 columns.
 
-use super::pages::PageSink;
-use super::ranges::RangeSink;
+use super::MapsSink;
 use crate::report::inspect::problem::ScanProblem;
 use crate::report::inspect::{Inspected, letters};
 use crate::report::style::number::{counted, size, with_commas};
 use crate::report::style::printable;
 use crate::report::style::table::line;
-use crosswalk_inspect::{PageFlags, PageRange, ScanTotals};
+use crosswalk_inspect::{PageFlags, PageRange, PageRanges, ScanTotals};
 use mmu_core::VirtAddr;
 use mmu_core::walk::PresentEntry;
 use std::io::{self, Write};
@@ -71,6 +70,7 @@ impl<'o> Sheet<'o> {
     }
 }
 
+/// The size of the pages of a range, in two letters.
 /// The size of a page of 2^`shift` bytes, in two letters.
 pub(in crate::report::inspect) const fn short_page_size(shift: u8) -> &'static str {
     match shift {
@@ -127,6 +127,7 @@ pub(in crate::report::inspect) fn in_words(totals: &ScanTotals) -> Vec<String> {
 /// Ranges of pages that are alike.
 pub(super) struct RangeLines<'o> {
     sheet: Sheet<'o>,
+    ranges: PageRanges,
     has: Option<VirtAddr>,
 }
 
@@ -136,19 +137,27 @@ impl<'o> RangeLines<'o> {
         inspected: &Inspected,
         has: Option<VirtAddr>,
     ) -> io::Result<Self> {
-        Ok(Self { sheet: Sheet::new(out, inspected)?, has })
+        Ok(Self { sheet: Sheet::new(out, inspected)?, ranges: PageRanges::new(), has })
+    }
+
+    fn range(&mut self, range: Option<PageRange>) -> io::Result<()> {
+        match range.filter(|range| self.has.is_none_or(|address| range.contains(address))) {
+            Some(range) => self.sheet.range(&range),
+            None => Ok(()),
+        }
     }
 }
 
-impl RangeSink for RangeLines<'_> {
-    fn range(&mut self, range: &PageRange) -> io::Result<()> {
-        match self.has {
-            Some(address) if !range.contains(address) => Ok(()),
-            _ => self.sheet.range(range),
-        }
+impl MapsSink for RangeLines<'_> {
+    fn page(&mut self, page: &PresentEntry) -> io::Result<()> {
+        let Some(page) = PageRange::of(page) else { return Ok(()) };
+        let before = self.ranges.push(page);
+        self.range(before)
     }
 
     fn problem(&mut self, problem: &ScanProblem) -> io::Result<()> {
+        let before = self.ranges.finish();
+        self.range(before)?;
         match self.has {
             Some(address) if address < problem.first || address > problem.last => Ok(()),
             _ => self.sheet.problem(problem),
@@ -156,6 +165,8 @@ impl RangeSink for RangeLines<'_> {
     }
 
     fn end(&mut self, totals: &ScanTotals, is_complete: bool) -> io::Result<()> {
+        let last = self.ranges.finish();
+        self.range(last)?;
         writeln!(self.sheet.out)?;
         self.sheet.end(totals, true, is_complete)
     }
@@ -172,7 +183,7 @@ impl<'o> PageLines<'o> {
     }
 }
 
-impl PageSink for PageLines<'_> {
+impl MapsSink for PageLines<'_> {
     fn page(&mut self, page: &PresentEntry) -> io::Result<()> {
         PageRange::of(page).map_or(Ok(()), |page| self.sheet.range(&page))
     }
@@ -200,10 +211,10 @@ impl<'o> RightsTable<'o> {
     }
 }
 
-impl RangeSink for RightsTable<'_> {
-    fn range(&mut self, range: &PageRange) -> io::Result<()> {
-        let bytes = &mut self.by_rights[usize::from(range.rights.bits() & 7)];
-        *bytes = bytes.wrapping_add(range.bytes());
+impl MapsSink for RightsTable<'_> {
+    fn page(&mut self, page: &PresentEntry) -> io::Result<()> {
+        let bytes = &mut self.by_rights[usize::from(page.rights.bits() & 7)];
+        *bytes = bytes.wrapping_add(1 << page.level.shift);
         Ok(())
     }
 
