@@ -259,6 +259,51 @@ fn entries_that_use_a_frame_are_counted_once() {
     assert_eq!(document["led_by"].as_array().map(Vec::len), Some(2));
 }
 
+/// So many tables that the threads of `rmap` share them: 512 page tables that are one, and 16 directories of bad entries.
+/// For `maps` their pages are one range, their problems one problem, and all is counted once.
+#[test]
+fn what_many_tables_have_is_put_together() {
+    let sandbox = Sandbox::new();
+    let mut memory = SmallMemory::new(0x7000);
+    memory.entry(0x1000, 0x2003).entry(0x2000, 0x3003);
+    for index in 0..512 {
+        memory.entry(0x3000 + 8 * index, 0x4003).entry(0x4000 + 8 * index, 0x5003);
+        // Bit 13 of a large page is reserved (CODE-6).
+        memory.entry(0x6000 + 8 * index, 0x2083);
+    }
+    for index in 1..=16 {
+        memory.entry(0x2000 + 8 * index, 0x6003);
+    }
+    write_dump(&sandbox.path().join("guest.elf"), &memory);
+
+    let maps = sandbox.run(&["maps", "guest.elf", "--json"]).expect_code(0).json();
+    let [range] = &maps["mappings"].as_array().expect("a list")[..] else { panic!("{maps}") };
+    assert_eq!((&range["first"], &range["last"]), (&json!("0x0"), &json!("0x3fffffff")));
+    assert_eq!((&range["pages"], &range["contiguous"]), (&json!(512 * 512), &json!(false)));
+    let [problem] = &maps["problems"].as_array().expect("a list")[..] else { panic!("{maps}") };
+    assert_eq!(
+        (&problem["first"], &problem["last"]),
+        (&json!("0x40000000"), &json!("0x43fffffff"))
+    );
+    assert_eq!((&problem["entries"], &problem["at"]), (&json!(16 * 512), &json!("0x6000")));
+    let totals = &maps["totals"];
+    // The PDPT, a directory, its page tables, and 16 directories.
+    assert_eq!((&totals["tables"], &totals["reserved"]), (&json!(530), &json!(16 * 512)));
+    assert_eq!((&totals["bytes"], &totals["complete"]), (&json!(1 << 30), &json!(true)));
+    let stats = sandbox.run(&["maps", "guest.elf", "--stats"]).expect_code(0).stdout;
+    assert!(stats.contains("\nsrwx      1 GiB\n\n"), "{stats}");
+
+    let rmap = sandbox.run(&["rmap", "guest.elf", "0x5123", "--json"]).expect_code(0).json();
+    assert_eq!((&rmap["mappings"], &rmap["complete"]), (&json!(512 * 512), &json!(true)));
+    let led_by = rmap["led_by"].as_array().expect("a list").iter();
+    let addresses = led_by.map(|leads| leads["address"].as_str().expect("an address").to_owned());
+    assert!(addresses.eq((0..10_000).map(|page| format!("{:#x}", 0x123 + 0x1000 * page))));
+    for (table, paths) in [("0x4000", 512), ("0x6000", 16)] {
+        let rmap = sandbox.run(&["rmap", "guest.elf", table, "--json"]).json();
+        assert_eq!((&rmap["table_entries"], &rmap["table_paths"]), (&json!(paths), &json!(paths)));
+    }
+}
+
 /// Without repeats the directory below the PML4E with XD is left out.
 #[test]
 fn every_command_says_what_it_left_out() {

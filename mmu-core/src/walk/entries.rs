@@ -139,10 +139,35 @@ impl<F: Format> Mmu<F> {
 impl<F: Format, M: TableMemory + ?Sized> PresentEntries<'_, F, M> {
     /// Leaves out the table that the last entry points to, and what is below it.
     pub fn skip_table(&mut self) {
-        // The root is not what an entry points to.
+        // The table that all begins with is not what an entry points to.
         if !self.open.is_empty() {
             self.below = None;
         }
+    }
+
+    /// Leaves out all that is left, and goes on with what follows an entry in [`Mmu::present_entries`]: the present
+    /// entries of the table that it points to, and of those below. There are none if it does not point to a table of
+    /// this format. Several threads can so read a part of the tables each.
+    ///
+    /// ```
+    /// use mmu_core::memory::SparseTables;
+    /// use mmu_core::x86::format::Bits32;
+    /// use mmu_core::{ControlState, Mmu, Profile, VirtAddr};
+    ///
+    /// let tables = SparseTables::new(&[(0, 0x1007), (0x1004, 0x5007), (0x1008, 0x9005)]);
+    /// let mmu = Mmu::<Bits32>::new(ControlState::bits32(0), Profile::default());
+    /// let (first, last) = (VirtAddr::new(0), VirtAddr::new(0xffff_ffff));
+    ///
+    /// let mut present = mmu.present_entries(&tables, first, last);
+    /// let pde = present.next().unwrap()?;
+    /// let mut below = mmu.present_entries(&tables, first, last);
+    /// below.go_below(&pde);
+    /// assert!(below.eq(present));
+    /// # Ok::<(), mmu_core::walk::UnreadableEntries>(())
+    /// ```
+    pub fn go_below(&mut self, entry: &PresentEntry) {
+        self.open.clear();
+        self.below = TablePlace::below_entry(entry);
     }
 
     /// Begins to read the table that the last entry points to.
@@ -306,6 +331,17 @@ impl<F: Format> OpenTable<F> {
 }
 
 impl<F: Format> TablePlace<F> {
+    /// The table that an entry points to. `None` if this format has no such entry.
+    fn below_entry(entry: &PresentEntry) -> Option<Self> {
+        let EntryMeaning::Table(table) = entry.meaning else { return None };
+        let depth = F::LEVELS.len().checked_sub(entry.level.number.into())?;
+        let cursor = Cursor::at_depth(depth, PhysAddr::new(0))?.below(table)?;
+
+        let path = PathBits::of_rights(entry.rights);
+        let first = entry.first.get() & low_bits(F::ADDRESS_BITS);
+        Some(Self { cursor, path, first })
+    }
+
     /// Number of bits of an address that select among what the table maps.
     const fn address_bits(&self) -> u8 {
         let level = self.cursor.level();
@@ -382,6 +418,11 @@ impl<M: TableMemory + ?Sized> AnyPresentEntries<'_, M> {
     /// [`PresentEntries::skip_table`].
     pub fn skip_table(&mut self) {
         in_any_mode!(self, entries => entries.skip_table());
+    }
+
+    /// [`PresentEntries::go_below`].
+    pub fn go_below(&mut self, entry: &PresentEntry) {
+        in_any_mode!(self, entries => entries.go_below(entry));
     }
 }
 

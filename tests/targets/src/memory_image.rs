@@ -1,5 +1,5 @@
 //! A memory image, in any format: it reads or is refused, and whatever its tables say, looking through them
-//! ends, finds what a walk finds, and differs in nothing from itself.
+//! ends, finds what a walk finds, in pieces, too, and differs in nothing from itself.
 
 use crate::reader::Reader;
 use crosswalk_inspect::{
@@ -71,6 +71,7 @@ fn look_through(image: &MemoryImage, mmu: &AnyMmu) {
         }
     }
 
+    assert!(image.scan(mmu, LIMITS).pieces().flatten().eq(image.scan(mmu, LIMITS)));
     let differences = Differences::new(pages(image, mmu), pages(image, mmu), EntryBits::all());
     assert_eq!(differences.count(), 0);
     let _ =

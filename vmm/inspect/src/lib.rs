@@ -5,6 +5,7 @@
 //!   is read; [`Source`] is either, and [`PhysicalMemory`] reads its memory, a table at a time;
 //! - [`Source::control_state`] has the registers of a CPU, and says which of them were derived;
 //! - [`Scan`] is an iterator over all mappings with the rights of their paths, in bounded time;
+//! - [`ScanPieces`] are those of a scan, for several threads;
 //! - [`TableTree`] has every table once, with what its entries lead to;
 //! - [`PageRanges`] merges the pages that are alike, and [`ScanTotals`] counts what there is;
 //! - [`LeadsTo`] is the reverse of a mapping, [`Differences`] are those of two address spaces, and [`Audit`] looks
@@ -56,7 +57,7 @@ pub use registers::{
     CpuNote, CpuRegisters, DerivedState, RegisterOrigin, RegisterOrigins, StateOptions, VmcoreInfo,
 };
 pub use reverse::LeadsTo;
-pub use scan::{Found, FrameSet, Limits, Scan};
+pub use scan::{Found, FrameSet, Limits, Scan, ScanPiece, ScanPieces};
 pub use source::Source;
 pub use totals::ScanTotals;
 pub use tree::{TableTree, TreeLimits, TreeRun, TreeTable, TreeTarget};

@@ -2,6 +2,8 @@
 
 use crate::scan::Found;
 use mmu_core::walk::PresentEntry;
+use std::iter::Sum;
+use std::ops::AddAssign;
 
 /// Counts of what a scan has found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,5 +52,39 @@ impl ScanTotals {
     /// Number of pages of any size.
     pub const fn pages(&self) -> u64 {
         self.small + self.large + self.huge
+    }
+}
+
+/// The counts of all that is found.
+impl FromIterator<Found> for ScanTotals {
+    fn from_iter<I: IntoIterator<Item = Found>>(found: I) -> Self {
+        found.into_iter().fold(Self::default(), |mut totals, found| {
+            totals.add(&found);
+            totals
+        })
+    }
+}
+
+/// The counts of several parts of one scan.
+impl Sum for ScanTotals {
+    fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
+        parts.fold(Self::default(), |mut totals, part| {
+            totals += part;
+            totals
+        })
+    }
+}
+
+impl AddAssign for ScanTotals {
+    fn add_assign(&mut self, other: Self) {
+        let Self { small, large, huge, bytes, tables, reserved, repeated, unreadable } = other;
+        self.small += small;
+        self.large += large;
+        self.huge += huge;
+        self.bytes = self.bytes.wrapping_add(bytes);
+        self.tables += tables;
+        self.reserved += reserved;
+        self.repeated += repeated;
+        self.unreadable += unreadable;
     }
 }

@@ -101,11 +101,13 @@ fn answer<F: Format>(run: &PageRun<'_, F>, address: u64) -> Result<Translation, 
     })
 }
 
-/// Each address of a range leads where the present entry with the smallest range says that it does.
+/// Each address of a range leads where the present entry with the smallest range says that it does, and the entries
+/// can be found apart.
 fn present_entries_are_many_walks<F: Format>(
     garbage: &Garbage,
     (first, len): (u64, u64),
 ) -> Result<(), TestCaseError> {
+    present_entries_can_be_found_apart::<F>(garbage, (first, len))?;
     let memory = garbage.memory::<F>();
     let mmu = garbage.mmu::<F>();
     let (first, last) = range_of::<F>(first, len);
@@ -151,6 +153,39 @@ fn present_entries_are_many_walks<F: Format>(
         }
     }
     check_up_to(last, None)
+}
+
+/// Where each table is read by itself, all is found that is found otherwise, in the same order.
+fn present_entries_can_be_found_apart<F: Format>(
+    garbage: &Garbage,
+    (first, len): (u64, u64),
+) -> Result<(), TestCaseError> {
+    let memory = garbage.memory::<F>();
+    let mmu = garbage.mmu::<F>();
+    let (first, last) = range_of::<F>(first, len);
+    let last = VirtAddr::new(last);
+
+    let mut apart = Vec::new();
+    // The tables that are open, the innermost one last.
+    let mut tables = vec![mmu.present_entries(&memory, first, last)];
+    while let Some(table) = tables.last_mut() {
+        let Some(found) = table.next() else {
+            tables.pop();
+            continue;
+        };
+        apart.push(found);
+        if let Ok(entry) = found {
+            table.skip_table();
+            // It goes on there, wherever it has been.
+            let mut below = tables[0].clone();
+            below.go_below(&entry);
+            tables.push(below);
+        }
+    }
+
+    let together: Vec<_> = mmu.present_entries(&memory, first, last).collect();
+    prop_assert_eq!(apart, together);
+    Ok(())
 }
 
 fn what_is_located_is_what_the_walk_finds<F: Format>(

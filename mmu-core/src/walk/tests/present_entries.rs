@@ -104,6 +104,25 @@ fn a_skipped_table_is_not_read() {
 }
 
 #[test]
+fn only_what_points_to_a_table_of_the_format_has_entries_below() {
+    let tables = SparseTables::new(&[(0x1000, 0x2000 | P | RW), (0x2000, 0x83)]);
+    let four = Mmu::<FourLevel>::new(ControlState::four_level(0x1000), Profile::default());
+    let bits32 = Mmu::<Bits32>::new(ControlState::bits32(0x1000), Profile::default());
+    let found: Found = four.present_entries(&tables, WHOLE.0, WHOLE.1).collect();
+    let [Ok(pml4e), Ok(page)] = found[..] else { panic!("{found:?}") };
+
+    let mut below = four.present_entries(&tables, WHOLE.0, WHOLE.1);
+    below.go_below(&pml4e);
+    assert_eq!((below.next(), below.next()), (Some(Ok(page)), None));
+    below.go_below(&page);
+    assert_eq!(below.next(), None);
+    // A format of two levels has no PML4E.
+    let mut below = bits32.present_entries(&tables, WHOLE.0, WHOLE.1);
+    below.go_below(&pml4e);
+    assert_eq!(below.next(), None);
+}
+
+#[test]
 fn a_table_outside_memory_is_reported_once() {
     let found = four_level(&[(0x1008, 0x7000 | P), (0x1010, 0x8000 | P), (0x8000, 0)]);
     let [Ok(_), Err(outside), Ok(_)] = found[..] else { panic!("{found:?}") };

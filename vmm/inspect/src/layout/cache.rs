@@ -6,12 +6,13 @@ use std::sync::{Mutex, PoisonError};
 /// Number of pieces that are kept.
 const SLOTS: u64 = 64;
 
-/// Pieces of memory, each at its position. A new one takes the place of another one.
+/// Pieces of memory, each at its position. A new one takes the place of another one. Threads wait for each other only
+/// where their pieces share a slot.
 #[derive(Debug)]
 pub(crate) struct Cache {
     /// The most bytes of a piece.
     size: u64,
-    slots: Mutex<Vec<Slot>>,
+    slots: Vec<Mutex<Slot>>,
 }
 
 #[derive(Debug, Default)]
@@ -24,8 +25,9 @@ struct Slot {
 
 impl Cache {
     /// A cache of pieces that have at most `size` bytes.
-    pub(super) const fn new(size: u64) -> Self {
-        Self { size, slots: Mutex::new(Vec::new()) }
+    pub(super) fn new(size: u64) -> Self {
+        let slots = (0..SLOTS).map(|_| Mutex::default()).collect();
+        Self { size, slots }
     }
 
     /// Copies what follows a position, up to the end of its piece, which `make` makes unless it is here:
@@ -36,10 +38,9 @@ impl Cache {
         to: &mut [u8],
         make: impl FnOnce(&mut Vec<u8>) -> Result<u64, E>,
     ) -> Result<usize, E> {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.resize_with(SLOTS as usize, Slot::default);
         let number = position.checked_div(self.size).unwrap_or(0) % SLOTS;
-        let Some(slot) = slots.get_mut(number as usize) else { return Ok(0) };
+        let Some(slot) = self.slots.get(number as usize) else { return Ok(0) };
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
 
         if slot.behind(position).is_none() {
             let mut bytes = std::mem::take(&mut slot.bytes);

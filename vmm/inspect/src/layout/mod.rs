@@ -60,11 +60,11 @@ impl Default for Layout {
 }
 
 impl Layout {
-    pub(crate) const fn kdump(pages: KdumpPages) -> Self {
+    pub(crate) fn kdump(pages: KdumpPages) -> Self {
         Self::Kdump { pages, cache: Cache::new(PAGE) }
     }
 
-    pub(crate) const fn avml(blocks: AvmlBlocks) -> Self {
+    pub(crate) fn avml(blocks: AvmlBlocks) -> Self {
         Self::Avml { blocks, cache: Cache::new(avml::MAX_CHUNK as u64) }
     }
 

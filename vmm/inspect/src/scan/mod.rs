@@ -5,8 +5,11 @@
 //! [`Limits`] last. Legitimate tables are shared, too: a self-map, or the many copies of one page.
 
 mod frame_set;
+mod in_order;
+mod pieces;
 
 pub use frame_set::FrameSet;
+pub use pieces::{ScanPiece, ScanPieces};
 
 use crate::error::ReadError;
 use crate::image::MemoryImage;
@@ -76,6 +79,8 @@ pub enum Found {
 #[derive(Debug)]
 pub struct Scan<'i> {
     memory: &'i PhysicalMemory,
+    mmu: AnyMmu,
+    range: (VirtAddr, VirtAddr),
     entries: AnyPresentEntries<'i, PhysicalMemory>,
     /// For each level the tables that have been read, by their place in the file: where one table has
     /// several addresses, it is the same table.
@@ -89,16 +94,28 @@ impl<'i> Scan<'i> {
     pub fn new(
         memory: &'i PhysicalMemory,
         mmu: &AnyMmu,
-        (first, last): (VirtAddr, VirtAddr),
+        range: (VirtAddr, VirtAddr),
         limits: Limits,
     ) -> Self {
-        let entries = mmu.present_entries(memory, first, last);
-        Self { memory, entries, read: Default::default(), repeats_left: limits.repeats, tables: 0 }
+        Self {
+            memory,
+            mmu: *mmu,
+            range,
+            entries: mmu.present_entries(memory, range.0, range.1),
+            read: Default::default(),
+            repeats_left: limits.repeats,
+            tables: 0,
+        }
     }
 
     /// A scan of all addresses.
     pub fn of_all(memory: &'i PhysicalMemory, mmu: &AnyMmu, limits: Limits) -> Self {
         Self::new(memory, mmu, (VirtAddr::new(0), VirtAddr::new(u64::MAX)), limits)
+    }
+
+    /// What is left of the scan in pieces, for several threads.
+    pub const fn pieces(self) -> ScanPieces<'i> {
+        ScanPieces::new(self)
     }
 
     /// Number of tables that have been read below the root, each as often as it was read.
@@ -127,22 +144,30 @@ impl Iterator for Scan<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<Found> {
-        let entry = match self.entries.next()? {
-            Ok(entry) => entry,
-            Err(unreadable) => return Some(Found::Unreadable(unreadable)),
-        };
-        Some(match entry.meaning {
-            EntryMeaning::Page(_) => Found::Page(entry),
-            EntryMeaning::Reserved(_) => Found::Reserved(entry),
-            EntryMeaning::Table(table) => {
-                if self.enters(entry.level.number, table) {
-                    Found::Table(entry)
-                } else {
-                    self.entries.skip_table();
-                    Found::Repeated(entry)
-                }
-            }
-        })
+        let mut found = Found::new(self.entries.next()?);
+        if let Found::Table(entry) = found
+            && let EntryMeaning::Table(table) = entry.meaning
+            && !self.enters(entry.level.number, table)
+        {
+            self.entries.skip_table();
+            found = Found::Repeated(entry);
+        }
+        Some(found)
+    }
+}
+
+impl Found {
+    /// What an entry is, if its table is to be read.
+    #[inline]
+    const fn new(entry: Result<PresentEntry, UnreadableEntries<ReadError>>) -> Self {
+        match entry {
+            Err(unreadable) => Self::Unreadable(unreadable),
+            Ok(entry) => match entry.meaning {
+                EntryMeaning::Table(_) => Self::Table(entry),
+                EntryMeaning::Page(_) => Self::Page(entry),
+                EntryMeaning::Reserved(_) => Self::Reserved(entry),
+            },
+        }
     }
 }
 

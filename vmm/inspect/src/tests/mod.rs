@@ -5,6 +5,7 @@ mod findings;
 mod formats;
 mod monitor;
 mod mutations;
+mod pieces;
 mod registers;
 mod scans;
 mod trees;

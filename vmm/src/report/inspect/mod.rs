@@ -21,6 +21,13 @@ pub use image::Inspected;
 use crate::report::style::number::with_commas;
 use crate::report::style::table::line;
 use mmu_core::x86::semantics::Rights;
+use std::num::NonZero;
+use std::thread;
+
+/// Number of threads that share a scan: one for each processor that this program may use.
+fn threads() -> NonZero<usize> {
+    thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN)
+}
 
 /// Says how many entries lead to tables that were left out, if any do.
 fn repeated_tables(text: &mut String, count: u64) {

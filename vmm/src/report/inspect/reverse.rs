@@ -1,17 +1,18 @@
 //! Who leads to a physical address, for people and as JSON.
 
 use super::image::InspectedJson;
-use super::{Inspected, letters, repeated_tables, unreadable_tables};
+use super::{Inspected, letters, repeated_tables, threads, unreadable_tables};
 use crate::report::style::json::to_text;
 use crate::report::style::number::with_commas;
 use crate::report::style::table::line;
 use crosswalk_case::Hex;
-use crosswalk_inspect::{Found, LeadsTo, Limits};
+use crosswalk_inspect::{Found, LeadsTo, Limits, ScanPiece};
 use mmu_core::PhysAddr;
 use mmu_core::walk::PresentEntry;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The most entries that are kept. All of them are counted.
@@ -39,6 +40,37 @@ pub struct ReverseMap<'i> {
     is_complete: bool,
 }
 
+/// The entries that lead there from a piece of the address space.
+#[derive(Debug, Default)]
+struct ReversePart {
+    /// At most [`MAX_KEPT`].
+    found: Vec<LeadsTo>,
+    pages: u64,
+    /// The entries that use the frame as a table, one for each path.
+    table_entries: Vec<PhysAddr>,
+    repeated: u64,
+    unreadable: u64,
+}
+
+impl ReversePart {
+    fn new(piece: ScanPiece<'_>, at: PhysAddr) -> Self {
+        let mut part = Self::default();
+        for found in piece {
+            part.repeated += u64::from(matches!(found, Found::Repeated(_)));
+            part.unreadable += u64::from(matches!(found, Found::Unreadable(_)));
+            let Some(leads) = LeadsTo::of(&found, at) else { continue };
+            match leads {
+                LeadsTo::Page { .. } => part.pages += 1,
+                LeadsTo::Table(entry) => part.table_entries.push(entry.at),
+            }
+            if part.found.len() < MAX_KEPT {
+                part.found.push(leads);
+            }
+        }
+        part
+    }
+}
+
 impl<'i> ReverseMap<'i> {
     /// Looks through all tables, until it is told to stop.
     pub fn new(inspected: &'i Inspected, at: PhysAddr, limits: Limits, stop: &AtomicBool) -> Self {
@@ -54,30 +86,32 @@ impl<'i> ReverseMap<'i> {
             is_complete: true,
         };
 
-        for found in inspected.source.scan(&inspected.mmu(), limits) {
-            if matches!(found, Found::Table(_)) && stop.load(Ordering::Relaxed) {
-                map.is_complete = false;
-                break;
+        let pieces = inspected.source.scan(&inspected.mmu(), limits).pieces();
+        let of_piece = |piece: ScanPiece<'_>| ReversePart::new(piece, at);
+        let end = pieces.in_parallel_until(threads(), of_piece, |part| {
+            map.add(part);
+            if stop.load(Ordering::Relaxed) {
+                return ControlFlow::Break(());
             }
-            map.repeated += u64::from(matches!(found, Found::Repeated(_)));
-            map.unreadable += u64::from(matches!(found, Found::Unreadable(_)));
-            let Some(leads) = LeadsTo::of(&found, at) else { continue };
-            match leads {
-                LeadsTo::Page { .. } => map.pages += 1,
-                LeadsTo::Table(entry) => map.add_path(entry.at),
-            }
-            if map.found.len() < MAX_KEPT {
-                map.found.push(leads);
-            }
-        }
+            ControlFlow::Continue(())
+        });
+        map.is_complete = end.is_continue();
         map
     }
 
-    /// Counts a path to an entry that uses the frame as a table.
-    fn add_path(&mut self, entry: PhysAddr) {
-        self.paths += 1;
-        if self.entries.len() < MAX_ENTRIES {
-            self.entries.insert(entry);
+    /// Adds what comes next in the order of addresses.
+    fn add(&mut self, part: ReversePart) {
+        let room = MAX_KEPT - self.found.len();
+        self.found.extend(part.found.into_iter().take(room));
+        self.pages += part.pages;
+        self.repeated += part.repeated;
+        self.unreadable += part.unreadable;
+
+        self.paths += part.table_entries.len() as u64;
+        for entry in part.table_entries {
+            if self.entries.len() < MAX_ENTRIES {
+                self.entries.insert(entry);
+            }
         }
     }
 
