@@ -1,7 +1,8 @@
 //! Running the guest to its next doorbell.
 
+use super::pause::PausePoint;
 use super::vm::Vm;
-use super::watchdog::Watchdog;
+use super::watchdog::{INTERVAL, Watchdog};
 use crate::memory::GuestMemory;
 use crate::patience::{MAX_WAIT, Patience};
 use crate::{GuestFailure, Interrupter, MachineError, Position, RunLog, Stopwatch};
@@ -21,6 +22,8 @@ const LIMIT: Duration = Duration::from_secs(4);
 const BATCH_LIMIT: Duration = MAX_WAIT;
 /// How long an access may take before it is taken never to end. The longest takes microseconds.
 const ACCESS_LIMIT: Duration = Duration::from_secs(1);
+/// How often a guest is interrupted that is to be paused within a batch.
+const PAUSE_INTERVAL: Duration = Duration::from_micros(200);
 /// Maximum number of accesses outside memory in one batch. It is far above that of any batch of
 /// ours.
 const MAX_OUTSIDE: usize = 100_000;
@@ -43,14 +46,17 @@ enum Stop {
 
 impl Vm {
     /// Runs until the guest rings its doorbell, and answers accesses outside memory on the way.
-    /// `arena` is the arena of the batch, if a batch is running.
+    /// `arena` is the arena of the batch, if a batch is running; where a pause is wanted, it is paused in its lists.
     pub(super) fn run_to_doorbell(
         &mut self,
         memory: &GuestMemory,
         interrupter: &Interrupter,
         arena: Option<Arena>,
+        pause: &PausePoint,
     ) -> Result<RunLog, MachineError> {
-        let _watchdog = Watchdog::start().map_err(MachineError::host("starting the watchdog"))?;
+        let interval = if pause.is_wanted() { PAUSE_INTERVAL } else { INTERVAL };
+        let watchdog = Watchdog::start(interval);
+        let _watchdog = watchdog.map_err(MachineError::host("starting the watchdog"))?;
         let mut run = Run::start(Moment::now()?);
         let mut stopwatch = Stopwatch::start();
 
@@ -61,6 +67,12 @@ impl Vm {
             run.log.time.exit += stopwatch.lap();
             let stop = self.run_to_stop()?;
             run.log.time.guest += stopwatch.lap();
+            if matches!(stop, Stop::Interrupted)
+                && pause.is_wanted()
+                && let Some(Position { record }) = self.position(arena)
+            {
+                pause.pause_in_batch(self.control_registers()?, record);
+            }
             let now = Moment::now()?;
             let position = || self.position(arena);
 

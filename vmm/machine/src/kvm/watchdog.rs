@@ -11,7 +11,8 @@ use std::time::Duration;
 
 /// The signal with which it interrupts.
 pub(super) const SIGNAL: Signal = Signal::SIGUSR1;
-const INTERVAL: Duration = Duration::from_millis(100);
+/// How often it interrupts a guest of which only the deadline is of interest.
+pub(super) const INTERVAL: Duration = Duration::from_millis(100);
 
 /// Interrupts the thread that started it, until it is dropped.
 #[derive(Debug)]
@@ -20,8 +21,8 @@ pub(super) struct Watchdog {
 }
 
 impl Watchdog {
-    /// Starts to interrupt the calling thread.
-    pub(super) fn start() -> io::Result<Self> {
+    /// Starts to interrupt the calling thread at these intervals.
+    pub(super) fn start(interval: Duration) -> io::Result<Self> {
         extern "C" fn nothing(_: libc::c_int) {}
 
         // Without SA_RESTART, so that the interrupted call returns.
@@ -34,7 +35,7 @@ impl Watchdog {
         let thread_id = nix::unistd::gettid().as_raw();
         let notify = SigevNotify::SigevThreadId { signal: SIGNAL, thread_id, si_value: 0 };
         let mut timer = Timer::new(ClockId::CLOCK_MONOTONIC, SigEvent::new(notify))?;
-        let expiration = Expiration::Interval(TimeSpec::from_duration(INTERVAL));
+        let expiration = Expiration::Interval(TimeSpec::from_duration(interval));
         timer.set(expiration, TimerSetTimeFlags::empty())?;
 
         Ok(Self { _timer: timer })
