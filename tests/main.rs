@@ -29,6 +29,7 @@ mod journal;
 mod kills;
 mod kvm;
 mod live_guests;
+mod live_kvm;
 mod machine;
 mod malformed;
 mod memory_images;
