@@ -37,6 +37,7 @@ mod memory_pages;
 mod memory_texts;
 mod mutants;
 mod nested;
+mod pauses;
 mod plain_vmm;
 mod qemu;
 mod qemu_cases;
