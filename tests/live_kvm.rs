@@ -217,24 +217,23 @@ fn be_hostile(socket: &PathBuf, stop: &AtomicBool) {
 fn nobody_who_looks_changes_what_a_run_reports() {
     require_kvm!();
     let arguments =
-        ["--cases", "40000", "--seed", "7", "--sequences", "off", "--jobs", "1", "--json"];
+        ["--cases", "100000", "--seed", "7", "--sequences", "off", "--jobs", "1", "--json"];
     let alone = run(&[&["check", "--machine", "kvm"], &arguments[..]].concat()).expect_code(0);
 
     let mut looked_at = check(&arguments);
     let (name, socket) = (looked_at.name(), looked_at.socket());
     let stop = AtomicBool::new(false);
-    let (looks, output) = thread::scope(|scope| {
+    run(&["maps", &name, "--stats"]).expect_code(0);
+    let output = thread::scope(|scope| {
         scope.spawn(|| be_hostile(&socket, &stop));
-        let mut looks = 0;
+        // The hostile ones may be served first, and the run may end meanwhile.
         while !looked_at.has_ended() {
-            // The run may end meanwhile.
-            looks += u32::from(run(&["maps", &name, "--stats"]).code == Some(0));
+            run(&["maps", &name, "--stats"]);
         }
         stop.store(true, Ordering::Relaxed);
-        (looks, looked_at.output())
+        looked_at.output()
     });
 
-    assert!(looks > 0, "nobody has looked");
     assert_eq!(output.stderr, "");
     let output = output.expect_code(0);
     assert_eq!(without_chance(output.json()), without_chance(alone.json()));

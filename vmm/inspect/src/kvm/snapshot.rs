@@ -8,6 +8,7 @@
 //! ```
 
 use super::sealed_memory::SealedMemory;
+use crate::error::quoted;
 use crate::extents::Extent;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -28,9 +29,6 @@ const MAX_LINE: usize = 1 << 16;
 
 /// The most ranges of memory. A guest of this program has some ten.
 const MAX_RANGES: usize = 1 << 10;
-
-/// The most letters of an error that are repeated.
-const MAX_QUOTED: usize = 200;
 
 const CHUNK: usize = 1 << 12;
 
@@ -131,7 +129,7 @@ impl GuestSnapshot {
             return Err(SnapshotError::Malformed(problem.into()));
         }
         if let Some(problem) = line.get("error").and_then(Value::as_str) {
-            return Err(SnapshotError::Refused(one_line(problem)));
+            return Err(SnapshotError::Refused(quoted(problem)));
         }
 
         let file = files.into_iter().next();
@@ -283,10 +281,4 @@ fn read_range(range: &Value) -> Option<Extent> {
 /// Whether a range ends within a file of this length.
 fn is_inside(range: &Extent, file_len: u64) -> bool {
     range.offset.checked_add(range.len).is_some_and(|end| end <= file_len)
-}
-
-/// What the other side says, as a part of an error.
-fn one_line(text: &str) -> String {
-    let printable = |letter: char| if letter.is_control() { ' ' } else { letter };
-    text.chars().take(MAX_QUOTED).map(printable).collect()
 }
