@@ -26,7 +26,8 @@ fn case(mode: &str, state: [&str; 4], entries: &[(&str, &str)], address: &str) -
     })
 }
 
-fn four_level() -> Value {
+/// A read of 0x728d3e2f304c, which is at 0x501aa04c by the PTE at 0x646798.
+pub(crate) fn four_level() -> Value {
     case(
         "4level",
         ["0x80010011", "0x640000", "0x620", "0xd00"],

@@ -25,7 +25,7 @@ fn check(sandbox: &Sandbox, machine: &str, arguments: &str) -> ProgramOutput {
 
 /// A report without what depends on the clock, and without the number of machines; and without the
 /// choices of a processor that speculates (AD-5).
-fn without_chance(mut report: Value) -> Value {
+pub(crate) fn without_chance(mut report: Value) -> Value {
     for timing in ["seconds", "cpu_seconds", "cases_per_second", "breakdown"] {
         report["totals"].as_object_mut().expect("an object").remove(timing);
     }

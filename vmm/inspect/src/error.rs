@@ -92,6 +92,14 @@ pub enum MemoryImageError {
     },
 }
 
+/// What another program says, as a part of an error: some letters of it, on one line.
+pub(crate) fn quoted(text: &str) -> String {
+    const MAX_LETTERS: usize = 200;
+
+    let printable = |letter: char| if letter.is_control() { ' ' } else { letter };
+    text.chars().take(MAX_LETTERS).map(printable).collect()
+}
+
 /// Makes errors about one file, or about one live guest.
 #[derive(Clone, Debug)]
 pub(crate) struct AboutFile(String);

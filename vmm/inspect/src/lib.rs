@@ -2,7 +2,8 @@
 //! their page tables, in any paging mode.
 //!
 //! - [`MemoryImage`] is a file with the memory of a guest, and [`LiveGuest`] a guest of QEMU, which is stopped while it
-//!   is read; [`Source`] is either, and [`PhysicalMemory`] reads its memory, a table at a time;
+//!   is read; [`KvmGuest`] is a guest of KVM as a run of crosswalk copies it at one moment; [`Source`] is any of them, and
+//!   [`PhysicalMemory`] reads its memory, a table at a time;
 //! - [`Source::control_state`] has the registers of a CPU, and says which of them were derived;
 //! - [`Scan`] is an iterator over all mappings with the rights of their paths, in bounded time;
 //! - [`ScanPieces`] are those of a scan, for several threads;
@@ -25,6 +26,7 @@ mod extents;
 mod filter;
 mod format;
 mod image;
+mod kvm;
 mod layout;
 mod live;
 pub mod monitor;
@@ -41,6 +43,7 @@ pub mod test_images;
 mod tests;
 mod totals;
 mod tree;
+mod unix_socket;
 
 pub use audit::{Audit, AuditCheck, AuditChecks, AuditChecksError, AuditFinding};
 pub use difference::{Change, Differences, MappedPiece};
@@ -50,6 +53,10 @@ pub use extents::{Extent, Extents};
 pub use filter::{PageFilter, PageFilterError};
 pub use format::{ImageFormat, RamRange, RamRangeError};
 pub use image::{ImageOptions, MemoryImage};
+pub use kvm::{
+    GuestSnapshot, GuestSocket, KvmAddress, KvmAddressError, KvmGuest, SealedMemory,
+    SnapshotMoment, SnapshotRegisters,
+};
 pub use live::{LiveGuest, MemoryAccess, MonitorAddress, MonitorAddressError};
 pub use physical_memory::PhysicalMemory;
 pub use ranges::{PageFlags, PageRange, PageRanges};

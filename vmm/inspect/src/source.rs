@@ -2,6 +2,7 @@
 
 use crate::error::MemoryImageError;
 use crate::image::MemoryImage;
+use crate::kvm::KvmGuest;
 use crate::live::LiveGuest;
 use crate::physical_memory::PhysicalMemory;
 use crate::registers::{DerivedState, StateOptions};
@@ -14,6 +15,8 @@ pub enum Source {
     Image(MemoryImage),
     /// A live guest of QEMU.
     Live(LiveGuest),
+    /// A guest of KVM that a run of this program has.
+    Kvm(KvmGuest),
 }
 
 impl Source {
@@ -22,6 +25,7 @@ impl Source {
         match self {
             Self::Image(image) => image.memory(),
             Self::Live(guest) => guest.memory(),
+            Self::Kvm(guest) => guest.memory(),
         }
     }
 
@@ -30,17 +34,19 @@ impl Source {
         match self {
             Self::Image(image) => image.cpus().len(),
             Self::Live(guest) => guest.cpus().len(),
+            Self::Kvm(_) => 1,
         }
     }
 
     /// The control state of a CPU, changed by the options.
     ///
     /// # Errors
-    /// As [`MemoryImage::control_state`] and [`LiveGuest::control_state`].
+    /// As [`MemoryImage::control_state`], [`LiveGuest::control_state`] and [`KvmGuest::control_state`].
     pub fn control_state(&self, options: &StateOptions) -> Result<DerivedState, MemoryImageError> {
         match self {
             Self::Image(image) => image.control_state(options),
             Self::Live(guest) => guest.control_state(options),
+            Self::Kvm(guest) => guest.control_state(options),
         }
     }
 
@@ -49,13 +55,13 @@ impl Source {
         self.memory().place(at).is_some()
     }
 
-    /// The end of the inspection: a live guest runs again, if it ran before.
+    /// The end of the inspection: a live guest of QEMU runs again, if it ran before.
     ///
     /// # Errors
     /// If the guest stays stopped.
     pub fn finish(&self) -> Result<(), MemoryImageError> {
         match self {
-            Self::Image(_) => Ok(()),
+            Self::Image(_) | Self::Kvm(_) => Ok(()),
             Self::Live(guest) => guest.resume(),
         }
     }

@@ -44,6 +44,7 @@ pub use version::Version;
 
 use image::Image;
 use jail::JailReport;
+use kvm::Pauser;
 use memory::GuestMemory;
 use std::time::Duration;
 
@@ -102,6 +103,11 @@ pub trait Machine: Send {
     /// Has nothing to run for now. A guest that waits for a command actively stops using a processor, until
     /// the next command.
     fn rest(&mut self) {}
+
+    /// What pauses the guest for another thread, if the machine can be paused: a guest of KVM.
+    fn pauser(&self) -> Option<Pauser> {
+        None
+    }
 
     /// What ends the run in progress, from another thread.
     fn interrupter(&self) -> &Interrupter {

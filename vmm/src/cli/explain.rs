@@ -4,6 +4,7 @@ use super::booter::Booter;
 use super::case_file::read_cases;
 use super::failure::Failure;
 use super::guest_dump;
+use super::live_socket::hold_after_case;
 use super::machine::{MachineArguments, MachineKind};
 use super::output::print;
 use crate::campaign;
@@ -41,6 +42,10 @@ pub(super) struct ExplainArguments {
     /// Write the guest's memory after the case into an ELF dump, for `maps`, `walk` and other readers of dumps
     #[arg(long, value_name = "OUT", requires = "machine")]
     dump: Option<PathBuf>,
+    /// After the case, let other terminals look at the guest of KVM by this Unix socket, until Ctrl-C:
+    /// `crosswalk walk kvm:SOCKET ADDRESS`
+    #[arg(long, value_name = "SOCKET", requires = "machine")]
+    live: Option<PathBuf>,
     #[command(flatten)]
     options: MachineArguments,
 }
@@ -59,9 +64,9 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
         )));
     }
 
-    if let (Some(_), Some(kind)) = (&arguments.dump, booted) {
+    if let (Some(option), Some(kind)) = (arguments.option_of_memory(), booted) {
         return Err(Failure::Input(format!(
-            "--dump is not for {}, whose memory is its own",
+            "{option} is not for {}, whose memory is its own",
             kind.name()
         )));
     }
@@ -80,9 +85,8 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
         }
     }
 
-    if arguments.dump.is_some() && cases.len() > 1 {
-        let problem = format!("--dump takes one case, not {}", cases.len());
-        return Err(Failure::Input(problem));
+    if let Some(option) = arguments.option_of_memory().filter(|_| cases.len() > 1) {
+        return Err(Failure::Input(format!("{option} takes one case, not {}", cases.len())));
     }
 
     if let Some(kind) = booted {
@@ -128,6 +132,9 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
         if let (Some(path), Some(machine)) = (&arguments.dump, machines.first()) {
             print(&guest_dump::write(path, machine.as_ref(), case)?);
         }
+        if let (Some(path), Some(machine)) = (&arguments.live, machines.first()) {
+            hold_after_case(path, machine.as_ref(), case)?;
+        }
         if number < count {
             print("\n");
         }
@@ -140,6 +147,13 @@ impl ExplainArguments {
     /// Whether the user named a machine. One that is only opened for the name of a case does not run it.
     const fn runs_cases(&self) -> bool {
         self.machine.is_some() || self.options.names_qemu()
+    }
+
+    /// The first option that shows the memory of the guest after one case, if there is one.
+    fn option_of_memory(&self) -> Option<&'static str> {
+        [(self.dump.is_some(), "--dump"), (self.live.is_some(), "--live")]
+            .into_iter()
+            .find_map(|(is_given, option)| is_given.then_some(option))
     }
 }
 

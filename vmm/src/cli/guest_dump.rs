@@ -37,6 +37,6 @@ pub(super) fn write(path: &Path, machine: &dyn Machine, case: &Case) -> Result<S
 }
 
 /// The registers that the last access of a case meets.
-fn last_state(case: &Case) -> ControlState {
+pub(super) fn last_state(case: &Case) -> ControlState {
     case.accesses().last().map_or(case.state, |last| last.state)
 }

@@ -23,6 +23,7 @@ mod corpus_file;
 mod cpu_time;
 mod failure;
 mod jail;
+mod live_socket;
 mod machine;
 mod modes;
 mod output;

@@ -30,7 +30,7 @@ pub use memory::MemoryAccess;
 
 use crate::error::{AboutFile, MemoryImageError};
 use crate::physical_memory::PhysicalMemory;
-use crate::registers::{CpuRegisters, DerivedState, StateOptions};
+use crate::registers::{CpuRegisters, DerivedState, RegisterOrigin, StateOptions};
 use qmp::Qmp;
 use std::time::Duration;
 use stopped::{SharedMonitor, StoppedGuest};
@@ -101,7 +101,8 @@ impl LiveGuest {
         let registers = self.cpus.get(options.cpu);
         let registers =
             registers.ok_or_else(|| self.about.lacks_cpu(self.cpus.len(), options.cpu))?;
-        DerivedState::of_registers(registers).complete(options, &self.memory, &self.about)
+        let derived = DerivedState::of_registers(registers, RegisterOrigin::Monitor);
+        derived.complete(options, &self.memory, &self.about)
     }
 
     /// What `info tlb` of the monitor prints for a CPU. It lists every page: where tables map more than a few

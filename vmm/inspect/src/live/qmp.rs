@@ -3,7 +3,7 @@
 
 use super::address::MonitorAddress;
 use super::stream::Stream;
-use crate::error::{AboutFile, MemoryImageError};
+use crate::error::{AboutFile, MemoryImageError, quoted};
 use serde_json::{Value, json};
 use std::io;
 use std::time::{Duration, Instant};
@@ -18,9 +18,6 @@ const ANSWER: Duration = Duration::from_secs(10);
 const MAX_LINE: usize = 1 << 28;
 
 const CHUNK: usize = 1 << 16;
-
-/// The most letters of an error of QEMU that are repeated.
-const MAX_QUOTED: usize = 200;
 
 /// A connection to a monitor that has accepted commands.
 #[derive(Debug)]
@@ -101,7 +98,7 @@ impl Qmp {
                 continue;
             }
             if let Some(problem) = message.pointer("/error/desc").and_then(Value::as_str) {
-                let problem = one_line(problem);
+                let problem = quoted(problem);
                 return Err(self.about.lacking(format!("QEMU refuses `{command}`: {problem}")));
             }
             if answered(&message) != Some(id) {
@@ -187,12 +184,6 @@ fn deadline(patience: Duration) -> Instant {
 /// The number of the command that a message answers.
 fn answered(message: &Value) -> Option<u64> {
     message.get("id")?.as_u64()
-}
-
-/// What QEMU says, as a part of an error.
-fn one_line(text: &str) -> String {
-    let printable = |letter: char| if letter.is_control() { ' ' } else { letter };
-    text.chars().take(MAX_QUOTED).map(printable).collect()
 }
 
 /// An error of a connection in the words of what it is about.

@@ -1,12 +1,10 @@
 //! A connection to a monitor, on which nothing is waited for without end.
 
 use super::address::MonitorAddress;
-use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
+use crate::unix_socket::{connect_within, listening_process};
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::time::Duration;
 
 /// A connection.
@@ -20,7 +18,7 @@ impl Stream {
     /// Connects, within the time that is given.
     pub(super) fn connect(address: &MonitorAddress, patience: Duration) -> io::Result<Self> {
         match address {
-            MonitorAddress::Unix(path) => connect_unix(path, patience).map(Self::Unix),
+            MonitorAddress::Unix(path) => connect_within(path, patience).map(Self::Unix),
             MonitorAddress::Tcp { host, port } => {
                 let host = host.trim_start_matches('[').trim_end_matches(']');
                 let mut last = io::Error::from(io::ErrorKind::NotFound);
@@ -39,8 +37,7 @@ impl Stream {
     /// another host or in another namespace.
     pub(super) fn process(&self) -> Option<i32> {
         let Self::Unix(stream) = self else { return None };
-        let credentials = socket_peercred(stream).ok()?;
-        Some(credentials.pid.as_raw_nonzero().get())
+        listening_process(stream)
     }
 
     /// Reads what there is, for at most so long.
@@ -72,12 +69,4 @@ impl Stream {
             }
         }
     }
-}
-
-/// A listener that takes no more connections would let `connect` wait for ever.
-fn connect_unix(path: &Path, patience: Duration) -> io::Result<UnixStream> {
-    let stream = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
-    set_socket_timeout(&stream, Timeout::Send, Some(patience))?;
-    connect(&stream, &SocketAddrUnix::new(path)?)?;
-    Ok(stream.into())
 }

@@ -82,8 +82,8 @@ impl DerivedState {
         Self { state, origins, derived }
     }
 
-    /// The registers of a CPU of a live guest: none is missing.
-    pub(crate) fn of_registers(registers: &CpuRegisters) -> Self {
+    /// The registers of a CPU of a live guest, all from one place: none is missing.
+    pub(crate) fn of_registers(registers: &CpuRegisters, origin: RegisterOrigin) -> Self {
         let state = ControlState {
             cr0: Cr0::from_bits_retain(registers.cr0),
             cr3: registers.cr3,
@@ -98,7 +98,7 @@ impl DerivedState {
                     .to_owned(),
             );
         }
-        Self { state, origins: RegisterOrigins::all(RegisterOrigin::Monitor), derived }
+        Self { state, origins: RegisterOrigins::all(origin), derived }
     }
 
     /// The tables of the kernel itself, where VMCOREINFO says that they are.
@@ -157,6 +157,25 @@ impl DerivedState {
         self.override_by(options);
         self.load_pdptes(memory, about)?;
         Ok(self)
+    }
+
+    /// The same with the PDPTEs that a processor has loaded, if they are known. With another value of a register it
+    /// would have loaded others.
+    pub(crate) fn complete_with(
+        mut self,
+        loaded: Option<[u64; 4]>,
+        options: &StateOptions,
+        memory: &PhysicalMemory,
+        about: &AboutFile,
+    ) -> Result<Self, MemoryImageError> {
+        let StateOptions { cpu: _, cr0, cr3, cr4, efer } = options;
+        match loaded {
+            Some(pdptes) if [cr0, cr3, cr4, efer].iter().all(|option| option.is_none()) => {
+                self.state.pdptes = pdptes;
+                Ok(self)
+            }
+            _ => self.complete(options, memory, about),
+        }
     }
 
     /// Reads the PDPTEs of PAE paging, which neither a dump nor a monitor has.

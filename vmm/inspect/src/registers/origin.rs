@@ -9,6 +9,10 @@ pub enum RegisterOrigin {
     Image,
     /// From the monitor of a live guest.
     Monitor,
+    /// From the vCPU of a live guest of KVM.
+    Vcpu,
+    /// From the case that a guest of KVM has run.
+    Case,
     /// From what a kernel says about itself.
     Vmcoreinfo,
     /// From the options of the user.
@@ -25,6 +29,8 @@ impl RegisterOrigin {
         match self {
             Self::Image => "image",
             Self::Monitor => "monitor",
+            Self::Vcpu => "vcpu",
+            Self::Case => "case",
             Self::Vmcoreinfo => "vmcoreinfo",
             Self::Options => "options",
             Self::Derived => "derived",

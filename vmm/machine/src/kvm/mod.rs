@@ -1,6 +1,8 @@
 //! The KVM of this host. Its capabilities come from its CPUID and from probes, never from
 //! assumptions about its flavour.
 
+mod pause;
+mod pauser;
 mod probe;
 mod run;
 mod slots;
@@ -8,6 +10,10 @@ mod stats;
 mod thread;
 mod vm;
 mod watchdog;
+
+pub use pause::{PauseError, PausedAt, PausedVcpu, VcpuRegisters};
+pub use pauser::Pauser;
+pub use slots::GuestRange;
 
 use crate::host::{self, Flavour};
 use crate::image::Image;
@@ -23,6 +29,7 @@ use crosswalk_guest::mailbox::Control;
 use crosswalk_guest::system::layout::REQUEST;
 use kvm_bindings::{CpuId, KVM_API_VERSION, KVM_MAX_CPUID_ENTRIES};
 use kvm_ioctls::{Cap, Kvm};
+use pause::PausePoint;
 use std::sync::Arc;
 use thread::VcpuThread;
 use vm::Vm;
@@ -40,6 +47,8 @@ pub struct KvmMachine {
     commands: u64,
     /// Number of accesses so far that did not end.
     hangs: u64,
+    /// Where its vCPU can be paused.
+    pause: PausePoint,
     /// The batch that was started.
     started: Option<BatchCommand>,
 }
@@ -102,8 +111,17 @@ impl KvmMachine {
         let jail = jail.report_vcpu();
         let parts = Parts { identity, capabilities, provenance, memory, image, interrupter, jail };
         let kvm = Arc::new(kvm);
-        let mut machine =
-            Self { kvm, vcpu, cpuid, parts, command: 0, commands: 0, hangs: 0, started: None };
+        let mut machine = Self {
+            kvm,
+            vcpu,
+            cpuid,
+            parts,
+            command: 0,
+            commands: 0,
+            hangs: 0,
+            pause: PausePoint::default(),
+            started: None,
+        };
         machine.restart()?;
         probe::probe(&mut machine, flavour)?;
         Ok(machine)
@@ -132,7 +150,8 @@ impl KvmMachine {
     fn run_to_doorbell(&self, arena: Option<Arena>) -> Result<RunLog, MachineError> {
         let memory = self.parts.memory.clone();
         let interrupter = self.parts.interrupter.clone();
-        self.vcpu.run(move |vm| vm.run_to_doorbell(&memory, &interrupter, arena))
+        let pause = self.pause.clone();
+        self.vcpu.run(move |vm| vm.run_to_doorbell(&memory, &interrupter, arena, &pause))
     }
 
     /// Gives the guest the next command, which names the structure at an address.
@@ -195,6 +214,7 @@ impl Machine for KvmMachine {
         }
 
         self.command(command.arena.base());
+        self.pause.batch_begins();
         let mut log = self.run_batch(command.arena)?;
 
         if log.gave_up.is_some() {
@@ -205,6 +225,12 @@ impl Machine for KvmMachine {
 
         log.time.exit += stopwatch.lap();
         Ok(log)
+    }
+
+    fn pauser(&self) -> Option<Pauser> {
+        let Parts { memory, capabilities, .. } = &self.parts;
+        let ranges = slots::ranges(memory, capabilities.profile.physical_address_bits);
+        Some(Pauser::new(self.pause.clone(), &self.vcpu, ranges.collect()))
     }
 
     fn serve_request(&mut self) -> Result<(), MachineError> {

@@ -1,7 +1,8 @@
 //! Running the guest to its next doorbell.
 
+use super::pause::PausePoint;
 use super::vm::Vm;
-use super::watchdog::Watchdog;
+use super::watchdog::{INTERVAL, Watchdog};
 use crate::memory::GuestMemory;
 use crate::patience::{MAX_WAIT, Patience};
 use crate::{GuestFailure, Interrupter, MachineError, Position, RunLog, Stopwatch};
@@ -21,6 +22,9 @@ const LIMIT: Duration = Duration::from_secs(4);
 const BATCH_LIMIT: Duration = MAX_WAIT;
 /// How long an access may take before it is taken never to end. The longest takes microseconds.
 const ACCESS_LIMIT: Duration = Duration::from_secs(1);
+/// How soon a guest is interrupted that is to be paused within a batch. Where it cannot be yet, twice as much time
+/// passes before the next interruption: a guest that enters slowly would come no further otherwise.
+const PAUSE_INTERVAL: Duration = Duration::from_micros(200);
 /// Maximum number of accesses outside memory in one batch. It is far above that of any batch of
 /// ours.
 const MAX_OUTSIDE: usize = 100_000;
@@ -43,14 +47,17 @@ enum Stop {
 
 impl Vm {
     /// Runs until the guest rings its doorbell, and answers accesses outside memory on the way.
-    /// `arena` is the arena of the batch, if a batch is running.
+    /// `arena` is the arena of the batch, if a batch is running; where a pause is wanted, it is paused in its lists.
     pub(super) fn run_to_doorbell(
         &mut self,
         memory: &GuestMemory,
         interrupter: &Interrupter,
         arena: Option<Arena>,
+        pause: &PausePoint,
     ) -> Result<RunLog, MachineError> {
-        let _watchdog = Watchdog::start().map_err(MachineError::host("starting the watchdog"))?;
+        let mut interval = if pause.is_wanted() { PAUSE_INTERVAL } else { INTERVAL };
+        let mut watchdog =
+            Watchdog::start(interval).map_err(MachineError::host("starting the watchdog"))?;
         let mut run = Run::start(Moment::now()?);
         let mut stopwatch = Stopwatch::start();
 
@@ -61,6 +68,13 @@ impl Vm {
             run.log.time.exit += stopwatch.lap();
             let stop = self.run_to_stop()?;
             run.log.time.guest += stopwatch.lap();
+            if matches!(stop, Stop::Interrupted) {
+                self.pause_if_wanted(pause, arena)?;
+                if interval < INTERVAL {
+                    interval = next_interval(interval, pause.is_wanted());
+                    watchdog.set(interval).map_err(MachineError::host("setting the watchdog"))?;
+                }
+            }
             let now = Moment::now()?;
             let position = || self.position(arena);
 
@@ -70,6 +84,20 @@ impl Vm {
                 Err(failure) => return Err(MachineError::guest(failure, position())),
             }
         }
+    }
+
+    /// Stands still, if another thread wants it and the guest is in the lists of a batch.
+    fn pause_if_wanted(
+        &self,
+        pause: &PausePoint,
+        arena: Option<Arena>,
+    ) -> Result<(), MachineError> {
+        if pause.is_wanted()
+            && let Some(Position { record }) = self.position(arena)
+        {
+            pause.pause_in_batch(self.control_registers()?, record);
+        }
+        Ok(())
     }
 
     /// Runs the vCPU until it stops.
@@ -105,6 +133,11 @@ impl Vm {
             Some(Position { record: arena.record_at(address)? })
         })
     }
+}
+
+/// The time to the interruption after one at this interval.
+fn next_interval(interval: Duration, is_pause_wanted: bool) -> Duration {
+    if is_pause_wanted { (2 * interval).min(INTERVAL) } else { INTERVAL }
 }
 
 /// A moment, by the clock on the wall and by that of the vCPU.
@@ -278,6 +311,18 @@ mod tests {
             Moment { wall: start + used, used }
         };
         (Run::start(moment(0)), moment)
+    }
+
+    #[test]
+    fn a_guest_that_is_to_be_paused_has_more_and_more_time() {
+        let mut interval = PAUSE_INTERVAL;
+        assert_eq!(next_interval(interval, false), INTERVAL);
+        for _ in 0..9 {
+            let next = next_interval(interval, true);
+            assert!(next == 2 * interval || next == INTERVAL, "{next:?} after {interval:?}");
+            interval = next;
+        }
+        assert_eq!(interval, INTERVAL);
     }
 
     #[test]

@@ -7,6 +7,35 @@ use crosswalk_guest::layout::Arena;
 use kvm_bindings::{KVM_MEM_READONLY, kvm_userspace_memory_region};
 use kvm_ioctls::{Cap, Kvm, VmFd};
 
+/// A range of the guest's physical memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GuestRange {
+    /// The first guest-physical address.
+    pub start: u64,
+    /// The size in bytes.
+    pub len: u64,
+    /// Where [`GuestMemory`] has the bytes: at `start`, unless they appear a second time there.
+    pub place: u64,
+}
+
+/// The guest's physical memory on a processor with addresses of this width: low memory and the data memory, the windows
+/// of page tables that are within, and the data memory again at further addresses.
+pub(super) fn ranges(
+    memory: &GuestMemory,
+    physical_address_bits: u8,
+) -> impl Iterator<Item = GuestRange> {
+    let is_within =
+        move |range: &GuestRange| (range.start + range.len - 1) >> physical_address_bits == 0;
+    let own = memory.regions().map(|HostRegion { guest_physical: start, len, .. }| GuestRange {
+        start,
+        len,
+        place: start,
+    });
+    let again = high::parts(physical_address_bits);
+    let again = again.map(|(start, place)| GuestRange { start, len: high::PART_SIZE, place });
+    own.filter(is_within).chain(again)
+}
+
 /// The memory slots of a virtual machine.
 #[derive(Debug)]
 pub(super) struct MemorySlots {
@@ -26,19 +55,13 @@ impl MemorySlots {
         physical_address_bits: u8,
     ) -> Result<Self, MachineError> {
         let can_be_read_only = kvm.check_extension(Cap::ReadonlyMem);
-        let parts = high::parts(physical_address_bits);
-        let again = parts.map(|(guest_physical, data)| HostRegion {
-            guest_physical,
-            host_address: memory.host_address(data),
-            len: high::PART_SIZE,
-        });
+        let parts =
+            ranges(memory, physical_address_bits).map(|GuestRange { start, len, place }| {
+                HostRegion { guest_physical: start, host_address: memory.host_address(place), len }
+            });
+        let parts = parts.flat_map(split_at_read_only_pages);
 
         let mut read_only = Vec::new();
-        let is_within = |region: &HostRegion| {
-            (region.guest_physical + region.len - 1) >> physical_address_bits == 0
-        };
-        let own = memory.regions().filter(is_within);
-        let parts = own.chain(again).flat_map(split_at_read_only_pages);
         for (slot, HostRegion { guest_physical, host_address, len }) in (0..).zip(parts) {
             let is_read_only = can_be_read_only && is_read_only_page(guest_physical);
             let region = kvm_userspace_memory_region {

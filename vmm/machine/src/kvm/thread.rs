@@ -7,6 +7,7 @@ use crate::MachineError;
 use crate::jail::Jail;
 use std::io;
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Weak};
 use std::thread::{Builder, JoinHandle};
 
 type Job = Box<dyn FnOnce(&mut Option<Vm>) + Send>;
@@ -15,8 +16,25 @@ type Job = Box<dyn FnOnce(&mut Option<Vm>) + Send>;
 #[derive(Debug)]
 pub(super) struct VcpuThread {
     /// `None` while it is dropped.
-    jobs: Option<Sender<Job>>,
+    jobs: Option<Arc<Sender<Job>>>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// Gives the thread a job from another one, and does not keep it from ending.
+#[derive(Clone, Debug)]
+pub(super) struct Knocker(Weak<Sender<Job>>);
+
+impl Knocker {
+    /// Lets the thread look at its virtual machine between two other jobs. Nobody waits for it. Returns whether
+    /// the thread is there.
+    pub(super) fn knock(&self, look: impl FnOnce(&Vm) + Send + 'static) -> bool {
+        let job: Job = Box::new(move |vm| {
+            if let Some(vm) = vm {
+                look(vm);
+            }
+        });
+        self.0.upgrade().is_some_and(|jobs| jobs.send(job).is_ok())
+    }
 }
 
 impl VcpuThread {
@@ -45,12 +63,17 @@ impl VcpuThread {
             })
             .map_err(MachineError::host("starting the thread of the vCPU"))?;
 
-        let started = Self { jobs: Some(jobs), thread: Some(thread) };
+        let started = Self { jobs: Some(Arc::new(jobs)), thread: Some(thread) };
         is_locked
             .recv()
             .unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
             .map_err(MachineError::host("closing the jail of the vCPU's thread"))?;
         Ok(started)
+    }
+
+    /// What gives it jobs from another thread.
+    pub(super) fn knocker(&self) -> Knocker {
+        Knocker(self.jobs.as_ref().map(Arc::downgrade).unwrap_or_default())
     }
 
     /// Lets the thread replace its virtual machine, and waits. The old one is gone before.

@@ -1,5 +1,6 @@
 //! A virtual machine with one vCPU, which starts in long mode on the guest's own page tables.
 
+use super::pause::{PausePoint, VcpuRegisters};
 use super::slots::MemorySlots;
 use crate::guest_tables;
 use crate::image::Image;
@@ -50,7 +51,7 @@ impl Vm {
         let mut machine = Self { vcpu, owner, slots };
         machine.enter_long_mode(guest_tables::own_state(profile), image.entry())?;
 
-        machine.run_to_doorbell(memory, &Interrupter::default(), None)?;
+        machine.run_to_doorbell(memory, &Interrupter::default(), None, &PausePoint::default())?;
         check_self_test(memory)?;
         Ok(machine)
     }
@@ -107,6 +108,12 @@ impl Vm {
         self.vcpu
             .set_sregs(&sregs)
             .map_err(MachineError::host("KVM_SET_SREGS with bits that CPUID lacks"))
+    }
+
+    /// The control registers, as KVM has them.
+    pub(super) fn control_registers(&self) -> Result<VcpuRegisters, MachineError> {
+        let kvm_sregs { cr0, cr3, cr4, efer, .. } = self.sregs()?;
+        Ok(VcpuRegisters { cr0, cr3, cr4, efer })
     }
 
     fn sregs(&self) -> Result<kvm_sregs, MachineError> {

@@ -11,17 +11,18 @@ use std::time::Duration;
 
 /// The signal with which it interrupts.
 pub(super) const SIGNAL: Signal = Signal::SIGUSR1;
-const INTERVAL: Duration = Duration::from_millis(100);
+/// How often it interrupts a guest of which only the deadline is of interest.
+pub(super) const INTERVAL: Duration = Duration::from_millis(100);
 
 /// Interrupts the thread that started it, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Watchdog {
-    _timer: Timer,
+    timer: Timer,
 }
 
 impl Watchdog {
-    /// Starts to interrupt the calling thread.
-    pub(super) fn start() -> io::Result<Self> {
+    /// Starts to interrupt the calling thread at these intervals.
+    pub(super) fn start(interval: Duration) -> io::Result<Self> {
         extern "C" fn nothing(_: libc::c_int) {}
 
         // Without SA_RESTART, so that the interrupted call returns.
@@ -33,10 +34,16 @@ impl Watchdog {
 
         let thread_id = nix::unistd::gettid().as_raw();
         let notify = SigevNotify::SigevThreadId { signal: SIGNAL, thread_id, si_value: 0 };
-        let mut timer = Timer::new(ClockId::CLOCK_MONOTONIC, SigEvent::new(notify))?;
-        let expiration = Expiration::Interval(TimeSpec::from_duration(INTERVAL));
-        timer.set(expiration, TimerSetTimeFlags::empty())?;
+        let timer = Timer::new(ClockId::CLOCK_MONOTONIC, SigEvent::new(notify))?;
+        let mut watchdog = Self { timer };
+        watchdog.set(interval)?;
+        Ok(watchdog)
+    }
 
-        Ok(Self { _timer: timer })
+    /// Interrupts at other intervals from now on.
+    pub(super) fn set(&mut self, interval: Duration) -> io::Result<()> {
+        let expiration = Expiration::Interval(TimeSpec::from_duration(interval));
+        self.timer.set(expiration, TimerSetTimeFlags::empty())?;
+        Ok(())
     }
 }

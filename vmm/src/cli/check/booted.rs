@@ -92,6 +92,7 @@ impl CheckArguments {
             (self.shard.is_some(), "--shard"),
             (self.jobs.is_some(), "--jobs"),
             (self.resume, "--resume"),
+            (self.live.is_some(), "--live"),
             (
                 !matches!(&self.walker, Predictor::BuiltIn(walker) if walker.is_reference()),
                 "--walker",

@@ -70,6 +70,10 @@ pub(super) struct CheckArguments {
     /// Resume the run in the report's directory, if there is one
     #[arg(long, requires = "report")]
     resume: bool,
+    /// Let other terminals look at the guest of KVM while it runs, by this Unix socket: `crosswalk maps
+    /// kvm:SOCKET`, and walk, rmap, diff and audit
+    #[arg(long, value_name = "SOCKET")]
+    live: Option<PathBuf>,
     #[command(flatten)]
     options: MachineArguments,
 }
@@ -132,6 +136,7 @@ impl CheckArguments {
             (self.shard.is_some(), "--shard"),
             (self.jobs.is_some(), "--jobs"),
             (self.resume, "--resume"),
+            (self.live.is_some(), "--live"),
         ]
         .into_iter()
         .find_map(|(is_given, option)| is_given.then_some(option))

@@ -10,6 +10,7 @@ use crate::campaign::predictor::Predictor;
 use crate::campaign::{self, CampaignPlan, CampaignProgress, Fleet, Observer};
 use crate::cli::cpu_time::cpu_seconds;
 use crate::cli::failure::Failure;
+use crate::cli::live_socket::LiveSocket;
 use crate::cli::machine::OpenedMachine;
 use crate::cli::modes::{offered, requested};
 use crate::cli::output::print;
@@ -33,6 +34,8 @@ use std::time::{Duration, Instant};
 /// A run on a machine.
 pub(super) struct Session<'a> {
     arguments: &'a CheckArguments,
+    /// By which others look at the guest of the machine, if the user lets them.
+    live: Option<LiveSocket>,
     machine: Box<dyn Machine>,
     /// Why this machine was chosen.
     why: String,
@@ -79,9 +82,12 @@ impl<'a> Session<'a> {
         let plan = arguments.plan(generator, &modes, known, capabilities);
         let progress = CampaignProgress::start(&plan, capabilities);
         let machines = arguments.machines(&plan, identity);
+        let live = arguments.live.as_deref();
+        let live = live.map(|path| LiveSocket::of_running(path, machine.as_ref())).transpose()?;
 
         Ok(Self {
             arguments,
+            live,
             machine,
             why,
             machines,
@@ -177,6 +183,9 @@ impl<'a> Session<'a> {
             &self.why,
             &cases,
         ));
+        if let Some(live) = &self.live {
+            print(&live.invitation());
+        }
     }
 
     /// Writes the current state into the journal, if there is one.
@@ -197,6 +206,7 @@ impl<'a> Session<'a> {
     pub(super) fn finish(mut self) -> Result<FinishedRun, Failure> {
         let mut last = self.state();
         let summary = campaign::finish(self.machine.as_mut(), &self.plan, self.progress)?;
+        drop(self.live.take());
         if let Some(program) = &mut self.program {
             program.end();
         }

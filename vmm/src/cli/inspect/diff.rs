@@ -1,7 +1,7 @@
 //! `crosswalk diff`: what two memory images or live guests map differently.
 
 use super::{
-    ColourArguments, ReadingArguments, RepeatArguments, Signals, exit_code, live_guest, number,
+    ColourArguments, LiveName, ReadingArguments, RepeatArguments, Signals, exit_code, number,
 };
 use crate::cli::failure::Failure;
 use crate::report::inspect::Inspected;
@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicBool;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(in crate::cli) struct DiffArguments {
-    /// The first image, or qmp:SOCKET for a live guest
+    /// The first image, or qmp:SOCKET or kvm:SOCKET for a live guest
     #[arg(value_name = "A")]
     before: PathBuf,
     /// The second one, read as the first; the same image with another CR3 or CPU is possible
@@ -47,10 +47,11 @@ pub(in crate::cli) fn run(arguments: &DiffArguments) -> Result<ExitCode, Failure
         ..reading.clone()
     };
 
-    let guests = [before, after].map(|image| live_guest(image));
-    let signals = Signals::new(guests.iter().any(Option::is_some))?;
+    let guests = [before, after].map(|image| LiveName::of(image));
+    let signals = Signals::new(guests.iter().flatten().any(LiveName::waits))?;
     let before_inspected = reading.open(before)?;
-    // A monitor serves one program at a time, and would not answer the second connection.
+    // A monitor serves one program at a time, and would not answer the second connection; and two address spaces
+    // are those of one moment.
     let is_same_guest = guests[0].is_some() && guests[0] == guests[1];
     let after_inspected = if is_same_guest {
         of_after.take_registers(after, before_inspected.source.clone())

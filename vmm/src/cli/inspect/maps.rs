@@ -133,10 +133,10 @@ pub(in crate::cli) fn run(arguments: &MapsArguments) -> Result<ExitCode, Failure
     }
 }
 
-/// Shows the mappings. Those of an image are printed while they are found; those of a live guest, which waits, are
+/// Shows the mappings. Those of an image are printed while they are found; those of a live guest that waits are
 /// kept in a file until it runs again.
 fn show(arguments: &MapsArguments) -> Result<ExitCode, Failure> {
-    if !arguments.source.is_live() {
+    if !arguments.source.is_waiting() {
         return arguments.source.inspect(|inspected, stop| {
             let written = arguments.write(io::stdout().lock(), inspected, stop)?;
             let is_complete = written.map_err(|error| of_output(&error))?;

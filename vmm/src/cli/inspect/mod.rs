@@ -14,8 +14,8 @@ use crate::file;
 use crate::report::inspect::Inspected;
 use colour::ColourArguments;
 use crosswalk_inspect::{
-    DerivedState, ImageFormat, ImageOptions, Limits, LiveGuest, MemoryImage, MemoryImageError,
-    MonitorAddress, RamRange, RegisterOrigin, Source, StateOptions,
+    DerivedState, ImageFormat, ImageOptions, KvmAddress, KvmGuest, Limits, LiveGuest, MemoryImage,
+    MemoryImageError, MonitorAddress, RamRange, RegisterOrigin, Source, StateOptions,
 };
 use mmu_core::x86::profile::PHYSICAL_ADDRESS_BITS;
 use mmu_core::{ControlState, Cr0, Cr4, Efer, Features, PagingMode, Profile, VirtAddr};
@@ -29,7 +29,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// What an image can be.
 const IMAGE_HELP: &str = "A memory image: an ELF dump of QEMU (dump-guest-memory, virsh dump --memory-only), \
                           a vmcore, a kdump, a LiME or AVML image, a Windows crash dump, or raw memory; or a \
-                          live guest of QEMU: qmp:SOCKET or qmp:HOST:PORT, which is stopped while it is read";
+                          live guest of QEMU: qmp:SOCKET or qmp:HOST:PORT, which is stopped while it is read; or \
+                          the guest of KVM of a run with --live: kvm:SOCKET";
 
 /// A memory image, and how to read it.
 #[derive(Clone, Debug, clap::Args)]
@@ -66,8 +67,8 @@ pub(super) struct ReadingArguments {
     /// CR0, instead of what the image says
     #[arg(long, value_name = "VALUE", value_parser = number)]
     cr0: Option<u64>,
-    /// The processor: the name of a generation, or the JSON of a profile [default: one with every
-    /// feature and physical addresses of 52 bits]
+    /// The processor: the name of a generation, or the JSON of a profile [default: that of a guest of
+    /// KVM; else one with every feature and physical addresses of 52 bits]
     #[arg(long, value_name = "NAME|JSON")]
     profile: Option<ProfileArgument>,
 }
@@ -134,9 +135,27 @@ impl Signals {
     }
 }
 
-/// The live guest that an argument names, if it names one.
-fn live_guest(argument: &Path) -> Option<MonitorAddress> {
-    argument.to_str().and_then(|text| text.parse().ok())
+/// A live guest, as an argument names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum LiveName {
+    /// One of QEMU, which waits while it is read.
+    Qemu(MonitorAddress),
+    /// One of KVM, of which a copy is read.
+    Kvm(KvmAddress),
+}
+
+impl LiveName {
+    /// The guest that an argument names, if it names one.
+    fn of(argument: &Path) -> Option<Self> {
+        let text = argument.to_str()?;
+        let of_kvm = || text.parse().ok().map(Self::Kvm);
+        text.parse().ok().map(Self::Qemu).or_else(of_kvm)
+    }
+
+    /// Whether it waits until it is resumed.
+    const fn waits(&self) -> bool {
+        matches!(self, Self::Qemu(_))
+    }
 }
 
 impl SourceArguments {
@@ -155,16 +174,16 @@ impl SourceArguments {
         stops_guest: bool,
         work: impl FnOnce(&Inspected, &AtomicBool) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let signals = Signals::new(stops_guest || self.is_live())?;
+        let signals = Signals::new(stops_guest || self.is_waiting())?;
         let inspected = self.reading.open(&self.image)?;
         let stop = signals.flag()?;
         let result = work(&inspected, &stop);
         signals.finish(&[&inspected], result)
     }
 
-    /// Whether the source is a live guest.
-    fn is_live(&self) -> bool {
-        live_guest(&self.image).is_some()
+    /// Whether the source is a live guest that waits until it is resumed.
+    fn is_waiting(&self) -> bool {
+        LiveName::of(&self.image).is_some_and(|guest| guest.waits())
     }
 
     /// Whether the image is this file, by whatever name.
@@ -181,17 +200,22 @@ impl ReadingArguments {
     }
 
     fn open_source(&self, image: &Path) -> Result<Source, Failure> {
-        let Some(address) = live_guest(image) else {
+        let Some(guest) = LiveName::of(image) else {
             let options = ImageOptions { format: self.format, ram: self.ram.clone() };
             return Ok(Source::Image(MemoryImage::open(image, &options)?));
         };
 
         if self.format.is_some() || !self.ram.is_empty() {
-            let problem =
-                format!("{address}: --format and --ram are for files, not for live guests");
+            let problem = format!(
+                "{}: --format and --ram are for files, not for live guests",
+                image.display()
+            );
             return Err(Failure::Input(problem));
         }
-        Ok(Source::Live(LiveGuest::connect(&address)?))
+        Ok(match guest {
+            LiveName::Qemu(address) => Source::Live(LiveGuest::connect(&address)?),
+            LiveName::Kvm(address) => Source::Kvm(KvmGuest::connect(&address)?),
+        })
     }
 
     /// Takes the registers of a source. Without them nothing is inspected, and a live guest runs again.
@@ -212,7 +236,11 @@ impl ReadingArguments {
         let derived = source.control_state(&StateOptions { cpu, cr0, cr3, cr4, efer })?;
         let widest =
             Profile { physical_address_bits: *PHYSICAL_ADDRESS_BITS.end(), ..Profile::default() };
-        let profile = self.profile.map_or(widest, |profile| profile.0);
+        let profile = match (self.profile, source) {
+            (Some(profile), _) => profile.0,
+            (None, Source::Kvm(guest)) => profile_of(guest)?,
+            (None, _) => widest,
+        };
         if self.names_registers() {
             self.check_state(&derived, profile)?;
         }
@@ -246,15 +274,24 @@ impl ReadingArguments {
         }
 
         checked.check_on(profile).map_err(|error| {
-            let is_read =
-                matches!(derived.origins.efer, RegisterOrigin::Options | RegisterOrigin::Monitor);
-            let assumed = match (is_read, state.efer.contains(Efer::LMA)) {
-                (false, true) => "; EFER.LMA is taken to be 1 unless --efer says otherwise",
+            let is_assumed =
+                matches!(derived.origins.efer, RegisterOrigin::Derived | RegisterOrigin::Assumed);
+            let assumed = match (is_assumed, state.efer.contains(Efer::LMA)) {
+                (true, true) => "; EFER.LMA is taken to be 1 unless --efer says otherwise",
                 _ => "",
             };
             Failure::Input(format!("no processor can be in this state: {error}{assumed}"))
         })
     }
+}
+
+/// The processor of a guest of KVM, as its run says.
+fn profile_of(guest: &KvmGuest) -> Result<Profile, Failure> {
+    let profile = guest.profile().parse::<ProfileArgument>();
+    let profile = profile.map_err(|problem| {
+        Failure::Input(format!("the run says a processor that cannot be: {problem}"))
+    })?;
+    Ok(profile.0)
 }
 
 impl From<MemoryImageError> for Failure {

@@ -1,11 +1,10 @@
 //! The image or the guest that is inspected, and the registers with which it is.
 
+use super::guest::{self, GuestJson};
 use crate::report::style::number::{counted, size};
 use crate::report::style::table::line;
 use crosswalk_case::Hex;
-use crosswalk_inspect::{
-    DerivedState, LiveGuest, MemoryAccess, RegisterOrigin, RegisterOrigins, Source,
-};
+use crosswalk_inspect::{DerivedState, RegisterOrigins, Source};
 use mmu_core::{AnyMmu, Profile};
 use serde::Serialize;
 use std::sync::Arc;
@@ -36,17 +35,19 @@ impl Inspected {
         let kind = match &*self.source {
             Source::Image(image) => image.format().to_string(),
             Source::Live(guest) => format!("QEMU {}", guest.version()),
+            Source::Kvm(_) => "guest of KVM".to_owned(),
         };
         let memory = self.source.memory();
         let ranges = counted(memory.range_count(), "range");
         format!("{kind}, {} in {ranges}", size(memory.byte_count().into()))
     }
 
-    /// How a live guest was read, for people: names and sentences.
+    /// When and how a live guest was read, for people: names and sentences.
     pub(super) fn guest_facts(&self) -> Vec<(&'static str, String)> {
         match &*self.source {
             Source::Image(_) => Vec::new(),
-            Source::Live(guest) => guest_facts(guest, self.derived.origins),
+            Source::Live(guest) => guest::qemu_facts(guest, self.derived.origins),
+            Source::Kvm(guest) => guest::kvm_facts(guest, self.derived.origins),
         }
     }
 
@@ -86,7 +87,8 @@ impl Inspected {
         let state = &derived.state;
         let (file, format, guest) = match &**source {
             Source::Image(image) => (Some(&**name), Some(image.format().name()), None),
-            Source::Live(guest) => (None, None, Some(guest_json(name, guest))),
+            Source::Live(guest) => (None, None, Some(GuestJson::of_qemu(name, guest))),
+            Source::Kvm(guest) => (None, None, Some(GuestJson::of_kvm(name, guest))),
         };
 
         InspectedJson {
@@ -108,44 +110,6 @@ impl Inspected {
             physical_address_bits: profile.physical_address_bits,
             derived: &derived.derived,
         }
-    }
-}
-
-fn guest_facts(guest: &LiveGuest, origins: RegisterOrigins) -> Vec<(&'static str, String)> {
-    let meanwhile = match guest.run_state() {
-        "running" => "stopped while its tables were read",
-        _ => "left as it is",
-    };
-    let memory = match guest.access() {
-        MemoryAccess::Process(process) => format!("that of process {process}"),
-        MemoryAccess::SharedFile(path) => format!("the file {}", path.display()),
-        MemoryAccess::Monitor(reason) => {
-            format!("as the monitor prints it, a table in about a millisecond, since {reason}")
-        }
-    };
-
-    let mut facts =
-        vec![("run state", format!("{}, {meanwhile}", guest.run_state())), ("memory", memory)];
-    if origins == RegisterOrigins::all(RegisterOrigin::Monitor) {
-        facts.push(("registers", "as the monitor prints them (info registers)".to_owned()));
-    }
-    facts
-}
-
-fn guest_json<'i>(name: &'i str, guest: &'i LiveGuest) -> GuestJson<'i> {
-    let (access, process, path, reason) = match guest.access() {
-        MemoryAccess::Process(process) => ("process", Some(*process), None, None),
-        MemoryAccess::SharedFile(path) => ("shared-file", None, Some(path), None),
-        MemoryAccess::Monitor(reason) => ("monitor", None, None, Some(&**reason)),
-    };
-    GuestJson {
-        monitor: name,
-        qemu: guest.version(),
-        run_state: guest.run_state(),
-        memory_access: access,
-        process,
-        shared_file: path.map(|path| path.display().to_string()),
-        reason,
     }
 }
 
@@ -185,16 +149,4 @@ struct OriginsJson {
     cr3: &'static str,
     cr4: &'static str,
     efer: &'static str,
-}
-
-/// A live guest.
-#[derive(Serialize)]
-struct GuestJson<'i> {
-    monitor: &'i str,
-    qemu: &'i str,
-    run_state: &'i str,
-    memory_access: &'static str,
-    process: Option<i32>,
-    shared_file: Option<String>,
-    reason: Option<&'i str>,
 }

@@ -8,6 +8,7 @@
 pub mod audit;
 pub mod check;
 pub mod difference;
+mod guest;
 mod image;
 pub mod maps;
 pub mod page;

@@ -187,7 +187,7 @@ fn facts(inspected: &Inspected) -> Vec<(&'static str, String)> {
 
     let what = match **source {
         Source::Image(_) => "image",
-        Source::Live(_) => "guest",
+        Source::Live(_) | Source::Kvm(_) => "guest",
     };
     let paging = format!(
         "{}, physical addresses of {} bits, CPU {cpu}",
