@@ -10,6 +10,9 @@ use std::fmt;
 /// What the monitor prints instead of lines when paging is off.
 const UNPAGED: &str = "PG disabled";
 
+/// How a line begins that is not of the answer: the prompt with a command, and what the monitor says at first.
+const NOT_OF_ANSWER: [&str; 2] = ["(qemu)", "QEMU "];
+
 /// Bits 51 and 50 of an address, which QEMU's monitor leaves out.
 const TOP_BITS: u64 = 3 << 50;
 /// Bits 39:32, in which a 4 MiB page of 32-bit paging may lie (MODE-5).
@@ -98,14 +101,16 @@ pub struct MonitorCheck {
 }
 
 impl MonitorCheck {
-    /// The lines of `info tlb`.
+    /// The lines of `info tlb`, with or without the prompts of the monitor.
     ///
     /// # Errors
     /// The number of the first line that is not one, counted from 1.
     pub fn new(text: &str) -> Result<Self, usize> {
         let mut check = Self::default();
         for (number, line) in (1_usize..).zip(text.lines()) {
-            if !line.trim().is_empty() && line.trim() != UNPAGED {
+            let text = line.trim();
+            let is_of_answer = !NOT_OF_ANSWER.iter().any(|beginning| text.starts_with(beginning));
+            if is_of_answer && !text.is_empty() && text != UNPAGED {
                 let line: TlbLine = line.parse().map_err(|_| number)?;
                 check.lines.insert(line.address, line);
             }

@@ -93,3 +93,14 @@ fn a_line_of_something_else_is_refused_with_its_number() {
     assert_eq!(error.unwrap_err(), 3);
     assert!("0: 1 ---------".parse::<TlbLine>().is_ok());
 }
+
+/// What a terminal shows of a session with `-monitor stdio`.
+#[test]
+fn a_transcript_has_prompts() {
+    let mut memory = SmallMemory::new(0x2000);
+    memory.entry_32(0x1004, 0x0040_00e7);
+    let lines = "QEMU 7.2.22 monitor - type 'help' for more information\r\n\
+                 (qemu) info tlb\r\n0000000000400000: 0000000000400000 --PDA--UW\r\n(qemu) ";
+    assert_eq!(check(&memory, &registers(0x10, 0), lines), (1, vec![], 0));
+    assert_eq!(MonitorCheck::new("(qemu) info tlb\nunknown command: 'info tbl'").err(), Some(2));
+}
