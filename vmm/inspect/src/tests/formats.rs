@@ -105,12 +105,24 @@ fn a_malformed_file_is_refused_with_the_place() {
 
     for (contents, words) in [
         (Vec::new(), "its first bytes are of no format that is known here"),
-        (b"\x7fELF".to_vec(), "the ELF header: "),
-        (good[..70].to_vec(), "the program headers: "),
+        (b"\x7fELF".to_vec(), "the ELF header: the file ends before it does"),
+        (changed(6, &[7]), "the ELF header: expected one of little-endian words and version 1"),
+        (
+            good[..70].to_vec(),
+            "the program headers at 0x40: expected 2 of 56 bytes each, and the file ends before",
+        ),
+        // e_phentsize.
+        (
+            changed(54, &[57]),
+            "the program headers at 0x40: expected 32 bytes each, or 56 in a file of 64 bits, not 57",
+        ),
         // EM_ARM, ELFDATA2MSB, and a number of headers that is in a section header.
         (changed(18, &[40]), "the ELF header: expected a core file of an x86 processor"),
-        (changed(5, &[2]), "the ELF header: "),
-        (changed(56, &[0xff, 0xff]), "the ELF header: "),
+        (changed(5, &[2]), "the ELF header: expected a core file of an x86 processor"),
+        (
+            changed(56, &[0xff, 0xff]),
+            "the number of program headers is in the first section header, which is not at 0x0",
+        ),
         // p_offset and p_filesz of the second program header.
         (
             changed(0x80, &[0xff; 8]),
@@ -133,7 +145,13 @@ fn a_malformed_file_is_refused_with_the_place() {
             elf_with_notes(true, &short_note, &[]),
             "the note of CPU 0: expected at least 432 bytes of registers, not 400",
         ),
-        (elf_with_notes(true, &endless_note, &[]), "the notes at 0x78: Invalid ELF note descsz"),
+        // Behind the headers of 64 and 56 bytes, and a note of 460.
+        (
+            elf_with_notes(true, &[notes_of(&[cpu_64(0)]), endless_note].concat(), &[]),
+            "the note at 0x244: the note ends beyond the 0x1e0 bytes of notes",
+        ),
+        // p_align of the notes.
+        (changed(64 + 48, &[16]), "expected notes aligned to 4 or 8 bytes, not to 16"),
         (b"EMiL\x01\0\0\0".to_vec(), "the header of range 0 at 0x0: the file ends within it"),
         (
             lime(&[(0, &[0; 64])])[..90].to_vec(),
