@@ -7,7 +7,10 @@ use crate::error::{AboutFile, MemoryImageError};
 use crate::extents::{Extent, Extents};
 use crate::layout::Layout;
 use object::Endianness;
-use object::elf::{EM_386, EM_X86_64, FileHeader32, FileHeader64, PT_LOAD, PT_NOTE};
+use object::elf::{
+    EM_386, EM_X86_64, ET_CORE, ET_DYN, ET_EXEC, ET_REL, FileHeader32, FileHeader64, PT_LOAD,
+    PT_NOTE,
+};
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::read::{FileKind, ReadCache, ReadRef};
 use std::fs::File;
@@ -58,7 +61,18 @@ fn check_core<Elf: FileHeader<Endian = Endianness>>(
     if endian != Endianness::Little || (machine != EM_X86_64 && machine != EM_386) {
         return Err(about.malformed(HEADER, expected));
     }
-    Ok(())
+
+    let found = match header.e_type(endian) {
+        ET_CORE => return Ok(()),
+        ET_REL => "an object file".to_owned(),
+        ET_EXEC => "an executable".to_owned(),
+        ET_DYN => "a shared object, or an executable".to_owned(),
+        other => format!("an ELF file of type {:#x}", other.0),
+    };
+    let advice = format!(
+        "it is {found}, not a core file: expected what dump-guest-memory, kdump or makedumpfile writes"
+    );
+    Err(about.unsupported(advice))
 }
 
 fn read_class<'f, Elf: FileHeader<Endian = Endianness>>(

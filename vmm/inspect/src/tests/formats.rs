@@ -213,3 +213,20 @@ fn only_files_are_opened() {
         assert!(error.contains(words), "no {words:?} in {error:?}");
     }
 }
+
+/// `e_type`, by the numbers of the ELF specification.
+#[test]
+fn only_core_files_of_elf_are_images() {
+    let good = elf(true, &[cpu_64(0x1000)], &[(0, &small_guest().0)]);
+    for (kind, words) in [
+        (1, "it is an object file, not a core file: expected what dump-guest-memory"),
+        (2, "it is an executable, not a core file"),
+        (3, "it is a shared object, or an executable, not a core file"),
+        (0xfe, "it is an ELF file of type 0xfe, not a core file"),
+    ] {
+        let mut contents = good.clone();
+        contents[16] = kind;
+        let error = open(&contents).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(words), "no {words:?} in {error:?}");
+    }
+}
