@@ -136,6 +136,13 @@ pub(crate) fn read(
         None if !ram.is_empty() => ImageFormat::Raw,
         None => recognize(&file, about)?,
     };
+    if format != ImageFormat::Raw && !ram.is_empty() {
+        let advice = format!(
+            "--ram says what is where in raw memory, and {format} says it by itself: leave out --ram, or say \
+             --format raw"
+        );
+        return Err(about.unsupported(advice));
+    }
 
     let is_flattened =
         format == ImageFormat::Kdump && beginning(&file, about)?.starts_with(FLATTENED_SIGNATURE);

@@ -230,3 +230,19 @@ fn only_core_files_of_elf_are_images() {
         assert!(error.contains(words), "no {words:?} in {error:?}");
     }
 }
+
+#[test]
+fn ranges_that_the_user_states_are_of_raw_memory_only() {
+    let memory: &[(u64, &[u8])] = &[(0, &[0; 0x1000])];
+    for (contents, format) in [
+        (elf(true, &[], memory), ImageFormat::Elf),
+        (lime(memory), ImageFormat::Lime),
+        (avml(memory), ImageFormat::Avml),
+    ] {
+        let options = ImageOptions { format: Some(format), ram: vec!["0:1@0".parse().unwrap()] };
+        let error = open_with(&contents, &options).map(|_| ()).unwrap_err().to_string();
+        let words =
+            format!("--ram says what is where in raw memory, and {format} says it by itself");
+        assert!(error.contains(&words), "no {words:?} in {error:?}");
+    }
+}
