@@ -246,3 +246,15 @@ fn ranges_that_the_user_states_are_of_raw_memory_only() {
         assert!(error.contains(&words), "no {words:?} in {error:?}");
     }
 }
+
+#[test]
+fn an_address_of_raw_memory_is_in_one_place() {
+    let open = |ram: [&str; 2]| {
+        let ram = ram.map(|range| range.parse().unwrap()).to_vec();
+        open_with(&[0; 0x30], &ImageOptions { format: None, ram }).map(|_| ())
+    };
+    assert!(open(["0x10:0x10@0", "0:0x10@0x20"]).is_ok());
+    let error = open(["0x10:0x10@0", "0:0x11@0x10"]).unwrap_err().to_string();
+    let words = "the range 0x10:0x10@0x0: it has addresses that the range 0x0:0x11@0x10 has, too";
+    assert!(error.contains(words), "{error}");
+}
