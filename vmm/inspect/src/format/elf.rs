@@ -1,7 +1,7 @@
 //! ELF core files. A program header with its physical address is a range of memory; the virtual address
 //! that `dump-guest-memory -p` adds is of one address space only, and is not used.
 
-use super::{Contents, notes};
+use super::{Contents, contradiction, notes};
 use crate::bytes::is_inside;
 use crate::error::{AboutFile, MemoryImageError};
 use crate::extents::{Extent, Extents};
@@ -39,11 +39,11 @@ pub(super) fn read(file: &File, len: u64, about: &AboutFile) -> Result<Contents,
     match kind {
         FileKind::Elf64 => {
             let header = FileHeader64::<Endianness>::parse(&cache).map_err(unreadable)?;
-            read_class(header, &cache, len, about)
+            read_class(header, file, &cache, len, about)
         }
         FileKind::Elf32 => {
             let header = FileHeader32::<Endianness>::parse(&cache).map_err(unreadable)?;
-            read_class(header, &cache, len, about)
+            read_class(header, file, &cache, len, about)
         }
         _ => Err(about.malformed(HEADER, "expected an ELF file of 32 or 64 bits")),
     }
@@ -77,6 +77,7 @@ fn check_core<Elf: FileHeader<Endian = Endianness>>(
 
 fn read_class<'f, Elf: FileHeader<Endian = Endianness>>(
     header: &'f Elf,
+    file: &File,
     cache: &'f Cache<'f>,
     len: u64,
     about: &AboutFile,
@@ -153,6 +154,9 @@ fn read_class<'f, Elf: FileHeader<Endian = Endianness>>(
         }
     }
 
-    contents.layout = Layout::Extents(Extents::new(&extents));
+    let listed = extents;
+    let extents = Extents::new(&listed);
+    contents.contradiction = contradiction::find(file, &listed, &extents);
+    contents.layout = Layout::Extents(extents);
     Ok(contents)
 }

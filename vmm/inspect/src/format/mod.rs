@@ -13,6 +13,7 @@
 )]
 
 mod avml;
+mod contradiction;
 mod elf;
 mod kdump;
 mod lime;
@@ -84,6 +85,8 @@ impl FromStr for ImageFormat {
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
     pub(crate) layout: Layout,
+    /// A physical address that is in the file more than once, with different bytes.
+    pub(crate) contradiction: Option<u64>,
     /// Whether the header names a processor in long mode.
     pub(crate) is_64_bit: Option<bool>,
     /// The notes that QEMU wrote, one for each CPU.

@@ -258,3 +258,21 @@ fn an_address_of_raw_memory_is_in_one_place() {
     let words = "the range 0x10:0x10@0x0: it has addresses that the range 0x0:0x11@0x10 has, too";
     assert!(error.contains(words), "{error}");
 }
+
+/// A vmcore has the kernel's text in two places, with the same bytes. With others, one of them is wrong.
+#[test]
+fn an_address_with_different_bytes_in_two_places_is_told() {
+    let told = |text: &[u8]| {
+        let memory = small_guest().0;
+        let pieces: [(u64, &[u8]); 2] = [(0x8000, text), (0, &memory)];
+        [elf(true, &[cpu_64(0x1000)], &pieces), lime(&pieces)].map(|contents| {
+            let options = StateOptions { cr3: Some(0x1000), ..StateOptions::default() };
+            open(&contents).unwrap().control_state(&options).unwrap().derived.join("\n")
+        })
+    };
+    let mut text = small_guest().0[0x8000..0x9000].to_vec();
+    assert!(told(&text).iter().all(|derived| !derived.contains("twice")), "{:?}", told(&text));
+    text[0x123] ^= 1;
+    let words = "the file has 0x8123, and maybe more, twice, with different bytes";
+    assert!(told(&text).iter().all(|derived| derived.contains(words)), "{:?}", told(&text));
+}
