@@ -333,3 +333,24 @@ fn an_endless_answer_of_a_monitor_is_refused() {
     let error = output.expect_code(2).only_line_of_stderr().to_owned();
     assert!(error.contains("expected at most"), "{error}");
 }
+
+/// Without its root table an image has nothing to look at, which is neither clean nor the same.
+#[test]
+fn a_root_outside_the_image_is_the_reason() {
+    let sandbox = small_guests();
+    let words = "guest.elf: the root table at 0x7777000 is not in its memory (CR3=0x7777000): there is nothing to \
+                 look at; --cr3 names another root";
+    for command in [
+        &["audit", "guest.elf"][..],
+        &["maps", "guest.elf"],
+        &["maps", "guest.elf", "--tree"],
+        &["maps", "guest.elf", "--html", "page.html"],
+        &["rmap", "guest.elf", "0xa000"],
+        &["diff", "guest.elf", "guest.elf"],
+    ] {
+        let output = sandbox.run(&[command, &["--cr3", "0x7777000"]].concat()).expect_code(2);
+        assert!(output.only_line_of_stderr().ends_with(words), "{command:?}: {}", output.stderr);
+    }
+    let walk = sandbox.run(&["walk", "guest.elf", "0x400000", "--cr3", "0x7777000"]);
+    assert!(walk.expect_code(0).stdout.contains("the image has no memory at physical address"));
+}

@@ -1,7 +1,8 @@
 //! `crosswalk diff`: what two memory images or live guests map differently.
 
 use super::{
-    ColourArguments, ReadingArguments, RepeatArguments, Signals, exit_code, live_guest, number,
+    ColourArguments, ReadingArguments, RepeatArguments, Signals, check_root, exit_code, live_guest,
+    number,
 };
 use crate::cli::failure::Failure;
 use crate::report::inspect::Inspected;
@@ -78,6 +79,9 @@ impl DiffArguments {
         after: &Inspected,
         stop: &AtomicBool,
     ) -> Result<(String, ExitCode), Failure> {
+        check_root(before)?;
+        check_root(after)?;
+
         let [mode, other] = [before, after].map(|inspected| inspected.derived.state.mode());
         if mode != other {
             let problem =

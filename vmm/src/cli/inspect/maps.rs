@@ -137,7 +137,7 @@ pub(in crate::cli) fn run(arguments: &MapsArguments) -> Result<ExitCode, Failure
 /// kept in a file until it runs again.
 fn show(arguments: &MapsArguments) -> Result<ExitCode, Failure> {
     if !arguments.source.is_live() {
-        return arguments.source.inspect(|inspected, stop| {
+        return arguments.source.inspect_tables(|inspected, stop| {
             let written = arguments.write(io::stdout().lock(), inspected, stop)?;
             let is_complete = written.map_err(|error| of_output(&error))?;
             Ok(exit_code(false, is_complete))
@@ -146,7 +146,7 @@ fn show(arguments: &MapsArguments) -> Result<ExitCode, Failure> {
 
     let of_file = |error| Failure::machine(format!("a temporary file cannot be written: {error}"));
     let mut kept = tempfile::tempfile().map_err(of_file)?;
-    let code = arguments.source.inspect(|inspected, stop| {
+    let code = arguments.source.inspect_tables(|inspected, stop| {
         let written = arguments.write(&kept, inspected, stop)?;
         Ok(exit_code(false, written.map_err(of_file)?))
     })?;
@@ -158,7 +158,7 @@ fn show(arguments: &MapsArguments) -> Result<ExitCode, Failure> {
 
 /// Prints the tables as a tree.
 fn show_tree(arguments: &MapsArguments) -> Result<ExitCode, Failure> {
-    let (report, code) = arguments.source.inspect(|inspected, stop| {
+    let (report, code) = arguments.source.inspect_tables(|inspected, stop| {
         let memory = inspected.source.memory();
         let tree = TableTree::new(memory, &inspected.mmu(), TreeLimits::default(), stop);
         let report = if arguments.json {
@@ -181,7 +181,7 @@ fn write_page(arguments: &MapsArguments, path: &Path) -> Result<ExitCode, Failur
     }
     let limits = arguments.repeats.limits();
 
-    let (page, summary, code) = arguments.source.inspect(|inspected, stop| {
+    let (page, summary, code) = arguments.source.inspect_tables(|inspected, stop| {
         let page = MapsPage::new(inspected, limits, stop);
         let summary = page.summary(&path.display().to_string());
         Ok((page.html(), summary, exit_code(false, page.is_complete())))

@@ -2,7 +2,7 @@
 //! tables that were read before. Those next to each other are reported as one.
 
 use crosswalk_case::Hex;
-use crosswalk_inspect::{Found, ReadError};
+use crosswalk_inspect::{Found, ReadError, entry_count};
 use mmu_core::VirtAddr;
 use mmu_core::walk::EntryMeaning;
 use serde::Serialize;
@@ -34,13 +34,12 @@ impl ScanProblem {
         let (entry, kind) = match found {
             Found::Table(_) | Found::Page(_) => return None,
             Found::Unreadable(unreadable) => {
-                let bytes = unreadable.last.get() - unreadable.first.get();
                 return Some(Self {
                     first: unreadable.first,
                     last: unreadable.last,
                     kind: ProblemKind::Unreadable,
                     level: unreadable.level.entry_name,
-                    count: (bytes >> unreadable.level.shift) + 1,
+                    count: entry_count(unreadable),
                     at: unreadable.at.get(),
                     detail: match unreadable.error {
                         ReadError::Outside(_) => "not in the image".to_owned(),
