@@ -88,6 +88,11 @@ impl ScanProblem {
         is_next && is_alike
     }
 
+    /// Whether tables were read before, and are not read again: something is mapped there.
+    pub(super) const fn is_repeated(&self) -> bool {
+        matches!(self.kind, ProblemKind::Repeated)
+    }
+
     /// The physical address of the first entry.
     pub(super) const fn at(&self) -> u64 {
         self.at
