@@ -3,7 +3,7 @@
 
 use assert_cmd::Command;
 use crosswalk_test_support as support;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::Path;
 use support::memory_image::{
     CpuNote, SmallMemory, cpu_64, elf, small_guest, write_dump, write_small_guests,
@@ -353,4 +353,20 @@ fn a_root_outside_the_image_is_the_reason() {
     }
     let walk = sandbox.run(&["walk", "guest.elf", "0x400000", "--cr3", "0x7777000"]);
     assert!(walk.expect_code(0).stdout.contains("the image has no memory at physical address"));
+}
+
+/// A directory whose 512 entries lead to tables, on six paths.
+#[test]
+fn large_numbers_have_separators() {
+    let mut memory = SmallMemory::new(0x20_4000);
+    memory.entry(0x1000, 0x2067).entry(0x1008, 0x2067).entry(0x2000, 0x3067);
+    for index in 0..512 {
+        memory.entry(0x3000 + 8 * index, 0x4000 + 0x1000 * index as u64 + 0x67);
+    }
+    memory.entry(0x2008, 0x3067).entry(0x2010, 0x3067);
+    let sandbox = Sandbox::new();
+    write_dump(&sandbox.path().join("wide.elf"), &memory);
+    let text = sandbox.run(&["maps", "wide.elf"]).expect_code(0).words_of_stdout();
+    // On each of two paths a PDPT, and three times a directory with its 512 tables.
+    assert!(text.contains("No page is mapped; 3,080 tables below the root."), "{text}");
 }

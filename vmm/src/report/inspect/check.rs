@@ -3,7 +3,7 @@
 use super::Inspected;
 use super::image::InspectedJson;
 use crate::report::style::json::to_text;
-use crate::report::style::number::with_commas;
+use crate::report::style::number::{numbered, with_commas};
 use crate::report::style::table::line;
 use crosswalk_inspect::monitor::{MonitorCheck, MonitorDifference, TlbLine};
 use crosswalk_inspect::{Found, Limits};
@@ -35,7 +35,7 @@ pub fn text(inspected: &Inspected, check: &MonitorCheck, is_complete: bool) -> S
     let mut text = String::new();
     inspected.describe(&mut text);
 
-    line(&mut text, &format!("{} pages: both say the same.", with_commas(check.agreed())));
+    line(&mut text, &format!("{}: both say the same.", numbered(check.agreed(), "page")));
     for (kind, found) in check.differences() {
         let count = with_commas(found.count);
         line(&mut text, &format!("{count} differ: {}", kind.meaning()));

@@ -1,6 +1,6 @@
 //! The image or the guest that is inspected, and the registers with which it is.
 
-use crate::report::style::number::{counted, size};
+use crate::report::style::number::{numbered, size};
 use crate::report::style::table::line;
 use crosswalk_case::Hex;
 use crosswalk_inspect::{
@@ -38,7 +38,7 @@ impl Inspected {
             Source::Live(guest) => format!("QEMU {}", guest.version()),
         };
         let memory = self.source.memory();
-        let ranges = counted(memory.range_count(), "range");
+        let ranges = numbered(memory.range_count(), "range");
         format!("{kind}, {} in {ranges}", size(memory.byte_count().into()))
     }
 
@@ -57,7 +57,7 @@ impl Inspected {
 
         let cpus = match source.cpu_count() {
             0 => "without registers".to_owned(),
-            count => counted(count as u64, "CPU"),
+            count => numbered(count as u64, "CPU"),
         };
         line(text, &format!("{name}: {}, {cpus}", self.kind_and_memory()));
         for (fact, sentence) in self.guest_facts() {

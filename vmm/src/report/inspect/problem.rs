@@ -1,6 +1,7 @@
 //! What stands in the way of a scan: entries with reserved bits, tables that are not in the image, and
 //! tables that were read before. Those next to each other are reported as one.
 
+use crate::report::style::number::with_commas;
 use crosswalk_case::Hex;
 use crosswalk_inspect::{Found, ReadError, entry_count};
 use mmu_core::VirtAddr;
@@ -100,8 +101,9 @@ impl ScanProblem {
 
     /// The problem in words, without the addresses.
     pub(super) fn words(&self) -> String {
-        let Self { level, count, at, detail, .. } = self;
-        match (self.kind, count) {
+        let Self { level, at, detail, .. } = self;
+        let count = with_commas(self.count);
+        match (self.kind, self.count) {
             (ProblemKind::Reserved, 1) => format!("{level} at {at:#x}: {detail}"),
             (ProblemKind::Reserved, _) => format!("{count} {level}s at {at:#x}: {detail}"),
             (ProblemKind::Unreadable, _) => format!("{level}s at {at:#x}: {detail}"),

@@ -3,7 +3,7 @@
 use super::MapsSink;
 use crate::report::inspect::problem::ScanProblem;
 use crate::report::inspect::{Inspected, letters};
-use crate::report::style::number::{counted, size, with_commas};
+use crate::report::style::number::{numbered, size, with_commas};
 use crate::report::style::printable;
 use crate::report::style::table::line;
 use crosswalk_inspect::{PageFlags, PageRange, PageRanges, ScanTotals};
@@ -70,7 +70,6 @@ impl<'o> Sheet<'o> {
     }
 }
 
-/// The size of the pages of a range, in two letters.
 /// The size of a page of 2^`shift` bytes, in two letters.
 pub(in crate::report::inspect) const fn short_page_size(shift: u8) -> &'static str {
     match shift {
@@ -107,7 +106,7 @@ pub(in crate::report::inspect) fn in_words(totals: &ScanTotals) -> Vec<String> {
         0 => "No page is mapped".to_owned(),
         _ => format!("{} are mapped by pages: {}", size(bytes.into()), pages.join(", ")),
     };
-    let mut sentences = vec![format!("{mapped}; {} below the root.", counted(tables, "table"))];
+    let mut sentences = vec![format!("{mapped}; {} below the root.", numbered(tables, "table"))];
     for (count, what) in [
         (reserved, "with reserved bits set"),
         (repeated, "to tables that were read before at the same level and are not shown again"),
@@ -118,7 +117,7 @@ pub(in crate::report::inspect) fn in_words(totals: &ScanTotals) -> Vec<String> {
         }
     }
     if unreadable > 0 {
-        let pieces = counted(unreadable, "piece");
+        let pieces = numbered(unreadable, "piece");
         sentences.push(format!("{pieces} of tables cannot be read."));
     }
     sentences

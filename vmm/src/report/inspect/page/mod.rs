@@ -12,7 +12,7 @@ mod table;
 
 use super::maps::in_words;
 use super::{Inspected, class, letters};
-use crate::report::style::number::{counted, numbered, size, with_commas};
+use crate::report::style::number::{numbered, size, with_commas};
 use crate::report::style::printable;
 use crate::report::style::table::line;
 use askama::Template;
@@ -182,7 +182,7 @@ fn facts(inspected: &Inspected) -> Vec<(&'static str, String)> {
     let Inspected { source, cpu, derived, profile, .. } = inspected;
     let cpus = match source.cpu_count() {
         0 => "no registers".to_owned(),
-        count => format!("registers of {}", counted(count as u64, "CPU")),
+        count => format!("registers of {}", numbered(count as u64, "CPU")),
     };
 
     let what = match **source {
