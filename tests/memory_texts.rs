@@ -370,3 +370,11 @@ fn large_numbers_have_separators() {
     // On each of two paths a PDPT, and three times a directory with its 512 tables.
     assert!(text.contains("No page is mapped; 3,080 tables below the root."), "{text}");
 }
+
+#[test]
+fn no_paging_has_words() {
+    let output = small_guests().run(&["maps", "guest.elf", "--cr0", "0x11", "--efer", "0"]);
+    let text = output.expect_code(0).expect_80_columns().words_of_stdout();
+    assert!(text.contains("CPU 0: no paging, linear addresses are physical, CR0=0x11"), "{text}");
+    assert!(!text.contains("unpaged"), "{text}");
+}

@@ -6,7 +6,7 @@ use crosswalk_case::Hex;
 use crosswalk_inspect::{
     DerivedState, LiveGuest, MemoryAccess, RegisterOrigin, RegisterOrigins, Source,
 };
-use mmu_core::{AnyMmu, Profile};
+use mmu_core::{AnyMmu, PagingMode, Profile};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -66,8 +66,8 @@ impl Inspected {
         line(
             text,
             &format!(
-                "CPU {cpu}: {} paging, CR0={:#x} CR3={:#x} CR4={:#x} EFER={:#x}",
-                state.mode(),
+                "CPU {cpu}: {}, CR0={:#x} CR3={:#x} CR4={:#x} EFER={:#x}",
+                paging(state.mode()),
                 state.cr0.bits(),
                 state.cr3,
                 state.cr4.bits(),
@@ -108,6 +108,14 @@ impl Inspected {
             physical_address_bits: profile.physical_address_bits,
             derived: &derived.derived,
         }
+    }
+}
+
+/// The mode in words.
+fn paging(mode: PagingMode) -> String {
+    match mode {
+        PagingMode::Unpaged => "no paging, linear addresses are physical".to_owned(),
+        mode => format!("{mode} paging"),
     }
 }
 

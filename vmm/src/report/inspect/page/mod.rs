@@ -19,6 +19,7 @@ use askama::Template;
 use block::{Blocks, MAX_BLOCKS};
 use crosswalk_inspect::{Audit, AuditChecks, Limits, Source, TableTree};
 use finding::CheckView;
+use mmu_core::PagingMode;
 use mmu_core::x86::semantics::Rights;
 use std::sync::atomic::AtomicBool;
 use strip::RegionView;
@@ -191,7 +192,7 @@ fn facts(inspected: &Inspected) -> Vec<(&'static str, String)> {
     };
     let paging = format!(
         "{}, physical addresses of {} bits, CPU {cpu}",
-        derived.state.mode(),
+        mode_words(derived.state.mode()),
         profile.physical_address_bits
     );
 
@@ -199,6 +200,14 @@ fn facts(inspected: &Inspected) -> Vec<(&'static str, String)> {
     facts.extend(inspected.guest_facts());
     facts.push(("paging", paging));
     facts
+}
+
+/// The mode, as the fact that it is.
+const fn mode_words(mode: PagingMode) -> &'static str {
+    match mode {
+        PagingMode::Unpaged => "none: linear addresses are physical",
+        mode => mode.name(),
+    }
 }
 
 fn registers(inspected: &Inspected) -> Vec<RegisterView> {
