@@ -378,3 +378,20 @@ fn no_paging_has_words() {
     assert!(text.contains("CPU 0: no paging, linear addresses are physical, CR0=0x11"), "{text}");
     assert!(!text.contains("unpaged"), "{text}");
 }
+
+#[test]
+fn the_way_back_knows_the_root() {
+    let sandbox = small_guests();
+    let sentence = "The root table (CR3) is in its frame.";
+    let root = sandbox.run(&["rmap", "guest.elf", "0x1ff8"]).expect_code(0).stdout;
+    assert!(root.contains(sentence), "{root}");
+    let other = sandbox.run(&["rmap", "guest.elf", "0x2000"]).expect_code(0).stdout;
+    assert!(!other.contains(sentence), "{other}");
+    let json = |at| sandbox.run(&["rmap", "guest.elf", at, "--json"]).json()["is_root"].clone();
+    assert_eq!((json("0x1000"), json("0x2000")), (json!(true), json!(false)));
+
+    // In PAE paging the four entries are anywhere in the frame, and CR3 has 32 bits.
+    let pae = ["--cr4", "0x20", "--efer", "0", "--cr3", "0xf00001020", "--cr0", "0x80000011"];
+    let root = sandbox.run(&[&["rmap", "guest.elf", "0x1000"], &pae[..]].concat());
+    assert!(root.stdout.contains(sentence), "{}{}", root.stdout, root.stderr);
+}
