@@ -395,3 +395,48 @@ fn the_way_back_knows_the_root() {
     let root = sandbox.run(&[&["rmap", "guest.elf", "0x1000"], &pae[..]].concat());
     assert!(root.stdout.contains(sentence), "{}{}", root.stdout, root.stderr);
 }
+
+/// Every page once, and those that `--filter` lets through: 4 KiB at 0x420000.
+#[test]
+fn the_totals_of_a_filter_are_told_apart() {
+    let sandbox = small_guests();
+    let text = sandbox.run(&["maps", "guest.elf", "--filter", "w,x"]).expect_code(0);
+    let text = text.expect_80_columns().words_of_stdout();
+    assert!(text.contains("4 KiB pass --filter: 1 small. All pages: 2.047 MiB are"), "{text}");
+    let none = sandbox.run(&["maps", "guest.elf", "--filter", "w,x,g"]).expect_code(0);
+    let none = none.words_of_stdout();
+    assert!(none.contains("No page passes --filter. All pages: 2.047 MiB are"), "{none}");
+    let all = sandbox.run(&["maps", "guest.elf"]).expect_code(0).words_of_stdout();
+    assert!(!all.contains("--filter"), "{all}");
+
+    let totals = |options: &[&str]| {
+        let document = sandbox.run(&[&["maps", "guest.elf", "--json"], options].concat()).json();
+        (document["totals"]["passed_pages"].clone(), document["totals"]["passed_bytes"].clone())
+    };
+    assert_eq!(totals(&["--filter", "w,x"]), (json!(1), json!(4096)));
+    assert_eq!(totals(&[]), (Value::Null, Value::Null));
+}
+
+#[test]
+fn an_address_that_is_not_mapped_is_said_to_be() {
+    let sandbox = small_guests();
+    let maps = |options: &str| {
+        let options: Vec<_> = ["maps", "guest.elf"].into_iter().chain(options.split(' ')).collect();
+        sandbox.run(&options).expect_code(0).expect_80_columns().stdout.clone()
+    };
+    let sentence = "0x12345678: nothing is mapped.";
+    for more in ["", " --pages", " --stats"] {
+        assert!(maps(&format!("--has 0x12345678{more}")).contains(sentence), "{more}");
+    }
+    // A page that the filter leaves out, one that is there, and a table that is not in the image.
+    let filtered = maps("--has 0x400000 --filter w");
+    assert!(filtered.contains("0x400000: no page passes --filter."), "{filtered}");
+    for shown in ["0x401234", "0xfffff80000000123"] {
+        let text = maps(&format!("--has {shown}"));
+        assert!(!text.contains("nothing is mapped") && text.contains("Rights are"), "{text}");
+    }
+    // Only the page, and not its range.
+    let page = maps("--has 0x401234 --pages");
+    let lines: Vec<_> = page.lines().filter(|line| line.contains(" 4K ")).collect();
+    assert_eq!(lines, ["0x0000000000401000-0x0000000000401fff     4 KiB 4K ur-x A-- 0xb000"]);
+}

@@ -260,7 +260,7 @@ fn check_listable(inspected: &Inspected, name: &str, limits: Limits) -> Result<(
         totals.add(&found);
         if totals.repeated > 0 || totals.pages() > MAX_LISTED {
             return Err(Failure::Input(format!(
-                "{name}: QEMU would list more than {MAX_LISTED} pages, or tables that point to themselves, and do \
+                "{name}: QEMU would list more than four million pages, or tables that point to themselves, and do \
                  nothing else meanwhile"
             )));
         }
@@ -290,6 +290,9 @@ impl MapsArguments {
         if self.range.is_some() {
             check_width(range.1, mode)?;
             check_canonical(range, mode)?;
+        }
+        if let Some(address) = self.has {
+            check_width(address, mode)?;
         }
         Ok(MapsOptions {
             shape: self.shape(),
