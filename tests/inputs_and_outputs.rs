@@ -26,3 +26,28 @@ fn help_that_cannot_be_written_is_told() {
     let wrong = shell(&sandbox, "\"$crosswalk\" --nonsense 2> /dev/full");
     wrong.expect_code(2);
 }
+
+/// A name is shown, and cannot begin a line of its own.
+#[test]
+fn a_name_stays_within_its_line() {
+    let sandbox = Sandbox::new();
+    let name = "a\ncrosswalk: all is well\u{1b}[31m";
+    sandbox.file(name, "nothing");
+    for command in [&["maps", name][..], &["replay", name], &["judge", name], &["explain", name]] {
+        let output = sandbox.run(command).expect_code(2);
+        let line = output.only_line_of_stderr();
+        assert!(line.contains(r"a\u000acrosswalk: all is well\u001b[31m"), "{command:?}: {line}");
+    }
+    let option = sandbox.run(&["maps", "--\u{1b}[31m"]).expect_code(2);
+    assert!(!option.stderr.contains('\u{1b}'), "{}", option.stderr);
+}
+
+/// A file of known findings has an error in its second line.
+#[test]
+fn an_error_in_a_file_of_known_findings_is_one_line() {
+    let sandbox = Sandbox::new();
+    sandbox.file("known.toml", "\n[[finding]\n");
+    let output = sandbox.run(&["replay", "--cases", "10", "--known", "known.toml"]).expect_code(2);
+    let line = output.only_line_of_stderr();
+    assert!(line.contains("known.toml: line 2: ") || line.contains("line 2: "), "{line}");
+}

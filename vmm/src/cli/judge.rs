@@ -2,7 +2,7 @@
 
 use super::corpus_file::write_corpus;
 use super::cpu_time::cpu_seconds;
-use super::failure::Failure;
+use super::failure::{Failure, print_error};
 use super::output::{check_replaceable, print, publish};
 use super::profile::ProfileArgument;
 use crate::campaign::journal::{RunLine, RunOptions};
@@ -336,12 +336,15 @@ impl<'a> Judge<'a> {
 
         let (skipped, lacking) = machine.skipped();
         if skipped > 0 {
-            eprintln!("crosswalk: {name}: {}", image::describe_skipped(skipped, batches, &lacking));
+            print_error(&format!(
+                "{name}: {}",
+                image::describe_skipped(skipped, batches, &lacking)
+            ));
         }
         match machine.end() {
             Some(end) if !is_complete => {
                 let problem = image::describe_end(end, batches);
-                eprintln!("crosswalk: {name}, line {}: {problem}", machine.line());
+                print_error(&format!("{name}, line {}: {problem}", machine.line()));
                 Ok(if summary.has_unknown_finding() { code } else { ExitCode::from(3) })
             }
             _ => Ok(code),

@@ -254,7 +254,10 @@ pub fn from_file(path: &Path) -> Result<Vec<KnownFinding>, KnownError> {
 /// If the text is malformed. The error names the place.
 pub fn from_text(name: &str, text: &str) -> Result<Vec<KnownFinding>, KnownError> {
     let error = |problem: String| KnownError { name: name.to_owned(), problem };
-    let file: File = toml::from_str(text).map_err(|e| error(e.to_string()))?;
+    let file: File = toml::from_str(text).map_err(|bad| {
+        let before = bad.span().and_then(|place| text.get(..place.start)).unwrap_or_default();
+        error(format!("line {}: {}", before.split('\n').count(), bad.message()))
+    })?;
 
     let mut all = Vec::new();
     for include in &file.include {
