@@ -2,7 +2,8 @@
 
 use assert_cmd::Command;
 use crosswalk_test_support as support;
-use support::{ProgramOutput, Sandbox, program};
+use support::memory_image::write_small_guests;
+use support::{ProgramOutput, Sandbox, program, skip};
 
 /// Runs a line of the shell in a sandbox, in which `$crosswalk` is the program.
 fn shell(sandbox: &Sandbox, line: &str) -> ProgramOutput {
@@ -50,4 +51,33 @@ fn an_error_in_a_file_of_known_findings_is_one_line() {
     let output = sandbox.run(&["replay", "--cases", "10", "--known", "known.toml"]).expect_code(2);
     let line = output.only_line_of_stderr();
     assert!(line.contains("known.toml: line 2: ") || line.contains("line 2: "), "{line}");
+}
+
+/// What is read once, from its beginning to its end, is read from a pipe and from standard input.
+#[test]
+fn a_corpus_and_a_transcript_come_from_standard_input() {
+    let sandbox = Sandbox::new();
+    write_small_guests(sandbox.path());
+    let corpus = support::repository().join("vmm/corpus");
+    let Some(corpus) = std::fs::read_dir(corpus).expect("a directory").find_map(|file| {
+        let path = file.expect("a file").path();
+        path.extension().is_some_and(|extension| extension == "zst").then_some(path)
+    }) else {
+        return skip("corpus", "no corpus");
+    };
+    let of = |line: &str| shell(&sandbox, &format!("cat '{}' | {line}", corpus.display()));
+    let replayed = of("\"$crosswalk\" replay - --cases 10").expect_code(0);
+    assert!(replayed.stdout.contains("standard input"), "{}", replayed.stdout);
+    let compared = of("\"$crosswalk\" compare - --mode 4level");
+    let file = corpus.display().to_string();
+    let expected = sandbox.run(&["compare", &file, "--mode", "4level"]);
+    assert_eq!((compared.code, compared.stdout), (expected.code, expected.stdout));
+
+    let judged = shell(&sandbox, "echo nothing | \"$crosswalk\" judge -").expect_code(2);
+    assert!(judged.only_line_of_stderr().contains("standard input, "), "{}", judged.stderr);
+    let line = "echo nothing | \"$crosswalk\" maps guest.elf --check info-tlb:-";
+    let checked = shell(&sandbox, line).expect_code(2);
+    assert!(checked.only_line_of_stderr().contains("standard input: line 1: "));
+    let explained = shell(&sandbox, "echo '{}' | \"$crosswalk\" explain -").expect_code(2);
+    assert!(explained.only_line_of_stderr().contains("standard input: "), "{}", explained.stderr);
 }

@@ -24,6 +24,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+/// The argument that stands for standard input.
+const STANDARD_INPUT: &str = "-";
+
 /// How the name of a file begins that is not whole yet.
 const UNFINISHED: &str = ".crosswalk-";
 
@@ -120,16 +123,36 @@ pub fn read_at_most(path: &Path, limit: u64) -> io::Result<Option<String>> {
     text_of(file, limit).map(Some)
 }
 
-/// Reads what the user names as an input, of at most `limit` bytes: a file, or a pipe such as that of
-/// `<(...)`.
+/// Opens what the user names as an input that is read once, from the beginning on: a file, a pipe such as that of
+/// `<(...)`, or `-`, which is standard input. As every program does, it waits for the other end of a pipe.
+///
+/// # Errors
+/// When it does not exist, or cannot be opened.
+pub fn open_input(path: &Path) -> io::Result<Box<dyn Read + Send>> {
+    if path.as_os_str() == STANDARD_INPUT {
+        return Ok(Box::new(io::stdin()));
+    }
+    Ok(Box::new(File::open(path)?))
+}
+
+/// What errors and reports call an input.
+pub fn input_name(path: &Path) -> String {
+    if path.as_os_str() == STANDARD_INPUT {
+        "standard input".to_owned()
+    } else {
+        path.display().to_string()
+    }
+}
+
+/// Reads an input of at most `limit` bytes.
 ///
 /// # Errors
 /// When it does not exist, is longer, is not UTF-8, or cannot be read.
 pub fn read_input(path: &Path, limit: u64) -> io::Result<String> {
-    text_of(File::open(path)?, limit)
+    text_of(open_input(path)?, limit)
 }
 
-fn text_of(file: File, limit: u64) -> io::Result<String> {
+fn text_of(file: impl Read, limit: u64) -> io::Result<String> {
     let mut text = String::new();
     file.take(limit.saturating_add(1)).read_to_string(&mut text)?;
     if text.len() as u64 > limit {

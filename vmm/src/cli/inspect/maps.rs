@@ -222,7 +222,7 @@ fn monitor_text(
 ) -> Result<(String, String), Failure> {
     let address = match answer {
         MonitorAnswer::File(path) => {
-            let name = path.display().to_string();
+            let name = file::input_name(path);
             let text = file::read_input(path, MAX_ANSWER).map_err(|error| {
                 Failure::of_io(format!("{name}: cannot be read: {error}"), &error)
             })?;

@@ -241,7 +241,7 @@ pub fn id_of(quirk: Quirks, machine: &Identity) -> Option<String> {
 /// # Errors
 /// If the file cannot be read or is malformed. The error names the place.
 pub fn from_file(path: &Path) -> Result<Vec<KnownFinding>, KnownError> {
-    let name = path.display().to_string();
+    let name = file::input_name(path);
     match file::read_input(path, MAX_BYTES) {
         Ok(text) => from_text(&name, &text),
         Err(error) => Err(KnownError { name, problem: error.to_string() }),
