@@ -15,7 +15,7 @@
 use crosswalk_machine::jail::JailError;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use rustix::fs::{Dir, FlockOperation, flock};
+use rustix::fs::{Access, Dir, FlockOperation, access, flock};
 use rustix::io::Errno as LockError;
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
@@ -40,10 +40,7 @@ const UNFINISHED: &str = ".crosswalk-";
 pub fn replace(path: &Path, content: impl AsRef<[u8]>) -> io::Result<()> {
     check_replaceable(path)?;
 
-    let directory = match path.parent() {
-        Some(directory) if !directory.as_os_str().is_empty() => directory,
-        _ => Path::new("."),
-    };
+    let directory = directory_of(path);
     // As for every new file, the umask takes away what others may not do.
     let permissions = Permissions::from_mode(0o666);
     let mut next = tempfile::Builder::new()
@@ -57,6 +54,13 @@ pub fn replace(path: &Path, content: impl AsRef<[u8]>) -> io::Result<()> {
     next.persist(path)?;
 
     sync_directory(directory)
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(directory) if !directory.as_os_str().is_empty() => directory,
+        _ => Path::new("."),
+    }
 }
 
 /// Makes the names in a directory durable, where the file system can.
@@ -86,18 +90,19 @@ pub fn is_of_host(error: &io::Error) -> bool {
         )
 }
 
-/// Checks that [`replace`] may replace what has this path: nothing, or a regular file. A device such
-/// as /dev/null, a pipe, or a symbolic link has a meaning of its own.
+/// Checks that [`replace`] may replace what has this path: nothing, or a regular file, in a directory that can be
+/// written. A device such as /dev/null, a pipe, or a symbolic link has a meaning of its own.
 ///
 /// # Errors
 /// When it is anything else, or nobody can tell.
 pub fn check_replaceable(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
-        Ok(found) if found.is_file() => Ok(()),
-        Ok(_) => Err(not_regular()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
+        Ok(found) if !found.is_file() => return Err(not_regular()),
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
     }
+    access(directory_of(path), Access::WRITE_OK | Access::EXEC_OK)?;
+    Ok(())
 }
 
 /// Reads a file of at most `limit` bytes; `None` if it does not exist. Neither a link nor a pipe that
