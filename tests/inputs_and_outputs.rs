@@ -28,6 +28,69 @@ fn help_that_cannot_be_written_is_told() {
     wrong.expect_code(2);
 }
 
+/// Every option that takes the name of a file to write.
+const OUTPUTS: [&str; 7] = [
+    "maps guest.elf --html",
+    "image --cases 10",
+    "record --machine qemu --cases 10",
+    "compare --page",
+    "conformance --no-adapters --page",
+    "explain case.json --machine qemu --dump",
+    "judge guest.elf --record",
+];
+
+#[test]
+fn an_output_is_a_file() {
+    let sandbox = Sandbox::new();
+    write_small_guests(sandbox.path());
+    let before = sandbox.files();
+    for arguments in OUTPUTS {
+        let mut arguments: Vec<_> = arguments.split(' ').collect();
+        arguments.push("-");
+        let output = sandbox.run(&arguments).expect_code(2);
+        let line = output.only_line_of_stderr();
+        assert!(line.contains("-: expected the name of a file"), "{arguments:?}: {line}");
+    }
+    assert_eq!(sandbox.files(), before);
+}
+
+/// Before the work: neither a missing image nor a missing machine is told instead.
+#[test]
+fn an_output_that_cannot_be_written_is_told_first() {
+    let sandbox = Sandbox::new();
+    for place in ["missing/out", "/proc/self/out", ".", "/dev/null"] {
+        for arguments in OUTPUTS {
+            let mut arguments: Vec<_> = arguments.split(' ').collect();
+            arguments.push(place);
+            let output = sandbox.run(&arguments).expect_code(3);
+            let line = output.only_line_of_stderr();
+            let words = format!("{place}: cannot be written: ");
+            assert!(
+                line.contains(&words) && !line.contains(".crosswalk-"),
+                "{arguments:?}: {line}"
+            );
+        }
+    }
+    assert!(sandbox.files().is_empty(), "{:?}", sandbox.files());
+}
+
+/// By default SIGXFSZ ends a program.
+#[test]
+fn a_limit_of_the_size_of_files_is_told() {
+    let sandbox = Sandbox::new();
+    write_small_guests(sandbox.path());
+    let before = sandbox.files();
+    let line = "ulimit -f 1; exec \"$crosswalk\" maps guest.elf --html page.html";
+    let output = shell(&sandbox, line).expect_code(3);
+    let error = output.only_line_of_stderr();
+    assert!(error.contains("page.html: cannot be written: File too large"), "{error}");
+    let output = shell(&sandbox, "ulimit -f 1; exec \"$crosswalk\" maps --help > help");
+    let error = output.expect_code(3).only_line_of_stderr().to_owned();
+    assert!(error.contains("standard output: cannot be written"), "{error}");
+    std::fs::remove_file(sandbox.path().join("help")).expect("a file");
+    assert_eq!(sandbox.files(), before);
+}
+
 /// A name is shown, and cannot begin a line of its own.
 #[test]
 fn a_name_stays_within_its_line() {

@@ -290,7 +290,7 @@ fn an_error_after_the_guest_is_stopped_lets_it_go_on() {
         (vec!["maps", &name, "--check", "info-tlb:missing"], "missing: cannot be read"),
         (vec!["walk", &name, "0x100000000", "--efer", "0"], "expected an address of 32 bits"),
         (vec!["maps", &name, "--cr4", "0x400000000"], "no processor can be in this state"),
-        (vec!["maps", &name, "--html", "/dev/null"], "expected a regular file"),
+        (vec!["maps", &name, "--html", "-"], "expected the name of a file"),
         (vec!["diff", &name, "missing.elf"], "missing.elf: opening it"),
         (vec!["diff", &name, &name, "--cpu-b", "1"], "not those of CPU 1"),
     ] {

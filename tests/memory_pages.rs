@@ -165,7 +165,7 @@ fn links_open_what_they_lead_to_in_a_browser() {
 fn a_file_that_cannot_be_replaced_is_named() {
     let sandbox = Sandbox::new();
     write_small_guests(sandbox.path());
-    let output = sandbox.run(&["maps", "guest.elf", "--html", "."]).expect_code(2);
+    let output = sandbox.run(&["maps", "guest.elf", "--html", "."]).expect_code(3);
     assert!(output.only_line_of_stderr().contains("cannot be written"), "{}", output.stderr);
 }
 

@@ -46,9 +46,11 @@ pub fn replace(path: &Path, content: impl AsRef<[u8]>) -> io::Result<()> {
     let mut next = tempfile::Builder::new()
         .prefix(UNFINISHED)
         .permissions(permissions)
-        .tempfile_in(directory)?;
+        .tempfile_in(directory)
+        .map_err(without_place)?;
 
-    next.write_all(content.as_ref())?;
+    // The file itself, whose errors do not name the place.
+    next.as_file_mut().write_all(content.as_ref())?;
     // A file system may write the name before the content.
     next.as_file().sync_all()?;
     next.persist(path)?;
@@ -60,6 +62,14 @@ fn directory_of(path: &Path) -> &Path {
     match path.parent() {
         Some(directory) if !directory.as_os_str().is_empty() => directory,
         _ => Path::new("."),
+    }
+}
+
+/// An error without the name of a file that nobody is to see.
+fn without_place(error: io::Error) -> io::Error {
+    match error.to_string().split_once(" at path ") {
+        Some((cause, _)) => io::Error::new(error.kind(), cause),
+        None => error,
     }
 }
 
@@ -82,6 +92,7 @@ pub fn is_of_host(error: &io::Error) -> bool {
             errno,
             Errno::ENOSPC
                 | Errno::EDQUOT
+                | Errno::EFBIG
                 | Errno::EIO
                 | Errno::ENOMEM
                 | Errno::EMFILE

@@ -96,6 +96,7 @@ enum Invocation {
 /// Runs the program.
 pub fn main() -> ExitCode {
     cpu_time::start();
+    output::expect_size_limits();
 
     let command_line = CommandLine::try_parse().unwrap_or_else(|end| print_usage(&end));
     let invocation = command_line.invocation.unwrap_or(Invocation::Check(command_line.check));
