@@ -440,3 +440,17 @@ fn an_address_that_is_not_mapped_is_said_to_be() {
     let lines: Vec<_> = page.lines().filter(|line| line.contains(" 4K ")).collect();
     assert_eq!(lines, ["0x0000000000401000-0x0000000000401fff     4 KiB 4K ur-x A-- 0xb000"]);
 }
+
+/// Without repeats the pages below the PML4E with XD are not looked at. The monitor lists them.
+#[test]
+fn a_check_leaves_out_what_was_not_looked_at() {
+    let sandbox = small_guests();
+    let lines = sandbox.run(&["maps", "guest.elf", "--style", "qemu-tlb"]).expect_code(0).stdout;
+    sandbox.file("tlb", &lines);
+    let check = ["maps", "guest.elf", "--check", "info-tlb:tlb", "--repeats", "0"];
+    let text = sandbox.run(&check).expect_code(0).expect_80_columns().words_of_stdout();
+    assert!(text.contains("8 pages: both say the same."), "{text}");
+    assert!(text.contains("5 pages of the monitor: not compared"), "{text}");
+    let json = sandbox.run(&[&check[..], &["--json"]].concat()).json();
+    assert_eq!((&json["agreed"], &json["unseen"]), (&json!(8), &json!(5)));
+}

@@ -1,6 +1,7 @@
 //! What `info tlb` of a monitor says, compared with the tables: who is right about each difference, and why.
 
 use super::TlbLine;
+use mmu_core::VirtAddr;
 use mmu_core::walk::{EntryMeaning, PresentEntry};
 use mmu_core::x86::format::EntryBits;
 use mmu_core::x86::semantics::Rights;
@@ -98,6 +99,7 @@ pub struct MonitorCheck {
     differences: BTreeMap<MonitorDifference, DifferenceCount>,
     agreed: u64,
     leaf_only: u64,
+    unseen: u64,
 }
 
 impl MonitorCheck {
@@ -138,6 +140,16 @@ impl MonitorCheck {
         }
     }
 
+    /// Takes out what the monitor says of addresses whose tables were not looked at: they were read before, or cannot
+    /// be read. Nobody knows who is right.
+    pub fn leave_out(&mut self, first: VirtAddr, last: VirtAddr) {
+        let of_range: Vec<_> =
+            self.lines.range(first.get()..=last.get()).map(|(address, _)| *address).collect();
+        for address in of_range {
+            self.unseen += u64::from(self.lines.remove(&address).is_some());
+        }
+    }
+
     /// All pages have been compared: what is left of the monitor's lines is not mapped.
     pub fn finish(&mut self) {
         for (address, monitor) in std::mem::take(&mut self.lines) {
@@ -170,6 +182,11 @@ impl MonitorCheck {
     /// not, by an entry above.
     pub const fn leaf_only(&self) -> u64 {
         self.leaf_only
+    }
+
+    /// Number of the monitor's lines that were left out.
+    pub const fn unseen(&self) -> u64 {
+        self.unseen
     }
 
     /// The kinds of differences.

@@ -22,8 +22,10 @@ pub fn compare(
     for found in inspected.source.scan(&inspected.mmu(), limits) {
         match found {
             Found::Page(entry) | Found::Reserved(entry) => check.add(&entry),
+            Found::Repeated(entry) => check.leave_out(entry.first, entry.last),
+            Found::Unreadable(entries) => check.leave_out(entries.first, entries.last),
             Found::Table(_) if stop.load(Ordering::Relaxed) => return false,
-            _ => {}
+            Found::Table(_) => {}
         }
     }
     check.finish();
@@ -54,6 +56,16 @@ pub fn text(inspected: &Inspected, check: &MonitorCheck, is_complete: bool) -> S
             ),
         );
     }
+    if check.unseen() > 0 {
+        let count = numbered(check.unseen(), "page");
+        line(
+            &mut text,
+            &format!(
+                "{count} of the monitor: not compared, since their tables cannot be read, or were not read again \
+                 (--repeats)."
+            ),
+        );
+    }
     if !is_complete {
         line(&mut text, "Interrupted: this is what was found until then.");
     }
@@ -75,6 +87,7 @@ pub fn json(inspected: &Inspected, check: &MonitorCheck, is_complete: bool) -> S
         agreed: check.agreed(),
         differences: differences.collect(),
         leaf_only: check.leaf_only(),
+        unseen: check.unseen(),
         complete: is_complete,
     })
 }
@@ -85,6 +98,7 @@ struct MonitorDocument<'i> {
     agreed: u64,
     differences: Vec<MonitorDifferenceJson>,
     leaf_only: u64,
+    unseen: u64,
     complete: bool,
 }
 
