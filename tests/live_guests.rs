@@ -283,7 +283,7 @@ fn an_error_after_the_guest_is_stopped_lets_it_go_on() {
     let guest = running_guest(Path::new("qemu-system-x86_64"), &running_tables(), &[]);
     let name = guest.name();
     for (arguments, words) in [
-        (vec!["maps", &name, "--cpu", "7"], "it has the registers of 1 CPUs"),
+        (vec!["maps", &name, "--cpu", "7"], "it has the registers of 1 CPU,"),
         (vec!["maps", &name, "--format", "elf"], "not for live guests"),
         (vec!["maps", &name, "--range", "0x0-0x800000000000"], "is not canonical"),
         (vec!["maps", &name, "--check", &name, "--cr3", "0x2000"], "leave out --cr3"),

@@ -441,6 +441,24 @@ fn an_address_that_is_not_mapped_is_said_to_be() {
     assert_eq!(lines, ["0x0000000000401000-0x0000000000401fff     4 KiB 4K ur-x A-- 0xb000"]);
 }
 
+#[test]
+fn an_address_that_cannot_be_shown_is_refused() {
+    let sandbox = small_guests();
+    for (options, words) in [
+        ("--has 0x1000000000000", "--has: 0x1000000000000 is not canonical in 4level paging"),
+        (
+            "--has 0x500000 --range 0x400000-0x401fff",
+            "--has: 0x500000 is not one of the addresses of --range",
+        ),
+        ("--range 0x0-0x800000000000", "--range: 0x800000000000 is not canonical"),
+        ("--cpu 1", "it has the registers of 1 CPU, counted from 0, and not those of CPU 1"),
+    ] {
+        let options: Vec<_> = ["maps", "guest.elf"].into_iter().chain(options.split(' ')).collect();
+        let output = sandbox.run(&options).expect_code(2);
+        assert!(output.only_line_of_stderr().contains(words), "{options:?}: {}", output.stderr);
+    }
+}
+
 /// Without repeats the pages below the PML4E with XD are not looked at. The monitor lists them.
 #[test]
 fn a_check_leaves_out_what_was_not_looked_at() {

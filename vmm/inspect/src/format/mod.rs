@@ -26,6 +26,7 @@ pub use raw::{RamRange, RamRangeError};
 use crate::bytes::{FLATTENED_SIGNATURE, ImageBytes};
 use crate::error::{AboutFile, MemoryImageError};
 use crate::layout::Layout;
+use rustix::fs::{SeekFrom, seek};
 use std::fmt;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -133,7 +134,9 @@ pub(crate) fn read(
     format: Option<ImageFormat>,
     ram: &[RamRange],
 ) -> Result<(ImageFormat, ImageBytes, Contents), MemoryImageError> {
-    let len = file.metadata().map_err(|error| about.host("its size", error))?.len();
+    // Metadata know no size of a block device.
+    let len =
+        seek(&file, SeekFrom::End(0)).map_err(|error| about.host("its size", error.into()))?;
     let format = match format {
         Some(format) => format,
         None if !ram.is_empty() => ImageFormat::Raw,

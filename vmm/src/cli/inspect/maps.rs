@@ -289,10 +289,15 @@ impl MapsArguments {
         let range = self.range.map_or(all, |range| (range.0, range.1));
         if self.range.is_some() {
             check_width(range.1, mode)?;
-            check_canonical(range, mode)?;
+            check_canonical("--range", [range.0, range.1], mode)?;
         }
         if let Some(address) = self.has {
             check_width(address, mode)?;
+            check_canonical("--has", [address], mode)?;
+            if address < range.0 || range.1 < address {
+                let problem = format!("--has: {address} is not one of the addresses of --range");
+                return Err(Failure::Input(problem));
+            }
         }
         Ok(MapsOptions {
             shape: self.shape(),
@@ -316,16 +321,20 @@ impl MapsArguments {
     }
 }
 
-/// Checks that a range begins and ends at addresses that exist.
-fn check_canonical((first, last): (VirtAddr, VirtAddr), mode: PagingMode) -> Result<(), Failure> {
+/// Checks that the addresses of an option exist.
+fn check_canonical<const N: usize>(
+    option: &str,
+    addresses: [VirtAddr; N],
+    mode: PagingMode,
+) -> Result<(), Failure> {
     let bits = match mode {
         PagingMode::FourLevel => 48,
         PagingMode::FiveLevel => 57,
         _ => return Ok(()),
     };
-    match [first, last].into_iter().find(|address| !address.is_canonical(bits)) {
+    match addresses.into_iter().find(|address| !address.is_canonical(bits)) {
         Some(address) => {
-            Err(Failure::Input(format!("--range: {address} is not canonical in {mode} paging")))
+            Err(Failure::Input(format!("{option}: {address} is not canonical in {mode} paging")))
         }
         None => Ok(()),
     }
