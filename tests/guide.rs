@@ -50,6 +50,20 @@ fn every_link_leads_to_a_page_and_a_heading() {
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
+/// README and the guide list the same exit codes.
+#[test]
+fn every_table_of_exit_codes_has_all_of_them() {
+    for page in
+        [root().join("README.md"), book().join("getting-started.md"), book().join("json.md")]
+    {
+        let text = read(&page);
+        let (_, table) = text.split_once("| exit code | meaning |\n|---|---|\n").expect("a table");
+        let rows = table.lines().take_while(|line| line.starts_with('|'));
+        let codes = rows.filter_map(|row| row.split(' ').nth(1)).collect::<Vec<_>>();
+        assert_eq!(codes, ["0", "1", "2", "3", "4"], "{}", page.display());
+    }
+}
+
 #[test]
 fn the_summary_lists_every_page_once() {
     let summary = book().join("SUMMARY.md");

@@ -283,14 +283,14 @@ fn an_error_after_the_guest_is_stopped_lets_it_go_on() {
     let guest = running_guest(Path::new("qemu-system-x86_64"), &running_tables(), &[]);
     let name = guest.name();
     for (arguments, words) in [
-        (vec!["maps", &name, "--cpu", "7"], "it has the registers of 1 CPUs"),
+        (vec!["maps", &name, "--cpu", "7"], "it has the registers of 1 CPU,"),
         (vec!["maps", &name, "--format", "elf"], "not for live guests"),
         (vec!["maps", &name, "--range", "0x0-0x800000000000"], "is not canonical"),
         (vec!["maps", &name, "--check", &name, "--cr3", "0x2000"], "leave out --cr3"),
         (vec!["maps", &name, "--check", "info-tlb:missing"], "missing: cannot be read"),
         (vec!["walk", &name, "0x100000000", "--efer", "0"], "expected an address of 32 bits"),
         (vec!["maps", &name, "--cr4", "0x400000000"], "no processor can be in this state"),
-        (vec!["maps", &name, "--html", "/dev/null"], "expected a regular file"),
+        (vec!["maps", &name, "--html", "-"], "expected the name of a file"),
         (vec!["diff", &name, "missing.elf"], "missing.elf: opening it"),
         (vec!["diff", &name, &name, "--cpu-b", "1"], "not those of CPU 1"),
     ] {

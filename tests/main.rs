@@ -23,6 +23,7 @@ mod guide;
 mod hostile_behaviours;
 mod hostile_guest;
 mod images;
+mod inputs_and_outputs;
 mod jail;
 mod jobs;
 mod journal;

@@ -165,6 +165,31 @@ fn links_open_what_they_lead_to_in_a_browser() {
 fn a_file_that_cannot_be_replaced_is_named() {
     let sandbox = Sandbox::new();
     write_small_guests(sandbox.path());
-    let output = sandbox.run(&["maps", "guest.elf", "--html", "."]).expect_code(2);
+    let output = sandbox.run(&["maps", "guest.elf", "--html", "."]).expect_code(3);
     assert!(output.only_line_of_stderr().contains("cannot be written"), "{}", output.stderr);
+}
+
+/// Two PML4Es lead to one table, which is read once: something is mapped by the other one, too.
+#[test]
+fn tables_that_are_not_read_again_do_not_lead_nowhere() {
+    let sandbox = Sandbox::new();
+    let mut memory = small_guest();
+    memory.entry(0x1800, 0x2067);
+    write_dump(&sandbox.path().join("shared.elf"), &memory);
+    let page = |repeats: &str| {
+        let command = ["maps", "shared.elf", "--html", "page.html", "--repeats", repeats];
+        sandbox.run(&command).expect_code(0);
+        std::fs::read_to_string(sandbox.path().join("page.html")).expect("a page")
+    };
+    let drawn = |page: &str| {
+        let strips: Vec<_> = page.split("<a class=\"").skip(1).collect();
+        let of = |class: &str| strips.iter().filter(|strip| strip.starts_with(class)).count();
+        (of("again "), of("no "))
+    };
+    let (again, nowhere) = (page("0"), page("8192"));
+    // The table of 256 PML4E, and the directory below the one with XD; a missing table and a reserved bit.
+    assert_eq!(drawn(&again), (2, 2));
+    assert_eq!(drawn(&nowhere), (0, 2));
+    assert!(again.contains("tables that were read before and not again"));
+    check_elements(&again);
 }

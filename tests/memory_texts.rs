@@ -3,7 +3,7 @@
 
 use assert_cmd::Command;
 use crosswalk_test_support as support;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::Path;
 use support::memory_image::{
     CpuNote, SmallMemory, cpu_64, elf, small_guest, write_dump, write_small_guests,
@@ -377,4 +377,143 @@ fn an_endless_answer_of_a_monitor_is_refused() {
     let output = small_guests().run(&["maps", "guest.elf", "--check", "info-tlb:/dev/zero"]);
     let error = output.expect_code(2).only_line_of_stderr().to_owned();
     assert!(error.contains("expected at most"), "{error}");
+}
+
+/// Without its root table an image has nothing to look at, which is neither clean nor the same.
+#[test]
+fn a_root_outside_the_image_is_the_reason() {
+    let sandbox = small_guests();
+    let words = "guest.elf: the root table at 0x7777000 is not in its memory (CR3=0x7777000): there is nothing to \
+                 look at; --cr3 names another root";
+    for command in [
+        &["audit", "guest.elf"][..],
+        &["maps", "guest.elf"],
+        &["maps", "guest.elf", "--tree"],
+        &["maps", "guest.elf", "--html", "page.html"],
+        &["rmap", "guest.elf", "0xa000"],
+        &["diff", "guest.elf", "guest.elf"],
+    ] {
+        let output = sandbox.run(&[command, &["--cr3", "0x7777000"]].concat()).expect_code(2);
+        assert!(output.only_line_of_stderr().ends_with(words), "{command:?}: {}", output.stderr);
+    }
+    let walk = sandbox.run(&["walk", "guest.elf", "0x400000", "--cr3", "0x7777000"]);
+    assert!(walk.expect_code(0).stdout.contains("the image has no memory at physical address"));
+}
+
+/// A directory whose 512 entries lead to tables, on six paths.
+#[test]
+fn large_numbers_have_separators() {
+    let mut memory = SmallMemory::new(0x20_4000);
+    memory.entry(0x1000, 0x2067).entry(0x1008, 0x2067).entry(0x2000, 0x3067);
+    for index in 0..512 {
+        memory.entry(0x3000 + 8 * index, 0x4000 + 0x1000 * index as u64 + 0x67);
+    }
+    memory.entry(0x2008, 0x3067).entry(0x2010, 0x3067);
+    let sandbox = Sandbox::new();
+    write_dump(&sandbox.path().join("wide.elf"), &memory);
+    let text = sandbox.run(&["maps", "wide.elf"]).expect_code(0).words_of_stdout();
+    // On each of two paths a PDPT, and three times a directory with its 512 tables.
+    assert!(text.contains("No page is mapped; 3,080 tables below the root."), "{text}");
+}
+
+#[test]
+fn no_paging_has_words() {
+    let output = small_guests().run(&["maps", "guest.elf", "--cr0", "0x11", "--efer", "0"]);
+    let text = output.expect_code(0).expect_80_columns().words_of_stdout();
+    assert!(text.contains("CPU 0: no paging, linear addresses are physical, CR0=0x11"), "{text}");
+    assert!(!text.contains("unpaged"), "{text}");
+}
+
+#[test]
+fn the_way_back_knows_the_root() {
+    let sandbox = small_guests();
+    let sentence = "The root table (CR3) is in its frame.";
+    let root = sandbox.run(&["rmap", "guest.elf", "0x1ff8"]).expect_code(0).stdout;
+    assert!(root.contains(sentence), "{root}");
+    let other = sandbox.run(&["rmap", "guest.elf", "0x2000"]).expect_code(0).stdout;
+    assert!(!other.contains(sentence), "{other}");
+    let json = |at| sandbox.run(&["rmap", "guest.elf", at, "--json"]).json()["is_root"].clone();
+    assert_eq!((json("0x1000"), json("0x2000")), (json!(true), json!(false)));
+
+    // In PAE paging the four entries are anywhere in the frame, and CR3 has 32 bits.
+    let pae = ["--cr4", "0x20", "--efer", "0", "--cr3", "0xf00001020", "--cr0", "0x80000011"];
+    let root = sandbox.run(&[&["rmap", "guest.elf", "0x1000"], &pae[..]].concat());
+    assert!(root.stdout.contains(sentence), "{}{}", root.stdout, root.stderr);
+}
+
+/// Every page once, and those that `--filter` lets through: 4 KiB at 0x420000.
+#[test]
+fn the_totals_of_a_filter_are_told_apart() {
+    let sandbox = small_guests();
+    let text = sandbox.run(&["maps", "guest.elf", "--filter", "w,x"]).expect_code(0);
+    let text = text.expect_80_columns().words_of_stdout();
+    assert!(text.contains("4 KiB pass --filter: 1 small. All pages: 2.047 MiB are"), "{text}");
+    let none = sandbox.run(&["maps", "guest.elf", "--filter", "w,x,g"]).expect_code(0);
+    let none = none.words_of_stdout();
+    assert!(none.contains("No page passes --filter. All pages: 2.047 MiB are"), "{none}");
+    let all = sandbox.run(&["maps", "guest.elf"]).expect_code(0).words_of_stdout();
+    assert!(!all.contains("--filter"), "{all}");
+
+    let totals = |options: &[&str]| {
+        let document = sandbox.run(&[&["maps", "guest.elf", "--json"], options].concat()).json();
+        (document["totals"]["passed_pages"].clone(), document["totals"]["passed_bytes"].clone())
+    };
+    assert_eq!(totals(&["--filter", "w,x"]), (json!(1), json!(4096)));
+    assert_eq!(totals(&[]), (Value::Null, Value::Null));
+}
+
+#[test]
+fn an_address_that_is_not_mapped_is_said_to_be() {
+    let sandbox = small_guests();
+    let maps = |options: &str| {
+        let options: Vec<_> = ["maps", "guest.elf"].into_iter().chain(options.split(' ')).collect();
+        sandbox.run(&options).expect_code(0).expect_80_columns().stdout.clone()
+    };
+    let sentence = "0x12345678: nothing is mapped.";
+    for more in ["", " --pages", " --stats"] {
+        assert!(maps(&format!("--has 0x12345678{more}")).contains(sentence), "{more}");
+    }
+    // A page that the filter leaves out, one that is there, and a table that is not in the image.
+    let filtered = maps("--has 0x400000 --filter w");
+    assert!(filtered.contains("0x400000: no page passes --filter."), "{filtered}");
+    for shown in ["0x401234", "0xfffff80000000123"] {
+        let text = maps(&format!("--has {shown}"));
+        assert!(!text.contains("nothing is mapped") && text.contains("Rights are"), "{text}");
+    }
+    // Only the page, and not its range.
+    let page = maps("--has 0x401234 --pages");
+    let lines: Vec<_> = page.lines().filter(|line| line.contains(" 4K ")).collect();
+    assert_eq!(lines, ["0x0000000000401000-0x0000000000401fff     4 KiB 4K ur-x A-- 0xb000"]);
+}
+
+#[test]
+fn an_address_that_cannot_be_shown_is_refused() {
+    let sandbox = small_guests();
+    for (options, words) in [
+        ("--has 0x1000000000000", "--has: 0x1000000000000 is not canonical in 4level paging"),
+        (
+            "--has 0x500000 --range 0x400000-0x401fff",
+            "--has: 0x500000 is not one of the addresses of --range",
+        ),
+        ("--range 0x0-0x800000000000", "--range: 0x800000000000 is not canonical"),
+        ("--cpu 1", "it has the registers of 1 CPU, counted from 0, and not those of CPU 1"),
+    ] {
+        let options: Vec<_> = ["maps", "guest.elf"].into_iter().chain(options.split(' ')).collect();
+        let output = sandbox.run(&options).expect_code(2);
+        assert!(output.only_line_of_stderr().contains(words), "{options:?}: {}", output.stderr);
+    }
+}
+
+/// Without repeats the pages below the PML4E with XD are not looked at. The monitor lists them.
+#[test]
+fn a_check_leaves_out_what_was_not_looked_at() {
+    let sandbox = small_guests();
+    let lines = sandbox.run(&["maps", "guest.elf", "--style", "qemu-tlb"]).expect_code(0).stdout;
+    sandbox.file("tlb", &lines);
+    let check = ["maps", "guest.elf", "--check", "info-tlb:tlb", "--repeats", "0"];
+    let text = sandbox.run(&check).expect_code(0).expect_80_columns().words_of_stdout();
+    assert!(text.contains("8 pages: both say the same."), "{text}");
+    assert!(text.contains("5 pages of the monitor: not compared"), "{text}");
+    let json = sandbox.run(&[&check[..], &["--json"]].concat()).json();
+    assert_eq!((&json["agreed"], &json["unseen"]), (&json!(8), &json!(5)));
 }

@@ -15,7 +15,7 @@
 use crosswalk_machine::jail::JailError;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use rustix::fs::{Dir, FlockOperation, flock};
+use rustix::fs::{Access, Dir, FlockOperation, access, flock};
 use rustix::io::Errno as LockError;
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
@@ -23,6 +23,9 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+
+/// The argument that stands for standard input.
+const STANDARD_INPUT: &str = "-";
 
 /// How the name of a file begins that is not whole yet.
 const UNFINISHED: &str = ".crosswalk-";
@@ -37,23 +40,37 @@ const UNFINISHED: &str = ".crosswalk-";
 pub fn replace(path: &Path, content: impl AsRef<[u8]>) -> io::Result<()> {
     check_replaceable(path)?;
 
-    let directory = match path.parent() {
-        Some(directory) if !directory.as_os_str().is_empty() => directory,
-        _ => Path::new("."),
-    };
+    let directory = directory_of(path);
     // As for every new file, the umask takes away what others may not do.
     let permissions = Permissions::from_mode(0o666);
     let mut next = tempfile::Builder::new()
         .prefix(UNFINISHED)
         .permissions(permissions)
-        .tempfile_in(directory)?;
+        .tempfile_in(directory)
+        .map_err(without_place)?;
 
-    next.write_all(content.as_ref())?;
+    // The file itself, whose errors do not name the place.
+    next.as_file_mut().write_all(content.as_ref())?;
     // A file system may write the name before the content.
     next.as_file().sync_all()?;
     next.persist(path)?;
 
     sync_directory(directory)
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(directory) if !directory.as_os_str().is_empty() => directory,
+        _ => Path::new("."),
+    }
+}
+
+/// An error without the name of a file that nobody is to see.
+fn without_place(error: io::Error) -> io::Error {
+    match error.to_string().split_once(" at path ") {
+        Some((cause, _)) => io::Error::new(error.kind(), cause),
+        None => error,
+    }
 }
 
 /// Makes the names in a directory durable, where the file system can.
@@ -75,6 +92,7 @@ pub fn is_of_host(error: &io::Error) -> bool {
             errno,
             Errno::ENOSPC
                 | Errno::EDQUOT
+                | Errno::EFBIG
                 | Errno::EIO
                 | Errno::ENOMEM
                 | Errno::EMFILE
@@ -83,18 +101,19 @@ pub fn is_of_host(error: &io::Error) -> bool {
         )
 }
 
-/// Checks that [`replace`] may replace what has this path: nothing, or a regular file. A device such
-/// as /dev/null, a pipe, or a symbolic link has a meaning of its own.
+/// Checks that [`replace`] may replace what has this path: nothing, or a regular file, in a directory that can be
+/// written. A device such as /dev/null, a pipe, or a symbolic link has a meaning of its own.
 ///
 /// # Errors
 /// When it is anything else, or nobody can tell.
 pub fn check_replaceable(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
-        Ok(found) if found.is_file() => Ok(()),
-        Ok(_) => Err(not_regular()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
+        Ok(found) if !found.is_file() => return Err(not_regular()),
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
     }
+    access(directory_of(path), Access::WRITE_OK | Access::EXEC_OK)?;
+    Ok(())
 }
 
 /// Reads a file of at most `limit` bytes; `None` if it does not exist. Neither a link nor a pipe that
@@ -120,16 +139,36 @@ pub fn read_at_most(path: &Path, limit: u64) -> io::Result<Option<String>> {
     text_of(file, limit).map(Some)
 }
 
-/// Reads what the user names as an input, of at most `limit` bytes: a file, or a pipe such as that of
-/// `<(...)`.
+/// Opens what the user names as an input that is read once, from the beginning on: a file, a pipe such as that of
+/// `<(...)`, or `-`, which is standard input. As every program does, it waits for the other end of a pipe.
+///
+/// # Errors
+/// When it does not exist, or cannot be opened.
+pub fn open_input(path: &Path) -> io::Result<Box<dyn Read + Send>> {
+    if path.as_os_str() == STANDARD_INPUT {
+        return Ok(Box::new(io::stdin()));
+    }
+    Ok(Box::new(File::open(path)?))
+}
+
+/// What errors and reports call an input.
+pub fn input_name(path: &Path) -> String {
+    if path.as_os_str() == STANDARD_INPUT {
+        "standard input".to_owned()
+    } else {
+        path.display().to_string()
+    }
+}
+
+/// Reads an input of at most `limit` bytes.
 ///
 /// # Errors
 /// When it does not exist, is longer, is not UTF-8, or cannot be read.
 pub fn read_input(path: &Path, limit: u64) -> io::Result<String> {
-    text_of(File::open(path)?, limit)
+    text_of(open_input(path)?, limit)
 }
 
-fn text_of(file: File, limit: u64) -> io::Result<String> {
+fn text_of(file: impl Read, limit: u64) -> io::Result<String> {
     let mut text = String::new();
     file.take(limit.saturating_add(1)).read_to_string(&mut text)?;
     if text.len() as u64 > limit {

@@ -152,8 +152,9 @@ impl AboutFile {
     }
 
     pub(crate) fn lacks_cpu(&self, count: usize, cpu: usize) -> MemoryImageError {
+        let cpus = if count == 1 { "1 CPU" } else { &format!("{count} CPUs") };
         self.lacking(format!(
-            "it has the registers of {count} CPUs, counted from 0, and not those of CPU {cpu}"
+            "it has the registers of {cpus}, counted from 0, and not those of CPU {cpu}"
         ))
     }
 

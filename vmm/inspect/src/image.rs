@@ -29,6 +29,8 @@ pub struct MemoryImage {
     /// CR3 of a Windows dump, which has no other register that matters.
     cr3: Option<u64>,
     vmcoreinfo: Option<VmcoreInfo>,
+    /// A physical address that is in the file more than once, with different bytes.
+    contradiction: Option<u64>,
     memory: PhysicalMemory,
 }
 
@@ -71,8 +73,8 @@ impl MemoryImage {
 
         let vmcoreinfo = contents.vmcoreinfo.as_deref().and_then(VmcoreInfo::parse);
         let memory = PhysicalMemory::new(bytes, contents.layout);
-        let Contents { is_64_bit, cr3, .. } = contents;
-        Ok(Self { about, format, is_64_bit, cpus, cr3, vmcoreinfo, memory })
+        let Contents { is_64_bit, cr3, contradiction, .. } = contents;
+        Ok(Self { about, format, is_64_bit, cpus, cr3, vmcoreinfo, contradiction, memory })
     }
 
     /// The format of the file.
@@ -109,7 +111,13 @@ impl MemoryImage {
             },
         };
 
-        derived.complete(options, &self.memory, &self.about)
+        let mut derived = derived.complete(options, &self.memory, &self.about)?;
+        derived.derived.extend(self.contradiction.map(|address| {
+            format!(
+                "the file has {address:#x}, and maybe more, twice, with different bytes: what is listed first counts"
+            )
+        }));
+        Ok(derived)
     }
 
     /// The state for the kernel's own tables.

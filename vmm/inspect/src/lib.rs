@@ -64,7 +64,7 @@ pub use registers::{
     CpuNote, CpuRegisters, DerivedState, RegisterOrigin, RegisterOrigins, StateOptions, VmcoreInfo,
 };
 pub use reverse::LeadsTo;
-pub use scan::{Found, FrameSet, Limits, Scan, ScanPiece, ScanPieces};
+pub use scan::{Found, FrameSet, Limits, Scan, ScanPiece, ScanPieces, entry_count, missing_root};
 pub use source::Source;
 pub use totals::ScanTotals;
 pub use tree::{TableTree, TreeLimits, TreeRun, TreeTable, TreeTarget};

@@ -1,6 +1,6 @@
 //! The emulators that boot an image by themselves, and what they print.
 
-use super::failure::Failure;
+use super::failure::{Failure, print_error};
 use super::image::{default_profile, no_image};
 use super::judge::{BootedMachine, JudgeArguments, OpenedLog, read_log};
 use super::machine::{MachineArguments, MachineKind};
@@ -120,7 +120,7 @@ impl Booter {
         let BootedMachine { version, .. } = self.machine();
         let log = self.boot(plan)?;
         if let Some(why) = log.cut_off {
-            eprintln!("crosswalk: {why}");
+            print_error(&why);
         }
         let name = format!("the log of {version}");
         let log = read_log(name, Box::new(Cursor::new(log.bytes)))?;

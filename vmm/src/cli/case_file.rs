@@ -17,8 +17,10 @@ pub(super) fn read_cases(argument: &str) -> Result<Vec<Case>, Failure> {
         return Ok(vec![case.map_err(|error| Failure::Input(error.to_string()))?]);
     }
 
-    let in_file = |error: &dyn fmt::Display| Failure::Input(format!("{argument}: {error}"));
-    let text = file::read_input(Path::new(argument), MAX_BYTES)
+    let path = Path::new(argument);
+    let name = file::input_name(path);
+    let in_file = |error: &dyn fmt::Display| Failure::Input(format!("{name}: {error}"));
+    let text = file::read_input(path, MAX_BYTES)
         .map_err(|error| in_file(&format!("cannot be read: {error}")))?;
     if !text.trim_start().starts_with('[') {
         let case = Case::from_json(&text);

@@ -16,7 +16,7 @@ use std::process::ExitCode;
     after_help = "`record --cases-of FILE` runs the cases of one machine's corpus on another machine."
 )]
 pub(super) struct CompareArguments {
-    /// Corpora that `record` or `judge` wrote, of at least two machines in all [default: the corpus that
+    /// Corpora that `record` or `judge` wrote, of at least two machines in all; - is standard input [default: the corpus that
     /// comes with the program]
     #[arg(value_name = "FILE")]
     corpora: Vec<PathBuf>,

@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::jail::JailArguments;
-use super::output::{print, replace_file};
+use super::output::{check_replaceable, print, replace_file};
 use super::progress;
 use crate::campaign::predictor::Predictor;
 use crate::conformance::{Subject, Table, adapters, beside_this_program};
@@ -40,6 +40,9 @@ pub(super) struct ConformanceArguments {
 
 /// The exit code is 0 when there is a table, whatever it shows.
 pub(super) fn run(arguments: &ConformanceArguments) -> Result<ExitCode, Failure> {
+    if let Some(page) = &arguments.page {
+        check_replaceable(page)?;
+    }
     let subjects = subjects(arguments)?;
     let reader = CorpusReader::open_or_bundled(arguments.corpus.as_deref())?;
     let corpus = reader.name().to_owned();

@@ -6,7 +6,7 @@ use super::failure::Failure;
 use super::guest_dump;
 use super::live_socket::hold_after_case;
 use super::machine::{MachineArguments, MachineKind};
-use super::output::print;
+use super::output::{check_replaceable, print};
 use crate::campaign;
 use crate::campaign::known::KnownSource;
 use crate::finding::known::KnownFinding;
@@ -71,6 +71,9 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
         )));
     }
 
+    if let Some(path) = &arguments.dump {
+        check_replaceable(path)?;
+    }
     let mut machines = match booted {
         Some(_) => Vec::new(),
         None => open_machines(arguments, name.is_some())?,

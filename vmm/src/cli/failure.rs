@@ -5,7 +5,7 @@ use crate::conformance::AdaptersError;
 use crate::corpus::read::CorpusError;
 use crate::file;
 use crate::finding::known::KnownError;
-use crate::report::{in_80_columns, printable};
+use crate::report::{in_80_columns, within_line};
 use crosswalk_case::Case;
 use crosswalk_machine::MachineError;
 use std::fmt;
@@ -58,14 +58,15 @@ impl Failure {
 }
 
 /// Prints to standard error, with nothing that a terminal obeys: broken at blanks for a terminal, one line for
-/// a script. Where that cannot be written, the exit code says it alone.
-fn print_error(problem: &str) {
+/// a script, whatever names it has. Where that cannot be written, the exit code says it alone.
+pub(super) fn print_error(problem: &str) {
     let mut stderr = io::stderr();
     let problem = format!("crosswalk: {problem}");
+    let problem = within_line(&problem);
     let _ = if stderr.is_terminal() {
         write!(stderr, "{}", in_80_columns(&problem))
     } else {
-        writeln!(stderr, "{}", printable(&problem))
+        writeln!(stderr, "{problem}")
     };
 }
 

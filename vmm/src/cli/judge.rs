@@ -2,7 +2,7 @@
 
 use super::corpus_file::write_corpus;
 use super::cpu_time::cpu_seconds;
-use super::failure::Failure;
+use super::failure::{Failure, print_error};
 use super::output::{check_replaceable, print, publish};
 use super::profile::ProfileArgument;
 use crate::campaign::journal::{RunLine, RunOptions};
@@ -11,7 +11,7 @@ use crate::campaign::predictor::Predictor;
 use crate::campaign::sampler::ScheduleRunner;
 use crate::campaign::{self, CampaignPlan, CampaignProgress, Fleet};
 use crate::corpus::record::{RecordOptions, record_from};
-use crate::file::LockedDirectory;
+use crate::file::{self, LockedDirectory};
 use crate::finding::{Finding, known};
 use crate::generate::{Generator, SequenceUse, Shard};
 use crate::image::{CasesOfImage, HeadLine, ImagePlan};
@@ -27,7 +27,6 @@ use crosswalk_machine::host;
 use crosswalk_machine::log::{LogEnd, LogError, LogMachine, LogParts, LogProcessor, LogReader};
 use crosswalk_machine::{Capabilities, Identity, LeftOut, Machine, MachineError, MachineLine};
 use mmu_core::Profile;
-use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -35,7 +34,7 @@ use std::sync::atomic::AtomicBool;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct JudgeArguments {
-    /// What an image has printed, with or without other text
+    /// What an image has printed, with or without other text; - for standard input
     #[arg(value_name = "LOG")]
     log: PathBuf,
     /// The emulator or hypervisor that ran the image, such as bochs: known findings go by it [default: what CPUID
@@ -143,8 +142,8 @@ pub(super) struct OpenedLog {
 
 /// Opens a log.
 pub(super) fn open_log(path: &Path) -> Result<OpenedLog, Failure> {
-    let name = path.display().to_string();
-    let file = File::open(path)
+    let name = file::input_name(path);
+    let file = file::open_input(path)
         .map_err(|error| Failure::of_io(format!("{name}: cannot be read: {error}"), &error))?;
     read_log(name, Box::new(BufReader::new(file)))
 }
@@ -336,12 +335,15 @@ impl<'a> Judge<'a> {
 
         let (skipped, lacking) = machine.skipped();
         if skipped > 0 {
-            eprintln!("crosswalk: {name}: {}", image::describe_skipped(skipped, batches, &lacking));
+            print_error(&format!(
+                "{name}: {}",
+                image::describe_skipped(skipped, batches, &lacking)
+            ));
         }
         match machine.end() {
             Some(end) if !is_complete => {
                 let problem = image::describe_end(end, batches);
-                eprintln!("crosswalk: {name}, line {}: {problem}", machine.line());
+                print_error(&format!("{name}, line {}: {problem}", machine.line()));
                 Ok(if summary.has_unknown_finding() { code } else { ExitCode::from(3) })
             }
             _ => Ok(code),

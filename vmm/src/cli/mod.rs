@@ -33,8 +33,11 @@ mod progress;
 mod stop_flag;
 mod time;
 
+use crate::report::printable;
 use clap::{Parser, Subcommand};
 use failure::Failure;
+use std::ffi::OsString;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// Cross-checks x86 address translation: runs a guest on real page tables, walks the same tables in
@@ -94,11 +97,26 @@ enum Invocation {
 /// Runs the program.
 pub fn main() -> ExitCode {
     cpu_time::start();
+    output::expect_size_limits();
 
-    let command_line = CommandLine::parse();
+    let command_line = CommandLine::try_parse().unwrap_or_else(|end| print_usage(&end));
     let invocation = command_line.invocation.unwrap_or(Invocation::Check(command_line.check));
 
     run(invocation).unwrap_or_else(Failure::report)
+}
+
+/// Prints help, the version, or what is wrong with the arguments, and ends the program.
+fn print_usage(end: &clap::Error) -> ! {
+    let has_controls = |argument: OsString| argument.to_string_lossy().contains(char::is_control);
+    if end.use_stderr() && std::env::args_os().any(has_controls) {
+        // Arguments are shown as they are. A terminal must not obey them.
+        eprint!("{}", printable(&end.render().to_string()));
+    } else if let Err(error) = end.print().and_then(|()| io::stdout().flush())
+        && !end.use_stderr()
+    {
+        output::end_unread(&error);
+    }
+    std::process::exit(end.exit_code())
 }
 
 fn run(invocation: Invocation) -> Result<ExitCode, Failure> {

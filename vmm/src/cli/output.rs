@@ -5,9 +5,12 @@ use crate::campaign::Summary;
 use crate::conformance::score::CandidateScore;
 use crate::file;
 use crate::report::{self, RunFacts, printable};
+use signal_hook::consts::SIGXFSZ;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// Prints to standard output, with nothing that a terminal obeys. If the pipe is closed, the program ends
 /// quietly; if the text cannot be written for another reason, it says so and exits with 3.
@@ -29,26 +32,30 @@ pub(super) fn end_unread(error: &io::Error) -> ! {
     std::process::exit(3);
 }
 
-/// Checks that [`replace_file`] will not refuse a file, before the work that fills it.
+/// Lets a file that grows beyond the limit of its size (`RLIMIT_FSIZE`) be an error of writing. By default the signal
+/// ends the program without a word.
+pub(super) fn expect_size_limits() {
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
+}
+
+/// Checks that [`replace_file`] can write a file, before the work that fills it.
 pub(super) fn check_replaceable(path: &Path) -> Result<(), Failure> {
-    file::check_replaceable(path)
-        .map_err(|error| Failure::of_io(cannot_be_written(path, &error), &error))
+    if path.as_os_str() == "-" {
+        let problem =
+            "-: expected the name of a file, since standard output has the report; ./- is one";
+        return Err(Failure::Input(problem.into()));
+    }
+    file::check_replaceable(path).map_err(|error| cannot_be_written(path, &error))
 }
 
-/// Writes a file whole or not at all. Except for a file that is not to be replaced, the user has named
-/// nothing wrong if that fails: the result is lost.
+/// Writes a file whole or not at all.
 pub(super) fn replace_file(path: &Path, content: impl AsRef<[u8]>) -> Result<(), Failure> {
-    file::replace(path, content).map_err(|error| {
-        let problem = cannot_be_written(path, &error);
-        match error.kind() {
-            io::ErrorKind::InvalidInput => Failure::Input(problem),
-            _ => Failure::machine(problem),
-        }
-    })
+    file::replace(path, content).map_err(|error| cannot_be_written(path, &error))
 }
 
-fn cannot_be_written(path: &Path, error: &io::Error) -> String {
-    format!("{}: cannot be written: {error}", path.display())
+/// Whatever the reason is, the result is lost.
+fn cannot_be_written(path: &Path, error: &io::Error) -> Failure {
+    Failure::machine(format!("{}: cannot be written: {error}", path.display()))
 }
 
 /// Prints the report of a run, and writes it into a directory if there is one. Returns the exit code.

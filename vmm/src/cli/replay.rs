@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ReplayArguments {
-    /// A corpus that `record` wrote [default: the corpus that comes with the program]
+    /// A corpus that `record` wrote, or - for standard input [default: the corpus that comes with the program]
     #[arg(value_name = "FILE")]
     corpus: Option<PathBuf>,
     #[command(flatten)]

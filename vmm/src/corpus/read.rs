@@ -4,8 +4,8 @@ use super::codec::Lines;
 use super::line::{CaseLine, EndLine, SourceLine};
 use super::write::hex;
 use super::{BUNDLED, BUNDLED_NAME, Recorded, Source};
+use crate::file;
 use sha2::{Digest, Sha256};
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -45,14 +45,14 @@ struct Section {
 }
 
 impl CorpusReader {
-    /// Opens a corpus file.
+    /// Opens a corpus file, or standard input, which `-` names.
     ///
     /// # Errors
     /// When the file cannot be opened.
     pub fn open(path: &Path) -> Result<Self, CorpusError> {
-        let name = path.display().to_string();
-        match File::open(path) {
-            Ok(file) => Self::new(name, Box::new(file)),
+        let name = file::input_name(path);
+        match file::open_input(path) {
+            Ok(file) => Self::new(name, file),
             Err(error) => {
                 let problem = format!("cannot be read: {error}");
                 Err(CorpusError { name, line: None, problem })

@@ -19,19 +19,22 @@ pub enum AuditCheck {
     LeafVsEffective,
     /// Tables that are not in the image.
     TableOutsideImage,
+    /// Tables that the image has, and that cannot be read: the file is damaged there, or the host does not read it.
+    UnreadableTable,
     /// Pages that user code can write and that are page tables.
     UserWritableTable,
 }
 
 impl AuditCheck {
     /// Every check.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Wx,
         Self::WxAlias,
         Self::UserKernelAlias,
         Self::ReservedBit,
         Self::LeafVsEffective,
         Self::TableOutsideImage,
+        Self::UnreadableTable,
         Self::UserWritableTable,
     ];
 
@@ -44,6 +47,7 @@ impl AuditCheck {
             Self::ReservedBit => "reserved-bit",
             Self::LeafVsEffective => "leaf-vs-effective",
             Self::TableOutsideImage => "table-outside-image",
+            Self::UnreadableTable => "unreadable-table",
             Self::UserWritableTable => "user-writable-table",
         }
     }

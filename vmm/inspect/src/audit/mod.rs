@@ -6,10 +6,11 @@ mod check;
 
 pub use check::{AuditCheck, AuditChecks, AuditChecksError};
 
+use crate::error::ReadError;
 use crate::physical_memory::PhysicalMemory;
-use crate::scan::{Found, Limits, Scan};
+use crate::scan::{Found, Limits, Scan, entry_count};
 use aliases::FrameUses;
-use mmu_core::walk::{EntryMeaning, PresentEntry};
+use mmu_core::walk::{EntryMeaning, PresentEntry, UnreadableEntries};
 use mmu_core::x86::format::EntryBits;
 use mmu_core::x86::semantics::Rights;
 use mmu_core::{AnyMmu, PhysAddr, VirtAddr};
@@ -117,10 +118,10 @@ impl Audit {
     }
 }
 
-/// Whether both are about missing tables, and not about the same one.
+/// Whether both are about tables that cannot be read, and not about the same one.
 fn is_another_table(before: &AuditFinding, next: &AuditFinding) -> bool {
     let (first, second) = (before.address, next.address);
-    next.check == AuditCheck::TableOutsideImage
+    matches!(next.check, AuditCheck::TableOutsideImage | AuditCheck::UnreadableTable)
         && (first >= second || first.frame() != second.frame())
 }
 
@@ -149,20 +150,24 @@ fn by_itself(found: &Found) -> Vec<AuditFinding> {
             let detail = format!("{} with reserved bits {bits:#x}", entry.level.entry_name);
             vec![finding(AuditCheck::ReservedBit, entry, entry.at, detail)]
         }
-        Found::Unreadable(unreadable) => {
-            let bytes = unreadable.last.get() - unreadable.first.get();
-            vec![AuditFinding {
-                check: AuditCheck::TableOutsideImage,
-                first: unreadable.first,
-                last: unreadable.last,
-                count: (bytes >> unreadable.level.shift) + 1,
-                rights: Rights::empty(),
-                address: unreadable.at,
-                detail: format!("{}s that are not in the image", unreadable.level.entry_name),
-            }]
-        }
+        Found::Unreadable(unreadable) => vec![of_unreadable(unreadable)],
         Found::Table(_) | Found::Repeated(_) => Vec::new(),
     }
+}
+
+fn of_unreadable(unreadable: &UnreadableEntries<ReadError>) -> AuditFinding {
+    let UnreadableEntries { first, last, level, at, error } = *unreadable;
+    let (check, detail) = match error {
+        ReadError::Outside(_) => {
+            let detail = format!("{}s that are not in the image", level.entry_name);
+            (AuditCheck::TableOutsideImage, detail)
+        }
+        ReadError::Host { .. } | ReadError::Damaged { .. } => {
+            (AuditCheck::UnreadableTable, format!("{}s: {error}", level.entry_name))
+        }
+    };
+    let (count, rights) = (entry_count(unreadable), Rights::empty());
+    AuditFinding { check, first, last, count, rights, address: at, detail }
 }
 
 fn of_page(page: &PresentEntry) -> Vec<AuditFinding> {

@@ -14,8 +14,10 @@
 )]
 
 mod flattened;
+mod window;
 
 pub(crate) use flattened::SIGNATURE as FLATTENED_SIGNATURE;
+pub(crate) use window::Window;
 
 use crate::error::{AboutFile, MemoryImageError, ReadError};
 use flattened::Flattened;

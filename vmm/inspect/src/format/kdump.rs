@@ -150,7 +150,10 @@ impl Headers {
             } else {
                 notes::read::<FileHeader32<_>>(&notes, Endianness::Little, 4, contents)
             };
-            read.map_err(|error| about.malformed(place, error.to_string()))?;
+            read.map_err(|bad| {
+                let at = offset.saturating_add(bad.offset);
+                about.malformed(format!("the note at {at:#x}"), bad.problem)
+            })?;
         }
 
         let text_at = self.place(self.fields.vmcoreinfo).filter(|_| self.version() >= 3);

@@ -1,6 +1,6 @@
 //! `LiME`, version 1: ranges of memory one after the other, each with a header of 32 bytes.
 
-use super::Contents;
+use super::{Contents, contradiction};
 use crate::bytes::is_inside;
 use crate::error::{AboutFile, MemoryImageError};
 use crate::extents::{Extent, Extents};
@@ -56,8 +56,10 @@ pub(super) fn read(file: &File, len: u64, about: &AboutFile) -> Result<Contents,
         offset = data.saturating_add(extent.len);
         extents.push(extent);
     }
-    let layout = Layout::Extents(Extents::new(&extents));
-    Ok(Contents { layout, ..Contents::default() })
+    let listed = extents;
+    let extents = Extents::new(&listed);
+    let contradiction = contradiction::find(file, &listed, &extents);
+    Ok(Contents { layout: Layout::Extents(extents), contradiction, ..Contents::default() })
 }
 
 impl LimeHeader {

@@ -13,6 +13,7 @@
 )]
 
 mod avml;
+mod contradiction;
 mod elf;
 mod kdump;
 mod lime;
@@ -25,6 +26,7 @@ pub use raw::{RamRange, RamRangeError};
 use crate::bytes::{FLATTENED_SIGNATURE, ImageBytes};
 use crate::error::{AboutFile, MemoryImageError};
 use crate::layout::Layout;
+use rustix::fs::{SeekFrom, seek};
 use std::fmt;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -84,6 +86,8 @@ impl FromStr for ImageFormat {
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
     pub(crate) layout: Layout,
+    /// A physical address that is in the file more than once, with different bytes.
+    pub(crate) contradiction: Option<u64>,
     /// Whether the header names a processor in long mode.
     pub(crate) is_64_bit: Option<bool>,
     /// The notes that QEMU wrote, one for each CPU.
@@ -130,12 +134,21 @@ pub(crate) fn read(
     format: Option<ImageFormat>,
     ram: &[RamRange],
 ) -> Result<(ImageFormat, ImageBytes, Contents), MemoryImageError> {
-    let len = file.metadata().map_err(|error| about.host("its size", error))?.len();
+    // Metadata know no size of a block device.
+    let len =
+        seek(&file, SeekFrom::End(0)).map_err(|error| about.host("its size", error.into()))?;
     let format = match format {
         Some(format) => format,
         None if !ram.is_empty() => ImageFormat::Raw,
         None => recognize(&file, about)?,
     };
+    if format != ImageFormat::Raw && !ram.is_empty() {
+        let advice = format!(
+            "--ram says what is where in raw memory, and {format} says it by itself: leave out --ram, or say \
+             --format raw"
+        );
+        return Err(about.unsupported(advice));
+    }
 
     let is_flattened =
         format == ImageFormat::Kdump && beginning(&file, about)?.starts_with(FLATTENED_SIGNATURE);

@@ -67,6 +67,7 @@ pub(super) fn read(
     let whole = [RamRange { start: 0, len, offset: 0 }];
     let ranges = if ram.is_empty() { &whole } else { ram };
 
+    check_apart(ranges, about)?;
     let mut extents = Vec::new();
     for range in ranges {
         let place = format!("the range {range}");
@@ -82,4 +83,19 @@ pub(super) fn read(
     }
     let layout = Layout::Extents(Extents::new(&extents));
     Ok(Contents { layout, ..Contents::default() })
+}
+
+/// Checks that no address is said to be in two places of the file.
+fn check_apart(ranges: &[RamRange], about: &AboutFile) -> Result<(), MemoryImageError> {
+    let mut sorted = ranges.to_vec();
+    sorted.sort_by_key(|range| range.start);
+
+    for pair in sorted.windows(2) {
+        let [before, range] = pair else { continue };
+        if before.start.saturating_add(before.len) > range.start {
+            let problem = format!("it has addresses that the range {before} has, too");
+            return Err(about.malformed(format!("the range {range}"), problem));
+        }
+    }
+    Ok(())
 }

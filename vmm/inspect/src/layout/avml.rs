@@ -4,7 +4,7 @@
 //! A chunk of a stream has at most 64 KiB. Nothing says where one is but the chunk before it, so that all of
 //! their headers are read once. The places of some are kept: at most 18 MiB for all, and 32 KiB for a GiB.
 
-use crate::bytes::{ImageBytes, half, word};
+use crate::bytes::{ImageBytes, Window, half, word};
 use crate::checkpoints::Checkpoints;
 use crate::error::ReadError;
 use crate::extents::{Extent, Extents};
@@ -24,6 +24,8 @@ const CHECKSUM_BYTES: usize = 4;
 /// The least but for the last one of a block, so that a table is in a few chunks.
 const MIN_CHUNK: u64 = 0x1000;
 const CHUNK_HEADER_BYTES: u64 = 4;
+/// The most chunks without memory before one that has some. Padding can have 16 MiB in one chunk.
+const MAX_SKIPPED: u32 = 64;
 
 /// How a stream of snappy frames begins.
 const STREAM_IDENTIFIER: &[u8] = b"\xff\x06\0\0sNaPpY";
@@ -65,10 +67,11 @@ impl AvmlBlocks {
     pub(crate) fn new(bytes: &ImageBytes) -> Result<Self, ReadError> {
         let mut listed: Vec<Extent> = Vec::new();
         let mut chunks = Checkpoints::new(MAX_PLACES);
+        let mut window = Window::new(bytes);
         let mut position: u64 = 0;
         let mut offset = 0;
         while offset < bytes.len() {
-            let (start, mut place) = block(bytes, offset)?;
+            let (start, mut place) = block(&mut window, offset)?;
             match listed.last_mut() {
                 Some(range) if range.start.checked_add(range.len) == Some(start) => {
                     range.len = range.len.saturating_add(place.left);
@@ -81,12 +84,13 @@ impl AvmlBlocks {
 
             let stream = place.offset;
             while place.left > 0 {
-                let chunk = next_chunk(bytes, place)?;
-                chunks.add(position, place);
+                let chunk = next_chunk(&mut window, place)?;
+                // Where it is itself: what was passed over before it is never looked at again.
+                chunks.add(position, Place { offset: chunk.offset, ..place });
                 position = position.saturating_add(chunk.len);
                 place = place.behind(&chunk);
             }
-            let len = word(&bytes.array::<{ TRAILER_BYTES as usize }>(place.offset)?, 0);
+            let len = word(&window.array::<{ TRAILER_BYTES as usize }>(place.offset)?, 0);
             if len != place.offset.saturating_sub(stream) {
                 let problem = "expected the number of bytes of the stream before it";
                 return Err(ReadError::damaged(place.offset, problem));
@@ -105,8 +109,9 @@ impl AvmlBlocks {
     ) -> Result<u64, ReadError> {
         let nowhere = ReadError::damaged(0, "the file has changed meanwhile");
         let (mut first, mut place) = self.chunks.before(position).ok_or(nowhere)?;
+        let mut window = Window::new(bytes);
         loop {
-            let chunk = next_chunk(bytes, place)?;
+            let chunk = next_chunk(&mut window, place)?;
             if position.saturating_sub(first) < chunk.len {
                 chunk.decompress(bytes, memory)?;
                 return Ok(first);
@@ -114,7 +119,7 @@ impl AvmlBlocks {
             first = first.saturating_add(chunk.len);
             place = place.behind(&chunk);
             if place.left == 0 {
-                place = block(bytes, place.offset.saturating_add(TRAILER_BYTES))?.1;
+                place = block(&mut window, place.offset.saturating_add(TRAILER_BYTES))?.1;
             }
         }
     }
@@ -130,7 +135,7 @@ impl Place {
 }
 
 /// The first address of a block, and where its stream begins.
-fn block(bytes: &ImageBytes, offset: u64) -> Result<(u64, Place), ReadError> {
+fn block(bytes: &mut Window<'_>, offset: u64) -> Result<(u64, Place), ReadError> {
     let header: [u8; HEADER_BYTES as usize] = bytes.array(offset)?;
     let damaged = |problem| Err(ReadError::damaged(offset, problem));
     if half(&header, 0) != MAGIC || half(&header, 4) != VERSION {
@@ -144,8 +149,9 @@ fn block(bytes: &ImageBytes, offset: u64) -> Result<(u64, Place), ReadError> {
 }
 
 /// The chunk with memory at or behind a place of a block. Others are passed over.
-fn next_chunk(bytes: &ImageBytes, place: Place) -> Result<Chunk, ReadError> {
+fn next_chunk(bytes: &mut Window<'_>, place: Place) -> Result<Chunk, ReadError> {
     let mut offset = place.offset;
+    let mut skipped = 0;
     loop {
         let damaged = |problem| Err(ReadError::damaged(offset, problem));
         let header: [u8; CHUNK_HEADER_BYTES as usize] = bytes.array(offset)?;
@@ -160,7 +166,11 @@ fn next_chunk(bytes: &ImageBytes, place: Place) -> Result<Chunk, ReadError> {
             // Compressed: checksum, and the size of the contents in groups of seven bits.
             0 => content_len(bytes, data, size)?,
             1 => checked,
+            0x80..=0xff if skipped == MAX_SKIPPED => {
+                return damaged("expected a chunk with memory after at most 64 without");
+            }
             0x80..=0xff => {
+                skipped = skipped.saturating_add(1);
                 offset = data.saturating_add(size.into());
                 continue;
             }
@@ -180,7 +190,7 @@ fn next_chunk(bytes: &ImageBytes, place: Place) -> Result<Chunk, ReadError> {
 }
 
 /// The number of bytes that a compressed chunk has when it is decompressed.
-fn content_len(bytes: &ImageBytes, data: u64, size: u32) -> Result<u64, ReadError> {
+fn content_len(bytes: &mut Window<'_>, data: u64, size: u32) -> Result<u64, ReadError> {
     let mut beginning = [0; 5];
     let count = (size as usize).saturating_sub(CHECKSUM_BYTES).min(beginning.len());
     let used = beginning.get_mut(..count).unwrap_or_default();

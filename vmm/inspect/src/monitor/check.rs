@@ -1,6 +1,7 @@
 //! What `info tlb` of a monitor says, compared with the tables: who is right about each difference, and why.
 
 use super::TlbLine;
+use mmu_core::VirtAddr;
 use mmu_core::walk::{EntryMeaning, PresentEntry};
 use mmu_core::x86::format::EntryBits;
 use mmu_core::x86::semantics::Rights;
@@ -9,6 +10,9 @@ use std::fmt;
 
 /// What the monitor prints instead of lines when paging is off.
 const UNPAGED: &str = "PG disabled";
+
+/// How a line begins that is not of the answer: the prompt with a command, and what the monitor says at first.
+const NOT_OF_ANSWER: [&str; 2] = ["(qemu)", "QEMU "];
 
 /// Bits 51 and 50 of an address, which QEMU's monitor leaves out.
 const TOP_BITS: u64 = 3 << 50;
@@ -95,17 +99,20 @@ pub struct MonitorCheck {
     differences: BTreeMap<MonitorDifference, DifferenceCount>,
     agreed: u64,
     leaf_only: u64,
+    unseen: u64,
 }
 
 impl MonitorCheck {
-    /// The lines of `info tlb`.
+    /// The lines of `info tlb`, with or without the prompts of the monitor.
     ///
     /// # Errors
     /// The number of the first line that is not one, counted from 1.
     pub fn new(text: &str) -> Result<Self, usize> {
         let mut check = Self::default();
         for (number, line) in (1_usize..).zip(text.lines()) {
-            if !line.trim().is_empty() && line.trim() != UNPAGED {
+            let text = line.trim();
+            let is_of_answer = !NOT_OF_ANSWER.iter().any(|beginning| text.starts_with(beginning));
+            if is_of_answer && !text.is_empty() && text != UNPAGED {
                 let line: TlbLine = line.parse().map_err(|_| number)?;
                 check.lines.insert(line.address, line);
             }
@@ -130,6 +137,16 @@ impl MonitorCheck {
                 self.differ(kind_of(&monitor, &tables, entry), Some(monitor), Some(tables));
             }
             None => self.differ(MonitorDifference::Missing, None, Some(tables)),
+        }
+    }
+
+    /// Takes out what the monitor says of addresses whose tables were not looked at: they were read before, or cannot
+    /// be read. Nobody knows who is right.
+    pub fn leave_out(&mut self, first: VirtAddr, last: VirtAddr) {
+        let of_range: Vec<_> =
+            self.lines.range(first.get()..=last.get()).map(|(address, _)| *address).collect();
+        for address in of_range {
+            self.unseen += u64::from(self.lines.remove(&address).is_some());
         }
     }
 
@@ -165,6 +182,11 @@ impl MonitorCheck {
     /// not, by an entry above.
     pub const fn leaf_only(&self) -> u64 {
         self.leaf_only
+    }
+
+    /// Number of the monitor's lines that were left out.
+    pub const fn unseen(&self) -> u64 {
+        self.unseen
     }
 
     /// The kinds of differences.

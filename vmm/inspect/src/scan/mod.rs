@@ -48,6 +48,26 @@ pub enum Found {
     Unreadable(UnreadableEntries<ReadError>),
 }
 
+/// Number of entries that cannot be read. Those of a root span the addresses that are not canonical, too, for which
+/// there are none.
+pub fn entry_count(unreadable: &UnreadableEntries<ReadError>) -> u64 {
+    let UnreadableEntries { first, last, level, .. } = unreadable;
+    let index = |address: &VirtAddr| address.get() >> level.shift & ((1 << level.index_bits) - 1);
+    index(last).saturating_sub(index(first)) + 1
+}
+
+/// The root table, if none of its entries can be read: then there is nothing to find.
+pub fn missing_root(memory: &PhysicalMemory, mmu: &AnyMmu) -> Option<UnreadableEntries<ReadError>> {
+    let mut root = None;
+    let mut count = 0;
+    for found in Scan::of_all(memory, mmu, Limits { repeats: 0 }) {
+        let Found::Unreadable(unreadable) = found else { return None };
+        count += entry_count(&unreadable);
+        root.get_or_insert(unreadable);
+    }
+    root.filter(|root| count == 1 << root.level.index_bits)
+}
+
 /// A scan of all tables below a root: an iterator.
 ///
 /// ```

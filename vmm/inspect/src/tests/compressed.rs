@@ -230,6 +230,28 @@ fn a_malformed_avml_image_is_refused_with_the_place() {
     assert!(bytes[..16] == [0; 16] && bytes[16..].iter().all(|byte| *byte == 7));
 }
 
+/// Padding (`framing_format.txt` of snappy, 4.4) may have no bytes, so that a file has millions of them.
+#[test]
+fn an_avml_image_is_not_made_of_padding() {
+    let memory = small_guest().0;
+    // Behind the header of the block and the identifier of the stream; the number of bytes is at the end.
+    let padded = |count: usize| {
+        let good = avml(&[(0, &memory)]);
+        let (stream, len) = good.split_at(good.len() - 8);
+        let len = u64::from_le_bytes(len.try_into().unwrap()) + 4 * count as u64;
+        let padding = [0xfe, 0, 0, 0].repeat(count);
+        [&stream[..42], &padding, &stream[42..], &len.to_le_bytes()].concat()
+    };
+
+    // The identifier is a chunk without memory, too.
+    let image = open(&padded(63)).unwrap();
+    let mut read = vec![0; memory.len()];
+    image.memory().read(PhysAddr::new(0), &mut read).unwrap();
+    assert!(read == memory);
+    let words = "expected a chunk with memory after at most 64 without, at 0x126";
+    assert_refused(&[(padded(64), words)]);
+}
+
 #[test]
 fn a_windows_dump_has_its_root_in_the_header() {
     let memory = small_guest().0;

@@ -1,10 +1,12 @@
 //! The reverse map, differences and audits, of tables with something planted in them.
 
-use super::{raw, scan};
-use crate::test_images::{SmallMemory, small_guest, small_guest_later};
+use super::{open, raw, scan};
+use crate::test_images::{
+    PageCompression, SmallMemory, cpu_64, kdump, notes_of, small_guest, small_guest_later,
+};
 use crate::{
     Audit, AuditCheck, AuditChecks, AuditFinding, Change, Differences, Found, LeadsTo, Limits,
-    MemoryImage, StateOptions,
+    MemoryImage, StateOptions, entry_count, missing_root,
 };
 use mmu_core::walk::PresentEntry;
 use mmu_core::x86::format::EntryBits;
@@ -212,7 +214,7 @@ fn what_is_not_read_again_is_counted() {
 #[test]
 fn the_default_leaves_out_what_is_usual() {
     let audit = audit_with(&small_guest(), AuditChecks::default(), Limits::default());
-    assert_eq!(audit.counts, [1, 0, 0, 1, 0, 1, 0]);
+    assert_eq!(audit.counts, [1, 0, 0, 1, 0, 1, 0, 0]);
     assert!("wx,nonsense".parse::<AuditChecks>().is_err());
 }
 
@@ -228,4 +230,51 @@ fn an_audit_of_a_bomb_ends() {
     let audit = audit_with(&memory, AuditChecks::default(), Limits { repeats: 511 });
     assert!(!audit.is_complete);
     assert_eq!(audit.counts[AuditCheck::Wx as usize], 2);
+}
+
+/// A page table whose page in a kdump is damaged is in the image.
+#[test]
+fn a_damaged_table_is_not_a_missing_one() {
+    let memory = small_guest().0;
+    let mut file =
+        kdump(true, &notes_of(&[cpu_64(0x1000)]), &[(0, &memory)], PageCompression::Zlib);
+    // The descriptor of the kernel's page table, frame 7: 24 bytes each, with the flags behind offset and size.
+    file[0x4000 + 7 * 24 + 12] = 5;
+    let image = open(&file).unwrap();
+    let state = image.control_state(&StateOptions::default()).unwrap().state;
+    let mmu = AnyMmu::new(state, Profile { physical_address_bits: 52, ..Profile::default() });
+    let checks = "table-outside-image,unreadable-table".parse().unwrap();
+    let audit =
+        Audit::run(image.memory(), &mmu, checks, Limits::default(), &AtomicBool::new(false));
+
+    let count = |check: AuditCheck| audit.counts[check as usize];
+    assert_eq!(count(AuditCheck::TableOutsideImage), 1);
+    assert_eq!(count(AuditCheck::UnreadableTable), 1);
+    let found = audit.findings.iter().find(|found| found.check == AuditCheck::UnreadableTable);
+    let found = found.unwrap();
+    assert_eq!(
+        (found.first.get(), found.count, found.address.get()),
+        (0xffff_ffff_8120_0000, 512, 0x7000)
+    );
+    assert!(found.detail.starts_with("PTEs: the file is damaged at "), "{}", found.detail);
+}
+
+/// A root of 4 levels has 512 entries, though 2^64 bytes are more than 512 GiB for each.
+#[test]
+fn a_missing_root_is_one_table() {
+    let memory = small_guest();
+    let missing = |cr3| {
+        let image = raw(&memory.0);
+        let state = StateOptions { cr3: Some(cr3), ..state() };
+        let mmu = AnyMmu::new(image.control_state(&state).unwrap().state, Profile::default());
+        missing_root(image.memory(), &mmu).map(|root| (root.at.get(), entry_count(&root)))
+    };
+    assert_eq!(missing(0x7777_7000), Some((0x7777_7000, 512)));
+    assert_eq!(missing(0x1000), None);
+    // Its first entries are in the image, and nothing is present there.
+    let mut memory = SmallMemory::new(0x1800);
+    memory.entry(0x1000, 0);
+    let image = raw(&memory.0);
+    let mmu = AnyMmu::new(image.control_state(&state()).unwrap().state, Profile::default());
+    assert_eq!(missing_root(image.memory(), &mmu), None);
 }

@@ -105,12 +105,24 @@ fn a_malformed_file_is_refused_with_the_place() {
 
     for (contents, words) in [
         (Vec::new(), "its first bytes are of no format that is known here"),
-        (b"\x7fELF".to_vec(), "the ELF header: "),
-        (good[..70].to_vec(), "the program headers: "),
+        (b"\x7fELF".to_vec(), "the ELF header: the file ends before it does"),
+        (changed(6, &[7]), "the ELF header: expected one of little-endian words and version 1"),
+        (
+            good[..70].to_vec(),
+            "the program headers at 0x40: expected 2 of 56 bytes each, and the file ends before",
+        ),
+        // e_phentsize.
+        (
+            changed(54, &[57]),
+            "the program headers at 0x40: expected 32 bytes each, or 56 in a file of 64 bits, not 57",
+        ),
         // EM_ARM, ELFDATA2MSB, and a number of headers that is in a section header.
         (changed(18, &[40]), "the ELF header: expected a core file of an x86 processor"),
-        (changed(5, &[2]), "the ELF header: "),
-        (changed(56, &[0xff, 0xff]), "the ELF header: "),
+        (changed(5, &[2]), "the ELF header: expected a core file of an x86 processor"),
+        (
+            changed(56, &[0xff, 0xff]),
+            "the number of program headers is in the first section header, which is not at 0x0",
+        ),
         // p_offset and p_filesz of the second program header.
         (
             changed(0x80, &[0xff; 8]),
@@ -133,7 +145,13 @@ fn a_malformed_file_is_refused_with_the_place() {
             elf_with_notes(true, &short_note, &[]),
             "the note of CPU 0: expected at least 432 bytes of registers, not 400",
         ),
-        (elf_with_notes(true, &endless_note, &[]), "the notes at 0x78: Invalid ELF note descsz"),
+        // Behind the headers of 64 and 56 bytes, and a note of 460.
+        (
+            elf_with_notes(true, &[notes_of(&[cpu_64(0)]), endless_note].concat(), &[]),
+            "the note at 0x244: the note ends beyond the 0x1e0 bytes of notes",
+        ),
+        // p_align of the notes.
+        (changed(64 + 48, &[16]), "expected notes aligned to 4 or 8 bytes, not to 16"),
         (b"EMiL\x01\0\0\0".to_vec(), "the header of range 0 at 0x0: the file ends within it"),
         (
             lime(&[(0, &[0; 64])])[..90].to_vec(),
@@ -194,4 +212,67 @@ fn only_files_are_opened() {
         let error = error.map(|_| ()).unwrap_err().to_string();
         assert!(error.contains(words), "no {words:?} in {error:?}");
     }
+}
+
+/// `e_type`, by the numbers of the ELF specification.
+#[test]
+fn only_core_files_of_elf_are_images() {
+    let good = elf(true, &[cpu_64(0x1000)], &[(0, &small_guest().0)]);
+    for (kind, words) in [
+        (1, "it is an object file, not a core file: expected what dump-guest-memory"),
+        (2, "it is an executable, not a core file"),
+        (3, "it is a shared object, or an executable, not a core file"),
+        (0xfe, "it is an ELF file of type 0xfe, not a core file"),
+    ] {
+        let mut contents = good.clone();
+        contents[16] = kind;
+        let error = open(&contents).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(words), "no {words:?} in {error:?}");
+    }
+}
+
+#[test]
+fn ranges_that_the_user_states_are_of_raw_memory_only() {
+    let memory: &[(u64, &[u8])] = &[(0, &[0; 0x1000])];
+    for (contents, format) in [
+        (elf(true, &[], memory), ImageFormat::Elf),
+        (lime(memory), ImageFormat::Lime),
+        (avml(memory), ImageFormat::Avml),
+    ] {
+        let options = ImageOptions { format: Some(format), ram: vec!["0:1@0".parse().unwrap()] };
+        let error = open_with(&contents, &options).map(|_| ()).unwrap_err().to_string();
+        let words =
+            format!("--ram says what is where in raw memory, and {format} says it by itself");
+        assert!(error.contains(&words), "no {words:?} in {error:?}");
+    }
+}
+
+#[test]
+fn an_address_of_raw_memory_is_in_one_place() {
+    let open = |ram: [&str; 2]| {
+        let ram = ram.map(|range| range.parse().unwrap()).to_vec();
+        open_with(&[0; 0x30], &ImageOptions { format: None, ram }).map(|_| ())
+    };
+    assert!(open(["0x10:0x10@0", "0:0x10@0x20"]).is_ok());
+    let error = open(["0x10:0x10@0", "0:0x11@0x10"]).unwrap_err().to_string();
+    let words = "the range 0x10:0x10@0x0: it has addresses that the range 0x0:0x11@0x10 has, too";
+    assert!(error.contains(words), "{error}");
+}
+
+/// A vmcore has the kernel's text in two places, with the same bytes. With others, one of them is wrong.
+#[test]
+fn an_address_with_different_bytes_in_two_places_is_told() {
+    let told = |text: &[u8]| {
+        let memory = small_guest().0;
+        let pieces: [(u64, &[u8]); 2] = [(0x8000, text), (0, &memory)];
+        [elf(true, &[cpu_64(0x1000)], &pieces), lime(&pieces)].map(|contents| {
+            let options = StateOptions { cr3: Some(0x1000), ..StateOptions::default() };
+            open(&contents).unwrap().control_state(&options).unwrap().derived.join("\n")
+        })
+    };
+    let mut text = small_guest().0[0x8000..0x9000].to_vec();
+    assert!(told(&text).iter().all(|derived| !derived.contains("twice")), "{:?}", told(&text));
+    text[0x123] ^= 1;
+    let words = "the file has 0x8123, and maybe more, twice, with different bytes";
+    assert!(told(&text).iter().all(|derived| derived.contains(words)), "{:?}", told(&text));
 }

@@ -93,3 +93,39 @@ fn a_line_of_something_else_is_refused_with_its_number() {
     assert_eq!(error.unwrap_err(), 3);
     assert!("0: 1 ---------".parse::<TlbLine>().is_ok());
 }
+
+/// What a terminal shows of a session with `-monitor stdio`.
+#[test]
+fn a_transcript_has_prompts() {
+    let mut memory = SmallMemory::new(0x2000);
+    memory.entry_32(0x1004, 0x0040_00e7);
+    let lines = "QEMU 7.2.22 monitor - type 'help' for more information\r\n\
+                 (qemu) info tlb\r\n0000000000400000: 0000000000400000 --PDA--UW\r\n(qemu) ";
+    assert_eq!(check(&memory, &registers(0x10, 0), lines), (1, vec![], 0));
+    assert_eq!(MonitorCheck::new("(qemu) info tlb\nunknown command: 'info tbl'").err(), Some(2));
+}
+
+/// The second PML4E leads to the tables of the first, which are not read again, and the third out of memory.
+#[test]
+fn what_was_not_looked_at_is_not_compared() {
+    let mut memory = SmallMemory::new(0x5000);
+    memory.entry(0x1000, 0x2067).entry(0x1008, 0x2067).entry(0x1010, 0x9_0000_0067);
+    memory.entry(0x2000, 0x3067).entry(0x3000, 0x4067).entry(0x4000, 0x5067);
+    let page = |address: u64| format!("{address:016x}: 0000000000005000 ---DA--UW\n");
+    let lines = [0, 0x80_0000_0000, 0x100_0000_0000, 0x180_0000_0000].map(page).concat();
+
+    let mut check = MonitorCheck::new(&lines).expect("lines of a monitor");
+    for found in scan(&raw(&memory.0), &registers(0x20, 0xd00), Limits { repeats: 0 }) {
+        match found {
+            Found::Page(entry) => check.add(&entry),
+            Found::Repeated(entry) => check.leave_out(entry.first, entry.last),
+            Found::Unreadable(entries) => check.leave_out(entries.first, entries.last),
+            _ => {}
+        }
+    }
+    check.finish();
+    assert_eq!((check.agreed(), check.unseen()), (1, 2));
+    let differences: Vec<_> =
+        check.differences().map(|(kind, found)| (kind, found.count)).collect();
+    assert_eq!(differences, [(MonitorDifference::NotMapped, 1)]);
+}

@@ -33,7 +33,6 @@ use crate::finding::Finding;
 use crate::finding::saved::{Saved, SavedExample};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -216,7 +215,7 @@ impl Journal {
     /// When the file cannot be written.
     pub fn write(&mut self, checkpoint: &Checkpoint) -> Result<(), JournalError> {
         file::replace(&self.path, checkpoint.to_string()).map_err(|error| JournalError {
-            is_of_host: error.kind() != io::ErrorKind::InvalidInput,
+            is_of_host: true,
             ..self.error(None, format!("cannot be written: {error}"))
         })?;
 

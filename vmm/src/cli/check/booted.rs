@@ -3,7 +3,7 @@
 use super::CheckArguments;
 use crate::campaign::predictor::Predictor;
 use crate::cli::booter::{Booter, modes_of};
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, print_error};
 use crate::cli::judge::{JudgeArguments, OpenedLog};
 use crate::cli::output::replace_file;
 use crate::file::LockedDirectory;
@@ -32,7 +32,7 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
     let plan = arguments.image_plan(&probe, booter.does_not_survive());
     let log = booter.boot(&plan)?;
     if let Some(why) = &log.cut_off {
-        eprintln!("crosswalk: {why}");
+        print_error(why);
     }
 
     // The log stays in the directory of the report, or goes.

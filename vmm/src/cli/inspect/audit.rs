@@ -11,7 +11,7 @@ pub(in crate::cli) struct AuditArguments {
     #[command(flatten)]
     source: SourceArguments,
     /// What to look for: all, or some of wx, wx-alias, user-kernel-alias, reserved-bit,
-    /// leaf-vs-effective, table-outside-image, user-writable-table [default: all but
+    /// leaf-vs-effective, table-outside-image, unreadable-table, user-writable-table [default: all but
     /// user-kernel-alias and leaf-vs-effective]
     #[arg(long, value_name = "LIST")]
     checks: Option<AuditChecks>,
@@ -28,7 +28,7 @@ pub(in crate::cli) fn run(arguments: &AuditArguments) -> Result<ExitCode, Failur
     let checks = arguments.checks.unwrap_or_default();
     let limits = arguments.repeats.limits();
 
-    let (report, code) = arguments.source.inspect(|inspected, stop| {
+    let (report, code) = arguments.source.inspect_tables(|inspected, stop| {
         let memory = inspected.source.memory();
         let found = Audit::run(memory, &inspected.mmu(), checks, limits, stop);
         let report = if arguments.json {

@@ -1,7 +1,8 @@
 //! `crosswalk diff`: what two memory images or live guests map differently.
 
 use super::{
-    ColourArguments, LiveName, ReadingArguments, RepeatArguments, Signals, exit_code, number,
+    ColourArguments, LiveName, ReadingArguments, RepeatArguments, Signals, check_root, exit_code,
+    number,
 };
 use crate::cli::failure::Failure;
 use crate::report::inspect::Inspected;
@@ -79,6 +80,9 @@ impl DiffArguments {
         after: &Inspected,
         stop: &AtomicBool,
     ) -> Result<(String, ExitCode), Failure> {
+        check_root(before)?;
+        check_root(after)?;
+
         let [mode, other] = [before, after].map(|inspected| inspected.derived.state.mode());
         if mode != other {
             let problem =

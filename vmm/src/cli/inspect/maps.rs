@@ -137,7 +137,7 @@ pub(in crate::cli) fn run(arguments: &MapsArguments) -> Result<ExitCode, Failure
 /// kept in a file until it runs again.
 fn show(arguments: &MapsArguments) -> Result<ExitCode, Failure> {
     if !arguments.source.is_waiting() {
-        return arguments.source.inspect(|inspected, stop| {
+        return arguments.source.inspect_tables(|inspected, stop| {
             let written = arguments.write(io::stdout().lock(), inspected, stop)?;
             let is_complete = written.map_err(|error| of_output(&error))?;
             Ok(exit_code(false, is_complete))
@@ -146,7 +146,7 @@ fn show(arguments: &MapsArguments) -> Result<ExitCode, Failure> {
 
     let of_file = |error| Failure::machine(format!("a temporary file cannot be written: {error}"));
     let mut kept = tempfile::tempfile().map_err(of_file)?;
-    let code = arguments.source.inspect(|inspected, stop| {
+    let code = arguments.source.inspect_tables(|inspected, stop| {
         let written = arguments.write(&kept, inspected, stop)?;
         Ok(exit_code(false, written.map_err(of_file)?))
     })?;
@@ -158,7 +158,7 @@ fn show(arguments: &MapsArguments) -> Result<ExitCode, Failure> {
 
 /// Prints the tables as a tree.
 fn show_tree(arguments: &MapsArguments) -> Result<ExitCode, Failure> {
-    let (report, code) = arguments.source.inspect(|inspected, stop| {
+    let (report, code) = arguments.source.inspect_tables(|inspected, stop| {
         let memory = inspected.source.memory();
         let tree = TableTree::new(memory, &inspected.mmu(), TreeLimits::default(), stop);
         let report = if arguments.json {
@@ -181,7 +181,7 @@ fn write_page(arguments: &MapsArguments, path: &Path) -> Result<ExitCode, Failur
     }
     let limits = arguments.repeats.limits();
 
-    let (page, summary, code) = arguments.source.inspect(|inspected, stop| {
+    let (page, summary, code) = arguments.source.inspect_tables(|inspected, stop| {
         let page = MapsPage::new(inspected, limits, stop);
         let summary = page.summary(&path.display().to_string());
         Ok((page.html(), summary, exit_code(false, page.is_complete())))
@@ -222,7 +222,7 @@ fn monitor_text(
 ) -> Result<(String, String), Failure> {
     let address = match answer {
         MonitorAnswer::File(path) => {
-            let name = path.display().to_string();
+            let name = file::input_name(path);
             let text = file::read_input(path, MAX_ANSWER).map_err(|error| {
                 Failure::of_io(format!("{name}: cannot be read: {error}"), &error)
             })?;
@@ -260,7 +260,7 @@ fn check_listable(inspected: &Inspected, name: &str, limits: Limits) -> Result<(
         totals.add(&found);
         if totals.repeated > 0 || totals.pages() > MAX_LISTED {
             return Err(Failure::Input(format!(
-                "{name}: QEMU would list more than {MAX_LISTED} pages, or tables that point to themselves, and do \
+                "{name}: QEMU would list more than four million pages, or tables that point to themselves, and do \
                  nothing else meanwhile"
             )));
         }
@@ -289,7 +289,15 @@ impl MapsArguments {
         let range = self.range.map_or(all, |range| (range.0, range.1));
         if self.range.is_some() {
             check_width(range.1, mode)?;
-            check_canonical(range, mode)?;
+            check_canonical("--range", [range.0, range.1], mode)?;
+        }
+        if let Some(address) = self.has {
+            check_width(address, mode)?;
+            check_canonical("--has", [address], mode)?;
+            if address < range.0 || range.1 < address {
+                let problem = format!("--has: {address} is not one of the addresses of --range");
+                return Err(Failure::Input(problem));
+            }
         }
         Ok(MapsOptions {
             shape: self.shape(),
@@ -313,16 +321,20 @@ impl MapsArguments {
     }
 }
 
-/// Checks that a range begins and ends at addresses that exist.
-fn check_canonical((first, last): (VirtAddr, VirtAddr), mode: PagingMode) -> Result<(), Failure> {
+/// Checks that the addresses of an option exist.
+fn check_canonical<const N: usize>(
+    option: &str,
+    addresses: [VirtAddr; N],
+    mode: PagingMode,
+) -> Result<(), Failure> {
     let bits = match mode {
         PagingMode::FourLevel => 48,
         PagingMode::FiveLevel => 57,
         _ => return Ok(()),
     };
-    match [first, last].into_iter().find(|address| !address.is_canonical(bits)) {
+    match addresses.into_iter().find(|address| !address.is_canonical(bits)) {
         Some(address) => {
-            Err(Failure::Input(format!("--range: {address} is not canonical in {mode} paging")))
+            Err(Failure::Input(format!("{option}: {address} is not canonical in {mode} paging")))
         }
         None => Ok(()),
     }

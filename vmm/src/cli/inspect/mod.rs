@@ -15,7 +15,8 @@ use crate::report::inspect::Inspected;
 use colour::ColourArguments;
 use crosswalk_inspect::{
     DerivedState, ImageFormat, ImageOptions, KvmAddress, KvmGuest, Limits, LiveGuest, MemoryImage,
-    MemoryImageError, MonitorAddress, RamRange, RegisterOrigin, Source, StateOptions,
+    MemoryImageError, MonitorAddress, RamRange, ReadError, RegisterOrigin, Source, StateOptions,
+    missing_root,
 };
 use mmu_core::x86::profile::PHYSICAL_ADDRESS_BITS;
 use mmu_core::{ControlState, Cr0, Cr4, Efer, Features, PagingMode, Profile, VirtAddr};
@@ -160,8 +161,16 @@ impl LiveName {
 
 impl SourceArguments {
     /// Opens the source, takes the registers, and does something with them that nobody waits for: what is printed
-    /// is printed later, when a live guest runs again.
+    /// is printed later, when a live guest runs again. The root table may be missing.
     fn inspect<T>(
+        &self,
+        work: impl FnOnce(&Inspected, &AtomicBool) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        self.inspect_anything(false, work)
+    }
+
+    /// The same with a look at all tables, of which there must be a root.
+    fn inspect_tables<T>(
         &self,
         work: impl FnOnce(&Inspected, &AtomicBool) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
@@ -170,6 +179,17 @@ impl SourceArguments {
 
     /// The same, where the work may stop another guest.
     fn inspect_beside<T>(
+        &self,
+        stops_guest: bool,
+        work: impl FnOnce(&Inspected, &AtomicBool) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        self.inspect_anything(stops_guest, |inspected, stop| {
+            check_root(inspected)?;
+            work(inspected, stop)
+        })
+    }
+
+    fn inspect_anything<T>(
         &self,
         stops_guest: bool,
         work: impl FnOnce(&Inspected, &AtomicBool) -> Result<T, Failure>,
@@ -329,6 +349,22 @@ fn check_width(address: VirtAddr, mode: PagingMode) -> Result<(), Failure> {
     }
     Err(Failure::Input(format!(
         "{address}: expected an address of 32 bits, since the image is in {mode} paging"
+    )))
+}
+
+/// Checks that something of the root table can be read. Where nothing was looked at, nothing found means nothing.
+fn check_root(inspected: &Inspected) -> Result<(), Failure> {
+    let Some(root) = missing_root(inspected.source.memory(), &inspected.mmu()) else {
+        return Ok(());
+    };
+    let Inspected { name, derived, .. } = inspected;
+    let why = match root.error {
+        ReadError::Outside(_) => "is not in its memory".to_owned(),
+        error => format!("cannot be read: {error}"),
+    };
+    Err(Failure::Input(format!(
+        "{name}: the root table at {} {why} (CR3={:#x}): there is nothing to look at; --cr3 names another root",
+        root.at, derived.state.cr3
     )))
 }
 

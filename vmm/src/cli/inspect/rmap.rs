@@ -25,7 +25,7 @@ pub(in crate::cli) struct RmapArguments {
 pub(in crate::cli) fn run(arguments: &RmapArguments) -> Result<ExitCode, Failure> {
     let at = PhysAddr::new(arguments.address);
 
-    let (report, code) = arguments.source.inspect(|inspected, stop| {
+    let (report, code) = arguments.source.inspect_tables(|inspected, stop| {
         let map = ReverseMap::new(inspected, at, arguments.repeats.limits(), stop);
         let report = if arguments.json { map.json() } else { map.text() };
         Ok((report, exit_code(false, map.is_complete())))

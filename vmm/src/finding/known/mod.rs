@@ -246,7 +246,7 @@ pub fn id_of(quirk: Quirks, machine: &Identity) -> Option<String> {
 /// # Errors
 /// If the file cannot be read or is malformed. The error names the place.
 pub fn from_file(path: &Path) -> Result<Vec<KnownFinding>, KnownError> {
-    let name = path.display().to_string();
+    let name = file::input_name(path);
     match file::read_input(path, MAX_BYTES) {
         Ok(text) => from_text(&name, &text),
         Err(error) => Err(KnownError { name, problem: error.to_string() }),
@@ -259,7 +259,10 @@ pub fn from_file(path: &Path) -> Result<Vec<KnownFinding>, KnownError> {
 /// If the text is malformed. The error names the place.
 pub fn from_text(name: &str, text: &str) -> Result<Vec<KnownFinding>, KnownError> {
     let error = |problem: String| KnownError { name: name.to_owned(), problem };
-    let file: File = toml::from_str(text).map_err(|e| error(e.to_string()))?;
+    let file: File = toml::from_str(text).map_err(|bad| {
+        let before = bad.span().and_then(|place| text.get(..place.start)).unwrap_or_default();
+        error(format!("line {}: {}", before.split('\n').count(), bad.message()))
+    })?;
 
     let mut all = Vec::new();
     for include in &file.include {

@@ -52,7 +52,7 @@ fn describe(text: &mut String, finding: &AuditFinding) {
     let number = if *count == 1 { String::new() } else { format!(", {}", with_commas(*count)) };
 
     let place = match finding.check {
-        AuditCheck::ReservedBit | AuditCheck::TableOutsideImage => format!("at {address}"),
+        check if is_of_entries(check) => format!("at {address}"),
         _ => format!("{rights} {address}"),
     };
     line(text, &format!("  {first:#018x}-{last:#018x} {place}{number}"));
@@ -61,13 +61,21 @@ fn describe(text: &mut String, finding: &AuditFinding) {
     }
 }
 
+/// Whether the findings of a check are about entries that map nothing, and not about pages.
+pub(super) const fn is_of_entries(check: AuditCheck) -> bool {
+    matches!(
+        check,
+        AuditCheck::ReservedBit | AuditCheck::TableOutsideImage | AuditCheck::UnreadableTable
+    )
+}
+
 /// What the findings of a check are.
 pub(super) const fn meaning(check: AuditCheck, count: u64) -> &'static str {
     match (check, count) {
         (AuditCheck::Wx, 1) => "range of pages is writable and executable",
         (AuditCheck::Wx, _) => "ranges of pages are writable and executable",
-        (AuditCheck::ReservedBit | AuditCheck::TableOutsideImage, 1) => "range of addresses",
-        (AuditCheck::ReservedBit | AuditCheck::TableOutsideImage, _) => "ranges of addresses",
+        (check, 1) if is_of_entries(check) => "range of addresses",
+        (check, _) if is_of_entries(check) => "ranges of addresses",
         (_, 1) => "range of pages",
         (_, _) => "ranges of pages",
     }

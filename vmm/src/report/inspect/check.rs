@@ -3,7 +3,7 @@
 use super::Inspected;
 use super::image::InspectedJson;
 use crate::report::style::json::to_text;
-use crate::report::style::number::with_commas;
+use crate::report::style::number::{numbered, with_commas};
 use crate::report::style::table::line;
 use crosswalk_inspect::monitor::{MonitorCheck, MonitorDifference, TlbLine};
 use crosswalk_inspect::{Found, Limits};
@@ -22,8 +22,10 @@ pub fn compare(
     for found in inspected.source.scan(&inspected.mmu(), limits) {
         match found {
             Found::Page(entry) | Found::Reserved(entry) => check.add(&entry),
+            Found::Repeated(entry) => check.leave_out(entry.first, entry.last),
+            Found::Unreadable(entries) => check.leave_out(entries.first, entries.last),
             Found::Table(_) if stop.load(Ordering::Relaxed) => return false,
-            _ => {}
+            Found::Table(_) => {}
         }
     }
     check.finish();
@@ -35,7 +37,7 @@ pub fn text(inspected: &Inspected, check: &MonitorCheck, is_complete: bool) -> S
     let mut text = String::new();
     inspected.describe(&mut text);
 
-    line(&mut text, &format!("{} pages: both say the same.", with_commas(check.agreed())));
+    line(&mut text, &format!("{}: both say the same.", numbered(check.agreed(), "page")));
     for (kind, found) in check.differences() {
         let count = with_commas(found.count);
         line(&mut text, &format!("{count} differ: {}", kind.meaning()));
@@ -51,6 +53,16 @@ pub fn text(inspected: &Inspected, check: &MonitorCheck, is_complete: bool) -> S
             &format!(
                 "{count} pages look executable by the flags of their leaves, which is all that the \
                  monitor shows, and are not, by an entry above (RIGHT-1)."
+            ),
+        );
+    }
+    if check.unseen() > 0 {
+        let count = numbered(check.unseen(), "page");
+        line(
+            &mut text,
+            &format!(
+                "{count} of the monitor: not compared, since their tables cannot be read, or were not read again \
+                 (--repeats)."
             ),
         );
     }
@@ -75,6 +87,7 @@ pub fn json(inspected: &Inspected, check: &MonitorCheck, is_complete: bool) -> S
         agreed: check.agreed(),
         differences: differences.collect(),
         leaf_only: check.leaf_only(),
+        unseen: check.unseen(),
         complete: is_complete,
     })
 }
@@ -85,6 +98,7 @@ struct MonitorDocument<'i> {
     agreed: u64,
     differences: Vec<MonitorDifferenceJson>,
     leaf_only: u64,
+    unseen: u64,
     complete: bool,
 }
 

@@ -1,11 +1,11 @@
 //! The image or the guest that is inspected, and the registers with which it is.
 
 use super::guest::{self, GuestJson};
-use crate::report::style::number::{counted, size};
+use crate::report::style::number::{numbered, size};
 use crate::report::style::table::line;
 use crosswalk_case::Hex;
 use crosswalk_inspect::{DerivedState, RegisterOrigins, Source};
-use mmu_core::{AnyMmu, Profile};
+use mmu_core::{AnyMmu, PagingMode, Profile};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ impl Inspected {
             Source::Kvm(_) => "guest of KVM".to_owned(),
         };
         let memory = self.source.memory();
-        let ranges = counted(memory.range_count(), "range");
+        let ranges = numbered(memory.range_count(), "range");
         format!("{kind}, {} in {ranges}", size(memory.byte_count().into()))
     }
 
@@ -58,7 +58,7 @@ impl Inspected {
 
         let cpus = match source.cpu_count() {
             0 => "without registers".to_owned(),
-            count => counted(count as u64, "CPU"),
+            count => numbered(count as u64, "CPU"),
         };
         line(text, &format!("{name}: {}, {cpus}", self.kind_and_memory()));
         for (fact, sentence) in self.guest_facts() {
@@ -67,8 +67,8 @@ impl Inspected {
         line(
             text,
             &format!(
-                "CPU {cpu}: {} paging, CR0={:#x} CR3={:#x} CR4={:#x} EFER={:#x}",
-                state.mode(),
+                "CPU {cpu}: {}, CR0={:#x} CR3={:#x} CR4={:#x} EFER={:#x}",
+                paging(state.mode()),
                 state.cr0.bits(),
                 state.cr3,
                 state.cr4.bits(),
@@ -110,6 +110,14 @@ impl Inspected {
             physical_address_bits: profile.physical_address_bits,
             derived: &derived.derived,
         }
+    }
+}
+
+/// The mode in words.
+fn paging(mode: PagingMode) -> String {
+    match mode {
+        PagingMode::Unpaged => "no paging, linear addresses are physical".to_owned(),
+        mode => format!("{mode} paging"),
     }
 }
 

@@ -1,8 +1,9 @@
 //! What stands in the way of a scan: entries with reserved bits, tables that are not in the image, and
 //! tables that were read before. Those next to each other are reported as one.
 
+use crate::report::style::number::with_commas;
 use crosswalk_case::Hex;
-use crosswalk_inspect::{Found, ReadError};
+use crosswalk_inspect::{Found, ReadError, entry_count};
 use mmu_core::VirtAddr;
 use mmu_core::walk::EntryMeaning;
 use serde::Serialize;
@@ -34,13 +35,12 @@ impl ScanProblem {
         let (entry, kind) = match found {
             Found::Table(_) | Found::Page(_) => return None,
             Found::Unreadable(unreadable) => {
-                let bytes = unreadable.last.get() - unreadable.first.get();
                 return Some(Self {
                     first: unreadable.first,
                     last: unreadable.last,
                     kind: ProblemKind::Unreadable,
                     level: unreadable.level.entry_name,
-                    count: (bytes >> unreadable.level.shift) + 1,
+                    count: entry_count(unreadable),
                     at: unreadable.at.get(),
                     detail: match unreadable.error {
                         ReadError::Outside(_) => "not in the image".to_owned(),
@@ -89,6 +89,11 @@ impl ScanProblem {
         is_next && is_alike
     }
 
+    /// Whether tables were read before, and are not read again: something is mapped there.
+    pub(super) const fn is_repeated(&self) -> bool {
+        matches!(self.kind, ProblemKind::Repeated)
+    }
+
     /// The physical address of the first entry.
     pub(super) const fn at(&self) -> u64 {
         self.at
@@ -96,8 +101,9 @@ impl ScanProblem {
 
     /// The problem in words, without the addresses.
     pub(super) fn words(&self) -> String {
-        let Self { level, count, at, detail, .. } = self;
-        match (self.kind, count) {
+        let Self { level, at, detail, .. } = self;
+        let count = with_commas(self.count);
+        match (self.kind, self.count) {
             (ProblemKind::Reserved, 1) => format!("{level} at {at:#x}: {detail}"),
             (ProblemKind::Reserved, _) => format!("{count} {level}s at {at:#x}: {detail}"),
             (ProblemKind::Unreadable, _) => format!("{level}s at {at:#x}: {detail}"),

@@ -7,8 +7,8 @@ use crate::report::style::number::with_commas;
 use crate::report::style::table::line;
 use crosswalk_case::Hex;
 use crosswalk_inspect::{Found, LeadsTo, Limits, ScanPiece};
-use mmu_core::PhysAddr;
 use mmu_core::walk::PresentEntry;
+use mmu_core::{PagingMode, PhysAddr};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -20,6 +20,9 @@ const MAX_KEPT: usize = 10_000;
 
 /// The most entries that are told apart.
 const MAX_ENTRIES: usize = 1 << 20;
+
+/// The frame in CR3. In PAE paging the four entries are somewhere in it.
+const CR3_ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 /// The entries that lead to a physical address.
 #[derive(Debug)]
@@ -133,6 +136,17 @@ impl<'i> ReverseMap<'i> {
         self.is_complete
     }
 
+    /// Whether CR3 leads to the frame. Outside long mode its upper half does not count.
+    fn is_root(&self) -> bool {
+        let state = &self.inspected.derived.state;
+        let root = match state.mode() {
+            PagingMode::Unpaged => return false,
+            mode if mode.is_long_mode() => state.cr3 & CR3_ADDRESS,
+            _ => state.cr3 & CR3_ADDRESS & u64::from(u32::MAX),
+        };
+        PhysAddr::new(root).frame() == self.at.frame()
+    }
+
     /// The entries for people.
     pub fn text(&self) -> String {
         let Self { inspected, at, found, pages, paths, repeated, unreadable, is_complete, .. } =
@@ -166,6 +180,9 @@ impl<'i> ReverseMap<'i> {
         let noun = if *pages == 1 { "mapping" } else { "mappings" };
         let pages = with_commas(*pages);
         line(&mut text, &format!("{at}: {pages} {noun}; {}.", self.table_use()));
+        if self.is_root() {
+            line(&mut text, "The root table (CR3) is in its frame.");
+        }
         repeated_tables(&mut text, *repeated);
         unreadable_tables(&mut text, *unreadable);
         if !inspected.source.has(*at) {
@@ -185,6 +202,7 @@ impl<'i> ReverseMap<'i> {
             image: inspected.json(),
             physical: Hex(at.get()),
             in_image: inspected.source.has(*at),
+            is_root: self.is_root(),
             led_by: found.iter().map(leads_json).collect(),
             mappings: *pages,
             table_entries: entries.len(),
@@ -219,6 +237,7 @@ struct ReverseDocument<'i> {
     image: InspectedJson<'i>,
     physical: Hex,
     in_image: bool,
+    is_root: bool,
     led_by: Vec<LeadsJson>,
     mappings: u64,
     table_entries: usize,

@@ -7,7 +7,7 @@ mod printable;
 pub(super) mod table;
 
 pub(crate) use colour::Coloured;
-pub(crate) use printable::printable;
+pub(crate) use printable::{printable, within_line};
 pub(crate) use table::in_80_columns;
 
 /// The names of columns in texts.

@@ -11,7 +11,7 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
 }
 
 /// The same for words within a line, which cannot begin another one.
-pub(in crate::report) fn within_line(words: &str) -> Cow<'_, str> {
+pub(crate) fn within_line(words: &str) -> Cow<'_, str> {
     escape(words, is_obeyed)
 }
 

@@ -1,6 +1,6 @@
 //! Mappings for scripts: one document with ranges, written while they are found, or a line for each page.
 
-use super::MapsSink;
+use super::{MapsEnd, MapsSink};
 use crate::report::inspect::Inspected;
 use crate::report::inspect::problem::{ScanProblem, ScanProblemJson};
 use crosswalk_case::Hex;
@@ -58,6 +58,8 @@ struct TotalsJson {
     reserved: u64,
     repeated: u64,
     unreadable: u64,
+    passed_pages: Option<u64>,
+    passed_bytes: Option<u64>,
     complete: bool,
 }
 
@@ -104,7 +106,8 @@ fn page_json(page: &PresentEntry, address: u64) -> PageJson {
     }
 }
 
-const fn totals_json(totals: &ScanTotals, complete: bool) -> TotalsJson {
+fn totals_json(end: &MapsEnd) -> TotalsJson {
+    let MapsEnd { totals, passed, is_complete, .. } = end;
     TotalsJson {
         pages_4_kib: totals.small,
         pages_2_or_4_mib: totals.large,
@@ -114,7 +117,9 @@ const fn totals_json(totals: &ScanTotals, complete: bool) -> TotalsJson {
         reserved: totals.reserved,
         repeated: totals.repeated,
         unreadable: totals.unreadable,
-        complete,
+        passed_pages: passed.as_ref().map(ScanTotals::pages),
+        passed_bytes: passed.as_ref().map(|passed| passed.bytes),
+        complete: *is_complete,
     }
 }
 
@@ -170,7 +175,7 @@ impl MapsSink for RangesDocument<'_> {
         Ok(())
     }
 
-    fn end(&mut self, totals: &ScanTotals, is_complete: bool) -> io::Result<()> {
+    fn end(&mut self, end: &MapsEnd) -> io::Result<()> {
         let last = self.ranges.finish();
         self.range(last)?;
 
@@ -178,7 +183,7 @@ impl MapsSink for RangesDocument<'_> {
         let problems: Vec<_> = self.problems.iter().map(ScanProblem::json).collect();
         write_value(self.out, &problems)?;
         write!(self.out, ",\n\"totals\": ")?;
-        write_value(self.out, &totals_json(totals, is_complete))?;
+        write_value(self.out, &totals_json(end))?;
         writeln!(self.out, "\n}}")?;
         self.out.flush()
     }
@@ -221,8 +226,8 @@ impl MapsSink for JsonLines<'_> {
         self.line(&LineJson::Problem(problem.json()))
     }
 
-    fn end(&mut self, totals: &ScanTotals, is_complete: bool) -> io::Result<()> {
-        self.line(&LineJson::Totals(totals_json(totals, is_complete)))?;
+    fn end(&mut self, end: &MapsEnd) -> io::Result<()> {
+        self.line(&LineJson::Totals(totals_json(end)))?;
         self.out.flush()
     }
 }

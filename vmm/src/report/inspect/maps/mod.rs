@@ -36,6 +36,11 @@ pub enum MapsShape {
 }
 
 impl MapsShape {
+    /// Whether pages that are alike are put together: of a page, the others of its range are needed.
+    const fn has_ranges(self) -> bool {
+        matches!(self, Self::Ranges | Self::Json)
+    }
+
     /// Whether people read it, and not a program.
     pub const fn is_for_people(self) -> bool {
         matches!(self, Self::Ranges | Self::Pages | Self::Stats)
@@ -64,7 +69,19 @@ trait MapsSink {
     fn problem(&mut self, problem: &ScanProblem) -> io::Result<()>;
 
     /// All has been found, or the user wants no more.
-    fn end(&mut self, totals: &ScanTotals, is_complete: bool) -> io::Result<()>;
+    fn end(&mut self, end: &MapsEnd) -> io::Result<()>;
+}
+
+/// What is known at the end.
+struct MapsEnd {
+    /// All that was found.
+    totals: ScanTotals,
+    /// The pages that pass the filter, if there is one.
+    passed: Option<ScanTotals>,
+    /// The address that was asked for, if nothing that is shown has it.
+    missed: Option<VirtAddr>,
+    /// Whether the scan got to the end.
+    is_complete: bool,
 }
 
 /// Writes the mappings while it finds them. `stop` ends it early, with what was found until then. Returns
@@ -81,7 +98,7 @@ pub fn write(
     let mode = inspected.derived.state.mode();
     let mut sink: Box<dyn MapsSink + '_> = match options.shape {
         MapsShape::Ranges => Box::new(text::RangeLines::new(out, inspected, options.has)?),
-        MapsShape::Pages => Box::new(text::PageLines::new(out, inspected)?),
+        MapsShape::Pages => Box::new(text::PageLines::new(out, inspected, options.has)?),
         MapsShape::Stats => Box::new(text::RightsTable::new(out, inspected)?),
         MapsShape::Json => Box::new(json::RangesDocument::new(out, inspected, options.has)?),
         MapsShape::JsonLines => Box::new(json::JsonLines::new(out, inspected)?),
@@ -92,6 +109,8 @@ pub fn write(
     let mmu = inspected.mmu();
     let scan = Scan::new(inspected.source.memory(), &mmu, options.range, options.limits);
     let mut totals = ScanTotals::default();
+    let mut passed = (options.filter != PageFilter::default()).then(ScanTotals::default);
+    let mut missed = options.has;
     let mut problem: Option<ScanProblem> = None;
     let mut is_complete = true;
     for found in scan {
@@ -101,11 +120,24 @@ pub fn write(
                 if let Some(problem) = problem.take() {
                     sink.problem(&problem)?;
                 }
-                if options.filter.passes(page) {
+                if !options.filter.passes(page) {
+                    continue;
+                }
+                if let Some(passed) = &mut passed {
+                    passed.add(&found);
+                }
+                let is_asked = options.has.is_some_and(|has| page.first <= has && has <= page.last);
+                if is_asked {
+                    missed = None;
+                }
+                if is_asked || options.has.is_none() || options.shape.has_ranges() {
                     sink.page(page)?;
                 }
             }
             (_, Some(next)) => {
+                if options.has.is_some_and(|has| next.first <= has && has <= next.last) {
+                    missed = None;
+                }
                 let is_absorbed = problem.as_mut().is_some_and(|open| open.absorb(&next));
                 if !is_absorbed && let Some(before) = problem.replace(next) {
                     sink.problem(&before)?;
@@ -122,6 +154,6 @@ pub fn write(
     if let Some(problem) = problem {
         sink.problem(&problem)?;
     }
-    sink.end(&totals, is_complete)?;
+    sink.end(&MapsEnd { totals, passed, missed, is_complete })?;
     Ok(is_complete)
 }

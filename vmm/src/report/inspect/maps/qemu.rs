@@ -1,8 +1,7 @@
 //! Mappings as QEMU's monitor prints them: nothing else is written.
 
-use super::MapsSink;
+use super::{MapsEnd, MapsSink};
 use crate::report::inspect::problem::ScanProblem;
-use crosswalk_inspect::ScanTotals;
 use crosswalk_inspect::monitor::{MemRanges, TlbLine};
 use mmu_core::PagingMode;
 use mmu_core::walk::PresentEntry;
@@ -28,7 +27,7 @@ impl MapsSink for Tlb<'_> {
         Ok(())
     }
 
-    fn end(&mut self, _: &ScanTotals, _: bool) -> io::Result<()> {
+    fn end(&mut self, _: &MapsEnd) -> io::Result<()> {
         self.out.flush()
     }
 }
@@ -54,7 +53,7 @@ impl MapsSink for Mem<'_> {
         Ok(())
     }
 
-    fn end(&mut self, _: &ScanTotals, _: bool) -> io::Result<()> {
+    fn end(&mut self, _: &MapsEnd) -> io::Result<()> {
         if let Some(line) = self.ranges.finish() {
             writeln!(self.out, "{line}")?;
         }

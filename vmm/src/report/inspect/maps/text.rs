@@ -1,9 +1,9 @@
 //! Mappings for people, in 80 columns.
 
-use super::MapsSink;
+use super::{MapsEnd, MapsSink};
 use crate::report::inspect::problem::ScanProblem;
 use crate::report::inspect::{Inspected, letters};
-use crate::report::style::number::{counted, size, with_commas};
+use crate::report::style::number::{numbered, size, with_commas};
 use crate::report::style::printable;
 use crate::report::style::table::line;
 use crosswalk_inspect::{PageFlags, PageRange, PageRanges, ScanTotals};
@@ -46,7 +46,10 @@ impl<'o> Sheet<'o> {
         )
     }
 
-    fn problem(&mut self, problem: &ScanProblem) -> io::Result<()> {
+    fn problem(&mut self, problem: &ScanProblem, has: Option<VirtAddr>) -> io::Result<()> {
+        if has.is_some_and(|address| address < problem.first || address > problem.last) {
+            return Ok(());
+        }
         let digits = self.digits;
         let [first, last] = [problem.first, problem.last].map(VirtAddr::get);
         let mut text = String::new();
@@ -54,10 +57,31 @@ impl<'o> Sheet<'o> {
         self.out.write_all(text.as_bytes())
     }
 
-    fn end(&mut self, totals: &ScanTotals, has_letters: bool, is_complete: bool) -> io::Result<()> {
+    fn end(&mut self, end: &MapsEnd, has_letters: bool) -> io::Result<()> {
+        let MapsEnd { totals, passed, missed, is_complete } = end;
         let mut text = String::new();
-        if has_letters {
+        if has_letters && missed.is_none() {
             line(&mut text, LEGEND);
+        }
+        match (missed, passed) {
+            (Some(address), None) => line(&mut text, &format!("{address}: nothing is mapped.")),
+            (Some(address), Some(_)) => {
+                line(&mut text, &format!("{address}: no page passes --filter."));
+            }
+            _ => {}
+        }
+        if let Some(passed) = passed {
+            line(
+                &mut text,
+                &match passed.pages() {
+                    0 => "No page passes --filter. All pages:".to_owned(),
+                    _ => format!(
+                        "{} pass --filter: {}. All pages:",
+                        size(passed.bytes.into()),
+                        kinds(passed)
+                    ),
+                },
+            );
         }
         for sentence in in_words(totals) {
             line(&mut text, &sentence);
@@ -70,7 +94,6 @@ impl<'o> Sheet<'o> {
     }
 }
 
-/// The size of the pages of a range, in two letters.
 /// The size of a page of 2^`shift` bytes, in two letters.
 pub(in crate::report::inspect) const fn short_page_size(shift: u8) -> &'static str {
     match shift {
@@ -97,17 +120,12 @@ const fn flag(pages: PageFlags, letter: char) -> char {
 
 /// What there is, in sentences.
 pub(in crate::report::inspect) fn in_words(totals: &ScanTotals) -> Vec<String> {
-    let ScanTotals { small, large, huge, bytes, tables, reserved, repeated, unreadable } = *totals;
-    let pages = [(small, "small"), (large, "large (2 or 4 MiB)"), (huge, "huge (1 GiB)")];
-    let pages = pages.into_iter().filter(|(count, _)| *count > 0);
-    let pages: Vec<_> =
-        pages.map(|(count, what)| format!("{} {what}", with_commas(count))).collect();
-
+    let ScanTotals { bytes, tables, reserved, repeated, unreadable, .. } = *totals;
     let mapped = match totals.pages() {
         0 => "No page is mapped".to_owned(),
-        _ => format!("{} are mapped by pages: {}", size(bytes.into()), pages.join(", ")),
+        _ => format!("{} are mapped by pages: {}", size(bytes.into()), kinds(totals)),
     };
-    let mut sentences = vec![format!("{mapped}; {} below the root.", counted(tables, "table"))];
+    let mut sentences = vec![format!("{mapped}; {} below the root.", numbered(tables, "table"))];
     for (count, what) in [
         (reserved, "with reserved bits set"),
         (repeated, "to tables that were read before at the same level and are not shown again"),
@@ -118,10 +136,20 @@ pub(in crate::report::inspect) fn in_words(totals: &ScanTotals) -> Vec<String> {
         }
     }
     if unreadable > 0 {
-        let pieces = counted(unreadable, "piece");
+        let pieces = numbered(unreadable, "piece");
         sentences.push(format!("{pieces} of tables cannot be read."));
     }
     sentences
+}
+
+/// Number of pages of each size.
+fn kinds(totals: &ScanTotals) -> String {
+    let ScanTotals { small, large, huge, .. } = *totals;
+    let pages = [(small, "small"), (large, "large (2 or 4 MiB)"), (huge, "huge (1 GiB)")];
+    let pages = pages.into_iter().filter(|(count, _)| *count > 0);
+    let pages: Vec<_> =
+        pages.map(|(count, what)| format!("{} {what}", with_commas(count))).collect();
+    pages.join(", ")
 }
 
 /// Ranges of pages that are alike.
@@ -158,28 +186,30 @@ impl MapsSink for RangeLines<'_> {
     fn problem(&mut self, problem: &ScanProblem) -> io::Result<()> {
         let before = self.ranges.finish();
         self.range(before)?;
-        match self.has {
-            Some(address) if address < problem.first || address > problem.last => Ok(()),
-            _ => self.sheet.problem(problem),
-        }
+        self.sheet.problem(problem, self.has)
     }
 
-    fn end(&mut self, totals: &ScanTotals, is_complete: bool) -> io::Result<()> {
+    fn end(&mut self, end: &MapsEnd) -> io::Result<()> {
         let last = self.ranges.finish();
         self.range(last)?;
         writeln!(self.sheet.out)?;
-        self.sheet.end(totals, true, is_complete)
+        self.sheet.end(end, true)
     }
 }
 
 /// Every page.
 pub(super) struct PageLines<'o> {
     sheet: Sheet<'o>,
+    has: Option<VirtAddr>,
 }
 
 impl<'o> PageLines<'o> {
-    pub(super) fn new(out: &'o mut dyn Write, inspected: &Inspected) -> io::Result<Self> {
-        Ok(Self { sheet: Sheet::new(out, inspected)? })
+    pub(super) fn new(
+        out: &'o mut dyn Write,
+        inspected: &Inspected,
+        has: Option<VirtAddr>,
+    ) -> io::Result<Self> {
+        Ok(Self { sheet: Sheet::new(out, inspected)?, has })
     }
 }
 
@@ -189,12 +219,12 @@ impl MapsSink for PageLines<'_> {
     }
 
     fn problem(&mut self, problem: &ScanProblem) -> io::Result<()> {
-        self.sheet.problem(problem)
+        self.sheet.problem(problem, self.has)
     }
 
-    fn end(&mut self, totals: &ScanTotals, is_complete: bool) -> io::Result<()> {
+    fn end(&mut self, end: &MapsEnd) -> io::Result<()> {
         writeln!(self.sheet.out)?;
-        self.sheet.end(totals, true, is_complete)
+        self.sheet.end(end, true)
     }
 }
 
@@ -222,7 +252,7 @@ impl MapsSink for RightsTable<'_> {
         Ok(())
     }
 
-    fn end(&mut self, totals: &ScanTotals, is_complete: bool) -> io::Result<()> {
+    fn end(&mut self, end: &MapsEnd) -> io::Result<()> {
         use mmu_core::x86::semantics::Rights;
 
         for (bits, bytes) in (0..).zip(self.by_rights) {
@@ -232,6 +262,6 @@ impl MapsSink for RightsTable<'_> {
             }
         }
         writeln!(self.sheet.out)?;
-        self.sheet.end(totals, false, is_complete)
+        self.sheet.end(end, false)
     }
 }

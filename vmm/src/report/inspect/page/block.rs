@@ -26,6 +26,8 @@ pub(super) struct Block {
     pub(super) range: Option<PageRange>,
     /// What stands in the way, in words; of the first if there are several.
     pub(super) problem: Option<String>,
+    /// Whether it has nothing but tables that were read before and not again.
+    pub(super) is_repeated: bool,
     /// Number of ranges and problems that the block stands for.
     pub(super) count: u64,
     /// The physical address of the first entry.
@@ -42,6 +44,7 @@ impl Block {
             bytes,
             range: Some(range),
             problem: None,
+            is_repeated: false,
             count: 1,
             at,
         }
@@ -54,6 +57,7 @@ impl Block {
             bytes: [0; 8],
             range: None,
             problem: Some(problem.words()),
+            is_repeated: problem.is_repeated(),
             count: 1,
             at: problem.at(),
         }
@@ -106,6 +110,7 @@ impl Block {
             self.problem.clone_from(&next.problem);
         }
         self.range = None;
+        self.is_repeated &= next.is_repeated;
         self.count += next.count;
     }
 }
@@ -233,7 +238,8 @@ mod tests {
             let mut bytes = [0; 8];
             bytes[number % 8] = 0x1000;
             let (last, count) = (first + 0xfff, 1);
-            let block = Block { first, last, bytes, range: None, problem: None, count, at: 0 };
+            let (range, problem, is_repeated) = (None, None, false);
+            let block = Block { first, last, bytes, range, problem, is_repeated, count, at: 0 };
             blocks.add(block);
         }
         blocks.fit(MAX_BLOCKS);
@@ -270,6 +276,7 @@ mod tests {
                 bytes: [bytes, 0, 0, 0, 0, 0, 0, 0],
                 range: None,
                 problem: None,
+                is_repeated: false,
                 count: 1,
                 at: 0,
             };

@@ -1,7 +1,7 @@
 //! The findings of an audit, with links to where they are in the picture and in the tables.
 
 use super::block::Block;
-use crate::report::inspect::audit::meaning;
+use crate::report::inspect::audit::{is_of_entries, meaning};
 use crate::report::inspect::letters;
 use crate::report::style::number::with_commas;
 use crosswalk_inspect::{Audit, AuditCheck, AuditChecks, AuditFinding};
@@ -69,8 +69,7 @@ fn show(
     entries: impl Fn(&AuditFinding) -> Option<String>,
 ) -> FindingView {
     let (first, last) = (finding.first.get(), finding.last.get());
-    let is_of_entries =
-        matches!(finding.check, AuditCheck::ReservedBit | AuditCheck::TableOutsideImage);
+    let is_of_entries = is_of_entries(finding.check);
     FindingView {
         range: format!("{first:#x}-{last:#x}"),
         rights: if is_of_entries { String::new() } else { letters(finding.rights) },

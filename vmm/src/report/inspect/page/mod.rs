@@ -12,13 +12,14 @@ mod table;
 
 use super::maps::in_words;
 use super::{Inspected, class, letters};
-use crate::report::style::number::{counted, numbered, size, with_commas};
+use crate::report::style::number::{numbered, size, with_commas};
 use crate::report::style::printable;
 use crate::report::style::table::line;
 use askama::Template;
 use block::{Blocks, MAX_BLOCKS};
 use crosswalk_inspect::{Audit, AuditChecks, Limits, Source, TableTree};
 use finding::CheckView;
+use mmu_core::PagingMode;
 use mmu_core::x86::semantics::Rights;
 use std::sync::atomic::AtomicBool;
 use strip::RegionView;
@@ -182,7 +183,7 @@ fn facts(inspected: &Inspected) -> Vec<(&'static str, String)> {
     let Inspected { source, cpu, derived, profile, .. } = inspected;
     let cpus = match source.cpu_count() {
         0 => "no registers".to_owned(),
-        count => format!("registers of {}", counted(count as u64, "CPU")),
+        count => format!("registers of {}", numbered(count as u64, "CPU")),
     };
 
     let what = match **source {
@@ -191,7 +192,7 @@ fn facts(inspected: &Inspected) -> Vec<(&'static str, String)> {
     };
     let paging = format!(
         "{}, physical addresses of {} bits, CPU {cpu}",
-        derived.state.mode(),
+        mode_words(derived.state.mode()),
         profile.physical_address_bits
     );
 
@@ -199,6 +200,14 @@ fn facts(inspected: &Inspected) -> Vec<(&'static str, String)> {
     facts.extend(inspected.guest_facts());
     facts.push(("paging", paging));
     facts
+}
+
+/// The mode, as the fact that it is.
+const fn mode_words(mode: PagingMode) -> &'static str {
+    match mode {
+        PagingMode::Unpaged => "none: linear addresses are physical",
+        mode => mode.name(),
+    }
 }
 
 fn registers(inspected: &Inspected) -> Vec<RegisterView> {

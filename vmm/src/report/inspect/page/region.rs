@@ -54,6 +54,7 @@ mod tests {
             bytes: [0x1000, 0, 0, 0, 0, 0, 0, 0],
             range: None,
             problem: None,
+            is_repeated: false,
             count: 1,
             at: 0,
         };

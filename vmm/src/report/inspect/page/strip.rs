@@ -104,6 +104,9 @@ pub(super) fn regions(
             first: format!("{:#x}", first.first),
             last: format!("{:#x}", last.last),
             about: match mapped {
+                0 if own.iter().any(|block| block.is_repeated) => {
+                    "tables that were read before and not again".to_owned()
+                }
                 0 => "nothing is mapped".to_owned(),
                 mapped => format!("{} mapped, {}", size(mapped.into()), numbered(count, "range")),
             },
@@ -160,6 +163,7 @@ fn show(
         rights: match rights {
             Some(rights) => letters(rights),
             None if mapped > 0 => "mixed".to_owned(),
+            None if block.is_repeated => "read before".to_owned(),
             None => "nothing".to_owned(),
         },
         size: if mapped > 0 { size(mapped.into()) } else { String::new() },
@@ -181,6 +185,7 @@ fn classes(block: &Block, rights: Option<Rights>, is_found: bool) -> String {
         Some(rights) => class(rights),
         None if block.has_wx() => "wx mixed",
         None if block.mapped() > 0 => "mixed",
+        None if block.is_repeated => "again",
         None => "no",
     }];
     if block.is_of_user() {
@@ -202,9 +207,10 @@ fn shares(blocks: &[Block]) -> Vec<(&'static str, u32)> {
     let of = |block: &Block| match block.rights() {
         Some(rights) => class(rights),
         None if block.mapped() > 0 => "mixed",
+        None if block.is_repeated => "again",
         None => "no",
     };
-    let classes = ["r", "w", "x", "wx", "mixed", "no"];
+    let classes = ["r", "w", "x", "wx", "mixed", "again", "no"];
     let share = |name: &'static str| {
         let own = blocks.iter().filter(|block| of(block) == name);
         (name, own.map(Block::width).sum())

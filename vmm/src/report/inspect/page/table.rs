@@ -4,7 +4,7 @@ use super::finding::checks_in;
 use crate::report::inspect::maps::{flag_letters, short_page_size};
 use crate::report::inspect::tree::{lost_letters, name};
 use crate::report::inspect::{class, letters};
-use crate::report::style::number::{counted, size};
+use crate::report::style::number::{counted, size, with_commas};
 use askama::Template;
 use crosswalk_inspect::{
     Audit, AuditFinding, TableTree, TreeLimits, TreeRun, TreeTable, TreeTarget,
@@ -95,7 +95,7 @@ impl Tables<'_> {
         let entries = 1_u32 << table.level.index_bits;
         let shared = match table.led_by {
             0 | 1 => String::new(),
-            count => format!(", {count} entries lead here"),
+            count => format!(", {} entries lead here", with_commas(count)),
         };
         TableView {
             id: table_id(table.address.get()),

@@ -3,7 +3,7 @@
 use super::{lost_letters, name};
 use crate::report::inspect::maps::{flag_letters, short_page_size};
 use crate::report::inspect::{Inspected, letters};
-use crate::report::style::number::{counted, size, with_commas};
+use crate::report::style::number::{numbered, size, with_commas};
 use crate::report::style::table::line;
 use crosswalk_inspect::{TableTree, TreeRun, TreeTable, TreeTarget};
 use mmu_core::VirtAddr;
@@ -29,7 +29,7 @@ pub fn text(inspected: &Inspected, tree: &TableTree) -> String {
     let mut text = drawing.text;
     text.push('\n');
     line(&mut text, LEGEND);
-    line(&mut text, &format!("{}.", counted(tree.tables.len() as u64, "table")));
+    line(&mut text, &format!("{}.", numbered(tree.tables.len() as u64, "table")));
     if tree.left_out > 0 {
         let count = with_commas(tree.left_out);
         line(&mut text, &format!("Too many to show: {count} entries lead to tables left out."));
@@ -103,7 +103,10 @@ impl Drawing<'_> {
 /// A table in words.
 fn about(table: &TreeTable) -> String {
     let TreeTable { address, present, led_by, .. } = table;
-    let shared = if *led_by > 1 { format!(", {led_by} lead here") } else { String::new() };
+    let shared = match *led_by {
+        0 | 1 => String::new(),
+        count => format!(", {} lead here", with_commas(count)),
+    };
     format!("{} {address}, {present} present{shared}", name(table))
 }
 
