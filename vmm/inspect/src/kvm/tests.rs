@@ -91,7 +91,7 @@ fn the_pdptes_are_those_that_the_vcpu_has_loaded() {
     let options = StateOptions { cpu: 1, ..StateOptions::default() };
     let error = guest.control_state(&options).unwrap_err().to_string();
     assert!(
-        error.ends_with("registers of 1 CPUs, counted from 0, and not those of CPU 1"),
+        error.ends_with("registers of 1 CPU, counted from 0, and not those of CPU 1"),
         "{error}"
     );
 }
