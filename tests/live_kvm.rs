@@ -7,14 +7,14 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
-use std::process::Child;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
-use support::{ProgramOutput, Sandbox, count, require_kvm, require_qemu, run};
+use support::{ProgramOutput, Sandbox, count, require_kvm, require_qemu, run, skip};
 
 /// Time limit for a run to make its socket, and for what it does, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -293,16 +293,22 @@ fn a_run_that_lies_ends_in_one_error() {
     let path = sandbox.path().join("guest");
     let listener = UnixListener::bind(&path).expect("a socket");
     let name = format!("kvm:{}", path.display());
-    let lies: [&[u8]; 3] = [b"", b"\xff\x00\n", b"{\"crosswalk\":1,\"error\":\"\x1b[2J\"}\n"];
+    // A run that cannot answer is a failure of the host; one that says nonsense is none of this program.
+    let lies: [(&[u8], i32); 4] = [
+        (b"", 3),
+        (b"\xff\x00\n", 2),
+        (b"{\"crosswalk\":1,\"error\":\"\x1b[2J\"}\n", 2),
+        (b"{\"crosswalk\":1,\"error\":\"its memory cannot be copied: \\u001b[2J\"}\n", 3),
+    ];
 
-    for lie in lies {
+    for (lie, code) in lies {
         for command in [&["maps", &name][..], &["walk", &name, "0"], &["diff", &name, &name]] {
             thread::scope(|scope| {
                 scope.spawn(|| {
                     let (mut client, _) = listener.accept().expect("a client");
                     client.write_all(lie).expect("it reads");
                 });
-                let output = run(command).expect_code(2);
+                let output = run(command).expect_code(code);
                 let error = output.only_line_of_stderr();
                 assert!(error.contains(&name) && !error.contains('\x1b'), "{error}");
                 assert_eq!(output.stdout, "");
@@ -311,4 +317,41 @@ fn a_run_that_lies_ends_in_one_error() {
     }
     let format = run(&["maps", &name, "--format", "elf"]).expect_code(2);
     assert!(format.only_line_of_stderr().contains("not for live guests"), "{format:?}");
+}
+
+#[test]
+fn a_name_that_is_no_socket_is_told_as_such() {
+    let sandbox = Sandbox::new();
+    sandbox.file("file", "x");
+    for name in ["kvm:file", "kvm:.", "kvm:/dev/null"] {
+        let output = sandbox.run(&["maps", name]).expect_code(2);
+        assert!(output.only_line_of_stderr().contains("this is not a socket"), "{output:?}");
+    }
+    let empty = sandbox.run(&["maps", "kvm:"]).expect_code(2);
+    assert!(empty.only_line_of_stderr().contains("expected the path of a socket"), "{empty:?}");
+}
+
+/// The run closes the connection as soon as the terminal has the words.
+#[test]
+fn a_command_that_waits_for_a_run_says_so_on_a_terminal() {
+    if !Path::new("/usr/bin/script").exists() {
+        return skip("script", "no script, which runs a program on a terminal");
+    }
+    let sandbox = Sandbox::new();
+    let listener = UnixListener::bind(sandbox.path().join("guest")).expect("a socket");
+    let maps = format!("'{}' maps kvm:guest", support::program().display());
+    let mut script = sandbox.std_command("script");
+    script.args(["--quiet", "--return", "--flush", "--command", &maps, "typescript"]);
+    let child = script.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+    let mut child = child.expect("it starts");
+
+    let (client, _) = listener.accept().expect("a client");
+    let mut received = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut words = String::new();
+    received.read_line(&mut words).expect("text");
+    assert!(words.contains("kvm:guest: waiting for the run to answer"), "{words}");
+    drop(client);
+    received.read_to_string(&mut words).expect("text");
+    assert!(words.contains("the run has closed the connection"), "{words}");
+    assert_eq!(child.wait().expect("it ends").code(), Some(3));
 }
