@@ -28,7 +28,9 @@ struct LiveRun {
 impl LiveRun {
     /// Starts it, and waits for its socket.
     fn start(sandbox: Sandbox, arguments: &[&str]) -> Self {
-        let mut command = sandbox.std_command(support::program());
+        // The tests may have been started by nohup, and a run leaves a signal ignored that is.
+        let mut command = sandbox.std_command("env");
+        command.arg("--default-signal=HUP").arg(support::program());
         command.args(arguments).args(["--live", "guest"]);
         // A pipe that is not read would hold it up.
         let file = |name| File::create(sandbox.path().join(name)).expect("a file");
@@ -354,4 +356,23 @@ fn a_command_that_waits_for_a_run_says_so_on_a_terminal() {
     received.read_to_string(&mut words).expect("text");
     assert!(words.contains("the run has closed the connection"), "{words}");
     assert_eq!(child.wait().expect("it ends").code(), Some(3));
+}
+
+#[test]
+fn no_signal_that_ends_a_run_leaves_its_socket() {
+    require_kvm!();
+    for signal in [Signal::SIGHUP, Signal::SIGTERM, Signal::SIGQUIT] {
+        let mut checked = check(&["--for", "5m", "--seed", "5"]);
+        // An answer comes from a batch, so the run catches signals.
+        run(&["walk", &checked.name(), "0x100000"]).expect_code(0);
+        checked.signal(signal);
+        checked.output().expect_code(0);
+        assert!(!checked.socket().exists(), "{signal}");
+    }
+
+    let mut held = held_case();
+    run(&["walk", &held.name(), "0x728d3e2f304c"]).expect_code(0);
+    held.signal(Signal::SIGHUP);
+    held.output().expect_code(0);
+    assert!(!held.socket().exists());
 }

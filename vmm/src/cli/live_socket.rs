@@ -7,7 +7,7 @@
 use super::failure::Failure;
 use super::guest_dump::last_state;
 use super::output::print;
-use super::stop_flag::stop_flag;
+use super::stop_flag::stop_flag_to_tidy_up;
 use crate::report::in_80_columns;
 use crosswalk_case::{Case, FullProfile};
 use crosswalk_inspect::{
@@ -96,7 +96,7 @@ pub(super) fn hold_after_case(
     /// The time between two looks at the flag.
     const LOOK: Duration = Duration::from_millis(50);
 
-    let stop = stop_flag()?;
+    let stop = stop_flag_to_tidy_up()?;
     let _live = LiveSocket::after_case(path, machine, case)?;
     let path = path.display();
     print(&in_80_columns(&format!(
