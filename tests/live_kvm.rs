@@ -1,6 +1,6 @@
 //! `--live`: what other terminals see of the guest of KVM that a run has, and that the run is none the worse for it.
 
-use crate::guest_dumps::four_level;
+use crate::guest_dumps::{case_that_is_not_run, four_level};
 use crate::jobs::without_chance;
 use crosswalk_test_support as support;
 use nix::sys::signal::{Signal, kill};
@@ -262,6 +262,55 @@ fn a_socket_that_was_left_behind_is_replaced_and_another_is_not() {
     assert!(error.contains("--live: guest: another program listens there"), "{error}");
     let other = held.sandbox.run(&[&explain[..], &["--live", "case.json"]].concat()).expect_code(2);
     assert!(other.only_line_of_stderr().contains("a file that is not a socket"), "{other:?}");
+    assert_eq!((&*second.stdout, &*other.stdout), ("", ""), "the case was not run");
+}
+
+#[test]
+fn no_signal_that_ends_a_run_leaves_its_socket() {
+    require_kvm!();
+    for signal in [Signal::SIGHUP, Signal::SIGTERM, Signal::SIGQUIT] {
+        let mut checked = check(&["--for", "5m", "--seed", "5"]);
+        // An answer comes from a batch, so the run catches signals.
+        run(&["walk", &checked.name(), "0x100000"]).expect_code(0);
+        checked.signal(signal);
+        checked.output().expect_code(0);
+        assert!(!checked.socket().exists(), "{signal}");
+    }
+
+    let mut held = held_case();
+    run(&["walk", &held.name(), "0x728d3e2f304c"]).expect_code(0);
+    held.signal(Signal::SIGHUP);
+    held.output().expect_code(0);
+    assert!(!held.socket().exists());
+}
+
+#[test]
+fn a_case_that_was_not_run_leaves_nothing_to_look_at() {
+    require_kvm!();
+    let sandbox = Sandbox::new();
+    sandbox.file("case.json", case_that_is_not_run().to_string());
+    let explain = ["explain", "case.json", "--machine", "kvm", "--live", "guest"];
+    let output = sandbox.run(&explain).expect_code(2);
+    assert!(output.stdout.contains("verdict   unsupported"), "{}", output.stdout);
+    assert!(!output.stdout.contains("live "), "{}", output.stdout);
+    let error = output.only_line_of_stderr();
+    assert!(
+        error.contains("--live: there is nothing to look at, since the case was not"),
+        "{error}"
+    );
+    assert!(!sandbox.path().join("guest").exists());
+}
+
+#[test]
+fn a_name_that_is_no_socket_is_told_as_such() {
+    let sandbox = Sandbox::new();
+    sandbox.file("file", "x");
+    for name in ["kvm:file", "kvm:.", "kvm:/dev/null"] {
+        let output = sandbox.run(&["maps", name]).expect_code(2);
+        assert!(output.only_line_of_stderr().contains("this is not a socket"), "{output:?}");
+    }
+    let empty = sandbox.run(&["maps", "kvm:"]).expect_code(2);
+    assert!(empty.only_line_of_stderr().contains("expected the path of a socket"), "{empty:?}");
 }
 
 #[test]
@@ -273,6 +322,7 @@ fn what_is_no_guest_of_kvm_is_told() {
     let refused = |arguments: &[&str], words: &str| {
         let output = sandbox.run(&[arguments, &["--live", "guest"]].concat()).expect_code(2);
         assert!(output.stderr.contains(words), "{arguments:?}: {}", output.stderr);
+        assert_eq!(output.stdout, "", "nothing is run before");
         assert!(!sandbox.path().join("guest").exists());
     };
 
@@ -321,18 +371,6 @@ fn a_run_that_lies_ends_in_one_error() {
     assert!(format.only_line_of_stderr().contains("not for live guests"), "{format:?}");
 }
 
-#[test]
-fn a_name_that_is_no_socket_is_told_as_such() {
-    let sandbox = Sandbox::new();
-    sandbox.file("file", "x");
-    for name in ["kvm:file", "kvm:.", "kvm:/dev/null"] {
-        let output = sandbox.run(&["maps", name]).expect_code(2);
-        assert!(output.only_line_of_stderr().contains("this is not a socket"), "{output:?}");
-    }
-    let empty = sandbox.run(&["maps", "kvm:"]).expect_code(2);
-    assert!(empty.only_line_of_stderr().contains("expected the path of a socket"), "{empty:?}");
-}
-
 /// The run closes the connection as soon as the terminal has the words.
 #[test]
 fn a_command_that_waits_for_a_run_says_so_on_a_terminal() {
@@ -356,23 +394,4 @@ fn a_command_that_waits_for_a_run_says_so_on_a_terminal() {
     received.read_to_string(&mut words).expect("text");
     assert!(words.contains("the run has closed the connection"), "{words}");
     assert_eq!(child.wait().expect("it ends").code(), Some(3));
-}
-
-#[test]
-fn no_signal_that_ends_a_run_leaves_its_socket() {
-    require_kvm!();
-    for signal in [Signal::SIGHUP, Signal::SIGTERM, Signal::SIGQUIT] {
-        let mut checked = check(&["--for", "5m", "--seed", "5"]);
-        // An answer comes from a batch, so the run catches signals.
-        run(&["walk", &checked.name(), "0x100000"]).expect_code(0);
-        checked.signal(signal);
-        checked.output().expect_code(0);
-        assert!(!checked.socket().exists(), "{signal}");
-    }
-
-    let mut held = held_case();
-    run(&["walk", &held.name(), "0x728d3e2f304c"]).expect_code(0);
-    held.signal(Signal::SIGHUP);
-    held.output().expect_code(0);
-    assert!(!held.socket().exists());
 }
