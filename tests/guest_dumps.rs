@@ -92,6 +92,48 @@ fn the_guest_of_qemu_is_in_the_dump_in_each_mode() {
     assert_eq!(pdpte["error"], "reserved bits 0x20");
 }
 
+/// A case whose table is where the guest's code is.
+pub(crate) fn case_that_is_not_run() -> Value {
+    let mut case = four_level();
+    case["entries"][3]["address"] = json!("0x100000");
+    case
+}
+
+#[test]
+fn a_case_that_was_not_run_has_no_dump() {
+    require_qemu!();
+    let sandbox = Sandbox::new();
+    sandbox.file("case.json", case_that_is_not_run().to_string());
+    let explain = ["explain", "case.json", "--machine", "qemu", "--dump", "guest.elf"];
+    let output = sandbox.run(&explain).expect_code(2);
+    assert!(output.stdout.contains("verdict   unsupported"), "{}", output.stdout);
+    let error = output.only_line_of_stderr();
+    assert!(
+        error.contains("--dump: there is nothing to look at, since the case was not"),
+        "{error}"
+    );
+    assert!(!sandbox.path().join("guest.elf").exists());
+}
+
+/// Outside long mode bits 63:32 of an address are ignored, and `walk` wants none.
+#[test]
+fn the_command_for_a_dump_can_be_copied_into_a_shell() {
+    require_qemu!();
+    let sandbox = Sandbox::new();
+    let state = ["0x80000011", "0x440000", "0x610", "0x0"];
+    let small = case("32bit", state, &[("0x4401c4", "0x41400087")], "0xf1c7ac2d4");
+    sandbox.file("case.json", small.to_string());
+    let explain = ["explain", "case.json", "--machine", "qemu", "--dump", "it's a; $x.elf"];
+    let output = sandbox.run(&explain).expect_code(0);
+
+    let (_, hint) = output.stdout.split_once(": crosswalk ").expect("a command");
+    let script = format!("{} {hint}", support::program().display());
+    let mut shell = sandbox.std_command("sh");
+    let walk = shell.args(["-c", &script]).output().expect("a shell");
+    let text = String::from_utf8_lossy(&walk.stdout);
+    assert!(walk.status.success() && text.contains("0x417ac2d4"), "{script}{text}{walk:?}");
+}
+
 #[test]
 fn what_has_no_dump_is_told() {
     let sandbox = Sandbox::new();

@@ -1,20 +1,20 @@
 //! `--live`: what other terminals see of the guest of KVM that a run has, and that the run is none the worse for it.
 
-use crate::guest_dumps::four_level;
+use crate::guest_dumps::{case_that_is_not_run, four_level};
 use crate::jobs::without_chance;
 use crosswalk_test_support as support;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
-use std::process::Child;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
-use support::{ProgramOutput, Sandbox, count, require_kvm, require_qemu, run};
+use support::{ProgramOutput, Sandbox, count, require_kvm, require_qemu, run, skip};
 
 /// Time limit for a run to make its socket, and for what it does, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -28,7 +28,9 @@ struct LiveRun {
 impl LiveRun {
     /// Starts it, and waits for its socket.
     fn start(sandbox: Sandbox, arguments: &[&str]) -> Self {
-        let mut command = sandbox.std_command(support::program());
+        // The tests may have been started by nohup, and a run leaves a signal ignored that is.
+        let mut command = sandbox.std_command("env");
+        command.arg("--default-signal=HUP").arg(support::program());
         command.args(arguments).args(["--live", "guest"]);
         // A pipe that is not read would hold it up.
         let file = |name| File::create(sandbox.path().join(name)).expect("a file");
@@ -260,6 +262,55 @@ fn a_socket_that_was_left_behind_is_replaced_and_another_is_not() {
     assert!(error.contains("--live: guest: another program listens there"), "{error}");
     let other = held.sandbox.run(&[&explain[..], &["--live", "case.json"]].concat()).expect_code(2);
     assert!(other.only_line_of_stderr().contains("a file that is not a socket"), "{other:?}");
+    assert_eq!((&*second.stdout, &*other.stdout), ("", ""), "the case was not run");
+}
+
+#[test]
+fn no_signal_that_ends_a_run_leaves_its_socket() {
+    require_kvm!();
+    for signal in [Signal::SIGHUP, Signal::SIGTERM, Signal::SIGQUIT] {
+        let mut checked = check(&["--for", "5m", "--seed", "5"]);
+        // An answer comes from a batch, so the run catches signals.
+        run(&["walk", &checked.name(), "0x100000"]).expect_code(0);
+        checked.signal(signal);
+        checked.output().expect_code(0);
+        assert!(!checked.socket().exists(), "{signal}");
+    }
+
+    let mut held = held_case();
+    run(&["walk", &held.name(), "0x728d3e2f304c"]).expect_code(0);
+    held.signal(Signal::SIGHUP);
+    held.output().expect_code(0);
+    assert!(!held.socket().exists());
+}
+
+#[test]
+fn a_case_that_was_not_run_leaves_nothing_to_look_at() {
+    require_kvm!();
+    let sandbox = Sandbox::new();
+    sandbox.file("case.json", case_that_is_not_run().to_string());
+    let explain = ["explain", "case.json", "--machine", "kvm", "--live", "guest"];
+    let output = sandbox.run(&explain).expect_code(2);
+    assert!(output.stdout.contains("verdict   unsupported"), "{}", output.stdout);
+    assert!(!output.stdout.contains("live "), "{}", output.stdout);
+    let error = output.only_line_of_stderr();
+    assert!(
+        error.contains("--live: there is nothing to look at, since the case was not"),
+        "{error}"
+    );
+    assert!(!sandbox.path().join("guest").exists());
+}
+
+#[test]
+fn a_name_that_is_no_socket_is_told_as_such() {
+    let sandbox = Sandbox::new();
+    sandbox.file("file", "x");
+    for name in ["kvm:file", "kvm:.", "kvm:/dev/null"] {
+        let output = sandbox.run(&["maps", name]).expect_code(2);
+        assert!(output.only_line_of_stderr().contains("this is not a socket"), "{output:?}");
+    }
+    let empty = sandbox.run(&["maps", "kvm:"]).expect_code(2);
+    assert!(empty.only_line_of_stderr().contains("expected the path of a socket"), "{empty:?}");
 }
 
 #[test]
@@ -271,6 +322,7 @@ fn what_is_no_guest_of_kvm_is_told() {
     let refused = |arguments: &[&str], words: &str| {
         let output = sandbox.run(&[arguments, &["--live", "guest"]].concat()).expect_code(2);
         assert!(output.stderr.contains(words), "{arguments:?}: {}", output.stderr);
+        assert_eq!(output.stdout, "", "nothing is run before");
         assert!(!sandbox.path().join("guest").exists());
     };
 
@@ -293,16 +345,22 @@ fn a_run_that_lies_ends_in_one_error() {
     let path = sandbox.path().join("guest");
     let listener = UnixListener::bind(&path).expect("a socket");
     let name = format!("kvm:{}", path.display());
-    let lies: [&[u8]; 3] = [b"", b"\xff\x00\n", b"{\"crosswalk\":1,\"error\":\"\x1b[2J\"}\n"];
+    // A run that cannot answer is a failure of the host; one that says nonsense is none of this program.
+    let lies: [(&[u8], i32); 4] = [
+        (b"", 3),
+        (b"\xff\x00\n", 2),
+        (b"{\"crosswalk\":1,\"error\":\"\x1b[2J\"}\n", 2),
+        (b"{\"crosswalk\":1,\"error\":\"its memory cannot be copied: \\u001b[2J\"}\n", 3),
+    ];
 
-    for lie in lies {
+    for (lie, code) in lies {
         for command in [&["maps", &name][..], &["walk", &name, "0"], &["diff", &name, &name]] {
             thread::scope(|scope| {
                 scope.spawn(|| {
                     let (mut client, _) = listener.accept().expect("a client");
                     client.write_all(lie).expect("it reads");
                 });
-                let output = run(command).expect_code(2);
+                let output = run(command).expect_code(code);
                 let error = output.only_line_of_stderr();
                 assert!(error.contains(&name) && !error.contains('\x1b'), "{error}");
                 assert_eq!(output.stdout, "");
@@ -311,4 +369,29 @@ fn a_run_that_lies_ends_in_one_error() {
     }
     let format = run(&["maps", &name, "--format", "elf"]).expect_code(2);
     assert!(format.only_line_of_stderr().contains("not for live guests"), "{format:?}");
+}
+
+/// The run closes the connection as soon as the terminal has the words.
+#[test]
+fn a_command_that_waits_for_a_run_says_so_on_a_terminal() {
+    if !Path::new("/usr/bin/script").exists() {
+        return skip("script", "no script, which runs a program on a terminal");
+    }
+    let sandbox = Sandbox::new();
+    let listener = UnixListener::bind(sandbox.path().join("guest")).expect("a socket");
+    let maps = format!("'{}' maps kvm:guest", support::program().display());
+    let mut script = sandbox.std_command("script");
+    script.args(["--quiet", "--return", "--flush", "--command", &maps, "typescript"]);
+    let child = script.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+    let mut child = child.expect("it starts");
+
+    let (client, _) = listener.accept().expect("a client");
+    let mut received = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut words = String::new();
+    received.read_line(&mut words).expect("text");
+    assert!(words.contains("kvm:guest: waiting for the run to answer"), "{words}");
+    drop(client);
+    received.read_to_string(&mut words).expect("text");
+    assert!(words.contains("the run has closed the connection"), "{words}");
+    assert_eq!(child.wait().expect("it ends").code(), Some(3));
 }

@@ -82,6 +82,14 @@ pub enum MemoryImageError {
         /// What happened.
         problem: String,
     },
+    /// The run that has a live guest closed the connection, does not answer, or cannot pass its guest on.
+    #[error("{guest}: {problem}")]
+    RunFailed {
+        /// The guest.
+        guest: String,
+        /// What happened.
+        problem: String,
+    },
     /// The image does not have what was asked for.
     #[error("{file}: {problem}")]
     Lacking {
@@ -160,6 +168,10 @@ impl AboutFile {
 
     pub(crate) fn not_resumed(&self, problem: impl Into<String>) -> MemoryImageError {
         MemoryImageError::NotResumed { guest: self.0.clone(), problem: problem.into() }
+    }
+
+    pub(crate) fn run_failed(&self, problem: impl Into<String>) -> MemoryImageError {
+        MemoryImageError::RunFailed { guest: self.0.clone(), problem: problem.into() }
     }
 
     pub(crate) fn lacking(&self, problem: impl Into<String>) -> MemoryImageError {

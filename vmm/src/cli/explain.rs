@@ -4,7 +4,7 @@ use super::booter::Booter;
 use super::case_file::read_cases;
 use super::failure::Failure;
 use super::guest_dump;
-use super::live_socket::hold_after_case;
+use super::live_socket::SocketAfterCase;
 use super::machine::{MachineArguments, MachineKind};
 use super::output::{check_replaceable, print};
 use crate::campaign;
@@ -15,6 +15,7 @@ use crate::report::walk::{self, tree};
 use crate::walker::WalkerSpec;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use crosswalk_case::Case;
+use crosswalk_case::observation::Attempt;
 use crosswalk_machine::{Machine, MachineError};
 use mmu_core::Profile;
 use mmu_core::x86::profile::GENERATIONS;
@@ -100,6 +101,10 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
         machines.push(Box::new(machine));
     }
 
+    let live = arguments.live.as_deref().zip(machines.first());
+    let mut live =
+        live.map(|(path, machine)| SocketAfterCase::new(path, machine.as_ref())).transpose()?;
+
     // A machine that was only opened for the name of a case does not run it.
     if !arguments.runs_cases() {
         machines.clear();
@@ -115,6 +120,10 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
         let fatal = booted.and(machines.first()).map(|machine| fatal(machine.as_ref(), case));
         let fatal = fatal.transpose()?.flatten();
         let seen = attempts.first().and_then(|attempt| attempt.as_ref().ok());
+        let not_run = match seen {
+            Some(Attempt::Unsupported(why)) => Some(why.clone()),
+            _ => None,
+        };
         print(&walk::explain(case, arguments.walker, seen));
         if arguments.tree {
             print(&format!("\n{}", tree::draw(case)));
@@ -132,11 +141,16 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
             }
         }
 
+        if let (Some(option), Some(why)) = (arguments.option_of_memory(), not_run) {
+            return Err(Failure::Input(format!(
+                "{option}: there is nothing to look at, since the case was not run: {why}"
+            )));
+        }
         if let (Some(path), Some(machine)) = (&arguments.dump, machines.first()) {
             print(&guest_dump::write(path, machine.as_ref(), case)?);
         }
-        if let (Some(path), Some(machine)) = (&arguments.live, machines.first()) {
-            hold_after_case(path, machine.as_ref(), case)?;
+        if let (Some(live), Some(machine)) = (live.take(), machines.first()) {
+            live.hold(machine.as_ref(), case)?;
         }
         if number < count {
             print("\n");

@@ -2,10 +2,11 @@
 
 use super::failure::Failure;
 use super::output::replace_file;
+use crate::report::{shell_word, within_line};
 use crosswalk_case::Case;
 use crosswalk_inspect::{CpuNote, DumpRange, write_dump};
 use crosswalk_machine::Machine;
-use mmu_core::ControlState;
+use mmu_core::{ControlState, VirtAddr};
 use std::path::Path;
 
 /// The L bit of a code segment, in the upper half of its descriptor (SDM "Segment Descriptors").
@@ -32,8 +33,17 @@ pub(super) fn write(path: &Path, machine: &dyn Machine, case: &Case) -> Result<S
         .map_err(|error| Failure::machine(format!("{}: {error}", path.display())))?;
     replace_file(path, &bytes)?;
 
-    let (file, address, efer) = (path.display(), case.access.address, state.efer.bits());
-    Ok(format!("dump      {file}: crosswalk walk {file} {address} --efer {efer:#x}\n"))
+    // One line, however long: people copy it into a shell.
+    let (name, word) = (path.display().to_string(), shell_word(path));
+    let (address, efer) = (walked_address(case), state.efer.bits());
+    let name = within_line(&name);
+    Ok(format!("dump      {name}: crosswalk walk {word} {address} --efer {efer:#x}\n"))
+}
+
+/// The address of a case's last access as it is walked: without the bits that are ignored outside long mode.
+pub(super) fn walked_address(case: &Case) -> VirtAddr {
+    let address = case.access.address;
+    if last_state(case).mode().is_long_mode() { address } else { address.truncated(32) }
 }
 
 /// The registers that the last access of a case meets.

@@ -5,10 +5,10 @@
 //! cannot either.
 
 use super::failure::Failure;
-use super::guest_dump::last_state;
+use super::guest_dump::{last_state, walked_address};
 use super::output::print;
-use super::stop_flag::stop_flag;
-use crate::report::in_80_columns;
+use super::stop_flag::stop_flag_to_tidy_up;
+use crate::report::shell_word;
 use crosswalk_case::{Case, FullProfile};
 use crosswalk_inspect::{
     Extent, GuestSnapshot, GuestSocket, SealedMemory, SnapshotMoment, SnapshotRegisters,
@@ -17,11 +17,12 @@ use crosswalk_machine::Machine;
 use crosswalk_machine::kvm::{GuestRange, PausedAt, PausedVcpu, Pauser};
 use crosswalk_machine::memory::GuestMemory;
 use mmu_core::Profile;
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -41,25 +42,14 @@ impl LiveSocket {
     /// Lets others look at the guest of a machine while it runs batches.
     pub(super) fn of_running(path: &Path, machine: &dyn Machine) -> Result<Self, Failure> {
         let guest = LookedAt::new(machine, machine.capabilities().profile)?;
-        Self::serve(path, move || guest.snapshot_of_running())
-    }
-
-    /// Lets others look at the guest of a machine that has run a case and nothing since.
-    fn after_case(path: &Path, machine: &dyn Machine, case: &Case) -> Result<Self, Failure> {
-        let guest = LookedAt::new(machine, case.profile)?;
-        let registers = registers_of(case);
-        Self::serve(path, move || guest.snapshot(SnapshotMoment::AfterCase, registers))
+        Self::serve(make_socket(path)?, move || guest.snapshot_of_running())
     }
 
     fn serve(
-        path: &Path,
+        socket: GuestSocket,
         snapshot: impl Fn() -> Result<GuestSnapshot, String> + Send + 'static,
     ) -> Result<Self, Failure> {
-        let socket = GuestSocket::bind(path);
-        let socket = Arc::new(socket.map_err(|error| {
-            Failure::of_io(format!("--live: {}: {error}", path.display()), &error)
-        })?);
-
+        let socket = Arc::new(socket);
         let (stop, stopped) = channel();
         let served = socket.clone();
         let thread = thread::Builder::new()
@@ -71,8 +61,14 @@ impl LiveSocket {
 
     /// The paragraph that says how to look at the guest.
     pub(super) fn invitation(&self) -> String {
-        let path = self.socket.path().display();
-        in_80_columns(&format!("live      crosswalk maps kvm:{path}")) + "\n"
+        format!("live      crosswalk maps {}\n\n", self.argument())
+    }
+
+    /// How a shell names the guest. Where it is printed, a line may be long: people copy it.
+    fn argument(&self) -> String {
+        let mut name = OsString::from("kvm:");
+        name.push(self.socket.path());
+        shell_word(name)
     }
 }
 
@@ -87,26 +83,52 @@ impl Drop for LiveSocket {
     }
 }
 
-/// Holds the guest as a case has left it, until the user ends the program.
-pub(super) fn hold_after_case(
-    path: &Path,
-    machine: &dyn Machine,
-    case: &Case,
-) -> Result<(), Failure> {
-    /// The time between two looks at the flag.
-    const LOOK: Duration = Duration::from_millis(50);
+/// A socket for the guest after a case, which is made before the case is run. Who connects meanwhile waits.
+pub(super) struct SocketAfterCase {
+    socket: GuestSocket,
+    /// Whether the user has ended the program.
+    stop: Arc<AtomicBool>,
+}
 
-    let stop = stop_flag()?;
-    let _live = LiveSocket::after_case(path, machine, case)?;
-    let path = path.display();
-    print(&in_80_columns(&format!(
-        "live      crosswalk walk kvm:{path} {}; Ctrl-C ends this",
-        case.access.address
-    )));
-    while !stop.load(Ordering::Relaxed) {
-        thread::sleep(LOOK);
+impl SocketAfterCase {
+    /// Makes the socket, if the machine is one at whose guest others can look.
+    pub(super) fn new(path: &Path, machine: &dyn Machine) -> Result<Self, Failure> {
+        pauser(machine)?;
+        let stop = stop_flag_to_tidy_up()?;
+        Ok(Self { socket: make_socket(path)?, stop })
     }
-    Ok(())
+
+    /// Holds the guest as the case has left it, until the user ends the program. The machine has run nothing since.
+    pub(super) fn hold(self, machine: &dyn Machine, case: &Case) -> Result<(), Failure> {
+        /// The time between two looks at the flag.
+        const LOOK: Duration = Duration::from_millis(50);
+
+        let guest = LookedAt::new(machine, case.profile)?;
+        let registers = registers_of(case);
+        let live = LiveSocket::serve(self.socket, move || {
+            guest.snapshot(SnapshotMoment::AfterCase, registers)
+        })?;
+
+        let (name, address) = (live.argument(), walked_address(case));
+        print(&format!("live      crosswalk walk {name} {address}; Ctrl-C ends this\n"));
+        while !self.stop.load(Ordering::Relaxed) {
+            thread::sleep(LOOK);
+        }
+        Ok(())
+    }
+}
+
+fn make_socket(path: &Path) -> Result<GuestSocket, Failure> {
+    GuestSocket::bind(path)
+        .map_err(|error| Failure::of_io(format!("--live: {}: {error}", path.display()), &error))
+}
+
+/// What pauses the guest of a machine.
+fn pauser(machine: &dyn Machine) -> Result<Pauser, Failure> {
+    machine.pauser().ok_or_else(|| {
+        let kind = &machine.identity().kind;
+        Failure::Input(format!("--live is for the guest of KVM, and this machine is {kind}"))
+    })
 }
 
 /// Serves one client after another, until the socket is closed.
@@ -154,10 +176,7 @@ struct LookedAt {
 
 impl LookedAt {
     fn new(machine: &dyn Machine, profile: Profile) -> Result<Self, Failure> {
-        let pauser = machine.pauser().ok_or_else(|| {
-            let kind = &machine.identity().kind;
-            Failure::Input(format!("--live is for the guest of KVM, and this machine is {kind}"))
-        })?;
+        let pauser = pauser(machine)?;
         let profile = serde_json::to_string(&FullProfile::from(&profile));
         let profile = profile.map_err(|error| Failure::machine(error.to_string()))?;
 

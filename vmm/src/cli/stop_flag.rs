@@ -2,6 +2,7 @@
 
 use super::failure::Failure;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -13,7 +14,26 @@ pub(super) fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
     Ok(stop)
 }
 
-/// The same for a command that owes something to another program: no signal ends this one until `may_end` is
+/// The same for a command that leaves something behind if it is killed: the end of its terminal and Ctrl-\ end it so,
+/// too. A hangup that whoever started it has it ignore (`nohup`) stays ignored.
+pub(super) fn stop_flag_to_tidy_up() -> Result<Arc<AtomicBool>, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    register(&[SIGINT, SIGTERM, SIGQUIT], &stop, &stop)?;
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    if !is_ignored(SIGHUP, &status) {
+        register(&[SIGHUP], &stop, &stop)?;
+    }
+    Ok(stop)
+}
+
+/// Whether a process ignores a signal, by its `/proc/PID/status` (`proc_pid_status(5)`).
+fn is_ignored(signal: i32, status: &str) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
+/// A flag for a command that owes something to another program: no signal ends this one until `may_end` is
 /// set.
 pub(super) fn stop_flag_until(may_end: &Arc<AtomicBool>) -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
@@ -34,4 +54,18 @@ fn register(
             .map_err(|error| Failure::machine(format!("signals cannot be caught: {error}")))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ignored_signal_is_a_bit_of_the_mask() {
+        // What `nohup grep Sig /proc/self/status` says: SIGHUP is 1. SIGPIPE is 13.
+        let status = "SigQ:\t0/15000\nSigBlk:\t0000000000000001\nSigIgn:\t0000000000001001\n";
+        assert!(is_ignored(SIGHUP, status) && is_ignored(13, status));
+        assert!(!is_ignored(SIGINT, status) && !is_ignored(SIGHUP, "SigIgn:\t0000000000001000\n"));
+        assert!(!is_ignored(SIGHUP, ""));
+    }
 }

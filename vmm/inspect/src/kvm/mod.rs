@@ -35,11 +35,11 @@ use crate::physical_memory::PhysicalMemory;
 use crate::registers::{CpuRegisters, DerivedState, RegisterOrigin, StateOptions};
 use crate::unix_socket::{connect_within, listening_process};
 use snapshot::SnapshotError;
+use std::fs;
 use std::io;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
-
-/// How long a run may take to answer: it waits for its guest, and for those who asked before.
-const ANSWER: Duration = Duration::from_secs(20);
 
 /// A guest of KVM as it was at one moment.
 #[derive(Debug)]
@@ -54,12 +54,15 @@ pub struct KvmGuest {
 }
 
 impl KvmGuest {
+    /// How long a run may take to answer: it waits for its guest, and for those who asked before.
+    pub const PATIENCE: Duration = Duration::from_secs(20);
+
     /// Asks a run for its guest.
     ///
     /// # Errors
     /// If nobody listens, or it is not such a run, or its guest cannot be paused.
     pub fn connect(address: &KvmAddress) -> Result<Self, MemoryImageError> {
-        Self::connect_within(address, ANSWER)
+        Self::connect_within(address, Self::PATIENCE)
     }
 
     fn connect_within(address: &KvmAddress, patience: Duration) -> Result<Self, MemoryImageError> {
@@ -67,14 +70,15 @@ impl KvmGuest {
         let start = Instant::now();
         let deadline = start.checked_add(patience).unwrap_or(start);
         let stream = connect_within(address.path(), patience);
-        let stream = stream.map_err(|error| about.host("connecting", in_words(error)))?;
+        let of_connection = |place, error| of_connection(&about, place, address, error);
+        let stream = stream.map_err(|error| of_connection("connecting", error))?;
         let process = listening_process(&stream);
 
         let received = GuestSnapshot::receive(&stream, deadline);
         let snapshot = received.map_err(|error| match error {
-            SnapshotError::Host(error) => about.host("the guest", in_words(error)),
+            SnapshotError::Host(error) => of_connection("the guest", error),
             SnapshotError::Malformed(problem) => about.malformed("the guest", problem),
-            SnapshotError::Refused(problem) => about.lacking(format!("the run says: {problem}")),
+            SnapshotError::Refused(problem) => about.run_failed(format!("the run says: {problem}")),
         })?;
 
         let GuestSnapshot { moment, paused, profile, registers, ranges, memory } = snapshot;
@@ -128,18 +132,33 @@ impl KvmGuest {
     }
 }
 
-/// An error of a connection in the words of what it is about.
-fn in_words(error: io::Error) -> io::Error {
+/// What an error of a connection means: a run that fails, or a name that is none of a run.
+fn of_connection(
+    about: &AboutFile,
+    place: &str,
+    address: &KvmAddress,
+    error: io::Error,
+) -> MemoryImageError {
     let words = match error.kind() {
         io::ErrorKind::UnexpectedEof
         | io::ErrorKind::ConnectionReset
-        | io::ErrorKind::BrokenPipe => "the run has closed the connection",
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => "the run does not answer",
+        | io::ErrorKind::BrokenPipe => {
+            return about.run_failed("the run has closed the connection");
+        }
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
+            return about.run_failed("the run does not answer");
+        }
+        io::ErrorKind::ConnectionRefused if !is_socket(address.path()) => "this is not a socket",
         io::ErrorKind::ConnectionRefused => "nobody listens: the run is gone",
         io::ErrorKind::NotFound => {
             "there is no such socket: `crosswalk check --machine kvm --live SOCKET` makes one"
         }
-        _ => return error,
+        _ => return about.host(place, error),
     };
-    io::Error::new(error.kind(), words)
+    about.host(place, io::Error::new(error.kind(), words))
+}
+
+/// Whether a path leads to a socket. A socket that went meanwhile was one.
+fn is_socket(path: &Path) -> bool {
+    fs::metadata(path).map_or(true, |file| file.file_type().is_socket())
 }

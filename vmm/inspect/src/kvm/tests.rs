@@ -211,6 +211,12 @@ fn a_run_that_says_nothing_is_not_waited_for_without_end() {
     assert!(connect().ends_with("the run does not answer"));
     drop(listener);
     assert!(connect().ends_with("nobody listens: the run is gone"));
+
+    for other in ["/dev/null", "/"] {
+        let address: KvmAddress = format!("kvm:{other}").parse().unwrap();
+        let error = KvmGuest::connect_within(&address, SHORT).unwrap_err().to_string();
+        assert!(error.ends_with("this is not a socket"), "{error}");
+    }
 }
 
 #[test]

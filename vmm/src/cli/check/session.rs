@@ -16,7 +16,7 @@ use crate::cli::modes::{offered, requested};
 use crate::cli::output::print;
 use crate::cli::program::AskedProgram;
 use crate::cli::progress::CampaignBar;
-use crate::cli::stop_flag::stop_flag;
+use crate::cli::stop_flag::{stop_flag, stop_flag_to_tidy_up};
 use crate::cli::time::DEFAULT_TIME;
 use crate::generate::{Generator, Schedule, SequenceUse, Shard};
 use crate::report;
@@ -139,7 +139,10 @@ impl<'a> Session<'a> {
     pub(super) fn run(&mut self) -> Result<(), Failure> {
         self.print_heading();
 
-        let stop = stop_flag()?;
+        let stop = match &self.live {
+            Some(_) => stop_flag_to_tidy_up()?,
+            None => stop_flag()?,
+        };
         let left = self.plan.time.map(|time| time.saturating_sub(self.progress.elapsed));
         let mut observer = RunObserver {
             bar: CampaignBar::start(self.plan.schedule.about_cases(), self.plan.time),

@@ -5,6 +5,7 @@ mod colour;
 pub(super) mod diff;
 pub(super) mod maps;
 pub(super) mod rmap;
+mod waiting;
 pub(super) mod walk;
 
 use super::failure::Failure;
@@ -26,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use waiting::waiting;
 
 /// What an image can be.
 const IMAGE_HELP: &str = "A memory image: an ELF dump of QEMU (dump-guest-memory, virsh dump --memory-only), \
@@ -221,6 +223,10 @@ impl ReadingArguments {
 
     fn open_source(&self, image: &Path) -> Result<Source, Failure> {
         let Some(guest) = LiveName::of(image) else {
+            if image.as_os_str() == "kvm:" {
+                let problem = "kvm:: expected the path of a socket after it: kvm:SOCKET";
+                return Err(Failure::Input(problem.into()));
+            }
             let options = ImageOptions { format: self.format, ram: self.ram.clone() };
             return Ok(Source::Image(MemoryImage::open(image, &options)?));
         };
@@ -234,7 +240,7 @@ impl ReadingArguments {
         }
         Ok(match guest {
             LiveName::Qemu(address) => Source::Live(LiveGuest::connect(&address)?),
-            LiveName::Kvm(address) => Source::Kvm(KvmGuest::connect(&address)?),
+            LiveName::Kvm(address) => Source::Kvm(connect_to_run(&address)?),
         })
     }
 
@@ -305,6 +311,15 @@ impl ReadingArguments {
     }
 }
 
+/// Asks a run for its guest. It may be slow, or have others to answer first.
+fn connect_to_run(address: &KvmAddress) -> Result<KvmGuest, MemoryImageError> {
+    let seconds = KvmGuest::PATIENCE.as_secs();
+    let words = format!(
+        "{address}: waiting for the run to answer, at most {seconds} seconds; Ctrl-C ends this"
+    );
+    waiting(&words, || KvmGuest::connect(address))
+}
+
 /// The processor of a guest of KVM, as its run says.
 fn profile_of(guest: &KvmGuest) -> Result<Profile, Failure> {
     let profile = guest.profile().parse::<ProfileArgument>();
@@ -318,7 +333,9 @@ impl From<MemoryImageError> for Failure {
     fn from(error: MemoryImageError) -> Self {
         let problem = error.to_string();
         match error {
-            MemoryImageError::NotResumed { .. } => Self::machine(problem),
+            MemoryImageError::NotResumed { .. } | MemoryImageError::RunFailed { .. } => {
+                Self::machine(problem)
+            }
             MemoryImageError::Host { error, .. } if file::is_of_host(&error) => {
                 Self::machine(problem)
             }

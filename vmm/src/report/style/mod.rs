@@ -4,10 +4,12 @@ mod colour;
 pub(super) mod json;
 pub(super) mod number;
 mod printable;
+mod shell;
 pub(super) mod table;
 
 pub(crate) use colour::Coloured;
 pub(crate) use printable::{printable, within_line};
+pub(crate) use shell::shell_word;
 pub(crate) use table::in_80_columns;
 
 /// The names of columns in texts.

@@ -17,7 +17,7 @@ pub(crate) fn within_line(words: &str) -> Cow<'_, str> {
 
 /// Whether a terminal does something other than show a character: controls, and marks that turn the
 /// direction of writing, so that a text reads as another (Unicode Standard Annex #9).
-fn is_obeyed(letter: char) -> bool {
+pub(super) fn is_obeyed(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}')
         || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
