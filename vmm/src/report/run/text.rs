@@ -11,7 +11,7 @@ use crate::report::conformance::score;
 use crate::report::style::number::{cases, with_commas};
 use crate::report::style::table::{line, new_table, trimmed};
 use crate::report::walk::action_in_words;
-use crate::report::{BootedOffer, RunFacts, features_not_run};
+use crate::report::{BootedOffer, Resuming, RunFacts, features_not_run};
 use crosswalk_machine::jail::{JailPart, JailReport};
 use crosswalk_machine::{Capabilities, Identity, Machine, ResultClass};
 use mmu_core::{PagingMode, Ring, Rule};
@@ -208,7 +208,19 @@ fn describe_what_is_missing(facts: &RunFacts<'_>) -> String {
 
     let missing = facts.run.shard.missing();
     if missing.is_empty() || facts.run.shard.parts.len() == 1 {
-        return "The run was stopped before its end; --resume continues it.".into();
+        let stopped = "The run was stopped before its end";
+        return match facts.resuming {
+            Resuming::FromJournal => format!("{stopped}; --resume continues it."),
+            Resuming::NoReport => {
+                format!("{stopped}. With --report DIR, --resume would have continued it.")
+            }
+            Resuming::OfProgram => {
+                format!(
+                    "{stopped}. No journal keeps the answers of a program: it cannot be resumed."
+                )
+            }
+            Resuming::Never => format!("{stopped}."),
+        };
     }
 
     let names: Vec<_> = missing.iter().map(ToString::to_string).collect();
