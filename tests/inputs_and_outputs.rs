@@ -59,7 +59,7 @@ fn a_verdict_stays_what_it_is_when_nobody_reads() {
             drop(reader);
             let mut program = sandbox.std_command(program());
             program.args(command).args(form).stdout(writer).stderr(std::process::Stdio::piped());
-            let ended = program.spawn().and_then(|child| child.wait_with_output());
+            let ended = program.spawn().and_then(std::process::Child::wait_with_output);
             let ended = ended.expect("it runs");
             let stderr = String::from_utf8_lossy(&ended.stderr);
             assert_eq!((ended.status.code(), &*stderr), (Some(code), ""), "{command:?} {form:?}");

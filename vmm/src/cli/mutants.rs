@@ -11,6 +11,7 @@ use crate::mutation::{self, Limit, MutationProgress, MutationScore, Status};
 use crate::report::{self, mutants};
 use crate::walker::{MUTANTS, UNREACHABLE};
 use crosswalk_machine::{Machine, MachineError};
+use indicatif::HumanCount;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -89,7 +90,7 @@ fn run_with_bar(
     let score = mutation::run(machine, sampler, limit, |progress| {
         let MutationProgress { cases, caught } = progress;
         bar.set_position(caught as u64);
-        bar.set_message(format!("{cases} cases"));
+        bar.set_message(format!("{} cases", HumanCount(cases)));
     })?;
 
     bar.finish_and_clear();
