@@ -36,7 +36,7 @@ const ANSWERS: &[RightAnswer] = &[
     // RIGHT-2, CODE-9; SDM "Determination of Access Rights": an implicit write is a supervisor's, which
     // CR0.WP decides. U is 0.
     answer("B35-implicit-write-ro-wp1", "", &["#PF(P|W) at 0x18140e09000"]),
-    answer("B36-implicit-write-ro-wp0", "", &["completed: 1 bytes at 0x40044000"]),
+    answer("B36-implicit-write-ro-wp0", "", &["completed: 1 byte at 0x40044000"]),
     // The same for the load of a segment, which sets the accessed bit of its descriptor. No manual says
     // which bytes of the descriptor are written.
     answer(
@@ -44,7 +44,7 @@ const ANSWERS: &[RightAnswer] = &[
         "",
         &["#PF(P|W) at 0x18140e0912d", "#PF(P|W) at 0x18140e0912c", "#PF(P|W) at 0x18140e09128"],
     ),
-    answer("B36-implicit-write-ro-wp0-by-mov-to-es", "", &["completed: 1 bytes at 0x4004412d"]),
+    answer("B36-implicit-write-ro-wp0-by-mov-to-es", "", &["completed: 1 byte at 0x4004412d"]),
     // CANON-1; SDM volume 1 "Canonical Addressing": any access to memory.
     answer("B37-implicit-non-canonical", "", &["#GP(0)"]),
     // CANON-2; SDM "Limit Checking" leaves it to the implementation whether an access past the

@@ -479,6 +479,6 @@ fn a_machine_with_too_little_memory_says_where() {
         let words = output.only_line_of_stderr();
         // 1.5 GiB; the first lane there is number 256.
         assert!(words.contains("the machine has no memory at 0x60"), "{words}");
-        assert!(words.contains("images need 1984 MiB"), "{words}");
+        assert!(words.contains("images need 1,984 MiB"), "{words}");
     }
 }

@@ -39,6 +39,34 @@ const OUTPUTS: [&str; 7] = [
     "judge guest.elf --record",
 ];
 
+/// What an exit code says does not depend on who reads the text beside it.
+#[test]
+fn a_verdict_stays_what_it_is_when_nobody_reads() {
+    let sandbox = Sandbox::new();
+    write_small_guests(sandbox.path());
+    let wrong = ["--walker", "mutant:M41", "--cases", "20000"];
+    for (command, code) in [
+        (&["audit", "guest.elf"][..], 1),
+        (&["diff", "guest.elf", "later.elf"], 1),
+        (&["diff", "guest.elf", "guest.elf"], 0),
+        (&["maps", "guest.elf", "--check", "info-tlb:empty"], 1),
+        (&[&["replay"], &wrong[..]].concat(), 1),
+        (&[&["check", "--machine", "corpus"], &wrong[..]].concat(), 1),
+    ] {
+        std::fs::write(sandbox.path().join("empty"), "").expect("a file");
+        for form in [&[][..], &["--json"]] {
+            let (reader, writer) = std::io::pipe().expect("a pipe");
+            drop(reader);
+            let mut program = sandbox.std_command(program());
+            program.args(command).args(form).stdout(writer).stderr(std::process::Stdio::piped());
+            let ended = program.spawn().and_then(std::process::Child::wait_with_output);
+            let ended = ended.expect("it runs");
+            let stderr = String::from_utf8_lossy(&ended.stderr);
+            assert_eq!((ended.status.code(), &*stderr), (Some(code), ""), "{command:?} {form:?}");
+        }
+    }
+}
+
 #[test]
 fn an_output_is_a_file() {
     let sandbox = Sandbox::new();

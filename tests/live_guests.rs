@@ -363,7 +363,7 @@ fn endless<'a>(name: &'a str) -> [(Vec<&'a str>, &'static str); 4] {
     [
         (command(&["maps", name]), "Interrupted: this is what was found until then."),
         (command(&["rmap", name, "0x1000"]), "Interrupted: this is what was found until then."),
-        (command(&["diff", name, name]), "Interrupted: this is what was found until then."),
+        (command(&["diff", name, name]), "What was looked at maps the same, and that is not"),
         (command(&["audit", name, "--checks", "wx"]), "Not everything was looked at"),
     ]
 }
@@ -409,6 +409,18 @@ fn after_a_signal_an_image_is_incomplete_whatever_was_found() {
         assert_eq!(code, Some(4), "{arguments:?}: {stdout}");
         assert!(stdout.contains(words), "{arguments:?}: {stdout}");
     }
+
+    // The picture and the findings have seen the same, and nothing that was not looked at passes.
+    let page = sandbox.path().join("page.html").display().to_string();
+    let arguments = ["maps", &image, "--html", &page, "--repeats", "18446744073709551615"];
+    let (code, stdout) = interrupt(&arguments, &[Signal::SIGINT]);
+    assert!(code == Some(4) && stdout.contains("Interrupted"), "{code:?}: {stdout}");
+    let page = std::fs::read_to_string(&page).expect("a page");
+    let is_found = page.contains(r#"<details class="finding" id="found-wx""#);
+    assert_eq!(page.contains("found: wx"), is_found, "{page}");
+    assert!(page.contains("none in what was looked at: <span"), "{page}");
+    assert!(page.contains("Not everything was looked at: it was interrupted"), "{page}");
+    assert!(!page.contains("&#10003;") && !page.contains("0 of 512 present"), "{page}");
 
     let json = ["audit", &image, "--json", "--checks", "wx", "--repeats", "18446744073709551615"];
     let (code, stdout) = interrupt(&json, &[Signal::SIGINT]);

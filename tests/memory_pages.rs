@@ -191,5 +191,10 @@ fn tables_that_are_not_read_again_do_not_lead_nowhere() {
     assert_eq!(drawn(&again), (2, 2));
     assert_eq!(drawn(&nowhere), (0, 2));
     assert!(again.contains("tables that were read before and not again"));
+    // What was not looked at is not clean.
+    let tick = r#"<span class="good">&#10003;</span> none: <span"#;
+    assert!(nowhere.contains(tick) && !again.contains("&#10003;"), "{again}");
+    assert!(again.contains("none in what was looked at: <span"), "{again}");
+    assert!(again.contains("Tables met again, and not looked through"), "{again}");
     check_elements(&again);
 }

@@ -396,8 +396,16 @@ fn a_root_outside_the_image_is_the_reason() {
         let output = sandbox.run(&[command, &["--cr3", "0x7777000"]].concat()).expect_code(2);
         assert!(output.only_line_of_stderr().ends_with(words), "{command:?}: {}", output.stderr);
     }
-    let walk = sandbox.run(&["walk", "guest.elf", "0x400000", "--cr3", "0x7777000"]);
-    assert!(walk.expect_code(0).stdout.contains("the image has no memory at physical address"));
+
+    // A walk shows where it stops, too.
+    for (form, shown) in
+        [(&[][..], "the image has no memory at physical address"), (&["--json"], r#""path": []"#)]
+    {
+        let command = [&["walk", "guest.elf", "0x400000", "--cr3", "0x7777000"], form].concat();
+        let walk = sandbox.run(&command).expect_code(2);
+        assert!(walk.only_line_of_stderr().ends_with(words), "{}", walk.stderr);
+        assert!(walk.stdout.contains(shown), "{}", walk.stdout);
+    }
 }
 
 /// A directory whose 512 entries lead to tables, on six paths.

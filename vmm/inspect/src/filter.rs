@@ -60,7 +60,7 @@ pub struct PageFilterError(String);
 impl fmt::Display for PageFilterError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let words: Vec<_> = WORDS.iter().map(|(word, _)| *word).collect();
-        let word = &self.0;
+        let word = if self.0.is_empty() { "a word is missing" } else { &self.0 };
         write!(f, "{word}: expected {}, s or nx, or one of them after !", words.join(", "))
     }
 }
@@ -93,6 +93,14 @@ mod tests {
     use mmu_core::walk::EntryMeaning;
     use mmu_core::x86::format::levels;
     use mmu_core::{PagingMode, PhysAddr, VirtAddr};
+
+    #[test]
+    fn an_empty_word_is_said_to_be_missing() {
+        for text in ["", ",", "w,"] {
+            let error = text.parse::<PageFilter>().unwrap_err().to_string();
+            assert!(error.starts_with("a word is missing: expected w, x"), "{error}");
+        }
+    }
 
     #[test]
     fn every_word_must_be_true() {

@@ -45,7 +45,7 @@ mod totals;
 mod tree;
 mod unix_socket;
 
-pub use audit::{Audit, AuditCheck, AuditChecks, AuditChecksError, AuditFinding};
+pub use audit::{Audit, AuditCheck, AuditChecks, AuditChecksError, AuditFinding, Auditor};
 pub use difference::{Change, Differences, MappedPiece};
 pub use dump::{DumpRange, write_dump};
 pub use error::{MemoryImageError, ReadError};

@@ -1,7 +1,7 @@
 //! `crosswalk compare`: machines beside the manuals and beside each other, from what was recorded.
 
 use super::failure::Failure;
-use super::output::{check_replaceable, print, replace_file};
+use super::output::{check_replaceable, print_beside_verdict, replace_file};
 use super::progress;
 use crate::campaign::known::KnownSource;
 use crate::conformance::machines::{MachineTable, TableBuilder};
@@ -48,7 +48,11 @@ pub(super) fn run(arguments: &CompareArguments) -> Result<ExitCode, Failure> {
     if let Some(page) = &arguments.page {
         replace_file(page, compare::page(&table))?;
     }
-    print(&if arguments.json { compare::document(&table) } else { compare::text(&table) });
+    print_beside_verdict(&if arguments.json {
+        compare::document(&table)
+    } else {
+        compare::text(&table)
+    });
 
     let is_unknown = table.machines.iter().any(|machine| machine.unknown > 0);
     Ok(ExitCode::from(match (table.shared, is_unknown) {

@@ -3,7 +3,7 @@
 use super::corpus_file::write_corpus;
 use super::cpu_time::cpu_seconds;
 use super::failure::{Failure, print_error};
-use super::output::{check_replaceable, print, publish};
+use super::output::{check_replaceable, print_beside_verdict, publish};
 use super::profile::ProfileArgument;
 use crate::campaign::journal::{RunLine, RunOptions};
 use crate::campaign::known::{KnownFindings, KnownSource};
@@ -17,7 +17,7 @@ use crate::generate::{Generator, SequenceUse, Shard};
 use crate::image::{CasesOfImage, HeadLine, ImagePlan};
 use crate::report::corpus::RecordedSection;
 use crate::report::image::{CaseEnd, ShownCase};
-use crate::report::{self, RunFacts, image};
+use crate::report::{self, Resuming, RunFacts, image};
 use crate::verdict::{self, Verdict};
 use crate::walker::WalkerSpec;
 use crosswalk_case::Case;
@@ -325,6 +325,7 @@ impl<'a> Judge<'a> {
             covered: &[],
             candidate: None,
             complete: is_complete,
+            resuming: Resuming::Never,
             jobs: None,
             jail: None,
             cpu_seconds: cpu_seconds(),
@@ -369,7 +370,7 @@ impl<'a> Judge<'a> {
     fn print_heading(&self, run: &RunLine) {
         let cases = report::run::text::describe_cases(run);
         let heading = report::run::text::heading;
-        print(&heading(&self.identity, &self.ran_on, None, &self.note(), &cases));
+        print_beside_verdict(&heading(&self.identity, &self.ran_on, None, &self.note(), &cases));
     }
 
     /// Shows what the machine did with each case of a list. The exit code is 1 if one of them diverges in a way
@@ -406,7 +407,7 @@ impl<'a> Judge<'a> {
             shown.push(ShownCase { case, end: CaseEnd::Tried(attempt) });
         }
 
-        print(&if self.arguments.json {
+        print_beside_verdict(&if self.arguments.json {
             image::cases_document(&self.identity, &self.ran_on, &shown)
         } else {
             image::cases_text(&shown)
@@ -449,7 +450,7 @@ impl<'a> Judge<'a> {
         let sections = [section];
         let bytes = write_corpus(out, &sections)?;
         if !self.arguments.json {
-            print(&report::corpus::recorded_text(out, &sections, bytes));
+            print_beside_verdict(&report::corpus::recorded_text(out, &sections, bytes));
         }
         Ok(())
     }

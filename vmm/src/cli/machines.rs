@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::machine::{MachineArguments, MachineKind};
-use super::output::print;
+use super::output::print_beside_verdict;
 use crate::report::{self, BootedOffer};
 use crosswalk_machine::Machine;
 use crosswalk_machine::booted::bochs::BochsProgram;
@@ -57,7 +57,7 @@ pub(super) fn run(arguments: &MachinesArguments) -> Result<ExitCode, Failure> {
                 .map_err(|error| error.to_string()),
         },
     ];
-    print(&if arguments.json {
+    print_beside_verdict(&if arguments.json {
         report::run::json::machines(&offers, &booted, &walkers)
     } else {
         report::run::text::machines(&offers, &booted, &walkers)

@@ -1,11 +1,11 @@
 //! `crosswalk merge`: adds up the reports of shards.
 
 use super::failure::Failure;
-use super::output::{print, publish};
+use super::output::{print_beside_verdict, publish};
 use crate::campaign::Summary;
 use crate::campaign::journal::{Journal, Sum};
 use crate::campaign::known::KnownSource;
-use crate::report::{self, RunFacts};
+use crate::report::{self, Resuming, RunFacts};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -44,6 +44,7 @@ pub(super) fn run(arguments: &MergeArguments) -> Result<ExitCode, Failure> {
         covered: &[],
         candidate: None,
         complete: total.progress.complete,
+        resuming: Resuming::FromJournal,
         jobs: None,
         jail: None,
         cpu_seconds: total.progress.cpu_seconds,
@@ -53,7 +54,13 @@ pub(super) fn run(arguments: &MergeArguments) -> Result<ExitCode, Failure> {
 
     if !arguments.json {
         let cases = report::run::text::describe_cases(&total.run);
-        print(&report::run::text::heading(&identity, &capabilities, None, "merged", &cases));
+        print_beside_verdict(&report::run::text::heading(
+            &identity,
+            &capabilities,
+            None,
+            "merged",
+            &cases,
+        ));
     }
     publish(&facts, &summary, arguments.json, arguments.report.as_deref())
 }

@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use super::machine::{MachineArguments, MachineKind, OpenedMachine};
 use super::modes::offered;
-use super::output::print;
+use super::output::print_beside_verdict;
 use super::progress;
 use super::time::{DEFAULT_TIME, parse_time};
 use crate::campaign::sampler::Sampler;
@@ -11,6 +11,7 @@ use crate::mutation::{self, Limit, MutationProgress, MutationScore, Status};
 use crate::report::{self, mutants};
 use crate::walker::{MUTANTS, UNREACHABLE};
 use crosswalk_machine::{Machine, MachineError};
+use indicatif::HumanCount;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -52,7 +53,7 @@ pub(super) fn run(arguments: &MutantsArguments) -> Result<ExitCode, Failure> {
     if !arguments.json {
         let cases = format!("random and sequences, seed {seed}");
         let heading = report::run::text::heading;
-        print(&heading(
+        print_beside_verdict(&heading(
             machine.identity(),
             machine.capabilities(),
             Some(machine.jail()),
@@ -68,7 +69,7 @@ pub(super) fn run(arguments: &MutantsArguments) -> Result<ExitCode, Failure> {
     let mut sampler = Sampler::new(seed, &modes, machine.capabilities());
     let score = run_with_bar(machine.as_mut(), &mut sampler, arguments.limit())?;
 
-    print(&if arguments.json {
+    print_beside_verdict(&if arguments.json {
         mutants::document(machine.as_ref(), seed, &score)
     } else {
         mutants::text(&score)
@@ -89,7 +90,7 @@ fn run_with_bar(
     let score = mutation::run(machine, sampler, limit, |progress| {
         let MutationProgress { cases, caught } = progress;
         bar.set_position(caught as u64);
-        bar.set_message(format!("{cases} cases"));
+        bar.set_message(format!("{} cases", HumanCount(cases)));
     })?;
 
     bar.finish_and_clear();

@@ -23,6 +23,24 @@ pub(super) fn print(text: &str) {
     }
 }
 
+/// The same for a command whose exit code is a verdict. If the pipe is closed, it goes on without a word: its code is
+/// the same whoever reads, and however much of it.
+pub(super) fn print_beside_verdict(text: &str) {
+    let text = printable(text);
+    let mut out = io::stdout().lock();
+
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    end_unwritten(written);
+}
+
+/// Ends the program if standard output could not be written, unless only nobody reads it.
+pub(super) fn end_unwritten(written: io::Result<()>) {
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => end_unread(&error),
+        _ => {}
+    }
+}
+
 /// Ends the program since standard output cannot be written.
 pub(super) fn end_unread(error: &io::Error) -> ! {
     if error.kind() == io::ErrorKind::BrokenPipe {
@@ -68,7 +86,7 @@ pub(super) fn publish(
     if let Some(directory) = directory {
         write_report(facts, summary, directory)?;
     }
-    print(&if json {
+    print_beside_verdict(&if json {
         report::run::json::document(facts, summary)
     } else {
         report::run::text::summary(facts, summary)

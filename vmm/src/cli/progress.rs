@@ -1,7 +1,7 @@
 //! Progress on standard error, if that is a terminal.
 
 use crate::campaign::CampaignProgress;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use std::time::Duration;
 
 /// A bar of some length, with an indicatif template.
@@ -40,6 +40,7 @@ impl CampaignBar {
             None => cases,
             Some(time) => progress.elapsed.min(time).as_millis() as u64,
         });
+        let [cases, diverged] = [cases, diverged].map(HumanCount);
         self.bar.set_message(format!("{cases} cases, {diverged} differ"));
     }
 

@@ -3,7 +3,7 @@
 use super::cpu_time::cpu_seconds;
 use super::failure::Failure;
 use super::jail::JailArguments;
-use super::output::{print, publish};
+use super::output::{print_beside_verdict, publish};
 use super::program::AskedProgram;
 use super::progress;
 use crate::campaign::journal::{RunLine, RunOptions};
@@ -12,7 +12,7 @@ use crate::campaign::predictor::Predictor;
 use crate::corpus::read::CorpusReader;
 use crate::corpus::replay::{ReplayPlan, replay};
 use crate::file::LockedDirectory;
-use crate::report::{RunFacts, corpus};
+use crate::report::{Resuming, RunFacts, corpus};
 use mmu_core::PagingMode;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -107,13 +107,14 @@ fn run_reader(
         covered: &replayed.covered,
         candidate: program.as_ref().map(AskedProgram::score),
         complete: true,
+        resuming: Resuming::Never,
         jobs: None,
         jail: None,
         cpu_seconds: cpu_seconds(),
     };
 
     if !options.json {
-        print(&corpus::heading(&replayed, name, why));
+        print_beside_verdict(&corpus::heading(&replayed, name, why));
     }
     let _lock = options.report.as_deref().map(lock).transpose()?;
     publish(&facts, &replayed.summary, options.json, options.report.as_deref())

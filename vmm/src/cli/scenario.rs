@@ -2,7 +2,7 @@
 
 use super::failure::Failure;
 use super::machine::{MachineArguments, MachineKind, OpenedMachine};
-use super::output::print;
+use super::output::print_beside_verdict;
 use crate::finding::known;
 use crate::report::scenario::random::{self, NarratedRandomRuns, RandomRun};
 use crate::report::scenario::{self, NarratedScenarios};
@@ -105,7 +105,11 @@ fn parse_mode(text: &str) -> Result<PagingMode, &'static str> {
 /// The exit code is 0 when every claim holds and the machine agrees with the software, else 1.
 pub(super) fn run(arguments: &ScenarioArguments) -> Result<ExitCode, Failure> {
     let Some(selection) = arguments.name else {
-        print(&if arguments.json { scenario::json_list() } else { scenario::list() });
+        print_beside_verdict(&if arguments.json {
+            scenario::json_list()
+        } else {
+            scenario::list()
+        });
         return Ok(ExitCode::SUCCESS);
     };
 
@@ -139,7 +143,11 @@ fn run_stories(
         machine: host.compared_with(),
         why_none: &host.why_none,
     };
-    print(&if arguments.json { scenario::json(&narrated) } else { scenario::text(&narrated) });
+    print_beside_verdict(&if arguments.json {
+        scenario::json(&narrated)
+    } else {
+        scenario::text(&narrated)
+    });
 
     Ok(stories.iter().all(Story::passed))
 }
@@ -171,7 +179,11 @@ fn run_random(
         machine: host.compared_with(),
         why_none: &host.why_none,
     };
-    print(&if arguments.json { random::json(&narrated) } else { random::text(&narrated) });
+    print_beside_verdict(&if arguments.json {
+        random::json(&narrated)
+    } else {
+        random::text(&narrated)
+    });
 
     Ok(narrated.passed())
 }

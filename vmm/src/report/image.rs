@@ -3,7 +3,7 @@
 use crate::image::BootableImage;
 use crate::report::machine::{MachineJson, machine};
 use crate::report::style::json::to_text;
-use crate::report::style::number::with_commas;
+use crate::report::style::number::{batches, numbered, with_commas};
 use crate::report::style::table::line;
 use crate::report::walk;
 use crate::verdict::{self, Verdict, describe_observation};
@@ -31,13 +31,13 @@ const MEMORY_END: u64 = 0x7c00_0000;
 /// What `image` prints.
 pub fn text(out: &Path, image: &BootableImage, bytes: usize) -> String {
     let mut text = String::new();
-    let batches = with_commas(image.head.batches.into());
     line(
         &mut text,
         &format!(
-            "{}: {batches} batches in {} bytes, of which the tape has {}.",
+            "{}: {} in {}, of which the tape has {}.",
             out.display(),
-            with_commas(bytes as u64),
+            batches(image.head.batches.into()),
+            numbered(bytes as u64, "byte"),
             with_commas(image.tape_bytes as u64)
         ),
     );
@@ -46,7 +46,7 @@ pub fn text(out: &Path, image: &BootableImage, bytes: usize) -> String {
         &format!(
             "Boot it on a machine with {} MiB of memory, and give what it writes to the first serial port to \
          crosswalk judge.",
-            MEMORY_END >> 20
+            with_commas(MEMORY_END >> 20)
         ),
     );
     text
@@ -87,16 +87,17 @@ pub fn describe_end(end: LogEnd, batches: u32) -> String {
         }
         LogEnd::NoMemory(address) => format!(
             "the machine has no memory at {address:#x}: images need {} MiB",
-            MEMORY_END >> 20
+            with_commas(MEMORY_END >> 20)
         ),
     }
 }
 
 /// What a machine skipped, as a sentence.
-pub fn describe_skipped(skipped: u64, batches: u32, lacking: &[String]) -> String {
+pub fn describe_skipped(skipped: u64, number: u32, lacking: &[String]) -> String {
     format!(
-        "{skipped} of {batches} batches were skipped, since the machine lacks {}; crosswalk image --like makes \
-         an image for it",
+        "{} of {} were skipped, since the machine lacks {}; crosswalk image --like makes an image for it",
+        with_commas(skipped),
+        batches(number.into()),
         lacking.join(", ")
     )
 }

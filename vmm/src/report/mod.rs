@@ -51,12 +51,27 @@ pub struct RunFacts<'r> {
     pub candidate: Option<&'r CandidateScore>,
     /// Whether nothing of the run remains to be done.
     pub complete: bool,
+    /// Whether what remains can be done later: nothing is in the way, or something is.
+    pub resuming: Resuming,
     /// The number of machines that ran at once, if any did.
     pub jobs: Option<usize>,
     /// The jail of the guest, if one was run.
     pub jail: Option<&'r JailReport>,
     /// CPU time of this process and its children, in seconds.
     pub cpu_seconds: f64,
+}
+
+/// Whether a run that was stopped can go on later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resuming {
+    /// It has a journal, from which `--resume` goes on.
+    FromJournal,
+    /// It has no journal, as nobody asked for a report.
+    NoReport,
+    /// It asks a program, whose answers no journal keeps.
+    OfProgram,
+    /// It does not run cases on a machine.
+    Never,
 }
 
 /// An emulator that boots images, or why there is none.

@@ -65,10 +65,18 @@ pub fn describe_expectation(expected: &Alternative) -> String {
         Outcome::Translated(spans) => {
             let spans: Vec<_> = spans
                 .iter()
-                .map(|span| format!("{} bytes at {}", span.len, span.address))
+                .map(|span| format!("{} at {}", bytes(span.len.into()), span.address))
                 .collect();
             format!("completed: {}", spans.join(", then "))
         }
+    }
+}
+
+/// A number of bytes with its noun.
+fn bytes(number: u64) -> String {
+    match number {
+        1 => "1 byte".into(),
+        number => format!("{number} bytes"),
     }
 }
 
@@ -93,6 +101,7 @@ pub(super) fn describe_bytes(bytes: &[(u64, u8)]) -> String {
         bytes.iter().take(MAX_SHOWN).map(|(at, byte)| format!("{at:#x}={byte:02x}")).collect();
     let more = match bytes.len().saturating_sub(MAX_SHOWN) {
         0 => String::new(),
+        1 => " and 1 more byte".into(),
         more => format!(" and {more} more bytes"),
     };
     format!("{}{more}", shown.join(" "))

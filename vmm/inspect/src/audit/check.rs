@@ -105,7 +105,8 @@ pub struct AuditChecksError(String);
 impl fmt::Display for AuditChecksError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = AuditCheck::ALL.map(AuditCheck::name).join(", ");
-        write!(f, "{}: expected all, or some of {names}", self.0)
+        let name = if self.0.is_empty() { "a check is missing" } else { &self.0 };
+        write!(f, "{name}: expected all, or some of {names}")
     }
 }
 

@@ -67,29 +67,15 @@ impl Audit {
         limits: Limits,
         stop: &AtomicBool,
     ) -> Self {
-        let mut audit = Self::default();
         let is_stopped = Cell::new(false);
-
-        // What can be said of an entry by itself. Of frames, it is learned who uses them.
-        let mut uses = FrameUses::default();
+        let mut auditor = Auditor::new(checks);
         for found in scan_until(Scan::of_all(memory, mmu, limits), stop, &is_stopped) {
-            audit.repeated += u64::from(matches!(found, Found::Repeated(_)));
-            uses.add(&found, checks);
-            for finding in by_itself(&found) {
-                audit.add(finding, checks);
-            }
+            auditor.add(&found);
         }
-
-        if checks.need_frames() {
-            for found in scan_until(Scan::of_all(memory, mmu, limits), stop, &is_stopped) {
-                let Found::Page(page) = found else { continue };
-                for finding in uses.findings(&page) {
-                    audit.add(finding, checks);
-                }
-            }
+        if is_stopped.get() {
+            return auditor.stopped();
         }
-        audit.is_complete = !is_stopped.get() && uses.is_complete();
-        audit
+        auditor.finish(memory, mmu, limits, stop)
     }
 
     /// Adds a finding, to the one before if it goes on there.
@@ -115,6 +101,57 @@ impl Audit {
         if self.findings.len() < MAX_FINDINGS {
             self.findings.push(finding);
         }
+    }
+}
+
+/// An audit that takes part in a scan which somebody else makes: what that one meets is what was audited.
+#[derive(Debug)]
+pub struct Auditor {
+    audit: Audit,
+    uses: FrameUses,
+    checks: AuditChecks,
+}
+
+impl Auditor {
+    /// An audit that has looked at nothing yet.
+    pub fn new(checks: AuditChecks) -> Self {
+        Self { audit: Audit::default(), uses: FrameUses::default(), checks }
+    }
+
+    /// What can be said of an entry by itself. Of frames, it is learned who uses them. All that a scan of all
+    /// addresses finds is to be added, in its order.
+    pub fn add(&mut self, found: &Found) {
+        self.audit.repeated += u64::from(matches!(found, Found::Repeated(_)));
+        self.uses.add(found, self.checks);
+        for finding in by_itself(found) {
+            self.audit.add(finding, self.checks);
+        }
+    }
+
+    /// What was found until the scan was stopped.
+    pub fn stopped(self) -> Audit {
+        Audit { is_complete: false, ..self.audit }
+    }
+
+    /// Looks at who shares frames, by another scan with the same limits. `stop` ends it early.
+    pub fn finish(
+        mut self,
+        memory: &PhysicalMemory,
+        mmu: &AnyMmu,
+        limits: Limits,
+        stop: &AtomicBool,
+    ) -> Audit {
+        let is_stopped = Cell::new(false);
+        if self.checks.need_frames() {
+            for found in scan_until(Scan::of_all(memory, mmu, limits), stop, &is_stopped) {
+                let Found::Page(page) = found else { continue };
+                for finding in self.uses.findings(&page) {
+                    self.audit.add(finding, self.checks);
+                }
+            }
+        }
+        let is_complete = !is_stopped.get() && self.uses.is_complete();
+        Audit { is_complete, ..self.audit }
     }
 }
 

@@ -79,6 +79,9 @@ pub(super) fn set(limit: Limit) -> io::Result<()> {
 pub(super) fn describe(limits: &[Limit]) -> String {
     let describe = |limit: &Limit| match (limit.resource, limit.value) {
         (Resource::RLIMIT_CORE, _) => "no core file".into(),
+        (Resource::RLIMIT_NOFILE, count @ 1000..1_000_000) => {
+            format!("{},{:03} open files", count / 1000, count % 1000)
+        }
         (Resource::RLIMIT_NOFILE, count) => format!("{count} open files"),
         (Resource::RLIMIT_FSIZE, bytes) => format!("files of {} MiB", bytes / MIB),
         (Resource::RLIMIT_DATA, bytes) => format!("{} GiB of data", bytes / GIB),

@@ -3,7 +3,7 @@
 use crate::campaign::Summary;
 use crate::campaign::journal::RunLine;
 use crate::cli::program::AskedProgram;
-use crate::report::RunFacts;
+use crate::report::{Resuming, RunFacts};
 use crosswalk_machine::jail::JailReport;
 use crosswalk_machine::{Capabilities, Identity, ModeOffer};
 
@@ -16,6 +16,8 @@ pub(super) struct FinishedRun {
     /// The user's program that was asked about every case, if there was one.
     pub(super) program: Option<AskedProgram>,
     pub(super) is_complete: bool,
+    /// Whether it has a journal.
+    pub(super) has_journal: bool,
     /// Number of machines that ran.
     pub(super) machines: usize,
     pub(super) jail: JailReport,
@@ -35,6 +37,11 @@ impl FinishedRun {
             covered: &[],
             candidate: self.program.as_ref().map(AskedProgram::score),
             complete: self.is_complete,
+            resuming: match (&self.program, self.has_journal) {
+                (Some(_), _) => Resuming::OfProgram,
+                (None, true) => Resuming::FromJournal,
+                (None, false) => Resuming::NoReport,
+            },
             jobs: Some(self.machines),
             jail: Some(&self.jail),
             cpu_seconds: self.cpu_seconds,

@@ -13,7 +13,7 @@ use crate::cli::failure::Failure;
 use crate::cli::live_socket::LiveSocket;
 use crate::cli::machine::OpenedMachine;
 use crate::cli::modes::{offered, requested};
-use crate::cli::output::print;
+use crate::cli::output::print_beside_verdict;
 use crate::cli::program::AskedProgram;
 use crate::cli::progress::CampaignBar;
 use crate::cli::stop_flag::{stop_flag, stop_flag_to_tidy_up};
@@ -179,7 +179,7 @@ impl<'a> Session<'a> {
 
         let cases = report::run::text::describe_cases(&self.run);
         let machine = &self.machine;
-        print(&report::run::text::heading(
+        print_beside_verdict(&report::run::text::heading(
             machine.identity(),
             machine.capabilities(),
             Some(machine.jail()),
@@ -187,7 +187,7 @@ impl<'a> Session<'a> {
             &cases,
         ));
         if let Some(live) = &self.live {
-            print(&live.invitation());
+            print_beside_verdict(&live.invitation());
         }
     }
 
@@ -226,6 +226,7 @@ impl<'a> Session<'a> {
             run: self.run,
             program: self.program,
             is_complete: self.is_complete,
+            has_journal: self.journal.is_some(),
             machines: self.machines,
             jail: self.machine.jail().clone(),
             cpu_seconds: last.progress.cpu_seconds,

@@ -6,7 +6,7 @@ use super::finished::FinishedRun;
 use super::session::Session;
 use crate::cli::failure::Failure;
 use crate::cli::machine::MachineArguments;
-use crate::cli::output::{exit_code, print, write_report};
+use crate::cli::output::{exit_code, print_beside_verdict, write_report};
 use crate::report::run::side_by_side::{self, ComparedRun};
 use crate::report::run::text;
 use std::process::ExitCode;
@@ -42,7 +42,7 @@ pub(super) fn run(
         .iter()
         .map(|(name, run)| ComparedRun { name, facts: run.facts(), summary: &run.summary })
         .collect();
-    print(&if arguments.json {
+    print_beside_verdict(&if arguments.json {
         side_by_side::document(&compared)
     } else {
         side_by_side::text(&compared)
@@ -63,7 +63,7 @@ fn run_one(arguments: &CheckArguments) -> Result<FinishedRun, Failure> {
         write_report(&run.facts(), &run.summary, directory)?;
     }
     if !arguments.json {
-        print(&(text::summary(&run.facts(), &run.summary) + "\n"));
+        print_beside_verdict(&(text::summary(&run.facts(), &run.summary) + "\n"));
     }
     Ok(run)
 }

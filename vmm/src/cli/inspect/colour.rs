@@ -1,6 +1,6 @@
 //! Whether texts are coloured.
 
-use crate::cli::output::{end_unread, print};
+use crate::cli::output::{end_unwritten, print_beside_verdict};
 use crate::report::{Coloured, printable};
 use anstream::{AutoStream, ColorChoice};
 use std::io::{self, Write};
@@ -39,7 +39,7 @@ impl ColourArguments {
     /// Prints a document as it is, or a text with its rights coloured.
     pub(super) fn print_report(self, report: &str, is_document: bool) {
         if is_document {
-            print(report);
+            print_beside_verdict(report);
         } else {
             self.print(report);
         }
@@ -48,9 +48,6 @@ impl ColourArguments {
     /// Prints a text with its rights coloured.
     fn print(self, text: &str) {
         let mut out = Coloured::new(io::stdout().lock(), self.is_on());
-        let written = out.write_all(printable(text).as_bytes()).and_then(|()| out.flush());
-        if let Err(error) = written {
-            end_unread(&error);
-        }
+        end_unwritten(out.write_all(printable(text).as_bytes()).and_then(|()| out.flush()));
     }
 }

@@ -5,7 +5,7 @@ use super::{
     of_output,
 };
 use crate::cli::failure::Failure;
-use crate::cli::output::{check_replaceable, print, replace_file};
+use crate::cli::output::{check_replaceable, print_beside_verdict, replace_file};
 use crate::file;
 use crate::report::Coloured;
 use crate::report::inspect::Inspected;
@@ -187,7 +187,7 @@ fn write_page(arguments: &MapsArguments, path: &Path) -> Result<ExitCode, Failur
         Ok((page.html(), summary, exit_code(false, page.is_complete())))
     })?;
     replace_file(path, page)?;
-    print(&summary);
+    print_beside_verdict(&summary);
     Ok(code)
 }
 
@@ -210,7 +210,7 @@ fn check_monitor(arguments: &MapsArguments, answer: &MonitorAnswer) -> Result<Ex
         };
         Ok((report, exit_code(check.differences().next().is_some(), is_complete)))
     })?;
-    print(&report);
+    print_beside_verdict(&report);
     Ok(code)
 }
 

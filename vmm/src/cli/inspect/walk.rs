@@ -1,6 +1,6 @@
 //! `crosswalk walk`: one address, followed through the tables of a memory image or a live guest.
 
-use super::{ColourArguments, SourceArguments, check_width, linear_address};
+use super::{ColourArguments, SourceArguments, check_root, check_width, linear_address};
 use crate::cli::failure::Failure;
 use crate::report::inspect::walk::InspectedWalk;
 use mmu_core::{AccessKind, Ring, VirtAddr};
@@ -49,11 +49,13 @@ pub(in crate::cli) fn run(arguments: &WalkArguments) -> Result<ExitCode, Failure
         (kind, ring)
     });
 
-    let report = source.inspect(|inspected, _| {
+    let (report, root) = source.inspect(|inspected, _| {
         check_width(*address, inspected.derived.state.mode())?;
         let walk = InspectedWalk::new(inspected, *address, access);
-        Ok(if *json { walk.json() } else { walk.text() })
+        let report = if *json { walk.json() } else { walk.text() };
+        Ok((report, check_root(inspected)))
     })?;
+    // Without a root there is little to see, but the registers and where it should be are worth it.
     colour.print_report(&report, *json);
-    Ok(ExitCode::SUCCESS)
+    root.map(|()| ExitCode::SUCCESS)
 }

@@ -1,7 +1,7 @@
 //! What an audit has found, for people and as JSON.
 
 use super::image::InspectedJson;
-use super::{Inspected, letters, repeated_tables};
+use super::{Inspected, letters, tables_met_again};
 use crate::report::style::json::to_text;
 use crate::report::style::number::with_commas;
 use crate::report::style::table::line;
@@ -23,8 +23,7 @@ pub fn text(inspected: &Inspected, audit: &Audit, checks: AuditChecks) -> String
             continue;
         }
         if count == 0 {
-            let where_looked = if audit.is_whole() { "" } else { " in what was looked at" };
-            let _ = writeln!(text, "{check}: none{where_looked}");
+            let _ = writeln!(text, "{check}: {}", none(audit));
             continue;
         }
 
@@ -38,11 +37,22 @@ pub fn text(inspected: &Inspected, audit: &Audit, checks: AuditChecks) -> String
             line(&mut text, &format!("  and {more} more (--json has up to 10,000)"));
         }
     }
-    repeated_tables(&mut text, audit.repeated);
-    if !audit.is_complete {
-        line(&mut text, "Not everything was looked at: it was interrupted, or too much is mapped.");
+    for sentence in limits(audit) {
+        line(&mut text, &sentence);
     }
     text
+}
+
+/// What is said of a check that found nothing.
+pub(super) const fn none(audit: &Audit) -> &'static str {
+    if audit.is_whole() { "none" } else { "none in what was looked at" }
+}
+
+/// What was not looked at, in sentences.
+pub(super) fn limits(audit: &Audit) -> Vec<String> {
+    let interrupted = "Not everything was looked at: it was interrupted, or too much is mapped.";
+    let interrupted = (!audit.is_complete).then(|| interrupted.to_owned());
+    tables_met_again(audit.repeated).into_iter().chain(interrupted).collect()
 }
 
 fn describe(text: &mut String, finding: &AuditFinding) {

@@ -175,7 +175,7 @@ impl<'i> ImageDifference<'i> {
             let _ = writeln!(text, "{}", row.trim_end());
         }
 
-        if self.is_empty() && repeated + unreadable > 0 {
+        if self.is_empty() && (repeated + unreadable > 0 || !is_complete) {
             line(&mut text, "What was looked at maps the same, and that is not everything.");
         } else if self.is_empty() {
             line(&mut text, "Both map the same.");

@@ -32,10 +32,18 @@ fn threads() -> NonZero<usize> {
 
 /// Says how many entries lead to tables that were left out, if any do.
 fn repeated_tables(text: &mut String, count: u64) {
-    if count > 0 {
-        let count = with_commas(count);
-        line(text, &format!("Tables met again, and not looked through (--repeats): {count}."));
+    if let Some(sentence) = tables_met_again(count) {
+        line(text, &sentence);
     }
+}
+
+/// How many entries lead to tables that were left out, if any do.
+fn tables_met_again(count: u64) -> Option<String> {
+    let sentence = || {
+        let count = with_commas(count);
+        format!("Tables met again, and not looked through (--repeats): {count}.")
+    };
+    (count > 0).then(sentence)
 }
 
 /// Says how many parts of tables could not be read, if any could not.

@@ -8,10 +8,10 @@ use crate::finding::Finding;
 use crate::finding::known::Kind;
 use crate::generate::SequenceUse;
 use crate::report::conformance::score;
-use crate::report::style::number::{cases, with_commas};
-use crate::report::style::table::{line, new_table, trimmed};
+use crate::report::style::number::{cases, numbered, with_commas};
+use crate::report::style::table::{keep_words, line, new_table, trimmed};
 use crate::report::walk::action_in_words;
-use crate::report::{BootedOffer, RunFacts, features_not_run};
+use crate::report::{BootedOffer, Resuming, RunFacts, features_not_run};
 use crosswalk_machine::jail::{JailPart, JailReport};
 use crosswalk_machine::{Capabilities, Identity, Machine, ResultClass};
 use mmu_core::{PagingMode, Ring, Rule};
@@ -208,7 +208,19 @@ fn describe_what_is_missing(facts: &RunFacts<'_>) -> String {
 
     let missing = facts.run.shard.missing();
     if missing.is_empty() || facts.run.shard.parts.len() == 1 {
-        return "The run was stopped before its end; --resume continues it.".into();
+        let stopped = "The run was stopped before its end";
+        return match facts.resuming {
+            Resuming::FromJournal => format!("{stopped}; --resume continues it."),
+            Resuming::NoReport => {
+                format!("{stopped}. With --report DIR, --resume would have continued it.")
+            }
+            Resuming::OfProgram => {
+                format!(
+                    "{stopped}. No journal keeps the answers of a program: it cannot be resumed."
+                )
+            }
+            Resuming::Never => format!("{stopped}."),
+        };
     }
 
     let names: Vec<_> = missing.iter().map(ToString::to_string).collect();
@@ -250,10 +262,10 @@ fn describe_mode(
         ),
     );
 
-    let kinds = outcomes.len();
+    let kinds = numbered(outcomes.len() as u64, "kind");
     let faults = outcomes.keys().flatten().count();
     if faults > 0 {
-        line(text, &format!("  {kinds} kinds of outcome, {faults} of them faults"));
+        line(text, &format!("  {kinds} of outcome, {faults} of them faults"));
     }
 
     let deciders: Vec<_> = counts
@@ -268,10 +280,10 @@ fn describe_choices(text: &mut String, summary: &Summary) {
     let choices = &summary.tally.choices;
     let rules: BTreeSet<_> = choices.keys().map(|choice| choice.rule).collect();
     if !rules.is_empty() {
-        let kinds = choices.len();
+        let kinds = numbered(choices.len() as u64, "kind");
         let names: Vec<_> = rules.into_iter().map(Rule::id).collect();
         let names = names.join(", ");
-        line(text, &format!("choices   {kinds} kinds, under {names}; --json lists them"));
+        line(text, &format!("choices   {kinds}, under {names}; --json lists them"));
     }
 }
 
@@ -384,12 +396,16 @@ pub fn machines(
 ) -> String {
     let mut text = String::new();
     for (kind, offer) in offers {
+        if !text.is_empty() {
+            text.push('\n');
+        }
         match offer {
             Err(why) => line(&mut text, &format!("{kind}: not available: {why}")),
             Ok(machine) => describe_machine(&mut text, *machine),
         }
     }
 
+    text.push('\n');
     for BootedOffer { kind, found } in booted {
         match found {
             Err(why) => line(&mut text, &format!("{kind}: not available: {why}")),
@@ -456,6 +472,7 @@ fn describe_machine(text: &mut String, machine: &dyn Machine) {
             who(ResultClass::AddressFault),
         ]);
     }
+    keep_words(&mut deciders);
     let _ = writeln!(text, "{}\n", trimmed(&deciders));
 
     let mut modes = new_table(&["mode", "offered", "why not"]);

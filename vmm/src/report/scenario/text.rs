@@ -1,7 +1,7 @@
 //! Scenarios for people: a timeline, a map of pages to frames, claims and counts.
 
 use super::{NOTHING_COMPARED, NarratedScenarios, entries_per_translation};
-use crate::report::style::number::with_commas;
+use crate::report::style::number::{numbered, size, with_commas};
 use crate::report::style::table::{line, new_table, trimmed};
 use crate::scenario::Comparison;
 use crate::scenario::story::{Happened, PagePlace, PageRow, Story, TimelineEntry};
@@ -194,10 +194,10 @@ fn statistics(text: &mut String, story: &Story) {
     line(
         text,
         &format!(
-            "tables    {} KiB at most; shot down: {} times a page, {} times a whole space",
-            with_commas(story.table_bytes / 1024),
-            counts.pages_forgotten,
-            counts.spaces_forgotten
+            "tables    {} at most; shot down: {} a page, {} a whole space",
+            size(story.table_bytes.into()),
+            numbered(counts.pages_forgotten, "time"),
+            numbered(counts.spaces_forgotten, "time")
         ),
     );
     text.push('\n');

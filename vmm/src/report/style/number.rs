@@ -20,6 +20,14 @@ pub(in crate::report) fn cases(number: u64) -> String {
     numbered(number, "case")
 }
 
+/// A number of batches with its noun: 1 batch, 1,234 batches.
+pub(in crate::report) fn batches(number: u64) -> String {
+    match number {
+        1 => "1 batch".into(),
+        number => format!("{} batches", with_commas(number)),
+    }
+}
+
 /// A size in the largest unit that it fills, to four digits.
 pub(in crate::report) fn size(bytes: u128) -> String {
     let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB"];
@@ -151,6 +159,7 @@ mod tests {
 
     #[test]
     fn numbers_for_people() {
+        assert_eq!([1, 2, 1000].map(batches), ["1 batch", "2 batches", "1,000 batches"]);
         assert_eq!(
             [1, 1023, 1024, 1792, 20_288, 1 << 76].map(size),
             ["1 byte", "1023 bytes", "1 KiB", "1.750 KiB", "19.81 KiB", "64 ZiB"]

@@ -2,7 +2,7 @@
 
 use super::printable::within_line;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, Width};
 use std::fmt::Write;
 
 const WIDTH: u16 = 80;
@@ -22,6 +22,17 @@ pub(in crate::report) fn new_table(header: &[&str]) -> Table {
         }
     }
     table
+}
+
+/// Makes no column but the first so narrow that a word of it breaks.
+pub(in crate::report) fn keep_words(table: &mut Table) {
+    /// A blank on each side.
+    const PADDING: u16 = 2;
+
+    let widths: Vec<_> = table.column_max_content_widths();
+    for (column, width) in table.column_iter_mut().zip(widths).skip(1) {
+        column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(width + PADDING)));
+    }
 }
 
 /// A table as text, without the blanks at the end of its lines.
@@ -73,6 +84,22 @@ pub(in crate::report) fn line(text: &mut String, words: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_of_later_columns_stay_whole() {
+        let mut table =
+            new_table(&["who decides", "translations", "page faults", "address faults"]);
+        let word = "processor-on-shadow-tables";
+        table.add_row(["ring 0, compatibility mode", word, "kvm-emulator", "kvm-emulator"]);
+        assert!(!trimmed(&table).contains(word), "nothing is to be kept");
+
+        keep_words(&mut table);
+        let text = trimmed(&table);
+        assert!(
+            text.contains(word) && text.lines().all(|line| line.chars().count() <= 80),
+            "{text}"
+        );
+    }
 
     #[test]
     fn long_lines_are_broken_before_column_80() {

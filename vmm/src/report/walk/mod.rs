@@ -3,6 +3,7 @@
 pub(in crate::report) mod steps;
 pub mod tree;
 
+use crate::report::style::number::counted;
 use crate::report::style::table::line;
 use crate::verdict::describe_expectation;
 use crate::verdict::{self, Verdict, describe_observation};
@@ -186,11 +187,12 @@ pub(in crate::report) fn step_in_words(step: &AccessStep) -> String {
     let reads = Access { address: source, ..*access };
     let crosses = access.crosses_page() || reads.crosses_page();
     let crossing = if crosses { ", across a page boundary" } else { "" };
+    let size = counted(*size, "byte");
     match form {
         Form::CompareStrings => {
-            format!("{name} of {size} bytes at {source} and at {address}, ring {ring}{crossing}")
+            format!("{name} of {size} at {source} and at {address}, ring {ring}{crossing}")
         }
-        _ => format!("{name} of {size} bytes from {source} to {address}, ring {ring}{crossing}"),
+        _ => format!("{name} of {size} from {source} to {address}, ring {ring}{crossing}"),
     }
 }
 
@@ -238,9 +240,8 @@ fn in_words(access: &Access) -> String {
     let crossing = if access.crosses_page() { ", across a page boundary" } else { "" };
 
     let Access { size, address, .. } = access;
-    format!(
-        "{kind} of {size} bytes at {address}, ring {ring}{segment}{implicit}{submode}{crossing}"
-    )
+    let size = counted(*size, "byte");
+    format!("{kind} of {size} at {address}, ring {ring}{segment}{implicit}{submode}{crossing}")
 }
 
 /// The access, and the state it is made in.

@@ -126,8 +126,13 @@ pub(super) struct Blocks {
 }
 
 impl Blocks {
-    /// Scans all tables. `stop` ends it early.
-    pub(super) fn new(inspected: &Inspected, limits: Limits, stop: &AtomicBool) -> Self {
+    /// Scans all tables, and shows `observe` what it meets. `stop` ends it early.
+    pub(super) fn new(
+        inspected: &Inspected,
+        limits: Limits,
+        stop: &AtomicBool,
+        mut observe: impl FnMut(&Found),
+    ) -> Self {
         let mmu = inspected.mmu();
         let all = (VirtAddr::new(0), VirtAddr::new(u64::MAX));
         let scan = Scan::new(inspected.source.memory(), &mmu, all, limits);
@@ -138,6 +143,7 @@ impl Blocks {
         let mut problem: Option<ScanProblem> = None;
         for found in scan {
             blocks.totals.add(&found);
+            observe(&found);
             match (&found, ScanProblem::of(&found)) {
                 (Found::Page(page), _) => {
                     blocks.add_problem(problem.take());

@@ -87,6 +87,8 @@ fn show(
 /// The checks whose findings lie in a range of addresses: each once. An audit keeps some of its findings only;
 /// `has_wx` says that pages of the range are writable and executable, whether their finding was kept or not.
 pub(super) fn checks_in(audit: &Audit, first: u64, last: u64, has_wx: bool) -> Vec<&'static str> {
+    // The tables are read in another order, so they may show what an audit that was stopped did not come to.
+    let has_wx = has_wx && audit.counts[AuditCheck::Wx as usize] > 0;
     let mut names = if has_wx { vec![AuditCheck::Wx.name()] } else { Vec::new() };
     for finding in &audit.findings {
         let is_inside = finding.first.get() <= last && first <= finding.last.get();

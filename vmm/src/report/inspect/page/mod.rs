@@ -10,6 +10,7 @@ mod region;
 mod strip;
 mod table;
 
+use super::audit;
 use super::maps::in_words;
 use super::{Inspected, class, letters};
 use crate::report::style::number::{numbered, size, with_commas};
@@ -17,7 +18,7 @@ use crate::report::style::printable;
 use crate::report::style::table::line;
 use askama::Template;
 use block::{Blocks, MAX_BLOCKS};
-use crosswalk_inspect::{Audit, AuditChecks, Limits, Source, TableTree};
+use crosswalk_inspect::{Audit, AuditChecks, Auditor, Limits, Source, TableTree};
 use finding::CheckView;
 use mmu_core::PagingMode;
 use mmu_core::x86::semantics::Rights;
@@ -39,13 +40,18 @@ impl<'i> MapsPage<'i> {
     pub fn new(inspected: &'i Inspected, limits: Limits, stop: &AtomicBool) -> Self {
         let mmu = inspected.mmu();
         let memory = inspected.source.memory();
-        let checks = AuditChecks::default();
-        Self {
-            inspected,
-            blocks: Blocks::new(inspected, limits, stop),
-            tree: TableTree::new(memory, &mmu, table::LIMITS, stop),
-            audit: Audit::run(memory, &mmu, checks, limits, stop),
-        }
+        let mut auditor = Auditor::new(AuditChecks::default());
+
+        // The tree is small, so it comes before what takes long. The picture and the audit have one scan, so that
+        // they have seen the same however early it ends.
+        let tree = TableTree::new(memory, &mmu, table::LIMITS, stop);
+        let blocks = Blocks::new(inspected, limits, stop, |found| auditor.add(found));
+        let audit = if blocks.is_complete {
+            auditor.finish(memory, &mmu, limits, stop)
+        } else {
+            auditor.stopped()
+        };
+        Self { inspected, blocks, tree, audit }
     }
 
     /// Whether everything was looked at.
@@ -95,6 +101,9 @@ impl<'i> MapsPage<'i> {
             regions: strip::regions(&blocks.list, &places, audit, tree),
             scale: strip::scale(&blocks.list, &places),
             passed: finding::passed(audit, checks),
+            is_whole: audit.is_whole(),
+            none: audit::none(audit),
+            limits: audit::limits(audit),
             checks: finding::checks(audit, checks, &blocks.list, entries),
             root: table::root(tree, audit),
         };
@@ -131,7 +140,7 @@ impl<'i> MapsPage<'i> {
             let kept = with_commas(kept);
             sentences.push(format!("Of the findings, {kept} are marked, and all pages of wx."));
         }
-        if !self.audit.is_complete {
+        if self.blocks.is_complete && !self.audit.is_complete {
             sentences.push("Not all frames were audited.".to_owned());
         }
         if !self.blocks.is_complete || !self.tree.is_complete {
@@ -158,6 +167,10 @@ struct Page {
     /// How many pixels a step of width has.
     scale: String,
     passed: Vec<&'static str>,
+    /// Whether the audit has looked at everything, what it says of checks that found nothing, and its limits.
+    is_whole: bool,
+    none: &'static str,
+    limits: Vec<String>,
     checks: Vec<CheckView>,
     root: Option<TableView>,
 }

@@ -100,7 +100,11 @@ impl Tables<'_> {
         TableView {
             id: table_id(table.address.get()),
             title: format!("{} {}", name(table), table.address),
-            about: format!("{} of {entries} present{shared}", table.present),
+            about: if self.tree.is_complete || !table.runs.is_empty() {
+                format!("{} of {entries} present{shared}", table.present)
+            } else {
+                "not read".to_owned()
+            },
             is_open: from.is_none(),
             lost: from.map_or_else(String::new, |run| lost_letters(run.lost)),
             index: from.map_or_else(String::new, |run| run.index.to_string()),
