@@ -116,19 +116,18 @@ fn kill_times() -> impl Iterator<Item = Duration> {
     })
 }
 
-#[test]
-fn a_run_that_is_killed_20_times_ends_like_an_uninterrupted_one() {
-    require_kvm!();
-    let sandbox = Sandbox::new();
-    // Some seconds of work on this host, so that no kill comes too late.
-    let short = check(&sandbox, "--seed 12 --for 500ms").expect_code(0).json();
-    let rate = short["totals"]["cases_per_second"].as_f64().expect("a rate");
-    let cases = format!("--seed 12 --cases {}", (rate * 10.0) as u64);
-    let whole = check(&sandbox, &cases).expect_code(0).json();
-
-    let command = format!("check --machine kvm {cases} --report killed --resume");
+/// Kills a run again and again, and resumes it to its end. Returns what it says then, and what an
+/// uninterrupted run says.
+fn kill_and_resume(
+    sandbox: &Sandbox,
+    cases: &str,
+    times: impl Iterator<Item = Duration>,
+) -> [Value; 2] {
+    let resume = format!("{cases} --report killed --resume");
+    let command = format!("check --machine kvm {resume}");
     let arguments: Vec<_> = command.split_whitespace().collect();
-    for time in kill_times() {
+
+    for time in times {
         let mut child = sandbox.spawn(&arguments);
         std::thread::sleep(time);
         child.kill().expect("the child can be killed");
@@ -136,14 +135,42 @@ fn a_run_that_is_killed_20_times_ends_like_an_uninterrupted_one() {
         assert_eq!(status.signal(), Some(9), "the run ended before it was killed: {status}");
     }
 
-    let resumed =
-        check(&sandbox, &format!("{cases} --report killed --resume")).expect_code(0).json();
-    assert_same_results(&resumed, &whole);
+    let resumed = check(sandbox, &resume).expect_code(0).json();
     assert_eq!(resumed["complete"], true);
+    [resumed, check(sandbox, cases).expect_code(0).json()]
+}
+
+/// A number of cases that takes some seconds on this host, so that no kill comes too late.
+fn cases_of_seconds(sandbox: &Sandbox, options: &str, seconds: f64) -> String {
+    let short = check(sandbox, &format!("{options} --for 500ms")).expect_code(0).json();
+    let rate = short["totals"]["cases_per_second"].as_f64().expect("a rate");
+    format!("{options} --cases {}", (rate * seconds) as u64)
+}
+
+#[test]
+fn a_run_that_is_killed_20_times_ends_like_an_uninterrupted_one() {
+    require_kvm!();
+    let sandbox = Sandbox::new();
+    let cases = cases_of_seconds(&sandbox, "--seed 12 --sequences off", 10.0);
+    let [resumed, whole] = kill_and_resume(&sandbox, &cases, kill_times());
+    assert_same_results(&resumed, &whole);
 
     // Nothing is left to do.
     let again = check(&sandbox, &format!("{cases} --report killed --resume")).expect_code(0).json();
     assert_same_results(&again, &whole);
+}
+
+/// What a sequence meets in the caches depends on what the host did meanwhile: two runs may see different
+/// members of a choice. The cases are the same.
+#[test]
+fn a_run_of_sequences_that_is_killed_runs_every_case_once() {
+    require_kvm!();
+    let sandbox = Sandbox::new();
+    let cases = cases_of_seconds(&sandbox, "--seed 12 --sequences only", 4.0);
+    let [resumed, whole] = kill_and_resume(&sandbox, &cases, kill_times().take(6));
+    for field in ["cases", "case_set"] {
+        assert_eq!(resumed["totals"][field], whole["totals"][field], "{field}");
+    }
 }
 
 #[test]
