@@ -6,6 +6,7 @@ mod again;
 pub mod breakdown;
 pub mod coverage;
 mod fleet;
+pub mod given;
 pub mod journal;
 pub mod known;
 mod pipeline;

@@ -4,6 +4,7 @@ use super::failure::{Failure, print_error};
 use super::image::{default_profile, no_image};
 use super::judge::{BootedMachine, JudgeArguments, OpenedLog, read_log};
 use super::machine::{MachineArguments, MachineKind};
+use super::output_arguments::OutputArguments;
 use crate::generate::SequenceUse;
 use crate::image::{CasesOfImage, ImagePlan};
 use crosswalk_case::Case;
@@ -124,8 +125,14 @@ impl Booter {
         }
         let name = format!("the log of {version}");
         let log = read_log(name, Box::new(Cursor::new(log.bytes)))?;
-        JudgeArguments::of_booted(Path::new("").into(), self.machine(), None, false, None)
-            .machine(log)
+        JudgeArguments::of_booted(
+            Path::new("").into(),
+            self.machine(),
+            None,
+            OutputArguments::default(),
+            None,
+        )
+        .machine(log)
     }
 
     pub(super) fn boot(&self, plan: &ImagePlan) -> Result<BootedLog, Failure> {

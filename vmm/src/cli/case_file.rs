@@ -1,8 +1,11 @@
-//! Cases that the user gives: as JSON, or in a file.
+//! Cases that the user gives: as JSON, in a file, or by name.
 
 use super::failure::Failure;
+use super::machine::MachineKind;
 use crate::file;
+use crate::generate::CaseName;
 use crosswalk_case::Case;
+use crosswalk_machine::Machine;
 use serde_json::value::RawValue;
 use std::fmt;
 use std::path::Path;
@@ -37,4 +40,24 @@ pub(super) fn read_cases(argument: &str) -> Result<Vec<Case>, Failure> {
         Case::from_json(value.get()).map_err(|error| in_file(&format!("case {number}: {error}")))
     });
     cases.collect()
+}
+
+/// The name of a generated case, if the argument is one.
+pub(super) fn case_name(argument: &str) -> Result<Option<CaseName>, Failure> {
+    let name = CaseName::is_meant(argument).then(|| argument.parse());
+    name.transpose().map_err(Failure::Input)
+}
+
+/// Makes a named case again, for a machine.
+pub(super) fn named_case(name: CaseName, machine: &dyn Machine) -> Result<Case, Failure> {
+    let case = name.case(machine.capabilities());
+    case.ok_or_else(|| Failure::Input(format!("{name}: there is no such index")))
+}
+
+/// Why a machine that boots images is given no names.
+pub(super) fn needs_a_case(name: CaseName, kind: MachineKind) -> Failure {
+    Failure::Input(format!(
+        "{name}: --machine {} takes cases, not names: its reports have each as JSON",
+        kind.name()
+    ))
 }

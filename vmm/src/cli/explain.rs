@@ -1,17 +1,18 @@
 //! `crosswalk explain`: the walk of one case, step by step.
 
 use super::booter::Booter;
-use super::case_file::read_cases;
+use super::case_file::{case_name, named_case, needs_a_case, read_cases};
 use super::failure::Failure;
 use super::guest_dump;
 use super::live_socket::SocketAfterCase;
 use super::machine::{MachineArguments, MachineKind};
-use super::output::{check_replaceable, print};
+use super::output::{check_replaceable, print_beside_verdict};
 use crate::campaign;
 use crate::campaign::known::KnownSource;
+use crate::finding::Findings;
 use crate::finding::known::KnownFinding;
-use crate::generate::CaseName;
 use crate::report::walk::{self, tree};
+use crate::verdict::{self, Verdict};
 use crate::walker::WalkerSpec;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use crosswalk_case::Case;
@@ -34,6 +35,9 @@ pub(super) struct ExplainArguments {
     /// The processor, by the name of its generation [default: the processor of the case]
     #[arg(long, value_name = "NAME", value_parser = generations())]
     profile: Option<Profile>,
+    /// A file of known findings, or none to forgive nothing [default: the file for the machine]
+    #[arg(long, value_name = "FILE|none", requires = "machine")]
+    known: Option<KnownSource>,
     /// Also draw the tree of the case's tables
     #[arg(long)]
     tree: bool,
@@ -52,17 +56,11 @@ pub(super) struct ExplainArguments {
 }
 
 pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
-    let name: Option<CaseName> = CaseName::is_meant(&arguments.case)
-        .then(|| arguments.case.parse())
-        .transpose()
-        .map_err(Failure::Input)?;
+    let name = case_name(&arguments.case)?;
 
     let booted = arguments.machine.filter(|kind| kind.boots_an_image());
     if let (Some(name), Some(kind)) = (&name, booted) {
-        return Err(Failure::Input(format!(
-            "{name}: --machine {} takes cases, not names: its reports have each as JSON",
-            kind.name()
-        )));
+        return Err(needs_a_case(*name, kind));
     }
 
     if let (Some(option), Some(kind)) = (arguments.option_of_memory(), booted) {
@@ -109,10 +107,13 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
     if !arguments.runs_cases() {
         machines.clear();
     }
+    let known = machines.iter().map(|machine| KnownOnMachine::load(arguments, machine.as_ref()));
+    let known = known.collect::<Result<Vec<_>, _>>()?;
+    let mut end = CaseEnd::Agrees;
     let count = cases.len();
     for (number, case) in (1..).zip(&cases) {
         if count > 1 {
-            print(&format!("case {number} of {count}\n\n"));
+            print_beside_verdict(&format!("case {number} of {count}\n\n"));
         }
 
         let attempts: Vec<_> =
@@ -124,20 +125,24 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
             Some(Attempt::Unsupported(why)) => Some(why.clone()),
             _ => None,
         };
-        print(&walk::explain(case, arguments.walker, seen));
+        print_beside_verdict(&walk::explain(case, arguments.walker, seen));
         if arguments.tree {
-            print(&format!("\n{}", tree::draw(case)));
+            print_beside_verdict(&format!("\n{}", tree::draw(case)));
         }
-        for (machine, attempt) in machines.iter().zip(attempts) {
+        for ((machine, known), attempt) in machines.iter().zip(&known).zip(attempts) {
             if machines.len() > 1 {
-                print(&walk::on_machine(machine.identity()));
+                print_beside_verdict(&walk::on_machine(machine.identity()));
             }
             match (attempt, &fatal) {
                 (Err(MachineError::Interrupted), Some(known)) => {
-                    print(&walk::did_not_return(&known.id, &known.title));
+                    print_beside_verdict(&walk::did_not_return(&known.id, &known.title));
                     return after_fatal_case(number, count);
                 }
-                (attempt, _) => print(&walk::beside(case, arguments.walker, &attempt?)),
+                (attempt, _) => {
+                    let attempt = attempt?;
+                    print_beside_verdict(&walk::beside(case, arguments.walker, &attempt));
+                    end = end.max(known.judge(arguments.walker, case, &attempt));
+                }
             }
         }
 
@@ -147,17 +152,70 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
             )));
         }
         if let (Some(path), Some(machine)) = (&arguments.dump, machines.first()) {
-            print(&guest_dump::write(path, machine.as_ref(), case)?);
+            print_beside_verdict(&guest_dump::write(path, machine.as_ref(), case)?);
         }
         if let (Some(live), Some(machine)) = (live.take(), machines.first()) {
             live.hold(machine.as_ref(), case)?;
         }
         if number < count {
-            print("\n");
+            print_beside_verdict("\n");
         }
     }
 
-    Ok(ExitCode::SUCCESS)
+    Ok(end.exit_code())
+}
+
+/// How a case ended beside the walker, from the best to the gravest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum CaseEnd {
+    /// It agrees, or differs as a known finding says, or no machine was asked.
+    Agrees,
+    /// A machine could not run it.
+    NotRun,
+    /// A machine differs in a way that is not forgiven.
+    Diverges,
+}
+
+impl CaseEnd {
+    fn exit_code(self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Agrees => 0,
+            Self::NotRun => 4,
+            Self::Diverges => 1,
+        })
+    }
+}
+
+/// What is known of a machine beforehand.
+struct KnownOnMachine {
+    findings: Findings,
+    are_forgiven: bool,
+}
+
+impl KnownOnMachine {
+    fn load(arguments: &ExplainArguments, machine: &dyn Machine) -> Result<Self, Failure> {
+        let source = arguments.known.clone().unwrap_or_default();
+        let known = source.load(arguments.walker, machine.identity())?;
+        let are_forgiven = known.are_forgiven;
+        let findings = known.collector(WalkerSpec::Reference, machine.capabilities());
+        Ok(Self { findings, are_forgiven })
+    }
+
+    /// How a case ended; a known finding is named.
+    fn judge(&self, walker: WalkerSpec, case: &Case, attempt: &Attempt) -> CaseEnd {
+        let verdict = verdict::judge(walker.walker(), case, attempt);
+        match verdict {
+            Verdict::Agree { .. } => return CaseEnd::Agrees,
+            Verdict::Unsupported(_) => return CaseEnd::NotRun,
+            Verdict::Diverge { .. } => {}
+        }
+
+        // What is known of a machine is known beside the reference.
+        let shown = self.findings.shown(case, attempt, &verdict).filter(|_| walker.is_reference());
+        let Some(known) = shown else { return CaseEnd::Diverges };
+        print_beside_verdict(&walk::known_as(&known, self.are_forgiven));
+        if self.are_forgiven { CaseEnd::Agrees } else { CaseEnd::Diverges }
+    }
 }
 
 impl ExplainArguments {
@@ -201,12 +259,6 @@ fn after_fatal_case(number: usize, count: usize) -> Result<ExitCode, Failure> {
     }
     let problem = format!("the cases after case {number} of {count} were not run");
     Err(Failure::machine(problem))
-}
-
-/// Makes a named case again.
-fn named_case(name: CaseName, machine: &dyn Machine) -> Result<Case, Failure> {
-    let case = name.case(machine.capabilities());
-    case.ok_or_else(|| Failure::Input(format!("{name}: there is no such index")))
 }
 
 /// Accepts the names of generations; the error for any other name lists them.

@@ -5,7 +5,7 @@ use crate::conformance::AdaptersError;
 use crate::corpus::read::CorpusError;
 use crate::file;
 use crate::finding::known::KnownError;
-use crate::report::{in_80_columns, within_line};
+use crate::report::{broken, within_line};
 use crosswalk_case::Case;
 use crosswalk_machine::MachineError;
 use std::fmt;
@@ -64,7 +64,7 @@ pub(super) fn print_error(problem: &str) {
     let problem = format!("crosswalk: {problem}");
     let problem = within_line(&problem);
     let _ = if stderr.is_terminal() {
-        write!(stderr, "{}", in_80_columns(&problem))
+        write!(stderr, "{}", broken(&problem))
     } else {
         writeln!(stderr, "{problem}")
     };

@@ -3,7 +3,8 @@
 use super::corpus_file::write_corpus;
 use super::cpu_time::cpu_seconds;
 use super::failure::{Failure, print_error};
-use super::output::{check_replaceable, print_beside_verdict, publish};
+use super::output::{check_replaceable, lock_report, print_beside_verdict, publish};
+use super::output_arguments::OutputArguments;
 use super::profile::ProfileArgument;
 use crate::campaign::journal::{RunLine, RunOptions};
 use crate::campaign::known::{KnownFindings, KnownSource};
@@ -11,7 +12,7 @@ use crate::campaign::predictor::Predictor;
 use crate::campaign::sampler::ScheduleRunner;
 use crate::campaign::{self, CampaignPlan, CampaignProgress, Fleet};
 use crate::corpus::record::{RecordOptions, record_from};
-use crate::file::{self, LockedDirectory};
+use crate::file;
 use crate::finding::{Finding, known};
 use crate::generate::{Generator, SequenceUse, Shard};
 use crate::image::{CasesOfImage, HeadLine, ImagePlan};
@@ -56,9 +57,8 @@ pub(super) struct JudgeArguments {
     /// Also record a corpus of what the machine did, as `record` does
     #[arg(long, value_name = "OUT")]
     record: Option<PathBuf>,
-    /// Print one JSON document instead of text
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: OutputArguments,
     /// Write the report into this directory as JSON and HTML
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
@@ -84,7 +84,7 @@ impl JudgeArguments {
         log: PathBuf,
         booted: BootedMachine,
         known: Option<KnownSource>,
-        json: bool,
+        output: OutputArguments,
         report: Option<PathBuf>,
     ) -> Self {
         Self {
@@ -95,7 +95,7 @@ impl JudgeArguments {
             profile: None,
             known,
             record: None,
-            json,
+            output,
             report,
             booted: Some(booted),
         }
@@ -281,7 +281,7 @@ impl<'a> Judge<'a> {
         let plan = log.plan.clone();
         let schedule = plan.schedule().expect("an image has random cases or listed ones");
         let run = self.run_line(&plan);
-        if !self.arguments.json {
+        if self.arguments.output.has_heading() {
             self.print_heading(&run);
         }
 
@@ -330,9 +330,9 @@ impl<'a> Judge<'a> {
             jail: None,
             cpu_seconds: cpu_seconds(),
         };
-        let _lock = self.arguments.report.as_deref().map(lock).transpose()?;
+        let _lock = lock_report(self.arguments.report.as_deref())?;
         let code =
-            publish(&facts, &summary, self.arguments.json, self.arguments.report.as_deref())?;
+            publish(&facts, &summary, "", self.arguments.output, self.arguments.report.as_deref())?;
 
         let (skipped, lacking) = machine.skipped();
         if skipped > 0 {
@@ -359,6 +359,7 @@ impl<'a> Judge<'a> {
         let known = self.arguments.known.clone().unwrap_or_default();
         let options = RunOptions {
             modes: &self.ran_on.modes,
+            modes_by_name: false,
             cases: Some(count),
             walker: &Predictor::BuiltIn(WalkerSpec::Reference),
             known: &known,
@@ -407,10 +408,10 @@ impl<'a> Judge<'a> {
             shown.push(ShownCase { case, end: CaseEnd::Tried(attempt) });
         }
 
-        print_beside_verdict(&if self.arguments.json {
-            image::cases_document(&self.identity, &self.ran_on, &shown)
-        } else {
+        print_beside_verdict(&if self.arguments.output.is_text() {
             image::cases_text(&shown)
+        } else {
+            image::cases_document(&self.identity, &self.ran_on, &shown)
         });
         match machine.end().filter(|_| shown.len() < cases.len()) {
             Some(end) => {
@@ -449,7 +450,7 @@ impl<'a> Judge<'a> {
         };
         let sections = [section];
         let bytes = write_corpus(out, &sections)?;
-        if !self.arguments.json {
+        if self.arguments.output.is_text() {
             print_beside_verdict(&report::corpus::recorded_text(out, &sections, bytes));
         }
         Ok(())
@@ -466,11 +467,4 @@ fn in_log(name: &str, error: MachineError) -> Failure {
         MachineError::GuestFailed { .. } => Failure::Input(format!("{name}: {error}")),
         other => other.into(),
     }
-}
-
-fn lock(directory: &Path) -> Result<LockedDirectory, Failure> {
-    LockedDirectory::create(directory).map_err(|error| {
-        let problem = format!("{}: the directory cannot be used: {error}", directory.display());
-        Failure::of_io(problem, &error)
-    })
 }

@@ -60,7 +60,7 @@ pub(super) fn run(arguments: &MachinesArguments) -> Result<ExitCode, Failure> {
     print_beside_verdict(&if arguments.json {
         report::run::json::machines(&offers, &booted, &walkers)
     } else {
-        report::run::text::machines(&offers, &booted, &walkers)
+        report::machines::text(&offers, &booted, &walkers)
     });
 
     let works = opened.iter().any(|(_, opened)| opened.is_ok());

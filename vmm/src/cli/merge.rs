@@ -1,7 +1,8 @@
 //! `crosswalk merge`: adds up the reports of shards.
 
 use super::failure::Failure;
-use super::output::{print_beside_verdict, publish};
+use super::output::publish;
+use super::output_arguments::OutputArguments;
 use crate::campaign::Summary;
 use crate::campaign::journal::{Journal, Sum};
 use crate::campaign::known::KnownSource;
@@ -21,9 +22,8 @@ pub(super) struct MergeArguments {
     /// Write the sum into this directory, in the same form
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
-    /// Print one JSON document instead of text
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: OutputArguments,
 }
 
 pub(super) fn run(arguments: &MergeArguments) -> Result<ExitCode, Failure> {
@@ -52,17 +52,9 @@ pub(super) fn run(arguments: &MergeArguments) -> Result<ExitCode, Failure> {
     let duration = Duration::try_from_secs_f64(total.progress.seconds).unwrap_or_default();
     let summary = Summary { tally: total.tally, findings, duration, breakdown: None };
 
-    if !arguments.json {
-        let cases = report::run::text::describe_cases(&total.run);
-        print_beside_verdict(&report::run::text::heading(
-            &identity,
-            &capabilities,
-            None,
-            "merged",
-            &cases,
-        ));
-    }
-    publish(&facts, &summary, arguments.json, arguments.report.as_deref())
+    let cases = report::run::text::describe_cases(&total.run);
+    let heading = report::run::text::heading(&identity, &capabilities, None, "merged", &cases);
+    publish(&facts, &summary, &heading, arguments.output, arguments.report.as_deref())
 }
 
 /// The journal of the sum, in a directory that must not have one.

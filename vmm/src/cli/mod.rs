@@ -19,6 +19,7 @@ mod scenario;
 
 mod booter;
 mod case_file;
+mod colour;
 mod corpus_file;
 mod cpu_time;
 mod failure;
@@ -27,6 +28,7 @@ mod live_socket;
 mod machine;
 mod modes;
 mod output;
+mod output_arguments;
 mod profile;
 mod program;
 mod progress;
@@ -98,6 +100,7 @@ enum Invocation {
 pub fn main() -> ExitCode {
     cpu_time::start();
     output::expect_size_limits();
+    output::fit_terminal();
 
     let command_line = CommandLine::try_parse().unwrap_or_else(|end| print_usage(&end));
     let invocation = command_line.invocation.unwrap_or(Invocation::Check(command_line.check));

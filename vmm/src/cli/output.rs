@@ -1,16 +1,18 @@
 //! What commands print and write.
 
 use super::failure::Failure;
+use super::output_arguments::{Format, OutputArguments};
 use crate::campaign::Summary;
-use crate::conformance::score::CandidateScore;
-use crate::file;
-use crate::report::{self, RunFacts, printable};
+use crate::file::{self, LockedDirectory};
+use crate::report::run::conclusion::Conclusion;
+use crate::report::{self, RunFacts, printable, set_width};
 use signal_hook::consts::SIGXFSZ;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use terminal_size::{Width, terminal_size_of};
 
 /// Prints to standard output, with nothing that a terminal obeys. If the pipe is closed, the program ends
 /// quietly; if the text cannot be written for another reason, it says so and exits with 3.
@@ -50,6 +52,13 @@ pub(super) fn end_unread(error: &io::Error) -> ! {
     std::process::exit(3);
 }
 
+/// Makes texts as wide as the terminal that shows them. What goes elsewhere has 80 columns.
+pub(super) fn fit_terminal() {
+    if let Some((Width(columns), _)) = terminal_size_of(io::stdout()) {
+        set_width(columns);
+    }
+}
+
 /// Lets a file that grows beyond the limit of its size (`RLIMIT_FSIZE`) be an error of writing. By default the signal
 /// ends the program without a word.
 pub(super) fn expect_size_limits() {
@@ -76,23 +85,45 @@ fn cannot_be_written(path: &Path, error: &io::Error) -> Failure {
     Failure::machine(format!("{}: cannot be written: {error}", path.display()))
 }
 
-/// Prints the report of a run, and writes it into a directory if there is one. Returns the exit code.
+/// Prints the report of a run, and writes it into a directory if there is one. Returns the exit code. The heading
+/// is what has not been told yet of a run that is over.
 pub(super) fn publish(
     facts: &RunFacts<'_>,
     summary: &Summary,
-    json: bool,
+    heading: &str,
+    output: OutputArguments,
     directory: Option<&Path>,
 ) -> Result<ExitCode, Failure> {
     if let Some(directory) = directory {
         write_report(facts, summary, directory)?;
     }
-    print_beside_verdict(&if json {
-        report::run::json::document(facts, summary)
-    } else {
-        report::run::text::summary(facts, summary)
-    });
 
-    Ok(ExitCode::from(exit_code(facts, summary)))
+    match output.format() {
+        Format::Text => {
+            output.colour.print(&report::run::text::summary(
+                facts,
+                summary,
+                heading,
+                output.detail(),
+            ));
+        }
+        Format::Json => print_beside_verdict(&report::run::json::document(facts, summary)),
+        _ => todo!(),
+    }
+
+    let conclusion = Conclusion::of(facts, summary);
+    Ok(ExitCode::from(conclusion.exit_code(output.allow_incomplete)))
+}
+
+/// Locks the directory of a report, if there is one, so that no other run writes into it.
+pub(super) fn lock_report(directory: Option<&Path>) -> Result<Option<LockedDirectory>, Failure> {
+    let Some(directory) = directory else { return Ok(None) };
+
+    let locked = LockedDirectory::create(directory).map_err(|error| {
+        let problem = format!("{}: the directory cannot be used: {error}", directory.display());
+        Failure::of_io(problem, &error)
+    })?;
+    Ok(Some(locked))
 }
 
 /// Writes the report of a run into a directory, as JSON and HTML.
@@ -104,21 +135,4 @@ pub(super) fn write_report(
     let document = report::run::json::document(facts, summary);
     replace_file(&directory.join("report.json"), document)?;
     replace_file(&directory.join("index.html"), report::run::html::page(facts, summary))
-}
-
-/// The exit code of a run: 3 if nothing was compared, 1 if the machine or the walker is wrong, else 0.
-pub(super) fn exit_code(facts: &RunFacts<'_>, summary: &Summary) -> u8 {
-    let is_silent = facts.candidate.is_some_and(CandidateScore::compared_nothing);
-    if (summary.compared_nothing() || is_silent) && !is_empty_shard(facts, summary) {
-        return 3;
-    }
-
-    let is_candidate_wrong = facts.candidate.is_some_and(|score| !score.is_clean());
-    let failed = summary.has_unknown_finding() || is_candidate_wrong;
-    u8::from(failed)
-}
-
-/// Whether it is one of so many shards of a run that no case was left for it.
-fn is_empty_shard(facts: &RunFacts<'_>, summary: &Summary) -> bool {
-    facts.complete && summary.tally.cases() == 0 && !facts.run.shard.missing().is_empty()
 }

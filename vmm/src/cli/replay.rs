@@ -3,7 +3,8 @@
 use super::cpu_time::cpu_seconds;
 use super::failure::Failure;
 use super::jail::JailArguments;
-use super::output::{print_beside_verdict, publish};
+use super::output::{lock_report, publish};
+use super::output_arguments::OutputArguments;
 use super::program::AskedProgram;
 use super::progress;
 use crate::campaign::journal::{RunLine, RunOptions};
@@ -11,10 +12,9 @@ use crate::campaign::known::KnownSource;
 use crate::campaign::predictor::Predictor;
 use crate::corpus::read::CorpusReader;
 use crate::corpus::replay::{ReplayPlan, replay};
-use crate::file::LockedDirectory;
 use crate::report::{Resuming, RunFacts, corpus};
 use mmu_core::PagingMode;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Clone, Debug, clap::Args)]
@@ -42,9 +42,8 @@ pub(super) struct ReplayOptions {
     /// A file of known findings, or none to forgive nothing [default: the file for each machine]
     #[arg(long, value_name = "FILE|none")]
     pub(super) known: Option<KnownSource>,
-    /// Print one JSON document instead of text
-    #[arg(long)]
-    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) output: OutputArguments,
     /// Write the report into this directory as JSON and HTML
     #[arg(long, value_name = "DIR")]
     pub(super) report: Option<PathBuf>,
@@ -94,6 +93,7 @@ fn run_reader(
 
     let run_options = RunOptions {
         modes: &replayed.modes,
+        modes_by_name: !options.mode.is_empty(),
         cases: options.cases,
         walker: &options.walker,
         known: &plan.known,
@@ -113,16 +113,12 @@ fn run_reader(
         cpu_seconds: cpu_seconds(),
     };
 
-    if !options.json {
-        print_beside_verdict(&corpus::heading(&replayed, name, why));
-    }
-    let _lock = options.report.as_deref().map(lock).transpose()?;
-    publish(&facts, &replayed.summary, options.json, options.report.as_deref())
-}
-
-fn lock(directory: &Path) -> Result<LockedDirectory, Failure> {
-    LockedDirectory::create(directory).map_err(|error| {
-        let problem = format!("{}: the directory cannot be used: {error}", directory.display());
-        Failure::of_io(problem, &error)
-    })
+    let _lock = lock_report(options.report.as_deref())?;
+    publish(
+        &facts,
+        &replayed.summary,
+        &corpus::heading(&replayed, name, why),
+        options.output,
+        options.report.as_deref(),
+    )
 }

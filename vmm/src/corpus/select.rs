@@ -109,8 +109,8 @@ impl Selection {
             }
             _ => match findings.shown(case, attempt, &verdict) {
                 None => vec![Point::Finding(None)],
-                Some(ids) => {
-                    ids.into_iter().map(|id| Point::Finding(Some(id.to_owned()))).collect()
+                Some(known) => {
+                    known.into_iter().map(|known| Point::Finding(Some(known.id.clone()))).collect()
                 }
             },
         };

@@ -1,6 +1,5 @@
 //! Collecting the findings of a run.
 
-use super::Finding;
 use super::example::CountedExample;
 use super::explanation::{Explained, explain};
 use super::group::Group;
@@ -8,6 +7,7 @@ use super::known::{Kind, KnownFinding};
 use super::recognizer::Recognizer;
 use super::sightings::{Sightings, UnknownDivergence};
 use super::signature::Signature;
+use super::{Finding, Source};
 use crate::verdict::Verdict;
 use crate::walker::WalkerSpec;
 use crosswalk_case::Case;
@@ -82,11 +82,16 @@ impl Findings {
         &self.recognizer.known
     }
 
-    /// The ids of the known findings that a case shows by the reference's verdict; `None` for a
-    /// divergence that is not known.
-    pub fn shown(&self, case: &Case, run: &Attempt, verdict: &Verdict) -> Option<Vec<&str>> {
+    /// The known findings that a case shows by the reference's verdict; `None` for a divergence that is
+    /// not known.
+    pub fn shown(
+        &self,
+        case: &Case,
+        run: &Attempt,
+        verdict: &Verdict,
+    ) -> Option<Vec<&KnownFinding>> {
         let indices = self.recognizer.shown(case, run, verdict)?;
-        Some(indices.into_iter().map(|index| self.known()[index].id.as_str()).collect())
+        Some(indices.into_iter().map(|index| &self.known()[index]).collect())
     }
 
     /// The findings of the run: the one that catches the walker, then the known findings, whether they
@@ -104,6 +109,11 @@ impl Findings {
             findings.push(Finding {
                 explained_by: known.explained_by.clone(),
                 kind: known.kind,
+                source: Some(Source {
+                    rule: known.rule,
+                    manual: known.manual.clone(),
+                    since: known.since.clone(),
+                }),
                 // A machine that cannot run a case does nothing that could be forgiven.
                 known: self.forgives || known.kind == Kind::Unsupported,
                 quirk: known.quirk,

@@ -26,6 +26,7 @@ pub(crate) use sightings::Sightings;
 use crate::walker::quirk::Quirks;
 use example::CountedExample;
 use known::Kind;
+use mmu_core::Rule;
 
 /// One finding of a run.
 #[derive(Clone, Debug)]
@@ -41,6 +42,8 @@ pub struct Finding {
     pub count: u64,
     /// The kind of finding.
     pub kind: Kind,
+    /// What is known of it beforehand, if it is in the file of known findings.
+    pub source: Option<Source>,
     /// Whether it is known, and this run forgives known findings. A known reason for not running a
     /// case needs no forgiveness.
     pub known: bool,
@@ -53,6 +56,17 @@ pub struct Finding {
     pub example: Option<Example>,
 }
 
+/// Where a known finding stands in the manuals, and since when it is known.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The rule that the machine treats in its own way.
+    pub rule: Rule,
+    /// The section of the manual, or what else is to be read.
+    pub manual: String,
+    /// The versions in which it was measured.
+    pub since: String,
+}
+
 impl Finding {
     /// A divergence that is not known.
     fn unknown(id: String, title: String, found: CountedExample) -> Self {
@@ -62,6 +76,7 @@ impl Finding {
             explained_by: None,
             count: found.count,
             kind: Kind::Divergence,
+            source: None,
             known: false,
             catches_walker: false,
             quirk: Quirks::empty(),

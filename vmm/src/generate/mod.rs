@@ -6,7 +6,8 @@
 //! - [`exhaustive`]: every combination of the bits of an entry, the access and the control bits;
 //! - [`guided`]: random cases, chosen by how rarely chance shows what they show;
 //! - [`single`]: cases that run alone, of kinds that the others do not have;
-//! - [`sequence`]: accesses with other actions before and between them.
+//! - [`sequence`]: accesses with other actions before and between them;
+//! - `given`: nothing, for cases that the user gave.
 //!
 //! Every batch starts after an invalidation of all translations. Only a few sequences change the page
 //! size of a live mapping, and none where a processor walks the guest's tables itself (TLB-5).
@@ -14,6 +15,7 @@
 mod alone;
 mod builder;
 pub mod exhaustive;
+mod given;
 pub mod guided;
 mod name;
 mod placement;

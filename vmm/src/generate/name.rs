@@ -2,6 +2,7 @@
 
 use super::Stream;
 use super::exhaustive::ExhaustiveStream;
+use super::given::GivenStream;
 use super::guided::GuidedStream;
 use super::random::RandomStream;
 use super::sequence::SequenceStream;
@@ -31,6 +32,8 @@ pub enum Generator {
     EverySequence,
     /// Random sequences, guided towards what chance shows least, from a seed.
     GuidedSequences(u64),
+    /// A case that the user gave, by a hash of its text. Nothing makes it again.
+    Given(u64),
 }
 
 impl Generator {
@@ -51,7 +54,11 @@ impl Generator {
             Self::Sequences(_) | Self::GuidedSequences(_) => !matches!(mode, PagingMode::Unpaged),
             // Its alphabet is of long mode.
             Self::EverySequence => matches!(mode, PagingMode::FourLevel | PagingMode::FiveLevel),
-            Self::Random(_) | Self::Exhaustive | Self::Guided(_) | Self::Single(_) => true,
+            Self::Random(_)
+            | Self::Exhaustive
+            | Self::Guided(_)
+            | Self::Single(_)
+            | Self::Given(_) => true,
         }
     }
 
@@ -66,6 +73,7 @@ impl Generator {
             Self::GuidedSequences(seed) => {
                 Box::new(GuidedSequenceStream::new(seed, mode, machine.clone()))
             }
+            Self::Given(_) => Box::new(GivenStream(mode)),
             Self::EverySequence => Box::new(EverySequenceStream::new(mode, machine.clone())),
         }
     }
@@ -81,6 +89,7 @@ impl Generator {
             Self::Sequences(_) => "sequence",
             Self::EverySequence => "every-sequence",
             Self::GuidedSequences(_) => "guided-sequence",
+            Self::Given(_) => "given",
         }
     }
 
@@ -91,7 +100,8 @@ impl Generator {
             | Self::Guided(seed)
             | Self::Single(seed)
             | Self::Sequences(seed)
-            | Self::GuidedSequences(seed) => Some(seed),
+            | Self::GuidedSequences(seed)
+            | Self::Given(seed) => Some(seed),
             Self::Exhaustive | Self::EverySequence => None,
         }
     }
@@ -105,6 +115,7 @@ impl Generator {
             Self::Single(_) => Self::Single(seed),
             Self::Sequences(_) => Self::Sequences(seed),
             Self::GuidedSequences(_) => Self::GuidedSequences(seed),
+            Self::Given(_) => Self::Given(seed),
         }
     }
 }
@@ -147,6 +158,7 @@ impl CaseName {
             Generator::Sequences(_) => 5,
             Generator::EverySequence => 6,
             Generator::GuidedSequences(_) => 7,
+            Generator::Given(_) => 8,
         };
         let stream = scramble(generator * 8 + self.mode as u64);
         let seeded = scramble(stream ^ self.generator.seed().unwrap_or(0));

@@ -15,13 +15,14 @@ pub mod image;
 pub mod inspect;
 mod jail;
 mod machine;
+pub mod machines;
 pub mod mutants;
 pub mod run;
 pub mod scenario;
 mod style;
 pub mod walk;
 
-pub(crate) use style::{Coloured, in_80_columns, printable, shell_word, within_line};
+pub(crate) use style::{Coloured, broken, printable, set_width, shell_word, within_line};
 
 use crate::campaign::journal::RunLine;
 use crate::conformance::score::CandidateScore;

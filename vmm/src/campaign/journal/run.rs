@@ -27,6 +27,9 @@ pub struct RunLine {
     pub seed: u64,
     /// The requested modes, each with the reason if it is not run.
     pub modes: Vec<(String, Option<String>)>,
+    /// Whether these modes were asked for by name, so that one that is not run is missing.
+    #[serde(default)]
+    pub modes_by_name: bool,
     /// The number of combinations in all modes, if cases are enumerated.
     pub combinations: Option<u64>,
     /// The maximum number of cases of the whole run.
@@ -57,6 +60,8 @@ pub enum CaseSource {
     Sequence,
     /// The cases of a corpus: a replay.
     Recorded,
+    /// Cases that the user gave.
+    Given,
 }
 
 impl CaseSource {
@@ -69,6 +74,7 @@ impl CaseSource {
             Self::Single => "single",
             Self::Sequence => "sequence",
             Self::Recorded => "recorded",
+            Self::Given => "given",
         }
     }
 }
@@ -80,6 +86,7 @@ impl From<Generator> for CaseSource {
             Generator::Exhaustive | Generator::EverySequence => Self::Exhaustive,
             Generator::Guided(_) | Generator::GuidedSequences(_) => Self::Guided,
             Generator::Single(_) => Self::Single,
+            Generator::Given(_) => Self::Given,
             Generator::Sequences(_) => Self::Sequence,
         }
     }
@@ -130,6 +137,8 @@ impl From<Shard> for ShardLine {
 pub struct RunOptions<'r> {
     /// The requested modes, each with the reason if it is not run.
     pub modes: &'r [ModeOffer],
+    /// Whether the user named these modes.
+    pub modes_by_name: bool,
     /// The maximum number of cases of the whole run.
     pub cases: Option<u64>,
     /// Who predicts.
@@ -175,6 +184,15 @@ impl RunLine {
         Self::new(CaseSource::Recorded, options, identity, capabilities)
     }
 
+    /// The line of a run of cases that the user gave.
+    pub fn given(
+        options: RunOptions<'_>,
+        identity: &Identity,
+        capabilities: &Capabilities,
+    ) -> Self {
+        Self::new(CaseSource::Given, options, identity, capabilities)
+    }
+
     /// A whole run without a seed.
     fn new(
         generator: CaseSource,
@@ -189,6 +207,7 @@ impl RunLine {
             sequences: SequenceUse::On,
             seed: 0,
             modes: offers(options.modes),
+            modes_by_name: options.modes_by_name,
             combinations: None,
             cases: options.cases,
             walker: options.walker.clone(),
@@ -213,7 +232,7 @@ impl RunLine {
 
     /// Whether the cases depend on a seed.
     pub const fn has_seed(&self) -> bool {
-        !matches!(self.generator, CaseSource::Exhaustive | CaseSource::Recorded)
+        !matches!(self.generator, CaseSource::Exhaustive | CaseSource::Recorded | CaseSource::Given)
     }
 
     /// The first field in which another run differs, shard aside, as `expected ..., found ...`. The

@@ -24,6 +24,7 @@ fn run() -> RunLine {
     let modes = [(PagingMode::Pae, Ok(())), (PagingMode::FiveLevel, Err("no LA57".into()))];
     let options = RunOptions {
         modes: &modes,
+        modes_by_name: false,
         cases: Some(500),
         walker: &Predictor::BuiltIn(WalkerSpec::Reference),
         known: &KnownSource::Shipped,

@@ -5,8 +5,7 @@ use crate::campaign::predictor::Predictor;
 use crate::cli::booter::{Booter, modes_of};
 use crate::cli::failure::{Failure, print_error};
 use crate::cli::judge::{JudgeArguments, OpenedLog};
-use crate::cli::output::replace_file;
-use crate::file::LockedDirectory;
+use crate::cli::output::{lock_report, replace_file};
 use crate::generate::SequenceUse;
 use crate::image::{CasesOfImage, ImagePlan};
 use crosswalk_machine::LeftOut;
@@ -46,11 +45,7 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
     let path = match &arguments.report {
         None => temporary.path().to_owned(),
         Some(directory) => {
-            LockedDirectory::create(directory).map_err(|error| {
-                let problem =
-                    format!("{}: the directory cannot be used: {error}", directory.display());
-                Failure::of_io(problem, &error)
-            })?;
+            lock_report(Some(directory))?;
             let path = directory.join(format!("{}.log", arguments.machine.name()));
             replace_file(&path, &log.bytes)?;
             path
@@ -61,7 +56,7 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
         path,
         booter.machine(),
         arguments.known.clone(),
-        arguments.json,
+        arguments.output,
         arguments.report.clone(),
     )
     .judge()

@@ -2,12 +2,14 @@
 
 mod booted;
 mod finished;
+mod given;
 mod session;
 mod side_by_side;
 
 use super::failure::Failure;
 use super::machine::{MachineArguments, MachineChoice, MachineKind};
 use super::output::publish;
+use super::output_arguments::OutputArguments;
 use super::replay::{self, ReplayOptions};
 use super::time::parse_time;
 use crate::campaign::known::KnownSource;
@@ -22,6 +24,10 @@ use std::time::Duration;
 #[derive(Clone, Debug, clap::Args)]
 #[expect(clippy::struct_excessive_bools, reason = "options of the command line")]
 pub(super) struct CheckArguments {
+    /// Cases to run instead of generated ones: JSON, files with a case or an array of cases, or names from
+    /// a report, such as random:4level:7:12345
+    #[arg(value_name = "CASE|FILE|NAME")]
+    cases_given: Vec<String>,
     /// The machine to run on
     #[arg(long, value_enum, default_value = "auto")]
     machine: MachineKind,
@@ -61,9 +67,11 @@ pub(super) struct CheckArguments {
     /// A file of known findings, or none to forgive nothing [default: the file for the machine]
     #[arg(long, value_name = "FILE|none")]
     known: Option<KnownSource>,
-    /// Print one JSON document instead of text
+    /// Fail where no machine works, instead of comparing what recorded machines did
     #[arg(long)]
-    json: bool,
+    require_machine: bool,
+    #[command(flatten)]
+    output: OutputArguments,
     /// Keep a journal in this directory, and write the report there as JSON and HTML
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
@@ -79,6 +87,9 @@ pub(super) struct CheckArguments {
 }
 
 pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
+    if !arguments.cases_given.is_empty() {
+        return given::run(arguments);
+    }
     if arguments.machine.boots_an_image() {
         return booted::run(arguments);
     }
@@ -94,7 +105,7 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
             session.resume()?;
             session.run()?;
             let run = session.finish()?;
-            publish(&run.facts(), &run.summary, arguments.json, arguments.report.as_deref())
+            publish(&run.facts(), &run.summary, "", arguments.output, arguments.report.as_deref())
         }
     }
 }
@@ -112,13 +123,24 @@ fn replay_instead(why: &str, arguments: &CheckArguments) -> Result<ExitCode, Fai
         });
     }
 
+    if arguments.require_machine {
+        return Err(if is_automatic {
+            Failure::machine(format!("no machine, and --require-machine asks for one: {why}"))
+        } else {
+            Failure::Input("--require-machine: --machine corpus is none".into())
+        });
+    }
+    if is_automatic {
+        arguments.output.print_no_machine(why);
+    }
+
     let why = if is_automatic { format!("no machine here: {why}") } else { why.to_owned() };
     let options = ReplayOptions {
         walker: arguments.walker.clone(),
         mode: arguments.mode.clone(),
         cases: arguments.cases,
         known: arguments.known.clone(),
-        json: arguments.json,
+        output: arguments.output,
         report: arguments.report.clone(),
         jail: arguments.options.jail,
     };
@@ -126,6 +148,25 @@ fn replay_instead(why: &str, arguments: &CheckArguments) -> Result<ExitCode, Fai
 }
 
 impl CheckArguments {
+    /// The first option that says which cases are generated, or for how long, if there is one.
+    fn first_option_of_generators(&self) -> Option<&'static str> {
+        [
+            (self.exhaustive, "--exhaustive"),
+            (self.guided, "--guided"),
+            (self.seed.is_some(), "--seed"),
+            (self.sequences.is_some(), "--sequences"),
+            (self.shard.is_some(), "--shard"),
+            (self.cases.is_some(), "--cases"),
+            (self.time.is_some(), "--for"),
+            (!self.mode.is_empty(), "--mode"),
+            (self.jobs.is_some(), "--jobs"),
+            (self.resume, "--resume"),
+            (self.live.is_some(), "--live"),
+        ]
+        .into_iter()
+        .find_map(|(is_given, option)| is_given.then_some(option))
+    }
+
     /// The first option that only makes sense with a machine, if there is one.
     fn first_option_of_machine(&self) -> Option<&'static str> {
         [

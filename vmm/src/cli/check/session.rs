@@ -173,7 +173,7 @@ impl<'a> Session<'a> {
     }
 
     fn print_heading(&self) {
-        if self.arguments.json {
+        if !self.arguments.output.has_heading() {
             return;
         }
 
@@ -274,8 +274,13 @@ impl CheckArguments {
         identity: &Identity,
         capabilities: &Capabilities,
     ) -> RunLine {
-        let options =
-            RunOptions { modes, cases: self.cases, walker: &self.walker, known: &self.known() };
+        let options = RunOptions {
+            modes,
+            modes_by_name: !self.mode.is_empty(),
+            cases: self.cases,
+            walker: &self.walker,
+            known: &self.known(),
+        };
         let source = (generator, self.sequences());
         RunLine::generated(source, self.whole_or_shard(), options, identity, capabilities)
     }
@@ -325,7 +330,7 @@ impl CheckArguments {
         wanted.min(cases.div_ceil(cases_of_each)).max(1) as usize
     }
 
-    fn known(&self) -> KnownSource {
+    pub(super) fn known(&self) -> KnownSource {
         self.known.clone().unwrap_or_default()
     }
 

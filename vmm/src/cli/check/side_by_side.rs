@@ -6,7 +6,8 @@ use super::finished::FinishedRun;
 use super::session::Session;
 use crate::cli::failure::Failure;
 use crate::cli::machine::MachineArguments;
-use crate::cli::output::{exit_code, print_beside_verdict, write_report};
+use crate::cli::output::{print_beside_verdict, write_report};
+use crate::report::run::conclusion::Conclusion;
 use crate::report::run::side_by_side::{self, ComparedRun};
 use crate::report::run::text;
 use std::process::ExitCode;
@@ -42,12 +43,14 @@ pub(super) fn run(
         .iter()
         .map(|(name, run)| ComparedRun { name, facts: run.facts(), summary: &run.summary })
         .collect();
-    print_beside_verdict(&if arguments.json {
-        side_by_side::document(&compared)
-    } else {
+    print_beside_verdict(&if arguments.output.is_text() {
         side_by_side::text(&compared)
+    } else {
+        side_by_side::document(&compared)
     });
-    Ok(ExitCode::from(gravest(&compared)))
+    let gravest = compared.iter().map(|run| Conclusion::of(&run.facts, run.summary)).max();
+    let gravest = gravest.unwrap_or(Conclusion::NothingCompared);
+    Ok(ExitCode::from(gravest.exit_code(arguments.output.allow_incomplete)))
 }
 
 /// Runs on one machine, and prints its report unless one document for all follows.
@@ -62,13 +65,10 @@ fn run_one(arguments: &CheckArguments) -> Result<FinishedRun, Failure> {
     if let Some(directory) = &arguments.report {
         write_report(&run.facts(), &run.summary, directory)?;
     }
-    if !arguments.json {
-        print_beside_verdict(&(text::summary(&run.facts(), &run.summary) + "\n"));
+    if arguments.output.is_text() {
+        print_beside_verdict(
+            &(text::summary(&run.facts(), &run.summary, "", arguments.output.detail()) + "\n"),
+        );
     }
     Ok(run)
-}
-
-/// The gravest exit code: nothing was compared, then a divergence, then none.
-fn gravest(runs: &[ComparedRun<'_>]) -> u8 {
-    runs.iter().map(|run| exit_code(&run.facts, run.summary)).max().unwrap_or(3)
 }

@@ -1,6 +1,7 @@
 //! `crosswalk audit`: what should not be in the page tables of a memory image or a live guest.
 
-use super::{ColourArguments, RepeatArguments, SourceArguments, exit_code};
+use super::{RepeatArguments, SourceArguments, exit_code};
+use crate::cli::colour::ColourArguments;
 use crate::cli::failure::Failure;
 use crate::report::inspect::audit;
 use crosswalk_inspect::{Audit, AuditChecks};

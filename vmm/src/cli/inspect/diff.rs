@@ -1,9 +1,7 @@
 //! `crosswalk diff`: what two memory images or live guests map differently.
 
-use super::{
-    ColourArguments, LiveName, ReadingArguments, RepeatArguments, Signals, check_root, exit_code,
-    number,
-};
+use super::{LiveName, ReadingArguments, RepeatArguments, Signals, check_root, exit_code, number};
+use crate::cli::colour::ColourArguments;
 use crate::cli::failure::Failure;
 use crate::report::inspect::Inspected;
 use crate::report::inspect::difference::ImageDifference;

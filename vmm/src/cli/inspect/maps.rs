@@ -1,9 +1,7 @@
 //! `crosswalk maps`: everything that the tables of a memory image or a live guest map.
 
-use super::{
-    ColourArguments, RepeatArguments, SourceArguments, check_width, exit_code, linear_address,
-    of_output,
-};
+use super::{RepeatArguments, SourceArguments, check_width, exit_code, linear_address, of_output};
+use crate::cli::colour::ColourArguments;
 use crate::cli::failure::Failure;
 use crate::cli::output::{check_replaceable, print_beside_verdict, replace_file};
 use crate::file;

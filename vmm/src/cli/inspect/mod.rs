@@ -1,7 +1,6 @@
 //! The commands that look into memory images and live guests: where they are read from, and with which registers.
 
 pub(super) mod audit;
-mod colour;
 pub(super) mod diff;
 pub(super) mod maps;
 pub(super) mod rmap;
@@ -13,7 +12,6 @@ use super::profile::ProfileArgument;
 use super::stop_flag::{stop_flag, stop_flag_until};
 use crate::file;
 use crate::report::inspect::Inspected;
-use colour::ColourArguments;
 use crosswalk_inspect::{
     DerivedState, ImageFormat, ImageOptions, KvmAddress, KvmGuest, Limits, LiveGuest, MemoryImage,
     MemoryImageError, MonitorAddress, RamRange, ReadError, RegisterOrigin, Source, StateOptions,

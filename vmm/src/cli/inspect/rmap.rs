@@ -1,6 +1,7 @@
 //! `crosswalk rmap`: who leads to a physical address.
 
-use super::{ColourArguments, RepeatArguments, SourceArguments, exit_code, number};
+use super::{RepeatArguments, SourceArguments, exit_code, number};
+use crate::cli::colour::ColourArguments;
 use crate::cli::failure::Failure;
 use crate::report::inspect::reverse::ReverseMap;
 use mmu_core::PhysAddr;

@@ -1,6 +1,7 @@
 //! `crosswalk walk`: one address, followed through the tables of a memory image or a live guest.
 
-use super::{ColourArguments, SourceArguments, check_root, check_width, linear_address};
+use super::{SourceArguments, check_root, check_width, linear_address};
+use crate::cli::colour::ColourArguments;
 use crate::cli::failure::Failure;
 use crate::report::inspect::walk::InspectedWalk;
 use mmu_core::{AccessKind, Ring, VirtAddr};

@@ -164,7 +164,7 @@ impl MachineColumn {
         };
 
         let shown = self.recognizer.shown(case, attempt, verdict);
-        let shown: Vec<_> = shown.into_iter().flatten().map(str::to_owned).collect();
+        let shown: Vec<_> = shown.into_iter().flatten().map(|known| known.id.clone()).collect();
         let known: Vec<_> = self
             .known_findings
             .iter()

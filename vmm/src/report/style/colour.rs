@@ -1,6 +1,7 @@
-//! Colours of rights on a terminal. Texts are made without; the four letters of rights are coloured when a line is
-//! written. Without colours every byte stays what it is.
+//! Colours of rights and verdicts on a terminal. Texts are made without; the four letters of rights, and the badge
+//! at the beginning of a verdict, are coloured when a line is written. Without colours every byte stays what it is.
 
+use crate::report::run::conclusion::Conclusion;
 use anstyle::{AnsiColor, Style};
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -8,7 +9,10 @@ use std::io::{self, Write};
 /// What stands before the rights of a path in words.
 const SO_FAR: &str = "       so far: ";
 
-/// Writes lines, with the rights in them coloured.
+/// The badge of a run for which there was no machine.
+const NO_MACHINE: &str = "NO MACHINE";
+
+/// Writes lines, with the rights and verdicts in them coloured.
 #[derive(Debug)]
 pub(crate) struct Coloured<W: Write> {
     out: W,
@@ -53,8 +57,12 @@ impl<W: Write> Write for Coloured<W> {
     }
 }
 
-/// A line with its rights coloured.
+/// A line with its rights, or its verdict, coloured.
 fn colour(line: &str) -> String {
+    if let Some((badge, style)) = badge_of(line) {
+        let rest = line.strip_prefix(badge).unwrap_or_default();
+        return format!("{style}{badge}{style:#}{rest}");
+    }
     if let Some(words) = line.strip_prefix(SO_FAR) {
         let words = words.trim_end();
         let (can_write, can_execute) =
@@ -75,6 +83,23 @@ fn colour(line: &str) -> String {
         }
     }
     coloured
+}
+
+/// The badge with which a line begins, if it is a verdict, and its style.
+fn badge_of(line: &str) -> Option<(&'static str, Style)> {
+    let begins_with = |badge| line.strip_prefix(badge).is_some_and(|rest| rest.starts_with("  "));
+    if begins_with(NO_MACHINE) {
+        return Some((NO_MACHINE, AnsiColor::Yellow.on_default().bold()));
+    }
+
+    let conclusion =
+        Conclusion::ALL.into_iter().find(|conclusion| begins_with(conclusion.badge()))?;
+    let colour = match conclusion {
+        Conclusion::Agree => AnsiColor::Green,
+        Conclusion::Incomplete => AnsiColor::Yellow,
+        Conclusion::Diverge | Conclusion::NothingCompared => AnsiColor::Red,
+    };
+    Some((conclusion.badge(), colour.on_default().bold()))
 }
 
 /// The style of a word if it is the four letters of rights.
@@ -121,6 +146,15 @@ mod tests {
             written(true, &["       so far: user, writable, not executable\n"]),
             "       so far: \u{1b}[34muser, writable, not executable\u{1b}[0m\n"
         );
+    }
+
+    #[test]
+    fn verdicts_are_coloured_where_a_line_begins() {
+        assert_eq!(
+            written(true, &["INCOMPLETE  The rest agrees.\n", "x AGREE  y\n"]),
+            "\u{1b}[1m\u{1b}[33mINCOMPLETE\u{1b}[0m  The rest agrees.\nx AGREE  y\n"
+        );
+        assert_eq!(written(true, &["AGREEMENT  is\n"]), "AGREEMENT  is\n");
     }
 
     #[test]

@@ -4,13 +4,14 @@ mod colour;
 pub(super) mod json;
 pub(super) mod number;
 mod printable;
+pub(super) mod ranges;
 mod shell;
 pub(super) mod table;
 
 pub(crate) use colour::Coloured;
 pub(crate) use printable::{printable, within_line};
 pub(crate) use shell::shell_word;
-pub(crate) use table::in_80_columns;
+pub(crate) use table::{broken, set_width};
 
 /// The names of columns in texts.
 pub(super) fn letters() -> impl Iterator<Item = char> {

@@ -1,11 +1,35 @@
-//! Texts of 80 columns: lines that break, and tables.
+//! Texts as wide as the terminal: lines that break, and tables.
 
 use super::printable::within_line;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, Width};
 use std::fmt::Write;
+use std::sync::OnceLock;
 
-const WIDTH: u16 = 80;
+/// The width of texts that nobody told the width of a terminal: those in files, and in tests.
+const DEFAULT_WIDTH: u16 = 80;
+
+/// Lines of words are not longer than this: the eye would lose the next one.
+const LONGEST_LINE: u16 = 100;
+
+/// The width of the terminal in columns, once it is known.
+static WIDTH: OnceLock<u16> = OnceLock::new();
+
+/// Sets the width of everything that is printed, in columns, before anything is. Widths in which no table can be
+/// read are not taken as they are.
+pub(crate) fn set_width(columns: u16) {
+    let _ = WIDTH.set(columns.clamp(40, 240));
+}
+
+/// The width of tables.
+fn width() -> u16 {
+    *WIDTH.get().unwrap_or(&DEFAULT_WIDTH)
+}
+
+/// Whether tables have room for columns that are left out in 80.
+pub(in crate::report) fn is_wide() -> bool {
+    width() >= 120
+}
 
 /// An empty table with this header. Columns of counts are aligned to the right.
 pub(in crate::report) fn new_table(header: &[&str]) -> Table {
@@ -13,7 +37,7 @@ pub(in crate::report) fn new_table(header: &[&str]) -> Table {
     table
         .load_style(UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none()))
         .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(WIDTH)
+        .set_width(width())
         .set_header(header);
     for (column, name) in table.column_iter_mut().zip(header) {
         let is_number = ["cases", "passed", "faulted", "agree", "differ"];
@@ -42,7 +66,7 @@ pub(in crate::report) fn trimmed(table: &Table) -> String {
 }
 
 /// Lines, each broken at blanks so that it fits, with nothing that a terminal obeys.
-pub(crate) fn in_80_columns(lines: &str) -> String {
+pub(crate) fn broken(lines: &str) -> String {
     let mut text = String::new();
     for words in lines.lines() {
         line(&mut text, words);
@@ -58,6 +82,7 @@ pub(in crate::report) fn line(text: &mut String, words: &str) {
         None => (within_line(words), "\n"),
     };
 
+    let longest = usize::from(width().min(LONGEST_LINE)) - 1;
     let indent = words.len() - words.trim_start().len();
     let mut column = 0;
     for word in words.trim_start().split_inclusive(' ') {
@@ -66,7 +91,7 @@ pub(in crate::report) fn line(text: &mut String, words: &str) {
         if column == 0 {
             text.push_str(&" ".repeat(indent));
             column = indent;
-        } else if column + length > usize::from(WIDTH) - 1 {
+        } else if column + length > longest {
             while text.ends_with(' ') {
                 text.pop();
             }

@@ -3,6 +3,7 @@
 pub(in crate::report) mod steps;
 pub mod tree;
 
+use crate::finding::known::KnownFinding;
 use crate::report::style::number::counted;
 use crate::report::style::table::line;
 use crate::verdict::describe_expectation;
@@ -138,6 +139,16 @@ pub fn beside(case: &Case, walker: WalkerSpec, attempt: &Attempt) -> String {
                 line(&mut text, &format!("          {difference}"));
             }
         }
+    }
+    text
+}
+
+/// The known findings that a divergence shows, and whether they are forgiven.
+pub fn known_as(known: &[&KnownFinding], are_forgiven: bool) -> String {
+    let mut text = String::new();
+    for KnownFinding { id, title, .. } in known {
+        let note = if are_forgiven { "" } else { " (not forgiven)" };
+        line(&mut text, &format!("known     {id}: {title}{note}"));
     }
     text
 }

@@ -9,7 +9,7 @@ use crate::campaign::coverage::why_missed;
 use crate::campaign::tally::{ModeCounts, Occurrences, Tally};
 use crate::finding::Finding;
 use crate::finding::known::Kind;
-use crate::report::run::text::verdict;
+use crate::report::run::conclusion::Conclusion;
 use crate::report::style::number::{cases, with_commas};
 use crate::report::{RunFacts, name_of_end};
 use askama::Template;
@@ -75,12 +75,13 @@ struct HeatCell {
 /// Never: the template shows only text.
 pub fn page(facts: &RunFacts<'_>, summary: &Summary) -> String {
     let tally = &summary.tally;
+    let conclusion = Conclusion::of(facts, summary);
     let columns: BTreeSet<_> = tally.ends.keys().map(|(mode, who, _)| (*mode, *who)).collect();
 
     let page = RunPage {
         title: format!("{} {}", facts.identity.kind, facts.identity.flavour),
-        verdict: verdict(facts, summary),
-        is_bad: summary.has_unknown_finding() || summary.compared_nothing(),
+        verdict: conclusion.line(facts, summary),
+        is_bad: conclusion > Conclusion::Incomplete,
         totals: totals(facts, summary),
         facts: about(facts),
         mode_counts: ModeCounts::default().named().map(|(name, _)| name.replace('_', " ")).into(),

@@ -5,8 +5,8 @@ use crate::report::{Coloured, printable};
 use anstream::{AutoStream, ColorChoice};
 use std::io::{self, Write};
 
-/// When to colour rights.
-#[derive(Clone, Copy, Debug, clap::Args)]
+/// When to colour rights and verdicts.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
 #[group(id = "colours")]
 pub(super) struct ColourArguments {
     #[arg(
@@ -14,13 +14,14 @@ pub(super) struct ColourArguments {
         value_enum,
         value_name = "WHEN",
         default_value = "auto",
-        help = "When rights are coloured; auto: on a terminal, unless NO_COLOR is set"
+        help = "When to colour; auto: on a terminal, unless NO_COLOR is set"
     )]
     color: When,
 }
 
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
 enum When {
+    #[default]
     Auto,
     Always,
     Never,
@@ -46,7 +47,7 @@ impl ColourArguments {
     }
 
     /// Prints a text with its rights coloured.
-    fn print(self, text: &str) {
+    pub(super) fn print(self, text: &str) {
         let mut out = Coloured::new(io::stdout().lock(), self.is_on());
         end_unwritten(out.write_all(printable(text).as_bytes()).and_then(|()| out.flush()));
     }
