@@ -377,6 +377,7 @@ impl<'a> Judge<'a> {
     /// Shows what the machine did with each case of a list. The exit code is 1 if one of them diverges in a way
     /// that is not known.
     fn show_cases(&self, log: OpenedLog, cases: &[Case]) -> Result<ExitCode, Failure> {
+        self.arguments.output.check_text_or_json("the log of single cases")?;
         let name = log.name.clone();
         let known = self.known()?;
         let are_forgiven = known.are_forgiven;

@@ -15,6 +15,7 @@ mod merge;
 mod mutants;
 mod record;
 mod replay;
+mod rules;
 mod scenario;
 
 mod booter;
@@ -78,6 +79,8 @@ enum Invocation {
     Merge(merge::MergeArguments),
     /// Compare machines with the manuals and with each other, from what was recorded
     Compare(compare::CompareArguments),
+    /// Explain the rules of the manuals by their ids, with an example
+    Rules(rules::RulesArguments),
     /// List the known findings of machines, and the versions that have them
     Findings(findings::FindingsArguments),
     /// Follow an address through the page tables of a memory image or a live guest
@@ -135,6 +138,7 @@ fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
         Invocation::Conformance(arguments) => conformance::run(&arguments),
         Invocation::Merge(arguments) => merge::run(&arguments),
         Invocation::Compare(arguments) => compare::run(&arguments),
+        Invocation::Rules(arguments) => rules::run(&arguments),
         Invocation::Findings(arguments) => findings::run(&arguments),
         Invocation::Walk(arguments) => inspect::walk::run(&arguments),
         Invocation::Maps(arguments) => inspect::maps::run(&arguments),

@@ -5,8 +5,10 @@ use super::output_arguments::{Format, OutputArguments};
 use crate::campaign::Summary;
 use crate::file::{self, LockedDirectory};
 use crate::report::run::conclusion::Conclusion;
+use crate::report::run::formats;
 use crate::report::{self, RunFacts, printable, set_width};
 use signal_hook::consts::SIGXFSZ;
+use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -108,11 +110,31 @@ pub(super) fn publish(
             ));
         }
         Format::Json => print_beside_verdict(&report::run::json::document(facts, summary)),
-        _ => todo!(),
+        Format::Junit => print_beside_verdict(&formats::junit::document(facts, summary)),
+        Format::Sarif => {
+            let allow_incomplete = output.allow_incomplete;
+            print_beside_verdict(&formats::sarif::document(facts, summary, allow_incomplete));
+        }
+        Format::Markdown => print_beside_verdict(&formats::markdown::page(facts, summary)),
+        Format::Github => {
+            print_beside_verdict(&formats::github::annotations(facts, summary));
+            add_to_step_summary(&formats::markdown::page(facts, summary))?;
+        }
     }
 
     let conclusion = Conclusion::of(facts, summary);
     Ok(ExitCode::from(conclusion.exit_code(output.allow_incomplete)))
+}
+
+/// Adds a page to the summary of the step of a GitHub workflow that this is, if it is one.
+fn add_to_step_summary(page: &str) -> Result<(), Failure> {
+    let Some(path) = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else {
+        return Ok(());
+    };
+    let path = Path::new(&path);
+    let file = OpenOptions::new().append(true).create(true).open(path);
+    file.and_then(|mut file| file.write_all(page.as_bytes()))
+        .map_err(|error| cannot_be_written(path, &error))
 }
 
 /// Locks the directory of a report, if there is one, so that no other run writes into it.

@@ -1,7 +1,7 @@
 //! How the result of a run is told: options that `check`, `replay`, `judge` and `merge` share.
 
 use super::colour::ColourArguments;
-use super::failure::print_error;
+use super::failure::{Failure, print_error};
 use crate::report::broken;
 use crate::report::run::text::Detail;
 
@@ -60,6 +60,14 @@ impl OutputArguments {
     /// Whether what is about to run is told before its result.
     pub(super) fn has_heading(self) -> bool {
         self.is_text() && !self.quiet
+    }
+
+    /// Refuses the forms that one result alone has.
+    pub(super) fn check_text_or_json(self, what: &str) -> Result<(), Failure> {
+        match self.format() {
+            Format::Text | Format::Json => Ok(()),
+            _ => Err(Failure::Input(format!("--format: {what} can be told as text or json only"))),
+        }
     }
 
     /// Says first of all that no machine works here, and what is done instead.

@@ -72,6 +72,20 @@ impl Findings {
         }
     }
 
+    /// Whether something was met that is not forgiven.
+    pub fn has_unknown(&self) -> bool {
+        let is_fault = |index: &usize| {
+            self.known().get(*index).is_some_and(|known| known.kind == Kind::Divergence)
+        };
+        let met = self.sightings.known.keys().any(is_fault);
+        let is_unknown = !self.groups.is_empty() || !self.sightings.unrun.is_empty();
+        if self.recognizer.walker.is_reference() {
+            is_unknown || (met && !self.forgives)
+        } else {
+            self.sightings.wrong_walker.count > 0
+        }
+    }
+
     /// What recognizes findings. It can serve several threads.
     pub(crate) fn recognizer(&self) -> Arc<Recognizer> {
         self.recognizer.clone()
@@ -121,6 +135,8 @@ impl Findings {
             });
         }
 
+        let mut signatures: BTreeMap<_, _> =
+            self.groups.keys().map(|signature| (signature.title(), signature.clone())).collect();
         let titled = self.groups.into_iter().flat_map(|(signature, groups)| {
             groups.into_iter().map(move |group| (signature.title(), group))
         });
@@ -129,9 +145,10 @@ impl Findings {
         for (number, explained) in (1..).zip(explained) {
             findings.push(match explained {
                 Explained::By(cause, found) => machine_with(cause, found),
-                Explained::Unexplained(title, found) => {
-                    Finding::unknown(format!("F{number}"), title, found)
-                }
+                Explained::Unexplained(title, found) => Finding {
+                    signature: signatures.remove(&title),
+                    ..Finding::unknown(format!("F{number}"), title, found)
+                },
             });
         }
 

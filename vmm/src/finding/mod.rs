@@ -19,6 +19,8 @@ mod unrun;
 
 pub use example::{Example, Shown};
 pub use findings::Findings;
+use signature::Signature;
+
 pub(crate) use recognizer::Recognizer;
 pub use shrink::shrink;
 pub(crate) use sightings::Sightings;
@@ -38,6 +40,8 @@ pub struct Finding {
     pub title: String,
     /// The name of the walker that predicts everything that was observed, if there is one.
     pub explained_by: Option<String>,
+    /// What its divergences have in common, if nothing explains them.
+    pub(crate) signature: Option<Signature>,
     /// Number of cases.
     pub count: u64,
     /// The kind of finding.
@@ -74,6 +78,7 @@ impl Finding {
             id,
             title,
             explained_by: None,
+            signature: None,
             count: found.count,
             kind: Kind::Divergence,
             source: None,

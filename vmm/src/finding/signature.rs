@@ -43,6 +43,23 @@ impl Signature {
         }
     }
 
+    /// The conditions of a known finding that covers what looks like this, whatever fault was observed: a line for
+    /// each table of TOML.
+    pub(super) fn conditions(&self) -> String {
+        let quoted = |name: &str| format!("\"{name}\"");
+        let access = self
+            .of_sequence
+            .map_or_else(String::new, |kind| format!(", access = [{}]", quoted(kind.name())));
+        let fields: Vec<_> = self.fields.iter().map(|field| quoted(field.name())).collect();
+
+        format!(
+            "when = {{ ring = {}{access} }}\nseen = {{ expected = [{}], fields = [{}] }}\n",
+            self.ring.cpl(),
+            quoted(self.expected.name()),
+            fields.join(", ")
+        )
+    }
+
     /// A title for a finding whose cause is not known.
     pub(super) fn title(&self) -> String {
         let fields: Vec<_> = self.fields.iter().map(|field| field.name()).collect();

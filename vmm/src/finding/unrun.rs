@@ -24,6 +24,10 @@ impl Unrun {
         self.0.entry(reason.to_owned()).or_default().merge(found);
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn into_reasons(self) -> impl Iterator<Item = (String, CountedExample)> {
         self.0.into_iter()
     }

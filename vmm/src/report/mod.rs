@@ -2,7 +2,7 @@
 //! JSON for scripts, and pages where people would rather look.
 //!
 //! - [`run`]: a run or a replay, as text, JSON and HTML; [`mutants`], [`corpus`], [`conformance`],
-//!   [`compare`], [`findings`], [`scenario`] and [`geometry`]: the other commands;
+//!   [`compare`], [`rules`], [`findings`], [`scenario`] and [`geometry`]: the other commands;
 //! - [`walk`]: one walk, drawn;
 //! - `style`: what all texts are made of; `machine` and `jail`: those in JSON.
 
@@ -17,6 +17,7 @@ mod jail;
 mod machine;
 pub mod machines;
 pub mod mutants;
+pub mod rules;
 pub mod run;
 pub mod scenario;
 mod style;

@@ -88,6 +88,8 @@ impl CheckArguments {
             (self.jobs.is_some(), "--jobs"),
             (self.resume, "--resume"),
             (self.live.is_some(), "--live"),
+            (self.fail_fast, "--fail-fast"),
+            (self.update_known.is_some(), "--update-known"),
             (
                 !matches!(&self.walker, Predictor::BuiltIn(walker) if walker.is_reference()),
                 "--walker",

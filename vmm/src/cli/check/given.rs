@@ -1,6 +1,7 @@
 //! `check` of cases that the user gave: a bug report's case becomes a regression test.
 
 use super::CheckArguments;
+use super::accept::accept;
 use crate::campaign::given::{name_of_given, run_given};
 use crate::campaign::journal::{RunLine, RunOptions};
 use crate::cli::booter::Booter;
@@ -57,7 +58,7 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
     let stop = stop_flag()?;
     let counter = progress::case_counter();
     let judge = (walker, known.load(walker, &identity)?);
-    let summary = run_given(machine.as_mut(), &cases, judge, |case, verdict| {
+    let mut summary = run_given(machine.as_mut(), &cases, judge, |case, verdict| {
         if let Some(program) = &mut program {
             program.ask(case, &Reference.predict(case), verdict);
         }
@@ -68,6 +69,8 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
     if let Some(program) = &mut program {
         program.end();
     }
+
+    accept(arguments, &identity, &mut summary)?;
 
     let facts = RunFacts {
         identity: &identity,

@@ -1,5 +1,6 @@
 //! `crosswalk check`: runs cases on a machine and compares every outcome.
 
+mod accept;
 mod booted;
 mod finished;
 mod given;
@@ -67,6 +68,12 @@ pub(super) struct CheckArguments {
     /// A file of known findings, or none to forgive nothing [default: the file for the machine]
     #[arg(long, value_name = "FILE|none")]
     known: Option<KnownSource>,
+    /// Forgive the known findings in this file, if it exists, and add what this run finds to it
+    #[arg(long, value_name = "FILE", conflicts_with = "known")]
+    update_known: Option<PathBuf>,
+    /// Stop at the first divergence that is not forgiven
+    #[arg(long)]
+    fail_fast: bool,
     /// Fail where no machine works, instead of comparing what recorded machines did
     #[arg(long)]
     require_machine: bool,
@@ -87,6 +94,7 @@ pub(super) struct CheckArguments {
 }
 
 pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
+    arguments.check_update_known()?;
     if !arguments.cases_given.is_empty() {
         return given::run(arguments);
     }
@@ -104,7 +112,8 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
             let mut session = Session::open(arguments, machine)?;
             session.resume()?;
             session.run()?;
-            let run = session.finish()?;
+            let mut run = session.finish()?;
+            accept::accept(arguments, &run.identity, &mut run.summary)?;
             publish(&run.facts(), &run.summary, "", arguments.output, arguments.report.as_deref())
         }
     }
@@ -162,6 +171,7 @@ impl CheckArguments {
             (self.jobs.is_some(), "--jobs"),
             (self.resume, "--resume"),
             (self.live.is_some(), "--live"),
+            (self.fail_fast, "--fail-fast"),
         ]
         .into_iter()
         .find_map(|(is_given, option)| is_given.then_some(option))
@@ -178,6 +188,8 @@ impl CheckArguments {
             (self.jobs.is_some(), "--jobs"),
             (self.resume, "--resume"),
             (self.live.is_some(), "--live"),
+            (self.fail_fast, "--fail-fast"),
+            (self.update_known.is_some(), "--update-known"),
         ]
         .into_iter()
         .find_map(|(is_given, option)| is_given.then_some(option))

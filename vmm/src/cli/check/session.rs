@@ -150,6 +150,7 @@ impl<'a> Session<'a> {
             journal: self.journal.as_mut(),
             run: &self.run,
             cpu_before: self.cpu_before,
+            fail_fast: self.arguments.fail_fast,
             stop: &stop,
             end: left.and_then(|left| Instant::now().checked_add(left)),
             failed: None,
@@ -331,7 +332,10 @@ impl CheckArguments {
     }
 
     pub(super) fn known(&self) -> KnownSource {
-        self.known.clone().unwrap_or_default()
+        match &self.update_known {
+            Some(path) if path.exists() => KnownSource::File(path.display().to_string()),
+            _ => self.known.clone().unwrap_or_default(),
+        }
     }
 
     fn whole_or_shard(&self) -> Shard {
@@ -359,6 +363,8 @@ struct RunObserver<'r> {
     journal: Option<&'r mut Journal>,
     run: &'r RunLine,
     cpu_before: f64,
+    /// Whether the run ends with the first divergence that is not forgiven.
+    fail_fast: bool,
     stop: &'r AtomicBool,
     /// When the run's time is up.
     end: Option<Instant>,
@@ -372,6 +378,15 @@ impl RunObserver<'_> {
     fn is_over(&self) -> bool {
         let is_late = self.end.is_some_and(|end| Instant::now() >= end);
         is_late || self.stop.load(Ordering::Relaxed)
+    }
+}
+
+impl RunObserver<'_> {
+    /// Whether the machine, a mutant or the user's program is wrong already.
+    fn has_failed(&self, progress: &CampaignProgress) -> bool {
+        let is_program_wrong =
+            self.program.as_ref().is_some_and(|program| !program.score().is_clean());
+        is_program_wrong || progress.findings.has_unknown()
     }
 }
 
@@ -393,6 +408,9 @@ impl Observer for RunObserver<'_> {
 
     fn batch_done(&mut self, progress: &CampaignProgress) {
         self.bar.show(progress);
+        if self.fail_fast && self.has_failed(progress) {
+            self.stop.store(true, Ordering::Relaxed);
+        }
 
         let due = self.journal.as_mut().filter(|journal| journal.is_due());
         if let Some(journal) = due {

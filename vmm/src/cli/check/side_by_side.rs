@@ -17,6 +17,11 @@ pub(super) fn run(
     arguments: &CheckArguments,
     options: Vec<MachineArguments>,
 ) -> Result<ExitCode, Failure> {
+    arguments.output.check_text_or_json("several machines")?;
+    if arguments.update_known.is_some() {
+        let problem = "--update-known: the findings of one machine are no other's: expected one";
+        return Err(Failure::Input(problem.into()));
+    }
     let seed = arguments.seed.unwrap_or_else(rand::random);
     let mut finished: Vec<(String, FinishedRun)> = Vec::new();
 

@@ -13,18 +13,23 @@
     )
 )]
 
+mod accept;
 mod conditions;
 mod names;
+mod shipped;
 mod versions;
 
+pub use accept::KnownText;
 pub use conditions::{ObservedConditions, When};
+pub use shipped::{all_shipped, id_of, of_images, shipped};
 pub use versions::VersionRange;
 
 use crate::file;
-use crate::verdict::{ChoiceTaken, Difference};
+use crate::verdict::{self, ChoiceTaken, Difference};
+use crate::walker::WalkerSpec;
 use crate::walker::quirk::Quirks;
 use crosswalk_case::Case;
-use crosswalk_case::observation::Observation;
+use crosswalk_case::observation::{Attempt, Observation};
 use crosswalk_machine::Identity;
 use mmu_core::name::{UnknownName, by_name};
 use mmu_core::{Alternative, Rule};
@@ -97,6 +102,9 @@ pub struct KnownFinding {
     pub versions: VersionRange,
     /// The mutant that makes the same mistake.
     pub explained_by: Option<String>,
+    /// Whether it covers what that mutant predicts, besides `when` and `seen`.
+    #[serde(default)]
+    pub as_explained: bool,
     /// A case that shows it, in its text form.
     pub case: Option<String>,
     /// The quirk that it is, if it is one: it covers what the reference with this quirk predicts, and
@@ -128,6 +136,15 @@ impl KnownFinding {
             && self.quirk.is_empty()
             && self.when.hold(case)
             && self.seen.hold(case, expected, seen, differences)
+            && (!self.as_explained || self.is_explained(case, seen))
+    }
+
+    /// Whether the mutant that makes the same mistake predicts this.
+    fn is_explained(&self, case: &Case, seen: &Observation) -> bool {
+        let walker = self.explained_by.as_ref().and_then(|name| name.parse::<WalkerSpec>().ok());
+        walker.is_some_and(|spec| {
+            verdict::agrees(spec.walker(), case, &Attempt::Observed(seen.clone()))
+        })
     }
 
     /// Whether it covers this choice.
@@ -164,20 +181,6 @@ pub fn quirks(known: &[KnownFinding]) -> Quirks {
     known.iter().fold(Quirks::empty(), |all, known| all | known.quirk)
 }
 
-/// The files that come with the program, by flavour of machine. The name of a machine on top of an
-/// emulator, whose faults it shares, has both flavours.
-const SHIPPED: &[(&str, &str)] = &[
-    ("pvm", include_str!("../../../known/pvm.toml")),
-    ("tcg", include_str!("../../../known/tcg.toml")),
-    ("bochs", include_str!("../../../known/bochs.toml")),
-    ("v86", include_str!("../../../known/v86.toml")),
-    ("svm-npt-on-tcg", include_str!("../../../known/svm-npt-on-tcg.toml")),
-    ("svm-shadow-on-tcg", include_str!("../../../known/svm-shadow-on-tcg.toml")),
-];
-
-/// Reasons for which cases of an image are not run on any machine.
-const OF_IMAGES: (&str, &str) = ("known/image.toml", include_str!("../../../known/image.toml"));
-
 /// The longest file of known findings that is read. Those that come with the program are shorter than
 /// 100 KB.
 const MAX_BYTES: u64 = 4 << 20;
@@ -190,55 +193,11 @@ pub struct KnownError {
     problem: String,
 }
 
-/// The known findings that come with the program for a machine, in its version. None if no file fits.
-///
-/// # Errors
-/// If a file that comes with the program is malformed. A test reads every one of them.
-pub fn shipped(machine: &Identity) -> Result<Vec<KnownFinding>, KnownError> {
-    let Identity { flavour, beneath, .. } = machine;
-    let on = format!("{flavour}-on-{beneath}");
-
-    match SHIPPED.iter().find(|(known, _)| known == flavour || *known == on) {
-        Some((name, text)) => {
-            let all = from_text(&format!("known/{name}.toml"), text)?;
-            Ok(of_version(all, machine))
-        }
-        None => Ok(Vec::new()),
-    }
-}
-
 /// The known findings that a machine has in its version.
 pub fn of_version(mut all: Vec<KnownFinding>, machine: &Identity) -> Vec<KnownFinding> {
     let version = machine.deciding_version();
     all.retain(|known| known.versions.contains(version));
     all
-}
-
-/// Every file that comes with the program, by the name of its flavour, with its findings in all versions.
-///
-/// # Errors
-/// As those of [`shipped`].
-pub fn all_shipped() -> Result<Vec<(&'static str, Vec<KnownFinding>)>, KnownError> {
-    let read = |(name, text): &(&'static str, &str)| {
-        from_text(&format!("known/{name}.toml"), text).map(|all| (*name, all))
-    };
-    SHIPPED.iter().map(read).collect()
-}
-
-/// The reasons for which cases of an image are not run on any machine.
-///
-/// # Errors
-/// If the file that comes with the program is malformed. A test reads it.
-pub fn of_images() -> Result<Vec<KnownFinding>, KnownError> {
-    let (name, text) = OF_IMAGES;
-    from_text(name, text)
-}
-
-/// The id of the known finding that comes with the program for a quirk of a machine, if it has one of
-/// its own.
-pub fn id_of(quirk: Quirks, machine: &Identity) -> Option<String> {
-    let known = shipped(machine).unwrap_or_default();
-    known.into_iter().find(|known| known.quirk == quirk).map(|known| known.id)
 }
 
 /// The known findings in a file.
@@ -276,6 +235,10 @@ pub fn from_text(name: &str, text: &str) -> Result<Vec<KnownFinding>, KnownError
         if all.iter().take(number).any(|other| is_same(&other)) {
             return Err(error(format!("{} is there twice in the same version", known.id)));
         }
+        if known.as_explained {
+            let cause = known.explained_by.as_deref().unwrap_or_default().parse::<WalkerSpec>();
+            cause.map_err(|e| error(format!("explained_by of {}: {e}", known.id)))?;
+        }
         if let Some(case) = &known.case {
             Case::from_json(case).map_err(|e| error(format!("case of {}: {e}", known.id)))?;
         }
@@ -305,9 +268,9 @@ struct Include {
 
 /// The findings that an `include` names, in its order.
 fn included(Include { from, findings }: &Include) -> Result<Vec<KnownFinding>, String> {
-    let shipped = SHIPPED.iter().find(|(name, _)| name == from);
+    let shipped = shipped::FILES.iter().find(|(name, _)| name == from);
     let (name, text) = shipped.ok_or_else(|| {
-        let names: Vec<_> = SHIPPED.iter().map(|(name, _)| *name).collect();
+        let names: Vec<_> = shipped::FILES.iter().map(|(name, _)| *name).collect();
         format!("expected one of {} to include from, found {from:?}", names.join(", "))
     })?;
     let file: File = toml::from_str(text).map_err(|e| format!("known/{name}.toml: {e}"))?;
@@ -336,7 +299,7 @@ mod tests {
 
     #[test]
     fn every_shipped_file_can_be_read() {
-        for (name, text) in SHIPPED {
+        for (name, text) in shipped::FILES {
             let known = from_text(name, text).unwrap_or_else(|error| panic!("{error}"));
             assert!(!known.is_empty());
         }
@@ -397,7 +360,7 @@ mod tests {
 
     #[test]
     fn a_quirk_shows_in_the_case_of_its_finding() {
-        let files = SHIPPED.iter().map(|(name, text)| from_text(name, text).unwrap());
+        let files = shipped::FILES.iter().map(|(name, text)| from_text(name, text).unwrap());
         for known in files.flatten().filter(|known| !known.quirk.is_empty()) {
             let Some(case) = &known.case else { continue };
             let case = Case::from_json(case).unwrap();

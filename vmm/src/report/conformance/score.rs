@@ -55,7 +55,10 @@ fn entry(what: String, mistakes: &Mistakes) -> MistakeJson<'_> {
     MistakeJson { what, count: *count, smallest_case: case, expected, answered }
 }
 
-fn mistakes(score: &CandidateScore) -> impl Iterator<Item = (String, &Mistakes)> {
+/// Its mistakes, each kind with its smallest case.
+pub(in crate::report) fn mistakes(
+    score: &CandidateScore,
+) -> impl Iterator<Item = (String, &Mistakes)> {
     score.mistakes.iter().map(|((mode, access, end), mistakes)| {
         (format!("{mode} {}, expected {}", access.name(), end.name()), mistakes)
     })

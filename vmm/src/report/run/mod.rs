@@ -1,7 +1,8 @@
-//! A run or a replay: as text for people, as JSON for scripts, and as a page of HTML.
+//! A run or a replay: as text for people, as JSON for scripts, as a page of HTML, and as CI systems read it.
 
 pub mod conclusion;
 mod coverage;
+pub mod formats;
 pub mod html;
 pub mod json;
 pub mod side_by_side;
