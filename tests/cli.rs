@@ -31,6 +31,7 @@ fn help_lists_every_subcommand() {
         "conformance",
         "merge",
         "compare",
+        "rules",
         "findings",
         "walk",
         "maps",

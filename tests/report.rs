@@ -103,7 +103,7 @@ fn a_finding_has_one_line_a_cause_and_a_smallest_case() {
     let row = text.lines().find(|line| line.starts_with(" T1 ")).expect("a line for T1");
     let words: Vec<_> = row.split_whitespace().collect();
     assert_eq!(words[1], "DIVERGES");
-    let cases = words[2];
+    let cases = words[3];
     assert!(cases.replace(',', "").parse::<u64>().expect("a count") > 1000, "{row}");
 
     let explanation =
@@ -118,9 +118,9 @@ fn a_finding_has_one_line_a_cause_and_a_smallest_case() {
 }
 
 /// Runs `check` on a terminal of 80 columns, and returns what the terminal received.
-fn on_a_terminal(sandbox: &Sandbox, environment: &[(&str, &str)]) -> String {
+fn on_a_terminal(sandbox: &Sandbox, columns: u16, environment: &[(&str, &str)]) -> String {
     let command = format!(
-        "stty cols 80 rows 24; \
+        "stty cols {columns} rows 24; \
          '{}' check --machine kvm --seed 2 --cases 60000; echo code $?",
         program().display()
     );
@@ -164,19 +164,21 @@ fn every_line_fits_a_terminal_of_80_columns() {
         return skip("script", "no script, which runs a program on a terminal");
     }
     let sandbox = Sandbox::new();
-    let plain = on_a_terminal(&sandbox, &[]);
+    let plain = on_a_terminal(&sandbox, 80, &[]);
     assert!(plain.contains('%'), "no progress bar is drawn: {plain}");
 
-    for received in [plain, on_a_terminal(&sandbox, &[("NO_COLOR", "1")])] {
+    for (received, is_coloured) in
+        [(plain, true), (on_a_terminal(&sandbox, 80, &[("NO_COLOR", "1")]), false)]
+    {
         let lines = lines_that_stay(&received);
         let too_wide = lines.iter().find(|line| line.chars().count() > 80);
         assert_eq!(too_wide, None);
-        assert!(lines.iter().any(|line| line.starts_with("The machine and the model agree")));
+        assert!(lines.iter().any(|line| line.contains("The machine and the model agree")));
 
-        // The cursor moves and lines are erased, but no colour is set (ESC [ ... m).
+        // The cursor moves, lines are erased, and colours are set (ESC [ ... m) unless NO_COLOR is.
         let escapes = received.split("\u{1b}[").skip(1);
         let ends = escapes.filter_map(|escape| escape.chars().find(char::is_ascii_alphabetic));
-        assert_eq!(ends.filter(|end| *end == 'm').count(), 0, "{received:?}");
+        assert_eq!(ends.filter(|end| *end == 'm').count() > 0, is_coloured, "{received:?}");
     }
 }
 
@@ -188,4 +190,21 @@ fn a_pipe_gets_text_and_nothing_else() {
         .expect_80_columns();
     assert_eq!(output.stderr, "");
     assert!(!output.stdout.contains(['\u{1b}', '\r']), "{}", output.stdout);
+}
+
+/// What 80 columns have no room for.
+#[test]
+fn a_wide_terminal_shows_the_manuals() {
+    require_kvm!();
+    if !Path::new("/usr/bin/script").exists() {
+        return skip("script", "no script, which runs a program on a terminal");
+    }
+    let sandbox = Sandbox::new();
+    for (columns, is_wide) in [(80, false), (200, true)] {
+        let received = on_a_terminal(&sandbox, columns, &[("NO_COLOR", "1")]);
+        let lines = lines_that_stay(&received);
+        assert!(lines.iter().all(|line| line.chars().count() <= usize::from(columns)));
+        let header = lines.iter().find(|line| line.starts_with(" finding ")).expect("findings");
+        assert_eq!(header.contains("manual"), is_wide, "{header}");
+    }
 }

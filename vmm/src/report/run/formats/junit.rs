@@ -16,6 +16,7 @@ struct JunitDocument {
     skipped: usize,
 }
 
+/// A test; its texts are XML already.
 struct JunitTest {
     class: String,
     name: String,
@@ -59,7 +60,19 @@ fn test(class: &str, result: &RunResult) -> JunitTest {
     }
 }
 
-/// XML 1.0 has no way to write most controls, nor the last two characters of the first plane.
+/// A text in XML. XML 1.0 has no way to write most controls, nor the last two characters of the first plane; and not
+/// every reader of JUnit knows characters by their numbers.
 fn xml_text(text: &str) -> String {
-    printable(text).replace(['\u{fffe}', '\u{ffff}'], "\u{fffd}")
+    let mut escaped = String::with_capacity(text.len());
+    for letter in printable(text).chars() {
+        match letter {
+            '&' => escaped += "&amp;",
+            '<' => escaped += "&lt;",
+            '>' => escaped += "&gt;",
+            '"' => escaped += "&quot;",
+            '\u{fffe}' | '\u{ffff}' => escaped.push('\u{fffd}'),
+            letter => escaped.push(letter),
+        }
+    }
+    escaped
 }
