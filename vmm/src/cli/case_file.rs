@@ -10,7 +10,8 @@ use std::path::Path;
 /// The longest file of cases that is read: tens of thousands of them.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// Reads cases: a text that starts like a JSON object is a case, any other text is the name of a file.
+/// Reads cases: a text that starts like a JSON object is a case, and one that starts like an array is several; any
+/// other text is the name of a file, and so is that of an array if there is such a file.
 pub(super) fn read_cases(argument: &str) -> Result<Vec<Case>, Failure> {
     if argument.trim_start().starts_with('{') {
         let case = Case::from_json(argument);
@@ -18,6 +19,10 @@ pub(super) fn read_cases(argument: &str) -> Result<Vec<Case>, Failure> {
     }
 
     let path = Path::new(argument);
+    if argument.trim_start().starts_with('[') && !path.exists() {
+        return read_array(argument).map_err(|error| Failure::Input(format!("the cases: {error}")));
+    }
+
     let name = file::input_name(path);
     let in_file = |error: &dyn fmt::Display| Failure::Input(format!("{name}: {error}"));
     let text = file::read_input(path, MAX_BYTES)
@@ -27,14 +32,19 @@ pub(super) fn read_cases(argument: &str) -> Result<Vec<Case>, Failure> {
         return Ok(vec![case.map_err(|error| in_file(&error))?]);
     }
 
+    read_array(&text).map_err(|error| in_file(&error))
+}
+
+/// Reads an array of cases. The error names the case.
+fn read_array(text: &str) -> Result<Vec<Case>, String> {
     let values: Vec<Box<RawValue>> =
-        serde_json::from_str(&text).map_err(|error| in_file(&error))?;
+        serde_json::from_str(text).map_err(|error| error.to_string())?;
     if values.is_empty() {
-        return Err(in_file(&"expected at least one case, found an empty array"));
+        return Err("expected at least one case, found an empty array".into());
     }
 
     let cases = (1..).zip(&values).map(|(number, value)| {
-        Case::from_json(value.get()).map_err(|error| in_file(&format!("case {number}: {error}")))
+        Case::from_json(value.get()).map_err(|error| format!("case {number}: {error}"))
     });
     cases.collect()
 }
