@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use crate::campaign::Summary;
 use crate::conformance::score::CandidateScore;
-use crate::file;
+use crate::file::{self, LockedDirectory};
 use crate::report::{self, RunFacts, printable};
 use signal_hook::consts::SIGXFSZ;
 use std::io::{self, Write};
@@ -71,6 +71,24 @@ pub(super) fn replace_file(path: &Path, content: impl AsRef<[u8]>) -> Result<(),
     file::replace(path, content).map_err(|error| cannot_be_written(path, &error))
 }
 
+/// The directory of a report for this command alone; it is made if there is none. Before the work whose report is to
+/// be written there.
+pub(super) fn lock_report(directory: &Path) -> Result<LockedDirectory, Failure> {
+    let cannot_be_used = |error: &io::Error| {
+        let problem = format!("{}: the directory cannot be used: {error}", directory.display());
+        Failure::of_io(problem, error)
+    };
+
+    let locked = LockedDirectory::create(directory).map_err(|error| cannot_be_used(&error))?;
+    for name in REPORT_FILES {
+        check_replaceable(&directory.join(name))?;
+    }
+    Ok(locked)
+}
+
+/// The files of a report.
+const REPORT_FILES: [&str; 2] = ["report.json", "index.html"];
+
 /// Whatever the reason is, the result is lost.
 fn cannot_be_written(path: &Path, error: &io::Error) -> Failure {
     Failure::machine(format!("{}: cannot be written: {error}", path.display()))
@@ -102,8 +120,9 @@ pub(super) fn write_report(
     directory: &Path,
 ) -> Result<(), Failure> {
     let document = report::run::json::document(facts, summary);
-    replace_file(&directory.join("report.json"), document)?;
-    replace_file(&directory.join("index.html"), report::run::html::page(facts, summary))
+    let [json, page] = REPORT_FILES.map(|name| directory.join(name));
+    replace_file(&json, document)?;
+    replace_file(&page, report::run::html::page(facts, summary))
 }
 
 /// The exit code of a run: 3 if nothing was compared, 1 if the machine or the walker is wrong, else 0.

@@ -3,18 +3,19 @@
 use super::cpu_time::cpu_seconds;
 use super::failure::Failure;
 use super::jail::JailArguments;
-use super::output::{print_beside_verdict, publish};
+use super::number::parse_count;
+use super::output::{exit_code, lock_report, print_beside_verdict, publish};
 use super::program::AskedProgram;
 use super::progress;
+use super::stop_flag::{INCOMPLETE, goes_on, stop_flag, was_stopped};
 use crate::campaign::journal::{RunLine, RunOptions};
 use crate::campaign::known::KnownSource;
 use crate::campaign::predictor::Predictor;
 use crate::corpus::read::CorpusReader;
 use crate::corpus::replay::{ReplayPlan, replay};
-use crate::file::LockedDirectory;
 use crate::report::{Resuming, RunFacts, corpus};
 use mmu_core::PagingMode;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Clone, Debug, clap::Args)]
@@ -30,14 +31,14 @@ pub(super) struct ReplayArguments {
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ReplayOptions {
     /// Who predicts: reference; mutant:ID, a walker with one known mistake; ID+ID: with two; or
-    /// cmd:PATH, a program that answers cases
+    /// cmd:COMMAND, a program that answers cases, with its arguments: 'cmd:node w.mjs'
     #[arg(long, default_value = "reference")]
     pub(super) walker: Predictor,
     /// Paging modes, separated by commas [default: all that were recorded]
     #[arg(long, value_delimiter = ',')]
     pub(super) mode: Vec<PagingMode>,
     /// Stop after this number of cases
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     pub(super) cases: Option<u64>,
     /// A file of known findings, or none to forgive nothing [default: the file for each machine]
     #[arg(long, value_name = "FILE|none")]
@@ -73,21 +74,29 @@ fn run_reader(
         modes: options.mode.clone(),
         cases: options.cases,
     };
+    // Before the replay, whose result would be lost.
+    let _lock = options.report.as_deref().map(lock_report).transpose()?;
     let mut program = AskedProgram::start(&options.walker, options.jail)?;
 
+    let stop = stop_flag()?;
     let counter = progress::case_counter();
     let replayed = replay(&mut reader, &plan, |recorded, prediction, verdict| {
         if let Some(program) = &mut program {
             program.ask(&recorded.case, prediction, verdict);
         }
         counter.inc(1);
+        goes_on(&stop)
     })?;
     counter.finish_and_clear();
     if let Some(program) = &mut program {
         program.end();
     }
 
+    let is_complete = goes_on(&stop).is_continue();
     let name = reader.name();
+    if !is_complete && replayed.summary.tally.cases() == 0 {
+        return Err(Failure::Stopped);
+    }
     if replayed.summary.tally.cases() == 0 {
         return Err(Failure::Input(format!("{name}: no case of these modes was recorded")));
     }
@@ -106,7 +115,7 @@ fn run_reader(
         sources: &replayed.sources,
         covered: &replayed.covered,
         candidate: program.as_ref().map(AskedProgram::score),
-        complete: true,
+        complete: is_complete,
         resuming: Resuming::Never,
         jobs: None,
         jail: None,
@@ -116,13 +125,9 @@ fn run_reader(
     if !options.json {
         print_beside_verdict(&corpus::heading(&replayed, name, why));
     }
-    let _lock = options.report.as_deref().map(lock).transpose()?;
-    publish(&facts, &replayed.summary, options.json, options.report.as_deref())
-}
-
-fn lock(directory: &Path) -> Result<LockedDirectory, Failure> {
-    LockedDirectory::create(directory).map_err(|error| {
-        let problem = format!("{}: the directory cannot be used: {error}", directory.display());
-        Failure::of_io(problem, &error)
-    })
+    let code = publish(&facts, &replayed.summary, options.json, options.report.as_deref())?;
+    // That nothing was compared says nothing then.
+    let is_clean = exit_code(&facts, &replayed.summary) != 1;
+    let is_stopped = was_stopped(&stop, replayed.summary.tally.cases());
+    Ok(if is_stopped && is_clean { ExitCode::from(INCOMPLETE) } else { code })
 }

@@ -16,6 +16,7 @@ mod builder;
 pub mod exhaustive;
 pub mod guided;
 mod name;
+mod origin;
 mod placement;
 pub mod random;
 mod relocation;
@@ -25,7 +26,8 @@ pub mod single;
 mod state;
 mod wrap;
 
-pub use name::{CaseName, Generator};
+pub use name::{CaseName, FullCaseName, Generator};
+pub use origin::Origin;
 pub use schedule::{Schedule, SequenceUse, Shard, Turn};
 
 use crosswalk_guest::layout::MAX_LANES;

@@ -5,8 +5,7 @@ use crate::campaign::predictor::Predictor;
 use crate::cli::booter::{Booter, modes_of};
 use crate::cli::failure::{Failure, print_error};
 use crate::cli::judge::{JudgeArguments, OpenedLog};
-use crate::cli::output::replace_file;
-use crate::file::LockedDirectory;
+use crate::cli::output::{lock_report, replace_file};
 use crate::generate::SequenceUse;
 use crate::image::{CasesOfImage, ImagePlan};
 use crosswalk_machine::LeftOut;
@@ -27,6 +26,10 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
         return Err(Failure::Input(problem));
     }
 
+    // Before the emulator runs, whose result would be lost.
+    if let Some(directory) = &arguments.report {
+        lock_report(directory)?;
+    }
     let booter = Booter::find(arguments.machine, &arguments.options)?;
     let probe = booter.probe()?;
     let plan = arguments.image_plan(&probe, booter.does_not_survive());
@@ -46,11 +49,6 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
     let path = match &arguments.report {
         None => temporary.path().to_owned(),
         Some(directory) => {
-            LockedDirectory::create(directory).map_err(|error| {
-                let problem =
-                    format!("{}: the directory cannot be used: {error}", directory.display());
-                Failure::of_io(problem, &error)
-            })?;
             let path = directory.join(format!("{}.log", arguments.machine.name()));
             replace_file(&path, &log.bytes)?;
             path
