@@ -127,7 +127,6 @@ fn what_bochs_cannot_do_is_told() {
         (&["check", "--machine", "bochs", "--walker", "mutant:M07"], "--walker needs a machine"),
         (&["check", "--machine", "bochs", "--phys-bits", "48"], "--phys-bits is not for Bochs"),
         (&["check", "--machine", "bochs", "--qemu", "other"], "--qemu is not for Bochs"),
-        (&["mutants", "--machine", "bochs"], "only check, record and explain take it"),
     ] {
         let output = run(arguments).expect_code(2);
         let error = output.only_line_of_stderr();

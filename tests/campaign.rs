@@ -221,7 +221,10 @@ fn a_journal_that_cannot_be_resumed_is_one_clear_error() {
     let again = "--seed 3 --cases 500 --report r --resume";
     refused("--seed 3 --cases 500 --report r", &["r/journal.jsonl", "--resume"]);
     refused("--seed 5 --cases 500 --report r --resume", &["line 1", "expected seed 5, found 3"]);
-    refused("--seed 3 --cases 501 --report r --resume", &["line 1", "expected cases Some(501)"]);
+    refused(
+        "--seed 3 --cases 501 --report r --resume",
+        &["line 1", "expected cases 501, found 500"],
+    );
 
     let damaged = good.replacen("CODE-1\"", "CODE-0\"", 1);
     let line = 1 + damaged.lines().position(|line| line.contains("CODE-0")).expect("a line");
@@ -257,7 +260,7 @@ fn reports_that_cannot_be_merged_are_one_clear_error() {
 
     check(&sandbox, "--seed 3 --cases 500 --shard 0/2 --report s").expect_code(0);
     check(&sandbox, "--seed 4 --cases 500 --shard 1/2 --report t").expect_code(0);
-    refused(&["s", "t"], "t/journal.jsonl, line 1: another run: expected seed 3, found 4");
+    refused(&["s", "t"], "t: another run than that of s: expected seed 3, found 4");
 
     // A journal may name any file: none is opened that the user does not name.
     std::fs::write(sandbox.path().join("known.toml"), "").expect("a file");

@@ -40,6 +40,7 @@ fn help_lists_every_subcommand() {
         "audit",
         "geometry",
         "scenario",
+        "completions",
         "help",
     ];
     assert_eq!(names, expected);
@@ -70,7 +71,7 @@ fn help_fits_80_columns() {
 
 #[test]
 fn the_version_is_that_of_crosswalk() {
-    let version = run(&["--version"]).expect_code(0).stdout;
+    let version = run(&["-V"]).expect_code(0).stdout;
     assert_eq!(version, format!("crosswalk {}\n", env!("CARGO_PKG_VERSION")));
 }
 
@@ -88,14 +89,15 @@ fn bad_usage_exits_with_2_and_names_what_is_expected() {
         (&["check", "--for", "1e300h"], "such as 30s, 5m or 1h"),
         (&["check", "--for", "nans"], "such as 30s, 5m or 1h"),
         (&["check", "--for", "1s", "--cases", "5"], "cannot be used with"),
-        (&["check", "--seed", "0x12"], "--seed"),
+        (&["check", "--seed", "12h"], "such as 7 or 0x1f"),
+        (&["check", "--cases", "1.5"], "such as 200000 or 1e6"),
         (&["check", "--mode", "bogus"], "expected one of unpaged, 32bit, pae, 4level, 5level"),
         (&["check", "--mode", "4level,bogus"], "expected one of unpaged"),
         (&["check", "--machine", "abacus"], "kvm"),
         (&["check", "--walker", "mutant:M99"], "M13a, M13b, M14, M15"),
         (
             &["check", "--walker", "unknown"],
-            "expected reference, cmd:PATH, mutant:ID or mutant:ID+ID",
+            "expected reference, cmd:COMMAND, mutant:ID or mutant:ID+ID",
         ),
         (&["check", "--shard", "3/3", "--seed", "1"], "I from 0 to N-1"),
         (&["check", "--shard", "0/3"], "--shard needs --seed or --exhaustive"),
@@ -107,6 +109,8 @@ fn bad_usage_exits_with_2_and_names_what_is_expected() {
         (&["explain", "random:4level:7"], "expected random:MODE:SEED:INDEX"),
         (&["explain", "exhaustive:9level:7"], "no such paging mode"),
         (&["explain"], "<CASE|FILE|NAME>"),
+        (&["explain", "{"], "the case: EOF while parsing"),
+        (&["explain", "[]"], "the cases: expected at least one case, found an empty array"),
         (&["explain", "{}", "--walker", "mutant:"], "M13a, M13b, M14, M15"),
         (&["machines", "--cases", "5"], "--cases"),
         (&["scenario", "nonsense"], "copy-on-write"),

@@ -131,7 +131,6 @@ fn what_v86_cannot_do_is_told() {
         (&["check", "--machine", "v86", "--exhaustive"], "--exhaustive needs a machine"),
         (&["check", "--machine", "v86", "--phys-bits", "48"], "--phys-bits is not for v86"),
         (&["check", "--machine", "v86", "--qemu", "other"], "--qemu is not for v86"),
-        (&["mutants", "--machine", "v86"], "--machine v86 boots an image"),
         (&["explain", "random:pae:1:7", "--machine", "v86"], "takes cases, not names"),
     ] {
         let output = run_with(&packages, &Sandbox::new(), arguments).expect_code(2);

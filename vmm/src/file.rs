@@ -14,14 +14,16 @@
 
 use crosswalk_machine::jail::JailError;
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::fs::{Access, Dir, FlockOperation, access, flock};
 use rustix::io::Errno as LockError;
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Cursor, ErrorKind, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// The argument that stands for standard input.
@@ -140,15 +142,47 @@ pub fn read_at_most(path: &Path, limit: u64) -> io::Result<Option<String>> {
 }
 
 /// Opens what the user names as an input that is read once, from the beginning on: a file, a pipe such as that of
-/// `<(...)`, or `-`, which is standard input. As every program does, it waits for the other end of a pipe.
+/// `<(...)`, or `-`, which is standard input. A named pipe has some seconds to be opened by a writer, too; from
+/// then on it is waited for, as every program does.
 ///
 /// # Errors
-/// When it does not exist, or cannot be opened.
+/// When it does not exist, cannot be opened, is a directory, or is a named pipe without a writer.
 pub fn open_input(path: &Path) -> io::Result<Box<dyn Read + Send>> {
     if path.as_os_str() == STANDARD_INPUT {
         return Ok(Box::new(io::stdin()));
     }
-    Ok(Box::new(File::open(path)?))
+
+    // A named pipe without a writer would keep a blocking open waiting.
+    let file = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
+    let kind = file.metadata()?.file_type();
+    if kind.is_dir() {
+        return Err(Errno::EISDIR.into());
+    }
+    let first = if kind.is_fifo() { first_of_pipe(&file)? } else { Vec::new() };
+    fcntl(&file, FcntlArg::F_SETFL(OFlag::empty()))?;
+    Ok(Box::new(Cursor::new(first).chain(file)))
+}
+
+/// Waits some seconds until a named pipe has a writer. Returns what had to be read to find out.
+fn first_of_pipe(mut pipe: &File) -> io::Result<Vec<u8>> {
+    const PATIENCE: u16 = 3000;
+
+    let mut waiting = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
+    if poll(&mut waiting, PollTimeout::from(PATIENCE))? > 0 {
+        return Ok(Vec::new());
+    }
+
+    // A pipe that has no writer is at its end. One whose writer has not written yet would block.
+    let mut first = vec![0];
+    match pipe.read(&mut first) {
+        Ok(0) => {
+            let problem = "nothing writes into this pipe: expected a writer within 3 seconds";
+            Err(io::Error::new(ErrorKind::TimedOut, problem))
+        }
+        Ok(_) => Ok(first),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }
 
 /// What errors and reports call an input.

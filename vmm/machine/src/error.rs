@@ -11,6 +11,9 @@ pub enum MachineError {
     /// This host does not have it.
     #[error("{0}")]
     Unavailable(String),
+    /// The emulator refuses what the user asked of its processor.
+    #[error("{0}")]
+    Refused(String),
     /// The guest died or misbehaved.
     #[error("the guest {failure}")]
     GuestFailed {

@@ -82,6 +82,17 @@ impl Flavour {
         }
     }
 
+    /// What makes this KVM enforce a MAXPHYADDR below the processor's.
+    pub(crate) const fn how_to_narrow(self) -> &'static str {
+        match self {
+            Self::VmxEpt => {
+                "load kvm_intel with allow_smaller_maxphyaddr=1, or with ept=0 for shadow page tables"
+            }
+            Self::SvmNpt => "load kvm_amd with npt=0, for shadow page tables",
+            _ => "use --machine qemu, which has any",
+        }
+    }
+
     /// Whether the processor itself walks the guest's page tables.
     pub const fn processor_walks(self) -> bool {
         matches!(self, Self::VmxEpt | Self::SvmNpt)

@@ -4,6 +4,8 @@ use crate::{Capabilities, Identity, LeftOut, ModeOffer};
 use crosswalk_case::FullProfile;
 use mmu_core::{Cr4, PagingMode};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// The properties of a machine on which cases and reports depend.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,6 +77,17 @@ impl MachineLine {
         }
     }
 
+    /// The first property in which another machine differs, as `expected ..., found ...`. The processor's name and the
+    /// kernel may differ: the nodes of a cluster do.
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        let [here, there] = [self, other].map(|line| {
+            let properties =
+                Self { cpu: String::new(), host_kernel: String::new(), ..line.clone() };
+            serde_json::to_value(properties).unwrap_or_default()
+        });
+        difference("machine", &here, &there)
+    }
+
     /// A short description of the machine:
     /// `qemu tcg, beneath it kvm; QEMU 7.2.22, Linux 6.18.44; MAXPHYADDR 40`.
     pub fn describe(&self) -> String {
@@ -130,6 +143,26 @@ impl MachineLine {
 
         Ok((identity, capabilities))
     }
+}
+
+/// The first member in which two values differ.
+fn difference(place: &str, here: &Value, there: &Value) -> Option<String> {
+    if let (Value::Object(one), Value::Object(other)) = (here, there) {
+        let names: BTreeSet<_> = one.keys().chain(other.keys()).collect();
+        let member = |name: &String| {
+            let [here, there] = [one, other].map(|value| value.get(name).unwrap_or(&Value::Null));
+            difference(&format!("{place}.{name}"), here, there)
+        };
+        return names.into_iter().find_map(member);
+    }
+
+    let in_words = |value: &Value| match value {
+        Value::Null => "nothing".to_owned(),
+        Value::String(text) => text.clone(),
+        value => value.to_string(),
+    };
+    let differ = || format!("expected {place} {}, found {}", in_words(here), in_words(there));
+    (here != there).then(differ)
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the type of the field")]

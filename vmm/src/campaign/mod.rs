@@ -4,6 +4,7 @@
 
 mod again;
 pub mod breakdown;
+pub mod command;
 pub mod coverage;
 mod fleet;
 pub mod given;

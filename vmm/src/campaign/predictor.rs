@@ -1,19 +1,19 @@
 //! Who predicts in a run, as `--walker` names it: a built-in walker, or the user's program.
 
+use super::command::WalkerCommand;
 use crate::walker::WalkerSpec;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::path::PathBuf;
 use std::str::FromStr;
 
-/// `reference`, `mutant:ID`, `mutant:ID+ID` or `cmd:PATH`.
+/// `reference`, `mutant:ID`, `mutant:ID+ID` or `cmd:COMMAND`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Predictor {
     /// A built-in walker.
     BuiltIn(WalkerSpec),
     /// A program that speaks the walker protocol.
-    Program(PathBuf),
+    Program(WalkerCommand),
 }
 
 impl Predictor {
@@ -37,10 +37,9 @@ impl FromStr for Predictor {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.strip_prefix("cmd:") {
-            Some("") => Err("expected a program after cmd:".into()),
-            Some(path) => Ok(Self::Program(path.into())),
+            Some(command) => command.parse().map(Self::Program),
             None => text.parse().map(Self::BuiltIn).map_err(|error: String| {
-                error.replacen("expected reference,", "expected reference, cmd:PATH,", 1)
+                error.replacen("expected reference,", "expected reference, cmd:COMMAND,", 1)
             }),
         }
     }
@@ -50,7 +49,7 @@ impl fmt::Display for Predictor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BuiltIn(walker) => walker.fmt(f),
-            Self::Program(path) => write!(f, "cmd:{}", path.display()),
+            Self::Program(command) => write!(f, "cmd:{command}"),
         }
     }
 }

@@ -35,15 +35,21 @@ pub(super) struct Booter {
 }
 
 impl Booter {
-    /// Finds the emulator that the user asked for.
-    pub(super) fn find(kind: MachineKind, options: &MachineArguments) -> Result<Self, Failure> {
-        if let Some(option) = options.first_option() {
+    /// Checks that an emulator heeds every option.
+    pub(super) fn check(kind: MachineKind, options: &MachineArguments) -> Result<(), Failure> {
+        if let Some(option) = options.first_ignored_by_booted(kind) {
             let problem = match kind {
                 MachineKind::V86 => "not for v86, which has one processor",
                 _ => "not for Bochs: its processor is chosen by --cpu",
             };
             return Err(Failure::Input(format!("{option} is {problem}")));
         }
+        Ok(())
+    }
+
+    /// Finds the emulator that the user asked for.
+    pub(super) fn find(kind: MachineKind, options: &MachineArguments) -> Result<Self, Failure> {
+        Self::check(kind, options)?;
 
         let emulator = match kind {
             MachineKind::V86 => BootedEmulator::V86(V86Package::find()?),

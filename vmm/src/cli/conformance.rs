@@ -19,7 +19,7 @@ pub(super) struct ConformanceArguments {
     /// The corpus whose cases are asked [default: the corpus that comes with the program]
     #[arg(value_name = "FILE")]
     corpus: Option<PathBuf>,
-    /// Also ask this walker: cmd:PATH, a program that answers cases, or mutant:ID
+    /// Also ask this walker: cmd:COMMAND, a program that answers cases, or mutant:ID
     #[arg(long)]
     walker: Vec<Predictor>,
     /// The program of adapters [default: crosswalk-adapters in the directory of this program]
@@ -77,7 +77,7 @@ fn subjects(arguments: &ConformanceArguments) -> Result<Vec<Subject>, Failure> {
 
     subjects.extend(arguments.walker.iter().map(|walker| match walker {
         Predictor::BuiltIn(walker) => Subject::built_in(*walker),
-        Predictor::Program(path) => Subject::program(path, &jail),
+        Predictor::Program(command) => Subject::program(command, &jail),
     }));
 
     Ok(subjects)

@@ -11,6 +11,7 @@ use crate::campaign;
 use crate::campaign::known::KnownSource;
 use crate::finding::Findings;
 use crate::finding::known::KnownFinding;
+use crate::generate::FullCaseName;
 use crate::report::walk::{self, tree};
 use crate::verdict::{self, Verdict};
 use crate::walker::WalkerSpec;
@@ -25,8 +26,8 @@ use std::process::ExitCode;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ExplainArguments {
-    /// A case as JSON, a file with a case (or an array of cases), or the name of a case from a
-    /// report, such as random:4level:7:12345, which the machine's generator makes again
+    /// A case as JSON, a file with a case (or an array of cases), or the name of a case, such as
+    /// random:4level:7:12345@skylake, which a generator makes again; without @ for --machine
     #[arg(value_name = "CASE|FILE|NAME")]
     case: String,
     /// Whose walk: reference, or mutant:ID
@@ -42,7 +43,7 @@ pub(super) struct ExplainArguments {
     #[arg(long)]
     tree: bool,
     /// Also run the case on this machine; on each QEMU, if several are named
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = MachineKind::one_of(&MachineKind::RUNNING))]
     machine: Option<MachineKind>,
     /// Write the guest's memory after the case into an ELF dump, for `maps`, `walk` and other readers of dumps
     #[arg(long, value_name = "OUT", requires = "machine")]
@@ -59,27 +60,21 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
     let name = case_name(&arguments.case)?;
 
     let booted = arguments.machine.filter(|kind| kind.boots_an_image());
-    if let (Some(name), Some(kind)) = (&name, booted) {
-        return Err(needs_a_case(*name, kind));
-    }
-
-    if let (Some(option), Some(kind)) = (arguments.option_of_memory(), booted) {
-        return Err(Failure::Input(format!(
-            "{option} is not for {}, whose memory is its own",
-            kind.name()
-        )));
-    }
-
+    arguments.check_use(name.as_ref(), booted)?;
     if let Some(path) = &arguments.dump {
         check_replaceable(path)?;
     }
     let mut machines = match booted {
         Some(_) => Vec::new(),
-        None => open_machines(arguments, name.is_some())?,
+        None => open_machines(arguments)?,
     };
     let mut cases = match (name, machines.first()) {
-        (Some(name), Some(machine)) => vec![named_case(name, machine.as_ref())?],
-        _ => read_cases(&arguments.case)?,
+        (Some(name), machine) => {
+            let (name, case) = named_case(name, machine.map(AsRef::as_ref))?;
+            print_beside_verdict(&format!("case      {name}\n\n"));
+            vec![case]
+        }
+        (None, _) => read_cases(&arguments.case)?,
     };
     if let Some(profile) = arguments.profile {
         for case in &mut cases {
@@ -103,10 +98,6 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
     let mut live =
         live.map(|(path, machine)| SocketAfterCase::new(path, machine.as_ref())).transpose()?;
 
-    // A machine that was only opened for the name of a case does not run it.
-    if !arguments.runs_cases() {
-        machines.clear();
-    }
     let known = machines.iter().map(|machine| KnownOnMachine::load(arguments, machine.as_ref()));
     let known = known.collect::<Result<Vec<_>, _>>()?;
     let mut end = CaseEnd::Agrees;
@@ -127,7 +118,7 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
         };
         print_beside_verdict(&walk::explain(case, arguments.walker, seen));
         if arguments.tree {
-            print_beside_verdict(&format!("\n{}", tree::draw(case)));
+            print_beside_verdict(&format!("\n{}", tree::draw(&walk::last_access(case))));
         }
         for ((machine, known), attempt) in machines.iter().zip(&known).zip(attempts) {
             if machines.len() > 1 {
@@ -219,9 +210,43 @@ impl KnownOnMachine {
 }
 
 impl ExplainArguments {
-    /// Whether the user named a machine. One that is only opened for the name of a case does not run it.
+    /// Checks that no option would be ignored, and that a name means one case.
+    fn check_use(
+        &self,
+        name: Option<&FullCaseName>,
+        booted: Option<MachineKind>,
+    ) -> Result<(), Failure> {
+        if let Some(option) = self.options.first_option().filter(|_| !self.runs_cases()) {
+            let problem = format!("{option} is about a machine: expected --machine with it");
+            return Err(Failure::Input(problem));
+        }
+
+        let bare_name = name.filter(|name| name.origin.is_none());
+        if let (Some(name), Some(kind)) = (bare_name, booted) {
+            return Err(needs_a_case(name, kind));
+        }
+        if let Some(name) = bare_name.filter(|_| !self.runs_cases()) {
+            return Err(Failure::Input(format!(
+                "{name}: on another machine this is another case: expected --machine with the one that is meant, or a \
+                 name with its properties, such as {name}@skylake"
+            )));
+        }
+
+        if let Some(kind) = booted {
+            Booter::check(kind, &self.options)?;
+        }
+        if let (Some(option), Some(kind)) = (self.option_of_memory(), booted) {
+            return Err(Failure::Input(format!(
+                "{option} is not for {}, whose memory is its own",
+                kind.name()
+            )));
+        }
+        Ok(())
+    }
+
+    /// Whether the user named a machine.
     const fn runs_cases(&self) -> bool {
-        self.machine.is_some() || self.options.names_qemu()
+        self.machine.is_some() || self.options.asks_for_qemu()
     }
 
     /// The first option that shows the memory of the guest after one case, if there is one.
@@ -232,13 +257,9 @@ impl ExplainArguments {
     }
 }
 
-/// The machines to run on, or the one whose capabilities a generator needs to make a named case.
-fn open_machines(
-    arguments: &ExplainArguments,
-    is_named: bool,
-) -> Result<Vec<Box<dyn Machine>>, Failure> {
-    let is_wanted = arguments.runs_cases() || is_named;
-    let kind = arguments.machine.or(is_wanted.then_some(MachineKind::Auto));
+/// The machines to run on.
+fn open_machines(arguments: &ExplainArguments) -> Result<Vec<Box<dyn Machine>>, Failure> {
+    let kind = arguments.machine.or(arguments.runs_cases().then_some(MachineKind::Auto));
     let Some(kind) = kind else { return Ok(Vec::new()) };
 
     let each = arguments.options.one_by_one();

@@ -17,6 +17,8 @@ use std::process::ExitCode;
 pub(super) enum Failure {
     /// Bad usage or input: exit code 2.
     Input(String),
+    /// The user stopped it before there was anything to report: exit code 130.
+    Stopped,
     /// There is no machine, it died, the host failed, or the result cannot be written: exit code 3.
     Machine {
         /// What happened.
@@ -43,6 +45,10 @@ impl Failure {
             Self::Input(problem) => {
                 print_error(&problem);
                 ExitCode::from(2)
+            }
+            Self::Stopped => {
+                print_error("interrupted before there was anything to report");
+                ExitCode::from(130)
             }
             Self::Machine { problem, cases } => {
                 let note = match save(&cases) {
@@ -72,8 +78,10 @@ pub(super) fn print_error(problem: &str) {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Input(problem) | Self::Machine { problem, .. }) = self;
-        f.write_str(problem)
+        match self {
+            Self::Input(problem) | Self::Machine { problem, .. } => f.write_str(problem),
+            Self::Stopped => f.write_str("interrupted"),
+        }
     }
 }
 
@@ -82,7 +90,7 @@ impl From<MachineError> for Failure {
         let problem = error.to_string();
 
         match error {
-            MachineError::Image(_) => Self::Input(problem),
+            MachineError::Image(_) | MachineError::Refused(_) => Self::Input(problem),
             MachineError::GuestFailed { cases, .. } => Self::Machine { problem, cases },
             _ => Self::machine(problem),
         }

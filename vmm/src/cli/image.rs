@@ -3,9 +3,10 @@
 use super::case_file::read_cases;
 use super::failure::Failure;
 use super::judge::open_log;
+use super::number::{parse_count, parse_seed};
 use super::output::{check_replaceable, print, replace_file};
 use super::profile::ProfileArgument;
-use crate::generate::{CaseName, SequenceUse};
+use crate::generate::{CaseName, FullCaseName, SequenceUse};
 use crate::image::{CasesOfImage, ImagePlan, NoImage};
 use crate::report::image as report;
 use crosswalk_machine::LeftOut;
@@ -24,13 +25,13 @@ pub(super) struct ImageArguments {
     #[arg(long, value_delimiter = ',', conflicts_with = "case")]
     mode: Vec<PagingMode>,
     /// Number of cases
-    #[arg(long, default_value = "20000", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value = "20000", conflicts_with = "case", value_parser = parse_count)]
     cases: u64,
     /// Repeat the image that had this seed
-    #[arg(long)]
+    #[arg(long, conflicts_with = "case", value_parser = parse_seed)]
     seed: Option<u64>,
     /// Whether to have sequences of actions besides single accesses, or only them
-    #[arg(long, value_enum, default_value = "on")]
+    #[arg(long, value_enum, default_value = "on", conflicts_with = "case")]
     sequences: SequenceUse,
     /// The processor: a generation such as skylake, or a profile in JSON [default: one with every feature; a
     /// machine skips batches that need what it lacks]
@@ -111,10 +112,31 @@ impl ImageArguments {
         };
         let skipped = self.skip.iter().copied().collect();
         let plan = ImagePlan { profile, left_out, skipped, cases: random };
+        if let Some(option) = self.option_of_profile().filter(|_| self.has_own_profile()) {
+            let problem = format!("{option} is not for cases that have their own processor");
+            return Err(Failure::Input(problem));
+        }
         match &self.case {
             None => Ok(plan),
             Some(case) => listed(case, plan),
         }
+    }
+
+    /// The first option about the processor, if there is one.
+    fn option_of_profile(&self) -> Option<&'static str> {
+        [
+            (self.profile.is_some(), "--profile"),
+            (self.like.is_some(), "--like"),
+            (self.phys_bits.is_some(), "--phys-bits"),
+        ]
+        .into_iter()
+        .find_map(|(is_given, option)| is_given.then_some(option))
+    }
+
+    /// Whether the cases say which processor they are for: all do but names without an origin.
+    fn has_own_profile(&self) -> bool {
+        let case = self.case.as_deref();
+        case.is_some_and(|case| !CaseName::is_meant(case) || case.contains('@'))
     }
 
     fn modes(&self) -> Result<Vec<PagingMode>, Failure> {
@@ -142,9 +164,10 @@ fn listed(argument: &str, plan: ImagePlan) -> Result<ImagePlan, Failure> {
         return Ok(ImagePlan { profile, cases: CasesOfImage::Listed(cases), ..plan });
     }
 
-    let name: CaseName = argument.parse().map_err(Failure::Input)?;
+    let name: FullCaseName = argument.parse().map_err(Failure::Input)?;
     let case = name.case(&plan.capabilities()).ok_or_else(|| {
         Failure::Input(format!("{name}: there is no such index, or its mode is not in the image"))
     })?;
-    Ok(ImagePlan { cases: CasesOfImage::Listed(vec![case]), ..plan })
+    let profile = case.profile;
+    Ok(ImagePlan { profile, cases: CasesOfImage::Listed(vec![case]), ..plan })
 }

@@ -29,6 +29,7 @@ use crosswalk_machine::log::{LogEnd, LogError, LogMachine, LogParts, LogProcesso
 use crosswalk_machine::{Capabilities, Identity, LeftOut, Machine, MachineError, MachineLine};
 use mmu_core::Profile;
 use std::io::{BufRead, BufReader};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
@@ -330,7 +331,7 @@ impl<'a> Judge<'a> {
             jail: None,
             cpu_seconds: cpu_seconds(),
         };
-        let _lock = lock_report(self.arguments.report.as_deref())?;
+        let _lock = self.arguments.report.as_deref().map(lock_report).transpose()?;
         let code =
             publish(&facts, &summary, "", self.arguments.output, self.arguments.report.as_deref())?;
 
@@ -438,8 +439,10 @@ impl<'a> Judge<'a> {
 
         let options = RecordOptions { seed, modes, cases: count, all: false };
         let mut source = ScheduleRunner::new(schedule);
-        let mut recording = record_from(&mut source, &mut machine, &options, &findings, |_, _| {})
-            .map_err(|error| in_log(&name, error))?;
+        let mut recording = record_from(&mut source, &mut machine, &options, &findings, |_, _| {
+            ControlFlow::Continue(())
+        })
+        .map_err(|error| in_log(&name, error))?;
         recording.source.machine = MachineLine::new(&self.identity, &self.ran_on);
         // An image may have run anywhere.
         recording.source.microcode = None;

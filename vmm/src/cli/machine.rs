@@ -3,6 +3,7 @@
 use super::failure::Failure;
 use super::jail::JailArguments;
 use clap::ValueEnum;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use crosswalk_machine::image::Image;
 use crosswalk_machine::jail::{Jail, find_program};
 use crosswalk_machine::kvm::KvmMachine;
@@ -34,6 +35,19 @@ impl MachineKind {
         value.get_name().to_owned()
     }
 
+    /// Every kind that runs something.
+    pub(super) const RUNNING: [Self; 5] =
+        [Self::Auto, Self::Kvm, Self::Qemu, Self::Bochs, Self::V86];
+
+    /// Those that are given one batch after another.
+    pub(super) const BATCHES: [Self; 3] = [Self::Auto, Self::Kvm, Self::Qemu];
+
+    /// Accepts some kinds; the error for any other name lists them.
+    pub(super) fn one_of(kinds: &'static [Self]) -> impl TypedValueParser<Value = Self> {
+        let values = kinds.iter().filter_map(Self::to_possible_value);
+        PossibleValuesParser::new(values).try_map(|name| Self::from_str(&name, false))
+    }
+
     /// Whether it is given an image, and not one batch after another.
     pub(super) const fn boots_an_image(self) -> bool {
         matches!(self, Self::Bochs | Self::V86)
@@ -46,10 +60,10 @@ pub(super) struct MachineArguments {
     /// Another QEMU than the one in PATH. check, explain, record and machines take several
     #[arg(long, value_name = "PROGRAM")]
     qemu: Vec<PathBuf>,
-    /// The processor that Bochs emulates; a wrong name lists them
-    #[arg(long, value_name = "MODEL", default_value = "corei7_skylake_x")]
-    cpu: String,
-    /// MAXPHYADDR of the processor that QEMU emulates, 36 to 52 [default: 40]
+    /// The processor that Bochs emulates; a wrong name lists them [default: a Skylake-X]
+    #[arg(long, value_name = "MODEL")]
+    cpu: Option<String>,
+    /// MAXPHYADDR of the guest, 36 to 52: of QEMU any [default: 40], of KVM what a probe finds enforced [default: its own]
     #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u8).range(36..=52))]
     phys_bits: Option<u8>,
     /// Features to add to or remove from QEMU's processor, such as `-nx`; separated by commas
@@ -95,19 +109,24 @@ impl MachineArguments {
         }
     }
 
-    /// The same options without the QEMUs that the user named.
+    /// The same options without what only QEMU has.
     pub(super) fn without_qemu(&self) -> Self {
-        Self { qemu: Vec::new(), ..self.clone() }
+        Self { qemu: Vec::new(), qemu_cpu: Vec::new(), ..self.clone() }
     }
 
     /// The processor that Bochs emulates.
     pub(super) fn cpu(&self) -> &str {
-        &self.cpu
+        self.cpu.as_deref().unwrap_or("corei7_skylake_x")
     }
 
-    /// Whether the user named a QEMU.
-    pub(super) const fn names_qemu(&self) -> bool {
-        !self.qemu.is_empty()
+    /// Whether the user named a processor of Bochs.
+    pub(super) const fn names_cpu(&self) -> bool {
+        self.cpu.is_some()
+    }
+
+    /// Whether the user named a QEMU, or something that only QEMU has.
+    pub(super) const fn asks_for_qemu(&self) -> bool {
+        !self.qemu.is_empty() || !self.qemu_cpu.is_empty()
     }
 
     /// The QEMU that the user named, as it was named.
@@ -125,19 +144,40 @@ impl MachineArguments {
         }
     }
 
-    /// Checks the programs that the user named. Naming one asks for QEMU.
+    /// Checks the programs that the user named, and that the machine heeds every option. What only QEMU has asks for
+    /// QEMU.
     fn kind_asked(&self, kind: MachineKind) -> Result<MachineKind, Failure> {
         for program in &self.qemu {
             find_program(program).map_err(|error| Failure::Input(format!("--qemu: {error}")))?;
         }
 
-        match kind {
-            MachineKind::Auto if !self.qemu.is_empty() => Ok(MachineKind::Qemu),
-            MachineKind::Kvm | MachineKind::Bochs | MachineKind::V86 if !self.qemu.is_empty() => {
-                Err(Failure::Input("--qemu names a QEMU, but --machine another machine".into()))
-            }
-            kind => Ok(kind),
+        let kind = match kind {
+            MachineKind::Auto if self.asks_for_qemu() => MachineKind::Qemu,
+            kind => kind,
+        };
+        match self.first_ignored(kind) {
+            None => Ok(kind),
+            Some((option, of)) => Err(Failure::Input(format!(
+                "{option} is for --machine {of}: --machine {} would ignore it",
+                kind.name()
+            ))),
         }
+    }
+
+    /// The first option that a machine would ignore, if there is one, and the machines that heed it.
+    fn first_ignored(&self, kind: MachineKind) -> Option<(&'static str, &'static str)> {
+        use MachineKind::{Auto, Bochs, Kvm, Qemu};
+
+        let options: [(bool, &str, &[MachineKind], &str); 5] = [
+            (!self.qemu.is_empty(), "--qemu", &[Qemu], "qemu"),
+            (self.cpu.is_some(), "--cpu", &[Bochs], "bochs"),
+            (self.phys_bits.is_some(), "--phys-bits", &[Auto, Kvm, Qemu], "kvm or qemu"),
+            (!self.qemu_cpu.is_empty(), "--qemu-cpu", &[Qemu], "qemu"),
+            (self.guest_image.is_some(), "--guest-image", &[Auto, Kvm, Qemu], "kvm or qemu"),
+        ];
+        let is_ignored =
+            |(is_given, _, by, _): &&(bool, _, &[MachineKind], _)| *is_given && !by.contains(&kind);
+        options.iter().find(is_ignored).map(|(_, option, _, of)| (*option, *of))
     }
 
     /// Opens a machine. Fails where [`Self::choose`] would select the corpus.
@@ -212,7 +252,8 @@ impl MachineArguments {
         jail: &Jail,
         interrupter: Interrupter,
     ) -> Result<Box<dyn Machine>, MachineError> {
-        Ok(Box::new(KvmMachine::open_with(self.image()?, jail, interrupter)?))
+        let bits = self.phys_bits;
+        Ok(Box::new(KvmMachine::open_narrowed(self.image()?, bits, jail, interrupter)?))
     }
 
     fn open_qemu(
@@ -239,13 +280,11 @@ impl MachineArguments {
 
     /// The first option that only makes sense with a machine, if there is one.
     pub(super) fn first_option(&self) -> Option<&'static str> {
-        [
-            (!self.qemu.is_empty(), "--qemu"),
-            (self.phys_bits.is_some(), "--phys-bits"),
-            (!self.qemu_cpu.is_empty(), "--qemu-cpu"),
-            (self.guest_image.is_some(), "--guest-image"),
-        ]
-        .into_iter()
-        .find_map(|(is_given, option)| is_given.then_some(option))
+        self.first_ignored(MachineKind::Corpus).map(|(option, _)| option)
+    }
+
+    /// The first option that an emulator that boots an image ignores, if there is one.
+    pub(super) fn first_ignored_by_booted(&self, kind: MachineKind) -> Option<&'static str> {
+        self.first_ignored(kind).map(|(option, _)| option)
     }
 }

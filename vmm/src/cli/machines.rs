@@ -21,6 +21,10 @@ pub(super) struct MachinesArguments {
 
 /// Opens every kind of machine. The exit code is 3 when none works.
 pub(super) fn run(arguments: &MachinesArguments) -> Result<ExitCode, Failure> {
+    if arguments.options.names_cpu() {
+        let problem = "--cpu: machines opens no Bochs, but lists its processors: check, record and explain take it";
+        return Err(Failure::Input(problem.into()));
+    }
     let walkers = arguments.options.jail.jail()?.report_walkers();
     let of_kvm = ("kvm".to_owned(), arguments.options.without_qemu(), MachineKind::Kvm);
     let of_qemu = arguments.options.one_by_one().into_iter().map(|options| {

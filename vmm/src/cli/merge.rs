@@ -83,12 +83,13 @@ fn add_up(directories: &[PathBuf], known: Option<&KnownSource>) -> Result<Sum, F
             Some(sum) => sum,
             none => none.insert(Sum::start(&part, known).map_err(at)?),
         };
-        sum.add_shards(&part.run.shard).map_err(at)?;
+        // Of another run it does not matter which shard it is.
         if let Some(difference) = sum.run().difference(&part.run) {
-            return Err(
-                Journal::error_in(directory, 1, format!("another run: {difference}")).into()
-            );
+            let first =
+                directories.first().map_or(String::new(), |first| first.display().to_string());
+            return Err(at(format!("another run than that of {first}: {difference}")));
         }
+        sum.add_shards(&part.run.shard).map_err(at)?;
         sum.add(part).map_err(at)?;
     }
 

@@ -2,6 +2,7 @@
 
 mod check;
 mod compare;
+mod completions;
 mod conformance;
 mod explain;
 mod findings;
@@ -11,6 +12,7 @@ mod image;
 mod inspect;
 mod judge;
 mod machines;
+mod man;
 mod merge;
 mod mutants;
 mod record;
@@ -24,10 +26,12 @@ mod colour;
 mod corpus_file;
 mod cpu_time;
 mod failure;
+mod help;
 mod jail;
 mod live_socket;
 mod machine;
 mod modes;
+mod number;
 mod output;
 mod output_arguments;
 mod profile;
@@ -35,6 +39,7 @@ mod program;
 mod progress;
 mod stop_flag;
 mod time;
+mod version;
 
 use crate::report::printable;
 use clap::{Parser, Subcommand};
@@ -46,7 +51,8 @@ use std::process::ExitCode;
 /// Cross-checks x86 address translation: runs a guest on real page tables, walks the same tables in
 /// software, and compares every outcome.
 #[derive(Debug, Parser)]
-#[command(name = "crosswalk", version, max_term_width = 80)]
+#[command(name = "crosswalk", version, long_version = version::LONG, max_term_width = 80)]
+#[command(after_long_help = help::PROGRAM)]
 #[command(args_conflicts_with_subcommands = true)]
 struct CommandLine {
     #[command(subcommand)]
@@ -58,45 +64,70 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Invocation {
     /// Run cases on a machine and compare every outcome (the default)
+    #[command(after_long_help = help::CHECK)]
     Check(check::CheckArguments),
     /// Show which machines this host offers, and why others are missing
+    #[command(after_long_help = help::MACHINES)]
     Machines(machines::MachinesArguments),
     /// Show the walk of one case, step by step
+    #[command(after_long_help = help::EXPLAIN)]
     Explain(explain::ExplainArguments),
     /// Show which walker bugs known from history a machine catches
+    #[command(after_long_help = help::MUTANTS)]
     Mutants(mutants::MutantsArguments),
     /// Record what a machine does, for replay on hosts without it
+    #[command(after_long_help = help::RECORD)]
     Record(record::RecordArguments),
     /// Compare a recorded corpus with a walker, such as your own; nothing is run
+    #[command(after_long_help = help::REPLAY)]
     Replay(replay::ReplayArguments),
     /// Write cases as something that boots anywhere and prints what it saw
+    #[command(after_long_help = help::IMAGE)]
     Image(image::ImageArguments),
     /// Judge what an image has printed
+    #[command(after_long_help = help::JUDGE)]
     Judge(judge::JudgeArguments),
     /// Show which rules the walkers that people use get right
+    #[command(after_long_help = help::CONFORMANCE)]
     Conformance(conformance::ConformanceArguments),
     /// Add up the reports of the shards of a run
+    #[command(after_long_help = help::MERGE)]
     Merge(merge::MergeArguments),
     /// Compare machines with the manuals and with each other, from what was recorded
+    #[command(after_long_help = help::COMPARE)]
     Compare(compare::CompareArguments),
     /// Explain the rules of the manuals by their ids, with an example
     Rules(rules::RulesArguments),
     /// List the known findings of machines, and the versions that have them
+    #[command(after_long_help = help::FINDINGS)]
     Findings(findings::FindingsArguments),
     /// Follow an address through the page tables of a memory image or a live guest
+    #[command(after_long_help = help::WALK)]
     Walk(inspect::walk::WalkArguments),
     /// Show everything that the page tables of a memory image or a live guest map
+    #[command(after_long_help = help::MAPS)]
     Maps(inspect::maps::MapsArguments),
     /// Show who leads to a physical address of a memory image or a live guest
+    #[command(after_long_help = help::RMAP)]
     Rmap(inspect::rmap::RmapArguments),
     /// Show what two memory images, or an image and a live guest, map differently
+    #[command(after_long_help = help::DIFF)]
     Diff(inspect::diff::DiffArguments),
     /// Look for what should not be in the page tables of a memory image or a live guest
+    #[command(after_long_help = help::AUDIT)]
     Audit(inspect::audit::AuditArguments),
     /// Compute the cost of page tables for any address width
+    #[command(after_long_help = help::GEOMETRY)]
     Geometry(geometry::GeometryArguments),
     /// Run processes on a virtual memory system, and follow their pages
+    #[command(after_long_help = help::SCENARIO)]
     Scenario(scenario::ScenarioArguments),
+    /// Print completions for a shell
+    #[command(after_long_help = help::COMPLETIONS)]
+    Completions(completions::CompletionsArguments),
+    /// Write manual pages into a directory, for packages
+    #[command(hide = true)]
+    Man(man::ManArguments),
 }
 
 /// Runs the program.
@@ -147,6 +178,8 @@ fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
         Invocation::Audit(arguments) => inspect::audit::run(&arguments),
         Invocation::Geometry(arguments) => geometry::run(&arguments),
         Invocation::Scenario(arguments) => scenario::run(&arguments),
+        Invocation::Completions(arguments) => Ok(completions::run(arguments)),
+        Invocation::Man(arguments) => man::run(&arguments),
     }
 }
 

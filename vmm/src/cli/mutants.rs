@@ -3,8 +3,10 @@
 use super::failure::Failure;
 use super::machine::{MachineArguments, MachineKind, OpenedMachine};
 use super::modes::offered;
+use super::number::{parse_count, parse_seed};
 use super::output::print_beside_verdict;
 use super::progress;
+use super::stop_flag::{INCOMPLETE, goes_on, stop_flag, was_stopped};
 use super::time::{DEFAULT_TIME, parse_time};
 use crate::campaign::sampler::Sampler;
 use crate::mutation::{self, Limit, MutationProgress, MutationScore, Status};
@@ -13,21 +15,22 @@ use crate::walker::{MUTANTS, UNREACHABLE};
 use crosswalk_machine::{Machine, MachineError};
 use indicatif::HumanCount;
 use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct MutantsArguments {
     /// The machine to run on
-    #[arg(long, value_enum, default_value = "auto")]
+    #[arg(long, default_value = "auto", value_parser = MachineKind::one_of(&MachineKind::BATCHES))]
     machine: MachineKind,
     /// Stop after this number of cases
-    #[arg(long, conflicts_with = "time", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", conflicts_with = "time", value_parser = parse_count)]
     cases: Option<u64>,
-    /// Stop after this time, such as 30s, 5m or 1h [default: 10s]
+    /// Stop after this time, such as 30s, 5m, 1h30m or 1d [default: 10s]
     #[arg(long = "for", id = "time", value_name = "TIME", value_parser = parse_time)]
     time: Option<Duration>,
     /// Repeat the run that had this seed
-    #[arg(long)]
+    #[arg(long, value_parser = parse_seed)]
     seed: Option<u64>,
     /// Print one JSON document instead of text
     #[arg(long)]
@@ -45,7 +48,7 @@ impl MutantsArguments {
     }
 }
 
-/// The exit code is 0 when no mutant is missed, else 1.
+/// The exit code is 0 when no mutant is missed, else 1; 4 after Ctrl-C.
 pub(super) fn run(arguments: &MutantsArguments) -> Result<ExitCode, Failure> {
     let seed = arguments.seed.unwrap_or_else(rand::random);
     let OpenedMachine { mut machine, why } = arguments.options.open_only(arguments.machine)?;
@@ -67,7 +70,8 @@ pub(super) fn run(arguments: &MutantsArguments) -> Result<ExitCode, Failure> {
         return Err(Failure::machine("the machine offers no mode".into()));
     }
     let mut sampler = Sampler::new(seed, &modes, machine.capabilities());
-    let score = run_with_bar(machine.as_mut(), &mut sampler, arguments.limit())?;
+    let stop = stop_flag()?;
+    let score = run_with_bar(machine.as_mut(), &mut sampler, arguments.limit(), &stop)?;
 
     print_beside_verdict(&if arguments.json {
         mutants::document(machine.as_ref(), seed, &score)
@@ -75,6 +79,10 @@ pub(super) fn run(arguments: &MutantsArguments) -> Result<ExitCode, Failure> {
         mutants::text(&score)
     });
 
+    // What was missed until then says nothing.
+    if was_stopped(&stop, score.cases) {
+        return Ok(ExitCode::from(INCOMPLETE));
+    }
     let missed = score.count(Status::Missed);
     Ok(ExitCode::from(u8::from(missed > 0)))
 }
@@ -83,6 +91,7 @@ fn run_with_bar(
     machine: &mut dyn Machine,
     sampler: &mut Sampler,
     limit: Limit,
+    stop: &AtomicBool,
 ) -> Result<MutationScore, MachineError> {
     let total = (MUTANTS.len() + UNREACHABLE.len()) as u64;
     let bar = progress::bar(total, "{bar:30} {pos} of {len} caught  {msg}");
@@ -91,6 +100,7 @@ fn run_with_bar(
         let MutationProgress { cases, caught } = progress;
         bar.set_position(caught as u64);
         bar.set_message(format!("{} cases", HumanCount(cases)));
+        goes_on(stop)
     })?;
 
     bar.finish_and_clear();

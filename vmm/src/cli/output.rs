@@ -82,6 +82,24 @@ pub(super) fn replace_file(path: &Path, content: impl AsRef<[u8]>) -> Result<(),
     file::replace(path, content).map_err(|error| cannot_be_written(path, &error))
 }
 
+/// The directory of a report for this command alone; it is made if there is none. Before the work whose report is to
+/// be written there.
+pub(super) fn lock_report(directory: &Path) -> Result<LockedDirectory, Failure> {
+    let cannot_be_used = |error: &io::Error| {
+        let problem = format!("{}: the directory cannot be used: {error}", directory.display());
+        Failure::of_io(problem, error)
+    };
+
+    let locked = LockedDirectory::create(directory).map_err(|error| cannot_be_used(&error))?;
+    for name in REPORT_FILES {
+        check_replaceable(&directory.join(name))?;
+    }
+    Ok(locked)
+}
+
+/// The files of a report.
+const REPORT_FILES: [&str; 2] = ["report.json", "index.html"];
+
 /// Whatever the reason is, the result is lost.
 fn cannot_be_written(path: &Path, error: &io::Error) -> Failure {
     Failure::machine(format!("{}: cannot be written: {error}", path.display()))
@@ -137,17 +155,6 @@ fn add_to_step_summary(page: &str) -> Result<(), Failure> {
         .map_err(|error| cannot_be_written(path, &error))
 }
 
-/// Locks the directory of a report, if there is one, so that no other run writes into it.
-pub(super) fn lock_report(directory: Option<&Path>) -> Result<Option<LockedDirectory>, Failure> {
-    let Some(directory) = directory else { return Ok(None) };
-
-    let locked = LockedDirectory::create(directory).map_err(|error| {
-        let problem = format!("{}: the directory cannot be used: {error}", directory.display());
-        Failure::of_io(problem, &error)
-    })?;
-    Ok(Some(locked))
-}
-
 /// Writes the report of a run into a directory, as JSON and HTML.
 pub(super) fn write_report(
     facts: &RunFacts<'_>,
@@ -155,6 +162,7 @@ pub(super) fn write_report(
     directory: &Path,
 ) -> Result<(), Failure> {
     let document = report::run::json::document(facts, summary);
-    replace_file(&directory.join("report.json"), document)?;
-    replace_file(&directory.join("index.html"), report::run::html::page(facts, summary))
+    let [json, page] = REPORT_FILES.map(|name| directory.join(name));
+    replace_file(&json, document)?;
+    replace_file(&page, report::run::html::page(facts, summary))
 }

@@ -1,4 +1,4 @@
-//! The user's program that predicts, as `--walker cmd:PATH` names it.
+//! The user's program that predicts, as `--walker cmd:COMMAND` names it.
 
 use super::failure::Failure;
 use super::jail::JailArguments;
@@ -25,9 +25,10 @@ impl AskedProgram {
         predictor: &Predictor,
         jail: JailArguments,
     ) -> Result<Option<Self>, Failure> {
-        let Predictor::Program(path) = predictor else { return Ok(None) };
+        let Predictor::Program(command) = predictor else { return Ok(None) };
 
-        let mut candidate = CommandCandidate::new(path, &[], TIMEOUT, &jail.jail()?);
+        let mut candidate =
+            CommandCandidate::new(command.program(), command.arguments(), TIMEOUT, &jail.jail()?);
         candidate.start().map_err(|error| {
             let problem = format!("{predictor}: the program cannot be started: {error}");
             Failure::of_io(problem, &error)

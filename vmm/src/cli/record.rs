@@ -5,8 +5,10 @@ use super::corpus_file::write_corpus;
 use super::failure::Failure;
 use super::machine::{MachineArguments, MachineKind, OpenedMachine};
 use super::modes::{offered, requested};
+use super::number::{parse_count, parse_seed};
 use super::output::{check_replaceable, print};
 use super::progress;
+use super::stop_flag::{INCOMPLETE, goes_on, stop_flag, was_stopped};
 use crate::campaign::GivenCases;
 use crate::campaign::known::KnownSource;
 use crate::campaign::sampler::{Sampler, ScheduleRunner, TrialSource};
@@ -30,6 +32,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
+use std::sync::atomic::AtomicBool;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct RecordArguments {
@@ -37,13 +40,13 @@ pub(super) struct RecordArguments {
     #[arg(value_name = "OUT")]
     out: PathBuf,
     /// The machine to run on
-    #[arg(long, value_enum, default_value = "auto")]
+    #[arg(long, default_value = "auto", value_parser = MachineKind::one_of(&MachineKind::RUNNING))]
     machine: MachineKind,
     /// Paging modes, separated by commas [default: all that the machine offers]
     #[arg(long, value_delimiter = ',')]
     mode: Vec<PagingMode>,
     /// Number of cases to try; the simplest cases that show something new are recorded
-    #[arg(long, default_value = "200000", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value = "200000", value_parser = parse_count)]
     cases: u64,
     /// Record every case that is tried
     #[arg(long)]
@@ -53,7 +56,7 @@ pub(super) struct RecordArguments {
     #[arg(long, value_name = "FILE|bundled", conflicts_with_all = ["all", "seed"])]
     cases_of: Option<CorpusName>,
     /// Repeat the recording that had this seed
-    #[arg(long)]
+    #[arg(long, value_parser = parse_seed)]
     seed: Option<u64>,
     /// Print one JSON document instead of text
     #[arg(long)]
@@ -134,12 +137,20 @@ pub(super) fn run(arguments: &RecordArguments) -> Result<ExitCode, Failure> {
     let seed = arguments.seed.unwrap_or_else(|| if is_drawn { rand::random() } else { 0 });
     let cases_of = arguments.cases_of.as_ref().map(CorpusName::distinct_cases).transpose()?;
     let mut sections = Vec::new();
+    let stop = stop_flag()?;
     if arguments.machine.boots_an_image() {
-        sections.push(record_booted(arguments, seed, cases_of.as_deref())?);
+        sections.push(record_booted(arguments, seed, cases_of.as_deref(), &stop)?);
     } else {
         for options in arguments.options.one_by_one() {
-            sections.push(record_on(arguments, &options, seed, cases_of.as_deref())?);
+            if goes_on(&stop).is_break() {
+                break;
+            }
+            sections.push(record_on(arguments, &options, seed, cases_of.as_deref(), &stop)?);
         }
+    }
+    let tried = sections.iter().map(|section| section.recording.source.tried).sum();
+    if tried == 0 && goes_on(&stop).is_break() {
+        return Err(Failure::Stopped);
     }
     let bytes = write_corpus(&arguments.out, &sections)?;
 
@@ -149,7 +160,8 @@ pub(super) fn run(arguments: &RecordArguments) -> Result<ExitCode, Failure> {
         corpus_report::recorded_text(&arguments.out, &sections, bytes)
     });
 
-    Ok(ExitCode::SUCCESS)
+    let is_stopped = was_stopped(&stop, tried);
+    Ok(ExitCode::from(if is_stopped { INCOMPLETE } else { 0 }))
 }
 
 /// Records what one machine does.
@@ -158,6 +170,7 @@ fn record_on(
     options: &MachineArguments,
     seed: u64,
     cases_of: Option<&[(CaseName, Case)]>,
+    stop: &AtomicBool,
 ) -> Result<RecordedSection, Failure> {
     let OpenedMachine { mut machine, why } = options.open(arguments.machine)?;
     let known = KnownSource::Shipped.load(WalkerSpec::Reference, machine.identity())?;
@@ -184,7 +197,8 @@ fn record_on(
             (Box::new(GivenCases::new(cases)), count.min(options.cases))
         }
     };
-    let recording = record_with_bar(source.as_mut(), count, machine.as_mut(), &options, &findings)?;
+    let record = RecordingRun { count, options: &options, findings: &findings, stop };
+    let recording = record.with_bar(source.as_mut(), machine.as_mut())?;
     Ok(RecordedSection {
         identity: machine.identity().clone(),
         capabilities: machine.capabilities().clone(),
@@ -198,6 +212,7 @@ fn record_booted(
     arguments: &RecordArguments,
     seed: u64,
     cases_of: Option<&[(CaseName, Case)]>,
+    stop: &AtomicBool,
 ) -> Result<RecordedSection, Failure> {
     let booter = Booter::find(arguments.machine, &arguments.options)?;
     let probe = booter.probe()?;
@@ -242,7 +257,8 @@ fn record_booted(
     let options = RecordOptions { seed, modes, cases: arguments.cases, all };
     arguments.print_heading(&machine, None, &booter.machine().why, seed);
 
-    let recording = record_with_bar(source.as_mut(), count, &mut machine, &options, &findings);
+    let record = RecordingRun { count, options: &options, findings: &findings, stop };
+    let recording = record.with_bar(source.as_mut(), &mut machine);
     let recording = recording.map_err(|error| match error {
         MachineError::Interrupted => {
             let batch = machine.batches();
@@ -257,21 +273,31 @@ fn record_booted(
     })
 }
 
-fn record_with_bar(
-    source: &mut dyn TrialSource,
+/// A recording, with a bar until it ends or the user stops it.
+struct RecordingRun<'r> {
     count: u64,
-    machine: &mut dyn Machine,
-    options: &RecordOptions,
-    findings: &Findings,
-) -> Result<Recording, MachineError> {
-    let template = "{bar:30} {human_pos} of {human_len} tried  {msg}";
-    let bar = progress::bar(count, template);
+    options: &'r RecordOptions,
+    findings: &'r Findings,
+    stop: &'r AtomicBool,
+}
 
-    let recording = record_from(source, machine, options, findings, |tried, points| {
-        bar.set_position(tried);
-        bar.set_message(format!("{points} points shown"));
-    })?;
+impl RecordingRun<'_> {
+    fn with_bar(
+        &self,
+        source: &mut dyn TrialSource,
+        machine: &mut dyn Machine,
+    ) -> Result<Recording, MachineError> {
+        let template = "{bar:30} {human_pos} of {human_len} tried  {msg}";
+        let bar = progress::bar(self.count, template);
 
-    bar.finish_and_clear();
-    Ok(recording)
+        let recording =
+            record_from(source, machine, self.options, self.findings, |tried, points| {
+                bar.set_position(tried);
+                bar.set_message(format!("{points} points shown"));
+                goes_on(self.stop)
+            })?;
+
+        bar.finish_and_clear();
+        Ok(recording)
+    }
 }

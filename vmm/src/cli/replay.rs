@@ -3,10 +3,12 @@
 use super::cpu_time::cpu_seconds;
 use super::failure::Failure;
 use super::jail::JailArguments;
+use super::number::parse_count;
 use super::output::{lock_report, publish};
 use super::output_arguments::OutputArguments;
 use super::program::AskedProgram;
 use super::progress;
+use super::stop_flag::{goes_on, stop_flag};
 use crate::campaign::journal::{RunLine, RunOptions};
 use crate::campaign::known::KnownSource;
 use crate::campaign::predictor::Predictor;
@@ -30,14 +32,14 @@ pub(super) struct ReplayArguments {
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ReplayOptions {
     /// Who predicts: reference; mutant:ID, a walker with one known mistake; ID+ID: with two; or
-    /// cmd:PATH, a program that answers cases
+    /// cmd:COMMAND, a program that answers cases, with its arguments: 'cmd:node w.mjs'
     #[arg(long, default_value = "reference")]
     pub(super) walker: Predictor,
     /// Paging modes, separated by commas [default: all that were recorded]
     #[arg(long, value_delimiter = ',')]
     pub(super) mode: Vec<PagingMode>,
     /// Stop after this number of cases
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     pub(super) cases: Option<u64>,
     /// A file of known findings, or none to forgive nothing [default: the file for each machine]
     #[arg(long, value_name = "FILE|none")]
@@ -72,21 +74,29 @@ fn run_reader(
         modes: options.mode.clone(),
         cases: options.cases,
     };
+    // Before the replay, whose result would be lost.
+    let _lock = options.report.as_deref().map(lock_report).transpose()?;
     let mut program = AskedProgram::start(&options.walker, options.jail)?;
 
+    let stop = stop_flag()?;
     let counter = progress::case_counter();
     let replayed = replay(&mut reader, &plan, |recorded, prediction, verdict| {
         if let Some(program) = &mut program {
             program.ask(&recorded.case, prediction, verdict);
         }
         counter.inc(1);
+        goes_on(&stop)
     })?;
     counter.finish_and_clear();
     if let Some(program) = &mut program {
         program.end();
     }
 
+    let is_complete = goes_on(&stop).is_continue();
     let name = reader.name();
+    if !is_complete && replayed.summary.tally.cases() == 0 {
+        return Err(Failure::Stopped);
+    }
     if replayed.summary.tally.cases() == 0 {
         return Err(Failure::Input(format!("{name}: no case of these modes was recorded")));
     }
@@ -106,14 +116,13 @@ fn run_reader(
         sources: &replayed.sources,
         covered: &replayed.covered,
         candidate: program.as_ref().map(AskedProgram::score),
-        complete: true,
+        complete: is_complete,
         resuming: Resuming::Never,
         jobs: None,
         jail: None,
         cpu_seconds: cpu_seconds(),
     };
 
-    let _lock = lock_report(options.report.as_deref())?;
     publish(
         &facts,
         &replayed.summary,

@@ -1,8 +1,10 @@
 //! `crosswalk scenario`: processes on the virtual memory system, and what happens to their pages.
 
-use super::failure::Failure;
+use super::failure::{Failure, print_error};
 use super::machine::{MachineArguments, MachineKind, OpenedMachine};
+use super::number::{parse_count, parse_seed};
 use super::output::print_beside_verdict;
+use super::stop_flag::{INCOMPLETE, goes_on, stop_flag};
 use crate::finding::known;
 use crate::report::scenario::random::{self, NarratedRandomRuns, RandomRun};
 use crate::report::scenario::{self, NarratedScenarios};
@@ -14,6 +16,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use crosswalk_machine::{Capabilities, Identity, MachineError};
 use mmu_core::PagingMode;
 use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
 
 #[derive(Clone, Debug, clap::Args)]
 #[command(
@@ -24,24 +27,65 @@ pub(super) struct ScenarioArguments {
     /// The scenario to run [default: list the scenarios]
     #[arg(value_name = "NAME|all|random", value_parser = selections(), hide_possible_values = true)]
     name: Option<Asked>,
-    /// The machine to compare with; none for software only
-    #[arg(long, value_name = "MACHINE", default_value = "auto", value_parser = parse_machine)]
-    machine: ComparedMachine,
+    /// The machine to compare with: auto, kvm or qemu; none for software only [default: auto]
+    #[arg(long, value_name = "MACHINE", value_parser = parse_machine)]
+    machine: Option<ComparedMachine>,
     /// Paging modes, separated by commas: 32bit, pae, 4level or 5level [default: all that the
     /// machine offers; in software 4level]
     #[arg(long, value_delimiter = ',', value_parser = parse_mode)]
     mode: Vec<PagingMode>,
-    /// With random: number of operations
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
-    operations: usize,
+    /// With random: number of operations [default: 10000]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    operations: Option<u64>,
     /// With random: repeat the operations of this seed
-    #[arg(long)]
+    #[arg(long, value_parser = parse_seed)]
     seed: Option<u64>,
     /// Print one JSON document instead of text
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     options: MachineArguments,
+}
+
+impl ScenarioArguments {
+    fn machine(&self) -> ComparedMachine {
+        self.machine.unwrap_or(ComparedMachine::Kind(MachineKind::Auto))
+    }
+
+    /// The number of random operations. All of them are in memory.
+    fn operations(&self) -> Result<usize, Failure> {
+        const MOST: u64 = 10_000_000;
+
+        let count = self.operations.unwrap_or(10_000);
+        if count > MOST {
+            let problem = format!("--operations: expected at most {MOST}, found {count}");
+            return Err(Failure::Input(problem));
+        }
+        Ok(count as usize)
+    }
+
+    /// The first option that would be ignored, if there is one, and why.
+    fn first_ignored(&self) -> Option<(&'static str, &'static str)> {
+        let is_random = matches!(self.name, Some(Asked::Random));
+        let of_random =
+            [(self.operations.is_some(), "--operations"), (self.seed.is_some(), "--seed")];
+        let ignored = of_random.into_iter().find(|(is_given, _)| *is_given && !is_random);
+        if let Some((_, option)) = ignored {
+            return Some((option, "is for random operations: expected `scenario random`"));
+        }
+
+        let of_run = [(self.machine.is_some(), "--machine"), (!self.mode.is_empty(), "--mode")];
+        let given = of_run.into_iter().find_map(|(is_given, option)| is_given.then_some(option));
+        let of_machine = self.options.first_option();
+        match (self.name, self.machine) {
+            (None, _) => {
+                given.or(of_machine).map(|option| (option, "needs the name of a scenario, or all"))
+            }
+            (Some(_), Some(ComparedMachine::None)) => of_machine
+                .map(|option| (option, "is about a machine, and --machine none runs none")),
+            _ => None,
+        }
+    }
 }
 
 /// What to run.
@@ -102,8 +146,11 @@ fn parse_mode(text: &str) -> Result<PagingMode, &'static str> {
     mode.ok_or("expected 32bit, pae, 4level or 5level")
 }
 
-/// The exit code is 0 when every claim holds and the machine agrees with the software, else 1.
+/// The exit code is 0 when every claim holds and the machine agrees with the software, else 1; 4 after Ctrl-C.
 pub(super) fn run(arguments: &ScenarioArguments) -> Result<ExitCode, Failure> {
+    if let Some((option, why)) = arguments.first_ignored() {
+        return Err(Failure::Input(format!("{option} {why}")));
+    }
     let Some(selection) = arguments.name else {
         print_beside_verdict(&if arguments.json {
             scenario::json_list()
@@ -114,14 +161,23 @@ pub(super) fn run(arguments: &ScenarioArguments) -> Result<ExitCode, Failure> {
     };
 
     let mut host = Host::open(arguments)?;
+    let stop = stop_flag()?;
     let modes = host.modes(&arguments.mode)?;
     let passed = match selection {
-        Asked::One(scenario) => run_stories(&mut host, &modes, &[scenario], arguments)?,
-        Asked::All => run_stories(&mut host, &modes, SCENARIOS, arguments)?,
-        Asked::Random => run_random(&mut host, &modes, arguments)?,
+        Asked::One(scenario) => run_stories(&mut host, &modes, &[scenario], arguments, &stop)?,
+        Asked::All => run_stories(&mut host, &modes, SCENARIOS, arguments, &stop)?,
+        Asked::Random => run_random(&mut host, &modes, arguments, &stop)?,
     };
 
-    Ok(ExitCode::from(u8::from(!passed)))
+    let is_stopped = goes_on(&stop).is_break();
+    if is_stopped {
+        print_error("interrupted: that is the result of what had run");
+    }
+    Ok(ExitCode::from(match (passed, is_stopped) {
+        (false, _) => 1,
+        (true, true) => INCOMPLETE,
+        (true, false) => 0,
+    }))
 }
 
 /// Runs scenarios in every mode. Returns whether all of them passed.
@@ -130,12 +186,18 @@ fn run_stories(
     modes: &[PagingMode],
     scenarios: &[Scenario],
     arguments: &ScenarioArguments,
+    stop: &AtomicBool,
 ) -> Result<bool, Failure> {
     let mut stories = Vec::new();
     for mode in modes {
         for scenario in scenarios {
-            stories.extend(host.run(scenario, Setting::new(*mode))?);
+            if goes_on(stop).is_continue() {
+                stories.extend(host.run(scenario, Setting::new(*mode))?);
+            }
         }
+    }
+    if stories.is_empty() {
+        return Err(Failure::Stopped);
     }
 
     let narrated = NarratedScenarios {
@@ -158,19 +220,30 @@ fn run_random(
     host: &mut Host,
     modes: &[PagingMode],
     arguments: &ScenarioArguments,
+    stop: &AtomicBool,
 ) -> Result<bool, Failure> {
     let seed = arguments.seed.unwrap_or_else(rand::random);
-    let all = operations(seed, arguments.operations);
+    let all = operations(seed, arguments.operations()?);
 
     let mut runs = Vec::new();
     for mode in modes {
+        if goes_on(stop).is_break() {
+            break;
+        }
         let setting = Setting::new(*mode);
-        let mut perform = |operations: &[Operation]| play(host.machine(), setting, operations);
+        let mut perform = |operations: &[Operation]| {
+            let until_stopped = operations.iter().take_while(|_| goes_on(stop).is_continue());
+            play(host.machine(), setting, until_stopped)
+        };
 
         let played = perform(&all)?;
         let failed = played.problem.is_some();
         let smallest = if failed { shrink(&all, &mut perform)? } else { Vec::new() };
         runs.push(RandomRun { mode: *mode, played, smallest });
+    }
+
+    if runs.iter().all(|run| run.played.performed == 0) && goes_on(stop).is_break() {
+        return Err(Failure::Stopped);
     }
 
     let narrated = NarratedRandomRuns {
@@ -198,7 +271,7 @@ struct Host {
 impl Host {
     /// Opens the machine. With `auto` there may be none.
     fn open(arguments: &ScenarioArguments) -> Result<Self, Failure> {
-        let ComparedMachine::Kind(kind) = arguments.machine else {
+        let ComparedMachine::Kind(kind) = arguments.machine() else {
             return Ok(Self { opened: None, why_none: "no machine was asked for".into() });
         };
 

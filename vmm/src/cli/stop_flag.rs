@@ -1,10 +1,12 @@
 //! Ctrl-C: a command ends with what it has.
 
-use super::failure::Failure;
+use super::failure::{Failure, print_error};
+use crate::report::cases_in_words;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use std::fs;
+use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A flag that the first Ctrl-C or SIGTERM sets, so that a run ends with a report. The second one
 /// ends the program at once.
@@ -12,6 +14,23 @@ pub(super) fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
     let stop = Arc::new(AtomicBool::new(false));
     register(&[SIGINT, SIGTERM], &stop, &stop)?;
     Ok(stop)
+}
+
+/// The exit code of a command that was stopped, and has reported what it had.
+pub(super) const INCOMPLETE: u8 = 4;
+
+/// Whether a loop goes on: until the user stops it.
+pub(super) fn goes_on(stop: &AtomicBool) -> ControlFlow<()> {
+    if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+}
+
+/// Whether the user has stopped a command that has reported what it had from this number of cases. Says so.
+pub(super) fn was_stopped(stop: &AtomicBool, cases: u64) -> bool {
+    let is_stopped = stop.load(Ordering::Relaxed);
+    if is_stopped {
+        print_error(&format!("interrupted: that is the result of {}", cases_in_words(cases)));
+    }
+    is_stopped
 }
 
 /// The same for a command that leaves something behind if it is killed: the end of its terminal and Ctrl-\ end it so,

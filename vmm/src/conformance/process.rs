@@ -44,6 +44,10 @@ const MAX_MESSAGE_BYTES: usize = 1 << 16;
 /// Number of failures in a row after which a program is given up.
 const MAX_FAILURES: u32 = 20;
 
+/// Number of late answers in a row, and in all, after which it is: each costs all the time of an answer.
+const MAX_LATE: u32 = 2;
+const MAX_LATE_IN_ALL: u32 = 6;
+
 /// Why a program has no answer to a case.
 #[derive(Debug, thiserror::Error)]
 pub enum NoAnswer {
@@ -59,7 +63,7 @@ pub enum NoAnswer {
     /// Its line is not an answer.
     #[error("it answered {line:?}, which is not an answer: {problem}")]
     Bad {
-        /// The line, or its beginning.
+        /// The line, or the part of it that is wrong.
         line: String,
         /// What is wrong with it.
         problem: String,
@@ -74,8 +78,11 @@ pub struct CommandCandidate {
     timeout: Duration,
     jail: Jail,
     running: Option<Running>,
-    /// Number of failures since the last answer.
+    /// Number of failures since the last answer, and of those that were late.
     failures: u32,
+    late: u32,
+    /// Number of late answers.
+    late_in_all: u32,
 }
 
 impl CommandCandidate {
@@ -88,6 +95,8 @@ impl CommandCandidate {
             jail: jail.clone(),
             running: None,
             failures: 0,
+            late: 0,
+            late_in_all: 0,
         }
     }
 
@@ -119,7 +128,15 @@ impl CommandCandidate {
     /// When there is no answer. The program can be asked again.
     pub fn ask(&mut self, case: &Case) -> Result<Answer, NoAnswer> {
         let answer = self.try_ask(case);
-        self.failures = if answer.is_ok() { 0 } else { self.failures.saturating_add(1) };
+        match &answer {
+            Ok(_) => (self.failures, self.late) = (0, 0),
+            Err(failure) => {
+                let late = u32::from(matches!(failure, NoAnswer::Late(_)));
+                self.failures = self.failures.saturating_add(1);
+                self.late = self.late.saturating_add(late);
+                self.late_in_all = self.late_in_all.saturating_add(late);
+            }
+        }
         answer
     }
 
@@ -128,9 +145,9 @@ impl CommandCandidate {
         let line = running.ask(&case.to_json(), self.timeout)?;
         let text = String::from_utf8_lossy(&line);
 
-        let answer = Answer::from_line(&text).map_err(|problem| {
-            let beginning = |text: &str| text.chars().take(60).collect();
-            NoAnswer::Bad { line: beginning(&text), problem: beginning(&problem) }
+        let answer = Answer::from_line(&text).map_err(|problem| NoAnswer::Bad {
+            line: wrong_part(&text, &problem),
+            problem: shortened(&problem),
         })?;
 
         // A program that answers nonsense may have lost count, so only one that answers stays.
@@ -141,7 +158,41 @@ impl CommandCandidate {
     /// Whether it has failed so often in a row that asking again is not worth the time.
     pub const fn is_given_up(&self) -> bool {
         self.failures >= MAX_FAILURES
+            || self.late >= MAX_LATE
+            || self.late_in_all >= MAX_LATE_IN_ALL
     }
+}
+
+/// What is shown of a long line that is not an answer: the letters around the column that the problem names.
+fn wrong_part(line: &str, problem: &str) -> String {
+    const MAX_CHARS: usize = 160;
+    const BEFORE: usize = 60;
+
+    let column = problem.rsplit_once(" column ").and_then(|(_, column)| column.parse().ok());
+    let count = line.chars().count();
+    let start = match column {
+        Some(column) if count > MAX_CHARS => usize::min(column, count).saturating_sub(BEFORE),
+        _ => 0,
+    };
+
+    let part: String = line.chars().skip(start).take(MAX_CHARS).collect();
+    let before = if start > 0 { "…" } else { "" };
+    let after = if count.saturating_sub(start) > MAX_CHARS { "…" } else { "" };
+    format!("{before}{part}{after}")
+}
+
+/// A problem without the middle, if it is very long: what is wrong stands first, and where it is last.
+fn shortened(problem: &str) -> String {
+    const MAX_CHARS: usize = 600;
+
+    let count = problem.chars().count();
+    if count <= MAX_CHARS {
+        return problem.to_owned();
+    }
+    let half = MAX_CHARS / 2;
+    let first: String = problem.chars().take(half).collect();
+    let last: String = problem.chars().skip(count.saturating_sub(half)).collect();
+    format!("{first}…{last}")
 }
 
 /// A program that is running, with a thread for its input and one for its output.

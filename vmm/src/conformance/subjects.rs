@@ -3,6 +3,7 @@
 
 use super::process::{CommandCandidate, NoAnswer};
 use super::walker_candidate::WalkerCandidate;
+use crate::campaign::command::WalkerCommand;
 use crate::walker::WalkerSpec;
 use crosswalk_case::Case;
 use crosswalk_case::protocol::{Answer, Candidate};
@@ -73,15 +74,17 @@ impl Subject {
     }
 
     /// A program that speaks the walker protocol, in a jail.
-    pub fn program(path: &Path, jail: &Jail) -> Self {
-        let name = path.file_stem().unwrap_or(path.as_os_str());
+    pub fn program(command: &WalkerCommand, jail: &Jail) -> Self {
+        let program = command.program();
+        let name = program.file_stem().unwrap_or(program.as_os_str());
+        let candidate = CommandCandidate::new(program, command.arguments(), TIMEOUT, jail);
 
         Self {
             name: name.display().to_string(),
             version: None,
-            what: format!("cmd:{}", path.display()),
+            what: format!("cmd:{command}"),
             unavailable: None,
-            kind: SubjectKind::Program(CommandCandidate::new(path, &[], TIMEOUT, jail)),
+            kind: SubjectKind::Program(candidate),
         }
     }
 

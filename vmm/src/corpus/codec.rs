@@ -89,7 +89,7 @@ impl<R: Read> Read for ZstdFrames<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             if let Some(frame) = &mut self.frame {
-                let read = frame.read(buffer)?;
+                let read = frame.read(buffer).map_err(not_decoded)?;
                 if read > 0 || buffer.is_empty() {
                     return Ok(read);
                 }
@@ -102,7 +102,7 @@ impl<R: Read> Read for ZstdFrames<R> {
             }
 
             let frame = StreamingDecoder::new_with_max_window_size(file, MAX_WINDOW);
-            self.frame = Some(Box::new(frame.map_err(invalid)?));
+            self.frame = Some(Box::new(frame.map_err(|error| not_decoded(invalid(error)))?));
         }
     }
 }
@@ -120,6 +120,33 @@ impl<R: Read> ZstdFrames<R> {
 
         self.file = Some(file);
         Ok(())
+    }
+}
+
+/// What an error of decoding a frame says, without the words of the library.
+fn not_decoded(error: io::Error) -> io::Error {
+    let mut causes = std::iter::successors(
+        error.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static)),
+        |error| error.source(),
+    );
+    let is_short = |cause: &(dyn std::error::Error + 'static)| {
+        let cause = cause.downcast_ref::<io::Error>();
+        cause.is_some_and(|cause| cause.kind() == io::ErrorKind::UnexpectedEof)
+    };
+
+    // The library does not give every cause as a source.
+    let is_end = error.kind() == io::ErrorKind::UnexpectedEof
+        || causes.any(is_short)
+        || error.to_string().contains("UnexpectedEof");
+    match error.kind() {
+        _ if is_end => {
+            invalid("the file ends too early: it was cut off within its compressed text")
+        }
+        io::ErrorKind::Other | io::ErrorKind::InvalidData => {
+            invalid("the file is damaged: its compressed text (zstd) cannot be decoded")
+        }
+        // The file itself could not be read.
+        _ => error,
     }
 }
 

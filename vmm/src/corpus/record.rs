@@ -11,6 +11,7 @@ use crate::verdict::{self, Verdict};
 use crate::walker::{MUTANTS, Walker};
 use crosswalk_machine::{Machine, MachineError, MachineLine};
 use mmu_core::{PagingMode, Reference};
+use std::ops::ControlFlow;
 
 /// What to record.
 #[derive(Clone, Debug)]
@@ -37,7 +38,7 @@ pub struct Recording {
 }
 
 /// Records what a machine does with the cases of a source. `findings` has the machine's known findings; `note`
-/// is called with the number of cases tried so far, and the number of points that they show.
+/// is called with the number of cases tried so far, and the number of points that they show, and can break off.
 ///
 /// # Errors
 /// When the guest or the machine dies.
@@ -46,7 +47,7 @@ pub fn record_from(
     machine: &mut dyn Machine,
     options: &RecordOptions,
     findings: &Findings,
-    note: impl FnMut(u64, usize),
+    note: impl FnMut(u64, usize) -> ControlFlow<()>,
 ) -> Result<Recording, MachineError> {
     let (tried, kept) = try_cases(source_of_cases, machine, options, findings, note)?;
 
@@ -65,7 +66,7 @@ fn try_cases(
     machine: &mut dyn Machine,
     options: &RecordOptions,
     findings: &Findings,
-    mut note: impl FnMut(u64, usize),
+    mut note: impl FnMut(u64, usize) -> ControlFlow<()>,
 ) -> Result<(u64, Vec<Trial>), MachineError> {
     let mut selection = Selection::default();
     let mut all = Vec::new();
@@ -82,7 +83,9 @@ fn try_cases(
             }
             selection.add(trial, findings);
         }
-        note(selection.tried(), selection.points());
+        if note(selection.tried(), selection.points()).is_break() {
+            break;
+        }
     }
 
     let tried = selection.tried();

@@ -13,6 +13,7 @@ use crate::verdict::{self, Verdict};
 use crate::walker::{Walker, WalkerSpec};
 use crosswalk_machine::{Capabilities, Identity, ModeOffer};
 use mmu_core::{PagingMode, Prediction, Reference, Rule};
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 /// Maximum number of sections, each of which takes some memory. No corpus joins more machines.
@@ -58,14 +59,14 @@ pub struct Replayed {
 }
 
 /// Replays a corpus. `visit` is called for every case, with the prediction of the reference and the
-/// verdict on it.
+/// verdict on it, and can break off.
 ///
 /// # Errors
 /// When the corpus is damaged: the error names the line.
 pub fn replay(
     reader: &mut CorpusReader,
     plan: &ReplayPlan,
-    mut visit: impl FnMut(&Recorded, &Prediction, &Verdict),
+    mut visit: impl FnMut(&Recorded, &Prediction, &Verdict) -> ControlFlow<()>,
 ) -> Result<Replayed, CorpusError> {
     let mut replay = Replay::start(plan);
 
@@ -74,7 +75,11 @@ pub fn replay(
             CorpusItem::Source(source) => {
                 replay.open_section(*source).map_err(|problem| reader.error(&problem))?;
             }
-            CorpusItem::Case(recorded) => replay.add(&recorded, &mut visit),
+            CorpusItem::Case(recorded) => {
+                if replay.add(&recorded, &mut visit).is_break() {
+                    break;
+                }
+            }
         }
     }
 
@@ -135,21 +140,21 @@ impl<'p> Replay<'p> {
     fn add(
         &mut self,
         recorded: &Recorded,
-        visit: &mut impl FnMut(&Recorded, &Prediction, &Verdict),
-    ) {
+        visit: &mut impl FnMut(&Recorded, &Prediction, &Verdict) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         self.claims.add(recorded);
 
         let is_enough = self.plan.cases.is_some_and(|limit| self.cases >= limit);
         if is_enough || !self.plan.wants(recorded.case.mode()) {
-            return;
+            return ControlFlow::Continue(());
         }
-        let Some(section) = self.sections.last_mut() else { return };
+        let Some(section) = self.sections.last_mut() else { return ControlFlow::Continue(()) };
 
         let Recorded { name, case, attempt, .. } = recorded;
         let by_reference = Judged::by(&Reference, recorded);
-        if let Some(last) = by_reference.predictions.last() {
-            visit(recorded, last, &by_reference.verdict);
-        }
+        let last = by_reference.predictions.last();
+        let flow = last
+            .map_or(ControlFlow::Continue(()), |last| visit(recorded, last, &by_reference.verdict));
         let Judged { predictions, verdict } = if self.plan.walker.is_reference() {
             by_reference
         } else {
@@ -161,6 +166,7 @@ impl<'p> Replay<'p> {
         self.tally.add((*name, case), &predictions, attempt, &verdict);
         section.cases += 1;
         section.findings.add(case, attempt, &verdict);
+        flow
     }
 
     /// The result; `None` if the corpus has no section.

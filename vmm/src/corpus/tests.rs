@@ -126,7 +126,7 @@ fn replayed(bytes: &[u8]) -> Result<(), String> {
         cases: None,
     };
 
-    let replayed = replay(&mut reader(bytes), &plan, |_, _, _| {});
+    let replayed = replay(&mut reader(bytes), &plan, |_, _, _| std::ops::ControlFlow::Continue(()));
     replayed.map(|_| ()).map_err(|error| error.to_string())
 }
 

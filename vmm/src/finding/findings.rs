@@ -108,6 +108,14 @@ impl Findings {
         Some(indices.into_iter().map(|index| &self.known()[index]).collect())
     }
 
+    /// Number of cases so far that differ and are not known.
+    pub fn unknown(&self) -> u64 {
+        let groups = self.groups.values().flatten().map(|group| group.found.count);
+        let known: u64 = self.sightings.known.values().map(|found| found.count).sum();
+        let forgiven = if self.forgives { 0 } else { known };
+        groups.sum::<u64>() + self.sightings.wrong_walker.count + forgiven
+    }
+
     /// The findings of the run: the one that catches the walker, then the known findings, whether they
     /// occurred or not, then the others. Groups with one cause are one finding. Last are the reasons
     /// that are not known for which cases were not run.

@@ -18,6 +18,7 @@ pub mod exhaustive;
 mod given;
 pub mod guided;
 mod name;
+mod origin;
 mod placement;
 pub mod random;
 mod relocation;
@@ -27,7 +28,8 @@ pub mod single;
 mod state;
 mod wrap;
 
-pub use name::{CaseName, Generator};
+pub use name::{CaseName, FullCaseName, Generator};
+pub use origin::Origin;
 pub use schedule::{Schedule, SequenceUse, Shard, Turn};
 
 use crosswalk_guest::layout::MAX_LANES;

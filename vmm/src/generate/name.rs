@@ -1,6 +1,5 @@
 //! Names of cases: the generator and its seed, the paging mode, and an index.
 
-use super::Stream;
 use super::exhaustive::ExhaustiveStream;
 use super::given::GivenStream;
 use super::guided::GuidedStream;
@@ -9,6 +8,7 @@ use super::sequence::SequenceStream;
 use super::sequence::every::EverySequenceStream;
 use super::sequence::guided::GuidedSequenceStream;
 use super::single::SingleStream;
+use super::{Origin, Stream};
 use crosswalk_case::Case;
 use crosswalk_machine::Capabilities;
 use mmu_core::PagingMode;
@@ -120,7 +120,8 @@ impl Generator {
     }
 }
 
-/// The name of a case. It means the same case on every machine with the same capabilities.
+/// The name of a case within a run, a journal or a corpus, which say what the machine is. It means the same case on every
+/// machine with the same [`Origin`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CaseName {
     /// The source of the case.
@@ -163,6 +164,42 @@ impl CaseName {
         let stream = scramble(generator * 8 + self.mode as u64);
         let seeded = scramble(stream ^ self.generator.seed().unwrap_or(0));
         scramble(seeded.wrapping_add(self.index.wrapping_mul(GOLDEN_GAMMA)))
+    }
+}
+
+/// The name of a case anywhere: `random:4level:7:12345@amd48.185.3b2`. Without an origin the reader must know the
+/// machine.
+#[derive(Clone, Debug)]
+pub struct FullCaseName {
+    /// The name.
+    pub name: CaseName,
+    /// What decides, besides the name, which case it is.
+    pub origin: Option<Origin>,
+}
+
+impl FullCaseName {
+    /// The case; `machine` makes it if the name has no origin. `None` if the stream has no such index.
+    pub fn case(&self, machine: &Capabilities) -> Option<Case> {
+        self.name.case(self.origin.as_ref().map_or(machine, Origin::capabilities))
+    }
+}
+
+impl fmt::Display for FullCaseName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.name.fmt(f)?;
+        self.origin.as_ref().map_or(Ok(()), |origin| write!(f, "@{origin}"))
+    }
+}
+
+impl FromStr for FullCaseName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((name, origin)) = text.split_once('@') else {
+            return Ok(Self { name: text.parse()?, origin: None });
+        };
+        let origin = origin.parse().map_err(|problem| format!("{text}: {problem}"))?;
+        Ok(Self { name: name.parse()?, origin: Some(origin) })
     }
 }
 

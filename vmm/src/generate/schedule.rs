@@ -66,6 +66,15 @@ pub enum SequenceUse {
 }
 
 impl SequenceUse {
+    /// Its name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Off => "off",
+            Self::Only => "only",
+        }
+    }
+
     /// The generators of a run whose single accesses come from this one. Where all combinations are
     /// enumerated, all short sequences are as well.
     pub fn generators(self, single: Generator) -> Vec<Generator> {

@@ -17,6 +17,7 @@ use crosswalk_case::Case;
 use crosswalk_case::observation::Attempt;
 use crosswalk_machine::{Capabilities, Machine, MachineError};
 use requirements::unmet;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 use trial::{MutantTrial, ReferenceVerdicts, Side};
 
@@ -100,7 +101,7 @@ pub struct MutationProgress {
     pub caught: usize,
 }
 
-/// Runs cases until the limit, or until every mutant is caught that the machine can catch.
+/// Runs cases until the limit, until every mutant is caught that the machine can catch, or until `progress` breaks off.
 ///
 /// # Errors
 /// When the guest or the machine dies.
@@ -108,7 +109,7 @@ pub fn run(
     machine: &mut dyn Machine,
     sampler: &mut Sampler,
     limit: Limit,
-    progress: impl FnMut(MutationProgress),
+    progress: impl FnMut(MutationProgress) -> ControlFlow<()>,
 ) -> Result<MutationScore, MachineError> {
     let start = Instant::now();
     let mut trials: Vec<MutantTrial> = MUTANTS
@@ -136,7 +137,7 @@ fn run_cases(
     limit: Limit,
     start: Instant,
     trials: &mut [MutantTrial],
-    mut progress: impl FnMut(MutationProgress),
+    mut progress: impl FnMut(MutationProgress) -> ControlFlow<()>,
 ) -> Result<u64, MachineError> {
     let mut cases = 0;
 
@@ -156,7 +157,9 @@ fn run_cases(
         }
 
         let caught = trials.iter().filter(|trial| trial.is_caught()).count();
-        progress(MutationProgress { cases, caught });
+        if progress(MutationProgress { cases, caught }).is_break() {
+            return Ok(cases);
+        }
     }
 }
 

@@ -181,7 +181,9 @@ impl Case {
         let case: CaseText =
             serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
                 let path = error.path().to_string();
-                let place = if path == "." { "the case".to_owned() } else { path };
+                // It is `?` inside a value that ends too early.
+                let path = path.trim_end_matches(".?").trim_matches(['.', '?']);
+                let place = if path.is_empty() { "the case" } else { path }.to_owned();
                 CaseError::new(place, error.inner())
             })?;
         deserializer.end().map_err(|error| CaseError::new("after the case", error))?;

@@ -14,6 +14,7 @@ use mmu_core::x86::state::StateError;
 use mmu_core::{
     Access, AccessKind, ControlState, Cr0, Cr4, Efer, PagingMode, Profile, Ring, VirtAddr,
 };
+use std::collections::BTreeSet;
 
 /// Bytes of the longest instruction, and of the widest data access.
 const MAX_FETCH: u16 = 15;
@@ -21,6 +22,10 @@ const MAX_DATA: u16 = 8;
 /// Bytes that CMPXCHG16B compares, and that ENTER pushes.
 const MAX_COMPARED: u16 = 16;
 const MAX_PUSHED: u16 = 24;
+
+/// More entries and actions than any machine is given, and few enough that walks take no time.
+const MAX_ENTRIES: usize = 1 << 16;
+const MAX_ACTIONS: usize = 1 << 10;
 
 impl TryFrom<CaseText> for Case {
     type Error = CaseError;
@@ -30,6 +35,8 @@ impl TryFrom<CaseText> for Case {
         let state = text.state.read()?;
         let mode = read_mode(&text.mode, &state)?;
         text.state.check_pdptes(mode)?;
+        check_number("entries", text.entries.len(), MAX_ENTRIES)?;
+        check_number("before", text.before.len(), MAX_ACTIONS)?;
         let entries = read_entries(&text.entries, mode)?;
 
         let actions = text.before.iter().enumerate();
@@ -41,6 +48,14 @@ impl TryFrom<CaseText> for Case {
 
         Ok(Self { profile, state, entries, before, access, form, value })
     }
+}
+
+/// Checks that a list is not longer than any that is of use.
+fn check_number(place: &str, found: usize, most: usize) -> Result<(), CaseError> {
+    if found > most {
+        return Err(CaseError::new(place, format!("expected at most {most}, found {found}")));
+    }
+    Ok(())
 }
 
 /// The mode, which must be the one that the control state selects.
@@ -58,10 +73,11 @@ fn read_mode(name: &str, state: &ControlState) -> Result<PagingMode, CaseError> 
 /// The entries; no address may occur twice.
 fn read_entries(texts: &[EntryText], mode: PagingMode) -> Result<Vec<TableEntry>, CaseError> {
     let mut entries: Vec<TableEntry> = Vec::new();
+    let mut addresses = BTreeSet::new();
     for (i, text) in texts.iter().enumerate() {
         let place = format!("entries[{i}].address");
         let entry = text.read(&place, mode)?;
-        if entries.iter().any(|known| known.at == entry.at) {
+        if !addresses.insert(entry.at) {
             let problem = format!("expected each address once, found {:#x} again", entry.at);
             return Err(CaseError::new(place, problem));
         }

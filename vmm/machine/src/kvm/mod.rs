@@ -72,6 +72,20 @@ impl KvmMachine {
         jail: &Jail,
         interrupter: Interrupter,
     ) -> Result<Self, MachineError> {
+        Self::open_narrowed(image, None, jail, interrupter)
+    }
+
+    /// Like [`Self::open_with`], with a guest whose MAXPHYADDR is this one, in bits, or that of the KVM.
+    ///
+    /// # Errors
+    /// As those of `open_with`, and [`MachineError::Unavailable`] if the KVM has no such guest: its own is narrower, or
+    /// a probe shows that it does not enforce this one (NEST-4).
+    pub fn open_narrowed(
+        image: Image,
+        physical_address_bits: Option<u8>,
+        jail: &Jail,
+        interrupter: Interrupter,
+    ) -> Result<Self, MachineError> {
         let kvm = Kvm::new().map_err(unavailable)?;
         let version = kvm.get_api_version();
         if version != KVM_API_VERSION as i32 {
@@ -81,9 +95,12 @@ impl KvmMachine {
             )));
         }
 
-        let cpuid = kvm
+        let mut cpuid = kvm
             .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
             .map_err(MachineError::host("KVM_GET_SUPPORTED_CPUID"))?;
+        if let Some(bits) = physical_address_bits {
+            narrow(&mut cpuid, bits)?;
+        }
         let profile = capabilities::profile_of(|leaf, subleaf| leaf_of(&cpuid, leaf, subleaf));
 
         let flavour = Flavour::detect();
@@ -124,6 +141,9 @@ impl KvmMachine {
         };
         machine.restart()?;
         probe::probe(&mut machine, flavour)?;
+        if physical_address_bits.is_some() {
+            probe::check_width(&mut machine, flavour)?;
+        }
         Ok(machine)
     }
 
@@ -265,6 +285,22 @@ fn read_only_tables(kvm: &Kvm) -> Result<(), String> {
 }
 
 /// EAX, EBX, ECX and EDX of a leaf and subleaf.
+/// Sets MAXPHYADDR in a CPUID: leaf 80000008h, EAX\[7:0\].
+fn narrow(cpuid: &mut CpuId, bits: u8) -> Result<(), MachineError> {
+    let mut entries = cpuid.as_mut_slice().iter_mut();
+    let widths = entries.find(|entry| entry.function == 0x8000_0008).ok_or_else(|| {
+        MachineError::Unavailable("this KVM's CPUID has no leaf for MAXPHYADDR".into())
+    })?;
+
+    let own = widths.eax as u8;
+    if bits > own {
+        let problem = format!("this KVM's guests have a MAXPHYADDR of at most {own}, not {bits}");
+        return Err(MachineError::Unavailable(problem));
+    }
+    widths.eax = widths.eax & !0xff | u32::from(bits);
+    Ok(())
+}
+
 fn leaf_of(cpuid: &CpuId, leaf: u32, subleaf: u32) -> Option<[u32; 4]> {
     let mut entries = cpuid.as_slice().iter();
     let found = entries.find(|entry| entry.function == leaf && entry.index == subleaf)?;

@@ -11,7 +11,7 @@ use crate::host::Flavour;
 use crate::probe::{CASES, HARMLESS_PKRU, Prober, implicit_accesses, observed};
 use crate::{Deciders, MachineError, ModeOffer, ResultClass};
 use crosswalk_case::Case;
-use crosswalk_case::observation::{Attempt, Provenance};
+use crosswalk_case::observation::{Attempt, Observation, Provenance, name_of_fault};
 use crosswalk_guest::contents::CODE_OFFSETS;
 use crosswalk_guest::layout::Arena;
 use crosswalk_guest::stub::Form;
@@ -38,6 +38,47 @@ pub(super) fn probe(machine: &mut KvmMachine, flavour: Flavour) -> Result<(), Ma
     let parts = &mut prober.machine.parts;
     parts.capabilities.implicit_accesses = implicit_accesses(&parts.memory);
     Ok(())
+}
+
+/// Checks that an address bit at MAXPHYADDR is reserved in a leaf and in a table's entry, in both rings. Under nested
+/// paging the processor has its own MAXPHYADDR, and only a KVM that looks at page faults enforces a smaller one (NEST-4).
+pub(super) fn check_width(machine: &mut KvmMachine, flavour: Flavour) -> Result<(), MachineError> {
+    let bits = machine.parts.capabilities.profile.physical_address_bits;
+    if bits >= MAX_PHYSICAL_ADDRESS_BITS {
+        return Ok(());
+    }
+
+    let mut prober = KvmProber { machine, flavour, prober: Prober::default() };
+    for ring in Ring::ALL {
+        for (level, name) in [(3, "PTE"), (2, "PDE")] {
+            let (attempts, _) = prober.run(ring, |case| case.entries[level].value |= 1 << bits)?;
+            if let Some(seen) = attempts.iter().filter_map(observed).find(|seen| !is_reserved(seen))
+            {
+                let found = seen.fault.map_or_else(
+                    || "none".to_owned(),
+                    |fault| name_of_fault(fault.vector, fault.error_code),
+                );
+                return Err(MachineError::Unavailable(format!(
+                    "this KVM ({}) does not enforce a MAXPHYADDR of {bits}: bit {bits} of a {name} is set, an \
+                     access in ring {} is to raise #PF(RSVD), and raises {found}; {}",
+                    flavour.name(),
+                    ring.cpl(),
+                    flavour.how_to_narrow(),
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The widest physical address of any processor: above it nothing is reserved for its sake.
+const MAX_PHYSICAL_ADDRESS_BITS: u8 = 52;
+
+/// Whether a page fault reports a reserved bit (CODE-4).
+fn is_reserved(seen: &Observation) -> bool {
+    const PAGE_FAULT: u8 = 14;
+    const RSVD: u32 = 1 << 3;
+    seen.fault.is_some_and(|fault| fault.vector == PAGE_FAULT && fault.error_code & RSVD != 0)
 }
 
 struct KvmProber<'m> {

@@ -80,6 +80,8 @@ pub enum LogEnd {
 const MAX_HEAD: u64 = 16 << 20;
 /// The longest line that can be one of a log, but for the head.
 const MAX_LINE: u64 = 4096;
+/// The most that a machine prints between two lines of a log: firmware and a loader do not come near it.
+const MAX_BETWEEN: u64 = 256 << 20;
 /// The most bytes that a batch can have changed: every word, and what was kept of every fault.
 const MAX_CHANGES: usize =
     (ARENA_WORDS + TABLE_WORDS + 4 * DATA_WORDS) as usize * 10 + Arena::RECORDS * 64;
@@ -264,18 +266,24 @@ impl<R: BufRead> LogReader<R> {
     /// The next line that belongs to the log, without what is before it on the line; `None` at the end.
     fn next_line(&mut self, limit: u64) -> Result<Option<LogLine>, LogError> {
         let mut text = Vec::new();
+        let mut passed = 0_u64;
         loop {
+            if passed > MAX_BETWEEN {
+                let mebibytes = MAX_BETWEEN >> 20;
+                return Err(self.error(format!("expected a line of a log within {mebibytes} MiB")));
+            }
             text.clear();
             self.line = self.line.saturating_add(1);
             let read = (&mut self.source).take(limit).read_until(b'\n', &mut text);
             if read.map_err(|error| self.error(format!("cannot be read: {error}")))? == 0 {
                 return Ok(None);
             }
+            passed = passed.saturating_add(text.len() as u64);
             let is_whole = text.last() == Some(&b'\n');
             if !is_whole {
                 // It is too long, or the text ends in it.
                 let rest = self
-                    .skip_line()
+                    .skip_line(&mut passed)
                     .map_err(|error| self.error(format!("cannot be read: {error}")))?;
                 if rest == Rest::IsLong {
                     continue;
@@ -288,10 +296,10 @@ impl<R: BufRead> LogReader<R> {
         }
     }
 
-    /// Skips the rest of a line.
-    fn skip_line(&mut self) -> io::Result<Rest> {
+    /// Skips the rest of a line, but no more than may lie between two lines of a log.
+    fn skip_line(&mut self, passed: &mut u64) -> io::Result<Rest> {
         let mut rest = Rest::IsEmpty;
-        loop {
+        while *passed <= MAX_BETWEEN {
             let buffer = self.source.fill_buf()?;
             if buffer.is_empty() {
                 return Ok(rest);
@@ -299,11 +307,13 @@ impl<R: BufRead> LogReader<R> {
             let end = buffer.iter().position(|byte| *byte == b'\n');
             let used = end.map_or(buffer.len(), |end| end.saturating_add(1));
             self.source.consume(used);
+            *passed = passed.saturating_add(used as u64);
             rest = Rest::IsLong;
             if end.is_some() {
                 return Ok(rest);
             }
         }
+        Ok(rest)
     }
 }
 

@@ -183,6 +183,12 @@ impl QemuProcess {
         }
 
         let version = self.program.version;
+        // It takes the features of -cpu for globals of the processor.
+        if messages.contains("can't apply global") {
+            return MachineError::Refused(format!(
+                "QEMU {version} refuses its processor: {messages}"
+            ));
+        }
         let words = if messages.is_empty() { String::new() } else { format!(": {messages}") };
         let hint = match self.jail {
             JailReport::On(_) => " (it is in jail; --no-jail runs it without)",

@@ -58,10 +58,10 @@ impl fmt::Display for Played {
 ///
 /// # Panics
 /// When the mode has no page tables.
-pub fn play(
+pub fn play<'o>(
     machine: Option<MachineSide<'_>>,
     setting: Setting,
-    operations: &[Operation],
+    operations: impl IntoIterator<Item = &'o Operation>,
 ) -> Result<Played, MachineError> {
     let guest = machine.map(GuestSystem::new);
     match setting.mode {
@@ -73,10 +73,10 @@ pub fn play(
     }
 }
 
-fn play_in<F: Format>(
+fn play_in<'o, F: Format>(
     guest: Option<GuestSystem<'_>>,
     setting: Setting,
-    operations: &[Operation],
+    operations: impl IntoIterator<Item = &'o Operation>,
 ) -> Result<Played, MachineError> {
     let scenario = Scenario { name: "random", shows: "random operations" };
     let driver = match Driver::<F>::new(scenario, FRAMES, setting, guest) {

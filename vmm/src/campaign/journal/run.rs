@@ -105,7 +105,11 @@ pub struct ShardLine {
 impl ShardLine {
     /// Whether other parts are not these, as `expected ..., found ...`.
     pub fn difference(&self, other: &Self) -> Option<String> {
-        differ("shard", self, other)
+        let in_words = |line: &Self| {
+            let parts: Vec<_> = line.parts.iter().map(ToString::to_string).collect();
+            format!("{} of {}", parts.join(", "), line.count)
+        };
+        differ("shard", &in_words(self), &in_words(other))
     }
 
     /// The parts that are not there.
@@ -238,25 +242,26 @@ impl RunLine {
     /// The first field in which another run differs, shard aside, as `expected ..., found ...`. The
     /// processor's name and the kernel may differ: the nodes of a cluster do.
     pub fn difference(&self, other: &Self) -> Option<String> {
-        let known = |run: &Self| Option::<String>::from(run.known.clone());
-        let machine = |run: &Self| {
-            let mut machine = run.machine.clone();
-            machine.cpu.clear();
-            machine.host_kernel.clear();
-            machine
+        let known = |run: &Self| {
+            let file = Option::<String>::from(run.known.clone());
+            file.unwrap_or_else(|| "those of the machine".into())
         };
+        let number =
+            |count: Option<u64>| count.map_or("any number".into(), |count| count.to_string());
 
         None.or_else(|| differ("format", &self.format, &other.format))
             .or_else(|| differ("version", &self.version, &other.version))
             .or_else(|| differ("generator", self.generator.name(), other.generator.name()))
-            .or_else(|| differ("sequences", &self.sequences, &other.sequences))
+            .or_else(|| differ("sequences", self.sequences.name(), other.sequences.name()))
             .or_else(|| differ("seed", &self.seed, &other.seed))
-            .or_else(|| differ("modes", &self.modes, &other.modes))
-            .or_else(|| differ("cases", &self.cases, &other.cases))
+            .or_else(|| {
+                differ("modes", &modes_in_words(&self.modes), &modes_in_words(&other.modes))
+            })
+            .or_else(|| differ("cases", &number(self.cases), &number(other.cases)))
             .or_else(|| differ("walker", &self.walker.to_string(), &other.walker.to_string()))
             .or_else(|| differ("known findings", &known(self), &known(other)))
             .or_else(|| differ("shards", &self.shard.count, &other.shard.count))
-            .or_else(|| differ("machine", &machine(self), &machine(other)))
+            .or_else(|| self.machine.difference(&other.machine))
     }
 
     /// The requested modes, each with the reason if it was not run.
@@ -268,9 +273,18 @@ impl RunLine {
     }
 }
 
+/// Modes with the reasons of those that are not run.
+fn modes_in_words(modes: &[(String, Option<String>)]) -> String {
+    let in_words = |(mode, why): &(String, Option<String>)| match why {
+        None => mode.clone(),
+        Some(why) => format!("{mode} (not run: {why})"),
+    };
+    modes.iter().map(in_words).collect::<Vec<_>>().join(", ")
+}
+
 fn differ<T>(name: &str, here: &T, there: &T) -> Option<String>
 where
-    T: PartialEq + fmt::Debug + ?Sized,
+    T: PartialEq + fmt::Display + ?Sized,
 {
-    (here != there).then(|| format!("expected {name} {here:?}, found {there:?}"))
+    (here != there).then(|| format!("expected {name} {here}, found {there}"))
 }

@@ -26,6 +26,10 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
         return Err(Failure::Input(problem));
     }
 
+    // Before the emulator runs, whose result would be lost.
+    if let Some(directory) = &arguments.report {
+        lock_report(directory)?;
+    }
     let booter = Booter::find(arguments.machine, &arguments.options)?;
     let probe = booter.probe()?;
     let plan = arguments.image_plan(&probe, booter.does_not_survive());
@@ -45,7 +49,6 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
     let path = match &arguments.report {
         None => temporary.path().to_owned(),
         Some(directory) => {
-            lock_report(Some(directory))?;
             let path = directory.join(format!("{}.log", arguments.machine.name()));
             replace_file(&path, &log.bytes)?;
             path

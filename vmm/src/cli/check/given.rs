@@ -13,7 +13,7 @@ use crate::cli::output::{lock_report, print_beside_verdict, publish};
 use crate::cli::program::AskedProgram;
 use crate::cli::progress;
 use crate::cli::stop_flag::stop_flag;
-use crate::generate::CaseName;
+use crate::generate::{CaseName, FullCaseName};
 use crate::report::{Resuming, RunFacts, run::text};
 use crate::walker::Walker;
 use crosswalk_case::Case;
@@ -28,7 +28,7 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
         let problem = format!("{option} is about cases that are generated: these are given");
         return Err(Failure::Input(problem));
     }
-    let _lock = lock_report(arguments.report.as_deref())?;
+    let _lock = arguments.report.as_deref().map(lock_report).transpose()?;
 
     let (mut machine, why) = open(arguments)?;
     let mut cases = given(arguments, Some(machine.as_ref()))?;
@@ -111,8 +111,13 @@ fn given(
 
     for argument in &arguments.cases_given {
         match (case_name(argument)?, machine) {
-            (Some(name), Some(machine)) => cases.push((name, named_case(name, machine)?)),
-            (Some(name), None) => return Err(needs_a_case(name, arguments.machine)),
+            (Some(name), None) if name.origin.is_none() => {
+                return Err(needs_a_case(&name, arguments.machine));
+            }
+            (Some(name), machine) => {
+                let (FullCaseName { name, .. }, case) = named_case(name, machine)?;
+                cases.push((name, case));
+            }
             (None, _) => {
                 for case in read_cases(argument)? {
                     let place = cases.len() as u64 + 1;

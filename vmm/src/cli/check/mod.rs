@@ -9,6 +9,7 @@ mod side_by_side;
 
 use super::failure::Failure;
 use super::machine::{MachineArguments, MachineChoice, MachineKind};
+use super::number::{parse_count, parse_seed};
 use super::output::publish;
 use super::output_arguments::OutputArguments;
 use super::replay::{self, ReplayOptions};
@@ -36,9 +37,9 @@ pub(super) struct CheckArguments {
     #[arg(long, value_delimiter = ',')]
     mode: Vec<PagingMode>,
     /// Stop after this number of cases, all shards together
-    #[arg(long, conflicts_with = "time", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", conflicts_with = "time", value_parser = parse_count)]
     cases: Option<u64>,
-    /// Stop after this time, such as 30s, 5m or 1h [default: 10s]
+    /// Stop after this time, such as 30s, 5m, 1h30m or 1d [default: 10s]
     #[arg(long = "for", id = "time", value_name = "TIME", value_parser = parse_time)]
     time: Option<Duration>,
     /// Run this number of machines at once; the result does not depend on it [default: one for
@@ -46,7 +47,7 @@ pub(super) struct CheckArguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
     /// Repeat the run that had this seed
-    #[arg(long, conflicts_with = "exhaustive")]
+    #[arg(long, conflicts_with = "exhaustive", value_parser = parse_seed)]
     seed: Option<u64>,
     /// Run every combination of entry bits, accesses and control bits, and every short sequence; to the
     /// end unless limited
@@ -62,7 +63,7 @@ pub(super) struct CheckArguments {
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
     /// Who predicts: reference; mutant:ID, a walker with one known mistake; ID+ID: with two; or
-    /// cmd:PATH, a program that answers cases
+    /// cmd:COMMAND, a program that answers cases, with its arguments: 'cmd:node w.mjs'
     #[arg(long, default_value = "reference")]
     walker: Predictor,
     /// A file of known findings, or none to forgive nothing [default: the file for the machine]
@@ -123,7 +124,9 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
 fn replay_instead(why: &str, arguments: &CheckArguments) -> Result<ExitCode, Failure> {
     let is_automatic = arguments.machine == MachineKind::Auto;
 
-    if let Some(option) = arguments.first_option_of_machine() {
+    // Without a machine the time of a run by default is not missed.
+    let time = arguments.time.filter(|_| !is_automatic).map(|_| "--for");
+    if let Some(option) = arguments.first_option_of_machine().or(time) {
         let problem = format!("{option} needs a machine: the cases of the corpus are recorded");
         return Err(if is_automatic {
             Failure::machine(format!("no machine: {why}; {problem}"))

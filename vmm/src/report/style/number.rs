@@ -16,7 +16,7 @@ pub(in crate::report) fn with_commas(number: u64) -> String {
 }
 
 /// A number of cases with its noun: 1 case, 1,234 cases.
-pub(in crate::report) fn cases(number: u64) -> String {
+pub(crate) fn cases(number: u64) -> String {
     numbered(number, "case")
 }
 

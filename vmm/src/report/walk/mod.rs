@@ -19,7 +19,7 @@ use mmu_core::x86::format::{Bits32, EntryBits, EntryKind, FiveLevel, FourLevel, 
 use mmu_core::x86::semantics::{Cause, Denial, EntryError, Rights};
 use mmu_core::{
     Access, AccessKind, ControlState, Cr0, Cr4, Efer, Fault, PagingMode, PhysAddr, Prediction,
-    Rule, Segment, Translation, Vector, VirtAddr,
+    Rule, Segment, Translation, Vector, Vendor, VirtAddr,
 };
 use std::fmt::{self, Write};
 
@@ -36,8 +36,8 @@ pub fn explain(case: &Case, walker: WalkerSpec, attempt: Option<&Attempt>) -> St
         prediction.rules.extend(earlier.rules);
     }
 
-    // The last access is drawn, on the tables as software left them.
-    let last = case.accesses().pop().unwrap_or_else(|| case.clone());
+    // The last access is drawn, on the tables as all before it left them.
+    let last = last_access(case);
     describe_access(&mut text, &last);
     if is_walked(&prediction) {
         for (part, page) in pages(&last) {
@@ -62,6 +62,17 @@ pub fn explain(case: &Case, walker: WalkerSpec, attempt: Option<&Attempt>) -> St
 
     describe_prediction(&mut text, &prediction, walker);
     text
+}
+
+/// The access of a case as if it were alone, on the tables as the actions before it leave them: with what software
+/// stores, and with the A and D that the reference sets.
+pub fn last_access(case: &Case) -> Case {
+    let last = case.accesses().pop().unwrap_or_else(|| case.clone());
+    if case.is_sequence() {
+        Case { entries: steps::entries_before_last(case), ..last }
+    } else {
+        last
+    }
 }
 
 /// Whether the walker looks at the tables at all: a fault that leaves CR2 alone comes before the walk.
@@ -281,7 +292,11 @@ fn describe_access(text: &mut String, case: &Case) {
     line(text, &format!("{} paging, CR3={:#x}, {}", case.mode(), state.cr3, bits.join(", ")));
 
     let profile = case.profile;
-    let vendor = format!("{:?}", profile.vendor);
+    let vendor = match profile.vendor {
+        Vendor::Intel => "Intel",
+        Vendor::Amd => "AMD",
+        Vendor::Unknown => "any vendor",
+    };
     line(text, &format!("processor: {vendor}, MAXPHYADDR {}", profile.physical_address_bits));
     text.push('\n');
 }

@@ -8,7 +8,7 @@ use crate::report::style::table::line;
 use crate::verdict::{describe_action, describe_expectation};
 use crate::walker::WalkerSpec;
 use crosswalk_case::observation::Attempt;
-use crosswalk_case::{Action, Case, Invpcid};
+use crosswalk_case::{Action, Case, Invpcid, TableEntry};
 use crosswalk_guest::tables;
 use mmu_core::cache::{StructureEntry, TlbEntry};
 use mmu_core::memory::{OutsideMemory, TableMemoryMut, Unshared};
@@ -78,6 +78,15 @@ pub(in crate::report) fn steps(
         }
     };
     case.script().enumerate().map(step).collect()
+}
+
+/// The table entries of a sequence before its access, the last of its actions.
+pub(super) fn entries_before_last(case: &Case) -> Vec<TableEntry> {
+    let mut caches = Caches::new(case);
+    for action in &case.before {
+        caches.act(*action);
+    }
+    caches.memory.into_inner().entries
 }
 
 fn outcomes(prediction: &Prediction) -> Vec<String> {

@@ -61,7 +61,7 @@ fn test(class: &str, result: &RunResult) -> JunitTest {
 }
 
 /// A text in XML. XML 1.0 has no way to write most controls, nor the last two characters of the first plane; and not
-/// every reader of JUnit knows characters by their numbers.
+/// every reader of `JUnit` knows characters by their numbers.
 fn xml_text(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in printable(text).chars() {

@@ -2,7 +2,7 @@
 
 use crate::finding::Example;
 use crate::report::walk::steps::{CachedDrawing, StepDrawing, steps};
-use crate::report::walk::{end_in_words, flags, pages, split, step_in_words};
+use crate::report::walk::{end_in_words, flags, last_access, pages, split, step_in_words};
 use crate::walker::{Walker, WalkerSpec};
 use crosswalk_case::Case;
 use mmu_core::walk::Step;
@@ -66,9 +66,8 @@ pub(super) fn show(example: &Example) -> ShownExample {
     let case = &example.case;
     let steps =
         if case.is_sequence() { steps(case, WalkerSpec::Reference, None) } else { Vec::new() };
-    // The last access is drawn on the tables as software left them.
-    let last = case.accesses().pop();
-    let last = last.as_ref().unwrap_or(case);
+    // The last access is drawn on the tables as all before it left them.
+    let last = &last_access(case);
     let differs_at = example.place().map(|_| example.at);
     let is_walked = last.canonical_ends() == [true; 2];
     let pages = if is_walked { pages(last) } else { Vec::new() };
