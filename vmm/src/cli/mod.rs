@@ -22,6 +22,7 @@ mod case_file;
 mod corpus_file;
 mod cpu_time;
 mod failure;
+mod invocation;
 mod jail;
 mod live_socket;
 mod machine;
@@ -97,6 +98,7 @@ enum Invocation {
 /// Runs the program.
 pub fn main() -> ExitCode {
     cpu_time::start();
+    invocation::start();
     output::expect_size_limits();
 
     let command_line = CommandLine::try_parse().unwrap_or_else(|end| print_usage(&end));

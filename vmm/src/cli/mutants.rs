@@ -3,11 +3,12 @@
 use super::failure::Failure;
 use super::machine::{MachineArguments, MachineKind, OpenedMachine};
 use super::modes::offered;
-use super::output::print_beside_verdict;
+use super::output::{finish, print_beside_verdict};
 use super::progress;
 use super::time::{DEFAULT_TIME, parse_time};
 use crate::campaign::sampler::Sampler;
 use crate::mutation::{self, Limit, MutationProgress, MutationScore, Status};
+use crate::report::document::VerdictWord;
 use crate::report::{self, mutants};
 use crate::walker::{MUTANTS, UNREACHABLE};
 use crosswalk_machine::{Machine, MachineError};
@@ -69,14 +70,14 @@ pub(super) fn run(arguments: &MutantsArguments) -> Result<ExitCode, Failure> {
     let mut sampler = Sampler::new(seed, &modes, machine.capabilities());
     let score = run_with_bar(machine.as_mut(), &mut sampler, arguments.limit())?;
 
-    print_beside_verdict(&if arguments.json {
-        mutants::document(machine.as_ref(), seed, &score)
-    } else {
-        mutants::text(&score)
-    });
-
-    let missed = score.count(Status::Missed);
-    Ok(ExitCode::from(u8::from(missed > 0)))
+    let is_missed = score.count(Status::Missed) > 0;
+    let verdict = if is_missed { VerdictWord::Missed } else { VerdictWord::Caught };
+    Ok(finish(
+        arguments.json,
+        verdict.into(),
+        || mutants::document(machine.as_ref(), seed, &score),
+        || mutants::text(&score),
+    ))
 }
 
 fn run_with_bar(

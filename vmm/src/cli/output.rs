@@ -1,9 +1,11 @@
 //! What commands print and write.
 
 use super::failure::Failure;
+use super::invocation::invocation;
 use crate::campaign::Summary;
 use crate::conformance::score::CandidateScore;
 use crate::file;
+use crate::report::document::{Document, Ending, VerdictWord};
 use crate::report::{self, RunFacts, printable};
 use signal_hook::consts::SIGXFSZ;
 use std::io::{self, Write};
@@ -31,6 +33,18 @@ pub(super) fn print_beside_verdict(text: &str) {
 
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     end_unwritten(written);
+}
+
+/// Prints the document, or the text for people, and returns the exit code: the one that the document has.
+pub(super) fn finish<D: Document>(
+    json: bool,
+    ending: Ending,
+    document: impl FnOnce() -> D,
+    text: impl FnOnce() -> String,
+) -> ExitCode {
+    let report = if json { invocation().document(&document(), ending) } else { text() };
+    print_beside_verdict(&report);
+    ending.exit_code()
 }
 
 /// Ends the program if standard output could not be written, unless only nobody reads it.
@@ -83,39 +97,51 @@ pub(super) fn publish(
     json: bool,
     directory: Option<&Path>,
 ) -> Result<ExitCode, Failure> {
-    if let Some(directory) = directory {
-        write_report(facts, summary, directory)?;
-    }
-    print_beside_verdict(&if json {
-        report::run::json::document(facts, summary)
-    } else {
-        report::run::text::summary(facts, summary)
-    });
+    publish_ending(facts, summary, ending(facts, summary), json, directory)
+}
 
-    Ok(ExitCode::from(exit_code(facts, summary)))
+/// The same of a run that ends in another way than its results say.
+pub(super) fn publish_ending(
+    facts: &RunFacts<'_>,
+    summary: &Summary,
+    ending: Ending,
+    json: bool,
+    directory: Option<&Path>,
+) -> Result<ExitCode, Failure> {
+    if let Some(directory) = directory {
+        write_report(facts, summary, ending, directory)?;
+    }
+    Ok(finish(
+        json,
+        ending,
+        || report::run::json::document(facts, summary),
+        || report::run::text::summary(facts, summary),
+    ))
 }
 
 /// Writes the report of a run into a directory, as JSON and HTML.
 pub(super) fn write_report(
     facts: &RunFacts<'_>,
     summary: &Summary,
+    ending: Ending,
     directory: &Path,
 ) -> Result<(), Failure> {
     let document = report::run::json::document(facts, summary);
+    let document = invocation().document(&document, ending);
     replace_file(&directory.join("report.json"), document)?;
     replace_file(&directory.join("index.html"), report::run::html::page(facts, summary))
 }
 
-/// The exit code of a run: 3 if nothing was compared, 1 if the machine or the walker is wrong, else 0.
-pub(super) fn exit_code(facts: &RunFacts<'_>, summary: &Summary) -> u8 {
+/// How a run ends: nothing was compared, or the machine or the walker is wrong, or everything agrees.
+pub(super) fn ending(facts: &RunFacts<'_>, summary: &Summary) -> Ending {
     let is_silent = facts.candidate.is_some_and(CandidateScore::compared_nothing);
     if (summary.compared_nothing() || is_silent) && !is_empty_shard(facts, summary) {
-        return 3;
+        return VerdictWord::NothingCompared.into();
     }
 
     let is_candidate_wrong = facts.candidate.is_some_and(|score| !score.is_clean());
     let failed = summary.has_unknown_finding() || is_candidate_wrong;
-    u8::from(failed)
+    if failed { VerdictWord::Diverge.into() } else { VerdictWord::Agree.into() }
 }
 
 /// Whether it is one of so many shards of a run that no case was left for it.

@@ -5,7 +5,7 @@ use super::corpus_file::write_corpus;
 use super::failure::Failure;
 use super::machine::{MachineArguments, MachineKind, OpenedMachine};
 use super::modes::{offered, requested};
-use super::output::{check_replaceable, print};
+use super::output::{check_replaceable, finish, print};
 use super::progress;
 use crate::campaign::GivenCases;
 use crate::campaign::known::KnownSource;
@@ -17,6 +17,7 @@ use crate::finding::Findings;
 use crate::generate::{CaseName, SequenceUse};
 use crate::image::{CasesOfImage, ImagePlan};
 use crate::report::corpus::RecordedSection;
+use crate::report::document::VerdictWord;
 use crate::report::{self, corpus as corpus_report};
 use crate::walker::WalkerSpec;
 use crosswalk_case::Case;
@@ -143,13 +144,12 @@ pub(super) fn run(arguments: &RecordArguments) -> Result<ExitCode, Failure> {
     }
     let bytes = write_corpus(&arguments.out, &sections)?;
 
-    print(&if arguments.json {
-        corpus_report::recorded_document(&sections, bytes)
-    } else {
-        corpus_report::recorded_text(&arguments.out, &sections, bytes)
-    });
-
-    Ok(ExitCode::SUCCESS)
+    Ok(finish(
+        arguments.json,
+        VerdictWord::Done.into(),
+        || corpus_report::recorded_document(&sections, bytes),
+        || corpus_report::recorded_text(&arguments.out, &sections, bytes),
+    ))
 }
 
 /// Records what one machine does.

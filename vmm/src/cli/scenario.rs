@@ -2,8 +2,9 @@
 
 use super::failure::Failure;
 use super::machine::{MachineArguments, MachineKind, OpenedMachine};
-use super::output::print_beside_verdict;
+use super::output::finish;
 use crate::finding::known;
+use crate::report::document::VerdictWord;
 use crate::report::scenario::random::{self, NarratedRandomRuns, RandomRun};
 use crate::report::scenario::{self, NarratedScenarios};
 use crate::scenario::random::{Operation, operations, play, shrink};
@@ -105,32 +106,30 @@ fn parse_mode(text: &str) -> Result<PagingMode, &'static str> {
 /// The exit code is 0 when every claim holds and the machine agrees with the software, else 1.
 pub(super) fn run(arguments: &ScenarioArguments) -> Result<ExitCode, Failure> {
     let Some(selection) = arguments.name else {
-        print_beside_verdict(&if arguments.json {
-            scenario::json_list()
-        } else {
-            scenario::list()
-        });
-        return Ok(ExitCode::SUCCESS);
+        let ending = VerdictWord::Done.into();
+        return Ok(finish(arguments.json, ending, scenario::list_document, scenario::list));
     };
 
     let mut host = Host::open(arguments)?;
     let modes = host.modes(&arguments.mode)?;
-    let passed = match selection {
-        Asked::One(scenario) => run_stories(&mut host, &modes, &[scenario], arguments)?,
-        Asked::All => run_stories(&mut host, &modes, SCENARIOS, arguments)?,
-        Asked::Random => run_random(&mut host, &modes, arguments)?,
-    };
-
-    Ok(ExitCode::from(u8::from(!passed)))
+    match selection {
+        Asked::One(scenario) => run_stories(&mut host, &modes, &[scenario], arguments),
+        Asked::All => run_stories(&mut host, &modes, SCENARIOS, arguments),
+        Asked::Random => run_random(&mut host, &modes, arguments),
+    }
 }
 
-/// Runs scenarios in every mode. Returns whether all of them passed.
+fn verdict(passed: bool) -> VerdictWord {
+    if passed { VerdictWord::Passed } else { VerdictWord::Failed }
+}
+
+/// Runs scenarios in every mode.
 fn run_stories(
     host: &mut Host,
     modes: &[PagingMode],
     scenarios: &[Scenario],
     arguments: &ScenarioArguments,
-) -> Result<bool, Failure> {
+) -> Result<ExitCode, Failure> {
     let mut stories = Vec::new();
     for mode in modes {
         for scenario in scenarios {
@@ -143,22 +142,21 @@ fn run_stories(
         machine: host.compared_with(),
         why_none: &host.why_none,
     };
-    print_beside_verdict(&if arguments.json {
-        scenario::json(&narrated)
-    } else {
-        scenario::text(&narrated)
-    });
-
-    Ok(stories.iter().all(Story::passed))
+    let verdict = verdict(stories.iter().all(Story::passed));
+    Ok(finish(
+        arguments.json,
+        verdict.into(),
+        || scenario::document(&narrated),
+        || scenario::text(&narrated),
+    ))
 }
 
-/// Runs the same random operations in every mode, and shrinks those that fail. Returns whether none
-/// failed.
+/// Runs the same random operations in every mode, and shrinks those that fail.
 fn run_random(
     host: &mut Host,
     modes: &[PagingMode],
     arguments: &ScenarioArguments,
-) -> Result<bool, Failure> {
+) -> Result<ExitCode, Failure> {
     let seed = arguments.seed.unwrap_or_else(rand::random);
     let all = operations(seed, arguments.operations);
 
@@ -179,13 +177,12 @@ fn run_random(
         machine: host.compared_with(),
         why_none: &host.why_none,
     };
-    print_beside_verdict(&if arguments.json {
-        random::json(&narrated)
-    } else {
-        random::text(&narrated)
-    });
-
-    Ok(narrated.passed())
+    Ok(finish(
+        arguments.json,
+        verdict(narrated.passed()).into(),
+        || random::document(&narrated),
+        || random::text(&narrated),
+    ))
 }
 
 /// Where scenarios run: in software and, if there is one, on a machine.

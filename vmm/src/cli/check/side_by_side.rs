@@ -6,7 +6,8 @@ use super::finished::FinishedRun;
 use super::session::Session;
 use crate::cli::failure::Failure;
 use crate::cli::machine::MachineArguments;
-use crate::cli::output::{exit_code, print_beside_verdict, write_report};
+use crate::cli::output::{ending, finish, print_beside_verdict, write_report};
+use crate::report::document::{Ending, VerdictWord};
 use crate::report::run::side_by_side::{self, ComparedRun};
 use crate::report::run::text;
 use std::process::ExitCode;
@@ -42,12 +43,12 @@ pub(super) fn run(
         .iter()
         .map(|(name, run)| ComparedRun { name, facts: run.facts(), summary: &run.summary })
         .collect();
-    print_beside_verdict(&if arguments.json {
-        side_by_side::document(&compared)
-    } else {
-        side_by_side::text(&compared)
-    });
-    Ok(ExitCode::from(gravest(&compared)))
+    Ok(finish(
+        arguments.json,
+        gravest(&compared),
+        || side_by_side::document(&compared),
+        || side_by_side::text(&compared),
+    ))
 }
 
 /// Runs on one machine, and prints its report unless one document for all follows.
@@ -60,7 +61,8 @@ fn run_one(arguments: &CheckArguments) -> Result<FinishedRun, Failure> {
 
     let run = session.finish()?;
     if let Some(directory) = &arguments.report {
-        write_report(&run.facts(), &run.summary, directory)?;
+        let ending = ending(&run.facts(), &run.summary);
+        write_report(&run.facts(), &run.summary, ending, directory)?;
     }
     if !arguments.json {
         print_beside_verdict(&(text::summary(&run.facts(), &run.summary) + "\n"));
@@ -68,7 +70,8 @@ fn run_one(arguments: &CheckArguments) -> Result<FinishedRun, Failure> {
     Ok(run)
 }
 
-/// The gravest exit code: nothing was compared, then a divergence, then none.
-fn gravest(runs: &[ComparedRun<'_>]) -> u8 {
-    runs.iter().map(|run| exit_code(&run.facts, run.summary)).max().unwrap_or(3)
+/// The gravest end: nothing was compared, then a divergence, then none.
+fn gravest(runs: &[ComparedRun<'_>]) -> Ending {
+    let endings = runs.iter().map(|run| ending(&run.facts, run.summary));
+    endings.max_by_key(|ending| ending.exit()).unwrap_or(VerdictWord::NothingCompared.into())
 }
