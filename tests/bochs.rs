@@ -146,7 +146,10 @@ fn without_bochs_there_is_no_machine() {
 fn machines_lists_its_processors() {
     require_program!("bochs-bin");
     let offers = run(&["machines", "--json"]).json();
-    let bochs = list(&offers).iter().find(|offer| offer["kind"] == "bochs").expect("it is listed");
+    let bochs = list(&offers["machines"])
+        .iter()
+        .find(|offer| offer["kind"] == "bochs")
+        .expect("it is listed");
     assert_eq!(bochs["available"], true);
     assert!(list(&bochs["models"]).iter().any(|model| model == "ryzen"), "{bochs}");
     run(&["machines"]).expect_80_columns();

@@ -69,7 +69,7 @@ fn shards_add_up_to_the_whole_run() {
             .json();
         assert_same_results(&merged, &whole);
         assert_eq!(merged["complete"], true);
-        assert_eq!(merged["combinations"].is_u64(), cases.contains("exhaustive"));
+        assert_eq!(merged["combinations"].is_string(), cases.contains("exhaustive"));
         assert_eq!(merged["shard"]["parts"], json!([0, 1, 2]));
         assert_eq!(read_report(&sandbox.path().join("sum/report.json")), merged);
 
@@ -199,7 +199,7 @@ fn an_interrupted_run_writes_its_whole_report() {
 
         // It resumes with the same seed, and its time is counted.
         let resumed = check(&sandbox, "--report r --resume --for 1ms").expect_code(0).json();
-        assert_eq!(resumed["seed"], 4);
+        assert_eq!(resumed["seed"], "4");
         assert_eq!(resumed["totals"]["case_set"], report["totals"]["case_set"]);
     }
 }

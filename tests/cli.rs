@@ -177,10 +177,10 @@ fn machines_reports_to_scripts_why_kvm_is_not_available() {
         return skip("unshare", "another /dev cannot be mounted here");
     };
     let offers = output.expect_code(3).json();
-    assert_eq!(offers[0]["kind"], "kvm");
-    assert_eq!(offers[0]["available"], false);
+    assert_eq!(offers["machines"][0]["kind"], "kvm");
+    assert_eq!(offers["machines"][0]["available"], false);
 
-    let reason = support::report::text(&offers[0]["reason"]);
+    let reason = support::report::text(&offers["machines"][0]["reason"]);
     assert!(reason.contains("there is no /dev/kvm"), "{reason}");
 }
 

@@ -7,7 +7,7 @@ use support::{ProgramOutput, Sandbox, case_json, count, finding, require_qemu};
 
 /// The case of a known finding, as the program has it.
 fn case_of(id: &str) -> Value {
-    support::run(&["findings", id, "--json"]).expect_code(0).json()[0]["case"].clone()
+    support::run(&["findings", id, "--json"]).expect_code(0).json()["findings"][0]["case"].clone()
 }
 
 fn on_qemu(sandbox: &Sandbox, command: &str, cases: &[&str], options: &[&str]) -> ProgramOutput {

@@ -217,7 +217,7 @@ fn judge_reports_as_check_does() {
     assert_eq!(report["machine"]["kind"], "image");
     assert_eq!(report["machine"]["flavour"], "tcg");
     assert_eq!(report["complete"], true);
-    assert_eq!(report["seed"], 7);
+    assert_eq!(report["seed"], "7");
     assert_eq!(count(&report["totals"], "cases"), 6000);
     for mode in list(&report["modes"]) {
         let observed = count(mode, "cases") - count(mode, "unsupported");

@@ -177,7 +177,7 @@ fn parts(jail: &Value) -> Vec<(String, bool)> {
 /// Whether a walker's jail has these parts here.
 fn has(names: &[&str]) -> bool {
     let offers = ProgramOutput::of(&mut Sandbox::new().command(&["machines", "--json"])).json();
-    let parts = parts(&offers[0]["walkers_jail"]);
+    let parts = parts(&offers["machines"][0]["walkers_jail"]);
     let has_all = names.iter().all(|name| parts.contains(&((*name).to_owned(), true)));
     if !has_all {
         skip("jail", &format!("this host has not all of {names:?}"));
@@ -203,7 +203,7 @@ fn run_as_nobody(sandbox: &Sandbox, arguments: &[&str]) -> ProgramOutput {
 #[test]
 fn machines_lists_the_parts_of_every_jail() {
     let offers = ProgramOutput::of(&mut Sandbox::new().command(&["machines", "--json"])).json();
-    for offer in offers.as_array().expect("a list") {
+    for offer in offers["machines"].as_array().expect("a list") {
         let walkers = parts(&offer["walkers_jail"]);
         for name in ["no-new-privileges", "capabilities", "seccomp", "landlock", "namespaces"] {
             assert!(walkers.iter().any(|(part, _)| part == name), "{name}: {walkers:?}");
@@ -221,8 +221,8 @@ fn machines_lists_the_parts_of_every_jail() {
 fn without_a_jail_machines_and_reports_say_so() {
     require_qemu!();
     let offers = run(&["machines", "--no-jail", "--json"]).expect_code(0).json();
-    assert_eq!(offers[1]["jail"]["on"], false);
-    assert_eq!(offers[1]["walkers_jail"]["on"], false);
+    assert_eq!(offers["machines"][1]["jail"]["on"], false);
+    assert_eq!(offers["machines"][1]["walkers_jail"]["on"], false);
 
     let check = ["check", "--machine", "qemu", "--cases", "500", "--seed", "1"];
     let free = run(&[&check[..], &["--no-jail"]].concat()).expect_code(0);
@@ -516,7 +516,7 @@ fn a_host_without_namespaces_is_told() {
         return skip("jail", &format!("no such host can be made here: {}", why.trim()));
     };
 
-    let qemu = &offers[1];
+    let qemu = &offers["machines"][1];
     assert_eq!(qemu["available"], true, "{qemu}");
     let parts = qemu["jail"]["parts"].as_array().expect("a list");
     let namespaces = parts.iter().find(|part| part["part"] == "namespaces").expect("it is listed");

@@ -32,7 +32,9 @@ pub(crate) fn without_chance(mut report: Value) -> Value {
 
     let is_software = matches!(report["machine"]["flavour"].as_str(), Some("pvm" | "tcg"));
     let fields = report.as_object_mut().expect("an object");
-    fields.remove("jobs");
+    for chance in ["jobs", "started", "command"] {
+        fields.remove(chance);
+    }
     if !is_software {
         fields.remove("choices");
     }

@@ -53,7 +53,8 @@ fn an_edited_journal_is_refused_at_its_line() {
     require_kvm!();
     let sandbox = Sandbox::new();
     let good = journal(&sandbox);
-    merge(&sandbox, &forge(&good, "\"seed\":3", "\"seed\":3")).expect_code(0);
+    // A seed is a string. It was a number once.
+    merge(&sandbox, &forge(&good, "\"seed\":\"3\"", "\"seed\":3")).expect_code(0);
 
     for (from, to, words) in [
         ("\"format\":3", "\"format\":4", "journal.jsonl, line 1: expected format 3"),

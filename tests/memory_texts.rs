@@ -289,7 +289,7 @@ fn what_many_tables_have_is_put_together() {
     let totals = &maps["totals"];
     // The PDPT, a directory, its page tables, and 16 directories.
     assert_eq!((&totals["tables"], &totals["reserved"]), (&json!(530), &json!(16 * 512)));
-    assert_eq!((&totals["bytes"], &totals["complete"]), (&json!(1 << 30), &json!(true)));
+    assert_eq!((&totals["bytes"], &totals["complete"]), (&json!("1073741824"), &json!(true)));
     let stats = sandbox.run(&["maps", "guest.elf", "--stats"]).expect_code(0).stdout;
     assert!(stats.contains("\nsrwx      1 GiB\n\n"), "{stats}");
 
@@ -466,7 +466,7 @@ fn the_totals_of_a_filter_are_told_apart() {
         let document = sandbox.run(&[&["maps", "guest.elf", "--json"], options].concat()).json();
         (document["totals"]["passed_pages"].clone(), document["totals"]["passed_bytes"].clone())
     };
-    assert_eq!(totals(&["--filter", "w,x"]), (json!(1), json!(4096)));
+    assert_eq!(totals(&["--filter", "w,x"]), (json!(1), json!("4096")));
     assert_eq!(totals(&[]), (Value::Null, Value::Null));
 }
 

@@ -145,7 +145,11 @@ fn a_plain_vmm_starts_an_image_by_both_entries() {
     require_kvm!();
     let sandbox = Sandbox::new();
     let machines = sandbox.run(&["machines", "--json"]).json();
-    let kvm = machines.as_array().expect("a list").iter().find(|offer| offer["kind"] == "kvm");
+    let kvm = machines["machines"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .find(|offer| offer["kind"] == "kvm");
     let machine = &kvm.expect("kvm is listed")["machine"];
     let [vendor, bits, features] =
         ["vendor", "max_physical_address", "features"].map(|field| machine[field].to_string());

@@ -122,9 +122,10 @@ fn several_qemus_are_recorded_explained_and_listed() {
 
     let machines =
         sandbox.run(&[&["machines", "--json"], &both[..]].concat()).expect_code(0).json();
-    let kinds: Vec<_> = list(&machines).iter().map(|offer| text(&offer["kind"])).collect();
+    let kinds: Vec<_> =
+        list(&machines["machines"]).iter().map(|offer| text(&offer["kind"])).collect();
     assert_eq!(kinds, ["kvm", "qemu", "qemu", "bochs", "v86"]);
-    for offer in &list(&machines)[1..3] {
+    for offer in &list(&machines["machines"])[1..3] {
         assert!(text(&offer["machine"]["version"]).starts_with("QEMU "), "{offer}");
     }
 }

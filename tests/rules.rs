@@ -20,9 +20,14 @@ fn a_rule_is_explained_with_its_manual_and_a_case() {
 #[test]
 fn all_rules_are_listed_once() {
     let rules = run(&["rules", "--json"]).expect_code(0).json();
-    let ids: Vec<_> = list(&rules).iter().map(|rule| rule["id"].as_str().unwrap_or("")).collect();
+    let ids: Vec<_> =
+        list(&rules["rules"]).iter().map(|rule| rule["id"].as_str().unwrap_or("")).collect();
     assert_eq!(ids.len(), 55);
-    assert!(list(&rules).iter().all(|rule| rule["manual"].as_str().is_some_and(|m| !m.is_empty())));
+    assert!(
+        list(&rules["rules"])
+            .iter()
+            .all(|rule| rule["manual"].as_str().is_some_and(|m| !m.is_empty()))
+    );
     run(&["rules"]).expect_code(0).expect_80_columns();
     let wrong = run(&["rules", "CODE-99"]).expect_code(2);
     assert!(wrong.stderr.contains("CODE-99"), "{}", wrong.stderr);

@@ -164,14 +164,20 @@ fn without_v86_there_is_no_machine() {
 fn machines_lists_it() {
     let packages = require_v86!();
     let offers = run_with(&packages, &Sandbox::new(), &["machines", "--json"]).json();
-    let v86 = list(&offers).iter().find(|offer| offer["kind"] == "v86").expect("it is listed");
+    let v86 = list(&offers["machines"])
+        .iter()
+        .find(|offer| offer["kind"] == "v86")
+        .expect("it is listed");
     assert_eq!(v86["available"], true);
     assert!(text(&v86["emulator"]).starts_with("v86 0."), "{v86}");
 
     let nowhere = Sandbox::new();
     let mut command = nowhere.command(&["machines", "--json"]);
     let offers = ProgramOutput::of(command.env("PATH", nowhere.path())).json();
-    let v86 = list(&offers).iter().find(|offer| offer["kind"] == "v86").expect("it is listed");
+    let v86 = list(&offers["machines"])
+        .iter()
+        .find(|offer| offer["kind"] == "v86")
+        .expect("it is listed");
     assert!(text(&v86["reason"]).contains("Node.js"), "{v86}");
 }
 

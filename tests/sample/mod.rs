@@ -173,7 +173,7 @@ fn is_here(need: &str, place: &str) -> bool {
 fn machine(kind: &str) -> &'static Value {
     static MACHINES: OnceLock<Value> = OnceLock::new();
     let machines = MACHINES.get_or_init(|| support::run(&["machines", "--json"]).json());
-    let offers = machines.as_array().expect("a list of machines");
+    let offers = machines["machines"].as_array().expect("a list of machines");
     let offer = offers.iter().find(|offer| offer["kind"] == kind).expect("a machine of this kind");
     &offer["machine"]
 }

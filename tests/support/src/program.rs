@@ -83,11 +83,18 @@ impl ProgramOutput {
         line
     }
 
-    /// Asserts that standard output is exactly one JSON document, and returns it.
+    /// Asserts that standard output is exactly one JSON document with its top, and returns it.
     #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout)
-            .unwrap_or_else(|error| panic!("{error} in standard output: {}", self.stdout))
+        let document: Value = serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("{error} in standard output: {}", self.stdout));
+
+        assert_eq!(document["exit"].as_i64(), self.code.map(i64::from), "{document}");
+        for member in ["version", "started", "verdict"] {
+            assert!(document[member].is_string(), "{member} of {document}");
+        }
+        assert_eq!(document["command"][0], "crosswalk", "{document}");
+        document
     }
 
     /// Asserts that standard output fits a terminal of 80 columns.

@@ -50,7 +50,7 @@ pub fn assert_report(report: &Value) {
         report,
         &[
             ("machine", "object"),
-            ("seed", "count"),
+            ("seed", "text"),
             ("walker", "text"),
             ("modes", "list"),
             ("rules", "object"),

@@ -18,6 +18,7 @@
 )]
 
 mod action;
+mod decimal;
 mod hex;
 mod instruction;
 mod memory;
@@ -29,6 +30,7 @@ mod size;
 mod text;
 
 pub use action::{AccessStep, Action, Invpcid};
+pub use decimal::Decimal;
 pub use hex::Hex;
 pub use plain::{plain_state, shared_entries};
 pub use several::{MAX_PARTS, Moved, Operands, SAVED_AREA, SAVED_REGISTERS};

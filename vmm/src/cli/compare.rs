@@ -1,12 +1,13 @@
 //! `crosswalk compare`: machines beside the manuals and beside each other, from what was recorded.
 
 use super::failure::Failure;
-use super::output::{check_replaceable, print_beside_verdict, replace_file};
+use super::output::{check_replaceable, finish, replace_file};
 use super::progress;
 use crate::campaign::known::KnownSource;
 use crate::conformance::machines::{MachineTable, TableBuilder};
 use crate::corpus::read::CorpusReader;
 use crate::report::compare;
+use crate::report::document::VerdictWord;
 use mmu_core::PagingMode;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -48,18 +49,18 @@ pub(super) fn run(arguments: &CompareArguments) -> Result<ExitCode, Failure> {
     if let Some(page) = &arguments.page {
         replace_file(page, compare::page(&table))?;
     }
-    print_beside_verdict(&if arguments.json {
-        compare::document(&table)
-    } else {
-        compare::text(&table)
-    });
-
     let is_unknown = table.machines.iter().any(|machine| machine.unknown > 0);
-    Ok(ExitCode::from(match (table.shared, is_unknown) {
-        (0, _) => 3,
-        (_, true) => 1,
-        (_, false) => 0,
-    }))
+    let verdict = match (table.shared, is_unknown) {
+        (0, _) => VerdictWord::NothingCompared,
+        (_, true) => VerdictWord::Diverge,
+        (_, false) => VerdictWord::Agree,
+    };
+    Ok(finish(
+        arguments.json,
+        verdict.into(),
+        || compare::document(&table),
+        || compare::text(&table),
+    ))
 }
 
 fn read_table(arguments: &CompareArguments) -> Result<MachineTable, Failure> {

@@ -2,12 +2,13 @@
 
 use super::failure::Failure;
 use super::jail::JailArguments;
-use super::output::{check_replaceable, print, replace_file};
+use super::output::{check_replaceable, finish, replace_file};
 use super::progress;
 use crate::campaign::predictor::Predictor;
 use crate::conformance::{Subject, Table, adapters, beside_this_program};
 use crate::corpus::read::{CorpusItem, CorpusReader};
 use crate::report::conformance;
+use crate::report::document::VerdictWord;
 use crate::verdict::{self, Verdict};
 use crate::walker::WalkerSpec;
 use mmu_core::Reference;
@@ -51,13 +52,12 @@ pub(super) fn run(arguments: &ConformanceArguments) -> Result<ExitCode, Failure>
     if let Some(page) = &arguments.page {
         replace_file(page, conformance::page(&corpus, &table))?;
     }
-    print(&if arguments.json {
-        conformance::document(&corpus, &table)
-    } else {
-        conformance::text(&corpus, &table)
-    });
-
-    Ok(ExitCode::SUCCESS)
+    Ok(finish(
+        arguments.json,
+        VerdictWord::Done.into(),
+        || conformance::document(&corpus, &table),
+        || conformance::text(&corpus, &table),
+    ))
 }
 
 /// The walkers to ask: the reference, the adapters, and those given by `--walker`.

@@ -1,8 +1,9 @@
 //! `crosswalk findings`: the known findings of machines.
 
 use super::failure::Failure;
-use super::output::print;
+use super::output::finish;
 use crate::finding::known::{self, KnownFinding};
+use crate::report::document::VerdictWord;
 use crate::report::findings;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -58,12 +59,8 @@ pub(super) fn run(arguments: &FindingsArguments) -> Result<ExitCode, Failure> {
     let by_id = |(_, known): &(String, Vec<KnownFinding>)| {
         known.iter().all(|known| names.contains(&known.id))
     };
-    print(&if arguments.json {
-        findings::document(&wanted)
-    } else if !names.is_empty() && wanted.iter().all(by_id) {
-        findings::descriptions(&wanted)
-    } else {
-        findings::text(&wanted)
-    });
-    Ok(ExitCode::SUCCESS)
+    let is_by_id = !names.is_empty() && wanted.iter().all(by_id);
+    let text = || if is_by_id { findings::descriptions(&wanted) } else { findings::text(&wanted) };
+    let ending = VerdictWord::Done.into();
+    Ok(finish(arguments.json, ending, || findings::document(&wanted), text))
 }

@@ -1,8 +1,9 @@
 //! `crosswalk geometry`: the textbook's arithmetic of page tables.
 
 use super::failure::Failure;
-use super::output::print;
+use super::output::finish;
 use crate::geometry::{Geometry, GeometryError, Levels, Parameters};
+use crate::report::document::VerdictWord;
 use crate::report::geometry::{self, Configuration};
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -92,11 +93,17 @@ fn size(text: &str) -> Result<u128, &'static str> {
 }
 
 pub(super) fn run(arguments: &GeometryArguments) -> Result<ExitCode, Failure> {
-    print(&output(arguments).map_err(|error| Failure::Input(sentence(&error)))?);
-    Ok(ExitCode::SUCCESS)
+    let configurations =
+        configurations(arguments).map_err(|error| Failure::Input(sentence(&error)))?;
+    Ok(finish(
+        arguments.json,
+        VerdictWord::Done.into(),
+        || geometry::document(&configurations),
+        || geometry::text(&configurations),
+    ))
 }
 
-fn output(arguments: &GeometryArguments) -> Result<String, GeometryError> {
+fn configurations(arguments: &GeometryArguments) -> Result<Vec<Configuration>, GeometryError> {
     let configurations = geometries(arguments)?.into_iter().map(|geometry| {
         let levels = match &arguments.levels {
             // Those that are possible: a small space may have too few bits for five.
@@ -105,13 +112,7 @@ fn output(arguments: &GeometryArguments) -> Result<String, GeometryError> {
         };
         Ok(Configuration { geometry, levels })
     });
-    let configurations = configurations.collect::<Result<Vec<_>, _>>()?;
-
-    Ok(if arguments.json {
-        geometry::json(&configurations)
-    } else {
-        geometry::text(&configurations)
-    })
+    configurations.collect()
 }
 
 /// The geometry that the options describe; without options, the textbook's examples.
@@ -162,7 +163,7 @@ mod tests {
         arguments: GeometryArguments,
     }
 
-    /// The output, or the error: clap's, or the sentence after `crosswalk: `.
+    /// The text, or the error: clap's, or the sentence after `crosswalk: `.
     fn geometry(options: &str) -> Result<String, String> {
         let words = ["geometry"].into_iter().chain(options.split_whitespace());
 
@@ -171,7 +172,8 @@ mod tests {
             error.to_string()
         });
 
-        output(&parsed?.arguments).map_err(|error| sentence(&error))
+        let configurations = configurations(&parsed?.arguments);
+        configurations.map(|all| geometry::text(&all)).map_err(|error| sentence(&error))
     }
 
     fn headings(options: &str) -> Vec<String> {
@@ -186,8 +188,6 @@ mod tests {
         assert_eq!(headings(""), both);
         assert_eq!(headings("--bits 32"), both[..1]);
         assert_eq!(headings("--bits 64"), both[1..]);
-        let json: serde_json::Value = serde_json::from_str(&geometry("--json").unwrap()).unwrap();
-        assert_eq!(json["configurations"].as_array().map(Vec::len), Some(2));
     }
 
     #[test]

@@ -4,10 +4,11 @@ use super::case_file::read_cases;
 use super::failure::Failure;
 use super::judge::open_log;
 use super::number::{parse_count, parse_seed};
-use super::output::{check_replaceable, print, replace_file};
+use super::output::{check_replaceable, finish, replace_file};
 use super::profile::ProfileArgument;
 use crate::generate::{CaseName, FullCaseName, SequenceUse};
 use crate::image::{CasesOfImage, ImagePlan, NoImage};
+use crate::report::document::VerdictWord;
 use crate::report::image as report;
 use crosswalk_machine::LeftOut;
 use crosswalk_machine::tape::{disk, executable};
@@ -69,12 +70,12 @@ pub(super) fn run(arguments: &ImageArguments) -> Result<ExitCode, Failure> {
     replace_file(&arguments.out, &file)?;
 
     let out = &arguments.out;
-    print(&if arguments.json {
-        report::document(&image, file.len())
-    } else {
-        report::text(out, &image, file.len())
-    });
-    Ok(ExitCode::SUCCESS)
+    Ok(finish(
+        arguments.json,
+        VerdictWord::Done.into(),
+        || report::document(&image, file.len()),
+        || report::text(out, &image, file.len()),
+    ))
 }
 
 /// Why there is no image.

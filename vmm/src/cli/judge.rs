@@ -3,7 +3,7 @@
 use super::corpus_file::write_corpus;
 use super::cpu_time::cpu_seconds;
 use super::failure::{Failure, print_error};
-use super::output::{check_replaceable, lock_report, print_beside_verdict, publish};
+use super::output::{check_replaceable, finish, lock_report, print_beside_verdict, publish_ending};
 use super::output_arguments::OutputArguments;
 use super::profile::ProfileArgument;
 use crate::campaign::journal::{RunLine, RunOptions};
@@ -17,7 +17,9 @@ use crate::finding::{Finding, known};
 use crate::generate::{Generator, SequenceUse, Shard};
 use crate::image::{CasesOfImage, HeadLine, ImagePlan};
 use crate::report::corpus::RecordedSection;
+use crate::report::document::VerdictWord;
 use crate::report::image::{CaseEnd, ShownCase};
+use crate::report::run::conclusion::Conclusion;
 use crate::report::{self, Resuming, RunFacts, image};
 use crate::verdict::{self, Verdict};
 use crate::walker::WalkerSpec;
@@ -332,8 +334,13 @@ impl<'a> Judge<'a> {
             cpu_seconds: cpu_seconds(),
         };
         let _lock = self.arguments.report.as_deref().map(lock_report).transpose()?;
-        let code =
-            publish(&facts, &summary, "", self.arguments.output, self.arguments.report.as_deref())?;
+        let cut_off = machine.end().filter(|_| !is_complete);
+        let JudgeArguments { output, report, .. } = self.arguments;
+        let ending = match cut_off {
+            Some(_) if !summary.has_unknown_finding() => VerdictWord::CutOff.into(),
+            _ => Conclusion::of(&facts, &summary).ending(output.allow_incomplete),
+        };
+        let code = publish_ending(&facts, &summary, "", ending, *output, report.as_deref())?;
 
         let (skipped, lacking) = machine.skipped();
         if skipped > 0 {
@@ -342,14 +349,11 @@ impl<'a> Judge<'a> {
                 image::describe_skipped(skipped, batches, &lacking)
             ));
         }
-        match machine.end() {
-            Some(end) if !is_complete => {
-                let problem = image::describe_end(end, batches);
-                print_error(&format!("{name}, line {}: {problem}", machine.line()));
-                Ok(if summary.has_unknown_finding() { code } else { ExitCode::from(3) })
-            }
-            _ => Ok(code),
+        if let Some(end) = cut_off {
+            let problem = image::describe_end(end, batches);
+            print_error(&format!("{name}, line {}: {problem}", machine.line()));
         }
+        Ok(code)
     }
 
     fn run_line(&self, plan: &ImagePlan) -> RunLine {
@@ -410,19 +414,23 @@ impl<'a> Judge<'a> {
             shown.push(ShownCase { case, end: CaseEnd::Tried(attempt) });
         }
 
-        print_beside_verdict(&if self.arguments.output.is_text() {
-            image::cases_text(&shown)
-        } else {
-            image::cases_document(&self.identity, &self.ran_on, &shown)
-        });
-        match machine.end().filter(|_| shown.len() < cases.len()) {
-            Some(end) => {
-                let problem = image::describe_end(end, cases.len() as u32);
-                let problem = format!("{name}, line {}: {problem}", machine.line());
-                Err(Failure::machine(problem))
-            }
-            None => Ok(ExitCode::from(u8::from(!is_known))),
+        let cut_off = machine.end().filter(|_| shown.len() < cases.len());
+        let verdict = match cut_off {
+            Some(_) => VerdictWord::CutOff,
+            None if is_known => VerdictWord::Agree,
+            None => VerdictWord::Diverge,
+        };
+        let code = finish(
+            !self.arguments.output.is_text(),
+            verdict.into(),
+            || image::cases_document(&self.identity, &self.ran_on, &shown),
+            || image::cases_text(&shown),
+        );
+        if let Some(end) = cut_off {
+            let problem = image::describe_end(end, cases.len() as u32);
+            print_error(&format!("{name}, line {}: {problem}", machine.line()));
         }
+        Ok(code)
     }
 
     /// Records a corpus from the log.

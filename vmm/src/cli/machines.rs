@@ -2,7 +2,8 @@
 
 use super::failure::Failure;
 use super::machine::{MachineArguments, MachineKind};
-use super::output::print_beside_verdict;
+use super::output::finish;
+use crate::report::document::VerdictWord;
 use crate::report::{self, BootedOffer};
 use crosswalk_machine::Machine;
 use crosswalk_machine::booted::bochs::BochsProgram;
@@ -61,12 +62,12 @@ pub(super) fn run(arguments: &MachinesArguments) -> Result<ExitCode, Failure> {
                 .map_err(|error| error.to_string()),
         },
     ];
-    print_beside_verdict(&if arguments.json {
-        report::run::json::machines(&offers, &booted, &walkers)
-    } else {
-        report::machines::text(&offers, &booted, &walkers)
-    });
-
     let works = opened.iter().any(|(_, opened)| opened.is_ok());
-    Ok(ExitCode::from(if works { 0 } else { 3 }))
+    let verdict = if works { VerdictWord::Done } else { VerdictWord::NoMachine };
+    Ok(finish(
+        arguments.json,
+        verdict.into(),
+        || report::run::json::machines(&offers, &booted, &walkers),
+        || report::machines::text(&offers, &booted, &walkers),
+    ))
 }

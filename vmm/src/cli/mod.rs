@@ -27,6 +27,7 @@ mod corpus_file;
 mod cpu_time;
 mod failure;
 mod help;
+mod invocation;
 mod jail;
 mod live_socket;
 mod machine;
@@ -133,6 +134,7 @@ enum Invocation {
 /// Runs the program.
 pub fn main() -> ExitCode {
     cpu_time::start();
+    invocation::start();
     output::expect_size_limits();
     output::fit_terminal();
 

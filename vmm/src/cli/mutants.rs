@@ -4,12 +4,13 @@ use super::failure::Failure;
 use super::machine::{MachineArguments, MachineKind, OpenedMachine};
 use super::modes::offered;
 use super::number::{parse_count, parse_seed};
-use super::output::print_beside_verdict;
+use super::output::{finish, print_beside_verdict};
 use super::progress;
-use super::stop_flag::{INCOMPLETE, goes_on, stop_flag, was_stopped};
+use super::stop_flag::{goes_on, stop_flag, was_stopped};
 use super::time::{DEFAULT_TIME, parse_time};
 use crate::campaign::sampler::Sampler;
 use crate::mutation::{self, Limit, MutationProgress, MutationScore, Status};
+use crate::report::document::VerdictWord;
 use crate::report::{self, mutants};
 use crate::walker::{MUTANTS, UNREACHABLE};
 use crosswalk_machine::{Machine, MachineError};
@@ -73,18 +74,21 @@ pub(super) fn run(arguments: &MutantsArguments) -> Result<ExitCode, Failure> {
     let stop = stop_flag()?;
     let score = run_with_bar(machine.as_mut(), &mut sampler, arguments.limit(), &stop)?;
 
-    print_beside_verdict(&if arguments.json {
-        mutants::document(machine.as_ref(), seed, &score)
+    let is_missed = score.count(Status::Missed) > 0;
+    let verdict = if was_stopped(&stop, score.cases) {
+        // What was missed until then says nothing.
+        VerdictWord::Incomplete
+    } else if is_missed {
+        VerdictWord::Missed
     } else {
-        mutants::text(&score)
-    });
-
-    // What was missed until then says nothing.
-    if was_stopped(&stop, score.cases) {
-        return Ok(ExitCode::from(INCOMPLETE));
-    }
-    let missed = score.count(Status::Missed);
-    Ok(ExitCode::from(u8::from(missed > 0)))
+        VerdictWord::Caught
+    };
+    Ok(finish(
+        arguments.json,
+        verdict.into(),
+        || mutants::document(machine.as_ref(), seed, &score),
+        || mutants::text(&score),
+    ))
 }
 
 fn run_with_bar(

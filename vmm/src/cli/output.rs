@@ -1,9 +1,11 @@
 //! What commands print and write.
 
 use super::failure::Failure;
+use super::invocation::invocation;
 use super::output_arguments::{Format, OutputArguments};
 use crate::campaign::Summary;
 use crate::file::{self, LockedDirectory};
+use crate::report::document::{Document, Ending};
 use crate::report::run::conclusion::Conclusion;
 use crate::report::run::formats;
 use crate::report::{self, RunFacts, printable, set_width};
@@ -35,6 +37,18 @@ pub(super) fn print_beside_verdict(text: &str) {
 
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     end_unwritten(written);
+}
+
+/// Prints the document, or the text for people, and returns the exit code: the one that the document has.
+pub(super) fn finish<D: Document>(
+    json: bool,
+    ending: Ending,
+    document: impl FnOnce() -> D,
+    text: impl FnOnce() -> String,
+) -> ExitCode {
+    let report = if json { invocation().document(&document(), ending) } else { text() };
+    print_beside_verdict(&report);
+    ending.exit_code()
 }
 
 /// Ends the program if standard output could not be written, unless only nobody reads it.
@@ -114,24 +128,35 @@ pub(super) fn publish(
     output: OutputArguments,
     directory: Option<&Path>,
 ) -> Result<ExitCode, Failure> {
+    let ending = Conclusion::of(facts, summary).ending(output.allow_incomplete);
+    publish_ending(facts, summary, heading, ending, output, directory)
+}
+
+/// The same of a run that ends in another way than its results say.
+pub(super) fn publish_ending(
+    facts: &RunFacts<'_>,
+    summary: &Summary,
+    heading: &str,
+    ending: Ending,
+    output: OutputArguments,
+    directory: Option<&Path>,
+) -> Result<ExitCode, Failure> {
     if let Some(directory) = directory {
-        write_report(facts, summary, directory)?;
+        write_report(facts, summary, ending, directory)?;
     }
 
     match output.format() {
         Format::Text => {
-            output.colour.print(&report::run::text::summary(
-                facts,
-                summary,
-                heading,
-                output.detail(),
-            ));
+            let text = report::run::text::summary(facts, summary, heading, output.detail());
+            output.colour.print(&text);
         }
-        Format::Json => print_beside_verdict(&report::run::json::document(facts, summary)),
+        Format::Json => {
+            let document = report::run::json::document(facts, summary);
+            print_beside_verdict(&invocation().document(&document, ending));
+        }
         Format::Junit => print_beside_verdict(&formats::junit::document(facts, summary)),
         Format::Sarif => {
-            let allow_incomplete = output.allow_incomplete;
-            print_beside_verdict(&formats::sarif::document(facts, summary, allow_incomplete));
+            print_beside_verdict(&formats::sarif::document(facts, summary, ending));
         }
         Format::Markdown => print_beside_verdict(&formats::markdown::page(facts, summary)),
         Format::Github => {
@@ -139,9 +164,7 @@ pub(super) fn publish(
             add_to_step_summary(&formats::markdown::page(facts, summary))?;
         }
     }
-
-    let conclusion = Conclusion::of(facts, summary);
-    Ok(ExitCode::from(conclusion.exit_code(output.allow_incomplete)))
+    Ok(ending.exit_code())
 }
 
 /// Adds a page to the summary of the step of a GitHub workflow that this is, if it is one.
@@ -159,10 +182,11 @@ fn add_to_step_summary(page: &str) -> Result<(), Failure> {
 pub(super) fn write_report(
     facts: &RunFacts<'_>,
     summary: &Summary,
+    ending: Ending,
     directory: &Path,
 ) -> Result<(), Failure> {
     let document = report::run::json::document(facts, summary);
     let [json, page] = REPORT_FILES.map(|name| directory.join(name));
-    replace_file(&json, document)?;
+    replace_file(&json, invocation().document(&document, ending))?;
     replace_file(&page, report::run::html::page(facts, summary))
 }

@@ -6,9 +6,9 @@ use super::failure::Failure;
 use super::machine::{MachineArguments, MachineKind, OpenedMachine};
 use super::modes::{offered, requested};
 use super::number::{parse_count, parse_seed};
-use super::output::{check_replaceable, print};
+use super::output::{check_replaceable, finish, print};
 use super::progress;
-use super::stop_flag::{INCOMPLETE, goes_on, stop_flag, was_stopped};
+use super::stop_flag::{goes_on, stop_flag, was_stopped};
 use crate::campaign::GivenCases;
 use crate::campaign::known::KnownSource;
 use crate::campaign::sampler::{Sampler, ScheduleRunner, TrialSource};
@@ -19,6 +19,7 @@ use crate::finding::Findings;
 use crate::generate::{CaseName, SequenceUse};
 use crate::image::{CasesOfImage, ImagePlan};
 use crate::report::corpus::RecordedSection;
+use crate::report::document::VerdictWord;
 use crate::report::{self, corpus as corpus_report};
 use crate::walker::WalkerSpec;
 use crosswalk_case::Case;
@@ -154,14 +155,14 @@ pub(super) fn run(arguments: &RecordArguments) -> Result<ExitCode, Failure> {
     }
     let bytes = write_corpus(&arguments.out, &sections)?;
 
-    print(&if arguments.json {
-        corpus_report::recorded_document(&sections, bytes)
-    } else {
-        corpus_report::recorded_text(&arguments.out, &sections, bytes)
-    });
-
     let is_stopped = was_stopped(&stop, tried);
-    Ok(ExitCode::from(if is_stopped { INCOMPLETE } else { 0 }))
+    let verdict = if is_stopped { VerdictWord::Incomplete } else { VerdictWord::Done };
+    Ok(finish(
+        arguments.json,
+        verdict.into(),
+        || corpus_report::recorded_document(&sections, bytes),
+        || corpus_report::recorded_text(&arguments.out, &sections, bytes),
+    ))
 }
 
 /// Records what one machine does.

@@ -1,9 +1,10 @@
 //! `crosswalk rules`: what the manuals say, by id.
 
 use super::failure::Failure;
-use super::output::print;
+use super::output::finish;
 use crate::corpus::read::{CorpusItem, CorpusReader};
 use crate::finding::known;
+use crate::report::document::VerdictWord;
 use crate::report::rules::{self, RuleEntry};
 use crosswalk_case::{Case, size_of_case};
 use mmu_core::Rule;
@@ -38,12 +39,12 @@ pub(super) fn run(arguments: &RulesArguments) -> Result<ExitCode, Failure> {
     };
     let entries: Vec<_> = wanted.iter().map(entry).collect();
 
-    print(&match (arguments.json, is_list) {
-        (true, _) => rules::document(&entries),
-        (false, true) => rules::text(&entries),
-        (false, false) => rules::descriptions(&entries),
-    });
-    Ok(ExitCode::SUCCESS)
+    Ok(finish(
+        arguments.json,
+        VerdictWord::Done.into(),
+        || rules::document(&entries),
+        || if is_list { rules::text(&entries) } else { rules::descriptions(&entries) },
+    ))
 }
 
 /// The smallest case of the bundled corpus that each rule decides, by its id.

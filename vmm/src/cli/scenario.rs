@@ -3,9 +3,10 @@
 use super::failure::{Failure, print_error};
 use super::machine::{MachineArguments, MachineKind, OpenedMachine};
 use super::number::{parse_count, parse_seed};
-use super::output::print_beside_verdict;
-use super::stop_flag::{INCOMPLETE, goes_on, stop_flag};
+use super::output::finish;
+use super::stop_flag::{goes_on, stop_flag};
 use crate::finding::known;
+use crate::report::document::VerdictWord;
 use crate::report::scenario::random::{self, NarratedRandomRuns, RandomRun};
 use crate::report::scenario::{self, NarratedScenarios};
 use crate::scenario::random::{Operation, operations, play, shrink};
@@ -152,42 +153,41 @@ pub(super) fn run(arguments: &ScenarioArguments) -> Result<ExitCode, Failure> {
         return Err(Failure::Input(format!("{option} {why}")));
     }
     let Some(selection) = arguments.name else {
-        print_beside_verdict(&if arguments.json {
-            scenario::json_list()
-        } else {
-            scenario::list()
-        });
-        return Ok(ExitCode::SUCCESS);
+        let ending = VerdictWord::Done.into();
+        return Ok(finish(arguments.json, ending, scenario::list_document, scenario::list));
     };
 
     let mut host = Host::open(arguments)?;
     let stop = stop_flag()?;
     let modes = host.modes(&arguments.mode)?;
-    let passed = match selection {
-        Asked::One(scenario) => run_stories(&mut host, &modes, &[scenario], arguments, &stop)?,
-        Asked::All => run_stories(&mut host, &modes, SCENARIOS, arguments, &stop)?,
-        Asked::Random => run_random(&mut host, &modes, arguments, &stop)?,
-    };
-
-    let is_stopped = goes_on(&stop).is_break();
-    if is_stopped {
-        print_error("interrupted: that is the result of what had run");
+    match selection {
+        Asked::One(scenario) => run_stories(&mut host, &modes, &[scenario], arguments, &stop),
+        Asked::All => run_stories(&mut host, &modes, SCENARIOS, arguments, &stop),
+        Asked::Random => run_random(&mut host, &modes, arguments, &stop),
     }
-    Ok(ExitCode::from(match (passed, is_stopped) {
-        (false, _) => 1,
-        (true, true) => INCOMPLETE,
-        (true, false) => 0,
-    }))
 }
 
-/// Runs scenarios in every mode. Returns whether all of them passed.
+/// The result of what had run when it ended, by itself or by Ctrl-C.
+fn verdict(passed: bool, stop: &AtomicBool) -> VerdictWord {
+    let is_stopped = goes_on(stop).is_break();
+    if is_stopped {
+        print_error("interrupted: this is the result of what had run");
+    }
+    match (passed, is_stopped) {
+        (false, _) => VerdictWord::Failed,
+        (true, true) => VerdictWord::Incomplete,
+        (true, false) => VerdictWord::Passed,
+    }
+}
+
+/// Runs scenarios in every mode.
 fn run_stories(
     host: &mut Host,
     modes: &[PagingMode],
     scenarios: &[Scenario],
     arguments: &ScenarioArguments,
     stop: &AtomicBool,
-) -> Result<bool, Failure> {
+) -> Result<ExitCode, Failure> {
     let mut stories = Vec::new();
     for mode in modes {
         for scenario in scenarios {
@@ -205,23 +205,22 @@ fn run_stories(
         machine: host.compared_with(),
         why_none: &host.why_none,
     };
-    print_beside_verdict(&if arguments.json {
-        scenario::json(&narrated)
-    } else {
-        scenario::text(&narrated)
-    });
-
-    Ok(stories.iter().all(Story::passed))
+    let verdict = verdict(stories.iter().all(Story::passed), stop);
+    Ok(finish(
+        arguments.json,
+        verdict.into(),
+        || scenario::document(&narrated),
+        || scenario::text(&narrated),
+    ))
 }
 
-/// Runs the same random operations in every mode, and shrinks those that fail. Returns whether none
-/// failed.
+/// Runs the same random operations in every mode, and shrinks those that fail.
 fn run_random(
     host: &mut Host,
     modes: &[PagingMode],
     arguments: &ScenarioArguments,
     stop: &AtomicBool,
-) -> Result<bool, Failure> {
+) -> Result<ExitCode, Failure> {
     let seed = arguments.seed.unwrap_or_else(rand::random);
     let all = operations(seed, arguments.operations()?);
 
@@ -252,13 +251,12 @@ fn run_random(
         machine: host.compared_with(),
         why_none: &host.why_none,
     };
-    print_beside_verdict(&if arguments.json {
-        random::json(&narrated)
-    } else {
-        random::text(&narrated)
-    });
-
-    Ok(narrated.passed())
+    Ok(finish(
+        arguments.json,
+        verdict(narrated.passed(), stop).into(),
+        || random::document(&narrated),
+        || random::text(&narrated),
+    ))
 }
 
 /// Where scenarios run: in software and, if there is one, on a machine.

@@ -16,9 +16,6 @@ pub(super) fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
     Ok(stop)
 }
 
-/// The exit code of a command that was stopped, and has reported what it had.
-pub(super) const INCOMPLETE: u8 = 4;
-
 /// Whether a loop goes on: until the user stops it.
 pub(super) fn goes_on(stop: &AtomicBool) -> ControlFlow<()> {
     if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

@@ -2,8 +2,8 @@
 
 use super::observed::ObservedText;
 use super::{FORMAT, Recorded, Source};
-use crosswalk_case::Case;
 use crosswalk_case::observation::Attempt;
+use crosswalk_case::{Case, Decimal};
 use crosswalk_machine::MachineLine;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -17,7 +17,7 @@ pub(super) struct SourceLine {
     crosswalk: String,
     machine: MachineLine,
     microcode: Option<String>,
-    seed: u64,
+    seed: Decimal,
     tried: u64,
 }
 
@@ -55,7 +55,7 @@ impl From<&Source> for SourceLine {
             crosswalk: source.crosswalk.clone(),
             machine: source.machine.clone(),
             microcode: source.microcode.clone(),
-            seed: source.seed,
+            seed: Decimal(source.seed),
             tried: source.tried,
         }
     }
@@ -85,7 +85,7 @@ impl SourceLine {
             crosswalk: line.crosswalk,
             machine: line.machine,
             microcode: line.microcode,
-            seed: line.seed,
+            seed: line.seed.0,
             tried: line.tried,
         };
         source.machine()?;

@@ -173,7 +173,7 @@ fn an_error_names_the_line_and_what_was_expected() {
         ("hello\n".into(), "line 1: expected the first line of a corpus"),
         ("{}\n".into(), "line 1: expected the first line of a corpus"),
         (with("\"corpus\":1", "\"corpus\":2"), "line 1: expected version 1 of the format, found 2"),
-        (with("\"seed\":18446744073709551615", "\"seed\":-1"), "line 1: seed: invalid value"),
+        (with("\"seed\":\"18446744073709551615\"", "\"seed\":-1"), "line 1: seed: invalid value"),
         (with("\"4level\",null", "\"6level\",null"), "line 1: there is no paging mode \"6level\""),
         (with("\"tried\":7", "\"tried\":7,\"more\":1"), "line 1: more: unknown field `more`"),
         (with("random:4level:5:0", "random:4level:5"), "line 2: name: not the name of a case"),

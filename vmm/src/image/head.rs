@@ -2,7 +2,7 @@
 
 use super::{CasesOfImage, ImagePlan};
 use crate::generate::SequenceUse;
-use crosswalk_case::{Case, FullProfile};
+use crosswalk_case::{Case, Decimal, FullProfile};
 use crosswalk_guest::tape::{Checksum, FORMAT, Token, digits};
 use crosswalk_machine::LeftOut;
 use mmu_core::PagingMode;
@@ -13,16 +13,22 @@ use serde_json::value::RawValue;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HeadLine {
+    /// The version of the log's format.
     format: u32,
     /// The version of the program: another version may generate other cases.
     crosswalk: String,
+    /// The processor that the cases are for.
     profile: FullProfile,
+    /// Kinds of cases that the image leaves out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     left_out: Vec<String>,
+    /// Batches that it leaves out, by their numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     skipped: Vec<u32>,
+    /// Random cases, if it has those.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     random: Option<RandomCases>,
+    /// Otherwise the cases.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     cases: Vec<Box<RawValue>>,
     /// Number of batches, those that it leaves out included.
@@ -35,10 +41,13 @@ pub struct HeadLine {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RandomCases {
-    /// As text: not every reader of JSON has 64 bits.
-    seed: String,
+    /// Their seed, as a decimal string.
+    seed: Decimal,
+    /// The paging modes.
     modes: Vec<String>,
+    /// The number of cases.
     count: u64,
+    /// Whether there are sequences besides single accesses.
     sequences: SequenceUse,
 }
 
@@ -60,7 +69,7 @@ impl HeadLine {
         match &plan.cases {
             CasesOfImage::Random { seed, modes, count, sequences } => {
                 random = Some(RandomCases {
-                    seed: seed.to_string(),
+                    seed: Decimal(*seed),
                     modes: modes.iter().map(|mode| mode.name().to_owned()).collect(),
                     count: *count,
                     sequences: *sequences,
@@ -142,7 +151,6 @@ impl HeadLine {
 
 impl RandomCases {
     fn read(&self) -> Result<CasesOfImage, String> {
-        let seed = self.seed.parse().map_err(|_| format!("no seed: {:?}", self.seed))?;
         let modes = self.modes.iter().map(|name| {
             let mode: Result<PagingMode, _> = name.parse();
             mode.map_err(|error| format!("modes: {error}"))
@@ -157,7 +165,7 @@ impl RandomCases {
         if modes.contains(&PagingMode::Linear) {
             return Err("modes: no machine runs linear".into());
         }
-        let (count, sequences) = (self.count, self.sequences);
+        let (Decimal(seed), count, sequences) = (self.seed, self.count, self.sequences);
         Ok(CasesOfImage::Random { seed, modes, count, sequences })
     }
 }

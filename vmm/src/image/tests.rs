@@ -150,7 +150,7 @@ fn a_head_of_another_version_or_without_sense_is_refused() {
         ("\"crosswalk\":\"", "\"crosswalk\":\"9.", "the image was made by crosswalk 9."),
         ("\"batches\":", "\"bunches\":", "unknown field `bunches`"),
         ("\"pae\"", "\"pea\"", "modes: expected one of"),
-        ("\"seed\":\"5\"", "\"seed\":\"x\"", "no seed"),
+        ("\"seed\":\"5\"", "\"seed\":\"x\"", "expected a number of at most 64 bits"),
         ("\"count\":20000", "\"count\":0", "it has no cases"),
         ("\"max_physical_address\":40", "\"max_physical_address\":60", "max_physical_address"),
     ] {

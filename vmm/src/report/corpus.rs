@@ -3,39 +3,52 @@
 use crate::corpus::Recorded;
 use crate::corpus::record::Recording;
 use crate::corpus::replay::Replayed;
+use crate::report::document::Document;
 use crate::report::machine::{MachineJson, machine};
-use crate::report::style::json::to_text;
+use crate::report::style::count::{Count, by_name};
 use crate::report::style::number::with_commas;
 use crate::report::style::table::line;
 use crate::walker::MUTANTS;
+use crosswalk_case::Decimal;
 use crosswalk_machine::{Capabilities, Identity};
 use mmu_core::Rule;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+/// A corpus of several machines.
 #[derive(Serialize)]
 struct SectionsDocument<'r> {
+    /// What was recorded of each.
     sections: Vec<SectionJson<'r>>,
     /// The size of the whole file.
-    bytes: usize,
+    bytes: Count,
 }
 
+/// What was recorded of a machine.
 #[derive(Serialize)]
 struct SectionJson<'r> {
+    /// The machine.
     machine: MachineJson<'r>,
+    /// The microcode revision of the processor, as Linux shows it.
     microcode: Option<&'r str>,
-    seed: u64,
-    tried: u64,
-    recorded: usize,
+    /// The seed of the cases, as a decimal string.
+    seed: Decimal,
+    /// The number of cases that were tried.
+    tried: Count,
+    /// The number of cases that were recorded.
+    recorded: Count,
     /// The size of the file, if this is its only section.
     #[serde(skip_serializing_if = "Option::is_none")]
-    bytes: Option<usize>,
-    modes: BTreeMap<&'static str, u64>,
+    bytes: Option<Count>,
+    /// The number of recorded cases by paging mode.
+    modes: BTreeMap<&'static str, Count>,
+    /// The ids of the rules that decide a case.
     rules: Vec<&'r str>,
+    /// The ids of the mutants that a case proves wrong.
     mutants: Vec<&'r str>,
     /// The number of cases that show a divergence that is not known.
-    unknown: u64,
+    unknown: Count,
 }
 
 /// What is being replayed, before its results.
@@ -85,12 +98,27 @@ pub struct RecordedSection {
 }
 
 /// The document of `record --json`. Of several machines it has a section each.
-pub fn recorded_document(sections: &[RecordedSection], bytes: usize) -> String {
+#[derive(Serialize)]
+#[serde(untagged)]
+enum RecordDocument<'r> {
+    One(Box<SectionJson<'r>>),
+    Several(SectionsDocument<'r>),
+}
+
+impl Document for RecordDocument<'_> {
+    const SCHEMA: u32 = 1;
+}
+
+/// The document of `record --json`.
+pub fn recorded_document(sections: &[RecordedSection], bytes: usize) -> impl Document {
     match sections {
-        [section] => to_text(&SectionJson { bytes: Some(bytes), ..section_json(section) }),
-        several => to_text(&SectionsDocument {
+        [section] => RecordDocument::One(Box::new(SectionJson {
+            bytes: Some(bytes.into()),
+            ..section_json(section)
+        })),
+        several => RecordDocument::Several(SectionsDocument {
             sections: several.iter().map(section_json).collect(),
-            bytes,
+            bytes: bytes.into(),
         }),
     }
 }
@@ -100,14 +128,14 @@ fn section_json(section: &RecordedSection) -> SectionJson<'_> {
     SectionJson {
         machine: machine(&section.identity, &section.capabilities),
         microcode: source.microcode.as_deref(),
-        seed: source.seed,
-        tried: source.tried,
-        recorded: cases.len(),
+        seed: Decimal(source.seed),
+        tried: source.tried.into(),
+        recorded: cases.len().into(),
         bytes: None,
-        modes: modes(cases),
+        modes: by_name(modes(cases)),
         rules: all_of(cases, |recorded| &recorded.rules),
         mutants: all_of(cases, |recorded| &recorded.catches),
-        unknown: *unknown,
+        unknown: (*unknown).into(),
     }
 }
 

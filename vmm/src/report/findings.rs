@@ -1,6 +1,6 @@
 //! Known findings of machines: as a list, in full, and as JSON.
 
-use super::style::json::to_text;
+use super::document::Document;
 use super::style::table::{line, new_table, trimmed};
 use crate::finding::known::{KnownFinding, VersionRange};
 use crosswalk_case::Case;
@@ -8,17 +8,37 @@ use crosswalk_machine::Version;
 use serde::Serialize;
 use std::fmt::Write;
 
+/// The known findings of machines: `findings`.
+#[derive(Serialize)]
+struct FindingsDocument<'r> {
+    /// Each finding.
+    findings: Vec<KnownFindingJson<'r>>,
+}
+
+impl Document for FindingsDocument<'_> {
+    const SCHEMA: u32 = 1;
+}
+
+/// A known finding.
 #[derive(Serialize)]
 struct KnownFindingJson<'r> {
+    /// The flavour of the machine that has it.
     flavour: &'r str,
+    /// Its id, such as `T20`.
     id: &'r str,
+    /// What it is, in a sentence.
     title: &'r str,
+    /// `divergence`, `choice`, `unsupported`, `probe` or `fatal`.
     kind: &'static str,
+    /// The id of the rule.
     rule: &'static str,
+    /// What the manuals say.
     manual: &'r str,
+    /// Where it was measured.
     since: &'r str,
     /// The versions of the machine that have it.
     versions: VersionRangeJson,
+    /// The mutant that does the same.
     explained_by: Option<&'r str>,
     /// A case that shows it.
     case: Option<Case>,
@@ -27,7 +47,9 @@ struct KnownFindingJson<'r> {
 /// A range of versions. An end that is not given is open.
 #[derive(Serialize)]
 struct VersionRangeJson {
+    /// The first version that has it; null if all earlier ones do.
     from: Option<String>,
+    /// The first version that lacks it again; null if none is known.
     before: Option<String>,
 }
 
@@ -38,11 +60,11 @@ impl From<VersionRange> for VersionRangeJson {
 }
 
 /// The findings of some flavours of machines, as JSON.
-pub fn document(all: &[(String, Vec<KnownFinding>)]) -> String {
+pub fn document(all: &[(String, Vec<KnownFinding>)]) -> impl Document {
     let of_each = all
         .iter()
         .flat_map(|(flavour, known)| known.iter().map(move |known| known_json(flavour, known)));
-    to_text(&of_each.collect::<Vec<_>>())
+    FindingsDocument { findings: of_each.collect() }
 }
 
 fn known_json<'r>(flavour: &'r str, known: &'r KnownFinding) -> KnownFindingJson<'r> {

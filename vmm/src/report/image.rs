@@ -1,8 +1,9 @@
 //! Images that boot by themselves, and the ends of their logs; for people and for scripts.
 
 use crate::image::BootableImage;
+use crate::report::document::Document;
 use crate::report::machine::{MachineJson, machine};
-use crate::report::style::json::to_text;
+use crate::report::style::count::Count;
 use crate::report::style::number::{batches, numbered, with_commas};
 use crate::report::style::table::line;
 use crate::report::walk;
@@ -15,14 +16,21 @@ use crosswalk_machine::{Capabilities, Identity};
 use serde::Serialize;
 use std::path::Path;
 
+/// An image that boots by itself: `image`.
 #[derive(Serialize)]
 struct ImageDocument<'r> {
     /// The head of the log that the image prints.
     image: &'r crate::image::HeadLine,
-    tape_bytes: usize,
-    bytes: usize,
+    /// The size of the tape in the image.
+    tape_bytes: Count,
+    /// The size of the file.
+    bytes: Count,
     /// The end of the memory that a machine must have.
     memory: String,
+}
+
+impl Document for ImageDocument<'_> {
+    const SCHEMA: u32 = 1;
 }
 
 /// The end of the memory that images use: that of the last lane.
@@ -53,13 +61,13 @@ pub fn text(out: &Path, image: &BootableImage, bytes: usize) -> String {
 }
 
 /// The document of `image --json`.
-pub fn document(image: &BootableImage, bytes: usize) -> String {
-    to_text(&ImageDocument {
+pub fn document(image: &BootableImage, bytes: usize) -> impl Document {
+    ImageDocument {
         image: &image.head,
-        tape_bytes: image.tape_bytes,
-        bytes,
+        tape_bytes: image.tape_bytes.into(),
+        bytes: bytes.into(),
         memory: format!("{MEMORY_END:#x}"),
-    })
+    }
 }
 
 /// Why a log that is not complete ends, as the rest of a sentence that begins with its name and line.
@@ -102,30 +110,42 @@ pub fn describe_skipped(skipped: u64, number: u32, lacking: &[String]) -> String
     )
 }
 
+/// What a machine did with each case of a list: `judge` of an image that was made with `--case`.
 #[derive(Serialize)]
 struct CasesDocument<'r> {
+    /// The machine.
     machine: MachineJson<'r>,
+    /// Each case.
     cases: Vec<CaseJson<'r>>,
 }
 
+impl Document for CasesDocument<'_> {
+    const SCHEMA: u32 = 1;
+}
+
+/// What a machine did with a case.
 #[derive(Serialize)]
 struct CaseJson<'r> {
+    /// The case, with the machine's processor.
     case: &'r Case,
+    /// `agree`, `diverge` or `unsupported`.
     verdict: &'static str,
+    /// What was observed, in words.
     observed: Option<String>,
     /// Why the machine did not run it, or that it did not come back.
     reason: Option<String>,
+    /// Each field that differs, in words.
     differences: Vec<String>,
 }
 
 /// What a machine did with each case of a list, for scripts.
-pub fn cases_document(
-    identity: &Identity,
+pub fn cases_document<'r>(
+    identity: &'r Identity,
     capabilities: &Capabilities,
-    shown: &[ShownCase],
-) -> String {
+    shown: &'r [ShownCase],
+) -> impl Document {
     let cases = shown.iter().map(ShownCase::to_json);
-    to_text(&CasesDocument { machine: machine(identity, capabilities), cases: cases.collect() })
+    CasesDocument { machine: machine(identity, capabilities), cases: cases.collect() }
 }
 
 /// The same as text.

@@ -6,16 +6,22 @@ use serde::Serialize;
 /// A jail. The names of fields are part of the contract.
 #[derive(Serialize)]
 pub(in crate::report) struct JailJson<'r> {
+    /// Whether there is one.
     on: bool,
+    /// Its parts.
     parts: Vec<JailPartJson<'r>>,
 }
 
 /// A part of a jail: what it does, or why it is not in force.
 #[derive(Serialize)]
 struct JailPartJson<'r> {
+    /// The name of the part.
     part: &'r str,
+    /// Whether it is in force.
     in_force: bool,
+    /// What it does.
     how: Option<&'r str>,
+    /// Why it is not in force.
     reason: Option<&'r str>,
 }
 

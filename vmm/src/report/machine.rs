@@ -7,26 +7,39 @@ use serde::Serialize;
 /// A machine. The names of fields are part of the contract.
 #[derive(Serialize)]
 pub(in crate::report) struct MachineJson<'r> {
+    /// `kvm`, `qemu`, `bochs`, `v86`, `corpus`, or `image`.
     kind: &'r str,
+    /// How it translates, such as `vmx-ept` or `tcg`; of a corpus, all of its machines.
     flavour: &'r str,
     /// What it means that the flavour is unknown, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     unknown_flavour: Option<&'static str>,
+    /// What lies beneath it: `bare`, `tcg`, or the name of a hypervisor.
     beneath: &'r str,
+    /// The name of the processor.
     cpu: &'r str,
+    /// MAXPHYADDR, in bits.
     max_physical_address: u8,
+    /// The release of the host's Linux.
     host_kernel: &'r str,
+    /// Of an emulator, its name and version.
     version: Option<&'r str>,
+    /// The vendor of the processor that the guest sees: `intel`, `amd` or `unknown`.
     vendor: String,
+    /// Its features.
     features: Vec<String>,
+    /// Features that the machine obeys although its CPUID lacks them.
     not_in_cpuid: Vec<String>,
+    /// Features that a run does not exercise.
     features_not_run: Vec<NotRunJson>,
 }
 
 /// A feature that a run does not exercise.
 #[derive(Serialize)]
 pub(in crate::report) struct NotRunJson {
+    /// The feature.
     feature: String,
+    /// Why not.
     reason: String,
 }
 

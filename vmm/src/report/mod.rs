@@ -4,11 +4,13 @@
 //! - [`run`]: a run or a replay, as text, JSON and HTML; [`mutants`], [`corpus`], [`conformance`],
 //!   [`compare`], [`rules`], [`findings`], [`scenario`] and [`geometry`]: the other commands;
 //! - [`walk`]: one walk, drawn;
+//! - [`document`]: what all JSON documents have at their tops, and how a command ends;
 //! - `style`: what all texts are made of; `machine` and `jail`: those in JSON.
 
 pub mod compare;
 pub mod conformance;
 pub mod corpus;
+pub mod document;
 pub mod findings;
 pub mod geometry;
 pub mod image;

@@ -1,65 +1,96 @@
 //! The mutation score, for people and for scripts.
 
 use crate::mutation::{MutantOutcome, MutationScore, Status};
+use crate::report::document::Document;
 use crate::report::machine::{MachineJson, machine};
-use crate::report::style::json::to_text;
+use crate::report::style::count::Count;
 use crate::report::style::number::with_commas;
 use crate::report::style::table::{line, new_table, trimmed};
-use crosswalk_case::Case;
+use crosswalk_case::{Case, Decimal};
 use crosswalk_machine::Machine;
 use serde::Serialize;
 
+/// Which walker bugs known from history a machine proves wrong: `mutants`.
 #[derive(Serialize)]
 struct MutantsDocument<'r> {
+    /// The machine.
     machine: MachineJson<'r>,
-    seed: u64,
-    cases: u64,
+    /// The seed of the cases, as a decimal string.
+    seed: Decimal,
+    /// The number of cases that were run.
+    cases: Count,
+    /// How long it took.
     seconds: f64,
+    /// The number of mutants by status.
     score: MutationScoreJson,
+    /// Each mutant.
     mutants: Vec<MutantJson<'r>>,
 }
 
-#[derive(Serialize)]
-struct MutationScoreJson {
-    caught: usize,
-    machine_has_it: usize,
-    out_of_reach: usize,
-    missed: usize,
-    total: usize,
+impl Document for MutantsDocument<'_> {
+    const SCHEMA: u32 = 1;
 }
 
+/// The number of mutants by status.
+#[derive(Serialize)]
+struct MutationScoreJson {
+    /// Those that a case proves wrong.
+    caught: Count,
+    /// Those whose mistake the machine makes itself.
+    machine_has_it: Count,
+    /// Those that no case on this machine can show.
+    out_of_reach: Count,
+    /// Those that could have been caught and were not.
+    missed: Count,
+    /// All of them.
+    total: Count,
+}
+
+/// A mutant.
 #[derive(Serialize)]
 struct MutantJson<'r> {
+    /// Its id, such as `M07`.
     id: &'r str,
+    /// `caught`, `machine_has_it`, `out_of_reach` or `missed`.
     status: &'static str,
-    cases_to_catch: Option<u64>,
+    /// The number of the case that caught it.
+    cases_to_catch: Option<Count>,
+    /// The smallest case that shows it: an object as in the line protocol of walkers.
     smallest_case: Option<&'r Case>,
+    /// Why it is out of reach.
     reason: Option<&'r str>,
+    /// What the walker does wrong.
     mistake: &'r str,
+    /// Where the mistake was made.
     origin: &'r str,
     /// What the wrong walker expects: the mutant that is caught, or the reference where the machine has
     /// the mistake.
     expected: Option<&'r str>,
+    /// What the machine did, in words.
     observed: Option<&'r str>,
 }
 
 /// The document of `mutants --json`.
-pub fn document(machine_run: &dyn Machine, seed: u64, score: &MutationScore) -> String {
+pub fn document<'r>(
+    machine_run: &'r dyn Machine,
+    seed: u64,
+    score: &'r MutationScore,
+) -> impl Document {
     let count = |status| score.count(status);
-    to_text(&MutantsDocument {
+    MutantsDocument {
         machine: machine(machine_run.identity(), machine_run.capabilities()),
-        seed,
-        cases: score.cases,
+        seed: Decimal(seed),
+        cases: score.cases.into(),
         seconds: score.duration.as_secs_f64(),
         score: MutationScoreJson {
-            caught: count(Status::Caught),
-            machine_has_it: count(Status::MachineHasIt),
-            out_of_reach: count(Status::OutOfReach),
-            missed: count(Status::Missed),
-            total: score.outcomes.len(),
+            caught: count(Status::Caught).into(),
+            machine_has_it: count(Status::MachineHasIt).into(),
+            out_of_reach: count(Status::OutOfReach).into(),
+            missed: count(Status::Missed).into(),
+            total: score.outcomes.len().into(),
         },
         mutants: score.outcomes.iter().map(mutant).collect(),
-    })
+    }
 }
 
 fn mutant(outcome: &MutantOutcome) -> MutantJson<'_> {
@@ -67,7 +98,7 @@ fn mutant(outcome: &MutantOutcome) -> MutantJson<'_> {
     MutantJson {
         id: outcome.id,
         status: outcome.status.name(),
-        cases_to_catch: outcome.cases_to_catch,
+        cases_to_catch: outcome.cases_to_catch.map(Count::from),
         smallest_case: example.map(|example| &example.case),
         reason: outcome.reason.as_deref(),
         mistake: outcome.mistake,

@@ -1,6 +1,6 @@
 //! The rules by id: a list, each in full, and as JSON. Their texts are those of the guide.
 
-use super::style::json::to_text;
+use super::document::Document;
 use super::style::table::{line, new_table, trimmed};
 use crate::finding::known::KnownFinding;
 use crate::walker::MUTANTS;
@@ -59,8 +59,18 @@ fn mutants(rule: Rule) -> Vec<&'static str> {
 }
 
 /// Rules as JSON.
-pub fn document(entries: &[RuleEntry<'_>]) -> String {
-    to_text(&entries.iter().map(rule_json).collect::<Vec<_>>())
+#[derive(Serialize)]
+pub struct RulesDocument<'r> {
+    rules: Vec<RuleJson<'r>>,
+}
+
+impl Document for RulesDocument<'_> {
+    const SCHEMA: u32 = 1;
+}
+
+/// Rules as JSON.
+pub fn document<'r>(entries: &'r [RuleEntry<'_>]) -> RulesDocument<'r> {
+    RulesDocument { rules: entries.iter().map(rule_json).collect() }
 }
 
 fn rule_json<'r>(entry: &'r RuleEntry<'_>) -> RuleJson<'r> {

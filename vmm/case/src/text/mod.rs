@@ -39,26 +39,38 @@ impl CaseError {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CaseText {
+    /// The paging mode: `unpaged`, `32bit`, `pae`, `4level` or `5level`.
     mode: String,
+    /// The control state.
     state: StateText,
+    /// Table entries. All others are 0.
     entries: Vec<EntryText>,
     /// Only in a sequence.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     before: Vec<ActionText>,
+    /// The access, the last one of a sequence.
     access: AccessText,
+    /// The processor: the name of a generation, or everything about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     profile: Option<ProfileText>,
 }
 
+/// The control state.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StateText {
+    /// CR0.
     cr0: Hex,
+    /// CR3.
     cr3: Hex,
+    /// CR4.
     cr4: Hex,
+    /// EFER.
     efer: Hex,
+    /// PKRU.
     #[serde(default = "zero")]
     pkru: Hex,
+    /// The MSR `IA32_PKRS`.
     #[serde(default = "zero")]
     pkrs: Hex,
     /// Only in PAE paging.
@@ -100,30 +112,49 @@ pub(crate) struct InvpcidText {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum ActionText {
+    /// An access.
     Access(AccessText),
+    /// A store to a table entry.
     Write(EntryText),
+    /// INVLPG of an address.
     Invlpg(Hex),
+    /// INVPCID.
     Invpcid(InvpcidText),
+    /// MOV to CR0.
     MovCr0(Hex),
+    /// MOV to CR3.
     MovCr3(Hex),
+    /// MOV to CR4.
     MovCr4(Hex),
+    /// WRMSR of EFER.
     WrmsrEfer(Hex),
+    /// MOV to CR3 of the value that it has.
     ReloadCr3,
+    /// WRPKRU.
     Pkru(Hex),
+    /// CR0.WP is set or cleared.
     WriteProtect(bool),
 }
 
+/// An access.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AccessText {
+    /// `read`, `write`, `rmw` or `fetch`.
     kind: String,
+    /// The linear address.
     address: Hex,
+    /// The number of bytes.
     size: u16,
+    /// The ring: 0 or 3.
     ring: u8,
+    /// `data`, `stack`, `fs` or `gs`.
     #[serde(default = "data_segment")]
     segment: String,
+    /// Whether it is an implicit supervisor access.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     implicit: bool,
+    /// Whether it is a shadow-stack access.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     shadow_stack: bool,
     /// Only in a sequence, where EFLAGS.AC is not that of the last access.
@@ -132,8 +163,10 @@ struct AccessText {
     /// Only in long mode.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     compatibility: bool,
+    /// The name of the instruction.
     #[serde(skip_serializing_if = "Option::is_none")]
     instruction: Option<String>,
+    /// What is stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     value: Option<Hex>,
     /// Only of an instruction that has one.

@@ -70,13 +70,16 @@ impl ProfileText {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FullProfile {
+    /// `intel`, `amd` or `unknown`.
     vendor: String,
     /// MAXPHYADDR: the number of physical address bits, 32 to 52.
     pub max_physical_address: u8,
+    /// The features that affect translation.
     features: Vec<String>,
     /// Only if the processor lacks one: no walk depends on them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     control_features: Option<Vec<String>>,
+    /// Choices that the processor is known to make.
     #[serde(default, skip_serializing_if = "PinsText::is_empty")]
     pins: PinsText,
 }

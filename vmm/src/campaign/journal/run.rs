@@ -4,6 +4,7 @@
 use crate::campaign::known::KnownSource;
 use crate::campaign::predictor::Predictor;
 use crate::generate::{Generator, SequenceUse, Shard};
+use crosswalk_case::Decimal;
 use crosswalk_machine::{Capabilities, Identity, MachineLine, ModeOffer, offers, read_offers};
 use mmu_core::PagingMode;
 use serde::{Deserialize, Serialize};
@@ -24,14 +25,14 @@ pub struct RunLine {
     /// Whether there are sequences besides single accesses.
     pub sequences: SequenceUse,
     /// The seed of the cases; 0 if they have none.
-    pub seed: u64,
+    pub seed: Decimal,
     /// The requested modes, each with the reason if it is not run.
     pub modes: Vec<(String, Option<String>)>,
     /// Whether these modes were asked for by name, so that one that is not run is missing.
     #[serde(default)]
     pub modes_by_name: bool,
     /// The number of combinations in all modes, if cases are enumerated.
-    pub combinations: Option<u64>,
+    pub combinations: Option<Decimal>,
     /// The maximum number of cases of the whole run.
     pub cases: Option<u64>,
     /// Who predicts.
@@ -167,11 +168,11 @@ impl RunLine {
                 let own = generators.filter(move |generator| generator.runs_in(mode));
                 own.map(move |generator| generator.stream(mode, capabilities).cases())
             };
-            offered.flat_map(|(mode, _)| of_mode(*mode)).sum()
+            Decimal(offered.flat_map(|(mode, _)| of_mode(*mode)).fold(0, u64::saturating_add))
         });
 
         Self {
-            seed: generator.seed().unwrap_or(0),
+            seed: Decimal(generator.seed().unwrap_or(0)),
             sequences,
             combinations,
             shard: shard.into(),
@@ -209,7 +210,7 @@ impl RunLine {
             version: env!("CARGO_PKG_VERSION").into(),
             generator,
             sequences: SequenceUse::On,
-            seed: 0,
+            seed: Decimal(0),
             modes: offers(options.modes),
             modes_by_name: options.modes_by_name,
             combinations: None,
@@ -253,7 +254,7 @@ impl RunLine {
             .or_else(|| differ("version", &self.version, &other.version))
             .or_else(|| differ("generator", self.generator.name(), other.generator.name()))
             .or_else(|| differ("sequences", self.sequences.name(), other.sequences.name()))
-            .or_else(|| differ("seed", &self.seed, &other.seed))
+            .or_else(|| differ("seed", &self.seed.0, &other.seed.0))
             .or_else(|| {
                 differ("modes", &modes_in_words(&self.modes), &modes_in_words(&other.modes))
             })

@@ -8,6 +8,7 @@ use crate::campaign::tally::{ModeCounts, Occurrences};
 use crate::generate::{CaseName, Generator, SequenceUse, Shard, tests::capabilities};
 use crate::verdict::{ChoiceTaken, End};
 use crate::walker::WalkerSpec;
+use crosswalk_case::Decimal;
 use crosswalk_case::observation::Provenance;
 use crosswalk_machine::Identity;
 use mmu_core::{AccessKind, PagingMode, Ring, Rule};
@@ -224,7 +225,7 @@ fn the_difference_of_two_runs_is_their_first_different_field() {
     there.machine.cpu = "another of the same kind".into();
     assert_eq!(here.difference(&there), None);
 
-    there.seed = 10;
+    there.seed = Decimal(10);
     assert_eq!(here.difference(&there).as_deref(), Some("expected seed 9, found 10"));
 }
 

@@ -243,7 +243,7 @@ impl CheckArguments {
             return Ok(Generator::Exhaustive);
         }
 
-        let seed = self.seed.or(earlier.map(|checkpoint| checkpoint.run.seed));
+        let seed = self.seed.or(earlier.map(|checkpoint| checkpoint.run.seed.0));
         if seed.is_none() && self.shard.is_some() {
             let problem =
                 "--shard needs --seed or --exhaustive: all shards must have the same cases";

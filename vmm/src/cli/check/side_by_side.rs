@@ -6,7 +6,7 @@ use super::finished::FinishedRun;
 use super::session::Session;
 use crate::cli::failure::Failure;
 use crate::cli::machine::MachineArguments;
-use crate::cli::output::{print_beside_verdict, write_report};
+use crate::cli::output::{finish, print_beside_verdict, write_report};
 use crate::report::run::conclusion::Conclusion;
 use crate::report::run::side_by_side::{self, ComparedRun};
 use crate::report::run::text;
@@ -48,14 +48,14 @@ pub(super) fn run(
         .iter()
         .map(|(name, run)| ComparedRun { name, facts: run.facts(), summary: &run.summary })
         .collect();
-    print_beside_verdict(&if arguments.output.is_text() {
-        side_by_side::text(&compared)
-    } else {
-        side_by_side::document(&compared)
-    });
     let gravest = compared.iter().map(|run| Conclusion::of(&run.facts, run.summary)).max();
     let gravest = gravest.unwrap_or(Conclusion::NothingCompared);
-    Ok(ExitCode::from(gravest.exit_code(arguments.output.allow_incomplete)))
+    Ok(finish(
+        !arguments.output.is_text(),
+        gravest.ending(arguments.output.allow_incomplete),
+        || side_by_side::document(&compared),
+        || side_by_side::text(&compared),
+    ))
 }
 
 /// Runs on one machine, and prints its report unless one document for all follows.
@@ -68,7 +68,9 @@ fn run_one(arguments: &CheckArguments) -> Result<FinishedRun, Failure> {
 
     let run = session.finish()?;
     if let Some(directory) = &arguments.report {
-        write_report(&run.facts(), &run.summary, directory)?;
+        let conclusion = Conclusion::of(&run.facts(), &run.summary);
+        let ending = conclusion.ending(arguments.output.allow_incomplete);
+        write_report(&run.facts(), &run.summary, ending, directory)?;
     }
     if arguments.output.is_text() {
         print_beside_verdict(

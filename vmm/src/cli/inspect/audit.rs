@@ -1,8 +1,9 @@
 //! `crosswalk audit`: what should not be in the page tables of a memory image or a live guest.
 
-use super::{RepeatArguments, SourceArguments, exit_code};
+use super::{RepeatArguments, Report, SourceArguments};
 use crate::cli::colour::ColourArguments;
 use crate::cli::failure::Failure;
+use crate::report::document::{Ending, VerdictWord};
 use crate::report::inspect::audit;
 use crosswalk_inspect::{Audit, AuditChecks};
 use std::process::ExitCode;
@@ -29,16 +30,17 @@ pub(in crate::cli) fn run(arguments: &AuditArguments) -> Result<ExitCode, Failur
     let checks = arguments.checks.unwrap_or_default();
     let limits = arguments.repeats.limits();
 
-    let (report, code) = arguments.source.inspect_tables(|inspected, stop| {
+    let report = arguments.source.inspect_tables(|inspected, stop| {
         let memory = inspected.source.memory();
         let found = Audit::run(memory, &inspected.mmu(), checks, limits, stop);
-        let report = if arguments.json {
-            audit::json(inspected, &found, checks)
-        } else {
-            audit::text(inspected, &found, checks)
-        };
-        Ok((report, exit_code(found.counts.iter().any(|count| *count > 0), found.is_complete)))
+        let has_found = found.counts.iter().any(|count| *count > 0);
+        let verdict = if has_found { VerdictWord::Found } else { VerdictWord::Clean };
+        Ok(Report::new(
+            arguments.json,
+            Ending::of_search(found.is_complete, verdict),
+            || audit::document(inspected, &found, checks),
+            || audit::text(inspected, &found, checks),
+        ))
     })?;
-    arguments.colour.print_report(&report, arguments.json);
-    Ok(code)
+    Ok(report.print(arguments.colour))
 }

@@ -1,8 +1,9 @@
 //! `crosswalk diff`: what two memory images or live guests map differently.
 
-use super::{LiveName, ReadingArguments, RepeatArguments, Signals, check_root, exit_code, number};
+use super::{LiveName, ReadingArguments, RepeatArguments, Report, Signals, check_root, number};
 use crate::cli::colour::ColourArguments;
 use crate::cli::failure::Failure;
+use crate::report::document::{Ending, VerdictWord};
 use crate::report::inspect::Inspected;
 use crate::report::inspect::difference::ImageDifference;
 use mmu_core::x86::format::EntryBits;
@@ -58,7 +59,7 @@ pub(in crate::cli) fn run(arguments: &DiffArguments) -> Result<ExitCode, Failure
         of_after.open(after)
     };
 
-    let (report, code) = match after_inspected {
+    let report = match after_inspected {
         Ok(after) => {
             let stop = signals.flag()?;
             let compared = arguments.compare(&before_inspected, &after, &stop);
@@ -66,18 +67,17 @@ pub(in crate::cli) fn run(arguments: &DiffArguments) -> Result<ExitCode, Failure
         }
         Err(failure) => return signals.finish(&[&before_inspected], Err(failure)),
     };
-    arguments.colour.print_report(&report, arguments.json);
-    Ok(code)
+    Ok(report.print(arguments.colour))
 }
 
 impl DiffArguments {
-    /// The report, and the exit code.
+    /// What differs.
     fn compare(
         &self,
         before: &Inspected,
         after: &Inspected,
         stop: &AtomicBool,
-    ) -> Result<(String, ExitCode), Failure> {
+    ) -> Result<Report, Failure> {
         check_root(before)?;
         check_root(after)?;
 
@@ -94,7 +94,8 @@ impl DiffArguments {
             EntryBits::empty()
         };
         let difference = ImageDifference::new(before, after, flags, self.repeats.limits(), stop);
-        let report = if self.json { difference.json() } else { difference.text() };
-        Ok((report, exit_code(!difference.is_empty(), difference.is_complete())))
+        let verdict = if difference.is_empty() { VerdictWord::Same } else { VerdictWord::Differ };
+        let ending = Ending::of_search(difference.is_complete(), verdict);
+        Ok(Report::new(self.json, ending, || difference.document(), || difference.text()))
     }
 }

@@ -1,11 +1,13 @@
 //! `crosswalk maps`: everything that the tables of a memory image or a live guest map.
 
-use super::{RepeatArguments, SourceArguments, check_width, exit_code, linear_address, of_output};
+use super::{RepeatArguments, Report, SourceArguments, check_width, linear_address, of_output};
 use crate::cli::colour::ColourArguments;
 use crate::cli::failure::Failure;
+use crate::cli::invocation::invocation;
 use crate::cli::output::{check_replaceable, print_beside_verdict, replace_file};
 use crate::file;
 use crate::report::Coloured;
+use crate::report::document::{Ending, VerdictWord};
 use crate::report::inspect::Inspected;
 use crate::report::inspect::check;
 use crate::report::inspect::maps::{self, MapsOptions, MapsShape};
@@ -137,8 +139,8 @@ fn show(arguments: &MapsArguments) -> Result<ExitCode, Failure> {
     if !arguments.source.is_waiting() {
         return arguments.source.inspect_tables(|inspected, stop| {
             let written = arguments.write(io::stdout().lock(), inspected, stop)?;
-            let is_complete = written.map_err(|error| of_output(&error))?;
-            Ok(exit_code(false, is_complete))
+            let ending = written.map_err(|error| of_output(&error))?;
+            Ok(ending.exit_code())
         });
     }
 
@@ -146,7 +148,7 @@ fn show(arguments: &MapsArguments) -> Result<ExitCode, Failure> {
     let mut kept = tempfile::tempfile().map_err(of_file)?;
     let code = arguments.source.inspect_tables(|inspected, stop| {
         let written = arguments.write(&kept, inspected, stop)?;
-        Ok(exit_code(false, written.map_err(of_file)?))
+        Ok(written.map_err(of_file)?.exit_code())
     })?;
 
     kept.rewind().map_err(of_file)?;
@@ -156,18 +158,17 @@ fn show(arguments: &MapsArguments) -> Result<ExitCode, Failure> {
 
 /// Prints the tables as a tree.
 fn show_tree(arguments: &MapsArguments) -> Result<ExitCode, Failure> {
-    let (report, code) = arguments.source.inspect_tables(|inspected, stop| {
+    let report = arguments.source.inspect_tables(|inspected, stop| {
         let memory = inspected.source.memory();
         let tree = TableTree::new(memory, &inspected.mmu(), TreeLimits::default(), stop);
-        let report = if arguments.json {
-            tree::json(inspected, &tree)
-        } else {
-            tree::text(inspected, &tree)
-        };
-        Ok((report, exit_code(false, tree.is_complete)))
+        Ok(Report::new(
+            arguments.json,
+            Ending::of_search(tree.is_complete, VerdictWord::Done),
+            || tree::document(inspected, &tree),
+            || tree::text(inspected, &tree),
+        ))
     })?;
-    arguments.colour.print_report(&report, arguments.json);
-    Ok(code)
+    Ok(report.print(arguments.colour))
 }
 
 /// Writes the page for a browser.
@@ -179,14 +180,15 @@ fn write_page(arguments: &MapsArguments, path: &Path) -> Result<ExitCode, Failur
     }
     let limits = arguments.repeats.limits();
 
-    let (page, summary, code) = arguments.source.inspect_tables(|inspected, stop| {
+    let (page, summary, ending) = arguments.source.inspect_tables(|inspected, stop| {
         let page = MapsPage::new(inspected, limits, stop);
         let summary = page.summary(&path.display().to_string());
-        Ok((page.html(), summary, exit_code(false, page.is_complete())))
+        let ending = Ending::of_search(page.is_complete(), VerdictWord::Done);
+        Ok((page.html(), summary, ending))
     })?;
     replace_file(path, page)?;
     print_beside_verdict(&summary);
-    Ok(code)
+    Ok(ending.exit_code())
 }
 
 /// Compares the tables with what a monitor says.
@@ -194,22 +196,24 @@ fn check_monitor(arguments: &MapsArguments, answer: &MonitorAnswer) -> Result<Ex
     let limits = arguments.repeats.limits();
     let asks_guest = matches!(answer, MonitorAnswer::Live(_));
 
-    let (report, code) = arguments.source.inspect_beside(asks_guest, |inspected, stop| {
+    let report = arguments.source.inspect_beside(asks_guest, |inspected, stop| {
         let (name, text) = monitor_text(inspected, answer, limits)?;
         let check = MonitorCheck::new(&text);
         let mut check = check
             .map_err(|number| Failure::Input(format!("{name}: line {number}: {TlbLineError}")))?;
 
         let is_complete = check::compare(inspected, &mut check, limits, stop);
-        let report = if arguments.json {
-            check::json(inspected, &check, is_complete)
-        } else {
-            check::text(inspected, &check, is_complete)
-        };
-        Ok((report, exit_code(check.differences().next().is_some(), is_complete)))
+        let differs = check.differences().next().is_some();
+        let verdict = if differs { VerdictWord::Differ } else { VerdictWord::Same };
+        Ok(Report::new(
+            arguments.json,
+            Ending::of_search(is_complete, verdict),
+            || check::document(inspected, &check, is_complete),
+            || check::text(inspected, &check, is_complete),
+        ))
     })?;
-    print_beside_verdict(&report);
-    Ok(code)
+    print_beside_verdict(&report.text);
+    Ok(report.ending.exit_code())
 }
 
 /// What the monitor says, and where it is from.
@@ -267,13 +271,13 @@ fn check_listable(inspected: &Inspected, name: &str, limits: Limits) -> Result<(
 }
 
 impl MapsArguments {
-    /// Writes what is shown. Returns whether it is complete.
+    /// Writes what is shown. Returns how the command ends.
     fn write(
         &self,
         out: impl Write,
         inspected: &Inspected,
         stop: &AtomicBool,
-    ) -> Result<io::Result<bool>, Failure> {
+    ) -> Result<io::Result<Ending>, Failure> {
         let options = self.options(inspected)?;
         let is_coloured = options.shape.is_for_people() && self.colour.is_on();
         let mut out = Coloured::new(BufWriter::with_capacity(1 << 16, out), is_coloured);
@@ -306,11 +310,11 @@ impl MapsArguments {
         })
     }
 
-    const fn shape(&self) -> MapsShape {
+    fn shape(&self) -> MapsShape {
         match self.style {
             Some(MonitorStyle::QemuTlb) => MapsShape::QemuTlb,
             Some(MonitorStyle::QemuMem) => MapsShape::QemuMem,
-            None if self.json => MapsShape::Json,
+            None if self.json => MapsShape::Json(invocation()),
             None if self.json_lines => MapsShape::JsonLines,
             None if self.pages => MapsShape::Pages,
             None if self.stats => MapsShape::Stats,

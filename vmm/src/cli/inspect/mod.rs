@@ -8,9 +8,12 @@ mod waiting;
 pub(super) mod walk;
 
 use super::failure::Failure;
+use super::invocation::invocation;
 use super::profile::ProfileArgument;
 use super::stop_flag::{stop_flag, stop_flag_until};
+use crate::cli::colour::ColourArguments;
 use crate::file;
+use crate::report::document::{Document, Ending};
 use crate::report::inspect::Inspected;
 use crosswalk_inspect::{
     DerivedState, ImageFormat, ImageOptions, KvmAddress, KvmGuest, Limits, LiveGuest, MemoryImage,
@@ -89,13 +92,28 @@ impl RepeatArguments {
     }
 }
 
-/// The exit code of a command that looks for something: 4 if it did not look at everything, else 1 if it found
-/// anything.
-fn exit_code(has_found: bool, is_complete: bool) -> ExitCode {
-    match (has_found, is_complete) {
-        (_, false) => ExitCode::from(4),
-        (true, true) => ExitCode::from(1),
-        (false, true) => ExitCode::SUCCESS,
+/// The report of a command, and the exit code that it has as a document.
+struct Report {
+    text: String,
+    is_document: bool,
+    ending: Ending,
+}
+
+impl Report {
+    fn new<D: Document>(
+        json: bool,
+        ending: Ending,
+        document: impl FnOnce() -> D,
+        text: impl FnOnce() -> String,
+    ) -> Self {
+        let text = if json { invocation().document(&document(), ending) } else { text() };
+        Self { text, is_document: json, ending }
+    }
+
+    /// Prints it, when no guest waits any more. Returns the exit code.
+    fn print(&self, colour: ColourArguments) -> ExitCode {
+        colour.print_report(&self.text, self.is_document);
+        self.ending.exit_code()
     }
 }
 

@@ -1,8 +1,9 @@
 //! `crosswalk rmap`: who leads to a physical address.
 
-use super::{RepeatArguments, SourceArguments, exit_code, number};
+use super::{RepeatArguments, Report, SourceArguments, number};
 use crate::cli::colour::ColourArguments;
 use crate::cli::failure::Failure;
+use crate::report::document::{Ending, VerdictWord};
 use crate::report::inspect::reverse::ReverseMap;
 use mmu_core::PhysAddr;
 use std::process::ExitCode;
@@ -26,11 +27,10 @@ pub(in crate::cli) struct RmapArguments {
 pub(in crate::cli) fn run(arguments: &RmapArguments) -> Result<ExitCode, Failure> {
     let at = PhysAddr::new(arguments.address);
 
-    let (report, code) = arguments.source.inspect_tables(|inspected, stop| {
+    let report = arguments.source.inspect_tables(|inspected, stop| {
         let map = ReverseMap::new(inspected, at, arguments.repeats.limits(), stop);
-        let report = if arguments.json { map.json() } else { map.text() };
-        Ok((report, exit_code(false, map.is_complete())))
+        let ending = Ending::of_search(map.is_complete(), VerdictWord::Done);
+        Ok(Report::new(arguments.json, ending, || map.document(), || map.text()))
     })?;
-    arguments.colour.print_report(&report, arguments.json);
-    Ok(code)
+    Ok(report.print(arguments.colour))
 }

@@ -1,8 +1,9 @@
 //! `crosswalk walk`: one address, followed through the tables of a memory image or a live guest.
 
-use super::{SourceArguments, check_root, check_width, linear_address};
+use super::{Report, SourceArguments, check_root, check_width, linear_address};
 use crate::cli::colour::ColourArguments;
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, print_error};
+use crate::report::document::VerdictWord;
 use crate::report::inspect::walk::InspectedWalk;
 use mmu_core::{AccessKind, Ring, VirtAddr};
 use std::process::ExitCode;
@@ -53,10 +54,15 @@ pub(in crate::cli) fn run(arguments: &WalkArguments) -> Result<ExitCode, Failure
     let (report, root) = source.inspect(|inspected, _| {
         check_width(*address, inspected.derived.state.mode())?;
         let walk = InspectedWalk::new(inspected, *address, access);
-        let report = if *json { walk.json() } else { walk.text() };
-        Ok((report, check_root(inspected)))
+        let root = check_root(inspected);
+        let verdict = if root.is_ok() { VerdictWord::Done } else { VerdictWord::NoRoot };
+        let report = Report::new(*json, verdict.into(), || walk.document(), || walk.text());
+        Ok((report, root))
     })?;
     // Without a root there is little to see, but the registers and where it should be are worth it.
-    colour.print_report(&report, *json);
-    root.map(|()| ExitCode::SUCCESS)
+    let code = report.print(*colour);
+    if let Err(failure) = root {
+        print_error(&failure.to_string());
+    }
+    Ok(code)
 }

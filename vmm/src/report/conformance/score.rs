@@ -1,6 +1,7 @@
 //! The score of one walker that is a program, for people and for scripts.
 
 use crate::conformance::score::{CandidateScore, Mistakes};
+use crate::report::style::count::Count;
 use crate::report::style::number::{cases, with_commas};
 use crate::report::style::table::line;
 use crosswalk_case::Case;
@@ -11,24 +12,40 @@ use std::fmt::Write;
 /// The score as JSON.
 #[derive(Serialize)]
 pub(in crate::report) struct CandidateScoreJson<'r> {
-    right: u64,
-    wrong: u64,
-    does_not_say: u64,
-    failed: u64,
-    not_marked: u64,
-    not_asked: u64,
-    not_asked_in_time: u64,
+    /// The number of right answers.
+    right: Count,
+    /// The number of wrong ones.
+    wrong: Count,
+    /// How often it did not say.
+    does_not_say: Count,
+    /// How often it had no answer.
+    failed: Count,
+    /// How many answers could not be marked, since the machine differs from the manuals itself or was not seen.
+    not_marked: Count,
+    /// How often it was not asked, after too many failures.
+    not_asked: Count,
+    /// How often it was not asked, since the time was up.
+    not_asked_in_time: Count,
+    /// Wrong answers, by kind.
     mistakes: Vec<MistakeJson<'r>>,
+    /// Missing answers, by reason.
     failures: Vec<MistakeJson<'r>>,
-    silences: &'r BTreeMap<String, u64>,
+    /// The number of cases by the reason for which it did not say.
+    silences: BTreeMap<&'r str, Count>,
 }
 
+/// Cases that a walker gets wrong in the same way.
 #[derive(Serialize)]
 struct MistakeJson<'r> {
+    /// What they are, in words.
     what: String,
-    count: u64,
+    /// How many they are.
+    count: Count,
+    /// The smallest case that shows it: an object as in the line protocol of walkers.
     smallest_case: &'r Case,
+    /// What was expected, in words.
     expected: &'r str,
+    /// What the walker answered, in words.
     answered: &'r str,
 }
 
@@ -37,22 +54,22 @@ pub(in crate::report) fn json(score: &CandidateScore) -> CandidateScoreJson<'_> 
     let failures = score.failures.iter();
 
     CandidateScoreJson {
-        right: score.right,
-        wrong: score.wrong,
-        does_not_say: score.silent,
-        failed: score.failed,
-        not_marked: score.not_marked,
-        not_asked: score.not_asked,
-        not_asked_in_time: score.not_asked_in_time,
+        right: score.right.into(),
+        wrong: score.wrong.into(),
+        does_not_say: score.silent.into(),
+        failed: score.failed.into(),
+        not_marked: score.not_marked.into(),
+        not_asked: score.not_asked.into(),
+        not_asked_in_time: score.not_asked_in_time.into(),
         mistakes: mistakes(score).map(|(what, mistakes)| entry(what, mistakes)).collect(),
         failures: failures.map(|(what, mistakes)| entry(what.clone(), mistakes)).collect(),
-        silences: &score.silences,
+        silences: score.silences.iter().map(|(why, count)| (&**why, (*count).into())).collect(),
     }
 }
 
 fn entry(what: String, mistakes: &Mistakes) -> MistakeJson<'_> {
     let Mistakes { count, case, expected, answered } = mistakes;
-    MistakeJson { what, count: *count, smallest_case: case, expected, answered }
+    MistakeJson { what, count: (*count).into(), smallest_case: case, expected, answered }
 }
 
 /// Its mistakes, each kind with its smallest case.

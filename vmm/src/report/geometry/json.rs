@@ -1,7 +1,7 @@
 //! What page tables cost, for scripts.
 //!
-//! The JSON document is `{"configurations": […]}`. Bits, bytes of an entry and numbers of tables are
-//! numbers. What can exceed 64 bits is always an object such as `{"decimal": "4194304", "log2": 22}`:
+//! The JSON document is `{"configurations": […]}`. Bits and bytes of an entry are numbers, numbers of tables
+//! decimal strings. What can exceed 64 bits is always an object such as `{"decimal": "4194304", "log2": 22}`:
 //! all digits as a string, and the logarithm if it is a whole number, else null. `of_flat` is the size
 //! divided by that of the flat table. A use that is larger than the address space is left out.
 //!
@@ -17,63 +17,98 @@
 
 use super::Configuration;
 use crate::geometry::{Cost, Geometry, Levels, USES};
-use crate::report::style::json::to_text;
+use crate::report::document::Document;
 use crate::report::style::number::Large;
+use crosswalk_case::Decimal;
 use serde::Serialize;
 
+/// What page tables cost: `geometry`.
 #[derive(Serialize)]
 struct GeometryDocument {
+    /// Each configuration.
     configurations: Vec<ConfigurationJson>,
 }
 
+/// Address widths, and ways to divide the page number.
 #[derive(Serialize)]
 struct ConfigurationJson {
+    /// The number of bits of a linear address.
     address_bits: u32,
+    /// Of these, the bits of the offset in a page.
     offset_bits: u32,
+    /// The size of a page.
     page_bytes: Large,
+    /// The bits of the page number.
     page_number_bits: u32,
+    /// The number of pages.
     pages: Large,
+    /// The number of bits of a physical address.
     physical_bits: u32,
+    /// The bits of a frame number.
     frame_number_bits: u32,
+    /// The number of frames.
     frames: Large,
+    /// The size of an entry that has the frame number alone.
     entry_bytes_exact: f64,
+    /// The size of an entry, rounded up.
     entry_bytes: u32,
+    /// The size of a table with an entry for each page.
     flat_table_bytes: Large,
+    /// A table with an entry for each byte.
     per_byte: PerByte,
+    /// Tables of several levels.
     levels: Vec<LevelsJson>,
 }
 
 /// The table with one entry for each byte.
 #[derive(Serialize)]
 struct PerByte {
+    /// The number of its entries.
     entries: Large,
+    /// The bits of an address in an entry.
     frame_number_bits: u32,
+    /// The size of an entry.
     entry_bytes: u32,
+    /// The size of the table.
     table_bytes: Large,
 }
 
+/// A way to divide the page number into levels.
 #[derive(Serialize)]
 struct LevelsJson {
+    /// The bits of the index at each level, the root first.
     index_bits: Vec<u32>,
+    /// The size of one table of each level.
     table_bytes: Vec<Large>,
+    /// What the tables of some uses cost. A use that is larger than the address space is left out.
     uses: Vec<UseJson>,
 }
 
+/// The cost of tables for memory in use.
 #[derive(Serialize)]
 struct UseJson {
+    /// How much memory is in use.
     #[serde(rename = "use")]
     amount: String,
+    /// `aligned`, `across` (a boundary of tables) or `scattered`.
     placement: &'static str,
+    /// The number of pages in use.
     pages: Large,
-    tables: Vec<u64>,
+    /// The number of tables at each level, as decimal strings.
+    tables: Vec<Decimal>,
+    /// The size of all tables.
     bytes: Large,
+    /// That size divided by the size of the flat table.
     of_flat: f64,
 }
 
+impl Document for GeometryDocument {
+    const SCHEMA: u32 = 1;
+}
+
 /// The report for scripts, with all uses.
-pub fn json(configurations: &[Configuration]) -> String {
-    let configurations = configurations.iter().map(configuration_json).collect();
-    to_text(&GeometryDocument { configurations })
+pub fn document(configurations: &[Configuration]) -> impl Document + use<> {
+    GeometryDocument { configurations: configurations.iter().map(configuration_json).collect() }
 }
 
 fn configuration_json(configuration: &Configuration) -> ConfigurationJson {
@@ -112,7 +147,7 @@ fn levels_json(geometry: &Geometry, levels: &Levels) -> LevelsJson {
             placement: placement.name(),
             pages: pages.into(),
             // The last level has at least one index bit, so no level has more than 2^63 tables.
-            tables: tables.into_iter().map(|count| count as u64).collect(),
+            tables: tables.into_iter().map(|count| Decimal(count as u64)).collect(),
             bytes: bytes.into(),
             of_flat: bytes as f64 / geometry.flat_table_bytes() as f64,
         })

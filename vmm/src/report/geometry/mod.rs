@@ -1,11 +1,11 @@
-//! What page tables cost: in words and tables for people ([`text`]), and as JSON ([`json`]).
+//! What page tables cost: in words and tables for people ([`text`]), and as JSON ([`document`]).
 
 mod json;
 #[cfg(test)]
 mod tests;
 mod text;
 
-pub use json::json;
+pub use json::document;
 pub use text::text;
 
 use crate::geometry::{Geometry, Levels};

@@ -125,7 +125,7 @@ fn no_line_is_wider_than_80_columns_and_no_number_is_broken() {
 
 #[test]
 fn the_json_has_all_digits() {
-    let document: Value = serde_json::from_str(&json(&textbook())).unwrap();
+    let document: Value = serde_json::to_value(document(&textbook())).unwrap();
     let [first, second] = [0, 1].map(|i| &document["configurations"][i]);
     let large = |decimal: &str, log2: Option<u32>| json!({"decimal": decimal, "log2": log2});
     assert_eq!(first["pages"], large("1048576", Some(20)));
@@ -145,7 +145,7 @@ fn the_json_has_all_digits() {
         levels["uses"][2],
         json!({
             "use": "1 GiB", "placement": "aligned", "pages": large("262144", Some(18)),
-            "tables": [1, 256], "bytes": large("1052672", None), "of_flat": 257.0 / 1024.0,
+            "tables": ["1", "256"], "bytes": large("1052672", None), "of_flat": 257.0 / 1024.0,
         })
     );
     assert_eq!(levels["uses"].as_array().map(Vec::len), Some(7));

@@ -2,7 +2,8 @@
 
 use super::image::InspectedJson;
 use super::{Inspected, letters, tables_met_again};
-use crate::report::style::json::to_text;
+use crate::report::document::Document;
+use crate::report::style::count::Count;
 use crate::report::style::number::with_commas;
 use crate::report::style::table::line;
 use crosswalk_case::Hex;
@@ -92,17 +93,23 @@ pub(super) const fn meaning(check: AuditCheck, count: u64) -> &'static str {
 }
 
 /// The findings as a JSON document.
-pub fn json(inspected: &Inspected, audit: &Audit, checks: AuditChecks) -> String {
+pub fn document<'i>(
+    inspected: &'i Inspected,
+    audit: &'i Audit,
+    checks: AuditChecks,
+) -> impl Document {
     let counts = AuditCheck::ALL.into_iter().zip(audit.counts);
     let counts = counts.filter(|(check, _)| checks.contains(*check));
 
-    to_text(&AuditDocument {
+    AuditDocument {
         image: inspected.json(),
-        checks: counts.map(|(check, count)| CheckJson { check: check.name(), count }).collect(),
+        checks: counts
+            .map(|(check, count)| CheckJson { check: check.name(), count: count.into() })
+            .collect(),
         findings: audit.findings.iter().map(finding_json).collect(),
-        repeated: audit.repeated,
+        repeated: audit.repeated.into(),
         complete: audit.is_complete,
-    })
+    }
 }
 
 fn finding_json(finding: &AuditFinding) -> AuditFindingJson<'_> {
@@ -111,35 +118,56 @@ fn finding_json(finding: &AuditFinding) -> AuditFindingJson<'_> {
         check: check.name(),
         first: Hex(first.get()),
         last: Hex(last.get()),
-        entries: *count,
+        entries: (*count).into(),
         rights: letters(*rights),
         physical: Hex(address.get()),
         detail,
     }
 }
 
+/// What should not be in page tables: `audit`.
 #[derive(Serialize)]
 struct AuditDocument<'i> {
+    /// The image or the guest.
     image: InspectedJson<'i>,
+    /// Each check.
     checks: Vec<CheckJson>,
+    /// At most 10,000 findings.
     findings: Vec<AuditFindingJson<'i>>,
-    repeated: u64,
+    /// The number of entries that lead to tables which were read before, and not again.
+    repeated: Count,
+    /// Whether everything was looked at.
     complete: bool,
 }
 
-#[derive(Serialize)]
-struct CheckJson {
-    check: &'static str,
-    count: u64,
+impl Document for AuditDocument<'_> {
+    const SCHEMA: u32 = 1;
 }
 
+/// A check.
+#[derive(Serialize)]
+struct CheckJson {
+    /// Its name.
+    check: &'static str,
+    /// The number of its findings.
+    count: Count,
+}
+
+/// Something that should not be there.
 #[derive(Serialize)]
 struct AuditFindingJson<'i> {
+    /// The check that found it.
     check: &'static str,
+    /// The first linear address.
     first: Hex,
+    /// The last linear address.
     last: Hex,
-    entries: u64,
+    /// The number of pages or entries.
+    entries: Count,
+    /// The rights of the first, in letters.
     rights: String,
+    /// Where it leads; of entries that map nothing, where it is.
     physical: Hex,
+    /// More, in words.
     detail: &'i str,
 }

@@ -2,7 +2,8 @@
 
 use super::Inspected;
 use super::image::InspectedJson;
-use crate::report::style::json::to_text;
+use crate::report::document::Document;
+use crate::report::style::count::Count;
 use crate::report::style::number::{numbered, with_commas};
 use crate::report::style::table::line;
 use crosswalk_inspect::monitor::{MonitorCheck, MonitorDifference, TlbLine};
@@ -73,40 +74,57 @@ pub fn text(inspected: &Inspected, check: &MonitorCheck, is_complete: bool) -> S
 }
 
 /// The comparison as a JSON document.
-pub fn json(inspected: &Inspected, check: &MonitorCheck, is_complete: bool) -> String {
+pub fn document(inspected: &Inspected, check: &MonitorCheck, is_complete: bool) -> impl Document {
     let shown = |line: Option<TlbLine>| line.map(|line| line.to_string());
     let differences = check.differences().map(|(kind, found)| MonitorDifferenceJson {
         difference: kind.name(),
         meaning: MonitorDifference::meaning(kind),
-        count: found.count,
+        count: found.count.into(),
         monitor: shown(found.monitor),
         tables: shown(found.tables),
     });
-    to_text(&MonitorDocument {
+    MonitorDocument {
         image: inspected.json(),
-        agreed: check.agreed(),
+        agreed: check.agreed().into(),
         differences: differences.collect(),
-        leaf_only: check.leaf_only(),
-        unseen: check.unseen(),
+        leaf_only: check.leaf_only().into(),
+        unseen: check.unseen().into(),
         complete: is_complete,
-    })
+    }
 }
 
+/// What QEMU's monitor says about the tables beside what they are: `maps --check`.
 #[derive(Serialize)]
 struct MonitorDocument<'i> {
+    /// The image or the guest.
     image: InspectedJson<'i>,
-    agreed: u64,
+    /// The number of pages about which both say the same.
+    agreed: Count,
+    /// The kinds of differences.
     differences: Vec<MonitorDifferenceJson>,
-    leaf_only: u64,
-    unseen: u64,
+    /// The number of pages that are executable by their leaves only, which is all that the monitor shows.
+    leaf_only: Count,
+    /// The number of the monitor's lines whose tables cannot be read, or were not read again.
+    unseen: Count,
+    /// Whether everything was looked at.
     complete: bool,
 }
 
+impl Document for MonitorDocument<'_> {
+    const SCHEMA: u32 = 1;
+}
+
+/// A kind of difference.
 #[derive(Serialize)]
 struct MonitorDifferenceJson {
+    /// Its name.
     difference: &'static str,
+    /// Who is right, in words.
     meaning: &'static str,
-    count: u64,
+    /// How often it was found.
+    count: Count,
+    /// The monitor's line of the first.
     monitor: Option<String>,
+    /// The same line by the tables.
     tables: Option<String>,
 }

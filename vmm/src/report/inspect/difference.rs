@@ -3,7 +3,8 @@
 
 use super::image::InspectedJson;
 use super::{Inspected, letters, repeated_tables, unreadable_tables};
-use crate::report::style::json::to_text;
+use crate::report::document::Document;
+use crate::report::style::count::Count;
 use crate::report::style::number::{size, with_commas};
 use crate::report::style::table::line;
 use crosswalk_case::Hex;
@@ -194,7 +195,7 @@ impl<'i> ImageDifference<'i> {
     }
 
     /// The differences as a JSON document.
-    pub fn json(&self) -> String {
+    pub fn document(&self) -> impl Document {
         let Self { before, after, ranges, count, repeated, unreadable, is_complete } = self;
         let changes = ranges.iter().map(|range| ChangeJson {
             first: Hex(range.first.get()),
@@ -205,14 +206,14 @@ impl<'i> ImageDifference<'i> {
             resized: range.kind.notes.contains(&"resized"),
             flags: range.kind.notes.iter().copied().filter(|note| note.len() == 1).collect(),
         });
-        to_text(&DifferenceDocument {
+        DifferenceDocument {
             images: [before.json(), after.json()],
             changes: changes.collect(),
-            count: *count,
-            repeated: *repeated,
-            unreadable: *unreadable,
+            count: (*count).into(),
+            repeated: (*repeated).into(),
+            unreadable: (*unreadable).into(),
             complete: *is_complete,
-        })
+        }
     }
 }
 
@@ -223,23 +224,42 @@ fn page(found: Found) -> Option<PresentEntry> {
     }
 }
 
+/// What two images or guests map differently: `diff`.
 #[derive(Serialize)]
 struct DifferenceDocument<'i> {
+    /// The two.
     images: [InspectedJson<'i>; 2],
+    /// At most 10,000 ranges that differ.
     changes: Vec<ChangeJson<'i>>,
-    count: u64,
-    repeated: u64,
-    unreadable: u64,
+    /// The number of all.
+    count: Count,
+    /// The number of entries that lead to tables which were read before, and not again.
+    repeated: Count,
+    /// The number of tables, or parts of them, that cannot be read.
+    unreadable: Count,
+    /// Whether everything was looked at.
     complete: bool,
 }
 
+impl Document for DifferenceDocument<'_> {
+    const SCHEMA: u32 = 1;
+}
+
+/// A range of addresses that both map differently.
 #[derive(Serialize)]
 struct ChangeJson<'i> {
+    /// The first linear address.
     first: Hex,
+    /// The last linear address.
     last: Hex,
+    /// The rights in the first, in letters; null if it maps nothing there.
     before: Option<&'i str>,
+    /// The rights in the second.
     after: Option<&'i str>,
+    /// Whether it leads to other physical addresses.
     moved: bool,
+    /// Whether its pages have another size.
     resized: bool,
+    /// Which of the flags A, D and G differ, if they count.
     flags: Vec<&'static str>,
 }

@@ -1,5 +1,6 @@
 //! A live guest that is inspected: when it was looked at, and how it was read.
 
+use crate::report::style::count::Count;
 use crate::report::style::number::with_commas;
 use crosswalk_inspect::{
     KvmGuest, LiveGuest, MemoryAccess, RegisterOrigin, RegisterOrigins, SnapshotMoment,
@@ -61,24 +62,37 @@ pub(super) fn kvm_facts(guest: &KvmGuest, origins: RegisterOrigins) -> Vec<(&'st
 /// A live guest.
 #[derive(Default, Serialize)]
 pub(super) struct GuestJson<'i> {
+    /// The argument that names it; null of a guest of KVM.
     monitor: Option<&'i str>,
+    /// The version of QEMU.
     qemu: Option<&'i str>,
+    /// The run state that it had, and has again.
     run_state: &'i str,
+    /// How its memory was read: `process`, `shared-file`, `monitor` or `copy`.
     memory_access: &'static str,
+    /// The number of the process.
     process: Option<i32>,
+    /// The file of its memory.
     shared_file: Option<String>,
+    /// Why the process is out of reach.
     reason: Option<&'i str>,
+    /// Of a guest of KVM, the moment at which it was looked at.
     kvm: Option<KvmJson<'i>>,
 }
 
 /// A guest of KVM.
 #[derive(Serialize)]
 struct KvmJson<'i> {
+    /// The argument that names it.
     socket: &'i str,
+    /// `batch` (within one), `between` (two) or `case` (after one).
     moment: &'static str,
-    batch: Option<u64>,
-    record: Option<u64>,
-    paused_us: u64,
+    /// The number of the batch, or of the one before.
+    batch: Option<Count>,
+    /// The number of the record on which the guest worked.
+    record: Option<Count>,
+    /// How many microseconds it stood still.
+    paused_us: Count,
 }
 
 impl<'i> GuestJson<'i> {
@@ -113,7 +127,13 @@ impl<'i> GuestJson<'i> {
             run_state,
             memory_access: "copy",
             process: guest.process(),
-            kvm: Some(KvmJson { socket: name, moment, batch, record, paused_us }),
+            kvm: Some(KvmJson {
+                socket: name,
+                moment,
+                batch: batch.map(Count::from),
+                record: record.map(Count::from),
+                paused_us: paused_us.into(),
+            }),
             ..Self::default()
         }
     }

@@ -1,6 +1,7 @@
 //! The image or the guest that is inspected, and the registers with which it is.
 
 use super::guest::{self, GuestJson};
+use crate::report::style::count::Count;
 use crate::report::style::number::{numbered, size};
 use crate::report::style::table::line;
 use crosswalk_case::Hex;
@@ -95,10 +96,10 @@ impl Inspected {
             file,
             format,
             guest,
-            memory_bytes: source.memory().byte_count(),
-            memory_ranges: source.memory().range_count(),
-            cpus: source.cpu_count(),
-            cpu: *cpu,
+            memory_bytes: source.memory().byte_count().into(),
+            memory_ranges: source.memory().range_count().into(),
+            cpus: source.cpu_count().into(),
+            cpu: (*cpu).into(),
             mode: state.mode().name(),
             registers: RegistersJson {
                 cr0: Hex(state.cr0.bits()),
@@ -126,35 +127,57 @@ const fn origins_json(origins: RegisterOrigins) -> OriginsJson {
     OriginsJson { cr0: cr0.name(), cr3: cr3.name(), cr4: cr4.name(), efer: efer.name() }
 }
 
+/// An image or a live guest, and the control state in which its tables are read.
 #[derive(Serialize)]
 pub(super) struct InspectedJson<'i> {
+    /// The file; null of a live guest.
     file: Option<&'i str>,
+    /// Its format; null of a live guest.
     format: Option<&'static str>,
+    /// A live guest; null of a file.
     guest: Option<GuestJson<'i>>,
-    memory_bytes: u64,
-    memory_ranges: u64,
-    cpus: usize,
-    cpu: usize,
+    /// The size of its memory.
+    memory_bytes: Count,
+    /// The number of ranges in which that is.
+    memory_ranges: Count,
+    /// The number of CPUs that have registers.
+    cpus: Count,
+    /// The CPU whose registers are taken.
+    cpu: Count,
+    /// The paging mode: `unpaged`, `32bit`, `pae`, `4level` or `5level`.
     mode: &'static str,
+    /// The registers.
     registers: RegistersJson,
+    /// Where each is from.
     register_origins: OriginsJson,
+    /// MAXPHYADDR, in bits.
     physical_address_bits: u8,
+    /// Sentences about what was derived or assumed.
     derived: &'i [String],
 }
 
+/// Control registers.
 #[derive(Serialize)]
 struct RegistersJson {
+    /// CR0.
     cr0: Hex,
+    /// CR3.
     cr3: Hex,
+    /// CR4.
     cr4: Hex,
+    /// EFER.
     efer: Hex,
 }
 
 /// Where the registers are from.
 #[derive(Serialize)]
 struct OriginsJson {
+    /// CR0.
     cr0: &'static str,
+    /// CR3.
     cr3: &'static str,
+    /// CR4.
     cr4: &'static str,
+    /// EFER.
     efer: &'static str,
 }

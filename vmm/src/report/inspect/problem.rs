@@ -1,6 +1,7 @@
 //! What stands in the way of a scan: entries with reserved bits, tables that are not in the image, and
 //! tables that were read before. Those next to each other are reported as one.
 
+use crate::report::style::count::Count;
 use crate::report::style::number::with_commas;
 use crosswalk_case::Hex;
 use crosswalk_inspect::{Found, ReadError, entry_count};
@@ -122,7 +123,7 @@ impl ScanProblem {
                 ProblemKind::Repeated => "repeated",
             },
             level: self.level,
-            entries: self.count,
+            entries: self.count.into(),
             at: Hex(self.at),
             detail: &self.detail,
         }
@@ -134,13 +135,21 @@ const fn is_same_table(first: u64, second: u64) -> bool {
     first < second && first >> 12 == second >> 12
 }
 
+/// A part of the tables that maps nothing though something is there.
 #[derive(Serialize)]
 pub(super) struct ScanProblemJson<'p> {
+    /// The first linear address.
     first: Hex,
+    /// The last linear address.
     last: Hex,
+    /// `reserved`, `unreadable` or `repeated`.
     problem: &'static str,
+    /// The name of the entries.
     level: &'static str,
-    entries: u64,
+    /// How many they are.
+    entries: Count,
+    /// The physical address of the first.
     at: Hex,
+    /// More, in words.
     detail: &'p str,
 }

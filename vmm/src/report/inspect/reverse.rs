@@ -2,7 +2,8 @@
 
 use super::image::InspectedJson;
 use super::{Inspected, letters, repeated_tables, threads, unreadable_tables};
-use crate::report::style::json::to_text;
+use crate::report::document::Document;
+use crate::report::style::count::Count;
 use crate::report::style::number::with_commas;
 use crate::report::style::table::line;
 use crosswalk_case::Hex;
@@ -195,22 +196,22 @@ impl<'i> ReverseMap<'i> {
     }
 
     /// The entries as a JSON document.
-    pub fn json(&self) -> String {
+    pub fn document(&self) -> impl Document {
         let Self { inspected, at, found, pages, entries, paths, repeated, unreadable, is_complete } =
             self;
-        to_text(&ReverseDocument {
+        ReverseDocument {
             image: inspected.json(),
             physical: Hex(at.get()),
             in_image: inspected.source.has(*at),
             is_root: self.is_root(),
             led_by: found.iter().map(leads_json).collect(),
-            mappings: *pages,
-            table_entries: entries.len(),
-            table_paths: *paths,
-            repeated: *repeated,
-            unreadable: *unreadable,
+            mappings: (*pages).into(),
+            table_entries: entries.len().into(),
+            table_paths: (*paths).into(),
+            repeated: (*repeated).into(),
+            unreadable: (*unreadable).into(),
             complete: *is_complete,
-        })
+        }
     }
 }
 
@@ -232,27 +233,50 @@ fn leads_json(leads: &LeadsTo) -> LeadsJson {
     }
 }
 
+/// Who leads to a physical address: `rmap`.
 #[derive(Serialize)]
 struct ReverseDocument<'i> {
+    /// The image or the guest.
     image: InspectedJson<'i>,
+    /// The physical address.
     physical: Hex,
+    /// Whether the image has memory there.
     in_image: bool,
+    /// Whether CR3 leads to its frame.
     is_root: bool,
+    /// At most 10,000 entries that lead there.
     led_by: Vec<LeadsJson>,
-    mappings: u64,
-    table_entries: usize,
-    table_paths: u64,
-    repeated: u64,
-    unreadable: u64,
+    /// The number of pages that map it.
+    mappings: Count,
+    /// The number of entries that use its frame as a table.
+    table_entries: Count,
+    /// The number of paths to these.
+    table_paths: Count,
+    /// The number of entries that lead to tables which were read before, and not again.
+    repeated: Count,
+    /// The number of tables, or parts of them, that cannot be read.
+    unreadable: Count,
+    /// Whether everything was looked at.
     complete: bool,
 }
 
+impl Document for ReverseDocument<'_> {
+    const SCHEMA: u32 = 1;
+}
+
+/// An entry that leads there.
 #[derive(Serialize)]
 struct LeadsJson {
+    /// The linear address of the byte, or the first one for which a table is.
     address: Hex,
+    /// `page` or `table`.
     leads_to: &'static str,
+    /// The name of the entry, such as `PTE`.
     level: &'static str,
+    /// What the path allows, in four letters, such as `urw-` or `sr-x`.
     rights: String,
+    /// The entry.
     entry: Hex,
+    /// Its physical address.
     at: Hex,
 }

@@ -2,7 +2,7 @@
 
 use super::image::InspectedJson;
 use super::{Inspected, letters};
-use crate::report::style::json::to_text;
+use crate::report::document::Document;
 use crate::report::style::number::size;
 use crate::report::style::table::line;
 use crate::report::walk::{draw_address, draw_path, flags};
@@ -88,11 +88,11 @@ impl<'i> InspectedWalk<'i> {
     }
 
     /// The walk as a JSON document.
-    pub fn json(&self) -> String {
+    pub fn document(&self) -> impl Document {
         let Self { inspected, address, path, end, accesses } = self;
         let found = end.and_then(Result::ok);
 
-        to_text(&WalkDocument {
+        WalkDocument {
             image: inspected.json(),
             address: Hex(address.get()),
             path: path.steps.iter().map(|step| self.step_json(step)).collect(),
@@ -103,7 +103,7 @@ impl<'i> InspectedWalk<'i> {
                 .iter()
                 .map(|(access, outcome)| access_json(access, outcome))
                 .collect(),
-        })
+        }
     }
 
     fn step_json(&self, step: &Step) -> StepJson {
@@ -148,32 +148,57 @@ fn access_json(access: &Access, outcome: &str) -> AccessJson {
     }
 }
 
+/// An address followed through page tables: `walk`.
 #[derive(Serialize)]
 struct WalkDocument<'i> {
+    /// The image or the guest.
     image: InspectedJson<'i>,
+    /// The linear address.
     address: Hex,
+    /// The entries, the first one first.
     path: Vec<StepJson>,
+    /// Where it leads; null if it leads nowhere.
     physical: Option<Hex>,
+    /// The size of the page, in words.
     page: Option<String>,
+    /// What the path allows, in four letters, such as `urw-` or `sr-x`.
     rights: Option<String>,
+    /// What accesses do.
     accesses: Vec<AccessJson>,
 }
 
+impl Document for WalkDocument<'_> {
+    const SCHEMA: u32 = 1;
+}
+
+/// An entry on the path.
 #[derive(Serialize)]
 struct StepJson {
+    /// Its name, such as `PTE`.
     level: &'static str,
+    /// Its physical address.
     at: Hex,
+    /// The entry.
     entry: Hex,
+    /// Its flags, in words.
     flags: String,
+    /// `table`, `page` or `nowhere`.
     leads_to: &'static str,
+    /// Where it leads.
     target: Option<Hex>,
+    /// What the path up to it allows, in letters.
     rights: Option<String>,
+    /// Why it leads nowhere.
     error: Option<String>,
 }
 
+/// An access to the address.
 #[derive(Serialize)]
 struct AccessJson {
+    /// `read`, `write` or `fetch`.
     access: &'static str,
+    /// Whether user code makes it.
     user: bool,
+    /// What it does, in words.
     outcome: String,
 }

@@ -7,6 +7,7 @@ use crate::campaign::journal::CaseSource;
 use crate::conformance::score::CandidateScore;
 use crate::finding::known::Kind;
 use crate::report::conformance::score;
+use crate::report::document::{Ending, VerdictWord};
 use crate::report::style::number::{cases, numbered};
 use crate::report::style::ranges::ranges;
 
@@ -43,24 +44,14 @@ impl Conclusion {
         }
     }
 
-    /// The exit code of a command that ends with it.
-    pub const fn exit_code(self, allow_incomplete: bool) -> u8 {
+    /// How a command ends with it.
+    pub fn ending(self, allow_incomplete: bool) -> Ending {
         match self {
-            Self::Agree => 0,
-            Self::Incomplete if allow_incomplete => 0,
-            Self::Diverge => 1,
-            Self::NothingCompared => 3,
-            Self::Incomplete => 4,
-        }
-    }
-
-    /// Its name in documents.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Agree => "agree",
-            Self::Incomplete => "incomplete",
-            Self::Diverge => "diverge",
-            Self::NothingCompared => "nothing_compared",
+            Self::Agree => VerdictWord::Agree.into(),
+            Self::Incomplete if allow_incomplete => Ending::ALLOWED_INCOMPLETE,
+            Self::Incomplete => VerdictWord::Incomplete.into(),
+            Self::Diverge => VerdictWord::Diverge.into(),
+            Self::NothingCompared => VerdictWord::NothingCompared.into(),
         }
     }
 

@@ -3,6 +3,7 @@
 
 use crate::campaign::coverage::why_missed;
 use crate::campaign::tally::Tally;
+use crate::report::style::count::Count;
 use crate::report::{RunFacts, name_of_end};
 use mmu_core::Rule;
 use serde::Serialize;
@@ -10,35 +11,52 @@ use serde::Serialize;
 /// Coverage in a report.
 #[derive(Serialize)]
 pub(super) struct CoverageJson {
+    /// Each rule that was met, by mode.
     rules: Vec<RuleCoverageJson>,
+    /// Each rule that was not.
     missed: Vec<MissedJson>,
+    /// Each outcome, by who decided it.
     ends: Vec<EndJson>,
 }
 
+/// A rule that was met.
 #[derive(Serialize)]
 struct RuleCoverageJson {
+    /// The id of the rule.
     rule: &'static str,
+    /// The paging mode: `unpaged`, `32bit`, `pae`, `4level` or `5level`.
     mode: &'static str,
-    count: u64,
+    /// The number of cases.
+    count: Count,
+    /// The name of a case.
     example: String,
 }
 
 /// A rule that was not met in a mode that it is about.
 #[derive(Serialize)]
 struct MissedJson {
+    /// The id of the rule.
     rule: &'static str,
+    /// The paging mode: `unpaged`, `32bit`, `pae`, `4level` or `5level`.
     mode: &'static str,
     /// What stands in the way: `machine`, `campaign`, or `chance`.
     by: &'static str,
+    /// The reason, in words.
     why: String,
 }
 
+/// An outcome.
 #[derive(Serialize)]
 struct EndJson {
+    /// The paging mode: `unpaged`, `32bit`, `pae`, `4level` or `5level`.
     mode: &'static str,
+    /// Who decided it.
     provenance: &'static str,
+    /// `completed`, or the exception with its error code.
     outcome: String,
-    count: u64,
+    /// The number of cases.
+    count: Count,
+    /// The name of a case.
     example: String,
 }
 
@@ -46,7 +64,7 @@ pub(super) fn json(facts: &RunFacts<'_>, tally: &Tally) -> CoverageJson {
     let rules = tally.rules.iter().map(|(rule, mode, occurrences)| RuleCoverageJson {
         rule: rule.id(),
         mode: mode.name(),
-        count: occurrences.count,
+        count: occurrences.count.into(),
         example: occurrences.example.to_string(),
     });
 
@@ -54,7 +72,7 @@ pub(super) fn json(facts: &RunFacts<'_>, tally: &Tally) -> CoverageJson {
         mode: mode.name(),
         provenance: who.name(),
         outcome: name_of_end(*end),
-        count: occurrences.count,
+        count: occurrences.count.into(),
         example: occurrences.example.to_string(),
     });
 

@@ -9,12 +9,13 @@ use crate::campaign::tally::{EndSeen, ModeCounts, Tally};
 use crate::corpus::Source;
 use crate::finding::{Finding, Shown};
 use crate::report::conformance::score;
+use crate::report::document::Document;
 use crate::report::jail::{JailJson, jail};
 use crate::report::machine::{MachineJson, machine};
-use crate::report::style::json::to_text;
+use crate::report::style::count::Count;
 use crate::report::{BootedOffer, RunFacts, name_of_end, when};
 use crate::verdict::ChoiceTaken;
-use crosswalk_case::Case;
+use crosswalk_case::{Case, Decimal};
 use crosswalk_machine::jail::JailReport;
 use crosswalk_machine::{Deciders, Machine, MachineLine};
 use mmu_core::{PagingMode, Rule};
@@ -24,6 +25,7 @@ use std::collections::BTreeMap;
 /// The report of a run. The names of fields are part of the contract.
 #[derive(Serialize)]
 pub(super) struct RunDocument<'r> {
+    /// What ran the cases.
     machine: MachineJson<'r>,
     /// The jail of the guest, if one was run.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,115 +36,203 @@ pub(super) struct RunDocument<'r> {
     /// Of a replay: the rules that decide one of its cases, and all of whose mutants it catches.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     covers: Vec<&'static str>,
+    /// `random`, `guided`, `exhaustive`, or `recorded`.
     generator: &'r str,
-    seed: Option<u64>,
+    /// The seed as a decimal string; null where the generator has none.
+    seed: Option<Decimal>,
     /// The number of combinations, where they are enumerated.
-    combinations: Option<u64>,
-    shard: &'r ShardLine,
+    combinations: Option<Decimal>,
+    /// Which parts of the whole run are in this document.
+    shard: ShardJson,
     /// The number of machines that ran at once. The results do not depend on it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    jobs: Option<usize>,
+    jobs: Option<Count>,
     /// Whether nothing of the run remains to be done.
     complete: bool,
+    /// Who predicted.
     walker: String,
+    /// Each paging mode.
     modes: Vec<ModeJson<'r>>,
+    /// The rules that decided a case, and the others.
     rules: RulesJson,
+    /// What was met, with examples.
     coverage: coverage::CoverageJson,
+    /// What machines chose where the manuals leave it open.
     choices: Vec<ChoiceJson>,
+    /// What differs, known findings included.
     findings: Vec<FindingJson<'r>>,
     /// Of a walker that is a program: its score.
     #[serde(skip_serializing_if = "Option::is_none")]
     candidate: Option<score::CandidateScoreJson<'r>>,
+    /// The whole run.
     totals: Totals,
 }
 
+/// Parts of a run.
 #[derive(Serialize)]
-struct ModeJson<'r> {
-    mode: &'static str,
-    status: &'static str,
-    reason: Option<&'r str>,
-    cases: u64,
-    translations: u64,
-    faults: u64,
-    agreed: u64,
-    diverged: u64,
-    unsupported: u64,
-    unproved: u64,
-    sequences: u64,
-    ring0: u64,
-    page_crossing: u64,
-    two_or_more_unusual_bits: u64,
-    accesses: BTreeMap<&'static str, u64>,
-    outcomes: BTreeMap<String, u64>,
-    provenance: BTreeMap<&'static str, u64>,
+struct ShardJson {
+    /// The number of parts of the whole run.
+    count: Count,
+    /// The parts in this document, from 0.
+    parts: Vec<Count>,
 }
 
+/// The cases of a paging mode.
+#[derive(Serialize)]
+struct ModeJson<'r> {
+    /// The paging mode: `unpaged`, `32bit`, `pae`, `4level` or `5level`.
+    mode: &'static str,
+    /// `checked` or `unsupported`.
+    status: &'static str,
+    /// Why it was not run.
+    reason: Option<&'r str>,
+    /// The number of cases.
+    cases: Count,
+    /// Those that completed.
+    translations: Count,
+    /// Those that ended in an exception.
+    faults: Count,
+    /// Those that agree with the prediction.
+    agreed: Count,
+    /// Those that differ from it.
+    diverged: Count,
+    /// Those that the machine could not run.
+    unsupported: Count,
+    /// Those in which nothing proves the physical address.
+    unproved: Count,
+    /// The number of sequences among the cases.
+    sequences: Count,
+    /// Those whose access is of ring 0.
+    ring0: Count,
+    /// Those whose access crosses a page boundary.
+    page_crossing: Count,
+    /// Those with two or more unusual bits in their entries.
+    two_or_more_unusual_bits: Count,
+    /// The number of cases by kind of access.
+    accesses: BTreeMap<&'static str, Count>,
+    /// The number of cases by exception and error code.
+    outcomes: BTreeMap<String, Count>,
+    /// The number of cases by who decided.
+    provenance: BTreeMap<&'static str, Count>,
+}
+
+/// The ids of rules.
 #[derive(Serialize)]
 struct RulesJson {
+    /// Those that decided a case.
     hit: Vec<&'static str>,
+    /// The others.
     missed: Vec<&'static str>,
 }
 
+/// What a machine chose where the manuals leave it open.
 #[derive(Serialize)]
 struct ChoiceJson {
+    /// The id of the rule.
     rule: &'static str,
+    /// The paging mode: `unpaged`, `32bit`, `pae`, `4level` or `5level`.
     mode: &'static str,
+    /// Who chose.
     provenance: &'static str,
+    /// The situation, in words.
     when: String,
+    /// What was chosen.
     member: &'static str,
-    count: u64,
+    /// The number of cases.
+    count: Count,
 }
 
+/// Cases that differ from the prediction for the same reason.
 #[derive(Serialize)]
 struct FindingJson<'r> {
+    /// Its id; of a known finding, that of its file.
     id: &'r str,
+    /// What it is, in a sentence.
     title: &'r str,
+    /// `divergence`, `choice`, `unsupported`, `probe` or `fatal`.
     kind: &'static str,
+    /// The mutant that would do the same, or two of them.
     explained_by: Option<&'r str>,
-    count: u64,
+    /// The number of cases; 0 if a known finding was not met.
+    count: Count,
+    /// Whether it is known, and so forgiven.
     known: bool,
+    /// The smallest case that shows it: an object as in the line protocol of walkers.
     smallest_case: Option<&'r Case>,
+    /// What was expected, in words.
     expected: Option<&'r str>,
+    /// What was observed, in words.
     observed: Option<&'r str>,
     /// In a sequence: the number of the action that differs, from 1.
-    action: Option<usize>,
+    action: Option<Count>,
     /// How often the smallest case shows it, in `tries` runs.
     shown: Option<ShownJson>,
+    /// Each field that differs in the smallest case, in words.
     differences: Vec<String>,
 }
 
+/// How often a case shows a finding.
 #[derive(Serialize)]
 struct ShownJson {
+    /// How often it did.
     times: u32,
+    /// How often it was run.
     tries: u32,
 }
 
+/// The whole run.
 #[derive(Serialize)]
 struct Totals {
-    cases: u64,
+    /// The number of cases.
+    cases: Count,
     /// The number of sequences among them.
-    sequences: u64,
-    agreed: u64,
-    diverged: u64,
+    sequences: Count,
+    /// Those that agree with the prediction.
+    agreed: Count,
+    /// Those that differ from it.
+    diverged: Count,
     /// A digest of the cases: equal in runs of the same cases.
     case_set: String,
+    /// How long the run took.
     seconds: f64,
+    /// The CPU time that the run used, with the emulators and walkers that it started.
     cpu_seconds: f64,
+    /// The number of cases in a second.
     cases_per_second: f64,
     /// Processor time in seconds by phase, if a machine ran.
     #[serde(skip_serializing_if = "Option::is_none")]
     breakdown: Option<BTreeMap<&'static str, f64>>,
 }
 
+/// What this host offers: `machines`.
+#[derive(Serialize)]
+struct MachinesDocument<'r> {
+    /// Each kind of machine.
+    machines: Vec<OfferJson<'r>>,
+}
+
+impl Document for MachinesDocument<'_> {
+    const SCHEMA: u32 = 1;
+}
+
+/// A kind of machine.
 #[derive(Serialize)]
 struct OfferJson<'r> {
+    /// Its kind, and of several QEMUs its program.
     kind: &'r str,
+    /// Whether it works here.
     available: bool,
+    /// Why it does not.
     reason: Option<&'r str>,
+    /// The machine; null where there is none.
     machine: Option<MachineJson<'r>>,
+    /// The jail of its guest.
     jail: Option<JailJson<'r>>,
+    /// The jail of walkers that are programs.
     walkers_jail: JailJson<'r>,
+    /// The paging modes.
     modes: Vec<ModeOfferJson<'r>>,
+    /// Who decides what: by ring, or `outside` memory, and by the kind of outcome.
     provenance: Option<BTreeMap<&'static str, BTreeMap<&'static str, &'static str>>>,
     /// Why implicit supervisor accesses cannot be tested, if they cannot.
     no_implicit_accesses: Option<&'r str>,
@@ -156,19 +246,24 @@ struct OfferJson<'r> {
     models: Vec<&'r str>,
 }
 
+/// A paging mode.
 #[derive(Serialize)]
 struct ModeOfferJson<'r> {
+    /// The paging mode: `unpaged`, `32bit`, `pae`, `4level` or `5level`.
     mode: &'static str,
+    /// Whether the machine runs it.
     offered: bool,
+    /// Why it does not.
     reason: Option<&'r str>,
 }
 
+impl Document for RunDocument<'_> {
+    const SCHEMA: u32 = 1;
+}
+
 /// The report of a run.
-///
-/// # Panics
-/// Never: a report contains nothing that JSON cannot hold.
-pub fn document(facts: &RunFacts<'_>, summary: &Summary) -> String {
-    to_text(&run_document(facts, summary))
+pub fn document<'r>(facts: &RunFacts<'r>, summary: &'r Summary) -> impl Document + use<'r> {
+    run_document(facts, summary)
 }
 
 /// The report of a run, which may be a part of another document.
@@ -187,8 +282,8 @@ pub(super) fn run_document<'r>(facts: &RunFacts<'r>, summary: &'r Summary) -> Ru
         generator: facts.run.generator.name(),
         seed: facts.run.has_seed().then_some(facts.run.seed),
         combinations: facts.run.combinations,
-        shard: &facts.run.shard,
-        jobs: facts.jobs,
+        shard: shard_json(&facts.run.shard),
+        jobs: facts.jobs.map(Count::from),
         complete: facts.complete,
         walker: facts.run.walker.to_string(),
         modes: modes.collect(),
@@ -198,6 +293,13 @@ pub(super) fn run_document<'r>(facts: &RunFacts<'r>, summary: &'r Summary) -> Ru
         findings: summary.findings.iter().map(finding_json).collect(),
         candidate: facts.candidate.map(score::json),
         totals: totals_json(facts, summary),
+    }
+}
+
+fn shard_json(shard: &ShardLine) -> ShardJson {
+    ShardJson {
+        count: shard.count.into(),
+        parts: shard.parts.iter().copied().map(Count::from).collect(),
     }
 }
 
@@ -216,7 +318,7 @@ fn choice_json(choice: &ChoiceTaken, count: u64) -> ChoiceJson {
         provenance: choice.provenance.name(),
         when: when(choice),
         member: choice.member,
-        count,
+        count: count.into(),
     }
 }
 
@@ -224,10 +326,10 @@ fn totals_json(facts: &RunFacts<'_>, summary: &Summary) -> Totals {
     let tally = &summary.tally;
     let seconds = summary.duration.as_secs_f64();
     Totals {
-        cases: tally.cases(),
-        sequences: tally.sequences(),
-        agreed: tally.agreed(),
-        diverged: tally.diverged(),
+        cases: tally.cases().into(),
+        sequences: tally.sequences().into(),
+        agreed: tally.agreed().into(),
+        diverged: tally.diverged().into(),
         case_set: format!("{:#018x}", tally.digest),
         seconds,
         cpu_seconds: facts.cpu_seconds,
@@ -243,12 +345,18 @@ fn breakdown_json(breakdown: &Breakdown) -> BTreeMap<&'static str, f64> {
 /// Where the cases of a replay were recorded.
 #[derive(Serialize)]
 struct SourceJson<'r> {
+    /// The machine, as the corpus has it.
     machine: &'r MachineLine,
+    /// The microcode revision of the processor, as Linux shows it.
     microcode: Option<&'r str>,
+    /// The version of the program that recorded.
     crosswalk: &'r str,
-    seed: u64,
-    tried: u64,
-    cases: u64,
+    /// The seed of the cases, as a decimal string.
+    seed: Decimal,
+    /// The number of cases that were tried.
+    tried: Count,
+    /// The number of cases that were replayed.
+    cases: Count,
 }
 
 fn source_json(source: &Source, cases: u64) -> SourceJson<'_> {
@@ -257,18 +365,18 @@ fn source_json(source: &Source, cases: u64) -> SourceJson<'_> {
         machine,
         microcode: microcode.as_deref(),
         crosswalk,
-        seed: *seed,
-        tried: *tried,
-        cases,
+        seed: Decimal(*seed),
+        tried: (*tried).into(),
+        cases: cases.into(),
     }
 }
 
 /// What this host offers: each machine, or why not, and the jail of the walkers.
-pub fn machines(
-    offers: &[(&str, Result<&dyn Machine, &str>)],
-    booted: &[BootedOffer],
-    walkers: &JailReport,
-) -> String {
+pub fn machines<'r>(
+    offers: &'r [(&str, Result<&dyn Machine, &str>)],
+    booted: &'r [BootedOffer],
+    walkers: &'r JailReport,
+) -> impl Document {
     let machines = offers.iter().map(|(kind, offer)| offer_json(kind, *offer, walkers));
     let emulators = booted.iter().map(|emulator| {
         let why = emulator.found.as_ref().map_or_else(String::as_str, |_| "");
@@ -284,7 +392,7 @@ pub fn machines(
             },
         }
     });
-    to_text(&machines.chain(emulators).collect::<Vec<_>>())
+    MachinesDocument { machines: machines.chain(emulators).collect() }
 }
 
 fn mode_json<'r>(
@@ -297,20 +405,31 @@ fn mode_json<'r>(
         mode: mode.name(),
         status: if offered.is_ok() { "checked" } else { "unsupported" },
         reason: offered.as_ref().err().map(String::as_str),
-        cases: counts.cases,
-        translations: counts.translations,
-        faults: counts.faults,
-        agreed: counts.agreed,
-        diverged: counts.diverged,
-        unsupported: counts.unsupported,
-        unproved: counts.unproved,
-        sequences: counts.sequences,
-        ring0: counts.ring0,
-        page_crossing: counts.page_crossing,
-        two_or_more_unusual_bits: counts.two_unusual_bits,
-        accesses: counts.accesses.iter().map(|(kind, count)| (kind.name(), *count)).collect(),
-        outcomes: outcomes.iter().map(|(end, count)| (name_of_end(*end), *count)).collect(),
-        provenance: counts.provenance.iter().map(|(who, count)| (who.name(), *count)).collect(),
+        cases: counts.cases.into(),
+        translations: counts.translations.into(),
+        faults: counts.faults.into(),
+        agreed: counts.agreed.into(),
+        diverged: counts.diverged.into(),
+        unsupported: counts.unsupported.into(),
+        unproved: counts.unproved.into(),
+        sequences: counts.sequences.into(),
+        ring0: counts.ring0.into(),
+        page_crossing: counts.page_crossing.into(),
+        two_or_more_unusual_bits: counts.two_unusual_bits.into(),
+        accesses: counts
+            .accesses
+            .iter()
+            .map(|(kind, count)| (kind.name(), (*count).into()))
+            .collect(),
+        outcomes: outcomes
+            .iter()
+            .map(|(end, count)| (name_of_end(*end), (*count).into()))
+            .collect(),
+        provenance: counts
+            .provenance
+            .iter()
+            .map(|(who, count)| (who.name(), (*count).into()))
+            .collect(),
     }
 }
 
@@ -322,14 +441,14 @@ fn finding_json(finding: &Finding) -> FindingJson<'_> {
         title: &finding.title,
         kind: finding.kind.name(),
         explained_by: finding.explained_by.as_deref(),
-        count: finding.count,
+        count: finding.count.into(),
         known: finding.known,
         smallest_case: example.map(|example| &example.case),
         expected: example.map(|example| example.expected.as_str()),
         observed: example.map(|example| example.observed.as_str()),
         action: example
             .filter(|example| example.case.is_sequence() && !example.differences.is_empty())
-            .map(|example| example.at + 1),
+            .map(|example| (example.at + 1).into()),
         shown: example
             .and_then(|example| example.shown)
             .map(|Shown { times, tries }| ShownJson { times, tries }),

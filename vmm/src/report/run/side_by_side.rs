@@ -4,7 +4,8 @@ use super::json::{RunDocument, run_document};
 use crate::campaign::Summary;
 use crate::finding::Finding;
 use crate::report::RunFacts;
-use crate::report::style::json::to_text;
+use crate::report::document::Document;
+use crate::report::style::count::Count;
 use crate::report::style::letters;
 use crate::report::style::number::with_commas;
 use crate::report::style::table::{line, new_table, trimmed};
@@ -22,30 +23,43 @@ pub struct ComparedRun<'r> {
     pub summary: &'r Summary,
 }
 
+/// The same run on several machines: `check` with several of them.
 #[derive(Serialize)]
 struct SideBySideDocument<'r> {
     /// The report of each run.
     runs: Vec<RunDocument<'r>>,
+    /// Each finding that a case showed on one of them.
     side_by_side: Vec<RowJson<'r>>,
+}
+
+impl Document for SideBySideDocument<'_> {
+    const SCHEMA: u32 = 1;
 }
 
 /// A finding, and the number of cases that show it on each machine.
 #[derive(Serialize)]
 struct RowJson<'r> {
+    /// The id of the finding.
     id: &'r str,
+    /// What it is, in a sentence.
     title: &'r str,
-    counts: Vec<u64>,
+    /// The number of cases on each machine, in the order of the runs.
+    counts: Vec<Count>,
 }
 
 /// The reports of all runs, and their findings side by side, as one document.
-pub fn document(runs: &[ComparedRun<'_>]) -> String {
-    to_text(&SideBySideDocument {
+pub fn document<'r>(runs: &'r [ComparedRun<'r>]) -> impl Document {
+    SideBySideDocument {
         runs: runs.iter().map(|run| run_document(&run.facts, run.summary)).collect(),
         side_by_side: rows(runs)
             .into_iter()
-            .map(|(finding, counts)| RowJson { id: &finding.id, title: &finding.title, counts })
+            .map(|(finding, counts)| RowJson {
+                id: &finding.id,
+                title: &finding.title,
+                counts: counts.into_iter().map(Count::from).collect(),
+            })
             .collect(),
-    })
+    }
 }
 
 /// The findings of all runs in 80 columns: how many cases show each on which machine.

@@ -43,7 +43,7 @@ pub fn describe_cases(run: &RunLine) -> String {
     let mut words = vec![run.generator.name().to_owned()];
 
     match run.combinations {
-        Some(all) => words.push(format!("{} combinations", with_commas(all))),
+        Some(all) => words.push(format!("{} combinations", with_commas(all.0))),
         None if run.has_seed() => words.push(format!("seed {}", run.seed)),
         None => {}
     }

@@ -5,7 +5,7 @@ mod json;
 pub mod random;
 mod text;
 
-pub use json::{json, json_list};
+pub use json::{document, list_document};
 pub use text::text;
 
 use crate::report::style::table::line;

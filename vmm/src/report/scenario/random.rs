@@ -1,21 +1,17 @@
 //! Random operations on the virtual memory system, in 80 columns and as JSON.
-//!
-//! ```text
-//! {"comparison": {"machine", "result", "reason"}, "seed",
-//!  "runs": [{"mode", "passed", "operations", "written", "read", "problem", "smallest": […],
-//!    "comparison": as for scenarios}]}
-//! ```
 
 use super::NOTHING_COMPARED;
-use super::json::{comparison_json, machine_json};
+use super::json::{ComparedWithJson, ComparisonJson, comparison_json, machine_json};
 use super::text::{compared, ending};
-use crate::report::style::json::to_text;
+use crate::report::document::Document;
+use crate::report::style::count::Count;
 use crate::report::style::number::with_commas;
 use crate::report::style::table::line;
 use crate::scenario::random::{Operation, Played};
+use crosswalk_case::Decimal;
 use crosswalk_machine::Identity;
 use mmu_core::PagingMode;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 /// The operations of one seed in one mode.
 #[derive(Debug)]
@@ -92,27 +88,63 @@ pub fn text(narrated: &NarratedRandomRuns<'_>) -> String {
 }
 
 /// The report for scripts.
-pub fn json(narrated: &NarratedRandomRuns<'_>) -> String {
-    let reason = narrated.machine.map_or(narrated.why_none, |(_, why)| why);
-    let machine = narrated.machine.map(|(identity, _)| machine_json(identity));
-
-    to_text(&json!({
-        "comparison": {"machine": machine, "result": narrated.result(), "reason": reason},
-        "seed": narrated.seed,
-        "runs": narrated.runs.iter().map(run_json).collect::<Vec<_>>(),
-    }))
+pub fn document<'r>(narrated: &NarratedRandomRuns<'r>) -> impl Document + use<'r> {
+    RandomRunsDocument {
+        comparison: ComparedWithJson {
+            machine: narrated.machine.map(|(identity, _)| machine_json(identity)),
+            result: narrated.result(),
+            reason: narrated.machine.map_or(narrated.why_none, |(_, why)| why),
+        },
+        seed: Decimal(narrated.seed),
+        runs: narrated.runs.iter().map(run_json).collect(),
+    }
 }
 
-fn run_json(RandomRun { mode, played, smallest }: &RandomRun) -> Value {
-    let smallest: Vec<_> = smallest.iter().map(|operation| format!("{operation:?}")).collect();
-    json!({
-        "mode": mode.name(),
-        "passed": played.problem.is_none(),
-        "operations": played.performed,
-        "written": played.written,
-        "read": played.read,
-        "problem": played.problem,
-        "smallest": smallest,
-        "comparison": played.comparison.as_ref().map(comparison_json),
-    })
+fn run_json(RandomRun { mode, played, smallest }: &RandomRun) -> RandomRunJson<'_> {
+    RandomRunJson {
+        mode: mode.name(),
+        passed: played.problem.is_none(),
+        operations: played.performed.into(),
+        written: played.written.into(),
+        read: played.read.into(),
+        problem: played.problem.as_deref(),
+        smallest: smallest.iter().map(|operation| format!("{operation:?}")).collect(),
+        comparison: played.comparison.as_ref().map(comparison_json),
+    }
+}
+
+/// Random operations on the virtual memory system: `scenario random`.
+#[derive(Serialize)]
+struct RandomRunsDocument<'r> {
+    /// With what the software was compared.
+    comparison: ComparedWithJson<'r>,
+    /// The seed of the operations, as a decimal string.
+    seed: Decimal,
+    /// The operations in each mode.
+    runs: Vec<RandomRunJson<'r>>,
+}
+
+impl Document for RandomRunsDocument<'_> {
+    const SCHEMA: u32 = 1;
+}
+
+/// The operations in a paging mode.
+#[derive(Serialize)]
+struct RandomRunJson<'r> {
+    /// The paging mode.
+    mode: &'static str,
+    /// Whether nothing was lost, and the machine has the same history.
+    passed: bool,
+    /// The number of operations that were performed.
+    operations: Count,
+    /// The number of words that were written.
+    written: Count,
+    /// The number of words that were read and found as they were written.
+    read: Count,
+    /// What went wrong at the last operation, if anything did.
+    problem: Option<&'r str>,
+    /// The shortest list of operations that fails; empty if nothing did.
+    smallest: Vec<String>,
+    /// How the machine compares; null if there was none.
+    comparison: Option<ComparisonJson<'r>>,
 }

@@ -1,7 +1,7 @@
-//! How every report looks: numbers, tables, JSON.
+//! How every report looks: numbers, tables, counts in JSON.
 
 mod colour;
-pub(super) mod json;
+pub(super) mod count;
 pub(super) mod number;
 mod printable;
 pub(super) mod ranges;

@@ -136,7 +136,9 @@ fn rounded_quotient(number: u128, divisor: u128) -> u128 {
 /// A number that can exceed 64 bits, as JSON: all digits, and its logarithm if that is a whole number.
 #[derive(Serialize)]
 pub(in crate::report) struct Large {
+    /// All digits.
     decimal: String,
+    /// The logarithm, if it is a whole number.
     log2: Option<u32>,
 }
 

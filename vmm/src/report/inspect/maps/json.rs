@@ -1,10 +1,12 @@
 //! Mappings for scripts: one document with ranges, written while they are found, or a line for each page.
 
 use super::{MapsEnd, MapsSink};
+use crate::report::document::Invocation;
 use crate::report::inspect::Inspected;
 use crate::report::inspect::problem::{ScanProblem, ScanProblemJson};
-use crosswalk_case::Hex;
-use crosswalk_inspect::{PageFlags, PageRange, PageRanges, ScanTotals};
+use crate::report::style::count::Count;
+use crosswalk_case::{Decimal, Hex};
+use crosswalk_inspect::{PageFlags, PageRange, PageRanges};
 use mmu_core::VirtAddr;
 use mmu_core::walk::PresentEntry;
 use mmu_core::x86::format::EntryBits;
@@ -15,51 +17,91 @@ use std::io::{self, Write};
 /// The most problems that the document lists. The totals count all of them.
 const MAX_PROBLEMS: usize = 10_000;
 
+/// The version of the document's schema.
+const SCHEMA: u32 = 1;
+
+/// Pages next to each other that are alike.
 #[derive(Serialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a field of its own")]
 struct RangeJson {
+    /// The first linear address.
     first: Hex,
+    /// The last linear address.
     last: Hex,
-    pages: u64,
-    page_bytes: u64,
+    /// The number of pages.
+    pages: Count,
+    /// The size of each.
+    page_bytes: Count,
+    /// Whether the path allows writes.
     write: bool,
+    /// Whether it allows accesses of user code.
     user: bool,
+    /// Whether it allows fetches.
     execute: bool,
+    /// Whether `all`, `some` or `none` of the leaves have A.
     accessed: &'static str,
+    /// Whether `all`, `some` or `none` of the leaves have D.
     dirty: &'static str,
+    /// Whether `all`, `some` or `none` of the leaves have G.
     global: &'static str,
+    /// The physical address of the first page.
     physical: Hex,
+    /// Whether the others follow it.
     contiguous: bool,
 }
 
+/// A page.
 #[derive(Serialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a field of its own")]
 struct PageJson {
+    /// The first linear address.
     first: Hex,
-    page_bytes: u64,
+    /// Its size.
+    page_bytes: Count,
+    /// Its physical address.
     physical: Hex,
+    /// Whether the path allows writes.
     write: bool,
+    /// Whether it allows accesses of user code.
     user: bool,
+    /// Whether it allows fetches.
     execute: bool,
+    /// Whether its leaf has A.
     accessed: bool,
+    /// Whether it has D.
     dirty: bool,
+    /// Whether it has G.
     global: bool,
+    /// The leaf.
     entry: Hex,
+    /// Its physical address.
     at: Hex,
 }
 
+/// All that tables map.
 #[derive(Serialize)]
 struct TotalsJson {
-    pages_4_kib: u64,
-    pages_2_or_4_mib: u64,
-    pages_1_gib: u64,
-    bytes: u64,
-    tables: u64,
-    reserved: u64,
-    repeated: u64,
-    unreadable: u64,
-    passed_pages: Option<u64>,
-    passed_bytes: Option<u64>,
+    /// The number of pages of 4 KiB.
+    pages_4_kib: Count,
+    /// The number of pages of 2 or 4 MiB.
+    pages_2_or_4_mib: Count,
+    /// The number of pages of 1 GiB.
+    pages_1_gib: Count,
+    /// The bytes that they map, as a decimal string.
+    bytes: Decimal,
+    /// The number of tables.
+    tables: Count,
+    /// The number of entries with reserved bits.
+    reserved: Count,
+    /// The number of entries that lead to tables which were read before, and not again.
+    repeated: Count,
+    /// The number of tables, or parts of them, that cannot be read.
+    unreadable: Count,
+    /// The number of pages that pass `--filter`; null without one.
+    passed_pages: Option<Count>,
+    /// Their bytes, as a decimal string.
+    passed_bytes: Option<Decimal>,
+    /// Whether everything was looked at.
     complete: bool,
 }
 
@@ -67,8 +109,8 @@ fn range_json(range: &PageRange) -> RangeJson {
     RangeJson {
         first: Hex(range.first.get()),
         last: Hex(range.last.get()),
-        pages: range.pages(),
-        page_bytes: 1 << range.level.shift,
+        pages: range.pages().into(),
+        page_bytes: Count::from(1_u64 << range.level.shift),
         write: range.rights.contains(Rights::WRITE),
         user: range.rights.contains(Rights::USER),
         execute: range.rights.contains(Rights::EXECUTE),
@@ -93,7 +135,7 @@ fn page_json(page: &PresentEntry, address: u64) -> PageJson {
     let has = |flag: EntryBits| page.entry & flag.bits() != 0;
     PageJson {
         first: Hex(page.first.get()),
-        page_bytes: 1 << page.level.shift,
+        page_bytes: Count::from(1_u64 << page.level.shift),
         physical: Hex(address),
         write: page.rights.contains(Rights::WRITE),
         user: page.rights.contains(Rights::USER),
@@ -109,16 +151,16 @@ fn page_json(page: &PresentEntry, address: u64) -> PageJson {
 fn totals_json(end: &MapsEnd) -> TotalsJson {
     let MapsEnd { totals, passed, is_complete, .. } = end;
     TotalsJson {
-        pages_4_kib: totals.small,
-        pages_2_or_4_mib: totals.large,
-        pages_1_gib: totals.huge,
-        bytes: totals.bytes,
-        tables: totals.tables,
-        reserved: totals.reserved,
-        repeated: totals.repeated,
-        unreadable: totals.unreadable,
-        passed_pages: passed.as_ref().map(ScanTotals::pages),
-        passed_bytes: passed.as_ref().map(|passed| passed.bytes),
+        pages_4_kib: totals.small.into(),
+        pages_2_or_4_mib: totals.large.into(),
+        pages_1_gib: totals.huge.into(),
+        bytes: Decimal(totals.bytes),
+        tables: totals.tables.into(),
+        reserved: totals.reserved.into(),
+        repeated: totals.repeated.into(),
+        unreadable: totals.unreadable.into(),
+        passed_pages: passed.as_ref().map(|passed| passed.pages().into()),
+        passed_bytes: passed.as_ref().map(|passed| Decimal(passed.bytes)),
         complete: *is_complete,
     }
 }
@@ -126,6 +168,13 @@ fn totals_json(end: &MapsEnd) -> TotalsJson {
 /// Writes a value in one line.
 fn write_value(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer(out, value).map_err(io::Error::from)
+}
+
+/// Writes the members of an object in one line, without its braces.
+fn write_members(out: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
+    let text = serde_json::to_string(value)?;
+    let members = text.strip_prefix('{').and_then(|text| text.strip_suffix('}'));
+    out.write_all(members.unwrap_or_default().as_bytes())
 }
 
 /// One document.
@@ -142,8 +191,11 @@ impl<'o> RangesDocument<'o> {
         out: &'o mut dyn Write,
         inspected: &Inspected,
         has: Option<VirtAddr>,
+        invocation: &Invocation,
     ) -> io::Result<Self> {
-        write!(out, "{{\n\"image\": ")?;
+        writeln!(out, "{{")?;
+        write_members(out, &invocation.opening(SCHEMA))?;
+        write!(out, ",\n\"image\": ")?;
         write_value(out, &inspected.json())?;
         write!(out, ",\n\"mappings\": [")?;
         Ok(Self { out, ranges: PageRanges::new(), has, problems: Vec::new(), is_first: true })
@@ -184,6 +236,9 @@ impl MapsSink for RangesDocument<'_> {
         write_value(self.out, &problems)?;
         write!(self.out, ",\n\"totals\": ")?;
         write_value(self.out, &totals_json(end))?;
+        // Last, since it is known now.
+        writeln!(self.out, ",")?;
+        write_members(self.out, &end.ending)?;
         writeln!(self.out, "\n}}")?;
         self.out.flush()
     }
@@ -194,6 +249,7 @@ pub(super) struct JsonLines<'o> {
     out: &'o mut dyn Write,
 }
 
+/// A line of `maps --json-lines`.
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
 enum LineJson<'l> {

@@ -10,6 +10,7 @@ pub(super) use text::{flag_letters, in_words, short_page_size};
 
 use super::Inspected;
 use super::problem::ScanProblem;
+use crate::report::document::{Ending, Invocation, VerdictWord};
 use crosswalk_inspect::{Found, Limits, PageFilter, Scan, ScanTotals};
 use mmu_core::VirtAddr;
 use mmu_core::walk::PresentEntry;
@@ -17,7 +18,7 @@ use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How mappings are shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum MapsShape {
     /// Ranges of pages that are alike, for people.
     Ranges,
@@ -26,7 +27,7 @@ pub enum MapsShape {
     /// Counts only.
     Stats,
     /// Ranges as one JSON document.
-    Json,
+    Json(&'static Invocation),
     /// Pages as JSON, a line for each.
     JsonLines,
     /// As `info tlb` of QEMU's monitor.
@@ -38,7 +39,7 @@ pub enum MapsShape {
 impl MapsShape {
     /// Whether pages that are alike are put together: of a page, the others of its range are needed.
     const fn has_ranges(self) -> bool {
-        matches!(self, Self::Ranges | Self::Json)
+        matches!(self, Self::Ranges | Self::Json(_))
     }
 
     /// Whether people read it, and not a program.
@@ -82,10 +83,12 @@ struct MapsEnd {
     missed: Option<VirtAddr>,
     /// Whether the scan got to the end.
     is_complete: bool,
+    /// How the command ends.
+    ending: Ending,
 }
 
 /// Writes the mappings while it finds them. `stop` ends it early, with what was found until then. Returns
-/// whether it got to the end.
+/// how the command ends.
 ///
 /// # Errors
 /// If they cannot be written.
@@ -94,13 +97,15 @@ pub fn write(
     inspected: &Inspected,
     options: &MapsOptions,
     stop: &AtomicBool,
-) -> io::Result<bool> {
+) -> io::Result<Ending> {
     let mode = inspected.derived.state.mode();
     let mut sink: Box<dyn MapsSink + '_> = match options.shape {
         MapsShape::Ranges => Box::new(text::RangeLines::new(out, inspected, options.has)?),
         MapsShape::Pages => Box::new(text::PageLines::new(out, inspected, options.has)?),
         MapsShape::Stats => Box::new(text::RightsTable::new(out, inspected)?),
-        MapsShape::Json => Box::new(json::RangesDocument::new(out, inspected, options.has)?),
+        MapsShape::Json(invocation) => {
+            Box::new(json::RangesDocument::new(out, inspected, options.has, invocation)?)
+        }
         MapsShape::JsonLines => Box::new(json::JsonLines::new(out, inspected)?),
         MapsShape::QemuTlb => Box::new(qemu::Tlb::new(out)),
         MapsShape::QemuMem => Box::new(qemu::Mem::new(out, mode)),
@@ -154,6 +159,7 @@ pub fn write(
     if let Some(problem) = problem {
         sink.problem(&problem)?;
     }
-    sink.end(&MapsEnd { totals, passed, missed, is_complete })?;
-    Ok(is_complete)
+    let ending = Ending::of_search(is_complete, VerdictWord::Done);
+    sink.end(&MapsEnd { totals, passed, missed, is_complete, ending })?;
+    Ok(ending)
 }

@@ -58,7 +58,7 @@ impl<'o> Sheet<'o> {
     }
 
     fn end(&mut self, end: &MapsEnd, has_letters: bool) -> io::Result<()> {
-        let MapsEnd { totals, passed, missed, is_complete } = end;
+        let MapsEnd { totals, passed, missed, is_complete, .. } = end;
         let mut text = String::new();
         if has_letters && missed.is_none() {
             line(&mut text, LEGEND);

@@ -3,7 +3,7 @@
 mod json;
 mod text;
 
-pub use json::json;
+pub use json::document;
 pub use text::text;
 
 use crosswalk_inspect::TreeTable;

@@ -1,11 +1,10 @@
 //! A run in the Static Analysis Results Interchange Format (OASIS SARIF 2.1.0), for code scanners. A case is an
 //! artifact with its text in the document; a known finding is a result that is suppressed.
 
-use super::super::conclusion::Conclusion;
 use super::{Grade, RunResult, results, subject};
 use crate::campaign::Summary;
 use crate::report::RunFacts;
-use crate::report::style::json::to_text;
+use crate::report::document::{Ending, VerdictWord};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -114,7 +113,10 @@ const fn is_zero(count: &u64) -> bool {
 }
 
 /// The document. What passed is not in it.
-pub fn document(facts: &RunFacts<'_>, summary: &Summary, allow_incomplete: bool) -> String {
+///
+/// # Panics
+/// Never: the document has nothing that JSON cannot hold.
+pub fn document(facts: &RunFacts<'_>, summary: &Summary, ending: Ending) -> String {
     let mut log = SarifRun {
         tool: Tool {
             driver: Driver {
@@ -128,8 +130,8 @@ pub fn document(facts: &RunFacts<'_>, summary: &Summary, allow_incomplete: bool)
             description: Text { text: subject(facts) },
         },
         invocations: [Invocation {
-            execution_successful: Conclusion::of(facts, summary) != Conclusion::NothingCompared,
-            exit_code: Conclusion::of(facts, summary).exit_code(allow_incomplete),
+            execution_successful: ending.verdict() != VerdictWord::NothingCompared,
+            exit_code: ending.exit(),
         }],
         artifacts: Vec::new(),
         results: Vec::new(),
@@ -140,11 +142,12 @@ pub fn document(facts: &RunFacts<'_>, summary: &Summary, allow_incomplete: bool)
             log.add(result);
         }
     }
-    to_text(&SarifLog {
+    let log = SarifLog {
         schema: "https://json.schemastore.org/sarif-2.1.0.json",
         version: "2.1.0",
         runs: [log],
-    })
+    };
+    serde_json::to_string_pretty(&log).expect("a log is plain data") + "\n"
 }
 
 impl SarifRun {
