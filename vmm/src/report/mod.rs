@@ -21,6 +21,7 @@ pub mod scenario;
 mod style;
 pub mod walk;
 
+pub(crate) use style::date;
 pub(crate) use style::{Coloured, in_80_columns, printable, shell_word, within_line};
 
 use crate::campaign::journal::RunLine;

@@ -1,6 +1,7 @@
 //! How every report looks: numbers, tables, JSON.
 
 mod colour;
+pub(crate) mod date;
 pub(super) mod json;
 pub(super) mod number;
 mod printable;
