@@ -2,8 +2,9 @@
 
 use super::failure::Failure;
 use crate::campaign::Summary;
-use crate::conformance::score::CandidateScore;
 use crate::file;
+use crate::report::run::conclusion::Conclusion;
+use crate::report::run::html::Origin;
 use crate::report::{self, RunFacts, printable};
 use signal_hook::consts::SIGXFSZ;
 use std::io::{self, Write};
@@ -103,22 +104,11 @@ pub(super) fn write_report(
 ) -> Result<(), Failure> {
     let document = report::run::json::document(facts, summary);
     replace_file(&directory.join("report.json"), document)?;
-    replace_file(&directory.join("index.html"), report::run::html::page(facts, summary))
+    let page = report::run::html::page(facts, summary, &Origin::of_this_program());
+    replace_file(&directory.join("index.html"), page)
 }
 
 /// The exit code of a run: 3 if nothing was compared, 1 if the machine or the walker is wrong, else 0.
 pub(super) fn exit_code(facts: &RunFacts<'_>, summary: &Summary) -> u8 {
-    let is_silent = facts.candidate.is_some_and(CandidateScore::compared_nothing);
-    if (summary.compared_nothing() || is_silent) && !is_empty_shard(facts, summary) {
-        return 3;
-    }
-
-    let is_candidate_wrong = facts.candidate.is_some_and(|score| !score.is_clean());
-    let failed = summary.has_unknown_finding() || is_candidate_wrong;
-    u8::from(failed)
-}
-
-/// Whether it is one of so many shards of a run that no case was left for it.
-fn is_empty_shard(facts: &RunFacts<'_>, summary: &Summary) -> bool {
-    facts.complete && summary.tally.cases() == 0 && !facts.run.shard.missing().is_empty()
+    Conclusion::of(facts, summary).exit_code(true)
 }

@@ -1,5 +1,6 @@
 //! A run or a replay: as text for people, as JSON for scripts, and as a page of HTML.
 
+pub mod conclusion;
 mod coverage;
 pub mod html;
 pub mod json;
