@@ -2,8 +2,9 @@
 
 use super::failure::Failure;
 use crate::campaign::Summary;
-use crate::file;
+use crate::file::{self, LockedDirectory};
 use crate::report::run::conclusion::Conclusion;
+use crate::report::run::csv::Table;
 use crate::report::run::html::Origin;
 use crate::report::{self, RunFacts, printable};
 use signal_hook::consts::SIGXFSZ;
@@ -96,7 +97,7 @@ pub(super) fn publish(
     Ok(ExitCode::from(exit_code(facts, summary)))
 }
 
-/// Writes the report of a run into a directory, as JSON and HTML.
+/// Writes the report of a run into a directory, as JSON, CSV and HTML.
 pub(super) fn write_report(
     facts: &RunFacts<'_>,
     summary: &Summary,
@@ -104,8 +105,20 @@ pub(super) fn write_report(
 ) -> Result<(), Failure> {
     let document = report::run::json::document(facts, summary);
     replace_file(&directory.join("report.json"), document)?;
+    write_tables(&report::run::csv::tables(facts, summary), &directory.join("csv"))?;
     let page = report::run::html::page(facts, summary, &Origin::of_this_program());
     replace_file(&directory.join("index.html"), page)
+}
+
+/// Writes tables into a directory of theirs.
+fn write_tables(tables: &[Table], directory: &Path) -> Result<(), Failure> {
+    let _lock = LockedDirectory::create_within(directory)
+        .map_err(|error| cannot_be_written(directory, &error))?;
+
+    for Table { file, text } in tables {
+        replace_file(&directory.join(file), text)?;
+    }
+    Ok(())
 }
 
 /// The exit code of a run: 3 if nothing was compared, 1 if the machine or the walker is wrong, else 0.
