@@ -99,7 +99,7 @@ fn a_disk_that_fails_is_told_and_the_run_resumes() {
                 let again = sandbox.run(&words(CHECK_REPORT)).expect_code(0);
                 assert_eq!(results(&again.stdout), whole, "{fault:?}");
                 let left = std::fs::read_dir(sandbox.path().join("r")).expect("a directory");
-                assert_eq!(left.count(), 3, "{fault:?}");
+                assert_eq!(left.count(), 4, "{fault:?}");
             });
         }
         assert!(count > 0, "{call:?} was not reached");

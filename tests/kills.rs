@@ -103,7 +103,10 @@ fn a_check_that_is_killed_anywhere_resumes_to_the_same_results() {
 
             let resumed = sandbox.run(&words(CHECK_REPORT)).expect_code(0).json();
             assert_eq!(results(&resumed), whole, "{fault:?}");
-            assert_eq!(file_names(&directory), ["index.html", "journal.jsonl", "report.json"]);
+            assert_eq!(
+                file_names(&directory),
+                ["csv", "index.html", "journal.jsonl", "report.json"]
+            );
             assert_eq!(sandbox.files(), ["r"]);
         },
     );
@@ -138,7 +141,10 @@ fn a_merge_that_is_killed_anywhere_leaves_whole_files() {
                 assert_eq!(results(&again), whole, "{fault:?}");
             } else {
                 sandbox.run(&arguments).expect_code(0);
-                assert_eq!(file_names(&directory), ["index.html", "journal.jsonl", "report.json"]);
+                assert_eq!(
+                    file_names(&directory),
+                    ["csv", "index.html", "journal.jsonl", "report.json"]
+                );
             }
         },
     );
@@ -156,7 +162,7 @@ fn a_replay_that_is_killed_anywhere_leaves_whole_files() {
             assert_whole_report(&directory, fault);
 
             sandbox.run(&arguments).expect_code(0);
-            assert_eq!(file_names(&directory), ["index.html", "report.json"], "{fault:?}");
+            assert_eq!(file_names(&directory), ["csv", "index.html", "report.json"], "{fault:?}");
         },
     );
     assert!(kills >= 8, "{kills}");

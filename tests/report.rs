@@ -74,7 +74,7 @@ fn the_page_works_in_a_browser() {
     assert!(hidden_cells(&one_mode, "4level") > 0 && hidden_cells(&one_mode, "pae") == 0);
 
     let one_kind = browse(&sandbox, "kind=absent").expect("a browser");
-    for tag in one_kind.split("<details").skip(1).map(first_tag) {
+    for tag in one_kind.split("<details class=\"finding").skip(1).map(first_tag) {
         assert_eq!(tag.contains("hidden"), !tag.contains("data-kind=\"absent\""), "{tag}");
     }
 }

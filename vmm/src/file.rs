@@ -248,6 +248,17 @@ impl LockedDirectory {
         }
         Ok(Self { _directory: directory })
     }
+
+    /// The same for a directory in one that is locked. A symbolic link would lead elsewhere.
+    ///
+    /// # Errors
+    /// Those of [`Self::create`], and when there is a symbolic link of that name.
+    pub fn create_within(path: &Path) -> io::Result<Self> {
+        if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
+            return Err(io::Error::new(ErrorKind::NotADirectory, "it is a symbolic link"));
+        }
+        Self::create(path)
+    }
 }
 
 /// The standard library's iterator panics where a directory cannot be closed, so this is another.

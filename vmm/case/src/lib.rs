@@ -34,7 +34,7 @@ pub use decimal::Decimal;
 pub use hex::Hex;
 pub use plain::{plain_state, shared_entries};
 pub use several::{MAX_PARTS, Moved, Operands, SAVED_AREA, SAVED_REGISTERS};
-pub use size::{CaseSize, size_of_case};
+pub use size::{CaseSize, UnusualBits, size_of_case};
 pub use text::{CaseError, FullProfile};
 
 use crosswalk_guest::stub::Form;

@@ -45,6 +45,23 @@ pub struct CaseSize {
     pub access_bytes: u16,
 }
 
+/// The bits of a case that are not those of a plain one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnusualBits {
+    /// Of each entry on the path: its level, 1 for the last, and its unusual bits.
+    pub entries: ArrayVec<(u8, u64), { 2 * MAX_LEVELS }>,
+    /// The number of those that are in no entry on the path.
+    pub elsewhere: u32,
+}
+
+impl UnusualBits {
+    /// Their number.
+    pub fn count(&self) -> u32 {
+        let in_entries = self.entries.iter().map(|(_, bits)| bits.count_ones()).sum::<u32>();
+        self.elsewhere + in_entries
+    }
+}
+
 /// The size of a case.
 pub fn size_of_case(case: &Case) -> CaseSize {
     let state = &case.state;
@@ -115,18 +132,25 @@ impl Case {
     /// is not canonical counts as one bit. In PAE's PDPTEs everything but P and the address counts;
     /// each PDPTE whose memory differs from its register counts as one bit.
     pub fn unusual_bits(&self) -> u32 {
+        self.unusual().count()
+    }
+
+    /// The unusual bits, by the entries that have them.
+    pub fn unusual(&self) -> UnusualBits {
         let plain = (EntryBits::P | EntryBits::RW | EntryBits::US).bits();
         let uncounted = (EntryBits::A | EntryBits::D).bits();
         let is_canonical = self.canonical_ends() == [true; 2];
-        let mut bits = u32::from(!is_canonical) + self.edited_pdptes();
 
-        for step in self.entries_on_path().0 {
+        let unusual = |step: &Step| {
             let (expected, ignored) =
                 if step.level.has_flags { (plain, uncounted) } else { (EntryBits::P.bits(), 0) };
-            let counted = !ignored & !self.address_field(&step);
-            bits += ((step.entry ^ expected) & counted).count_ones();
+            let counted = !ignored & !self.address_field(step);
+            (step.level.number, (step.entry ^ expected) & counted)
+        };
+        UnusualBits {
+            entries: self.entries_on_path().0.iter().map(unusual).collect(),
+            elsewhere: u32::from(!is_canonical) + self.edited_pdptes(),
         }
-        bits
     }
 
     /// The number of PAE's PDPTEs whose listed entry differs from the register.

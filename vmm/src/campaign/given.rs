@@ -2,6 +2,7 @@
 
 use super::Summary;
 use super::runner::BatchRunner;
+use super::series::Series;
 use super::tally::Tally;
 use crate::campaign::known::KnownFindings;
 use crate::generate::{CaseName, Generator};
@@ -48,5 +49,11 @@ pub fn run_given(
         }
     }
 
-    Ok(Summary { tally, findings: findings.finish(), duration: start.elapsed(), breakdown: None })
+    Ok(Summary {
+        tally,
+        findings: findings.finish(),
+        duration: start.elapsed(),
+        breakdown: None,
+        series: Series::default(),
+    })
 }

@@ -15,6 +15,7 @@ pub mod predictor;
 mod reduce;
 mod runner;
 pub mod sampler;
+pub mod series;
 pub mod tally;
 mod turn_queue;
 mod worker;
@@ -36,6 +37,7 @@ use fleet::Opener;
 use known::KnownFindings;
 use pipeline::{Clock, FailedBatch, RunLimit};
 use runner::BatchRunner;
+use series::{Point, Series};
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, Scope};
@@ -81,6 +83,20 @@ impl CampaignProgress {
         }
     }
 
+    /// How far it has come, for the series of a run. `cpu_seconds` includes child processes.
+    pub fn point(&self, cpu_seconds: f64) -> Point {
+        let (findings, unknown) = self.findings.numbers();
+        Point {
+            seconds: self.elapsed.as_secs_f64(),
+            cpu_seconds,
+            cases: self.tally.cases(),
+            rules: self.tally.rules_hit(),
+            outcomes: self.tally.kinds_of_outcomes(),
+            findings,
+            unknown,
+        }
+    }
+
     fn add(&mut self, batch: JudgedBatch, observer: &mut impl Observer) {
         for (case, verdict) in &batch.followed {
             observer.judged(case, verdict);
@@ -114,6 +130,8 @@ pub struct Summary {
     pub duration: Duration,
     /// Where the time went; `None` if no machine ran.
     pub breakdown: Option<Breakdown>,
+    /// How the run went, if it kept a journal.
+    pub series: Series,
 }
 
 impl Summary {
@@ -286,6 +304,7 @@ pub fn finish(
         findings,
         duration: progress.elapsed,
         breakdown: Some(progress.breakdown),
+        series: Series::default(),
     })
 }
 

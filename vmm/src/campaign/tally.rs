@@ -3,10 +3,11 @@
 
 use crate::generate::CaseName;
 use crate::verdict::{ChoiceTaken, Verdict};
-use crosswalk_case::Case;
 use crosswalk_case::observation::{Attempt, Observation, Provenance};
+use crosswalk_case::{Case, UnusualBits};
+use mmu_core::x86::format::MAX_LEVELS;
 use mmu_core::{AccessKind, PagingMode, Prediction, Ring, Rule, RuleSet};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Counts for one paging mode.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct ModeCounts {
     pub accesses: BTreeMap<AccessKind, u64>,
     /// Observations by who decided them.
     pub provenance: BTreeMap<Provenance, u64>,
+    /// Single accesses by the unusual bits of the entries on their path.
+    pub entry_bits: EntryBitCounts,
 }
 
 impl ModeCounts {
@@ -60,12 +63,12 @@ impl ModeCounts {
         ]
     }
 
-    fn add_case(&mut self, case: &Case) {
+    fn add_case(&mut self, case: &Case, unusual: &UnusualBits) {
         self.cases += 1;
         self.sequences += u64::from(case.is_sequence());
         self.ring0 += u64::from(case.access.ring == Ring::Zero);
         self.page_crossing += u64::from(case.access.crosses_page());
-        self.two_unusual_bits += u64::from(case.unusual_bits() >= 2);
+        self.two_unusual_bits += u64::from(unusual.count() >= 2);
         *self.accesses.entry(case.access.kind).or_default() += 1;
     }
 
@@ -92,6 +95,72 @@ impl ModeCounts {
         }
         add_counts(&mut self.accesses, other.accesses);
         add_counts(&mut self.provenance, other.provenance);
+        self.entry_bits.merge(&other.entry_bits);
+    }
+}
+
+/// The accesses of a mode by the unusual bits of the entries on their path. Many cases add to several of these counts,
+/// so each has a place of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryBitCounts(Vec<BitCounts>);
+
+/// The accesses on whose path a bit of an entry is unusual.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BitCounts {
+    /// Number of accesses that were observed.
+    pub cases: u64,
+    /// Number of those that faulted.
+    pub faults: u64,
+}
+
+impl Default for EntryBitCounts {
+    fn default() -> Self {
+        Self(vec![BitCounts::default(); MAX_LEVELS * Self::BITS])
+    }
+}
+
+impl EntryBitCounts {
+    const BITS: usize = u64::BITS as usize;
+
+    /// Adds accesses on whose path a bit of an entry is unusual. The level is 1 for the last. Returns whether there is
+    /// such a bit.
+    pub fn add(&mut self, level: u8, bit: u8, more: BitCounts) -> bool {
+        let place = usize::from(level).checked_sub(1).map(|level| level * Self::BITS);
+        let place = place.filter(|_| usize::from(bit) < Self::BITS);
+        let counts = place.and_then(|place| self.0.get_mut(place + usize::from(bit)));
+
+        let is_there = counts.is_some();
+        if let Some(BitCounts { cases, faults }) = counts {
+            *cases = cases.saturating_add(more.cases);
+            *faults = faults.saturating_add(more.faults);
+        }
+        is_there
+    }
+
+    /// The levels and bits that were met, with their counts.
+    pub fn iter(&self) -> impl Iterator<Item = (u8, u8, BitCounts)> {
+        let levels = (1..).zip(self.0.chunks(Self::BITS));
+        let bits = levels.flat_map(|(level, bits)| {
+            (0..).zip(bits).map(move |(bit, counts)| (level, bit, *counts))
+        });
+        bits.filter(|(.., counts)| counts.cases > 0)
+    }
+
+    fn add_case(&mut self, unusual: &UnusualBits, is_fault: bool) {
+        let once = BitCounts { cases: 1, faults: u64::from(is_fault) };
+        for (level, bits) in &unusual.entries {
+            let mut left = *bits;
+            while left != 0 {
+                self.add(*level, left.trailing_zeros() as u8, once);
+                left &= left - 1;
+            }
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        for (level, bit, counts) in other.iter() {
+            self.add(level, bit, counts);
+        }
     }
 }
 
@@ -191,7 +260,8 @@ impl Tally {
 
         let mode = case.mode();
         let counts = self.modes.entry(mode).or_default();
-        counts.add_case(case);
+        let unusual = case.unusual();
+        counts.add_case(case, &unusual);
         counts.add_verdict(verdict);
         if let Verdict::Agree { choices, .. } = verdict {
             for choice in choices {
@@ -202,6 +272,9 @@ impl Tally {
         if let Attempt::Observed(observation) = attempt {
             let Observation { fault, provenance, .. } = *observation;
             counts.add_observation(fault.is_some(), provenance);
+            if !case.is_sequence() {
+                counts.entry_bits.add_case(&unusual, fault.is_some());
+            }
 
             let once = Occurrences { count: 1, example: name };
             let end = fault.map(|fault| (fault.vector, fault.error_code));
@@ -236,6 +309,18 @@ impl Tally {
     /// Whether a rule decided a case, in any mode.
     pub fn hits(&self, rule: Rule) -> bool {
         self.rules.iter().any(|(hit, ..)| hit == rule)
+    }
+
+    /// Number of rules that decided a case, in any mode.
+    pub fn rules_hit(&self) -> u64 {
+        let rules: BTreeSet<Rule> = self.rules.iter().map(|(rule, ..)| rule).collect();
+        rules.len() as u64
+    }
+
+    /// Number of ways in which accesses ended, in all modes, regardless of who decided it.
+    pub fn kinds_of_outcomes(&self) -> u64 {
+        let kinds: BTreeSet<_> = self.ends.keys().map(|(mode, _, end)| (*mode, *end)).collect();
+        kinds.len() as u64
     }
 
     /// How the accesses of a mode ended, regardless of who decided it.
@@ -281,6 +366,26 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A page table entry at the last level without P, and a page directory entry without R/W and with bit 63: of two
+    /// accesses one faults.
+    #[test]
+    fn unusual_bits_are_counted_by_level() {
+        let mut unusual = UnusualBits::default();
+        unusual.entries.extend([(2, 1 << 63 | 2), (1, 1)]);
+
+        let mut counts = EntryBitCounts::default();
+        counts.add_case(&unusual, true);
+        let mut sum = EntryBitCounts::default();
+        sum.add_case(&unusual, false);
+        sum.merge(&counts);
+
+        let twice = BitCounts { cases: 2, faults: 1 };
+        assert_eq!(sum.iter().collect::<Vec<_>>(), [(1, 0, twice), (2, 1, twice), (2, 63, twice)]);
+        for (level, bit) in [(0, 0), (6, 0), (1, 64)] {
+            assert!(!sum.add(level, bit, twice), "level {level}, bit {bit}");
+        }
+    }
 
     /// A journal, or many that are merged, may name any numbers.
     #[test]

@@ -50,7 +50,8 @@ pub(super) fn run(arguments: &MergeArguments) -> Result<ExitCode, Failure> {
         cpu_seconds: total.progress.cpu_seconds,
     };
     let duration = Duration::try_from_secs_f64(total.progress.seconds).unwrap_or_default();
-    let summary = Summary { tally: total.tally, findings, duration, breakdown: None };
+    let summary =
+        Summary { tally: total.tally, findings, duration, breakdown: None, series: total.series };
 
     let cases = report::run::text::describe_cases(&total.run);
     let heading = report::run::text::heading(&identity, &capabilities, None, "merged", &cases);

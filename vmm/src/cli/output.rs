@@ -7,7 +7,9 @@ use crate::campaign::Summary;
 use crate::file::{self, LockedDirectory};
 use crate::report::document::{Document, Ending};
 use crate::report::run::conclusion::Conclusion;
+use crate::report::run::csv::Table;
 use crate::report::run::formats;
+use crate::report::run::html::Origin;
 use crate::report::{self, RunFacts, printable, set_width};
 use signal_hook::consts::SIGXFSZ;
 use std::fs::OpenOptions;
@@ -178,7 +180,7 @@ fn add_to_step_summary(page: &str) -> Result<(), Failure> {
         .map_err(|error| cannot_be_written(path, &error))
 }
 
-/// Writes the report of a run into a directory, as JSON and HTML.
+/// Writes the report of a run into a directory, as JSON, CSV and HTML.
 pub(super) fn write_report(
     facts: &RunFacts<'_>,
     summary: &Summary,
@@ -188,5 +190,17 @@ pub(super) fn write_report(
     let document = report::run::json::document(facts, summary);
     let [json, page] = REPORT_FILES.map(|name| directory.join(name));
     replace_file(&json, invocation().document(&document, ending))?;
-    replace_file(&page, report::run::html::page(facts, summary))
+    write_tables(&report::run::csv::tables(facts, summary), &directory.join("csv"))?;
+    replace_file(&page, report::run::html::page(facts, summary, &Origin::of_this_program()))
+}
+
+/// Writes tables into a directory of theirs.
+fn write_tables(tables: &[Table], directory: &Path) -> Result<(), Failure> {
+    let _lock = LockedDirectory::create_within(directory)
+        .map_err(|error| cannot_be_written(directory, &error))?;
+
+    for Table { file, text } in tables {
+        replace_file(&directory.join(file), text)?;
+    }
+    Ok(())
 }

@@ -7,6 +7,7 @@ use super::read::{CorpusError, CorpusItem, CorpusReader};
 use super::{Recorded, Source};
 use crate::campaign::Summary;
 use crate::campaign::known::KnownSource;
+use crate::campaign::series::Series;
 use crate::campaign::tally::Tally;
 use crate::finding::{Finding, Findings};
 use crate::verdict::{self, Verdict};
@@ -191,6 +192,7 @@ impl<'p> Replay<'p> {
                 findings,
                 duration: self.start.elapsed(),
                 breakdown: None,
+                series: Series::default(),
             },
             allowed_otherwise: self.allowed_otherwise,
             covered: self.claims.covered(),

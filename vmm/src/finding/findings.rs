@@ -116,6 +116,18 @@ impl Findings {
         groups.sum::<u64>() + self.sightings.wrong_walker.count + forgiven
     }
 
+    /// Number of findings that were met so far, and of those that are not known. In the end groups with one cause
+    /// are one finding.
+    pub fn numbers(&self) -> (u64, u64) {
+        let Sightings { known, wrong_walker, unrun, .. } = &self.sightings;
+        let known = known.values().filter(|found| found.count > 0).count();
+        let groups: usize = self.groups.values().map(Vec::len).sum();
+        let others = groups + unrun.by_reason().count() + usize::from(wrong_walker.count > 0);
+
+        let unknown = if self.forgives { others } else { known + others };
+        ((known + others) as u64, unknown as u64)
+    }
+
     /// The findings of the run: the one that catches the walker, then the known findings, whether they
     /// occurred or not, then the others. Groups with one cause are one finding. Last are the reasons
     /// that are not known for which cases were not run.

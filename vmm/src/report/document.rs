@@ -1,8 +1,8 @@
 //! What every JSON document has at its top, and how it is written.
 
+use super::style::date::{now, rfc_3339};
 use serde::Serialize;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The document that a command prints with `--json`, without what all documents have at their tops.
 pub trait Document: Serialize {
@@ -147,7 +147,7 @@ impl Invocation {
     /// The command that starts now, with its arguments after the name of the program.
     pub fn now(arguments: impl Iterator<Item = String>) -> Self {
         Self {
-            started: rfc_3339(SystemTime::now()),
+            started: rfc_3339(now()),
             // Not the path of the program, which says something about the machine and nothing about the run.
             command: std::iter::once("crosswalk".to_owned()).chain(arguments).collect(),
         }
@@ -173,53 +173,9 @@ impl Invocation {
     }
 }
 
-/// A time in UTC, to the second.
-fn rfc_3339(time: SystemTime) -> String {
-    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = date(days);
-
-    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
-/// Year, month and day of a day, counted from 1970-01-01. Years begin in March here, so that a leap day is the last.
-fn date(days: u64) -> (u64, u64, u64) {
-    const DAYS_OF_400_YEARS: u64 = 146_097;
-    /// From 0000-03-01 to 1970-01-01.
-    const BEFORE_1970: u64 = 719_468;
-
-    let days = days + BEFORE_1970;
-    let (era, day) = (days / DAYS_OF_400_YEARS, days % DAYS_OF_400_YEARS);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-
-    let first = (153 * month + 2) / 5;
-    let is_next_year = month >= 10;
-    let month = if is_next_year { month - 9 } else { month + 3 };
-    (era * 400 + year + u64::from(is_next_year), month, day - first + 1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
-
-    /// By `date --utc --date=@SECONDS`.
-    #[test]
-    fn times_are_those_of_the_calendar() {
-        for (seconds, text) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_782_399, "2000-02-28T23:59:59Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (951_868_800, "2000-03-01T00:00:00Z"),
-            (1_767_225_599, "2025-12-31T23:59:59Z"),
-            (4_107_542_400, "2100-03-01T00:00:00Z"),
-        ] {
-            assert_eq!(rfc_3339(UNIX_EPOCH + Duration::from_secs(seconds)), text);
-        }
-    }
 
     #[test]
     fn a_document_begins_with_its_top() {

@@ -25,6 +25,7 @@ pub mod scenario;
 mod style;
 pub mod walk;
 
+pub(crate) use style::date;
 pub(crate) use style::number::cases as cases_in_words;
 pub(crate) use style::{Coloured, broken, printable, set_width, shell_word, within_line};
 

@@ -16,6 +16,7 @@
 
 mod bounds;
 mod run;
+mod stretch;
 mod sum;
 mod tally;
 mod text;
@@ -27,6 +28,7 @@ pub use sum::Sum;
 pub use text::BadLine;
 
 use crate::campaign::CampaignProgress;
+use crate::campaign::series::Series;
 use crate::campaign::tally::Tally;
 use crate::file::{self, LockedDirectory};
 use crate::finding::Finding;
@@ -48,6 +50,8 @@ pub struct Checkpoint {
     pub tally: Tally,
     /// All findings.
     pub findings: Vec<Saved>,
+    /// How the run went.
+    pub series: Series,
     /// The smallest case of each finding, once the run has ended.
     pub smallest: Vec<SmallestLine>,
 }
@@ -57,6 +61,7 @@ impl Checkpoint {
     pub fn new(
         run: &RunLine,
         progress: &CampaignProgress,
+        series: &Series,
         cpu_seconds: f64,
         complete: bool,
     ) -> Self {
@@ -70,6 +75,7 @@ impl Checkpoint {
             },
             tally: progress.tally.clone(),
             findings: progress.findings.save(),
+            series: series.clone(),
             smallest: Vec::new(),
         }
     }

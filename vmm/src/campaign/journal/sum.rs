@@ -3,6 +3,7 @@
 use super::{Checkpoint, RunLine, ShardLine, SmallestLine};
 use crate::campaign::known::KnownSource;
 use crate::campaign::predictor::Predictor;
+use crate::campaign::series::Series;
 use crate::campaign::tally::Tally;
 use crate::finding::{Finding, Findings};
 use std::collections::BTreeSet;
@@ -36,6 +37,7 @@ impl Sum {
         total.progress.complete = true;
         total.tally = Tally::default();
         total.findings.clear();
+        total.series = Series::default();
         total.smallest.clear();
 
         let findings = known.collector(walker, &capabilities);
@@ -76,6 +78,7 @@ impl Sum {
         total.progress.complete &= part.progress.complete;
         total.tally.merge(part.tally);
         total.smallest.extend(part.smallest);
+        total.series.append(part.series);
 
         let machine = &mut total.run.machine;
         add_name(&mut machine.cpu, &part.run.machine.cpu);

@@ -1,7 +1,7 @@
 //! The counts of a run as lines of the journal.
 
 use super::bounds::check_count;
-use crate::campaign::tally::{ModeCounts, Occurrences, Tally};
+use crate::campaign::tally::{BitCounts, EntryBitCounts, ModeCounts, Occurrences, Tally};
 use crate::verdict::ChoiceTaken;
 use crosswalk_case::observation::Provenance;
 use mmu_core::name::by_name;
@@ -21,6 +21,9 @@ pub(super) enum TallyLine {
         counts: BTreeMap<String, u64>,
         accesses: BTreeMap<String, u64>,
         provenance: BTreeMap<String, u64>,
+        /// Level, bit, cases and faults.
+        #[serde(default)]
+        entry_bits: Vec<(u8, u8, u64, u64)>,
     },
     Rule {
         rule: String,
@@ -95,6 +98,11 @@ impl TallyLine {
             counts: named.into(),
             accesses: accesses.map(|(kind, count)| (kind.name().into(), *count)).collect(),
             provenance: provenance.map(|(who, count)| (who.name().into(), *count)).collect(),
+            entry_bits: counts
+                .entry_bits
+                .iter()
+                .map(|(level, bit, BitCounts { cases, faults })| (level, bit, cases, faults))
+                .collect(),
         }
     }
 
@@ -104,8 +112,9 @@ impl TallyLine {
 
         match self {
             Self::Digest(digest) => part.digest = digest,
-            Self::Mode { mode, counts, accesses, provenance } => {
-                let counts = read_counts(&counts, accesses, provenance)?;
+            Self::Mode { mode, counts, accesses, provenance, entry_bits } => {
+                let mut counts = read_counts(&counts, accesses, provenance)?;
+                counts.entry_bits = read_entry_bits(&entry_bits)?;
                 part.modes.insert(paging_mode(&mode)?, counts);
             }
             Self::Rule { rule: id, mode, count, example } => {
@@ -178,6 +187,21 @@ fn read_counts(
     let judged = agreed.checked_add(diverged).and_then(|judged| judged.checked_add(unsupported));
     if judged != Some(cases) {
         return Err(format!("expected {agreed} + {diverged} + {unsupported} cases, found {cases}"));
+    }
+    Ok(counts)
+}
+
+fn read_entry_bits(lines: &[(u8, u8, u64, u64)]) -> Result<EntryBitCounts, String> {
+    let mut counts = EntryBitCounts::default();
+
+    for (level, bit, cases, faults) in lines {
+        check_count(*cases)?;
+        if faults > cases {
+            return Err(format!("expected at most {cases} faults, found {faults}"));
+        }
+        if !counts.add(*level, *bit, BitCounts { cases: *cases, faults: *faults }) {
+            return Err(format!("there is no bit {bit} of an entry at level {level}"));
+        }
     }
     Ok(counts)
 }

@@ -4,7 +4,8 @@ use super::text::{BadLine, Checksum, parse, write};
 use super::*;
 use crate::campaign::known::KnownSource;
 use crate::campaign::predictor::Predictor;
-use crate::campaign::tally::{ModeCounts, Occurrences};
+use crate::campaign::series::{Point, Series};
+use crate::campaign::tally::{BitCounts, ModeCounts, Occurrences};
 use crate::generate::{CaseName, Generator, SequenceUse, Shard, tests::capabilities};
 use crate::verdict::{ChoiceTaken, End};
 use crate::walker::WalkerSpec;
@@ -60,8 +61,22 @@ fn checkpoint() -> Checkpoint {
         progress: ProgressLine { turn: 12, seconds: 1.5, cpu_seconds: 2.25, complete: false },
         tally: tally(),
         findings,
+        series: series(),
         smallest: Vec::new(),
     }
+}
+
+/// A run that was stopped after a second and a half, and resumed.
+fn series() -> Series {
+    let mut series = Series::default();
+    for (started, seconds) in [(1_700_000_000, [0.5, 1.5]), (1_700_000_100, [2.0, 2.5])] {
+        series.begin(3, started);
+        for seconds in seconds {
+            let cases = (seconds * 10.0) as u64;
+            series.record(Point { seconds, cpu_seconds: 0.25, cases, ..Point::default() });
+        }
+    }
+    series
 }
 
 fn tally() -> Tally {
@@ -71,6 +86,7 @@ fn tally() -> Tally {
         ModeCounts { cases: 70, faults: 30, translations: 40, agreed: 70, ..Default::default() };
     counts.accesses.insert(AccessKind::Fetch, 70);
     counts.provenance.insert(Provenance::KvmWalker, 70);
+    counts.entry_bits.add(2, 63, BitCounts { cases: 9, faults: 7 });
     tally.modes.insert(PagingMode::Pae, counts);
 
     tally.rules.add(Rule::Code1, PagingMode::Pae, Occurrences { count: 5, example: name(17) });
@@ -102,6 +118,7 @@ fn a_checkpoint_reads_back_as_it_was_written() {
     assert_eq!(read.run.difference(&written.run), None);
     assert_eq!(read.progress, written.progress);
     assert_eq!(read.tally, written.tally);
+    assert_eq!(read.series, written.series);
     assert_eq!(write(&read), text);
 
     let (identity, machine) = read.run.machine.read().expect("a machine");
@@ -194,8 +211,20 @@ fn a_forged_journal_is_refused_at_the_line() {
         (changed(4, &lines[0]), 4, "once"),
         (edited(4, "\"faults\"", "\"fault\""), 4, "expected counts.faults"),
         (edited(4, "\"agreed\":70", "\"agreed\":71"), 4, "expected 71 + 0 + 0 cases, found 70"),
+        (edited(4, "[2,63,9,7]", "[2,64,9,7]"), 4, "no bit 64 of an entry at level 2"),
+        (edited(4, "[2,63,9,7]", "[6,63,9,7]"), 4, "no bit 63 of an entry at level 6"),
+        (edited(4, "[2,63,9,7]", "[2,63,6,7]"), 4, "expected at most 6 faults, found 7"),
         (edited(5, "CODE-1", "CODE-99"), 5, "no rule \"CODE-99\""),
         (edited(5, "random:pae:9:17", "random:pae"), 5, "name of a case"),
+        (edited(10, "[0.5,", "[1.75,"), 10, "in the order of time"),
+        (edited(10, "0.25,5,", "0.25,50,"), 10, "in the order of time"),
+        (edited(10, "[0.5,0.25", "[0.5,1e300"), 10, "expected seconds"),
+        (edited(10, "1700000000", "18446744073709551615"), 10, "a count of at most"),
+        (
+            edited(10, "[[0.5", &format!("[{}[0.5", "[0,0,0,0,0,0,0],".repeat(400))),
+            10,
+            "at most 400",
+        ),
         (changed(count, "{\"lines\":3}"), count, "expected 3 lines before this one"),
     ] {
         assert_refused(&text, line, words);

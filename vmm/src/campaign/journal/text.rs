@@ -3,8 +3,10 @@
 
 use super::bounds::check_count;
 use super::run::FORMAT;
+use super::stretch;
 use super::tally::TallyLine;
 use super::{Checkpoint, ProgressLine, RunLine, SmallestLine};
+use crate::campaign::series::{Series, Stretch};
 use crate::campaign::tally::Tally;
 use crate::finding::saved::Saved;
 use serde::{Deserialize, Serialize};
@@ -46,6 +48,7 @@ enum JournalLine {
     Progress(ProgressLine),
     Tally(TallyLine),
     Finding(Saved),
+    Stretch(Stretch),
     Smallest(SmallestLine),
     /// The last: the number of lines before it.
     Lines(usize),
@@ -64,11 +67,12 @@ pub struct BadLine {
 /// Writes a checkpoint as lines.
 #[cfg_attr(not(test), expect(clippy::expect_used, reason = "strings and numbers are JSON"))]
 pub(super) fn write(checkpoint: &Checkpoint) -> String {
-    let Checkpoint { run, progress, tally, findings, smallest } = checkpoint;
+    let Checkpoint { run, progress, tally, findings, series, smallest } = checkpoint;
 
     let mut lines = vec![JournalLine::Run(Box::new(run.clone())), JournalLine::Progress(*progress)];
     lines.extend(TallyLine::of(tally).into_iter().map(JournalLine::Tally));
     lines.extend(findings.iter().cloned().map(JournalLine::Finding));
+    lines.extend(series.stretches().cloned().map(JournalLine::Stretch));
     lines.extend(smallest.iter().cloned().map(JournalLine::Smallest));
     lines.push(JournalLine::Lines(lines.len()));
 
@@ -123,6 +127,7 @@ struct Parser {
     progress: Option<ProgressLine>,
     tally: Tally,
     findings: Vec<Saved>,
+    series: Series,
     smallest: Vec<SmallestLine>,
     is_at_end: bool,
 }
@@ -151,6 +156,7 @@ impl Parser {
                 check_count(saved.count())?;
                 self.findings.push(saved);
             }
+            (_, JournalLine::Stretch(stretch)) => stretch::add(&mut self.series, stretch)?,
             (_, JournalLine::Smallest(line)) => self.smallest.push(line),
             (lines, JournalLine::Lines(count)) if count == lines => self.is_at_end = true,
             (lines, JournalLine::Lines(count)) => {
@@ -177,11 +183,11 @@ impl Parser {
 
     /// The checkpoint, if all of it was read.
     fn finish(self) -> Option<Checkpoint> {
-        let Self { run, progress, tally, findings, smallest, is_at_end, .. } = self;
+        let Self { run, progress, tally, findings, series, smallest, is_at_end, .. } = self;
         if !is_at_end {
             return None;
         }
 
-        Some(Checkpoint { run: run?, progress: progress?, tally, findings, smallest })
+        Some(Checkpoint { run: run?, progress: progress?, tally, findings, series, smallest })
     }
 }

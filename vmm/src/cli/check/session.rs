@@ -7,6 +7,7 @@ use crate::campaign::journal::{
 };
 use crate::campaign::known::{KnownFindings, KnownSource};
 use crate::campaign::predictor::Predictor;
+use crate::campaign::series::Series;
 use crate::campaign::{self, CampaignPlan, CampaignProgress, Fleet, Observer};
 use crate::cli::cpu_time::cpu_seconds;
 use crate::cli::failure::Failure;
@@ -19,7 +20,7 @@ use crate::cli::progress::CampaignBar;
 use crate::cli::stop_flag::{stop_flag, stop_flag_to_tidy_up};
 use crate::cli::time::DEFAULT_TIME;
 use crate::generate::{Generator, Schedule, SequenceUse, Shard};
-use crate::report;
+use crate::report::{self, date};
 use crate::verdict::Verdict;
 use crate::walker::Walker;
 use crosswalk_case::Case;
@@ -44,6 +45,8 @@ pub(super) struct Session<'a> {
     modes: Vec<ModeOffer>,
     plan: CampaignPlan,
     progress: CampaignProgress,
+    /// How the run went so far.
+    series: Series,
     is_complete: bool,
     /// The run, as the journal describes it.
     run: RunLine,
@@ -94,6 +97,7 @@ impl<'a> Session<'a> {
             modes,
             plan,
             progress,
+            series: Series::default(),
             is_complete: false,
             run,
             journal,
@@ -126,6 +130,7 @@ impl<'a> Session<'a> {
             added.map_err(|problem| journal.error(None, problem))?;
         }
 
+        self.series = earlier.series;
         self.cpu_before = earlier.progress.cpu_seconds;
         Ok(())
     }
@@ -143,11 +148,15 @@ impl<'a> Session<'a> {
             Some(_) => stop_flag_to_tidy_up()?,
             None => stop_flag()?,
         };
+        let shard = self.run.shard.parts.first().copied().unwrap_or(0);
+        self.series.begin(shard, date::now());
+        self.series.record(self.progress.point(self.cpu_before + cpu_seconds()));
         let left = self.plan.time.map(|time| time.saturating_sub(self.progress.elapsed));
         let mut observer = RunObserver {
             bar: CampaignBar::start(self.plan.schedule.about_cases(), self.plan.time),
             program: self.program.as_mut(),
             journal: self.journal.as_mut(),
+            series: &mut self.series,
             run: &self.run,
             cpu_before: self.cpu_before,
             fail_fast: self.arguments.fail_fast,
@@ -170,6 +179,7 @@ impl<'a> Session<'a> {
         }
 
         self.is_complete = !stop.load(Ordering::Relaxed);
+        self.series.record(self.progress.point(self.cpu_before + cpu_seconds()));
         self.checkpoint()
     }
 
@@ -203,13 +213,14 @@ impl<'a> Session<'a> {
 
     fn state(&self) -> Checkpoint {
         let cpu_seconds = self.cpu_before + cpu_seconds();
-        Checkpoint::new(&self.run, &self.progress, cpu_seconds, self.is_complete)
+        Checkpoint::new(&self.run, &self.progress, &self.series, cpu_seconds, self.is_complete)
     }
 
     /// Reduces the findings, and closes the machine.
     pub(super) fn finish(mut self) -> Result<FinishedRun, Failure> {
         let mut last = self.state();
-        let summary = campaign::finish(self.machine.as_mut(), &self.plan, self.progress)?;
+        let mut summary = campaign::finish(self.machine.as_mut(), &self.plan, self.progress)?;
+        summary.series = self.series;
         drop(self.live.take());
         if let Some(program) = &mut self.program {
             program.end();
@@ -361,6 +372,7 @@ struct RunObserver<'r> {
     bar: CampaignBar,
     program: Option<&'r mut AskedProgram>,
     journal: Option<&'r mut Journal>,
+    series: &'r mut Series,
     run: &'r RunLine,
     cpu_before: f64,
     /// Whether the run ends with the first divergence that is not forgiven.
@@ -415,7 +427,8 @@ impl Observer for RunObserver<'_> {
         let due = self.journal.as_mut().filter(|journal| journal.is_due());
         if let Some(journal) = due {
             let cpu_seconds = self.cpu_before + cpu_seconds();
-            let checkpoint = Checkpoint::new(self.run, progress, cpu_seconds, false);
+            self.series.record(progress.point(cpu_seconds));
+            let checkpoint = Checkpoint::new(self.run, progress, self.series, cpu_seconds, false);
             if let Err(error) = journal.write(&checkpoint) {
                 self.failed = Some(error);
                 self.stop.store(true, Ordering::Relaxed);

@@ -72,7 +72,7 @@ fn entry(what: String, mistakes: &Mistakes) -> MistakeJson<'_> {
     MistakeJson { what, count: (*count).into(), smallest_case: case, expected, answered }
 }
 
-/// Its mistakes, each kind with its smallest case.
+/// The kinds of mistakes in words.
 pub(in crate::report) fn mistakes(
     score: &CandidateScore,
 ) -> impl Iterator<Item = (String, &Mistakes)> {
@@ -81,11 +81,8 @@ pub(in crate::report) fn mistakes(
     })
 }
 
-/// The maximum number of kinds of mistakes, and of reasons for silence, that are described.
-const MAX_DESCRIBED: usize = 8;
-
-/// The score in 80 columns.
-pub(in crate::report) fn describe(text: &mut String, walker: &str, score: &CandidateScore) {
+/// How many answers are what.
+pub(in crate::report) fn counts(score: &CandidateScore) -> [(u64, &'static str); 7] {
     let CandidateScore {
         right,
         wrong,
@@ -96,22 +93,29 @@ pub(in crate::report) fn describe(text: &mut String, walker: &str, score: &Candi
         not_asked_in_time,
         ..
     } = score;
-    let counts = [
-        (right, "right"),
-        (wrong, "wrong"),
-        (silent, "not said"),
-        (failed, "without an answer"),
-        (not_asked, "not asked after too many of those"),
-        (not_asked_in_time, "not asked: the time was up"),
+    [
+        (*right, "right"),
+        (*wrong, "wrong"),
+        (*silent, "not said"),
+        (*failed, "without an answer"),
+        (*not_asked, "not asked after too many of those"),
+        (*not_asked_in_time, "not asked: the time was up"),
         (
-            not_marked,
+            *not_marked,
             "not marked: the machine differs from the manuals itself, was not seen, or an instruction makes several accesses",
         ),
-    ];
-    let words: Vec<_> = counts
-        .iter()
-        .filter(|(count, _)| **count > 0)
-        .map(|(count, what)| format!("{} {what}", with_commas(**count)))
+    ]
+}
+
+/// The maximum number of kinds of mistakes, and of reasons for silence, that are described.
+const MAX_DESCRIBED: usize = 8;
+
+/// The score in 80 columns.
+pub(in crate::report) fn describe(text: &mut String, walker: &str, score: &CandidateScore) {
+    let words: Vec<_> = counts(score)
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{} {what}", with_commas(count)))
         .collect();
     line(text, &format!("{walker}: {}", words.join(", ")));
 

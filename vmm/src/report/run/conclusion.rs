@@ -44,6 +44,16 @@ impl Conclusion {
         }
     }
 
+    /// Its name in tables, as documents have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Agree => "agree",
+            Self::Incomplete => "incomplete",
+            Self::Diverge => "diverge",
+            Self::NothingCompared => "nothing-compared",
+        }
+    }
+
     /// How a command ends with it.
     pub fn ending(self, allow_incomplete: bool) -> Ending {
         match self {
@@ -142,7 +152,7 @@ fn unfinished(facts: &RunFacts<'_>) -> String {
 }
 
 /// The result in a sentence.
-fn sentence(facts: &RunFacts<'_>, summary: &Summary) -> String {
+pub(super) fn sentence(facts: &RunFacts<'_>, summary: &Summary) -> String {
     if summary.compared_nothing() {
         return nothing_compared(summary.tally.cases());
     }

@@ -2,6 +2,7 @@
 
 pub mod conclusion;
 mod coverage;
+pub mod csv;
 pub mod formats;
 pub mod html;
 pub mod json;

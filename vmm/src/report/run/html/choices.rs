@@ -1,11 +1,38 @@
-//! The choices that machines made, as one table for each rule, by level and by how the access ended.
+//! The choices that machines made: a heat map of all rules by who decided, and one table for each rule, by level and
+//! by how the access ended.
 
+use super::heat::{Column, HeatRow, share_cell};
 use crate::campaign::tally::Tally;
 use crate::report::style::number::with_commas;
 use crate::verdict::{ChoiceTaken, End};
 use crosswalk_case::observation::Provenance;
 use mmu_core::{AccessKind, PagingMode, Ring, Rule};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How often each member of each rule's choices was chosen, as a part of all choices under the rule that were made in
+/// the same mode by the same decider.
+pub(super) fn choice_rows(columns: &BTreeSet<Column>, tally: &Tally) -> Vec<HeatRow> {
+    let members: BTreeSet<_> =
+        tally.choices.keys().map(|choice| (choice.rule, choice.member)).collect();
+    let count = |rule, (mode, who): Column, member: Option<&str>| {
+        let is_counted = |choice: &ChoiceTaken| {
+            (choice.rule, choice.mode, choice.provenance) == (rule, mode, who)
+                && member.is_none_or(|member| choice.member == member)
+        };
+        let counted = tally.choices.iter().filter(|(choice, _)| is_counted(choice));
+        counted.fold(0_u64, |sum, (_, count)| sum.saturating_add(*count))
+    };
+
+    let row = |(rule, member): (Rule, &'static str)| {
+        let cell = |column: &Column| {
+            let (part, whole) = (count(rule, *column, Some(member)), count(rule, *column, None));
+            let title = format!("{} of {} choices", with_commas(part), with_commas(whole));
+            share_cell(column.0, part, whole, title)
+        };
+        HeatRow { id: rule.id().into(), meaning: member, cells: columns.iter().map(cell).collect() }
+    };
+    members.into_iter().map(row).collect()
+}
 
 /// The choices under one rule.
 pub(super) struct ChoiceTable {

@@ -1,40 +1,75 @@
 //! A run as one page of HTML without any other file. `templates/report.html` is its form, this module
 //! its contents.
 
+mod bits;
+mod card;
+mod chart;
 mod choices;
+mod heat;
 mod walk;
 
 use crate::campaign::Summary;
-use crate::campaign::coverage::why_missed;
-use crate::campaign::tally::{ModeCounts, Occurrences, Tally};
-use crate::finding::Finding;
-use crate::finding::known::Kind;
-use crate::report::run::conclusion::Conclusion;
+use crate::campaign::tally::{ModeCounts, Tally};
+use crate::report::run::conclusion::{Conclusion, missing, sentence};
+use crate::report::run::text::describe_cases;
 use crate::report::style::number::{cases, with_commas};
-use crate::report::{RunFacts, name_of_end};
+use crate::report::{RunFacts, date, printable, shell_word};
 use askama::Template;
-use choices::{ChoiceTable, choice_tables};
-use crosswalk_case::observation::Provenance;
+use bits::{LevelColumn, bit_rows, level_columns};
+use card::{Card, Score, cards, score_of};
+use chart::{Chart, charts};
+use choices::{ChoiceTable, choice_rows, choice_tables};
 use crosswalk_machine::{Identity, ModeOffer};
-use mmu_core::{PagingMode, Rule};
+use heat::{Column, HeatRow, end_rows, rule_rows};
 use std::collections::BTreeSet;
-use walk::{ShownExample, show};
+
+/// Where a page comes from.
+pub struct Origin {
+    /// The command line, as a shell takes it.
+    pub command: String,
+    /// The time of the report, in seconds since 1970-01-01 in UTC.
+    pub time: u64,
+}
+
+impl Origin {
+    /// This program, now.
+    pub fn of_this_program() -> Self {
+        let arguments = std::env::args_os().skip(1).map(shell_word);
+        let words: Vec<_> = ["crosswalk".into()].into_iter().chain(arguments).collect();
+        Self { command: words.join(" "), time: date::now() }
+    }
+}
 
 #[derive(Template)]
 #[template(path = "report.html")]
-struct RunPage {
+struct RunPage<'r> {
     title: String,
+    conclusion: Banner,
     verdict: String,
-    is_bad: bool,
+    /// What was asked for and is missing.
+    missing: Option<String>,
     totals: String,
     facts: Vec<(&'static str, String)>,
+    command: &'r str,
+    score: Option<Score>,
+    cards: Vec<Card>,
+    charts: Vec<Chart>,
     mode_counts: Vec<String>,
     modes: Vec<ModeRow>,
-    findings: Vec<FindingCard>,
     rules: Vec<HeatRow>,
-    end_columns: Vec<(&'static str, &'static str)>,
+    columns: Vec<(&'static str, &'static str)>,
     ends: Vec<HeatRow>,
+    level_columns: Vec<LevelColumn>,
+    bit_rows: Vec<HeatRow>,
+    choice_rows: Vec<HeatRow>,
     choices: Vec<ChoiceTable>,
+}
+
+/// The result in a word, with its colour and a mark for those who do not see the colour.
+struct Banner {
+    word: &'static str,
+    class: &'static str,
+    mark: &'static str,
 }
 
 struct ModeRow {
@@ -44,66 +79,59 @@ struct ModeRow {
     provenance: String,
 }
 
-struct FindingCard {
-    id: String,
-    title: String,
-    /// `unknown`, `known` or `absent`, as the page's filter has it.
-    kind: &'static str,
-    count: String,
-    explained_by: Option<String>,
-    mode: Option<&'static str>,
-    example: Option<ShownExample>,
-}
-
-/// A row of a heat map.
-struct HeatRow {
-    id: String,
-    meaning: &'static str,
-    cells: Vec<HeatCell>,
-}
-
-struct HeatCell {
-    mode: &'static str,
-    class: String,
-    text: String,
-    title: String,
-}
-
 /// The page of a run.
 ///
 /// # Panics
 /// Never: the template shows only text.
-pub fn page(facts: &RunFacts<'_>, summary: &Summary) -> String {
+pub fn page(facts: &RunFacts<'_>, summary: &Summary, origin: &Origin) -> String {
     let tally = &summary.tally;
-    let conclusion = Conclusion::of(facts, summary);
-    let columns: BTreeSet<_> = tally.ends.keys().map(|(mode, who, _)| (*mode, *who)).collect();
+    let columns: BTreeSet<Column> = tally.ends.keys().map(|(mode, who, _)| (*mode, *who)).collect();
+
+    let level_columns = level_columns(tally);
 
     let page = RunPage {
         title: format!("{} {}", facts.identity.kind, facts.identity.flavour),
-        verdict: conclusion.line(facts, summary),
-        is_bad: conclusion > Conclusion::Incomplete,
+        conclusion: banner(Conclusion::of(facts, summary)),
+        verdict: sentence(facts, summary),
+        missing: missing(facts, summary),
         totals: totals(facts, summary),
-        facts: about(facts),
+        facts: about(facts, summary, origin),
+        command: &origin.command,
+        score: score_of(facts),
+        cards: cards(facts, summary),
+        charts: charts(summary),
         mode_counts: ModeCounts::default().named().map(|(name, _)| name.replace('_', " ")).into(),
         modes: facts.modes.iter().map(|offer| mode_row(offer, tally)).collect(),
-        findings: cards(&summary.findings),
-        rules: Rule::ALL.iter().map(|rule| rule_row(*rule, facts, tally)).collect(),
-        end_columns: columns.iter().map(|(mode, who)| (mode.name(), who.name())).collect(),
+        rules: rule_rows(facts, tally),
+        columns: columns.iter().map(|(mode, who)| (mode.name(), who.name())).collect(),
         ends: end_rows(&columns, tally),
+        bit_rows: bit_rows(&level_columns, facts, tally),
+        level_columns,
+        choice_rows: choice_rows(&columns, tally),
         choices: choice_tables(tally),
     };
-    page.render().expect("the template shows only text")
+    // Askama has escaped what HTML obeys. What turns the direction of writing would still mislead.
+    printable(&page.render().expect("the template shows only text")).into_owned()
+}
+
+const fn banner(conclusion: Conclusion) -> Banner {
+    let (class, mark) = match conclusion {
+        Conclusion::Agree => ("good", "\u{2713}"),
+        Conclusion::Incomplete => ("warn", "\u{25b2}"),
+        Conclusion::Diverge | Conclusion::NothingCompared => ("bad", "\u{2717}"),
+    };
+    Banner { word: conclusion.badge(), class, mark }
 }
 
 fn totals(facts: &RunFacts<'_>, summary: &Summary) -> String {
-    let cases = summary.tally.cases();
+    let count = summary.tally.cases();
     let seconds = summary.duration.as_secs_f64();
-    let rate = with_commas((cases as f64 / seconds.max(1e-3)) as u64);
-    let complete = if facts.complete { "" } else { " Not complete." };
-    format!("{} cases in {seconds:.1} s, {rate} a second.{complete}", with_commas(cases))
+    let rate = with_commas((count as f64 / seconds.max(1e-3)) as u64);
+    let cpu = facts.cpu_seconds;
+    format!("{} in {seconds:.1} s, {rate} a second, {cpu:.1} s of CPU time.", cases(count))
 }
 
-fn about(facts: &RunFacts<'_>) -> Vec<(&'static str, String)> {
+fn about(facts: &RunFacts<'_>, summary: &Summary, origin: &Origin) -> Vec<(&'static str, String)> {
     let Identity { kind, flavour, beneath, cpu, host_kernel, version } = facts.identity;
     let version = version.as_ref().map_or_else(String::new, |version| format!(" {version}"));
 
@@ -120,9 +148,24 @@ fn about(facts: &RunFacts<'_>) -> Vec<(&'static str, String)> {
         ("machine", machine),
         ("host", format!("{cpu}, Linux {host_kernel}")),
         ("guest", format!("MAXPHYADDR {bits}, features {}", features.join(" "))),
-        ("cases", super::text::describe_cases(facts.run)),
+        ("cases", describe_cases(facts.run)),
         ("walker", facts.run.walker.to_string()),
+        ("date", dates(summary, origin)),
+        ("made by", format!("crosswalk {}", env!("CARGO_PKG_VERSION"))),
     ]
+}
+
+/// When the run was started, and when the report was written.
+fn dates(summary: &Summary, origin: &Origin) -> String {
+    let written = date::rfc_3339(origin.time);
+    let started: Vec<_> = summary.series.stretches().map(|stretch| stretch.started).collect();
+    let Some(first) = started.iter().min() else { return format!("report of {written}") };
+
+    let stretches = match started.len() {
+        1 => String::new(),
+        many => format!(" in {many} stretches"),
+    };
+    format!("started {}{stretches}, report of {written}", date::rfc_3339(*first))
 }
 
 fn mode_row((mode, offer): &ModeOffer, tally: &Tally) -> ModeRow {
@@ -138,93 +181,5 @@ fn mode_row((mode, offer): &ModeOffer, tally: &Tally) -> ModeRow {
         why_not: offer.clone().err(),
         counts: counts.named().map(|(_, count)| with_commas(*count)).into(),
         provenance: deciders.join(", "),
-    }
-}
-
-/// Unknown divergences first, then the findings that were met.
-fn cards(findings: &[Finding]) -> Vec<FindingCard> {
-    let mut cards: Vec<_> = findings.iter().map(card).collect();
-    cards.sort_by_key(|card| ["unknown", "known", "absent"].iter().position(|it| *it == card.kind));
-    cards
-}
-
-fn card(finding: &Finding) -> FindingCard {
-    let kind = match (finding.count, finding.kind, finding.known) {
-        (0, ..) => "absent",
-        (_, Kind::Divergence, false) => "unknown",
-        _ => "known",
-    };
-    let count = match finding.count {
-        0 => "not met".to_owned(),
-        count => cases(count),
-    };
-
-    FindingCard {
-        id: finding.id.clone(),
-        title: finding.title.clone(),
-        kind,
-        count,
-        explained_by: finding.explained_by.clone(),
-        mode: finding.example.as_ref().map(|example| example.case.mode().name()),
-        example: finding.example.as_ref().map(show),
-    }
-}
-
-fn rule_row(rule: Rule, facts: &RunFacts<'_>, tally: &Tally) -> HeatRow {
-    let cell = |(mode, _): &ModeOffer| {
-        if let Some(occurrences) = tally.rules.get(rule, *mode) {
-            return heat_cell(*mode, occurrences);
-        }
-
-        let missed = why_missed(rule, *mode, facts.capabilities);
-        let text = match missed.who() {
-            "mode" => "",
-            "machine" => "n/a",
-            _ => "0",
-        };
-        HeatCell {
-            mode: mode.name(),
-            class: missed.who().into(),
-            text: text.into(),
-            title: missed.why().into(),
-        }
-    };
-
-    HeatRow {
-        id: rule.id().into(),
-        meaning: rule.meaning(),
-        cells: facts.modes.iter().map(cell).collect(),
-    }
-}
-
-fn end_rows(columns: &BTreeSet<(PagingMode, Provenance)>, tally: &Tally) -> Vec<HeatRow> {
-    let ends: BTreeSet<_> = tally.ends.keys().map(|(.., end)| *end).collect();
-    let cell = |end, mode: PagingMode, who| match tally.ends.get(&(mode, who, end)) {
-        Some(occurrences) => heat_cell(mode, occurrences),
-        None => HeatCell {
-            mode: mode.name(),
-            class: String::new(),
-            text: String::new(),
-            title: "no case".into(),
-        },
-    };
-    let row = |end| HeatRow {
-        id: name_of_end(end),
-        meaning: "",
-        cells: columns.iter().map(|(mode, who)| cell(end, *mode, *who)).collect(),
-    };
-
-    ends.into_iter().map(row).collect()
-}
-
-/// A cell that is the darker the more cases there are: one step for every factor of ten.
-fn heat_cell(mode: PagingMode, Occurrences { count, example }: &Occurrences) -> HeatCell {
-    let heat = (count.max(&1).ilog10() + 1).min(6);
-
-    HeatCell {
-        mode: mode.name(),
-        class: format!("h{heat}"),
-        text: with_commas(*count),
-        title: format!("{} cases, such as {example}", with_commas(*count)),
     }
 }
