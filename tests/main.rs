@@ -57,5 +57,6 @@ mod sequences_32;
 mod several_accesses;
 mod trust;
 mod v86;
+mod vectors;
 mod verdict;
 mod without_sys;

@@ -3,6 +3,7 @@
 mod check;
 mod compare;
 mod conformance;
+mod corpus;
 mod explain;
 mod findings;
 mod geometry;
@@ -74,6 +75,8 @@ enum Invocation {
     Conformance(conformance::ConformanceArguments),
     /// Add up the reports of the shards of a run
     Merge(merge::MergeArguments),
+    /// Take cases out of a corpus, as a smaller one or as test vectors, or count them
+    Corpus(corpus::CorpusArguments),
     /// Compare machines with the manuals and with each other, from what was recorded
     Compare(compare::CompareArguments),
     /// List the known findings of machines, and the versions that have them
@@ -131,6 +134,7 @@ fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
         Invocation::Judge(arguments) => judge::run(&arguments),
         Invocation::Conformance(arguments) => conformance::run(&arguments),
         Invocation::Merge(arguments) => merge::run(&arguments),
+        Invocation::Corpus(arguments) => corpus::run(&arguments),
         Invocation::Compare(arguments) => compare::run(&arguments),
         Invocation::Findings(arguments) => findings::run(&arguments),
         Invocation::Walk(arguments) => inspect::walk::run(&arguments),

@@ -72,7 +72,7 @@ pub(super) fn replace_file(path: &Path, content: impl AsRef<[u8]>) -> Result<(),
 }
 
 /// Whatever the reason is, the result is lost.
-fn cannot_be_written(path: &Path, error: &io::Error) -> Failure {
+pub(super) fn cannot_be_written(path: &Path, error: &io::Error) -> Failure {
     Failure::machine(format!("{}: cannot be written: {error}", path.display()))
 }
 

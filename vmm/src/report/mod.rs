@@ -1,7 +1,7 @@
 //! Reports: one room for each thing that is reported, with its text for people (80 columns wide), its
 //! JSON for scripts, and pages where people would rather look.
 //!
-//! - [`run`]: a run or a replay, as text, JSON and HTML; [`mutants`], [`corpus`], [`conformance`],
+//! - [`run`]: a run or a replay, as text, JSON and HTML; [`mutants`], [`corpus`], [`statistics`], [`conformance`],
 //!   [`compare`], [`findings`], [`scenario`] and [`geometry`]: the other commands;
 //! - [`walk`]: one walk, drawn;
 //! - `style`: what all texts are made of; `machine` and `jail`: those in JSON.
@@ -18,6 +18,7 @@ mod machine;
 pub mod mutants;
 pub mod run;
 pub mod scenario;
+pub mod statistics;
 mod style;
 pub mod walk;
 
