@@ -9,7 +9,9 @@ use std::io;
 use std::process::ExitCode;
 
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = "docs/examples has readers in Python, JavaScript, Go and C.")]
+#[command(
+    after_help = "docs/examples in the repository has readers in JavaScript, Go and Python, to be copied."
+)]
 pub(super) struct ExportArguments {
     #[command(flatten)]
     lines: LineArguments,
