@@ -114,6 +114,7 @@ fn the_page_on_json_has_every_field() {
         vec!["geometry", "--bits", "20"],
         vec!["findings"],
         vec!["compare"],
+        vec!["corpus", "stats"],
         vec!["scenario"],
         vec!["scenario", "all", "--machine", "none"],
         vec!["scenario", "random", "--machine", "none", "--seed", "7", "--operations", "100"],

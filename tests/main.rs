@@ -65,5 +65,6 @@ mod several_accesses;
 mod tables;
 mod trust;
 mod v86;
+mod vectors;
 mod verdict;
 mod without_sys;

@@ -87,5 +87,6 @@ class Fields(dict):
     __getattr__ = dict.get
 
 
-for line in sys.stdin:
-    print(json.dumps(answer(json.loads(line, object_hook=Fields))), flush=True)
+if __name__ == "__main__":
+    for line in sys.stdin:
+        print(json.dumps(answer(json.loads(line, object_hook=Fields))), flush=True)

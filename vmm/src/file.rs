@@ -40,6 +40,17 @@ const UNFINISHED: &str = ".crosswalk-";
 /// When it is not a regular file, or cannot be written: the old content is still there then. Or when the
 /// new name may not outlive a failure of the power.
 pub fn replace(path: &Path, content: impl AsRef<[u8]>) -> io::Result<()> {
+    replace_with(path, |file| file.write_all(content.as_ref()))
+}
+
+/// The same, with content that is written piece by piece.
+///
+/// # Errors
+/// The same, and those of `write`.
+pub fn replace_with<E: From<io::Error>>(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> Result<(), E>,
+) -> Result<(), E> {
     check_replaceable(path)?;
 
     let directory = directory_of(path);
@@ -52,12 +63,13 @@ pub fn replace(path: &Path, content: impl AsRef<[u8]>) -> io::Result<()> {
         .map_err(without_place)?;
 
     // The file itself, whose errors do not name the place.
-    next.as_file_mut().write_all(content.as_ref())?;
+    write(next.as_file_mut())?;
     // A file system may write the name before the content.
     next.as_file().sync_all()?;
-    next.persist(path)?;
+    next.persist(path).map_err(|error| error.error)?;
 
-    sync_directory(directory)
+    sync_directory(directory)?;
+    Ok(())
 }
 
 fn directory_of(path: &Path) -> &Path {

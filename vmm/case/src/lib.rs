@@ -3,7 +3,8 @@
 //!
 //! - [`Case`] is control state, table entries and one access, with a text form in JSON;
 //! - [`observation`] is what a machine did with a case, and who decided it;
-//! - [`protocol`] is how a walker in any language answers cases, one line for each.
+//! - [`protocol`] is how a walker in any language answers cases, one line for each;
+//! - `lines`, with the feature of this name, are those of a corpus, compressed or not.
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(test),
@@ -21,6 +22,8 @@ mod action;
 mod decimal;
 mod hex;
 mod instruction;
+#[cfg(feature = "lines")]
+pub mod lines;
 mod memory;
 pub mod observation;
 mod plain;

@@ -4,6 +4,7 @@ mod check;
 mod compare;
 mod completions;
 mod conformance;
+mod corpus;
 mod explain;
 mod findings;
 mod geometry;
@@ -94,6 +95,8 @@ enum Invocation {
     /// Add up the reports of the shards of a run
     #[command(after_long_help = help::MERGE)]
     Merge(merge::MergeArguments),
+    /// Take cases out of a corpus, as a smaller one or as test vectors, or count them
+    Corpus(corpus::CorpusArguments),
     /// Compare machines with the manuals and with each other, from what was recorded
     #[command(after_long_help = help::COMPARE)]
     Compare(compare::CompareArguments),
@@ -170,6 +173,7 @@ fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
         Invocation::Judge(arguments) => judge::run(&arguments),
         Invocation::Conformance(arguments) => conformance::run(&arguments),
         Invocation::Merge(arguments) => merge::run(&arguments),
+        Invocation::Corpus(arguments) => corpus::run(&arguments),
         Invocation::Compare(arguments) => compare::run(&arguments),
         Invocation::Rules(arguments) => rules::run(&arguments),
         Invocation::Findings(arguments) => findings::run(&arguments),

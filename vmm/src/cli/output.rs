@@ -117,7 +117,7 @@ pub(super) fn lock_report(directory: &Path) -> Result<LockedDirectory, Failure> 
 const REPORT_FILES: [&str; 2] = ["report.json", "index.html"];
 
 /// Whatever the reason is, the result is lost.
-fn cannot_be_written(path: &Path, error: &io::Error) -> Failure {
+pub(super) fn cannot_be_written(path: &Path, error: &io::Error) -> Failure {
     Failure::machine(format!("{}: cannot be written: {error}", path.display()))
 }
 

@@ -16,9 +16,9 @@
 )]
 
 mod allowed;
-mod codec;
 mod coverage;
 mod distinct;
+pub mod filter;
 mod line;
 mod machines;
 mod microcode;
@@ -26,7 +26,10 @@ mod observed;
 pub mod read;
 pub mod record;
 pub mod replay;
+pub mod sample;
 mod select;
+pub mod statistics;
+pub mod vectors;
 pub mod write;
 
 pub use distinct::{CaseKey, distinct_cases};

@@ -1,10 +1,10 @@
 //! Reads a corpus line by line. Memory use is bounded whatever the file holds, and errors name the line.
 
-use super::codec::Lines;
 use super::line::{CaseLine, EndLine, SourceLine};
 use super::write::hex;
 use super::{BUNDLED, BUNDLED_NAME, Recorded, Source};
 use crate::file;
+use crosswalk_case::lines::Lines;
 use sha2::{Digest, Sha256};
 use std::io::Read;
 use std::path::Path;

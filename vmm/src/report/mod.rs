@@ -1,7 +1,7 @@
 //! Reports: one room for each thing that is reported, with its text for people (80 columns wide), its
 //! JSON for scripts, and pages where people would rather look.
 //!
-//! - [`run`]: a run or a replay, as text, JSON and HTML; [`mutants`], [`corpus`], [`conformance`],
+//! - [`run`]: a run or a replay, as text, JSON and HTML; [`mutants`], [`corpus`], [`statistics`], [`conformance`],
 //!   [`compare`], [`rules`], [`findings`], [`scenario`] and [`geometry`]: the other commands;
 //! - [`walk`]: one walk, drawn;
 //! - [`document`]: what all JSON documents have at their tops, and how a command ends;
@@ -22,6 +22,7 @@ pub mod mutants;
 pub mod rules;
 pub mod run;
 pub mod scenario;
+pub mod statistics;
 mod style;
 pub mod walk;
 

@@ -1,12 +1,28 @@
-//! Lines of text in zstd frames. Memory use is bounded whatever a file holds: lines have a maximum
-//! length, and frames a maximum window.
+//! The lines of a corpus: text, in zstd frames or as it is. Memory use is bounded whatever a file holds: lines
+//! have a maximum length, and frames a maximum window.
+//!
+//! ```
+//! use crosswalk_case::lines::{FrameWriter, Lines};
+//! use std::io::Write;
+//!
+//! let mut file = Vec::new();
+//! let mut writer = FrameWriter::new(&mut file);
+//! writer.write_all(b"one\ntwo\n")?;
+//! writer.flush()?;
+//!
+//! let mut lines = Lines::new(file.as_slice())?;
+//! assert_eq!(lines.next()?, b"one\n");
+//! assert_eq!(lines.next()?, b"two\n");
+//! assert!(lines.next()?.is_empty());
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 use ruzstd::decoding::StreamingDecoder;
 use ruzstd::encoding::{CompressionLevel, compress};
-use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
+use std::io::{self, BufRead, BufReader, Chain, Cursor, Read, Write};
 
 /// Maximum length of a line in bytes: a case with a few hundred entries.
-pub(super) const MAX_LINE: u64 = 1 << 18;
+pub const MAX_LINE: u64 = 1 << 18;
 
 /// Maximum window of a frame in bytes.
 const MAX_WINDOW: u64 = 8 << 20;
@@ -15,17 +31,56 @@ const MAX_WINDOW: u64 = 8 << 20;
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// Compresses text into one frame.
-pub(super) fn compressed(text: &[u8]) -> Vec<u8> {
+pub fn compressed(text: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
     compress(text, &mut frame, CompressionLevel::Fastest);
     frame
+}
+
+/// Compresses what is written to it into a frame for every [`FRAME`] bytes, and so holds no more than that.
+pub struct FrameWriter<W: Write> {
+    out: W,
+    text: Vec<u8>,
+}
+
+/// Number of bytes of text in a frame of a [`FrameWriter`], give or take the last line.
+const FRAME: usize = 4 << 20;
+
+impl<W: Write> FrameWriter<W> {
+    /// A writer that has written nothing. What it holds at last is written by [`Write::flush`].
+    pub fn new(out: W) -> Self {
+        Self { out, text: Vec::new() }
+    }
+
+    fn end_frame(&mut self) -> io::Result<()> {
+        if !self.text.is_empty() {
+            self.out.write_all(&compressed(&self.text))?;
+            self.text.clear();
+        }
+        Ok(())
+    }
+}
+
+impl<W: Write> Write for FrameWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.text.extend_from_slice(bytes);
+        if self.text.len() >= FRAME {
+            self.end_frame()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.end_frame()?;
+        self.out.flush()
+    }
 }
 
 /// A file whose first bytes have been looked at.
 type Peeked<R> = Chain<Cursor<Vec<u8>>, BufReader<R>>;
 
 /// The lines of a file, which is a sequence of zstd frames or plain text.
-pub(super) struct Lines<R: Read> {
+pub struct Lines<R: Read> {
     text: BufReader<Text<R>>,
 }
 
@@ -36,7 +91,10 @@ enum Text<R: Read> {
 
 impl<R: Read> Lines<R> {
     /// The lines of `file`.
-    pub(super) fn new(file: R) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn new(file: R) -> io::Result<Self> {
         let mut file = BufReader::new(file);
         let mut start = Vec::new();
         file.by_ref().take(MAGIC.len() as u64).read_to_end(&mut start)?;
@@ -53,7 +111,14 @@ impl<R: Read> Lines<R> {
     }
 
     /// The next line, including its line feed; empty at the end of the file.
-    pub(super) fn next(&mut self) -> io::Result<Vec<u8>> {
+    ///
+    /// # Errors
+    /// When the file cannot be read, a frame is damaged, or a line is longer than [`MAX_LINE`].
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "the end of a file is no end of an iterator: it can grow"
+    )]
+    pub fn next(&mut self) -> io::Result<Vec<u8>> {
         let mut line = Vec::new();
         self.text.by_ref().take(MAX_LINE + 1).read_until(b'\n', &mut line)?;
 
