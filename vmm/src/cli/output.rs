@@ -105,9 +105,9 @@ pub(super) fn write_report(
 ) -> Result<(), Failure> {
     let document = report::run::json::document(facts, summary);
     replace_file(&directory.join("report.json"), document)?;
-    write_tables(&report::run::csv::tables(facts, summary), &directory.join("csv"))?;
     let page = report::run::html::page(facts, summary, &Origin::of_this_program());
-    replace_file(&directory.join("index.html"), page)
+    replace_file(&directory.join("index.html"), page)?;
+    write_tables(&report::run::csv::tables(facts, summary), &directory.join("csv"))
 }
 
 /// Writes tables into a directory of theirs.
