@@ -30,6 +30,7 @@ fn help_lists_every_subcommand() {
         "judge",
         "conformance",
         "merge",
+        "corpus",
         "compare",
         "rules",
         "findings",

@@ -101,8 +101,8 @@ impl Series {
         }
     }
 
-    /// Adds a point to the last stretch. One that comes just after another takes its place: a rate over a moment says
-    /// nothing.
+    /// Adds a point to the last stretch. One that is just after another, or just before the next, gives way: a rate over
+    /// a moment says nothing.
     pub fn record(&mut self, point: Point) {
         const MOMENT: f64 = 0.2;
 
@@ -112,8 +112,9 @@ impl Series {
         }
 
         if let Some(last) = self.stretches.last_mut() {
-            let is_just_after = |last: &Point| point.seconds - last.seconds < MOMENT;
-            if last.points.len() > 1 && last.points.last().is_some_and(is_just_after) {
+            if let [.., before, after] = &last.points[..]
+                && (after.seconds - before.seconds).min(point.seconds - after.seconds) < MOMENT
+            {
                 last.points.pop();
             }
             last.points.push(Point {
@@ -211,15 +212,15 @@ mod tests {
     }
 
     #[test]
-    fn a_point_just_after_another_takes_its_place_but_not_that_of_the_first() {
+    fn points_of_a_moment_are_one() {
         let mut series = Series::default();
         series.begin(0, 0);
-        for seconds in [0.0, 0.1, 0.6, 0.7, 1.2, 1.25] {
+        for seconds in [0.0, 0.1, 0.6, 1.2, 1.3, 1.8, 1.85] {
             series.record(Point { seconds, ..Point::default() });
         }
 
         let seconds: Vec<_> = points(&series).iter().map(|point| point.seconds).collect();
-        assert_eq!(seconds, [0.0, 0.1, 0.7, 1.25]);
+        assert_eq!(seconds, [0.0, 0.6, 1.3, 1.85]);
     }
 
     #[test]

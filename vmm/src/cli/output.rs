@@ -190,8 +190,8 @@ pub(super) fn write_report(
     let document = report::run::json::document(facts, summary);
     let [json, page] = REPORT_FILES.map(|name| directory.join(name));
     replace_file(&json, invocation().document(&document, ending))?;
-    write_tables(&report::run::csv::tables(facts, summary), &directory.join("csv"))?;
-    replace_file(&page, report::run::html::page(facts, summary, &Origin::of_this_program()))
+    replace_file(&page, report::run::html::page(facts, summary, &Origin::of_this_program()))?;
+    write_tables(&report::run::csv::tables(facts, summary), &directory.join("csv"))
 }
 
 /// Writes tables into a directory of theirs.

@@ -75,7 +75,7 @@ pub(super) fn charts(summary: &Summary) -> Vec<Chart> {
     };
     let chart = |id, title, curves: Vec<Curve>, limit| draw(id, title, &stretches, &curves, limit);
     let seconds = summary.duration.as_secs_f64().max(1e-3);
-    let average = number(summary.tally.cases() as f64 / seconds);
+    let average = with_commas((summary.tally.cases() as f64 / seconds) as u64);
     vec![
         Chart {
             last: format!("{average} on average"),
