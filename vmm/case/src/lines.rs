@@ -18,8 +18,11 @@
 //! ```
 
 use ruzstd::decoding::StreamingDecoder;
+use ruzstd::decoding::errors::FrameDecoderError;
 use ruzstd::encoding::{CompressionLevel, compress};
+use std::error::Error;
 use std::io::{self, BufRead, BufReader, Chain, Cursor, Read, Write};
+use std::iter;
 
 /// Maximum length of a line in bytes: a case with a few hundred entries.
 pub const MAX_LINE: u64 = 1 << 18;
@@ -190,28 +193,32 @@ impl<R: Read> ZstdFrames<R> {
 
 /// What an error of decoding a frame says, without the words of the library.
 fn not_decoded(error: io::Error) -> io::Error {
-    let mut causes = std::iter::successors(
-        error.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static)),
-        |error| error.source(),
-    );
-    let is_short = |cause: &(dyn std::error::Error + 'static)| {
-        let cause = cause.downcast_ref::<io::Error>();
-        cause.is_some_and(|cause| cause.kind() == io::ErrorKind::UnexpectedEof)
-    };
+    let inner = error.get_ref().map(|inner| inner as &(dyn Error + 'static));
+    if inner.is_none() {
+        // The file itself could not be read.
+        return error;
+    }
+    let causes: Vec<_> = iter::successors(inner, |&cause| cause.source()).collect();
+
+    let of_file = causes.iter().find_map(|cause| cause.downcast_ref::<io::Error>());
+    let too_big = causes.iter().find_map(|cause| match cause.downcast_ref() {
+        Some(FrameDecoderError::WindowSizeTooBig { requested, .. }) => Some(*requested),
+        _ => None,
+    });
 
     // The library does not give every cause as a source.
-    let is_end = error.kind() == io::ErrorKind::UnexpectedEof
-        || causes.any(is_short)
-        || error.to_string().contains("UnexpectedEof");
-    match error.kind() {
-        _ if is_end => {
+    let is_end = error.to_string().contains("UnexpectedEof");
+    match (of_file.map(io::Error::kind), too_big) {
+        (_, Some(size)) => invalid(format!(
+            "expected a zstd frame with a window of at most {MAX_WINDOW} bytes, found {size}"
+        )),
+        (Some(kind), _) if kind != io::ErrorKind::UnexpectedEof => {
+            io::Error::new(kind, format!("cannot be read: {}", of_file.unwrap_or(&error)))
+        }
+        (of_file, _) if of_file.is_some() || is_end => {
             invalid("the file ends too early: it was cut off within its compressed text")
         }
-        io::ErrorKind::Other | io::ErrorKind::InvalidData => {
-            invalid("the file is damaged: its compressed text (zstd) cannot be decoded")
-        }
-        // The file itself could not be read.
-        _ => error,
+        _ => invalid("the file is damaged: its compressed text (zstd) cannot be decoded"),
     }
 }
 
@@ -219,6 +226,6 @@ fn is_at_end<R: Read>(file: &mut Peeked<R>) -> io::Result<bool> {
     Ok(file.fill_buf()?.is_empty())
 }
 
-fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+fn invalid(error: impl Into<Box<dyn Error + Send + Sync>>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }

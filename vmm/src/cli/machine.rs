@@ -156,6 +156,8 @@ impl MachineArguments {
             kind => kind,
         };
         match self.first_ignored(kind) {
+            // `check` says what the corpus has not.
+            _ if kind == MachineKind::Corpus => Ok(kind),
             None => Ok(kind),
             Some((option, of)) => Err(Failure::Input(format!(
                 "{option} is for --machine {of}: --machine {} would ignore it",
