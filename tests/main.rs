@@ -14,6 +14,7 @@ mod compatibility;
 mod control_moves;
 mod corpus;
 mod deadlines;
+mod documents;
 mod edge_cases;
 mod explain;
 mod faults;

@@ -6,12 +6,15 @@ use super::failure::Failure;
 use super::guest_dump;
 use super::live_socket::SocketAfterCase;
 use super::machine::{MachineArguments, MachineKind};
-use super::output::{check_replaceable, print};
+use super::output::{check_replaceable, finish, print};
 use crate::campaign;
 use crate::campaign::known::KnownSource;
 use crate::finding::known::KnownFinding;
 use crate::generate::CaseName;
+use crate::report::document::VerdictWord;
+use crate::report::walk::json::{self, RunOfCase};
 use crate::report::walk::{self, tree};
+use crate::verdict;
 use crate::walker::WalkerSpec;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use crosswalk_case::Case;
@@ -47,6 +50,9 @@ pub(super) struct ExplainArguments {
     /// `crosswalk walk kvm:SOCKET ADDRESS`
     #[arg(long, value_name = "SOCKET", requires = "machine")]
     live: Option<PathBuf>,
+    /// Print one JSON document instead of text
+    #[arg(long, conflicts_with_all = ["tree", "dump", "live"])]
+    json: bool,
     #[command(flatten)]
     options: MachineArguments,
 }
@@ -109,14 +115,16 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
     if !arguments.runs_cases() {
         machines.clear();
     }
+    if arguments.json {
+        return run_as_document(arguments, &cases, &mut machines);
+    }
     let count = cases.len();
     for (number, case) in (1..).zip(&cases) {
         if count > 1 {
             print(&format!("case {number} of {count}\n\n"));
         }
 
-        let attempts: Vec<_> =
-            machines.iter_mut().map(|machine| campaign::run_one(machine.as_mut(), case)).collect();
+        let attempts = run_on_each(&mut machines, case);
         let fatal = booted.and(machines.first()).map(|machine| fatal(machine.as_ref(), case));
         let fatal = fatal.transpose()?.flatten();
         let seen = attempts.first().and_then(|attempt| attempt.as_ref().ok());
@@ -158,6 +166,69 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
     }
 
     Ok(ExitCode::SUCCESS)
+}
+
+/// Explains the cases as one document.
+fn run_as_document(
+    arguments: &ExplainArguments,
+    cases: &[Case],
+    machines: &mut [Box<dyn Machine>],
+) -> Result<ExitCode, Failure> {
+    let ran: Vec<_> = cases.iter().map(|case| run_on_each(machines, case)).collect();
+    let mut explained = Vec::new();
+    let mut verdict = if machines.is_empty() { VerdictWord::Done } else { VerdictWord::NotRun };
+
+    for (case, attempts) in cases.iter().zip(ran) {
+        let mut runs = Vec::new();
+        let mut first = None;
+        for (machine, attempt) in machines.iter().zip(attempts) {
+            let identity = machine.identity();
+            let attempt = match (attempt, fatal(machine.as_ref(), case)?) {
+                (Err(MachineError::Interrupted), Some(known)) => {
+                    runs.push(RunOfCase::did_not_return(identity, &known.id, &known.title));
+                    continue;
+                }
+                (attempt, _) => attempt?,
+            };
+            let known = known_findings(arguments.walker, machine.as_ref(), case, &attempt)?;
+            runs.push(RunOfCase::new(identity, case, arguments.walker, &attempt, known));
+            first.get_or_insert(attempt);
+        }
+
+        if runs.iter().any(RunOfCase::differs) {
+            verdict = VerdictWord::Diverge;
+        } else if verdict == VerdictWord::NotRun && runs.iter().any(RunOfCase::has_run) {
+            verdict = VerdictWord::Agree;
+        }
+        explained.push(json::explained(case, arguments.walker, first.as_ref(), runs));
+    }
+
+    let document = || json::document(arguments.walker, explained);
+    Ok(finish(true, verdict.into(), document, String::new))
+}
+
+fn run_on_each(
+    machines: &mut [Box<dyn Machine>],
+    case: &Case,
+) -> Vec<Result<Attempt, MachineError>> {
+    machines.iter_mut().map(|machine| campaign::run_one(machine.as_mut(), case)).collect()
+}
+
+/// The ids of the known findings that explain what a machine did, if they do. They are about the reference.
+fn known_findings(
+    walker: WalkerSpec,
+    machine: &dyn Machine,
+    case: &Case,
+    attempt: &Attempt,
+) -> Result<Option<Vec<String>>, Failure> {
+    if !walker.is_reference() {
+        return Ok(None);
+    }
+    let known = KnownSource::Shipped.load(walker, machine.identity())?;
+    let findings = known.collector(walker, machine.capabilities());
+    let verdict = verdict::judge(walker.walker(), case, attempt);
+    let shown = findings.shown(case, attempt, &verdict);
+    Ok(shown.map(|ids| ids.into_iter().map(str::to_owned).collect()))
 }
 
 impl ExplainArguments {

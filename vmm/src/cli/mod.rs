@@ -16,6 +16,7 @@ mod mutants;
 mod record;
 mod replay;
 mod scenario;
+mod schema;
 
 mod booter;
 mod case_file;
@@ -93,6 +94,8 @@ enum Invocation {
     Geometry(geometry::GeometryArguments),
     /// Run processes on a virtual memory system, and follow their pages
     Scenario(scenario::ScenarioArguments),
+    /// Print the JSON Schemas of the documents that --json prints
+    Schema(schema::SchemaArguments),
 }
 
 /// Runs the program.
@@ -142,6 +145,7 @@ fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
         Invocation::Audit(arguments) => inspect::audit::run(&arguments),
         Invocation::Geometry(arguments) => geometry::run(&arguments),
         Invocation::Scenario(arguments) => scenario::run(&arguments),
+        Invocation::Schema(arguments) => schema::run(&arguments),
     }
 }
 

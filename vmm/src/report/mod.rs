@@ -20,6 +20,8 @@ mod machine;
 pub mod mutants;
 pub mod run;
 pub mod scenario;
+#[cfg(test)]
+mod schemas;
 mod style;
 pub mod walk;
 
