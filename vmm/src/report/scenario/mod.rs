@@ -1,4 +1,4 @@
-//! Scenarios that were run, in 80 columns ([`text`]) and as JSON ([`json`]); [`random`] operations have
+//! Scenarios that were run, in 80 columns ([`text`]) and as JSON ([`document`]); [`random`] operations have
 //! both forms of their own.
 
 pub(super) mod json;
