@@ -41,6 +41,7 @@ fn help_lists_every_subcommand() {
         "audit",
         "geometry",
         "scenario",
+        "schema",
         "completions",
         "help",
     ];
@@ -64,6 +65,7 @@ fn help_fits_80_columns() {
         &["findings", "--help"],
         &["geometry", "--help"],
         &["scenario", "--help"],
+        &["schema", "--help"],
     ] {
         let help = run(arguments).expect_code(0).expect_80_columns().stdout;
         assert!(help.contains("Usage: crosswalk"), "{help}");

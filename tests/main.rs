@@ -17,6 +17,7 @@ mod completions;
 mod control_moves;
 mod corpus;
 mod deadlines;
+mod documents;
 mod edge_cases;
 mod explain;
 mod faults;

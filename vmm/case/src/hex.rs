@@ -14,6 +14,21 @@ impl Serialize for Hex {
     }
 }
 
+#[cfg(feature = "schemars")]
+impl schemars::JsonSchema for Hex {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Hex".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "A number of at most 64 bits, in hexadecimal.",
+            "type": "string",
+            "pattern": "^0x[0-9a-f]{1,16}$",
+        })
+    }
+}
+
 impl<'de> Deserialize<'de> for Hex {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         const EXPECTED: &str = "expected a hex string such as \"0x1000\"";

@@ -9,27 +9,40 @@ use std::collections::BTreeSet;
 
 /// The properties of a machine on which cases and reports depend.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
 pub struct MachineLine {
+    /// `kvm`, `qemu`, `bochs`, `v86` or `image`.
     kind: String,
+    /// How it translates.
     flavour: String,
+    /// What lies beneath it.
     beneath: String,
     /// The name of the processor. Nodes of a cluster may differ in it.
     pub cpu: String,
     /// The kernel release. Nodes of a cluster may differ in it.
     pub host_kernel: String,
+    /// Of an emulator, its name and version.
     emulator: Option<String>,
+    /// The processor that the guest sees.
     profile: FullProfile,
+    /// Bits of CR4 that the machine obeys although its CPUID lacks them.
     not_in_cpuid: Vec<String>,
+    /// Each paging mode, with the reason if the machine does not run it.
     modes: Vec<(String, Option<String>)>,
+    /// Why implicit supervisor accesses cannot be tested, if they cannot.
     no_implicit_accesses: Option<String>,
     /// Machines of older files made no such accesses.
     #[serde(default = "not_tried")]
     no_compatibility_mode: Option<String>,
+    /// Whether PKRU can be set without PKU.
     pkru_without_pku: bool,
+    /// Whether ring 0 can set PKRU.
     pkru_in_ring_0: bool,
+    /// Whether there is memory at high physical addresses.
     high_memory: bool,
+    /// Why page tables cannot be in read-only memory, if they cannot.
     no_read_only_tables: Option<String>,
     /// Older files do not say; they have no sequences that need it.
     #[serde(default)]
@@ -40,7 +53,9 @@ pub struct MachineLine {
     /// Older files do not say; nor do they have the pin of the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     no_saved_rf: Option<String>,
+    /// Whether the processor has VMX.
     vmx: bool,
+    /// Whether accesses outside memory are seen.
     sees_outside: bool,
     /// Only of images.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -6,12 +6,14 @@ use super::failure::Failure;
 use super::guest_dump;
 use super::live_socket::SocketAfterCase;
 use super::machine::{MachineArguments, MachineKind};
-use super::output::{check_replaceable, print_beside_verdict};
+use super::output::{check_replaceable, finish, print_beside_verdict};
 use crate::campaign;
 use crate::campaign::known::KnownSource;
 use crate::finding::Findings;
 use crate::finding::known::KnownFinding;
 use crate::generate::FullCaseName;
+use crate::report::document::{Ending, VerdictWord};
+use crate::report::walk::json::{self, RunOfCase};
 use crate::report::walk::{self, tree};
 use crate::verdict::{self, Verdict};
 use crate::walker::WalkerSpec;
@@ -52,6 +54,9 @@ pub(super) struct ExplainArguments {
     /// `crosswalk walk kvm:SOCKET ADDRESS`
     #[arg(long, value_name = "SOCKET", requires = "machine")]
     live: Option<PathBuf>,
+    /// Print one JSON document instead of text
+    #[arg(long, conflicts_with_all = ["tree", "dump", "live"])]
+    json: bool,
     #[command(flatten)]
     options: MachineArguments,
 }
@@ -100,6 +105,9 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
 
     let known = machines.iter().map(|machine| KnownOnMachine::load(arguments, machine.as_ref()));
     let known = known.collect::<Result<Vec<_>, _>>()?;
+    if arguments.json {
+        return run_as_document(arguments, &cases, &mut machines, &known);
+    }
     let mut end = CaseEnd::Agrees;
     let count = cases.len();
     for (number, case) in (1..).zip(&cases) {
@@ -107,8 +115,7 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
             print_beside_verdict(&format!("case {number} of {count}\n\n"));
         }
 
-        let attempts: Vec<_> =
-            machines.iter_mut().map(|machine| campaign::run_one(machine.as_mut(), case)).collect();
+        let attempts = run_on_each(&mut machines, case);
         let fatal = booted.and(machines.first()).map(|machine| fatal(machine.as_ref(), case));
         let fatal = fatal.transpose()?.flatten();
         let seen = attempts.first().and_then(|attempt| attempt.as_ref().ok());
@@ -132,7 +139,11 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
                 (attempt, _) => {
                     let attempt = attempt?;
                     print_beside_verdict(&walk::beside(case, arguments.walker, &attempt));
-                    end = end.max(known.judge(arguments.walker, case, &attempt));
+                    let shown = known.shown(arguments.walker, case, &attempt);
+                    if let Some(shown) = &shown {
+                        print_beside_verdict(&walk::known_as(shown, known.are_forgiven));
+                    }
+                    end = end.max(known.end(arguments.walker, case, &attempt, shown.as_deref()));
                 }
             }
         }
@@ -153,7 +164,7 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
         }
     }
 
-    Ok(end.exit_code())
+    Ok(ending(end, &machines).exit_code())
 }
 
 /// How a case ended beside the walker, from the best to the gravest.
@@ -167,14 +178,15 @@ enum CaseEnd {
     Diverges,
 }
 
-impl CaseEnd {
-    fn exit_code(self) -> ExitCode {
-        ExitCode::from(match self {
-            Self::Agrees => 0,
-            Self::NotRun => 4,
-            Self::Diverges => 1,
-        })
-    }
+/// How the command ends with the gravest end of its cases.
+fn ending(gravest: CaseEnd, machines: &[Box<dyn Machine>]) -> Ending {
+    let word = match gravest {
+        _ if machines.is_empty() => VerdictWord::Done,
+        CaseEnd::Agrees => VerdictWord::Agree,
+        CaseEnd::NotRun => VerdictWord::NotRun,
+        CaseEnd::Diverges => VerdictWord::Diverge,
+    };
+    word.into()
 }
 
 /// What is known of a machine beforehand.
@@ -192,21 +204,83 @@ impl KnownOnMachine {
         Ok(Self { findings, are_forgiven })
     }
 
-    /// How a case ended; a known finding is named.
-    fn judge(&self, walker: WalkerSpec, case: &Case, attempt: &Attempt) -> CaseEnd {
+    /// The known findings that a case shows; `None` for a divergence that is not known. What is known of a machine is
+    /// known beside the reference.
+    fn shown(
+        &self,
+        walker: WalkerSpec,
+        case: &Case,
+        attempt: &Attempt,
+    ) -> Option<Vec<&KnownFinding>> {
         let verdict = verdict::judge(walker.walker(), case, attempt);
-        match verdict {
-            Verdict::Agree { .. } => return CaseEnd::Agrees,
-            Verdict::Unsupported(_) => return CaseEnd::NotRun,
-            Verdict::Diverge { .. } => {}
+        self.findings.shown(case, attempt, &verdict).filter(|_| walker.is_reference())
+    }
+
+    /// How a case ended that shows these findings.
+    fn end(
+        &self,
+        walker: WalkerSpec,
+        case: &Case,
+        attempt: &Attempt,
+        shown: Option<&[&KnownFinding]>,
+    ) -> CaseEnd {
+        match verdict::judge(walker.walker(), case, attempt) {
+            Verdict::Agree { .. } => CaseEnd::Agrees,
+            Verdict::Unsupported(_) => CaseEnd::NotRun,
+            Verdict::Diverge { .. } if shown.is_some() && self.are_forgiven => CaseEnd::Agrees,
+            Verdict::Diverge { .. } => CaseEnd::Diverges,
+        }
+    }
+}
+
+/// Explains the cases as one document.
+fn run_as_document(
+    arguments: &ExplainArguments,
+    cases: &[Case],
+    machines: &mut [Box<dyn Machine>],
+    known: &[KnownOnMachine],
+) -> Result<ExitCode, Failure> {
+    let walker = arguments.walker;
+    let ran: Vec<_> = cases.iter().map(|case| run_on_each(machines, case)).collect();
+    let mut explained = Vec::new();
+    let mut end = CaseEnd::Agrees;
+
+    for (case, attempts) in cases.iter().zip(ran) {
+        let mut runs = Vec::new();
+        let mut first = None;
+        for ((machine, known), attempt) in machines.iter().zip(known).zip(attempts) {
+            let identity = machine.identity();
+            let attempt = match (attempt, fatal(machine.as_ref(), case)?) {
+                (Err(MachineError::Interrupted), Some(known)) => {
+                    runs.push(RunOfCase::did_not_return(identity, &known.id, &known.title));
+                    continue;
+                }
+                (attempt, _) => attempt?,
+            };
+            let shown = known.shown(walker, case, &attempt);
+            end = end.max(known.end(walker, case, &attempt, shown.as_deref()));
+            runs.push(RunOfCase::new(
+                identity,
+                case,
+                walker,
+                &attempt,
+                (shown, known.are_forgiven),
+            ));
+            first.get_or_insert(attempt);
         }
 
-        // What is known of a machine is known beside the reference.
-        let shown = self.findings.shown(case, attempt, &verdict).filter(|_| walker.is_reference());
-        let Some(known) = shown else { return CaseEnd::Diverges };
-        print_beside_verdict(&walk::known_as(&known, self.are_forgiven));
-        if self.are_forgiven { CaseEnd::Agrees } else { CaseEnd::Diverges }
+        explained.push(json::explained(case, arguments.walker, first.as_ref(), runs));
     }
+
+    let document = || json::document(arguments.walker, explained);
+    Ok(finish(true, ending(end, machines), document, String::new))
+}
+
+fn run_on_each(
+    machines: &mut [Box<dyn Machine>],
+    case: &Case,
+) -> Vec<Result<Attempt, MachineError>> {
+    machines.iter_mut().map(|machine| campaign::run_one(machine.as_mut(), case)).collect()
 }
 
 impl ExplainArguments {

@@ -20,6 +20,7 @@ mod record;
 mod replay;
 mod rules;
 mod scenario;
+mod schema;
 
 mod booter;
 mod case_file;
@@ -126,6 +127,8 @@ enum Invocation {
     /// Run processes on a virtual memory system, and follow their pages
     #[command(after_long_help = help::SCENARIO)]
     Scenario(scenario::ScenarioArguments),
+    /// Print the JSON Schemas of the documents that --json prints
+    Schema(schema::SchemaArguments),
     /// Print completions for a shell
     #[command(after_long_help = help::COMPLETIONS)]
     Completions(completions::CompletionsArguments),
@@ -184,6 +187,7 @@ fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
         Invocation::Audit(arguments) => inspect::audit::run(&arguments),
         Invocation::Geometry(arguments) => geometry::run(&arguments),
         Invocation::Scenario(arguments) => scenario::run(&arguments),
+        Invocation::Schema(arguments) => schema::run(&arguments),
         Invocation::Completions(arguments) => Ok(completions::run(arguments)),
         Invocation::Man(arguments) => man::run(&arguments),
     }

@@ -55,6 +55,7 @@ impl FromStr for Shard {
 
 /// Whether a run has sequences besides single accesses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum SequenceUse {
     /// Both.

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 /// The head.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct HeadLine {
     /// The version of the log's format.
@@ -30,6 +31,7 @@ pub struct HeadLine {
     random: Option<RandomCases>,
     /// Otherwise the cases.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(test, schemars(with = "Vec<Case>"))]
     cases: Vec<Box<RawValue>>,
     /// Number of batches, those that it leaves out included.
     pub batches: u32,
@@ -39,6 +41,7 @@ pub struct HeadLine {
 
 /// Random cases.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct RandomCases {
     /// Their seed, as a decimal string.
@@ -46,6 +49,8 @@ struct RandomCases {
     /// The paging modes.
     modes: Vec<String>,
     /// The number of cases.
+    // No image has room for more.
+    #[cfg_attr(test, schemars(range(max = 9_007_199_254_740_991_u64)))]
     count: u64,
     /// Whether there are sequences besides single accesses.
     sequences: SequenceUse,

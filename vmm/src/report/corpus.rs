@@ -18,7 +18,8 @@ use std::path::Path;
 
 /// A corpus of several machines.
 #[derive(Serialize)]
-struct SectionsDocument<'r> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(in crate::report) struct SectionsDocument<'r> {
     /// What was recorded of each.
     sections: Vec<SectionJson<'r>>,
     /// The size of the whole file.
@@ -27,7 +28,8 @@ struct SectionsDocument<'r> {
 
 /// What was recorded of a machine.
 #[derive(Serialize)]
-struct SectionJson<'r> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(in crate::report) struct SectionJson<'r> {
     /// The machine.
     machine: MachineJson<'r>,
     /// The microcode revision of the processor, as Linux shows it.
@@ -99,8 +101,9 @@ pub struct RecordedSection {
 
 /// The document of `record --json`. Of several machines it has a section each.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
-enum RecordDocument<'r> {
+pub(in crate::report) enum RecordDocument<'r> {
     One(Box<SectionJson<'r>>),
     Several(SectionsDocument<'r>),
 }

@@ -10,6 +10,54 @@ pub trait Document: Serialize {
     const SCHEMA: u32;
 }
 
+/// The JSON Schema of a document.
+#[derive(Clone, Copy, Debug)]
+pub struct DocumentSchema {
+    /// Its name.
+    pub name: &'static str,
+    /// The commands that print such documents.
+    pub commands: &'static str,
+    /// The schema, as a JSON document.
+    pub text: &'static str,
+}
+
+macro_rules! schemas {
+    ($($name:literal: $commands:literal,)*) => {
+        &[$(DocumentSchema {
+            name: $name,
+            commands: $commands,
+            text: include_str!(concat!("../../schemas/", $name, ".json")),
+        }),*]
+    };
+}
+
+/// The schemas of all documents, in the order of their names.
+pub const SCHEMAS: &[DocumentSchema] = schemas! {
+    "audit": "audit",
+    "compare": "compare of corpora",
+    "compare-reports": "compare of two reports",
+    "conformance": "conformance",
+    "diff": "diff",
+    "explain": "explain",
+    "findings": "findings",
+    "geometry": "geometry",
+    "image": "image",
+    "judge-cases": "judge of an image made with --case",
+    "machines": "machines",
+    "maps": "maps",
+    "maps-check": "maps --check",
+    "maps-tree": "maps --tree",
+    "mutants": "mutants",
+    "record": "record",
+    "rmap": "rmap",
+    "run": "check, replay, merge, judge; report.json",
+    "runs": "check on several machines",
+    "scenario": "scenario NAME, scenario all",
+    "scenario-list": "scenario",
+    "scenario-random": "scenario random",
+    "walk": "walk",
+};
+
 /// What is known of a command when it starts.
 #[derive(Clone, Debug)]
 pub struct Invocation {
@@ -21,6 +69,7 @@ pub struct Invocation {
 
 /// What a document has at its top, as far as it is known when the command starts.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(in crate::report) struct Opening<'d> {
     /// The version of the program.
     version: &'static str,
@@ -34,6 +83,7 @@ pub(in crate::report) struct Opening<'d> {
 
 /// How a command ends. The exit code that a document has is the one that the program ends with: both are this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Ending {
     /// The result in a word.
     verdict: VerdictWord,
@@ -43,6 +93,7 @@ pub struct Ending {
 
 /// The result of a command in a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum VerdictWord {
     /// Everything agrees, known findings aside.
@@ -55,7 +106,7 @@ pub enum VerdictWord {
     NothingCompared,
     /// The log of an image ends early.
     CutOff,
-    /// No case was run on a machine, or the machine cannot run it.
+    /// The machine cannot run a case.
     NotRun,
     /// Every mutant is caught that the machine can catch.
     Caught,
@@ -85,17 +136,11 @@ impl VerdictWord {
     /// The exit code that goes with it.
     const fn exit(self) -> u8 {
         match self {
-            Self::Agree
-            | Self::NotRun
-            | Self::Caught
-            | Self::Passed
-            | Self::Clean
-            | Self::Same
-            | Self::Done => 0,
+            Self::Agree | Self::Caught | Self::Passed | Self::Clean | Self::Same | Self::Done => 0,
             Self::Diverge | Self::Missed | Self::Failed | Self::Found | Self::Differ => 1,
             Self::NoRoot => 2,
             Self::NothingCompared | Self::CutOff | Self::NoMachine => 3,
-            Self::Incomplete => 4,
+            Self::Incomplete | Self::NotRun => 4,
         }
     }
 }
@@ -134,7 +179,8 @@ impl Ending {
 
 /// A document with its top.
 #[derive(Serialize)]
-struct Whole<'d, D> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(in crate::report) struct Whole<'d, D> {
     #[serde(flatten)]
     opening: Opening<'d>,
     #[serde(flatten)]

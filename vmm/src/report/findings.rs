@@ -10,7 +10,8 @@ use std::fmt::Write;
 
 /// The known findings of machines: `findings`.
 #[derive(Serialize)]
-struct FindingsDocument<'r> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(in crate::report) struct FindingsDocument<'r> {
     /// Each finding.
     findings: Vec<KnownFindingJson<'r>>,
 }
@@ -21,6 +22,7 @@ impl Document for FindingsDocument<'_> {
 
 /// A known finding.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct KnownFindingJson<'r> {
     /// The flavour of the machine that has it.
     flavour: &'r str,
@@ -46,6 +48,7 @@ struct KnownFindingJson<'r> {
 
 /// A range of versions. An end that is not given is open.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct VersionRangeJson {
     /// The first version that has it; null if all earlier ones do.
     from: Option<String>,

@@ -18,7 +18,8 @@ use std::path::Path;
 
 /// An image that boots by itself: `image`.
 #[derive(Serialize)]
-struct ImageDocument<'r> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(in crate::report) struct ImageDocument<'r> {
     /// The head of the log that the image prints.
     image: &'r crate::image::HeadLine,
     /// The size of the tape in the image.
@@ -112,11 +113,12 @@ pub fn describe_skipped(skipped: u64, number: u32, lacking: &[String]) -> String
 
 /// What a machine did with each case of a list: `judge` of an image that was made with `--case`.
 #[derive(Serialize)]
-struct CasesDocument<'r> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(in crate::report) struct CasesDocument<'r> {
     /// The machine.
     machine: MachineJson<'r>,
     /// Each case.
-    cases: Vec<CaseJson<'r>>,
+    cases: Vec<TriedCaseJson<'r>>,
 }
 
 impl Document for CasesDocument<'_> {
@@ -125,7 +127,8 @@ impl Document for CasesDocument<'_> {
 
 /// What a machine did with a case.
 #[derive(Serialize)]
-struct CaseJson<'r> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct TriedCaseJson<'r> {
     /// The case, with the machine's processor.
     case: &'r Case,
     /// `agree`, `diverge` or `unsupported`.
@@ -175,14 +178,14 @@ pub enum CaseEnd {
 }
 
 impl ShownCase {
-    fn to_json(&self) -> CaseJson<'_> {
+    fn to_json(&self) -> TriedCaseJson<'_> {
         let case = &self.case;
         let attempt = match &self.end {
             CaseEnd::Tried(attempt) => attempt,
             CaseEnd::Fatal { id, .. } => {
                 let reason = Some(format!("the machine did not come back from it ({id})"));
                 let (verdict, differences) = ("diverge", Vec::new());
-                return CaseJson { case, verdict, observed: None, reason, differences };
+                return TriedCaseJson { case, verdict, observed: None, reason, differences };
             }
         };
 
@@ -197,7 +200,7 @@ impl ShownCase {
             Attempt::Observed(seen) => (Some(describe_observation(case, seen)), None),
             Attempt::Unsupported(why) => (None, Some(why.clone())),
         };
-        CaseJson { case, verdict, observed, reason, differences }
+        TriedCaseJson { case, verdict, observed, reason, differences }
     }
 
     fn to_text(&self) -> String {

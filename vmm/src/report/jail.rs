@@ -5,6 +5,7 @@ use serde::Serialize;
 
 /// A jail. The names of fields are part of the contract.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(in crate::report) struct JailJson<'r> {
     /// Whether there is one.
     on: bool,
@@ -14,6 +15,7 @@ pub(in crate::report) struct JailJson<'r> {
 
 /// A part of a jail: what it does, or why it is not in force.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct JailPartJson<'r> {
     /// The name of the part.
     part: &'r str,

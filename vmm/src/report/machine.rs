@@ -6,6 +6,7 @@ use serde::Serialize;
 
 /// A machine. The names of fields are part of the contract.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(in crate::report) struct MachineJson<'r> {
     /// `kvm`, `qemu`, `bochs`, `v86`, `corpus`, or `image`.
     kind: &'r str,
@@ -36,6 +37,7 @@ pub(in crate::report) struct MachineJson<'r> {
 
 /// A feature that a run does not exercise.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(in crate::report) struct NotRunJson {
     /// The feature.
     feature: String,

@@ -22,6 +22,8 @@ pub mod mutants;
 pub mod rules;
 pub mod run;
 pub mod scenario;
+#[cfg(test)]
+mod schemas;
 pub mod statistics;
 mod style;
 pub mod walk;

@@ -12,7 +12,8 @@ use serde::Serialize;
 
 /// Which walker bugs known from history a machine proves wrong: `mutants`.
 #[derive(Serialize)]
-struct MutantsDocument<'r> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(in crate::report) struct MutantsDocument<'r> {
     /// The machine.
     machine: MachineJson<'r>,
     /// The seed of the cases, as a decimal string.
@@ -33,6 +34,7 @@ impl Document for MutantsDocument<'_> {
 
 /// The number of mutants by status.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct MutationScoreJson {
     /// Those that a case proves wrong.
     caught: Count,
@@ -48,6 +50,7 @@ struct MutationScoreJson {
 
 /// A mutant.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct MutantJson<'r> {
     /// Its id, such as `M07`.
     id: &'r str,

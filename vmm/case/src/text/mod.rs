@@ -37,6 +37,7 @@ impl CaseError {
 
 /// A case as it is written.
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct CaseText {
     /// The paging mode: `unpaged`, `32bit`, `pae`, `4level` or `5level`.
@@ -57,6 +58,7 @@ struct CaseText {
 
 /// The control state.
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct StateText {
     /// CR0.
@@ -83,6 +85,7 @@ struct StateText {
 
 /// A table entry as it is written.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EntryText {
     /// The entry's physical address.
@@ -99,6 +102,7 @@ impl From<&TableEntry> for EntryText {
 
 /// The operands of INVPCID.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub(crate) struct InvpcidText {
     /// Its type.
@@ -110,6 +114,7 @@ pub(crate) struct InvpcidText {
 
 /// An action: its name, and its operand if it has one.
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 enum ActionText {
     /// An access.
@@ -138,6 +143,7 @@ enum ActionText {
 
 /// An access.
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct AccessText {
     /// `read`, `write`, `rmw` or `fetch`.

@@ -11,6 +11,7 @@ use std::fmt;
 
 /// A processor as it is written.
 #[derive(Serialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub(super) enum ProfileText {
     Named(String),
@@ -68,6 +69,7 @@ impl ProfileText {
 /// # Ok::<(), crosswalk_case::CaseError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct FullProfile {
     /// `intel`, `amd` or `unknown`.
@@ -86,18 +88,25 @@ pub struct FullProfile {
 
 /// Choices that the processor is known to make.
 #[derive(Clone, Debug, Serialize, Deserialize, Default, PartialEq)]
+#[cfg_attr(feature = "schemars", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 struct PinsText {
+    /// Whether G in a PML4E or PML5E is a reserved bit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     global_in_pml4e_is_reserved: Option<bool>,
+    /// Whether PDPTEs are read from memory by each walk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pdptes_are_walked: Option<bool>,
+    /// Whether reserved bits of PDPTEs that are not present are checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     absent_pdptes_are_checked: Option<bool>,
+    /// Whether a fault reports a fetch where SMEP is on and NXE is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     smep_alone_reports_fetch: Option<bool>,
+    /// Whether a denied access sets A in the leaf.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     denied_pte_is_accessed: Option<bool>,
+    /// Whether faults save RFLAGS.RF as 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     faults_save_rf: Option<bool>,
 }

@@ -14,6 +14,17 @@ impl Serialize for Case {
     }
 }
 
+#[cfg(feature = "schemars")]
+impl schemars::JsonSchema for Case {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Case".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        CaseText::json_schema(generator)
+    }
+}
+
 impl From<&Case> for CaseText {
     fn from(case: &Case) -> Self {
         Self {

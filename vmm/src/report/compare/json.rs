@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 
 /// Machines beside the manuals and beside each other: `compare` of corpora.
 #[derive(Serialize)]
-struct CompareDocument<'r> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(in crate::report) struct CompareDocument<'r> {
     /// Number of cases that differ in more than the processor.
     cases: Count,
     /// Number of those that at least two machines ran.
@@ -30,6 +31,7 @@ struct CompareDocument<'r> {
 
 /// A machine, and the number of its cases.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct ComparedMachineJson<'r> {
     /// Its name in this document.
     name: String,
@@ -55,6 +57,7 @@ struct ComparedMachineJson<'r> {
 
 /// Cases in which the same machines disagree about the same.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct DisagreementJson<'r> {
     /// The names of the machines that differ from the manuals.
     differ_from_manuals: Vec<String>,
@@ -78,6 +81,7 @@ struct DisagreementJson<'r> {
 
 /// What a machine did.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct ObservedOnJson<'r> {
     /// The name of the machine.
     machine: String,
@@ -87,6 +91,7 @@ struct ObservedOnJson<'r> {
 
 /// A rule, and what each machine does with it.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct MachineRuleJson<'r> {
     /// The id of the rule, or what else the cases are about.
     rule: String,
@@ -98,6 +103,7 @@ struct MachineRuleJson<'r> {
 
 /// A machine and a rule.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct MachineCellJson<'r> {
     /// The name of the machine.
     machine: String,

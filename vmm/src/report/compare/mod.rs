@@ -1,7 +1,9 @@
-//! Machines beside the manuals and beside each other, as text, as JSON, and as a page of Markdown.
+//! Machines beside the manuals and beside each other, as text, as JSON, and as a page of Markdown; and two reports
+//! side by side ([`reports`]).
 
-mod json;
+pub(super) mod json;
 mod markdown;
+pub mod reports;
 mod text;
 
 pub use json::document;

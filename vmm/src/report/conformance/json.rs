@@ -9,7 +9,8 @@ use serde::Serialize;
 
 /// Which rules walkers get right: `conformance`.
 #[derive(Serialize)]
-struct ConformanceDocument<'r> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(in crate::report) struct ConformanceDocument<'r> {
     /// The corpus whose cases were asked.
     corpus: &'r str,
     /// The number of cases that count.
@@ -24,6 +25,7 @@ struct ConformanceDocument<'r> {
 
 /// A walker.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct WalkerJson<'r> {
     /// Its name.
     name: &'r str,
@@ -43,6 +45,7 @@ struct WalkerJson<'r> {
 
 /// A case to which a walker gave no answer.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct FailureJson<'r> {
     /// The case.
     case: &'r Case,
@@ -52,6 +55,7 @@ struct FailureJson<'r> {
 
 /// A rule, and what each walker makes of it.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct AspectJson<'r> {
     /// The id of the rule, or what else the cases are about.
     rule: String,
@@ -63,6 +67,7 @@ struct AspectJson<'r> {
 
 /// A walker and a rule.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct CellJson<'r> {
     /// The name of the walker.
     walker: &'r str,
@@ -90,6 +95,7 @@ struct CellJson<'r> {
 
 /// In how many of the right cases leaving out the rule would be too lax, too strict, or neither.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct RightSidesJson {
     /// Those in which it would be too lax.
     too_lax: Count,

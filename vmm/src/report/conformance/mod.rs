@@ -1,7 +1,7 @@
 //! Which rules walkers get right, as text, as JSON, and as a page of Markdown; and the score of one
 //! walker.
 
-mod json;
+pub(super) mod json;
 mod markdown;
 pub(super) mod score;
 mod text;

@@ -11,6 +11,7 @@ use std::fmt::Write;
 
 /// The score as JSON.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(in crate::report) struct CandidateScoreJson<'r> {
     /// The number of right answers.
     right: Count,
@@ -36,6 +37,7 @@ pub(in crate::report) struct CandidateScoreJson<'r> {
 
 /// Cases that a walker gets wrong in the same way.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct MistakeJson<'r> {
     /// What they are, in words.
     what: String,

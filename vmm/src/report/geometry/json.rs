@@ -24,13 +24,15 @@ use serde::Serialize;
 
 /// What page tables cost: `geometry`.
 #[derive(Serialize)]
-struct GeometryDocument {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(in crate::report) struct GeometryDocument {
     /// Each configuration.
     configurations: Vec<ConfigurationJson>,
 }
 
 /// Address widths, and ways to divide the page number.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct ConfigurationJson {
     /// The number of bits of a linear address.
     address_bits: u32,
@@ -62,6 +64,7 @@ struct ConfigurationJson {
 
 /// The table with one entry for each byte.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct PerByte {
     /// The number of its entries.
     entries: Large,
@@ -75,6 +78,7 @@ struct PerByte {
 
 /// A way to divide the page number into levels.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct LevelsJson {
     /// The bits of the index at each level, the root first.
     index_bits: Vec<u32>,
@@ -86,6 +90,7 @@ struct LevelsJson {
 
 /// The cost of tables for memory in use.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct UseJson {
     /// How much memory is in use.
     #[serde(rename = "use")]

@@ -1,6 +1,6 @@
 //! What page tables cost: in words and tables for people ([`text`]), and as JSON ([`document`]).
 
-mod json;
+pub(super) mod json;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -127,7 +127,8 @@ fn finding_json(finding: &AuditFinding) -> AuditFindingJson<'_> {
 
 /// What should not be in page tables: `audit`.
 #[derive(Serialize)]
-struct AuditDocument<'i> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(in crate::report) struct AuditDocument<'i> {
     /// The image or the guest.
     image: InspectedJson<'i>,
     /// Each check.
@@ -146,6 +147,7 @@ impl Document for AuditDocument<'_> {
 
 /// A check.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct CheckJson {
     /// Its name.
     check: &'static str,
@@ -155,6 +157,7 @@ struct CheckJson {
 
 /// Something that should not be there.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct AuditFindingJson<'i> {
     /// The check that found it.
     check: &'static str,

@@ -95,7 +95,8 @@ pub fn document(inspected: &Inspected, check: &MonitorCheck, is_complete: bool) 
 
 /// What QEMU's monitor says about the tables beside what they are: `maps --check`.
 #[derive(Serialize)]
-struct MonitorDocument<'i> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(in crate::report) struct MonitorDocument<'i> {
     /// The image or the guest.
     image: InspectedJson<'i>,
     /// The number of pages about which both say the same.
@@ -116,6 +117,7 @@ impl Document for MonitorDocument<'_> {
 
 /// A kind of difference.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct MonitorDifferenceJson {
     /// Its name.
     difference: &'static str,

@@ -226,7 +226,8 @@ fn page(found: Found) -> Option<PresentEntry> {
 
 /// What two images or guests map differently: `diff`.
 #[derive(Serialize)]
-struct DifferenceDocument<'i> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(in crate::report) struct DifferenceDocument<'i> {
     /// The two.
     images: [InspectedJson<'i>; 2],
     /// At most 10,000 ranges that differ.
@@ -247,6 +248,7 @@ impl Document for DifferenceDocument<'_> {
 
 /// A range of addresses that both map differently.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct ChangeJson<'i> {
     /// The first linear address.
     first: Hex,

@@ -61,6 +61,7 @@ pub(super) fn kvm_facts(guest: &KvmGuest, origins: RegisterOrigins) -> Vec<(&'st
 
 /// A live guest.
 #[derive(Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct GuestJson<'i> {
     /// The argument that names it; null of a guest of KVM.
     monitor: Option<&'i str>,
@@ -82,6 +83,7 @@ pub(super) struct GuestJson<'i> {
 
 /// A guest of KVM.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct KvmJson<'i> {
     /// The argument that names it.
     socket: &'i str,

@@ -129,6 +129,7 @@ const fn origins_json(origins: RegisterOrigins) -> OriginsJson {
 
 /// An image or a live guest, and the control state in which its tables are read.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct InspectedJson<'i> {
     /// The file; null of a live guest.
     file: Option<&'i str>,
@@ -158,6 +159,7 @@ pub(super) struct InspectedJson<'i> {
 
 /// Control registers.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct RegistersJson {
     /// CR0.
     cr0: Hex,
@@ -171,6 +173,7 @@ struct RegistersJson {
 
 /// Where the registers are from.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct OriginsJson {
     /// CR0.
     cr0: &'static str,

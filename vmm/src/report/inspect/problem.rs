@@ -137,6 +137,7 @@ const fn is_same_table(first: u64, second: u64) -> bool {
 
 /// A part of the tables that maps nothing though something is there.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct ScanProblemJson<'p> {
     /// The first linear address.
     first: Hex,

@@ -235,7 +235,8 @@ fn leads_json(leads: &LeadsTo) -> LeadsJson {
 
 /// Who leads to a physical address: `rmap`.
 #[derive(Serialize)]
-struct ReverseDocument<'i> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(in crate::report) struct ReverseDocument<'i> {
     /// The image or the guest.
     image: InspectedJson<'i>,
     /// The physical address.
@@ -266,6 +267,7 @@ impl Document for ReverseDocument<'_> {
 
 /// An entry that leads there.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct LeadsJson {
     /// The linear address of the byte, or the first one for which a table is.
     address: Hex,

@@ -150,7 +150,8 @@ fn access_json(access: &Access, outcome: &str) -> AccessJson {
 
 /// An address followed through page tables: `walk`.
 #[derive(Serialize)]
-struct WalkDocument<'i> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(in crate::report) struct WalkDocument<'i> {
     /// The image or the guest.
     image: InspectedJson<'i>,
     /// The linear address.
@@ -173,6 +174,7 @@ impl Document for WalkDocument<'_> {
 
 /// An entry on the path.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct StepJson {
     /// Its name, such as `PTE`.
     level: &'static str,
@@ -194,6 +196,7 @@ struct StepJson {
 
 /// An access to the address.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct AccessJson {
     /// `read`, `write` or `fetch`.
     access: &'static str,

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 /// Coverage in a report.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct CoverageJson {
     /// Each rule that was met, by mode.
     rules: Vec<RuleCoverageJson>,
@@ -21,6 +22,7 @@ pub(super) struct CoverageJson {
 
 /// A rule that was met.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct RuleCoverageJson {
     /// The id of the rule.
     rule: &'static str,
@@ -34,6 +36,7 @@ struct RuleCoverageJson {
 
 /// A rule that was not met in a mode that it is about.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct MissedJson {
     /// The id of the rule.
     rule: &'static str,
@@ -47,6 +50,7 @@ struct MissedJson {
 
 /// An outcome.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct EndJson {
     /// The paging mode: `unpaged`, `32bit`, `pae`, `4level` or `5level`.
     mode: &'static str,

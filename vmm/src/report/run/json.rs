@@ -24,7 +24,8 @@ use std::collections::BTreeMap;
 
 /// The report of a run. The names of fields are part of the contract.
 #[derive(Serialize)]
-pub(super) struct RunDocument<'r> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(in crate::report) struct RunDocument<'r> {
     /// What ran the cases.
     machine: MachineJson<'r>,
     /// The jail of the guest, if one was run.
@@ -70,6 +71,7 @@ pub(super) struct RunDocument<'r> {
 
 /// Parts of a run.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct ShardJson {
     /// The number of parts of the whole run.
     count: Count,
@@ -79,6 +81,7 @@ struct ShardJson {
 
 /// The cases of a paging mode.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct ModeJson<'r> {
     /// The paging mode: `unpaged`, `32bit`, `pae`, `4level` or `5level`.
     mode: &'static str,
@@ -118,6 +121,7 @@ struct ModeJson<'r> {
 
 /// The ids of rules.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct RulesJson {
     /// Those that decided a case.
     hit: Vec<&'static str>,
@@ -127,6 +131,7 @@ struct RulesJson {
 
 /// What a machine chose where the manuals leave it open.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct ChoiceJson {
     /// The id of the rule.
     rule: &'static str,
@@ -144,6 +149,7 @@ struct ChoiceJson {
 
 /// Cases that differ from the prediction for the same reason.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct FindingJson<'r> {
     /// Its id; of a known finding, that of its file.
     id: &'r str,
@@ -173,6 +179,7 @@ struct FindingJson<'r> {
 
 /// How often a case shows a finding.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct ShownJson {
     /// How often it did.
     times: u32,
@@ -182,6 +189,7 @@ struct ShownJson {
 
 /// The whole run.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Totals {
     /// The number of cases.
     cases: Count,
@@ -206,7 +214,8 @@ struct Totals {
 
 /// What this host offers: `machines`.
 #[derive(Serialize)]
-struct MachinesDocument<'r> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(in crate::report) struct MachinesDocument<'r> {
     /// Each kind of machine.
     machines: Vec<OfferJson<'r>>,
 }
@@ -217,6 +226,7 @@ impl Document for MachinesDocument<'_> {
 
 /// A kind of machine.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct OfferJson<'r> {
     /// Its kind, and of several QEMUs its program.
     kind: &'r str,
@@ -248,6 +258,7 @@ struct OfferJson<'r> {
 
 /// A paging mode.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct ModeOfferJson<'r> {
     /// The paging mode: `unpaged`, `32bit`, `pae`, `4level` or `5level`.
     mode: &'static str,
@@ -344,6 +355,7 @@ fn breakdown_json(breakdown: &Breakdown) -> BTreeMap<&'static str, f64> {
 
 /// Where the cases of a replay were recorded.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct SourceJson<'r> {
     /// The machine, as the corpus has it.
     machine: &'r MachineLine,

@@ -25,7 +25,8 @@ pub struct ComparedRun<'r> {
 
 /// The same run on several machines: `check` with several of them.
 #[derive(Serialize)]
-struct SideBySideDocument<'r> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(in crate::report) struct SideBySideDocument<'r> {
     /// The report of each run.
     runs: Vec<RunDocument<'r>>,
     /// Each finding that a case showed on one of them.
@@ -38,6 +39,7 @@ impl Document for SideBySideDocument<'_> {
 
 /// A finding, and the number of cases that show it on each machine.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct RowJson<'r> {
     /// The id of the finding.
     id: &'r str,

@@ -11,7 +11,8 @@ use serde::Serialize;
 
 /// The scenarios that there are: `scenario` without a name.
 #[derive(Serialize)]
-struct ScenarioListDocument {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(in crate::report) struct ScenarioListDocument {
     /// Each scenario.
     scenarios: Vec<ScenarioJson>,
 }
@@ -22,6 +23,7 @@ impl Document for ScenarioListDocument {
 
 /// A scenario.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct ScenarioJson {
     /// Its name.
     name: &'static str,
@@ -31,7 +33,8 @@ struct ScenarioJson {
 
 /// Scenarios that were run.
 #[derive(Serialize)]
-struct ScenariosDocument<'r> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(in crate::report) struct ScenariosDocument<'r> {
     /// With what the software was compared.
     comparison: ComparedWithJson<'r>,
     /// The paging modes.
@@ -48,6 +51,7 @@ impl Document for ScenariosDocument<'_> {
 
 /// The number of scenarios.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct ScenarioTotalsJson {
     /// How many were run.
     scenarios: Count,
@@ -57,6 +61,7 @@ struct ScenarioTotalsJson {
 
 /// With what the software was compared.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct ComparedWithJson<'r> {
     /// The machine; null if there was none.
     pub(super) machine: Option<ComparedMachineJson<'r>>,
@@ -68,6 +73,7 @@ pub(super) struct ComparedWithJson<'r> {
 
 /// A machine that ran scenarios.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct ComparedMachineJson<'r> {
     /// `kvm` or `qemu`.
     kind: &'r str,
@@ -81,6 +87,7 @@ pub(super) struct ComparedMachineJson<'r> {
 
 /// A scenario in a paging mode.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct StoryJson<'r> {
     /// The name of the scenario.
     name: &'static str,
@@ -106,6 +113,7 @@ struct StoryJson<'r> {
 
 /// The histories of the machine and of the software.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(super) struct ComparisonJson<'r> {
     /// The number of orders that both executed.
     orders: Count,
@@ -125,6 +133,7 @@ pub(super) struct ComparisonJson<'r> {
 
 /// A known finding that tables show.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct KnownInTablesJson<'r> {
     /// Its id.
     id: &'r str,
@@ -134,6 +143,7 @@ struct KnownInTablesJson<'r> {
 
 /// The first difference between two histories.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct PartedJson<'r> {
     /// The number of the order, from 1.
     order: Count,
@@ -145,6 +155,7 @@ struct PartedJson<'r> {
 
 /// A claim.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct ClaimJson<'r> {
     /// The claim, as a sentence.
     claim: &'r str,
@@ -154,6 +165,7 @@ struct ClaimJson<'r> {
 
 /// A line of the timeline.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct TimelineJson<'r> {
     /// The process that it is about, if it is about one.
     process: Option<char>,
@@ -163,6 +175,7 @@ struct TimelineJson<'r> {
 
 /// What happened.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "event", rename_all = "kebab-case")]
 enum HappenedJson<'r> {
     /// A process or the scenario did something.
@@ -208,6 +221,7 @@ enum HappenedJson<'r> {
 
 /// A page of a process.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct PageRowJson {
     /// The process.
     process: char,
@@ -223,6 +237,7 @@ struct PageRowJson {
 
 /// Where a page is.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged)]
 enum PagePlaceJson {
     /// In memory.
@@ -241,6 +256,7 @@ enum PagePlaceJson {
 
 /// What the system counted.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct StatisticsJson {
     /// Page faults.
     faults: FaultCountsJson,
@@ -256,6 +272,7 @@ struct StatisticsJson {
 
 /// Page faults.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct FaultCountsJson {
     /// Served without the store.
     minor: Count,
@@ -271,6 +288,7 @@ struct FaultCountsJson {
 
 /// Pages that moved.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct PageCountsJson {
     /// Frames that the clock took.
     evicted: Count,
@@ -284,6 +302,7 @@ struct PageCountsJson {
 
 /// The TLB.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct TlbCountsJson {
     /// Accesses that completed.
     accesses: Count,

@@ -1,7 +1,7 @@
-//! Scenarios that were run, in 80 columns ([`text`]) and as JSON ([`json`]); [`random`] operations have
+//! Scenarios that were run, in 80 columns ([`text`]) and as JSON ([`document`]); [`random`] operations have
 //! both forms of their own.
 
-mod json;
+pub(super) mod json;
 pub mod random;
 mod text;
 

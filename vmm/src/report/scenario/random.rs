@@ -115,7 +115,8 @@ fn run_json(RandomRun { mode, played, smallest }: &RandomRun) -> RandomRunJson<'
 
 /// Random operations on the virtual memory system: `scenario random`.
 #[derive(Serialize)]
-struct RandomRunsDocument<'r> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(in crate::report) struct RandomRunsDocument<'r> {
     /// With what the software was compared.
     comparison: ComparedWithJson<'r>,
     /// The seed of the operations, as a decimal string.
@@ -130,6 +131,7 @@ impl Document for RandomRunsDocument<'_> {
 
 /// The operations in a paging mode.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct RandomRunJson<'r> {
     /// The paging mode.
     mode: &'static str,

@@ -1,7 +1,9 @@
 //! Counts in JSON documents.
 
+use super::number::with_commas;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// A count in a document. It is a JSON number that every reader holds exactly, so more than 2^53 - 1 is written as that.
 /// A number that can be more is a decimal string instead ([`crosswalk_case::Decimal`]).
@@ -30,9 +32,31 @@ pub(in crate::report) fn by_name<K: Ord>(counts: BTreeMap<K, u64>) -> BTreeMap<K
     counts.into_iter().map(|(name, count)| (name, count.into())).collect()
 }
 
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&with_commas(self.0))
+    }
+}
+
 impl Serialize for Count {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_u64(self.0)
+    }
+}
+
+#[cfg(test)]
+impl schemars::JsonSchema for Count {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Count".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "A count; 2^53 - 1 stands for more.",
+            "type": "integer",
+            "minimum": 0,
+            "maximum": Self::MAX,
+        })
     }
 }
 

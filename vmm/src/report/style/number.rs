@@ -135,6 +135,7 @@ fn rounded_quotient(number: u128, divisor: u128) -> u128 {
 
 /// A number that can exceed 64 bits, as JSON: all digits, and its logarithm if that is a whole number.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(in crate::report) struct Large {
     /// All digits.
     decimal: String,

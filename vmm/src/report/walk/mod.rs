@@ -1,5 +1,6 @@
 //! The annotated walk: an access drawn as a person would draw it on paper, and a sequence step by step.
 
+pub mod json;
 pub(in crate::report) mod steps;
 pub mod tree;
 
@@ -50,13 +51,7 @@ pub fn explain(case: &Case, walker: WalkerSpec, attempt: Option<&Attempt>) -> St
         }
     } else {
         draw_address(&mut text, last.mode(), last.access.address, None);
-        let is_canonical = last.canonical_ends() == [true; 2];
-        let why = if is_canonical && prediction.rules.contains(Rule::Align1) {
-            "not a multiple of 16, which the instruction requires, so there is no walk"
-        } else {
-            why_not_walked(last.mode(), &prediction)
-        };
-        line(&mut text, why);
+        line(&mut text, why_not_walked(&last, &prediction));
         text.push('\n');
     }
 
@@ -89,12 +84,16 @@ fn comes_after_a_walk(fault: &Fault) -> bool {
     fault.cr2.is_some() || fault.vector == Vector::AlignmentCheck
 }
 
-fn why_not_walked(mode: PagingMode, prediction: &Prediction) -> &'static str {
-    match mode {
+fn why_not_walked(case: &Case, prediction: &Prediction) -> &'static str {
+    let is_canonical = case.canonical_ends() == [true; 2];
+    match case.mode() {
+        _ if is_canonical && prediction.rules.contains(Rule::Align1) => {
+            "not a multiple of 16, which the instruction requires, so there is no walk"
+        }
         _ if prediction.rules.contains(Rule::Canon5) => {
             "violates LASS: bit 63 of the address is that of the other half, so there is no walk"
         }
-        _ if mode.is_long_mode() && prediction.rules.contains(Rule::Mode8) => {
+        mode if mode.is_long_mode() && prediction.rules.contains(Rule::Mode8) => {
             "CR3 has bits set that cannot be loaded: MOV to CR3 faults, and the access is not made"
         }
         PagingMode::Pae => {

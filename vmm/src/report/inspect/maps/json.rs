@@ -3,6 +3,7 @@
 use super::{MapsEnd, MapsSink};
 use crate::report::document::Invocation;
 use crate::report::inspect::Inspected;
+use crate::report::inspect::image::InspectedJson;
 use crate::report::inspect::problem::{ScanProblem, ScanProblemJson};
 use crate::report::style::count::Count;
 use crosswalk_case::{Decimal, Hex};
@@ -22,6 +23,7 @@ const SCHEMA: u32 = 1;
 
 /// Pages next to each other that are alike.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[expect(clippy::struct_excessive_bools, reason = "each is a field of its own")]
 struct RangeJson {
     /// The first linear address.
@@ -52,6 +54,7 @@ struct RangeJson {
 
 /// A page.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[expect(clippy::struct_excessive_bools, reason = "each is a field of its own")]
 struct PageJson {
     /// The first linear address.
@@ -80,6 +83,7 @@ struct PageJson {
 
 /// All that tables map.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct TotalsJson {
     /// The number of pages of 4 KiB.
     pages_4_kib: Count,
@@ -103,6 +107,25 @@ struct TotalsJson {
     passed_bytes: Option<Decimal>,
     /// Whether everything was looked at.
     complete: bool,
+}
+
+/// All that page tables map: `maps`. [`RangesDocument`] writes it while the tables are read.
+#[cfg(test)]
+#[derive(Serialize, schemars::JsonSchema)]
+pub(in crate::report) struct MapsDocument<'i> {
+    /// The image or the guest.
+    image: InspectedJson<'i>,
+    /// What is mapped: ranges of pages.
+    mappings: Vec<RangeJson>,
+    /// At most 10,000 parts of the tables that map nothing though something is there.
+    problems: Vec<ScanProblemJson<'i>>,
+    /// All that was found.
+    totals: TotalsJson,
+}
+
+#[cfg(test)]
+impl crate::report::document::Document for MapsDocument<'_> {
+    const SCHEMA: u32 = SCHEMA;
 }
 
 fn range_json(range: &PageRange) -> RangeJson {
@@ -251,9 +274,10 @@ pub(super) struct JsonLines<'o> {
 
 /// A line of `maps --json-lines`.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 enum LineJson<'l> {
-    Image(Box<super::super::image::InspectedJson<'l>>),
+    Image(Box<InspectedJson<'l>>),
     Page(PageJson),
     Problem(ScanProblemJson<'l>),
     Totals(TotalsJson),

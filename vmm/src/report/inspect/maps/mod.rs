@@ -1,7 +1,7 @@
 //! All mappings of an address space: merged into ranges or page by page, for people (`text`),
 //! for scripts (`json`), or as QEMU's monitor prints them (`qemu`).
 
-mod json;
+pub(in crate::report) mod json;
 mod qemu;
 mod text;
 

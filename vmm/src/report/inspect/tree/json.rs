@@ -74,7 +74,8 @@ fn entries_json(run: &TreeRun) -> EntriesJson {
 
 /// The tables of an address space as a tree: `maps --tree`.
 #[derive(Serialize)]
-struct TreeDocument<'i> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(in crate::report) struct TreeDocument<'i> {
     /// The image or the guest.
     image: InspectedJson<'i>,
     /// The tree.
@@ -87,6 +88,7 @@ impl Document for TreeDocument<'_> {
 
 /// The tables of an address space, each once.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct TreeJson {
     /// The tables, the root first.
     tables: Vec<TableJson>,
@@ -98,6 +100,7 @@ struct TreeJson {
 
 /// A table.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct TableJson {
     /// Its name, such as `PML4`.
     table: &'static str,
@@ -117,6 +120,7 @@ struct TableJson {
 
 /// Entries next to each other that are alike.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct EntriesJson {
     /// The index of the first.
     index: u16,

@@ -1,6 +1,6 @@
 //! The tables of an address space as a tree, each table once: for people and as JSON.
 
-mod json;
+pub(in crate::report) mod json;
 mod text;
 
 pub use json::document;

@@ -1,9 +1,11 @@
-//! `crosswalk compare`: machines beside the manuals and beside each other, from what was recorded.
+//! `crosswalk compare`: machines beside the manuals and beside each other, from what was recorded; or two reports.
 
-use super::failure::Failure;
-use super::output::{check_replaceable, finish, replace_file};
-use super::progress;
+mod reports;
+
 use crate::campaign::known::KnownSource;
+use crate::cli::failure::Failure;
+use crate::cli::output::{check_replaceable, finish, replace_file};
+use crate::cli::progress;
 use crate::conformance::machines::{MachineTable, TableBuilder};
 use crate::corpus::read::CorpusReader;
 use crate::report::compare;
@@ -16,9 +18,9 @@ use std::process::ExitCode;
 #[command(
     after_help = "`record --cases-of FILE` runs the cases of one machine's corpus on another machine."
 )]
-pub(super) struct CompareArguments {
-    /// Corpora that `record` or `judge` wrote, of at least two machines in all; - is standard input [default: the corpus that
-    /// comes with the program]
+pub(in crate::cli) struct CompareArguments {
+    /// Corpora that `record` or `judge` wrote, of at least two machines in all; - is standard input; or two reports
+    /// of runs: directories given to --report, or their report.json [default: the corpus that comes with the program]
     #[arg(value_name = "FILE")]
     corpora: Vec<PathBuf>,
     /// Paging modes, separated by commas [default: all that were recorded]
@@ -35,9 +37,12 @@ pub(super) struct CompareArguments {
     json: bool,
 }
 
-/// The exit code is 1 if a machine differs from the manuals in a way that is not known, 3 if no case was
+/// Of two reports the exit code is 1 if their results differ, else 0. Of corpora it is 1 if a machine differs from the manuals in a way that is not known, 3 if no case was
 /// run by two machines, else 0.
-pub(super) fn run(arguments: &CompareArguments) -> Result<ExitCode, Failure> {
+pub(in crate::cli) fn run(arguments: &CompareArguments) -> Result<ExitCode, Failure> {
+    if let Some(reports) = reports::named_by(&arguments.corpora)? {
+        return reports::run(reports, arguments);
+    }
     if let Some(page) = &arguments.page {
         check_replaceable(page)?;
     }
@@ -61,6 +66,19 @@ pub(super) fn run(arguments: &CompareArguments) -> Result<ExitCode, Failure> {
         || compare::document(&table),
         || compare::text(&table),
     ))
+}
+
+impl CompareArguments {
+    /// The first option that is about corpora, if there is one.
+    fn first_option_of_corpora(&self) -> Option<&'static str> {
+        [
+            (!self.mode.is_empty(), "--mode"),
+            (self.known.is_some(), "--known"),
+            (self.page.is_some(), "--page"),
+        ]
+        .into_iter()
+        .find_map(|(is_given, option)| is_given.then_some(option))
+    }
 }
 
 fn read_table(arguments: &CompareArguments) -> Result<MachineTable, Failure> {
