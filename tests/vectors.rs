@@ -36,6 +36,9 @@ fn has(value: &Value, id: &str) -> bool {
     list(value).iter().any(|one| one == id)
 }
 
+/// Whether a vector fits an option.
+type Fits<'f> = &'f dyn Fn(&Value) -> bool;
+
 /// Each option keeps exactly the cases that a look at all of them finds.
 #[test]
 fn each_option_keeps_the_cases_that_fit() {
@@ -47,7 +50,6 @@ fn each_option_keeps_the_cases_that_fit() {
     let fault = |vector: &Value| vector["observed"]["fault"].is_object();
     let vector_is = |vector: &Value, number: u8| vector["observed"]["fault"]["vector"] == number;
 
-    type Fits<'f> = &'f dyn Fn(&Value) -> bool;
     let options: [(&str, Fits<'_>); 15] = [
         ("--mode pae,32bit", &|v| v["mode"] == "pae" || v["mode"] == "32bit"),
         ("--rule CODE-4,CANON-1", &|v| has(&v["rules"], "CODE-4") || has(&v["rules"], "CANON-1")),
@@ -86,13 +88,24 @@ fn a_vector_says_all_that_a_test_needs() {
             ("allowed", &["access"]),
         ] {
             for field in fields {
-                assert!(!vector[of].get(field).is_none(), "{of} has no {field}: {vector}");
+                assert!(vector[of].get(field).is_some(), "{of} has no {field}: {vector}");
             }
         }
         // It can be asked again, as it is.
         run(&["explain", &vector["case"].to_string()]).expect_code(0);
     }
     assert_eq!(all.len(), 20);
+}
+
+/// Names are those of generators, which make another case of the same name on another machine.
+#[test]
+fn an_id_is_that_of_one_case() {
+    let all = vectors("");
+    let of = |field: fn(&Value) -> String| all.iter().map(field).collect::<BTreeSet<_>>().len();
+    let cases = of(|vector| vector["case"].to_string());
+    assert_eq!(of(|vector| vector["id"].to_string()), cases);
+    assert_eq!(of(|vector| format!("{} {}", vector["id"], vector["case"])), cases);
+    assert!(of(|vector| vector["name"].to_string()) < cases);
 }
 
 #[test]

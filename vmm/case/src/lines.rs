@@ -40,7 +40,7 @@ pub fn compressed(text: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Compresses what is written to it into a frame for every [`FRAME`] bytes, and so holds no more than that.
+/// Compresses what is written to it, in frames of a few MiB, and so holds no more than that.
 pub struct FrameWriter<W: Write> {
     out: W,
     text: Vec<u8>,
@@ -228,4 +228,30 @@ fn is_at_end<R: Read>(file: &mut Peeked<R>) -> io::Result<bool> {
 
 fn invalid(error: impl Into<Box<dyn Error + Send + Sync>>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_take_several_frames_and_read_back() {
+        let line = "a line, neither long nor short\n".repeat(100).replace('\n', " ") + "\n";
+        let count = 5 * FRAME / line.len() / 2;
+
+        let mut file = Vec::new();
+        let mut writer = FrameWriter::new(&mut file);
+        for _ in 0..count {
+            writer.write_all(line.as_bytes()).expect("memory takes every byte");
+        }
+        writer.flush().expect("memory takes every byte");
+        let frames = file.windows(MAGIC.len()).filter(|bytes| *bytes == MAGIC).count();
+        assert_eq!(frames, 3);
+
+        let mut lines = Lines::new(file.as_slice()).expect("it is there");
+        for _ in 0..count {
+            assert_eq!(lines.next().expect("a line"), line.as_bytes());
+        }
+        assert!(lines.next().expect("the end").is_empty());
+    }
 }

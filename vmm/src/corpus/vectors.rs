@@ -4,11 +4,12 @@
 use super::allowed::allowed;
 use super::filter::FoundCase;
 use super::observed::ObservedText;
-use super::write::line;
+use super::write::{hex, line};
 use crate::verdict::Verdict;
 use crosswalk_case::Case;
 use crosswalk_case::observation::Attempt;
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 /// The version of the format.
 const FORMAT: u32 = 1;
@@ -16,6 +17,8 @@ const FORMAT: u32 = 1;
 #[derive(Serialize)]
 struct VectorLine<'v> {
     vector: u32,
+    /// The same for the same case, on whatever machine it was tried.
+    id: String,
     name: String,
     mode: &'static str,
     /// As `explain` and the line protocol of walkers take it.
@@ -52,6 +55,7 @@ pub fn vector_line(found: &FoundCase<'_>) -> String {
 
     line(&VectorLine {
         vector: FORMAT,
+        id: id_of(&recorded.case),
         name: recorded.name.to_string(),
         mode: recorded.case.mode().name(),
         case: &recorded.case,
@@ -74,4 +78,10 @@ pub fn vector_line(found: &FoundCase<'_>) -> String {
         observed,
         unsupported,
     })
+}
+
+/// 64 bits of a digest of the case are enough to tell the cases of a corpus apart.
+fn id_of(case: &Case) -> String {
+    let digest = Sha256::digest(case.to_string());
+    hex(digest.first_chunk::<8>().map_or(&[], |bytes| bytes.as_slice()))
 }

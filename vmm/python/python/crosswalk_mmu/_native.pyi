@@ -56,8 +56,8 @@ class Profile:
         """A processor of a vendor, whose manual decides where the two differ; "unknown" allows both.
 
         `max_physical_address` is MAXPHYADDR, 32 to 52 bits. `features` are all that it has, of "nx", "page_1gb",
-        "pge", "smep", "smap", "pku", "pks", "pse36", "pat", "la57", "pcid", "lam", "invpcid" and "cet_ss"; without
-        them it has those of a recent processor.
+        "pge", "smep", "smap", "pku", "pks", "pse36", "pat", "la57", "pcid", "lam", "invpcid" and "cet_ss". Without
+        them it has all, and physical addresses have 48 bits.
         """
 
     @staticmethod
