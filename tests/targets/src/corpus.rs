@@ -11,6 +11,7 @@ use crosswalk::walker::{MUTANTS, WalkerSpec};
 use mmu_core::PagingMode;
 use sha2::{Digest, Sha256};
 use std::io::Cursor;
+use std::ops::ControlFlow;
 
 /// Reads and replays a corpus.
 ///
@@ -35,7 +36,11 @@ pub fn corpus(input: &[u8]) {
     let mut visited = 0;
     let mut reader = CorpusReader::new("input".to_owned(), Box::new(Cursor::new(file)))
         .expect("bytes can be read");
-    match replay(&mut reader, &plan, |_, _, _| visited += 1) {
+    let visit = |_: &_, _: &_, _: &_| {
+        visited += 1;
+        ControlFlow::Continue(())
+    };
+    match replay(&mut reader, &plan, visit) {
         Ok(replayed) => {
             let tally = &replayed.summary.tally;
             let of_sections: u64 = replayed.sources.iter().map(|(_, cases)| cases).sum();

@@ -22,22 +22,33 @@ pub struct RuleEntry<'r> {
     pub findings: Vec<(&'r str, &'r KnownFinding)>,
 }
 
+/// A rule.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct RuleJson<'r> {
+    /// Its id, such as `RIGHT-1`.
     id: &'static str,
+    /// What it says, in a sentence or two.
     meaning: &'static str,
     /// What else there is to say, as Markdown.
     text: &'static str,
+    /// The sections of the manuals.
     manual: &'static str,
-    /// The known mistakes of walkers about it.
+    /// The ids of mutants that make a mistake about it.
     mutants: Vec<&'static str>,
+    /// What machines are known to do otherwise.
     findings: Vec<FindingName<'r>>,
+    /// The smallest recorded case that it decides, or `null`: an object as in the line protocol of walkers.
     case: Option<&'r Case>,
 }
 
+/// A known finding.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct FindingName<'r> {
+    /// The flavour of the machine.
     flavour: &'r str,
+    /// The id of the finding.
     id: &'r str,
 }
 
@@ -58,9 +69,11 @@ fn mutants(rule: Rule) -> Vec<&'static str> {
     MUTANTS.iter().filter(|mutant| mutant.rule == Some(rule)).map(|mutant| mutant.id).collect()
 }
 
-/// Rules as JSON.
+/// The rules of the manuals: `rules`.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RulesDocument<'r> {
+    /// The rules.
     rules: Vec<RuleJson<'r>>,
 }
 

@@ -16,10 +16,12 @@ use super::inspect::reverse::ReverseDocument;
 use super::inspect::tree::json::TreeDocument;
 use super::inspect::walk::WalkDocument;
 use super::mutants::MutantsDocument;
+use super::rules::RulesDocument;
 use super::run::json::{MachinesDocument, RunDocument};
 use super::run::side_by_side::SideBySideDocument;
 use super::scenario::json::{ScenarioListDocument, ScenariosDocument};
 use super::scenario::random::RandomRunsDocument;
+use super::statistics::StatisticsDocument;
 use super::walk::json::ExplainDocument;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -34,6 +36,7 @@ fn all() -> Vec<(&'static str, Value)> {
         ("compare", schema_of::<CompareDocument<'_>>("compare")),
         ("compare-reports", schema_of::<ReportComparison>("compare-reports")),
         ("conformance", schema_of::<ConformanceDocument<'_>>("conformance")),
+        ("corpus-stats", schema_of::<StatisticsDocument<'_>>("corpus-stats")),
         ("diff", schema_of::<DifferenceDocument<'_>>("diff")),
         ("explain", schema_of::<ExplainDocument<'_>>("explain")),
         ("findings", schema_of::<FindingsDocument<'_>>("findings")),
@@ -47,6 +50,7 @@ fn all() -> Vec<(&'static str, Value)> {
         ("mutants", schema_of::<MutantsDocument<'_>>("mutants")),
         ("record", schema_of::<RecordDocument<'_>>("record")),
         ("rmap", schema_of::<ReverseDocument<'_>>("rmap")),
+        ("rules", schema_of::<RulesDocument<'_>>("rules")),
         ("run", schema_of::<RunDocument<'_>>("run")),
         ("runs", schema_of::<SideBySideDocument<'_>>("runs")),
         ("scenario", schema_of::<ScenariosDocument<'_>>("scenario")),

@@ -12,21 +12,33 @@ use std::iter;
 
 /// What a corpus consists of: `corpus stats`.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct StatisticsDocument<'r> {
+    /// The corpus, by its name.
     corpus: &'r str,
+    /// All its cases.
     totals: CountsJson,
+    /// Its paging modes.
     modes: Vec<CountedJson>,
+    /// The machines that were recorded.
     machines: Vec<CountedJson>,
+    /// The rules that decide, by their ids; a case counts for each.
     rules: Vec<CountedJson>,
+    /// How the last access ended.
     outcomes: Vec<CountedJson>,
+    /// Who decided.
     provenances: Vec<CountedJson>,
+    /// The number of actions before the access.
     actions: Vec<CountedJson>,
+    /// The known findings that cases show, by their ids.
     findings: Vec<CountedJson>,
 }
 
 /// The cases that have something in common.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct CountedJson {
+    /// What they have in common.
     name: String,
     #[serde(flatten)]
     counts: CountsJson,
@@ -38,12 +50,19 @@ impl CountedJson {
     }
 }
 
+/// Numbers of cases.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct CountsJson {
+    /// The number of cases.
     cases: Count,
+    /// Those whose last access completed.
     completed: Count,
+    /// Those whose last access faulted.
     faulted: Count,
+    /// Those that the machine could not run.
     unsupported: Count,
+    /// Those in which the machine did something that the manuals do not allow.
     diverged: Count,
 }
 

@@ -157,6 +157,12 @@ struct FindingJson<'r> {
     title: &'r str,
     /// `divergence`, `choice`, `unsupported`, `probe` or `fatal`.
     kind: &'static str,
+    /// Of a known finding: the rule that the machine treats in its own way.
+    rule: Option<&'static str>,
+    /// Of a known finding: what a manual says, and where.
+    manual: Option<&'r str>,
+    /// Of a known finding: where it was measured.
+    since: Option<&'r str>,
     /// The mutant that would do the same, or two of them.
     explained_by: Option<&'r str>,
     /// The number of cases; 0 if a known finding was not met.
@@ -447,11 +453,15 @@ fn mode_json<'r>(
 
 fn finding_json(finding: &Finding) -> FindingJson<'_> {
     let example = finding.example.as_ref();
+    let source = finding.source.as_ref();
 
     FindingJson {
         id: &finding.id,
         title: &finding.title,
         kind: finding.kind.name(),
+        rule: source.map(|source| source.rule.id()),
+        manual: source.map(|source| source.manual.as_str()),
+        since: source.map(|source| source.since.as_str()),
         explained_by: finding.explained_by.as_deref(),
         count: finding.count.into(),
         known: finding.known,
