@@ -50,8 +50,9 @@ fn assert_survives_a_stop(machine: &str) {
     signal(&child, "CONT");
     sleep(Duration::from_millis(500));
 
+    // Ctrl-C: the run is incomplete, and agrees so far.
     signal(&child, "INT");
-    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    assert_eq!(child.wait().expect("it ends").code(), Some(4));
     let report = read_report(&sandbox);
     assert!(count(&report["totals"], "cases") > 0, "{}", report["totals"]);
 }

@@ -103,7 +103,7 @@ fn a_quiet_run_prints_its_verdict_and_what_speaks_against_it() {
     assert!(against.contains("T1 ") && !against.contains(" mode "), "{against}");
 }
 
-/// Without a terminal there is no colour, unless it is asked for; NO_COLOR does not matter then.
+/// Without a terminal there is no colour, unless it is asked for; `NO_COLOR` does not matter then.
 #[test]
 fn verdicts_are_coloured_on_demand() {
     require_qemu!();

@@ -93,7 +93,7 @@ fn a_run_goes_on_with_another_number_of_machines() {
     let mut child = sandbox.spawn(&words(&command));
     wait_for_journal(&sandbox, &mut child);
     signal(child.id(), Signal::SIGINT);
-    assert_eq!(child.wait().expect("it can be waited for").code(), Some(0));
+    assert_eq!(child.wait().expect("it can be waited for").code(), Some(4));
     assert_eq!(sandbox.processes(), [""; 0], "processes are left behind");
 
     let part = fs::read_to_string(sandbox.path().join("r/report.json")).expect("a report");

@@ -20,13 +20,14 @@ Examples:
   crosswalk check --machine qemu --cases 1e6 --seed 9
   crosswalk check --for 1h30m --report run
   crosswalk check --walker 'cmd:python3 walker.py'
+  crosswalk check bugs/1.json bugs/2.json --machine qemu --format junit
 
 Exit codes:
   0  everything agrees, known findings aside
   1  something differs that is not known
   2  wrong usage or input
-  3  no machine, or it or the host failed
-  4  interrupted or incomplete";
+  3  no machine, or it or the host failed, or nothing was compared
+  4  interrupted, or a part of what was asked for was not run";
 
 pub(super) const MACHINES: &str = "\
 Examples:
@@ -45,9 +46,11 @@ Examples:
   crosswalk explain - --tree < case.json
 
 Exit codes:
-  0  the walk was shown
+  0  the walk was shown, and the machine agrees, known findings aside
+  1  the machine differs in a way that is not known
   2  wrong usage or input
-  3  the machine or the host failed";
+  3  the machine or the host failed
+  4  the machine could not run the case";
 
 pub(super) const MUTANTS: &str = "\
 Examples:
@@ -132,6 +135,36 @@ Examples:
 
 Exit codes:
   0  the comparison was shown
+  2  wrong usage or input
+  3  the host failed";
+
+pub(super) const CORPUS: &str = "\
+Examples:
+  crosswalk corpus stats
+  crosswalk corpus export --mode 4level --limit 100 --seed 1
+
+Exit codes:
+  0  the cases were written, or counted
+  2  wrong usage or input
+  3  the host failed";
+
+pub(super) const RULES: &str = "\
+Examples:
+  crosswalk rules
+  crosswalk rules RIGHT-2 --json
+
+Exit codes:
+  0  the rules were shown
+  2  wrong usage or input
+  3  the host failed";
+
+pub(super) const SCHEMA: &str = "\
+Examples:
+  crosswalk schema
+  crosswalk schema run
+
+Exit codes:
+  0  the schema was printed
   2  wrong usage or input
   3  the host failed";
 

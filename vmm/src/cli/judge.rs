@@ -3,9 +3,10 @@
 use super::corpus_file::write_corpus;
 use super::cpu_time::cpu_seconds;
 use super::failure::{Failure, print_error};
-use super::output::{check_replaceable, finish, lock_report, print_beside_verdict, publish_ending};
+use super::output::{check_replaceable, finish, print_beside_verdict};
 use super::output_arguments::OutputArguments;
 use super::profile::ProfileArgument;
+use super::publish::{lock_report, publish_ending};
 use crate::campaign::journal::{RunLine, RunOptions};
 use crate::campaign::known::{KnownFindings, KnownSource};
 use crate::campaign::predictor::Predictor;

@@ -67,7 +67,7 @@ pub(super) fn run(arguments: &MachinesArguments) -> Result<ExitCode, Failure> {
     Ok(finish(
         arguments.json,
         verdict.into(),
-        || report::run::json::machines(&offers, &booted, &walkers),
+        || report::machines::json::document(&offers, &booted, &walkers),
         || report::machines::text(&offers, &booted, &walkers),
     ))
 }

@@ -1,8 +1,8 @@
 //! `crosswalk merge`: adds up the reports of shards.
 
 use super::failure::Failure;
-use super::output::publish;
 use super::output_arguments::OutputArguments;
+use super::publish::publish;
 use crate::campaign::Summary;
 use crate::campaign::journal::{Journal, Sum};
 use crate::campaign::known::KnownSource;

@@ -40,6 +40,7 @@ mod output_arguments;
 mod profile;
 mod program;
 mod progress;
+mod publish;
 mod stop_flag;
 mod time;
 mod version;
@@ -97,11 +98,13 @@ enum Invocation {
     #[command(after_long_help = help::MERGE)]
     Merge(merge::MergeArguments),
     /// Take cases out of a corpus, as a smaller one or as test vectors, or count them
+    #[command(after_long_help = help::CORPUS)]
     Corpus(corpus::CorpusArguments),
     /// Compare machines with the manuals and with each other, from what was recorded
     #[command(after_long_help = help::COMPARE)]
     Compare(compare::CompareArguments),
     /// Explain the rules of the manuals by their ids, with an example
+    #[command(after_long_help = help::RULES)]
     Rules(rules::RulesArguments),
     /// List the known findings of machines, and the versions that have them
     #[command(after_long_help = help::FINDINGS)]
@@ -128,6 +131,7 @@ enum Invocation {
     #[command(after_long_help = help::SCENARIO)]
     Scenario(scenario::ScenarioArguments),
     /// Print the JSON Schemas of the documents that --json prints
+    #[command(after_long_help = help::SCHEMA)]
     Schema(schema::SchemaArguments),
     /// Print completions for a shell
     #[command(after_long_help = help::COMPLETIONS)]

@@ -33,7 +33,9 @@ impl Conclusion {
     pub fn of(facts: &RunFacts<'_>, summary: &Summary) -> Self {
         let is_silent = facts.candidate.is_some_and(CandidateScore::compared_nothing);
 
-        if (summary.compared_nothing() || is_silent) && !is_empty_shard(facts, summary) {
+        // That nothing was compared until Ctrl-C says nothing.
+        let is_idle = summary.compared_nothing() || is_silent;
+        if is_idle && facts.complete && !is_empty_shard(facts, summary) {
             Self::NothingCompared
         } else if is_machine_or_walker_wrong(facts, summary) {
             Self::Diverge

@@ -1,8 +1,10 @@
-//! What this host offers, for people.
+//! What this host offers: for people here, and as JSON.
 
-use super::BootedOffer;
-use super::run::text::{describe_features_not_run, describe_identity};
-use super::style::table::{keep_words, line, new_table, trimmed};
+pub mod json;
+
+use crate::report::BootedOffer;
+use crate::report::run::text::{describe_features_not_run, describe_identity};
+use crate::report::style::table::{keep_words, line, new_table, trimmed};
 use crosswalk_machine::jail::{JailPart, JailReport};
 use crosswalk_machine::{Machine, ResultClass};
 use mmu_core::Ring;
