@@ -43,7 +43,7 @@ fn a_run_in_which_no_case_ran_is_not_an_agreement() {
     for more in [&[][..], &["--walker", "mutant:M04"], &["--known", "none"]] {
         let output = replay(&sandbox, &source, &cases, more).expect_code(3);
         let last = output.stdout.lines().last().expect("a sentence");
-        assert_eq!(last, "Nothing was compared: of 4 cases none could be run.");
+        assert_eq!(last, "NOTHING COMPARED  Nothing was compared: of 4 cases none could be run.");
         assert!(!output.stdout.contains("agree, known"), "{}", output.stdout);
     }
 }
