@@ -1,6 +1,6 @@
 //! A run as other programs want it: CI systems, code scanners, pull requests.
 //!
-//! [`results`] is what all of them show: a result for each mode, each finding that was met, each mistake of a
+//! `results` is what all of them show: a result for each mode, each finding that was met, each mistake of a
 //! walker, and for what is missing.
 
 pub mod github;
