@@ -146,6 +146,64 @@ fn what_a_walker_writes_stays_text() {
     }
 }
 
+/// A walker without an answer is no green test.
+#[test]
+fn a_walker_that_is_dead_fails_in_every_form() {
+    require_qemu!();
+    let sandbox = Sandbox::new();
+    let form = |form: &str| {
+        let options = format!("--no-jail --walker cmd:true --format {form}");
+        run(&sandbox, &options).expect_code(1).stdout
+    };
+    let junit = Report::deserialize_from_str(&form("junit")).expect("JUnit");
+    assert!(junit.test_suites[0].failures > 0);
+    assert!(form("github").starts_with("::error title=cmd%3Atrue%3A no answer"));
+    assert!(form("sarif").contains("\"level\": \"error\""));
+    assert!(form("markdown").contains("### What is wrong or missing"));
+}
+
+/// In a mutant's run the machine's own faults are named, and are no failures.
+#[test]
+fn only_the_mutant_fails_in_its_run() {
+    require_qemu!();
+    let sandbox = Sandbox::new();
+    let output = run(&sandbox, "--mode pae --walker mutant:M24 --format junit").expect_code(1);
+    let junit = Report::deserialize_from_str(&output.stdout).expect("JUnit");
+    assert_eq!(junit.test_suites[0].failures, 1, "{}", output.stdout);
+}
+
+/// What cannot be run is missing, or skipped where that is allowed.
+#[test]
+fn a_case_that_cannot_be_run_is_no_failed_test() {
+    require_qemu!();
+    let sandbox = Sandbox::new();
+    let mut refused = support::case_json::plain();
+    refused["state"]["cr4"] = serde_json::json!("0x8000620");
+    let cases = [refused, support::case_json::plain()].map(|case| case.to_string());
+    let check = ["check", "--machine", "qemu", "--format", "junit", &cases[0], &cases[1]];
+    let counts = |output: ProgramOutput| {
+        let junit = Report::deserialize_from_str(&output.stdout).expect("JUnit");
+        let suite = &junit.test_suites[0];
+        (suite.failures, suite.errors > 0)
+    };
+    assert_eq!(counts(sandbox.run(&check).expect_code(4)), (0, true));
+    let allowed = sandbox.run(&[&check[..], &["--allow-incomplete"]].concat());
+    assert_eq!(counts(allowed.expect_code(0)), (0, false));
+}
+
+/// A pipe that nobody reads would keep the run for ever.
+#[test]
+fn a_step_summary_is_a_regular_file() {
+    require_qemu!();
+    let sandbox = Sandbox::new();
+    Command::new("mkfifo").arg("pipe").current_dir(sandbox.path()).assert().success();
+    let mut command = Command::new(program());
+    let arguments = "check --machine qemu --cases 500 --format github";
+    command.args(arguments.split_whitespace()).current_dir(sandbox.path());
+    let output = ProgramOutput::of(command.env("GITHUB_STEP_SUMMARY", "pipe")).expect_code(3);
+    assert!(output.only_line_of_stderr().contains("pipe: cannot be written: expected a regular"));
+}
+
 /// A baseline: what is found once is new no more, and what comes later is.
 #[test]
 fn findings_can_be_accepted() {
@@ -160,6 +218,14 @@ fn findings_can_be_accepted() {
     let text = known("known.toml");
     assert!(text.starts_with("# Mine.\n") && text.contains("id = \"A1\""), "{text}");
     run(&sandbox, "--known known.toml").expect_code(0);
+
+    // So is what differs at a MOV within a sequence.
+    let sequences = "check --machine qemu --cases 20000 --seed 9 --sequences only";
+    let sequences: Vec<_> = sequences.split_whitespace().collect();
+    sandbox.file("moves.toml", "");
+    for (option, code) in [("--known", 1), ("--update-known", 0), ("--known", 0)] {
+        sandbox.run(&[&sequences[..], &[option, "moves.toml"]].concat()).expect_code(code);
+    }
 
     // Nothing is new: the file stays what it is.
     run(&sandbox, "--update-known known.toml").expect_code(0);

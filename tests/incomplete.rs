@@ -43,6 +43,31 @@ fn a_mode_that_was_named_and_is_not_there_is_missing() {
     run(&sandbox, &format!("{without} --mode 5level")).expect_code(3);
 }
 
+/// Cases come in the order of the modes: few of them do not get to the last.
+#[test]
+fn a_mode_that_was_named_and_had_no_case_is_missing() {
+    require_qemu!();
+    let sandbox = Sandbox::new();
+    let few = "check --machine qemu --seed 1 --cases 500";
+    let text = run(&sandbox, &format!("{few} --mode 4level,5level")).expect_code(4);
+    assert!(text.words_of_stdout().contains("5level had no case"), "{}", text.stdout);
+    let text = run(&sandbox, few).expect_code(0).stdout;
+    assert!(text.contains("\n5level had no case\n"), "{text}");
+}
+
+/// All cases fall to the first shard: the second one says that it had none, and is no failure.
+#[test]
+fn a_shard_to_which_nothing_falls_says_so() {
+    require_qemu!();
+    let sandbox = Sandbox::new();
+    let shard = "check --machine qemu --seed 1 --cases 500 --shard 1/2";
+    let text = run(&sandbox, shard).expect_code(0).stdout;
+    assert!(text.contains("NOTHING TO DO  No case of the run falls to this shard."), "{text}");
+    assert_eq!(run(&sandbox, &format!("{shard} --json")).json()["verdict"], "done");
+    let junit = run(&sandbox, &format!("{shard} --format junit")).expect_code(0).stdout;
+    assert!(junit.contains("skipped=\"5\""), "{junit}");
+}
+
 /// A divergence is graver than what is missing.
 #[test]
 fn a_divergence_is_told_before_what_is_missing() {

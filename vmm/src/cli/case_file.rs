@@ -29,7 +29,7 @@ pub(super) fn read_cases(argument: &str) -> Result<Vec<Case>, Failure> {
     let name = file::input_name(path);
     let in_file = |error: &dyn fmt::Display| Failure::Input(format!("{name}: {error}"));
     let text = file::read_input(path, MAX_BYTES)
-        .map_err(|error| in_file(&format!("cannot be read: {error}")))?;
+        .map_err(|error| in_file(&format!("cannot be read: {error}{}", hint(argument))))?;
     if !text.trim_start().starts_with('[') {
         let case = Case::from_json(&text);
         return Ok(vec![case.map_err(|error| in_file(&error))?]);
@@ -77,4 +77,11 @@ pub(super) fn needs_a_case(name: &FullCaseName, kind: MachineKind) -> Failure {
         "{name}: --machine {} takes cases, not names without @: its reports have each as JSON",
         kind.name()
     ))
+}
+
+/// What a word may be meant as that is neither a file nor a case.
+fn hint(argument: &str) -> &'static str {
+    let is_word =
+        !argument.is_empty() && argument.chars().all(|letter| letter.is_ascii_alphabetic());
+    if is_word { "; it is no command either: `crosswalk --help` lists them" } else { "" }
 }

@@ -258,7 +258,7 @@ Exit codes:
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:
-  crosswalk completions bash > ~/.local/share/bash-completion/completions/crosswalk
+  crosswalk completions bash > crosswalk.bash
   crosswalk completions zsh > _crosswalk
   crosswalk completions fish > crosswalk.fish
 

@@ -70,14 +70,14 @@ pub(super) fn publish_ending(
             let document = report::run::json::document(facts, summary);
             print_beside_verdict(&invocation().document(&document, ending));
         }
-        Format::Junit => print_beside_verdict(&formats::junit::document(facts, summary)),
+        Format::Junit => print_beside_verdict(&formats::junit::document(facts, summary, ending)),
         Format::Sarif => {
             print_beside_verdict(&formats::sarif::document(facts, summary, ending));
         }
-        Format::Markdown => print_beside_verdict(&formats::markdown::page(facts, summary)),
+        Format::Markdown => print_beside_verdict(&formats::markdown::page(facts, summary, ending)),
         Format::Github => {
-            print_beside_verdict(&formats::github::annotations(facts, summary));
-            add_to_step_summary(&formats::markdown::page(facts, summary))?;
+            print_beside_verdict(&formats::github::annotations(facts, summary, ending));
+            add_to_step_summary(&formats::markdown::page(facts, summary, ending))?;
         }
     }
     Ok(ending.exit_code())
@@ -89,6 +89,11 @@ fn add_to_step_summary(page: &str) -> Result<(), Failure> {
         return Ok(());
     };
     let path = Path::new(&path);
+    // One that waits for a reader would keep the run.
+    if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+        let error = io::Error::other("expected a regular file, found something else");
+        return Err(cannot_be_written(path, &error));
+    }
     let file = OpenOptions::new().append(true).create(true).open(path);
     file.and_then(|mut file| file.write_all(page.as_bytes()))
         .map_err(|error| cannot_be_written(path, &error))

@@ -193,6 +193,13 @@ impl Recognizer {
             if let Some(index) = self.known.iter().position(covers) {
                 return Some(KnownCause { indices: vec![index], quirks: Quirks::empty() });
             }
+        } else {
+            let covers = |known: &KnownFinding| {
+                known.accepted && known.covers(case, expected, seen, differences)
+            };
+            if let Some(index) = self.known.iter().position(covers) {
+                return Some(KnownCause { indices: vec![index], quirks: Quirks::empty() });
+            }
         }
 
         if let Some(quirks) = quirks::explaining(self.quirks, case, run) {

@@ -25,9 +25,14 @@ pub(super) fn accept(
     replace_file(path, known.text())?;
 
     let name = path.display();
-    let count = ids.len();
-    let what = if ids.is_empty() { "nothing".into() } else { ids.join(", ") };
-    print_error(&format!("{name}: {count} accepted ({what}); each is to be looked up"));
+    print_error(&match ids.as_slice() {
+        [] => format!("{name}: nothing was to be accepted; it has what is known of the machine"),
+        [id] => format!("{name}: 1 finding accepted ({id}), to be looked up"),
+        [first, .., last] => {
+            let count = ids.len();
+            format!("{name}: {count} findings accepted ({first} to {last}), to be looked up")
+        }
+    });
     Ok(())
 }
 
@@ -35,6 +40,10 @@ impl CheckArguments {
     /// Checks that the file can be written, before the work.
     pub(super) fn check_update_known(&self) -> Result<(), Failure> {
         let Some(path) = &self.update_known else { return Ok(()) };
+        if path.as_os_str() == "none" {
+            let problem = "--update-known none: --known would not read it; ./none is a file";
+            return Err(Failure::Input(problem.into()));
+        }
         if !self.walker.judge().is_reference() {
             let problem = "--update-known: a walker's mistakes are no findings of the machine";
             return Err(Failure::Input(problem.into()));

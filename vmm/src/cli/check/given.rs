@@ -35,7 +35,9 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
     let mut cases = given(arguments, Some(machine.as_ref()))?;
     let of_others = adopt(&mut cases, machine.as_ref());
     let modes = modes_of(&cases, machine.as_ref());
+    let given = cases.len();
     cases.retain(|(_, case)| offered(&modes).contains(&case.mode()));
+    let without_mode = given - cases.len();
 
     let identity = machine.identity().clone();
     let capabilities = machine.capabilities().clone();
@@ -49,7 +51,7 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
     };
     let run = RunLine::given(options, &identity, &capabilities);
     if arguments.output.has_heading() {
-        let cases = describe(cases.len(), of_others);
+        let cases = describe(given, of_others, without_mode);
         let jail = Some(machine.jail());
         print_beside_verdict(&text::heading(&identity, &capabilities, jail, &why, &cases));
     }
@@ -149,12 +151,16 @@ fn modes_of(cases: &[(CaseName, Case)], machine: &dyn Machine) -> Vec<ModeOffer>
 }
 
 /// The cases in words.
-fn describe(count: usize, of_others: usize) -> String {
+fn describe(count: usize, of_others: usize, without_mode: usize) -> String {
     let others = match of_others {
         0 => String::new(),
         _ => {
             format!(", {of_others} saved for another processor and judged by the rules of this one")
         }
     };
-    format!("{count} given{others}")
+    let without_mode = match without_mode {
+        0 => String::new(),
+        _ => format!(", {without_mode} in modes that this machine does not have"),
+    };
+    format!("{count} given{others}{without_mode}")
 }

@@ -70,7 +70,7 @@ pub(super) struct CheckArguments {
     #[arg(long, value_name = "FILE|none")]
     known: Option<KnownSource>,
     /// Forgive the known findings in this file, if it exists, and add what this run finds to it
-    #[arg(long, value_name = "FILE", conflicts_with = "known")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["known", "resume"])]
     update_known: Option<PathBuf>,
     /// Stop at the first divergence that is not forgiven
     #[arg(long)]

@@ -106,6 +106,7 @@ fn described(id: &str, finding: &Finding, machine: &Identity) -> String {
     ] {
         let _ = writeln!(text, "{name} = {}", quoted(value));
     }
+    text.push_str("accepted = true\n");
     if let Some(example) = &finding.example {
         let _ = writeln!(text, "case = {}", quoted(&example.case.to_string()));
     }

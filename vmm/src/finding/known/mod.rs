@@ -105,6 +105,9 @@ pub struct KnownFinding {
     /// Whether it covers what that mutant predicts, besides `when` and `seen`.
     #[serde(default)]
     pub as_explained: bool,
+    /// Whether a run has accepted it: it also covers what differs at a MOV, which nothing else here is about.
+    #[serde(default)]
+    pub accepted: bool,
     /// A case that shows it, in its text form.
     pub case: Option<String>,
     /// The quirk that it is, if it is one: it covers what the reference with this quirk predicts, and

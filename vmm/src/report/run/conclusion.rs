@@ -10,10 +10,13 @@ use crate::report::conformance::score;
 use crate::report::document::{Ending, VerdictWord};
 use crate::report::style::number::{cases, numbered};
 use crate::report::style::ranges::ranges;
+use mmu_core::PagingMode;
 
 /// How a run ended, from the best to the gravest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Conclusion {
+    /// No case of the run falls to this shard.
+    NothingToDo,
     /// Everything that was asked for was compared, and agrees, known findings aside.
     Agree,
     /// What was compared agrees, but a part of what was asked for was not compared.
@@ -26,8 +29,8 @@ pub enum Conclusion {
 
 impl Conclusion {
     /// All of them.
-    pub const ALL: [Self; 4] =
-        [Self::Agree, Self::Incomplete, Self::Diverge, Self::NothingCompared];
+    pub const ALL: [Self; 5] =
+        [Self::NothingToDo, Self::Agree, Self::Incomplete, Self::Diverge, Self::NothingCompared];
 
     /// The conclusion of a run.
     pub fn of(facts: &RunFacts<'_>, summary: &Summary) -> Self {
@@ -35,7 +38,9 @@ impl Conclusion {
 
         // That nothing was compared until Ctrl-C says nothing.
         let is_idle = summary.compared_nothing() || is_silent;
-        if is_idle && facts.complete && !is_empty_shard(facts, summary) {
+        if is_empty_shard(facts, summary) {
+            Self::NothingToDo
+        } else if is_idle && facts.complete {
             Self::NothingCompared
         } else if is_machine_or_walker_wrong(facts, summary) {
             Self::Diverge
@@ -49,6 +54,7 @@ impl Conclusion {
     /// Its name in tables, as documents have it.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::NothingToDo => "done",
             Self::Agree => "agree",
             Self::Incomplete => "incomplete",
             Self::Diverge => "diverge",
@@ -59,6 +65,7 @@ impl Conclusion {
     /// How a command ends with it.
     pub fn ending(self, allow_incomplete: bool) -> Ending {
         match self {
+            Self::NothingToDo => VerdictWord::Done.into(),
             Self::Agree => VerdictWord::Agree.into(),
             Self::Incomplete if allow_incomplete => Ending::ALLOWED_INCOMPLETE,
             Self::Incomplete => VerdictWord::Incomplete.into(),
@@ -70,7 +77,8 @@ impl Conclusion {
     /// The conclusion as a line: its badge, and the result in a sentence.
     pub fn line(self, facts: &RunFacts<'_>, summary: &Summary) -> String {
         let sentence = sentence(facts, summary);
-        match missing(facts, summary).filter(|_| self == Self::Incomplete) {
+        let is_told = matches!(self, Self::Incomplete | Self::NothingCompared);
+        match missing(facts, summary).filter(|_| is_told) {
             None => format!("{}  {sentence}", self.badge()),
             Some(missing) => {
                 format!("{}  {}: {missing}.", self.badge(), sentence.trim_end_matches('.'))
@@ -81,6 +89,7 @@ impl Conclusion {
     /// The word in capitals with which its line begins.
     pub const fn badge(self) -> &'static str {
         match self {
+            Self::NothingToDo => "NOTHING TO DO",
             Self::Agree => "AGREE",
             Self::Incomplete => "INCOMPLETE",
             Self::Diverge => "DIVERGE",
@@ -120,12 +129,19 @@ pub(super) fn missing(facts: &RunFacts<'_>, summary: &Summary) -> Option<String>
 
     let refused = refused_cases(facts, summary);
     let refused = (refused > 0).then(|| format!("{} could not be run", cases(refused)));
-    let not_run = facts.modes.iter().filter_map(|(mode, offer)| {
-        let why = offer.as_ref().err()?;
-        Some(format!("{mode} was not run ({why})"))
+    let is_whole = facts.run.shard.missing().is_empty();
+    let not_run = facts.modes.iter().filter_map(|(mode, offer)| match offer {
+        Err(why) => Some(format!("{mode} was not run ({why})")),
+        Ok(()) if is_whole && !has_cases(*mode, summary) => Some(format!("{mode} had no case")),
+        Ok(()) => None,
     });
     let not_run: Vec<_> = not_run.chain(refused).collect();
     (!not_run.is_empty()).then(|| not_run.join(", "))
+}
+
+/// Whether a case of a mode was tried.
+pub(super) fn has_cases(mode: PagingMode, summary: &Summary) -> bool {
+    summary.tally.modes.get(&mode).is_some_and(|counts| counts.cases > 0)
 }
 
 /// The number of cases that the user gave and the machine could not be given. A generator makes none.
@@ -155,6 +171,9 @@ fn unfinished(facts: &RunFacts<'_>) -> String {
 
 /// The result in a sentence.
 pub(super) fn sentence(facts: &RunFacts<'_>, summary: &Summary) -> String {
+    if is_empty_shard(facts, summary) {
+        return "No case of the run falls to this shard.".into();
+    }
     if summary.compared_nothing() {
         return nothing_compared(summary.tally.cases());
     }

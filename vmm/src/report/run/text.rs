@@ -153,6 +153,9 @@ fn describe_modes(text: &mut String, facts: &RunFacts<'_>, summary: &Summary, de
         }
 
         let counts = tally.modes.get(mode).cloned().unwrap_or_default();
+        if counts.cases == 0 && tally.cases() > 0 {
+            line(&mut not_run, &format!("{mode} had no case"));
+        }
         let numbers = [
             counts.cases,
             counts.translations,

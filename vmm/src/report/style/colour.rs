@@ -96,7 +96,7 @@ fn badge_of(line: &str) -> Option<(&'static str, Style)> {
         Conclusion::ALL.into_iter().find(|conclusion| begins_with(conclusion.badge()))?;
     let colour = match conclusion {
         Conclusion::Agree => AnsiColor::Green,
-        Conclusion::Incomplete => AnsiColor::Yellow,
+        Conclusion::NothingToDo | Conclusion::Incomplete => AnsiColor::Yellow,
         Conclusion::Diverge | Conclusion::NothingCompared => AnsiColor::Red,
     };
     Some((conclusion.badge(), colour.on_default().bold()))

@@ -4,13 +4,14 @@ use super::super::conclusion::Conclusion;
 use super::{Grade, RunResult, results, subject};
 use crate::campaign::Summary;
 use crate::report::RunFacts;
+use crate::report::document::Ending;
 use crate::report::style::table::line;
 use std::fmt::Write;
 
 /// An annotation for each thing that is wrong or missing, and one for the verdict.
-pub fn annotations(facts: &RunFacts<'_>, summary: &Summary) -> String {
+pub fn annotations(facts: &RunFacts<'_>, summary: &Summary, ending: Ending) -> String {
     let mut text = String::new();
-    for result in results(facts, summary) {
+    for result in results(facts, summary, ending) {
         match result.grade {
             Grade::Failed => annotate(&mut text, "error", &result),
             Grade::Missing => annotate(&mut text, "warning", &result),

@@ -2,6 +2,7 @@
 
 use super::{Grade, RunResult, results, subject};
 use crate::campaign::Summary;
+use crate::report::document::Ending;
 use crate::report::{RunFacts, printable};
 use askama::Template;
 
@@ -29,9 +30,10 @@ struct JunitTest {
 ///
 /// # Panics
 /// Never: the template shows only text.
-pub fn document(facts: &RunFacts<'_>, summary: &Summary) -> String {
+pub fn document(facts: &RunFacts<'_>, summary: &Summary, ending: Ending) -> String {
     let class = format!("crosswalk.{}.{}", facts.identity.kind, facts.identity.flavour);
-    let tests: Vec<_> = results(facts, summary).iter().map(|result| test(&class, result)).collect();
+    let tests: Vec<_> =
+        results(facts, summary, ending).iter().map(|result| test(&class, result)).collect();
     let count = |grade| tests.iter().filter(|test| test.grade == grade).count();
 
     let document = JunitDocument {

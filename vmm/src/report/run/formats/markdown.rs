@@ -4,23 +4,24 @@ use super::super::conclusion::Conclusion;
 use super::{Grade, RunResult, results};
 use crate::campaign::Summary;
 use crate::report::RunFacts;
+use crate::report::document::Ending;
 use crate::report::run::text::describe_cases;
 use crate::report::style::number::with_commas;
 use mmu_core::Rule;
 use std::fmt::Write;
 
 /// The page.
-pub fn page(facts: &RunFacts<'_>, summary: &Summary) -> String {
+pub fn page(facts: &RunFacts<'_>, summary: &Summary, ending: Ending) -> String {
     let conclusion = Conclusion::of(facts, summary);
     let sign = match conclusion {
         Conclusion::Agree => "✅",
-        Conclusion::Incomplete => "⚠️",
+        Conclusion::NothingToDo | Conclusion::Incomplete => "⚠️",
         Conclusion::Diverge | Conclusion::NothingCompared => "❌",
     };
     let mut text = format!("## {sign} {}\n\n", inline(&conclusion.line(facts, summary)));
 
     add_facts(&mut text, facts, summary);
-    let results = results(facts, summary);
+    let results = results(facts, summary, ending);
     add_modes(&mut text, facts, summary);
     let is_grave = |result: &&RunResult| matches!(result.grade, Grade::Failed | Grade::Missing);
     let is_known = |result: &&RunResult| result.grade == Grade::Known;
@@ -81,11 +82,11 @@ fn add_examples<'r>(text: &mut String, results: impl Iterator<Item = &'r RunResu
     for result in results {
         let Some(command) = &result.command else { continue };
         let title = inline(&format!("{}: {}", result.id, result.title));
-        let block = [result.details.join("\n"), command.clone()].join("\n");
+        let details = fenced("text", &result.details.join("\n"));
+        let command = fenced("sh", command);
         let _ = writeln!(
             text,
-            "<details><summary>{title}</summary>\n\n{}\n\n</details>\n",
-            fenced(&block)
+            "<details><summary>{title}</summary>\n\n{details}\n\n{command}\n\n</details>\n"
         );
     }
 }
@@ -110,7 +111,7 @@ fn inline(words: &str) -> String {
 }
 
 /// A block in which nothing is Markdown: its fence is longer than every row of backticks in it.
-fn fenced(block: &str) -> String {
+fn fenced(language: &str, block: &str) -> String {
     let mut longest = 2;
     let mut row = 0;
     for letter in block.chars() {
@@ -118,7 +119,7 @@ fn fenced(block: &str) -> String {
         longest = longest.max(row);
     }
     let fence = "`".repeat(longest + 1);
-    format!("{fence}sh\n{block}\n{fence}")
+    format!("{fence}{language}\n{block}\n{fence}")
 }
 
 #[cfg(test)]
@@ -128,6 +129,6 @@ mod tests {
     #[test]
     fn what_others_write_is_text() {
         assert_eq!(inline("<b>a|b</b>\n# c"), r"&lt;b&gt;a\|b&lt;/b&gt; \# c");
-        assert_eq!(fenced("a ``` b"), "````sh\na ``` b\n````");
+        assert_eq!(fenced("sh", "a ``` b"), "````sh\na ``` b\n````");
     }
 }

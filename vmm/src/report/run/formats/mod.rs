@@ -10,10 +10,12 @@ pub mod sarif;
 
 use super::conclusion::{Conclusion, missing};
 use crate::campaign::Summary;
+use crate::campaign::journal::CaseSource;
 use crate::finding::Finding;
 use crate::finding::known::Kind;
 use crate::report::conformance::score::mistakes;
-use crate::report::style::number::cases;
+use crate::report::document::Ending;
+use crate::report::style::number::{cases, with_commas};
 use crate::report::{RunFacts, shell_word};
 use mmu_core::Rule;
 
@@ -52,13 +54,15 @@ pub(super) enum Grade {
     Failed,
 }
 
-/// What a run shows, for its machine.
-pub(super) fn results(facts: &RunFacts<'_>, summary: &Summary) -> Vec<RunResult> {
+/// What a run shows that ends like this.
+pub(super) fn results(facts: &RunFacts<'_>, summary: &Summary, ending: Ending) -> Vec<RunResult> {
     let mut results = modes(facts, summary);
     let met = summary.findings.iter().filter(|finding| finding.count > 0);
     results.extend(met.map(|finding| of_finding(facts, finding)));
     if let Some(score) = facts.candidate {
-        results.extend(mistakes(score).map(|(what, mistakes)| RunResult {
+        let failures = score.failures.iter();
+        let failures = failures.map(|(what, mistakes)| (format!("no answer: {what}"), mistakes));
+        results.extend(failures.chain(mistakes(score)).map(|(what, mistakes)| RunResult {
             grade: Grade::Failed,
             id: facts.run.walker.to_string(),
             title: what,
@@ -88,6 +92,12 @@ pub(super) fn results(facts: &RunFacts<'_>, summary: &Summary) -> Vec<RunResult>
             title: "nothing was compared".into(),
             ..RunResult::passed("")
         });
+    }
+
+    // What a user allows to be missing is no error.
+    let is_allowed = ending == Ending::ALLOWED_INCOMPLETE;
+    for result in results.iter_mut().filter(|result| result.grade == Grade::Missing) {
+        result.grade = if is_allowed { Grade::Skipped } else { Grade::Missing };
     }
     results
 }
@@ -120,8 +130,10 @@ impl RunResult {
 fn modes(facts: &RunFacts<'_>, summary: &Summary) -> Vec<RunResult> {
     let of_mode = |(mode, offer): &(mmu_core::PagingMode, Result<(), String>)| {
         let counts = summary.tally.modes.get(mode).cloned().unwrap_or_default();
-        let words = format!("{} agree, {} differ", counts.agreed, counts.diverged);
+        let [agreed, diverged] = [counts.agreed, counts.diverged].map(with_commas);
+        let words = format!("{agreed} agree, {diverged} differ");
         let (grade, title) = match offer {
+            Ok(()) if counts.cases == 0 => (Grade::Skipped, "no case of it was tried".into()),
             Ok(()) => (Grade::Passed, words),
             Err(why) => (Grade::Skipped, format!("not run: {why}")),
         };
@@ -132,7 +144,15 @@ fn modes(facts: &RunFacts<'_>, summary: &Summary) -> Vec<RunResult> {
 
 /// A finding that was met.
 fn of_finding(facts: &RunFacts<'_>, finding: &Finding) -> RunResult {
-    let is_fault = matches!(finding.kind, Kind::Divergence | Kind::Unsupported);
+    let is_fault = matches!(finding.kind, Kind::Divergence | Kind::Unsupported) && !finding.known;
+    let is_about_mutant = facts.candidate.is_none() && !facts.run.walker.is_reference();
+    let is_refused = facts.run.generator == CaseSource::Given && finding.kind == Kind::Unsupported;
+    let grade = match () {
+        () if is_fault && is_refused => Grade::Missing,
+        // In a mutant's run the machine's own faults are named, and no more.
+        () if is_fault && (finding.catches_walker || !is_about_mutant) => Grade::Failed,
+        () => Grade::Known,
+    };
     let walker = if finding.catches_walker {
         format!(" --walker {}", shell_word(facts.run.walker.to_string()))
     } else {
@@ -151,7 +171,7 @@ fn of_finding(facts: &RunFacts<'_>, finding: &Finding) -> RunResult {
 
     let case = example.map(|example| example.case.to_string());
     RunResult {
-        grade: if is_fault && !finding.known { Grade::Failed } else { Grade::Known },
+        grade,
         id: finding.id.clone(),
         title: finding.title.clone(),
         rule: finding.source.as_ref().map(|source| source.rule),

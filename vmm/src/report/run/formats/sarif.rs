@@ -137,7 +137,7 @@ pub fn document(facts: &RunFacts<'_>, summary: &Summary, ending: Ending) -> Stri
         results: Vec::new(),
     };
 
-    for result in results(facts, summary) {
+    for result in results(facts, summary, ending) {
         if matches!(result.grade, Grade::Known | Grade::Missing | Grade::Failed) {
             log.add(result);
         }

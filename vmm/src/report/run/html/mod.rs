@@ -117,7 +117,7 @@ pub fn page(facts: &RunFacts<'_>, summary: &Summary, origin: &Origin) -> String 
 const fn banner(conclusion: Conclusion) -> Banner {
     let (class, mark) = match conclusion {
         Conclusion::Agree => ("good", "\u{2713}"),
-        Conclusion::Incomplete => ("warn", "\u{25b2}"),
+        Conclusion::NothingToDo | Conclusion::Incomplete => ("warn", "\u{25b2}"),
         Conclusion::Diverge | Conclusion::NothingCompared => ("bad", "\u{2717}"),
     };
     Banner { word: conclusion.badge(), class, mark }
