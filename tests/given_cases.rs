@@ -120,3 +120,14 @@ fn a_case_of_another_processor_becomes_one_of_this() {
     let report = on_qemu(&sandbox, "check", &[&case.to_string()], &["--json"]).json();
     assert_eq!(count(&report["totals"], "diverged"), 0);
 }
+
+/// One is one: `1 case`.
+#[test]
+fn one_case_is_no_plural() {
+    require_qemu!();
+    let sandbox = Sandbox::new();
+    let good = case_json::plain().to_string();
+    let text = on_qemu(&sandbox, "check", &[&good], &[]).expect_code(0).stdout;
+    assert!(text.contains("\n1 case in "), "{text}");
+    assert!(!text.contains("1 cases"), "{text}");
+}

@@ -208,3 +208,15 @@ fn a_wide_terminal_shows_the_manuals() {
         assert_eq!(header.contains("manual"), is_wide, "{header}");
     }
 }
+
+/// T9 comes before T10.
+#[test]
+fn findings_are_in_the_order_of_their_numbers() {
+    require_qemu!();
+    let text = run(&["check", "--machine", "qemu", "--cases", "500", "--seed", "1", "-v"]).stdout;
+    let numbers: Vec<u32> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix(" T")?.split(' ').next()?.parse().ok())
+        .collect();
+    assert!(numbers.len() > 10 && numbers.is_sorted(), "{numbers:?}");
+}
