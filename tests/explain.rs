@@ -175,3 +175,11 @@ fn a_tree_of_tables_that_contain_themselves_has_each_table_once() {
     assert!((512..4 * 512 + 100).contains(&lines), "{lines} lines");
     assert!(drawing.contains("PML4E 511: table 0x440000, as above"), "{drawing}");
 }
+
+/// The name of a case is no part of the document.
+#[test]
+fn the_document_of_a_named_case_stands_alone() {
+    let document = run(&["explain", "random:4level:7:5@skylake", "--json"]).expect_code(0).json();
+    assert_eq!((&document["verdict"], &document["exit"]), (&json!("done"), &json!(0)));
+    assert_eq!(document["cases"].as_array().map(Vec::len), Some(1));
+}

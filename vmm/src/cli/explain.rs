@@ -76,7 +76,9 @@ pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
     let mut cases = match (name, machines.first()) {
         (Some(name), machine) => {
             let (name, case) = named_case(name, machine.map(AsRef::as_ref))?;
-            print_beside_verdict(&format!("case      {name}\n\n"));
+            if !arguments.json {
+                print_beside_verdict(&format!("case      {name}\n\n"));
+            }
             vec![case]
         }
         (None, _) => read_cases(&arguments.case)?,
