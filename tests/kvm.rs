@@ -244,14 +244,15 @@ fn a_run_without_a_seed_reports_the_one_it_used() {
 #[test]
 fn the_text_report_has_machine_counts_and_verdict() {
     require_kvm!();
-    let arguments = ["check", "--machine", "kvm", "--cases", "5000", "--seed", "3"];
+    let arguments = ["check", "--machine", "kvm", "--cases", "5000", "--seed", "3", "-v"];
     let text = run(&arguments).expect_code(0).expect_80_columns().stdout;
     for words in
         ["machine   kvm (as asked): flavour ", "cases     random, seed 3", "5,000", "decided by: "]
     {
         assert!(text.contains(words), "no {words:?} in\n{text}");
     }
-    assert!(text.ends_with("The machine and the model agree, known findings aside.\n"), "{text}");
+    let verdict = "AGREE  The machine and the model agree, known findings aside.\n";
+    assert!(text.ends_with(verdict) && text.contains(&format!("\n\n{verdict}\n")), "{text}");
 }
 
 #[test]

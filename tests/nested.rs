@@ -62,7 +62,10 @@ fn run_over(npt: &str, arguments: &[&str]) -> Result<String, String> {
         return Err(stderr.trim().to_owned());
     }
     let stdout = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{stdout}\n{stderr}");
+    // `explain` ends with 4 if the machine could not run the case: what it says is looked at by the test.
+    let is_refused =
+        arguments.first() == Some(&"explain") && stdout.contains(": exit code 4 after");
+    assert!(output.status.success() || is_refused, "{stdout}\n{stderr}");
 
     let report = sandbox.path().join(format!("npt{npt}.json"));
     Ok(std::fs::read_to_string(report).expect("a report"))

@@ -44,7 +44,7 @@ fn what_is_not_a_qemu_is_refused_by_name() {
         (&["check", "--qemu", "/no/such/qemu"][..], 2, "--qemu: /no/such/qemu is not a program"),
         (&["check", "--qemu", "no-such-qemu"], 2, "--qemu: no no-such-qemu in PATH"),
         (&["check", "--qemu", "/etc"], 2, "--qemu: /etc is not a program"),
-        (&["check", "--qemu", "true", "--machine", "kvm"], 2, "--machine another machine"),
+        (&["check", "--qemu", "true", "--machine", "kvm"], 2, "--qemu is for --machine qemu"),
         (&["check", "--qemu", "true", "--machine", "corpus"], 2, "--qemu needs a machine"),
         (&["mutants", "--qemu", "true", "--qemu", "true"], 2, "this command runs one machine"),
         (&["scenario", "all", "--qemu", "true", "--qemu", "true"], 2, "expected one, found 2"),

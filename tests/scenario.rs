@@ -35,7 +35,7 @@ fn every_scenario_passes_in_every_mode() {
 
 #[test]
 fn without_a_name_the_scenarios_are_listed() {
-    let listed = scenario(&[]);
+    let listed = run(&["scenario"]).expect_code(0).stdout;
     for name in ["isolation", "reclaim", "linear-versus-multilevel"] {
         assert!(listed.lines().any(|line| line.starts_with(&format!("{name}: "))), "{listed}");
     }

@@ -184,7 +184,8 @@ impl QemuProcess {
 
         let version = self.program.version;
         // It takes the features of -cpu for globals of the processor.
-        if messages.contains("can't apply global") {
+        let is_about_property = messages.contains("Property '") && messages.contains("not found");
+        if messages.contains("can't apply global") || is_about_property {
             return MachineError::Refused(format!(
                 "QEMU {version} refuses its processor: {messages}"
             ));
