@@ -259,7 +259,7 @@ fn an_unexpected_end_is_reported_with_its_cause() {
     let memory = SharedMemory::with_image([GIB; 2]);
 
     let refused = end_of(start(&memory.regions(&[]), 40, &["+no-such-feature"]));
-    assert!(refused.contains("ended with exit status: 1: "), "{refused}");
+    assert!(refused.contains("refuses its processor: "), "{refused}");
     assert!(refused.contains("no-such-feature"), "{refused}");
 
     let process = start(&memory.regions(&[]), 40, &[]);
