@@ -11,8 +11,10 @@
 //! 3. [`table`]: descending through page tables, and writing them;
 //! 4. [`walk`]: one walk for all formats; [`Mmu::predict`], which turns it into the set of outcomes that
 //!    the manuals allow, and [`Mmu::translate`], which takes one of them;
-//! 5. [`cache`]: caching translations, as a TLB does. Skip it on a first reading;
-//! 6. [`space`]: a virtual memory system on top: address spaces, fault handling, frames. No walk
+//! 5. `nested`: two-dimensional walks, where a second level of tables (NPT, EPT) translates what the
+//!    guest's tables call physical. A first reading can skip it;
+//! 6. [`cache`]: caching translations, as a TLB does. Skip it on a first reading;
+//! 7. [`space`]: a virtual memory system on top: address spaces, fault handling, frames. No walk
 //!    depends on it.
 //!
 //! Comments cite rules by id (`CODE-4`); [`Rule`] lists them with their meaning. SDM is Intel's
@@ -49,6 +51,8 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "alloc")]
+extern crate alloc;
 #[cfg(test)]
 #[macro_use]
 extern crate std;
@@ -58,6 +62,8 @@ pub mod address;
 pub mod cache;
 pub mod memory;
 pub mod name;
+#[cfg(feature = "alloc")]
+pub mod nested;
 pub mod outcome;
 pub mod space;
 pub mod table;

@@ -10,8 +10,8 @@ use arrayvec::ArrayVec;
 pub(super) const BYTES_FOLLOW: &str = "the bytes follow the masked first one";
 
 /// Members of ALIGN-1.
-pub(super) const CHECKED_FIRST: &str = "the alignment is checked first";
-pub(super) const CHECKED_16_BYTES: &str = "the alignment of 16 bytes is checked";
+pub(crate) const CHECKED_FIRST: &str = "the alignment is checked first";
+pub(crate) const CHECKED_16_BYTES: &str = "the alignment of 16 bytes is checked";
 
 /// What an access that fails the alignment check may do to the entries on its path: the processor may
 /// have walked to the page and set A, but it has not written (ALIGN-1).
@@ -71,19 +71,23 @@ impl Prediction {
         let [first, second, ..] = self.alternatives.as_mut_slice() else { return };
 
         if let (None, Some((rule, member))) = (first.choice, second.choice) {
-            let first_member = match rule {
-                Rule::Code7 => "G in a PML4E is ignored",
-                Rule::Code8 => "I/D is 1 with SMEP alone",
-                Rule::Pdpte4 => "PDPTEs are in registers",
-                Rule::Canon4 => "CR2 does not hold the tag",
-                Rule::Canon2 if member == BYTES_FOLLOW => "each byte is masked",
-                Rule::Canon2 => "the address wraps at 4 GiB",
-                Rule::Align1 if member == CHECKED_FIRST => "the alignment is checked last",
-                Rule::Align1 => "the alignment of 16 bytes is not checked",
-                _ => "the lower page is reported",
-            };
-            first.choice = Some((rule, first_member));
+            first.choice = Some((rule, likeliest_member(rule, member)));
         }
+    }
+}
+
+/// The likeliest member of a choice, of which `member` is another one.
+pub(crate) fn likeliest_member(rule: Rule, member: &str) -> &'static str {
+    match rule {
+        Rule::Code7 => "G in a PML4E is ignored",
+        Rule::Code8 => "I/D is 1 with SMEP alone",
+        Rule::Pdpte4 => "PDPTEs are in registers",
+        Rule::Canon4 => "CR2 does not hold the tag",
+        Rule::Canon2 if member == BYTES_FOLLOW => "each byte is masked",
+        Rule::Canon2 => "the address wraps at 4 GiB",
+        Rule::Align1 if member == CHECKED_FIRST => "the alignment is checked last",
+        Rule::Align1 => "the alignment of 16 bytes is not checked",
+        _ => "the lower page is reported",
     }
 }
 

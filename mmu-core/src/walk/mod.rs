@@ -22,8 +22,12 @@ mod trace;
 mod translate;
 mod updates;
 
+#[cfg(feature = "alloc")]
+pub(crate) use alternatives::{CHECKED_16_BYTES, CHECKED_FIRST, likeliest_member};
 pub(crate) use masks::{Demand, GoodEntry};
 pub(crate) use predict::WalkedPage;
+#[cfg(feature = "alloc")]
+pub(crate) use predict::{PageEnd, rules_of_fault};
 pub(crate) use translate::Entries;
 
 pub(crate) use any_mode::in_any_mode;

@@ -376,7 +376,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
 }
 
 /// The rules that shape the error code of a page fault.
-fn rules_of_fault(cause: Cause, access: &Access) -> RuleSet {
+pub(crate) fn rules_of_fault(cause: Cause, access: &Access) -> RuleSet {
     let by_key = matches!(cause, Cause::Denied(denial) if denial.contains(Denial::KEY));
 
     let mut rules = RuleSet::default();
@@ -396,11 +396,11 @@ fn rules_of_fault(cause: Cause, access: &Access) -> RuleSet {
 /// The walk for one page of an access.
 pub(crate) struct WalkedPage {
     pub(crate) path: Path,
-    pub(super) end: PageEnd,
+    pub(crate) end: PageEnd,
 }
 
 /// How the walk for a page ended.
-pub(super) enum PageEnd {
+pub(crate) enum PageEnd {
     /// At the page, of which the access touches these bytes.
     Translated(Span),
     Fault(Cause, Fault),

@@ -13,7 +13,7 @@ use crate::x86::semantics::{Cause, Rights, Semantics};
 
 impl<F: Format, R: Semantics> Mmu<F, R> {
     /// What the access does to the entries of its pages.
-    pub(super) fn updates(
+    pub(crate) fn updates(
         &self,
         pages: &[WalkedPage],
         access: &Access,
@@ -87,7 +87,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
 
     /// The flags that an access sets in an entry when it completes: A, and D in a leaf.
     #[inline]
-    pub(super) fn flags_to_set(
+    pub(crate) fn flags_to_set(
         &self,
         level: &Level,
         kind: EntryKind,

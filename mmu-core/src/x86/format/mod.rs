@@ -4,6 +4,7 @@
 mod any_mode;
 mod bits32;
 mod entry;
+mod ept;
 mod linear;
 mod long_mode;
 mod pae;
@@ -12,6 +13,7 @@ mod unpaged;
 pub use any_mode::{decode, entry, levels, root};
 pub use bits32::Bits32;
 pub use entry::EntryBits;
+pub use ept::{EptBits, EptFiveLevel, EptFourLevel};
 pub use linear::Linear;
 pub use long_mode::{FiveLevel, FourLevel};
 pub use pae::Pae;
