@@ -44,6 +44,7 @@ mod memory_pages;
 mod memory_texts;
 mod mutants;
 mod nested;
+mod nested_batches;
 mod pauses;
 mod plain_vmm;
 mod qemu;

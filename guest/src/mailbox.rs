@@ -1,6 +1,7 @@
 //! The structures through which host and guest exchange batches. All fields are little-endian
 //! 64-bit words.
 
+use crate::vmx_msrs::VMX_MSRS;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The I/O port of the doorbell, to which the guest writes a [`Doorbell`] message.
@@ -52,6 +53,9 @@ pub struct Control {
     pub flat_return: u64,
     /// From such a player: 1 if the processor has no EFER.
     pub lacks_efer: u64,
+    /// From the guest, once at boot, if CPUID reports VMX: its capability MSRs
+    /// ([`vmx_msrs`](crate::vmx_msrs)). An MSR that the processor lacks stays 0.
+    pub vmx_msrs: [u64; VMX_MSRS],
 }
 
 impl Control {
@@ -67,7 +71,7 @@ impl Control {
 }
 
 /// The CPUID leaves and subleaves that the guest reports.
-pub const CPUID_LEAVES: [(u32, u32); 11] = [
+pub const CPUID_LEAVES: [(u32, u32); 12] = [
     (0, 0),
     (1, 0),
     (7, 0),
@@ -79,6 +83,7 @@ pub const CPUID_LEAVES: [(u32, u32); 11] = [
     (0x8000_0004, 0),
     (0x8000_0008, 0),
     (0x4000_0000, 0),
+    (0x8000_000a, 0),
 ];
 
 /// How the guest switches from its own 4-level paging to the control state of a batch.
@@ -148,6 +153,15 @@ pub struct Header {
     pub table_places: [u64; MAX_TABLES],
     /// 1 if ring 0 keeps frames in a list of its own, too ([`FrameRecord`]).
     pub keeps_frames: u64,
+    /// With what ring 0 runs guests of its own instead of the lists: a
+    /// [`Virtualizer`](crate::nested::Virtualizer).
+    pub virtualizer: u64,
+    /// The address of the first [`NestedRecord`](crate::nested::NestedRecord), as ring 0 addresses it.
+    pub nested_records: u64,
+    /// The number of nested tables that the guest writes, at most [`TABLES`](crate::nested::TABLES).
+    pub nested_tables: u64,
+    /// R13 of nested guests, if the batch runs in 32-bit code, which cannot load it.
+    pub nested_back: u64,
 }
 
 /// One access, or one step between accesses, in a list that the guest runs with RSP as its

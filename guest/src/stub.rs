@@ -375,7 +375,7 @@ impl Privileged {
 }
 
 /// "XWALK" and the version of the protocol: the first word of an image.
-pub const IMAGE_MAGIC: u64 = 0x000b_4b4c_4157_5800;
+pub const IMAGE_MAGIC: u64 = 0x000c_4b4c_4157_5800;
 
 /// The header of an image, at [`IMAGE_BASE`](crate::layout::IMAGE_BASE). All addresses in it are
 /// user addresses.

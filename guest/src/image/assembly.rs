@@ -4,9 +4,11 @@ use crate::{descriptors, process_page};
 use core::mem::offset_of;
 use crosswalk_guest::layout::{self, SUPERVISOR_WINDOW};
 use crosswalk_guest::mailbox::{Control, DOORBELL_PORT, Doorbell, FAULT_TAG, Header, Switch};
+use crosswalk_guest::nested::{self, NestedRecord, RecordEnd};
 use crosswalk_guest::stub::IMAGE_MAGIC;
 use crosswalk_guest::system::layout::PROGRAMS_IN_PROCESS;
 use crosswalk_guest::system::program::{Call, StepKind};
+use crosswalk_guest::vmx_msrs;
 
 core::arch::global_asm!(
     include_str!("boot.s"),
@@ -18,6 +20,7 @@ core::arch::global_asm!(
     include_str!("stubs32.s"),
     include_str!("operands32.s"),
     include_str!("compatibility.s"),
+    include_str!("nested.s"),
     include_str!("processes.s"),
     include_str!("programs.s"),
     include_str!("serial.s"),
@@ -54,6 +57,30 @@ core::arch::global_asm!(
     HEADER_COMPATIBILITY = const offset_of!(Header, compatibility),
     HEADER_ENTERS_PROCESS = const offset_of!(Header, enters_process),
     HEADER_KEEPS_FRAMES = const offset_of!(Header, keeps_frames),
+    HEADER_VIRTUALIZER = const offset_of!(Header, virtualizer),
+    HEADER_NESTED_RECORDS = const offset_of!(Header, nested_records),
+    HEADER_NESTED_BACK = const offset_of!(Header, nested_back),
+    // Nested batches.
+    NESTED_BLOCK = const offset_of!(NestedRecord, block),
+    NESTED_BACK = const offset_of!(NestedRecord, back),
+    NESTED_RCX = const offset_of!(NestedRecord, rcx),
+    NESTED_PKRU = const offset_of!(NestedRecord, pkru),
+    NESTED_PKRS = const offset_of!(NestedRecord, pkrs),
+    NESTED_LOADS = const offset_of!(NestedRecord, loads),
+    NESTED_END = const offset_of!(NestedRecord, end),
+    NESTED_RECORD_SIZE = const size_of::<NestedRecord>(),
+    NESTED_EXITED = const RecordEnd::EXITED,
+    LOADS_PKRU = const nested::LOADS_PKRU,
+    LOADS_PKRS = const nested::LOADS_PKRS,
+    HOST_SAVE_AREA = const nested::HOST_SAVE_AREA,
+    CONTROL_VMX_MSRS = const offset_of!(Control, vmx_msrs),
+    VMX_FIRST = const vmx_msrs::FIRST,
+    VMX_BASIC = const vmx_msrs::BASIC,
+    VMX_PROCESSOR_BASED = const vmx_msrs::PROCESSOR_BASED,
+    VMX_SECONDARY = const vmx_msrs::SECONDARY,
+    VMX_EPT_VPID = const vmx_msrs::EPT_VPID,
+    VMX_FEATURE_CONTROL = const vmx_msrs::FEATURE_CONTROL,
+    VMX_FEATURE_CONTROL_MSR = const vmx_msrs::FEATURE_CONTROL_MSR,
     CALL_OFFSET = const layout::CALL_TARGET & 0xfff,
     FRAME_DISTANCE = const layout::FRAME_DISTANCE,
     REGISTERS_DISTANCE = const layout::REGISTERS_DISTANCE,

@@ -20,6 +20,8 @@
 # The host starts the guest here: in ring 0, in long mode, on the guest's own page tables.
 .global boot
 boot:
+    mov rsp, {FAULT_STACK}
+    call report_vmx                     # nested.s
     mov eax, offset kernel
 # The kernel is at the address in rax; it finds rdi as it is.
 .global boot_kernel
@@ -122,6 +124,8 @@ load_key_rights:
     mov ecx, PKRS
     wrmsr
 run_lists:
+    cmp qword ptr [rbx + {HEADER_VIRTUALIZER}], 0
+    jne run_nested                      # nested.s
     cmp qword ptr [rbx + {HEADER_COMPATIBILITY}], 0
     jne run_compatible_lists            # compatibility.s
     lea r13, [rip + fetch_done - {WINDOW}]

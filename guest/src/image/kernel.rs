@@ -2,7 +2,7 @@
 //! a request for the virtual memory system, and reports completion.
 
 use crate::descriptors::PROBE_DATA;
-use crate::{player, self_test, system};
+use crate::{nested, player, self_test, system};
 use core::arch::asm;
 use core::arch::x86_64::{__cpuid_count, CpuidResult};
 use crosswalk_guest::layout::{Arena, CONTROL};
@@ -86,6 +86,7 @@ pub(crate) fn run_batch_at(place: u64) {
     // which filled it in, does not change it during the batch.
     let header = unsafe { (arena.base() as *const Header).read_volatile() };
     write_tables(arena, &header);
+    nested::prepare(arena, &header);
 
     // SAFETY: the host has filled in the arena. `run_batch` keeps the C calling convention and
     // restores the kernel's control state.

@@ -12,6 +12,8 @@
 //! Where there is no host, the kernel takes its batches from a tape that lies in memory, and prints their results
 //! (player).
 //!
+//! In a nested batch ring 0 is a hypervisor, and runs guests of its own (nested.rs, nested.s).
+//!
 //! Besides batches, the kernel runs processes on a virtual memory system of its own (system.rs).
 //! process.rs enters them through processes.s, and programs.s holds the programs that they run.
 //!
@@ -28,6 +30,8 @@ mod environment;
 mod kernel;
 #[cfg(bare_metal)]
 mod memory;
+#[cfg(bare_metal)]
+mod nested;
 #[cfg(bare_metal)]
 mod player;
 #[cfg(bare_metal)]

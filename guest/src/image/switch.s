@@ -58,6 +58,7 @@
 # From `begin` (boot.s): in ring 0, with the supervisor address of the header in rbx.
 .global leave_four_level
 leave_four_level:
+    mov r13, [rbx + {HEADER_NESTED_BACK}] # 32-bit code cannot load it
     mov eax, OWN_CR4
     mov cr4, rax
     sub rbx, {WINDOW}
@@ -111,6 +112,8 @@ lists_32:
     mov cr4, eax
     cmp dword ptr gs:[ebx + {HEADER_ENTERS_PROCESS}], 0
     jne enter_process_32                # processes.s
+    cmp dword ptr gs:[ebx + {HEADER_VIRTUALIZER}], 0
+    jne run_nested_32                   # nested.s
     cmp dword ptr gs:[ebx + {HEADER_EDITS_PDPTES}], 0
     je 3f
     mov edi, cr3

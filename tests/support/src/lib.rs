@@ -17,6 +17,7 @@ pub mod hand_made;
 pub mod hostile;
 pub mod live_guest;
 pub mod memory_image;
+pub mod nested;
 pub mod program;
 pub mod report;
 pub mod requirement;

@@ -1,5 +1,6 @@
 //! What a machine offers.
 
+use crate::virtualization::Virtualization;
 use bitflags::bitflags;
 use mmu_core::x86::profile::ControlFeatures;
 use mmu_core::{Cr4, PagingMode, Profile};
@@ -37,6 +38,8 @@ pub struct Capabilities {
     pub saved_rf: Result<(), String>,
     /// Whether the guest could run guests of its own under EPT: CPUID 1 ECX\[5\].
     pub vmx: bool,
+    /// With what the guest can run guests of its own, or why it cannot.
+    pub virtualization: Result<Virtualization, String>,
     /// Whether the page size of a live mapping may change without an invalidation. A processor that walks
     /// the guest's tables itself may raise a machine check (TLB-5).
     pub live_page_sizes: bool,
@@ -110,6 +113,7 @@ impl Capabilities {
     pub fn of_everything(profile: Profile) -> Self {
         Self {
             any_local_table: true,
+            virtualization: Ok(Virtualization::Svm { nested_paging: true, asids: 16 }),
             pkru_without_pku: true,
             pkru_in_ring_0: true,
             read_only_tables: Ok(()),
@@ -143,6 +147,9 @@ impl Capabilities {
             reserved_movs: Ok(()),
             saved_rf: Ok(()),
             vmx: false,
+            virtualization: Err(
+                "it is not known whether the guest can run guests of its own".into()
+            ),
             live_page_sizes: false,
             sees_outside: false,
             left_out: LeftOut::empty(),

@@ -22,6 +22,7 @@ pub mod jail;
 pub mod kvm;
 pub mod log;
 pub mod memory;
+pub mod nested;
 mod patience;
 mod probe;
 mod provenance;
@@ -31,6 +32,7 @@ mod run;
 mod stopwatch;
 pub mod tape;
 mod version;
+mod virtualization;
 
 pub use capabilities::{Capabilities, LeftOut, ModeOffer};
 pub use elf::ImageError;

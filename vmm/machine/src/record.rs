@@ -152,6 +152,9 @@ impl MachineLine {
             reserved_movs: self.no_reserved_movs.clone().map_or(Ok(()), Err),
             saved_rf: self.no_saved_rf.clone().map_or(Ok(()), Err),
             vmx: self.vmx,
+            virtualization: Err(
+                "files do not say whether the guest can run guests of its own".into()
+            ),
             sees_outside: self.sees_outside,
             left_out: LeftOut::empty(), // The same.
         };

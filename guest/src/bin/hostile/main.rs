@@ -25,6 +25,9 @@ mod kernel;
 #[path = "../../image/memory.rs"]
 mod memory;
 #[cfg(bare_metal)]
+#[path = "../../image/nested.rs"]
+mod nested;
+#[cfg(bare_metal)]
 #[path = "../../image/player/mod.rs"]
 mod player;
 #[cfg(bare_metal)]

@@ -202,6 +202,7 @@ impl Encoded {
             enters_process: 0,
             table_places,
             keeps_frames: self.keeps_frames().into(),
+            ..Header::default()
         }
     }
 

@@ -8,6 +8,7 @@
 //! data frame.
 
 mod admission;
+mod data_frames;
 mod elsewhere;
 mod encode;
 mod list;
@@ -19,6 +20,7 @@ mod stubs;
 mod tables;
 
 pub use admission::arena_of;
+pub(crate) use data_frames::take_changed_bytes;
 pub use encode::Encoded;
 pub use requirements::cannot_run;
 

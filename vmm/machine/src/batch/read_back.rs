@@ -12,13 +12,14 @@
 )]
 
 use super::CR2_AT_START;
+use super::data_frames::{Change, take_changes};
 use super::elsewhere::FRAME_BYTES;
 use super::encode::Encoded;
 use super::list::List;
 use super::owner::{Owner, Part};
 use super::stubs::{keeps_frames, supervisor_window};
 use crate::guest_tables;
-use crate::memory::{GuestMemory, LANE_BYTES};
+use crate::memory::GuestMemory;
 use crate::{GuestFailure, MachineError, Position, ProvenanceMap, ResultClass, RunLog};
 use crosswalk_case::observation::{
     Attempt, EarlierAccess, EntryAfter, Observation, ObservedFault, PrivilegedRecord, Provenance,
@@ -26,11 +27,10 @@ use crosswalk_case::observation::{
 };
 use crosswalk_case::{Moved, Operands};
 use crosswalk_guest::contents;
-use crosswalk_guest::layout::{Arena, MAX_LANES};
+use crosswalk_guest::layout::Arena;
 use crosswalk_guest::mailbox::{AccessRecord, FrameRecord, Header, RegisterRecord, tagged_fault};
 use crosswalk_guest::stub::Code;
 use mmu_core::{Ring, Vector};
-use std::sync::LazyLock;
 use zerocopy::{FromZeros, IntoBytes};
 
 /// Why a case could not be run in which #UD was raised.
@@ -40,70 +40,6 @@ const INVALID_OPCODE: u8 = 6;
 
 /// The part of CR2 that 32-bit code sees.
 const LOW_HALF: u64 = 0xffff_ffff;
-
-/// The original contents of the data frames: for each arena, the frames of all lanes in order.
-static PRISTINE: LazyLock<[Vec<u8>; 2]> = LazyLock::new(|| {
-    Arena::ALL.map(|arena| {
-        let mut frames = vec![0; MAX_LANES * LANE_BYTES];
-        for (lane, chunk) in frames.chunks_mut(LANE_BYTES).enumerate() {
-            contents::fill(arena.data_frames(lane), chunk);
-        }
-        frames
-    })
-});
-
-/// A byte of a data frame that differs from its original contents.
-struct Change {
-    lane: usize,
-    at: u64,
-    found: u8,
-}
-
-/// Returns every changed byte of the data frames of an arena, and restores them.
-fn take_changes(arena: Arena, memory: &GuestMemory) -> Vec<Change> {
-    let mut changes = Vec::new();
-
-    let pristine = PRISTINE.get(arena.index()).map_or(&[][..], Vec::as_slice);
-    for (lane, expected) in pristine.chunks(LANE_BYTES).enumerate() {
-        let mut add = |at, found| changes.push(Change { lane, at, found });
-        take_changes_of(arena.data_frames(lane), expected, memory, &mut add);
-    }
-
-    changes
-}
-
-/// Passes every byte of a range that differs from its original contents to `add`, in order, and
-/// restores it. Few ranges differ, and those in few bytes, so what differs is cut into smaller and
-/// smaller parts.
-fn take_changes_of(
-    first: u64,
-    expected: &[u8],
-    memory: &GuestMemory,
-    add: &mut impl FnMut(u64, u8),
-) {
-    const SMALLEST: usize = 16;
-
-    if memory.holds(first, expected) {
-        return;
-    }
-    if expected.len() > SMALLEST {
-        let part = expected.len().div_ceil(8);
-        for (at, expected) in (first..).step_by(part).zip(expected.chunks(part)) {
-            take_changes_of(at, expected, memory, add);
-        }
-        return;
-    }
-
-    let mut bytes = [0; SMALLEST];
-    let bytes = bytes.get_mut(..expected.len()).unwrap_or_default();
-    memory.read(first, bytes);
-    for ((found, expected), at) in bytes.iter().zip(expected).zip(first..) {
-        if found != expected {
-            add(at, *found);
-        }
-    }
-    memory.write(first, expected);
-}
 
 impl Encoded {
     /// Reads back what the guest left: one result for each case.
@@ -477,34 +413,5 @@ fn class_of(fault: Option<ObservedFault>) -> ResultClass {
         Some(vector) if vector == Vector::PageFault as u8 => ResultClass::PageFault,
         Some(vector) if vector == Vector::AlignmentCheck as u8 => ResultClass::AlignmentFault,
         Some(_) => ResultClass::AddressFault,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The first and the last byte of each frame, and two that are found in different parts.
-    #[test]
-    fn a_change_of_any_byte_is_found_and_undone() {
-        const OFFSETS: [u64; 6] = [0, 0x0345, 0x0fff, 0x1000, 0x1abc, 0x1fff];
-        let memory = GuestMemory::new().unwrap();
-
-        for arena in Arena::ALL {
-            let mut expected = Vec::new();
-            for lane in [0, 3, MAX_LANES - 1] {
-                for at in OFFSETS.map(|offset| arena.data_frames(lane) + offset) {
-                    let found = !contents::byte(at);
-                    memory.write(at, &[found]);
-                    expected.push((lane, at, found));
-                }
-            }
-
-            let changes = take_changes(arena, &memory).into_iter();
-            let found: Vec<_> =
-                changes.map(|Change { lane, at, found }| (lane, at, found)).collect();
-            assert_eq!(found, expected);
-            assert!(take_changes(arena, &memory).is_empty());
-        }
     }
 }

@@ -19,6 +19,7 @@ use crate::host::{self, Flavour};
 use crate::image::Image;
 use crate::jail::Jail;
 use crate::memory::GuestMemory;
+use crate::virtualization::Virtualization;
 use crate::{
     BatchCommand, Capabilities, GuestFailure, Identity, Interrupter, Machine, MachineError, Parts,
     ProvenanceMap, RunLog, Stopwatch, capabilities,
@@ -140,11 +141,20 @@ impl KvmMachine {
             started: None,
         };
         machine.restart()?;
+        machine.note_virtualization();
         probe::probe(&mut machine, flavour)?;
         if physical_address_bits.is_some() {
             probe::check_width(&mut machine, flavour)?;
         }
         Ok(machine)
+    }
+
+    /// Learns with what the guest can run guests of its own.
+    fn note_virtualization(&mut self) {
+        let control: Control = self.parts.memory.read_value(CONTROL);
+        let leaf = |leaf, subleaf| leaf_of(&self.cpuid, leaf, subleaf);
+        let found = Virtualization::detect(leaf, &control.vmx_msrs);
+        self.parts.capabilities.virtualization = found;
     }
 
     /// Runs the batch in an arena after its command has been given.

@@ -18,6 +18,7 @@ use crate::jail::Jail;
 use crate::memory::{GuestMemory, SharedFiles};
 use crate::patience::Patience;
 use crate::probe::{self, Prober};
+use crate::virtualization::Virtualization;
 use crate::{
     BatchCommand, Capabilities, GuestFailure, Identity, Interrupter, Machine, MachineError, Parts,
     ProvenanceMap, RunLog, RunTime, Stopwatch, capabilities, guest_tables,
@@ -209,6 +210,7 @@ impl QemuMachine {
         self.parts.identity.cpu = host::text_of(&brand.collect::<Vec<u32>>());
         self.parts.capabilities.profile = capabilities::profile_of(leaf).emulated_by_tcg();
         self.parts.capabilities.vmx = capabilities::has_vmx(leaf);
+        self.parts.capabilities.virtualization = Virtualization::detect(leaf, &control.vmx_msrs);
     }
 
     /// Learns what plain accesses show.

@@ -1,0 +1,231 @@
+//! Nested batches on real machines: the guest as a hypervisor, on QEMU's TCG.
+
+use crosswalk_guest::contents;
+use crosswalk_guest::layout::Arena;
+use crosswalk_machine::Machine;
+use crosswalk_machine::nested::{LaneExit, Virtualization};
+use crosswalk_test_support as support;
+use mmu_core::{ControlState, PagingMode, Ring};
+use support::nested::{CODE_PAGE, CPUID, DATA_PAGE, Does, Nested, ROOT_PAGE};
+use support::require_qemu;
+use support::single::{A, D, P, RW, US, memory_at, open_qemu, places};
+
+/// Exit codes of SVM (APM volume 2, "SVM Intercept Exit Codes").
+const PAGE_FAULT: u64 = 0x4e;
+const CPUID_EXIT: u64 = 0x72;
+const NESTED_PAGE_FAULT: u64 = 0x400;
+
+/// In EXITINFO1: the final access, and one to a table of L2.
+const FINAL: u64 = 1 << 32;
+const TABLE: u64 = 1 << 33;
+
+/// XD of an entry.
+const XD: u64 = 1 << 63;
+
+/// L1 in each mode: its paging is the format of nested page tables. In 32-bit paging QEMU does not walk them
+/// (`l1_in_32_bit_paging_comes_back`).
+fn hosts() -> [ControlState; 3] {
+    [ControlState::four_level(0), ControlState::five_level(0), ControlState::pae(0, [0; 4])]
+}
+
+const fn exit(code: u64, info1: u64, info2: u64) -> LaneExit {
+    LaneExit::Svm { code, info1, info2 }
+}
+
+/// The data page of L2 is the first frame of lane 0.
+fn frame() -> u64 {
+    Arena::ALL[0].data_frames(0)
+}
+
+#[test]
+fn qemu_has_svm_and_nested_paging() {
+    require_qemu!();
+    let machine = open_qemu();
+    let found = machine.capabilities().virtualization.clone();
+    assert!(matches!(found, Ok(Virtualization::Svm { nested_paging: true, .. })), "{found:?}");
+}
+
+/// An access completes, and sets A and D in both dimensions: reading a table of L2 is a write for the
+/// second level.
+#[test]
+fn accesses_go_through_both_dimensions() {
+    require_qemu!();
+    let mut machine = open_qemu();
+    for host in hosts() {
+        for (mode, ring) in PagingMode::ALL.map(|mode| Ring::ALL.map(|ring| (mode, ring))).concat()
+        {
+            let name = format!("{mode} in ring {} under {}", ring.cpl(), host.mode());
+            let is_paged = mode != PagingMode::Unpaged;
+
+            let read = Nested::npt(host, mode, ring, Does::Read, 0x108);
+            let ran = read.run(&mut machine);
+            let lane = ran.lane();
+            assert!(
+                matches!(lane.exit, LaneExit::Svm { code: CPUID_EXIT, .. }),
+                "{name}: {lane:x?}"
+            );
+            assert_eq!(lane.rip, CPUID + 0x12, "{name}");
+            assert_eq!(lane.rax, memory_at(&places(frame() + 0x108, 4)), "{name}");
+            assert_eq!(ran.run.stored, [], "{name}");
+            assert_eq!(ran.changed_in_second(DATA_PAGE), A, "{name}");
+            assert_eq!(ran.changed_in_second(CODE_PAGE), A, "{name}");
+            if is_paged {
+                assert_eq!(ran.changed_in_guest(DATA_PAGE), A, "{name}");
+                assert_eq!(ran.changed_in_second(ROOT_PAGE + 1), A | D, "{name}");
+            }
+
+            let write = Nested::npt(host, mode, ring, Does::Write, 0x108);
+            let ran = write.run(&mut machine);
+            let value = u64::from(0x9108_u32).to_le_bytes();
+            let expected: Vec<_> = places(frame() + 0x108, 4)
+                .into_iter()
+                .zip(value)
+                .filter(|(at, byte)| contents::byte(*at) != *byte)
+                .collect();
+            assert_eq!(ran.run.stored, expected, "{name}: {:x?}", ran.lane());
+            assert_eq!(ran.changed_in_second(DATA_PAGE), A | D, "{name}");
+            if is_paged {
+                assert_eq!(ran.changed_in_guest(DATA_PAGE), A | D, "{name}");
+            }
+
+            let fetch = Nested::npt(host, mode, ring, Does::Fetch, 0x808);
+            let ran = fetch.run(&mut machine);
+            let lane = ran.lane();
+            assert!(
+                matches!(lane.exit, LaneExit::Svm { code: CPUID_EXIT, .. }),
+                "{name}: {lane:x?}"
+            );
+            // 32-bit code increments ECX on its way back.
+            let fetched = memory_at(&places(frame() + 0x809, 4));
+            let on_the_way = u64::from(!mode.is_long_mode());
+            assert_eq!(lane.rcx, fetched + on_the_way & 0xffff_ffff, "{name}");
+            assert_eq!(lane.rip, CPUID, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_fault_of_l2_is_an_exit_with_its_error_code_and_address() {
+    require_qemu!();
+    let mut machine = open_qemu();
+    for host in hosts() {
+        for mode in [PagingMode::Bits32, PagingMode::Pae, PagingMode::FourLevel] {
+            for (ring, user) in [(Ring::Zero, 0), (Ring::Three, 4)] {
+                let mut absent = Nested::npt(host, mode, ring, Does::Write, 0x108);
+                absent.set_guest(DATA_PAGE, 0);
+                let lane = absent.run(&mut machine).lane();
+                assert_eq!(lane.exit, exit(PAGE_FAULT, 2 | user, 0x9108), "{mode}: {lane:x?}");
+                assert_eq!(lane.rip, CPUID + 0x20);
+
+                let mut read_only = Nested::npt(host, mode, ring, Does::Write, 0x108);
+                read_only.set_guest(DATA_PAGE, DATA_PAGE << 12 | P | US);
+                let lane = read_only.run(&mut machine).lane();
+                assert_eq!(lane.exit, exit(PAGE_FAULT, 3 | user, 0x9108), "{mode}: {lane:x?}");
+            }
+        }
+    }
+}
+
+/// EXITINFO1 of every access is that of a user access (APM volume 2, "Nested Paging and VMEXIT").
+#[test]
+fn an_absent_page_of_the_second_level_is_a_nested_page_fault() {
+    require_qemu!();
+    let mut machine = open_qemu();
+    for host in hosts() {
+        for mode in PagingMode::ALL {
+            for (does, code) in [(Does::Read, 4), (Does::Write, 6), (Does::Fetch, 0x14)] {
+                let name = format!("{mode} under {}: {does:?}", host.mode());
+                let mut absent = Nested::npt(host, mode, Ring::Zero, does, 0x808);
+                absent.set_second(DATA_PAGE, 0);
+                let ran = absent.run(&mut machine);
+                let expected = exit(NESTED_PAGE_FAULT, FINAL | code, 0x9808);
+                assert_eq!(ran.lane().exit, expected, "{name}: {:x?}", ran.lane());
+                assert_eq!(ran.run.stored, [], "{name}");
+            }
+        }
+
+        let mut table = Nested::npt(host, PagingMode::FourLevel, Ring::Zero, Does::Read, 0x108);
+        table.set_second(ROOT_PAGE + 3, 0);
+        let lane = table.run(&mut machine).lane();
+        // The entry for the code is in the table, too, and is read first.
+        assert_eq!(lane.exit, exit(NESTED_PAGE_FAULT, TABLE | 6, 0x4000 + 8 * CODE_PAGE));
+    }
+}
+
+#[test]
+fn rights_of_the_second_level_are_enforced() {
+    require_qemu!();
+    let mut machine = open_qemu();
+    let mut exit_of = |host, does, page, flags| {
+        let mut nested = Nested::npt(host, PagingMode::FourLevel, Ring::Zero, does, 0x808);
+        let entry = nested.second(page) & !(P | RW | US) | flags;
+        nested.set_second(page, entry);
+        nested.run(&mut machine).lane().exit
+    };
+
+    for host in hosts() {
+        let read_only = exit_of(host, Does::Write, DATA_PAGE, P | US);
+        assert_eq!(read_only, exit(NESTED_PAGE_FAULT, FINAL | 7, 0x9808));
+        // Of a user access, though L2 is in ring 0.
+        let supervisor = exit_of(host, Does::Read, DATA_PAGE, P | RW);
+        assert_eq!(supervisor, exit(NESTED_PAGE_FAULT, FINAL | 5, 0x9808));
+
+        // A table of L2 must be writable, whatever the access.
+        let entry = 0x4000 + 8 * CODE_PAGE;
+        let under_a_table = exit_of(host, Does::Read, ROOT_PAGE + 3, P | US);
+        assert_eq!(under_a_table, exit(NESTED_PAGE_FAULT, TABLE | 7, entry));
+        let supervisor_table = exit_of(host, Does::Read, ROOT_PAGE + 3, P | RW);
+        assert_eq!(supervisor_table, exit(NESTED_PAGE_FAULT, TABLE | 7, entry));
+    }
+    for host in hosts() {
+        let no_execute = exit_of(host, Does::Fetch, DATA_PAGE, P | RW | US | XD);
+        assert_eq!(no_execute, exit(NESTED_PAGE_FAULT, FINAL | 0x15, 0x9808));
+        let table = exit_of(host, Does::Read, ROOT_PAGE + 3, P | RW | US | XD);
+        assert!(matches!(table, LaneExit::Svm { code: CPUID_EXIT, .. }), "{table:x?}");
+    }
+}
+
+/// QEMU 7.2.22 and 10.0 take guest-physical addresses for physical ones if L1 is in 32-bit paging: the patch that
+/// introduced `PG_MODE_PG` left that bit out of `PG_MODE_SVM_MASK`. So L2 reads zeros in place of its tables.
+#[test]
+fn l1_in_32_bit_paging_comes_back() {
+    require_qemu!();
+    let mut machine = open_qemu();
+    for mode in [PagingMode::Bits32, PagingMode::FourLevel] {
+        let nested = Nested::npt(ControlState::bits32(0), mode, Ring::Three, Does::Read, 0x108);
+        let lane = nested.run(&mut machine).lane();
+        let is_right = matches!(lane.exit, LaneExit::Svm { code: CPUID_EXIT, .. });
+        let fetch = if mode == PagingMode::Bits32 { 0 } else { 0x10 };
+        let is_known = lane.exit == exit(PAGE_FAULT, 4 | fetch, CPUID + 0x10);
+        assert!(is_right || is_known, "{mode}: {lane:x?}");
+
+        let [four_level, ..] = hosts();
+        let next = Nested::npt(four_level, mode, Ring::Three, Does::Read, 0x108);
+        let lane = next.run(&mut machine).lane();
+        assert_eq!(lane.rax, memory_at(&places(frame() + 0x108, 4)));
+    }
+}
+
+/// Both are under way at once, in their arenas, and then ordinary batches go on.
+#[test]
+fn nested_batches_run_one_after_the_other() {
+    require_qemu!();
+    let mut machine = open_qemu();
+    let memory = machine.memory().clone();
+    for host in hosts() {
+        let batches = Arena::ALL.map(|arena| {
+            let read = Nested::npt(host, PagingMode::FourLevel, Ring::Three, Does::Read, 0x108);
+            read.in_arena(arena)
+        });
+        for nested in &batches {
+            let command = nested.write(&machine);
+            machine.start(command);
+        }
+        for nested in &batches {
+            let log = machine.finish().expect("the guest survives");
+            let run = nested.batch.read_back(&log, &memory).expect("the guest is ours");
+            let frame = nested.batch.arena.data_frames(0);
+            assert_eq!(run.lanes[0].rax, memory_at(&places(frame + 0x108, 4)));
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Writing a nested batch into its arena, and reading it back.
+
+use super::run::{LaneExit, LaneRun, NestedRun};
+use super::vmcb::Vmcb;
+use super::{Lane, NestedBatch, Root};
+use crate::batch::take_changed_bytes;
+use crate::memory::GuestMemory;
+use crate::{BatchCommand, Capabilities, GuestFailure, MachineError, RunLog, guest_tables};
+use crosswalk_guest::layout::SUPERVISOR_WINDOW;
+use crosswalk_guest::mailbox::{AccessRecord, Header, MAX_TABLES, Switch};
+use crosswalk_guest::nested::{
+    LANES, LOADS_PKRS, LOADS_PKRU, NestedRecord, RecordEnd, TABLES, Virtualizer,
+};
+use crosswalk_guest::table_windows::TablePlace;
+use crosswalk_guest::tables::{self, TableUse};
+use mmu_core::x86::format::EntryBits;
+use mmu_core::{Cr4, Efer, PagingMode};
+
+impl NestedBatch {
+    /// Writes the batch into its arena, and returns the command to run it.
+    ///
+    /// # Panics
+    /// If it has no lane, or more lanes or tables than there is room for; if the lanes differ in the kind of
+    /// their root, or the machine has not what they need; if L1 has no such paging mode.
+    pub fn write(&self, memory: &GuestMemory, capabilities: &Capabilities) -> BatchCommand {
+        let _ = capabilities;
+        let arena = self.arena;
+        assert!((1..=LANES).contains(&self.lanes.len()), "there is room for {LANES} lanes");
+        assert!(self.tables.len() <= TABLES, "there is room for {TABLES} tables");
+
+        for (index, table) in self.tables.iter().enumerate() {
+            memory.write_value(arena.nested_table_image(index), table);
+        }
+        memory.write_value(arena.nested_code_image(), &self.code);
+
+        for (number, lane) in self.lanes.iter().enumerate() {
+            match lane.root {
+                Root::Npt { ncr3 } => {
+                    let block = Vmcb::new(lane, ncr3, arena.permission_maps());
+                    memory.write_value(arena.control_block(number), &block);
+                }
+                Root::Ept { .. } => panic!("no machine enters lanes of VMX"),
+            }
+        }
+        memory.write_value(arena.nested_record(0), self.records().as_slice());
+        memory.write_value(arena.base(), &self.header(memory));
+
+        // The records of a list of accesses that have the place of these.
+        let records = (self.lanes.len() + 1) * size_of::<NestedRecord>();
+        let list = 0..records.div_ceil(size_of::<AccessRecord>());
+        BatchCommand {
+            arena,
+            control: None,
+            fills_read_only: false,
+            lists: Vec::from([list]),
+            elsewhere: Vec::new(),
+        }
+    }
+
+    /// Reads back what the guest left.
+    ///
+    /// # Errors
+    /// If it holds what no guest of ours writes.
+    pub fn read_back(&self, log: &RunLog, memory: &GuestMemory) -> Result<NestedRun, MachineError> {
+        let has_run = log.skipped.is_none();
+        let lane = |(number, record)| self.read_lane(number, record, has_run, memory);
+        let lanes = self.records_of_lanes().enumerate().map(lane).collect::<Result<_, _>>()?;
+        let tables = (0..self.tables.len())
+            .map(|index| memory.read_value(self.arena.nested_table(index)))
+            .collect();
+
+        let mut stored = take_changed_bytes(self.arena, memory);
+        let code: [u8; 0x1000] = memory.read_value(self.arena.nested_code());
+        let bytes = (self.arena.nested_code()..).zip(code.iter().zip(&self.code));
+        let changed = bytes.filter(|(_, (found, expected))| has_run && found != expected);
+        stored.extend(changed.map(|(at, (found, _))| (at, *found)));
+        stored.sort_unstable();
+
+        Ok(NestedRun { lanes, tables, stored })
+    }
+
+    /// Reads what became of a lane, whose record was this one.
+    fn read_lane(
+        &self,
+        number: usize,
+        before: NestedRecord,
+        has_run: bool,
+        memory: &GuestMemory,
+    ) -> Result<LaneRun, MachineError> {
+        const NOT_RUN: LaneRun = LaneRun { exit: LaneExit::NotRun, rip: 0, rax: 0, rcx: 0, cr2: 0 };
+        if !has_run {
+            return Ok(NOT_RUN);
+        }
+
+        let after: NestedRecord = memory.read_value(self.arena.nested_record(number));
+        let bad =
+            |word| MachineError::guest(GuestFailure::BadRecord { record: number, word }, None);
+        let NestedRecord { rax, rcx, cr2, end, .. } = after;
+        let expected = NestedRecord { rax, rcx, cr2, end, ..before };
+        if after != expected {
+            return Err(bad(after.block));
+        }
+
+        match (RecordEnd::of_word(end), self.virtualizer()) {
+            (Some(RecordEnd::NotRun), _) => Ok(NOT_RUN),
+            (Some(RecordEnd::Exited), Virtualizer::Svm) => {
+                let block = memory.read_value::<Vmcb>(self.arena.control_block(number));
+                let [rip, rax, cr2] = [block.rip(), block.rax(), block.cr2()];
+                Ok(LaneRun { exit: block.exit(), rip, rax, rcx, cr2 })
+            }
+            _ => Err(bad(end)),
+        }
+    }
+
+    /// What runs the lanes.
+    fn virtualizer(&self) -> Virtualizer {
+        self.lanes.first().map_or(Virtualizer::None, |lane| lane.root.virtualizer())
+    }
+
+    /// The records, with the end of the list.
+    fn records(&self) -> Vec<NestedRecord> {
+        self.records_of_lanes().chain([NestedRecord::default()]).collect()
+    }
+
+    fn records_of_lanes(&self) -> impl Iterator<Item = NestedRecord> {
+        self.lanes.iter().enumerate().map(|(number, lane)| self.record(number, lane))
+    }
+
+    fn record(&self, number: usize, lane: &Lane) -> NestedRecord {
+        let block = self.arena.control_block(number);
+        let keys = [(Cr4::PKE, LOADS_PKRU), (Cr4::PKS, LOADS_PKRS)];
+        let loads = keys.iter().filter(|(bit, _)| lane.state.cr4.contains(*bit));
+
+        NestedRecord {
+            block: match self.virtualizer() {
+                Virtualizer::Vmx => block + SUPERVISOR_WINDOW,
+                _ => block,
+            },
+            back: lane.back,
+            rax: match self.virtualizer() {
+                Virtualizer::Vmx => lane.rax,
+                _ => 0,
+            },
+            pkru: lane.state.pkru,
+            pkrs: lane.state.pkrs,
+            loads: loads.fold(0, |loads, (_, load)| loads | load),
+            ..NestedRecord::default()
+        }
+    }
+
+    /// The header, after the host's own tables have been written.
+    fn header(&self, memory: &GuestMemory) -> Header {
+        let arena = self.arena;
+        let mode = self.host.mode();
+        let tables = self.write_own_tables(memory);
+        let mut table_places = [0; MAX_TABLES];
+        for (word, index) in table_places.iter_mut().zip(0..tables) {
+            *word = TablePlace::low(index).word();
+        }
+
+        let svme = match self.virtualizer() {
+            Virtualizer::Svm => Efer::SVME,
+            _ => Efer::empty(),
+        };
+        // Ring 0 in 32-bit code finds the records by their user addresses, in a segment that begins in the window.
+        let window = if mode.is_long_mode() { SUPERVISOR_WINDOW } else { 0 };
+        Header {
+            cr0: self.host.cr0.bits(),
+            cr3: arena.table(0),
+            cr4: (self.host.cr4 | Cr4::OSFXSR | Cr4::OSXMMEXCPT).bits(),
+            efer: (self.host.efer | svme).bits(),
+            switch: match mode {
+                PagingMode::FourLevel => Switch::Stay,
+                PagingMode::FiveLevel => Switch::FiveLevel,
+                _ => Switch::Legacy,
+            } as u64,
+            tables: tables as u64,
+            table_places,
+            loads_pkrs: self.host.cr4.contains(Cr4::PKS).into(),
+            virtualizer: self.virtualizer() as u64,
+            nested_records: arena.nested_record(0) + window,
+            nested_tables: self.tables.len() as u64,
+            nested_back: self.lanes.first().map_or(0, |lane| lane.back),
+            ..Header::default()
+        }
+    }
+
+    /// Writes the tables that map the guest itself, in L1's paging mode. Returns their number.
+    fn write_own_tables(&self, memory: &GuestMemory) -> usize {
+        let mode = self.host.mode();
+        let table_use = TableUse::of(mode);
+        let own = tables::own_slots(table_use).iter().map(|(table, _)| table + 1).max();
+        let count = own.expect("L1 has paging");
+
+        let mut images = vec![[0_u8; 0x1000]; count];
+        let mut put = |table: usize, offset: usize, value: u64| {
+            let bytes = tables::entry_bytes(mode) as usize;
+            images[table][offset..offset + bytes].copy_from_slice(&value.to_le_bytes()[..bytes]);
+        };
+        let places: Vec<_> = (0..count).map(TablePlace::low).collect();
+        for link in guest_tables::links(table_use, self.arena, &places) {
+            let table = self.arena.table_at(link.at).expect("links are in the arena's tables");
+            put(table, (link.at & 0xfff) as usize, link.value);
+        }
+        if mode == PagingMode::Pae {
+            for table in 1..count {
+                let pdpte = self.arena.table(table) | EntryBits::P.bits();
+                put(0, 8 * (table - 1), pdpte);
+            }
+        }
+
+        for (index, image) in images.iter().enumerate() {
+            memory.write(self.arena.table_image(index), image);
+        }
+        count
+    }
+}
