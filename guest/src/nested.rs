@@ -9,39 +9,39 @@
 //! ```text
 //! offset in the arena             contents
 //! 0x0c_0000                       control blocks, one page for each lane
-//! 0x14_0000                       nested tables: of L2's paging, and of the second level
-//! 0x17_0000                       the host's copies of them
-//! 0x1a_0000                       the code page of L2, and the host's copy of it
-//! 0x1a_2000                       what the processor saves L1's state in (SVM)
-//! 0x1a_3000                       permission maps, which intercept every port and every MSR (SVM)
-//! 0x1a_6000                       the VMXON region, the VMCS (VMX)
+//! 0x0f_0000                       nested tables: of L2's paging, and of the second level
+//! 0x16_8000                       the host's copies of them
+//! 0x1e_0000                       the code page of L2, and the host's copy of it
+//! 0x1e_2000                       what the processor saves L1's state in (SVM)
+//! 0x1e_3000                       permission maps, which intercept every port and every MSR (SVM)
+//! 0x1e_6000                       the VMXON region, the VMCS (VMX)
 //! ```
 
 use crate::layout::Arena;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Maximum number of lanes of a nested batch.
-pub const LANES: usize = 128;
+pub const LANES: usize = 48;
 /// Number of nested tables in an arena.
-pub const TABLES: usize = 48;
+pub const TABLES: usize = 120;
 
 const CONTROL_BLOCKS: u64 = 0xc_0000;
-const NESTED_TABLES: u64 = 0x14_0000;
-const IMAGES: u64 = 0x17_0000;
-const CODE: u64 = 0x1a_0000;
-const CODE_IMAGE: u64 = 0x1a_1000;
+const NESTED_TABLES: u64 = 0xf_0000;
+const IMAGES: u64 = 0x16_8000;
+const CODE: u64 = 0x1e_0000;
+const CODE_IMAGE: u64 = 0x1e_1000;
 
 /// The distance from an arena's address to the page in which SVM saves the host's state.
-pub const HOST_SAVE_AREA: u64 = 0x1a_2000;
+pub const HOST_SAVE_AREA: u64 = 0x1e_2000;
 /// The distance to the permission maps of SVM: that of ports, which has [`PERMISSION_BYTES`], and that of MSRs
 /// in the same memory.
-pub const PERMISSION_MAPS: u64 = 0x1a_3000;
+pub const PERMISSION_MAPS: u64 = 0x1e_3000;
 /// Size of the permission maps in bytes.
 pub const PERMISSION_BYTES: u64 = 0x3000;
 /// The distance to the VMXON region.
-pub const VMXON_REGION: u64 = 0x1a_6000;
+pub const VMXON_REGION: u64 = 0x1e_6000;
 /// The distance to the VMCS.
-pub const VMCS: u64 = 0x1a_7000;
+pub const VMCS: u64 = 0x1e_7000;
 
 /// With what ring 0 runs guests of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,7 +165,7 @@ impl Arena {
     /// use crosswalk_guest::layout::Arena;
     /// let arena = Arena::ALL[1];
     /// assert_eq!(arena.nested_table_at(arena.nested_table(3) + 0xff8), Some(3));
-    /// assert_eq!(arena.nested_table_at(arena.nested_table(48)), None);
+    /// assert_eq!(arena.nested_table_at(arena.nested_table(120)), None);
     /// ```
     pub const fn nested_table_at(self, address: u64) -> Option<usize> {
         let Some(offset) = address.checked_sub(self.nested_table(0)) else { return None };
@@ -197,7 +197,7 @@ mod tests {
     use std::vec::Vec;
 
     /// The end of what a nested batch uses of an arena.
-    const END: u64 = 0x1a_8000;
+    const END: u64 = 0x1e_8000;
 
     #[test]
     fn no_part_of_an_arena_overlaps_another() {

@@ -2,6 +2,7 @@
 
 use super::command::WalkerCommand;
 use crate::walker::WalkerSpec;
+use crosswalk_nested::mutants::{self, NestedMutant};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -14,6 +15,8 @@ pub enum Predictor {
     BuiltIn(WalkerSpec),
     /// A program that speaks the walker protocol.
     Program(WalkerCommand),
+    /// A walker of nested paging with one known mistake.
+    Nested(&'static NestedMutant),
 }
 
 impl Predictor {
@@ -22,7 +25,7 @@ impl Predictor {
     pub const fn judge(&self) -> WalkerSpec {
         match self {
             Self::BuiltIn(walker) => *walker,
-            Self::Program(_) => WalkerSpec::Reference,
+            Self::Program(_) | Self::Nested(_) => WalkerSpec::Reference,
         }
     }
 
@@ -36,6 +39,9 @@ impl FromStr for Predictor {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(mutant) = text.strip_prefix("mutant:").and_then(mutants::by_id) {
+            return Ok(Self::Nested(mutant));
+        }
         match text.strip_prefix("cmd:") {
             Some(command) => command.parse().map(Self::Program),
             None => text.parse().map(Self::BuiltIn).map_err(|error: String| {
@@ -50,6 +56,7 @@ impl fmt::Display for Predictor {
         match self {
             Self::BuiltIn(walker) => walker.fmt(f),
             Self::Program(command) => write!(f, "cmd:{command}"),
+            Self::Nested(mutant) => write!(f, "mutant:{}", mutant.id),
         }
     }
 }

@@ -75,10 +75,16 @@ fn subjects(arguments: &ConformanceArguments) -> Result<Vec<Subject>, Failure> {
         subjects.extend(adapters(&program, &jail)?);
     }
 
-    subjects.extend(arguments.walker.iter().map(|walker| match walker {
-        Predictor::BuiltIn(walker) => Subject::built_in(*walker),
-        Predictor::Program(command) => Subject::program(command, &jail),
-    }));
+    for walker in &arguments.walker {
+        subjects.push(match walker {
+            Predictor::BuiltIn(walker) => Subject::built_in(*walker),
+            Predictor::Program(command) => Subject::program(command, &jail),
+            Predictor::Nested(mutant) => {
+                let problem = format!("--walker: mutant:{} is one of nested paging", mutant.id);
+                return Err(Failure::Input(problem));
+            }
+        });
+    }
 
     Ok(subjects)
 }

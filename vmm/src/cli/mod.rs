@@ -34,6 +34,7 @@ mod jail;
 mod live_socket;
 mod machine;
 mod modes;
+mod nested_cases;
 mod number;
 mod output;
 mod output_arguments;

@@ -52,6 +52,37 @@ impl CampaignBar {
     }
 }
 
+/// The bar of a run that counts cases.
+pub(super) struct CaseBar {
+    bar: ProgressBar,
+    cases: Option<u64>,
+    time: Option<Duration>,
+}
+
+impl CaseBar {
+    /// A bar for a run that ends after a time or, without one, after a number of cases.
+    pub(super) fn start(cases: Option<u64>, time: Option<Duration>) -> Self {
+        let length = time.map_or(cases.unwrap_or(0), |time| time.as_millis() as u64);
+        Self { bar: bar(length, "{bar:20} {percent:>3}%  {wide_msg}"), cases, time }
+    }
+
+    /// Shows how far the run is.
+    pub(super) fn show(&self, cases: u64, diverged: u64, unknown: u64) {
+        let elapsed = self.bar.elapsed();
+        self.bar.set_position(match self.time {
+            None => cases,
+            Some(time) => elapsed.min(time).as_millis() as u64,
+        });
+        let pace = pace(cases, elapsed, self.cases, self.time);
+        let message = format!("{} cases, {pace}{}", HumanCount(cases), differ(diverged, unknown));
+        self.bar.set_message(message);
+    }
+
+    pub(super) fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
 /// Cases a second, and the time that is left.
 fn pace(cases: u64, elapsed: Duration, of: Option<u64>, time: Option<Duration>) -> String {
     let seconds = elapsed.as_secs_f64();

@@ -49,6 +49,7 @@ pub const SCHEMAS: &[DocumentSchema] = schemas! {
     "maps-check": "maps --check",
     "maps-tree": "maps --tree",
     "mutants": "mutants",
+    "nested": "check --nested",
     "record": "record",
     "rmap": "rmap",
     "rules": "rules",

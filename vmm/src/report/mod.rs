@@ -19,6 +19,7 @@ mod jail;
 mod machine;
 pub mod machines;
 pub mod mutants;
+pub mod nested;
 pub mod rules;
 pub mod run;
 pub mod scenario;

@@ -17,6 +17,7 @@ use super::inspect::tree::json::TreeDocument;
 use super::inspect::walk::WalkDocument;
 use super::machines::json::MachinesDocument;
 use super::mutants::MutantsDocument;
+use super::nested::NestedDocument;
 use super::rules::RulesDocument;
 use super::run::json::RunDocument;
 use super::run::side_by_side::SideBySideDocument;
@@ -49,6 +50,7 @@ fn all() -> Vec<(&'static str, Value)> {
         ("maps-check", schema_of::<MonitorDocument<'_>>("maps-check")),
         ("maps-tree", schema_of::<TreeDocument<'_>>("maps-tree")),
         ("mutants", schema_of::<MutantsDocument<'_>>("mutants")),
+        ("nested", schema_of::<NestedDocument<'_>>("nested")),
         ("record", schema_of::<RecordDocument<'_>>("record")),
         ("rmap", schema_of::<ReverseDocument<'_>>("rmap")),
         ("rules", schema_of::<RulesDocument<'_>>("rules")),

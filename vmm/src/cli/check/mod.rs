@@ -4,11 +4,13 @@ mod accept;
 mod booted;
 mod finished;
 mod given;
+mod nested;
 mod session;
 mod side_by_side;
 
 use super::failure::Failure;
 use super::machine::{MachineArguments, MachineChoice, MachineKind};
+use super::nested_cases::is_nested;
 use super::number::{parse_count, parse_seed};
 use super::output_arguments::OutputArguments;
 use super::publish::publish;
@@ -72,6 +74,9 @@ pub(super) struct CheckArguments {
     /// Forgive the known findings in this file, if it exists, and add what this run finds to it
     #[arg(long, value_name = "FILE", conflicts_with_all = ["known", "resume"])]
     update_known: Option<PathBuf>,
+    /// Run cases of nested paging instead (NPT, EPT): the accesses of a guest in the guest, through the tables of both
+    #[arg(long)]
+    nested: bool,
     /// Stop at the first divergence that is not forgiven
     #[arg(long)]
     fail_fast: bool,
@@ -96,6 +101,10 @@ pub(super) struct CheckArguments {
 
 pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
     arguments.check_update_known()?;
+    if arguments.nested {
+        return nested::run(arguments);
+    }
+    arguments.check_one_dimension()?;
     if !arguments.cases_given.is_empty() {
         return given::run(arguments);
     }
@@ -160,6 +169,19 @@ fn replay_instead(why: &str, arguments: &CheckArguments) -> Result<ExitCode, Fai
 }
 
 impl CheckArguments {
+    /// Refuses what is of nested paging.
+    fn check_one_dimension(&self) -> Result<(), Failure> {
+        if let Predictor::Nested(mutant) = &self.walker {
+            let problem =
+                format!("--walker: mutant:{} is one of nested paging: --nested", mutant.id);
+            return Err(Failure::Input(problem));
+        }
+        match self.cases_given.iter().find(|case| is_nested(case)) {
+            Some(_) => Err(Failure::Input("a case of nested paging was given: --nested".into())),
+            None => Ok(()),
+        }
+    }
+
     /// The first option that says which cases are generated, or for how long, if there is one.
     fn first_option_of_generators(&self) -> Option<&'static str> {
         [

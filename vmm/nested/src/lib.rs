@@ -1,0 +1,30 @@
+//! Nested paging: the accesses of a guest in a guest, through its own tables and those of the hypervisor (NPT, EPT).
+//!
+//! - [`NestedCase`] is what is tried; its text form is JSON;
+//! - [`generate`]: where cases come from;
+//! - [`batch`]: how a machine runs them, many at once;
+//! - [`observation`]: what it did;
+//! - [`walker`]: who predicts; [`mutants`] are walkers with one mistake each;
+//! - [`verdict`]: a prediction compared with what was seen, field by field;
+//! - [`known`]: what machines are known to do wrong, as data;
+//! - [`campaign`]: a run, from the generator to the counts and findings.
+#![forbid(unsafe_code)]
+
+pub mod batch;
+pub mod campaign;
+mod case;
+pub mod generate;
+pub mod known;
+pub mod mutants;
+pub mod observation;
+mod places;
+mod quirks;
+mod shrink;
+pub mod stubs;
+mod text;
+pub mod verdict;
+pub mod walker;
+
+pub use case::{CaseMemory, NestedCase, Step};
+pub use shrink::run_alone;
+pub use text::NestedCaseError;

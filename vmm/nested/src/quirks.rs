@@ -1,0 +1,251 @@
+//! The deviations of machines at hand. Each is one known finding; they can be combined, as a machine has several.
+
+use crate::case::{CaseMemory, NestedCase, Step};
+use crate::walker::{Deciding, NestedWalker};
+use bitflags::bitflags;
+use mmu_core::nested::{
+    AnyRule, Dimension, EntryReference, NestedAccess, NestedAlternative, NestedEnd, NestedMmu,
+    NestedPrediction, NestedReference, NestedSemantics, NestedUpdate, Purpose, SecondFault,
+    SecondLevel,
+};
+use mmu_core::x86::fault::PageFaultCode;
+use mmu_core::x86::format::{EntryBits, EntryKind, Level};
+use mmu_core::x86::semantics::EntryError;
+use mmu_core::{Access, AccessKind, PagingMode, PhysAddr, Rule};
+
+bitflags! {
+    /// Deviations of machines.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub(crate) struct Quirks: u32 {
+        /// A page fault of the guest by a reserved bit does not report P.
+        const GUEST_RSVD_WITHOUT_P = 1 << 0;
+        /// A read-modify-write is a load first.
+        const RMW_LOADS_FIRST = 1 << 1;
+        /// A nested page fault by a reserved bit does not report P.
+        const NESTED_RSVD_WITHOUT_P = 1 << 2;
+        /// G is accepted in the upper entries of the second level.
+        const NESTED_UPPER_GLOBAL = 1 << 3;
+        /// The low reserved bits of PAE's PDPTEs are accepted in the second level.
+        const NESTED_PDPTE_LOW_BITS = 1 << 4;
+        /// A and D of the guest are written through a page that the second level does not let write.
+        const EPT_UNCHECKED_FLAGS = 1 << 5;
+        /// An access to a guest's table is reported as a write alone.
+        const EPT_TABLE_REPORTS_WRITE = 1 << 6;
+        /// PAE's PDPTEs of the guest are walked like table entries: A is set in them, and their low reserved bits are
+        /// free.
+        const GUEST_LOOSE_PDPTES = 1 << 7;
+        /// A of a PDPTE that maps 1 GiB is set before its alignment bits and the rights are checked, in either
+        /// dimension.
+        const EARLY_ACCESSED_1GB = 1 << 8;
+    }
+}
+
+impl Quirks {
+    /// The name in files of known findings.
+    pub(crate) fn by_written_name(name: &str) -> Option<Self> {
+        Self::from_name(&name.to_uppercase().replace('-', "_"))
+    }
+}
+
+/// The reference with deviations.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Quirked(pub(crate) Quirks);
+
+impl NestedWalker for Quirked {
+    fn predict_step(
+        &self,
+        case: &NestedCase,
+        memory: &CaseMemory<'_>,
+        step: &Step,
+    ) -> Option<NestedPrediction> {
+        let mut memory = memory.clone();
+        let pdptes = self.loose_pdptes(case, &mut memory, step);
+        let mut prediction = Deciding(*self).predict_step(case, &memory, step)?;
+
+        if self.0.contains(Quirks::RMW_LOADS_FIRST)
+            && step.access().kind == AccessKind::ReadModifyWrite
+        {
+            prediction = self.load_first(case, &memory, step, prediction)?;
+        }
+        for update in pdptes {
+            touch(&mut prediction, update);
+        }
+        if self.0.contains(Quirks::EARLY_ACCESSED_1GB) {
+            for update in self.early_accessed(case, &memory, step) {
+                touch(&mut prediction, update);
+            }
+        }
+        if self.0.contains(Quirks::GUEST_RSVD_WITHOUT_P) {
+            for alternative in &mut prediction.alternatives {
+                if let NestedEnd::Fault(fault) = &mut alternative.end
+                    && fault.error_code & PageFaultCode::RSVD.bits() != 0
+                {
+                    fault.error_code &= !PageFaultCode::P.bits();
+                }
+            }
+        }
+        Some(prediction)
+    }
+}
+
+impl Quirked {
+    /// What a read-modify-write does that is a load, and then a store.
+    fn load_first(
+        self,
+        case: &NestedCase,
+        memory: &CaseMemory<'_>,
+        step: &Step,
+        stored: NestedPrediction,
+    ) -> Option<NestedPrediction> {
+        let load = Access { kind: AccessKind::Read, ..*step.access() };
+        let loaded = Deciding(self).predict_step(case, memory, &Step::Access(load))?;
+        let completes = |way: &&NestedAlternative| matches!(way.end, NestedEnd::Translated(_));
+        let Some(first) = loaded.alternatives.iter().find(completes) else { return Some(loaded) };
+
+        // What the load has set stays set if the store fails.
+        let mut both = stored;
+        for way in &mut both.alternatives {
+            for update in &first.updates {
+                match way.updates.iter_mut().find(|known| known.at == update.at) {
+                    Some(known) => known.must_set |= update.must_set,
+                    None => way.updates.push(*update),
+                }
+            }
+        }
+        Some(both)
+    }
+
+    /// Hides the low reserved bits of the guest's PDPTEs, and returns what becomes of the one that the walk goes
+    /// through.
+    fn loose_pdptes(
+        self,
+        case: &NestedCase,
+        memory: &mut CaseMemory<'_>,
+        step: &Step,
+    ) -> Vec<NestedUpdate> {
+        /// Bits 8:5 and 2:1.
+        const LOW_RESERVED: u64 = 0x1e6;
+
+        if !self.0.contains(Quirks::GUEST_LOOSE_PDPTES) || case.mode() != PagingMode::Pae {
+            return Vec::new();
+        }
+        let mut updates = Vec::new();
+        for reference in self.references(case, memory, step) {
+            let is_pdpte = reference.dimension == Dimension::Guest && !reference.level.has_flags;
+            let is_passed = match reference.error {
+                None => true,
+                Some(EntryError::Reserved(bits)) => bits & !LOW_RESERVED == 0,
+                Some(EntryError::NotPresent) => false,
+            };
+            if is_pdpte
+                && is_passed
+                && let Some(at) = reference.at
+            {
+                memory.hide(at, LOW_RESERVED);
+                updates.push(accessed(&reference, at));
+            }
+        }
+        updates
+    }
+
+    /// What becomes of the PDPTEs that map 1 GiB.
+    fn early_accessed(
+        self,
+        case: &NestedCase,
+        memory: &CaseMemory<'_>,
+        step: &Step,
+    ) -> Vec<NestedUpdate> {
+        /// Bits 29:13.
+        const ALIGNMENT: u64 = 0x3fff_e000;
+
+        let references = self.references(case, memory, step).into_iter();
+        let large = references.filter(|reference| {
+            let maps_1gb = reference.kind == EntryKind::Leaf && reference.level.shift == 30;
+            let is_passed = match reference.error {
+                None => true,
+                Some(EntryError::Reserved(bits)) => bits & !ALIGNMENT == 0,
+                Some(EntryError::NotPresent) => false,
+            };
+            maps_1gb && is_passed
+        });
+        large.filter_map(|reference| Some(accessed(&reference, reference.at?))).collect()
+    }
+
+    fn references(
+        self,
+        case: &NestedCase,
+        memory: &CaseMemory<'_>,
+        step: &Step,
+    ) -> Vec<EntryReference> {
+        let mmu = NestedMmu::with_semantics(self, case.guest, case.second, case.profile);
+        mmu.walk(memory, step.access()).map_or_else(|_| Vec::new(), |walk| walk.references)
+    }
+}
+
+/// A is set in an entry.
+fn accessed(reference: &EntryReference, at: PhysAddr) -> NestedUpdate {
+    NestedUpdate {
+        dimension: reference.dimension,
+        at,
+        bytes: 8,
+        level: reference.level,
+        before: reference.entry,
+        must_set: EntryBits::A.bits(),
+        may_set: 0,
+        open_by: AnyRule::Paging(Rule::Ad1),
+    }
+}
+
+/// Adds an update to every alternative.
+fn touch(prediction: &mut NestedPrediction, update: NestedUpdate) {
+    for way in &mut prediction.alternatives {
+        match way.updates.iter_mut().find(|known| known.at == update.at) {
+            Some(known) => {
+                known.must_set |= update.must_set;
+                known.before = update.before;
+            }
+            None => way.updates.push(update),
+        }
+    }
+}
+
+impl NestedSemantics for Quirked {
+    fn reserved_bits(
+        &self,
+        _second: &SecondLevel,
+        level: &Level,
+        _kind: EntryKind,
+        by_manual: u64,
+    ) -> u64 {
+        let mut reserved = by_manual;
+        if self.0.contains(Quirks::NESTED_UPPER_GLOBAL) && level.number >= 4 {
+            reserved &= !EntryBits::G.bits();
+        }
+        if self.0.contains(Quirks::NESTED_PDPTE_LOW_BITS) && !level.has_flags {
+            reserved &= !0x22;
+        }
+        reserved
+    }
+
+    fn nested_fault_code(&self, fault: SecondFault, access: &NestedAccess) -> PageFaultCode {
+        let mut code = NestedReference.nested_fault_code(fault, access);
+        if self.0.contains(Quirks::NESTED_RSVD_WITHOUT_P) && code.contains(PageFaultCode::RSVD) {
+            code -= PageFaultCode::P;
+        }
+        code
+    }
+
+    fn checks_flag_writes(&self) -> bool {
+        !self.0.contains(Quirks::EPT_UNCHECKED_FLAGS)
+    }
+
+    fn qualification_of_access(&self, access: &NestedAccess) -> u64 {
+        let by_manual = NestedReference.qualification_of_access(access);
+        let is_table = access.purpose == Purpose::Table;
+        if self.0.contains(Quirks::EPT_TABLE_REPORTS_WRITE) && is_table && by_manual == 3 {
+            2
+        } else {
+            by_manual
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Makes the example of a finding as plain as it can be: every entry that need not be unusual is made usual, as long as
+//! the machine still shows the same.
+
+use crate::NestedCase;
+use crate::batch;
+use crate::campaign::{Judge, NestedFinding, Signature};
+use crate::generate::CaseBatch;
+use crate::observation::NestedAttempt;
+use crate::verdict::{Difference, NestedVerdict, judge_prediction};
+use crate::walker::predict;
+use crosswalk_case::TableEntry;
+use crosswalk_machine::{Machine, MachineError};
+use mmu_core::nested::SecondLevel;
+use mmu_core::x86::format::EntryBits;
+
+/// How often an example is run to see whether it always shows the finding.
+const RUNS: u32 = 10;
+
+/// Shrinks the example of a finding.
+pub(crate) fn shrink(
+    judge: Judge<'_>,
+    machine: &mut dyn Machine,
+    signature: &Signature,
+    finding: &mut NestedFinding,
+) -> Result<(), MachineError> {
+    let mut smallest = finding.example.clone();
+    for simpler in simpler_values(&smallest) {
+        let mut candidate = smallest.clone();
+        simpler.apply(&mut candidate);
+        if candidate != smallest && shows(judge, machine, signature, &candidate)?.is_some() {
+            smallest = candidate;
+        }
+    }
+
+    let mut shown = 0;
+    for _ in 0..RUNS {
+        if let Some((expected, differences)) = shows(judge, machine, signature, &smallest)? {
+            shown += 1;
+            finding.expected = expected;
+            finding.differences = differences;
+        }
+    }
+    finding.shows = Some((shown, RUNS));
+    finding.example = smallest;
+    Ok(())
+}
+
+/// A change that makes a case plainer.
+struct Simpler {
+    is_guest: bool,
+    index: usize,
+    keep: u64,
+    set: u64,
+}
+
+impl Simpler {
+    fn apply(&self, case: &mut NestedCase) {
+        let entries =
+            if self.is_guest { &mut case.guest_entries } else { &mut case.nested_entries };
+        if let Some(TableEntry { value, .. }) = entries.get_mut(self.index) {
+            *value = *value & self.keep | self.set;
+        }
+    }
+}
+
+/// For each entry: the value with only address and rights, then single bits.
+fn simpler_values(case: &NestedCase) -> Vec<Simpler> {
+    let is_ept = matches!(case.second, SecondLevel::Ept(_));
+    let mut all = Vec::new();
+    for (is_guest, entries) in [(true, &case.guest_entries), (false, &case.nested_entries)] {
+        let rights = if is_ept && !is_guest { 0x7 } else { 0x7 };
+        let keep = EntryBits::ADDRESS | EntryBits::PS.bits() | if is_ept { 0x438 } else { 0 };
+        for (index, entry) in entries.iter().enumerate() {
+            if entry.value & 0x7 != 0 && (is_guest || entry.value & rights != 0x1) {
+                all.push(Simpler { is_guest, index, keep, set: rights });
+            }
+            all.push(Simpler { is_guest, index, keep: !0, set: rights });
+            for bit in [5, 6, 8, 9, 63] {
+                all.push(Simpler { is_guest, index, keep: !(1 << bit), set: 0 });
+            }
+        }
+    }
+    all
+}
+
+/// Runs a case alone, and returns what differs if that has the signature.
+fn shows(
+    judge: Judge<'_>,
+    machine: &mut dyn Machine,
+    signature: &Signature,
+    case: &NestedCase,
+) -> Result<Option<(String, Vec<Difference>)>, MachineError> {
+    let Some(attempt) = run_alone(case, machine, judge.provenance)? else { return Ok(None) };
+    let NestedVerdict::Diverge { expected, differences } =
+        judge_prediction(case, &predict(judge.walker, case), &attempt)
+    else {
+        return Ok(None);
+    };
+    let known = judge.known.recognize(case, &attempt);
+    let found = Signature::of(&expected.end, &attempt, &differences, known);
+    Ok((found == *signature).then(|| (expected.to_string(), differences)))
+}
+
+/// Runs one case; `None` if its tables are in no arena.
+///
+/// # Errors
+/// If the guest or the machine fails.
+pub fn run_alone(
+    case: &NestedCase,
+    machine: &mut dyn Machine,
+    provenance: crosswalk_case::observation::Provenance,
+) -> Result<Option<NestedAttempt>, MachineError> {
+    let Some(arena) = batch::arena_of(case) else { return Ok(None) };
+    let alone = CaseBatch { arena, first: 0, cases: vec![case.clone()] };
+    Ok(batch::run(&alone, machine, provenance)?.pop())
+}

@@ -1,0 +1,157 @@
+//! Who predicts a case: the reference of mmu-core, or one with a mistake.
+
+use crate::case::{CaseMemory, NestedCase, Step};
+use mmu_core::AccessKind;
+use mmu_core::nested::{
+    AnyRule, NestedAlternative, NestedEnd, NestedMmu, NestedPrediction, NestedReference,
+    NestedSemantics, NestedUpdate,
+};
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// What predicts the outcomes of a case.
+pub trait NestedWalker: Sync {
+    /// The outcomes of one step, with tables that are as `memory` says. `None` if it leads to what is not known.
+    fn predict_step(
+        &self,
+        case: &NestedCase,
+        memory: &CaseMemory<'_>,
+        step: &Step,
+    ) -> Option<NestedPrediction>;
+}
+
+/// A walker that decides as these semantics do.
+#[derive(Clone, Copy, Debug)]
+pub struct Deciding<S>(pub S);
+
+impl<S: NestedSemantics + Sync> NestedWalker for Deciding<S> {
+    fn predict_step(
+        &self,
+        case: &NestedCase,
+        memory: &CaseMemory<'_>,
+        step: &Step,
+    ) -> Option<NestedPrediction> {
+        let mmu = NestedMmu::with_semantics(self.0, case.guest, case.second, case.profile);
+        mmu.predict(memory, step.access()).ok()
+    }
+}
+
+/// What the manuals say.
+pub const REFERENCE: Deciding<NestedReference> = Deciding(NestedReference);
+
+/// One way in which a case may end.
+#[derive(Clone, Debug)]
+pub struct CaseAlternative {
+    /// The number of the step that ended it: 0 or 1.
+    pub step: usize,
+    /// How that step ended.
+    pub end: NestedEnd,
+    /// How the access itself ended, if it completed.
+    pub access: Option<NestedEnd>,
+    /// What becomes of the entries.
+    pub updates: Vec<NestedUpdate>,
+    /// If a rule leaves a choice: the rule, and its member.
+    pub choice: Option<(AnyRule, &'static str)>,
+}
+
+/// Every outcome of a case that is allowed.
+#[derive(Clone, Debug, Default)]
+pub struct CasePrediction {
+    /// The outcomes, the likeliest first.
+    pub alternatives: Vec<CaseAlternative>,
+    /// The rules that decided.
+    pub rules: BTreeSet<AnyRule>,
+}
+
+/// Predicts a whole case; nothing if it leads to memory of which nothing is known.
+pub fn predict(walker: &dyn NestedWalker, case: &NestedCase) -> CasePrediction {
+    let steps = case.steps();
+    let mut prediction = CasePrediction::default();
+    let memory = case.memory();
+    let Some(first) = walker.predict_step(case, &memory, &steps[0]) else { return prediction };
+    add_rules(&mut prediction, &first);
+
+    for alternative in &first.alternatives {
+        if !matches!(alternative.end, NestedEnd::Translated(_)) {
+            prediction.alternatives.push(whole(0, &steps, alternative, Vec::new()));
+            continue;
+        }
+
+        // The second step finds what the first one has set.
+        let mut memory = case.memory();
+        let updates: Vec<NestedUpdate> = alternative.updates.iter().copied().collect();
+        for update in &updates {
+            memory.set(update.at, update.must_set);
+        }
+        let Some(second) = walker.predict_step(case, &memory, &steps[1]) else { continue };
+        add_rules(&mut prediction, &second);
+        for next in &second.alternatives {
+            let mut together = whole(1, &steps, next, updates.clone());
+            if let Step::Access(_) = steps[0] {
+                together.access = Some(alternative.end.clone());
+            }
+            together.choice = together.choice.or(alternative.choice);
+            prediction.alternatives.push(together);
+        }
+    }
+    prediction
+}
+
+fn whole(
+    step: usize,
+    steps: &[Step; 2],
+    alternative: &NestedAlternative,
+    mut updates: Vec<NestedUpdate>,
+) -> CaseAlternative {
+    for update in &alternative.updates {
+        match updates.iter_mut().find(|known| known.at == update.at) {
+            Some(known) => {
+                known.must_set |= update.must_set;
+                known.may_set |= update.may_set;
+            }
+            None => updates.push(*update),
+        }
+    }
+    let is_access = matches!(steps[step], Step::Access(_));
+    CaseAlternative {
+        step,
+        end: alternative.end.clone(),
+        access: is_access.then(|| alternative.end.clone()),
+        updates,
+        choice: alternative.choice,
+    }
+}
+
+fn add_rules(prediction: &mut CasePrediction, step: &NestedPrediction) {
+    prediction.rules.extend(step.rules.iter().map(AnyRule::Paging));
+    prediction.rules.extend(step.nested_rules.iter().map(AnyRule::Nested));
+}
+
+/// Whether the reference predicts anything, and every access that may complete is to the two frames from `first` on.
+pub(crate) fn ends_within(case: &NestedCase, first: u64) -> bool {
+    const FRAMES: u64 = 0x2000;
+
+    let prediction = predict(&REFERENCE, case);
+    let code = case.access.kind == AccessKind::Fetch;
+    !prediction.alternatives.is_empty()
+        && prediction.alternatives.iter().all(|alternative| {
+            let Some(NestedEnd::Translated(spans)) = &alternative.access else { return true };
+            spans.iter().all(|span| {
+                let at = span.address.get();
+                let is_inside = (first..first + FRAMES).contains(&at);
+                is_inside
+                    && (!code
+                        || crosswalk_guest::contents::is_code(
+                            at & 0xfff,
+                            span.len,
+                            crate::batch::code_of(case),
+                        ))
+            })
+        })
+}
+
+impl fmt::Display for CaseAlternative {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.end)
+    }
+}

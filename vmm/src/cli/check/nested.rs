@@ -1,0 +1,278 @@
+//! `check --nested`: cases of nested paging, on a machine that runs a guest in its guest.
+
+use super::CheckArguments;
+use crate::campaign::known::KnownSource;
+use crate::campaign::predictor::Predictor;
+use crate::cli::failure::Failure;
+use crate::cli::machine::{MachineKind, OpenedMachine};
+use crate::cli::nested_cases::{known_of, provenance_of, read_nested};
+use crate::cli::output::print_beside_verdict;
+use crate::cli::output_arguments::Format;
+use crate::cli::progress::CaseBar;
+use crate::cli::stop_flag::stop_flag;
+use crate::cli::time::DEFAULT_TIME;
+use crate::file;
+use crate::report::document::{Ending, VerdictWord};
+use crate::report::nested::{self, NestedFacts};
+use crosswalk_machine::Machine;
+use crosswalk_nested::campaign::{self, Judge, NestedTally, Plan};
+use crosswalk_nested::generate::{Generator, NestedName, Stream};
+use crosswalk_nested::known::KnownNested;
+use crosswalk_nested::walker::{NestedWalker, REFERENCE};
+use crosswalk_nested::{NestedCase, run_alone};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// The longest file of known findings that is read.
+const MAX_KNOWN_BYTES: u64 = 1 << 20;
+/// Number of cases on an emulator that boots an image, unless the user asks for another.
+const DEFAULT_BOOTED_CASES: u64 = 20_000;
+
+/// Runs `check --nested`.
+pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
+    arguments.check_nested()?;
+    let begin = Instant::now();
+    let walker = walker_of(&arguments.walker)?;
+    let seed = arguments.seed.unwrap_or_else(rand::random);
+
+    let (mut machine, why) = arguments.open_nested()?;
+    let known = known_findings(arguments, machine.as_ref())?;
+    let judge = Judge { walker, known: &known, provenance: provenance_of(machine.identity()) };
+    let (generator, seed) = match arguments.cases_given.as_slice() {
+        [] => (arguments.nested_generator().name(), Some(seed)),
+        _ => ("given", None),
+    };
+    if arguments.output.has_heading() {
+        let what = match seed {
+            Some(seed) => format!("{generator}, seed {seed}"),
+            None => format!("{} given", arguments.cases_given.len()),
+        };
+        let heading = nested::heading(machine.identity(), machine.capabilities(), &why, &what);
+        print_beside_verdict(&heading);
+    }
+
+    let (tally, complete) = match seed {
+        Some(seed) => run_generated(arguments, machine.as_mut(), judge, seed)?,
+        None => (run_given(arguments, machine.as_mut(), judge)?, true),
+    };
+    let facts = NestedFacts {
+        identity: machine.identity(),
+        capabilities: machine.capabilities(),
+        generator,
+        seed,
+        walker: &arguments.walker.to_string(),
+        known: &known,
+        complete,
+        seconds: begin.elapsed().as_secs_f64(),
+    };
+    Ok(report(arguments, &facts, &tally))
+}
+
+/// Runs the cases of a generator. Returns the counts, and whether everything was run.
+fn run_generated(
+    arguments: &CheckArguments,
+    machine: &mut dyn Machine,
+    judge: Judge<'_>,
+    seed: u64,
+) -> Result<(NestedTally, bool), Failure> {
+    let generator = arguments.nested_generator();
+    let stream = Stream::new(generator, seed, machine.capabilities())
+        .map_err(|why| Failure::machine(why.to_string()))?;
+    let is_booted = arguments.machine.boots_an_image();
+    let is_endless = arguments.cases.is_none() && generator != Generator::Exhaustive;
+    let plan = Plan {
+        stream,
+        judge,
+        cases: arguments.cases.or_else(|| is_booted.then_some(DEFAULT_BOOTED_CASES)),
+        time: match arguments.time {
+            Some(time) => Some(time),
+            None => (is_endless && !is_booted).then_some(DEFAULT_TIME),
+        },
+        fails_fast: arguments.fail_fast,
+    };
+
+    let stop = stop_flag()?;
+    let bar = CaseBar::start(plan.cases, plan.time);
+    let mut tally = campaign::run(&plan, machine, |tally| {
+        bar.show(tally.cases, tally.diverge, tally.unknown());
+        !stop.load(Ordering::Relaxed)
+    })?;
+    bar.end();
+
+    let complete = !stop.load(Ordering::Relaxed);
+    // What has booted an image runs each case once.
+    if complete && !is_booted {
+        campaign::examine(judge, machine, &mut tally)?;
+    }
+    Ok((tally, complete))
+}
+
+/// Runs the cases that the user gave.
+fn run_given(
+    arguments: &CheckArguments,
+    machine: &mut dyn Machine,
+    judge: Judge<'_>,
+) -> Result<NestedTally, Failure> {
+    let mut tally = NestedTally::default();
+    for (name, case) in given(arguments, machine)? {
+        let attempt = run_alone(&case, machine, judge.provenance)?;
+        let attempt = attempt.ok_or_else(|| {
+            let problem = "its tables are not in the memory of one batch";
+            Failure::Input(format!("{name}: {problem}"))
+        })?;
+        tally.add(judge, || name, &case, &attempt);
+    }
+    Ok(tally)
+}
+
+/// The cases of the command line, each with its name. Those of another processor become this one's.
+fn given(
+    arguments: &CheckArguments,
+    machine: &dyn Machine,
+) -> Result<Vec<(String, NestedCase)>, Failure> {
+    let mut cases = Vec::new();
+    for argument in &arguments.cases_given {
+        if argument.starts_with("nested:") {
+            let name: NestedName = argument.parse().map_err(Failure::Input)?;
+            let case = crate::cli::nested_cases::named(name, machine)?;
+            cases.push((argument.clone(), case));
+            continue;
+        }
+        for case in read_nested(argument)? {
+            let number = cases.len() + 1;
+            let profile = machine.capabilities().profile;
+            cases.push((format!("case {number}"), NestedCase { profile, ..case }));
+        }
+    }
+    Ok(cases)
+}
+
+fn report(arguments: &CheckArguments, facts: &NestedFacts<'_>, tally: &NestedTally) -> ExitCode {
+    let verdict = if nested::compared(tally) == 0 {
+        VerdictWord::NothingCompared
+    } else if tally.unknown() > 0 {
+        VerdictWord::Diverge
+    } else if facts.complete {
+        VerdictWord::Agree
+    } else {
+        VerdictWord::Incomplete
+    };
+    let ending = match verdict {
+        VerdictWord::Incomplete if arguments.output.allow_incomplete => Ending::ALLOWED_INCOMPLETE,
+        verdict => verdict.into(),
+    };
+
+    let is_json = arguments.output.format() == Format::Json;
+    crate::cli::output::finish(
+        is_json,
+        ending,
+        || nested::document(facts, tally),
+        || nested::summary(facts, tally, arguments.output.is_verbose()),
+    )
+}
+
+/// Who predicts.
+fn walker_of(predictor: &Predictor) -> Result<&'static dyn NestedWalker, Failure> {
+    match predictor {
+        Predictor::Nested(mutant) => Ok(mutant.walker),
+        predictor if predictor.is_reference() => Ok(&REFERENCE),
+        other => Err(Failure::Input(format!(
+            "--walker {other} predicts one dimension only: expected reference or a mutant of nested paging; \
+             `crosswalk mutants --nested` lists them"
+        ))),
+    }
+}
+
+fn known_findings(
+    arguments: &CheckArguments,
+    machine: &dyn Machine,
+) -> Result<KnownNested, Failure> {
+    match &arguments.known {
+        // A walker with a mistake is not forgiven what the machine does.
+        None if arguments.walker.is_reference() => Ok(known_of(machine.identity())),
+        None | Some(KnownSource::Shipped | KnownSource::Unforgiven) => Ok(KnownNested::nothing()),
+        Some(KnownSource::File(path)) => {
+            let problem = |error: String| Failure::Input(format!("{path}: {error}"));
+            let text = file::read_input(Path::new(path), MAX_KNOWN_BYTES)
+                .map_err(|error| problem(error.to_string()))?;
+            KnownNested::from_toml(&text).map_err(problem)
+        }
+    }
+}
+
+impl CheckArguments {
+    /// How cases are chosen.
+    const fn nested_generator(&self) -> Generator {
+        if self.exhaustive {
+            Generator::Exhaustive
+        } else if self.guided {
+            Generator::Guided
+        } else {
+            Generator::Random
+        }
+    }
+
+    /// Opens a machine that runs guests in its guest. One that boots an image has run the cases then.
+    fn open_nested(&self) -> Result<(Box<dyn Machine>, String), Failure> {
+        let is_automatic = self.machine == MachineKind::Auto;
+        let opened = self.options.open_only(self.machine)?;
+        if !is_automatic || opened.machine.capabilities().virtualization.is_ok() {
+            let OpenedMachine { machine, why } = opened;
+            return Ok((machine, why));
+        }
+        let OpenedMachine { machine, .. } = self.options.open_only(MachineKind::Qemu)?;
+        Ok((machine, "the KVM of this host runs no guests in its guest".into()))
+    }
+
+    /// Refuses what `--nested` would ignore.
+    fn check_nested(&self) -> Result<(), Failure> {
+        let ignored = [
+            (!self.mode.is_empty(), "--mode"),
+            (self.sequences.is_some(), "--sequences"),
+            (self.shard.is_some(), "--shard"),
+            (self.jobs.is_some(), "--jobs"),
+            (self.report.is_some(), "--report"),
+            (self.live.is_some(), "--live"),
+            (self.update_known.is_some(), "--update-known"),
+            (self.require_machine, "--require-machine"),
+        ];
+        let given = !self.cases_given.is_empty();
+        let of_generators = [
+            (given && self.seed.is_some(), "--seed"),
+            (given && self.cases.is_some(), "--cases"),
+            (given && self.time.is_some(), "--for"),
+            (given && self.guided, "--guided"),
+            (given && self.exhaustive, "--exhaustive"),
+        ];
+        let booted = self.machine.boots_an_image();
+        let of_batches = [
+            (booted && self.time.is_some(), "--for"),
+            (booted && given, "a case"),
+            (booted && self.fail_fast, "--fail-fast"),
+        ];
+
+        let find = |options: &[(bool, &'static str)]| {
+            options.iter().find_map(|(is_given, option)| is_given.then_some(*option))
+        };
+        if let Some(option) = find(&ignored) {
+            return Err(Failure::Input(format!("{option} is not for --nested")));
+        }
+        if let Some(option) = find(&of_generators) {
+            let problem = "is about cases that are generated: these are given";
+            return Err(Failure::Input(format!("{option} {problem}")));
+        }
+        if let Some(option) = find(&of_batches) {
+            let name = self.machine.name();
+            let problem = format!("{option} needs a machine that is given one batch after another");
+            return Err(Failure::Input(format!("{problem}: --machine {name} boots an image")));
+        }
+        if self.machine == MachineKind::Corpus {
+            return Err(Failure::Input(
+                "--nested needs a machine: the corpus has no such cases".into(),
+            ));
+        }
+        self.output.check_text_or_json("a run of nested cases")
+    }
+}

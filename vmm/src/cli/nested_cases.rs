@@ -1,0 +1,88 @@
+//! Cases of nested paging that the user gives, and what is known of the machine that runs them.
+
+use super::failure::Failure;
+use crate::file;
+use crosswalk_case::observation::Provenance;
+use crosswalk_machine::{Identity, Machine};
+use crosswalk_nested::NestedCase;
+use crosswalk_nested::generate::{NestedName, Stream};
+use crosswalk_nested::known::KnownNested;
+use serde_json::value::RawValue;
+use std::path::Path;
+
+/// The longest file of cases that is read.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// Whether an argument is a case of nested paging, or a file with one.
+pub(super) fn is_nested(argument: &str) -> bool {
+    if argument.starts_with("nested:") || argument.trim_start().starts_with('{') {
+        return argument.starts_with("nested:") || NestedCase::is_meant_by(argument);
+    }
+    let text = file::read_input(Path::new(argument), MAX_BYTES);
+    text.is_ok_and(|text| {
+        let first = serde_json::from_str::<Vec<Box<RawValue>>>(&text)
+            .ok()
+            .and_then(|cases| cases.into_iter().next());
+        first.map_or_else(
+            || NestedCase::is_meant_by(&text),
+            |first| NestedCase::is_meant_by(first.get()),
+        )
+    })
+}
+
+/// Reads cases: JSON, or a file with a case or an array of them.
+pub(super) fn read_nested(argument: &str) -> Result<Vec<NestedCase>, Failure> {
+    let (name, text) = if argument.trim_start().starts_with(['{', '[']) {
+        ("the case".to_owned(), argument.to_owned())
+    } else {
+        let path = Path::new(argument);
+        let name = file::input_name(path);
+        let text = file::read_input(path, MAX_BYTES)
+            .map_err(|error| Failure::Input(format!("{name}: cannot be read: {error}")))?;
+        (name, text)
+    };
+    let failure = |error: &dyn std::fmt::Display| Failure::Input(format!("{name}: {error}"));
+
+    if !text.trim_start().starts_with('[') {
+        return Ok(vec![NestedCase::from_json(&text).map_err(|error| failure(&error))?]);
+    }
+    let values: Vec<Box<RawValue>> =
+        serde_json::from_str(&text).map_err(|error| failure(&error))?;
+    if values.is_empty() {
+        return Err(failure(&"expected at least one case, found an empty array"));
+    }
+    (1..)
+        .zip(&values)
+        .map(|(number, value)| {
+            NestedCase::from_json(value.get())
+                .map_err(|error| failure(&format!("case {number}: {error}")))
+        })
+        .collect()
+}
+
+/// Makes a named case again, for this machine.
+pub(super) fn named(name: NestedName, machine: &dyn Machine) -> Result<NestedCase, Failure> {
+    let stream = Stream::new(name.generator, name.seed, machine.capabilities())
+        .map_err(|why| Failure::machine(why.to_string()))?;
+    let case = stream.case(name.index);
+    case.ok_or_else(|| Failure::Input(format!("{name}: there is no such index")))
+}
+
+/// What is known of nested paging on a machine.
+pub(super) fn known_of(machine: &Identity) -> KnownNested {
+    match machine.kind.as_str() {
+        "qemu" => KnownNested::of("tcg"),
+        kind => KnownNested::of(kind),
+    }
+}
+
+/// Who decides what a guest in the guest sees.
+pub(super) fn provenance_of(machine: &Identity) -> Provenance {
+    match machine.kind.as_str() {
+        "qemu" => Provenance::Tcg,
+        // KVM walks the tables of its guest's hypervisor, and builds tables of its own from them.
+        "kvm" => Provenance::KvmWalker,
+        "bochs" => Provenance::Emulator,
+        _ => Provenance::Unknown,
+    }
+}

@@ -1,0 +1,211 @@
+//! A run of nested cases as JSON.
+
+use super::NestedFacts;
+use crate::report::document::Document;
+use crate::report::machine::{MachineJson, machine};
+use crate::report::style::count::{Count, by_name};
+use crosswalk_case::Decimal;
+use crosswalk_nested::NestedCase;
+use crosswalk_nested::campaign::{NestedFinding, NestedTally, Signature};
+use crosswalk_nested::known::KnownNested;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// A run of nested cases: `check --nested`.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(in crate::report) struct NestedDocument<'r> {
+    /// The machine.
+    machine: MachineJson<'r>,
+    /// How the cases were chosen: `random`, `guided`, `exhaustive` or `given`.
+    generator: &'r str,
+    /// The seed of the cases, as a decimal string.
+    seed: Option<Decimal>,
+    /// Who predicts.
+    walker: &'r str,
+    /// Whether everything that was asked for was run.
+    complete: bool,
+    /// How long it took.
+    seconds: f64,
+    /// The number of cases, by what came of them.
+    totals: NestedTotalsJson,
+    /// The number of cases by how they ended on the machine.
+    ends: BTreeMap<&'static str, Count>,
+    /// The number of cases in which each rule decided.
+    rules: BTreeMap<&'static str, Count>,
+    /// What the machine chose where rules leave a choice.
+    choices: Vec<NestedChoiceJson>,
+    /// The number of cases that the machine could not run, by the reason.
+    unsupported: BTreeMap<String, Count>,
+    /// What differs, in groups.
+    findings: Vec<NestedFindingJson<'r>>,
+}
+
+impl Document for NestedDocument<'_> {
+    const SCHEMA: u32 = 1;
+}
+
+/// The number of cases, by what came of them.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct NestedTotalsJson {
+    /// All that were tried.
+    cases: Count,
+    /// Those on which machine and walker agree.
+    agree: Count,
+    /// Those on which they differ.
+    diverge: Count,
+    /// Those among them that known findings explain.
+    known: Count,
+    /// Those that the machine could not run.
+    unsupported: Count,
+    /// Those that lead where nothing is known, so that nothing was predicted.
+    unpredicted: Count,
+}
+
+/// What the machine chose where a rule leaves a choice.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct NestedChoiceJson {
+    /// The rule.
+    rule: &'static str,
+    /// What the machine did.
+    member: &'static str,
+    /// The number of cases.
+    cases: Count,
+}
+
+/// Divergences of one kind.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct NestedFindingJson<'r> {
+    /// The known findings that explain them; none if they are new.
+    known: Vec<NestedKnownJson<'r>>,
+    /// The number of cases.
+    cases: Count,
+    /// How they should end.
+    expected_end: &'static str,
+    /// How they ended.
+    seen_end: &'static str,
+    /// The name of the first of them.
+    name: String,
+    /// A case that shows them.
+    example: &'r NestedCase,
+    /// What is expected of it.
+    expected: &'r str,
+    /// Every field in which the machine differs.
+    differences: Vec<NestedDifferenceJson<'r>>,
+    /// How often the example showed it when it ran alone.
+    shows: Option<ShowsJson>,
+}
+
+/// A known finding.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct NestedKnownJson<'r> {
+    /// Its id.
+    id: &'r str,
+    /// What the machine does.
+    title: &'r str,
+    /// The rule that it concerns.
+    rule: &'r str,
+    /// What a manual says.
+    manual: &'r str,
+}
+
+/// A field that differs.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct NestedDifferenceJson<'r> {
+    /// The field.
+    field: &'static str,
+    /// The host-physical address, if it is a table entry.
+    address: Option<crosswalk_case::Hex>,
+    /// What was expected.
+    expected: &'r str,
+    /// What the machine did.
+    seen: &'r str,
+}
+
+/// How often a case showed a finding.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct ShowsJson {
+    /// So often.
+    shown: u32,
+    /// Of so many runs.
+    runs: u32,
+}
+
+/// The document of a run.
+pub fn document<'r>(facts: &NestedFacts<'r>, tally: &'r NestedTally) -> impl Document + 'r {
+    let unsupported: u64 = tally.unsupported.values().sum();
+    NestedDocument {
+        machine: machine(facts.identity, facts.capabilities),
+        generator: facts.generator,
+        seed: facts.seed.map(Decimal),
+        walker: facts.walker,
+        complete: facts.complete,
+        seconds: facts.seconds,
+        totals: NestedTotalsJson {
+            cases: tally.cases.into(),
+            agree: tally.agree.into(),
+            diverge: tally.diverge.into(),
+            known: tally.known.into(),
+            unsupported: unsupported.into(),
+            unpredicted: tally.unpredicted.into(),
+        },
+        ends: by_name(tally.ends.clone()),
+        rules: tally.rules.iter().map(|(rule, cases)| (rule.id(), (*cases).into())).collect(),
+        choices: tally
+            .choices
+            .iter()
+            .map(|((rule, member), cases)| NestedChoiceJson {
+                rule: rule.id(),
+                member,
+                cases: (*cases).into(),
+            })
+            .collect(),
+        unsupported: by_name(tally.unsupported.clone()),
+        findings: tally
+            .findings
+            .iter()
+            .map(|(signature, found)| finding(signature, found, facts.known))
+            .collect(),
+    }
+}
+
+fn finding<'r>(
+    signature: &'r Signature,
+    found: &'r NestedFinding,
+    known: &'r KnownNested,
+) -> NestedFindingJson<'r> {
+    let of_id = |id: &'r String| {
+        known.finding(id).map(|known| NestedKnownJson {
+            id,
+            title: &known.title,
+            rule: &known.rule,
+            manual: &known.manual,
+        })
+    };
+    NestedFindingJson {
+        known: signature.known.iter().filter_map(of_id).collect(),
+        cases: found.cases.into(),
+        expected_end: signature.expected,
+        seen_end: signature.seen,
+        name: found.name.clone(),
+        example: &found.example,
+        expected: &found.expected,
+        differences: found
+            .differences
+            .iter()
+            .map(|difference| NestedDifferenceJson {
+                field: difference.field.name(),
+                address: difference.at.map(crosswalk_case::Hex),
+                expected: &difference.expected,
+                seen: &difference.seen,
+            })
+            .collect(),
+        shows: found.shows.map(|(shown, runs)| ShowsJson { shown, runs }),
+    }
+}

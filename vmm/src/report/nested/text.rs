@@ -1,0 +1,140 @@
+//! A run of nested cases for people, in 80 columns.
+
+use super::{NestedFacts, compared};
+use crate::report::style::number::{cases, counted, with_commas};
+use crate::report::style::table::{line, new_table, trimmed};
+use crosswalk_machine::nested::Virtualization;
+use crosswalk_machine::{Capabilities, Identity};
+use crosswalk_nested::campaign::{NestedFinding, NestedTally, Signature};
+
+/// What is about to run.
+pub fn heading(identity: &Identity, capabilities: &Capabilities, why: &str, what: &str) -> String {
+    let second = match &capabilities.virtualization {
+        Ok(Virtualization::Svm { .. }) => "NPT".to_owned(),
+        Ok(Virtualization::Vmx(_)) => "EPT".to_owned(),
+        Err(why) => format!("none: {why}"),
+    };
+    let Identity { kind, flavour, beneath, version, cpu, .. } = identity;
+    let processor = version.as_ref().unwrap_or(cpu);
+
+    let mut text = String::new();
+    line(&mut text, &format!("machine   {kind} ({flavour}, beneath it {beneath}), {why}"));
+    line(&mut text, &format!("          {processor}, {}", of_width(capabilities)));
+    line(&mut text, &format!("second    {second}"));
+    line(&mut text, &format!("cases     {what}\n"));
+    text
+}
+
+fn of_width(capabilities: &Capabilities) -> String {
+    format!("MAXPHYADDR {}", capabilities.profile.physical_address_bits)
+}
+
+/// The result of a run.
+pub fn summary(facts: &NestedFacts<'_>, tally: &NestedTally, is_verbose: bool) -> String {
+    let mut text = String::new();
+    line(&mut text, &format!("{}\n", verdict(facts, tally)));
+
+    ends(&mut text, tally);
+    if is_verbose {
+        rules(&mut text, tally);
+    }
+    choices(&mut text, tally);
+    for (why, count) in &tally.unsupported {
+        line(&mut text, &format!("not run   {}: {why}", cases(*count)));
+    }
+    findings(&mut text, facts, tally);
+    line(&mut text, &verdict(facts, tally));
+    text
+}
+
+/// The result in a sentence, which is the first and the last line.
+fn verdict(facts: &NestedFacts<'_>, tally: &NestedTally) -> String {
+    let badge = if compared(tally) == 0 {
+        "NOTHING COMPARED"
+    } else if tally.unknown() > 0 {
+        "DIVERGE"
+    } else if facts.complete {
+        "AGREE"
+    } else {
+        "INCOMPLETE"
+    };
+    let seconds = facts.seconds;
+    let new = tally.findings.keys().filter(|signature| signature.known.is_empty()).count();
+    format!(
+        "{badge}  {} in {seconds:.1} s: {} agree, {} differ as known, {} differ in a new way ({}).",
+        cases(tally.cases),
+        with_commas(tally.agree),
+        with_commas(tally.known),
+        with_commas(tally.unknown()),
+        counted(new as u64, "finding"),
+    )
+}
+
+fn ends(text: &mut String, tally: &NestedTally) {
+    let mut table = new_table(&["end on the machine", "cases"]);
+    for (end, count) in &tally.ends {
+        table.add_row([(*end).to_owned(), with_commas(*count)]);
+    }
+    if !tally.ends.is_empty() {
+        text.push_str(&format!("{}\n\n", trimmed(&table)));
+    }
+}
+
+fn rules(text: &mut String, tally: &NestedTally) {
+    let mut table = new_table(&["rule", "cases"]);
+    for (rule, count) in &tally.rules {
+        table.add_row([rule.id().to_owned(), with_commas(*count)]);
+    }
+    text.push_str(&format!("{}\n\n", trimmed(&table)));
+}
+
+fn choices(text: &mut String, tally: &NestedTally) {
+    if tally.choices.is_empty() {
+        return;
+    }
+    let mut table = new_table(&["rule", "the machine's choice", "cases"]);
+    for ((rule, member), count) in &tally.choices {
+        table.add_row([rule.id(), member, &with_commas(*count)]);
+    }
+    text.push_str(&format!("{}\n\n", trimmed(&table)));
+}
+
+/// The findings: first those that are new.
+fn findings(text: &mut String, facts: &NestedFacts<'_>, tally: &NestedTally) {
+    let mut all: Vec<_> = tally.findings.iter().collect();
+    all.sort_by_key(|(signature, found)| {
+        (!signature.known.is_empty(), std::cmp::Reverse(found.cases))
+    });
+
+    for (signature, found) in all {
+        if signature.known.is_empty() {
+            new_finding(text, signature, found);
+        }
+    }
+    for id in facts.known.findings().iter().map(|finding| &finding.id) {
+        let of_id = tally.findings.iter().filter(|(signature, _)| signature.known.contains(id));
+        let count: u64 = of_id.map(|(_, found)| found.cases).sum();
+        if count > 0
+            && let Some(known) = facts.known.finding(id)
+        {
+            line(text, &format!("known {id}  {}: {} ({})", cases(count), known.title, known.rule));
+        }
+    }
+    if !tally.findings.is_empty() {
+        text.push('\n');
+    }
+}
+
+fn new_finding(text: &mut String, signature: &Signature, found: &NestedFinding) {
+    let Signature { expected, seen, .. } = signature;
+    line(text, &format!("NEW  {}: expected {expected}, seen {seen}", cases(found.cases)));
+    for difference in &found.differences {
+        line(text, &format!("     {difference}"));
+    }
+    if let Some((shown, runs)) = found.shows {
+        line(text, &format!("     alone it shows {shown} times of {runs}"));
+    }
+    line(text, &format!("     {}", found.name));
+    // The case is for a program: it is not broken.
+    text.push_str(&format!("     {}\n\n", found.example));
+}
