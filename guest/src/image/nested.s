@@ -13,8 +13,9 @@ run_nested:
     mov rsp, {FAULT_STACK}
     mov rax, [rbx + {HEADER_NESTED_RECORDS}]
     mov [rip + nested_record], rax
+    cmp qword ptr [rbx + {HEADER_VIRTUALIZER}], {SVM}
+    jne run_vmx                         # vmx.s
 
-run_svm:
     mov eax, [rip + saved_header]
     add eax, {HOST_SAVE_AREA}
     xor edx, edx
@@ -136,50 +137,6 @@ write_pkru_32:
 2:
     ret
 .code64
-
-# Once, at boot: reports what CPUID does not say about VMX, if there is VMX.
-.equ HAS_VMX, 5
-# Bits of the upper halves.
-.equ HAS_SECONDARY_CONTROLS, 31
-.equ HAS_EPT_OR_VPID, 1 << 1 | 1 << 5
-.equ HAS_TRUE_CONTROLS, 23
-.equ REPORT, {CONTROL} + {WINDOW} + {CONTROL_VMX_MSRS}
-
-.macro report_msrs first, last
-    mov ebx, \first
-2:
-    mov ecx, ebx
-    rdmsr
-    mov [REPORT + rbx * 8 - {VMX_FIRST} * 8], eax
-    mov [REPORT + rbx * 8 - {VMX_FIRST} * 8 + 4], edx
-    inc ebx
-    cmp ebx, \last
-    jbe 2b
-.endm
-
-report_vmx:
-    mov eax, 1
-    cpuid
-    bt ecx, HAS_VMX
-    jnc 9f
-    report_msrs {VMX_FIRST}, {VMX_FIRST} + 10
-    bt dword ptr [REPORT + {VMX_PROCESSOR_BASED} * 8 + 4], HAS_SECONDARY_CONTROLS
-    jnc 3f
-    report_msrs {VMX_FIRST} + {VMX_SECONDARY}, {VMX_FIRST} + {VMX_SECONDARY}
-    test edx, HAS_EPT_OR_VPID
-    jz 3f
-    report_msrs {VMX_FIRST} + {VMX_EPT_VPID}, {VMX_FIRST} + {VMX_EPT_VPID}
-3:
-    bt dword ptr [REPORT + {VMX_BASIC} * 8 + 4], HAS_TRUE_CONTROLS
-    jnc 4f
-    report_msrs {VMX_FIRST} + 13, {VMX_FIRST} + 16
-4:
-    mov ecx, {VMX_FEATURE_CONTROL_MSR}
-    rdmsr
-    mov [REPORT + {VMX_FEATURE_CONTROL} * 8], eax
-    mov [REPORT + {VMX_FEATURE_CONTROL} * 8 + 4], edx
-9:
-    ret
 
 .data
 nested_record: .quad 0
