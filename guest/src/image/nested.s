@@ -6,6 +6,7 @@
 
 .equ VM_HSAVE_PA, 0xc0010117
 .equ CR4_PKE_BIT, 22
+.equ A_FLAG, 1 << 5
 
 .text
 # From `run_lists` (boot.s), with the supervisor address of the header in rbx.
@@ -104,6 +105,9 @@ next_svm_32:
     je end_svm_32
     mov esi, gs:[ebx + {NESTED_PKRU}]
     call write_pkru_32
+    mov edi, cr3                        # QEMU sets A in PDPTEs, where it is reserved, and a KVM on QEMU
+    and byte ptr gs:[edi], ~A_FLAG      # would not go back to L1
+    and byte ptr gs:[edi + 8], ~A_FLAG
     mov eax, gs:[ebx + {NESTED_BLOCK}]
     mov ebp, gs:[ebx + {NESTED_BACK}]
     xor ecx, ecx
