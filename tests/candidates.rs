@@ -249,6 +249,7 @@ fn random_cases(mode: PagingMode) -> impl Iterator<Item = Case> {
             reserved_movs: Ok(()),
             saved_rf: Ok(()),
             vmx: false,
+            virtualization: Err(String::new()),
             live_page_sizes: false,
             sees_outside: true,
         };

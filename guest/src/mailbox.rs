@@ -158,6 +158,8 @@ pub struct Header {
     pub virtualizer: u64,
     /// The address of the first [`NestedRecord`](crate::nested::NestedRecord), as ring 0 addresses it.
     pub nested_records: u64,
+    /// The number of their lanes, at most [`LANES`](crate::nested::LANES).
+    pub nested_lanes: u64,
     /// The number of nested tables that the guest writes, at most [`TABLES`](crate::nested::TABLES).
     pub nested_tables: u64,
     /// R13 of nested guests, if the batch runs in 32-bit code, which cannot load it.

@@ -4,7 +4,7 @@ use crate::{descriptors, process_page};
 use core::mem::offset_of;
 use crosswalk_guest::layout::{self, SUPERVISOR_WINDOW};
 use crosswalk_guest::mailbox::{Control, DOORBELL_PORT, Doorbell, FAULT_TAG, Header, Switch};
-use crosswalk_guest::nested::{self, NestedRecord, RecordEnd};
+use crosswalk_guest::nested::{self, NestedRecord, RecordEnd, Virtualizer};
 use crosswalk_guest::stub::IMAGE_MAGIC;
 use crosswalk_guest::system::layout::PROGRAMS_IN_PROCESS;
 use crosswalk_guest::system::program::{Call, StepKind};
@@ -21,6 +21,7 @@ core::arch::global_asm!(
     include_str!("operands32.s"),
     include_str!("compatibility.s"),
     include_str!("nested.s"),
+    include_str!("vmx.s"),
     include_str!("processes.s"),
     include_str!("programs.s"),
     include_str!("serial.s"),
@@ -70,6 +71,14 @@ core::arch::global_asm!(
     NESTED_END = const offset_of!(NestedRecord, end),
     NESTED_RECORD_SIZE = const size_of::<NestedRecord>(),
     NESTED_EXITED = const RecordEnd::EXITED,
+    NESTED_FAILED = const RecordEnd::FAILED,
+    NESTED_RAX = const offset_of!(NestedRecord, rax),
+    NESTED_CR2 = const offset_of!(NestedRecord, cr2),
+    SVM = const Virtualizer::Svm as u64,
+    VMXON_REGION = const nested::VMXON_REGION,
+    VMCS = const nested::VMCS,
+    TASK_STATE_ADDRESS = const descriptors::TASK_STATE_ADDRESS,
+    VMX_CR0_FIXED = const vmx_msrs::CR0_FIXED,
     LOADS_PKRU = const nested::LOADS_PKRU,
     LOADS_PKRS = const nested::LOADS_PKRS,
     HOST_SAVE_AREA = const nested::HOST_SAVE_AREA,

@@ -21,7 +21,7 @@
 .global boot
 boot:
     mov rsp, {FAULT_STACK}
-    call report_vmx                     # nested.s
+    call report_vmx                     # vmx.s
     mov eax, offset kernel
 # The kernel is at the address in rax; it finds rdi as it is.
 .global boot_kernel

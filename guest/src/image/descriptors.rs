@@ -262,5 +262,8 @@ pointer!(FLAT_IDT_32_POINTER, flat_idt_32: [u64; VECTOR_COUNT], 0);
 pointer!(WINDOW_IDT_32_POINTER, window_idt_32: [u64; VECTOR_COUNT], SUPERVISOR_WINDOW);
 pointer!(PROCESS_IDT_32_POINTER, process_idt_32: [u64; VECTOR_COUNT], SUPERVISOR_WINDOW);
 
+/// The address of the 64-bit task-state segment, in the window.
+pub(crate) const TASK_STATE_ADDRESS: u64 = DESCRIPTORS + SUPERVISOR_WINDOW + at!(task_state) as u64;
+
 /// The physical address of the global descriptor table.
 pub(crate) const GDT: u64 = DESCRIPTORS;

@@ -6,6 +6,7 @@
 
 .equ VM_HSAVE_PA, 0xc0010117
 .equ CR4_PKE_BIT, 22
+.equ A_FLAG, 1 << 5
 
 .text
 # From `run_lists` (boot.s), with the supervisor address of the header in rbx.
@@ -13,8 +14,9 @@ run_nested:
     mov rsp, {FAULT_STACK}
     mov rax, [rbx + {HEADER_NESTED_RECORDS}]
     mov [rip + nested_record], rax
+    cmp qword ptr [rbx + {HEADER_VIRTUALIZER}], {SVM}
+    jne run_vmx                         # vmx.s
 
-run_svm:
     mov eax, [rip + saved_header]
     add eax, {HOST_SAVE_AREA}
     xor edx, edx
@@ -103,6 +105,9 @@ next_svm_32:
     je end_svm_32
     mov esi, gs:[ebx + {NESTED_PKRU}]
     call write_pkru_32
+    mov edi, cr3                        # QEMU sets A in PDPTEs, where it is reserved, and a KVM on QEMU
+    and byte ptr gs:[edi], ~A_FLAG      # would not go back to L1
+    and byte ptr gs:[edi + 8], ~A_FLAG
     mov eax, gs:[ebx + {NESTED_BLOCK}]
     mov ebp, gs:[ebx + {NESTED_BACK}]
     xor ecx, ecx
@@ -136,50 +141,6 @@ write_pkru_32:
 2:
     ret
 .code64
-
-# Once, at boot: reports what CPUID does not say about VMX, if there is VMX.
-.equ HAS_VMX, 5
-# Bits of the upper halves.
-.equ HAS_SECONDARY_CONTROLS, 31
-.equ HAS_EPT_OR_VPID, 1 << 1 | 1 << 5
-.equ HAS_TRUE_CONTROLS, 23
-.equ REPORT, {CONTROL} + {WINDOW} + {CONTROL_VMX_MSRS}
-
-.macro report_msrs first, last
-    mov ebx, \first
-2:
-    mov ecx, ebx
-    rdmsr
-    mov [REPORT + rbx * 8 - {VMX_FIRST} * 8], eax
-    mov [REPORT + rbx * 8 - {VMX_FIRST} * 8 + 4], edx
-    inc ebx
-    cmp ebx, \last
-    jbe 2b
-.endm
-
-report_vmx:
-    mov eax, 1
-    cpuid
-    bt ecx, HAS_VMX
-    jnc 9f
-    report_msrs {VMX_FIRST}, {VMX_FIRST} + 10
-    bt dword ptr [REPORT + {VMX_PROCESSOR_BASED} * 8 + 4], HAS_SECONDARY_CONTROLS
-    jnc 3f
-    report_msrs {VMX_FIRST} + {VMX_SECONDARY}, {VMX_FIRST} + {VMX_SECONDARY}
-    test edx, HAS_EPT_OR_VPID
-    jz 3f
-    report_msrs {VMX_FIRST} + {VMX_EPT_VPID}, {VMX_FIRST} + {VMX_EPT_VPID}
-3:
-    bt dword ptr [REPORT + {VMX_BASIC} * 8 + 4], HAS_TRUE_CONTROLS
-    jnc 4f
-    report_msrs {VMX_FIRST} + 13, {VMX_FIRST} + 16
-4:
-    mov ecx, {VMX_FEATURE_CONTROL_MSR}
-    rdmsr
-    mov [REPORT + {VMX_FEATURE_CONTROL} * 8], eax
-    mov [REPORT + {VMX_FEATURE_CONTROL} * 8 + 4], edx
-9:
-    ret
 
 .data
 nested_record: .quad 0

@@ -18,19 +18,20 @@
 //! ```
 //!
 //! Numbers have eight hexadecimal digits, with nothing in between. What changed are words of the arena, of its
-//! tables and of data frames ([`changes`]), combined with what was there before by XOR, and then the frames of faults
+//! tables and of data frames ([`changes`]), and of a nested batch of what [`nested`] says, combined with what was there before by XOR, and then the frames of faults
 //! ([`frames`]).
 
 pub mod changes;
 pub mod frames;
 pub mod needs;
+pub mod nested;
 pub mod payload;
 pub mod words;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// The version of tapes and logs.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// The start of a block. Its frames and its stream follow.
 #[derive(
@@ -54,7 +55,8 @@ pub struct BlockHeader {
     pub digest: u32,
 }
 
-/// The part of an arena that a tape has: the header, the records, and the images of the tables.
+/// The part of an arena that a tape has: the header, the records, and the images of the tables. Of a nested batch it also
+/// has what [`nested`] says.
 pub const TAPED_BYTES: u64 = 0x2_a000;
 
 /// How a line of a log begins.

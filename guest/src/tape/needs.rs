@@ -2,6 +2,8 @@
 //! image does for many machines.
 
 use crate::mailbox::Header;
+use crate::nested::Virtualizer;
+use crate::vmx_msrs;
 use mmu_core::{Cr4, Efer};
 
 /// The place of a feature in CPUID, laid out for the assembly of the 32-bit player.
@@ -17,7 +19,7 @@ pub struct Need {
 }
 
 /// What a batch may need. Bit `i` of a mask stands for the `i`-th.
-pub const NEEDS: [Need; 13] = [
+pub const NEEDS: [Need; 16] = [
     Need { leaf: 1, register: EDX, bit: 6 },            // PAE
     Need { leaf: 0x8000_0001, register: EDX, bit: 29 }, // Long mode
     Need { leaf: 7, register: ECX, bit: 16 },           // LA57
@@ -31,6 +33,9 @@ pub const NEEDS: [Need; 13] = [
     Need { leaf: 1, register: EDX, bit: 3 },            // PSE
     Need { leaf: 1, register: EDX, bit: 19 },           // CLFLUSH
     Need { leaf: 7, register: EBX, bit: 10 },           // INVPCID
+    Need { leaf: 0x8000_0001, register: ECX, bit: 2 },  // SVM
+    Need { leaf: 0x8000_000a, register: EDX, bit: 0 },  // Nested paging
+    Need { leaf: 1, register: ECX, bit: 5 },            // VMX
 ];
 
 const EBX: u32 = 1;
@@ -52,12 +57,21 @@ pub const NAMES: [&str; NEEDS.len()] = [
     "PSE",
     "CLFLUSH",
     "INVPCID",
+    "SVM",
+    "nested paging",
+    "VMX",
 ];
 
 /// The need of a batch that executes CLFLUSH.
 pub const CLFLUSH: u32 = 1 << 11;
 /// The need of a batch that executes INVPCID.
 pub const INVPCID: u32 = 1 << 12;
+
+/// The need of a nested batch of VMX: EPT and unrestricted guests, about which CPUID says nothing.
+pub const EPT: u32 = 1 << 16;
+
+/// What only nested batches need.
+pub const NESTED: u32 = 1 << 13 | EPT;
 
 /// In a mask of what a machine lacks: the machine has so many address bits that bits that are meant to be reserved
 /// are not.
@@ -90,7 +104,19 @@ pub fn needs_of(header: &Header) -> u32 {
     let of_cr4 = IN_CR4.iter().filter(|(bit, _)| cr4.contains(*bit));
     let long_mode = u32::from(efer.contains(Efer::LME)) << 1;
     let nx = u32::from(efer.contains(Efer::NXE)) << 3;
-    of_cr4.fold(long_mode | nx, |needs, (_, index)| needs | 1 << index)
+    // The hypervisor begins in long mode, whatever its own mode is.
+    let virtualizer = match header.virtualizer {
+        virtualizer if virtualizer == Virtualizer::Svm as u64 => 1 << 1 | 1 << 13 | 1 << 14,
+        virtualizer if virtualizer == Virtualizer::Vmx as u64 => 1 << 1 | 1 << 15 | EPT,
+        _ => 0,
+    };
+    of_cr4.fold(long_mode | nx | virtualizer, |needs, (_, index)| needs | 1 << index)
+}
+
+/// [`EPT`], if a processor has it by its capability MSRs of VMX.
+pub const fn has_ept(vmx_msrs: &[u64; vmx_msrs::VMX_MSRS]) -> u32 {
+    const ALLOWED: u64 = (1 << 1 | 1 << 7) << 32;
+    if vmx_msrs[vmx_msrs::SECONDARY] & ALLOWED == ALLOWED { EPT } else { 0 }
 }
 
 /// Which of [`NEEDS`] a processor has, by its CPUID: the registers of a leaf, or `None` if there is no such leaf.

@@ -3,10 +3,20 @@
 //! The addresses of L2 are small: linear and guest-physical page `n` are the same one, unless a test changes
 //! an entry. A page of the second level is anywhere in the arena.
 
+use crosswalk_case::observation::Provenance;
 use crosswalk_guest::layout::Arena;
+use crosswalk_guest::tape::Checksum;
+use crosswalk_machine::booted::bochs::{self, BochsProgram};
+use crosswalk_machine::image::Image;
+use crosswalk_machine::jail::Jail;
+use crosswalk_machine::log::{LogMachine, LogParts, LogProcessor, LogReader};
+use crosswalk_machine::memory::GuestMemory;
 use crosswalk_machine::nested::{Lane, LaneRun, NestedBatch, NestedRun, Root};
-use crosswalk_machine::{BatchCommand, Machine};
-use mmu_core::{ControlState, PagingMode, Ring};
+use crosswalk_machine::tape::{self, Payload, TapeEncoder};
+use crosswalk_machine::{BatchCommand, Identity, Interrupter, LeftOut, Machine};
+use mmu_core::{ControlState, PagingMode, Profile, Ring};
+use std::collections::BTreeSet;
+use std::io::{BufRead, Cursor};
 
 /// The guest-physical page of L2's root table. Its other tables follow.
 pub const ROOT_PAGE: u64 = 1;
@@ -258,7 +268,12 @@ impl Nested {
         let log = machine.run(command).expect("the guest survives");
         let memory = machine.memory().clone();
         let run = self.batch.read_back(&log, &memory).expect("the guest is ours");
-        Ran { nested: self, run }
+        self.ran(&run)
+    }
+
+    /// The batch with what it left.
+    pub fn ran(&self, run: &NestedRun) -> Ran<'_> {
+        Ran { nested: self, run: run.clone() }
     }
 }
 
@@ -301,3 +316,51 @@ fn get(tables: &[[u64; 512]], format: Format, table: usize, index: u64) -> u64 {
         tables[table][index / 2] >> (32 * (index % 2)) & 0xffff_ffff
     }
 }
+
+/// Boots an image with these batches on a processor of Bochs, and returns what they left, and the log's processor.
+pub fn boot_on_bochs(model: &str, batches: &[Nested]) -> (LogProcessor, Vec<NestedRun>) {
+    let image = Image::built_in().expect("the image was built with the program");
+    let profile = Profile { physical_address_bits: 40, ..Profile::default() };
+    let made_for = tape::capabilities(profile, Vec::new(), LeftOut::empty());
+
+    let memory = GuestMemory::new().expect("memory can be mapped");
+    let mut encoder = TapeEncoder::new(profile, &image);
+    let mut tape = Vec::new();
+    for nested in batches {
+        let command = nested.batch.write(&memory, &made_for);
+        tape.extend(encoder.encode(&command, &memory).bytes);
+    }
+    let head = format!("cw#{:08x} {HEAD}\n", Checksum::of(HEAD.as_bytes()).0);
+    let payload = Payload::new(&image, &head, &tape, encoder.blocks()).expect("there is room");
+
+    let program = BochsProgram::find().expect("there is a Bochs");
+    let interrupter = Interrupter::default();
+    let log = bochs::boot(&program, model, &payload, &Jail::strongest(), &interrupter);
+    let log = log.expect("Bochs starts");
+    assert_eq!(log.cut_off, None);
+    let mut reader = LogReader::new(Box::new(Cursor::new(log.bytes)) as Box<dyn BufRead + Send>);
+    assert_eq!(reader.head().expect("a head"), HEAD);
+    let processor = LogProcessor::read(&mut reader).expect("a control page");
+
+    let parts = LogParts {
+        identity: Identity {
+            kind: "image".into(),
+            flavour: "bochs".into(),
+            beneath: String::new(),
+            cpu: processor.name(),
+            host_kernel: String::new(),
+            version: None,
+        },
+        ran_on: made_for.clone(),
+        made_for,
+        provenance: Provenance::Emulator,
+        left_out: BTreeSet::new(),
+    };
+    let mut machine = LogMachine::new(parts, reader).expect("memory can be mapped");
+    let runs = batches.iter().map(|nested| nested.run(&mut machine).run).collect();
+    machine.finish_log(&encoder.sha256()).expect("the log is whole");
+    (processor, runs)
+}
+
+/// The text of the head, which is of no use here.
+const HEAD: &str = "nested batches";

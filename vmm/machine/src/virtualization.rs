@@ -52,6 +52,7 @@ const VMX_OUTSIDE_SMX: u64 = 1 << 2;
 /// Secondary processor-based controls.
 pub(crate) const ENABLE_EPT: u32 = 1 << 1;
 pub(crate) const UNRESTRICTED_GUEST: u32 = 1 << 7;
+pub(crate) const MODE_BASED_EXECUTE: u32 = 1 << 22;
 
 impl Virtualization {
     /// What a CPUID, given by leaf and subleaf, and the capability MSRs of VMX say. These are 0 where CPUID reports
@@ -99,6 +100,11 @@ impl Vmx {
     /// Whether a guest may be without paging, or in real mode.
     pub fn has_unrestricted_guests(&self) -> bool {
         self.secondary().allowed & UNRESTRICTED_GUEST != 0
+    }
+
+    /// Whether execute permission can depend on the ring.
+    pub fn has_mode_based_execute(&self) -> bool {
+        self.secondary().allowed & MODE_BASED_EXECUTE != 0
     }
 
     /// The pin-based controls. These and the following are those of the MSRs without TRUE in their names, by which

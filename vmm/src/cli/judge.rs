@@ -221,6 +221,7 @@ impl<'a> Judge<'a> {
         let ran_on = Capabilities {
             profile,
             implicit_accesses: log.processor.implicit_accesses(),
+            virtualization: log.processor.virtualization(),
             left_out: LeftOut::ALWAYS,
             ..made_for
         };

@@ -10,6 +10,7 @@ mod processor;
 mod recording;
 
 use crosswalk_guest::layout::{Arena, CONTROL, MAX_LANES};
+use crosswalk_guest::tape::nested::{self, NESTED_BYTES, NestedPart};
 use crosswalk_guest::tape::payload::{FAR_WINDOW, Parameters};
 use crosswalk_guest::tape::words::take_word;
 use crosswalk_guest::tape::{BlockHeader, TAPED_BYTES, Token, needs};
@@ -32,6 +33,11 @@ impl Tape {
 
     const fn scratch(&self) -> u64 {
         Self::far(self.parameters.scratch)
+    }
+
+    /// Room for the rest of a nested batch, behind that for an arena.
+    const fn nested_scratch(&self) -> u64 {
+        self.scratch() + TAPED_BYTES
     }
 
     /// The original contents of a lane's frames.
@@ -65,6 +71,11 @@ impl Block {
         words(self.frames, self.header.frames as usize)
     }
 
+    /// Whether it is a nested batch.
+    const fn is_nested(&self) -> bool {
+        self.header.needs & needs::NESTED != 0
+    }
+
     const fn end(&self) -> u64 {
         self.stream + self.header.stream as u64
     }
@@ -77,7 +88,7 @@ pub(crate) fn play(parameters: u64, run: impl Fn(u64)) -> ! {
     let mut log = Log::new(&tape.parameters);
     log.head(bytes(Tape::far(tape.parameters.head), tape.parameters.head_bytes as usize));
 
-    let offered = processor::features();
+    let offered = processor::features(&read(CONTROL));
     let address_bits = processor::physical_address_bits();
     report_control_page(&tape, &mut log);
     if let Some(address) = fill_frames(&tape) {
@@ -143,8 +154,12 @@ fn play_block(tape: &Tape, block: &Block, log: &mut Log, run: &impl Fn(u64)) {
     log.line(Token::Start, &[number]);
     log.flush();
 
-    decode(bytes(block.stream, block.header.stream as usize), tape.scratch());
+    decode(block, tape.scratch());
     memory::copy(tape.scratch(), arena.base(), TAPED_BYTES);
+    let nested_parts = nested_parts(block, tape);
+    for part in nested_parts.iter().flatten() {
+        memory::copy(tape.nested_scratch() + part.offset, part.written, part.bytes);
+    }
     recording::clear_frames_of_faults(arena);
     for frame in block.frames() {
         memory::fill((*frame).into(), u64::from(*frame) + FAR_WINDOW, 0x1000);
@@ -163,20 +178,37 @@ fn play_block(tape: &Tape, block: &Block, log: &mut Log, run: &impl Fn(u64)) {
         memory::fill((*frame).into(), then, 0x1000);
         recording.compare_and_restore(now, then, 0x1000);
     }
+    for part in nested_parts.iter().flatten() {
+        recording.compare(part.used, tape.nested_scratch() + part.offset, part.bytes);
+        recording.skip(part.room - part.bytes);
+    }
     recording.end_words();
     recording.frames_of_faults(arena, tape.scratch());
     recording.end(number, digest);
 }
 
-/// Decodes the words of an arena.
-fn decode(mut stream: &[u8], to: u64) {
-    memory::clear(to, TAPED_BYTES);
-    let arena = words_mut(to, TAPED_BYTES as usize / 4);
+/// Decodes the words of an arena, and of a nested batch those of the rest.
+fn decode(block: &Block, to: u64) {
+    let rest = if block.is_nested() { NESTED_BYTES } else { 0 };
+    memory::clear(to, TAPED_BYTES + rest);
+    let arena = words_mut(to, (TAPED_BYTES + rest) as usize / 4);
 
+    let mut stream = bytes(block.stream, block.header.stream as usize);
     let mut index = 0;
     while let Ok(Some((place, word))) = take_word(&mut stream, &mut index) {
         if let Some(there) = arena.get_mut(place as usize) {
             *there = word;
         }
     }
+}
+
+/// The parts of a nested batch that has been decoded, with its control blocks unpacked; `None` of any other.
+fn nested_parts(block: &Block, tape: &Tape) -> Option<[NestedPart; 3]> {
+    if !block.is_nested() {
+        return None;
+    }
+    let parts = nested::parts(block.arena(), &read(tape.scratch()));
+    let [blocks, ..] = parts;
+    nested::unpack(words_mut(tape.nested_scratch(), blocks.bytes as usize / 4));
+    Some(parts)
 }

@@ -1,6 +1,7 @@
 //! What CPUID says that a player must know.
 
 use core::arch::x86_64::{__cpuid, __cpuid_count, CpuidResult};
+use crosswalk_guest::mailbox::Control;
 use crosswalk_guest::tape::needs;
 
 /// The registers of a leaf, if the processor has it.
@@ -11,8 +12,8 @@ fn leaf(number: u32) -> Option<[u32; 4]> {
 }
 
 /// Which of the features that batches need the processor has.
-pub(super) fn features() -> u32 {
-    needs::has(leaf)
+pub(super) fn features(control: &Control) -> u32 {
+    needs::has(leaf) | needs::has_ept(&control.vmx_msrs)
 }
 
 /// MAXPHYADDR. Every processor in long mode reports it.

@@ -76,6 +76,11 @@ impl<'l> Recording<'l> {
         self.words.skip(TABLE_WORDS - tables * PAGE_WORDS);
     }
 
+    /// Skips words that are not in use.
+    pub(super) fn skip(&mut self, bytes: u64) {
+        self.words.skip(bytes as u32 / 4);
+    }
+
     /// Ends the words.
     pub(super) fn end_words(&mut self) {
         self.words.end(&mut |byte| self.log.data(byte));

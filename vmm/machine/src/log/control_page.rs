@@ -14,6 +14,7 @@
 use super::reader::{LogError, LogItem, LogReader};
 use crate::capabilities::profile_of;
 use crate::host;
+use crate::virtualization::Virtualization;
 use crosswalk_guest::mailbox::{CPUID_LEAVES, Control, PROBE_LIMIT};
 use crosswalk_guest::tape::payload::HYPERVISOR_LEAF;
 use crosswalk_guest::tape::words::take_word;
@@ -107,6 +108,14 @@ impl LogProcessor {
             PagingMode::FiveLevel => structured >> 16 & 1 != 0,
             PagingMode::Linear => false,
         }
+    }
+
+    /// With what the processor can run guests.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub fn virtualization(&self) -> Result<Virtualization, String> {
+        Virtualization::detect(|leaf, subleaf| self.leaf(leaf, subleaf), &self.0.vmx_msrs)
     }
 
     /// Whether the processor has CLFLUSH.

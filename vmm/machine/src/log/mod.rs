@@ -208,6 +208,9 @@ fn names(lacking: u32) -> Vec<String> {
         .filter(|(bit, _)| lacking >> bit & 1 != 0)
         .map(|(_, name)| (*name).to_owned())
         .collect();
+    if lacking & needs::EPT != 0 {
+        names.push("EPT with unrestricted guests".into());
+    }
     if lacking & needs::TOO_WIDE != 0 {
         names.push("reserved address bits (its MAXPHYADDR is greater than the image's)".into());
     }

@@ -15,6 +15,7 @@
 use crate::MachineError;
 use crosswalk_guest::layout::Arena;
 use crosswalk_guest::tape::changes::{ARENA_WORDS, DATA_WORDS, TABLE_WORDS};
+use crosswalk_guest::tape::nested::NESTED_WORDS;
 use crosswalk_guest::tape::{Checksum, FIRST_CHARACTER, LINE_BYTES, Token};
 use std::io::{self, BufRead, Read};
 
@@ -84,7 +85,7 @@ const MAX_LINE: u64 = 4096;
 const MAX_BETWEEN: u64 = 256 << 20;
 /// The most bytes that a batch can have changed: every word, and what was kept of every fault.
 const MAX_CHANGES: usize =
-    (ARENA_WORDS + TABLE_WORDS + 4 * DATA_WORDS) as usize * 10 + Arena::RECORDS * 64;
+    (ARENA_WORDS + TABLE_WORDS + 4 * DATA_WORDS + NESTED_WORDS) as usize * 10 + Arena::RECORDS * 64;
 
 /// Reads a log, line by line.
 #[derive(Debug)]

@@ -17,6 +17,7 @@ use crosswalk_guest::layout::Arena;
 use crosswalk_guest::mailbox::{AccessRecord, Header};
 use crosswalk_guest::tape::changes::address_of;
 use crosswalk_guest::tape::frames::{FaultedRecord, FrameCoder};
+use crosswalk_guest::tape::nested;
 use crosswalk_guest::tape::words::take_word;
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -28,7 +29,8 @@ pub(super) fn apply(
     memory: &GuestMemory,
 ) -> Result<(), String> {
     let arena = command.arena;
-    write_tables(arena, memory);
+    let header: Header = memory.read_value(arena.base());
+    write_tables(arena, &header, memory);
     clear_other_records(command, memory);
     let before = records(arena, memory);
 
@@ -38,7 +40,7 @@ pub(super) fn apply(
         let word = word.map_err(|_| "the changes of the batch are damaged".to_owned())?;
         let Some((place, change)) = word else { break };
 
-        let Some(address) = address_of(place, arena, frames) else {
+        let Some(address) = address_of(place, arena, frames, nested::is_nested(&header)) else {
             return Err(format!("the batch changes word {place}, which it does not have"));
         };
         let old: u32 = memory.read_value(address);
@@ -49,11 +51,18 @@ pub(super) fn apply(
 }
 
 /// Writes the tables, as the guest does.
-fn write_tables(arena: Arena, memory: &GuestMemory) {
-    let header: Header = memory.read_value(arena.base());
+fn write_tables(arena: Arena, header: &Header, memory: &GuestMemory) {
     for table in 0..(header.tables as usize).min(Arena::TABLES) {
         let words: [u64; 512] = memory.read_value(arena.table_image(table));
         memory.write_value(arena.table(table), &words);
+    }
+
+    if nested::is_nested(header) {
+        for part in nested::parts(arena, header) {
+            let mut bytes = vec![0; part.bytes as usize];
+            memory.read(part.written, &mut bytes);
+            memory.write(part.used, &bytes);
+        }
     }
 }
 

@@ -2,9 +2,11 @@
 
 use super::run::{LaneExit, LaneRun, NestedRun};
 use super::vmcb::Vmcb;
+use super::vmcs;
 use super::{Lane, NestedBatch, Root};
 use crate::batch::take_changed_bytes;
 use crate::memory::GuestMemory;
+use crate::virtualization::{Virtualization, Vmx};
 use crate::{BatchCommand, Capabilities, GuestFailure, MachineError, RunLog, guest_tables};
 use crosswalk_guest::layout::SUPERVISOR_WINDOW;
 use crosswalk_guest::mailbox::{AccessRecord, Header, MAX_TABLES, Switch};
@@ -15,6 +17,21 @@ use crosswalk_guest::table_windows::TablePlace;
 use crosswalk_guest::tables::{self, TableUse};
 use mmu_core::x86::format::EntryBits;
 use mmu_core::{Cr4, Efer, PagingMode};
+use zerocopy::IntoBytes;
+
+/// What VMX of a machine offers, if that is known.
+const fn vmx_of(capabilities: &Capabilities) -> Option<Vmx> {
+    match capabilities.virtualization {
+        Ok(Virtualization::Vmx(vmx)) => Some(vmx),
+        _ => None,
+    }
+}
+
+/// So many records have the size of a number of [`AccessRecord`]s.
+const RECORDS_AT_ONCE: usize = 3;
+const _: () = assert!(
+    (RECORDS_AT_ONCE * size_of::<NestedRecord>()).is_multiple_of(size_of::<AccessRecord>())
+);
 
 impl NestedBatch {
     /// Writes the batch into its arena, and returns the command to run it.
@@ -23,7 +40,6 @@ impl NestedBatch {
     /// If it has no lane, or more lanes or tables than there is room for; if the lanes differ in the kind of
     /// their root, or the machine has not what they need; if L1 has no such paging mode.
     pub fn write(&self, memory: &GuestMemory, capabilities: &Capabilities) -> BatchCommand {
-        let _ = capabilities;
         let arena = self.arena;
         assert!((1..=LANES).contains(&self.lanes.len()), "there is room for {LANES} lanes");
         assert!(self.tables.len() <= TABLES, "there is room for {TABLES} tables");
@@ -34,20 +50,24 @@ impl NestedBatch {
         memory.write_value(arena.nested_code_image(), &self.code);
 
         for (number, lane) in self.lanes.iter().enumerate() {
+            assert!(lane.root.virtualizer() == self.virtualizer(), "lanes of one kind");
             match lane.root {
                 Root::Npt { ncr3 } => {
                     let block = Vmcb::new(lane, ncr3, arena.permission_maps());
                     memory.write_value(arena.control_block(number), &block);
                 }
-                Root::Ept { .. } => panic!("no machine enters lanes of VMX"),
+                Root::Ept { .. } => {
+                    let fields = vmcs::fields(lane, vmx_of(capabilities));
+                    memory.write_value(arena.control_block(number), fields.as_slice());
+                }
             }
         }
-        memory.write_value(arena.nested_record(0), self.records().as_slice());
+        let records = self.records();
+        memory.write_value(arena.nested_record(0), records.as_slice());
         memory.write_value(arena.base(), &self.header(memory));
 
         // The records of a list of accesses that have the place of these.
-        let records = (self.lanes.len() + 1) * size_of::<NestedRecord>();
-        let list = 0..records.div_ceil(size_of::<AccessRecord>());
+        let list = 0..size_of_val(records.as_slice()) / size_of::<AccessRecord>();
         BatchCommand {
             arena,
             control: None,
@@ -108,6 +128,16 @@ impl NestedBatch {
                 let [rip, rax, cr2] = [block.rip(), block.rax(), block.cr2()];
                 Ok(LaneRun { exit: block.exit(), rip, rax, rcx, cr2 })
             }
+            (Some(RecordEnd::Exited), Virtualizer::Vmx) => {
+                let lane = self.lanes.get(number).ok_or_else(|| bad(end))?;
+                let mut fields = vmcs::fields(lane, None);
+                memory.read(self.arena.control_block(number), fields.as_mut_slice().as_mut_bytes());
+                let (exit, rip) = vmcs::exit(lane, &fields).ok_or_else(|| bad(end))?;
+                Ok(LaneRun { exit, rip, rax, rcx, cr2 })
+            }
+            (Some(RecordEnd::Failed(error)), Virtualizer::Vmx) => {
+                Ok(LaneRun { exit: LaneExit::VmxFailed { error }, ..NOT_RUN })
+            }
             _ => Err(bad(end)),
         }
     }
@@ -117,9 +147,12 @@ impl NestedBatch {
         self.lanes.first().map_or(Virtualizer::None, |lane| lane.root.virtualizer())
     }
 
-    /// The records, with the end of the list.
+    /// The records, with the end of the list. Their number is such that they have the size of records of accesses.
     fn records(&self) -> Vec<NestedRecord> {
-        self.records_of_lanes().chain([NestedRecord::default()]).collect()
+        let mut records: Vec<_> = self.records_of_lanes().collect();
+        let with_end = records.len() + 1;
+        records.resize(with_end.next_multiple_of(RECORDS_AT_ONCE), NestedRecord::default());
+        records
     }
 
     fn records_of_lanes(&self) -> impl Iterator<Item = NestedRecord> {
@@ -179,6 +212,7 @@ impl NestedBatch {
             loads_pkrs: self.host.cr4.contains(Cr4::PKS).into(),
             virtualizer: self.virtualizer() as u64,
             nested_records: arena.nested_record(0) + window,
+            nested_lanes: self.lanes.len() as u64,
             nested_tables: self.tables.len() as u64,
             nested_back: self.lanes.first().map_or(0, |lane| lane.back),
             ..Header::default()

@@ -7,6 +7,7 @@ mod batch;
 mod run;
 mod segments;
 mod vmcb;
+mod vmcs;
 
 pub use crate::virtualization::{AllowedControls, Virtualization, Vmx};
 pub use run::{LaneExit, LaneRun, NestedRun};

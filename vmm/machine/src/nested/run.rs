@@ -39,7 +39,8 @@ pub enum LaneExit {
         /// EXITINFO2.
         info2: u64,
     },
-    /// A VM exit of VMX, or a failed entry, which the reason says.
+    /// A VM exit of VMX, or a failed entry, which the reason says. Fields that this kind of exit does not define hold
+    /// what an earlier one has left.
     Vmx {
         /// The exit reason.
         reason: u32,

@@ -1,4 +1,4 @@
-//! The segments of L2: all flat.
+//! The segments of L2, all flat, and its flags.
 
 use super::Lane;
 
@@ -14,15 +14,24 @@ pub(super) struct Segment {
 // Access rights.
 const ACCESSED_DATA: u32 = 0x3; // Writable
 const ACCESSED_CODE: u32 = 0xb; // Readable
+const BUSY_TASK: u32 = 0xb;
+const LOCAL_TABLE: u32 = 0x2;
 const CODE_OR_DATA: u32 = 1 << 4;
 const PRESENT: u32 = 1 << 7;
 const LONG: u32 = 1 << 13;
 const WIDE: u32 = 1 << 14;
 const PAGES: u32 = 1 << 15;
+const UNUSABLE: u32 = 1 << 16;
 
 /// The selectors of the guest's GDT, which L2 does not read.
 const CODE_SELECTOR: u16 = 0x08;
 const DATA_SELECTOR: u16 = 0x10;
+const TASK_SELECTOR: u16 = 0x18;
+
+/// The bit of RFLAGS that is always 1.
+const PLAIN_RFLAGS: u64 = 0x2;
+/// RFLAGS.AC.
+const ALIGNMENT_CHECK: u64 = 1 << 18;
 
 /// The code segment of a lane.
 pub(super) fn code(lane: &Lane) -> Segment {
@@ -33,6 +42,21 @@ pub(super) fn code(lane: &Lane) -> Segment {
 /// The data segment of a lane, which is also that of the stack.
 pub(super) fn data(lane: &Lane) -> Segment {
     flat(DATA_SELECTOR, ACCESSED_DATA | WIDE, lane)
+}
+
+/// A task-state segment, which an entry of VMX requires.
+pub(super) const fn task() -> Segment {
+    Segment { selector: TASK_SELECTOR, rights: PRESENT | BUSY_TASK, limit: 0x67 }
+}
+
+/// The local descriptor table: none.
+pub(super) const fn local_table() -> Segment {
+    Segment { selector: 0, rights: UNUSABLE | LOCAL_TABLE, limit: 0 }
+}
+
+/// RFLAGS of a lane.
+pub(super) const fn rflags(lane: &Lane) -> u64 {
+    if lane.ac { PLAIN_RFLAGS | ALIGNMENT_CHECK } else { PLAIN_RFLAGS }
 }
 
 fn flat(selector: u16, rights: u32, lane: &Lane) -> Segment {

@@ -58,10 +58,6 @@ const FLUSH_ALL: u8 = 1;
 /// The address-space identifier of all lanes; 0 is the host's.
 const OWN_ASID: u32 = 1;
 
-/// The bit of RFLAGS that is always 1.
-const PLAIN_RFLAGS: u64 = 0x2;
-/// RFLAGS.AC.
-const ALIGNMENT_CHECK: u64 = 1 << 18;
 // What registers hold after a reset.
 const PLAIN_DR6: u64 = 0xffff_0ff0;
 const PLAIN_DR7: u64 = 0x400;
@@ -93,7 +89,6 @@ impl Vmcb {
         }
         block.put(offset::CPL, &lane.ring.cpl());
 
-        let ac = if lane.ac { ALIGNMENT_CHECK } else { 0 };
         let registers = [
             (offset::EFER, efer(lane).bits()),
             (offset::CR4, lane.state.cr4.bits()),
@@ -101,7 +96,7 @@ impl Vmcb {
             (offset::CR0, lane.state.cr0.bits()),
             (offset::DR7, PLAIN_DR7),
             (offset::DR6, PLAIN_DR6),
-            (offset::RFLAGS, PLAIN_RFLAGS | ac),
+            (offset::RFLAGS, segments::rflags(lane)),
             (offset::RIP, lane.rip),
             (offset::RAX, lane.rax),
             (offset::PAT, PLAIN_PAT),

@@ -16,6 +16,7 @@ use crosswalk_guest::layout::{Arena, SUPERVISOR_WINDOW};
 use crosswalk_guest::mailbox::{AccessRecord, Header};
 use crosswalk_guest::stub::{Code, Form, Privileged, Stub};
 use crosswalk_guest::tape::needs::{self, needs_of};
+use crosswalk_guest::tape::nested::{self, NESTED_WORDS};
 use crosswalk_guest::tape::words::WordWriter;
 use crosswalk_guest::tape::{BlockHeader, TAPED_BYTES};
 use mmu_core::x86::format::EntryBits;
@@ -132,6 +133,9 @@ impl TapeEncoder {
     /// The greatest MAXPHYADDR with which every bit that is meant to be reserved is so.
     fn max_address_bits(&self, header: &Header, content: &[u8]) -> u32 {
         const WIDEST: u32 = 52;
+        if nested::is_nested(header) {
+            return self.address_bits.into();
+        }
 
         let cr4 = Cr4::from_bits_retain(header.cr4);
         let tables = content.get(TABLE_IMAGES..).unwrap_or_default();
@@ -190,7 +194,24 @@ fn content(command: &BatchCommand, memory: &GuestMemory) -> Vec<u8> {
         copy(arena.record(list.start), list.len() * size_of::<AccessRecord>());
     }
     copy(arena.table_image(0), tables * 0x1000);
+    if nested::is_nested(&header) {
+        content.extend(nested_content(arena, &header, memory));
+    }
     content
+}
+
+/// The rest of a nested batch.
+fn nested_content(arena: Arena, header: &Header, memory: &GuestMemory) -> Vec<u8> {
+    let mut words = vec![0_u32; NESTED_WORDS as usize];
+    let parts = nested::parts(arena, header);
+    for part in parts {
+        let [start, len] = [part.offset, part.bytes].map(|bytes| bytes as usize / 4);
+        memory.read(part.written, words[start..start + len].as_mut_bytes());
+    }
+
+    let [blocks, ..] = parts;
+    nested::pack(&mut words[..blocks.bytes as usize / 4]);
+    words.as_bytes().to_vec()
 }
 
 /// Words as a stream whose length is a multiple of 4.

@@ -7,6 +7,7 @@ use crate::{MachineError, guest_tables};
 use crosswalk_guest::layout::{IMAGE_BASE, IMAGE_END, MAX_LANES, OWN_TABLE_FRAMES, OWN_TABLES};
 use crosswalk_guest::mailbox::Control;
 use crosswalk_guest::tape::TAPED_BYTES;
+use crosswalk_guest::tape::nested::NESTED_BYTES;
 use crosswalk_guest::tape::payload::{
     END, FAR_DIRECTORIES, FAR_SIZE, FAR_WINDOW, LOAD, PARAMETERS, PIECE, Parameters, TEXT_BYTES,
 };
@@ -98,8 +99,8 @@ impl Payload {
             memory_end += size.next_multiple_of(0x1000);
             at as u32
         };
-        // With a frame behind it.
-        parameters.scratch = reserve(TAPED_BYTES + 0x1000);
+        // With a frame behind it, or the rest of a nested batch.
+        parameters.scratch = reserve(TAPED_BYTES + NESTED_BYTES);
         parameters.pristine = reserve(2 * MAX_LANES as u64 * 0x2000);
         parameters.text = reserve(TEXT_BYTES);
         if memory_end > END {
