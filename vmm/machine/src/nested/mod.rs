@@ -38,7 +38,8 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
-mod batch;
+mod encode;
+mod read_back;
 mod run;
 mod segments;
 mod vmcb;
