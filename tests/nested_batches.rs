@@ -2,13 +2,17 @@
 
 use crosswalk_guest::contents;
 use crosswalk_guest::layout::Arena;
+use crosswalk_guest::nested::LANES;
 use crosswalk_machine::Machine;
-use crosswalk_machine::nested::{LaneExit, Virtualization};
+use crosswalk_machine::image::Image;
+use crosswalk_machine::jail::Jail;
+use crosswalk_machine::nested::{Lane, LaneExit, Root, Virtualization};
+use crosswalk_machine::qemu::{QemuMachine, QemuProcessor};
 use crosswalk_test_support as support;
-use mmu_core::{ControlState, PagingMode, Ring};
+use mmu_core::{ControlState, Cr0, Cr4, Efer, PagingMode, Ring};
 use support::nested::{CODE_PAGE, CPUID, DATA_PAGE, Does, Nested, ROOT_PAGE};
-use support::require_qemu;
 use support::single::{A, D, P, RW, US, memory_at, open_qemu, places};
+use support::{require_qemu, require_second_qemu};
 
 /// Exit codes of SVM (APM volume 2, "SVM Intercept Exit Codes").
 const PAGE_FAULT: u64 = 0x4e;
@@ -98,7 +102,7 @@ fn accesses_go_through_both_dimensions() {
             // 32-bit code increments ECX on its way back.
             let fetched = memory_at(&places(frame() + 0x809, 4));
             let on_the_way = u64::from(!mode.is_long_mode());
-            assert_eq!(lane.rcx, fetched + on_the_way & 0xffff_ffff, "{name}");
+            assert_eq!(lane.rcx, (fetched + on_the_way) & 0xffff_ffff, "{name}");
             assert_eq!(lane.rip, CPUID, "{name}");
         }
     }
@@ -182,6 +186,96 @@ fn rights_of_the_second_level_are_enforced() {
         assert_eq!(no_execute, exit(NESTED_PAGE_FAULT, FINAL | 0x15, 0x9808));
         let table = exit_of(host, Does::Read, ROOT_PAGE + 3, P | RW | US | XD);
         assert!(matches!(table, LaneExit::Svm { code: CPUID_EXIT, .. }), "{table:x?}");
+    }
+}
+
+/// Each lane is a run of its own, whatever became of the one before it.
+#[test]
+fn lanes_do_not_depend_on_each_other() {
+    require_qemu!();
+    let mut machine = open_qemu();
+    for host in hosts() {
+        let mut nested = Nested::npt(host, PagingMode::FourLevel, Ring::Three, Does::Read, 0x108);
+        let [right] = &nested.batch.lanes[..] else { panic!("one lane") };
+        let faulting = Lane { rax: 0x5000_0000_0000, ..right.clone() };
+        let no_root = Lane { root: Root::Npt { ncr3: 0 }, ..right.clone() };
+        let lanes = [right, &faulting, &no_root, right].map(Clone::clone);
+        nested.batch.lanes = lanes.into_iter().cycle().take(LANES).collect();
+
+        let command = nested.write(&machine);
+        let log = machine.run(command).expect("the guest survives");
+        let run = nested.batch.read_back(&log, machine.memory()).expect("the guest is ours");
+        assert_eq!(run.lanes.len(), LANES);
+        for four in run.lanes.chunks(4) {
+            let [first, faulted, without_root, last] = four else { panic!("four lanes") };
+            assert_eq!(first, last);
+            assert_eq!(first.rax, memory_at(&places(frame() + 0x108, 4)));
+            assert_eq!(faulted.exit, exit(PAGE_FAULT, 4, 0x5000_0000_0000));
+            let LaneExit::Svm { code, .. } = without_root.exit else { panic!("{without_root:?}") };
+            assert_eq!(code, NESTED_PAGE_FAULT);
+        }
+    }
+}
+
+/// PKRU and `IA32_PKRS` are L1's, too, and are 0 whenever L1 runs.
+#[test]
+fn protection_keys_of_l2_are_loaded() {
+    const KEY_1: u64 = 1 << 59;
+    const NO_ACCESS_TO_KEY_1: u32 = 1 << 2;
+
+    require_qemu!();
+    let mut machine = open_qemu();
+    for host in hosts() {
+        for (ring, user, code) in [(Ring::Three, US, 0x25), (Ring::Zero, 0, 0x21)] {
+            let mut keyed = Nested::npt(host, PagingMode::FourLevel, ring, Does::Read, 0x108);
+            keyed.set_guest(DATA_PAGE, DATA_PAGE << 12 | KEY_1 | P | RW | user);
+            let free = keyed.run(&mut machine).lane();
+            assert_eq!(free.rax, memory_at(&places(frame() + 0x108, 4)), "{free:x?}");
+
+            let [lane] = &mut keyed.batch.lanes[..] else { panic!("one lane") };
+            lane.state.cr4 |= Cr4::PKE | Cr4::PKS;
+            match ring {
+                Ring::Three => lane.state.pkru = NO_ACCESS_TO_KEY_1,
+                Ring::Zero => lane.state.pkrs = NO_ACCESS_TO_KEY_1,
+            }
+            let kept = keyed.run(&mut machine).lane();
+            assert_eq!(kept.exit, exit(PAGE_FAULT, code, 0x9108), "{kept:x?}");
+        }
+    }
+}
+
+/// WP, SMEP and SMAP of L1 restrict no access of L2, and L1 itself runs with all of them.
+#[test]
+fn rights_of_l1_do_not_matter() {
+    require_qemu!();
+    let mut machine = open_qemu();
+    for host in hosts() {
+        let strict = ControlState { cr4: host.cr4 | Cr4::SMEP | Cr4::SMAP, ..host };
+        let lenient = ControlState { cr0: host.cr0 - Cr0::WP, efer: host.efer - Efer::NXE, ..host };
+        for host in [strict, lenient] {
+            for does in [Does::Read, Does::Write, Does::Fetch] {
+                let nested = Nested::npt(host, PagingMode::FourLevel, Ring::Zero, does, 0x808);
+                let lane = nested.run(&mut machine).lane();
+                let is_right = matches!(lane.exit, LaneExit::Svm { code: CPUID_EXIT, .. });
+                assert!(is_right, "{host:?}: {does:?}: {lane:x?}");
+            }
+        }
+    }
+}
+
+/// The other QEMU has SVM and nested paging, too, and tells the same.
+#[test]
+fn a_second_qemu_runs_them() {
+    let program = require_second_qemu!();
+    let processor = QemuProcessor { program: Some(program), ..QemuProcessor::default() };
+    let image = Image::built_in().expect("the image was built with the program");
+    let mut machine = QemuMachine::open(image, &processor, &Jail::strongest()).expect("it works");
+    for host in hosts() {
+        let mut nested = Nested::npt(host, PagingMode::Pae, Ring::Three, Does::Write, 0x108);
+        assert_ne!(nested.run(&mut machine).run.stored, []);
+        nested.set_second(DATA_PAGE, 0);
+        let lane = nested.run(&mut machine).lane();
+        assert_eq!(lane.exit, exit(NESTED_PAGE_FAULT, FINAL | 6, 0x9108));
     }
 }
 

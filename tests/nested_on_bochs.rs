@@ -19,11 +19,14 @@ fn frame_of(nested: &Nested) -> u64 {
     nested.batch.arena.data_frames(0)
 }
 
+/// What a batch must show.
+type Check = Box<dyn Fn(&Nested, &NestedRun)>;
+
 /// Batches that run in one image, and what each of them must show.
 #[derive(Default)]
 struct Expected {
     batches: Vec<Nested>,
-    checks: Vec<Box<dyn Fn(&Nested, &NestedRun)>>,
+    checks: Vec<Check>,
 }
 
 impl Expected {

@@ -104,7 +104,8 @@ next_svm_32:
     cmp dword ptr gs:[ebx + {NESTED_BLOCK}], 0
     je end_svm_32
     mov esi, gs:[ebx + {NESTED_PKRU}]
-    call write_pkru_32
+    mov eax, gs:[ebx + {NESTED_PKRS}]
+    call write_keys_32
     mov edi, cr3                        # QEMU sets A in PDPTEs, where it is reserved, and a KVM on QEMU
     and byte ptr gs:[edi], ~A_FLAG      # would not go back to L1
     and byte ptr gs:[edi + 8], ~A_FLAG
@@ -118,15 +119,22 @@ next_svm_32:
     mov gs:[ebx + {NESTED_RCX}], ecx
     mov dword ptr gs:[ebx + {NESTED_END}], {NESTED_EXITED}
     xor esi, esi
-    call write_pkru_32
+    xor eax, eax
+    call write_keys_32
     add dword ptr gs:[nested_record], {NESTED_RECORD_SIZE}
     jmp next_svm_32
 end_svm_32:
     stgi
     jmp end_supervisor_32               # stubs32.s
 
-# PKRU = esi, if the record at ebx says so. L1 itself need not have CR4.PKE.
-write_pkru_32:
+# PKRU = esi and IA32_PKRS = eax, where the record at ebx says so.
+write_keys_32:
+    test byte ptr gs:[ebx + {NESTED_LOADS}], {LOADS_PKRS}
+    jz 3f
+    xor edx, edx
+    mov ecx, PKRS
+    wrmsr
+3:
     test byte ptr gs:[ebx + {NESTED_LOADS}], {LOADS_PKRU}
     jz 2f
     mov edi, cr4

@@ -1,8 +1,8 @@
 //! Machines that run cases: KVM and QEMU.
 //!
 //! Every [`Machine`] runs the guest image in memory of the same layout, and takes the same
-//! requests: a [batch] of cases to run, or a request to the guest's virtual memory system
-//! ([`crosswalk_guest::system`]). Encoding batches and reading them back is common to all machines.
+//! requests: a [batch] of cases to run, a [nested batch](nested), or a request to the guest's virtual memory
+//! system ([`crosswalk_guest::system`]). Encoding batches and reading them back is common to all machines.
 //!
 //! A machine reports [what it is](Identity), [what it offers](Capabilities), and [who decides its
 //! results](ProvenanceMap). It learns the latter two from CPUID and from probes: batches of plain

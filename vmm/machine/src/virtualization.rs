@@ -53,6 +53,9 @@ const VMX_OUTSIDE_SMX: u64 = 1 << 2;
 pub(crate) const ENABLE_EPT: u32 = 1 << 1;
 pub(crate) const UNRESTRICTED_GUEST: u32 = 1 << 7;
 pub(crate) const MODE_BASED_EXECUTE: u32 = 1 << 22;
+/// A control of exits, and one of entries.
+pub(crate) const LOAD_HOST_EFER: u32 = 1 << 21;
+pub(crate) const LOAD_GUEST_EFER: u32 = 1 << 15;
 
 impl Virtualization {
     /// What a CPUID, given by leaf and subleaf, and the capability MSRs of VMX say. These are 0 where CPUID reports
@@ -88,6 +91,10 @@ impl Vmx {
         }
         if vmx.secondary().allowed & ENABLE_EPT == 0 {
             return Err("IA32_VMX_PROCBASED_CTLS2 says that there is no EPT".into());
+        }
+        let loads_efer = [(vmx.entry(), LOAD_GUEST_EFER), (vmx.exit(), LOAD_HOST_EFER)];
+        if loads_efer.iter().any(|(controls, load)| controls.allowed & load == 0) {
+            return Err("VMX does not load EFER at entries and exits".into());
         }
         Ok(vmx)
     }
@@ -177,6 +184,9 @@ mod tests {
         assert!(detect(&msrs).unwrap_err().contains("no EPT"));
 
         msrs[11] = 0x82 << 32;
+        assert!(detect(&msrs).unwrap_err().contains("EFER"));
+        msrs[3] = 1 << (21 + 32);
+        msrs[4] = 1 << (15 + 32);
         msrs[12] = 0x0631_4141;
         let Ok(Virtualization::Vmx(vmx)) = detect(&msrs) else { panic!("there is VMX") };
         assert_eq!(vmx.ept_capabilities(), 0x0631_4141);

@@ -1,9 +1,45 @@
 //! Nested batches: the guest is a hypervisor, and runs a guest of its own (L2) in each lane, whose addresses are
 //! translated twice. The protocol is that of [`crosswalk_guest::nested`].
 //!
-//! A [`NestedBatch`] is written into an arena, runs like any other batch, and is read back.
+//! A [`NestedBatch`] is written into an arena, runs like any other batch, and is read back:
+//!
+//! ```
+//! use crosswalk_guest::layout::Arena;
+//! use crosswalk_machine::Capabilities;
+//! use crosswalk_machine::memory::GuestMemory;
+//! use crosswalk_machine::nested::{Lane, NestedBatch, Root};
+//! use mmu_core::{ControlState, Profile, Ring};
+//!
+//! let [arena, _] = Arena::ALL;
+//! let mut code = [0; 0x1000];
+//! code[..4].copy_from_slice(&[0x8b, 0x00, 0x0f, 0xa2]); // mov eax, [rax]; cpuid
+//! let batch = NestedBatch {
+//!     arena,
+//!     host: ControlState::four_level(0),
+//!     tables: vec![[0; 512]], // The root of the second level is empty: a nested page fault.
+//!     code,
+//!     lanes: vec![Lane {
+//!         state: ControlState::unpaged(),
+//!         is_64_bit: false,
+//!         ring: Ring::Zero,
+//!         rip: 0x8000,
+//!         rax: 0x9000,
+//!         back: 0,
+//!         ac: false,
+//!         root: Root::Npt { ncr3: arena.nested_table(0) },
+//!     }],
+//! };
+//!
+//! let memory = GuestMemory::new()?; // Or that of a machine, as are its capabilities.
+//! let command = batch.write(&memory, &Capabilities::of_everything(Profile::default()));
+//! assert_eq!(command.arena, arena);
+//! // let log = machine.run(command)?;
+//! // let run = batch.read_back(&log, &memory)?;
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
-mod batch;
+mod encode;
+mod read_back;
 mod run;
 mod segments;
 mod vmcb;

@@ -6,13 +6,13 @@ use super::segments::{self, Segment};
 use mmu_core::{Cr0, Efer};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// A control block, without the end of the page, which is reserved.
+/// A control block.
 #[derive(Clone, Debug, FromBytes, IntoBytes, Immutable)]
 #[repr(transparent)]
 pub(super) struct Vmcb([u64; WORDS]);
 
-/// Number of words of a control block.
-const WORDS: usize = 0x680 / 8;
+/// Number of words of a control block: a page.
+const WORDS: usize = 0x1000 / 8;
 
 /// Offsets of fields. Those of the state-save area begin at 0x400.
 mod offset {

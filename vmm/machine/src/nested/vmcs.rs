@@ -5,7 +5,8 @@ use super::run::LaneExit;
 use super::segments::{self, Segment};
 use super::{Lane, Root};
 use crate::virtualization::{
-    AllowedControls, ENABLE_EPT, MODE_BASED_EXECUTE, UNRESTRICTED_GUEST, Vmx,
+    AllowedControls, ENABLE_EPT, LOAD_GUEST_EFER, LOAD_HOST_EFER, MODE_BASED_EXECUTE,
+    UNRESTRICTED_GUEST, Vmx,
 };
 use crosswalk_guest::nested::VmcsField;
 use mmu_core::{Cr0, Cr4, Efer};
@@ -76,15 +77,16 @@ const READ: [u64; 7] = [
     GUEST_RIP,
 ];
 
+/// Number of fields for which a control block has room.
+const FIELDS: usize = 0x1000 / size_of::<VmcsField>();
+
 /// External interrupts and NMIs.
 const ALL_EVENTS: u32 = 1 << 0 | 1 << 3;
 /// HLT, INVLPG, MWAIT, RDPMC, RDTSC, loads and stores of CR8, MOV to and from DR, ports, MONITOR, PAUSE; and the
 /// secondary controls.
 const ALL_INSTRUCTIONS: u32 = 0xe198_1e80;
 const LONG_MODE_HOST: u32 = 1 << 9;
-const LOAD_HOST_EFER: u32 = 1 << 21;
 const LONG_MODE_GUEST: u32 = 1 << 9;
-const LOAD_GUEST_EFER: u32 = 1 << 15;
 
 /// The controls of a processor that is not known yet: those that must be 1 on every processor without other news
 /// (SDM "Reserved Controls and Default Settings"), and any others.
@@ -101,7 +103,7 @@ mod by_default {
     pub(super) const ENTRY: AllowedControls = any(0x0000_11ff);
 }
 
-/// The lists of fields of a lane: those to write, and those to read.
+/// The lists of fields of a lane: those to write, and those to read, and zeros up to the end of the control block.
 pub(super) fn fields(lane: &Lane, machine: Option<Vmx>) -> Vec<VmcsField> {
     let mut fields = Vec::new();
     let mut put = |field, value| fields.push(VmcsField { field, value });
@@ -113,6 +115,7 @@ pub(super) fn fields(lane: &Lane, machine: Option<Vmx>) -> Vec<VmcsField> {
     fields.push(VmcsField::END);
     fields.extend(READ.map(|field| VmcsField { field, value: 0 }));
     fields.push(VmcsField::END);
+    fields.resize(FIELDS, VmcsField::default());
     fields
 }
 
@@ -281,7 +284,8 @@ mod tests {
         assert_eq!(value(&fields, 0x4820), 0x1_0002);
         assert_eq!(value(&fields, 0x681e), 0x8010);
         assert_eq!(value(&fields, 0x2806), 0xd00);
-        assert!(size_of_val(fields.as_slice()) <= 0x1000, "a control block is a page");
+        let ends = fields.iter().filter(|field| **field == VmcsField::END).count();
+        assert_eq!((ends, size_of_val(fields.as_slice())), (2, 0x1000), "both lists have room");
     }
 
     #[test]

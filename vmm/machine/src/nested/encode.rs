@@ -1,23 +1,18 @@
-//! Writing a nested batch into its arena, and reading it back.
+//! Writing a nested batch into its arena.
 
-use super::run::{LaneExit, LaneRun, NestedRun};
 use super::vmcb::Vmcb;
 use super::vmcs;
 use super::{Lane, NestedBatch, Root};
-use crate::batch::take_changed_bytes;
 use crate::memory::GuestMemory;
 use crate::virtualization::{Virtualization, Vmx};
-use crate::{BatchCommand, Capabilities, GuestFailure, MachineError, RunLog, guest_tables};
+use crate::{BatchCommand, Capabilities, guest_tables};
 use crosswalk_guest::layout::SUPERVISOR_WINDOW;
 use crosswalk_guest::mailbox::{AccessRecord, Header, MAX_TABLES, Switch};
-use crosswalk_guest::nested::{
-    LANES, LOADS_PKRS, LOADS_PKRU, NestedRecord, RecordEnd, TABLES, Virtualizer,
-};
+use crosswalk_guest::nested::{LANES, LOADS_PKRS, LOADS_PKRU, NestedRecord, TABLES, Virtualizer};
 use crosswalk_guest::table_windows::TablePlace;
 use crosswalk_guest::tables::{self, TableUse};
 use mmu_core::x86::format::EntryBits;
 use mmu_core::{Cr4, Efer, PagingMode};
-use zerocopy::IntoBytes;
 
 /// What VMX of a machine offers, if that is known.
 const fn vmx_of(capabilities: &Capabilities) -> Option<Vmx> {
@@ -43,6 +38,11 @@ impl NestedBatch {
         let arena = self.arena;
         assert!((1..=LANES).contains(&self.lanes.len()), "there is room for {LANES} lanes");
         assert!(self.tables.len() <= TABLES, "there is room for {TABLES} tables");
+        let is_possible = match self.virtualizer() {
+            Virtualizer::Vmx => self.host.mode().is_long_mode(),
+            _ => self.host.mode() != PagingMode::Unpaged,
+        };
+        assert!(is_possible, "L1 cannot be in {}", self.host.mode());
 
         for (index, table) in self.tables.iter().enumerate() {
             memory.write_value(arena.nested_table_image(index), table);
@@ -77,73 +77,8 @@ impl NestedBatch {
         }
     }
 
-    /// Reads back what the guest left.
-    ///
-    /// # Errors
-    /// If it holds what no guest of ours writes.
-    pub fn read_back(&self, log: &RunLog, memory: &GuestMemory) -> Result<NestedRun, MachineError> {
-        let has_run = log.skipped.is_none();
-        let lane = |(number, record)| self.read_lane(number, record, has_run, memory);
-        let lanes = self.records_of_lanes().enumerate().map(lane).collect::<Result<_, _>>()?;
-        let tables = (0..self.tables.len())
-            .map(|index| memory.read_value(self.arena.nested_table(index)))
-            .collect();
-
-        let mut stored = take_changed_bytes(self.arena, memory);
-        let code: [u8; 0x1000] = memory.read_value(self.arena.nested_code());
-        let bytes = (self.arena.nested_code()..).zip(code.iter().zip(&self.code));
-        let changed = bytes.filter(|(_, (found, expected))| has_run && found != expected);
-        stored.extend(changed.map(|(at, (found, _))| (at, *found)));
-        stored.sort_unstable();
-
-        Ok(NestedRun { lanes, tables, stored })
-    }
-
-    /// Reads what became of a lane, whose record was this one.
-    fn read_lane(
-        &self,
-        number: usize,
-        before: NestedRecord,
-        has_run: bool,
-        memory: &GuestMemory,
-    ) -> Result<LaneRun, MachineError> {
-        const NOT_RUN: LaneRun = LaneRun { exit: LaneExit::NotRun, rip: 0, rax: 0, rcx: 0, cr2: 0 };
-        if !has_run {
-            return Ok(NOT_RUN);
-        }
-
-        let after: NestedRecord = memory.read_value(self.arena.nested_record(number));
-        let bad =
-            |word| MachineError::guest(GuestFailure::BadRecord { record: number, word }, None);
-        let NestedRecord { rax, rcx, cr2, end, .. } = after;
-        let expected = NestedRecord { rax, rcx, cr2, end, ..before };
-        if after != expected {
-            return Err(bad(after.block));
-        }
-
-        match (RecordEnd::of_word(end), self.virtualizer()) {
-            (Some(RecordEnd::NotRun), _) => Ok(NOT_RUN),
-            (Some(RecordEnd::Exited), Virtualizer::Svm) => {
-                let block = memory.read_value::<Vmcb>(self.arena.control_block(number));
-                let [rip, rax, cr2] = [block.rip(), block.rax(), block.cr2()];
-                Ok(LaneRun { exit: block.exit(), rip, rax, rcx, cr2 })
-            }
-            (Some(RecordEnd::Exited), Virtualizer::Vmx) => {
-                let lane = self.lanes.get(number).ok_or_else(|| bad(end))?;
-                let mut fields = vmcs::fields(lane, None);
-                memory.read(self.arena.control_block(number), fields.as_mut_slice().as_mut_bytes());
-                let (exit, rip) = vmcs::exit(lane, &fields).ok_or_else(|| bad(end))?;
-                Ok(LaneRun { exit, rip, rax, rcx, cr2 })
-            }
-            (Some(RecordEnd::Failed(error)), Virtualizer::Vmx) => {
-                Ok(LaneRun { exit: LaneExit::VmxFailed { error }, ..NOT_RUN })
-            }
-            _ => Err(bad(end)),
-        }
-    }
-
     /// What runs the lanes.
-    fn virtualizer(&self) -> Virtualizer {
+    pub(super) fn virtualizer(&self) -> Virtualizer {
         self.lanes.first().map_or(Virtualizer::None, |lane| lane.root.virtualizer())
     }
 
@@ -155,7 +90,7 @@ impl NestedBatch {
         records
     }
 
-    fn records_of_lanes(&self) -> impl Iterator<Item = NestedRecord> {
+    pub(super) fn records_of_lanes(&self) -> impl Iterator<Item = NestedRecord> {
         self.lanes.iter().enumerate().map(|(number, lane)| self.record(number, lane))
     }
 
