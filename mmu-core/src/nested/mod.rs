@@ -43,9 +43,13 @@ mod level;
 mod outcome;
 mod page;
 mod predict;
+#[cfg(test)]
+mod properties;
 mod rule;
 mod second;
 mod semantics;
+#[cfg(test)]
+mod tests;
 mod updates;
 mod walk;
 

@@ -81,6 +81,18 @@ impl NestedPage {
         }
     }
 
+    /// The guest's entries on the path, each with the read that got it. PDPTEs in registers come first
+    /// and have none.
+    pub(super) fn steps(&self) -> impl Iterator<Item = (&Step, Option<&TableRead>)> {
+        let done = self.reads.iter().filter(|read| read.walk.end.is_ok()).count();
+        let in_registers = self.path.steps.len().saturating_sub(done);
+        let steps = self.path.steps.iter().enumerate();
+        steps.map(move |(number, step)| {
+            let read = number.checked_sub(in_registers).and_then(|number| self.reads.get(number));
+            (step, read)
+        })
+    }
+
     /// The read of the guest's entry at this guest-physical address.
     pub(super) fn read_of(&self, at: PhysAddr) -> Option<&TableRead> {
         self.reads.iter().find(|read| read.walk.guest_physical == at)

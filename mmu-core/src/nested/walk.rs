@@ -190,8 +190,7 @@ impl<N: NestedSemantics, F: Format> Levels<'_, N, F> {
 /// Adds the references for a page, in order: the second level's for each entry of the guest, that entry,
 /// and the second level's for the page.
 fn add_references(page: &NestedPage, number: u8, references: &mut Vec<EntryReference>) {
-    for step in &page.path.steps {
-        let read = page.read_of(step.at);
+    for (step, read) in page.steps() {
         if let Some(read) = read {
             add_second(&read.walk, number, references);
         }
