@@ -117,8 +117,8 @@ impl<N: NestedSemantics> NestedMmu<N> {
         level: SecondLevel,
         profile: Profile,
     ) -> Self {
-        // NEST-13 (APM "Handling of PDPT Entries in PAE Mode", SDM "PDPTE Registers").
-        let pdptes_are_walked = Some(matches!(level, SecondLevel::Npt(_)));
+        // Both manuals settle here what PDPTE-4 leaves open.
+        let pdptes_are_walked = Some(nested.walks_guest_pdptes(&level));
         let pins = Pins { pdptes_are_walked, ..profile.pins };
 
         let guest = AnyMmu::new(guest, Profile { pins, ..profile });

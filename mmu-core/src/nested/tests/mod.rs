@@ -4,6 +4,7 @@
 //! access and the updates of both dimensions' entries.
 
 mod crossing;
+mod decisions;
 mod ept;
 mod ept_flags;
 mod guests;
