@@ -69,7 +69,7 @@ use crate::walk::{AnyMmu, Mmu};
 use crate::x86::format::Format;
 use crate::x86::profile::{Pin, Pins, Profile};
 use crate::x86::state::ControlState;
-use page::Levels;
+use page::Dimensions;
 use predict::GLOBAL_RESERVED;
 use second::SecondMmu;
 
@@ -160,15 +160,15 @@ impl<N: NestedSemantics> NestedMmu<N> {
         Mmu::<F>::check_size(access)?;
 
         let mut found = NestedPrediction::default();
-        let levels = Levels { nested: self.nested, guest, second: &self.second };
-        levels.predict(memory, access, None, &mut found);
+        let both = Dimensions { nested: self.nested, guest, second: &self.second };
+        both.predict(memory, access, None, &mut found);
 
         // CODE-7 leaves G in a PML4E of NPT open where the vendor is not known.
         let is_npt = matches!(self.level, SecondLevel::Npt(_));
         if is_npt && self.profile.global_in_pml4e_is_reserved() == Pin::Open {
             let second = SecondMmu::new(self.nested, self.level, self.profile, Some(true));
-            let levels = Levels { second: &second, ..levels };
-            levels.predict(memory, access, Some(GLOBAL_RESERVED), &mut found);
+            let both = Dimensions { second: &second, ..both };
+            both.predict(memory, access, Some(GLOBAL_RESERVED), &mut found);
         }
         found.name_first_member();
         Ok(found)

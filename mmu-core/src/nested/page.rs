@@ -1,7 +1,6 @@
 //! The nested walk for one page of an access: the guest's tables are read through the second level, then
 //! the page is translated by it.
 
-use super::level::SecondLevel;
 use super::second::{SecondMmu, SecondWalk};
 use super::semantics::{NestedAccess, NestedRights, NestedSemantics, Purpose, SecondFault};
 use crate::access::{Access, AccessKind};
@@ -99,15 +98,15 @@ impl NestedPage {
     }
 }
 
-/// Both levels of tables, as a walk sees them.
+/// Both dimensions, as a walk sees them.
 #[derive(Clone, Copy)]
-pub(super) struct Levels<'l, N: NestedSemantics, F: Format> {
+pub(super) struct Dimensions<'l, N: NestedSemantics, F: Format> {
     pub(super) nested: N,
     pub(super) guest: &'l Mmu<F>,
     pub(super) second: &'l SecondMmu<N>,
 }
 
-impl<N: NestedSemantics, F: Format> Levels<'_, N, F> {
+impl<N: NestedSemantics, F: Format> Dimensions<'_, N, F> {
     /// Walks for one page of an access.
     ///
     /// # Errors
@@ -184,8 +183,7 @@ impl<N: NestedSemantics, F: Format> Levels<'_, N, F> {
     }
 
     fn is_user(&self, purpose: Purpose, access: &Access) -> bool {
-        let is_npt = matches!(self.second.level(), SecondLevel::Npt(_));
-        is_npt && self.nested.is_user(purpose, access)
+        self.second.is_npt() && self.nested.is_user(purpose, access)
     }
 
     fn translate_page<M: TableMemory + ?Sized>(
@@ -316,7 +314,7 @@ impl<N: NestedSemantics, M: TableMemory + ?Sized> TableMemory for GuestMemory<'_
         };
         let end = walk.end;
         let read = TableRead { walk, bytes };
-        // A walk reads no more entries than there are levels.
+        // A walk reads no more entries than there are both.
         let _ = self.reads.borrow_mut().try_push(read.clone());
 
         match end {

@@ -2,7 +2,7 @@
 //! may be.
 
 use super::outcome::{Dimension, NestedUpdate};
-use super::page::{Levels, NestedPage, NestedPageEnd};
+use super::page::{Dimensions, NestedPage, NestedPageEnd};
 use super::rule::AnyRule;
 use super::second::SecondWalk;
 use super::semantics::{NestedRights, NestedSemantics, Purpose};
@@ -19,7 +19,7 @@ use alloc::vec::Vec;
 /// Number of bytes up to which a store that faults stores nothing (AD-7).
 const MAX_UNDIVIDED_BYTES: u16 = 8;
 
-impl<N: NestedSemantics, F: Format> Levels<'_, N, F> {
+impl<N: NestedSemantics, F: Format> Dimensions<'_, N, F> {
     /// The updates of all entries, the guest's first.
     pub(super) fn updates(
         &self,

@@ -70,8 +70,8 @@ fn frames(allowed: u64, noisy: f64) -> impl Strategy<Value = Frames> {
 
 /// A guest's control state in any mode, with random protections.
 fn guest() -> impl Strategy<Value = ControlState> {
-    (0..5, 0..16_u64, any::<[bool; 4]>(), any::<[u64; 4]>()).prop_map(
-        |(mode, root, [wp, nxe, smep, smap], pdptes)| {
+    (0..5, 0..16_u64, any::<[bool; 5]>(), any::<[u64; 4]>()).prop_map(
+        |(mode, root, [wp, nxe, smep, smap, am], pdptes)| {
             let root = root << 12;
             let pdptes = pdptes.map(|entry| entry & 0xf000 | 1);
             let mut state = match mode {
@@ -82,6 +82,7 @@ fn guest() -> impl Strategy<Value = ControlState> {
                 _ => ControlState::five_level(root),
             };
             state.cr0.set(Cr0::WP, wp);
+            state.cr0.set(Cr0::AM, am);
             state.cr4.set(Cr4::SMEP, smep);
             state.cr4.set(Cr4::SMAP, smap);
             state.cr4.set(Cr4::PSE, nxe);

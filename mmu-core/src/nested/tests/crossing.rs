@@ -6,6 +6,7 @@ use crate::address::VirtAddr;
 use crate::memory::SparseTables;
 use crate::nested::{AnyRule, Dimension};
 use crate::x86::rule::Rule;
+use crate::x86::state::Cr0;
 use std::string::ToString;
 
 /// The last two bytes of the page, and the first two of the next.
@@ -57,6 +58,29 @@ fn code_12_the_second_page_is_refused() {
     assert_eq!(npt.update(write(), Dimension::Guest, PTE + UP), (0, bit::A | bit::D));
     let first = npt.update(write(), Dimension::Second, second_pte(GUEST_PAGE));
     assert_eq!(first, (0, bit::A | bit::D));
+
+    // Nor does it say whether the second page's were set before the exit.
+    assert_eq!(npt.update(write(), Dimension::Guest, PTE + 8 + UP), (0, bit::A | bit::D));
+    // The tables of the page that is reported were read.
+    let table = npt.update(write(), Dimension::Second, second_pte(PTE));
+    assert_eq!(table, (bit::A | bit::D, 0));
+}
+
+/// ALIGN-1: the page is not written, but the tables may have been read.
+#[test]
+fn align_1_a_misaligned_access_below_a_second_level() {
+    let mut world = world(World::npt());
+    world.guest.cr0 |= Cr0::AM;
+    let misaligned = Access { ac: true, ..write() };
+    assert_eq!(world.end(misaligned), "#AC(0)");
+    let second = |at| world.update(misaligned, Dimension::Second, second_pte(at));
+    assert_eq!(second(PTE), (0, bit::A | bit::D));
+    assert_eq!(second(GUEST_PAGE), (0, bit::A));
+    assert_eq!(world.update(misaligned, Dimension::Guest, PTE + UP), (0, bit::A));
+
+    // Which comes first is open.
+    *world.entry(second_pte(GUEST_PAGE)) = 0;
+    assert_eq!(world.ends(misaligned), ["NPF 0x100000006 at GPA 0x14ffe", "#AC(0)"]);
 }
 
 /// Which of two is reported is open, also if one is the guest's and the other is not.
