@@ -6,6 +6,9 @@
 //! that walks the second level first, so the first failure in the order of the walk wins by itself. NPT is
 //! walked in the format of the host's mode; EPT is one more [`Format`](crate::x86::format::Format).
 //!
+//! Left out are whatever else a second level can have: #VE, page-modification logging, sub-page
+//! permissions, HLAT, guest-mode execute trap, its shadow-stack bits, encryption, and memory types.
+//!
 //! - `level`: the second level as the hypervisor sets it up;
 //! - `semantics`: every decision, one method each;
 //! - `second`, `page`: the walk of the second level, and the walk of both for one page;
