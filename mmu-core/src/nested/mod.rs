@@ -4,7 +4,7 @@
 //!
 //! Both dimensions are walked by [`Mmu::walk`](crate::Mmu::walk). The guest's tables are read from a memory
 //! that walks the second level first, so the first failure in the order of the walk wins by itself. NPT is
-//! walked in the format of the host's mode; EPT is one more [`Format`](crate::x86::format::Format).
+//! walked in the format of the host's mode; EPT is one more [`Format`].
 //!
 //! Left out are whatever else a second level can have: #VE, page-modification logging, sub-page
 //! permissions, HLAT, guest-mode execute trap, its shadow-stack bits, encryption, and memory types.

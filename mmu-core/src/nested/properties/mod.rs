@@ -1,8 +1,9 @@
-//! Properties of nested predictions, for random tables of both dimensions. `identity` compares them with
-//! those of one dimension, `oracle` with a second implementation, and `garbage` has those of arbitrary
-//! memory.
+//! Properties of nested predictions, for random tables of both dimensions. `identity` and `host` compare
+//! them with those of one dimension, `oracle` with a second implementation, and `garbage` has those of
+//! arbitrary memory.
 
 mod garbage;
+mod host;
 mod identity;
 mod oracle;
 
