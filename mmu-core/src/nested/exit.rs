@@ -6,7 +6,7 @@ use super::rule::{AnyRule, NestedRule, NestedRuleSet};
 use super::second::SecondWalk;
 use super::semantics::{Answer, NestedSemantics, Purpose, SecondFault};
 use crate::access::AccessKind;
-use crate::address::VirtAddr;
+use crate::address::{PhysAddr, VirtAddr};
 use crate::x86::fault::PageFaultCode;
 use crate::x86::semantics::Rights;
 use crate::x86::state::ControlState;
@@ -56,7 +56,7 @@ impl Refusal<'_> {
             }
             SecondLevel::Ept(_) if matches!(self.fault, SecondFault::Malformed(_)) => {
                 rules.insert(NestedRule::Nest3);
-                let guest_physical = self.walk.guest_physical.get();
+                let guest_physical = self.address(nested).get();
                 only(NestedExit::EptMisconfiguration { guest_physical })
             }
             SecondLevel::Ept(ept) => {
@@ -69,11 +69,16 @@ impl Refusal<'_> {
         }
     }
 
+    /// The guest-physical address that is reported.
+    fn address<N: NestedSemantics>(&self, nested: &N) -> PhysAddr {
+        nested.reported_address(&self.walk.access, self.walk.guest_physical)
+    }
+
     /// NEST-8 (APM "Nested versus Guest Page Faults, Fault Ordering").
     fn nested_page_faults<N: NestedSemantics>(&self, nested: &N, host: &ControlState) -> Exits {
         let access = &self.walk.access;
         let is_fetch = access.kind == AccessKind::Fetch;
-        let address = self.walk.guest_physical;
+        let address = self.address(nested);
 
         let code = nested.nested_fault_code(self.fault, access);
         let purpose = nested.purpose_bits(access.purpose);
@@ -141,7 +146,7 @@ impl Refusal<'_> {
         let exit = |qualification: u64| NestedExit::EptViolation {
             qualification: qualification & known,
             qualification_known: known,
-            guest_physical: self.walk.guest_physical.get(),
+            guest_physical: self.address(nested).get(),
             linear: Some(self.linear.get()),
         };
 

@@ -4,7 +4,10 @@
 //!
 //! Both dimensions are walked by [`Mmu::walk`](crate::Mmu::walk). The guest's tables are read from a memory
 //! that walks the second level first, so the first failure in the order of the walk wins by itself. NPT is
-//! walked in the format of the host's mode; EPT is one more [`Format`](crate::x86::format::Format).
+//! walked in the format of the host's mode; EPT is one more [`Format`].
+//!
+//! Left out are whatever else a second level can have: #VE, page-modification logging, sub-page
+//! permissions, HLAT, guest-mode execute trap, its shadow-stack bits, encryption, and memory types.
 //!
 //! - `level`: the second level as the hypervisor sets it up;
 //! - `semantics`: every decision, one method each;
@@ -43,9 +46,13 @@ mod level;
 mod outcome;
 mod page;
 mod predict;
+#[cfg(test)]
+mod properties;
 mod rule;
 mod second;
 mod semantics;
+#[cfg(test)]
+mod tests;
 mod updates;
 mod walk;
 
@@ -65,7 +72,7 @@ use crate::walk::{AnyMmu, Mmu};
 use crate::x86::format::Format;
 use crate::x86::profile::{Pin, Pins, Profile};
 use crate::x86::state::ControlState;
-use page::Levels;
+use page::Dimensions;
 use predict::GLOBAL_RESERVED;
 use second::SecondMmu;
 
@@ -113,8 +120,8 @@ impl<N: NestedSemantics> NestedMmu<N> {
         level: SecondLevel,
         profile: Profile,
     ) -> Self {
-        // NEST-13 (APM "Handling of PDPT Entries in PAE Mode", SDM "PDPTE Registers").
-        let pdptes_are_walked = Some(matches!(level, SecondLevel::Npt(_)));
+        // Both manuals settle here what PDPTE-4 leaves open.
+        let pdptes_are_walked = Some(nested.walks_guest_pdptes(&level));
         let pins = Pins { pdptes_are_walked, ..profile.pins };
 
         let guest = AnyMmu::new(guest, Profile { pins, ..profile });
@@ -156,15 +163,15 @@ impl<N: NestedSemantics> NestedMmu<N> {
         Mmu::<F>::check_size(access)?;
 
         let mut found = NestedPrediction::default();
-        let levels = Levels { nested: self.nested, guest, second: &self.second };
-        levels.predict(memory, access, None, &mut found);
+        let both = Dimensions { nested: self.nested, guest, second: &self.second };
+        both.predict(memory, access, None, &mut found);
 
         // CODE-7 leaves G in a PML4E of NPT open where the vendor is not known.
         let is_npt = matches!(self.level, SecondLevel::Npt(_));
         if is_npt && self.profile.global_in_pml4e_is_reserved() == Pin::Open {
             let second = SecondMmu::new(self.nested, self.level, self.profile, Some(true));
-            let levels = Levels { second: &second, ..levels };
-            levels.predict(memory, access, Some(GLOBAL_RESERVED), &mut found);
+            let both = Dimensions { second: &second, ..both };
+            both.predict(memory, access, Some(GLOBAL_RESERVED), &mut found);
         }
         found.name_first_member();
         Ok(found)

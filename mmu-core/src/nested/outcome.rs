@@ -71,6 +71,16 @@ impl NestedExit {
     }
 
     /// Whether an observed exit is this one, as far as its bits are defined.
+    ///
+    /// ```
+    /// use mmu_core::nested::NestedExit;
+    /// let predicted =
+    ///     NestedExit::NestedPageFault { info1: 1 << 32 | 4, info1_known: 3 << 32 | 0x1f, info2: 0x5000 };
+    /// let seen = |info1| NestedExit::NestedPageFault { info1, info1_known: !0, info2: 0x5000 };
+    /// assert!(predicted.allows(&seen(1 << 32 | 4)));
+    /// assert!(predicted.allows(&seen(1 << 63 | 1 << 32 | 4)));
+    /// assert!(!predicted.allows(&seen(1 << 33 | 4)));
+    /// ```
     pub fn allows(&self, observed: &Self) -> bool {
         match (*self, *observed) {
             (

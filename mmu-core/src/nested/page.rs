@@ -1,7 +1,6 @@
 //! The nested walk for one page of an access: the guest's tables are read through the second level, then
 //! the page is translated by it.
 
-use super::level::SecondLevel;
 use super::second::{SecondMmu, SecondWalk};
 use super::semantics::{NestedAccess, NestedRights, NestedSemantics, Purpose, SecondFault};
 use crate::access::{Access, AccessKind};
@@ -81,21 +80,33 @@ impl NestedPage {
         }
     }
 
+    /// The guest's entries on the path, each with the read that got it. PDPTEs in registers come first
+    /// and have none.
+    pub(super) fn steps(&self) -> impl Iterator<Item = (&Step, Option<&TableRead>)> {
+        let done = self.reads.iter().filter(|read| read.walk.end.is_ok()).count();
+        let in_registers = self.path.steps.len().saturating_sub(done);
+        let steps = self.path.steps.iter().enumerate();
+        steps.map(move |(number, step)| {
+            let read = number.checked_sub(in_registers).and_then(|number| self.reads.get(number));
+            (step, read)
+        })
+    }
+
     /// The read of the guest's entry at this guest-physical address.
     pub(super) fn read_of(&self, at: PhysAddr) -> Option<&TableRead> {
         self.reads.iter().find(|read| read.walk.guest_physical == at)
     }
 }
 
-/// Both levels of tables, as a walk sees them.
+/// Both dimensions, as a walk sees them.
 #[derive(Clone, Copy)]
-pub(super) struct Levels<'l, N: NestedSemantics, F: Format> {
+pub(super) struct Dimensions<'l, N: NestedSemantics, F: Format> {
     pub(super) nested: N,
     pub(super) guest: &'l Mmu<F>,
     pub(super) second: &'l SecondMmu<N>,
 }
 
-impl<N: NestedSemantics, F: Format> Levels<'_, N, F> {
+impl<N: NestedSemantics, F: Format> Dimensions<'_, N, F> {
     /// Walks for one page of an access.
     ///
     /// # Errors
@@ -172,8 +183,7 @@ impl<N: NestedSemantics, F: Format> Levels<'_, N, F> {
     }
 
     fn is_user(&self, purpose: Purpose, access: &Access) -> bool {
-        let is_npt = matches!(self.second.level(), SecondLevel::Npt(_));
-        is_npt && self.nested.is_user(purpose, access)
+        self.second.is_npt() && self.nested.is_user(purpose, access)
     }
 
     fn translate_page<M: TableMemory + ?Sized>(
@@ -304,7 +314,7 @@ impl<N: NestedSemantics, M: TableMemory + ?Sized> TableMemory for GuestMemory<'_
         };
         let end = walk.end;
         let read = TableRead { walk, bytes };
-        // A walk reads no more entries than there are levels.
+        // A walk reads no more entries than there are both.
         let _ = self.reads.borrow_mut().try_push(read.clone());
 
         match end {

@@ -2,7 +2,7 @@
 
 use super::exit::{OpenMember, Refusal};
 use super::outcome::{NestedAlternative, NestedEnd, NestedPrediction};
-use super::page::{FlagOrder, Levels, NestedPage, NestedPageEnd};
+use super::page::{Dimensions, FlagOrder, NestedPage, NestedPageEnd};
 use super::rule::{AnyRule, NestedRule};
 use super::semantics::{NestedRights, NestedSemantics};
 use crate::access::{Access, MAX_PAGES};
@@ -31,7 +31,7 @@ const ON_THE_WAY: OpenMember =
     (AnyRule::Nested(NestedRule::Nest9), "A is set before the next entry is read");
 const AT_END: &str = "A and D are set at the end of the walk";
 
-impl<N: NestedSemantics, F: Format> Levels<'_, N, F> {
+impl<N: NestedSemantics, F: Format> Dimensions<'_, N, F> {
     /// Adds what the manuals allow, with each member of the guest's choices.
     pub(super) fn predict<M: TableMemory<Error = OutsideMemory> + ?Sized>(
         &self,
@@ -45,9 +45,9 @@ impl<N: NestedSemantics, F: Format> Levels<'_, N, F> {
         for (choices, rule, member) in self.guest.other_choices(access) {
             let regime = Regime { choices, ..*self.guest.regime() };
             let other = Mmu::<F>::with_regime(Reference, regime);
-            let levels = Levels { guest: &other, ..*self };
+            let both = Dimensions { guest: &other, ..*self };
             let choice = choice.or(Some((AnyRule::Paging(rule), member)));
-            levels.predict_in_regime(memory, access, choice, found);
+            both.predict_in_regime(memory, access, choice, found);
         }
     }
 

@@ -159,7 +159,8 @@ impl<N: NestedSemantics> SecondMmu<N> {
         access: NestedAccess,
     ) -> Result<SecondWalk, M::Error> {
         let mut walk = SecondWalk::untranslated(guest_physical, access);
-        if guest_physical.get() & !low_bits(self.address_bits()) != 0 {
+        let beyond = guest_physical.get() & !low_bits(self.address_bits());
+        if beyond != 0 && self.nested.checks_reach() {
             walk.end = Err(SecondFault::OutOfReach);
             return Ok(walk);
         }

@@ -113,6 +113,18 @@ pub trait NestedSemantics: Copy {
         true
     }
 
+    /// Whether a PAE guest's PDPTEs are read from its memory during the walk rather than held in registers
+    /// (NEST-13; APM "Handling of PDPT Entries in PAE Mode", SDM "PDPTE Registers").
+    fn walks_guest_pdptes(&self, second: &SecondLevel) -> bool {
+        matches!(second, SecondLevel::Npt(_))
+    }
+
+    /// Whether an address with more bits than the second level translates is refused (NEST-12). Otherwise
+    /// the bits above are ignored.
+    fn checks_reach(&self) -> bool {
+        true
+    }
+
     /// The root of the second level's tables, from nCR3 or the EPT pointer.
     fn root(&self, _second: &SecondLevel, by_manual: PhysAddr) -> PhysAddr {
         by_manual
@@ -269,6 +281,11 @@ pub trait NestedSemantics: Copy {
             Purpose::Page => 1 << 32,
             Purpose::Table => 1 << 33,
         }
+    }
+
+    /// The guest-physical address that an exit reports.
+    fn reported_address(&self, _access: &NestedAccess, by_manual: PhysAddr) -> PhysAddr {
+        by_manual
     }
 
     /// Bits 2:0 of an exit qualification: the access (NEST-10).

@@ -2,7 +2,7 @@
 //! may be.
 
 use super::outcome::{Dimension, NestedUpdate};
-use super::page::{Levels, NestedPage, NestedPageEnd};
+use super::page::{Dimensions, NestedPage, NestedPageEnd};
 use super::rule::AnyRule;
 use super::second::SecondWalk;
 use super::semantics::{NestedRights, NestedSemantics, Purpose};
@@ -19,7 +19,7 @@ use alloc::vec::Vec;
 /// Number of bytes up to which a store that faults stores nothing (AD-7).
 const MAX_UNDIVIDED_BYTES: u16 = 8;
 
-impl<N: NestedSemantics, F: Format> Levels<'_, N, F> {
+impl<N: NestedSemantics, F: Format> Dimensions<'_, N, F> {
     /// The updates of all entries, the guest's first.
     pub(super) fn updates(
         &self,
@@ -73,13 +73,13 @@ impl<N: NestedSemantics, F: Format> Levels<'_, N, F> {
 
         // The guest's tables map this page and allow the access, so A and D are set before the second
         // level refuses the page (NEST-6).
-        let failing = pages.iter().filter(|page| page.fails()).count();
         let refused =
             pages.iter().filter(|page| page.fails_at_page() && page.guest_rights.is_some());
         for page in refused.filter(|_| self.nested.sets_guest_flags_before_page()) {
             let complete = [walked_page(page, true)];
             let mut set = self.guest.updates(&complete, access, rules);
-            if failing > 1 {
+            // Of several pages, this one may be reported before the walk for another, or after it.
+            if pages.len() > 1 {
                 for update in &mut set {
                     update.may_set = update.must_set;
                     update.must_set = 0;
@@ -225,7 +225,7 @@ fn merge(updates: &mut Vec<NestedUpdate>, update: NestedUpdate) {
     match updates.iter_mut().find(same) {
         Some(known) => {
             known.must_set |= update.must_set;
-            known.may_set |= update.may_set;
+            known.may_set = (known.may_set | update.may_set) & !known.must_set;
         }
         None => updates.push(update),
     }

@@ -2,7 +2,7 @@
 
 use super::exit::Refusal;
 use super::outcome::{Dimension, NestedEnd};
-use super::page::{FlagOrder, Levels, NestedPage, NestedPageEnd};
+use super::page::{Dimensions, FlagOrder, NestedPage, NestedPageEnd};
 use super::rule::NestedRuleSet;
 use super::second::SecondWalk;
 use super::semantics::{NestedRights, NestedSemantics, SecondFault};
@@ -21,7 +21,7 @@ use arrayvec::ArrayVec;
 use core::fmt;
 
 /// An entry that a nested walk reads. A walk for one page reads up to 24 of them, and up to 35 where both
-/// dimensions have 5 levels.
+/// dimensions have 5 both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryReference {
     /// Whose table it is in.
@@ -127,13 +127,13 @@ impl<N: NestedSemantics> NestedMmu<N> {
         access: &Access,
     ) -> Result<NestedWalk, NestedError<M::Error>> {
         in_guest_mode!(self, guest => {
-            let levels = Levels { nested: self.nested, guest, second: &self.second };
-            levels.walk_access(memory, access)
+            let both = Dimensions { nested: self.nested, guest, second: &self.second };
+            both.walk_access(memory, access)
         })
     }
 }
 
-impl<N: NestedSemantics, F: Format> Levels<'_, N, F> {
+impl<N: NestedSemantics, F: Format> Dimensions<'_, N, F> {
     fn walk_access<M: TableMemory + ?Sized>(
         &self,
         memory: &M,
@@ -190,8 +190,7 @@ impl<N: NestedSemantics, F: Format> Levels<'_, N, F> {
 /// Adds the references for a page, in order: the second level's for each entry of the guest, that entry,
 /// and the second level's for the page.
 fn add_references(page: &NestedPage, number: u8, references: &mut Vec<EntryReference>) {
-    for step in &page.path.steps {
-        let read = page.read_of(step.at);
+    for (step, read) in page.steps() {
         if let Some(read) = read {
             add_second(&read.walk, number, references);
         }

@@ -1,6 +1,8 @@
 //! No public function panics, whatever the values that it is given: every constructor and method is
 //! driven with arbitrary ones. Only what the functions return is not checked here.
 
+#[cfg(feature = "alloc")]
+mod nested;
 mod values;
 
 use mmu_core::cache::{
@@ -398,6 +400,16 @@ proptest! {
         drive_modes(&mut Values(seed));
         for step in 0..4 {
             drive_any_cached_mmu(&mut Values(seed ^ step));
+        }
+    }
+
+    #[cfg(feature = "alloc")]
+    #[test]
+    fn no_nested_walk_panics(seed in any::<u64>()) {
+        nested::drive_mmu(&mut Values(seed));
+        for step in 0..16 {
+            nested::drive_formats(&mut Values(seed ^ step));
+            nested::drive_decisions(&mut Values(seed ^ step));
         }
     }
 
