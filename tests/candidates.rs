@@ -250,6 +250,7 @@ fn random_cases(mode: PagingMode) -> impl Iterator<Item = Case> {
             saved_rf: Ok(()),
             vmx: false,
             virtualization: Err(String::new()),
+            nested_modes: Vec::new(),
             live_page_sizes: false,
             sees_outside: true,
         };

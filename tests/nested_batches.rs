@@ -1,4 +1,4 @@
-//! Nested batches on real machines: the guest as a hypervisor, on QEMU's TCG.
+//! Nested batches on real machines: the guest as a hypervisor, on QEMU's TCG and on the KVM of this host.
 
 use crosswalk_guest::contents;
 use crosswalk_guest::layout::Arena;
@@ -11,8 +11,8 @@ use crosswalk_machine::qemu::{QemuMachine, QemuProcessor};
 use crosswalk_test_support as support;
 use mmu_core::{ControlState, Cr0, Cr4, Efer, PagingMode, Ring};
 use support::nested::{CODE_PAGE, CPUID, DATA_PAGE, Does, Nested, ROOT_PAGE};
-use support::single::{A, D, P, RW, US, memory_at, open_qemu, places};
-use support::{require_qemu, require_second_qemu};
+use support::single::{A, D, P, RW, US, memory_at, open_kvm, open_qemu, places};
+use support::{require_kvm, require_qemu, require_second_qemu};
 
 /// Exit codes of SVM (APM volume 2, "SVM Intercept Exit Codes").
 const PAGE_FAULT: u64 = 0x4e;
@@ -47,6 +47,12 @@ fn qemu_has_svm_and_nested_paging() {
     let machine = open_qemu();
     let found = machine.capabilities().virtualization.clone();
     assert!(matches!(found, Ok(Virtualization::Svm { nested_paging: true, .. })), "{found:?}");
+
+    let offered = &machine.capabilities().nested_modes;
+    for (mode, offer) in offered {
+        assert!(offer.is_ok() || *mode == PagingMode::Bits32, "{mode}: {offer:?}");
+    }
+    assert_eq!(offered.len(), 4);
 }
 
 /// An access completes, and sets A and D in both dimensions: reading a table of L2 is a write for the
@@ -276,6 +282,56 @@ fn a_second_qemu_runs_them() {
         nested.set_second(DATA_PAGE, 0);
         let lane = nested.run(&mut machine).lane();
         assert_eq!(lane.exit, exit(NESTED_PAGE_FAULT, FINAL | 6, 0x9108));
+    }
+}
+
+/// A processor without SVM, or without nested paging, says so, and nothing is tried.
+#[test]
+fn a_processor_without_it_says_so() {
+    require_qemu!();
+    for (feature, why) in [("-svm", "neither SVM"), ("-npt", "no nested paging")] {
+        let processor =
+            QemuProcessor { features: vec![feature.into()], ..QemuProcessor::default() };
+        let image = Image::built_in().expect("the image was built with the program");
+        let machine = QemuMachine::open(image, &processor, &Jail::strongest()).expect("it works");
+        for (mode, offer) in &machine.capabilities().nested_modes {
+            let found = offer.as_ref().expect_err("there is none");
+            assert!(found.contains(why), "{mode}: {found}");
+        }
+    }
+}
+
+/// Most KVMs have VMX or SVM for their guests, and those that shadow all page tables have neither.
+#[test]
+fn a_kvm_runs_them_or_says_why_not() {
+    require_kvm!();
+    let mut machine = open_kvm();
+    let found = machine.capabilities().virtualization.clone();
+    let offers = machine.capabilities().nested_modes.clone();
+    assert_eq!(offers.len(), 4);
+    for (mode, offer) in offers {
+        if let Err(why) = offer {
+            assert!(!why.is_empty());
+            assert!(found.as_ref().err().is_none_or(|reason| *reason == why), "{mode}: {why}");
+            continue;
+        }
+
+        let read = match found.as_ref().expect("a mode is offered") {
+            Virtualization::Svm { .. } => {
+                let host = match mode {
+                    PagingMode::Bits32 => ControlState::bits32(0),
+                    PagingMode::Pae => ControlState::pae(0, [0; 4]),
+                    PagingMode::FiveLevel => ControlState::five_level(0),
+                    _ => ControlState::four_level(0),
+                };
+                Nested::npt(host, PagingMode::FourLevel, Ring::Three, Does::Read, 0x108)
+            }
+            Virtualization::Vmx(_) => {
+                Nested::ept(PagingMode::FourLevel, Ring::Three, Does::Read, 0x108, false)
+            }
+        };
+        let lane = read.run(&mut machine).lane();
+        assert_eq!(lane.rax, memory_at(&places(frame() + 0x108, 4)), "{mode}: {lane:x?}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a log says about the memory of a batch: its words in one order. First the header and the records of the
 //! arena, then its tables, then the data frames of all lanes, then the further frames of the block, or the rest of a
-//! nested batch ([`nested`](super::nested)), which has no such frames.
+//! nested batch ([`nested`]), which has no such frames.
 
 use super::nested;
 use crate::layout::{Arena, FRAMES_PER_LANE, MAX_LANES};

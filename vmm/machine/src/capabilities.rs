@@ -40,6 +40,9 @@ pub struct Capabilities {
     pub vmx: bool,
     /// With what the guest can run guests of its own, or why it cannot.
     pub virtualization: Result<Virtualization, String>,
+    /// The paging modes of a guest that runs guests of its own, each with the reason if they do not run. Empty if
+    /// they were not probed, as of images.
+    pub nested_modes: Vec<ModeOffer>,
     /// Whether the page size of a live mapping may change without an invalidation. A processor that walks
     /// the guest's tables itself may raise a machine check (TLB-5).
     pub live_page_sizes: bool,
@@ -147,6 +150,7 @@ impl Capabilities {
             reserved_movs: Ok(()),
             saved_rf: Ok(()),
             vmx: false,
+            nested_modes: Vec::new(),
             virtualization: Err(
                 "it is not known whether the guest can run guests of its own".into()
             ),

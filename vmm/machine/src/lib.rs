@@ -43,6 +43,7 @@ pub use record::{MachineLine, offers, read_offers};
 pub use run::{BatchCommand, Interrupter, Position, RunLog, RunTime};
 pub use stopwatch::Stopwatch;
 pub use version::Version;
+pub use virtualization::Virtualization;
 
 use image::Image;
 use jail::JailReport;

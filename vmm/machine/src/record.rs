@@ -152,6 +152,7 @@ impl MachineLine {
             reserved_movs: self.no_reserved_movs.clone().map_or(Ok(()), Err),
             saved_rf: self.no_saved_rf.clone().map_or(Ok(()), Err),
             vmx: self.vmx,
+            nested_modes: Vec::new(),
             virtualization: Err(
                 "files do not say whether the guest can run guests of its own".into()
             ),

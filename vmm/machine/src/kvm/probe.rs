@@ -9,7 +9,7 @@ use super::stats::{Counters, Stats};
 use super::vm::Vm;
 use crate::host::Flavour;
 use crate::probe::{CASES, HARMLESS_PKRU, Prober, implicit_accesses, observed};
-use crate::{Deciders, MachineError, ModeOffer, ResultClass};
+use crate::{Deciders, MachineError, ModeOffer, ResultClass, nested};
 use crosswalk_case::Case;
 use crosswalk_case::observation::{Attempt, Observation, Provenance, name_of_fault};
 use crosswalk_guest::contents::CODE_OFFSETS;
@@ -34,8 +34,10 @@ pub(super) fn probe(machine: &mut KvmMachine, flavour: Flavour) -> Result<(), Ma
     prober.probe_compatibility()?;
     prober.probe_reserved_movs()?;
     prober.probe_saved_rf()?;
+    let nested_modes = nested::probe::modes(prober.machine, KvmMachine::restart)?;
 
     let parts = &mut prober.machine.parts;
+    parts.capabilities.nested_modes = nested_modes;
     parts.capabilities.implicit_accesses = implicit_accesses(&parts.memory);
     Ok(())
 }

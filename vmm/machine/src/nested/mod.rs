@@ -39,6 +39,7 @@
 //! ```
 
 mod encode;
+pub(crate) mod probe;
 mod read_back;
 mod run;
 mod segments;

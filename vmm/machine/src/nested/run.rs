@@ -1,5 +1,7 @@
 //! What a nested batch left.
 
+use std::fmt;
+
 /// What a nested batch left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NestedRun {
@@ -62,4 +64,19 @@ pub enum LaneExit {
     },
     /// It did not run.
     NotRun,
+}
+
+impl fmt::Display for LaneExit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Svm { code, info1, info2 } => {
+                write!(f, "exit {code:#x} with EXITINFO1={info1:#x} and EXITINFO2={info2:#x}")
+            }
+            Self::Vmx { reason, qualification, .. } => {
+                write!(f, "exit {reason:#x} with the qualification {qualification:#x}")
+            }
+            Self::VmxFailed { error } => write!(f, "VM-instruction error {error}"),
+            Self::NotRun => f.write_str("nothing: it did not run"),
+        }
+    }
 }

@@ -21,7 +21,7 @@ use crate::probe::{self, Prober};
 use crate::virtualization::Virtualization;
 use crate::{
     BatchCommand, Capabilities, GuestFailure, Identity, Interrupter, Machine, MachineError, Parts,
-    ProvenanceMap, RunLog, RunTime, Stopwatch, capabilities, guest_tables,
+    ProvenanceMap, RunLog, RunTime, Stopwatch, capabilities, guest_tables, nested,
 };
 use crosswalk_case::observation::Provenance;
 use crosswalk_guest::high;
@@ -124,12 +124,19 @@ impl QemuMachine {
         machine.limit = PROBE_LIMIT;
         let survives = Prober::default().reserved_movs(&mut machine)?;
         if survives.is_err() {
-            machine = Self::start(image, processor, jail, interrupter)?;
+            machine = Self::start(image.clone(), processor, jail, interrupter.clone())?;
         }
 
         machine.limit = LIMIT;
         machine.parts.capabilities.reserved_movs = survives;
         machine.probe()?;
+        machine.parts.capabilities.nested_modes =
+            nested::probe::modes(&mut machine, move |failed| {
+                let capabilities = failed.parts.capabilities.clone();
+                *failed = Self::start(image.clone(), processor, jail, interrupter.clone())?;
+                failed.parts.capabilities = capabilities;
+                Ok(())
+            })?;
         Ok(machine)
     }
 
