@@ -1,6 +1,6 @@
 //! A walk of the second level: from a guest-physical address to a host-physical one.
 
-use super::level::{EptCapabilities, SecondLevel};
+use super::level::{Ept, EptCapabilities, SecondLevel};
 use super::semantics::{NestedAccess, NestedRights, NestedSemantics, SecondFault};
 use crate::access::{Access, Ring};
 use crate::address::{PhysAddr, VirtAddr, low_bits};
@@ -93,35 +93,8 @@ impl<N: NestedSemantics> SecondMmu<N> {
     ) -> Self {
         let within = Within { nested, level };
         let format = match level {
-            SecondLevel::Npt(host) => {
-                let mut regime = Regime::new(host, profile);
-                if let Some(is_reserved) = global_is_reserved {
-                    regime.choices.global_in_pml4e_is_reserved = is_reserved;
-                }
-                match host.mode() {
-                    PagingMode::Unpaged | PagingMode::Linear => {
-                        AnyFormat::Unpaged(Mmu::with_regime(within, regime))
-                    }
-                    PagingMode::Bits32 => AnyFormat::Bits32(Mmu::with_regime(within, regime)),
-                    PagingMode::Pae => AnyFormat::Pae(Mmu::with_regime(within, regime)),
-                    PagingMode::FourLevel => AnyFormat::FourLevel(Mmu::with_regime(within, regime)),
-                    PagingMode::FiveLevel => AnyFormat::FiveLevel(Mmu::with_regime(within, regime)),
-                }
-            }
-            SecondLevel::Ept(ept) => {
-                let mut features = profile.features;
-                let has_1gb = ept.capabilities.contains(EptCapabilities::PAGE_1GB);
-                features.set(Features::PAGE_1GB, has_1gb);
-
-                // The EPT pointer stands in for CR3. No other register governs these tables.
-                let state = ControlState::four_level(ept.eptp);
-                let regime = Regime::new(state, Profile { features, ..profile });
-                if ept.levels() == 5 {
-                    AnyFormat::EptFiveLevel(Mmu::with_regime(within, regime))
-                } else {
-                    AnyFormat::EptFourLevel(Mmu::with_regime(within, regime))
-                }
-            }
+            SecondLevel::Npt(host) => npt(within, host, profile, global_is_reserved),
+            SecondLevel::Ept(ept) => extended(within, ept, profile),
         };
         Self { nested, level, format }
     }
@@ -217,6 +190,45 @@ impl<N: NestedSemantics> SecondMmu<N> {
     }
 }
 
+/// NPT, in the format of the host's mode (NEST-7).
+fn npt<N: NestedSemantics>(
+    within: Within<N>,
+    host: ControlState,
+    profile: Profile,
+    global_is_reserved: Option<bool>,
+) -> AnyFormat<N> {
+    let mut regime = Regime::new(host, profile);
+    if let Some(is_reserved) = global_is_reserved {
+        regime.choices.global_in_pml4e_is_reserved = is_reserved;
+    }
+
+    match host.mode() {
+        PagingMode::Unpaged | PagingMode::Linear => {
+            AnyFormat::Unpaged(Mmu::with_regime(within, regime))
+        }
+        PagingMode::Bits32 => AnyFormat::Bits32(Mmu::with_regime(within, regime)),
+        PagingMode::Pae => AnyFormat::Pae(Mmu::with_regime(within, regime)),
+        PagingMode::FourLevel => AnyFormat::FourLevel(Mmu::with_regime(within, regime)),
+        PagingMode::FiveLevel => AnyFormat::FiveLevel(Mmu::with_regime(within, regime)),
+    }
+}
+
+/// EPT. The EPT pointer stands in for CR3, and no other register governs these tables; whether there are
+/// pages of 1 GiB is a capability of their own.
+fn extended<N: NestedSemantics>(within: Within<N>, ept: Ept, profile: Profile) -> AnyFormat<N> {
+    let mut features = profile.features;
+    let has_1gb = ept.capabilities.contains(EptCapabilities::PAGE_1GB);
+    features.set(Features::PAGE_1GB, has_1gb);
+
+    let state = ControlState::four_level(ept.eptp);
+    let regime = Regime::new(state, Profile { features, ..profile });
+    if ept.levels() == 5 {
+        AnyFormat::EptFiveLevel(Mmu::with_regime(within, regime))
+    } else {
+        AnyFormat::EptFourLevel(Mmu::with_regime(within, regime))
+    }
+}
+
 /// Keeps the entries on the path.
 #[derive(Default)]
 struct Steps(ArrayVec<Step, MAX_LEVELS>);
@@ -237,6 +249,33 @@ impl Trace for Steps {
 struct Within<N> {
     nested: N,
     level: SecondLevel,
+}
+
+impl<N: NestedSemantics> Within<N> {
+    /// The bits of a present entry of EPT that have no meaning together: combinations of rights, and memory
+    /// types.
+    fn misconfigured_bits(&self, ept: &Ept, kind: EntryKind, entry: u64) -> u64 {
+        let bits = EptBits::from_bits_retain(entry);
+        let writes = bits & EptBits::WRITE;
+        let mut executes = bits & EptBits::EXECUTE;
+        if ept.mode_based_execute {
+            executes |= bits & EptBits::EXECUTE_USER;
+        }
+
+        let mut wrong = 0;
+        if !bits.contains(EptBits::READ) && self.nested.forbids_write_without_read() {
+            wrong |= writes.bits();
+        }
+        if !bits.contains(EptBits::READ) && self.nested.forbids_execute_only(ept) {
+            wrong |= executes.bits();
+        }
+
+        let memory_type = EptBits::memory_type_of(entry);
+        if kind == EntryKind::Leaf && self.nested.forbids_memory_type(memory_type) {
+            wrong |= entry & EptBits::MEMORY_TYPE;
+        }
+        wrong
+    }
 }
 
 impl<N: NestedSemantics> Semantics for Within<N> {
@@ -263,31 +302,14 @@ impl<N: NestedSemantics> Semantics for Within<N> {
         entry: u64,
         reserved: u64,
     ) -> Option<EntryError> {
-        let (nested, SecondLevel::Ept(ept)) = (&self.nested, &self.level) else {
+        let SecondLevel::Ept(ept) = &self.level else {
             return Reference.entry_error(level, kind, entry, reserved);
         };
-        if !nested.ept_is_present(ept, entry) {
+        if !self.nested.ept_is_present(ept, entry) {
             return Some(EntryError::NotPresent);
         }
 
-        let bits = EptBits::from_bits_retain(entry);
-        let write_only = !bits.contains(EptBits::READ) && bits.contains(EptBits::WRITE);
-        let executes = bits.contains(EptBits::EXECUTE)
-            || (ept.mode_based_execute && bits.contains(EptBits::EXECUTE_USER));
-        let execute_only = !bits.contains(EptBits::READ) && executes;
-        let has_memory_type =
-            kind == EntryKind::Leaf && nested.forbids_memory_type(EptBits::memory_type_of(entry));
-
-        let mut wrong = entry & reserved;
-        if write_only && nested.forbids_write_without_read() {
-            wrong |= EptBits::WRITE.bits();
-        }
-        if execute_only && nested.forbids_execute_only(ept) {
-            wrong |= (bits & (EptBits::EXECUTE | EptBits::EXECUTE_USER)).bits();
-        }
-        if has_memory_type {
-            wrong |= entry & EptBits::MEMORY_TYPE;
-        }
+        let wrong = entry & reserved | self.misconfigured_bits(ept, kind, entry);
         (wrong != 0).then_some(EntryError::Reserved(wrong))
     }
 
