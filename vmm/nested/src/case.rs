@@ -1,9 +1,14 @@
 //! What is tried: the state of a guest in a guest, the tables of both dimensions, and one access.
 
+use crate::places::{is_of_same_lane, is_table_memory};
+use crate::stubs;
 use crosswalk_case::TableEntry;
+use crosswalk_guest::contents;
+use crosswalk_guest::layout::{Arena, DATA_BASE, DATA_SIZE};
 use mmu_core::memory::{OutsideMemory, TableMemory};
 use mmu_core::nested::SecondLevel;
 use mmu_core::{Access, AccessKind, ControlState, PagingMode, PhysAddr, Profile, VirtAddr};
+use std::cell::Cell;
 
 /// One case of nested paging: a guest in the guest (L2), the tables of both dimensions, and an access that
 /// L2 makes.
@@ -61,22 +66,32 @@ impl NestedCase {
 
     /// What is translated, in order. A data access needs its instruction first; code that is fetched returns.
     pub fn steps(&self) -> [Step; 2] {
-        let Access { address, ring, .. } = self.access;
-        let fetch = |at| Access::fetch(VirtAddr::new(at), crate::stubs::FETCHED, ring);
+        let ring = self.access.ring;
+        let fetch = |at| Access::fetch(VirtAddr::new(at), stubs::FETCHED, ring);
 
         if self.access.kind == AccessKind::Fetch {
-            let back = fetch(self.code.get().wrapping_add(crate::stubs::BACK));
+            let back = fetch(self.code.get().wrapping_add(stubs::BACK));
             return [Step::Access(self.access), Step::Return(back)];
         }
 
-        debug_assert!(address.get() != 0 || self.access.size > 0, "an access has bytes");
-        let instruction = fetch(self.code.get().wrapping_add(crate::stubs::offset(&self.access)));
+        let instruction = fetch(self.code.get().wrapping_add(stubs::offset(&self.access)));
         [Step::Instruction(instruction), Step::Access(self.access)]
     }
 
     /// The case's memory before it runs: its entries, and zeros between them.
     pub fn memory(&self) -> CaseMemory<'_> {
-        CaseMemory { case: self, updates: Vec::new(), hidden: Vec::new() }
+        CaseMemory {
+            case: self,
+            updates: Vec::new(),
+            hidden: Vec::new(),
+            is_shared: false,
+            is_unknown: Cell::new(false),
+        }
+    }
+
+    /// The same for a case that runs beside others: nothing is known of their parts of the tables.
+    pub(crate) fn shared_memory(&self) -> CaseMemory<'_> {
+        CaseMemory { is_shared: true, ..self.memory() }
     }
 
     /// Every entry of both dimensions.
@@ -93,6 +108,10 @@ pub struct CaseMemory<'c> {
     updates: Vec<(u64, u64)>,
     /// Bits that are hidden.
     hidden: Vec<(u64, u64)>,
+    /// Whether only what belongs to the case is known: other lanes have the rest of the tables.
+    is_shared: bool,
+    /// Whether something was read of which nothing is known.
+    is_unknown: Cell<bool>,
 }
 
 impl CaseMemory<'_> {
@@ -107,6 +126,51 @@ impl CaseMemory<'_> {
     pub(crate) fn hide(&mut self, at: PhysAddr, bits: u64) {
         self.hidden.push((at.get(), bits));
     }
+
+    /// Notes that something of which nothing is known was read by a copy.
+    pub(crate) fn note_unknown(&self) {
+        self.is_unknown.set(true);
+    }
+
+    /// Whether something was read of which nothing is known: the hypervisor's own memory.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.is_unknown.get()
+    }
+
+    /// The word at an address as it is in memory, nothing hidden. `None` if nothing is known of it.
+    pub(crate) fn word(&self, at: u64) -> Option<u64> {
+        // Entries of 32-bit paging are halves of a word.
+        let in_word = |place: u64| place & !7 == at;
+        let part = |place: u64, value: u64| value << ((place & 4) * 8);
+        let entries = self.case.entries().filter(|entry| in_word(entry.at));
+        let mut parts = entries.map(|entry| part(entry.at, entry.value)).peekable();
+
+        let before = if parts.peek().is_some() {
+            parts.fold(0, |word, part| word | part)
+        } else if is_table_memory(at) {
+            let is_own = |entry: &TableEntry| is_of_same_lane(entry.at, at);
+            if self.is_shared && !self.case.entries().any(is_own) {
+                return None;
+            }
+            0
+        } else if (DATA_BASE..DATA_BASE + DATA_SIZE).contains(&at) {
+            data_word(at)
+        } else {
+            return None;
+        };
+        let updates = self.updates.iter().filter(|(place, _)| in_word(*place));
+        Some(updates.fold(before, |word, (place, bits)| word | part(*place, *bits)))
+    }
+}
+
+/// A word of the data memory: that of a frame, or 0 where no lane has one.
+fn data_word(at: u64) -> u64 {
+    if Arena::of_data(at).is_none() {
+        return 0;
+    }
+    let mut word = [0; 8];
+    contents::fill(at, &mut word);
+    u64::from_le_bytes(word)
 }
 
 impl TableMemory for CaseMemory<'_> {
@@ -114,33 +178,16 @@ impl TableMemory for CaseMemory<'_> {
 
     fn read_entry(&self, at: PhysAddr, bytes: u8) -> Result<u64, OutsideMemory> {
         let place = at.get();
-        let width = u64::from(bytes);
-        let word = place & !7;
-
-        // Entries of 32-bit paging are halves of a word.
-        let mut value = 0;
-        let mut is_known = false;
-        for entry in self.case.entries() {
-            if entry.at & !7 == word {
-                is_known = true;
-                value |= entry.value << ((entry.at & 4) * 8);
-            }
-        }
-        for (updated, bits) in &self.updates {
-            if updated & !7 == word {
-                value |= bits << ((updated & 4) * 8);
-            }
-        }
+        let Some(mut word) = self.word(place & !7) else {
+            self.is_unknown.set(true);
+            return Err(OutsideMemory(at));
+        };
 
         for (hidden, bits) in &self.hidden {
-            if *hidden == word {
-                value &= !bits;
+            if *hidden == place & !7 {
+                word &= !bits;
             }
         }
-
-        if !is_known && !crate::places::is_table_memory(place) {
-            return Err(OutsideMemory(at));
-        }
-        Ok(if width == 4 { value >> ((place & 4) * 8) & 0xffff_ffff } else { value })
+        Ok(if bytes == 4 { word >> ((place & 4) * 8) & 0xffff_ffff } else { word })
     }
 }

@@ -102,20 +102,15 @@ impl KnownNested {
             return Vec::new();
         }
 
-        // Those without which it is not explained; or else the first that explains it alone.
-        let needed = self.findings.iter().filter(|finding| {
-            let quirk = Quirks::by_written_name(&finding.quirk).unwrap_or(Quirks::empty());
-            !explains(self.quirks - quirk)
-        });
-        let needed: Recognized = needed.map(|finding| finding.id.clone()).collect();
-        if !needed.is_empty() {
-            return needed;
+        // Mostly one explains it alone; otherwise those without which it is not explained.
+        let quirk = |finding: &&KnownNestedFinding| {
+            Quirks::by_written_name(&finding.quirk).unwrap_or_default()
+        };
+        if let Some(alone) = self.findings.iter().find(|finding| explains(quirk(finding))) {
+            return vec![alone.id.clone()];
         }
-        let alone = self
-            .findings
-            .iter()
-            .find(|finding| Quirks::by_written_name(&finding.quirk).is_some_and(explains));
-        alone.map(|finding| finding.id.clone()).into_iter().collect()
+        let needed = self.findings.iter().filter(|finding| !explains(self.quirks - quirk(finding)));
+        needed.map(|finding| finding.id.clone()).collect()
     }
 }
 

@@ -42,6 +42,18 @@ pub(crate) fn arena_of(at: u64) -> Option<Arena> {
     Arena::ALL.into_iter().find(|arena| arena.nested_table_at(at).is_some())
 }
 
+/// Whether two words of tables belong to the same lane, if the lane of the first has a whole page or its part of all
+/// others: both are in one page of its own, or in the same part of shared pages.
+pub(crate) fn is_of_same_lane(one: u64, other: u64) -> bool {
+    let place = |at| {
+        let arena = arena_of(at)?;
+        let table = arena.nested_table_at(at)?;
+        // A lane has 64 bytes of a shared page.
+        Some(if table < OWN { (arena.index(), table, 0) } else { (arena.index(), OWN, at & 0xfc0) })
+    };
+    place(one).is_some_and(|one| place(other) == Some(one))
+}
+
 impl Places {
     /// The places of a lane, under a second level of so many levels.
     pub(crate) const fn new(arena: Arena, lane: usize, levels: usize) -> Self {

@@ -25,8 +25,8 @@ bitflags! {
         const NESTED_RSVD_WITHOUT_P = 1 << 2;
         /// G is accepted in the upper entries of the second level.
         const NESTED_UPPER_GLOBAL = 1 << 3;
-        /// The low reserved bits of PAE's PDPTEs are accepted in the second level.
-        const NESTED_PDPTE_LOW_BITS = 1 << 4;
+        /// PAE's PDPTEs of the second level are walked like table entries.
+        const NESTED_LOOSE_PDPTES = 1 << 4;
         /// A and D of the guest are written through a page that the second level does not let write.
         const EPT_UNCHECKED_FLAGS = 1 << 5;
         /// An access to a guest's table is reported as a write alone.
@@ -34,6 +34,10 @@ bitflags! {
         /// PAE's PDPTEs of the guest are walked like table entries: A is set in them, and their low reserved bits are
         /// free.
         const GUEST_LOOSE_PDPTES = 1 << 7;
+        /// G is accepted in the guest's upper entries.
+        const GUEST_UPPER_GLOBAL = 1 << 9;
+        /// A guest-physical address is cut to the bits that the second level translates.
+        const NESTED_CUT = 1 << 10;
         /// A of a PDPTE that maps 1 GiB is set before its alignment bits and the rights are checked, in either
         /// dimension.
         const EARLY_ACCESSED_1GB = 1 << 8;
@@ -58,8 +62,9 @@ impl NestedWalker for Quirked {
         memory: &CaseMemory<'_>,
         step: &Step,
     ) -> Option<NestedPrediction> {
+        let original = memory;
         let mut memory = memory.clone();
-        let pdptes = self.loose_pdptes(case, &mut memory, step);
+        let pdptes = self.hide_what_is_free(case, &mut memory, step);
         let mut prediction = Deciding(*self).predict_step(case, &memory, step)?;
 
         if self.0.contains(Quirks::RMW_LOADS_FIRST)
@@ -69,6 +74,18 @@ impl NestedWalker for Quirked {
         }
         for update in pdptes {
             touch(&mut prediction, update);
+        }
+        if memory.is_unknown() {
+            original.note_unknown();
+        }
+        // What was hidden is there.
+        for update in prediction.alternatives.iter_mut().flat_map(|way| &mut way.updates) {
+            let at = update.at.get();
+            if update.bytes == 8
+                && let Some(word) = memory.word(at)
+            {
+                update.before = word;
+            }
         }
         if self.0.contains(Quirks::EARLY_ACCESSED_1GB) {
             for update in self.early_accessed(case, &memory, step) {
@@ -115,37 +132,56 @@ impl Quirked {
         Some(both)
     }
 
-    /// Hides the low reserved bits of the guest's PDPTEs, and returns what becomes of the one that the walk goes
-    /// through.
-    fn loose_pdptes(
+    /// Hides the reserved bits that the machine does not check, and returns what becomes of the PDPTEs that the walk
+    /// goes through.
+    fn hide_what_is_free(
         self,
         case: &NestedCase,
         memory: &mut CaseMemory<'_>,
         step: &Step,
     ) -> Vec<NestedUpdate> {
-        /// Bits 8:5 and 2:1.
+        // What is hidden in one entry lets the walk come to others.
+        let mut known: Vec<NestedUpdate> = Vec::new();
+        loop {
+            let mut references = self.references(case, memory, step).into_iter();
+            let new = references.find_map(|reference| {
+                let at = reference.at?;
+                let free = self.free_bits(&reference)?;
+                let is_known = known.iter().any(|update| update.at == at);
+                (!is_known).then(|| (free, accessed(&reference, at)))
+            });
+            let Some((free, update)) = new else { break };
+            memory.hide(update.at, free);
+            known.push(update);
+        }
+
+        known.retain(|update| !update.level.has_flags);
+        known
+    }
+
+    /// The reserved bits of an entry that the machine does not check; `None` if it checks all, or the entry is bad in
+    /// another way.
+    fn free_bits(self, reference: &EntryReference) -> Option<u64> {
+        /// Bits 8:5 and 2:1 of a PDPTE.
         const LOW_RESERVED: u64 = 0x1e6;
 
-        if !self.0.contains(Quirks::GUEST_LOOSE_PDPTES) || case.mode() != PagingMode::Pae {
-            return Vec::new();
-        }
-        let mut updates = Vec::new();
-        for reference in self.references(case, memory, step) {
-            let is_pdpte = reference.dimension == Dimension::Guest && !reference.level.has_flags;
-            let is_passed = match reference.error {
-                None => true,
-                Some(EntryError::Reserved(bits)) => bits & !LOW_RESERVED == 0,
-                Some(EntryError::NotPresent) => false,
-            };
-            if is_pdpte
-                && is_passed
-                && let Some(at) = reference.at
-            {
-                memory.hide(at, LOW_RESERVED);
-                updates.push(accessed(&reference, at));
-            }
-        }
-        updates
+        let is_guest = reference.dimension == Dimension::Guest;
+        let free = if !reference.level.has_flags {
+            let quirk =
+                if is_guest { Quirks::GUEST_LOOSE_PDPTES } else { Quirks::NESTED_LOOSE_PDPTES };
+            self.0.contains(quirk).then_some(LOW_RESERVED)?
+        } else if is_guest && reference.level.number >= 4 {
+            self.0.contains(Quirks::GUEST_UPPER_GLOBAL).then_some(EntryBits::G.bits())?
+        } else {
+            return None;
+        };
+
+        let is_passed = match reference.error {
+            None => true,
+            Some(EntryError::Reserved(bits)) => bits & !free == 0,
+            Some(EntryError::NotPresent) => false,
+        };
+        is_passed.then_some(free)
     }
 
     /// What becomes of the PDPTEs that map 1 GiB.
@@ -178,7 +214,17 @@ impl Quirked {
         step: &Step,
     ) -> Vec<EntryReference> {
         let mmu = NestedMmu::with_semantics(self, case.guest, case.second, case.profile);
-        mmu.walk(memory, step.access()).map_or_else(|_| Vec::new(), |walk| walk.references)
+        let walk = |access: &Access| {
+            mmu.walk(memory, access).map_or_else(|_| Vec::new(), |walk| walk.references)
+        };
+
+        let mut references = walk(step.access());
+        let loads_first = self.0.contains(Quirks::RMW_LOADS_FIRST)
+            && step.access().kind == AccessKind::ReadModifyWrite;
+        if loads_first {
+            references.extend(walk(&Access { kind: AccessKind::Read, ..*step.access() }));
+        }
+        references
     }
 }
 
@@ -221,9 +267,6 @@ impl NestedSemantics for Quirked {
         if self.0.contains(Quirks::NESTED_UPPER_GLOBAL) && level.number >= 4 {
             reserved &= !EntryBits::G.bits();
         }
-        if self.0.contains(Quirks::NESTED_PDPTE_LOW_BITS) && !level.has_flags {
-            reserved &= !0x22;
-        }
         reserved
     }
 
@@ -233,6 +276,10 @@ impl NestedSemantics for Quirked {
             code -= PageFaultCode::P;
         }
         code
+    }
+
+    fn checks_reach(&self) -> bool {
+        !self.0.contains(Quirks::NESTED_CUT)
     }
 
     fn checks_flag_writes(&self) -> bool {

@@ -1,6 +1,8 @@
 //! Who predicts a case: the reference of mmu-core, or one with a mistake.
 
+use crate::batch::code_of;
 use crate::case::{CaseMemory, NestedCase, Step};
+use crosswalk_guest::contents;
 use mmu_core::AccessKind;
 use mmu_core::nested::{
     AnyRule, NestedAlternative, NestedEnd, NestedMmu, NestedPrediction, NestedReference,
@@ -65,10 +67,21 @@ pub struct CasePrediction {
 
 /// Predicts a whole case; nothing if it leads to memory of which nothing is known.
 pub fn predict(walker: &dyn NestedWalker, case: &NestedCase) -> CasePrediction {
+    predict_on(walker, case, &case.memory())
+}
+
+fn predict_on(
+    walker: &dyn NestedWalker,
+    case: &NestedCase,
+    before: &CaseMemory<'_>,
+) -> CasePrediction {
     let steps = case.steps();
     let mut prediction = CasePrediction::default();
-    let memory = case.memory();
+    let memory = before.clone();
     let Some(first) = walker.predict_step(case, &memory, &steps[0]) else { return prediction };
+    if memory.is_unknown() {
+        return prediction;
+    }
     add_rules(&mut prediction, &first);
 
     for alternative in &first.alternatives {
@@ -78,12 +91,15 @@ pub fn predict(walker: &dyn NestedWalker, case: &NestedCase) -> CasePrediction {
         }
 
         // The second step finds what the first one has set.
-        let mut memory = case.memory();
+        let mut memory = before.clone();
         let updates: Vec<NestedUpdate> = alternative.updates.iter().copied().collect();
         for update in &updates {
             memory.set(update.at, update.must_set);
         }
         let Some(second) = walker.predict_step(case, &memory, &steps[1]) else { continue };
+        if memory.is_unknown() {
+            return CasePrediction::default();
+        }
         add_rules(&mut prediction, &second);
         for next in &second.alternatives {
             let mut together = whole(1, &steps, next, updates.clone());
@@ -127,31 +143,28 @@ fn add_rules(prediction: &mut CasePrediction, step: &NestedPrediction) {
     prediction.rules.extend(step.nested_rules.iter().map(AnyRule::Nested));
 }
 
-/// Whether the reference predicts anything, and every access that may complete is to the two frames from `first` on.
-pub(crate) fn ends_within(case: &NestedCase, first: u64) -> bool {
+/// Whether a walker knows of everything that the case leads to, and every access that may complete is to the two frames
+/// from `first` on.
+pub(crate) fn ends_within(walker: &dyn NestedWalker, case: &NestedCase, first: u64) -> bool {
     const FRAMES: u64 = 0x2000;
 
-    let prediction = predict(&REFERENCE, case);
-    let code = case.access.kind == AccessKind::Fetch;
-    !prediction.alternatives.is_empty()
-        && prediction.alternatives.iter().all(|alternative| {
-            let Some(NestedEnd::Translated(spans)) = &alternative.access else { return true };
-            spans.iter().all(|span| {
-                let at = span.address.get();
-                let is_inside = (first..first + FRAMES).contains(&at);
-                is_inside
-                    && (!code
-                        || crosswalk_guest::contents::is_code(
-                            at & 0xfff,
-                            span.len,
-                            crate::batch::code_of(case),
-                        ))
-            })
-        })
+    let prediction = predict_on(walker, case, &case.shared_memory());
+    let is_fetch = case.access.kind == AccessKind::Fetch;
+    let is_good = |at: u64, len: u16| {
+        let is_inside = (first..first + FRAMES).contains(&at);
+        is_inside && (!is_fetch || contents::is_code(at & 0xfff, len, code_of(case)))
+    };
+    let stays = |way: &CaseAlternative| match &way.access {
+        Some(NestedEnd::Translated(spans)) => {
+            spans.iter().all(|span| is_good(span.address.get(), span.len))
+        }
+        _ => true,
+    };
+    !prediction.alternatives.is_empty() && prediction.alternatives.iter().all(stays)
 }
 
 impl fmt::Display for CaseAlternative {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.end)
+        self.end.fmt(f)
     }
 }

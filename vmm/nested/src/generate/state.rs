@@ -1,8 +1,8 @@
 //! The control states of hypervisor and guest, as a machine offers them.
 
 use super::builder::{SecondKind, Setting};
-use crosswalk_machine::Capabilities;
 use crosswalk_machine::nested::{Virtualization, Vmx};
+use crosswalk_machine::{Capabilities, ModeOffer};
 use mmu_core::nested::EptCapabilities;
 use mmu_core::{ControlState, Cr0, Cr4, Efer, Features, PagingMode, Profile};
 use rand::seq::IndexedRandom;
@@ -43,8 +43,13 @@ pub fn settings(machine: &Capabilities) -> Result<Vec<HostSetting>, Unoffered> {
         }
         Ok(Virtualization::Svm { .. }) => {
             let offered = |mode: &PagingMode| {
-                let offer = machine.modes.iter().find(|(offered, _)| offered == mode);
-                offer.is_some_and(|(_, offer)| offer.is_ok())
+                let is_in = |offers: &[ModeOffer]| {
+                    let offer = offers.iter().find(|(offered, _)| offered == mode);
+                    offer.map(|(_, offer)| offer.is_ok())
+                };
+                // What was not probed is tried where the mode is offered.
+                let by_probe = is_in(&machine.nested_modes);
+                is_in(&machine.modes) == Some(true) && by_probe.unwrap_or(true)
             };
             let formats =
                 [PagingMode::FourLevel, PagingMode::FiveLevel, PagingMode::Pae, PagingMode::Bits32];
