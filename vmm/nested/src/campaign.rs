@@ -195,57 +195,42 @@ struct Started {
     encoded: NestedBatch,
 }
 
-/// Runs a plan on a machine. `progress` is told how far it is, and says whether to go on.
+/// Runs a plan on a machine from a batch on, and adds to what is counted. `progress` is told how far it is, and says
+/// whether to go on. Returns the batch after the last.
 ///
 /// # Errors
 /// If the guest or the machine fails.
 pub fn run(
     plan: &Plan<'_>,
     machine: &mut dyn Machine,
+    tally: &mut NestedTally,
+    mut number: u64,
     mut progress: impl FnMut(&NestedTally) -> bool,
-) -> Result<NestedTally, MachineError> {
+) -> Result<u64, MachineError> {
     let begin = Instant::now();
-    let mut tally = NestedTally::default();
-    let mut number = 0;
     let mut under_way: Option<Started> = None;
 
     loop {
-        let taken =
-            tally.cases + under_way.as_ref().map_or(0, |started| started.batch.cases.len() as u64);
+        let cases_under_way = under_way.as_ref().map_or(0, |started| started.batch.cases.len());
+        let taken = tally.cases + cases_under_way as u64;
         let is_over = plan.cases.is_some_and(|cases| taken >= cases)
             || plan.time.is_some_and(|time| begin.elapsed() >= time)
             || plan.stream.batches().is_some_and(|batches| number >= batches)
             || (plan.fails_fast && tally.unknown() > 0)
-            || !progress(&tally);
+            || !progress(tally);
 
         // The next batch is written into the other arena, while the machine runs one.
-        let next = if is_over {
-            None
-        } else {
-            let mut batch = plan.stream.batch(number);
-            number += 1;
+        let next = (!is_over).then(|| {
             let left = plan.cases.map_or(u64::MAX, |cases| cases - taken);
-            batch.cases.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-            Some(Started { encoded: batch::encode(&batch), batch })
-        };
+            let batch = plan.stream.first_of_batch(number, left);
+            number += 1;
+            Started { encoded: batch::encode(&batch), batch }
+        });
         let command =
             next.as_ref().map(|next| next.encoded.write(machine.memory(), machine.capabilities()));
 
         let ran = match under_way.take() {
-            Some(started) => {
-                let log = machine.finish()?;
-                let attempts = match log.skipped.clone() {
-                    Some(why) => {
-                        vec![NestedAttempt::Unsupported(why); started.batch.cases.len()]
-                    }
-                    None => {
-                        let ran = started.encoded.read_back(&log, machine.memory())?;
-                        let Started { batch, encoded } = &started;
-                        batch::observe(batch, encoded, &ran, plan.judge.provenance)
-                    }
-                };
-                Some((started.batch, attempts))
-            }
+            Some(started) => Some((started.finish(machine, plan.judge)?, started.batch)),
             None => None,
         };
         if let Some(command) = command {
@@ -253,15 +238,32 @@ pub fn run(
         }
         under_way = next;
 
-        if let Some((batch, attempts)) = ran {
+        if let Some((attempts, batch)) = ran {
             for (lane, (case, attempt)) in batch.cases.iter().zip(&attempts).enumerate() {
                 let name = || plan.stream.name(batch.first + lane as u64).to_string();
                 tally.add(plan.judge, name, case, attempt);
             }
         }
         if is_over && under_way.is_none() {
-            return Ok(tally);
+            return Ok(number);
         }
+    }
+}
+
+impl Started {
+    /// Waits until the batch has run, and reads what it did.
+    fn finish(
+        &self,
+        machine: &mut dyn Machine,
+        judge: Judge<'_>,
+    ) -> Result<Vec<NestedAttempt>, MachineError> {
+        let Self { batch, encoded } = self;
+        let log = machine.finish()?;
+        if let Some(why) = log.skipped.clone() {
+            return Ok(vec![NestedAttempt::Unsupported(why); batch.cases.len()]);
+        }
+        let ran = encoded.read_back(&log, machine.memory())?;
+        Ok(batch::observe(batch, encoded, &ran, judge.provenance))
     }
 }
 

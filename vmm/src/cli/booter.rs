@@ -143,18 +143,23 @@ impl Booter {
 
     pub(super) fn boot(&self, plan: &ImagePlan) -> Result<BootedLog, Failure> {
         let payload: Payload = plan.build().map_err(|error| no_image(&error))?.payload;
+        self.boot_payload(&payload)
+    }
+
+    /// Boots a finished image.
+    pub(super) fn boot_payload(&self, payload: &Payload) -> Result<BootedLog, Failure> {
         let interrupter = Interrupter::default();
 
         match &self.emulator {
             BootedEmulator::Bochs { program, model } => {
-                let booted = bochs::boot(program, model, &payload, &self.jail, &interrupter);
+                let booted = bochs::boot(program, model, payload, &self.jail, &interrupter);
                 booted.map_err(|error| match error {
                     BochsError::Machine(error) => error.into(),
                     BochsError::NoModel { .. } => Failure::Input(error.to_string()),
                 })
             }
             BootedEmulator::V86(package) => {
-                Ok(v86::boot(package, &payload, &self.jail, &interrupter)?)
+                Ok(v86::boot(package, payload, &self.jail, &interrupter)?)
             }
         }
     }

@@ -34,6 +34,7 @@ mod jail;
 mod live_socket;
 mod machine;
 mod modes;
+mod nested_booter;
 mod nested_cases;
 mod number;
 mod output;

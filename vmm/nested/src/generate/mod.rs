@@ -150,6 +150,13 @@ impl Stream {
         CaseBatch { arena, first: number * STRIDE, cases }
     }
 
+    /// The first cases of a batch, at most this number.
+    pub fn first_of_batch(&self, number: u64, most: u64) -> CaseBatch {
+        let mut batch = self.batch(number);
+        batch.cases.truncate(usize::try_from(most).unwrap_or(usize::MAX));
+        batch
+    }
+
     /// The case with an index, if there is one.
     pub fn case(&self, index: u64) -> Option<NestedCase> {
         let number = index / STRIDE;

@@ -3,8 +3,10 @@
 use super::CheckArguments;
 use crate::campaign::known::KnownSource;
 use crate::campaign::predictor::Predictor;
+use crate::cli::booter::Booter;
 use crate::cli::failure::Failure;
 use crate::cli::machine::{MachineKind, OpenedMachine};
+use crate::cli::nested_booter::BATCHES_OF_IMAGE;
 use crate::cli::nested_cases::{known_of, provenance_of, read_nested};
 use crate::cli::output::print_beside_verdict;
 use crate::cli::output_arguments::Format;
@@ -14,7 +16,7 @@ use crate::cli::time::DEFAULT_TIME;
 use crate::file;
 use crate::report::document::{Ending, VerdictWord};
 use crate::report::nested::{self, NestedFacts};
-use crosswalk_machine::Machine;
+use crosswalk_machine::{Capabilities, Identity, Machine};
 use crosswalk_nested::campaign::{self, Judge, NestedTally, Plan};
 use crosswalk_nested::generate::{Generator, NestedName, Stream};
 use crosswalk_nested::known::KnownNested;
@@ -33,38 +35,104 @@ const DEFAULT_BOOTED_CASES: u64 = 20_000;
 /// Runs `check --nested`.
 pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
     arguments.check_nested()?;
-    let begin = Instant::now();
-    let walker = walker_of(&arguments.walker)?;
     let seed = arguments.seed.unwrap_or_else(rand::random);
-
-    let (mut machine, why) = arguments.open_nested()?;
-    let known = known_findings(arguments, machine.as_ref())?;
-    let judge = Judge { walker, known: &known, provenance: provenance_of(machine.identity()) };
-    let (generator, seed) = match arguments.cases_given.as_slice() {
-        [] => (arguments.nested_generator().name(), Some(seed)),
-        _ => ("given", None),
-    };
-    if arguments.output.has_heading() {
-        let what = match seed {
-            Some(seed) => format!("{generator}, seed {seed}"),
-            None => format!("{} given", arguments.cases_given.len()),
-        };
-        let heading = nested::heading(machine.identity(), machine.capabilities(), &why, &what);
-        print_beside_verdict(&heading);
+    let walker = walker_of(&arguments.walker)?;
+    if arguments.machine.boots_an_image() {
+        return run_booted(arguments, walker, seed);
     }
 
-    let (tally, complete) = match seed {
+    let begin = Instant::now();
+    let (mut machine, why) = arguments.open_nested()?;
+    let known = known_findings(arguments, machine.identity())?;
+    let judge = Judge { walker, known: &known, provenance: provenance_of(machine.identity()) };
+    let generated = arguments.cases_given.is_empty().then_some(seed);
+    arguments.print_heading(machine.identity(), machine.capabilities(), &why, generated);
+
+    let (tally, complete) = match generated {
         Some(seed) => run_generated(arguments, machine.as_mut(), judge, seed)?,
         None => (run_given(arguments, machine.as_mut(), judge)?, true),
     };
     let facts = NestedFacts {
         identity: machine.identity(),
         capabilities: machine.capabilities(),
-        generator,
-        seed,
+        generator: generated.map_or("given", |_| arguments.nested_generator().name()),
+        seed: generated,
         walker: &arguments.walker.to_string(),
         known: &known,
         complete,
+        seconds: begin.elapsed().as_secs_f64(),
+    };
+    Ok(report(arguments, &facts, &tally))
+}
+
+/// Runs the cases of a generator on an emulator that boots images, one image after the other.
+fn run_booted(
+    arguments: &CheckArguments,
+    walker: &'static dyn NestedWalker,
+    seed: u64,
+) -> Result<ExitCode, Failure> {
+    let begin = Instant::now();
+    let booter = Booter::find(arguments.machine, &arguments.options)?;
+    let offered = booter.probe_nested()?;
+    let stream = Stream::new(arguments.nested_generator(), seed, &offered)
+        .map_err(|why| Failure::machine(why.to_string()))?;
+    let cases = arguments.cases.unwrap_or(DEFAULT_BOOTED_CASES);
+    let stop = stop_flag()?;
+    let bar = CaseBar::start(Some(cases), None);
+
+    let mut tally = NestedTally::default();
+    let mut booted = None;
+    let mut known = KnownNested::nothing();
+    let mut first = 0;
+    while tally.cases < cases && !stop.load(Ordering::Relaxed) {
+        let mut left = cases - tally.cases;
+        let mut batches = Vec::new();
+        for number in first..first + BATCHES_OF_IMAGE {
+            let is_there = stream.batches().is_none_or(|all| number < all);
+            if left == 0 || !is_there {
+                break;
+            }
+            let batch = stream.first_of_batch(number, left);
+            left -= batch.cases.len() as u64;
+            batches.push(batch);
+        }
+        if batches.is_empty() {
+            break;
+        }
+
+        let mut machine = booter.run_nested(&batches, &offered)?;
+        if booted.is_none() {
+            known = known_findings(arguments, machine.identity())?;
+            let why = booter.machine().why;
+            arguments.print_heading(machine.identity(), &offered, &why, Some(seed));
+        }
+        let judge = Judge { walker, known: &known, provenance: provenance_of(machine.identity()) };
+        let plan = Plan {
+            stream: stream.clone(),
+            judge,
+            cases: Some(cases - left),
+            time: None,
+            fails_fast: false,
+        };
+        first = campaign::run(&plan, &mut machine, &mut tally, first, |tally| {
+            bar.show(tally.cases, tally.diverge, tally.unknown());
+            true
+        })?;
+        booted = Some(machine);
+    }
+    bar.end();
+
+    let Some(machine) = booted else {
+        return Err(Failure::machine("nothing was run".into()));
+    };
+    let facts = NestedFacts {
+        identity: machine.identity(),
+        capabilities: &offered,
+        generator: arguments.nested_generator().name(),
+        seed: Some(seed),
+        walker: &arguments.walker.to_string(),
+        known: &known,
+        complete: !stop.load(Ordering::Relaxed),
         seconds: begin.elapsed().as_secs_f64(),
     };
     Ok(report(arguments, &facts, &tally))
@@ -80,30 +148,26 @@ fn run_generated(
     let generator = arguments.nested_generator();
     let stream = Stream::new(generator, seed, machine.capabilities())
         .map_err(|why| Failure::machine(why.to_string()))?;
-    let is_booted = arguments.machine.boots_an_image();
     let is_endless = arguments.cases.is_none() && generator != Generator::Exhaustive;
     let plan = Plan {
         stream,
         judge,
-        cases: arguments.cases.or_else(|| is_booted.then_some(DEFAULT_BOOTED_CASES)),
-        time: match arguments.time {
-            Some(time) => Some(time),
-            None => (is_endless && !is_booted).then_some(DEFAULT_TIME),
-        },
+        cases: arguments.cases,
+        time: arguments.time.or_else(|| is_endless.then_some(DEFAULT_TIME)),
         fails_fast: arguments.fail_fast,
     };
 
     let stop = stop_flag()?;
     let bar = CaseBar::start(plan.cases, plan.time);
-    let mut tally = campaign::run(&plan, machine, |tally| {
+    let mut tally = NestedTally::default();
+    campaign::run(&plan, machine, &mut tally, 0, |tally| {
         bar.show(tally.cases, tally.diverge, tally.unknown());
         !stop.load(Ordering::Relaxed)
     })?;
     bar.end();
 
     let complete = !stop.load(Ordering::Relaxed);
-    // What has booted an image runs each case once.
-    if complete && !is_booted {
+    if complete {
         campaign::examine(judge, machine, &mut tally)?;
     }
     Ok((tally, complete))
@@ -185,13 +249,10 @@ fn walker_of(predictor: &Predictor) -> Result<&'static dyn NestedWalker, Failure
     }
 }
 
-fn known_findings(
-    arguments: &CheckArguments,
-    machine: &dyn Machine,
-) -> Result<KnownNested, Failure> {
+fn known_findings(arguments: &CheckArguments, machine: &Identity) -> Result<KnownNested, Failure> {
     match &arguments.known {
         // A walker with a mistake is not forgiven what the machine does.
-        None if arguments.walker.is_reference() => Ok(known_of(machine.identity())),
+        None if arguments.walker.is_reference() => Ok(known_of(machine)),
         None | Some(KnownSource::Shipped | KnownSource::Unforgiven) => Ok(KnownNested::nothing()),
         Some(KnownSource::File(path)) => {
             let problem = |error: String| Failure::Input(format!("{path}: {error}"));
@@ -224,6 +285,23 @@ impl CheckArguments {
         }
         let OpenedMachine { machine, .. } = self.options.open_only(MachineKind::Qemu)?;
         Ok((machine, "the KVM of this host runs no guests in its guest".into()))
+    }
+
+    /// Says what is about to run, unless the result stands alone.
+    fn print_heading(
+        &self,
+        identity: &Identity,
+        capabilities: &Capabilities,
+        why: &str,
+        seed: Option<u64>,
+    ) {
+        if self.output.has_heading() {
+            let what = match seed {
+                Some(seed) => format!("{}, seed {seed}", self.nested_generator().name()),
+                None => format!("{} given", self.cases_given.len()),
+            };
+            print_beside_verdict(&nested::heading(identity, capabilities, why, &what));
+        }
     }
 
     /// Refuses what `--nested` would ignore.
