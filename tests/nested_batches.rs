@@ -10,7 +10,7 @@ use crosswalk_machine::nested::{Lane, LaneExit, Root, Virtualization};
 use crosswalk_machine::qemu::{QemuMachine, QemuProcessor};
 use crosswalk_test_support as support;
 use mmu_core::{ControlState, Cr0, Cr4, Efer, PagingMode, Ring};
-use support::nested::{CODE_PAGE, CPUID, DATA_PAGE, Does, Nested, ROOT_PAGE};
+use support::nested::{CODE_PAGE, CPUID, DATA_PAGE, Does, Nested, ROOT_PAGE, boot_on_qemu};
 use support::single::{A, D, P, RW, US, memory_at, open_kvm, open_qemu, places};
 use support::{require_kvm, require_qemu, require_second_qemu};
 
@@ -333,6 +333,46 @@ fn a_kvm_runs_them_or_says_why_not() {
         let lane = read.run(&mut machine).lane();
         assert_eq!(lane.rax, memory_at(&places(frame() + 0x108, 4)), "{mode}: {lane:x?}");
     }
+}
+
+/// An image plays batches as the guest of a host runs them: both arenas, L1 in each mode, two lanes, and exits of all kinds.
+#[test]
+fn an_image_shows_what_the_host_sees() {
+    require_qemu!();
+    let mut batches = Vec::new();
+    for (number, host) in hosts().into_iter().enumerate() {
+        for does in [Does::Read, Does::Write, Does::Fetch] {
+            let plain = Nested::npt(host, PagingMode::FourLevel, Ring::Three, does, 0x808);
+            let mut two_lanes = plain.in_arena(Arena::ALL[number % 2]);
+            let [lane] = &two_lanes.batch.lanes[..] else { panic!("one lane") };
+            let other = Lane { rax: 0x5000_0000_0000, ..lane.clone() };
+            two_lanes.batch.lanes.push(other);
+            let mut absent = two_lanes.clone();
+            absent.set_second(DATA_PAGE, 0);
+            batches.extend([two_lanes, absent]);
+        }
+    }
+
+    let (processor, by_log) = boot_on_qemu(&batches);
+    assert!(matches!(processor.virtualization(), Ok(Virtualization::Svm { .. })));
+    let mut machine = open_qemu();
+    for (nested, by_log) in batches.iter().zip(by_log) {
+        assert_eq!(nested.run(&mut machine).run, by_log);
+    }
+}
+
+/// QEMU's processor has no VMX, and so the image skips the batch and goes on.
+#[test]
+fn an_image_skips_what_its_machine_lacks() {
+    require_qemu!();
+    let [four_level, ..] = hosts();
+    let (mode, ring) = (PagingMode::FourLevel, Ring::Three);
+    let skipped = Nested::ept(mode, ring, Does::Read, 0x108, false);
+    let ran = Nested::npt(four_level, mode, ring, Does::Read, 0x108);
+    let (_, runs) = boot_on_qemu(&[skipped, ran]);
+    let [skipped, ran] = &runs[..] else { panic!("two batches") };
+    assert_eq!(skipped.lanes[0].exit, LaneExit::NotRun);
+    assert_eq!(ran.lanes[0].rax, memory_at(&places(frame() + 0x108, 4)));
 }
 
 /// QEMU 7.2.22 and 10.0 take guest-physical addresses for physical ones if L1 is in 32-bit paging: the patch that

@@ -3,6 +3,8 @@
 //! The addresses of L2 are small: linear and guest-physical page `n` are the same one, unless a test changes
 //! an entry. A page of the second level is anywhere in the arena.
 
+use crate::Sandbox;
+use crate::boot::BootOptions;
 use crosswalk_case::observation::Provenance;
 use crosswalk_guest::layout::Arena;
 use crosswalk_guest::tape::Checksum;
@@ -317,8 +319,36 @@ fn get(tables: &[[u64; 512]], format: Format, table: usize, index: u64) -> u64 {
     }
 }
 
-/// Boots an image with these batches on a processor of Bochs, and returns what they left, and the log's processor.
+/// Boots an image with these batches on a processor of Bochs, and returns what the log says of the processor, and what
+/// they left.
 pub fn boot_on_bochs(model: &str, batches: &[Nested]) -> (LogProcessor, Vec<NestedRun>) {
+    let program = BochsProgram::find().expect("there is a Bochs");
+    let boot = |payload: &Payload| {
+        let interrupter = Interrupter::default();
+        let log = bochs::boot(&program, model, payload, &Jail::strongest(), &interrupter);
+        let log = log.expect("Bochs starts");
+        assert_eq!(log.cut_off, None);
+        log.bytes
+    };
+    boot_and_read(batches, boot)
+}
+
+/// The same on QEMU.
+pub fn boot_on_qemu(batches: &[Nested]) -> (LogProcessor, Vec<NestedRun>) {
+    let boot = |payload: &Payload| {
+        let sandbox = Sandbox::new();
+        sandbox.file("nested.elf", tape::executable(payload));
+        let log = sandbox.boot(&BootOptions::kernel(&["-kernel", "nested.elf"]), "nested.log");
+        std::fs::read(log).expect("a log")
+    };
+    boot_and_read(batches, boot)
+}
+
+/// Makes an image of batches, boots it, and reads its log.
+fn boot_and_read(
+    batches: &[Nested],
+    boot: impl FnOnce(&Payload) -> Vec<u8>,
+) -> (LogProcessor, Vec<NestedRun>) {
     let image = Image::built_in().expect("the image was built with the program");
     let profile = Profile { physical_address_bits: 40, ..Profile::default() };
     let made_for = tape::capabilities(profile, Vec::new(), LeftOut::empty());
@@ -333,19 +363,14 @@ pub fn boot_on_bochs(model: &str, batches: &[Nested]) -> (LogProcessor, Vec<Nest
     let head = format!("cw#{:08x} {HEAD}\n", Checksum::of(HEAD.as_bytes()).0);
     let payload = Payload::new(&image, &head, &tape, encoder.blocks()).expect("there is room");
 
-    let program = BochsProgram::find().expect("there is a Bochs");
-    let interrupter = Interrupter::default();
-    let log = bochs::boot(&program, model, &payload, &Jail::strongest(), &interrupter);
-    let log = log.expect("Bochs starts");
-    assert_eq!(log.cut_off, None);
-    let mut reader = LogReader::new(Box::new(Cursor::new(log.bytes)) as Box<dyn BufRead + Send>);
+    let log = Cursor::new(boot(&payload));
+    let mut reader = LogReader::new(Box::new(log) as Box<dyn BufRead + Send>);
     assert_eq!(reader.head().expect("a head"), HEAD);
     let processor = LogProcessor::read(&mut reader).expect("a control page");
-
     let parts = LogParts {
         identity: Identity {
             kind: "image".into(),
-            flavour: "bochs".into(),
+            flavour: "unknown".into(),
             beneath: String::new(),
             cpu: processor.name(),
             host_kernel: String::new(),

@@ -21,14 +21,21 @@ use crate::{GuestFailure, MachineError, RunLog};
 use crosswalk_guest::nested::{NestedRecord, RecordEnd, Virtualizer};
 use zerocopy::IntoBytes;
 
+/// A lane that did not run.
+const NOT_RUN: LaneRun = LaneRun { exit: LaneExit::NotRun, rip: 0, rax: 0, rcx: 0, cr2: 0 };
+
 impl NestedBatch {
     /// Reads back what the guest left.
     ///
     /// # Errors
     /// If it holds what no guest of ours writes.
     pub fn read_back(&self, log: &RunLog, memory: &GuestMemory) -> Result<NestedRun, MachineError> {
-        let has_run = log.skipped.is_none();
-        let lane = |(number, record)| self.read_lane(number, record, has_run, memory);
+        if log.skipped.is_some() {
+            let lanes = vec![NOT_RUN; self.lanes.len()];
+            return Ok(NestedRun { lanes, tables: self.tables.clone(), stored: Vec::new() });
+        }
+
+        let lane = |(number, record)| self.read_lane(number, record, memory);
         let lanes = self.records_of_lanes().enumerate().map(lane).collect::<Result<_, _>>()?;
         let tables = (0..self.tables.len())
             .map(|index| memory.read_value(self.arena.nested_table(index)))
@@ -37,7 +44,7 @@ impl NestedBatch {
         let mut stored = take_changed_bytes(self.arena, memory);
         let code: [u8; 0x1000] = memory.read_value(self.arena.nested_code());
         let bytes = (self.arena.nested_code()..).zip(code.iter().zip(&self.code));
-        let changed = bytes.filter(|(_, (found, expected))| has_run && found != expected);
+        let changed = bytes.filter(|(_, (found, expected))| found != expected);
         stored.extend(changed.map(|(at, (found, _))| (at, *found)));
         stored.sort_unstable();
 
@@ -49,14 +56,8 @@ impl NestedBatch {
         &self,
         number: usize,
         before: NestedRecord,
-        has_run: bool,
         memory: &GuestMemory,
     ) -> Result<LaneRun, MachineError> {
-        const NOT_RUN: LaneRun = LaneRun { exit: LaneExit::NotRun, rip: 0, rax: 0, rcx: 0, cr2: 0 };
-        if !has_run {
-            return Ok(NOT_RUN);
-        }
-
         let after: NestedRecord = memory.read_value(self.arena.nested_record(number));
         let bad =
             |word| MachineError::guest(GuestFailure::BadRecord { record: number, word }, None);
