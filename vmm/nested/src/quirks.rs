@@ -4,9 +4,9 @@ use crate::case::{CaseMemory, NestedCase, Step};
 use crate::walker::{Deciding, NestedWalker};
 use bitflags::bitflags;
 use mmu_core::nested::{
-    AnyRule, Dimension, EntryReference, NestedAccess, NestedAlternative, NestedEnd, NestedMmu,
-    NestedPrediction, NestedReference, NestedSemantics, NestedUpdate, Purpose, SecondFault,
-    SecondLevel,
+    AnyRule, Dimension, EntryReference, NestedAccess, NestedAlternative, NestedEnd, NestedExit,
+    NestedMmu, NestedPrediction, NestedReference, NestedSemantics, NestedUpdate, Purpose,
+    SecondFault, SecondLevel,
 };
 use mmu_core::x86::fault::PageFaultCode;
 use mmu_core::x86::format::{EntryBits, EntryKind, Level};
@@ -34,6 +34,10 @@ bitflags! {
         /// PAE's PDPTEs of the guest are walked like table entries: A is set in them, and their low reserved bits are
         /// free.
         const GUEST_LOOSE_PDPTES = 1 << 7;
+        /// Bit 12 of a large page is accepted in EPT.
+        const EPT_LARGE_BIT_12 = 1 << 11;
+        /// The PDPTEs of a PAE guest are loaded at the entry: a nested page fault reports the address of their table.
+        const GUEST_PDPTES_AT_ENTRY = 1 << 12;
         /// G is accepted in the guest's upper entries.
         const GUEST_UPPER_GLOBAL = 1 << 9;
         /// A guest-physical address is cut to the bits that the second level translates.
@@ -74,6 +78,9 @@ impl NestedWalker for Quirked {
         }
         for update in pdptes {
             touch(&mut prediction, update);
+        }
+        if self.0.contains(Quirks::GUEST_PDPTES_AT_ENTRY) && case.mode() == PagingMode::Pae {
+            report_table_of_pdptes(case, &mut prediction);
         }
         if memory.is_unknown() {
             original.note_unknown();
@@ -228,6 +235,18 @@ impl Quirked {
     }
 }
 
+/// A nested page fault on a PDPTE of the guest reports the address of the first of them.
+fn report_table_of_pdptes(case: &NestedCase, prediction: &mut NestedPrediction) {
+    let table = case.guest.cr3 & !0x1f;
+    for way in &mut prediction.alternatives {
+        if let NestedEnd::Exit(NestedExit::NestedPageFault { info2, .. }) = &mut way.end
+            && (table..table + 4 * 8).contains(info2)
+        {
+            *info2 = table;
+        }
+    }
+}
+
 /// A is set in an entry.
 fn accessed(reference: &EntryReference, at: PhysAddr) -> NestedUpdate {
     NestedUpdate {
@@ -258,14 +277,19 @@ fn touch(prediction: &mut NestedPrediction, update: NestedUpdate) {
 impl NestedSemantics for Quirked {
     fn reserved_bits(
         &self,
-        _second: &SecondLevel,
+        second: &SecondLevel,
         level: &Level,
-        _kind: EntryKind,
+        kind: EntryKind,
         by_manual: u64,
     ) -> u64 {
         let mut reserved = by_manual;
         if self.0.contains(Quirks::NESTED_UPPER_GLOBAL) && level.number >= 4 {
             reserved &= !EntryBits::G.bits();
+        }
+        let is_large = kind == EntryKind::Leaf && level.number > 1;
+        let is_ept = matches!(second, SecondLevel::Ept(_));
+        if self.0.contains(Quirks::EPT_LARGE_BIT_12) && is_large && is_ept {
+            reserved &= !EntryBits::LARGE_PAT.bits();
         }
         reserved
     }
