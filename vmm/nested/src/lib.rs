@@ -4,7 +4,7 @@
 //! - [`generate`]: where cases come from;
 //! - [`batch`]: how a machine runs them, many at once;
 //! - [`observation`]: what it did;
-//! - [`walker`]: who predicts; [`mutants`] are walkers with one mistake each;
+//! - [`walker`]: who predicts; [`mutants`] are walkers with one mistake each, [`mutation`] is their score;
 //! - [`verdict`]: a prediction compared with what was seen, field by field;
 //! - [`known`]: what machines are known to do wrong, as data;
 //! - [`campaign`]: a run, from the generator to the counts and findings.
@@ -16,6 +16,7 @@ mod case;
 pub mod generate;
 pub mod known;
 pub mod mutants;
+pub mod mutation;
 pub mod observation;
 mod places;
 mod quirks;

@@ -1,11 +1,14 @@
 //! `crosswalk explain`: the walk of one case, step by step.
 
+mod nested;
+
 use super::booter::Booter;
 use super::case_file::{case_name, named_case, needs_a_case, read_cases};
 use super::failure::Failure;
 use super::guest_dump;
 use super::live_socket::SocketAfterCase;
 use super::machine::{MachineArguments, MachineKind};
+use super::nested_cases::is_nested;
 use super::output::{check_replaceable, finish, print_beside_verdict};
 use crate::campaign;
 use crate::campaign::known::KnownSource;
@@ -62,6 +65,9 @@ pub(super) struct ExplainArguments {
 }
 
 pub(super) fn run(arguments: &ExplainArguments) -> Result<ExitCode, Failure> {
+    if is_nested(&arguments.case) {
+        return nested::run(arguments);
+    }
     let name = case_name(&arguments.case)?;
 
     let booted = arguments.machine.filter(|kind| kind.boots_an_image());

@@ -1,5 +1,7 @@
 //! `crosswalk mutants`: which of the walker bugs known from history a machine proves wrong.
 
+mod nested;
+
 use super::failure::Failure;
 use super::machine::{MachineArguments, MachineKind, OpenedMachine};
 use super::modes::offered;
@@ -24,6 +26,9 @@ pub(super) struct MutantsArguments {
     /// The machine to run on
     #[arg(long, default_value = "auto", value_parser = MachineKind::one_of(&MachineKind::BATCHES))]
     machine: MachineKind,
+    /// Those of nested paging (NPT, EPT), on a machine that runs a guest in its guest
+    #[arg(long)]
+    nested: bool,
     /// Stop after this number of cases
     #[arg(long, value_name = "N", conflicts_with = "time", value_parser = parse_count)]
     cases: Option<u64>,
@@ -51,6 +56,9 @@ impl MutantsArguments {
 
 /// The exit code is 0 when no mutant is missed, else 1; 4 after Ctrl-C.
 pub(super) fn run(arguments: &MutantsArguments) -> Result<ExitCode, Failure> {
+    if arguments.nested {
+        return nested::run(arguments);
+    }
     let seed = arguments.seed.unwrap_or_else(rand::random);
     let OpenedMachine { mut machine, why } = arguments.options.open_only(arguments.machine)?;
 

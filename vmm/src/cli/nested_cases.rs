@@ -1,6 +1,7 @@
 //! Cases of nested paging that the user gives, and what is known of the machine that runs them.
 
 use super::failure::Failure;
+use super::machine::{MachineArguments, MachineKind, OpenedMachine};
 use crate::file;
 use crosswalk_case::observation::Provenance;
 use crosswalk_machine::{Identity, Machine};
@@ -58,6 +59,20 @@ pub(super) fn read_nested(argument: &str) -> Result<Vec<NestedCase>, Failure> {
                 .map_err(|error| failure(&format!("case {number}: {error}")))
         })
         .collect()
+}
+
+/// Opens a machine that is given one batch after the other. If none is named, it is one that runs guests in its guest.
+pub(super) fn open_nested(
+    options: &MachineArguments,
+    kind: MachineKind,
+) -> Result<(Box<dyn Machine>, String), Failure> {
+    let OpenedMachine { machine, why } = options.open_only(kind)?;
+    let runs_guests = machine.capabilities().virtualization.is_ok();
+    if kind != MachineKind::Auto || runs_guests {
+        return Ok((machine, why));
+    }
+    let OpenedMachine { machine, .. } = options.open_only(MachineKind::Qemu)?;
+    Ok((machine, "the KVM of this host runs no guests in its guest".into()))
 }
 
 /// Makes a named case again, for this machine.

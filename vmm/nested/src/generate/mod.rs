@@ -20,6 +20,7 @@ use mmu_core::{Access, AccessKind, PagingMode, Ring, VirtAddr};
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
+pub(crate) use state::ept_capabilities;
 pub use state::{Unoffered, settings};
 use std::fmt;
 use std::str::FromStr;

@@ -60,7 +60,7 @@ pub fn settings(machine: &Capabilities) -> Result<Vec<HostSetting>, Unoffered> {
 }
 
 /// What a processor can do with extended page tables.
-fn ept_capabilities(vmx: &Vmx) -> EptCapabilities {
+pub(crate) fn ept_capabilities(vmx: &Vmx) -> EptCapabilities {
     const MODE_BASED_EXECUTE: u32 = 1 << 22;
 
     let mut capabilities = EptCapabilities::from_msr(vmx.ept_capabilities());

@@ -5,9 +5,9 @@ use crate::campaign::known::KnownSource;
 use crate::campaign::predictor::Predictor;
 use crate::cli::booter::Booter;
 use crate::cli::failure::Failure;
-use crate::cli::machine::{MachineKind, OpenedMachine};
+use crate::cli::machine::MachineKind;
 use crate::cli::nested_booter::BATCHES_OF_IMAGE;
-use crate::cli::nested_cases::{known_of, provenance_of, read_nested};
+use crate::cli::nested_cases::{known_of, named, open_nested, provenance_of, read_nested};
 use crate::cli::output::print_beside_verdict;
 use crate::cli::output_arguments::Format;
 use crate::cli::progress::CaseBar;
@@ -42,7 +42,7 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
     }
 
     let begin = Instant::now();
-    let (mut machine, why) = arguments.open_nested()?;
+    let (mut machine, why) = open_nested(&arguments.options, arguments.machine)?;
     let known = known_findings(arguments, machine.identity())?;
     let judge = Judge { walker, known: &known, provenance: provenance_of(machine.identity()) };
     let generated = arguments.cases_given.is_empty().then_some(seed);
@@ -200,7 +200,7 @@ fn given(
     for argument in &arguments.cases_given {
         if argument.starts_with("nested:") {
             let name: NestedName = argument.parse().map_err(Failure::Input)?;
-            let case = crate::cli::nested_cases::named(name, machine)?;
+            let case = named(name, machine)?;
             cases.push((argument.clone(), case));
             continue;
         }
@@ -273,18 +273,6 @@ impl CheckArguments {
         } else {
             Generator::Random
         }
-    }
-
-    /// Opens a machine that runs guests in its guest. One that boots an image has run the cases then.
-    fn open_nested(&self) -> Result<(Box<dyn Machine>, String), Failure> {
-        let is_automatic = self.machine == MachineKind::Auto;
-        let opened = self.options.open_only(self.machine)?;
-        if !is_automatic || opened.machine.capabilities().virtualization.is_ok() {
-            let OpenedMachine { machine, why } = opened;
-            return Ok((machine, why));
-        }
-        let OpenedMachine { machine, .. } = self.options.open_only(MachineKind::Qemu)?;
-        Ok((machine, "the KVM of this host runs no guests in its guest".into()))
     }
 
     /// Says what is about to run, unless the result stands alone.

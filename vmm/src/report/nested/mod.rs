@@ -1,15 +1,17 @@
 //! A run of nested cases, and one of them drawn: as text and as JSON.
 
 mod json;
+mod mutants;
 mod text;
 mod walk;
 
 pub use json::document;
+pub use mutants::{mutants_document, mutants_text};
 pub use text::{heading, summary};
 pub use walk::{draw, explain};
 
 #[cfg(test)]
-pub(in crate::report) use json::NestedDocument;
+pub(in crate::report) use {json::NestedDocument, mutants::NestedMutantsDocument};
 
 use crosswalk_machine::{Capabilities, Identity};
 use crosswalk_nested::campaign::NestedTally;

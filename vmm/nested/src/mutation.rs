@@ -1,0 +1,150 @@
+//! The mutation score: one run of a machine, compared with every mutant.
+
+use crate::NestedCase;
+use crate::batch;
+use crate::generate::Stream;
+use crate::mutants::{MUTANTS, MutantNeed, NestedMutant};
+use crate::observation::NestedAttempt;
+use crate::verdict::{NestedVerdict, judge};
+use crate::walker::REFERENCE;
+use crosswalk_case::observation::Provenance;
+use crosswalk_machine::nested::Virtualization;
+use crosswalk_machine::{Capabilities, Machine, MachineError};
+use mmu_core::nested::EptCapabilities;
+
+/// What became of a mutant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// A case proves it wrong.
+    Caught,
+    /// The machine makes the same mistake.
+    MachineHasIt,
+    /// No case on this machine can show it.
+    OutOfReach,
+    /// It could have been caught, and was not.
+    Missed,
+}
+
+impl Status {
+    /// The name used in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Caught => "caught",
+            Self::MachineHasIt => "machine_has_it",
+            Self::OutOfReach => "out_of_reach",
+            Self::Missed => "missed",
+        }
+    }
+}
+
+/// A mutant, and what became of it.
+#[derive(Clone, Debug)]
+pub struct MutantOutcome {
+    /// The mutant.
+    pub mutant: &'static NestedMutant,
+    /// What became of it.
+    pub status: Status,
+    /// Of one that was caught: the number of the case, from 1.
+    pub cases_to_catch: Option<u64>,
+    /// A case that shows it, with what the mutant expects of it, and what the machine did.
+    pub example: Option<(NestedCase, String, String)>,
+}
+
+/// The score, as far as it is known.
+#[derive(Clone, Debug)]
+pub struct NestedScore {
+    /// Number of cases that were run.
+    pub cases: u64,
+    /// Every mutant.
+    pub outcomes: Vec<MutantOutcome>,
+}
+
+impl NestedScore {
+    /// Nothing has run on a machine that offers this.
+    pub fn new(machine: &Capabilities) -> Self {
+        let outcomes = MUTANTS.iter().map(|mutant| MutantOutcome {
+            mutant,
+            status: if offers(machine, mutant.need) { Status::Missed } else { Status::OutOfReach },
+            cases_to_catch: None,
+            example: None,
+        });
+        Self { cases: 0, outcomes: outcomes.collect() }
+    }
+
+    /// Number of mutants with a status.
+    pub fn count(&self, status: Status) -> usize {
+        self.outcomes.iter().filter(|outcome| outcome.status == status).count()
+    }
+
+    /// Whether every mutant that can be caught has been.
+    pub fn is_complete(&self) -> bool {
+        !self.outcomes.iter().any(|outcome| outcome.status == Status::Missed)
+    }
+
+    /// Compares a case that has run with every mutant that was not caught.
+    fn add(&mut self, case: &NestedCase, run: &NestedAttempt) {
+        self.cases += 1;
+        let NestedAttempt::Observed(seen) = run else { return };
+        let by_reference = judge(&REFERENCE, case, run);
+        let is_right = matches!(by_reference, NestedVerdict::Agree { .. });
+        let is_wrong = matches!(by_reference, NestedVerdict::Diverge { .. });
+
+        for outcome in &mut self.outcomes {
+            if !matches!(outcome.status, Status::Missed | Status::MachineHasIt) {
+                continue;
+            }
+            match judge(outcome.mutant.walker, case, run) {
+                NestedVerdict::Diverge { expected, .. } if is_right => {
+                    outcome.status = Status::Caught;
+                    outcome.cases_to_catch = Some(self.cases);
+                    let (expected, seen) = (expected.to_string(), seen.end.to_string());
+                    outcome.example = Some((case.clone(), expected, seen));
+                }
+                NestedVerdict::Agree { .. } if is_wrong => outcome.status = Status::MachineHasIt,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Whether a machine has what a mistake needs to show.
+fn offers(machine: &Capabilities, need: MutantNeed) -> bool {
+    let ept = match &machine.virtualization {
+        Err(_) => return false,
+        Ok(Virtualization::Svm { .. }) => None,
+        Ok(Virtualization::Vmx(vmx)) => Some(crate::generate::ept_capabilities(vmx)),
+    };
+    match need {
+        MutantNeed::Any => true,
+        MutantNeed::Npt => ept.is_none(),
+        MutantNeed::Ept => ept.is_some(),
+        MutantNeed::EptFlags => ept.is_some_and(|ept| ept.contains(EptCapabilities::FLAGS)),
+        MutantNeed::ModeBasedExecute => {
+            ept.is_some_and(|ept| ept.contains(EptCapabilities::MODE_BASED_EXECUTE))
+        }
+    }
+}
+
+/// Runs batches until every mutant is caught, or `goes_on` says no. It is told the score so far.
+///
+/// # Errors
+/// If the guest or the machine fails.
+pub fn run(
+    stream: &Stream,
+    machine: &mut dyn Machine,
+    provenance: Provenance,
+    mut goes_on: impl FnMut(&NestedScore) -> bool,
+) -> Result<NestedScore, MachineError> {
+    let mut score = NestedScore::new(machine.capabilities());
+    for number in 0.. {
+        if score.is_complete() || !goes_on(&score) {
+            break;
+        }
+        let batch = stream.batch(number);
+        let attempts = batch::run(&batch, machine, provenance)?;
+        for (case, attempt) in batch.cases.iter().zip(&attempts) {
+            score.add(case, attempt);
+        }
+    }
+    Ok(score)
+}
