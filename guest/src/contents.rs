@@ -115,17 +115,17 @@ pub fn fill(at: u64, buffer: &mut [u8]) {
     let (words, end) = rest.as_chunks_mut();
 
     let mut place = at;
-    for byte_there in start {
-        *byte_there = byte(place);
-        place += 1;
+    if !start.is_empty() {
+        let offset = (at & 7) as usize;
+        start.copy_from_slice(&word(at & !7)[offset..offset + start.len()]);
+        place += start.len() as u64;
     }
     for word_there in words {
         *word_there = word(place);
         place += 8;
     }
-    for byte_there in end {
-        *byte_there = byte(place);
-        place += 1;
+    if !end.is_empty() {
+        end.copy_from_slice(&word(place)[..end.len()]);
     }
 }
 
@@ -270,6 +270,14 @@ mod tests {
         fill(0x4020_0000, &mut frame);
         for (offset, value) in frame.iter().enumerate() {
             assert_eq!(byte(0x4020_0000 + offset as u64), *value);
+        }
+
+        // Parts that begin and end inside words, or inside one.
+        for (offset, len) in [(0, 1), (1, 3), (3, 5), (3, 13), (5, 6), (7, 1), (7, 26), (8, 0)] {
+            let mut part = [0; 32];
+            let part = &mut part[..len];
+            fill(0x4020_0000 + offset as u64, part);
+            assert_eq!(*part, frame[offset..offset + len], "{offset} {len}");
         }
     }
 }

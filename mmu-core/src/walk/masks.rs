@@ -5,7 +5,7 @@
 //! why. So it never reports, and cannot disagree about anything but a translation; properties check that
 //! it does not.
 
-use super::{Mmu, Start};
+use super::{Mmu, ReservedMasks, Start};
 use crate::access::{Access, AccessKind};
 use crate::address::{PhysAddr, VirtAddr};
 use crate::memory::TableMemory;
@@ -60,9 +60,8 @@ impl LevelMasks {
         self.table.mask | self.leaf.mask
     }
 
-    fn of<F: Format>(level: &Level, regime: &Regime) -> Self {
-        let reserved = |kind| Reference.reserved_bits::<F>(level, kind, regime);
-        let (table, leaf) = (P | reserved(EntryKind::Table), P | reserved(EntryKind::Leaf));
+    fn of<F: Format>(level: &Level, regime: &Regime, reserved: &ReservedMasks) -> Self {
+        let (table, leaf) = (P | reserved.table, P | reserved.leaf);
 
         match level.leaf {
             Leaf::Always => Self { table: Check::NEVER, leaf: Check { mask: leaf, want: P } },
@@ -82,10 +81,14 @@ impl LevelMasks {
 pub(super) struct Masks([LevelMasks; MAX_LEVELS]);
 
 impl Masks {
-    pub(super) fn of<F: Format>(regime: &Regime) -> Self {
-        let mut masks = Self([LevelMasks::NONE; MAX_LEVELS]);
-        for (masks, level) in masks.0.iter_mut().zip(F::LEVELS) {
-            *masks = LevelMasks::of::<F>(level, regime);
+    /// Masks that settle nothing.
+    pub(super) const NONE: Self = Self([LevelMasks::NONE; MAX_LEVELS]);
+
+    /// The masks of the reference, by the reserved bits of each level.
+    pub(super) fn of<F: Format>(regime: &Regime, reserved: &[ReservedMasks; MAX_LEVELS]) -> Self {
+        let mut masks = Self::NONE;
+        for ((masks, level), reserved) in masks.0.iter_mut().zip(F::LEVELS).zip(reserved) {
+            *masks = LevelMasks::of::<F>(level, regime, reserved);
         }
         masks
     }

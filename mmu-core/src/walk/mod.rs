@@ -123,7 +123,7 @@ impl<F: Format, R: Semantics> Mmu<F, R> {
         }
 
         let root = semantics.root::<F>(&regime);
-        let masks = Masks::of::<F>(&regime);
+        let masks = if R::IS_REFERENCE { Masks::of::<F>(&regime, &reserved) } else { Masks::NONE };
         Self { semantics, regime, root, reserved, masks, format: PhantomData }
     }
 

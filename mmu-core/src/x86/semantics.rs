@@ -238,6 +238,7 @@ pub trait Semantics: Copy {
     }
 
     /// The reserved bits of an entry.
+    #[inline]
     fn reserved_bits<F: Format>(&self, level: &Level, kind: EntryKind, regime: &Regime) -> u64 {
         F::reserved_bits(level, kind, regime).iter().fold(0, |mask, (bits, _)| mask | bits)
     }

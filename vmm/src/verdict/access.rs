@@ -42,6 +42,6 @@ fn is_unproved(case: &Case, agreed: &Alternative, seen: &Observation) -> bool {
     }
 
     let before = Stores::new();
-    let effects = Effects::of(case, &agreed.outcome, &before);
-    expected_value(case, spans, &before).is_none() && effects.is_empty()
+    expected_value(case, spans, &before).is_none()
+        && Effects::of(case, &agreed.outcome, &before).is_empty()
 }

@@ -88,7 +88,9 @@ impl Effects {
             Outcome::Fault(_) => {}
         }
 
-        effects.stored = memory.without_unchanged();
+        if !memory.is_empty() {
+            effects.stored = memory.without_unchanged();
+        }
         effects
     }
 

@@ -21,7 +21,7 @@ use mmu_core::walk::{Path, WalkError};
 use mmu_core::x86::format::{EntryBits, EntryKind, Format, Level, Pae};
 use mmu_core::x86::semantics::EntryError;
 use mmu_core::{
-    Access, AccessKind, Alternative, AnyMmu, Cr0, EntryUpdate, Fault, Features, Outcome,
+    Access, AccessKind, Alternative, AnyMmu, Cr0, Cr4, EntryUpdate, Fault, Features, Outcome,
     PagingMode, PhysAddr, Prediction, Reference, Rule, RuleSet, Segment, Semantics, Translation,
     VirtAddr,
 };
@@ -121,27 +121,39 @@ impl Quirks {
         .union(Self::OPEN_AFTER_WRITE)
         .union(Self::BAD_ENTRY_DROPS_NOTHING);
 
-    /// The quirks that can show in a case, or in an access of a sequence. Many are limited to one mode or one kind of access, and
-    /// each one left out saves predictions.
+    /// The quirks that can show in a case, or in an access of a sequence. Many are limited to one mode, one kind of
+    /// access or one bit of an entry, and each one left out saves predictions.
     pub fn possible_for(case: &Case) -> Self {
         if case.is_sequence() {
-            let each = case.accesses().iter().map(Self::possible_for).collect::<Self>();
+            let each = case.accesses().iter().map(Self::possible_for_access).collect::<Self>();
             return (each - Self::OF_MOVS) | Self::OF_SEQUENCES | Self::of_movs_in(case);
         }
 
+        // A walk meets the entries that the case lists, and others that are 0.
+        let bits = case.entries.iter().fold(0, |bits, entry| bits | entry.value);
+        let has = |flag: EntryBits| bits & flag.bits() != 0;
+        Self::possible_for_access(case).without_impossible([
+            (Self::GLOBAL_IS_FREE, has(EntryBits::G)),
+            (Self::A_BEFORE_1_GIB | Self::ALWAYS_1_GIB, has(EntryBits::PS)),
+            (Self::PSE_36_IS_FREE | Self::PSE_36_ENDS_AT_36, has(EntryBits::PS)),
+        ])
+    }
+
+    /// The quirks that can show in an access, whatever the entries are.
+    fn possible_for_access(case: &Case) -> Self {
         let mode = case.mode();
         let access = &case.access;
+        let state = &case.state;
         let is_long_mode = mode.is_long_mode();
-        let long_mode_only = Self::GLOBAL_IS_FREE
-            | Self::A_BEFORE_1_GIB
-            | Self::ALWAYS_1_GIB
-            | Self::KEY_AFTER_PAGE
-            | Self::KEYS_BY_RING;
+        let has_keys = is_long_mode && state.cr4.intersects(Cr4::PKE | Cr4::PKS);
+        let features = case.profile.features;
 
-        let mut possible = Self::all();
-        for (quirks, can_show) in [
+        Self::all().without_impossible([
             (Self::OF_SEQUENCES | Self::OF_MOVS, false),
-            (long_mode_only, is_long_mode),
+            (Self::GLOBAL_IS_FREE | Self::A_BEFORE_1_GIB, is_long_mode),
+            (Self::ALWAYS_1_GIB, is_long_mode && !features.contains(Features::PAGE_1GB)),
+            (Self::KEY_AFTER_PAGE | Self::KEYS_BY_RING, has_keys),
+            (Self::PAT_IS_FREE, !is_long_mode && !features.contains(Features::PAT)),
             (Self::STRADDLE_WALKS_FIRST, is_long_mode && access.crosses_page()),
             (Self::LOOSE_PDPTES, mode == PagingMode::Pae),
             (Self::AC_EXCUSES_IMPLICIT, access.implicit && access.ac),
@@ -155,14 +167,15 @@ impl Quirks {
             (Self::STACK_IS_GP, access.segment == Segment::Stack),
             (Self::NON_CANONICAL_SETS_CR2, case.canonical_ends() != [true; 2]),
             (Self::JUMPS_TO_NON_CANONICAL, jumps_to_non_canonical(case)),
-            (Self::NO_ALIGNMENT_CHECK, case.state.cr0.contains(Cr0::AM) && access.ac),
-            (Self::AM_IS_ALWAYS_1, !case.state.cr0.contains(Cr0::AM) && access.ac),
-        ] {
-            if !can_show {
-                possible -= quirks;
-            }
-        }
-        possible
+            (Self::NO_ALIGNMENT_CHECK, state.cr0.contains(Cr0::AM) && access.ac),
+            (Self::AM_IS_ALWAYS_1, !state.cr0.contains(Cr0::AM) && access.ac),
+        ])
+    }
+
+    /// Without the quirks that cannot show.
+    fn without_impossible(self, can_show: impl IntoIterator<Item = (Self, bool)>) -> Self {
+        let impossible = can_show.into_iter().filter(|(_, can_show)| !can_show);
+        impossible.fold(self, |possible, (quirks, _)| possible - quirks)
     }
 }
 

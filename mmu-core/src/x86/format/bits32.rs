@@ -52,6 +52,7 @@ impl Format for Bits32 {
         PhysAddr::new(regime.state.cr3 & ADDRESS)
     }
 
+    #[inline]
     fn reserved_bits(level: &Level, kind: EntryKind, regime: &Regime) -> ReservedBits {
         let features = regime.profile.features;
         let large_leaf = kind == EntryKind::Leaf && level.number == 2;

@@ -35,6 +35,7 @@ fn root(regime: &Regime) -> PhysAddr {
     PhysAddr::new(regime.state.cr3 & EntryBits::ADDRESS & !above)
 }
 
+#[inline]
 fn reserved_bits(level: &Level, kind: EntryKind, regime: &Regime) -> ReservedBits {
     let is_table = kind == EntryKind::Table;
     let large_leaf = !is_table && level.number > 1;
@@ -69,6 +70,7 @@ macro_rules! long_mode_format {
                 root(regime)
             }
 
+            #[inline]
             fn reserved_bits(level: &Level, kind: EntryKind, regime: &Regime) -> ReservedBits {
                 reserved_bits(level, kind, regime)
             }

@@ -57,6 +57,7 @@ impl Format for Pae {
         PhysAddr::new(regime.state.cr3 & ROOT)
     }
 
+    #[inline]
     fn reserved_bits(level: &Level, kind: EntryKind, regime: &Regime) -> ReservedBits {
         // Bits 62:MAXPHYADDR: unlike in long mode, none of them is ignored (CODE-4).
         let above = !EntryBits::XD.bits() & !regime.profile.physical_address_mask();
