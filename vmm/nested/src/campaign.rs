@@ -5,7 +5,7 @@ use crate::generate::{CaseBatch, Stream};
 use crate::known::{KnownNested, Recognized};
 use crate::observation::{NestedAttempt, SeenEnd};
 use crate::verdict::{Difference, Field, NestedVerdict, judge_prediction};
-use crate::walker::{NestedWalker, predict};
+use crate::walker::{CaseEnd, NestedWalker, predict};
 use crate::{NestedCase, shrink};
 use crosswalk_case::observation::Provenance;
 use crosswalk_machine::nested::NestedBatch;
@@ -148,7 +148,7 @@ impl NestedTally {
 impl Signature {
     /// The signature of a divergence.
     pub fn of(
-        expected: &NestedEnd,
+        expected: &CaseEnd,
         run: &NestedAttempt,
         differences: &[Difference],
         known: Recognized,
@@ -166,7 +166,11 @@ impl Signature {
 }
 
 /// The kind of an end, in a word or two.
-pub const fn kind_of_end(end: &NestedEnd) -> &'static str {
+pub const fn kind_of_end(end: &CaseEnd) -> &'static str {
+    let end = match end {
+        CaseEnd::NotEntered { .. } => return "not entered",
+        CaseEnd::Of(end) => end,
+    };
     match end {
         NestedEnd::Translated(_) => "completes",
         NestedEnd::Fault(_) => "guest fault",

@@ -155,6 +155,9 @@ impl CaseMemory<'_> {
             0
         } else if (DATA_BASE..DATA_BASE + DATA_SIZE).contains(&at) {
             data_word(at)
+        } else if at & self.case.profile.bits_above_physical() != 0 {
+            // No processor has such an address.
+            0
         } else {
             return None;
         };

@@ -13,6 +13,7 @@
 pub mod batch;
 pub mod campaign;
 mod case;
+mod entry;
 pub mod generate;
 pub mod known;
 pub mod mutants;

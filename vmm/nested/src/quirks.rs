@@ -1,6 +1,7 @@
 //! The deviations of machines at hand. Each is one known finding; they can be combined, as a machine has several.
 
 use crate::case::{CaseMemory, NestedCase, Step};
+use crate::entry;
 use crate::walker::{Deciding, NestedWalker};
 use bitflags::bitflags;
 use mmu_core::nested::{
@@ -34,6 +35,12 @@ bitflags! {
         /// PAE's PDPTEs of the guest are walked like table entries: A is set in them, and their low reserved bits are
         /// free.
         const GUEST_LOOSE_PDPTES = 1 << 7;
+        /// An entry with bits of nCR3 above MAXPHYADDR is not refused: the address is walked, and reads as zeros.
+        const UNCHECKED_NCR3 = 1 << 13;
+        /// An entry with bits of the guest's CR3 above MAXPHYADDR is not refused.
+        const UNCHECKED_GUEST_CR3 = 1 << 14;
+        /// EXITCODE of an entry that is refused has 32 bits.
+        const SHORT_INVALID = 1 << 15;
         /// Bit 12 of a large page is accepted in EPT.
         const EPT_LARGE_BIT_12 = 1 << 11;
         /// The PDPTEs of a PAE guest are loaded at the entry: a nested page fault reports the address of their table.
@@ -60,6 +67,16 @@ impl Quirks {
 pub(crate) struct Quirked(pub(crate) Quirks);
 
 impl NestedWalker for Quirked {
+    fn enters(&self, case: &NestedCase) -> bool {
+        let passes = |is_legal: bool, quirk: Quirks| is_legal || self.0.contains(quirk);
+        passes(entry::has_legal_root(case), Quirks::UNCHECKED_NCR3)
+            && passes(entry::has_legal_guest_root(case), Quirks::UNCHECKED_GUEST_CR3)
+    }
+
+    fn code_of_refusal(&self) -> u64 {
+        if self.0.contains(Quirks::SHORT_INVALID) { 0xffff_ffff } else { entry::INVALID }
+    }
+
     fn predict_step(
         &self,
         case: &NestedCase,
@@ -275,6 +292,16 @@ fn touch(prediction: &mut NestedPrediction, update: NestedUpdate) {
 }
 
 impl NestedSemantics for Quirked {
+    fn root(&self, second: &SecondLevel, by_manual: PhysAddr) -> PhysAddr {
+        let is_unchecked = self.0.contains(Quirks::UNCHECKED_NCR3);
+        match second {
+            SecondLevel::Npt(host) if is_unchecked && host.mode().is_long_mode() => {
+                PhysAddr::new(host.cr3 & EntryBits::ADDRESS)
+            }
+            _ => by_manual,
+        }
+    }
+
     fn reserved_bits(
         &self,
         second: &SecondLevel,

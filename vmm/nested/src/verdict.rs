@@ -4,7 +4,7 @@ use crate::batch::code_of;
 use crate::case::NestedCase;
 use crate::observation::{NestedAttempt, NestedObservation, SeenEnd};
 use crate::stubs;
-use crate::walker::{CaseAlternative, CasePrediction, NestedWalker, predict};
+use crate::walker::{CaseAlternative, CaseEnd, CasePrediction, NestedWalker, predict};
 use crosswalk_guest::contents;
 use crosswalk_guest::stub::Code;
 use mmu_core::nested::{AnyRule, NestedEnd, NestedExit};
@@ -192,12 +192,12 @@ impl Differences {
 
     fn end(&mut self, case: &NestedCase, way: &CaseAlternative, seen: &NestedObservation) {
         match (&way.end, seen.end) {
-            (NestedEnd::Translated(_), SeenEnd::Completed { rax, rcx }) => {
+            (CaseEnd::Of(NestedEnd::Translated(_)), SeenEnd::Completed { rax, rcx }) => {
                 self.value(case, way, rax, rcx);
                 let end = case.code.get().wrapping_add(stubs::end(&case.access));
                 self.number(Field::Rip, !0, end, seen.rip);
             }
-            (NestedEnd::Fault(fault), SeenEnd::Fault { vector, error_code, cr2 })
+            (CaseEnd::Of(NestedEnd::Fault(fault)), SeenEnd::Fault { vector, error_code, cr2 })
                 if fault.vector as u8 == vector =>
             {
                 self.number(Field::ErrorCode, !0, fault.error_code.into(), error_code.into());
@@ -208,23 +208,23 @@ impl Differences {
                 }
             }
             (
-                NestedEnd::Exit(NestedExit::NestedPageFault {
+                CaseEnd::Of(NestedEnd::Exit(NestedExit::NestedPageFault {
                     info1: expected,
                     info1_known,
                     info2: expected_address,
-                }),
+                })),
                 SeenEnd::Npf { info1, info2 },
             ) => {
                 self.number(Field::Qualification, *info1_known, *expected, info1);
                 self.number(Field::GuestPhysical, !0, *expected_address, info2);
             }
             (
-                NestedEnd::Exit(NestedExit::EptViolation {
+                CaseEnd::Of(NestedEnd::Exit(NestedExit::EptViolation {
                     qualification: expected,
                     qualification_known: known,
                     guest_physical: expected_address,
                     linear: expected_linear,
-                }),
+                })),
                 SeenEnd::EptViolation { qualification, guest_physical, linear },
             ) => {
                 self.number(Field::Qualification, *known, *expected, qualification);
@@ -234,9 +234,14 @@ impl Differences {
                 }
             }
             (
-                NestedEnd::Exit(NestedExit::EptMisconfiguration { guest_physical: expected }),
+                CaseEnd::Of(NestedEnd::Exit(NestedExit::EptMisconfiguration {
+                    guest_physical: expected,
+                })),
                 SeenEnd::EptMisconfiguration { guest_physical, .. },
             ) => self.number(Field::GuestPhysical, !0, *expected, guest_physical),
+            (CaseEnd::NotEntered { code: expected }, SeenEnd::NotEntered { code }) => {
+                self.number(Field::Qualification, !0, *expected, code);
+            }
             (expected, end) => self.add(Field::End, None, expected, end),
         }
     }

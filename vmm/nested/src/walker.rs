@@ -2,6 +2,7 @@
 
 use crate::batch::code_of;
 use crate::case::{CaseMemory, NestedCase, Step};
+use crate::entry;
 use crosswalk_guest::contents;
 use mmu_core::AccessKind;
 use mmu_core::nested::{
@@ -20,6 +21,16 @@ pub trait NestedWalker: Sync {
         memory: &CaseMemory<'_>,
         step: &Step,
     ) -> Option<NestedPrediction>;
+
+    /// Whether the processor enters L2.
+    fn enters(&self, case: &NestedCase) -> bool {
+        entry::is_legal(case)
+    }
+
+    /// EXITCODE if it does not.
+    fn code_of_refusal(&self) -> u64 {
+        entry::INVALID
+    }
 }
 
 /// A walker that decides as these semantics do.
@@ -41,13 +52,37 @@ impl<S: NestedSemantics + Sync> NestedWalker for Deciding<S> {
 /// What the manuals say.
 pub const REFERENCE: Deciding<NestedReference> = Deciding(NestedReference);
 
+/// How a case ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CaseEnd {
+    /// The processor refuses to enter L2: its state is illegal (APM volume 2, "Canonicalization and Consistency
+    /// Checks").
+    NotEntered {
+        /// EXITCODE.
+        code: u64,
+    },
+    /// L2 runs to this end.
+    Of(NestedEnd),
+}
+
+impl fmt::Display for CaseEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotEntered { .. } => {
+                f.write_str("the guest is not entered: its state is illegal")
+            }
+            Self::Of(end) => end.fmt(f),
+        }
+    }
+}
+
 /// One way in which a case may end.
 #[derive(Clone, Debug)]
 pub struct CaseAlternative {
     /// The number of the step that ended it: 0 or 1.
     pub step: usize,
     /// How that step ended.
-    pub end: NestedEnd,
+    pub end: CaseEnd,
     /// How the access itself ended, if it completed.
     pub access: Option<NestedEnd>,
     /// What becomes of the entries.
@@ -77,6 +112,16 @@ fn predict_on(
 ) -> CasePrediction {
     let steps = case.steps();
     let mut prediction = CasePrediction::default();
+    if !walker.enters(case) {
+        prediction.alternatives.push(CaseAlternative {
+            step: 0,
+            end: CaseEnd::NotEntered { code: walker.code_of_refusal() },
+            access: None,
+            updates: Vec::new(),
+            choice: None,
+        });
+        return prediction;
+    }
     let memory = before.clone();
     let Some(first) = walker.predict_step(case, &memory, &steps[0]) else { return prediction };
     if memory.is_unknown() {
@@ -131,7 +176,7 @@ fn whole(
     let is_access = matches!(steps[step], Step::Access(_));
     CaseAlternative {
         step,
-        end: alternative.end.clone(),
+        end: CaseEnd::Of(alternative.end.clone()),
         access: is_access.then(|| alternative.end.clone()),
         updates,
         choice: alternative.choice,

@@ -177,6 +177,18 @@ impl<'r, R: Rng> Builder<'r, R> {
         };
         case.guest_entries = entries(&self.guest_entries);
         case.nested_entries = entries(&self.nested_entries);
+
+        // Under EPT the PDPTEs are registers, which an entry loads only without reserved bits.
+        if self.setting.second.is_ept() && case.guest.mode() == PagingMode::Pae {
+            let legal = EntryBits::P.bits()
+                | self.setting.profile.physical_address_mask() & EntryBits::ADDRESS;
+            for placed in self.guest_entries.iter().filter(|placed| !placed.level.has_flags) {
+                let index = (placed.at & 0x1f) / 8;
+                if let Some(pdpte) = case.guest.pdptes.get_mut(index as usize) {
+                    *pdpte = placed.value & legal;
+                }
+            }
+        }
     }
 
     /// CR3 of L2: the guest-physical address of its root.

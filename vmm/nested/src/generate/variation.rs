@@ -2,6 +2,7 @@
 
 use super::builder::{Builder, Placed, SecondKind};
 use crate::NestedCase;
+use mmu_core::nested::SecondLevel;
 use mmu_core::x86::format::EntryBits;
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
@@ -31,11 +32,22 @@ pub(super) fn decide<R: Rng>(builder: &mut Builder<'_, R>) {
     }
 }
 
-/// Changes a register: the bits of the roots that are not part of an address.
+/// Changes a register: bits of the roots that are not part of an address, or above those that the processor has.
 pub(super) fn vary_registers(rng: &mut impl Rng, case: &mut NestedCase) {
     // PWT and PCD: caching, not translation.
     if rng.random_ratio(1, 16) && case.mode().is_long_mode() {
         case.guest.cr3 |= 1 << rng.random_range(3..5);
+    }
+
+    let beyond = 1 << rng.random_range(u32::from(case.profile.physical_address_bits)..52);
+    match &mut case.second {
+        SecondLevel::Npt(host) if rng.random_ratio(1, 64) && host.mode().is_long_mode() => {
+            host.cr3 |= beyond;
+        }
+        SecondLevel::Npt(_) if rng.random_ratio(1, 64) && case.guest.mode().is_long_mode() => {
+            case.guest.cr3 |= beyond;
+        }
+        _ => {}
     }
 }
 
