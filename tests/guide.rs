@@ -4,6 +4,7 @@
 #[path = "sample/mod.rs"]
 mod sample;
 
+use crosswalk_nested::known::KnownNested;
 use crosswalk_test_support as support;
 use mmu_core::Rule;
 use mmu_core::nested::{AnyRule, NestedRule};
@@ -102,6 +103,17 @@ fn the_page_of_rules_has_every_rule_and_its_meaning() {
         bless("rules.md", &text, &blessed),
         "the meanings of rules have changed: CROSSWALK_BLESS=1 writes them into rules.md"
     );
+}
+
+#[test]
+fn the_page_on_nested_paging_lists_every_known_finding() {
+    let page = read(&book().join("nested.md"));
+    for machine in ["tcg", "bochs", "kvm"] {
+        for finding in KnownNested::of(machine).findings() {
+            let row = format!("\n| {} | ", finding.id);
+            assert!(page.contains(&row), "nested.md has no row about {}", finding.id);
+        }
+    }
 }
 
 /// Every field of the documents that need no machine; those of runs on a machine are the same.
