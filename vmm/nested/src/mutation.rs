@@ -2,10 +2,11 @@
 
 use crate::NestedCase;
 use crate::batch;
-use crate::generate::Stream;
+use crate::generate::CaseBatch;
+use crate::known::KnownNested;
 use crate::mutants::{MUTANTS, MutantNeed, NestedMutant};
 use crate::observation::NestedAttempt;
-use crate::verdict::{NestedVerdict, judge};
+use crate::verdict::{Difference, Field, NestedVerdict, judge};
 use crate::walker::REFERENCE;
 use crosswalk_case::observation::Provenance;
 use crosswalk_machine::nested::Virtualization;
@@ -82,11 +83,16 @@ impl NestedScore {
     }
 
     /// Compares a case that has run with every mutant that was not caught.
-    fn add(&mut self, case: &NestedCase, run: &NestedAttempt) {
+    ///
+    /// A mutant is wrong where the reference is right. Where the machine differs from the reference in a known way, a
+    /// mutant is wrong that takes it for another end, as far as the reference does not.
+    fn add(&mut self, case: &NestedCase, run: &NestedAttempt, known: &KnownNested) {
         self.cases += 1;
         let NestedAttempt::Observed(seen) = run else { return };
         let by_reference = judge(&REFERENCE, case, run);
         let is_right = matches!(by_reference, NestedVerdict::Agree { .. });
+        let is_near = matches!(&by_reference, NestedVerdict::Diverge { differences, .. }
+            if !is_other_end(differences) && !known.recognize(case, run).is_empty());
         let is_wrong = matches!(by_reference, NestedVerdict::Diverge { .. });
 
         for outcome in &mut self.outcomes {
@@ -94,7 +100,9 @@ impl NestedScore {
                 continue;
             }
             match judge(outcome.mutant.walker, case, run) {
-                NestedVerdict::Diverge { expected, .. } if is_right => {
+                NestedVerdict::Diverge { expected, differences }
+                    if is_right || (is_near && is_other_end(&differences)) =>
+                {
                     outcome.status = Status::Caught;
                     outcome.cases_to_catch = Some(self.cases);
                     let (expected, seen) = (expected.to_string(), seen.end.to_string());
@@ -105,6 +113,11 @@ impl NestedScore {
             }
         }
     }
+}
+
+/// Whether an outcome differs in how it ends, and not only in what is reported.
+fn is_other_end(differences: &[Difference]) -> bool {
+    differences.iter().any(|difference| difference.field == Field::End)
 }
 
 /// Whether a machine has what a mistake needs to show.
@@ -125,26 +138,27 @@ fn offers(machine: &Capabilities, need: MutantNeed) -> bool {
     }
 }
 
-/// Runs batches until every mutant is caught, or `goes_on` says no. It is told the score so far.
+/// Runs batches, and compares them with every mutant that was not caught, as long as `goes_on` says so. It is told the
+/// score so far.
 ///
 /// # Errors
 /// If the guest or the machine fails.
 pub fn run(
-    stream: &Stream,
+    batches: impl Iterator<Item = CaseBatch>,
     machine: &mut dyn Machine,
     provenance: Provenance,
+    known: &KnownNested,
+    score: &mut NestedScore,
     mut goes_on: impl FnMut(&NestedScore) -> bool,
-) -> Result<NestedScore, MachineError> {
-    let mut score = NestedScore::new(machine.capabilities());
-    for number in 0.. {
-        if score.is_complete() || !goes_on(&score) {
+) -> Result<(), MachineError> {
+    for batch in batches {
+        if score.is_complete() || !goes_on(score) {
             break;
         }
-        let batch = stream.batch(number);
         let attempts = batch::run(&batch, machine, provenance)?;
         for (case, attempt) in batch.cases.iter().zip(&attempts) {
-            score.add(case, attempt);
+            score.add(case, attempt, known);
         }
     }
-    Ok(score)
+    Ok(())
 }

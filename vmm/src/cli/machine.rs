@@ -39,9 +39,6 @@ impl MachineKind {
     pub(super) const RUNNING: [Self; 5] =
         [Self::Auto, Self::Kvm, Self::Qemu, Self::Bochs, Self::V86];
 
-    /// Those that are given one batch after another.
-    pub(super) const BATCHES: [Self; 3] = [Self::Auto, Self::Kvm, Self::Qemu];
-
     /// Accepts some kinds; the error for any other name lists them.
     pub(super) fn one_of(kinds: &'static [Self]) -> impl TypedValueParser<Value = Self> {
         let values = kinds.iter().filter_map(Self::to_possible_value);

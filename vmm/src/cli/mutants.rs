@@ -24,7 +24,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct MutantsArguments {
     /// The machine to run on
-    #[arg(long, default_value = "auto", value_parser = MachineKind::one_of(&MachineKind::BATCHES))]
+    #[arg(long, default_value = "auto", value_parser = MachineKind::one_of(&MachineKind::RUNNING))]
     machine: MachineKind,
     /// Those of nested paging (NPT, EPT), on a machine that runs a guest in its guest
     #[arg(long)]
@@ -58,6 +58,11 @@ impl MutantsArguments {
 pub(super) fn run(arguments: &MutantsArguments) -> Result<ExitCode, Failure> {
     if arguments.nested {
         return nested::run(arguments);
+    }
+    if arguments.machine.boots_an_image() {
+        let name = arguments.machine.name();
+        let problem = format!("--machine {name} boots an image: of mutants only --nested takes it");
+        return Err(Failure::Input(problem));
     }
     let seed = arguments.seed.unwrap_or_else(rand::random);
     let OpenedMachine { mut machine, why } = arguments.options.open_only(arguments.machine)?;

@@ -6,7 +6,7 @@ use crate::report::style::count::Count;
 use crate::report::style::number::with_commas;
 use crate::report::style::table::{line, new_table, trimmed};
 use crosswalk_case::Decimal;
-use crosswalk_machine::Machine;
+use crosswalk_machine::{Capabilities, Identity};
 use crosswalk_nested::NestedCase;
 use crosswalk_nested::mutation::{MutantOutcome, NestedScore, Status};
 use serde::Serialize;
@@ -75,12 +75,12 @@ struct NestedMutantJson<'r> {
 
 /// The document of `mutants --nested --json`.
 pub fn mutants_document<'r>(
-    machine_run: &'r dyn Machine,
+    (identity, capabilities): (&'r Identity, &'r Capabilities),
     seed: u64,
     score: &'r NestedScore,
 ) -> impl Document + 'r {
     NestedMutantsDocument {
-        machine: machine(machine_run.identity(), machine_run.capabilities()),
+        machine: machine(identity, capabilities),
         seed: Decimal(seed),
         cases: score.cases.into(),
         score: NestedScoreJson {
