@@ -4,6 +4,7 @@
 #[path = "sample/mod.rs"]
 mod sample;
 
+use crosswalk_nested::known::KnownNested;
 use crosswalk_test_support as support;
 use mmu_core::Rule;
 use mmu_core::nested::{AnyRule, NestedRule};
@@ -104,11 +105,22 @@ fn the_page_of_rules_has_every_rule_and_its_meaning() {
     );
 }
 
+#[test]
+fn the_page_on_nested_paging_lists_every_known_finding() {
+    let page = read(&book().join("nested.md"));
+    for machine in ["tcg", "bochs", "kvm"] {
+        for finding in KnownNested::of(machine).findings() {
+            let row = format!("\n| {} | ", finding.id);
+            assert!(page.contains(&row), "nested.md has no row about {}", finding.id);
+        }
+    }
+}
+
 /// Every field of the documents that need no machine; those of runs on a machine are the same.
 #[test]
 fn the_page_on_json_has_every_field() {
     // Cases and recorded machines have pages of their own.
-    let pages = ["json.md", "walker-protocol.md", "corpus-format.md"];
+    let pages = ["json.md", "walker-protocol.md", "corpus-format.md", "nested.md"];
     let pages = pages.map(|name| read(&book().join(name)));
 
     let walker = root().join("docs/examples/walker.py");
@@ -131,6 +143,8 @@ fn the_page_on_json_has_every_field() {
         commands.push(vec!["machines"]);
         commands.push(vec!["mutants", "--machine", "qemu", "--cases", "200", "--seed", "1"]);
         commands.push(vec!["record", "out", "--machine", "qemu", "--cases", "50", "--seed", "1"]);
+        let nested = ["check", "--nested", "--machine", "qemu", "--cases", "1000", "--seed", "1"];
+        commands.push([&nested[..], &["--known", "none"]].concat());
     }
     let images = support::Sandbox::new();
     support::memory_image::write_small_guests(images.path());
@@ -160,13 +174,14 @@ fn the_page_on_json_has_every_field() {
     assert!(missing.is_empty(), "json.md does not have the fields {missing:?}");
 }
 
-/// Adds the names of all fields. Where the names are data, such as modes, they do not count.
+/// Adds the names of all fields. Where the names are data, such as modes and the ids of rules, they do not count.
 fn collect(value: &Value, names: &mut BTreeSet<String>) {
-    const COUNTS: [&str; 6] =
-        ["accesses", "outcomes", "provenance", "silences", "known_findings", "members"];
+    const COUNTS: [&str; 7] =
+        ["accesses", "outcomes", "provenance", "silences", "known_findings", "members", "ends"];
+    let is_id = |name: &String| name.contains(char::is_uppercase);
     match value {
         Value::Object(fields) => {
-            for (name, inner) in fields {
+            for (name, inner) in fields.iter().filter(|(name, _)| !is_id(name)) {
                 names.insert(name.clone());
                 let is_counts =
                     COUNTS.contains(&name.as_str()) || name == "modes" && inner.is_object();

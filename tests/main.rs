@@ -45,6 +45,7 @@ mod memory_texts;
 mod mutants;
 mod nested;
 mod nested_batches;
+mod nested_check;
 mod nested_on_bochs;
 mod pauses;
 mod plain_vmm;

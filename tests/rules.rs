@@ -4,6 +4,8 @@ use crosswalk_test_support as support;
 use support::report::list;
 use support::run;
 
+use std::collections::BTreeSet;
+
 #[test]
 fn a_rule_is_explained_with_its_manual_and_a_case() {
     let text = run(&["rules", "CODE-1"]).expect_code(0);
@@ -22,7 +24,8 @@ fn all_rules_are_listed_once() {
     let rules = run(&["rules", "--json"]).expect_code(0).json();
     let ids: Vec<_> =
         list(&rules["rules"]).iter().map(|rule| rule["id"].as_str().unwrap_or("")).collect();
-    assert_eq!(ids.len(), 55);
+    assert_eq!(ids.len(), 55 + 13);
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
     assert!(
         list(&rules["rules"])
             .iter()
@@ -31,4 +34,27 @@ fn all_rules_are_listed_once() {
     run(&["rules"]).expect_code(0).expect_80_columns();
     let wrong = run(&["rules", "CODE-99"]).expect_code(2);
     assert!(wrong.stderr.contains("CODE-99"), "{}", wrong.stderr);
+}
+
+#[test]
+fn a_rule_of_nested_translation_has_its_manual_mutants_and_findings() {
+    let words = run(&["rules", "NEST-9"]).expect_code(0).expect_80_columns().words_of_stdout();
+    for part in [
+        "NEST-9: EPT: ",
+        "manual SDM",
+        "mutants NM25, NM26; `crosswalk mutants --nested`",
+        "finding BN1 of bochs: ",
+    ] {
+        assert!(words.contains(part), "{part}: {words}");
+    }
+
+    // What a machine does wrong in one dimension and in two is one finding.
+    let rules = run(&["rules", "CODE-1", "NEST-8", "--json"]).expect_code(0).json();
+    let findings = |rule: usize| {
+        let findings = list(&rules["rules"][rule]["findings"]).iter();
+        let named = findings.map(|finding| format!("{} {}", finding["flavour"], finding["id"]));
+        named.map(|name| name.replace('"', "")).collect::<Vec<_>>()
+    };
+    assert_eq!(findings(0).iter().filter(|name| *name == "tcg T1").count(), 1);
+    assert!(findings(1).contains(&"tcg TN1".to_owned()), "{:?}", findings(1));
 }

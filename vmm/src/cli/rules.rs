@@ -5,17 +5,19 @@ use super::output::finish;
 use crate::corpus::read::{CorpusItem, CorpusReader};
 use crate::finding::known;
 use crate::report::document::VerdictWord;
-use crate::report::rules::{self, RuleEntry};
+use crate::report::rules::{self, FindingOfRule, RuleEntry};
 use crosswalk_case::{Case, size_of_case};
+use crosswalk_nested::known::{KnownNested, KnownNestedFinding};
 use mmu_core::Rule;
+use mmu_core::nested::{AnyRule, NestedRule};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct RulesArguments {
     /// The ids of rules, such as RIGHT-1, each of which is described in full with an example [default: a list of all]
-    #[arg(value_name = "ID")]
-    rules: Vec<Rule>,
+    #[arg(value_name = "ID", value_parser = by_id)]
+    rules: Vec<AnyRule>,
     /// Print one JSON document instead of text
     #[arg(long)]
     json: bool,
@@ -23,18 +25,18 @@ pub(super) struct RulesArguments {
 
 pub(super) fn run(arguments: &RulesArguments) -> Result<ExitCode, Failure> {
     let is_list = arguments.rules.is_empty();
-    let wanted = if is_list { Rule::ALL } else { arguments.rules.as_slice() };
+    let wanted = if is_list { all_rules().collect() } else { arguments.rules.clone() };
     let needs_cases = arguments.json || !is_list;
     let mut cases = if needs_cases { smallest_cases()? } else { BTreeMap::new() };
 
-    let all_known = known::all_shipped()?;
-    let entry = |rule: &Rule| RuleEntry {
+    let findings = all_findings()?;
+    let entry = |rule: &AnyRule| RuleEntry {
         rule: *rule,
         case: cases.remove(rule.id()),
-        findings: all_known
+        findings: findings
             .iter()
-            .flat_map(|(flavour, known)| known.iter().map(|known| (*flavour, known)))
-            .filter(|(_, known)| known.rule == *rule)
+            .filter(|(id, _)| id == rule.id())
+            .map(|(_, finding)| finding)
             .collect(),
     };
     let entries: Vec<_> = wanted.iter().map(entry).collect();
@@ -45,6 +47,44 @@ pub(super) fn run(arguments: &RulesArguments) -> Result<ExitCode, Failure> {
         || rules::document(&entries),
         || if is_list { rules::text(&entries) } else { rules::descriptions(&entries) },
     ))
+}
+
+/// Every rule, in the order of the guide.
+fn all_rules() -> impl Iterator<Item = AnyRule> {
+    let paging = Rule::ALL.iter().copied().map(AnyRule::Paging);
+    paging.chain(NestedRule::ALL.iter().copied().map(AnyRule::Nested))
+}
+
+fn by_id(id: &str) -> Result<AnyRule, String> {
+    all_rules().find(|rule| rule.id() == id).ok_or_else(|| {
+        let ids: Vec<_> = all_rules().map(AnyRule::id).collect();
+        format!("expected one of {}", ids.join(", "))
+    })
+}
+
+/// What machines are known to do, each finding with the id of its rule. One that a machine has in one dimension and in
+/// two is there once.
+fn all_findings() -> Result<Vec<(String, FindingOfRule)>, Failure> {
+    let mut findings = Vec::new();
+    for (flavour, known) in known::all_shipped()? {
+        findings.extend(known.into_iter().map(|known| {
+            let rule = known.rule.id().to_owned();
+            (rule, FindingOfRule { flavour, id: known.id, title: known.title })
+        }));
+    }
+
+    for machine in ["tcg", "bochs", "kvm"] {
+        for known in KnownNested::of(machine).findings().iter().cloned() {
+            let is_there = findings
+                .iter()
+                .any(|(_, finding)| finding.flavour == machine && finding.id == known.id);
+            if !is_there {
+                let KnownNestedFinding { id, title, rule, .. } = known;
+                findings.push((rule, FindingOfRule { flavour: machine, id, title }));
+            }
+        }
+    }
+    Ok(findings)
 }
 
 /// The smallest case of the bundled corpus that each rule decides, by its id.

@@ -2,10 +2,10 @@
 
 use super::document::Document;
 use super::style::table::{line, new_table, trimmed};
-use crate::finding::known::KnownFinding;
 use crate::walker::MUTANTS;
 use crosswalk_case::Case;
-use mmu_core::Rule;
+use crosswalk_nested::mutants::MUTANTS as NESTED_MUTANTS;
+use mmu_core::nested::AnyRule;
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -15,11 +15,21 @@ const PAGE: &str = include_str!("../../rules.md");
 /// A rule, and where it matters.
 pub struct RuleEntry<'r> {
     /// The rule.
-    pub rule: Rule,
+    pub rule: AnyRule,
     /// The smallest recorded case that it decides, if one was looked for and found.
     pub case: Option<Case>,
-    /// What machines are known to do otherwise, each with its flavour.
-    pub findings: Vec<(&'r str, &'r KnownFinding)>,
+    /// What machines are known to do otherwise.
+    pub findings: Vec<&'r FindingOfRule>,
+}
+
+/// A known finding about a rule.
+pub struct FindingOfRule {
+    /// The flavour of the machine.
+    pub flavour: &'static str,
+    /// The id.
+    pub id: String,
+    /// What the machine does.
+    pub title: String,
 }
 
 /// A rule.
@@ -53,7 +63,7 @@ struct FindingName<'r> {
 }
 
 /// The section of the guide about a rule: its words, and the sections of the manuals.
-fn section(rule: Rule) -> (&'static str, &'static str) {
+fn section(rule: AnyRule) -> (&'static str, &'static str) {
     let heading = format!("\n### {}\n", rule.id());
     let after = PAGE.split_once(heading.as_str()).map_or("", |(_, after)| after);
     let end = ["\n### ", "\n## "].iter().filter_map(|next| after.find(next)).min();
@@ -65,8 +75,18 @@ fn section(rule: Rule) -> (&'static str, &'static str) {
     (words.trim(), manual.trim_matches('*'))
 }
 
-fn mutants(rule: Rule) -> Vec<&'static str> {
-    MUTANTS.iter().filter(|mutant| mutant.rule == Some(rule)).map(|mutant| mutant.id).collect()
+/// The ids of the mutants that make a mistake about a rule.
+fn mutants(rule: AnyRule) -> Vec<&'static str> {
+    match rule {
+        AnyRule::Paging(rule) => {
+            let about = MUTANTS.iter().filter(|mutant| mutant.rule == Some(rule));
+            about.map(|mutant| mutant.id).collect()
+        }
+        AnyRule::Nested(rule) => {
+            let about = NESTED_MUTANTS.iter().filter(|mutant| mutant.rule == rule);
+            about.map(|mutant| mutant.id).collect()
+        }
+    }
 }
 
 /// The rules of the manuals: `rules`.
@@ -95,7 +115,9 @@ fn rule_json<'r>(entry: &'r RuleEntry<'_>) -> RuleJson<'r> {
         text,
         manual,
         mutants: mutants(entry.rule),
-        findings: findings.map(|(flavour, known)| FindingName { flavour, id: &known.id }).collect(),
+        findings: findings
+            .map(|known| FindingName { flavour: known.flavour, id: &known.id })
+            .collect(),
         case: entry.case.as_ref(),
     }
 }
@@ -140,10 +162,11 @@ fn describe(text: &mut String, entry: &RuleEntry<'_>) {
     let mutants = mutants(entry.rule);
     if !mutants.is_empty() {
         let known = mutants.join(", ");
-        line(text, &format!("mutants   {known}; `crosswalk mutants` says what they do"));
+        let option = if matches!(entry.rule, AnyRule::Nested(_)) { " --nested" } else { "" };
+        line(text, &format!("mutants   {known}; `crosswalk mutants{option}` says what they do"));
     }
-    for (flavour, known) in &entry.findings {
-        line(text, &format!("finding   {} of {flavour}: {}", known.id, known.title));
+    for FindingOfRule { flavour, id, title } in &entry.findings {
+        line(text, &format!("finding   {id} of {flavour}: {title}"));
     }
     match &entry.case {
         Some(case) => {
@@ -159,11 +182,14 @@ fn describe(text: &mut String, entry: &RuleEntry<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mmu_core::Rule;
+    use mmu_core::nested::NestedRule;
 
     #[test]
     fn the_guide_has_a_manual_for_every_rule() {
-        for rule in Rule::ALL {
-            let (words, manual) = section(*rule);
+        let paging = Rule::ALL.iter().copied().map(AnyRule::Paging);
+        for rule in paging.chain(NestedRule::ALL.iter().copied().map(AnyRule::Nested)) {
+            let (words, manual) = section(rule);
             assert!(
                 manual.contains("SDM")
                     || manual.contains("APM")
@@ -179,9 +205,9 @@ mod tests {
     fn a_section_has_its_words_and_its_manuals() {
         // As the guide's page has them.
         assert_eq!(
-            section(Rule::Mode3),
+            section(Rule::Mode3.into()),
             ("PAE paging and long mode ignore it.", "SDM \"Paging-Mode Modifiers\"")
         );
-        assert_eq!(section(Rule::Mode4), ("", "SDM \"32-Bit Paging\""));
+        assert_eq!(section(Rule::Mode4.into()), ("", "SDM \"32-Bit Paging\""));
     }
 }

@@ -1,0 +1,191 @@
+//! `check --nested`, end to end: cases of nested paging on QEMU and Bochs, and where there is none.
+
+use crosswalk_machine::Machine;
+use crosswalk_test_support as support;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use support::report::{count, list, text};
+use support::single::open_kvm;
+use support::{Sandbox, require_kvm, require_program, require_qemu, run};
+
+const QEMU: [&str; 4] = ["check", "--nested", "--machine", "qemu"];
+
+fn on_qemu(arguments: &[&str], code: i32) -> Value {
+    run(&[&QEMU[..], arguments, &["--json"]].concat()).expect_code(code).json()
+}
+
+fn on_bochs(model: &str) -> Value {
+    let command = ["check", "--nested", "--machine", "bochs", "--cpu", model];
+    let cases = ["--cases", "2000", "--seed", "1", "--json"];
+    run(&[&command[..], &cases].concat()).expect_code(0).json()
+}
+
+/// Asserts that the counts of a report add up.
+#[track_caller]
+fn assert_adds_up(report: &Value, cases: u64) {
+    let totals = &report["totals"];
+    let of = |name: &str| count(totals, name);
+    assert_eq!(of("cases"), cases, "{totals}");
+    let ended = of("agree") + of("diverge") + of("unsupported") + of("unpredicted");
+    assert_eq!(ended, cases, "{totals}");
+
+    let sum = |counts: &Value| -> u64 {
+        let counts = counts.as_object().expect("counts by name");
+        counts.values().map(|count| count.as_u64().expect("a count")).sum()
+    };
+    assert_eq!(sum(&report["ends"]) + of("unsupported"), cases, "{}", report["ends"]);
+    assert_eq!(sum(&report["unsupported"]), of("unsupported"), "{}", report["unsupported"]);
+
+    let of_findings = |is_wanted: fn(&Value) -> bool| -> u64 {
+        let wanted = list(&report["findings"]).iter().filter(|finding| is_wanted(finding));
+        wanted.map(|finding| count(finding, "cases")).sum()
+    };
+    assert_eq!(of_findings(|_| true), of("diverge"), "{totals}");
+    assert_eq!(of_findings(|finding| !list(&finding["known"]).is_empty()), of("known"), "{totals}");
+}
+
+/// The ids of the known findings that were met.
+fn met(report: &Value) -> BTreeSet<&str> {
+    let known = list(&report["findings"]).iter().flat_map(|finding| list(&finding["known"]));
+    known.map(|known| text(&known["id"])).collect()
+}
+
+#[test]
+fn qemu_does_what_is_known_of_it_and_nothing_else() {
+    require_qemu!();
+    let report = on_qemu(&["--cases", "3000", "--seed", "1"], 0);
+    assert_eq!(report["verdict"], "agree");
+    assert_adds_up(&report, 3000);
+    assert_eq!(count(&report["totals"], "diverge"), count(&report["totals"], "known"));
+    for end in ["completes", "guest fault", "nested page fault"] {
+        assert!(count(&report["ends"], end) > 100, "{end}: {}", report["ends"]);
+    }
+    // Every machine has the rules of NPT, and none those of EPT.
+    for (rule, decides) in [("NEST-2", true), ("NEST-8", true), ("NEST-3", false)] {
+        assert_eq!(report["rules"][rule].is_number(), decides, "{rule}: {}", report["rules"]);
+    }
+    assert!(met(&report).is_superset(&["T1", "T2", "TN1", "TN5"].into()), "{:?}", met(&report));
+}
+
+#[test]
+fn what_is_not_forgiven_diverges_every_time() {
+    require_qemu!();
+    let report = on_qemu(&["--cases", "300", "--seed", "1", "--known", "none"], 1);
+    assert_eq!(report["verdict"], "diverge");
+    assert_adds_up(&report, 300);
+    assert_eq!(count(&report["totals"], "known"), 0);
+
+    let findings = list(&report["findings"]);
+    assert!(!findings.is_empty());
+    for finding in findings {
+        assert_eq!(finding["shows"], serde_json::json!({ "shown": 10, "runs": 10 }), "{finding}");
+        assert!(!list(&finding["differences"]).is_empty(), "{finding}");
+    }
+}
+
+/// The machine's own faults count against a mutant as well, so what matters is on how many cases they agree.
+#[test]
+fn a_mutant_is_proved_wrong() {
+    require_qemu!();
+    let agree = |walker: &str| {
+        let arguments = ["--cases", "300", "--seed", "1", "--known", "none", "--walker", walker];
+        let report = on_qemu(&arguments, 1);
+        assert_eq!((&report["verdict"], &report["walker"]), (&"diverge".into(), &walker.into()));
+        count(&report["totals"], "agree")
+    };
+    assert!(2 * agree("mutant:NM1") < agree("reference"));
+}
+
+/// A name, the case that it stands for, and a file with that case.
+#[test]
+fn a_case_is_the_same_by_its_name_and_as_json() {
+    require_qemu!();
+    let all = on_qemu(&["--cases", "100", "--seed", "1", "--known", "none"], 1);
+    let name = text(&list(&all["findings"])[0]["name"]);
+    let named = on_qemu(&[name, "--known", "none"], 1);
+    let [finding] = list(&named["findings"]) else { panic!("one finding: {named}") };
+    assert_eq!(finding["name"], name);
+    assert_eq!((&named["generator"], &named["seed"]), (&"given".into(), &Value::Null));
+
+    let case = finding["example"].to_string();
+    let sandbox = Sandbox::new();
+    let file = sandbox.path().join(sandbox.file("case.json", &format!("[{case},{case}]")));
+    let file = file.display().to_string();
+    for (given, cases) in [(&case, 1), (&file, 2)] {
+        let report = on_qemu(&[given, "--known", "none"], 1);
+        assert_adds_up(&report, cases);
+        let [again] = list(&report["findings"]) else { panic!("one finding: {report}") };
+        assert_eq!(count(again, "cases"), cases);
+        for field in ["example", "expected", "differences", "seen_end"] {
+            assert_eq!(again[field], finding[field], "{field}");
+        }
+    }
+
+    // What it is known for is forgiven otherwise.
+    let known = on_qemu(&[&case], 0);
+    assert!(!met(&known).is_empty(), "{known}");
+}
+
+#[test]
+fn options_and_cases_that_do_not_fit_are_refused_by_name() {
+    let case = "nested:random:1:3";
+    let refused: [(&[&str], &str); 14] = [
+        (&["--mode", "pae"], "--mode"),
+        (&["--sequences", "off"], "--sequences"),
+        (&["--shard", "0/2"], "--shard"),
+        (&["--jobs", "2"], "--jobs"),
+        (&["--report", "there"], "--report"),
+        (&["--require-machine"], "--require-machine"),
+        (&["--format", "junit"], "--format"),
+        (&["--machine", "corpus"], "corpus"),
+        (&["--walker", "mutant:M37"], "mutant:M37"),
+        (&[case, "--seed", "3"], "--seed"),
+        (&[case, "--exhaustive"], "--exhaustive"),
+        (&["--machine", "bochs", "--for", "3s"], "--for"),
+        (&["--machine", "bochs", "--fail-fast"], "--fail-fast"),
+        (&["--machine", "bochs", case], "bochs"),
+    ];
+    for (arguments, name) in refused {
+        let output = run(&[&["check", "--nested"], arguments].concat()).expect_code(2);
+        assert!(output.only_line_of_stderr().contains(name), "{}", output.stderr);
+        assert_eq!(output.stdout, "");
+    }
+
+    // And the other way around.
+    for arguments in [&[case][..], &["--walker", "mutant:NM1"]] {
+        let output = run(&[&["check"], arguments].concat()).expect_code(2);
+        assert!(output.only_line_of_stderr().contains("--nested"), "{}", output.stderr);
+    }
+}
+
+#[test]
+fn a_machine_whose_guests_run_no_guests_says_why() {
+    require_kvm!();
+    let Err(why) = open_kvm().capabilities().virtualization.clone() else {
+        support::skip("kvm-without-virtualization", "the guests of this KVM can run guests");
+        return;
+    };
+    let output = run(&["check", "--nested", "--machine", "kvm"]).expect_code(3);
+    assert!(output.only_line_of_stderr().contains(&why), "{}", output.stderr);
+}
+
+#[test]
+fn npt_of_bochs_does_what_is_known_of_it() {
+    require_program!("bochs-bin");
+    let report = on_bochs("ryzen");
+    assert_adds_up(&report, 2000);
+    assert!(count(&report["ends"], "nested page fault") > 100, "{}", report["ends"]);
+    assert!(met(&report).contains("BN7"), "{:?}", met(&report));
+}
+
+#[test]
+fn ept_of_bochs_does_what_is_known_of_it() {
+    require_program!("bochs-bin");
+    let report = on_bochs("corei7_skylake_x");
+    assert_adds_up(&report, 2000);
+    for end in ["EPT violation", "EPT misconfiguration"] {
+        assert!(count(&report["ends"], end) > 50, "{end}: {}", report["ends"]);
+    }
+    assert!(report["rules"]["NEST-3"].is_number(), "{}", report["rules"]);
+    assert!(met(&report).contains("BN2"), "{:?}", met(&report));
+}
