@@ -83,6 +83,9 @@ impl NestedWalker for Quirked {
         memory: &CaseMemory<'_>,
         step: &Step,
     ) -> Option<NestedPrediction> {
+        if self.0.contains(Quirks::UNCHECKED_GUEST_CR3) && !entry::has_legal_guest_root(case) {
+            return self.walk_from_illegal_root(case, memory, step);
+        }
         let original = memory;
         let mut memory = memory.clone();
         let pdptes = self.hide_what_is_free(case, &mut memory, step);
@@ -154,6 +157,18 @@ impl Quirked {
             }
         }
         Some(both)
+    }
+
+    /// What happens from a CR3 whose bits above MAXPHYADDR count.
+    fn walk_from_illegal_root(
+        self,
+        case: &NestedCase,
+        memory: &CaseMemory<'_>,
+        step: &Step,
+    ) -> Option<NestedPrediction> {
+        let profile = case.profile.with_physical_address_bits(52).ok()?;
+        let mmu = NestedMmu::with_semantics(self, case.guest, case.second, profile);
+        mmu.predict(memory, step.access()).ok()
     }
 
     /// Hides the reserved bits that the machine does not check, and returns what becomes of the PDPTEs that the walk

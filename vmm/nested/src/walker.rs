@@ -1,9 +1,10 @@
 //! Who predicts a case: the reference of mmu-core, or one with a mistake.
 
-use crate::batch::code_of;
+use crate::batch::{arena_of, code_of};
 use crate::case::{CaseMemory, NestedCase, Step};
 use crate::entry;
 use crosswalk_guest::contents;
+use crosswalk_guest::layout::Arena;
 use mmu_core::AccessKind;
 use mmu_core::nested::{
     AnyRule, NestedAlternative, NestedEnd, NestedMmu, NestedPrediction, NestedReference,
@@ -142,7 +143,8 @@ fn predict_on(
             memory.set(update.at, update.must_set);
         }
         let Some(second) = walker.predict_step(case, &memory, &steps[1]) else { continue };
-        if memory.is_unknown() {
+        if memory.is_unknown() || runs_elsewhere(case, &steps, (alternative, &second.alternatives))
+        {
             return CasePrediction::default();
         }
         add_rules(&mut prediction, &second);
@@ -156,6 +158,24 @@ fn predict_on(
         }
     }
     prediction
+}
+
+/// Whether L2 would execute what is not its code: nothing is known of what it does then.
+fn runs_elsewhere(
+    case: &NestedCase,
+    steps: &[Step; 2],
+    (first, second): (&NestedAlternative, &[NestedAlternative]),
+) -> bool {
+    let code = arena_of(case).map(Arena::nested_code);
+    let is_elsewhere = |end: &NestedEnd| {
+        let page = end.physical_address().map(|at| at.get() & !0xfff);
+        page.is_some() && page != code
+    };
+    match steps {
+        [Step::Instruction(_), _] => is_elsewhere(&first.end),
+        [_, Step::Return(_)] => second.iter().any(|way| is_elsewhere(&way.end)),
+        _ => false,
+    }
 }
 
 fn whole(
