@@ -50,7 +50,7 @@ pub struct KnownNested {
 const FILES: [(&str, &str); 3] = [
     ("tcg", include_str!("../known/tcg.toml")),
     ("bochs", include_str!("../known/bochs.toml")),
-    ("kvm", include_str!("../known/kvm.toml")),
+    ("kvm-on-tcg", include_str!("../known/kvm-on-tcg.toml")),
 ];
 
 impl KnownNested {
@@ -59,7 +59,7 @@ impl KnownNested {
         Self::default()
     }
 
-    /// What is known of a machine: `tcg`, `bochs` or `kvm`.
+    /// What is known of a machine: `tcg`, `bochs` or `kvm-on-tcg`; nothing of others.
     ///
     /// # Panics
     /// If a file that comes with the program is wrong: a test reads all of them.

@@ -4,7 +4,7 @@ use super::failure::Failure;
 use super::machine::{MachineArguments, MachineKind, OpenedMachine};
 use crate::file;
 use crosswalk_case::observation::Provenance;
-use crosswalk_machine::{Identity, Machine};
+use crosswalk_machine::{Capabilities, Identity, Machine};
 use crosswalk_nested::NestedCase;
 use crosswalk_nested::generate::{NestedName, Stream};
 use crosswalk_nested::known::KnownNested;
@@ -76,8 +76,8 @@ pub(super) fn open_nested(
 }
 
 /// Makes a named case again, for this machine.
-pub(super) fn named(name: NestedName, machine: &dyn Machine) -> Result<NestedCase, Failure> {
-    let stream = Stream::new(name.generator, name.seed, machine.capabilities())
+pub(super) fn named(name: NestedName, machine: &Capabilities) -> Result<NestedCase, Failure> {
+    let stream = Stream::new(name.generator, name.seed, machine)
         .map_err(|why| Failure::machine(why.to_string()))?;
     let case = stream.case(name.index);
     case.ok_or_else(|| Failure::Input(format!("{name}: there is no such index")))
@@ -85,10 +85,11 @@ pub(super) fn named(name: NestedName, machine: &dyn Machine) -> Result<NestedCas
 
 /// What is known of nested paging on a machine.
 pub(super) fn known_of(machine: &Identity) -> KnownNested {
-    match machine.kind.as_str() {
-        "qemu" => KnownNested::of("tcg"),
-        kind => KnownNested::of(kind),
-    }
+    KnownNested::of(match (machine.kind.as_str(), machine.beneath.as_str()) {
+        ("qemu", _) => "tcg",
+        ("kvm", "tcg") => "kvm-on-tcg",
+        (kind, _) => kind,
+    })
 }
 
 /// Who decides what a guest in the guest sees.

@@ -17,8 +17,9 @@ use crate::file;
 use crate::report::document::{Ending, VerdictWord};
 use crate::report::nested::{self, NestedFacts};
 use crosswalk_machine::{Capabilities, Identity, Machine};
+use crosswalk_nested::batch::{self, arena_of};
 use crosswalk_nested::campaign::{self, Judge, NestedTally, Plan};
-use crosswalk_nested::generate::{Generator, NestedName, Stream};
+use crosswalk_nested::generate::{CaseBatch, Generator, NestedName, Stream};
 use crosswalk_nested::known::KnownNested;
 use crosswalk_nested::walker::{NestedWalker, REFERENCE};
 use crosswalk_nested::{NestedCase, run_alone};
@@ -38,7 +39,11 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
     let seed = arguments.seed.unwrap_or_else(rand::random);
     let walker = walker_of(&arguments.walker)?;
     if arguments.machine.boots_an_image() {
-        return run_booted(arguments, walker, seed);
+        return if arguments.cases_given.is_empty() {
+            run_booted(arguments, walker, seed)
+        } else {
+            run_given_booted(arguments, walker)
+        };
     }
 
     let begin = Instant::now();
@@ -138,6 +143,51 @@ fn run_booted(
     Ok(report(arguments, &facts, &tally))
 }
 
+/// Runs the cases that the user gave on such an emulator, each in a batch of its own.
+fn run_given_booted(
+    arguments: &CheckArguments,
+    walker: &'static dyn NestedWalker,
+) -> Result<ExitCode, Failure> {
+    let begin = Instant::now();
+    let booter = Booter::find(arguments.machine, &arguments.options)?;
+    let offered = booter.probe_nested()?;
+    let given = given(arguments, &offered)?;
+    let batches = given.iter().map(|(name, case)| {
+        let arena = arena_of(case).ok_or_else(|| in_no_batch(name))?;
+        Ok(CaseBatch { arena, first: 0, cases: vec![case.clone()] })
+    });
+    let batches: Vec<CaseBatch> = batches.collect::<Result<_, Failure>>()?;
+
+    let mut machine = booter.run_nested(&batches, &offered)?;
+    let known = known_findings(arguments, machine.identity())?;
+    let provenance = provenance_of(machine.identity());
+    let judge = Judge { walker, known: &known, provenance };
+    arguments.print_heading(machine.identity(), &offered, &booter.machine().why, None);
+
+    let mut tally = NestedTally::default();
+    for ((name, case), batch) in given.into_iter().zip(&batches) {
+        for attempt in batch::run(batch, &mut machine, provenance)? {
+            tally.add(judge, || name.clone(), &case, &attempt);
+        }
+    }
+    let facts = NestedFacts {
+        identity: machine.identity(),
+        capabilities: &offered,
+        generator: "given",
+        seed: None,
+        walker: &arguments.walker.to_string(),
+        known: &known,
+        complete: true,
+        seconds: begin.elapsed().as_secs_f64(),
+    };
+    Ok(report(arguments, &facts, &tally))
+}
+
+/// Why a case cannot run.
+fn in_no_batch(name: &str) -> Failure {
+    Failure::Input(format!("{name}: its tables are not in the memory of one batch"))
+}
+
 /// Runs the cases of a generator. Returns the counts, and whether everything was run.
 fn run_generated(
     arguments: &CheckArguments,
@@ -180,12 +230,10 @@ fn run_given(
     judge: Judge<'_>,
 ) -> Result<NestedTally, Failure> {
     let mut tally = NestedTally::default();
-    for (name, case) in given(arguments, machine)? {
+    let offered = machine.capabilities().clone();
+    for (name, case) in given(arguments, &offered)? {
         let attempt = run_alone(&case, machine, judge.provenance)?;
-        let attempt = attempt.ok_or_else(|| {
-            let problem = "its tables are not in the memory of one batch";
-            Failure::Input(format!("{name}: {problem}"))
-        })?;
+        let attempt = attempt.ok_or_else(|| in_no_batch(&name))?;
         tally.add(judge, || name, &case, &attempt);
     }
     Ok(tally)
@@ -194,7 +242,7 @@ fn run_given(
 /// The cases of the command line, each with its name. Those of another processor become this one's.
 fn given(
     arguments: &CheckArguments,
-    machine: &dyn Machine,
+    machine: &Capabilities,
 ) -> Result<Vec<(String, NestedCase)>, Failure> {
     let mut cases = Vec::new();
     for argument in &arguments.cases_given {
@@ -206,7 +254,7 @@ fn given(
         }
         for case in read_nested(argument)? {
             let number = cases.len() + 1;
-            let profile = machine.capabilities().profile;
+            let profile = machine.profile;
             cases.push((format!("case {number}"), NestedCase { profile, ..case }));
         }
     }
@@ -313,11 +361,8 @@ impl CheckArguments {
             (given && self.exhaustive, "--exhaustive"),
         ];
         let booted = self.machine.boots_an_image();
-        let of_batches = [
-            (booted && self.time.is_some(), "--for"),
-            (booted && given, "a case"),
-            (booted && self.fail_fast, "--fail-fast"),
-        ];
+        let of_batches =
+            [(booted && self.time.is_some(), "--for"), (booted && self.fail_fast, "--fail-fast")];
 
         let find = |options: &[(bool, &'static str)]| {
             options.iter().find_map(|(is_given, option)| is_given.then_some(*option))

@@ -46,7 +46,7 @@ fn cases(
             let problem = "the name is one of a machine's cases: --machine";
             Failure::Input(format!("{name}: {problem}"))
         })?;
-        return Ok(vec![named(name, machine)?]);
+        return Ok(vec![named(name, machine.capabilities())?]);
     }
     let mut cases = read_nested(&arguments.case)?;
     if let Some(machine) = machine {
