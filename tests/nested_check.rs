@@ -110,7 +110,7 @@ fn a_case_is_the_same_by_its_name_and_as_json() {
 
     let case = finding["example"].to_string();
     let sandbox = Sandbox::new();
-    let file = sandbox.path().join(sandbox.file("case.json", &format!("[{case},{case}]")));
+    let file = sandbox.path().join(sandbox.file("case.json", format!("[{case},{case}]")));
     let file = file.display().to_string();
     for (given, cases) in [(&case, 1), (&file, 2)] {
         let report = on_qemu(&[given, "--known", "none"], 1);
