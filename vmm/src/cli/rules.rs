@@ -73,7 +73,7 @@ fn all_findings() -> Result<Vec<(String, FindingOfRule)>, Failure> {
         }));
     }
 
-    for machine in ["tcg", "bochs", "kvm"] {
+    for machine in ["tcg", "bochs", "kvm-on-tcg"] {
         for known in KnownNested::of(machine).findings().iter().cloned() {
             let is_there = findings
                 .iter()

@@ -86,7 +86,7 @@ fn run_booted(
     let bar = CaseBar::start(Some(cases), None);
 
     let mut tally = NestedTally::default();
-    let mut booted = None;
+    let mut last = None;
     let mut known = KnownNested::nothing();
     let mut first = 0;
     while tally.cases < cases && !stop.load(Ordering::Relaxed) {
@@ -106,7 +106,7 @@ fn run_booted(
         }
 
         let mut machine = booter.run_nested(&batches, &offered)?;
-        if booted.is_none() {
+        if last.is_none() {
             known = known_findings(arguments, machine.identity())?;
             let why = booter.machine().why;
             arguments.print_heading(machine.identity(), &offered, &why, Some(seed));
@@ -123,11 +123,11 @@ fn run_booted(
             bar.show(tally.cases, tally.diverge, tally.unknown());
             true
         })?;
-        booted = Some(machine);
+        last = Some(machine);
     }
     bar.end();
 
-    let Some(machine) = booted else {
+    let Some(machine) = last else {
         return Err(Failure::machine("nothing was run".into()));
     };
     let facts = NestedFacts {

@@ -76,7 +76,8 @@ fn ends(text: &mut String, tally: &NestedTally) {
         table.add_row([(*end).to_owned(), with_commas(*count)]);
     }
     if !tally.ends.is_empty() {
-        text.push_str(&format!("{}\n\n", trimmed(&table)));
+        text.push_str(&trimmed(&table));
+        text.push_str("\n\n");
     }
 }
 
@@ -85,7 +86,8 @@ fn rules(text: &mut String, tally: &NestedTally) {
     for (rule, count) in &tally.rules {
         table.add_row([rule.id().to_owned(), with_commas(*count)]);
     }
-    text.push_str(&format!("{}\n\n", trimmed(&table)));
+    text.push_str(&trimmed(&table));
+    text.push_str("\n\n");
 }
 
 fn choices(text: &mut String, tally: &NestedTally) {
@@ -96,7 +98,8 @@ fn choices(text: &mut String, tally: &NestedTally) {
     for ((rule, member), count) in &tally.choices {
         table.add_row([rule.id(), member, &with_commas(*count)]);
     }
-    text.push_str(&format!("{}\n\n", trimmed(&table)));
+    text.push_str(&trimmed(&table));
+    text.push_str("\n\n");
 }
 
 /// The findings: first those that are new.
@@ -136,5 +139,7 @@ fn new_finding(text: &mut String, signature: &Signature, found: &NestedFinding) 
     }
     line(text, &format!("     {}", found.name));
     // The case is for a program: it is not broken.
-    text.push_str(&format!("     {}\n\n", found.example));
+    text.push_str("     ");
+    text.push_str(&found.example.to_json());
+    text.push_str("\n\n");
 }
