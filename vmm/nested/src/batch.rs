@@ -6,9 +6,8 @@ use crate::generate::CaseBatch;
 use crate::observation::{EntryAfter, NestedAttempt, NestedObservation, SeenEnd};
 use crate::stubs;
 use crosswalk_case::observation::Provenance;
-use crosswalk_guest::layout::{Arena, lane_of_data};
+use crosswalk_guest::layout::lane_of_data;
 use crosswalk_guest::nested;
-use crosswalk_guest::stub::Code;
 use crosswalk_machine::nested::{Lane, LaneExit, LaneRun, NestedBatch, NestedRun, Root};
 use crosswalk_machine::{Machine, MachineError};
 use mmu_core::nested::SecondLevel;
@@ -32,15 +31,6 @@ mod vmx {
     pub(super) const EPT_MISCONFIGURATION: u32 = 49;
     /// The entry failed.
     pub(super) const FAILED: u32 = 1 << 31;
-}
-
-/// The code that L2 runs.
-pub const fn code_of_mode(mode: PagingMode) -> Code {
-    if mode.is_long_mode() { Code::Bits64 } else { Code::Bits32 }
-}
-
-pub(crate) fn code_of(case: &NestedCase) -> Code {
-    code_of_mode(case.mode())
 }
 
 /// Runs a batch.
@@ -141,7 +131,9 @@ fn attempt_of(case: &NestedCase, lane: &LaneRun, provenance: Provenance) -> Nest
         LaneExit::NotRun => {
             return NestedAttempt::Unsupported("the hypervisor did not come to this case".into());
         }
-        LaneExit::Svm { code: svm::CPUID, .. } => completed,
+        LaneExit::Svm { code: svm::CPUID, .. } | LaneExit::Vmx { reason: vmx::CPUID, .. } => {
+            completed
+        }
         LaneExit::Svm { code: svm::NPF, info1, info2 } => SeenEnd::Npf { info1, info2 },
         LaneExit::Svm { code, info1, info2 } => match code.checked_sub(svm::EXCEPTION) {
             Some(vector @ 0..32) => SeenEnd::Fault {
@@ -152,7 +144,6 @@ fn attempt_of(case: &NestedCase, lane: &LaneRun, provenance: Provenance) -> Nest
             _ if matches!(code, svm::INVALID | svm::INVALID_32) => SeenEnd::NotEntered { code },
             _ => SeenEnd::Other { code },
         },
-        LaneExit::Vmx { reason: vmx::CPUID, .. } => completed,
         LaneExit::Vmx {
             reason: vmx::EXCEPTION,
             qualification,
@@ -254,11 +245,4 @@ fn observed(attempts: &mut [NestedAttempt], lane: usize) -> Option<&mut NestedOb
         NestedAttempt::Observed(seen) => Some(seen),
         NestedAttempt::Unsupported(_) => None,
     }
-}
-
-/// The arena in which a case runs: the one that has its tables.
-pub fn arena_of(case: &NestedCase) -> Option<Arena> {
-    let mut arenas = case.entries().map(|entry| crate::places::arena_of(entry.at));
-    let first = arenas.next()??;
-    arenas.all(|arena| arena == Some(first)).then_some(first)
 }

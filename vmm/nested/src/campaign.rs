@@ -1,12 +1,12 @@
 //! A run: batches from a stream go to a machine, which runs one while the host judges the one before.
 
+use crate::NestedCase;
 use crate::batch;
 use crate::generate::{CaseBatch, Stream};
 use crate::known::{KnownNested, Recognized};
 use crate::observation::{NestedAttempt, SeenEnd};
 use crate::verdict::{Difference, Field, NestedVerdict, judge_prediction};
 use crate::walker::{CaseEnd, NestedWalker, predict};
-use crate::{NestedCase, shrink};
 use crosswalk_case::observation::Provenance;
 use crosswalk_machine::nested::NestedBatch;
 use crosswalk_machine::{Machine, MachineError};
@@ -269,19 +269,4 @@ impl Started {
         let ran = encoded.read_back(&log, machine.memory())?;
         Ok(batch::observe(batch, encoded, &ran, judge.provenance))
     }
-}
-
-/// Shrinks the examples of all findings, and counts how often they show what they are about.
-///
-/// # Errors
-/// If the guest or the machine fails.
-pub fn examine(
-    judge: Judge<'_>,
-    machine: &mut dyn Machine,
-    tally: &mut NestedTally,
-) -> Result<(), MachineError> {
-    for (signature, finding) in &mut tally.findings {
-        shrink::shrink(judge, machine, signature, finding)?;
-    }
-    Ok(())
 }

@@ -1,10 +1,11 @@
 //! What is tried: the state of a guest in a guest, the tables of both dimensions, and one access.
 
-use crate::places::{is_of_same_lane, is_table_memory};
+use crate::places::{self, is_of_same_lane, is_table_memory};
 use crate::stubs;
 use crosswalk_case::TableEntry;
 use crosswalk_guest::contents;
 use crosswalk_guest::layout::{Arena, DATA_BASE, DATA_SIZE};
+use crosswalk_guest::stub::Code;
 use mmu_core::memory::{OutsideMemory, TableMemory};
 use mmu_core::nested::SecondLevel;
 use mmu_core::{Access, AccessKind, ControlState, PagingMode, PhysAddr, Profile, VirtAddr};
@@ -64,6 +65,11 @@ impl NestedCase {
         self.mode().is_long_mode()
     }
 
+    /// The code that L2 runs.
+    pub(crate) fn kind_of_code(&self) -> Code {
+        if self.is_64_bit() { Code::Bits64 } else { Code::Bits32 }
+    }
+
     /// What is translated, in order. A data access needs its instruction first; code that is fetched returns.
     pub fn steps(&self) -> [Step; 2] {
         let ring = self.access.ring;
@@ -76,6 +82,13 @@ impl NestedCase {
 
         let instruction = fetch(self.code.get().wrapping_add(stubs::offset(&self.access)));
         [Step::Instruction(instruction), Step::Access(self.access)]
+    }
+
+    /// The arena in which the case runs: the one that has all its tables.
+    pub fn arena(&self) -> Option<Arena> {
+        let mut arenas = self.entries().map(|entry| places::arena_of(entry.at));
+        let first = arenas.next()??;
+        arenas.all(|arena| arena == Some(first)).then_some(first)
     }
 
     /// The case's memory before it runs: its entries, and zeros between them.

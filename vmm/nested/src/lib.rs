@@ -28,5 +28,5 @@ pub mod verdict;
 pub mod walker;
 
 pub use case::{CaseMemory, NestedCase, Step};
-pub use shrink::run_alone;
+pub use shrink::{examine, run_alone};
 pub use text::NestedCaseError;

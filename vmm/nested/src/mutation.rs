@@ -108,6 +108,13 @@ impl NestedScore {
                     let (expected, seen) = (expected.to_string(), seen.end.to_string());
                     outcome.example = Some((case.clone(), expected, seen));
                 }
+                // It leads to other memory than the machine went to.
+                NestedVerdict::Unpredicted if is_right => {
+                    outcome.status = Status::Caught;
+                    outcome.cases_to_catch = Some(self.cases);
+                    let elsewhere = "an access to other memory".to_owned();
+                    outcome.example = Some((case.clone(), elsewhere, seen.end.to_string()));
+                }
                 NestedVerdict::Agree { .. } if is_wrong => outcome.status = Status::MachineHasIt,
                 _ => {}
             }

@@ -3,7 +3,7 @@
 
 use crate::NestedCase;
 use crate::batch;
-use crate::campaign::{Judge, NestedFinding, Signature};
+use crate::campaign::{Judge, NestedFinding, NestedTally, Signature};
 use crate::generate::CaseBatch;
 use crate::observation::NestedAttempt;
 use crate::verdict::{Difference, NestedVerdict, judge_prediction};
@@ -15,9 +15,26 @@ use mmu_core::x86::format::EntryBits;
 
 /// How often an example is run to see whether it always shows the finding.
 const RUNS: u32 = 10;
+/// P, RW and US of page tables; R, W and X of EPT.
+const RIGHTS: u64 = 0x7;
+
+/// Shrinks the examples of all findings, and counts how often they show what they are about.
+///
+/// # Errors
+/// If the guest or the machine fails.
+pub fn examine(
+    judge: Judge<'_>,
+    machine: &mut dyn Machine,
+    tally: &mut NestedTally,
+) -> Result<(), MachineError> {
+    for (signature, finding) in &mut tally.findings {
+        shrink(judge, machine, signature, finding)?;
+    }
+    Ok(())
+}
 
 /// Shrinks the example of a finding.
-pub(crate) fn shrink(
+fn shrink(
     judge: Judge<'_>,
     machine: &mut dyn Machine,
     signature: &Signature,
@@ -68,13 +85,12 @@ fn simpler_values(case: &NestedCase) -> Vec<Simpler> {
     let is_ept = matches!(case.second, SecondLevel::Ept(_));
     let mut all = Vec::new();
     for (is_guest, entries) in [(true, &case.guest_entries), (false, &case.nested_entries)] {
-        let rights = if is_ept && !is_guest { 0x7 } else { 0x7 };
         let keep = EntryBits::ADDRESS | EntryBits::PS.bits() | if is_ept { 0x438 } else { 0 };
         for (index, entry) in entries.iter().enumerate() {
-            if entry.value & 0x7 != 0 && (is_guest || entry.value & rights != 0x1) {
-                all.push(Simpler { is_guest, index, keep, set: rights });
+            if entry.value & RIGHTS != 0 && (is_guest || entry.value & RIGHTS != 0x1) {
+                all.push(Simpler { is_guest, index, keep, set: RIGHTS });
             }
-            all.push(Simpler { is_guest, index, keep: !0, set: rights });
+            all.push(Simpler { is_guest, index, keep: !0, set: RIGHTS });
             for bit in [5, 6, 8, 9, 63] {
                 all.push(Simpler { is_guest, index, keep: !(1 << bit), set: 0 });
             }
@@ -110,7 +126,7 @@ pub fn run_alone(
     machine: &mut dyn Machine,
     provenance: crosswalk_case::observation::Provenance,
 ) -> Result<Option<NestedAttempt>, MachineError> {
-    let Some(arena) = batch::arena_of(case) else { return Ok(None) };
+    let Some(arena) = case.arena() else { return Ok(None) };
     let alone = CaseBatch { arena, first: 0, cases: vec![case.clone()] };
     Ok(batch::run(&alone, machine, provenance)?.pop())
 }

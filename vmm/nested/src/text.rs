@@ -83,6 +83,7 @@ struct RegistersText {
     pdptes: Option<[Hex; 4]>,
 }
 
+#[expect(clippy::ref_option, reason = "serde calls it")]
 fn is_zero(pkru: &Option<Hex>) -> bool {
     pkru.is_none_or(|Hex(pkru)| pkru == 0)
 }

@@ -1,6 +1,5 @@
 //! The verdict on a case: what the machine did, compared field by field with what a walker predicts.
 
-use crate::batch::code_of;
 use crate::case::NestedCase;
 use crate::observation::{NestedAttempt, NestedObservation, SeenEnd};
 use crate::stubs;
@@ -253,9 +252,10 @@ impl Differences {
         match case.access.kind {
             AccessKind::Fetch => {
                 let first = spans.first().map_or(0, |span| span.address.get());
-                let constant = contents::fetched(first, None, code_of(case)).unwrap_or_default();
+                let constant =
+                    contents::fetched(first, None, case.kind_of_code()).unwrap_or_default();
                 // In 32-bit code the jump begins with INC ECX.
-                let expected = match code_of(case) {
+                let expected = match case.kind_of_code() {
                     Code::Bits64 => constant,
                     Code::Bits32 => u64::from((constant as u32).wrapping_add(1)),
                 };

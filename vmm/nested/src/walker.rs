@@ -1,6 +1,5 @@
 //! Who predicts a case: the reference of mmu-core, or one with a mistake.
 
-use crate::batch::{arena_of, code_of};
 use crate::case::{CaseMemory, NestedCase, Step};
 use crate::entry;
 use crosswalk_guest::contents;
@@ -138,7 +137,7 @@ fn predict_on(
 
         // The second step finds what the first one has set.
         let mut memory = before.clone();
-        let updates: Vec<NestedUpdate> = alternative.updates.iter().copied().collect();
+        let updates: Vec<NestedUpdate> = alternative.updates.clone();
         for update in &updates {
             memory.set(update.at, update.must_set);
         }
@@ -166,7 +165,7 @@ fn runs_elsewhere(
     steps: &[Step; 2],
     (first, second): (&NestedAlternative, &[NestedAlternative]),
 ) -> bool {
-    let code = arena_of(case).map(Arena::nested_code);
+    let code = case.arena().map(Arena::nested_code);
     let is_elsewhere = |end: &NestedEnd| {
         let page = end.physical_address().map(|at| at.get() & !0xfff);
         page.is_some() && page != code
@@ -217,7 +216,7 @@ pub(crate) fn ends_within(walker: &dyn NestedWalker, case: &NestedCase, first: u
     let is_fetch = case.access.kind == AccessKind::Fetch;
     let is_good = |at: u64, len: u16| {
         let is_inside = (first..first + FRAMES).contains(&at);
-        is_inside && (!is_fetch || contents::is_code(at & 0xfff, len, code_of(case)))
+        is_inside && (!is_fetch || contents::is_code(at & 0xfff, len, case.kind_of_code()))
     };
     let stays = |way: &CaseAlternative| match &way.access {
         Some(NestedEnd::Translated(spans)) => {

@@ -48,14 +48,14 @@ pub(super) fn lane(setting: Setting, places: Places, index: u64, is_plain: bool)
     let state = digit(STATES);
 
     // Places and the rest of the state are those of the lane.
-    let mut rng = Xoshiro256PlusPlus::seed_from_u64(state << 8 | places.lane() as u64);
-    let guest = state::guest(&mut rng, &setting);
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(state << 8 | places.lane() as u64);
+    let guest = state::guest(&mut random, &setting);
     let (size, offset) = match kind {
         AccessKind::Fetch => (stubs::FETCHED_FRAME, CODE_OFFSETS.start + 8),
         _ => (4, 0x348),
     };
     let shape = Shape { guest_leaf: 1, nested_leaf: 1, table_leaf: 1, frame: 0, offset };
-    let mut builder = Builder::new(&mut rng, setting, places, guest);
+    let mut builder = Builder::new(&mut random, setting, places, guest);
     let mut case = builder.build(shape, Access::new(kind, VirtAddr::new(0), size, ring));
 
     if !is_plain {
@@ -74,10 +74,10 @@ fn set(entries: &mut [Placed], number: u64, bits: u64, is_nested: bool, setting:
     if count == 0 {
         return;
     }
-    let placed = &mut on_the_way[(number % count) as usize];
+    let placed = &mut *on_the_way[(number % count) as usize];
 
     let width = u32::from(setting.profile.physical_address_bits);
-    let places: [u32; BITS as usize] = if is_nested && setting.second.is_ept() {
+    let bits_of_entry: [u32; BITS as usize] = if is_nested && setting.second.is_ept() {
         [0, 1, 2, 8, 9, 10, width]
     } else if !placed.level.has_flags {
         [0, 1, 2, 5, 7, 8, width]
@@ -86,7 +86,7 @@ fn set(entries: &mut [Placed], number: u64, bits: u64, is_nested: bool, setting:
     } else {
         [0, 1, 2, 5, 6, EntryBits::XD.bits().trailing_zeros(), width]
     };
-    for (number, bit) in places.into_iter().enumerate() {
+    for (number, bit) in bits_of_entry.into_iter().enumerate() {
         placed.value = placed.value & !(1 << bit) | (bits >> number & 1) << bit;
     }
 }

@@ -205,11 +205,7 @@ impl Stream {
 }
 
 /// A plain case: every right in both dimensions, any state of the guest, any access.
-fn plain<'r, R: Rng>(
-    rng: &'r mut R,
-    setting: Setting,
-    places: Places,
-) -> (NestedCase, Builder<'r, R>) {
+fn plain<R: Rng>(rng: &mut R, setting: Setting, places: Places) -> (NestedCase, Builder<'_, R>) {
     let guest = state::guest(rng, &setting);
     let mode = guest.mode();
     let shape = shape(rng, &setting, &guest);
@@ -243,14 +239,14 @@ fn access(rng: &mut impl Rng, mode: PagingMode) -> Access {
         [AccessKind::Read, AccessKind::Write, AccessKind::ReadModifyWrite, AccessKind::Fetch];
 
     let kind = KINDS.choose(rng).copied().unwrap_or(AccessKind::Read);
-    let ring = if rng.random() { Ring::Zero } else { Ring::Three };
+    let privilege = if rng.random() { Ring::Zero } else { Ring::Three };
     let size = match kind {
         AccessKind::Fetch => stubs::FETCHED_FRAME,
         _ if mode.is_long_mode() => *stubs::SIZES.choose(rng).unwrap_or(&4),
         _ => *stubs::SIZES[..2].choose(rng).unwrap_or(&4),
     };
-    let ac = ring == Ring::Zero && rng.random_ratio(1, 4);
-    Access { ac, ..Access::new(kind, VirtAddr::new(0), size, ring) }
+    let ac = privilege == Ring::Zero && rng.random_ratio(1, 4);
+    Access { ac, ..Access::new(kind, VirtAddr::new(0), size, privilege) }
 }
 
 /// Whether every end leaves the memory of other lanes, and of the hypervisor, alone, also on machines with known

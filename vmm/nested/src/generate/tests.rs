@@ -22,7 +22,7 @@ fn lanes_share_no_word_and_all_tables_are_in_one_arena() {
             let batch = stream.batch(number);
             let mut used = HashSet::new();
             for case in &batch.cases {
-                assert_eq!(crate::batch::arena_of(case), Some(batch.arena), "{case}");
+                assert_eq!(case.arena(), Some(batch.arena), "{case}");
                 let words: BTreeSet<u64> = case.entries().map(|entry| entry.at & !7).collect();
                 for word in words {
                     assert!(used.insert(word), "{word:#x} belongs to two lanes of batch {number}");

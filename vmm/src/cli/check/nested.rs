@@ -17,7 +17,7 @@ use crate::file;
 use crate::report::document::{Ending, VerdictWord};
 use crate::report::nested::{self, NestedFacts};
 use crosswalk_machine::{Capabilities, Identity, Machine};
-use crosswalk_nested::batch::{self, arena_of};
+use crosswalk_nested::batch;
 use crosswalk_nested::campaign::{self, Judge, NestedTally, Plan};
 use crosswalk_nested::generate::{CaseBatch, Generator, NestedName, Stream};
 use crosswalk_nested::known::KnownNested;
@@ -153,7 +153,7 @@ fn run_given_booted(
     let offered = booter.probe_nested()?;
     let given = given(arguments, &offered)?;
     let batches = given.iter().map(|(name, case)| {
-        let arena = arena_of(case).ok_or_else(|| in_no_batch(name))?;
+        let arena = case.arena().ok_or_else(|| in_no_batch(name))?;
         Ok(CaseBatch { arena, first: 0, cases: vec![case.clone()] })
     });
     let batches: Vec<CaseBatch> = batches.collect::<Result<_, Failure>>()?;
@@ -218,7 +218,7 @@ fn run_generated(
 
     let complete = !stop.load(Ordering::Relaxed);
     if complete {
-        campaign::examine(judge, machine, &mut tally)?;
+        crosswalk_nested::examine(judge, machine, &mut tally)?;
     }
     Ok((tally, complete))
 }
