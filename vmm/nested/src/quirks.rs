@@ -83,8 +83,9 @@ impl NestedWalker for Quirked {
         memory: &CaseMemory<'_>,
         step: &Step,
     ) -> Option<NestedPrediction> {
-        if self.0.contains(Quirks::UNCHECKED_GUEST_CR3) && !entry::has_legal_guest_root(case) {
-            return self.walk_from_illegal_root(case, memory, step);
+        let is_illegal = !entry::has_legal_guest_root(case);
+        if self.0.contains(Quirks::UNCHECKED_GUEST_CR3) && is_illegal && leads_nowhere(case) {
+            return self.walk_from_nowhere(case, memory, step);
         }
         let original = memory;
         let mut memory = memory.clone();
@@ -101,6 +102,9 @@ impl NestedWalker for Quirked {
         }
         if self.0.contains(Quirks::GUEST_PDPTES_AT_ENTRY) && case.mode() == PagingMode::Pae {
             report_table_of_pdptes(case, &mut prediction);
+        }
+        if self.0.contains(Quirks::UNCHECKED_GUEST_CR3) && is_illegal {
+            report_root(case, &mut prediction);
         }
         if memory.is_unknown() {
             original.note_unknown();
@@ -159,8 +163,9 @@ impl Quirked {
         Some(both)
     }
 
-    /// What happens from a CR3 whose bits above MAXPHYADDR count.
-    fn walk_from_illegal_root(
+    /// What happens from a CR3 that leads where no table is: its bits above MAXPHYADDR count, as far as the second level
+    /// has them.
+    fn walk_from_nowhere(
         self,
         case: &NestedCase,
         memory: &CaseMemory<'_>,
@@ -264,6 +269,26 @@ impl Quirked {
             references.extend(walk(&Access { kind: AccessKind::Read, ..*step.access() }));
         }
         references
+    }
+}
+
+/// Bits of a guest-physical address that a second level of four levels translates.
+const TRANSLATED: u64 = (1 << 48) - 1;
+
+/// Whether bits of the guest's CR3 above MAXPHYADDR lead to another address.
+const fn leads_nowhere(case: &NestedCase) -> bool {
+    case.guest.cr3 & case.profile.bits_above_physical() & TRANSLATED != 0
+}
+
+/// A nested page fault on the guest's root reports the bits of CR3 that are not translated.
+fn report_root(case: &NestedCase, prediction: &mut NestedPrediction) {
+    let root = case.guest.cr3 & EntryBits::ADDRESS;
+    for way in &mut prediction.alternatives {
+        if let NestedEnd::Exit(NestedExit::NestedPageFault { info2, .. }) = &mut way.end
+            && *info2 & !0xfff == root & TRANSLATED
+        {
+            *info2 |= root & !TRANSLATED;
+        }
     }
 }
 
