@@ -19,8 +19,12 @@ pub(super) fn is_nested(argument: &str) -> bool {
     if argument.starts_with("nested:") || argument.trim_start().starts_with('{') {
         return argument.starts_with("nested:") || NestedCase::is_meant_by(argument);
     }
-    let text = file::read_input(Path::new(argument), MAX_BYTES);
-    text.is_ok_and(|text| {
+    // What is not a file can be read once only, and is read as cases of one dimension.
+    let path = Path::new(argument);
+    if !path.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        return false;
+    }
+    file::read_input(path, MAX_BYTES).is_ok_and(|text| {
         let first = serde_json::from_str::<Vec<Box<RawValue>>>(&text)
             .ok()
             .and_then(|cases| cases.into_iter().next());
