@@ -122,8 +122,8 @@ mod tests {
         let arena = Arena::ALL[1];
         assert_eq!(address_of(0, arena), Some(arena.control_block(0)));
         assert_eq!(address_of(0x401, arena), Some(arena.control_block(1) + 4));
-        assert_eq!(address_of(128 * 0x400, arena), Some(arena.nested_table(0)));
-        assert_eq!(address_of((128 + 48) * 0x400 + 3, arena), Some(arena.nested_code() + 12));
+        assert_eq!(address_of(48 * 0x400, arena), Some(arena.nested_table(0)));
+        assert_eq!(address_of((48 + 120) * 0x400 + 3, arena), Some(arena.nested_code() + 12));
         assert_eq!(address_of(NESTED_WORDS - 1, arena), Some(arena.nested_code() + 0xffc));
         assert_eq!(address_of(NESTED_WORDS, arena), None);
     }
@@ -138,6 +138,6 @@ mod tests {
             end += part.room;
         }
         assert_eq!(end, NESTED_BYTES);
-        assert_eq!(parts.map(|part| part.bytes), [0x2000, 48 * 0x1000, 0x1000]);
+        assert_eq!(parts.map(|part| part.bytes), [0x2000, 120 * 0x1000, 0x1000]);
     }
 }
