@@ -51,11 +51,13 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<ExitCode, Failure> {
     let known = known_findings(arguments, machine.identity())?;
     let judge = Judge { walker, known: &known, provenance: provenance_of(machine.identity()) };
     let generated = arguments.cases_given.is_empty().then_some(seed);
-    arguments.print_heading(machine.identity(), machine.capabilities(), &why, generated);
+    let cases = given(arguments, machine.capabilities())?;
+    let what = generated.map_or_else(|| in_words(cases.len()), |seed| arguments.drawn(seed));
+    arguments.print_heading(machine.identity(), machine.capabilities(), &why, &what);
 
     let (tally, complete) = match generated {
         Some(seed) => run_generated(arguments, machine.as_mut(), judge, seed)?,
-        None => (run_given(arguments, machine.as_mut(), judge)?, true),
+        None => (run_given(cases, machine.as_mut(), judge)?, true),
     };
     let facts = NestedFacts {
         identity: machine.identity(),
@@ -109,7 +111,7 @@ fn run_booted(
         if last.is_none() {
             known = known_findings(arguments, machine.identity())?;
             let why = booter.machine().why;
-            arguments.print_heading(machine.identity(), &offered, &why, Some(seed));
+            arguments.print_heading(machine.identity(), &offered, &why, &arguments.drawn(seed));
         }
         let judge = Judge { walker, known: &known, provenance: provenance_of(machine.identity()) };
         let plan = Plan {
@@ -162,7 +164,8 @@ fn run_given_booted(
     let known = known_findings(arguments, machine.identity())?;
     let provenance = provenance_of(machine.identity());
     let judge = Judge { walker, known: &known, provenance };
-    arguments.print_heading(machine.identity(), &offered, &booter.machine().why, None);
+    let why = booter.machine().why;
+    arguments.print_heading(machine.identity(), &offered, &why, &in_words(given.len()));
 
     let mut tally = NestedTally::default();
     for ((name, case), batch) in given.into_iter().zip(&batches) {
@@ -181,6 +184,11 @@ fn run_given_booted(
         seconds: begin.elapsed().as_secs_f64(),
     };
     Ok(report(arguments, &facts, &tally))
+}
+
+/// Cases that the user gave, in words.
+fn in_words(count: usize) -> String {
+    format!("{count} given")
 }
 
 /// Why a case cannot run.
@@ -225,13 +233,12 @@ fn run_generated(
 
 /// Runs the cases that the user gave.
 fn run_given(
-    arguments: &CheckArguments,
+    cases: Vec<(String, NestedCase)>,
     machine: &mut dyn Machine,
     judge: Judge<'_>,
 ) -> Result<NestedTally, Failure> {
     let mut tally = NestedTally::default();
-    let offered = machine.capabilities().clone();
-    for (name, case) in given(arguments, &offered)? {
+    for (name, case) in cases {
         let attempt = run_alone(&case, machine, judge.provenance)?;
         let attempt = attempt.ok_or_else(|| in_no_batch(&name))?;
         tally.add(judge, || name, &case, &attempt);
@@ -323,20 +330,21 @@ impl CheckArguments {
         }
     }
 
+    /// Cases that a generator draws, in words.
+    fn drawn(&self, seed: u64) -> String {
+        format!("{}, seed {seed}", self.nested_generator().name())
+    }
+
     /// Says what is about to run, unless the result stands alone.
     fn print_heading(
         &self,
         identity: &Identity,
         capabilities: &Capabilities,
         why: &str,
-        seed: Option<u64>,
+        what: &str,
     ) {
         if self.output.has_heading() {
-            let what = match seed {
-                Some(seed) => format!("{}, seed {seed}", self.nested_generator().name()),
-                None => format!("{} given", self.cases_given.len()),
-            };
-            print_beside_verdict(&nested::heading(identity, capabilities, why, &what));
+            print_beside_verdict(&nested::heading(identity, capabilities, why, what));
         }
     }
 
