@@ -60,106 +60,206 @@ impl MutantNeed {
     }
 }
 
-/// Defines a walker that overrides one decision of the reference.
-macro_rules! mutant {
-    ($name:ident: $($override:item)+) => {
-        #[derive(Clone, Copy)]
-        struct $name;
-        impl NestedSemantics for $name {
-            $($override)+
-        }
-    };
+/// The mistakes. One type for all of them, so that the walk is compiled once and not for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mistake {
+    TablesUntranslated,
+    UnpagedUntranslated,
+    TablesAreRead,
+    TablesAreSupervisor,
+    TablesStayClean,
+    TablesNeedExecute,
+    PagesByRing,
+    LeafRightsOnly,
+    RootRightsIgnored,
+    GuestJudgedLast,
+    GuestFlagsLate,
+    PurposeSwapped,
+    PurposeMissing,
+    CodeWithoutUser,
+    CodeOfTableWithoutWrite,
+    ReservedWithoutPresent,
+    FetchUnreported,
+    LargePagesUnchecked,
+    WidthUnchecked,
+    UpperUnaccessed,
+    AlwaysDirty,
+    DeniedOnTheWay,
+    RightsReversed,
+    WriteOnlyAllowed,
+    ExecuteOnlyForbidden,
+    MemoryTypeUnchecked,
+    FlagWritesUnchecked,
+    PresentByRead,
+    TableIsFinal,
+    UserExecuteIgnored,
 }
 
-mutant!(TablesUntranslated: fn translates_tables(&self) -> bool { false });
-mutant!(UnpagedUntranslated: fn translates_unpaged(&self) -> bool { false });
-mutant!(TablesAreRead: fn access_to_table(&self, _: &SecondLevel, _: &Access) -> AccessKind {
-    AccessKind::Read
-});
-mutant!(TablesAreSupervisor: fn is_user(&self, purpose: Purpose, _: &Access) -> bool {
-    purpose == Purpose::Page
-});
-mutant!(PagesByRing: fn is_user(&self, purpose: Purpose, access: &Access) -> bool {
-    purpose == Purpose::Table || access.is_user()
-});
-mutant!(TablesStayClean: fn sets_dirty(&self, access: &NestedAccess) -> bool {
-    access.purpose == Purpose::Page && access.kind.writes()
-});
-mutant!(AlwaysDirty: fn sets_dirty(&self, _: &NestedAccess) -> bool { true });
-mutant!(TablesNeedExecute:
-fn needed_rights(&self, second: &SecondLevel, access: &NestedAccess) -> NestedRights {
-    let needed = NestedReference.needed_rights(second, access);
-    if access.purpose == Purpose::Table { needed | NestedRights::EXECUTE } else { needed }
-});
-mutant!(LeafRightsOnly:
-    fn combine(&self, _: NestedRights, own: NestedRights, _: &Level) -> NestedRights { own });
-mutant!(RootRightsIgnored:
-fn combine(&self, above: NestedRights, own: NestedRights, level: &Level) -> NestedRights {
-    if level.number >= 4 { above } else { above & own }
-});
-mutant!(GuestJudgedLast: fn judges_guest_first(&self) -> bool { false });
-mutant!(GuestFlagsLate: fn sets_guest_flags_before_page(&self) -> bool { false });
-mutant!(PurposeSwapped: fn purpose_bits(&self, purpose: Purpose) -> u64 {
-    match purpose {
-        Purpose::Page => 1 << 33,
-        Purpose::Table => 1 << 32,
+/// Each decision with the mistakes that change it.
+impl NestedSemantics for Mistake {
+    fn translates_tables(&self) -> bool {
+        *self != Self::TablesUntranslated
     }
-});
-mutant!(PurposeMissing: fn purpose_bits(&self, _: Purpose) -> u64 { 0 });
-mutant!(CodeWithoutUser:
-fn nested_fault_code(&self, fault: SecondFault, access: &NestedAccess) -> PageFaultCode {
-    NestedReference.nested_fault_code(fault, access) - PageFaultCode::U
-});
-mutant!(CodeOfTableWithoutWrite:
-fn nested_fault_code(&self, fault: SecondFault, access: &NestedAccess) -> PageFaultCode {
-    let code = NestedReference.nested_fault_code(fault, access);
-    if access.purpose == Purpose::Table { code - PageFaultCode::W } else { code }
-});
-mutant!(ReservedWithoutPresent:
-fn nested_fault_code(&self, fault: SecondFault, access: &NestedAccess) -> PageFaultCode {
-    let code = NestedReference.nested_fault_code(fault, access);
-    if code.contains(PageFaultCode::RSVD) { code - PageFaultCode::P } else { code }
-});
-mutant!(FetchUnreported:
-    fn reports_nested_fetch(&self, _: &ControlState) -> Answer { Answer::No });
-mutant!(LargePagesUnchecked:
-fn reserved_bits(&self, _: &SecondLevel, level: &Level, kind: EntryKind, by_manual: u64) -> u64 {
-    let is_large = kind == EntryKind::Leaf && level.number > 1;
-    if is_large { by_manual & !(((1 << level.shift) - 1) & !0x1fff) } else { by_manual }
-});
-mutant!(WidthUnchecked:
-fn reserved_bits(&self, _: &SecondLevel, _: &Level, _: EntryKind, by_manual: u64) -> u64 {
-    by_manual & !0x000f_ffff_0000_0000
-});
-mutant!(UpperUnaccessed: fn sets_accessed(&self, level: &Level) -> bool { level.number == 1 });
 
-// EPT.
-mutant!(DeniedOnTheWay: fn denies_on_the_way(&self) -> bool { true });
-mutant!(RightsReversed: fn qualification_of_rights(&self, rights: NestedRights) -> u64 {
-    let right = NestedReference.qualification_of_rights(rights);
-    right & !0x28 | (right >> 3 & 1) << 5 | (right >> 5 & 1) << 3
-});
-mutant!(WriteOnlyAllowed: fn forbids_write_without_read(&self) -> bool { false });
-mutant!(ExecuteOnlyForbidden: fn forbids_execute_only(&self, _: &Ept) -> bool { true });
-mutant!(MemoryTypeUnchecked: fn forbids_memory_type(&self, _: u8) -> bool { false });
-mutant!(FlagWritesUnchecked: fn checks_flag_writes(&self) -> bool { false });
-mutant!(PresentByRead: fn ept_is_present(&self, _: &Ept, entry: u64) -> bool { entry & 1 != 0 });
-mutant!(TableIsFinal: fn qualification_of_purpose(&self, _: Purpose) -> u64 { 1 << 7 | 1 << 8 });
-mutant!(UserExecuteIgnored:
-fn needed_rights(&self, second: &SecondLevel, access: &NestedAccess) -> NestedRights {
-    let access = NestedAccess { user_address: false, ..*access };
-    NestedReference.needed_rights(second, &access)
-});
+    fn translates_unpaged(&self) -> bool {
+        *self != Self::UnpagedUntranslated
+    }
+
+    fn access_to_table(&self, second: &SecondLevel, access: &Access) -> AccessKind {
+        match self {
+            Self::TablesAreRead => AccessKind::Read,
+            _ => NestedReference.access_to_table(second, access),
+        }
+    }
+
+    fn is_user(&self, purpose: Purpose, access: &Access) -> bool {
+        match self {
+            Self::TablesAreSupervisor => purpose == Purpose::Page,
+            Self::PagesByRing => purpose == Purpose::Table || access.is_user(),
+            _ => NestedReference.is_user(purpose, access),
+        }
+    }
+
+    fn checks_flag_writes(&self) -> bool {
+        *self != Self::FlagWritesUnchecked
+    }
+
+    fn reserved_bits(
+        &self,
+        _second: &SecondLevel,
+        level: &Level,
+        kind: EntryKind,
+        by_manual: u64,
+    ) -> u64 {
+        let is_large = kind == EntryKind::Leaf && level.number > 1;
+        match self {
+            Self::LargePagesUnchecked if is_large => {
+                by_manual & !(((1 << level.shift) - 1) & !0x1fff)
+            }
+            Self::WidthUnchecked => by_manual & !0x000f_ffff_0000_0000,
+            _ => by_manual,
+        }
+    }
+
+    fn ept_is_present(&self, ept: &Ept, entry: u64) -> bool {
+        match self {
+            Self::PresentByRead => entry & 1 != 0,
+            _ => NestedReference.ept_is_present(ept, entry),
+        }
+    }
+
+    fn forbids_write_without_read(&self) -> bool {
+        *self != Self::WriteOnlyAllowed
+    }
+
+    fn forbids_execute_only(&self, ept: &Ept) -> bool {
+        *self == Self::ExecuteOnlyForbidden || NestedReference.forbids_execute_only(ept)
+    }
+
+    fn forbids_memory_type(&self, memory_type: u8) -> bool {
+        *self != Self::MemoryTypeUnchecked && NestedReference.forbids_memory_type(memory_type)
+    }
+
+    fn combine(&self, above: NestedRights, own: NestedRights, level: &Level) -> NestedRights {
+        match self {
+            Self::LeafRightsOnly => own,
+            Self::RootRightsIgnored if level.number >= 4 => above,
+            _ => above & own,
+        }
+    }
+
+    fn needed_rights(&self, second: &SecondLevel, access: &NestedAccess) -> NestedRights {
+        let mut seen = *access;
+        if *self == Self::UserExecuteIgnored {
+            seen.user_address = false;
+        }
+
+        let needed = NestedReference.needed_rights(second, &seen);
+        if *self == Self::TablesNeedExecute && access.purpose == Purpose::Table {
+            return needed | NestedRights::EXECUTE;
+        }
+        needed
+    }
+
+    fn denies_on_the_way(&self) -> bool {
+        *self == Self::DeniedOnTheWay
+    }
+
+    fn sets_accessed(&self, level: &Level) -> bool {
+        *self != Self::UpperUnaccessed || level.number == 1
+    }
+
+    fn sets_dirty(&self, access: &NestedAccess) -> bool {
+        match self {
+            Self::TablesStayClean => access.purpose == Purpose::Page && access.kind.writes(),
+            Self::AlwaysDirty => true,
+            _ => NestedReference.sets_dirty(access),
+        }
+    }
+
+    fn sets_guest_flags_before_page(&self) -> bool {
+        *self != Self::GuestFlagsLate
+    }
+
+    fn judges_guest_first(&self) -> bool {
+        *self != Self::GuestJudgedLast
+    }
+
+    fn nested_fault_code(&self, fault: SecondFault, access: &NestedAccess) -> PageFaultCode {
+        let code = NestedReference.nested_fault_code(fault, access);
+        let wrong = match self {
+            Self::CodeWithoutUser => PageFaultCode::U,
+            Self::CodeOfTableWithoutWrite if access.purpose == Purpose::Table => PageFaultCode::W,
+            Self::ReservedWithoutPresent if code.contains(PageFaultCode::RSVD) => PageFaultCode::P,
+            _ => PageFaultCode::empty(),
+        };
+        code - wrong
+    }
+
+    fn reports_nested_fetch(&self, host: &ControlState) -> Answer {
+        match self {
+            Self::FetchUnreported => Answer::No,
+            _ => NestedReference.reports_nested_fetch(host),
+        }
+    }
+
+    fn purpose_bits(&self, purpose: Purpose) -> u64 {
+        let other = match purpose {
+            Purpose::Page => Purpose::Table,
+            Purpose::Table => Purpose::Page,
+        };
+        match self {
+            Self::PurposeSwapped => NestedReference.purpose_bits(other),
+            Self::PurposeMissing => 0,
+            _ => NestedReference.purpose_bits(purpose),
+        }
+    }
+
+    fn qualification_of_rights(&self, rights: NestedRights) -> u64 {
+        let right = NestedReference.qualification_of_rights(rights);
+        match self {
+            Self::RightsReversed => right & !0x28 | (right >> 3 & 1) << 5 | (right >> 5 & 1) << 3,
+            _ => right,
+        }
+    }
+
+    fn qualification_of_purpose(&self, purpose: Purpose) -> u64 {
+        match self {
+            Self::TableIsFinal => 1 << 7 | 1 << 8,
+            _ => NestedReference.qualification_of_purpose(purpose),
+        }
+    }
+}
 
 macro_rules! mutants {
-    ($($id:literal, $rule:ident, $need:ident, $walker:expr, $mistake:literal $(, $origin:literal)?;)+) => {
+    ($($id:literal, $rule:ident, $need:ident, $walker:ident, $mistake:literal $(, $origin:literal)?;)+) => {
         &[$(NestedMutant {
             id: $id,
             rule: NestedRule::$rule,
             mistake: $mistake,
             origin: origin!($($origin)?),
             need: MutantNeed::$need,
-            walker: &Deciding($walker),
+            walker: &Deciding(Mistake::$walker),
         }),+]
     };
 }
