@@ -14,7 +14,8 @@
 //! 5. `nested`: two-dimensional walks, where a second level of tables (NPT, EPT) translates what the
 //!    guest's tables call physical. A first reading can skip it;
 //! 6. [`cache`]: caching translations, as a TLB does. Skip it on a first reading;
-//! 7. [`space`]: a virtual memory system on top: address spaces, fault handling, frames. No walk
+//! 7. `litmus`: what several processors may show that edit tables and use them. Skip it, too;
+//! 8. [`space`]: a virtual memory system on top: address spaces, fault handling, frames. No walk
 //!    depends on it.
 //!
 //! Comments cite rules by id (`CODE-4`); [`Rule`] lists them with their meaning. SDM is Intel's
@@ -60,6 +61,8 @@ extern crate std;
 pub mod access;
 pub mod address;
 pub mod cache;
+#[cfg(feature = "alloc")]
+pub mod litmus;
 pub mod memory;
 pub mod name;
 #[cfg(feature = "alloc")]

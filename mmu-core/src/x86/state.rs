@@ -12,7 +12,7 @@ use core::str::FromStr;
 
 bitflags! {
     /// The bits of CR0. Those without a name are reserved.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub struct Cr0: u64 {
         /// Protected mode.
         const PE = 1 << 0;
@@ -40,7 +40,7 @@ bitflags! {
     }
 
     /// The bits of CR4. Those without a name are reserved.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub struct Cr4: u64 {
         /// Virtual-8086 mode extensions.
         const VME = 1 << 0;
@@ -102,7 +102,7 @@ bitflags! {
     }
 
     /// The bits of EFER. Those without a name are reserved.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
     pub struct Efer: u64 {
         /// SYSCALL and SYSRET.
         const SCE = 1 << 0;
@@ -201,7 +201,7 @@ impl fmt::Display for PagingMode {
 }
 
 /// The registers that decide, besides the tables, how an address is translated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ControlState {
     /// CR0.
     pub cr0: Cr0,
